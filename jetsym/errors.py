@@ -1,0 +1,67 @@
+"""The errors a user can cause. Each message names the wrong value, what was expected, and the remedy."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+__all__ = [
+    "CheckpointError",
+    "ConfigError",
+    "DataError",
+    "JetsymError",
+    "MissingDependencyError",
+    "ProbeError",
+    "SpectrumError",
+    "closest",
+]
+
+
+class JetsymError(Exception):
+    """Base of every error that jetsym raises on purpose; the command line prints it as one line."""
+
+
+class DataError(JetsymError):
+    """A file or an array does not hold what was asked of it."""
+
+
+class ConfigError(JetsymError):
+    """An option or a configuration value is not one that can be used."""
+
+
+class CheckpointError(JetsymError):
+    """A run directory or a checkpoint cannot be loaded."""
+
+
+class SpectrumError(JetsymError):
+    """A group, an irrep, a rule or a response does not fit the spectrum estimator."""
+
+
+class ProbeError(JetsymError):
+    """A model, a layer or its inputs cannot be probed as asked."""
+
+
+class MissingDependencyError(JetsymError, ImportError):
+    """An optional package is not installed; the message holds the pip line that installs it."""
+
+    def __init__(self, package: str, extra: str, purpose: str) -> None:
+        super().__init__(
+            f"{purpose} needs the package {package!r}, which is not installed; "
+            f"install it with: python -m pip install 'jetsym[{extra}]'"
+        )
+
+
+def closest(name: str, valid: Iterable[str], *, limit: int = 5) -> str:
+    """Say which of the valid names come nearest to a wrong one, for the end of an error message.
+
+    Examples
+    --------
+    >>> closest("part_ps", ["part_px", "part_pz", "jet_pt"])
+    "the nearest are 'part_pz', 'part_px'"
+    """
+    names = list(valid)
+    near = difflib.get_close_matches(name, names, n=limit, cutoff=0.6)
+    if near:
+        return "the nearest are " + ", ".join(repr(item) for item in near)
+    shown = ", ".join(repr(item) for item in names[: 4 * limit])
+    return f"there is {shown}" + (", …" if len(names) > 4 * limit else "")
