@@ -1,0 +1,141 @@
+"""Representations of SO(3): Wigner small-d, real Wigner D and characters.
+
+Conventions: rotations act actively, R = Rz(α) Ry(β) Rz(γ), and D^λ_mn(R) = e^{−imα} d^λ_mn(β) e^{−inγ} with the
+Condon–Shortley phase; m and n run from −λ to λ. Everything here is float64 numpy, except the characters, which follow
+the array type they are given.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from array_api_compat import array_namespace
+from numpy.typing import NDArray
+from scipy.integrate import lebedev_rule
+from scipy.special import sph_harm_y
+
+from jetsym.errors import SpectrumError
+from jetsym.spectrum.quadrature import lebedev_order
+
+__all__ = ["characters", "real_spherical_harmonics", "real_wigner_d", "small_d"]
+
+
+def small_d(lam: int, beta: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Wigner's small-d matrices d^λ_mn(β) = ⟨λm| e^{−iβJ_y} |λn⟩.
+
+    Computed as V e^{−iβΛ} V† from the eigenvectors of J_y, which keeps full precision at any λ and β.
+
+    Parameters
+    ----------
+    lam
+        λ ≥ 0.
+    beta
+        (…) angles in radians.
+
+    Returns
+    -------
+    (…, 2λ+1, 2λ+1) array, rows m and columns n from −λ to λ.
+
+    Examples
+    --------
+    >>> small_d(1, np.array(np.pi / 3))[1, 1].round(12)  # d¹₀₀(β) = cos β
+    np.float64(0.5)
+    """
+    if lam < 0:
+        raise SpectrumError(f"lam is {lam}; expected an integer ≥ 0")
+    m = np.arange(-lam, lam)
+    raising = np.sqrt((lam - m) * (lam + m + 1.0))
+    j_y = np.zeros((2 * lam + 1, 2 * lam + 1), dtype=complex)
+    j_y[np.arange(1, 2 * lam + 1), np.arange(2 * lam)] = raising / 2j
+    j_y = j_y + j_y.conj().T
+    _, vectors = np.linalg.eigh(j_y)
+    phases = np.exp(-1j * np.asarray(beta)[..., None] * np.arange(-lam, lam + 1))
+    return np.real((vectors * phases[..., None, :]) @ vectors.conj().T)
+
+
+def characters(l_max: int, rotations: Any) -> Any:
+    """Characters χ_λ(R) = sin((2λ+1)θ/2) / sin(θ/2) for λ = 0 … l_max, straight from the trace.
+
+    cos θ = (tr R − 1)/2 and χ_λ = 1 + 2 Σ_{k≤λ} T_k(cos θ) with Chebyshev polynomials T_k, so no angle is ever taken
+    and nothing happens at θ = 0 or π.
+
+    Parameters
+    ----------
+    l_max
+        Largest λ.
+    rotations
+        (…, 3, 3) proper rotation matrices of any array type.
+
+    Returns
+    -------
+    (…, l_max+1) array of the same type and dtype.
+
+    Examples
+    --------
+    >>> characters(3, np.eye(3))  # the dimensions 2λ+1
+    array([1., 3., 5., 7.])
+    """
+    if l_max < 0:
+        raise SpectrumError(f"l_max is {l_max}; expected an integer ≥ 0")
+    xp = array_namespace(rotations)
+    cosine = (rotations[..., 0, 0] + rotations[..., 1, 1] + rotations[..., 2, 2] - 1.0) / 2.0
+    chebyshev = [xp.ones_like(cosine), cosine]
+    while len(chebyshev) <= l_max:
+        chebyshev.append(2.0 * cosine * chebyshev[-1] - chebyshev[-2])
+    total = chebyshev[0]
+    result = [total]
+    for term in chebyshev[1 : l_max + 1]:
+        total = total + 2.0 * term
+        result.append(total)
+    return xp.stack(result, axis=-1)
+
+
+def real_spherical_harmonics(lam: int, directions: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Real orthonormal spherical harmonics Y_λm of unit vectors (…, 3), as (…, 2λ+1) with m from −λ to λ.
+
+    For λ = 1 the components are (y, z, x) times √(3/4π).
+    """
+    x, y, z = np.moveaxis(np.asarray(directions, dtype=float), -1, 0)
+    polar, azimuth = np.arctan2(np.hypot(x, y), z), np.arctan2(y, x)
+    orders = np.arange(0, lam + 1)
+    complex_harmonics = sph_harm_y(lam, orders, polar[..., None], azimuth[..., None])
+    signed = (-1.0) ** orders * np.sqrt(2) * complex_harmonics
+    negative, zero, positive = (
+        np.imag(signed[..., :0:-1]),
+        np.real(complex_harmonics[..., :1]),
+        np.real(signed[..., 1:]),
+    )
+    return np.concatenate([negative, zero, positive], axis=-1)
+
+
+def real_wigner_d(lam: int, rotations: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Orthogonal matrices D with Y_λ(R x) = D(R) Y_λ(x), straight from rotation matrices.
+
+    D(R) = ∫ Y_λ(R x) Y_λ(x)ᵀ dx, by a Lebedev rule of degree 2λ, for which the integral is exact: no Euler angles, so
+    no pole is special.
+
+    Parameters
+    ----------
+    lam
+        λ ≥ 0.
+    rotations
+        (…, 3, 3) proper rotation matrices.
+
+    Returns
+    -------
+    (…, 2λ+1, 2λ+1) float64 array.
+
+    Examples
+    --------
+    >>> turn = np.array([[0.0, -1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 1.0]])  # x → y
+    >>> np.abs(real_wigner_d(1, turn)).round(12)  # in the order y, z, x
+    array([[0., 0., 1.],
+           [0., 1., 0.],
+           [1., 0., 0.]])
+    """
+    points, weights = lebedev_rule(lebedev_order(2 * lam))
+    moved = np.asarray(rotations, dtype=float) @ points
+    turned = real_spherical_harmonics(lam, np.swapaxes(moved, -1, -2))
+    fixed = real_spherical_harmonics(lam, points.T) * weights[:, None]
+    return np.swapaxes(turned, -1, -2) @ fixed

@@ -1,0 +1,89 @@
+"""Quadrature rules: exact up to their degree, and not beyond."""
+
+import numpy as np
+import pytest
+
+from jetsym.errors import SpectrumError
+from jetsym.spectrum import O3, SO3
+from jetsym.spectrum.quadrature import LEBEDEV_ORDERS, lebedev_order, product_rule
+from jetsym.spectrum.wigner import real_wigner_d
+
+
+def integral_error(rule, lam):
+    """Largest |Σ w D^λ_mn|, which is zero for every λ ≥ 1 if the rule is exact."""
+    return np.abs(np.einsum("g,gmn->mn", rule.weights, real_wigner_d(lam, rule.rotations))).max()
+
+
+@pytest.mark.parametrize("l_max", range(5))
+def test_exact_to_the_stated_degree_and_not_at_the_next(l_max):
+    rule = product_rule(l_max)
+    assert rule.degree == 2 * l_max
+    for lam in range(1, rule.degree + 1):
+        assert integral_error(rule, lam) < 1e-13
+    assert integral_error(rule, rule.degree + 1) > 1e-3
+
+
+def test_weights_are_positive_and_sum_to_one():
+    for l_max in (0, 3, 6, 12, 13, 14):  # 2·6, 2·13 would be the orders with negative weights
+        rule = product_rule(l_max)
+        assert rule.ring_weights.min() > 0
+        assert rule.weights.sum() == pytest.approx(1, abs=1e-14)
+        assert len(rule.rotations) == len(rule.weights) == len(rule)
+
+
+def test_rotations_are_proper():
+    rotations = product_rule(3).rotations
+    np.testing.assert_allclose(np.linalg.det(rotations), 1, atol=1e-14)
+    np.testing.assert_allclose(
+        rotations @ np.swapaxes(rotations, 1, 2), np.broadcast_to(np.eye(3), rotations.shape), atol=1e-14
+    )
+
+
+@pytest.mark.parametrize("size", [1, 9, 10, 100, 10_000])
+def test_chunks_cover_whole_rings_once(size):
+    rule = product_rule(4)
+    chunks = list(rule.chunks(size))
+    assert [index for chunk in chunks for index in range(chunk.start, chunk.stop)] == list(range(len(rule)))
+    assert all((chunk.stop - chunk.start) % rule.ring_size == 0 for chunk in chunks)
+    assert max(chunk.stop - chunk.start for chunk in chunks) <= max(size, rule.ring_size)
+
+
+def test_a_chunk_through_a_ring_is_refused():
+    with pytest.raises(SpectrumError, match="cuts through a ring of 9"):
+        product_rule(4).rings(slice(0, 10))
+
+
+def test_lebedev_orders_skip_negative_weights():
+    assert [lebedev_order(degree) for degree in (0, 4, 12, 13, 24, 27)] == [3, 5, 15, 15, 29, 29]
+    assert not {13, 25, 27} & set(LEBEDEV_ORDERS)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"l_max": -1}, "l_max is -1"),
+        ({"l_max": 3, "degree": 5}, "at least 2·l_max = 6"),
+        ({"l_max": 80}, "lower l_max"),
+    ],
+)
+def test_bad_settings_are_refused(options, message):
+    with pytest.raises(SpectrumError, match=message):
+        product_rule(**options)
+
+
+@pytest.mark.parametrize("group", [SO3(), O3()])
+def test_haar_sampling(group):
+    elements = group.sample(20_000, np.random.default_rng(3))
+    np.testing.assert_allclose(np.abs(np.linalg.det(elements)), 1, atol=1e-12)
+    # Under the Haar measure every matrix element has mean 0 and variance 1/3; 5 standard errors.
+    assert np.abs(elements.mean(axis=0)).max() < 5 / np.sqrt(3 * 20_000)
+    assert np.abs((elements**2).mean(axis=0) - 1 / 3).max() < 5 * np.sqrt(4 / 45 / 20_000)
+    proper = np.linalg.det(elements) > 0
+    assert proper.all() if not group.has_inversion else abs(proper.mean() - 0.5) < 0.02
+
+
+def test_irreps_of_the_groups():
+    assert [str(irrep) for irrep in SO3().irreps(2)] == ["(0)", "(1)", "(2)"]
+    assert [str(irrep) for irrep in O3().irreps(1)] == ["(0,+)", "(0,−)", "(1,+)", "(1,−)"]
+    with pytest.raises(SpectrumError, match="l_max is -2"):
+        O3().irreps(-2)
