@@ -215,62 +215,61 @@ class RandomEstimator:
         ``SO3()`` or ``O3()``.
     l_max
         Largest λ reported.
-    n_rotations
-        n ≥ 2 rotations per input.
-    rng
-        The generator they are drawn from.
+    rotations
+        (samples, n, 3, 3) Haar-uniform proper rotations, drawn for every input anew, as
+        ``group.rotations((samples, n), rng)`` gives them; n ≥ 2.
+
+    Raises
+    ------
+    SpectrumError
+        Fewer than two rotations, another shape, or rotations that the inputs share.
 
     Examples
     --------
     >>> from jetsym.spectrum import SO3, RandomEstimator
-    >>> estimator = RandomEstimator(SO3(), 2, n_rotations=32, rng=np.random.default_rng(0))
     >>> x = np.random.default_rng(1).normal(size=(200, 3))
-    >>> rotations = estimator.draw(len(x))  # (samples, n, 3, 3)
+    >>> rotations = SO3().rotations((200, 32), np.random.default_rng(0))
+    >>> estimator = RandomEstimator(SO3(), 2, rotations)
     >>> estimator.add(slice(0, 32), np.einsum("snij,sj->nsi", rotations, x))
     >>> spectrum = estimator.result()
     >>> bool(np.all(np.abs(spectrum.fractions - [0, 1, 0]) < 4 * spectrum.stderr + 1e-12))
     True
     """
 
-    def __init__(self, group: SO3, l_max: int, *, n_rotations: int, rng: np.random.Generator) -> None:
-        if n_rotations < 2:
-            raise SpectrumError(f"n_rotations is {n_rotations}; the unbiased estimator needs at least 2")
+    def __init__(self, group: SO3, l_max: int, rotations: NDArray[np.float64]) -> None:
+        if rotations.ndim != 4 or rotations.shape[2:] != (3, 3):
+            raise SpectrumError(f"rotations have shape {rotations.shape}; expected (samples, n, 3, 3)")
+        if rotations.shape[1] < 2:
+            raise SpectrumError(f"{rotations.shape[1]} rotations per input; the unbiased estimator needs at least 2")
+        if len(rotations) > 1 and np.array_equal(rotations[0], rotations[1]):
+            raise SpectrumError(
+                "inputs share their rotations, which makes the errors wrong; draw them anew for every input"
+            )
         self.group = group
         self.irreps = group.irreps(l_max)
         self.l_max = l_max
-        self.n_rotations = n_rotations
-        self._rng = rng
-        self._rotations: NDArray[np.float64] | None = None
+        self.rotations = rotations
         self._responses: list[tuple[slice, Any]] = []
         self._norm: NDArray[np.float64] | None = None
         self._eps = 0.0
 
-    def draw(self, samples: int) -> NDArray[np.float64]:
-        """Draw the rotations of a batch of inputs, (samples, n_rotations, 3, 3); forgets what was added before."""
-        self._rotations = self.group.rotations((samples, self.n_rotations), self._rng)
-        self._responses, self._norm = [], None
-        return self._rotations
-
     def add(self, chunk: slice, u_proper: Any, u_improper: Any = None, *, mask: Any = None) -> None:
         """Add the responses to the rotations ``[:, chunk]``; arguments and errors as for the quadrature."""
-        if self._rotations is None:
-            raise SpectrumError("no rotations were drawn; call draw(samples) and evaluate the responses at them")
         halves, norm, self._eps = _prepare(self.group, chunk.stop - chunk.start, u_proper, u_improper, mask, None)
-        if halves.shape[2] != len(self._rotations):
-            raise SpectrumError(
-                f"responses of {halves.shape[2]} inputs; rotations were drawn for {len(self._rotations)}"
-            )
+        samples, n = self.rotations.shape[:2]
+        if halves.shape[2] != samples:
+            raise SpectrumError(f"responses of {halves.shape[2]} inputs; there are rotations for {samples}")
         self._responses.append((chunk, halves))
-        norm = norm.sum(axis=0) / self.n_rotations
+        norm = norm.sum(axis=0) / n
         self._norm = norm if self._norm is None else self._norm + norm
 
     def result(self) -> Spectrum:
         """The spectrum of all inputs, once every rotation's responses were added."""
+        n = self.rotations.shape[1]
         covered = sorted(index for chunk, _ in self._responses for index in range(chunk.start, chunk.stop))
-        if self._rotations is None or self._norm is None or covered != list(range(self.n_rotations)):
-            raise SpectrumError(f"responses to {len(covered)} of {self.n_rotations} rotations were added; add all once")
-        n = self.n_rotations
-        relative = np.einsum("siab,sjac->sijbc", self._rotations, self._rotations)
+        if self._norm is None or covered != list(range(n)):
+            raise SpectrumError(f"responses to {len(covered)} of {n} rotations were added; add all of them once")
+        relative = np.einsum("siab,sjac->sijbc", self.rotations, self.rotations)
         kernel = characters(self.l_max, relative)  # (samples, n, n, λ)
         kernel[:, np.arange(n), np.arange(n)] = 0.0
         gram = self._gram()  # (halves, samples, n, n)

@@ -44,8 +44,9 @@ def by_quadrature(function, inputs, *, group=None, l_max=4, degree=None, chunk=1
 
 
 def by_random(function, inputs, *, seed, group=None, l_max=4, n=24, chunk=24, **options):
-    estimator = RandomEstimator(group or O3(), l_max, n_rotations=n, rng=np.random.default_rng(seed))
-    rotations = estimator.draw(len(inputs))
+    group = group or O3()
+    rotations = group.rotations((len(inputs), n), np.random.default_rng(seed))
+    estimator = RandomEstimator(group, l_max, rotations)
     chunks = [slice(start, min(start + chunk, n)) for start in range(0, n, chunk)]
     return measure(function, inputs, estimator, rotations, chunks, **options)
 
@@ -262,13 +263,18 @@ def test_misuse_is_refused():
         estimator.add(chunk, u, u)
     with pytest.raises(SpectrumError, match="rings were not added"):
         estimator.result()
+
+
+def test_misuse_of_the_random_estimator_is_refused():
+    rotations = SO3().rotations((3, 4), np.random.default_rng(0))
     with pytest.raises(SpectrumError, match="at least 2"):
-        RandomEstimator(SO3(), 2, n_rotations=1, rng=np.random.default_rng(0))
-    random = RandomEstimator(SO3(), 2, n_rotations=4, rng=np.random.default_rng(0))
-    with pytest.raises(SpectrumError, match="call draw"):
-        random.add(slice(0, 4), np.ones((4, 2, 3)))
-    random.draw(3)
-    with pytest.raises(SpectrumError, match="rotations were drawn for 3"):
+        RandomEstimator(SO3(), 2, rotations[:, :1])
+    with pytest.raises(SpectrumError, match=r"expected \(samples, n, 3, 3\)"):
+        RandomEstimator(SO3(), 2, rotations[0])
+    with pytest.raises(SpectrumError, match="share their rotations"):
+        RandomEstimator(SO3(), 2, rotations[[0, 0, 1]])
+    random = RandomEstimator(SO3(), 2, rotations)
+    with pytest.raises(SpectrumError, match="there are rotations for 3"):
         random.add(slice(0, 4), np.ones((4, 2, 3)))
     random.add(slice(0, 2), np.ones((2, 3, 3)))
     with pytest.raises(SpectrumError, match="2 of 4 rotations"):
