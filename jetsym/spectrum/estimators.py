@@ -205,9 +205,11 @@ def _as_like(matrix: NDArray[np.float64], like: Any) -> Any:
 class RandomEstimator:
     """Unbiased power per irrep from random rotations, of its own for every input.
 
-    B̂_α = d_λ / (n(n−1)) Σ_{i≠j} χ_λ(R_iᵀ R_j) u_i · u_j for each parity half u. There is no aliasing whatever the
-    bandwidth of u. A single input is noisy: the estimate is meant for averages over many inputs, and the jackknife over
-    inputs is right because no two inputs share their rotations.
+    B̂_α = d_λ / (n(n−1)) Σ_{i≠j} χ_λ(R_iᵀ R_j) u_i · u_j for each parity half u. For λ > 0 a constant in u drops out
+    on average but not from the noise; so each pair enters as (u_i − c_ij) · (u_j − c_ij) with c_ij the mean of all the
+    other responses, which leaves the estimate unbiased, as c_ij does not depend on R_i and R_j. There is no aliasing
+    whatever the bandwidth of u. A single input is noisy: the estimate is meant for averages over many inputs, and the
+    jackknife over inputs is right because no two inputs share their rotations.
 
     Parameters
     ----------
@@ -217,12 +219,12 @@ class RandomEstimator:
         Largest λ reported.
     rotations
         (samples, n, 3, 3) Haar-uniform proper rotations, drawn for every input anew, as
-        ``group.rotations((samples, n), rng)`` gives them; n ≥ 2.
+        ``group.rotations((samples, n), rng)`` gives them; n ≥ 3.
 
     Raises
     ------
     SpectrumError
-        Fewer than two rotations, another shape, or rotations that the inputs share.
+        Fewer than three rotations, another shape, or rotations that the inputs share.
 
     Examples
     --------
@@ -239,8 +241,8 @@ class RandomEstimator:
     def __init__(self, group: SO3, l_max: int, rotations: NDArray[np.float64]) -> None:
         if rotations.ndim != 4 or rotations.shape[2:] != (3, 3):
             raise SpectrumError(f"rotations have shape {rotations.shape}; expected (samples, n, 3, 3)")
-        if rotations.shape[1] < 2:
-            raise SpectrumError(f"{rotations.shape[1]} rotations per input; the unbiased estimator needs at least 2")
+        if rotations.shape[1] < 3:
+            raise SpectrumError(f"{rotations.shape[1]} rotations per input; the unbiased estimator needs at least 3")
         if len(rotations) > 1 and np.array_equal(rotations[0], rotations[1]):
             raise SpectrumError(
                 "inputs share their rotations, which makes the errors wrong; draw them anew for every input"
@@ -273,7 +275,8 @@ class RandomEstimator:
         kernel = characters(self.l_max, relative)  # (samples, n, n, λ)
         kernel[:, np.arange(n), np.arange(n)] = 0.0
         gram = self._gram()  # (halves, samples, n, n)
-        pair_sums = np.einsum("sijl,hsij->hsl", kernel, gram) / (n * (n - 1))
+        pair_sums = np.einsum("sijl,hsij->hsl", kernel, _centred_gram(gram)) / (n * (n - 1))
+        pair_sums[:, :, 0] = np.einsum("sij,hsij->hs", kernel[..., 0], gram) / (n * (n - 1))
         power = np.stack(
             [irrep.dimension * pair_sums[0 if irrep.parity in (None, 1) else 1, :, irrep.lam] for irrep in self.irreps],
             axis=-1,
@@ -288,6 +291,18 @@ class RandomEstimator:
         by_sample = xp.permute_dims(responses, (1, 2, 0, 3))
         gram = to_numpy(by_sample @ xp.matrix_transpose(by_sample)).astype(float)
         return gram[:, :, order][:, :, :, order]
+
+
+def _centred_gram(gram: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(u_i − c_ij) · (u_j − c_ij) from u_i · u_j (…, n, n), with c_ij the mean of the other n − 2 vectors."""
+    n = gram.shape[-1]
+    squares = np.diagonal(gram, axis1=-2, axis2=-1)
+    with_sum = gram.sum(axis=-1)
+    pair_with_sum = with_sum[..., :, None] + with_sum[..., None, :]
+    pair_squares = squares[..., :, None] + squares[..., None, :]
+    pair_with_others = pair_with_sum - pair_squares - 2 * gram
+    others_squared = with_sum.sum(axis=-1)[..., None, None] - 2 * pair_with_sum + pair_squares + 2 * gram
+    return gram - pair_with_others / (n - 2) + others_squared / (n - 2) ** 2
 
 
 def _prepare(

@@ -151,6 +151,14 @@ def test_random_estimator_is_within_three_standard_errors():
     assert np.abs((spectrum.fractions - wrong) / spectrum.stderr).max() > 3
 
 
+def test_a_large_constant_does_not_drown_the_random_estimate():
+    rng = np.random.default_rng(14)
+    small, inputs = known_spectrum({Irrep(2, 1): 1e-4}, rng=rng), frames(400, rng)
+    spectrum = by_random(lambda x: 1.0 + small(x), inputs, seed=4)
+    assert spectrum.fractions[4] == pytest.approx(1e-4, abs=3 * spectrum.stderr[4])
+    assert spectrum.stderr[1:].max() < 1e-4
+
+
 def test_random_estimator_does_not_alias_nor_clip():
     rng = np.random.default_rng(8)
     function, inputs = known_spectrum({Irrep(6, 1): 1.0}, rng=rng), frames(400, rng)
@@ -267,8 +275,8 @@ def test_misuse_is_refused():
 
 def test_misuse_of_the_random_estimator_is_refused():
     rotations = SO3().rotations((3, 4), np.random.default_rng(0))
-    with pytest.raises(SpectrumError, match="at least 2"):
-        RandomEstimator(SO3(), 2, rotations[:, :1])
+    with pytest.raises(SpectrumError, match="at least 3"):
+        RandomEstimator(SO3(), 2, rotations[:, :2])
     with pytest.raises(SpectrumError, match=r"expected \(samples, n, 3, 3\)"):
         RandomEstimator(SO3(), 2, rotations[0])
     with pytest.raises(SpectrumError, match="share their rotations"):
