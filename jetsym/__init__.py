@@ -1,1 +1,38 @@
+"""jetsym: which symmetry has a trained network learned, and in which layer?
+
+>>> import jetsym
+>>> sorted(jetsym.__all__)
+['JetsymError', 'SymmetryReport', '__version__', 'load', 'probe']
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from jetsym.errors import JetsymError
+
+if TYPE_CHECKING:
+    from jetsym.probing.probe import probe
+    from jetsym.probing.report import SymmetryReport
+    from jetsym.training.checkpoint import load
+
 __version__ = "0.1.0"
+__all__ = ["JetsymError", "SymmetryReport", "__version__", "load", "probe"]
+
+# Imported when first used: `import jetsym` loads neither torch nor matplotlib.
+_LAZY = {
+    "SymmetryReport": "jetsym.probing.report",
+    "load": "jetsym.training.checkpoint",
+    "probe": "jetsym.probing.probe",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LAZY:
+        return getattr(import_module(_LAZY[name]), name)
+    raise AttributeError(f"module 'jetsym' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

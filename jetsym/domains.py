@@ -1,0 +1,85 @@
+"""The one table where domains meet: what the inputs are, and which module knows how to handle them.
+
+A domain is a module with the functions of :class:`Domain`. ``probing`` reaches jets (and whatever joins them) only
+through this table, and nothing is imported before its inputs turn up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Protocol, cast
+
+__all__ = ["Domain", "domain_of", "load_model"]
+
+
+class Domain(Protocol):
+    """What the module of a domain offers."""
+
+    #: What an output is when nobody says so: a name and a kind, such as {"logits": "logits"}.
+    OUTPUTS: Mapping[str, str]
+    #: What a reader of a report must know about the action on these inputs.
+    NOTES: Sequence[str]
+
+    def load(self, source: Any, *, limit: int) -> Any:
+        """Inputs from what the user gave (None: the bundled sample), at most ``limit`` of them."""
+
+    def size(self, inputs: Any) -> int:
+        """Number of inputs."""
+
+    def take(self, inputs: Any, selection: slice) -> Any:
+        """Some of the inputs."""
+
+    def move(self, inputs: Any, matrices: Any) -> Any:
+        """Every input under n elements (n, 3, 3), or (n, samples, 3, 3) of its own; element by element."""
+
+    def place(self, inputs: Any, *, device: Any, dtype: Any) -> Any:
+        """Inputs on a torch device and in a torch dtype (None: as they are)."""
+
+    def mask(self, inputs: Any) -> Any:
+        """(samples, tokens) bool, True for real tokens; None where inputs have no padding."""
+
+    def dtype_name(self, inputs: Any) -> str:
+        """Name of the floating-point type of the inputs, such as "float32"."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One domain: which inputs are its own, by the module of their type or by the suffix of their paths."""
+
+    name: str
+    module: str
+    types_from: str
+    suffixes: tuple[str, ...]
+    bundled_sample: bool = False
+
+    def owns(self, inputs: Any) -> bool:
+        if inputs is None:
+            return self.bundled_sample
+        first = inputs[0] if isinstance(inputs, (list, tuple)) and len(inputs) else inputs
+        if isinstance(first, (str, Path)):
+            return str(first).endswith(self.suffixes) or Path(first).is_dir()
+        return type(first).__module__.startswith(self.types_from)
+
+
+TABLE = (Row("jets", "jetsym.jets.domain", types_from="jetsym.jets", suffixes=(".root",), bundled_sample=True),)
+
+#: Inputs that no row owns are plain arrays.
+ARRAYS = "jetsym.probing.arrays"
+
+#: Who loads a model from a path.
+MODEL_LOADER = "jetsym.training.checkpoint:load"
+
+
+def domain_of(inputs: Any) -> Domain:
+    """The module that knows how to handle these inputs."""
+    owner = next((row.module for row in TABLE if row.owns(inputs)), ARRAYS)
+    return cast(Domain, import_module(owner))
+
+
+def load_model(path: str | Path) -> Any:
+    """The model of a run directory or checkpoint."""
+    module, _, function = MODEL_LOADER.partition(":")
+    return getattr(import_module(module), function)(path)

@@ -1,0 +1,80 @@
+"""Layer spectra: the fraction of power in every irrep, layer by layer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.axes import Axes
+
+from jetsym.plotting.style import TAIL_COLOUR, irrep_style
+
+__all__ = ["plot_spectrum"]
+
+#: Fractions below this are not drawn, whatever the noise floor.
+SMALLEST = 1e-7
+
+
+def plot_spectrum(report: Any, ax: Axes | None = None, *, legend: bool = True) -> Axes:
+    """Draw the spectrum of every layer of a report, on a logarithmic scale.
+
+    One line per irrep, with standard errors; the same measurement of the report's baseline as thin lines behind it; the
+    part beyond l_max in grey; the noise floor as a hatched band, where it is not too low to be seen.
+
+    Parameters
+    ----------
+    report
+        A :class:`jetsym.SymmetryReport`.
+    ax
+        Axes to draw into; a new figure where None.
+    legend
+        Whether to name the irreps beside the axes.
+
+    Returns
+    -------
+    The axes.
+    """
+    if ax is None:
+        width = max(5.0, 2.8 + 0.75 * len(report.layers))
+        ax = plt.subplots(figsize=(width, 3.6), layout="constrained")[1]
+    positions = np.arange(len(report.layers))
+    lowest = max(SMALLEST, float(np.max(report.noise_floor)))
+    if report.baseline is not None and report.baseline.layers == report.layers:
+        _draw_baseline(ax, positions, report.baseline, lowest)
+    for column, irrep in enumerate(report.irreps):
+        values, errors = report.fractions[:, column], np.nan_to_num(report.stderr[:, column])
+        shown = np.where(values > lowest, values, np.nan)
+        if np.isfinite(shown).any():
+            ax.errorbar(positions, shown, yerr=errors, capsize=2, zorder=3, **irrep_style(irrep))
+    tail = np.where(report.tail > lowest, report.tail, np.nan)
+    if np.isfinite(tail).any():
+        l_max = max(irrep.lam for irrep in report.irreps)
+        ax.plot(positions, tail, color=TAIL_COLOUR, linestyle=":", marker="x", markersize=5, label=f"λ > {l_max}")
+    _finish(ax, report, lowest, legend)
+    return ax
+
+
+def _draw_baseline(ax: Axes, positions: Any, baseline: Any, lowest: float) -> None:
+    for column, irrep in enumerate(baseline.irreps):
+        values = np.where(baseline.fractions[:, column] > lowest, baseline.fractions[:, column], np.nan)
+        style = irrep_style(irrep)
+        ax.plot(
+            positions, values, color=style["color"], linestyle=style["linestyle"], linewidth=0.8, alpha=0.35, zorder=1
+        )
+
+
+def _finish(ax: Axes, report: Any, lowest: float, legend: bool) -> None:
+    ax.set_yscale("log")
+    smallest = np.nanmin(np.where(report.fractions > lowest, report.fractions, np.nan), initial=1.0)
+    ax.set_ylim(max(lowest, smallest / 3), 1.6)
+    floor = float(np.max(report.noise_floor))
+    if floor > ax.get_ylim()[0] / 3:
+        ax.axhspan(ax.get_ylim()[0] / 3, floor, facecolor="none", edgecolor=TAIL_COLOUR, hatch="///", linewidth=0)
+    ax.set_xticks(range(len(report.layers)), report.layers, rotation=30, ha="right")
+    ax.set_xlim(-0.4, len(report.layers) - 0.6)
+    ax.set_ylabel("fraction of power b")
+    ax.grid(axis="y", alpha=0.25)
+    ax.spines[["top", "right"]].set_visible(False)
+    if legend:
+        ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False, fontsize="small", title="irrep (λ,σ)")

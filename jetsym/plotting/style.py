@@ -1,0 +1,36 @@
+"""One look for every picture: an irrep has the same colour and line everywhere."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from matplotlib import colormaps
+
+from jetsym.spectrum import Irrep
+
+__all__ = ["TAIL_COLOUR", "irrep_style"]
+
+#: Okabe and Ito's palette, legible with every kind of colour blindness; one colour per λ.
+PALETTE = ("#000000", "#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C6D31", "#7F7F7F")
+TAIL_COLOUR = "#999999"
+
+
+def irrep_style(irrep: Irrep) -> dict[str, Any]:
+    """Keyword arguments of ``ax.errorbar`` for an irrep: colour by λ; pseudotensors dashed, with open markers.
+
+    Examples
+    --------
+    >>> irrep_style(Irrep(1, -1))["linestyle"]
+    '--'
+    """
+    colour = PALETTE[irrep.lam] if irrep.lam < len(PALETTE) else colormaps["cividis"]((irrep.lam % 16) / 15)
+    pseudo = irrep.sigma == -1
+    return {
+        "color": colour,
+        "linestyle": "--" if pseudo else "-",
+        "marker": "s" if pseudo else "o",
+        "markerfacecolor": "white" if pseudo else colour,
+        "markersize": 4.5,
+        "linewidth": 1.4,
+        "label": str(irrep),
+    }

@@ -1,0 +1,1 @@
+"""From a model to a report of its symmetries; knows torch and plain callables, knows no domain."""

@@ -1,0 +1,88 @@
+"""Plain arrays as inputs: (samples, …, 3) rotate as vectors, (samples, …, 4) as four-vectors (E, px, py, pz).
+
+Inputs are one array or a tuple of arrays of any library that follows the array API; all move together. See
+:class:`jetsym.domains.Domain` for what each function promises.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from array_api_compat import array_namespace, is_array_api_obj, is_torch_array
+from array_api_compat import device as device_of
+
+from jetsym.errors import ProbeError
+
+__all__ = ["NOTES", "OUTPUTS", "dtype_name", "load", "mask", "move", "place", "size", "take"]
+
+OUTPUTS: dict[str, str] = {}
+NOTES = ("Arrays (…, 3) move as vectors, arrays (…, 4) as four-vectors (E, px, py, pz) with E fixed.",)
+
+
+def load(source: Any, *, limit: int) -> Any:
+    arrays = source if isinstance(source, tuple) else (source,)
+    for array in arrays:
+        if not is_array_api_obj(array):
+            raise ProbeError(
+                f"inputs of type {type(array).__name__} are not known; expected a JetBatch, paths of ROOT files, "
+                "an array or a tuple of arrays (numpy, torch, …)"
+            )
+    sizes = {int(array.shape[0]) for array in arrays}
+    if len(sizes) > 1 or 0 in sizes:
+        raise ProbeError(f"the input arrays hold {sorted(sizes)} samples; expected one common number, at least 1")
+    return _map(lambda array: array[:limit], source)
+
+
+def size(inputs: Any) -> int:
+    return int(_first(inputs).shape[0])
+
+
+def take(inputs: Any, selection: slice) -> Any:
+    return _map(lambda array: array[selection], inputs)
+
+
+def move(inputs: Any, matrices: Any) -> Any:
+    return _map(lambda array: _move(array, matrices), inputs)
+
+
+def place(inputs: Any, *, device: Any, dtype: Any) -> Any:
+    def to(array: Any) -> Any:
+        if not is_torch_array(array):
+            return array
+        return array.to(device=device, dtype=dtype if array.is_floating_point() else None)
+
+    return _map(to, inputs)
+
+
+def mask(inputs: Any) -> None:
+    return None
+
+
+def dtype_name(inputs: Any) -> str:
+    return str(_first(inputs).dtype).rpartition(".")[2]
+
+
+def _move(array: Any, matrices: Any) -> Any:
+    """(samples, …, 3 or 4) under (n, 3, 3) or (n, samples, 3, 3), as (n · samples, …)."""
+    if array.ndim < 2 or array.shape[-1] not in (3, 4):
+        raise ProbeError(
+            f"an input array has shape {tuple(array.shape)}; expected (samples, …, 3) for vectors or (samples, …, 4) "
+            "for four-vectors (E, px, py, pz), or say with action=… what moves your inputs"
+        )
+    xp = array_namespace(array)
+    g = xp.asarray(matrices, dtype=array.dtype, device=device_of(array))
+    own = () if g.ndim == 4 else (1,)
+    g = xp.reshape(g, (*g.shape[:-2], *own, *[1] * (array.ndim - 2), 3, 3))
+    moved = xp.matmul(g, array[..., -3:, None])[..., 0]
+    if array.shape[-1] == 4:
+        energy = xp.broadcast_to(array[..., :1], (*moved.shape[:-1], 1))
+        moved = xp.concat([energy, moved], axis=-1)
+    return xp.reshape(moved, (-1, *array.shape[1:]))
+
+
+def _map(change: Any, inputs: Any) -> Any:
+    return tuple(change(array) for array in inputs) if isinstance(inputs, tuple) else change(inputs)
+
+
+def _first(inputs: Any) -> Any:
+    return inputs[0] if isinstance(inputs, tuple) else inputs

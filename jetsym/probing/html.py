@@ -1,0 +1,111 @@
+"""Reports as HTML: a fragment for notebooks, and self-contained pages."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Iterable
+from html import escape
+from typing import TYPE_CHECKING, Any
+
+from jetsym.probing.words import concise, sentences, share
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from jetsym.probing.report import SymmetryReport
+
+__all__ = ["figure_element", "page", "paragraphs", "report_fragment", "spectrum_table", "table_element"]
+
+STYLE = """
+:root { color-scheme: light; }
+body { font: 16px/1.55 system-ui, sans-serif; max-width: 62rem; margin: 0 auto; padding: 1rem; color: #1b1b1b; }
+h1 { font-size: 1.6rem; } h2 { font-size: 1.2rem; margin-top: 2rem; }
+.scroll { overflow-x: auto; }
+table { border-collapse: collapse; font-size: .9rem; font-variant-numeric: tabular-nums; }
+th, td { padding: .25rem .6rem; text-align: right; border-bottom: 1px solid #ddd; white-space: nowrap; }
+th:first-child, td:first-child { text-align: left; }
+img { max-width: 100%; height: auto; }
+.note { color: #555; font-size: .9rem; }
+"""
+
+READING = (
+    "Each cell is the share of a layer's power that turns with the inputs as that irrep does, in per cent, the "
+    "standard error over inputs in brackets for the last digits. (0,+) does not turn at all; λ = 1 turns as a vector, "
+    "λ = 2 as a quadrupole; + and − are true tensors and pseudotensors. The shares say how the content is distributed "
+    "over orientation patterns, not that the layer is equivariant."
+)
+
+
+def page(title: str, body: Iterable[str]) -> str:
+    """A self-contained HTML page: no script, no link to anything outside."""
+    return (
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>{escape(title)}</title><style>{STYLE}</style></head>\n<body>\n<h1>{escape(title)}</h1>\n"
+        + "\n".join(body)
+        + "\n</body></html>\n"
+    )
+
+
+def paragraphs(texts: Iterable[str], *, note: bool = False) -> str:
+    """Plain texts as paragraphs."""
+    attribute = ' class="note"' if note else ""
+    return "\n".join(f"<p{attribute}>{escape(text)}</p>" for text in texts)
+
+
+def table_element(header: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    """A table that scrolls by itself where the screen is narrow."""
+    head = "".join(f"<th>{escape(cell)}</th>" for cell in header)
+    body = "\n".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
+    return f'<div class="scroll"><table><thead><tr>{head}</tr></thead>\n<tbody>{body}</tbody></table></div>'
+
+
+def figure_element(figure: Figure, description: str) -> str:
+    """A matplotlib figure inline, as PNG."""
+    stream = io.BytesIO()
+    figure.savefig(stream, format="png", dpi=150)
+    encoded = base64.b64encode(stream.getvalue()).decode()
+    return f'<img alt="{escape(description, quote=True)}" src="data:image/png;base64,{encoded}">'
+
+
+def spectrum_table(report: SymmetryReport) -> str:
+    """The fractions of every layer, with errors."""
+    rows = []
+    for row, layer in enumerate(report.layers):
+        floor = float(report.noise_floor[row])
+        cells = [share(b, e, floor) for b, e in zip(report.fractions[row], report.stderr[row], strict=True)]
+        rows.append([layer, *cells, share(report.tail[row], report.tail_stderr[row], floor), f"{floor:.0e}"])
+    return table_element(["layer", *map(str, report.irreps), "tail", "noise floor (fraction)"], rows)
+
+
+def report_fragment(report: SymmetryReport) -> str:
+    """A report for a notebook's cell or a section of a page."""
+    errors = table_element(
+        ["output", "kind", "A (output units)", "relative A", "A / spread", "noise floor"],
+        [
+            [
+                name,
+                item.kind,
+                concise(item.absolute, item.absolute_stderr),
+                concise(item.relative, item.relative_stderr),
+                f"{item.over_spread:.3g}",
+                f"{item.noise_floor:.0e}",
+            ]
+            for name, item in report.equivariance.items()
+        ],
+    )
+    parts = [paragraphs(sentences(report)), spectrum_table(report), paragraphs([READING], note=True)]
+    if report.equivariance:
+        parts.append(errors)
+    return "\n".join([*parts, paragraphs([settings(report.meta)], note=True)])
+
+
+def settings(meta: Any) -> str:
+    """How it was measured, in one line."""
+    return (
+        f"{meta['model']}; group {meta['group']}, frame {meta['frame']}, l_max {meta['l_max']}, "
+        f"method {meta['method']}, {meta['n_inputs']} inputs × {meta['n_rotations']} rotations "
+        f"({meta['evaluations']:,} evaluations in {meta['seconds']:.1f} s on {meta['device']}, {meta['dtype']}), "
+        f"seed {meta['seed']}. " + " ".join(meta["notes"])
+    )

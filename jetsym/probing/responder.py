@@ -1,0 +1,92 @@
+"""One forward pass of a model, as named responses of its layers and outputs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from array_api_compat import array_namespace
+
+from jetsym.errors import ProbeError, closest
+from jetsym.probing.capture import flatten_outputs
+from jetsym.probing.equivariance import centred
+
+__all__ = ["Responder"]
+
+
+class Responder:
+    """Calls a model and collects what its layers and outputs hold.
+
+    Parameters
+    ----------
+    model
+        Any callable.
+    record
+        The dictionary that :func:`~jetsym.probing.capture.capture` fills during a pass; empty where there are no hooks.
+    call
+        ``call(model, inputs)``; by default ``model(inputs)``, or ``model(*inputs)`` for a tuple.
+    kinds
+        Output name -> kind; an output that is not named there is a "scalar".
+
+    Attributes
+    ----------
+    kinds
+        Name and kind of every output, known after the first pass.
+    """
+
+    def __init__(
+        self,
+        model: Callable[..., Any],
+        record: dict[str, Any],
+        *,
+        call: Callable[[Any, Any], Any] | None,
+        kinds: Mapping[str, str],
+    ) -> None:
+        self._model = model
+        self._record = record
+        self._call = call or _plain_call
+        self._wanted = dict(kinds)
+        self.kinds: dict[str, str] = {}
+
+    def __call__(self, inputs: Any) -> dict[str, Any]:
+        """Responses by name: layers in the order in which they ran, then outputs, centred where they are logits."""
+        self._record.clear()
+        outputs = self._named(self._call(self._model, inputs))
+        if not self.kinds:
+            self.kinds = self._kinds_of(outputs)
+        layers = {
+            name: array
+            for name, array in self._record.items()
+            if _is_floating(array) and not any(array is output for output in outputs.values())
+        }
+        return layers | {name: centred(outputs[name], kind) for name, kind in self.kinds.items()}
+
+    def _named(self, returned: Any) -> dict[str, Any]:
+        """The arrays of what the model returned, by name."""
+        if isinstance(returned, Mapping):
+            return {str(key): value for key, value in returned.items() if _is_floating(value)}
+        outputs = {name: array for name, array in flatten_outputs(returned, "output").items() if _is_floating(array)}
+        if not outputs:
+            raise ProbeError(
+                f"the model returned {type(returned).__name__}, which holds no floating-point array; say with call=… "
+                "how to get one from it"
+            )
+        if len(outputs) == 1 and len(self._wanted) == 1:
+            return {next(iter(self._wanted)): next(iter(outputs.values()))}
+        return outputs
+
+    def _kinds_of(self, outputs: Mapping[str, Any]) -> dict[str, str]:
+        for name in self._wanted:
+            if name not in outputs:
+                raise ProbeError(f"the model has no output {name!r}; {closest(name, outputs)}")
+        return {name: self._wanted.get(name, "scalar") for name in outputs}
+
+
+def _plain_call(model: Callable[..., Any], inputs: Any) -> Any:
+    return model(*inputs) if isinstance(inputs, tuple) else model(inputs)
+
+
+def _is_floating(array: Any) -> bool:
+    if not (hasattr(array, "dtype") and hasattr(array, "shape")):
+        return False
+    return bool(array_namespace(array).isdtype(array.dtype, ("real floating", "complex floating")))

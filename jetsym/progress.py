@@ -1,0 +1,29 @@
+"""One progress bar for everything that takes a while."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+__all__ = ["progress_bar"]
+
+
+@contextmanager
+def progress_bar(title: str, total: int, *, shown: bool = True) -> Iterator[Callable[[int], None]]:
+    """Show a bar on the standard error stream; yields a function to call with the number of steps just done."""
+    console = Console(stderr=True)
+    bars = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+        disable=not shown or console.is_jupyter,  # rich's bars need ipywidgets in a notebook, and warn without
+    )
+    with bars:
+        task = bars.add_task(title, total=total)
+        yield lambda steps: bars.advance(task, steps)
