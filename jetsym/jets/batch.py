@@ -1,0 +1,207 @@
+"""JetBatch: a padded batch of jets as torch tensors, the form in which every model and every action sees them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from jetsym.errors import DataError
+from jetsym.jets.schema import CLASSES, SCALARS
+
+if TYPE_CHECKING:
+    import awkward as ak
+    from numpy.typing import NDArray
+
+__all__ = ["JetBatch"]
+
+
+@dataclass(frozen=True, eq=False)
+class JetBatch:
+    """Jets padded to a common number of particles.
+
+    Parameters
+    ----------
+    p4
+        (B, N, 4) constituent four-momenta (E, px, py, pz) in GeV; zero where padded.
+    mask
+        (B, N) bool, True for a real particle.
+    scalars
+        (B, N, F) per-particle quantities that are not momenta, named by ``scalar_names``; zero where padded.
+    jet_p4
+        (B, 4) the jet axis of the file, from its stored pt, eta, phi and energy: the reference of every relative
+        feature. It is not the vector sum of the stored constituents, and every move acts on it together with p4.
+    label
+        (B,) int64 index into ``classes``, or None for unlabelled jets.
+    classes
+        Names of the classes, in label order.
+    scalar_names
+        Names of the columns of ``scalars``.
+    columns
+        Further per-jet columns of shape (B,), by branch name (soft-drop mass, N-subjettiness, truth).
+
+    Raises
+    ------
+    DataError
+        If the shapes do not go together, the mask is not bool, or the label is not int64.
+
+    Examples
+    --------
+    >>> p4 = torch.tensor([[[5.0, 3.0, 0.0, 4.0], [0.0, 0.0, 0.0, 0.0]], [[5.0, 3.0, 0.0, 4.0], [3.0, 0.0, 3.0, 0.0]]])
+    >>> jets = JetBatch(p4, p4[..., 0] > 0, torch.zeros(2, 2, 10), p4.sum(dim=1), label=torch.tensor([0, 9]))
+    >>> jets
+    JetBatch(2 jets, 2 particles at most, 10 classes, float32, cpu)
+    >>> jets.n_particles
+    tensor([1, 2])
+    >>> jets[jets.label == 0].trim()
+    JetBatch(1 jets, 1 particles at most, 10 classes, float32, cpu)
+    """
+
+    p4: Tensor
+    mask: Tensor
+    scalars: Tensor
+    jet_p4: Tensor
+    label: Tensor | None = None
+    classes: tuple[str, ...] = CLASSES
+    scalar_names: tuple[str, ...] = SCALARS
+    columns: Mapping[str, Tensor] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.p4.ndim != 3 or self.p4.shape[-1] != 4:
+            raise DataError(f"p4 has shape {tuple(self.p4.shape)}; expected (jets, particles, 4) as (E, px, py, pz)")
+        jets, particles = self.p4.shape[:2]
+        expected = {
+            "mask": (self.mask, (jets, particles)),
+            "scalars": (self.scalars, (jets, particles, len(self.scalar_names))),
+            "jet_p4": (self.jet_p4, (jets, 4)),
+            **({} if self.label is None else {"label": (self.label, (jets,))}),
+            **{name: (column, (jets,)) for name, column in self.columns.items()},
+        }
+        for name, (tensor, shape) in expected.items():
+            if tuple(tensor.shape) != shape:
+                raise DataError(
+                    f"{name} has shape {tuple(tensor.shape)}; expected {shape} to go with p4 {tuple(self.p4.shape)}"
+                )
+        if self.mask.dtype != torch.bool:
+            raise DataError(f"mask has dtype {self.mask.dtype}; expected torch.bool: convert it with mask.bool()")
+        if self.label is not None and self.label.dtype != torch.int64:
+            raise DataError(f"label has dtype {self.label.dtype}; expected torch.int64: convert it with label.long()")
+
+    def __len__(self) -> int:
+        return int(self.p4.shape[0])
+
+    def __repr__(self) -> str:
+        labelled = "unlabelled" if self.label is None else f"{len(self.classes)} classes"
+        dtype, device = str(self.p4.dtype).removeprefix("torch."), self.p4.device
+        return f"JetBatch({len(self)} jets, {self.max_particles} particles at most, {labelled}, {dtype}, {device})"
+
+    def __getitem__(self, index: int | slice | Sequence[int] | Sequence[bool] | NDArray[Any] | Tensor) -> JetBatch:
+        """Select jets by a number, a slice, or a sequence, array or tensor of numbers or bools; always a JetBatch."""
+        if isinstance(index, slice):
+            if index.step is not None and index.step < 0:  # torch has no negative steps
+                return self[range(len(self))[index]]
+            return self._map(lambda tensor: tensor[index])
+        chosen = torch.as_tensor(index, device=self.device)
+        if not chosen.numel():
+            chosen = chosen.long()  # an empty list has no type of its own
+        if chosen.ndim == 0:
+            if not -len(self) <= int(chosen) < len(self):
+                raise IndexError(f"jet {int(chosen)} of {len(self)}")
+            chosen = chosen[None]
+        return self._map(lambda tensor: tensor[chosen])
+
+    @property
+    def max_particles(self) -> int:
+        """Number of particle slots N, padding included."""
+        return int(self.p4.shape[1])
+
+    @property
+    def n_particles(self) -> Tensor:
+        """(B,) int64 number of real particles of each jet."""
+        return self.mask.sum(dim=1)
+
+    @property
+    def device(self) -> torch.device:
+        return self.p4.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.p4.dtype
+
+    def replace(self, **changes: Any) -> JetBatch:
+        """A copy with some fields exchanged."""
+        return replace(self, **changes)
+
+    def to(self, target: torch.device | torch.dtype | str) -> JetBatch:
+        """Move to a device, or convert the floating-point tensors to a dtype (masks and labels keep theirs)."""
+        if isinstance(target, torch.dtype):
+            return self._map(lambda tensor: tensor.to(target) if tensor.is_floating_point() else tensor)
+        # A copy to the CPU that does not block could be read before it has arrived.
+        asynchronous = torch.device(target).type != "cpu"
+        return self._map(lambda tensor: tensor.to(target, non_blocking=asynchronous))
+
+    def trim(self) -> JetBatch:
+        """Drop the slots that are padding in every jet (at least one slot stays)."""
+        used = self.mask.any(dim=0).nonzero()
+        last = int(used.max()) + 1 if len(used) else 1
+        return self.replace(p4=self.p4[:, :last], mask=self.mask[:, :last], scalars=self.scalars[:, :last])
+
+    @classmethod
+    def concatenate(cls, batches: Sequence[JetBatch]) -> JetBatch:
+        """Join batches of the same classes, scalars and columns along the jets, padding to the longest."""
+        if not batches:
+            raise DataError("no batches to concatenate; expected at least one")
+        first, slots = batches[0], max(batch.max_particles for batch in batches)
+        for batch in batches[1:]:
+            first._check_like(batch)
+
+        def pad(tensor: Tensor) -> Tensor:
+            filler = tensor.new_zeros((tensor.shape[0], slots - tensor.shape[1], *tensor.shape[2:]))
+            return torch.cat([tensor, filler], dim=1)
+
+        return first.replace(
+            p4=torch.cat([pad(batch.p4) for batch in batches]),
+            mask=torch.cat([pad(batch.mask) for batch in batches]),
+            scalars=torch.cat([pad(batch.scalars) for batch in batches]),
+            jet_p4=torch.cat([batch.jet_p4 for batch in batches]),
+            label=None if first.label is None else torch.cat([batch.label for batch in batches]),  # type: ignore[misc]
+            columns={name: torch.cat([batch.columns[name] for batch in batches]) for name in first.columns},
+        )
+
+    def to_awkward(self) -> ak.Array:
+        """Jets as awkward records with vector's Momentum4D behaviour; see :mod:`jetsym.jets.records`."""
+        from jetsym.jets.records import to_awkward
+
+        return to_awkward(self)
+
+    @classmethod
+    def from_awkward(cls, jets: ak.Array, *, max_particles: int = 128) -> JetBatch:
+        """The inverse of :meth:`to_awkward`, padding or cutting to at most ``max_particles`` slots."""
+        from jetsym.jets.records import from_awkward
+
+        return from_awkward(jets, max_particles=max_particles)
+
+    def _check_like(self, other: JetBatch) -> None:
+        facts = {
+            "classes": (self.classes, other.classes),
+            "scalars": (self.scalar_names, other.scalar_names),
+            "columns": (sorted(self.columns), sorted(other.columns)),
+            "labels": (self.label is not None, other.label is not None),
+            "dtypes": (self.dtype, other.dtype),
+        }
+        for name, (here, there) in facts.items():
+            if here != there:
+                raise DataError(f"batches differ in their {name}: {here} and {there}; read them alike before joining")
+
+    def _map(self, change: Any) -> JetBatch:
+        return self.replace(
+            p4=change(self.p4),
+            mask=change(self.mask),
+            scalars=change(self.scalars),
+            jet_p4=change(self.jet_p4),
+            label=None if self.label is None else change(self.label),
+            columns={name: change(column) for name, column in self.columns.items()},
+        )

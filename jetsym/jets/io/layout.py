@@ -1,0 +1,130 @@
+"""Which branches of a JetClass or JetClass-II file hold what, and its labels, whose storage the two do differently."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import uproot
+
+from jetsym.errors import DataError, closest
+from jetsym.jets.schema import (
+    AUX_BRANCHES,
+    CLASSES,
+    CLASSES_II,
+    JET_OBSERVERS,
+    LABEL_BRANCHES,
+    P4_BRANCHES,
+    SCALAR_BRANCHES,
+    TREE,
+)
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["AXIS_BRANCHES", "Layout", "find_layout", "labels"]
+
+#: The stored jet axis, in the order of :func:`jetsym.jets.kinematics.from_pt_eta_phi_energy`.
+AXIS_BRANCHES = ("jet_pt", "jet_eta", "jet_phi", "jet_energy")
+
+_LABEL_II = "jet_label"
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Which branches of a file to read, and what for.
+
+    Parameters
+    ----------
+    labels
+        The ten ``label_*``, or ``jet_label``, or nothing.
+    classes
+        The classes that these tell apart.
+    columns
+        Further per-jet branches that the file has.
+    """
+
+    labels: tuple[str, ...]
+    classes: tuple[str, ...]
+    columns: tuple[str, ...]
+
+    ragged = (*P4_BRANCHES, *SCALAR_BRANCHES)
+
+    @property
+    def flat(self) -> tuple[str, ...]:
+        """Branches with one number per jet."""
+        return (*AXIS_BRANCHES, *self.labels, *self.columns)
+
+    @property
+    def branches(self) -> tuple[str, ...]:
+        """All branches to read."""
+        return (*self.ragged, *self.flat)
+
+
+def find_layout(tree: Any, path: Path) -> Layout:
+    """Find in a tree what a JetBatch holds.
+
+    Raises
+    ------
+    DataError
+        If a branch is missing, or does not hold lists or numbers where it should.
+    """
+    interpretations = {name: tree[name].interpretation for name in tree.keys(recursive=False)}
+    ragged = {name for name, how in interpretations.items() if isinstance(how, uproot.AsJagged)}
+    flat = {name for name, how in interpretations.items() if isinstance(how, uproot.AsDtype) and not how.inner_shape}
+    second = _LABEL_II in interpretations
+    first = not second and not LABEL_BRANCHES.keys().isdisjoint(interpretations)
+    layout = Layout(
+        labels=(_LABEL_II,) if second else tuple(LABEL_BRANCHES) if first else (),
+        classes=CLASSES_II if second else CLASSES,
+        # JetClass-II stores its truth particles as lists, which a per-jet column cannot hold.
+        columns=tuple(name for name in (*JET_OBSERVERS, *AUX_BRANCHES) if name in flat and name not in AXIS_BRANCHES),
+    )
+    missing = [name for name in layout.branches if name not in interpretations]
+    if missing:
+        others = f" (nor {', '.join(missing[1:4])}{', …' if len(missing) > 4 else ''})" if missing[1:] else ""
+        raise DataError(
+            f"{path}: the tree {TREE!r} has no branch {missing[0]!r}{others}; "
+            f"{closest(missing[0], sorted(interpretations))}; jetsym.jets.schema lists the branches of JetClass's files"
+        )
+    for names, kind, expected in (
+        (layout.ragged, ragged, "one list per jet, as std::vector or with a counter"),
+        (layout.flat, flat, "one number per jet"),
+    ):
+        for name in names:
+            if name not in kind:
+                raise DataError(f"{path}: the branch {name!r} is {tree[name].typename}; expected {expected}")
+    return layout
+
+
+def labels(path: Path, columns: dict[str, NDArray[Any]], layout: Layout) -> NDArray[np.int64] | None:
+    """Index of each jet's class, (B,) int64, or None for unlabelled jets.
+
+    Raises
+    ------
+    DataError
+        If a jet has not exactly one label, or one beyond the classes; the message names file and entry.
+    """
+    if not layout.labels:
+        return None
+    if layout.labels == (_LABEL_II,):
+        label = columns[_LABEL_II].astype(np.int64)
+        wrong = np.flatnonzero((label < 0) | (label >= len(layout.classes)))
+        if len(wrong):
+            raise DataError(
+                f"{path}: {_LABEL_II} is {label[wrong[0]]} at entry {wrong[0]} ({len(wrong)} such jets); "
+                f"expected 0 to {len(layout.classes) - 1}"
+            )
+        return label
+    # JetClass stores float, bool and int32 side by side: cast before stacking.
+    table = np.stack([columns[name].astype(np.float32) for name in layout.labels], axis=1)
+    wrong = np.flatnonzero((table.sum(axis=1) != 1) | ((table != 0) & (table != 1)).any(axis=1))
+    if len(wrong):
+        given = {name: float(value) for name, value in zip(layout.labels, table[wrong[0]], strict=True) if value != 0}
+        raise DataError(
+            f"{path}: entry {wrong[0]} has the labels {given or 'none'} ({len(wrong)} such jets); "
+            "expected exactly one of the ten label_* branches to be 1 and the others 0"
+        )
+    return table.argmax(axis=1)

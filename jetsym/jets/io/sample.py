@@ -1,0 +1,77 @@
+"""The bundled sample: a few jets of every class, so that everything can be tried without a download."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import jetsym
+from jetsym.errors import ConfigError, DataError
+
+if TYPE_CHECKING:
+    from jetsym.jets.batch import JetBatch
+
+__all__ = ["SPLITS", "sample", "sample_dir"]
+
+SPLITS = ("train", "val", "test")
+
+
+def sample_dir() -> Path:
+    """Folder of the bundled sample, with its splits ``train``, ``val`` and ``test``.
+
+    An installed package carries it as ``jetsym/data/sample``; a checkout has it in ``data/sample``.
+
+    Raises
+    ------
+    DataError
+        If neither place holds ROOT files.
+
+    Examples
+    --------
+    >>> sorted(folder.name for folder in sample_dir().iterdir() if folder.is_dir())
+    ['test', 'train', 'val']
+    """
+    package = Path(jetsym.__file__).parent
+    places = (package / "data" / "sample", package.parent / "data" / "sample")
+    for place in places:
+        if any(place.glob("*/*.root")):
+            return place
+    raise DataError(
+        f"no bundled sample in {places[0]} or {places[1]}; reinstall jetsym, "
+        "or make jets of your own with: jetsym generate"
+    )
+
+
+def sample(split: str = "test", *, limit: int | None = None, max_particles: int = 128) -> JetBatch:
+    """Jets of the bundled sample, all ten classes of JetClass.
+
+    Parameters
+    ----------
+    split
+        "train", "val" or "test".
+    limit, max_particles
+        As in :func:`jetsym.jets.io.root.read`: a limit is spread evenly over the classes.
+
+    Returns
+    -------
+    JetBatch
+        Momenta in GeV, float32, in the order of the files.
+
+    Raises
+    ------
+    DataError
+        If the sample is not there.
+    ConfigError
+        If there is no such split.
+
+    Examples
+    --------
+    >>> jets = sample("test", limit=20)
+    >>> jets.label.bincount().tolist()
+    [2, 2, 2, 2, 2, 2, 2, 2, 2, 2]
+    """
+    if split not in SPLITS:
+        raise ConfigError(f"split={split!r}; expected one of {', '.join(map(repr, SPLITS))}")
+    from jetsym.jets.io.root import read
+
+    return read(sample_dir() / split, limit=limit, max_particles=max_particles)

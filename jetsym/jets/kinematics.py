@@ -1,0 +1,103 @@
+"""Kinematics of four-momenta (E, px, py, pz) in torch: metric (+,−,−,−), GeV, radians. Shapes (…, 4) → (…).
+
+Padded rows are zero vectors, so every function has a finite value and a zero derivative there: padding can then be
+masked after the features are computed, also when these are differentiated forward or backward.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+__all__ = ["delta_phi", "eta", "from_pt_eta_phi_energy", "mass2", "momentum", "phi", "pt"]
+
+
+def pt(p4: Tensor) -> Tensor:
+    """Transverse momentum √(px² + py²), without overflow or underflow on the way.
+
+    Examples
+    --------
+    >>> pt(torch.tensor([5.0, 3.0, 4.0, 0.0]))
+    tensor(5.)
+    """
+    px, py, still = _transverse(p4)
+    return torch.where(still, 0, torch.hypot(px, py))
+
+
+def phi(p4: Tensor) -> Tensor:
+    """Azimuth in [−π, π]; 0 for a momentum without a transverse part.
+
+    Examples
+    --------
+    >>> phi(torch.tensor([1.0, 0.0, 1.0, 0.0]))
+    tensor(1.5708)
+    """
+    px, py, still = _transverse(p4)
+    return torch.where(still, 0, torch.atan2(py, px))
+
+
+def eta(p4: Tensor) -> Tensor:
+    """Pseudorapidity asinh(pz / pT); ±inf along the beam, 0 for the zero vector.
+
+    Examples
+    --------
+    >>> eta(torch.tensor([5.0, 3.0, 0.0, 4.0]))
+    tensor(1.0986)
+    """
+    transverse, pz = pt(p4), p4[..., 3]
+    zero = (transverse == 0) & (pz == 0)
+    return torch.where(zero, 0, torch.asinh(pz / torch.where(zero, 1, transverse)))
+
+
+def momentum(p4: Tensor) -> Tensor:
+    """Modulus of the three-momentum |p|.
+
+    Examples
+    --------
+    >>> momentum(torch.tensor([5.0, 3.0, 0.0, 4.0]))
+    tensor(5.)
+    """
+    return torch.linalg.vector_norm(p4[..., 1:], dim=-1)
+
+
+def mass2(p4: Tensor) -> Tensor:
+    """Invariant mass squared E² − |p|², as (E − |p|)(E + |p|); slightly negative values of rounded data are kept.
+
+    Examples
+    --------
+    >>> mass2(torch.tensor([5.0, 3.0, 0.0, 0.0]))
+    tensor(16.)
+    """
+    modulus = momentum(p4)
+    return (p4[..., 0] - modulus) * (p4[..., 0] + modulus)
+
+
+def delta_phi(first: Tensor, second: Tensor) -> Tensor:
+    """Difference of two azimuths, wrapped to [−π, π]; a difference that lies there already is returned unrounded.
+
+    Examples
+    --------
+    >>> delta_phi(torch.tensor(3.0), torch.tensor(-3.0))
+    tensor(-0.2832)
+    """
+    difference = first - second
+    return difference - 2 * torch.pi * torch.round(difference / (2 * torch.pi))
+
+
+def from_pt_eta_phi_energy(pt: Tensor, eta: Tensor, phi: Tensor, energy: Tensor) -> Tensor:
+    """Four-momenta (…, 4) from collider coordinates.
+
+    Examples
+    --------
+    >>> zero = torch.tensor(0.0)
+    >>> from_pt_eta_phi_energy(torch.tensor(3.0), zero, zero, torch.tensor(5.0))
+    tensor([5., 3., 0., 0.])
+    """
+    return torch.stack([energy, pt * torch.cos(phi), pt * torch.sin(phi), pt * torch.sinh(eta)], dim=-1)
+
+
+def _transverse(p4: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """px and py, safe to differentiate, and where both are zero (px is replaced by 1 there)."""
+    px, py = p4[..., 1], p4[..., 2]
+    still = (px == 0) & (py == 0)
+    return torch.where(still, 1, px), py, still
