@@ -1,6 +1,6 @@
 """Pictures: every function takes ``ax`` and returns it."""
 
 from jetsym.plotting.spectrum import plot_spectrum
-from jetsym.plotting.style import irrep_style
+from jetsym.plotting.style import figure_of, irrep_style, save_figure
 
-__all__ = ["irrep_style", "plot_spectrum"]
+__all__ = ["figure_of", "irrep_style", "plot_spectrum", "save_figure"]

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from pathlib import Path
+from typing import Any, cast
 
 from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
+from jetsym.files import finished_file
 from jetsym.spectrum import Irrep
 
-__all__ = ["TAIL_COLOUR", "irrep_style"]
+__all__ = ["TAIL_COLOUR", "figure_of", "irrep_style", "save_figure"]
 
 #: Okabe and Ito's palette, legible with every kind of colour blindness; one colour per λ.
 PALETTE = ("#000000", "#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C6D31", "#7F7F7F")
@@ -34,3 +38,15 @@ def irrep_style(irrep: Irrep) -> dict[str, Any]:
         "linewidth": 1.4,
         "label": str(irrep),
     }
+
+
+def figure_of(ax: Axes) -> Figure:
+    """The whole figure that axes stand in."""
+    return cast(Figure, ax.get_figure(root=True))
+
+
+def save_figure(ax: Axes, path: str | Path) -> Path:
+    """Save the figure of axes, whole or not at all, in the format of the path's suffix; pixels at 150 per inch."""
+    with finished_file(path) as unfinished:
+        figure_of(ax).savefig(unfinished, dpi=150)
+    return Path(path)

@@ -8,14 +8,15 @@ from collections.abc import Iterable
 from html import escape
 from typing import TYPE_CHECKING, Any
 
+from jetsym.plotting import figure_of
 from jetsym.probing.words import concise, sentences, share
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    from matplotlib.axes import Axes
 
     from jetsym.probing.report import SymmetryReport
 
-__all__ = ["figure_element", "page", "paragraphs", "report_fragment", "spectrum_table", "table_element"]
+__all__ = ["figure_element", "page", "paragraphs", "report_fragment", "report_page", "spectrum_table", "table_element"]
 
 STYLE = """
 :root { color-scheme: light; }
@@ -61,10 +62,10 @@ def table_element(header: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
     return f'<div class="scroll"><table><thead><tr>{head}</tr></thead>\n<tbody>{body}</tbody></table></div>'
 
 
-def figure_element(figure: Figure, description: str) -> str:
-    """A matplotlib figure inline, as PNG."""
+def figure_element(ax: Axes, description: str) -> str:
+    """The figure of axes inline, as PNG."""
     stream = io.BytesIO()
-    figure.savefig(stream, format="png", dpi=150)
+    figure_of(ax).savefig(stream, format="png", dpi=150)
     encoded = base64.b64encode(stream.getvalue()).decode()
     return f'<img alt="{escape(description, quote=True)}" src="data:image/png;base64,{encoded}">'
 
@@ -77,6 +78,12 @@ def spectrum_table(report: SymmetryReport) -> str:
         cells = [share(b, e, floor) for b, e in zip(report.fractions[row], report.stderr[row], strict=True)]
         rows.append([layer, *cells, share(report.tail[row], report.tail_stderr[row], floor), f"{floor:.0e}"])
     return table_element(["layer", *map(str, report.irreps), "tail", "noise floor (fraction)"], rows)
+
+
+def report_page(report: SymmetryReport) -> str:
+    """A page of one report, with its picture."""
+    picture = figure_element(report.plot(), f"Fraction of power per irrep of {report.meta['group']}, layer by layer")
+    return page(f"Symmetry of {report.meta['model']}", [picture, report_fragment(report)])
 
 
 def report_fragment(report: SymmetryReport) -> str:

@@ -1,0 +1,170 @@
+"""The command line: every command is a typed Python function, its options are the function's parameters.
+
+Errors a user can cause end in one line on the standard error stream and a non-zero status, never in a traceback.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from jetsym.errors import ConfigError, JetsymError, closest
+
+if TYPE_CHECKING:
+    from jsonargparse import ArgumentParser
+
+__all__ = ["main"]
+
+
+@dataclass(frozen=True)
+class Command:
+    """One command: the function behind it, a line of help, and how its parameters appear."""
+
+    function: str
+    help: str
+    positional: bool = False
+    skip: frozenset[str] = frozenset()
+    presets: bool = False
+
+    def load(self) -> Callable[..., Any]:
+        module, _, name = self.function.partition(":")
+        return getattr(import_module(module), name)
+
+
+COMMANDS = {
+    "demo": Command("jetsym.demo:demo", "train two taggers on the bundled jets, probe both, and write a report"),
+    "generate": Command("jetsym.jets.generate:generate", "make JetClass-like jets with Pythia and FastJet", True),
+    "train": Command("jetsym.commands:train", "train a tagger on ROOT files", presets=True),
+    "evaluate": Command("jetsym.commands:evaluate", "how well a tagger does on upright and rotated jets", True),
+    "probe": Command(
+        "jetsym.commands:probe",
+        "measure the symmetry of a trained tagger, layer by layer",
+        positional=True,
+        skip=frozenset({"action", "call", "outputs"}),
+    ),
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; returns the exit status (0 done, 1 an error, 2 a wrong command line, 130 interrupted)."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if not words or words[0] in ("-h", "--help"):
+        print(overview())
+        return 0
+    if words[0] == "--version":
+        import jetsym
+
+        print(jetsym.__version__)
+        return 0
+    name, *rest = words
+    if name not in COMMANDS:
+        return _fail("jetsym", f"unknown command {name!r}; {closest(name, COMMANDS)}", status=2)
+    try:
+        return run(name, rest)
+    except JetsymError as error:
+        return _fail(f"jetsym {name}", str(error), status=1)
+    except KeyboardInterrupt:
+        return _fail(f"jetsym {name}", "interrupted", status=130)
+
+
+def overview() -> str:
+    """What ``jetsym --help`` says."""
+    width = max(map(len, COMMANDS))
+    lines = [f"  {name:<{width}}  {command.help}" for name, command in COMMANDS.items()]
+    return "\n".join(
+        [
+            "usage: jetsym COMMAND [options]",
+            "",
+            "Which symmetry has a trained network learned, and in which layer?",
+            "",
+            "commands:",
+            *lines,
+            "",
+            "jetsym COMMAND --help lists the options of a command; jetsym --version says which jetsym this is.",
+        ]
+    )
+
+
+def run(name: str, words: Sequence[str]) -> int:
+    """Parse the options of a command and call its function."""
+    from jsonargparse import ArgumentError
+
+    command = COMMANDS[name]
+    function = command.load()
+    parser = make_parser(name, command, function)
+    if command.presets:
+        words = expand_presets(words)
+    try:
+        options = parser.instantiate(parser.parse_args(words))
+    except ArgumentError as error:
+        reason = " ".join(str(error).split())
+        return _fail(f"jetsym {name}", f"{reason} (jetsym {name} --help lists the options)", status=2)
+    for own in ("config", "preset"):
+        options.pop(own, None)
+    result = function(**vars(options))
+    if isinstance(result, Path):
+        print(result)
+    return 0
+
+
+def make_parser(name: str, command: Command, function: Callable[..., Any]) -> ArgumentParser:
+    """A parser of the function's parameters, from the command line and from YAML files."""
+    from jsonargparse import ArgumentParser, set_parsing_settings
+
+    # A configuration holds values only: it can name no class to build and nothing to import.
+    set_parsing_settings(instantiate_subclass_spec_in_any=False, import_path_denylist=["*"])
+    parser = ArgumentParser(prog=f"jetsym {name}", description=command.help, exit_on_error=False)
+    parser.add_argument("--config", action="config", help="YAML file with options; later options override it")
+    if command.presets:
+        parser.add_argument("--preset", help=f"a ready configuration: {', '.join(preset_names())}")
+    parser.add_function_arguments(function, as_positional=command.positional, skip=set(command.skip))
+    for action in parser._actions:
+        if getattr(action, "_typehint", None) is bool:  # --resume alone means --resume true
+            action.nargs, action.const = "?", True
+    return parser
+
+
+def preset_names() -> list[str]:
+    """Names of the configurations that come with jetsym."""
+    entries = (entry.name for entry in files("jetsym.presets").iterdir())
+    return sorted(entry.removesuffix(".yaml") for entry in entries if entry.endswith(".yaml"))
+
+
+def preset_path(name: str) -> Path:
+    """The file of a preset.
+
+    Raises
+    ------
+    ConfigError
+        There is no such preset.
+    """
+    if name not in preset_names():
+        raise ConfigError(f"--preset is {name!r}; {closest(name, preset_names())}")
+    return Path(str(files("jetsym.presets") / f"{name}.yaml"))
+
+
+def expand_presets(words: Sequence[str]) -> list[str]:
+    """A preset is a configuration file that is found by its name: ``--preset NAME`` becomes ``--config FILE``."""
+    expanded: list[str] = []
+    remaining = iter(words)
+    for word in remaining:
+        flag, equals, value = word.partition("=")
+        if flag == "--preset":
+            expanded += ["--config", str(preset_path(value if equals else next(remaining, "")))]
+        else:
+            expanded.append(word)
+    return expanded
+
+
+def _fail(program: str, message: str, *, status: int) -> int:
+    print(f"{program}: error: {' '.join(message.split())}", file=sys.stderr)
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,104 @@
+"""What the command line adds to the library's functions: where results are written, and what is printed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.table import Table
+
+from jetsym.files import write_atomically
+
+if TYPE_CHECKING:
+    from jetsym.probing.report import SymmetryReport
+
+__all__ = ["evaluate", "probe", "train"]
+
+
+def train(data: str | list[str], out: str, **options: Any) -> Path:
+    """Train a tagger on ROOT files; see :func:`jetsym.training.loop.train`.
+
+    Parameters
+    ----------
+    data
+        ROOT files to train on: a path, a glob pattern, or a list of them.
+    out
+        Folder of the run.
+    """
+    from jetsym.training.loop import train as train_tagger
+
+    return train_tagger(data, out, **options).path
+
+
+def evaluate(
+    model: str,
+    data: str | list[str],
+    *,
+    rotated: int | None = 0,
+    limit: int | None = None,
+    max_particles: int = 128,
+    batch_size: int = 512,
+    out: str | None = None,
+) -> None:
+    """Measure a trained tagger on labelled jets.
+
+    Parameters
+    ----------
+    model
+        A run folder or a checkpoint.
+    data
+        ROOT files: a path, a glob pattern, or a list of them.
+    rotated
+        Seed of the random rotations that the jets are measured under as well; null measures them upright only.
+    limit
+        At most so many jets.
+    max_particles
+        Particles kept per jet.
+    batch_size
+        Jets per forward pass.
+    out
+        A JSON file to write the numbers to.
+    """
+    from jetsym.jets import read
+    from jetsym.training.checkpoint import load
+    from jetsym.training.evaluate import evaluate as measure
+
+    jets = read(data, limit=limit, max_particles=max_particles)
+    values = measure(load(model), jets, rotated=rotated, batch_size=batch_size)
+    table = Table(title=f"{model} on {len(jets):,} jets", title_justify="left")
+    table.add_column("metric")
+    table.add_column("value", justify="right")
+    for name, value in values.items():
+        table.add_row(name, f"{value:.4g}")
+    Console().print(table)
+    if out is not None:
+        write_atomically(out, json.dumps(values, indent=1) + "\n")
+
+
+def probe(
+    model: str, *, inputs: str | list[str] | None = None, out: str | None = None, **options: Any
+) -> SymmetryReport:
+    """Measure which symmetry a trained tagger has; see :func:`jetsym.probe`.
+
+    Parameters
+    ----------
+    model
+        A run folder or a checkpoint.
+    inputs
+        ROOT files to probe with; the bundled jets where none are named.
+    out
+        A JSON file to write the report to; a picture (.png) and a page (.html) of the same name go beside it.
+    """
+    from jetsym.plotting import save_figure
+    from jetsym.probing.html import report_page
+    from jetsym.probing.probe import probe as measure
+
+    report = measure(model, inputs, **options)
+    print(report)
+    if out is not None:
+        report.save(out)
+        write_atomically(Path(out).with_suffix(".html"), report_page(report))
+        save_figure(report.plot(), Path(out).with_suffix(".png"))
+    return report

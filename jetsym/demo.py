@@ -1,0 +1,232 @@
+"""``jetsym demo``: from ROOT files to trained taggers to their symmetry spectra, on the bundled jets."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import matplotlib.pyplot as plt
+import yaml
+from matplotlib.axes import Axes
+from rich.console import Console
+
+from jetsym.cli import preset_path
+from jetsym.files import write_atomically
+from jetsym.jets.batch import JetBatch
+from jetsym.jets.io.sample import sample, sample_dir
+from jetsym.plotting import plot_spectrum, save_figure
+from jetsym.probing.html import figure_element, page, paragraphs, report_fragment, table_element
+from jetsym.probing.probe import probe
+from jetsym.probing.report import SymmetryReport
+from jetsym.probing.words import concise, share
+from jetsym.training.evaluate import evaluate
+from jetsym.training.loop import train
+
+__all__ = ["demo"]
+
+#: The two runs and the presets they follow: the same network, shown upright jets or jets rotated at random.
+RUNS = {"plain": "pointnet", "rotated": "pointnet-rotated"}
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How much is done: training jets and epochs (None: all of them, and the preset's), probed jets, largest λ."""
+
+    train_jets: int | None
+    test_jets: int | None
+    epochs: int | None
+    probe_jets: int
+    l_max: int
+
+
+FULL = Scale(train_jets=None, test_jets=None, epochs=None, probe_jets=40, l_max=3)
+QUICK = Scale(train_jets=1500, test_jets=500, epochs=3, probe_jets=10, l_max=2)
+
+
+def demo(
+    out: str = "runs/demo",
+    *,
+    quick: bool = False,
+    overwrite: bool = False,
+    seed: int = 0,
+    device: str = "auto",
+    progress: bool = True,
+) -> Path:
+    """Train a tagger without and with rotation augmentation, evaluate and probe both, and write a report.
+
+    Reads the bundled ROOT sample. Run again, it continues where it was stopped. Five minutes at most on two cores.
+
+    Parameters
+    ----------
+    out
+        Folder for everything: the runs ``plain`` and ``rotated``, ``metrics.json``, the symmetry reports
+        ``report_plain.json`` and ``report_rotated.json``, ``spectrum.png`` and ``.pdf``, and ``report.html``.
+    quick
+        Fewer jets and epochs, under a minute: to see that everything works, not to learn from the numbers.
+    overwrite
+        Replace what an earlier demo left in ``out``.
+    seed
+        Of initialisation, shuffling, augmentation and test rotations.
+    device
+        ``auto``, ``cpu`` or ``cuda``.
+    progress
+        Show what is going on.
+
+    Returns
+    -------
+    Path
+        The page ``report.html``.
+    """
+    scale, folder = QUICK if quick else FULL, Path(out)
+    console = Console(stderr=True, quiet=not progress)
+    for name, preset in RUNS.items():
+        console.rule(f"training {name}", align="left")
+        train_one(name, preset, folder, scale, overwrite=overwrite, seed=seed, device=device, progress=progress)
+
+    test = sample("test", limit=scale.test_jets, max_particles=64)
+    few = sample("test", limit=scale.probe_jets, max_particles=64)
+    console.rule("evaluating and probing", align="left")
+    reports = {
+        name: probe(folder / name, few, l_max=scale.l_max, baseline="untrained", seed=seed, progress=progress)
+        for name in RUNS
+    }
+    metrics = {name: measure(folder / name, test, reports[name], seed=seed) for name in RUNS}
+
+    write_atomically(folder / "metrics.json", json.dumps(metrics, indent=1) + "\n")
+    for name, report in reports.items():
+        report.save(folder / f"report_{name}.json")
+    axes = draw(reports)
+    for suffix in ("png", "pdf"):
+        save_figure(axes, folder / f"spectrum.{suffix}")
+    result = write_atomically(folder / "report.html", html(metrics, reports, axes, quick=quick))
+    plt.close(axes.get_figure(root=True))
+    for text in findings(metrics, reports):
+        console.print(text, highlight=False)
+    return result
+
+
+def train_one(
+    name: str, preset: str, folder: Path, scale: Scale, *, overwrite: bool, seed: int, device: str, progress: bool
+) -> None:
+    """Train one of the two taggers, or continue an interrupted training."""
+    options: dict[str, Any] = yaml.safe_load(preset_path(preset).read_text(encoding="utf-8"))
+    if scale.epochs is not None:
+        options["epochs"] = scale.epochs
+    train(
+        str(sample_dir() / "train"),
+        folder / name,
+        val=str(sample_dir() / "val"),
+        limit=scale.train_jets,
+        seed=seed,
+        device=device,
+        resume=not overwrite,
+        overwrite=overwrite,
+        progress=progress,
+        **options,
+    )
+
+
+def measure(run: Path, test: JetBatch, report: SymmetryReport, *, seed: int) -> dict[str, Any]:
+    """The numbers of one tagger: how good it is upright and rotated, and how far its logits turn."""
+    from jetsym.training.checkpoint import load
+
+    values = evaluate(load(run), test, rotated=seed)
+    error = report.equivariance["logits"]
+    return {
+        "auc_top_qcd": values["auc_top_qcd"],
+        "auc_top_qcd_rotated": values["rotated_auc_top_qcd"],
+        "accuracy_upright": values["accuracy"],
+        "accuracy_rotated": values["rotated_accuracy"],
+        "relative_A": error.relative,
+        "relative_A_stderr": error.relative_stderr,
+        "absolute_A": error.absolute,
+        "A_over_spread": error.over_spread,
+        "noise_floor": error.noise_floor,
+        "relative_A_untrained": report.baseline.equivariance["logits"].relative if report.baseline else None,
+        "test_jets": len(test),
+    }
+
+
+def draw(reports: dict[str, SymmetryReport]) -> Axes:
+    """The layer spectra of all taggers side by side; gives the last axes."""
+    panels = plt.subplots(1, len(reports), figsize=(11.5, 4.2), sharey=True, layout="constrained")[1]
+    for ax, (name, report) in zip(panels, reports.items(), strict=True):
+        plot_spectrum(report, ax, legend=ax is panels[-1])
+        ax.set_title(TITLES[name], fontsize="medium")
+    panels[-1].set_ylabel("")
+    panels[0].set_ylim(bottom=min(ax.get_ylim()[0] for ax in panels))
+    return panels[-1]
+
+
+TITLES = {"plain": "trained on upright jets", "rotated": "trained on rotated jets"}
+
+
+def findings(metrics: dict[str, Any], reports: dict[str, SymmetryReport]) -> list[str]:
+    """What came out, in plain words."""
+    plain, rotated = metrics["plain"], metrics["rotated"]
+    reduction = rotated["relative_A"] / plain["relative_A"]
+    return [
+        f"On upright jets the tagger trained on upright jets gets {100 * plain['accuracy_upright']:.1f} % of the ten "
+        f"classes right (top against QCD: AUC {plain['auc_top_qcd']:.3f}), the one trained on rotated jets "
+        f"{100 * rotated['accuracy_upright']:.1f} % (AUC {rotated['auc_top_qcd']:.3f}).",
+        f"When every test jet is turned at random, the first gets {100 * plain['accuracy_rotated']:.1f} %, the second "
+        f"{100 * rotated['accuracy_rotated']:.1f} %. What a jet is does not depend on its orientation, but the first "
+        "tagger has only seen jets as the detector saw them.",
+        f"Rotations and reflections change the first tagger's logits by {_relative(plain)} of their size (relative A), "
+        f"the second's by {_relative(rotated)}, {reduction:.2f} times as much. The same network untrained stands at "
+        f"{plain['relative_A_untrained']:.2f}; rounding alone would give {rotated['noise_floor']:.0e}: neither tagger "
+        f"is invariant{', but augmentation has brought the second nearer' if reduction < 0.95 else ''}.",
+        _where(reports),
+        *[text for report in reports.values() for text in report.sentences()[1 + len(report.equivariance) :]],
+    ]
+
+
+def _relative(numbers: dict[str, Any]) -> str:
+    return concise(numbers["relative_A"], numbers["relative_A_stderr"])
+
+
+def _where(reports: dict[str, SymmetryReport]) -> str:
+    """In which layers the two taggers hold invariant content."""
+    parts = []
+    for name, report in reports.items():
+        shares = [share(b, e) for b, e in zip(report.fractions[:, 0], report.stderr[:, 0], strict=True)]
+        steps = " → ".join(f"{value} ({layer})" for value, layer in zip(shares, report.layers, strict=True))
+        parts.append(f"{TITLES[name]}: {steps}")
+    return f"The share of the invariant part (0,+), in per cent, through the layers — {'; '.join(parts)}."
+
+
+def html(metrics: dict[str, Any], reports: dict[str, SymmetryReport], axes: Axes, *, quick: bool) -> str:
+    """The page: what was learned where, the picture, the numbers, and how to read them."""
+    rows = [
+        ["accuracy, upright jets", *(f"{100 * metrics[name]['accuracy_upright']:.1f} %" for name in RUNS)],
+        ["accuracy, rotated jets", *(f"{100 * metrics[name]['accuracy_rotated']:.1f} %" for name in RUNS)],
+        ["AUC top against QCD, upright", *(f"{metrics[name]['auc_top_qcd']:.4f}" for name in RUNS)],
+        ["AUC top against QCD, rotated", *(f"{metrics[name]['auc_top_qcd_rotated']:.4f}" for name in RUNS)],
+        ["relative A of the logits", *(_relative(metrics[name]) for name in RUNS)],
+        ["relative A, untrained copy", *(f"{metrics[name]['relative_A_untrained']:.3f}" for name in RUNS)],
+        ["rounding alone", *(f"{metrics[name]['noise_floor']:.0e}" for name in RUNS)],
+    ]
+    quick_note = (
+        "Made with --quick: few jets and epochs, to see that everything works. Do not read the numbers as physics."
+    )
+    body = [
+        paragraphs([quick_note] if quick else [], note=True),
+        "<h2>What was learned, and where</h2>",
+        paragraphs(findings(metrics, reports)),
+        table_element(["", *(TITLES[name] for name in RUNS)], rows),
+        "<h2>Layer by layer</h2>",
+        figure_element(axes, "Fraction of power per irrep of O(3) in every layer of both taggers"),
+        paragraphs([CAPTION], note=True),
+    ]
+    for name, report in reports.items():
+        body += [f"<h2>The tagger {TITLES[name]}</h2>", report_fragment(report)]
+    return page("jetsym demo: which symmetry has a jet tagger learned?", body)
+
+
+CAPTION = (
+    "Each line is the share of a layer's power in one irrep (λ,σ) of rotations and reflections: black (0,+) is "
+    "invariant, colours turn with the jet; solid lines are true tensors, dashed ones pseudotensors. Thin lines: the "
+    "same network before training. Grey crosses: what lies beyond the largest λ."
+)

@@ -1,0 +1,139 @@
+"""The command line, as real processes: one line for every mistake, never a traceback."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+import jetsym
+from jetsym.cli import COMMANDS, expand_presets, main, preset_names, preset_path
+from jetsym.errors import ConfigError
+
+
+def run(*words: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "jetsym.cli", *map(str, words)], capture_output=True, text=True, check=False, timeout=300
+    )
+
+
+@pytest.fixture(scope="module")
+def small_run(tmp_path_factory, make_jets, jetclass_columns, write_tree) -> Path:
+    """A run folder with a tagger trained for one epoch on random jets."""
+    from jetsym.training.loop import train
+
+    folder = tmp_path_factory.mktemp("cli")
+    write_tree(folder / "train.root", jetclass_columns(make_jets(60, seed=1)))
+    options = {"width": 8, "blocks": 1, "heads": 2}
+    train(str(folder / "train.root"), folder / "run", epochs=1, options=options, device="cpu", progress=False)
+    return folder / "run"
+
+
+def test_overview_and_version():
+    assert run("--version").stdout.strip() == jetsym.__version__
+    text = run().stdout
+    assert all(name in text for name in COMMANDS)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_has_help(name, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main([name, "--help"])
+    assert stop.value.code == 0
+    assert f"usage: jetsym {name}" in capsys.readouterr().out
+
+
+def test_train_evaluate_probe_from_the_shell(small_run, tmp_path):
+    data = small_run.parent / "train.root"
+    done = run("train", "--preset", "pointnet-rotated", "--data", data, "--out", tmp_path / "run", "--epochs", 1,
+               "--options", '{"width": 8, "blocks": 1, "heads": 2}', "--device", "cpu")  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert yaml.safe_load((tmp_path / "run/config.yaml").read_text())["augmentation"] == {"group": "SO3"}
+
+    again = run("train", "--config", tmp_path / "run/config.yaml", "--out", tmp_path / "run", "--resume")
+    assert again.returncode == 0, again.stderr
+
+    done = run("evaluate", tmp_path / "run", data, "--out", tmp_path / "numbers.json")
+    assert done.returncode == 0, done.stderr
+    assert {"accuracy", "rotated_accuracy"} <= set(json.loads((tmp_path / "numbers.json").read_text()))
+
+    done = run("probe", tmp_path / "run", "--inputs", data, "--l_max", 1, "--limit", 3, "--out", tmp_path / "r.json")
+    assert done.returncode == 0, done.stderr
+    assert "relative A" in done.stdout
+    assert {file.name for file in tmp_path.iterdir()} >= {"r.json", "r.png", "r.html"}
+    report = jetsym.SymmetryReport.load(tmp_path / "r.json")
+    assert report.meta["n_inputs"] == 3
+    direct = jetsym.probe(tmp_path / "run", str(data), l_max=1, limit=3, progress=False)
+    np.testing.assert_allclose(report.fractions, direct.fractions, atol=1e-6)
+
+
+def bad_command_lines(run_folder: Path, folder: Path) -> dict[str, tuple[list[object], str]]:
+    data = run_folder.parent / "train.root"
+    text = folder / "text.root"
+    text.write_text("this is no ROOT file")
+    config = folder / "config.yaml"
+    config.write_text("learning_rate: 1\n")
+    classes = folder / "class.yaml"
+    classes.write_text("options:\n  width: {class_path: subprocess.Popen, init_args: {args: [touch, hacked]}}\n")
+    train = ["train", "--data", data, "--out", folder / "new"]
+    return {
+        "unknown command": (["trian"], "the nearest are 'train'"),
+        "missing file": (["train", "--data", folder / "no.root", "--out", folder / "new"], "no.root"),
+        "not a ROOT file": (["train", "--data", text, "--out", folder / "new"], "text.root"),
+        "missing argument": (["train", "--data", data], "out"),
+        "unknown option": ([*train, "--learning_rate", 1], "--learning_rate"),
+        "unknown key": ([*train, "--config", config], "learning_rate"),
+        "wrong type": ([*train, "--lr", "fast"], "lr"),
+        "wrong value": ([*train, "--lr", -1], "--lr is -1.0"),
+        "unknown preset": ([*train, "--preset", "point"], "'pointnet'"),
+        "code in a config": ([*train, "--config", classes], "width"),
+        "folder in use": (["train", "--data", data, "--out", run_folder], "--resume"),
+        "negative l_max": (["probe", run_folder, "--inputs", data, "--l_max", -1], "l_max is -1"),
+        "unknown layer": (["probe", run_folder, "--inputs", data, "--layers", "blocks.7"], "'blocks.0'"),
+        "unknown group": (["probe", run_folder, "--inputs", data, "--group", "O4"], "'O3'"),
+        "no such run": (["probe", folder / "nowhere", "--inputs", data], "nowhere"),
+        "no such config": ([*train, "--config", folder / "none.yaml"], "none.yaml"),
+    }
+
+
+BAD = (
+    "unknown command", "missing file", "not a ROOT file", "missing argument", "unknown option", "unknown key",
+    "wrong type", "wrong value", "unknown preset", "code in a config", "folder in use", "negative l_max",
+    "unknown layer", "unknown group", "no such run", "no such config",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_mistakes_end_in_one_line(case, small_run, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    words, expected = bad_command_lines(small_run, tmp_path)[case]
+    status = main([str(word) for word in words])
+    captured = capsys.readouterr()
+    assert status in (1, 2)
+    assert captured.out == ""
+    assert len(captured.err.strip().splitlines()) == 1
+    assert captured.err.startswith("jetsym")
+    assert expected in captured.err
+    assert not (tmp_path / "hacked").exists()
+    assert not (tmp_path / "new/best.safetensors").exists()
+
+
+def test_mistakes_in_a_real_process(tmp_path):
+    done = run("probe", tmp_path / "nowhere")
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert done.stderr.startswith("jetsym probe: error: ")
+
+
+def test_presets():
+    assert {"pointnet", "pointnet-rotated"} <= set(preset_names())
+    pointnet = str(preset_path("pointnet"))
+    assert expand_presets(["--preset", "pointnet", "--lr", "1"]) == ["--config", pointnet, "--lr", "1"]
+    assert expand_presets(["--preset=pointnet"]) == ["--config", pointnet]
+    with pytest.raises(ConfigError, match="--preset is ''"):
+        expand_presets(["--preset"])
