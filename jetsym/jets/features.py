@@ -1,0 +1,209 @@
+"""What a tagger sees of a particle, always recomputed from the momenta and the jet axis; nothing stored is trusted.
+
+Three sets, all pure functions of a JetBatch, on its device and in its dtype, differentiable in both AD modes:
+
+=============================  =====================================================================================
+:func:`kinematic_features`     the field's 7 "kin" features, in collider coordinates
+:func:`full_features`          the field's 17 "full" features: kinematics, charge, particle flags, impact parameters
+:func:`cartesian_features`     vectors in Cartesian components and rotation-invariant scalars, for unconstrained models
+=============================  =====================================================================================
+
+The stored ``part_deta`` and ``part_dphi`` are never used: they would stay behind when the momenta are moved. Padded
+slots are exactly zero, and every value and gradient is finite, at pT = 0, E = 0 and on the jet axis as well.
+
+Source of the two standard sets and of their constants: H. Qu, C. Li, S. Qian, "Particle Transformer for Jet
+Tagging", arXiv:2202.03772, and its public configurations ``JetClass_kin.yaml`` and ``JetClass_full.yaml``.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from jetsym.errors import DataError, closest
+from jetsym.jets import kinematics
+from jetsym.jets.batch import JetBatch
+
+__all__ = [
+    "CARTESIAN_FEATURES",
+    "CARTESIAN_VECTORS",
+    "FULL_FEATURES",
+    "KINEMATIC_FEATURES",
+    "STANDARDISATION",
+    "cartesian_features",
+    "full_features",
+    "kinematic_features",
+]
+
+#: Names of the 7 "kin" features, in the field's order.
+KINEMATIC_FEATURES = ("pt_log", "e_log", "logptrel", "logerel", "deltaR", "deta", "dphi")
+
+#: Names of the 5 particle flags, as in ``JetBatch.scalar_names``.
+_FLAGS = ("isChargedHadron", "isNeutralHadron", "isPhoton", "isElectron", "isMuon")
+_DISPLACEMENTS = ("d0", "d0err", "dz", "dzerr")
+
+#: Names of the 17 "full" features, in the field's order.
+FULL_FEATURES = (*KINEMATIC_FEATURES[:5], "charge", *_FLAGS, *_DISPLACEMENTS, *KINEMATIC_FEATURES[5:])
+
+#: Feature -> (centre c, scale s) of (x − c)·s; what is not listed is used as it is. All are clipped to ±CLIP.
+STANDARDISATION = {
+    "pt_log": (1.7, 0.7),
+    "e_log": (2.0, 0.7),
+    "logptrel": (-4.7, 0.7),
+    "logerel": (-4.7, 0.7),
+    "deltaR": (0.2, 4.0),
+}
+CLIP = 5.0
+
+#: The three vectors of :func:`cartesian_features`; each fills three consecutive columns (x, y, z).
+CARTESIAN_VECTORS = ("momentum", "direction", "relative")
+
+#: Names of the 21 columns of :func:`cartesian_features`: nine vector components, then twelve invariant scalars.
+CARTESIAN_FEATURES = (
+    *(f"{vector}_{axis}" for vector in CARTESIAN_VECTORS for axis in "xyz"),
+    "e_log",
+    "logerel",
+    "charge",
+    *_FLAGS,
+    *_DISPLACEMENTS,
+)
+
+# Squares below this are taken for zero. It is a normal float32 number, and its root, 1e-15 GeV, lies far below where
+# the clipping of every feature sets in, so that the floor keeps logarithms and derivatives finite and changes nothing.
+_SQUARE_FLOOR = 1e-30
+
+
+def kinematic_features(batch: JetBatch) -> Tensor:
+    """The 7 "kin" features (B, N, 7), named by :data:`KINEMATIC_FEATURES`.
+
+    log pT, log E (GeV), log pT/pT_jet, log E/E_jet, ΔR to the jet axis, Δη · sign(η_jet) and Δφ, each as (x − c)·s
+    with the constants of :data:`STANDARDISATION`, clipped to ±5; zero where padded.
+
+    Examples
+    --------
+    A particle that carries the jet's whole momentum lies on the axis:
+
+    >>> p4 = torch.tensor([[[5.0, 3.0, 0.0, 4.0]]])
+    >>> batch = JetBatch(p4, torch.ones(1, 1, dtype=bool), torch.zeros(1, 1, 10), p4[:, 0])
+    >>> kinematic_features(batch)[0, 0, 2:]
+    tensor([ 3.2900,  3.2900, -0.8000,  0.0000,  0.0000])
+    """
+    return _stack(batch, _kinematics(batch), KINEMATIC_FEATURES)
+
+
+def full_features(batch: JetBatch) -> Tensor:
+    """The 17 "full" features (B, N, 17), named by :data:`FULL_FEATURES`.
+
+    The kinematic seven with, between ΔR and Δη: charge, the five particle flags, tanh d0, the error of d0 clipped to
+    [0, 1], tanh dz and the error of dz clipped to [0, 1] (all lengths in mm); zero where padded.
+
+    Raises
+    ------
+    DataError
+        The batch lacks one of the scalars; read it with JetClass's per-particle branches.
+    """
+    return _stack(batch, _kinematics(batch) | _identity(batch), FULL_FEATURES)
+
+
+def cartesian_features(batch: JetBatch) -> Tensor:
+    """Vectors in Cartesian components and invariant scalars (B, N, 21), named by :data:`CARTESIAN_FEATURES`.
+
+    The vectors, with n = p/|p| (0 for p = 0), and the jet's own n_jet:
+
+    - ``momentum``: n · log(1 + |p| / GeV) / 4, compressed to order one;
+    - ``direction``: n;
+    - ``relative``: (n − n_jet) · E_jet / (250 GeV), where the substructure is: without it a plain network on lab
+      momenta hardly tells top jets from QCD. The opening angle of a decay falls as 1/E_jet, the factor undoes that.
+
+    They rotate as vectors, component by component, and change sign under reflection. The scalars, log E, log E/E_jet
+    (standardised and clipped as in the other sets), charge, flags and impact parameters, do not change at all. Zero
+    where padded.
+
+    Raises
+    ------
+    DataError
+        The batch lacks one of the scalars; read it with JetClass's per-particle branches.
+    """
+    p4 = _real_momenta(batch)
+    modulus = _norm(p4[..., 1:])
+    direction = p4[..., 1:] / modulus
+    jet_direction = batch.jet_p4[:, 1:] / _norm(batch.jet_p4[:, 1:])
+    vectors = [
+        direction * (torch.log1p(modulus) / 4),
+        direction,
+        (direction - jet_direction[:, None]) * (batch.jet_p4[:, :1] / 250.0)[:, None],
+    ]
+    energy, jet_energy = _log(p4[..., 0]), _log(batch.jet_p4[:, 0])[:, None]
+    columns = _identity(batch) | {"e_log": energy, "logerel": energy - jet_energy}
+    scalars = _stack(batch, columns, CARTESIAN_FEATURES[3 * len(CARTESIAN_VECTORS) :])
+    return torch.cat([torch.cat(vectors, dim=-1).masked_fill(~batch.mask[..., None], 0.0), scalars], dim=-1)
+
+
+def _kinematics(batch: JetBatch) -> dict[str, Tensor]:
+    """The seven kinematic quantities, each (B, N), before standardisation."""
+    p4, jet = _off_beam(_real_momenta(batch)), _off_beam(batch.jet_p4)[:, None]
+    pt, jet_pt = kinematics.pt(p4), kinematics.pt(jet)
+    energy, jet_energy = _log(p4[..., 0]), _log(jet[..., 0])
+    jet_eta = kinematics.eta(jet)
+    deta = kinematics.eta(p4) - jet_eta
+    dphi = kinematics.delta_phi(kinematics.phi(p4), kinematics.phi(jet))
+    return {
+        "pt_log": pt.log(),
+        "e_log": energy,
+        "logptrel": pt.log() - jet_pt.log(),
+        "logerel": energy - jet_energy,
+        "deltaR": (deta.square() + dphi.square()).clamp_min(_SQUARE_FLOOR).sqrt(),
+        "deta": torch.where(jet_eta < 0, -deta, deta),
+        "dphi": dphi,
+    }
+
+
+def _identity(batch: JetBatch) -> dict[str, Tensor]:
+    """Charge, flags and squashed impact parameters, each (B, N): what does not come from the momenta."""
+    return {
+        "charge": _scalar(batch, "charge"),
+        **{flag: _scalar(batch, flag) for flag in _FLAGS},
+        "d0": _scalar(batch, "d0val").tanh(),
+        "d0err": _scalar(batch, "d0err").clamp(0.0, 1.0),
+        "dz": _scalar(batch, "dzval").tanh(),
+        "dzerr": _scalar(batch, "dzerr").clamp(0.0, 1.0),
+    }
+
+
+def _stack(batch: JetBatch, columns: dict[str, Tensor], names: tuple[str, ...]) -> Tensor:
+    """Columns of shape (B, N), standardised, as (B, N, len(names)), zero where padded."""
+    features = torch.stack([_standardise(name, columns[name]) for name in names], dim=-1)
+    return features.masked_fill(~batch.mask[..., None], 0.0)
+
+
+def _standardise(name: str, values: Tensor) -> Tensor:
+    centre, scale = STANDARDISATION.get(name, (0.0, 1.0))
+    return ((values - centre) * scale).clamp(-CLIP, CLIP)
+
+
+def _real_momenta(batch: JetBatch) -> Tensor:
+    """Momenta with the padded slots set to zero, so that rubbish there reaches neither values nor gradients."""
+    return batch.p4.masked_fill(~batch.mask[..., None], 0.0)
+
+
+def _off_beam(p4: Tensor) -> Tensor:
+    """Give a momentum without a transverse part one of 1e-15 GeV along x: φ = 0, and finite derivatives."""
+    along_beam = p4[..., 1].square() + p4[..., 2].square() < _SQUARE_FLOOR
+    px = p4[..., 1].masked_fill(along_beam, _SQUARE_FLOOR**0.5)
+    py = p4[..., 2].masked_fill(along_beam, 0.0)
+    return torch.stack([p4[..., 0], px, py, p4[..., 3]], dim=-1)
+
+
+def _norm(vectors: Tensor) -> Tensor:
+    """(…, 3) → (…, 1) modulus, at least 1e-15."""
+    return vectors.square().sum(dim=-1, keepdim=True).clamp_min(_SQUARE_FLOOR).sqrt()
+
+
+def _log(energy: Tensor) -> Tensor:
+    return energy.clamp_min(_SQUARE_FLOOR**0.5).log()
+
+
+def _scalar(batch: JetBatch, name: str) -> Tensor:
+    if name not in batch.scalar_names:
+        raise DataError(f"the jets have no scalar {name!r}; {closest(name, batch.scalar_names)}")
+    return batch.scalars[..., batch.scalar_names.index(name)]

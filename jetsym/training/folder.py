@@ -1,0 +1,133 @@
+"""A run directory: what was asked for, what came out, epoch by epoch, and the weights.
+
+======================  =============================================================================
+``config.yaml``         the configuration, as ``jetsym train --config`` takes it
+``metrics.jsonl``       one JSON object per epoch
+``metrics.csv``         the same as a table
+``last.safetensors``    model and optimizer after the last finished epoch
+``best.safetensors``    model of the epoch with the lowest validation loss
+======================  =============================================================================
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import yaml
+from torch import Tensor
+
+from jetsym.errors import CheckpointError, ConfigError
+from jetsym.jets.models import Tagger
+from jetsym.training import checkpoint
+from jetsym.training.config import TrainConfig
+
+__all__ = ["RunFolder"]
+
+CONFIG, TABLE, LINES = "config.yaml", "metrics.csv", "metrics.jsonl"
+_RESULTS = (TABLE, LINES, checkpoint.BEST, checkpoint.LAST)
+
+
+class RunFolder:
+    """Where one run lives.
+
+    Parameters
+    ----------
+    path
+        The folder; it is made by :meth:`begin`.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path).expanduser()
+        self.history: list[dict[str, Any]] = []
+
+    def check(self, config: TrainConfig, *, resume: bool = False, overwrite: bool = False) -> None:
+        """See whether a run may be put there, without changing anything.
+
+        Parameters
+        ----------
+        config
+            The configuration of the run.
+        resume
+            Continue what is there; a folder without a finished epoch is begun from the start.
+        overwrite
+            Replace what an earlier run left there.
+
+        Raises
+        ------
+        ConfigError
+            The folder is in use, and neither was asked for; or the run there has another configuration.
+        """
+        if resume and overwrite:
+            raise ConfigError("--resume and --overwrite were both given; choose one")
+        if self.path.exists() and not self.path.is_dir():
+            raise ConfigError(f"--out is {self.path}, which is a file; expected a folder")
+        used = any((self.path / name).exists() for name in _RESULTS)
+        if used and not (resume or overwrite):
+            raise ConfigError(
+                f"--out is {self.path}, which holds a run already; continue it with --resume, replace it with "
+                "--overwrite, or choose another folder"
+            )
+        if resume and used and (self.path / CONFIG).is_file():
+            self._check_same(config)
+
+    def begin(self, config: TrainConfig, *, overwrite: bool = False) -> None:
+        """Make the folder and write the configuration down; with ``overwrite``, remove the files named above."""
+        for name in _RESULTS if overwrite else ():
+            (self.path / name).unlink(missing_ok=True)
+        self.path.mkdir(parents=True, exist_ok=True)
+        self._write(CONFIG, yaml.safe_dump(config.to_dict(), sort_keys=False, allow_unicode=True))
+
+    def restore(self) -> tuple[checkpoint.Header, dict[str, Tensor]] | None:
+        """Header and tensors of the last finished epoch and, in ``history``, the metrics up to there; None if none."""
+        last = self.path / checkpoint.LAST
+        if not last.is_file():
+            return None
+        header, tensors = checkpoint.read(last)
+        # A run killed between the two writes of an epoch has a line of metrics too many.
+        lines = (self.path / LINES).read_text().splitlines() if (self.path / LINES).is_file() else []
+        try:
+            self.history = [line for line in map(json.loads, lines) if line["epoch"] <= header.epoch]
+        except (ValueError, KeyError) as error:
+            raise CheckpointError(f"{self.path / LINES} cannot be read ({error!r}); remove the broken line") from error
+        return header, tensors
+
+    def finish_epoch(
+        self, model: Tagger, line: dict[str, Any], *, config: TrainConfig, state: dict[str, Tensor]
+    ) -> bool:
+        """Write an epoch's metrics and checkpoints; True if it is the best so far."""
+        best = all(line["val_loss"] < earlier["val_loss"] for earlier in self.history)
+        self.history.append(line)
+        self._write(LINES, "".join(json.dumps(entry) + "\n" for entry in self.history))
+        table = io.StringIO()
+        writer = csv.DictWriter(table, fieldnames=list(line), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(self.history)
+        self._write(TABLE, table.getvalue())
+        said: dict[str, Any] = {"epoch": line["epoch"], "metrics": line, "config": config.to_dict()}
+        if best:
+            checkpoint.save(self.path / checkpoint.BEST, model, **said)
+        checkpoint.save(self.path / checkpoint.LAST, model, state=state, **said)
+        return best
+
+    def _check_same(self, config: TrainConfig) -> None:
+        try:
+            earlier = TrainConfig.from_dict(yaml.safe_load((self.path / CONFIG).read_text()))
+        except (yaml.YAMLError, TypeError) as error:
+            raise ConfigError(f"{self.path / CONFIG} is not the configuration of a run ({error})") from error
+        # Another device is no other run; everything else is part of the result.
+        changed = [name for name in config.differing(earlier) if name != "device"]
+        if changed:
+            name = changed[0]
+            raise ConfigError(
+                f"--{name} is {getattr(config, name)!r}, but the run in {self.path} has {getattr(earlier, name)!r}; "
+                "continue with the configuration it was begun with, or choose another --out"
+            )
+
+    def _write(self, name: str, text: str) -> None:
+        unfinished = self.path / f"{name}.tmp"
+        unfinished.write_text(text, encoding="utf-8")
+        unfinished.replace(self.path / name)

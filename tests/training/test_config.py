@@ -1,0 +1,85 @@
+"""Training options: errors name the flag, and one definition serves Python, YAML and the command line."""
+
+from importlib.resources import files
+
+import pytest
+import yaml
+from jsonargparse import ArgumentParser
+
+from jetsym.errors import ConfigError
+from jetsym.jets.augmentation import AugmentationConfig
+from jetsym.training.config import TrainConfig
+from jetsym.training.loop import train
+
+PRESETS = sorted(
+    entry.name for entry in files("jetsym").joinpath("presets").iterdir() if entry.name.startswith("pointnet")
+)
+
+
+def parser() -> ArgumentParser:
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_argument("--config", action="config")
+    parser.add_function_arguments(train)
+    return parser
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"data": ""}, "--data is ''"),
+        ({"epochs": 0}, "--epochs is 0; expected at least 1"),
+        ({"batch_size": 0}, "--batch_size is 0"),
+        ({"max_particles": 0}, "--max_particles is 0"),
+        ({"limit": 0}, "--limit is 0"),
+        ({"lr": 0.0}, "--lr is 0.0; expected more than 0"),
+        ({"lr": float("nan")}, "--lr is nan"),
+        ({"clip": -1.0}, "--clip is -1.0"),
+        ({"weight_decay": -0.1}, "--weight_decay is -0.1; expected at least 0"),
+        ({"warmup": 1.0}, r"--warmup is 1.0; expected a share in \[0, 1\)"),
+        ({"label_smoothing": 1.0}, "--label_smoothing is 1.0"),
+        ({"seed": -1}, "--seed is -1"),
+        ({"device": "gpu"}, "--device is 'gpu'; expected 'auto', 'cpu' or 'cuda'"),
+        ({"precision": "16"}, "--precision is '16'; expected 'auto', '32-true', 'bf16-mixed'"),
+        ({"model": "pointent"}, "no model 'pointent'"),
+        ({"options": {"widht": 3}}, "no option 'widht'"),
+    ],
+)
+def test_errors_name_the_flag(options, message):
+    with pytest.raises(ConfigError, match=message):
+        TrainConfig(**{"data": "a.root"} | options)
+
+
+def test_plain_values_and_back():
+    config = TrainConfig(["a.root", "b.root"], options={"width": 8}, augmentation=AugmentationConfig("O3"), limit=5)
+    text = yaml.safe_dump(config.to_dict())
+    assert TrainConfig.from_dict(yaml.safe_load(text)) == config
+
+
+def test_the_command_line_knows_every_field(tmp_path):
+    config = TrainConfig("a.root", lr=0.003, epochs=7, options={"width": 8}, augmentation=AugmentationConfig("SO3"))
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(config.to_dict()))
+    arguments = parser().parse_args(["--config", str(tmp_path / "config.yaml"), "--out", "run", "--epochs", "9"])
+    values = arguments.as_dict()
+    assert values.pop("out") == "run"
+    assert [values.pop(name) for name in ("resume", "overwrite", "progress")] == [False, False, True]
+    values.pop("config")
+    assert TrainConfig.from_dict(values) == TrainConfig.from_dict(config.to_dict() | {"epochs": 9})
+
+
+def test_nested_flags():
+    arguments = parser().parse_args(
+        ["--data", "a.root", "--out", "run", "--augmentation.group", "O3", "--options.width", "32"]
+    )
+    assert arguments.augmentation.group == "O3"
+    assert arguments.options == {"width": 32}
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_presets_are_configurations(name):
+    values = yaml.safe_load(files("jetsym").joinpath("presets", name).read_text())
+    config = TrainConfig.from_dict({"data": "a.root"} | values)
+    assert config.augmentation.group == ("SO3" if "rotated" in name else "none")
+
+
+def test_the_presets_are_there():
+    assert PRESETS == ["pointnet-rotated.yaml", "pointnet.yaml"]

@@ -1,0 +1,95 @@
+"""The order of an epoch and the seeds behind it."""
+
+import pytest
+import torch
+
+from jetsym.errors import ConfigError, DataError
+from jetsym.jets.batch import JetBatch
+from jetsym.training.config import TrainConfig
+from jetsym.training.data import (
+    STREAMS,
+    batches,
+    by_length,
+    count_batches,
+    generator_for,
+    labels_of,
+    load_jets,
+    seed_for,
+)
+
+
+def numbered(jets: JetBatch) -> JetBatch:
+    return jets.replace(columns={"number": torch.arange(len(jets))})
+
+
+def order(jets: JetBatch, **options) -> list[int]:
+    return torch.cat([batch.columns["number"] for batch in batches(numbered(jets), **options)]).tolist()
+
+
+@pytest.mark.parametrize(("n", "batch_size", "sizes"), [(10, 4, [4, 3, 3]), (8, 4, [4, 4]), (3, 8, [3])])
+def test_every_jet_once_in_even_batches(make_jets, n, batch_size, sizes):
+    jets = make_jets(n)
+    shown = list(batches(jets, batch_size=batch_size, seed=0, epoch=1))
+    assert [len(batch) for batch in shown] == sizes
+    assert count_batches(jets, batch_size=batch_size) == len(sizes)
+    assert sorted(order(jets, batch_size=batch_size, seed=0, epoch=1)) == list(range(n))
+    assert all(batch.mask.any(0).all() for batch in shown)  # trimmed
+
+
+def test_orders_differ_between_epochs_and_seeds_only(make_jets):
+    jets = make_jets(50)
+    first = order(jets, batch_size=8, seed=0, epoch=1)
+    assert order(jets, batch_size=8, seed=0, epoch=1) == first
+    assert order(jets, batch_size=8, seed=0, epoch=2) != first
+    assert order(jets, batch_size=8, seed=1, epoch=1) != first
+
+
+def test_groups_of_similar_length_hold_every_jet_once(make_jets):
+    jets = numbered(make_jets(13))
+    parts = list(by_length(jets, 4))
+    assert [len(part) for part in parts] == [4, 3, 3, 3]
+    assert sorted(torch.cat([part.columns["number"] for part in parts]).tolist()) == list(range(13))
+    longest = [int(part.n_particles.max()) for part in parts]
+    assert longest == sorted(longest)
+    assert [part.max_particles for part in parts] == longest
+    assert [len(part) for part in by_length(jets[:2], 4)] == [1, 1]
+
+
+def test_seeds_are_distinct():
+    seeds = {seed_for(stream, seed=seed, epoch=epoch) for stream in STREAMS for seed in range(4) for epoch in range(4)}
+    assert len(seeds) == len(STREAMS) * 16
+    assert torch.equal(
+        torch.rand(3, generator=generator_for("split", seed=1)), torch.rand(3, generator=generator_for("split", seed=1))
+    )
+
+
+def test_a_tenth_is_held_out(jetclass_file):
+    path = str(jetclass_file(n=50))
+    training, validation = load_jets(TrainConfig(path, max_particles=12))
+    assert (len(training), len(validation)) == (45, 5)
+    assert training.max_particles <= 12
+    axes = torch.cat([training.jet_p4, validation.jet_p4])
+    assert len(axes.unique(dim=0)) == 50
+    again = load_jets(TrainConfig(path, max_particles=12))[1]
+    assert torch.equal(again.jet_p4, validation.jet_p4)
+    other = load_jets(TrainConfig(path, max_particles=12, seed=1))[1]
+    assert not torch.equal(other.jet_p4, validation.jet_p4)
+
+
+def test_validation_files_and_limit(jetclass_file):
+    data, val = str(jetclass_file("a.root", n=30)), str(jetclass_file("b.root", n=8, seed=1))
+    training, validation = load_jets(TrainConfig(data, val=val, limit=20))
+    assert (len(training), len(validation)) == (20, 8)
+
+
+def test_too_few_jets_and_no_labels_are_named(jetclass_file):
+    with pytest.raises(ConfigError, match="--data holds 5 jets, too few to hold a tenth out"):
+        load_jets(TrainConfig(str(jetclass_file("few.root", n=5))))
+    none = {f"label_{name}": None for name in ("QCD", "Hbb", "Hcc", "Hgg", "H4q", "Hqql", "Zqq", "Wqq", "Tbqq", "Tbl")}
+    with pytest.raises(DataError, match="files of --data have no label branches"):
+        load_jets(TrainConfig(str(jetclass_file("unlabelled.root", **none))))
+
+
+def test_labels_of_unlabelled_jets(make_jets):
+    with pytest.raises(DataError, match="have no labels"):
+        labels_of(make_jets(2).replace(label=None))

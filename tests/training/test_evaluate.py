@@ -1,0 +1,69 @@
+"""Evaluation: batching changes nothing, rotations are applied, the model is left as it was."""
+
+import pytest
+import torch
+from torch import nn
+
+from jetsym.errors import DataError
+from jetsym.jets.actions import rotate
+from jetsym.jets.augmentation import random_rotations
+from jetsym.jets.features import kinematic_features
+from jetsym.jets.metrics import accuracy
+from jetsym.jets.models import PointNet
+from jetsym.training.evaluate import evaluate, predict_logits
+
+
+class Oriented(nn.Module):
+    """Ten logits of which the largest is the number of the octant of the jet axis."""
+
+    def forward(self, jets):
+        octant = ((jets.jet_p4[:, 1:] > 0) * torch.tensor([1, 2, 4])).sum(-1)
+        return torch.nn.functional.one_hot(octant, 10).float()
+
+
+def test_batches_change_nothing(make_jets):
+    jets, model = make_jets(13), PointNet(width=8, blocks=1).train()
+    logits = predict_logits(model, jets, batch_size=5)
+    assert model.training
+    assert logits.shape == (13, 10)
+    torch.testing.assert_close(logits, model(jets).detach(), atol=2e-6, rtol=0)
+    assert not logits.requires_grad
+
+
+def test_upright_and_rotated(make_jets):
+    jets, model = make_jets(300), Oriented()
+    jets = jets.replace(label=model(jets).argmax(-1))
+    values = evaluate(model, jets, rotated=3, batch_size=64)
+    assert values["accuracy"] == 1.0
+    moved = rotate(jets, random_rotations(300, generator=torch.Generator().manual_seed(3))[None])
+    assert values["rotated_accuracy"] == accuracy(model(moved), jets.label)
+    assert values["rotated_accuracy"] == pytest.approx(1 / 8, abs=0.06)
+    assert evaluate(model, jets, rotated=3) == pytest.approx(values)
+    assert set(evaluate(model, jets)) == {name for name in values if not name.startswith("rotated_")}
+
+
+def test_an_invariant_model_loses_nothing(make_jets):
+    jets = make_jets(100, dtype=torch.float64)
+
+    class Invariant(nn.Module):
+        def forward(self, jets):
+            energy = kinematic_features(jets)[..., 1].sum(1)
+            return torch.stack([energy.sin() * k for k in range(10)], dim=-1)
+
+    values = evaluate(Invariant(), jets, rotated=0)
+    for name in ("accuracy", "macro_auc"):
+        assert values[f"rotated_{name}"] == values[name]
+
+
+def test_top_against_qcd_is_there_when_both_are(make_jets):
+    jets = make_jets(200)
+    values = evaluate(PointNet(width=8, blocks=1), jets)
+    assert {"accuracy", "macro_auc", "auc_top_qcd", "rejection_30", "rejection_50"} == set(values)
+    assert set(evaluate(PointNet(width=8, blocks=1), jets[jets.label > 0])) == {"accuracy", "macro_auc"}
+
+
+def test_what_cannot_be_evaluated_is_named(make_jets):
+    with pytest.raises(DataError, match="have no labels"):
+        evaluate(PointNet(width=8), make_jets(3).replace(label=None))
+    with pytest.raises(DataError, match="no jets to evaluate"):
+        evaluate(PointNet(width=8), make_jets(3)[[]])

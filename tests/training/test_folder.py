@@ -1,0 +1,51 @@
+"""A run directory keeps the best epoch beside the last."""
+
+import json
+
+import pytest
+
+from jetsym.errors import CheckpointError
+from jetsym.jets.models import PointNet
+from jetsym.training import checkpoint
+from jetsym.training.config import TrainConfig
+from jetsym.training.folder import RunFolder
+
+CONFIG = TrainConfig("a.root")
+
+
+def filled(path) -> RunFolder:
+    folder = RunFolder(path)
+    folder.begin(CONFIG)
+    kept = [
+        folder.finish_epoch(PointNet(width=8, blocks=1), {"epoch": epoch, "val_loss": loss}, config=CONFIG, state={})
+        for epoch, loss in [(1, 1.0), (2, 0.5), (3, 0.7), (4, 0.5)]
+    ]
+    assert kept == [True, True, False, False]
+    return folder
+
+
+def test_best_is_the_first_with_the_lowest_validation_loss(tmp_path):
+    filled(tmp_path)
+    assert checkpoint.read(tmp_path / checkpoint.BEST)[0].epoch == 2
+    assert checkpoint.read(tmp_path / checkpoint.LAST)[0].epoch == 4
+
+
+def test_restoring_remembers_the_history(tmp_path):
+    history = filled(tmp_path).history
+    folder = RunFolder(tmp_path)
+    header, _ = folder.restore()
+    assert header.epoch == 4
+    assert folder.history == history
+    line = {"epoch": 5, "val_loss": 0.6}
+    assert not folder.finish_epoch(PointNet(width=8, blocks=1), line, config=CONFIG, state={})
+
+
+def test_an_empty_folder_restores_nothing(tmp_path):
+    assert RunFolder(tmp_path).restore() is None
+
+
+def test_broken_metrics_are_named(tmp_path):
+    filled(tmp_path)
+    (tmp_path / "metrics.jsonl").write_text(json.dumps({"epoch": 1}) + "\n{half")
+    with pytest.raises(CheckpointError, match=r"metrics\.jsonl cannot be read"):
+        RunFolder(tmp_path).restore()

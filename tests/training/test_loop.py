@@ -1,0 +1,277 @@
+"""The training loop: it learns, it repeats itself, and it goes on where it was interrupted."""
+
+import csv
+import json
+
+import pytest
+import torch
+import yaml
+
+from jetsym.errors import ConfigError, DataError
+from jetsym.jets.augmentation import AugmentationConfig
+from jetsym.jets.batch import JetBatch
+from jetsym.jets.models import PointNet
+from jetsym.training import checkpoint, loop
+from jetsym.training.config import TrainConfig
+from jetsym.training.loop import TrainingError, learning_rate, make_fabric, make_optimizer, seeded, train
+
+QUICK = {
+    "epochs": 3,
+    "batch_size": 16,
+    "max_particles": 10,
+    "options": {"width": 8, "blocks": 1, "heads": 2, "dropout": 0.2},
+    "augmentation": AugmentationConfig("O3"),
+    "device": "cpu",
+    "progress": False,
+}
+
+
+@pytest.fixture
+def data(jetclass_file) -> str:
+    return str(jetclass_file(n=60))
+
+
+def tensors(path):
+    return checkpoint.read(path)[1]
+
+
+def same(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> bool:
+    return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
+
+
+@pytest.fixture
+def killed_after(monkeypatch):
+    """Make training stop, as if killed, when it has finished so many epochs."""
+
+    def arm(epochs: int) -> None:
+        train_epoch = loop.train_epoch
+
+        def interrupted(*args, epoch, **options):
+            if epoch > epochs:
+                raise KeyboardInterrupt
+            return train_epoch(*args, epoch=epoch, **options)
+
+        monkeypatch.setattr(loop, "train_epoch", interrupted)
+
+    return arm
+
+
+def test_a_run_leaves_what_its_folder_promises(data, tmp_path):
+    run = train(data, tmp_path / "run", **QUICK)
+    assert sorted(path.name for path in run.path.iterdir()) == [
+        "best.safetensors",
+        "config.yaml",
+        "last.safetensors",
+        "metrics.csv",
+        "metrics.jsonl",
+    ]
+    lines = [json.loads(line) for line in (run.path / "metrics.jsonl").read_text().splitlines()]
+    assert lines == run.history
+    assert [line["epoch"] for line in lines] == [1, 2, 3]
+    assert {"loss", "val_loss", "accuracy", "lr", "seconds", "jets_per_s"} <= set(lines[0])
+    with (run.path / "metrics.csv").open() as stream:
+        assert [float(row["loss"]) for row in csv.DictReader(stream)] == [line["loss"] for line in lines]
+    config = TrainConfig.from_dict(yaml.safe_load((run.path / "config.yaml").read_text()))
+    assert config == TrainConfig(data, **{key: value for key, value in QUICK.items() if key != "progress"})
+    assert lines[0]["lr"] > lines[1]["lr"] > lines[2]["lr"]
+    assert lines[2]["lr"] < 0.1 * config.lr
+    header, _ = checkpoint.read(run.path)
+    assert header.metrics == min(lines, key=lambda line: line["val_loss"])
+    assert header.config == config.to_dict()
+    assert not run.model().training
+
+
+def test_runs_repeat_and_leave_the_global_generator_alone(data, tmp_path):
+    before = torch.get_rng_state()
+    first = train(data, tmp_path / "a", **QUICK)
+    assert torch.equal(before, torch.get_rng_state())
+    torch.rand(5)
+    second = train(data, tmp_path / "b", **QUICK)
+    assert same(tensors(first.path / checkpoint.LAST), tensors(second.path / checkpoint.LAST))
+    third = train(data, tmp_path / "c", **QUICK, seed=1)
+    assert not same(tensors(first.path / checkpoint.LAST), tensors(third.path / checkpoint.LAST))
+
+
+@pytest.mark.parametrize("epochs", [1, 2])
+def test_a_resumed_run_ends_bit_for_bit_where_an_uninterrupted_one_does(
+    data, tmp_path, killed_after, monkeypatch, epochs
+):
+    whole = train(data, tmp_path / "whole", **QUICK)
+    with monkeypatch.context():
+        killed_after(epochs)
+        with pytest.raises(KeyboardInterrupt):
+            train(data, tmp_path / "cut", **QUICK)
+    monkeypatch.undo()
+    resumed = train(data, tmp_path / "cut", resume=True, **QUICK)
+    for name in (checkpoint.LAST, checkpoint.BEST):
+        assert same(tensors(whole.path / name), tensors(resumed.path / name))
+    timing = ("seconds", "jets_per_s")
+    assert [{key: value for key, value in line.items() if key not in timing} for line in resumed.history] == [
+        {key: value for key, value in line.items() if key not in timing} for line in whole.history
+    ]
+
+
+def test_a_run_killed_between_metrics_and_checkpoint_has_no_line_twice(data, tmp_path, killed_after, monkeypatch):
+    with monkeypatch.context():
+        killed_after(1)
+        with pytest.raises(KeyboardInterrupt):
+            train(data, tmp_path / "run", **QUICK)
+    monkeypatch.undo()
+    lines = tmp_path / "run" / "metrics.jsonl"
+    lines.write_text(lines.read_text() + json.dumps(json.loads(lines.read_text()) | {"epoch": 2}) + "\n")
+    resumed = train(data, tmp_path / "run", resume=True, **QUICK)
+    assert [line["epoch"] for line in resumed.history] == [1, 2, 3]
+
+
+def test_resuming_nothing_begins_and_resuming_the_end_ends(data, tmp_path):
+    run = train(data, tmp_path / "run", resume=True, **QUICK)
+    assert len(run.history) == 3
+    again = train(data, tmp_path / "run", resume=True, **QUICK)
+    assert again.history == run.history
+
+
+def test_a_run_in_place_is_protected(data, tmp_path):
+    train(data, tmp_path / "run", **QUICK)
+    (tmp_path / "run" / "notes.txt").write_text("keep")
+    with pytest.raises(
+        ConfigError, match="holds a run already; continue it with --resume, replace it with --overwrite"
+    ):
+        train(data, tmp_path / "run", **QUICK)
+    with pytest.raises(ConfigError, match="--resume and --overwrite were both given"):
+        train(data, tmp_path / "run", resume=True, overwrite=True, **QUICK)
+    with pytest.raises(ConfigError, match=r"--lr is 0\.5, but the run in .* has 0\.001"):
+        train(data, tmp_path / "run", resume=True, lr=0.5, **QUICK)
+    with pytest.raises(ConfigError, match="which is a file"):
+        train(data, data, **QUICK)
+    run = train(data, tmp_path / "run", overwrite=True, **QUICK | {"epochs": 1})
+    assert len(run.history) == 1
+    assert (tmp_path / "run" / "notes.txt").read_text() == "keep"
+
+
+def test_a_failed_start_destroys_and_blocks_nothing(data, tmp_path):
+    run = train(data, tmp_path / "run", **QUICK)
+    before = tensors(run.path)
+    with pytest.raises(DataError):
+        train(str(tmp_path / "nowhere.root"), run.path, overwrite=True, **QUICK)
+    assert same(tensors(run.path), before)
+    with pytest.raises(DataError):
+        train(str(tmp_path / "nowhere.root"), tmp_path / "new", **QUICK)
+    assert len(train(data, tmp_path / "new", **QUICK).history) == 3
+
+
+def test_it_learns(make_jets, tmp_path, monkeypatch):
+    """Two classes that differ in their number of particles, told apart after a few epochs."""
+    many, few = make_jets(200, seed=1, min_particles=20), make_jets(200, seed=2, max_particles=12)
+    jets = JetBatch.concatenate([few, many]).replace(columns={})
+    jets = jets.replace(label=(torch.arange(400) >= 200).long() * 8)
+    shuffled = jets[torch.randperm(400, generator=torch.Generator().manual_seed(0))]
+    monkeypatch.setattr(loop, "load_jets", lambda config: (shuffled[:300], shuffled[300:]))
+    run = train("a.root", tmp_path / "run", epochs=6, batch_size=32, lr=5e-3, options={"width": 16}, progress=False)
+    assert run.history[-1]["auc_top_qcd"] > 0.97
+    assert run.history[-1]["loss"] < 0.5 < run.history[0]["loss"]
+
+
+def test_augmentation_reaches_the_training_jets_only(data, tmp_path, monkeypatch):
+    moved = []
+    monkeypatch.setattr(loop, "augment", lambda batch, config, generator: moved.append(len(batch)) or batch)
+    train(data, tmp_path / "run", **QUICK)
+    assert sum(moved) == 3 * 54  # not the 6 that are held out
+
+
+def test_every_epoch_moves_jets_anew(data, tmp_path, monkeypatch):
+    seeds = []
+    monkeypatch.setattr(
+        loop, "augment", lambda batch, config, generator: seeds.append(generator.initial_seed()) or batch
+    )
+    train(data, tmp_path / "run", **QUICK)
+    train(data, tmp_path / "other", seed=1, **QUICK)
+    assert len(set(seeds)) == 6
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_and_saves_nothing(make_jets, tmp_path, monkeypatch):
+    jets = make_jets(40)
+    broken = jets.replace(p4=jets.p4.clone())
+    broken.p4[7, 0] = torch.nan
+    monkeypatch.setattr(loop, "load_jets", lambda config: (broken, jets))
+    with pytest.raises(
+        TrainingError, match=r"the loss is nan in epoch 1, step \d+, at a learning rate of .*smaller --lr"
+    ):
+        train("a.root", tmp_path / "run", **QUICK)
+    assert not list((tmp_path / "run").glob("*.safetensors"))
+
+
+def test_dropout_differs_between_epochs_and_repeats_within_one():
+    def draw(epoch: int) -> list[float]:
+        with seeded("dropout", config=TrainConfig("a.root"), epoch=epoch, device=torch.device("cpu")):
+            return torch.rand(3).tolist()
+
+    assert draw(1) == draw(1) != draw(2)
+
+
+@pytest.mark.parametrize("parts", [1, 4, 100])
+def test_groups_of_similar_length_give_the_gradient_of_the_batch(make_jets, monkeypatch, parts):
+    config, jets = TrainConfig("a.root", device="cpu", label_smoothing=0.1), make_jets(13)
+    fabric, model = make_fabric(config), PointNet(width=8, blocks=1)
+    monkeypatch.setattr(loop, "_CPU_PARTS", parts)
+    loss = loop.accumulate(fabric, fabric.setup_module(model), jets, config, moves=torch.Generator())
+    expected = torch.nn.functional.cross_entropy(model(jets), jets.label, label_smoothing=0.1)
+    assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
+    for parameter, gradient in zip(
+        model.parameters(), torch.autograd.grad(expected, list(model.parameters())), strict=True
+    ):
+        torch.testing.assert_close(parameter.grad, gradient, atol=1e-5, rtol=1e-4)
+
+
+def test_the_learning_rate_rises_and_falls():
+    config = TrainConfig("a.root", lr=0.1, warmup=0.1)
+    rates = [learning_rate(step, 100, config) for step in range(100)]
+    assert rates[:10] == pytest.approx([0.01 * (step + 1) for step in range(10)])
+    assert max(rates) == pytest.approx(0.1)
+    assert rates[9:] == sorted(rates[9:], reverse=True)
+    assert rates[55] == pytest.approx(0.05)
+    assert 0 < rates[-1] < 1e-4
+
+
+def test_biases_and_norms_are_not_decayed():
+    model = torch.nn.Sequential(torch.nn.Linear(3, 3), torch.nn.LayerNorm(3))
+    decayed, others = make_optimizer(model, TrainConfig("a.root", weight_decay=0.3)).param_groups
+    assert (decayed["weight_decay"], len(decayed["params"])) == (0.3, 1)
+    assert (others["weight_decay"], len(others["params"])) == (0.0, 3)
+
+
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+def test_momenta_reach_the_model_unrounded(make_jets, precision):
+    seen = []
+
+    class Spy(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = torch.nn.Linear(4, 10)
+
+        def forward(self, jets):
+            seen.append(jets)
+            return self.layer(jets.p4.sum(1))
+
+    fabric, jets = make_fabric(TrainConfig("a.root", device="cpu", precision=precision)), make_jets(3)
+    logits = fabric.setup_module(Spy())(jets)
+    assert torch.equal(seen[0].p4, jets.p4)
+    assert logits.dtype == torch.float32
+
+
+def test_bf16_trains(data, tmp_path):
+    run = train(data, tmp_path / "run", precision="bf16-mixed", **QUICK)
+    assert all(tensor.dtype == torch.float32 for tensor in tensors(run.path).values())
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+def test_a_device_that_is_not_there_is_named():
+    with pytest.raises(ConfigError, match="--device is 'cuda', but torch finds no CUDA device"):
+        make_fabric(TrainConfig("a.root", device="cuda"))
+
+
+def test_progress_is_shown_on_the_error_stream(data, tmp_path, capsys):
+    train(data, tmp_path / "run", **QUICK | {"progress": True})
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.count("val_loss") == 3
+    assert "epoch 3/3" in captured.err
