@@ -14,6 +14,7 @@ from rich.console import Console
 
 from jetsym.cli import preset_path
 from jetsym.files import write_atomically
+from jetsym.jets.augmentation import AugmentationConfig
 from jetsym.jets.batch import JetBatch
 from jetsym.jets.io.sample import sample, sample_dir
 from jetsym.plotting import plot_spectrum, save_figure
@@ -112,6 +113,7 @@ def train_one(
 ) -> None:
     """Train one of the two taggers, or continue an interrupted training."""
     options: dict[str, Any] = yaml.safe_load(preset_path(preset).read_text(encoding="utf-8"))
+    options["augmentation"] = AugmentationConfig(**options["augmentation"])
     if scale.epochs is not None:
         options["epochs"] = scale.epochs
     train(
