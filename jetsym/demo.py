@@ -14,7 +14,6 @@ from rich.console import Console
 
 from jetsym.cli import preset_path
 from jetsym.files import write_atomically
-from jetsym.jets.augmentation import AugmentationConfig
 from jetsym.jets.batch import JetBatch
 from jetsym.jets.io.sample import sample, sample_dir
 from jetsym.plotting import plot_spectrum, save_figure
@@ -33,16 +32,16 @@ RUNS = {"plain": "pointnet", "rotated": "pointnet-rotated"}
 
 @dataclass(frozen=True)
 class Scale:
-    """How much is done: training jets and epochs (None: all of them, and the preset's), probed jets, largest λ."""
+    """How much is done: training and test jets (None: all of them), epochs, probed jets, largest λ."""
 
     train_jets: int | None
     test_jets: int | None
-    epochs: int | None
+    epochs: int
     probe_jets: int
     l_max: int
 
 
-FULL = Scale(train_jets=None, test_jets=None, epochs=None, probe_jets=40, l_max=3)
+FULL = Scale(train_jets=None, test_jets=None, epochs=13, probe_jets=40, l_max=3)
 QUICK = Scale(train_jets=1500, test_jets=500, epochs=3, probe_jets=10, l_max=2)
 
 
@@ -113,9 +112,7 @@ def train_one(
 ) -> None:
     """Train one of the two taggers, or continue an interrupted training."""
     options: dict[str, Any] = yaml.safe_load(preset_path(preset).read_text(encoding="utf-8"))
-    options["augmentation"] = AugmentationConfig(**options["augmentation"])
-    if scale.epochs is not None:
-        options["epochs"] = scale.epochs
+    options["epochs"] = scale.epochs
     train(
         str(sample_dir() / "train"),
         folder / name,

@@ -13,6 +13,7 @@ __all__ = [
     "MissingDependencyError",
     "ProbeError",
     "SpectrumError",
+    "TrainingError",
     "closest",
 ]
 
@@ -41,11 +42,24 @@ class ProbeError(JetsymError):
     """A model, a layer or its inputs cannot be probed as asked."""
 
 
+class TrainingError(JetsymError):
+    """Training has gone wrong in a way that going on cannot mend."""
+
+
 class MissingDependencyError(JetsymError, ImportError):
     """An optional package is not installed; the message holds the pip line that installs it."""
 
-    def __init__(self, package: str, extra: str, purpose: str) -> None:
-        super().__init__(
+    @classmethod
+    def of(cls, package: str, *, extra: str, purpose: str) -> MissingDependencyError:
+        """The error for a package of one of jetsym's extras.
+
+        Examples
+        --------
+        >>> print(MissingDependencyError.of("fastjet", extra="generate", purpose="jetsym generate"))
+        jetsym generate needs the package 'fastjet', which is not installed; install it with: \
+python -m pip install 'jetsym[generate]'
+        """
+        return cls(
             f"{purpose} needs the package {package!r}, which is not installed; "
             f"install it with: python -m pip install 'jetsym[{extra}]'"
         )

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["finished_file", "write_atomically"]
+__all__ = ["finished_file", "remove_leftovers", "write_atomically"]
 
 
 @contextmanager
@@ -25,13 +25,13 @@ def finished_file(path: str | Path) -> Iterator[Path]:
     """
     final = Path(path).expanduser()
     final.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = final.with_name(f".{final.stem}.{os.getpid()}.unfinished{final.suffix}")
+    # The process number keeps two writers of the same file apart: the last one to finish wins, neither is torn.
+    unfinished = final.with_name(_unfinished_name(final, os.getpid()))
     try:
         yield unfinished
         unfinished.replace(final)
     finally:
-        with suppress(FileNotFoundError):
-            unfinished.unlink()
+        unfinished.unlink(missing_ok=True)
 
 
 def write_atomically(path: str | Path, text: str) -> Path:
@@ -39,3 +39,14 @@ def write_atomically(path: str | Path, text: str) -> Path:
     with finished_file(path) as unfinished:
         unfinished.write_text(text, encoding="utf-8")
     return Path(path).expanduser()
+
+
+def remove_leftovers(path: str | Path) -> None:
+    """Remove what killed processes left behind while they wrote a file."""
+    for leftover in Path(path).parent.glob(_unfinished_name(Path(path), "*")):
+        leftover.unlink(missing_ok=True)
+
+
+def _unfinished_name(path: Path, process: int | str) -> str:
+    # The suffix stays last, as some writers choose the format by it.
+    return f".{path.stem}.{process}.part{path.suffix}"

@@ -22,7 +22,8 @@ def progress_bar(title: str, total: int, *, shown: bool = True) -> Iterator[Call
         TimeRemainingColumn(),
         console=console,
         transient=True,
-        disable=not shown or console.is_jupyter,  # rich's bars need ipywidgets in a notebook, and warn without
+        # Into a file a bar would write empty lines; in a notebook rich needs ipywidgets, and warns without.
+        disable=not shown or not console.is_terminal or console.is_jupyter,
     )
     with bars:
         task = bars.add_task(title, total=total)

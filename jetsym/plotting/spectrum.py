@@ -77,4 +77,14 @@ def _finish(ax: Axes, report: Any, lowest: float, legend: bool) -> None:
     ax.grid(axis="y", alpha=0.25)
     ax.spines[["top", "right"]].set_visible(False)
     if legend:
-        ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False, fontsize="small", title="irrep (λ,σ)")
+        handles, labels = ax.get_legend_handles_labels()
+        order = sorted(range(len(labels)), key=lambda place: labels[place].startswith("λ"))  # the tail comes last
+        ax.legend(
+            [handles[place] for place in order],
+            [labels[place] for place in order],
+            loc="center left",
+            bbox_to_anchor=(1.0, 0.5),
+            frameon=False,
+            fontsize="small",
+            title="irrep (λ,σ)",
+        )

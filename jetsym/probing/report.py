@@ -147,7 +147,8 @@ class SymmetryReport:
         try:
             import pandas as pd
         except ImportError:
-            raise MissingDependencyError("pandas", "notebooks", "SymmetryReport.to_dataframe") from None
+            purpose = "SymmetryReport.to_dataframe"
+            raise MissingDependencyError.of("pandas", extra="notebooks", purpose=purpose) from None
         return pd.DataFrame(
             {
                 "layer": layer,

@@ -23,6 +23,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from jetsym.errors import CheckpointError, JetsymError
+from jetsym.files import finished_file
 from jetsym.jets.models import Tagger, build, name_of
 
 __all__ = ["BEST", "FORMAT_VERSION", "LAST", "Header", "find", "load", "read", "restore", "save"]
@@ -100,10 +101,8 @@ def save(
     tensors = {_MODEL + name: tensor for name, tensor in model.state_dict().items()} | dict(state or {})
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     text = json.dumps({**asdict(header), "digest": _digest(tensors)})
-    path = Path(path)
-    unfinished = path.with_name(path.name + ".tmp")
-    save_file(tensors, unfinished, metadata={_KEY: text})
-    unfinished.replace(path)
+    with finished_file(path) as unfinished:
+        save_file(tensors, unfinished, metadata={_KEY: text})
 
 
 def load(path: str | Path, *, device: torch.device | str = "cpu") -> Tagger:

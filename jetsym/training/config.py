@@ -88,6 +88,8 @@ class TrainConfig:
     precision: Precision = "auto"
 
     def __post_init__(self) -> None:
+        if isinstance(self.augmentation, Mapping):  # as YAML and notebooks write it
+            object.__setattr__(self, "augmentation", AugmentationConfig(**self.augmentation))
         if not self.data:
             raise ConfigError(f"--data is {self.data!r}; expected at least one path or pattern")
         for name in ("epochs", "batch_size", "max_particles", "limit"):
@@ -110,8 +112,7 @@ class TrainConfig:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> TrainConfig:
         """The inverse of :meth:`to_dict`."""
-        values = dict(values)
-        return cls(**values | {"augmentation": AugmentationConfig(**values.get("augmentation", {}))})
+        return cls(**values)
 
     def differing(self, other: TrainConfig) -> list[str]:
         """Names of the fields in which two runs differ.

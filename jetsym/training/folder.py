@@ -21,6 +21,7 @@ import yaml
 from torch import Tensor
 
 from jetsym.errors import CheckpointError, ConfigError
+from jetsym.files import write_atomically
 from jetsym.jets.models import Tagger
 from jetsym.training import checkpoint
 from jetsym.training.config import TrainConfig
@@ -79,7 +80,7 @@ class RunFolder:
         for name in _RESULTS if overwrite else ():
             (self.path / name).unlink(missing_ok=True)
         self.path.mkdir(parents=True, exist_ok=True)
-        self._write(CONFIG, yaml.safe_dump(config.to_dict(), sort_keys=False, allow_unicode=True))
+        write_atomically(self.path / CONFIG, yaml.safe_dump(config.to_dict(), sort_keys=False, allow_unicode=True))
 
     def restore(self) -> tuple[checkpoint.Header, dict[str, Tensor]] | None:
         """Header and tensors of the last finished epoch and, in ``history``, the metrics up to there; None if none."""
@@ -101,12 +102,12 @@ class RunFolder:
         """Write an epoch's metrics and checkpoints; True if it is the best so far."""
         best = all(line["val_loss"] < earlier["val_loss"] for earlier in self.history)
         self.history.append(line)
-        self._write(LINES, "".join(json.dumps(entry) + "\n" for entry in self.history))
+        write_atomically(self.path / LINES, "".join(json.dumps(entry) + "\n" for entry in self.history))
         table = io.StringIO()
         writer = csv.DictWriter(table, fieldnames=list(line), lineterminator="\n")
         writer.writeheader()
         writer.writerows(self.history)
-        self._write(TABLE, table.getvalue())
+        write_atomically(self.path / TABLE, table.getvalue())
         said: dict[str, Any] = {"epoch": line["epoch"], "metrics": line, "config": config.to_dict()}
         if best:
             checkpoint.save(self.path / checkpoint.BEST, model, **said)
@@ -126,8 +127,3 @@ class RunFolder:
                 f"--{name} is {getattr(config, name)!r}, but the run in {self.path} has {getattr(earlier, name)!r}; "
                 "continue with the configuration it was begun with, or choose another --out"
             )
-
-    def _write(self, name: str, text: str) -> None:
-        unfinished = self.path / f"{name}.tmp"
-        unfinished.write_text(text, encoding="utf-8")
-        unfinished.replace(self.path / name)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,29 +17,25 @@ from lightning_fabric.plugins.precision import MixedPrecision, Precision
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from jetsym.errors import CheckpointError, ConfigError, JetsymError
+from jetsym.errors import CheckpointError, ConfigError, TrainingError
 from jetsym.jets import metrics
 from jetsym.jets.augmentation import augment
 from jetsym.jets.batch import JetBatch
 from jetsym.jets.models import Tagger, build
+from jetsym.progress import progress_bar
 from jetsym.training import checkpoint
 from jetsym.training.config import TrainConfig
 from jetsym.training.data import batches, by_length, count_batches, generator_for, labels_of, load_jets, seed_for
 from jetsym.training.evaluate import predict_logits
 from jetsym.training.folder import RunFolder
-from jetsym.training.progress import Progress
 
-__all__ = ["Run", "TrainingError", "train"]
+__all__ = ["Run", "train"]
 
 #: Steps between two looks at the loss; each look waits for the accelerator.
 _CHECK_EVERY = 20
 
 #: Groups of similar length into which a batch is divided on a CPU.
 _CPU_PARTS = 4
-
-
-class TrainingError(JetsymError):
-    """Training has gone wrong in a way that going on cannot mend."""
 
 
 @dataclass(frozen=True)
@@ -111,14 +108,15 @@ def train(
     wrapped, optimizer = fabric.setup(model, optimizer)
 
     total_steps = config.epochs * count_batches(training, batch_size=config.batch_size)
-    with Progress(config.epochs, training, batch_size=config.batch_size, shown=progress) as bar:
-        for epoch in range(finished + 1, config.epochs + 1):
+    for epoch in range(finished + 1, config.epochs + 1):
+        with progress_bar(f"epoch {epoch}/{config.epochs}", len(training), shown=progress) as advance:
             line = train_epoch(
-                fabric, wrapped, optimizer, training, config, epoch=epoch, total_steps=total_steps, bar=bar
+                fabric, wrapped, optimizer, training, config, epoch=epoch, total_steps=total_steps, advance=advance
             )
-            line |= validate(wrapped, validation, batch_size=config.batch_size)
-            best = folder.finish_epoch(model, line, config=config, state=optimizer_tensors(optimizer))
-            bar.epoch_done(line, best=best)
+        line |= validate(wrapped, validation, batch_size=config.batch_size)
+        best = folder.finish_epoch(model, line, config=config, state=optimizer_tensors(optimizer))
+        if progress:
+            print(epoch_summary(line, epochs=config.epochs, best=best), file=sys.stderr, flush=True)
     return Run(path=folder.path, history=folder.history)
 
 
@@ -131,7 +129,7 @@ def train_epoch(
     *,
     epoch: int,
     total_steps: int,
-    bar: Progress,
+    advance: Callable[[int], None],
 ) -> dict[str, Any]:
     """Show every jet once; gives the epoch's number, mean loss, last learning rate, seconds and speed."""
     steps = count_batches(jets, batch_size=config.batch_size)
@@ -150,7 +148,7 @@ def train_epoch(
             summed += loss * len(batch)
             if step % _CHECK_EVERY == 0 or step == steps - 1:
                 guard(summed, epoch=epoch, step=step, rate=rate)
-            bar.advance(len(batch))
+            advance(len(batch))
     seconds = time.perf_counter() - begin
     return {
         "epoch": epoch,
@@ -184,6 +182,14 @@ def validate(model: nn.Module, jets: JetBatch, *, batch_size: int) -> dict[str, 
     logits, label = predict_logits(model, jets, batch_size=batch_size), labels_of(jets)
     loss = float(F.cross_entropy(logits, label))
     return {"val_loss": loss, **metrics.summary(logits, label, classes=jets.classes, efficiencies=())}
+
+
+def epoch_summary(line: Mapping[str, Any], *, epochs: int, best: bool) -> str:
+    """An epoch's metrics in one line."""
+    shown = ("loss", "val_loss", "accuracy", "macro_auc", "auc_top_qcd")
+    numbers = "  ".join(f"{name} {line[name]:.4f}" for name in shown if name in line)
+    head = f"epoch {line['epoch']:>{len(str(epochs))}}/{epochs}"
+    return f"{head}  {numbers}  {line['jets_per_s']:,.0f} jets/s{'  best' if best else ''}"
 
 
 def learning_rate(step: int, total_steps: int, config: TrainConfig) -> float:

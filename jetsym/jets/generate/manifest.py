@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
@@ -13,6 +12,7 @@ from typing import Any
 
 import jetsym
 from jetsym.errors import ConfigError, DataError
+from jetsym.files import write_atomically
 from jetsym.jets.generate.chunk import ChunkTask
 from jetsym.jets.generate.detector import DetectorConfig
 from jetsym.jets.generate.processes import COMMON_SETTINGS, PROCESSES
@@ -187,13 +187,7 @@ class Manifest:
             "written_with": {name: version(name) for name in ("uproot", "awkward", "numpy")},
             "files": self.files,
         }
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = self.path.with_name(f".{MANIFEST}.{os.getpid()}.part")
-        try:
-            temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-            temporary.replace(self.path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        write_atomically(self.path, json.dumps(content, indent=2) + "\n")
 
 
 def _differences(found: Mapping[str, Any], asked: Mapping[str, Any], *, prefix: str = "") -> list[str]:

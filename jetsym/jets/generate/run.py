@@ -8,7 +8,7 @@ import os
 import signal
 import threading
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing, contextmanager
@@ -16,14 +16,14 @@ from importlib.util import find_spec
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
 from jetsym.errors import ConfigError, JetsymError, MissingDependencyError, closest
+from jetsym.files import remove_leftovers
 from jetsym.jets.generate.chunk import ChunkTask, JetTable, generate_chunk
 from jetsym.jets.generate.detector import DetectorConfig
 from jetsym.jets.generate.manifest import Manifest, PlannedFile, plan, settings
-from jetsym.jets.io.writer import open_jetclass, temporary_pattern
+from jetsym.jets.io.writer import open_jetclass
 from jetsym.jets.schema import CLASSES
+from jetsym.progress import progress_bar
 
 __all__ = ["generate"]
 
@@ -117,23 +117,23 @@ def generate(
     missing = [file for file in files if not manifest.is_finished(file)]
     tasks = [task for file in missing for task in file.tasks(seed=seed, detector=detector)]
     workers = min(processes or _cpu_count(), max(len(tasks), 1))
-    with _progress_bar(missing, enabled=progress) as advance, closing(_generate_all(tasks, workers)) as tables:
+    total = sum(file.n_jets for file in missing)
+    with progress_bar("jets", total, shown=progress) as advance, closing(_generate_all(tasks, workers)) as tables:
         for file in missing:
             _write(folder / file.name, file, tables, advance)
             manifest.add(file)
     return manifest.path
 
 
-def _write(path: Path, file: PlannedFile, tables: Iterator[JetTable], advance: Callable[[str, int], None]) -> None:
+def _write(path: Path, file: PlannedFile, tables: Iterator[JetTable], advance: Callable[[int], None]) -> None:
     """Take a file's jets from the stream of chunks and write them, basket by basket."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    for leftover in path.parent.glob(temporary_pattern(path)):  # of a run that was killed
-        leftover.unlink(missing_ok=True)
+    remove_leftovers(path)  # of a run that was killed
     waiting: list[JetTable] = []
     with open_jetclass(path) as writer:
         while len(writer) < file.n_jets:
             waiting.append(next(tables))
-            advance(file.name, len(waiting[-1]))
+            advance(len(waiting[-1]))
             n_jets = sum(map(len, waiting))
             if n_jets >= _JETS_PER_BASKET or len(writer) + n_jets == file.n_jets:
                 writer.extend(JetTable.concatenate(waiting).columns())
@@ -196,14 +196,6 @@ def _named(task: ChunkTask) -> Iterator[None]:
         ) from error
 
 
-@contextmanager
-def _progress_bar(files: Iterable[PlannedFile], *, enabled: bool) -> Iterator[Callable[[str, int], None]]:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, disable=not enabled) as bar:
-        total = bar.add_task("jets", total=sum(file.n_jets for file in files))
-        yield lambda name, n_jets: bar.update(total, advance=n_jets, description=name)
-
-
 def _check(
     classes: Sequence[str],
     jets_per_class: int,
@@ -241,7 +233,7 @@ def _check(
 def _require_packages() -> None:
     for package in ("pythia8mc", "fastjet"):
         if find_spec(package) is None:
-            raise MissingDependencyError(package, "generate", "jetsym generate")
+            raise MissingDependencyError.of(package, extra="generate", purpose="jetsym generate")
 
 
 def _cpu_count() -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,9 +13,10 @@ import uproot
 from numpy.typing import NDArray
 
 from jetsym.errors import ConfigError, DataError, closest
+from jetsym.files import finished_file
 from jetsym.jets.schema import JET_BRANCHES, PARTICLE_BRANCHES, TREE
 
-__all__ = ["COUNTER", "JetClassWriter", "open_jetclass", "temporary_pattern", "write_jetclass"]
+__all__ = ["COUNTER", "JetClassWriter", "open_jetclass", "write_jetclass"]
 
 #: Name of the counter branch that the 16 per-particle branches share.
 COUNTER = "npart"
@@ -93,19 +93,11 @@ def open_jetclass(path: str | Path, *, compression: str = "zlib", level: int = 6
         raise ConfigError(f"compression={compression!r} is not known; {closest(compression, _COMPRESSION)}")
     if not 1 <= level <= 9:
         raise ConfigError(f"compression level {level} is not possible; expected 1 to 9")
-    # The process number keeps two writers of the same file apart: the last one to finish wins, neither is torn.
-    temporary = path.with_name(temporary_pattern(path).replace("*", str(os.getpid())))
-    try:
-        with uproot.recreate(temporary, compression=_COMPRESSION[compression](level)) as file:
-            yield JetClassWriter(file)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def temporary_pattern(path: Path) -> str:
-    """Glob pattern of the names, beside a file, under which it is written before it is complete."""
-    return f".{path.name}.*.part"
+    with (
+        finished_file(path) as unfinished,
+        uproot.recreate(unfinished, compression=_COMPRESSION[compression](level)) as file,
+    ):
+        yield JetClassWriter(file)
 
 
 def write_jetclass(

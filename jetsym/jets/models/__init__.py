@@ -62,7 +62,10 @@ def configure(name: str, **options: Any) -> Any:
     for option in options:
         if option not in known:
             raise ConfigError(f"model {name!r} has no option {option!r}; {closest(option, known)}")
-    return MODELS[name].Config(**options)
+    try:
+        return MODELS[name].Config(**options)
+    except TypeError as error:
+        raise ConfigError(f"an option of model {name!r} has a value of a wrong type, in {options}: {error}") from error
 
 
 def name_of(model: Tagger) -> str:

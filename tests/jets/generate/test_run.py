@@ -193,7 +193,7 @@ def test_a_failure_leaves_finished_files_and_no_half_ones(
 
 
 def test_what_a_killed_run_left_half_written_is_removed(tmp_path: Path, simulated: list[ChunkTask]) -> None:
-    (tmp_path / ".HToBB_000.root.123.part").write_text("half")
+    (tmp_path / ".HToBB_000.123.part.root").write_text("half")
     make(tmp_path)
     assert set(contents(tmp_path)) == {"ZJetsToNuNu_000.root", "HToBB_000.root", "manifest.json"}
 
