@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +41,7 @@ class Scale:
     l_max: int
 
 
-FULL = Scale(train_jets=None, test_jets=None, epochs=13, probe_jets=40, l_max=3)
+FULL = Scale(train_jets=6000, test_jets=None, epochs=22, probe_jets=40, l_max=3)
 QUICK = Scale(train_jets=1500, test_jets=500, epochs=3, probe_jets=10, l_max=2)
 
 
@@ -88,10 +88,7 @@ def demo(
     test = sample("test", limit=scale.test_jets, max_particles=64)
     few = sample("test", limit=scale.probe_jets, max_particles=64)
     console.rule("evaluating and probing", align="left")
-    reports = {
-        name: probe(folder / name, few, l_max=scale.l_max, baseline="untrained", seed=seed, progress=progress)
-        for name in RUNS
-    }
+    reports = probe_runs(folder, few, l_max=scale.l_max, seed=seed, progress=progress)
     metrics = {name: measure(folder / name, test, reports[name], seed=seed) for name in RUNS}
 
     write_atomically(folder / "metrics.json", json.dumps(metrics, indent=1) + "\n")
@@ -125,6 +122,18 @@ def train_one(
         progress=progress,
         **options,
     )
+
+
+def probe_runs(folder: Path, jets: JetBatch, *, l_max: int, seed: int, progress: bool) -> dict[str, SymmetryReport]:
+    """Reports on both taggers; the untrained copy is the same network for both, so it is measured once."""
+    reports: dict[str, SymmetryReport] = {}
+    untrained = None
+    for name in RUNS:
+        wanted = None if untrained else "untrained"
+        report = probe(folder / name, jets, l_max=l_max, baseline=wanted, seed=seed, progress=progress)
+        untrained = untrained or report.baseline
+        reports[name] = replace(report, baseline=untrained)
+    return reports
 
 
 def measure(run: Path, test: JetBatch, report: SymmetryReport, *, seed: int) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jetsym.errors import ProbeError
-from jetsym.spectrum.estimators import to_numpy
+from jetsym.spectrum.responses import to_numpy
 from jetsym.spectrum.result import jackknife_ratio
 
 __all__ = ["KINDS", "Equivariance", "ErrorResult", "InvariantError", "centred", "combine"]

@@ -13,7 +13,7 @@ from jetsym.domains import Domain
 from jetsym.errors import ProbeError, SpectrumError
 from jetsym.probing.equivariance import ErrorResult, InvariantError
 from jetsym.spectrum import SO3, Quadrature, QuadratureEstimator, RandomEstimator, Spectrum
-from jetsym.spectrum.estimators import to_numpy
+from jetsym.spectrum.responses import to_numpy
 
 __all__ = ["Measurement", "Orbit", "Responses", "Subject", "measure", "rounding_response"]
 

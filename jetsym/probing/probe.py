@@ -23,7 +23,7 @@ from jetsym.probing.report import SymmetryReport
 from jetsym.probing.responder import Responder
 from jetsym.progress import progress_bar
 from jetsym.spectrum import O3, SO3, Spectrum
-from jetsym.spectrum.estimators import rounding_floor
+from jetsym.spectrum.responses import rounding_floor
 
 __all__ = ["probe"]
 

@@ -1,7 +1,7 @@
 """Estimators of the symmetry content B_α: exact by quadrature, unbiased by random rotations. Both stream.
 
 Both take the raw responses of a network along the orbit of its inputs, f(R·x) and f(−R·x), as arrays of any library
-that follows the array API (numpy, torch, …), and do their arithmetic there; only the results come back as numpy.
+that follows the array API (numpy, torch, jax, …), and do their arithmetic there; only the results come back as numpy.
 """
 
 from __future__ import annotations
@@ -9,37 +9,17 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from array_api_compat import array_namespace, device, is_array_api_strict_namespace, is_torch_array, to_device
+from array_api_compat import array_namespace, device, is_torch_array
 from numpy.typing import NDArray
 
 from jetsym.errors import SpectrumError
-from jetsym.spectrum.groups import SO3
+from jetsym.spectrum.groups import SO3, Irrep
 from jetsym.spectrum.quadrature import Quadrature
+from jetsym.spectrum.responses import Columns, as_like, check_finite, prepare, rounding_floor, to_numpy
 from jetsym.spectrum.result import Spectrum
 from jetsym.spectrum.wigner import characters, small_d
 
-__all__ = ["QuadratureEstimator", "RandomEstimator", "rounding_floor", "to_numpy"]
-
-#: Rounding of a response and of its accumulation, in units of the dtype's eps, that the noise floor allows for.
-ROUNDING_FACTOR = 8.0
-
-
-def to_numpy(array: Any) -> NDArray[Any]:
-    """A numpy view or copy of an array of any library, wherever it lives."""
-    if isinstance(array, np.ndarray):
-        return array
-    if is_torch_array(array):
-        array = array.detach()  # torch refuses to export tensors that require gradients
-    on_host = array if is_array_api_strict_namespace(array_namespace(array)) else to_device(array, "cpu")
-    return np.from_dlpack(on_host)
-
-
-def rounding_floor(eps: float) -> float:
-    """The noise floor of a spectrum, as a fraction of power, for a relative rounding eps of the responses.
-
-    By Parseval all irreps together hold no more of a rounding error than its own power, (ROUNDING_FACTOR · eps)².
-    """
-    return (ROUNDING_FACTOR * eps) ** 2
+__all__ = ["QuadratureEstimator", "RandomEstimator"]
 
 
 class QuadratureEstimator:
@@ -48,7 +28,7 @@ class QuadratureEstimator:
     For every γ-ring the responses are Fourier-transformed over γ by one matrix product with the K angles, then for
     every n ≥ 0 one product with w e^{−imα} d^λ_mn(β) gives all (λ, m) at once; as responses are real, n and −n hold the
     same power. Cosines and sines are kept apart, so everything is a product of real matrices. The state is one complex
-    coefficient per (λ, m, n ≥ 0), parity and feature: it does not grow with the number of rotations.
+    coefficient per (λ, m, n ≥ 0), coset and feature: it does not grow with the number of rotations.
 
     Parameters
     ----------
@@ -83,10 +63,10 @@ class QuadratureEstimator:
         self.rule = rule
         self.group = group
         self.accumulate = accumulate
-        self._bands = [_Band(rule, n) for n in range(rule.l_max + 1)]
-        self._coefficients: list[Any] = []
-        self._norm: NDArray[np.float64] | None = None
-        self._halves: tuple[int, int] = (0, 0)
+        self._bands = bands_of(rule)
+        self._coefficients: list[list[Any]] = []  # for each coset, for each n: (rows of the band, columns)
+        self._norm = np.zeros(0)
+        self._columns = Columns(0)
         self._eps = 0.0
         self._seen = np.zeros(len(rule.alpha), dtype=bool)
 
@@ -111,28 +91,30 @@ class QuadratureEstimator:
         rings = self.rule.rings(chunk)
         if self._seen[rings].any():
             raise SpectrumError(f"the chunk {chunk.start}:{chunk.stop} was added already; add every chunk once")
-        halves, norm, self._eps = _prepare(
-            self.group, chunk.stop - chunk.start, u_proper, u_improper, mask, self.accumulate
-        )
-        xp = array_namespace(halves)
-        _, n_halves, samples, features = halves.shape
-        count = rings.stop - rings.start
-        weights = self.rule.ring_weights[rings, None] / self.rule.ring_size
-        norm = (weights[..., None] * norm.reshape(count, -1, samples)).sum(axis=(0, 1))
-        self._norm = norm if self._norm is None else self._norm + norm
-
-        by_ring = xp.reshape(halves, (count, self.rule.ring_size, n_halves * samples * features))
-        fourier = _ring_transform(self.rule, like=halves) @ by_ring  # (rings, 2·l_max+1, columns): cos 0…, sin 1…
-        for n, band in enumerate(self._bands):
-            update = band.cosine(rings, like=halves) @ fourier[:, n, :]
-            if n:
-                update = update + band.sine(rings, like=halves) @ fourier[:, self.rule.l_max + n, :]
-            if len(self._coefficients) <= n:
-                self._coefficients.append(update)
-            else:
-                self._coefficients[n] += update
-        self._halves = (n_halves, samples)
+        n_chunk = chunk.stop - chunk.start
+        responses = prepare(self.group, n_chunk, u_proper, u_improper, mask=mask, accumulate=self.accumulate)
+        if not self._coefficients:
+            self._coefficients = [[None] * len(self._bands) for _ in responses.cosets]
+            self._norm = np.zeros(responses.columns.samples)
+        weights = self.rule.weights[chunk]
+        for state, u in zip(self._coefficients, responses.cosets, strict=True):
+            self._norm += weights @ responses.columns.squared_norms(u) / len(responses.cosets)
+            self._add_coset(state, u, rings)
+        check_finite(self._norm)
+        self._columns, self._eps = responses.columns, responses.eps
         self._seen[rings] = True
+
+    def _add_coset(self, state: list[Any], u: Any, rings: slice) -> None:
+        """Add the responses of one coset to its coefficients."""
+        xp, rule = array_namespace(u), self.rule
+        count = rings.stop - rings.start
+        by_ring = xp.reshape(u, (count, rule.ring_size, u.shape[1]))
+        fourier = as_like(ring_transform(rule), u) @ by_ring
+        for band, place in zip(self._bands, range(len(state)), strict=True):
+            # Cosine and sine of n lie side by side: (rings, 1 or 2, columns) as the rows of one product.
+            block = fourier[:, band.frequencies, :]
+            rows = xp.reshape(block, (-1, u.shape[1]))
+            state[place] = accumulate(state[place], band.matrix(rings, like=u), rows)
 
     def result(self) -> Spectrum:
         """The spectrum of all inputs, once every ring was added.
@@ -142,64 +124,91 @@ class QuadratureEstimator:
         SpectrumError
             Rings are missing.
         """
-        if self._norm is None or not self._seen.all():
+        if not self._seen.all():
             missing = int((~self._seen).sum())
             raise SpectrumError(f"{missing} of {len(self._seen)} rings were not added; add every chunk of the rule")
-        n_halves, samples = self._halves
         irreps = self.group.irreps(self.rule.l_max)
-        power = np.zeros((samples, len(irreps)))
-        for n, (band, coefficients) in enumerate(zip(self._bands, self._coefficients, strict=True)):
-            xp = array_namespace(coefficients)
-            squares = xp.sum(xp.reshape(coefficients, (coefficients.shape[0], n_halves, samples, -1)) ** 2, axis=-1)
-            by_row = to_numpy(squares).astype(float) * (2.0 if n else 1.0)
+        power = np.zeros((self._columns.samples, len(irreps)))
+        for band, coefficients in zip(self._bands, zip(*self._coefficients, strict=True), strict=True):
+            by_row = [self._columns.sum(half**2) for half in parity_halves(coefficients)]
             for index, irrep in enumerate(irreps):
-                if irrep.lam >= n:
-                    half = 0 if irrep.parity in (None, 1) else 1
-                    power[:, index] += irrep.dimension * by_row[band.rows[irrep.lam], half].sum(axis=0)
+                if irrep.lam >= band.n:
+                    rows = by_row[half_of(irrep)][band.rows(irrep.lam)]
+                    power[:, index] += irrep.dimension * band.multiplicity * rows.sum(axis=0)
         return Spectrum(irreps, power, self._norm, len(self.rule), rounding_floor(self._eps), "quadrature")
 
 
-class _Band:
-    """The matrices w e^{−imα} d^λ_mn(β) of one n: rows are (real, imaginary) × (λ ≥ n, m), columns are rings."""
+def parity_halves(cosets: tuple[Any, ...]) -> tuple[Any, ...]:
+    """The even and the odd half (u(R) ± u(−R))/2 of what belongs to R and −R; one coset is its own only half."""
+    if len(cosets) == 1:
+        return cosets
+    proper, improper = cosets
+    return (proper + improper) / 2, (proper - improper) / 2
+
+
+def half_of(irrep: Irrep) -> int:
+    """Which of the parity halves holds an irrep."""
+    return 1 if irrep.parity == -1 else 0
+
+
+def accumulate(state: Any, matrix: Any, rows: Any) -> Any:
+    """state + matrix @ rows, in place where the library can."""
+    if state is None:
+        return matrix @ rows
+    if is_torch_array(state):
+        return state.addmm_(matrix, rows)
+    return state + matrix @ rows
+
+
+def ring_transform(rule: Quadrature) -> NDArray[np.float64]:
+    """(2·l_max+1, K) transform over the angles of a ring: cos 0γ, cos γ, sin γ, cos 2γ, sin 2γ, …"""
+    angles = np.arange(1, rule.l_max + 1)[:, None] * rule.gamma
+    pairs = np.stack([np.cos(angles), np.sin(angles)], axis=1).reshape(-1, rule.ring_size)
+    return np.concatenate([np.ones((1, rule.ring_size)), pairs]) / rule.ring_size
+
+
+class Band:
+    """The matrix w e^{−imα} d^λ_mn(β) of one n ≥ 0, as a real matrix on the ring transforms.
+
+    Rows are the real parts of all (λ ≥ n, m), then their imaginary parts; columns are rings, for n > 0 each with its
+    cosine and sine transform.
+    """
 
     def __init__(self, rule: Quadrature, n: int) -> None:
-        d_columns, self.rows, start = [], {}, 0
-        total = sum(2 * lam + 1 for lam in range(n, rule.l_max + 1))
-        for lam in range(n, rule.l_max + 1):
-            size = 2 * lam + 1
-            phase = np.exp(-1j * np.arange(-lam, lam + 1)[:, None] * rule.alpha)
-            d_columns.append(rule.ring_weights * phase * small_d(lam, rule.beta)[:, :, n + lam].T)
-            real = np.arange(start, start + size)
-            self.rows[lam] = np.concatenate([real, real + total])
-            start += size
-        matrix = np.concatenate(d_columns)
-        # (x + iy)(c − is) = (xc + ys) + i(yc − xs): c and s are the ring's cosine and sine transforms.
-        self._cosine = np.concatenate([matrix.real, matrix.imag])
-        self._sine = np.concatenate([matrix.imag, -matrix.real])
-        self._converted: dict[tuple[str, Any, Any], Any] = {}
+        self.n = n
+        self.frequencies = slice(2 * n - 1, 2 * n + 1) if n else slice(0, 1)
+        self.multiplicity = 2.0 if n else 1.0  # n and −n
+        self._starts = np.cumsum([0] + [2 * lam + 1 for lam in range(n, rule.l_max + 1)])
+        blocks = [self._block(rule, lam) for lam in range(n, rule.l_max + 1)]
+        matrix = np.concatenate(blocks)
+        cosine = np.concatenate([matrix.real, matrix.imag])
+        # (x + iy)(c − is) = (xc + ys) + i(yc − xs): c and s are the cosine and sine transforms of a ring.
+        sine = np.concatenate([matrix.imag, -matrix.real])
+        self._matrix = np.stack([cosine, sine] if n else [cosine], axis=-1)
+        self._converted: dict[Any, Any] = {}
 
-    def cosine(self, rings: slice, *, like: Any) -> Any:
-        return self._converted_to("cosine", self._cosine, like)[:, rings]
+    def _block(self, rule: Quadrature, lam: int) -> NDArray[np.complex128]:
+        phase = np.exp(-1j * np.arange(-lam, lam + 1)[:, None] * rule.alpha)
+        return rule.ring_weights * phase * small_d(lam, rule.beta)[:, :, self.n + lam].T
 
-    def sine(self, rings: slice, *, like: Any) -> Any:
-        return self._converted_to("sine", self._sine, like)[:, rings]
+    def rows(self, lam: int) -> NDArray[np.int64]:
+        """Rows of one λ: real parts, then imaginary parts."""
+        real = np.arange(self._starts[lam - self.n], self._starts[lam - self.n + 1])
+        return np.concatenate([real, real + self._starts[-1]])
 
-    def _converted_to(self, name: str, matrix: NDArray[np.float64], like: Any) -> Any:
-        key = (name, like.dtype, device(like))
+    def matrix(self, rings: slice, *, like: Any) -> Any:
+        """(rows, rings · 1 or 2) in the library, dtype and device of another array; kept for the next call."""
+        key = (rings.start, rings.stop, array_namespace(like).__name__, like.dtype, device(like))
         if key not in self._converted:
-            self._converted[key] = _as_like(matrix, like)
+            self._converted[key] = as_like(self._matrix[:, rings].reshape(len(self._matrix), -1), like)
         return self._converted[key]
 
 
-def _ring_transform(rule: Quadrature, *, like: Any) -> Any:
-    """(2·l_max+1, K) matrix of the cosine (n = 0 … l_max) and sine (n = 1 … l_max) transforms over γ."""
-    angles = np.arange(rule.l_max + 1)[:, None] * rule.gamma
-    return _as_like(np.concatenate([np.cos(angles), np.sin(angles[1:])]) / rule.ring_size, like)
-
-
-def _as_like(matrix: NDArray[np.float64], like: Any) -> Any:
-    xp = array_namespace(like)
-    return xp.asarray(matrix, dtype=like.dtype, device=device(like))
+def bands_of(rule: Quadrature) -> list[Band]:
+    """The matrices of a rule for n = 0 … l_max; made once for each rule, as all layers share them."""
+    if not hasattr(rule, "_bands"):
+        object.__setattr__(rule, "_bands", [Band(rule, n) for n in range(rule.l_max + 1)])
+    return rule._bands  # type: ignore[attr-defined]
 
 
 class RandomEstimator:
@@ -251,49 +260,55 @@ class RandomEstimator:
         self.irreps = group.irreps(l_max)
         self.l_max = l_max
         self.rotations = rotations
-        self._responses: list[tuple[slice, Any]] = []
-        self._norm: NDArray[np.float64] | None = None
+        self._responses: list[tuple[slice, tuple[Any, ...]]] = []
+        self._norm = np.zeros(len(rotations))
+        self._columns = Columns(0)
         self._eps = 0.0
 
     def add(self, chunk: slice, u_proper: Any, u_improper: Any = None, *, mask: Any = None) -> None:
         """Add the responses to the rotations ``[:, chunk]``; arguments and errors as for the quadrature."""
-        halves, norm, self._eps = _prepare(self.group, chunk.stop - chunk.start, u_proper, u_improper, mask, None)
+        responses = prepare(self.group, chunk.stop - chunk.start, u_proper, u_improper, mask=mask)
         samples, n = self.rotations.shape[:2]
-        if halves.shape[2] != samples:
-            raise SpectrumError(f"responses of {halves.shape[2]} inputs; there are rotations for {samples}")
-        self._responses.append((chunk, halves))
-        norm = norm.sum(axis=0) / n
-        self._norm = norm if self._norm is None else self._norm + norm
+        if responses.columns.samples != samples:
+            raise SpectrumError(f"responses of {responses.columns.samples} inputs; there are rotations for {samples}")
+        for u in responses.cosets:
+            self._norm += responses.columns.squared_norms(u).sum(axis=0) / (n * len(responses.cosets))
+        check_finite(self._norm)
+        self._responses.append((chunk, responses.cosets))
+        self._columns, self._eps = responses.columns, responses.eps
 
     def result(self) -> Spectrum:
         """The spectrum of all inputs, once every rotation's responses were added."""
         n = self.rotations.shape[1]
         covered = sorted(index for chunk, _ in self._responses for index in range(chunk.start, chunk.stop))
-        if self._norm is None or covered != list(range(n)):
+        if covered != list(range(n)):
             raise SpectrumError(f"responses to {len(covered)} of {n} rotations were added; add all of them once")
         relative = np.einsum("siab,sjac->sijbc", self.rotations, self.rotations)
         kernel = characters(self.l_max, relative)  # (samples, n, n, λ)
         kernel[:, np.arange(n), np.arange(n)] = 0.0
-        gram = self._gram()  # (halves, samples, n, n)
-        pair_sums = np.einsum("sijl,hsij->hsl", kernel, _centred_gram(gram)) / (n * (n - 1))
-        pair_sums[:, :, 0] = np.einsum("sij,hsij->hs", kernel[..., 0], gram) / (n * (n - 1))
-        power = np.stack(
-            [irrep.dimension * pair_sums[0 if irrep.parity in (None, 1) else 1, :, irrep.lam] for irrep in self.irreps],
-            axis=-1,
-        )
-        return Spectrum(self.irreps, power, self._norm, n, rounding_floor(self._eps), "random")
+        pair_sums = []  # for each parity half (samples, λ)
+        for gram in self._grams():
+            sums = np.einsum("sijl,sij->sl", kernel, centred_gram(gram))
+            sums[:, 0] = np.einsum("sij,sij->s", kernel[..., 0], gram)
+            pair_sums.append(sums / (n * (n - 1)))
+        power = [irrep.dimension * pair_sums[half_of(irrep)][:, irrep.lam] for irrep in self.irreps]
+        return Spectrum(self.irreps, np.stack(power, axis=-1), self._norm, n, rounding_floor(self._eps), "random")
 
-    def _gram(self) -> NDArray[np.float64]:
-        """(halves, samples, n, n) scalar products of the responses of each input."""
+    def _grams(self) -> list[NDArray[np.float64]]:
+        """(samples, n, n) scalar products of the responses of each input, for each parity half."""
         order = np.argsort(np.concatenate([np.arange(chunk.start, chunk.stop) for chunk, _ in self._responses]))
-        xp = array_namespace(self._responses[0][1])
-        responses = xp.concat([halves for _, halves in self._responses], axis=0)
-        by_sample = xp.permute_dims(responses, (1, 2, 0, 3))
-        gram = to_numpy(by_sample @ xp.matrix_transpose(by_sample)).astype(float)
-        return gram[:, :, order][:, :, :, order]
+        xp = array_namespace(*self._responses[0][1])
+        chunks = zip(*(cosets for _, cosets in self._responses), strict=True)
+        cosets = tuple(xp.concat(list(coset), axis=0) for coset in chunks)
+        grams = []
+        for half in parity_halves(cosets):
+            by_sample = [half[:, columns] for columns in self._columns.slices(half.shape[1])]
+            products = np.stack([to_numpy(u @ xp.matrix_transpose(u)).astype(np.float64) for u in by_sample])
+            grams.append(products[:, order][:, :, order])
+        return grams
 
 
-def _centred_gram(gram: NDArray[np.float64]) -> NDArray[np.float64]:
+def centred_gram(gram: NDArray[np.float64]) -> NDArray[np.float64]:
     """(u_i − c_ij) · (u_j − c_ij) from u_i · u_j (…, n, n), with c_ij the mean of the other n − 2 vectors."""
     n = gram.shape[-1]
     squares = np.diagonal(gram, axis1=-2, axis2=-1)
@@ -303,55 +318,3 @@ def _centred_gram(gram: NDArray[np.float64]) -> NDArray[np.float64]:
     pair_with_others = pair_with_sum - pair_squares - 2 * gram
     others_squared = with_sum.sum(axis=-1)[..., None, None] - 2 * pair_with_sum + pair_squares + 2 * gram
     return gram - pair_with_others / (n - 2) + others_squared / (n - 2) ** 2
-
-
-def _prepare(
-    group: SO3, n_chunk: int, u_proper: Any, u_improper: Any, mask: Any, accumulate: str | None
-) -> tuple[Any, NDArray[np.float64], float]:
-    """Check raw responses and split them by parity.
-
-    Returns the halves (n_chunk, halves, samples, features) as real arrays, the norm ‖u‖² per rotation and input
-    averaged over R and −R (n_chunk, samples), and the eps of the responses' dtype.
-    """
-    if group.has_inversion != (u_improper is not None):
-        need = "responses to R and to −R" if group.has_inversion else "responses to R only (u_improper=None)"
-        raise SpectrumError(f"{group.name} takes {need}")
-    xp = array_namespace(u_proper)
-    if not xp.isdtype(u_proper.dtype, ("real floating", "complex floating")):
-        raise SpectrumError(f"responses have dtype {u_proper.dtype}; expected floating-point or complex numbers")
-    eps = float(xp.finfo(u_proper.dtype).eps)
-    proper = _flatten(xp, u_proper, n_chunk, mask, accumulate)
-    if u_improper is None:
-        halves = proper[:, None, ...]
-    else:
-        if tuple(u_improper.shape) != tuple(u_proper.shape):
-            raise SpectrumError(f"u_improper has shape {tuple(u_improper.shape)}; u_proper has {tuple(u_proper.shape)}")
-        improper = _flatten(xp, u_improper, n_chunk, mask, accumulate)
-        halves = xp.stack([(proper + improper) / 2, (proper - improper) / 2], axis=1)
-    norm = to_numpy(xp.sum(xp.sum(halves**2, axis=-1), axis=1)).astype(float)
-    if not np.isfinite(norm).all():
-        bad = int((~np.isfinite(norm)).sum())
-        raise SpectrumError(
-            f"{bad} of {norm.size} responses are not finite, or overflow when squared in {u_proper.dtype}"
-        )
-    return halves, norm, eps
-
-
-def _flatten(xp: Any, u: Any, n_chunk: int, mask: Any, accumulate: str | None) -> Any:
-    """Responses as (n_chunk, samples, features) real arrays in the dtype of accumulation, padding tokens zeroed."""
-    if u.ndim < 2 or u.shape[0] != n_chunk:
-        raise SpectrumError(f"responses have shape {tuple(u.shape)}; expected ({n_chunk}, samples, features…)")
-    samples = u.shape[1]
-    if mask is not None:
-        if tuple(u.shape[1:3]) != tuple(mask.shape):
-            raise SpectrumError(f"mask has shape {tuple(mask.shape)}; the responses' tokens are {tuple(u.shape[1:3])}")
-        keep = xp.reshape(mask, (1, *mask.shape, *[1] * (u.ndim - 3)))
-        u = xp.where(keep, u, xp.zeros_like(u))
-    flat = xp.reshape(u, (n_chunk, samples, -1))
-    if xp.isdtype(flat.dtype, "complex floating"):
-        flat = xp.concat([xp.real(flat), xp.imag(flat)], axis=-1)
-    if accumulate == "float64":
-        return xp.astype(flat, xp.float64)
-    if xp.finfo(flat.dtype).bits < 32:  # sums over an orbit need more than half precision
-        return xp.astype(flat, xp.float32)
-    return flat

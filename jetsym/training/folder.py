@@ -125,5 +125,5 @@ class RunFolder:
             name = changed[0]
             raise ConfigError(
                 f"--{name} is {getattr(config, name)!r}, but the run in {self.path} has {getattr(earlier, name)!r}; "
-                "continue with the configuration it was begun with, or choose another --out"
+                "continue with its own configuration, replace it with --overwrite, or choose another --out"
             )

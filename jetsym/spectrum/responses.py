@@ -1,0 +1,157 @@
+"""Raw responses of a network along an orbit: checked, and laid out as the columns that the estimators multiply."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from array_api_compat import array_namespace, device, is_array_api_strict_namespace, is_torch_array, to_device
+from numpy.typing import NDArray
+
+from jetsym.errors import SpectrumError
+from jetsym.spectrum.groups import SO3
+
+__all__ = ["Columns", "Responses", "as_like", "check_finite", "prepare", "rounding_floor", "to_numpy"]
+
+#: Rounding of a response and of its accumulation, in units of the dtype's eps, that the noise floor allows for.
+ROUNDING_FACTOR = 8.0
+
+
+def rounding_floor(eps: float) -> float:
+    """The noise floor of a spectrum, as a fraction of power, for a relative rounding eps of the responses.
+
+    By Parseval all irreps together hold no more of a rounding error than its own power, (ROUNDING_FACTOR · eps)².
+    """
+    return (ROUNDING_FACTOR * eps) ** 2
+
+
+def to_numpy(array: Any) -> NDArray[Any]:
+    """A numpy view or copy of an array of any library, wherever it lives."""
+    if isinstance(array, np.ndarray):
+        return array
+    if is_torch_array(array):
+        array = array.detach()  # torch refuses to export tensors that require gradients
+    on_host = array if is_array_api_strict_namespace(array_namespace(array)) else to_device(array, "cpu")
+    return np.from_dlpack(on_host)
+
+
+def as_like(matrix: NDArray[np.float64], like: Any) -> Any:
+    """A numpy matrix as an array of the library, dtype and device of another array."""
+    return array_namespace(like).asarray(matrix, dtype=like.dtype, device=device(like))
+
+
+@dataclass(frozen=True, eq=False)
+class Columns:
+    """Which input each column of flattened responses belongs to.
+
+    Parameters
+    ----------
+    samples
+        Number of inputs.
+    owner
+        (tokens,) input of each token that is not padding, or None where every input has the same number of columns.
+    """
+
+    samples: int
+    owner: NDArray[np.int64] | None = None
+
+    def sum(self, values: Any) -> NDArray[np.float64]:
+        """(rows, columns) of any library summed over the columns of each input: (rows, samples), numpy."""
+        xp = array_namespace(values)
+        groups = self.samples if self.owner is None else len(self.owner)
+        sums = to_numpy(xp.sum(xp.reshape(values, (values.shape[0], groups, -1)), axis=-1)).astype(np.float64)
+        if self.owner is None:
+            return sums
+        return sums @ (self.owner[:, None] == np.arange(self.samples)).astype(np.float64)
+
+    def squared_norms(self, u: Any) -> NDArray[np.float64]:
+        """Squared norms (rows, samples) of responses (rows, columns) of any library, numpy float64."""
+        xp = array_namespace(u)
+        if self.owner is None:
+            norms = to_numpy(xp.linalg.vector_norm(xp.reshape(u, (u.shape[0], self.samples, -1)), axis=-1))
+        else:
+            parts = [xp.linalg.vector_norm(u[:, columns], axis=-1) for columns in self.slices(u.shape[1])]
+            norms = np.stack([to_numpy(part) for part in parts], axis=-1)
+        return norms.astype(np.float64) ** 2
+
+    def slices(self, total: int) -> list[slice]:
+        """The columns of each input, among ``total`` ones."""
+        if self.owner is None:
+            bounds = np.arange(self.samples + 1) * (total // self.samples)
+        else:
+            bounds = np.searchsorted(self.owner, np.arange(self.samples + 1)) * (total // max(1, len(self.owner)))
+        return [slice(int(start), int(stop)) for start, stop in pairwise(bounds)]
+
+
+@dataclass(frozen=True, eq=False)
+class Responses:
+    """Responses to R, and for O(3) to −R, as real arrays (n_chunk, columns) in the dtype of accumulation."""
+
+    cosets: tuple[Any, ...]
+    columns: Columns
+    eps: float
+
+
+def prepare(
+    group: SO3, n_chunk: int, u_proper: Any, u_improper: Any, *, mask: Any = None, accumulate: str | None = None
+) -> Responses:
+    """Check raw responses (n_chunk, samples, features…) and flatten them.
+
+    Parameters
+    ----------
+    group
+        Says whether there have to be responses to −R.
+    n_chunk
+        Number of rotations they belong to.
+    u_proper, u_improper
+        The responses; complex features become two real ones.
+    mask
+        (samples, tokens) bool; only True tokens are kept.
+    accumulate
+        "float64", or None for the responses' own dtype (at least 32 bits).
+    """
+    if group.has_inversion != (u_improper is not None):
+        need = "responses to R and to −R" if group.has_inversion else "responses to R only (u_improper=None)"
+        raise SpectrumError(f"{group.name} takes {need}")
+    xp = array_namespace(u_proper)
+    if not xp.isdtype(u_proper.dtype, ("real floating", "complex floating")):
+        raise SpectrumError(f"responses have dtype {u_proper.dtype}; expected floating-point or complex numbers")
+    if u_proper.ndim < 2 or u_proper.shape[0] != n_chunk:
+        raise SpectrumError(f"responses have shape {tuple(u_proper.shape)}; expected ({n_chunk}, samples, features…)")
+    if u_improper is not None and tuple(u_improper.shape) != tuple(u_proper.shape):
+        raise SpectrumError(f"u_improper has shape {tuple(u_improper.shape)}; u_proper has {tuple(u_proper.shape)}")
+    kept = None if mask is None else _kept_tokens(mask, u_proper)
+    columns = Columns(int(u_proper.shape[1]), None if kept is None else kept // int(u_proper.shape[2]))
+    cosets = tuple(_flatten(xp, u, kept, accumulate) for u in (u_proper, u_improper) if u is not None)
+    return Responses(cosets, columns, float(xp.finfo(u_proper.dtype).eps))
+
+
+def _kept_tokens(mask: Any, u: Any) -> NDArray[np.int64] | None:
+    """Positions of the real tokens among all (samples · tokens); None if every token is real."""
+    if tuple(u.shape[1:3]) != tuple(mask.shape):
+        raise SpectrumError(f"mask has shape {tuple(mask.shape)}; the responses' tokens are {tuple(u.shape[1:3])}")
+    flat = to_numpy(mask).reshape(-1)
+    return None if flat.all() else np.flatnonzero(flat)
+
+
+def _flatten(xp: Any, u: Any, kept: NDArray[np.int64] | None, accumulate: str | None) -> Any:
+    if kept is not None:
+        tokens = xp.reshape(u, (u.shape[0], u.shape[1] * u.shape[2], *u.shape[3:]))
+        u = xp.take(tokens, xp.asarray(kept, device=device(u)), axis=1)
+    if xp.isdtype(u.dtype, "complex floating"):
+        u = xp.stack([xp.real(u), xp.imag(u)], axis=-1)
+    flat = xp.reshape(u, (u.shape[0], -1))
+    if accumulate == "float64":
+        return xp.astype(flat, xp.float64)
+    if xp.finfo(flat.dtype).bits < 32:  # sums over an orbit need more than half precision
+        return xp.astype(flat, xp.float32)
+    return flat
+
+
+def check_finite(norm: NDArray[np.float64]) -> None:
+    """Raise if the summed squares of responses say that some were NaN or infinite."""
+    if not np.isfinite(norm).all():
+        bad = np.flatnonzero(~np.isfinite(norm))
+        raise SpectrumError(f"responses of {len(bad)} of {norm.size} inputs are not finite, or overflow when squared")
