@@ -180,8 +180,8 @@ def findings(metrics: dict[str, Any], reports: dict[str, SymmetryReport]) -> lis
         f"classes right (top against QCD: AUC {plain['auc_top_qcd']:.3f}), the one trained on rotated jets "
         f"{100 * rotated['accuracy_upright']:.1f} % (AUC {rotated['auc_top_qcd']:.3f}).",
         f"When every test jet is turned at random, the first gets {100 * plain['accuracy_rotated']:.1f} %, the second "
-        f"{100 * rotated['accuracy_rotated']:.1f} %. What a jet is does not depend on its orientation, but the first "
-        "tagger has only seen jets as the detector saw them.",
+        f"{100 * rotated['accuracy_rotated']:.1f} %. What a jet is does not depend on its orientation; the first "
+        "tagger has seen many too, as jets leave a collision in nearly every direction, but each jet in one.",
         f"Rotations and reflections change the first tagger's logits by {_relative(plain)} of their size (relative A), "
         f"the second's by {_relative(rotated)}, {reduction:.2f} times as much. The same network untrained stands at "
         f"{plain['relative_A_untrained']:.2f}; rounding alone would give {rotated['noise_floor']:.0e}: neither tagger "

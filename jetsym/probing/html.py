@@ -24,9 +24,10 @@ body { font: 16px/1.55 system-ui, sans-serif; max-width: 62rem; margin: 0 auto; 
 h1 { font-size: 1.6rem; } h2 { font-size: 1.2rem; margin-top: 2rem; }
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; font-size: .9rem; font-variant-numeric: tabular-nums; }
-th, td { padding: .25rem .6rem; text-align: right; border-bottom: 1px solid #ddd; white-space: nowrap; }
-th:first-child, td:first-child { text-align: left; }
-img { max-width: 100%; height: auto; }
+th, td { padding: .25rem .6rem; text-align: right; border-bottom: 1px solid #ddd; }
+td { white-space: nowrap; }
+th:first-child, td:first-child { text-align: left; white-space: normal; }
+img { width: 100%; min-width: 40rem; height: auto; }
 .note { color: #555; font-size: .9rem; }
 """
 
@@ -67,7 +68,8 @@ def figure_element(ax: Axes, description: str) -> str:
     stream = io.BytesIO()
     figure_of(ax).savefig(stream, format="png", dpi=150)
     encoded = base64.b64encode(stream.getvalue()).decode()
-    return f'<img alt="{escape(description, quote=True)}" src="data:image/png;base64,{encoded}">'
+    image = f'<img alt="{escape(description, quote=True)}" src="data:image/png;base64,{encoded}">'
+    return f'<div class="scroll">{image}</div>'
 
 
 def spectrum_table(report: SymmetryReport) -> str:
