@@ -82,6 +82,50 @@ def test_the_error_of_a_known_function_in_output_units():
     assert report.equivariance["z"].absolute_stderr < 1e-12
 
 
+def test_the_random_error_is_unbiased_at_few_rotations():
+    """A² of x_z is 1/3; the plain variance of four responses would give 1/4."""
+    points = O3().sample(3000, np.random.default_rng(8))[:, :, 0]
+    report = jetsym.probe(lambda x: x[:, 2], points, group="SO3", n_rotations=4, l_max=1, limit=3000, **QUIET)
+    error = report.equivariance["output"]
+    assert error.absolute**2 == pytest.approx(1 / 3, abs=4 * 2 * error.absolute * error.absolute_stderr)
+    assert error.absolute_stderr < 0.005
+
+
+def test_the_norm_is_the_mean_over_inputs():
+    points = 2 * O3().sample(7, np.random.default_rng(9))[:, :, 0]
+    report = jetsym.probe(nn.Sequential(nn.Identity(), nn.Identity()), torch.tensor(points), l_max=1, **QUIET)
+    np.testing.assert_allclose(report.norm, 4.0, rtol=1e-12)
+
+
+def test_what_a_layer_holds_in_padded_tokens_does_not_count(make_jets):
+    class Careless(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.linear = nn.Linear(4, 3)
+
+        def forward(self, jets):
+            return (self.linear(jets.p4 / 100) * jets.mask[..., None]).sum(dim=(1, 2))
+
+    torch.manual_seed(2)
+    model = Careless().double()
+    jets = make_jets(4, seed=6, dtype=torch.float64, max_particles=9)
+    assert jets.n_particles.unique().numel() > 1
+    options = {"layers": ["linear"], "outputs": {"sum": "scalar"}, "l_max": 1, **QUIET}
+    together = jetsym.probe(model, jets, **options)
+    alone = [jetsym.probe(model, jets[place], **options) for place in range(4)]  # one jet has no padding
+    np.testing.assert_allclose(together.norm[0], np.mean([report.norm[0] for report in alone]), rtol=1e-12)
+
+
+def test_the_noise_floor_knows_how_a_model_amplifies_rounding():
+    """The mass of a light particle from its energy and momentum, in float32, is mostly rounding."""
+    rng = np.random.default_rng(10)
+    momentum = 1000 * O3().sample(20, rng)[:, :, 0]
+    momenta = np.concatenate([np.sqrt((momentum**2).sum(-1, keepdims=True) + 1), momentum], -1).astype(np.float32)
+    report = jetsym.probe(lambda p: p[:, 0] ** 2 - (p[:, 1:] ** 2).sum(-1), momenta, l_max=1, **QUIET)
+    error = report.equivariance["output"]
+    assert 1e-2 < error.relative <= error.noise_floor
+
+
 def test_the_error_over_the_spread():
     """f(x) = |x|² + x_z·c: f̄ = |x|² and A² = c²|x|²/3."""
     points = np.random.default_rng(1).normal(size=(50, 3))
