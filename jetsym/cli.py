@@ -68,6 +68,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return run(name, rest)
     except JetsymError as error:
         return _fail(f"jetsym {name}", str(error), status=1)
+    except OSError as error:  # a folder that cannot be written, a full disk
+        return _fail(f"jetsym {name}", f"{error.strerror or error}: {error.filename or ''}", status=1)
+    except UnicodeDecodeError as error:
+        return _fail(f"jetsym {name}", f"a configuration is not UTF-8 text: {error}", status=1)
     except KeyboardInterrupt:
         return _fail(f"jetsym {name}", "interrupted", status=130)
 

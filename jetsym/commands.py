@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.table import Table
 
+from jetsym.errors import ConfigError
 from jetsym.files import write_atomically
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ def evaluate(
     *,
     rotated: int | None = 0,
     limit: int | None = None,
-    max_particles: int = 128,
+    max_particles: int | None = None,
     batch_size: int = 512,
     out: str | None = None,
 ) -> None:
@@ -55,7 +56,7 @@ def evaluate(
     limit
         At most so many jets.
     max_particles
-        Particles kept per jet.
+        Particles kept per jet; by default as many as in the tagger's training.
     batch_size
         Jets per forward pass.
     out
@@ -65,8 +66,9 @@ def evaluate(
     from jetsym.training.checkpoint import load
     from jetsym.training.evaluate import evaluate as measure
 
-    jets = read(data, limit=limit, max_particles=max_particles)
-    values = measure(load(model), jets, rotated=rotated, batch_size=batch_size)
+    tagger = load(model)
+    jets = read(data, limit=limit, max_particles=max_particles or tagger.max_particles)
+    values = measure(tagger, jets, rotated=rotated, batch_size=batch_size)
     table = Table(title=f"{model} on {len(jets):,} jets", title_justify="left")
     table.add_column("metric")
     table.add_column("value", justify="right")
@@ -95,6 +97,8 @@ def probe(
     from jetsym.probing.html import report_page
     from jetsym.probing.probe import probe as measure
 
+    if out is not None and Path(out).suffix != ".json":
+        raise ConfigError(f"--out is {out!r}; expected a name that ends in .json (picture and page take its stem)")
     report = measure(model, inputs, **options)
     print(report)
     if out is not None:

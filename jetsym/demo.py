@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from matplotlib.axes import Axes
 from rich.console import Console
 
 from jetsym.cli import preset_path
+from jetsym.errors import ConfigError
 from jetsym.files import write_atomically
 from jetsym.jets.batch import JetBatch
 from jetsym.jets.io.sample import sample, sample_dir
@@ -21,7 +23,9 @@ from jetsym.probing.html import figure_element, page, paragraphs, report_fragmen
 from jetsym.probing.probe import probe
 from jetsym.probing.report import SymmetryReport
 from jetsym.probing.words import concise, share
+from jetsym.training.config import TrainConfig
 from jetsym.training.evaluate import evaluate
+from jetsym.training.folder import RunFolder
 from jetsym.training.loop import train
 
 __all__ = ["demo"]
@@ -42,7 +46,7 @@ class Scale:
 
 
 FULL = Scale(train_jets=6000, test_jets=None, epochs=22, probe_jets=40, l_max=3)
-QUICK = Scale(train_jets=1500, test_jets=500, epochs=3, probe_jets=10, l_max=2)
+QUICK = Scale(train_jets=1500, test_jets=500, epochs=3, probe_jets=24, l_max=2)
 
 
 def demo(
@@ -110,18 +114,15 @@ def train_one(
     """Train one of the two taggers, or continue an interrupted training."""
     options: dict[str, Any] = yaml.safe_load(preset_path(preset).read_text(encoding="utf-8"))
     options["epochs"] = scale.epochs
-    train(
-        str(sample_dir() / "train"),
-        folder / name,
-        val=str(sample_dir() / "val"),
-        limit=scale.train_jets,
-        seed=seed,
-        device=device,
-        resume=not overwrite,
-        overwrite=overwrite,
-        progress=progress,
-        **options,
-    )
+    options |= {"val": str(sample_dir() / "val"), "limit": scale.train_jets, "seed": seed, "device": device}
+    data = str(sample_dir() / "train")
+    try:
+        RunFolder(folder / name).check(TrainConfig(data=data, **options), resume=not overwrite, overwrite=overwrite)
+    except ConfigError as error:
+        raise ConfigError(
+            f"{folder} holds a demo of another size or seed; replace it with --overwrite, or choose another --out"
+        ) from error
+    train(data, folder / name, resume=not overwrite, overwrite=overwrite, progress=progress, **options)
 
 
 def probe_runs(folder: Path, jets: JetBatch, *, l_max: int, seed: int, progress: bool) -> dict[str, SymmetryReport]:
@@ -174,7 +175,7 @@ TITLES = {"plain": "trained on upright jets", "rotated": "trained on rotated jet
 def findings(metrics: dict[str, Any], reports: dict[str, SymmetryReport]) -> list[str]:
     """What came out, in plain words."""
     plain, rotated = metrics["plain"], metrics["rotated"]
-    reduction = rotated["relative_A"] / plain["relative_A"]
+    ratio = rotated["relative_A"] / plain["relative_A"]
     return [
         f"On upright jets the tagger trained on upright jets gets {100 * plain['accuracy_upright']:.1f} % of the ten "
         f"classes right (top against QCD: AUC {plain['auc_top_qcd']:.3f}), the one trained on rotated jets "
@@ -183,12 +184,28 @@ def findings(metrics: dict[str, Any], reports: dict[str, SymmetryReport]) -> lis
         f"{100 * rotated['accuracy_rotated']:.1f} %. What a jet is does not depend on its orientation; the first "
         "tagger has seen many too, as jets leave a collision in nearly every direction, but each jet in one.",
         f"Rotations and reflections change the first tagger's logits by {_relative(plain)} of their size (relative A), "
-        f"the second's by {_relative(rotated)}, {reduction:.2f} times as much. The same network untrained stands at "
-        f"{plain['relative_A_untrained']:.2f}; rounding alone would give {rotated['noise_floor']:.0e}: neither tagger "
-        f"is invariant{', but augmentation has brought the second nearer' if reduction < 0.95 else ''}.",
+        f"the second's by {_relative(rotated)}, {ratio:.2f} times as much. The same network untrained stands at "
+        f"{plain['relative_A_untrained']:.2f}; rounding alone would give {rotated['noise_floor']:.0e}. "
+        + _verdict(plain, rotated),
         _where(reports),
         *[text for report in reports.values() for text in report.sentences()[1 + len(report.equivariance) :]],
     ]
+
+
+def _verdict(plain: dict[str, Any], rotated: dict[str, Any]) -> str:
+    """What the two errors say, as far as they reach: two standard errors, and the noise floor."""
+    exact = [TITLES[name] for name, numbers in (("plain", plain), ("rotated", rotated)) if _is_invariant(numbers)]
+    if exact:
+        return f"Invariant to within rounding: the one {' and the one '.join(exact)}."
+    gain = plain["relative_A"] - rotated["relative_A"]
+    error = math.hypot(plain["relative_A_stderr"], rotated["relative_A_stderr"])
+    if gain > 2 * error:
+        return "Neither tagger is invariant, but augmentation has brought the second nearer."
+    return f"Neither tagger is invariant; the difference of the two, {concise(gain, error)}, is within its error."
+
+
+def _is_invariant(numbers: dict[str, Any]) -> bool:
+    return abs(numbers["relative_A"]) <= numbers["noise_floor"]
 
 
 def _relative(numbers: dict[str, Any]) -> str:

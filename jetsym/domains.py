@@ -23,8 +23,8 @@ class Domain(Protocol):
     #: What a reader of a report must know about the action on these inputs.
     NOTES: Sequence[str]
 
-    def load(self, source: Any, *, limit: int) -> Any:
-        """Inputs from what the user gave (None: the bundled sample), at most ``limit`` of them."""
+    def load(self, source: Any, *, limit: int, model: Any) -> Any:
+        """Inputs for a model from what the user gave (None: the bundled sample), at most ``limit`` of them."""
 
     def size(self, inputs: Any) -> int:
         """Number of inputs."""
@@ -47,12 +47,12 @@ class Domain(Protocol):
 
 @dataclass(frozen=True)
 class Row:
-    """One domain: which inputs are its own, by the module of their type or by the suffix of their paths."""
+    """One domain: which inputs are its own, by the module of their type or because they are paths."""
 
     name: str
     module: str
     types_from: str
-    suffixes: tuple[str, ...]
+    reads_paths: bool = False
     bundled_sample: bool = False
 
     def owns(self, inputs: Any) -> bool:
@@ -60,11 +60,11 @@ class Row:
             return self.bundled_sample
         first = inputs[0] if isinstance(inputs, (list, tuple)) and len(inputs) else inputs
         if isinstance(first, (str, Path)):
-            return str(first).endswith(self.suffixes) or Path(first).is_dir()
+            return self.reads_paths
         return type(first).__module__.startswith(self.types_from)
 
 
-TABLE = (Row("jets", "jetsym.jets.domain", types_from="jetsym.jets", suffixes=(".root",), bundled_sample=True),)
+TABLE = (Row("jets", "jetsym.jets.domain", types_from="jetsym.jets", reads_paths=True, bundled_sample=True),)
 
 #: Inputs that no row owns are plain arrays.
 ARRAYS = "jetsym.probing.arrays"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,6 +25,8 @@ def finished_file(path: str | Path) -> Iterator[Path]:
     ['numbers.txt']
     """
     final = Path(path).expanduser()
+    if final.is_dir():
+        raise IsADirectoryError(errno.EISDIR, "a file cannot be written where a folder is", str(final))
     final.parent.mkdir(parents=True, exist_ok=True)
     # The process number keeps two writers of the same file apart: the last one to finish wins, neither is torn.
     unfinished = final.with_name(_unfinished_name(final, os.getpid()))

@@ -22,13 +22,14 @@ NOTES = (
 )
 
 
-def load(source: Any, *, limit: int) -> JetBatch:
+def load(source: Any, *, limit: int, model: Any) -> JetBatch:
+    max_particles = getattr(model, "max_particles", 128)
     if source is None:
-        jets = sample("test", limit=limit)
+        jets = sample("test", limit=limit, max_particles=max_particles)
     elif isinstance(source, JetBatch):
         jets = source[:limit]
     else:
-        jets = read(source, limit=limit)
+        jets = read(source, limit=limit, max_particles=max_particles)
     if not len(jets):
         raise DataError("the batch holds no jets; expected at least one to probe with")
     empty = (jets.n_particles == 0).nonzero().flatten().tolist()

@@ -19,7 +19,7 @@ OUTPUTS: dict[str, str] = {}
 NOTES = ("Arrays (…, 3) move as vectors, arrays (…, 4) as four-vectors (E, px, py, pz) with E fixed.",)
 
 
-def load(source: Any, *, limit: int) -> Any:
+def load(source: Any, *, limit: int, model: Any) -> Any:
     arrays = source if isinstance(source, tuple) else (source,)
     for array in arrays:
         if not is_array_api_obj(array):

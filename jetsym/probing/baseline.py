@@ -23,7 +23,8 @@ def untrained_copy(model: nn.Module, *, seed: int) -> nn.Module:
         A module holds parameters of its own and has no ``reset_parameters``.
     """
     fresh = copy.deepcopy(model)
-    with torch.random.fork_rng(devices=[]):
+    # torch.manual_seed reaches every accelerator, so the state of each is put back.
+    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         torch.manual_seed(seed)
         for name, module in fresh.named_modules():
             reset = getattr(module, "reset_parameters", None) or getattr(module, "_reset_parameters", None)

@@ -134,7 +134,7 @@ def probe(
     domain = domains.domain_of(inputs)
     orbit = _orbit(group, method, l_max, n_rotations, _batch_size(batch_size, model, device), seed)
     options: dict[str, Any] = {
-        "inputs": domain.load(inputs, limit=limit),
+        "inputs": domain.load(inputs, limit=limit, model=model),
         "domain": domain,
         "orbit": orbit,
         "layers": layers,

@@ -118,7 +118,7 @@ def load(path: str | Path, *, device: torch.device | str = "cpu") -> Tagger:
     Returns
     -------
     Tagger
-        The model in evaluation mode, with ``classes`` and ``config``.
+        The model in evaluation mode, with ``classes``, ``config`` and ``max_particles``.
 
     Raises
     ------
@@ -136,7 +136,9 @@ def load(path: str | Path, *, device: torch.device | str = "cpu") -> Tagger:
     ('QCD', 'Tbqq')
     """
     header, tensors = read(path)
-    return restore(header, tensors, source=find(path)).to(device).eval()
+    model = restore(header, tensors, source=find(path))
+    model.max_particles = header.config.get("max_particles", model.max_particles)
+    return model.to(device).eval()
 
 
 def read(path: str | Path) -> tuple[Header, dict[str, Tensor]]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import zip_longest
 
 import numpy as np
 import torch
@@ -54,13 +55,27 @@ def load_jets(config: TrainConfig) -> tuple[JetBatch, JetBatch]:
     if config.val is not None:
         validation = _labelled(read(config.val, limit=config.limit, max_particles=config.max_particles), "--val")
         if validation.classes != training.classes:
-            raise DataError(f"--val has the classes {validation.classes}; expected those of --data: {training.classes}")
+            difference = first_difference(validation.classes, training.classes)
+            raise DataError(f"the jets of --val are of other classes than those of --data: {difference}")
         return training, validation
     held_out = len(training) // 10
     if not held_out:
         raise ConfigError(f"--data holds {len(training)} jets, too few to hold a tenth out; give --val as well")
     order = torch.randperm(len(training), generator=generator_for("split", seed=config.seed))
     return training[order[:-held_out]], training[order[-held_out:]]
+
+
+def first_difference(found: Sequence[str], expected: Sequence[str]) -> str:
+    """Where two lists of classes part, in a few words.
+
+    Examples
+    --------
+    >>> first_difference(("QCD", "Hbb"), ("QCD", "Hcc", "Tbl"))
+    "2 classes where 3 are expected, number 1 is 'Hbb' where 'Hcc' is expected"
+    """
+    place, pair = next((i, pair) for i, pair in enumerate(zip_longest(found, expected)) if pair[0] != pair[1])
+    counts = "" if len(found) == len(expected) else f"{len(found)} classes where {len(expected)} are expected, "
+    return f"{counts}number {place} is {pair[0]!r} where {pair[1]!r} is expected"
 
 
 def batches(jets: JetBatch, *, batch_size: int, seed: int, epoch: int) -> Iterator[JetBatch]:

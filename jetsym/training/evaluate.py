@@ -8,12 +8,12 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from jetsym.errors import DataError
+from jetsym.errors import ConfigError, DataError
 from jetsym.jets import metrics
 from jetsym.jets.actions import rotate
 from jetsym.jets.augmentation import random_rotations
 from jetsym.jets.batch import JetBatch
-from jetsym.training.data import labels_of
+from jetsym.training.data import first_difference, labels_of
 
 __all__ = ["evaluate", "predict_logits"]
 
@@ -31,6 +31,8 @@ def predict_logits(model: nn.Module, batch: JetBatch, *, batch_size: int = 512) 
     >>> predict_logits(PointNet(("QCD", "Tbqq"), width=8), jets).shape
     torch.Size([1, 2])
     """
+    if batch_size < 1:
+        raise ConfigError(f"batch_size is {batch_size}; expected at least 1")
     if not len(batch):
         raise DataError("there are no jets to evaluate; expected at least one")
     parameter = next(model.parameters(), None)
@@ -67,8 +69,11 @@ def evaluate(
     Raises
     ------
     DataError
-        The jets have no labels, or there are none.
+        The jets have no labels, there are none, or their classes are not those of ``model.classes``.
     """
+    classes = getattr(model, "classes", batch.classes)
+    if tuple(classes) != batch.classes:
+        raise DataError(f"the jets are of other classes than the tagger's: {first_difference(batch.classes, classes)}")
     label = labels_of(batch).cpu()
     values = metrics.summary(predict_logits(model, batch, batch_size=batch_size), label, classes=batch.classes)
     if rotated is not None:

@@ -94,14 +94,17 @@ def train(
     TrainingError
         The loss is no longer a finite number.
     """
-    config = TrainConfig(data=data, **options)
+    try:
+        config = TrainConfig(data=data, **options)
+    except TypeError as error:
+        raise ConfigError(f"a training option is not known or has a value of a wrong type: {error}") from error
     folder = RunFolder(out)
     folder.check(config, resume=resume, overwrite=overwrite)
     training, validation = load_jets(config)
     folder.begin(config, overwrite=overwrite)
 
     fabric = make_fabric(config)
-    with seeded("initialisation", config=config, epoch=0, device=fabric.device):
+    with seeded("initialisation", config=config, epoch=0):
         model = build(config.model, training.classes, **config.options)
     optimizer = make_optimizer(model, config)
     finished = restore(folder, model, optimizer)
@@ -136,7 +139,7 @@ def train_epoch(
     moves = generator_for("augmentation", seed=config.seed, epoch=epoch, device=fabric.device)
     summed, rate, begin = torch.zeros((), device=fabric.device), 0.0, time.perf_counter()
     model.train()
-    with seeded("dropout", config=config, epoch=epoch, device=fabric.device):
+    with seeded("dropout", config=config, epoch=epoch):
         for step, batch in enumerate(batches(jets, batch_size=config.batch_size, seed=config.seed, epoch=epoch)):
             rate = learning_rate((epoch - 1) * steps + step, total_steps, config)
             for group in optimizer.param_groups:
@@ -279,8 +282,9 @@ def restore(folder: RunFolder, model: Tagger, optimizer: torch.optim.Optimizer) 
 
 
 @contextmanager
-def seeded(stream: str, *, config: TrainConfig, epoch: int, device: torch.device) -> Iterator[None]:
+def seeded(stream: str, *, config: TrainConfig, epoch: int) -> Iterator[None]:
     """Initialisers and dropout know only torch's global generators: seed these, and put them back afterwards."""
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+    # torch.manual_seed reaches every accelerator, so the state of each is put back.
+    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         torch.manual_seed(seed_for(stream, seed=config.seed, epoch=epoch))
         yield

@@ -67,3 +67,12 @@ def test_what_cannot_be_evaluated_is_named(make_jets):
         evaluate(PointNet(width=8), make_jets(3).replace(label=None))
     with pytest.raises(DataError, match="no jets to evaluate"):
         evaluate(PointNet(width=8), make_jets(3)[[]])
+
+
+def test_jets_of_other_classes_are_refused(make_jets):
+    from jetsym.jets.models import PointNet
+
+    jets = make_jets(6)
+    for classes in (jets.classes[::-1], jets.classes[:3]):
+        with pytest.raises(DataError, match="other classes than the tagger's"):
+            evaluate(PointNet(classes, width=8, heads=2, blocks=1), jets)

@@ -202,7 +202,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_saves_nothing(make_jets, tm
 
 def test_dropout_differs_between_epochs_and_repeats_within_one():
     def draw(epoch: int) -> list[float]:
-        with seeded("dropout", config=TrainConfig("a.root"), epoch=epoch, device=torch.device("cpu")):
+        with seeded("dropout", config=TrainConfig("a.root"), epoch=epoch):
             return torch.rand(3).tolist()
 
     assert draw(1) == draw(1) != draw(2)

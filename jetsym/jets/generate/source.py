@@ -174,7 +174,7 @@ def _pythia8mc() -> Any:
     try:
         import pythia8mc
     except ImportError as error:
-        raise MissingDependencyError("pythia8mc", "generate", "jetsym generate") from error
+        raise MissingDependencyError.of("pythia8mc", extra="generate", purpose="jetsym generate") from error
     return pythia8mc
 
 

@@ -157,6 +157,6 @@ def _fastjet() -> Any:
     try:
         import fastjet
     except ImportError as error:
-        raise MissingDependencyError("fastjet", "generate", "jetsym generate") from error
+        raise MissingDependencyError.of("fastjet", extra="generate", purpose="jetsym generate") from error
     fastjet._swig.ClusterSequence.set_fastjet_banner_stream(None)
     return fastjet

@@ -213,7 +213,8 @@ def _without_bad(path: Path, jets: RaggedJets, bad_jets: BadJets) -> RaggedJets:
     entries = ", ".join(str(entry) for entry in np.flatnonzero(bad)[:5])
     raise DataError(
         f"{path}: {bad.sum()} of {len(jets)} jets cannot be used ({empty.sum()} without particles, "
-        f"{(~finite).sum()} with NaN or infinity), the first at entries {entries}; bad_jets='drop' leaves them out"
+        f"{(~finite).sum()} with NaN or infinity), the first at entries {entries}; "
+        "jetsym.jets.read(…, bad_jets='drop') leaves them out"
     )
 
 

@@ -25,6 +25,7 @@ class Tagger(nn.Module):
     Config: ClassVar[type[Any]]
     classes: tuple[str, ...]
     config: Any
+    max_particles: int = 128  # how many particles of a jet it was trained on; checkpoints set it
 
     def forward(self, jets: JetBatch) -> Tensor:
         """B jets → logits (B, classes)."""
