@@ -42,7 +42,8 @@ def test_json_round_trip(report, tmp_path):
         ("not json", "does not hold JSON"),
         ("[1]", "holds a list"),
         ('{"format": 99}', "format 99"),
-        ('{"format": 1, "layers": []}', "damaged"),
+        ('{"format": 1, "layers": []}', "format 1; this jetsym reads format 2: measure it again"),
+        ('{"format": 2, "layers": []}', "damaged"),
     ],
 )
 def test_what_is_no_report_is_refused(tmp_path, text, message):
