@@ -29,6 +29,8 @@ class Deviation:
         (samples, …, *shape) f̄ = ∫z dμ in the layout of the output; zero for padded tokens.
     spectrum
         B_β[z − z₀] of a constant z₀: all but its first irrep, the invariant one, are the error spectrum B_β[z].
+    mask
+        (samples, tokens) bool, True for real tokens; None where there is no padding.
     rows
         (inputs or real tokens, features) f̄ as the spread across inputs takes it.
     """
@@ -38,6 +40,7 @@ class Deviation:
     leakage: Array
     average: NDArray[np.floating | np.complexfloating]
     spectrum: Spectrum | None
+    mask: NDArray[np.bool_] | None
     rows: Array
 
 
@@ -124,6 +127,7 @@ class EquivarianceError:
             leakage=leakage,
             average=average.reshape(self._layout),
             spectrum=None if self._estimator is None else self._estimator.result(),
+            mask=self._kept,
             rows=mean.reshape(*kept.shape, -1)[kept],
         )
 
