@@ -75,13 +75,13 @@ class Equivariance:
         √(Σ A² / Σ N): the part of the output's root-mean-square value that the group makes or breaks.
     over_spread
         A over the standard deviation of f̄ across inputs: the number to compare across domains, as it is free of
-        arbitrary constants in the output. NaN for a single input.
+        arbitrary constants in the output. Real tokens of all inputs spread about one mean. NaN for a single input.
     noise_floor
         The relative error that rounding alone can cause.
     leakage, leakage_stderr, misalignment, misalignment_stderr
         The two parts of relative², as fractions of Σ N with errors: power in irreps that the output should not have,
         Σ_blocks (N − B_α[u]), and power in the right irrep but turned the wrong way, Σ_blocks (B_α[u] − ‖f̄‖²). An
-        output whose blocks are all scalars has no misalignment. NaN where the group has no such split.
+        output whose blocks all have λ = 0 has no misalignment.
     error_spectrum, error_spectrum_stderr
         B_β[z] as fractions of Σ N, for every irrep but the invariant one, by name. A² = Σ_β B_β[z].
     error_tail

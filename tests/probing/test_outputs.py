@@ -224,6 +224,21 @@ def test_only_real_tokens_count(make_jets):
     assert broken.absolute == pytest.approx(0.01 * float(touched) ** 0.5, rel=1e-9)
 
 
+def test_the_axes_of_a_tensor_are_no_tokens(make_jets):
+    """Jets padded to three particles with a 3 × 3 tensor each: the mask must not touch the tensor's rows."""
+    jets = make_jets(4, seed=3, dtype=torch.float64, min_particles=1, max_particles=3)
+    assert jets.mask.shape[1] == 3
+    assert not jets.mask.all()
+
+    def model(batch):
+        p = torch.where(batch.mask[..., None], batch.p4[..., 1:] / 100, 0)
+        return {"tensor": p.mT @ p, "wrong": p.mT @ p + torch.diag(torch.tensor([0.0, 0, 1], dtype=p.dtype))}
+
+    found = errors(model, jets, {"tensor": "rank2", "wrong": "rank2"})
+    assert holds(found["tensor"])
+    assert found["wrong"].absolute == pytest.approx(np.sqrt(2 / 3), rel=1e-9)
+
+
 def test_complex_outputs_are_pairs_of_real_ones(points):
     found = errors(lambda x: {"v": x * (1 + 2j), "w": x + 1j}, points, {"v": "vector", "w": "vector"})
     assert holds(found["v"])
