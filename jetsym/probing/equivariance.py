@@ -1,46 +1,62 @@
-"""The equivariance error A of outputs that should not change under the group."""
+"""The equivariance error A of outputs: what a report says about each."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from jetsym.errors import ProbeError
-from jetsym.spectrum.responses import to_numpy
+from jetsym.errors import ProbeError, SpectrumError
+from jetsym.probing.deviation import Deviation
+from jetsym.spectrum.representations import Kind, Representation, representation
 from jetsym.spectrum.result import jackknife_ratio
 
-__all__ = ["KINDS", "Equivariance", "ErrorResult", "InvariantError", "centred", "combine"]
-
-#: What an output can be: "scalar" is invariant component by component, "logits" as well, once centred over classes.
-KINDS = ("logits", "scalar")
-
-#: A² (samples,), N (samples,) and the average f̄ (samples, components) of an output.
-ErrorResult = tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]
+__all__ = ["Equivariance", "as_measured", "combine", "representation_of"]
 
 
-def centred(response: Any, kind: str) -> Any:
+def representation_of(kind: Kind) -> Representation:
+    """The representation of a kind of output; what is none is the caller's mistake, a ProbeError."""
+    try:
+        return representation(kind)
+    except SpectrumError as error:
+        raise ProbeError(str(error)) from error
+
+
+def as_measured(response: Any, kind: Kind) -> Any:
     """An output as it enters the measurement: logits lose their mean over classes, as a common shift predicts nothing.
+
+    Parameters
+    ----------
+    response
+        (evaluations, …, *shape) array.
+    kind
+        What it is said to be; see :func:`jetsym.spectrum.representations.representation`.
 
     Raises
     ------
     ProbeError
-        An unknown kind.
+        An unknown kind, or a shape that does not fit it.
 
     Examples
     --------
-    >>> centred(np.array([[1.0, 2.0, 6.0]]), "logits")
+    >>> as_measured(np.array([[1.0, 2.0, 6.0]]), "logits")
     array([[-2., -1.,  3.]])
     """
-    if kind not in KINDS:
-        raise ProbeError(f"an output is said to be {kind!r}; expected one of {', '.join(map(repr, KINDS))}")
-    if kind == "scalar":
+    rho = representation_of(kind)
+    shape = tuple(response.shape)
+    if shape[max(1, len(shape) - len(rho.shape)) :] != rho.shape:
+        expected = ", ".join(["samples", "…", *map(str, rho.shape)])
+        raise ProbeError(
+            f"an output of shape {shape} is said to be {kind!r}, which needs shape ({expected}); say what it is with "
+            "outputs=…, or wrap the model with call=…"
+        )
+    if kind != "logits":
         return response
     if response.ndim < 2 or response.shape[-1] < 2:
-        raise ProbeError(f"logits of shape {tuple(response.shape)} have no classes; call this output 'scalar'")
+        raise ProbeError(f"logits of shape {shape} have no classes; call this output 'scalar'")
     return response - response.sum(-1)[..., None] / response.shape[-1]
 
 
@@ -51,16 +67,28 @@ class Equivariance:
     Parameters
     ----------
     kind
-        "logits" or "scalar".
+        "logits", "scalar", "vector", …, or "(λ,σ)" for spherical tensors.
     absolute, absolute_stderr
-        A = √⟨A²⟩ over inputs, in the unit of the output, with A² = ∫ ‖f(g·x) − f̄‖² dμ summed over components.
+        A = √⟨A²⟩ over inputs, in the unit of the output, with A² = ∫ ‖z − f̄‖² dμ, z(g) = ρ(g)⁻¹ f(g·x) and f̄ = ∫ z dμ,
+        summed over components and real tokens.
     relative, relative_stderr
         √(Σ A² / Σ N): the part of the output's root-mean-square value that the group makes or breaks.
     over_spread
         A over the standard deviation of f̄ across inputs: the number to compare across domains, as it is free of
-        arbitrary constants in the output. NaN for a single input.
+        arbitrary constants in the output. Real tokens of all inputs spread about one mean. NaN for a single input.
     noise_floor
         The relative error that rounding alone can cause.
+    leakage, leakage_stderr, misalignment, misalignment_stderr
+        The two parts of relative², as fractions of Σ N with errors: power in irreps that the output should not have,
+        Σ_blocks (N − B_α[u]), and power in the right irrep but turned the wrong way, Σ_blocks (B_α[u] − ‖f̄‖²). An
+        output whose blocks all have λ = 0 has no misalignment.
+    error_spectrum, error_spectrum_stderr
+        B_β[z] as fractions of Σ N, for every irrep but the invariant one, by name. A² = Σ_β B_β[z].
+    error_tail
+        What is left of relative² beyond l_max.
+    error_exact_to
+        Largest λ up to which the error spectrum is exact for an output of bandwidth l_max: z has bandwidth
+        l_max + λ_α, so a probe at l_max says it up to l_max − λ_α. None for random rotations, which do not alias.
 
     A negative unbiased estimate of A² is reported as minus the root of its modulus, never clipped.
     """
@@ -72,74 +100,58 @@ class Equivariance:
     relative_stderr: float
     over_spread: float
     noise_floor: float
+    leakage: float
+    leakage_stderr: float
+    misalignment: float
+    misalignment_stderr: float
+    error_spectrum: Mapping[str, float]
+    error_spectrum_stderr: Mapping[str, float]
+    error_tail: float
+    error_exact_to: int | None
 
 
-class InvariantError:
-    """Accumulates z(g) = f(g·x) of an output that should be invariant, for a batch of inputs.
-
-    Sums are kept of z minus the first response, so that A² = ∫‖z‖² − ‖∫z‖² does not cancel for a nearly exact symmetry.
+def combine(kind: Kind, parts: Sequence[Deviation], noise_floor: float, *, exact_to: int | None = None) -> Equivariance:
+    """The error over all inputs, from their batches.
 
     Parameters
     ----------
-    weights
-        (n,) weights of a quadrature rule, or None for n random rotations, for which A² is then unbiased.
-    n_rotations
-        n.
+    kind
+        What the output is.
+    parts
+        One deviation for every batch of inputs.
+    noise_floor
+        As a fraction of power.
+    exact_to
+        Largest λ up to which the error spectrum is exact.
     """
-
-    def __init__(self, weights: NDArray[np.float64] | None, n_rotations: int) -> None:
-        self._exact = weights is not None
-        self._weights = np.full(n_rotations, 1.0 / n_rotations) if weights is None else weights
-        self._n = n_rotations
-        self._reference: NDArray[np.float64] | None = None
-        self._mean: Any = 0.0
-        self._square: Any = 0.0
-        self._coset_square: Any = 0.0
-        self._norm: Any = 0.0
-
-    def add(self, chunk: slice, z_proper: Any, z_improper: Any = None) -> None:
-        """Add responses (n_chunk, samples, …) under R and, for O(3), under −R."""
-        responses = [self._flat(z) for z in (z_proper, z_improper) if z is not None]
-        if self._reference is None:
-            self._reference = responses[0][0].copy()
-        weights = self._weights[chunk]
-        shifted = [z - self._reference for z in responses]
-        coset_mean = sum(shifted) / len(shifted)
-        self._mean = self._mean + np.einsum("n,nsf->sf", weights, coset_mean)
-        self._coset_square = self._coset_square + np.einsum("n,nsf,nsf->s", weights, coset_mean, coset_mean)
-        for z, original in zip(shifted, responses, strict=True):
-            self._square = self._square + np.einsum("n,nsf,nsf->s", weights, z, z) / len(shifted)
-            self._norm = self._norm + np.einsum("n,nsf,nsf->s", weights, original, original) / len(shifted)
-
-    def result(self) -> ErrorResult:
-        """A², N and f̄ of the batch."""
-        mean_square = (self._mean**2).sum(axis=1)
-        if not self._exact:  # leave the pairs of a rotation with itself out of ‖f̄‖²
-            mean_square = (self._n * mean_square - self._coset_square) / (self._n - 1)
-        return self._square - mean_square, self._norm, self._mean + self._reference
-
-    @staticmethod
-    def _flat(z: Any) -> NDArray[np.float64]:
-        flat = to_numpy(z).reshape(*z.shape[:2], -1)
-        if np.iscomplexobj(flat):
-            flat = np.concatenate([flat.real, flat.imag], axis=-1)
-        return flat.astype(np.float64)
-
-
-def combine(kind: str, parts: Sequence[ErrorResult], noise_floor: float) -> Equivariance:
-    """The error over all inputs, from the results of their batches and a noise floor given as a power fraction."""
-    a2, norm, mean = (np.concatenate([part[index] for part in parts]) for index in range(3))
+    a2, norm, leakage, rows = (
+        np.concatenate([getattr(part, name) for part in parts]) for name in ("squared", "norm", "leakage", "rows")
+    )
     absolute, absolute_stderr = _root(*jackknife_ratio(a2, np.ones_like(a2)))
     relative, relative_stderr = _root(*jackknife_ratio(a2, norm))
-    spread = np.sqrt(((mean - mean.mean(axis=0)) ** 2).sum(axis=1).mean())
+    leaked, leaked_stderr = jackknife_ratio(leakage, norm)
+    misaligned, misaligned_stderr = jackknife_ratio(a2 - leakage, norm)
+    spread = np.sqrt(((rows - rows.mean(axis=0)) ** 2).sum() / len(a2))
+    spectra = [part.spectrum for part in parts if part.spectrum is not None]
+    power = np.concatenate([spectrum.power[:, 1:] for spectrum in spectra])
+    names = [str(irrep) for irrep in spectra[0].irreps[1:]]
+    error, error_stderr = jackknife_ratio(power, norm)
     return Equivariance(
-        kind=kind,
+        kind=representation(kind).name,
         absolute=absolute,
         absolute_stderr=absolute_stderr,
         relative=relative,
         relative_stderr=relative_stderr,
         over_spread=float(absolute / spread) if len(a2) > 1 and spread > 0 else float("nan"),
         noise_floor=float(np.sqrt(noise_floor)),
+        leakage=float(leaked),
+        leakage_stderr=float(leaked_stderr),
+        misalignment=float(misaligned),
+        misalignment_stderr=float(misaligned_stderr),
+        error_spectrum=dict(zip(names, error.tolist(), strict=True)),
+        error_spectrum_stderr=dict(zip(names, error_stderr.tolist(), strict=True)),
+        error_tail=float(jackknife_ratio(a2 - power.sum(axis=1), norm)[0]),
+        error_exact_to=exact_to,
     )
 
 

@@ -14,6 +14,7 @@ from jetsym.probing.words import concise, sentences, share
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+    from jetsym.probing.equivariance import Equivariance
     from jetsym.probing.report import SymmetryReport
 
 __all__ = ["figure_element", "page", "paragraphs", "report_fragment", "report_page", "spectrum_table", "table_element"]
@@ -36,6 +37,24 @@ READING = (
     "standard error over inputs in brackets for the last digits. (0,+) does not turn at all; λ = 1 turns as a vector, "
     "λ = 2 as a quadrupole; + and − are true tensors and pseudotensors. The shares say how the content is distributed "
     "over orientation patterns, not that the layer is equivariant."
+)
+
+READING_ERRORS = (
+    "A is how far an output is from turning as its kind says, averaged over the group. Its square, as a share of the "
+    "output's power (relative A squared), is the sum of the power in irreps that the output should not have and of "
+    "the power in the right irrep that is turned the wrong way; the error spectrum sorts the same sum by irreps."
+)
+
+ERROR_COLUMNS = (
+    "output",
+    "kind",
+    "A (output units)",
+    "relative A",
+    "A / spread",
+    "wrong irrep (%)",
+    "misaligned (%)",
+    "largest in the error spectrum (%)",
+    "noise floor",
 )
 
 
@@ -91,7 +110,7 @@ def report_page(report: SymmetryReport) -> str:
 def report_fragment(report: SymmetryReport) -> str:
     """A report for a notebook's cell or a section of a page."""
     errors = table_element(
-        ["output", "kind", "A (output units)", "relative A", "A / spread", "noise floor"],
+        ERROR_COLUMNS,
         [
             [
                 name,
@@ -99,6 +118,9 @@ def report_fragment(report: SymmetryReport) -> str:
                 concise(item.absolute, item.absolute_stderr),
                 concise(item.relative, item.relative_stderr),
                 f"{item.over_spread:.3g}",
+                share(item.leakage, item.leakage_stderr, item.noise_floor**2),
+                share(item.misalignment, item.misalignment_stderr, item.noise_floor**2),
+                _largest(item),
                 f"{item.noise_floor:.0e}",
             ]
             for name, item in report.equivariance.items()
@@ -106,8 +128,16 @@ def report_fragment(report: SymmetryReport) -> str:
     )
     parts = [paragraphs(sentences(report)), spectrum_table(report), paragraphs([READING], note=True)]
     if report.equivariance:
-        parts.append(errors)
+        parts += [errors, paragraphs([READING_ERRORS], note=True)]
     return "\n".join([*parts, paragraphs([settings(report.meta)], note=True)])
+
+
+def _largest(item: Equivariance) -> str:
+    """The irrep that holds most of an output's error, with its share of the output's power."""
+    name = max(item.error_spectrum, key=lambda irrep: item.error_spectrum[irrep], default=None)
+    if name is None or abs(item.relative) <= item.noise_floor:
+        return "—"
+    return f"{name} {share(item.error_spectrum[name], item.error_spectrum_stderr[name], item.noise_floor**2)}"
 
 
 def settings(meta: Any) -> str:

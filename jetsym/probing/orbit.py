@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from jetsym.domains import Domain
 from jetsym.errors import ProbeError, SpectrumError
-from jetsym.probing.equivariance import ErrorResult, InvariantError
+from jetsym.probing.deviation import Deviation, EquivarianceError
 from jetsym.spectrum import SO3, Quadrature, QuadratureEstimator, RandomEstimator, Spectrum
+from jetsym.spectrum.representations import Kind, representation
 from jetsym.spectrum.responses import to_numpy
 
 __all__ = ["Measurement", "Orbit", "Responses", "Subject", "measure", "rounding_response"]
@@ -113,7 +114,7 @@ class InputBatch:
         self._own = None if orbit.rule else orbit.group.rotations((samples, orbit.n_rotations), generator)
         self._shared = orbit.rule.rotations if orbit.rule else None
         self.estimators: dict[str, QuadratureEstimator | RandomEstimator] = {}
-        self.errors: dict[str, InvariantError] = {}
+        self.errors: dict[str, EquivarianceError] = {}
 
     def elements(self, chunk: slice) -> NDArray[np.float64]:
         """(n_chunk, 3, 3) rotations shared by the inputs, or (n_chunk, samples, 3, 3) of their own."""
@@ -122,17 +123,22 @@ class InputBatch:
         assert self._own is not None
         return np.swapaxes(self._own[:, chunk], 0, 1)
 
-    def add(self, chunk: slice, name: str, proper: Any, improper: Any, *, is_output: bool) -> None:
-        """Take in the responses of one layer or output to one chunk of rotations."""
+    def add(self, chunk: slice, name: str, proper: Any, improper: Any, *, kind: Kind | None) -> None:
+        """Take in the responses of one layer, or of one output that should be of a kind, to one chunk of rotations."""
+        mask = token_mask(self._mask, proper, kind)
         if name not in self.estimators:
             self.estimators[name] = self._new_estimator()
         try:
-            self.estimators[name].add(chunk, proper, improper, mask=token_mask(self._mask, proper))
+            self.estimators[name].add(chunk, proper, improper, mask=mask)
         except SpectrumError as error:
             raise ProbeError(f"{name!r} cannot be measured: {error}") from error
-        if is_output:
-            weights = None if self._orbit.rule is None else self._orbit.rule.weights
-            self.errors.setdefault(name, InvariantError(weights, self._orbit.n_rotations)).add(chunk, proper, improper)
+        if kind is not None:
+            if name not in self.errors:
+                weights = None if self._orbit.rule is None else self._orbit.rule.weights
+                self.errors[name] = EquivarianceError(
+                    representation(kind), weights, self._orbit.n_rotations, estimator=self._new_estimator()
+                )
+            self.errors[name].add(chunk, self.elements(chunk), proper, improper, mask=mask)
 
     def _new_estimator(self) -> QuadratureEstimator | RandomEstimator:
         if self._orbit.rule is not None:
@@ -146,7 +152,7 @@ class Measurement:
     """Spectra of every layer and output, and results of the outputs' errors, batch of inputs by batch."""
 
     spectra: dict[str, list[Spectrum]] = field(default_factory=dict)
-    errors: dict[str, list[ErrorResult]] = field(default_factory=dict)
+    errors: dict[str, list[Deviation]] = field(default_factory=dict)
 
     def take(self, batch: InputBatch) -> None:
         for name, estimator in batch.estimators.items():
@@ -156,7 +162,7 @@ class Measurement:
 
 
 def measure(
-    subject: Subject, inputs: Any, orbit: Orbit, outputs: Collection[str], advance: Callable[[int], None]
+    subject: Subject, inputs: Any, orbit: Orbit, outputs: Mapping[str, Kind], advance: Callable[[int], None]
 ) -> Measurement:
     """Evaluate all inputs along their orbits.
 
@@ -165,7 +171,7 @@ def measure(
     subject, inputs, orbit
         What is measured, on what, and where.
     outputs
-        Names of the responses that are outputs.
+        Name and kind of the responses that are outputs.
     advance
         Called with the number of evaluations done since its last call.
     """
@@ -180,15 +186,19 @@ def measure(
             proper = subject.along(some, elements)
             improper = subject.along(some, -elements) if orbit.group.has_inversion else {}
             for name, response in proper.items():
-                batch.add(chunk, name, response, improper.get(name), is_output=name in outputs)
+                batch.add(chunk, name, response, improper.get(name), kind=outputs.get(name))
             advance(orbit.cosets * samples * len(elements))
         measurement.take(batch)
     return measurement
 
 
-def token_mask(mask: Any, response: Any) -> Any:
-    """The mask of the inputs' tokens, where a response (elements, samples, tokens, features…) has them; else None."""
-    if mask is None or response.ndim < 4 or tuple(response.shape[1:3]) != tuple(mask.shape):
+def token_mask(mask: Any, response: Any, kind: Kind | None = None) -> Any:
+    """The mask of the inputs' tokens, where a response (elements, samples, tokens, features…) has them; else None.
+
+    The axes of one object of an output, such as the 3 × 3 of a rank-2 tensor, are never taken for tokens.
+    """
+    own = 1 if kind is None else max(1, len(representation(kind).shape))
+    if mask is None or response.ndim < 3 + own or tuple(response.shape[1:3]) != tuple(mask.shape):
         return None
     return mask
 

@@ -17,12 +17,13 @@ from jetsym import domains
 from jetsym.errors import ProbeError, closest
 from jetsym.probing.baseline import untrained_copy
 from jetsym.probing.capture import capture, select_layers, untouched
-from jetsym.probing.equivariance import combine
+from jetsym.probing.equivariance import combine, representation_of
 from jetsym.probing.orbit import Measurement, Orbit, Subject, measure, rounding_response
 from jetsym.probing.report import SymmetryReport
 from jetsym.probing.responder import Responder
 from jetsym.progress import progress_bar
 from jetsym.spectrum import O3, SO3, Spectrum
+from jetsym.spectrum.representations import Kind, representation
 from jetsym.spectrum.responses import rounding_floor
 
 __all__ = ["probe"]
@@ -44,7 +45,7 @@ def probe(
     action: Callable[[Any, Any], Any] | None = None,
     call: Callable[[Any, Any], Any] | None = None,
     layers: str | Sequence[str] = "auto",
-    outputs: Mapping[str, str] | None = None,
+    outputs: Mapping[str, Kind] | None = None,
     l_max: int = 4,
     method: str = "auto",
     n_rotations: int | None = None,
@@ -58,8 +59,9 @@ def probe(
     """Measure which symmetry a model has, layer by layer.
 
     Every input is evaluated along its orbit under the group. For every layer the power of the response is split over
-    the irreps, B_λσ(x) = d_λ ‖∫ D^λσ(g)* u(g) dμ‖², and for every output the error of its invariance is measured,
-    A² = ∫ ‖f(g·x) − f̄‖² dμ (Domina, Abbott, Pegolo, Bigi, Ceriotti, arXiv:2603.24638).
+    the irreps, B_λσ(x) = d_λ ‖∫ D^λσ(g)* u(g) dμ‖², and for every output, that should transform as ρ, the error of its
+    equivariance, A² = ∫ ‖z − f̄‖² dμ with z(g) = ρ(g)⁻¹ f(g·x) and f̄ = ∫ z dμ (Domina, Abbott, Pegolo, Bigi,
+    Ceriotti, arXiv:2603.24638).
 
     Parameters
     ----------
@@ -80,10 +82,13 @@ def probe(
         "auto" (the children of the module), names or glob patterns as in ``model.named_modules()``; [] measures
         the outputs only.
     outputs
-        Output name -> "logits" (invariant up to a shift common to all classes) or "scalar". A single unnamed output
+        Output name -> "logits" (invariant up to a shift common to all classes), "scalar", "pseudoscalar", "vector",
+        "pseudovector" (…, 3), "rank2" (…, 3, 3), "four-vector" (…, 4) as (E, px, py, pz), or (λ, σ) for spherical
+        tensors (…, 2λ+1) in the order m = −λ … λ of real harmonics, σ = −1 for pseudotensors. A single unnamed output
         takes the name given here. Default: logits for jets, scalar otherwise.
     l_max
-        Largest λ to report.
+        Largest λ to report. The error spectrum of an output with irreps up to λ_α is exact up to l_max − λ_α by
+        quadrature (see :class:`~jetsym.probing.equivariance.Equivariance`): add λ_α to have it up to the rest.
     method
         "quadrature" is exact up to l_max; "random" is unbiased for any bandwidth and noisier. "auto" is quadrature,
         unless ``n_rotations`` is given.
@@ -133,12 +138,14 @@ def probe(
         raise ProbeError("baseline='untrained' needs a torch module, whose layers can be initialised afresh")
     domain = domains.domain_of(inputs)
     orbit = _orbit(group, method, l_max, n_rotations, _batch_size(batch_size, model, device), seed)
+    kinds = domain.OUTPUTS if outputs is None else outputs
+    _check_kinds(kinds, orbit)
     options: dict[str, Any] = {
         "inputs": domain.load(inputs, limit=limit, model=model),
         "domain": domain,
         "orbit": orbit,
         "layers": layers,
-        "kinds": domain.OUTPUTS if outputs is None else outputs,
+        "kinds": kinds,
         "call": call,
         "action": action,
         "device": device,
@@ -158,7 +165,7 @@ def _report_on(
     domain: domains.Domain,
     orbit: Orbit,
     layers: str | Sequence[str],
-    kinds: Mapping[str, str],
+    kinds: Mapping[str, Kind],
     call: Callable[[Any, Any], Any] | None,
     action: Callable[[Any, Any], Any] | None,
     device: str | None,
@@ -207,7 +214,7 @@ def _report_on(
 
 
 def _assemble(
-    found: Measurement, rounding: Mapping[str, float], kinds: Mapping[str, str], meta: dict[str, Any]
+    found: Measurement, rounding: Mapping[str, float], kinds: Mapping[str, Kind], meta: dict[str, Any]
 ) -> SymmetryReport:
     """The report of a finished measurement."""
     spectra = {name: Spectrum.concatenate(parts) for name, parts in found.spectra.items()}
@@ -222,9 +229,19 @@ def _assemble(
         tail=np.array([item.tail for item in items]),
         tail_stderr=np.array([item.tail_stderr for item in items]),
         noise_floor=np.array([floors[name] for name in spectra]),
-        equivariance={name: combine(kinds[name], parts, floors[name]) for name, parts in found.errors.items()},
+        equivariance={
+            name: combine(kinds[name], parts, floors[name], exact_to=_error_exact_to(kinds[name], meta))
+            for name, parts in found.errors.items()
+        },
         meta=meta,
     )
+
+
+def _error_exact_to(kind: Kind, meta: Mapping[str, Any]) -> int | None:
+    """Up to which λ the error spectrum of an output of bandwidth l_max is exact: degree − (l_max + λ_α)."""
+    if meta["degree"] is None:
+        return None
+    return int(min(meta["l_max"], meta["degree"] - meta["l_max"] - representation(kind).lam))
 
 
 def _orbit(group: str, method: str, l_max: int, n_rotations: int | None, batch_size: int, seed: int) -> Orbit:
@@ -272,3 +289,14 @@ def _check(*, group: str, method: str, l_max: int, n_rotations: int | None, limi
         raise ProbeError(f"limit is {limit}; expected at least 1")
     if baseline not in (None, "untrained"):
         raise ProbeError(f"baseline is {baseline!r}; expected None or 'untrained'")
+
+
+def _check_kinds(kinds: Mapping[str, Kind], orbit: Orbit) -> None:
+    """Refuse outputs whose own irreps a rule does not resolve: what it says about them would be wrong."""
+    for name, kind in kinds.items():
+        lam = representation_of(kind).lam
+        if orbit.rule is not None and lam > orbit.l_max:
+            raise ProbeError(
+                f"output {name!r} is said to be {kind!r}, with λ up to {lam}, but l_max is {orbit.l_max}; "
+                f"expected l_max of at least {lam}"
+            )

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
 __all__ = ["SymmetryReport"]
 
-#: Version of the JSON form; raised when its meaning changes.
-FORMAT = 1
+#: Version of the JSON form; raised when its meaning changes. 2: the parts of an output's error.
+FORMAT = 2
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,7 +103,10 @@ class SymmetryReport:
             The dictionary is not that of a report, or of a version that this jetsym does not know.
         """
         if data.get("format") != FORMAT:
-            raise DataError(f"a report of format {data.get('format')!r}; this jetsym reads format {FORMAT}")
+            raise DataError(
+                f"a report of format {data.get('format')!r}; this jetsym reads format {FORMAT}: measure it again, or "
+                "read it with the version of jetsym that wrote it"
+            )
         try:
             return cls(
                 layers=tuple(data["layers"]),

@@ -9,7 +9,8 @@ from array_api_compat import array_namespace
 
 from jetsym.errors import ProbeError, closest
 from jetsym.probing.capture import flatten_outputs
-from jetsym.probing.equivariance import centred
+from jetsym.probing.equivariance import as_measured
+from jetsym.spectrum.representations import Kind
 
 __all__ = ["Responder"]
 
@@ -40,13 +41,13 @@ class Responder:
         record: dict[str, Any],
         *,
         call: Callable[[Any, Any], Any] | None,
-        kinds: Mapping[str, str],
+        kinds: Mapping[str, Kind],
     ) -> None:
         self._model = model
         self._record = record
         self._call = call or _plain_call
         self._wanted = dict(kinds)
-        self.kinds: dict[str, str] = {}
+        self.kinds: dict[str, Kind] = {}
 
     def __call__(self, inputs: Any) -> dict[str, Any]:
         """Responses by name: layers in the order in which they ran, then outputs, centred where they are logits."""
@@ -59,7 +60,7 @@ class Responder:
             for name, array in self._record.items()
             if _is_floating(array) and not any(array is output for output in outputs.values())
         }
-        return layers | {name: centred(outputs[name], kind) for name, kind in self.kinds.items()}
+        return layers | {name: as_measured(outputs[name], kind) for name, kind in self.kinds.items()}
 
     def _named(self, returned: Any) -> dict[str, Any]:
         """The arrays of what the model returned, by name."""
@@ -75,7 +76,7 @@ class Responder:
             return {next(iter(self._wanted)): next(iter(outputs.values()))}
         return outputs
 
-    def _kinds_of(self, outputs: Mapping[str, Any]) -> dict[str, str]:
+    def _kinds_of(self, outputs: Mapping[str, Any]) -> dict[str, Kind]:
         for name in self._wanted:
             if name not in outputs:
                 raise ProbeError(f"the model has no output {name!r}; {closest(name, outputs)}")

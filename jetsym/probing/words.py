@@ -80,17 +80,28 @@ def _depth(report: SymmetryReport) -> str:
 
 def _error(name: str, item: Equivariance, report: SymmetryReport) -> str:
     group = report.meta["group"]
+    law = "invariant" if item.kind in ("logits", "scalar") else f"equivariant as {item.kind}"
     if abs(item.relative) <= item.noise_floor:
-        return f"{name} is invariant under {group} to within rounding (relative A below {item.noise_floor:.0e})."
+        return f"{name} is {law} under {group} to within rounding (relative A below {item.noise_floor:.0e})."
+    verb = "changes" if law == "invariant" else f"misses its law as {item.kind}"
     text = (
-        f"{name} changes by {concise(item.relative, item.relative_stderr)} of its size (relative A) under {group}, "
+        f"{name} {verb} by {concise(item.relative, item.relative_stderr)} of its size (relative A) under {group}, "
         f"{abs(item.relative) / item.noise_floor:.0e} times what rounding explains"
     )
     untrained = report.baseline.equivariance.get(name) if report.baseline else None
+    if untrained:
+        text += f"; an untrained copy: {concise(untrained.relative, untrained.relative_stderr)}"
+    return f"{text}. {_split(item)}".strip()
+
+
+def _split(item: Equivariance) -> str:
+    """Where the error of an output that turns comes from; for an invariant one there is nothing to split."""
+    if item.kind in ("logits", "scalar", "pseudoscalar"):
+        return ""
+    floor = item.noise_floor**2
     return (
-        f"{text}; an untrained copy: {concise(untrained.relative, untrained.relative_stderr)}."
-        if untrained
-        else f"{text}."
+        f"Of its power {share(item.leakage, item.leakage_stderr, floor)} % lies in irreps that it should not have, and "
+        f"{share(item.misalignment, item.misalignment_stderr, floor)} % in the right ones but turned the wrong way."
     )
 
 

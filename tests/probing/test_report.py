@@ -10,7 +10,7 @@ import pytest
 
 import jetsym
 from jetsym.errors import DataError
-from jetsym.probing.words import concise
+from jetsym.probing.words import concise, share
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +42,8 @@ def test_json_round_trip(report, tmp_path):
         ("not json", "does not hold JSON"),
         ("[1]", "holds a list"),
         ('{"format": 99}', "format 99"),
-        ('{"format": 1, "layers": []}', "damaged"),
+        ('{"format": 1, "layers": []}', "format 1; this jetsym reads format 2: measure it again"),
+        ('{"format": 2, "layers": []}', "damaged"),
     ],
 )
 def test_what_is_no_report_is_refused(tmp_path, text, message):
@@ -70,6 +71,49 @@ def test_text_and_html_hold_every_layer(report):
     assert "relative A" in text
     assert "<script" not in html
     assert "(1,+)" in html
+
+
+@pytest.fixture(scope="module")
+def turning():
+    points = np.random.default_rng(1).normal(size=(6, 3))
+
+    def model(x):
+        outer = x[:, :, None] * x[:, None, :]
+        return {"force": x, "tilted": x * [1, 1, 1.2] + [0, 0, 0.1], "stress": outer, "axis": x[:, [1, 2, 0]] + 0.1}
+
+    outputs = {"force": "vector", "tilted": "vector", "stress": "rank2", "axis": (1, 1)}
+    return jetsym.probe(model, points, l_max=2, outputs=outputs, progress=False)
+
+
+def test_outputs_that_turn_are_said_in_words(turning):
+    sentences = {text.split()[0]: text for text in turning.sentences()[1:]}
+    assert sentences["force"].startswith("force is equivariant as vector under O3 to within rounding")
+    item = turning.equivariance["tilted"]
+    assert sentences["tilted"].startswith("tilted misses its law as vector by 0.")
+    assert (
+        f"Of its power {share(item.leakage, item.leakage_stderr)} % lies in irreps that it should not have"
+        in (sentences["tilted"])
+    )
+    assert f"{share(item.misalignment, item.misalignment_stderr)} % in the right ones" in sentences["tilted"]
+    assert "as (1,+) by" in sentences["axis"]
+    assert item.relative**2 == pytest.approx(item.leakage + item.misalignment, rel=1e-12)
+    assert min(item.leakage, item.misalignment) > 1e-4
+
+
+def test_outputs_that_turn_are_in_the_table(turning):
+    html = turning._repr_html_()
+    assert "<th>wrong irrep (%)</th><th>misaligned (%)</th><th>largest in the error spectrum (%)</th>" in html
+    item = turning.equivariance["axis"]
+    largest = max(item.error_spectrum, key=item.error_spectrum.get)
+    assert f"<td>{largest} {share(item.error_spectrum[largest], item.error_spectrum_stderr[largest])}</td>" in html
+    assert html.count("<td>—</td>") == 2  # nothing is largest in the noise of force and stress
+
+
+def test_outputs_that_turn_survive_json(turning, tmp_path):
+    loaded = jetsym.SymmetryReport.load(turning.save(tmp_path / "report.json"))
+    assert loaded.equivariance == turning.equivariance
+    assert loaded.equivariance["axis"].kind == "(1,+)"
+    assert set(loaded.equivariance["axis"].error_spectrum) == {str(irrep) for irrep in turning.irreps[1:]}
 
 
 def test_dataframe(report):

@@ -1,0 +1,181 @@
+"""How an output is said to transform: ρ(g) of scalars, vectors, tensors and their irreducible blocks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from jetsym.errors import SpectrumError
+from jetsym.spectrum.groups import Irrep
+from jetsym.spectrum.quadrature import product_rule
+from jetsym.spectrum.wigner import real_wigner_d
+
+__all__ = ["NAMED", "Kind", "Representation", "irrep_matrices", "representation"]
+
+#: A name of :data:`NAMED`, or (λ, σ) of a spherical tensor.
+Kind = str | tuple[int, int]
+
+#: Name -> shape of one object, and its irreducible blocks under O(3).
+NAMED: dict[str, tuple[tuple[int, ...], tuple[Irrep, ...]]] = {
+    "logits": ((), (Irrep(0, 1),)),
+    "scalar": ((), (Irrep(0, 1),)),
+    "pseudoscalar": ((), (Irrep(0, -1),)),
+    "vector": ((3,), (Irrep(1, 1),)),
+    "pseudovector": ((3,), (Irrep(1, -1),)),
+    "rank2": ((3, 3), (Irrep(0, 1), Irrep(1, -1), Irrep(2, 1))),
+    "four-vector": ((4,), (Irrep(0, 1), Irrep(1, 1))),
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Representation:
+    """An orthogonal representation ρ of O(3) on the last axes of an output, and its irreducible blocks.
+
+    Parameters
+    ----------
+    name
+        "vector", "rank2", … or "(λ,σ)".
+    shape
+        Shape of one object: (), (3,), (3, 3), (4,) or (2λ+1,).
+    blocks
+        The irreps it is the direct sum of, in the order of the basis.
+    basis
+        (dim, dim) orthogonal Q from flattened components to the blocks one after the other:
+        Q ρ(g) Qᵀ = diag(D^β(g), …), with D^λ in the order of :func:`~jetsym.spectrum.wigner.real_wigner_d`.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    blocks: tuple[Irrep, ...]
+    basis: NDArray[np.float64]
+
+    @property
+    def lam(self) -> int:
+        """The largest λ of the blocks, λ_α: ρ(g)⁻¹ f(g·x) has a bandwidth larger than that of f by so much."""
+        return max(block.lam for block in self.blocks)
+
+    @property
+    def slices(self) -> tuple[slice, ...]:
+        """Where each block stands among the components in the basis."""
+        stops = np.cumsum([block.dimension for block in self.blocks])
+        return tuple(
+            slice(int(stop) - block.dimension, int(stop)) for block, stop in zip(self.blocks, stops, strict=True)
+        )
+
+    def matrices(self, elements: NDArray[np.float64]) -> NDArray[np.float64]:
+        """ρ(g) (…, dim, dim) on flattened components, for orthogonal matrices (…, 3, 3), proper or not.
+
+        Examples
+        --------
+        >>> representation("pseudovector").matrices(-np.eye(3)).round(12) + 0.0  # the inversion leaves it alone
+        array([[1., 0., 0.],
+               [0., 1., 0.],
+               [0., 0., 1.]])
+        """
+        turned = np.zeros((*elements.shape[:-2], *self.basis.shape))
+        for block, place in zip(self.blocks, self.slices, strict=True):
+            turned[..., place, place] = irrep_matrices(block, elements)
+        return self.basis.T @ turned @ self.basis
+
+    def to_blocks(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Objects (…, *shape) as components (…, dim) in the basis of the blocks."""
+        leading = values.shape[: values.ndim - len(self.shape)]
+        return values.reshape(*leading, len(self.basis)) @ self.basis.T
+
+    def from_blocks(self, components: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The inverse of :meth:`to_blocks`."""
+        return (components @ self.basis).reshape(*components.shape[:-1], *self.shape)
+
+
+def irrep_matrices(irrep: Irrep, elements: NDArray[np.float64]) -> NDArray[np.float64]:
+    """D^λσ(g) of orthogonal matrices (…, 3, 3): D^λσ(±R) = (±1)^p D^λ(R) with the parity p = σ(−1)^λ.
+
+    Parameters
+    ----------
+    irrep
+        (λ, σ); without a sign the inversion does nothing.
+    elements
+        (…, 3, 3) orthogonal matrices.
+
+    Returns
+    -------
+    (…, 2λ+1, 2λ+1) float64 array.
+
+    Examples
+    --------
+    >>> irrep_matrices(Irrep(0, -1), -np.eye(3))  # a pseudoscalar changes sign
+    array([[-1.]])
+    """
+    determinant = np.sign(np.linalg.det(elements))[..., None, None]
+    sign = np.where(determinant < 0, irrep.parity or 1, 1).astype(float)
+    return sign * real_wigner_d(irrep.lam, elements * determinant) if irrep.lam else sign
+
+
+def representation(kind: Kind) -> Representation:
+    """The representation of a kind of output.
+
+    Parameters
+    ----------
+    kind
+        "logits", "scalar" or "pseudoscalar" (component by component), "vector" or "pseudovector" (…, 3) in the order
+        x, y, z, "rank2" (…, 3, 3) Cartesian, "four-vector" (…, 4) as (E, px, py, pz), or (λ, σ) for spherical
+        tensors (…, 2λ+1) in the order m = −λ … λ of real harmonics, σ = +1 for true and −1 for pseudotensors.
+
+    Raises
+    ------
+    SpectrumError
+        Anything else.
+
+    Examples
+    --------
+    >>> [str(block) for block in representation("rank2").blocks], representation((2, 1)).shape
+    (['(0,+)', '(1,−)', '(2,+)'], (5,))
+    """
+    if isinstance(kind, str) and kind in NAMED:
+        shape, blocks = NAMED[kind]
+        return Representation(kind, shape, blocks, _basis(kind, blocks))
+    if isinstance(kind, tuple) and len(kind) == 2 and isinstance(kind[0], int) and kind[0] >= 0 and kind[1] in (1, -1):
+        irrep = Irrep(*kind)
+        return Representation(str(irrep), (irrep.dimension,), (irrep,), np.eye(irrep.dimension))
+    raise SpectrumError(
+        f"an output is said to be {kind!r}; expected one of {', '.join(map(repr, NAMED))}, "
+        "or (λ, σ) with λ ≥ 0 and σ = 1 or −1 for a spherical tensor"
+    )
+
+
+@lru_cache(maxsize=16)
+def _basis(name: str, blocks: tuple[Irrep, ...]) -> NDArray[np.float64]:
+    if name not in CARTESIAN:
+        return np.eye(1)
+    return np.concatenate([_intertwiner(block, CARTESIAN[name]) for block in blocks])
+
+
+def _intertwiner(irrep: Irrep, cartesian: Callable[[NDArray[np.float64]], NDArray[np.float64]]) -> NDArray[np.float64]:
+    """The rows Q_β with D^β(R) Q_β = Q_β ρ(R), for an irrep that ρ holds once: ∫ D^β(R) M ρ(R)ᵀ dμ for some M.
+
+    By Schur's lemma it is unique up to a factor, and the factor is fixed up to a sign by Q_β Q_βᵀ = 1.
+    """
+    rule = product_rule(irrep.lam + 1)  # degree 2λ+2, enough for λ plus the two factors of a rank-2 tensor
+    turned, fixed = real_wigner_d(irrep.lam, rule.rotations), cartesian(rule.rotations)
+    start = np.random.default_rng(0).normal(size=(irrep.dimension, fixed.shape[-1]))
+    rows = np.einsum("n,nab,bc,ndc->ad", rule.weights, turned, start, fixed, optimize=True)
+    return rows / np.linalg.norm(rows) * np.sqrt(irrep.dimension)
+
+
+def _with_energy(rotations: NDArray[np.float64]) -> NDArray[np.float64]:
+    result = np.zeros((*rotations.shape[:-2], 4, 4))
+    result[..., 0, 0], result[..., 1:, 1:] = 1.0, rotations
+    return result
+
+
+#: Name -> ρ(R) of proper rotations on flattened Cartesian components.
+CARTESIAN: dict[str, Callable[[NDArray[np.float64]], NDArray[np.float64]]] = {
+    "vector": lambda r: r,
+    "pseudovector": lambda r: r,
+    "rank2": lambda r: np.einsum("...ac,...bd->...abcd", r, r).reshape(*r.shape[:-2], 9, 9),
+    "four-vector": _with_energy,
+}
