@@ -269,7 +269,8 @@ def test_matrices_made_while_jax_traces_do_not_outlive_the_trace(jax):
     rule = SO3().quadrature(1)
     estimator, u = QuadratureEstimator(rule, SO3()), jax.numpy.ones((len(rule), 1, 2))
     whole = slice(0, len(rule))
-    state = jax.jit(lambda u: estimator.update(None, estimator.matrices(whole, like=u), u))(u)
+    for _ in range(2):  # two traces: the second must not see arrays of the first
+        state = jax.jit(lambda u: estimator.update(None, estimator.matrices(whole, like=u), u))(u)
     estimator.add(whole, u)
     np.testing.assert_allclose(estimator.result().power, estimator.spectrum(state).power, atol=1e-15)
     np.testing.assert_allclose(estimator.result().power, [[2.0, 0.0]], atol=1e-15)
