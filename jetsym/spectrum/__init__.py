@@ -7,11 +7,13 @@ from jetsym.spectrum.estimators import QuadratureEstimator, RandomEstimator
 from jetsym.spectrum.groups import O3, SO2, SO3, Group, Irrep
 from jetsym.spectrum.quadrature import Quadrature
 from jetsym.spectrum.result import Spectrum
+from jetsym.spectrum.sketch import FeatureSketch
 
 __all__ = [
     "O3",
     "SO2",
     "SO3",
+    "FeatureSketch",
     "Group",
     "Irrep",
     "Quadrature",
