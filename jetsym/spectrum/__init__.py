@@ -4,8 +4,20 @@ Backend-neutral mathematics: numpy, scipy and the caller's array type; no torch,
 """
 
 from jetsym.spectrum.estimators import QuadratureEstimator, RandomEstimator
-from jetsym.spectrum.groups import O3, SO3, Irrep
+from jetsym.spectrum.groups import O3, SO2, SO3, Group, Irrep
 from jetsym.spectrum.quadrature import Quadrature
 from jetsym.spectrum.result import Spectrum
+from jetsym.spectrum.sketch import FeatureSketch
 
-__all__ = ["O3", "SO3", "Irrep", "Quadrature", "QuadratureEstimator", "RandomEstimator", "Spectrum"]
+__all__ = [
+    "O3",
+    "SO2",
+    "SO3",
+    "FeatureSketch",
+    "Group",
+    "Irrep",
+    "Quadrature",
+    "QuadratureEstimator",
+    "RandomEstimator",
+    "Spectrum",
+]

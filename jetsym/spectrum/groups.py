@@ -2,27 +2,36 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
+from array_api_compat import array_namespace
 from numpy.typing import NDArray
 
 from jetsym.errors import SpectrumError
-from jetsym.spectrum.quadrature import Quadrature, product_rule
+from jetsym.spectrum.quadrature import Quadrature, axis_matrices, circle_rule, icosahedral_rule, product_rule
+from jetsym.spectrum.wigner import characters, mode_characters
 
-__all__ = ["O3", "SO3", "Irrep"]
+__all__ = ["O3", "SO2", "SO3", "Group", "Irrep"]
+
+#: The rules of SO(3) and O(3) by name.
+RULES = {"lebedev": product_rule, "icosahedral": icosahedral_rule}
 
 
 class Irrep(NamedTuple):
-    """An irreducible representation (λ, σ).
+    """An irreducible representation: (λ, σ) of O(3), λ of SO(3), or the mode m of SO(2).
 
-    ``sigma`` is +1 for true tensors, −1 for pseudotensors, and None where the group has no inversion. Under the
-    inversion an irrep of O(3) has the parity p = σ(−1)^λ.
+    ``sigma`` is +1 for true tensors, −1 for pseudotensors, and None for SO(3), which has no inversion. Under the
+    inversion an irrep of O(3) has the parity p = σ(−1)^λ. A mode of SO(2) has ``lam`` = m and ``sigma`` = 0: it is the
+    real irrep that holds e^{imφ} and e^{−imφ} together, of dimension 2 for m > 0.
 
     Examples
     --------
     >>> str(Irrep(1, 1)), str(Irrep(2)), Irrep(2, -1).dimension, Irrep(1, -1).parity
     ('(1,+)', '(2)', 5, 1)
+    >>> str(Irrep(3, 0)), Irrep(3, 0).dimension
+    ('m=3', 2)
     """
 
     lam: int
@@ -30,16 +39,87 @@ class Irrep(NamedTuple):
 
     @property
     def dimension(self) -> int:
+        """Dimension of the representation over the real numbers."""
+        if self.is_mode:
+            return 2 if self.lam else 1
         return 2 * self.lam + 1
 
     @property
+    def is_mode(self) -> bool:
+        """Whether this is a mode m of SO(2)."""
+        return self.sigma == 0
+
+    @property
     def parity(self) -> int | None:
-        """Sign under the inversion, σ(−1)^λ."""
-        return None if self.sigma is None else self.sigma * (-1) ** self.lam
+        """Sign under the inversion, σ(−1)^λ; None where the group has no inversion."""
+        return self.sigma * (-1) ** self.lam if self.sigma else None
 
     def __str__(self) -> str:
+        if self.is_mode:
+            return f"m={self.lam}"
         sign = {None: "", 1: ",+", -1: ",−"}[self.sigma]
         return f"({self.lam}{sign})"
+
+
+class SO2:
+    """Rotations about an axis. Irreps are the modes m = 0, 1, …; elements are 3×3 rotation matrices.
+
+    A real response is u(φ) = Σ_m c_m e^{imφ} with c_−m = c_m*, so m and −m hold the same power and are reported
+    together: B_0 = ‖c_0‖² and B_m = 2‖c_m‖² for m > 0. Then Σ_m B_m = N. In other words the real irrep m > 0, of
+    dimension 2 and character 2 cos mφ, has the projector with kernel 2 cos m(φ − φ′): half of dimension times
+    character, as over the complex numbers it falls apart into two irreps.
+
+    Parameters
+    ----------
+    axis
+        "x", "y", "z", or a vector (3,) of any length.
+
+    Raises
+    ------
+    SpectrumError
+        Another name, or a vector without a direction.
+
+    Examples
+    --------
+    >>> SO2("z").irreps(2)[2].dimension, len(SO2([1, 1, 0]).quadrature(4))
+    (2, 9)
+    """
+
+    name = "SO2"
+    has_inversion = False
+
+    def __init__(self, axis: str | Sequence[float] | NDArray[np.float64] = "z") -> None:
+        named = {"x": (1.0, 0.0, 0.0), "y": (0.0, 1.0, 0.0), "z": (0.0, 0.0, 1.0)}
+        if isinstance(axis, str) and axis not in named:
+            raise SpectrumError(f"axis is {axis!r}; expected 'x', 'y', 'z' or three numbers")
+        vector = np.asarray(named[axis] if isinstance(axis, str) else axis, dtype=float)
+        if vector.shape != (3,) or not 0 < np.linalg.norm(vector) < np.inf:
+            raise SpectrumError(f"axis is {axis!r}; expected 'x', 'y', 'z' or three finite numbers, not all zero")
+        self.axis: NDArray[np.float64] = vector / np.linalg.norm(vector)
+
+    def irreps(self, l_max: int) -> tuple[Irrep, ...]:
+        """The modes m = 0 … l_max."""
+        _check(l_max)
+        return tuple(Irrep(m, 0) for m in range(l_max + 1))
+
+    def quadrature(self, l_max: int, *, degree: int | None = None) -> Quadrature:
+        """Equispaced angles, 2·l_max + 1 by default; see :func:`jetsym.spectrum.quadrature.circle_rule`."""
+        return circle_rule(l_max, self.axis, degree=degree)
+
+    def rotations(self, shape: int | tuple[int, ...], rng: np.random.Generator) -> NDArray[np.float64]:
+        """Rotations (*shape, 3, 3) by angles uniform on [0, 2π)."""
+        return axis_matrices(self.axis, rng.uniform(0, 2 * np.pi, size=shape))
+
+    def sample(self, n: int, rng: np.random.Generator) -> NDArray[np.float64]:
+        """n Haar-uniform elements (n, 3, 3) of the group."""
+        return self.rotations(n, rng)
+
+    def kernels(self, l_max: int, rotations: Any) -> Any:
+        """1 and 2 cos mφ: kernels of the projectors on m = 0 … l_max at rotations (…, 3, 3), as (…, l_max+1)."""
+        return mode_characters(l_max, rotations)
+
+    def __repr__(self) -> str:
+        return f"{self.name}({', '.join(f'{x:g}' for x in self.axis)})"
 
 
 class SO3:
@@ -47,15 +127,41 @@ class SO3:
 
     name = "SO3"
     has_inversion = False
+    axis = None
 
     def irreps(self, l_max: int) -> tuple[Irrep, ...]:
         """All irreps up to l_max, by rising λ."""
         _check(l_max)
         return tuple(Irrep(lam) for lam in range(l_max + 1))
 
-    def quadrature(self, l_max: int, *, degree: int | None = None) -> Quadrature:
-        """The rule of proper rotations for l_max; see :func:`jetsym.spectrum.quadrature.product_rule`."""
-        return product_rule(l_max, degree=degree)
+    def quadrature(
+        self, l_max: int, *, degree: int | None = None, rule: Literal["lebedev", "icosahedral"] = "lebedev"
+    ) -> Quadrature:
+        """A rule of proper rotations for l_max.
+
+        Parameters
+        ----------
+        l_max
+            Largest λ to resolve.
+        degree
+            Exactness degree, at least and by default 2·l_max.
+        rule
+            "lebedev", :func:`~jetsym.spectrum.quadrature.product_rule`, for any l_max; or "icosahedral",
+            :func:`~jetsym.spectrum.quadrature.icosahedral_rule`, 60 rotations of degree 5 for l_max ≤ 2.
+
+        Raises
+        ------
+        SpectrumError
+            Another name, or a rule that does not reach the degree.
+
+        Examples
+        --------
+        >>> len(SO3().quadrature(2)), len(SO3().quadrature(2, degree=5)), len(SO3().quadrature(2, rule="icosahedral"))
+        (70, 84, 60)
+        """
+        if rule not in RULES:
+            raise SpectrumError(f"rule is {rule!r}; expected one of {', '.join(map(repr, RULES))}")
+        return RULES[rule](l_max, degree=degree)
 
     def rotations(self, shape: int | tuple[int, ...], rng: np.random.Generator) -> NDArray[np.float64]:
         """Haar-uniform proper rotations (*shape, 3, 3), from normalised Gaussian quaternions.
@@ -79,6 +185,12 @@ class SO3:
         """n Haar-uniform elements (n, 3, 3) of the group."""
         return self.rotations(n, rng)
 
+    def kernels(self, l_max: int, rotations: Any) -> Any:
+        """d_λ χ_λ: kernels of the projectors on λ = 0 … l_max at rotations (…, 3, 3), as (…, l_max+1)."""
+        xp = array_namespace(rotations)
+        chi = characters(l_max, rotations)
+        return chi * (2 * xp.arange(l_max + 1, dtype=chi.dtype) + 1)
+
     def __repr__(self) -> str:
         return f"{self.name}()"
 
@@ -101,6 +213,10 @@ class O3(SO3):
     def sample(self, n: int, rng: np.random.Generator) -> NDArray[np.float64]:
         """n Haar-uniform elements (n, 3, 3) of the group, each proper or improper with equal chance."""
         return self.rotations(n, rng) * rng.choice([-1.0, 1.0], size=(n, 1, 1))
+
+
+#: Any of the groups.
+Group = SO2 | SO3
 
 
 def _check(l_max: int) -> None:

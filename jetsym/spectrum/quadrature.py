@@ -1,4 +1,4 @@
-"""Haar quadrature on SO(3): nodes and weights with a stated exactness degree."""
+"""Haar quadrature on SO(3) and SO(2): nodes and weights with a stated exactness degree."""
 
 from __future__ import annotations
 
@@ -11,7 +11,15 @@ from scipy.integrate import lebedev_rule
 
 from jetsym.errors import SpectrumError
 
-__all__ = ["Quadrature", "euler_matrices", "lebedev_order", "product_rule"]
+__all__ = [
+    "Quadrature",
+    "axis_matrices",
+    "circle_rule",
+    "euler_matrices",
+    "icosahedral_rule",
+    "lebedev_order",
+    "product_rule",
+]
 
 #: Orders of Lebedev's rules with positive weights only (13, 25 and 27 exist, with negative ones).
 LEBEDEV_ORDERS = (3, 5, 7, 9, 11, 15, 17, 19, 21, 23, 29, 31, 35, 41, 47, 53, 59, 65, 71, 77, 83, 89, 95, 101, 107, 113)
@@ -39,14 +47,25 @@ def euler_matrices(
     return np.stack([np.stack(np.broadcast_arrays(*row), axis=-1) for row in rows], axis=-2)
 
 
+def axis_matrices(axis: NDArray[np.float64], angle: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Rotation matrices (…, 3, 3) about a unit axis (3,) by angles (…) in radians (Rodrigues)."""
+    x, y, z = axis
+    cross = np.array([[0.0, -z, y], [z, 0.0, -x], [-y, x, 0.0]])
+    along = np.outer(axis, axis)
+    cosine, sine = (np.asarray(part)[..., None, None] for part in (np.cos(angle), np.sin(angle)))
+    return along + cosine * (np.eye(3) - along) + sine * cross
+
+
 @dataclass(frozen=True, eq=False)
 class Quadrature:
-    """A product rule on SO(3): nodes (α, β) on the sphere, and for each of them one ring of equispaced γ.
+    """A rule on SO(3), R = Rz(α) Ry(β) Rz(γ₀ + γ): nodes (α, β, γ₀), and at each of them a ring of equispaced γ.
+
+    A rule on SO(2) is the same thing with the angle α about an axis of its own, and rings of one rotation.
 
     Parameters
     ----------
     alpha, beta
-        (rings,) angles of the rings, radians.
+        (rings,) angles of the rings, radians. On SO(2) α is the angle about the axis, and β is zero.
     ring_weights
         (rings,) positive weights, summing to one.
     ring_size
@@ -56,6 +75,10 @@ class Quadrature:
     degree
         The rule integrates D^ℓ_mn exactly for every ℓ up to this degree. Coefficients of a response of bandwidth L
         are exact up to λ = degree − L.
+    offset
+        γ₀, where the rings start, radians: (rings,) or one number.
+    axis
+        (3,) unit axis of a rule on SO(2); None for SO(3).
     """
 
     alpha: NDArray[np.float64]
@@ -64,19 +87,24 @@ class Quadrature:
     ring_size: int
     l_max: int
     degree: int
+    offset: NDArray[np.float64] | float = 0.0
+    axis: NDArray[np.float64] | None = None
 
     def __len__(self) -> int:
         return len(self.alpha) * self.ring_size
 
     @property
     def gamma(self) -> NDArray[np.float64]:
-        """(K,) angles within a ring."""
+        """(K,) angles within a ring, from its start."""
         return 2 * np.pi * np.arange(self.ring_size) / self.ring_size
 
     @property
     def rotations(self) -> NDArray[np.float64]:
         """(n, 3, 3) proper rotations, ring after ring."""
-        return euler_matrices(self.alpha[:, None], self.beta[:, None], self.gamma).reshape(-1, 3, 3)
+        if self.axis is not None:
+            return axis_matrices(self.axis, self.alpha)
+        gamma = np.broadcast_to(self.offset, self.alpha.shape)[:, None] + self.gamma
+        return euler_matrices(self.alpha[:, None], self.beta[:, None], gamma).reshape(-1, 3, 3)
 
     @property
     def weights(self) -> NDArray[np.float64]:
@@ -130,11 +158,7 @@ def product_rule(l_max: int, *, degree: int | None = None) -> Quadrature:
     >>> len(rule), rule.degree
     (342, 8)
     """
-    if l_max < 0:
-        raise SpectrumError(f"l_max is {l_max}; expected an integer ≥ 0")
-    degree = 2 * l_max if degree is None else degree
-    if degree < 2 * l_max:
-        raise SpectrumError(f"degree is {degree}; expected at least 2·l_max = {2 * l_max}")
+    degree = _degree(l_max, degree)
     (x, y, z), weights = lebedev_rule(lebedev_order(degree))
     return Quadrature(
         alpha=np.arctan2(y, x),
@@ -144,3 +168,113 @@ def product_rule(l_max: int, *, degree: int | None = None) -> Quadrature:
         l_max=l_max,
         degree=degree,
     )
+
+
+def icosahedral_rule(l_max: int, *, degree: int | None = None) -> Quadrature:
+    """The 60 rotations of the icosahedron, which integrate every D^ℓ up to ℓ = 5.
+
+    An average over a finite group is exact for ℓ when D^ℓ restricted to it does not hold the trivial representation;
+    for the icosahedral group the first that does is ℓ = 6. The group is generated from two of its elements. Its twelve
+    cosets of the fivefold axis z are rings of five angles, so that the rule is used like any other.
+
+    Parameters
+    ----------
+    l_max
+        Largest λ to resolve, 0 to 2.
+    degree
+        Exactness that is asked for, at most 5; the rule has 5 in any case.
+
+    Raises
+    ------
+    SpectrumError
+        An l_max above 2 or a degree above 5, which these rotations cannot give.
+
+    Examples
+    --------
+    >>> rule = icosahedral_rule(2)
+    >>> len(rule), rule.degree
+    (60, 5)
+    """
+    if _degree(l_max, degree) > 5:
+        raise SpectrumError(
+            f"l_max is {l_max} and degree {degree}; the icosahedral group is exact to degree 5, so for l_max up to 2: "
+            "take the rule 'lebedev'"
+        )
+    starts = _one_of_each_coset(_generate(_ICOSAHEDRAL_GENERATORS))
+    x, y, z = starts[:, :, 2].T
+    alpha, beta = np.arctan2(y, x), np.arctan2(np.hypot(x, y), z)
+    # What is left of an element after Rz(α) Ry(β) turns about z; at the poles it makes up for an arbitrary α.
+    left = np.swapaxes(euler_matrices(alpha, beta, np.zeros_like(alpha)), 1, 2) @ starts
+    return Quadrature(
+        alpha=alpha,
+        beta=beta,
+        ring_weights=np.full(12, 1 / 12),
+        ring_size=5,
+        l_max=l_max,
+        degree=5,
+        offset=np.arctan2(left[:, 1, 0], left[:, 0, 0]),
+    )
+
+
+#: A fifth of a turn about the vertex z, and half a turn about the midpoint between z and the vertex at tan β = 2.
+_ICOSAHEDRAL_GENERATORS = (
+    axis_matrices(np.array([0.0, 0.0, 1.0]), np.array(2 * np.pi / 5)),
+    axis_matrices(np.array([np.sin(np.arctan(2) / 2), 0.0, np.cos(np.arctan(2) / 2)]), np.array(np.pi)),
+)
+
+
+def _generate(generators: tuple[NDArray[np.float64], ...]) -> NDArray[np.float64]:
+    """All products (n, 3, 3) of the generators of a finite group."""
+    elements = [np.eye(3)]
+    for element in elements:  # the list grows while it is walked through, and ends when no product is new
+        for generator in generators:
+            product = generator @ element
+            if not any(np.abs(product - known).max() < 1e-6 for known in elements):
+                elements.append(product)
+    return np.stack(elements)
+
+
+def _one_of_each_coset(elements: NDArray[np.float64]) -> NDArray[np.float64]:
+    """One element for each image of the z axis."""
+    _, first = np.unique(elements[:, :, 2].round(6) + 0.0, axis=0, return_index=True)
+    return elements[np.sort(first)]
+
+
+def circle_rule(l_max: int, axis: NDArray[np.float64], *, degree: int | None = None) -> Quadrature:
+    """Equispaced rotations about an axis, exact to ``degree`` (default 2·l_max), which takes degree + 1 of them.
+
+    Parameters
+    ----------
+    l_max
+        Largest mode m to resolve, ≥ 0.
+    axis
+        (3,) unit vector.
+    degree
+        The rule integrates e^{imφ} exactly for every |m| up to this degree, at least 2·l_max.
+
+    Examples
+    --------
+    >>> rule = circle_rule(3, np.array([0.0, 0.0, 1.0]))
+    >>> len(rule), rule.degree
+    (7, 6)
+    """
+    degree = _degree(l_max, degree)
+    angle = 2 * np.pi * np.arange(degree + 1) / (degree + 1)
+    return Quadrature(
+        alpha=angle,
+        beta=np.zeros_like(angle),
+        ring_weights=np.full(degree + 1, 1 / (degree + 1)),
+        ring_size=1,
+        l_max=l_max,
+        degree=degree,
+        axis=axis,
+    )
+
+
+def _degree(l_max: int, degree: int | None) -> int:
+    """The degree of a rule for l_max, 2·l_max unless more is asked for."""
+    if l_max < 0:
+        raise SpectrumError(f"l_max is {l_max}; expected an integer ≥ 0")
+    if degree is not None and degree < 2 * l_max:
+        raise SpectrumError(f"degree is {degree}; expected at least 2·l_max = {2 * l_max}")
+    return 2 * l_max if degree is None else degree

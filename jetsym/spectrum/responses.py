@@ -7,11 +7,18 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
-from array_api_compat import array_namespace, device, is_array_api_strict_namespace, is_torch_array, to_device
+from array_api_compat import (
+    array_namespace,
+    device,
+    is_array_api_strict_namespace,
+    is_jax_array,
+    is_torch_array,
+    to_device,
+)
 from numpy.typing import NDArray
 
 from jetsym.errors import SpectrumError
-from jetsym.spectrum.groups import SO3
+from jetsym.spectrum.groups import Group
 
 __all__ = ["Columns", "Responses", "as_like", "check_finite", "prepare", "rounding_floor", "to_numpy"]
 
@@ -33,6 +40,8 @@ def to_numpy(array: Any) -> NDArray[Any]:
         return array
     if is_torch_array(array):
         array = array.detach()  # torch refuses to export tensors that require gradients
+    if is_jax_array(array):
+        return np.asarray(array)
     on_host = array if is_array_api_strict_namespace(array_namespace(array)) else to_device(array, "cpu")
     return np.from_dlpack(on_host)
 
@@ -66,15 +75,15 @@ class Columns:
             return sums
         return sums @ (self.owner[:, None] == np.arange(self.samples)).astype(np.float64)
 
-    def squared_norms(self, u: Any) -> NDArray[np.float64]:
-        """Squared norms (rows, samples) of responses (rows, columns) of any library, numpy float64."""
+    def squared_norms(self, u: Any) -> Any:
+        """Squared norms (rows, samples) of responses (rows, columns), in their library and dtype."""
         xp = array_namespace(u)
         if self.owner is None:
-            norms = to_numpy(xp.linalg.vector_norm(xp.reshape(u, (u.shape[0], self.samples, -1)), axis=-1))
+            norms = xp.linalg.vector_norm(xp.reshape(u, (u.shape[0], self.samples, -1)), axis=-1)
         else:
             parts = [xp.linalg.vector_norm(u[:, columns], axis=-1) for columns in self.slices(u.shape[1])]
-            norms = np.stack([to_numpy(part) for part in parts], axis=-1)
-        return norms.astype(np.float64) ** 2
+            norms = xp.stack(parts, axis=-1)
+        return norms * norms
 
     def slices(self, total: int) -> list[slice]:
         """The columns of each input, among ``total`` ones."""
@@ -95,7 +104,7 @@ class Responses:
 
 
 def prepare(
-    group: SO3, n_chunk: int, u_proper: Any, u_improper: Any, *, mask: Any = None, accumulate: str | None = None
+    group: Group, n_chunk: int, u_proper: Any, u_improper: Any, *, mask: Any = None, accumulate: str | None = None
 ) -> Responses:
     """Check raw responses (n_chunk, samples, features…) and flatten them.
 

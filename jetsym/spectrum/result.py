@@ -113,16 +113,49 @@ class Spectrum:
         """
         if not parts:
             raise SpectrumError("no spectra to join; expected at least one")
-        first = parts[0]
-        for part in parts[1:]:
-            settings = (part.irreps, part.method, part.n_rotations)
-            if settings != (first.irreps, first.method, first.n_rotations):
-                raise SpectrumError(
-                    "spectra measured with other irreps, methods or numbers of rotations cannot be joined"
-                )
+        _check_alike(parts)
         return replace(
-            first,
+            parts[0],
             power=np.concatenate([part.power for part in parts]),
             norm=np.concatenate([part.norm for part in parts]),
             noise_floor=max(part.noise_floor for part in parts),
         )
+
+    @classmethod
+    def sum_features(cls, parts: Sequence[Spectrum]) -> Spectrum:
+        """The spectrum of all features, from those of disjoint blocks of them for the same inputs and rotations.
+
+        Power and norm are sums over features, so that they add. With one estimator for each block of features, the
+        memory that coefficients need is bounded by the largest block; one pass over the orbit is needed for each.
+
+        Raises
+        ------
+        SpectrumError
+            No parts, or parts that differ in inputs, irreps, method or number of rotations.
+
+        Examples
+        --------
+        >>> from jetsym.spectrum import SO3
+        >>> power = np.array([[1.0, 2.0]])
+        >>> part = Spectrum(SO3().irreps(1), power, power.sum(axis=1), 9, 1e-30, "quadrature")
+        >>> Spectrum.sum_features([part, part]).power
+        array([[2., 4.]])
+        """
+        if not parts:
+            raise SpectrumError("no spectra to add; expected at least one")
+        _check_alike(parts)
+        sizes = sorted({len(part.norm) for part in parts})
+        if len(sizes) > 1:
+            raise SpectrumError(f"spectra of {sizes} inputs cannot be added; blocks of features need the same inputs")
+        return replace(
+            parts[0],
+            power=np.sum([part.power for part in parts], axis=0),
+            norm=np.sum([part.norm for part in parts], axis=0),
+            noise_floor=max(part.noise_floor for part in parts),
+        )
+
+
+def _check_alike(parts: Sequence[Spectrum]) -> None:
+    """Raise unless all spectra were measured alike."""
+    if len({(part.irreps, part.method, part.n_rotations) for part in parts}) > 1:
+        raise SpectrumError("spectra measured with other irreps, methods or numbers of rotations cannot be joined")

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from jetsym.spectrum.groups import Irrep
 from jetsym.spectrum.wigner import real_wigner_d
 
-__all__ = ["known_spectrum"]
+__all__ = ["known_modes", "known_spectrum"]
 
 
 def known_spectrum(
@@ -52,6 +52,49 @@ def known_spectrum(
         for irrep, power in powers.items():
             element = real_wigner_d(irrep.lam, proper) * np.where(determinant < 0, irrep.parity or 1, 1)
             total += np.sqrt(irrep.dimension * power) * np.einsum("fmn,...mn->...f", coefficients[irrep], element)
+        return total
+
+    return function
+
+
+def known_modes(
+    powers: Mapping[int, float], *, features: int = 1, rng: np.random.Generator
+) -> Callable[[NDArray[np.float64]], NDArray[np.float64]]:
+    """A function of vectors whose power in every mode of SO(2) about z is prescribed.
+
+    f(x) = Σ_m √(P_m) (a_m cos mφ + b_m sin mφ) of the azimuth φ of x, with Σ(a² + b²)/2 = 1 over the features, and a
+    constant of power P_0. A turn about z shifts φ, so that B_m = P_m for every x.
+
+    Parameters
+    ----------
+    powers
+        P_m ≥ 0 for the modes m ≥ 0 with content.
+    features
+        Number of features F of the function.
+    rng
+        Draws the coefficients.
+
+    Returns
+    -------
+    Function from vectors (…, 3) to responses (…, F), float64.
+
+    Examples
+    --------
+    >>> f = known_modes({0: 9.0}, rng=np.random.default_rng(0))
+    >>> abs(f(np.array([1.0, 0.0, 0.0]))).round(12)
+    array([3.])
+    """
+    coefficients = {}
+    for m in powers:
+        c = rng.normal(size=(2, features)) * (1.0 if m else np.array([[1.0], [0.0]]))
+        coefficients[m] = c / np.linalg.norm(c) * np.sqrt(2.0 if m else 1.0)
+
+    def function(vectors: NDArray[np.float64]) -> NDArray[np.float64]:
+        phi = np.arctan2(vectors[..., 1], vectors[..., 0])
+        total = np.zeros((*phi.shape, features))
+        for m, power in powers.items():
+            waves = np.stack([np.cos(m * phi), np.sin(m * phi)], axis=-1)
+            total += np.sqrt(power) * waves @ coefficients[m]
         return total
 
     return function

@@ -1,4 +1,4 @@
-"""Representations of SO(3): Wigner small-d, real Wigner D and characters.
+"""Representations of SO(3) and SO(2): Wigner small-d, real Wigner D and characters.
 
 Conventions: rotations act actively, R = Rz(α) Ry(β) Rz(γ), and D^λ_mn(R) = e^{−imα} d^λ_mn(β) e^{−inγ} with the
 Condon–Shortley phase; m and n run from −λ to λ. Everything here is float64 numpy, except the characters, which follow
@@ -18,7 +18,7 @@ from scipy.special import sph_harm_y
 from jetsym.errors import SpectrumError
 from jetsym.spectrum.quadrature import lebedev_order
 
-__all__ = ["characters", "real_spherical_harmonics", "real_wigner_d", "small_d"]
+__all__ = ["characters", "mode_characters", "real_spherical_harmonics", "real_wigner_d", "small_d"]
 
 
 def small_d(lam: int, beta: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -76,6 +76,37 @@ def characters(l_max: int, rotations: Any) -> Any:
     >>> characters(3, np.eye(3))  # the dimensions 2λ+1
     array([1., 3., 5., 7.])
     """
+    xp = array_namespace(rotations)
+    modes = mode_characters(l_max, rotations)
+    result = [modes[..., 0]]
+    for m in range(1, l_max + 1):
+        result.append(result[-1] + modes[..., m])
+    return xp.stack(result, axis=-1)
+
+
+def mode_characters(l_max: int, rotations: Any) -> Any:
+    """1, 2 cos θ, 2 cos 2θ, … 2 cos l_max·θ of the rotation angle θ, straight from the trace.
+
+    Characters of the real irreps of SO(2), and what each λ adds to the character of λ − 1 of SO(3): 2 T_m(cos θ) with
+    Chebyshev polynomials T_m and cos θ = (tr R − 1)/2.
+
+    Parameters
+    ----------
+    l_max
+        Largest multiple of the angle.
+    rotations
+        (…, 3, 3) proper rotation matrices of any array type.
+
+    Returns
+    -------
+    (…, l_max+1) array of the same type and dtype.
+
+    Examples
+    --------
+    >>> half_turn = np.diag([-1.0, -1.0, 1.0])
+    >>> mode_characters(3, half_turn)
+    array([ 1., -2.,  2., -2.])
+    """
     if l_max < 0:
         raise SpectrumError(f"l_max is {l_max}; expected an integer ≥ 0")
     xp = array_namespace(rotations)
@@ -83,12 +114,7 @@ def characters(l_max: int, rotations: Any) -> Any:
     chebyshev = [xp.ones_like(cosine), cosine]
     while len(chebyshev) <= l_max:
         chebyshev.append(2.0 * cosine * chebyshev[-1] - chebyshev[-2])
-    total = chebyshev[0]
-    result = [total]
-    for term in chebyshev[1 : l_max + 1]:
-        total = total + 2.0 * term
-        result.append(total)
-    return xp.stack(result, axis=-1)
+    return xp.stack([chebyshev[0], *(2.0 * term for term in chebyshev[1 : l_max + 1])], axis=-1)
 
 
 def real_spherical_harmonics(lam: int, directions: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -1,5 +1,7 @@
 """Estimators against functions of known spectrum, Parseval, invariance, and each other."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 
@@ -198,18 +200,96 @@ def test_complex_features_are_two_real_ones():
     np.testing.assert_allclose(complex_one.power, by_quadrature(function, inputs).power, atol=1e-13)
 
 
-def test_backends_agree():
-    import array_api_strict
-    import torch
+@pytest.fixture
+def jax():
+    """jax with 64-bit arrays, for one test."""
+    jax = pytest.importorskip("jax")
+    before = jax.config.jax_enable_x64
+    jax.config.update("jax_enable_x64", True)
+    yield jax
+    jax.config.update("jax_enable_x64", before)
 
+
+def array_maker(library, request):
+    """The function of a library that makes its arrays from numpy's."""
+    if library == "jax":
+        return request.getfixturevalue("jax").numpy.asarray
+    module = pytest.importorskip(library)
+    return module.asarray
+
+
+@pytest.mark.parametrize("library", ["torch", "array_api_strict", pytest.param("jax", marks=pytest.mark.slow)])
+def test_backends_agree(library, request):
+    convert = array_maker(library, request)
     rng = np.random.default_rng(11)
     function, inputs = known_spectrum(O3_POWERS, features=3, rng=rng), frames(2, rng)
-    for estimate in (by_quadrature, lambda *args, **options: by_random(*args, seed=3, **options)):
-        reference = estimate(function, inputs)
-        for convert in (torch.tensor, array_api_strict.asarray):
-            spectrum = estimate(function, inputs, convert=convert)
-            np.testing.assert_allclose(spectrum.power, reference.power, atol=1e-12)
+    mask = np.array([[True, True, False], [True, False, True]])
+
+    def complex_tokens(x):
+        return (1 + 2j) * function(x)[..., None] ** 2
+
+    for estimate in (partial(by_quadrature, chunk=1000), partial(by_random, seed=3)):
+        for response, options in ((function, {}), (complex_tokens, {"mask": mask})):
+            reference = estimate(response, inputs, **options)
+            given = {name: convert(value) for name, value in options.items()}
+            spectrum = estimate(response, inputs, convert=convert, **given)
+            tolerance = 1e-12 * reference.norm.max()
+            np.testing.assert_allclose(spectrum.power, reference.power, atol=tolerance, rtol=0)
             np.testing.assert_allclose(spectrum.norm, reference.norm, rtol=1e-13)
+
+
+@pytest.mark.parametrize("group", [SO3(), O3()])
+def test_update_is_a_pure_function_that_jax_compiles(jax, group):
+    rng = np.random.default_rng(15)
+    function, inputs = known_spectrum({Irrep(0): 1.0, Irrep(2): 0.5}, features=3, rng=rng), frames(2, rng)
+    rule = group.quadrature(3)
+    estimator = QuadratureEstimator(rule, group)
+    compilations = []
+
+    def update(*args):
+        compilations.append(args)
+        return estimator.update(*args)
+
+    state, step, size = None, jax.jit(update), 2 * rule.ring_size
+    states = []
+    for chunk in rule.chunks(size):
+        moved = rule.rotations[chunk][:, None] @ inputs
+        cosets = (moved, -moved) if group.has_inversion else (moved,)
+        responses = [jax.numpy.asarray(function(x)) for x in cosets]
+        state = step(state, estimator.matrices(chunk, like=responses[0]), *responses)
+        states.append((state, np.asarray(state.norm).copy()))
+    assert len(states) == 13
+    assert len(compilations) == 2  # for the first chunk, and once for all others
+    for kept, norm in states:
+        np.testing.assert_array_equal(kept.norm, norm)  # no state was changed by a later step
+    spectrum = estimator.spectrum(state)
+    reference = by_quadrature(function, inputs, group=group, l_max=3)
+    np.testing.assert_allclose(spectrum.power, reference.power, atol=1e-12)
+    np.testing.assert_allclose(spectrum.norm, reference.norm, rtol=1e-13)
+    assert spectrum.noise_floor == reference.noise_floor
+    with pytest.raises(SpectrumError, match="not finite"):
+        estimator.spectrum(state._replace(norm=state.norm * np.nan))
+
+
+def test_matrices_made_while_jax_traces_do_not_outlive_the_trace(jax):
+    rule = SO3().quadrature(1)
+    estimator, u = QuadratureEstimator(rule, SO3()), jax.numpy.ones((len(rule), 1, 2))
+    whole = slice(0, len(rule))
+    for _ in range(2):  # two traces: the second must not see arrays of the first
+        state = jax.jit(lambda u: estimator.update(None, estimator.matrices(whole, like=u), u))(u)
+    estimator.add(whole, u)
+    np.testing.assert_allclose(estimator.result().power, estimator.spectrum(state).power, atol=1e-15)
+    np.testing.assert_allclose(estimator.result().power, [[2.0, 0.0]], atol=1e-15)
+
+
+@pytest.mark.slow
+def test_jax_takes_single_and_half_precision(jax):
+    rng = np.random.default_rng(16)
+    function, inputs = known_spectrum(O3_POWERS, features=4, rng=rng), frames(2, rng)
+    exact = by_quadrature(function, inputs)
+    for dtype in ("float32", "bfloat16"):
+        low = by_quadrature(function, inputs, chunk=1000, convert=partial(jax.numpy.asarray, dtype=dtype))
+        assert np.abs(np.sqrt(np.abs(low.fractions)) - np.sqrt(np.abs(exact.fractions))).max() < low.noise_floor**0.5
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
@@ -252,7 +332,7 @@ def test_state_does_not_grow_with_the_number_of_rotations():
         estimator = QuadratureEstimator(rule, SO3())
         for chunk in rule.chunks(1000):
             estimator.add(chunk, np.ones((chunk.stop - chunk.start, 1, 7)))
-        sizes.append(sum(block.nbytes for coset in estimator._coefficients for block in coset))
+        sizes.append(sum(block.nbytes for coset in estimator._state.coefficients for block in coset))
     assert sizes[0] == sizes[1] == 2 * (9 + 8 + 5) * 7 * 8  # (cos, sin) × Σ_n Σ_{λ≥n}(2λ+1) × features × float64
 
 

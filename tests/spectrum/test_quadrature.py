@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from jetsym.errors import SpectrumError
-from jetsym.spectrum import O3, SO3
-from jetsym.spectrum.quadrature import LEBEDEV_ORDERS, lebedev_order, product_rule
+from jetsym.spectrum import O3, SO3, QuadratureEstimator
+from jetsym.spectrum.quadrature import LEBEDEV_ORDERS, icosahedral_rule, lebedev_order, product_rule
 from jetsym.spectrum.wigner import real_wigner_d
 
 
@@ -69,6 +69,53 @@ def test_lebedev_orders_skip_negative_weights():
 def test_bad_settings_are_refused(options, message):
     with pytest.raises(SpectrumError, match=message):
         product_rule(**options)
+
+
+def test_icosahedral_rule_is_a_group_of_sixty():
+    rotations = SO3().quadrature(2, rule="icosahedral").rotations
+    assert len(rotations) == 60
+    np.testing.assert_allclose(np.linalg.det(rotations), 1, atol=1e-14)
+    distance = np.abs(rotations[:, None] - rotations).max(axis=(2, 3))
+    assert (distance + 2 * np.eye(60)).min() > 0.3  # no element twice
+    products = np.einsum("aij,bjk->abik", rotations, rotations).reshape(-1, 9)
+    nearest = [np.abs(rotations.reshape(-1, 9) - product).max(axis=1).min() for product in products]
+    assert max(nearest) < 1e-14
+
+
+def test_icosahedral_rule_is_exact_to_degree_five_and_not_six():
+    rule = icosahedral_rule(2)
+    for lam in range(1, 6):
+        assert integral_error(rule, lam) < 1e-14
+    assert integral_error(rule, 6) > 0.1
+
+
+def test_icosahedral_rule_gives_the_spectrum_of_the_lebedev_rule():
+    rng = np.random.default_rng(0)
+    quadratic = rng.normal(size=(4, 3, 3))
+    x = rng.normal(size=(2, 3))
+
+    def function(rotations):
+        moved = np.einsum("nij,sj->nsi", rotations, x)
+        return moved[..., :1] + np.einsum("nsi,fij,nsj->nsf", moved, quadratic, moved) - 0.2
+
+    spectra = []
+    for name, size in (("lebedev", 100), ("icosahedral", 100), ("icosahedral", 5)):
+        rule = O3().quadrature(2, rule=name)
+        estimator = QuadratureEstimator(rule, O3())
+        for chunk in rule.chunks(size):
+            estimator.add(chunk, function(rule.rotations[chunk]), function(-rule.rotations[chunk]))
+        spectra.append(estimator.result())
+    assert spectra[0].fractions[[0, 2, 4]].min() > 0.02  # (0,+), (1,+), (2,+)
+    for other in spectra[1:]:
+        np.testing.assert_allclose(other.power, spectra[0].power, atol=1e-13 * spectra[0].norm.max())
+
+
+@pytest.mark.parametrize("options", [{"l_max": 3}, {"l_max": 1, "degree": 6}])
+def test_icosahedral_rule_refuses_more_than_it_can(options):
+    with pytest.raises(SpectrumError, match="exact to degree 5.*take the rule 'lebedev'"):
+        SO3().quadrature(rule="icosahedral", **options)
+    with pytest.raises(SpectrumError, match="rule is 'cubic'; expected one of 'lebedev', 'icosahedral'"):
+        SO3().quadrature(1, rule="cubic")
 
 
 @pytest.mark.parametrize("group", [SO3(), O3()])

@@ -1,0 +1,180 @@
+"""From responses along an orbit to their coefficients in every irrep, as products of real matrices.
+
+For every ring of a rule the responses are Fourier-transformed over γ by one matrix product with the K angles, then for
+every n ≥ 0 one product with w e^{−imα} d^λ_mn(β) e^{−inγ₀} gives all (λ, m) at once; as responses are real, n and −n
+hold the same power. Cosines and sines are kept apart, so that everything is real. A rule on SO(2) has rings of one
+rotation and a single product, with w cos mφ and w sin mφ.
+
+:func:`advance` is a pure function of arrays of one library, and of nothing else: it can be traced by ``jax.jit``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from array_api_compat import array_namespace, device, is_torch_array
+from numpy.typing import NDArray
+
+from jetsym.spectrum.quadrature import Quadrature
+from jetsym.spectrum.responses import Responses, as_like
+from jetsym.spectrum.wigner import small_d
+
+__all__ = ["Band", "Matrices", "State", "advance", "bands_of", "matrices_of", "ring_transform"]
+
+
+@dataclass(frozen=True, eq=False)
+class Band:
+    """A block of coefficients that one product gives.
+
+    Parameters
+    ----------
+    matrix
+        (rows, rings, 1 or 2) real matrix on the ring transforms: on one of them, or on a cosine and its sine.
+    lam
+        (rows,) the λ (or m) that each coefficient belongs to.
+    factor
+        (rows,) what the square of each coefficient adds to B_λ.
+    """
+
+    matrix: NDArray[np.float64]
+    lam: NDArray[np.int64]
+    factor: NDArray[np.float64]
+
+    def weights(self, lam: int) -> NDArray[np.float64]:
+        """(rows,) what the square of each coefficient adds to B of one λ."""
+        return np.where(self.lam == lam, self.factor, 0.0)
+
+
+def bands_of(rule: Quadrature) -> tuple[Band, ...]:
+    """The blocks of a rule; made once for each rule, as all layers share them."""
+    cache = rule.__dict__
+    if "_bands" not in cache:
+        bands = _spherical_bands(rule) if rule.axis is None else (_circular_band(rule),)
+        object.__setattr__(rule, "_bands", bands)
+        object.__setattr__(rule, "_converted", {})
+    return cache["_bands"]
+
+
+def ring_transform(rule: Quadrature) -> NDArray[np.float64]:
+    """(F, K) transform over the angles of a ring: cos 0γ, cos γ, sin γ, cos 2γ, sin 2γ, …; for SO(2) nothing but 1."""
+    largest = 0 if rule.axis is not None else rule.l_max
+    angles = np.arange(1, largest + 1)[:, None] * rule.gamma
+    pairs = np.stack([np.cos(angles), np.sin(angles)], axis=1).reshape(-1, rule.ring_size)
+    return np.concatenate([np.ones((1, rule.ring_size)), pairs]) / rule.ring_size
+
+
+def _circular_band(rule: Quadrature) -> Band:
+    """cos mφ and sin mφ of all modes: B_m = 2(‖∫u cos mφ‖² + ‖∫u sin mφ‖²), and half of it, once, for m = 0."""
+    m = np.arange(1, rule.l_max + 1)
+    angles = np.multiply.outer(m, rule.alpha)
+    matrix = np.concatenate([np.ones((1, len(rule))), np.cos(angles), np.sin(angles)]) * rule.ring_weights
+    lam = np.concatenate([[0], m, m])
+    return Band(matrix[:, :, None], lam, np.where(lam > 0, 2.0, 1.0))
+
+
+def _spherical_bands(rule: Quadrature) -> tuple[Band, ...]:
+    """The matrices w e^{−imα} d^λ_mn(β) e^{−inγ₀}, for n = 0 … l_max."""
+    elements = [small_d(lam, rule.beta) for lam in range(rule.l_max + 1)]
+    bands = []
+    for n in range(rule.l_max + 1):
+        blocks = []
+        for lam in range(n, rule.l_max + 1):
+            m = np.arange(-lam, lam + 1)[:, None]
+            phase = np.exp(-1j * (m * rule.alpha + n * rule.offset))
+            blocks.append(rule.ring_weights * phase * elements[lam][:, :, n + lam].T)
+        matrix = np.concatenate(blocks)
+        # (x + iy)(c − is) = (xc + ys) + i(yc − xs): c and s are the cosine and sine transforms of a ring.
+        cosine, sine = np.concatenate([matrix.real, matrix.imag]), np.concatenate([matrix.imag, -matrix.real])
+        owner = np.tile(np.concatenate([[lam] * (2 * lam + 1) for lam in range(n, rule.l_max + 1)]), 2)
+        factor = (2.0 * owner + 1) * (2.0 if n else 1.0)  # d_λ, for n and −n
+        bands.append(Band(np.stack([cosine, sine] if n else [cosine], axis=-1), owner, factor))
+    return tuple(bands)
+
+
+class Matrices(NamedTuple):
+    """What the responses of one chunk are multiplied with, in their own library.
+
+    Parameters
+    ----------
+    weights
+        (n_chunk,) weights of the rotations.
+    transform
+        (F, K) transform over the angles of a ring.
+    bands
+        For each block (rows, rings · 1 or 2).
+    """
+
+    weights: Any
+    transform: Any
+    bands: tuple[Any, ...]
+
+
+def matrices_of(rule: Quadrature, chunk: slice, *, like: Any) -> Matrices:
+    """The matrices of a chunk in the library, dtype and device of another array; kept for the next call."""
+    bands, rings = bands_of(rule), rule.rings(chunk)
+    converted: dict[Any, Matrices] = rule.__dict__["_converted"]
+    key = (rings.start, rings.stop, array_namespace(like).__name__, like.dtype, device(like))
+    if key in converted:
+        return converted[key]
+    made = Matrices(
+        as_like(rule.weights[chunk], like),
+        as_like(ring_transform(rule), like),
+        tuple(as_like(band.matrix[:, rings].reshape(len(band.matrix), -1), like) for band in bands),
+    )
+    if "Tracer" not in type(made.weights).__name__:  # what jax makes while it traces must not outlive the trace
+        converted[key] = made
+    return made
+
+
+class State(NamedTuple):
+    """What is known of the responses so far; a tree of arrays.
+
+    Parameters
+    ----------
+    norm
+        (samples,) ∫‖u‖² over the rotations so far.
+    coefficients
+        For each coset (of R, and of −R), for each block: (rows, columns).
+    """
+
+    norm: Any
+    coefficients: tuple[tuple[Any, ...], ...]
+
+
+def advance(state: State | None, matrices: Matrices, responses: Responses) -> State:
+    """The state after the responses of one more chunk; None is the state before the first.
+
+    Torch states are updated in place, which saves a copy of all coefficients: go on with the state that comes back.
+    """
+    before = (None,) * len(responses.cosets) if state is None else state.coefficients
+    norm = None if state is None else state.norm
+    for u in responses.cosets:
+        norm = _plus(norm, matrices.weights / len(responses.cosets), responses.columns.squared_norms(u))
+    coefficients = tuple(_advance_coset(old, matrices, u) for old, u in zip(before, responses.cosets, strict=True))
+    return State(norm, coefficients)
+
+
+def _advance_coset(before: tuple[Any, ...] | None, matrices: Matrices, u: Any) -> tuple[Any, ...]:
+    """Add the responses (n_chunk, columns) of one coset to its coefficients."""
+    xp = array_namespace(u)
+    rings = u.shape[0] // matrices.transform.shape[1]
+    fourier = matrices.transform @ xp.reshape(u, (rings, -1, u.shape[1]))  # (rings, F, columns)
+    after, start = [], 0
+    for place, matrix in enumerate(matrices.bands):
+        stop = start + matrix.shape[1] // rings
+        # Cosine and sine of n lie side by side: (rings, 1 or 2, columns) as the rows of one product.
+        rows = xp.reshape(fourier[:, start:stop, :], (matrix.shape[1], u.shape[1]))
+        after.append(_plus(None if before is None else before[place], matrix, rows))
+        start = stop
+    return tuple(after)
+
+
+def _plus(state: Any, matrix: Any, rows: Any) -> Any:
+    """state + matrix @ rows, in place where the library can."""
+    if state is None:
+        return matrix @ rows
+    if is_torch_array(state) and state.ndim == 2:
+        return state.addmm_(matrix, rows)
+    return state + matrix @ rows
