@@ -31,7 +31,8 @@ def estimator(
     """Print the seconds of both for random responses in float32 on the CPU, and the rate of the estimator's products.
 
     The matrices of a rule are made once, as all layers and inputs share them; the characters of all pairs of rotations
-    are evaluated anew, as they are where rotations are not shared. Both give the same spectrum, which is checked.
+    are evaluated anew, as they are where rotations are not shared. Both give the same spectrum, which is checked. On a
+    busy machine run it with OMP_NUM_THREADS=1: threads that wait for each other can take a hundred times longer.
 
     Parameters
     ----------
@@ -51,7 +52,9 @@ def estimator(
     chunk = len(rule) if rings is None else rings * rule.ring_size
     rate = matrix_product_rate()
     table = Table(
-        title=f"l_max = {l_max}, {len(rule)} rotations, matrix product {rate / 1e9:.0f} Gflop/s", title_justify="left"
+        title=f"l_max = {l_max}, {len(rule)} rotations, {torch.get_num_threads()} threads, "
+        f"matrix product {rate / 1e9:.0f} Gflop/s",
+        title_justify="left",
     )
     for column in ("features", "pairwise ms", "quadrature ms", "speed-up", "of the matrix product"):
         table.add_column(column, justify="right")

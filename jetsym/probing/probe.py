@@ -16,7 +16,7 @@ import jetsym
 from jetsym import domains
 from jetsym.errors import ProbeError, closest
 from jetsym.probing.baseline import untrained_copy
-from jetsym.probing.capture import capture, select_layers, untouched
+from jetsym.probing.capture import Record, capture, is_compiled, select_layers, untouched, unwrapped
 from jetsym.probing.equivariance import combine
 from jetsym.probing.orbit import Measurement, Orbit, Subject, measure, rounding_response
 from jetsym.probing.report import SymmetryReport
@@ -32,6 +32,7 @@ METHODS = ("auto", "quadrature", "random")
 
 #: Evaluations per forward pass where the caller leaves it open, on a CPU and on an accelerator.
 BATCH_SIZE_CPU, BATCH_SIZE_ACCELERATOR = 512, 8192
+OWN_ACTION = "The inputs were moved by the caller's own action."
 #: Random rotations per input where the caller leaves it open.
 RANDOM_ROTATIONS = 32
 
@@ -131,6 +132,11 @@ def probe(
         )
     if baseline and not isinstance(model, nn.Module):
         raise ProbeError("baseline='untrained' needs a torch module, whose layers can be initialised afresh")
+    notes = []
+    if isinstance(model, nn.Module):
+        if is_compiled(model):
+            notes.append("The model is compiled; it was evaluated without compilation, so that every layer is seen.")
+        model = unwrapped(model)
     domain = domains.domain_of(inputs)
     orbit = _orbit(group, method, l_max, n_rotations, _batch_size(batch_size, model, device), seed)
     options: dict[str, Any] = {
@@ -143,6 +149,7 @@ def probe(
         "action": action,
         "device": device,
         "progress": progress,
+        "notes": notes + (list(domain.NOTES) if action is None else [OWN_ACTION]),
     }
     report = _report_on(model, "probing", **options)
     if baseline is None:
@@ -163,6 +170,7 @@ def _report_on(
     action: Callable[[Any, Any], Any] | None,
     device: str | None,
     progress: bool,
+    notes: list[str],
 ) -> SymmetryReport:
     """One model on prepared inputs."""
     with ExitStack() as stack:
@@ -176,7 +184,7 @@ def _report_on(
                 f"layers={layers!r} of a {type(model).__name__}; only torch modules have layers: leave it out"
             )
         else:
-            record = {}
+            record = Record()
         respond = Responder(model, record, call=call, kinds=kinds)
         subject = Subject(domain, action or domain.move, respond)
         samples = domain.size(inputs)
@@ -201,7 +209,7 @@ def _report_on(
         "dtype": domain.dtype_name(inputs),
         "device": str(next(model.parameters()).device) if _has_parameters(model) else "cpu",
         "seed": orbit.seed,
-        "notes": list(domain.NOTES) if action is None else ["The inputs were moved by the caller's own action."],
+        "notes": notes,
     }
     return _assemble(found, rounding, respond.kinds, meta)
 
