@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,6 @@ import torch
 from numpy.typing import NDArray
 
 __all__ = ["alternate", "matrix_product_rate", "peak_growth", "seconds"]
-
-MIB = 2**20
 
 
 def seconds(task: Callable[[], Any], *, at_least: float = 0.0) -> float:
@@ -67,8 +66,8 @@ def peak_growth(function: Callable[..., Callable[[], Any]], *arguments: Any) -> 
     float
         NaN where the system does not tell.
     """
-    with multiprocessing.get_context("spawn").Pool(1) as pool:
-        return float(pool.apply(_growth, (function, arguments)))
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        return pool.submit(_growth, function, arguments).result()
 
 
 def _growth(function: Callable[..., Callable[[], Any]], arguments: tuple[Any, ...]) -> float:

@@ -15,10 +15,11 @@ from torch import nn
 import jetsym
 from jetsym import domains
 from jetsym.errors import ProbeError, closest
+from jetsym.probing import budget
 from jetsym.probing.baseline import untrained_copy
 from jetsym.probing.capture import Record, capture, is_compiled, select_layers, untouched, unwrapped
 from jetsym.probing.equivariance import combine
-from jetsym.probing.orbit import Measurement, Orbit, Subject, measure, rounding_response
+from jetsym.probing.orbit import Measurement, Orbit, Subject, measure, plan_passes, rounding_response, within_memory
 from jetsym.probing.report import SymmetryReport
 from jetsym.probing.responder import Responder
 from jetsym.progress import progress_bar
@@ -97,7 +98,8 @@ def probe(
     device
         Where a torch module is evaluated; default where it is. The module is brought back afterwards.
     batch_size
-        Evaluations per forward pass, or "auto".
+        Evaluations per forward pass. "auto" starts from a size that is fast and halves it where memory does not
+        suffice; ``report.meta["batch_size"]`` says what was used in the end.
     baseline
         "untrained" adds the same measurement of a freshly initialised copy of the module as ``report.baseline``.
     progress
@@ -106,6 +108,12 @@ def probe(
     Returns
     -------
     SymmetryReport
+
+    Notes
+    -----
+    Memory above the forward pass does not grow with the number of rotations: the estimators hold coefficients, within
+    ``jetsym.probing.budget.MEMORY_BUDGET``. Where those of one input need more, the layers, and the features of a large
+    layer, are measured in several passes over its orbit: ``report.meta["passes"]``.
 
     Raises
     ------
@@ -139,6 +147,7 @@ def probe(
         model = unwrapped(model)
     domain = domains.domain_of(inputs)
     orbit = _orbit(group, method, l_max, n_rotations, _batch_size(batch_size, model, device), seed)
+    orbit = replace(orbit, adaptive=batch_size == "auto", memory=budget.MEMORY_BUDGET)
     options: dict[str, Any] = {
         "inputs": domain.load(inputs, limit=limit),
         "domain": domain,
@@ -188,10 +197,17 @@ def _report_on(
         respond = Responder(model, record, call=call, kinds=kinds)
         subject = Subject(domain, action or domain.move, respond)
         samples = domain.size(inputs)
-        advance = stack.enter_context(progress_bar(title, orbit.evaluations(samples), shown=progress))
         start = time.perf_counter()
-        rounding = rounding_response(subject, inputs, seed=orbit.seed)
-        found = measure(subject, inputs, orbit, respond.kinds, advance)
+        (rounding, plan), orbit = within_memory(
+            orbit,
+            lambda orbit: (
+                rounding_response(subject, inputs, seed=orbit.seed, batch_size=orbit.batch_size),
+                plan_passes(subject, inputs, orbit),
+            ),
+        )
+        evaluations = len(plan.groups) * orbit.evaluations(samples)
+        advance = stack.enter_context(progress_bar(title, evaluations, shown=progress))
+        found = measure(subject, inputs, orbit, plan, respond.kinds, advance)
         seconds = time.perf_counter() - start
     meta = {
         "jetsym": jetsym.__version__,
@@ -203,9 +219,10 @@ def _report_on(
         "degree": None if orbit.rule is None else orbit.rule.degree,
         "n_rotations": orbit.n_rotations,
         "n_inputs": samples,
-        "evaluations": orbit.evaluations(samples),
+        "evaluations": evaluations,
+        "passes": found.passes,
         "seconds": seconds,
-        "batch_size": orbit.batch_size,
+        "batch_size": found.orbit.batch_size,
         "dtype": domain.dtype_name(inputs),
         "device": str(next(model.parameters()).device) if _has_parameters(model) else "cpu",
         "seed": orbit.seed,

@@ -102,6 +102,29 @@ class Spectrum:
         """Jackknife standard error of the tail."""
         return float(jackknife_ratio(self.norm - self.power.sum(axis=1), self.norm)[1])
 
+    def plus(self, other: Spectrum) -> Spectrum:
+        """The spectrum of the features of both, measured alike for the same inputs: powers add.
+
+        Raises
+        ------
+        SpectrumError
+            Spectra that differ in inputs, irreps, method or number of rotations.
+        """
+        if other.power.shape != self.power.shape:
+            raise SpectrumError(f"spectra of shapes {self.power.shape} and {other.power.shape} cannot be added")
+        self._check_like(other)
+        return replace(
+            self,
+            power=self.power + other.power,
+            norm=self.norm + other.norm,
+            noise_floor=max(self.noise_floor, other.noise_floor),
+        )
+
+    def _check_like(self, other: Spectrum) -> None:
+        settings = [(each.irreps, each.method, each.n_rotations) for each in (self, other)]
+        if settings[0] != settings[1]:
+            raise SpectrumError("spectra measured with other irreps, methods or numbers of rotations cannot be joined")
+
     @classmethod
     def concatenate(cls, parts: Sequence[Spectrum]) -> Spectrum:
         """Join the spectra of several batches of inputs, measured alike.
@@ -115,11 +138,7 @@ class Spectrum:
             raise SpectrumError("no spectra to join; expected at least one")
         first = parts[0]
         for part in parts[1:]:
-            settings = (part.irreps, part.method, part.n_rotations)
-            if settings != (first.irreps, first.method, first.n_rotations):
-                raise SpectrumError(
-                    "spectra measured with other irreps, methods or numbers of rotations cannot be joined"
-                )
+            first._check_like(part)
         return replace(
             first,
             power=np.concatenate([part.power for part in parts]),
