@@ -6,7 +6,7 @@ Errors a user can cause end in one line on the standard error stream and a non-z
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.resources import files
@@ -18,7 +18,7 @@ from jetsym.errors import ConfigError, JetsymError, closest
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser
 
-__all__ = ["main"]
+__all__ = ["Command", "dispatch", "main"]
 
 
 @dataclass(frozen=True)
@@ -53,61 +53,79 @@ COMMANDS = {
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit status (0 done, 1 an error, 2 a wrong command line, 130 interrupted)."""
     words = list(sys.argv[1:] if arguments is None else arguments)
-    if not words or words[0] in ("-h", "--help"):
-        print(overview())
-        return 0
-    if words[0] == "--version":
+    if words[:1] == ["--version"]:
         import jetsym
 
         print(jetsym.__version__)
         return 0
+    status = dispatch("jetsym", COMMANDS, "Which symmetry has a trained network learned, and in which layer?", words)
+    if not words or words[0] in ("-h", "--help"):
+        print("jetsym --version says which jetsym this is.")
+    return status
+
+
+def dispatch(program: str, commands: Mapping[str, Command], purpose: str, words: Sequence[str]) -> int:
+    """Run one command of a program that has several; returns the exit status.
+
+    Parameters
+    ----------
+    program
+        How the program is called.
+    commands
+        Its commands by name.
+    purpose
+        What it is good for, in a line of help.
+    words
+        The command line: a command and its options.
+    """
+    if not words or words[0] in ("-h", "--help"):
+        print(overview(program, commands, purpose))
+        return 0
     name, *rest = words
-    if name not in COMMANDS:
-        return _fail("jetsym", f"unknown command {name!r}; {closest(name, COMMANDS)}", status=2)
+    if name not in commands:
+        return _fail(program, f"unknown command {name!r}; {closest(name, commands)}", status=2)
     try:
-        return run(name, rest)
+        return run(f"{program} {name}", commands[name], rest)
     except JetsymError as error:
-        return _fail(f"jetsym {name}", str(error), status=1)
+        return _fail(f"{program} {name}", str(error), status=1)
     except OSError as error:  # a folder that cannot be written, a full disk
-        return _fail(f"jetsym {name}", f"{error.strerror or error}: {error.filename or ''}", status=1)
+        return _fail(f"{program} {name}", f"{error.strerror or error}: {error.filename or ''}", status=1)
     except UnicodeDecodeError as error:
-        return _fail(f"jetsym {name}", f"a configuration is not UTF-8 text: {error}", status=1)
+        return _fail(f"{program} {name}", f"a configuration is not UTF-8 text: {error}", status=1)
     except KeyboardInterrupt:
-        return _fail(f"jetsym {name}", "interrupted", status=130)
+        return _fail(f"{program} {name}", "interrupted", status=130)
 
 
-def overview() -> str:
-    """What ``jetsym --help`` says."""
-    width = max(map(len, COMMANDS))
-    lines = [f"  {name:<{width}}  {command.help}" for name, command in COMMANDS.items()]
+def overview(program: str, commands: Mapping[str, Command], purpose: str) -> str:
+    """What ``PROGRAM --help`` says."""
+    width = max(map(len, commands))
     return "\n".join(
         [
-            "usage: jetsym COMMAND [options]",
+            f"usage: {program} COMMAND [options]",
             "",
-            "Which symmetry has a trained network learned, and in which layer?",
+            purpose,
             "",
             "commands:",
-            *lines,
+            *(f"  {name:<{width}}  {command.help}" for name, command in commands.items()),
             "",
-            "jetsym COMMAND --help lists the options of a command; jetsym --version says which jetsym this is.",
+            f"{program} COMMAND --help lists the options of a command.",
         ]
     )
 
 
-def run(name: str, words: Sequence[str]) -> int:
+def run(program: str, command: Command, words: Sequence[str]) -> int:
     """Parse the options of a command and call its function."""
     from jsonargparse import ArgumentError
 
-    command = COMMANDS[name]
     function = command.load()
-    parser = make_parser(name, command, function)
+    parser = make_parser(program, command, function)
     if command.presets:
         words = expand_presets(words)
     try:
         options = parser.instantiate(parser.parse_args(words))
     except ArgumentError as error:
         reason = " ".join(str(error).split())
-        return _fail(f"jetsym {name}", f"{reason} (jetsym {name} --help lists the options)", status=2)
+        return _fail(program, f"{reason} ({program} --help lists the options)", status=2)
     for own in ("config", "preset"):
         options.pop(own, None)
     result = function(**vars(options))
@@ -116,13 +134,13 @@ def run(name: str, words: Sequence[str]) -> int:
     return 0
 
 
-def make_parser(name: str, command: Command, function: Callable[..., Any]) -> ArgumentParser:
+def make_parser(program: str, command: Command, function: Callable[..., Any]) -> ArgumentParser:
     """A parser of the function's parameters, from the command line and from YAML files."""
     from jsonargparse import ArgumentParser, set_parsing_settings
 
     # A configuration holds values only: it can name no class to build and nothing to import.
     set_parsing_settings(instantiate_subclass_spec_in_any=False, import_path_denylist=["*"])
-    parser = ArgumentParser(prog=f"jetsym {name}", description=command.help, exit_on_error=False)
+    parser = ArgumentParser(prog=program, description=command.help, exit_on_error=False)
     parser.add_argument("--config", action="config", help="YAML file with options; later options override it")
     if command.presets:
         parser.add_argument("--preset", help=f"a ready configuration: {', '.join(preset_names())}")

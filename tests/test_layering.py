@@ -20,6 +20,7 @@ MAY_IMPORT = {
     "probing": {"spectrum", "plotting", "domains"},
     "jets": {"spectrum"},
     "training": {"spectrum", "plotting", "probing", "jets"},
+    "benchmarks": {"spectrum", "probing", "jets", "cli"},
 }
 COMMON = {"errors", "files", "progress", "__version__"}
 

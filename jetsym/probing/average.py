@@ -13,7 +13,7 @@ from torch import nn
 
 from jetsym import domains
 from jetsym.errors import ProbeError, closest
-from jetsym.probing.capture import untouched
+from jetsym.probing.capture import Record, untouched
 from jetsym.probing.deviation import Deviation, EquivarianceError
 from jetsym.probing.equivariance import representation_of
 from jetsym.probing.orbit import Orbit, Subject, token_mask
@@ -114,17 +114,18 @@ def orbit_average(
     l_max = max([bandwidth, *(representation_of(kind).lam for kind in kinds.values())])
     rule = GROUPS[group]().quadrature(l_max)
     orbit = Orbit(GROUPS[group](), l_max, rule, len(rule), _batch_size(batch_size, model, device), seed=0)
-    loaded = domain.load(inputs, limit=limit)
+    loaded = domain.load(inputs, limit=limit, model=model)
     with ExitStack() as stack:
         if isinstance(model, nn.Module):
             stack.enter_context(untouched(model, device))
             loaded = domain.place(loaded, **_whereabouts(model))
-        respond = Responder(model, {}, call=call, kinds=kinds)
+        respond = Responder(model, Record(), call=call, kinds=kinds)
         subject = Subject(domain, action or domain.move, respond)
-        first = subject.along(domain.take(loaded, slice(0, 1)), np.eye(3)[None])  # names the outputs
+        first = subject.along(domain.take(loaded, slice(0, 1)), np.eye(3)[None], 1)  # names the outputs
         kinds = {name: respond.kinds[name] for name in first}
-        batches = [domain.take(loaded, part) for part in orbit.batches(domain.size(loaded))]
-        parts = [_averaged(subject, batch, orbit, kinds) for batch in batches]
+        step = orbit.inputs_together(0)
+        batches = [slice(start, start + step) for start in range(0, domain.size(loaded), step)]
+        parts = [_averaged(subject, domain.take(loaded, batch), orbit, kinds) for batch in batches]
     return {name: _joined([part[name] for part in parts]) for name in kinds}
 
 
@@ -134,8 +135,10 @@ def _averaged(subject: Subject, inputs: Any, orbit: Orbit, kinds: Mapping[str, K
     samples, rotations, weights = subject.domain.size(inputs), orbit.rule.rotations, orbit.rule.weights
     mask, errors = subject.domain.mask(inputs), dict[str, EquivarianceError]()
     for chunk in orbit.chunks(samples):
-        proper = subject.along(inputs, rotations[chunk])
-        improper = subject.along(inputs, -rotations[chunk]) if orbit.group.has_inversion else {}
+        proper = subject.along(inputs, rotations[chunk], orbit.batch_size)
+        improper: dict[str, Any] = {}
+        if orbit.group.has_inversion:
+            improper = subject.along(inputs, -rotations[chunk], orbit.batch_size)
         for name, kind in kinds.items():
             if name not in errors:
                 errors[name] = EquivarianceError(representation_of(kind), weights, orbit.n_rotations)

@@ -2,21 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeVar
 
 import numpy as np
+from array_api_compat import array_namespace
 from numpy.typing import NDArray
 
 from jetsym.domains import Domain
 from jetsym.errors import ProbeError, SpectrumError
+from jetsym.probing import budget
+from jetsym.probing.budget import Piece, Size
 from jetsym.probing.deviation import Deviation, EquivarianceError
 from jetsym.spectrum import SO3, Quadrature, QuadratureEstimator, RandomEstimator, Spectrum
 from jetsym.spectrum.representations import Kind, representation
 from jetsym.spectrum.responses import to_numpy
 
-__all__ = ["Measurement", "Orbit", "Responses", "Subject", "measure", "rounding_response"]
+__all__ = [
+    "Measurement",
+    "Orbit",
+    "Plan",
+    "Responses",
+    "Subject",
+    "measure",
+    "plan_passes",
+    "rounding_response",
+    "within_memory",
+]
+
+T = TypeVar("T")
 
 #: Name of a layer or output -> array (evaluations, features…).
 Responses = dict[str, Any]
@@ -39,12 +54,24 @@ class Subject:
     move: Callable[[Any, Any], Any]
     respond: Callable[[Any], Responses]
 
-    def along(self, inputs: Any, matrices: NDArray[np.float64]) -> Responses:
-        """Responses (elements, samples, features…) of the inputs under elements (n, 3, 3) or (n, samples, 3, 3)."""
+    def along(self, inputs: Any, matrices: NDArray[np.float64], batch_size: int) -> Responses:
+        """Responses (elements, samples, features…) of the inputs under elements (n, 3, 3) or (n, samples, 3, 3).
+
+        They are evaluated in forward passes of at most ``batch_size`` inputs, or of one element.
+        """
+        samples, elements = self.domain.size(inputs), len(matrices)
+        step = max(1, batch_size // samples)
+        parts = [self._evaluate(inputs, matrices[start : start + step]) for start in range(0, elements, step)]
+        if len(parts) == 1:
+            return parts[0]
+        return {name: array_namespace(parts[0][name]).concat([part[name] for part in parts]) for name in parts[0]}
+
+    def _evaluate(self, inputs: Any, matrices: NDArray[np.float64]) -> Responses:
+        """One forward pass."""
         samples, elements = self.domain.size(inputs), len(matrices)
         responses = self.respond(self.move(inputs, matrices))
         for name, response in responses.items():
-            if response.shape[0] != samples * elements:
+            if response.ndim < 1 or response.shape[0] != samples * elements:
                 raise ProbeError(
                     f"{name!r} has shape {tuple(response.shape)} for a batch of {samples * elements} inputs; expected "
                     "the inputs along its first axis: choose other layers, or wrap the model with call=…"
@@ -70,6 +97,10 @@ class Orbit:
         Evaluations per forward pass.
     seed
         Seed of the random rotations.
+    adaptive
+        Whether the batch size may shrink where memory does not suffice.
+    memory
+        Bytes that the estimators of one pass may hold.
     """
 
     group: SO3
@@ -78,6 +109,8 @@ class Orbit:
     n_rotations: int
     batch_size: int
     seed: int
+    adaptive: bool = False
+    memory: int = budget.MEMORY_BUDGET
 
     @property
     def cosets(self) -> int:
@@ -88,12 +121,24 @@ class Orbit:
         """Forward evaluations that a number of inputs takes."""
         return self.cosets * samples * self.n_rotations
 
-    def batches(self, samples: int) -> Iterator[slice]:
+    def own_rotations(self, inputs: slice) -> NDArray[np.float64] | None:
+        """(samples, n, 3, 3) random rotations of some inputs, the same however inputs are batched; None for a rule."""
+        if self.rule is not None:
+            return None
+        generators = [np.random.default_rng([self.seed, index]) for index in range(inputs.start, inputs.stop)]
+        return np.stack([self.group.rotations((self.n_rotations,), generator) for generator in generators])
+
+    @property
+    def numbers(self) -> int:
+        """Real numbers that an estimator holds for one real feature of one input."""
+        if self.rule is not None:
+            return self.cosets * budget.coefficients(self.l_max)
+        return 2 * self.cosets * self.n_rotations  # every response, and once more in order
+
+    def inputs_together(self, bytes_each: int) -> int:
         """Inputs that travel together: few, so that many rotations of each fit into one forward pass."""
-        together = self.n_rotations if self.rule is None else RINGS_PER_CHUNK * self.rule.ring_size
-        step = max(1, self.batch_size // min(together, self.n_rotations))
-        for start in range(0, samples, step):
-            yield slice(start, min(start + step, samples))
+        rotations = self.n_rotations if self.rule is None else RINGS_PER_CHUNK * self.rule.ring_size
+        return max(1, min(self.batch_size // min(rotations, self.n_rotations), self.memory // max(1, bytes_each)))
 
     def chunks(self, samples: int) -> Iterator[slice]:
         """Slices of the rotations for a batch of inputs."""
@@ -108,12 +153,13 @@ class Orbit:
 class InputBatch:
     """A few inputs on their way along the orbit: their rotations, and one estimator for every layer and output."""
 
-    def __init__(self, orbit: Orbit, samples: int, generator: np.random.Generator, mask: Any) -> None:
+    def __init__(self, orbit: Orbit, rotations: NDArray[np.float64] | None, mask: Any) -> None:
         self._orbit = orbit
         self._mask = mask
-        self._own = None if orbit.rule else orbit.group.rotations((samples, orbit.n_rotations), generator)
+        self._own = rotations
         self._shared = orbit.rule.rotations if orbit.rule else None
-        self.estimators: dict[str, QuadratureEstimator | RandomEstimator] = {}
+        self._shapes: dict[str, tuple[int, ...]] = {}
+        self.estimators: dict[Piece, QuadratureEstimator | RandomEstimator] = {}
         self.errors: dict[str, EquivarianceError] = {}
 
     def elements(self, chunk: slice) -> NDArray[np.float64]:
@@ -123,16 +169,20 @@ class InputBatch:
         assert self._own is not None
         return np.swapaxes(self._own[:, chunk], 0, 1)
 
-    def add(self, chunk: slice, name: str, proper: Any, improper: Any, *, kind: Kind | None) -> None:
+    def add(self, chunk: slice, piece: Piece, proper: Any, improper: Any, *, kind: Kind | None) -> None:
         """Take in the responses of one layer, or of one output that should be of a kind, to one chunk of rotations."""
+        name, shape = piece.name, tuple(proper.shape[1:])
+        if self._shapes.setdefault(name, shape) != shape:
+            raise ProbeError(f"{name!r} has features of shape {shape[1:]} and {self._shapes[name][1:]} for one input")
         mask = token_mask(self._mask, proper, kind)
-        if name not in self.estimators:
-            self.estimators[name] = self._new_estimator()
+        if piece not in self.estimators:
+            self.estimators[piece] = self._new_estimator()
         try:
-            self.estimators[name].add(chunk, proper, improper, mask=mask)
+            inverted = None if improper is None else piece.of(improper)
+            self.estimators[piece].add(chunk, piece.of(proper), inverted, mask=mask)
         except SpectrumError as error:
             raise ProbeError(f"{name!r} cannot be measured: {error}") from error
-        if kind is not None:
+        if kind is not None and piece.start == 0:
             if name not in self.errors:
                 weights = None if self._orbit.rule is None else self._orbit.rule.weights
                 self.errors[name] = EquivarianceError(
@@ -149,47 +199,140 @@ class InputBatch:
 
 @dataclass
 class Measurement:
-    """Spectra of every layer and output, and results of the outputs' errors, batch of inputs by batch."""
+    """Spectra of every layer and output, and results of the outputs' errors, batch of inputs by batch.
 
+    ``orbit`` is how it was measured in the end, ``passes`` over the orbit of every input.
+    """
+
+    orbit: Orbit
+    passes: int
     spectra: dict[str, list[Spectrum]] = field(default_factory=dict)
     errors: dict[str, list[Deviation]] = field(default_factory=dict)
 
-    def take(self, batch: InputBatch) -> None:
-        for name, estimator in batch.estimators.items():
-            self.spectra.setdefault(name, []).append(estimator.result())
-        for name, error in batch.errors.items():
-            self.errors.setdefault(name, []).append(error.result())
+    def take(self, spectra: Mapping[str, Spectrum], errors: Mapping[str, Deviation]) -> None:
+        for name, spectrum in spectra.items():
+            self.spectra.setdefault(name, []).append(spectrum)
+        for name, error in errors.items():
+            self.errors.setdefault(name, []).append(error)
 
 
 def measure(
-    subject: Subject, inputs: Any, orbit: Orbit, outputs: Mapping[str, Kind], advance: Callable[[int], None]
+    subject: Subject,
+    inputs: Any,
+    orbit: Orbit,
+    plan: Plan,
+    outputs: Mapping[str, Kind],
+    advance: Callable[[int], None],
 ) -> Measurement:
     """Evaluate all inputs along their orbits.
 
+    Where memory does not suffice, a batch of inputs starts again with smaller forward passes; it counts once complete.
+
     Parameters
     ----------
-    subject, inputs, orbit
-        What is measured, on what, and where.
+    subject, inputs, orbit, plan
+        What is measured, on what, where, and in which passes.
     outputs
         Name and kind of the responses that are outputs.
     advance
         Called with the number of evaluations done since its last call.
     """
-    measurement = Measurement()
-    generator = np.random.default_rng(orbit.seed)
-    for part in orbit.batches(subject.domain.size(inputs)):
-        some = subject.domain.take(inputs, part)
-        samples = subject.domain.size(some)
-        batch = InputBatch(orbit, samples, generator, subject.domain.mask(some))
-        for chunk in orbit.chunks(samples):
-            elements = batch.elements(chunk)
-            proper = subject.along(some, elements)
-            improper = subject.along(some, -elements) if orbit.group.has_inversion else {}
-            for name, response in proper.items():
-                batch.add(chunk, name, response, improper.get(name), kind=outputs.get(name))
-            advance(orbit.cosets * samples * len(elements))
-        measurement.take(batch)
+    measurement = Measurement(orbit, len(plan.groups))
+    total, done = subject.domain.size(inputs), 0
+    while done < total:
+
+        def attempt(orbit: Orbit, start: int = done) -> tuple[int, dict[str, Spectrum], dict[str, Deviation]]:
+            part = slice(start, min(start + orbit.inputs_together(plan.bytes_each), total))
+            return part.stop, *_travel(subject, inputs, part, orbit, plan.groups, outputs, advance)
+
+        (done, spectra, errors), measurement.orbit = within_memory(measurement.orbit, attempt)
+        measurement.take(spectra, errors)
     return measurement
+
+
+def _travel(
+    subject: Subject,
+    inputs: Any,
+    part: slice,
+    orbit: Orbit,
+    groups: Sequence[Sequence[Piece]],
+    outputs: Mapping[str, Kind],
+    advance: Callable[[int], None],
+) -> tuple[dict[str, Spectrum], dict[str, Deviation]]:
+    """Take some inputs along their orbit, once for every group of layers."""
+    some = subject.domain.take(inputs, part)
+    samples, rotations = part.stop - part.start, orbit.own_rotations(part)
+    spectra: dict[str, Spectrum] = {}
+    errors: dict[str, Deviation] = {}
+    evaluated = 0
+    try:
+        for group in groups:
+            batch = InputBatch(orbit, rotations, subject.domain.mask(some))
+            for chunk in orbit.chunks(samples):
+                elements = batch.elements(chunk)
+                proper = subject.along(some, elements, orbit.batch_size)
+                improper = subject.along(some, -elements, orbit.batch_size) if orbit.group.has_inversion else {}
+                for piece in group:
+                    name = piece.name
+                    batch.add(chunk, piece, proper[name], improper.get(name), kind=outputs.get(name))
+                count = orbit.cosets * samples * len(elements)
+                advance(count)
+                evaluated += count
+            for piece, estimator in batch.estimators.items():
+                found, name = estimator.result(), piece.name
+                spectra[name] = Spectrum.sum_features([spectra[name], found]) if name in spectra else found
+            errors |= {name: error.result() for name, error in batch.errors.items()}
+    except BaseException:
+        advance(-evaluated)
+        raise
+    return spectra, errors
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Which layers are measured in which pass over the orbit, and the bytes that one input needs in the largest."""
+
+    groups: Sequence[Sequence[Piece]]
+    bytes_each: int
+
+
+def plan_passes(subject: Subject, inputs: Any, orbit: Orbit) -> Plan:
+    """Look at the responses to one input, and distribute the layers over passes within the orbit's memory."""
+    one = subject.domain.take(inputs, slice(0, 1))
+    mask = subject.domain.mask(one)
+    responses = subject.along(one, np.eye(3)[None], 1)
+    sizes = {
+        name: Size.of(response, orbit.numbers, has_tokens=token_mask(mask, response) is not None)
+        for name, response in responses.items()
+    }
+    groups = budget.passes(sizes, orbit.memory)
+    return Plan(groups, budget.largest(groups, sizes))
+
+
+def within_memory(orbit: Orbit, attempt: Callable[[Orbit], T]) -> tuple[T, Orbit]:
+    """The result of ``attempt(orbit)`` and the orbit that it worked with.
+
+    The batch size is halved as long as memory does not suffice, where the orbit allows it.
+
+    Raises
+    ------
+    ProbeError
+        Memory does not suffice for the batch size that was asked for, or for a single evaluation.
+    """
+    while True:
+        try:
+            return attempt(orbit), orbit
+        except (MemoryError, RuntimeError) as error:
+            if not budget.is_out_of_memory(error):
+                raise
+            if not orbit.adaptive or orbit.batch_size == 1:
+                advice = "a smaller l_max or fewer layers" if orbit.adaptive else "a smaller batch_size, or 'auto'"
+                raise ProbeError(
+                    f"memory does not suffice for batches of {orbit.batch_size} ({error}); choose {advice}"
+                ) from error
+        # Only here, as the error held the arrays of the attempt.
+        budget.release()
+        orbit = replace(orbit, batch_size=orbit.batch_size // 2)
 
 
 def token_mask(mask: Any, response: Any, kind: Kind | None = None) -> Any:
@@ -203,18 +346,18 @@ def token_mask(mask: Any, response: Any, kind: Kind | None = None) -> Any:
     return mask
 
 
-def rounding_response(subject: Subject, inputs: Any, *, seed: int) -> dict[str, float]:
+def rounding_response(subject: Subject, inputs: Any, *, seed: int, batch_size: int) -> dict[str, float]:
     """How far the responses move, relative to their own size, when the inputs move by one rounding error.
 
     Each input is acted on by matrices that differ from the identity by random numbers of the size of the input's eps.
     Returns ‖δu‖/‖u‖ of every layer and output, over a few inputs.
     """
-    some = subject.domain.take(inputs, slice(0, ROUNDING_INPUTS))
+    some = subject.domain.take(inputs, slice(0, min(ROUNDING_INPUTS, batch_size)))
     eps = EPS[subject.domain.dtype_name(some)]
     noise = np.random.default_rng(seed).uniform(-2, 2, size=(ROUNDING_DRAWS, 3, 3))
     matrices = np.eye(3) + eps * np.concatenate([np.zeros((1, 3, 3)), noise])
     result = {}
-    for name, response in subject.along(some, matrices).items():
+    for name, response in subject.along(some, matrices, batch_size).items():
         values = to_numpy(response).astype(np.complex128 if np.iscomplexobj(to_numpy(response)) else np.float64)
         mask = token_mask(subject.domain.mask(some), response)
         if mask is not None:

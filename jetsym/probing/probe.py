@@ -15,10 +15,11 @@ from torch import nn
 import jetsym
 from jetsym import domains
 from jetsym.errors import ProbeError, closest
+from jetsym.probing import budget
 from jetsym.probing.baseline import untrained_copy
-from jetsym.probing.capture import capture, select_layers, untouched
+from jetsym.probing.capture import Record, capture, is_compiled, select_layers, untouched, unwrapped
 from jetsym.probing.equivariance import combine, representation_of
-from jetsym.probing.orbit import Measurement, Orbit, Subject, measure, rounding_response
+from jetsym.probing.orbit import Measurement, Orbit, Subject, measure, plan_passes, rounding_response, within_memory
 from jetsym.probing.report import SymmetryReport
 from jetsym.probing.responder import Responder
 from jetsym.progress import progress_bar
@@ -33,6 +34,7 @@ METHODS = ("auto", "quadrature", "random")
 
 #: Evaluations per forward pass where the caller leaves it open, on a CPU and on an accelerator.
 BATCH_SIZE_CPU, BATCH_SIZE_ACCELERATOR = 512, 8192
+OWN_ACTION = "The inputs were moved by the caller's own action."
 #: Random rotations per input where the caller leaves it open.
 RANDOM_ROTATIONS = 32
 
@@ -101,7 +103,8 @@ def probe(
     device
         Where a torch module is evaluated; default where it is. The module is brought back afterwards.
     batch_size
-        Evaluations per forward pass, or "auto".
+        Evaluations per forward pass. "auto" starts from a size that is fast and halves it where memory does not
+        suffice; ``report.meta["batch_size"]`` says what was used in the end.
     baseline
         "untrained" adds the same measurement of a freshly initialised copy of the module as ``report.baseline``.
     progress
@@ -110,6 +113,12 @@ def probe(
     Returns
     -------
     SymmetryReport
+
+    Notes
+    -----
+    Memory above the forward pass does not grow with the number of rotations: the estimators hold coefficients, within
+    ``jetsym.probing.budget.MEMORY_BUDGET``. Where those of one input need more, the layers, and the features of a large
+    layer, are measured in several passes over its orbit: ``report.meta["passes"]``.
 
     Raises
     ------
@@ -136,8 +145,14 @@ def probe(
         )
     if baseline and not isinstance(model, nn.Module):
         raise ProbeError("baseline='untrained' needs a torch module, whose layers can be initialised afresh")
+    notes = []
+    if isinstance(model, nn.Module):
+        if is_compiled(model):
+            notes.append("The model is compiled; it was evaluated without compilation, so that every layer is seen.")
+        model = unwrapped(model)
     domain = domains.domain_of(inputs)
     orbit = _orbit(group, method, l_max, n_rotations, _batch_size(batch_size, model, device), seed)
+    orbit = replace(orbit, adaptive=batch_size == "auto", memory=budget.MEMORY_BUDGET)
     kinds = domain.OUTPUTS if outputs is None else outputs
     _check_kinds(kinds, orbit)
     options: dict[str, Any] = {
@@ -150,6 +165,7 @@ def probe(
         "action": action,
         "device": device,
         "progress": progress,
+        "notes": notes + (list(domain.NOTES) if action is None else [OWN_ACTION]),
     }
     report = _report_on(model, "probing", **options)
     if baseline is None:
@@ -170,6 +186,7 @@ def _report_on(
     action: Callable[[Any, Any], Any] | None,
     device: str | None,
     progress: bool,
+    notes: list[str],
 ) -> SymmetryReport:
     """One model on prepared inputs."""
     with ExitStack() as stack:
@@ -183,14 +200,21 @@ def _report_on(
                 f"layers={layers!r} of a {type(model).__name__}; only torch modules have layers: leave it out"
             )
         else:
-            record = {}
+            record = Record()
         respond = Responder(model, record, call=call, kinds=kinds)
         subject = Subject(domain, action or domain.move, respond)
         samples = domain.size(inputs)
-        advance = stack.enter_context(progress_bar(title, orbit.evaluations(samples), shown=progress))
         start = time.perf_counter()
-        rounding = rounding_response(subject, inputs, seed=orbit.seed)
-        found = measure(subject, inputs, orbit, respond.kinds, advance)
+        (rounding, plan), orbit = within_memory(
+            orbit,
+            lambda orbit: (
+                rounding_response(subject, inputs, seed=orbit.seed, batch_size=orbit.batch_size),
+                plan_passes(subject, inputs, orbit),
+            ),
+        )
+        evaluations = len(plan.groups) * orbit.evaluations(samples)
+        advance = stack.enter_context(progress_bar(title, evaluations, shown=progress))
+        found = measure(subject, inputs, orbit, plan, respond.kinds, advance)
         seconds = time.perf_counter() - start
     meta = {
         "jetsym": jetsym.__version__,
@@ -202,13 +226,14 @@ def _report_on(
         "degree": None if orbit.rule is None else orbit.rule.degree,
         "n_rotations": orbit.n_rotations,
         "n_inputs": samples,
-        "evaluations": orbit.evaluations(samples),
+        "evaluations": evaluations,
+        "passes": found.passes,
         "seconds": seconds,
-        "batch_size": orbit.batch_size,
+        "batch_size": found.orbit.batch_size,
         "dtype": domain.dtype_name(inputs),
         "device": str(next(model.parameters()).device) if _has_parameters(model) else "cpu",
         "seed": orbit.seed,
-        "notes": list(domain.NOTES) if action is None else ["The inputs were moved by the caller's own action."],
+        "notes": notes,
     }
     return _assemble(found, rounding, respond.kinds, meta)
 

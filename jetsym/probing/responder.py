@@ -8,7 +8,7 @@ from typing import Any
 from array_api_compat import array_namespace
 
 from jetsym.errors import ProbeError, closest
-from jetsym.probing.capture import flatten_outputs
+from jetsym.probing.capture import Record, flatten_outputs
 from jetsym.probing.equivariance import as_measured
 from jetsym.spectrum.representations import Kind
 
@@ -38,7 +38,7 @@ class Responder:
     def __init__(
         self,
         model: Callable[..., Any],
-        record: dict[str, Any],
+        record: Record,
         *,
         call: Callable[[Any, Any], Any] | None,
         kinds: Mapping[str, Kind],
@@ -48,19 +48,48 @@ class Responder:
         self._call = call or _plain_call
         self._wanted = dict(kinds)
         self.kinds: dict[str, Kind] = {}
+        self._names: list[str] = []
 
     def __call__(self, inputs: Any) -> dict[str, Any]:
         """Responses by name: layers in the order in which they ran, then outputs, centred where they are logits."""
-        self._record.clear()
-        outputs = self._named(self._call(self._model, inputs))
-        if not self.kinds:
-            self.kinds = self._kinds_of(outputs)
-        layers = {
-            name: array
-            for name, array in self._record.items()
-            if _is_floating(array) and not any(array is output for output in outputs.values())
-        }
-        return layers | {name: as_measured(outputs[name], kind) for name, kind in self.kinds.items()}
+        try:
+            outputs = self._named(self._run(inputs))
+            if not self.kinds:
+                self.kinds = self._kinds_of(outputs)
+            layers = {
+                name: array
+                for name, array in self._record.items()
+                if _is_floating(array) and not any(self._record.is_same(name, output) for output in outputs.values())
+            }
+        finally:
+            self._record.clear()  # hold no activations beyond the pass
+        responses = layers | {name: as_measured(self._get(outputs, name), kind) for name, kind in self.kinds.items()}
+        self._check_names(list(responses))
+        return responses
+
+    def _run(self, inputs: Any) -> Any:
+        """One forward pass, or a second one to copy what the first has overwritten in place."""
+        returned = self._call(self._model, inputs)
+        if self._record.overwritten():
+            self._record.clear()
+            returned = self._call(self._model, inputs)
+        return returned
+
+    def _check_names(self, names: list[str]) -> None:
+        """Refuse layers that run in one pass and not in the next, whose average over the orbit has no meaning."""
+        if not self._names:
+            self._names = names
+        differing = sorted(set(names) ^ set(self._names))
+        if differing:
+            raise ProbeError(
+                f"{', '.join(map(repr, differing))} ran in some forward passes only, so that there is no response to "
+                "every rotation; choose layers=… that always run"
+            )
+
+    def _get(self, outputs: Mapping[str, Any], name: str) -> Any:
+        if name not in outputs:
+            raise ProbeError(f"the model returned its output {name!r} in some forward passes only")
+        return outputs[name]
 
     def _named(self, returned: Any) -> dict[str, Any]:
         """The arrays of what the model returned, by name."""

@@ -1,0 +1,27 @@
+"""``python -m jetsym.benchmarks NAME``: numbers of one run on one machine, to be read as ratios within that run."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from jetsym.cli import Command, dispatch
+
+__all__ = ["main"]
+
+PROGRAM = "python -m jetsym.benchmarks"
+
+BENCHMARKS = {
+    "probe": Command("jetsym.benchmarks.probe:probe", "a probe of all layers against the bare forward passes"),
+    "estimator": Command("jetsym.benchmarks.estimator:estimator", "the quadrature estimator against pairwise sums"),
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a benchmark; exit status as for :func:`jetsym.cli.main`."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    return dispatch(PROGRAM, BENCHMARKS, "How fast and how large is jetsym on this machine?", words)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,87 @@
+"""Timing and memory, such that a busy machine disturbs comparisons as little as possible."""
+
+from __future__ import annotations
+
+import multiprocessing
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+__all__ = ["alternate", "matrix_product_rate", "peak_growth", "seconds"]
+
+
+def seconds(task: Callable[[], Any], *, at_least: float = 0.0) -> float:
+    """Wall-clock seconds of one call, averaged over as many as fill a time.
+
+    Examples
+    --------
+    >>> 0.01 < seconds(lambda: time.sleep(0.01)) < 1
+    True
+    """
+    calls, start = 0, time.perf_counter()
+    while not calls or time.perf_counter() - start < at_least:
+        task()
+        calls += 1
+    return (time.perf_counter() - start) / calls
+
+
+def alternate(
+    tasks: Mapping[str, Callable[[], Any]], repeats: int, *, at_least: float = 0.0
+) -> dict[str, NDArray[np.float64]]:
+    """Seconds (repeats,) of each task, one after the other in turn, so that a slow minute slows all of them.
+
+    Examples
+    --------
+    >>> times = alternate({"one": lambda: sum(range(10**4)), "two": lambda: sum(range(2 * 10**4))}, 5)
+    >>> times["one"].shape
+    (5,)
+    """
+    rounds = [[seconds(task, at_least=at_least) for task in tasks.values()] for _ in range(repeats)]
+    return dict(zip(tasks, np.array(rounds).T, strict=True))
+
+
+def matrix_product_rate(dtype: torch.dtype = torch.float32, *, size: int = 2048, repeats: int = 3) -> float:
+    """Operations per second of the machine's matrix product, the best of a few (size × size) ones."""
+    left, right = torch.randn(2, size, size, dtype=dtype)
+    left @ right
+    return 2 * size**3 / min(seconds(lambda: left @ right) for _ in range(repeats))
+
+
+def peak_growth(function: Callable[..., Callable[[], Any]], *arguments: Any) -> float:
+    """MiB by which the resident memory of a fresh process grows at most while it runs a task.
+
+    Parameters
+    ----------
+    function, arguments
+        ``function(*arguments)`` prepares the task, in the fresh process; it must be importable by its name.
+
+    Returns
+    -------
+    float
+        NaN where the system does not tell.
+    """
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        return pool.submit(_growth, function, arguments).result()
+
+
+def _growth(function: Callable[..., Callable[[], Any]], arguments: tuple[Any, ...]) -> float:
+    task = function(*arguments)
+    try:
+        Path("/proc/self/clear_refs").write_text("5")  # forget the peak of the imports and of the preparation
+        before = _status("VmRSS")
+        task()
+        return (_status("VmHWM") - before) / 1024
+    except OSError:
+        return float("nan")
+
+
+def _status(name: str) -> int:
+    """An entry in KiB of what Linux says about this process."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(f"{name}:"))

@@ -1,0 +1,140 @@
+"""Keeping a probe within memory: what the estimators will hold, in how many passes, and what to do when it runs out."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from array_api_compat import array_namespace
+
+__all__ = ["MEMORY_BUDGET", "Piece", "Size", "coefficients", "is_out_of_memory", "largest", "passes", "release"]
+
+#: Bytes that the estimators of one pass may hold above the forward pass. It decides how many inputs travel together;
+#: where one input alone needs more, its layers are measured in several passes over its orbit.
+MEMORY_BUDGET = 2**30
+
+#: How libraries say that memory does not suffice, where they have no exception for it.
+COMPLAINTS = ("out of memory", "can't allocate memory", "not enough memory")
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A layer or output, or the part from ``start`` to ``stop`` of one axis of its response."""
+
+    name: str
+    axis: int | None = None
+    start: int = 0
+    stop: int = 0
+
+    def of(self, response: Any) -> Any:
+        """This part of a response (elements, samples, features…)."""
+        if self.axis is None:
+            return response
+        return response[(*[slice(None)] * self.axis, slice(self.start, self.stop))]
+
+
+@dataclass(frozen=True)
+class Size:
+    """What the response (elements, samples, features…) of a layer asks for.
+
+    Parameters
+    ----------
+    shape
+        Its shape.
+    bytes
+        What an estimator holds for one input.
+    first_axis
+        The first axis that may be split: behind the tokens, where padding is to be left out.
+    """
+
+    shape: tuple[int, ...]
+    bytes: int
+    first_axis: int = 2
+
+    @classmethod
+    def of(cls, response: Any, numbers: int, *, has_tokens: bool) -> Size:
+        """The size of a response, from the real numbers that the estimator holds for one real feature."""
+        xp = array_namespace(response)
+        parts = 2 if xp.isdtype(response.dtype, "complex floating") else 1
+        itemsize = max(4, xp.finfo(response.dtype).bits // 8)
+        features = math.prod(response.shape[2:])
+        return cls(tuple(response.shape), parts * itemsize * features * numbers, 3 if has_tokens else 2)
+
+
+def coefficients(l_max: int) -> int:
+    """Real numbers that the exact estimator holds for one feature and coset: (λ, m, n ≥ 0), real and imaginary.
+
+    Examples
+    --------
+    >>> coefficients(0), coefficients(8)
+    (2, 1050)
+    """
+    return 2 * sum((lam + 1) * (2 * lam + 1) for lam in range(l_max + 1))
+
+
+def passes(sizes: Mapping[str, Size], budget: int) -> list[list[Piece]]:
+    """Distribute layers over as few passes as hold them within the budget, in their order; split what is too large.
+
+    Parameters
+    ----------
+    sizes
+        Size of the response of every layer and output.
+    budget
+        Bytes. A single feature that needs more has a pass of its own all the same.
+
+    Examples
+    --------
+    >>> sizes = {"a": Size((9, 1, 4), 40), "b": Size((9, 1, 4), 40), "c": Size((9, 1, 4), 120)}
+    >>> [[(piece.name, piece.start, piece.stop) for piece in group] for group in passes(sizes, 80)]
+    [[('a', 0, 0), ('b', 0, 0)], [('c', 0, 2)], [('c', 2, 4)]]
+    """
+    groups: list[list[Piece]] = []
+    held = 0
+    for name, size in sizes.items():
+        for piece, needed in _split(name, size, budget):
+            if not groups or held + needed > budget:
+                groups.append([])
+                held = 0
+            groups[-1].append(piece)
+            held += needed
+    return groups
+
+
+def largest(groups: Sequence[Sequence[Piece]], sizes: Mapping[str, Size]) -> int:
+    """Bytes per input of the pass that needs most."""
+    return max(sum(_bytes(piece, sizes[piece.name]) for piece in group) for group in groups)
+
+
+def _split(name: str, size: Size, budget: int) -> Iterator[tuple[Piece, int]]:
+    axes = range(size.first_axis, len(size.shape))
+    if size.bytes <= budget or not axes:
+        yield Piece(name), size.bytes
+        return
+    axis = max(axes, key=lambda place: size.shape[place])
+    length = size.shape[axis]
+    step = max(1, length * budget // size.bytes)
+    for start in range(0, length, step):
+        piece = Piece(name, axis, start, min(start + step, length))
+        yield piece, _bytes(piece, size)
+
+
+def _bytes(piece: Piece, size: Size) -> int:
+    if piece.axis is None:
+        return size.bytes
+    return size.bytes * (piece.stop - piece.start) // size.shape[piece.axis]
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory does not suffice, on any device and from any library."""
+    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
+        return True
+    return isinstance(error, RuntimeError) and any(words in str(error).lower() for words in COMPLAINTS)
+
+
+def release() -> None:
+    """Give cached memory of an accelerator back."""
+    if torch.cuda.is_available() and torch.cuda.is_initialized():
+        torch.cuda.empty_cache()

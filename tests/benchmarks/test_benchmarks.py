@@ -1,0 +1,69 @@
+"""The benchmarks run, and what they compare is the same; how fast it is they say themselves."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from jetsym.benchmarks.__main__ import BENCHMARKS, main
+from jetsym.benchmarks.estimator import pairwise, quadrature
+from jetsym.benchmarks.measure import matrix_product_rate, peak_growth
+from jetsym.benchmarks.probe import forwards_task
+from jetsym.spectrum import SO3
+
+
+def test_the_probe_benchmark(capsys):
+    words = ["--l_max", "[1]", "--jets", "1", "--width", "8", "--blocks", "1", "--repeats", "1", "--memory", "false"]
+    assert main(["probe", *words]) == 0
+    text = capsys.readouterr().out
+    assert "ratio" in text
+    assert "evaluations/s" in text
+
+
+def test_the_estimator_benchmark(capsys):
+    assert main(["estimator", "--l_max", "1", "--features", "[3, 5]", "--repeats", "1", "--rings", "2"]) == 0
+    assert "speed-up" in capsys.readouterr().out
+
+
+def test_the_two_ways_agree():
+    rule = SO3().quadrature(3)
+    u = torch.randn(len(rule), 1, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    np.testing.assert_allclose(quadrature(rule, u, 40), pairwise(rule, u), rtol=1e-12)
+
+
+def test_the_forward_passes_alone_are_those_of_the_probe(monkeypatch):
+    evaluations = []
+
+    def count(model, jets):
+        evaluations.append(len(jets))
+
+    run = forwards_task(1, 2, 8, 1, 36, 0)
+    monkeypatch.setattr("jetsym.jets.models.pointnet.PointNet.forward", count)
+    run()
+    rule = SO3().quadrature(1)
+    assert sum(evaluations) >= 2 * 2 * len(rule)
+    assert evaluations.count(36) == 2 * 2 * len(rule) // 36
+
+
+def test_mistakes_and_help(capsys):
+    assert main(["prob"]) == 2
+    assert "the nearest are 'probe'" in capsys.readouterr().err
+    assert main(["estimator", "--l_max", "-1"]) == 1
+    assert capsys.readouterr().err.startswith("python -m jetsym.benchmarks estimator: error: l_max is -1")
+    assert main([]) == 0
+    text = capsys.readouterr().out
+    assert all(name in text for name in BENCHMARKS)
+
+
+def allocate(mebibytes: int):
+    return lambda: np.ones(mebibytes * 2**17)
+
+
+@pytest.mark.slow
+def test_peak_memory_is_that_of_the_task():
+    assert peak_growth(allocate, 64) == pytest.approx(64, abs=4)
+
+
+def test_matrix_products_take_time():
+    assert 1e6 < matrix_product_rate(size=64) < 1e15
