@@ -7,7 +7,14 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
-from array_api_compat import array_namespace, device, is_array_api_strict_namespace, is_torch_array, to_device
+from array_api_compat import (
+    array_namespace,
+    device,
+    is_array_api_strict_namespace,
+    is_jax_array,
+    is_torch_array,
+    to_device,
+)
 from numpy.typing import NDArray
 
 from jetsym.errors import SpectrumError
@@ -31,6 +38,8 @@ def to_numpy(array: Any) -> NDArray[Any]:
     """A numpy view or copy of an array of any library, wherever it lives."""
     if isinstance(array, np.ndarray):
         return array
+    if is_jax_array(array):
+        return np.asarray(array)  # jax knows no device by the name of "cpu"
     if is_torch_array(array):
         array = array.detach()  # torch refuses to export tensors that require gradients
     on_host = array if is_array_api_strict_namespace(array_namespace(array)) else to_device(array, "cpu")
