@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -157,6 +159,23 @@ def test_mistakes_in_a_real_process(tmp_path):
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
     assert done.stderr.startswith("jetsym probe: error: ")
+
+
+def test_interrupted_by_the_keyboard(small_run):
+    data = small_run.parent / "train.root"
+    words = ["probe", small_run, "--inputs", data, "--l_max", 30, "--batch_size", 64]
+    # A shell's Ctrl-C; a process started in the background may be told to ignore it.
+    start = "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); " \
+        "import jetsym.cli, jetsym.probing.probe; print('ready', flush=True); sys.exit(jetsym.cli.main())"  # fmt: skip
+    command = [sys.executable, "-c", start, *map(str, words)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "ready\n"
+        time.sleep(2)
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert out == ""
+    assert err == "jetsym probe: error: interrupted\n"
 
 
 def test_presets():

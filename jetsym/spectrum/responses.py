@@ -38,6 +38,8 @@ def to_numpy(array: Any) -> NDArray[Any]:
     """A numpy view or copy of an array of any library, wherever it lives."""
     if isinstance(array, np.ndarray):
         return array
+    if is_jax_array(array):
+        return np.asarray(array)  # jax knows no device by the name of "cpu"
     if is_torch_array(array):
         array = array.detach()  # torch refuses to export tensors that require gradients
     if is_jax_array(array):
