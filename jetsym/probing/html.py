@@ -9,7 +9,7 @@ from html import escape
 from typing import TYPE_CHECKING, Any
 
 from jetsym.plotting import figure_of
-from jetsym.probing.words import concise, sentences, share
+from jetsym.probing.words import concise, sentences, share, tail_floor
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -97,7 +97,9 @@ def spectrum_table(report: SymmetryReport) -> str:
     for row, layer in enumerate(report.layers):
         floor = float(report.noise_floor[row])
         cells = [share(b, e, floor) for b, e in zip(report.fractions[row], report.stderr[row], strict=True)]
-        rows.append([layer, *cells, share(report.tail[row], report.tail_stderr[row], floor), f"{floor:.0e}"])
+        rows.append(
+            [layer, *cells, share(report.tail[row], report.tail_stderr[row], tail_floor(floor)), f"{floor:.0e}"]
+        )
     return table_element(["layer", *map(str, report.irreps), "tail", "noise floor (fraction)"], rows)
 
 

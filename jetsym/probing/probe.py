@@ -92,8 +92,8 @@ def probe(
         Largest λ to report. The error spectrum of an output with irreps up to λ_α is exact up to l_max − λ_α by
         quadrature (see :class:`~jetsym.probing.equivariance.Equivariance`): add λ_α to have it up to the rest.
     method
-        "quadrature" is exact up to l_max; "random" is unbiased for any bandwidth and noisier. "auto" is quadrature,
-        unless ``n_rotations`` is given.
+        "quadrature" is exact for responses of bandwidth l_max (the rest shows in the tail, and in part aliases);
+        "random" is unbiased for any bandwidth and noisier. "auto" is quadrature, unless ``n_rotations`` is given.
     n_rotations
         Rotations per input of the random method (default 32).
     limit

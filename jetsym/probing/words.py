@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from jetsym.probing.equivariance import Equivariance
     from jetsym.probing.report import SymmetryReport
 
-__all__ = ["concise", "sentences", "share", "text_table"]
+__all__ = ["concise", "sentences", "share", "tail_floor", "text_table"]
 
 
 def concise(value: float, error: float, *, floor: float = 0.0) -> str:
@@ -50,6 +50,11 @@ def concise(value: float, error: float, *, floor: float = 0.0) -> str:
 def share(value: float, error: float, floor: float = 0.0) -> str:
     """A fraction in per cent with its error; see :func:`concise`."""
     return concise(100 * float(value), 100 * float(error), floor=100 * float(floor))
+
+
+def tail_floor(floor: float) -> float:
+    """What rounding can make of 1 − Σ b: an error of the size √floor in a norm of 1."""
+    return 2 * math.sqrt(float(floor))
 
 
 def sentences(report: SymmetryReport) -> list[str]:
@@ -117,7 +122,7 @@ def text_table(report: SymmetryReport) -> str:
     for row, layer in enumerate(report.layers):
         floor = report.noise_floor[row]
         cells = [share(b, e, floor) for b, e in zip(report.fractions[row], report.stderr[row], strict=True)]
-        table.add_row(layer, *cells, share(report.tail[row], report.tail_stderr[row], floor))
+        table.add_row(layer, *cells, share(report.tail[row], report.tail_stderr[row], tail_floor(floor)))
     stream = io.StringIO()
     Console(file=stream, width=28 + 15 * (len(report.irreps) + 1), color_system=None).print(table)
     return stream.getvalue() + "\n".join(sentences(report)) + "\n"

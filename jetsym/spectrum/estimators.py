@@ -251,7 +251,9 @@ class RandomEstimator:
 
     def add(self, chunk: slice, u_proper: Any, u_improper: Any = None, *, mask: Any = None) -> None:
         """Add the responses to the rotations ``[:, chunk]``; arguments and errors as for the quadrature."""
-        responses = prepare(self.group, chunk.stop - chunk.start, u_proper, u_improper, mask=mask)
+        # Small irreps are differences of large scalar products: in float64, or rounding would drown them.
+        options = {"mask": mask, "accumulate": "float64"}
+        responses = prepare(self.group, chunk.stop - chunk.start, u_proper, u_improper, **options)
         samples, n = self.rotations.shape[:2]
         if responses.columns.samples != samples:
             raise SpectrumError(f"responses of {responses.columns.samples} inputs; there are rotations for {samples}")
