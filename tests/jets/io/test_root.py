@@ -405,7 +405,7 @@ def test_values_that_are_not_finite(jetclass_file, jetclass_columns, make_jets, 
     path = jetclass_file(n=20, **{branch: column})
     message = (
         rf"jets.root: 1 of 20 jets cannot be used \(0 without particles, 1 with NaN or infinity\), the first at "
-        f"entries {entry}; bad_jets='drop' leaves them out"
+        f"entries {entry}; jetsym.jets.read\\(…, bad_jets='drop'\\) leaves them out"
     )
     with pytest.raises(DataError, match=message):
         read(path)
