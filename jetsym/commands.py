@@ -102,7 +102,8 @@ def probe(
     report = measure(model, inputs, **options)
     print(report)
     if out is not None:
+        axes = report.plot()
         report.save(out)
-        write_atomically(Path(out).with_suffix(".html"), report_page(report))
-        save_figure(report.plot(), Path(out).with_suffix(".png"))
+        write_atomically(Path(out).with_suffix(".html"), report_page(report, axes))
+        save_figure(axes, Path(out).with_suffix(".png"))
     return report

@@ -17,7 +17,7 @@ from jetsym.probing.capture import Record, untouched
 from jetsym.probing.deviation import Deviation, EquivarianceError
 from jetsym.probing.equivariance import representation_of
 from jetsym.probing.orbit import Orbit, Subject, token_mask
-from jetsym.probing.probe import GROUPS, _batch_size, _whereabouts
+from jetsym.probing.probe import GROUPS, chosen_batch_size, whereabouts
 from jetsym.probing.responder import Responder
 from jetsym.spectrum.representations import Kind
 
@@ -113,12 +113,12 @@ def orbit_average(
     kinds = domain.OUTPUTS if outputs is None else outputs
     l_max = max([bandwidth, *(representation_of(kind).lam for kind in kinds.values())])
     rule = GROUPS[group]().quadrature(l_max)
-    orbit = Orbit(GROUPS[group](), l_max, rule, len(rule), _batch_size(batch_size, model, device), seed=0)
+    orbit = Orbit(GROUPS[group](), l_max, rule, len(rule), chosen_batch_size(batch_size, model, device), seed=0)
     loaded = domain.load(inputs, limit=limit, model=model)
     with ExitStack() as stack:
         if isinstance(model, nn.Module):
             stack.enter_context(untouched(model, device))
-            loaded = domain.place(loaded, **_whereabouts(model))
+            loaded = domain.place(loaded, **whereabouts(model))
         respond = Responder(model, Record(), call=call, kinds=kinds)
         subject = Subject(domain, action or domain.move, respond)
         first = subject.along(domain.take(loaded, slice(0, 1)), np.eye(3)[None], 1)  # names the outputs

@@ -164,17 +164,13 @@ def capture(layers: Mapping[str, nn.Module]) -> Iterator[Record]:
 
 def flatten_outputs(output: Any, name: str) -> dict[str, Any]:
     """Name the arrays of an output: an array as it is, tuples by position, dictionaries by key; the rest is skipped."""
+    if isinstance(output, (tuple, list)):
+        output = dict(enumerate(output))
     if isinstance(output, Mapping):
         return {
             label: array
             for key, value in output.items()
             for label, array in flatten_outputs(value, f"{name}.{key}").items()
-        }
-    if isinstance(output, (tuple, list)):
-        return {
-            label: array
-            for position, value in enumerate(output)
-            for label, array in flatten_outputs(value, f"{name}.{position}").items()
         }
     return {name: output} if hasattr(output, "shape") and hasattr(output, "dtype") else {}
 

@@ -103,9 +103,9 @@ def spectrum_table(report: SymmetryReport) -> str:
     return table_element(["layer", *map(str, report.irreps), "tail", "noise floor (fraction)"], rows)
 
 
-def report_page(report: SymmetryReport) -> str:
-    """A page of one report, with its picture."""
-    picture = figure_element(report.plot(), f"Fraction of power per irrep of {report.meta['group']}, layer by layer")
+def report_page(report: SymmetryReport, picture_of: Axes) -> str:
+    """A page of one report, with the picture that ``report.plot()`` drew."""
+    picture = figure_element(picture_of, f"Fraction of power per irrep of {report.meta['group']}, layer by layer")
     return page(f"Symmetry of {report.meta['model']}", [picture, report_fragment(report)])
 
 

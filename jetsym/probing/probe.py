@@ -151,7 +151,7 @@ def probe(
             notes.append("The model is compiled; it was evaluated without compilation, so that every layer is seen.")
         model = unwrapped(model)
     domain = domains.domain_of(inputs)
-    orbit = _orbit(group, method, l_max, n_rotations, _batch_size(batch_size, model, device), seed)
+    orbit = _orbit(group, method, l_max, n_rotations, chosen_batch_size(batch_size, model, device), seed)
     orbit = replace(orbit, adaptive=batch_size == "auto", memory=budget.MEMORY_BUDGET)
     kinds = domain.OUTPUTS if outputs is None else outputs
     _check_kinds(kinds, orbit)
@@ -194,7 +194,7 @@ def _report_on(
             modules = select_layers(model, layers)
             stack.enter_context(untouched(model, device))
             record = stack.enter_context(capture(modules))
-            inputs = domain.place(inputs, **_whereabouts(model))
+            inputs = domain.place(inputs, **whereabouts(model))
         elif layers not in ("auto", []):
             raise ProbeError(
                 f"layers={layers!r} of a {type(model).__name__}; only torch modules have layers: leave it out"
@@ -277,9 +277,9 @@ def _orbit(group: str, method: str, l_max: int, n_rotations: int | None, batch_s
     return Orbit(element, l_max, rule, len(rule), batch_size, seed)
 
 
-def _batch_size(wanted: int | str, model: Any, device: str | None) -> int:
+def chosen_batch_size(wanted: int | str, model: Any, device: str | None) -> int:
     if wanted == "auto":
-        on_cpu = str(device or _whereabouts(model)["device"]).startswith("cpu")
+        on_cpu = str(device or whereabouts(model)["device"]).startswith("cpu")
         return BATCH_SIZE_CPU if on_cpu else BATCH_SIZE_ACCELERATOR
     if isinstance(wanted, str) or wanted < 1:
         raise ProbeError(f"batch_size is {wanted!r}; expected 'auto' or at least 1")
@@ -290,7 +290,7 @@ def _has_parameters(model: Any) -> bool:
     return isinstance(model, nn.Module) and next(model.parameters(), None) is not None
 
 
-def _whereabouts(model: Any) -> dict[str, Any]:
+def whereabouts(model: Any) -> dict[str, Any]:
     """Device and dtype of a module's parameters; CPU and None where there are none."""
     if not _has_parameters(model):
         return {"device": "cpu", "dtype": None}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -98,7 +99,7 @@ class Quadrature:
         """(K,) angles within a ring, from its start."""
         return 2 * np.pi * np.arange(self.ring_size) / self.ring_size
 
-    @property
+    @cached_property
     def rotations(self) -> NDArray[np.float64]:
         """(n, 3, 3) proper rotations, ring after ring."""
         if self.axis is not None:
@@ -106,7 +107,7 @@ class Quadrature:
         gamma = np.broadcast_to(self.offset, self.alpha.shape)[:, None] + self.gamma
         return euler_matrices(self.alpha[:, None], self.beta[:, None], gamma).reshape(-1, 3, 3)
 
-    @property
+    @cached_property
     def weights(self) -> NDArray[np.float64]:
         """(n,) weights, summing to one."""
         return np.repeat(self.ring_weights / self.ring_size, self.ring_size)
