@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from array_api_compat import array_namespace, is_array_api_obj, is_torch_array
+import torch
+from array_api_compat import array_namespace, is_array_api_obj, is_numpy_array, is_torch_array
 from array_api_compat import device as device_of
 
 from jetsym.errors import ProbeError
+from jetsym.probing.rounding import EPS
 
 __all__ = ["NOTES", "OUTPUTS", "dtype_name", "load", "mask", "move", "place", "size", "take"]
 
@@ -26,6 +28,10 @@ def load(source: Any, *, limit: int, model: Any) -> Any:
             raise ProbeError(
                 f"inputs of type {type(array).__name__} are not known; expected a JetBatch, paths of ROOT files, "
                 "an array or a tuple of arrays (numpy, torch, …)"
+            )
+        if _dtype_name(array) not in EPS:
+            raise ProbeError(
+                f"an input array has dtype {array.dtype}; expected one of {', '.join(EPS)}: convert it first"
             )
     sizes = {int(array.shape[0]) for array in arrays}
     if len(sizes) > 1 or 0 in sizes:
@@ -47,6 +53,8 @@ def move(inputs: Any, matrices: Any) -> Any:
 
 def place(inputs: Any, *, device: Any, dtype: Any) -> Any:
     def to(array: Any) -> Any:
+        if is_numpy_array(array):  # what a torch module takes
+            array = torch.as_tensor(array)
         if not is_torch_array(array):
             return array
         return array.to(device=device, dtype=dtype if array.is_floating_point() else None)
@@ -59,7 +67,7 @@ def mask(inputs: Any) -> None:
 
 
 def dtype_name(inputs: Any) -> str:
-    return str(_first(inputs).dtype).rpartition(".")[2]
+    return _dtype_name(_first(inputs))
 
 
 def _move(array: Any, matrices: Any) -> Any:
@@ -78,6 +86,10 @@ def _move(array: Any, matrices: Any) -> Any:
         energy = xp.broadcast_to(array[..., :1], (*moved.shape[:-1], 1))
         moved = xp.concat([energy, moved], axis=-1)
     return xp.reshape(moved, (-1, *array.shape[1:]))
+
+
+def _dtype_name(array: Any) -> str:
+    return str(array.dtype).rpartition(".")[2]
 
 
 def _map(change: Any, inputs: Any) -> Any:

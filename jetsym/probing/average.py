@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 from torch import nn
 
 from jetsym import domains
-from jetsym.errors import ProbeError, closest
+from jetsym.errors import ProbeError
 from jetsym.probing.capture import Record, untouched
 from jetsym.probing.deviation import Deviation, EquivarianceError
 from jetsym.probing.equivariance import representation_of
+from jetsym.probing.options import Axis, chosen_batch_size, group_of, whereabouts
 from jetsym.probing.orbit import Orbit, Subject, token_mask
-from jetsym.probing.probe import GROUPS, chosen_batch_size, whereabouts
 from jetsym.probing.responder import Responder
 from jetsym.spectrum.representations import Kind
 
@@ -68,6 +68,7 @@ def orbit_average(
     inputs: Any = None,
     *,
     group: str = "O3",
+    axis: Axis | None = None,
     outputs: Mapping[str, Kind] | None = None,
     bandwidth: int = 4,
     action: Callable[[Any, Any], Any] | None = None,
@@ -80,7 +81,7 @@ def orbit_average(
 
     Parameters
     ----------
-    model, inputs, group, outputs, action, call, limit, device, batch_size
+    model, inputs, group, axis, outputs, action, call, limit, device, batch_size
         As for :func:`jetsym.probe`.
     bandwidth
         L, the largest λ in the outputs along the orbit. The integrand ρ(g)⁻¹ f(g·x) has bandwidth L + λ_α, so f̄ needs
@@ -105,15 +106,14 @@ def orbit_average(
     >>> bool(np.allclose(average.mean, points)), average.squared_error.round(12)
     (True, array([1., 1., 1., 1.]))
     """
-    if group not in GROUPS:
-        raise ProbeError(f"group is {group!r}; {closest(group, GROUPS)}")
+    element = group_of(group, axis)
     if bandwidth < 0:
         raise ProbeError(f"bandwidth is {bandwidth}; expected an integer ≥ 0, the largest λ in the outputs")
     domain = domains.domain_of(inputs)
     kinds = domain.OUTPUTS if outputs is None else outputs
     l_max = max([bandwidth, *(representation_of(kind).lam for kind in kinds.values())])
-    rule = GROUPS[group]().quadrature(l_max)
-    orbit = Orbit(GROUPS[group](), l_max, rule, len(rule), chosen_batch_size(batch_size, model, device), seed=0)
+    rule = element.quadrature(l_max)
+    orbit = Orbit(element, l_max, rule, len(rule), chosen_batch_size(batch_size, model, device), seed=0)
     loaded = domain.load(inputs, limit=limit, model=model)
     with ExitStack() as stack:
         if isinstance(model, nn.Module):
@@ -141,7 +141,7 @@ def _averaged(subject: Subject, inputs: Any, orbit: Orbit, kinds: Mapping[str, K
             improper = subject.along(inputs, -rotations[chunk], orbit.batch_size)
         for name, kind in kinds.items():
             if name not in errors:
-                errors[name] = EquivarianceError(representation_of(kind), weights, orbit.n_rotations)
+                errors[name] = EquivarianceError(representation_of(kind).under(orbit.group), weights, orbit.n_rotations)
             real = token_mask(mask, proper[name], kind)
             errors[name].add(chunk, rotations[chunk], proper[name], improper.get(name), mask=real)
     return {name: error.result() for name, error in errors.items()}

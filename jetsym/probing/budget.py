@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from array_api_compat import array_namespace
 
-__all__ = ["MEMORY_BUDGET", "Piece", "Size", "coefficients", "is_out_of_memory", "largest", "passes", "release"]
+from jetsym.errors import ProbeError
+
+if TYPE_CHECKING:
+    from jetsym.probing.orbit import Orbit
+
+__all__ = ["MEMORY_BUDGET", "Piece", "Size", "coefficients", "largest", "passes", "within_memory"]
+
+T = TypeVar("T")
 
 #: Bytes that the estimators of one pass may hold above the forward pass. It decides how many inputs travel together;
 #: where one input alone needs more, its layers are measured in several passes over its orbit.
@@ -125,6 +132,32 @@ def _bytes(piece: Piece, size: Size) -> int:
     if piece.axis is None:
         return size.bytes
     return size.bytes * (piece.stop - piece.start) // size.shape[piece.axis]
+
+
+def within_memory(orbit: Orbit, attempt: Callable[[Orbit], T]) -> tuple[T, Orbit]:
+    """The result of ``attempt(orbit)`` and the orbit that it worked with.
+
+    The batch size is halved as long as memory does not suffice, where the orbit allows it.
+
+    Raises
+    ------
+    ProbeError
+        Memory does not suffice for the batch size that was asked for, or for a single evaluation.
+    """
+    while True:
+        try:
+            return attempt(orbit), orbit
+        except (MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise
+            if not orbit.adaptive or orbit.batch_size == 1:
+                advice = "a smaller l_max or fewer layers" if orbit.adaptive else "a smaller batch_size, or 'auto'"
+                raise ProbeError(
+                    f"memory does not suffice for batches of {orbit.batch_size} ({error}); choose {advice}"
+                ) from error
+        # Only here, as the error held the arrays of the attempt.
+        release()
+        orbit = replace(orbit, batch_size=orbit.batch_size // 2)
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jetsym.spectrum import Irrep, QuadratureEstimator, RandomEstimator, Spectrum
-from jetsym.spectrum.representations import Representation, irrep_matrices
+from jetsym.spectrum.representations import Representation
 from jetsym.spectrum.responses import to_numpy
 
 __all__ = ["Deviation", "EquivarianceError"]
@@ -102,10 +102,10 @@ class EquivarianceError:
         """
         self._kept = None if mask is None else to_numpy(mask)
         cosets = [self._components(f) for f in (f_proper, f_improper) if f is not None]
-        matrices = elements if elements.ndim == 4 else elements[:, None]
+        matrices = self._rho.block_matrices(elements if elements.ndim == 4 else elements[:, None])
         shifted = [
-            block.add(chunk, matrices, [coset[..., place] for coset in cosets])
-            for block, place in zip(self._blocks, self._rho.slices, strict=True)
+            block.add(chunk, turns, [coset[..., place] for coset in cosets])
+            for block, turns, place in zip(self._blocks, matrices, self._rho.slices, strict=True)
         ]
         if self._estimator is not None:
             by_coset = [np.concatenate(parts, axis=-1) for parts in zip(*shifted, strict=True)]
@@ -164,9 +164,8 @@ class BlockError:
         self._mean = self._norm = self._square = self._coset_square = np.zeros(1)
         self._coefficients = self._leak_square = self._leak_coset_square = np.zeros(1)
 
-    def add(self, chunk: slice, elements: Array, cosets: Sequence[Array]) -> list[Array]:
-        """Add components (n, samples, objects, d) under elements (n, samples or 1, 3, 3); returns z − z₀ of each."""
-        matrices = irrep_matrices(self._irrep, elements)
+    def add(self, chunk: slice, matrices: Array, cosets: Sequence[Array]) -> list[Array]:
+        """Add components (n, samples, objects, d) under D(R) (n, samples or 1, d, d); returns z − z₀ of each."""
         signs = (1, self._irrep.parity or 1)
         z = [sign * (u @ matrices) for sign, u in zip(signs, cosets, strict=False)]
         if self._first is None:
@@ -195,7 +194,8 @@ class BlockError:
         if self._irrep.lam:
             d = self._irrep.dimension
             modulus = (self._coefficients**2).sum(axis=(1, 2))
-            content = d * self._squared_mean(modulus, d * self._leak_coset_square, self._n - 1)
+            projector = d / 2 if self._irrep.is_mode else d  # a real mode is two complex irreps
+            content = projector * self._squared_mean(modulus, d * self._leak_coset_square, self._n - 1)
             leakage = self._leak_square - content
         return squared, self._norm, leakage, self._mean + self._first
 

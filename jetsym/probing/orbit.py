@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any, TypeVar
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from array_api_compat import array_namespace
@@ -13,11 +13,10 @@ from numpy.typing import NDArray
 from jetsym.domains import Domain
 from jetsym.errors import ProbeError, SpectrumError
 from jetsym.probing import budget
-from jetsym.probing.budget import Piece, Size
+from jetsym.probing.budget import Piece, Size, within_memory
 from jetsym.probing.deviation import Deviation, EquivarianceError
-from jetsym.spectrum import SO3, Quadrature, QuadratureEstimator, RandomEstimator, Spectrum
+from jetsym.spectrum import Group, Quadrature, QuadratureEstimator, RandomEstimator, Spectrum
 from jetsym.spectrum.representations import Kind, representation
-from jetsym.spectrum.responses import to_numpy
 
 __all__ = [
     "Measurement",
@@ -27,23 +26,13 @@ __all__ = [
     "Subject",
     "measure",
     "plan_passes",
-    "rounding_response",
-    "within_memory",
 ]
-
-T = TypeVar("T")
 
 #: Name of a layer or output -> array (evaluations, features…).
 Responses = dict[str, Any]
 
 #: Rings of a quadrature rule that are evaluated together if the batch size allows: their products then run at speed.
 RINGS_PER_CHUNK = 16
-
-#: Inputs and perturbations of each that the effect of rounding is measured with.
-ROUNDING_INPUTS, ROUNDING_DRAWS = 8, 4
-
-#: Relative rounding of floating-point types, by name.
-EPS = {"float64": 2.0**-52, "float32": 2.0**-23, "float16": 2.0**-10, "bfloat16": 2.0**-7}
 
 
 @dataclass(frozen=True)
@@ -86,7 +75,7 @@ class Orbit:
     Parameters
     ----------
     group
-        ``SO3()`` or ``O3()``; for the latter −R goes with every R.
+        ``SO2(axis)``, ``SO3()`` or ``O3()``; for the last −R goes with every R.
     l_max
         Largest λ of the spectra.
     rule
@@ -103,7 +92,7 @@ class Orbit:
         Bytes that the estimators of one pass may hold.
     """
 
-    group: SO3
+    group: Group
     l_max: int
     rule: Quadrature | None
     n_rotations: int
@@ -132,7 +121,8 @@ class Orbit:
     def numbers(self) -> int:
         """Real numbers that an estimator holds for one real feature of one input."""
         if self.rule is not None:
-            return self.cosets * budget.coefficients(self.l_max)
+            modes = 2 * self.l_max + 1
+            return modes if self.group.axis is not None else self.cosets * budget.coefficients(self.l_max)
         return 2 * self.cosets * self.n_rotations  # every response, and once more in order
 
     def inputs_together(self, bytes_each: int) -> int:
@@ -186,7 +176,10 @@ class InputBatch:
             if name not in self.errors:
                 weights = None if self._orbit.rule is None else self._orbit.rule.weights
                 self.errors[name] = EquivarianceError(
-                    representation(kind), weights, self._orbit.n_rotations, estimator=self._new_estimator()
+                    representation(kind).under(self._orbit.group),
+                    weights,
+                    self._orbit.n_rotations,
+                    estimator=self._new_estimator(),
                 )
             self.errors[name].add(chunk, self.elements(chunk), proper, improper, mask=mask)
 
@@ -296,43 +289,20 @@ class Plan:
     bytes_each: int
 
 
-def plan_passes(subject: Subject, inputs: Any, orbit: Orbit) -> Plan:
-    """Look at the responses to one input, and distribute the layers over passes within the orbit's memory."""
+def plan_passes(subject: Subject, inputs: Any, orbit: Orbit, kinds: Mapping[str, Kind]) -> Plan:
+    """Look at the responses to one input, and distribute the layers over passes within the orbit's memory.
+
+    ``kinds`` names the outputs, after the first forward pass.
+    """
     one = subject.domain.take(inputs, slice(0, 1))
     mask = subject.domain.mask(one)
     responses = subject.along(one, np.eye(3)[None], 1)
     sizes = {
-        name: Size.of(response, orbit.numbers, has_tokens=token_mask(mask, response) is not None)
+        name: Size.of(response, orbit.numbers, has_tokens=token_mask(mask, response, kinds.get(name)) is not None)
         for name, response in responses.items()
     }
     groups = budget.passes(sizes, orbit.memory)
     return Plan(groups, budget.largest(groups, sizes))
-
-
-def within_memory(orbit: Orbit, attempt: Callable[[Orbit], T]) -> tuple[T, Orbit]:
-    """The result of ``attempt(orbit)`` and the orbit that it worked with.
-
-    The batch size is halved as long as memory does not suffice, where the orbit allows it.
-
-    Raises
-    ------
-    ProbeError
-        Memory does not suffice for the batch size that was asked for, or for a single evaluation.
-    """
-    while True:
-        try:
-            return attempt(orbit), orbit
-        except (MemoryError, RuntimeError) as error:
-            if not budget.is_out_of_memory(error):
-                raise
-            if not orbit.adaptive or orbit.batch_size == 1:
-                advice = "a smaller l_max or fewer layers" if orbit.adaptive else "a smaller batch_size, or 'auto'"
-                raise ProbeError(
-                    f"memory does not suffice for batches of {orbit.batch_size} ({error}); choose {advice}"
-                ) from error
-        # Only here, as the error held the arrays of the attempt.
-        budget.release()
-        orbit = replace(orbit, batch_size=orbit.batch_size // 2)
 
 
 def token_mask(mask: Any, response: Any, kind: Kind | None = None) -> Any:
@@ -344,27 +314,3 @@ def token_mask(mask: Any, response: Any, kind: Kind | None = None) -> Any:
     if mask is None or response.ndim < 3 + own or tuple(response.shape[1:3]) != tuple(mask.shape):
         return None
     return mask
-
-
-def rounding_response(subject: Subject, inputs: Any, *, seed: int, batch_size: int) -> dict[str, float]:
-    """How far the responses move, relative to their own size, when the inputs move by one rounding error.
-
-    Each input is acted on by matrices that differ from the identity by random numbers of the size of the input's eps.
-    Returns ‖δu‖/‖u‖ of every layer and output, over a few inputs.
-    """
-    some = subject.domain.take(inputs, slice(0, min(ROUNDING_INPUTS, batch_size)))
-    eps = EPS[subject.domain.dtype_name(some)]
-    noise = np.random.default_rng(seed).uniform(-2, 2, size=(ROUNDING_DRAWS, 3, 3))
-    matrices = np.eye(3) + eps * np.concatenate([np.zeros((1, 3, 3)), noise])
-    result = {}
-    for name, response in subject.along(some, matrices, batch_size).items():
-        values = to_numpy(response).astype(np.complex128 if np.iscomplexobj(to_numpy(response)) else np.float64)
-        mask = token_mask(subject.domain.mask(some), response)
-        if mask is not None:
-            values = values[:, to_numpy(mask)]
-        if not np.isfinite(values).all():
-            raise ProbeError(f"{name!r} cannot be measured: its responses to the inputs as they are are not finite")
-        change = (np.abs(values[1:] - values[:1]) ** 2).sum() / ROUNDING_DRAWS
-        norm = (np.abs(values[0]) ** 2).sum()
-        result[name] = float(np.sqrt(change / norm)) if norm else 0.0
-    return result

@@ -14,29 +14,34 @@ from torch import nn
 
 import jetsym
 from jetsym import domains
-from jetsym.errors import ProbeError, closest
-from jetsym.probing import budget
+from jetsym.errors import ProbeError
+from jetsym.probing import resolution
 from jetsym.probing.baseline import untrained_copy
+from jetsym.probing.budget import within_memory
 from jetsym.probing.capture import Record, capture, is_compiled, select_layers, untouched, unwrapped
 from jetsym.probing.equivariance import combine, representation_of
-from jetsym.probing.orbit import Measurement, Orbit, Subject, measure, plan_passes, rounding_response, within_memory
+from jetsym.probing.options import (
+    AUTO,
+    Axis,
+    check,
+    check_kinds,
+    chosen_batch_size,
+    group_of,
+    orbit_of,
+    whereabouts,
+)
+from jetsym.probing.orbit import Measurement, Orbit, Subject, measure, plan_passes
 from jetsym.probing.report import SymmetryReport
 from jetsym.probing.responder import Responder
+from jetsym.probing.rounding import rounding_response
 from jetsym.progress import progress_bar
-from jetsym.spectrum import O3, SO3, Spectrum
+from jetsym.spectrum import Spectrum
 from jetsym.spectrum.representations import Kind, representation
 from jetsym.spectrum.responses import rounding_floor
 
 __all__ = ["probe"]
 
-GROUPS = {"SO3": SO3, "O3": O3}
-METHODS = ("auto", "quadrature", "random")
-
-#: Evaluations per forward pass where the caller leaves it open, on a CPU and on an accelerator.
-BATCH_SIZE_CPU, BATCH_SIZE_ACCELERATOR = 512, 8192
 OWN_ACTION = "The inputs were moved by the caller's own action."
-#: Random rotations per input where the caller leaves it open.
-RANDOM_ROTATIONS = 32
 
 
 def probe(
@@ -44,11 +49,13 @@ def probe(
     inputs: Any = None,
     *,
     group: str = "O3",
+    axis: Axis | None = None,
     action: Callable[[Any, Any], Any] | None = None,
     call: Callable[[Any, Any], Any] | None = None,
     layers: str | Sequence[str] = "auto",
     outputs: Mapping[str, Kind] | None = None,
-    l_max: int = 4,
+    l_max: int | str = 4,
+    tolerance: float = 0.01,
     method: str = "auto",
     n_rotations: int | None = None,
     limit: int = 64,
@@ -74,7 +81,10 @@ def probe(
         A :class:`~jetsym.jets.JetBatch`, paths of ROOT files, an array or a tuple of arrays, samples along the first
         axis; arrays (…, 3) move as vectors, (…, 4) as (E, px, py, pz). None takes the bundled jets.
     group
-        "O3" (rotations and inversion) or "SO3" (rotations), acting on lab momenta.
+        "O3" (rotations and inversion), "SO3" (rotations) or "SO2" (rotations about an axis), acting on lab momenta. The
+        irreps of SO(2) are the modes m.
+    axis
+        Of "SO2": "beam" (the default), which is "z", "x", "y", or three numbers.
     action
         ``action(inputs, matrices)`` moves inputs of another kind: matrices are numpy (n, 3, 3) or (n, samples, 3, 3),
         the result holds n · samples inputs, element by element.
@@ -89,11 +99,16 @@ def probe(
         tensors (…, 2λ+1) in the order m = −λ … λ of real harmonics, σ = −1 for pseudotensors. A single unnamed output
         takes the name given here. Default: logits for jets, scalar otherwise.
     l_max
-        Largest λ to report. The error spectrum of an output with irreps up to λ_α is exact up to l_max − λ_α by
-        quadrature (see :class:`~jetsym.probing.equivariance.Equivariance`): add λ_α to have it up to the rest.
+        Largest λ (for "SO2", m) to report, or "auto": a few inputs are measured with rising l_max until the tail and
+        the difference between two grids are below ``tolerance``; ``report.meta["resolution"]`` holds all steps, and
+        whether they agreed in the end. The error spectrum of an output with irreps up to λ_α is exact up to
+        l_max − λ_α by quadrature (see :class:`~jetsym.probing.equivariance.Equivariance`): add λ_α to have all of it.
+    tolerance
+        Of l_max="auto", as a fraction of power.
     method
         "quadrature" is exact for responses of bandwidth l_max (the rest shows in the tail, and in part aliases);
-        "random" is unbiased for any bandwidth and noisier. "auto" is quadrature, unless ``n_rotations`` is given.
+        "icosahedral" is a quadrature of 60 rotations for l_max ≤ 2; "random" is unbiased for any bandwidth and noisier.
+        "auto" is quadrature, unless ``n_rotations`` is given.
     n_rotations
         Rotations per input of the random method (default 32).
     limit
@@ -136,29 +151,37 @@ def probe(
     >>> [f"{name} {item.relative:.3f}" for name, item in report.equivariance.items()]
     ['length 0.000', 'height 1.000']
     """
-    _check(group=group, method=method, l_max=l_max, n_rotations=n_rotations, limit=limit, baseline=baseline)
-    if isinstance(model, (str, Path)):
-        model = domains.load_model(model)
-    if not callable(model):
-        raise ProbeError(
-            f"model is a {type(model).__name__}; expected a torch module, a callable, or the path of a run"
-        )
-    if baseline and not isinstance(model, nn.Module):
-        raise ProbeError("baseline='untrained' needs a torch module, whose layers can be initialised afresh")
-    notes = []
-    if isinstance(model, nn.Module):
-        if is_compiled(model):
-            notes.append("The model is compiled; it was evaluated without compilation, so that every layer is seen.")
-        model = unwrapped(model)
+    check(
+        method=method,
+        l_max=l_max,
+        n_rotations=n_rotations,
+        limit=limit,
+        seed=seed,
+        baseline=baseline,
+        device=device,
+    )
+    element = group_of(group, axis)
+    model, notes = _ready(model, baseline)
     domain = domains.domain_of(inputs)
-    orbit = _orbit(group, method, l_max, n_rotations, chosen_batch_size(batch_size, model, device), seed)
-    orbit = replace(orbit, adaptive=batch_size == "auto", memory=budget.MEMORY_BUDGET)
     kinds = domain.OUTPUTS if outputs is None else outputs
-    _check_kinds(kinds, orbit)
+    exact = method != "random" and n_rotations is None
+    check_kinds(kinds, None if l_max == AUTO or not exact else int(l_max))
+    size = chosen_batch_size(batch_size, model, device)
+
+    def orbit_for(l_max: int) -> Orbit:
+        return orbit_of(
+            element,
+            method=method,
+            l_max=l_max,
+            n_rotations=n_rotations,
+            batch_size=size,
+            seed=seed,
+            adaptive=batch_size == AUTO,
+        )
+
+    loaded = domain.load(inputs, limit=limit, model=model)
     options: dict[str, Any] = {
-        "inputs": domain.load(inputs, limit=limit, model=model),
         "domain": domain,
-        "orbit": orbit,
         "layers": layers,
         "kinds": kinds,
         "call": call,
@@ -167,10 +190,60 @@ def probe(
         "progress": progress,
         "notes": notes + (list(domain.NOTES) if action is None else [OWN_ACTION]),
     }
-    report = _report_on(model, "probing", **options)
+    found = None
+    if l_max == AUTO:
+        found = _settled(model, orbit_for, inputs=loaded, tolerance=tolerance, **options)
+        l_max = found.l_max
+    orbit = orbit_for(int(l_max))
+    report = _report_on(model, "probing", inputs=loaded, orbit=orbit, **options)
+    if found is not None:
+        report = replace(report, meta={**report.meta, "resolution": found.to_dict()})
     if baseline is None:
         return report
-    return replace(report, baseline=_report_on(untrained_copy(model, seed=seed), "untrained copy", **options))
+    untrained = _report_on(untrained_copy(model, seed=seed), "untrained copy", inputs=loaded, orbit=orbit, **options)
+    return replace(report, baseline=untrained)
+
+
+def _ready(model: Any, baseline: str | None) -> tuple[Any, list[str]]:
+    """The model to measure, loaded and without wrappers, and what is to be said about that."""
+    if isinstance(model, (str, Path)):
+        model = domains.load_model(model)
+    if not callable(model):
+        raise ProbeError(
+            f"model is a {type(model).__name__}; expected a torch module, a callable, or the path of a run"
+        )
+    if not isinstance(model, nn.Module):
+        if baseline:
+            raise ProbeError("baseline='untrained' needs a torch module, whose layers can be initialised afresh")
+        return model, []
+    notes = []
+    if is_compiled(model):
+        notes.append("The model is compiled; it was evaluated without compilation, so that every layer is seen.")
+    return unwrapped(model), notes
+
+
+def _settled(
+    model: Any,
+    orbit_for: Callable[[int], Orbit],
+    *,
+    inputs: Any,
+    tolerance: float,
+    domain: domains.Domain,
+    kinds: Mapping[str, Kind],
+    **options: Any,
+) -> resolution.Resolution:
+    """The l_max that the first few inputs need."""
+    if not 0 < tolerance < 1:
+        raise ProbeError(f"tolerance is {tolerance}; expected a fraction of power between 0 and 1")
+    some = domain.take(inputs, slice(0, resolution.INPUTS))
+
+    def measured(l_max: int) -> SymmetryReport:
+        title = f"l_max {l_max}"
+        return _report_on(model, title, inputs=some, orbit=orbit_for(l_max), domain=domain, kinds=kinds, **options)
+
+    largest = max([0, *(representation_of(kind).lam for kind in kinds.values())])
+    steps = resolution.ladder(about_an_axis=orbit_for(largest).group.axis is not None, at_least=largest)
+    return resolution.settle(measured, steps, tolerance=tolerance, inputs=domain.size(some))
 
 
 def _report_on(
@@ -208,8 +281,8 @@ def _report_on(
         (rounding, plan), orbit = within_memory(
             orbit,
             lambda orbit: (
-                rounding_response(subject, inputs, seed=orbit.seed, batch_size=orbit.batch_size),
-                plan_passes(subject, inputs, orbit),
+                rounding_response(subject, inputs, respond.kinds, seed=orbit.seed, batch_size=orbit.batch_size),
+                plan_passes(subject, inputs, orbit, respond.kinds),
             ),
         )
         evaluations = len(plan.groups) * orbit.evaluations(samples)
@@ -220,6 +293,7 @@ def _report_on(
         "jetsym": jetsym.__version__,
         "model": type(model).__name__ if isinstance(model, nn.Module) else getattr(model, "__name__", "callable"),
         "group": orbit.group.name,
+        "axis": None if orbit.group.axis is None else orbit.group.axis.tolist(),
         "frame": "lab",
         "method": "random" if orbit.rule is None else "quadrature",
         "l_max": orbit.l_max,
@@ -231,7 +305,7 @@ def _report_on(
         "seconds": seconds,
         "batch_size": found.orbit.batch_size,
         "dtype": domain.dtype_name(inputs),
-        "device": str(next(model.parameters()).device) if _has_parameters(model) else "cpu",
+        "device": str(whereabouts(model)["device"]),
         "seed": orbit.seed,
         "notes": notes,
     }
@@ -267,61 +341,3 @@ def _error_exact_to(kind: Kind, meta: Mapping[str, Any]) -> int | None:
     if meta["degree"] is None:
         return None
     return int(min(meta["l_max"], meta["degree"] - meta["l_max"] - representation(kind).lam))
-
-
-def _orbit(group: str, method: str, l_max: int, n_rotations: int | None, batch_size: int, seed: int) -> Orbit:
-    element = GROUPS[group]()
-    if method == "random" or (method == "auto" and n_rotations is not None):
-        return Orbit(element, l_max, None, n_rotations or RANDOM_ROTATIONS, batch_size, seed)
-    rule = element.quadrature(l_max)
-    return Orbit(element, l_max, rule, len(rule), batch_size, seed)
-
-
-def chosen_batch_size(wanted: int | str, model: Any, device: str | None) -> int:
-    if wanted == "auto":
-        on_cpu = str(device or whereabouts(model)["device"]).startswith("cpu")
-        return BATCH_SIZE_CPU if on_cpu else BATCH_SIZE_ACCELERATOR
-    if isinstance(wanted, str) or wanted < 1:
-        raise ProbeError(f"batch_size is {wanted!r}; expected 'auto' or at least 1")
-    return wanted
-
-
-def _has_parameters(model: Any) -> bool:
-    return isinstance(model, nn.Module) and next(model.parameters(), None) is not None
-
-
-def whereabouts(model: Any) -> dict[str, Any]:
-    """Device and dtype of a module's parameters; CPU and None where there are none."""
-    if not _has_parameters(model):
-        return {"device": "cpu", "dtype": None}
-    parameter = next((p for p in model.parameters() if p.is_floating_point()), next(model.parameters()))
-    return {"device": parameter.device, "dtype": parameter.dtype}
-
-
-def _check(*, group: str, method: str, l_max: int, n_rotations: int | None, limit: int, baseline: str | None) -> None:
-    """Refuse options that cannot be used before anything is read or run."""
-    if group not in GROUPS:
-        raise ProbeError(f"group is {group!r}; {closest(group, GROUPS)}")
-    if method not in METHODS:
-        raise ProbeError(f"method is {method!r}; {closest(method, METHODS)}")
-    if l_max < 0:
-        raise ProbeError(f"l_max is {l_max}; expected an integer ≥ 0")
-    if method == "quadrature" and n_rotations is not None:
-        raise ProbeError("n_rotations goes with method='random'; those of a quadrature follow from l_max")
-    if n_rotations is not None and n_rotations < 3:
-        raise ProbeError(f"n_rotations is {n_rotations}; expected at least 3")
-    if limit < 1:
-        raise ProbeError(f"limit is {limit}; expected at least 1")
-    if baseline not in (None, "untrained"):
-        raise ProbeError(f"baseline is {baseline!r}; expected None or 'untrained'")
-
-
-def _check_kinds(kinds: Mapping[str, Kind], orbit: Orbit) -> None:
-    """Refuse outputs whose own irreps a rule does not resolve: what it says about them would be wrong."""
-    for name, kind in kinds.items():
-        lam = representation_of(kind).lam
-        if orbit.rule is not None and lam > orbit.l_max:
-            raise ProbeError(
-                f"output {name!r} is said to be {kind!r}, with λ up to {lam}, but l_max is {orbit.l_max}; "
-                f"expected l_max of at least {lam}"
-            )

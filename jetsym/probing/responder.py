@@ -55,7 +55,7 @@ class Responder:
         try:
             outputs = self._named(self._run(inputs))
             if not self.kinds:
-                self.kinds = self._kinds_of(outputs)
+                self.kinds |= self._kinds_of(outputs)
             layers = {
                 name: array
                 for name, array in self._record.items()
@@ -93,15 +93,15 @@ class Responder:
 
     def _named(self, returned: Any) -> dict[str, Any]:
         """The arrays of what the model returned, by name."""
-        if isinstance(returned, Mapping):
-            return {str(key): value for key, value in returned.items() if _is_floating(value)}
-        outputs = {name: array for name, array in flatten_outputs(returned, "output").items() if _is_floating(array)}
+        named = isinstance(returned, Mapping)
+        found = returned if named else flatten_outputs(returned, "output")
+        outputs = {str(name): array for name, array in found.items() if _is_floating(array)}
         if not outputs:
             raise ProbeError(
                 f"the model returned {type(returned).__name__}, which holds no floating-point array; say with call=… "
                 "how to get one from it"
             )
-        if len(outputs) == 1 and len(self._wanted) == 1:
+        if not named and len(outputs) == 1 and len(self._wanted) == 1:
             return {next(iter(self._wanted)): next(iter(outputs.values()))}
         return outputs
 

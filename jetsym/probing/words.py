@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import io
 import math
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
@@ -62,13 +63,39 @@ def sentences(report: SymmetryReport) -> list[str]:
     result = [_depth(report)]
     for name, item in report.equivariance.items():
         result.append(_error(name, item, report))
+    return result + _cut(report) + _resolution(report.meta.get("resolution"))
+
+
+def _cut(report: SymmetryReport) -> list[str]:
+    """Whether much lies beyond l_max, which is not only missing: part of it may alias into what is reported."""
     worst = int(report.tail.argmax())
-    if report.tail[worst] > 0.01:
-        result.append(
-            f"{share(report.tail[worst], report.tail_stderr[worst])} % of {report.layers[worst]} lies beyond "
-            f"λ = {max(irrep.lam for irrep in report.irreps)}: a larger l_max would show where."
-        )
-    return result
+    if report.tail[worst] <= 0.01:
+        return []
+    largest = report.irreps[-1]
+    text = (
+        f"{share(report.tail[worst], report.tail_stderr[worst])} % of {report.layers[worst]} lies beyond "
+        f"{'m' if largest.is_mode else 'λ'} = {largest.lam}"
+    )
+    if report.meta["method"] == "random":
+        return [f"{text}: a larger l_max would show where."]
+    return [
+        f"{text}, and as much may have strayed into the irreps shown: a larger l_max, l_max='auto' or method='random' "
+        "would tell."
+    ]
+
+
+def _resolution(found: Mapping[str, Any] | None) -> list[str]:
+    """What l_max='auto' found."""
+    if not found:
+        return []
+    last, asked = found["steps"][-1], f"{100 * found['tolerance']:.2g}"
+    numbers = f"{100 * last['tail']:.2g} % beyond it, {100 * last['difference']:.2g} % of change on the next grid"
+    if found["agreed"]:
+        return [f"l_max = {last['l_max']} resolves {found['inputs']} of the inputs: {numbers}."]
+    return [
+        f"Not resolved: l_max = {last['l_max']}, the largest tried, leaves {numbers}, where {asked} % was asked for; "
+        "the shares are those of this grid, and method='random' gives some without aliasing."
+    ]
 
 
 def _depth(report: SymmetryReport) -> str:

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jetsym.errors import SpectrumError
-from jetsym.spectrum.groups import Irrep
-from jetsym.spectrum.quadrature import product_rule
+from jetsym.spectrum.groups import Group, Irrep
+from jetsym.spectrum.quadrature import axis_matrices, product_rule
 from jetsym.spectrum.wigner import real_wigner_d
 
 __all__ = ["NAMED", "Kind", "Representation", "irrep_matrices", "representation"]
@@ -33,7 +33,7 @@ NAMED: dict[str, tuple[tuple[int, ...], tuple[Irrep, ...]]] = {
 
 @dataclass(frozen=True, eq=False)
 class Representation:
-    """An orthogonal representation ρ of O(3) on the last axes of an output, and its irreducible blocks.
+    """An orthogonal representation ρ on the last axes of an output, and its irreducible blocks under a group.
 
     Parameters
     ----------
@@ -46,12 +46,15 @@ class Representation:
     basis
         (dim, dim) orthogonal Q from flattened components to the blocks one after the other:
         Q ρ(g) Qᵀ = diag(D^β(g), …), with D^λ in the order of :func:`~jetsym.spectrum.wigner.real_wigner_d`.
+    whole
+        The representation of O(3) that this one is the restriction of to rotations about an axis; None for O(3).
     """
 
     name: str
     shape: tuple[int, ...]
     blocks: tuple[Irrep, ...]
     basis: NDArray[np.float64]
+    whole: Representation | None = None
 
     @property
     def lam(self) -> int:
@@ -77,9 +80,39 @@ class Representation:
                [0., 0., 1.]])
         """
         turned = np.zeros((*elements.shape[:-2], *self.basis.shape))
-        for block, place in zip(self.blocks, self.slices, strict=True):
-            turned[..., place, place] = irrep_matrices(block, elements)
+        for block, place in zip(self.block_matrices(elements), self.slices, strict=True):
+            turned[..., place, place] = block
         return self.basis.T @ turned @ self.basis
+
+    def block_matrices(self, elements: NDArray[np.float64]) -> list[NDArray[np.float64]]:
+        """D^β(g) (…, d_β, d_β) of every block, for orthogonal matrices (…, 3, 3) of the group."""
+        if self.whole is None:
+            return [irrep_matrices(block, elements) for block in self.blocks]
+        turned = self.basis @ self.whole.matrices(elements) @ self.basis.T
+        return [turned[..., place, place] for place in self.slices]
+
+    def under(self, group: Group) -> Representation:
+        """The same outputs under a group: as they are for SO(3) and O(3), split into modes m for SO(2).
+
+        A block (λ, σ) of O(3) holds every mode m ≤ λ of the rotations about an axis once. In components along that axis
+        m = 0 stands alone, and ±m turn into each other.
+
+        Examples
+        --------
+        >>> from jetsym.spectrum import SO2
+        >>> [str(block) for block in representation("four-vector").under(SO2("x")).blocks]
+        ['m=0', 'm=0', 'm=1']
+        """
+        if group.axis is None:
+            return self
+        upright = _turn_to_z(group.axis)
+        blocks, rows = [], []
+        for irrep, place in zip(self.blocks, self.slices, strict=True):
+            along = irrep_matrices(irrep, upright) @ self.basis[place]
+            for m in range(irrep.lam + 1):
+                blocks.append(Irrep(m, 0))
+                rows.append(along[[irrep.lam - m, irrep.lam + m][: blocks[-1].dimension]])
+        return Representation(self.name, self.shape, tuple(blocks), np.concatenate(rows), whole=self)
 
     def to_blocks(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
         """Objects (…, *shape) as components (…, dim) in the basis of the blocks."""
@@ -164,6 +197,16 @@ def _intertwiner(irrep: Irrep, cartesian: Callable[[NDArray[np.float64]], NDArra
     start = np.random.default_rng(0).normal(size=(irrep.dimension, fixed.shape[-1]))
     rows = np.einsum("n,nab,bc,ndc->ad", rule.weights, turned, start, fixed, optimize=True)
     return rows / np.linalg.norm(rows) * np.sqrt(irrep.dimension)
+
+
+def _turn_to_z(axis: NDArray[np.float64]) -> NDArray[np.float64]:
+    """A rotation (3, 3) that takes a unit axis to z: half a turn about the direction between the two.
+
+    An axis that points down is turned over first, as next to −z that direction would be lost to rounding.
+    """
+    over = np.diag([1.0, -1.0, -1.0]) if axis[2] < 0 else np.eye(3)
+    between = over @ axis + [0.0, 0.0, 1.0]
+    return axis_matrices(between / np.linalg.norm(between), np.array(np.pi)) @ over
 
 
 def _with_energy(rotations: NDArray[np.float64]) -> NDArray[np.float64]:

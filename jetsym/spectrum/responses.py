@@ -42,6 +42,8 @@ def to_numpy(array: Any) -> NDArray[Any]:
         return np.asarray(array)  # jax knows no device by the name of "cpu"
     if is_torch_array(array):
         array = array.detach()  # torch refuses to export tensors that require gradients
+        if str(array.dtype) == "torch.bfloat16":  # a type that numpy does not have
+            array = array.float()
     on_host = array if is_array_api_strict_namespace(array_namespace(array)) else to_device(array, "cpu")
     return np.from_dlpack(on_host)
 

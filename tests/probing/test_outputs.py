@@ -9,7 +9,7 @@ import torch
 import jetsym
 from jetsym.errors import ProbeError
 from jetsym.probing.deviation import EquivarianceError
-from jetsym.spectrum import O3, SO3, Irrep, QuadratureEstimator, RandomEstimator
+from jetsym.spectrum import O3, SO2, SO3, Irrep, QuadratureEstimator, RandomEstimator
 from jetsym.spectrum.representations import representation
 from jetsym.spectrum.testing import known_spectrum
 
@@ -124,10 +124,10 @@ def test_a_reducible_output_is_split_block_by_block(points):
 
 
 @pytest.mark.parametrize("kind", ["scalar", "pseudoscalar", "vector", "pseudovector", "rank2", "four-vector", (2, -1)])
-@pytest.mark.parametrize("group", [O3(), SO3()])
+@pytest.mark.parametrize("group", [O3(), SO3(), SO2([1.0, 2.0, -2.0])], ids=repr)
 def test_the_error_is_the_sum_of_its_spectrum_on_a_grid_of_sufficient_degree(kind, group):
     """A² = Σ_{β≠0} B_β[z] for random functions of bandwidth 2, whose z has bandwidth 2 + λ_α."""
-    rho = representation(kind)
+    rho = representation(kind).under(group)
     rng = np.random.default_rng(3)
     powers = dict.fromkeys(O3().irreps(2), 1.0)
     f = known_spectrum(powers, features=len(rho.basis), rng=rng)
@@ -154,7 +154,7 @@ def test_the_error_is_the_sum_of_its_spectrum_on_a_grid_of_sufficient_degree(kin
         halves = [rho.to_blocks(function(sign * rule.rotations))[:, None, place] for sign in signs]
         estimator.add(slice(0, len(rule)), *halves)
         spectrum = estimator.result()
-        own = block if group.has_inversion else Irrep(block.lam)
+        own = Irrep(block.lam) if group.name == "SO3" else block
         right += spectrum.power[0, spectrum.irreps.index(own)]
     assert found.leakage[0] == pytest.approx(found.norm[0] - right, rel=1e-10)
 
@@ -178,17 +178,19 @@ def test_a_grid_of_too_low_degree_says_up_to_where_the_error_spectrum_is_exact(p
     assert errors(model, points, {"v": "vector"}, n_rotations=4)["v"].error_exact_to is None
 
 
-def test_random_rotations_are_unbiased_for_the_error_and_its_split():
+@pytest.mark.parametrize("group", [O3(), SO2([0.0, 3.0, 4.0])], ids=repr)
+def test_random_rotations_are_unbiased_for_the_error_and_its_split(group):
     """z-scores over 300 repeats of 4 rotations each, for a function with both kinds of error."""
-    rho, group, n, repeats = representation("vector"), O3(), 4, 300
+    rho, n, repeats = representation("vector").under(group), 4, 300
     rng = np.random.default_rng(4)
     f = known_spectrum({Irrep(1, 1): 2.0, Irrep(2, 1): 1.0, Irrep(0, 1): 1.0}, features=3, rng=rng)
-    exact = deviation(f, rho, l_max=3)
+    exact = deviation(f, rho, l_max=3, group=group)
     rotations = group.rotations((repeats, n), rng)
     error = EquivarianceError(rho, None, n, estimator=RandomEstimator(group, 3, rotations))
     elements = np.swapaxes(rotations, 0, 1)
     for chunk in (slice(0, 3), slice(3, n)):
-        error.add(chunk, elements[chunk], f(elements[chunk]), f(-elements[chunk]))
+        improper = f(-elements[chunk]) if group.has_inversion else None
+        error.add(chunk, elements[chunk], f(elements[chunk]), improper)
     found = error.result()
     cases = {
         "squared": (found.squared, exact.squared[0]),

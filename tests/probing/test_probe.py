@@ -289,6 +289,13 @@ def test_a_foreign_module_through_call_and_action():
     assert report.meta["notes"] == ["The inputs were moved by the caller's own action."]
 
 
+def test_numpy_inputs_reach_a_torch_module_as_tensors_of_its_dtype():
+    points = np.random.default_rng(6).normal(size=(3, 3))
+    report = jetsym.probe(nn.Linear(3, 2), points, l_max=1, **QUIET)
+    assert report.meta["dtype"] == "float32"
+    assert report.equivariance["output"].noise_floor > 1e-8
+
+
 def test_several_input_arrays_move_together():
     rng = np.random.default_rng(7)
     vectors, momenta = rng.normal(size=(4, 2, 3)), rng.normal(size=(4, 4))
@@ -305,10 +312,28 @@ def test_several_input_arrays_move_together():
     ("options", "kind", "message"),
     [
         ({"l_max": -1}, ProbeError, "l_max is -1"),
+        ({"l_max": 2.5}, ProbeError, "l_max is 2.5; expected 'auto' or an integer"),
+        ({"l_max": "many"}, ProbeError, "l_max is 'many'; expected 'auto'"),
+        ({"l_max": 60}, ProbeError, "degree 120.*lower l_max"),
+        ({"l_max": "auto", "method": "random"}, ProbeError, "give a number"),
+        ({"l_max": "auto", "tolerance": 0}, ProbeError, "tolerance is 0"),
+        ({"l_max": 3, "method": "icosahedral"}, ProbeError, "l_max is 3.*icosahedral"),
+        ({"group": "SO2", "method": "icosahedral"}, ProbeError, "several axes"),
+        ({"group": 3}, ProbeError, "group is 3"),
+        ({"axis": "z"}, ProbeError, "it goes with group='SO2'"),
+        ({"group": "SO2", "axis": "beem"}, ProbeError, "axis is 'beem'.*'beam'"),
+        ({"group": "SO2", "axis": [0, 0, 0]}, ProbeError, "not all zero"),
+        ({"group": "SO2", "axis": ["a", "b", "c"]}, ProbeError, "axis|could not convert"),
+        ({"limit": "all"}, ProbeError, "limit is 'all'"),
+        ({"seed": -1, "n_rotations": 4}, ProbeError, "seed is -1"),
+        ({"device": "gpu"}, ProbeError, "device is 'gpu'.*'cpu'"),
+        ({"outputs": 3}, ProbeError, "outputs is 3"),
+        ({"inputs": np.ones((3, 4), dtype=int)}, ProbeError, "dtype int64"),
+        ({"inputs": np.ones((3, 4), dtype=np.longdouble)}, ProbeError, "dtype (longdouble|float128)"),
         ({"group": "O2"}, ProbeError, "group is 'O2'.*'O3'"),
         ({"method": "quadratur"}, ProbeError, "'quadrature'"),
         ({"method": "quadrature", "n_rotations": 4}, ProbeError, "method='random'"),
-        ({"n_rotations": 2}, ProbeError, "at least 3"),
+        ({"n_rotations": 2}, ProbeError, "n_rotations is 2; expected an integer ≥ 3"),
         ({"limit": 0}, ProbeError, "limit is 0"),
         ({"batch_size": 0}, ProbeError, "batch_size is 0"),
         ({"batch_size": "big"}, ProbeError, "batch_size is 'big'"),
@@ -357,6 +382,17 @@ def test_a_model_that_gives_nan_is_named(jets):
 def test_what_is_no_model_is_refused(model, message, jets):
     with pytest.raises(JetsymError, match=message):
         jetsym.probe(model, jets, **QUIET)
+
+
+def test_a_model_without_outputs_is_refused():
+    with pytest.raises(ProbeError, match="returned dict, which holds no floating-point array"):
+        jetsym.probe(lambda x: {}, np.ones((3, 3)), **QUIET)
+
+
+def test_half_precision_modules_are_measured(tagger, jets):
+    report = jetsym.probe(tagger.to(torch.bfloat16), jets[:2], l_max=1, **QUIET)
+    assert report.meta["dtype"] == "bfloat16"
+    assert report.equivariance["logits"].noise_floor > 1e-3
 
 
 def test_a_callable_has_no_layers():

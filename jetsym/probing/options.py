@@ -1,0 +1,150 @@
+"""The options of a probe: refused before anything is read or run, or turned into the orbit that they ask for."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from jetsym.errors import ProbeError, SpectrumError
+from jetsym.probing import budget
+from jetsym.probing.equivariance import representation_of
+from jetsym.probing.orbit import Orbit
+from jetsym.spectrum import O3, SO2, SO3, Group
+from jetsym.spectrum.representations import Kind
+
+__all__ = ["AUTO", "Axis", "check", "check_kinds", "chosen_batch_size", "group_of", "orbit_of", "whereabouts"]
+
+AUTO = "auto"
+#: Axis of SO(2): a name, or a vector of three numbers.
+Axis = str | Sequence[float] | NDArray[np.float64]
+
+GROUPS = ("SO2", "SO3", "O3")
+METHODS = (AUTO, "quadrature", "icosahedral", "random")
+#: What the axis of SO(2) may be called; the beam is along z.
+AXES = {"beam": "z", "x": "x", "y": "y", "z": "z"}
+
+#: Evaluations per forward pass where the caller leaves it open, on a CPU and on an accelerator.
+BATCH_SIZE_CPU, BATCH_SIZE_ACCELERATOR = 512, 8192
+#: Random rotations per input where the caller leaves it open.
+RANDOM_ROTATIONS = 32
+
+
+def check(
+    *, method: str, l_max: int | str, n_rotations: int | None, limit: int, seed: int, baseline: str | None, device: Any
+) -> None:
+    """Refuse options that cannot be used."""
+    if method not in METHODS:
+        raise ProbeError(f"method is {method!r}; expected one of {_listed(METHODS)}")
+    if l_max != AUTO:
+        _check_integer("l_max", l_max, 0, f"{AUTO!r} or ")
+    elif method in ("random", "icosahedral") or n_rotations is not None:
+        raise ProbeError("l_max='auto' compares two rules of quadrature; give a number for other methods")
+    _check_integer("limit", limit, 1)
+    _check_integer("seed", seed, 0)
+    if n_rotations is not None:
+        _check_integer("n_rotations", n_rotations, 3)
+        if method in ("quadrature", "icosahedral"):
+            raise ProbeError("n_rotations goes with method='random'; those of a quadrature follow from l_max")
+    if baseline not in (None, "untrained"):
+        raise ProbeError(f"baseline is {baseline!r}; expected None or 'untrained'")
+    if device is not None:
+        _check_device(device)
+
+
+def _check_integer(name: str, value: Any, least: int, otherwise: str = "") -> None:
+    try:
+        fits = not isinstance(value, bool) and operator.index(value) >= least
+    except TypeError:
+        fits = False
+    if not fits:
+        raise ProbeError(f"{name} is {value!r}; expected {otherwise}an integer ≥ {least}")
+
+
+def _check_device(device: Any) -> None:
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, TypeError) as error:  # torch built without CUDA asserts
+        reason = str(error).partition("\n")[0].partition(". ")[0]
+        raise ProbeError(f"device is {device!r}, which cannot be used ({reason}); expected one like 'cpu'") from None
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(map(repr, names))
+
+
+def group_of(name: str, axis: Axis | None = None) -> Group:
+    """The group of a name, and for SO(2) of an axis (default: the beam, z).
+
+    Examples
+    --------
+    >>> group_of("O3"), group_of("SO2", "beam"), group_of("SO2", [0, 3, 4])
+    (O3(), SO2(0, 0, 1), SO2(0, 0.6, 0.8))
+    """
+    if name not in GROUPS:
+        raise ProbeError(f"group is {name!r}; expected one of {_listed(GROUPS)}")
+    if name != "SO2":
+        if axis is not None:
+            raise ProbeError(f"axis is {axis!r}, but {name} turns about all axes; it goes with group='SO2'")
+        return {"SO3": SO3, "O3": O3}[name]()
+    if isinstance(axis, str) and axis not in AXES:
+        raise ProbeError(f"axis is {axis!r}; expected one of {_listed(AXES)}, or three numbers")
+    try:
+        return SO2("z" if axis is None else AXES[axis] if isinstance(axis, str) else axis)
+    except (SpectrumError, ValueError) as error:
+        raise ProbeError(str(error)) from error
+
+
+def orbit_of(
+    group: Group, *, method: str, l_max: int, n_rotations: int | None, batch_size: int, seed: int, adaptive: bool
+) -> Orbit:
+    """The rotations that each input is evaluated at."""
+    options: dict[str, Any] = {"seed": seed, "adaptive": adaptive, "memory": budget.MEMORY_BUDGET}
+    if method == "random" or (method == AUTO and n_rotations is not None):
+        return Orbit(group, l_max, None, n_rotations or RANDOM_ROTATIONS, batch_size, **options)
+    try:
+        if method != "icosahedral":
+            rule = group.quadrature(l_max)
+        elif isinstance(group, SO3):
+            rule = group.quadrature(l_max, rule="icosahedral")
+        else:
+            raise ProbeError(f"method is 'icosahedral', which are rotations about several axes; {group} has one")
+    except SpectrumError as error:
+        raise ProbeError(str(error)) from error
+    return Orbit(group, l_max, rule, len(rule), batch_size, **options)
+
+
+def check_kinds(kinds: Mapping[str, Kind], l_max: int | None) -> None:
+    """Refuse what is no kind of output, and what a rule for l_max does not resolve (None: there is no such limit)."""
+    if not isinstance(kinds, Mapping):
+        raise ProbeError(f"outputs is {kinds!r}; expected a dictionary like {{'logits': 'logits'}}")
+    for name, kind in kinds.items():
+        lam = representation_of(kind).lam
+        if l_max is not None and lam > l_max:  # what the rule says about it would be wrong
+            raise ProbeError(
+                f"output {name!r} is said to be {kind!r}, with λ up to {lam}, but l_max is {l_max}; "
+                f"expected l_max of at least {lam}"
+            )
+
+
+def chosen_batch_size(wanted: int | str, model: Any, device: str | None) -> int:
+    """Evaluations per forward pass to start with."""
+    if wanted == AUTO:
+        on_cpu = str(device or whereabouts(model)["device"]).startswith("cpu")
+        return BATCH_SIZE_CPU if on_cpu else BATCH_SIZE_ACCELERATOR
+    _check_integer("batch_size", wanted, 1, f"{AUTO!r} or ")
+    return int(wanted)
+
+
+def whereabouts(model: Any) -> dict[str, Any]:
+    """Device and dtype of a module's parameters; CPU and None where there are none."""
+    parameters = list(model.parameters()) if isinstance(model, nn.Module) else []
+    if not parameters:
+        return {"device": torch.device("cpu"), "dtype": None}
+    parameter = next((p for p in parameters if p.is_floating_point()), parameters[0])
+    return {"device": parameter.device, "dtype": parameter.dtype}
