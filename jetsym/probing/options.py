@@ -6,9 +6,7 @@ import operator
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import nn
 
 from jetsym.errors import ProbeError, SpectrumError
@@ -22,7 +20,7 @@ __all__ = ["AUTO", "Axis", "check", "check_kinds", "chosen_batch_size", "group_o
 
 AUTO = "auto"
 #: Axis of SO(2): a name, or a vector of three numbers.
-Axis = str | Sequence[float] | NDArray[np.float64]
+Axis = str | Sequence[float]
 
 GROUPS = ("SO2", "SO3", "O3")
 METHODS = (AUTO, "quadrature", "icosahedral", "random")
