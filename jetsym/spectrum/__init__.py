@@ -1,13 +1,16 @@
 """Symmetry spectra: how the power of a response is distributed over the irreps of a compact group.
 
+Boosts have no such spectrum; :mod:`jetsym.spectrum.windows` says what is measured of them instead.
+
 Backend-neutral mathematics: numpy, scipy and the caller's array type; no torch, no jets, no atoms.
 """
 
-from jetsym.spectrum.estimators import QuadratureEstimator, RandomEstimator
+from jetsym.spectrum.estimators import QuadratureEstimator, RandomEstimator, WindowEstimator
 from jetsym.spectrum.groups import O3, SO2, SO3, Group, Irrep
 from jetsym.spectrum.quadrature import Quadrature
-from jetsym.spectrum.result import Spectrum
+from jetsym.spectrum.result import Spectrum, WindowEnergies
 from jetsym.spectrum.sketch import FeatureSketch
+from jetsym.spectrum.windows import Window, rapidity_window, rapidity_windows
 
 __all__ = [
     "O3",
@@ -20,4 +23,9 @@ __all__ = [
     "QuadratureEstimator",
     "RandomEstimator",
     "Spectrum",
+    "Window",
+    "WindowEnergies",
+    "WindowEstimator",
+    "rapidity_window",
+    "rapidity_windows",
 ]

@@ -1,7 +1,8 @@
-"""Estimators of the symmetry content B_α: exact by quadrature, unbiased by random rotations. Both stream.
+"""Estimators of the symmetry content B_α: exact by quadrature, unbiased by random rotations; and of window energies.
 
-Both take the raw responses of a network along the orbit of its inputs, f(R·x) and f(−R·x), as arrays of any library
-that follows the array API (numpy, torch, jax, …), and do their arithmetic there; only the results come back as numpy.
+All of them stream. They take the raw responses of a network along the orbit of its inputs, f(R·x) and f(−R·x), as
+arrays of any library that follows the array API (numpy, torch, jax, …), and do their arithmetic there; only the results
+come back as numpy.
 """
 
 from __future__ import annotations
@@ -14,12 +15,21 @@ from numpy.typing import NDArray
 
 from jetsym.errors import SpectrumError
 from jetsym.spectrum.groups import Group, Irrep
-from jetsym.spectrum.projection import Matrices, State, advance, bands_of, matrices_of
+from jetsym.spectrum.projection import (
+    Accumulation,
+    Matrices,
+    State,
+    advance,
+    matrices_of,
+    parity_halves,
+    powers_of,
+)
 from jetsym.spectrum.quadrature import Quadrature
 from jetsym.spectrum.responses import Columns, check_finite, prepare, rounding_floor, to_numpy
-from jetsym.spectrum.result import Spectrum
+from jetsym.spectrum.result import Spectrum, WindowEnergies
+from jetsym.spectrum.windows import Window
 
-__all__ = ["QuadratureEstimator", "RandomEstimator"]
+__all__ = ["QuadratureEstimator", "RandomEstimator", "WindowEstimator"]
 
 
 class QuadratureEstimator:
@@ -64,16 +74,12 @@ class QuadratureEstimator:
     """
 
     def __init__(self, rule: Quadrature, group: Group, *, accumulate: str | None = None) -> None:
-        if accumulate not in (None, "float64"):
-            raise SpectrumError(f"accumulate is {accumulate!r}; expected None (the response's dtype) or 'float64'")
+        check_accumulate(accumulate)
         check_axis(rule, group)
         self.rule = rule
         self.group = group
         self.accumulate = accumulate
-        self._state: State | None = None
-        self._columns = Columns(0)
-        self._eps = 0.0
-        self._seen = np.zeros(len(rule.alpha), dtype=bool)
+        self._sum = Accumulation(rule)
 
     def add(self, chunk: slice, u_proper: Any, u_improper: Any = None, *, mask: Any = None) -> None:
         """Add the responses to the rotations of one chunk.
@@ -93,16 +99,9 @@ class QuadratureEstimator:
         SpectrumError
             Chunks that cut or repeat a ring, shapes that do not fit, or responses that are not finite.
         """
-        rings = self.rule.rings(chunk)
-        if self._seen[rings].any():
-            raise SpectrumError(f"the chunk {chunk.start}:{chunk.stop} was added already; add every chunk once")
-        n_chunk = chunk.stop - chunk.start
+        n_chunk = self._sum.check(chunk)
         responses = prepare(self.group, n_chunk, u_proper, u_improper, mask=mask, accumulate=self.accumulate)
-        matrices = matrices_of(self.rule, chunk, like=responses.cosets[0])
-        self._state = advance(self._state, matrices, responses)
-        check_finite(to_numpy(self._state.norm))
-        self._columns, self._eps = responses.columns, responses.eps
-        self._seen[rings] = True
+        self._sum.add(chunk, responses)
 
     def result(self) -> Spectrum:
         """The spectrum of all inputs, once every ring was added.
@@ -112,10 +111,7 @@ class QuadratureEstimator:
         SpectrumError
             Rings are missing.
         """
-        if self._state is None or not self._seen.all():
-            missing = int((~self._seen).sum())
-            raise SpectrumError(f"{missing} of {len(self._seen)} rings were not added; add every chunk of the rule")
-        return self._spectrum(self._state, self._columns, self._eps)
+        return self._spectrum(self._sum.state(), self._sum.columns, self._sum.eps)
 
     def matrices(self, chunk: slice, *, like: Any) -> Matrices:
         """What ``update`` multiplies the responses of a chunk with, in the library, dtype and device of ``like``.
@@ -162,13 +158,86 @@ class QuadratureEstimator:
 
     def _spectrum(self, state: State, columns: Columns, eps: float) -> Spectrum:
         irreps = self.group.irreps(self.rule.l_max)
-        power = np.zeros((columns.samples, len(irreps)))
-        for band, coefficients in zip(bands_of(self.rule), zip(*state.coefficients, strict=True), strict=True):
-            by_row = [columns.sum(half**2) for half in parity_halves(coefficients)]
-            for index, irrep in enumerate(irreps):
-                power[:, index] += band.weights(irrep.lam) @ by_row[half_of(irrep)]
+        halves = powers_of(self.rule, state, columns)
+        power = np.stack([halves[half_of(irrep)][:, irrep.lam] for irrep in irreps], axis=-1)
         norm = to_numpy(state.norm).astype(np.float64)
         return Spectrum(irreps, power, norm, len(self.rule), rounding_floor(eps), "quadrature")
+
+
+class WindowEstimator:
+    """Window energies B_n = ‖∫ p_n(η) u(η) dμ(η)‖² of a declared measure on rapidity, from all nodes of a window.
+
+    The state is one coefficient per node and feature.
+
+    Parameters
+    ----------
+    window
+        Nodes, weights and polynomials, from :func:`~jetsym.spectrum.windows.rapidity_window`.
+    accumulate
+        None accumulates in the dtype of the responses, "float64" in double precision.
+
+    Examples
+    --------
+    >>> from jetsym.spectrum import WindowEstimator, rapidity_window
+    >>> window = rapidity_window("uniform", 1.5, 2)
+    >>> estimator = WindowEstimator(window)
+    >>> for chunk in window.chunks(4):
+    ...     estimator.add(chunk, 1 + 2 * window.rapidity[chunk, None])  # one input, u(η) = 1 + 2η
+    >>> energies = estimator.result()
+    >>> energies.power.round(12) + 0.0  # 1² and 2² Var(η), Var(η) = 1.5²/3
+    array([[1., 3., 0.]])
+    >>> energies.deviation.round(12)
+    array([3.])
+    """
+
+    def __init__(self, window: Window, *, accumulate: str | None = None) -> None:
+        check_accumulate(accumulate)
+        self.window = window
+        self.accumulate = accumulate
+        self._sum = Accumulation(window)
+
+    def add(self, chunk: slice, responses: Any, *, mask: Any = None) -> None:
+        """Add the responses to the boosts of one chunk.
+
+        Parameters
+        ----------
+        chunk
+            A slice from ``window.chunks``; every node must be added exactly once.
+        responses
+            (n_chunk, samples, features…) u(η). Complex features count as two real ones.
+        mask
+            (samples, tokens) bool for token features (n_chunk, samples, tokens, features…): False tokens are left out.
+
+        Raises
+        ------
+        SpectrumError
+            Chunks that repeat a node, shapes that do not fit, or responses that are not finite.
+        """
+        n_chunk = self._sum.check(chunk)
+        self._sum.add(chunk, prepare(None, n_chunk, responses, None, mask=mask, accumulate=self.accumulate))
+
+    def result(self) -> WindowEnergies:
+        """The window energies of all inputs, once every node was added.
+
+        Raises
+        ------
+        SpectrumError
+            Nodes are missing.
+        """
+        state = self._sum.state()
+        (power,) = powers_of(self.window, state, self._sum.columns)
+        return WindowEnergies(
+            self.window,
+            power[:, : self.window.n_max + 1],
+            to_numpy(state.norm).astype(np.float64),
+            power[:, 1:].sum(axis=1),
+            rounding_floor(self._sum.eps),
+        )
+
+
+def check_accumulate(accumulate: str | None) -> None:
+    if accumulate not in (None, "float64"):
+        raise SpectrumError(f"accumulate is {accumulate!r}; expected None (the response's dtype) or 'float64'")
 
 
 def check_axis(rule: Quadrature, group: Group) -> None:
@@ -177,14 +246,6 @@ def check_axis(rule: Quadrature, group: Group) -> None:
     if rules != groups:
         described = "SO(3)" if rule.axis is None else f"SO(2) about {rule.axis}"
         raise SpectrumError(f"the rule is one of {described}; expected one of {group!r}: take its quadrature(l_max)")
-
-
-def parity_halves(cosets: tuple[Any, ...]) -> tuple[Any, ...]:
-    """The even and the odd half (u(R) ± u(−R))/2 of what belongs to R and −R; one coset is its own only half."""
-    if len(cosets) == 1:
-        return cosets
-    proper, improper = cosets
-    return (proper + improper) / 2, (proper - improper) / 2
 
 
 def half_of(irrep: Irrep) -> int:

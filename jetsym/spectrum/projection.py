@@ -3,7 +3,7 @@
 For every ring of a rule the responses are Fourier-transformed over γ by one matrix product with the K angles, then for
 every n ≥ 0 one product with w e^{−imα} d^λ_mn(β) e^{−inγ₀} gives all (λ, m) at once; as responses are real, n and −n
 hold the same power. Cosines and sines are kept apart, so that everything is real. A rule on SO(2) has rings of one
-rotation and a single product, with w cos mφ and w sin mφ.
+rotation and a single product, with w cos mφ and w sin mφ; a window of boosts likewise, with w p_n(η).
 
 :func:`advance` is a pure function of arrays of one library, and of nothing else: it can be traced by ``jax.jit``.
 """
@@ -17,11 +17,26 @@ import numpy as np
 from array_api_compat import array_namespace, device, is_torch_array
 from numpy.typing import NDArray
 
+from jetsym.errors import SpectrumError
 from jetsym.spectrum.quadrature import Quadrature
-from jetsym.spectrum.responses import Responses, as_like
+from jetsym.spectrum.responses import Columns, Responses, as_like, check_finite, to_numpy
 from jetsym.spectrum.wigner import small_d
+from jetsym.spectrum.windows import Window
 
-__all__ = ["Band", "Matrices", "State", "advance", "bands_of", "matrices_of", "ring_transform"]
+__all__ = [
+    "Accumulation",
+    "Band",
+    "Matrices",
+    "State",
+    "advance",
+    "bands_of",
+    "matrices_of",
+    "parity_halves",
+    "powers_of",
+    "ring_transform",
+]
+
+Rule = Quadrature | Window
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,7 +48,7 @@ class Band:
     matrix
         (rows, rings, 1 or 2) real matrix on the ring transforms: on one of them, or on a cosine and its sine.
     lam
-        (rows,) the λ (or m) that each coefficient belongs to.
+        (rows,) the λ (or m, or n of a window) that each coefficient belongs to.
     factor
         (rows,) what the square of each coefficient adds to B_λ.
     """
@@ -42,27 +57,34 @@ class Band:
     lam: NDArray[np.int64]
     factor: NDArray[np.float64]
 
-    def weights(self, lam: int) -> NDArray[np.float64]:
-        """(rows,) what the square of each coefficient adds to B of one λ."""
-        return np.where(self.lam == lam, self.factor, 0.0)
 
-
-def bands_of(rule: Quadrature) -> tuple[Band, ...]:
+def bands_of(rule: Rule) -> tuple[Band, ...]:
     """The blocks of a rule; made once for each rule, as all layers share them."""
     cache = rule.__dict__
     if "_bands" not in cache:
-        bands = _spherical_bands(rule) if rule.axis is None else (_circular_band(rule),)
+        if isinstance(rule, Window):
+            bands: tuple[Band, ...] = (_polynomial_band(rule),)
+        else:
+            bands = _spherical_bands(rule) if rule.axis is None else (_circular_band(rule),)
         object.__setattr__(rule, "_bands", bands)
         object.__setattr__(rule, "_converted", {})
     return cache["_bands"]
 
 
-def ring_transform(rule: Quadrature) -> NDArray[np.float64]:
-    """(F, K) transform over the angles of a ring: cos 0γ, cos γ, sin γ, cos 2γ, sin 2γ, …; for SO(2) nothing but 1."""
-    largest = 0 if rule.axis is not None else rule.l_max
+def ring_transform(rule: Rule) -> NDArray[np.float64]:
+    """(F, K) transform over the angles of a ring: cos 0γ, cos γ, sin γ, cos 2γ, sin 2γ, …; for one node only 1."""
+    if isinstance(rule, Window) or rule.axis is not None:
+        return np.ones((1, 1))
+    largest = rule.l_max
     angles = np.arange(1, largest + 1)[:, None] * rule.gamma
     pairs = np.stack([np.cos(angles), np.sin(angles)], axis=1).reshape(-1, rule.ring_size)
     return np.concatenate([np.ones((1, rule.ring_size)), pairs]) / rule.ring_size
+
+
+def _polynomial_band(window: Window) -> Band:
+    """w p_n(η) of all polynomials, also of those above n_max: together they hold all of the norm."""
+    order = np.arange(len(window))
+    return Band((window.polynomials * window.weights)[:, :, None], order, np.ones(len(order)))
 
 
 def _circular_band(rule: Quadrature) -> Band:
@@ -111,7 +133,7 @@ class Matrices(NamedTuple):
     bands: tuple[Any, ...]
 
 
-def matrices_of(rule: Quadrature, chunk: slice, *, like: Any) -> Matrices:
+def matrices_of(rule: Rule, chunk: slice, *, like: Any) -> Matrices:
     """The matrices of a chunk in the library, dtype and device of another array; kept for the next call."""
     bands, rings = bands_of(rule), rule.rings(chunk)
     converted: dict[Any, Matrices] = rule.__dict__["_converted"]
@@ -178,3 +200,60 @@ def _plus(state: Any, matrix: Any, rows: Any) -> Any:
     if is_torch_array(state) and state.ndim == 2:
         return state.addmm_(matrix, rows)
     return state + matrix @ rows
+
+
+class Accumulation:
+    """The state along one pass over a rule, and which of its chunks it holds.
+
+    Parameters
+    ----------
+    rule
+        A rule on a group, or a window.
+    """
+
+    def __init__(self, rule: Rule) -> None:
+        self.rule = rule
+        self.columns = Columns(0)
+        self.eps = 0.0
+        self._state: State | None = None
+        self._seen = np.zeros(len(rule) // rule.ring_size, dtype=bool)
+
+    def check(self, chunk: slice) -> int:
+        """The number of nodes of a chunk that is still to be added; an error if it was, or cuts through a ring."""
+        if self._seen[self.rule.rings(chunk)].any():
+            raise SpectrumError(f"the chunk {chunk.start}:{chunk.stop} was added already; add every chunk once")
+        return chunk.stop - chunk.start
+
+    def add(self, chunk: slice, responses: Responses) -> None:
+        """Add the responses of a chunk that :meth:`check` has let pass."""
+        self._state = advance(self._state, matrices_of(self.rule, chunk, like=responses.cosets[0]), responses)
+        check_finite(to_numpy(self._state.norm))
+        self.columns, self.eps = responses.columns, responses.eps
+        self._seen[self.rule.rings(chunk)] = True
+
+    def state(self) -> State:
+        """The state after all chunks; an error if some are missing."""
+        if self._state is None or not self._seen.all():
+            missing = int((~self._seen).sum())
+            raise SpectrumError(f"{missing} of {len(self._seen)} rings were not added; add every chunk of the rule")
+        return self._state
+
+
+def parity_halves(cosets: tuple[Any, ...]) -> tuple[Any, ...]:
+    """The even and the odd half (u(R) ± u(−R))/2 of what belongs to R and −R; one coset is its own only half."""
+    if len(cosets) == 1:
+        return cosets
+    proper, improper = cosets
+    return (proper + improper) / 2, (proper - improper) / 2
+
+
+def powers_of(rule: Rule, state: State, columns: Columns) -> NDArray[np.float64]:
+    """(halves, samples, λ) power of every λ in each parity half."""
+    bands = bands_of(rule)
+    count = 1 + max(int(band.lam.max()) for band in bands)
+    power = np.zeros((len(state.coefficients), columns.samples, count))
+    for band, cosets in zip(bands, zip(*state.coefficients, strict=True), strict=True):
+        weights = np.where(band.lam[:, None] == np.arange(count), band.factor[:, None], 0.0)
+        for half, coefficients in zip(power, parity_halves(cosets), strict=True):
+            half += columns.sum(coefficients**2).T @ weights
+    return power

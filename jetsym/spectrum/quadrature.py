@@ -20,6 +20,7 @@ __all__ = [
     "icosahedral_rule",
     "lebedev_order",
     "product_rule",
+    "whole_rings",
 ]
 
 #: Orders of Lebedev's rules with positive weights only (13, 25 and 27 exist, with negative ones).
@@ -126,13 +127,18 @@ class Quadrature:
 
     def rings(self, chunk: slice) -> slice:
         """The rings that a slice of rotations covers; an error if it cuts through one."""
-        start, stop, step = chunk.indices(len(self))
-        if start % self.ring_size or stop % self.ring_size or step != 1 or start >= stop:
-            raise SpectrumError(
-                f"the chunk {start}:{stop} cuts through a ring of {self.ring_size} rotations; "
-                "take the slices that rule.chunks(size) gives"
-            )
-        return slice(start // self.ring_size, stop // self.ring_size)
+        return whole_rings(chunk, len(self), self.ring_size)
+
+
+def whole_rings(chunk: slice, n: int, ring_size: int) -> slice:
+    """The rings that a slice of n nodes covers, with ring_size of them each; an error if it cuts through one."""
+    start, stop, step = chunk.indices(n)
+    if start % ring_size or stop % ring_size or step != 1 or start >= stop:
+        raise SpectrumError(
+            f"the chunk {start}:{stop} cuts through a ring of {ring_size} rotations; "
+            "take the slices that rule.chunks(size) gives"
+        )
+    return slice(start // ring_size, stop // ring_size)
 
 
 def product_rule(l_max: int, *, degree: int | None = None) -> Quadrature:

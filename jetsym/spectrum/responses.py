@@ -106,16 +106,22 @@ class Responses:
 
 
 def prepare(
-    group: Group, n_chunk: int, u_proper: Any, u_improper: Any, *, mask: Any = None, accumulate: str | None = None
+    group: Group | None,
+    n_chunk: int,
+    u_proper: Any,
+    u_improper: Any,
+    *,
+    mask: Any = None,
+    accumulate: str | None = None,
 ) -> Responses:
     """Check raw responses (n_chunk, samples, features…) and flatten them.
 
     Parameters
     ----------
     group
-        Says whether there have to be responses to −R.
+        Says whether there have to be responses to −R; None for boosts, which have none.
     n_chunk
-        Number of rotations they belong to.
+        Number of rotations or boosts they belong to.
     u_proper, u_improper
         The responses; complex features become two real ones.
     mask
@@ -123,7 +129,7 @@ def prepare(
     accumulate
         "float64", or None for the responses' own dtype (at least 32 bits).
     """
-    if group.has_inversion != (u_improper is not None):
+    if group is not None and group.has_inversion != (u_improper is not None):
         need = "responses to R and to −R" if group.has_inversion else "responses to R only (u_improper=None)"
         raise SpectrumError(f"{group.name} takes {need}")
     xp = array_namespace(u_proper)

@@ -1,17 +1,19 @@
-"""Spectrum: the power of a response per irrep and input, with its errors."""
+"""Spectrum: the power of a response per irrep and input, with its errors; WindowEnergies: the same for boosts."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from jetsym.errors import SpectrumError
 from jetsym.spectrum.groups import Irrep
+from jetsym.spectrum.windows import Window
 
-__all__ = ["Spectrum", "jackknife_ratio"]
+__all__ = ["Spectrum", "WindowEnergies", "jackknife_ratio"]
 
 
 def jackknife_ratio(
@@ -53,8 +55,89 @@ def _divide(numerator: NDArray[np.float64], denominator: NDArray[np.float64]) ->
     return np.where(denominator == 0, 0.0, numerator / safe)
 
 
+class Powers:
+    """What follows from the power of the components of a response, of any kind: errors, tail, joining of batches."""
+
+    power: NDArray[np.float64]
+    norm: NDArray[np.float64]
+    noise_floor: float
+    #: Fields with one row per input; squares, so that they add over features.
+    _rows: ClassVar[tuple[str, ...]] = ("power", "norm")
+
+    def _measure(self) -> Hashable:
+        """What two results have to agree in to be joined."""
+        raise NotImplementedError
+
+    @property
+    def fractions(self) -> NDArray[np.float64]:
+        """(components,) b = Σ_x B / Σ_x N, a ratio of sums."""
+        return jackknife_ratio(self.power, self.norm)[0]
+
+    @property
+    def stderr(self) -> NDArray[np.float64]:
+        """(components,) jackknife standard errors of the fractions over inputs."""
+        return jackknife_ratio(self.power, self.norm)[1]
+
+    @property
+    def tail(self) -> float:
+        """1 − Σ b: the fraction of the power beyond the last component."""
+        return float(jackknife_ratio(self.norm - self.power.sum(axis=1), self.norm)[0])
+
+    @property
+    def tail_stderr(self) -> float:
+        """Jackknife standard error of the tail."""
+        return float(jackknife_ratio(self.norm - self.power.sum(axis=1), self.norm)[1])
+
+    @classmethod
+    def concatenate(cls, parts: Sequence[Self]) -> Self:
+        """Join the results of several batches of inputs, measured alike.
+
+        Raises
+        ------
+        SpectrumError
+            No parts, or parts that were measured in another way (irreps or window, method, number of rotations).
+        """
+        return cls._joined(parts, "join", np.concatenate)
+
+    @classmethod
+    def sum_features(cls, parts: Sequence[Self]) -> Self:
+        """The result of all features, from those of disjoint blocks of them for the same inputs and rotations.
+
+        Power and norm are sums over features, so that they add. With one estimator for each block of features, the
+        memory that coefficients need is bounded by the largest block; one pass over the orbit is needed for each.
+
+        Raises
+        ------
+        SpectrumError
+            No parts, or parts that differ in their inputs or in how they were measured.
+
+        Examples
+        --------
+        >>> from jetsym.spectrum import SO3
+        >>> power = np.array([[1.0, 2.0]])
+        >>> part = Spectrum(SO3().irreps(1), power, power.sum(axis=1), 9, 1e-30, "quadrature")
+        >>> Spectrum.sum_features([part, part]).power
+        array([[2., 4.]])
+        """
+        sizes = sorted({len(part.norm) for part in parts})
+        if len(sizes) > 1:
+            raise SpectrumError(f"spectra of {sizes} inputs cannot be added; blocks of features need the same inputs")
+        return cls._joined(parts, "add", lambda rows: np.sum(rows, axis=0))
+
+    @classmethod
+    def _joined(cls, parts: Sequence[Self], verb: str, combine: Callable[[list[Any]], Any]) -> Self:
+        if not parts:
+            raise SpectrumError(f"no spectra to {verb}; expected at least one")
+        if len({part._measure() for part in parts}) > 1:
+            raise SpectrumError(
+                "spectra measured with other irreps, methods, numbers of rotations or windows cannot be joined"
+            )
+        rows = {name: combine([getattr(part, name) for part in parts]) for name in cls._rows}
+        return replace(parts[0], **rows, noise_floor=max(part.noise_floor for part in parts))  # type: ignore[type-var]
+
+
 @dataclass(frozen=True, eq=False)
-class Spectrum:
+class Spectrum(Powers):
     """How the power of a response u(g) = f(g·x) is distributed over irreps.
 
     Parameters
@@ -82,80 +165,46 @@ class Spectrum:
     noise_floor: float
     method: str
 
-    @property
-    def fractions(self) -> NDArray[np.float64]:
-        """(irreps,) b_α = Σ_x B_α / Σ_x N, a ratio of sums."""
-        return jackknife_ratio(self.power, self.norm)[0]
+    def _measure(self) -> Hashable:
+        return self.irreps, self.method, self.n_rotations
+
+
+@dataclass(frozen=True, eq=False)
+class WindowEnergies(Powers):
+    """How the power of a response u(η) to boosts is distributed over the orthonormal polynomials of a window.
+
+    Window energies belong to the declared measure on rapidity: another window gives other numbers for the same
+    response. They are no irreps; boosts have no invariant probability measure.
+
+    Parameters
+    ----------
+    window
+        The measure, with its nodes.
+    power
+        (samples, n_max + 1) B_n = ‖∫ p_n(η) u(η) dμ‖², in the response's unit squared.
+    norm
+        (samples,) N = ∫‖u‖² dμ = Σ_n B_n over all n.
+    deviation
+        (samples,) A² = ∫‖u − ū‖² dμ = Σ_{n≥1} B_n over all n, also those beyond n_max; from the coefficients rather
+        than as N − B_0, so that nothing cancels where u hardly depends on η.
+    noise_floor
+        The fraction of power that rounding alone can put into any energy.
+    """
+
+    window: Window
+    power: NDArray[np.float64]
+    norm: NDArray[np.float64]
+    deviation: NDArray[np.float64]
+    noise_floor: float
+    _rows: ClassVar[tuple[str, ...]] = ("power", "norm", "deviation")
 
     @property
-    def stderr(self) -> NDArray[np.float64]:
-        """(irreps,) jackknife standard errors of the fractions over inputs."""
-        return jackknife_ratio(self.power, self.norm)[1]
+    def slope2(self) -> NDArray[np.float64]:
+        """(samples,) B_1/Var(η): the squared slope of the best straight line, ‖du/dη‖² at 0 for a narrow window."""
+        if self.window.n_max < 1:
+            raise SpectrumError("the window has n_max = 0; take n_max ≥ 1 for a slope")
+        return self.power[:, 1] / self.window.variance
 
-    @property
-    def tail(self) -> float:
-        """1 − Σ b: the fraction of the power beyond l_max."""
-        return float(jackknife_ratio(self.norm - self.power.sum(axis=1), self.norm)[0])
-
-    @property
-    def tail_stderr(self) -> float:
-        """Jackknife standard error of the tail."""
-        return float(jackknife_ratio(self.norm - self.power.sum(axis=1), self.norm)[1])
-
-    @classmethod
-    def concatenate(cls, parts: Sequence[Spectrum]) -> Spectrum:
-        """Join the spectra of several batches of inputs, measured alike.
-
-        Raises
-        ------
-        SpectrumError
-            No parts, or parts that differ in irreps, method or number of rotations.
-        """
-        if not parts:
-            raise SpectrumError("no spectra to join; expected at least one")
-        _check_alike(parts)
-        return replace(
-            parts[0],
-            power=np.concatenate([part.power for part in parts]),
-            norm=np.concatenate([part.norm for part in parts]),
-            noise_floor=max(part.noise_floor for part in parts),
-        )
-
-    @classmethod
-    def sum_features(cls, parts: Sequence[Spectrum]) -> Spectrum:
-        """The spectrum of all features, from those of disjoint blocks of them for the same inputs and rotations.
-
-        Power and norm are sums over features, so that they add. With one estimator for each block of features, the
-        memory that coefficients need is bounded by the largest block; one pass over the orbit is needed for each.
-
-        Raises
-        ------
-        SpectrumError
-            No parts, or parts that differ in inputs, irreps, method or number of rotations.
-
-        Examples
-        --------
-        >>> from jetsym.spectrum import SO3
-        >>> power = np.array([[1.0, 2.0]])
-        >>> part = Spectrum(SO3().irreps(1), power, power.sum(axis=1), 9, 1e-30, "quadrature")
-        >>> Spectrum.sum_features([part, part]).power
-        array([[2., 4.]])
-        """
-        if not parts:
-            raise SpectrumError("no spectra to add; expected at least one")
-        _check_alike(parts)
-        sizes = sorted({len(part.norm) for part in parts})
-        if len(sizes) > 1:
-            raise SpectrumError(f"spectra of {sizes} inputs cannot be added; blocks of features need the same inputs")
-        return replace(
-            parts[0],
-            power=np.sum([part.power for part in parts], axis=0),
-            norm=np.sum([part.norm for part in parts], axis=0),
-            noise_floor=max(part.noise_floor for part in parts),
-        )
-
-
-def _check_alike(parts: Sequence[Spectrum]) -> None:
-    """Raise unless all spectra were measured alike."""
-    if len({(part.irreps, part.method, part.n_rotations) for part in parts}) > 1:
-        raise SpectrumError("spectra measured with other irreps, methods or numbers of rotations cannot be joined")
+    def _measure(self) -> Hashable:
+        window = self.window
+        return window.distribution, window.width, window.n_max, len(window)

@@ -33,7 +33,7 @@ def test_the_coefficients_are_counted_right():
         estimator = QuadratureEstimator(rule, O3())
         u = np.ones((len(rule), 1, 3), dtype="float32")
         estimator.add(slice(0, len(rule)), u, u)
-        held = sum(part.nbytes for coset in estimator._state.coefficients for part in coset)
+        held = sum(part.nbytes for coset in estimator._sum.state().coefficients for part in coset)
         assert held == Size.of(u, 2 * coefficients(l_max), has_tokens=False).bytes
 
 

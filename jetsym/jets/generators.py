@@ -1,0 +1,105 @@
+"""The Lie algebra of the Lorentz group: six generators that act linearly on four-momenta (E, px, py, pz)."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from jetsym.errors import DataError
+from jetsym.jets.batch import JetBatch
+from jetsym.jets.frames import jet_axes
+
+__all__ = ["GENERATORS", "aligned_generators", "tangents"]
+
+
+def _rotation(i: int, j: int) -> Tensor:
+    """The generator of the rotations that take axis i to axis j."""
+    generator = torch.zeros(4, 4, dtype=torch.float64)
+    generator[j, i], generator[i, j] = 1, -1
+    return generator
+
+
+def _boost(i: int) -> Tensor:
+    generator = torch.zeros(4, 4, dtype=torch.float64)
+    generator[0, i] = generator[i, 0] = 1
+    return generator
+
+
+#: (4, 4) float64 real matrices X: exp(θ J_z) turns by the angle θ about z, exp(η K_z) boosts by the rapidity η along z.
+#: [J_i, J_j] = ε_ijk J_k, [J_i, K_j] = ε_ijk K_k and [K_i, K_j] = −ε_ijk J_k.
+GENERATORS: dict[str, Tensor] = {
+    "J_x": _rotation(2, 3),
+    "J_y": _rotation(3, 1),
+    "J_z": _rotation(1, 2),
+    "K_x": _boost(1),
+    "K_y": _boost(2),
+    "K_z": _boost(3),
+}
+
+
+def aligned_generators(batch: JetBatch, axes: Literal["beam", "jet"] = "beam") -> Tensor:
+    """The six generators, in the order of GENERATORS, along the axes of the lab or of each jet.
+
+    Parameters
+    ----------
+    batch
+        B jets.
+    axes
+        "beam": x, y and the beam z. "jet": the axes of :func:`~jetsym.jets.frames.jet_axes`, so that J_z turns about
+        the jet, K_z boosts along it, and x lies in the plane of jet and beam.
+
+    Returns
+    -------
+    Tensor
+        (6, 1, 4, 4) or (6, B, 4, 4), float64, on the device of the batch.
+
+    Raises
+    ------
+    DataError
+        Other axes, or a jet whose stored axis has no direction.
+
+    Examples
+    --------
+    >>> p4 = torch.tensor([[[5.0, 3.0, 0.0, 4.0]]])
+    >>> batch = JetBatch(p4, torch.ones(1, 1, dtype=bool), torch.zeros(1, 1, 10), p4[:, 0])
+    >>> aligned_generators(batch, "jet")[5, 0, 0]  # the boost along the jet (0.6, 0, 0.8)
+    tensor([0.0000, 0.6000, 0.0000, 0.8000], dtype=torch.float64)
+    """
+    if axes not in ("beam", "jet"):
+        raise DataError(f"axes is {axes!r}; expected 'beam' or 'jet'")
+    generators = torch.stack(list(GENERATORS.values())).to(batch.device)[:, None]
+    if axes == "beam":
+        return generators
+    frame = torch.zeros(len(batch), 4, 4, dtype=torch.float64, device=batch.device)
+    frame[:, 0, 0], frame[:, 1:, 1:] = 1, jet_axes(batch)
+    return frame.mT @ generators @ frame
+
+
+def tangents(batch: JetBatch, generators: Tensor) -> tuple[Tensor, Tensor]:
+    """How momenta start to move: X p of the constituents and of the jet axis, as a forward-mode derivative takes them.
+
+    Parameters
+    ----------
+    batch
+        B jets of up to N particles.
+    generators
+        (k, 1, 4, 4) or (k, B, 4, 4), as :func:`aligned_generators` gives them.
+
+    Returns
+    -------
+    Tensor, Tensor
+        (k, B, N, 4) for ``p4`` and (k, B, 4) for ``jet_p4``, in the dtype of the batch; zero for padding.
+
+    Examples
+    --------
+    >>> p4 = torch.tensor([[[5.0, 3.0, 0.0, 4.0]]])
+    >>> batch = JetBatch(p4, torch.ones(1, 1, dtype=bool), torch.zeros(1, 1, 10), p4[:, 0])
+    >>> tangents(batch, aligned_generators(batch))[1][2] + 0.0  # J_z turns px into py
+    tensor([[0., 0., 3., 0.]])
+    """
+    with torch.autocast(batch.device.type, enabled=False):
+        p4 = batch.p4.double() @ generators.mT
+        jet_p4 = batch.jet_p4[:, None].double() @ generators.mT
+    return p4.to(batch.dtype), jet_p4[:, :, 0].to(batch.dtype)

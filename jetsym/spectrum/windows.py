@@ -1,0 +1,151 @@
+"""Windows of boosts: declared probability measures on rapidity, their Gauss nodes and orthonormal polynomials.
+
+The boosts along a direction are a group of the kind (ℝ, +): it has no invariant probability measure, so that there is
+no spectrum over irreps as for rotations. What can be measured honestly belongs to a measure μ that is declared, uniform
+on [−η₀, η₀] or normal of width σ: the response u(η) expands in its orthonormal polynomials p_n, u = Σ c_n p_n with
+c_n = ∫ p_n u dμ, and the window energies B_n = ‖c_n‖² add up to ∫‖u‖² dμ, those with n ≥ 1 to A² = ∫‖u − ū‖² dμ.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import numpy as np
+from numpy.polynomial.hermite_e import hermegauss, hermevander
+from numpy.polynomial.legendre import leggauss, legvander
+from numpy.typing import NDArray
+from scipy.special import gammaln
+
+from jetsym.errors import SpectrumError
+from jetsym.spectrum.quadrature import whole_rings
+
+__all__ = ["Distribution", "Window", "rapidity_window", "rapidity_windows"]
+
+Distribution = Literal["uniform", "normal"]
+
+#: numpy's Gauss nodes are tested up to this many.
+MAX_NODES = 100
+
+
+@dataclass(frozen=True, eq=False)
+class Window:
+    """A probability measure on rapidity, as a Gauss rule with its polynomials.
+
+    Parameters
+    ----------
+    distribution
+        "uniform" or "normal".
+    width
+        η₀ of the uniform measure on [−η₀, η₀], or the standard deviation σ of the normal one.
+    rapidity
+        (n,) nodes η_i.
+    weights
+        (n,) positive weights, summing to one.
+    polynomials
+        (n, n) values p_k(η_i) of the orthonormal polynomials of orders k = 0 … n − 1.
+    n_max
+        Largest order to report.
+    degree
+        Σ w_i q(η_i) = ∫ q dμ for polynomials q up to this degree, 2n − 1: the energies up to n_max are exact for
+        responses that are polynomials in η up to the degree − n_max, and A² up to n − 1.
+    """
+
+    distribution: Distribution
+    width: float
+    rapidity: NDArray[np.float64]
+    weights: NDArray[np.float64]
+    polynomials: NDArray[np.float64]
+    n_max: int
+    degree: int
+
+    #: Every node stands for itself, as on a rule of SO(2).
+    ring_size = 1
+
+    def __len__(self) -> int:
+        return len(self.rapidity)
+
+    @property
+    def variance(self) -> float:
+        """Var(η) of the measure."""
+        return self.width**2 / 3 if self.distribution == "uniform" else self.width**2
+
+    def chunks(self, size: int) -> Iterator[slice]:
+        """Slices of at most ``size`` nodes each (one at least)."""
+        for start in range(0, len(self), max(1, size)):
+            yield slice(start, min(start + max(1, size), len(self)))
+
+    def rings(self, chunk: slice) -> slice:
+        """The nodes that a slice covers; an error if there are none."""
+        return whole_rings(chunk, len(self), self.ring_size)
+
+
+def rapidity_window(distribution: Distribution, width: float, n_max: int, *, degree: int | None = None) -> Window:
+    """Gauss nodes of a measure on rapidity, for energies up to n_max.
+
+    Parameters
+    ----------
+    distribution
+        "uniform" on [−width, width], with Legendre's polynomials √(2n+1) P_n(η/η₀); or "normal" of mean 0 and standard
+        deviation width, with the probabilists' Hermite polynomials He_n(η/σ)/√(n!).
+    width
+        η₀ or σ, more than 0.
+    n_max
+        Largest order to report, ≥ 0.
+    degree
+        Exactness that is asked for, at least 2·n_max; by default 4·n_max + 3, which takes 2(n_max + 1) nodes. (With the
+        fewest nodes, n_max + 1, the tail beyond n_max would vanish whatever the response.)
+
+    Raises
+    ------
+    SpectrumError
+        Another distribution, a width that is not positive, a negative n_max, or a degree too small or too large.
+
+    Examples
+    --------
+    >>> window = rapidity_window("uniform", 2.0, 1)
+    >>> len(window), window.degree, float((window.weights @ window.rapidity**2).round(12)), round(window.variance, 12)
+    (4, 7, 1.333333333333, 1.333333333333)
+    """
+    if distribution not in get_args(Distribution):
+        raise SpectrumError(
+            f"distribution is {distribution!r}; expected one of {', '.join(map(repr, get_args(Distribution)))}"
+        )
+    if not 0 < width < math.inf:
+        raise SpectrumError(f"width is {width!r}; expected a rapidity more than 0")
+    if n_max < 0:
+        raise SpectrumError(f"n_max is {n_max}; expected an integer ≥ 0")
+    if degree is None:
+        degree = 4 * n_max + 3
+    if not 2 * n_max <= degree < 2 * MAX_NODES:
+        raise SpectrumError(
+            f"degree is {degree}; expected at least 2·n_max = {2 * n_max} and less than {2 * MAX_NODES}"
+            + ("" if 2 * n_max < 2 * MAX_NODES else ": lower n_max")
+        )
+    n = degree // 2 + 1
+    order = np.arange(n)
+    if distribution == "uniform":
+        nodes, weights = leggauss(n)
+        polynomials = legvander(nodes, n - 1) * np.sqrt(2 * order + 1)
+    else:
+        nodes, weights = hermegauss(n)
+        polynomials = hermevander(nodes, n - 1) * np.exp(-gammaln(order + 1) / 2)
+    weights = weights / weights.sum()
+    return Window(distribution, width, width * nodes, weights, np.asarray(polynomials.T), n_max, 2 * n - 1)
+
+
+def rapidity_windows(
+    distribution: Distribution, widths: Sequence[float], n_max: int, *, degree: int | None = None
+) -> tuple[Window, ...]:
+    """Windows of several widths, for curves of A and B_n over η₀ or σ. They share no nodes.
+
+    Parameters, errors: those of :func:`rapidity_window`.
+
+    Examples
+    --------
+    >>> [window.width for window in rapidity_windows("normal", [0.1, 0.5], 2)]
+    [0.1, 0.5]
+    """
+    return tuple(rapidity_window(distribution, width, n_max, degree=degree) for width in widths)
