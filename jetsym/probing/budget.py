@@ -72,14 +72,14 @@ class Size:
 
 
 def coefficients(l_max: int) -> int:
-    """Real numbers that the exact estimator holds for one feature and coset: (λ, m, n ≥ 0), real and imaginary.
+    """Real numbers that the exact estimator holds for one feature and coset: (2λ+1)² for each λ.
 
     Examples
     --------
     >>> coefficients(0), coefficients(8)
-    (2, 1050)
+    (1, 969)
     """
-    return 2 * sum((lam + 1) * (2 * lam + 1) for lam in range(l_max + 1))
+    return sum((2 * lam + 1) ** 2 for lam in range(l_max + 1))
 
 
 def passes(sizes: Mapping[str, Size], budget: int) -> list[list[Piece]]:

@@ -2,14 +2,17 @@
 
 For every ring of a rule the responses are Fourier-transformed over γ by one matrix product with the K angles, then for
 every n ≥ 0 one product with w e^{−imα} d^λ_mn(β) e^{−inγ₀} gives all (λ, m) at once; as responses are real, n and −n
-hold the same power. Cosines and sines are kept apart, so that everything is real. A rule on SO(2) has rings of one
-rotation and a single product, with w cos mφ and w sin mφ; a window of boosts likewise, with w p_n(η).
+hold the same power. Cosines and sines are kept apart, so that everything is real. Where rings come in antipodal pairs,
+sums and differences of the two are transformed instead, which halves those products: see :func:`_paired_bands`. A rule
+on SO(2) has rings of one rotation and a single product, with w cos mφ and w sin mφ; a window of boosts likewise, with
+w p_n(η).
 
 :func:`advance` is a pure function of arrays of one library, and of nothing else: it can be traced by ``jax.jit``.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -46,7 +49,8 @@ class Band:
     Parameters
     ----------
     matrix
-        (rows, rings, 1 or 2) real matrix on the ring transforms: on one of them, or on a cosine and its sine.
+        (rows, 1 or 2, units) real matrix on the transforms of all units (rings, or pairs of them): on one transform, or
+        on two that stand side by side.
     lam
         (rows,) the λ (or m, or n of a window) that each coefficient belongs to.
     factor
@@ -62,44 +66,55 @@ def bands_of(rule: Rule) -> tuple[Band, ...]:
     """The blocks of a rule; made once for each rule, as all layers share them."""
     cache = rule.__dict__
     if "_bands" not in cache:
-        if isinstance(rule, Window):
-            bands: tuple[Band, ...] = (_polynomial_band(rule),)
-        else:
-            bands = _spherical_bands(rule) if rule.axis is None else (_circular_band(rule),)
-        object.__setattr__(rule, "_bands", bands)
+        object.__setattr__(rule, "_bands", tuple(_bands(rule)))
         object.__setattr__(rule, "_converted", {})
     return cache["_bands"]
 
 
 def ring_transform(rule: Rule) -> NDArray[np.float64]:
-    """(F, K) transform over the angles of a ring: cos 0γ, cos γ, sin γ, cos 2γ, sin 2γ, …; for one node only 1."""
+    """(F, unit) transform of what stays together, its rows in the order of the bands.
+
+    Over the angles of a ring: cos 0γ, cos γ, sin γ, cos 2γ, sin 2γ, …. Of a pair of rings, c± and s± are those of the
+    sum and of the difference of the two: c₊(0), c₋(0), then c₊(n), s₋(n), s₊(n), c₋(n). For one node only 1.
+    """
     if isinstance(rule, Window) or rule.axis is not None:
         return np.ones((1, 1))
-    largest = rule.l_max
-    angles = np.arange(1, largest + 1)[:, None] * rule.gamma
-    pairs = np.stack([np.cos(angles), np.sin(angles)], axis=1).reshape(-1, rule.ring_size)
-    return np.concatenate([np.ones((1, rule.ring_size)), pairs]) / rule.ring_size
+    angles = np.arange(rule.l_max + 1)[:, None] * rule.gamma
+    cosine, sine = np.cos(angles) / rule.ring_size, np.sin(angles) / rule.ring_size
+    if not rule.in_pairs:
+        return np.concatenate([cosine[:1], np.stack([cosine, sine], axis=1)[1:].reshape(-1, rule.ring_size)])
+    sums = [np.concatenate([part, part], axis=1) for part in (cosine, sine)]
+    differences = [np.concatenate([part, -part], axis=1) for part in (cosine, sine)]
+    quadruples = np.stack([sums[0], differences[1], sums[1], differences[0]], axis=1)
+    return np.concatenate([sums[0][:1], differences[0][:1], quadruples[1:].reshape(-1, rule.unit)])
 
 
-def _polynomial_band(window: Window) -> Band:
+def _bands(rule: Rule) -> Iterator[Band]:
+    if isinstance(rule, Window):
+        return _polynomial_bands(rule)
+    if rule.axis is not None:
+        return _circular_bands(rule)
+    return _paired_bands(rule) if rule.in_pairs else _spherical_bands(rule)
+
+
+def _polynomial_bands(window: Window) -> Iterator[Band]:
     """w p_n(η) of all polynomials, also of those above n_max: together they hold all of the norm."""
     order = np.arange(len(window))
-    return Band((window.polynomials * window.weights)[:, :, None], order, np.ones(len(order)))
+    yield Band((window.polynomials * window.weights)[:, None], order, np.ones(len(order)))
 
 
-def _circular_band(rule: Quadrature) -> Band:
+def _circular_bands(rule: Quadrature) -> Iterator[Band]:
     """cos mφ and sin mφ of all modes: B_m = 2(‖∫u cos mφ‖² + ‖∫u sin mφ‖²), and half of it, once, for m = 0."""
     m = np.arange(1, rule.l_max + 1)
     angles = np.multiply.outer(m, rule.alpha)
     matrix = np.concatenate([np.ones((1, len(rule))), np.cos(angles), np.sin(angles)]) * rule.ring_weights
     lam = np.concatenate([[0], m, m])
-    return Band(matrix[:, :, None], lam, np.where(lam > 0, 2.0, 1.0))
+    yield Band(matrix[:, None], lam, np.where(lam > 0, 2.0, 1.0))
 
 
-def _spherical_bands(rule: Quadrature) -> tuple[Band, ...]:
+def _spherical_bands(rule: Quadrature) -> Iterator[Band]:
     """The matrices w e^{−imα} d^λ_mn(β) e^{−inγ₀}, for n = 0 … l_max."""
     elements = [small_d(lam, rule.beta) for lam in range(rule.l_max + 1)]
-    bands = []
     for n in range(rule.l_max + 1):
         blocks = []
         for lam in range(n, rule.l_max + 1):
@@ -111,8 +126,46 @@ def _spherical_bands(rule: Quadrature) -> tuple[Band, ...]:
         cosine, sine = np.concatenate([matrix.real, matrix.imag]), np.concatenate([matrix.imag, -matrix.real])
         owner = np.tile(np.concatenate([[lam] * (2 * lam + 1) for lam in range(n, rule.l_max + 1)]), 2)
         factor = (2.0 * owner + 1) * (2.0 if n else 1.0)  # d_λ, for n and −n
-        bands.append(Band(np.stack([cosine, sine] if n else [cosine], axis=-1), owner, factor))
-    return tuple(bands)
+        yield Band(np.stack([cosine, sine] if n else [cosine], axis=1), owner, factor)
+
+
+def _paired_bands(rule: Quadrature) -> Iterator[Band]:
+    """The matrices of antipodal pairs of rings, two bands for every n.
+
+    A ring and its antipode, with transforms x and y = c − is, add w e^{−imα} (P x + (−1)^λ Q y) to the coefficient of
+    (λ, m, n), with P = d^λ_mn(β) and Q = d^λ_m,−n(β), and w e^{imα} (Q x + (−1)^λ P y), but for a sign, to that of −m.
+    With p, q = (P ± Q)/2 and t± = x ± (−1)^λ y, the two are A ± B with
+
+        A = Σ w (cos mα p t₊ − i sin mα q t₋),  B = Σ w (cos mα q t₋ − i sin mα p t₊),
+
+    so that 2(‖A‖² + ‖B‖²) is the power of both. Real and imaginary parts of A and B take one real transform of t₊ and
+    one of t₋ each: half of the factors, and half of the nodes.
+    """
+    alpha, beta = rule.alpha[::2], rule.beta[::2]
+    elements = [small_d(lam, beta) for lam in range(rule.l_max + 1)]
+    for n in range(rule.l_max + 1):
+        rows: tuple[list[Any], list[Any]] = ([], [])  # on (c₊, s₋), and on (s₊, c₋)
+        owner: tuple[list[int], list[int]] = ([], [])
+        for lam in range(n, rule.l_max + 1):
+            for m in range(lam + 1):
+                plus, minus = (elements[lam][:, lam + m, lam + sign * n] for sign in (1, -1))
+                weights = rule.ring_weights[::2] * (2 if m else 1) ** 0.5
+                p, q = weights * (plus + minus) / 2, weights * (plus - minus) / 2
+                cosine, sine = np.cos(m * alpha), np.sin(m * alpha)
+                with_cosine = [(cosine * p, -sine * q), (-sine * p, -cosine * q)]  # Re A, Im B: on c of t₊ and s of t₋
+                with_sine = [(-cosine * p, -sine * q), (-sine * p, cosine * q)]  # Im A, Re B: on s of t₊ and c of t₋
+                if lam % 2:  # t₊ is the difference, so that the two transforms change places
+                    with_cosine, with_sine = ([row[::-1] for row in part] for part in (with_sine, with_cosine))
+                for place, part in enumerate((with_cosine, with_sine)):
+                    for row in part:
+                        kept = row if n else row[place : place + 1]  # s of n = 0 is zero
+                        if max(np.abs(one).max() for one in kept) > 1e-13:  # such as sin 0
+                            rows[place].append(kept)
+                            owner[place].append(lam)
+        for lams, band in zip(owner, rows, strict=True):
+            if band:  # l_max = 0 has no use for differences
+                factor = (2.0 * np.array(lams) + 1) * (2.0 if n else 1.0)  # d_λ, for n and −n
+                yield Band(np.array(band), np.array(lams), factor)
 
 
 class Matrices(NamedTuple):
@@ -123,9 +176,9 @@ class Matrices(NamedTuple):
     weights
         (n_chunk,) weights of the rotations.
     transform
-        (F, K) transform over the angles of a ring.
+        (F, unit) transform of what stays together.
     bands
-        For each block (rows, rings · 1 or 2).
+        For each block (rows, 1 or 2 · units).
     """
 
     weights: Any
@@ -135,15 +188,15 @@ class Matrices(NamedTuple):
 
 def matrices_of(rule: Rule, chunk: slice, *, like: Any) -> Matrices:
     """The matrices of a chunk in the library, dtype and device of another array; kept for the next call."""
-    bands, rings = bands_of(rule), rule.rings(chunk)
+    bands, units = bands_of(rule), rule.units(chunk)
     converted: dict[Any, Matrices] = rule.__dict__["_converted"]
-    key = (rings.start, rings.stop, array_namespace(like).__name__, like.dtype, device(like))
+    key = (units.start, units.stop, array_namespace(like).__name__, like.dtype, device(like))
     if key in converted:
         return converted[key]
     made = Matrices(
         as_like(rule.weights[chunk], like),
         as_like(ring_transform(rule), like),
-        tuple(as_like(band.matrix[:, rings].reshape(len(band.matrix), -1), like) for band in bands),
+        tuple(as_like(band.matrix[:, :, units].reshape(len(band.matrix), -1), like) for band in bands),
     )
     if "Tracer" not in type(made.weights).__name__:  # what jax makes while it traces must not outlive the trace
         converted[key] = made
@@ -181,16 +234,27 @@ def advance(state: State | None, matrices: Matrices, responses: Responses) -> St
 def _advance_coset(before: tuple[Any, ...] | None, matrices: Matrices, u: Any) -> tuple[Any, ...]:
     """Add the responses (n_chunk, columns) of one coset to its coefficients."""
     xp = array_namespace(u)
-    rings = u.shape[0] // matrices.transform.shape[1]
-    fourier = matrices.transform @ xp.reshape(u, (rings, -1, u.shape[1]))  # (rings, F, columns)
-    after, start = [], 0
+    transformed = _transform(matrices.transform, u)
+    units, after, start = transformed.shape[1], [], 0
     for place, matrix in enumerate(matrices.bands):
-        stop = start + matrix.shape[1] // rings
-        # Cosine and sine of n lie side by side: (rings, 1 or 2, columns) as the rows of one product.
-        rows = xp.reshape(fourier[:, start:stop, :], (matrix.shape[1], u.shape[1]))
+        stop = start + matrix.shape[1] // units
+        rows = xp.reshape(transformed[start:stop, ...], (matrix.shape[1], u.shape[1]))
         after.append(_plus(None if before is None else before[place], matrix, rows))
         start = stop
     return tuple(after)
+
+
+def _transform(matrix: Any, u: Any) -> Any:
+    """The transforms (F, units, columns) of responses (n_chunk, columns)."""
+    xp = array_namespace(u)
+    rows, unit = matrix.shape
+    by_unit = xp.reshape(u, (u.shape[0] // unit, unit, u.shape[1]))
+    if not is_torch_array(u):
+        return xp.permute_dims(matrix @ by_unit, (1, 0, 2))
+    # Written in the order in which the products read it, which saves a copy.
+    transformed = u.new_empty((rows, by_unit.shape[0], by_unit.shape[2]))
+    xp.bmm(matrix.expand(len(by_unit), rows, unit), by_unit, out=transformed.transpose(0, 1))
+    return transformed
 
 
 def _plus(state: Any, matrix: Any, rows: Any) -> Any:
@@ -216,11 +280,11 @@ class Accumulation:
         self.columns = Columns(0)
         self.eps = 0.0
         self._state: State | None = None
-        self._seen = np.zeros(len(rule) // rule.ring_size, dtype=bool)
+        self._seen = np.zeros(len(rule) // rule.unit, dtype=bool)
 
     def check(self, chunk: slice) -> int:
         """The number of nodes of a chunk that is still to be added; an error if it was, or cuts through a ring."""
-        if self._seen[self.rule.rings(chunk)].any():
+        if self._seen[self.rule.units(chunk)].any():
             raise SpectrumError(f"the chunk {chunk.start}:{chunk.stop} was added already; add every chunk once")
         return chunk.stop - chunk.start
 
@@ -229,13 +293,14 @@ class Accumulation:
         self._state = advance(self._state, matrices_of(self.rule, chunk, like=responses.cosets[0]), responses)
         check_finite(to_numpy(self._state.norm))
         self.columns, self.eps = responses.columns, responses.eps
-        self._seen[self.rule.rings(chunk)] = True
+        self._seen[self.rule.units(chunk)] = True
 
     def state(self) -> State:
         """The state after all chunks; an error if some are missing."""
         if self._state is None or not self._seen.all():
             missing = int((~self._seen).sum())
-            raise SpectrumError(f"{missing} of {len(self._seen)} rings were not added; add every chunk of the rule")
+            total = len(self._seen)
+            raise SpectrumError(f"{missing} of {total} parts of the rule were not added; add every chunk of it")
         return self._state
 
 

@@ -20,7 +20,7 @@ __all__ = [
     "icosahedral_rule",
     "lebedev_order",
     "product_rule",
-    "whole_rings",
+    "whole_units",
 ]
 
 #: Orders of Lebedev's rules with positive weights only (13, 25 and 27 exist, with negative ones).
@@ -81,6 +81,9 @@ class Quadrature:
         γ₀, where the rings start, radians: (rings,) or one number.
     axis
         (3,) unit axis of a rule on SO(2); None for SO(3).
+    in_pairs
+        Whether rings 2i and 2i + 1 are antipodal, (α, β) and (α + π, π − β) with one weight and γ₀ = 0, and so stay
+        together in chunks: half of the arithmetic is then done for both at once.
     """
 
     alpha: NDArray[np.float64]
@@ -91,9 +94,15 @@ class Quadrature:
     degree: int
     offset: NDArray[np.float64] | float = 0.0
     axis: NDArray[np.float64] | None = None
+    in_pairs: bool = False
 
     def __len__(self) -> int:
         return len(self.alpha) * self.ring_size
+
+    @property
+    def unit(self) -> int:
+        """Number of rotations that stay together: those of a ring, or of a pair of rings."""
+        return 2 * self.ring_size if self.in_pairs else self.ring_size
 
     @property
     def gamma(self) -> NDArray[np.float64]:
@@ -114,31 +123,31 @@ class Quadrature:
         return np.repeat(self.ring_weights / self.ring_size, self.ring_size)
 
     def chunks(self, size: int) -> Iterator[slice]:
-        """Slices of whole γ-rings with at most ``size`` rotations each (one ring at least).
+        """Slices of whole γ-rings, or pairs of them, with at most ``size`` rotations each (one pair at least).
 
         Examples
         --------
-        >>> [chunk.stop - chunk.start for chunk in product_rule(1).chunks(9)]
-        [9, 9]
+        >>> [chunk.stop - chunk.start for chunk in product_rule(1).chunks(15)]
+        [12, 6]
         """
-        step = max(1, size // self.ring_size) * self.ring_size
+        step = max(1, size // self.unit) * self.unit
         for start in range(0, len(self), step):
             yield slice(start, min(start + step, len(self)))
 
-    def rings(self, chunk: slice) -> slice:
-        """The rings that a slice of rotations covers; an error if it cuts through one."""
-        return whole_rings(chunk, len(self), self.ring_size)
+    def units(self, chunk: slice) -> slice:
+        """The rings, or pairs of them, that a slice of rotations covers; an error if it cuts through one."""
+        return whole_units(chunk, len(self), self.unit)
 
 
-def whole_rings(chunk: slice, n: int, ring_size: int) -> slice:
-    """The rings that a slice of n nodes covers, with ring_size of them each; an error if it cuts through one."""
+def whole_units(chunk: slice, n: int, unit: int) -> slice:
+    """The units of a slice of n nodes, of so many nodes each; an error if it cuts through one."""
     start, stop, step = chunk.indices(n)
-    if start % ring_size or stop % ring_size or step != 1 or start >= stop:
+    if start % unit or stop % unit or step != 1 or start >= stop:
         raise SpectrumError(
-            f"the chunk {start}:{stop} cuts through a ring of {ring_size} rotations; "
+            f"the chunk {start}:{stop} cuts through nodes that belong together, {unit} at a time; "
             "take the slices that rule.chunks(size) gives"
         )
-    return slice(start // ring_size, stop // ring_size)
+    return slice(start // unit, stop // unit)
 
 
 def product_rule(l_max: int, *, degree: int | None = None) -> Quadrature:
@@ -167,13 +176,17 @@ def product_rule(l_max: int, *, degree: int | None = None) -> Quadrature:
     """
     degree = _degree(l_max, degree)
     (x, y, z), weights = lebedev_rule(lebedev_order(degree))
+    upper = (z > 0) | ((z == 0) & ((y > 0) | ((y == 0) & (x > 0))))  # of each pair of antipodes
+    alpha = np.arctan2(y, x)[upper]
+    beta = np.arctan2(np.hypot(x, y), z)[upper]
     return Quadrature(
-        alpha=np.arctan2(y, x),
-        beta=np.arctan2(np.hypot(x, y), z),
-        ring_weights=weights / weights.sum(),
+        alpha=np.stack([alpha, alpha + np.pi], axis=1).ravel(),
+        beta=np.stack([beta, np.pi - beta], axis=1).ravel(),
+        ring_weights=np.repeat(weights[upper] / weights.sum(), 2),
         ring_size=degree + 1,
         l_max=l_max,
         degree=degree,
+        in_pairs=True,
     )
 
 

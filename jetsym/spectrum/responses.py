@@ -154,6 +154,8 @@ def _kept_tokens(mask: Any, u: Any) -> NDArray[np.int64] | None:
 
 
 def _flatten(xp: Any, u: Any, kept: NDArray[np.int64] | None, accumulate: str | None) -> Any:
+    if is_torch_array(u):
+        u = u.detach()  # a measurement has no gradients
     if kept is not None:
         tokens = xp.reshape(u, (u.shape[0], u.shape[1] * u.shape[2], *u.shape[3:]))
         u = xp.take(tokens, xp.asarray(kept, device=device(u)), axis=1)

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from scipy.special import gammaln
 
 from jetsym.errors import SpectrumError
-from jetsym.spectrum.quadrature import whole_rings
+from jetsym.spectrum.quadrature import whole_units
 
 __all__ = ["Distribution", "Window", "rapidity_window", "rapidity_windows"]
 
@@ -61,8 +61,8 @@ class Window:
     n_max: int
     degree: int
 
-    #: Every node stands for itself, as on a rule of SO(2).
-    ring_size = 1
+    #: Every node stands for itself.
+    unit = 1
 
     def __len__(self) -> int:
         return len(self.rapidity)
@@ -77,9 +77,9 @@ class Window:
         for start in range(0, len(self), max(1, size)):
             yield slice(start, min(start + max(1, size), len(self)))
 
-    def rings(self, chunk: slice) -> slice:
+    def units(self, chunk: slice) -> slice:
         """The nodes that a slice covers; an error if there are none."""
-        return whole_rings(chunk, len(self), self.ring_size)
+        return whole_units(chunk, len(self), self.unit)
 
 
 def rapidity_window(distribution: Distribution, width: float, n_max: int, *, degree: int | None = None) -> Window:

@@ -333,14 +333,14 @@ def test_state_does_not_grow_with_the_number_of_rotations():
         for chunk in rule.chunks(1000):
             estimator.add(chunk, np.ones((chunk.stop - chunk.start, 1, 7)))
         sizes.append(sum(block.nbytes for coset in estimator._sum.state().coefficients for block in coset))
-    assert sizes[0] == sizes[1] == 2 * (9 + 8 + 5) * 7 * 8  # (cos, sin) × Σ_n Σ_{λ≥n}(2λ+1) × features × float64
+    assert sizes[0] == sizes[1] == (1 + 9 + 25) * 7 * 8  # Σ (2λ+1)² × features × float64
 
 
 def test_misuse_is_refused():
     rule = O3().quadrature(1)
     estimator = QuadratureEstimator(rule, O3())
-    chunk = next(rule.chunks(9))
-    u = np.ones((9, 2, 3))
+    chunk = next(rule.chunks(6))
+    u = np.ones((6, 2, 3))
     with pytest.raises(SpectrumError, match="responses to R and to −R"):
         estimator.add(chunk, u)
     with pytest.raises(SpectrumError, match="u_improper has shape"):
@@ -352,7 +352,7 @@ def test_misuse_is_refused():
     estimator.add(chunk, u, u)
     with pytest.raises(SpectrumError, match="added already"):
         estimator.add(chunk, u, u)
-    with pytest.raises(SpectrumError, match="rings were not added"):
+    with pytest.raises(SpectrumError, match="were not added"):
         estimator.result()
 
 

@@ -44,13 +44,22 @@ def test_chunks_cover_whole_rings_once(size):
     rule = product_rule(4)
     chunks = list(rule.chunks(size))
     assert [index for chunk in chunks for index in range(chunk.start, chunk.stop)] == list(range(len(rule)))
-    assert all((chunk.stop - chunk.start) % rule.ring_size == 0 for chunk in chunks)
-    assert max(chunk.stop - chunk.start for chunk in chunks) <= max(size, rule.ring_size)
+    assert rule.unit == 2 * rule.ring_size  # antipodes stay together
+    assert all((chunk.stop - chunk.start) % rule.unit == 0 for chunk in chunks)
+    assert max(chunk.stop - chunk.start for chunk in chunks) <= max(size, rule.unit)
+
+
+def test_rings_of_a_product_rule_come_in_antipodal_pairs():
+    rule = product_rule(5)
+    axes = rule.rotations[:, :, 2].reshape(-1, 2, rule.ring_size, 3)
+    np.testing.assert_allclose(axes[:, 0], -axes[:, 1], atol=1e-15)
+    pairs = rule.weights.reshape(-1, 2, rule.ring_size)
+    np.testing.assert_array_equal(pairs[:, 0], pairs[:, 1])
 
 
 def test_a_chunk_through_a_ring_is_refused():
-    with pytest.raises(SpectrumError, match="cuts through a ring of 9"):
-        product_rule(4).rings(slice(0, 10))
+    with pytest.raises(SpectrumError, match="cuts through nodes that belong together, 18"):
+        product_rule(4).units(slice(0, 10))
 
 
 def test_lebedev_orders_skip_negative_weights():
