@@ -235,7 +235,8 @@ class Accumulation:
         """The state after all chunks; an error if some are missing."""
         if self._state is None or not self._seen.all():
             missing = int((~self._seen).sum())
-            raise SpectrumError(f"{missing} of {len(self._seen)} rings were not added; add every chunk of the rule")
+            kind = "nodes" if isinstance(self.rule, Window) else "rings"
+            raise SpectrumError(f"{missing} of {len(self._seen)} {kind} were not added; add every chunk of the rule")
         return self._state
 
 

@@ -118,8 +118,6 @@ def test_augment_with_none_is_the_batch_itself(make_jets):
     assert augment(jets, AugmentationConfig()) is jets
 
 
-# ── boosts ────────────────────────────────────────────────────────────────────────────────────────────────────────────
-
 WIDTHS = [0.1, 0.5, 1.0, 2.0]
 #: Distributions of rapidity by name: options of the samplers for a width, and the distribution of rapidity over width.
 DISTRIBUTIONS = {
@@ -258,8 +256,6 @@ def test_lorentz_elements(name, width):
     in_32_bits = random_lorentz(3, generator=torch.Generator().manual_seed(4), dtype=torch.float32, **options(width))
     assert in_32_bits.dtype == torch.float32
 
-
-# ── augmentation ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
 CONFIGURATIONS = [
     AugmentationConfig("SO2"),

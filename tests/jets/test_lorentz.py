@@ -40,8 +40,6 @@ def two_body_jet(gamma: float, dtype: torch.dtype = torch.float64) -> JetBatch:
     return JetBatch(p4, torch.ones(1, 2, dtype=torch.bool), torch.zeros(1, 2, 10), p4.sum(1)).to(dtype)
 
 
-# ── what all actions share ────────────────────────────────────────────────────────────────────────────────────────────
-
 ACTIONS = {
     "about_jet_axis": lambda jets: about_jet_axis(jets, about_z(0.3, 2.0)),
     "rotate_at_rest": lambda jets: rotate_at_rest(jets, elements(2)),
@@ -123,9 +121,6 @@ def test_one_particle_and_no_elements(make_jets):
     assert len(rotate_at_rest(none, elements(2))) == len(boost(none, rapidities(1.0), "jet")) == 0
 
 
-# ── about the jet axis ────────────────────────────────────────────────────────────────────────────────────────────────
-
-
 def test_turns_about_the_jet_axis(make_jets):
     """Against Rodrigues' formula, with elements of each jet's own; the axis stays."""
     jets, angles = make_jets(4, dtype=torch.float64), torch.linspace(-3, 3, 8, dtype=torch.float64).view(2, 4)
@@ -153,9 +148,6 @@ def test_elements_that_move_z_are_refused(make_jets):
         about_jet_axis(make_jets(2), random_rotations(1))
     with pytest.raises(DataError, match="some matrices move the z axis"):
         about_jet_axis(make_jets(2), -torch.eye(3)[None])
-
-
-# ── at rest ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def test_rotations_at_rest_against_vector(make_jets):
@@ -251,9 +243,6 @@ def test_jets_without_a_rest_frame_are_refused(make_jets):
         rotate_at_rest(single, elements(1))
 
 
-# ── boosts ────────────────────────────────────────────────────────────────────────────────────────────────────────────
-
-
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_boosts_add_rapidity_along_the_beam(make_jets, dtype):
     jets, shift = make_jets(4, dtype=dtype), rapidities(-2.0, 0.0, 0.7)
@@ -339,9 +328,6 @@ def test_differentiable_in_the_rapidity(make_jets):
 def test_wrong_boosts_are_refused(make_jets, rapidity, direction, message):
     with pytest.raises(DataError, match=message):
         boost(make_jets(4), rapidity, direction)
-
-
-# ── general transformations ───────────────────────────────────────────────────────────────────────────────────────────
 
 
 def test_transformations_are_the_matrix_product(make_jets):
