@@ -300,7 +300,7 @@ class Accumulation:
         if self._state is None or not self._seen.all():
             missing = int((~self._seen).sum())
             total = len(self._seen)
-            raise SpectrumError(f"{missing} of {total} parts of the rule were not added; add every chunk of it")
+            raise SpectrumError(f"{missing} of {total} nodes or rings were not added; add every chunk of the rule")
         return self._state
 
 

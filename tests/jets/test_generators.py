@@ -11,6 +11,8 @@ from jetsym.errors import DataError
 from jetsym.jets.actions import METRIC, about_jet_axis, boost, rotate, transform
 from jetsym.jets.frames import jet_axes
 from jetsym.jets.generators import GENERATORS, aligned_generators, tangents
+from jetsym.jets.kinematics import eta, pt
+from jetsym.spectrum import WindowEstimator, rapidity_window
 
 
 def levi_civita(i, j, k):
@@ -98,3 +100,24 @@ def test_tangents_are_derivatives_of_the_actions(make_jets, axes, dtype, toleran
     for found, moved in ((p4, ahead.p4 - behind.p4), (jet_p4, ahead.jet_p4 - behind.jet_p4)):
         expected = (moved / (2 * step)).view(found.shape)
         torch.testing.assert_close(found.double(), expected, rtol=0, atol=tolerance * float(expected.abs().max()))
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit.script:DeprecationWarning")  # torch, on its first JVP
+@pytest.mark.parametrize("direction", ["beam", "jet"])
+@pytest.mark.parametrize("distribution", ["uniform", "normal"])
+def test_a_narrow_window_measures_the_derivative_along_a_boost(make_jets, direction, distribution):
+    """B₁/Var(η) → ‖L_K f‖², the first by finite boosts and Gauss nodes, the second by a forward-mode derivative."""
+    jets = make_jets(4, dtype=torch.float64)
+
+    def responses(p4, jet_p4):
+        return torch.stack([pt(p4).sum(-1).log(), eta(jet_p4), p4[..., 0].square().sum(-1).log()], dim=-1)
+
+    p4, jet_p4 = (tangent[5] for tangent in tangents(jets, aligned_generators(jets, direction)))
+    _, derivative = torch.func.jvp(responses, (jets.p4, jets.jet_p4), (p4, jet_p4))
+    window = rapidity_window(distribution, 1e-3, 1)
+    moved = boost(jets, torch.from_numpy(window.rapidity), direction)
+    estimator = WindowEstimator(window)
+    estimator.add(slice(0, len(window)), responses(moved.p4, moved.jet_p4).view(len(window), 4, 3))
+    expected = derivative.square().sum(-1).numpy()
+    assert expected.min() > 0.1
+    np.testing.assert_allclose(estimator.result().slope2, expected, rtol=1e-4)

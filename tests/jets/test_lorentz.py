@@ -8,6 +8,7 @@ import torch
 import vector
 
 from jetsym.errors import DataError
+from jetsym.jets import read
 from jetsym.jets.actions import METRIC, about_jet_axis, boost, rotate, rotate_at_rest, transform
 from jetsym.jets.augmentation import random_orthogonal, random_rotations
 from jetsym.jets.batch import JetBatch
@@ -38,8 +39,6 @@ def two_body_jet(gamma: float, dtype: torch.dtype = torch.float64) -> JetBatch:
     p4 = torch.stack([torch.cat([p.norm()[None], p]) for p in momenta])[None]
     return JetBatch(p4, torch.ones(1, 2, dtype=torch.bool), torch.zeros(1, 2, 10), p4.sum(1)).to(dtype)
 
-
-# ── what all actions share ────────────────────────────────────────────────────────────────────────────────────────────
 
 ACTIONS = {
     "about_jet_axis": lambda jets: about_jet_axis(jets, about_z(0.3, 2.0)),
@@ -122,9 +121,6 @@ def test_one_particle_and_no_elements(make_jets):
     assert len(rotate_at_rest(none, elements(2))) == len(boost(none, rapidities(1.0), "jet")) == 0
 
 
-# ── about the jet axis ────────────────────────────────────────────────────────────────────────────────────────────────
-
-
 def test_turns_about_the_jet_axis(make_jets):
     """Against Rodrigues' formula, with elements of each jet's own; the axis stays."""
     jets, angles = make_jets(4, dtype=torch.float64), torch.linspace(-3, 3, 8, dtype=torch.float64).view(2, 4)
@@ -152,9 +148,6 @@ def test_elements_that_move_z_are_refused(make_jets):
         about_jet_axis(make_jets(2), random_rotations(1))
     with pytest.raises(DataError, match="some matrices move the z axis"):
         about_jet_axis(make_jets(2), -torch.eye(3)[None])
-
-
-# ── at rest ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def test_rotations_at_rest_against_vector(make_jets):
@@ -190,6 +183,18 @@ def test_at_gamma_190_the_sequence_keeps_the_momentum_to_1e_11():
     moved = rotate_at_rest(two_body_jet(190.0), elements(200))
     P = jet_momentum(two_body_jet(190.0))[0]
     assert (moved.p4.sum(1) - P).abs().max() / P.norm() < 1e-11
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_total_momentum_of_real_jets_is_fixed(real_data, dtype):
+    jets = read(str(real_data / "jetclass/jetclass_kin_500.root"), limit=200).to(dtype)
+    assert (mass2(jets.p4.double())[jets.mask] < 0).double().mean() > 0.1  # rounding, as it is in the data
+    P = jet_momentum(jets)
+    moved = rotate_at_rest(jets, elements(10))
+    drift = (jet_momentum(moved).view(10, 200, 4) - P).abs().amax(dim=-1) / P[:, 0]
+    gamma2 = P[:, 0] ** 2 / mass2(P)
+    stored = 2.0**-24 if dtype == torch.float32 else 0.0
+    assert (drift < 4 * gamma2 * EPS + stored).all()
 
 
 def test_storage_in_32_bits_adds_its_own_rounding():
@@ -236,9 +241,6 @@ def test_jets_without_a_rest_frame_are_refused(make_jets):
     single = make_jets(6, max_particles=1)
     with pytest.raises(DataError, match=r"jets have no rest frame.*has_rest_frame"):
         rotate_at_rest(single, elements(1))
-
-
-# ── boosts ────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
@@ -326,9 +328,6 @@ def test_differentiable_in_the_rapidity(make_jets):
 def test_wrong_boosts_are_refused(make_jets, rapidity, direction, message):
     with pytest.raises(DataError, match=message):
         boost(make_jets(4), rapidity, direction)
-
-
-# ── general transformations ───────────────────────────────────────────────────────────────────────────────────────────
 
 
 def test_transformations_are_the_matrix_product(make_jets):

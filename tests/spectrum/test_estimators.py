@@ -345,7 +345,7 @@ def test_misuse_is_refused():
         estimator.add(chunk, u)
     with pytest.raises(SpectrumError, match="u_improper has shape"):
         estimator.add(chunk, u, u[:, :1])
-    with pytest.raises(SpectrumError, match=r"expected \(9, samples, features…\)"):
+    with pytest.raises(SpectrumError, match=r"expected \(6, samples, features…\)"):
         estimator.add(chunk, u[:5], u[:5])
     with pytest.raises(SpectrumError, match="expected floating-point"):
         estimator.add(chunk, u > 0, u > 0)

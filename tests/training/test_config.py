@@ -1,5 +1,6 @@
 """Training options: errors name the flag, and one definition serves Python, YAML and the command line."""
 
+from dataclasses import asdict
 from importlib.resources import files
 
 import pytest
@@ -72,6 +73,22 @@ def test_nested_flags():
     )
     assert arguments.augmentation.group == "O3"
     assert arguments.options == {"width": 32}
+
+
+@pytest.mark.parametrize(
+    "augmentation",
+    [
+        AugmentationConfig("boost", axis="jet", rapidity="normal", width=0.5, bound=1.0),
+        AugmentationConfig("O3", frame="rest"),
+    ],
+)
+def test_augmentation_from_flags_and_yaml(tmp_path, augmentation):
+    values = {name: value for name, value in asdict(augmentation).items() if value is not None}
+    flags = [part for name, value in values.items() for part in (f"--augmentation.{name}", str(value))]
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump({"data": "a.root", "augmentation": values}))
+    for source in (["--data", "a.root", *flags], ["--config", str(tmp_path / "config.yaml")]):
+        arguments = parser().parse_args([*source, "--out", "run"])
+        assert TrainConfig("a.root", augmentation=arguments.augmentation.as_dict()).augmentation == augmentation
 
 
 @pytest.mark.parametrize("name", PRESETS)
