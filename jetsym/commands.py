@@ -48,7 +48,7 @@ def evaluate(
     Parameters
     ----------
     model
-        A run folder or a checkpoint.
+        A run folder, a checkpoint, or published weights of ParticleNet (.pt).
     data
         ROOT files: a path, a glob pattern, or a list of them.
     rotated
@@ -87,7 +87,7 @@ def probe(
     Parameters
     ----------
     model
-        A run folder or a checkpoint.
+        A run folder, a checkpoint, or published weights of ParticleNet (.pt).
     inputs
         ROOT files to probe with; the bundled jets where none are named.
     out
