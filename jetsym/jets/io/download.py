@@ -73,10 +73,10 @@ class _Transfer:
 
     def go_on(self) -> None:
         """Fetch what is missing, in one request."""
-        if self.size is not None and self.arrived > self.size:
-            self.restart()
         if self.arrived == self.size:
             return
+        if self.expected is None and self.etag is None:
+            self.restart()  # nothing would tell whether the pieces are of the same file
         try:
             with self._request() as response:
                 self.reached = True

@@ -9,6 +9,7 @@ import shutil
 import socket
 import threading
 import time
+import urllib.request
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -197,6 +198,21 @@ def test_a_beginning_as_long_as_the_file(server, path, beginning, size):
     path.parent.mkdir()
     part_of(path).write_bytes(beginning)
     assert get(server, path, size=size).read_bytes() == BODY
+    if (beginning, size) == (BODY, len(BODY)):
+        assert server.ranges == []
+
+
+def test_a_connection_may_break_often_if_something_arrives(server, path):
+    server.script = [("drop", 200_000)] * 10
+    assert get(server, path, attempts=2).read_bytes() == BODY
+    assert len(server.ranges) == 11
+
+
+def test_pieces_that_nothing_holds_together_are_not_joined(server, path):
+    server.etag = 'W/"weak"'
+    server.script = [("drop", 1_200_000)]
+    assert get(server, path, sha256=None).read_bytes() == BODY
+    assert server.ranges == [None, None]
 
 
 def test_servers_without_ranges_send_everything_again(server, path):
@@ -325,6 +341,17 @@ def test_redirections_are_followed(server, path):
     server.script = [("redirect", "file:///etc/hostname")]
     with pytest.raises(DownloadError, match="answers 302"):
         get(server, path)
+
+
+def test_a_redirection_to_an_open_connection_is_refused(server, path, monkeypatch):
+    def led_astray(request, **options):
+        assert request.full_url.startswith("https:")
+        return urllib.request.build_opener().open(server.url)
+
+    monkeypatch.setattr("urllib.request.urlopen", led_astray)
+    with pytest.raises(DownloadError, match="leads to http://127.* which is not encrypted; nothing was fetched"):
+        fetch("https://example.org/weights.pt", path, sha256=SHA256)
+    assert not list(path.parent.iterdir())
 
 
 def test_a_full_disk_is_noticed_before_anything_is_written(server, path, monkeypatch):
