@@ -209,11 +209,12 @@ class MeanPool(nn.Module):
 class ParticleNet(Tagger):
     """Tag jets by convolutions on the graph of nearest neighbours, first in (Δη, Δφ), then among the activations.
 
-    Invariant under permutations of the particles and under padding by construction; of the features, those relative to
-    the jet axis do not change under rotations about the beam either.
+    Invariant by construction under permutations of the particles, under padding, and under rotations about the beam
+    that leave impact parameters as they are: none of its features changes.
 
-    Normalisations take their statistics in training from real particles and their edges alone (the original counts
-    padded slots as well, most of all slots); in evaluation both use the stored statistics, alike.
+    In training, normalisations take their statistics from real particles and their edges alone (the original counts
+    padded slots as well, which are most of all slots), so that training on from published weights shifts them; in
+    evaluation both use the stored statistics, alike.
 
     Parameters
     ----------

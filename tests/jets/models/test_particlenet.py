@@ -8,6 +8,7 @@ import torch
 from torch.nn import functional as F
 
 from jetsym.errors import CheckpointError, ConfigError
+from jetsym.jets.actions import rotate
 from jetsym.jets.batch import JetBatch
 from jetsym.jets.features import angular_points
 from jetsym.jets.models import ParticleNet, build
@@ -161,6 +162,16 @@ def test_degenerate_jets_have_finite_logits_and_gradients(dtype, training):
         assert p4.grad.isfinite().all()
         assert all(parameter.grad.isfinite().all() for parameter in model.parameters())
     assert all(buffer.isfinite().all() for buffer in model.buffers())
+
+
+@pytest.mark.parametrize("features", FEATURE_SETS)
+def test_invariant_under_rotations_about_the_beam_and_no_others(make_jets, features):
+    jets, model = make_jets(8, dtype=torch.float64), make(torch.float64, features=features)
+    cos, sin = np.cos(2.0), np.sin(2.0)
+    about_beam = torch.tensor([[[cos, -sin, 0], [sin, cos, 0], [0, 0, 1]]], dtype=torch.float64)
+    about_x = torch.tensor([[[1, 0, 0], [0, cos, -sin], [0, sin, cos]]], dtype=torch.float64)
+    torch.testing.assert_close(model(rotate(jets, about_beam)), model(jets), atol=1e-10, rtol=0)
+    assert (model(rotate(jets, about_x)) - model(jets)).abs().max() > 1e-3
 
 
 def test_statistics_are_those_of_the_real_particles(make_jets):
