@@ -38,6 +38,7 @@ class Command:
 
 COMMANDS = {
     "demo": Command("jetsym.demo:demo", "train two taggers on the bundled jets, probe both, and write a report"),
+    "download": Command("jetsym.commands:download", "fetch published weights of taggers", positional=True),
     "generate": Command("jetsym.jets.generate:generate", "make JetClass-like jets with Pythia and FastJet", True),
     "train": Command("jetsym.commands:train", "train a tagger on ROOT files", presets=True),
     "evaluate": Command("jetsym.commands:evaluate", "how well a tagger does on upright and rotated jets", True),

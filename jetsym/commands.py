@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from rich.console import Console
 from rich.table import Table
@@ -15,7 +15,48 @@ from jetsym.files import write_atomically
 if TYPE_CHECKING:
     from jetsym.probing.report import SymmetryReport
 
-__all__ = ["evaluate", "probe", "train"]
+__all__ = ["download", "evaluate", "probe", "train"]
+
+
+def download(
+    what: Literal["weights"],
+    *,
+    model: str | list[str] | None = None,
+    out: str = ".",
+    allow_unverified: bool = False,
+    dry_run: bool = False,
+    progress: bool = True,
+) -> None:
+    """Fetch what others have published, checked and continued where an earlier attempt was cut off.
+
+    Parameters
+    ----------
+    what
+        "weights": networks trained on JetClass, published with the ParT paper.
+    model
+        particlenet-kin, particlenet-kinpid, particlenet-full, part-kin, part-kinpid, part-full, or a list of them; by
+        default those whose checksum is known.
+    out
+        Folder to write to; made if it is not there.
+    allow_unverified
+        Fetch models whose checksum is not known as well; the SHA-256 of what has come is then shown.
+    dry_run
+        Show what would be fetched, and fetch nothing.
+    progress
+        Show a progress bar.
+    """
+    from jetsym.jets.io.download import checksum
+    from jetsym.jets.io.weights import chosen, download_weights
+
+    items = chosen(model, allow_unverified=allow_unverified)
+    if dry_run:
+        for item in items.values():
+            size = "size unknown" if item.size is None else f"{item.size:,} bytes"
+            print(f"{item.url} -> {Path(out) / item.file} ({size}, sha256 {item.sha256 or 'unknown'})")
+        return
+    for name in items:  # one after the other, so that each is shown as soon as it is there
+        path = download_weights(name, out=out, allow_unverified=allow_unverified, progress=progress)[name]
+        print(path if items[name].sha256 else f"{path} (unverified: sha256 {checksum(path)})")
 
 
 def train(data: str | list[str], out: str, **options: Any) -> Path:
@@ -48,7 +89,7 @@ def evaluate(
     Parameters
     ----------
     model
-        A run folder or a checkpoint.
+        A run folder, a checkpoint, or published weights of ParticleNet (.pt).
     data
         ROOT files: a path, a glob pattern, or a list of them.
     rotated
@@ -87,7 +128,7 @@ def probe(
     Parameters
     ----------
     model
-        A run folder or a checkpoint.
+        A run folder, a checkpoint, or published weights of ParticleNet (.pt).
     inputs
         ROOT files to probe with; the bundled jets where none are named.
     out

@@ -9,6 +9,7 @@ __all__ = [
     "CheckpointError",
     "ConfigError",
     "DataError",
+    "DownloadError",
     "JetsymError",
     "MissingDependencyError",
     "ProbeError",
@@ -32,6 +33,10 @@ class ConfigError(JetsymError):
 
 class CheckpointError(JetsymError):
     """A run directory or a checkpoint cannot be loaded."""
+
+
+class DownloadError(JetsymError):
+    """A file cannot be fetched, or is not the one that was meant."""
 
 
 class SpectrumError(JetsymError):

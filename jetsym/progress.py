@@ -6,19 +6,31 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeRemainingColumn,
+)
 
 __all__ = ["progress_bar"]
 
 
 @contextmanager
-def progress_bar(title: str, total: int, *, shown: bool = True) -> Iterator[Callable[[int], None]]:
-    """Show a bar on the standard error stream; yields a function to call with the number of steps just done."""
+def progress_bar(
+    title: str, total: int | None, *, shown: bool = True, in_bytes: bool = False
+) -> Iterator[Callable[[int], None]]:
+    """Show a bar on the standard error stream; yields a function to call with the number of steps just done.
+
+    ``total`` is None where the number of steps is not known. Steps are bytes with ``in_bytes``, shown as MB or GB.
+    """
     console = Console(stderr=True)
     bars = Progress(
         TextColumn("{task.description}"),
         BarColumn(),
-        MofNCompleteColumn(),
+        DownloadColumn() if in_bytes else MofNCompleteColumn(),
         TimeRemainingColumn(),
         console=console,
         transient=True,

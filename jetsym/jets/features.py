@@ -1,18 +1,21 @@
 """What a tagger sees of a particle, always recomputed from the momenta and the jet axis; nothing stored is trusted.
 
-Three sets, all pure functions of a JetBatch, on its device and in its dtype, differentiable in both AD modes:
+Four sets, all pure functions of a JetBatch, on its device and in its dtype, differentiable in both AD modes:
 
 =============================  =====================================================================================
 :func:`kinematic_features`     the field's 7 "kin" features, in collider coordinates
+:func:`kinpid_features`        the field's 13 "kinpid" features: kinematics, charge, particle flags
 :func:`full_features`          the field's 17 "full" features: kinematics, charge, particle flags, impact parameters
 :func:`cartesian_features`     vectors in Cartesian components and rotation-invariant scalars, for unconstrained models
 =============================  =====================================================================================
 
+and :func:`angular_points`, (Δη, Δφ) as they are, the points among which networks look for neighbours.
+
 The stored ``part_deta`` and ``part_dphi`` are never used: they would stay behind when the momenta are moved. Padded
 slots are exactly zero, and every value and gradient is finite, at pT = 0, E = 0 and on the jet axis as well.
 
-Source of the two standard sets and of their constants: H. Qu, C. Li, S. Qian, "Particle Transformer for Jet
-Tagging", arXiv:2202.03772, and its public configurations ``JetClass_kin.yaml`` and ``JetClass_full.yaml``.
+Source of the three standard sets and of their constants: H. Qu, C. Li, S. Qian, "Particle Transformer for Jet
+Tagging", arXiv:2202.03772, and its public configurations ``JetClass_kin.yaml``, ``_kinpid.yaml`` and ``_full.yaml``.
 """
 
 from __future__ import annotations
@@ -29,10 +32,13 @@ __all__ = [
     "CARTESIAN_VECTORS",
     "FULL_FEATURES",
     "KINEMATIC_FEATURES",
+    "KINPID_FEATURES",
     "STANDARDISATION",
+    "angular_points",
     "cartesian_features",
     "full_features",
     "kinematic_features",
+    "kinpid_features",
 ]
 
 #: Names of the 7 "kin" features, in the field's order.
@@ -41,6 +47,9 @@ KINEMATIC_FEATURES = ("pt_log", "e_log", "logptrel", "logerel", "deltaR", "deta"
 #: Names of the 5 particle flags, as in ``JetBatch.scalar_names``.
 _FLAGS = ("isChargedHadron", "isNeutralHadron", "isPhoton", "isElectron", "isMuon")
 _DISPLACEMENTS = ("d0", "d0err", "dz", "dzerr")
+
+#: Names of the 13 "kinpid" features, in the field's order.
+KINPID_FEATURES = (*KINEMATIC_FEATURES[:5], "charge", *_FLAGS, *KINEMATIC_FEATURES[5:])
 
 #: Names of the 17 "full" features, in the field's order.
 FULL_FEATURES = (*KINEMATIC_FEATURES[:5], "charge", *_FLAGS, *_DISPLACEMENTS, *KINEMATIC_FEATURES[5:])
@@ -91,6 +100,19 @@ def kinematic_features(batch: JetBatch) -> Tensor:
     return _stack(batch, _kinematics(batch), KINEMATIC_FEATURES)
 
 
+def kinpid_features(batch: JetBatch) -> Tensor:
+    """The 13 "kinpid" features (B, N, 13), named by :data:`KINPID_FEATURES`.
+
+    The kinematic seven with charge and the five particle flags between ΔR and Δη; zero where padded.
+
+    Raises
+    ------
+    DataError
+        The batch lacks one of the scalars; read it with JetClass's per-particle branches.
+    """
+    return _stack(batch, _kinematics(batch) | _particle_id(batch), KINPID_FEATURES)
+
+
 def full_features(batch: JetBatch) -> Tensor:
     """The 17 "full" features (B, N, 17), named by :data:`FULL_FEATURES`.
 
@@ -102,7 +124,22 @@ def full_features(batch: JetBatch) -> Tensor:
     DataError
         The batch lacks one of the scalars; read it with JetClass's per-particle branches.
     """
-    return _stack(batch, _kinematics(batch) | _identity(batch), FULL_FEATURES)
+    return _stack(batch, _kinematics(batch) | _particle_id(batch) | _displacements(batch), FULL_FEATURES)
+
+
+def angular_points(batch: JetBatch) -> Tensor:
+    """(B, N, 2) positions Δη · sign(η_jet) and Δφ relative to the jet axis, not clipped; zero where padded.
+
+    Examples
+    --------
+    >>> p4 = torch.tensor([[[5.0, 3.0, 0.0, 4.0], [5.0, 0.0, 3.0, 4.0]]])
+    >>> batch = JetBatch(p4, torch.ones(1, 2, dtype=bool), torch.zeros(1, 2, 10), p4[:, 0])
+    >>> angular_points(batch)[0, 1]
+    tensor([0.0000, 1.5708])
+    """
+    columns = _kinematics(batch)
+    points = torch.stack([columns["deta"], columns["dphi"]], dim=-1)
+    return points.masked_fill(~batch.mask[..., None], 0.0)
 
 
 def cartesian_features(batch: JetBatch) -> Tensor:
@@ -134,7 +171,7 @@ def cartesian_features(batch: JetBatch) -> Tensor:
         (direction - jet_direction[:, None]) * (batch.jet_p4[:, :1] / 250.0)[:, None],
     ]
     energy, jet_energy = _log(p4[..., 0]), _log(batch.jet_p4[:, 0])[:, None]
-    columns = _identity(batch) | {"e_log": energy, "logerel": energy - jet_energy}
+    columns = _particle_id(batch) | _displacements(batch) | {"e_log": energy, "logerel": energy - jet_energy}
     scalars = _stack(batch, columns, CARTESIAN_FEATURES[3 * len(CARTESIAN_VECTORS) :])
     return torch.cat([torch.cat(vectors, dim=-1).masked_fill(~batch.mask[..., None], 0.0), scalars], dim=-1)
 
@@ -158,11 +195,14 @@ def _kinematics(batch: JetBatch) -> dict[str, Tensor]:
     }
 
 
-def _identity(batch: JetBatch) -> dict[str, Tensor]:
-    """Charge, flags and squashed impact parameters, each (B, N): what does not come from the momenta."""
+def _particle_id(batch: JetBatch) -> dict[str, Tensor]:
+    """Charge and particle flags, each (B, N)."""
+    return {name: _scalar(batch, name) for name in ("charge", *_FLAGS)}
+
+
+def _displacements(batch: JetBatch) -> dict[str, Tensor]:
+    """Squashed impact parameters and their errors, each (B, N)."""
     return {
-        "charge": _scalar(batch, "charge"),
-        **{flag: _scalar(batch, flag) for flag in _FLAGS},
         "d0": _scalar(batch, "d0val").tanh(),
         "d0err": _scalar(batch, "d0err").clamp(0.0, 1.0),
         "dz": _scalar(batch, "dzval").tanh(),

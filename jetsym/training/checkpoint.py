@@ -24,7 +24,7 @@ from torch import Tensor
 
 from jetsym.errors import CheckpointError, JetsymError
 from jetsym.files import finished_file
-from jetsym.jets.models import Tagger, build, name_of
+from jetsym.jets.models import ParticleNet, Tagger, build, name_of
 
 __all__ = ["BEST", "FORMAT_VERSION", "LAST", "Header", "find", "load", "read", "restore", "save"]
 
@@ -111,7 +111,8 @@ def load(path: str | Path, *, device: torch.device | str = "cpu") -> Tagger:
     Parameters
     ----------
     path
-        A run directory (its best epoch is taken, or the last one where there is no best) or a ``.safetensors`` file.
+        A run directory (its best epoch is taken, or the last one where there is no best), a ``.safetensors`` file, or a
+        ``.pt`` file with published weights of ParticleNet (see :meth:`jetsym.jets.models.ParticleNet.from_weaver`).
     device
         Where to put it.
 
@@ -135,8 +136,11 @@ def load(path: str | Path, *, device: torch.device | str = "cpu") -> Tagger:
     ...     load(folder).classes
     ('QCD', 'Tbqq')
     """
-    header, tensors = read(path)
-    model = restore(header, tensors, source=find(path))
+    file = find(path)
+    if file.suffix == ".pt":
+        return ParticleNet.from_weaver(file).to(device)
+    header, tensors = read(file)
+    model = restore(header, tensors, source=file)
     model.max_particles = header.config.get("max_particles", model.max_particles)
     return model.to(device).eval()
 

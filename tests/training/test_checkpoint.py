@@ -8,7 +8,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from jetsym.errors import CheckpointError
-from jetsym.jets.models import PointNet
+from jetsym.jets.models import PointNet, build
+from jetsym.jets.schema import CLASSES
 from jetsym.training import checkpoint
 
 
@@ -161,3 +162,29 @@ def test_unknown_models_are_named(file, change):
     rewrite(file, **change)
     with pytest.raises(CheckpointError, match="holds a model that cannot be built: "):
         checkpoint.load(file)
+
+
+def test_published_weights_are_loaded_by_their_suffix(real_data):
+    loaded = checkpoint.load(real_data / "particlenet" / "ParticleNet_kin.pt")
+    assert (loaded.classes, loaded.config.features, loaded.training) == (CLASSES, "kin", False)
+
+
+def test_other_pt_files_are_refused_unopened(tmp_path):
+    class Trap:
+        def __reduce__(self):
+            return (pytest.fail, ("a pickle was opened",))
+
+    torch.save({"trap": Trap()}, tmp_path / "weights.pt")
+    with pytest.raises(CheckpointError, match="is not a whole state dictionary of tensors"):
+        checkpoint.load(tmp_path / "weights.pt")
+
+
+def test_statistics_of_normalisations_are_kept(tmp_path, make_jets):
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        trained = build("particlenet", k=4, channels=[[8]], hidden=8).train()
+    trained(make_jets(6))
+    checkpoint.save(tmp_path / "x.safetensors", trained)
+    loaded = checkpoint.load(tmp_path / "x.safetensors")
+    assert (loaded.norm.rows.running_mean != 0).any()
+    assert torch.equal(loaded(make_jets(4)), trained.eval()(make_jets(4)))

@@ -12,13 +12,24 @@ from typing import Any
 
 from jetsym.errors import ConfigError, closest
 from jetsym.jets.models.base import Tagger
+from jetsym.jets.models.particlenet import ParticleNet, ParticleNetConfig
 from jetsym.jets.models.pointnet import PointNet, PointNetConfig
 from jetsym.jets.schema import CLASSES
 
-__all__ = ["MODELS", "PointNet", "PointNetConfig", "Tagger", "build", "configure", "name_of"]
+__all__ = [
+    "MODELS",
+    "ParticleNet",
+    "ParticleNetConfig",
+    "PointNet",
+    "PointNetConfig",
+    "Tagger",
+    "build",
+    "configure",
+    "name_of",
+]
 
 #: Name -> class of every tagger that :func:`build` makes and checkpoints hold.
-MODELS: dict[str, type[Tagger]] = {"pointnet": PointNet}
+MODELS: dict[str, type[Tagger]] = {"pointnet": PointNet, "particlenet": ParticleNet}
 
 
 def build(name: str, classes: Sequence[str] = CLASSES, **options: Any) -> Tagger:

@@ -1,0 +1,318 @@
+"""ParticleNet: convolutions along the edges of a nearest-neighbour graph that is drawn anew before every block.
+
+Read it bottom-up from :class:`ParticleNet`: normalised features, blocks, mean over the particles, head. Each named
+block is called once per forward pass and returns one tensor, so that hooks and probes can read it: (B, N, C) with
+zeros in the padded slots for ``norm`` and ``blocks.*``, (B, C) for ``pool``, (B, classes) for ``head``.
+
+After H. Qu, L. Gouskos, "ParticleNet: Jet Tagging via Particle Clouds", arXiv:1902.08570, in the form whose weights
+were published with "Particle Transformer for Jet Tagging", arXiv:2202.03772; :meth:`ParticleNet.from_weaver` reads
+them. An edge from i to its neighbour j carries (x_i, x_j − x_i); its first linear map is taken apart into one of x_i
+and one of x_j, so that it is computed per particle and not per edge, and only real particles are computed at all.
+
+The network jumps where two particles change places in the order of neighbours: it has no derivative there. Which of
+several neighbours at exactly the same distance is taken depends on the order of the particles.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, ClassVar, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from jetsym.errors import ConfigError, closest
+from jetsym.jets.batch import JetBatch
+from jetsym.jets.features import (
+    FULL_FEATURES,
+    KINEMATIC_FEATURES,
+    KINPID_FEATURES,
+    angular_points,
+    full_features,
+    kinematic_features,
+    kinpid_features,
+)
+from jetsym.jets.models.base import Tagger
+from jetsym.jets.schema import CLASSES
+
+__all__ = ["FEATURE_SETS", "ParticleNet", "ParticleNetConfig"]
+
+#: Name of a feature set -> the function that computes it, and the names of its columns.
+FEATURE_SETS = {
+    "kin": (kinematic_features, KINEMATIC_FEATURES),
+    "kinpid": (kinpid_features, KINPID_FEATURES),
+    "full": (full_features, FULL_FEATURES),
+}
+
+#: Particles whose edges a processor works on at a time.
+CHUNK = 64
+
+
+@dataclass(frozen=True)
+class ParticleNetConfig:
+    """Inputs and size of a :class:`ParticleNet`; the defaults are those of the published weights.
+
+    Parameters
+    ----------
+    features
+        "kin", "kinpid" or "full": the field's 7, 13 or 17 features of a particle.
+    k
+        Neighbours of every particle.
+    channels
+        For each block, the channels after each of its layers.
+    hidden
+        Channels of the head's hidden layer.
+    dropout
+        Probability of dropping a channel of the hidden layer, in training.
+    """
+
+    features: str = "full"
+    k: int = 16
+    channels: Sequence[Sequence[int]] = ((64, 64, 64), (128, 128, 128), (256, 256, 256))
+    hidden: int = 256
+    dropout: float = 0.1
+
+    def __post_init__(self) -> None:
+        if self.features not in FEATURE_SETS:
+            near = closest(str(self.features), FEATURE_SETS)
+            raise ConfigError(f"ParticleNet option features is {self.features!r}; {near}")
+        channels = tuple(tuple(block) for block in self.channels)
+        object.__setattr__(self, "channels", channels)  # JSON and YAML hand over lists
+        for name, sizes in {"k": [self.k], "hidden": [self.hidden], "channels": sum(channels, ())}.items():
+            if not all(isinstance(size, int) and size >= 1 for size in sizes):
+                raise ConfigError(f"ParticleNet option {name} is {getattr(self, name)}; expected whole numbers from 1")
+        if not channels or not all(channels):
+            raise ConfigError(f"ParticleNet option channels is {channels}; expected at least one layer in every block")
+        if not 0 <= self.dropout < 1:
+            raise ConfigError(f"ParticleNet option dropout is {self.dropout}; expected 0 or more and less than 1")
+
+
+class RowNorm(nn.BatchNorm1d):
+    """Batch normalisation of rows (n, C), all of them real; a single row is normalised as in evaluation."""
+
+    running_mean: Tensor
+    running_var: Tensor
+
+    def forward(self, input: Tensor) -> Tensor:
+        """(n, C) → (n, C)."""
+        if self.training and len(input) < 2:  # it has no variance
+            return F.batch_norm(input, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
+        return super().forward(input)
+
+
+class LinearNorm(nn.Module):
+    """A linear map and its normalisation, of the rows of a tensor; in evaluation both are one linear map.
+
+    Its rows are edges or particles of all jets one after the other. Called as :meth:`rows`, past the hooks: it has no
+    tensor to show in which a jet has its own place.
+    """
+
+    def __init__(self, width_in: int, width_out: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(width_in, width_out, bias=False)
+        self.norm = RowNorm(width_out)
+
+    def rows(self, x: Tensor) -> Tensor:
+        """(n, C) → (n, C′)."""
+        return self.norm(self.linear(x)) if self.training else F.linear(x, *self.folded())
+
+    def folded(self) -> tuple[Tensor, Tensor]:
+        """Weight (C′, C) and bias (C′) of the linear map that does both in evaluation."""
+        norm = self.norm
+        scale = norm.weight * (norm.running_var + norm.eps).rsqrt()
+        return self.linear.weight * scale[:, None], norm.bias - norm.running_mean * scale
+
+
+class EdgeConv(nn.Module):
+    """Mean over the edges to the k nearest particles, added to a linear map of the particle itself.
+
+    A jet with k particles or fewer lacks neighbours; as in the original, padded slots (x_j = 0) stand in for them.
+    """
+
+    def __init__(self, k: int, width_in: int, channels: Sequence[int]) -> None:
+        super().__init__()
+        self.k = k
+        widths = [2 * width_in, *channels]
+        self.layers = nn.ModuleList(LinearNorm(*pair) for pair in pairwise(widths))
+        self.shortcut = nn.Identity() if width_in == channels[-1] else LinearNorm(width_in, channels[-1])
+
+    def forward(self, x: Tensor, points: Tensor, mask: Tensor) -> Tensor:
+        """(B, N, C), positions (B, N, D) and (B, N) mask → (B, N, C′)."""
+        rows, neighbours = x[mask], nearest(points, mask, self.k)
+        mean = self._train(rows, neighbours) if self.training else self._evaluate(rows, neighbours)
+        own = self.shortcut.rows(rows) if isinstance(self.shortcut, LinearNorm) else rows
+        return unpack(F.relu(own + mean), mask)
+
+    def _train(self, rows: Tensor, neighbours: Tensor) -> Tensor:
+        """(n, C) particles and the numbers (n, k) of their neighbours → mean over the edges (n, C′)."""
+        first, *others = self._maps()
+        edges = F.relu(first.norm(edges_of(*per_particle(rows, first.linear.weight), neighbours)))
+        for layer in others:
+            edges = F.relu(layer.rows(edges))
+        return edges.view(len(rows), self.k, edges.shape[1]).mean(dim=1)
+
+    def _evaluate(self, rows: Tensor, neighbours: Tensor) -> Tensor:
+        """The same without statistics, some particles at a time, so that a processor's cache holds their edges."""
+        first, *others = [layer.folded() for layer in self._maps()]
+        own, other = per_particle(rows, *first)
+        size = CHUNK if rows.device.type == "cpu" else max(len(rows), 1)
+        means = []
+        for part, numbers in zip(own.split(size), neighbours.split(size), strict=True):
+            edges = edges_of(part, other, numbers).relu_()
+            for weight, bias in others:
+                edges = F.linear(edges, weight, bias).relu_()
+            means.append(edges.view(len(part), self.k, edges.shape[1]).mean(dim=1))
+        return torch.cat(means)
+
+    def _maps(self) -> list[LinearNorm]:
+        return cast("list[LinearNorm]", list(self.layers))
+
+
+def per_particle(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """A linear map of (x_i, x_j − x_i) as the sum of a part of x_i (n, C′), with the bias, and one of x_j (n + 1, C′).
+
+    The last row of the latter is zero: it belongs to a neighbour that is not there, x_j = 0.
+    """
+    of_own, of_difference = weight.chunk(2, dim=1)
+    return F.linear(x, of_own - of_difference, bias), F.pad(F.linear(x, of_difference), (0, 0, 0, 1))
+
+
+def edges_of(own: Tensor, other: Tensor, neighbours: Tensor) -> Tensor:
+    """Parts of m particles (m, C) and of their neighbours, which ``neighbours`` (m, k) counts out → edges (m·k, C)."""
+    return other[neighbours].add_(own[:, None]).flatten(0, 1)
+
+
+class FeatureNorm(nn.Module):
+    """Batch normalisation of the real particles' features."""
+
+    def __init__(self, features: int) -> None:
+        super().__init__()
+        self.rows = RowNorm(features)
+
+    def forward(self, features: Tensor, mask: Tensor) -> Tensor:
+        """(B, N, F) and (B, N) mask → (B, N, F)."""
+        return unpack(self.rows(features[mask]), mask)
+
+
+class MeanPool(nn.Module):
+    """Mean over the real particles of a jet; zero for a jet without any."""
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        """(B, N, C), zero where padded, and (B, N) mask → (B, C)."""
+        return x.sum(dim=1) / mask.sum(dim=1, keepdim=True).clamp_min(1)
+
+
+class ParticleNet(Tagger):
+    """Tag jets by convolutions on the graph of nearest neighbours, first in (Δη, Δφ), then among the activations.
+
+    Invariant by construction under permutations of the particles, under padding, and under rotations about the beam
+    that leave impact parameters as they are: none of its features changes.
+
+    In training, normalisations take their statistics from real particles and their edges alone (the original counts
+    padded slots as well, which are most of all slots), so that training on from published weights shifts them; in
+    evaluation both use the stored statistics, alike.
+
+    Parameters
+    ----------
+    classes
+        Names of the classes, in the order of the logits.
+    features, k, channels, hidden, dropout
+        See :class:`ParticleNetConfig`.
+
+    Raises
+    ------
+    ConfigError
+        An option does not make a network.
+
+    Examples
+    --------
+    >>> model = ParticleNet(("QCD", "Tbqq"), features="kin", k=4, channels=((8, 8), (16,))).eval()
+    >>> p4 = torch.tensor([[[5.0, 3.0, 0.0, 4.0]]])
+    >>> model(JetBatch(p4, torch.ones(1, 1, dtype=bool), torch.zeros(1, 1, 10), p4[:, 0])).shape
+    torch.Size([1, 2])
+    """
+
+    Config: ClassVar[type[Any]] = ParticleNetConfig
+
+    def __init__(
+        self,
+        classes: Sequence[str] = CLASSES,
+        *,
+        features: str = "full",
+        k: int = 16,
+        channels: Sequence[Sequence[int]] = ((64, 64, 64), (128, 128, 128), (256, 256, 256)),
+        hidden: int = 256,
+        dropout: float = 0.1,
+    ) -> None:
+        super().__init__()
+        self.classes = tuple(classes)
+        self.config = ParticleNetConfig(features=features, k=k, channels=channels, hidden=hidden, dropout=dropout)
+        self.compute_features, names = FEATURE_SETS[features]
+        widths = [len(names), *(block[-1] for block in channels)]
+        self.norm = FeatureNorm(len(names))
+        self.blocks = nn.ModuleList(EdgeConv(k, *pair) for pair in zip(widths, channels, strict=False))
+        self.pool = MeanPool()
+        self.head = nn.Sequential(
+            nn.Linear(widths[-1], hidden), nn.ReLU(), nn.Dropout(dropout), nn.Linear(hidden, len(self.classes))
+        )
+
+    def forward(self, jets: JetBatch) -> Tensor:
+        """B jets → logits (B, classes)."""
+        x = self.norm(self.compute_features(jets).to(self.norm.rows.weight.dtype), jets.mask)
+        points = angular_points(jets)
+        for block in self.blocks:
+            x = block(x, points, jets.mask)
+            points = x
+        logits: Tensor = self.head(self.pool(x, jets.mask))
+        return logits
+
+    @classmethod
+    def from_weaver(cls, path: str | Path) -> ParticleNet:
+        """A trained network from a file of weaver-core; see :func:`jetsym.jets.models.weaver.particlenet`."""
+        from jetsym.jets.models.weaver import particlenet
+
+        return particlenet(path)
+
+
+@torch.no_grad()
+def nearest(points: Tensor, mask: Tensor, k: int) -> Tensor:
+    """The k nearest other particles of every real particle in its jet.
+
+    Parameters
+    ----------
+    points
+        (B, N, D) positions.
+    mask
+        (B, N) bool.
+    k
+        Number of neighbours.
+
+    Returns
+    -------
+    Tensor
+        (n, k) numbers of the neighbours, counting the n real particles of all jets in the order of ``points[mask]``;
+        n where a jet has no further particle.
+    """
+    jets, slots = mask.nonzero(as_tuple=True)
+    total = len(jets)
+    # In float64, as rounding that depends on padding and batch would exchange neighbours that are equally far.
+    points = points.detach().double()
+    distances = torch.cdist(points, points, compute_mode="use_mm_for_euclid_dist")
+    distances = distances.masked_fill(~mask[:, None], torch.inf)[jets, slots]
+    distances[torch.arange(total), slots] = torch.inf
+    found = distances.topk(min(k, mask.shape[1]), dim=1, largest=False)
+    numbers = torch.zeros_like(mask, dtype=torch.long)
+    numbers[jets, slots] = torch.arange(total, device=mask.device)
+    neighbours = numbers[jets[:, None], found.indices].masked_fill(found.values.isinf(), total)
+    return F.pad(neighbours, (0, k - neighbours.shape[1]), value=total)
+
+
+def unpack(rows: Tensor, mask: Tensor) -> Tensor:
+    """(n, C) real particles and (B, N) mask → (B, N, C), zero where padded."""
+    places = mask.flatten().nonzero().flatten()
+    padded = rows.new_zeros((mask.numel(), rows.shape[1])).index_copy(0, places, rows)
+    return padded.view(*mask.shape, rows.shape[1])
