@@ -265,7 +265,7 @@ def test_wrong_use_is_refused():
     with pytest.raises(SpectrumError, match="accumulate is 'float16'"):
         WindowEstimator(window, accumulate="float16")
     estimator = WindowEstimator(window)
-    with pytest.raises(SpectrumError, match="4 of 4 nodes were not added"):
+    with pytest.raises(SpectrumError, match="4 of 4 nodes or rings were not added"):
         estimator.result()
     estimator.add(slice(0, 2), np.ones((2, 1, 1)))
     with pytest.raises(SpectrumError, match="added already"):
