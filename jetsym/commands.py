@@ -13,7 +13,7 @@ from jetsym.errors import ConfigError
 from jetsym.files import write_atomically
 
 if TYPE_CHECKING:
-    from jetsym.probing.report import SymmetryReport
+    from jetsym.probing.probe import Report
 
 __all__ = ["download", "evaluate", "probe", "train"]
 
@@ -120,9 +120,7 @@ def evaluate(
         write_atomically(out, json.dumps(values, indent=1) + "\n")
 
 
-def probe(
-    model: str, *, inputs: str | list[str] | None = None, out: str | None = None, **options: Any
-) -> SymmetryReport:
+def probe(model: str, *, inputs: str | list[str] | None = None, out: str | None = None, **options: Any) -> Report:
     """Measure which symmetry a trained tagger has; see :func:`jetsym.probe`.
 
     Parameters
@@ -143,8 +141,8 @@ def probe(
     report = measure(model, inputs, **options)
     print(report)
     if out is not None:
-        axes = report.plot()
+        picture = report.plot()
         report.save(out)
-        write_atomically(Path(out).with_suffix(".html"), report_page(report, axes))
-        save_figure(axes, Path(out).with_suffix(".png"))
+        write_atomically(Path(out).with_suffix(".html"), report_page(report, picture))
+        save_figure(picture, Path(out).with_suffix(".png"))
     return report

@@ -131,7 +131,7 @@ def probe_runs(folder: Path, jets: JetBatch, *, l_max: int, seed: int, progress:
     untrained = None
     for name in RUNS:
         wanted = None if untrained else "untrained"
-        report = probe(folder / name, jets, l_max=l_max, baseline=wanted, seed=seed, progress=progress)
+        report: Any = probe(folder / name, jets, l_max=l_max, baseline=wanted, seed=seed, progress=progress)
         untrained = untrained or report.baseline
         reports[name] = replace(report, baseline=untrained)
     return reports

@@ -12,6 +12,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol, cast
 
+from jetsym.spectrum.action import Action
+
 __all__ = ["Domain", "domain_of", "load_model"]
 
 
@@ -20,7 +22,7 @@ class Domain(Protocol):
 
     #: What an output is when nobody says so: a name and a kind, such as {"logits": "logits"}.
     OUTPUTS: Mapping[str, str]
-    #: What a reader of a report must know about the action on these inputs.
+    #: What a reader of a report must know about any action on these inputs.
     NOTES: Sequence[str]
 
     def load(self, source: Any, *, limit: int, model: Any) -> Any:
@@ -33,7 +35,19 @@ class Domain(Protocol):
         """Some of the inputs."""
 
     def move(self, inputs: Any, matrices: Any) -> Any:
-        """Every input under n elements (n, 3, 3), or (n, samples, 3, 3) of its own; element by element."""
+        """Every input under n elements of O(3) in the lab (n, 3, 3), or (n, samples, 3, 3) of its own."""
+
+    def act(self, inputs: Any, *, group: str, frame: str, axis: Any, seed: int) -> tuple[Any, Action]:
+        """The action of a group ("SO2", "SO3", "O3", "boost") in a frame or about an axis, and inputs ready for it."""
+
+    def transform(self, inputs: Any, matrices: Any) -> Any:
+        """Every input under n Lorentz matrices (n, 4, 4), or (n, samples, 4, 4) of its own."""
+
+    def generators(self, inputs: Any, axes: str) -> Any:
+        """The generators J_x, J_y, J_z, K_x, K_y, K_z (6, 1 or samples, 4, 4), along the "beam" or the "jet"."""
+
+    def tilted(self, inputs: Any, generators: Any) -> Any:
+        """k · samples inputs with X p as forward-mode tangents of their momenta p, for generators (k, 1 or B, 4, 4)."""
 
     def place(self, inputs: Any, *, device: Any, dtype: Any) -> Any:
         """Inputs on a torch device and in a torch dtype (None: as they are)."""

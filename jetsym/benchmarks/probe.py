@@ -14,7 +14,7 @@ import jetsym
 from jetsym.benchmarks.measure import alternate, peak_growth
 from jetsym.jets.io.sample import sample
 from jetsym.jets.models.pointnet import PointNet
-from jetsym.probing.report import SymmetryReport
+from jetsym.probing.probe import Report
 
 __all__ = ["probe"]
 
@@ -89,7 +89,7 @@ def _row(case: tuple[Any, ...], repeats: int) -> list[str]:
 
 def probe_task(
     l_max: int, jets: int, width: int, blocks: int, batch_size: int | None, seed: int, call: Any = None
-) -> Callable[[], SymmetryReport]:
+) -> Callable[[], Report]:
     """The probe, ready to run."""
     model, inputs = _network(width, blocks, seed), sample("test", limit=jets)
     size = "auto" if batch_size is None else batch_size

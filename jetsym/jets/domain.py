@@ -2,24 +2,46 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
 from jetsym.errors import DataError
-from jetsym.jets.actions import HELD_FIXED, rotate
+from jetsym.jets import actions
+from jetsym.jets.augmentation import random_directions
 from jetsym.jets.batch import JetBatch
+from jetsym.jets.frames import axes_along, expect_rest_frame
+from jetsym.jets.generators import aligned_generators, tangents
 from jetsym.jets.io import read
 from jetsym.jets.io.sample import sample
+from jetsym.spectrum.action import Action
 
-__all__ = ["NOTES", "OUTPUTS", "dtype_name", "load", "mask", "move", "place", "size", "take"]
+__all__ = [
+    "NOTES",
+    "OUTPUTS",
+    "act",
+    "dtype_name",
+    "generators",
+    "load",
+    "mask",
+    "move",
+    "place",
+    "size",
+    "take",
+    "tilted",
+    "transform",
+]
 
 OUTPUTS = {"logits": "logits"}
 NOTES = (
-    "The group acts on the lab momenta of the constituents and of the jet axis; features are recomputed from them.",
-    f"Held fixed, as they have no law under rotations: {', '.join(HELD_FIXED)}.",
+    "Constituents and jet axis move together; features are recomputed from them.",
+    f"Held fixed, as only turns about the beam leave them alone: {', '.join(actions.HELD_FIXED)}.",
 )
+#: Columns that carry a direction of each jet's own.
+DIRECTION = ("direction_x", "direction_y", "direction_z")
 
 
 def load(source: Any, *, limit: int, model: Any) -> JetBatch:
@@ -51,7 +73,40 @@ def take(inputs: JetBatch, selection: slice) -> JetBatch:
 
 
 def move(inputs: JetBatch, matrices: Any) -> JetBatch:
-    return rotate(inputs, torch.as_tensor(matrices))
+    return actions.rotate(inputs, torch.as_tensor(matrices))
+
+
+def act(inputs: JetBatch, *, group: str, frame: str, axis: Any, seed: int) -> tuple[JetBatch, Action]:
+    if isinstance(axis, str) and axis == "random":
+        inputs = _with_directions(inputs, seed)
+    if group == "boost":
+        return inputs, Action(_boost_along(axis), False, f"Boosts along {_named(axis)}.")
+    if frame == "rest":
+        expect_rest_frame(inputs)
+        note = "The group acts where the sum of the constituents is at rest."
+        return inputs, Action(_on_tensors(actions.rotate_at_rest), False, note)
+    if isinstance(axis, str) and axis == "jet":
+        return inputs, Action(_on_tensors(actions.about_jet_axis), False, f"The group turns about {_named(axis)}.")
+    if isinstance(axis, str) and axis == "random":
+        return inputs, Action(_about_own_direction, False, f"The group turns about {_named(axis)}.")
+    return inputs, Action(move, True, "The group acts on lab momenta.")
+
+
+def transform(inputs: JetBatch, matrices: Any) -> JetBatch:
+    return actions.transform(inputs, torch.as_tensor(matrices))
+
+
+def generators(inputs: JetBatch, axes: str) -> Tensor:
+    return aligned_generators(inputs, axes)  # type: ignore[arg-type]  # refuses other axes
+
+
+def tilted(inputs: JetBatch, generators: Tensor) -> JetBatch:
+    p4, jet_p4 = tangents(inputs, generators)
+    repeated = move(inputs, torch.eye(3, dtype=torch.float64).expand(len(generators), 3, 3))
+    return repeated.replace(
+        p4=forward_ad.make_dual(repeated.p4, p4.flatten(0, 1)),
+        jet_p4=forward_ad.make_dual(repeated.jet_p4, jet_p4.flatten(0, 1)),
+    )
 
 
 def place(inputs: JetBatch, *, device: Any, dtype: Any) -> JetBatch:
@@ -65,3 +120,48 @@ def mask(inputs: JetBatch) -> Tensor:
 
 def dtype_name(inputs: JetBatch) -> str:
     return str(inputs.dtype).removeprefix("torch.")
+
+
+def _on_tensors(action: Callable[[JetBatch, Tensor], JetBatch]) -> Callable[[JetBatch, Any], JetBatch]:
+    return lambda inputs, matrices: action(inputs, torch.as_tensor(matrices))
+
+
+def _boost_along(axis: Any) -> Callable[[JetBatch, Any], JetBatch]:
+    def move(inputs: JetBatch, rapidity: Any) -> JetBatch:
+        if not isinstance(axis, str):
+            direction: Any = torch.as_tensor(axis)
+        else:
+            direction = _directions_of(inputs) if axis == "random" else axis
+        return actions.boost(inputs, torch.as_tensor(rapidity), direction)
+
+    return move
+
+
+def _about_own_direction(inputs: JetBatch, matrices: Any) -> JetBatch:
+    axes = axes_along(_directions_of(inputs))
+    elements = torch.as_tensor(matrices).to(axes)
+    if elements.ndim == 3:
+        elements = elements[:, None]
+    return actions.rotate(inputs, axes.mT @ elements @ axes)
+
+
+def _with_directions(inputs: JetBatch, seed: int) -> JetBatch:
+    """Jets with a random direction of their own, which travels with them as columns."""
+    directions = random_directions(len(inputs), generator=torch.Generator().manual_seed(seed)).to(inputs.device)
+    return inputs.replace(columns={**inputs.columns, **dict(zip(DIRECTION, directions.unbind(-1), strict=True))})
+
+
+def _directions_of(inputs: JetBatch) -> Tensor:
+    """(B, 3) float64 unit vectors."""
+    directions = torch.stack([inputs.columns[name] for name in DIRECTION], dim=-1).double()
+    return directions / directions.norm(dim=-1, keepdim=True)
+
+
+def _named(axis: Any) -> str:
+    if not isinstance(axis, str):
+        return f"the axis ({', '.join(f'{x:g}' for x in axis)})"
+    return {
+        "beam": "the beam",
+        "jet": "the stored axis of each jet",
+        "random": "a random direction of each jet's own",
+    }.get(axis, f"the {axis} axis")

@@ -1,46 +1,23 @@
-"""The Lie algebra of the Lorentz group: six generators that act linearly on four-momenta (E, px, py, pz)."""
+"""The six generators of the Lorentz group on jets, along the beam or along each jet."""
 
 from __future__ import annotations
 
 from typing import Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from jetsym.errors import DataError
 from jetsym.jets.batch import JetBatch
 from jetsym.jets.frames import jet_axes
+from jetsym.spectrum.lorentz import GENERATORS
 
-__all__ = ["GENERATORS", "aligned_generators", "tangents"]
-
-
-def _rotation(i: int, j: int) -> Tensor:
-    """The generator of the rotations that take axis i to axis j."""
-    generator = torch.zeros(4, 4, dtype=torch.float64)
-    generator[j, i], generator[i, j] = 1, -1
-    return generator
-
-
-def _boost(i: int) -> Tensor:
-    generator = torch.zeros(4, 4, dtype=torch.float64)
-    generator[0, i] = generator[i, 0] = 1
-    return generator
-
-
-#: (4, 4) float64 real matrices X: exp(θ J_z) turns by the angle θ about z, exp(η K_z) boosts by the rapidity η along z.
-#: [J_i, J_j] = ε_ijk J_k, [J_i, K_j] = ε_ijk K_k and [K_i, K_j] = −ε_ijk J_k.
-GENERATORS: dict[str, Tensor] = {
-    "J_x": _rotation(2, 3),
-    "J_y": _rotation(3, 1),
-    "J_z": _rotation(1, 2),
-    "K_x": _boost(1),
-    "K_y": _boost(2),
-    "K_z": _boost(3),
-}
+__all__ = ["aligned_generators", "tangents"]
 
 
 def aligned_generators(batch: JetBatch, axes: Literal["beam", "jet"] = "beam") -> Tensor:
-    """The six generators, in the order of GENERATORS, along the axes of the lab or of each jet.
+    """The six generators along the axes of the lab or of each jet, in the order of GENERATORS.
 
     Parameters
     ----------
@@ -69,7 +46,7 @@ def aligned_generators(batch: JetBatch, axes: Literal["beam", "jet"] = "beam") -
     """
     if axes not in ("beam", "jet"):
         raise DataError(f"axes is {axes!r}; expected 'beam' or 'jet'")
-    generators = torch.stack(list(GENERATORS.values())).to(batch.device)[:, None]
+    generators = torch.as_tensor(np.stack(list(GENERATORS.values())), device=batch.device)[:, None]
     if axes == "beam":
         return generators
     frame = torch.zeros(len(batch), 4, 4, dtype=torch.float64, device=batch.device)

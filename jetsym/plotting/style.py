@@ -40,13 +40,13 @@ def irrep_style(irrep: Irrep) -> dict[str, Any]:
     }
 
 
-def figure_of(ax: Axes) -> Figure:
-    """The whole figure that axes stand in."""
-    return cast(Figure, ax.get_figure(root=True))
+def figure_of(picture: Axes | Figure) -> Figure:
+    """The whole figure that axes stand in; a figure itself."""
+    return picture if isinstance(picture, Figure) else cast(Figure, picture.get_figure(root=True))
 
 
-def save_figure(ax: Axes, path: str | Path) -> Path:
-    """Save the figure of axes, whole or not at all, in the format of the path's suffix; pixels at 150 per inch."""
+def save_figure(picture: Axes | Figure, path: str | Path) -> Path:
+    """Save a figure, or that of axes, whole or not at all; the suffix says the format. Pixels at 150 per inch."""
     with finished_file(path) as unfinished:
-        figure_of(ax).savefig(unfinished, dpi=150)
+        figure_of(picture).savefig(unfinished, dpi=150)
     return Path(path)

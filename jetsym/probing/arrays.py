@@ -8,17 +8,36 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import torch
 from array_api_compat import array_namespace, is_array_api_obj, is_numpy_array, is_torch_array
 from array_api_compat import device as device_of
+from torch.autograd import forward_ad
 
 from jetsym.errors import ProbeError
 from jetsym.probing.rounding import EPS
+from jetsym.spectrum import SO2
+from jetsym.spectrum.action import Action
+from jetsym.spectrum.lorentz import GENERATORS, boost_matrices
 
-__all__ = ["NOTES", "OUTPUTS", "dtype_name", "load", "mask", "move", "place", "size", "take"]
+__all__ = [
+    "NOTES",
+    "OUTPUTS",
+    "act",
+    "dtype_name",
+    "generators",
+    "load",
+    "mask",
+    "move",
+    "place",
+    "size",
+    "take",
+    "tilted",
+    "transform",
+]
 
 OUTPUTS: dict[str, str] = {}
-NOTES = ("Arrays (…, 3) move as vectors, arrays (…, 4) as four-vectors (E, px, py, pz) with E fixed.",)
+NOTES = ("Arrays (…, 3) move as vectors, arrays (…, 4) as four-vectors (E, px, py, pz).",)
 
 
 def load(source: Any, *, limit: int, model: Any) -> Any:
@@ -51,6 +70,39 @@ def move(inputs: Any, matrices: Any) -> Any:
     return _map(lambda array: _move(array, matrices), inputs)
 
 
+def act(inputs: Any, *, group: str, frame: str, axis: Any, seed: int) -> tuple[Any, Action]:
+    if frame == "rest" or (isinstance(axis, str) and axis in ("jet", "random")):
+        asked = f"frame={frame!r}" if frame == "rest" else f"axis={axis!r}"
+        raise ProbeError(f"{asked} needs jets; plain arrays move in the lab, about or along 'x', 'y', 'z' or a vector")
+    if group != "boost":
+        return inputs, Action(move, True, "The group acts in the frame of the arrays.")
+    direction = SO2("z" if isinstance(axis, str) and axis == "beam" else axis).axis
+
+    def boost(inputs: Any, rapidity: Any) -> Any:
+        return transform(inputs, boost_matrices(np.asarray(rapidity), direction))
+
+    return inputs, Action(boost, False, f"Boosts along ({', '.join(f'{x:g}' for x in direction)}).")
+
+
+def transform(inputs: Any, matrices: Any) -> Any:
+    return _map(lambda array: _transform(array, matrices), inputs)
+
+
+def generators(inputs: Any, axes: str) -> Any:
+    if axes != "beam":
+        raise ProbeError(f"axes {axes!r} need jets; plain arrays have those of the lab only")
+    return np.stack(list(GENERATORS.values()))[:, None]
+
+
+def tilted(inputs: Any, generators: Any) -> Any:
+    def tilt(array: Any) -> Any:
+        tangent = _transform(array, generators)
+        repeated = array.expand(len(generators), *array.shape).flatten(0, 1)
+        return forward_ad.make_dual(repeated, tangent)
+
+    return _map(tilt, inputs)
+
+
 def place(inputs: Any, *, device: Any, dtype: Any) -> Any:
     def to(array: Any) -> Any:
         if is_numpy_array(array):  # what a torch module takes
@@ -78,14 +130,29 @@ def _move(array: Any, matrices: Any) -> Any:
             "for four-vectors (E, px, py, pz), or say with action=… what moves your inputs"
         )
     xp = array_namespace(array)
-    g = xp.asarray(matrices, dtype=array.dtype, device=device_of(array))
-    own = () if g.ndim == 4 else (1,)
-    g = xp.reshape(g, (*g.shape[:-2], *own, *[1] * (array.ndim - 2), 3, 3))
-    moved = xp.matmul(g, array[..., -3:, None])[..., 0]
+    moved = _times(array[..., -3:], matrices)
     if array.shape[-1] == 4:
         energy = xp.broadcast_to(array[..., :1], (*moved.shape[:-1], 1))
         moved = xp.concat([energy, moved], axis=-1)
     return xp.reshape(moved, (-1, *array.shape[1:]))
+
+
+def _transform(array: Any, matrices: Any) -> Any:
+    """(samples, …, 4) under (n, 4, 4) or (n, samples, 4, 4), as (n · samples, …)."""
+    if array.ndim < 2 or array.shape[-1] != 4:
+        raise ProbeError(
+            f"an input array has shape {tuple(array.shape)}; boosts need four-vectors (…, 4) as (E, px, py, pz)"
+        )
+    return array_namespace(array).reshape(_times(array, matrices), (-1, *array.shape[1:]))
+
+
+def _times(array: Any, matrices: Any) -> Any:
+    """(n, samples, …, d) of (samples, …, d) and matrices (n, d, d) or (n, samples, d, d)."""
+    xp = array_namespace(array)
+    g = xp.asarray(matrices, dtype=array.dtype, device=device_of(array))
+    own = () if g.ndim == 4 else (1,)
+    g = xp.reshape(g, (*g.shape[:-2], *own, *[1] * (array.ndim - 2), *g.shape[-2:]))
+    return xp.matmul(g, array[..., None])[..., 0]
 
 
 def _dtype_name(array: Any) -> str:

@@ -83,7 +83,8 @@ class Equivariance:
         Σ_blocks (N − B_α[u]), and power in the right irrep but turned the wrong way, Σ_blocks (B_α[u] − ‖f̄‖²). An
         output whose blocks all have λ = 0 has no misalignment.
     error_spectrum, error_spectrum_stderr
-        B_β[z] as fractions of Σ N, for every irrep but the invariant one, by name. A² = Σ_β B_β[z].
+        B_β[z] as fractions of Σ N, for every irrep but the invariant one, by name. A² = Σ_β B_β[z]. Empty for boosts,
+        which have no irreps to split it over.
     error_tail
         What is left of relative² beyond l_max.
     error_exact_to
@@ -133,8 +134,8 @@ def combine(kind: Kind, parts: Sequence[Deviation], noise_floor: float, *, exact
     misaligned, misaligned_stderr = jackknife_ratio(a2 - leakage, norm)
     spread = np.sqrt(((rows - rows.mean(axis=0)) ** 2).sum() / len(a2))
     spectra = [part.spectrum for part in parts if part.spectrum is not None]
-    power = np.concatenate([spectrum.power[:, 1:] for spectrum in spectra])
-    names = [str(irrep) for irrep in spectra[0].irreps[1:]]
+    power = np.concatenate([spectrum.power[:, 1:] for spectrum in spectra]) if spectra else np.zeros((len(a2), 0))
+    names = [str(irrep) for irrep in spectra[0].irreps[1:]] if spectra else []
     error, error_stderr = jackknife_ratio(power, norm)
     return Equivariance(
         kind=representation(kind).name,

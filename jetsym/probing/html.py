@@ -9,15 +9,28 @@ from html import escape
 from typing import TYPE_CHECKING, Any
 
 from jetsym.plotting import figure_of
+from jetsym.probing.lorentz_words import local_cells, width_cells
 from jetsym.probing.words import concise, sentences, share, tail_floor
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
     from jetsym.probing.equivariance import Equivariance
+    from jetsym.probing.lorentz_report import BoostReport, LorentzReport
     from jetsym.probing.report import SymmetryReport
 
-__all__ = ["figure_element", "page", "paragraphs", "report_fragment", "report_page", "spectrum_table", "table_element"]
+__all__ = [
+    "boost_fragment",
+    "figure_element",
+    "lorentz_fragment",
+    "page",
+    "paragraphs",
+    "report_fragment",
+    "report_page",
+    "spectrum_table",
+    "table_element",
+]
 
 STYLE = """
 :root { color-scheme: light; }
@@ -43,6 +56,16 @@ READING_ERRORS = (
     "A is how far an output is from turning as its kind says, averaged over the group. Its square, as a share of the "
     "output's power (relative A squared), is the sum of the power in irreps that the output should not have and of "
     "the power in the right irrep that is turned the wrong way; the error spectrum sorts the same sum by irreps."
+)
+
+READING_SLOPES = (
+    "Each cell is ‖L f‖/‖f‖, how fast a layer starts to change under a generator, per radian for the rotations J and "
+    "per unit of rapidity for the boosts K. Jumps, such as exchanged neighbours, are not seen."
+)
+
+READING_BOOSTS = (
+    "Each cell is relative A, how far a layer departs from its mean over boosts, for a declared measure on rapidity of "
+    "that width. Boosts have no invariant measure: other widths are other questions."
 )
 
 ERROR_COLUMNS = (
@@ -82,10 +105,10 @@ def table_element(header: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
     return f'<div class="scroll"><table><thead><tr>{head}</tr></thead>\n<tbody>{body}</tbody></table></div>'
 
 
-def figure_element(ax: Axes, description: str) -> str:
-    """The figure of axes inline, as PNG."""
+def figure_element(picture: Axes | Figure, description: str) -> str:
+    """A figure, or that of axes, inline, as PNG."""
     stream = io.BytesIO()
-    figure_of(ax).savefig(stream, format="png", dpi=150)
+    figure_of(picture).savefig(stream, format="png", dpi=150)
     encoded = base64.b64encode(stream.getvalue()).decode()
     image = f'<img alt="{escape(description, quote=True)}" src="data:image/png;base64,{encoded}">'
     return f'<div class="scroll">{image}</div>'
@@ -103,10 +126,37 @@ def spectrum_table(report: SymmetryReport) -> str:
     return table_element(["layer", *map(str, report.irreps), "tail", "noise floor (fraction)"], rows)
 
 
-def report_page(report: SymmetryReport, picture_of: Axes) -> str:
-    """A page of one report, with the picture that ``report.plot()`` drew."""
-    picture = figure_element(picture_of, f"Fraction of power per irrep of {report.meta['group']}, layer by layer")
-    return page(f"Symmetry of {report.meta['model']}", [picture, report_fragment(report)])
+def report_page(report: SymmetryReport | BoostReport | LorentzReport, picture: Axes | Figure) -> str:
+    """A page of one report of any kind, with the picture that ``report.plot()`` drew."""
+    described = figure_element(picture, f"What was measured under {report.meta['group']}, layer by layer")
+    return page(f"Symmetry of {report.meta['model']}", [described, report._repr_html_()])
+
+
+def lorentz_fragment(report: LorentzReport) -> str:
+    """The three parts, one after the other."""
+    parts = [paragraphs(report.sentences())]
+    for title, compact in report.compact.items():
+        parts += [f"<h2>Compact: {escape(title)}</h2>", report_fragment(compact)]
+    for axes, local in report.local.items():
+        rows = [[layer, *local_cells(local, row)] for row, layer in enumerate(local.layers)]
+        parts += [f"<h2>Local: generators along the axes of the {escape(axes)}</h2>"]
+        parts += [table_element(["layer", *local.generators], rows), paragraphs([READING_SLOPES], note=True)]
+    for axis, window in report.windows.items():
+        parts += [f"<h2>Boosts along {escape(axis)}</h2>", boost_fragment(window)]
+    rows = [
+        [layer, f"{sides['local']:.4g}", f"{sides['spectrum']:.4g}", f"{100 * sides['tail']:.2g}"]
+        for layer, sides in report.casimir.items()
+    ]
+    header = ["layer", "∫ Σ‖J_a u‖² (slopes)", "Σ λ(λ+1) b (spectrum)", "beyond l_max (%)"]
+    return "\n".join([*parts, "<h2>Slopes against spectrum</h2>", table_element(header, rows)])
+
+
+def boost_fragment(report: BoostReport) -> str:
+    """Relative A of every layer and output in every window."""
+    rows = [[layer, *width_cells(report, row)] for row, layer in enumerate(report.layers)]
+    symbol = "η₀" if report.meta["distribution"] == "uniform" else "σ"
+    table = table_element(["layer", *(f"{symbol} = {width:g}" for width in report.widths)], rows)
+    return "\n".join([paragraphs(report.sentences()), table, paragraphs([READING_BOOSTS], note=True)])
 
 
 def report_fragment(report: SymmetryReport) -> str:

@@ -16,16 +16,26 @@ from jetsym.probing.orbit import Orbit
 from jetsym.spectrum import O3, SO2, SO3, Group
 from jetsym.spectrum.representations import Kind
 
-__all__ = ["AUTO", "Axis", "check", "check_kinds", "chosen_batch_size", "group_of", "orbit_of", "whereabouts"]
+__all__ = [
+    "AUTO",
+    "Axis",
+    "check",
+    "check_group",
+    "check_kinds",
+    "chosen_batch_size",
+    "group_of",
+    "orbit_of",
+    "whereabouts",
+]
 
 AUTO = "auto"
 #: Axis of SO(2): a name, or a vector of three numbers.
 Axis = str | Sequence[float]
 
-GROUPS = ("SO2", "SO3", "O3")
+GROUPS = ("SO2", "SO3", "O3", "boost", "lorentz")
 METHODS = (AUTO, "quadrature", "icosahedral", "random")
-#: What the axis of SO(2) may be called; the beam is along z.
-AXES = {"beam": "z", "x": "x", "y": "y", "z": "z"}
+#: Names of axes, and where SO(2) has them: those of each input's own are along z in the abstract group.
+AXES = {"beam": "z", "x": "x", "y": "y", "z": "z", "jet": "z", "random": "z"}
 
 #: Evaluations per forward pass where the caller leaves it open, on a CPU and on an accelerator.
 BATCH_SIZE_CPU, BATCH_SIZE_ACCELERATOR = 512, 8192
@@ -76,26 +86,40 @@ def _listed(names: Iterable[str]) -> str:
     return ", ".join(map(repr, names))
 
 
+def check_group(name: str, *, frame: str | None, axis: Axis | None) -> None:
+    """Refuse a group that there is not, and frames and axes that do not go with it."""
+    if name not in GROUPS:
+        raise ProbeError(f"group is {name!r}; expected one of {_listed(GROUPS)}")
+    if frame not in (None, "lab", "rest"):
+        raise ProbeError(f"frame is {frame!r}; expected 'lab' or 'rest'")
+    if frame == "rest" and name not in ("SO3", "O3"):
+        raise ProbeError(f"frame is 'rest', but {name!r} acts in the lab; it goes with group='O3' or 'SO3'")
+    if axis is None:
+        return
+    if name not in ("SO2", "boost"):
+        raise ProbeError(f"axis is {axis!r}, but {name!r} has no single axis; it goes with group='SO2' or 'boost'")
+    if isinstance(axis, str) and axis not in AXES:
+        raise ProbeError(f"axis is {axis!r}; expected one of {_listed(AXES)}, or three numbers")
+    try:
+        SO2("z" if isinstance(axis, str) else axis)
+    except (SpectrumError, ValueError) as error:
+        raise ProbeError(str(error)) from error
+
+
 def group_of(name: str, axis: Axis | None = None) -> Group:
-    """The group of a name, and for SO(2) of an axis (default: the beam, z).
+    """The compact group of a name, and for SO(2) of an axis (default: the beam, z).
 
     Examples
     --------
     >>> group_of("O3"), group_of("SO2", "beam"), group_of("SO2", [0, 3, 4])
     (O3(), SO2(0, 0, 1), SO2(0, 0.6, 0.8))
     """
-    if name not in GROUPS:
-        raise ProbeError(f"group is {name!r}; expected one of {_listed(GROUPS)}")
-    if name != "SO2":
-        if axis is not None:
-            raise ProbeError(f"axis is {axis!r}, but {name} turns about all axes; it goes with group='SO2'")
-        return {"SO3": SO3, "O3": O3}[name]()
-    if isinstance(axis, str) and axis not in AXES:
-        raise ProbeError(f"axis is {axis!r}; expected one of {_listed(AXES)}, or three numbers")
-    try:
+    check_group(name, frame=None, axis=axis)
+    if name == "SO2":
         return SO2("z" if axis is None else AXES[axis] if isinstance(axis, str) else axis)
-    except (SpectrumError, ValueError) as error:
-        raise ProbeError(str(error)) from error
+    if name not in ("SO3", "O3"):
+        raise ProbeError(f"group is {name!r}, which is not compact; expected 'SO2', 'SO3' or 'O3'")
+    return O3() if name == "O3" else SO3()
 
 
 def orbit_of(

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from jetsym.errors import DataError, MissingDependencyError
-from jetsym.files import write_atomically
+from jetsym.errors import MissingDependencyError
 from jetsym.probing.equivariance import Equivariance
+from jetsym.probing.storage import Stored
 from jetsym.spectrum import Irrep
 
 if TYPE_CHECKING:
@@ -22,12 +20,9 @@ if TYPE_CHECKING:
 
 __all__ = ["SymmetryReport"]
 
-#: Version of the JSON form; raised when its meaning changes. 2: the parts of an output's error.
-FORMAT = 2
-
 
 @dataclass(frozen=True, eq=False)
-class SymmetryReport:
+class SymmetryReport(Stored):
     """Symmetry content of every layer and equivariance error of every output.
 
     Parameters
@@ -69,6 +64,9 @@ class SymmetryReport:
     meta: Mapping[str, Any]
     baseline: SymmetryReport | None = field(default=None)
 
+    KIND: ClassVar[str] = "spectrum"
+    FORMAT: ClassVar[int] = 3  # 2: the parts of an output's error; 3: the kind of report
+
     def plot(self, ax: Axes | None = None) -> Axes:
         """Draw the layer spectra; see :func:`jetsym.plotting.plot_spectrum`."""
         from jetsym.plotting import plot_spectrum
@@ -84,7 +82,8 @@ class SymmetryReport:
     def to_dict(self) -> dict[str, Any]:
         """Everything as values that JSON can hold."""
         return {
-            "format": FORMAT,
+            "kind": self.KIND,
+            "format": self.FORMAT,
             "layers": list(self.layers),
             "irreps": [[irrep.lam, irrep.sigma] for irrep in self.irreps],
             **{name: getattr(self, name).tolist() for name in _ARRAYS},
@@ -94,56 +93,21 @@ class SymmetryReport:
         }
 
     @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> SymmetryReport:
-        """The inverse of :meth:`to_dict`.
-
-        Raises
-        ------
-        DataError
-            The dictionary is not that of a report, or of a version that this jetsym does not know.
-        """
-        if data.get("format") != FORMAT:
-            raise DataError(
-                f"a report of format {data.get('format')!r}; this jetsym reads format {FORMAT}: measure it again, or "
-                "read it with the version of jetsym that wrote it"
-            )
-        try:
-            return cls(
-                layers=tuple(data["layers"]),
-                irreps=tuple(Irrep(lam, sigma) for lam, sigma in data["irreps"]),
-                **{name: np.array(data[name], dtype=float) for name in _ARRAYS},
-                equivariance={name: Equivariance(**item) for name, item in data["equivariance"].items()},
-                meta=data["meta"],
-                baseline=None if data["baseline"] is None else cls.from_dict(data["baseline"]),
-            )
-        except (KeyError, TypeError, ValueError) as error:
-            raise DataError(f"the report is damaged: {type(error).__name__} {error}; measure it again") from error
-
-    def save(self, path: str | Path) -> Path:
-        """Write the report as JSON, whole or not at all."""
-        text = json.dumps(self.to_dict(), indent=1, allow_nan=True)
-        return write_atomically(path, text)
-
-    @classmethod
-    def load(cls, path: str | Path) -> SymmetryReport:
-        """Read a report that :meth:`save` wrote.
-
-        Raises
-        ------
-        DataError
-            No such file, or it does not hold a report.
-        """
-        try:
-            data = json.loads(Path(path).read_text(encoding="utf-8"))
-        except OSError as error:
-            raise DataError(f"no report can be read from {path}: {error.strerror or error}") from error
-        except ValueError as error:
-            raise DataError(f"{path} is not a report: it does not hold JSON ({error})") from error
-        if not isinstance(data, dict):
-            raise DataError(
-                f"{path} is not a report: it holds a {type(data).__name__}; expected what report.save wrote"
-            )
-        return cls.from_dict(data)
+    def _read(cls, data: Mapping[str, Any]) -> SymmetryReport:
+        report = cls(
+            layers=tuple(data["layers"]),
+            irreps=tuple(Irrep(lam, sigma) for lam, sigma in data["irreps"]),
+            **{name: np.array(data[name], dtype=float) for name in _ARRAYS},
+            equivariance={name: Equivariance(**item) for name, item in data["equivariance"].items()},
+            meta=dict(data["meta"]),
+            baseline=None if data["baseline"] is None else cls.from_dict(data["baseline"]),
+        )
+        rows, table = (len(report.layers),), (len(report.layers), len(report.irreps))
+        for name in _ARRAYS:
+            shape, expected = getattr(report, name).shape, table if name in ("fractions", "stderr") else rows
+            if shape != expected:
+                raise ValueError(f"{name} has shape {shape} instead of {expected}")
+        return report
 
     def to_dataframe(self) -> pd.DataFrame:
         """One row per layer and irrep, with fraction, standard error, norm and noise floor (needs pandas)."""

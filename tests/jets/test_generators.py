@@ -10,9 +10,11 @@ from scipy.linalg import expm
 from jetsym.errors import DataError
 from jetsym.jets.actions import METRIC, about_jet_axis, boost, rotate, transform
 from jetsym.jets.frames import jet_axes
-from jetsym.jets.generators import GENERATORS, aligned_generators, tangents
+from jetsym.jets.generators import aligned_generators, tangents
 from jetsym.jets.kinematics import eta, pt
-from jetsym.spectrum import WindowEstimator, rapidity_window
+from jetsym.spectrum import WindowEstimator, lorentz, rapidity_window
+
+GENERATORS = {name: torch.as_tensor(matrix) for name, matrix in lorentz.GENERATORS.items()}
 
 
 def levi_civita(i, j, k):

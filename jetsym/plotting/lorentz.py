@@ -1,0 +1,109 @@
+"""Boosts and generators: error curves in rapidity, and slopes under the six generators."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from jetsym.plotting.spectrum import plot_spectrum
+from jetsym.plotting.style import PALETTE
+
+__all__ = ["plot_boosts", "plot_generators", "plot_lorentz"]
+
+
+def plot_boosts(report: Any, ax: Axes | None = None) -> Axes:
+    """Draw relative A of every layer and output against the width of the window of rapidity, with errors.
+
+    Parameters
+    ----------
+    report
+        A :class:`~jetsym.probing.lorentz_report.BoostReport`.
+    ax
+        Axes to draw into; a new figure where None.
+    """
+    if ax is None:
+        ax = plt.subplots(figsize=(5.2, 3.6), layout="constrained")[1]
+    shades = colormaps["viridis_r"](np.linspace(0.15, 0.85, len(report.layers)))
+    for row, layer in enumerate(report.layers):
+        values = np.where(report.squared[:, row] > report.noise_floor[row], report.relative[:, row], np.nan)
+        errors = np.nan_to_num(report.squared_stderr[:, row] / (2 * values))
+        is_output = layer in report.equivariance
+        style = {"color": "black", "linewidth": 2.0} if is_output else {"color": shades[row], "linewidth": 1.2}
+        ax.errorbar(report.widths, values, yerr=errors, marker="o", markersize=3.5, capsize=2, label=layer, **style)
+    ax.set_xscale("log")
+    ax.set_yscale("log")
+    ax.set_xticks(report.widths, [f"{width:g}" for width in report.widths])
+    ax.minorticks_off()
+    symbol = "η₀" if report.meta["distribution"] == "uniform" else "σ"
+    axis = report.meta["axis"]
+    ax.set_xlabel(f"rapidity {symbol} of boosts along {axis if isinstance(axis, str) else np.round(axis, 3).tolist()}")
+    ax.set_ylabel("relative A")
+    return _finished(ax, "layer")
+
+
+def plot_generators(report: Any, ax: Axes | None = None) -> Axes:
+    """Draw the slopes ‖L_X f‖/‖f‖ under the six generators, layer by layer, with errors; boosts dashed.
+
+    Parameters
+    ----------
+    report
+        A :class:`~jetsym.probing.lorentz_report.LocalReport`.
+    ax
+        Axes to draw into; a new figure where None.
+    """
+    if ax is None:
+        width = max(5.0, 2.8 + 0.75 * len(report.layers))
+        ax = plt.subplots(figsize=(width, 3.6), layout="constrained")[1]
+    positions = np.arange(len(report.layers))
+    for column, name in enumerate(report.generators):
+        squared = np.where(report.squared[:, column] > 0, report.squared[:, column], np.nan)
+        values = np.sqrt(squared)
+        errors = np.nan_to_num(report.squared_stderr[:, column] / (2 * values))
+        boost = name.startswith("K")
+        ax.errorbar(
+            positions,
+            values,
+            yerr=errors,
+            color=PALETTE[1 + column % 3],
+            linestyle="--" if boost else "-",
+            marker="s" if boost else "o",
+            markerfacecolor="white" if boost else PALETTE[1 + column % 3],
+            markersize=4.5,
+            linewidth=1.4,
+            capsize=2,
+            label=name.replace("_", ""),
+        )
+    ax.set_yscale("log")
+    ax.set_xticks(positions, report.layers, rotation=30, ha="right")
+    ax.set_xlim(-0.4, len(report.layers) - 0.6)
+    ax.set_ylabel("slope ‖L f‖ / ‖f‖")
+    return _finished(ax, f"axes of the {report.meta['axes']}")
+
+
+def plot_lorentz(report: Any) -> Figure:
+    """Draw the three parts of a :class:`~jetsym.probing.lorentz_report.LorentzReport` side by side.
+
+    The spectrum under O(3) at rest, the slopes under the generators along the jet's axes, and the error curves of
+    boosts along the beam.
+    """
+    width = max(5.0, 2.8 + 0.75 * len(report.layers))
+    figure, axes = plt.subplots(
+        1, 3, figsize=(2 * width + 5.4, 3.9), layout="constrained", gridspec_kw={"width_ratios": [width, width, 5.2]}
+    )
+    first = next(iter(report.compact))
+    plot_spectrum(report.compact[first], axes[0]).set_title(f"compact: {first}", fontsize="medium")
+    plot_generators(report.local["jet"], axes[1]).set_title("local: six generators", fontsize="medium")
+    plot_boosts(report.windows["beam"], axes[2]).set_title("windows of rapidity", fontsize="medium")
+    return figure
+
+
+def _finished(ax: Axes, title: str) -> Axes:
+    ax.grid(axis="y", alpha=0.25)
+    ax.spines[["top", "right"]].set_visible(False)
+    ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False, fontsize="small", title=title)
+    return ax
