@@ -17,7 +17,7 @@ from jetsym.probing.setting import Setting
 __all__ = ["measure_lorentz"]
 
 #: Inputs that the local and the compact measurement are compared with.
-CASIMIR_INPUTS = 4
+CASIMIR_INPUTS = 2
 #: Name -> group, frame, axis.
 COMPACT: dict[str, dict[str, Any]] = {
     "O3 rest": {"group": "O3", "frame": "rest"},
@@ -62,10 +62,10 @@ def measure_lorentz(
 
 
 def _both_sides(setting: Setting, model: Any, inputs: Any, l_max: int) -> dict[str, dict[str, float]]:
-    """∫ Σ_a‖J_a u‖² dμ and Σ λ(λ+1) b_λ of the first inputs, and the tail beyond l_max."""
+    """∫ Σ_a‖J_a u‖² dμ and Σ λ(λ+1) b_λ of the first inputs under SO(3), and the tail beyond l_max."""
     some = setting.domain.take(inputs, slice(0, CASIMIR_INPUTS))
-    spectrum = measure_compact(setting, model, some, group="O3", l_max=l_max, method="quadrature")(model, "both sides")
-    local = casimir(setting, model, some, l_max=l_max)
+    spectrum = measure_compact(setting, model, some, group="SO3", l_max=l_max, method="quadrature")(model, "both sides")
+    local = casimir(setting, model, some, l_max=l_max, inversion=False)
     return {
         name: {
             "local": local[name],

@@ -188,7 +188,7 @@ class LorentzReport(Stored):
         "beam", "jet", "random" -> boosts along that direction, in windows of rapidity.
     casimir
         Layer -> {"local": ∫ Σ_a‖J_a u‖² dμ, "spectrum": Σ λ(λ+1) b_λ, "tail": …}, both over N on the first inputs under
-        O(3) in the lab: the local and the compact measurement of the same thing, as far as l_max reaches.
+        SO(3) in the lab: the local and the compact measurement of the same thing, as far as l_max reaches.
     meta
         Numbers of inputs and evaluations, dtype, cost, notes.
     baseline
