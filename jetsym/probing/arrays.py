@@ -76,6 +76,7 @@ def act(inputs: Any, *, group: str, frame: str, axis: Any, seed: int) -> tuple[A
         raise ProbeError(f"{asked} needs jets; plain arrays move in the lab, about or along 'x', 'y', 'z' or a vector")
     if group != "boost":
         return inputs, Action(move, True, "The group acts in the frame of the arrays.")
+    _map(_check_four_vectors, inputs)
     direction = SO2("z" if isinstance(axis, str) and axis == "beam" else axis).axis
 
     def boost(inputs: Any, rapidity: Any) -> Any:
@@ -139,11 +140,15 @@ def _move(array: Any, matrices: Any) -> Any:
 
 def _transform(array: Any, matrices: Any) -> Any:
     """(samples, …, 4) under (n, 4, 4) or (n, samples, 4, 4), as (n · samples, …)."""
+    _check_four_vectors(array)
+    return array_namespace(array).reshape(_times(array, matrices), (-1, *array.shape[1:]))
+
+
+def _check_four_vectors(array: Any) -> None:
     if array.ndim < 2 or array.shape[-1] != 4:
         raise ProbeError(
             f"an input array has shape {tuple(array.shape)}; boosts need four-vectors (…, 4) as (E, px, py, pz)"
         )
-    return array_namespace(array).reshape(_times(array, matrices), (-1, *array.shape[1:]))
 
 
 def _times(array: Any, matrices: Any) -> Any:

@@ -51,10 +51,8 @@ def measure_compact(
     check_kinds(setting.kinds, None if l_max == AUTO or not exact else int(l_max))
     action = None
     if setting.action is None:
-        chosen = axis if isinstance(axis, str) or axis is None else element.axis
-        inputs, action = setting.domain.act(
-            inputs, group=group, frame=frame or "lab", axis=chosen or "beam", seed=setting.seed
-        )
+        about = axis if isinstance(axis, str) else "beam" if axis is None else element.axis
+        inputs, action = setting.domain.act(inputs, group=group, frame=frame or "lab", axis=about, seed=setting.seed)
         check_law(setting.kinds, action)
 
     def orbit_for(l_max: int) -> Orbit:

@@ -185,6 +185,8 @@ def _by_forward_mode(subject: Subject, inputs: Any, generators: Any) -> tuple[Re
 
 def _by_differences(subject: Subject, inputs: Any, generators: Any) -> tuple[Responses, Responses]:
     domain, matrices = subject.domain, to_numpy(generators)
+    if matrices.shape[1] == 1:  # the same for all inputs
+        matrices = matrices[:, 0]
     values = subject.respond(domain.transform(inputs, np.eye(4)[None]))
     ahead, back = (subject.respond(domain.transform(inputs, expm(sign * STEP * matrices))) for sign in (1, -1))
     return values, {name: (ahead[name] - back[name]) / (2 * STEP) for name in ahead}

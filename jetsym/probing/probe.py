@@ -144,6 +144,7 @@ def probe(
     --------
     A length is invariant, a component of a vector is not:
 
+    >>> import numpy as np
     >>> points = np.random.default_rng(0).normal(size=(8, 3))
     >>> report = probe(lambda x: {"length": (x**2).sum(-1), "height": x[:, 2]}, points, l_max=1, progress=False)
     >>> [f"{name} {item.relative:.3f}" for name, item in report.equivariance.items()]

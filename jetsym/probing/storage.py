@@ -39,13 +39,16 @@ class Stored:
         DataError
             The dictionary is not that of such a report, or of a version that this jetsym does not know.
         """
-        if data.get("kind") != cls.KIND:
-            raise DataError(f"a report of kind {data.get('kind')!r}; expected {cls.KIND!r}: read it with its own class")
+        kind = data.get("kind")
+        if kind not in (None, cls.KIND):
+            raise DataError(f"a report of kind {kind!r}; expected {cls.KIND!r}: read it with its own class")
         if data.get("format") != cls.FORMAT:
             raise DataError(
                 f"a report of format {data.get('format')!r}; this jetsym reads format {cls.FORMAT}: measure it again, "
                 "or read it with the version of jetsym that wrote it"
             )
+        if kind is None:
+            raise DataError("the report is damaged: it does not say its kind; measure it again")
         try:
             return cls._read(data)
         except (KeyError, TypeError, ValueError, AttributeError) as error:

@@ -111,7 +111,7 @@ class Limited:
 def test_too_large_a_batch_is_halved_and_nothing_counts_twice(failure, options, monkeypatch):
     points = np.random.default_rng(1).normal(size=(30, 3))
     advanced = []
-    monkeypatch.setattr("jetsym.probing.probe.progress_bar", lambda *_, **__: Bar(advanced))
+    monkeypatch.setattr("jetsym.probing.compact.progress_bar", lambda *_, **__: Bar(advanced))
     model = Limited(5, failure)
     report = jetsym.probe(model, points, **options, **QUIET)
     assert report.meta["batch_size"] == 4

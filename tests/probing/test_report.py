@@ -42,8 +42,9 @@ def test_json_round_trip(report, tmp_path):
         ("not json", "does not hold JSON"),
         ("[1]", "holds a list"),
         ('{"format": 99}', "format 99"),
-        ('{"format": 1, "layers": []}', "format 1; this jetsym reads format 2: measure it again"),
-        ('{"format": 2, "layers": []}', "damaged"),
+        ('{"format": 2, "layers": []}', "format 2; this jetsym reads format 3: measure it again"),
+        ('{"format": 3, "layers": []}', "damaged"),
+        ('{"format": 1, "kind": "boosts"}', "kind 'boosts'; expected 'spectrum'"),
     ],
 )
 def test_what_is_no_report_is_refused(tmp_path, text, message):
