@@ -72,8 +72,10 @@ def find_layout(tree: Any, path: Path) -> Layout:
         If a branch is missing, or does not hold lists or numbers where it should.
     """
     interpretations = {name: tree[name].interpretation for name in tree.keys(recursive=False)}
-    ragged = {name for name, how in interpretations.items() if isinstance(how, uproot.AsJagged)}
-    flat = {name for name, how in interpretations.items() if isinstance(how, uproot.AsDtype) and not how.inner_shape}
+    ragged = {
+        name for name, how in interpretations.items() if isinstance(how, uproot.AsJagged) and _is_number(how.content)
+    }
+    flat = {name for name, how in interpretations.items() if _is_number(how)}
     second = _LABEL_II in interpretations
     first = not second and not LABEL_BRANCHES.keys().isdisjoint(interpretations)
     layout = Layout(
@@ -99,8 +101,12 @@ def find_layout(tree: Any, path: Path) -> Layout:
     return layout
 
 
-def labels(path: Path, columns: dict[str, NDArray[Any]], layout: Layout) -> NDArray[np.int64] | None:
-    """Index of each jet's class, (B,) int64, or None for unlabelled jets.
+def _is_number(interpretation: Any) -> bool:
+    return isinstance(interpretation, uproot.AsDtype) and not interpretation.inner_shape
+
+
+def labels(path: Path, columns: dict[str, NDArray[Any]], layout: Layout, *, first: int = 0) -> NDArray[np.int64] | None:
+    """Index of each jet's class, (B,) int64, or None for unlabelled jets; ``first`` is the number of the first jet.
 
     Raises
     ------
@@ -114,7 +120,7 @@ def labels(path: Path, columns: dict[str, NDArray[Any]], layout: Layout) -> NDAr
         wrong = np.flatnonzero((label < 0) | (label >= len(layout.classes)))
         if len(wrong):
             raise DataError(
-                f"{path}: {_LABEL_II} is {label[wrong[0]]} at entry {wrong[0]} ({len(wrong)} such jets); "
+                f"{path}: {_LABEL_II} is {label[wrong[0]]} at entry {first + wrong[0]} ({len(wrong)} such jets); "
                 f"expected 0 to {len(layout.classes) - 1}"
             )
         return label
@@ -124,7 +130,7 @@ def labels(path: Path, columns: dict[str, NDArray[Any]], layout: Layout) -> NDAr
     if len(wrong):
         given = {name: float(value) for name, value in zip(layout.labels, table[wrong[0]], strict=True) if value != 0}
         raise DataError(
-            f"{path}: entry {wrong[0]} has the labels {given or 'none'} ({len(wrong)} such jets); "
+            f"{path}: entry {first + wrong[0]} has the labels {given or 'none'} ({len(wrong)} such jets); "
             "expected exactly one of the ten label_* branches to be 1 and the others 0"
         )
     return table.argmax(axis=1)

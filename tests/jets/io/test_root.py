@@ -15,6 +15,7 @@ import uproot
 
 from jetsym.errors import ConfigError, DataError
 from jetsym.jets import JetBatch, read
+from jetsym.jets.io.baskets import BasketReader
 from jetsym.jets.io.root import count_jets, read_ragged
 from jetsym.jets.records import to_awkward
 from jetsym.jets.schema import CLASSES, CLASSES_II
@@ -112,16 +113,17 @@ def test_shared_counters_read_like_separate_ones(jetclass_columns, make_jets, wr
 
 def test_only_the_needed_branches_and_entries_are_read(numbered, monkeypatch):
     path, asked = numbered("a.root", 0, 20), {}
-    arrays = uproot.TTree.arrays
+    for kind in ("flat", "ragged"):
+        original = getattr(BasketReader, kind)
 
-    def spy(self, names, **options):
-        asked.update(options, names=names)
-        return arrays(self, names, **options)
+        def spy(self, name, start, stop, original=original):
+            asked[name] = (start, stop)
+            return original(self, name, start, stop)
 
-    monkeypatch.setattr(uproot.TTree, "arrays", spy)
-    read(path, limit=5)
-    assert asked["entry_stop"] == 5
-    assert "part_deta" not in asked["names"]
+        monkeypatch.setattr(BasketReader, kind, spy)
+    assert ids(read(path, limit=5)) == [0, 1, 2, 3, 4]
+    assert {asked[name] for name in asked if not name.startswith("n")} == {(0, 5)}
+    assert "part_deta" not in asked
 
 
 # --- which files ------------------------------------------------------------------------------------------------------
@@ -289,7 +291,7 @@ def test_the_original_error_is_kept(jetclass_file, monkeypatch):
     def fail(*_, **__):
         raise RuntimeError("decompression failed\nat length")
 
-    monkeypatch.setattr(uproot.TTree, "arrays", fail)
+    monkeypatch.setattr(uproot.compression, "decompress", fail)
     with pytest.raises(DataError, match=r"damaged or not readable \(RuntimeError: decompression failed\)") as caught:
         read(jetclass_file())
     assert isinstance(caught.value.__cause__, RuntimeError)

@@ -1,0 +1,453 @@
+"""JetStream: shuffled batches of jets from many files, in bounded memory, the same in every process that asks alike."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Lock
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+import torch
+
+from jetsym.errors import ConfigError, DataError, closest
+from jetsym.jets.io.baskets import FileIndex, index_file
+from jetsym.jets.io.paths import Paths, root_files
+from jetsym.jets.io.root import BadJets, Columns, check_number, read_block
+from jetsym.jets.packed import PackedJets, RaggedBatch
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["Block", "JetStream", "RootFiles", "Skipped", "Source"]
+
+#: Jets in a shuffle buffer where none is asked for: 0.3 GB of JetClass. While one is used, the next is filled.
+BUFFER = 200_000
+
+#: A block is made of whole clusters of a file, with at least so many jets …
+_SMALLEST = 8192
+#: … and is cut where a file's own clusters have more than this.
+_LARGEST = 65_536
+
+#: Files whose index is kept; each takes some 50 kB.
+_INDICES = 1024
+
+
+@dataclass(frozen=True)
+class Block:
+    """Successive jets of a file, read at once; ``file`` counts the files of a source."""
+
+    file: int
+    start: int
+    stop: int
+
+    def __len__(self) -> int:
+        return self.stop - self.start
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """What ``skip_bad`` has left out: a file, or some jets of it (``n_jets`` is None for a file that did not open)."""
+
+    path: Path
+    n_jets: int | None
+    reason: str
+
+
+class Source(Protocol):
+    """Where a stream's blocks come from: ROOT files, or a cache."""
+
+    blocks: Sequence[Block]
+    classes: tuple[str, ...]
+    #: For each file what it has in common with others, such as its class; blocks of all groups are mixed evenly.
+    groups: Sequence[str]
+    skipped: list[Skipped]
+    #: All jets at once, if they are at hand without being read.
+    whole: PackedJets | None
+
+    def read(self, block: Block) -> tuple[PackedJets, NDArray[np.bool_] | None]:
+        """The jets of a block, and which of the block's jets they are, None for all; called from several threads."""
+
+    def fingerprint(self) -> str:
+        """What the order of the jets depends on."""
+
+
+class JetStream:
+    """Batches of jets without padding, epoch by epoch.
+
+    Blocks of some ten thousand jets, each a few whole clusters of one file, are shuffled so that the files' classes
+    alternate. ``buffer`` jets of successive blocks are read at once, by threads, and shuffled jet by jet, while the
+    next are being read. The order depends on the seed, the epoch and the files, and on nothing else: a stream
+    continues bit for bit where another one has stopped, and the ranks of a distributed run divide the epoch among
+    themselves without talking to each other.
+
+    Parameters
+    ----------
+    paths
+        ROOT files as in :func:`jetsym.jets.read`, or a cache made by :func:`jetsym.jets.io.cache.convert`.
+    batch_size
+        Jets per batch and rank.
+    columns
+        "kin" for momenta, axis and label; "full" for the particles' scalars as well; "all" for the further per-jet
+        branches that :func:`jetsym.jets.read` gives as well.
+    shuffle
+        True for training: jets in random order, and all ranks get the same number of batches, all of full size; the
+        fewer than ``batch_size`` jets per rank that are left over are other ones in every epoch. False for
+        evaluation: the order of the files, every jet once on one of the ranks, the last batch smaller.
+    seed, epoch
+        What the order depends on; the epoch counts itself on at each end.
+    rank, world_size
+        Number of this process among all that share the epoch, over all nodes.
+    buffer
+        Jets that are shuffled at a time; by default 200,000, and of a cache below 16 GB all.
+    threads
+        Threads that read.
+    cache
+        Folder of a cache: it is made of ``paths`` if it is not there, and then read instead of these.
+    bad_jets
+        "raise" or "drop", as in :func:`jetsym.jets.read`. Batches are smaller by the jets dropped.
+    skip_bad
+        Leave out damaged files and parts of files, instead of raising an error; :attr:`skipped` lists them.
+
+    Raises
+    ------
+    DataError
+        If files cannot be read, do not go together, change or vanish during the epoch.
+    ConfigError
+        If an option has no meaning, or there are too few jets for one batch on every rank.
+
+    Examples
+    --------
+    >>> from jetsym.jets.io.sample import sample_dir
+    >>> stream = JetStream(sample_dir() / "test", batch_size=256, seed=1)
+    >>> len(stream), sum(len(batch) for batch in stream)
+    (9, 2304)
+    >>> stream.state_dict()["epoch"]
+    1
+    """
+
+    def __init__(
+        self,
+        paths: Paths,
+        *,
+        batch_size: int,
+        columns: Columns = "full",
+        shuffle: bool = True,
+        seed: int = 0,
+        rank: int = 0,
+        world_size: int = 1,
+        epoch: int = 0,
+        buffer: int | None = None,
+        threads: int = 2,
+        cache: str | os.PathLike[str] | None = None,
+        bad_jets: BadJets = "raise",
+        skip_bad: bool = False,
+    ) -> None:
+        for name, value in (("batch_size", batch_size), ("world_size", world_size), ("threads", threads)):
+            check_number(name, value, "jets" if name == "batch_size" else name)
+        check_number("buffer", buffer, "jets", none="None for the default")
+        for name, value in (("seed", seed), ("epoch", epoch), ("rank", rank)):
+            if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+                raise ConfigError(f"{name}={value!r}; expected a number of at least 0")
+        if rank >= world_size:
+            raise ConfigError(f"rank={rank}; expected less than world_size={world_size}")
+        if columns not in ("all", "full", "kin"):
+            raise ConfigError(f"columns={columns!r}; expected 'all', 'full' or 'kin'")
+        if bad_jets not in ("raise", "drop"):
+            raise ConfigError(f"bad_jets={bad_jets!r}; expected 'raise' or 'drop'")
+        self._source = _open(
+            paths, cache, columns=columns, bad_jets=bad_jets, skip_bad=skip_bad, alone=world_size == 1
+        )
+        self._batch_size, self._shuffle, self._seed = batch_size, shuffle, seed
+        self._rank, self._world_size = rank, world_size
+        self._threads, self._skip_bad = threads, skip_bad
+        self._epoch, self._batch = epoch, 0
+        self._pin = torch.cuda.is_available()
+        self.n_jets = sum(map(len, self._source.blocks))
+        self._whole = self._source.whole if buffer is None or buffer >= self.n_jets else None
+        self._buffer = buffer or BUFFER
+        if not len(self) and shuffle:
+            raise ConfigError(
+                f"{self.n_jets} jets are too few for one batch of {batch_size} on each of {world_size} ranks; "
+                "expected a smaller batch_size, fewer ranks or more files"
+            )
+
+    def __len__(self) -> int:
+        """Batches per epoch on this rank."""
+        if self._shuffle:
+            return self.n_jets // self._world_size // self._batch_size
+        start, stop = self._share
+        return -(-(stop - start) // self._batch_size)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes, in label order."""
+        return self._source.classes
+
+    @property
+    def skipped(self) -> list[Skipped]:
+        """What has been left out so far because it is damaged."""
+        return self._source.skipped
+
+    def __iter__(self) -> Iterator[RaggedBatch]:
+        """The batches that are left of the epoch."""
+        batch, parts = self._batch, []
+        start, stop = self._share
+        position, stop = batch * self._batch_size, min(stop - start, len(self) * self._batch_size)
+        for begin, end, window in self._windows(position, stop):
+            while position < min(end, stop):
+                full = min((batch + 1) * self._batch_size, stop)
+                until = min(full, end)
+                parts.append(window.take(position - begin, until - begin))
+                position = until
+                if position == full:
+                    jets, parts = PackedJets.concatenate(parts), []
+                    batch += 1
+                    self._batch = batch
+                    if len(jets):
+                        yield jets.batch().pin_memory() if self._pin else jets.batch()
+            del window  # the next but one is read as soon as the next is asked for
+        self._epoch, self._batch = self._epoch + 1, 0
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where the stream stands: a few numbers and strings, the same on all ranks after the same batch."""
+        return {**self._settings(), "epoch": self._epoch, "batch": self._batch}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue where another stream over the same files stood: its next batch is the next one of this.
+
+        Raises
+        ------
+        ConfigError
+            If that stream had other files, or other options on which the order depends.
+        """
+        for name, own in self._settings().items():
+            if state.get(name) != own:
+                raise ConfigError(
+                    f"the saved stream had {name}={state.get(name)!r}, this one has {own!r}; "
+                    "open it with the same files and options to continue"
+                )
+        if unknown := set(state) - {*self._settings(), "epoch", "batch"}:
+            raise ConfigError(f"{sorted(unknown)[0]!r} is not part of a stream's state; {closest('batch', state)}")
+        self._epoch, self._batch = int(state["epoch"]), int(state["batch"])
+
+    def _settings(self) -> dict[str, Any]:
+        return {
+            "version": 1,
+            "seed": self._seed,
+            "batch_size": self._batch_size,
+            "shuffle": self._shuffle,
+            "world_size": self._world_size,
+            "buffer": None if self._whole is not None else self._buffer,
+            "jets": self._source.fingerprint(),
+        }
+
+    @property
+    def _share(self) -> tuple[int, int]:
+        """This rank's part of the epoch's sequence of jets; the parts differ by one jet at most."""
+        return tuple((self._rank + end) * self.n_jets // self._world_size for end in (0, 1))  # type: ignore[return-value]
+
+    def _rng(self, *place: int) -> np.random.Generator:
+        return np.random.default_rng((self._seed, self._epoch, *place))
+
+    def _windows(self, position: int, stop: int) -> Iterator[tuple[int, int, _Window]]:
+        """The filled buffers from a position of this rank's sequence on, each with its first position and its end."""
+        if self._whole is not None:
+            start, end = self._share
+            order = self._rng(0).permutation(self.n_jets)[start:end] if self._shuffle else np.arange(start, end)
+            yield 0, len(order), _Window(self._whole, None, order)
+            return
+        plan = [(begin, end, blocks) for begin, end, blocks in self._plan() if position < end and begin < stop]
+        with ThreadPoolExecutor(self._threads, thread_name_prefix="jetsym-read") as pool:
+            try:
+                reading = [[pool.submit(self._read, block) for block in blocks] for _, _, blocks in plan[:1]]
+                for number, (begin, end, blocks) in enumerate(plan):
+                    # Ask for the next ones first, so that the threads have work while these are joined and used.
+                    for _, _, later in plan[number + 1 : number + 2]:
+                        reading.append([pool.submit(self._read, block) for block in later])
+                    yield begin, end, self._fill(blocks, reading.pop(0), begin)
+            finally:
+                pool.shutdown(wait=True, cancel_futures=True)
+
+    def _plan(self) -> list[tuple[int, int, list[Block]]]:
+        """What this rank reads in the epoch, a buffer at a time: first position, end, blocks."""
+        blocks = list(self._source.blocks)
+        if self._shuffle:
+            blocks = mixed(blocks, self._source.groups, self._rng(0))
+        start, stop = self._share
+        windows: list[tuple[int, int, list[Block]]] = []
+        passed = 0
+        for block in blocks:
+            first, last = max(start - passed, 0), min(stop - passed, len(block))
+            passed += len(block)
+            if first >= last:
+                continue
+            own = Block(block.file, block.start + first, block.start + last)
+            begin, end, filled = windows[-1] if windows else (0, 0, [])
+            if filled and end - begin + len(own) <= self._buffer:
+                windows[-1] = (begin, end + len(own), [*filled, own])
+            else:
+                windows.append((end, end + len(own), [own]))
+        return windows
+
+    def _read(self, block: Block) -> tuple[PackedJets, NDArray[np.bool_] | None] | Skipped:
+        try:
+            return self._source.read(block)
+        except DataError as error:
+            if not self._skip_bad:
+                raise
+            return Skipped(self._source.path_of(block), len(block), str(error))  # type: ignore[attr-defined]
+
+    def _fill(self, blocks: Sequence[Block], reading: list[Future[Any]], begin: int) -> _Window:
+        parts, kept = [], []
+        for block in blocks:
+            found = reading.pop(0).result()  # popped, so that a block is not held longer than it is needed
+            if isinstance(found, Skipped):
+                self._source.skipped.append(found)
+                kept.append(np.zeros(len(block), np.bool_))
+            else:
+                jets, those = found
+                parts.append(jets)
+                kept.append(np.ones(len(block), np.bool_) if those is None else those)
+        there = np.concatenate(kept)
+        rows = None if there.all() else np.where(there, np.cumsum(there) - 1, -1)
+        order = self._rng(1, begin).permutation(len(there)) if self._shuffle else np.arange(len(there))
+        return _Window(PackedJets.concatenate(parts) if parts else PackedJets.none(), rows, order)
+
+
+@dataclass(frozen=True)
+class _Window:
+    """A filled buffer: its jets, where each of those planned for is found (−1 for left out), and the order."""
+
+    jets: PackedJets
+    rows: NDArray[np.int64] | None
+    order: NDArray[np.int64]
+
+    def take(self, start: int, stop: int) -> PackedJets:
+        chosen = self.order[start:stop]
+        if self.rows is not None:
+            chosen = self.rows[chosen]
+            chosen = chosen[chosen >= 0]
+        return self.jets.take(chosen)
+
+
+class RootFiles:
+    """ROOT files as a stream's source; only what is needed to plan an epoch is kept of each."""
+
+    whole = None
+
+    def __init__(
+        self, files: Sequence[Path], *, columns: Columns, bad_jets: BadJets = "raise", skip_bad: bool = False
+    ) -> None:
+        self.skipped: list[Skipped] = []
+        self.blocks: list[Block] = []
+        self.files: list[Path] = []
+        self._columns, self._bad_jets = columns, bad_jets
+        self._indices: OrderedDict[int, FileIndex] = OrderedDict()
+        self._lock = Lock()
+        kinds: list[tuple[Path, tuple[Any, ...]]] = []
+        for path in files:
+            try:
+                index = index_file(path)
+            except DataError as error:
+                if not skip_bad:
+                    raise
+                self.skipped.append(Skipped(path, None, str(error)))
+                continue
+            layout = index.layout
+            self.classes = layout.classes
+            kinds.append((path, (layout.labels, layout.classes, layout.columns if columns == "all" else ())))
+            if kinds[-1][1] != kinds[0][1]:
+                names = ("labels", "classes", "columns")
+                what = next(n for n, a, b in zip(names, kinds[0][1], kinds[-1][1], strict=True) if a != b)
+                raise DataError(f"{kinds[0][0]} and {path} cannot be streamed together: they differ in their {what}")
+            self.blocks += [Block(len(self.files), start, stop) for start, stop in cut(index.boundaries)]
+            self.files.append(path)
+            self._keep(len(self.files) - 1, index)
+        if not self.files:
+            raise DataError(f"none of {len(files)} files can be read; the first: {self.skipped[0].reason}")
+        self.groups = [f"{path.parent.name}/{re.sub('[0-9]+$', '', path.stem)}" for path in self.files]
+
+    def path_of(self, block: Block) -> Path:
+        """The file of a block."""
+        return self.files[block.file]
+
+    def read(self, block: Block) -> tuple[PackedJets, NDArray[np.bool_] | None]:
+        """The jets of a block; see :func:`jetsym.jets.io.root.read_block`."""
+        with self._lock:
+            index = self._indices.get(block.file)
+        if index is None:
+            index = index_file(self.files[block.file])
+            self._keep(block.file, index)
+        return read_block(index, block.start, block.stop, columns=self._columns, bad_jets=self._bad_jets)
+
+    def fingerprint(self) -> str:
+        """Of names and blocks, not of folders: files may be moved between two parts of an epoch."""
+        facts = [self._columns, [path.name for path in self.files], [(b.file, b.start, b.stop) for b in self.blocks]]
+        return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
+
+    def _keep(self, number: int, index: FileIndex) -> None:
+        with self._lock:
+            self._indices[number] = index
+            while len(self._indices) > _INDICES:
+                self._indices.popitem(last=False)
+
+
+def cut(boundaries: NDArray[np.int64], *, smallest: int = _SMALLEST, largest: int = _LARGEST) -> list[tuple[int, int]]:
+    """Blocks of whole clusters of a file, small clusters joined, and large ones cut evenly.
+
+    Examples
+    --------
+    >>> cut(np.array([0, 3, 10, 12, 40]), smallest=5, largest=20)
+    [(0, 10), (10, 25), (25, 40)]
+    """
+    edges = [int(boundaries[0])]
+    for boundary in boundaries[1:]:
+        if boundary - edges[-1] >= smallest:
+            edges.append(int(boundary))
+    if edges[-1] != boundaries[-1]:  # what is left at the end is too small to be a block of its own
+        edges[max(1, len(edges) - 1) :] = [int(boundaries[-1])]
+    blocks = []
+    for start, stop in zip(edges[:-1], edges[1:], strict=True):
+        parts = -(-(stop - start) // largest)
+        inner = [start + part * (stop - start) // parts for part in range(parts + 1)]
+        blocks += list(zip(inner[:-1], inner[1:], strict=True))
+    return blocks
+
+
+def mixed(blocks: Sequence[Block], groups: Sequence[str], rng: np.random.Generator) -> list[Block]:
+    """The blocks in random order, those of each group spread evenly over the epoch.
+
+    Examples
+    --------
+    >>> blocks = [Block(file, start, start + 1) for file in (0, 1) for start in range(4)]
+    >>> order = mixed(blocks, ["QCD", "Tbqq"], np.random.default_rng(0))
+    >>> [sum(block.file == 0 for block in half) for half in (order[:4], order[4:])]
+    [2, 2]
+    """
+    members: dict[str, list[int]] = {}
+    for number, block in enumerate(blocks):
+        members.setdefault(groups[block.file], []).append(number)
+    place = np.empty(len(blocks))
+    for numbers in members.values():
+        place[numbers] = (rng.permutation(len(numbers)) + rng.uniform(size=len(numbers))) / len(numbers)
+    return [blocks[number] for number in np.argsort(place, kind="stable")]
+
+
+def _open(
+    paths: Paths,
+    cache: str | os.PathLike[str] | None,
+    *,
+    columns: Columns,
+    bad_jets: BadJets,
+    skip_bad: bool,
+    alone: bool,
+) -> Any:
+    return RootFiles(root_files(paths), columns=columns, bad_jets=bad_jets, skip_bad=skip_bad)
