@@ -69,7 +69,7 @@ class Branch:
 
 @dataclass(frozen=True)
 class FileIndex:
-    """What is known of a file without reading its jets."""
+    """What is known of a file without reading its jets; it has at most so many ``particles``."""
 
     path: Path
     size: int
@@ -77,6 +77,7 @@ class FileIndex:
     n_jets: int
     layout: Layout
     branches: dict[str, Branch]
+    particles: int
 
     @cached_property
     def boundaries(self) -> NDArray[np.int64]:
@@ -107,7 +108,9 @@ def index_file(path: Path) -> FileIndex:
             for branch in branches.values():
                 if branch.entries[-1] != tree.num_entries or (np.diff(branch.entries) <= 0).any():
                     raise ValueError(f"the baskets of {branch.name!r} do not add up to {tree.num_entries} jets")
-    return FileIndex(path, status.st_size, status.st_mtime_ns, int(tree.num_entries), layout, branches)
+        energy = branches[layout.ragged[0]]
+        particles = tree[energy.name].uncompressed_bytes // energy.dtype.itemsize
+    return FileIndex(path, status.st_size, status.st_mtime_ns, int(tree.num_entries), layout, branches, particles)
 
 
 def _branch(tree: Any, name: str) -> Branch:

@@ -14,7 +14,7 @@ from jetsym.jets.io.baskets import BasketReader, FileIndex, explained, index_fil
 from jetsym.jets.io.layout import AXIS_BRANCHES, labels
 from jetsym.jets.io.paths import Paths, root_files
 from jetsym.jets.kinematics import from_pt_eta_phi_energy
-from jetsym.jets.packed import DISPLACEMENTS, KINDS, PackedJets, pack_kinds
+from jetsym.jets.packed import DISPLACEMENTS, KINDS, Arena, PackedJets, pack_kinds
 from jetsym.jets.ragged import RaggedJets
 from jetsym.jets.schema import P4_BRANCHES
 
@@ -176,7 +176,13 @@ Columns = Literal["all", "full", "kin"]
 
 
 def read_block(
-    index: FileIndex, start: int, stop: int, *, columns: Columns = "all", bad_jets: BadJets = "raise"
+    index: FileIndex,
+    start: int,
+    stop: int,
+    *,
+    columns: Columns = "all",
+    bad_jets: BadJets = "raise",
+    arena: Arena | None = None,
 ) -> tuple[PackedJets, NDArray[np.bool_] | None]:
     """Read some successive jets of a file, in any thread.
 
@@ -191,6 +197,8 @@ def read_block(
         branches as well.
     bad_jets
         As in :func:`read`.
+    arena
+        Where the particles go, if there is room.
 
     Returns
     -------
@@ -215,11 +223,15 @@ def read_block(
             return values
 
         rows = P4_BRANCHES if columns == "kin" else (*P4_BRANCHES, *(f"part_{name}" for name in DISPLACEMENTS))
-        values = np.empty((len(content), len(rows)), np.float32)
+        place = None if arena is None else arena.reserve(len(content))
+        if arena is None or place is None:
+            values = np.empty((len(content), len(rows)), np.float32)
+        else:
+            values = arena.values[place : place + len(content)]
         with np.errstate(over="ignore"):  # a double beyond float32 becomes infinite, which is reported with its entry
             values[:, 0] = content
-            for place, name in enumerate(rows[1:], start=1):
-                values[:, place] = particles(name)
+            for column, name in enumerate(rows[1:], start=1):
+                values[:, column] = particles(name)
         kinds = None
         if columns != "kin":
             bits = (particles(f"part_{name}") for name in KINDS)
@@ -234,7 +246,8 @@ def read_block(
         classes=layout.classes,
         columns={name: flat[name] for name in names},
     )
-    return _without_bad(path, start, jets, bad_jets)
+    good, kept = _without_bad(path, start, jets, bad_jets)
+    return good if arena is None or kept is not None else arena.move(good, place), kept
 
 
 def _without_bad(

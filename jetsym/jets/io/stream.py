@@ -12,7 +12,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -21,12 +21,12 @@ from jetsym.errors import ConfigError, DataError, closest
 from jetsym.jets.io.baskets import FileIndex, index_file
 from jetsym.jets.io.paths import Paths, root_files
 from jetsym.jets.io.root import BadJets, Columns, check_number, read_block
-from jetsym.jets.packed import PackedJets, RaggedBatch
+from jetsym.jets.packed import Arena, PackedJets, RaggedBatch
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["Block", "JetStream", "RootFiles", "Skipped", "Source"]
+__all__ = ["Block", "JetStream", "RootFiles", "Skipped"]
 
 #: Jets in a shuffle buffer where none is asked for: 0.3 GB of JetClass. While one is used, the next is filled.
 BUFFER = 200_000
@@ -59,24 +59,6 @@ class Skipped:
     path: Path
     n_jets: int | None
     reason: str
-
-
-class Source(Protocol):
-    """Where a stream's blocks come from: ROOT files, or a cache."""
-
-    blocks: Sequence[Block]
-    classes: tuple[str, ...]
-    #: For each file what it has in common with others, such as its class; blocks of all groups are mixed evenly.
-    groups: Sequence[str]
-    skipped: list[Skipped]
-    #: All jets at once, if they are at hand without being read.
-    whole: PackedJets | None
-
-    def read(self, block: Block) -> tuple[PackedJets, NDArray[np.bool_] | None]:
-        """The jets of a block, and which of the block's jets they are, None for all; called from several threads."""
-
-    def fingerprint(self) -> str:
-        """What the order of the jets depends on."""
 
 
 class JetStream:
@@ -162,9 +144,7 @@ class JetStream:
             raise ConfigError(f"columns={columns!r}; expected 'all', 'full' or 'kin'")
         if bad_jets not in ("raise", "drop"):
             raise ConfigError(f"bad_jets={bad_jets!r}; expected 'raise' or 'drop'")
-        self._source = _open(
-            paths, cache, columns=columns, bad_jets=bad_jets, skip_bad=skip_bad, alone=world_size == 1
-        )
+        self._source = _open(paths, cache, columns=columns, bad_jets=bad_jets, skip_bad=skip_bad, alone=world_size == 1)
         self._batch_size, self._shuffle, self._seed = batch_size, shuffle, seed
         self._rank, self._world_size = rank, world_size
         self._threads, self._skip_bad = threads, skip_bad
@@ -262,17 +242,25 @@ class JetStream:
         if self._whole is not None:
             start, end = self._share
             order = self._rng(0).permutation(self.n_jets)[start:end] if self._shuffle else np.arange(start, end)
-            yield 0, len(order), _Window(self._whole, None, order)
+            yield 0, len(order), _Window(self._whole, order)
             return
         plan = [(begin, end, blocks) for begin, end, blocks in self._plan() if position < end and begin < stop]
+        room = max((sum(map(self._source.particles, blocks)) for _, _, blocks in plan), default=0)
+        arenas = [self._source.arena(room) for _ in plan[:2]]
         with ThreadPoolExecutor(self._threads, thread_name_prefix="jetsym-read") as pool:
+
+            def ask(number: int) -> list[Future[Any]]:
+                arena = arenas[number % 2]
+                arena.clear()
+                return [pool.submit(self._read, block, arena) for block in plan[number][2]]
+
             try:
-                reading = [[pool.submit(self._read, block) for block in blocks] for _, _, blocks in plan[:1]]
+                reading = [ask(0)] if plan else []
                 for number, (begin, end, blocks) in enumerate(plan):
-                    # Ask for the next ones first, so that the threads have work while these are joined and used.
-                    for _, _, later in plan[number + 1 : number + 2]:
-                        reading.append([pool.submit(self._read, block) for block in later])
-                    yield begin, end, self._fill(blocks, reading.pop(0), begin)
+                    # Ask for the next ones first, so that the threads have work while these are used.
+                    if number + 1 < len(plan):
+                        reading.append(ask(number + 1))
+                    yield begin, end, self._fill(blocks, reading.pop(0), begin, arenas[number % 2])
             finally:
                 pool.shutdown(wait=True, cancel_futures=True)
 
@@ -297,18 +285,18 @@ class JetStream:
                 windows.append((end, end + len(own), [own]))
         return windows
 
-    def _read(self, block: Block) -> tuple[PackedJets, NDArray[np.bool_] | None] | Skipped:
+    def _read(self, block: Block, arena: Arena) -> tuple[PackedJets, NDArray[np.bool_] | None] | Skipped:
         try:
-            return self._source.read(block)
+            return self._source.read(block, arena)
         except DataError as error:
             if not self._skip_bad:
                 raise
-            return Skipped(self._source.path_of(block), len(block), str(error))  # type: ignore[attr-defined]
+            return Skipped(self._source.files[block.file], len(block), str(error))
 
-    def _fill(self, blocks: Sequence[Block], reading: list[Future[Any]], begin: int) -> _Window:
+    def _fill(self, blocks: Sequence[Block], reading: list[Future[Any]], begin: int, arena: Arena) -> _Window:
         parts, kept = [], []
-        for block in blocks:
-            found = reading.pop(0).result()  # popped, so that a block is not held longer than it is needed
+        for block, future in zip(blocks, reading, strict=True):
+            found = future.result()
             if isinstance(found, Skipped):
                 self._source.skipped.append(found)
                 kept.append(np.zeros(len(block), np.bool_))
@@ -316,26 +304,31 @@ class JetStream:
                 jets, those = found
                 parts.append(jets)
                 kept.append(np.ones(len(block), np.bool_) if those is None else those)
+        reading.clear()
         there = np.concatenate(kept)
-        rows = None if there.all() else np.where(there, np.cumsum(there) - 1, -1)
-        order = self._rng(1, begin).permutation(len(there)) if self._shuffle else np.arange(len(there))
-        return _Window(PackedJets.concatenate(parts) if parts else PackedJets.none(), rows, order)
+        joined = arena.join(parts)
+        if joined is None:  # some block has left jets out, or needed more room
+            parts = [part.slice(0, len(part)) for part in parts]
+            filled, rows = PackedJets.concatenate(parts) if parts else PackedJets.none(), np.arange(there.sum())
+        else:
+            filled, rows = joined
+        places = np.full(len(there), -1)
+        places[there] = rows
+        if self._shuffle:
+            places = places[self._rng(1, begin).permutation(len(places))]
+        return _Window(filled, places)
 
 
 @dataclass(frozen=True)
 class _Window:
-    """A filled buffer: its jets, where each of those planned for is found (−1 for left out), and the order."""
+    """A filled buffer: its jets, and their order; −1 stands for a jet that has been left out."""
 
     jets: PackedJets
-    rows: NDArray[np.int64] | None
     order: NDArray[np.int64]
 
     def take(self, start: int, stop: int) -> PackedJets:
         chosen = self.order[start:stop]
-        if self.rows is not None:
-            chosen = self.rows[chosen]
-            chosen = chosen[chosen >= 0]
-        return self.jets.take(chosen)
+        return self.jets.take(chosen[chosen >= 0])
 
 
 class RootFiles:
@@ -352,6 +345,7 @@ class RootFiles:
         self._columns, self._bad_jets = columns, bad_jets
         self._indices: OrderedDict[int, FileIndex] = OrderedDict()
         self._lock = Lock()
+        self._density: list[float] = []
         kinds: list[tuple[Path, tuple[Any, ...]]] = []
         for path in files:
             try:
@@ -370,23 +364,28 @@ class RootFiles:
                 raise DataError(f"{kinds[0][0]} and {path} cannot be streamed together: they differ in their {what}")
             self.blocks += [Block(len(self.files), start, stop) for start, stop in cut(index.boundaries)]
             self.files.append(path)
+            self._density.append(index.particles / index.n_jets)
             self._keep(len(self.files) - 1, index)
         if not self.files:
             raise DataError(f"none of {len(files)} files can be read; the first: {self.skipped[0].reason}")
         self.groups = [f"{path.parent.name}/{re.sub('[0-9]+$', '', path.stem)}" for path in self.files]
 
-    def path_of(self, block: Block) -> Path:
-        """The file of a block."""
-        return self.files[block.file]
+    def particles(self, block: Block) -> int:
+        """How many particles a block has, a little too many rather than too few."""
+        return round(self._density[block.file] * len(block)) + 1
 
-    def read(self, block: Block) -> tuple[PackedJets, NDArray[np.bool_] | None]:
+    def arena(self, particles: int) -> Arena:
+        """Room for so many particles."""
+        return Arena(particles, 4 if self._columns == "kin" else 8)
+
+    def read(self, block: Block, arena: Arena | None = None) -> tuple[PackedJets, NDArray[np.bool_] | None]:
         """The jets of a block; see :func:`jetsym.jets.io.root.read_block`."""
         with self._lock:
             index = self._indices.get(block.file)
         if index is None:
             index = index_file(self.files[block.file])
             self._keep(block.file, index)
-        return read_block(index, block.start, block.stop, columns=self._columns, bad_jets=self._bad_jets)
+        return read_block(index, block.start, block.stop, columns=self._columns, bad_jets=self._bad_jets, arena=arena)
 
     def fingerprint(self) -> str:
         """Of names and blocks, not of folders: files may be moved between two parts of an epoch."""
