@@ -1,6 +1,7 @@
-"""JetClass files as ROOT itself writes them: ``std::vector`` branches, LZ4, automatic clusters; for the loader benchmark.
+"""JetClass files as ROOT itself writes them, with ``std::vector`` branches, LZ4 and automatic clusters.
 
-uproot cannot write ``std::vector``, so this script runs in an environment of its own, which needs nothing of jetsym::
+uproot cannot write ``std::vector``, so this script, for ``python -m jetsym.benchmarks loader``, runs in an
+environment of its own, which needs nothing of jetsym::
 
     python -m venv /tmp/root && /tmp/root/bin/python -m pip install root uproot awkward
     /tmp/root/bin/python tests/benchmarks/write_vector_files.py data/sample/train OUT --jets 50000
@@ -21,12 +22,13 @@ _FILLER = """
 struct JetFiller {
   TFile file; TTree* tree; long n; const long* offsets;
   std::vector<std::function<void(long)>> fill;
-  JetFiller(const char* path, int compression, long n_, long offsets_)
-      : file(path, "RECREATE", "", compression), tree(new TTree("tree", "tree")), n(n_), offsets((const long*)offsets_) {}
+  JetFiller(const char* path, int compression, long jets, long starts)
+      : file(path, "RECREATE", "", compression), tree(new TTree("tree", "tree")), n(jets), offsets((const long*)starts) {}
   template <class T> void vector(const char* name, long address) {
     auto* values = new std::vector<T>();
     tree->Branch(name, values);
-    fill.push_back([=, this](long i) { auto* p = (const T*)address; values->assign(p + offsets[i], p + offsets[i + 1]); });
+    auto* p = (const T*)address;
+    fill.push_back([=](long i) { values->assign(p + this->offsets[i], p + this->offsets[i + 1]); });
   }
   template <class T> void number(const char* name, long address) {
     auto* value = new T();
@@ -48,8 +50,9 @@ def resample(source: Path, n_jets: int, seed: int) -> tuple[dict[str, np.ndarray
     rng = np.random.default_rng(seed)
     with uproot.open(source) as file:
         tree = file["tree"]
-        ragged = [name for name in tree.keys() if name.startswith("part_")]
-        flat = [name for name in tree.keys() if name.startswith(("jet_", "label_", "aux_"))]
+        names = tree.keys()
+        ragged = [name for name in names if name.startswith("part_")]
+        flat = [name for name in names if name.startswith(("jet_", "label_", "aux_"))]
         arrays = tree.arrays([*ragged, *flat], library="np")
     chosen = rng.integers(len(arrays[flat[0]]), size=n_jets)
     columns = {name: arrays[name][chosen] for name in flat}

@@ -255,7 +255,7 @@ def _without_bad(
 ) -> tuple[PackedJets, NDArray[np.bool_] | None]:
     """Raise on, or leave out, jets that no model can use."""
     empty = np.diff(jets.offsets) == 0
-    finite: NDArray[np.bool_] = np.isfinite(jets.jet_p4).all(axis=1)
+    finite: Any = np.isfinite(jets.jet_p4).all(axis=1)
     for values in (jets.values, jets.kinds):
         if values is None or values.dtype == np.uint8:
             continue

@@ -10,6 +10,7 @@ from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any
@@ -25,6 +26,8 @@ from jetsym.jets.packed import Arena, PackedJets, RaggedBatch
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from jetsym.jets.io.cache import CacheFiles
 
 __all__ = ["Block", "JetStream", "RootFiles", "Skipped"]
 
@@ -334,7 +337,8 @@ class _Window:
 class RootFiles:
     """ROOT files as a stream's source; only what is needed to plan an epoch is kept of each."""
 
-    whole = None
+    #: A cache has all its jets at hand; ROOT files must be read.
+    whole: PackedJets | None = None
 
     def __init__(
         self, files: Sequence[Path], *, columns: Columns, bad_jets: BadJets = "raise", skip_bad: bool = False
@@ -342,7 +346,7 @@ class RootFiles:
         self.skipped: list[Skipped] = []
         self.blocks: list[Block] = []
         self.files: list[Path] = []
-        self._columns, self._bad_jets = columns, bad_jets
+        self.columns, self._bad_jets = columns, bad_jets
         self._indices: OrderedDict[int, FileIndex] = OrderedDict()
         self._lock = Lock()
         self._density: list[float] = []
@@ -376,7 +380,7 @@ class RootFiles:
 
     def arena(self, particles: int) -> Arena:
         """Room for so many particles."""
-        return Arena(particles, 4 if self._columns == "kin" else 8)
+        return Arena(particles, 4 if self.columns == "kin" else 8)
 
     def read(self, block: Block, arena: Arena | None = None) -> tuple[PackedJets, NDArray[np.bool_] | None]:
         """The jets of a block; see :func:`jetsym.jets.io.root.read_block`."""
@@ -385,11 +389,11 @@ class RootFiles:
         if index is None:
             index = index_file(self.files[block.file])
             self._keep(block.file, index)
-        return read_block(index, block.start, block.stop, columns=self._columns, bad_jets=self._bad_jets, arena=arena)
+        return read_block(index, block.start, block.stop, columns=self.columns, bad_jets=self._bad_jets, arena=arena)
 
     def fingerprint(self) -> str:
         """Of names and blocks, not of folders: files may be moved between two parts of an epoch."""
-        facts = [self._columns, [path.name for path in self.files], [(b.file, b.start, b.stop) for b in self.blocks]]
+        facts = [self.columns, [path.name for path in self.files], [(b.file, b.start, b.stop) for b in self.blocks]]
         return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
 
     def _keep(self, number: int, index: FileIndex) -> None:
@@ -414,10 +418,10 @@ def cut(boundaries: NDArray[np.int64], *, smallest: int = _SMALLEST, largest: in
     if edges[-1] != boundaries[-1]:  # what is left at the end is too small to be a block of its own
         edges[max(1, len(edges) - 1) :] = [int(boundaries[-1])]
     blocks = []
-    for start, stop in zip(edges[:-1], edges[1:], strict=True):
+    for start, stop in pairwise(edges):
         parts = -(-(stop - start) // largest)
         inner = [start + part * (stop - start) // parts for part in range(parts + 1)]
-        blocks += list(zip(inner[:-1], inner[1:], strict=True))
+        blocks += list(pairwise(inner))
     return blocks
 
 
@@ -448,5 +452,20 @@ def _open(
     bad_jets: BadJets,
     skip_bad: bool,
     alone: bool,
-) -> Any:
-    return RootFiles(root_files(paths), columns=columns, bad_jets=bad_jets, skip_bad=skip_bad)
+) -> RootFiles | CacheFiles:
+    """The source that paths and cache mean."""
+    from jetsym.jets.io.cache import CacheFiles, is_cache
+
+    if isinstance(paths, str | os.PathLike) and is_cache(Path(paths).expanduser()):
+        return CacheFiles(Path(paths).expanduser(), columns=columns)
+    files = root_files(paths)
+    if cache is None:
+        return RootFiles(files, columns=columns, bad_jets=bad_jets, skip_bad=skip_bad)
+    folder = Path(cache).expanduser()
+    if not is_cache(folder):
+        if not alone:
+            raise ConfigError(f"{folder} holds no cache yet; make it before a distributed run, with: jetsym convert")
+        from jetsym.jets.io.convert import convert
+
+        convert(files, folder, columns=columns, bad_jets=bad_jets, skip_bad=skip_bad)
+    return CacheFiles(folder, sources=None if skip_bad else files, columns=columns)
