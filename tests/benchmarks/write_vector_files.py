@@ -23,7 +23,8 @@ struct JetFiller {
   TFile file; TTree* tree; long n; const long* offsets;
   std::vector<std::function<void(long)>> fill;
   JetFiller(const char* path, int compression, long jets, long starts)
-      : file(path, "RECREATE", "", compression), tree(new TTree("tree", "tree")), n(jets), offsets((const long*)starts) {}
+      : file(path, "RECREATE", "", compression), tree(new TTree("tree", "tree")), n(jets),
+        offsets((const long*)starts) {}
   template <class T> void vector(const char* name, long address) {
     auto* values = new std::vector<T>();
     tree->Branch(name, values);

@@ -181,7 +181,7 @@ def read_block(
     stop: int,
     *,
     columns: Columns = "all",
-    bad_jets: BadJets = "raise",
+    bad_jets: BadJets | Literal["keep"] = "raise",
     arena: Arena | None = None,
 ) -> tuple[PackedJets, NDArray[np.bool_] | None]:
     """Read some successive jets of a file, in any thread.
@@ -196,7 +196,7 @@ def read_block(
         "kin" for momenta, axis and label; "full" for the particles' scalars as well; "all" for the further per-jet
         branches as well.
     bad_jets
-        As in :func:`read`.
+        As in :func:`read`, or "keep" to count them.
     arena
         Where the particles go, if there is room.
 
@@ -246,6 +246,8 @@ def read_block(
         classes=layout.classes,
         columns={name: flat[name] for name in names},
     )
+    if bad_jets == "keep":
+        return jets, None
     good, kept = _without_bad(path, start, jets, bad_jets)
     return good if arena is None or kept is not None else arena.move(good, place), kept
 
