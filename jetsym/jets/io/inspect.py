@@ -30,7 +30,7 @@ __all__ = ["Range", "Summary", "inspect"]
 _HISTOGRAMS: dict[str, tuple[str, NDArray[np.float64]]] = {
     "jet pT": ("jet pT [GeV]", np.linspace(0, 2000, 101)),
     "jet mass": ("jet mass [GeV]", np.linspace(0, 500, 101)),
-    "particles per jet": ("particles per jet", np.arange(-0.5, 201)),
+    "particles per jet": ("particles per jet", np.arange(-0.5, 201, 4)),
 }
 
 
@@ -94,8 +94,9 @@ class Summary:
 
     def table(self) -> Group:
         """Everything but the histograms, to be printed by rich."""
-        title = f"{len(self.paths)} files, {self.n_jets:,} jets, {self.n_empty} of them without particles"
-        classes = Table("class", title=title, title_justify="left")
+        what = "files" if self.branches else "cache"
+        title = f"{len(self.paths)} {what}, {self.n_jets:,} jets, {self.n_empty} of them without particles"
+        classes = Table("class")
         classes.add_column("jets", justify="right")
         for name, count in self.counts.items():
             if count:
@@ -108,7 +109,7 @@ class Summary:
             numbers = ["-"] * 4 if each is None else [f"{each.low:.4g}", f"{each.total / max(each.finite, 1):.4g}"]
             numbers += [] if each is None else [f"{each.high:.4g}", str(each.bad)]
             values.add_row(name, self.branches.get(name, ""), *numbers)
-        return Group(classes, values, *(f"damaged: {reason}" for reason in self.damaged))
+        return Group(title, classes, values, *(f"damaged: {reason}" for reason in self.damaged))
 
     def plot(self, axes: Any = None) -> Axes:
         """Histograms of jet pT, jet mass and multiplicity, one line per class; gives the first of the three axes."""

@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import re
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -350,7 +350,7 @@ class RootFiles:
         self._indices: OrderedDict[int, FileIndex] = OrderedDict()
         self._lock = Lock()
         self._density: list[float] = []
-        kinds: list[tuple[Path, tuple[Any, ...]]] = []
+        kinds: list[tuple[Any, ...]] = []
         for path in files:
             try:
                 index = index_file(path)
@@ -360,19 +360,30 @@ class RootFiles:
                 self.skipped.append(Skipped(path, None, str(error)))
                 continue
             layout = index.layout
-            self.classes = layout.classes
-            kinds.append((path, (layout.labels, layout.classes, layout.columns if columns == "all" else ())))
-            if kinds[-1][1] != kinds[0][1]:
-                names = ("labels", "classes", "columns")
-                what = next(n for n, a, b in zip(names, kinds[0][1], kinds[-1][1], strict=True) if a != b)
-                raise DataError(f"{kinds[0][0]} and {path} cannot be streamed together: they differ in their {what}")
+            kinds.append((layout.labels, layout.classes, layout.columns if columns == "all" else ()))
             self.blocks += [Block(len(self.files), start, stop) for start, stop in cut(index.boundaries)]
             self.files.append(path)
             self._density.append(index.particles / index.n_jets)
             self._keep(len(self.files) - 1, index)
         if not self.files:
             raise DataError(f"none of {len(files)} files can be read; the first: {self.skipped[0].reason}")
+        self._agree(kinds, skip_bad)
         self.groups = [f"{path.parent.name}/{re.sub('[0-9]+$', '', path.stem)}" for path in self.files]
+
+    def _agree(self, kinds: list[tuple[Any, ...]], skip_bad: bool) -> None:
+        """Refuse, or leave out, files that hold other quantities than most."""
+        usual = Counter(kinds).most_common(1)[0][0]
+        self.classes = usual[1]
+        for number, kind in enumerate(kinds):
+            if kind == usual:
+                continue
+            what = next(n for n, a, b in zip(("labels", "classes", "columns"), usual, kind, strict=True) if a != b)
+            path, other = self.files[number], self.files[kinds.index(usual)]
+            reason = f"{path} and {other} cannot be streamed together: they differ in their {what}"
+            if not skip_bad:
+                raise DataError(reason)
+            self.skipped.append(Skipped(path, None, reason))
+            self.blocks = [block for block in self.blocks if block.file != number]
 
     def particles(self, block: Block) -> int:
         """How many particles a block has, a little too many rather than too few."""
