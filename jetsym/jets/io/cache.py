@@ -101,6 +101,7 @@ class CacheFiles:
             classes=self.classes,
             columns={name: arrays[column_file(name)] for name in manifest["names"]} if columns == "all" else {},
         )
+        self.labelled = self._jets.label is not None
         n_jets = len(self._jets)
         if n_jets != manifest["jets"] or self._jets.offsets[-1] != len(self._jets.values):
             raise DataError(f"{folder}: its arrays do not go together; make the cache again")

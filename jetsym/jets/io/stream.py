@@ -175,6 +175,11 @@ class JetStream:
         return self._source.classes
 
     @property
+    def labelled(self) -> bool:
+        """Whether the jets have labels."""
+        return self._source.labelled
+
+    @property
     def skipped(self) -> list[Skipped]:
         """What has been left out so far because it is damaged."""
         return self._source.skipped
@@ -198,6 +203,10 @@ class JetStream:
                         yield jets.batch().pin_memory() if self._pin else jets.batch()
             del window  # the next but one is read as soon as the next is asked for
         self._epoch, self._batch = self._epoch + 1, 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Go to the beginning of an epoch."""
+        self._epoch, self._batch = epoch, 0
 
     def state_dict(self) -> dict[str, Any]:
         """Where the stream stands: a few numbers and strings, the same on all ranks after the same batch."""
@@ -373,7 +382,7 @@ class RootFiles:
     def _agree(self, kinds: list[tuple[Any, ...]], skip_bad: bool) -> None:
         """Refuse, or leave out, files that hold other quantities than most."""
         usual = Counter(kinds).most_common(1)[0][0]
-        self.classes = usual[1]
+        self.labelled, self.classes = bool(usual[0]), usual[1]
         for number, kind in enumerate(kinds):
             if kind == usual:
                 continue
