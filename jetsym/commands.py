@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from rich.console import Console
 from rich.table import Table
@@ -23,20 +23,23 @@ def convert(
     paths: str | list[str],
     *,
     out: str,
+    to: Literal["cache", "parquet"] = "cache",
     columns: Columns = "all",
     bad_jets: BadJets = "raise",
     skip_bad: bool = False,
     threads: int = 2,
     overwrite: bool = False,
 ) -> Path:
-    """Make a cache of ROOT files; see :func:`jetsym.jets.io.convert.convert`.
+    """Make a cache of ROOT files, see :func:`jetsym.jets.io.convert.convert`, or Parquet files.
 
     Parameters
     ----------
     paths
         ROOT files: a path, a glob pattern, a directory, or a list of these.
     out
-        Folder of the cache; an unfinished one is continued.
+        Folder of the cache, or of the Parquet files; what is unfinished is continued.
+    to
+        "cache", or "parquet" for one file per ROOT file, with all its branches; the options below are the cache's.
     columns
         "kin" for momenta, "full" for the particles' scalars as well, "all" for the per-jet columns as well.
     bad_jets
@@ -48,6 +51,10 @@ def convert(
     overwrite
         Replace a cache of other files.
     """
+    if to == "parquet":
+        from jetsym.jets.io.parquet import to_parquet
+
+        return to_parquet(paths, out, overwrite=overwrite)
     from jetsym.jets.io.convert import convert as make_cache
 
     return make_cache(

@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import os
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -20,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import uproot
 
-from jetsym.errors import DataError
+from jetsym.errors import DataError, JetsymError
 from jetsym.jets.io.layout import Layout, find_layout
 from jetsym.jets.io.paths import check_root
 from jetsym.jets.schema import TREE
@@ -69,23 +68,46 @@ class Branch:
 
 @dataclass(frozen=True)
 class FileIndex:
-    """What is known of a file without reading its jets; it has at most so many ``particles``."""
+    """What is known of a file without reading its jets.
+
+    Parameters
+    ----------
+    path, size, mtime_ns
+        The file, and how to see that it is still the same.
+    n_jets, particles
+        How many there are; of particles at most so many.
+    layout
+        Which branches hold what.
+    branches
+        Where they lie.
+    boundaries
+        Numbers of jets where a basket of every per-particle branch begins; the first is 0, the last ``n_jets``.
+    reader
+        What reads its jets.
+    """
 
     path: Path
     size: int
     mtime_ns: int
     n_jets: int
+    particles: int
     layout: Layout
     branches: dict[str, Branch]
-    particles: int
+    boundaries: NDArray[np.int64]
+    reader: Callable[[FileIndex], Any]
 
-    @cached_property
-    def boundaries(self) -> NDArray[np.int64]:
-        """Numbers of jets where a basket of every per-particle branch begins; the first is 0, the last ``n_jets``."""
-        common = self.branches[self.layout.ragged[0]].entries
-        for name in self.layout.ragged[1:]:
-            common = np.intersect1d(common, self.branches[name].entries, assume_unique=True)
-        return common
+    def check_unchanged(self, status: os.stat_result | None) -> None:
+        """Refuse a file that is no longer the one that was indexed; None stands for one that is gone.
+
+        Raises
+        ------
+        DataError
+            If it is not.
+        """
+        if status is None:
+            raise DataError(f"{self.path}: cannot be opened any more; it was there before")
+        if (status.st_size, status.st_mtime_ns) != (self.size, self.mtime_ns):
+            raise DataError(f"{self.path}: has changed since it was first opened; start again with it as it is now")
 
 
 def index_file(path: Path) -> FileIndex:
@@ -96,6 +118,10 @@ def index_file(path: Path) -> FileIndex:
     DataError
         If the file is missing, is no ROOT file, is damaged, or lacks the tree, jets or a branch.
     """
+    if path.suffix == ".parquet":
+        from jetsym.jets.io.parquet import index_parquet
+
+        return index_parquet(path)
     with open_tree(path) as tree:
         if not tree.num_entries:
             raise DataError(f"{path}: the tree {TREE!r} holds no jets; expected at least one")
@@ -108,9 +134,21 @@ def index_file(path: Path) -> FileIndex:
             for branch in branches.values():
                 if branch.entries[-1] != tree.num_entries or (np.diff(branch.entries) <= 0).any():
                     raise ValueError(f"the baskets of {branch.name!r} do not add up to {tree.num_entries} jets")
-        energy = branches[layout.ragged[0]]
-        particles = tree[energy.name].uncompressed_bytes // energy.dtype.itemsize
-    return FileIndex(path, status.st_size, status.st_mtime_ns, int(tree.num_entries), layout, branches, particles)
+            common = branches[layout.ragged[0]].entries
+            for name in layout.ragged[1:]:
+                common = np.intersect1d(common, branches[name].entries, assume_unique=True)
+            particles = tree[layout.ragged[0]].uncompressed_bytes // branches[layout.ragged[0]].dtype.itemsize
+    return FileIndex(
+        path=path,
+        size=status.st_size,
+        mtime_ns=status.st_mtime_ns,
+        n_jets=int(tree.num_entries),
+        particles=particles,
+        layout=layout,
+        branches=branches,
+        boundaries=common,
+        reader=BasketReader,
+    )
 
 
 def _branch(tree: Any, name: str) -> Branch:
@@ -149,10 +187,11 @@ class BasketReader:
             self._file = os.open(path, os.O_RDONLY)
         except OSError as error:
             raise DataError(f"{path}: cannot be opened any more ({error.strerror}); it was there before") from error
-        status = os.fstat(self._file)
-        if (status.st_size, status.st_mtime_ns) != (self._index.size, self._index.mtime_ns):
+        try:
+            self._index.check_unchanged(os.fstat(self._file))
+        except DataError:
             os.close(self._file)
-            raise DataError(f"{path}: has changed since it was first opened; start again with the file as it is now")
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -282,7 +321,7 @@ def explained(path: Path) -> Iterator[None]:
     """Whatever goes wrong inside uproot on a damaged file, of whatever type, becomes one DataError with the file."""
     try:
         yield
-    except DataError:
+    except JetsymError:
         raise
     except Exception as error:
         reason = str(error).strip().partition("\n")[0]

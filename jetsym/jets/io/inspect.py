@@ -14,6 +14,7 @@ from rich.table import Table
 from jetsym.errors import DataError
 from jetsym.jets.io.baskets import index_file, open_tree
 from jetsym.jets.io.cache import CacheFiles, is_cache, load_manifest
+from jetsym.jets.io.parquet import column_types
 from jetsym.jets.io.paths import Paths, root_files
 from jetsym.jets.io.root import read_block
 from jetsym.jets.io.stream import cut
@@ -175,13 +176,19 @@ def _blocks(summary: Summary) -> Iterator[PackedJets]:
             summary.damaged.append(str(error))
             continue
         if not summary.branches:
-            with open_tree(path) as tree:
-                summary.branches = {name: tree[name].typename for name in tree.keys(recursive=False)}
+            summary.branches = _types(path)
         for start, stop in cut(index.boundaries):
             try:
                 yield read_block(index, start, stop, bad_jets="keep")[0]
             except DataError as error:
                 summary.damaged.append(str(error))
+
+
+def _types(path: Path) -> dict[str, str]:
+    if path.suffix == ".parquet":
+        return column_types(path)
+    with open_tree(path) as tree:
+        return {name: tree[name].typename for name in tree.keys(recursive=False)}
 
 
 def _add(summary: Summary, jets: PackedJets) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from jetsym.errors import ConfigError, DataError
-from jetsym.jets.io.baskets import BasketReader, FileIndex, explained, index_file, open_tree
+from jetsym.jets.io.baskets import FileIndex, explained, index_file, open_tree
 from jetsym.jets.io.layout import AXIS_BRANCHES, labels
 from jetsym.jets.io.paths import Paths, root_files
 from jetsym.jets.kinematics import from_pt_eta_phi_energy
@@ -150,6 +150,10 @@ def count_jets(path: Path) -> int:
     DataError
         If the file is missing, is no ROOT file, is damaged, or lacks the tree.
     """
+    if path.suffix == ".parquet":
+        from jetsym.jets.io.parquet import count_rows
+
+        return count_rows(path)
     with open_tree(path) as tree:
         return int(tree.num_entries)
 
@@ -212,7 +216,7 @@ def read_block(
     """
     path, layout = index.path, index.layout
     names = layout.columns if columns == "all" else ()
-    with BasketReader(index) as file, explained(path):
+    with index.reader(index) as file, explained(path):
         flat = {name: file.flat(name, start, stop) for name in (*AXIS_BRANCHES, *layout.labels, *names)}
         first = P4_BRANCHES[0]
         content, counts = file.ragged(first, start, stop)
