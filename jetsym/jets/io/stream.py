@@ -91,7 +91,7 @@ class JetStream:
     rank, world_size
         Number of this process among all that share the epoch, over all nodes.
     buffer
-        Jets that are shuffled at a time; by default 200,000, and of a cache below 16 GB all.
+        Jets that are shuffled at a time, to within a block; by default 200,000, and of a cache below 16 GB all.
     threads
         Threads that read.
     cache
@@ -282,20 +282,20 @@ class JetStream:
         if self._shuffle:
             blocks = mixed(blocks, self._source.groups, self._rng(0))
         start, stop = self._share
-        windows: list[tuple[int, int, list[Block]]] = []
+        # Buffers of the same size, lest the last one holds a few blocks of a few classes only.
+        size = (stop - start) / max(1, -(-(stop - start) // self._buffer))
+        windows: dict[int, tuple[int, int, list[Block]]] = {}
         passed = 0
         for block in blocks:
             first, last = max(start - passed, 0), min(stop - passed, len(block))
+            begin = passed + first - start
             passed += len(block)
-            if first >= last:
-                continue
-            own = Block(block.file, block.start + first, block.start + last)
-            begin, end, filled = windows[-1] if windows else (0, 0, [])
-            if filled and end - begin + len(own) <= self._buffer:
-                windows[-1] = (begin, end + len(own), [*filled, own])
-            else:
-                windows.append((end, end + len(own), [own]))
-        return windows
+            if first < last:
+                own = Block(block.file, block.start + first, block.start + last)
+                place = int((begin + len(own) / 2) / size)
+                since, _, filled = windows.get(place, (begin, begin, []))
+                windows[place] = since, begin + len(own), [*filled, own]
+        return list(windows.values())
 
     def _read(self, block: Block, arena: Arena) -> tuple[PackedJets, NDArray[np.bool_] | None] | Skipped:
         try:
