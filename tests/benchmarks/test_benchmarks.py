@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -12,6 +15,7 @@ from jetsym.benchmarks.estimator import pairwise, quadrature
 from jetsym.benchmarks.loader import weaver_config
 from jetsym.benchmarks.measure import matrix_product_rate, peak_growth
 from jetsym.benchmarks.probe import forwards_task
+from jetsym.jets.io import JetStream
 from jetsym.jets.schema import LABEL_BRANCHES
 from jetsym.spectrum import SO3
 
@@ -88,3 +92,17 @@ def test_weavers_configuration_is_yaml():
     found = yaml.safe_load(weaver_config())
     assert len(found["inputs"]["pf_features"]["vars"]) == 17
     assert found["labels"]["value"] == list(LABEL_BRANCHES)
+
+
+def epoch(folder: Path, n_files: int):
+    files = sorted(folder.glob("*.root"))[:n_files]
+    return lambda: sum(len(batch) for batch in JetStream(files, batch_size=64, buffer=6000))
+
+
+@pytest.mark.slow
+def test_a_streams_memory_does_not_grow_with_the_files(jetclass_file):
+    first = jetclass_file("0.root", n=3000)
+    for number in range(1, 30):
+        shutil.copy(first, first.with_name(f"{number}.root"))
+    few, many = (peak_growth(epoch, first.parent, n_files) for n_files in (4, 30))
+    assert many - few < 15  # of 100 MiB more jets

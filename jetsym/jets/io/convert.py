@@ -91,17 +91,17 @@ def convert(
         source = RootFiles(files, columns=columns, bad_jets=bad_jets, skip_bad=skip_bad)
         _check_space(folder, source)
         described = describe(source.files, progress=progress)
-        names = _write(folder, source, described, threads=threads, skip_bad=skip_bad, progress=progress)
-        jets = json.loads((folder / JOURNAL).read_text(encoding="utf-8"))["jets"]
+        files_skipped = [_as_entry(one) for one in source.skipped]
+        done = _write(folder, source, described, threads=threads, skip_bad=skip_bad, progress=progress)
         written = sorted(path for path in folder.glob("*.npy"))
         manifest = {
             **FORMAT,
             "columns": columns,
             "classes": source.classes,
-            "names": names,
-            "jets": jets,
+            "names": done["names"],
+            "jets": done["jets"],
             "sources": described,
-            "skipped": [{"path": str(one.path), "jets": one.n_jets, "reason": one.reason} for one in source.skipped],
+            "skipped": files_skipped + done["skipped"],
             "files": {path.name: {"bytes": path.stat().st_size, "sha256": sha256_of(path)} for path in written},
         }
         write_atomically(folder / MANIFEST, json.dumps(manifest, indent=1) + "\n")
@@ -111,8 +111,8 @@ def convert(
 
 def _write(
     folder: Path, source: RootFiles, described: Any, *, threads: int, skip_bad: bool, progress: bool
-) -> list[str]:
-    """Append what is not there yet; gives the names of the per-jet columns."""
+) -> dict[str, Any]:
+    """Append what is not there yet; gives the journal."""
     journal = _journal(folder, [source.fingerprint(), described])
     blocks = source.blocks[journal["blocks"] :]
     done = sum(map(len, source.blocks)) - sum(map(len, blocks))
@@ -121,7 +121,9 @@ def _write(
         bar = stack.enter_context(progress_bar("convert", done + sum(map(len, blocks)), shown=progress))
         bar(done)
         for block, jets in _ahead(source, blocks, threads=threads, skip_bad=skip_bad):
-            if jets is not None:
+            if isinstance(jets, Skipped):
+                journal["skipped"].append(_as_entry(jets))
+            else:
                 for name, values in _arrays(jets, journal["particles"]).items():
                     if name not in columns:
                         first = values[:1] * 0 if name == "offsets.npy" else values[:0]
@@ -138,27 +140,26 @@ def _write(
             bar(len(block))
     if not journal["jets"]:
         raise DataError(f"{source.files[0]} and the other files hold no jets that can be used; expected at least one")
-    names: list[str] = journal["names"]
-    return names
+    return journal
 
 
 def _ahead(
     source: RootFiles, blocks: list[Block], *, threads: int, skip_bad: bool
-) -> Iterator[tuple[Block, PackedJets | None]]:
-    """Blocks in order, some of them read in advance; None for one that is damaged and skipped."""
+) -> Iterator[tuple[Block, PackedJets | Skipped]]:
+    """Blocks in order, some of them read in advance."""
     remaining = iter(blocks)
     with ThreadPoolExecutor(threads, thread_name_prefix="jetsym-convert") as pool:
         try:
             reading = [(block, pool.submit(source.read, block)) for block in islice(remaining, 2 * threads)]
             while reading:
                 block, future = reading.pop(0)
-                jets: PackedJets | None = None
+                jets: PackedJets | Skipped
                 try:
                     jets = future.result()[0]
                 except DataError as error:
                     if not skip_bad:
                         raise
-                    source.skipped.append(Skipped(source.files[block.file], len(block), str(error)))
+                    jets = Skipped(source.files[block.file], len(block), str(error))
                 reading += [(later, pool.submit(source.read, later)) for later in islice(remaining, 1)]
                 yield block, jets
         finally:
@@ -221,9 +222,13 @@ class _Column:
         self._start = self._file.tell()
 
 
+def _as_entry(skipped: Skipped) -> dict[str, Any]:
+    return {"path": str(skipped.path), "jets": skipped.n_jets, "reason": skipped.reason}
+
+
 def _journal(folder: Path, plan: Any) -> dict[str, Any]:
     """How far an unfinished cache of the same plan has come; another one is removed."""
-    fresh = {"plan": plan, "blocks": 0, "jets": 0, "particles": 0, "names": [], "rows": {}}
+    fresh = {"plan": plan, "blocks": 0, "jets": 0, "particles": 0, "names": [], "rows": {}, "skipped": []}
     try:
         found: dict[str, Any] = json.loads((folder / JOURNAL).read_text(encoding="utf-8"))
     except (OSError, ValueError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import threading
 from pathlib import Path
@@ -16,6 +17,8 @@ import uproot
 from jetsym.errors import DataError
 from jetsym.jets import read
 from jetsym.jets.io import JetStream
+from jetsym.jets.io.convert import convert
+from jetsym.jets.io.stream import cut
 from jetsym.jets.io.writer import write_jetclass
 from jetsym.jets.schema import JET_BRANCHES, PARTICLE_BRANCHES
 
@@ -95,16 +98,36 @@ def _skipping(paths: list[Path], options: dict) -> list:
     return batches
 
 
-def test_no_thread_is_left_behind(whole, tmp_path):
-    before = threading.active_count()
-    next(iter(JetStream(whole, batch_size=16)))
+@pytest.fixture
+def bad(whole, tmp_path) -> Path:
+    """A copy with a hole in one basket."""
     content = bytearray(whole.read_bytes())
     with uproot.open(whole) as file:
         place = int(file["tree/part_pz"].member("fBasketSeek")[1]) + 200
     content[place : place + 50] = bytes(50)
     (tmp_path / "bad.root").write_bytes(content)
+    return tmp_path / "bad.root"
+
+
+def test_a_cache_says_what_it_lacks(whole, bad, tmp_path, monkeypatch):
+    monkeypatch.setattr("jetsym.jets.io.stream.cut", lambda boundaries: cut(boundaries, smallest=100))
+    (tmp_path / "worse.root").write_bytes(b"root, but not for long")
+    paths = [whole, bad, tmp_path / "worse.root"]
+    with pytest.raises(DataError, match="worse.root: truncated"):
+        convert(paths, tmp_path / "cache", progress=False)
+    folder = convert(paths, tmp_path / "cache", skip_bad=True, progress=False)
+    assert JetStream(folder, batch_size=10).n_jets == N + N - 200
+    skipped = json.loads((folder / "manifest.json").read_text())["skipped"]
+    assert [(Path(one["path"]).name, one["jets"]) for one in skipped] == [("worse.root", None), ("bad.root", 200)]
+    with pytest.raises(DataError, match="bad.root: damaged or not readable"):
+        convert(paths[:2], tmp_path / "other", progress=False)
+
+
+def test_no_thread_is_left_behind(whole, bad):
+    before = threading.active_count()
+    next(iter(JetStream(whole, batch_size=16)))
     with pytest.raises(DataError, match=r"bad.root: damaged or not readable \(\w+: .*\); check the file against"):
-        list(JetStream(tmp_path / "bad.root", batch_size=16))
+        list(JetStream(bad, batch_size=16))
     assert threading.active_count() == before
 
 
