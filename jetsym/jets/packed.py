@@ -10,8 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import pairwise
-from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -26,7 +24,7 @@ from jetsym.jets.schema import CLASSES, SCALARS
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["DISPLACEMENTS", "KINDS", "Arena", "PackedJets", "RaggedBatch", "pack_kinds", "unpack_kinds"]
+__all__ = ["DISPLACEMENTS", "KINDS", "PackedJets", "RaggedBatch", "pack_kinds", "unpack_kinds"]
 
 #: What the byte holds: the charge and five flags.
 KINDS = SCALARS[:6]
@@ -93,7 +91,7 @@ class PackedJets:
         if len(parts) == 1:
             return first
         for part in parts[1:]:
-            first._check_like(part)
+            first.check_like(part)
         offsets = _offsets(np.concatenate([np.diff(part.offsets) for part in parts]))
         packed = all(part.kinds is not None and part.kinds.ndim == 1 for part in parts)
         joined = first._map(
@@ -178,7 +176,14 @@ class PackedJets:
             columns={name: jets(column) for name, column in self.columns.items()},
         )
 
-    def _check_like(self, other: PackedJets) -> None:
+    def check_like(self, other: PackedJets) -> None:
+        """Refuse jets that do not hold the same quantities.
+
+        Raises
+        ------
+        DataError
+            If they do not.
+        """
         facts = {
             "labels": (self.label is not None, other.label is not None),
             "classes": (self.classes, other.classes),
@@ -188,61 +193,6 @@ class PackedJets:
         for name, (here, there) in facts.items():
             if here != there:
                 raise DataError(f"jets that differ in their {name} cannot be joined: {here} and {there}")
-
-
-class Arena:
-    """Memory for the particles of many blocks, that threads fill side by side, again and again.
-
-    New memory would have to be zeroed by the system for every buffer, and joining blocks would copy them: together
-    these take as long as decompressing.
-    """
-
-    def __init__(self, capacity: int, columns: int) -> None:
-        self.values = np.empty((capacity, columns), np.float32)
-        self.kinds = np.empty(capacity, np.uint8) if columns > 4 else None
-        self._used = 0
-        self._lock = Lock()
-
-    def clear(self) -> None:
-        """Give all places away anew."""
-        self._used = 0
-
-    def reserve(self, particles: int) -> int | None:
-        """The first of so many places, or None where there are not as many left."""
-        with self._lock:
-            if self._used + particles > len(self.values):
-                return None
-            self._used += particles
-            return self._used - particles
-
-    def move(self, jets: PackedJets, place: int | None) -> PackedJets:
-        """Jets whose values lie in their places already, as a part of the arena; others as they are."""
-        if place is None or (jets.kinds is not None and jets.kinds.ndim == 2):
-            return jets
-        if self.kinds is not None and jets.kinds is not None:
-            self.kinds[place : place + len(jets.kinds)] = jets.kinds
-        return replace(jets, offsets=jets.offsets + place, values=self.values, kinds=self.kinds)
-
-    def join(self, parts: Sequence[PackedJets]) -> tuple[PackedJets, NDArray[np.int64]] | None:
-        """Parts as one, without a copy of their particles, and where each of their jets is; None if that cannot be."""
-        order = sorted(range(len(parts)), key=lambda number: int(parts[number].offsets[0]))
-        there = [parts[number] for number in order]
-        if not there or any(part.values is not self.values for part in there):
-            return None
-        if any(one.offsets[-1] != other.offsets[0] for one, other in pairwise(there)):
-            return None
-        for part in there[1:]:
-            there[0]._check_like(part)
-        jets = replace(
-            there[0],
-            offsets=np.concatenate([there[0].offsets[:1], *(part.offsets[1:] for part in there)]),
-            jet_p4=np.concatenate([part.jet_p4 for part in there]),
-            label=None if there[0].label is None else np.concatenate([part.label for part in there]),
-            columns={name: np.concatenate([part.columns[name] for part in there]) for name in there[0].columns},
-        )
-        begins = np.empty(len(parts), np.int64)
-        begins[order] = np.cumsum([0, *map(len, there[:-1])])
-        return jets, np.concatenate([begin + np.arange(len(part)) for begin, part in zip(begins, parts, strict=True)])
 
 
 @dataclass(frozen=True, eq=False)

@@ -18,8 +18,9 @@ import numpy as np
 
 from jetsym.errors import ConfigError, DataError
 from jetsym.files import sha256_of
-from jetsym.jets.io.stream import Block, Skipped
-from jetsym.jets.packed import Arena, PackedJets
+from jetsym.jets.io.arena import Arena
+from jetsym.jets.io.blocks import Block, Skipped
+from jetsym.jets.packed import PackedJets
 from jetsym.progress import progress_bar
 
 if TYPE_CHECKING:

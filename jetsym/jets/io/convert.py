@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 
 from jetsym.errors import ConfigError, DataError
 from jetsym.files import sha256_of, write_atomically
+from jetsym.jets.io.blocks import Block, RootFiles, Skipped
 from jetsym.jets.io.cache import FORMAT, MANIFEST, CacheFiles, column_file, describe, is_cache
 from jetsym.jets.io.paths import Paths, root_files
 from jetsym.jets.io.root import BadJets, Columns, check_number
-from jetsym.jets.io.stream import Block, RootFiles, Skipped
 from jetsym.jets.packed import PackedJets
 from jetsym.progress import progress_bar
 

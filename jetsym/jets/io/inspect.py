@@ -12,13 +12,14 @@ from rich.console import Group
 from rich.table import Table
 
 from jetsym.errors import DataError
+from jetsym.jets.io.arena import Arena
 from jetsym.jets.io.baskets import index_file, open_tree
+from jetsym.jets.io.blocks import cut
 from jetsym.jets.io.cache import CacheFiles, is_cache, load_manifest
 from jetsym.jets.io.parquet import column_types
 from jetsym.jets.io.paths import Paths, root_files
 from jetsym.jets.io.root import read_block
-from jetsym.jets.io.stream import cut
-from jetsym.jets.packed import Arena, PackedJets
+from jetsym.jets.packed import PackedJets
 from jetsym.jets.schema import P4_BRANCHES, SCALARS
 
 if TYPE_CHECKING:

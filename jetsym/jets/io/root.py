@@ -10,11 +10,12 @@ import numpy as np
 import torch
 
 from jetsym.errors import ConfigError, DataError
+from jetsym.jets.io.arena import Arena
 from jetsym.jets.io.baskets import FileIndex, explained, index_file, open_tree
 from jetsym.jets.io.layout import AXIS_BRANCHES, labels
 from jetsym.jets.io.paths import Paths, root_files
 from jetsym.jets.kinematics import from_pt_eta_phi_energy
-from jetsym.jets.packed import DISPLACEMENTS, KINDS, Arena, PackedJets, pack_kinds
+from jetsym.jets.packed import DISPLACEMENTS, KINDS, PackedJets, pack_kinds
 from jetsym.jets.ragged import RaggedJets
 from jetsym.jets.schema import P4_BRANCHES
 

@@ -203,7 +203,7 @@ def test_a_killed_process_leaves_nothing_that_is_used(numbered_files, tmp_path):
     files = numbered_files([1500] * 4, jets_per_basket=100)
     folder = tmp_path / "cache"
     code = (
-        "import sys, jetsym.jets.io.stream as s; cut = s.cut; from jetsym.jets.io.convert import convert;"
+        "import sys, jetsym.jets.io.blocks as s; cut = s.cut; from jetsym.jets.io.convert import convert;"
         "s.cut = lambda b: cut(b, smallest=100, largest=100); convert(sys.argv[2:], sys.argv[1], progress=False)"
     )
     for _ in range(20):

@@ -17,8 +17,8 @@ import uproot
 from jetsym.errors import DataError
 from jetsym.jets import read
 from jetsym.jets.io import JetStream
+from jetsym.jets.io.blocks import cut
 from jetsym.jets.io.convert import convert
-from jetsym.jets.io.stream import cut
 from jetsym.jets.io.writer import write_jetclass
 from jetsym.jets.schema import JET_BRANCHES, PARTICLE_BRANCHES
 
@@ -110,7 +110,7 @@ def bad(whole, tmp_path) -> Path:
 
 
 def test_a_cache_says_what_it_lacks(whole, bad, tmp_path, monkeypatch):
-    monkeypatch.setattr("jetsym.jets.io.stream.cut", lambda boundaries: cut(boundaries, smallest=100))
+    monkeypatch.setattr("jetsym.jets.io.blocks.cut", lambda boundaries: cut(boundaries, smallest=100))
     (tmp_path / "worse.root").write_bytes(b"root, but not for long")
     paths = [whole, bad, tmp_path / "worse.root"]
     with pytest.raises(DataError, match="worse.root: truncated"):
