@@ -184,18 +184,18 @@ class BasketReader:
     def __enter__(self) -> BasketReader:
         path = self._index.path
         try:
-            self._file = os.open(path, os.O_RDONLY)
+            self._file = path.open("rb", buffering=0)
         except OSError as error:
             raise DataError(f"{path}: cannot be opened any more ({error.strerror}); it was there before") from error
         try:
-            self._index.check_unchanged(os.fstat(self._file))
+            self._index.check_unchanged(os.fstat(self._file.fileno()))
         except DataError:
-            os.close(self._file)
+            self._file.close()
             raise
         return self
 
     def __exit__(self, *_: object) -> None:
-        os.close(self._file)
+        self._file.close()
 
     def flat(self, name: str, start: int, stop: int) -> NDArray[Any]:
         """(stop − start,) values of a branch with one number per jet, in the machine's byte order."""
@@ -266,7 +266,8 @@ class BasketReader:
             return data, None if starts is None else starts[:-1]
         n_jets = int(branch.entries[number + 1] - branch.entries[number])
         size, seek = int(branch.sizes[number]), int(branch.seeks[number])
-        raw = os.pread(self._file, size, seek)
+        self._file.seek(seek)
+        raw = self._file.read(size)
         if len(raw) != size:
             raise ValueError(f"{branch.name!r} has a basket beyond the end of the file")
         stored, _, n_bytes, _, key, _ = _KEY.unpack_from(raw)

@@ -57,13 +57,14 @@ def read(
     library: Literal["torch", "ak"] = "torch",
     bad_jets: BadJets = "raise",
 ) -> JetBatch | ak.Array:
-    """Read jets from JetClass or JetClass-II ROOT files into memory.
+    """Read jets from JetClass or JetClass-II files into memory.
 
     The files hold a TTree called ``tree`` with JetClass's branches (:mod:`jetsym.jets.schema`), the ragged ones as
-    ``std::vector`` (what ROOT writes) or with counters (what uproot writes). Ten ``label_*`` branches give
-    JetClass's label, ``jet_label`` gives JetClass-II's with its 188 classes, and files with neither give unlabelled
-    jets. Only the branches that a JetBatch holds are read: momenta, particle scalars, labels, the jet axis, and, as
-    ``columns``, soft-drop mass, N-subjettiness, multiplicity and flat ``aux_*`` truth as far as the files have them.
+    ``std::vector`` (what ROOT writes) or with counters (what uproot writes), or are Parquet files of such columns. Ten
+    ``label_*`` branches give JetClass's label, ``jet_label`` gives JetClass-II's with its 188 classes, and files with
+    neither give unlabelled jets. Only the branches that a JetBatch holds are read: momenta, particle scalars, labels,
+    the jet axis, and, as ``columns``, soft-drop mass, N-subjettiness, multiplicity and flat ``aux_*`` truth as far as
+    the files have them.
 
     Parameters
     ----------
