@@ -13,9 +13,80 @@ from jetsym.errors import ConfigError
 from jetsym.files import write_atomically
 
 if TYPE_CHECKING:
+    from jetsym.jets.io.root import BadJets, Columns
     from jetsym.probing.probe import Report
 
-__all__ = ["download", "evaluate", "probe", "train"]
+__all__ = ["convert", "download", "evaluate", "inspect", "probe", "train"]
+
+
+def convert(
+    paths: str | list[str],
+    *,
+    out: str,
+    to: Literal["cache", "parquet"] = "cache",
+    columns: Columns = "all",
+    bad_jets: BadJets = "raise",
+    skip_bad: bool = False,
+    threads: int = 2,
+    overwrite: bool = False,
+) -> Path:
+    """Make a cache of ROOT files, see :func:`jetsym.jets.io.convert.convert`, or Parquet files.
+
+    Parameters
+    ----------
+    paths
+        ROOT files: a path, a glob pattern, a directory, or a list of these.
+    out
+        Folder of the cache, or of the Parquet files; what is unfinished is continued.
+    to
+        "cache", or "parquet" for one file per ROOT file, with all its branches; the options below are the cache's.
+    columns
+        "kin" for momenta, "full" for the particles' scalars as well, "all" for the per-jet columns as well.
+    bad_jets
+        "raise" or "drop", for jets without particles or with NaN or infinity.
+    skip_bad
+        Leave out damaged files and parts of files.
+    threads
+        Threads that read.
+    overwrite
+        Replace a cache of other files.
+    """
+    if to == "parquet":
+        from jetsym.jets.io.parquet import to_parquet
+
+        return to_parquet(paths, out, overwrite=overwrite)
+    from jetsym.jets.io.convert import convert as make_cache
+
+    return make_cache(
+        paths, out, columns=columns, bad_jets=bad_jets, skip_bad=skip_bad, threads=threads, overwrite=overwrite
+    )
+
+
+def inspect(path: str | list[str], *, picture: str | None = None, verify: bool = False) -> None:
+    """Say what ROOT files or a cache hold: jets per class, branches, ranges, bad values.
+
+    Parameters
+    ----------
+    path
+        ROOT files (a path, a glob pattern, a directory, or a list of these), or the folder of a cache.
+    picture
+        A file for histograms (.png, .pdf or .svg).
+    verify
+        Compare the files of a folder with the checksums in its manifest first.
+    """
+    from jetsym.jets.io.cache import verify as compare
+    from jetsym.jets.io.inspect import inspect as look
+
+    if verify:
+        if not isinstance(path, str):
+            raise ConfigError("--verify takes one folder with a manifest.json")
+        print(f"{compare(path)} files are as {path}/manifest.json says")
+    summary = look(path)
+    Console().print(summary.table())
+    if picture is not None:
+        from jetsym.plotting import save_figure
+
+        save_figure(summary.plot(), picture)
 
 
 def download(

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["finished_file", "remove_leftovers", "write_atomically"]
+__all__ = ["finished_file", "remove_leftovers", "sha256_of", "write_atomically"]
 
 
 @contextmanager
@@ -42,6 +43,12 @@ def write_atomically(path: str | Path, text: str) -> Path:
     with finished_file(path) as unfinished:
         unfinished.write_text(text, encoding="utf-8")
     return Path(path).expanduser()
+
+
+def sha256_of(path: str | Path) -> str:
+    """Checksum of a file's bytes, in hexadecimal."""
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def remove_leftovers(path: str | Path) -> None:

@@ -49,6 +49,11 @@ class TrainConfig:
         Particles kept per jet, the ones of largest pT.
     limit
         Largest number of jets taken from ``data``, and also from ``val``; all of them if not given.
+    stream
+        Read the training jets anew in every epoch instead of holding them in memory; see
+        :class:`jetsym.jets.io.stream.JetStream`. Needs ``val``, whose jets stay in memory.
+    cache
+        With ``stream``: a folder for a cache of the training jets, made in the first epoch, as by ``jetsym convert``.
     seed
         Of initialisation, shuffling, augmentation and dropout.
     device
@@ -83,6 +88,8 @@ class TrainConfig:
     label_smoothing: float = 0.0
     max_particles: int = 64
     limit: int | None = None
+    stream: bool = False
+    cache: str | None = None
     seed: int = 0
     device: str = "auto"
     precision: Precision = "auto"
@@ -103,6 +110,10 @@ class TrainConfig:
         _expect("seed", self.seed, self.seed >= 0, "a number from 0 on")
         _expect("precision", self.precision, self.precision in get_args(Precision), _alternatives(Precision))
         _expect("device", self.device, self.device in ("auto", "cpu", "cuda"), "'auto', 'cpu' or 'cuda'")
+        if self.stream and (self.val is None or self.limit is not None):
+            raise ConfigError("--stream reads all of --data in every epoch; it needs --val, and goes with no --limit")
+        if self.cache is not None and not self.stream:
+            raise ConfigError(f"--cache is {self.cache!r}; it is only used with --stream")
         configure(self.model, **self.options)
 
     def to_dict(self) -> dict[str, Any]:

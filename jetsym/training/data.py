@@ -1,4 +1,4 @@
-"""Jets in memory, and the order in which an epoch shows them."""
+"""Jets in memory or streamed from files, and the order in which an epoch shows them."""
 
 from __future__ import annotations
 
@@ -13,10 +13,21 @@ from jetsym.errors import ConfigError, DataError
 from jetsym.jets.batch import JetBatch
 from jetsym.training.config import TrainConfig
 
-__all__ = ["batches", "by_length", "count_batches", "generator_for", "labels_of", "load_jets", "seed_for"]
+__all__ = [
+    "StreamedJets",
+    "batches",
+    "by_length",
+    "count_batches",
+    "generator_for",
+    "labels_of",
+    "load_jets",
+    "seed_for",
+]
 
 #: Every use of randomness has a stream of its own, so that adding one does not change another.
 STREAMS = ("initialisation", "split", "shuffle", "augmentation", "dropout")
+
+_NO_LABELS = "the files of {flag} have no label branches; expected labelled jets to train on"
 
 
 def seed_for(stream: str, *, seed: int, epoch: int = 0) -> int:
@@ -34,12 +45,42 @@ def generator_for(stream: str, *, seed: int, epoch: int = 0, device: torch.devic
     return torch.Generator(device=device).manual_seed(seed_for(stream, seed=seed, epoch=epoch))
 
 
-def load_jets(config: TrainConfig) -> tuple[JetBatch, JetBatch]:
+class StreamedJets:
+    """Training jets that are read anew in every epoch; those few that fill no batch are other ones each time.
+
+    Raises
+    ------
+    DataError
+        The files cannot be read, or have no labels.
+    """
+
+    def __init__(self, config: TrainConfig) -> None:
+        from jetsym.jets.io import JetStream
+
+        self._max_particles, self._batch_size = config.max_particles, config.batch_size
+        seed = seed_for("shuffle", seed=config.seed)
+        self._stream = JetStream(config.data, batch_size=config.batch_size, seed=seed, cache=config.cache)
+        self.classes = self._stream.classes
+        if not self._stream.labelled:
+            raise DataError(_NO_LABELS.format(flag="--data"))
+
+    def __len__(self) -> int:
+        """Jets that an epoch shows."""
+        return len(self._stream) * self._batch_size
+
+    def batches(self, epoch: int, device: torch.device | str) -> Iterator[JetBatch]:
+        """An epoch's batches, padded on the device."""
+        self._stream.set_epoch(epoch)
+        for batch in self._stream:
+            yield batch.to(device).to_padded(self._max_particles)
+
+
+def load_jets(config: TrainConfig) -> tuple[JetBatch | StreamedJets, JetBatch]:
     """Read a run's training and validation jets.
 
     Returns
     -------
-    (JetBatch, JetBatch)
+    (JetBatch or StreamedJets, JetBatch)
         Training and validation; without ``config.val`` the second is the last tenth of the first, shuffled by seed.
 
     Raises
@@ -51,13 +92,17 @@ def load_jets(config: TrainConfig) -> tuple[JetBatch, JetBatch]:
     """
     from jetsym.jets import read
 
-    training = _labelled(read(config.data, limit=config.limit, max_particles=config.max_particles), "--data")
+    if config.stream:
+        training: JetBatch | StreamedJets = StreamedJets(config)
+    else:
+        training = _labelled(read(config.data, limit=config.limit, max_particles=config.max_particles), "--data")
     if config.val is not None:
         validation = _labelled(read(config.val, limit=config.limit, max_particles=config.max_particles), "--val")
         if validation.classes != training.classes:
             difference = first_difference(validation.classes, training.classes)
             raise DataError(f"the jets of --val are of other classes than those of --data: {difference}")
         return training, validation
+    assert isinstance(training, JetBatch)  # a stream has jets of its own to validate on
     held_out = len(training) // 10
     if not held_out:
         raise ConfigError(f"--data holds {len(training)} jets, too few to hold a tenth out; give --val as well")
@@ -78,8 +123,16 @@ def first_difference(found: Sequence[str], expected: Sequence[str]) -> str:
     return f"{counts}number {place} is {pair[0]!r} where {pair[1]!r} is expected"
 
 
-def batches(jets: JetBatch, *, batch_size: int, seed: int, epoch: int) -> Iterator[JetBatch]:
-    """All jets once, in the random order of an epoch, in batches of nearly the same size, none above ``batch_size``."""
+def batches(
+    jets: JetBatch | StreamedJets, *, batch_size: int, seed: int, epoch: int, device: torch.device | str = "cpu"
+) -> Iterator[JetBatch]:
+    """All jets once, in the random order of an epoch, in batches of nearly the same size, none above ``batch_size``.
+
+    Streamed jets come on the device, others where they are.
+    """
+    if isinstance(jets, StreamedJets):
+        yield from jets.batches(epoch, device)
+        return
     order = torch.randperm(len(jets), generator=generator_for("shuffle", seed=seed, epoch=epoch))
     for chosen in order.tensor_split(count_batches(jets, batch_size=batch_size)):
         yield jets[chosen].trim()
@@ -102,7 +155,7 @@ def by_length(jets: JetBatch, parts: int) -> Iterator[JetBatch]:
         yield jets[chosen].trim()
 
 
-def count_batches(jets: JetBatch, *, batch_size: int) -> int:
+def count_batches(jets: JetBatch | StreamedJets, *, batch_size: int) -> int:
     """Steps of an epoch."""
     return -(-len(jets) // batch_size)
 
@@ -122,5 +175,5 @@ def labels_of(jets: JetBatch) -> Tensor:
 
 def _labelled(jets: JetBatch, flag: str) -> JetBatch:
     if jets.label is None:
-        raise DataError(f"the files of {flag} have no label branches; expected labelled jets to train on")
+        raise DataError(_NO_LABELS.format(flag=flag))
     return jets.replace(columns={})

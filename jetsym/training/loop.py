@@ -25,7 +25,16 @@ from jetsym.jets.models import Tagger, build
 from jetsym.progress import progress_bar
 from jetsym.training import checkpoint
 from jetsym.training.config import TrainConfig
-from jetsym.training.data import batches, by_length, count_batches, generator_for, labels_of, load_jets, seed_for
+from jetsym.training.data import (
+    StreamedJets,
+    batches,
+    by_length,
+    count_batches,
+    generator_for,
+    labels_of,
+    load_jets,
+    seed_for,
+)
 from jetsym.training.evaluate import predict_logits
 from jetsym.training.folder import RunFolder
 
@@ -127,7 +136,7 @@ def train_epoch(
     fabric: Fabric,
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
-    jets: JetBatch,
+    jets: JetBatch | StreamedJets,
     config: TrainConfig,
     *,
     epoch: int,
@@ -140,7 +149,8 @@ def train_epoch(
     summed, rate, begin = torch.zeros((), device=fabric.device), 0.0, time.perf_counter()
     model.train()
     with seeded("dropout", config=config, epoch=epoch):
-        for step, batch in enumerate(batches(jets, batch_size=config.batch_size, seed=config.seed, epoch=epoch)):
+        order = {"batch_size": config.batch_size, "seed": config.seed, "epoch": epoch}
+        for step, batch in enumerate(batches(jets, **order, device=fabric.device)):
             rate = learning_rate((epoch - 1) * steps + step, total_steps, config)
             for group in optimizer.param_groups:
                 group["lr"] = rate

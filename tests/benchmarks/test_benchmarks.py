@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import shutil
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
+import yaml
 
 from jetsym.benchmarks.__main__ import BENCHMARKS, main
 from jetsym.benchmarks.estimator import pairwise, quadrature
+from jetsym.benchmarks.loader import weaver_config
 from jetsym.benchmarks.measure import matrix_product_rate, peak_growth
 from jetsym.benchmarks.probe import forwards_task
+from jetsym.jets.io import JetStream
+from jetsym.jets.schema import LABEL_BRANCHES
 from jetsym.spectrum import SO3
 
 
@@ -67,3 +74,35 @@ def test_peak_memory_is_that_of_the_task():
 
 def test_matrix_products_take_time():
     assert 1e6 < matrix_product_rate(size=64) < 1e15
+
+
+def test_the_loader_benchmark(capsys, jetclass_file):
+    jetclass_file("a.root", n=200)
+    path = jetclass_file("b.root", n=100)
+    words = ["--batch_size", "4", "--repeats", "1", "--weaver", "false", "--memory", "false"]
+    assert main(["loader", "--files", str(path.parent), *words]) == 0
+    text = capsys.readouterr().out
+    assert "300 jets in 2 files, 28 branches" in text
+    assert "JetStream from the cache" in text
+    assert main(["loader", "--files", str(path.parent), "--batch_size", "200", *words[2:]]) == 1
+    assert "gave 200 of 300 jets" in capsys.readouterr().err
+
+
+def test_weavers_configuration_is_yaml():
+    found = yaml.safe_load(weaver_config())
+    assert len(found["inputs"]["pf_features"]["vars"]) == 17
+    assert found["labels"]["value"] == list(LABEL_BRANCHES)
+
+
+def epoch(folder: Path, n_files: int):
+    files = sorted(folder.glob("*.root"))[:n_files]
+    return lambda: sum(len(batch) for batch in JetStream(files, batch_size=64, buffer=6000))
+
+
+@pytest.mark.slow
+def test_a_streams_memory_does_not_grow_with_the_files(jetclass_file):
+    first = jetclass_file("0.root", n=3000)
+    for number in range(1, 30):
+        shutil.copy(first, first.with_name(f"{number}.root"))
+    few, many = (peak_growth(epoch, first.parent, n_files) for n_files in (4, 30))
+    assert many - few < 15  # of 100 MiB more jets

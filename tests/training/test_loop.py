@@ -8,11 +8,13 @@ import torch
 import yaml
 
 from jetsym.errors import ConfigError, DataError
+from jetsym.jets import read
 from jetsym.jets.augmentation import AugmentationConfig
 from jetsym.jets.batch import JetBatch
 from jetsym.jets.models import PointNet
 from jetsym.training import checkpoint, loop
 from jetsym.training.config import TrainConfig
+from jetsym.training.data import batches, count_batches, load_jets
 from jetsym.training.loop import TrainingError, learning_rate, make_fabric, make_optimizer, seeded, train
 
 QUICK = {
@@ -275,3 +277,46 @@ def test_progress_is_shown_on_the_error_stream(data, tmp_path, capsys):
     assert captured.out == ""
     assert captured.err.count("val_loss") == 3
     assert "epoch 3/3" in captured.err
+
+
+# --- streamed from files ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("cached", [False, True])
+def test_a_streamed_run_learns_from_the_files_and_continues_bit_for_bit(
+    jetclass_file, tmp_path, killed_after, monkeypatch, cached
+):
+    files = [str(jetclass_file(f"{name}.root", n=40, seed=seed)) for seed, name in enumerate("ab")]
+    options = QUICK | {"val": str(jetclass_file("val.root", n=20, seed=5)), "stream": True}
+    if cached:
+        options["cache"] = str(tmp_path / "cache")
+    whole = train(files, tmp_path / "whole", **options)
+    killed_after(1)
+    with pytest.raises(KeyboardInterrupt):
+        train(files, tmp_path / "run", **options)
+    monkeypatch.undo()
+    again = train(files, tmp_path / "run", resume=True, **options)
+    assert same(tensors(again.path / "last.safetensors"), tensors(whole.path / "last.safetensors"))
+    assert len({line["loss"] for line in whole.history}) == 3
+
+
+def test_a_streamed_epoch_shows_the_files_jets(jetclass_file):
+    path = str(jetclass_file(n=60))
+    jets, _ = load_jets(TrainConfig(path, val=path, stream=True, batch_size=15, max_particles=7))
+    seen = list(batches(jets, batch_size=15, seed=0, epoch=1))
+    assert (len(jets), count_batches(jets, batch_size=15)) == (60, 4)
+    assert max(batch.max_particles for batch in seen) <= 7
+    truth = read(path, max_particles=7).jet_p4
+    shown = torch.cat([batch.jet_p4 for batch in seen])
+    assert not torch.equal(shown, truth)
+    assert torch.equal(shown[shown[:, 0].argsort()], truth[truth[:, 0].argsort()])
+    others = torch.cat([batch.jet_p4 for batch in batches(jets, batch_size=15, seed=0, epoch=2)])
+    assert not torch.equal(others, shown)
+
+
+def test_options_that_do_not_go_with_a_stream(data):
+    for options in ({}, {"val": data, "limit": 3}):
+        with pytest.raises(ConfigError, match="--stream reads all of --data in every epoch; it needs --val"):
+            TrainConfig(data, stream=True, **options)
+    with pytest.raises(ConfigError, match="only used with --stream"):
+        TrainConfig(data, cache="somewhere")

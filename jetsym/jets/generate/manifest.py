@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -12,7 +11,7 @@ from typing import Any
 
 import jetsym
 from jetsym.errors import ConfigError, DataError
-from jetsym.files import write_atomically
+from jetsym.files import sha256_of, write_atomically
 from jetsym.jets.generate.chunk import ChunkTask
 from jetsym.jets.generate.detector import DetectorConfig
 from jetsym.jets.generate.processes import COMMON_SETTINGS, PROCESSES
@@ -166,7 +165,7 @@ class Manifest:
     def is_finished(self, file: PlannedFile) -> bool:
         """Whether a file is there as the manifest says, byte for byte."""
         path, entry = self.path.parent / file.name, self.files.get(file.name)
-        return entry is not None and path.exists() and _sha256(path) == entry["sha256"]
+        return entry is not None and path.exists() and sha256_of(path) == entry["sha256"]
 
     def add(self, file: PlannedFile) -> None:
         """Enter a finished file and save the manifest."""
@@ -176,7 +175,7 @@ class Manifest:
             "split": file.split,
             "jets": file.n_jets,
             "bytes": path.stat().st_size,
-            "sha256": _sha256(path),
+            "sha256": sha256_of(path),
         }
         self._save()
 
@@ -200,8 +199,3 @@ def _differences(found: Mapping[str, Any], asked: Mapping[str, Any], *, prefix: 
         elif there != here:
             differing.append(f"{prefix}{name}: there {there!r}, asked {here!r}")
     return differing
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

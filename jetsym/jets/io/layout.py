@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,7 +25,7 @@ from jetsym.jets.schema import (
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["AXIS_BRANCHES", "Layout", "find_layout", "labels"]
+__all__ = ["AXIS_BRANCHES", "Layout", "choose_layout", "find_layout", "is_number", "labels"]
 
 #: The stored jet axis, in the order of :func:`jetsym.jets.kinematics.from_pt_eta_phi_energy`.
 AXIS_BRANCHES = ("jet_pt", "jet_eta", "jet_phi", "jet_energy")
@@ -72,22 +73,45 @@ def find_layout(tree: Any, path: Path) -> Layout:
         If a branch is missing, or does not hold lists or numbers where it should.
     """
     interpretations = {name: tree[name].interpretation for name in tree.keys(recursive=False)}
-    ragged = {name for name, how in interpretations.items() if isinstance(how, uproot.AsJagged)}
-    flat = {name for name, how in interpretations.items() if isinstance(how, uproot.AsDtype) and not how.inner_shape}
-    second = _LABEL_II in interpretations
-    first = not second and not LABEL_BRANCHES.keys().isdisjoint(interpretations)
+    return choose_layout(
+        path,
+        {name: tree[name].typename for name in interpretations},
+        ragged={n for n, how in interpretations.items() if isinstance(how, uproot.AsJagged) and is_number(how.content)},
+        flat={name for name, how in interpretations.items() if is_number(how)},
+    )
+
+
+def choose_layout(path: Path, types: Mapping[str, str], *, ragged: set[str], flat: set[str]) -> Layout:
+    """Find what a JetBatch holds among the branches of a file, by name and type.
+
+    Parameters
+    ----------
+    path
+        Of the file, for messages.
+    types
+        All branches, and what they are called in messages.
+    ragged, flat
+        Those with a list of numbers per jet, and those with one number.
+
+    Raises
+    ------
+    DataError
+        If a branch is missing, or of the wrong kind.
+    """
+    second = _LABEL_II in types
+    first = not second and not LABEL_BRANCHES.keys().isdisjoint(types)
     layout = Layout(
         labels=(_LABEL_II,) if second else tuple(LABEL_BRANCHES) if first else (),
         classes=CLASSES_II if second else CLASSES,
         # JetClass-II stores its truth particles as lists, which a per-jet column cannot hold.
         columns=tuple(name for name in (*JET_OBSERVERS, *AUX_BRANCHES) if name in flat and name not in AXIS_BRANCHES),
     )
-    missing = [name for name in layout.branches if name not in interpretations]
+    missing = [name for name in layout.branches if name not in types]
     if missing:
         others = f" (nor {', '.join(missing[1:4])}{', …' if len(missing) > 4 else ''})" if missing[1:] else ""
         raise DataError(
             f"{path}: the tree {TREE!r} has no branch {missing[0]!r}{others}; "
-            f"{closest(missing[0], sorted(interpretations))}; jetsym.jets.schema lists the branches of JetClass's files"
+            f"{closest(missing[0], sorted(types))}; jetsym.jets.schema lists the branches of JetClass's files"
         )
     for names, kind, expected in (
         (layout.ragged, ragged, "one list per jet, as std::vector or with a counter"),
@@ -95,12 +119,17 @@ def find_layout(tree: Any, path: Path) -> Layout:
     ):
         for name in names:
             if name not in kind:
-                raise DataError(f"{path}: the branch {name!r} is {tree[name].typename}; expected {expected}")
+                raise DataError(f"{path}: the branch {name!r} is {types[name]}; expected {expected}")
     return layout
 
 
-def labels(path: Path, columns: dict[str, NDArray[Any]], layout: Layout) -> NDArray[np.int64] | None:
-    """Index of each jet's class, (B,) int64, or None for unlabelled jets.
+def is_number(interpretation: Any) -> bool:
+    """Whether an interpretation of uproot's is of plain numbers."""
+    return isinstance(interpretation, uproot.AsDtype) and not interpretation.inner_shape
+
+
+def labels(path: Path, columns: dict[str, NDArray[Any]], layout: Layout, *, first: int = 0) -> NDArray[np.int64] | None:
+    """Index of each jet's class, (B,) int64, or None for unlabelled jets; ``first`` is the number of the first jet.
 
     Raises
     ------
@@ -114,7 +143,7 @@ def labels(path: Path, columns: dict[str, NDArray[Any]], layout: Layout) -> NDAr
         wrong = np.flatnonzero((label < 0) | (label >= len(layout.classes)))
         if len(wrong):
             raise DataError(
-                f"{path}: {_LABEL_II} is {label[wrong[0]]} at entry {wrong[0]} ({len(wrong)} such jets); "
+                f"{path}: {_LABEL_II} is {label[wrong[0]]} at entry {first + wrong[0]} ({len(wrong)} such jets); "
                 f"expected 0 to {len(layout.classes) - 1}"
             )
         return label
@@ -124,7 +153,7 @@ def labels(path: Path, columns: dict[str, NDArray[Any]], layout: Layout) -> NDAr
     if len(wrong):
         given = {name: float(value) for name, value in zip(layout.labels, table[wrong[0]], strict=True) if value != 0}
         raise DataError(
-            f"{path}: entry {wrong[0]} has the labels {given or 'none'} ({len(wrong)} such jets); "
+            f"{path}: entry {first + wrong[0]} has the labels {given or 'none'} ({len(wrong)} such jets); "
             "expected exactly one of the ten label_* branches to be 1 and the others 0"
         )
     return table.argmax(axis=1)

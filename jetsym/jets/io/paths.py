@@ -21,7 +21,8 @@ def root_files(paths: Paths) -> list[Path]:
     ----------
     paths
         A pattern gives what it matches, sorted by name (``**`` descends); a directory all ``*.root`` below it,
-        sorted by path; a sequence keeps its own order. A file that is named twice is listed once.
+        sorted by path (``*.parquet`` where there are none); a sequence keeps its own order. A file that is named
+        twice is listed once.
 
     Raises
     ------
@@ -48,6 +49,7 @@ def root_files(paths: Paths) -> list[Path]:
 def _expand(path: Path) -> list[Path]:
     if path.is_dir():
         found = sorted(file for file in path.rglob("*.root") if file.is_file())
+        found = found or sorted(file for file in path.rglob("*.parquet") if file.is_file())
         if not found:
             raise DataError(f"{path}: no *.root files in this directory or below; expected at least one")
         return found

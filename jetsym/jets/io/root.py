@@ -2,29 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
 
-import awkward as ak
 import numpy as np
 import torch
-import uproot
 
 from jetsym.errors import ConfigError, DataError
-from jetsym.jets.io.layout import AXIS_BRANCHES, find_layout, labels
-from jetsym.jets.io.paths import Paths, check_root, root_files
+from jetsym.jets.io.arena import Arena
+from jetsym.jets.io.baskets import FileIndex, explained, index_file, open_tree
+from jetsym.jets.io.layout import AXIS_BRANCHES, labels
+from jetsym.jets.io.paths import Paths, root_files
 from jetsym.jets.kinematics import from_pt_eta_phi_energy
+from jetsym.jets.packed import DISPLACEMENTS, KINDS, PackedJets, pack_kinds
 from jetsym.jets.ragged import RaggedJets
-from jetsym.jets.schema import P4_BRANCHES, SCALAR_BRANCHES, TREE
+from jetsym.jets.schema import P4_BRANCHES
 
 if TYPE_CHECKING:
+    import awkward as ak
     from numpy.typing import NDArray
 
     from jetsym.jets.batch import JetBatch
 
-__all__ = ["count_jets", "read", "read_ragged"]
+__all__ = ["BadJets", "Columns", "check_number", "count_jets", "read", "read_block", "read_ragged"]
 
 
 BadJets = Literal["raise", "drop"]
@@ -56,13 +57,14 @@ def read(
     library: Literal["torch", "ak"] = "torch",
     bad_jets: BadJets = "raise",
 ) -> JetBatch | ak.Array:
-    """Read jets from JetClass or JetClass-II ROOT files into memory.
+    """Read jets from JetClass or JetClass-II files into memory.
 
     The files hold a TTree called ``tree`` with JetClass's branches (:mod:`jetsym.jets.schema`), the ragged ones as
-    ``std::vector`` (what ROOT writes) or with counters (what uproot writes). Ten ``label_*`` branches give
-    JetClass's label, ``jet_label`` gives JetClass-II's with its 188 classes, and files with neither give unlabelled
-    jets. Only the branches that a JetBatch holds are read: momenta, particle scalars, labels, the jet axis, and, as
-    ``columns``, soft-drop mass, N-subjettiness, multiplicity and flat ``aux_*`` truth as far as the files have them.
+    ``std::vector`` (what ROOT writes) or with counters (what uproot writes), or are Parquet files of such columns. Ten
+    ``label_*`` branches give JetClass's label, ``jet_label`` gives JetClass-II's with its 188 classes, and files with
+    neither give unlabelled jets. Only the branches that a JetBatch holds are read: momenta, particle scalars, labels,
+    the jet axis, and, as ``columns``, soft-drop mass, N-subjettiness, multiplicity and flat ``aux_*`` truth as far as
+    the files have them.
 
     Parameters
     ----------
@@ -119,26 +121,27 @@ def read_ragged(
     paths: Paths, *, limit: int | None = None, max_particles: int = 128, bad_jets: BadJets = "raise"
 ) -> RaggedJets:
     """Read jets as flat columns and offsets, without padding; parameters and errors as in :func:`read`."""
-    _check_number("limit", limit, "jets", none="None for all")
-    _check_number("max_particles", max_particles, "particles")
+    check_number("limit", limit, "jets", none="None for all")
+    check_number("max_particles", max_particles, "particles")
     if bad_jets not in ("raise", "drop"):
         raise ConfigError(f"bad_jets={bad_jets!r}; expected 'raise' or 'drop'")
     files = root_files(paths)
     stops: Sequence[int | None] = [None] * len(files)
     if limit is not None:
         stops = [limit] if len(files) == 1 else _spread(limit, files)
-    parts = [
-        _read_file(file, stop=stop, max_particles=max_particles, bad_jets=bad_jets)
-        for file, stop in zip(files, stops, strict=True)
-        if stop != 0
-    ]
+    parts = []
+    for file, stop in zip(files, stops, strict=True):
+        if stop != 0:
+            index = index_file(file)
+            jets, _ = read_block(index, 0, min(stop or index.n_jets, index.n_jets), bad_jets=bad_jets)
+            parts.append(jets.ragged().cut(max_particles))
     try:
-        jets = RaggedJets.concatenate(parts)
+        joined = RaggedJets.concatenate(parts)
     except DataError as error:
         raise DataError(f"{_few(files)} cannot be read together: {error}; read them one by one") from error
-    if not len(jets):
+    if not len(joined):
         raise DataError(f"{_few(files)}: no jets are left after dropping the bad ones; expected at least one")
-    return jets
+    return joined
 
 
 def count_jets(path: Path) -> int:
@@ -149,7 +152,11 @@ def count_jets(path: Path) -> int:
     DataError
         If the file is missing, is no ROOT file, is damaged, or lacks the tree.
     """
-    with _open_tree(path) as tree:
+    if path.suffix == ".parquet":
+        from jetsym.jets.io.parquet import count_rows
+
+        return count_rows(path)
+    with open_tree(path) as tree:
         return int(tree.num_entries)
 
 
@@ -171,46 +178,105 @@ def _spread(limit: int, files: Sequence[Path]) -> list[int]:
     return shares
 
 
-def _read_file(path: Path, *, stop: int | None, max_particles: int, bad_jets: BadJets) -> RaggedJets:
-    with _open_tree(path) as tree:
-        if not tree.num_entries:
-            raise DataError(f"{path}: the tree {TREE!r} holds no jets; expected at least one")
-        with _explained(path):
-            layout = find_layout(tree, path)
-            arrays = tree.arrays(list(layout.branches), entry_stop=stop, library="ak", how=dict)
-    columns = {name: ak.to_numpy(arrays[name]) for name in layout.flat}
-    contents = {name: ak.to_numpy(ak.flatten(arrays[name])) for name in layout.ragged}
-    counts = {name: ak.to_numpy(ak.num(arrays[name])) for name in layout.ragged}
-    for name in layout.ragged[1:]:
-        _check_counts(path, layout.ragged[0], name, counts)
-    axis = [torch.from_numpy(columns[name].astype(np.float64)) for name in AXIS_BRANCHES]
-    jets = RaggedJets(
-        offsets=np.concatenate([[0], np.cumsum(counts[layout.ragged[0]], dtype=np.int64)]),
-        p4=_stack(contents, P4_BRANCHES),
-        scalars=_stack(contents, SCALAR_BRANCHES),
+Columns = Literal["all", "full", "kin"]
+
+
+def read_block(
+    index: FileIndex,
+    start: int,
+    stop: int,
+    *,
+    columns: Columns = "all",
+    bad_jets: BadJets | Literal["keep"] = "raise",
+    arena: Arena | None = None,
+) -> tuple[PackedJets, NDArray[np.bool_] | None]:
+    """Read some successive jets of a file, in any thread.
+
+    Parameters
+    ----------
+    index
+        Of the file, from :func:`jetsym.jets.io.baskets.index_file`.
+    start, stop
+        The first jet, and the one after the last.
+    columns
+        "kin" for momenta, axis and label; "full" for the particles' scalars as well; "all" for the further per-jet
+        branches as well.
+    bad_jets
+        As in :func:`read`, or "keep" to count them.
+    arena
+        Where the particles go, if there is room.
+
+    Returns
+    -------
+    (PackedJets, (stop − start,) bool or None)
+        The jets, and which of those asked for they are; None for all.
+
+    Raises
+    ------
+    DataError
+        If the file is damaged, has changed or gone, or holds bad jets or labels.
+    """
+    path, layout = index.path, index.layout
+    names = layout.columns if columns == "all" else ()
+    with index.reader(index) as file, explained(path):
+        flat = {name: file.flat(name, start, stop) for name in (*AXIS_BRANCHES, *layout.labels, *names)}
+        first = P4_BRANCHES[0]
+        content, counts = file.ragged(first, start, stop)
+
+        def particles(name: str) -> NDArray[Any]:
+            values, own = file.ragged(name, start, stop)
+            _check_counts(path, start, (first, counts), (name, own))
+            return values
+
+        rows = P4_BRANCHES if columns == "kin" else (*P4_BRANCHES, *(f"part_{name}" for name in DISPLACEMENTS))
+        place = None if arena is None else arena.reserve(len(content))
+        if arena is None or place is None:
+            values = np.empty((len(content), len(rows)), np.float32)
+        else:
+            values = arena.values[place : place + len(content)]
+        with np.errstate(over="ignore"):  # a double beyond float32 becomes infinite, which is reported with its entry
+            values[:, 0] = content
+            for column, name in enumerate(rows[1:], start=1):
+                values[:, column] = particles(name)
+        kinds = None
+        if columns != "kin":
+            bits = (particles(f"part_{name}") for name in KINDS)
+            kinds = pack_kinds([one.astype(one.dtype.newbyteorder("=")) for one in bits])
+    axis = [torch.from_numpy(flat[name].astype(np.float64)) for name in AXIS_BRANCHES]
+    jets = PackedJets(
+        offsets=np.concatenate([[0], np.cumsum(counts)]),
+        values=values,
+        kinds=kinds,
         jet_p4=from_pt_eta_phi_energy(*axis).to(torch.float32).numpy(),
-        label=labels(path, columns, layout),
+        label=labels(path, flat, layout, first=start),
         classes=layout.classes,
-        columns={name: columns[name] for name in layout.columns},
-    ).cut(max_particles)
-    return _without_bad(path, jets, bad_jets)
+        columns={name: flat[name] for name in names},
+    )
+    if bad_jets == "keep":
+        return jets, None
+    good, kept = _without_bad(path, start, jets, bad_jets)
+    return good if arena is None or kept is not None else arena.move(good, place), kept
 
 
-def _without_bad(path: Path, jets: RaggedJets, bad_jets: BadJets) -> RaggedJets:
+def _without_bad(
+    path: Path, start: int, jets: PackedJets, bad_jets: BadJets
+) -> tuple[PackedJets, NDArray[np.bool_] | None]:
     """Raise on, or leave out, jets that no model can use."""
-    empty = jets.counts == 0
-    finite = np.isfinite(jets.jet_p4).all(axis=1)
-    for values in (jets.p4, jets.scalars):
+    empty = np.diff(jets.offsets) == 0
+    finite: Any = np.isfinite(jets.jet_p4).all(axis=1)
+    for values in (jets.values, jets.kinds):
+        if values is None or values.dtype == np.uint8:
+            continue
         isfinite = np.isfinite(values)
         if not isfinite.all():  # row by row is ten times slower, and hardly ever needed
             particles = np.flatnonzero(~isfinite.all(axis=1))
             finite[np.searchsorted(jets.offsets, particles, side="right") - 1] = False
     bad = empty | ~finite
     if not bad.any():
-        return jets
+        return jets, None
     if bad_jets == "drop":
-        return jets.select(~bad)
-    entries = ", ".join(str(entry) for entry in np.flatnonzero(bad)[:5])
+        return jets.take(np.flatnonzero(~bad)), ~bad
+    entries = ", ".join(str(start + entry) for entry in np.flatnonzero(bad)[:5])
     raise DataError(
         f"{path}: {bad.sum()} of {len(jets)} jets cannot be used ({empty.sum()} without particles, "
         f"{(~finite).sum()} with NaN or infinity), the first at entries {entries}; "
@@ -218,56 +284,26 @@ def _without_bad(path: Path, jets: RaggedJets, bad_jets: BadJets) -> RaggedJets:
     )
 
 
-@contextmanager
-def _open_tree(path: Path) -> Iterator[Any]:
-    check_root(path)
-    with _explained(path):
-        file = uproot.open({path: None})  # a dict keeps colons in names from being taken for a tree's
-    with file:
-        with _explained(path):
-            trees = file.classnames(cycle=False)
-            tree = file[TREE] if TREE in trees else None
-        if not isinstance(tree, uproot.TTree):
-            found = ", ".join(f"{name!r} ({kind})" for name, kind in trees.items()) or "nothing"
-            raise DataError(
-                f"{path}: no TTree called {TREE!r}; the file holds {found}; expected one entry per jet there"
-            )
-        yield tree
-
-
-@contextmanager
-def _explained(path: Path) -> Iterator[None]:
-    """Whatever goes wrong inside uproot on a damaged file, of whatever type, becomes one DataError with the file."""
-    try:
-        yield
-    except DataError:
-        raise
-    except Exception as error:
-        reason = str(error).strip().partition("\n")[0]
+def _check_counts(
+    path: Path, start: int, one: tuple[str, NDArray[np.int64]], other: tuple[str, NDArray[np.int64]]
+) -> None:
+    (here, counts), (there, own) = one, other
+    if not np.array_equal(counts, own):
+        entry = np.flatnonzero(counts != own)[0]
         raise DataError(
-            f"{path}: damaged or not readable ({type(error).__name__}: {reason}); "
-            "check the file against its checksum, and fetch or write it again"
-        ) from error
-
-
-def _check_counts(path: Path, first: str, other: str, counts: dict[str, NDArray[np.int64]]) -> None:
-    if not np.array_equal(counts[first], counts[other]):
-        entry = np.flatnonzero(counts[first] != counts[other])[0]
-        raise DataError(
-            f"{path}: jet {entry} has {counts[first][entry]} particles in {first!r} and {counts[other][entry]} in "
-            f"{other!r}; expected the same number in all part_* branches"
+            f"{path}: jet {start + entry} has {counts[entry]} particles in {here!r} and {own[entry]} in "
+            f"{there!r}; expected the same number in all part_* branches"
         )
 
 
-def _stack(contents: dict[str, NDArray[Any]], names: Sequence[str]) -> NDArray[np.float32]:
-    stacked = np.empty((len(contents[names[0]]), len(names)), dtype=np.float32)
-    with np.errstate(over="ignore"):  # a double beyond float32 becomes infinite, which is reported with its entry
-        for place, name in enumerate(names):
-            stacked[:, place] = contents[name]
-    return stacked
+def check_number(name: str, value: Any, unit: str, *, none: str | None = None) -> None:
+    """Refuse what is not a number of at least 1.
 
-
-def _check_number(name: str, value: Any, unit: str, *, none: str | None = None) -> None:
+    Raises
+    ------
+    ConfigError
+        It is not, nor None where that has a meaning.
+    """
     if value is None and none:
         return
     if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:

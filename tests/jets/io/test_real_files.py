@@ -13,6 +13,11 @@ import vector
 
 from jetsym.errors import DataError
 from jetsym.jets import JetBatch, kinematics, read
+from jetsym.jets.io import JetStream
+from jetsym.jets.io.baskets import index_file
+from jetsym.jets.io.convert import convert
+from jetsym.jets.io.parquet import to_parquet
+from jetsym.jets.io.root import read_block
 from jetsym.jets.records import from_awkward
 from jetsym.jets.schema import AUX_BRANCHES, CLASSES, CLASSES_II, P4_BRANCHES, SCALAR_BRANCHES
 
@@ -174,3 +179,24 @@ def test_flipped_headers_and_baskets_are_refused(either, tmp_path):
     copy.write_bytes(content)
     with pytest.raises(DataError, match="damaged or not readable"):
         read(copy)
+
+
+@pytest.mark.parametrize("columns", ["all", "full", "kin"])
+def test_any_range_of_jets_is_read_from_whole_baskets(either, columns):
+    index, rng = index_file(either), np.random.default_rng(0)
+    whole = read_block(index, 0, index.n_jets, columns=columns)[0]
+    for _ in range(10):
+        start, stop = np.sort(rng.choice(index.n_jets + 1, size=2, replace=False)).tolist()
+        part, expected = read_block(index, start, stop, columns=columns)[0], whole.slice(start, stop)
+        for name in ("offsets", "values", "kinds", "jet_p4", "label"):
+            np.testing.assert_array_equal(getattr(part, name), getattr(expected, name))
+        assert all((part.columns[name] == expected.columns[name]).all() for name in whole.columns)
+
+
+def test_streams_caches_and_parquet_hold_the_same_jets(either, tmp_path):
+    truth = read(either)
+    cache = convert(either, tmp_path / "cache", progress=False)
+    parquet = to_parquet(either, tmp_path / "parquet", progress=False)
+    for source in (either, cache, parquet):
+        (batch,) = JetStream(source, batch_size=len(truth), shuffle=False, columns="all")
+        assert_same(batch.to_padded(), truth)

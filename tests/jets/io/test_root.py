@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import random
 import struct
+from dataclasses import replace
 from pathlib import Path
 
 import awkward as ak
@@ -15,7 +17,8 @@ import uproot
 
 from jetsym.errors import ConfigError, DataError
 from jetsym.jets import JetBatch, read
-from jetsym.jets.io.root import count_jets, read_ragged
+from jetsym.jets.io.baskets import BasketReader, index_file
+from jetsym.jets.io.root import count_jets, read_block, read_ragged
 from jetsym.jets.records import to_awkward
 from jetsym.jets.schema import CLASSES, CLASSES_II
 
@@ -112,16 +115,17 @@ def test_shared_counters_read_like_separate_ones(jetclass_columns, make_jets, wr
 
 def test_only_the_needed_branches_and_entries_are_read(numbered, monkeypatch):
     path, asked = numbered("a.root", 0, 20), {}
-    arrays = uproot.TTree.arrays
+    for kind in ("flat", "ragged"):
+        original = getattr(BasketReader, kind)
 
-    def spy(self, names, **options):
-        asked.update(options, names=names)
-        return arrays(self, names, **options)
+        def spy(self, name, start, stop, original=original):
+            asked[name] = (start, stop)
+            return original(self, name, start, stop)
 
-    monkeypatch.setattr(uproot.TTree, "arrays", spy)
-    read(path, limit=5)
-    assert asked["entry_stop"] == 5
-    assert "part_deta" not in asked["names"]
+        monkeypatch.setattr(BasketReader, kind, spy)
+    assert ids(read(path, limit=5)) == [0, 1, 2, 3, 4]
+    assert {asked[name] for name in asked if not name.startswith("n")} == {(0, 5)}
+    assert "part_deta" not in asked
 
 
 # --- which files ------------------------------------------------------------------------------------------------------
@@ -289,7 +293,7 @@ def test_the_original_error_is_kept(jetclass_file, monkeypatch):
     def fail(*_, **__):
         raise RuntimeError("decompression failed\nat length")
 
-    monkeypatch.setattr(uproot.TTree, "arrays", fail)
+    monkeypatch.setattr(uproot.compression, "decompress", fail)
     with pytest.raises(DataError, match=r"damaged or not readable \(RuntimeError: decompression failed\)") as caught:
         read(jetclass_file())
     assert isinstance(caught.value.__cause__, RuntimeError)
@@ -452,3 +456,19 @@ def test_ragged_jets_are_consistent(jetclass_file):
     assert jets.offsets[-1] == len(jets.p4) == len(jets.scalars) == jets.counts.sum()
     one = jets.select(np.arange(40) == 30)
     assert torch.equal(one.pad().p4, jets.pad()[30].trim().p4)
+
+
+def test_baskets_inside_the_tree_are_read_as_well(jetclass_file):
+    """What a program that ends early leaves in the tree itself; uproot cannot write it, so the index is changed."""
+    index = index_file(jetclass_file(n=20))
+    whole, _ = read_block(index, 0, 20)
+    with BasketReader(index) as file:
+        for name, branch in index.branches.items():
+            data, _ = file._basket(branch, 0)
+            none = np.zeros(0, np.int64)
+            index.branches[name] = replace(branch, seeks=none, sizes=none, embedded=((data, None),))
+    index.path.write_bytes(bytes(index.size))
+    os.utime(index.path, ns=(index.mtime_ns, index.mtime_ns))
+    inside, _ = read_block(index, 0, 20)
+    np.testing.assert_array_equal(inside.values, whole.values)
+    np.testing.assert_array_equal(inside.label, whole.label)

@@ -1,0 +1,206 @@
+"""How fast jets come from files: bare uproot, JetStream from ROOT and from a cache, and the field's standard loader."""
+
+from __future__ import annotations
+
+import importlib.util
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import uproot
+from rich.console import Console
+from rich.table import Table
+
+from jetsym.benchmarks.measure import alternate, peak_growth
+from jetsym.errors import ConfigError
+from jetsym.jets.io import JetStream
+from jetsym.jets.io.convert import convert
+from jetsym.jets.io.layout import AXIS_BRANCHES
+from jetsym.jets.io.paths import root_files
+from jetsym.jets.io.root import count_jets
+from jetsym.jets.schema import LABEL_BRANCHES, P4_BRANCHES, SCALAR_BRANCHES, TREE
+
+__all__ = ["loader"]
+
+#: What a tagger is trained on: what JetStream reads with columns="full".
+BRANCHES = (*P4_BRANCHES, *SCALAR_BRANCHES, *AXIS_BRANCHES, *LABEL_BRANCHES)
+
+#: Settings of weaver-core: what it does when nothing is said, and what may be its best.
+_WEAVER: dict[str, dict[str, Any]] = {
+    "weaver-core, default": {"fetch_by_files": False, "fetch_step": 0.01, "workers": 1},
+    "weaver-core, all jets at once, 2 workers": {"fetch_by_files": False, "fetch_step": 1.0, "workers": 2},
+    "weaver-core, file by file, 2 workers": {"fetch_by_files": True, "fetch_step": 1, "workers": 2},
+}
+
+
+def loader(
+    files: str | list[str],
+    *,
+    batch_size: int = 512,
+    repeats: int = 5,
+    threads: int = 2,
+    cache: str | None = None,
+    weaver: bool = True,
+    weaver_files: int = 2,
+    memory: bool = True,
+) -> None:
+    """Print jets per second of one epoch, all on the same files and in one run; medians, and ratios within rounds.
+
+    Files as ROOT writes them are made by ``tests/benchmarks/write_vector_files.py``. Everything is read from the
+    system's memory once the first round is over.
+
+    Parameters
+    ----------
+    files
+        Labelled JetClass files.
+    batch_size
+        Jets per batch.
+    repeats
+        How often all are timed, in turn.
+    threads
+        Of JetStream.
+    cache
+        Folder for JetStream's cache; a temporary one by default.
+    weaver
+        Whether to time weaver-core, if it is installed (extra ``bench``).
+    weaver_files
+        On how many of the files, as it takes long.
+    memory
+        Whether to measure the memory of JetStream with one file and with all.
+    """
+    paths = root_files(files)
+    n_jets = sum(map(count_jets, paths))
+    with tempfile.TemporaryDirectory(prefix="jetsym-loader-") as temporary:
+        folder = Path(cache or temporary) / "cache"
+        start = time.perf_counter()
+        convert(paths, folder, columns="full", threads=threads)
+        made = n_jets / (time.perf_counter() - start)
+        tasks: dict[str, Callable[[], int]] = {
+            "bare uproot, iterate(step_size=25000)": partial(bare, paths),
+            "JetStream from ROOT, shuffled": partial(stream, paths, batch_size, threads),
+            "JetStream from the cache, shuffled": partial(stream, folder, batch_size, threads),
+        }
+        found = {name: _jets(name, task, n_jets) for name, task in tasks.items()}  # the first round only warms up
+        rates = {name: found[name] / times for name, times in alternate(tasks, repeats).items()}
+        if weaver and importlib.util.find_spec("weaver"):
+            some = paths[:weaver_files]
+            slow = {name: partial(with_weaver, some, batch_size, temporary, **how) for name, how in _WEAVER.items()}
+            for name, task in slow.items():
+                start = time.perf_counter()
+                rates[name] = np.array([task() / (time.perf_counter() - start)])
+        print_table(rates, f"{n_jets:,} jets in {len(paths)} files, {len(BRANCHES)} branches, batches of {batch_size}")
+        print(f"the cache was made with {made:,.0f} jets/s")
+        if memory:
+            for name, source in (("one file", paths[:1]), (f"{len(paths)} files", paths)):
+                growth = peak_growth(partial, stream, source, batch_size, threads)
+                print(f"JetStream from ROOT, {name}: {growth:,.0f} MiB at most")
+
+
+def bare(paths: Sequence[Path]) -> int:
+    """Read the branches with uproot alone."""
+    named = [{path: TREE} for path in paths]
+    return sum(len(arrays) for arrays in uproot.iterate(named, list(BRANCHES), step_size=25_000))
+
+
+def stream(source: Any, batch_size: int, threads: int) -> int:
+    """One shuffled epoch, opening the files included, as ragged tensors on the CPU."""
+    jets = 0
+    for batch in JetStream(source, batch_size=batch_size, threads=threads):
+        jets += len(batch)
+    return jets
+
+
+def with_weaver(
+    paths: Sequence[Path], batch_size: int, folder: str, *, fetch_by_files: bool, fetch_step: float, workers: int
+) -> int:
+    """One epoch of weaver-core's loader with the field's seventeen features, as padded tensors."""
+    from weaver.utils.dataset import SimpleIterDataset
+
+    config = Path(folder) / "weaver.yaml"
+    config.write_text(weaver_config())
+    data = SimpleIterDataset(
+        {"_": [str(path) for path in paths]},
+        str(config),
+        batch_size=batch_size,
+        load_range_and_fraction=((0, 1), 1, 1),
+        fetch_by_files=fetch_by_files,
+        fetch_step=fetch_step,
+        name="train",
+    )
+    batches: Any = torch.utils.data.DataLoader(data, batch_size=batch_size, num_workers=min(workers, len(paths)))
+    return sum(len(labels["_label_"]) for _, labels, _ in batches)
+
+
+def weaver_config() -> str:
+    """weaver-core's description of JetClass's momenta, features and labels, as in the field's configurations."""
+    lines = ["treename: tree", "selection:", "new_variables:"]
+    lines += [f"   {name}: {expression}" for name, expression in _VARIABLES.items()]
+    lines += ["preprocess:", "  method: manual", "  data_fraction: 0.5", "inputs:"]
+    inputs = {
+        "pf_points": ["[part_deta, null]", "[part_dphi, null]"],
+        "pf_features": list(_FEATURES),
+        "pf_vectors": [f"[{name}, null]" for name in ("part_px", "part_py", "part_pz", "part_energy")],
+        "pf_mask": ["[part_mask, null]"],
+    }
+    for name, variables in inputs.items():
+        mode = "constant" if name == "pf_mask" else "wrap"
+        lines += [f"   {name}:", "      length: 128", f"      pad_mode: {mode}", "      vars:"]
+        lines += [f"         - {variable}" for variable in variables]
+    return "\n".join([*lines, "labels:", "   type: simple", f"   value: [{', '.join(LABEL_BRANCHES)}]", ""])
+
+
+_VARIABLES = {
+    "part_mask": "ak.ones_like(part_energy)",
+    "part_pt": "np.hypot(part_px, part_py)",
+    "part_pt_log": "np.log(part_pt)",
+    "part_e_log": "np.log(part_energy)",
+    "part_logptrel": "np.log(part_pt/jet_pt)",
+    "part_logerel": "np.log(part_energy/jet_energy)",
+    "part_deltaR": "np.hypot(part_deta, part_dphi)",
+    "part_d0": "np.tanh(part_d0val)",
+    "part_dz": "np.tanh(part_dzval)",
+}
+
+_FEATURES = (
+    "[part_pt_log, 1.7, 0.7]",
+    "[part_e_log, 2.0, 0.7]",
+    "[part_logptrel, -4.7, 0.7]",
+    "[part_logerel, -4.7, 0.7]",
+    "[part_deltaR, 0.2, 4.0]",
+    *(f"[{name}, null]" for name in SCALAR_BRANCHES[:6]),
+    "[part_d0, null]",
+    "[part_d0err, 0, 1, 0, 1]",
+    "[part_dz, null]",
+    "[part_dzerr, 0, 1, 0, 1]",
+    "[part_deta, null]",
+    "[part_dphi, null]",
+)
+
+
+def print_table(rates: dict[str, Any], title: str) -> None:
+    """Medians in jets per second, as multiples of bare uproot and of weaver-core."""
+    table = Table(title=f"{title}, {torch.get_num_threads()} torch threads", title_justify="left")
+    slow = [name for name in rates if name.startswith("weaver")]
+    best = max(slow, key=lambda name: float(rates[name][0]), default=None)
+    default = slow[0] if slow else None
+    for name in ("", "jets/s", "× bare uproot", "× weaver's default", "× weaver's best"):
+        table.add_column(name, justify="right" if name else "left")
+    first = next(iter(rates.values()))
+    for name, rate in rates.items():
+        to_bare = np.median(rate / first) if len(rate) == len(first) else rate[0] / np.median(first)
+        others = [f"{np.median(rate) / rates[other][0]:.1f}" if other else "-" for other in (default, best)]
+        table.add_row(name, f"{np.median(rate):,.0f}", f"{to_bare:.2f}", *others)
+    Console(width=120).print(table)
+
+
+def _jets(name: str, task: Callable[[], int], n_jets: int) -> int:
+    """Jets that a task gives in a round: a stream leaves out those that fill no batch."""
+    found = task()
+    if not 0.9 * n_jets < found <= n_jets:
+        raise ConfigError(f"{name} gave {found} of {n_jets} jets; expected nearly all: choose a smaller batch_size")
+    return found

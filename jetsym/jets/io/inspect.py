@@ -1,0 +1,217 @@
+"""What is in files of jets: jets per class, branches, ranges, bad values."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from rich.console import Group
+from rich.table import Table
+
+from jetsym.errors import DataError
+from jetsym.jets.io.arena import Arena
+from jetsym.jets.io.baskets import index_file, open_tree
+from jetsym.jets.io.blocks import cut
+from jetsym.jets.io.cache import CacheFiles, is_cache, load_manifest
+from jetsym.jets.io.parquet import column_types
+from jetsym.jets.io.paths import Paths, root_files
+from jetsym.jets.io.root import read_block
+from jetsym.jets.packed import PackedJets
+from jetsym.jets.schema import P4_BRANCHES, SCALARS
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from numpy.typing import NDArray
+
+__all__ = ["Range", "Summary", "inspect"]
+
+#: Axes of the histograms: quantity, label, edges.
+_HISTOGRAMS: dict[str, tuple[str, NDArray[np.float64]]] = {
+    "jet pT": ("jet pT [GeV]", np.linspace(0, 2000, 101)),
+    "jet mass": ("jet mass [GeV]", np.linspace(0, 500, 101)),
+    "particles per jet": ("particles per jet", np.arange(-0.5, 201, 4)),
+}
+
+
+@dataclass
+class Range:
+    """Smallest, largest and mean finite value of a quantity, and how many are NaN or infinite."""
+
+    low: float = np.inf
+    high: float = -np.inf
+    total: float = 0.0
+    finite: int = 0
+    bad: int = 0
+
+    def add(self, values: NDArray[Any]) -> None:
+        """Count more values."""
+        good = values[np.isfinite(values)]
+        self.bad += len(values) - len(good)
+        self.finite += len(good)
+        if len(good):
+            self.low, self.high = min(self.low, float(good.min())), max(self.high, float(good.max()))
+            self.total += float(good.sum(dtype=np.float64))
+
+
+@dataclass
+class Summary:
+    """What :func:`inspect` has found.
+
+    Parameters
+    ----------
+    paths
+        The files.
+    n_jets
+        All their jets.
+    counts
+        Jets of each class; of "unlabelled" where files have no labels.
+    branches
+        Type of each branch of the first file; empty for a cache.
+    ranges
+        By quantity, of particles and of jets.
+    n_empty
+        Jets without particles.
+    damaged
+        Why files or parts of them could not be read.
+    histograms
+        By quantity and class.
+    """
+
+    paths: list[Path]
+    n_jets: int = 0
+    counts: dict[str, int] = field(default_factory=dict)
+    branches: dict[str, str] = field(default_factory=dict)
+    ranges: dict[str, Range] = field(default_factory=dict)
+    n_empty: int = 0
+    damaged: list[str] = field(default_factory=list)
+    histograms: dict[str, dict[str, NDArray[np.int64]]] = field(default_factory=dict)
+
+    @property
+    def n_bad(self) -> int:
+        """Values that are NaN or infinite."""
+        return sum(each.bad for each in self.ranges.values())
+
+    def table(self) -> Group:
+        """Everything but the histograms, to be printed by rich."""
+        what = "files" if self.branches else "cache"
+        title = f"{len(self.paths)} {what}, {self.n_jets:,} jets, {self.n_empty} of them without particles"
+        classes = Table("class")
+        classes.add_column("jets", justify="right")
+        for name, count in self.counts.items():
+            if count:
+                classes.add_row(name, f"{count:,}")
+        values = Table("quantity", "type")
+        for name in ("lowest", "mean", "highest", "NaN or ∞"):
+            values.add_column(name, justify="right")
+        for name in {**self.ranges, **self.branches}:
+            each = self.ranges.get(name)
+            numbers = ["-"] * 4 if each is None else [f"{each.low:.4g}", f"{each.total / max(each.finite, 1):.4g}"]
+            numbers += [] if each is None else [f"{each.high:.4g}", str(each.bad)]
+            values.add_row(name, self.branches.get(name, ""), *numbers)
+        return Group(title, classes, values, *(f"damaged: {reason}" for reason in self.damaged))
+
+    def plot(self, axes: Any = None) -> Axes:
+        """Histograms of jet pT, jet mass and multiplicity, one line per class; gives the first of the three axes."""
+        import matplotlib.pyplot as plt
+
+        if axes is None:
+            axes = plt.subplots(1, len(_HISTOGRAMS), figsize=(11, 3.2), layout="constrained")[1]
+        for ax, (name, (label, edges)) in zip(axes, _HISTOGRAMS.items(), strict=True):
+            filled = np.flatnonzero(sum(self.histograms[name].values()))
+            for number, (kind, counts) in enumerate(self.histograms[name].items()):
+                if counts.any():
+                    ax.stairs(counts / counts.sum(), edges, label=kind, color=plt.get_cmap("tab20")(number % 20))
+            if len(filled):
+                ax.set_xlim(edges[filled[0]], edges[filled[-1] + 1])
+            ax.set_xlabel(label)
+        axes[0].set_ylabel("share of the class's jets")
+        if len([count for count in self.counts.values() if count]) <= 20:
+            axes[-1].legend(fontsize="x-small", frameon=False)
+        first: Axes = axes[0]
+        return first
+
+
+def inspect(paths: Paths) -> Summary:
+    """Look through all jets of ROOT files, or of a cache, block by block.
+
+    Damaged parts and bad values are counted, and do not end it.
+
+    Raises
+    ------
+    DataError
+        If nothing is there to be read, or the first file has not the tree and the branches of jets.
+
+    Examples
+    --------
+    >>> from jetsym.jets.io.sample import sample_dir
+    >>> summary = inspect(sample_dir() / "val")
+    >>> summary.n_jets, summary.counts["Hbb"], summary.n_bad
+    (1260, 126, 0)
+    >>> round(summary.ranges["jet_pt"].low) >= 500
+    True
+    """
+    folder = Path(paths) if isinstance(paths, str | Path) else None
+    if folder is not None and is_cache(folder):
+        manifest = load_manifest(folder)
+        cache = CacheFiles(folder, columns=manifest["columns"])
+        summary = Summary([folder])
+        for block in cache.blocks:
+            _add(summary, cache.read(block, Arena(0, 8))[0])
+        return summary
+    summary = Summary(root_files(paths))
+    for jets in _blocks(summary):
+        _add(summary, jets)
+    return summary
+
+
+def _blocks(summary: Summary) -> Iterator[PackedJets]:
+    for path in summary.paths:
+        try:
+            index = index_file(path)
+        except DataError as error:
+            if path == summary.paths[0]:
+                raise
+            summary.damaged.append(str(error))
+            continue
+        if not summary.branches:
+            summary.branches = _types(path)
+        for start, stop in cut(index.boundaries):
+            try:
+                yield read_block(index, start, stop, bad_jets="keep")[0]
+            except DataError as error:
+                summary.damaged.append(str(error))
+
+
+def _types(path: Path) -> dict[str, str]:
+    if path.suffix == ".parquet":
+        return column_types(path)
+    with open_tree(path) as tree:
+        return {name: tree[name].typename for name in tree.keys(recursive=False)}
+
+
+def _add(summary: Summary, jets: PackedJets) -> None:
+    summary.n_jets += len(jets)
+    counts = np.diff(jets.offsets)
+    summary.n_empty += int(np.count_nonzero(counts == 0))
+    label = np.zeros(len(jets), np.int64) if jets.label is None else jets.label
+    classes = ("unlabelled",) if jets.label is None else jets.classes
+    for name, number in zip(classes, np.bincount(label, minlength=len(classes)), strict=True):
+        summary.counts[name] = summary.counts.get(name, 0) + int(number)
+
+    energy, px, py, pz = jets.jet_p4.astype(np.float64).T
+    with np.errstate(invalid="ignore", over="ignore"):
+        pt, mass = np.hypot(px, py), np.sqrt(np.clip(energy**2 - px**2 - py**2 - pz**2, 0, None))
+        scalars = jets.ragged().scalars
+    quantities = {name: jets.values[:, place] for place, name in enumerate(P4_BRANCHES)}
+    quantities |= {f"part_{name}": scalars[:, place] for place, name in enumerate(SCALARS[: scalars.shape[1]])}
+    quantities |= {"jet_pt": pt, "jet_energy": energy, **jets.columns}
+    for name, values in quantities.items():
+        summary.ranges.setdefault(name, Range()).add(values)
+    for name, values in (("jet pT", pt), ("jet mass", mass), ("particles per jet", counts)):
+        edges, found = _HISTOGRAMS[name][1], summary.histograms.setdefault(name, {})
+        for number in np.unique(label):
+            new = np.histogram(values[(label == number) & np.isfinite(values)], edges)[0]
+            found[classes[number]] = found.get(classes[number], 0) + new

@@ -1,0 +1,175 @@
+"""Damaged files: every fault ends in one clear error that names the file, or in a counted skip; never in wrong jets."""
+
+from __future__ import annotations
+
+import json
+import random
+import threading
+from pathlib import Path
+from typing import Any
+
+import awkward as ak
+import numpy as np
+import pytest
+import torch
+import uproot
+
+from jetsym.errors import DataError
+from jetsym.jets import read
+from jetsym.jets.io import JetStream
+from jetsym.jets.io.blocks import cut
+from jetsym.jets.io.convert import convert
+from jetsym.jets.io.writer import write_jetclass
+from jetsym.jets.schema import JET_BRANCHES, PARTICLE_BRANCHES
+
+N = 600
+
+
+def coarse(values: Any) -> Any:
+    """Powers of two instead of random numbers, which LZ4 would store as they are, without a checksum."""
+    if isinstance(values, ak.Array):
+        return ak.unflatten(coarse(ak.to_numpy(ak.flatten(values))), ak.num(values))
+    values = np.asarray(values)
+    return (values.view("u4") & 0xFF800000).view("f4") if values.dtype == np.float32 else values
+
+
+@pytest.fixture(scope="module", params=["zlib", "lzma", "lz4"])
+def whole(request, tmp_path_factory, make_jets, jetclass_columns) -> Path:
+    """A file whose baskets are all compressed; soft-drop mass and τ1 number its jets."""
+    columns = {name: coarse(column) for name, column in jetclass_columns(make_jets(N, seed=3)).items()}
+    columns |= {name: np.zeros(N) for name in JET_BRANCHES if name not in columns}
+    columns |= {name: columns["part_px"] for name in PARTICLE_BRANCHES if name not in columns}
+    columns |= {"jet_sdmass": np.arange(N) // 20, "jet_tau1": np.arange(N) % 20}
+    path = tmp_path_factory.mktemp("faults") / "jets.root"
+    write_jetclass(path, columns, compression=request.param, jets_per_basket=200)
+    with uproot.open(path) as file:
+        for branch in file["tree"].branches:
+            for number in range(branch.num_baskets):
+                assert branch.basket(number).block_compression_info, branch.name
+    return path
+
+
+def variants(content: bytes, n: int, seed: int):
+    """Copies of a file, cut off, with flipped bits, or with a range of zeros."""
+    rng = random.Random(seed)
+    for number in range(n):
+        damaged, place = bytearray(content), rng.randrange(len(content))
+        if number % 3 == 0:
+            del damaged[place:]
+        elif number % 3 == 1:
+            for _ in range(rng.choice([1, 1, 8])):
+                damaged[place] ^= 1 << rng.randrange(8)
+                place = rng.randrange(len(content))
+        else:
+            damaged[place : place + rng.choice([4, 64, 4096])] = bytes(len(damaged[place : place + 64]))
+        yield bytes(damaged)
+
+
+@pytest.mark.parametrize("n", [30, pytest.param(200, marks=pytest.mark.slow)])
+def test_damage_is_an_error_with_the_files_name_or_a_skip_or_harmless(whole, tmp_path, n):
+    truth, path = read(whole), tmp_path / "damaged.root"
+    named, outcomes = 0, {"error": 0, "harmless": 0}
+    for content in variants(whole.read_bytes(), n, seed=n):
+        path.write_bytes(content)
+        options = {"batch_size": 128, "shuffle": False, "columns": "all"}
+        try:
+            batches = list(JetStream(path, **options))
+        except DataError as error:
+            outcomes["error"] += 1
+            named += "damaged.root" in str(error)
+            batches = _skipping([whole, path], options)
+        else:
+            outcomes["harmless"] += 1
+            assert sum(map(len, batches)) == N
+        for batch in batches:
+            expected = truth[(20 * batch.columns["jet_sdmass"] + batch.columns["jet_tau1"]).long()].trim()
+            for name in ("p4", "scalars", "label"):
+                assert torch.equal(getattr(batch.to_padded(), name), getattr(expected, name)), name
+    assert named == outcomes["error"] > 0.5 * n, outcomes
+
+
+def _skipping(paths: list[Path], options: dict) -> list:
+    stream = JetStream(paths, skip_bad=True, **options)
+    batches = list(stream)
+    assert len(stream.skipped) >= 1
+    assert all("damaged.root" in one.reason and one.path == paths[1] for one in stream.skipped)
+    lost = sum(one.n_jets or 0 for one in stream.skipped)
+    assert sum(map(len, batches)) == stream.n_jets - lost >= N
+    return batches
+
+
+@pytest.fixture
+def bad(whole, tmp_path) -> Path:
+    """A copy with a hole in one basket."""
+    content = bytearray(whole.read_bytes())
+    with uproot.open(whole) as file:
+        place = int(file["tree/part_pz"].member("fBasketSeek")[1]) + 200
+    content[place : place + 50] = bytes(50)
+    (tmp_path / "bad.root").write_bytes(content)
+    return tmp_path / "bad.root"
+
+
+def test_a_cache_says_what_it_lacks(whole, bad, tmp_path, monkeypatch):
+    monkeypatch.setattr("jetsym.jets.io.blocks.cut", lambda boundaries: cut(boundaries, smallest=100))
+    (tmp_path / "worse.root").write_bytes(b"root, but not for long")
+    paths = [whole, bad, tmp_path / "worse.root"]
+    with pytest.raises(DataError, match="worse.root: truncated"):
+        convert(paths, tmp_path / "cache", progress=False)
+    folder = convert(paths, tmp_path / "cache", skip_bad=True, progress=False)
+    assert JetStream(folder, batch_size=10).n_jets == N + N - 200
+    skipped = json.loads((folder / "manifest.json").read_text())["skipped"]
+    assert [(Path(one["path"]).name, one["jets"]) for one in skipped] == [("worse.root", None), ("bad.root", 200)]
+    with pytest.raises(DataError, match="bad.root: damaged or not readable"):
+        convert(paths[:2], tmp_path / "other", progress=False)
+
+
+def test_no_thread_is_left_behind(whole, bad):
+    before = threading.active_count()
+    next(iter(JetStream(whole, batch_size=16)))
+    with pytest.raises(DataError, match=r"bad.root: damaged or not readable \(\w+: .*\); check the file against"):
+        list(JetStream(bad, batch_size=16))
+    assert threading.active_count() == before
+
+
+def test_a_file_that_goes_or_changes_during_the_epoch(numbered_files, small_blocks):
+    files = numbered_files([60] * 4)
+    content = files[2].read_bytes()
+
+    def reading() -> tuple[JetStream, object]:
+        stream = JetStream(files, batch_size=20, buffer=40, shuffle=False)
+        batches = iter(stream)
+        next(batches)
+        return stream, batches
+
+    stream, batches = reading()
+    files[2].unlink()
+    with pytest.raises(DataError, match=r"Hcc_002.root: cannot be opened any more \(No such file or directory\)"):
+        list(batches)
+    files[2].write_bytes(content)
+
+    stream, batches = reading()
+    files[2].write_bytes(content[:-100])
+    with pytest.raises(DataError, match=r"Hcc_002.root: has changed since it was first opened"):
+        list(batches)
+    files[2].write_bytes(content)
+
+    stream = JetStream(files, batch_size=20, buffer=40, shuffle=False, skip_bad=True)
+    batches = iter(stream)
+    next(batches)
+    files[2].unlink()
+    assert sum(map(len, batches)) == 240 - 20 - 60
+    assert sum(one.n_jets for one in stream.skipped) == 60
+
+
+def test_all_files_damaged(tmp_path):
+    for name in ("a.root", "b.root"):
+        (tmp_path / name).write_bytes(b"root and nothing else in this file")
+    with pytest.raises(DataError, match="none of 2 files can be read; the first: .*a.root: truncated"):
+        JetStream(tmp_path, batch_size=4, skip_bad=True)
+
+
+@pytest.mark.parametrize("compression", ["zlib", "lzma", "lz4"])
+def test_every_compression_is_read(numbered_files, compression):
+    files = numbered_files([50, 30], compression=compression)
+    batch = next(iter(JetStream(files, batch_size=80, shuffle=False)))
+    assert torch.equal(batch.to_padded().p4, read(files).p4)
