@@ -17,6 +17,7 @@ import yaml
 import jetsym
 from jetsym.cli import COMMANDS, expand_presets, main, preset_names, preset_path
 from jetsym.errors import ConfigError
+from jetsym.probing.lorentz_report import LorentzReport
 
 
 def run(*words: object) -> subprocess.CompletedProcess[str]:
@@ -75,6 +76,15 @@ def test_train_evaluate_probe_from_the_shell(small_run, tmp_path):
     np.testing.assert_allclose(report.fractions, direct.fractions, atol=1e-6)
 
 
+def test_the_lorentz_report_from_the_shell(small_run, tmp_path, capsys):
+    words = ["probe", small_run, "--inputs", small_run.parent / "train.root", "--group", "lorentz", "--l_max", 1]
+    assert main([*map(str, words), "--limit", "2", "--widths", "[0.5]", "--out", str(tmp_path / "l.json")]) == 0
+    assert "Compact groups, exactly" in capsys.readouterr().out
+    assert LorentzReport.load(tmp_path / "l.json").meta["n_inputs"] == 2
+    assert (tmp_path / "l.png").stat().st_size > 10_000
+    assert "Boosts along random" in (tmp_path / "l.html").read_text()
+
+
 @pytest.fixture(scope="module")
 def bad_files(tmp_path_factory, make_jets, jetclass_columns, write_tree) -> dict[str, Path]:
     """Files that each have one fault."""
@@ -117,6 +127,8 @@ def bad_command_lines(run_folder: Path, folder: Path, bad: dict[str, Path]) -> d
         "negative l_max": (["probe", run_folder, "--inputs", data, "--l_max", -1], "l_max is -1"),
         "unknown layer": (["probe", run_folder, "--inputs", data, "--layers", "blocks.7"], "'blocks.0'"),
         "unknown group": (["probe", run_folder, "--inputs", data, "--group", "O4"], "'O3'"),
+        "frame of a boost": (["probe", run_folder, "--inputs", data, "--group", "boost", "--frame", "rest"], "'boost'"),
+        "no such device": (["probe", run_folder, "--inputs", data, "--device", "gpu"], "'cpu'"),
         "no such run": (["probe", folder / "nowhere", "--inputs", data], "nowhere"),
         "no such config": ([*train, "--config", folder / "none.yaml"], "none.yaml"),
         "wrong tree": (["evaluate", run_folder, bad["tree"]], "'events'"),

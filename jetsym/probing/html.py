@@ -135,8 +135,8 @@ def report_page(report: SymmetryReport | BoostReport | LorentzReport, picture: A
 def lorentz_fragment(report: LorentzReport) -> str:
     """The three parts, one after the other."""
     parts = [paragraphs(report.sentences())]
-    for title, compact in report.compact.items():
-        parts += [f"<h2>Compact: {escape(title)}</h2>", report_fragment(compact)]
+    for place, (title, compact) in enumerate(report.compact.items()):
+        parts += [f"<h2>Compact: {escape(title)}</h2>", report_fragment(compact, explained=not place)]
     for axes, local in report.local.items():
         rows = [[layer, *local_cells(local, row)] for row, layer in enumerate(local.layers)]
         parts += [f"<h2>Local: generators along the axes of the {escape(axes)}</h2>"]
@@ -159,8 +159,8 @@ def boost_fragment(report: BoostReport) -> str:
     return "\n".join([paragraphs(report.sentences()), table, paragraphs([READING_BOOSTS], note=True)])
 
 
-def report_fragment(report: SymmetryReport) -> str:
-    """A report for a notebook's cell or a section of a page."""
+def report_fragment(report: SymmetryReport, *, explained: bool = True) -> str:
+    """A report for a notebook's cell or a section of a page, with or without a word on how to read its tables."""
     errors = table_element(
         ERROR_COLUMNS,
         [
@@ -178,9 +178,9 @@ def report_fragment(report: SymmetryReport) -> str:
             for name, item in report.equivariance.items()
         ],
     )
-    parts = [paragraphs(sentences(report)), spectrum_table(report), paragraphs([READING], note=True)]
+    parts = [paragraphs(sentences(report)), spectrum_table(report), paragraphs([READING] * explained, note=True)]
     if report.equivariance:
-        parts += [errors, paragraphs([READING_ERRORS], note=True)]
+        parts += [errors, paragraphs([READING_ERRORS] * explained, note=True)]
     return "\n".join([*parts, paragraphs([settings(report.meta)], note=True)])
 
 

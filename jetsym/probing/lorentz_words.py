@@ -13,6 +13,7 @@ from rich.table import Table
 from jetsym.probing.words import concise
 
 if TYPE_CHECKING:
+    from jetsym.probing.equivariance import Equivariance
     from jetsym.probing.lorentz_report import BoostReport, LocalReport, LorentzReport
 
 __all__ = [
@@ -112,16 +113,12 @@ def lorentz_sentences(report: LorentzReport) -> list[str]:
     """One plain sentence for each part."""
     result = []
     for name in report.equivariance:
-        errors = [
-            f"{concise(part.equivariance[name].relative, part.equivariance[name].relative_stderr)} under {title}"
-            for title, part in report.compact.items()
-        ]
+        errors = [f"{_relative(part.equivariance[name])} under {title}" for title, part in report.compact.items()]
         result.append(f"Compact groups, exactly: relative A of {name} is {', '.join(errors)}.")
     result.append(local_sentence(report.local["jet"]))
     for name in report.equivariance:
         errors = [
-            f"{concise(part.equivariance[name].relative, part.equivariance[name].relative_stderr)} along "
-            f"{DIRECTIONS.get(axis, axis)}"
+            f"{_relative(part.equivariance[name])} along {DIRECTIONS.get(axis, axis)}"
             for axis, part in report.windows.items()
         ]
         first = next(iter(report.windows.values()))
@@ -130,6 +127,10 @@ def lorentz_sentences(report: LorentzReport) -> list[str]:
             f"{name} is {', '.join(errors)}."
         )
     return [*result, _sides(report)]
+
+
+def _relative(item: Equivariance) -> str:
+    return concise(item.relative, item.relative_stderr, floor=item.noise_floor)
 
 
 def _sides(report: LorentzReport) -> str:

@@ -1,0 +1,79 @@
+"""Jets as a domain of the probe: which action a group, frame and axis stand for."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch.autograd import forward_ad
+
+from jetsym.jets import actions, domain
+from jetsym.jets.frames import jet_axes
+from jetsym.spectrum import O3, SO2
+from jetsym.spectrum.lorentz import boost_matrices
+
+ROTATIONS = O3().rotations(3, np.random.default_rng(0))
+TURNS = SO2("z").rotations(3, np.random.default_rng(0))
+
+
+@pytest.fixture
+def jets(make_jets):
+    return make_jets(4, seed=5, dtype=torch.float64, min_particles=2, max_particles=5)
+
+
+def act(jets, group, *, frame="lab", axis="beam", seed=0):
+    return domain.act(jets, group=group, frame=frame, axis=axis, seed=seed)
+
+
+@pytest.mark.parametrize(
+    ("where", "elements", "expected"),
+    [
+        ({"group": "O3"}, ROTATIONS, actions.rotate),
+        ({"group": "O3", "frame": "rest"}, ROTATIONS, actions.rotate_at_rest),
+        ({"group": "SO2", "axis": "jet"}, TURNS, actions.about_jet_axis),
+        ({"group": "SO2", "axis": "beam"}, TURNS, actions.rotate),
+    ],
+)
+def test_rotations_go_where_they_should(jets, where, elements, expected):
+    prepared, action = act(jets, **where)
+    moved = action.move(prepared, elements)
+    torch.testing.assert_close(moved.p4, expected(jets, torch.as_tensor(elements)).p4, rtol=1e-12, atol=1e-10)
+
+
+def test_boosts_along_the_jet_are_matrices_in_its_axes(jets):
+    prepared, action = act(jets, "boost", axis="jet")
+    moved = action.move(prepared, np.array([0.7]))
+    axes = jet_axes(jets).numpy()
+    for place in range(len(jets)):
+        matrix = boost_matrices(np.array(0.7), axes[place, 2])
+        expected = jets.p4[place].numpy() @ matrix.T
+        np.testing.assert_allclose(moved.p4[place].numpy(), expected, rtol=1e-12, atol=1e-10)
+
+
+def test_random_directions_stay_with_their_jets(jets):
+    prepared, action = act(jets, "SO2", axis="random", seed=3)
+    whole = action.move(prepared, TURNS)
+    part = action.move(prepared[2:], TURNS)
+    torch.testing.assert_close(whole.p4.reshape(3, 4, -1)[:, 2:], part.p4.reshape(3, 2, -1))
+    axes = domain._directions_of(prepared)
+    along = (prepared.p4[..., 1:] * axes[:, None]).sum(-1)
+    after = (whole.p4[..., 1:] * axes.repeat(3, 1)[:, None]).sum(-1)
+    torch.testing.assert_close(after, along.repeat(3, 1), rtol=1e-10, atol=1e-8)
+    assert not torch.allclose(axes, domain._directions_of(act(jets, "SO2", axis="random", seed=4)[0]))
+
+
+def test_only_rotations_in_the_lab_turn_outputs_too(jets):
+    laws = {frame: act(jets, "O3", frame=frame)[1].on_outputs for frame in ("lab", "rest")}
+    assert laws == {"lab": True, "rest": False}
+    assert not act(jets, "boost")[1].on_outputs
+
+
+def test_tilted_jets_carry_the_generators_as_tangents(jets):
+    generators = domain.generators(jets, "jet")
+    with forward_ad.dual_level():
+        tilted = domain.tilted(jets, generators)
+        primal, tangent = forward_ad.unpack_dual(tilted.p4)
+    torch.testing.assert_close(primal, jets.p4.repeat(6, 1, 1))
+    step = 1e-6
+    ahead, back = (domain.transform(jets, torch.linalg.matrix_exp(sign * step * generators)) for sign in (1, -1))
+    torch.testing.assert_close(tangent, (ahead.p4 - back.p4) / (2 * step), rtol=1e-7, atol=1e-5)
