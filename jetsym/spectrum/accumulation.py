@@ -2,7 +2,8 @@
 
 A product reads and writes all coefficients, which for few rings takes longer than its arithmetic. So responses to few
 rings are transformed over γ straight into a buffer, while they are still in cache, and the products follow once it
-holds a block of rings. The buffer is never larger than the coefficients. This is for torch, which can write into it.
+holds a block of rings. The buffer is never larger than the coefficients. Arrays that
+cannot be written to, as those of jax, are multiplied as they come.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import math
 from typing import Any
 
 import numpy as np
-from array_api_compat import is_torch_array
+from array_api_compat import array_namespace, device, is_numpy_array, is_torch_array
 
 from jetsym.errors import SpectrumError
 from jetsym.spectrum.projection import (
@@ -88,7 +89,7 @@ class Accumulation:
         units, like = self.rule.units(chunk), responses.cosets[0]
         norm = add_norms(self._norm, as_like(self.rule.weights[chunk], like), responses)
         check_finite(to_numpy(norm))
-        if is_torch_array(like) and units.stop - units.start < self._size:
+        if _is_mutable(like) and units.stop - units.start < self._size:
             self._gather(units, responses.cosets)
         else:
             matrices = matrices_of(self.rule, chunk, like=like)
@@ -113,7 +114,11 @@ class Accumulation:
         unit = self.rule.unit
         if not self._buffers:
             shape = (len(ring_transform(self.rule)), self._size, cosets[0].shape[1])
-            self._buffers = tuple(u.new_empty(shape) for u in cosets)
+            xp = array_namespace(*cosets)
+            self._buffers = tuple(xp.empty(shape, dtype=u.dtype, device=device(u)) for u in cosets)
+        if cosets[0].shape[1] != self._buffers[0].shape[2]:
+            found, expected = cosets[0].shape[1], self._buffers[0].shape[2]
+            raise SpectrumError(f"responses have {found} features in all; those of the chunks before had {expected}")
         for first in range(units.start - units.start % self._size, units.stop, self._size):
             block = slice(first, min(first + self._size, len(self._seen)))
             if block != self._block:
@@ -135,10 +140,9 @@ class Accumulation:
 
     def _views(self) -> list[Any]:
         """The buffers as (F, units of the block, columns) without gaps: the last block may be smaller."""
-        shapes = [(len(buffer), len(self._waiting), buffer.shape[2]) for buffer in self._buffers]
-        return [
-            buffer.view(-1)[: math.prod(shape)].view(shape) for buffer, shape in zip(self._buffers, shapes, strict=True)
-        ]
+        rows, _, columns = self._buffers[0].shape
+        shape = (rows, len(self._waiting), columns)
+        return [buffer.reshape(-1)[: math.prod(shape)].reshape(shape) for buffer in self._buffers]
 
     def _flush(self) -> None:
         """Make the product of the units that wait."""
@@ -156,3 +160,7 @@ class Accumulation:
         self._coefficients = tuple(
             add_products(old, matrices.bands, transformed) for old, transformed in zip(before, transforms, strict=True)
         )
+
+
+def _is_mutable(array: Any) -> bool:
+    return is_torch_array(array) or is_numpy_array(array)

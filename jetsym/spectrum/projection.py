@@ -21,7 +21,7 @@ from array_api_compat import array_namespace, device, is_torch_array
 from numpy.typing import NDArray
 
 from jetsym.spectrum.quadrature import Quadrature
-from jetsym.spectrum.responses import Columns, Responses, as_like
+from jetsym.spectrum.responses import Columns, Responses, as_like, to_numpy
 from jetsym.spectrum.wigner import small_d
 from jetsym.spectrum.windows import Window
 
@@ -242,12 +242,15 @@ def add_norms(norm: Any, weights: Any, responses: Responses) -> Any:
 
 
 def transform(matrix: Any, u: Any, *, out: Any = None) -> Any:
-    """The transforms (F, units, columns) of responses (n_chunk, columns); ``out`` is for torch."""
+    """The transforms (F, units, columns) of responses (n_chunk, columns), written to ``out``."""
     xp = array_namespace(u)
     rows, unit = matrix.shape
     by_unit = xp.reshape(u, (u.shape[0] // unit, unit, u.shape[1]))
     if not is_torch_array(u):
-        return xp.permute_dims(matrix @ by_unit, (1, 0, 2))
+        transformed = xp.permute_dims(matrix @ by_unit, (1, 0, 2))
+        if out is not None:
+            out[...] = transformed
+        return transformed
     # Written in the order in which the products read it, which saves a copy.
     transformed = u.new_empty((rows, by_unit.shape[0], by_unit.shape[2])) if out is None else out
     xp.bmm(matrix.expand(len(by_unit), rows, unit), by_unit, out=transformed.transpose(0, 1))
@@ -286,10 +289,11 @@ def parity_halves(cosets: tuple[Any, ...]) -> tuple[Any, ...]:
 def powers_of(rule: Rule, state: State, columns: Columns) -> NDArray[np.float64]:
     """(halves, samples, λ) power of every λ in each parity half."""
     bands = bands_of(rule)
-    count = 1 + max(int(band.lam.max()) for band in bands)
-    power = np.zeros((len(state.coefficients), columns.samples, count))
-    for band, cosets in zip(bands, zip(*state.coefficients, strict=True), strict=True):
-        weights = np.where(band.lam[:, None] == np.arange(count), band.factor[:, None], 0.0)
-        for half, coefficients in zip(power, parity_halves(cosets), strict=True):
-            half += columns.sum(coefficients**2).T @ weights
-    return power
+    lam, factor = (np.concatenate([getattr(band, name) for band in bands]) for name in ("lam", "factor"))
+    weights = np.where(lam[:, None] == np.arange(1 + lam.max()), factor[:, None], 0.0)
+    squares: list[list[Any]] = [[] for _ in state.coefficients]
+    for cosets in zip(*state.coefficients, strict=True):
+        for part, half in zip(squares, parity_halves(cosets), strict=True):
+            part.append(columns.squared_norms(half))
+    xp = array_namespace(state.norm)
+    return np.stack([to_numpy(xp.concat(part)).astype(np.float64).T @ weights for part in squares])
