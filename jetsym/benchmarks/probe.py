@@ -15,6 +15,8 @@ from jetsym.benchmarks.measure import alternate, peak_growth
 from jetsym.jets.io.sample import sample
 from jetsym.jets.models.pointnet import PointNet
 from jetsym.probing.probe import Report
+from jetsym.spectrum import SO3
+from jetsym.spectrum.accumulation import block_size
 
 __all__ = ["probe"]
 
@@ -56,7 +58,7 @@ def probe(
         title=f"PointNet({width}, {blocks} blocks), {jets} jets, float32, {torch.get_num_threads()} threads",
         title_justify="left",
     )
-    columns = ("l_max", "rings/chunk", "passes", "evaluations/s", "forward s", "probe s", "ratio")
+    columns = ("l_max", "rings/product", "passes", "evaluations/s", "forward s", "probe s", "ratio")
     for column in (*columns, "forward MiB", "probe MiB"):
         table.add_column(column, justify="right")
     for degree in l_max or [8, 12]:
@@ -75,16 +77,22 @@ def _row(case: tuple[Any, ...], repeats: int) -> list[str]:
     report = probed()
     times = alternate({"forward": alone, "probe": probed}, repeats)
     forward, whole = (float(np.median(times[name])) for name in ("forward", "probe"))
-    ring = report.meta["degree"] + 1
     return [
         str(case[0]),
-        str(max(1, min(report.meta["batch_size"], report.meta["n_rotations"]) // ring)),
+        str(_rings_per_product(case[0], report.meta["batch_size"])),
         str(report.meta.get("passes", 1)),
         f"{report.meta['evaluations'] / whole:.0f}",
         f"{forward:.2f}",
         f"{whole:.2f}",
         f"{np.median(times['probe'] / times['forward']):.3f}",
     ]
+
+
+def _rings_per_product(l_max: int, batch_size: int) -> int:
+    """Rings of one input that a product takes: those of a forward pass, or of a block that is gathered first."""
+    rule = SO3().quadrature(l_max)
+    chunk = next(rule.chunks(batch_size))
+    return max(chunk.stop // rule.unit, block_size(rule)) * (rule.unit // rule.ring_size)
 
 
 def probe_task(

@@ -16,6 +16,7 @@ from jetsym.probing import budget
 from jetsym.probing.budget import Piece, Size, within_memory
 from jetsym.probing.deviation import Deviation, EquivarianceError
 from jetsym.spectrum import Group, Quadrature, QuadratureEstimator, RandomEstimator, Spectrum
+from jetsym.spectrum.accumulation import waiting_numbers
 from jetsym.spectrum.representations import Kind, representation
 
 __all__ = [
@@ -120,9 +121,10 @@ class Orbit:
     @property
     def numbers(self) -> int:
         """Real numbers that an estimator holds for one real feature of one input."""
+        if self.rule is not None and self.group.axis is not None:
+            return 2 * self.l_max + 1
         if self.rule is not None:
-            modes = 2 * self.l_max + 1
-            return modes if self.group.axis is not None else self.cosets * budget.coefficients(self.l_max)
+            return self.cosets * (budget.coefficients(self.l_max) + waiting_numbers(self.rule))
         return 2 * self.cosets * self.n_rotations  # every response, and once more in order
 
     def inputs_together(self, bytes_each: int) -> int:

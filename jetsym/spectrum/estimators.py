@@ -14,9 +14,9 @@ from array_api_compat import array_namespace
 from numpy.typing import NDArray
 
 from jetsym.errors import SpectrumError
+from jetsym.spectrum.accumulation import Accumulation
 from jetsym.spectrum.groups import Group, Irrep
 from jetsym.spectrum.projection import (
-    Accumulation,
     Matrices,
     State,
     advance,

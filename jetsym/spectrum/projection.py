@@ -20,23 +20,25 @@ import numpy as np
 from array_api_compat import array_namespace, device, is_torch_array
 from numpy.typing import NDArray
 
-from jetsym.errors import SpectrumError
 from jetsym.spectrum.quadrature import Quadrature
-from jetsym.spectrum.responses import Columns, Responses, as_like, check_finite, to_numpy
+from jetsym.spectrum.responses import Columns, Responses, as_like, to_numpy
 from jetsym.spectrum.wigner import small_d
 from jetsym.spectrum.windows import Window
 
 __all__ = [
-    "Accumulation",
     "Band",
     "Matrices",
+    "Rule",
     "State",
+    "add_norms",
+    "add_products",
     "advance",
     "bands_of",
     "matrices_of",
     "parity_halves",
     "powers_of",
     "ring_transform",
+    "transform",
 ]
 
 Rule = Quadrature | Window
@@ -224,37 +226,47 @@ def advance(state: State | None, matrices: Matrices, responses: Responses) -> St
     Torch states are updated in place, which saves a copy of all coefficients: go on with the state that comes back.
     """
     before = (None,) * len(responses.cosets) if state is None else state.coefficients
-    norm = None if state is None else state.norm
-    for u in responses.cosets:
-        norm = _plus(norm, matrices.weights / len(responses.cosets), responses.columns.squared_norms(u))
-    coefficients = tuple(_advance_coset(old, matrices, u) for old, u in zip(before, responses.cosets, strict=True))
+    norm = add_norms(None if state is None else state.norm, matrices.weights, responses)
+    coefficients = tuple(
+        add_products(old, matrices.bands, transform(matrices.transform, u))
+        for old, u in zip(before, responses.cosets, strict=True)
+    )
     return State(norm, coefficients)
 
 
-def _advance_coset(before: tuple[Any, ...] | None, matrices: Matrices, u: Any) -> tuple[Any, ...]:
-    """Add the responses (n_chunk, columns) of one coset to its coefficients."""
-    xp = array_namespace(u)
-    transformed = _transform(matrices.transform, u)
-    units, after, start = transformed.shape[1], [], 0
-    for place, matrix in enumerate(matrices.bands):
-        stop = start + matrix.shape[1] // units
-        rows = xp.reshape(transformed[start:stop, ...], (matrix.shape[1], u.shape[1]))
-        after.append(_plus(None if before is None else before[place], matrix, rows))
-        start = stop
-    return tuple(after)
+def add_norms(norm: Any, weights: Any, responses: Responses) -> Any:
+    """The sums (samples,) of squared norms with those of a chunk of weights (n_chunk,); None is the first sum."""
+    for u in responses.cosets:
+        norm = _plus(norm, weights / len(responses.cosets), responses.columns.squared_norms(u))
+    return norm
 
 
-def _transform(matrix: Any, u: Any) -> Any:
-    """The transforms (F, units, columns) of responses (n_chunk, columns)."""
+def transform(matrix: Any, u: Any, *, out: Any = None) -> Any:
+    """The transforms (F, units, columns) of responses (n_chunk, columns), written to ``out``."""
     xp = array_namespace(u)
     rows, unit = matrix.shape
     by_unit = xp.reshape(u, (u.shape[0] // unit, unit, u.shape[1]))
     if not is_torch_array(u):
-        return xp.permute_dims(matrix @ by_unit, (1, 0, 2))
+        transformed = xp.permute_dims(matrix @ by_unit, (1, 0, 2))
+        if out is not None:
+            out[...] = transformed
+        return transformed
     # Written in the order in which the products read it, which saves a copy.
-    transformed = u.new_empty((rows, by_unit.shape[0], by_unit.shape[2]))
+    transformed = u.new_empty((rows, by_unit.shape[0], by_unit.shape[2])) if out is None else out
     xp.bmm(matrix.expand(len(by_unit), rows, unit), by_unit, out=transformed.transpose(0, 1))
     return transformed
+
+
+def add_products(before: tuple[Any, ...] | None, bands: tuple[Any, ...], transformed: Any) -> tuple[Any, ...]:
+    """The coefficients of one coset with the products of all bands and of transforms (F, units, columns)."""
+    xp = array_namespace(transformed)
+    (_, units, columns), after, start = transformed.shape, [], 0
+    for place, matrix in enumerate(bands):
+        stop = start + matrix.shape[1] // units
+        rows = xp.reshape(transformed[start:stop, ...], (matrix.shape[1], columns))
+        after.append(_plus(None if before is None else before[place], matrix, rows))
+        start = stop
+    return tuple(after)
 
 
 def _plus(state: Any, matrix: Any, rows: Any) -> Any:
@@ -264,44 +276,6 @@ def _plus(state: Any, matrix: Any, rows: Any) -> Any:
     if is_torch_array(state) and state.ndim == 2:
         return state.addmm_(matrix, rows)
     return state + matrix @ rows
-
-
-class Accumulation:
-    """The state along one pass over a rule, and which of its chunks it holds.
-
-    Parameters
-    ----------
-    rule
-        A rule on a group, or a window.
-    """
-
-    def __init__(self, rule: Rule) -> None:
-        self.rule = rule
-        self.columns = Columns(0)
-        self.eps = 0.0
-        self._state: State | None = None
-        self._seen = np.zeros(len(rule) // rule.unit, dtype=bool)
-
-    def check(self, chunk: slice) -> int:
-        """The number of nodes of a chunk that is still to be added; an error if it was, or cuts through a ring."""
-        if self._seen[self.rule.units(chunk)].any():
-            raise SpectrumError(f"the chunk {chunk.start}:{chunk.stop} was added already; add every chunk once")
-        return chunk.stop - chunk.start
-
-    def add(self, chunk: slice, responses: Responses) -> None:
-        """Add the responses of a chunk that :meth:`check` has let pass."""
-        self._state = advance(self._state, matrices_of(self.rule, chunk, like=responses.cosets[0]), responses)
-        check_finite(to_numpy(self._state.norm))
-        self.columns, self.eps = responses.columns, responses.eps
-        self._seen[self.rule.units(chunk)] = True
-
-    def state(self) -> State:
-        """The state after all chunks; an error if some are missing."""
-        if self._state is None or not self._seen.all():
-            missing = int((~self._seen).sum())
-            total = len(self._seen)
-            raise SpectrumError(f"{missing} of {total} nodes or rings were not added; add every chunk of the rule")
-        return self._state
 
 
 def parity_halves(cosets: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -315,10 +289,11 @@ def parity_halves(cosets: tuple[Any, ...]) -> tuple[Any, ...]:
 def powers_of(rule: Rule, state: State, columns: Columns) -> NDArray[np.float64]:
     """(halves, samples, λ) power of every λ in each parity half."""
     bands = bands_of(rule)
-    count = 1 + max(int(band.lam.max()) for band in bands)
-    power = np.zeros((len(state.coefficients), columns.samples, count))
-    for band, cosets in zip(bands, zip(*state.coefficients, strict=True), strict=True):
-        weights = np.where(band.lam[:, None] == np.arange(count), band.factor[:, None], 0.0)
-        for half, coefficients in zip(power, parity_halves(cosets), strict=True):
-            half += columns.sum(coefficients**2).T @ weights
-    return power
+    lam, factor = (np.concatenate([getattr(band, name) for band in bands]) for name in ("lam", "factor"))
+    weights = np.where(lam[:, None] == np.arange(1 + lam.max()), factor[:, None], 0.0)
+    squares: list[list[Any]] = [[] for _ in state.coefficients]
+    for cosets in zip(*state.coefficients, strict=True):
+        for part, half in zip(squares, parity_halves(cosets), strict=True):
+            part.append(columns.squared_norms(half))
+    xp = array_namespace(state.norm)
+    return np.stack([to_numpy(xp.concat(part)).astype(np.float64).T @ weights for part in squares])

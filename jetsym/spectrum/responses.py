@@ -68,15 +68,6 @@ class Columns:
     samples: int
     owner: NDArray[np.int64] | None = None
 
-    def sum(self, values: Any) -> NDArray[np.float64]:
-        """(rows, columns) of any library summed over the columns of each input: (rows, samples), numpy."""
-        xp = array_namespace(values)
-        groups = self.samples if self.owner is None else len(self.owner)
-        sums = to_numpy(xp.sum(xp.reshape(values, (values.shape[0], groups, -1)), axis=-1)).astype(np.float64)
-        if self.owner is None:
-            return sums
-        return sums @ (self.owner[:, None] == np.arange(self.samples)).astype(np.float64)
-
     def squared_norms(self, u: Any) -> Any:
         """Squared norms (rows, samples) of responses (rows, columns), in their library and dtype."""
         xp = array_namespace(u)

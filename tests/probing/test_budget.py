@@ -27,14 +27,21 @@ def tagger():
     return PointNet(("QCD", "Tbqq"), width=16, blocks=2, heads=2).double()
 
 
-def test_the_coefficients_are_counted_right():
-    for l_max in (0, 1, 4):
-        rule = O3().quadrature(l_max)
-        estimator = QuadratureEstimator(rule, O3())
-        u = np.ones((len(rule), 1, 3), dtype="float32")
-        estimator.add(slice(0, len(rule)), u, u)
-        held = sum(part.nbytes for coset in estimator._sum.state().coefficients for part in coset)
-        assert held == Size.of(u, 2 * coefficients(l_max), has_tokens=False).bytes
+@pytest.mark.parametrize("l_max", [0, 1, 4, 5])
+def test_what_the_estimator_holds_is_counted_right(l_max):
+    rule = O3().quadrature(l_max)
+    orbit = Orbit(O3(), l_max, rule, len(rule), 1, 0)
+    estimator = QuadratureEstimator(rule, O3())
+    u, waiting = np.ones((len(rule), 1, 3), dtype="float32"), []
+    for chunk in rule.chunks(1):
+        estimator.add(chunk, u[chunk], u[chunk])
+        waiting.append(sum(buffer.nbytes for buffer in estimator._sum._buffers))
+    held = sum(part.nbytes for coset in estimator._sum.state().coefficients for part in coset)
+    assert held == Size.of(u, 2 * coefficients(l_max), has_tokens=False).bytes
+    assert held + max(waiting) == Size.of(u, orbit.numbers, has_tokens=False).bytes
+    assert max(waiting) <= held
+    assert (max(waiting) > 0) == (l_max > 1)
+    assert not estimator._sum._buffers  # given back
 
 
 def test_passes_hold_everything_once_and_within_the_budget():
