@@ -79,12 +79,15 @@ def evaluate(
     data: str | list[str],
     *,
     rotated: int | None = 0,
+    stability: bool = False,
+    draws: int = 8,
+    width: float = 0.5,
     limit: int | None = None,
     max_particles: int | None = None,
     batch_size: int = 512,
     out: str | None = None,
 ) -> None:
-    """Measure a trained tagger on labelled jets.
+    """Measure a trained tagger on jets, which need labels for all but the stability of its decisions.
 
     Parameters
     ----------
@@ -94,6 +97,12 @@ def evaluate(
         ROOT files: a path, a glob pattern, or a list of them.
     rotated
         Seed of the random rotations that the jets are measured under as well; null measures them upright only.
+    stability
+        Count decisions that flip when the jets are turned or boosted, and the spread of AUC and rejections.
+    draws
+        Elements of each action for the stability; each moves all jets.
+    width
+        Of the stability under boosts: their rapidities are uniform on [-width, width].
     limit
         At most so many jets.
     max_particles
@@ -109,13 +118,21 @@ def evaluate(
 
     tagger = load(model)
     jets = read(data, limit=limit, max_particles=max_particles or tagger.max_particles)
-    values = measure(tagger, jets, rotated=rotated, batch_size=batch_size)
-    table = Table(title=f"{model} on {len(jets):,} jets", title_justify="left")
-    table.add_column("metric")
-    table.add_column("value", justify="right")
-    for name, value in values.items():
-        table.add_row(name, f"{value:.4g}")
-    Console().print(table)
+    values: dict[str, Any] = {}
+    if jets.label is not None or not stability:
+        values |= measure(tagger, jets, rotated=rotated, batch_size=batch_size)
+        table = Table(title=f"{model} on {len(jets):,} jets", title_justify="left")
+        table.add_column("metric")
+        table.add_column("value", justify="right")
+        for name, value in values.items():
+            table.add_row(name, f"{value:.4g}")
+        Console().print(table)
+    if stability:
+        from jetsym.training.stability import stability as decide
+
+        found = decide(tagger, jets, draws=draws, width=width, seed=rotated or 0, batch_size=batch_size, progress=True)
+        print(found, end="")
+        values["stability"] = found.to_dict()
     if out is not None:
         write_atomically(out, json.dumps(values, indent=1) + "\n")
 

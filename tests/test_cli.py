@@ -75,6 +75,23 @@ def test_train_evaluate_probe_from_the_shell(small_run, tmp_path):
     np.testing.assert_allclose(report.fractions, direct.fractions, atol=1e-6)
 
 
+def test_stability_from_the_shell(small_run, tmp_path, jetclass_columns, make_jets, write_tree, capsys):
+    data, out = small_run.parent / "train.root", tmp_path / "numbers.json"
+    words = ["evaluate", small_run, data, "--stability", "--draws", 2, "--width", 0.25, "--out", out]
+    assert main([str(word) for word in words]) == 0
+    assert "boost random" in capsys.readouterr().out
+    numbers = json.loads(out.read_text())
+    assert "rotated_accuracy" in numbers
+    assert numbers["stability"]["draws"] == 2
+    assert set(numbers["stability"]["changes"]["O3 rest"]) >= {"flips", "macro_auc"}
+
+    columns = {name: column for name, column in jetclass_columns(make_jets(9)).items() if "label" not in name}
+    words[2] = write_tree(tmp_path / "unlabelled.root", columns)
+    assert main([str(word) for word in words]) == 0
+    assert "only the flips" in capsys.readouterr().out
+    assert set(json.loads(out.read_text())) == {"stability"}
+
+
 @pytest.fixture(scope="module")
 def bad_files(tmp_path_factory, make_jets, jetclass_columns, write_tree) -> dict[str, Path]:
     """Files that each have one fault."""
