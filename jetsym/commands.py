@@ -13,9 +13,10 @@ from jetsym.errors import ConfigError
 from jetsym.files import write_atomically
 
 if TYPE_CHECKING:
+    from jetsym.probing.attribution_report import Attribution
     from jetsym.probing.probe import Report
 
-__all__ = ["download", "evaluate", "probe", "train"]
+__all__ = ["attribute", "download", "evaluate", "probe", "train"]
 
 
 def download(
@@ -162,4 +163,27 @@ def probe(model: str, *, inputs: str | list[str] | None = None, out: str | None 
         report.save(out)
         write_atomically(Path(out).with_suffix(".html"), report_page(report, picture))
         save_figure(picture, Path(out).with_suffix(".png"))
+    return report
+
+
+def attribute(
+    model: str, *, inputs: str | list[str] | None = None, out: str | None = None, **options: Any
+) -> Attribution:
+    """Measure what the symmetry of a trained tagger breaks on; see :func:`jetsym.probing.attribution.attribute`.
+
+    Parameters
+    ----------
+    model
+        A run folder, a checkpoint, or published weights of ParticleNet (.pt).
+    inputs
+        ROOT files to measure on; the bundled jets where none are named.
+    out
+        A JSON file to write the report to.
+    """
+    from jetsym.probing.attribution import attribute as measure
+
+    report = measure(model, inputs, **options)
+    print(report, end="")
+    if out is not None:
+        report.save(out)
     return report
