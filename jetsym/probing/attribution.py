@@ -51,11 +51,12 @@ class Where(NamedTuple):
 
 
 class Measured(NamedTuple):
-    """One measurement of all outputs: kind, relative noise floor as a fraction of power, and one row per input."""
+    """One measurement of all outputs: kind, noise floor as a fraction of power, one row per input; and its facts."""
 
     kinds: Mapping[str, Kind]
     floors: Mapping[str, float]
     parts: Mapping[str, Sequence[Deviation]]
+    facts: Mapping[str, Any]
 
     def sums(self, name: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """(inputs,) A² and N of an output."""
@@ -149,7 +150,7 @@ def attribute(
             found[source.name] = _switched(setting, model, inputs, source, where)
             advance(1)
     meta = {
-        **setting.facts(model, inputs, None),
+        **as_is.facts,
         **where._asdict(),
         "axis": axis if isinstance(axis, str) or axis is None else [float(x) for x in axis],
         "frame": frame or "lab",
@@ -263,7 +264,7 @@ def _measure(setting: Setting, model: Any, inputs: Any, where: Where) -> Measure
 
         floors, orbit = within_memory(orbit, lambda orbit: _floors(setting, bench, orbit))
         parts, _ = within_memory(orbit, attempt)
-        return Measured(dict(kinds), floors, parts)
+        return Measured(dict(kinds), floors, parts, setting.facts(model, bench.inputs, action))
 
 
 def _floors(setting: Setting, bench: Bench, orbit: Orbit) -> dict[str, float]:

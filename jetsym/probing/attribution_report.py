@@ -144,11 +144,13 @@ def _sentences(name: str, report: Attribution) -> list[str]:
 
 
 def _largest(item: Equivariance, off: Mapping[str, Effect]) -> str:
-    """Which of the sources that were switched off explains most of A²."""
+    """Which of the sources that were switched off explains most of it, as a part of A²."""
     lowering = {source: effect for source, effect in off.items() if effect.is_real and effect.difference < 0}
     if not lowering:
-        return f"None of {', '.join(off)} explains it: without any one of them it is no smaller."
+        return f"None of {', '.join(off)} explains it: without any one of them it is not measurably smaller."
     source, effect = min(lowering.items(), key=lambda pair: pair[1].difference)
     left = max(effect.equivariance.relative, 0.0) ** 2 / item.relative**2
-    verdict = "explains most of it" if left < 0.5 else "explains more of it than the others, but not half"
-    return f"{source.capitalize()} {verdict}: {effect.change}, A falls to {_relative(effect.equivariance)}."
+    verdict = (
+        f"Most of it comes from {source}" if left < 0.5 else f"The largest part, less than half, comes from {source}"
+    )
+    return f"{verdict}: {effect.change}, A falls to {_relative(effect.equivariance)}."

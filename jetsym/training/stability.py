@@ -6,16 +6,11 @@ the sample happens to point. It does not shrink as the sample grows, as it would
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from rich.console import Console
-from rich.table import Table
 from torch import Tensor, nn
 
 from jetsym.errors import ConfigError, DataError
@@ -25,8 +20,9 @@ from jetsym.jets.batch import JetBatch
 from jetsym.jets.frames import has_rest_frame
 from jetsym.progress import progress_bar
 from jetsym.training.evaluate import expect_same_classes, predict_logits
+from jetsym.training.stability_report import FLIPS, REJECTION, Change, Stability
 
-__all__ = ["Change", "Move", "Stability", "actions_on_jets", "stability"]
+__all__ = ["Move", "actions_on_jets", "stability"]
 
 Array = NDArray[np.float64]
 #: An action: how to draw an element and move jets by it. The generator starts alike for all jets of one draw.
@@ -34,75 +30,6 @@ Move = Callable[[JetBatch, torch.Generator], JetBatch]
 
 #: Jets that are moved together, which bounds the memory.
 TOGETHER = 8192
-FLIPS, REJECTION = "flips", "rejection_"
-
-
-@dataclass(frozen=True)
-class Change:
-    """What one action does to one quantity.
-
-    Parameters
-    ----------
-    unmoved, unmoved_stderr
-        Of the jets as they are; the error is that of a finite sample of jets.
-    mean, std, worst
-        Over the draws; the worst is the largest share of flips, and the smallest of everything else. Rejections are
-        averaged as shares of background that passes, of which they are the inverse: some draws may have none.
-    difference, difference_stderr
-        Mean minus unmoved. The error adds in squares the jackknife over jets, the same ones in both, and std/√draws.
-        NaN for a rejection that is infinite, as no background passes: the sample is too small to tell.
-    """
-
-    unmoved: float
-    unmoved_stderr: float
-    mean: float
-    std: float
-    worst: float
-    difference: float
-    difference_stderr: float
-
-
-@dataclass(frozen=True)
-class Stability:
-    """How stable a tagger's decisions are.
-
-    Parameters
-    ----------
-    changes
-        Action -> quantity -> :class:`Change`. "flips" is the share of jets whose most probable class is another one
-        than that of the jet unmoved; with labels "accuracy", "macro_auc", and of signal against background "auc",
-        "rejection_30" and "rejection_50", the inverse share of background that passes with 30 % and 50 % of the signal.
-    signal, background
-        The two classes of "auc" and of the rejections, or None.
-    jets, draws, seed
-        Number of jets, elements per action, and their seed.
-    notes
-        What a reader must know.
-    """
-
-    changes: Mapping[str, Mapping[str, Change]]
-    signal: str | None
-    background: str | None
-    jets: int
-    draws: int
-    seed: int
-    notes: tuple[str, ...] = ()
-
-    def to_dict(self) -> dict[str, Any]:
-        """Everything as values that JSON can hold."""
-        return asdict(self)
-
-    def __str__(self) -> str:
-        lines = Table(title=f"{self.jets:,} jets, {self.draws} elements of each action", title_justify="left")
-        for name in ("action", "quantity", "unmoved", "mean", "std", "worst", "change"):
-            lines.add_column(name, justify="left" if name in ("action", "quantity") else "right", no_wrap=True)
-        for action, changes in self.changes.items():
-            for place, (name, change) in enumerate(changes.items()):
-                cells = _cells(change, percent=name in (FLIPS, "accuracy"))
-                lines.add_row("" if place else action, name, *cells, end_section=place == len(changes) - 1)
-        stream = io.StringIO()
-        Console(file=stream, width=120, color_system=None).print(lines)
-        return stream.getvalue() + "".join(f"{note}\n" for note in self.notes)
 
 
 def actions_on_jets(width: float = 0.5) -> dict[str, AugmentationConfig]:
@@ -329,14 +256,3 @@ def _notes(jets: JetBatch, moves: Mapping[str, AugmentationConfig | Move]) -> tu
         laws = sorted({f"{move.rapidity or 'uniform'} of width {move.width:g}" for move in boosts})
         notes.append(f"Rapidities of boosts: {', '.join(laws)}.")
     return tuple(notes)
-
-
-def _cells(change: Change, *, percent: bool) -> list[str]:
-    scale, unit = (100, " %") if percent else (1, "")
-
-    def number(value: float) -> str:
-        return f"{scale * value:.4g}{unit}"
-
-    unmoved = f"{number(change.unmoved)} ± {scale * change.unmoved_stderr:.1g}"
-    difference = f"{scale * change.difference:+.3g} ± {scale * change.difference_stderr:.1g}"
-    return [unmoved, number(change.mean), number(change.std), number(change.worst), difference]

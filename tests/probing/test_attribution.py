@@ -67,11 +67,11 @@ def test_impact_parameters_are_found(jets):
         assert effects[name].difference_stderr < 1e-12
     assert "truncation" not in effects  # no jet is cut
     assert not any(effect.is_real for name, effect in effects.items() if name != "impact parameters")
-    assert "Impact parameters explains most of it" in report.sentences()[0]
+    assert "Most of it comes from impact parameters: set to zero" in report.sentences()[0]
 
 
 def test_as_it_is_is_what_the_probe_says(jets):
-    model = PointNet(width=8, blocks=1, heads=2).double()
+    jets, model = jets[:4], PointNet(width=8, blocks=1, heads=2).double()
     for where in ({}, {"frame": "rest"}, {"group": "SO2", "axis": "jet"}, {"group": "SO3"}):
         report = attribute(model, jets, l_max=2, sources=[], **where, **QUIET)
         expected = probe(model, jets, l_max=2, layers=[], **where, **QUIET).equivariance["logits"]
@@ -141,7 +141,8 @@ def test_rounding_is_found(make_jets):
     assert as_is > 1e3 * off
     assert off <= floor
     assert report.effects["logits"]["rounding"].change == "float64"
-    double = attribute(Ill().double(), jets.to(torch.float64), sources=["rounding"], **QUIET)
+    double = attribute(Ill().double(), jets, sources=["rounding"], **QUIET)
+    assert (report.meta["dtype"], double.meta["dtype"]) == ("float32", "float64")
     assert double.effects["logits"]["rounding"].adds
     assert relative(double, "rounding")[0] > 1e3 * relative(double)[0]
 
@@ -188,8 +189,19 @@ def test_references_are_found(jets):
     report = attribute(WithReference(), jets, **QUIET)
     assert relative(report)[0] > 0.1
     assert relative(report, "reference vectors")[0] <= relative(report, "reference vectors")[1]
-    assert "Reference vectors explains most" in report.sentences()[0]
+    assert "Most of it comes from reference vectors" in report.sentences()[0]
     assert report.effects["logits"]["reference vectors"].change == "left out of the model"
+
+
+def test_the_largest_part_may_be_small(jets):
+    def mostly_momenta(jets):
+        return with_d0(jets) / 100 + jets.jet_p4[:, 3] / 500
+
+    report = attribute(Function(mostly_momenta), jets, sources=["impact parameters", "charge"], **QUIET)
+    effect = report.effects["logits"]["impact parameters"]
+    assert 0.5 < (effect.equivariance.relative / relative(report)[0]) ** 2 < 1.5
+    expected = "The largest part, less than half" if effect.is_real and effect.difference < 0 else "None of"
+    assert expected in report.sentences()[0]
 
 
 def test_nothing_explains_what_momenta_do(jets):
@@ -241,6 +253,7 @@ def test_arrays_and_callables(jets):
 
 def test_report_is_kept(jets, tmp_path):
     report = attribute(Function(with_d0), jets, frame="rest", limit=4, **QUIET)
+    assert any("at rest" in note for note in report.meta["notes"])
     loaded = Attribution.load(report.save(tmp_path / "a.json"))
     assert str(loaded) == str(report)
     assert "Relative A under O3 at rest, 4 inputs" in str(report)

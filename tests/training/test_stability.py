@@ -85,6 +85,7 @@ def test_flips_are_those_that_an_element_must_make(make_jets):
 def test_beam_turns_leave_the_sign_of_pz(make_jets):
     found = stability(Function(by_pz), two_classes(make_jets(100)), draws=4)
     assert found.changes["SO2 beam"]["flips"].worst == 0
+    assert "SO2 beam, boost jet: a share above 3 % is excluded at 95 %." in str(found)
     assert found.changes["O3 lab"]["flips"].worst > 0.3
     assert found.changes["boost beam"]["flips"].worst > 0
 
@@ -194,7 +195,10 @@ def test_infinite_rejections_are_said_to_be(make_jets):
         score = jets.columns["truth"]
         return torch.stack([-score, score], dim=-1)
 
-    change = stability(Function(perfect), jets, draws=2).changes["O3 lab"]["rejection_30"]
+    found = stability(Function(perfect), jets, draws=2)
+    assert "too small for it" in str(found)
+    assert "nan" not in str(found)
+    change = found.changes["O3 lab"]["rejection_30"]
     assert change.unmoved == change.mean == change.worst == np.inf
     assert np.isnan(change.difference)
 
