@@ -50,6 +50,12 @@ COMMANDS = {
         positional=True,
         skip=frozenset({"action", "call", "outputs"}),
     ),
+    "attribute": Command(
+        "jetsym.commands:attribute",
+        "what breaks the symmetry of a trained tagger, one source at a time",
+        positional=True,
+        skip=frozenset({"call", "outputs"}),
+    ),
 }
 
 

@@ -14,9 +14,10 @@ from jetsym.files import write_atomically
 
 if TYPE_CHECKING:
     from jetsym.jets.io.root import BadJets, Columns
+    from jetsym.probing.attribution_report import Attribution
     from jetsym.probing.probe import Report
 
-__all__ = ["convert", "download", "evaluate", "inspect", "probe", "train"]
+__all__ = ["attribute", "convert", "download", "evaluate", "inspect", "probe", "train"]
 
 
 def convert(
@@ -150,12 +151,15 @@ def evaluate(
     data: str | list[str],
     *,
     rotated: int | None = 0,
+    stability: bool = False,
+    draws: int = 8,
+    width: float = 0.5,
     limit: int | None = None,
     max_particles: int | None = None,
     batch_size: int = 512,
     out: str | None = None,
 ) -> None:
-    """Measure a trained tagger on labelled jets.
+    """Measure a trained tagger on jets, which need labels for all but the stability of its decisions.
 
     Parameters
     ----------
@@ -165,6 +169,12 @@ def evaluate(
         ROOT files: a path, a glob pattern, or a list of them.
     rotated
         Seed of the random rotations that the jets are measured under as well; null measures them upright only.
+    stability
+        Count decisions that flip when the jets are turned or boosted, and the spread of AUC and rejections.
+    draws
+        Elements of each action for the stability; each moves all jets.
+    width
+        Of the stability under boosts: their rapidities are uniform on [-width, width].
     limit
         At most so many jets.
     max_particles
@@ -180,13 +190,21 @@ def evaluate(
 
     tagger = load(model)
     jets = read(data, limit=limit, max_particles=max_particles or tagger.max_particles)
-    values = measure(tagger, jets, rotated=rotated, batch_size=batch_size)
-    table = Table(title=f"{model} on {len(jets):,} jets", title_justify="left")
-    table.add_column("metric")
-    table.add_column("value", justify="right")
-    for name, value in values.items():
-        table.add_row(name, f"{value:.4g}")
-    Console().print(table)
+    values: dict[str, Any] = {}
+    if jets.label is not None or not stability:
+        values |= measure(tagger, jets, rotated=rotated, batch_size=batch_size)
+        table = Table(title=f"{model} on {len(jets):,} jets", title_justify="left")
+        table.add_column("metric")
+        table.add_column("value", justify="right")
+        for name, value in values.items():
+            table.add_row(name, f"{value:.4g}")
+        Console().print(table)
+    if stability:
+        from jetsym.training.stability import stability as decide
+
+        found = decide(tagger, jets, draws=draws, width=width, seed=rotated or 0, batch_size=batch_size, progress=True)
+        print(found, end="")
+        values["stability"] = found.to_dict()
     if out is not None:
         write_atomically(out, json.dumps(values, indent=1) + "\n")
 
@@ -216,4 +234,27 @@ def probe(model: str, *, inputs: str | list[str] | None = None, out: str | None 
         report.save(out)
         write_atomically(Path(out).with_suffix(".html"), report_page(report, picture))
         save_figure(picture, Path(out).with_suffix(".png"))
+    return report
+
+
+def attribute(
+    model: str, *, inputs: str | list[str] | None = None, out: str | None = None, **options: Any
+) -> Attribution:
+    """Measure what the symmetry of a trained tagger breaks on; see :func:`jetsym.probing.attribution.attribute`.
+
+    Parameters
+    ----------
+    model
+        A run folder, a checkpoint, or published weights of ParticleNet (.pt).
+    inputs
+        ROOT files to measure on; the bundled jets where none are named.
+    out
+        A JSON file to write the report to.
+    """
+    from jetsym.probing.attribution import attribute as measure
+
+    report = measure(model, inputs, **options)
+    print(report, end="")
+    if out is not None:
+        report.save(out)
     return report

@@ -12,7 +12,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol, cast
 
-from jetsym.spectrum.action import Action
+from jetsym.spectrum.action import Action, Source
 
 __all__ = ["Domain", "domain_of", "load_model"]
 
@@ -27,6 +27,9 @@ class Domain(Protocol):
 
     def load(self, source: Any, *, limit: int, model: Any) -> Any:
         """Inputs for a model from what the user gave (None: the bundled sample), at most ``limit`` of them."""
+
+    def sources(self, source: Any, *, limit: int, model: Any) -> tuple[Any, Sequence[Source]]:
+        """The inputs as :meth:`load` gives them, and what in them or in the model may break a symmetry."""
 
     def size(self, inputs: Any) -> int:
         """Number of inputs."""

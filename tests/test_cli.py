@@ -17,6 +17,7 @@ import yaml
 import jetsym
 from jetsym.cli import COMMANDS, expand_presets, main, preset_names, preset_path
 from jetsym.errors import ConfigError
+from jetsym.probing.attribution_report import Attribution
 from jetsym.probing.lorentz_report import LorentzReport
 
 
@@ -85,6 +86,34 @@ def test_the_lorentz_report_from_the_shell(small_run, tmp_path, capsys):
     assert "Boosts along random" in (tmp_path / "l.html").read_text()
 
 
+def test_stability_from_the_shell(small_run, tmp_path, jetclass_columns, make_jets, write_tree, capsys):
+    data, out = small_run.parent / "train.root", tmp_path / "numbers.json"
+    words = ["evaluate", small_run, data, "--stability", "--draws", 2, "--width", 0.25, "--out", out]
+    assert main([str(word) for word in words]) == 0
+    assert "boost random" in capsys.readouterr().out
+    numbers = json.loads(out.read_text())
+    assert "rotated_accuracy" in numbers
+    assert numbers["stability"]["draws"] == 2
+    assert set(numbers["stability"]["changes"]["O3 rest"]) >= {"flips", "macro_auc"}
+
+    columns = {name: column for name, column in jetclass_columns(make_jets(9)).items() if "label" not in name}
+    words[2] = write_tree(tmp_path / "unlabelled.root", columns)
+    assert main([str(word) for word in words]) == 0
+    assert "only the flips" in capsys.readouterr().out
+    assert set(json.loads(out.read_text())) == {"stability"}
+
+
+def test_attribution_from_the_shell(small_run, tmp_path, capsys):
+    data, out = small_run.parent / "train.root", tmp_path / "a.json"
+    words = ["attribute", small_run, "--inputs", data, "--limit", 3, "--frame", "rest", "--l_max", 1, "--out", out]
+    assert main([str(word) for word in words]) == 0
+    shown = capsys.readouterr().out
+    assert "impact parameters" in shown
+    report = Attribution.load(out)
+    assert report.meta["frame"] == "rest"
+    assert {"charge", "padding", "rounding", "mixed precision"} <= set(report.effects["logits"])
+
+
 @pytest.fixture(scope="module")
 def bad_files(tmp_path_factory, make_jets, jetclass_columns, write_tree) -> dict[str, Path]:
     """Files that each have one fault."""
@@ -137,6 +166,8 @@ def bad_command_lines(run_folder: Path, folder: Path, bad: dict[str, Path]) -> d
         "jet without particles": (["probe", run_folder, "--inputs", bad["empty"]], "1 without particles"),
         "NaN momenta": (["probe", run_folder, "--inputs", bad["nan"]], "1 with NaN"),
         "unlabelled jets": (["evaluate", run_folder, bad["unlabelled"]], "no labels"),
+        "no draws": (["evaluate", run_folder, data, "--rotated", "null", "--stability", "--draws", 0], "draws is 0"),
+        "unknown source": (["attribute", run_folder, "--inputs", data, "--sources", "chargge"], "'charge'"),
         "other suffix": (["probe", run_folder, "--inputs", data, "--out", folder / "r.html"], ".json"),
         "folder as output": (["evaluate", run_folder, data, "--out", folder], str(folder)),
         "no files": (["probe", run_folder, "--inputs", folder / "*.parquet"], "*.parquet"),
@@ -147,7 +178,8 @@ BAD = (
     "unknown command", "missing file", "not a ROOT file", "missing argument", "unknown option", "unknown key",
     "wrong type", "wrong value", "unknown preset", "code in a config", "folder in use", "negative l_max",
     "unknown layer", "unknown group", "no such run", "no such config", "wrong tree", "missing branch", "zero jets",
-    "jet without particles", "NaN momenta", "unlabelled jets", "other suffix", "folder as output", "no files",
+    "jet without particles", "NaN momenta", "unlabelled jets", "no draws",
+    "unknown source", "other suffix", "folder as output", "no files",
 )  # fmt: skip
 
 
@@ -158,7 +190,7 @@ def test_mistakes_end_in_one_line(case, small_run, bad_files, tmp_path, capsys, 
     status = main([str(word) for word in words])
     captured = capsys.readouterr()
     assert status in (1, 2)
-    assert captured.out == "" or case == "folder as output"  # the numbers were measured and shown
+    assert captured.out == "" or case in ("folder as output", "no draws")  # the numbers were measured and shown
     assert len(captured.err.strip().splitlines()) == 1
     assert captured.err.startswith("jetsym")
     assert expected in captured.err

@@ -297,10 +297,12 @@ take the group 'SO3' or 'O3'
         raise ConfigError(f"augmentation.{name} is {getattr(self, name)!r}{expected}")
 
 
-def augment(batch: JetBatch, config: AugmentationConfig, *, generator: torch.Generator | None = None) -> JetBatch:
+def augment(
+    batch: JetBatch, config: AugmentationConfig, *, shared: bool = False, generator: torch.Generator | None = None
+) -> JetBatch:
     """Move every jet by a random element of its own; the batch itself is returned where the group is "none".
 
-    ``generator`` lives on the device of the batch; None takes torch's global one.
+    With ``shared`` one element moves them all. ``generator`` is on the batch's device; None takes torch's global one.
 
     Examples
     --------
@@ -312,15 +314,16 @@ def augment(batch: JetBatch, config: AugmentationConfig, *, generator: torch.Gen
     """
     if config.group == "none":
         return batch
-    n = len(batch)
+    n, jets = 1 if shared else len(batch), len(batch)
     source: dict[str, Any] = {"generator": generator, "device": batch.device}
     if config.group in ("SO3", "O3"):
         sample = random_rotations if config.group == "SO3" else random_orthogonal
         if config.frame == "rest":
-            return _rotate_at_rest_or_about_momentum(batch, sample(n, **source), random_turns(n, **source))
-        return rotate(batch, sample(n, dtype=batch.dtype, **source)[None])
+            elements, turns = sample(n, **source), random_turns(n, **source)
+            return _rotate_at_rest_or_about_momentum(batch, elements.expand(jets, 3, 3), turns.expand(jets, 3, 3))
+        return rotate(batch, sample(n, dtype=batch.dtype, **source).expand(jets, 3, 3)[None])
     if config.group == "SO2":
-        turns = random_turns(n, **source)
+        turns = random_turns(n, **source).expand(jets, 3, 3)
         if config.axis == "jet":
             return about_jet_axis(batch, turns[None])
         if config.axis == "random":
@@ -328,9 +331,10 @@ def augment(batch: JetBatch, config: AugmentationConfig, *, generator: torch.Gen
         return rotate(batch, turns[None])
     options = {"width": config.width, "bound": config.bound, **source}
     if config.group == "lorentz":
-        return transform(batch, random_lorentz(n, config.rapidity or "uniform", **options)[None])
-    rapidity = random_rapidities(n, config.rapidity or "uniform", **options)
-    direction = random_directions(n, **source) if config.axis == "random" else config.axis or "beam"
+        elements = random_lorentz(n, config.rapidity or "uniform", **options)
+        return transform(batch, elements.expand(jets, 4, 4)[None])
+    rapidity = random_rapidities(n, config.rapidity or "uniform", **options).expand(jets)
+    direction = random_directions(n, **source).expand(jets, 3) if config.axis == "random" else config.axis or "beam"
     return boost(batch, rapidity[None], direction)
 
 

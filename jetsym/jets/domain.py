@@ -17,7 +17,8 @@ from jetsym.jets.frames import axes_along, expect_rest_frame
 from jetsym.jets.generators import aligned_generators, tangents
 from jetsym.jets.io import read
 from jetsym.jets.io.sample import sample
-from jetsym.spectrum.action import Action
+from jetsym.jets.sources import ALL_PARTICLES, max_particles_of, sources_of
+from jetsym.spectrum.action import Action, Source
 
 __all__ = [
     "NOTES",
@@ -30,6 +31,7 @@ __all__ = [
     "move",
     "place",
     "size",
+    "sources",
     "take",
     "tilted",
     "transform",
@@ -45,7 +47,14 @@ DIRECTION = ("direction_x", "direction_y", "direction_z")
 
 
 def load(source: Any, *, limit: int, model: Any) -> JetBatch:
-    max_particles = getattr(model, "max_particles", 128)
+    return _load(source, limit=limit, max_particles=max_particles_of(model))
+
+
+def sources(source: Any, *, limit: int, model: Any) -> tuple[JetBatch, list[Source]]:
+    return sources_of(_load(source, limit=limit, max_particles=ALL_PARTICLES), model)
+
+
+def _load(source: Any, *, limit: int, max_particles: int) -> JetBatch:
     if source is None:
         jets = sample("test", limit=limit, max_particles=max_particles)
     elif isinstance(source, JetBatch):

@@ -20,6 +20,8 @@ Tagging", arXiv:2202.03772, and its public configurations ``JetClass_kin.yaml``,
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 from torch import Tensor
 
@@ -34,6 +36,7 @@ __all__ = [
     "KINEMATIC_FEATURES",
     "KINPID_FEATURES",
     "STANDARDISATION",
+    "Angles",
     "angular_points",
     "cartesian_features",
     "full_features",
@@ -77,16 +80,23 @@ CARTESIAN_FEATURES = (
     *_DISPLACEMENTS,
 )
 
+#: How positions along the beam are measured: as in the field, or as :func:`kinematic_features` says.
+Angles = Literal["field", "unsigned", "rapidity"]
+
 # Squares below this are taken for zero. It is a normal float32 number, and its root, 1e-15 GeV, lies far below where
 # the clipping of every feature sets in, so that the floor keeps logarithms and derivatives finite and changes nothing.
 _SQUARE_FLOOR = 1e-30
 
 
-def kinematic_features(batch: JetBatch) -> Tensor:
+def kinematic_features(batch: JetBatch, *, angles: Angles = "field") -> Tensor:
     """The 7 "kin" features (B, N, 7), named by :data:`KINEMATIC_FEATURES`.
 
     log pT, log E (GeV), log pT/pT_jet, log E/E_jet, ΔR to the jet axis, Δη · sign(η_jet) and Δφ, each as (x − c)·s
     with the constants of :data:`STANDARDISATION`, clipped to ±5; zero where padded.
+
+    ``angles`` other than the "field"'s show what they do: "unsigned" leaves out the factor sign(η_jet), and "rapidity"
+    takes true rapidities y in place of all pseudorapidities, of which only differences of y are the same after a boost
+    along the beam. All four functions of collider coordinates take it.
 
     Examples
     --------
@@ -97,10 +107,10 @@ def kinematic_features(batch: JetBatch) -> Tensor:
     >>> kinematic_features(batch)[0, 0, 2:]
     tensor([ 3.2900,  3.2900, -0.8000,  0.0000,  0.0000])
     """
-    return _stack(batch, _kinematics(batch), KINEMATIC_FEATURES)
+    return _stack(batch, _kinematics(batch, angles), KINEMATIC_FEATURES)
 
 
-def kinpid_features(batch: JetBatch) -> Tensor:
+def kinpid_features(batch: JetBatch, *, angles: Angles = "field") -> Tensor:
     """The 13 "kinpid" features (B, N, 13), named by :data:`KINPID_FEATURES`.
 
     The kinematic seven with charge and the five particle flags between ΔR and Δη; zero where padded.
@@ -110,10 +120,10 @@ def kinpid_features(batch: JetBatch) -> Tensor:
     DataError
         The batch lacks one of the scalars; read it with JetClass's per-particle branches.
     """
-    return _stack(batch, _kinematics(batch) | _particle_id(batch), KINPID_FEATURES)
+    return _stack(batch, _kinematics(batch, angles) | _particle_id(batch), KINPID_FEATURES)
 
 
-def full_features(batch: JetBatch) -> Tensor:
+def full_features(batch: JetBatch, *, angles: Angles = "field") -> Tensor:
     """The 17 "full" features (B, N, 17), named by :data:`FULL_FEATURES`.
 
     The kinematic seven with, between ΔR and Δη: charge, the five particle flags, tanh d0, the error of d0 clipped to
@@ -124,10 +134,10 @@ def full_features(batch: JetBatch) -> Tensor:
     DataError
         The batch lacks one of the scalars; read it with JetClass's per-particle branches.
     """
-    return _stack(batch, _kinematics(batch) | _particle_id(batch) | _displacements(batch), FULL_FEATURES)
+    return _stack(batch, _kinematics(batch, angles) | _particle_id(batch) | _displacements(batch), FULL_FEATURES)
 
 
-def angular_points(batch: JetBatch) -> Tensor:
+def angular_points(batch: JetBatch, *, angles: Angles = "field") -> Tensor:
     """(B, N, 2) positions Δη · sign(η_jet) and Δφ relative to the jet axis, not clipped; zero where padded.
 
     Examples
@@ -137,7 +147,7 @@ def angular_points(batch: JetBatch) -> Tensor:
     >>> angular_points(batch)[0, 1]
     tensor([0.0000, 1.5708])
     """
-    columns = _kinematics(batch)
+    columns = _kinematics(batch, angles)
     points = torch.stack([columns["deta"], columns["dphi"]], dim=-1)
     return points.masked_fill(~batch.mask[..., None], 0.0)
 
@@ -176,13 +186,14 @@ def cartesian_features(batch: JetBatch) -> Tensor:
     return torch.cat([torch.cat(vectors, dim=-1).masked_fill(~batch.mask[..., None], 0.0), scalars], dim=-1)
 
 
-def _kinematics(batch: JetBatch) -> dict[str, Tensor]:
+def _kinematics(batch: JetBatch, angles: Angles) -> dict[str, Tensor]:
     """The seven kinematic quantities, each (B, N), before standardisation."""
     p4, jet = _off_beam(_real_momenta(batch)), _off_beam(batch.jet_p4)[:, None]
     pt, jet_pt = kinematics.pt(p4), kinematics.pt(jet)
     energy, jet_energy = _log(p4[..., 0]), _log(jet[..., 0])
+    along = kinematics.rapidity if angles == "rapidity" else kinematics.eta
     jet_eta = kinematics.eta(jet)
-    deta = kinematics.eta(p4) - jet_eta
+    deta = along(p4) - along(jet)
     dphi = kinematics.delta_phi(kinematics.phi(p4), kinematics.phi(jet))
     return {
         "pt_log": pt.log(),
@@ -190,7 +201,7 @@ def _kinematics(batch: JetBatch) -> dict[str, Tensor]:
         "logptrel": pt.log() - jet_pt.log(),
         "logerel": energy - jet_energy,
         "deltaR": (deta.square() + dphi.square()).clamp_min(_SQUARE_FLOOR).sqrt(),
-        "deta": torch.where(jet_eta < 0, -deta, deta),
+        "deta": deta if angles == "unsigned" else torch.where(jet_eta < 0, -deta, deta),
         "dphi": dphi,
     }
 

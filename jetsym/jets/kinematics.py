@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-__all__ = ["delta_phi", "eta", "from_pt_eta_phi_energy", "mass2", "momentum", "phi", "pt"]
+__all__ = ["delta_phi", "eta", "from_pt_eta_phi_energy", "mass2", "momentum", "phi", "pt", "rapidity"]
 
 
 def pt(p4: Tensor) -> Tensor:
@@ -47,6 +47,22 @@ def eta(p4: Tensor) -> Tensor:
     transverse, pz = pt(p4), p4[..., 3]
     zero = (transverse == 0) & (pz == 0)
     return torch.where(zero, 0, torch.asinh(pz / torch.where(zero, 1, transverse)))
+
+
+def rapidity(p4: Tensor) -> Tensor:
+    """Rapidity along the beam asinh(pz / mT), mT² = pT² + m²; 0 for the zero vector.
+
+    Finite along the beam, as mT is never taken to be less than 1e-15 GeV. A mass² that rounding has made negative is
+    kept, so that derivatives are right for massless particles as well.
+
+    Examples
+    --------
+    >>> rapidity(torch.tensor([5.0, 0.0, 0.0, 3.0]))  # ½ log((E + pz) / (E − pz))
+    tensor(0.6931)
+    """
+    transverse2 = (pt(p4).square() + mass2(p4)).clamp_min(1e-30)
+    zero = (p4 == 0).all(dim=-1)
+    return torch.where(zero, 0, torch.asinh(p4[..., 3] / torch.where(zero, 1, transverse2).sqrt()))
 
 
 def momentum(p4: Tensor) -> Tensor:

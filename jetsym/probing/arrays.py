@@ -17,7 +17,7 @@ from torch.autograd import forward_ad
 from jetsym.errors import ProbeError
 from jetsym.probing.rounding import EPS
 from jetsym.spectrum import SO2
-from jetsym.spectrum.action import Action
+from jetsym.spectrum.action import Action, Source
 from jetsym.spectrum.lorentz import GENERATORS, boost_matrices
 
 __all__ = [
@@ -56,6 +56,10 @@ def load(source: Any, *, limit: int, model: Any) -> Any:
     if len(sizes) > 1 or 0 in sizes:
         raise ProbeError(f"the input arrays hold {sorted(sizes)} samples; expected one common number, at least 1")
     return _map(lambda array: array[:limit], source)
+
+
+def sources(source: Any, *, limit: int, model: Any) -> tuple[Any, tuple[Source, ...]]:
+    return load(source, limit=limit, model=model), ()
 
 
 def size(inputs: Any) -> int:

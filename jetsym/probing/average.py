@@ -21,7 +21,7 @@ from jetsym.probing.orbit import Orbit, Subject, token_mask
 from jetsym.probing.responder import Responder
 from jetsym.spectrum.representations import Kind
 
-__all__ = ["AccuracySplit", "OrbitAverage", "accuracy_split", "orbit_average"]
+__all__ = ["AccuracySplit", "OrbitAverage", "accuracy_split", "deviations_along", "orbit_average"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,11 +125,11 @@ def orbit_average(
         kinds = {name: respond.kinds[name] for name in first}
         step = orbit.inputs_together(0)
         batches = [slice(start, start + step) for start in range(0, domain.size(loaded), step)]
-        parts = [_averaged(subject, domain.take(loaded, batch), orbit, kinds) for batch in batches]
+        parts = [deviations_along(subject, domain.take(loaded, batch), orbit, kinds) for batch in batches]
     return {name: _joined([part[name] for part in parts]) for name in kinds}
 
 
-def _averaged(subject: Subject, inputs: Any, orbit: Orbit, kinds: Mapping[str, Kind]) -> dict[str, Deviation]:
+def deviations_along(subject: Subject, inputs: Any, orbit: Orbit, kinds: Mapping[str, Kind]) -> dict[str, Deviation]:
     """The outputs of a few inputs that travel together."""
     assert orbit.rule is not None
     samples, rotations, weights = subject.domain.size(inputs), orbit.rule.rotations, orbit.rule.weights

@@ -27,7 +27,7 @@ from jetsym.spectrum.responses import rounding_floor
 from jetsym.spectrum.result import jackknife_ratio
 from jetsym.spectrum.windows import Distribution, Window, rapidity_windows
 
-__all__ = ["measure_boosts"]
+__all__ = ["measure_boosts", "window_energies", "windows_of"]
 
 
 def measure_boosts(
@@ -92,7 +92,7 @@ def _report_on(
         evaluations = samples * sum(map(len, windows))
         with progress_bar(f"{title}, boosts", evaluations, shown=setting.progress) as advance:
             for window in windows:
-                attempt = partial(_energies, subject, placed, respond.kinds, window)
+                attempt = partial(window_energies, subject, placed, respond.kinds, window)
                 energies, orbit = within_memory(orbit, attempt)
                 found.append(energies)
                 advance(samples * len(window))
@@ -115,7 +115,7 @@ def _report_on(
 Found = tuple[dict[str, WindowEnergies], dict[str, list[Deviation]]]
 
 
-def _energies(subject: Subject, inputs: Any, kinds: Mapping[str, Kind], window: Window, orbit: Orbit) -> Found:
+def window_energies(subject: Subject, inputs: Any, kinds: Mapping[str, Kind], window: Window, orbit: Orbit) -> Found:
     """Window energies of every layer and deviations of every output, over all inputs."""
     domain, step = subject.domain, max(1, orbit.batch_size // len(window))
     energies: dict[str, list[WindowEnergies]] = {}

@@ -23,7 +23,7 @@ from jetsym.probing.setting import Setting
 from jetsym.spectrum.representations import Kind
 from jetsym.spectrum.windows import Distribution
 
-__all__ = ["Report", "probe"]
+__all__ = ["Report", "probe", "ready"]
 
 #: What a probe gives: of compact groups, of boosts, and of all that can be said of the Lorentz group.
 Report = SymmetryReport | BoostReport | LorentzReport
@@ -160,7 +160,7 @@ def probe(
         device=device,
     )
     check_group(group, frame=frame, axis=axis)
-    model, notes = _ready(model, baseline)
+    model, notes = ready(model, baseline)
     domain = domains.domain_of(inputs)
     setting = Setting(
         domain,
@@ -192,7 +192,7 @@ def probe(
     return cast(Report, replace(report, baseline=measured(untrained_copy(model, seed=seed), "untrained copy")))
 
 
-def _ready(model: Any, baseline: str | None) -> tuple[Any, tuple[str, ...]]:
+def ready(model: Any, baseline: str | None) -> tuple[Any, tuple[str, ...]]:
     """The model to measure, loaded and without wrappers, and what is to be said about that."""
     if isinstance(model, (str, Path)):
         model = domains.load_model(model)

@@ -1,11 +1,11 @@
-"""What a domain tells of how a group acts on its inputs."""
+"""What a domain tells of how a group acts on its inputs, and of what in them may break a symmetry."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-__all__ = ["Action"]
+__all__ = ["Action", "Source"]
 
 
 class Action(NamedTuple):
@@ -27,3 +27,30 @@ class Action(NamedTuple):
     move: Callable[[Any, Any], Any]
     on_outputs: bool
     note: str
+
+
+class Source(NamedTuple):
+    """One thing that may break a symmetry, and how to measure a model without it, or with it.
+
+    Parameters
+    ----------
+    name
+        What it is called.
+    change
+        What is done to switch it, in a few words.
+    adds
+        Whether the change switches it on. Otherwise it is part of the measurement as it is, and switched off.
+    inputs
+        Inputs to take in place of the others; None keeps them.
+    model
+        A model to take in place of the other; None keeps it.
+    before
+        ``before(inputs)``: what happens to inputs after they were moved, on their way into the model.
+    """
+
+    name: str
+    change: str
+    adds: bool = False
+    inputs: Any = None
+    model: Any = None
+    before: Callable[[Any], Any] | None = None

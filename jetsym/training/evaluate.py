@@ -15,7 +15,7 @@ from jetsym.jets.augmentation import random_rotations
 from jetsym.jets.batch import JetBatch
 from jetsym.training.data import first_difference, labels_of
 
-__all__ = ["evaluate", "predict_logits"]
+__all__ = ["evaluate", "expect_same_classes", "predict_logits"]
 
 
 def predict_logits(model: nn.Module, batch: JetBatch, *, batch_size: int = 512) -> Tensor:
@@ -71,9 +71,7 @@ def evaluate(
     DataError
         The jets have no labels, there are none, or their classes are not those of ``model.classes``.
     """
-    classes = getattr(model, "classes", batch.classes)
-    if tuple(classes) != batch.classes:
-        raise DataError(f"the jets are of other classes than the tagger's: {first_difference(batch.classes, classes)}")
+    expect_same_classes(model, batch)
     label = labels_of(batch).cpu()
     values = metrics.summary(predict_logits(model, batch, batch_size=batch_size), label, classes=batch.classes)
     if rotated is not None:
@@ -84,6 +82,13 @@ def evaluate(
             f"rotated_{name}": value for name, value in metrics.summary(logits, label, classes=batch.classes).items()
         }
     return values
+
+
+def expect_same_classes(model: nn.Module, batch: JetBatch) -> None:
+    """Raise a DataError that names the first difference between a tagger's classes and those of jets."""
+    classes = getattr(model, "classes", batch.classes)
+    if tuple(classes) != batch.classes:
+        raise DataError(f"the jets are of other classes than the tagger's: {first_difference(batch.classes, classes)}")
 
 
 @contextmanager

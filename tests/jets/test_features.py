@@ -1,25 +1,31 @@
 """Features against an independent oracle in numpy, their edges, and that they follow the momenta."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
 
 from jetsym.errors import DataError
-from jetsym.jets.actions import rotate
+from jetsym.jets.actions import boost, rotate
 from jetsym.jets.augmentation import random_rotations
 from jetsym.jets.batch import JetBatch
 from jetsym.jets.features import (
     CARTESIAN_FEATURES,
     FULL_FEATURES,
     KINEMATIC_FEATURES,
+    KINPID_FEATURES,
+    angular_points,
     cartesian_features,
     full_features,
     kinematic_features,
+    kinpid_features,
 )
 
 ALL = {
     "kin": (kinematic_features, KINEMATIC_FEATURES),
     "full": (full_features, FULL_FEATURES),
+    "rapidity": (partial(kinematic_features, angles="rapidity"), KINEMATIC_FEATURES),
     "cartesian": (cartesian_features, CARTESIAN_FEATURES),
 }
 every_set = pytest.mark.parametrize(("features", "names"), ALL.values(), ids=ALL)
@@ -80,6 +86,29 @@ def test_deta_is_mirrored_with_the_jet(make_jets):
     jets = make_jets(10, dtype=torch.float64)
     mirrored = rotate(jets, torch.diag(torch.tensor([1.0, 1.0, -1.0]))[None])
     torch.testing.assert_close(kinematic_features(mirrored), kinematic_features(jets), atol=1e-12, rtol=0)
+
+
+def test_angles_without_the_sign_and_with_rapidity(make_jets):
+    """Each option changes what it says: the sign, or η to y, of which only differences of y survive boosts."""
+    jets = make_jets(20, dtype=torch.float64)
+    sign = torch.where(jets.jet_p4[:, 3:] < 0, -1.0, 1.0)
+    field, unsigned = angular_points(jets), angular_points(jets, angles="unsigned")
+    torch.testing.assert_close(unsigned[..., 0], sign * field[..., 0])
+    torch.testing.assert_close(unsigned[..., 1], field[..., 1])
+
+    def separations(angles):
+        moved = boost(jets, torch.tensor([1.0]), "beam")
+        before, after = (angular_points(some, angles=angles)[..., 0].abs() for some in (jets, moved))
+        return (after - before).abs().max()
+
+    assert separations("rapidity") < 1e-9
+    assert separations("field") > 1e-3
+    assert separations("unsigned") > 1e-3
+    for features in (kinematic_features, kinpid_features, full_features):
+        names = {7: KINEMATIC_FEATURES, 13: KINPID_FEATURES, 17: FULL_FEATURES}[features(jets).shape[-1]]
+        deta = names.index("deta")
+        expected = angular_points(jets, angles="rapidity")[..., 0]
+        torch.testing.assert_close(features(jets, angles="rapidity")[..., deta], expected)
 
 
 def test_cartesian_vectors_rotate_and_scalars_stay(make_jets):

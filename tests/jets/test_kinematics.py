@@ -77,8 +77,23 @@ def test_delta_phi_keeps_small_differences_exactly():
 def test_a_zero_vector_has_zero_coordinates(dtype):
     for sign in (1.0, -1.0):
         zero = sign * torch.zeros(2, 4, dtype=dtype)
-        for name in ("pt", "phi", "eta", "momentum", "mass2"):
+        for name in ("pt", "phi", "eta", "rapidity", "momentum", "mass2"):
             assert (getattr(kinematics, name)(zero) == 0).all(), name
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_rapidity_is_that_of_its_definition(dtype):
+    p4 = momenta(dtype)
+    energy, px, py, pz = p4.double().numpy().T
+    transverse2 = px**2 + py**2 + np.maximum(energy**2 - px**2 - py**2 - pz**2, 0)
+    exact = np.sign(pz) * np.log((energy + np.abs(pz)) / np.sqrt(transverse2))
+    error = np.abs(kinematics.rapidity(p4).double().numpy() - exact)
+    # The mass is a difference of squares: its rounding is one of the energy squared.
+    assert (error < 8 * torch.finfo(dtype).eps * (1 + energy**2 / transverse2)).all()
+    heavy = torch.tensor([[5.0, 0.0, 0.0, 3.0], [5.0, 3.0, 0.0, 4.0]], dtype=dtype)
+    assert kinematics.rapidity(heavy)[0] == pytest.approx(math.log(2))
+    assert kinematics.rapidity(heavy)[1] == pytest.approx(kinematics.eta(heavy)[1])  # no mass
+    assert kinematics.rapidity(torch.tensor([5.0, 0.0, 0.0, 5.0], dtype=dtype)).isfinite()
 
 
 def test_along_the_beam_eta_is_infinite():
@@ -108,7 +123,7 @@ def test_mass2_of_light_particles_survives_float32():
 
 
 @pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")  # torch's own, on its first forward derivative
-@pytest.mark.parametrize("name", ["pt", "phi", "eta", "momentum", "mass2"])
+@pytest.mark.parametrize("name", ["pt", "phi", "eta", "rapidity", "momentum", "mass2"])
 def test_derivatives_are_finite_at_padding_and_right_elsewhere(name):
     function = getattr(kinematics, name)
     p4 = momenta(torch.float64, 6)

@@ -30,3 +30,7 @@ class Tagger(nn.Module):
     def forward(self, jets: JetBatch) -> Tensor:
         """B jets → logits (B, classes)."""
         raise NotImplementedError
+
+    def ablations(self) -> dict[str, Tagger]:
+        """What the model can do without, such as reference vectors -> a copy that does without it."""
+        return {}

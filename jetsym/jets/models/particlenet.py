@@ -15,6 +15,7 @@ several neighbours at exactly the same distance is taken depends on the order of
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -31,6 +32,7 @@ from jetsym.jets.features import (
     FULL_FEATURES,
     KINEMATIC_FEATURES,
     KINPID_FEATURES,
+    Angles,
     angular_points,
     full_features,
     kinematic_features,
@@ -251,6 +253,7 @@ class ParticleNet(Tagger):
         super().__init__()
         self.classes = tuple(classes)
         self.config = ParticleNetConfig(features=features, k=k, channels=channels, hidden=hidden, dropout=dropout)
+        self.angles: Angles = "field"
         self.compute_features, names = FEATURE_SETS[features]
         widths = [len(names), *(block[-1] for block in channels)]
         self.norm = FeatureNorm(len(names))
@@ -262,13 +265,21 @@ class ParticleNet(Tagger):
 
     def forward(self, jets: JetBatch) -> Tensor:
         """B jets → logits (B, classes)."""
-        x = self.norm(self.compute_features(jets).to(self.norm.rows.weight.dtype), jets.mask)
-        points = angular_points(jets)
+        x = self.norm(self.compute_features(jets, angles=self.angles).to(self.norm.rows.weight.dtype), jets.mask)
+        points = angular_points(jets, angles=self.angles)
         for block in self.blocks:
             x = block(x, points, jets.mask)
             points = x
         logits: Tensor = self.head(self.pool(x, jets.mask))
         return logits
+
+    def ablations(self) -> dict[str, Tagger]:
+        """Copies without the factor sign(η_jet) in Δη, and with rapidities in place of pseudorapidities."""
+        copies: dict[str, Tagger] = {}
+        for name, angles in (("sign(η_jet) in Δη", "unsigned"), ("pseudorapidity for rapidity", "rapidity")):
+            copies[name] = other = copy.deepcopy(self)
+            other.angles = angles  # type: ignore[assignment]
+        return copies
 
     @classmethod
     def from_weaver(cls, path: str | Path) -> ParticleNet:

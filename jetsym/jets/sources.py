@@ -1,0 +1,114 @@
+"""What may break a symmetry of a tagger, each with a way to switch it off or on.
+
+Three kinds: what jets carry besides momenta (impact parameters, charge, particle flags), what the tagger says of
+itself (:meth:`jetsym.jets.models.Tagger.ablations`), and how jets are cut and padded before it sees them.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from jetsym.jets.actions import HELD_FIXED
+from jetsym.jets.batch import JetBatch
+from jetsym.jets.kinematics import pt
+from jetsym.jets.schema import SCALARS
+from jetsym.spectrum.action import Source
+
+__all__ = ["ALL_PARTICLES", "hardest", "max_particles_of", "sources_of"]
+
+#: More particles than any jet has: nothing is cut.
+ALL_PARTICLES = 1_000_000
+#: Name -> the scalars that are set to zero.
+CARRIED = {
+    "impact parameters": HELD_FIXED,
+    "charge": ("charge",),
+    "particle flags": tuple(name for name in SCALARS if name.startswith("is")),
+}
+#: Empty slots to add where a jet fills as many as the model takes.
+SPARE_SLOTS = 8
+
+
+def max_particles_of(model: Any) -> int:
+    """How many particles of a jet a model takes; 128 where it does not say."""
+    return int(getattr(model, "max_particles", 128))
+
+
+def sources_of(full: JetBatch, model: Any) -> tuple[JetBatch, list[Source]]:
+    """The jets as a model is given them, and the sources that it makes sense to switch.
+
+    Parameters
+    ----------
+    full
+        Jets with all their particles.
+    model
+        Its ``max_particles`` says where they are cut, its ``ablations()``, if it has them, what it can do without.
+
+    Examples
+    --------
+    >>> p4 = torch.tensor([[[5.0, 3.0, 0.0, 4.0], [9.0, 0.0, 9.0, 0.0]]])
+    >>> jets = JetBatch(p4, torch.ones(1, 2, dtype=bool), torch.ones(1, 2, 10), p4[:, 0])
+    >>> [source.name for source in sources_of(jets, None)[1]]
+    ['impact parameters', 'charge', 'particle flags', 'padding']
+    """
+    most = max_particles_of(model)
+    cut = first(full, most).trim()
+    found = []
+    for name, scalars in CARRIED.items():
+        places = [cut.scalar_names.index(scalar) for scalar in scalars if scalar in cut.scalar_names]
+        if cut.scalars[..., places].any():
+            found.append(Source(name, "set to zero", inputs=without(cut, places)))
+    ablations = model.ablations() if hasattr(model, "ablations") else {}
+    found += [Source(name, "left out of the model", model=other) for name, other in ablations.items()]
+    if int(full.n_particles.max()) > most:
+        change = f"the whole list moves, then its {most} of largest pT are kept"
+        found.append(Source("truncation", change, adds=True, inputs=full, before=lambda jets: hardest(jets, most)))
+    slots = most if most > cut.max_particles else cut.max_particles + SPARE_SLOTS
+    found.append(Source("padding", f"padded to {slots} slots", adds=True, inputs=padded(cut, slots)))
+    return cut, found
+
+
+def without(batch: JetBatch, places: list[int]) -> JetBatch:
+    """Jets with some columns of their scalars set to zero."""
+    scalars = batch.scalars.clone()
+    scalars[..., places] = 0.0
+    return batch.replace(scalars=scalars)
+
+
+def hardest(batch: JetBatch, most: int) -> JetBatch:
+    """The particles of largest pT of each jet, at most so many, in falling order of pT.
+
+    Examples
+    --------
+    >>> p4 = torch.tensor([[[5.0, 3.0, 0.0, 4.0], [9.0, 0.0, 9.0, 0.0]]])
+    >>> jets = JetBatch(p4, torch.ones(1, 2, dtype=bool), torch.zeros(1, 2, 10), p4[:, 0])
+    >>> hardest(jets, 1).p4
+    tensor([[[9., 0., 9., 0.]]])
+    """
+    return _leading(batch, pt(batch.p4).masked_fill(~batch.mask, -1.0), most)
+
+
+def first(batch: JetBatch, most: int) -> JetBatch:
+    """The first real particles of each jet, at most so many, in their order: what a reader keeps."""
+    return batch if batch.max_particles <= most else _leading(batch, batch.mask.to(batch.dtype), most)
+
+
+def _leading(batch: JetBatch, key: Tensor, most: int) -> JetBatch:
+    order = key.argsort(dim=1, descending=True, stable=True)[:, :most]
+
+    def gather(tensor: Tensor) -> Tensor:
+        return tensor.gather(1, order[..., None].expand(*order.shape, tensor.shape[-1]))
+
+    return batch.replace(p4=gather(batch.p4), mask=batch.mask.gather(1, order), scalars=gather(batch.scalars))
+
+
+def padded(batch: JetBatch, slots: int) -> JetBatch:
+    """Jets with empty slots behind those that they have."""
+
+    def pad(tensor: Tensor) -> Tensor:
+        empty = tensor.new_zeros((tensor.shape[0], slots - tensor.shape[1], *tensor.shape[2:]))
+        return torch.cat([tensor, empty], dim=1)
+
+    return batch.replace(p4=pad(batch.p4), mask=pad(batch.mask), scalars=pad(batch.scalars))

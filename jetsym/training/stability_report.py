@@ -1,0 +1,113 @@
+"""What the stability of a tagger's decisions is found to be, as numbers and as a table of text."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+__all__ = ["FLIPS", "REJECTION", "Change", "Stability"]
+
+FLIPS, REJECTION = "flips", "rejection_"
+
+
+@dataclass(frozen=True)
+class Change:
+    """What one action does to one quantity.
+
+    Parameters
+    ----------
+    unmoved, unmoved_stderr
+        Of the jets as they are; the error is that of a finite sample of jets.
+    mean, std, worst
+        Over the draws; the worst is the largest share of flips, and the smallest of everything else. Rejections are
+        averaged as shares of background that passes, of which they are the inverse: some draws may have none.
+    difference, difference_stderr
+        Mean minus unmoved. The error adds in squares the jackknife over jets, the same ones in both, and std/√draws.
+        NaN for a rejection that is infinite, as no background passes: the sample is too small to tell.
+    """
+
+    unmoved: float
+    unmoved_stderr: float
+    mean: float
+    std: float
+    worst: float
+    difference: float
+    difference_stderr: float
+
+
+@dataclass(frozen=True)
+class Stability:
+    """How stable a tagger's decisions are.
+
+    Parameters
+    ----------
+    changes
+        Action -> quantity -> :class:`Change`. "flips" is the share of jets whose most probable class is another one
+        than that of the jet unmoved; with labels "accuracy", "macro_auc", and of signal against background "auc",
+        "rejection_30" and "rejection_50", the inverse share of background that passes with 30 % and 50 % of the signal.
+    signal, background
+        The two classes of "auc" and of the rejections, or None.
+    jets, draws, seed
+        Number of jets, elements per action, and their seed.
+    notes
+        What a reader must know.
+    """
+
+    changes: Mapping[str, Mapping[str, Change]]
+    signal: str | None
+    background: str | None
+    jets: int
+    draws: int
+    seed: int
+    notes: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything as values that JSON can hold."""
+        return asdict(self)
+
+    def __str__(self) -> str:
+        lines = Table(title=f"{self.jets:,} jets, {self.draws} elements of each action", title_justify="left")
+        for name in ("action", "quantity", "unmoved", "mean", "std", "worst", "change"):
+            lines.add_column(name, justify="left" if name in ("action", "quantity") else "right", no_wrap=True)
+        for action, changes in self.changes.items():
+            for place, (name, change) in enumerate(changes.items()):
+                cells = _cells(name, change)
+                lines.add_row("" if place else action, name, *cells, end_section=place == len(changes) - 1)
+        stream = io.StringIO()
+        Console(file=stream, width=120, color_system=None).print(lines)
+        return stream.getvalue() + "".join(f"{note}\n" for note in [*self.notes, *self._limits()])
+
+    def _limits(self) -> list[str]:
+        """What finite samples cannot tell."""
+        notes = []
+        still = [action for action, changes in self.changes.items() if not changes[FLIPS].mean]
+        if still:
+            limit = 100 * (1 - 0.05 ** (1 / self.jets))  # at which none is seen in one sample of twenty
+            notes.append(f"No flips under {', '.join(still)}: a share above {limit:.2g} % is excluded at 95 %.")
+        if any(np.isinf(change.mean) for changes in self.changes.values() for change in changes.values()):
+            notes.append("An infinite rejection says that no background jet passes: the sample is too small for it.")
+        return notes
+
+
+def _cells(name: str, change: Change) -> list[str]:
+    scale, unit = (100, " %") if name in (FLIPS, "accuracy") else (1, "")
+
+    def number(value: float, error: float | None = None, sign: str = "") -> str:
+        if np.isnan(value):
+            return "–"
+        text = f"{scale * value:{sign}.4g}"
+        return text + (unit if error is None else "" if np.isnan(error) else f" ± {scale * error:.1g}")
+
+    return [
+        "" if name == FLIPS else number(change.unmoved, change.unmoved_stderr),
+        number(change.mean),
+        number(change.std),
+        number(change.worst),
+        number(change.difference, change.difference_stderr, "+"),
+    ]
