@@ -12,6 +12,7 @@ from typing import Any
 
 from jetsym.errors import ConfigError, closest
 from jetsym.jets.models.base import Tagger
+from jetsym.jets.models.particle_transformer import ParticleTransformer, ParticleTransformerConfig
 from jetsym.jets.models.particlenet import ParticleNet, ParticleNetConfig
 from jetsym.jets.models.pointnet import PointNet, PointNetConfig
 from jetsym.jets.schema import CLASSES
@@ -20,6 +21,8 @@ __all__ = [
     "MODELS",
     "ParticleNet",
     "ParticleNetConfig",
+    "ParticleTransformer",
+    "ParticleTransformerConfig",
     "PointNet",
     "PointNetConfig",
     "Tagger",
@@ -29,7 +32,11 @@ __all__ = [
 ]
 
 #: Name -> class of every tagger that :func:`build` makes and checkpoints hold.
-MODELS: dict[str, type[Tagger]] = {"pointnet": PointNet, "particlenet": ParticleNet}
+MODELS: dict[str, type[Tagger]] = {
+    "pointnet": PointNet,
+    "part": ParticleTransformer,
+    "particlenet": ParticleNet,
+}
 
 
 def build(name: str, classes: Sequence[str] = CLASSES, **options: Any) -> Tagger:
