@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -116,7 +117,8 @@ class Interactions(nn.Module):
 
     def _evaluate(self, features: Tensor) -> Tensor:
         """The same with stored statistics, some pairs at a time, so that a processor's cache holds them."""
-        folded = [norm.fold(linear.weight, linear.bias) for linear, norm in zip(self.linears, self.norms, strict=True)]
+        layers = cast("list[tuple[nn.Linear, RowNorm]]", list(zip(self.linears, self.norms, strict=True)))
+        folded = [norm.fold(linear.weight, linear.bias) for linear, norm in layers]
         size = CHUNK if features.device.type == "cpu" else max(len(features), 1)
         return torch.cat([self._evaluate_part(part, folded) for part in features.split(size)])
 

@@ -132,9 +132,11 @@ class SlotNorm(RowNorm):
         mean = rows.sum(dim=0) / slots
         variance = ((rows - mean).square().sum(dim=0) + (slots - len(rows)) * mean.square()) / slots
         with torch.no_grad():
-            self.num_batches_tracked.add_(1)  # type: ignore[operator]
-            self.running_mean.lerp_(mean.to(self.running_mean.dtype), self.momentum)
-            self.running_var.lerp_((variance * slots / (slots - 1)).to(self.running_var.dtype), self.momentum)
+            momentum = self.momentum or 0.0
+            self.running_mean.lerp_(mean.to(self.running_mean.dtype), momentum)
+            self.running_var.lerp_((variance * slots / (slots - 1)).to(self.running_var.dtype), momentum)
+            if self.num_batches_tracked is not None:
+                self.num_batches_tracked.add_(1)
         return (rows - mean) * (self.weight * (variance + self.eps).rsqrt()) + self.bias
 
 
