@@ -29,8 +29,8 @@ from jetsym.jets.schema import CLASSES
 
 __all__ = ["FRAMES", "LLoCa", "LLoCaConfig"]
 
-#: Local frames: a boost and a rotation, an orthonormal tetrad, or the lab for all.
-FRAMES = ("polar", "so13", "none")
+#: Local frames: a boost and a rotation, an orthonormal tetrad, a rotation, or the lab for all.
+FRAMES = ("polar", "so13", "so3", "none")
 
 #: A particle of less mass, in GeV, is given this one where frames are predicted: lightlike sums have no rest frame.
 MASS_FLOOR = 1e-3
@@ -58,8 +58,9 @@ class LLoCaConfig:
     time
         Whether the direction of time is a further reference.
     frames
-        "polar" (a boost, then a rotation), "so13" (four vectors, orthonormalised) or "none" (the lab for all
-        particles: the same network without symmetry).
+        "polar" (a boost, then a rotation), "so13" (four vectors, orthonormalised: the same frames by another way),
+        "so3" (a rotation: the network is equivariant under rotations only) or "none" (the lab for all particles: the
+        same network without symmetry).
     hidden
         Channels of the perceptron that predicts frames.
     head_scalars, head_vectors
@@ -114,25 +115,28 @@ class LocalFrames(nn.Module):
         self.vectors = nn.Identity() if self.kind == "none" else renewable(partial(_predictor, config))
 
     def forward(self, jets: JetBatch) -> Tensor:
-        """B jets → (B, N, 4, 4) in float64; the identity where padded."""
-        identity = torch.eye(4, dtype=torch.float64, device=jets.device)
-        if self.kind == "none" or not jets.mask.any():
-            return identity.expand(*jets.mask.shape, 4, 4)
+        """B jets → (B, N, 4, 4) in float64, zero where padded."""
+        paired = jets.mask & (jets.n_particles > 1)[:, None]
+        if self.kind == "none" or not paired.any():
+            return jets.mask[..., None, None] * torch.eye(4, dtype=torch.float64, device=jets.device)
         from lloca.utils.orthogonalize_4d import orthogonalize_4d
         from lloca.utils.polar_decomposition import polar_decomposition
 
-        counts = jets.n_particles[jets.mask.any(dim=1)]  # a jet without particles has no place among the rows
+        counts = jets.n_particles[paired.any(dim=1)]
         pointers = torch.cat([counts.new_zeros(1), counts.cumsum(dim=0)])
         dtype = next(self.vectors.parameters()).dtype
-        extra = scalars(jets, self.scalars)[jets.mask].to(dtype)
-        momenta = _massive(jets.p4[jets.mask].double())
-        vectors = spanning(self.vectors(momenta, scalars=extra, ptr=pointers))
-        if self.kind == "polar":
-            frames = polar_decomposition(vectors[:, 0], vectors[:, 1:])
-        else:
+        extra = scalars(jets, self.scalars)[paired].to(dtype)
+        predicted = self.vectors(_massive(jets.p4[paired].double()), scalars=extra, ptr=pointers)
+        vectors = unpack(predicted.flatten(1), paired)[jets.mask].unflatten(-1, (3, 4))
+        if self.kind == "so3":
+            at_rest = vectors.new_tensor([1.0, 0.0, 0.0, 0.0]).expand(len(vectors), 1, 4)
+            vectors = torch.cat([at_rest, vectors[:, 1:]], dim=1)
+        vectors = spanning(vectors)
+        if self.kind == "so13":
             frames = orthogonalize_4d(vectors)
-        padded = unpack((frames - identity).flatten(1), jets.mask).unflatten(-1, (4, 4))
-        return padded + identity
+        else:
+            frames = polar_decomposition(vectors[:, 0], vectors[:, 1:])
+        return unpack(frames.flatten(1), jets.mask).unflatten(-1, (4, 4))
 
 
 class LocalView(nn.Module):
@@ -277,8 +281,14 @@ class LLoCa(Tagger):
         x = self.embedding(jets, frames)
         first: Any = self.blocks[0]
         attention = first.inner.attention.attention  # that of all blocks
-        local = Frames(frames.to(x.dtype), is_global=self.config.frames == "none")
-        attention.prepare_frames(local, p_ref=jets.jet_p4)
+        # Padded slots have none; any will do there, as long as it can be inverted.
+        identity = torch.eye(4, dtype=frames.dtype, device=frames.device)
+        frames = torch.where(jets.mask[..., None, None], frames, identity)
+        local = Frames(frames, is_global=self.config.frames == "none")
+        attention.prepare_frames(local, p_ref=jets.jet_p4.to(frames.dtype))
+        for prepared in (attention.frames_qkv, attention.frames_out):
+            if prepared is not None:
+                prepared.to(dtype=x.dtype)  # only now: large boosts cancel when they are compared with the jet
         for block in self.blocks:
             x = block(x, jets.mask, attended)
         attention.frames = attention.frames_qkv = attention.frames_out = None  # they would keep the graph alive
@@ -343,4 +353,7 @@ def _attention(config: LLoCaConfig) -> nn.Module:
         raise MissingDependencyError.of("lloca", extra="equivariant", purpose="the tagger LLoCa") from error
     reps = TensorReps(f"{config.head_scalars}x0n+{config.head_vectors}x1n")
     attention: nn.Module = LLoCaAttention(reps, config.heads)
+    for part in attention.modules():  # constants; checkpoints do not bear that several blocks hold them
+        for name, constant in list(part.named_buffers(recurse=False)):
+            part.register_buffer(name, constant, persistent=False)
     return attention

@@ -105,6 +105,8 @@ class Embedding(nn.Module):
                 out_s_channels=config.channels,
             )
         )
+        idle: Any = self.linear  # vectors and planes have no scalar part for it to read
+        idle.mvs2s.weight.requires_grad_(False)
 
     def forward(self, jets: JetBatch) -> Tensor:
         """B jets → (B, N, 16 M + S)."""
