@@ -297,7 +297,7 @@ class LLoCa(Tagger):
 
 
 def spanning(vectors: Tensor) -> Tensor:
-    """(n, 3, 4) predicted vectors → as many that span a space: one timelike, two of unit length at rest with it.
+    """(n, 3, 4) predicted vectors → as many that span a space: one timelike, two that are orthonormal at rest with it.
 
     A first one that is not timelike becomes that of the lab; if the others are collinear in its rest frame, they become
     the x and y axes there. Without this, lloca adds random numbers to them, and to those that nearly are.
@@ -312,9 +312,12 @@ def spanning(vectors: Tensor) -> Tensor:
     length = at_rest.square().sum(dim=-1, keepdim=True)
     long_enough = length > _LENGTH**2
     directions = at_rest / torch.where(long_enough, length, 1.0).sqrt()
-    area = torch.linalg.cross(directions[:, 0], directions[:, 1]).square().sum(dim=-1)
-    spanned = long_enough.all(dim=1) & (area > _ANGLE**2)[:, None]
-    directions = torch.where(spanned[..., None], directions, axes[1:3, 1:])
+    normal = torch.linalg.cross(directions[:, 0], directions[:, 1])
+    area2 = normal.square().sum(dim=-1, keepdim=True)
+    spanned = long_enough.all(dim=1) & (area2 > _ANGLE**2)
+    normal = normal / torch.where(spanned, area2, 1.0).sqrt()
+    orthogonal = torch.stack([directions[:, 0], torch.linalg.cross(normal, directions[:, 0])], dim=1)
+    directions = torch.where(spanned[..., None], orthogonal, axes[1:3, 1:])
     back = restframe_boost(first * (2 * axes[0] - 1))  # reversed in space, and so the inverse
     others = nn.functional.pad(directions, (1, 0)) @ back.mT
     return torch.cat([first[:, None], others], dim=1)
