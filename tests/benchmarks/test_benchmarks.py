@@ -10,6 +10,7 @@ from jetsym.benchmarks.__main__ import BENCHMARKS, main
 from jetsym.benchmarks.estimator import pairwise, quadrature
 from jetsym.benchmarks.measure import matrix_product_rate, peak_growth
 from jetsym.benchmarks.probe import forwards_task
+from jetsym.benchmarks.train import WEAVER, task
 from jetsym.spectrum import SO3
 
 
@@ -67,3 +68,23 @@ def test_peak_memory_is_that_of_the_task():
 
 def test_matrix_products_take_time():
     assert 1e6 < matrix_product_rate(size=64) < 1e15
+
+
+def test_the_training_benchmark(capsys):
+    words = ["--models", "[deepsets]", "--batch_size", "4", "--batches", "1", "--warmup", "1", "--memory", "false"]
+    assert main(["train", *words]) == 0
+    text = capsys.readouterr().out
+    assert "deepsets" in text
+    assert "inference jets/s" in text
+    assert main(["train", "--precision", "16"]) == 1
+    assert "expected '32-true' or 'bf16-mixed'" in capsys.readouterr().err
+    assert main(["train", "--models", "[deepset]", "--batches", "1"]) == 1
+    assert "the nearest are 'deepsets'" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_both_particle_transformers_compute_the_same(capsys):
+    pytest.importorskip("weaver")
+    setting = (8, 64, 1, "cpu", "32-true", 0)
+    logits = [task(name, "inference", *setting)() for name in (WEAVER, "part")]
+    torch.testing.assert_close(logits[1], logits[0], atol=1e-5, rtol=0)
