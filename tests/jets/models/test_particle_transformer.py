@@ -15,6 +15,7 @@ from jetsym.jets.features import FEATURE_SETS
 from jetsym.jets.models import ParticleTransformer, build
 from jetsym.jets.models.interactions import interaction_features
 from jetsym.jets.models.packing import CPU_GROUPS, pack
+from jetsym.jets.models.particle_transformer import attend, drop
 from jetsym.jets.schema import CLASSES
 
 SMALL = {"embedding": (16, 24), "pairs": (8, 12), "blocks": 3, "class_blocks": 2, "heads": 4, "dropout": 0.0}
@@ -158,13 +159,17 @@ def test_weaver_reads_what_is_exported(tmp_path, make_jets, weaver):
 def test_initial_weights_are_spread_as_those_of_weaver(weaver, tmp_path):
     wide = {"embedding": (128, 512, 128), "pairs": (64, 64)}
     original = weaver(embed_dims=wide["embedding"], pair_embed_dims=wide["pairs"])
-    model = build("part", **(SMALL | wide))
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = build("part", **(SMALL | wide))
     model.to_weaver(tmp_path / "weights.pt")
     ours = torch.load(tmp_path / "weights.pt", weights_only=True)
     for name, tensor in original.state_dict().items():
-        if tensor.is_floating_point() and name != "fc.0.bias":
-            torch.testing.assert_close(ours[name].std(correction=0), tensor.std(correction=0), rtol=0.25, atol=0.02)
-            assert (ours[name].abs().max() - tensor.abs().max()).abs() < 0.1 * tensor.abs().max() + 0.02, name
+        if tensor.numel() > 1000:  # of uniform numbers so many tell their bounds
+            torch.testing.assert_close(ours[name].std(), tensor.std(), rtol=0.1, atol=0)
+            torch.testing.assert_close(ours[name].abs().max(), tensor.abs().max(), rtol=0.02, atol=0)
+        elif tensor.is_floating_point() and tensor.min() == tensor.max():
+            assert torch.equal(ours[name], tensor), name
 
 
 # State dictionaries
@@ -339,3 +344,35 @@ def test_jets_that_do_not_come_first_in_their_slots(make_jets):
     shifted = JetBatch.concatenate([jets, make_jets(1, max_particles=40)])[:6]
     rolled = shifted.replace(p4=shifted.p4.roll(7, 1), mask=shifted.mask.roll(7, 1), scalars=shifted.scalars.roll(7, 1))
     torch.testing.assert_close(model(rolled), model(jets), atol=2e-6, rtol=0)
+
+
+@pytest.mark.parametrize("share", [0.1, 0.5])
+def test_dropout_keeps_the_share_and_the_mean(share):
+    x = torch.ones(1001, 301, dtype=torch.float64, requires_grad=True)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        dropped = drop(x, share)
+    y = dropped.detach()
+    spread = (share * (1 - share) / x.numel()) ** 0.5
+    assert abs(float((y == 0).double().mean()) - share) < 4 * spread
+    assert abs(float(y.mean()) - 1) < 4 * spread / (1 - share)
+    assert set(y.unique().tolist()) == {0.0, y.max().item()}
+    neighbours = (y[:, 1:] == 0) & (y[:, :-1] == 0)
+    assert abs(float(neighbours.double().mean()) - share**2) < 4 * spread
+    dropped.sum().backward()
+    assert torch.equal(x.grad, y)
+    assert torch.equal(drop(x, 0.0), x)
+
+
+def test_attention_with_dropout_is_attention_on_average():
+    generator = torch.Generator().manual_seed(0)
+    query, key, value = torch.randn(3, 2, 4, 5, 8, generator=generator, dtype=torch.float64)
+    bias = torch.randn(2, 4, 5, 5, generator=generator, dtype=torch.float64)
+    bias[:, :, :, 3:] = -torch.inf
+    expected = attend(query, key, value, bias, dropout=0.0)
+    torch.testing.assert_close(attend(query, key, value, bias, dropout=1e-9), expected)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        found = torch.stack([attend(query, key, value, bias, dropout=0.3) for _ in range(4000)])
+    error = found.std(dim=0) / 4000**0.5
+    assert ((found.mean(dim=0) - expected).abs() < 5 * error + 1e-12).all()
