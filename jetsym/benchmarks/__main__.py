@@ -14,6 +14,7 @@ PROGRAM = "python -m jetsym.benchmarks"
 BENCHMARKS = {
     "probe": Command("jetsym.benchmarks.probe:probe", "a probe of all layers against the bare forward passes"),
     "loader": Command("jetsym.benchmarks.loader:loader", "JetStream against bare uproot and weaver-core"),
+    "train": Command("jetsym.benchmarks.train:train", "training and inference of taggers, against weaver-core"),
     "estimator": Command("jetsym.benchmarks.estimator:estimator", "the quadrature estimator against pairwise sums"),
 }
 

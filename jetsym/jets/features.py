@@ -32,6 +32,7 @@ from jetsym.jets.batch import JetBatch
 __all__ = [
     "CARTESIAN_FEATURES",
     "CARTESIAN_VECTORS",
+    "FEATURE_SETS",
     "FULL_FEATURES",
     "KINEMATIC_FEATURES",
     "KINPID_FEATURES",
@@ -135,6 +136,14 @@ def full_features(batch: JetBatch, *, angles: Angles = "field") -> Tensor:
         The batch lacks one of the scalars; read it with JetClass's per-particle branches.
     """
     return _stack(batch, _kinematics(batch, angles) | _particle_id(batch) | _displacements(batch), FULL_FEATURES)
+
+
+#: Name of a feature set -> the function that computes it, and the names of its columns.
+FEATURE_SETS = {
+    "kin": (kinematic_features, KINEMATIC_FEATURES),
+    "kinpid": (kinpid_features, KINPID_FEATURES),
+    "full": (full_features, FULL_FEATURES),
+}
 
 
 def angular_points(batch: JetBatch, *, angles: Angles = "field") -> Tensor:

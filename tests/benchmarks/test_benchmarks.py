@@ -15,6 +15,7 @@ from jetsym.benchmarks.estimator import pairwise, quadrature
 from jetsym.benchmarks.loader import weaver_config
 from jetsym.benchmarks.measure import matrix_product_rate, peak_growth
 from jetsym.benchmarks.probe import forwards_task
+from jetsym.benchmarks.train import WEAVER, task
 from jetsym.jets.io import JetStream
 from jetsym.jets.schema import LABEL_BRANCHES
 from jetsym.spectrum import SO3
@@ -106,3 +107,23 @@ def test_a_streams_memory_does_not_grow_with_the_files(jetclass_file):
         shutil.copy(first, first.with_name(f"{number}.root"))
     few, many = (peak_growth(epoch, first.parent, n_files) for n_files in (4, 30))
     assert many - few < 15  # of 100 MiB more jets
+
+
+def test_the_training_benchmark(capsys):
+    words = ["--models", "[deepsets]", "--batch_size", "4", "--batches", "1", "--warmup", "1", "--memory", "false"]
+    assert main(["train", *words]) == 0
+    text = capsys.readouterr().out
+    assert "deepsets" in text
+    assert "inference jets/s" in text
+    assert main(["train", "--precision", "16"]) == 1
+    assert "expected '32-true' or 'bf16-mixed'" in capsys.readouterr().err
+    assert main(["train", "--models", "[deepset]", "--batches", "1"]) == 1
+    assert "the nearest are 'deepsets'" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_both_particle_transformers_compute_the_same(capsys):
+    pytest.importorskip("weaver")
+    setting = (8, 64, 1, "cpu", "32-true", 0)
+    logits = [task(name, "inference", *setting)() for name in (WEAVER, "part")]
+    torch.testing.assert_close(logits[1], logits[0], atol=1e-5, rtol=0)

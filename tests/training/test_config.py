@@ -7,14 +7,16 @@ import pytest
 import yaml
 from jsonargparse import ArgumentParser
 
+from jetsym.cli import preset_names
 from jetsym.errors import ConfigError
 from jetsym.jets.augmentation import AugmentationConfig
+from jetsym.jets.io.sample import sample_dir
+from jetsym.jets.models import build
 from jetsym.training.config import TrainConfig
 from jetsym.training.loop import train
 
-PRESETS = sorted(
-    entry.name for entry in files("jetsym").joinpath("presets").iterdir() if entry.name.startswith("pointnet")
-)
+#: Presets of a training from the beginning, without ".yaml".
+TRAININGS = {"deepsets", "lgatr", "lloca", "part", "particlenet", "pointnet", "pointnet-rotated"}
 
 
 def parser() -> ArgumentParser:
@@ -91,12 +93,29 @@ def test_augmentation_from_flags_and_yaml(tmp_path, augmentation):
         assert TrainConfig("a.root", augmentation=arguments.augmentation.as_dict()).augmentation == augmentation
 
 
-@pytest.mark.parametrize("name", PRESETS)
-def test_presets_are_configurations(name):
-    values = yaml.safe_load(files("jetsym").joinpath("presets", name).read_text())
-    config = TrainConfig.from_dict({"data": "a.root"} | values)
+def preset(name: str) -> TrainConfig:
+    values = yaml.safe_load(files("jetsym").joinpath("presets", f"{name}.yaml").read_text())
+    return TrainConfig.from_dict({"data": "a.root"} | values)
+
+
+@pytest.mark.parametrize("name", sorted(TRAININGS))
+def test_presets_are_configurations(make_jets, name):
+    config = preset(name)
     assert config.augmentation.group == ("SO3" if "rotated" in name else "none")
+    assert config.model == name.removesuffix("-rotated")
+    model = build(config.model, ("a", "b"), **config.options)
+    assert model(make_jets(3)).shape == (3, 2)
 
 
 def test_the_presets_are_there():
-    assert PRESETS == ["pointnet-rotated.yaml", "pointnet.yaml"]
+    assert set(preset_names()) >= TRAININGS
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", sorted(TRAININGS))
+def test_presets_train(tmp_path, name):
+    """A few steps on the bundled sample with every preset; the loss stays finite and something is saved."""
+    options = preset(name).to_dict() | {"data": str(sample_dir() / "train" / "*.root"), "limit": 80, "epochs": 1}
+    run = train(out=tmp_path / "run", progress=False, **(options | {"batch_size": 24}))
+    assert run.history[-1]["val_loss"] > 0
+    assert type(run.model()) is type(build(options["model"], **options["options"]))

@@ -12,14 +12,26 @@ from typing import Any
 
 from jetsym.errors import ConfigError, closest
 from jetsym.jets.models.base import Tagger
+from jetsym.jets.models.deep_sets import DeepSets, DeepSetsConfig
+from jetsym.jets.models.lloca_net import LLoCa, LLoCaConfig
+from jetsym.jets.models.lorentz_gatr import LGATr, LGATrConfig
+from jetsym.jets.models.particle_transformer import ParticleTransformer, ParticleTransformerConfig
 from jetsym.jets.models.particlenet import ParticleNet, ParticleNetConfig
 from jetsym.jets.models.pointnet import PointNet, PointNetConfig
 from jetsym.jets.schema import CLASSES
 
 __all__ = [
     "MODELS",
+    "DeepSets",
+    "DeepSetsConfig",
+    "LGATr",
+    "LGATrConfig",
+    "LLoCa",
+    "LLoCaConfig",
     "ParticleNet",
     "ParticleNetConfig",
+    "ParticleTransformer",
+    "ParticleTransformerConfig",
     "PointNet",
     "PointNetConfig",
     "Tagger",
@@ -29,7 +41,14 @@ __all__ = [
 ]
 
 #: Name -> class of every tagger that :func:`build` makes and checkpoints hold.
-MODELS: dict[str, type[Tagger]] = {"pointnet": PointNet, "particlenet": ParticleNet}
+MODELS: dict[str, type[Tagger]] = {
+    "pointnet": PointNet,
+    "part": ParticleTransformer,
+    "particlenet": ParticleNet,
+    "deepsets": DeepSets,
+    "lgatr": LGATr,
+    "lloca": LLoCa,
+}
 
 
 def build(name: str, classes: Sequence[str] = CLASSES, **options: Any) -> Tagger:

@@ -28,27 +28,12 @@ from torch.nn import functional as F
 
 from jetsym.errors import ConfigError, closest
 from jetsym.jets.batch import JetBatch
-from jetsym.jets.features import (
-    FULL_FEATURES,
-    KINEMATIC_FEATURES,
-    KINPID_FEATURES,
-    Angles,
-    angular_points,
-    full_features,
-    kinematic_features,
-    kinpid_features,
-)
+from jetsym.jets.features import FEATURE_SETS, Angles, angular_points
 from jetsym.jets.models.base import Tagger
+from jetsym.jets.models.packing import RowNorm, unpack
 from jetsym.jets.schema import CLASSES
 
-__all__ = ["FEATURE_SETS", "ParticleNet", "ParticleNetConfig"]
-
-#: Name of a feature set -> the function that computes it, and the names of its columns.
-FEATURE_SETS = {
-    "kin": (kinematic_features, KINEMATIC_FEATURES),
-    "kinpid": (kinpid_features, KINPID_FEATURES),
-    "full": (full_features, FULL_FEATURES),
-}
+__all__ = ["ParticleNet", "ParticleNetConfig"]
 
 #: Particles whose edges a processor works on at a time.
 CHUNK = 64
@@ -93,19 +78,6 @@ class ParticleNetConfig:
             raise ConfigError(f"ParticleNet option dropout is {self.dropout}; expected 0 or more and less than 1")
 
 
-class RowNorm(nn.BatchNorm1d):
-    """Batch normalisation of rows (n, C), all of them real; a single row is normalised as in evaluation."""
-
-    running_mean: Tensor
-    running_var: Tensor
-
-    def forward(self, input: Tensor) -> Tensor:
-        """(n, C) → (n, C)."""
-        if self.training and len(input) < 2:  # it has no variance
-            return F.batch_norm(input, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
-        return super().forward(input)
-
-
 class LinearNorm(nn.Module):
     """A linear map and its normalisation, of the rows of a tensor; in evaluation both are one linear map.
 
@@ -124,9 +96,7 @@ class LinearNorm(nn.Module):
 
     def folded(self) -> tuple[Tensor, Tensor]:
         """Weight (C′, C) and bias (C′) of the linear map that does both in evaluation."""
-        norm = self.norm
-        scale = norm.weight * (norm.running_var + norm.eps).rsqrt()
-        return self.linear.weight * scale[:, None], norm.bias - norm.running_mean * scale
+        return self.norm.fold(self.linear.weight)
 
 
 class EdgeConv(nn.Module):
@@ -320,10 +290,3 @@ def nearest(points: Tensor, mask: Tensor, k: int) -> Tensor:
     numbers[jets, slots] = torch.arange(total, device=mask.device)
     neighbours = numbers[jets[:, None], found.indices].masked_fill(found.values.isinf(), total)
     return F.pad(neighbours, (0, k - neighbours.shape[1]), value=total)
-
-
-def unpack(rows: Tensor, mask: Tensor) -> Tensor:
-    """(n, C) real particles and (B, N) mask → (B, N, C), zero where padded."""
-    places = mask.flatten().nonzero().flatten()
-    padded = rows.new_zeros((mask.numel(), rows.shape[1])).index_copy(0, places, rows)
-    return padded.view(*mask.shape, rows.shape[1])

@@ -8,16 +8,24 @@ list their classes in JetClass's order, :data:`jetsym.jets.schema.CLASSES`.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
 from jetsym.errors import CheckpointError, ConfigError
-from jetsym.jets.models.particlenet import FEATURE_SETS, ParticleNet
+from jetsym.files import finished_file
+from jetsym.jets.features import FEATURE_SETS
+from jetsym.jets.models.base import Tagger
+from jetsym.jets.models.particle_transformer import ParticleTransformer
+from jetsym.jets.models.particlenet import ParticleNet
 from jetsym.jets.schema import CLASSES
 
-__all__ = ["particlenet", "read_state"]
+__all__ = ["export", "particle_transformer", "particlenet", "read_state"]
+
+_Model = TypeVar("_Model", bound=Tagger)
 
 #: weaver-core's names of ParticleNet's parts -> ours.
 _RENAMED = (
@@ -28,6 +36,27 @@ _RENAMED = (
     (r"^edge_convs\.(\d+)\.sc_bn\.", r"blocks.\1.shortcut.norm."),
     (r"^fc\.0\.0\.", "head.0."),
     (r"^fc\.1\.", "head.3."),
+)
+
+#: Our names of ParticleTransformer's parts -> weaver-core's; those of the interactions count differently.
+_WEAVER_NAMES = (
+    (r"^embedding\.norm\.", "embed.input_bn."),
+    (r"^embedding\.mlp\.", "embed.embed."),
+    (r"^interactions\.norm\.", "pair_embed.embed.0."),
+    (r"^class_token\.token$", "cls_token"),
+    (r"^class_blocks\.", "cls_blocks."),
+    (r"^pool\.", "norm."),
+    (r"^head\.", "fc.0."),
+    (r"blocks\.(\d+)\.attention_norm\.", r"blocks.\1.pre_attn_norm."),
+    (r"blocks\.(\d+)\.query_key_value\.", r"blocks.\1.attn.in_proj."),
+    (r"blocks\.(\d+)\.output\.", r"blocks.\1.attn.out_proj."),
+    (r"blocks\.(\d+)\.head_scale$", r"blocks.\1.c_attn"),
+    (r"blocks\.(\d+)\.output_norm\.", r"blocks.\1.post_attn_norm."),
+    (r"blocks\.(\d+)\.mlp_norm\.", r"blocks.\1.pre_fc_norm."),
+    (r"blocks\.(\d+)\.expand\.", r"blocks.\1.fc1."),
+    (r"blocks\.(\d+)\.hidden_norm\.", r"blocks.\1.post_fc_norm."),
+    (r"blocks\.(\d+)\.contract\.", r"blocks.\1.fc2."),
+    (r"blocks\.(\d+)\.residual_scale$", r"blocks.\1.w_resid"),
 )
 
 
@@ -53,21 +82,64 @@ def particlenet(path: str | Path) -> ParticleNet:
     """
     found = {_renamed(name): tensor for name, tensor in read_state(path).items()}
     found = {name: tensor.flatten(2).squeeze(2) if tensor.ndim > 2 else tensor for name, tensor in found.items()}
-    model = _like(found, source=path)
-    wanted = model.state_dict()
-    differing = sorted(
-        name
-        for name in wanted.keys() | found.keys()
-        if name not in wanted or name not in found or wanted[name].shape != found[name].shape
-    )
-    if differing:
-        first = differing[0]
-        raise CheckpointError(
-            f"{path} does not fit a ParticleNet of weaver-core: {len(differing)} tensors differ, the first is "
-            f"{first!r} (file: {_shape(found, first)}, model: {_shape(wanted, first)})"
-        )
-    model.load_state_dict(found)
-    return model.eval()
+    return _filled(_like(found, source=path), found, source=path)
+
+
+def particle_transformer(
+    path: str | Path, *, classes: Sequence[str] = CLASSES, pair_activation: bool = True
+) -> ParticleTransformer:
+    """The ParticleTransformer of a weaver-core state dictionary.
+
+    Parameters
+    ----------
+    path
+        ``ParT_kin.pt``, ``ParT_kinpid.pt``, ``ParT_full.pt`` as published, or the weights of a network of your own with
+        one of these feature sets, of weaver-core's version 1 without further layers before the logits. All sizes are
+        found from the shapes. Names may begin with ``mod.`` or not, and may spell ``in_proj_weight`` or
+        ``in_proj.weight``.
+    classes
+        Names of the classes, in the order of the logits.
+    pair_activation
+        Whether it was trained with ``use_pre_activation_pair=False``, as the published ones were; the shapes do not
+        tell.
+
+    Returns
+    -------
+    ParticleTransformer
+        In evaluation mode; when trained on, it takes its statistics as weaver-core does.
+
+    Raises
+    ------
+    CheckpointError
+        There is no such file, or it is not a state dictionary, or not one of such a network.
+    """
+    theirs = {re.sub(r"in_proj_(weight|bias)$", r"in_proj.\1", name): t for name, t in read_state(path).items()}
+    model = _transformer_like(theirs, classes, pair_activation, source=path)
+    names = {_weaver_name(name): name for name in model.state_dict()}
+    return _filled(model, {names.get(name, name): tensor for name, tensor in theirs.items()}, source=path)
+
+
+def export(model: ParticleTransformer, path: str | Path) -> None:
+    """Write a ParticleTransformer's weights as a state dictionary of weaver-core 0.5, without ``mod.``.
+
+    Its ``ParticleTransformer`` reads it with ``load_state_dict``, when it is made with the sizes of ``model.config``,
+    ``use_pre_activation_pair`` the opposite of ``pair_activation``, and ``fc_params=[]``.
+
+    Parameters
+    ----------
+    model
+        The network.
+    path
+        The file, replaced if it exists.
+    """
+    state = {}
+    for name, tensor in model.state_dict().items():
+        theirs, tensor = _weaver_name(name), tensor.detach().cpu()
+        if theirs.startswith("pair_embed.") and tensor.ndim == 2:
+            tensor = tensor[..., None]  # a convolution over pairs
+        state[theirs] = tensor[None, None] if theirs == "cls_token" else tensor
+    with finished_file(path) as unfinished:
+        torch.save(state, unfinished)
 
 
 def read_state(path: str | Path) -> dict[str, Tensor]:
@@ -102,6 +174,79 @@ def _renamed(name: str) -> str:
     return name
 
 
+def _weaver_name(name: str) -> str:
+    """weaver-core's name of a tensor of a ParticleTransformer."""
+    if match := re.match(r"interactions\.(linears|norms)\.(\d+)\.(.*)", name):
+        kind, layer, rest = match.groups()
+        return f"pair_embed.embed.{3 * int(layer) + (1 if kind == 'linears' else 2)}.{rest}"
+    for pattern, replacement in _WEAVER_NAMES:
+        name = re.sub(pattern, replacement, name)
+    return name
+
+
+def _filled(model: _Model, found: dict[str, Tensor], *, source: str | Path) -> _Model:
+    """The model in evaluation mode with the tensors found in a file, if they are the ones it wants."""
+    wanted = model.state_dict()
+    differing = sorted(
+        name
+        for name in wanted.keys() | found.keys()
+        if name not in wanted or name not in found or _lengths(wanted[name]) != _lengths(found[name])
+    )
+    if differing:
+        first = differing[0]
+        raise CheckpointError(
+            f"{source} does not fit a {type(model).__name__} of weaver-core: {len(differing)} tensors differ, the "
+            f"first is {first!r} (file: {_shape(found, first)}, model: {_shape(wanted, first)})"
+        )
+    model.load_state_dict({name: tensor.reshape(wanted[name].shape) for name, tensor in found.items()})
+    return model.eval()
+
+
+def _transformer_like(
+    theirs: dict[str, Tensor], classes: Sequence[str], pair_activation: bool, *, source: str | Path
+) -> ParticleTransformer:
+    """An untrained network of the same sizes as the tensors."""
+    embedding = _channels(theirs, "embed.embed")
+    *pairs, heads = _channels(theirs, "pair_embed.embed") or [0]
+    features = _length(theirs.get("embed.input_bn.weight"))
+    sets = {len(names): kind for kind, (_, names) in FEATURE_SETS.items()}
+    if not embedding or features not in sets:
+        raise CheckpointError(
+            f"{source} holds no ParticleTransformer of weaver-core with {', '.join(map(str, sets))} features "
+            f"({len(embedding)} layers of the embedding, {features} features)"
+        )
+    outputs = _length(theirs.get("fc.0.weight"))
+    if outputs != len(classes):
+        raise CheckpointError(f"{source} has {outputs} outputs, but {len(classes)} classes are named: {tuple(classes)}")
+    try:
+        return ParticleTransformer(
+            classes,
+            features=sets[features],
+            embedding=embedding,
+            pairs=pairs,
+            blocks=_count(theirs, "blocks"),
+            class_blocks=_count(theirs, "cls_blocks"),
+            heads=heads,
+            expansion=_length(theirs.get("blocks.0.fc1.weight")) // embedding[-1] or 4,
+            pair_activation=pair_activation,
+            statistics="slots",
+        )
+    except ConfigError as error:
+        raise CheckpointError(f"{source} does not fit a ParticleTransformer of weaver-core: {error}") from error
+
+
+def _channels(theirs: dict[str, Tensor], prefix: str) -> list[int]:
+    """Of the linear layers of a sequence in which every third module, from the second on, is one."""
+    found: list[int] = []
+    while (weight := theirs.get(f"{prefix}.{3 * len(found) + 1}.weight")) is not None:
+        found.append(_length(weight))
+    return found
+
+
+def _count(theirs: dict[str, Tensor], prefix: str) -> int:
+    return len({name.split(".")[1] for name in theirs if name.startswith(f"{prefix}.")})
+
+
 def _like(found: dict[str, Tensor], *, source: str | Path) -> ParticleNet:
     """An untrained network of the same feature set and channels as the tensors."""
     channels: list[list[int]] = []
@@ -128,6 +273,11 @@ def _like(found: dict[str, Tensor], *, source: str | Path) -> ParticleNet:
 def _length(tensor: Tensor | None) -> int:
     """Of the first axis; 0 where there is none."""
     return 0 if tensor is None or not tensor.ndim else len(tensor)
+
+
+def _lengths(tensor: Tensor) -> list[int]:
+    """Of the axes that are longer than one."""
+    return [length for length in tensor.shape if length != 1]
 
 
 def _shape(tensors: dict[str, Tensor], name: str) -> tuple[int, ...] | str:

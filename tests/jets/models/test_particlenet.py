@@ -10,9 +10,9 @@ from torch.nn import functional as F
 from jetsym.errors import CheckpointError, ConfigError
 from jetsym.jets.actions import rotate
 from jetsym.jets.batch import JetBatch
-from jetsym.jets.features import angular_points
+from jetsym.jets.features import FEATURE_SETS, angular_points
 from jetsym.jets.models import ParticleNet, build
-from jetsym.jets.models.particlenet import CHUNK, FEATURE_SETS, nearest
+from jetsym.jets.models.particlenet import CHUNK, nearest
 from jetsym.jets.models.weaver import read_state
 from jetsym.jets.schema import CLASSES
 from jetsym.probing.baseline import untrained_copy

@@ -1,0 +1,108 @@
+"""What networks with built-in Lorentz symmetry have in common: inputs that do not move, and references that break it.
+
+A reference is a vector, or a plane, that stays where it is when the jet is moved. A network that sees it keeps the
+transformations that leave it as it is and loses the others:
+
+============================  ==============================================  ======================
+``beam``                      reference                                       kept of J and K
+============================  ==============================================  ======================
+``"none"``                    none                                            all
+``"spacelike"``               (0, 0, 0, ±1)                                   J_z, K_x, K_y
+``"lightlike"``               (1, 0, 0, ±1)                                   J_z
+``"timelike"``                (√2, 0, 0, ±1)                                  J_z
+``"xyplane"``                 the plane e_x ∧ e_y across the beam             J_z, K_z
+============================  ==============================================  ======================
+
+and ``time``, the vector (1, 0, 0, 0), keeps J_x, J_y, J_z.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+
+from jetsym.errors import ConfigError, closest
+from jetsym.jets.batch import JetBatch
+from jetsym.jets.features import FULL_FEATURES, KINPID_FEATURES, full_features, kinpid_features
+
+__all__ = ["BEAMS", "SCALAR_SETS", "check_inputs", "count_scalars", "reference_vectors", "renewable", "scalars"]
+
+#: Name of a beam reference -> its vectors (E, x, y, z); that of the plane is none.
+BEAMS: dict[str, tuple[tuple[float, float, float, float], ...]] = {
+    "none": (),
+    "spacelike": ((0, 0, 0, 1), (0, 0, 0, -1)),
+    "lightlike": ((1, 0, 0, 1), (1, 0, 0, -1)),
+    "timelike": ((2**0.5, 0, 0, 1), (2**0.5, 0, 0, -1)),
+    "xyplane": (),
+}
+
+#: Name of a set of a particle's scalars -> the function that computes features, and which of its columns these are.
+SCALAR_SETS: dict[str, tuple[Callable[[JetBatch], Tensor] | None, slice]] = {
+    "none": (None, slice(0)),
+    "pid": (kinpid_features, slice(5, len(KINPID_FEATURES) - 2)),
+    "full": (full_features, slice(5, len(FULL_FEATURES) - 2)),
+}
+
+
+def check_inputs(model: str, *, scalars: str, beam: str) -> None:
+    """Raise a ConfigError if there is no such set of scalars or no such beam reference."""
+    for name, value, known in (("scalars", scalars, SCALAR_SETS), ("beam", beam, BEAMS)):
+        if value not in known:
+            raise ConfigError(f"{model} option {name} is {value!r}; {closest(str(value), known)}")
+
+
+def count_scalars(kind: str) -> int:
+    """Number of columns of :func:`scalars`.
+
+    Examples
+    --------
+    >>> [count_scalars(kind) for kind in SCALAR_SETS]
+    [0, 6, 10]
+    """
+    columns = SCALAR_SETS[kind][1]
+    return columns.stop - (columns.start or 0)
+
+
+def scalars(jets: JetBatch, kind: str) -> Tensor:
+    """(B, N, F) what does not move with the momenta; zero where padded.
+
+    ``kind`` is "none" (F = 0), "pid" (charge and particle flags, F = 6), or "full" (impact parameters as well, which
+    have no law under transformations and are held fixed, F = 10).
+    """
+    compute, columns = SCALAR_SETS[kind]
+    return jets.p4[..., :0] if compute is None else compute(jets)[..., columns]
+
+
+def reference_vectors(beam: str, time: bool) -> Tensor:
+    """(R, 4) the vectors among the references, in float64.
+
+    Examples
+    --------
+    >>> reference_vectors("lightlike", True).tolist()
+    [[1.0, 0.0, 0.0, 1.0], [1.0, 0.0, 0.0, -1.0], [1.0, 0.0, 0.0, 0.0]]
+    """
+    vectors = [*BEAMS[beam], *([(1, 0, 0, 0)] if time else [])]
+    return torch.tensor(vectors, dtype=torch.float64).view(-1, 4)
+
+
+def renewable(make: Callable[[], nn.Module]) -> nn.Module:
+    """A module of another package, made by ``make``, with a ``reset_parameters`` that initialises all of it afresh.
+
+    Its parts, whose own initialisers need to be told how, if they have any, are left to that of the whole.
+    """
+    module = make()
+    for part in module.modules():
+        part.reset_parameters = _leave  # type: ignore[assignment]
+    module.reset_parameters = partial(_renew, module, make)  # type: ignore[assignment]
+    return module
+
+
+def _renew(module: nn.Module, make: Callable[[], nn.Module]) -> None:
+    module.load_state_dict(make().state_dict())
+
+
+def _leave() -> None:
+    """The whole has been reset already."""
