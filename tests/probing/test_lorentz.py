@@ -158,8 +158,8 @@ def test_forward_mode_and_central_differences_agree(tagger, jets):
         other = lie.measure_local(setting, Opaque().float(), jets, axes=axes)
         tagger.double()
         assert forward.meta["method"] == "forward-mode"
-        assert other.meta["method"].startswith("central differences of 7.6e-06 in float64")
-        np.testing.assert_allclose(forward.squared[-1], other.squared[-1], rtol=1e-5)
+        assert other.meta["method"].startswith("central differences of 2.0e-03 in float64")
+        np.testing.assert_allclose(forward.squared[-1], other.squared[-1], rtol=1e-3)  # kinks within the step
 
 
 class Polynomials(nn.Module):

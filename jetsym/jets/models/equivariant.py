@@ -18,8 +18,10 @@ and ``time``, the vector (1, 0, 0, 0), keeps J_x, J_y, J_z.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -27,8 +29,18 @@ from torch import Tensor, nn
 from jetsym.errors import ConfigError, closest
 from jetsym.jets.batch import JetBatch
 from jetsym.jets.features import FULL_FEATURES, KINPID_FEATURES, full_features, kinpid_features
+from jetsym.jets.models.base import Tagger
 
-__all__ = ["BEAMS", "SCALAR_SETS", "check_inputs", "count_scalars", "reference_vectors", "renewable", "scalars"]
+__all__ = [
+    "BEAMS",
+    "SCALAR_SETS",
+    "check_inputs",
+    "count_scalars",
+    "reference_vectors",
+    "renewable",
+    "scalars",
+    "without_references",
+]
 
 #: Name of a beam reference -> its vectors (E, x, y, z); that of the plane is none.
 BEAMS: dict[str, tuple[tuple[float, float, float, float], ...]] = {
@@ -86,6 +98,15 @@ def reference_vectors(beam: str, time: bool) -> Tensor:
     """
     vectors = [*BEAMS[beam], *([(1, 0, 0, 0)] if time else [])]
     return torch.tensor(vectors, dtype=torch.float64).view(-1, 4)
+
+
+def without_references(model: Any) -> dict[str, Tagger]:
+    """A copy of a network whose embedding leaves its references out; nothing where it has none."""
+    if model.config.beam == "none" and not model.config.time:
+        return {}
+    other = copy.deepcopy(model)
+    other.embedding.reference_weight = 0.0
+    return {"reference vectors": other}
 
 
 def renewable(make: Callable[[], nn.Module]) -> nn.Module:

@@ -23,7 +23,14 @@ from torch import Tensor, nn
 from jetsym.errors import ConfigError, MissingDependencyError, closest
 from jetsym.jets.batch import JetBatch
 from jetsym.jets.models.base import Tagger
-from jetsym.jets.models.equivariant import check_inputs, count_scalars, reference_vectors, renewable, scalars
+from jetsym.jets.models.equivariant import (
+    check_inputs,
+    count_scalars,
+    reference_vectors,
+    renewable,
+    scalars,
+    without_references,
+)
 from jetsym.jets.models.packing import unpack
 from jetsym.jets.schema import CLASSES
 
@@ -143,6 +150,7 @@ class LocalView(nn.Module):
     """What a particle sees in its own frame: itself, the jet, references and scalars, to C channels."""
 
     references: Tensor
+    reference_weight: float = 1.0  # 0 leaves the references out of a trained network
 
     def __init__(self, config: LLoCaConfig) -> None:
         super().__init__()
@@ -154,14 +162,14 @@ class LocalView(nn.Module):
     def forward(self, jets: JetBatch, frames: Tensor) -> Tensor:
         """B jets and their frames (B, N, 4, 4) → (B, N, C)."""
         p4 = jets.p4.masked_fill(~jets.mask[..., None], 0.0).to(frames.dtype)
-        references = self.references.to(frames).expand(*p4.shape[:2], -1, -1)
+        references = self.reference_weight * self.references.to(frames).expand(*p4.shape[:2], -1, -1)
         jet = jets.jet_p4.to(frames.dtype)[:, None].expand_as(p4)
         seen = torch.cat([torch.stack([p4, jet], dim=2), references], dim=2) @ frames.mT
         parts = [seen.flatten(2)]
         if self.plane:  # e_x ∧ e_y, an antisymmetric tensor: its components above the diagonal
             outer = frames[..., :, None, 1] * frames[..., None, :, 2]
             above, below = torch.triu_indices(4, 4, 1, device=frames.device).unbind()
-            parts.append((outer - outer.mT)[..., above, below])
+            parts.append(self.reference_weight * (outer - outer.mT)[..., above, below])
         dtype = self.linear.weight.dtype
         local = torch.asinh(torch.cat(parts, dim=-1)).to(dtype)
         return self.linear(torch.cat([local, scalars(jets, self.kind).to(dtype)], dim=-1)) * jets.mask[..., None]
@@ -270,6 +278,10 @@ class LLoCa(Tagger):
             nn.Dropout(dropout),
             nn.Linear(config.width, len(self.classes)),
         )
+
+    def ablations(self) -> dict[str, Tagger]:
+        """A copy without the references, if there are any."""
+        return without_references(self)
 
     def forward(self, jets: JetBatch) -> Tensor:
         """B jets → logits (B, classes)."""

@@ -21,7 +21,14 @@ from torch import Tensor, nn
 from jetsym.errors import ConfigError, MissingDependencyError
 from jetsym.jets.batch import JetBatch
 from jetsym.jets.models.base import Tagger
-from jetsym.jets.models.equivariant import check_inputs, count_scalars, reference_vectors, renewable, scalars
+from jetsym.jets.models.equivariant import (
+    check_inputs,
+    count_scalars,
+    reference_vectors,
+    renewable,
+    scalars,
+    without_references,
+)
 from jetsym.jets.schema import CLASSES
 
 __all__ = ["LGATr", "LGATrConfig"]
@@ -83,6 +90,7 @@ class Embedding(nn.Module):
     """The momenta of a particle and of its jet, references and scalars to M multivectors and S scalars."""
 
     references: Tensor
+    reference_weight: float = 1.0  # 0 leaves the references out of a trained network
 
     def __init__(self, config: LGATrConfig) -> None:
         super().__init__()
@@ -115,7 +123,7 @@ class Embedding(nn.Module):
         dtype = next(self.linear.parameters()).dtype
         p4 = jets.p4.masked_fill(~jets.mask[..., None], 0.0)
         momenta = torch.stack([p4 / PARTICLE_UNIT, (jets.jet_p4 / JET_UNIT)[:, None].expand_as(p4)], dim=2)
-        references = self.references.to(momenta)[None, None].expand(*p4.shape[:2], -1, -1)
+        references = self.reference_weight * self.references.to(momenta)[None, None].expand(*p4.shape[:2], -1, -1)
         multivectors = torch.cat([embed_vector(momenta), references], dim=2).to(dtype)
         extra = scalars(jets, self.kind).to(dtype)
         multivectors, channels = self.linear(multivectors, scalars=extra if extra.shape[-1] else None)
@@ -230,6 +238,10 @@ class LGATr(Tagger):
             nn.Dropout(dropout),
             nn.Linear(2 * invariants, len(self.classes)),
         )
+
+    def ablations(self) -> dict[str, Tagger]:
+        """A copy without the references, if there are any."""
+        return without_references(self)
 
     def forward(self, jets: JetBatch) -> Tensor:
         """B jets → logits (B, classes)."""

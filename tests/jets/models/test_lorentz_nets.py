@@ -123,6 +123,16 @@ def test_scalars_are_seen_as_chosen(jets, name, kind):
 
 
 @pytest.mark.parametrize("name", SIZES)
+@pytest.mark.parametrize("beam", ["spacelike", "xyplane"])
+def test_references_can_be_left_out_of_a_trained_network(jets, name, beam):
+    model = make(name, beam=beam)
+    other = model.ablations()["reference vectors"]
+    assert max(changes(other, jets).values()) < 1e-9
+    assert max(changes(model, jets).values()) > 1e-4
+    assert make(name).ablations() == {}
+
+
+@pytest.mark.parametrize("name", SIZES)
 def test_single_precision_is_near_double(jets, name):
     double = make(name, beam="lightlike")(jets)
     single = make(name, torch.float32, beam="lightlike")(jets.to(torch.float32))

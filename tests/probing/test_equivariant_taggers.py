@@ -1,0 +1,76 @@
+"""Networks with built-in Lorentz symmetry under the probe: zeros where they are exact, and what references break."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+import jetsym
+from jetsym.domains import domain_of
+from jetsym.jets.models import build
+from jetsym.probing.lie import measure_local
+from jetsym.probing.setting import Setting
+from jetsym.spectrum.lorentz import GENERATORS
+
+SIZES = {
+    "lgatr": {"multivectors": 2, "channels": 4, "blocks": 1, "heads": 2},
+    "lloca": {"hidden": 8, "head_scalars": 4, "head_vectors": 1, "blocks": 1, "heads": 2},
+}
+NETS = [("lgatr", {}, 1e-9), ("lloca", {"frames": "polar"}, 1e-9), ("lloca", {"frames": "so13"}, 1e-7)]
+KEPT = {
+    "none": set(GENERATORS),
+    "spacelike": {"J_z", "K_x", "K_y"},
+    "lightlike": {"J_z"},
+    "xyplane": {"J_z", "K_z"},
+}
+
+
+@pytest.fixture
+def jets(make_jets):
+    """Massive particles in float64, at least four in every jet."""
+    found = make_jets(4, seed=3, dtype=torch.float64, max_particles=8, min_particles=4)
+    energy = (found.p4[..., 1:].square().sum(dim=-1) + 1.0).sqrt() * found.mask
+    return found.replace(p4=torch.cat([energy[..., None], found.p4[..., 1:]], dim=-1))
+
+
+def make(name, **options):
+    torch.manual_seed(0)
+    return build(name, scalars="none", **(SIZES[name] | options)).double()
+
+
+@pytest.mark.parametrize(("name", "options", "bound"), NETS)
+@pytest.mark.parametrize(
+    "where",
+    [
+        {"group": "SO3"},
+        {"group": "SO3", "frame": "rest"},
+        {"group": "boost", "axis": "random"},
+        {"group": "boost", "axis": "jet"},
+    ],
+    ids=str,
+)
+def test_exact_networks_read_zero(jets, name, options, bound, where):
+    report = jetsym.probe(make(name, **options), jets, l_max=1, widths=[1.0], progress=False, **where)
+    assert abs(report.equivariance["logits"].relative) < bound
+
+
+@pytest.mark.parametrize("name", SIZES)
+@pytest.mark.parametrize("beam", KEPT)
+def test_generators_say_what_references_break(jets, name, beam):
+    setting = Setting(domain_of(jets), kinds={"logits": "logits"}, progress=False)
+    report = measure_local(setting, make(name, beam=beam), jets, axes="beam")
+    slopes = dict(zip(report.generators, np.sqrt(report.squared[-1]), strict=True))
+    assert max(slopes[generator] for generator in KEPT[beam]) < 1e-6
+    assert min((slopes[generator] for generator in set(GENERATORS) - KEPT[beam]), default=1.0) > 1e-4
+
+
+def test_reflections_are_kept_on_request_only(jets):
+    broken, kept = (
+        jetsym.probe(
+            make("lgatr", reflections=choice, multivectors=4, channels=8, blocks=2), jets, l_max=1, progress=False
+        ).equivariance["logits"]
+        for choice in (False, True)
+    )
+    assert abs(kept.relative) < 1e-9
+    assert broken.relative > 100 * abs(kept.relative)
