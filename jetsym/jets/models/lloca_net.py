@@ -24,7 +24,7 @@ from jetsym.errors import ConfigError, MissingDependencyError, closest
 from jetsym.jets.batch import JetBatch
 from jetsym.jets.models.base import Tagger
 from jetsym.jets.models.equivariant import check_inputs, count_scalars, reference_vectors, renewable, scalars
-from jetsym.jets.models.packing import unpack
+from jetsym.jets.models.packing import MeanPool, unpack
 from jetsym.jets.schema import CLASSES
 
 __all__ = ["FRAMES", "LLoCa", "LLoCaConfig"]
@@ -188,14 +188,6 @@ class Block(nn.Module):
     def forward(self, x: Tensor, mask: Tensor, attended: Tensor) -> Tensor:
         """(B, N, C), (B, N) mask of real particles and of those attended to → (B, N, C)."""
         return self.inner(x, attn_mask=attended[:, None, None, :]) * mask[..., None]
-
-
-class MeanPool(nn.Module):
-    """Mean over the real particles of a jet; zero for a jet without any."""
-
-    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
-        """(B, N, C), zero where padded, and (B, N) mask → (B, C)."""
-        return x.sum(dim=1) / mask.sum(dim=1, keepdim=True).clamp_min(1)
 
 
 class LLoCa(Tagger):
