@@ -276,11 +276,9 @@ class LLoCa(Tagger):
         # Padded slots have none; any will do there, as long as it can be inverted.
         identity = torch.eye(4, dtype=frames.dtype, device=frames.device)
         frames = torch.where(jets.mask[..., None, None], frames, identity)
+        # In float64: large boosts cancel when they are compared with the jet. The attention casts them to its messages.
         local = Frames(frames, is_global=self.config.frames == "none")
         attention.prepare_frames(local, p_ref=jets.jet_p4.to(frames.dtype))
-        for prepared in (attention.frames_qkv, attention.frames_out):
-            if prepared is not None:
-                prepared.to(dtype=x.dtype)  # only now: large boosts cancel when they are compared with the jet
         for block in self.blocks:
             x = block(x, jets.mask, attended)
         attention.frames = attention.frames_qkv = attention.frames_out = None  # they would keep the graph alive
