@@ -31,7 +31,7 @@ from jetsym.jets.models.equivariant import (
     scalars,
     without_references,
 )
-from jetsym.jets.models.packing import unpack
+from jetsym.jets.models.packing import MeanPool, unpack
 from jetsym.jets.schema import CLASSES
 
 __all__ = ["FRAMES", "LLoCa", "LLoCaConfig"]
@@ -198,14 +198,6 @@ class Block(nn.Module):
         return self.inner(x, attn_mask=attended[:, None, None, :]) * mask[..., None]
 
 
-class MeanPool(nn.Module):
-    """Mean over the real particles of a jet; zero for a jet without any."""
-
-    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
-        """(B, N, C), zero where padded, and (B, N) mask → (B, C)."""
-        return x.sum(dim=1) / mask.sum(dim=1, keepdim=True).clamp_min(1)
-
-
 class LLoCa(Tagger):
     """Tag jets with a transformer in local frames.
 
@@ -296,11 +288,9 @@ class LLoCa(Tagger):
         # Padded slots have none; any will do there, as long as it can be inverted.
         identity = torch.eye(4, dtype=frames.dtype, device=frames.device)
         frames = torch.where(jets.mask[..., None, None], frames, identity)
+        # In float64: large boosts cancel when they are compared with the jet. The attention casts them to its messages.
         local = Frames(frames, is_global=self.config.frames == "none")
         attention.prepare_frames(local, p_ref=jets.jet_p4.to(frames.dtype))
-        for prepared in (attention.frames_qkv, attention.frames_out):
-            if prepared is not None:
-                prepared.to(dtype=x.dtype)  # only now: large boosts cancel when they are compared with the jet
         for block in self.blocks:
             x = block(x, jets.mask, attended)
         attention.frames = attention.frames_qkv = attention.frames_out = None  # they would keep the graph alive

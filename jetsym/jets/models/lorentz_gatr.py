@@ -29,6 +29,7 @@ from jetsym.jets.models.equivariant import (
     scalars,
     without_references,
 )
+from jetsym.jets.models.packing import MeanPool
 from jetsym.jets.schema import CLASSES
 
 __all__ = ["LGATr", "LGATrConfig"]
@@ -156,14 +157,6 @@ class Block(nn.Module):
         multivectors = multivectors.unflatten(-1, (-1, COMPONENTS))
         multivectors, channels = self.inner(multivectors, scalars=channels, attn_mask=attended[:, None, None, :])
         return _join(multivectors, channels, mask)
-
-
-class MeanPool(nn.Module):
-    """Mean over the real particles of a jet; zero for a jet without any."""
-
-    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
-        """(B, N, C), zero where padded, and (B, N) mask → (B, C)."""
-        return x.sum(dim=1) / mask.sum(dim=1, keepdim=True).clamp_min(1)
 
 
 class LGATr(Tagger):

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-__all__ = ["Group", "Packing", "RowNorm", "pack", "unpack"]
+__all__ = ["Group", "MeanPool", "Packing", "RowNorm", "pack", "unpack"]
 
 #: Groups of similar multiplicity into which a batch is divided where particles meet in pairs.
 CPU_GROUPS, GPU_GROUPS = 8, 2
@@ -125,6 +125,14 @@ class RowNorm(nn.BatchNorm1d):
         scale = self.weight * (self.running_var + self.eps).rsqrt()
         shift = -self.running_mean if bias is None else bias - self.running_mean
         return weight * scale[:, None], self.bias + shift * scale
+
+
+class MeanPool(nn.Module):
+    """Mean over the real particles of a jet; zero for a jet without any."""
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        """(B, N, C), zero where padded, and (B, N) mask → (B, C)."""
+        return x.sum(dim=1) / mask.sum(dim=1, keepdim=True).clamp_min(1)
 
 
 def unpack(rows: Tensor, mask: Tensor) -> Tensor:

@@ -30,7 +30,7 @@ from jetsym.errors import ConfigError, closest
 from jetsym.jets.batch import JetBatch
 from jetsym.jets.features import FEATURE_SETS, Angles, angular_points
 from jetsym.jets.models.base import Tagger
-from jetsym.jets.models.packing import RowNorm, unpack
+from jetsym.jets.models.packing import MeanPool, RowNorm, unpack
 from jetsym.jets.schema import CLASSES
 
 __all__ = ["ParticleNet", "ParticleNetConfig"]
@@ -168,14 +168,6 @@ class FeatureNorm(nn.Module):
     def forward(self, features: Tensor, mask: Tensor) -> Tensor:
         """(B, N, F) and (B, N) mask → (B, N, F)."""
         return unpack(self.rows(features[mask]), mask)
-
-
-class MeanPool(nn.Module):
-    """Mean over the real particles of a jet; zero for a jet without any."""
-
-    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
-        """(B, N, C), zero where padded, and (B, N) mask → (B, C)."""
-        return x.sum(dim=1) / mask.sum(dim=1, keepdim=True).clamp_min(1)
 
 
 class ParticleNet(Tagger):
