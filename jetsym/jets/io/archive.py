@@ -1,4 +1,4 @@
-"""Taking ROOT files out of a tar archive that is not to be trusted: nothing leaves the folder, nothing is half there."""
+"""Taking ROOT files out of a tar archive that need not be trusted: nothing leaves its folder or is left half there."""
 
 from __future__ import annotations
 
