@@ -9,7 +9,6 @@ from collections import Counter, OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +17,7 @@ import numpy as np
 from jetsym.errors import DataError
 from jetsym.jets.io.arena import Arena
 from jetsym.jets.io.baskets import FileIndex, index_file
+from jetsym.jets.io.paths import File
 from jetsym.jets.io.root import BadJets, Columns, read_block
 from jetsym.jets.packed import PackedJets
 
@@ -51,7 +51,7 @@ class Block:
 class Skipped:
     """What ``skip_bad`` has left out: a file, or some jets of it (``n_jets`` is None for a file that did not open)."""
 
-    path: Path
+    path: File
     n_jets: int | None
     reason: str
 
@@ -63,11 +63,11 @@ class RootFiles:
     whole: PackedJets | None = None
 
     def __init__(
-        self, files: Sequence[Path], *, columns: Columns, bad_jets: BadJets = "raise", skip_bad: bool = False
+        self, files: Sequence[File], *, columns: Columns, bad_jets: BadJets = "raise", skip_bad: bool = False
     ) -> None:
         self.skipped: list[Skipped] = []
         self.blocks: list[Block] = []
-        self.files: list[Path] = []
+        self.files: list[File] = []
         self.columns, self._bad_jets = columns, bad_jets
         self._indices: OrderedDict[int, FileIndex] = OrderedDict()
         self._lock = Lock()

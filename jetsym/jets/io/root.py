@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
@@ -13,7 +12,7 @@ from jetsym.errors import ConfigError, DataError
 from jetsym.jets.io.arena import Arena
 from jetsym.jets.io.baskets import FileIndex, explained, index_file, open_tree
 from jetsym.jets.io.layout import AXIS_BRANCHES, labels
-from jetsym.jets.io.paths import Paths, root_files
+from jetsym.jets.io.paths import File, Paths, jet_files
 from jetsym.jets.kinematics import from_pt_eta_phi_energy
 from jetsym.jets.packed import DISPLACEMENTS, KINDS, PackedJets, pack_kinds
 from jetsym.jets.ragged import RaggedJets
@@ -69,8 +68,8 @@ def read(
     Parameters
     ----------
     paths
-        A file, a glob pattern, a directory (all ``*.root`` below it), or a sequence of these; files are read in
-        sorted order, or in the order of the sequence, and each once.
+        A file, a glob pattern, a directory (all ``*.root`` below it), the address of a ROOT file (https, s3, root), or
+        a sequence of these; files are read in sorted order, or in the order of the sequence, and each once.
     limit
         Read at most this many jets in total. They are spread evenly over the files, the first jets of each, because
         JetClass keeps one class per file; where a file has fewer, the others give more. Jets that ``bad_jets="drop"``
@@ -125,7 +124,7 @@ def read_ragged(
     check_number("max_particles", max_particles, "particles")
     if bad_jets not in ("raise", "drop"):
         raise ConfigError(f"bad_jets={bad_jets!r}; expected 'raise' or 'drop'")
-    files = root_files(paths)
+    files = jet_files(paths)
     stops: Sequence[int | None] = [None] * len(files)
     if limit is not None:
         stops = [limit] if len(files) == 1 else _spread(limit, files)
@@ -144,7 +143,7 @@ def read_ragged(
     return joined
 
 
-def count_jets(path: Path) -> int:
+def count_jets(path: File) -> int:
     """Number of jets of one file, from its tree's header alone.
 
     Raises
@@ -160,7 +159,7 @@ def count_jets(path: Path) -> int:
         return int(tree.num_entries)
 
 
-def _spread(limit: int, files: Sequence[Path]) -> list[int]:
+def _spread(limit: int, files: Sequence[File]) -> list[int]:
     """Split a total evenly over files; what short files cannot give goes to the others. Opens only files it needs."""
     sizes: dict[int, int] = {}
     shares = [0] * len(files)
@@ -259,7 +258,7 @@ def read_block(
 
 
 def _without_bad(
-    path: Path, start: int, jets: PackedJets, bad_jets: BadJets
+    path: File, start: int, jets: PackedJets, bad_jets: BadJets
 ) -> tuple[PackedJets, NDArray[np.bool_] | None]:
     """Raise on, or leave out, jets that no model can use."""
     empty = np.diff(jets.offsets) == 0
@@ -285,7 +284,7 @@ def _without_bad(
 
 
 def _check_counts(
-    path: Path, start: int, one: tuple[str, NDArray[np.int64]], other: tuple[str, NDArray[np.int64]]
+    path: File, start: int, one: tuple[str, NDArray[np.int64]], other: tuple[str, NDArray[np.int64]]
 ) -> None:
     (here, counts), (there, own) = one, other
     if not np.array_equal(counts, own):
@@ -311,5 +310,5 @@ def check_number(name: str, value: Any, unit: str, *, none: str | None = None) -
         raise ConfigError(f"{name}={value!r}; expected {expected}")
 
 
-def _few(files: Sequence[Path]) -> str:
+def _few(files: Sequence[File]) -> str:
     return ", ".join(str(file) for file in files[:3]) + (f" and {len(files) - 3} more files" if len(files) > 3 else "")
