@@ -20,7 +20,7 @@ import uproot
 
 from jetsym.errors import DataError, JetsymError
 from jetsym.jets.io.layout import Layout, find_layout
-from jetsym.jets.io.paths import File, check_header, check_root
+from jetsym.jets.io.paths import ARRAYS, File, check_header, check_root
 from jetsym.jets.io.remote import RemoteFile, open_remote
 from jetsym.jets.schema import TREE
 
@@ -122,6 +122,10 @@ def index_file(path: File) -> FileIndex:
         from jetsym.jets.io.parquet import index_parquet
 
         return index_parquet(path)
+    if path.suffix in ARRAYS:
+        from jetsym.jets.io.arrays import index_arrays
+
+        return index_arrays(path)
     size, mtime_ns = _status(path)
     with open_tree(path) as tree:
         if not tree.num_entries:

@@ -17,7 +17,7 @@ from jetsym.jets.io.baskets import index_file, open_tree
 from jetsym.jets.io.blocks import cut
 from jetsym.jets.io.cache import CacheFiles, is_cache, load_manifest
 from jetsym.jets.io.parquet import column_types
-from jetsym.jets.io.paths import File, Paths, jet_files
+from jetsym.jets.io.paths import ARRAYS, File, Paths, jet_files
 from jetsym.jets.io.root import read_block
 from jetsym.jets.packed import PackedJets
 from jetsym.jets.schema import P4_BRANCHES, SCALARS
@@ -188,6 +188,9 @@ def _blocks(summary: Summary) -> Iterator[PackedJets]:
 def _types(path: File) -> dict[str, str]:
     if path.suffix == ".parquet":
         return column_types(path)
+    if path.suffix in ARRAYS:
+        layout = index_file(path).layout
+        return dict.fromkeys((*layout.ragged, *layout.labels), "")
     with open_tree(path) as tree:
         return {name: tree[name].typename for name in tree.keys(recursive=False)}
 

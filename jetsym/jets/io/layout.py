@@ -45,13 +45,19 @@ class Layout:
         The classes that these tell apart.
     columns
         Further per-jet branches that the file has.
+    scalars
+        What is known of the particles besides their momenta: all, the charge and the five flags, or nothing.
     """
 
     labels: tuple[str, ...]
     classes: tuple[str, ...]
     columns: tuple[str, ...]
+    scalars: tuple[str, ...] = SCALAR_BRANCHES
 
-    ragged = (*P4_BRANCHES, *SCALAR_BRANCHES)
+    @property
+    def ragged(self) -> tuple[str, ...]:
+        """Branches with one list per jet."""
+        return (*P4_BRANCHES, *self.scalars)
 
     @property
     def flat(self) -> tuple[str, ...]:

@@ -9,10 +9,13 @@ from pathlib import Path
 from jetsym.errors import DataError
 from jetsym.jets.io.remote import RemoteFile, is_remote
 
-__all__ = ["File", "Paths", "check_header", "check_root", "jet_files", "root_files"]
+__all__ = ["ARRAYS", "File", "Paths", "check_header", "check_root", "jet_files", "root_files"]
 
 #: A file, a glob pattern, a directory, or a sequence of these.
 Paths = str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
+
+#: Suffixes of files that hold padded arrays.
+ARRAYS = (".npz", ".h5", ".hdf5")
 
 #: A file of jets, on this machine or on another one.
 File = Path | RemoteFile
@@ -25,8 +28,8 @@ def root_files(paths: Paths) -> list[Path]:
     ----------
     paths
         A pattern gives what it matches, sorted by name (``**`` descends); a directory all ``*.root`` below it,
-        sorted by path (``*.parquet`` where there are none); a sequence keeps its own order. A file that is named
-        twice is listed once.
+        sorted by path (else all ``*.parquet``, ``*.h5`` or ``*.npz``); a sequence keeps its own order. A file that is
+        named twice is listed once.
 
     Raises
     ------
@@ -74,7 +77,8 @@ def jet_files(paths: Paths) -> list[File]:
 def _expand(path: Path) -> list[Path]:
     if path.is_dir():
         found = sorted(file for file in path.rglob("*.root") if file.is_file())
-        found = found or sorted(file for file in path.rglob("*.parquet") if file.is_file())
+        for other in ("*.parquet", "*.h5", "*.npz"):
+            found = found or sorted(file for file in path.rglob(other) if file.is_file())
         if not found:
             raise DataError(f"{path}: no *.root files in this directory or below; expected at least one")
         return found

@@ -1,4 +1,4 @@
-"""JetClass and JetClass-II ROOT files as padded torch batches or as awkward records."""
+"""Files of jets as padded torch batches or as awkward records."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from jetsym.errors import ConfigError, DataError
 from jetsym.jets.io.arena import Arena
 from jetsym.jets.io.baskets import FileIndex, explained, index_file, open_tree
 from jetsym.jets.io.layout import AXIS_BRANCHES, labels
-from jetsym.jets.io.paths import File, Paths, jet_files
+from jetsym.jets.io.paths import ARRAYS, File, Paths, jet_files
 from jetsym.jets.kinematics import from_pt_eta_phi_energy
 from jetsym.jets.packed import DISPLACEMENTS, KINDS, PackedJets, pack_kinds
 from jetsym.jets.ragged import RaggedJets
@@ -63,7 +63,8 @@ def read(
     ``label_*`` branches give JetClass's label, ``jet_label`` gives JetClass-II's with its 188 classes, and files with
     neither give unlabelled jets. Only the branches that a JetBatch holds are read: momenta, particle scalars, labels,
     the jet axis, and, as ``columns``, soft-drop mass, N-subjettiness, multiplicity and flat ``aux_*`` truth as far as
-    the files have them.
+    the files have them. The files of the top-tagging reference set (HDF5, ``.npz``) and of EnergyFlow's quark and gluon
+    jets (``.npz``) are read as they are, see :mod:`jetsym.jets.io.arrays`; they lack some or all particle scalars.
 
     Parameters
     ----------
@@ -155,6 +156,8 @@ def count_jets(path: File) -> int:
         from jetsym.jets.io.parquet import count_rows
 
         return count_rows(path)
+    if path.suffix in ARRAYS:
+        return index_file(path).n_jets
     with open_tree(path) as tree:
         return int(tree.num_entries)
 
@@ -227,7 +230,8 @@ def read_block(
             _check_counts(path, start, (first, counts), (name, own))
             return values
 
-        rows = P4_BRANCHES if columns == "kin" else (*P4_BRANCHES, *(f"part_{name}" for name in DISPLACEMENTS))
+        scalars = () if columns == "kin" else layout.scalars
+        rows = (*P4_BRANCHES, *(f"part_{name}" for name in DISPLACEMENTS if f"part_{name}" in scalars))
         place = None if arena is None else arena.reserve(len(content))
         if arena is None or place is None:
             values = np.empty((len(content), len(rows)), np.float32)
@@ -238,7 +242,7 @@ def read_block(
             for column, name in enumerate(rows[1:], start=1):
                 values[:, column] = particles(name)
         kinds = None
-        if columns != "kin":
+        if scalars:
             bits = (particles(f"part_{name}") for name in KINDS)
             kinds = pack_kinds([one.astype(one.dtype.newbyteorder("=")) for one in bits])
     axis = [torch.from_numpy(flat[name].astype(np.float64)) for name in AXIS_BRANCHES]
