@@ -1,19 +1,20 @@
 """Files on other machines: ``https://``, ``http://``, ``s3://`` and ``root://``, read through fsspec.
 
-Only the bytes asked for are transferred, one request for each basket. A web server that serves no ranges sends whole
-files; the last two of these are kept in memory.
+Only the bytes asked for are transferred, one request for each basket; a request that breaks off is sent again. A web
+server that serves no ranges sends whole files; the last two of these are kept in memory.
 """
 
 from __future__ import annotations
 
 import io
+import time
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import PurePosixPath
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 from urllib.parse import urlsplit
 
 from jetsym.errors import DataError, JetsymError, MissingDependencyError
@@ -25,6 +26,10 @@ PACKAGES = {"http": "aiohttp", "https": "aiohttp", "s3": "s3fs", "root": "fsspec
 
 #: What a server may say of a file that changes when the file does.
 _STAMPS = ("ETag", "Content-MD5", "Digest", "Last-Modified", "LastModified", "mtime")
+
+
+#: Seconds before a request that broke off is sent again; then it is given up.
+_PAUSES = (0.5, 2.0, 8.0)
 
 
 @dataclass(frozen=True)
@@ -107,8 +112,36 @@ def open_remote(file: RemoteFile, *, ahead: bool) -> tuple[BinaryIO, int, int]:
             content = _whole(url, stamp)
             return io.BytesIO(content), len(content), stamp
         options = {"size": size} if over_http else {}
-        opened: BinaryIO = files.open(url, "rb", cache_type="readahead" if ahead else "none", **options)
-        return opened, int(size), stamp
+        opened = files.open(url, "rb", cache_type="readahead" if ahead else "none", **options)
+        return cast("BinaryIO", _Patient(opened)), int(size), stamp
+
+
+class _Patient:
+    """An open file that reads again what did not arrive."""
+
+    def __init__(self, file: Any) -> None:
+        self._file = file
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._file, name)
+
+    def __enter__(self) -> _Patient:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    def read(self, size: int = -1) -> bytes:
+        place = self._file.tell()
+        for pause in (*_PAUSES, None):
+            try:
+                return bytes(self._file.read(size))
+            except Exception:  # each protocol has errors of its own
+                if pause is None:
+                    raise
+                time.sleep(pause)
+                self._file.seek(place)
+        raise AssertionError("unreachable")
 
 
 def _filesystem(url: str) -> Any:

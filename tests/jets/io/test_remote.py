@@ -20,7 +20,7 @@ pytest.importorskip("aiohttp")
 @pytest.fixture
 def served(file_server, numbered_files):
     """Two files on the server: their paths here, and their addresses."""
-    paths = numbered_files([120, 90])
+    paths = numbered_files([120, 90], jets_per_basket=40)
     file_server.files |= {f"data/{path.name}": path.read_bytes() for path in paths}
     return paths, [f"{file_server.url}/data/{path.name}" for path in paths]
 
@@ -85,7 +85,18 @@ def test_a_file_that_changes_is_noticed(served, file_server):
         list(stream)
 
 
-def test_a_cut_connection_is_no_jet(served, file_server):
+def test_a_cut_connection_is_taken_up_again(served, file_server, monkeypatch):
+    monkeypatch.setattr(remote, "_PAUSES", (0.0, 0.0))
+    paths, urls = served
+    same(read(urls), read(paths))
+    stream = JetStream(urls, batch_size=10, columns="all")
+    file_server.drops = [10, 0, 10**9, 10**9, 7, 10**9, 3]  # 10**9 cuts nothing
+    assert sum(map(len, stream)) == 210
+    assert file_server.drops == []
+
+
+def test_a_cut_connection_is_no_jet(served, file_server, monkeypatch):
+    monkeypatch.setattr(remote, "_PAUSES", (0.0, 0.0))
     _, urls = served
     stream = JetStream(urls, batch_size=10)
     file_server.drops = [10] * 500
