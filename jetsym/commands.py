@@ -91,11 +91,13 @@ def inspect(path: str | list[str], *, picture: str | None = None, verify: bool =
 
 
 def download(
-    what: Literal["weights"],
+    what: Literal["weights", "jetclass"],
     *,
     model: str | list[str] | None = None,
+    split: str | list[str] = "val_5M",
     out: str = ".",
     allow_unverified: bool = False,
+    keep_archives: bool = False,
     dry_run: bool = False,
     progress: bool = True,
 ) -> None:
@@ -104,19 +106,34 @@ def download(
     Parameters
     ----------
     what
-        "weights": networks trained on JetClass, published with the ParT paper.
+        "weights": networks trained on JetClass, published with the ParT paper; "jetclass": the data set itself.
     model
         particlenet-kin, particlenet-kinpid, particlenet-full, part-kin, part-kinpid, part-full, or a list of them; by
         default those whose checksum is known.
+    split
+        train_100M (or one of its parts, train_100M_part0 to train_100M_part9), val_5M, test_20M, or a list of them.
     out
         Folder to write to; made if it is not there.
     allow_unverified
         Fetch models whose checksum is not known as well; the SHA-256 of what has come is then shown.
+    keep_archives
+        Keep JetClass's archives beside the files that were in them.
     dry_run
         Show what would be fetched, and fetch nothing.
     progress
         Show a progress bar.
     """
+    if what == "jetclass":
+        from jetsym.jets.io.datasets import chosen_splits, download_jetclass
+
+        if dry_run:
+            for archive in chosen_splits(split):
+                there = "there already" if archive.is_there(Path(out).expanduser()) else f"md5 {archive.md5}"
+                print(f"{archive.url} -> {Path(out) / archive.folder} ({there})")
+            return
+        for folder in download_jetclass(split, out=out, keep_archives=keep_archives, progress=progress):
+            print(folder)
+        return
     from jetsym.jets.io.download import checksum
     from jetsym.jets.io.weights import chosen, download_weights
 

@@ -135,7 +135,7 @@ class PackedJets:
             jet_p4=self.jet_p4,
             label=self.label,
             classes=self.classes,
-            scalar_names=SCALARS if self.kinds is not None else (),
+            scalar_names=SCALARS[: scalars.shape[1]],
             columns=self.columns,
         )
 
@@ -245,7 +245,7 @@ class RaggedBatch:
     @property
     def scalar_names(self) -> tuple[str, ...]:
         """Names of the columns of :attr:`scalars`; none where the stream reads momenta alone."""
-        return SCALARS if self.kinds is not None else ()
+        return SCALARS[: len(KINDS) + self.values.shape[1] - 4] if self.kinds is not None else ()
 
     @property
     def n_particles(self) -> Tensor:

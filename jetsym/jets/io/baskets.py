@@ -10,9 +10,8 @@ from __future__ import annotations
 import os
 import struct
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +20,8 @@ import uproot
 
 from jetsym.errors import DataError, JetsymError
 from jetsym.jets.io.layout import Layout, find_layout
-from jetsym.jets.io.paths import check_root
+from jetsym.jets.io.paths import ARRAYS, File, check_header, check_root
+from jetsym.jets.io.remote import RemoteFile, open_remote
 from jetsym.jets.schema import TREE
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ class FileIndex:
         What reads its jets.
     """
 
-    path: Path
+    path: File
     size: int
     mtime_ns: int
     n_jets: int
@@ -96,8 +96,8 @@ class FileIndex:
     boundaries: NDArray[np.int64]
     reader: Callable[[FileIndex], Any]
 
-    def check_unchanged(self, status: os.stat_result | None) -> None:
-        """Refuse a file that is no longer the one that was indexed; None stands for one that is gone.
+    def check_unchanged(self, status: tuple[int, int] | None) -> None:
+        """Refuse a file whose size and time are no longer those that were indexed; None stands for one that is gone.
 
         Raises
         ------
@@ -106,11 +106,11 @@ class FileIndex:
         """
         if status is None:
             raise DataError(f"{self.path}: cannot be opened any more; it was there before")
-        if (status.st_size, status.st_mtime_ns) != (self.size, self.mtime_ns):
+        if status != (self.size, self.mtime_ns):
             raise DataError(f"{self.path}: has changed since it was first opened; start again with it as it is now")
 
 
-def index_file(path: Path) -> FileIndex:
+def index_file(path: File) -> FileIndex:
     """Read where everything in a file lies.
 
     Raises
@@ -122,11 +122,15 @@ def index_file(path: Path) -> FileIndex:
         from jetsym.jets.io.parquet import index_parquet
 
         return index_parquet(path)
+    if path.suffix in ARRAYS:
+        from jetsym.jets.io.arrays import index_arrays
+
+        return index_arrays(path)
+    size, mtime_ns = _status(path)
     with open_tree(path) as tree:
         if not tree.num_entries:
             raise DataError(f"{path}: the tree {TREE!r} holds no jets; expected at least one")
         with explained(path):
-            status = path.stat()
             layout = find_layout(tree, path)
             branches = {name: _branch(tree, name) for name in layout.branches}
             counters = {branch.counter for branch in branches.values()} - {None}
@@ -140,8 +144,8 @@ def index_file(path: Path) -> FileIndex:
             particles = tree[layout.ragged[0]].uncompressed_bytes // branches[layout.ragged[0]].dtype.itemsize
     return FileIndex(
         path=path,
-        size=status.st_size,
-        mtime_ns=status.st_mtime_ns,
+        size=size,
+        mtime_ns=mtime_ns,
         n_jets=int(tree.num_entries),
         particles=particles,
         layout=layout,
@@ -183,12 +187,17 @@ class BasketReader:
 
     def __enter__(self) -> BasketReader:
         path = self._index.path
+        if isinstance(path, RemoteFile):
+            self._file, *status = open_remote(path, ahead=False)
+        else:
+            try:
+                self._file = path.open("rb", buffering=0)
+            except OSError as error:
+                raise DataError(f"{path}: cannot be opened any more ({error.strerror}); it was there before") from error
+            found = os.fstat(self._file.fileno())
+            status = [found.st_size, found.st_mtime_ns]
         try:
-            self._file = path.open("rb", buffering=0)
-        except OSError as error:
-            raise DataError(f"{path}: cannot be opened any more ({error.strerror}); it was there before") from error
-        try:
-            self._index.check_unchanged(os.fstat(self._file.fileno()))
+            self._index.check_unchanged((status[0], status[1]))
         except DataError:
             self._file.close()
             raise
@@ -293,8 +302,19 @@ class BasketReader:
         return data[:end], starts.astype(np.int64) - key
 
 
+def _status(path: File) -> tuple[int, int]:
+    """Size of a file, and a number that changes when it does."""
+    if isinstance(path, RemoteFile):
+        opened, size, stamp = open_remote(path, ahead=False)
+        opened.close()
+        return size, stamp
+    check_root(path)
+    found = path.stat()
+    return found.st_size, found.st_mtime_ns
+
+
 @contextmanager
-def open_tree(path: Path) -> Iterator[Any]:
+def open_tree(path: File) -> Iterator[Any]:
     """The tree of a JetClass file, as uproot's object.
 
     Raises
@@ -302,10 +322,20 @@ def open_tree(path: Path) -> Iterator[Any]:
     DataError
         If the file is missing, is no ROOT file, is damaged, or lacks the tree.
     """
-    check_root(path)
-    with explained(path):
-        file = uproot.open({path: None})  # a dict keeps colons in names from being taken for a tree's
-    with file:
+    with ExitStack() as stack:
+        if isinstance(path, RemoteFile):
+            remote, size, _ = open_remote(path, ahead=True)
+            stack.enter_context(remote)
+            with explained(path):
+                header = remote.read(20)
+                check_header(path, header, size)
+                remote.seek(0)
+                file = stack.enter_context(uproot.open(remote))
+        else:
+            check_root(path)
+            with explained(path):
+                # A dict keeps colons in names from being taken for a tree's.
+                file = stack.enter_context(uproot.open({path: None}))
         with explained(path):
             trees = file.classnames(cycle=False)
             tree = file[TREE] if TREE in trees else None
@@ -318,7 +348,7 @@ def open_tree(path: Path) -> Iterator[Any]:
 
 
 @contextmanager
-def explained(path: Path) -> Iterator[None]:
+def explained(path: File) -> Iterator[None]:
     """Whatever goes wrong inside uproot on a damaged file, of whatever type, becomes one DataError with the file."""
     try:
         yield
@@ -326,6 +356,11 @@ def explained(path: Path) -> Iterator[None]:
         raise
     except Exception as error:
         reason = str(error).strip().partition("\n")[0]
+        if isinstance(path, RemoteFile):
+            raise DataError(
+                f"{path}: cannot be read ({type(error).__name__}: {reason}); check the connection, and whether the "
+                "file is whole"
+            ) from error
         raise DataError(
             f"{path}: damaged or not readable ({type(error).__name__}: {reason}); "
             "check the file against its checksum, and fetch or write it again"

@@ -9,7 +9,6 @@ from collections import Counter, OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
@@ -18,8 +17,10 @@ import numpy as np
 from jetsym.errors import DataError
 from jetsym.jets.io.arena import Arena
 from jetsym.jets.io.baskets import FileIndex, index_file
+from jetsym.jets.io.paths import File
 from jetsym.jets.io.root import BadJets, Columns, read_block
 from jetsym.jets.packed import PackedJets
+from jetsym.jets.schema import SCALAR_BRANCHES
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -51,7 +52,7 @@ class Block:
 class Skipped:
     """What ``skip_bad`` has left out: a file, or some jets of it (``n_jets`` is None for a file that did not open)."""
 
-    path: Path
+    path: File
     n_jets: int | None
     reason: str
 
@@ -63,11 +64,11 @@ class RootFiles:
     whole: PackedJets | None = None
 
     def __init__(
-        self, files: Sequence[Path], *, columns: Columns, bad_jets: BadJets = "raise", skip_bad: bool = False
+        self, files: Sequence[File], *, columns: Columns, bad_jets: BadJets = "raise", skip_bad: bool = False
     ) -> None:
         self.skipped: list[Skipped] = []
         self.blocks: list[Block] = []
-        self.files: list[Path] = []
+        self.files: list[File] = []
         self.columns, self._bad_jets = columns, bad_jets
         self._indices: OrderedDict[int, FileIndex] = OrderedDict()
         self._lock = Lock()
@@ -82,24 +83,28 @@ class RootFiles:
                 self.skipped.append(Skipped(path, None, str(error)))
                 continue
             layout = index.layout
-            kinds.append((layout.labels, layout.classes, layout.columns if columns == "all" else ()))
+            scalars = layout.scalars if columns != "kin" else ()
+            kinds.append((layout.labels, layout.classes, layout.columns if columns == "all" else (), scalars))
             self.blocks += [Block(len(self.files), start, stop) for start, stop in cut(index.boundaries)]
             self.files.append(path)
             self._density.append(index.particles / index.n_jets)
             self._keep(len(self.files) - 1, index)
         if not self.files:
             raise DataError(f"none of {len(files)} files can be read; the first: {self.skipped[0].reason}")
-        self._agree(kinds, skip_bad)
+        self._agree(kinds, columns, skip_bad)
         self.groups = [f"{path.parent.name}/{re.sub('[0-9]+$', '', path.stem)}" for path in self.files]
 
-    def _agree(self, kinds: list[tuple[Any, ...]], skip_bad: bool) -> None:
+    def _agree(self, kinds: list[tuple[Any, ...]], columns: Columns, skip_bad: bool) -> None:
         """Refuse, or leave out, files that hold other quantities than most."""
         usual = Counter(kinds).most_common(1)[0][0]
         self.labelled, self.classes = bool(usual[0]), usual[1]
+        self._in_arena = columns == "kin" or usual[3] == SCALAR_BRANCHES  # the rows that an arena has room for
         for number, kind in enumerate(kinds):
             if kind == usual:
                 continue
-            what = next(n for n, a, b in zip(("labels", "classes", "columns"), usual, kind, strict=True) if a != b)
+            what = next(
+                n for n, a, b in zip(("labels", "classes", "columns", "scalars"), usual, kind, strict=True) if a != b
+            )
             path, other = self.files[number], self.files[kinds.index(usual)]
             reason = f"{path} and {other} cannot be streamed together: they differ in their {what}"
             if not skip_bad:
@@ -122,7 +127,8 @@ class RootFiles:
         if index is None:
             index = index_file(self.files[block.file])
             self._keep(block.file, index)
-        return read_block(index, block.start, block.stop, columns=self.columns, bad_jets=self._bad_jets, arena=arena)
+        place = arena if self._in_arena else None
+        return read_block(index, block.start, block.stop, columns=self.columns, bad_jets=self._bad_jets, arena=place)
 
     def fingerprint(self) -> str:
         """Of names and blocks, not of folders: files may be moved between two parts of an epoch."""

@@ -96,7 +96,7 @@ class CacheFiles:
         self._jets = PackedJets(
             offsets=arrays["offsets.npy"],
             values=arrays["values.npy"][:, : 4 if columns == "kin" else 8],
-            kinds=None if columns == "kin" else arrays["kinds.npy"],
+            kinds=None if columns == "kin" else arrays.get("kinds.npy"),
             jet_p4=arrays["jet_p4.npy"],
             label=arrays.get("label.npy"),
             classes=self.classes,
@@ -117,7 +117,9 @@ class CacheFiles:
 
     def arena(self, particles: int) -> Arena:
         """Room for so many particles."""
-        return Arena(particles, self._jets.values.shape[1])
+        width = self._jets.values.shape[1]
+        known = (width > 4) == (self._jets.kinds is not None)  # else rows are of another form than an arena's
+        return Arena(particles if known else 0, width)
 
     def read(self, block: Block, arena: Arena) -> tuple[PackedJets, None]:
         """The jets of a block, read from the disk."""

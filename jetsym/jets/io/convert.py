@@ -90,7 +90,7 @@ def convert(
             _clear(folder)
         source = RootFiles(files, columns=columns, bad_jets=bad_jets, skip_bad=skip_bad)
         _check_space(folder, source)
-        described = describe(source.files, progress=progress)
+        described = describe([path for path in source.files if isinstance(path, Path)], progress=progress)
         files_skipped = [_as_entry(one) for one in source.skipped]
         done = _write(folder, source, described, threads=threads, skip_bad=skip_bad, progress=progress)
         written = sorted(path for path in folder.glob("*.npy"))

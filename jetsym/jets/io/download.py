@@ -25,7 +25,7 @@ import jetsym
 from jetsym.errors import DownloadError
 from jetsym.progress import progress_bar
 
-__all__ = ["check_space", "checksum", "fetch"]
+__all__ = ["check_space", "checksum", "fetch", "opened_alone", "size_of"]
 
 _CHUNK = 1 << 20
 
@@ -216,7 +216,7 @@ def fetch(
         _check_existing(final, algorithm, expected)
         return final
     final.parent.mkdir(parents=True, exist_ok=True)
-    with _opened(final.with_name(final.name + ".part")) as part:
+    with opened_alone(final.with_name(final.name + ".part")) as part:
         if expected is None:
             part.truncate()
         transfer = _Transfer(url, part, final.name, size, algorithm, expected, timeout, progress)
@@ -234,6 +234,19 @@ def fetch(
         part.flush()
         Path(part.name).replace(final)
     return final
+
+
+def size_of(url: str, *, timeout: float = 60.0) -> int | None:
+    """Size of a file in bytes as its server says, or None where it does not; fetching will tell what is wrong."""
+    agent = {"User-Agent": f"jetsym/{jetsym.__version__}"}
+    try:
+        with urllib.request.urlopen(
+            urllib.request.Request(url, headers=agent, method="HEAD"), timeout=timeout
+        ) as response:
+            length = response.headers.get("Content-Length", "")
+    except (OSError, HTTPException):
+        return None
+    return int(length) if length.isdigit() else None
 
 
 def check_space(folder: Path, needed: int) -> None:
@@ -285,8 +298,8 @@ def _check_existing(path: Path, algorithm: str, expected: str | None) -> None:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[BinaryIO]:
-    """The file of what has arrived, open for this process alone; it is removed if it stays empty."""
+def opened_alone(path: Path) -> Iterator[BinaryIO]:
+    """A file to append to, open for this process alone; it is removed if it stays empty."""
     with path.open("a+b") as file:
         try:
             import fcntl

@@ -17,7 +17,7 @@ from jetsym.jets.io.baskets import index_file, open_tree
 from jetsym.jets.io.blocks import cut
 from jetsym.jets.io.cache import CacheFiles, is_cache, load_manifest
 from jetsym.jets.io.parquet import column_types
-from jetsym.jets.io.paths import Paths, root_files
+from jetsym.jets.io.paths import ARRAYS, File, Paths, jet_files
 from jetsym.jets.io.root import read_block
 from jetsym.jets.packed import PackedJets
 from jetsym.jets.schema import P4_BRANCHES, SCALARS
@@ -80,7 +80,7 @@ class Summary:
         By quantity and class.
     """
 
-    paths: list[Path]
+    paths: list[File]
     n_jets: int = 0
     counts: dict[str, int] = field(default_factory=dict)
     branches: dict[str, str] = field(default_factory=dict)
@@ -161,7 +161,7 @@ def inspect(paths: Paths) -> Summary:
         for block in cache.blocks:
             _add(summary, cache.read(block, Arena(0, 8))[0])
         return summary
-    summary = Summary(root_files(paths))
+    summary = Summary([*jet_files(paths)])
     for jets in _blocks(summary):
         _add(summary, jets)
     return summary
@@ -185,9 +185,12 @@ def _blocks(summary: Summary) -> Iterator[PackedJets]:
                 summary.damaged.append(str(error))
 
 
-def _types(path: Path) -> dict[str, str]:
+def _types(path: File) -> dict[str, str]:
     if path.suffix == ".parquet":
         return column_types(path)
+    if path.suffix in ARRAYS:
+        layout = index_file(path).layout
+        return dict.fromkeys((*layout.ragged, *layout.labels), "")
     with open_tree(path) as tree:
         return {name: tree[name].typename for name in tree.keys(recursive=False)}
 

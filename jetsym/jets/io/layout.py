@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import uproot
 
 from jetsym.errors import DataError, closest
+from jetsym.jets.io.paths import File
 from jetsym.jets.schema import (
     AUX_BRANCHES,
     CLASSES,
@@ -45,13 +45,19 @@ class Layout:
         The classes that these tell apart.
     columns
         Further per-jet branches that the file has.
+    scalars
+        What is known of the particles besides their momenta: all, the charge and the five flags, or nothing.
     """
 
     labels: tuple[str, ...]
     classes: tuple[str, ...]
     columns: tuple[str, ...]
+    scalars: tuple[str, ...] = SCALAR_BRANCHES
 
-    ragged = (*P4_BRANCHES, *SCALAR_BRANCHES)
+    @property
+    def ragged(self) -> tuple[str, ...]:
+        """Branches with one list per jet."""
+        return (*P4_BRANCHES, *self.scalars)
 
     @property
     def flat(self) -> tuple[str, ...]:
@@ -64,7 +70,7 @@ class Layout:
         return (*self.ragged, *self.flat)
 
 
-def find_layout(tree: Any, path: Path) -> Layout:
+def find_layout(tree: Any, path: File) -> Layout:
     """Find in a tree what a JetBatch holds.
 
     Raises
@@ -81,7 +87,7 @@ def find_layout(tree: Any, path: Path) -> Layout:
     )
 
 
-def choose_layout(path: Path, types: Mapping[str, str], *, ragged: set[str], flat: set[str]) -> Layout:
+def choose_layout(path: File, types: Mapping[str, str], *, ragged: set[str], flat: set[str]) -> Layout:
     """Find what a JetBatch holds among the branches of a file, by name and type.
 
     Parameters
@@ -128,7 +134,7 @@ def is_number(interpretation: Any) -> bool:
     return isinstance(interpretation, uproot.AsDtype) and not interpretation.inner_shape
 
 
-def labels(path: Path, columns: dict[str, NDArray[Any]], layout: Layout, *, first: int = 0) -> NDArray[np.int64] | None:
+def labels(path: File, columns: dict[str, NDArray[Any]], layout: Layout, *, first: int = 0) -> NDArray[np.int64] | None:
     """Index of each jet's class, (B,) int64, or None for unlabelled jets; ``first`` is the number of the first jet.
 
     Raises

@@ -15,7 +15,7 @@ from jetsym.errors import DataError, MissingDependencyError
 from jetsym.files import finished_file
 from jetsym.jets.io.baskets import FileIndex, explained, open_tree
 from jetsym.jets.io.layout import choose_layout, is_number
-from jetsym.jets.io.paths import Paths, root_files
+from jetsym.jets.io.paths import File, Paths, root_files
 from jetsym.progress import progress_bar
 
 if TYPE_CHECKING:
@@ -101,19 +101,19 @@ def _column(arrow: Any, array: Any) -> Any:
     return arrow.ListArray.from_arrays(arrow.array(offsets), arrow.array(ak.to_numpy(ak.flatten(array))))
 
 
-def count_rows(path: Path) -> int:
+def count_rows(path: File) -> int:
     """Number of jets of a file, from its footer alone."""
     with explained(path), _open(path) as file:
         return int(file.metadata.num_rows)
 
 
-def column_types(path: Path) -> dict[str, str]:
+def column_types(path: File) -> dict[str, str]:
     """Type of every column, in Arrow's words."""
     with explained(path), _open(path) as file:
         return {field.name: str(field.type) for field in file.schema_arrow}
 
 
-def index_parquet(path: Path) -> FileIndex:
+def index_parquet(path: File) -> FileIndex:
     """What :func:`jetsym.jets.io.baskets.index_file` gives, of a Parquet file.
 
     Raises
@@ -123,7 +123,7 @@ def index_parquet(path: Path) -> FileIndex:
     """
     arrow, _ = _pyarrow()
     with explained(path), _open(path) as file:
-        status = path.stat()
+        status = _local(path).stat()
         types = {field.name: field.type for field in file.schema_arrow}
         ragged = {name for name, kind in types.items() if arrow.types.is_list(kind) and _plain(arrow, kind.value_type)}
         layout = choose_layout(
@@ -157,7 +157,9 @@ class ParquetReader:
         self._index = index
 
     def __enter__(self) -> ParquetReader:
-        self._index.check_unchanged(self._index.path.stat() if self._index.path.exists() else None)
+        path = self._index.path
+        status = _local(path).stat() if _local(path).exists() else None
+        self._index.check_unchanged(None if status is None else (status.st_size, status.st_mtime_ns))
         self._file = _open(self._index.path)
         return self
 
@@ -197,9 +199,15 @@ def _plain(arrow: Any, kind: Any) -> bool:
     return bool(arrow.types.is_integer(kind) or arrow.types.is_floating(kind) or arrow.types.is_boolean(kind))
 
 
-def _open(path: Path) -> Any:
+def _local(path: File) -> Path:
+    if not isinstance(path, Path):
+        raise DataError(f"{path}: is on another machine, from where only ROOT files are read; fetch it first")
+    return path
+
+
+def _open(path: File) -> Any:
     _, parquet = _pyarrow()
-    return parquet.ParquetFile(path, page_checksum_verification=True)
+    return parquet.ParquetFile(_local(path), page_checksum_verification=True)
 
 
 def _pyarrow() -> Sequence[Any]:

@@ -7,11 +7,18 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from jetsym.errors import DataError
+from jetsym.jets.io.remote import RemoteFile, is_remote
 
-__all__ = ["Paths", "check_root", "root_files"]
+__all__ = ["ARRAYS", "File", "Paths", "check_header", "check_root", "jet_files", "root_files"]
 
 #: A file, a glob pattern, a directory, or a sequence of these.
 Paths = str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
+
+#: Suffixes of files that hold padded arrays.
+ARRAYS = (".npz", ".h5", ".hdf5")
+
+#: A file of jets, on this machine or on another one.
+File = Path | RemoteFile
 
 
 def root_files(paths: Paths) -> list[Path]:
@@ -21,8 +28,8 @@ def root_files(paths: Paths) -> list[Path]:
     ----------
     paths
         A pattern gives what it matches, sorted by name (``**`` descends); a directory all ``*.root`` below it,
-        sorted by path (``*.parquet`` where there are none); a sequence keeps its own order. A file that is named
-        twice is listed once.
+        sorted by path (else all ``*.parquet``, ``*.h5`` or ``*.npz``); a sequence keeps its own order. A file that is
+        named twice is listed once.
 
     Raises
     ------
@@ -36,11 +43,32 @@ def root_files(paths: Paths) -> list[Path]:
     ...
     jetsym.errors.DataError: no paths to read; expected a ROOT file, a pattern, a directory or a sequence of these
     """
+    files: list[Path] = []
+    for file in jet_files(paths):
+        if isinstance(file, RemoteFile):
+            raise DataError(f"{file}: is on another machine; expected files on this one: fetch it first")
+        files.append(file)
+    return files
+
+
+def jet_files(paths: Paths) -> list[File]:
+    """As :func:`root_files`, for readers that take addresses (https, http, s3, root) as well.
+
+    Examples
+    --------
+    >>> print(*jet_files(["https://example.org/b.root", "https://example.org/a.root", "https://example.org/b.root"]))
+    https://example.org/b.root https://example.org/a.root
+    """
     named = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
     if not named:
         raise DataError("no paths to read; expected a ROOT file, a pattern, a directory or a sequence of these")
-    files: dict[Path, Path] = {}
+    files: dict[File, File] = {}
     for path in named:
+        if isinstance(path, str) and is_remote(path):
+            if "*" in path:
+                raise DataError(f"{path}: patterns work on this machine only; name the files one by one")
+            files.setdefault(RemoteFile(path), RemoteFile(path))
+            continue
         for file in _expand(Path(path).expanduser()):
             files.setdefault(file.resolve(), file)
     return list(files.values())
@@ -49,7 +77,8 @@ def root_files(paths: Paths) -> list[Path]:
 def _expand(path: Path) -> list[Path]:
     if path.is_dir():
         found = sorted(file for file in path.rglob("*.root") if file.is_file())
-        found = found or sorted(file for file in path.rglob("*.parquet") if file.is_file())
+        for other in ("*.parquet", "*.h5", "*.npz"):
+            found = found or sorted(file for file in path.rglob(other) if file.is_file())
         if not found:
             raise DataError(f"{path}: no *.root files in this directory or below; expected at least one")
         return found
@@ -78,6 +107,11 @@ def check_root(path: Path) -> None:
             header = file.read(20)
     except OSError as error:
         raise DataError(f"{path}: cannot be opened ({error.strerror}); expected a readable ROOT file") from error
+    check_header(path, header, size)
+
+
+def check_header(path: File, header: bytes, size: int) -> None:
+    """As :func:`check_root`, from the first 20 bytes and the size."""
     if size == 0:
         raise DataError(f"{path}: empty (0 bytes); expected a ROOT file: fetch or write it again")
     if not header.startswith(b"root"):

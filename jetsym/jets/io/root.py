@@ -1,9 +1,8 @@
-"""JetClass and JetClass-II ROOT files as padded torch batches or as awkward records."""
+"""Files of jets as padded torch batches or as awkward records."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
@@ -13,7 +12,7 @@ from jetsym.errors import ConfigError, DataError
 from jetsym.jets.io.arena import Arena
 from jetsym.jets.io.baskets import FileIndex, explained, index_file, open_tree
 from jetsym.jets.io.layout import AXIS_BRANCHES, labels
-from jetsym.jets.io.paths import Paths, root_files
+from jetsym.jets.io.paths import ARRAYS, File, Paths, jet_files
 from jetsym.jets.kinematics import from_pt_eta_phi_energy
 from jetsym.jets.packed import DISPLACEMENTS, KINDS, PackedJets, pack_kinds
 from jetsym.jets.ragged import RaggedJets
@@ -64,13 +63,14 @@ def read(
     ``label_*`` branches give JetClass's label, ``jet_label`` gives JetClass-II's with its 188 classes, and files with
     neither give unlabelled jets. Only the branches that a JetBatch holds are read: momenta, particle scalars, labels,
     the jet axis, and, as ``columns``, soft-drop mass, N-subjettiness, multiplicity and flat ``aux_*`` truth as far as
-    the files have them.
+    the files have them. The files of the top-tagging reference set (HDF5, ``.npz``) and of EnergyFlow's quark and gluon
+    jets (``.npz``) are read as they are, see :mod:`jetsym.jets.io.arrays`; they lack some or all particle scalars.
 
     Parameters
     ----------
     paths
-        A file, a glob pattern, a directory (all ``*.root`` below it), or a sequence of these; files are read in
-        sorted order, or in the order of the sequence, and each once.
+        A file, a glob pattern, a directory (all ``*.root`` below it), the address of a ROOT file (https, s3, root), or
+        a sequence of these; files are read in sorted order, or in the order of the sequence, and each once.
     limit
         Read at most this many jets in total. They are spread evenly over the files, the first jets of each, because
         JetClass keeps one class per file; where a file has fewer, the others give more. Jets that ``bad_jets="drop"``
@@ -125,7 +125,7 @@ def read_ragged(
     check_number("max_particles", max_particles, "particles")
     if bad_jets not in ("raise", "drop"):
         raise ConfigError(f"bad_jets={bad_jets!r}; expected 'raise' or 'drop'")
-    files = root_files(paths)
+    files = jet_files(paths)
     stops: Sequence[int | None] = [None] * len(files)
     if limit is not None:
         stops = [limit] if len(files) == 1 else _spread(limit, files)
@@ -144,7 +144,7 @@ def read_ragged(
     return joined
 
 
-def count_jets(path: Path) -> int:
+def count_jets(path: File) -> int:
     """Number of jets of one file, from its tree's header alone.
 
     Raises
@@ -156,11 +156,13 @@ def count_jets(path: Path) -> int:
         from jetsym.jets.io.parquet import count_rows
 
         return count_rows(path)
+    if path.suffix in ARRAYS:
+        return index_file(path).n_jets
     with open_tree(path) as tree:
         return int(tree.num_entries)
 
 
-def _spread(limit: int, files: Sequence[Path]) -> list[int]:
+def _spread(limit: int, files: Sequence[File]) -> list[int]:
     """Split a total evenly over files; what short files cannot give goes to the others. Opens only files it needs."""
     sizes: dict[int, int] = {}
     shares = [0] * len(files)
@@ -228,7 +230,8 @@ def read_block(
             _check_counts(path, start, (first, counts), (name, own))
             return values
 
-        rows = P4_BRANCHES if columns == "kin" else (*P4_BRANCHES, *(f"part_{name}" for name in DISPLACEMENTS))
+        scalars = () if columns == "kin" else layout.scalars
+        rows = (*P4_BRANCHES, *(f"part_{name}" for name in DISPLACEMENTS if f"part_{name}" in scalars))
         place = None if arena is None else arena.reserve(len(content))
         if arena is None or place is None:
             values = np.empty((len(content), len(rows)), np.float32)
@@ -239,7 +242,7 @@ def read_block(
             for column, name in enumerate(rows[1:], start=1):
                 values[:, column] = particles(name)
         kinds = None
-        if columns != "kin":
+        if scalars:
             bits = (particles(f"part_{name}") for name in KINDS)
             kinds = pack_kinds([one.astype(one.dtype.newbyteorder("=")) for one in bits])
     axis = [torch.from_numpy(flat[name].astype(np.float64)) for name in AXIS_BRANCHES]
@@ -259,7 +262,7 @@ def read_block(
 
 
 def _without_bad(
-    path: Path, start: int, jets: PackedJets, bad_jets: BadJets
+    path: File, start: int, jets: PackedJets, bad_jets: BadJets
 ) -> tuple[PackedJets, NDArray[np.bool_] | None]:
     """Raise on, or leave out, jets that no model can use."""
     empty = np.diff(jets.offsets) == 0
@@ -285,7 +288,7 @@ def _without_bad(
 
 
 def _check_counts(
-    path: Path, start: int, one: tuple[str, NDArray[np.int64]], other: tuple[str, NDArray[np.int64]]
+    path: File, start: int, one: tuple[str, NDArray[np.int64]], other: tuple[str, NDArray[np.int64]]
 ) -> None:
     (here, counts), (there, own) = one, other
     if not np.array_equal(counts, own):
@@ -311,5 +314,5 @@ def check_number(name: str, value: Any, unit: str, *, none: str | None = None) -
         raise ConfigError(f"{name}={value!r}; expected {expected}")
 
 
-def _few(files: Sequence[Path]) -> str:
+def _few(files: Sequence[File]) -> str:
     return ", ".join(str(file) for file in files[:3]) + (f" and {len(files) - 3} more files" if len(files) > 3 else "")

@@ -15,7 +15,7 @@ import torch
 from jetsym.errors import ConfigError, DataError, closest
 from jetsym.jets.io.arena import Arena
 from jetsym.jets.io.blocks import Block, RootFiles, Skipped, mixed
-from jetsym.jets.io.paths import Paths, root_files
+from jetsym.jets.io.paths import Paths, jet_files, root_files
 from jetsym.jets.io.root import BadJets, Columns, check_number
 from jetsym.jets.packed import PackedJets, RaggedBatch
 
@@ -323,10 +323,9 @@ def _open(
 
     if isinstance(paths, str | os.PathLike) and is_cache(Path(paths).expanduser()):
         return CacheFiles(Path(paths).expanduser(), columns=columns)
-    files = root_files(paths)
     if cache is None:
-        return RootFiles(files, columns=columns, bad_jets=bad_jets, skip_bad=skip_bad)
-    folder = Path(cache).expanduser()
+        return RootFiles(jet_files(paths), columns=columns, bad_jets=bad_jets, skip_bad=skip_bad)
+    files, folder = root_files(paths), Path(cache).expanduser()
     if not is_cache(folder):
         if not alone:
             raise ConfigError(f"{folder} holds no cache yet; make it before a distributed run, with: jetsym convert")

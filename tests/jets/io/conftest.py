@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import hashlib
+import re
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
@@ -49,3 +53,66 @@ def flip(path: Path, branch: str, *, basket: int = 0, at: int = 100) -> None:
     content = bytearray(path.read_bytes())
     content[place : place + 8] = bytes(byte ^ 0x55 for byte in content[place : place + 8])
     path.write_bytes(content)
+
+
+class FileServer(ThreadingHTTPServer):
+    """Serves ``files`` by name, in ranges unless ``ranges`` is False; ``drops`` cuts the next answers short."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _FileHandler)
+        self.files: dict[str, bytes] = {}
+        self.ranges = True
+        self.drops: list[int] = []
+        self.asked: list[tuple[str, str, str | None]] = []
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}"
+
+    def handle_error(self, request, client_address) -> None:
+        """A client that has gone away is no news."""
+
+
+class _FileHandler(BaseHTTPRequestHandler):
+    server: FileServer
+
+    def log_message(self, *arguments) -> None:
+        pass
+
+    def do_HEAD(self) -> None:
+        self.do_GET()
+
+    def do_GET(self) -> None:
+        name, wanted = self.path.lstrip("/"), self.headers.get("Range")
+        self.server.asked.append((self.command, name, wanted))
+        body = self.server.files.get(name)
+        if body is None:
+            self.send_error(404)
+            return
+        bounds = re.fullmatch(r"bytes=(\d+)-(\d*)", wanted or "") if self.server.ranges else None
+        start, last = (int(bounds[1]), int(bounds[2] or len(body) - 1)) if bounds else (0, len(body) - 1)
+        part = body[start : last + 1]
+        self.send_response(206 if bounds else 200)
+        self.send_header("Content-Length", str(len(part)))
+        self.send_header("ETag", f'"{hashlib.md5(body).hexdigest()}"')
+        if bounds:
+            self.send_header("Content-Range", f"bytes {start}-{start + len(part) - 1}/{len(body)}")
+        if self.server.ranges:
+            self.send_header("Accept-Ranges", "bytes")
+        self.end_headers()
+        if self.command == "GET":
+            self.wfile.write(part[: self.server.drops.pop(0)] if self.server.drops else part)
+
+
+@pytest.fixture
+def file_server(monkeypatch) -> Iterator[FileServer]:
+    """A server of files on this machine."""
+    monkeypatch.setenv("no_proxy", "*")
+    with FileServer() as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
