@@ -11,11 +11,12 @@ import torch
 from torch import nn
 
 from jetsym.errors import ConfigError, DataError
-from jetsym.jets import metrics
+from jetsym.jets import metrics, read
 from jetsym.jets.actions import rotate
 from jetsym.jets.augmentation import AugmentationConfig, augment
 from jetsym.jets.models import PointNet
 from jetsym.training import stability as module
+from jetsym.training.checkpoint import load
 from jetsym.training.evaluate import predict_logits
 from jetsym.training.stability import actions_on_jets, stability
 
@@ -166,6 +167,28 @@ def test_differences_are_paired(make_jets):
     for name in ("accuracy", "auc"):
         assert change[name].difference_stderr < 0.3 * change[name].unmoved_stderr
     assert abs(change["auc"].difference) < 5 * change["auc"].difference_stderr + 1e-12
+
+
+def test_errors_count_jets_and_draws(make_jets):
+    """Where all jets move alike, the spread over draws is most of the error; with one draw, only jets are left."""
+    jets = two_classes(make_jets(200))
+    lab = {"actions": {"lab": AugmentationConfig("O3")}}
+    flips = stability(Function(by_pz), jets, draws=6, **lab).changes["lab"]["flips"]
+    assert flips.difference_stderr > flips.std / 6**0.5 > 0.02
+    assert flips.difference_stderr < 2 * flips.std / 6**0.5
+    once = stability(Function(by_pz), jets, draws=1, **lab).changes["lab"]["flips"]
+    assert once.difference_stderr == pytest.approx((once.mean * (1 - once.mean) / 200) ** 0.5)
+    assert np.isnan(once.std)
+
+
+def test_the_published_particlenet_does_not_see_the_azimuth(real_data):
+    tagger = load(real_data / "particlenet/ParticleNet_kin.pt")
+    jets = read(real_data / "jetclass/jetclass_kin_500.root", limit=40)
+    actions = {name: actions_on_jets()[name] for name in ("SO2 beam", "O3 rest")}
+    found = stability(tagger, jets, actions=actions, draws=1)
+    assert found.changes["SO2 beam"]["flips"].mean == 0
+    assert abs(found.changes["SO2 beam"]["macro_auc"].difference) < 0.005
+    assert found.changes["O3 rest"]["flips"].mean > 0.1
 
 
 def test_without_labels_flips_are_all(make_jets):
