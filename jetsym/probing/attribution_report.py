@@ -150,7 +150,7 @@ def _largest(item: Equivariance, off: Mapping[str, Effect]) -> str:
         return f"None of {', '.join(off)} explains it: without any one of them it is not measurably smaller."
     source, effect = min(lowering.items(), key=lambda pair: pair[1].difference)
     left = max(effect.equivariance.relative, 0.0) ** 2 / item.relative**2
-    verdict = (
-        f"Most of it comes from {source}" if left < 0.5 else f"The largest part, less than half, comes from {source}"
-    )
-    return f"{verdict}: {effect.change}, A falls to {_relative(effect.equivariance)}."
+    value = _relative(effect.equivariance)
+    if left < 0.5:
+        return f"Most of it comes from {source}: {effect.change}, A falls to {value}."
+    return f"No source explains half of it; without {source} ({effect.change}) A falls furthest, to {value}."
