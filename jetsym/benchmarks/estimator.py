@@ -14,7 +14,7 @@ from torch import Tensor
 
 from jetsym.benchmarks.measure import alternate, matrix_product_rate
 from jetsym.spectrum import SO3, Quadrature, QuadratureEstimator
-from jetsym.spectrum.projection import bands_of
+from jetsym.spectrum.projection import bands_of, ring_transform
 from jetsym.spectrum.wigner import characters
 
 __all__ = ["estimator", "operations", "pairwise"]
@@ -97,11 +97,10 @@ def operations(rule: Quadrature, features: int) -> int:
 
     Examples
     --------
-    >>> rule = SO3().quadrature(0)  # one band, real and imaginary part, 6 rings of one angle
-    >>> operations(rule, 1) == 2 * 6 * (1 + 2)
+    >>> rule = SO3().quadrature(0)  # 3 pairs of rings of one angle: sum and difference of each, and one coefficient
+    >>> operations(rule, 1) == 2 * 3 * (2 * 2 + 1)
     True
     """
-    rings = len(rule.alpha)
-    transform = 2 * (2 * rule.l_max + 1) * rule.ring_size * rings
+    transform = 2 * ring_transform(rule).size * (len(rule) // rule.unit)
     products = sum(2 * band.matrix.size for band in bands_of(rule))
     return (transform + products) * features

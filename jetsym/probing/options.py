@@ -37,9 +37,8 @@ METHODS = (AUTO, "quadrature", "icosahedral", "random")
 #: Names of axes, and where SO(2) has them: those of each input's own are along z in the abstract group.
 AXES = {"beam": "z", "x": "x", "y": "y", "z": "z", "jet": "z", "random": "z"}
 
-#: Evaluations per forward pass where the caller leaves it open, on a CPU and on an accelerator. On a CPU so few that
-#: what layers return is still in cache when it is transformed.
-BATCH_SIZE_CPU, BATCH_SIZE_ACCELERATOR = 256, 8192
+#: Evaluations per forward pass where the caller leaves it open, on a CPU and on an accelerator.
+BATCH_SIZE_CPU, BATCH_SIZE_ACCELERATOR = 512, 8192
 #: Random rotations per input where the caller leaves it open.
 RANDOM_ROTATIONS = 32
 
