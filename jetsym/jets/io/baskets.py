@@ -313,6 +313,11 @@ def _status(path: File) -> tuple[int, int]:
     return found.st_size, found.st_mtime_ns
 
 
+#: uproot's classes as they came. A damaged file can put the classes that it describes itself in their place, for all
+#: files that are opened after it.
+CLASSES = dict(uproot.classes)
+
+
 @contextmanager
 def open_tree(path: File) -> Iterator[Any]:
     """The tree of a JetClass file, as uproot's object.
@@ -322,6 +327,7 @@ def open_tree(path: File) -> Iterator[Any]:
     DataError
         If the file is missing, is no ROOT file, is damaged, or lacks the tree.
     """
+    uproot.classes.update(CLASSES)
     with ExitStack() as stack:
         if isinstance(path, RemoteFile):
             remote, size, _ = open_remote(path, ahead=True)
