@@ -97,7 +97,10 @@ def test_models_offer_what_they_can_do_without(make_jets):
 
 @pytest.mark.parametrize("features", ["kin", "full"])
 def test_the_sign_matters_for_backward_jets_only(make_jets, features):
+    torch.manual_seed(0)
     model = ParticleNet(("QCD", "Tbqq"), features=features, k=2, channels=((4,),), hidden=4).eval()
     jets = make_jets(30, min_particles=4)
     same = (model.ablations()["sign(η_jet) in Δη"](jets) == model(jets)).all(dim=-1)
-    assert torch.equal(same, jets.jet_p4[:, 3] > 0)
+    forward = jets.jet_p4[:, 3] > 0
+    assert same[forward].all()
+    assert not same[~forward].all()  # so small a network may be blind to some
