@@ -21,6 +21,7 @@ __all__ = [
     "in_parts",
     "labels_of",
     "load_jets",
+    "size_of_batch",
 ]
 
 _NO_LABELS = "the files of {flag} have no label branches; expected labelled jets to train on"
@@ -164,6 +165,20 @@ def in_parts(jets: JetBatch, parts: int, *, by_length: bool = True) -> list[JetB
 def count_batches(jets: JetBatch | StreamedJets, *, batch_size: int) -> int:
     """Steps of an epoch."""
     return -(-len(jets) // batch_size)
+
+
+def size_of_batch(jets: JetBatch | StreamedJets, number: int, *, batch_size: int) -> int:
+    """Jets of a batch on all processes together; the first ones are the larger ones, by one jet.
+
+    Examples
+    --------
+    >>> p4 = torch.zeros(10, 1, 4)
+    >>> jets = JetBatch(p4, torch.ones(10, 1, dtype=bool), torch.zeros(10, 1, 10), p4[:, 0])
+    >>> [size_of_batch(jets, number, batch_size=4) for number in range(3)]
+    [4, 3, 3]
+    """
+    least, larger = divmod(len(jets), count_batches(jets, batch_size=batch_size))
+    return least + (number < larger)
 
 
 def labels_of(jets: JetBatch) -> Tensor:

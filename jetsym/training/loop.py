@@ -22,7 +22,7 @@ from jetsym.jets.models import Tagger
 from jetsym.progress import progress_bar
 from jetsym.training import checkpoint
 from jetsym.training.config import TrainConfig
-from jetsym.training.data import StreamedJets, batches, labels_of, load_jets
+from jetsym.training.data import StreamedJets, batches, labels_of, load_jets, size_of_batch
 from jetsym.training.engine import make_fabric, total
 from jetsym.training.evaluate import predict_logits
 from jetsym.training.finetune import starting_point
@@ -178,8 +178,7 @@ def train_epoch(
     order = {"batch_size": config.batch_size, "seed": config.seed, "epoch": position.epoch, "start": position.step}
     share = {"rank": fabric.global_rank, "ranks": fabric.world_size}
     for batch in batches(jets, **order, **share, device=fabric.device):
-        # Batches are of nearly the same size, the larger ones first.
-        size = len(jets) // state.steps_per_epoch + (position.step < len(jets) % state.steps_per_epoch)
+        size = size_of_batch(jets, position.step, batch_size=config.batch_size)
         rate = learning_rate(state.steps_done, state.steps, config)
         loss = take_step(state, batch, size=size, rate=rate, penalties=penalties)
         position.step += 1
