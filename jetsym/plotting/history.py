@@ -95,9 +95,10 @@ def plot_over_training(history: Any) -> Figure:
         plot_error_over_training(history, axes[panels - 1], legend=False)
     for ax in axes[panels:]:
         ax.remove()
-    for ax in axes[max(0, panels - columns) : panels]:  # the lowest of every column
-        ax.tick_params(labelbottom=True)
-        ax.set_xlabel("steps")
+    for place, ax in enumerate(axes[:panels]):
+        lowest_of_column = place + columns >= panels
+        ax.tick_params(labelbottom=lowest_of_column)
+        ax.set_xlabel("steps" if lowest_of_column else "")
     handles: dict[str, Any] = {}
     for ax in axes[:panels]:
         lines, labels = ax.get_legend_handles_labels()
