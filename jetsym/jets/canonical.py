@@ -109,7 +109,7 @@ def principal_axes(batch: JetBatch, along: Tensor | None = None) -> Tensor:
     """
     energy, vectors = batch.p4[..., :1].double(), batch.p4[..., 1:].double()
     scale = _trace(_momentum_tensor(energy, vectors))
-    first = 0.0
+    first: Tensor | float = 0.0
     if along is not None:
         unit = _unit(along)[:, None]
         vectors = vectors - (vectors * unit).sum(dim=-1, keepdim=True) * unit
