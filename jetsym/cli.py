@@ -42,7 +42,12 @@ COMMANDS = {
     "generate": Command("jetsym.jets.generate:generate", "make JetClass-like jets with Pythia and FastJet", True),
     "convert": Command("jetsym.commands:convert", "make a cache of ROOT files that streams read faster", True),
     "inspect": Command("jetsym.commands:inspect", "what is in ROOT files or a cache", True),
-    "train": Command("jetsym.commands:train", "train a tagger on ROOT files", presets=True),
+    "train": Command(
+        "jetsym.commands:train",
+        "train a tagger on ROOT files",
+        skip=frozenset({"penalties", "callbacks"}),
+        presets=True,
+    ),
     "evaluate": Command("jetsym.commands:evaluate", "how well a tagger does on upright and rotated jets", True),
     "probe": Command(
         "jetsym.commands:probe",
@@ -60,7 +65,10 @@ COMMANDS = {
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; returns the exit status (0 done, 1 an error, 2 a wrong command line, 130 interrupted)."""
+    """Run a command; returns the exit status.
+
+    0 done, 1 an error, 2 a wrong command line, 130 interrupted (Ctrl-C), 143 terminated (SIGTERM).
+    """
     words = list(sys.argv[1:] if arguments is None else arguments)
     if words[:1] == ["--version"]:
         import jetsym
@@ -96,7 +104,7 @@ def dispatch(program: str, commands: Mapping[str, Command], purpose: str, words:
     try:
         return run(f"{program} {name}", commands[name], rest)
     except JetsymError as error:
-        return _fail(f"{program} {name}", str(error), status=1)
+        return _fail(f"{program} {name}", str(error), status=error.status)
     except OSError as error:  # a folder that cannot be written, a full disk
         return _fail(f"{program} {name}", f"{error.strerror or error}: {error.filename or ''}", status=1)
     except UnicodeDecodeError as error:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal, get_args
 
-from jetsym.errors import ConfigError
+from jetsym.errors import ConfigError, closest
 from jetsym.jets.augmentation import AugmentationConfig
 from jetsym.jets.models import configure
 
@@ -54,6 +54,10 @@ class TrainConfig:
         :class:`jetsym.jets.io.stream.JetStream`. Needs ``val``, whose jets stay in memory.
     cache
         With ``stream``: a folder for a cache of the training jets, made in the first epoch, as by ``jetsym convert``.
+    checkpoint_every
+        Steps between two checkpoints that a run can be continued from; there is one after every epoch as well.
+    max_skipped
+        Steps in a row that are left out because loss or gradient are not finite, before the run is given up.
     seed
         Of initialisation, shuffling, augmentation and dropout.
     device
@@ -90,16 +94,18 @@ class TrainConfig:
     limit: int | None = None
     stream: bool = False
     cache: str | None = None
+    checkpoint_every: int = 1000
+    max_skipped: int = 10
     seed: int = 0
     device: str = "auto"
     precision: Precision = "auto"
 
     def __post_init__(self) -> None:
         if isinstance(self.augmentation, Mapping):  # as YAML and notebooks write it
-            object.__setattr__(self, "augmentation", AugmentationConfig(**self.augmentation))
+            object.__setattr__(self, "augmentation", _augmentation(self.augmentation))
         if not self.data:
             raise ConfigError(f"--data is {self.data!r}; expected at least one path or pattern")
-        for name in ("epochs", "batch_size", "max_particles", "limit"):
+        for name in ("epochs", "batch_size", "max_particles", "limit", "checkpoint_every", "max_skipped"):
             value = getattr(self, name)
             _expect(name, value, value is None or value >= 1, "at least 1")
         for name in ("lr", "clip"):
@@ -140,6 +146,14 @@ class TrainConfig:
 def _expect(flag: str, value: object, holds: bool, expected: str) -> None:
     if not holds:
         raise ConfigError(f"--{flag} is {value!r}; expected {expected}")
+
+
+def _augmentation(values: Mapping[str, Any]) -> AugmentationConfig:
+    known = [field.name for field in fields(AugmentationConfig)]
+    for name in values:
+        if name not in known:
+            raise ConfigError(f"--augmentation has no option {name!r}; {closest(name, known)}")
+    return AugmentationConfig(**values)
 
 
 def _alternatives(choices: Any) -> str:

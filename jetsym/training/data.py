@@ -4,45 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import zip_longest
+from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from jetsym.errors import ConfigError, DataError
 from jetsym.jets.batch import JetBatch
 from jetsym.training.config import TrainConfig
+from jetsym.training.seeds import generator_for, seed_for
 
 __all__ = [
     "StreamedJets",
     "batches",
     "by_length",
     "count_batches",
-    "generator_for",
     "labels_of",
     "load_jets",
-    "seed_for",
 ]
 
-#: Every use of randomness has a stream of its own, so that adding one does not change another.
-STREAMS = ("initialisation", "split", "shuffle", "augmentation", "dropout")
-
 _NO_LABELS = "the files of {flag} have no label branches; expected labelled jets to train on"
-
-
-def seed_for(stream: str, *, seed: int, epoch: int = 0) -> int:
-    """A 64-bit seed from a run's seed, an epoch and a stream: alike in every process, unrelated to its neighbours.
-
-    Because an epoch's randomness depends on nothing else, a run continued from an epoch's end repeats exactly what
-    the uninterrupted one would have done.
-    """
-    sequence = np.random.SeedSequence((seed, epoch, STREAMS.index(stream)))
-    return int(sequence.generate_state(1, np.uint64)[0] >> np.uint64(1))
-
-
-def generator_for(stream: str, *, seed: int, epoch: int = 0, device: torch.device | str = "cpu") -> torch.Generator:
-    """A generator on ``device``, seeded by :func:`seed_for`."""
-    return torch.Generator(device=device).manual_seed(seed_for(stream, seed=seed, epoch=epoch))
 
 
 class StreamedJets:
@@ -68,9 +49,13 @@ class StreamedJets:
         """Jets that an epoch shows."""
         return len(self._stream) * self._batch_size
 
-    def batches(self, epoch: int, device: torch.device | str) -> Iterator[JetBatch]:
-        """An epoch's batches, padded on the device."""
-        self._stream.set_epoch(epoch)
+    def fingerprint(self) -> dict[str, Any]:
+        """What the order of the jets depends on, besides the epoch."""
+        return {name: value for name, value in self._stream.state_dict().items() if name not in ("epoch", "batch")}
+
+    def batches(self, epoch: int, device: torch.device | str, *, start: int = 0) -> Iterator[JetBatch]:
+        """An epoch's batches from number ``start`` on, padded on the device."""
+        self._stream.load_state_dict(self._stream.state_dict() | {"epoch": epoch, "batch": start})
         for batch in self._stream:
             yield batch.to(device).to_padded(self._max_particles)
 
@@ -124,17 +109,24 @@ def first_difference(found: Sequence[str], expected: Sequence[str]) -> str:
 
 
 def batches(
-    jets: JetBatch | StreamedJets, *, batch_size: int, seed: int, epoch: int, device: torch.device | str = "cpu"
+    jets: JetBatch | StreamedJets,
+    *,
+    batch_size: int,
+    seed: int,
+    epoch: int,
+    start: int = 0,
+    device: torch.device | str = "cpu",
 ) -> Iterator[JetBatch]:
     """All jets once, in the random order of an epoch, in batches of nearly the same size, none above ``batch_size``.
 
-    Streamed jets come on the device, others where they are.
+    The first ``start`` batches are left out, and the others are as they would be after them. Streamed jets come on the
+    device, others where they are.
     """
     if isinstance(jets, StreamedJets):
-        yield from jets.batches(epoch, device)
+        yield from jets.batches(epoch, device, start=start)
         return
     order = torch.randperm(len(jets), generator=generator_for("shuffle", seed=seed, epoch=epoch))
-    for chosen in order.tensor_split(count_batches(jets, batch_size=batch_size)):
+    for chosen in order.tensor_split(count_batches(jets, batch_size=batch_size))[start:]:
         yield jets[chosen].trim()
 
 
