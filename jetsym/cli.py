@@ -136,6 +136,7 @@ def run(program: str, command: Command, words: Sequence[str]) -> int:
 
     function = command.load()
     parser = make_parser(program, command, function)
+    words = [underscored(word) for word in words]
     if command.presets:
         words = expand_presets(words)
     try:
@@ -185,6 +186,20 @@ def preset_path(name: str) -> Path:
     if name not in preset_names():
         raise ConfigError(f"--preset is {name!r}; {closest(name, preset_names())}")
     return Path(str(files("jetsym.presets") / f"{name}.yaml"))
+
+
+def underscored(word: str) -> str:
+    """Options are named as in Python; dashes inside their names are taken as well.
+
+    Examples
+    --------
+    >>> underscored("--batch-size=8"), underscored("--seed"), underscored("-1"), underscored("a-b")
+    ('--batch_size=8', '--seed', '-1', 'a-b')
+    """
+    flag, equals, value = word.partition("=")
+    if not flag.startswith("--"):
+        return word
+    return f"--{flag[2:].replace('-', '_')}{equals}{value}"
 
 
 def expand_presets(words: Sequence[str]) -> list[str]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Mapping
+from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -15,6 +17,7 @@ from jetsym.files import write_atomically
 if TYPE_CHECKING:
     from jetsym.jets.io.root import BadJets, Columns
     from jetsym.probing.attribution_report import Attribution
+    from jetsym.probing.monitor import History
     from jetsym.probing.probe import Report
 
 __all__ = ["attribute", "convert", "download", "evaluate", "inspect", "probe", "train"]
@@ -253,7 +256,14 @@ def evaluate(
         write_atomically(out, json.dumps(values, indent=1) + "\n")
 
 
-def probe(model: str, *, inputs: str | list[str] | None = None, out: str | None = None, **options: Any) -> Report:
+def probe(
+    model: str,
+    *,
+    inputs: str | list[str] | None = None,
+    out: str | None = None,
+    over_training: bool = False,
+    **options: Any,
+) -> Report | History:
     """Measure which symmetry a trained tagger has; see :func:`jetsym.probe`.
 
     Parameters
@@ -264,6 +274,9 @@ def probe(model: str, *, inputs: str | list[str] | None = None, out: str | None 
         ROOT files to probe with; the bundled jets where none are named.
     out
         A JSON file to write the report to; a picture (.png) and a page (.html) of the same name go beside it.
+    over_training
+        Show what a run with --monitor_every measured as it was trained, instead of measuring it now: a table, and the
+        data and the picture in ``over_training.json`` and ``.png`` in its folder, or as ``out`` says.
     """
     from jetsym.plotting import save_figure
     from jetsym.probing.html import report_page
@@ -271,6 +284,9 @@ def probe(model: str, *, inputs: str | list[str] | None = None, out: str | None 
 
     if out is not None and Path(out).suffix != ".json":
         raise ConfigError(f"--out is {out!r}; expected a name that ends in .json (picture and page take its stem)")
+    if over_training:
+        _refuse_changed(measure, {"inputs": inputs, **options}, why="--over_training shows what was measured earlier")
+        return _show_history(model, out)
     report = measure(model, inputs, **options)
     print(report)
     if out is not None:
@@ -279,6 +295,28 @@ def probe(model: str, *, inputs: str | list[str] | None = None, out: str | None 
         write_atomically(Path(out).with_suffix(".html"), report_page(report, picture))
         save_figure(picture, Path(out).with_suffix(".png"))
     return report
+
+
+def _refuse_changed(function: Callable[..., Any], options: Mapping[str, Any], *, why: str) -> None:
+    """Refuse options of a function that are not as by default, where they would have no effect."""
+    defaults = {name: parameter.default for name, parameter in signature(function).parameters.items()}
+    for name, value in options.items():
+        given = tuple(value) if isinstance(value, list) else value  # a sequence from the command line is a list
+        if given != defaults[name]:
+            raise ConfigError(f"--{name} is {value!r}, but {why}; leave it out")
+
+
+def _show_history(run: str, out: str | None) -> History:
+    """Print the spectra of a run over its training, and save them with their picture."""
+    from jetsym.plotting import save_figure
+    from jetsym.probing.monitor import History
+
+    history = History.load(run)
+    print(history, end="")
+    path = Path(run, "over_training.json") if out is None else Path(out)
+    history.save(path)
+    save_figure(history.plot(), path.with_suffix(".png"))
+    return history
 
 
 def attribute(

@@ -1,5 +1,6 @@
 """Pictures: every function takes ``ax`` and returns it; those of several panels return their figure."""
 
+from jetsym.plotting.history import plot_error_over_training, plot_layer_over_training, plot_over_training
 from jetsym.plotting.lorentz import plot_boosts, plot_generators, plot_lorentz
 from jetsym.plotting.spectrum import plot_spectrum
 from jetsym.plotting.style import figure_of, irrep_style, save_figure
@@ -8,8 +9,11 @@ __all__ = [
     "figure_of",
     "irrep_style",
     "plot_boosts",
+    "plot_error_over_training",
     "plot_generators",
+    "plot_layer_over_training",
     "plot_lorentz",
+    "plot_over_training",
     "plot_spectrum",
     "save_figure",
 ]
