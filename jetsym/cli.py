@@ -56,6 +56,7 @@ COMMANDS = {
         positional=True,
         skip=frozenset({"call", "outputs"}),
     ),
+    "diagnose": Command("jetsym.commands:diagnose", "what is wrong with a model, from the report of a probe", True),
 }
 
 

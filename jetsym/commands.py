@@ -15,9 +15,10 @@ from jetsym.files import write_atomically
 if TYPE_CHECKING:
     from jetsym.jets.io.root import BadJets, Columns
     from jetsym.probing.attribution_report import Attribution
+    from jetsym.probing.findings import Diagnosis
     from jetsym.probing.probe import Report
 
-__all__ = ["attribute", "convert", "download", "evaluate", "inspect", "probe", "train"]
+__all__ = ["attribute", "convert", "diagnose", "download", "evaluate", "inspect", "probe", "train"]
 
 
 def convert(
@@ -275,3 +276,51 @@ def attribute(
     if out is not None:
         report.save(out)
     return report
+
+
+def diagnose(
+    report: str,
+    *,
+    baseline: str | None = None,
+    history: list[str] | None = None,
+    readout: str | None = None,
+    needs: dict[str, list[str]] | None = None,
+    thresholds: dict[str, float] | None = None,
+    out: str | None = None,
+) -> Diagnosis:
+    """Say what is wrong with a model from its report, and what to try; see :func:`jetsym.diagnose`.
+
+    Parameters
+    ----------
+    report
+        A JSON file that jetsym probe wrote.
+    baseline
+        That of an untrained copy; by default the one in the report.
+    history
+        Those of earlier steps of the training, in their order, for drift.
+    readout
+        The layer that the outputs are read from; by default the last one before them.
+    needs
+        Output -> irreps that it needs, such as '{"dipole": ["(1,+)"]}'; by default those of its kind.
+    thresholds
+        Bounds to change, such as '{"deviation": 0.05}'; see jetsym.probing.thresholds.Thresholds.
+    out
+        A JSON file to write the findings to.
+    """
+    from jetsym.probing.diagnose import diagnose as find
+    from jetsym.probing.reading import read_report
+    from jetsym.probing.report import SymmetryReport
+    from jetsym.probing.thresholds import Thresholds
+
+    found = find(
+        read_report(report),
+        baseline=None if baseline is None else read_report(baseline),
+        history=[SymmetryReport.load(path) for path in history or []],
+        readout=readout,
+        needs=needs,
+        thresholds=Thresholds.of(**(thresholds or {})),
+    )
+    print(found, end="")
+    if out is not None:
+        found.save(out)
+    return found

@@ -229,3 +229,20 @@ def test_presets():
     assert expand_presets(["--preset=pointnet"]) == ["--config", pointnet]
     with pytest.raises(ConfigError, match="--preset is ''"):
         expand_presets(["--preset"])
+
+
+def test_a_diagnosis_from_the_shell(tmp_path, capsys):
+    points = np.random.default_rng(0).normal(size=(8, 3))
+    report = jetsym.probe(lambda x: x[:, 0] + 1, points, l_max=2, progress=False)
+    path = report.save(tmp_path / "report.json")
+    assert main(["diagnose", str(path), "--history", f'["{path}"]', "--out", str(tmp_path / "found.json")]) == 0
+    assert "leakage (problem), output" in capsys.readouterr().out
+    assert json.loads((tmp_path / "found.json").read_text())["findings"][0]["name"] == "leakage"
+    assert main(["diagnose", str(path), "--thresholds", '{"deviation": 2}']) == 0
+    assert "leakage (" not in capsys.readouterr().out
+    assert main(["diagnose", str(path), "--thresholds", '{"deviatin": 2}']) == 1
+    assert main(["diagnose", str(tmp_path / "found.json")]) == 1
+    errors = capsys.readouterr().err.splitlines()
+    assert errors[0].endswith("there is no threshold 'deviatin'; the nearest are 'deviation'")
+    assert "holds 'diagnosis'; expected a report of a probe" in errors[1]
+    assert len(errors) == 2
