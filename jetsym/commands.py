@@ -15,10 +15,11 @@ from jetsym.files import write_atomically
 if TYPE_CHECKING:
     from jetsym.jets.io.root import BadJets, Columns
     from jetsym.probing.attribution_report import Attribution
+    from jetsym.probing.comparison import Comparison
     from jetsym.probing.findings import Diagnosis
     from jetsym.probing.probe import Report
 
-__all__ = ["attribute", "convert", "diagnose", "download", "evaluate", "inspect", "probe", "train"]
+__all__ = ["attribute", "compare", "convert", "diagnose", "download", "evaluate", "inspect", "probe", "train"]
 
 
 def convert(
@@ -243,8 +244,7 @@ def probe(model: str, *, inputs: str | list[str] | None = None, out: str | None 
     from jetsym.probing.html import report_page
     from jetsym.probing.probe import probe as measure
 
-    if out is not None and Path(out).suffix != ".json":
-        raise ConfigError(f"--out is {out!r}; expected a name that ends in .json (picture and page take its stem)")
+    _check_out(out)
     report = measure(model, inputs, **options)
     print(report)
     if out is not None:
@@ -324,3 +324,39 @@ def diagnose(
     if out is not None:
         found.save(out)
     return found
+
+
+def compare(reports: list[str], *, names: list[str] | None = None, out: str | None = None) -> Comparison:
+    """Put reports side by side; see :func:`jetsym.compare`.
+
+    Parameters
+    ----------
+    reports
+        JSON files that jetsym probe wrote.
+    names
+        What to call them; by default the names of the files.
+    out
+        A JSON file to write all of it to; a picture (.png) and a page (.html) of the same name go beside it.
+    """
+    from jetsym.plotting import save_figure
+    from jetsym.probing.comparison import compare as put_together
+    from jetsym.probing.comparison import numbered
+    from jetsym.probing.html import figure_element, page
+    from jetsym.probing.reading import read_report
+
+    _check_out(out)
+    read: list[Any] = [read_report(path) for path in reports]
+    compared = put_together(*read, names=names or numbered([Path(path).stem for path in reports]))
+    print(compared, end="")
+    if out is not None:
+        picture = compared.plot()
+        compared.save(out)
+        parts = [figure_element(picture, "Reports side by side, by depth"), compared._repr_html_()]
+        write_atomically(Path(out).with_suffix(".html"), page(f"Symmetry of {', '.join(compared.names)}", parts))
+        save_figure(picture, Path(out).with_suffix(".png"))
+    return compared
+
+
+def _check_out(out: str | None) -> None:
+    if out is not None and Path(out).suffix != ".json":
+        raise ConfigError(f"--out is {out!r}; expected a name that ends in .json (picture and page take its stem)")

@@ -246,3 +246,17 @@ def test_a_diagnosis_from_the_shell(tmp_path, capsys):
     assert errors[0].endswith("there is no threshold 'deviatin'; the nearest are 'deviation'")
     assert "holds 'diagnosis'; expected a report of a probe" in errors[1]
     assert len(errors) == 2
+
+
+def test_a_comparison_from_the_shell(tmp_path, capsys):
+    points = np.random.default_rng(0).normal(size=(4, 3))
+    paths = []
+    for l_max in (1, 2):
+        report = jetsym.probe(lambda x: x[:, 0] + 1, points, l_max=l_max, progress=False)
+        paths.append(str(report.save(tmp_path / f"l{l_max}.json")))
+    assert main(["compare", *paths, "--out", str(tmp_path / "both.json")]) == 0
+    assert "The reports differ in l_max (l1: 1, l2: 2)" in capsys.readouterr().out
+    assert {file.suffix for file in tmp_path.glob("both.*")} == {".json", ".png", ".html"}
+    assert main(["compare", *paths, "--out", "both.png"]) == 1
+    assert main(["compare", "--out", "both.json"]) == 2
+    assert len(capsys.readouterr().err.splitlines()) == 2

@@ -1,5 +1,12 @@
 """Pictures: every function takes ``ax`` and returns it; those of several panels return their figure."""
 
+from jetsym.plotting.comparison import (
+    plot_bandwidths,
+    plot_comparison,
+    plot_depths,
+    plot_output_errors,
+    plot_pseudotensors,
+)
 from jetsym.plotting.lorentz import plot_boosts, plot_generators, plot_lorentz
 from jetsym.plotting.spectrum import plot_spectrum
 from jetsym.plotting.style import figure_of, irrep_style, save_figure
@@ -7,9 +14,14 @@ from jetsym.plotting.style import figure_of, irrep_style, save_figure
 __all__ = [
     "figure_of",
     "irrep_style",
+    "plot_bandwidths",
     "plot_boosts",
+    "plot_comparison",
+    "plot_depths",
     "plot_generators",
     "plot_lorentz",
+    "plot_output_errors",
+    "plot_pseudotensors",
     "plot_spectrum",
     "save_figure",
 ]

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+    from jetsym.probing.comparison import Comparison
     from jetsym.probing.equivariance import Equivariance
     from jetsym.probing.findings import Diagnosis
     from jetsym.probing.lorentz_report import BoostReport, LorentzReport
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "boost_fragment",
+    "comparison_fragment",
     "diagnosis_fragment",
     "figure_element",
     "lorentz_fragment",
@@ -69,6 +71,13 @@ READING_SLOPES = (
 READING_BOOSTS = (
     "Each cell is relative A, how far a layer departs from its mean over boosts, for a declared measure on rapidity of "
     "that width. Boosts have no invariant measure: other widths are other questions."
+)
+
+READING_COMPARISON = (
+    "Depth runs from 0, the input, to 1, the output. Shares of power are in per cent, the standard error over inputs "
+    "in brackets for the last digits; those of sums over irreps are upper bounds. The bandwidth is Σ λ(λ+1) b: how "
+    "finely a layer resolves the orientation. Relative A is over the size of the output; A over spread, over the "
+    "standard deviation of the symmetrised output across inputs, is the one to compare across domains."
 )
 
 READING_FINDINGS = (
@@ -225,3 +234,9 @@ def diagnosis_fragment(found: Diagnosis) -> str:
         parts.append(paragraphs(found.sentences()))
     unknown = [f"Not judged, {name}: {reason}." for name, reason in found.not_judged.items()]
     return "\n".join([*parts, paragraphs([READING_FINDINGS, *unknown], note=True)])
+
+
+def comparison_fragment(compared: Comparison) -> str:
+    """The table of a comparison, with the warnings first."""
+    table = table_element(["report", *compared.header], ([name, *cells] for name, cells in compared.rows()))
+    return "\n".join([paragraphs(compared.sentences()), table, paragraphs([READING_COMPARISON], note=True)])
