@@ -23,13 +23,17 @@ __all__ = ["Command", "dispatch", "main"]
 
 @dataclass(frozen=True)
 class Command:
-    """One command: the function behind it, a line of help, and how its parameters appear."""
+    """One command: the function behind it, a line of help, and how its parameters appear.
+
+    ``many`` names a parameter that takes all words of the command line that belong to no option.
+    """
 
     function: str
     help: str
     positional: bool = False
     skip: frozenset[str] = frozenset()
     presets: bool = False
+    many: str | None = None
 
     def load(self) -> Callable[..., Any]:
         module, _, name = self.function.partition(":")
@@ -61,6 +65,8 @@ COMMANDS = {
         positional=True,
         skip=frozenset({"call", "outputs"}),
     ),
+    "compare": Command("jetsym.commands:compare", "put reports side by side, layer by layer", many="reports"),
+    "diagnose": Command("jetsym.commands:diagnose", "what is wrong with a model, from the report of a probe", True),
 }
 
 
@@ -162,7 +168,11 @@ def make_parser(program: str, command: Command, function: Callable[..., Any]) ->
     parser.add_argument("--config", action="config", help="YAML file with options; later options override it")
     if command.presets:
         parser.add_argument("--preset", help=f"a ready configuration: {', '.join(preset_names())}")
-    parser.add_function_arguments(function, as_positional=command.positional, skip=set(command.skip))
+    skip: set[str | int] = set(command.skip)
+    if command.many:
+        parser.add_argument(command.many, nargs="+", type=str)
+        skip.add(command.many)
+    parser.add_function_arguments(function, as_positional=command.positional, skip=skip)
     for action in parser._actions:
         if getattr(action, "_typehint", None) is bool:  # --resume alone means --resume true
             action.nargs, action.const = "?", True

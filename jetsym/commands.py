@@ -17,10 +17,12 @@ from jetsym.files import write_atomically
 if TYPE_CHECKING:
     from jetsym.jets.io.root import BadJets, Columns
     from jetsym.probing.attribution_report import Attribution
+    from jetsym.probing.comparison import Comparison
+    from jetsym.probing.findings import Diagnosis
     from jetsym.probing.monitor import History
     from jetsym.probing.probe import Report
 
-__all__ = ["attribute", "convert", "download", "evaluate", "inspect", "probe", "train"]
+__all__ = ["attribute", "compare", "convert", "diagnose", "download", "evaluate", "inspect", "probe", "train"]
 
 
 def convert(
@@ -282,8 +284,7 @@ def probe(
     from jetsym.probing.html import report_page
     from jetsym.probing.probe import probe as measure
 
-    if out is not None and Path(out).suffix != ".json":
-        raise ConfigError(f"--out is {out!r}; expected a name that ends in .json (picture and page take its stem)")
+    _check_out(out)
     if over_training:
         _refuse_changed(measure, {"inputs": inputs, **options}, why="--over_training shows what was measured earlier")
         return _show_history(model, out)
@@ -340,3 +341,87 @@ def attribute(
     if out is not None:
         report.save(out)
     return report
+
+
+def diagnose(
+    report: str,
+    *,
+    baseline: str | None = None,
+    history: list[str] | None = None,
+    readout: str | None = None,
+    needs: dict[str, list[str]] | None = None,
+    thresholds: dict[str, float] | None = None,
+    out: str | None = None,
+) -> Diagnosis:
+    """Say what is wrong with a model from its report, and what to try; see :func:`jetsym.diagnose`.
+
+    Parameters
+    ----------
+    report
+        A JSON file that jetsym probe wrote.
+    baseline
+        That of an untrained copy; by default the one in the report.
+    history
+        Those of earlier steps of the training, in their order, for drift.
+    readout
+        The layer that the outputs are read from; by default the last one before them.
+    needs
+        Output -> irreps that it needs, such as '{"dipole": ["(1,+)"]}'; by default those of its kind.
+    thresholds
+        Bounds to change, such as '{"deviation": 0.05}'; see jetsym.probing.thresholds.Thresholds.
+    out
+        A JSON file to write the findings to.
+    """
+    from jetsym.probing.diagnose import diagnose as find
+    from jetsym.probing.reading import read_report
+    from jetsym.probing.report import SymmetryReport
+    from jetsym.probing.thresholds import Thresholds
+
+    found = find(
+        read_report(report),
+        baseline=None if baseline is None else read_report(baseline),
+        history=[SymmetryReport.load(path) for path in history or []],
+        readout=readout,
+        needs=needs,
+        thresholds=Thresholds.of(**(thresholds or {})),
+    )
+    print(found, end="")
+    if out is not None:
+        found.save(out)
+    return found
+
+
+def compare(reports: list[str], *, names: list[str] | None = None, out: str | None = None) -> Comparison:
+    """Put reports side by side; see :func:`jetsym.compare`.
+
+    Parameters
+    ----------
+    reports
+        JSON files that jetsym probe wrote.
+    names
+        What to call them; by default the names of the files.
+    out
+        A JSON file to write all of it to; a picture (.png) and a page (.html) of the same name go beside it.
+    """
+    from jetsym.plotting import save_figure
+    from jetsym.probing.comparison import compare as put_together
+    from jetsym.probing.comparison import numbered
+    from jetsym.probing.html import figure_element, page
+    from jetsym.probing.reading import read_report
+
+    _check_out(out)
+    read: list[Any] = [read_report(path) for path in reports]
+    compared = put_together(*read, names=names or numbered([Path(path).stem for path in reports]))
+    print(compared, end="")
+    if out is not None:
+        picture = compared.plot()
+        compared.save(out)
+        parts = [figure_element(picture, "Reports side by side, by depth"), compared._repr_html_()]
+        write_atomically(Path(out).with_suffix(".html"), page(f"Symmetry of {', '.join(compared.names)}", parts))
+        save_figure(picture, Path(out).with_suffix(".png"))
+    return compared
+
+
+def _check_out(out: str | None) -> None:
+    if out is not None and Path(out).suffix != ".json":
+        raise ConfigError(f"--out is {out!r}; expected a name that ends in .json (picture and page take its stem)")

@@ -250,3 +250,34 @@ def test_presets():
     assert expand_presets(["--preset=pointnet"]) == ["--config", pointnet]
     with pytest.raises(ConfigError, match="--preset is ''"):
         expand_presets(["--preset"])
+
+
+def test_a_diagnosis_from_the_shell(tmp_path, capsys):
+    points = np.random.default_rng(0).normal(size=(8, 3))
+    report = jetsym.probe(lambda x: x[:, 0] + 1, points, l_max=2, progress=False)
+    path = report.save(tmp_path / "report.json")
+    assert main(["diagnose", str(path), "--history", f'["{path}"]', "--out", str(tmp_path / "found.json")]) == 0
+    assert "leakage (problem), output" in capsys.readouterr().out
+    assert json.loads((tmp_path / "found.json").read_text())["findings"][0]["name"] == "leakage"
+    assert main(["diagnose", str(path), "--thresholds", '{"deviation": 2}']) == 0
+    assert "leakage (" not in capsys.readouterr().out
+    assert main(["diagnose", str(path), "--thresholds", '{"deviatin": 2}']) == 1
+    assert main(["diagnose", str(tmp_path / "found.json")]) == 1
+    errors = capsys.readouterr().err.splitlines()
+    assert errors[0].endswith("there is no threshold 'deviatin'; the nearest are 'deviation'")
+    assert "holds 'diagnosis'; expected a report of a probe" in errors[1]
+    assert len(errors) == 2
+
+
+def test_a_comparison_from_the_shell(tmp_path, capsys):
+    points = np.random.default_rng(0).normal(size=(4, 3))
+    paths = []
+    for l_max in (1, 2):
+        report = jetsym.probe(lambda x: x[:, 0] + 1, points, l_max=l_max, progress=False)
+        paths.append(str(report.save(tmp_path / f"l{l_max}.json")))
+    assert main(["compare", *paths, "--out", str(tmp_path / "both.json")]) == 0
+    assert "The reports differ in l_max (l1: 1, l2: 2)" in capsys.readouterr().out
+    assert {file.suffix for file in tmp_path.glob("both.*")} == {".json", ".png", ".html"}
+    assert main(["compare", *paths, "--out", "both.png"]) == 1
+    assert main(["compare", "--out", "both.json"]) == 2
+    assert len(capsys.readouterr().err.splitlines()) == 2

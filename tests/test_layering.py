@@ -68,7 +68,15 @@ def test_importing_stays_light(module, heavy):
 
 
 def test_public_names():
-    assert sorted(jetsym.__all__) == ["JetsymError", "SymmetryReport", "__version__", "load", "probe"]
+    assert sorted(jetsym.__all__) == [
+        "JetsymError",
+        "SymmetryReport",
+        "__version__",
+        "compare",
+        "diagnose",
+        "load",
+        "probe",
+    ]
     assert dir(jetsym) == sorted(jetsym.__all__)
     for name in jetsym.__all__:
         assert getattr(jetsym, name) is not None

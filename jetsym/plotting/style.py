@@ -17,6 +17,15 @@ __all__ = ["TAIL_COLOUR", "figure_of", "irrep_style", "save_figure"]
 #: Okabe and Ito's palette, legible with every kind of colour blindness; one colour per λ.
 PALETTE = ("#000000", "#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C6D31", "#7F7F7F")
 TAIL_COLOUR = "#999999"
+#: Line and marker of the first report, the second, …, where several are drawn together and colours say the irrep.
+REPORTS: tuple[tuple[Any, str], ...] = (
+    ("-", "o"),
+    ("--", "s"),
+    (":", "^"),
+    ("-.", "D"),
+    ((0, (5, 1, 1, 1, 1, 1)), "v"),
+    ((0, (1, 3)), "P"),
+)
 
 
 def irrep_style(irrep: Irrep) -> dict[str, Any]:

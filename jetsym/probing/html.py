@@ -9,6 +9,7 @@ from html import escape
 from typing import TYPE_CHECKING, Any
 
 from jetsym.plotting import figure_of
+from jetsym.probing.findings import EVIDENCE_COLUMNS
 from jetsym.probing.lorentz_words import local_cells, width_cells
 from jetsym.probing.words import concise, sentences, share, tail_floor
 
@@ -16,12 +17,16 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+    from jetsym.probing.comparison import Comparison
     from jetsym.probing.equivariance import Equivariance
+    from jetsym.probing.findings import Diagnosis
     from jetsym.probing.lorentz_report import BoostReport, LorentzReport
     from jetsym.probing.report import SymmetryReport
 
 __all__ = [
     "boost_fragment",
+    "comparison_fragment",
+    "diagnosis_fragment",
     "figure_element",
     "lorentz_fragment",
     "page",
@@ -66,6 +71,18 @@ READING_SLOPES = (
 READING_BOOSTS = (
     "Each cell is relative A, how far a layer departs from its mean over boosts, for a declared measure on rapidity of "
     "that width. Boosts have no invariant measure: other widths are other questions."
+)
+
+READING_COMPARISON = (
+    "Depth runs from 0, the input, to 1, the output. Shares of power are in per cent, the standard error over inputs "
+    "in brackets for the last digits; those of sums over irreps are upper bounds. The bandwidth is Σ λ(λ+1) b: how "
+    "finely a layer resolves the orientation. Relative A is over the size of the output; A over spread, over the "
+    "standard deviation of the symmetrised output across inputs, is the one to compare across domains."
+)
+
+READING_FINDINGS = (
+    "A number counts as a failure only where it is beyond its bound by three standard errors (in brackets, for the "
+    "last digits) and by what rounding can do. For sums of shares the error is an upper bound."
 )
 
 ERROR_COLUMNS = (
@@ -200,3 +217,26 @@ def settings(meta: Any) -> str:
         f"({meta['evaluations']:,} evaluations in {meta['seconds']:.1f} s on {meta['device']}, {meta['dtype']}), "
         f"seed {meta['seed']}. " + " ".join(meta["notes"])
     )
+
+
+def diagnosis_fragment(found: Diagnosis) -> str:
+    """Findings with their evidence, why they matter and what to try; and what could not be judged."""
+    parts = []
+    for finding in found:
+        parts += [
+            f"<h3>{escape(finding.name)}: {escape(finding.subject)} ({escape(finding.severity)})</h3>",
+            paragraphs([finding.text]),
+            table_element(EVIDENCE_COLUMNS, [item.cells() for item in finding.evidence]),
+            f"<p><b>Why it matters.</b> {escape(finding.why)}</p>",
+            f"<p><b>What to try.</b> {escape(finding.remedy)}</p>",
+        ]
+    if not found.findings:
+        parts.append(paragraphs(found.sentences()))
+    unknown = [f"Not judged, {name}: {reason}." for name, reason in found.not_judged.items()]
+    return "\n".join([*parts, paragraphs([READING_FINDINGS, *unknown], note=True)])
+
+
+def comparison_fragment(compared: Comparison) -> str:
+    """The table of a comparison, with the warnings first."""
+    table = table_element(["report", *compared.header], ([name, *cells] for name, cells in compared.rows()))
+    return "\n".join([paragraphs(compared.sentences()), table, paragraphs([READING_COMPARISON], note=True)])
