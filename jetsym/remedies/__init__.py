@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from jetsym.remedies.invariants import InvariantNetwork
+from jetsym.remedies.symmetrized import Symmetrized, averaging_degree
 from jetsym.remedies.tensor_basis import CartesianHead, TensorBasisHead
 
-__all__ = ["CartesianHead", "InvariantNetwork", "TensorBasisHead"]
+__all__ = ["CartesianHead", "InvariantNetwork", "Symmetrized", "TensorBasisHead", "averaging_degree"]

@@ -1,4 +1,4 @@
-"""The tensor-basis head is exactly equivariant on invariant features, and spans all tensors or says that it does not."""
+"""The tensor-basis head: exactly equivariant on invariant features, complete, or aware that it is not."""
 
 from __future__ import annotations
 
