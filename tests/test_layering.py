@@ -1,4 +1,4 @@
-"""The direction of imports: errors ← spectrum ← plotting ← probing, spectrum ← jets, all of them ← training."""
+"""Direction of imports: errors ← spectrum ← plotting ← probing ← remedies, spectrum ← {jets, atoms}, all ← training."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ MAY_IMPORT = {
     "probing": {"spectrum", "plotting", "domains"},
     "remedies": {"spectrum", "plotting", "probing", "domains"},
     "jets": {"spectrum"},
+    "atoms": {"spectrum"},
     "training": {"spectrum", "plotting", "probing", "remedies", "jets"},
     "benchmarks": {"spectrum", "probing", "jets", "training", "cli"},
 }
