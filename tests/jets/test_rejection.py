@@ -53,6 +53,13 @@ def test_few_signal_jets_cannot_place_a_loose_cut():
     assert passing_share_interval(signal, background, signal_efficiency=1.0, confidence=0.95)[1] == 1
 
 
+def test_one_signal_jet_says_nothing_about_the_cut():
+    """It is above the true cut in one case of two: then all of the background may be as well, else none of it."""
+    background = np.linspace(0, 1, 100)
+    found = passing_share_interval(np.array([0.7]), background, signal_efficiency=0.5, confidence=0.95)
+    assert found == (0.0, 1.0)
+
+
 def test_equal_scores_are_counted_at_the_wider_edge():
     """Scores of two values: the cut is at either, so that the share is 20 % or all."""
     signal, background = np.array([1.0, 0.0] * 50), np.array([1.0, 0, 0, 0, 0] * 40)

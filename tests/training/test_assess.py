@@ -103,6 +103,12 @@ def test_bins_of_pt(scored):
     assert "2000–3000" in str(assess(logits, label, classes=CLASSES, jet_pt=jet_pt, pt_edges=[500, 2000, 3000]))
 
 
+def test_a_jet_on_an_edge_is_in_the_upper_bin():
+    jet_pt = torch.tensor([500.0, 600, 700, 650] * 5)
+    found = assess(*two_classes(20), classes=("g", "q"), jet_pt=jet_pt, pt_edges=[500, 600, 700])
+    assert [each.jets for each in found.bins] == [5, 10]
+
+
 def test_jets_of_equal_pt_share_one_bin():
     found = assess(*two_classes(20), classes=("g", "q"), jet_pt=torch.full((20,), 600.0))
     assert [(each.low, each.high, each.jets) for each in found.bins] == [(600, 601, 20)]
