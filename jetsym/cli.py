@@ -44,6 +44,7 @@ COMMANDS = {
     "inspect": Command("jetsym.commands:inspect", "what is in ROOT files or a cache", True),
     "train": Command("jetsym.commands:train", "train a tagger on ROOT files", presets=True),
     "evaluate": Command("jetsym.commands:evaluate", "how well a tagger does on upright and rotated jets", True),
+    "predict": Command("jetsym.commands:predict", "write a tagger's probabilities for jets to a file", True),
     "probe": Command(
         "jetsym.commands:probe",
         "measure the symmetry of a trained tagger, layer by layer",

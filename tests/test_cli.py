@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import uproot
 import yaml
 
 import jetsym
@@ -108,6 +109,14 @@ def test_stability_from_the_shell(small_run, tmp_path, jetclass_columns, make_je
     assert set(json.loads(out.read_text())) == {"stability"}
 
 
+def test_predictions_from_the_shell(small_run, tmp_path, capsys):
+    words = ["predict", small_run, small_run.parent / "train.root", "--out", tmp_path / "p.root", "--progress", "false"]
+    assert main([str(word) for word in words]) == 0
+    assert capsys.readouterr().out == f"{tmp_path / 'p.root'}\n"
+    with uproot.open(tmp_path / "p.root") as file:
+        assert file["tree"].num_entries == 60
+
+
 def test_attribution_from_the_shell(small_run, tmp_path, capsys):
     data, out = small_run.parent / "train.root", tmp_path / "a.json"
     words = ["attribute", small_run, "--inputs", data, "--limit", 3, "--frame", "rest", "--l_max", 1, "--out", out]
@@ -179,6 +188,9 @@ def bad_command_lines(run_folder: Path, folder: Path, bad: dict[str, Path]) -> d
         "numbers in a picture": (["evaluate", run_folder, data, "--out", folder / "r.png"], "ends in .json"),
         "no such background": (["evaluate", run_folder, data, "--background", "QCDD"], "the nearest are 'QCD'"),
         "efficiency in percent": (["evaluate", run_folder, data, "--working_points.Tbqq", 50], "a share in (0, 1]"),
+        "predictions as text": (["predict", run_folder, data, "--out", folder / "p.txt"], ".root or .parquet"),
+        "predictions over data": (["predict", run_folder, data, "--out", data], "would be lost"),
+        "no such place": (["predict", run_folder, data, "--out", folder / "p.root", "--device", "tpu"], "cpu, cuda"),
         "no files": (["probe", run_folder, "--inputs", folder / "*.parquet"], "*.parquet"),
     }
 
@@ -189,7 +201,7 @@ BAD = (
     "unknown layer", "unknown group", "no such run", "no such config", "wrong tree", "missing branch", "zero jets",
     "jet without particles", "NaN momenta", "unlabelled jets", "no draws",
     "unknown source", "other suffix", "folder as output", "no files", "numbers in a picture", "no such background",
-    "efficiency in percent",
+    "efficiency in percent", "predictions as text", "predictions over data", "no such place",
 )  # fmt: skip
 
 
