@@ -53,6 +53,7 @@ COMMANDS = {
         presets=True,
     ),
     "evaluate": Command("jetsym.commands:evaluate", "how well a tagger does on upright and rotated jets", True),
+    "predict": Command("jetsym.commands:predict", "write a tagger's probabilities for jets to a file", True),
     "probe": Command(
         "jetsym.commands:probe",
         "measure the symmetry of a trained tagger, layer by layer",

@@ -4,25 +4,38 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from rich.console import Console
-from rich.table import Table
 
 from jetsym.errors import ConfigError
 from jetsym.files import write_atomically
 
 if TYPE_CHECKING:
     from jetsym.jets.io.root import BadJets, Columns
+    from jetsym.jets.models import Tagger
     from jetsym.probing.attribution_report import Attribution
     from jetsym.probing.comparison import Comparison
     from jetsym.probing.findings import Diagnosis
     from jetsym.probing.monitor import History
     from jetsym.probing.probe import Report
+    from jetsym.training.evaluation_report import Evaluation
 
-__all__ = ["attribute", "compare", "convert", "diagnose", "download", "evaluate", "inspect", "probe", "train"]
+__all__ = [
+    "attribute",
+    "compare",
+    "convert",
+    "diagnose",
+    "download",
+    "evaluate",
+    "inspect",
+    "predict",
+    "probe",
+    "train",
+]
 
 
 def convert(
@@ -206,6 +219,10 @@ def evaluate(
     limit: int | None = None,
     max_particles: int | None = None,
     batch_size: int = 512,
+    background: str | list[str] | None = None,
+    working_points: dict[str, float] | None = None,
+    pt_edges: list[float] | None = None,
+    device: str = "auto",
     out: str | None = None,
 ) -> None:
     """Measure a trained tagger on jets, which need labels for all but the stability of its decisions.
@@ -213,7 +230,7 @@ def evaluate(
     Parameters
     ----------
     model
-        A run folder, a checkpoint, or published weights of ParticleNet (.pt).
+        A run folder, a checkpoint, or weights in weaver's layout (.pt).
     data
         ROOT files: a path, a glob pattern, or a list of them.
     rotated
@@ -230,24 +247,40 @@ def evaluate(
         Particles kept per jet; by default as many as in the tagger's training.
     batch_size
         Jets per forward pass.
+    background
+        Class or classes that the others are told from; by default QCD, or the first.
+    working_points
+        Class -> signal efficiency at which its background rejection is quoted: {Tbqq: 0.3}. By default 0.99 for Hqql,
+        0.995 for Tbl and 0.5 for all others.
+    pt_edges
+        Edges of the bins of jet pT in GeV; by default five bins of as many jets each.
+    device
+        "cpu", "cuda", or "auto" for the latter where there is one.
     out
-        A JSON file to write the numbers to.
+        A JSON file to write the numbers to; pictures (_roc.png, _confusion.png, _reliability.png) go beside it.
     """
     from jetsym.jets import read
-    from jetsym.training.checkpoint import load
     from jetsym.training.evaluate import evaluate as measure
 
-    tagger = load(model)
+    if out is not None and Path(out).suffix != ".json":
+        raise ConfigError(f"--out is {out!r}; expected a name that ends in .json (the pictures take its stem)")
+    tagger = _load(model, device)
     jets = read(data, limit=limit, max_particles=max_particles or tagger.max_particles)
     values: dict[str, Any] = {}
+    evaluation = None
     if jets.label is not None or not stability:
-        values |= measure(tagger, jets, rotated=rotated, batch_size=batch_size)
-        table = Table(title=f"{model} on {len(jets):,} jets", title_justify="left")
-        table.add_column("metric")
-        table.add_column("value", justify="right")
-        for name, value in values.items():
-            table.add_row(name, f"{value:.4g}")
-        Console().print(table)
+        evaluation = measure(
+            tagger,
+            jets,
+            rotated=rotated,
+            batch_size=batch_size,
+            background=background,
+            working_points=working_points,
+            pt_edges=pt_edges,
+        )
+        evaluation = replace(evaluation, meta={**evaluation.meta, "model": model, "data": data})
+        values |= evaluation.to_dict()
+        Console().print(evaluation.table())
     if stability:
         from jetsym.training.stability import stability as decide
 
@@ -256,6 +289,88 @@ def evaluate(
         values["stability"] = found.to_dict()
     if out is not None:
         write_atomically(out, json.dumps(values, indent=1) + "\n")
+        if evaluation is not None:
+            _draw(evaluation, Path(out))
+
+
+def predict(
+    model: str,
+    data: str | list[str],
+    *,
+    out: str,
+    logits: bool = False,
+    max_particles: int | None = None,
+    batch_size: int = 512,
+    bad_jets: BadJets = "raise",
+    threads: int = 2,
+    device: str = "auto",
+    progress: bool = True,
+) -> Path:
+    """Write a tagger's probabilities for jets, in their order; see :func:`jetsym.training.predict.predict`.
+
+    Parameters
+    ----------
+    model
+        A run folder, a checkpoint, or weights in weaver's layout (.pt).
+    data
+        ROOT files: a path, a glob pattern, or a list of them; labels are not needed.
+    out
+        The file to write: a name that ends in .root or .parquet.
+    logits
+        Write the logits beside the probabilities.
+    max_particles
+        Particles kept per jet; by default as many as in the tagger's training.
+    batch_size
+        Jets per forward pass.
+    bad_jets
+        "raise" or "drop", for jets without particles or with NaN or infinity.
+    threads
+        Threads that read.
+    device
+        "cpu", "cuda", or "auto" for the latter where there is one.
+    progress
+        Show a progress bar.
+    """
+    from jetsym.training.predict import predict as write
+
+    return write(
+        _load(model, device),
+        data,
+        out,
+        logits=logits,
+        max_particles=max_particles,
+        batch_size=batch_size,
+        bad_jets=bad_jets,
+        threads=threads,
+        progress=progress,
+    )
+
+
+def _load(model: str, device: str) -> Tagger:
+    """A tagger on the device that a user names."""
+    import torch
+
+    from jetsym.training.checkpoint import load
+
+    kind = device.partition(":")[0]
+    if kind not in ("auto", "cpu", "cuda"):
+        raise ConfigError(f"--device is {device!r}; expected cpu, cuda or auto")
+    there = torch.cuda.is_available()
+    if kind == "cuda" and not there:
+        raise ConfigError(f"--device is {device!r}, but torch finds no CUDA device; use --device cpu or auto")
+    return load(model, device=("cuda" if there else "cpu") if kind == "auto" else device)
+
+
+def _draw(evaluation: Evaluation, out: Path) -> None:
+    """The pictures of an evaluation, beside its numbers."""
+    import matplotlib.pyplot as plt
+
+    from jetsym.plotting import figure_of, plot_confusion, plot_reliability, plot_roc, save_figure
+
+    for name, plot in {"roc": plot_roc, "confusion": plot_confusion, "reliability": plot_reliability}.items():
+        picture = plot(evaluation)
+        save_figure(picture, out.with_name(f"{out.stem}_{name}.png"))
+        plt.close(figure_of(picture))
 
 
 def probe(

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import uproot
 import yaml
 
 import jetsym
@@ -22,6 +23,7 @@ from jetsym.jets import read
 from jetsym.probing.attribution_report import Attribution
 from jetsym.probing.lorentz_report import LorentzReport
 from jetsym.probing.monitor import History, Monitor
+from jetsym.training.evaluation_report import Evaluation
 
 
 def run(*words: object) -> subprocess.CompletedProcess[str]:
@@ -68,7 +70,11 @@ def test_train_evaluate_probe_from_the_shell(small_run, tmp_path):
 
     done = run("evaluate", tmp_path / "run", data, "--out", tmp_path / "numbers.json")
     assert done.returncode == 0, done.stderr
-    assert {"accuracy", "rotated_accuracy"} <= set(json.loads((tmp_path / "numbers.json").read_text()))
+    found = Evaluation.load(tmp_path / "numbers.json")
+    assert {"accuracy", "macro_auc"} <= set(found.metrics) & set(found.rotated.metrics)
+    assert found.meta["model"] == str(tmp_path / "run")
+    for name in ("roc", "confusion", "reliability"):
+        assert (tmp_path / f"numbers_{name}.png").stat().st_size > 10_000
 
     done = run("probe", tmp_path / "run", "--inputs", data, "--l_max", 1, "--limit", 3, "--out", tmp_path / "r.json")
     assert done.returncode == 0, done.stderr
@@ -113,7 +119,7 @@ def test_stability_from_the_shell(small_run, tmp_path, jetclass_columns, make_je
     assert main([str(word) for word in words]) == 0
     assert "boost random" in capsys.readouterr().out
     numbers = json.loads(out.read_text())
-    assert "rotated_accuracy" in numbers
+    assert "accuracy" in numbers["rotated"]["metrics"]
     assert numbers["stability"]["draws"] == 2
     assert set(numbers["stability"]["changes"]["O3 rest"]) >= {"flips", "macro_auc"}
 
@@ -122,6 +128,14 @@ def test_stability_from_the_shell(small_run, tmp_path, jetclass_columns, make_je
     assert main([str(word) for word in words]) == 0
     assert "only the flips" in capsys.readouterr().out
     assert set(json.loads(out.read_text())) == {"stability"}
+
+
+def test_predictions_from_the_shell(small_run, tmp_path, capsys):
+    words = ["predict", small_run, small_run.parent / "train.root", "--out", tmp_path / "p.root", "--progress", "false"]
+    assert main([str(word) for word in words]) == 0
+    assert capsys.readouterr().out == f"{tmp_path / 'p.root'}\n"
+    with uproot.open(tmp_path / "p.root") as file:
+        assert file["tree"].num_entries == 60
 
 
 def test_attribution_from_the_shell(small_run, tmp_path, capsys):
@@ -162,6 +176,7 @@ def bad_command_lines(run_folder: Path, folder: Path, bad: dict[str, Path]) -> d
     classes = folder / "class.yaml"
     classes.write_text("options:\n  width: {class_path: subprocess.Popen, init_args: {args: [touch, hacked]}}\n")
     train = ["train", "--data", data, "--out", folder / "new"]
+    (folder / "taken.json").mkdir()
     return {
         "unknown command": (["trian"], "the nearest are 'train'"),
         "missing file": (["train", "--data", folder / "no.root", "--out", folder / "new"], "no.root"),
@@ -190,7 +205,13 @@ def bad_command_lines(run_folder: Path, folder: Path, bad: dict[str, Path]) -> d
         "no draws": (["evaluate", run_folder, data, "--rotated", "null", "--stability", "--draws", 0], "draws is 0"),
         "unknown source": (["attribute", run_folder, "--inputs", data, "--sources", "chargge"], "'charge'"),
         "other suffix": (["probe", run_folder, "--inputs", data, "--out", folder / "r.html"], ".json"),
-        "folder as output": (["evaluate", run_folder, data, "--out", folder], str(folder)),
+        "folder as output": (["evaluate", run_folder, data, "--out", folder / "taken.json"], "taken.json"),
+        "numbers in a picture": (["evaluate", run_folder, data, "--out", folder / "r.png"], "ends in .json"),
+        "no such background": (["evaluate", run_folder, data, "--background", "QCDD"], "the nearest are 'QCD'"),
+        "efficiency in percent": (["evaluate", run_folder, data, "--working_points.Tbqq", 50], "a share in (0, 1]"),
+        "predictions as text": (["predict", run_folder, data, "--out", folder / "p.txt"], ".root or .parquet"),
+        "predictions over data": (["predict", run_folder, data, "--out", data], "would be lost"),
+        "no such place": (["predict", run_folder, data, "--out", folder / "p.root", "--device", "tpu"], "cpu, cuda"),
         "no files": (["probe", run_folder, "--inputs", folder / "*.parquet"], "*.parquet"),
     }
 
@@ -200,7 +221,8 @@ BAD = (
     "wrong type", "wrong value", "unknown preset", "code in a config", "folder in use", "negative l_max",
     "unknown layer", "unknown group", "no such run", "no such config", "wrong tree", "missing branch", "zero jets",
     "jet without particles", "NaN momenta", "unlabelled jets", "no draws",
-    "unknown source", "other suffix", "folder as output", "no files",
+    "unknown source", "other suffix", "folder as output", "no files", "numbers in a picture", "no such background",
+    "efficiency in percent", "predictions as text", "predictions over data", "no such place",
 )  # fmt: skip
 
 

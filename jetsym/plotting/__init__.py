@@ -7,6 +7,7 @@ from jetsym.plotting.comparison import (
     plot_output_errors,
     plot_pseudotensors,
 )
+from jetsym.plotting.evaluation import plot_confusion, plot_reliability, plot_roc
 from jetsym.plotting.history import plot_error_over_training, plot_layer_over_training, plot_over_training
 from jetsym.plotting.lorentz import plot_boosts, plot_generators, plot_lorentz
 from jetsym.plotting.spectrum import plot_spectrum
@@ -18,6 +19,7 @@ __all__ = [
     "plot_bandwidths",
     "plot_boosts",
     "plot_comparison",
+    "plot_confusion",
     "plot_depths",
     "plot_error_over_training",
     "plot_generators",
@@ -26,6 +28,8 @@ __all__ = [
     "plot_output_errors",
     "plot_over_training",
     "plot_pseudotensors",
+    "plot_reliability",
+    "plot_roc",
     "plot_spectrum",
     "save_figure",
 ]
