@@ -28,8 +28,9 @@ def stamp_of(path: File) -> tuple[int, int]:
 
 
 #: uproot's classes as they came. A damaged file can put the classes that it describes itself in their place, for all
-#: files that are opened after it.
+#: files that are opened after it; likewise the versions of a class.
 CLASSES = dict(uproot.classes)
+VERSIONS = {kind: dict(kind.known_versions) for kind in CLASSES.values() if hasattr(kind, "known_versions")}
 
 
 @contextmanager
@@ -42,6 +43,8 @@ def open_tree(path: File) -> Iterator[Any]:
         If the file is missing, is no ROOT file, is damaged, or lacks the tree.
     """
     uproot.classes.update(CLASSES)
+    for kind, versions in VERSIONS.items():
+        kind.known_versions = dict(versions)
     with ExitStack() as stack:
         if isinstance(path, RemoteFile):
             remote, size, _ = open_remote(path, ahead=True)
