@@ -23,8 +23,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from jetsym.errors import DataError, MissingDependencyError
-from jetsym.jets.io.baskets import FileIndex, explained
+from jetsym.jets.io.baskets import FileIndex
 from jetsym.jets.io.layout import Layout
+from jetsym.jets.io.opening import explained
 from jetsym.jets.io.paths import File
 from jetsym.jets.schema import P4_BRANCHES, SCALAR_BRANCHES
 

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import os
 import struct
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -18,16 +17,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import uproot
 
-from jetsym.errors import DataError, JetsymError
+from jetsym.errors import DataError
 from jetsym.jets.io.layout import Layout, find_layout
-from jetsym.jets.io.paths import ARRAYS, File, check_header, check_root
+from jetsym.jets.io.opening import explained, open_tree, stamp_of
+from jetsym.jets.io.paths import ARRAYS, File
 from jetsym.jets.io.remote import RemoteFile, open_remote
 from jetsym.jets.schema import TREE
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["BasketReader", "Branch", "FileIndex", "explained", "index_file", "open_tree"]
+__all__ = ["BasketReader", "Branch", "FileIndex", "index_file"]
 
 # A basket begins with a key (TKey) and ends this with what TBasket adds to it; all numbers are big-endian.
 _KEY = struct.Struct(">ihiIhh")  # bytes, version, bytes when decompressed, date, length of the key, cycle
@@ -126,7 +126,7 @@ def index_file(path: File) -> FileIndex:
         from jetsym.jets.io.arrays import index_arrays
 
         return index_arrays(path)
-    size, mtime_ns = _status(path)
+    size, mtime_ns = stamp_of(path)
     with open_tree(path) as tree:
         if not tree.num_entries:
             raise DataError(f"{path}: the tree {TREE!r} holds no jets; expected at least one")
@@ -300,74 +300,3 @@ class BasketReader:
         if len(starts) != n_jets:
             raise ValueError(f"{branch.name!r} has a basket at byte {seek} with {len(starts)} jets, expected {n_jets}")
         return data[:end], starts.astype(np.int64) - key
-
-
-def _status(path: File) -> tuple[int, int]:
-    """Size of a file, and a number that changes when it does."""
-    if isinstance(path, RemoteFile):
-        opened, size, stamp = open_remote(path, ahead=False)
-        opened.close()
-        return size, stamp
-    check_root(path)
-    found = path.stat()
-    return found.st_size, found.st_mtime_ns
-
-
-#: uproot's classes as they came. A damaged file can put the classes that it describes itself in their place, for all
-#: files that are opened after it.
-CLASSES = dict(uproot.classes)
-
-
-@contextmanager
-def open_tree(path: File) -> Iterator[Any]:
-    """The tree of a JetClass file, as uproot's object.
-
-    Raises
-    ------
-    DataError
-        If the file is missing, is no ROOT file, is damaged, or lacks the tree.
-    """
-    uproot.classes.update(CLASSES)
-    with ExitStack() as stack:
-        if isinstance(path, RemoteFile):
-            remote, size, _ = open_remote(path, ahead=True)
-            stack.enter_context(remote)
-            with explained(path):
-                header = remote.read(20)
-                check_header(path, header, size)
-                remote.seek(0)
-                file = stack.enter_context(uproot.open(remote))
-        else:
-            check_root(path)
-            with explained(path):
-                # A dict keeps colons in names from being taken for a tree's.
-                file = stack.enter_context(uproot.open({path: None}))
-        with explained(path):
-            trees = file.classnames(cycle=False)
-            tree = file[TREE] if TREE in trees else None
-        if not isinstance(tree, uproot.TTree):
-            found = ", ".join(f"{name!r} ({kind})" for name, kind in trees.items()) or "nothing"
-            raise DataError(
-                f"{path}: no TTree called {TREE!r}; the file holds {found}; expected one entry per jet there"
-            )
-        yield tree
-
-
-@contextmanager
-def explained(path: File) -> Iterator[None]:
-    """Whatever goes wrong inside uproot on a damaged file, of whatever type, becomes one DataError with the file."""
-    try:
-        yield
-    except JetsymError:
-        raise
-    except Exception as error:
-        reason = str(error).strip().partition("\n")[0]
-        if isinstance(path, RemoteFile):
-            raise DataError(
-                f"{path}: cannot be read ({type(error).__name__}: {reason}); check the connection, and whether the "
-                "file is whole"
-            ) from error
-        raise DataError(
-            f"{path}: damaged or not readable ({type(error).__name__}: {reason}); "
-            "check the file against its checksum, and fetch or write it again"
-        ) from error

@@ -13,9 +13,10 @@ from rich.table import Table
 
 from jetsym.errors import DataError
 from jetsym.jets.io.arena import Arena
-from jetsym.jets.io.baskets import index_file, open_tree
+from jetsym.jets.io.baskets import index_file
 from jetsym.jets.io.blocks import cut
 from jetsym.jets.io.cache import CacheFiles, is_cache, load_manifest
+from jetsym.jets.io.opening import open_tree
 from jetsym.jets.io.parquet import column_types
 from jetsym.jets.io.paths import ARRAYS, File, Paths, jet_files
 from jetsym.jets.io.root import read_block

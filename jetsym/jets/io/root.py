@@ -10,8 +10,9 @@ import torch
 
 from jetsym.errors import ConfigError, DataError
 from jetsym.jets.io.arena import Arena
-from jetsym.jets.io.baskets import FileIndex, explained, index_file, open_tree
+from jetsym.jets.io.baskets import FileIndex, index_file
 from jetsym.jets.io.layout import AXIS_BRANCHES, labels
+from jetsym.jets.io.opening import explained, open_tree
 from jetsym.jets.io.paths import ARRAYS, File, Paths, jet_files
 from jetsym.jets.kinematics import from_pt_eta_phi_energy
 from jetsym.jets.packed import DISPLACEMENTS, KINDS, PackedJets, pack_kinds
