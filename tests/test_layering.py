@@ -19,7 +19,8 @@ MAY_IMPORT = {
     "plotting": {"spectrum"},
     "probing": {"spectrum", "plotting", "domains"},
     "jets": {"spectrum"},
-    "training": {"spectrum", "plotting", "probing", "jets"},
+    "atoms": {"spectrum"},
+    "training": {"spectrum", "plotting", "probing", "jets", "atoms"},
     "benchmarks": {"spectrum", "probing", "jets", "cli"},
 }
 COMMON = {"errors", "files", "progress", "__version__"}
