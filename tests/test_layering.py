@@ -21,7 +21,7 @@ MAY_IMPORT = {
     "remedies": {"spectrum", "plotting", "probing", "domains"},
     "jets": {"spectrum"},
     "atoms": {"spectrum"},
-    "training": {"spectrum", "plotting", "probing", "remedies", "jets"},
+    "training": {"spectrum", "plotting", "probing", "remedies", "jets", "atoms"},
     "benchmarks": {"spectrum", "probing", "jets", "training", "cli"},
 }
 COMMON = {"errors", "files", "progress", "__version__"}
