@@ -28,9 +28,11 @@ from jetsym.training.engine import make_fabric
 from jetsym.training.evaluate import predict_logits
 from jetsym.training.folder import RunFolder
 from jetsym.training.optimisation import learning_rate, set_rate
+from jetsym.training.penalty import penalties_of
 from jetsym.training.seeds import forked, generator_for, seed_for
 from jetsym.training.signals import noticing_sigterm
 from jetsym.training.state import Position, State, begin
+from jetsym.training.watching import Watch
 
 __all__ = ["Callback", "Moment", "Penalty", "Run", "train"]
 
@@ -118,7 +120,7 @@ def train(
     progress
         Show a progress bar and a line per epoch.
     penalties
-        Terms to add to the loss.
+        Terms to add to the loss, besides that of the configuration.
     callbacks
         What to call after every step and every epoch.
     options
@@ -146,6 +148,9 @@ def train(
 
     state = begin(make_fabric(config), config, training)
     state.restore(folder)
+    watch = Watch(folder.path, validation, every=config.monitor_every, n_jets=config.monitor_jets)
+    watch.begin(state.judged, state.steps_done)
+    penalties, callbacks = [*penalties, *penalties_of(config.penalty)], [*callbacks, watch]
     with noticing_sigterm() as asked_to_end, forked():
         while state.position.epoch <= config.epochs:
             title = f"epoch {state.position.epoch}/{config.epochs}"
@@ -157,6 +162,7 @@ def train(
                     keep(state, folder, ending=asked_to_end())
             line = finish_epoch(state, folder, validation, progress=progress)
             tell(callbacks, state, folder, metrics=line)
+        watch.end(state.judged, state.steps_done)
     return Run(path=folder.path, history=folder.history)
 
 
