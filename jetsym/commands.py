@@ -151,7 +151,9 @@ def download(
         print(path if items[name].sha256 else f"{path} (unverified: sha256 {checksum(path)})")
 
 
-def train(data: str | list[str], out: str, **options: Any) -> Path:
+def train(
+    data: str | list[str], out: str, *, dry_run: bool = False, find_lr: bool = False, **options: Any
+) -> Path | None:
     """Train a tagger on ROOT files; see :func:`jetsym.training.loop.train`.
 
     Parameters
@@ -160,10 +162,35 @@ def train(data: str | list[str], out: str, **options: Any) -> Path:
         ROOT files to train on: a path, a glob pattern, or a list of them.
     out
         Folder of the run.
+    dry_run
+        Train and validate on one batch only, and write nothing.
+    find_lr
+        Only look for a learning rate, by steps with growing ones; a table is printed, and learning_rate.json and .png
+        are written to the folder.
     """
     from jetsym.training.loop import train as train_tagger
 
+    if dry_run or find_lr:
+        _try_before(data, Path(out), options, find=find_lr)
+        return None
     return train_tagger(data, out, **options).path
+
+
+def _try_before(data: str | list[str], out: Path, options: dict[str, Any], *, find: bool) -> None:
+    from jetsym.plotting import save_figure
+    from jetsym.training.config import TrainConfig
+    from jetsym.training.trials import dry_run, find_lr
+
+    run = ("resume", "overwrite", "progress")
+    config = TrainConfig(data=data, **{name: value for name, value in options.items() if name not in run})
+    if not find:
+        for name, value in dry_run(config).items():
+            print(f"{name} {value:,.4g}" if isinstance(value, float) else f"{name} {value:,}")
+        return
+    curve = find_lr(config, progress=options.get("progress", True))
+    print(curve, end="")
+    write_atomically(out / "learning_rate.json", json.dumps(curve.to_dict(), indent=1) + "\n")
+    save_figure(curve.plot(), out / "learning_rate.png")
 
 
 def evaluate(

@@ -33,7 +33,10 @@ CONFIG, TABLE, LINES = "config.yaml", "metrics.csv", "metrics.jsonl"
 _RESULTS = (TABLE, LINES, checkpoint.BEST, checkpoint.LAST)
 
 #: Options that may be others when a run is continued; everything else is part of the result.
-_NO_RESULT = ("device", "checkpoint_every", "max_skipped", "monitor_every", "monitor_jets")
+_NO_RESULT = (
+    *("device", "devices", "num_nodes", "compile"),
+    *("checkpoint_every", "max_skipped", "monitor_every", "monitor_jets"),
+)
 
 
 class RunFolder:
@@ -48,6 +51,8 @@ class RunFolder:
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path).expanduser()
         self.history: list[dict[str, Any]] = []
+        #: Whether this process writes; of several only the first does.
+        self.writes = True
 
     def check(self, config: TrainConfig, *, resume: bool = False, overwrite: bool = False) -> None:
         """See whether a run may be put there, without changing anything.
@@ -81,6 +86,8 @@ class RunFolder:
 
     def begin(self, config: TrainConfig, *, overwrite: bool = False) -> None:
         """Make the folder and write the configuration down; with ``overwrite``, remove the files named above."""
+        if not self.writes:
+            return
         for name in _RESULTS:
             remove_leftovers(self.path / name)
             if overwrite:
@@ -102,6 +109,12 @@ class RunFolder:
             raise CheckpointError(f"{self.path / LINES} cannot be read ({error!r}); remove the broken line") from error
         return header, tensors
 
+    @property
+    def epochs_without_gain(self) -> int:
+        """Epochs since the one with the lowest validation loss; the first of equal ones."""
+        losses = [line["val_loss"] for line in self.history]
+        return len(losses) - 1 - losses.index(min(losses)) if losses else 0
+
     def finish_epoch(self, model: Tagger, line: dict[str, Any], **saved: Any) -> bool:
         """Write an epoch's metrics and checkpoints; True if it is the best so far.
 
@@ -110,6 +123,8 @@ class RunFolder:
         """
         best = all(line["val_loss"] < earlier["val_loss"] for earlier in self.history)
         self.history.append(line)
+        if not self.writes:
+            return best
         write_atomically(self.path / LINES, "".join(json.dumps(entry) + "\n" for entry in self.history))
         table = io.StringIO()
         writer = csv.DictWriter(table, fieldnames=list(line), lineterminator="\n")
@@ -124,6 +139,8 @@ class RunFolder:
 
     def save_last(self, model: Tagger, *, epoch: int, **saved: Any) -> None:
         """Write what a run is continued from, after ``epoch`` finished epochs; arguments as above."""
+        if not self.writes:
+            return
         metrics = self.history[-1] if self.history else {}
         checkpoint.save(self.path / checkpoint.LAST, model, epoch=epoch, metrics=metrics, **saved)
 

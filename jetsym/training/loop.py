@@ -8,36 +8,33 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from lightning_fabric import Fabric
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from jetsym.errors import ConfigError, TerminatedError, TrainingError
 from jetsym.jets import metrics
-from jetsym.jets.augmentation import augment
 from jetsym.jets.batch import JetBatch
 from jetsym.jets.models import Tagger
 from jetsym.progress import progress_bar
 from jetsym.training import checkpoint
 from jetsym.training.config import TrainConfig
-from jetsym.training.data import StreamedJets, batches, by_length, labels_of, load_jets
-from jetsym.training.engine import make_fabric
+from jetsym.training.data import StreamedJets, batches, labels_of, load_jets, size_of_batch
+from jetsym.training.engine import make_fabric, total
 from jetsym.training.evaluate import predict_logits
+from jetsym.training.finetune import starting_point
 from jetsym.training.folder import RunFolder
-from jetsym.training.optimisation import learning_rate, set_rate
-from jetsym.training.penalty import penalties_of
-from jetsym.training.seeds import forked, generator_for, seed_for
+from jetsym.training.optimisation import learning_rate
+from jetsym.training.seeds import forked
 from jetsym.training.signals import noticing_sigterm
 from jetsym.training.state import Position, State, begin
+from jetsym.training.step import Penalty, take_step
 from jetsym.training.watching import Watch
 
-__all__ = ["Callback", "Moment", "Penalty", "Run", "train"]
-
-#: Groups of similar length into which a batch is divided on a CPU.
-_CPU_PARTS = 4
+__all__ = ["Callback", "Moment", "Run", "train"]
 
 
 @dataclass(frozen=True)
@@ -88,10 +85,6 @@ class Moment:
 #: Called with a :class:`Moment`, on the first process alone. What it draws at random changes nothing in the run.
 Callback = Callable[[Moment], None]
 
-#: ``penalty(model, jets, generator)``: what is added to the mean loss of these jets, a scalar with gradients. It is
-#: called for each part of a batch, with jets that are augmented already.
-Penalty = Callable[[nn.Module, JetBatch, torch.Generator], Tensor]
-
 
 def train(
     data: str | list[str],
@@ -141,29 +134,45 @@ def train(
         config = TrainConfig(data=data, **options)
     except TypeError as error:
         raise ConfigError(f"a training option is not known or has a value of a wrong type: {error}") from error
+    config, source = starting_point(config)
     folder = RunFolder(out)
     folder.check(config, resume=resume, overwrite=overwrite)
-    training, validation = load_jets(config)
+    fabric = make_fabric(config)
+    training, validation = load_jets(config, rank=fabric.global_rank, ranks=fabric.world_size)
+    state = begin(fabric, config, training, source=source)
+    if not fabric.is_global_zero:  # the first process alone writes and tells
+        folder.writes, progress, callbacks = False, False, ()
     folder.begin(config, overwrite=overwrite)
+    fabric.barrier()
 
-    state = begin(make_fabric(config), config, training)
     state.restore(folder)
-    watch = Watch(folder.path, validation, every=config.monitor_every, n_jets=config.monitor_jets)
+    every = config.monitor_every if fabric.is_global_zero else 0
+    watch = Watch(folder.path, validation, every=every, n_jets=config.monitor_jets)
     watch.begin(state.judged, state.steps_done)
-    penalties, callbacks = [*penalties, *penalties_of(config.penalty)], [*callbacks, watch]
+    callbacks = [*callbacks, watch]
     with noticing_sigterm() as asked_to_end, forked():
-        while state.position.epoch <= config.epochs:
+        while not finished(state, folder, progress=progress):
             title = f"epoch {state.position.epoch}/{config.epochs}"
             with progress_bar(title, len(training), shown=progress) as advance:
                 advance(state.position.jets)
                 for loss, shown in train_epoch(state, training, penalties=penalties):
                     advance(shown)
                     tell(callbacks, state, folder, loss=loss)
-                    keep(state, folder, ending=asked_to_end())
+                    keep(state, folder, ending=total(fabric, asked_to_end()) > 0)
             line = finish_epoch(state, folder, validation, progress=progress)
             tell(callbacks, state, folder, metrics=line)
         watch.end(state.judged, state.steps_done)
     return Run(path=folder.path, history=folder.history)
+
+
+def finished(state: State, folder: RunFolder, *, progress: bool) -> bool:
+    """Whether no further epoch is to come, because all are done or they no longer help."""
+    patience = state.config.patience
+    if patience is not None and folder.epochs_without_gain >= patience:
+        if progress:
+            print(f"ended early: no better validation loss in {patience} epochs", file=sys.stderr, flush=True)
+        return True
+    return state.position.epoch > state.config.epochs
 
 
 def train_epoch(
@@ -173,73 +182,14 @@ def train_epoch(
     fabric, position, config = state.fabric, state.position, state.config
     begin = time.perf_counter() - position.seconds
     order = {"batch_size": config.batch_size, "seed": config.seed, "epoch": position.epoch, "start": position.step}
-    for batch in batches(jets, **order, device=fabric.device):
-        place = {"seed": config.seed, "epoch": position.epoch, "step": position.step, "rank": fabric.global_rank}
-        torch.manual_seed(seed_for("dropout", **place))
+    share = {"rank": fabric.global_rank, "ranks": fabric.world_size}
+    for batch in batches(jets, **order, **share, device=fabric.device):
+        size = size_of_batch(jets, position.step, batch_size=config.batch_size)
         rate = learning_rate(state.steps_done, state.steps, config)
-        set_rate(state.optimizer, rate)
-        state.model.train()
-        state.optimizer.zero_grad()
-        summed = add_gradient(fabric, state.model, batch, config, place=place, penalties=penalties)
-        norm = fabric.clip_gradients(state.model, state.optimizer, max_norm=config.clip, error_if_nonfinite=False)
-        loss = float(summed)  # waits for the accelerator, here and nowhere else
-        if math.isfinite(loss) and math.isfinite(float(norm)):  # type: ignore[arg-type]
-            state.optimizer.step()
-            position.jets += len(batch)
-            position.loss += loss * len(batch)
-            position.in_a_row = 0
-        else:
-            skip(position, config, loss=loss, rate=rate)
+        loss = take_step(state, batch, size=size, rate=rate, penalties=penalties)
         position.step += 1
         position.seconds = time.perf_counter() - begin
-        yield loss, len(batch)
-
-
-def add_gradient(
-    fabric: Fabric,
-    model: nn.Module,
-    batch: JetBatch,
-    config: TrainConfig,
-    *,
-    place: Mapping[str, int],
-    penalties: Sequence[Penalty] = (),
-) -> Tensor:
-    """Add the gradient of a batch's mean loss; gives the loss.
-
-    On a CPU the batch goes through the model in groups of similar length: the same gradient, for two thirds of the
-    work. An accelerator is better served by one large group.
-    """
-    summed = torch.zeros((), device=fabric.device)
-    moves = generator_for("augmentation", device=fabric.device, **place)
-    draws = generator_for("penalty", device=fabric.device, **place)
-    for part in by_length(batch, _CPU_PARTS if fabric.device.type == "cpu" else 1):
-        jets = augment(part.to(fabric.device), config.augmentation, generator=moves)
-        loss = F.cross_entropy(model(jets), labels_of(jets), label_smoothing=config.label_smoothing)
-        for penalty in penalties:
-            loss = loss + penalty(model, jets, draws)
-        loss = loss * (len(part) / len(batch))
-        fabric.backward(loss)
-        summed += loss.detach()
-    return summed
-
-
-def skip(position: Position, config: TrainConfig, *, loss: float, rate: float) -> None:
-    """Leave a step out whose loss or gradient is not finite.
-
-    Raises
-    ------
-    TrainingError
-        Too many have been left out one after the other.
-    """
-    position.skipped += 1
-    position.in_a_row += 1
-    if position.in_a_row >= config.max_skipped:
-        raise TrainingError(
-            f"the loss is {loss:.4g} with a gradient that is not finite, in epoch {position.epoch}, step "
-            f"{position.step}, at a learning rate of {rate:.3g}, and {position.in_a_row} steps in a row were left out "
-            "(--max_skipped); the checkpoints from before are kept. Try a smaller --lr or --clip, or look for jets "
-            "with momenta that are not finite"
-        )
+        yield loss, size
 
 
 def keep(state: State, folder: RunFolder, *, ending: bool) -> None:
@@ -278,17 +228,23 @@ def finish_epoch(state: State, folder: RunFolder, validation: JetBatch, *, progr
     return line
 
 
-def validate(fabric: Fabric, model: nn.Module, jets: JetBatch, *, batch_size: int) -> dict[str, float]:
-    """Loss and :func:`~jetsym.jets.metrics.summary` of upright validation jets.
+def validate(fabric: Fabric, model: Tagger, jets: JetBatch, *, batch_size: int) -> dict[str, float]:
+    """Loss and :func:`~jetsym.jets.metrics.summary` of upright validation jets, each seen by one of the processes.
 
     Raises
     ------
     TrainingError
         The loss is not finite.
     """
-    with fabric.autocast():
-        logits = predict_logits(model, jets, batch_size=batch_size)
     label = labels_of(jets)
+    mine = slice(fabric.global_rank, None, fabric.world_size)
+    for buffer in model.buffers() if fabric.world_size > 1 else ():  # statistics of batches differ between processes
+        torch.distributed.broadcast(buffer, src=0)
+    logits = torch.zeros(len(jets), len(jets.classes), device=fabric.device)
+    if len(jets) > fabric.global_rank:
+        with fabric.autocast():
+            logits[mine] = predict_logits(model, jets[mine], batch_size=batch_size).to(fabric.device)
+    logits = cast("Tensor", fabric.all_reduce(logits, reduce_op="sum")).cpu()
     loss = float(F.cross_entropy(logits, label))
     if not math.isfinite(loss):
         raise TrainingError(

@@ -6,18 +6,30 @@ import math
 
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from jetsym.errors import ConfigError, closest
+from jetsym.jets.batch import JetBatch
 from jetsym.training.config import TrainConfig
 
-__all__ = ["learning_rate", "load_optimizer", "make_optimizer", "optimizer_tensors", "set_rate"]
+__all__ = [
+    "class_weights",
+    "learning_rate",
+    "load_optimizer",
+    "make_average",
+    "make_optimizer",
+    "optimizer_tensors",
+    "set_rate",
+]
 
 _OPTIMIZER = "optimizer."  # prefix of the optimizer's tensors in a checkpoint
 
 
 def make_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.AdamW:
-    """AdamW that decays weight matrices, not biases and norms."""
-    matrices = [parameter for parameter in model.parameters() if parameter.ndim >= 2]
-    others = [parameter for parameter in model.parameters() if parameter.ndim < 2]
+    """AdamW of what is not frozen, which decays weight matrices, not biases and norms."""
+    free = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    matrices = [parameter for parameter in free if parameter.ndim >= 2]
+    others = [parameter for parameter in free if parameter.ndim < 2]
     groups = [{"params": matrices, "weight_decay": config.weight_decay}, {"params": others, "weight_decay": 0.0}]
     return torch.optim.AdamW(groups, lr=config.lr)
 
@@ -35,6 +47,45 @@ def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
     """Set the learning rate of all parameters."""
     for group in optimizer.param_groups:
         group["lr"] = rate
+
+
+def make_average(model: nn.Module, decay: float) -> AveragedModel:
+    """A copy of the model with the exponential moving average of its weights, followed by ``update_parameters``.
+
+    The n-th update moves it by 1 − min(decay, (1 + n)/(10 + n)), so that the first weights are soon forgotten.
+    """
+
+    def update(averages: list[Tensor], weights: list[Tensor], updates: Tensor | int) -> None:
+        n = int(updates)
+        get_ema_multi_avg_fn(min(decay, (1 + n) / (10 + n)))(averages, weights, updates)
+
+    return AveragedModel(model, multi_avg_fn=update)  # type: ignore[arg-type]
+
+
+def class_weights(config: TrainConfig, classes: tuple[str, ...], jets: object) -> Tensor | None:
+    """By what the loss of a jet of each class is multiplied, (classes,), or None where all count alike.
+
+    "balanced" gives every class that is there the same total weight, and jets a mean weight of 1: n/(k n_c) for n_c of
+    n jets in one of k classes.
+
+    Raises
+    ------
+    ConfigError
+        A class is not one of the jets', or the jets cannot be counted as they are streamed.
+    """
+    if config.class_weights == "none":
+        return None
+    if isinstance(config.class_weights, str):
+        if not isinstance(jets, JetBatch) or jets.label is None:
+            raise ConfigError("--class_weights is 'balanced', which goes with no --stream; give a weight per class")
+        counts = jets.label.cpu().bincount(minlength=len(classes)).float()
+        return torch.where(counts > 0, len(jets) / (counts.count_nonzero() * counts), 0.0)
+    for name in config.class_weights:
+        if name not in classes:
+            raise ConfigError(
+                f"--class_weights names a class {name!r} that the jets do not have; {closest(name, classes)}"
+            )
+    return torch.tensor([config.class_weights.get(name, 1.0) for name in classes])
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:

@@ -8,8 +8,8 @@ from jetsym.jets.batch import JetBatch
 from jetsym.training.config import TrainConfig
 from jetsym.training.data import (
     batches,
-    by_length,
     count_batches,
+    in_parts,
     labels_of,
     load_jets,
 )
@@ -44,13 +44,13 @@ def test_orders_differ_between_epochs_and_seeds_only(make_jets):
 
 def test_groups_of_similar_length_hold_every_jet_once(make_jets):
     jets = numbered(make_jets(13))
-    parts = list(by_length(jets, 4))
+    parts = in_parts(jets, 4)
     assert [len(part) for part in parts] == [4, 3, 3, 3]
     assert sorted(torch.cat([part.columns["number"] for part in parts]).tolist()) == list(range(13))
     longest = [int(part.n_particles.max()) for part in parts]
     assert longest == sorted(longest)
     assert [part.max_particles for part in parts] == longest
-    assert [len(part) for part in by_length(jets[:2], 4)] == [1, 1]
+    assert [len(part) for part in in_parts(jets[:2], 4)] == [1, 1]
 
 
 @pytest.mark.parametrize("start", [0, 2, 4])

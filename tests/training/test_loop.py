@@ -12,20 +12,21 @@ from jetsym.errors import ConfigError, DataError, TrainingError
 from jetsym.jets import read
 from jetsym.jets.augmentation import AugmentationConfig
 from jetsym.jets.batch import JetBatch
-from jetsym.jets.models import PointNet
-from jetsym.training import checkpoint, loop
+from jetsym.training import checkpoint, loop, state, step
 from jetsym.training.config import TrainConfig
 from jetsym.training.data import batches, count_batches, load_jets
 from jetsym.training.engine import make_fabric
 from jetsym.training.loop import train
 from jetsym.training.optimisation import learning_rate, make_optimizer
 from jetsym.training.seeds import generator_for
+from jetsym.training.state import begin
 
+SMALL = {"width": 8, "blocks": 1, "heads": 2}
 QUICK = {
     "epochs": 3,
     "batch_size": 16,
     "max_particles": 10,
-    "options": {"width": 8, "blocks": 1, "heads": 2, "dropout": 0.2},
+    "options": SMALL | {"dropout": 0.2},
     "augmentation": AugmentationConfig("O3"),
     "device": "cpu",
     "progress": False,
@@ -164,7 +165,7 @@ def test_it_learns(make_jets, tmp_path, monkeypatch):
 
 def test_augmentation_reaches_the_training_jets_only(data, tmp_path, monkeypatch):
     moved = []
-    monkeypatch.setattr(loop, "augment", lambda batch, config, generator: moved.append(len(batch)) or batch)
+    monkeypatch.setattr(step, "augment", lambda batch, config, generator: moved.append(len(batch)) or batch)
     train(data, tmp_path / "run", **QUICK)
     assert sum(moved) == 3 * 54  # not the 6 that are held out
 
@@ -172,7 +173,7 @@ def test_augmentation_reaches_the_training_jets_only(data, tmp_path, monkeypatch
 def test_every_step_moves_jets_anew(data, tmp_path, monkeypatch):
     seeds = []
     monkeypatch.setattr(
-        loop, "augment", lambda batch, config, generator: seeds.append(generator.initial_seed()) or batch
+        step, "augment", lambda batch, config, generator: seeds.append(generator.initial_seed()) or batch
     )
     train(data, tmp_path / "run", **QUICK)
     train(data, tmp_path / "other", seed=1, **QUICK)
@@ -200,13 +201,13 @@ def test_too_many_steps_in_a_row_stop_the_run_and_keep_what_was_good(make_jets, 
     """The bad jets come with the second epoch, as if the network had run away."""
     jets = make_jets(40)
     monkeypatch.setattr(loop, "load_jets", lambda config, **place: (jets, jets))
-    add_gradient, calls = loop.add_gradient, []
+    add_gradient, calls = step.add_gradient, []
 
-    def running_away(fabric, model, batch, *args, **options):
+    def running_away(run, batch, **options):
         calls.append(len(batch))
-        return add_gradient(fabric, model, with_nan(batch, 0) if len(calls) > 3 else batch, *args, **options)
+        return add_gradient(run, with_nan(batch, 0) if len(calls) > 3 else batch, **options)
 
-    monkeypatch.setattr(loop, "add_gradient", running_away)
+    monkeypatch.setattr(step, "add_gradient", running_away)
     message = r"in epoch 2, step 1, at a learning rate of .*2 steps in a row were left out.*smaller --lr"
     with pytest.raises(TrainingError, match=message):
         train("a.root", tmp_path / "run", max_skipped=2, **QUICK)
@@ -225,10 +226,12 @@ def test_validation_jets_that_are_not_finite_are_named(make_jets, tmp_path, monk
 
 @pytest.mark.parametrize("parts", [1, 4, 100])
 def test_groups_of_similar_length_give_the_gradient_of_the_batch(make_jets, monkeypatch, parts):
-    config, jets = TrainConfig("a.root", device="cpu", label_smoothing=0.1), make_jets(13)
-    fabric, model = make_fabric(config), PointNet(width=8, blocks=1)
-    monkeypatch.setattr(loop, "_CPU_PARTS", parts)
-    loss = loop.add_gradient(fabric, fabric.setup_module(model), jets, config, place={"seed": 0})
+    config, jets = TrainConfig("a.root", device="cpu", label_smoothing=0.1, options=SMALL), make_jets(13)
+    monkeypatch.setattr(state, "CPU_PARTS", parts)
+    run = begin(make_fabric(config), config, jets)
+    model = run.tagger
+    assert run.parts == parts
+    loss = step.add_gradient(run, jets, size=len(jets), place={"seed": 0})
     expected = torch.nn.functional.cross_entropy(model(jets), jets.label, label_smoothing=0.1)
     assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
     for parameter, gradient in zip(
@@ -312,17 +315,16 @@ def test_what_a_callback_draws_changes_nothing(data, tmp_path):
 
 
 def test_penalties_are_added_to_the_loss_and_its_gradient(make_jets):
-    config, jets = TrainConfig("a.root", device="cpu"), make_jets(13)
-    fabric, model = make_fabric(config), PointNet(width=8, blocks=1)
-    draws = []
+    config, jets = TrainConfig("a.root", device="cpu", options=SMALL), make_jets(13)
+    run, draws = begin(make_fabric(config), config, jets), []
+    model = run.tagger
 
     def penalty(model, batch, generator):
         draws.append(torch.rand(2, generator=generator))
         return model(batch).square().mean()
 
     place = {"seed": 0, "epoch": 1, "step": 3}
-    wrapped = fabric.setup_module(model)
-    loss = loop.add_gradient(fabric, wrapped, jets, config, place=place, penalties=[penalty])
+    loss = step.add_gradient(run, jets, size=len(jets), place=place, penalties=[penalty])
     expected = torch.nn.functional.cross_entropy(model(jets), jets.label) + model(jets).square().mean()
     assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
     gradient = torch.autograd.grad(expected, model.head[-1].weight)[0]
