@@ -2,6 +2,7 @@
 
 import json
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -9,9 +10,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 
-from jetsym.errors import ConfigError, TerminatedError
-from jetsym.training import checkpoint
+from jetsym.errors import CheckpointError, ConfigError, TerminatedError
+from jetsym.training import checkpoint, loop
 from jetsym.training.loop import train
 
 OPTIONS = {
@@ -112,3 +115,71 @@ def test_other_jets_are_not_continued_with(options, jetclass_file, tmp_path):
     jetclass_file(n=110, seed=3)
     with pytest.raises(ConfigError, match="was trained on other jets: jets was"):
         train(out=tmp_path / "run", progress=False, resume=True, **options)
+
+
+@pytest.fixture
+def interrupted(jetclass_file, tmp_path):
+    """Options and folder of a run that was asked to end after two steps."""
+    options = OPTIONS | {"data": str(jetclass_file(n=60)), "progress": False, "out": tmp_path / "run"}
+    with pytest.raises(TerminatedError):
+        train(callbacks=asking_to_end(2), **options)
+    return options, tmp_path / "run" / checkpoint.LAST
+
+
+@pytest.mark.parametrize(
+    ("harm", "message"),
+    [
+        (lambda content: content[: len(content) // 2], "is not a whole safetensors file"),
+        (lambda content: content[:-1] + bytes([content[-1] ^ 1]), "is damaged: its tensors do not have the digest"),
+        (lambda content: pickle.dumps({"model": 1}), "is a pickle or a torch.save archive"),
+        (lambda content: b"", "is not a whole safetensors file"),
+    ],
+)
+def test_a_damaged_checkpoint_is_not_gone_on_from(interrupted, harm, message):
+    options, last = interrupted
+    last.write_bytes(harm(last.read_bytes()))
+    before = last.read_bytes()
+    with pytest.raises(CheckpointError, match=message):
+        train(resume=True, **options)
+    assert last.read_bytes() == before
+
+
+def test_other_classes_are_not_gone_on_with(interrupted, monkeypatch):
+    options, _ = interrupted
+    load_jets = loop.load_jets
+
+    def renamed(config, **place):
+        return [jets.replace(classes=("top", *jets.classes[1:])) for jets in load_jets(config, **place)]
+
+    monkeypatch.setattr(loop, "load_jets", renamed)
+    with pytest.raises(CheckpointError, match="of other classes than those of the run in .*number 0 is 'top' where"):
+        train(resume=True, **options)
+
+
+def test_a_checkpoint_that_cannot_be_gone_on_from_is_named(interrupted):
+    options, last = interrupted
+    header, tensors = checkpoint.read(last)
+    model = checkpoint.restore(header, tensors, source=last)
+    checkpoint.save(last, model, epoch=0, config=header.config)
+    with pytest.raises(CheckpointError, match="does not say how to go on .*; begin again"):
+        train(resume=True, **options)
+
+
+def test_a_run_of_format_1_is_gone_on_with(jetclass_file, tmp_path):
+    """It ends with a whole epoch, and does not say how many jets it was trained on."""
+    options = OPTIONS | {"data": str(jetclass_file(n=60)), "progress": False, "out": tmp_path / "run"}
+
+    def die(moment):
+        if moment.metrics is not None:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(callbacks=[die], **options)
+    last = tmp_path / "run" / checkpoint.LAST
+    with safe_open(last, "pt") as file:
+        header = json.loads(file.metadata()["jetsym"])
+    del header["progress"]
+    save_file(load_file(last), last, metadata={"jetsym": json.dumps(header | {"version": 1})})
+    run = train(resume=True, **options)
+    assert [line["epoch"] for line in run.history] == [1, 2, 3]
+    assert checkpoint.read(last)[0].version == 2
