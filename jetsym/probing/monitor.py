@@ -36,7 +36,7 @@ __all__ = ["FOLDER", "History", "Monitor"]
 
 #: Folder of the probes inside that of a run, and the names of the files there.
 FOLDER = "spectra"
-NAME, PATTERN = "step-{:08d}.json", "step-*.json"
+NAME, PATTERN = "step-{:08d}.json", "step-[0-9]*.json"
 
 
 class Monitor:
@@ -121,7 +121,7 @@ class Monitor:
         """Remove the probes of later steps, as of a run that begins again: all of them, if nothing is given."""
         remove_leftovers(self.folder / "step.json")
         for path in self.folder.glob(PATTERN):
-            if SymmetryReport.load(path).meta.get("step", 0) > after:
+            if int(path.stem.rpartition("-")[2]) > after:
                 path.unlink()
 
 
