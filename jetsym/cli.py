@@ -46,7 +46,12 @@ COMMANDS = {
     "generate": Command("jetsym.jets.generate:generate", "make JetClass-like jets with Pythia and FastJet", True),
     "convert": Command("jetsym.commands:convert", "make a cache of ROOT files that streams read faster", True),
     "inspect": Command("jetsym.commands:inspect", "what is in ROOT files or a cache", True),
-    "train": Command("jetsym.commands:train", "train a tagger on ROOT files", presets=True),
+    "train": Command(
+        "jetsym.commands:train",
+        "train a tagger on ROOT files",
+        skip=frozenset({"penalties", "callbacks"}),
+        presets=True,
+    ),
     "evaluate": Command("jetsym.commands:evaluate", "how well a tagger does on upright and rotated jets", True),
     "probe": Command(
         "jetsym.commands:probe",
@@ -66,7 +71,10 @@ COMMANDS = {
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; returns the exit status (0 done, 1 an error, 2 a wrong command line, 130 interrupted)."""
+    """Run a command; returns the exit status.
+
+    0 done, 1 an error, 2 a wrong command line, 130 interrupted (Ctrl-C), 143 terminated (SIGTERM).
+    """
     words = list(sys.argv[1:] if arguments is None else arguments)
     if words[:1] == ["--version"]:
         import jetsym
@@ -102,7 +110,7 @@ def dispatch(program: str, commands: Mapping[str, Command], purpose: str, words:
     try:
         return run(f"{program} {name}", commands[name], rest)
     except JetsymError as error:
-        return _fail(f"{program} {name}", str(error), status=1)
+        return _fail(f"{program} {name}", str(error), status=error.status)
     except OSError as error:  # a folder that cannot be written, a full disk
         return _fail(f"{program} {name}", f"{error.strerror or error}: {error.filename or ''}", status=1)
     except UnicodeDecodeError as error:
@@ -134,6 +142,7 @@ def run(program: str, command: Command, words: Sequence[str]) -> int:
 
     function = command.load()
     parser = make_parser(program, command, function)
+    words = [underscored(word) for word in words]
     if command.presets:
         words = expand_presets(words)
     try:
@@ -187,6 +196,20 @@ def preset_path(name: str) -> Path:
     if name not in preset_names():
         raise ConfigError(f"--preset is {name!r}; {closest(name, preset_names())}")
     return Path(str(files("jetsym.presets") / f"{name}.yaml"))
+
+
+def underscored(word: str) -> str:
+    """Options are named as in Python; dashes inside their names are taken as well.
+
+    Examples
+    --------
+    >>> underscored("--batch-size=8"), underscored("--seed"), underscored("-1"), underscored("a-b")
+    ('--batch_size=8', '--seed', '-1', 'a-b')
+    """
+    flag, equals, value = word.partition("=")
+    if not flag.startswith("--"):
+        return word
+    return f"--{flag[2:].replace('-', '_')}{equals}{value}"
 
 
 def expand_presets(words: Sequence[str]) -> list[str]:

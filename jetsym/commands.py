@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Mapping
+from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from jetsym.probing.attribution_report import Attribution
     from jetsym.probing.comparison import Comparison
     from jetsym.probing.findings import Diagnosis
+    from jetsym.probing.monitor import History
     from jetsym.probing.probe import Report
 
 __all__ = ["attribute", "compare", "convert", "diagnose", "download", "evaluate", "inspect", "probe", "train"]
@@ -150,7 +153,9 @@ def download(
         print(path if items[name].sha256 else f"{path} (unverified: sha256 {checksum(path)})")
 
 
-def train(data: str | list[str], out: str, **options: Any) -> Path:
+def train(
+    data: str | list[str], out: str, *, dry_run: bool = False, find_lr: bool = False, **options: Any
+) -> Path | None:
     """Train a tagger on ROOT files; see :func:`jetsym.training.loop.train`.
 
     Parameters
@@ -159,10 +164,35 @@ def train(data: str | list[str], out: str, **options: Any) -> Path:
         ROOT files to train on: a path, a glob pattern, or a list of them.
     out
         Folder of the run.
+    dry_run
+        Train and validate on one batch only, and write nothing.
+    find_lr
+        Only look for a learning rate, by steps with growing ones; a table is printed, and learning_rate.json and .png
+        are written to the folder.
     """
     from jetsym.training.loop import train as train_tagger
 
+    if dry_run or find_lr:
+        _try_before(data, Path(out), options, find=find_lr)
+        return None
     return train_tagger(data, out, **options).path
+
+
+def _try_before(data: str | list[str], out: Path, options: dict[str, Any], *, find: bool) -> None:
+    from jetsym.plotting import save_figure
+    from jetsym.training.config import TrainConfig
+    from jetsym.training.trials import dry_run, find_lr
+
+    run = ("resume", "overwrite", "progress")
+    config = TrainConfig(data=data, **{name: value for name, value in options.items() if name not in run})
+    if not find:
+        for name, value in dry_run(config).items():
+            print(f"{name} {value:,.4g}" if isinstance(value, float) else f"{name} {value:,}")
+        return
+    curve = find_lr(config, progress=options.get("progress", True))
+    print(curve, end="")
+    write_atomically(out / "learning_rate.json", json.dumps(curve.to_dict(), indent=1) + "\n")
+    save_figure(curve.plot(), out / "learning_rate.png")
 
 
 def evaluate(
@@ -228,7 +258,14 @@ def evaluate(
         write_atomically(out, json.dumps(values, indent=1) + "\n")
 
 
-def probe(model: str, *, inputs: str | list[str] | None = None, out: str | None = None, **options: Any) -> Report:
+def probe(
+    model: str,
+    *,
+    inputs: str | list[str] | None = None,
+    out: str | None = None,
+    over_training: bool = False,
+    **options: Any,
+) -> Report | History:
     """Measure which symmetry a trained tagger has; see :func:`jetsym.probe`.
 
     Parameters
@@ -239,12 +276,18 @@ def probe(model: str, *, inputs: str | list[str] | None = None, out: str | None 
         ROOT files to probe with; the bundled jets where none are named.
     out
         A JSON file to write the report to; a picture (.png) and a page (.html) of the same name go beside it.
+    over_training
+        Show what a run with --monitor_every measured as it was trained, instead of measuring it now: a table, and the
+        data and the picture in ``over_training.json`` and ``.png`` in its folder, or as ``out`` says.
     """
     from jetsym.plotting import save_figure
     from jetsym.probing.html import report_page
     from jetsym.probing.probe import probe as measure
 
     _check_out(out)
+    if over_training:
+        _refuse_changed(measure, {"inputs": inputs, **options}, why="--over_training shows what was measured earlier")
+        return _show_history(model, out)
     report = measure(model, inputs, **options)
     print(report)
     if out is not None:
@@ -253,6 +296,28 @@ def probe(model: str, *, inputs: str | list[str] | None = None, out: str | None 
         write_atomically(Path(out).with_suffix(".html"), report_page(report, picture))
         save_figure(picture, Path(out).with_suffix(".png"))
     return report
+
+
+def _refuse_changed(function: Callable[..., Any], options: Mapping[str, Any], *, why: str) -> None:
+    """Refuse options of a function that are not as by default, where they would have no effect."""
+    defaults = {name: parameter.default for name, parameter in signature(function).parameters.items()}
+    for name, value in options.items():
+        given = tuple(value) if isinstance(value, list) else value  # a sequence from the command line is a list
+        if given != defaults[name]:
+            raise ConfigError(f"--{name} is {value!r}, but {why}; leave it out")
+
+
+def _show_history(run: str, out: str | None) -> History:
+    """Print the spectra of a run over its training, and save them with their picture."""
+    from jetsym.plotting import save_figure
+    from jetsym.probing.monitor import History
+
+    history = History.load(run)
+    print(history, end="")
+    path = Path(run, "over_training.json") if out is None else Path(out)
+    history.save(path)
+    save_figure(history.plot(), path.with_suffix(".png"))
+    return history
 
 
 def attribute(
@@ -293,11 +358,12 @@ def diagnose(
     Parameters
     ----------
     report
-        A JSON file that jetsym probe wrote.
+        A JSON file that jetsym probe wrote; or the folder of a run with --monitor_every, of which the last probe is
+        judged, and the earlier ones for drift.
     baseline
         That of an untrained copy; by default the one in the report.
     history
-        Those of earlier steps of the training, in their order, for drift.
+        Those of earlier steps of the training, in their order and measured alike, for drift.
     readout
         The layer that the outputs are read from; by default the last one before them.
     needs
@@ -308,14 +374,22 @@ def diagnose(
         A JSON file to write the findings to.
     """
     from jetsym.probing.diagnose import diagnose as find
+    from jetsym.probing.monitor import History
     from jetsym.probing.reading import read_report
     from jetsym.probing.report import SymmetryReport
     from jetsym.probing.thresholds import Thresholds
 
+    past = [SymmetryReport.load(path) for path in history or []]
+    subject: Report
+    if Path(report).is_dir():
+        *watched, subject = History.load(report).reports
+        past = past or watched
+    else:
+        subject = read_report(report)
     found = find(
-        read_report(report),
+        subject,
         baseline=None if baseline is None else read_report(baseline),
-        history=[SymmetryReport.load(path) for path in history or []],
+        history=past,
         readout=readout,
         needs=needs,
         thresholds=Thresholds.of(**(thresholds or {})),

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,8 +19,10 @@ import yaml
 import jetsym
 from jetsym.cli import COMMANDS, expand_presets, main, preset_names, preset_path
 from jetsym.errors import ConfigError
+from jetsym.jets import read
 from jetsym.probing.attribution_report import Attribution
 from jetsym.probing.lorentz_report import LorentzReport
+from jetsym.probing.monitor import History, Monitor
 
 
 def run(*words: object) -> subprocess.CompletedProcess[str]:
@@ -84,6 +88,24 @@ def test_the_lorentz_report_from_the_shell(small_run, tmp_path, capsys):
     assert LorentzReport.load(tmp_path / "l.json").meta["n_inputs"] == 2
     assert (tmp_path / "l.png").stat().st_size > 10_000
     assert "Boosts along random" in (tmp_path / "l.html").read_text()
+
+
+def test_spectra_over_training_from_the_shell(small_run, tmp_path, capsys):
+    folder, run = str(small_run.parent / "train.root"), tmp_path / "run"
+    shutil.copytree(small_run, run)
+    assert main(["probe", str(run), "--over-training"]) == 1
+    assert "holds no probes of its training; train with --monitor_every" in capsys.readouterr().err
+    model, jets = jetsym.load(run), read(folder, limit=3)
+    for step in (0, 5):
+        Monitor(run, jets, every=5)(model, step)
+    assert main(["probe", str(run), "--over-training"]) == 0
+    assert "invariant share in %" in capsys.readouterr().out
+    assert History.load(run / "over_training.json").steps.tolist() == [0, 5]
+    assert (run / "over_training.png").stat().st_size > 10_000
+    assert main(["probe", str(run), "--over_training", "--out", str(tmp_path / "h.json")]) == 0
+    assert {"h.json", "h.png"} <= {path.name for path in tmp_path.iterdir()}
+    assert main(["probe", str(run), "--over_training", "--group", "SO3"]) == 1
+    assert "--group is 'SO3', but --over_training shows what was measured earlier" in capsys.readouterr().err
 
 
 def test_stability_from_the_shell(small_run, tmp_path, jetclass_columns, make_jets, write_tree, capsys):
@@ -246,6 +268,15 @@ def test_a_diagnosis_from_the_shell(tmp_path, capsys):
     assert errors[0].endswith("there is no threshold 'deviatin'; the nearest are 'deviation'")
     assert "holds 'diagnosis'; expected a report of a probe" in errors[1]
     assert len(errors) == 2
+
+
+def test_a_watched_run_is_judged_as_a_whole(tmp_path, capsys):
+    points = np.random.default_rng(0).normal(size=(8, 3))
+    for step, tilt in enumerate((0.5, 0.1, 0.4)):
+        report = jetsym.probe(lambda x, tilt=tilt: 1 + tilt * x[:, 2], points, l_max=2, progress=False)
+        replace(report, meta={**report.meta, "step": 10 * step}).save(tmp_path / f"spectra/step-{10 * step:08d}.json")
+    assert main(["diagnose", str(tmp_path)]) == 0
+    assert "since step 10." in " ".join(capsys.readouterr().out.split())
 
 
 def test_a_comparison_from_the_shell(tmp_path, capsys):

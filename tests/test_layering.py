@@ -18,9 +18,10 @@ MAY_IMPORT = {
     "spectrum": set(),
     "plotting": {"spectrum"},
     "probing": {"spectrum", "plotting", "domains"},
+    "remedies": {"spectrum", "plotting", "probing", "domains"},
     "jets": {"spectrum"},
-    "training": {"spectrum", "plotting", "probing", "jets"},
-    "benchmarks": {"spectrum", "probing", "jets", "cli"},
+    "training": {"spectrum", "plotting", "probing", "remedies", "jets"},
+    "benchmarks": {"spectrum", "probing", "jets", "training", "cli"},
 }
 COMMON = {"errors", "files", "progress", "__version__"}
 

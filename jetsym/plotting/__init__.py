@@ -7,6 +7,7 @@ from jetsym.plotting.comparison import (
     plot_output_errors,
     plot_pseudotensors,
 )
+from jetsym.plotting.history import plot_error_over_training, plot_layer_over_training, plot_over_training
 from jetsym.plotting.lorentz import plot_boosts, plot_generators, plot_lorentz
 from jetsym.plotting.spectrum import plot_spectrum
 from jetsym.plotting.style import figure_of, irrep_style, save_figure
@@ -18,9 +19,12 @@ __all__ = [
     "plot_boosts",
     "plot_comparison",
     "plot_depths",
+    "plot_error_over_training",
     "plot_generators",
+    "plot_layer_over_training",
     "plot_lorentz",
     "plot_output_errors",
+    "plot_over_training",
     "plot_pseudotensors",
     "plot_spectrum",
     "save_figure",

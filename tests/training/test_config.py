@@ -22,7 +22,7 @@ TRAININGS = {"deepsets", "lgatr", "lloca", "part", "particlenet", "pointnet", "p
 def parser() -> ArgumentParser:
     parser = ArgumentParser(exit_on_error=False)
     parser.add_argument("--config", action="config")
-    parser.add_function_arguments(train)
+    parser.add_function_arguments(train, skip={"penalties", "callbacks"})
     return parser
 
 

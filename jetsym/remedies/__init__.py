@@ -1,0 +1,1 @@
+"""The least inductive bias that helps."""
