@@ -473,11 +473,12 @@ def diagnose(
     Parameters
     ----------
     report
-        A JSON file that jetsym probe wrote.
+        A JSON file that jetsym probe wrote; or the folder of a run with --monitor_every, of which the last probe is
+        judged, and the earlier ones for drift.
     baseline
         That of an untrained copy; by default the one in the report.
     history
-        Those of earlier steps of the training, in their order, for drift.
+        Those of earlier steps of the training, in their order and measured alike, for drift.
     readout
         The layer that the outputs are read from; by default the last one before them.
     needs
@@ -488,14 +489,22 @@ def diagnose(
         A JSON file to write the findings to.
     """
     from jetsym.probing.diagnose import diagnose as find
+    from jetsym.probing.monitor import History
     from jetsym.probing.reading import read_report
     from jetsym.probing.report import SymmetryReport
     from jetsym.probing.thresholds import Thresholds
 
+    past = [SymmetryReport.load(path) for path in history or []]
+    subject: Report
+    if Path(report).is_dir():
+        *watched, subject = History.load(report).reports
+        past = past or watched
+    else:
+        subject = read_report(report)
     found = find(
-        read_report(report),
+        subject,
         baseline=None if baseline is None else read_report(baseline),
-        history=[SymmetryReport.load(path) for path in history or []],
+        history=past,
         readout=readout,
         needs=needs,
         thresholds=Thresholds.of(**(thresholds or {})),

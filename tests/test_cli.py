@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -289,6 +290,15 @@ def test_a_diagnosis_from_the_shell(tmp_path, capsys):
     assert errors[0].endswith("there is no threshold 'deviatin'; the nearest are 'deviation'")
     assert "holds 'diagnosis'; expected a report of a probe" in errors[1]
     assert len(errors) == 2
+
+
+def test_a_watched_run_is_judged_as_a_whole(tmp_path, capsys):
+    points = np.random.default_rng(0).normal(size=(8, 3))
+    for step, tilt in enumerate((0.5, 0.1, 0.4)):
+        report = jetsym.probe(lambda x, tilt=tilt: 1 + tilt * x[:, 2], points, l_max=2, progress=False)
+        replace(report, meta={**report.meta, "step": 10 * step}).save(tmp_path / f"spectra/step-{10 * step:08d}.json")
+    assert main(["diagnose", str(tmp_path)]) == 0
+    assert "since step 10." in " ".join(capsys.readouterr().out.split())
 
 
 def test_a_comparison_from_the_shell(tmp_path, capsys):

@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from jetsym.plotting.style import REPORTS, irrep_style
+from jetsym.plotting.style import LEGEND, REPORTS, figure_of, finished, irrep_style, log_scale
 from jetsym.spectrum import Irrep
 
 __all__ = ["plot_bandwidths", "plot_comparison", "plot_depths", "plot_output_errors", "plot_pseudotensors"]
@@ -36,7 +36,7 @@ def plot_depths(comparison: Any, ax: Axes | None = None) -> Axes:
         for lam in range(1 + report.irreps[-1].lam):
             colour = irrep_style(Irrep(lam, 1))["color"]
             _line(ax, comparison, place, comparison.shares(place, lam), color=colour, label=f"λ = {lam}, {name}")
-    ax.set_yscale("log")
+    log_scale(ax, low=SMALLEST)
     ax.set_ylim(SMALLEST, 1.6)
     ax.set_ylabel("fraction of power at λ")
     lams = [
@@ -47,7 +47,7 @@ def plot_depths(comparison: Any, ax: Axes | None = None) -> Axes:
         Line2D([], [], color="0.4", linestyle=linestyle, marker=marker, markersize=4.5, linewidth=1.4, label=name)
         for name, (linestyle, marker) in zip(comparison.names, cycle(REPORTS), strict=False)
     ]
-    ax.legend(handles=[*lams, *lines], **_LEGEND)
+    ax.legend(handles=[*lams, *lines], **LEGEND)
     return _by_depth(ax)
 
 
@@ -58,7 +58,7 @@ def plot_bandwidths(comparison: Any, ax: Axes | None = None) -> Axes:
         _line(ax, comparison, place, comparison.bandwidth(place), color="black", label=name, hide=False)
     ax.set_ylim(bottom=0)
     ax.set_ylabel("effective bandwidth Σ λ(λ+1) b")
-    ax.legend(**_LEGEND)
+    ax.legend(**LEGEND)
     return _by_depth(ax)
 
 
@@ -71,9 +71,9 @@ def plot_pseudotensors(comparison: Any, ax: Axes | None = None) -> Axes:
             seen = (pseudo.value > np.maximum(pseudo.floor, SMALLEST)).any()
             label = name if seen else f"{name} (below {SMALLEST:.0e})"
             _line(ax, comparison, place, pseudo, color="black", label=label)
+    log_scale(ax, low=SMALLEST)
     if ax.get_legend_handles_labels()[0]:
-        ax.set_yscale("log")
-        ax.legend(**_LEGEND)
+        ax.legend(**LEGEND)
     ax.set_ylim(SMALLEST, 1.6)
     ax.set_ylabel("fraction of power at σ = −")
     return _by_depth(ax)
@@ -103,9 +103,9 @@ def plot_output_errors(comparison: Any, ax: Axes | None = None) -> Axes:
                     errors = [[below], [np.nan_to_num(error)]]
                     ax.errorbar([here + shift], [value], yerr=errors, markerfacecolor=face, linestyle="none", **style)
             ax.hlines(item.noise_floor, here - 0.3, here + 0.3, color="0.6", linewidth=1.0)
-    ax.set_yscale("log")
+    log_scale(ax, low=SMALLEST)
     ax.set_ylim(bottom=lowest / 10)
-    ax.set_xticks(range(len(labels)), labels)
+    ax.set_xticks(range(len(labels)), labels, fontsize="small")
     ax.set_xlim(-0.6, len(labels) - 0.4)
     ax.set_ylabel("equivariance error A")
     handles = [
@@ -113,8 +113,8 @@ def plot_output_errors(comparison: Any, ax: Axes | None = None) -> Axes:
         for face, label in (("white", "over size (relative A)"), ("black", "over spread"))
     ]
     handles.append(Line2D([], [], color="0.6", label="noise floor"))
-    ax.legend(handles=handles, **_LEGEND)
-    return _finished(ax)
+    ax.legend(handles=handles, **LEGEND)
+    return finished(ax)
 
 
 def plot_comparison(comparison: Any, axes: Sequence[Axes] | None = None) -> Figure:
@@ -132,12 +132,7 @@ def plot_comparison(comparison: Any, axes: Sequence[Axes] | None = None) -> Figu
     draw = (plot_depths, plot_bandwidths, plot_pseudotensors, plot_output_errors)
     for one, ax in zip(draw, axes, strict=True):
         one(comparison, ax)
-    figure = axes[0].get_figure(root=True)
-    assert isinstance(figure, Figure)
-    return figure
-
-
-_LEGEND: dict[str, Any] = {"frameon": False, "fontsize": "small", "loc": "center left", "bbox_to_anchor": (1.0, 0.5)}
+    return figure_of(axes[0])
 
 
 def _axes(ax: Axes | None) -> Axes:
@@ -166,10 +161,4 @@ def _line(ax: Axes, comparison: Any, place: int, column: Any, *, color: Any, lab
 def _by_depth(ax: Axes) -> Axes:
     ax.set_xlim(-0.02, 1.04)
     ax.set_xlabel("depth (0 input, 1 output)")
-    return _finished(ax)
-
-
-def _finished(ax: Axes) -> Axes:
-    ax.grid(axis="y", alpha=0.25)
-    ax.spines[["top", "right"]].set_visible(False)
-    return ax
+    return finished(ax)

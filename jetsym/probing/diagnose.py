@@ -57,7 +57,8 @@ def diagnose(
     baseline
         The same measurement of an untrained copy, to show beside every number; ``report.baseline`` by default.
     history
-        Reports of earlier steps of the training, in their order, for drift.
+        Reports of earlier steps of the training, in their order and measured like this one, for drift: of a run with
+        --monitor_every, ``History.load(run).reports[:-1]`` beside the last.
     readout
         Name of the layer whose features the outputs are read from; the last one before the outputs by default.
     needs

@@ -40,14 +40,49 @@ __all__ = [
 STYLE = """
 :root { color-scheme: light; }
 body { font: 16px/1.55 system-ui, sans-serif; max-width: 62rem; margin: 0 auto; padding: 1rem; color: #1b1b1b; }
-h1 { font-size: 1.6rem; } h2 { font-size: 1.2rem; margin-top: 2rem; }
-.scroll { overflow-x: auto; }
+h1, h2, h3, p { overflow-wrap: anywhere; }
+h1 { font-size: 1.6rem; } h2 { font-size: 1.2rem; margin-top: 2rem; } h3 { font-size: 1rem; margin: 1.5rem 0 0; }
+.scroll { overflow-x: auto; margin: 1rem 0; }
 table { border-collapse: collapse; font-size: .9rem; font-variant-numeric: tabular-nums; }
 th, td { padding: .25rem .6rem; text-align: right; border-bottom: 1px solid #ddd; }
 td { white-space: nowrap; }
-th:first-child, td:first-child { text-align: left; white-space: normal; }
+th:first-child, td:first-child { text-align: left; white-space: normal; position: sticky; left: 0; background: #fff; }
+th[aria-sort] { cursor: pointer; }
+th[aria-sort="ascending"]::after { content: " ▲"; } th[aria-sort="descending"]::after { content: " ▼"; }
 img { width: 100%; min-width: 40rem; height: auto; }
 .note { color: #555; font-size: .9rem; }
+"""
+
+#: Sorts a table by the column whose head is clicked: numbers by value, without their errors; what is below a bound by
+#: the bound; missing values last.
+SORTING = """
+function value(cell) {
+  const text = cell.textContent.trim();
+  const found = text.match(/^<?(-?[0-9.]+)(?:\\([0-9]+\\))?(e[-+]?[0-9]+)?$/);
+  return found ? Number(found[1] + (found[2] || "")) : text === "—" ? NaN : text;
+}
+function compare(a, b) {
+  if (typeof a === "number" && typeof b === "number") return a - b;
+  return String(a).localeCompare(String(b), undefined, { numeric: true });
+}
+document.querySelectorAll("table").forEach(table => {
+  const heads = [...table.tHead.rows[0].cells];
+  heads.forEach((head, column) => {
+    head.setAttribute("aria-sort", "none");
+    head.tabIndex = 0;
+    const sort = () => {
+      const down = head.getAttribute("aria-sort") === "ascending";
+      heads.forEach(other => other.setAttribute("aria-sort", "none"));
+      head.setAttribute("aria-sort", down ? "descending" : "ascending");
+      const missing = row => Number.isNaN(value(row.cells[column]));
+      const rows = [...table.tBodies[0].rows].sort((a, b) =>
+        missing(a) - missing(b) || (down ? -1 : 1) * compare(value(a.cells[column]), value(b.cells[column])));
+      table.tBodies[0].append(...rows);
+    };
+    head.addEventListener("click", sort);
+    head.addEventListener("keydown", event => { if (event.key === "Enter") sort(); });
+  });
+});
 """
 
 READING = (
@@ -60,7 +95,14 @@ READING = (
 READING_ERRORS = (
     "A is how far an output is from turning as its kind says, averaged over the group. Its square, as a share of the "
     "output's power (relative A squared), is the sum of the power in irreps that the output should not have and of "
-    "the power in the right irrep that is turned the wrong way; the error spectrum sorts the same sum by irreps."
+    "the power in the right irrep that is turned the wrong way; the error spectrum sorts the same sum by irreps. A "
+    "over spread is over the standard deviation of the symmetrised output across inputs. Below the noise floor "
+    "relative A is rounding. Brackets hold standard errors over inputs, for the last digits."
+)
+
+READING_SIDES = (
+    "Both columns are ∫Σ‖J_a u‖² over ∫‖u‖² of the same first inputs: measured by slopes, and summed from the spectrum "
+    "up to l_max. They hold no sampling error against each other; the gap is what lies beyond l_max, or in jumps."
 )
 
 READING_SLOPES = (
@@ -99,13 +141,13 @@ ERROR_COLUMNS = (
 
 
 def page(title: str, body: Iterable[str]) -> str:
-    """A self-contained HTML page: no script, no link to anything outside."""
+    """A self-contained HTML page: no link to anything outside, and one small script, which sorts tables."""
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>{escape(title)}</title><style>{STYLE}</style></head>\n<body>\n<h1>{escape(title)}</h1>\n"
         + "\n".join(body)
-        + "\n</body></html>\n"
+        + f"\n<script>{SORTING}</script>\n</body></html>\n"
     )
 
 
@@ -144,9 +186,12 @@ def spectrum_table(report: SymmetryReport) -> str:
 
 
 def report_page(report: SymmetryReport | BoostReport | LorentzReport, picture: Axes | Figure) -> str:
-    """A page of one report of any kind, with the picture that ``report.plot()`` drew."""
+    """A page of one report of any kind: what was found, the picture that ``report.plot()`` drew, and a diagnosis."""
+    from jetsym.probing.diagnose import diagnose
+
     described = figure_element(picture, f"What was measured under {report.meta['group']}, layer by layer")
-    return page(f"Symmetry of {report.meta['model']}", [described, report._repr_html_()])
+    found = ["<h2>Findings</h2>", diagnosis_fragment(diagnose(report))]
+    return page(f"Symmetry of {report.meta['model']}", [described, report._repr_html_(), *found])
 
 
 def lorentz_fragment(report: LorentzReport) -> str:
@@ -164,8 +209,9 @@ def lorentz_fragment(report: LorentzReport) -> str:
         [layer, f"{sides['local']:.4g}", f"{sides['spectrum']:.4g}", f"{100 * sides['tail']:.2g}"]
         for layer, sides in report.casimir.items()
     ]
+    reading = paragraphs([READING_SIDES], note=True)
     header = ["layer", "∫ Σ‖J_a u‖² (slopes)", "Σ λ(λ+1) b (spectrum)", "beyond l_max (%)"]
-    return "\n".join([*parts, "<h2>Slopes against spectrum</h2>", table_element(header, rows)])
+    return "\n".join([*parts, "<h2>Slopes against spectrum</h2>", table_element(header, rows), reading])
 
 
 def boost_fragment(report: BoostReport) -> str:
@@ -186,7 +232,7 @@ def report_fragment(report: SymmetryReport, *, explained: bool = True) -> str:
                 item.kind,
                 concise(item.absolute, item.absolute_stderr),
                 concise(item.relative, item.relative_stderr),
-                f"{item.over_spread:.3g}",
+                concise(item.over_spread, item.over_spread_stderr),
                 share(item.leakage, item.leakage_stderr, item.noise_floor**2),
                 share(item.misalignment, item.misalignment_stderr, item.noise_floor**2),
                 _largest(item),

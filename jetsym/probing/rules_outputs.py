@@ -226,9 +226,9 @@ def drift(case: Case) -> list[Finding]:
         raise NotJudged("it takes reports of earlier steps of the training (history=…)")
     found = []
     for name, item in _outputs(case).items():
-        earlier = [past.equivariance[name] for past in case.history if name in past.equivariance]
-        if not earlier:
+        if not all(name in past.equivariance for past in case.history):
             continue
+        earlier = [past.equivariance[name] for past in case.history]
         step = min(range(len(earlier)), key=lambda place: earlier[place].relative)
         best = earlier[step]
         rise = item.relative - best.relative
@@ -237,10 +237,12 @@ def drift(case: Case) -> list[Finding]:
         if not rise - error > allowed + item.noise_floor:
             continue
         bound = best.relative + allowed
+        passed = case.history[step].meta.get("step")
+        when = f"report {step + 1} of the training" if passed is None else f"step {passed}"
         evidence = (
             case.error(name, f"relative A of {name} now", "relative", bound),
             Evidence(
-                f"at its lowest, in report {step + 1} of {len(earlier)} before",
+                f"at its lowest, {when}",
                 best.relative,
                 best.relative_stderr,
                 NAN,
@@ -249,7 +251,7 @@ def drift(case: Case) -> list[Finding]:
         )
         text = (
             f"relative A of {name} has risen from {concise(best.relative, best.relative_stderr)} to "
-            f"{concise(item.relative, item.relative_stderr)} since report {step + 1} of the training."
+            f"{concise(item.relative, item.relative_stderr)} since {when}."
         )
         severity = "problem" if item.relative > case.bounds.severe else "warning"
         found.append(Finding("drift", severity, name, (), text, evidence))
