@@ -44,8 +44,8 @@ COMMANDS = {
     "demo": Command("jetsym.demo:demo", "train two taggers on the bundled jets, probe both, and write a report"),
     "download": Command("jetsym.commands:download", "fetch published weights of taggers, or JetClass", positional=True),
     "generate": Command("jetsym.jets.generate:generate", "make JetClass-like jets with Pythia and FastJet", True),
-    "convert": Command("jetsym.commands:convert", "make a cache of ROOT files that streams read faster", True),
-    "inspect": Command("jetsym.commands:inspect", "what is in ROOT files or a cache", True),
+    "convert": Command("jetsym.commands:convert", "make a cache of files of jets that streams read faster", True),
+    "inspect": Command("jetsym.commands:inspect", "what is in files of jets or a cache", True),
     "train": Command(
         "jetsym.commands:train",
         "train a tagger on ROOT files",

@@ -48,13 +48,14 @@ def convert(
     skip_bad: bool = False,
     threads: int = 2,
     overwrite: bool = False,
+    mapping: str | None = None,
 ) -> Path:
-    """Make a cache of ROOT files, see :func:`jetsym.jets.io.convert.convert`, or Parquet files.
+    """Make a cache of files of jets, see :func:`jetsym.jets.io.convert.convert`, or Parquet files of ROOT files.
 
     Parameters
     ----------
     paths
-        ROOT files: a path, a glob pattern, a directory, or a list of these.
+        Files of jets (ROOT, Parquet, HDF5 or npz): a path, a glob pattern, a directory, or a list of these.
     out
         Folder of the cache, or of the Parquet files; what is unfinished is continued.
     to
@@ -69,29 +70,45 @@ def convert(
         Threads that read.
     overwrite
         Replace a cache of other files.
+    mapping
+        A YAML file that says which branches of other ROOT trees hold what, see :mod:`jetsym.jets.io.mapping`.
     """
     if to == "parquet":
+        if mapping is not None:
+            raise ConfigError("--mapping makes caches; with --to parquet all branches keep their names")
         from jetsym.jets.io.parquet import to_parquet
 
         return to_parquet(paths, out, overwrite=overwrite)
     from jetsym.jets.io.convert import convert as make_cache
 
     return make_cache(
-        paths, out, columns=columns, bad_jets=bad_jets, skip_bad=skip_bad, threads=threads, overwrite=overwrite
+        paths,
+        out,
+        columns=columns,
+        bad_jets=bad_jets,
+        skip_bad=skip_bad,
+        threads=threads,
+        overwrite=overwrite,
+        mapping=mapping,
     )
 
 
-def inspect(path: str | list[str], *, picture: str | None = None, verify: bool = False) -> None:
-    """Say what ROOT files or a cache hold: jets per class, branches, ranges, bad values.
+def inspect(
+    path: str | list[str], *, picture: str | None = None, verify: bool = False, mapping: str | None = None
+) -> None:
+    """Say what files of jets or a cache hold: jets per class, branches, ranges, bad values.
 
     Parameters
     ----------
     path
-        ROOT files (a path, a glob pattern, a directory, or a list of these), or the folder of a cache.
+        Files of jets (ROOT, Parquet, HDF5 or npz: a path, an address, a glob pattern, a directory, or a list of these),
+        or the folder of a cache.
     picture
         A file for histograms (.png, .pdf or .svg).
     verify
         Compare the files of a folder with the checksums in its manifest first.
+    mapping
+        A YAML file that says which branches of other ROOT trees hold what, see :mod:`jetsym.jets.io.mapping`.
     """
     from jetsym.jets.io.cache import verify as compare
     from jetsym.jets.io.inspect import inspect as look
@@ -100,7 +117,7 @@ def inspect(path: str | list[str], *, picture: str | None = None, verify: bool =
         if not isinstance(path, str):
             raise ConfigError("--verify takes one folder with a manifest.json")
         print(f"{compare(path)} files are as {path}/manifest.json says")
-    summary = look(path)
+    summary = look(path, mapping=mapping)
     Console().print(summary.table())
     if picture is not None:
         from jetsym.plotting import save_figure
@@ -223,6 +240,7 @@ def evaluate(
     working_points: dict[str, float] | None = None,
     pt_edges: list[float] | None = None,
     device: str = "auto",
+    mapping: str | None = None,
     out: str | None = None,
 ) -> None:
     """Measure a trained tagger on jets, which need labels for all but the stability of its decisions.
@@ -256,6 +274,8 @@ def evaluate(
         Edges of the bins of jet pT in GeV; by default five bins of as many jets each.
     device
         "cpu", "cuda", or "auto" for the latter where there is one.
+    mapping
+        A YAML file that says which branches of other ROOT trees hold what, see :mod:`jetsym.jets.io.mapping`.
     out
         A JSON file to write the numbers to; pictures (_roc.png, _confusion.png, _reliability.png) go beside it.
     """
@@ -265,7 +285,7 @@ def evaluate(
     if out is not None and Path(out).suffix != ".json":
         raise ConfigError(f"--out is {out!r}; expected a name that ends in .json (the pictures take its stem)")
     tagger = _load(model, device)
-    jets = read(data, limit=limit, max_particles=max_particles or tagger.max_particles)
+    jets = read(data, limit=limit, max_particles=max_particles or tagger.max_particles, mapping=mapping)
     values: dict[str, Any] = {}
     evaluation = None
     if jets.label is not None or not stability:

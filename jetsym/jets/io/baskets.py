@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -27,7 +27,9 @@ from jetsym.jets.schema import TREE
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["BasketReader", "Branch", "FileIndex", "index_file"]
+    from jetsym.jets.io.mapping import TreeMapping
+
+__all__ = ["BasketReader", "Branch", "FileIndex", "index_file", "index_tree"]
 
 # A basket begins with a key (TKey) and ends this with what TBasket adds to it; all numbers are big-endian.
 _KEY = struct.Struct(">ihiIhh")  # bytes, version, bytes when decompressed, date, length of the key, cycle
@@ -84,6 +86,8 @@ class FileIndex:
         Numbers of jets where a basket of every per-particle branch begins; the first is 0, the last ``n_jets``.
     reader
         What reads its jets.
+    chosen
+        Bits that say which of the file's entries the jets are; None if all.
     """
 
     path: File
@@ -95,6 +99,12 @@ class FileIndex:
     branches: dict[str, Branch]
     boundaries: NDArray[np.int64]
     reader: Callable[[FileIndex], Any]
+    chosen: NDArray[np.uint8] | None = None
+
+    @property
+    def entries(self) -> NDArray[np.int64]:
+        """(n_jets,) the entry of the file that each jet is."""
+        return np.arange(self.n_jets) if self.chosen is None else np.flatnonzero(np.unpackbits(self.chosen))
 
     def check_unchanged(self, status: tuple[int, int] | None) -> None:
         """Refuse a file whose size and time are no longer those that were indexed; None stands for one that is gone.
@@ -110,14 +120,18 @@ class FileIndex:
             raise DataError(f"{self.path}: has changed since it was first opened; start again with it as it is now")
 
 
-def index_file(path: File) -> FileIndex:
-    """Read where everything in a file lies.
+def index_file(path: File, mapping: TreeMapping | None = None) -> FileIndex:
+    """Read where everything in a file lies; with a mapping, in any tree of one entry per jet.
 
     Raises
     ------
     DataError
         If the file is missing, is no ROOT file, is damaged, or lacks the tree, jets or a branch.
     """
+    if mapping is not None:
+        from jetsym.jets.io.mapped import index_mapped
+
+        return index_mapped(path, mapping)
     if path.suffix == ".parquet":
         from jetsym.jets.io.parquet import index_parquet
 
@@ -132,22 +146,34 @@ def index_file(path: File) -> FileIndex:
             raise DataError(f"{path}: the tree {TREE!r} holds no jets; expected at least one")
         with explained(path):
             layout = find_layout(tree, path)
-            branches = {name: _branch(tree, name) for name in layout.branches}
-            counters = {branch.counter for branch in branches.values()} - {None}
-            branches |= {name: _branch(tree, name) for name in counters if name is not None}
-            for branch in branches.values():
-                if branch.entries[-1] != tree.num_entries or (np.diff(branch.entries) <= 0).any():
-                    raise ValueError(f"the baskets of {branch.name!r} do not add up to {tree.num_entries} jets")
-            common = branches[layout.ragged[0]].entries
-            for name in layout.ragged[1:]:
-                common = np.intersect1d(common, branches[name].entries, assume_unique=True)
-            particles = tree[layout.ragged[0]].uncompressed_bytes // branches[layout.ragged[0]].dtype.itemsize
+            return index_tree(path, size, mtime_ns, tree, {name: tree[name] for name in layout.branches}, layout)
+
+
+def index_tree(path: File, size: int, mtime_ns: int, tree: Any, chosen: Mapping[str, Any], layout: Layout) -> FileIndex:
+    """Where the baskets of chosen branches of an open tree lie; parameters as of :class:`FileIndex`.
+
+    Raises
+    ------
+    ValueError
+        If the baskets do not hold all jets.
+    """
+    branches = {name: _branch(name, branch) for name, branch in chosen.items()}
+    counters = {branch.counter for branch in branches.values()} - {None}
+    branches |= {name: _branch(name, tree[name]) for name in counters if name is not None}
+    for branch in branches.values():
+        if branch.entries[-1] != tree.num_entries or (np.diff(branch.entries) <= 0).any():
+            raise ValueError(f"the baskets of {branch.name!r} do not add up to {tree.num_entries} jets")
+    # Clusters are where the lists begin anew: their baskets take longest to decompress.
+    lists = [name for name in chosen if isinstance(chosen[name].interpretation, uproot.AsJagged)]
+    common = branches[lists[0]].entries
+    for name in lists[1:]:
+        common = np.intersect1d(common, branches[name].entries, assume_unique=True)
     return FileIndex(
         path=path,
         size=size,
         mtime_ns=mtime_ns,
         n_jets=int(tree.num_entries),
-        particles=particles,
+        particles=chosen[lists[0]].uncompressed_bytes // branches[lists[0]].dtype.itemsize,
         layout=layout,
         branches=branches,
         boundaries=common,
@@ -155,8 +181,7 @@ def index_file(path: File) -> FileIndex:
     )
 
 
-def _branch(tree: Any, name: str) -> Branch:
-    branch = tree[name]
+def _branch(name: str, branch: Any) -> Branch:
     how = branch.interpretation
     ragged = isinstance(how, uproot.AsJagged)
     embedded = tuple(

@@ -22,7 +22,7 @@ from jetsym.errors import ConfigError, DataError, closest
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["Expression", "Quantity", "same_counts"]
+__all__ = ["Expression", "Quantity", "spread"]
 
 #: Longest text, deepest nesting and largest exponent: beyond, it is a mistake or an attack.
 _LONGEST, _DEEPEST, _LARGEST_POWER = 1000, 100, 16
@@ -248,7 +248,7 @@ floor, hypot, isfinite, log, log10, log1p, max, min, sign, sin, sinh, sqrt, sum,
         if not lists:
             return Quantity(np.asarray(function(*(operand.values for operand in operands))))
         for other in lists[1:]:
-            same_counts(lists[0], other, str(self))
+            _same_counts(lists[0], other, str(self))
         return Quantity(function(*(spread(operand, lists[0]) for operand in operands)), lists[0])
 
 
@@ -261,7 +261,7 @@ def spread(quantity: Quantity, counts: NDArray[np.int64]) -> NDArray[Any]:
     return np.repeat(quantity.values, counts)
 
 
-def same_counts(one: NDArray[np.int64], other: NDArray[np.int64], what: str) -> None:
+def _same_counts(one: NDArray[np.int64], other: NDArray[np.int64], what: str) -> None:
     """Refuse lists of different lengths.
 
     Raises

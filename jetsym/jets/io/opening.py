@@ -34,8 +34,8 @@ VERSIONS = {kind: dict(kind.known_versions) for kind in CLASSES.values() if hasa
 
 
 @contextmanager
-def open_tree(path: File) -> Iterator[Any]:
-    """The tree of a JetClass file, as uproot's object.
+def open_tree(path: File, name: str | None = TREE) -> Iterator[Any]:
+    """A tree of a file, by default JetClass's, as uproot's object; None for the only one that the file has.
 
     Raises
     ------
@@ -61,12 +61,15 @@ def open_tree(path: File) -> Iterator[Any]:
                 file = stack.enter_context(uproot.open({path: None}))
         with explained(path):
             trees = file.classnames(cycle=False)
-            tree = file[TREE] if TREE in trees else None
+            only = [each for each, kind in trees.items() if kind == "TTree"]
+            name = only[0] if name is None and len(only) == 1 else name
+            tree = file[name] if name in trees else None
         if not isinstance(tree, uproot.TTree):
-            found = ", ".join(f"{name!r} ({kind})" for name, kind in trees.items()) or "nothing"
-            raise DataError(
-                f"{path}: no TTree called {TREE!r}; the file holds {found}; expected one entry per jet there"
+            found = ", ".join(f"{each!r} ({kind})" for each, kind in trees.items()) or "nothing"
+            wanted = (
+                "no single TTree, so that its name has to be given" if name is None else f"no TTree called {name!r}"
             )
+            raise DataError(f"{path}: {wanted}; the file holds {found}; expected one entry per jet there")
         yield tree
 
 
