@@ -34,6 +34,7 @@ __all__ = [
     "inspect",
     "predict",
     "probe",
+    "spectra",
     "train",
 ]
 
@@ -569,3 +570,27 @@ def compare(reports: list[str], *, names: list[str] | None = None, out: str | No
 def _check_out(out: str | None) -> None:
     if out is not None and Path(out).suffix != ".json":
         raise ConfigError(f"--out is {out!r}; expected a name that ends in .json (picture and page take its stem)")
+
+
+def spectra(run: str, *, inputs: str | list[str], out: str | None = None, limit: int = 8, l_max: int = 4) -> None:
+    """Print the symmetry of a metatrain run's model over training.
+
+    Parameters
+    ----------
+    run
+        Folder of a run of ``jetsym atoms train``.
+    inputs
+        Files of structures.
+    out
+        Folder for a JSON file per epoch.
+    limit
+        At most so many structures.
+    l_max
+        Largest λ.
+    """
+    from jetsym.training.history import over_training
+
+    history = over_training(run, inputs, limit=limit, l_max=l_max)
+    print(history)
+    if out is not None:
+        history.save(out)
