@@ -18,7 +18,7 @@ import uproot
 import yaml
 
 import jetsym
-from jetsym.cli import COMMANDS, expand_presets, main, preset_names, preset_path
+from jetsym.cli import COMMANDS, Group, expand_presets, main, preset_names, preset_path
 from jetsym.errors import ConfigError
 from jetsym.jets import read
 from jetsym.probing.attribution_report import Attribution
@@ -51,12 +51,25 @@ def test_overview_and_version():
     assert all(name in text for name in COMMANDS)
 
 
-@pytest.mark.parametrize("name", COMMANDS)
-def test_every_command_has_help(name, capsys):
+GROUPS = {name: command for name, command in COMMANDS.items() if isinstance(command, Group)}
+SINGLE = [[name] for name in COMMANDS if name not in GROUPS]
+
+
+@pytest.mark.parametrize(
+    "words", SINGLE + [[name, part] for name, group in GROUPS.items() for part in group.commands], ids=" ".join
+)
+def test_every_command_has_help(words, capsys):
     with pytest.raises(SystemExit) as stop:
-        main([name, "--help"])
+        main([*words, "--help"])
     assert stop.value.code == 0
-    assert f"usage: jetsym {name}" in capsys.readouterr().out
+    assert f"usage: jetsym {' '.join(words)}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", GROUPS)
+def test_every_group_lists_its_commands(name, capsys):
+    assert main([name, "--help"]) == 0
+    shown = capsys.readouterr().out
+    assert all(f"  {part} " in shown for part in GROUPS[name].commands)
 
 
 def test_train_evaluate_probe_from_the_shell(small_run, tmp_path):
