@@ -138,8 +138,7 @@ class TrainConfig:
     compile: bool = False
 
     def __post_init__(self) -> None:
-        if isinstance(self.augmentation, Mapping):  # as YAML and notebooks write it
-            object.__setattr__(self, "augmentation", _augmentation(self.augmentation))
+        object.__setattr__(self, "augmentation", _augmentation(self.augmentation))
         if not self.data:
             raise ConfigError(f"--data is {self.data!r}; expected at least one path or pattern")
         for name in _COUNTS:
@@ -193,12 +192,20 @@ def _expect(flag: str, value: object, holds: bool, expected: str) -> None:
         raise ConfigError(f"--{flag} is {value!r}; expected {expected}")
 
 
-def _augmentation(values: Mapping[str, Any]) -> AugmentationConfig:
+def _augmentation(values: object) -> AugmentationConfig:
+    """An augmentation, also as YAML and notebooks write it."""
+    if isinstance(values, AugmentationConfig):
+        return values
+    if not isinstance(values, Mapping):
+        raise ConfigError(f"--augmentation is {values!r}; expected its options, such as {{'group': 'O3'}}")
     known = [field.name for field in fields(AugmentationConfig)]
     for name in values:
         if name not in known:
             raise ConfigError(f"--augmentation has no option {name!r}; {closest(name, known)}")
-    return AugmentationConfig(**values)
+    try:
+        return AugmentationConfig(**values)
+    except TypeError as error:
+        raise ConfigError(f"--augmentation has a value of a wrong type, in {dict(values)}: {error}") from error
 
 
 def _alternatives(choices: Any) -> str:
