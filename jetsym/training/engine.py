@@ -53,7 +53,7 @@ def make_fabric(config: TrainConfig) -> Fabric:
 
 def is_first_process() -> bool:
     """Whether this is the process that tells and writes, of those that :func:`make_fabric` knows of."""
-    return not rank_zero_only.rank
+    return not rank_zero_only.rank  # type: ignore[attr-defined]
 
 
 def _processes() -> tuple[int, int]:
