@@ -201,29 +201,35 @@ def train(
         Only look for a learning rate, by steps with growing ones; a table is printed, and learning_rate.json and .png
         are written to the folder.
     """
+    from jetsym.training.engine import is_first_process
     from jetsym.training.loop import train as train_tagger
 
     if dry_run or find_lr:
         _try_before(data, Path(out), options, find=find_lr)
         return None
-    return train_tagger(data, out, **options).path
+    path = train_tagger(data, out, **options).path
+    return path if is_first_process() else None
 
 
 def _try_before(data: str | list[str], out: Path, options: dict[str, Any], *, find: bool) -> None:
     from jetsym.plotting import save_figure
     from jetsym.training.config import TrainConfig
+    from jetsym.training.engine import is_first_process
     from jetsym.training.trials import dry_run, find_lr
 
     run = ("resume", "overwrite", "progress")
     config = TrainConfig(data=data, **{name: value for name, value in options.items() if name not in run})
-    if not find:
-        for name, value in dry_run(config).items():
-            print(f"{name} {value:,.4g}" if isinstance(value, float) else f"{name} {value:,}")
+    if find:
+        curve = find_lr(config, progress=options.get("progress", True))
+        if is_first_process():
+            print(curve, end="")
+            write_atomically(out / "learning_rate.json", json.dumps(curve.to_dict(), indent=1) + "\n")
+            save_figure(curve.plot(), out / "learning_rate.png")
         return
-    curve = find_lr(config, progress=options.get("progress", True))
-    print(curve, end="")
-    write_atomically(out / "learning_rate.json", json.dumps(curve.to_dict(), indent=1) + "\n")
-    save_figure(curve.plot(), out / "learning_rate.png")
+    found = dry_run(config)
+    if is_first_process():
+        for name, value in found.items():
+            print(f"{name} {value:,.4g}" if isinstance(value, float) else f"{name} {value:,}")
 
 
 def evaluate(
