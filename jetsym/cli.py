@@ -67,6 +67,7 @@ COMMANDS = {
     ),
     "compare": Command("jetsym.commands:compare", "put reports side by side, layer by layer", many="reports"),
     "diagnose": Command("jetsym.commands:diagnose", "what is wrong with a model, from the report of a probe", True),
+    "repair": Command("jetsym.commands:repair", "write the configuration of a run that mends what was found", True),
 }
 
 
