@@ -86,7 +86,10 @@ class Step(NamedTuple):
     effect: str
 
 
-def _augment(config: Values, where: Where, weight: float) -> Step:
+def _augment(config: Values, where: Where, weight: float) -> Step | None:
+    turned = config["augmentation"]["group"] in ("SO3", "O3") and where.group in ("SO3", "O3")
+    if turned and (config["augmentation"]["frame"] or "lab") == where.frame:
+        return None  # mirror images are for parity contamination
     return Step(
         {"augmentation": _full_moves(where.moves())},
         f"shows every training jet moved at random by {where}, so that the logits learn not to change",

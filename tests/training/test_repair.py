@@ -60,7 +60,7 @@ def test_what_no_option_mends_is_said(run, finding):
 
 
 def test_the_next_remedy_is_taken_where_the_first_is_there_already(run):
-    turned = {"augmentation": AugmentationConfig("O3")}
+    turned = {"augmentation": AugmentationConfig("SO3")}
     mended = repair(run(**turned), finding="leakage")
     assert mended.remedy == "penalty"
     assert (mended.before, mended.after) == (1, 3)
