@@ -81,6 +81,7 @@ COMMANDS: dict[str, Command | Group] = {
     "compare": Command("jetsym.commands:compare", "put reports side by side, layer by layer", many="reports"),
     "diagnose": Command("jetsym.commands:diagnose", "what is wrong with a model, from the report of a probe", True),
     "atoms": Group(ATOMS, "train models of atoms, and follow their symmetry over training"),
+    "repair": Command("jetsym.commands:repair", "write the configuration of a run that mends what was found", True),
 }
 
 

@@ -34,6 +34,7 @@ __all__ = [
     "inspect",
     "predict",
     "probe",
+    "repair",
     "spectra",
     "train",
 ]
@@ -600,3 +601,41 @@ def spectra(run: str, *, inputs: str | list[str], out: str | None = None, limit:
     print(history)
     if out is not None:
         history.save(out)
+
+
+def repair(
+    run: str,
+    *,
+    finding: str,
+    report: str | None = None,
+    remedy: str | None = None,
+    weight: float = 0.1,
+    from_weights: bool = False,
+    out: str | None = None,
+) -> Path:
+    """Write the configuration of a run that mends what was found in another; see :mod:`jetsym.training.repair`.
+
+    Parameters
+    ----------
+    run
+        Folder of the run.
+    finding
+        What was found, as jetsym diagnose names it.
+    report
+        The report or the diagnosis it was found in, for group, frame and axis.
+    remedy
+        augment, mirror, penalty, canonical or calmer; by default the least intrusive one that the run does not have.
+    weight
+        Of a new penalty.
+    from_weights
+        Begin from the best weights of the run instead of anew.
+    out
+        A YAML file to write to; by default ``repair-FINDING.yaml`` in the folder of the run.
+    """
+    from jetsym.training.repair import repair as mend
+
+    mended = mend(run, finding=finding, report=report, remedy=remedy, weight=weight, from_weights=from_weights)
+    print(mended, end="")
+    path = mended.save(Path(run).expanduser() / f"repair-{finding}.yaml" if out is None else out)
+    print(f"Train it with: jetsym train --config {path} --out NEW_RUN")
+    return path
