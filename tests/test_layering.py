@@ -22,7 +22,7 @@ MAY_IMPORT = {
     "jets": {"spectrum"},
     "atoms": {"spectrum"},
     "training": {"spectrum", "plotting", "probing", "jets"},
-    "benchmarks": {"spectrum", "probing", "jets", "cli"},
+    "benchmarks": {"spectrum", "probing", "remedies", "jets", "cli"},
 }
 COMMON = {"errors", "files", "progress", "__version__"}
 
