@@ -16,6 +16,7 @@ BENCHMARKS = {
     "loader": Command("jetsym.benchmarks.loader:loader", "JetStream against bare uproot and weaver-core"),
     "train": Command("jetsym.benchmarks.train:train", "training and inference of taggers, against weaver-core"),
     "regimes": Command("jetsym.benchmarks.regimes:regimes", "one backbone in every regime: accuracy, symmetry, cost"),
+    "tensor_basis": Command("jetsym.benchmarks.tensor_basis:tensor_basis", "tensor-basis and direct heads"),
     "estimator": Command("jetsym.benchmarks.estimator:estimator", "the quadrature estimator against pairwise sums"),
 }
 
