@@ -336,7 +336,7 @@ def probe(model: str, *, inputs: str | list[str] | None = None, out: str | None 
     Parameters
     ----------
     model
-        A run folder, a checkpoint, or published weights of ParticleNet (.pt).
+        A run folder, a checkpoint, or weights in weaver's layout (.pt).
     inputs
         ROOT files to probe with; the bundled jets where none are named.
     out
@@ -366,7 +366,7 @@ def attribute(
     Parameters
     ----------
     model
-        A run folder, a checkpoint, or published weights of ParticleNet (.pt).
+        A run folder, a checkpoint, or weights in weaver's layout (.pt).
     inputs
         ROOT files to measure on; the bundled jets where none are named.
     out
