@@ -414,7 +414,7 @@ def probe(
     Parameters
     ----------
     model
-        A run folder, a checkpoint, or published weights of ParticleNet (.pt).
+        A run folder, a checkpoint, or weights in weaver's layout (.pt).
     inputs
         ROOT files to probe with; the bundled jets where none are named.
     out
@@ -471,7 +471,7 @@ def attribute(
     Parameters
     ----------
     model
-        A run folder, a checkpoint, or published weights of ParticleNet (.pt).
+        A run folder, a checkpoint, or weights in weaver's layout (.pt).
     inputs
         ROOT files to measure on; the bundled jets where none are named.
     out
