@@ -54,6 +54,9 @@ class TrainConfig:
         :class:`jetsym.jets.io.stream.JetStream`. Needs ``val``, whose jets stay in memory.
     cache
         With ``stream``: a folder for a cache of the training jets, made in the first epoch, as by ``jetsym convert``.
+    mapping
+        A YAML file that says which branches of other ROOT trees hold what, see :mod:`jetsym.jets.io.mapping`; for
+        ``data`` and ``val``.
     seed
         Of initialisation, shuffling, augmentation and dropout.
     device
@@ -90,6 +93,7 @@ class TrainConfig:
     limit: int | None = None
     stream: bool = False
     cache: str | None = None
+    mapping: str | None = None
     seed: int = 0
     device: str = "auto"
     precision: Precision = "auto"

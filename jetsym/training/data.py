@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import zip_longest
+from typing import Any
 
 import numpy as np
 import torch
@@ -59,7 +60,9 @@ class StreamedJets:
 
         self._max_particles, self._batch_size = config.max_particles, config.batch_size
         seed = seed_for("shuffle", seed=config.seed)
-        self._stream = JetStream(config.data, batch_size=config.batch_size, seed=seed, cache=config.cache)
+        self._stream = JetStream(
+            config.data, batch_size=config.batch_size, seed=seed, cache=config.cache, mapping=config.mapping
+        )
         self.classes = self._stream.classes
         if not self._stream.labelled:
             raise DataError(_NO_LABELS.format(flag="--data"))
@@ -92,12 +95,17 @@ def load_jets(config: TrainConfig) -> tuple[JetBatch | StreamedJets, JetBatch]:
     """
     from jetsym.jets import read
 
+    options: dict[str, Any] = {
+        "limit": config.limit,
+        "max_particles": config.max_particles,
+        "mapping": config.mapping,
+    }
     if config.stream:
         training: JetBatch | StreamedJets = StreamedJets(config)
     else:
-        training = _labelled(read(config.data, limit=config.limit, max_particles=config.max_particles), "--data")
+        training = _labelled(read(config.data, **options), "--data")
     if config.val is not None:
-        validation = _labelled(read(config.val, limit=config.limit, max_particles=config.max_particles), "--val")
+        validation = _labelled(read(config.val, **options), "--val")
         if validation.classes != training.classes:
             difference = first_difference(validation.classes, training.classes)
             raise DataError(f"the jets of --val are of other classes than those of --data: {difference}")
