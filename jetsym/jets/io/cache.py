@@ -1,4 +1,4 @@
-"""The ragged cache: a folder of plain arrays, ready to be mapped into memory, made of ROOT files in one pass.
+"""The ragged cache: a folder of plain arrays, ready to be mapped into memory, made of files of jets in one pass.
 
 It holds one ``.npy`` file per quantity, in the form of :class:`jetsym.jets.packed.PackedJets`, and ``manifest.json``,
 which is written last: what has no manifest is no cache. The manifest names the sources with their sizes, times and
@@ -67,7 +67,7 @@ class CacheFiles:
     folder
         Of the cache.
     sources
-        The ROOT files that it should hold, in this order; None for whatever it holds.
+        The files that it should hold, in this order; None for whatever it holds.
     mapping
         The one that it should have been made with; None, where no ``sources`` are given, for whatever it was.
     columns

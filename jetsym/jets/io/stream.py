@@ -44,7 +44,7 @@ class JetStream:
     Parameters
     ----------
     paths
-        ROOT files as in :func:`jetsym.jets.read`, or a cache made by :func:`jetsym.jets.io.cache.convert`.
+        Files as in :func:`jetsym.jets.read`, or a cache made by :func:`jetsym.jets.io.cache.convert`.
     batch_size
         Jets per batch and rank.
     columns
