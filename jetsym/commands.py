@@ -258,7 +258,7 @@ def evaluate(
     model
         A run folder, a checkpoint, or weights in weaver's layout (.pt).
     data
-        ROOT files: a path, a glob pattern, or a list of them.
+        Files of jets (ROOT, Parquet, HDF5 or npz): a path, a glob pattern, or a list of them.
     rotated
         Seed of the random rotations that the jets are measured under as well; null measures them upright only.
     stability
@@ -416,7 +416,7 @@ def probe(
     model
         A run folder, a checkpoint, or weights in weaver's layout (.pt).
     inputs
-        ROOT files to probe with; the bundled jets where none are named.
+        Files of jets to probe with; the bundled jets where none are named.
     out
         A JSON file to write the report to; a picture (.png) and a page (.html) of the same name go beside it.
     over_training
@@ -473,7 +473,7 @@ def attribute(
     model
         A run folder, a checkpoint, or weights in weaver's layout (.pt).
     inputs
-        ROOT files to measure on; the bundled jets where none are named.
+        Files of jets to measure on; the bundled jets where none are named.
     out
         A JSON file to write the report to.
     """
