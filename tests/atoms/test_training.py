@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import sys
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ import yaml
 
 import jetsym
 from jetsym import atoms, cli
+from jetsym.atoms import training
 from jetsym.atoms.packages import quiet
 from jetsym.errors import CheckpointError, ConfigError, DataError, ProbeError, TrainingError
 
@@ -92,7 +94,7 @@ def test_the_composition_baseline_is_left_out(run, data):
 
 
 @pytest.mark.slow
-def test_soap_bpnn_stays_equivariant_and_pet_is_resumed(data, run, tmp_path):
+def test_soap_bpnn_stays_equivariant(data, tmp_path):
     small = {"soap": {"max_angular": 1, "max_radial": 1}, "bpnn": {"num_neurons_per_layer": 4}}
     options = {**OPTIONS, "epochs": 1, "precision": 64, "options": {"final_eval": False}}
     folder = atoms.train(str(data), out=str(tmp_path / "soap"), architecture="soap_bpnn", model=small, **options)
@@ -101,10 +103,38 @@ def test_soap_bpnn_stays_equivariant_and_pet_is_resumed(data, run, tmp_path):
     assert abs(found.relative) < max(1e-12, 10 * found.noise_floor)
 
 
-@pytest.mark.slow
-def test_a_run_that_fails_says_why(data, tmp_path):
-    with pytest.raises(TrainingError, match="metatrain stopped: .*nothing_like_that"):
-        atoms.train(str(data), out=str(tmp_path / "run"), model={"nothing_like_that": 1}, **OPTIONS)
+STUB = """
+import pathlib, sys
+print(*sys.argv[2:])
+print("Epoch: 0")
+if {fails}:
+    print("training stopped: no such key")
+    print("some warning at the very end")
+    raise SystemExit(1)
+pathlib.Path(sys.argv[1], "model.ckpt").write_text("")
+"""
+
+
+def stub(monkeypatch, *, fails=False):
+    """In place of metatrain, a process that says what it was asked for."""
+    monkeypatch.setattr(training, "RUNNER", (sys.executable, "-c", STUB.format(fails=fails)))
+
+
+def test_a_run_that_fails_says_why(data, tmp_path, monkeypatch):
+    stub(monkeypatch, fails=True)
+    with pytest.raises(TrainingError, match=r"metatrain stopped: no such key \(all it said is in .*output.txt\)"):
+        atoms.train(str(data), out=str(tmp_path / "run"), **OPTIONS)
+    assert cli.main(["atoms", "train", str(data), "--out", str(tmp_path / "other"), "--epochs", "2"]) == 1
+
+
+def test_a_run_goes_on_from_its_last_checkpoint(data, tmp_path, monkeypatch, pet):
+    stub(monkeypatch)
+    for epoch in (9, 10):
+        torch.save(pet.get_checkpoint(), tmp_path / f"model_{epoch}.ckpt")
+    atoms.train(str(data), out=str(tmp_path), resume=True, augment=False, **OPTIONS)
+    said = (tmp_path / "output.txt").read_text().splitlines()[0]
+    assert said == f"--no-augmentation --restart {tmp_path / 'model_10.ckpt'}"
+    assert yaml.safe_load((tmp_path / "options.yaml").read_text())["architecture"]["training"]["num_workers"] == 0
 
 
 def test_augmentation_can_be_left_out(make_model, monkeypatch):
