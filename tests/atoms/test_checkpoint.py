@@ -12,7 +12,7 @@ import jetsym
 from jetsym import atoms, cli
 from jetsym.atoms import checkpoint
 from jetsym.atoms.packages import quiet
-from jetsym.errors import CheckpointError, ConfigError, MissingDependencyError
+from jetsym.errors import CheckpointError, ConfigError, DownloadError, MissingDependencyError
 
 QUIET = {"l_max": 1, "progress": False}
 
@@ -112,6 +112,49 @@ def test_an_export_has_outputs_only(make_model, tmp_path, molecule):
         assert found.absolute == pytest.approx(expected.equivariance[name].absolute, rel=1e-6)
     with pytest.raises(jetsym.JetsymError, match="only the layers of a PET can be read"):
         jetsym.probe(tmp_path / "model.pt", frames, layers=["gnn_layers.0"], **QUIET)
+
+
+@pytest.fixture
+def uncertain(pet):
+    """A PET with last-layer uncertainties, as the published models are."""
+    with quiet():
+        from metatrain.llpr import LLPRUncertaintyModel
+        from metatrain.utils.architectures import get_default_hypers
+
+        model = LLPRUncertaintyModel(get_default_hypers("llpr")["model"], pet.dataset_info)
+        model.set_wrapped_model(pet)
+    return model.double().eval()
+
+
+def test_a_model_with_uncertainties_is_the_pet_inside(pet, uncertain, molecule):
+    frames = [molecule("H2O", 0)]
+    inside, outside = (jetsym.probe(model, frames, **QUIET) for model in (pet, uncertain))
+    assert outside.layers == inside.layers
+    torch.testing.assert_close(torch.tensor(outside.fractions), torch.tensor(inside.fractions))
+
+
+def test_a_published_model_by_name(uncertain, tmp_path, monkeypatch):
+    import huggingface_hub
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    asked = []
+
+    def fetch(repo_id, filename, subfolder):
+        asked.append((repo_id, subfolder, filename))
+        torch.save(uncertain.get_checkpoint(), tmp_path / filename)
+        return str(tmp_path / filename)
+
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", fetch)
+    model = atoms.pretrained("pet-mad", version="1.5.0")
+    assert asked == [("lab-cosmo/upet", "models", "pet-mad-s-v1.5.0.ckpt")]
+    assert model.kinds == {"energy": "scalar"}
+
+    def offline(repo_id, filename, subfolder):
+        raise LocalEntryNotFoundError("no connection")
+
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", offline)
+    with pytest.raises(DownloadError, match=r"cannot be fetched \(no connection\).*point to a file: jetsym.atoms.load"):
+        atoms.pretrained("pet-mad", version="v1.5.0")
 
 
 def test_without_the_extra_the_pip_line_is_named(monkeypatch, capsys, tmp_path):
