@@ -319,7 +319,7 @@ def _plan(subject: Subject, inputs: Any, alike: slice, orbit: Orbit, kinds: Mapp
         for name, response in responses.items()
     }
     groups = budget.passes(sizes, orbit.memory)
-    evaluations = budget.evaluations_at_once(responses.values())
+    evaluations = min(budget.evaluations_at_once(responses.values()), subject.domain.at_once(one))
     return Plan(alike, groups, budget.largest(groups, sizes), evaluations)
 
 
