@@ -68,6 +68,13 @@ def test_spectra_over_training(run, data, capsys, tmp_path):
     assert np.all(history.relative("forces") > 0)
     assert len(set(history.absolute("energy"))) == 3  # the weights are those of the epoch
     assert len(str(history).splitlines()) == 4
+    (run / "model_2.ckpt").rename(run / "aside")  # then the last epoch is known from model.ckpt
+    try:
+        end = atoms.over_training(run, str(data), limit=2, l_max=2, layers=[], progress=False)
+    finally:
+        (run / "aside").rename(run / "model_2.ckpt")
+    assert end.epochs == (0, 1, 2)
+    np.testing.assert_allclose(end.absolute("energy"), history.absolute("energy"), rtol=1e-4)
     with pytest.raises(ProbeError, match="there is no output 'force'; the nearest are 'forces'"):
         history.relative("force")
     command = ["atoms", "spectra", str(run), "--inputs", str(data), "--limit", "1", "--l_max", "1"]
