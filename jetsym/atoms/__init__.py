@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from jetsym.atoms.frames import read_frames
     from jetsym.atoms.model import Model, load
+    from jetsym.atoms.published import pretrained
     from jetsym.atoms.structures import Structures
     from jetsym.atoms.training import train
 
-__all__ = ["Model", "Structures", "load", "over_training", "read_frames", "train"]
+__all__ = ["Model", "Structures", "load", "over_training", "pretrained", "read_frames", "train"]
 
 # Imported when first used: nothing heavy comes with the package.
 _LAZY = {
@@ -23,6 +24,7 @@ _LAZY = {
     "Structures": "jetsym.atoms.structures",
     "load": "jetsym.atoms.model",
     "over_training": "jetsym.training.history",
+    "pretrained": "jetsym.atoms.published",
     "read_frames": "jetsym.atoms.frames",
     "train": "jetsym.atoms.training",
 }
