@@ -19,7 +19,7 @@ MAY_IMPORT = {
     "plotting": {"spectrum"},
     "probing": {"spectrum", "plotting", "domains"},
     "jets": {"spectrum"},
-    "atoms": {"spectrum"},
+    "atoms": {"spectrum", "plotting"},
     "training": {"spectrum", "plotting", "probing", "jets", "atoms"},
     "benchmarks": {"spectrum", "probing", "jets", "cli"},
 }
