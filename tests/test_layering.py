@@ -1,4 +1,4 @@
-"""The direction of imports: errors ← spectrum ← plotting ← probing, spectrum ← jets, all of them ← training."""
+"""Direction of imports: errors ← spectrum ← plotting ← probing ← remedies, spectrum ← {jets, atoms}, all ← training."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ MAY_IMPORT = {
     "spectrum": set(),
     "plotting": {"spectrum"},
     "probing": {"spectrum", "plotting", "domains"},
+    "remedies": {"spectrum", "plotting", "probing", "domains"},
     "jets": {"spectrum"},
     "atoms": {"spectrum", "plotting"},
     "training": {"spectrum", "plotting", "probing", "jets", "atoms"},
