@@ -26,8 +26,11 @@ if TYPE_CHECKING:
 __all__ = ["Model", "load", "without_baseline"]
 
 EXPORT_NOTE = (
-    "The model is an export (.pt), whose layers cannot be read: outputs only, energies with their composition baseline."
+    "The model is an export (.pt), whose layers cannot be read: outputs only, energies with their composition baseline, "
+    "and all but forces summed over the atoms of a structure."
 )
+#: Outputs of exports that belong to single atoms; exports do not say so, as they offer all of them either way.
+PER_ATOM = ("non_conservative_force", "position", "momentum", "velocit")
 NO_LAYERS_NOTE = "The layers of a {name} are not read: outputs only."
 FORCES, STRESS = "forces", "stress"
 
@@ -143,8 +146,10 @@ class Model(nn.Module):
         """Exports declare units, not layouts: look at the prediction for a single atom."""
         self.notes = (EXPORT_NOTE,)
         capabilities = self.module.capabilities()
-        named = [name for name in capabilities.outputs if name != "feature" and not name.startswith("mtt::aux::")]
-        self._per_atom = {name: capabilities.outputs[name].sample_kind == "atom" for name in named}
+        # As declared: the capabilities hold older names of the same outputs as well.
+        declared = getattr(self.module, "_model_capabilities_outputs_names", list(capabilities.outputs))
+        named = [name for name in declared if not name.startswith(("feature", "mtt::aux::"))]
+        self._per_atom = {name: name.startswith(PER_ATOM) for name in named}
         self._blocks = {name: [] for name in named}
         atom = require("ase", "jetsym.atoms").Atoms([capabilities.atomic_types[0]], [[0.0, 0.0, 0.0]])
         with torch.no_grad():
