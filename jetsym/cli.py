@@ -36,7 +36,19 @@ class Command:
         return getattr(import_module(module), name)
 
 
-COMMANDS = {
+@dataclass(frozen=True)
+class Group:
+    """Several commands under one name: ``jetsym NAME COMMAND``."""
+
+    commands: Mapping[str, Command]
+    help: str
+
+
+ATOMS = {
+    "train": Command("jetsym.atoms.training:train", "train a PET or SOAP-BPNN by metatrain", positional=True),
+    "spectra": Command("jetsym.commands:spectra", "measure the checkpoints of a run, epoch by epoch", positional=True),
+}
+COMMANDS: dict[str, Command | Group] = {
     "demo": Command("jetsym.demo:demo", "train two taggers on the bundled jets, probe both, and write a report"),
     "download": Command("jetsym.commands:download", "fetch published weights of taggers, or JetClass", positional=True),
     "generate": Command("jetsym.jets.generate:generate", "make JetClass-like jets with Pythia and FastJet", True),
@@ -56,6 +68,7 @@ COMMANDS = {
         positional=True,
         skip=frozenset({"call", "outputs"}),
     ),
+    "atoms": Group(ATOMS, "train models of atoms, and follow their symmetry over training"),
 }
 
 
@@ -73,7 +86,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return status
 
 
-def dispatch(program: str, commands: Mapping[str, Command], purpose: str, words: Sequence[str]) -> int:
+def dispatch(program: str, commands: Mapping[str, Command | Group], purpose: str, words: Sequence[str]) -> int:
     """Run one command of a program that has several; returns the exit status.
 
     Parameters
@@ -93,8 +106,11 @@ def dispatch(program: str, commands: Mapping[str, Command], purpose: str, words:
     name, *rest = words
     if name not in commands:
         return _fail(program, f"unknown command {name!r}; {closest(name, commands)}", status=2)
+    command = commands[name]
+    if isinstance(command, Group):
+        return dispatch(f"{program} {name}", command.commands, command.help.capitalize() + ".", rest)
     try:
-        return run(f"{program} {name}", commands[name], rest)
+        return run(f"{program} {name}", command, rest)
     except JetsymError as error:
         return _fail(f"{program} {name}", str(error), status=1)
     except OSError as error:  # a folder that cannot be written, a full disk
@@ -105,7 +121,7 @@ def dispatch(program: str, commands: Mapping[str, Command], purpose: str, words:
         return _fail(f"{program} {name}", "interrupted", status=130)
 
 
-def overview(program: str, commands: Mapping[str, Command], purpose: str) -> str:
+def overview(program: str, commands: Mapping[str, Command | Group], purpose: str) -> str:
     """What ``PROGRAM --help`` says."""
     width = max(map(len, commands))
     return "\n".join(

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from jetsym.probing.attribution_report import Attribution
     from jetsym.probing.probe import Report
 
-__all__ = ["attribute", "convert", "download", "evaluate", "inspect", "probe", "train"]
+__all__ = ["attribute", "convert", "download", "evaluate", "inspect", "probe", "spectra", "train"]
 
 
 def convert(
@@ -275,3 +275,27 @@ def attribute(
     if out is not None:
         report.save(out)
     return report
+
+
+def spectra(run: str, *, inputs: str | list[str], out: str | None = None, limit: int = 8, l_max: int = 4) -> None:
+    """Print the symmetry of a metatrain run's model over training.
+
+    Parameters
+    ----------
+    run
+        Folder of a run of ``jetsym atoms train``.
+    inputs
+        Files of structures.
+    out
+        Folder for a JSON file per epoch.
+    limit
+        At most so many structures.
+    l_max
+        Largest λ.
+    """
+    from jetsym.training.history import over_training
+
+    history = over_training(run, inputs, limit=limit, l_max=l_max)
+    print(history)
+    if out is not None:
+        history.save(out)

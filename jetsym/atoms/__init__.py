@@ -13,15 +13,18 @@ if TYPE_CHECKING:
     from jetsym.atoms.frames import read_frames
     from jetsym.atoms.model import Model, load
     from jetsym.atoms.structures import Structures
+    from jetsym.atoms.training import train
 
-__all__ = ["Model", "Structures", "load", "read_frames"]
+__all__ = ["Model", "Structures", "load", "over_training", "read_frames", "train"]
 
 # Imported when first used: nothing heavy comes with the package.
 _LAZY = {
     "Model": "jetsym.atoms.model",
     "Structures": "jetsym.atoms.structures",
     "load": "jetsym.atoms.model",
+    "over_training": "jetsym.training.history",
     "read_frames": "jetsym.atoms.frames",
+    "train": "jetsym.atoms.training",
 }
 
 

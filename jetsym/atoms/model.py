@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["Model", "load", "without_baseline"]
 
 EXPORT_NOTE = (
-    "The model is an export (.pt), whose layers cannot be read: outputs only, energies with their composition baseline, "
+    "The model is an export (.pt), whose layers cannot be read: outputs only, with their composition baseline, "
     "and all but forces summed over the atoms of a structure."
 )
 #: Outputs of exports that belong to single atoms; exports do not say so, as they offer all of them either way.

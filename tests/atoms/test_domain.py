@@ -36,7 +36,9 @@ def pairs_of(system):
     """Pairs with their vectors, whatever their order."""
     (options,) = system.known_neighbor_lists()
     block = system.get_neighbor_list(options)
-    return {tuple(label): vector for label, vector in zip(block.samples.values.tolist(), block.values[..., 0])}
+    return {
+        tuple(label): vector for label, vector in zip(block.samples.values.tolist(), block.values[..., 0], strict=True)
+    }
 
 
 @pytest.mark.parametrize("sign", [1, -1])
