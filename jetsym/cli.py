@@ -47,6 +47,11 @@ class Group:
 ATOMS = {
     "train": Command("jetsym.atoms.training:train", "train a PET or SOAP-BPNN by metatrain", positional=True),
     "spectra": Command("jetsym.commands:spectra", "measure the checkpoints of a run, epoch by epoch", positional=True),
+    "evaluate": Command("jetsym.atoms.commands:evaluate", "errors on a file of structures, by subset", positional=True),
+    "finetune": Command("jetsym.atoms.finetuning:finetune", "train a PET further on your structures", positional=True),
+    "uncertainty": Command(
+        "jetsym.atoms.finetuning:add_uncertainty", "give a trained model a last-layer uncertainty", positional=True
+    ),
 }
 COMMANDS: dict[str, Command | Group] = {
     "demo": Command("jetsym.demo:demo", "train two taggers on the bundled jets, probe both, and write a report"),
@@ -68,7 +73,9 @@ COMMANDS: dict[str, Command | Group] = {
         positional=True,
         skip=frozenset({"call", "outputs"}),
     ),
-    "atoms": Group(ATOMS, "train models of atoms, and follow their symmetry over training"),
+    "atoms": Group(ATOMS, "train, fine-tune and evaluate models of atoms, follow their symmetry over training"),
+    "relax": Command("jetsym.atoms.commands:relax", "relax a structure, symmetrised and not", positional=True),
+    "phonons": Command("jetsym.atoms.commands:phonons", "phonons of a crystal, symmetrised and not", positional=True),
 }
 
 

@@ -22,7 +22,7 @@ MAY_IMPORT = {
     "jets": {"spectrum"},
     "atoms": {"spectrum", "plotting"},
     "training": {"spectrum", "plotting", "probing", "jets", "atoms"},
-    "benchmarks": {"spectrum", "probing", "jets", "cli"},
+    "benchmarks": {"spectrum", "probing", "jets", "atoms", "cli"},
 }
 COMMON = {"errors", "files", "progress", "__version__"}
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import re
+import socket
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
+from urllib.parse import urlsplit
+from urllib.request import getproxies
 
 import numpy as np
 import torch
@@ -69,20 +72,20 @@ def calculator(
         return model
     if dtype not in (None, "float32", "float64"):
         raise ConfigError(f"dtype is {dtype!r}; expected 'float32' or 'float64'")
-    if model == "emt":
+    named = str(model)
+    if named == "emt":
         return require("ase.calculators.emt", "a calculator").EMT()
-    name = NAME.fullmatch(str(model))
-    if name is not None and not Path(model).exists():
-        file = fetch(str(model), version=version)
+    if NAME.fullmatch(named) and not Path(named).exists():
+        file = fetch(named, version=version)
     elif version is not None:
-        raise ConfigError(f"version is {version!r}, but {model} is a file; versions are of published models")
-    elif isinstance(model, str) and not Path(model).suffix and not Path(model).is_dir():
+        raise ConfigError(f"version is {version!r}, but {named} is a file; versions are of published models")
+    elif not Path(named).suffix and not Path(named).is_dir():
         raise CheckpointError(
-            f"model is {model!r}; expected a .ckpt or .pt file of metatrain, the folder of a run, 'emt', or a published "
-            "model such as 'pet-mad-s'"
+            f"model is {named!r}; expected a .ckpt or .pt file of metatrain, the folder of a run, 'emt', or a "
+            "published model such as 'pet-mad-s'"
         )
     else:
-        file = checkpoint.find(model)
+        file = checkpoint.find(named)
     return _metatomic(file, dtype, device)
 
 
@@ -101,7 +104,9 @@ def _metatomic(file: Path, dtype: Dtype | None, device: str | None) -> Calculato
     with quiet():
         kind = require("metatomic_ase", "a calculator").MetatomicCalculator
         # The threshold only makes it warn; uncertainty() gives the numbers.
-        return kind(exported, device=device, uncertainty_threshold=None)
+        found = kind(exported, device=device, uncertainty_threshold=None)
+    found.implemented_properties = ["energy", "energies", "forces", "stress"]  # it claims to have all that ASE knows
+    return found
 
 
 def fetch(name: str, *, version: str | None = None) -> Path:
@@ -128,12 +133,12 @@ def fetch(name: str, *, version: str | None = None) -> Path:
         raise ConfigError(f"{name!r} is of version {parts['version']}, but version is {version!r}; leave one out")
     model, size, chosen = parts["model"], parts["size"], version or parts["version"]
     hub = require("huggingface_hub", "loading a published model")
-    if chosen is None:
-        chosen = _newest(model, size)
+    chosen = chosen or _newest(model, size)
     file = f"{model}-{size}-v{chosen}.ckpt"
     cached = hub.try_to_load_from_cache(REPOSITORY, f"{FOLDER}/{file}")
     if isinstance(cached, str):
         return Path(cached)
+    _check_network(file)
     try:
         return Path(hub.hf_hub_download(REPOSITORY, file, subfolder=FOLDER))
     except hub.errors.EntryNotFoundError as error:
@@ -145,23 +150,60 @@ def fetch(name: str, *, version: str | None = None) -> Path:
 
 
 def _newest(model: str, size: str) -> str:
+    """The newest version there is; without a network the newest in the cache."""
     upet = require("upet", "loading a published model")
+    file = f"{model}-{size}-vVERSION.ckpt"
     try:
+        _check_network(file)
         entries = upet.list_upet(print_summary=False)
     except Exception as error:  # whatever the transport below huggingface_hub raises without a network
-        raise _not_reached(f"{model}-{size}-vVERSION.ckpt", error) from error
-    versions = [entry["version"] for entry in entries if (entry["model"], entry["size"]) == (model, size)]
-    if not versions:
-        known = sorted({f"{entry['model']}-{entry['size']}" for entry in entries})
-        raise ConfigError(f"there is no published model {f'{model}-{size}'!r}; {closest(f'{model}-{size}', known)}")
-    return str(max(versions, key=lambda text: tuple(map(int, text.split(".")))))
+        versions = _cached_versions(model, size)
+        if not versions:
+            raise _not_reached(file, error) from error
+    else:
+        versions = [entry["version"] for entry in entries if (entry["model"], entry["size"]) == (model, size)]
+        if not versions:
+            known = sorted({f"{entry['model']}-{entry['size']}" for entry in entries})
+            raise ConfigError(f"there is no published model {f'{model}-{size}'!r}; {closest(f'{model}-{size}', known)}")
+    return max(versions, key=lambda text: tuple(map(int, text.split("."))))
+
+
+def _cached_versions(model: str, size: str) -> list[str]:
+    hub = require("huggingface_hub", "loading a published model")
+    try:
+        repositories = hub.scan_cache_dir().repos
+    except hub.errors.CacheNotFound:
+        return []
+    files = {
+        file.file_name
+        for repository in repositories
+        if repository.repo_id == REPOSITORY
+        for revision in repository.revisions
+        for file in revision.files
+    }
+    matches = [NAME.fullmatch(file.removesuffix(".ckpt")) for file in files]
+    return [found["version"] for found in matches if found and (found["model"], found["size"]) == (model, size)]
+
+
+def _check_network(file: str) -> None:
+    """Without a network huggingface_hub tries for half a minute; a name that is not resolved says so at once."""
+    hub = require("huggingface_hub", "loading a published model")
+    host = urlsplit(hub.constants.ENDPOINT).hostname
+    if hub.constants.HF_HUB_OFFLINE or getproxies():  # it says so itself, or the proxy resolves the name
+        return
+    try:
+        socket.getaddrinfo(host, 443)
+    except OSError as error:
+        raise _not_reached(file, error) from error
 
 
 def _not_reached(file: str, error: Exception) -> DownloadError:
+    if isinstance(error, DownloadError):
+        return error
     return DownloadError(
         f"{file} is not in the cache of huggingface_hub, and {REPOSITORY} cannot be reached ({type(error).__name__}); "
-        f"fetch models/{file} from https://huggingface.co/{REPOSITORY} where there is a network, and give the path of "
-        "the file as the model"
+        f"fetch {FOLDER}/{file} from https://huggingface.co/{REPOSITORY} where there is a network, and give the path "
+        "of the file as the model"
     )
 
 
@@ -185,10 +227,10 @@ def uncertainty(calculator: Calculator, atoms: Atoms, *, per_atom: bool = False)
     numpy.ndarray or float or None
         In eV; None for models without.
     """
-    run = getattr(calculator, "run_model", None)
-    if run is None:
+    run, model = getattr(calculator, "run_model", None), getattr(calculator, "model", None)
+    if run is None or model is None:
         return None
-    outputs = calculator.model().capabilities().outputs
+    outputs = model().capabilities().outputs
     name = next((name for name in outputs if name.partition("/")[0] == "energy_uncertainty"), None)
     if name is None:
         return None

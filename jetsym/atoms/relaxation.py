@@ -178,7 +178,7 @@ def relax(
     temperature: float = 300.0,
     timestep: float = 2.0,
     seed: int = 0,
-    progress: bool = False,
+    progress: bool = True,
 ) -> RelaxationReport:
     """Relax a structure, and again with a symmetrised calculator where one is given.
 
@@ -189,7 +189,7 @@ def relax(
     calculator
         Any ASE calculator with energies and forces, and stress for the cell.
     symmetrized
-        The same potential averaged over a group, as from :func:`jetsym.atoms.symmetrize`.
+        The same potential averaged over a group, as by :class:`jetsym.atoms.SymmetrizedCalculator`.
     cell
         Relax the cell as well; all directions must be periodic.
     cell_filter

@@ -18,7 +18,7 @@ from ase.calculators.emt import EMT
 from ase.neighborlist import neighbor_list
 
 from jetsym.atoms.band_path import band_path
-from jetsym.atoms.phonons import phonons
+from jetsym.atoms.lattice_dynamics import phonons
 from jetsym.errors import ConfigError, DataError
 
 LATTICE = 3.59

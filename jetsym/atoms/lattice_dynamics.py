@@ -167,7 +167,7 @@ class PhononReport:
             cells = [f"{run.splittings[place].splitting:.3g} of {run.splittings[place].frequency:.3f}" for run in runs]
             rows[f"splitting at {item.point}, bands {bands} [THz]"] = cells
         rows["acoustic bands at Γ, should be 0 [THz]"] = [number(run.gamma_acoustic) for run in runs]
-        rows["lowest frequency [THz]"] = [f"{run.lowest:.3f}" for run in runs]
+        rows["lowest frequency [THz]"] = [f"{round(run.lowest, 3) + 0.0:.3f}" for run in runs]
         rows["asymmetry of force constants"] = [number(run.asymmetry) for run in runs]
         rows["torque [eV]"] = [number(run.spurious.torque) for run in runs]
         rows["force that sites forbid [eV/Å]"] = [number(run.spurious.forbidden_force) for run in runs]
@@ -198,7 +198,7 @@ def phonons(
     points: int = 41,
     mesh: float = 30.0,
     symprec: float = 1e-5,
-    progress: bool = False,
+    progress: bool = True,
 ) -> PhononReport:
     """Phonons of a crystal, and again with a symmetrised calculator where one is given.
 
@@ -209,7 +209,7 @@ def phonons(
     calculator
         Any ASE calculator with forces.
     symmetrized
-        The same potential averaged over a group, as from :func:`jetsym.atoms.symmetrize`.
+        The same potential averaged over a group, as by :class:`jetsym.atoms.SymmetrizedCalculator`.
     supercell
         Copies of the cell along its three vectors; by default as many as make each at least 10 Å long.
     displacement
