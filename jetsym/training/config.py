@@ -10,6 +10,7 @@ from typing import Any, Literal, get_args
 from jetsym.errors import ConfigError, closest
 from jetsym.jets.augmentation import AugmentationConfig
 from jetsym.jets.models import configure
+from jetsym.training.penalty import PenaltyConfig
 
 __all__ = ["TrainConfig"]
 
@@ -37,6 +38,8 @@ class TrainConfig:
         Options of the tagger, such as ``{"width": 64}``; see the model's ``Config``.
     augmentation
         How jets are moved before they are shown.
+    penalty
+        What is added to the loss for the symmetries that the logits lack.
     epochs
         Passes over the training jets.
     batch_size
@@ -77,6 +80,11 @@ class TrainConfig:
         :class:`jetsym.jets.io.stream.JetStream`. Needs ``val``, whose jets stay in memory.
     cache
         With ``stream``: a folder for a cache of the training jets, made in the first epoch, as by ``jetsym convert``.
+    monitor_every
+        Steps between two measurements of the spectra of all layers, kept in ``spectra``; 0 for none. The training is
+        the same with and without.
+    monitor_jets
+        Validation jets that are measured each time, with 120 evaluations of each.
     checkpoint_every
         Steps between two checkpoints that a run can be continued from; there is one after every epoch as well.
     max_skipped
@@ -111,6 +119,7 @@ class TrainConfig:
     model: str = "pointnet"
     options: dict[str, Any] = field(default_factory=dict)
     augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
+    penalty: PenaltyConfig = field(default_factory=PenaltyConfig)
     epochs: int = 20
     batch_size: int = 256
     accumulate: int = 1
@@ -128,6 +137,8 @@ class TrainConfig:
     limit: int | None = None
     stream: bool = False
     cache: str | None = None
+    monitor_every: int = 0
+    monitor_jets: int = 16
     checkpoint_every: int = 1000
     max_skipped: int = 10
     seed: int = 0
@@ -138,7 +149,8 @@ class TrainConfig:
     compile: bool = False
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "augmentation", _augmentation(self.augmentation))
+        for name, kind in (("augmentation", AugmentationConfig), ("penalty", PenaltyConfig)):
+            object.__setattr__(self, name, _nested(name, kind, getattr(self, name)))
         if not self.data:
             raise ConfigError(f"--data is {self.data!r}; expected at least one path or pattern")
         for name in _COUNTS:
@@ -149,6 +161,10 @@ class TrainConfig:
         _expect("weight_decay", self.weight_decay, self.weight_decay >= 0, "at least 0")
         for name in ("warmup", "label_smoothing", "ema"):
             _expect(name, getattr(self, name), 0 <= getattr(self, name) < 1, "a share in [0, 1)")
+        _expect("monitor_every", self.monitor_every, self.monitor_every >= 0, "0 or more steps")
+        _expect("monitor_jets", self.monitor_jets, self.monitor_jets >= 1, "at least 1")
+        fits = not self.penalty.generators or self.precision == "32-true"
+        _expect("precision", self.precision, fits, "'32-true', as --penalty.generators takes small differences")
         _expect("seed", self.seed, self.seed >= 0, "a number from 0 on")
         _expect("precision", self.precision, self.precision in get_args(Precision), _alternatives(Precision))
         _expect("device", self.device, self.device in ("auto", "cpu", "cuda"), "'auto', 'cpu' or 'cuda'")
@@ -192,20 +208,20 @@ def _expect(flag: str, value: object, holds: bool, expected: str) -> None:
         raise ConfigError(f"--{flag} is {value!r}; expected {expected}")
 
 
-def _augmentation(values: object) -> AugmentationConfig:
-    """An augmentation, also as YAML and notebooks write it."""
-    if isinstance(values, AugmentationConfig):
+def _nested(flag: str, kind: type[Any], values: object) -> Any:
+    """Options of their own kind, also as YAML and notebooks write them."""
+    if isinstance(values, kind):
         return values
+    known = [field.name for field in fields(kind)]
     if not isinstance(values, Mapping):
-        raise ConfigError(f"--augmentation is {values!r}; expected its options, such as {{'group': 'O3'}}")
-    known = [field.name for field in fields(AugmentationConfig)]
+        raise ConfigError(f"--{flag} is {values!r}; expected its options, such as {{{known[0]!r}: …}}")
     for name in values:
         if name not in known:
-            raise ConfigError(f"--augmentation has no option {name!r}; {closest(name, known)}")
+            raise ConfigError(f"--{flag} has no option {name!r}; {closest(name, known)}")
     try:
-        return AugmentationConfig(**values)
+        return kind(**values)
     except TypeError as error:
-        raise ConfigError(f"--augmentation has a value of a wrong type, in {dict(values)}: {error}") from error
+        raise ConfigError(f"--{flag} has a value of a wrong type, in {dict(values)}: {error}") from error
 
 
 def _alternatives(choices: Any) -> str:

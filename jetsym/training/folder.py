@@ -6,6 +6,7 @@
 ``metrics.csv``         the same as a table
 ``last.safetensors``    model, optimizer and how far the run has come, every so many steps and after each epoch
 ``best.safetensors``    model of the epoch with the lowest validation loss
+``spectra``             layer spectra over training, a JSON file each, where they were asked for
 ======================  =============================================================================
 """
 
@@ -32,7 +33,10 @@ CONFIG, TABLE, LINES = "config.yaml", "metrics.csv", "metrics.jsonl"
 _RESULTS = (TABLE, LINES, checkpoint.BEST, checkpoint.LAST)
 
 #: Options that may be others when a run is continued; everything else is part of the result.
-_NO_RESULT = ("device", "devices", "num_nodes", "compile", "checkpoint_every", "max_skipped")
+_NO_RESULT = (
+    *("device", "devices", "num_nodes", "compile"),
+    *("checkpoint_every", "max_skipped", "monitor_every", "monitor_jets"),
+)
 
 
 class RunFolder:

@@ -32,6 +32,7 @@ from jetsym.training.seeds import forked
 from jetsym.training.signals import noticing_sigterm
 from jetsym.training.state import Position, State, begin
 from jetsym.training.step import Penalty, take_step
+from jetsym.training.watching import Watch
 
 __all__ = ["Callback", "Moment", "Run", "train"]
 
@@ -113,7 +114,7 @@ def train(
     progress
         Show a progress bar and a line per epoch.
     penalties
-        Terms to add to the loss.
+        Terms to add to the loss, besides that of the configuration.
     callbacks
         What to call after every step and every epoch.
     options
@@ -148,6 +149,10 @@ def train(
     fabric.barrier()
 
     state.restore(folder)
+    every = config.monitor_every if fabric.is_global_zero else 0
+    watch = Watch(folder.path, validation, every=every, n_jets=config.monitor_jets)
+    watch.begin(state.judged, state.steps_done)
+    callbacks = [*callbacks, watch]
     with noticing_sigterm() as asked_to_end, forked():
         while not finished(state, folder, progress=progress):
             title = f"epoch {state.position.epoch}/{config.epochs}"
@@ -160,6 +165,7 @@ def train(
             line = epoch_line(state) | validate(fabric, state.judged, validation, batch_size=config.batch_size)
             tell(callbacks, state, folder, metrics=line)
             finish_epoch(state, folder, line, progress=progress)
+        watch.end(state.judged, state.steps_done)
     return Run(path=folder.path, history=folder.history)
 
 

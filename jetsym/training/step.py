@@ -16,6 +16,7 @@ from jetsym.training.config import TrainConfig
 from jetsym.training.data import in_parts, labels_of
 from jetsym.training.engine import total
 from jetsym.training.optimisation import set_rate
+from jetsym.training.penalty import penalties_of
 from jetsym.training.seeds import generator_for, seed_for
 from jetsym.training.state import Position, State
 
@@ -68,7 +69,7 @@ def add_gradient(
             label = labels_of(jets)
             each = F.cross_entropy(model(jets), label, label_smoothing=config.label_smoothing, reduction="none")
             loss = (each if state.weights is None else each * state.weights[label]).mean()
-            for penalty in penalties:
+            for penalty in (*penalties, *penalties_of(config.penalty)):
                 loss = loss + penalty(model, jets, draws)
             loss = loss * (len(part) / size)
             fabric.backward(loss * fabric.world_size)  # gradients are averaged over the processes

@@ -166,9 +166,9 @@ def peak_of_a_probe(degree):
     bands_of(rule)
     orbit = Orbit(O3(), 4, rule, len(rule), 40, 0)
     inputs = np.ones((1, 3))
-    plan = plan_passes(subject, inputs, orbit, {})
+    plans = plan_passes(subject, inputs, orbit, {})
     tracemalloc.start()
-    measure(subject, inputs, orbit, plan, {}, lambda count: None)
+    measure(subject, inputs, orbit, plans, {}, lambda count: None)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     return peak
