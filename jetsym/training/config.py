@@ -153,8 +153,8 @@ class TrainConfig:
     compile: bool = False
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "augmentation", _nested("augmentation", AugmentationConfig, self.augmentation))
-        object.__setattr__(self, "penalty", _nested("penalty", PenaltyConfig, self.penalty))
+        for name, kind in (("augmentation", AugmentationConfig), ("penalty", PenaltyConfig)):
+            object.__setattr__(self, name, _nested(name, kind, getattr(self, name)))
         if not self.data:
             raise ConfigError(f"--data is {self.data!r}; expected at least one path or pattern")
         for name in _COUNTS:
@@ -213,12 +213,12 @@ def _expect(flag: str, value: object, holds: bool, expected: str) -> None:
 
 
 def _nested(flag: str, kind: type[Any], values: object) -> Any:
-    """Options of a kind, also as YAML and notebooks write them."""
+    """Options of their own kind, also as YAML and notebooks write them."""
     if isinstance(values, kind):
         return values
-    if not isinstance(values, Mapping):
-        raise ConfigError(f"--{flag} is {values!r}; expected its options, such as {{'group': 'O3'}}")
     known = [field.name for field in fields(kind)]
+    if not isinstance(values, Mapping):
+        raise ConfigError(f"--{flag} is {values!r}; expected its options, such as {{{known[0]!r}: …}}")
     for name in values:
         if name not in known:
             raise ConfigError(f"--{flag} has no option {name!r}; {closest(name, known)}")

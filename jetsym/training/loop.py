@@ -207,6 +207,7 @@ def keep(state: State, folder: RunFolder, *, ending: bool) -> None:
     if ending or state.steps_done % state.config.checkpoint_every == 0:
         folder.save_last(state.judged, epoch=state.position.epoch - 1, **state.to_save())
     if ending:
+        state.fabric.barrier()  # no process ends before the first one has written
         raise TerminatedError(
             f"the process was asked to end (SIGTERM), and has done so after step {state.position.step} of epoch "
             f"{state.position.epoch}; {folder.path} holds all of it: continue with --resume"
