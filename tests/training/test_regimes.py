@@ -116,7 +116,8 @@ def test_existing_runs_from_the_shell(run, tmp_path, capsys):
     assert main([*map(str, words), "--test-jets", "40"]) == 0
     assert "A O3 rest" in capsys.readouterr().out
     assert Comparison.load(tmp_path / "regimes.json").outcomes[0].name == "none-0"
-    assert main(["regimes", "['noone']", "--out", str(tmp_path)]) != 0
+    assert main(["regimes", "--names", "['noone']", "--out", str(tmp_path)]) == 1
+    assert "no regime 'noone'; the nearest are 'none'" in capsys.readouterr().err
 
 
 @pytest.mark.slow
