@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from math import inf
 from typing import Any, Literal, get_args
 
-from jetsym.errors import ConfigError, closest
+from jetsym.errors import ConfigError
 from jetsym.jets.augmentation import AugmentationConfig
 from jetsym.jets.models import configure
+from jetsym.training.nested import nested
 from jetsym.training.penalty import PenaltyConfig
 
 __all__ = ["TrainConfig"]
@@ -153,8 +154,11 @@ class TrainConfig:
     compile: bool = False
 
     def __post_init__(self) -> None:
-        for name, kind in (("augmentation", AugmentationConfig), ("penalty", PenaltyConfig)):
-            object.__setattr__(self, name, _nested(name, kind, getattr(self, name)))
+        moves, penalty = {"group": "O3"}, {"weight": 0.1, "moves": {"group": "O3"}}
+        made: object = nested("augmentation", AugmentationConfig, self.augmentation, example=moves)
+        object.__setattr__(self, "augmentation", made)
+        made = nested("penalty", PenaltyConfig, self.penalty, example=penalty)
+        object.__setattr__(self, "penalty", made)
         if not self.data:
             raise ConfigError(f"--data is {self.data!r}; expected at least one path or pattern")
         for name in _COUNTS:
@@ -210,22 +214,6 @@ class TrainConfig:
 def _expect(flag: str, value: object, holds: bool, expected: str) -> None:
     if not holds:
         raise ConfigError(f"--{flag} is {value!r}; expected {expected}")
-
-
-def _nested(flag: str, kind: type[Any], values: object) -> Any:
-    """Options of their own kind, also as YAML and notebooks write them."""
-    if isinstance(values, kind):
-        return values
-    known = [field.name for field in fields(kind)]
-    if not isinstance(values, Mapping):
-        raise ConfigError(f"--{flag} is {values!r}; expected its options, such as {{{known[0]!r}: …}}")
-    for name in values:
-        if name not in known:
-            raise ConfigError(f"--{flag} has no option {name!r}; {closest(name, known)}")
-    try:
-        return kind(**values)
-    except TypeError as error:
-        raise ConfigError(f"--{flag} has a value of a wrong type, in {dict(values)}: {error}") from error
 
 
 def _alternatives(choices: Any) -> str:
