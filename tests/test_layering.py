@@ -1,4 +1,4 @@
-"""The direction of imports: errors ← spectrum ← plotting ← probing, spectrum ← jets, all of them ← training."""
+"""Direction of imports: errors ← spectrum ← plotting ← probing ← remedies, spectrum ← {jets, atoms}, all ← training."""
 
 from __future__ import annotations
 
@@ -20,8 +20,9 @@ MAY_IMPORT = {
     "probing": {"spectrum", "plotting", "domains"},
     "remedies": {"spectrum", "plotting", "probing", "domains"},
     "jets": {"spectrum"},
+    "atoms": {"spectrum"},
     "training": {"spectrum", "plotting", "probing", "remedies", "jets"},
-    "benchmarks": {"spectrum", "probing", "jets", "training", "cli"},
+    "benchmarks": {"spectrum", "probing", "remedies", "jets", "training", "cli"},
 }
 COMMON = {"errors", "files", "progress", "__version__"}
 

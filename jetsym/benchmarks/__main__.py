@@ -15,6 +15,7 @@ BENCHMARKS = {
     "probe": Command("jetsym.benchmarks.probe:probe", "a probe of all layers against the bare forward passes"),
     "loader": Command("jetsym.benchmarks.loader:loader", "JetStream against bare uproot and weaver-core"),
     "train": Command("jetsym.benchmarks.train:train", "training and inference of taggers, against weaver-core"),
+    "tensor_basis": Command("jetsym.benchmarks.tensor_basis:tensor_basis", "tensor-basis and direct heads"),
     "estimator": Command("jetsym.benchmarks.estimator:estimator", "the quadrature estimator against pairwise sums"),
 }
 

@@ -12,7 +12,11 @@ import yaml
 from jetsym.errors import CheckpointError, ConfigError, closest
 from jetsym.files import write_atomically
 from jetsym.probing.findings import MODES
+from jetsym.probing.options import group_of
+from jetsym.probing.report import SymmetryReport
 from jetsym.probing.storage import read_json
+from jetsym.remedies.symmetrized import averaging_degree
+from jetsym.spectrum.averaging import group_average
 from jetsym.training.config import TrainConfig
 from jetsym.training.folder import CONFIG
 
@@ -134,6 +138,8 @@ def _calmer(config: Values, where: Where, weight: float) -> Step:
 
 Remedy = Callable[[Values, Where, float], Step | None]
 
+#: Part of A² that an average at inference may leave.
+LEFT = 0.05
 #: Steps between two looks at a run that drifted.
 MONITOR_EVERY = 200
 
@@ -183,6 +189,8 @@ class Repair:
         What the remedy does, in words.
     before, after
         Jets that go through the network in a step of the training, for each jet of it: before and after.
+    instead
+        What would do without training, by averaging at inference, and its cost; empty where no report tells.
     """
 
     finding: str
@@ -193,6 +201,7 @@ class Repair:
     before: int
     after: int
     run: str
+    instead: str = ""
 
     def __str__(self) -> str:
         lines = [f"{self.finding} of {self.run}, by {self.remedy}: {self.effect}."]
@@ -203,7 +212,7 @@ class Repair:
             else "A step of the training costs what it did"
         )
         lines[-1] += f", over {self.config.epochs} epochs as before; in use the tagger costs what it did."
-        return "\n".join(lines) + "\n"
+        return "\n".join([*lines, *([self.instead] if self.instead else [])]) + "\n"
 
     def save(self, path: str | Path) -> Path:
         """Write the configuration as ``jetsym train --config`` takes it, with what it mends as comments."""
@@ -283,6 +292,7 @@ def repair(
         before=_passes(values["penalty"]),
         after=_passes(after["penalty"]),
         run=str(run),
+        instead=_averaged(report) if "augment" in MENDS.get(finding, ()) else "",
     )
 
 
@@ -293,6 +303,27 @@ def _passes(penalty: Mapping[str, Any]) -> int:
 
 def _times(count: int) -> str:
     return "once" if count == 1 else f"{count} times"
+
+
+def _averaged(path: str | Path | None) -> str:
+    """What an average over the group would take, from the error spectrum of the logits in a report."""
+    if path is None or read_json(path).get("kind") != SymmetryReport.KIND:
+        return ""
+    report = SymmetryReport.load(path)
+    item = report.equivariance.get("logits")
+    if item is None:
+        return ""
+    group, axis = report.meta["group"], report.meta.get("axis")
+    try:
+        degree = averaging_degree(item, tolerance=LEFT)
+    except ConfigError as error:
+        return f"Averaging at inference would do without training; how far is not known: {error}."
+    elements = len(group_average(group_of(group, axis), degree).elements)
+    call = f"jetsym.remedies.Symmetrized(tagger, {group!r}, {degree}, frame={report.meta['frame']!r})"
+    return (
+        f"Without training: {call} evaluates every jet {elements} times, and leaves at most {LEFT:.0%} of A² by the "
+        "error spectrum."
+    )
 
 
 def _config_of(run: str | Path) -> TrainConfig:

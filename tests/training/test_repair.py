@@ -115,6 +115,11 @@ def test_group_frame_and_axis_are_those_of_the_report(run, make_jets):
     assert repair(folder, finding="leakage", report=found).config.augmentation == AugmentationConfig(
         "SO3", frame="rest"
     )
+    assert repair(folder, finding="leakage", report=found).instead == ""  # a diagnosis holds no error spectrum
+    lab = jetsym.probe(tagger, jets, group="SO3", **options).save(folder / "lab.json")
+    # A component of a vector: λ = 1 is all there is in the error spectrum.
+    words = "Symmetrized(tagger, 'SO3', 1, frame='lab') evaluates every jet 12 times"
+    assert words in str(repair(folder, finding="leakage", report=lab))
     beam = jetsym.probe(tagger, jets, group="SO2", **options).save(folder / "beam.json")
     assert repair(folder, finding="frame-locking", report=beam).config.augmentation == AugmentationConfig("SO2")
     boost = jetsym.probe(tagger, jets, group="boost", **options).save(folder / "boost.json")
