@@ -136,7 +136,7 @@ def _pairs(config: Values, where: Where, weight: float) -> Step | None:
     if config["model"] != "pointnet" or config["options"].get("pairs"):
         return None
     effect = "lets all blocks see the mass and the angle of every pair of particles, which no rotation changes"
-    more = f"a perceptron of {PAIRS} channels on all pairs of particles"
+    more = f"a perceptron of {PAIRS} channels on all pairs of particles, about twice the time at 64 particles on a CPU"
     return Step({"options": {**config["options"], "pairs": PAIRS}}, effect, more)
 
 
