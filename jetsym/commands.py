@@ -624,7 +624,8 @@ def repair(
     report
         The report or the diagnosis it was found in, for group, frame and axis.
     remedy
-        augment, mirror, penalty, canonical or calmer; by default the least intrusive one that the run does not have.
+        augment, mirror, penalty, harmonics, pairs, canonical or calmer; by default the least intrusive one that the
+        run does not have.
     weight
         Of a new penalty.
     from_weights

@@ -2,169 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import yaml
 
 from jetsym.errors import CheckpointError, ConfigError, closest
 from jetsym.files import write_atomically
 from jetsym.probing.findings import MODES
+from jetsym.probing.options import group_of
+from jetsym.probing.report import SymmetryReport
 from jetsym.probing.storage import read_json
+from jetsym.remedies.symmetrized import averaging_degree
+from jetsym.spectrum.averaging import group_average
 from jetsym.training.config import TrainConfig
 from jetsym.training.folder import CONFIG
+from jetsym.training.mends import ELSEWHERE, LEFT, MENDS, MONITOR_EVERY, REMEDIES, Step, Values, Where
 
-__all__ = ["MENDS", "Repair", "Where", "repair"]
-
-Values = dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Where:
-    """What a finding was made under: the group of the probe, its frame and its axis.
-
-    Parameters
-    ----------
-    group
-        "O3", "SO3", "SO2" or "boost".
-    frame
-        Of O3 and SO3: "lab" or "rest".
-    axis
-        Of SO2 and boost: "beam", "jet" or "random".
-    width
-        Half width of the rapidities of boosts.
-    """
-
-    group: str = "O3"
-    frame: str = "lab"
-    axis: str = "beam"
-    width: float = 0.5
-
-    @classmethod
-    def of(cls, meta: Mapping[str, Any]) -> Where:
-        """From the facts of a report; "lorentz" is judged under O(3) at rest."""
-        group = str(meta["group"])
-        if group == "lorentz":
-            return cls("O3", "rest")
-        axis = meta.get("axis")
-        named = axis if axis in ("beam", "jet", "random") else "beam"
-        if group in ("SO2", "boost") and axis not in ("beam", "jet", "random", "z", [0.0, 0.0, 1.0]):
-            raise ConfigError(
-                f"the report is about the axis {axis}; training moves jets about 'beam', 'jet' or 'random'"
-            )
-        return cls(group, str(meta.get("frame") or "lab"), named)
-
-    def moves(self) -> Values:
-        """As an augmentation is written, without what it takes for granted."""
-        moves: Values = {"group": self.group}
-        if self.group in ("SO2", "boost"):
-            moves["axis"] = None if self.axis == "beam" else self.axis
-        else:
-            moves["frame"] = None if self.frame == "lab" else self.frame
-        return moves | ({"width": self.width} if self.group == "boost" else {})
-
-    def __str__(self) -> str:
-        if self.group in ("SO2", "boost"):
-            return f"{'rotations about' if self.group == 'SO2' else 'boosts along'} {self.axis}"
-        return f"{self.group} ({self.frame})"
-
-
-class Step(NamedTuple):
-    """What one remedy does to a configuration.
-
-    Parameters
-    ----------
-    changes
-        Fields of the configuration that are to be others.
-    effect
-        What that does.
-    """
-
-    changes: Values
-    effect: str
-
-
-def _augment(config: Values, where: Where, weight: float) -> Step | None:
-    turned = config["augmentation"]["group"] in ("SO3", "O3") and where.group in ("SO3", "O3")
-    if turned and (config["augmentation"]["frame"] or "lab") == where.frame:
-        return None  # mirror images are for parity contamination
-    return Step(
-        {"augmentation": _full_moves(where.moves())},
-        f"shows every training jet moved at random by {where}, so that the logits learn not to change",
-    )
-
-
-def _mirror(config: Values, where: Where, weight: float) -> Step:
-    moves = {**config["augmentation"], "group": "O3"} if config["augmentation"]["group"] == "SO3" else {"group": "O3"}
-    return Step({"augmentation": _full_moves(moves)}, "shows training jets mirrored as well as turned")
-
-
-def _penalty(config: Values, where: Where, weight: float) -> Step:
-    old = float(config["penalty"]["weight"])
-    if old:
-        changed = {**config["penalty"], "weight": 2 * old}
-        return Step({"penalty": changed}, "doubles the weight of the penalty")
-    changed = {**config["penalty"], "weight": weight, "moves": _full_moves(where.moves()), "against": "moved"}
-    effect = f"adds {weight:g} times the A² of the logits under {where}, from two random positions of every jet"
-    return Step({"penalty": changed}, effect)
-
-
-def _canonical(config: Values, where: Where, weight: float) -> Step | None:
-    if config["model"] == "canonical" or where.group == "boost":
-        return None
-    group = "O3" if where.group == "O3" else "SO3"  # rotations about the beam are among them
-    options = {"backbone": config["model"], "options": dict(config["options"]), "group": group, "frame": where.frame}
-    changes: Values = {"model": "canonical", "options": {**options, "signs": "moment"}}
-    effect = (
-        f"shows the same network every jet along axes of its own, which makes all its layers invariant under {group} "
-        f"({where.frame}) but for jumps where two axes change places"
-    )
-    if config["augmentation"]["group"] in ("SO2", "SO3", "O3"):
-        changes["augmentation"] = _full_moves({"group": "none"})
-        effect += "; turning jets in training then does nothing and is left out"
-    return Step(changes, effect)
-
-
-def _calmer(config: Values, where: Where, weight: float) -> Step:
-    changes = {"lr": config["lr"] / 2, "ema": max(config["ema"], 0.999)}
-    return Step(changes, "halves the learning rate and averages the weights over steps")
-
-
-Remedy = Callable[[Values, Where, float], Step | None]
-
-#: Steps between two looks at a run that drifted.
-MONITOR_EVERY = 200
-
-#: What can be done by configuration.
-REMEDIES: dict[str, Remedy] = {
-    "augment": _augment,
-    "mirror": _mirror,
-    "penalty": _penalty,
-    "canonical": _canonical,
-    "calmer": _calmer,
-}
-
-#: Mode -> remedies that mend it, the least intrusive first.
-MENDS: dict[str, tuple[str, ...]] = {
-    "leakage": ("augment", "penalty", "canonical"),
-    "misalignment": ("augment", "penalty", "canonical"),
-    "parity-contamination": ("mirror", "penalty", "canonical"),
-    "frame-locking": ("augment", "penalty", "canonical"),
-    "late-collapse": ("canonical",),
-    "starvation": ("canonical",),
-    "drift": ("penalty", "calmer"),
-}
-
-#: Mode -> what mends it, where that is no configuration of a training.
-ELSEWHERE = {
-    "bottleneck": "give the embedding spherical harmonics up to the λ that is needed, or take a tagger with pairwise "
-    "invariants (part, lgatr)",
-    "saturation": "probe with a larger --l_max or --method random; --remedy augment smooths the response",
-    "parity-blindness": "let in a triple product or a TensorBasisHead with σ = −1, in the model",
-    "under-resolved": "probe again with a larger --limit, --l_max or --n_rotations",
-}
+__all__ = ["Repair", "repair"]
 
 
 @dataclass(frozen=True)
@@ -183,6 +40,10 @@ class Repair:
         What the remedy does, in words.
     before, after
         Jets that go through the network in a step of the training, for each jet of it: before and after.
+    more
+        What it costs besides.
+    instead
+        What would do without training, by averaging at inference, and its cost; empty where no report tells.
     """
 
     finding: str
@@ -193,6 +54,8 @@ class Repair:
     before: int
     after: int
     run: str
+    more: str = ""
+    instead: str = ""
 
     def __str__(self) -> str:
         lines = [f"{self.finding} of {self.run}, by {self.remedy}: {self.effect}."]
@@ -202,8 +65,9 @@ class Repair:
             if self.after != self.before
             else "A step of the training costs what it did"
         )
-        lines[-1] += f", over {self.config.epochs} epochs as before; in use the tagger costs what it did."
-        return "\n".join(lines) + "\n"
+        lines[-1] += f", over {self.config.epochs} epochs as before"
+        lines[-1] += f"; here and in use comes {self.more}." if self.more else "; in use the tagger costs what it did."
+        return "\n".join([*lines, *([self.instead] if self.instead else [])]) + "\n"
 
     def save(self, path: str | Path) -> Path:
         """Write the configuration as ``jetsym train --config`` takes it, with what it mends as comments."""
@@ -233,8 +97,8 @@ def repair(
         The report or the diagnosis it was found in, for group, frame and axis; by default O(3) in the lab, and for
         frame locking rotations about the beam.
     remedy
-        One of "augment", "mirror", "penalty", "canonical", "calmer"; by default the least intrusive one that mends the
-        finding and that the run does not have already.
+        One of "augment", "mirror", "penalty", "harmonics", "pairs", "canonical", "calmer"; by default the least
+        intrusive one that mends the finding and that the run does not have already.
     weight
         Of a new penalty.
     from_weights
@@ -267,7 +131,7 @@ def repair(
     if finding == "drift" and not values["monitor_every"]:
         changes["monitor_every"] = MONITOR_EVERY
     if from_weights:
-        if "model" in changes:
+        if {"model", "options"} & set(changes):
             raise ConfigError(
                 f"--remedy {name} changes the network; its weights cannot be taken over: leave --from_weights out"
             )
@@ -283,6 +147,8 @@ def repair(
         before=_passes(values["penalty"]),
         after=_passes(after["penalty"]),
         run=str(run),
+        more=step.more,
+        instead=_averaged(report) if "augment" in MENDS.get(finding, ()) else "",
     )
 
 
@@ -293,6 +159,27 @@ def _passes(penalty: Mapping[str, Any]) -> int:
 
 def _times(count: int) -> str:
     return "once" if count == 1 else f"{count} times"
+
+
+def _averaged(path: str | Path | None) -> str:
+    """What an average over the group would take, from the error spectrum of the logits in a report."""
+    if path is None or read_json(path).get("kind") != SymmetryReport.KIND:
+        return ""
+    report = SymmetryReport.load(path)
+    item = report.equivariance.get("logits")
+    if item is None:
+        return ""
+    group, axis = report.meta["group"], report.meta.get("axis")
+    try:
+        degree = averaging_degree(item, tolerance=LEFT)
+    except ConfigError as error:
+        return f"Averaging at inference would do without training; how far is not known: {error}."
+    elements = len(group_average(group_of(group, axis), degree).elements)
+    call = f"jetsym.remedies.Symmetrized(tagger, {group!r}, {degree}, frame={report.meta['frame']!r})"
+    return (
+        f"Without training: {call} evaluates every jet {elements} times, and leaves at most {LEFT:.0%} of A² by the "
+        "error spectrum."
+    )
 
 
 def _config_of(run: str | Path) -> TrainConfig:
@@ -345,13 +232,6 @@ def _chosen(finding: str, remedy: str | None, values: Values, where: Where, weig
         f"the run has {' and '.join(names)} already, or {'it' if len(names) == 1 else 'they'} cannot be used under "
         f"{where}; average over the group at inference, or choose another --remedy: {', '.join(REMEDIES)}"
     )
-
-
-def _full_moves(moves: Values) -> Values:
-    """An augmentation with all its fields, as configurations hold it."""
-    from jetsym.jets.augmentation import AugmentationConfig
-
-    return asdict(AugmentationConfig(**moves))
 
 
 def _short(value: Any) -> str:

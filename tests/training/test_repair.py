@@ -16,7 +16,8 @@ from jetsym.jets.augmentation import AugmentationConfig
 from jetsym.probing.findings import MODES
 from jetsym.training.config import TrainConfig
 from jetsym.training.loop import train
-from jetsym.training.repair import ELSEWHERE, MENDS, REMEDIES, repair
+from jetsym.training.mends import ELSEWHERE, MENDS, REMEDIES
+from jetsym.training.repair import repair
 
 SMALL = {"width": 8, "blocks": 1, "heads": 2}
 
@@ -74,7 +75,8 @@ def test_the_next_remedy_is_taken_where_the_first_is_there_already(run):
 
 
 def test_canonical_keeps_the_network_and_drops_turns_but_not_boosts(run):
-    mended = repair(run(augmentation=AugmentationConfig("SO3")), finding="late-collapse").config
+    options = {"finding": "late-collapse", "remedy": "canonical"}
+    mended = repair(run(augmentation=AugmentationConfig("SO3")), **options).config
     assert mended.options == {
         "backbone": "pointnet",
         "options": SMALL,
@@ -84,9 +86,19 @@ def test_canonical_keeps_the_network_and_drops_turns_but_not_boosts(run):
     }
     assert mended.augmentation.group == "none"
     boosts = AugmentationConfig("boost", width=0.5)
-    assert repair(run(augmentation=boosts), finding="late-collapse").config.augmentation == boosts
+    assert repair(run(augmentation=boosts), **options).config.augmentation == boosts
     with pytest.raises(ConfigError, match="changes the network"):
-        repair(run(), finding="late-collapse", from_weights=True)
+        repair(run(), **options, from_weights=True)
+
+
+def test_a_network_is_given_tensors_and_invariants(run):
+    more = repair(run(), finding="bottleneck")
+    assert more.config.options == {**SMALL, "harmonics": 2}
+    assert "by 15 columns" in str(more)
+    assert repair(run(options=more.config.options), finding="bottleneck").config.options["harmonics"] == 3
+    assert repair(run(), finding="late-collapse").config.options == {**SMALL, "pairs": 16}
+    with pytest.raises(ConfigError, match="or it cannot be used"):
+        repair(run(model="lgatr", options={}), finding="bottleneck")
 
 
 def test_mirrors_are_added_to_turns_in_their_frame(run):
@@ -115,6 +127,11 @@ def test_group_frame_and_axis_are_those_of_the_report(run, make_jets):
     assert repair(folder, finding="leakage", report=found).config.augmentation == AugmentationConfig(
         "SO3", frame="rest"
     )
+    assert repair(folder, finding="leakage", report=found).instead == ""  # a diagnosis holds no error spectrum
+    lab = jetsym.probe(tagger, jets, group="SO3", **options).save(folder / "lab.json")
+    # A component of a vector: λ = 1 is all there is in the error spectrum.
+    words = "Symmetrized(tagger, 'SO3', 1, frame='lab') evaluates every jet 12 times"
+    assert words in str(repair(folder, finding="leakage", report=lab))
     beam = jetsym.probe(tagger, jets, group="SO2", **options).save(folder / "beam.json")
     assert repair(folder, finding="frame-locking", report=beam).config.augmentation == AugmentationConfig("SO2")
     boost = jetsym.probe(tagger, jets, group="boost", **options).save(folder / "boost.json")
@@ -144,7 +161,7 @@ def test_what_cannot_be_repaired_is_refused(run, tmp_path, capsys):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("remedy", ["augment", "penalty", "canonical"])
+@pytest.mark.parametrize("remedy", ["augment", "penalty", "harmonics", "pairs", "canonical"])
 def test_the_repaired_run_trains(tmp_path, make_jets, jetclass_columns, write_tree, capsys, remedy):
     write_tree(tmp_path / "train.root", jetclass_columns(make_jets(60, seed=1)))
     data = str(tmp_path / "train.root")
