@@ -21,8 +21,8 @@ MAY_IMPORT = {
     "remedies": {"spectrum", "plotting", "probing", "domains"},
     "jets": {"spectrum"},
     "atoms": {"spectrum", "plotting"},
-    "training": {"spectrum", "plotting", "probing", "jets", "atoms"},
-    "benchmarks": {"spectrum", "probing", "jets", "atoms", "cli"},
+    "training": {"spectrum", "plotting", "probing", "remedies", "jets", "atoms"},
+    "benchmarks": {"spectrum", "probing", "jets", "atoms", "training", "cli"},
 }
 COMMON = {"errors", "files", "progress", "__version__"}
 
@@ -69,7 +69,15 @@ def test_importing_stays_light(module, heavy):
 
 
 def test_public_names():
-    assert sorted(jetsym.__all__) == ["JetsymError", "SymmetryReport", "__version__", "load", "probe"]
+    assert sorted(jetsym.__all__) == [
+        "JetsymError",
+        "SymmetryReport",
+        "__version__",
+        "compare",
+        "diagnose",
+        "load",
+        "probe",
+    ]
     assert dir(jetsym) == sorted(jetsym.__all__)
     for name in jetsym.__all__:
         assert getattr(jetsym, name) is not None

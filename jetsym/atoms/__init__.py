@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from jetsym.atoms.frames import read_frames
     from jetsym.atoms.lattice_dynamics import PhononReport, phonons
     from jetsym.atoms.model import Model, load
+    from jetsym.atoms.published import pretrained
     from jetsym.atoms.relaxation import RelaxationReport, relax
     from jetsym.atoms.structures import Structures
     from jetsym.atoms.symmetrized import SymmetrizedCalculator
@@ -35,6 +36,7 @@ __all__ = [
     "load",
     "over_training",
     "phonons",
+    "pretrained",
     "read_frames",
     "relax",
     "train",
@@ -56,6 +58,7 @@ _LAZY = {
     "load": "jetsym.atoms.model",
     "over_training": "jetsym.training.history",
     "phonons": "jetsym.atoms.lattice_dynamics",
+    "pretrained": "jetsym.atoms.published",
     "read_frames": "jetsym.atoms.frames",
     "relax": "jetsym.atoms.relaxation",
     "train": "jetsym.atoms.training",

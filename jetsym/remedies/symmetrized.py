@@ -151,7 +151,7 @@ class Symmetrized(nn.Module):
         return inputs, action.move
 
     def _kinds(self, domain: domains.Domain) -> dict[str, Kind]:
-        kinds = domain.OUTPUTS if self._outputs is None else self._outputs
+        kinds = domain.measured(self.model, self._outputs).outputs
         # Logits stay as they are, where a measurement takes their mean over classes off.
         return {name: "scalar" if kind == "logits" else kind for name, kind in kinds.items()}
 

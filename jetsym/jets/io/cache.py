@@ -26,6 +26,7 @@ from jetsym.progress import progress_bar
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from jetsym.jets.io.mapping import TreeMapping
     from jetsym.jets.io.root import Columns
 
 __all__ = ["FORMAT", "MANIFEST", "CacheFiles", "SourceFile", "column_file", "is_cache", "load_manifest", "verify"]
@@ -67,6 +68,8 @@ class CacheFiles:
         Of the cache.
     sources
         The ROOT files that it should hold, in this order; None for whatever it holds.
+    mapping
+        The one that it should have been made with, where ``sources`` are given.
     columns
         As for :class:`jetsym.jets.io.stream.JetStream`.
 
@@ -76,8 +79,20 @@ class CacheFiles:
         If the folder holds no cache, or one that is damaged, of another version, or of other files.
     """
 
-    def __init__(self, folder: Path, *, sources: Sequence[Path] | None = None, columns: Columns = "full") -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        sources: Sequence[Path] | None = None,
+        mapping: TreeMapping | None = None,
+        columns: Columns = "full",
+    ) -> None:
         manifest = load_manifest(folder)
+        if sources is not None and manifest.get("mapping") != (None if mapping is None else mapping.fingerprint):
+            raise ConfigError(
+                f"{folder} is a cache that was made with {'another' if mapping else 'a'} mapping, or without one; "
+                "choose another folder, or make it again: jetsym convert … --overwrite"
+            )
         _check_sources(folder, [SourceFile(**entry) for entry in manifest["sources"]], sources)
         order = ("kin", "full", "all")
         if order.index(columns) > order.index(manifest["columns"]):
