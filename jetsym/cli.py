@@ -83,15 +83,11 @@ COMMANDS: dict[str, Command | Group] = {
         positional=True,
         skip=frozenset({"call", "outputs"}),
     ),
-<<<<<<< HEAD
     "atoms": Group(ATOMS, "train, fine-tune and evaluate models of atoms, follow their symmetry over training"),
     "relax": Command("jetsym.atoms.commands:relax", "relax a structure, symmetrised and not", positional=True),
     "phonons": Command("jetsym.atoms.commands:phonons", "phonons of a crystal, symmetrised and not", positional=True),
-=======
     "compare": Command("jetsym.commands:compare", "put reports side by side, layer by layer", many="reports"),
     "diagnose": Command("jetsym.commands:diagnose", "what is wrong with a model, from the report of a probe", True),
-    "atoms": Group(ATOMS, "train models of atoms, and follow their symmetry over training"),
->>>>>>> work-atoms
 }
 
 
