@@ -89,8 +89,11 @@ def _metatomic(file: Path, dtype: Dtype | None, device: str | None) -> Calculato
         exported: Any = checkpoint.read_export(file)
     else:
         module = checkpoint.model_of(file).to(getattr(torch, dtype or "float64"))
-        with quiet():
-            exported = module.export()  # type: ignore[operator]
+        try:
+            with quiet():
+                exported = module.export()  # type: ignore[operator]
+        except ValueError as error:  # such as for targets without a name in metatomic
+            raise CheckpointError(f"{file} cannot be made a calculator: {' '.join(str(error).split())}") from error
     if "energy" not in {name.partition("/")[0] for name in exported.capabilities().outputs}:
         outputs = ", ".join(map(repr, exported.capabilities().outputs))
         raise CheckpointError(f"{file} predicts no energy, which a calculator needs; it predicts {outputs}")
