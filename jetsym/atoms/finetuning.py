@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from jetsym.atoms import checkpoint
-from jetsym.atoms.calculators import NAME, fetch
+from jetsym.atoms.published import NAME, fetch
 from jetsym.atoms.training import train
 from jetsym.errors import ConfigError
 

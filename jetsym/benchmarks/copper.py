@@ -50,7 +50,7 @@ def copper(
     l_max: int = 4,
     copies: int = 2,
     fmax: float = 1e-3,
-    md_steps: int = 200,
+    md_steps: int = 100,
     seed: int = 0,
     progress: bool = True,
 ) -> None:
@@ -90,21 +90,22 @@ def copper(
             "space": SymmetrizedCalculator(potential, "space", reference=crystal),
             f"O3, l_max = {l_max}": SymmetrizedCalculator(potential, "O3", l_max),
         }
-        relaxed = {
-            name: relax(
-                crystal, potential, symmetrized=mean, cell=True, fmax=fmax, md_steps=md_steps, progress=progress
-            )
-            for name, mean in means.items()
-        }
-        start = relaxed["space"].runs["symmetrized"].final
-        found = {
-            name: phonons(start, potential, symmetrized=mean, supercell=[copies] * 3, progress=progress)
-            for name, mean in means.items()
-        }
-    for name, relaxation in relaxed.items():
-        _show(console, folder, f"relax, {name}", relaxation)
-    for name, report in found.items():
-        _show(console, folder, f"phonons, {name}", report)
+        relaxation = relax(
+            crystal,
+            potential,
+            symmetrized=means["space"],
+            cell=True,
+            fmax=fmax,
+            md_steps=md_steps,
+            seed=seed,
+            progress=progress,
+        )
+        _show(console, folder, "relax", relaxation)
+        relaxed = relaxation.runs["symmetrized"].final
+        found = {}
+        for name, mean in means.items():
+            found[name] = phonons(relaxed, potential, symmetrized=mean, supercell=[copies] * 3, progress=progress)
+            _show(console, folder, f"phonons {name}", found[name])
     console.print(_summary(found))
 
 
