@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from rich.console import Console
 
@@ -14,12 +14,12 @@ from jetsym.files import write_atomically
 
 if TYPE_CHECKING:
     from jetsym.jets.io.root import BadJets, Columns
-    from jetsym.jets.models import Tagger
+    from jetsym.jets.models import ParticleNet, Tagger
     from jetsym.probing.attribution_report import Attribution
     from jetsym.probing.probe import Report
     from jetsym.training.evaluation_report import Evaluation
 
-__all__ = ["attribute", "convert", "download", "evaluate", "inspect", "predict", "probe", "train"]
+__all__ = ["attribute", "convert", "download", "evaluate", "export", "inspect", "predict", "probe", "train"]
 
 
 def convert(
@@ -301,6 +301,32 @@ def predict(
         threads=threads,
         progress=progress,
     )
+
+
+def export(model: str, *, out: str, tolerance: float = 1e-5) -> Path:
+    """Write a trained tagger for other programs: as an ONNX graph, or as weights in weaver-core's layout.
+
+    Parameters
+    ----------
+    model
+        A run folder, a checkpoint, or weights in weaver's layout (.pt).
+    out
+        A name that ends in .onnx for a graph of raw four-momenta to logits, see
+        :func:`jetsym.training.export.export_onnx`; in .pt for weights of a ParticleTransformer or a ParticleNet.
+    tolerance
+        Largest difference of a logit between the graph and torch that is let pass.
+    """
+    if Path(out).suffix not in (".onnx", ".pt"):
+        raise ConfigError(f"--out is {out!r}; expected a name that ends in .onnx, or in .pt for weaver's layout")
+    tagger = _load(model, "cpu")
+    if Path(out).suffix == ".pt":
+        from jetsym.jets.models.weaver import export as write_weights
+
+        write_weights(cast("ParticleNet", tagger), out)  # which refuses others
+        return Path(out)
+    from jetsym.training.export import export_onnx
+
+    return export_onnx(tagger, out, tolerance=tolerance)
 
 
 def _load(model: str, device: str) -> Tagger:
