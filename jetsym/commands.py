@@ -314,7 +314,8 @@ def export(model: str, *, out: str, tolerance: float = 1e-5) -> Path:
         A name that ends in .onnx for a graph of raw four-momenta to logits, see
         :func:`jetsym.training.export.export_onnx`; in .pt for weights of a ParticleTransformer or a ParticleNet.
     tolerance
-        Largest difference of a logit between the graph and torch that is let pass.
+        Largest difference of a logit between the graph and torch that is let pass, where logits are larger than one in
+        units of the largest.
     """
     if Path(out).suffix not in (".onnx", ".pt"):
         raise ConfigError(f"--out is {out!r}; expected a name that ends in .onnx, or in .pt for weaver's layout")

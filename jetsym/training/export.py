@@ -27,7 +27,7 @@ from jetsym.jets.schema import SCALARS
 
 __all__ = ["check_onnx", "export_onnx", "onnx_inputs"]
 
-#: Largest difference of a logit that is allowed between onnxruntime and torch.
+#: Largest difference of a logit that is allowed between onnxruntime and torch, in units of the largest logit or of one.
 TOLERANCE = 1e-5
 
 #: Name of a graph's input -> its axes after the jets, and what is in it.
@@ -70,7 +70,8 @@ def export_onnx(model: Tagger, path: str | Path, *, tolerance: float = TOLERANCE
     path
         A name that ends in ``.onnx``; a file of that name is replaced.
     tolerance
-        Largest difference of a logit from torch's in onnxruntime, on the bundled jets, that is let pass.
+        Largest difference of a logit from torch's in onnxruntime, on the bundled jets, that is let pass; where logits
+        are larger than one, in units of the largest, as float32 has no more digits to give.
 
     Raises
     ------
@@ -97,8 +98,8 @@ def export_onnx(model: Tagger, path: str | Path, *, tolerance: float = TOLERANCE
         found = check_onnx(unfinished, model)
         if not found <= tolerance:
             raise ConfigError(
-                f"the graph of this {name} gives logits that differ from torch's by {found:.2g}; expected at most "
-                f"{tolerance:g}: it is not written (a larger tolerance would let it pass)"
+                f"the graph of this {name} gives logits that differ from torch's by {found:.2g} of the largest (or of "
+                f"one); expected at most {tolerance:g}: it is not written (a larger tolerance would let it pass)"
             )
     return path
 
@@ -106,6 +107,7 @@ def export_onnx(model: Tagger, path: str | Path, *, tolerance: float = TOLERANCE
 def check_onnx(path: str | Path, model: nn.Module) -> float:
     """Largest difference of a logit between a graph in onnxruntime and a tagger in torch, on the bundled jets.
 
+    Where logits are larger than one, it is in units of the largest.
     The tagger is taken in float32 and in evaluation mode. Several numbers of jets and particles are tried, with padding
     beyond the fullest jet.
     """
@@ -119,7 +121,8 @@ def check_onnx(path: str | Path, model: nn.Module) -> float:
             expected = reference(batch).numpy()
         inputs = {name: tensor for name, tensor in onnx_inputs(batch).items() if name in known}
         difference = np.abs(session.run(None, inputs)[0] - expected)
-        worst = max(worst, float(difference.max()) if np.isfinite(difference).all() else np.inf)
+        scale = max(1.0, float(np.abs(expected).max()))
+        worst = max(worst, float(difference.max()) / scale if np.isfinite(difference).all() else np.inf)
     return worst
 
 
@@ -206,16 +209,18 @@ def _padding_like(batch: JetBatch) -> JetBatch:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """The exporter speaks of its own deprecations and of packages that nobody needs."""
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
+    """The exporter speaks of its own deprecations, of packages that nobody needs, and of what it does not simplify."""
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
-        logger.setLevel(level)
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
 
 
 def _import_onnx() -> Any:
