@@ -71,6 +71,7 @@ COMMANDS: dict[str, Command | Group] = {
     ),
     "evaluate": Command("jetsym.commands:evaluate", "how well a tagger does on upright and rotated jets", True),
     "predict": Command("jetsym.commands:predict", "write a tagger's probabilities for jets to a file", True),
+    "export": Command("jetsym.commands:export", "write a tagger for other programs: ONNX, or weaver's layout", True),
     "probe": Command(
         "jetsym.commands:probe",
         "measure the symmetry of a trained tagger, layer by layer",

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from inspect import signature
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from rich.console import Console
 
@@ -16,7 +16,7 @@ from jetsym.files import write_atomically
 
 if TYPE_CHECKING:
     from jetsym.jets.io.root import BadJets, Columns
-    from jetsym.jets.models import Tagger
+    from jetsym.jets.models import ParticleNet, Tagger
     from jetsym.probing.attribution_report import Attribution
     from jetsym.probing.comparison import Comparison
     from jetsym.probing.findings import Diagnosis
@@ -31,6 +31,7 @@ __all__ = [
     "diagnose",
     "download",
     "evaluate",
+    "export",
     "inspect",
     "predict",
     "probe",
@@ -372,6 +373,33 @@ def predict(
         threads=threads,
         progress=progress,
     )
+
+
+def export(model: str, *, out: str, tolerance: float = 1e-5) -> Path:
+    """Write a trained tagger for other programs: as an ONNX graph, or as weights in weaver-core's layout.
+
+    Parameters
+    ----------
+    model
+        A run folder, a checkpoint, or weights in weaver's layout (.pt).
+    out
+        A name that ends in .onnx for a graph of raw four-momenta to logits, see
+        :func:`jetsym.training.export.export_onnx`; in .pt for weights of a ParticleTransformer or a ParticleNet.
+    tolerance
+        Largest difference of a logit between the graph and torch that is let pass, where logits are larger than one in
+        units of the largest.
+    """
+    if Path(out).suffix not in (".onnx", ".pt"):
+        raise ConfigError(f"--out is {out!r}; expected a name that ends in .onnx, or in .pt for weaver's layout")
+    tagger = _load(model, "cpu")
+    if Path(out).suffix == ".pt":
+        from jetsym.jets.models.weaver import export as write_weights
+
+        write_weights(cast("ParticleNet", tagger), out)  # which refuses others
+        return Path(out)
+    from jetsym.training.export import export_onnx
+
+    return export_onnx(tagger, out, tolerance=tolerance)
 
 
 def _load(model: str, device: str) -> Tagger:
