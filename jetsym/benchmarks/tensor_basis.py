@@ -25,13 +25,20 @@ from jetsym.spectrum import SO3
 
 __all__ = ["run", "tensor_basis"]
 
-METHODS = ("tensor basis", "direct", "direct, augmented")
+#: Name -> options of the tensor-basis heads; "fast" has a single learned vector and one direct term.
+BASES: dict[str, dict[str, Any]] = {
+    "tensor basis": {"direct": 2},
+    "tensor basis, no direct terms": {},
+    "tensor basis, fast": {"direct": 1, "tensors": 1},
+}
+HEADS = (*BASES, "direct", "direct, augmented")
 
 
 def tensor_basis(
     data: str,
     *,
     targets: list[str] | None = None,
+    heads: list[str] | None = None,
     seeds: int = 3,
     epochs: int = 200,
     direct_factor: int = 2,
@@ -41,14 +48,14 @@ def tensor_basis(
     test_fraction: float = 0.2,
     out: str | None = None,
 ) -> None:
-    """Train three models for each target and seed, and print their errors on molecules that they have not seen.
+    """Train heads for each target and seed, and print their errors on molecules that they have not seen.
 
-    All of them read the features of an :class:`~jetsym.remedies.InvariantNetwork`. "tensor basis" has a
-    :class:`~jetsym.remedies.CartesianHead`; "direct" reads off features and positions of every atom what it adds to
-    the components, with as many parameters; and the same with every molecule turned at random in every step. Optimiser
-    and split of a seed are the same for all; the budget is time, of which the direct heads take less a step. Targets
-    are centred and scaled by the training molecules; from the trace of polarizabilities a linear fit on the composition
-    is taken off, for all.
+    All of them read the features of an :class:`~jetsym.remedies.InvariantNetwork`. "tensor basis" is a
+    :class:`~jetsym.remedies.CartesianHead` with two direct terms, also without them, and "fast"; "direct" reads off
+    features and positions of every atom what it adds to the components, with as many parameters; and the same with
+    every molecule turned at random in every step. Optimiser and split of a seed are the same for all; the budget is
+    time, of which the direct heads take less a step. Targets are centred and scaled by the training molecules; from the
+    trace of polarizabilities a linear fit on the composition is taken off, for all.
 
     Parameters
     ----------
@@ -56,6 +63,8 @@ def tensor_basis(
         Extended XYZ file of molecules with ``mu`` (3) or ``alpha`` (3 × 3) for each.
     targets
         Of "mu" and "alpha" (default: both).
+    heads
+        Which heads to train, "tensor basis" first (default: all).
     seeds
         Number of splits and initialisations.
     epochs, batch_size, learning_rate
@@ -69,7 +78,10 @@ def tensor_basis(
     out
         A JSON file for the numbers.
     """
-    chosen = list(TARGETS) if targets is None else targets
+    chosen, methods = targets or list(TARGETS), heads or list(HEADS)
+    unknown = sorted(set(methods) - set(HEADS))
+    if unknown or methods[0] != HEADS[0]:
+        raise ConfigError(f"heads are {methods}; expected {HEADS[0]!r} first, and then some of {list(HEADS[1:])}")
     if min(seeds, epochs, direct_factor) < 1 or not 0 < test_fraction < 1:
         raise ConfigError(
             f"seeds, epochs, direct_factor are {seeds}, {epochs}, {direct_factor}, test_fraction {test_fraction}; "
@@ -83,11 +95,11 @@ def tensor_basis(
         "test_fraction": test_fraction,
     }
     found: list[dict[str, Any]] = []
-    with progress_bar("models", len(chosen) * len(METHODS) * seeds) as advance:
+    with progress_bar("models", len(chosen) * len(methods) * seeds) as advance:
         for target in chosen:
             for seed in range(seeds):
-                for method in METHODS:
-                    factor = 1 if method == "tensor basis" else direct_factor
+                for method in methods:
+                    factor = 1 if method in BASES else direct_factor
                     found.append(run(molecules, target, method, seed=seed, **options | {"epochs": factor * epochs}))
                     advance(1)
     console = Console(width=120)
@@ -101,10 +113,10 @@ def tensor_basis(
 class TensorBasisModel(nn.Module):
     """Invariant features, and scalars times tensors."""
 
-    def __init__(self, elements: int, kind: str, width: int) -> None:
+    def __init__(self, elements: int, kind: str, width: int, **options: Any) -> None:
         super().__init__()
         self.features = InvariantNetwork(elements, width=width)
-        self.head = CartesianHead(kind, features=width, width=width, direct=2)
+        self.head = CartesianHead(kind, features=width, width=width, **options)
 
     def forward(self, positions: Tensor, elements: Tensor, mask: Tensor) -> Tensor:
         return self.head(self.features(elements, positions, mask), positions, mask)
@@ -152,10 +164,9 @@ def run(
     train, test = molecules[order[held_out:]], molecules[order[:held_out]]
     unit, baseline = _scaling(train, target)
     kind, elements = TARGETS[target], molecules.elements.shape[-1]
-    model: nn.Module = TensorBasisModel(elements, kind, width)
-    parameters = _count(model.head)
-    if method != "tensor basis":
-        model = DirectModel(elements, kind, width, parameters)
+    model: nn.Module = TensorBasisModel(elements, kind, width, **BASES.get(method, BASES[HEADS[0]]))
+    if method not in BASES:
+        model = DirectModel(elements, kind, width, _count(model.head))
     start = time.perf_counter()
     goal = (train.targets[target] - baseline(train)) / unit
     _fit(model, train, goal, seed, method == "direct, augmented", epochs, batch_size, learning_rate)
@@ -276,7 +287,7 @@ def _table(found: Sequence[Mapping[str, Any]], molecules: int, seeds: int) -> Ta
     for target, method in dict.fromkeys((row["target"], row["method"]) for row in found):
         rows = [row for row in found if (row["target"], row["method"]) == (target, method)]
 
-        first = [row for row in found if (row["target"], row["method"]) == (target, METHODS[0])]
+        first = [row for row in found if (row["target"], row["method"]) == (target, HEADS[0])]
         ratios = [row["rmse_turned"] / own["rmse_turned"] for row, own in zip(rows, first, strict=True)]
         error, size, elapsed = (np.mean([row[name] for row in rows]) for name in ("A", "head_parameters", "seconds"))
         accuracy = (_stated([row["rmse"] for row in rows]), _stated([row["rmse_turned"] for row in rows]))
