@@ -246,7 +246,14 @@ def evaluate(
         write_atomically(out, json.dumps(values, indent=1) + "\n")
 
 
-def probe(model: str, *, inputs: str | list[str] | None = None, out: str | None = None, **options: Any) -> Report:
+def probe(
+    model: str,
+    *,
+    inputs: str | list[str] | None = None,
+    mapping: str | None = None,
+    out: str | None = None,
+    **options: Any,
+) -> Report:
     """Measure which symmetry a trained tagger has; see :func:`jetsym.probe`.
 
     Parameters
@@ -255,6 +262,8 @@ def probe(model: str, *, inputs: str | list[str] | None = None, out: str | None 
         A run folder, a checkpoint, or published weights of ParticleNet (.pt).
     inputs
         Files of jets to probe with; the bundled jets where none are named.
+    mapping
+        A YAML file that says which branches of other ROOT trees hold what, see :mod:`jetsym.jets.io.mapping`.
     out
         A JSON file to write the report to; a picture (.png) and a page (.html) of the same name go beside it.
     """
@@ -264,7 +273,7 @@ def probe(model: str, *, inputs: str | list[str] | None = None, out: str | None 
 
     if out is not None and Path(out).suffix != ".json":
         raise ConfigError(f"--out is {out!r}; expected a name that ends in .json (picture and page take its stem)")
-    report = measure(model, inputs, **options)
+    report = measure(model, _jets(model, inputs, mapping, options), **options)
     print(report)
     if out is not None:
         picture = report.plot()
@@ -275,7 +284,12 @@ def probe(model: str, *, inputs: str | list[str] | None = None, out: str | None 
 
 
 def attribute(
-    model: str, *, inputs: str | list[str] | None = None, out: str | None = None, **options: Any
+    model: str,
+    *,
+    inputs: str | list[str] | None = None,
+    mapping: str | None = None,
+    out: str | None = None,
+    **options: Any,
 ) -> Attribution:
     """Measure what the symmetry of a trained tagger breaks on; see :func:`jetsym.probing.attribution.attribute`.
 
@@ -285,13 +299,37 @@ def attribute(
         A run folder, a checkpoint, or published weights of ParticleNet (.pt).
     inputs
         Files of jets to measure on; the bundled jets where none are named.
+    mapping
+        A YAML file that says which branches of other ROOT trees hold what, see :mod:`jetsym.jets.io.mapping`.
     out
         A JSON file to write the report to.
     """
+    from jetsym.jets.sources import ALL_PARTICLES
     from jetsym.probing.attribution import attribute as measure
 
-    report = measure(model, inputs, **options)
+    report = measure(model, _jets(model, inputs, mapping, options, max_particles=ALL_PARTICLES), **options)
     print(report, end="")
     if out is not None:
         report.save(out)
     return report
+
+
+def _jets(
+    model: str,
+    inputs: str | list[str] | None,
+    mapping: str | None,
+    options: dict[str, Any],
+    *,
+    max_particles: int | None = None,
+) -> Any:
+    """The inputs as they are named, or read through a mapping, by default as many particles as the model takes."""
+    if mapping is None:
+        return inputs
+    if inputs is None:
+        raise ConfigError(f"--mapping is {mapping!r}, and --inputs names no files; expected both")
+    from jetsym.jets import read
+    from jetsym.training.checkpoint import load
+
+    return read(
+        inputs, mapping=mapping, limit=options.get("limit"), max_particles=max_particles or load(model).max_particles
+    )

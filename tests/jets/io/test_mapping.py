@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import awkward as ak
@@ -12,6 +13,7 @@ import pytest
 import torch
 import yaml
 
+from jetsym import commands
 from jetsym.cli import main
 from jetsym.errors import ConfigError, DataError
 from jetsym.jets import JetBatch, read
@@ -523,3 +525,19 @@ def test_from_the_shell(pair, write_mapping, tmp_path, capsys):
     assert "none.yaml cannot be read" in error
     assert main(["convert", str(path), "--out", str(tmp_path / "p"), "--to", "parquet", "--mapping", mapping]) == 1
     assert "--mapping" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["probe", "attribute"])
+def test_probing_through_a_mapping(pair, write_mapping, monkeypatch, command):
+    _, path = pair()
+    module = {"probe": "jetsym.probing.probe", "attribute": "jetsym.probing.attribution"}[command]
+    given = []
+    monkeypatch.setattr(f"{module}.{command}", lambda model, inputs, **options: given.append((inputs, options)))
+    monkeypatch.setattr("jetsym.training.checkpoint.load", lambda model: SimpleNamespace(max_particles=3))
+    mapping = str(write_mapping())
+    getattr(commands, command)("run", inputs=str(path), mapping=mapping, limit=7)
+    (jets, options), expected = given[0], read(path, mapping=mapping, limit=7)
+    assert (len(jets), options) == (7, {"limit": 7})
+    assert torch.equal(jets.p4, expected.p4[:, :3] if command == "probe" else expected.p4)
+    with pytest.raises(ConfigError, match="--inputs names no files; expected both"):
+        getattr(commands, command)("run", mapping=mapping)
