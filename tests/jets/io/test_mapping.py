@@ -11,6 +11,7 @@ import awkward as ak
 import numpy as np
 import pytest
 import torch
+import uproot
 import yaml
 
 from jetsym import commands
@@ -496,6 +497,30 @@ def test_mappings_that_do_not_fit_a_tree(pair, write_mapping, changes, message):
     _, path = pair(two=[[1.0, 2.0]] * N, matrix=np.zeros((N, 3)))
     with pytest.raises((ConfigError, DataError), match=message):
         read(path, mapping=write_mapping(**changes))
+
+
+def test_trees_on_a_server(pair, write_mapping, file_server):
+    pytest.importorskip("aiohttp")
+    _, path = pair("QCD_0.root")
+    file_server.files["data/QCD_0.root"] = path.read_bytes()
+    mapping = write_mapping(labels={"files": {"QCD": "data/QCD_*.root", "top": "top_*"}}, selection="fj_eta > 0")
+    jets = read(f"{file_server.url}/data/QCD_0.root", mapping=mapping)
+    assert 10 < len(jets) < N
+    assert not jets.label.any()
+    assert torch.equal(jets.p4, read(path, mapping=write_mapping(selection="fj_eta > 0")).p4)
+
+
+def test_damage_is_found_before_jets_are_selected_by_it(pair, write_mapping):
+    _, path = pair(number=np.zeros(N, "i8"))  # compressed well, so that its baskets carry checksums
+    with uproot.open(path) as file:
+        place = int(file["Events/number"].member("fBasketSeek")[0]) + 80
+    content = bytearray(path.read_bytes())
+    content[place : place + 20] = bytes(byte ^ 0x55 for byte in content[place : place + 20])
+    path.write_bytes(content)
+    assert len(read(path, mapping=write_mapping())) == N
+    for changes in ({"selection": "number == 0"}, {"reweight": {"bins": {"number": [0, 1]}}}):
+        with pytest.raises(DataError, match=r"jets.root: damaged or not readable"):
+            read(path, mapping=write_mapping(**changes))
 
 
 def test_files_that_are_no_trees(tmp_path, pair, write_mapping):
