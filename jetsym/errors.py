@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from typing import ClassVar
 
 __all__ = [
     "CheckpointError",
@@ -14,13 +15,19 @@ __all__ = [
     "MissingDependencyError",
     "ProbeError",
     "SpectrumError",
+    "TerminatedError",
     "TrainingError",
     "closest",
 ]
 
 
 class JetsymError(Exception):
-    """Base of every error that jetsym raises on purpose; the command line prints it as one line."""
+    """Base of every error that jetsym raises on purpose; the command line prints it as one line.
+
+    ``status`` is what the command line then exits with.
+    """
+
+    status: ClassVar[int] = 1
 
 
 class DataError(JetsymError):
@@ -49,6 +56,12 @@ class ProbeError(JetsymError):
 
 class TrainingError(JetsymError):
     """Training has gone wrong in a way that going on cannot mend."""
+
+
+class TerminatedError(JetsymError):
+    """The process was asked to end (SIGTERM), and what it did has been kept."""
+
+    status: ClassVar[int] = 143  # 128 + 15, as a shell says of a process that died of SIGTERM
 
 
 class MissingDependencyError(JetsymError, ImportError):

@@ -126,7 +126,9 @@ class Summary:
             filled = np.flatnonzero(sum(self.histograms[name].values()))
             for number, (kind, counts) in enumerate(self.histograms[name].items()):
                 if counts.any():
-                    ax.stairs(counts / counts.sum(), edges, label=kind, color=plt.get_cmap("tab20")(number % 20))
+                    # Five shades that differ in lightness, with three kinds of line.
+                    shade, line = plt.get_cmap("plasma")(number % 5 / 5), ("-", "--", ":")[number // 5 % 3]
+                    ax.stairs(counts / counts.sum(), edges, label=kind, color=shade, linestyle=line)
             if len(filled):
                 ax.set_xlim(edges[filled[0]], edges[filled[-1] + 1])
             ax.set_xlabel(label)
