@@ -332,6 +332,7 @@ def predict(
     bad_jets: BadJets = "raise",
     threads: int = 2,
     device: str = "auto",
+    mapping: str | None = None,
     progress: bool = True,
 ) -> Path:
     """Write a tagger's probabilities for jets, in their order; see :func:`jetsym.training.predict.predict`.
@@ -341,7 +342,7 @@ def predict(
     model
         A run folder, a checkpoint, or weights in weaver's layout (.pt).
     data
-        ROOT files: a path, a glob pattern, or a list of them; labels are not needed.
+        Files of jets (ROOT, Parquet, HDF5 or npz): a path, a glob pattern, or a list of them; labels are not needed.
     out
         The file to write: a name that ends in .root or .parquet.
     logits
@@ -356,6 +357,8 @@ def predict(
         Threads that read.
     device
         "cpu", "cuda", or "auto" for the latter where there is one.
+    mapping
+        A YAML file that says which branches of other ROOT trees hold what, see :mod:`jetsym.jets.io.mapping`.
     progress
         Show a progress bar.
     """
@@ -370,6 +373,7 @@ def predict(
         batch_size=batch_size,
         bad_jets=bad_jets,
         threads=threads,
+        mapping=mapping,
         progress=progress,
     )
 
