@@ -333,6 +333,7 @@ def predict(
     bad_jets: BadJets = "raise",
     threads: int = 2,
     device: str = "auto",
+    mapping: str | None = None,
     progress: bool = True,
 ) -> Path:
     """Write a tagger's probabilities for jets, in their order; see :func:`jetsym.training.predict.predict`.
@@ -342,7 +343,7 @@ def predict(
     model
         A run folder, a checkpoint, or weights in weaver's layout (.pt).
     data
-        ROOT files: a path, a glob pattern, or a list of them; labels are not needed.
+        Files of jets (ROOT, Parquet, HDF5 or npz): a path, a glob pattern, or a list of them; labels are not needed.
     out
         The file to write: a name that ends in .root or .parquet.
     logits
@@ -357,6 +358,8 @@ def predict(
         Threads that read.
     device
         "cpu", "cuda", or "auto" for the latter where there is one.
+    mapping
+        A YAML file that says which branches of other ROOT trees hold what, see :mod:`jetsym.jets.io.mapping`.
     progress
         Show a progress bar.
     """
@@ -371,6 +374,7 @@ def predict(
         batch_size=batch_size,
         bad_jets=bad_jets,
         threads=threads,
+        mapping=mapping,
         progress=progress,
     )
 
@@ -433,6 +437,7 @@ def probe(
     model: str,
     *,
     inputs: str | list[str] | None = None,
+    mapping: str | None = None,
     out: str | None = None,
     over_training: bool = False,
     **options: Any,
@@ -445,6 +450,8 @@ def probe(
         A run folder, a checkpoint, or weights in weaver's layout (.pt).
     inputs
         Files of jets to probe with; the bundled jets where none are named.
+    mapping
+        A YAML file that says which branches of other ROOT trees hold what, see :mod:`jetsym.jets.io.mapping`.
     out
         A JSON file to write the report to; a picture (.png) and a page (.html) of the same name go beside it.
     over_training
@@ -457,9 +464,12 @@ def probe(
 
     _check_out(out)
     if over_training:
-        _refuse_changed(measure, {"inputs": inputs, **options}, why="--over_training shows what was measured earlier")
+        why = "--over_training shows what was measured earlier"
+        if mapping is not None:
+            raise ConfigError(f"--mapping is {mapping!r}, but {why}; leave it out")
+        _refuse_changed(measure, {"inputs": inputs, **options}, why=why)
         return _show_history(model, out)
-    report = measure(model, inputs, **options)
+    report = measure(model, _jets(model, inputs, mapping, options), **options)
     print(report)
     if out is not None:
         picture = report.plot()
@@ -492,7 +502,12 @@ def _show_history(run: str, out: str | None) -> History:
 
 
 def attribute(
-    model: str, *, inputs: str | list[str] | None = None, out: str | None = None, **options: Any
+    model: str,
+    *,
+    inputs: str | list[str] | None = None,
+    mapping: str | None = None,
+    out: str | None = None,
+    **options: Any,
 ) -> Attribution:
     """Measure what the symmetry of a trained tagger breaks on; see :func:`jetsym.probing.attribution.attribute`.
 
@@ -502,16 +517,40 @@ def attribute(
         A run folder, a checkpoint, or weights in weaver's layout (.pt).
     inputs
         Files of jets to measure on; the bundled jets where none are named.
+    mapping
+        A YAML file that says which branches of other ROOT trees hold what, see :mod:`jetsym.jets.io.mapping`.
     out
         A JSON file to write the report to.
     """
+    from jetsym.jets.sources import ALL_PARTICLES
     from jetsym.probing.attribution import attribute as measure
 
-    report = measure(model, inputs, **options)
+    report = measure(model, _jets(model, inputs, mapping, options, max_particles=ALL_PARTICLES), **options)
     print(report, end="")
     if out is not None:
         report.save(out)
     return report
+
+
+def _jets(
+    model: str,
+    inputs: str | list[str] | None,
+    mapping: str | None,
+    options: dict[str, Any],
+    *,
+    max_particles: int | None = None,
+) -> Any:
+    """The inputs as they are named, or read through a mapping, by default as many particles as the model takes."""
+    if mapping is None:
+        return inputs
+    if inputs is None:
+        raise ConfigError(f"--mapping is {mapping!r}, and --inputs names no files; expected both")
+    from jetsym.jets import read
+    from jetsym.training.checkpoint import load
+
+    return read(
+        inputs, mapping=mapping, limit=options.get("limit"), max_particles=max_particles or load(model).max_particles
+    )
 
 
 def diagnose(
