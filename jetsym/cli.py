@@ -51,6 +51,11 @@ class Group:
 ATOMS = {
     "train": Command("jetsym.atoms.training:train", "train a PET or SOAP-BPNN by metatrain", positional=True),
     "spectra": Command("jetsym.commands:spectra", "measure the checkpoints of a run, epoch by epoch", positional=True),
+    "evaluate": Command("jetsym.atoms.commands:evaluate", "errors on a file of structures, by subset", positional=True),
+    "finetune": Command("jetsym.atoms.finetuning:finetune", "train a PET further on your structures", positional=True),
+    "uncertainty": Command(
+        "jetsym.atoms.finetuning:add_uncertainty", "give a trained model a last-layer uncertainty", positional=True
+    ),
 }
 COMMANDS: dict[str, Command | Group] = {
     "demo": Command("jetsym.demo:demo", "train two taggers on the bundled jets, probe both, and write a report"),
@@ -80,7 +85,10 @@ COMMANDS: dict[str, Command | Group] = {
     ),
     "compare": Command("jetsym.commands:compare", "put reports side by side, layer by layer", many="reports"),
     "diagnose": Command("jetsym.commands:diagnose", "what is wrong with a model, from the report of a probe", True),
-    "atoms": Group(ATOMS, "train models of atoms, and follow their symmetry over training"),
+    "repair": Command("jetsym.commands:repair", "write the configuration of a run that mends what was found", True),
+    "atoms": Group(ATOMS, "train, fine-tune and evaluate models of atoms, follow their symmetry over training"),
+    "relax": Command("jetsym.atoms.commands:relax", "relax a structure, symmetrised and not", positional=True),
+    "phonons": Command("jetsym.atoms.commands:phonons", "phonons of a crystal, symmetrised and not", positional=True),
 }
 
 

@@ -34,6 +34,7 @@ __all__ = [
     "inspect",
     "predict",
     "probe",
+    "repair",
     "spectra",
     "train",
 ]
@@ -201,29 +202,35 @@ def train(
         Only look for a learning rate, by steps with growing ones; a table is printed, and learning_rate.json and .png
         are written to the folder.
     """
+    from jetsym.training.engine import is_first_process
     from jetsym.training.loop import train as train_tagger
 
     if dry_run or find_lr:
         _try_before(data, Path(out), options, find=find_lr)
         return None
-    return train_tagger(data, out, **options).path
+    path = train_tagger(data, out, **options).path
+    return path if is_first_process() else None
 
 
 def _try_before(data: str | list[str], out: Path, options: dict[str, Any], *, find: bool) -> None:
     from jetsym.plotting import save_figure
     from jetsym.training.config import TrainConfig
+    from jetsym.training.engine import is_first_process
     from jetsym.training.trials import dry_run, find_lr
 
     run = ("resume", "overwrite", "progress")
     config = TrainConfig(data=data, **{name: value for name, value in options.items() if name not in run})
-    if not find:
-        for name, value in dry_run(config).items():
-            print(f"{name} {value:,.4g}" if isinstance(value, float) else f"{name} {value:,}")
+    if find:
+        curve = find_lr(config, progress=options.get("progress", True))
+        if is_first_process():
+            print(curve, end="")
+            write_atomically(out / "learning_rate.json", json.dumps(curve.to_dict(), indent=1) + "\n")
+            save_figure(curve.plot(), out / "learning_rate.png")
         return
-    curve = find_lr(config, progress=options.get("progress", True))
-    print(curve, end="")
-    write_atomically(out / "learning_rate.json", json.dumps(curve.to_dict(), indent=1) + "\n")
-    save_figure(curve.plot(), out / "learning_rate.png")
+    found = dry_run(config)
+    if is_first_process():
+        for name, value in found.items():
+            print(f"{name} {value:,.4g}" if isinstance(value, float) else f"{name} {value:,}")
 
 
 def evaluate(
@@ -251,7 +258,7 @@ def evaluate(
     model
         A run folder, a checkpoint, or weights in weaver's layout (.pt).
     data
-        ROOT files: a path, a glob pattern, or a list of them.
+        Files of jets (ROOT, Parquet, HDF5 or npz): a path, a glob pattern, or a list of them.
     rotated
         Seed of the random rotations that the jets are measured under as well; null measures them upright only.
     stability
@@ -407,9 +414,9 @@ def probe(
     Parameters
     ----------
     model
-        A run folder, a checkpoint, or published weights of ParticleNet (.pt).
+        A run folder, a checkpoint, or weights in weaver's layout (.pt).
     inputs
-        ROOT files to probe with; the bundled jets where none are named.
+        Files of jets to probe with; the bundled jets where none are named.
     out
         A JSON file to write the report to; a picture (.png) and a page (.html) of the same name go beside it.
     over_training
@@ -464,9 +471,9 @@ def attribute(
     Parameters
     ----------
     model
-        A run folder, a checkpoint, or published weights of ParticleNet (.pt).
+        A run folder, a checkpoint, or weights in weaver's layout (.pt).
     inputs
-        ROOT files to measure on; the bundled jets where none are named.
+        Files of jets to measure on; the bundled jets where none are named.
     out
         A JSON file to write the report to.
     """
@@ -594,3 +601,41 @@ def spectra(run: str, *, inputs: str | list[str], out: str | None = None, limit:
     print(history)
     if out is not None:
         history.save(out)
+
+
+def repair(
+    run: str,
+    *,
+    finding: str,
+    report: str | None = None,
+    remedy: str | None = None,
+    weight: float = 0.1,
+    from_weights: bool = False,
+    out: str | None = None,
+) -> Path:
+    """Write the configuration of a run that mends what was found in another; see :mod:`jetsym.training.repair`.
+
+    Parameters
+    ----------
+    run
+        Folder of the run.
+    finding
+        What was found, as jetsym diagnose names it.
+    report
+        The report or the diagnosis it was found in, for group, frame and axis.
+    remedy
+        augment, mirror, penalty, canonical or calmer; by default the least intrusive one that the run does not have.
+    weight
+        Of a new penalty.
+    from_weights
+        Begin from the best weights of the run instead of anew.
+    out
+        A YAML file to write to; by default ``repair-FINDING.yaml`` in the folder of the run.
+    """
+    from jetsym.training.repair import repair as mend
+
+    mended = mend(run, finding=finding, report=report, remedy=remedy, weight=weight, from_weights=from_weights)
+    print(mended, end="")
+    path = mended.save(Path(run).expanduser() / f"repair-{finding}.yaml" if out is None else out)
+    print(f"Train it with: jetsym train --config {path} --out NEW_RUN")
+    return path

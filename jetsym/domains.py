@@ -41,6 +41,9 @@ class Domain(Protocol):
     def batches(self, inputs: Any) -> Sequence[slice]:
         """Inputs that may share a forward pass, as their responses have the same shapes: slices that cover them all."""
 
+    def at_once(self, inputs: Any) -> int:
+        """Evaluations of any of these inputs that main memory should hold in one pass, by what models need inside."""
+
     def move(self, inputs: Any, matrices: Any) -> Any:
         """Every input under n elements of O(3) in the lab (n, 3, 3), or (n, samples, 3, 3) of its own."""
 

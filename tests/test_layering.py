@@ -20,9 +20,9 @@ MAY_IMPORT = {
     "probing": {"spectrum", "plotting", "domains"},
     "remedies": {"spectrum", "plotting", "probing", "domains"},
     "jets": {"spectrum"},
-    "atoms": {"spectrum"},
+    "atoms": {"spectrum", "plotting"},
     "training": {"spectrum", "plotting", "probing", "remedies", "jets", "atoms"},
-    "benchmarks": {"spectrum", "probing", "jets", "training", "cli"},
+    "benchmarks": {"spectrum", "plotting", "probing", "remedies", "jets", "atoms", "training", "cli"},
 }
 COMMON = {"errors", "files", "progress", "__version__"}
 

@@ -102,7 +102,8 @@ def model_of(file: str | Path, *, weights: Weights = "best") -> torch.nn.Module:
     """
     content = read_checkpoint(file)
     build = require("metatrain.utils.io", "jetsym.atoms").model_from_checkpoint
-    missing = content.get("best_model_state_dict") is None
+    # A model with uncertainties wraps another; its own best weights may be none, and those of the other count.
+    missing = content.get("best_model_state_dict") is None and "wrapped_model_checkpoint" not in content
     try:
         with quiet():
             return build(content, context="restart" if weights == "last" or missing else "export")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from typing import Any, NoReturn
 
@@ -16,6 +17,7 @@ from jetsym.spectrum.action import Action, Measurand, Source
 __all__ = [
     "NOTES",
     "act",
+    "at_once",
     "batches",
     "dtype_name",
     "generators",
@@ -30,6 +32,9 @@ __all__ = [
     "tilted",
     "transform",
 ]
+
+#: Pairs of neighbours that main memory should hold at once: a PET of the usual size needs some 12 kB for each.
+PAIRS_AT_ONCE = 2**17
 
 NOTES = ("Positions, cell and the vectors of the neighbour lists move together; the lists are built once.",)
 
@@ -66,6 +71,12 @@ def take(inputs: Structures, selection: slice) -> Structures:
 
 def batches(inputs: Structures) -> list[slice]:
     return [slice(index, index + 1) for index in range(len(inputs))]
+
+
+def at_once(inputs: Structures) -> int:
+    if inputs.device.type != "cpu":
+        return sys.maxsize  # accelerators say when their memory is full
+    return max(1, PAIRS_AT_ONCE // max(1, *inputs.pairs))
 
 
 def move(inputs: Structures, matrices: Any) -> Structures:

@@ -28,7 +28,7 @@ AUTO = re.compile(
 SUFFIXES = ("_node", "_edge")
 
 
-def is_pet(module: nn.Module) -> bool:
+def is_pet(module: Any) -> bool:
     """Whether a module has the layers of a PET."""
     return hasattr(getattr(module, "backend", None), "gnn_layers")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -102,7 +102,9 @@ class Model(nn.Module):
     def __init__(self, module: nn.Module, *, gradients: bool | None = None, features: Sequence[str] = ()) -> None:
         super().__init__()
         self.module: Any = module
-        self.exported = hasattr(module, "capabilities")
+        inner: Any = getattr(module, "model", None)  # of a model with uncertainties
+        self._pet: Any = inner if is_pet(inner) else module if is_pet(module) else None
+        self.exported = callable(getattr(module, "capabilities", None))
         self.name = "exported model" if self.exported else type(module).__name__
         self.kinds: dict[str, Kind] = {}
         self.notes: tuple[str, ...] = ()
@@ -139,7 +141,7 @@ class Model(nn.Module):
         if self._gradients:
             self.kinds |= {FORCES: "vector"} if "positions" in self._gradients else {}
             self.kinds |= {STRESS: "rank2"} if "strain" in self._gradients else {}
-        if not is_pet(self.module):
+        if self._pet is None:
             self.notes = (NO_LAYERS_NOTE.format(name=self.name),)
 
     def _declare_export(self) -> None:
@@ -248,8 +250,8 @@ class Model(nn.Module):
     def probe_layers(self, layers: str | Sequence[str]) -> Mapping[str, nn.Module]:
         """The modules of a PET for "auto", names or patterns; see :mod:`jetsym.atoms.layers`."""
         self._layers, self._modules_read = layers, {}
-        if is_pet(self.module) and not self.exported:
-            self._modules_read = select(self.module, layers)
+        if self._pet is not None and not self.exported:
+            self._modules_read = select(self._pet, layers)
         elif layers != "auto" and len(layers):
             raise ProbeError(f"layers={layers!r} of {self.name}; only the layers of a PET can be read: leave it out")
         return self._modules_read
@@ -270,7 +272,7 @@ class Model(nn.Module):
         def note(module: nn.Module, arguments: tuple[Any, ...]) -> None:
             self._grid = PairGrid(arguments[4], structures)  # node, messages, elements, vectors, padding_mask, …
 
-        handle = self.module.backend.gnn_layers[0].register_forward_pre_hook(note)
+        handle = self._pet.backend.gnn_layers[0].register_forward_pre_hook(note)
         try:
             yield
         finally:
@@ -280,10 +282,12 @@ class Model(nn.Module):
 @contextmanager
 def without_baseline(module: nn.Module) -> Iterator[None]:
     """A metatrain model whose predictions hold no composition baseline (short-range repulsion stays), for a while."""
-    additive = getattr(module, "additive_models", None)
-    if additive is None:
-        yield
+    if not hasattr(module, "additive_models"):
+        inner = getattr(module, "model", None)  # of a model with uncertainties
+        with without_baseline(inner) if isinstance(inner, nn.Module) else nullcontext():
+            yield
         return
+    additive: Any = module.additive_models
     composition = require("metatrain.composition", "jetsym.atoms").CompositionModel
     module.additive_models = nn.ModuleList(item for item in additive if not isinstance(item, composition))
     try:

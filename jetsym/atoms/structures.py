@@ -56,6 +56,12 @@ class Structures:
         return [len(system) for system in self.systems]
 
     @property
+    def pairs(self) -> list[int]:
+        """Number of pairs of neighbours in every structure, in its largest neighbour list."""
+        lists = [[system.get_neighbor_list(o) for o in system.known_neighbor_lists()] for system in self.systems]
+        return [max([0, *(len(found.values) for found in each)]) for each in lists]
+
+    @property
     def dtype(self) -> torch.dtype:
         """Floating-point type of the positions."""
         return self.systems[0].positions.dtype

@@ -33,6 +33,7 @@ from jetsym.progress import progress_bar
 __all__ = ["OPTIONS", "train"]
 
 OPTIONS, OUTPUT = "options.yaml", "output.txt"
+RUNNER = (sys.executable, "-m", "jetsym.atoms.runner")
 ARCHITECTURES = ("pet", "soap_bpnn")
 #: How metatrain says that an epoch is over.
 EPOCH = re.compile(r"Epoch:\s*(\d+)")
@@ -210,7 +211,7 @@ def _prepare(folder: Path, resume: bool) -> Path | None:
 
 def _run(folder: Path, *, augment: bool, start: Path | None, advance: Callable[[int], None]) -> None:
     """metatrain in a process of its own, whose words are kept and whose epochs are counted."""
-    command = [sys.executable, "-m", "jetsym.atoms.runner", str(folder.resolve())]
+    command = [*RUNNER, str(folder.resolve())]
     command += [] if augment else ["--no-augmentation"]
     command += [] if start is None else ["--restart", str(start.resolve())]
     streams: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -23,6 +24,7 @@ from jetsym.spectrum.action import Action, Measurand, Source
 __all__ = [
     "NOTES",
     "act",
+    "at_once",
     "batches",
     "dtype_name",
     "generators",
@@ -89,6 +91,10 @@ def take(inputs: JetBatch, selection: slice) -> JetBatch:
 
 def batches(inputs: JetBatch) -> tuple[slice]:
     return (slice(0, len(inputs)),)
+
+
+def at_once(inputs: JetBatch) -> int:
+    return sys.maxsize
 
 
 def move(inputs: JetBatch, matrices: Any) -> JetBatch:

@@ -6,6 +6,7 @@ Inputs are one array or a tuple of arrays of any library that follows the array 
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -24,6 +25,7 @@ from jetsym.spectrum.lorentz import GENERATORS, boost_matrices
 __all__ = [
     "NOTES",
     "act",
+    "at_once",
     "batches",
     "dtype_name",
     "generators",
@@ -77,6 +79,10 @@ def take(inputs: Any, selection: slice) -> Any:
 
 def batches(inputs: Any) -> tuple[slice]:
     return (slice(0, size(inputs)),)
+
+
+def at_once(inputs: Any) -> int:
+    return sys.maxsize
 
 
 def move(inputs: Any, matrices: Any) -> Any:

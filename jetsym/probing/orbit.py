@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -232,6 +232,8 @@ def measure(
     advance
         Called with the number of evaluations done since its last call.
     """
+    if orbit.adaptive:
+        orbit = replace(orbit, batch_size=min([orbit.batch_size, *(plan.evaluations for plan in plans)]))
     measurement = Measurement(orbit, max(len(plan.groups) for plan in plans))
     for plan in plans:
         done = plan.inputs.start
@@ -290,12 +292,14 @@ def _travel(
 class Plan:
     """Which layers are measured in which pass over the orbit, and the bytes that one input needs in the largest.
 
-    It is for the ``inputs`` whose responses have the same shapes.
+    It is for the ``inputs`` whose responses have the same shapes. A forward pass takes at most so many ``evaluations``
+    where the batch size is left open.
     """
 
     inputs: slice
     groups: Sequence[Sequence[Piece]]
     bytes_each: int
+    evaluations: int
 
 
 def plan_passes(subject: Subject, inputs: Any, orbit: Orbit, kinds: Mapping[str, Kind]) -> list[Plan]:
@@ -315,7 +319,8 @@ def _plan(subject: Subject, inputs: Any, alike: slice, orbit: Orbit, kinds: Mapp
         for name, response in responses.items()
     }
     groups = budget.passes(sizes, orbit.memory)
-    return Plan(alike, groups, budget.largest(groups, sizes))
+    evaluations = min(budget.evaluations_at_once(responses.values()), subject.domain.at_once(one))
+    return Plan(alike, groups, budget.largest(groups, sizes), evaluations)
 
 
 def token_mask(mask: Any, response: Any, kind: Kind | None = None) -> Any:

@@ -89,6 +89,9 @@ class TrainConfig:
         Steps between two checkpoints that a run can be continued from; there is one after every epoch as well.
     max_skipped
         Steps in a row that are left out because loss or gradient are not finite, before the run is given up.
+    mapping
+        A YAML file that says which branches of other ROOT trees hold what, see :mod:`jetsym.jets.io.mapping`; for
+        ``data`` and ``val``.
     seed
         Of initialisation, shuffling, augmentation and dropout.
     device
@@ -141,6 +144,7 @@ class TrainConfig:
     monitor_jets: int = 16
     checkpoint_every: int = 1000
     max_skipped: int = 10
+    mapping: str | None = None
     seed: int = 0
     device: str = "auto"
     devices: int | None = None
@@ -149,10 +153,8 @@ class TrainConfig:
     compile: bool = False
 
     def __post_init__(self) -> None:
-        if isinstance(self.augmentation, Mapping):  # as YAML and notebooks write it
-            object.__setattr__(self, "augmentation", _nested("augmentation", AugmentationConfig, self.augmentation))
-        if isinstance(self.penalty, Mapping):
-            object.__setattr__(self, "penalty", _nested("penalty", PenaltyConfig, self.penalty))
+        object.__setattr__(self, "augmentation", _nested("augmentation", AugmentationConfig, self.augmentation))
+        object.__setattr__(self, "penalty", _nested("penalty", PenaltyConfig, self.penalty))
         if not self.data:
             raise ConfigError(f"--data is {self.data!r}; expected at least one path or pattern")
         for name in _COUNTS:
@@ -210,12 +212,20 @@ def _expect(flag: str, value: object, holds: bool, expected: str) -> None:
         raise ConfigError(f"--{flag} is {value!r}; expected {expected}")
 
 
-def _nested(flag: str, kind: type[Any], values: Mapping[str, Any]) -> Any:
+def _nested(flag: str, kind: type[Any], values: object) -> Any:
+    """Options of a kind, also as YAML and notebooks write them."""
+    if isinstance(values, kind):
+        return values
+    if not isinstance(values, Mapping):
+        raise ConfigError(f"--{flag} is {values!r}; expected its options, such as {{'group': 'O3'}}")
     known = [field.name for field in fields(kind)]
     for name in values:
         if name not in known:
             raise ConfigError(f"--{flag} has no option {name!r}; {closest(name, known)}")
-    return kind(**values)
+    try:
+        return kind(**values)
+    except TypeError as error:
+        raise ConfigError(f"--{flag} has a value of a wrong type, in {dict(values)}: {error}") from error
 
 
 def _alternatives(choices: Any) -> str:

@@ -10,7 +10,7 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from jetsym.atoms.checkpoint import FINAL, epochs_in
+from jetsym.atoms.checkpoint import FINAL, epochs_in, read_checkpoint
 from jetsym.atoms.model import Model, load
 from jetsym.errors import CheckpointError, ProbeError, closest
 from jetsym.probing.equivariance import Equivariance
@@ -83,6 +83,8 @@ def over_training(
 ) -> History:
     """Probe every checkpoint of a run of :func:`jetsym.atoms.train`, with the weights that the model had then.
 
+    The last one is that of the final epoch, of ``model.ckpt``.
+
     Parameters
     ----------
     run
@@ -107,6 +109,9 @@ def over_training(
     """
     folder = Path(run).expanduser()
     files = epochs_in(folder)
+    if files and (folder / FINAL).is_file():
+        end = read_checkpoint(folder / FINAL).get("epoch")
+        files |= {} if end is None else {int(end): folder / FINAL}
     if not files:
         raise CheckpointError(
             f"{folder} holds no model_EPOCH.ckpt besides a {FINAL}; expected the folder of a run of jetsym atoms "

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import zipfile
 
 import pytest
 import torch
 
 import jetsym
 from jetsym import atoms, cli
-from jetsym.atoms import checkpoint
 from jetsym.atoms.packages import quiet
-from jetsym.errors import CheckpointError, ConfigError, MissingDependencyError
+from jetsym.errors import CheckpointError, ConfigError, DownloadError, MissingDependencyError
 
 QUIET = {"l_max": 1, "progress": False}
 
@@ -35,6 +35,17 @@ def test_a_checkpoint_gives_the_same_model(pet, saved, molecule):
     for report in (read, by_path, by_folder):
         assert report.layers == direct.layers
         torch.testing.assert_close(torch.tensor(report.fractions), torch.tensor(direct.fractions))
+
+
+def test_the_command_line_probes_a_checkpoint(saved, molecule, tmp_path, capsys):
+    import ase.io
+
+    ase.io.write(tmp_path / "frames.xyz", [molecule("H2O", 0)])
+    words = ["probe", str(saved), "--inputs", str(tmp_path / "frames.xyz"), "--l_max", "1", "--progress", "false"]
+    assert cli.main([*words, "--layers", "[gnn_layers.1_node]"]) == 0
+    said = capsys.readouterr().out
+    assert "gnn_layers.1_node" in said
+    assert "energy" in said
 
 
 def test_a_dtype_of_ones_own(saved):
@@ -68,14 +79,17 @@ def test_a_checkpoint_runs_nothing(pet, saved, capsys, place):
 
 
 def test_values_of_other_compiled_classes_are_refused(saved):
-    text = saved.read_bytes()
-    known, other = b"classes.metatomic.ModelMetadata", b"classes.quantized.LinearPackedP"
-    assert known in text
-    saved.write_bytes(text.replace(known, other))  # the checksum of the member is not what stops it
-    with pytest.raises(CheckpointError, match=r"model.ckpt (is not opened|cannot be read)"):
+    """The same file with another class for its metadata."""
+    with zipfile.ZipFile(saved) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    (pickled,) = [name for name in members if name.endswith("data.pkl")]
+    assert b"classes.metatomic.ModelMetadata" in members[pickled]
+    members[pickled] = members[pickled].replace(b"classes.metatomic.", b"classes.quantized.")
+    with zipfile.ZipFile(saved, "w", zipfile.ZIP_STORED) as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    with pytest.raises(CheckpointError, match="a value of the class __torch__.torch.classes.quantized.ModelMetadata"):
         atoms.load(saved)
-    with pytest.raises(Exception, match="class __torch__.torch.classes.quantized"):
-        raise checkpoint.UnpicklingError("a value of the class __torch__.torch.classes.quantized")
 
 
 def test_what_is_no_checkpoint(tmp_path):
@@ -112,6 +126,49 @@ def test_an_export_has_outputs_only(make_model, tmp_path, molecule):
         assert found.absolute == pytest.approx(expected.equivariance[name].absolute, rel=1e-6)
     with pytest.raises(jetsym.JetsymError, match="only the layers of a PET can be read"):
         jetsym.probe(tmp_path / "model.pt", frames, layers=["gnn_layers.0"], **QUIET)
+
+
+@pytest.fixture
+def uncertain(pet):
+    """A PET with last-layer uncertainties, as the published models are."""
+    with quiet():
+        from metatrain.llpr import LLPRUncertaintyModel
+        from metatrain.utils.architectures import get_default_hypers
+
+        model = LLPRUncertaintyModel(get_default_hypers("llpr")["model"], pet.dataset_info)
+        model.set_wrapped_model(pet)
+    return model.double().eval()
+
+
+def test_a_model_with_uncertainties_is_the_pet_inside(pet, uncertain, molecule):
+    frames = [molecule("H2O", 0)]
+    inside, outside = (jetsym.probe(model, frames, **QUIET) for model in (pet, uncertain))
+    assert outside.layers == inside.layers
+    torch.testing.assert_close(torch.tensor(outside.fractions), torch.tensor(inside.fractions))
+
+
+def test_a_published_model_by_name(uncertain, tmp_path, monkeypatch):
+    import huggingface_hub
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    asked = []
+
+    def fetch(repo_id, filename, subfolder):
+        asked.append((repo_id, subfolder, filename))
+        torch.save(uncertain.get_checkpoint(), tmp_path / filename)
+        return str(tmp_path / filename)
+
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", fetch)
+    model = atoms.pretrained("pet-mad", version="1.5.0")
+    assert asked == [("lab-cosmo/upet", "models", "pet-mad-s-v1.5.0.ckpt")]
+    assert model.kinds == {"energy": "scalar"}
+
+    def offline(repo_id, filename, subfolder):
+        raise LocalEntryNotFoundError("no connection")
+
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", offline)
+    with pytest.raises(DownloadError, match=r"cannot be fetched \(no connection\).*point to a file: jetsym.atoms.load"):
+        atoms.pretrained("pet-mad", version="v1.5.0")
 
 
 def test_without_the_extra_the_pip_line_is_named(monkeypatch, capsys, tmp_path):

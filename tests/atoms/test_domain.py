@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 import jetsym
-from jetsym.atoms import Model, Structures, read_frames
+from jetsym.atoms import Model, Structures, domain, read_frames
 from jetsym.errors import ConfigError, DataError, ProbeError
 from jetsym.spectrum import O3
 
@@ -162,6 +162,15 @@ def test_batches_do_not_matter(pet, molecule, batch_size):
     frames, options = [molecule("CH3OH", 0), molecule("H2O")], {"l_max": 2, "progress": False}
     some, all_at_once = (jetsym.probe(pet, frames, batch_size=size, **options) for size in (batch_size, 4096))
     np.testing.assert_allclose(some.fractions, all_at_once.fractions, atol=1e-14)
+
+
+def test_an_open_batch_size_goes_by_the_pairs(pet, molecule, copper, monkeypatch):
+    frames = [molecule("H2O"), copper]
+    assert Model(pet).structures(frames).pairs[0] == 6
+    monkeypatch.setattr(domain, "PAIRS_AT_ONCE", 60)
+    assert domain.at_once(Model(pet).structures(frames[:1])) == 10
+    report = jetsym.probe(pet, frames[:1], l_max=1, **QUIET)
+    assert report.meta["batch_size"] == 10
 
 
 def test_groups_and_estimators(pet, molecule):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import sys
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ import yaml
 
 import jetsym
 from jetsym import atoms, cli
+from jetsym.atoms import training
 from jetsym.atoms.packages import quiet
 from jetsym.errors import CheckpointError, ConfigError, DataError, ProbeError, TrainingError
 
@@ -66,6 +68,13 @@ def test_spectra_over_training(run, data, capsys, tmp_path):
     assert np.all(history.relative("forces") > 0)
     assert len(set(history.absolute("energy"))) == 3  # the weights are those of the epoch
     assert len(str(history).splitlines()) == 4
+    (run / "model_2.ckpt").rename(run / "aside")  # then the last epoch is known from model.ckpt
+    try:
+        end = atoms.over_training(run, str(data), limit=2, l_max=2, layers=[], progress=False)
+    finally:
+        (run / "aside").rename(run / "model_2.ckpt")
+    assert end.epochs == (0, 1, 2)
+    np.testing.assert_allclose(end.absolute("energy"), history.absolute("energy"), rtol=1e-4)
     with pytest.raises(ProbeError, match="there is no output 'force'; the nearest are 'forces'"):
         history.relative("force")
     command = ["atoms", "spectra", str(run), "--inputs", str(data), "--limit", "1", "--l_max", "1"]
@@ -92,7 +101,7 @@ def test_the_composition_baseline_is_left_out(run, data):
 
 
 @pytest.mark.slow
-def test_soap_bpnn_stays_equivariant_and_pet_is_resumed(data, run, tmp_path):
+def test_soap_bpnn_stays_equivariant(data, tmp_path):
     small = {"soap": {"max_angular": 1, "max_radial": 1}, "bpnn": {"num_neurons_per_layer": 4}}
     options = {**OPTIONS, "epochs": 1, "precision": 64, "options": {"final_eval": False}}
     folder = atoms.train(str(data), out=str(tmp_path / "soap"), architecture="soap_bpnn", model=small, **options)
@@ -101,10 +110,38 @@ def test_soap_bpnn_stays_equivariant_and_pet_is_resumed(data, run, tmp_path):
     assert abs(found.relative) < max(1e-12, 10 * found.noise_floor)
 
 
-@pytest.mark.slow
-def test_a_run_that_fails_says_why(data, tmp_path):
-    with pytest.raises(TrainingError, match="metatrain stopped: .*nothing_like_that"):
-        atoms.train(str(data), out=str(tmp_path / "run"), model={"nothing_like_that": 1}, **OPTIONS)
+STUB = """
+import pathlib, sys
+print(*sys.argv[2:])
+print("Epoch: 0")
+if {fails}:
+    print("training stopped: no such key")
+    print("some warning at the very end")
+    raise SystemExit(1)
+pathlib.Path(sys.argv[1], "model.ckpt").write_text("")
+"""
+
+
+def stub(monkeypatch, *, fails=False):
+    """In place of metatrain, a process that says what it was asked for."""
+    monkeypatch.setattr(training, "RUNNER", (sys.executable, "-c", STUB.format(fails=fails)))
+
+
+def test_a_run_that_fails_says_why(data, tmp_path, monkeypatch):
+    stub(monkeypatch, fails=True)
+    with pytest.raises(TrainingError, match=r"metatrain stopped: no such key \(all it said is in .*output.txt\)"):
+        atoms.train(str(data), out=str(tmp_path / "run"), **OPTIONS)
+    assert cli.main(["atoms", "train", str(data), "--out", str(tmp_path / "other"), "--epochs", "2"]) == 1
+
+
+def test_a_run_goes_on_from_its_last_checkpoint(data, tmp_path, monkeypatch, pet):
+    stub(monkeypatch)
+    for epoch in (9, 10):
+        torch.save(pet.get_checkpoint(), tmp_path / f"model_{epoch}.ckpt")
+    atoms.train(str(data), out=str(tmp_path), resume=True, augment=False, **OPTIONS)
+    said = (tmp_path / "output.txt").read_text().splitlines()[0]
+    assert said == f"--no-augmentation --restart {tmp_path / 'model_10.ckpt'}"
+    assert yaml.safe_load((tmp_path / "options.yaml").read_text())["architecture"]["training"]["num_workers"] == 0
 
 
 def test_augmentation_can_be_left_out(make_model, monkeypatch):

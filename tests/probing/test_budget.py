@@ -158,6 +158,19 @@ def test_no_forward_pass_is_larger_than_asked_for(batch_size):
     assert report.meta["batch_size"] == batch_size
 
 
+@pytest.mark.parametrize(("asked", "used"), [("auto", 10), (50, 50)])
+def test_an_open_batch_size_is_bounded_by_what_passes_leave_behind(monkeypatch, asked, used):
+    """A response of 24 bytes, and room for ten of them."""
+    monkeypatch.setattr(budget, "FORWARD_BUDGET", 240)
+    points = np.random.default_rng(3).normal(size=(3, 3))
+    report = jetsym.probe(lambda x: x**3, points, l_max=3, batch_size=asked, **QUIET)
+    assert report.meta["batch_size"] == used
+    monkeypatch.undo()
+    np.testing.assert_allclose(
+        report.fractions, jetsym.probe(lambda x: x**3, points, l_max=3, **QUIET).fractions, atol=1e-14
+    )
+
+
 def peak_of_a_probe(degree):
     """Bytes that numpy allocates at most for one input with 2¹² features, along the orbit of a rule of a degree."""
     weight = np.random.default_rng(0).normal(size=(3, 2**12))

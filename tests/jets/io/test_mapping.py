@@ -131,19 +131,23 @@ def test_streams_and_caches_hold_the_same_jets(pair, write_mapping, small_blocks
 
 
 def test_a_cache_knows_its_mapping(pair, write_mapping, tmp_path):
-    _, path = pair()
+    own, path = pair()
     mapping = write_mapping()
     cache = convert(path, tmp_path / "cache", mapping=mapping, progress=False)
     mapping.write_text("# a comment\n" + mapping.read_text())
     assert convert(path, cache, mapping=mapping, progress=False) == cache
     other = write_mapping("other.yaml", selection="fj_eta > 0")
-    for wrong in (other, None):
-        with pytest.raises(ConfigError, match="made with another mapping|made with a mapping"):
+    for wrong, how in ((other, "with another mapping"), (None, "with a mapping")):
+        with pytest.raises(ConfigError, match=f"a cache that was made {how}; choose another folder"):
             convert(path, cache, mapping=wrong, progress=False)
-        with pytest.raises(ConfigError, match="made with another mapping|made with a mapping"):
+        with pytest.raises(ConfigError, match=f"a cache that was made {how}"):
             JetStream(path, cache=cache, mapping=wrong, batch_size=5)
-    with pytest.raises(ConfigError, match="is a cache, which needs no mapping"):
-        JetStream(cache, mapping=mapping, batch_size=5)
+    assert JetStream(cache, batch_size=5).n_jets == JetStream(cache, mapping=mapping, batch_size=5).n_jets == N
+    with pytest.raises(ConfigError, match="a cache that was made with another mapping"):
+        JetStream(cache, mapping=other, batch_size=5)
+    plain = convert(own, tmp_path / "plain", progress=False)
+    with pytest.raises(ConfigError, match="a cache that was made without a mapping"):
+        JetStream(plain, mapping=other, batch_size=5)
     state = JetStream(path, mapping=mapping, batch_size=5).state_dict()
     same = write_mapping("same.yaml", columns={"jet_sdmass": "fj_msd"})
     with pytest.raises(ConfigError, match="the saved stream had jets="):
