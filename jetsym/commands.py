@@ -464,11 +464,13 @@ def probe(
 
     _check_out(out)
     if over_training:
+        from jetsym.probing.monitor import History
+
         why = "--over_training shows what was measured earlier"
         if mapping is not None:
             raise ConfigError(f"--mapping is {mapping!r}, but {why}; leave it out")
         _refuse_changed(measure, {"inputs": inputs, **options}, why=why)
-        return _show_history(model, out)
+        return _kept(History.load(model), model, out)
     report = measure(model, _jets(model, inputs, mapping, options), **options)
     print(report)
     if out is not None:
@@ -488,12 +490,10 @@ def _refuse_changed(function: Callable[..., Any], options: Mapping[str, Any], *,
             raise ConfigError(f"--{name} is {value!r}, but {why}; leave it out")
 
 
-def _show_history(run: str, out: str | None) -> History:
-    """Print the spectra of a run over its training, and save them with their picture."""
+def _kept(history: History, run: str, out: str | None) -> History:
+    """The spectra of a run over its training, printed, and saved with their picture."""
     from jetsym.plotting import save_figure
-    from jetsym.probing.monitor import History
 
-    history = History.load(run)
     print(history, end="")
     path = Path(run, "over_training.json") if out is None else Path(out)
     history.save(path)
@@ -646,7 +646,7 @@ def _check_out(out: str | None) -> None:
         raise ConfigError(f"--out is {out!r}; expected a name that ends in .json (picture and page take its stem)")
 
 
-def spectra(run: str, *, inputs: str | list[str], out: str | None = None, limit: int = 8, l_max: int = 4) -> None:
+def spectra(run: str, *, inputs: str | list[str], out: str | None = None, limit: int = 8, l_max: int = 4) -> History:
     """Print the symmetry of a metatrain run's model over training.
 
     Parameters
@@ -656,7 +656,8 @@ def spectra(run: str, *, inputs: str | list[str], out: str | None = None, limit:
     inputs
         Files of structures.
     out
-        Folder for a JSON file per epoch.
+        A JSON file to write the history to, instead of ``over_training.json`` in the folder of the run; a picture
+        (.png) of the same name goes beside it.
     limit
         At most so many structures.
     l_max
@@ -664,10 +665,8 @@ def spectra(run: str, *, inputs: str | list[str], out: str | None = None, limit:
     """
     from jetsym.training.history import over_training
 
-    history = over_training(run, inputs, limit=limit, l_max=l_max)
-    print(history)
-    if out is not None:
-        history.save(out)
+    _check_out(out)
+    return _kept(over_training(run, inputs, limit=limit, l_max=l_max), run, out)
 
 
 def repair(

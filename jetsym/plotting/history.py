@@ -47,11 +47,12 @@ def plot_layer_over_training(history: Any, layer: str, ax: Axes | None = None, *
     if np.isfinite(tail).any():
         style: dict[str, Any] = {"color": TAIL_COLOUR, "linestyle": ":", "marker": "x", "markersize": 5, "capsize": 2}
         errors = np.nan_to_num(history.over_steps("tail_stderr")[:, row])
-        ax.errorbar(history.steps, tail, yerr=errors, label="λ > 2", **style)
+        l_max = max(irrep.lam for irrep in history.irreps)
+        ax.errorbar(history.steps, tail, yerr=errors, label=f"λ > {l_max}", **style)
     ax.set_ylim(lowest, 1.6)
     ax.set_title(layer, fontsize="medium")
     ax.set_ylabel("fraction of power b")
-    return _finished(ax, "irrep (λ,σ)" if legend else None)
+    return _finished(ax, history, "irrep (λ,σ)" if legend else None)
 
 
 def plot_error_over_training(history: Any, ax: Axes | None = None, *, legend: bool = True) -> Axes:
@@ -74,7 +75,7 @@ def plot_error_over_training(history: Any, ax: Axes | None = None, *, legend: bo
         ax.errorbar(history.steps, shown, yerr=np.nan_to_num(spread_stderr), capsize=2, label="A/spread", **style)
     ax.set_title("equivariance error", fontsize="medium")
     ax.set_ylabel("A")
-    return _finished(ax, "output" if legend else None)
+    return _finished(ax, history, "output" if legend else None)
 
 
 def plot_over_training(history: Any) -> Figure:
@@ -101,7 +102,7 @@ def plot_over_training(history: Any) -> Figure:
     for place, ax in enumerate(axes[:panels]):
         lowest_of_column = place + columns >= panels
         ax.tick_params(labelbottom=lowest_of_column)
-        ax.set_xlabel("steps" if lowest_of_column else "")
+        ax.set_xlabel(history.unit if lowest_of_column else "")
     handles: dict[str, Any] = {}
     for ax in axes[:panels]:
         lines, labels = ax.get_legend_handles_labels()
@@ -111,9 +112,9 @@ def plot_over_training(history: Any) -> Figure:
     return figure
 
 
-def _finished(ax: Axes, title: str | None) -> Axes:
+def _finished(ax: Axes, history: Any, title: str | None) -> Axes:
     log_scale(ax, low=SMALLEST)
-    ax.set_xlabel("steps")
+    ax.set_xlabel(history.unit)
     if title is not None:
         ax.legend(title=title, **LEGEND)
     return finished(ax)

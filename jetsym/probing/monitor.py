@@ -185,13 +185,18 @@ class History(Stored):
         return np.array([report.meta["step"] for report in self.reports], dtype=np.int64)
 
     @property
+    def unit(self) -> str:
+        """What is counted: "steps", or "epochs"."""
+        return str(self.meta.get("unit", "steps"))
+
+    @property
     def layers(self) -> tuple[str, ...]:
         """Names of layers and outputs, from input to output."""
         return self.reports[0].layers
 
     @property
     def irreps(self) -> tuple[Irrep, ...]:
-        """Irreps up to λ = 2."""
+        """Irreps up to the largest λ, 2 for those of a monitor."""
         return self.reports[0].irreps
 
     @property
@@ -212,8 +217,16 @@ class History(Stored):
         """(probes,) a number of an output's :class:`~jetsym.probing.equivariance.Equivariance`, such as "relative".
 
         None takes the first output.
+
+        Raises
+        ------
+        ProbeError
+            There is no such output.
         """
-        return np.array([getattr(report.equivariance[output or self.outputs[0]], name) for report in self.reports])
+        output = output or self.outputs[0]
+        if output not in self.outputs:
+            raise ProbeError(f"the history has no output {output!r}; {closest(output, self.outputs)}")
+        return np.array([getattr(report.equivariance[output], name) for report in self.reports])
 
     def row(self, layer: str) -> int:
         """The place of a layer.
@@ -250,7 +263,7 @@ class History(Stored):
         what = f"invariant share in % under {group}, by layer" if row is None else f"shares in % in {layer}"
         table = Table(title=f"Over training: A of {', '.join(self.outputs[:1])}; {what}", title_justify="left")
         columns = self.layers if row is None else tuple(map(str, self.irreps))
-        for name in ("step", "relative A", "A/spread", *columns):
+        for name in (self.unit.removesuffix("s"), "relative A", "A/spread", *columns):
             table.add_column(name, justify="right")
         for report in self.reports:
             error = next(iter(report.equivariance.values()), None)

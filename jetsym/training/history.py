@@ -2,75 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
-import numpy as np
-from numpy.typing import NDArray
-
 from jetsym.atoms.checkpoint import FINAL, epochs_in, read_checkpoint
 from jetsym.atoms.model import Model, load
-from jetsym.errors import CheckpointError, ProbeError, closest
-from jetsym.probing.equivariance import Equivariance
+from jetsym.errors import CheckpointError
+from jetsym.probing.monitor import History
 from jetsym.probing.probe import probe
 from jetsym.probing.report import SymmetryReport
 
-__all__ = ["History", "over_training"]
-
-
-@dataclass(frozen=True, eq=False)
-class History:
-    """Reports by epoch.
-
-    Parameters
-    ----------
-    epochs
-        Epochs of the checkpoints, rising.
-    reports
-        What the model was like after each of them.
-    """
-
-    epochs: tuple[int, ...]
-    reports: tuple[SymmetryReport, ...]
-
-    def relative(self, output: str) -> NDArray[np.float64]:
-        """(epochs,) relative equivariance error √(ΣA²/ΣN) of an output."""
-        return self._of(output, lambda found: found.relative)
-
-    def absolute(self, output: str) -> NDArray[np.float64]:
-        """(epochs,) equivariance error A of an output, in its unit."""
-        return self._of(output, lambda found: found.absolute)
-
-    def fractions(self, layer: str) -> NDArray[np.float64]:
-        """(epochs, irreps) fractions of a layer's power."""
-        layers = self.reports[0].layers
-        if layer not in layers:
-            raise ProbeError(f"there is no layer {layer!r}; {closest(layer, layers)}")
-        return np.stack([report.fractions[report.layers.index(layer)] for report in self.reports])
-
-    def save(self, folder: str | Path) -> None:
-        """Write every report as ``epoch_N.json``."""
-        for epoch, report in zip(self.epochs, self.reports, strict=True):
-            report.save(Path(folder) / f"epoch_{epoch}.json")
-
-    def __str__(self) -> str:
-        outputs = list(self.reports[0].equivariance)
-        columns = [[f"{output}: A", *(f"{value:.3g}" for value in self.absolute(output))] for output in outputs]
-        columns += [[f"{output}: relative", *(f"{value:.3g}" for value in self.relative(output))] for output in outputs]
-        rows = zip(["epoch", *map(str, self.epochs)], *columns, strict=True)
-        widths = [max(5, *map(len, column)) for column in columns]
-        return "\n".join(
-            f"{first:>6}" + "".join(f"  {cell:>{width}}" for cell, width in zip(rest, widths, strict=True))
-            for first, *rest in rows
-        )
-
-    def _of(self, output: str, value: Callable[[Equivariance], float]) -> NDArray[np.float64]:
-        known = self.reports[0].equivariance
-        if output not in known:
-            raise ProbeError(f"there is no output {output!r}; {closest(output, known)}")
-        return np.array([value(report.equivariance[output]) for report in self.reports])
+__all__ = ["over_training"]
 
 
 def over_training(
@@ -101,6 +44,7 @@ def over_training(
     Returns
     -------
     History
+        With epochs for steps.
 
     Raises
     ------
@@ -121,5 +65,6 @@ def over_training(
     reports = []
     for epoch in epochs:
         module = load(files[epoch], weights="last").module
-        reports.append(cast(SymmetryReport, probe(Model(module, gradients=gradients), inputs, **options)))
-    return History(epochs, tuple(reports))
+        report = cast(SymmetryReport, probe(Model(module, gradients=gradients), inputs, **options))
+        reports.append(replace(report, meta={**report.meta, "step": epoch, "unit": "epochs"}))
+    return History(tuple(reports))

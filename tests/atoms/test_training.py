@@ -15,6 +15,7 @@ from jetsym import atoms, cli
 from jetsym.atoms import training
 from jetsym.atoms.packages import quiet
 from jetsym.errors import CheckpointError, ConfigError, DataError, ProbeError, TrainingError
+from jetsym.probing.monitor import History
 
 TINY = {"d_pet": 8, "d_node": 8, "d_head": 8, "d_feedforward": 8, "num_heads": 1, "num_attention_layers": 1}
 OPTIONS = {"unit": "eV", "epochs": 3, "batch_size": 4, "validation": 0.25, "progress": False}
@@ -63,25 +64,26 @@ def test_a_run_leaves_checkpoints_and_metrics(run):
 @pytest.mark.slow
 def test_spectra_over_training(run, data, capsys, tmp_path):
     history = atoms.over_training(run, str(data), limit=2, l_max=2, layers=["gnn_layers.1_node"], progress=False)
-    assert history.epochs == (0, 1, 2)
-    assert history.fractions("gnn_layers.1_node").shape == (3, 6)
-    assert np.all(history.relative("forces") > 0)
-    assert len(set(history.absolute("energy"))) == 3  # the weights are those of the epoch
-    assert len(str(history).splitlines()) == 4
+    assert (history.steps.tolist(), history.unit) == ([0, 1, 2], "epochs")
+    assert history.over_steps("fractions")[:, history.row("gnn_layers.1_node")].shape == (3, 6)
+    assert np.all(history.error("relative", "forces") > 0)
+    assert len(set(history.error("absolute", "energy"))) == 3  # the weights are those of the epoch
     (run / "model_2.ckpt").rename(run / "aside")  # then the last epoch is known from model.ckpt
     try:
         end = atoms.over_training(run, str(data), limit=2, l_max=2, layers=[], progress=False)
     finally:
         (run / "aside").rename(run / "model_2.ckpt")
-    assert end.epochs == (0, 1, 2)
-    np.testing.assert_allclose(end.absolute("energy"), history.absolute("energy"), rtol=1e-4)
-    with pytest.raises(ProbeError, match="there is no output 'force'; the nearest are 'forces'"):
-        history.relative("force")
+    assert end.steps.tolist() == [0, 1, 2]
+    np.testing.assert_allclose(end.error("absolute", "energy"), history.error("absolute", "energy"), rtol=1e-4)
+    with pytest.raises(ProbeError, match="has no output 'force'; the nearest are 'forces'"):
+        history.error("relative", "force")
     command = ["atoms", "spectra", str(run), "--inputs", str(data), "--limit", "1", "--l_max", "1"]
-    assert cli.main([*command, "--out", str(tmp_path / "reports")]) == 0
-    assert "forces: relative" in capsys.readouterr().out
-    assert sorted(file.name for file in (tmp_path / "reports").iterdir()) == [f"epoch_{n}.json" for n in range(3)]
-    assert jetsym.SymmetryReport.load(tmp_path / "reports" / "epoch_2.json").meta["model"] == "PET"
+    assert cli.main([*command, "--out", str(tmp_path / "spectra.json")]) == 0
+    shown = capsys.readouterr().out
+    assert "A of energy" in shown
+    assert "epoch" in shown
+    assert History.load(tmp_path / "spectra.json").reports[2].meta["model"] == "PET"
+    assert (tmp_path / "spectra.png").stat().st_size > 10_000
 
 
 @pytest.mark.slow
