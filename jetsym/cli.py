@@ -23,25 +23,46 @@ __all__ = ["Command", "dispatch", "main"]
 
 @dataclass(frozen=True)
 class Command:
-    """One command: the function behind it, a line of help, and how its parameters appear."""
+    """One command: the function behind it, a line of help, and how its parameters appear.
+
+    ``many`` names a parameter that takes all words of the command line that belong to no option.
+    """
 
     function: str
     help: str
     positional: bool = False
     skip: frozenset[str] = frozenset()
     presets: bool = False
+    many: str | None = None
 
     def load(self) -> Callable[..., Any]:
         module, _, name = self.function.partition(":")
         return getattr(import_module(module), name)
 
 
-COMMANDS = {
+@dataclass(frozen=True)
+class Group:
+    """Several commands under one name: ``jetsym NAME COMMAND``."""
+
+    commands: Mapping[str, Command]
+    help: str
+
+
+ATOMS = {
+    "train": Command("jetsym.atoms.training:train", "train a PET or SOAP-BPNN by metatrain", positional=True),
+    "spectra": Command("jetsym.commands:spectra", "measure the checkpoints of a run, epoch by epoch", positional=True),
+    "evaluate": Command("jetsym.atoms.commands:evaluate", "errors on a file of structures, by subset", positional=True),
+    "finetune": Command("jetsym.atoms.finetuning:finetune", "train a PET further on your structures", positional=True),
+    "uncertainty": Command(
+        "jetsym.atoms.finetuning:add_uncertainty", "give a trained model a last-layer uncertainty", positional=True
+    ),
+}
+COMMANDS: dict[str, Command | Group] = {
     "demo": Command("jetsym.demo:demo", "train two taggers on the bundled jets, probe both, and write a report"),
     "download": Command("jetsym.commands:download", "fetch published weights of taggers, or JetClass", positional=True),
     "generate": Command("jetsym.jets.generate:generate", "make JetClass-like jets with Pythia and FastJet", True),
-    "convert": Command("jetsym.commands:convert", "make a cache of ROOT files that streams read faster", True),
-    "inspect": Command("jetsym.commands:inspect", "what is in ROOT files or a cache", True),
+    "convert": Command("jetsym.commands:convert", "make a cache of files of jets that streams read faster", True),
+    "inspect": Command("jetsym.commands:inspect", "what is in files of jets or a cache", True),
     "train": Command(
         "jetsym.commands:train",
         "train a tagger on ROOT files",
@@ -49,6 +70,7 @@ COMMANDS = {
         presets=True,
     ),
     "evaluate": Command("jetsym.commands:evaluate", "how well a tagger does on upright and rotated jets", True),
+    "predict": Command("jetsym.commands:predict", "write a tagger's probabilities for jets to a file", True),
     "probe": Command(
         "jetsym.commands:probe",
         "measure the symmetry of a trained tagger, layer by layer",
@@ -61,6 +83,12 @@ COMMANDS = {
         positional=True,
         skip=frozenset({"call", "outputs"}),
     ),
+    "compare": Command("jetsym.commands:compare", "put reports side by side, layer by layer", many="reports"),
+    "diagnose": Command("jetsym.commands:diagnose", "what is wrong with a model, from the report of a probe", True),
+    "repair": Command("jetsym.commands:repair", "write the configuration of a run that mends what was found", True),
+    "atoms": Group(ATOMS, "train, fine-tune and evaluate models of atoms, follow their symmetry over training"),
+    "relax": Command("jetsym.atoms.commands:relax", "relax a structure, symmetrised and not", positional=True),
+    "phonons": Command("jetsym.atoms.commands:phonons", "phonons of a crystal, symmetrised and not", positional=True),
 }
 
 
@@ -81,7 +109,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return status
 
 
-def dispatch(program: str, commands: Mapping[str, Command], purpose: str, words: Sequence[str]) -> int:
+def dispatch(program: str, commands: Mapping[str, Command | Group], purpose: str, words: Sequence[str]) -> int:
     """Run one command of a program that has several; returns the exit status.
 
     Parameters
@@ -101,8 +129,11 @@ def dispatch(program: str, commands: Mapping[str, Command], purpose: str, words:
     name, *rest = words
     if name not in commands:
         return _fail(program, f"unknown command {name!r}; {closest(name, commands)}", status=2)
+    command = commands[name]
+    if isinstance(command, Group):
+        return dispatch(f"{program} {name}", command.commands, command.help.capitalize() + ".", rest)
     try:
-        return run(f"{program} {name}", commands[name], rest)
+        return run(f"{program} {name}", command, rest)
     except JetsymError as error:
         return _fail(f"{program} {name}", str(error), status=error.status)
     except OSError as error:  # a folder that cannot be written, a full disk
@@ -113,7 +144,7 @@ def dispatch(program: str, commands: Mapping[str, Command], purpose: str, words:
         return _fail(f"{program} {name}", "interrupted", status=130)
 
 
-def overview(program: str, commands: Mapping[str, Command], purpose: str) -> str:
+def overview(program: str, commands: Mapping[str, Command | Group], purpose: str) -> str:
     """What ``PROGRAM --help`` says."""
     width = max(map(len, commands))
     return "\n".join(
@@ -162,7 +193,11 @@ def make_parser(program: str, command: Command, function: Callable[..., Any]) ->
     parser.add_argument("--config", action="config", help="YAML file with options; later options override it")
     if command.presets:
         parser.add_argument("--preset", help=f"a ready configuration: {', '.join(preset_names())}")
-    parser.add_function_arguments(function, as_positional=command.positional, skip=set(command.skip))
+    skip: set[str | int] = set(command.skip)
+    if command.many:
+        parser.add_argument(command.many, nargs="+", type=str)
+        skip.add(command.many)
+    parser.add_function_arguments(function, as_positional=command.positional, skip=skip)
     for action in parser._actions:
         if getattr(action, "_typehint", None) is bool:  # --resume alone means --resume true
             action.nargs, action.const = "?", True

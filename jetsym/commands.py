@@ -4,23 +4,40 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from rich.console import Console
-from rich.table import Table
 
 from jetsym.errors import ConfigError
 from jetsym.files import write_atomically
 
 if TYPE_CHECKING:
     from jetsym.jets.io.root import BadJets, Columns
+    from jetsym.jets.models import Tagger
     from jetsym.probing.attribution_report import Attribution
+    from jetsym.probing.comparison import Comparison
+    from jetsym.probing.findings import Diagnosis
     from jetsym.probing.monitor import History
     from jetsym.probing.probe import Report
+    from jetsym.training.evaluation_report import Evaluation
 
-__all__ = ["attribute", "convert", "download", "evaluate", "inspect", "probe", "train"]
+__all__ = [
+    "attribute",
+    "compare",
+    "convert",
+    "diagnose",
+    "download",
+    "evaluate",
+    "inspect",
+    "predict",
+    "probe",
+    "repair",
+    "spectra",
+    "train",
+]
 
 
 def convert(
@@ -33,13 +50,14 @@ def convert(
     skip_bad: bool = False,
     threads: int = 2,
     overwrite: bool = False,
+    mapping: str | None = None,
 ) -> Path:
-    """Make a cache of ROOT files, see :func:`jetsym.jets.io.convert.convert`, or Parquet files.
+    """Make a cache of files of jets, see :func:`jetsym.jets.io.convert.convert`, or Parquet files of ROOT files.
 
     Parameters
     ----------
     paths
-        ROOT files: a path, a glob pattern, a directory, or a list of these.
+        Files of jets (ROOT, Parquet, HDF5 or npz): a path, a glob pattern, a directory, or a list of these.
     out
         Folder of the cache, or of the Parquet files; what is unfinished is continued.
     to
@@ -54,29 +72,45 @@ def convert(
         Threads that read.
     overwrite
         Replace a cache of other files.
+    mapping
+        A YAML file that says which branches of other ROOT trees hold what, see :mod:`jetsym.jets.io.mapping`.
     """
     if to == "parquet":
+        if mapping is not None:
+            raise ConfigError("--mapping makes caches; with --to parquet all branches keep their names")
         from jetsym.jets.io.parquet import to_parquet
 
         return to_parquet(paths, out, overwrite=overwrite)
     from jetsym.jets.io.convert import convert as make_cache
 
     return make_cache(
-        paths, out, columns=columns, bad_jets=bad_jets, skip_bad=skip_bad, threads=threads, overwrite=overwrite
+        paths,
+        out,
+        columns=columns,
+        bad_jets=bad_jets,
+        skip_bad=skip_bad,
+        threads=threads,
+        overwrite=overwrite,
+        mapping=mapping,
     )
 
 
-def inspect(path: str | list[str], *, picture: str | None = None, verify: bool = False) -> None:
-    """Say what ROOT files or a cache hold: jets per class, branches, ranges, bad values.
+def inspect(
+    path: str | list[str], *, picture: str | None = None, verify: bool = False, mapping: str | None = None
+) -> None:
+    """Say what files of jets or a cache hold: jets per class, branches, ranges, bad values.
 
     Parameters
     ----------
     path
-        ROOT files (a path, a glob pattern, a directory, or a list of these), or the folder of a cache.
+        Files of jets (ROOT, Parquet, HDF5 or npz: a path, an address, a glob pattern, a directory, or a list of these),
+        or the folder of a cache.
     picture
         A file for histograms (.png, .pdf or .svg).
     verify
         Compare the files of a folder with the checksums in its manifest first.
+    mapping
+        A YAML file that says which branches of other ROOT trees hold what, see :mod:`jetsym.jets.io.mapping`.
     """
     from jetsym.jets.io.cache import verify as compare
     from jetsym.jets.io.inspect import inspect as look
@@ -85,7 +119,7 @@ def inspect(path: str | list[str], *, picture: str | None = None, verify: bool =
         if not isinstance(path, str):
             raise ConfigError("--verify takes one folder with a manifest.json")
         print(f"{compare(path)} files are as {path}/manifest.json says")
-    summary = look(path)
+    summary = look(path, mapping=mapping)
     Console().print(summary.table())
     if picture is not None:
         from jetsym.plotting import save_figure
@@ -168,29 +202,35 @@ def train(
         Only look for a learning rate, by steps with growing ones; a table is printed, and learning_rate.json and .png
         are written to the folder.
     """
+    from jetsym.training.engine import is_first_process
     from jetsym.training.loop import train as train_tagger
 
     if dry_run or find_lr:
         _try_before(data, Path(out), options, find=find_lr)
         return None
-    return train_tagger(data, out, **options).path
+    path = train_tagger(data, out, **options).path
+    return path if is_first_process() else None
 
 
 def _try_before(data: str | list[str], out: Path, options: dict[str, Any], *, find: bool) -> None:
     from jetsym.plotting import save_figure
     from jetsym.training.config import TrainConfig
+    from jetsym.training.engine import is_first_process
     from jetsym.training.trials import dry_run, find_lr
 
     run = ("resume", "overwrite", "progress")
     config = TrainConfig(data=data, **{name: value for name, value in options.items() if name not in run})
-    if not find:
-        for name, value in dry_run(config).items():
-            print(f"{name} {value:,.4g}" if isinstance(value, float) else f"{name} {value:,}")
+    if find:
+        curve = find_lr(config, progress=options.get("progress", True))
+        if is_first_process():
+            print(curve, end="")
+            write_atomically(out / "learning_rate.json", json.dumps(curve.to_dict(), indent=1) + "\n")
+            save_figure(curve.plot(), out / "learning_rate.png")
         return
-    curve = find_lr(config, progress=options.get("progress", True))
-    print(curve, end="")
-    write_atomically(out / "learning_rate.json", json.dumps(curve.to_dict(), indent=1) + "\n")
-    save_figure(curve.plot(), out / "learning_rate.png")
+    found = dry_run(config)
+    if is_first_process():
+        for name, value in found.items():
+            print(f"{name} {value:,.4g}" if isinstance(value, float) else f"{name} {value:,}")
 
 
 def evaluate(
@@ -204,6 +244,11 @@ def evaluate(
     limit: int | None = None,
     max_particles: int | None = None,
     batch_size: int = 512,
+    background: str | list[str] | None = None,
+    working_points: dict[str, float] | None = None,
+    pt_edges: list[float] | None = None,
+    device: str = "auto",
+    mapping: str | None = None,
     out: str | None = None,
 ) -> None:
     """Measure a trained tagger on jets, which need labels for all but the stability of its decisions.
@@ -211,9 +256,9 @@ def evaluate(
     Parameters
     ----------
     model
-        A run folder, a checkpoint, or published weights of ParticleNet (.pt).
+        A run folder, a checkpoint, or weights in weaver's layout (.pt).
     data
-        ROOT files: a path, a glob pattern, or a list of them.
+        Files of jets (ROOT, Parquet, HDF5 or npz): a path, a glob pattern, or a list of them.
     rotated
         Seed of the random rotations that the jets are measured under as well; null measures them upright only.
     stability
@@ -228,24 +273,42 @@ def evaluate(
         Particles kept per jet; by default as many as in the tagger's training.
     batch_size
         Jets per forward pass.
+    background
+        Class or classes that the others are told from; by default QCD, or the first.
+    working_points
+        Class -> signal efficiency at which its background rejection is quoted: {Tbqq: 0.3}. By default 0.99 for Hqql,
+        0.995 for Tbl and 0.5 for all others.
+    pt_edges
+        Edges of the bins of jet pT in GeV; by default five bins of as many jets each.
+    device
+        "cpu", "cuda", or "auto" for the latter where there is one.
+    mapping
+        A YAML file that says which branches of other ROOT trees hold what, see :mod:`jetsym.jets.io.mapping`.
     out
-        A JSON file to write the numbers to.
+        A JSON file to write the numbers to; pictures (_roc.png, _confusion.png, _reliability.png) go beside it.
     """
     from jetsym.jets import read
-    from jetsym.training.checkpoint import load
     from jetsym.training.evaluate import evaluate as measure
 
-    tagger = load(model)
-    jets = read(data, limit=limit, max_particles=max_particles or tagger.max_particles)
+    if out is not None and Path(out).suffix != ".json":
+        raise ConfigError(f"--out is {out!r}; expected a name that ends in .json (the pictures take its stem)")
+    tagger = _load(model, device)
+    jets = read(data, limit=limit, max_particles=max_particles or tagger.max_particles, mapping=mapping)
     values: dict[str, Any] = {}
+    evaluation = None
     if jets.label is not None or not stability:
-        values |= measure(tagger, jets, rotated=rotated, batch_size=batch_size)
-        table = Table(title=f"{model} on {len(jets):,} jets", title_justify="left")
-        table.add_column("metric")
-        table.add_column("value", justify="right")
-        for name, value in values.items():
-            table.add_row(name, f"{value:.4g}")
-        Console().print(table)
+        evaluation = measure(
+            tagger,
+            jets,
+            rotated=rotated,
+            batch_size=batch_size,
+            background=background,
+            working_points=working_points,
+            pt_edges=pt_edges,
+        )
+        evaluation = replace(evaluation, meta={**evaluation.meta, "model": model, "data": data})
+        values |= evaluation.to_dict()
+        Console().print(evaluation.table())
     if stability:
         from jetsym.training.stability import stability as decide
 
@@ -254,6 +317,88 @@ def evaluate(
         values["stability"] = found.to_dict()
     if out is not None:
         write_atomically(out, json.dumps(values, indent=1) + "\n")
+        if evaluation is not None:
+            _draw(evaluation, Path(out))
+
+
+def predict(
+    model: str,
+    data: str | list[str],
+    *,
+    out: str,
+    logits: bool = False,
+    max_particles: int | None = None,
+    batch_size: int = 512,
+    bad_jets: BadJets = "raise",
+    threads: int = 2,
+    device: str = "auto",
+    progress: bool = True,
+) -> Path:
+    """Write a tagger's probabilities for jets, in their order; see :func:`jetsym.training.predict.predict`.
+
+    Parameters
+    ----------
+    model
+        A run folder, a checkpoint, or weights in weaver's layout (.pt).
+    data
+        ROOT files: a path, a glob pattern, or a list of them; labels are not needed.
+    out
+        The file to write: a name that ends in .root or .parquet.
+    logits
+        Write the logits beside the probabilities.
+    max_particles
+        Particles kept per jet; by default as many as in the tagger's training.
+    batch_size
+        Jets per forward pass.
+    bad_jets
+        "raise" or "drop", for jets without particles or with NaN or infinity.
+    threads
+        Threads that read.
+    device
+        "cpu", "cuda", or "auto" for the latter where there is one.
+    progress
+        Show a progress bar.
+    """
+    from jetsym.training.predict import predict as write
+
+    return write(
+        _load(model, device),
+        data,
+        out,
+        logits=logits,
+        max_particles=max_particles,
+        batch_size=batch_size,
+        bad_jets=bad_jets,
+        threads=threads,
+        progress=progress,
+    )
+
+
+def _load(model: str, device: str) -> Tagger:
+    """A tagger on the device that a user names."""
+    import torch
+
+    from jetsym.training.checkpoint import load
+
+    kind = device.partition(":")[0]
+    if kind not in ("auto", "cpu", "cuda"):
+        raise ConfigError(f"--device is {device!r}; expected cpu, cuda or auto")
+    there = torch.cuda.is_available()
+    if kind == "cuda" and not there:
+        raise ConfigError(f"--device is {device!r}, but torch finds no CUDA device; use --device cpu or auto")
+    return load(model, device=("cuda" if there else "cpu") if kind == "auto" else device)
+
+
+def _draw(evaluation: Evaluation, out: Path) -> None:
+    """The pictures of an evaluation, beside its numbers."""
+    import matplotlib.pyplot as plt
+
+    from jetsym.plotting import figure_of, plot_confusion, plot_reliability, plot_roc, save_figure
+
+    for name, plot in {"roc": plot_roc, "confusion": plot_confusion, "reliability": plot_reliability}.items():
+        picture = plot(evaluation)
+        save_figure(picture, out.with_name(f"{out.stem}_{name}.png"))
+        plt.close(figure_of(picture))
 
 
 def probe(
@@ -269,9 +414,9 @@ def probe(
     Parameters
     ----------
     model
-        A run folder, a checkpoint, or published weights of ParticleNet (.pt).
+        A run folder, a checkpoint, or weights in weaver's layout (.pt).
     inputs
-        ROOT files to probe with; the bundled jets where none are named.
+        Files of jets to probe with; the bundled jets where none are named.
     out
         A JSON file to write the report to; a picture (.png) and a page (.html) of the same name go beside it.
     over_training
@@ -282,8 +427,7 @@ def probe(
     from jetsym.probing.html import report_page
     from jetsym.probing.probe import probe as measure
 
-    if out is not None and Path(out).suffix != ".json":
-        raise ConfigError(f"--out is {out!r}; expected a name that ends in .json (picture and page take its stem)")
+    _check_out(out)
     if over_training:
         _refuse_changed(measure, {"inputs": inputs, **options}, why="--over_training shows what was measured earlier")
         return _show_history(model, out)
@@ -327,9 +471,9 @@ def attribute(
     Parameters
     ----------
     model
-        A run folder, a checkpoint, or published weights of ParticleNet (.pt).
+        A run folder, a checkpoint, or weights in weaver's layout (.pt).
     inputs
-        ROOT files to measure on; the bundled jets where none are named.
+        Files of jets to measure on; the bundled jets where none are named.
     out
         A JSON file to write the report to.
     """
@@ -340,3 +484,158 @@ def attribute(
     if out is not None:
         report.save(out)
     return report
+
+
+def diagnose(
+    report: str,
+    *,
+    baseline: str | None = None,
+    history: list[str] | None = None,
+    readout: str | None = None,
+    needs: dict[str, list[str]] | None = None,
+    thresholds: dict[str, float] | None = None,
+    out: str | None = None,
+) -> Diagnosis:
+    """Say what is wrong with a model from its report, and what to try; see :func:`jetsym.diagnose`.
+
+    Parameters
+    ----------
+    report
+        A JSON file that jetsym probe wrote; or the folder of a run with --monitor_every, of which the last probe is
+        judged, and the earlier ones for drift.
+    baseline
+        That of an untrained copy; by default the one in the report.
+    history
+        Those of earlier steps of the training, in their order and measured alike, for drift.
+    readout
+        The layer that the outputs are read from; by default the last one before them.
+    needs
+        Output -> irreps that it needs, such as '{"dipole": ["(1,+)"]}'; by default those of its kind.
+    thresholds
+        Bounds to change, such as '{"deviation": 0.05}'; see jetsym.probing.thresholds.Thresholds.
+    out
+        A JSON file to write the findings to.
+    """
+    from jetsym.probing.diagnose import diagnose as find
+    from jetsym.probing.monitor import History
+    from jetsym.probing.reading import read_report
+    from jetsym.probing.report import SymmetryReport
+    from jetsym.probing.thresholds import Thresholds
+
+    past = [SymmetryReport.load(path) for path in history or []]
+    subject: Report
+    if Path(report).is_dir():
+        *watched, subject = History.load(report).reports
+        past = past or watched
+    else:
+        subject = read_report(report)
+    found = find(
+        subject,
+        baseline=None if baseline is None else read_report(baseline),
+        history=past,
+        readout=readout,
+        needs=needs,
+        thresholds=Thresholds.of(**(thresholds or {})),
+    )
+    print(found, end="")
+    if out is not None:
+        found.save(out)
+    return found
+
+
+def compare(reports: list[str], *, names: list[str] | None = None, out: str | None = None) -> Comparison:
+    """Put reports side by side; see :func:`jetsym.compare`.
+
+    Parameters
+    ----------
+    reports
+        JSON files that jetsym probe wrote.
+    names
+        What to call them; by default the names of the files.
+    out
+        A JSON file to write all of it to; a picture (.png) and a page (.html) of the same name go beside it.
+    """
+    from jetsym.plotting import save_figure
+    from jetsym.probing.comparison import compare as put_together
+    from jetsym.probing.comparison import numbered
+    from jetsym.probing.html import figure_element, page
+    from jetsym.probing.reading import read_report
+
+    _check_out(out)
+    read: list[Any] = [read_report(path) for path in reports]
+    compared = put_together(*read, names=names or numbered([Path(path).stem for path in reports]))
+    print(compared, end="")
+    if out is not None:
+        picture = compared.plot()
+        compared.save(out)
+        parts = [figure_element(picture, "Reports side by side, by depth"), compared._repr_html_()]
+        write_atomically(Path(out).with_suffix(".html"), page(f"Symmetry of {', '.join(compared.names)}", parts))
+        save_figure(picture, Path(out).with_suffix(".png"))
+    return compared
+
+
+def _check_out(out: str | None) -> None:
+    if out is not None and Path(out).suffix != ".json":
+        raise ConfigError(f"--out is {out!r}; expected a name that ends in .json (picture and page take its stem)")
+
+
+def spectra(run: str, *, inputs: str | list[str], out: str | None = None, limit: int = 8, l_max: int = 4) -> None:
+    """Print the symmetry of a metatrain run's model over training.
+
+    Parameters
+    ----------
+    run
+        Folder of a run of ``jetsym atoms train``.
+    inputs
+        Files of structures.
+    out
+        Folder for a JSON file per epoch.
+    limit
+        At most so many structures.
+    l_max
+        Largest λ.
+    """
+    from jetsym.training.history import over_training
+
+    history = over_training(run, inputs, limit=limit, l_max=l_max)
+    print(history)
+    if out is not None:
+        history.save(out)
+
+
+def repair(
+    run: str,
+    *,
+    finding: str,
+    report: str | None = None,
+    remedy: str | None = None,
+    weight: float = 0.1,
+    from_weights: bool = False,
+    out: str | None = None,
+) -> Path:
+    """Write the configuration of a run that mends what was found in another; see :mod:`jetsym.training.repair`.
+
+    Parameters
+    ----------
+    run
+        Folder of the run.
+    finding
+        What was found, as jetsym diagnose names it.
+    report
+        The report or the diagnosis it was found in, for group, frame and axis.
+    remedy
+        augment, mirror, penalty, canonical or calmer; by default the least intrusive one that the run does not have.
+    weight
+        Of a new penalty.
+    from_weights
+        Begin from the best weights of the run instead of anew.
+    out
+        A YAML file to write to; by default ``repair-FINDING.yaml`` in the folder of the run.
+    """
+    from jetsym.training.repair import repair as mend
+
+    mended = mend(run, finding=finding, report=report, remedy=remedy, weight=weight, from_weights=from_weights)
+    print(mended, end="")
+    path = mended.save(Path(run).expanduser() / f"repair-{finding}.yaml" if out is None else out)
+    print(f"Train it with: jetsym train --config {path} --out NEW_RUN")
+    return path

@@ -141,13 +141,14 @@ def measure(run: Path, test: JetBatch, report: SymmetryReport, *, seed: int) -> 
     """The numbers of one tagger: how good it is upright and rotated, and how far its logits turn."""
     from jetsym.training.checkpoint import load
 
-    values = evaluate(load(run), test, rotated=seed)
+    found = evaluate(load(run), test, rotated=seed)
+    upright, turned = found.metrics, found.rotated.metrics if found.rotated else {}
     error = report.equivariance["logits"]
     return {
-        "auc_top_qcd": values["auc_top_qcd"],
-        "auc_top_qcd_rotated": values["rotated_auc_top_qcd"],
-        "accuracy_upright": values["accuracy"],
-        "accuracy_rotated": values["rotated_accuracy"],
+        "auc_top_qcd": upright["auc_top_qcd"],
+        "auc_top_qcd_rotated": turned["auc_top_qcd"],
+        "accuracy_upright": upright["accuracy"],
+        "accuracy_rotated": turned["accuracy"],
         "relative_A": error.relative,
         "relative_A_stderr": error.relative_stderr,
         "absolute_A": error.absolute,

@@ -8,20 +8,23 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+import uproot
 import yaml
 
 import jetsym
-from jetsym.cli import COMMANDS, expand_presets, main, preset_names, preset_path
+from jetsym.cli import COMMANDS, Group, expand_presets, main, preset_names, preset_path
 from jetsym.errors import ConfigError
 from jetsym.jets import read
 from jetsym.probing.attribution_report import Attribution
 from jetsym.probing.lorentz_report import LorentzReport
 from jetsym.probing.monitor import History, Monitor
+from jetsym.training.evaluation_report import Evaluation
 
 
 def run(*words: object) -> subprocess.CompletedProcess[str]:
@@ -48,12 +51,25 @@ def test_overview_and_version():
     assert all(name in text for name in COMMANDS)
 
 
-@pytest.mark.parametrize("name", COMMANDS)
-def test_every_command_has_help(name, capsys):
+GROUPS = {name: command for name, command in COMMANDS.items() if isinstance(command, Group)}
+SINGLE = [[name] for name in COMMANDS if name not in GROUPS]
+
+
+@pytest.mark.parametrize(
+    "words", SINGLE + [[name, part] for name, group in GROUPS.items() for part in group.commands], ids=" ".join
+)
+def test_every_command_has_help(words, capsys):
     with pytest.raises(SystemExit) as stop:
-        main([name, "--help"])
+        main([*words, "--help"])
     assert stop.value.code == 0
-    assert f"usage: jetsym {name}" in capsys.readouterr().out
+    assert f"usage: jetsym {' '.join(words)}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", GROUPS)
+def test_every_group_lists_its_commands(name, capsys):
+    assert main([name, "--help"]) == 0
+    shown = capsys.readouterr().out
+    assert all(f"  {part} " in shown for part in GROUPS[name].commands)
 
 
 def test_train_evaluate_probe_from_the_shell(small_run, tmp_path):
@@ -68,7 +84,11 @@ def test_train_evaluate_probe_from_the_shell(small_run, tmp_path):
 
     done = run("evaluate", tmp_path / "run", data, "--out", tmp_path / "numbers.json")
     assert done.returncode == 0, done.stderr
-    assert {"accuracy", "rotated_accuracy"} <= set(json.loads((tmp_path / "numbers.json").read_text()))
+    found = Evaluation.load(tmp_path / "numbers.json")
+    assert {"accuracy", "macro_auc"} <= set(found.metrics) & set(found.rotated.metrics)
+    assert found.meta["model"] == str(tmp_path / "run")
+    for name in ("roc", "confusion", "reliability"):
+        assert (tmp_path / f"numbers_{name}.png").stat().st_size > 10_000
 
     done = run("probe", tmp_path / "run", "--inputs", data, "--l_max", 1, "--limit", 3, "--out", tmp_path / "r.json")
     assert done.returncode == 0, done.stderr
@@ -113,7 +133,7 @@ def test_stability_from_the_shell(small_run, tmp_path, jetclass_columns, make_je
     assert main([str(word) for word in words]) == 0
     assert "boost random" in capsys.readouterr().out
     numbers = json.loads(out.read_text())
-    assert "rotated_accuracy" in numbers
+    assert "accuracy" in numbers["rotated"]["metrics"]
     assert numbers["stability"]["draws"] == 2
     assert set(numbers["stability"]["changes"]["O3 rest"]) >= {"flips", "macro_auc"}
 
@@ -122,6 +142,14 @@ def test_stability_from_the_shell(small_run, tmp_path, jetclass_columns, make_je
     assert main([str(word) for word in words]) == 0
     assert "only the flips" in capsys.readouterr().out
     assert set(json.loads(out.read_text())) == {"stability"}
+
+
+def test_predictions_from_the_shell(small_run, tmp_path, capsys):
+    words = ["predict", small_run, small_run.parent / "train.root", "--out", tmp_path / "p.root", "--progress", "false"]
+    assert main([str(word) for word in words]) == 0
+    assert capsys.readouterr().out == f"{tmp_path / 'p.root'}\n"
+    with uproot.open(tmp_path / "p.root") as file:
+        assert file["tree"].num_entries == 60
 
 
 def test_attribution_from_the_shell(small_run, tmp_path, capsys):
@@ -162,6 +190,7 @@ def bad_command_lines(run_folder: Path, folder: Path, bad: dict[str, Path]) -> d
     classes = folder / "class.yaml"
     classes.write_text("options:\n  width: {class_path: subprocess.Popen, init_args: {args: [touch, hacked]}}\n")
     train = ["train", "--data", data, "--out", folder / "new"]
+    (folder / "taken.json").mkdir()
     return {
         "unknown command": (["trian"], "the nearest are 'train'"),
         "missing file": (["train", "--data", folder / "no.root", "--out", folder / "new"], "no.root"),
@@ -190,7 +219,13 @@ def bad_command_lines(run_folder: Path, folder: Path, bad: dict[str, Path]) -> d
         "no draws": (["evaluate", run_folder, data, "--rotated", "null", "--stability", "--draws", 0], "draws is 0"),
         "unknown source": (["attribute", run_folder, "--inputs", data, "--sources", "chargge"], "'charge'"),
         "other suffix": (["probe", run_folder, "--inputs", data, "--out", folder / "r.html"], ".json"),
-        "folder as output": (["evaluate", run_folder, data, "--out", folder], str(folder)),
+        "folder as output": (["evaluate", run_folder, data, "--out", folder / "taken.json"], "taken.json"),
+        "numbers in a picture": (["evaluate", run_folder, data, "--out", folder / "r.png"], "ends in .json"),
+        "no such background": (["evaluate", run_folder, data, "--background", "QCDD"], "the nearest are 'QCD'"),
+        "efficiency in percent": (["evaluate", run_folder, data, "--working_points.Tbqq", 50], "a share in (0, 1]"),
+        "predictions as text": (["predict", run_folder, data, "--out", folder / "p.txt"], ".root or .parquet"),
+        "predictions over data": (["predict", run_folder, data, "--out", data], "would be lost"),
+        "no such place": (["predict", run_folder, data, "--out", folder / "p.root", "--device", "tpu"], "cpu, cuda"),
         "no files": (["probe", run_folder, "--inputs", folder / "*.parquet"], "*.parquet"),
     }
 
@@ -200,7 +235,8 @@ BAD = (
     "wrong type", "wrong value", "unknown preset", "code in a config", "folder in use", "negative l_max",
     "unknown layer", "unknown group", "no such run", "no such config", "wrong tree", "missing branch", "zero jets",
     "jet without particles", "NaN momenta", "unlabelled jets", "no draws",
-    "unknown source", "other suffix", "folder as output", "no files",
+    "unknown source", "other suffix", "folder as output", "no files", "numbers in a picture", "no such background",
+    "efficiency in percent", "predictions as text", "predictions over data", "no such place",
 )  # fmt: skip
 
 
@@ -250,3 +286,43 @@ def test_presets():
     assert expand_presets(["--preset=pointnet"]) == ["--config", pointnet]
     with pytest.raises(ConfigError, match="--preset is ''"):
         expand_presets(["--preset"])
+
+
+def test_a_diagnosis_from_the_shell(tmp_path, capsys):
+    points = np.random.default_rng(0).normal(size=(8, 3))
+    report = jetsym.probe(lambda x: x[:, 0] + 1, points, l_max=2, progress=False)
+    path = report.save(tmp_path / "report.json")
+    assert main(["diagnose", str(path), "--history", f'["{path}"]', "--out", str(tmp_path / "found.json")]) == 0
+    assert "leakage (problem), output" in capsys.readouterr().out
+    assert json.loads((tmp_path / "found.json").read_text())["findings"][0]["name"] == "leakage"
+    assert main(["diagnose", str(path), "--thresholds", '{"deviation": 2}']) == 0
+    assert "leakage (" not in capsys.readouterr().out
+    assert main(["diagnose", str(path), "--thresholds", '{"deviatin": 2}']) == 1
+    assert main(["diagnose", str(tmp_path / "found.json")]) == 1
+    errors = capsys.readouterr().err.splitlines()
+    assert errors[0].endswith("there is no threshold 'deviatin'; the nearest are 'deviation'")
+    assert "holds 'diagnosis'; expected a report of a probe" in errors[1]
+    assert len(errors) == 2
+
+
+def test_a_watched_run_is_judged_as_a_whole(tmp_path, capsys):
+    points = np.random.default_rng(0).normal(size=(8, 3))
+    for step, tilt in enumerate((0.5, 0.1, 0.4)):
+        report = jetsym.probe(lambda x, tilt=tilt: 1 + tilt * x[:, 2], points, l_max=2, progress=False)
+        replace(report, meta={**report.meta, "step": 10 * step}).save(tmp_path / f"spectra/step-{10 * step:08d}.json")
+    assert main(["diagnose", str(tmp_path)]) == 0
+    assert "since step 10." in " ".join(capsys.readouterr().out.split())
+
+
+def test_a_comparison_from_the_shell(tmp_path, capsys):
+    points = np.random.default_rng(0).normal(size=(4, 3))
+    paths = []
+    for l_max in (1, 2):
+        report = jetsym.probe(lambda x: x[:, 0] + 1, points, l_max=l_max, progress=False)
+        paths.append(str(report.save(tmp_path / f"l{l_max}.json")))
+    assert main(["compare", *paths, "--out", str(tmp_path / "both.json")]) == 0
+    assert "The reports differ in l_max (l1: 1, l2: 2)" in capsys.readouterr().out
+    assert {file.suffix for file in tmp_path.glob("both.*")} == {".json", ".png", ".html"}
+    assert main(["compare", *paths, "--out", "both.png"]) == 1
+    assert main(["compare", "--out", "both.json"]) == 2
+    assert len(capsys.readouterr().err.splitlines()) == 2

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from jetsym.plotting.spectrum import SMALLEST
-from jetsym.plotting.style import PALETTE, TAIL_COLOUR, irrep_style
+from jetsym.plotting.style import LEGEND, PALETTE, TAIL_COLOUR, finished, irrep_style, log_scale
 
 __all__ = ["plot_error_over_training", "plot_layer_over_training", "plot_over_training"]
 
@@ -45,7 +45,9 @@ def plot_layer_over_training(history: Any, layer: str, ax: Axes | None = None, *
     tail = history.over_steps("tail")[:, row]
     tail = np.where(tail > lowest, tail, np.nan)
     if np.isfinite(tail).any():
-        ax.plot(history.steps, tail, color=TAIL_COLOUR, linestyle=":", marker="x", markersize=5, label="λ > 2")
+        style: dict[str, Any] = {"color": TAIL_COLOUR, "linestyle": ":", "marker": "x", "markersize": 5, "capsize": 2}
+        errors = np.nan_to_num(history.over_steps("tail_stderr")[:, row])
+        ax.errorbar(history.steps, tail, yerr=errors, label="λ > 2", **style)
     ax.set_ylim(lowest, 1.6)
     ax.set_title(layer, fontsize="medium")
     ax.set_ylabel("fraction of power b")
@@ -61,14 +63,15 @@ def plot_error_over_training(history: Any, ax: Axes | None = None, *, legend: bo
         ax = plt.subplots(figsize=(5.6, 3.4), layout="constrained")[1]
     for place, output in enumerate(history.outputs):
         colour = PALETTE[place % len(PALETTE)]
-        relative, stderr, spread = (
-            history.error(name, output) for name in ("relative", "relative_stderr", "over_spread")
+        relative, stderr, spread, spread_stderr = (
+            history.error(name, output) for name in ("relative", "relative_stderr", "over_spread", "over_spread_stderr")
         )
         style: dict[str, Any] = {"color": colour, "markersize": 4.5, "linewidth": 1.4}
         shown = np.where(relative > 0, relative, np.nan)
         ax.errorbar(history.steps, shown, yerr=stderr, capsize=2, marker="o", label=f"{output}: relative A", **style)
         shown = np.where(spread > 0, spread, np.nan)
-        ax.plot(history.steps, shown, linestyle="--", marker="s", markerfacecolor="white", label="A/spread", **style)
+        style |= {"linestyle": "--", "marker": "s", "markerfacecolor": "white"}
+        ax.errorbar(history.steps, shown, yerr=np.nan_to_num(spread_stderr), capsize=2, label="A/spread", **style)
     ax.set_title("equivariance error", fontsize="medium")
     ax.set_ylabel("A")
     return _finished(ax, "output" if legend else None)
@@ -109,10 +112,8 @@ def plot_over_training(history: Any) -> Figure:
 
 
 def _finished(ax: Axes, title: str | None) -> Axes:
-    ax.set_yscale("log")
+    log_scale(ax, low=SMALLEST)
     ax.set_xlabel("steps")
-    ax.grid(axis="y", alpha=0.25)
-    ax.spines[["top", "right"]].set_visible(False)
     if title is not None:
-        ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False, fontsize="small", title=title)
-    return ax
+        ax.legend(title=title, **LEGEND)
+    return finished(ax)

@@ -90,6 +90,9 @@ class TrainConfig:
         Steps between two checkpoints that a run can be continued from; there is one after every epoch as well.
     max_skipped
         Steps in a row that are left out because loss or gradient are not finite, before the run is given up.
+    mapping
+        A YAML file that says which branches of other ROOT trees hold what, see :mod:`jetsym.jets.io.mapping`; for
+        ``data`` and ``val``.
     seed
         Of initialisation, shuffling, augmentation and dropout.
     device
@@ -142,6 +145,7 @@ class TrainConfig:
     monitor_jets: int = 16
     checkpoint_every: int = 1000
     max_skipped: int = 10
+    mapping: str | None = None
     seed: int = 0
     device: str = "auto"
     devices: int | None = None

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 
 from jetsym.errors import ConfigError, DataError
-from jetsym.jets import metrics
 from jetsym.jets.actions import rotate
 from jetsym.jets.augmentation import random_rotations
 from jetsym.jets.batch import JetBatch
+from jetsym.jets.kinematics import pt
+from jetsym.training.assess import assess
 from jetsym.training.data import first_difference, labels_of
+from jetsym.training.evaluation_report import Evaluation
 
 __all__ = ["evaluate", "expect_same_classes", "predict_logits"]
 
@@ -45,8 +48,16 @@ def predict_logits(model: nn.Module, batch: JetBatch, *, batch_size: int = 512) 
 
 
 def evaluate(
-    model: nn.Module, batch: JetBatch, *, rotated: int | None = None, batch_size: int = 512
-) -> dict[str, float]:
+    model: nn.Module,
+    batch: JetBatch,
+    *,
+    rotated: int | None = None,
+    batch_size: int = 512,
+    background: str | Sequence[str] | None = None,
+    working_points: Mapping[str, float] | None = None,
+    pt_edges: Sequence[float] | None = None,
+    confidence: float = 0.95,
+) -> Evaluation:
     """Measure a tagger on labelled jets.
 
     Parameters
@@ -57,31 +68,39 @@ def evaluate(
         Jets with labels.
     rotated
         A seed: the same is then measured on the jets after a rotation of its own for each, drawn from the Haar
-        measure, under the same names with ``rotated_`` before them.
+        measure, as :attr:`~jetsym.training.evaluation_report.Evaluation.rotated`.
     batch_size
         Jets per forward pass.
-
-    Returns
-    -------
-    dict
-        What :func:`jetsym.jets.metrics.summary` gives: accuracy, macro AUC, AUC and rejections of top against QCD.
+    background, working_points, pt_edges, confidence
+        See :func:`jetsym.training.assess.assess`.
 
     Raises
     ------
     DataError
         The jets have no labels, there are none, or their classes are not those of ``model.classes``.
+    ConfigError
+        An option names no class, or has no meaning.
     """
     expect_same_classes(model, batch)
-    label = labels_of(batch).cpu()
-    values = metrics.summary(predict_logits(model, batch, batch_size=batch_size), label, classes=batch.classes)
-    if rotated is not None:
-        elements = random_rotations(len(batch), generator=torch.Generator().manual_seed(rotated))
-        moved = rotate(batch, elements[None])
-        logits = predict_logits(model, moved, batch_size=batch_size)
-        values |= {
-            f"rotated_{name}": value for name, value in metrics.summary(logits, label, classes=batch.classes).items()
-        }
-    return values
+    label, jet_pt = labels_of(batch).cpu(), pt(batch.jet_p4).cpu()
+
+    def measured(jets: JetBatch) -> Evaluation:
+        return assess(
+            predict_logits(model, jets, batch_size=batch_size),
+            label,
+            classes=batch.classes,
+            jet_pt=jet_pt,  # a turned jet keeps its bin
+            background=background,
+            working_points=working_points,
+            pt_edges=pt_edges,
+            confidence=confidence,
+        )
+
+    found = measured(batch)
+    if rotated is None:
+        return found
+    elements = random_rotations(len(batch), generator=torch.Generator().manual_seed(rotated))
+    return replace(found, rotated=measured(rotate(batch, elements[None])), meta={**found.meta, "rotated": rotated})
 
 
 def expect_same_classes(model: nn.Module, batch: JetBatch) -> None:

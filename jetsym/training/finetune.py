@@ -102,7 +102,7 @@ def freeze(tagger: Tagger, patterns: Sequence[str]) -> list[nn.Module]:
 
 def _fits(name: str, pattern: str) -> bool:
     if pattern == BACKBONE:
-        return not name.removeprefix("tagger.").startswith("head.")  # canonical taggers hold another one
+        return "head" not in name.split(".")  # also that of a tagger inside another
     return fnmatchcase(name, pattern) or fnmatchcase(name, f"{pattern}.*")
 
 

@@ -160,8 +160,9 @@ def test_pictures(history):
         assert [ax.get_title() for ax in figure.axes] == ["length", "tilt", "height", "equivariance error"]
         ax = mpl.figure.Figure().subplots()
         assert history.plot(ax) is ax
-        drawn = {line.get_label(): line for line in ax.get_lines()}["A/spread"]
-        assert drawn.get_xdata().tolist() == [0, 1, 2, 3]
+        drawn = {bars.get_label(): bars for bars in ax.containers}["A/spread"]
+        assert drawn.has_yerr
+        assert drawn[0].get_xdata().tolist() == [0, 1, 2, 3]
         ax = mpl.figure.Figure().subplots()
         assert history.plot(ax, layer="tilt") is ax
         mpl.pyplot.close("all")

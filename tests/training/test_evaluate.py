@@ -1,5 +1,7 @@
 """Evaluation: batching changes nothing, rotations are applied, the model is left as it was."""
 
+from itertools import pairwise
+
 import pytest
 import torch
 from torch import nn
@@ -33,13 +35,15 @@ def test_batches_change_nothing(make_jets):
 def test_upright_and_rotated(make_jets):
     jets, model = make_jets(300), Oriented()
     jets = jets.replace(label=model(jets).argmax(-1))
-    values = evaluate(model, jets, rotated=3, batch_size=64)
-    assert values["accuracy"] == 1.0
+    found = evaluate(model, jets, rotated=3, batch_size=64)
+    assert found.metrics["accuracy"] == 1.0
     moved = rotate(jets, random_rotations(300, generator=torch.Generator().manual_seed(3))[None])
-    assert values["rotated_accuracy"] == accuracy(model(moved), jets.label)
-    assert values["rotated_accuracy"] == pytest.approx(1 / 8, abs=0.06)
-    assert evaluate(model, jets, rotated=3) == pytest.approx(values)
-    assert set(evaluate(model, jets)) == {name for name in values if not name.startswith("rotated_")}
+    assert found.rotated.metrics["accuracy"] == accuracy(model(moved), jets.label)
+    assert found.rotated.metrics["accuracy"] == pytest.approx(1 / 8, abs=0.06)
+    assert evaluate(model, jets, rotated=3).to_dict() == found.to_dict()
+    assert evaluate(model, jets).rotated is None
+    # the same jets are in the same bins
+    assert [each.jets for each in found.rotated.bins] == [each.jets for each in found.bins]
 
 
 def test_an_invariant_model_loses_nothing(make_jets):
@@ -50,16 +54,19 @@ def test_an_invariant_model_loses_nothing(make_jets):
             energy = kinematic_features(jets)[..., 1].sum(1)
             return torch.stack([energy.sin() * k for k in range(10)], dim=-1)
 
-    values = evaluate(Invariant(), jets, rotated=0)
+    found = evaluate(Invariant(), jets, rotated=0)
     for name in ("accuracy", "macro_auc"):
-        assert values[f"rotated_{name}"] == values[name]
+        assert found.rotated.metrics[name] == found.metrics[name]
 
 
-def test_top_against_qcd_is_there_when_both_are(make_jets):
+def test_bins_are_of_the_stored_axis(make_jets):
     jets = make_jets(200)
-    values = evaluate(PointNet(width=8, blocks=1), jets)
-    assert {"accuracy", "macro_auc", "auc_top_qcd", "rejection_30", "rejection_50"} == set(values)
-    assert set(evaluate(PointNet(width=8, blocks=1), jets[jets.label > 0])) == {"accuracy", "macro_auc"}
+    edges = [500.0, 700.0, 1100.0]
+    found = evaluate(PointNet(width=8, blocks=1), jets, pt_edges=edges)
+    pt = torch.hypot(jets.jet_p4[:, 1], jets.jet_p4[:, 2])
+    assert [each.jets for each in found.bins] == [
+        int(((pt >= low) & (pt < high)).sum()) for low, high in pairwise(edges)
+    ]
 
 
 def test_what_cannot_be_evaluated_is_named(make_jets):

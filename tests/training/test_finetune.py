@@ -26,6 +26,7 @@ SIZES = {
     "deepsets": {},
     "lgatr": {"blocks": 1, "multivectors": 2, "channels": 4, "heads": 2},
     "lloca": {"blocks": 1, "hidden": 8, "head_scalars": 4, "head_vectors": 1, "heads": 2},
+    "canonical": {"backbone": "pointnet", "options": SMALL},
 }
 
 
@@ -49,7 +50,7 @@ def test_all_weights_but_those_of_the_classes_are_taken(make_jets, name):
     fresh = {key: tensor.clone() for key, tensor in tagger.state_dict().items()}
     anew = adopt(tagger, other)
     assert anew
-    assert all(key.startswith("head.") for key in anew)
+    assert all("head" in key.split(".") for key in anew)
     for key, tensor in tagger.state_dict().items():
         assert torch.equal(tensor, fresh[key] if key in anew else other.state_dict()[key])
     assert tagger(make_jets(3)).shape == (3, 2)
@@ -61,6 +62,14 @@ def test_the_same_classes_keep_their_layer_and_others_of_the_same_number_do_not(
     assert adopt(tagger, same) == []
     assert all(torch.equal(tensor, same.state_dict()[key]) for key, tensor in tagger.state_dict().items())
     assert adopt(tagger, others) == ["head.4.weight", "head.4.bias"]
+
+
+def test_the_head_of_a_tagger_inside_another_is_no_part_of_the_backbone():
+    tagger = model("canonical")
+    freeze(tagger, ["backbone"])
+    trained = [name for name, weight in tagger.named_parameters() if weight.requires_grad]
+    assert trained
+    assert all(name.startswith("tagger.head.") for name in trained)
 
 
 def test_other_sizes_are_named():
