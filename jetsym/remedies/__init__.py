@@ -1,19 +1,22 @@
-"""The least inductive bias that helps: tensor-basis heads, invariant features, and symmetry restored at inference."""
+"""The least inductive bias that helps: tensor-basis heads, invariant features, penalties, averages at inference."""
 
 from __future__ import annotations
 
 from jetsym.remedies.injected import HarmonicFeatures, Injected, InvariantFeatures
 from jetsym.remedies.invariants import InvariantNetwork
+from jetsym.remedies.penalty import GeneratorPenalty, TransformationPenalty
 from jetsym.remedies.symmetrized import Symmetrized, averaging_degree
 from jetsym.remedies.tensor_basis import CartesianHead, TensorBasisHead
 
 __all__ = [
     "CartesianHead",
+    "GeneratorPenalty",
     "HarmonicFeatures",
     "Injected",
     "InvariantFeatures",
     "InvariantNetwork",
     "Symmetrized",
     "TensorBasisHead",
+    "TransformationPenalty",
     "averaging_degree",
 ]
