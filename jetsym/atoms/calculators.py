@@ -89,6 +89,9 @@ def _metatomic(file: Path, dtype: Dtype | None, device: str | None) -> Calculato
         exported: Any = checkpoint.read_export(file)
     else:
         module = checkpoint.model_of(file).to(getattr(torch, dtype or "float64"))
+        declared: Any = getattr(module, "capabilities", None)
+        if declared is not None:  # metatrain's "llpr" goes on declaring the type that the model had
+            declared.dtype = dtype or "float64"
         try:
             with quiet():
                 exported = module.export()  # type: ignore[operator]

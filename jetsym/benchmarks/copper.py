@@ -84,7 +84,7 @@ def copper(
         train_copper(folder, structures=structures, epochs=epochs, seed=seed, progress=progress)
     with quiet():
         potential = calculator(run)
-        console.print(evaluate(potential, read_frames(folder / "validation.xyz"), progress=progress).table())
+        print(evaluate(potential, read_frames(folder / "validation.xyz"), progress=progress))
         crystal = bulk("Cu", a=LATTICE * 1.01, cubic=True)
         means = {
             "space": SymmetrizedCalculator(potential, "space", reference=crystal),
@@ -190,8 +190,8 @@ def _show(console: Console, folder: Path, title: str, report: RelaxationReport |
     from jetsym.plotting import save_figure
 
     stem = folder / "-".join("".join(letter if letter.isalnum() else " " for letter in title).split())
-    console.print(title)
-    console.print(report.table())
+    console.print(f"{title}: {stem}.json")
+    print(report)
     report.save(stem.with_suffix(".json"))
     figure = report.plot()
     save_figure(figure, stem.with_suffix(".png"))

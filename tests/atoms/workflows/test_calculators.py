@@ -37,10 +37,10 @@ def uncertain(make_model, tmp_path):
         from metatrain.llpr import LLPRUncertaintyModel
         from metatrain.utils.architectures import get_default_hypers
 
-        pet = make_model(dtype=torch.float64)
+        pet = make_model(dtype=torch.float32)
         model = LLPRUncertaintyModel(get_default_hypers("llpr")["model"], pet.dataset_info)
         model.set_wrapped_model(pet)
-        for name, buffer in model.double().named_buffers():
+        for name, buffer in model.named_buffers():
             if "covariance" in name or "cholesky" in name:
                 buffer.copy_(torch.eye(len(buffer)))
             elif "multiplier" in name:
