@@ -2,7 +2,7 @@
 
 >>> import jetsym
 >>> sorted(jetsym.__all__)
-['JetsymError', 'SymmetryReport', '__version__', 'load', 'probe']
+['JetsymError', 'SymmetryReport', '__version__', 'compare', 'diagnose', 'load', 'probe']
 """
 
 from __future__ import annotations
@@ -13,16 +13,20 @@ from typing import TYPE_CHECKING, Any
 from jetsym.errors import JetsymError
 
 if TYPE_CHECKING:
+    from jetsym.probing.comparison import compare
+    from jetsym.probing.diagnose import diagnose
     from jetsym.probing.probe import probe
     from jetsym.probing.report import SymmetryReport
     from jetsym.training.checkpoint import load
 
 __version__ = "0.1.0"
-__all__ = ["JetsymError", "SymmetryReport", "__version__", "load", "probe"]
+__all__ = ["JetsymError", "SymmetryReport", "__version__", "compare", "diagnose", "load", "probe"]
 
 # Imported when first used: `import jetsym` loads neither torch nor matplotlib.
 _LAZY = {
     "SymmetryReport": "jetsym.probing.report",
+    "compare": "jetsym.probing.comparison",
+    "diagnose": "jetsym.probing.diagnose",
     "load": "jetsym.training.checkpoint",
     "probe": "jetsym.probing.probe",
 }

@@ -23,26 +23,52 @@ __all__ = ["Command", "dispatch", "main"]
 
 @dataclass(frozen=True)
 class Command:
-    """One command: the function behind it, a line of help, and how its parameters appear."""
+    """One command: the function behind it, a line of help, and how its parameters appear.
+
+    ``many`` names a parameter that takes all words of the command line that belong to no option.
+    """
 
     function: str
     help: str
     positional: bool = False
     skip: frozenset[str] = frozenset()
     presets: bool = False
+    many: str | None = None
 
     def load(self) -> Callable[..., Any]:
         module, _, name = self.function.partition(":")
         return getattr(import_module(module), name)
 
 
-COMMANDS = {
+@dataclass(frozen=True)
+class Group:
+    """Several commands under one name: ``jetsym NAME COMMAND``."""
+
+    commands: Mapping[str, Command]
+    help: str
+
+
+ATOMS = {
+    "train": Command("jetsym.atoms.training:train", "train a PET or SOAP-BPNN by metatrain", positional=True),
+    "spectra": Command("jetsym.commands:spectra", "measure the checkpoints of a run, epoch by epoch", positional=True),
+    "evaluate": Command("jetsym.atoms.commands:evaluate", "errors on a file of structures, by subset", positional=True),
+    "finetune": Command("jetsym.atoms.finetuning:finetune", "train a PET further on your structures", positional=True),
+    "uncertainty": Command(
+        "jetsym.atoms.finetuning:add_uncertainty", "give a trained model a last-layer uncertainty", positional=True
+    ),
+}
+COMMANDS: dict[str, Command | Group] = {
     "demo": Command("jetsym.demo:demo", "train two taggers on the bundled jets, probe both, and write a report"),
     "download": Command("jetsym.commands:download", "fetch published weights of taggers, or JetClass", positional=True),
     "generate": Command("jetsym.jets.generate:generate", "make JetClass-like jets with Pythia and FastJet", True),
-    "convert": Command("jetsym.commands:convert", "make a cache of ROOT files that streams read faster", True),
-    "inspect": Command("jetsym.commands:inspect", "what is in ROOT files or a cache", True),
-    "train": Command("jetsym.commands:train", "train a tagger on ROOT files", presets=True),
+    "convert": Command("jetsym.commands:convert", "make a cache of files of jets that streams read faster", True),
+    "inspect": Command("jetsym.commands:inspect", "what is in files of jets or a cache", True),
+    "train": Command(
+        "jetsym.commands:train",
+        "train a tagger on ROOT files",
+        skip=frozenset({"penalties", "callbacks"}),
+        presets=True,
+    ),
     "evaluate": Command("jetsym.commands:evaluate", "how well a tagger does on upright and rotated jets", True),
     "predict": Command("jetsym.commands:predict", "write a tagger's probabilities for jets to a file", True),
     "export": Command("jetsym.commands:export", "write a tagger for other programs: ONNX, or weaver's layout", True),
@@ -58,11 +84,20 @@ COMMANDS = {
         positional=True,
         skip=frozenset({"call", "outputs"}),
     ),
+    "compare": Command("jetsym.commands:compare", "put reports side by side, layer by layer", many="reports"),
+    "diagnose": Command("jetsym.commands:diagnose", "what is wrong with a model, from the report of a probe", True),
+    "repair": Command("jetsym.commands:repair", "write the configuration of a run that mends what was found", True),
+    "atoms": Group(ATOMS, "train, fine-tune and evaluate models of atoms, follow their symmetry over training"),
+    "relax": Command("jetsym.atoms.commands:relax", "relax a structure, symmetrised and not", positional=True),
+    "phonons": Command("jetsym.atoms.commands:phonons", "phonons of a crystal, symmetrised and not", positional=True),
 }
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; returns the exit status (0 done, 1 an error, 2 a wrong command line, 130 interrupted)."""
+    """Run a command; returns the exit status.
+
+    0 done, 1 an error, 2 a wrong command line, 130 interrupted (Ctrl-C), 143 terminated (SIGTERM).
+    """
     words = list(sys.argv[1:] if arguments is None else arguments)
     if words[:1] == ["--version"]:
         import jetsym
@@ -75,7 +110,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return status
 
 
-def dispatch(program: str, commands: Mapping[str, Command], purpose: str, words: Sequence[str]) -> int:
+def dispatch(program: str, commands: Mapping[str, Command | Group], purpose: str, words: Sequence[str]) -> int:
     """Run one command of a program that has several; returns the exit status.
 
     Parameters
@@ -95,10 +130,13 @@ def dispatch(program: str, commands: Mapping[str, Command], purpose: str, words:
     name, *rest = words
     if name not in commands:
         return _fail(program, f"unknown command {name!r}; {closest(name, commands)}", status=2)
+    command = commands[name]
+    if isinstance(command, Group):
+        return dispatch(f"{program} {name}", command.commands, command.help.capitalize() + ".", rest)
     try:
-        return run(f"{program} {name}", commands[name], rest)
+        return run(f"{program} {name}", command, rest)
     except JetsymError as error:
-        return _fail(f"{program} {name}", str(error), status=1)
+        return _fail(f"{program} {name}", str(error), status=error.status)
     except OSError as error:  # a folder that cannot be written, a full disk
         return _fail(f"{program} {name}", f"{error.strerror or error}: {error.filename or ''}", status=1)
     except UnicodeDecodeError as error:
@@ -107,7 +145,7 @@ def dispatch(program: str, commands: Mapping[str, Command], purpose: str, words:
         return _fail(f"{program} {name}", "interrupted", status=130)
 
 
-def overview(program: str, commands: Mapping[str, Command], purpose: str) -> str:
+def overview(program: str, commands: Mapping[str, Command | Group], purpose: str) -> str:
     """What ``PROGRAM --help`` says."""
     width = max(map(len, commands))
     return "\n".join(
@@ -130,6 +168,7 @@ def run(program: str, command: Command, words: Sequence[str]) -> int:
 
     function = command.load()
     parser = make_parser(program, command, function)
+    words = [underscored(word) for word in words]
     if command.presets:
         words = expand_presets(words)
     try:
@@ -155,7 +194,11 @@ def make_parser(program: str, command: Command, function: Callable[..., Any]) ->
     parser.add_argument("--config", action="config", help="YAML file with options; later options override it")
     if command.presets:
         parser.add_argument("--preset", help=f"a ready configuration: {', '.join(preset_names())}")
-    parser.add_function_arguments(function, as_positional=command.positional, skip=set(command.skip))
+    skip: set[str | int] = set(command.skip)
+    if command.many:
+        parser.add_argument(command.many, nargs="+", type=str)
+        skip.add(command.many)
+    parser.add_function_arguments(function, as_positional=command.positional, skip=skip)
     for action in parser._actions:
         if getattr(action, "_typehint", None) is bool:  # --resume alone means --resume true
             action.nargs, action.const = "?", True
@@ -179,6 +222,20 @@ def preset_path(name: str) -> Path:
     if name not in preset_names():
         raise ConfigError(f"--preset is {name!r}; {closest(name, preset_names())}")
     return Path(str(files("jetsym.presets") / f"{name}.yaml"))
+
+
+def underscored(word: str) -> str:
+    """Options are named as in Python; dashes inside their names are taken as well.
+
+    Examples
+    --------
+    >>> underscored("--batch-size=8"), underscored("--seed"), underscored("-1"), underscored("a-b")
+    ('--batch_size=8', '--seed', '-1', 'a-b')
+    """
+    flag, equals, value = word.partition("=")
+    if not flag.startswith("--"):
+        return word
+    return f"--{flag[2:].replace('-', '_')}{equals}{value}"
 
 
 def expand_presets(words: Sequence[str]) -> list[str]:

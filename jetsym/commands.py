@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
@@ -16,10 +18,27 @@ if TYPE_CHECKING:
     from jetsym.jets.io.root import BadJets, Columns
     from jetsym.jets.models import ParticleNet, Tagger
     from jetsym.probing.attribution_report import Attribution
+    from jetsym.probing.comparison import Comparison
+    from jetsym.probing.findings import Diagnosis
+    from jetsym.probing.monitor import History
     from jetsym.probing.probe import Report
     from jetsym.training.evaluation_report import Evaluation
 
-__all__ = ["attribute", "convert", "download", "evaluate", "export", "inspect", "predict", "probe", "train"]
+__all__ = [
+    "attribute",
+    "compare",
+    "convert",
+    "diagnose",
+    "download",
+    "evaluate",
+    "export",
+    "inspect",
+    "predict",
+    "probe",
+    "repair",
+    "spectra",
+    "train",
+]
 
 
 def convert(
@@ -32,13 +51,14 @@ def convert(
     skip_bad: bool = False,
     threads: int = 2,
     overwrite: bool = False,
+    mapping: str | None = None,
 ) -> Path:
-    """Make a cache of ROOT files, see :func:`jetsym.jets.io.convert.convert`, or Parquet files.
+    """Make a cache of files of jets, see :func:`jetsym.jets.io.convert.convert`, or Parquet files of ROOT files.
 
     Parameters
     ----------
     paths
-        ROOT files: a path, a glob pattern, a directory, or a list of these.
+        Files of jets (ROOT, Parquet, HDF5 or npz): a path, a glob pattern, a directory, or a list of these.
     out
         Folder of the cache, or of the Parquet files; what is unfinished is continued.
     to
@@ -53,29 +73,45 @@ def convert(
         Threads that read.
     overwrite
         Replace a cache of other files.
+    mapping
+        A YAML file that says which branches of other ROOT trees hold what, see :mod:`jetsym.jets.io.mapping`.
     """
     if to == "parquet":
+        if mapping is not None:
+            raise ConfigError("--mapping makes caches; with --to parquet all branches keep their names")
         from jetsym.jets.io.parquet import to_parquet
 
         return to_parquet(paths, out, overwrite=overwrite)
     from jetsym.jets.io.convert import convert as make_cache
 
     return make_cache(
-        paths, out, columns=columns, bad_jets=bad_jets, skip_bad=skip_bad, threads=threads, overwrite=overwrite
+        paths,
+        out,
+        columns=columns,
+        bad_jets=bad_jets,
+        skip_bad=skip_bad,
+        threads=threads,
+        overwrite=overwrite,
+        mapping=mapping,
     )
 
 
-def inspect(path: str | list[str], *, picture: str | None = None, verify: bool = False) -> None:
-    """Say what ROOT files or a cache hold: jets per class, branches, ranges, bad values.
+def inspect(
+    path: str | list[str], *, picture: str | None = None, verify: bool = False, mapping: str | None = None
+) -> None:
+    """Say what files of jets or a cache hold: jets per class, branches, ranges, bad values.
 
     Parameters
     ----------
     path
-        ROOT files (a path, a glob pattern, a directory, or a list of these), or the folder of a cache.
+        Files of jets (ROOT, Parquet, HDF5 or npz: a path, an address, a glob pattern, a directory, or a list of these),
+        or the folder of a cache.
     picture
         A file for histograms (.png, .pdf or .svg).
     verify
         Compare the files of a folder with the checksums in its manifest first.
+    mapping
+        A YAML file that says which branches of other ROOT trees hold what, see :mod:`jetsym.jets.io.mapping`.
     """
     from jetsym.jets.io.cache import verify as compare
     from jetsym.jets.io.inspect import inspect as look
@@ -84,7 +120,7 @@ def inspect(path: str | list[str], *, picture: str | None = None, verify: bool =
         if not isinstance(path, str):
             raise ConfigError("--verify takes one folder with a manifest.json")
         print(f"{compare(path)} files are as {path}/manifest.json says")
-    summary = look(path)
+    summary = look(path, mapping=mapping)
     Console().print(summary.table())
     if picture is not None:
         from jetsym.plotting import save_figure
@@ -150,7 +186,9 @@ def download(
         print(path if items[name].sha256 else f"{path} (unverified: sha256 {checksum(path)})")
 
 
-def train(data: str | list[str], out: str, **options: Any) -> Path:
+def train(
+    data: str | list[str], out: str, *, dry_run: bool = False, find_lr: bool = False, **options: Any
+) -> Path | None:
     """Train a tagger on ROOT files; see :func:`jetsym.training.loop.train`.
 
     Parameters
@@ -159,10 +197,41 @@ def train(data: str | list[str], out: str, **options: Any) -> Path:
         ROOT files to train on: a path, a glob pattern, or a list of them.
     out
         Folder of the run.
+    dry_run
+        Train and validate on one batch only, and write nothing.
+    find_lr
+        Only look for a learning rate, by steps with growing ones; a table is printed, and learning_rate.json and .png
+        are written to the folder.
     """
+    from jetsym.training.engine import is_first_process
     from jetsym.training.loop import train as train_tagger
 
-    return train_tagger(data, out, **options).path
+    if dry_run or find_lr:
+        _try_before(data, Path(out), options, find=find_lr)
+        return None
+    path = train_tagger(data, out, **options).path
+    return path if is_first_process() else None
+
+
+def _try_before(data: str | list[str], out: Path, options: dict[str, Any], *, find: bool) -> None:
+    from jetsym.plotting import save_figure
+    from jetsym.training.config import TrainConfig
+    from jetsym.training.engine import is_first_process
+    from jetsym.training.trials import dry_run, find_lr
+
+    run = ("resume", "overwrite", "progress")
+    config = TrainConfig(data=data, **{name: value for name, value in options.items() if name not in run})
+    if find:
+        curve = find_lr(config, progress=options.get("progress", True))
+        if is_first_process():
+            print(curve, end="")
+            write_atomically(out / "learning_rate.json", json.dumps(curve.to_dict(), indent=1) + "\n")
+            save_figure(curve.plot(), out / "learning_rate.png")
+        return
+    found = dry_run(config)
+    if is_first_process():
+        for name, value in found.items():
+            print(f"{name} {value:,.4g}" if isinstance(value, float) else f"{name} {value:,}")
 
 
 def evaluate(
@@ -180,6 +249,7 @@ def evaluate(
     working_points: dict[str, float] | None = None,
     pt_edges: list[float] | None = None,
     device: str = "auto",
+    mapping: str | None = None,
     out: str | None = None,
 ) -> None:
     """Measure a trained tagger on jets, which need labels for all but the stability of its decisions.
@@ -189,7 +259,7 @@ def evaluate(
     model
         A run folder, a checkpoint, or weights in weaver's layout (.pt).
     data
-        ROOT files: a path, a glob pattern, or a list of them.
+        Files of jets (ROOT, Parquet, HDF5 or npz): a path, a glob pattern, or a list of them.
     rotated
         Seed of the random rotations that the jets are measured under as well; null measures them upright only.
     stability
@@ -213,6 +283,8 @@ def evaluate(
         Edges of the bins of jet pT in GeV; by default five bins of as many jets each.
     device
         "cpu", "cuda", or "auto" for the latter where there is one.
+    mapping
+        A YAML file that says which branches of other ROOT trees hold what, see :mod:`jetsym.jets.io.mapping`.
     out
         A JSON file to write the numbers to; pictures (_roc.png, _confusion.png, _reliability.png) go beside it.
     """
@@ -222,7 +294,7 @@ def evaluate(
     if out is not None and Path(out).suffix != ".json":
         raise ConfigError(f"--out is {out!r}; expected a name that ends in .json (the pictures take its stem)")
     tagger = _load(model, device)
-    jets = read(data, limit=limit, max_particles=max_particles or tagger.max_particles)
+    jets = read(data, limit=limit, max_particles=max_particles or tagger.max_particles, mapping=mapping)
     values: dict[str, Any] = {}
     evaluation = None
     if jets.label is not None or not stability:
@@ -261,6 +333,7 @@ def predict(
     bad_jets: BadJets = "raise",
     threads: int = 2,
     device: str = "auto",
+    mapping: str | None = None,
     progress: bool = True,
 ) -> Path:
     """Write a tagger's probabilities for jets, in their order; see :func:`jetsym.training.predict.predict`.
@@ -270,7 +343,7 @@ def predict(
     model
         A run folder, a checkpoint, or weights in weaver's layout (.pt).
     data
-        ROOT files: a path, a glob pattern, or a list of them; labels are not needed.
+        Files of jets (ROOT, Parquet, HDF5 or npz): a path, a glob pattern, or a list of them; labels are not needed.
     out
         The file to write: a name that ends in .root or .parquet.
     logits
@@ -285,6 +358,8 @@ def predict(
         Threads that read.
     device
         "cpu", "cuda", or "auto" for the latter where there is one.
+    mapping
+        A YAML file that says which branches of other ROOT trees hold what, see :mod:`jetsym.jets.io.mapping`.
     progress
         Show a progress bar.
     """
@@ -299,6 +374,7 @@ def predict(
         batch_size=batch_size,
         bad_jets=bad_jets,
         threads=threads,
+        mapping=mapping,
         progress=progress,
     )
 
@@ -357,7 +433,15 @@ def _draw(evaluation: Evaluation, out: Path) -> None:
         plt.close(figure_of(picture))
 
 
-def probe(model: str, *, inputs: str | list[str] | None = None, out: str | None = None, **options: Any) -> Report:
+def probe(
+    model: str,
+    *,
+    inputs: str | list[str] | None = None,
+    mapping: str | None = None,
+    out: str | None = None,
+    over_training: bool = False,
+    **options: Any,
+) -> Report | History:
     """Measure which symmetry a trained tagger has; see :func:`jetsym.probe`.
 
     Parameters
@@ -365,17 +449,27 @@ def probe(model: str, *, inputs: str | list[str] | None = None, out: str | None 
     model
         A run folder, a checkpoint, or weights in weaver's layout (.pt).
     inputs
-        ROOT files to probe with; the bundled jets where none are named.
+        Files of jets to probe with; the bundled jets where none are named.
+    mapping
+        A YAML file that says which branches of other ROOT trees hold what, see :mod:`jetsym.jets.io.mapping`.
     out
         A JSON file to write the report to; a picture (.png) and a page (.html) of the same name go beside it.
+    over_training
+        Show what a run with --monitor_every measured as it was trained, instead of measuring it now: a table, and the
+        data and the picture in ``over_training.json`` and ``.png`` in its folder, or as ``out`` says.
     """
     from jetsym.plotting import save_figure
     from jetsym.probing.html import report_page
     from jetsym.probing.probe import probe as measure
 
-    if out is not None and Path(out).suffix != ".json":
-        raise ConfigError(f"--out is {out!r}; expected a name that ends in .json (picture and page take its stem)")
-    report = measure(model, inputs, **options)
+    _check_out(out)
+    if over_training:
+        why = "--over_training shows what was measured earlier"
+        if mapping is not None:
+            raise ConfigError(f"--mapping is {mapping!r}, but {why}; leave it out")
+        _refuse_changed(measure, {"inputs": inputs, **options}, why=why)
+        return _show_history(model, out)
+    report = measure(model, _jets(model, inputs, mapping, options), **options)
     print(report)
     if out is not None:
         picture = report.plot()
@@ -385,8 +479,35 @@ def probe(model: str, *, inputs: str | list[str] | None = None, out: str | None 
     return report
 
 
+def _refuse_changed(function: Callable[..., Any], options: Mapping[str, Any], *, why: str) -> None:
+    """Refuse options of a function that are not as by default, where they would have no effect."""
+    defaults = {name: parameter.default for name, parameter in signature(function).parameters.items()}
+    for name, value in options.items():
+        given = tuple(value) if isinstance(value, list) else value  # a sequence from the command line is a list
+        if given != defaults[name]:
+            raise ConfigError(f"--{name} is {value!r}, but {why}; leave it out")
+
+
+def _show_history(run: str, out: str | None) -> History:
+    """Print the spectra of a run over its training, and save them with their picture."""
+    from jetsym.plotting import save_figure
+    from jetsym.probing.monitor import History
+
+    history = History.load(run)
+    print(history, end="")
+    path = Path(run, "over_training.json") if out is None else Path(out)
+    history.save(path)
+    save_figure(history.plot(), path.with_suffix(".png"))
+    return history
+
+
 def attribute(
-    model: str, *, inputs: str | list[str] | None = None, out: str | None = None, **options: Any
+    model: str,
+    *,
+    inputs: str | list[str] | None = None,
+    mapping: str | None = None,
+    out: str | None = None,
+    **options: Any,
 ) -> Attribution:
     """Measure what the symmetry of a trained tagger breaks on; see :func:`jetsym.probing.attribution.attribute`.
 
@@ -395,14 +516,194 @@ def attribute(
     model
         A run folder, a checkpoint, or weights in weaver's layout (.pt).
     inputs
-        ROOT files to measure on; the bundled jets where none are named.
+        Files of jets to measure on; the bundled jets where none are named.
+    mapping
+        A YAML file that says which branches of other ROOT trees hold what, see :mod:`jetsym.jets.io.mapping`.
     out
         A JSON file to write the report to.
     """
+    from jetsym.jets.sources import ALL_PARTICLES
     from jetsym.probing.attribution import attribute as measure
 
-    report = measure(model, inputs, **options)
+    report = measure(model, _jets(model, inputs, mapping, options, max_particles=ALL_PARTICLES), **options)
     print(report, end="")
     if out is not None:
         report.save(out)
     return report
+
+
+def _jets(
+    model: str,
+    inputs: str | list[str] | None,
+    mapping: str | None,
+    options: dict[str, Any],
+    *,
+    max_particles: int | None = None,
+) -> Any:
+    """The inputs as they are named, or read through a mapping, by default as many particles as the model takes."""
+    if mapping is None:
+        return inputs
+    if inputs is None:
+        raise ConfigError(f"--mapping is {mapping!r}, and --inputs names no files; expected both")
+    from jetsym.jets import read
+    from jetsym.training.checkpoint import load
+
+    return read(
+        inputs, mapping=mapping, limit=options.get("limit"), max_particles=max_particles or load(model).max_particles
+    )
+
+
+def diagnose(
+    report: str,
+    *,
+    baseline: str | None = None,
+    history: list[str] | None = None,
+    readout: str | None = None,
+    needs: dict[str, list[str]] | None = None,
+    thresholds: dict[str, float] | None = None,
+    out: str | None = None,
+) -> Diagnosis:
+    """Say what is wrong with a model from its report, and what to try; see :func:`jetsym.diagnose`.
+
+    Parameters
+    ----------
+    report
+        A JSON file that jetsym probe wrote; or the folder of a run with --monitor_every, of which the last probe is
+        judged, and the earlier ones for drift.
+    baseline
+        That of an untrained copy; by default the one in the report.
+    history
+        Those of earlier steps of the training, in their order and measured alike, for drift.
+    readout
+        The layer that the outputs are read from; by default the last one before them.
+    needs
+        Output -> irreps that it needs, such as '{"dipole": ["(1,+)"]}'; by default those of its kind.
+    thresholds
+        Bounds to change, such as '{"deviation": 0.05}'; see jetsym.probing.thresholds.Thresholds.
+    out
+        A JSON file to write the findings to.
+    """
+    from jetsym.probing.diagnose import diagnose as find
+    from jetsym.probing.monitor import History
+    from jetsym.probing.reading import read_report
+    from jetsym.probing.report import SymmetryReport
+    from jetsym.probing.thresholds import Thresholds
+
+    past = [SymmetryReport.load(path) for path in history or []]
+    subject: Report
+    if Path(report).is_dir():
+        *watched, subject = History.load(report).reports
+        past = past or watched
+    else:
+        subject = read_report(report)
+    found = find(
+        subject,
+        baseline=None if baseline is None else read_report(baseline),
+        history=past,
+        readout=readout,
+        needs=needs,
+        thresholds=Thresholds.of(**(thresholds or {})),
+    )
+    print(found, end="")
+    if out is not None:
+        found.save(out)
+    return found
+
+
+def compare(reports: list[str], *, names: list[str] | None = None, out: str | None = None) -> Comparison:
+    """Put reports side by side; see :func:`jetsym.compare`.
+
+    Parameters
+    ----------
+    reports
+        JSON files that jetsym probe wrote.
+    names
+        What to call them; by default the names of the files.
+    out
+        A JSON file to write all of it to; a picture (.png) and a page (.html) of the same name go beside it.
+    """
+    from jetsym.plotting import save_figure
+    from jetsym.probing.comparison import compare as put_together
+    from jetsym.probing.comparison import numbered
+    from jetsym.probing.html import figure_element, page
+    from jetsym.probing.reading import read_report
+
+    _check_out(out)
+    read: list[Any] = [read_report(path) for path in reports]
+    compared = put_together(*read, names=names or numbered([Path(path).stem for path in reports]))
+    print(compared, end="")
+    if out is not None:
+        picture = compared.plot()
+        compared.save(out)
+        parts = [figure_element(picture, "Reports side by side, by depth"), compared._repr_html_()]
+        write_atomically(Path(out).with_suffix(".html"), page(f"Symmetry of {', '.join(compared.names)}", parts))
+        save_figure(picture, Path(out).with_suffix(".png"))
+    return compared
+
+
+def _check_out(out: str | None) -> None:
+    if out is not None and Path(out).suffix != ".json":
+        raise ConfigError(f"--out is {out!r}; expected a name that ends in .json (picture and page take its stem)")
+
+
+def spectra(run: str, *, inputs: str | list[str], out: str | None = None, limit: int = 8, l_max: int = 4) -> None:
+    """Print the symmetry of a metatrain run's model over training.
+
+    Parameters
+    ----------
+    run
+        Folder of a run of ``jetsym atoms train``.
+    inputs
+        Files of structures.
+    out
+        Folder for a JSON file per epoch.
+    limit
+        At most so many structures.
+    l_max
+        Largest λ.
+    """
+    from jetsym.training.history import over_training
+
+    history = over_training(run, inputs, limit=limit, l_max=l_max)
+    print(history)
+    if out is not None:
+        history.save(out)
+
+
+def repair(
+    run: str,
+    *,
+    finding: str,
+    report: str | None = None,
+    remedy: str | None = None,
+    weight: float = 0.1,
+    from_weights: bool = False,
+    out: str | None = None,
+) -> Path:
+    """Write the configuration of a run that mends what was found in another; see :mod:`jetsym.training.repair`.
+
+    Parameters
+    ----------
+    run
+        Folder of the run.
+    finding
+        What was found, as jetsym diagnose names it.
+    report
+        The report or the diagnosis it was found in, for group, frame and axis.
+    remedy
+        augment, mirror, penalty, harmonics, pairs, canonical or calmer; by default the least intrusive one that the
+        run does not have.
+    weight
+        Of a new penalty.
+    from_weights
+        Begin from the best weights of the run instead of anew.
+    out
+        A YAML file to write to; by default ``repair-FINDING.yaml`` in the folder of the run.
+    """
+    from jetsym.training.repair import repair as mend
+
+    mended = mend(run, finding=finding, report=report, remedy=remedy, weight=weight, from_weights=from_weights)
+    print(mended, end="")
+    path = mended.save(Path(run).expanduser() / f"repair-{finding}.yaml" if out is None else out)
+    print(f"Train it with: jetsym train --config {path} --out NEW_RUN")
+    return path

@@ -12,7 +12,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol, cast
 
-from jetsym.spectrum.action import Action, Source
+from jetsym.spectrum.action import Action, Measurand, Source
 
 __all__ = ["Domain", "domain_of", "load_model"]
 
@@ -20,10 +20,11 @@ __all__ = ["Domain", "domain_of", "load_model"]
 class Domain(Protocol):
     """What the module of a domain offers."""
 
-    #: What an output is when nobody says so: a name and a kind, such as {"logits": "logits"}.
-    OUTPUTS: Mapping[str, str]
     #: What a reader of a report must know about any action on these inputs.
     NOTES: Sequence[str]
+
+    def measured(self, model: Any, outputs: Mapping[str, Any] | None) -> Measurand:
+        """A model as it is measured here, with the kinds of its outputs (None: nobody says what they are)."""
 
     def load(self, source: Any, *, limit: int, model: Any) -> Any:
         """Inputs for a model from what the user gave (None: the bundled sample), at most ``limit`` of them."""
@@ -36,6 +37,12 @@ class Domain(Protocol):
 
     def take(self, inputs: Any, selection: slice) -> Any:
         """Some of the inputs."""
+
+    def batches(self, inputs: Any) -> Sequence[slice]:
+        """Inputs that may share a forward pass, as their responses have the same shapes: slices that cover them all."""
+
+    def at_once(self, inputs: Any) -> int:
+        """Evaluations of any of these inputs that main memory should hold in one pass, by what models need inside."""
 
     def move(self, inputs: Any, matrices: Any) -> Any:
         """Every input under n elements of O(3) in the lab (n, 3, 3), or (n, samples, 3, 3) of its own."""
@@ -64,12 +71,16 @@ class Domain(Protocol):
 
 @dataclass(frozen=True)
 class Row:
-    """One domain: which inputs are its own, by the module of their type or because they are paths."""
+    """One domain: which inputs are its own, by the module of their type or the ending of their paths.
+
+    ``loads`` is who loads a model from a path. An ending "" is that of every path.
+    """
 
     name: str
     module: str
-    types_from: str
-    reads_paths: bool = False
+    types_from: tuple[str, ...]
+    loads: str
+    endings: tuple[str, ...] = ()
     bundled_sample: bool = False
 
     def owns(self, inputs: Any) -> bool:
@@ -77,17 +88,30 @@ class Row:
             return self.bundled_sample
         first = inputs[0] if isinstance(inputs, (list, tuple)) and len(inputs) else inputs
         if isinstance(first, (str, Path)):
-            return self.reads_paths
+            return str(first).lower().endswith(self.endings) if self.endings else False
         return type(first).__module__.startswith(self.types_from)
 
 
-TABLE = (Row("jets", "jetsym.jets.domain", types_from="jetsym.jets", reads_paths=True, bundled_sample=True),)
+JETS = Row(
+    "jets",
+    "jetsym.jets.domain",
+    types_from=("jetsym.jets",),
+    loads="jetsym.training.checkpoint:load",
+    endings=("",),
+    bundled_sample=True,
+)
+ATOMS = Row(
+    "atoms",
+    "jetsym.atoms.domain",
+    types_from=("jetsym.atoms", "ase."),
+    loads="jetsym.atoms.model:load",
+    endings=(".xyz", ".extxyz", ".cif", ".vasp", ".traj"),
+)
+#: The first row that owns the inputs has them.
+TABLE = (ATOMS, JETS)
 
 #: Inputs that no row owns are plain arrays.
 ARRAYS = "jetsym.probing.arrays"
-
-#: Who loads a model from a path.
-MODEL_LOADER = "jetsym.training.checkpoint:load"
 
 
 def domain_of(inputs: Any) -> Domain:
@@ -96,7 +120,8 @@ def domain_of(inputs: Any) -> Domain:
     return cast(Domain, import_module(owner))
 
 
-def load_model(path: str | Path) -> Any:
-    """The model of a run directory or checkpoint."""
-    module, _, function = MODEL_LOADER.partition(":")
+def load_model(path: str | Path, inputs: Any = None) -> Any:
+    """The model of a run directory or checkpoint, which is to take such inputs."""
+    row = next((row for row in TABLE if row.owns(inputs)), JETS)
+    module, _, function = row.loads.partition(":")
     return getattr(import_module(module), function)(path)

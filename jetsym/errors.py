@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from typing import ClassVar
 
 __all__ = [
     "CheckpointError",
@@ -14,13 +15,19 @@ __all__ = [
     "MissingDependencyError",
     "ProbeError",
     "SpectrumError",
+    "TerminatedError",
     "TrainingError",
     "closest",
 ]
 
 
 class JetsymError(Exception):
-    """Base of every error that jetsym raises on purpose; the command line prints it as one line."""
+    """Base of every error that jetsym raises on purpose; the command line prints it as one line.
+
+    ``status`` is what the command line then exits with.
+    """
+
+    status: ClassVar[int] = 1
 
 
 class DataError(JetsymError):
@@ -51,6 +58,12 @@ class TrainingError(JetsymError):
     """Training has gone wrong in a way that going on cannot mend."""
 
 
+class TerminatedError(JetsymError):
+    """The process was asked to end (SIGTERM), and what it did has been kept."""
+
+    status: ClassVar[int] = 143  # 128 + 15, as a shell says of a process that died of SIGTERM
+
+
 class MissingDependencyError(JetsymError, ImportError):
     """An optional package is not installed; the message holds the pip line that installs it."""
 
@@ -77,8 +90,12 @@ def closest(name: str, valid: Iterable[str], *, limit: int = 5) -> str:
     --------
     >>> closest("part_ps", ["part_px", "part_pz", "jet_pt"])
     "the nearest are 'part_pz', 'part_px'"
+    >>> closest("charge", [])
+    'there is none'
     """
     names = list(valid)
+    if not names:
+        return "there is none"
     near = difflib.get_close_matches(name, names, n=limit, cutoff=0.6)
     if near:
         return "the nearest are " + ", ".join(repr(item) for item in near)

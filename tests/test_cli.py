@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,10 +18,12 @@ import uproot
 import yaml
 
 import jetsym
-from jetsym.cli import COMMANDS, expand_presets, main, preset_names, preset_path
+from jetsym.cli import COMMANDS, Group, expand_presets, main, preset_names, preset_path
 from jetsym.errors import ConfigError
+from jetsym.jets import read
 from jetsym.probing.attribution_report import Attribution
 from jetsym.probing.lorentz_report import LorentzReport
+from jetsym.probing.monitor import History, Monitor
 from jetsym.training.evaluation_report import Evaluation
 
 
@@ -47,12 +51,25 @@ def test_overview_and_version():
     assert all(name in text for name in COMMANDS)
 
 
-@pytest.mark.parametrize("name", COMMANDS)
-def test_every_command_has_help(name, capsys):
+GROUPS = {name: command for name, command in COMMANDS.items() if isinstance(command, Group)}
+SINGLE = [[name] for name in COMMANDS if name not in GROUPS]
+
+
+@pytest.mark.parametrize(
+    "words", SINGLE + [[name, part] for name, group in GROUPS.items() for part in group.commands], ids=" ".join
+)
+def test_every_command_has_help(words, capsys):
     with pytest.raises(SystemExit) as stop:
-        main([name, "--help"])
+        main([*words, "--help"])
     assert stop.value.code == 0
-    assert f"usage: jetsym {name}" in capsys.readouterr().out
+    assert f"usage: jetsym {' '.join(words)}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", GROUPS)
+def test_every_group_lists_its_commands(name, capsys):
+    assert main([name, "--help"]) == 0
+    shown = capsys.readouterr().out
+    assert all(f"  {part} " in shown for part in GROUPS[name].commands)
 
 
 def test_train_evaluate_probe_from_the_shell(small_run, tmp_path):
@@ -90,6 +107,24 @@ def test_the_lorentz_report_from_the_shell(small_run, tmp_path, capsys):
     assert LorentzReport.load(tmp_path / "l.json").meta["n_inputs"] == 2
     assert (tmp_path / "l.png").stat().st_size > 10_000
     assert "Boosts along random" in (tmp_path / "l.html").read_text()
+
+
+def test_spectra_over_training_from_the_shell(small_run, tmp_path, capsys):
+    folder, run = str(small_run.parent / "train.root"), tmp_path / "run"
+    shutil.copytree(small_run, run)
+    assert main(["probe", str(run), "--over-training"]) == 1
+    assert "holds no probes of its training; train with --monitor_every" in capsys.readouterr().err
+    model, jets = jetsym.load(run), read(folder, limit=3)
+    for step in (0, 5):
+        Monitor(run, jets, every=5)(model, step)
+    assert main(["probe", str(run), "--over-training"]) == 0
+    assert "invariant share in %" in capsys.readouterr().out
+    assert History.load(run / "over_training.json").steps.tolist() == [0, 5]
+    assert (run / "over_training.png").stat().st_size > 10_000
+    assert main(["probe", str(run), "--over_training", "--out", str(tmp_path / "h.json")]) == 0
+    assert {"h.json", "h.png"} <= {path.name for path in tmp_path.iterdir()}
+    assert main(["probe", str(run), "--over_training", "--group", "SO3"]) == 1
+    assert "--group is 'SO3', but --over_training shows what was measured earlier" in capsys.readouterr().err
 
 
 def test_stability_from_the_shell(small_run, tmp_path, jetclass_columns, make_jets, write_tree, capsys):
@@ -254,3 +289,43 @@ def test_presets():
     assert expand_presets(["--preset=pointnet"]) == ["--config", pointnet]
     with pytest.raises(ConfigError, match="--preset is ''"):
         expand_presets(["--preset"])
+
+
+def test_a_diagnosis_from_the_shell(tmp_path, capsys):
+    points = np.random.default_rng(0).normal(size=(8, 3))
+    report = jetsym.probe(lambda x: x[:, 0] + 1, points, l_max=2, progress=False)
+    path = report.save(tmp_path / "report.json")
+    assert main(["diagnose", str(path), "--history", f'["{path}"]', "--out", str(tmp_path / "found.json")]) == 0
+    assert "leakage (problem), output" in capsys.readouterr().out
+    assert json.loads((tmp_path / "found.json").read_text())["findings"][0]["name"] == "leakage"
+    assert main(["diagnose", str(path), "--thresholds", '{"deviation": 2}']) == 0
+    assert "leakage (" not in capsys.readouterr().out
+    assert main(["diagnose", str(path), "--thresholds", '{"deviatin": 2}']) == 1
+    assert main(["diagnose", str(tmp_path / "found.json")]) == 1
+    errors = capsys.readouterr().err.splitlines()
+    assert errors[0].endswith("there is no threshold 'deviatin'; the nearest are 'deviation'")
+    assert "holds 'diagnosis'; expected a report of a probe" in errors[1]
+    assert len(errors) == 2
+
+
+def test_a_watched_run_is_judged_as_a_whole(tmp_path, capsys):
+    points = np.random.default_rng(0).normal(size=(8, 3))
+    for step, tilt in enumerate((0.5, 0.1, 0.4)):
+        report = jetsym.probe(lambda x, tilt=tilt: 1 + tilt * x[:, 2], points, l_max=2, progress=False)
+        replace(report, meta={**report.meta, "step": 10 * step}).save(tmp_path / f"spectra/step-{10 * step:08d}.json")
+    assert main(["diagnose", str(tmp_path)]) == 0
+    assert "since step 10." in " ".join(capsys.readouterr().out.split())
+
+
+def test_a_comparison_from_the_shell(tmp_path, capsys):
+    points = np.random.default_rng(0).normal(size=(4, 3))
+    paths = []
+    for l_max in (1, 2):
+        report = jetsym.probe(lambda x: x[:, 0] + 1, points, l_max=l_max, progress=False)
+        paths.append(str(report.save(tmp_path / f"l{l_max}.json")))
+    assert main(["compare", *paths, "--out", str(tmp_path / "both.json")]) == 0
+    assert "The reports differ in l_max (l1: 1, l2: 2)" in capsys.readouterr().out
+    assert {file.suffix for file in tmp_path.glob("both.*")} == {".json", ".png", ".html"}
+    assert main(["compare", *paths, "--out", "both.png"]) == 1
+    assert main(["compare", "--out", "both.json"]) == 2
+    assert len(capsys.readouterr().err.splitlines()) == 2

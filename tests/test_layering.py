@@ -1,4 +1,4 @@
-"""The direction of imports: errors ← spectrum ← plotting ← probing, spectrum ← jets, all of them ← training."""
+"""Direction of imports: errors ← spectrum ← plotting ← probing ← remedies, spectrum ← {jets, atoms}, all ← training."""
 
 from __future__ import annotations
 
@@ -18,9 +18,11 @@ MAY_IMPORT = {
     "spectrum": set(),
     "plotting": {"spectrum"},
     "probing": {"spectrum", "plotting", "domains"},
+    "remedies": {"spectrum", "plotting", "probing", "domains"},
     "jets": {"spectrum"},
-    "training": {"spectrum", "plotting", "probing", "jets"},
-    "benchmarks": {"spectrum", "probing", "jets", "cli"},
+    "atoms": {"spectrum", "plotting"},
+    "training": {"spectrum", "plotting", "probing", "remedies", "jets", "atoms"},
+    "benchmarks": {"spectrum", "plotting", "probing", "remedies", "jets", "atoms", "training", "cli"},
 }
 COMMON = {"errors", "files", "progress", "__version__"}
 
@@ -67,7 +69,15 @@ def test_importing_stays_light(module, heavy):
 
 
 def test_public_names():
-    assert sorted(jetsym.__all__) == ["JetsymError", "SymmetryReport", "__version__", "load", "probe"]
+    assert sorted(jetsym.__all__) == [
+        "JetsymError",
+        "SymmetryReport",
+        "__version__",
+        "compare",
+        "diagnose",
+        "load",
+        "probe",
+    ]
     assert dir(jetsym) == sorted(jetsym.__all__)
     for name in jetsym.__all__:
         assert getattr(jetsym, name) is not None

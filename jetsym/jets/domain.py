@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -18,16 +19,18 @@ from jetsym.jets.generators import aligned_generators, tangents
 from jetsym.jets.io import read
 from jetsym.jets.io.sample import sample
 from jetsym.jets.sources import ALL_PARTICLES, max_particles_of, sources_of
-from jetsym.spectrum.action import Action, Source
+from jetsym.spectrum.action import Action, Measurand, Source
 
 __all__ = [
     "NOTES",
-    "OUTPUTS",
     "act",
+    "at_once",
+    "batches",
     "dtype_name",
     "generators",
     "load",
     "mask",
+    "measured",
     "move",
     "place",
     "size",
@@ -37,6 +40,7 @@ __all__ = [
     "transform",
 ]
 
+#: What an output is when nobody says so.
 OUTPUTS = {"logits": "logits"}
 NOTES = (
     "Constituents and jet axis move together; features are recomputed from them.",
@@ -44,6 +48,10 @@ NOTES = (
 )
 #: Columns that carry a direction of each jet's own.
 DIRECTION = ("direction_x", "direction_y", "direction_z")
+
+
+def measured(model: Any, outputs: Mapping[str, Any] | None) -> Measurand:
+    return Measurand(model, OUTPUTS if outputs is None else outputs)
 
 
 def load(source: Any, *, limit: int, model: Any) -> JetBatch:
@@ -79,6 +87,14 @@ def size(inputs: JetBatch) -> int:
 
 def take(inputs: JetBatch, selection: slice) -> JetBatch:
     return inputs[selection]
+
+
+def batches(inputs: JetBatch) -> tuple[slice]:
+    return (slice(0, len(inputs)),)
+
+
+def at_once(inputs: JetBatch) -> int:
+    return sys.maxsize
 
 
 def move(inputs: JetBatch, matrices: Any) -> JetBatch:

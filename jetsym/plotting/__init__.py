@@ -1,6 +1,14 @@
 """Pictures: every function takes ``ax`` and returns it; those of several panels return their figure."""
 
+from jetsym.plotting.comparison import (
+    plot_bandwidths,
+    plot_comparison,
+    plot_depths,
+    plot_output_errors,
+    plot_pseudotensors,
+)
 from jetsym.plotting.evaluation import plot_confusion, plot_reliability, plot_roc
+from jetsym.plotting.history import plot_error_over_training, plot_layer_over_training, plot_over_training
 from jetsym.plotting.lorentz import plot_boosts, plot_generators, plot_lorentz
 from jetsym.plotting.spectrum import plot_spectrum
 from jetsym.plotting.style import figure_of, irrep_style, save_figure
@@ -8,10 +16,18 @@ from jetsym.plotting.style import figure_of, irrep_style, save_figure
 __all__ = [
     "figure_of",
     "irrep_style",
+    "plot_bandwidths",
     "plot_boosts",
+    "plot_comparison",
     "plot_confusion",
+    "plot_depths",
+    "plot_error_over_training",
     "plot_generators",
+    "plot_layer_over_training",
     "plot_lorentz",
+    "plot_output_errors",
+    "plot_over_training",
+    "plot_pseudotensors",
     "plot_reliability",
     "plot_roc",
     "plot_spectrum",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -11,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from jetsym.plotting.spectrum import plot_spectrum
-from jetsym.plotting.style import PALETTE
+from jetsym.plotting.style import DIRECTIONS, LEGEND, figure_of, finished, label_layers, log_scale
 
 __all__ = ["plot_boosts", "plot_generators", "plot_lorentz"]
 
@@ -36,14 +37,15 @@ def plot_boosts(report: Any, ax: Axes | None = None) -> Axes:
         style = {"color": "black", "linewidth": 2.0} if is_output else {"color": shades[row], "linewidth": 1.2}
         ax.errorbar(report.widths, values, yerr=errors, marker="o", markersize=3.5, capsize=2, label=layer, **style)
     ax.set_xscale("log")
-    ax.set_yscale("log")
+    log_scale(ax, low=1e-6)
     ax.set_xticks(report.widths, [f"{width:g}" for width in report.widths])
     ax.minorticks_off()
     symbol = "η₀" if report.meta["distribution"] == "uniform" else "σ"
     axis = report.meta["axis"]
     ax.set_xlabel(f"rapidity {symbol} of boosts along {axis if isinstance(axis, str) else np.round(axis, 3).tolist()}")
     ax.set_ylabel("relative A")
-    return _finished(ax, "layer")
+    ax.legend(**LEGEND, title="layer")
+    return finished(ax)
 
 
 def plot_generators(report: Any, ax: Axes | None = None) -> Axes:
@@ -66,44 +68,44 @@ def plot_generators(report: Any, ax: Axes | None = None) -> Axes:
         errors = np.nan_to_num(report.squared_stderr[:, column] / (2 * values))
         boost = name.startswith("K")
         ax.errorbar(
-            positions,
+            positions + 0.05 * (column - 2.5),  # side by side, as some agree to within their errors
             values,
             yerr=errors,
-            color=PALETTE[1 + column % 3],
+            color=DIRECTIONS[column % 3],
             linestyle="--" if boost else "-",
             marker="s" if boost else "o",
-            markerfacecolor="white" if boost else PALETTE[1 + column % 3],
+            markerfacecolor="white" if boost else DIRECTIONS[column % 3],
             markersize=4.5,
             linewidth=1.4,
             capsize=2,
             label=name.replace("_", ""),
         )
-    ax.set_yscale("log")
-    ax.set_xticks(positions, report.layers, rotation=30, ha="right")
-    ax.set_xlim(-0.4, len(report.layers) - 0.6)
+    log_scale(ax, low=1e-6)
+    label_layers(ax, report.layers)
     ax.set_ylabel("slope ‖L f‖ / ‖f‖")
-    return _finished(ax, f"axes of the {report.meta['axes']}")
+    ax.legend(**LEGEND, title=f"axes of the {report.meta['axes']}")
+    return finished(ax)
 
 
-def plot_lorentz(report: Any) -> Figure:
+def plot_lorentz(report: Any, axes: Sequence[Axes] | None = None) -> Figure:
     """Draw the three parts of a :class:`~jetsym.probing.lorentz_report.LorentzReport` side by side.
 
     The spectrum under O(3) at rest, the slopes under the generators along the jet's axes, and the error curves of
     boosts along the beam.
+
+    Parameters
+    ----------
+    report
+        The report.
+    axes
+        Three axes to draw into; a new figure where None.
     """
-    width = max(5.0, 2.8 + 0.75 * len(report.layers))
-    figure, axes = plt.subplots(
-        1, 3, figsize=(2 * width + 5.4, 3.9), layout="constrained", gridspec_kw={"width_ratios": [width, width, 5.2]}
-    )
+    if axes is None:
+        width = max(5.0, 2.8 + 0.75 * len(report.layers))
+        widths = {"width_ratios": [width, width, 5.2]}
+        axes = plt.subplots(1, 3, figsize=(2 * width + 5.4, 3.9), layout="constrained", gridspec_kw=widths)[1]
     first = next(iter(report.compact))
     plot_spectrum(report.compact[first], axes[0]).set_title(f"compact: {first}", fontsize="medium")
     plot_generators(report.local["jet"], axes[1]).set_title("local: six generators", fontsize="medium")
     plot_boosts(report.windows["beam"], axes[2]).set_title("windows of rapidity", fontsize="medium")
-    return figure
-
-
-def _finished(ax: Axes, title: str) -> Axes:
-    ax.grid(axis="y", alpha=0.25)
-    ax.spines[["top", "right"]].set_visible(False)
-    ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False, fontsize="small", title=title)
-    return ax
+    return figure_of(axes[0])

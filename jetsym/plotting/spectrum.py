@@ -8,7 +8,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 
-from jetsym.plotting.style import TAIL_COLOUR, irrep_style
+from jetsym.plotting.style import LEGEND, TAIL_COLOUR, finished, irrep_style, label_layers, log_scale
 
 __all__ = ["plot_spectrum"]
 
@@ -19,8 +19,8 @@ SMALLEST = 1e-7
 def plot_spectrum(report: Any, ax: Axes | None = None, *, legend: bool = True) -> Axes:
     """Draw the spectrum of every layer of a report, on a logarithmic scale.
 
-    One line per irrep, with standard errors; the same measurement of the report's baseline as thin lines behind it; the
-    part beyond l_max in grey; the noise floor as a hatched band, where it is not too low to be seen.
+    One line per irrep; the same measurement of the report's baseline as thin lines behind it; the part beyond l_max in
+    grey, all with standard errors; the noise floor as a hatched band, where it is not too low to be seen.
 
     Parameters
     ----------
@@ -50,7 +50,9 @@ def plot_spectrum(report: Any, ax: Axes | None = None, *, legend: bool = True) -
     tail = np.where(report.tail > lowest, report.tail, np.nan)
     if np.isfinite(tail).any():
         l_max = max(irrep.lam for irrep in report.irreps)
-        ax.plot(positions, tail, color=TAIL_COLOUR, linestyle=":", marker="x", markersize=5, label=f"λ > {l_max}")
+        style: dict[str, Any] = {"color": TAIL_COLOUR, "linestyle": ":", "marker": "x", "markersize": 5, "capsize": 2}
+        beyond = f"m > {l_max}" if report.irreps[-1].is_mode else f"λ > {l_max}"
+        ax.errorbar(positions, tail, yerr=np.nan_to_num(report.tail_stderr), label=beyond, **style)
     _finish(ax, report, lowest, legend)
     return ax
 
@@ -58,33 +60,23 @@ def plot_spectrum(report: Any, ax: Axes | None = None, *, legend: bool = True) -
 def _draw_baseline(ax: Axes, positions: Any, baseline: Any, lowest: float) -> None:
     for column, irrep in enumerate(baseline.irreps):
         values = np.where(baseline.fractions[:, column] > lowest, baseline.fractions[:, column], np.nan)
-        style = irrep_style(irrep)
-        ax.plot(
-            positions, values, color=style["color"], linestyle=style["linestyle"], linewidth=0.8, alpha=0.35, zorder=1
-        )
+        look = {key: value for key, value in irrep_style(irrep).items() if key in ("color", "linestyle")}
+        errors = np.nan_to_num(baseline.stderr[:, column])
+        ax.errorbar(positions, values, yerr=errors, linewidth=0.8, elinewidth=0.8, alpha=0.35, zorder=1, **look)
 
 
 def _finish(ax: Axes, report: Any, lowest: float, legend: bool) -> None:
-    ax.set_yscale("log")
+    log_scale(ax, low=lowest)
     smallest = np.nanmin(np.where(report.fractions > lowest, report.fractions, np.nan), initial=1.0)
     ax.set_ylim(max(lowest, smallest / 3), 1.6)
     floor = float(np.max(report.noise_floor))
     if floor > ax.get_ylim()[0] / 3:
         ax.axhspan(ax.get_ylim()[0] / 3, floor, facecolor="none", edgecolor=TAIL_COLOUR, hatch="///", linewidth=0)
-    ax.set_xticks(range(len(report.layers)), report.layers, rotation=30, ha="right")
-    ax.set_xlim(-0.4, len(report.layers) - 0.6)
+    label_layers(ax, report.layers)
     ax.set_ylabel("fraction of power b")
-    ax.grid(axis="y", alpha=0.25)
-    ax.spines[["top", "right"]].set_visible(False)
+    finished(ax)
     if legend:
         handles, labels = ax.get_legend_handles_labels()
-        order = sorted(range(len(labels)), key=lambda place: labels[place].startswith("λ"))  # the tail comes last
-        ax.legend(
-            [handles[place] for place in order],
-            [labels[place] for place in order],
-            loc="center left",
-            bbox_to_anchor=(1.0, 0.5),
-            frameon=False,
-            fontsize="small",
-            title="irrep (λ,σ)",
-        )
+        order = sorted(range(len(labels)), key=lambda place: ">" in labels[place])  # the tail comes last
+        title = "mode m" if report.irreps[-1].is_mode else "irrep (λ,σ)" if report.irreps[-1].sigma else "irrep (λ)"
+        ax.legend([handles[place] for place in order], [labels[place] for place in order], title=title, **LEGEND)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -12,11 +14,37 @@ from matplotlib.figure import Figure
 from jetsym.files import finished_file
 from jetsym.spectrum import Irrep
 
-__all__ = ["TAIL_COLOUR", "figure_of", "irrep_style", "save_figure"]
+__all__ = [
+    "DIRECTIONS",
+    "LEGEND",
+    "PALETTE",
+    "REPORTS",
+    "TAIL_COLOUR",
+    "figure_of",
+    "finished",
+    "irrep_style",
+    "label_layers",
+    "log_scale",
+    "save_figure",
+]
 
 #: Okabe and Ito's palette, legible with every kind of colour blindness; one colour per λ.
 PALETTE = ("#000000", "#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C6D31", "#7F7F7F")
 TAIL_COLOUR = "#999999"
+#: Line and marker of the first report, the second, …, where several are drawn together and colours say the irrep.
+REPORTS: tuple[tuple[Any, str], ...] = (
+    ("-", "o"),
+    ("--", "s"),
+    (":", "^"),
+    ("-.", "D"),
+    ((0, (5, 1, 1, 1, 1, 1)), "v"),
+    ((0, (1, 3)), "P"),
+)
+
+#: Tol's three colours of high contrast, for x, y and z: none of them is that of an irrep.
+DIRECTIONS = ("#004488", "#BB5566", "#DDAA33")
+#: Where every legend stands.
+LEGEND: dict[str, Any] = {"frameon": False, "fontsize": "small", "loc": "center left", "bbox_to_anchor": (1.0, 0.5)}
 
 
 def irrep_style(irrep: Irrep) -> dict[str, Any]:
@@ -38,6 +66,26 @@ def irrep_style(irrep: Irrep) -> dict[str, Any]:
         "linewidth": 1.4,
         "label": str(irrep),
     }
+
+
+def log_scale(ax: Axes, *, low: float, high: float = 1.6) -> None:
+    """Make the y axis logarithmic; where nothing is drawn that could set its limits, these do."""
+    if not np.isfinite(ax.dataLim.minposy) or ax.dataLim.minposy <= 0:
+        ax.set_ylim(low, high)
+    ax.set_yscale("log")
+
+
+def label_layers(ax: Axes, layers: Sequence[str]) -> None:
+    """Name the layers along the x axis, tilted so that long names do not run into each other."""
+    ax.set_xticks(range(len(layers)), layers, rotation=35, ha="right", rotation_mode="anchor", fontsize="small")
+    ax.set_xlim(-0.4, len(layers) - 0.6)
+
+
+def finished(ax: Axes) -> Axes:
+    """A light grid, and no frame above and to the right."""
+    ax.grid(axis="y", alpha=0.25)
+    ax.spines[["top", "right"]].set_visible(False)
+    return ax
 
 
 def figure_of(picture: Axes | Figure) -> Figure:

@@ -6,6 +6,8 @@ Inputs are one array or a tuple of arrays of any library that follows the array 
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -17,17 +19,19 @@ from torch.autograd import forward_ad
 from jetsym.errors import ProbeError
 from jetsym.probing.rounding import EPS
 from jetsym.spectrum import SO2
-from jetsym.spectrum.action import Action, Source
+from jetsym.spectrum.action import Action, Measurand, Source
 from jetsym.spectrum.lorentz import GENERATORS, boost_matrices
 
 __all__ = [
     "NOTES",
-    "OUTPUTS",
     "act",
+    "at_once",
+    "batches",
     "dtype_name",
     "generators",
     "load",
     "mask",
+    "measured",
     "move",
     "place",
     "size",
@@ -36,8 +40,11 @@ __all__ = [
     "transform",
 ]
 
-OUTPUTS: dict[str, str] = {}
 NOTES = ("Arrays (…, 3) move as vectors, arrays (…, 4) as four-vectors (E, px, py, pz).",)
+
+
+def measured(model: Any, outputs: Mapping[str, Any] | None) -> Measurand:
+    return Measurand(model, outputs or {})
 
 
 def load(source: Any, *, limit: int, model: Any) -> Any:
@@ -68,6 +75,14 @@ def size(inputs: Any) -> int:
 
 def take(inputs: Any, selection: slice) -> Any:
     return _map(lambda array: array[selection], inputs)
+
+
+def batches(inputs: Any) -> tuple[slice]:
+    return (slice(0, size(inputs)),)
+
+
+def at_once(inputs: Any) -> int:
+    return sys.maxsize
 
 
 def move(inputs: Any, matrices: Any) -> Any:

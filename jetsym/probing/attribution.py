@@ -13,7 +13,6 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from jetsym import domains
 from jetsym.errors import JetsymError, ProbeError, closest
 from jetsym.probing.attribution_report import Attribution, Effect
 from jetsym.probing.average import deviations_along
@@ -132,9 +131,7 @@ def attribute(
         raise ProbeError(
             "group='lorentz' and l_max='auto' are for jetsym.probe; attribution needs one group, one l_max"
         )
-    model, notes = ready(model, None)
-    domain = domains.domain_of(inputs)
-    kinds = domain.OUTPUTS if outputs is None else outputs
+    domain, (model, kinds, notes) = ready(model, inputs, outputs, None)
     check_kinds(kinds, l_max)
     options: dict[str, Any] = {"call": call, "device": device, "batch_size": batch_size, "seed": seed, "notes": notes}
     setting = Setting(domain, layers=[], kinds=kinds, **options)

@@ -110,7 +110,7 @@ def orbit_average(
     if bandwidth < 0:
         raise ProbeError(f"bandwidth is {bandwidth}; expected an integer ≥ 0, the largest λ in the outputs")
     domain = domains.domain_of(inputs)
-    kinds = domain.OUTPUTS if outputs is None else outputs
+    model, kinds, _ = domain.measured(model, outputs)
     l_max = max([bandwidth, *(representation_of(kind).lam for kind in kinds.values())])
     rule = element.quadrature(l_max)
     orbit = Orbit(element, l_max, rule, len(rule), chosen_batch_size(batch_size, model, device), seed=0)
@@ -124,7 +124,11 @@ def orbit_average(
         first = subject.along(domain.take(loaded, slice(0, 1)), np.eye(3)[None], 1)  # names the outputs
         kinds = {name: respond.kinds[name] for name in first}
         step = orbit.inputs_together(0)
-        batches = [slice(start, start + step) for start in range(0, domain.size(loaded), step)]
+        batches = [
+            slice(start, min(start + step, alike.stop))
+            for alike in domain.batches(loaded)
+            for start in range(alike.start, alike.stop, step)
+        ]
         parts = [deviations_along(subject, domain.take(loaded, batch), orbit, kinds) for batch in batches]
     return {name: _joined([part[name] for part in parts]) for name in kinds}
 
@@ -148,12 +152,20 @@ def deviations_along(subject: Subject, inputs: Any, orbit: Orbit, kinds: Mapping
 
 
 def _joined(parts: Sequence[Deviation]) -> OrbitAverage:
-    masks = [part.mask for part in parts if part.mask is not None]
+    masks = _padded([part.mask for part in parts if part.mask is not None])
     return OrbitAverage(
-        mean=np.concatenate([part.average for part in parts]),
+        mean=np.concatenate(_padded([part.average for part in parts])),
         squared_error=np.concatenate([part.squared for part in parts]),
         mask=np.concatenate(masks) if masks else None,
     )
+
+
+def _padded(arrays: Sequence[NDArray[Any]]) -> list[NDArray[Any]]:
+    """Arrays (samples, tokens, …) with zeros up to the largest number of tokens; others as they are."""
+    if len({array.shape[1:2] for array in arrays}) < 2:
+        return list(arrays)
+    most = max(array.shape[1] for array in arrays)
+    return [np.pad(x, [(0, 0), (0, most - x.shape[1]), *[(0, 0)] * (x.ndim - 2)]) for x in arrays]
 
 
 def accuracy_split(average: OrbitAverage, target: NDArray[Any]) -> AccuracySplit:

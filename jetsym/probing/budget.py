@@ -3,25 +3,38 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
-from array_api_compat import array_namespace
+from array_api_compat import array_namespace, device
 
 from jetsym.errors import ProbeError
 
 if TYPE_CHECKING:
     from jetsym.probing.orbit import Orbit
 
-__all__ = ["MEMORY_BUDGET", "Piece", "Size", "coefficients", "largest", "passes", "within_memory"]
+__all__ = [
+    "MEMORY_BUDGET",
+    "Piece",
+    "Size",
+    "coefficients",
+    "evaluations_at_once",
+    "largest",
+    "passes",
+    "within_memory",
+]
 
 T = TypeVar("T")
 
 #: Bytes that the estimators of one pass may hold above the forward pass. It decides how many inputs travel together;
 #: where one input alone needs more, its layers are measured in several passes over its orbit.
 MEMORY_BUDGET = 2**30
+
+#: Bytes of responses that one forward pass may leave in main memory, which ends without a warning. Where the
+#: batch size is asked for, that is the caller's affair.
+FORWARD_BUDGET = 2**31
 
 #: How libraries say that memory does not suffice, where they have no exception for it.
 COMPLAINTS = ("out of memory", "can't allocate memory", "not enough memory")
@@ -132,6 +145,21 @@ def _bytes(piece: Piece, size: Size) -> int:
     if piece.axis is None:
         return size.bytes
     return size.bytes * (piece.stop - piece.start) // size.shape[piece.axis]
+
+
+def evaluations_at_once(responses: Iterable[Any]) -> int:
+    """How many evaluations a forward pass may take, from the responses to one of them.
+
+    Accelerators say when their memory is full, so that there is no need to be careful.
+
+    Examples
+    --------
+    >>> evaluations_at_once([torch.zeros(1, 1, 1024, 1024)])
+    512
+    """
+    on_cpu = [x for x in responses if str(device(x)).startswith("cpu")]
+    needed = sum(math.prod(x.shape) * array_namespace(x).finfo(x.dtype).bits // 8 for x in on_cpu)
+    return max(1, FORWARD_BUDGET // max(1, needed))
 
 
 def within_memory(orbit: Orbit, attempt: Callable[[Orbit], T]) -> tuple[T, Orbit]:

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from fnmatch import fnmatchcase
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -14,10 +14,24 @@ from torch.nn.parallel import DistributedDataParallel
 
 from jetsym.errors import ProbeError, closest
 
-__all__ = ["Record", "capture", "flatten_outputs", "is_compiled", "select_layers", "untouched", "unwrapped"]
+__all__ = ["Layered", "Record", "capture", "flatten_outputs", "is_compiled", "select_layers", "untouched", "unwrapped"]
 
 #: What ``torch.compile`` puts between the name of a module and those of its children.
 COMPILED = "_orig_mod"
+
+
+@runtime_checkable
+class Layered(Protocol):
+    """A model that knows best what its layers are, and which input their responses belong to."""
+
+    #: What the model is called in a report.
+    name: str
+
+    def probe_layers(self, layers: str | Sequence[str]) -> Mapping[str, nn.Module]:
+        """The modules to read, by name, for names or patterns of layers; "auto" for all that are worth it."""
+
+    def probe_features(self, recorded: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """What those modules returned in the last pass, with the inputs along the first axis, by names of layers."""
 
 
 def unwrapped(model: nn.Module) -> nn.Module:
@@ -55,13 +69,15 @@ def select_layers(model: nn.Module, layers: str | Sequence[str]) -> dict[str, nn
 
     ``"auto"`` takes the direct children of the model, and opens lists of modules (a model with a single child is
     looked into). Otherwise ``layers`` holds names as in ``model.named_modules()``, or glob patterns of them. A compiled
-    part of the model goes by its plain name, and is read inside.
+    part of the model goes by its plain name, and is read inside. A :class:`Layered` model selects by itself.
 
     Raises
     ------
     ProbeError
         A name or pattern that matches no module; the message names the nearest.
     """
+    if isinstance(model, Layered):
+        return dict(model.probe_layers(layers))
     if layers == "auto":
         return dict(_open(model, ""))
     patterns = [layers] if isinstance(layers, str) else list(layers)

@@ -130,16 +130,16 @@ def report_on(
     """One model on inputs that are ready for the action."""
     with setting.bench(model, inputs, action) as (subject, unmoved, respond, placed):
         start = time.perf_counter()
-        (rounding, plan), orbit = within_memory(
+        (rounding, plans), orbit = within_memory(
             orbit,
             lambda orbit: (
                 rounding_response(unmoved, placed, respond.kinds, seed=orbit.seed, batch_size=orbit.batch_size),
                 plan_passes(subject, placed, orbit, respond.kinds),
             ),
         )
-        evaluations = len(plan.groups) * orbit.evaluations(setting.domain.size(inputs))
+        evaluations = sum(len(plan.groups) * orbit.evaluations(plan.inputs.stop - plan.inputs.start) for plan in plans)
         with progress_bar(title, evaluations, shown=setting.progress) as advance:
-            found = measure(subject, placed, orbit, plan, respond.kinds, advance)
+            found = measure(subject, placed, orbit, plans, respond.kinds, advance)
         meta = {
             **setting.facts(model, placed, action),
             "group": orbit.group.name,

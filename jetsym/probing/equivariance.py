@@ -76,6 +76,8 @@ class Equivariance:
     over_spread
         A over the standard deviation of f̄ across inputs: the number to compare across domains, as it is free of
         arbitrary constants in the output. Real tokens of all inputs spread about one mean. NaN for a single input.
+    over_spread_stderr
+        Its standard error by leaving out one input at a time; NaN in reports from before it was measured.
     noise_floor
         The relative error that rounding alone can cause.
     leakage, leakage_stderr, misalignment, misalignment_stderr
@@ -109,6 +111,7 @@ class Equivariance:
     error_spectrum_stderr: Mapping[str, float]
     error_tail: float
     error_exact_to: int | None
+    over_spread_stderr: float = float("nan")
 
 
 def combine(kind: Kind, parts: Sequence[Deviation], noise_floor: float, *, exact_to: int | None = None) -> Equivariance:
@@ -132,7 +135,7 @@ def combine(kind: Kind, parts: Sequence[Deviation], noise_floor: float, *, exact
     relative, relative_stderr = _root(*jackknife_ratio(a2, norm))
     leaked, leaked_stderr = jackknife_ratio(leakage, norm)
     misaligned, misaligned_stderr = jackknife_ratio(a2 - leakage, norm)
-    spread = np.sqrt(((rows - rows.mean(axis=0)) ** 2).sum() / len(a2))
+    over_spread, over_spread_stderr = _over_spread(a2, rows, np.concatenate([_counts(part) for part in parts]))
     spectra = [part.spectrum for part in parts if part.spectrum is not None]
     power = np.concatenate([spectrum.power[:, 1:] for spectrum in spectra]) if spectra else np.zeros((len(a2), 0))
     names = [str(irrep) for irrep in spectra[0].irreps[1:]] if spectra else []
@@ -143,7 +146,8 @@ def combine(kind: Kind, parts: Sequence[Deviation], noise_floor: float, *, exact
         absolute_stderr=absolute_stderr,
         relative=relative,
         relative_stderr=relative_stderr,
-        over_spread=float(absolute / spread) if len(a2) > 1 and spread > 0 else float("nan"),
+        over_spread=over_spread,
+        over_spread_stderr=over_spread_stderr,
         noise_floor=float(np.sqrt(noise_floor)),
         leakage=float(leaked),
         leakage_stderr=float(leaked_stderr),
@@ -154,6 +158,45 @@ def combine(kind: Kind, parts: Sequence[Deviation], noise_floor: float, *, exact
         error_tail=float(jackknife_ratio(a2 - power.sum(axis=1), norm)[0]),
         error_exact_to=exact_to,
     )
+
+
+def _counts(part: Deviation) -> NDArray[np.int64]:
+    """(samples,) rows of each input: its real tokens, or the same number for all."""
+    samples = len(part.squared)
+    return np.full(samples, len(part.rows) // samples) if part.mask is None else part.mask.sum(axis=1)
+
+
+def _over_spread(a2: NDArray[np.float64], rows: NDArray[np.float64], counts: NDArray[np.int64]) -> tuple[float, float]:
+    """√(Σ A² / Σ‖f̄ − mean‖²), and its standard error by leaving out one input, with its rows, at a time.
+
+    Parameters
+    ----------
+    a2
+        (samples,) A² of every input.
+    rows
+        (Σ counts, features) f̄, the rows of one input after those of another.
+    counts
+        (samples,) rows of each input.
+    """
+    samples = len(a2)
+    if samples < 2:
+        return float("nan"), float("nan")
+    owner = np.repeat(np.arange(samples), counts)
+    centred = rows - rows.mean(axis=0)
+    sums = np.zeros((samples, rows.shape[1]))
+    np.add.at(sums, owner, centred)
+    squares = np.bincount(owner, weights=(centred**2).sum(axis=1), minlength=samples)
+    # About their own mean the rest spread by Σ‖r‖² − ‖Σr‖²/n, where the sums of all are 0.
+    left = len(rows) - counts
+    others = squares.sum() - squares - (sums**2).sum(axis=1) / np.maximum(left, 1)
+    if not squares.sum() > 0:
+        return float("nan"), float("nan")
+    value = _root(a2.sum() / squares.sum(), np.array(0.0))[0]
+    if not (others > 0).all():
+        return value, float("nan")
+    left_out = (a2.sum() - a2) / others
+    left_out = np.sign(left_out) * np.sqrt(np.abs(left_out))
+    return value, float(np.sqrt((samples - 1) / samples * ((left_out - left_out.mean()) ** 2).sum()))
 
 
 def _root(value: NDArray[np.float64], stderr: NDArray[np.float64]) -> tuple[float, float]:

@@ -9,6 +9,7 @@ from html import escape
 from typing import TYPE_CHECKING, Any
 
 from jetsym.plotting import figure_of
+from jetsym.probing.findings import EVIDENCE_COLUMNS
 from jetsym.probing.lorentz_words import local_cells, width_cells
 from jetsym.probing.words import concise, sentences, share, tail_floor
 
@@ -16,12 +17,16 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+    from jetsym.probing.comparison import Comparison
     from jetsym.probing.equivariance import Equivariance
+    from jetsym.probing.findings import Diagnosis
     from jetsym.probing.lorentz_report import BoostReport, LorentzReport
     from jetsym.probing.report import SymmetryReport
 
 __all__ = [
     "boost_fragment",
+    "comparison_fragment",
+    "diagnosis_fragment",
     "figure_element",
     "lorentz_fragment",
     "page",
@@ -35,14 +40,49 @@ __all__ = [
 STYLE = """
 :root { color-scheme: light; }
 body { font: 16px/1.55 system-ui, sans-serif; max-width: 62rem; margin: 0 auto; padding: 1rem; color: #1b1b1b; }
-h1 { font-size: 1.6rem; } h2 { font-size: 1.2rem; margin-top: 2rem; }
-.scroll { overflow-x: auto; }
+h1, h2, h3, p { overflow-wrap: anywhere; }
+h1 { font-size: 1.6rem; } h2 { font-size: 1.2rem; margin-top: 2rem; } h3 { font-size: 1rem; margin: 1.5rem 0 0; }
+.scroll { overflow-x: auto; margin: 1rem 0; }
 table { border-collapse: collapse; font-size: .9rem; font-variant-numeric: tabular-nums; }
 th, td { padding: .25rem .6rem; text-align: right; border-bottom: 1px solid #ddd; }
 td { white-space: nowrap; }
-th:first-child, td:first-child { text-align: left; white-space: normal; }
+th:first-child, td:first-child { text-align: left; white-space: normal; position: sticky; left: 0; background: #fff; }
+th[aria-sort] { cursor: pointer; }
+th[aria-sort="ascending"]::after { content: " ▲"; } th[aria-sort="descending"]::after { content: " ▼"; }
 img { width: 100%; min-width: 40rem; height: auto; }
 .note { color: #555; font-size: .9rem; }
+"""
+
+#: Sorts a table by the column whose head is clicked: numbers by value, without their errors; what is below a bound by
+#: the bound; missing values last.
+SORTING = """
+function value(cell) {
+  const text = cell.textContent.trim();
+  const found = text.match(/^<?(-?[0-9.]+)(?:\\([0-9]+\\))?(e[-+]?[0-9]+)?$/);
+  return found ? Number(found[1] + (found[2] || "")) : text === "—" ? NaN : text;
+}
+function compare(a, b) {
+  if (typeof a === "number" && typeof b === "number") return a - b;
+  return String(a).localeCompare(String(b), undefined, { numeric: true });
+}
+document.querySelectorAll("table").forEach(table => {
+  const heads = [...table.tHead.rows[0].cells];
+  heads.forEach((head, column) => {
+    head.setAttribute("aria-sort", "none");
+    head.tabIndex = 0;
+    const sort = () => {
+      const down = head.getAttribute("aria-sort") === "ascending";
+      heads.forEach(other => other.setAttribute("aria-sort", "none"));
+      head.setAttribute("aria-sort", down ? "descending" : "ascending");
+      const missing = row => Number.isNaN(value(row.cells[column]));
+      const rows = [...table.tBodies[0].rows].sort((a, b) =>
+        missing(a) - missing(b) || (down ? -1 : 1) * compare(value(a.cells[column]), value(b.cells[column])));
+      table.tBodies[0].append(...rows);
+    };
+    head.addEventListener("click", sort);
+    head.addEventListener("keydown", event => { if (event.key === "Enter") sort(); });
+  });
+});
 """
 
 READING = (
@@ -55,7 +95,14 @@ READING = (
 READING_ERRORS = (
     "A is how far an output is from turning as its kind says, averaged over the group. Its square, as a share of the "
     "output's power (relative A squared), is the sum of the power in irreps that the output should not have and of "
-    "the power in the right irrep that is turned the wrong way; the error spectrum sorts the same sum by irreps."
+    "the power in the right irrep that is turned the wrong way; the error spectrum sorts the same sum by irreps. A "
+    "over spread is over the standard deviation of the symmetrised output across inputs. Below the noise floor "
+    "relative A is rounding. Brackets hold standard errors over inputs, for the last digits."
+)
+
+READING_SIDES = (
+    "Both columns are ∫Σ‖J_a u‖² over ∫‖u‖² of the same first inputs: measured by slopes, and summed from the spectrum "
+    "up to l_max. They hold no sampling error against each other; the gap is what lies beyond l_max, or in jumps."
 )
 
 READING_SLOPES = (
@@ -66,6 +113,18 @@ READING_SLOPES = (
 READING_BOOSTS = (
     "Each cell is relative A, how far a layer departs from its mean over boosts, for a declared measure on rapidity of "
     "that width. Boosts have no invariant measure: other widths are other questions."
+)
+
+READING_COMPARISON = (
+    "Depth runs from 0, the input, to 1, the output. Shares of power are in per cent, the standard error over inputs "
+    "in brackets for the last digits; those of sums over irreps are upper bounds. The bandwidth is Σ λ(λ+1) b: how "
+    "finely a layer resolves the orientation. Relative A is over the size of the output; A over spread, over the "
+    "standard deviation of the symmetrised output across inputs, is the one to compare across domains."
+)
+
+READING_FINDINGS = (
+    "A number counts as a failure only where it is beyond its bound by three standard errors (in brackets, for the "
+    "last digits) and by what rounding can do. For sums of shares the error is an upper bound."
 )
 
 ERROR_COLUMNS = (
@@ -82,13 +141,13 @@ ERROR_COLUMNS = (
 
 
 def page(title: str, body: Iterable[str]) -> str:
-    """A self-contained HTML page: no script, no link to anything outside."""
+    """A self-contained HTML page: no link to anything outside, and one small script, which sorts tables."""
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>{escape(title)}</title><style>{STYLE}</style></head>\n<body>\n<h1>{escape(title)}</h1>\n"
         + "\n".join(body)
-        + "\n</body></html>\n"
+        + f"\n<script>{SORTING}</script>\n</body></html>\n"
     )
 
 
@@ -127,9 +186,12 @@ def spectrum_table(report: SymmetryReport) -> str:
 
 
 def report_page(report: SymmetryReport | BoostReport | LorentzReport, picture: Axes | Figure) -> str:
-    """A page of one report of any kind, with the picture that ``report.plot()`` drew."""
+    """A page of one report of any kind: what was found, the picture that ``report.plot()`` drew, and a diagnosis."""
+    from jetsym.probing.diagnose import diagnose
+
     described = figure_element(picture, f"What was measured under {report.meta['group']}, layer by layer")
-    return page(f"Symmetry of {report.meta['model']}", [described, report._repr_html_()])
+    found = ["<h2>Findings</h2>", diagnosis_fragment(diagnose(report))]
+    return page(f"Symmetry of {report.meta['model']}", [described, report._repr_html_(), *found])
 
 
 def lorentz_fragment(report: LorentzReport) -> str:
@@ -147,8 +209,9 @@ def lorentz_fragment(report: LorentzReport) -> str:
         [layer, f"{sides['local']:.4g}", f"{sides['spectrum']:.4g}", f"{100 * sides['tail']:.2g}"]
         for layer, sides in report.casimir.items()
     ]
+    reading = paragraphs([READING_SIDES], note=True)
     header = ["layer", "∫ Σ‖J_a u‖² (slopes)", "Σ λ(λ+1) b (spectrum)", "beyond l_max (%)"]
-    return "\n".join([*parts, "<h2>Slopes against spectrum</h2>", table_element(header, rows)])
+    return "\n".join([*parts, "<h2>Slopes against spectrum</h2>", table_element(header, rows), reading])
 
 
 def boost_fragment(report: BoostReport) -> str:
@@ -169,7 +232,7 @@ def report_fragment(report: SymmetryReport, *, explained: bool = True) -> str:
                 item.kind,
                 concise(item.absolute, item.absolute_stderr),
                 concise(item.relative, item.relative_stderr),
-                f"{item.over_spread:.3g}",
+                concise(item.over_spread, item.over_spread_stderr),
                 share(item.leakage, item.leakage_stderr, item.noise_floor**2),
                 share(item.misalignment, item.misalignment_stderr, item.noise_floor**2),
                 _largest(item),
@@ -200,3 +263,26 @@ def settings(meta: Any) -> str:
         f"({meta['evaluations']:,} evaluations in {meta['seconds']:.1f} s on {meta['device']}, {meta['dtype']}), "
         f"seed {meta['seed']}. " + " ".join(meta["notes"])
     )
+
+
+def diagnosis_fragment(found: Diagnosis) -> str:
+    """Findings with their evidence, why they matter and what to try; and what could not be judged."""
+    parts = []
+    for finding in found:
+        parts += [
+            f"<h3>{escape(finding.name)}: {escape(finding.subject)} ({escape(finding.severity)})</h3>",
+            paragraphs([finding.text]),
+            table_element(EVIDENCE_COLUMNS, [item.cells() for item in finding.evidence]),
+            f"<p><b>Why it matters.</b> {escape(finding.why)}</p>",
+            f"<p><b>What to try.</b> {escape(finding.remedy)}</p>",
+        ]
+    if not found.findings:
+        parts.append(paragraphs(found.sentences()))
+    unknown = [f"Not judged, {name}: {reason}." for name, reason in found.not_judged.items()]
+    return "\n".join([*parts, paragraphs([READING_FINDINGS, *unknown], note=True)])
+
+
+def comparison_fragment(compared: Comparison) -> str:
+    """The table of a comparison, with the warnings first."""
+    table = table_element(["report", *compared.header], ([name, *cells] for name, cells in compared.rows()))
+    return "\n".join([paragraphs(compared.sentences()), table, paragraphs([READING_COMPARISON], note=True)])

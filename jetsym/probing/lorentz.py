@@ -13,6 +13,7 @@ from jetsym.probing.lie import casimir, measure_local
 from jetsym.probing.lorentz_report import LorentzReport
 from jetsym.probing.report import SymmetryReport
 from jetsym.probing.setting import Setting
+from jetsym.probing.shares import bandwidth
 
 __all__ = ["measure_lorentz"]
 
@@ -69,8 +70,8 @@ def _both_sides(setting: Setting, model: Any, inputs: Any, l_max: int) -> dict[s
     return {
         name: {
             "local": local[name],
-            "spectrum": float(sum(b * x.lam * (x.lam + 1) for b, x in zip(row, spectrum.irreps, strict=True))),
+            "spectrum": float(width),
             "tail": float(tail),
         }
-        for name, row, tail in zip(spectrum.layers, spectrum.fractions, spectrum.tail, strict=True)
+        for name, width, tail in zip(spectrum.layers, bandwidth(spectrum)[0], spectrum.tail, strict=True)
     }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -215,11 +215,11 @@ class LorentzReport(Stored):
         """Output name -> its error under the first compact group: O(3) about the jet's momentum at rest."""
         return next(iter(self.compact.values())).equivariance
 
-    def plot(self) -> Figure:
+    def plot(self, axes: Sequence[Axes] | None = None) -> Figure:
         """Draw the three parts side by side; see :func:`jetsym.plotting.plot_lorentz`."""
         from jetsym.plotting import plot_lorentz
 
-        return plot_lorentz(self)
+        return plot_lorentz(self, axes)
 
     def sentences(self) -> list[str]:
         """One plain sentence for each part."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -215,7 +215,7 @@ def measure(
     subject: Subject,
     inputs: Any,
     orbit: Orbit,
-    plan: Plan,
+    plans: Sequence[Plan],
     outputs: Mapping[str, Kind],
     advance: Callable[[int], None],
 ) -> Measurement:
@@ -225,23 +225,28 @@ def measure(
 
     Parameters
     ----------
-    subject, inputs, orbit, plan
+    subject, inputs, orbit, plans
         What is measured, on what, where, and in which passes.
     outputs
         Name and kind of the responses that are outputs.
     advance
         Called with the number of evaluations done since its last call.
     """
-    measurement = Measurement(orbit, len(plan.groups))
-    total, done = subject.domain.size(inputs), 0
-    while done < total:
+    if orbit.adaptive:
+        orbit = replace(orbit, batch_size=min([orbit.batch_size, *(plan.evaluations for plan in plans)]))
+    measurement = Measurement(orbit, max(len(plan.groups) for plan in plans))
+    for plan in plans:
+        done = plan.inputs.start
+        while done < plan.inputs.stop:
 
-        def attempt(orbit: Orbit, start: int = done) -> tuple[int, dict[str, Spectrum], dict[str, Deviation]]:
-            part = slice(start, min(start + orbit.inputs_together(plan.bytes_each), total))
-            return part.stop, *_travel(subject, inputs, part, orbit, plan.groups, outputs, advance)
+            def attempt(
+                orbit: Orbit, start: int = done, plan: Plan = plan
+            ) -> tuple[int, dict[str, Spectrum], dict[str, Deviation]]:
+                part = slice(start, min(start + orbit.inputs_together(plan.bytes_each), plan.inputs.stop))
+                return part.stop, *_travel(subject, inputs, part, orbit, plan.groups, outputs, advance)
 
-        (done, spectra, errors), measurement.orbit = within_memory(measurement.orbit, attempt)
-        measurement.take(spectra, errors)
+            (done, spectra, errors), measurement.orbit = within_memory(measurement.orbit, attempt)
+            measurement.take(spectra, errors)
     return measurement
 
 
@@ -285,18 +290,28 @@ def _travel(
 
 @dataclass(frozen=True)
 class Plan:
-    """Which layers are measured in which pass over the orbit, and the bytes that one input needs in the largest."""
+    """Which layers are measured in which pass over the orbit, and the bytes that one input needs in the largest.
 
+    It is for the ``inputs`` whose responses have the same shapes. A forward pass takes at most so many ``evaluations``
+    where the batch size is left open.
+    """
+
+    inputs: slice
     groups: Sequence[Sequence[Piece]]
     bytes_each: int
+    evaluations: int
 
 
-def plan_passes(subject: Subject, inputs: Any, orbit: Orbit, kinds: Mapping[str, Kind]) -> Plan:
-    """Look at the responses to one input, and distribute the layers over passes within the orbit's memory.
+def plan_passes(subject: Subject, inputs: Any, orbit: Orbit, kinds: Mapping[str, Kind]) -> list[Plan]:
+    """Look at the responses to one input of each shape, and distribute the layers over passes within the memory.
 
     ``kinds`` names the outputs, after the first forward pass.
     """
-    one = subject.domain.take(inputs, slice(0, 1))
+    return [_plan(subject, inputs, alike, orbit, kinds) for alike in subject.domain.batches(inputs)]
+
+
+def _plan(subject: Subject, inputs: Any, alike: slice, orbit: Orbit, kinds: Mapping[str, Kind]) -> Plan:
+    one = subject.domain.take(inputs, slice(alike.start, alike.start + 1))
     mask = subject.domain.mask(one)
     responses = subject.along(one, np.eye(3)[None], 1)
     sizes = {
@@ -304,7 +319,8 @@ def plan_passes(subject: Subject, inputs: Any, orbit: Orbit, kinds: Mapping[str,
         for name, response in responses.items()
     }
     groups = budget.passes(sizes, orbit.memory)
-    return Plan(groups, budget.largest(groups, sizes))
+    evaluations = min(budget.evaluations_at_once(responses.values()), subject.domain.at_once(one))
+    return Plan(alike, groups, budget.largest(groups, sizes), evaluations)
 
 
 def token_mask(mask: Any, response: Any, kind: Kind | None = None) -> Any:

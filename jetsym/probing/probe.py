@@ -20,6 +20,7 @@ from jetsym.probing.lorentz_report import BoostReport, LorentzReport
 from jetsym.probing.options import Axis, check, check_group, check_kinds
 from jetsym.probing.report import SymmetryReport
 from jetsym.probing.setting import Setting
+from jetsym.spectrum.action import Measurand
 from jetsym.spectrum.representations import Kind
 from jetsym.spectrum.windows import Distribution
 
@@ -64,10 +65,12 @@ def probe(
     ----------
     model
         A torch module, the path of a run directory or checkpoint, or any callable that returns an array or a
-        dictionary of arrays (only its outputs are then measured).
+        dictionary of arrays (only its outputs are then measured). With structures for inputs: a PET, or another
+        model of metatrain, loaded or as a ``.ckpt`` or ``.pt`` file (see :class:`jetsym.atoms.Model`).
     inputs
         A :class:`~jetsym.jets.JetBatch`, paths of ROOT files, an array or a tuple of arrays, samples along the first
-        axis; arrays (…, 3) move as vectors, (…, 4) as (E, px, py, pz). None takes the bundled jets.
+        axis; arrays (…, 3) move as vectors, (…, 4) as (E, px, py, pz). A list of ``ase.Atoms``, or files of such
+        structures; their neighbour lists are built once and move along. None takes the bundled jets.
     group
         "O3" (rotations and inversion), "SO3" (rotations) or "SO2" (rotations about an axis, with modes m for irreps);
         "boost" for boosts along an axis, in windows of rapidity; or "lorentz" for all that can be said of jets: O(3) in
@@ -84,12 +87,12 @@ def probe(
         ``call(model, inputs)`` says how to call a model that does not take the inputs as they are.
     layers
         "auto" (the children of the module), names or glob patterns as in ``model.named_modules()``; [] measures
-        the outputs only.
+        the outputs only. The layers of a PET go by metatrain's names, such as "gnn_layers.0_node"; "auto" takes all.
     outputs
         Output name -> "logits" (invariant up to a shift common to all classes), "scalar", "pseudoscalar", "vector",
         "pseudovector" (…, 3), "rank2" (…, 3, 3), "four-vector" (…, 4) as (E, px, py, pz), or (λ, σ) for spherical
         tensors (…, 2λ+1) in the order m = −λ … λ of real harmonics, σ = −1 for pseudotensors. A single unnamed output
-        takes the name given here. Default: logits for jets, scalar otherwise.
+        takes the name given here. Default: logits for jets, what a metatrain model declares, scalar otherwise.
     l_max
         Largest λ (for "SO2", m) to report, or "auto": a few inputs are measured with rising l_max until the tail and
         the difference between two grids are below ``tolerance``; ``report.meta["resolution"]`` holds all steps, and
@@ -160,12 +163,11 @@ def probe(
         device=device,
     )
     check_group(group, frame=frame, axis=axis)
-    model, notes = ready(model, baseline)
-    domain = domains.domain_of(inputs)
+    domain, (model, kinds, notes) = ready(model, inputs, outputs, baseline)
     setting = Setting(
         domain,
         layers=layers,
-        kinds=domain.OUTPUTS if outputs is None else outputs,
+        kinds=kinds,
         call=call,
         action=action,
         device=device,
@@ -192,10 +194,13 @@ def probe(
     return cast(Report, replace(report, baseline=measured(untrained_copy(model, seed=seed), "untrained copy")))
 
 
-def ready(model: Any, baseline: str | None) -> tuple[Any, tuple[str, ...]]:
-    """The model to measure, loaded and without wrappers, and what is to be said about that."""
+def ready(
+    model: Any, inputs: Any, outputs: Mapping[str, Kind] | None, baseline: str | None
+) -> tuple[domains.Domain, Measurand]:
+    """The domain of the inputs, and the model as it is measured there: loaded and without wrappers."""
     if isinstance(model, (str, Path)):
-        model = domains.load_model(model)
+        model = domains.load_model(model, inputs)
+    domain = domains.domain_of(inputs)
     if not callable(model):
         raise ProbeError(
             f"model is a {type(model).__name__}; expected a torch module, a callable, or the path of a run"
@@ -203,8 +208,9 @@ def ready(model: Any, baseline: str | None) -> tuple[Any, tuple[str, ...]]:
     if not isinstance(model, nn.Module):
         if baseline:
             raise ProbeError("baseline='untrained' needs a torch module, whose layers can be initialised afresh")
-        return model, ()
+        return domain, domain.measured(model, outputs)
+    found = domain.measured(unwrapped(model), outputs)
     if not is_compiled(model):
-        return unwrapped(model), ()
+        return domain, found
     note = "The model is compiled; it was evaluated without compilation, so that every layer is seen."
-    return unwrapped(model), (note,)
+    return domain, found._replace(notes=(*found.notes, note))

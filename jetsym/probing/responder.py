@@ -8,7 +8,7 @@ from typing import Any
 from array_api_compat import array_namespace
 
 from jetsym.errors import ProbeError, closest
-from jetsym.probing.capture import Record, flatten_outputs
+from jetsym.probing.capture import Layered, Record, flatten_outputs
 from jetsym.probing.equivariance import as_measured
 from jetsym.spectrum.representations import Kind
 
@@ -56,14 +56,18 @@ class Responder:
             outputs = self._named(self._run(inputs))
             if not self.kinds:
                 self.kinds |= self._kinds_of(outputs)
-            layers = {
+            layers: Mapping[str, Any] = {
                 name: array
                 for name, array in self._record.items()
                 if _is_floating(array) and not any(self._record.is_same(name, output) for output in outputs.values())
             }
+            if isinstance(self._model, Layered):
+                layers = self._model.probe_features(layers)
         finally:
             self._record.clear()  # hold no activations beyond the pass
-        responses = layers | {name: as_measured(self._get(outputs, name), kind) for name, kind in self.kinds.items()}
+        responses = dict(layers) | {
+            name: as_measured(self._get(outputs, name), kind) for name, kind in self.kinds.items()
+        }
         self._check_names(list(responses))
         return responses
 

@@ -29,7 +29,8 @@ def rounding_response(
     Each input is acted on by matrices that differ from the identity by random numbers of the size of the input's eps.
     Returns ‖δu‖/‖u‖ of every layer and output, over a few inputs. ``kinds`` names the outputs, after the first pass.
     """
-    some = subject.domain.take(inputs, slice(0, min(INPUTS, batch_size)))
+    alike = subject.domain.batches(inputs)[0]
+    some = subject.domain.take(inputs, slice(0, min(INPUTS, batch_size, alike.stop)))
     eps = EPS[subject.domain.dtype_name(some)]
     noise = np.random.default_rng(seed).uniform(-2, 2, size=(DRAWS, 3, 3))
     matrices = np.eye(3) + eps * np.concatenate([np.zeros((1, 3, 3)), noise])

@@ -13,7 +13,7 @@ from torch import nn
 import jetsym
 from jetsym.domains import Domain
 from jetsym.errors import ProbeError
-from jetsym.probing.capture import Record, capture, select_layers, untouched
+from jetsym.probing.capture import Layered, Record, capture, select_layers, untouched
 from jetsym.probing.options import chosen_batch_size, whereabouts
 from jetsym.probing.orbit import Subject
 from jetsym.probing.responder import Responder
@@ -95,10 +95,17 @@ class Setting:
         domain_notes = [] if self.action is not None else list(self.domain.NOTES)
         return {
             "jetsym": jetsym.__version__,
-            "model": type(model).__name__ if isinstance(model, nn.Module) else getattr(model, "__name__", "callable"),
+            "model": _called(model),
             "n_inputs": self.domain.size(inputs),
             "dtype": self.domain.dtype_name(inputs),
             "device": str(whereabouts(model)["device"]),
             "seed": self.seed,
             "notes": [*self.notes, *own, *domain_notes],
         }
+
+
+def _called(model: Any) -> str:
+    """What a model is called."""
+    if isinstance(model, Layered):
+        return model.name
+    return type(model).__name__ if isinstance(model, nn.Module) else getattr(model, "__name__", "callable")

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Self
 from jetsym.errors import DataError
 from jetsym.files import write_atomically
 
-__all__ = ["Stored"]
+__all__ = ["Stored", "read_json"]
 
 
 class Stored:
@@ -67,14 +67,23 @@ class Stored:
         DataError
             No such file, or it does not hold such a report.
         """
-        try:
-            data = json.loads(Path(path).read_text(encoding="utf-8"))
-        except OSError as error:
-            raise DataError(f"no report can be read from {path}: {error.strerror or error}") from error
-        except ValueError as error:
-            raise DataError(f"{path} is not a report: it does not hold JSON ({error})") from error
-        if not isinstance(data, dict):
-            raise DataError(
-                f"{path} is not a report: it holds a {type(data).__name__}; expected what report.save wrote"
-            )
-        return cls.from_dict(data)
+        return cls.from_dict(read_json(path))
+
+
+def read_json(path: str | Path) -> dict[str, Any]:
+    """What a file of a report holds.
+
+    Raises
+    ------
+    DataError
+        No such file, or it does not hold a JSON object.
+    """
+    try:
+        data = json.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise DataError(f"no report can be read from {path}: {error.strerror or error}") from error
+    except ValueError as error:
+        raise DataError(f"{path} is not a report: it does not hold JSON ({error})") from error
+    if not isinstance(data, dict):
+        raise DataError(f"{path} is not a report: it holds a {type(data).__name__}; expected what report.save wrote")
+    return data

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-__all__ = ["Action", "Source"]
+__all__ = ["Action", "Measurand", "Source"]
 
 
 class Action(NamedTuple):
@@ -27,6 +27,24 @@ class Action(NamedTuple):
     move: Callable[[Any, Any], Any]
     on_outputs: bool
     note: str
+
+
+class Measurand(NamedTuple):
+    """A model as a domain measures it.
+
+    Parameters
+    ----------
+    model
+        What is called with the inputs: the model itself, or a wrapper of it.
+    outputs
+        Output name -> kind, as for :func:`jetsym.probe`.
+    notes
+        What a reader of a report must know about the model.
+    """
+
+    model: Any
+    outputs: Mapping[str, Any]
+    notes: tuple[str, ...] = ()
 
 
 class Source(NamedTuple):

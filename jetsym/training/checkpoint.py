@@ -1,8 +1,8 @@
 """Checkpoints: safetensors files whose header says in JSON what they hold. Nothing is ever unpickled.
 
 A run directory has two. ``best.safetensors`` holds the model of the epoch with the lowest validation loss;
-``last.safetensors`` the model and the optimizer after the last finished epoch, from which a run is continued. No
-state of a random generator is kept: every epoch draws from generators seeded by (seed, epoch).
+``last.safetensors`` the model, the optimizer and how far the run has come, from which it is continued. No state of a
+random generator is kept: every step draws from generators of its own, see :mod:`jetsym.training.seeds`.
 
 Files are written beside their place and moved there in one step, so that a killed run leaves a whole file; a digest of
 the tensors in the header catches flipped bits, which the format itself would pass on.
@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -28,8 +28,9 @@ from jetsym.jets.models import Tagger, build, name_of, weaver
 
 __all__ = ["BEST", "FORMAT_VERSION", "LAST", "Header", "find", "load", "read", "restore", "save"]
 
-#: Version of the layout of names and header; raised when a file of the old kind could no longer be read as it is.
-FORMAT_VERSION = 1
+#: Version of the layout of names and header. It is raised, and gets an upgrade below, when files of the old kind could
+#: no longer be read as they are.
+FORMAT_VERSION = 2
 BEST = "best.safetensors"
 LAST = "last.safetensors"
 
@@ -55,6 +56,8 @@ class Header:
         The last epoch's line of metrics.
     config
         The run's training configuration.
+    progress
+        How far the run has come, for the file it is continued from; see :class:`jetsym.training.state.State`.
     version
         Format version of the file.
     """
@@ -65,6 +68,7 @@ class Header:
     epoch: int = 0
     metrics: dict[str, Any] = field(default_factory=dict)
     config: dict[str, Any] = field(default_factory=dict)
+    progress: dict[str, Any] = field(default_factory=dict)
     version: int = FORMAT_VERSION
 
 
@@ -75,6 +79,7 @@ def save(
     epoch: int = 0,
     metrics: Mapping[str, Any] | None = None,
     config: Mapping[str, Any] | None = None,
+    progress: Mapping[str, Any] | None = None,
     state: Mapping[str, Tensor] | None = None,
 ) -> None:
     """Write a tagger, and if wished the ``state`` of its training, to a safetensors file in one step.
@@ -85,7 +90,7 @@ def save(
         The file, replaced if it exists.
     model
         A model of :data:`jetsym.jets.models.MODELS`.
-    epoch, metrics, config
+    epoch, metrics, config, progress
         See :class:`Header`; all must be representable in JSON.
     state
         Further tensors by name, such as the optimizer's; names must not start with ``model.``.
@@ -97,6 +102,7 @@ def save(
         epoch=epoch,
         metrics=dict(metrics or {}),
         config=dict(config or {}),
+        progress=dict(progress or {}),
     )
     tensors = {_MODEL + name: tensor for name, tensor in model.state_dict().items()} | dict(state or {})
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
@@ -163,14 +169,16 @@ def read(path: str | Path) -> tuple[Header, dict[str, Tensor]]:
     try:
         values = json.loads(text)
         digest, version = values.pop("digest"), values["version"]
-        header = Header(**values | {"classes": tuple(values["classes"])}) if version == FORMAT_VERSION else None
+        if version != FORMAT_VERSION and version not in _UPGRADES:
+            raise CheckpointError(
+                f"{file} has checkpoint format {version!r}; this version of jetsym reads formats up to "
+                f"{FORMAT_VERSION}: install the version that wrote it, or train again"
+            )
+        while values["version"] != FORMAT_VERSION:
+            values = _UPGRADES[values["version"]](values)
+        header = Header(**values | {"classes": tuple(values["classes"])})
     except (ValueError, KeyError, AttributeError, TypeError) as error:
         raise CheckpointError(f"{file} has a header that cannot be read ({error!r}); copy it again") from error
-    if header is None:
-        raise CheckpointError(
-            f"{file} has checkpoint format {version!r}; this version of jetsym reads format {FORMAT_VERSION}: "
-            "install the version that wrote it, or train again"
-        )
     if digest != _digest(tensors):
         raise CheckpointError(f"{file} is damaged: its tensors do not have the digest in its header; copy it again")
     return header, tensors
@@ -214,11 +222,21 @@ def find(path: str | Path) -> Path:
     raise CheckpointError(f"{path} holds neither {BEST} nor {LAST}; expected the folder of a run of jetsym train")
 
 
+def _from_1(values: dict[str, Any]) -> dict[str, Any]:
+    """Format 1 was written at the end of epochs only, and did not say how far the run had come besides that."""
+    return values | {"version": 2, "progress": {"position": {"epoch": values["epoch"] + 1}}}
+
+
+#: Format -> what makes its header one of the following format.
+_UPGRADES: dict[Any, Callable[[dict[str, Any]], dict[str, Any]]] = {1: _from_1}
+
+
 def _refuse_pickle(file: Path) -> None:
     """Say so when a file is one that torch.save or pickle wrote; their content could run anything when loaded."""
     with file.open("rb") as stream:
-        start = stream.read(4)
-    if start[:4] == b"PK\x03\x04" or start[:1] == b"\x80":
+        start = stream.read(9)
+    # A safetensors file begins with the length of its header, whose first byte may be any, and then its header in JSON.
+    if start[:4] == b"PK\x03\x04" or (start[:1] == b"\x80" and start[8:] != b"{"):
         raise CheckpointError(
             f"{file} is a pickle or a torch.save archive, which jetsym does not open; expected a safetensors file"
         )

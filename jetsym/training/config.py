@@ -4,15 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from math import inf
 from typing import Any, Literal, get_args
 
 from jetsym.errors import ConfigError
 from jetsym.jets.augmentation import AugmentationConfig
 from jetsym.jets.models import configure
+from jetsym.training.nested import nested
+from jetsym.training.penalty import PenaltyConfig
 
 __all__ = ["TrainConfig"]
 
-Precision = Literal["auto", "32-true", "bf16-mixed"]
+_COUNTS = (
+    *("epochs", "batch_size", "accumulate", "patience", "max_particles", "limit"),
+    *("checkpoint_every", "max_skipped", "devices", "num_nodes"),
+)
+
+Precision = Literal["auto", "32-true", "bf16-mixed", "16-mixed"]
 
 
 @dataclass(frozen=True)
@@ -31,10 +39,15 @@ class TrainConfig:
         Options of the tagger, such as ``{"width": 64}``; see the model's ``Config``.
     augmentation
         How jets are moved before they are shown.
+    penalty
+        What is added to the loss for the symmetries that the logits lack.
     epochs
         Passes over the training jets.
     batch_size
-        Jets per step.
+        Jets per step, of all processes together.
+    accumulate
+        Parts into which a process divides its jets of a step; they go through the model one after the other, which
+        takes less memory and gives the same step.
     lr
         Largest learning rate, reached after the warm-up; from there it falls to zero along a half cosine.
     weight_decay
@@ -45,6 +58,20 @@ class TrainConfig:
         Largest norm of the gradient; longer ones are scaled down to it.
     label_smoothing
         Share of the target probability that is spread evenly over all classes.
+    class_weights
+        ``none``; ``balanced``, so that every class has the same weight in all; or class -> weight of its jets in the
+        loss, 1 for those that are not named. The validation loss has no weights.
+    ema
+        Decay of the exponential moving average of the weights, such as 0.999; 0 for none. The average is then what is
+        validated and saved.
+    patience
+        Epochs without a better validation loss after which the run ends before its time.
+    init
+        A run folder, checkpoint or published weights to begin from. The model and its options are then taken from
+        there; ``options`` change single ones. The last layer begins anew where the classes are others.
+    freeze
+        Names of blocks or weights that stay as they are, such as ``embedding`` or ``blocks.*``; ``backbone`` is all
+        but ``head``.
     max_particles
         Particles kept per jet, the ones of largest pT.
     limit
@@ -54,13 +81,30 @@ class TrainConfig:
         :class:`jetsym.jets.io.stream.JetStream`. Needs ``val``, whose jets stay in memory.
     cache
         With ``stream``: a folder for a cache of the training jets, made in the first epoch, as by ``jetsym convert``.
+    monitor_every
+        Steps between two measurements of the spectra of all layers, kept in ``spectra``; 0 for none. The training is
+        the same with and without.
+    monitor_jets
+        Validation jets that are measured each time, with 120 evaluations of each.
+    checkpoint_every
+        Steps between two checkpoints that a run can be continued from; there is one after every epoch as well.
+    max_skipped
+        Steps in a row that are left out because loss or gradient are not finite, before the run is given up.
+    mapping
+        A YAML file that says which branches of other ROOT trees hold what, see :mod:`jetsym.jets.io.mapping`; for
+        ``data`` and ``val``.
     seed
         Of initialisation, shuffling, augmentation and dropout.
     device
         ``auto`` (an accelerator if there is one), ``cpu`` or ``cuda``.
+    devices, num_nodes
+        Devices per node, each with a process of its own, and nodes; by default as many as torchrun or SLURM's srun have
+        started, otherwise one.
     precision
-        ``auto`` (bf16-mixed on CUDA, 32-true elsewhere), ``32-true`` or ``bf16-mixed``. Momenta and features stay in
-        32 bits in any case.
+        ``auto`` (bf16-mixed on CUDA, 32-true elsewhere), ``32-true``, ``bf16-mixed`` or ``16-mixed``. Momenta and
+        features stay in 32 bits in any case.
+    compile
+        Compile the model with torch.compile first.
 
     Raises
     ------
@@ -79,34 +123,56 @@ class TrainConfig:
     model: str = "pointnet"
     options: dict[str, Any] = field(default_factory=dict)
     augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
+    penalty: PenaltyConfig = field(default_factory=PenaltyConfig)
     epochs: int = 20
     batch_size: int = 256
+    accumulate: int = 1
     lr: float = 1e-3
     weight_decay: float = 0.01
     warmup: float = 0.05
     clip: float = 1.0
     label_smoothing: float = 0.0
+    class_weights: Literal["none", "balanced"] | dict[str, float] = "none"
+    ema: float = 0.0
+    patience: int | None = None
+    init: str | None = None
+    freeze: list[str] = field(default_factory=list)
     max_particles: int = 64
     limit: int | None = None
     stream: bool = False
     cache: str | None = None
+    monitor_every: int = 0
+    monitor_jets: int = 16
+    checkpoint_every: int = 1000
+    max_skipped: int = 10
+    mapping: str | None = None
     seed: int = 0
     device: str = "auto"
+    devices: int | None = None
+    num_nodes: int | None = None
     precision: Precision = "auto"
+    compile: bool = False
 
     def __post_init__(self) -> None:
-        if isinstance(self.augmentation, Mapping):  # as YAML and notebooks write it
-            object.__setattr__(self, "augmentation", AugmentationConfig(**self.augmentation))
+        moves, penalty = {"group": "O3"}, {"weight": 0.1, "moves": {"group": "O3"}}
+        made: object = nested("augmentation", AugmentationConfig, self.augmentation, example=moves)
+        object.__setattr__(self, "augmentation", made)
+        made = nested("penalty", PenaltyConfig, self.penalty, example=penalty)
+        object.__setattr__(self, "penalty", made)
         if not self.data:
             raise ConfigError(f"--data is {self.data!r}; expected at least one path or pattern")
-        for name in ("epochs", "batch_size", "max_particles", "limit"):
+        for name in _COUNTS:
             value = getattr(self, name)
             _expect(name, value, value is None or value >= 1, "at least 1")
         for name in ("lr", "clip"):
             _expect(name, getattr(self, name), getattr(self, name) > 0, "more than 0")
         _expect("weight_decay", self.weight_decay, self.weight_decay >= 0, "at least 0")
-        for name in ("warmup", "label_smoothing"):
+        for name in ("warmup", "label_smoothing", "ema"):
             _expect(name, getattr(self, name), 0 <= getattr(self, name) < 1, "a share in [0, 1)")
+        _expect("monitor_every", self.monitor_every, self.monitor_every >= 0, "0 or more steps")
+        _expect("monitor_jets", self.monitor_jets, self.monitor_jets >= 1, "at least 1")
+        fits = not self.penalty.generators or self.precision == "32-true"
+        _expect("precision", self.precision, fits, "'32-true', as --penalty.generators takes small differences")
         _expect("seed", self.seed, self.seed >= 0, "a number from 0 on")
         _expect("precision", self.precision, self.precision in get_args(Precision), _alternatives(Precision))
         _expect("device", self.device, self.device in ("auto", "cpu", "cuda"), "'auto', 'cpu' or 'cuda'")
@@ -114,7 +180,15 @@ class TrainConfig:
             raise ConfigError("--stream reads all of --data in every epoch; it needs --val, and goes with no --limit")
         if self.cache is not None and not self.stream:
             raise ConfigError(f"--cache is {self.cache!r}; it is only used with --stream")
-        configure(self.model, **self.options)
+        if self.class_weights not in ("none", "balanced"):
+            weights = self.class_weights.values() if isinstance(self.class_weights, Mapping) else [-1.0]
+            good = all(isinstance(weight, int | float) and 0 <= weight < inf for weight in weights)
+            _expect(
+                "class_weights", self.class_weights, good, "'none', 'balanced', or a weight of at least 0 per class"
+            )
+        _expect("init", self.init, self.init != "", "a run folder, a checkpoint or published weights to begin from")
+        if self.init is None:
+            configure(self.model, **self.options)
 
     def to_dict(self) -> dict[str, Any]:
         """As plain values for YAML and JSON."""

@@ -4,45 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import zip_longest
+from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from jetsym.errors import ConfigError, DataError
 from jetsym.jets.batch import JetBatch
 from jetsym.training.config import TrainConfig
+from jetsym.training.seeds import generator_for, seed_for
 
 __all__ = [
     "StreamedJets",
     "batches",
-    "by_length",
     "count_batches",
-    "generator_for",
+    "in_parts",
     "labels_of",
     "load_jets",
-    "seed_for",
+    "size_of_batch",
 ]
 
-#: Every use of randomness has a stream of its own, so that adding one does not change another.
-STREAMS = ("initialisation", "split", "shuffle", "augmentation", "dropout")
-
 _NO_LABELS = "the files of {flag} have no label branches; expected labelled jets to train on"
-
-
-def seed_for(stream: str, *, seed: int, epoch: int = 0) -> int:
-    """A 64-bit seed from a run's seed, an epoch and a stream: alike in every process, unrelated to its neighbours.
-
-    Because an epoch's randomness depends on nothing else, a run continued from an epoch's end repeats exactly what
-    the uninterrupted one would have done.
-    """
-    sequence = np.random.SeedSequence((seed, epoch, STREAMS.index(stream)))
-    return int(sequence.generate_state(1, np.uint64)[0] >> np.uint64(1))
-
-
-def generator_for(stream: str, *, seed: int, epoch: int = 0, device: torch.device | str = "cpu") -> torch.Generator:
-    """A generator on ``device``, seeded by :func:`seed_for`."""
-    return torch.Generator(device=device).manual_seed(seed_for(stream, seed=seed, epoch=epoch))
 
 
 class StreamedJets:
@@ -52,31 +34,48 @@ class StreamedJets:
     ------
     DataError
         The files cannot be read, or have no labels.
+    ConfigError
+        A batch cannot be divided evenly among the processes.
     """
 
-    def __init__(self, config: TrainConfig) -> None:
+    def __init__(self, config: TrainConfig, *, rank: int = 0, ranks: int = 1) -> None:
         from jetsym.jets.io import JetStream
 
+        if config.batch_size % ranks:
+            raise ConfigError(f"--batch_size is {config.batch_size}; expected a multiple of the {ranks} processes")
         self._max_particles, self._batch_size = config.max_particles, config.batch_size
-        seed = seed_for("shuffle", seed=config.seed)
-        self._stream = JetStream(config.data, batch_size=config.batch_size, seed=seed, cache=config.cache)
+        self._stream = JetStream(
+            config.data,
+            batch_size=config.batch_size // ranks,
+            seed=seed_for("shuffle", seed=config.seed),
+            cache=config.cache,
+            rank=rank,
+            world_size=ranks,
+            mapping=config.mapping,
+        )
         self.classes = self._stream.classes
         if not self._stream.labelled:
             raise DataError(_NO_LABELS.format(flag="--data"))
 
     def __len__(self) -> int:
-        """Jets that an epoch shows."""
+        """Jets that an epoch shows, on all processes together."""
         return len(self._stream) * self._batch_size
 
-    def batches(self, epoch: int, device: torch.device | str) -> Iterator[JetBatch]:
-        """An epoch's batches, padded on the device."""
-        self._stream.set_epoch(epoch)
+    def fingerprint(self) -> dict[str, Any]:
+        """What the order of the jets depends on, besides the epoch."""
+        return {name: value for name, value in self._stream.state_dict().items() if name not in ("epoch", "batch")}
+
+    def batches(self, epoch: int, device: torch.device | str, *, start: int = 0) -> Iterator[JetBatch]:
+        """An epoch's batches from number ``start`` on, padded on the device."""
+        self._stream.load_state_dict(self._stream.state_dict() | {"epoch": epoch, "batch": start})
         for batch in self._stream:
             yield batch.to(device).to_padded(self._max_particles)
 
 
-def load_jets(config: TrainConfig) -> tuple[JetBatch | StreamedJets, JetBatch]:
-    """Read a run's training and validation jets.
+def load_jets(config: TrainConfig, *, rank: int = 0, ranks: int = 1) -> tuple[JetBatch | StreamedJets, JetBatch]:
+    """Read a run's training and validation jets, for one of ``ranks`` processes.
+
+    Jets in memory are the same in every process, which take their parts of each batch.
 
     Returns
     -------
@@ -92,12 +91,17 @@ def load_jets(config: TrainConfig) -> tuple[JetBatch | StreamedJets, JetBatch]:
     """
     from jetsym.jets import read
 
+    options: dict[str, Any] = {
+        "limit": config.limit,
+        "max_particles": config.max_particles,
+        "mapping": config.mapping,
+    }
     if config.stream:
-        training: JetBatch | StreamedJets = StreamedJets(config)
+        training: JetBatch | StreamedJets = StreamedJets(config, rank=rank, ranks=ranks)
     else:
-        training = _labelled(read(config.data, limit=config.limit, max_particles=config.max_particles), "--data")
+        training = _labelled(read(config.data, **options), "--data")
     if config.val is not None:
-        validation = _labelled(read(config.val, limit=config.limit, max_particles=config.max_particles), "--val")
+        validation = _labelled(read(config.val, **options), "--val")
         if validation.classes != training.classes:
             difference = first_difference(validation.classes, training.classes)
             raise DataError(f"the jets of --val are of other classes than those of --data: {difference}")
@@ -124,40 +128,63 @@ def first_difference(found: Sequence[str], expected: Sequence[str]) -> str:
 
 
 def batches(
-    jets: JetBatch | StreamedJets, *, batch_size: int, seed: int, epoch: int, device: torch.device | str = "cpu"
+    jets: JetBatch | StreamedJets,
+    *,
+    batch_size: int,
+    seed: int,
+    epoch: int,
+    start: int = 0,
+    rank: int = 0,
+    ranks: int = 1,
+    device: torch.device | str = "cpu",
 ) -> Iterator[JetBatch]:
     """All jets once, in the random order of an epoch, in batches of nearly the same size, none above ``batch_size``.
 
-    Streamed jets come on the device, others where they are.
+    The first ``start`` batches are left out, and the others are as they would be after them. Of every batch comes the
+    part of one of ``ranks`` processes. Streamed jets come on the device, others where they are.
     """
     if isinstance(jets, StreamedJets):
-        yield from jets.batches(epoch, device)
+        yield from jets.batches(epoch, device, start=start)
         return
     order = torch.randperm(len(jets), generator=generator_for("shuffle", seed=seed, epoch=epoch))
-    for chosen in order.tensor_split(count_batches(jets, batch_size=batch_size)):
-        yield jets[chosen].trim()
+    for chosen in order.tensor_split(count_batches(jets, batch_size=batch_size))[start:]:
+        yield jets[chosen.tensor_split(ranks)[rank]].trim()
 
 
-def by_length(jets: JetBatch, parts: int) -> Iterator[JetBatch]:
-    """The jets in up to ``parts`` nearly equal groups, from few particles to many, each trimmed to its longest jet.
+def in_parts(jets: JetBatch, parts: int, *, by_length: bool = True) -> list[JetBatch]:
+    """The jets in up to ``parts`` nearly equal groups, each trimmed to its longest jet.
 
-    Padding is then a small part of each: JetClass jets fill 63% of 64 slots, and nearly all of them in four groups.
+    They are as they come, or from few particles to many. Padding is then a small part of each: JetClass jets fill 63%
+    of 64 slots, and nearly all of them in four groups.
 
     Examples
     --------
     >>> mask = torch.tensor([[True, True, True], [True, False, False]])
     >>> jets = JetBatch(torch.zeros(2, 3, 4), mask, torch.zeros(2, 3, 10), torch.zeros(2, 4))
-    >>> [part.max_particles for part in by_length(jets, 2)]
+    >>> [part.max_particles for part in in_parts(jets, 2)]
     [1, 3]
     """
-    order = jets.n_particles.argsort(stable=True)
-    for chosen in order.tensor_split(min(parts, len(jets))):
-        yield jets[chosen].trim()
+    order = jets.n_particles.argsort(stable=True) if by_length else torch.arange(len(jets), device=jets.device)
+    return [jets[chosen].trim() for chosen in order.tensor_split(min(parts, len(jets)))]
 
 
 def count_batches(jets: JetBatch | StreamedJets, *, batch_size: int) -> int:
     """Steps of an epoch."""
     return -(-len(jets) // batch_size)
+
+
+def size_of_batch(jets: JetBatch | StreamedJets, number: int, *, batch_size: int) -> int:
+    """Jets of a batch on all processes together; the first ones are the larger ones, by one jet.
+
+    Examples
+    --------
+    >>> p4 = torch.zeros(10, 1, 4)
+    >>> jets = JetBatch(p4, torch.ones(10, 1, dtype=bool), torch.zeros(10, 1, 10), p4[:, 0])
+    >>> [size_of_batch(jets, number, batch_size=4) for number in range(3)]
+    [4, 3, 3]
+    """
+    least, larger = divmod(len(jets), count_batches(jets, batch_size=batch_size))
+    return least + (number < larger)
 
 
 def labels_of(jets: JetBatch) -> Tensor:

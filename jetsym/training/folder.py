@@ -4,8 +4,9 @@
 ``config.yaml``         the configuration, as ``jetsym train --config`` takes it
 ``metrics.jsonl``       one JSON object per epoch
 ``metrics.csv``         the same as a table
-``last.safetensors``    model and optimizer after the last finished epoch
+``last.safetensors``    model, optimizer and how far the run has come, every so many steps and after each epoch
 ``best.safetensors``    model of the epoch with the lowest validation loss
+``spectra``             layer spectra over training, a JSON file each, where they were asked for
 ======================  =============================================================================
 """
 
@@ -21,7 +22,7 @@ import yaml
 from torch import Tensor
 
 from jetsym.errors import CheckpointError, ConfigError
-from jetsym.files import write_atomically
+from jetsym.files import remove_leftovers, write_atomically
 from jetsym.jets.models import Tagger
 from jetsym.training import checkpoint
 from jetsym.training.config import TrainConfig
@@ -30,6 +31,12 @@ __all__ = ["RunFolder"]
 
 CONFIG, TABLE, LINES = "config.yaml", "metrics.csv", "metrics.jsonl"
 _RESULTS = (TABLE, LINES, checkpoint.BEST, checkpoint.LAST)
+
+#: Options that may be others when a run is continued; everything else is part of the result.
+_NO_RESULT = (
+    *("device", "devices", "num_nodes", "compile"),
+    *("checkpoint_every", "max_skipped", "monitor_every", "monitor_jets"),
+)
 
 
 class RunFolder:
@@ -44,6 +51,8 @@ class RunFolder:
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path).expanduser()
         self.history: list[dict[str, Any]] = []
+        #: Whether this process writes; of several only the first does.
+        self.writes = True
 
     def check(self, config: TrainConfig, *, resume: bool = False, overwrite: bool = False) -> None:
         """See whether a run may be put there, without changing anything.
@@ -77,13 +86,17 @@ class RunFolder:
 
     def begin(self, config: TrainConfig, *, overwrite: bool = False) -> None:
         """Make the folder and write the configuration down; with ``overwrite``, remove the files named above."""
-        for name in _RESULTS if overwrite else ():
-            (self.path / name).unlink(missing_ok=True)
+        if not self.writes:
+            return
+        for name in _RESULTS:
+            remove_leftovers(self.path / name)
+            if overwrite:
+                (self.path / name).unlink(missing_ok=True)
         self.path.mkdir(parents=True, exist_ok=True)
         write_atomically(self.path / CONFIG, yaml.safe_dump(config.to_dict(), sort_keys=False, allow_unicode=True))
 
     def restore(self) -> tuple[checkpoint.Header, dict[str, Tensor]] | None:
-        """Header and tensors of the last finished epoch and, in ``history``, the metrics up to there; None if none."""
+        """Header and tensors of the last checkpoint and, in ``history``, the metrics up to there; None if none."""
         last = self.path / checkpoint.LAST
         if not last.is_file():
             return None
@@ -96,31 +109,47 @@ class RunFolder:
             raise CheckpointError(f"{self.path / LINES} cannot be read ({error!r}); remove the broken line") from error
         return header, tensors
 
-    def finish_epoch(
-        self, model: Tagger, line: dict[str, Any], *, config: TrainConfig, state: dict[str, Tensor]
-    ) -> bool:
-        """Write an epoch's metrics and checkpoints; True if it is the best so far."""
+    @property
+    def epochs_without_gain(self) -> int:
+        """Epochs since the one with the lowest validation loss; the first of equal ones."""
+        losses = [line["val_loss"] for line in self.history]
+        return len(losses) - 1 - losses.index(min(losses)) if losses else 0
+
+    def finish_epoch(self, model: Tagger, line: dict[str, Any], **saved: Any) -> bool:
+        """Write an epoch's metrics and checkpoints; True if it is the best so far.
+
+        ``saved`` are arguments of :func:`jetsym.training.checkpoint.save`: ``config``, and what only the last
+        checkpoint holds, ``state`` and ``progress``.
+        """
         best = all(line["val_loss"] < earlier["val_loss"] for earlier in self.history)
         self.history.append(line)
+        if not self.writes:
+            return best
         write_atomically(self.path / LINES, "".join(json.dumps(entry) + "\n" for entry in self.history))
         table = io.StringIO()
         writer = csv.DictWriter(table, fieldnames=list(line), lineterminator="\n")
         writer.writeheader()
         writer.writerows(self.history)
         write_atomically(self.path / TABLE, table.getvalue())
-        said: dict[str, Any] = {"epoch": line["epoch"], "metrics": line, "config": config.to_dict()}
         if best:
+            said = {"epoch": line["epoch"], "metrics": line, "config": saved["config"]}
             checkpoint.save(self.path / checkpoint.BEST, model, **said)
-        checkpoint.save(self.path / checkpoint.LAST, model, state=state, **said)
+        self.save_last(model, epoch=line["epoch"], **saved)
         return best
+
+    def save_last(self, model: Tagger, *, epoch: int, **saved: Any) -> None:
+        """Write what a run is continued from, after ``epoch`` finished epochs; arguments as above."""
+        if not self.writes:
+            return
+        metrics = self.history[-1] if self.history else {}
+        checkpoint.save(self.path / checkpoint.LAST, model, epoch=epoch, metrics=metrics, **saved)
 
     def _check_same(self, config: TrainConfig) -> None:
         try:
             earlier = TrainConfig.from_dict(yaml.safe_load((self.path / CONFIG).read_text()))
         except (yaml.YAMLError, TypeError) as error:
             raise ConfigError(f"{self.path / CONFIG} is not the configuration of a run ({error})") from error
-        # Another device is no other run; everything else is part of the result.
-        changed = [name for name in config.differing(earlier) if name != "device"]
+        changed = [name for name in config.differing(earlier) if name not in _NO_RESULT]
         if changed:
             name = changed[0]
             raise ConfigError(

@@ -5,46 +5,36 @@ from __future__ import annotations
 import math
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from lightning_fabric import Fabric
-from lightning_fabric.plugins.precision import MixedPrecision, Precision
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
-from jetsym.errors import CheckpointError, ConfigError, TrainingError
+from jetsym.errors import ConfigError, TerminatedError, TrainingError
 from jetsym.jets import metrics
-from jetsym.jets.augmentation import augment
 from jetsym.jets.batch import JetBatch
-from jetsym.jets.models import Tagger, build
+from jetsym.jets.models import Tagger
 from jetsym.progress import progress_bar
 from jetsym.training import checkpoint
 from jetsym.training.config import TrainConfig
-from jetsym.training.data import (
-    StreamedJets,
-    batches,
-    by_length,
-    count_batches,
-    generator_for,
-    labels_of,
-    load_jets,
-    seed_for,
-)
+from jetsym.training.data import StreamedJets, batches, labels_of, load_jets, size_of_batch
+from jetsym.training.engine import make_fabric, total
 from jetsym.training.evaluate import predict_logits
+from jetsym.training.finetune import starting_point
 from jetsym.training.folder import RunFolder
+from jetsym.training.optimisation import learning_rate
+from jetsym.training.seeds import forked
+from jetsym.training.signals import noticing_sigterm
+from jetsym.training.state import Position, State, begin
+from jetsym.training.step import Penalty, take_step
+from jetsym.training.watching import Watch
 
-__all__ = ["Run", "train"]
-
-#: Steps between two looks at the loss; each look waits for the accelerator.
-_CHECK_EVERY = 20
-
-#: Groups of similar length into which a batch is divided on a CPU.
-_CPU_PARTS = 4
+__all__ = ["Callback", "Moment", "Run", "train"]
 
 
 @dataclass(frozen=True)
@@ -67,6 +57,36 @@ class Run:
         return checkpoint.load(self.path, device=device)
 
 
+@dataclass(frozen=True)
+class Moment:
+    """Where a run stands when a callback is called: after every step, and once more after every epoch.
+
+    Parameters
+    ----------
+    step
+        Steps done since the beginning of the run.
+    model
+        The tagger as it would be saved now; its mode and its weights are to be left as they are found.
+    folder
+        The run's folder.
+    loss
+        Mean loss of the step's jets; NaN after an epoch.
+    metrics
+        The epoch's line of metrics after an epoch, None after a step.
+    """
+
+    step: int
+    model: Tagger
+    folder: Path
+    loss: float
+    metrics: Mapping[str, Any] | None = None
+
+
+#: Called with a :class:`Moment`, on the first process alone, before a checkpoint of that moment is written: a run that
+#: is killed and continued may call it again for the same step. What it draws at random changes nothing in the run.
+Callback = Callable[[Moment], None]
+
+
 def train(
     data: str | list[str],
     out: str | Path,
@@ -74,6 +94,8 @@ def train(
     resume: bool = False,
     overwrite: bool = False,
     progress: bool = True,
+    penalties: Sequence[Penalty] = (),
+    callbacks: Sequence[Callback] = (),
     **options: Any,
 ) -> Run:
     """Train a tagger on ROOT files.
@@ -85,12 +107,16 @@ def train(
     out
         Folder of the run; see :mod:`jetsym.training.folder` for what it will hold.
     resume
-        Continue the run in ``out`` after its last finished epoch, or begin it if there is none. The result is the
+        Continue the run in ``out`` where its last checkpoint stands, or begin it if there is none. The result is the
         same, on a CPU bit for bit, as if it had never been interrupted.
     overwrite
         Replace the run in ``out``.
     progress
         Show a progress bar and a line per epoch.
+    penalties
+        Terms to add to the loss, besides that of the configuration.
+    callbacks
+        What to call after every step and every epoch.
     options
         The other fields of :class:`~jetsym.training.config.TrainConfig`.
 
@@ -100,101 +126,152 @@ def train(
         A value cannot be used, or ``out`` holds a run already.
     DataError
         The files do not hold labelled jets.
+    CheckpointError
+        What is to be continued, or begun from, cannot be read, or does not go with the jets.
     TrainingError
         The loss is no longer a finite number.
+    TerminatedError
+        The process was sent SIGTERM; the run can be continued where it stood.
     """
     try:
         config = TrainConfig(data=data, **options)
     except TypeError as error:
         raise ConfigError(f"a training option is not known or has a value of a wrong type: {error}") from error
+    config, source = starting_point(config)
     folder = RunFolder(out)
     folder.check(config, resume=resume, overwrite=overwrite)
-    training, validation = load_jets(config)
-    folder.begin(config, overwrite=overwrite)
-
     fabric = make_fabric(config)
-    with seeded("initialisation", config=config, epoch=0):
-        model = build(config.model, training.classes, **config.options)
-    optimizer = make_optimizer(model, config)
-    finished = restore(folder, model, optimizer)
-    wrapped, optimizer = fabric.setup(model, optimizer)
+    training, validation = load_jets(config, rank=fabric.global_rank, ranks=fabric.world_size)
+    state = begin(fabric, config, training, source=source)
+    if not fabric.is_global_zero:  # the first process alone writes and tells
+        folder.writes, progress, callbacks = False, False, ()
+    folder.begin(config, overwrite=overwrite)
+    fabric.barrier()
 
-    total_steps = config.epochs * count_batches(training, batch_size=config.batch_size)
-    for epoch in range(finished + 1, config.epochs + 1):
-        with progress_bar(f"epoch {epoch}/{config.epochs}", len(training), shown=progress) as advance:
-            line = train_epoch(
-                fabric, wrapped, optimizer, training, config, epoch=epoch, total_steps=total_steps, advance=advance
-            )
-        line |= validate(wrapped, validation, batch_size=config.batch_size)
-        best = folder.finish_epoch(model, line, config=config, state=optimizer_tensors(optimizer))
-        if progress:
-            print(epoch_summary(line, epochs=config.epochs, best=best), file=sys.stderr, flush=True)
+    state.restore(folder)
+    every = config.monitor_every if fabric.is_global_zero else 0
+    watch = Watch(folder.path, validation, every=every, n_jets=config.monitor_jets)
+    watch.begin(state.judged, state.steps_done)
+    callbacks = [*callbacks, watch]
+    with noticing_sigterm() as asked_to_end, forked():
+        while not finished(state, folder, progress=progress):
+            title = f"epoch {state.position.epoch}/{config.epochs}"
+            with progress_bar(title, len(training), shown=progress) as advance:
+                advance(state.position.jets)
+                for loss, shown in train_epoch(state, training, penalties=penalties):
+                    advance(shown)
+                    tell(callbacks, state, folder, loss=loss)
+                    keep(state, folder, ending=total(fabric, asked_to_end()) > 0)
+            line = epoch_line(state) | validate(fabric, state.judged, validation, batch_size=config.batch_size)
+            tell(callbacks, state, folder, metrics=line)
+            finish_epoch(state, folder, line, progress=progress)
+        watch.end(state.judged, state.steps_done)
     return Run(path=folder.path, history=folder.history)
 
 
+def finished(state: State, folder: RunFolder, *, progress: bool) -> bool:
+    """Whether no further epoch is to come, because all are done or they no longer help."""
+    patience = state.config.patience
+    if patience is not None and folder.epochs_without_gain >= patience:
+        if progress:
+            print(f"ended early: no better validation loss in {patience} epochs", file=sys.stderr, flush=True)
+        return True
+    return state.position.epoch > state.config.epochs
+
+
 def train_epoch(
-    fabric: Fabric,
-    model: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    jets: JetBatch | StreamedJets,
-    config: TrainConfig,
-    *,
-    epoch: int,
-    total_steps: int,
-    advance: Callable[[int], None],
-) -> dict[str, Any]:
-    """Show every jet once; gives the epoch's number, mean loss, last learning rate, seconds and speed."""
-    steps = count_batches(jets, batch_size=config.batch_size)
-    moves = generator_for("augmentation", seed=config.seed, epoch=epoch, device=fabric.device)
-    summed, rate, begin = torch.zeros((), device=fabric.device), 0.0, time.perf_counter()
-    model.train()
-    with seeded("dropout", config=config, epoch=epoch):
-        order = {"batch_size": config.batch_size, "seed": config.seed, "epoch": epoch}
-        for step, batch in enumerate(batches(jets, **order, device=fabric.device)):
-            rate = learning_rate((epoch - 1) * steps + step, total_steps, config)
-            for group in optimizer.param_groups:
-                group["lr"] = rate
-            optimizer.zero_grad()
-            loss = accumulate(fabric, model, batch, config, moves=moves)
-            fabric.clip_gradients(model, optimizer, max_norm=config.clip, error_if_nonfinite=False)
-            optimizer.step()
-            summed += loss * len(batch)
-            if step % _CHECK_EVERY == 0 or step == steps - 1:
-                guard(summed, epoch=epoch, step=step, rate=rate)
-            advance(len(batch))
-    seconds = time.perf_counter() - begin
+    state: State, jets: JetBatch | StreamedJets, *, penalties: Sequence[Penalty] = ()
+) -> Iterator[tuple[float, int]]:
+    """Show the jets that are left of this epoch; yields each step's mean loss and number of jets."""
+    fabric, position, config = state.fabric, state.position, state.config
+    begin = time.perf_counter() - position.seconds
+    order = {"batch_size": config.batch_size, "seed": config.seed, "epoch": position.epoch, "start": position.step}
+    share = {"rank": fabric.global_rank, "ranks": fabric.world_size}
+    for batch in batches(jets, **order, **share, device=fabric.device):
+        size = size_of_batch(jets, position.step, batch_size=config.batch_size)
+        rate = learning_rate(state.steps_done, state.steps, config)
+        loss = take_step(state, batch, size=size, rate=rate, penalties=penalties)
+        position.step += 1
+        position.seconds = time.perf_counter() - begin
+        yield loss, size
+
+
+def keep(state: State, folder: RunFolder, *, ending: bool) -> None:
+    """Write ``last`` in the midst of an epoch when it is time to, and end the run if that is asked for.
+
+    Raises
+    ------
+    TerminatedError
+        It is.
+    """
+    if ending or state.steps_done % state.config.checkpoint_every == 0:
+        folder.save_last(state.judged, epoch=state.position.epoch - 1, **state.to_save())
+    if ending:
+        state.fabric.barrier()  # no process ends before the first one has written
+        raise TerminatedError(
+            f"the process was asked to end (SIGTERM), and has done so after step {state.position.step} of epoch "
+            f"{state.position.epoch}; {folder.path} holds all of it: continue with --resume"
+        )
+
+
+def epoch_line(state: State) -> dict[str, Any]:
+    """What the training says of an epoch that has been shown."""
+    position = state.position
     return {
-        "epoch": epoch,
-        "loss": float(summed) / len(jets),
-        "lr": rate,
-        "seconds": round(seconds, 3),
-        "jets_per_s": round(len(jets) / seconds, 1),
+        "epoch": position.epoch,
+        "loss": position.loss / max(position.jets, 1),
+        "lr": learning_rate(state.steps_done - 1, state.steps, state.config),
+        "skipped": position.skipped,
+        "seconds": round(position.seconds, 3),
+        "jets_per_s": round(position.jets / position.seconds, 1),
     }
 
 
-def accumulate(
-    fabric: Fabric, model: nn.Module, batch: JetBatch, config: TrainConfig, *, moves: torch.Generator
-) -> Tensor:
-    """Add the gradient of a batch's mean loss; gives the loss.
+def finish_epoch(state: State, folder: RunFolder, line: dict[str, Any], *, progress: bool) -> None:
+    """Go on to the next epoch, and write everything down."""
+    state.position = Position(epoch=state.position.epoch + 1, in_a_row=state.position.in_a_row)
+    best = folder.finish_epoch(state.judged, line, **state.to_save())
+    if progress:
+        print(epoch_summary(line, epochs=state.config.epochs, best=best), file=sys.stderr, flush=True)
 
-    On a CPU the batch goes through the model in groups of similar length: the same gradient, for two thirds of the
-    work. An accelerator is better served by one large group.
+
+def validate(fabric: Fabric, model: Tagger, jets: JetBatch, *, batch_size: int) -> dict[str, float]:
+    """Loss and :func:`~jetsym.jets.metrics.summary` of upright validation jets, each seen by one of the processes.
+
+    Raises
+    ------
+    TrainingError
+        The loss is not finite.
     """
-    total = torch.zeros((), device=fabric.device)
-    for part in by_length(batch, _CPU_PARTS if fabric.device.type == "cpu" else 1):
-        moved = augment(part.to(fabric.device), config.augmentation, generator=moves)
-        loss = F.cross_entropy(model(moved), labels_of(moved), label_smoothing=config.label_smoothing)
-        loss = loss * (len(part) / len(batch))
-        fabric.backward(loss)
-        total += loss.detach()
-    return total
-
-
-def validate(model: nn.Module, jets: JetBatch, *, batch_size: int) -> dict[str, float]:
-    """Loss and :func:`~jetsym.jets.metrics.summary` of upright validation jets."""
-    logits, label = predict_logits(model, jets, batch_size=batch_size), labels_of(jets)
+    label = labels_of(jets)
+    mine = slice(fabric.global_rank, None, fabric.world_size)
+    for buffer in model.buffers() if fabric.world_size > 1 else ():  # statistics of batches differ between processes
+        torch.distributed.broadcast(buffer, src=0)
+    logits = torch.zeros(len(jets), len(jets.classes), device=fabric.device)
+    if len(jets) > fabric.global_rank:
+        with fabric.autocast():
+            logits[mine] = predict_logits(model, jets[mine], batch_size=batch_size).to(fabric.device)
+    logits = cast("Tensor", fabric.all_reduce(logits, reduce_op="sum")).cpu()
     loss = float(F.cross_entropy(logits, label))
+    if not math.isfinite(loss):
+        raise TrainingError(
+            f"the validation loss is {loss}, while the weights are finite; look for jets with momenta that are not "
+            "finite among those of --val, or of --data where these are held out from it"
+        )
     return {"val_loss": loss, **metrics.summary(logits, label, classes=jets.classes, efficiencies=())}
+
+
+def tell(
+    callbacks: Sequence[Callback],
+    state: State,
+    folder: RunFolder,
+    *,
+    loss: float = math.nan,
+    metrics: Mapping[str, Any] | None = None,
+) -> None:
+    """Call everyone who wants to know how far the run has come."""
+    for callback in callbacks:
+        callback(Moment(state.steps_done, state.judged, folder.path, loss, metrics))
 
 
 def epoch_summary(line: Mapping[str, Any], *, epochs: int, best: bool) -> str:
@@ -203,98 +280,3 @@ def epoch_summary(line: Mapping[str, Any], *, epochs: int, best: bool) -> str:
     numbers = "  ".join(f"{name} {line[name]:.4f}" for name in shown if name in line)
     head = f"epoch {line['epoch']:>{len(str(epochs))}}/{epochs}"
     return f"{head}  {numbers}  {line['jets_per_s']:,.0f} jets/s{'  best' if best else ''}"
-
-
-def learning_rate(step: int, total_steps: int, config: TrainConfig) -> float:
-    """Linear warm-up over a share of the steps, then half a cosine down to zero at the end."""
-    warm_steps = max(1, round(config.warmup * total_steps))
-    if step < warm_steps:
-        return config.lr * (step + 1) / warm_steps
-    share = (step - warm_steps) / max(1, total_steps - warm_steps)
-    return config.lr * 0.5 * (1.0 + math.cos(math.pi * share))
-
-
-def guard(summed: Tensor, *, epoch: int, step: int, rate: float) -> None:
-    """Stop, before anything is saved, when the loss is no longer finite.
-
-    Raises
-    ------
-    TrainingError
-        It is not.
-    """
-    if not math.isfinite(float(summed)):
-        raise TrainingError(
-            f"the loss is {float(summed)} in epoch {epoch}, step {step}, at a learning rate of {rate:.3g}; "
-            "the checkpoints of earlier epochs are kept. Try a smaller --lr or --clip, or look for jets with "
-            "momenta that are not finite"
-        )
-
-
-def make_fabric(config: TrainConfig) -> Fabric:
-    """One device, and a precision in which JetBatches go to the model as they are."""
-    accelerator = config.device
-    if accelerator == "auto":
-        accelerator = "cuda" if torch.cuda.is_available() else "cpu"
-    if accelerator == "cuda" and not torch.cuda.is_available():
-        raise ConfigError("--device is 'cuda', but torch finds no CUDA device; use --device cpu or auto")
-    precision = config.precision
-    if precision == "auto":
-        precision = "bf16-mixed" if accelerator == "cuda" else "32-true"
-    plugin = _Float32() if precision == "32-true" else _BFloat16("bf16-mixed", device=accelerator)
-    return Fabric(accelerator=accelerator, devices=1, plugins=[plugin])
-
-
-class _Untouched:
-    """Fabric casts the inputs of a model to its precision; momenta must not be rounded to 16 bits."""
-
-    def convert_input(self, data: Any) -> Any:
-        return data
-
-
-class _Float32(_Untouched, Precision):
-    precision = "32-true"
-
-
-class _BFloat16(_Untouched, MixedPrecision):
-    pass
-
-
-def make_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.AdamW:
-    """AdamW that decays weight matrices, not biases and norms."""
-    matrices = [parameter for parameter in model.parameters() if parameter.ndim >= 2]
-    others = [parameter for parameter in model.parameters() if parameter.ndim < 2]
-    groups = [{"params": matrices, "weight_decay": config.weight_decay}, {"params": others, "weight_decay": 0.0}]
-    return torch.optim.AdamW(groups, lr=config.lr)
-
-
-def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """The optimizer's state as tensors named ``optimizer.<parameter number>.<quantity>``."""
-    state = optimizer.state_dict()["state"]
-    return {f"optimizer.{number}.{name}": value for number, values in state.items() for name, value in values.items()}
-
-
-def restore(folder: RunFolder, model: Tagger, optimizer: torch.optim.Optimizer) -> int:
-    """Put model and optimizer where the run in ``folder`` left them; gives the number of finished epochs."""
-    found = folder.restore()
-    if found is None:
-        return 0
-    header, tensors = found
-    if header.classes != model.classes:
-        raise CheckpointError(f"{folder.path} was trained on {header.classes}; the jets have {model.classes}")
-    model.load_state_dict(checkpoint.restore(header, tensors, source=folder.path / checkpoint.LAST).state_dict())
-    state: dict[int, dict[str, Tensor]] = {}
-    for key, tensor in tensors.items():
-        if key.startswith("optimizer."):
-            _, number, name = key.split(".")
-            state.setdefault(int(number), {})[name] = tensor
-    optimizer.load_state_dict(optimizer.state_dict() | {"state": state})
-    return header.epoch
-
-
-@contextmanager
-def seeded(stream: str, *, config: TrainConfig, epoch: int) -> Iterator[None]:
-    """Initialisers and dropout know only torch's global generators: seed these, and put them back afterwards."""
-    # torch.manual_seed reaches every accelerator, so the state of each is put back.
-    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
-        torch.manual_seed(seed_for(stream, seed=config.seed, epoch=epoch))
-        yield

@@ -158,6 +158,19 @@ def test_no_forward_pass_is_larger_than_asked_for(batch_size):
     assert report.meta["batch_size"] == batch_size
 
 
+@pytest.mark.parametrize(("asked", "used"), [("auto", 10), (50, 50)])
+def test_an_open_batch_size_is_bounded_by_what_passes_leave_behind(monkeypatch, asked, used):
+    """A response of 24 bytes, and room for ten of them."""
+    monkeypatch.setattr(budget, "FORWARD_BUDGET", 240)
+    points = np.random.default_rng(3).normal(size=(3, 3))
+    report = jetsym.probe(lambda x: x**3, points, l_max=3, batch_size=asked, **QUIET)
+    assert report.meta["batch_size"] == used
+    monkeypatch.undo()
+    np.testing.assert_allclose(
+        report.fractions, jetsym.probe(lambda x: x**3, points, l_max=3, **QUIET).fractions, atol=1e-14
+    )
+
+
 def peak_of_a_probe(degree):
     """Bytes that numpy allocates at most for one input with 2¹² features, along the orbit of a rule of a degree."""
     weight = np.random.default_rng(0).normal(size=(3, 2**12))
@@ -166,9 +179,9 @@ def peak_of_a_probe(degree):
     bands_of(rule)
     orbit = Orbit(O3(), 4, rule, len(rule), 40, 0)
     inputs = np.ones((1, 3))
-    plan = plan_passes(subject, inputs, orbit, {})
+    plans = plan_passes(subject, inputs, orbit, {})
     tracemalloc.start()
-    measure(subject, inputs, orbit, plan, {}, lambda count: None)
+    measure(subject, inputs, orbit, plans, {}, lambda count: None)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     return peak

@@ -74,3 +74,20 @@ def test_reflections_are_kept_on_request_only(jets):
     )
     assert abs(kept.relative) < 1e-9
     assert broken.relative > 100 * abs(kept.relative)
+
+
+@pytest.mark.parametrize("signs", ["moment", "all"])
+def test_canonical_taggers_read_zero_where_they_should(jets, signs):
+    torch.manual_seed(0)
+    backbone = {"width": 8, "blocks": 1, "heads": 2}
+    model = build("canonical", options=backbone, frame="rest", signs=signs).double()
+    for where in ({"group": "SO3"}, {"group": "SO3", "frame": "rest"}, {"group": "boost", "axis": "random"}):
+        report = jetsym.probe(model, jets, l_max=1, widths=[1.0], progress=False, **where)
+        assert abs(report.equivariance["logits"].relative) < 1e-7
+    assert ("tagger.embedding@4" in report.layers) == (signs == "all")
+    mirrored = jetsym.probe(model, jets, l_max=1, group="O3", progress=False)
+    assert mirrored.equivariance["logits"].relative > 1e-3
+    setting = Setting(domain_of(jets), kinds={"logits": "logits"}, progress=False)
+    local = measure_local(setting, model, jets, axes="jet")
+    assert local.meta["method"] == "forward-mode"
+    assert np.abs(local.squared[local.layers.index("logits")]).max() < 1e-12

@@ -10,6 +10,7 @@ from torch import nn
 import jetsym
 from jetsym.errors import DataError, JetsymError, ProbeError
 from jetsym.jets.models.pointnet import PointNet
+from jetsym.probing.equivariance import _over_spread
 from jetsym.spectrum import O3, Irrep
 
 QUIET = {"progress": False}
@@ -133,6 +134,33 @@ def test_the_error_over_the_spread():
     squares = (points**2).sum(-1)
     expected = np.sqrt(0.01 * squares.mean() / 3) / squares.std()
     assert report.equivariance["output"].over_spread == pytest.approx(expected, rel=1e-12)
+
+
+def test_the_error_of_the_error_over_the_spread_is_that_of_leaving_out_inputs():
+    points = np.random.default_rng(1).normal(size=(9, 3))
+
+    def over_spread(x):
+        report = jetsym.probe(lambda x: (x**2).sum(-1) + 0.1 * x[:, 2], x, l_max=1, **QUIET)
+        return report.equivariance["output"]
+
+    left_out = np.array([over_spread(np.delete(points, place, axis=0)).over_spread for place in range(9)])
+    expected = np.sqrt(8 / 9 * ((left_out - left_out.mean()) ** 2).sum())
+    assert over_spread(points).over_spread_stderr == pytest.approx(expected, rel=1e-10)
+
+
+def test_inputs_with_several_tokens_are_left_out_whole():
+    rng = np.random.default_rng(0)
+    counts = np.array([1, 4, 2, 3, 5])
+    a2, rows = rng.uniform(1, 2, size=5), rng.normal(size=(15, 2))
+    owner = np.repeat(np.arange(5), counts)
+
+    def value(kept):
+        those = rows[np.isin(owner, kept)]
+        return np.sqrt(a2[kept].sum() / ((those - those.mean(axis=0)) ** 2).sum())
+
+    left_out = np.array([value(np.delete(np.arange(5), place)) for place in range(5)])
+    expected = np.sqrt(4 / 5 * ((left_out - left_out.mean()) ** 2).sum())
+    np.testing.assert_allclose(_over_spread(a2, rows, counts), (value(np.arange(5)), expected), rtol=1e-12)
 
 
 def test_logits_are_centred_over_classes():

@@ -100,6 +100,16 @@ def test_pickles_are_refused_unopened(tmp_path, legacy):
         checkpoint.load(tmp_path)
 
 
+def test_no_length_of_the_header_is_mistaken_for_a_pickle(tmp_path, model):
+    """The first byte of a safetensors file is a multiple of eight, which is that of a pickle in one of 32."""
+    path, starts = tmp_path / "x.safetensors", set()
+    for length in range(256):
+        checkpoint.save(path, model, config={"filler": "x" * length})
+        starts.add(path.read_bytes()[:1])
+        assert checkpoint.load(path).classes == model.classes
+    assert b"\x80" in starts
+
+
 @pytest.mark.parametrize("size", [0, 4, 100, -1])
 def test_files_cut_short_are_recognised(file, size):
     file.write_bytes(file.read_bytes()[:size])
@@ -141,8 +151,18 @@ def test_a_header_with_unknown_entries_is_refused(file):
 
 def test_another_version_is_named(file):
     rewrite(file, version=99)
-    with pytest.raises(CheckpointError, match="has checkpoint format 99; this version of jetsym reads format 1"):
+    with pytest.raises(CheckpointError, match="has checkpoint format 99; this version of jetsym reads formats up to 2"):
         checkpoint.load(file)
+
+
+def test_files_of_format_1_are_read(file, model, make_jets):
+    """They have no progress, and end with a whole epoch."""
+    header = json.loads(checkpoint_header(file))
+    del header["progress"]
+    save_file(load_file(file), file, metadata={"jetsym": json.dumps(header | {"version": 1})})
+    found, _ = checkpoint.read(file)
+    assert (found.version, found.epoch, found.progress) == (2, 3, {"position": {"epoch": 4}})
+    assert torch.equal(checkpoint.load(file)(make_jets(4)), model.eval()(make_jets(4)))
 
 
 def test_tensors_that_do_not_fit_are_named(file):

@@ -22,7 +22,7 @@ TRAININGS = {"deepsets", "lgatr", "lloca", "part", "particlenet", "pointnet", "p
 def parser() -> ArgumentParser:
     parser = ArgumentParser(exit_on_error=False)
     parser.add_argument("--config", action="config")
-    parser.add_function_arguments(train)
+    parser.add_function_arguments(train, skip={"penalties", "callbacks"})
     return parser
 
 
@@ -42,7 +42,19 @@ def parser() -> ArgumentParser:
         ({"label_smoothing": 1.0}, "--label_smoothing is 1.0"),
         ({"seed": -1}, "--seed is -1"),
         ({"device": "gpu"}, "--device is 'gpu'; expected 'auto', 'cpu' or 'cuda'"),
-        ({"precision": "16"}, "--precision is '16'; expected 'auto', '32-true', 'bf16-mixed'"),
+        ({"precision": "16"}, "--precision is '16'; expected 'auto', '32-true', 'bf16-mixed', '16-mixed'"),
+        ({"accumulate": 0}, "--accumulate is 0; expected at least 1"),
+        ({"patience": 0}, "--patience is 0"),
+        ({"checkpoint_every": 0}, "--checkpoint_every is 0"),
+        ({"max_skipped": 0}, "--max_skipped is 0"),
+        ({"devices": 0}, "--devices is 0"),
+        ({"num_nodes": -1}, "--num_nodes is -1"),
+        ({"ema": 1.0}, r"--ema is 1.0; expected a share in \[0, 1\)"),
+        ({"class_weights": "even"}, "--class_weights is 'even'; expected 'none', 'balanced', or a weight"),
+        ({"init": ""}, "--init is ''"),
+        ({"augmentation": {"gruop": "O3"}}, "--augmentation has no option 'gruop'; the nearest are 'group'"),
+        ({"augmentation": "O3"}, "--augmentation is 'O3'; expected its options, such as {'group': …}"),
+        ({"augmentation": {"group": "boost", "axis": "jet", "width": "x"}}, "--augmentation has a value of a wrong"),
         ({"model": "pointent"}, "no model 'pointent'"),
         ({"options": {"widht": 3}}, "no option 'widht'"),
     ],
@@ -53,13 +65,29 @@ def test_errors_name_the_flag(options, message):
 
 
 def test_plain_values_and_back():
-    config = TrainConfig(["a.root", "b.root"], options={"width": 8}, augmentation=AugmentationConfig("O3"), limit=5)
+    config = TrainConfig(
+        ["a.root", "b.root"],
+        options={"width": 8},
+        augmentation=AugmentationConfig("O3"),
+        limit=5,
+        class_weights={"QCD": 0.5},
+        freeze=["embedding"],
+    )
     text = yaml.safe_dump(config.to_dict())
     assert TrainConfig.from_dict(yaml.safe_load(text)) == config
 
 
 def test_the_command_line_knows_every_field(tmp_path):
-    config = TrainConfig("a.root", lr=0.003, epochs=7, options={"width": 8}, augmentation=AugmentationConfig("SO3"))
+    config = TrainConfig(
+        "a.root",
+        lr=0.003,
+        epochs=7,
+        options={"width": 8},
+        augmentation=AugmentationConfig("SO3"),
+        class_weights={"QCD": 0.5},
+        freeze=["head", "blocks.*"],
+        ema=0.99,
+    )
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(config.to_dict()))
     arguments = parser().parse_args(["--config", str(tmp_path / "config.yaml"), "--out", "run", "--epochs", "9"])
     values = arguments.as_dict()
@@ -108,7 +136,7 @@ def test_presets_are_configurations(make_jets, name):
 
 
 def test_the_presets_are_there():
-    assert set(preset_names()) >= TRAININGS
+    assert set(preset_names()) >= TRAININGS | {"finetune"}
 
 
 @pytest.mark.slow
@@ -119,3 +147,16 @@ def test_presets_train(tmp_path, name):
     run = train(out=tmp_path / "run", progress=False, **(options | {"batch_size": 24}))
     assert run.history[-1]["val_loss"] > 0
     assert type(run.model()) is type(build(options["model"], **options["options"]))
+
+
+@pytest.mark.slow
+def test_a_preset_trained_and_then_finetuned(tmp_path):
+    """The loss goes on from where the first run ended."""
+    few = {"data": str(sample_dir() / "train" / "*.root"), "limit": 250, "progress": False, "device": "cpu"}
+    first = train(out=tmp_path / "first", **preset("pointnet").to_dict() | few | {"epochs": 2, "batch_size": 24})
+    values = yaml.safe_load(files("jetsym").joinpath("presets", "finetune.yaml").read_text())
+    options = values | few | {"init": str(first.path), "epochs": 1}
+    second = train(out=tmp_path / "second", **options)
+    assert second.model().config == first.model().config
+    assert second.history[0]["loss"] < first.history[0]["loss"]
+    assert second.history[0]["val_loss"] < first.history[0]["val_loss"]

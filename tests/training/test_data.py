@@ -4,18 +4,17 @@ import pytest
 import torch
 
 from jetsym.errors import ConfigError, DataError
+from jetsym.jets import read
 from jetsym.jets.batch import JetBatch
 from jetsym.training.config import TrainConfig
 from jetsym.training.data import (
-    STREAMS,
     batches,
-    by_length,
     count_batches,
-    generator_for,
+    in_parts,
     labels_of,
     load_jets,
-    seed_for,
 )
+from jetsym.training.seeds import STREAMS, generator_for, seed_for
 
 
 def numbered(jets: JetBatch) -> JetBatch:
@@ -46,18 +45,35 @@ def test_orders_differ_between_epochs_and_seeds_only(make_jets):
 
 def test_groups_of_similar_length_hold_every_jet_once(make_jets):
     jets = numbered(make_jets(13))
-    parts = list(by_length(jets, 4))
+    parts = in_parts(jets, 4)
     assert [len(part) for part in parts] == [4, 3, 3, 3]
     assert sorted(torch.cat([part.columns["number"] for part in parts]).tolist()) == list(range(13))
     longest = [int(part.n_particles.max()) for part in parts]
     assert longest == sorted(longest)
     assert [part.max_particles for part in parts] == longest
-    assert [len(part) for part in by_length(jets[:2], 4)] == [1, 1]
+    assert [len(part) for part in in_parts(jets[:2], 4)] == [1, 1]
+
+
+@pytest.mark.parametrize("start", [0, 2, 4])
+def test_an_epoch_goes_on_at_any_batch(make_jets, start):
+    jets = make_jets(10)
+    options = {"batch_size": 3, "seed": 0, "epoch": 1}
+    sizes = [len(batch) for batch in batches(jets, **options)]
+    left = list(batches(numbered(jets), **options, start=start))
+    assert [len(batch) for batch in left] == sizes[start:]
+    numbers = [number for batch in left for number in batch.columns["number"].tolist()]
+    assert numbers == order(jets, **options)[sum(sizes[:start]) :]
 
 
 def test_seeds_are_distinct():
-    seeds = {seed_for(stream, seed=seed, epoch=epoch) for stream in STREAMS for seed in range(4) for epoch in range(4)}
-    assert len(seeds) == len(STREAMS) * 16
+    places = [
+        {"seed": seed, "epoch": epoch, "step": step, "rank": rank}
+        for seed in range(3)
+        for epoch in range(3)
+        for step in range(3)
+        for rank in range(2)
+    ]
+    assert len({seed_for(stream, **place) for stream in STREAMS for place in places}) == len(STREAMS) * len(places)
     assert torch.equal(
         torch.rand(3, generator=generator_for("split", seed=1)), torch.rand(3, generator=generator_for("split", seed=1))
     )
@@ -93,3 +109,18 @@ def test_too_few_jets_and_no_labels_are_named(jetclass_file):
 def test_labels_of_unlabelled_jets(make_jets):
     with pytest.raises(DataError, match="have no labels"):
         labels_of(make_jets(2).replace(label=None))
+
+
+def test_jets_through_a_mapping(jetclass_file, tmp_path):
+    path, mapping = jetclass_file(n=40), tmp_path / "map.yaml"
+    mapping.write_text(
+        "particles: {px: part_px, py: part_py, pz: part_pz, energy: part_energy}\n"
+        "labels: {one_hot: {QCD: label_QCD, other: 1 - label_QCD}}\n"
+    )
+    options = {"val": str(path), "mapping": str(mapping)}
+    training, validation = load_jets(TrainConfig(str(path), **options))
+    assert training.classes == validation.classes == ("QCD", "other")
+    assert torch.equal(validation.label, (read(path).label > 0).long())
+    streamed, _ = load_jets(TrainConfig(str(path), stream=True, batch_size=10, **options))
+    assert streamed.classes == ("QCD", "other")
+    assert len(streamed) == 40

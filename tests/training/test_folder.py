@@ -17,7 +17,7 @@ def filled(path) -> RunFolder:
     folder = RunFolder(path)
     folder.begin(CONFIG)
     kept = [
-        folder.finish_epoch(PointNet(width=8, blocks=1), {"epoch": epoch, "val_loss": loss}, config=CONFIG, state={})
+        folder.finish_epoch(PointNet(width=8, blocks=1), {"epoch": epoch, "val_loss": loss}, config=CONFIG.to_dict())
         for epoch, loss in [(1, 1.0), (2, 0.5), (3, 0.7), (4, 0.5)]
     ]
     assert kept == [True, True, False, False]
@@ -37,7 +37,7 @@ def test_restoring_remembers_the_history(tmp_path):
     assert header.epoch == 4
     assert folder.history == history
     line = {"epoch": 5, "val_loss": 0.6}
-    assert not folder.finish_epoch(PointNet(width=8, blocks=1), line, config=CONFIG, state={})
+    assert not folder.finish_epoch(PointNet(width=8, blocks=1), line, config=CONFIG.to_dict())
 
 
 def test_an_empty_folder_restores_nothing(tmp_path):

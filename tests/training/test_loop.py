@@ -2,26 +2,30 @@
 
 import csv
 import json
+import math
 
 import pytest
 import torch
 import yaml
 
-from jetsym.errors import ConfigError, DataError
+from jetsym.errors import ConfigError, DataError, TrainingError
 from jetsym.jets import read
 from jetsym.jets.augmentation import AugmentationConfig
 from jetsym.jets.batch import JetBatch
-from jetsym.jets.models import PointNet
-from jetsym.training import checkpoint, loop
+from jetsym.training import checkpoint, loop, state, step
 from jetsym.training.config import TrainConfig
 from jetsym.training.data import batches, count_batches, load_jets
-from jetsym.training.loop import TrainingError, learning_rate, make_fabric, make_optimizer, seeded, train
+from jetsym.training.engine import make_fabric
+from jetsym.training.loop import train
+from jetsym.training.seeds import generator_for
+from jetsym.training.state import begin
 
+SMALL = {"width": 8, "blocks": 1, "heads": 2}
 QUICK = {
     "epochs": 3,
     "batch_size": 16,
     "max_particles": 10,
-    "options": {"width": 8, "blocks": 1, "heads": 2, "dropout": 0.2},
+    "options": SMALL | {"dropout": 0.2},
     "augmentation": AugmentationConfig("O3"),
     "device": "cpu",
     "progress": False,
@@ -41,21 +45,17 @@ def same(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> boo
     return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
 
 
-@pytest.fixture
-def killed_after(monkeypatch):
-    """Make training stop, as if killed, when it has finished so many epochs."""
+def dying_after(epochs: int):
+    """A callback that makes training stop, as if killed, when it has finished so many epochs."""
 
-    def arm(epochs: int) -> None:
-        train_epoch = loop.train_epoch
+    seen = []
 
-        def interrupted(*args, epoch, **options):
-            if epoch > epochs:
-                raise KeyboardInterrupt
-            return train_epoch(*args, epoch=epoch, **options)
+    def die(moment):
+        if epochs in seen:  # by now everything about the epoch is written
+            raise KeyboardInterrupt
+        seen.append(moment.metrics and moment.metrics["epoch"])
 
-        monkeypatch.setattr(loop, "train_epoch", interrupted)
-
-    return arm
+    return [die]
 
 
 def test_a_run_leaves_what_its_folder_promises(data, tmp_path):
@@ -95,15 +95,10 @@ def test_runs_repeat_and_leave_the_global_generator_alone(data, tmp_path):
 
 
 @pytest.mark.parametrize("epochs", [1, 2])
-def test_a_resumed_run_ends_bit_for_bit_where_an_uninterrupted_one_does(
-    data, tmp_path, killed_after, monkeypatch, epochs
-):
+def test_a_resumed_run_ends_bit_for_bit_where_an_uninterrupted_one_does(data, tmp_path, epochs):
     whole = train(data, tmp_path / "whole", **QUICK)
-    with monkeypatch.context():
-        killed_after(epochs)
-        with pytest.raises(KeyboardInterrupt):
-            train(data, tmp_path / "cut", **QUICK)
-    monkeypatch.undo()
+    with pytest.raises(KeyboardInterrupt):
+        train(data, tmp_path / "cut", callbacks=dying_after(epochs), **QUICK)
     resumed = train(data, tmp_path / "cut", resume=True, **QUICK)
     for name in (checkpoint.LAST, checkpoint.BEST):
         assert same(tensors(whole.path / name), tensors(resumed.path / name))
@@ -113,12 +108,9 @@ def test_a_resumed_run_ends_bit_for_bit_where_an_uninterrupted_one_does(
     ]
 
 
-def test_a_run_killed_between_metrics_and_checkpoint_has_no_line_twice(data, tmp_path, killed_after, monkeypatch):
-    with monkeypatch.context():
-        killed_after(1)
-        with pytest.raises(KeyboardInterrupt):
-            train(data, tmp_path / "run", **QUICK)
-    monkeypatch.undo()
+def test_a_run_killed_between_metrics_and_checkpoint_has_no_line_twice(data, tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        train(data, tmp_path / "run", callbacks=dying_after(1), **QUICK)
     lines = tmp_path / "run" / "metrics.jsonl"
     lines.write_text(lines.read_text() + json.dumps(json.loads(lines.read_text()) | {"epoch": 2}) + "\n")
     resumed = train(data, tmp_path / "run", resume=True, **QUICK)
@@ -167,7 +159,7 @@ def test_it_learns(make_jets, tmp_path, monkeypatch):
     jets = JetBatch.concatenate([few, many]).replace(columns={})
     jets = jets.replace(label=(torch.arange(400) >= 200).long() * 8)
     shuffled = jets[torch.randperm(400, generator=torch.Generator().manual_seed(0))]
-    monkeypatch.setattr(loop, "load_jets", lambda config: (shuffled[:300], shuffled[300:]))
+    monkeypatch.setattr(loop, "load_jets", lambda config, **place: (shuffled[:300], shuffled[300:]))
     run = train("a.root", tmp_path / "run", epochs=6, batch_size=32, lr=5e-3, options={"width": 16}, progress=False)
     assert run.history[-1]["auc_top_qcd"] > 0.97
     assert run.history[-1]["loss"] < 0.5 < run.history[0]["loss"]
@@ -175,47 +167,73 @@ def test_it_learns(make_jets, tmp_path, monkeypatch):
 
 def test_augmentation_reaches_the_training_jets_only(data, tmp_path, monkeypatch):
     moved = []
-    monkeypatch.setattr(loop, "augment", lambda batch, config, generator: moved.append(len(batch)) or batch)
+    monkeypatch.setattr(step, "augment", lambda batch, config, generator: moved.append(len(batch)) or batch)
     train(data, tmp_path / "run", **QUICK)
     assert sum(moved) == 3 * 54  # not the 6 that are held out
 
 
-def test_every_epoch_moves_jets_anew(data, tmp_path, monkeypatch):
+def test_every_step_moves_jets_anew(data, tmp_path, monkeypatch):
     seeds = []
     monkeypatch.setattr(
-        loop, "augment", lambda batch, config, generator: seeds.append(generator.initial_seed()) or batch
+        step, "augment", lambda batch, config, generator: seeds.append(generator.initial_seed()) or batch
     )
     train(data, tmp_path / "run", **QUICK)
     train(data, tmp_path / "other", seed=1, **QUICK)
-    assert len(set(seeds)) == 6
+    assert len(set(seeds)) == 2 * 3 * 4  # runs, epochs, steps
 
 
-def test_a_loss_that_is_not_finite_stops_the_run_and_saves_nothing(make_jets, tmp_path, monkeypatch):
-    jets = make_jets(40)
+def with_nan(jets: JetBatch, jet: int) -> JetBatch:
     broken = jets.replace(p4=jets.p4.clone())
-    broken.p4[7, 0] = torch.nan
-    monkeypatch.setattr(loop, "load_jets", lambda config: (broken, jets))
-    with pytest.raises(
-        TrainingError, match=r"the loss is nan in epoch 1, step \d+, at a learning rate of .*smaller --lr"
-    ):
+    broken.p4[jet, 0] = torch.nan
+    return broken
+
+
+def test_steps_that_are_not_finite_are_left_out_and_counted(make_jets, tmp_path, monkeypatch):
+    jets = make_jets(40)
+    monkeypatch.setattr(loop, "load_jets", lambda config, **place: (with_nan(jets, 7), jets))
+    losses = []
+    run = train("a.root", tmp_path / "run", callbacks=[lambda moment: losses.append(moment.loss)], **QUICK)
+    assert [line["skipped"] for line in run.history] == [1, 1, 1]
+    assert [line["loss"] > 0 for line in run.history] == [True] * 3
+    assert sum(map(math.isnan, losses)) == 3 + 3  # and one call after each epoch
+    assert all(tensor.isfinite().all() for tensor in tensors(run.path / checkpoint.LAST).values())
+
+
+def test_too_many_steps_in_a_row_stop_the_run_and_keep_what_was_good(make_jets, tmp_path, monkeypatch):
+    """The bad jets come with the second epoch, as if the network had run away."""
+    jets = make_jets(40)
+    monkeypatch.setattr(loop, "load_jets", lambda config, **place: (jets, jets))
+    add_gradient, calls = step.add_gradient, []
+
+    def running_away(run, batch, **options):
+        calls.append(len(batch))
+        return add_gradient(run, with_nan(batch, 0) if len(calls) > 3 else batch, **options)
+
+    monkeypatch.setattr(step, "add_gradient", running_away)
+    message = r"in epoch 2, step 1, at a learning rate of .*2 steps in a row were left out.*smaller --lr"
+    with pytest.raises(TrainingError, match=message):
+        train("a.root", tmp_path / "run", max_skipped=2, **QUICK)
+    assert len(calls) == 5
+    header, _ = checkpoint.read(tmp_path / "run" / checkpoint.LAST)
+    assert header.epoch == 1
+    assert all(tensor.isfinite().all() for tensor in tensors(tmp_path / "run" / checkpoint.LAST).values())
+
+
+def test_validation_jets_that_are_not_finite_are_named(make_jets, tmp_path, monkeypatch):
+    monkeypatch.setattr(loop, "load_jets", lambda config, **place: (make_jets(40), with_nan(make_jets(40), 0)))
+    with pytest.raises(TrainingError, match="the validation loss is nan, while the weights are finite; look for jets"):
         train("a.root", tmp_path / "run", **QUICK)
     assert not list((tmp_path / "run").glob("*.safetensors"))
 
 
-def test_dropout_differs_between_epochs_and_repeats_within_one():
-    def draw(epoch: int) -> list[float]:
-        with seeded("dropout", config=TrainConfig("a.root"), epoch=epoch):
-            return torch.rand(3).tolist()
-
-    assert draw(1) == draw(1) != draw(2)
-
-
 @pytest.mark.parametrize("parts", [1, 4, 100])
 def test_groups_of_similar_length_give_the_gradient_of_the_batch(make_jets, monkeypatch, parts):
-    config, jets = TrainConfig("a.root", device="cpu", label_smoothing=0.1), make_jets(13)
-    fabric, model = make_fabric(config), PointNet(width=8, blocks=1)
-    monkeypatch.setattr(loop, "_CPU_PARTS", parts)
-    loss = loop.accumulate(fabric, fabric.setup_module(model), jets, config, moves=torch.Generator())
+    config, jets = TrainConfig("a.root", device="cpu", label_smoothing=0.1, options=SMALL), make_jets(13)
+    monkeypatch.setattr(state, "CPU_PARTS", parts)
+    run = begin(make_fabric(config), config, jets)
+    model = run.tagger
+    assert run.parts == parts
+    loss = step.add_gradient(run, jets, size=len(jets), place={"seed": 0})
     expected = torch.nn.functional.cross_entropy(model(jets), jets.label, label_smoothing=0.1)
     assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
     for parameter, gradient in zip(
@@ -224,24 +242,7 @@ def test_groups_of_similar_length_give_the_gradient_of_the_batch(make_jets, monk
         torch.testing.assert_close(parameter.grad, gradient, atol=1e-5, rtol=1e-4)
 
 
-def test_the_learning_rate_rises_and_falls():
-    config = TrainConfig("a.root", lr=0.1, warmup=0.1)
-    rates = [learning_rate(step, 100, config) for step in range(100)]
-    assert rates[:10] == pytest.approx([0.01 * (step + 1) for step in range(10)])
-    assert max(rates) == pytest.approx(0.1)
-    assert rates[9:] == sorted(rates[9:], reverse=True)
-    assert rates[55] == pytest.approx(0.05)
-    assert 0 < rates[-1] < 1e-4
-
-
-def test_biases_and_norms_are_not_decayed():
-    model = torch.nn.Sequential(torch.nn.Linear(3, 3), torch.nn.LayerNorm(3))
-    decayed, others = make_optimizer(model, TrainConfig("a.root", weight_decay=0.3)).param_groups
-    assert (decayed["weight_decay"], len(decayed["params"])) == (0.3, 1)
-    assert (others["weight_decay"], len(others["params"])) == (0.0, 3)
-
-
-@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed", "16-mixed"])
 def test_momenta_reach_the_model_unrounded(make_jets, precision):
     seen = []
 
@@ -260,15 +261,10 @@ def test_momenta_reach_the_model_unrounded(make_jets, precision):
     assert logits.dtype == torch.float32
 
 
-def test_bf16_trains(data, tmp_path):
-    run = train(data, tmp_path / "run", precision="bf16-mixed", **QUICK)
+@pytest.mark.parametrize("precision", ["bf16-mixed", "16-mixed"])
+def test_mixed_precision_trains(data, tmp_path, precision):
+    run = train(data, tmp_path / "run", precision=precision, **QUICK)
     assert all(tensor.dtype == torch.float32 for tensor in tensors(run.path).values())
-
-
-@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
-def test_a_device_that_is_not_there_is_named():
-    with pytest.raises(ConfigError, match="--device is 'cuda', but torch finds no CUDA device"):
-        make_fabric(TrainConfig("a.root", device="cuda"))
 
 
 def test_progress_is_shown_on_the_error_stream(data, tmp_path, capsys):
@@ -279,22 +275,56 @@ def test_progress_is_shown_on_the_error_stream(data, tmp_path, capsys):
     assert "epoch 3/3" in captured.err
 
 
+# --- what others add to the loop -------------------------------------------------------------------------------------
+
+
+def test_callbacks_see_every_step_and_every_epoch(data, tmp_path):
+    moments = []
+    run = train(data, tmp_path / "run", callbacks=[moments.append], **QUICK)
+    assert [moment.step for moment in moments] == [1, 2, 3, 4, 4, 5, 6, 7, 8, 8, 9, 10, 11, 12, 12]
+    assert [moment.metrics for moment in moments if moment.metrics is not None] == run.history
+    losses = [moment.loss for moment in moments if moment.metrics is None]
+    assert run.history[0]["loss"] == pytest.approx(sum(losses[:4]) / 4, rel=0.05)
+    assert {moment.folder for moment in moments} == {run.path}
+
+
+def test_what_a_callback_draws_changes_nothing(data, tmp_path):
+    quiet = train(data, tmp_path / "quiet", **QUICK)
+    noisy = train(data, tmp_path / "noisy", callbacks=[lambda moment: torch.rand(3)], **QUICK)
+    assert same(tensors(quiet.path / checkpoint.LAST), tensors(noisy.path / checkpoint.LAST))
+
+
+def test_penalties_are_added_to_the_loss_and_its_gradient(make_jets):
+    config, jets = TrainConfig("a.root", device="cpu", options=SMALL), make_jets(13)
+    run, draws = begin(make_fabric(config), config, jets), []
+    model = run.tagger
+
+    def penalty(model, batch, generator):
+        draws.append(torch.rand(2, generator=generator))
+        return model(batch).square().mean()
+
+    place = {"seed": 0, "epoch": 1, "step": 3}
+    loss = step.add_gradient(run, jets, size=len(jets), place=place, penalties=[penalty])
+    expected = torch.nn.functional.cross_entropy(model(jets), jets.label) + model(jets).square().mean()
+    assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
+    gradient = torch.autograd.grad(expected, model.head[-1].weight)[0]
+    torch.testing.assert_close(model.head[-1].weight.grad, gradient, atol=1e-5, rtol=1e-4)
+    assert torch.equal(draws[0], torch.rand(2, generator=generator_for("penalty", **place)))
+    assert len({tuple(draw.tolist()) for draw in draws}) == 4
+
+
 # --- streamed from files ----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("cached", [False, True])
-def test_a_streamed_run_learns_from_the_files_and_continues_bit_for_bit(
-    jetclass_file, tmp_path, killed_after, monkeypatch, cached
-):
+def test_a_streamed_run_learns_from_the_files_and_continues_bit_for_bit(jetclass_file, tmp_path, cached):
     files = [str(jetclass_file(f"{name}.root", n=40, seed=seed)) for seed, name in enumerate("ab")]
     options = QUICK | {"val": str(jetclass_file("val.root", n=20, seed=5)), "stream": True}
     if cached:
         options["cache"] = str(tmp_path / "cache")
     whole = train(files, tmp_path / "whole", **options)
-    killed_after(1)
     with pytest.raises(KeyboardInterrupt):
-        train(files, tmp_path / "run", **options)
-    monkeypatch.undo()
+        train(files, tmp_path / "run", callbacks=dying_after(1), **options)
     again = train(files, tmp_path / "run", resume=True, **options)
     assert same(tensors(again.path / "last.safetensors"), tensors(whole.path / "last.safetensors"))
     assert len({line["loss"] for line in whole.history}) == 3

@@ -16,7 +16,7 @@ from jetsym.jets import read
 from jetsym.jets.io.blocks import RootFiles
 from jetsym.jets.io.sample import sample_dir
 from jetsym.jets.models import PointNet
-from jetsym.jets.schema import CLASSES
+from jetsym.jets.schema import CLASSES, SCALARS
 from jetsym.training import predict as predict_module
 from jetsym.training.predict import predict
 
@@ -200,3 +200,14 @@ def test_published_weights_on_real_jets(real_data, tmp_path):
     found = columns_of(predict(tagger, data, tmp_path / "p.root", logits=True, progress=False))
     expected = np.load(real_data / "particlenet" / "ParticleNet_kin_logits_jetclass_kin_500.npy")
     np.testing.assert_allclose(np.stack([found[f"logit_{name}"] for name in CLASSES], axis=1), expected, atol=2e-4)
+
+
+def test_jets_through_a_mapping(model, jetclass_file, tmp_path):
+    path, mapping = jetclass_file(n=30), tmp_path / "map.yaml"
+    particles = ", ".join(f"{name}: part_{name}" for name in ("px", "py", "pz", "energy", *SCALARS))
+    mapping.write_text(f"particles: {{{particles}}}\ncolumns: {{number: jet_nparticles}}\nselection: jet_eta > 0\n")
+    found = columns_of(predict(model, path, tmp_path / "p.root", mapping=mapping, progress=False))
+    jets = read(path, mapping=mapping)
+    assert 0 < len(jets) < 30
+    np.testing.assert_array_equal(found["number"], jets.columns["number"])
+    np.testing.assert_allclose(found["score_QCD"], model(jets).detach().softmax(-1)[:, 0], atol=1e-6)

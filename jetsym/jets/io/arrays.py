@@ -23,8 +23,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from jetsym.errors import DataError, MissingDependencyError
-from jetsym.jets.io.baskets import FileIndex, explained
-from jetsym.jets.io.layout import Layout
+from jetsym.jets.io.baskets import FileIndex
+from jetsym.jets.io.layout import LABEL_II, Layout, axis_of
+from jetsym.jets.io.opening import explained
 from jetsym.jets.io.paths import File
 from jetsym.jets.schema import P4_BRANCHES, SCALAR_BRANCHES
 
@@ -78,7 +79,7 @@ def index_arrays(path: File) -> FileIndex:
         n_jets=n_jets,
         particles=n_jets * slots,
         layout=Layout(
-            labels=("jet_label",) if classes else (),
+            labels=(LABEL_II,) if classes else (),
             classes=classes or _TOP,
             columns=(),
             scalars=SCALAR_BRANCHES[:6] if classes == _QUARK_GLUON else (),
@@ -135,12 +136,9 @@ def _columns(path: Path, first: int, jets: _Jets) -> tuple[dict[str, NDArray[Any
     inside = np.take_along_axis(real, order, axis=1)
     particles = np.take_along_axis(p4, order[..., None], axis=1)[inside]
     columns = {name: particles[:, place] for place, name in enumerate(P4_BRANCHES)}
-    energy, px, py, pz = np.where(real[..., None], p4, 0).sum(axis=1, dtype=np.float64).T
-    pt = np.hypot(px, py)
-    columns |= {"jet_pt": pt, "jet_phi": np.arctan2(py, px), "jet_energy": energy}
-    columns["jet_eta"] = np.arcsinh(np.divide(pz, pt, out=np.zeros_like(pz), where=pt != 0))
+    columns |= axis_of(np.where(real[..., None], p4, 0).sum(axis=1, dtype=np.float64).T)
     if label is not None:
-        columns["jet_label"] = label
+        columns[LABEL_II] = label
     if codes is not None:
         found = np.take_along_axis(codes, order, axis=1)[inside]
         charge = np.zeros(len(found), np.float32)

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import os
 import struct
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -18,16 +17,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import uproot
 
-from jetsym.errors import DataError, JetsymError
+from jetsym.errors import DataError
 from jetsym.jets.io.layout import Layout, find_layout
-from jetsym.jets.io.paths import ARRAYS, File, check_header, check_root
+from jetsym.jets.io.opening import explained, open_tree, stamp_of
+from jetsym.jets.io.paths import ARRAYS, File
 from jetsym.jets.io.remote import RemoteFile, open_remote
 from jetsym.jets.schema import TREE
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["BasketReader", "Branch", "FileIndex", "explained", "index_file", "open_tree"]
+    from jetsym.jets.io.mapping import TreeMapping
+
+__all__ = ["BasketReader", "Branch", "FileIndex", "index_file", "index_tree"]
 
 # A basket begins with a key (TKey) and ends this with what TBasket adds to it; all numbers are big-endian.
 _KEY = struct.Struct(">ihiIhh")  # bytes, version, bytes when decompressed, date, length of the key, cycle
@@ -84,6 +86,8 @@ class FileIndex:
         Numbers of jets where a basket of every per-particle branch begins; the first is 0, the last ``n_jets``.
     reader
         What reads its jets.
+    chosen
+        Bits that say which of the file's entries the jets are; None if all.
     """
 
     path: File
@@ -95,6 +99,12 @@ class FileIndex:
     branches: dict[str, Branch]
     boundaries: NDArray[np.int64]
     reader: Callable[[FileIndex], Any]
+    chosen: NDArray[np.uint8] | None = None
+
+    @property
+    def entries(self) -> NDArray[np.int64]:
+        """(n_jets,) the entry of the file that each jet is."""
+        return np.arange(self.n_jets) if self.chosen is None else np.flatnonzero(np.unpackbits(self.chosen))
 
     def check_unchanged(self, status: tuple[int, int] | None) -> None:
         """Refuse a file whose size and time are no longer those that were indexed; None stands for one that is gone.
@@ -110,14 +120,18 @@ class FileIndex:
             raise DataError(f"{self.path}: has changed since it was first opened; start again with it as it is now")
 
 
-def index_file(path: File) -> FileIndex:
-    """Read where everything in a file lies.
+def index_file(path: File, mapping: TreeMapping | None = None) -> FileIndex:
+    """Read where everything in a file lies; with a mapping, in any tree of one entry per jet.
 
     Raises
     ------
     DataError
         If the file is missing, is no ROOT file, is damaged, or lacks the tree, jets or a branch.
     """
+    if mapping is not None:
+        from jetsym.jets.io.mapped import index_mapped
+
+        return index_mapped(path, mapping)
     if path.suffix == ".parquet":
         from jetsym.jets.io.parquet import index_parquet
 
@@ -126,28 +140,40 @@ def index_file(path: File) -> FileIndex:
         from jetsym.jets.io.arrays import index_arrays
 
         return index_arrays(path)
-    size, mtime_ns = _status(path)
+    size, mtime_ns = stamp_of(path)
     with open_tree(path) as tree:
         if not tree.num_entries:
             raise DataError(f"{path}: the tree {TREE!r} holds no jets; expected at least one")
         with explained(path):
             layout = find_layout(tree, path)
-            branches = {name: _branch(tree, name) for name in layout.branches}
-            counters = {branch.counter for branch in branches.values()} - {None}
-            branches |= {name: _branch(tree, name) for name in counters if name is not None}
-            for branch in branches.values():
-                if branch.entries[-1] != tree.num_entries or (np.diff(branch.entries) <= 0).any():
-                    raise ValueError(f"the baskets of {branch.name!r} do not add up to {tree.num_entries} jets")
-            common = branches[layout.ragged[0]].entries
-            for name in layout.ragged[1:]:
-                common = np.intersect1d(common, branches[name].entries, assume_unique=True)
-            particles = tree[layout.ragged[0]].uncompressed_bytes // branches[layout.ragged[0]].dtype.itemsize
+            return index_tree(path, size, mtime_ns, tree, {name: tree[name] for name in layout.branches}, layout)
+
+
+def index_tree(path: File, size: int, mtime_ns: int, tree: Any, chosen: Mapping[str, Any], layout: Layout) -> FileIndex:
+    """Where the baskets of chosen branches of an open tree lie; parameters as of :class:`FileIndex`.
+
+    Raises
+    ------
+    ValueError
+        If the baskets do not hold all jets.
+    """
+    branches = {name: _branch(name, branch) for name, branch in chosen.items()}
+    counters = {branch.counter for branch in branches.values()} - {None}
+    branches |= {name: _branch(name, tree[name]) for name in counters if name is not None}
+    for branch in branches.values():
+        if branch.entries[-1] != tree.num_entries or (np.diff(branch.entries) <= 0).any():
+            raise ValueError(f"the baskets of {branch.name!r} do not add up to {tree.num_entries} jets")
+    # Clusters are where the lists begin anew: their baskets take longest to decompress.
+    lists = [name for name in chosen if isinstance(chosen[name].interpretation, uproot.AsJagged)]
+    common = branches[lists[0]].entries
+    for name in lists[1:]:
+        common = np.intersect1d(common, branches[name].entries, assume_unique=True)
     return FileIndex(
         path=path,
         size=size,
         mtime_ns=mtime_ns,
         n_jets=int(tree.num_entries),
-        particles=particles,
+        particles=chosen[lists[0]].uncompressed_bytes // branches[lists[0]].dtype.itemsize,
         layout=layout,
         branches=branches,
         boundaries=common,
@@ -155,8 +181,7 @@ def index_file(path: File) -> FileIndex:
     )
 
 
-def _branch(tree: Any, name: str) -> Branch:
-    branch = tree[name]
+def _branch(name: str, branch: Any) -> Branch:
     how = branch.interpretation
     ragged = isinstance(how, uproot.AsJagged)
     embedded = tuple(
@@ -300,74 +325,3 @@ class BasketReader:
         if len(starts) != n_jets:
             raise ValueError(f"{branch.name!r} has a basket at byte {seek} with {len(starts)} jets, expected {n_jets}")
         return data[:end], starts.astype(np.int64) - key
-
-
-def _status(path: File) -> tuple[int, int]:
-    """Size of a file, and a number that changes when it does."""
-    if isinstance(path, RemoteFile):
-        opened, size, stamp = open_remote(path, ahead=False)
-        opened.close()
-        return size, stamp
-    check_root(path)
-    found = path.stat()
-    return found.st_size, found.st_mtime_ns
-
-
-#: uproot's classes as they came. A damaged file can put the classes that it describes itself in their place, for all
-#: files that are opened after it.
-CLASSES = dict(uproot.classes)
-
-
-@contextmanager
-def open_tree(path: File) -> Iterator[Any]:
-    """The tree of a JetClass file, as uproot's object.
-
-    Raises
-    ------
-    DataError
-        If the file is missing, is no ROOT file, is damaged, or lacks the tree.
-    """
-    uproot.classes.update(CLASSES)
-    with ExitStack() as stack:
-        if isinstance(path, RemoteFile):
-            remote, size, _ = open_remote(path, ahead=True)
-            stack.enter_context(remote)
-            with explained(path):
-                header = remote.read(20)
-                check_header(path, header, size)
-                remote.seek(0)
-                file = stack.enter_context(uproot.open(remote))
-        else:
-            check_root(path)
-            with explained(path):
-                # A dict keeps colons in names from being taken for a tree's.
-                file = stack.enter_context(uproot.open({path: None}))
-        with explained(path):
-            trees = file.classnames(cycle=False)
-            tree = file[TREE] if TREE in trees else None
-        if not isinstance(tree, uproot.TTree):
-            found = ", ".join(f"{name!r} ({kind})" for name, kind in trees.items()) or "nothing"
-            raise DataError(
-                f"{path}: no TTree called {TREE!r}; the file holds {found}; expected one entry per jet there"
-            )
-        yield tree
-
-
-@contextmanager
-def explained(path: File) -> Iterator[None]:
-    """Whatever goes wrong inside uproot on a damaged file, of whatever type, becomes one DataError with the file."""
-    try:
-        yield
-    except JetsymError:
-        raise
-    except Exception as error:
-        reason = str(error).strip().partition("\n")[0]
-        if isinstance(path, RemoteFile):
-            raise DataError(
-                f"{path}: cannot be read ({type(error).__name__}: {reason}); check the connection, and whether the "
-                "file is whole"
-            ) from error
-        raise DataError(
-            f"{path}: damaged or not readable ({type(error).__name__}: {reason}); "
-            "check the file against its checksum, and fetch or write it again"
-        ) from error

@@ -17,8 +17,9 @@ import numpy as np
 from jetsym.errors import DataError
 from jetsym.jets.io.arena import Arena
 from jetsym.jets.io.baskets import FileIndex, index_file
+from jetsym.jets.io.mapping_file import open_mapping
 from jetsym.jets.io.paths import File
-from jetsym.jets.io.root import BadJets, Columns, read_block
+from jetsym.jets.io.root import BadJets, Columns, MappingFile, read_block
 from jetsym.jets.packed import PackedJets
 from jetsym.jets.schema import SCALAR_BRANCHES
 
@@ -58,25 +59,32 @@ class Skipped:
 
 
 class RootFiles:
-    """ROOT files as a stream's source; only what is needed to plan an epoch is kept of each."""
+    """Files as a stream's source; only what is needed to plan an epoch is kept of each."""
 
-    #: A cache has all its jets at hand; ROOT files must be read.
+    #: A cache has all its jets at hand; files must be read.
     whole: PackedJets | None = None
 
     def __init__(
-        self, files: Sequence[File], *, columns: Columns, bad_jets: BadJets = "raise", skip_bad: bool = False
+        self,
+        files: Sequence[File],
+        *,
+        columns: Columns,
+        bad_jets: BadJets = "raise",
+        skip_bad: bool = False,
+        mapping: MappingFile = None,
     ) -> None:
         self.skipped: list[Skipped] = []
         self.blocks: list[Block] = []
         self.files: list[File] = []
         self.columns, self._bad_jets = columns, bad_jets
+        self._mapping = open_mapping(mapping, files, skip_bad=skip_bad)
         self._indices: OrderedDict[int, FileIndex] = OrderedDict()
         self._lock = Lock()
         self._density: list[float] = []
         kinds: list[tuple[Any, ...]] = []
         for path in files:
             try:
-                index = index_file(path)
+                index = index_file(path, self._mapping)
             except DataError as error:
                 if not skip_bad:
                     raise
@@ -87,10 +95,12 @@ class RootFiles:
             kinds.append((layout.labels, layout.classes, layout.columns if columns == "all" else (), scalars))
             self.blocks += [Block(len(self.files), start, stop) for start, stop in cut(index.boundaries)]
             self.files.append(path)
-            self._density.append(index.particles / index.n_jets)
+            self._density.append(index.particles / max(index.n_jets, 1))
             self._keep(len(self.files) - 1, index)
         if not self.files:
             raise DataError(f"none of {len(files)} files can be read; the first: {self.skipped[0].reason}")
+        if not self.blocks:
+            raise DataError(f"{self.files[0]} and the other files: the selection leaves no jets; expected at least one")
         self._agree(kinds, columns, skip_bad)
         self.groups = [f"{path.parent.name}/{re.sub('[0-9]+$', '', path.stem)}" for path in self.files]
 
@@ -125,14 +135,19 @@ class RootFiles:
         with self._lock:
             index = self._indices.get(block.file)
         if index is None:
-            index = index_file(self.files[block.file])
+            index = index_file(self.files[block.file], self._mapping)
             self._keep(block.file, index)
         place = arena if self._in_arena else None
         return read_block(index, block.start, block.stop, columns=self.columns, bad_jets=self._bad_jets, arena=place)
 
     def fingerprint(self) -> str:
         """Of names and blocks, not of folders: files may be moved between two parts of an epoch."""
-        facts = [self.columns, [path.name for path in self.files], [(b.file, b.start, b.stop) for b in self.blocks]]
+        facts: list[Any] = [
+            self.columns,
+            [path.name for path in self.files],
+            [(b.file, b.start, b.stop) for b in self.blocks],
+        ]
+        facts += [] if self._mapping is None else [self._mapping.fingerprint]
         return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
 
     def _keep(self, number: int, index: FileIndex) -> None:

@@ -1,4 +1,4 @@
-"""Making a ragged cache of ROOT files: one pass that can be interrupted at any moment and continued."""
+"""Making a ragged cache of files of jets: one pass that can be interrupted at any moment and continued."""
 
 from __future__ import annotations
 
@@ -20,8 +20,9 @@ from jetsym.errors import ConfigError, DataError
 from jetsym.files import sha256_of, write_atomically
 from jetsym.jets.io.blocks import Block, RootFiles, Skipped
 from jetsym.jets.io.cache import FORMAT, MANIFEST, CacheFiles, column_file, describe, is_cache
+from jetsym.jets.io.mapping_file import load_mapping
 from jetsym.jets.io.paths import Paths, root_files
-from jetsym.jets.io.root import BadJets, Columns, check_number
+from jetsym.jets.io.root import BadJets, Columns, MappingFile, check_number
 from jetsym.jets.packed import PackedJets
 from jetsym.progress import progress_bar
 
@@ -42,9 +43,10 @@ def convert(
     skip_bad: bool = False,
     threads: int = 2,
     overwrite: bool = False,
+    mapping: MappingFile = None,
     progress: bool = True,
 ) -> Path:
-    """Make a cache of ROOT files, or finish one, from which :class:`~jetsym.jets.io.stream.JetStream` reads faster.
+    """Make a cache of files of jets, or finish one, from which :class:`~jetsym.jets.io.stream.JetStream` reads faster.
 
     Parameters
     ----------
@@ -57,6 +59,8 @@ def convert(
         As for :class:`~jetsym.jets.io.stream.JetStream`; jets left out here are not in the cache.
     overwrite
         Replace a cache of other files.
+    mapping
+        As in :func:`jetsym.jets.read`; the cache holds what it selects, and needs it no more.
     progress
         Show progress bars.
 
@@ -75,7 +79,7 @@ def convert(
     if columns not in ("all", "full", "kin"):
         raise ConfigError(f"columns={columns!r}; expected 'all', 'full' or 'kin'")
     check_number("threads", threads, "threads")
-    files, folder = root_files(paths), Path(out).expanduser()
+    files, folder, known = root_files(paths), Path(out).expanduser(), load_mapping(mapping)
     if folder.exists() and not folder.is_dir():
         raise DataError(f"{folder} is a file; expected a folder to write the cache to")
     folder.mkdir(parents=True, exist_ok=True)
@@ -84,11 +88,11 @@ def convert(
         raise DataError(f"{folder} holds {strangers[0]!r} and no cache; choose another folder")
     with _alone(folder), _explained(folder):
         if is_cache(folder) and not overwrite:
-            CacheFiles(folder, sources=files, columns=columns)
+            CacheFiles(folder, sources=files, mapping=known, columns=columns)
             return folder
         if overwrite:
             _clear(folder)
-        source = RootFiles(files, columns=columns, bad_jets=bad_jets, skip_bad=skip_bad)
+        source = RootFiles(files, columns=columns, bad_jets=bad_jets, skip_bad=skip_bad, mapping=known)
         _check_space(folder, source)
         described = describe([path for path in source.files if isinstance(path, Path)], progress=progress)
         files_skipped = [_as_entry(one) for one in source.skipped]
@@ -97,6 +101,7 @@ def convert(
         manifest = {
             **FORMAT,
             "columns": columns,
+            "mapping": None if known is None else known.fingerprint,
             "classes": source.classes,
             "names": done["names"],
             "jets": done["jets"],

@@ -13,12 +13,15 @@ from rich.table import Table
 
 from jetsym.errors import DataError
 from jetsym.jets.io.arena import Arena
-from jetsym.jets.io.baskets import index_file, open_tree
+from jetsym.jets.io.baskets import index_file
 from jetsym.jets.io.blocks import cut
 from jetsym.jets.io.cache import CacheFiles, is_cache, load_manifest
+from jetsym.jets.io.mapping import TreeMapping
+from jetsym.jets.io.mapping_file import open_mapping
+from jetsym.jets.io.opening import open_tree
 from jetsym.jets.io.parquet import column_types
 from jetsym.jets.io.paths import ARRAYS, File, Paths, jet_files
-from jetsym.jets.io.root import read_block
+from jetsym.jets.io.root import MappingFile, read_block
 from jetsym.jets.packed import PackedJets
 from jetsym.jets.schema import P4_BRANCHES, SCALARS
 
@@ -123,7 +126,9 @@ class Summary:
             filled = np.flatnonzero(sum(self.histograms[name].values()))
             for number, (kind, counts) in enumerate(self.histograms[name].items()):
                 if counts.any():
-                    ax.stairs(counts / counts.sum(), edges, label=kind, color=plt.get_cmap("tab20")(number % 20))
+                    # Five shades that differ in lightness, with three kinds of line.
+                    shade, line = plt.get_cmap("plasma")(number % 5 / 5), ("-", "--", ":")[number // 5 % 3]
+                    ax.stairs(counts / counts.sum(), edges, label=kind, color=shade, linestyle=line)
             if len(filled):
                 ax.set_xlim(edges[filled[0]], edges[filled[-1] + 1])
             ax.set_xlabel(label)
@@ -134,10 +139,11 @@ class Summary:
         return first
 
 
-def inspect(paths: Paths) -> Summary:
-    """Look through all jets of ROOT files, or of a cache, block by block.
+def inspect(paths: Paths, *, mapping: MappingFile = None) -> Summary:
+    """Look through all jets of files, or of a cache, block by block.
 
-    Damaged parts and bad values are counted, and do not end it.
+    Damaged parts and bad values are counted, and do not end it. Trees that are no JetClass's need a ``mapping``, as in
+    :func:`jetsym.jets.read`.
 
     Raises
     ------
@@ -162,22 +168,22 @@ def inspect(paths: Paths) -> Summary:
             _add(summary, cache.read(block, Arena(0, 8))[0])
         return summary
     summary = Summary([*jet_files(paths)])
-    for jets in _blocks(summary):
+    for jets in _blocks(summary, open_mapping(mapping, summary.paths, skip_bad=True)):
         _add(summary, jets)
     return summary
 
 
-def _blocks(summary: Summary) -> Iterator[PackedJets]:
+def _blocks(summary: Summary, mapping: TreeMapping | None) -> Iterator[PackedJets]:
     for path in summary.paths:
         try:
-            index = index_file(path)
+            index = index_file(path, mapping)
         except DataError as error:
             if path == summary.paths[0]:
                 raise
             summary.damaged.append(str(error))
             continue
         if not summary.branches:
-            summary.branches = _types(path)
+            summary.branches = _types(path, mapping)
         for start, stop in cut(index.boundaries):
             try:
                 yield read_block(index, start, stop, bad_jets="keep")[0]
@@ -185,11 +191,11 @@ def _blocks(summary: Summary) -> Iterator[PackedJets]:
                 summary.damaged.append(str(error))
 
 
-def _types(path: File) -> dict[str, str]:
-    if path.suffix == ".parquet":
+def _types(path: File, mapping: TreeMapping | None) -> dict[str, str]:
+    if path.suffix == ".parquet" and mapping is None:
         return column_types(path)
-    if path.suffix in ARRAYS:
-        layout = index_file(path).layout
+    if mapping is not None or path.suffix in ARRAYS:
+        layout = index_file(path, mapping).layout
         return dict.fromkeys((*layout.ragged, *layout.labels), "")
     with open_tree(path) as tree:
         return {name: tree[name].typename for name in tree.keys(recursive=False)}

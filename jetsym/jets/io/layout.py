@@ -25,12 +25,13 @@ from jetsym.jets.schema import (
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["AXIS_BRANCHES", "Layout", "choose_layout", "find_layout", "is_number", "labels"]
+__all__ = ["AXIS_BRANCHES", "LABEL_II", "Layout", "axis_of", "choose_layout", "find_layout", "is_number", "labels"]
 
 #: The stored jet axis, in the order of :func:`jetsym.jets.kinematics.from_pt_eta_phi_energy`.
 AXIS_BRANCHES = ("jet_pt", "jet_eta", "jet_phi", "jet_energy")
 
-_LABEL_II = "jet_label"
+#: The number of each jet's class, as JetClass-II stores it.
+LABEL_II = "jet_label"
 
 
 @dataclass(frozen=True)
@@ -104,10 +105,10 @@ def choose_layout(path: File, types: Mapping[str, str], *, ragged: set[str], fla
     DataError
         If a branch is missing, or of the wrong kind.
     """
-    second = _LABEL_II in types
+    second = LABEL_II in types
     first = not second and not LABEL_BRANCHES.keys().isdisjoint(types)
     layout = Layout(
-        labels=(_LABEL_II,) if second else tuple(LABEL_BRANCHES) if first else (),
+        labels=(LABEL_II,) if second else tuple(LABEL_BRANCHES) if first else (),
         classes=CLASSES_II if second else CLASSES,
         # JetClass-II stores its truth particles as lists, which a per-jet column cannot hold.
         columns=tuple(name for name in (*JET_OBSERVERS, *AUX_BRANCHES) if name in flat and name not in AXIS_BRANCHES),
@@ -134,6 +135,20 @@ def is_number(interpretation: Any) -> bool:
     return isinstance(interpretation, uproot.AsDtype) and not interpretation.inner_shape
 
 
+def axis_of(p4: NDArray[Any]) -> dict[str, NDArray[np.float64]]:
+    """The branches of the jet axis from its four-momenta (4, B) as (E, px, py, pz); η is 0 where pT is.
+
+    Examples
+    --------
+    >>> {name: values.tolist() for name, values in axis_of(np.array([[5.0], [3.0], [0.0], [0.0]])).items()}
+    {'jet_pt': [3.0], 'jet_eta': [0.0], 'jet_phi': [0.0], 'jet_energy': [5.0]}
+    """
+    energy, px, py, pz = np.asarray(p4, np.float64)
+    pt = np.hypot(px, py)
+    eta = np.arcsinh(np.divide(pz, pt, out=np.zeros_like(pz), where=pt != 0))
+    return dict(zip(AXIS_BRANCHES, (pt, eta, np.arctan2(py, px), energy), strict=True))
+
+
 def labels(path: File, columns: dict[str, NDArray[Any]], layout: Layout, *, first: int = 0) -> NDArray[np.int64] | None:
     """Index of each jet's class, (B,) int64, or None for unlabelled jets; ``first`` is the number of the first jet.
 
@@ -144,12 +159,12 @@ def labels(path: File, columns: dict[str, NDArray[Any]], layout: Layout, *, firs
     """
     if not layout.labels:
         return None
-    if layout.labels == (_LABEL_II,):
-        label = columns[_LABEL_II].astype(np.int64)
+    if layout.labels == (LABEL_II,):
+        label = columns[LABEL_II].astype(np.int64)
         wrong = np.flatnonzero((label < 0) | (label >= len(layout.classes)))
         if len(wrong):
             raise DataError(
-                f"{path}: {_LABEL_II} is {label[wrong[0]]} at entry {first + wrong[0]} ({len(wrong)} such jets); "
+                f"{path}: {LABEL_II} is {label[wrong[0]]} at entry {first + wrong[0]} ({len(wrong)} such jets); "
                 f"expected 0 to {len(layout.classes) - 1}"
             )
         return label

@@ -13,8 +13,9 @@ import uproot
 
 from jetsym.errors import DataError, MissingDependencyError
 from jetsym.files import finished_file
-from jetsym.jets.io.baskets import FileIndex, explained, open_tree
+from jetsym.jets.io.baskets import FileIndex
 from jetsym.jets.io.layout import choose_layout, is_number
+from jetsym.jets.io.opening import explained, open_tree
 from jetsym.jets.io.paths import File, Paths, root_files
 from jetsym.progress import progress_bar
 

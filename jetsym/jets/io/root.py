@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal, overload
 
@@ -10,8 +11,11 @@ import torch
 
 from jetsym.errors import ConfigError, DataError
 from jetsym.jets.io.arena import Arena
-from jetsym.jets.io.baskets import FileIndex, explained, index_file, open_tree
+from jetsym.jets.io.baskets import FileIndex, index_file
 from jetsym.jets.io.layout import AXIS_BRANCHES, labels
+from jetsym.jets.io.mapping import TreeMapping
+from jetsym.jets.io.mapping_file import open_mapping
+from jetsym.jets.io.opening import explained, open_tree
 from jetsym.jets.io.paths import ARRAYS, File, Paths, jet_files
 from jetsym.jets.kinematics import from_pt_eta_phi_energy
 from jetsym.jets.packed import DISPLACEMENTS, KINDS, PackedJets, pack_kinds
@@ -24,10 +28,13 @@ if TYPE_CHECKING:
 
     from jetsym.jets.batch import JetBatch
 
-__all__ = ["BadJets", "Columns", "check_number", "count_jets", "read", "read_block", "read_ragged"]
+__all__ = ["BadJets", "Columns", "MappingFile", "check_number", "count_jets", "read", "read_block", "read_ragged"]
 
 
 BadJets = Literal["raise", "drop"]
+
+#: A file with a mapping, one that has been read, or none for files that need none.
+MappingFile = str | os.PathLike[str] | TreeMapping | None
 
 
 @overload
@@ -38,6 +45,7 @@ def read(
     max_particles: int = ...,
     library: Literal["torch"] = ...,
     bad_jets: BadJets = ...,
+    mapping: MappingFile = ...,
 ) -> JetBatch: ...
 @overload
 def read(
@@ -47,6 +55,7 @@ def read(
     max_particles: int = ...,
     library: Literal["ak"],
     bad_jets: BadJets = ...,
+    mapping: MappingFile = ...,
 ) -> ak.Array: ...
 def read(
     paths: Paths,
@@ -55,6 +64,7 @@ def read(
     max_particles: int = 128,
     library: Literal["torch", "ak"] = "torch",
     bad_jets: BadJets = "raise",
+    mapping: MappingFile = None,
 ) -> JetBatch | ak.Array:
     """Read jets from JetClass or JetClass-II files into memory.
 
@@ -84,6 +94,8 @@ def read(
     bad_jets
         What to do with jets without particles, and with NaN or infinity in momenta, scalars or axis: "raise" or
         "drop".
+    mapping
+        A YAML file that says what the branches of another tree hold, see :mod:`jetsym.jets.io.mapping`.
 
     Returns
     -------
@@ -109,7 +121,7 @@ def read(
     """
     if library not in ("torch", "ak"):
         raise ConfigError(f"library={library!r}; expected 'torch' or 'ak'")
-    jets = read_ragged(paths, limit=limit, max_particles=max_particles, bad_jets=bad_jets)
+    jets = read_ragged(paths, limit=limit, max_particles=max_particles, bad_jets=bad_jets, mapping=mapping)
     if library == "ak":
         from jetsym.jets.records import records
 
@@ -118,7 +130,12 @@ def read(
 
 
 def read_ragged(
-    paths: Paths, *, limit: int | None = None, max_particles: int = 128, bad_jets: BadJets = "raise"
+    paths: Paths,
+    *,
+    limit: int | None = None,
+    max_particles: int = 128,
+    bad_jets: BadJets = "raise",
+    mapping: MappingFile = None,
 ) -> RaggedJets:
     """Read jets as flat columns and offsets, without padding; parameters and errors as in :func:`read`."""
     check_number("limit", limit, "jets", none="None for all")
@@ -126,15 +143,19 @@ def read_ragged(
     if bad_jets not in ("raise", "drop"):
         raise ConfigError(f"bad_jets={bad_jets!r}; expected 'raise' or 'drop'")
     files = jet_files(paths)
+    known = open_mapping(mapping, files)
     stops: Sequence[int | None] = [None] * len(files)
     if limit is not None:
-        stops = [limit] if len(files) == 1 else _spread(limit, files)
+        stops = [limit] if len(files) == 1 else _spread(limit, files, known)
     parts = []
     for file, stop in zip(files, stops, strict=True):
         if stop != 0:
-            index = index_file(file)
-            jets, _ = read_block(index, 0, min(stop or index.n_jets, index.n_jets), bad_jets=bad_jets)
-            parts.append(jets.ragged().cut(max_particles))
+            index = index_file(file, known)
+            if index.n_jets:  # a selection can leave none
+                jets, _ = read_block(index, 0, min(stop or index.n_jets, index.n_jets), bad_jets=bad_jets)
+                parts.append(jets.ragged().cut(max_particles))
+    if not parts:
+        raise DataError(f"{_few(files)}: the selection leaves no jets; expected at least one")
     try:
         joined = RaggedJets.concatenate(parts)
     except DataError as error:
@@ -144,25 +165,25 @@ def read_ragged(
     return joined
 
 
-def count_jets(path: File) -> int:
-    """Number of jets of one file, from its tree's header alone.
+def count_jets(path: File, mapping: TreeMapping | None = None) -> int:
+    """Number of jets of one file, from its tree's header alone, or of those that a mapping selects.
 
     Raises
     ------
     DataError
         If the file is missing, is no ROOT file, is damaged, or lacks the tree.
     """
-    if path.suffix == ".parquet":
+    if path.suffix == ".parquet" and mapping is None:
         from jetsym.jets.io.parquet import count_rows
 
         return count_rows(path)
-    if path.suffix in ARRAYS:
-        return index_file(path).n_jets
+    if mapping is not None or path.suffix in ARRAYS:
+        return index_file(path, mapping).n_jets
     with open_tree(path) as tree:
         return int(tree.num_entries)
 
 
-def _spread(limit: int, files: Sequence[File]) -> list[int]:
+def _spread(limit: int, files: Sequence[File], mapping: TreeMapping | None) -> list[int]:
     """Split a total evenly over files; what short files cannot give goes to the others. Opens only files it needs."""
     sizes: dict[int, int] = {}
     shares = [0] * len(files)
@@ -173,7 +194,7 @@ def _spread(limit: int, files: Sequence[File]) -> list[int]:
             share = (place + 1) * left // len(spare) - place * left // len(spare)
             if share:
                 if index not in sizes:
-                    sizes[index] = count_jets(files[index])
+                    sizes[index] = count_jets(files[index], mapping)
                 shares[index] = min(shares[index] + share, sizes[index])
         left = limit - sum(shares)
         spare = [index for index in spare if index not in sizes or shares[index] < sizes[index]]
@@ -257,12 +278,12 @@ def read_block(
     )
     if bad_jets == "keep":
         return jets, None
-    good, kept = _without_bad(path, start, jets, bad_jets)
+    good, kept = _without_bad(index, start, jets, bad_jets)
     return good if arena is None or kept is not None else arena.move(good, place), kept
 
 
 def _without_bad(
-    path: File, start: int, jets: PackedJets, bad_jets: BadJets
+    index: FileIndex, start: int, jets: PackedJets, bad_jets: BadJets
 ) -> tuple[PackedJets, NDArray[np.bool_] | None]:
     """Raise on, or leave out, jets that no model can use."""
     empty = np.diff(jets.offsets) == 0
@@ -279,9 +300,9 @@ def _without_bad(
         return jets, None
     if bad_jets == "drop":
         return jets.take(np.flatnonzero(~bad)), ~bad
-    entries = ", ".join(str(start + entry) for entry in np.flatnonzero(bad)[:5])
+    entries = ", ".join(str(entry) for entry in index.entries[start + np.flatnonzero(bad)[:5]])
     raise DataError(
-        f"{path}: {bad.sum()} of {len(jets)} jets cannot be used ({empty.sum()} without particles, "
+        f"{index.path}: {bad.sum()} of {len(jets)} jets cannot be used ({empty.sum()} without particles, "
         f"{(~finite).sum()} with NaN or infinity), the first at entries {entries}; "
         "jetsym.jets.read(…, bad_jets='drop') leaves them out"
     )

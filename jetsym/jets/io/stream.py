@@ -15,8 +15,10 @@ import torch
 from jetsym.errors import ConfigError, DataError, closest
 from jetsym.jets.io.arena import Arena
 from jetsym.jets.io.blocks import Block, RootFiles, Skipped, mixed
+from jetsym.jets.io.mapping import TreeMapping
+from jetsym.jets.io.mapping_file import load_mapping
 from jetsym.jets.io.paths import Paths, jet_files, root_files
-from jetsym.jets.io.root import BadJets, Columns, check_number
+from jetsym.jets.io.root import BadJets, Columns, MappingFile, check_number
 from jetsym.jets.packed import PackedJets, RaggedBatch
 
 if TYPE_CHECKING:
@@ -42,7 +44,7 @@ class JetStream:
     Parameters
     ----------
     paths
-        ROOT files as in :func:`jetsym.jets.read`, or a cache made by :func:`jetsym.jets.io.cache.convert`.
+        Files as in :func:`jetsym.jets.read`, or a cache made by :func:`jetsym.jets.io.cache.convert`.
     batch_size
         Jets per batch and rank.
     columns
@@ -66,6 +68,9 @@ class JetStream:
         "raise" or "drop", as in :func:`jetsym.jets.read`. Batches are smaller by the jets dropped.
     skip_bad
         Leave out damaged files and parts of files, instead of raising an error; :attr:`skipped` lists them.
+    mapping
+        As in :func:`jetsym.jets.read`, for other trees than JetClass's; a cache must have been made with the same one.
+        Its column ``weight`` is one of "all" columns.
 
     Raises
     ------
@@ -100,6 +105,7 @@ class JetStream:
         cache: str | os.PathLike[str] | None = None,
         bad_jets: BadJets = "raise",
         skip_bad: bool = False,
+        mapping: MappingFile = None,
     ) -> None:
         for name, value in (("batch_size", batch_size), ("world_size", world_size), ("threads", threads)):
             check_number(name, value, "jets" if name == "batch_size" else name)
@@ -113,7 +119,8 @@ class JetStream:
             raise ConfigError(f"columns={columns!r}; expected 'all', 'full' or 'kin'")
         if bad_jets not in ("raise", "drop"):
             raise ConfigError(f"bad_jets={bad_jets!r}; expected 'raise' or 'drop'")
-        self._source = _open(paths, cache, columns=columns, bad_jets=bad_jets, skip_bad=skip_bad, alone=world_size == 1)
+        known = load_mapping(mapping)
+        self._source = _open(paths, cache, known, columns, bad_jets=bad_jets, skip_bad=skip_bad, alone=world_size == 1)
         self._batch_size, self._shuffle, self._seed = batch_size, shuffle, seed
         self._rank, self._world_size = rank, world_size
         self._threads, self._skip_bad = threads, skip_bad
@@ -312,8 +319,9 @@ class _Window:
 def _open(
     paths: Paths,
     cache: str | os.PathLike[str] | None,
-    *,
+    mapping: TreeMapping | None,
     columns: Columns,
+    *,
     bad_jets: BadJets,
     skip_bad: bool,
     alone: bool,
@@ -322,14 +330,14 @@ def _open(
     from jetsym.jets.io.cache import CacheFiles, is_cache
 
     if isinstance(paths, str | os.PathLike) and is_cache(Path(paths).expanduser()):
-        return CacheFiles(Path(paths).expanduser(), columns=columns)
+        return CacheFiles(Path(paths).expanduser(), mapping=mapping, columns=columns)
     if cache is None:
-        return RootFiles(jet_files(paths), columns=columns, bad_jets=bad_jets, skip_bad=skip_bad)
+        return RootFiles(jet_files(paths), columns=columns, bad_jets=bad_jets, skip_bad=skip_bad, mapping=mapping)
     files, folder = root_files(paths), Path(cache).expanduser()
     if not is_cache(folder):
         if not alone:
             raise ConfigError(f"{folder} holds no cache yet; make it before a distributed run, with: jetsym convert")
         from jetsym.jets.io.convert import convert
 
-        convert(files, folder, columns=columns, bad_jets=bad_jets, skip_bad=skip_bad)
-    return CacheFiles(folder, sources=None if skip_bad else files, columns=columns)
+        convert(files, folder, columns=columns, bad_jets=bad_jets, skip_bad=skip_bad, mapping=mapping)
+    return CacheFiles(folder, sources=None if skip_bad else files, mapping=mapping, columns=columns)

@@ -12,6 +12,7 @@ from typing import Any
 
 from jetsym.errors import ConfigError, closest
 from jetsym.jets.models.base import Tagger
+from jetsym.jets.models.canonical import Canonical, CanonicalConfig
 from jetsym.jets.models.deep_sets import DeepSets, DeepSetsConfig
 from jetsym.jets.models.lloca_net import LLoCa, LLoCaConfig
 from jetsym.jets.models.lorentz_gatr import LGATr, LGATrConfig
@@ -22,6 +23,8 @@ from jetsym.jets.schema import CLASSES
 
 __all__ = [
     "MODELS",
+    "Canonical",
+    "CanonicalConfig",
     "DeepSets",
     "DeepSetsConfig",
     "LGATr",
@@ -48,6 +51,7 @@ MODELS: dict[str, type[Tagger]] = {
     "deepsets": DeepSets,
     "lgatr": LGATr,
     "lloca": LLoCa,
+    "canonical": Canonical,
 }
 
 
@@ -71,7 +75,7 @@ def build(name: str, classes: Sequence[str] = CLASSES, **options: Any) -> Tagger
     Examples
     --------
     >>> build("pointnet", ("QCD", "Tbqq"), width=32).config
-    PointNetConfig(width=32, blocks=3, heads=4, expansion=2, dropout=0.0)
+    PointNetConfig(width=32, blocks=3, heads=4, expansion=2, dropout=0.0, harmonics=1, pairs=0)
     """
     config = configure(name, **options)
     return MODELS[name](classes, **asdict(config))

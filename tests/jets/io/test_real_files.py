@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import awkward as ak
@@ -200,3 +201,23 @@ def test_streams_caches_and_parquet_hold_the_same_jets(either, tmp_path):
     for source in (either, cache, parquet):
         (batch,) = JetStream(source, batch_size=len(truth), shuffle=False, columns="all")
         assert_same(batch.to_padded(), truth)
+
+
+def test_a_mapping_reads_vector_branches(either, tmp_path):
+    particles = {name.removeprefix("part_"): name for name in (*P4_BRANCHES, *SCALAR_BRANCHES)}
+    truth = read(either)
+    second = truth.classes == CLASSES_II
+    values = {"value": "jet_label", "classes": list(CLASSES_II)}
+    content = {
+        "particles": particles | {"units": "GeV", "order": "file"},
+        "jet": {name: f"jet_{name}" for name in ("pt", "eta", "phi", "energy")},
+        "columns": {name: name for name in truth.columns},
+        "labels": values if second else {"one_hot": {name: f"label_{name}" for name in CLASSES}},
+    }
+    (tmp_path / "map.yaml").write_text(json.dumps(content))  # JSON is YAML
+    assert_same(read(either, mapping=tmp_path / "map.yaml"), truth)
+    content["selection"] = "jet_nparticles > 40 and sum(part_isMuon) == 0"
+    (tmp_path / "map.yaml").write_text(json.dumps(content))
+    keep = (truth.columns["jet_nparticles"] > 40) & (truth.scalars[..., 5].sum(dim=1) == 0)
+    assert 20 < keep.sum() < len(truth)
+    assert_same(read(either, mapping=tmp_path / "map.yaml"), truth[keep].trim())

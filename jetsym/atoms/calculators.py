@@ -1,0 +1,140 @@
+"""From the name or the file of a model to an ASE calculator: metatrain's checkpoints, exports, PET-MAD, and EMT."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import torch
+
+from jetsym.atoms import checkpoint
+from jetsym.atoms.packages import quiet, require
+from jetsym.atoms.published import NAME, fetch
+from jetsym.errors import CheckpointError, ConfigError
+
+if TYPE_CHECKING:
+    from ase import Atoms
+    from ase.calculators.calculator import Calculator
+
+__all__ = ["Dtype", "calculator", "uncertainty"]
+
+Dtype = Literal["float32", "float64"]
+
+
+def calculator(
+    model: str | Path | Calculator,
+    *,
+    version: str | None = None,
+    dtype: Dtype | None = None,
+    device: str | None = None,
+) -> Calculator:
+    """An ASE calculator with energies, forces and stress.
+
+    Parameters
+    ----------
+    model
+        A ``.ckpt`` or ``.pt`` file of metatrain or the folder of a run; the name of a published model, such as
+        "pet-mad-s" or "pet-mad-s-v1.1.0"; "emt" for ASE's effective-medium theory of Al, Ni, Cu, Pd, Ag, Pt and Au; or
+        an ASE calculator, which is returned as it is.
+    version
+        Of a published model, such as "1.1.0"; the newest where None.
+    dtype
+        "float32" or "float64"; by default float64, which small displacements need. An export keeps its own.
+    device
+        Such as "cpu" or "cuda"; by default the best that the model supports.
+
+    Raises
+    ------
+    CheckpointError
+        There is no such model, or its file cannot be used.
+    DownloadError
+        A published model is neither in the cache nor can it be fetched.
+    ConfigError
+        An option that does not go with the model.
+
+    Examples
+    --------
+    >>> import pytest
+    >>> ase = pytest.importorskip("ase")
+    >>> calculator("emt").name
+    'emt'
+    """
+    base = require("ase.calculators.calculator", "a calculator").BaseCalculator
+    if isinstance(model, base):
+        return model
+    if dtype not in (None, "float32", "float64"):
+        raise ConfigError(f"dtype is {dtype!r}; expected 'float32' or 'float64'")
+    named = str(model)
+    if named == "emt":
+        return require("ase.calculators.emt", "a calculator").EMT()
+    if NAME.fullmatch(named) and not Path(named).exists():
+        file = fetch(named, version=version)
+    elif version is not None:
+        raise ConfigError(f"version is {version!r}, but {named} is a file; versions are of published models")
+    elif not Path(named).suffix and not Path(named).is_dir():
+        raise CheckpointError(
+            f"model is {named!r}; expected a .ckpt or .pt file of metatrain, the folder of a run, 'emt', or a "
+            "published model such as 'pet-mad-s'"
+        )
+    else:
+        file = checkpoint.find(named)
+    return _metatomic(file, dtype, device)
+
+
+def _metatomic(file: Path, dtype: Dtype | None, device: str | None) -> Calculator:
+    if file.suffix == ".pt":
+        if dtype is not None:
+            raise ConfigError(f"dtype is {dtype!r}, but {file} is an export of a fixed type; load the .ckpt instead")
+        exported: Any = checkpoint.read_export(file)
+    else:
+        module = checkpoint.model_of(file).to(getattr(torch, dtype or "float64"))
+        try:
+            with quiet():
+                exported = module.export()  # type: ignore[operator]
+        except ValueError as error:  # such as for targets without a name in metatomic
+            raise CheckpointError(f"{file} cannot be made a calculator: {' '.join(str(error).split())}") from error
+    if "energy" not in {name.partition("/")[0] for name in exported.capabilities().outputs}:
+        outputs = ", ".join(map(repr, exported.capabilities().outputs))
+        raise CheckpointError(f"{file} predicts no energy, which a calculator needs; it predicts {outputs}")
+    with quiet():
+        kind = require("metatomic_ase", "a calculator").MetatomicCalculator
+        # The threshold only makes it warn; uncertainty() gives the numbers.
+        found = kind(exported, device=device, uncertainty_threshold=None)
+    found.implemented_properties = ["energy", "energies", "forces", "stress"]  # it claims to have all that ASE knows
+    return found
+
+
+def uncertainty(calculator: Calculator, atoms: Atoms, *, per_atom: bool = False) -> np.ndarray | float | None:
+    """Standard deviation of the energy by last-layer prediction rigidity (LLPR), where the model has it.
+
+    Bigi, Chong, Ceriotti, Grasselli, Mach. Learn.: Sci. Technol. 5, 045018 (2024): σ² = α² fᵀ (FᵀF + ς²)⁻¹ f with f the
+    last-layer features of the structure, and F those of the training set.
+
+    Parameters
+    ----------
+    calculator
+        From :func:`calculator`, of a model of metatrain's architecture "llpr" (PET-MAD is one).
+    atoms
+        The structure.
+    per_atom
+        Of the energy of every atom, shape (atoms,), instead of that of the structure.
+
+    Returns
+    -------
+    numpy.ndarray or float or None
+        In eV; None for models without.
+    """
+    run, model = getattr(calculator, "run_model", None), getattr(calculator, "model", None)
+    if run is None or model is None:
+        return None
+    outputs = model().capabilities().outputs
+    name = next((name for name in outputs if name.partition("/")[0] == "energy_uncertainty"), None)
+    if name is None:
+        return None
+    output = require("metatomic.torch", "the uncertainty").ModelOutput(
+        unit="eV", sample_kind="atom" if per_atom else "system"
+    )
+    with quiet(), torch.no_grad():
+        values = run(atoms, {name: output})[name].block().values.double().cpu().numpy().ravel()
+    return values if per_atom else float(values[0])

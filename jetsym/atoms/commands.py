@@ -1,0 +1,234 @@
+"""What the command line adds to the workflows on atoms: models and structures by name, files for the results."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from jetsym.atoms.calculators import Dtype, calculator
+from jetsym.atoms.frames import read_frames
+from jetsym.atoms.packages import quiet
+from jetsym.errors import ConfigError, DataError
+
+if TYPE_CHECKING:
+    from ase import Atoms
+    from ase.calculators.calculator import Calculator
+
+    from jetsym.atoms.lattice_dynamics import PhononReport
+    from jetsym.atoms.relaxation import RelaxationReport
+
+__all__ = ["Symmetrize", "evaluate", "phonons", "relax"]
+
+Symmetrize = Literal["none", "space", "O3", "SO3"]
+
+
+def relax(
+    structure: str,
+    *,
+    model: str,
+    version: str | None = None,
+    symmetrize: Symmetrize = "space",
+    l_max: int = 4,
+    index: int = 0,
+    rattle: float = 0.0,
+    dtype: Dtype | None = None,
+    device: str | None = None,
+    out: str | None = None,
+    **options: Any,
+) -> RelaxationReport:
+    """Relax a structure with a model as it was trained and with its symmetry restored, and compare.
+
+    Parameters
+    ----------
+    structure
+        A file of structures: .xyz, .cif, .vasp or .traj.
+    model
+        A .ckpt or .pt file of metatrain or the folder of a run, a published model such as pet-mad-s, or emt.
+    version
+        Of a published model.
+    symmetrize
+        "space" for the mean over the rotations in the crystal's space group, "O3" or "SO3" over all, "none" to leave
+        the second run out. A molecule has no space group, and needs "O3" or "none".
+    l_max
+        Degree of the mean over all rotations.
+    index
+        Which structure of the file.
+    rattle
+        Displace atoms at random by so much first, in Å; the symmetrised model keeps to the structure before that.
+    dtype
+        Of the model: float32 or float64, by default float64; an export keeps its own.
+    device
+        Such as cpu or cuda; by default the best that the model supports.
+    out
+        A JSON file to write the report to; relaxed structures (-plain.xyz, …) and a picture (.png) go beside it.
+    """
+    from jetsym.atoms.relaxation import relax as minimise
+
+    _check_out(out)
+    atoms, potential, symmetrized = _prepared(structure, index, model, version, dtype, device, symmetrize, l_max)
+    if rattle:
+        moves = np.random.default_rng(options.get("seed", 0)).normal(scale=rattle, size=(len(atoms), 3))
+        atoms.set_positions(atoms.positions + moves)
+    with quiet():
+        report = minimise(atoms, potential, symmetrized=symmetrized, **options)
+    print(report, end="")
+    if out is not None:
+        report.write_structures(out)
+    _written(report, out)
+    return report
+
+
+def phonons(
+    structure: str,
+    *,
+    model: str,
+    version: str | None = None,
+    symmetrize: Symmetrize = "space",
+    l_max: int = 4,
+    index: int = 0,
+    dtype: Dtype | None = None,
+    device: str | None = None,
+    out: str | None = None,
+    **options: Any,
+) -> PhononReport:
+    """Phonons of a crystal with a model as it was trained and with its symmetry restored, and what is degenerate.
+
+    Parameters
+    ----------
+    structure
+        A file of structures: .xyz, .cif, .vasp or .traj; relaxed, as by jetsym relax.
+    model
+        A .ckpt or .pt file of metatrain or the folder of a run, a published model such as pet-mad-s, or emt.
+    version
+        Of a published model.
+    symmetrize
+        "space" for the mean over the rotations in the crystal's space group, "O3" or "SO3" over all, "none" to leave
+        the second run out.
+    l_max
+        Degree of the mean over all rotations.
+    index
+        Which structure of the file.
+    dtype
+        Of the model: float32 or float64, by default float64; an export keeps its own.
+    device
+        Such as cpu or cuda; by default the best that the model supports.
+    out
+        A JSON file to write the report to; a picture (.png) goes beside it.
+    """
+    from jetsym.atoms.lattice_dynamics import phonons as measure
+
+    _check_out(out)
+    atoms, potential, symmetrized = _prepared(structure, index, model, version, dtype, device, symmetrize, l_max)
+    with quiet():
+        report = measure(atoms, potential, symmetrized=symmetrized, **options)
+    print(report, end="")
+    _written(report, out)
+    return report
+
+
+def evaluate(
+    model: str,
+    data: str | list[str],
+    *,
+    version: str | None = None,
+    by: str | None = None,
+    fit_baseline: bool = False,
+    skip_unknown: bool = False,
+    limit: int | None = None,
+    dtype: Dtype | None = None,
+    device: str | None = None,
+    out: str | None = None,
+    progress: bool = True,
+) -> None:
+    """Errors of a model's energies and forces on a file of structures, by subset.
+
+    Parameters
+    ----------
+    model
+        A .ckpt or .pt file of metatrain or the folder of a run, a published model such as pet-mad-s, or emt.
+    data
+        Files of structures with energies and forces, such as a MAD benchmark file.
+    version
+        Of a published model.
+    by
+        Key of a structure that tells its subset; by default dataset, subset or config_type.
+    fit_baseline
+        Take a least-squares energy of every element off the errors first.
+    skip_unknown
+        Leave out structures with elements that the model does not know.
+    limit
+        At most so many structures.
+    dtype
+        Of the model: float32 or float64, by default float64; an export keeps its own.
+    device
+        Such as cpu or cuda; by default the best that the model supports.
+    out
+        A JSON file to write the numbers to.
+    progress
+        Show a progress bar.
+    """
+    from jetsym.atoms.evaluation import evaluate as measure
+
+    _check_out(out)
+    frames = read_frames(data, limit=limit)
+    found = measure(
+        calculator(model, version=version, dtype=dtype, device=device),
+        frames,
+        by=by,
+        fit_baseline=fit_baseline,
+        skip_unknown=skip_unknown,
+        progress=progress,
+    )
+    print(found, end="")
+    if out is not None:
+        found.save(out)
+
+
+def _check_out(out: str | None) -> None:
+    if out is not None and Path(out).suffix != ".json":
+        raise ConfigError(f"--out is {out!r}; expected a name that ends in .json (what goes beside it takes its stem)")
+
+
+def _prepared(
+    structure: str,
+    index: int,
+    model: str,
+    version: str | None,
+    dtype: Dtype | None,
+    device: str | None,
+    symmetrize: Symmetrize,
+    l_max: int,
+) -> tuple[Atoms, Calculator, Calculator | None]:
+    """The structure, the model's calculator, and that averaged over a group."""
+    frames = read_frames(structure)
+    if not -len(frames) <= index < len(frames):
+        raise DataError(f"--index is {index}, but {structure} holds {len(frames)} structures")
+    atoms = frames[index]
+    if symmetrize == "space" and not atoms.pbc.all():
+        raise ConfigError(
+            f"--symmetrize is 'space', but {structure} is no crystal (its pbc is {atoms.pbc.tolist()}); "
+            "use --symmetrize O3 or none"
+        )
+    potential = calculator(model, version=version, dtype=dtype, device=device)
+    atoms.calc = None
+    if symmetrize == "none":
+        return atoms, potential, None
+    from jetsym.atoms.symmetrized import SymmetrizedCalculator
+
+    reference = atoms.copy() if symmetrize == "space" else None
+    return atoms, potential, SymmetrizedCalculator(potential, symmetrize, l_max, reference=reference)
+
+
+def _written(report: Any, out: str | None) -> None:
+    if out is None:
+        return
+    import matplotlib.pyplot as plt
+
+    from jetsym.plotting import save_figure
+
+    report.save(out)
+    figure = report.plot()
+    save_figure(figure, Path(out).with_suffix(".png"))
+    plt.close(figure)

@@ -1,0 +1,94 @@
+"""Structures from files, as ASE holds them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from jetsym.atoms.packages import require
+from jetsym.errors import DataError
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+__all__ = ["FORMATS", "frames_of", "read_frames"]
+
+#: Ending of a file -> its format in ASE, of those that hold data and nothing that runs.
+FORMATS = {".xyz": "extxyz", ".extxyz": "extxyz", ".cif": "cif", ".vasp": "vasp", ".traj": "traj"}
+
+
+def read_frames(path: str | Path | Sequence[str | Path], *, limit: int | None = None) -> list[Atoms]:
+    """Read structures from files.
+
+    Parameters
+    ----------
+    path
+        An ``.xyz`` or ``.extxyz`` file (lengths in Å), ``.cif``, ``.vasp`` or ``.traj``, or several of them.
+    limit
+        At most so many structures, the first ones.
+
+    Raises
+    ------
+    DataError
+        A file is missing, has another ending, or cannot be read.
+
+    Examples
+    --------
+    >>> import pytest
+    >>> ase = pytest.importorskip("ase")
+    >>> import tempfile, ase.build, ase.io
+    >>> file = Path(tempfile.mkdtemp(), "water.xyz")
+    >>> ase.io.write(file, ase.build.molecule("H2O"))
+    >>> len(read_frames(file)[0])
+    3
+    """
+    files = [path] if isinstance(path, (str, Path)) else list(path)
+    frames: list[Atoms] = []
+    for file in map(Path, files):
+        frames += _read(file.expanduser(), None if limit is None else limit - len(frames))
+        if limit is not None and len(frames) >= limit:
+            break
+    return frames
+
+
+def _read(file: Path, limit: int | None) -> list[Atoms]:
+    form = FORMATS.get(file.suffix.lower())
+    if form is None:
+        raise DataError(f"{file} ends in {file.suffix!r}; expected a file of structures: {', '.join(FORMATS)}")
+    if not file.is_file():
+        raise DataError(f"there is no file {file}")
+    ase_io = require("ase.io", "reading structures")
+    try:
+        return list(ase_io.iread(str(file), index=slice(0, limit), format=form))
+    except Exception as error:  # ASE's readers raise whatever the parsing of broken text gives
+        raise DataError(f"{file} cannot be read as {form}: {error or type(error).__name__}") from error
+
+
+def frames_of(source: Any, *, limit: int) -> list[Atoms]:
+    """At most ``limit`` structures of what a caller gave: files, ``ase.Atoms``, or a list of either.
+
+    Raises
+    ------
+    DataError
+        There are none, or one has no atoms or positions that are not finite.
+    """
+    atoms = require("ase", "jetsym.atoms").Atoms
+    items = list(source) if isinstance(source, (list, tuple)) else [source]
+    if items and all(isinstance(item, (str, Path)) for item in items):
+        frames = read_frames(items, limit=limit)
+    else:
+        frames = items[:limit]
+    if not frames:
+        raise DataError("there are no structures; expected at least one")
+    for index, frame in enumerate(frames):
+        if not isinstance(frame, atoms):
+            raise DataError(f"structure {index} is a {type(frame).__name__}; expected ase.Atoms or the path of a file")
+        if not len(frame):
+            raise DataError(f"structure {index} has no atoms; leave it out of the inputs")
+        numbers = (frame.positions, frame.cell.array)
+        if not all(abs(array).max() < float("inf") for array in numbers):
+            raise DataError(
+                f"structure {index} has positions or a cell that are not finite; leave it out of the inputs"
+            )
+    return frames

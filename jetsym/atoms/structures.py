@@ -1,0 +1,127 @@
+"""Batches of structures with their neighbour lists, and how O(3) acts on them.
+
+Neighbour lists are built once. Rotating a structure rotates positions, cell and the vectors of its pairs; the pairs and
+their order stay, so that features of pairs can be followed along an orbit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from jetsym.atoms.packages import quiet, require
+
+if TYPE_CHECKING:
+    from ase import Atoms
+    from metatomic.torch import NeighborListOptions, System
+
+__all__ = ["Structures"]
+
+#: Pairs this close to the cutoff, relative to it, are left out: rounding would let them come and go along an orbit.
+MARGIN = 1e-6
+
+
+@dataclass(frozen=True, eq=False)
+class Structures:
+    """A batch of structures.
+
+    Parameters
+    ----------
+    systems
+        What metatomic's models take, with all neighbour lists that the model asks for.
+    """
+
+    systems: tuple[System, ...]
+
+    @classmethod
+    def build(cls, frames: Sequence[Atoms], neighbor_lists: Sequence[NeighborListOptions]) -> Structures:
+        """Structures of ASE frames in float64, with neighbour lists; lengths in the unit of the frames (Å)."""
+        with quiet():
+            to_systems = require("metatomic.torch", "jetsym.atoms").systems_to_torch
+            return cls(tuple(_with_pairs(system, neighbor_lists) for system in to_systems(list(frames), torch.float64)))
+
+    def __len__(self) -> int:
+        return len(self.systems)
+
+    def __getitem__(self, selection: slice) -> Structures:
+        return Structures(self.systems[selection])
+
+    @property
+    def sizes(self) -> list[int]:
+        """Number of atoms of every structure."""
+        return [len(system) for system in self.systems]
+
+    @property
+    def pairs(self) -> list[int]:
+        """Number of pairs of neighbours in every structure, in its largest neighbour list."""
+        lists = [[system.get_neighbor_list(o) for o in system.known_neighbor_lists()] for system in self.systems]
+        return [max([0, *(len(found.values) for found in each)]) for each in lists]
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Floating-point type of the positions."""
+        return self.systems[0].positions.dtype
+
+    @property
+    def device(self) -> torch.device:
+        """Where the positions are."""
+        return self.systems[0].positions.device
+
+    def to(self, *, device: Any = None, dtype: torch.dtype | None = None) -> Structures:
+        """The same on a device and in a floating-point type (None: as they are)."""
+        place, kind = device or self.device, dtype or self.dtype
+        return Structures(tuple(system.to(dtype=kind, device=place) for system in self.systems))
+
+    def moved(self, matrices: Any) -> Structures:
+        """Every structure under n elements of O(3), (n, 3, 3), or (n, samples, 3, 3) of its own.
+
+        Returns
+        -------
+        Structures
+            n · samples of them, element by element.
+        """
+        elements = torch.as_tensor(matrices).to(self.systems[0].positions)
+        if elements.ndim == 3:
+            elements = elements[:, None].expand(-1, len(self), -1, -1)
+        columns = [list(_copies(system, elements[:, place])) for place, system in enumerate(self.systems)]
+        return Structures(tuple(system for row in zip(*columns, strict=True) for system in row))
+
+
+def _copies(system: System, elements: Tensor) -> Iterator[System]:
+    """A structure under elements (n, 3, 3)."""
+    package = require("metatomic.torch", "jetsym.atoms")
+    blocks = require("metatensor.torch", "jetsym.atoms").TensorBlock
+    positions = system.positions @ elements.mT  # (n, atoms, 3)
+    cells = system.cell @ elements.mT
+    lists = []
+    for options in system.known_neighbor_lists():
+        pairs = system.get_neighbor_list(options)
+        lists.append((options, pairs, (pairs.values[..., 0] @ elements.mT)[..., None]))
+    data = [(name, system.get_data(name)) for name in system.known_data()]
+    for place in range(len(elements)):
+        copy = package.System(system.types, positions[place], cells[place], system.pbc)
+        for options, pairs, vectors in lists:
+            copy.add_neighbor_list(options, blocks(vectors[place], pairs.samples, pairs.components, pairs.properties))
+        for name, values in data:  # such as the total charge, which is invariant
+            copy.add_data(name, values)
+        yield copy
+
+
+def _with_pairs(system: System, neighbor_lists: Sequence[NeighborListOptions]) -> System:
+    """A structure with its neighbour lists, without pairs at the very cutoff."""
+    lists = require("metatrain.utils.neighbor_lists", "jetsym.atoms")
+    torch_blocks = require("metatensor.torch", "jetsym.atoms")
+    full = lists.get_system_with_neighbor_lists(system, list(neighbor_lists))
+    result = require("metatomic.torch", "jetsym.atoms").System(full.types, full.positions, full.cell, full.pbc)
+    for options in neighbor_lists:
+        pairs = full.get_neighbor_list(options)
+        vectors = pairs.values.detach()
+        kept = vectors[..., 0].norm(dim=1) < options.cutoff * (1 - MARGIN)
+        labels = torch_blocks.Labels(pairs.samples.names, pairs.samples.values[kept])
+        block = torch_blocks.TensorBlock(vectors[kept], labels, pairs.components, pairs.properties)
+        result.add_neighbor_list(options, block)
+    return result

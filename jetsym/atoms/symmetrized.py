@@ -1,0 +1,266 @@
+"""Symmetry restored at inference for ASE: any calculator, averaged over O(3) or over the rotations of a crystal."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from jetsym.errors import ConfigError, MissingDependencyError, SpectrumError
+from jetsym.spectrum import O3, SO3, Quadrature
+from jetsym.spectrum.averaging import GroupAverage, group_average
+
+try:
+    from ase import Atoms
+    from ase.calculators.calculator import Calculator, PropertyNotImplementedError, all_changes
+    from ase.stress import full_3x3_to_voigt_6_stress, voigt_6_to_full_3x3_stress
+except ImportError:
+    raise MissingDependencyError.of("ase", extra="atoms", purpose="averaging an ASE calculator") from None
+
+__all__ = ["SymmetrizedCalculator", "space_group_rotations", "symmetrized_calculator"]
+
+GROUPS = {"O3": O3(), "SO3": SO3()}
+#: What is computed together, so that a structure goes along its orbit once: forces ask for the energy as well.
+TOGETHER = {
+    "energy": ("energy",),
+    "free_energy": ("energy",),
+    "energies": ("energy", "energies"),
+    "forces": ("energy", "forces"),
+    "stress": ("energy", "forces", "stress"),
+    "dipole": ("dipole",),
+}
+
+
+def symmetrized_calculator(
+    calculator: Calculator,
+    group: str | NDArray[np.float64] = "O3",
+    l_max: int = 4,
+    *,
+    rule: str | Quadrature = "auto",
+    batch_size: int | None = None,
+    **options: Any,
+) -> Calculator:
+    """A calculator averaged over a group: metatomic's own where it serves, as it evaluates in batches, else ours.
+
+    Parameters
+    ----------
+    calculator
+        Any calculator of ASE.
+    group, l_max, rule
+        As for :class:`SymmetrizedCalculator`. A ``metatomic_ase.MetatomicCalculator`` is averaged over "O3" or "SO3"
+        by ``metatomic_ase.SymmetrizedCalculator``, if the rule is "auto": Lebedev nodes times 2·l_max + 1 angles.
+    batch_size
+        Structures per evaluation for metatomic's (None: all at once).
+    options
+        Further options of :class:`SymmetrizedCalculator`.
+    """
+    metatomic = sys.modules.get("metatomic_ase")  # imported, if this is one of its calculators
+    plain = isinstance(group, str) and group in GROUPS and rule == "auto" and not options
+    if plain and metatomic is not None and isinstance(calculator, metatomic.MetatomicCalculator):
+        return metatomic.SymmetrizedCalculator(
+            calculator,
+            l_max=l_max,
+            batch_size=batch_size,
+            include_inversion=group == "O3",
+            store_rotational_std=True,
+        )
+    return SymmetrizedCalculator(calculator, group, l_max, rule=rule, **options)
+
+
+class SymmetrizedCalculator(Calculator):
+    """A calculator averaged over a group, property by property: ⟨E(g·x)⟩, ⟨g⁻¹ F(g·x)⟩, ….
+
+    The averaged forces and stress are the derivatives of the averaged energy, where those of the calculator are those
+    of its energy and the elements do not depend on the positions: for "O3", "SO3", given elements, and "space" with a
+    ``reference``. Standard deviations over the group go beside every property, as ``results["energy_std"]``,
+    ``results["forces_std"]``, …: an uncertainty that costs nothing more.
+
+    Parameters
+    ----------
+    calculator
+        Any calculator of ASE. It is called once for every element.
+    group
+        "O3" or "SO3"; "space" for the rotations in the space group of the crystal, which are few and restore its
+        degeneracies but not the invariance of its energy under other rotations; or orthogonal matrices (n, 3, 3), such
+        as the point group of a molecule.
+    l_max
+        Degree of the average over O(3) or SO(3): the largest λ in which the energy of a turning structure breaks the
+        symmetry, plus one for forces, plus two for stress. The space group has no use for it.
+    rule, n_rotations, seed
+        As for :func:`jetsym.spectrum.averaging.group_average`.
+    reference
+        The crystal whose space group it is; None for that of each structure as it comes. Phonons and dynamics need one:
+        a displaced atom breaks the group of its structure.
+    symprec
+        Tolerance of spglib, Å.
+
+    Raises
+    ------
+    JetsymError
+        Options that do not go together, or a space group of a structure without periodic boundaries.
+
+    Examples
+    --------
+    >>> from ase.build import bulk
+    >>> from ase.calculators.emt import EMT
+    >>> copper = bulk("Cu")
+    >>> copper.calc = SymmetrizedCalculator(EMT(), "space")
+    >>> len(copper.calc.average(copper).weights), bool(copper.get_forces().std() < 1e-12)
+    (48, True)
+    """
+
+    def __init__(
+        self,
+        calculator: Calculator,
+        group: str | NDArray[np.float64] = "O3",
+        l_max: int = 4,
+        *,
+        rule: str | Quadrature = "auto",
+        n_rotations: int | None = None,
+        seed: int = 0,
+        reference: Atoms | None = None,
+        symprec: float = 1e-5,
+    ) -> None:
+        super().__init__()
+        self.base_calculator = calculator
+        self.implemented_properties = [name for name in TOGETHER if name in calculator.implemented_properties]
+        self._reference, self._symprec = reference, symprec
+        self._average: GroupAverage | None = None
+        if reference is not None and not (isinstance(group, str) and group == "space"):
+            raise ConfigError(f"there is a reference structure, but group is {group!r}; it goes with group='space'")
+        if not isinstance(group, str):
+            self._average = _equal_weights(np.asarray(group, dtype=float))
+        elif group in GROUPS:
+            try:
+                self._average = group_average(GROUPS[group], l_max, rule=rule, n_rotations=n_rotations, seed=seed)
+            except SpectrumError as error:
+                raise ConfigError(str(error)) from error
+        elif group != "space":
+            raise ConfigError(f"group is {group!r}; expected 'O3', 'SO3', 'space', or orthogonal matrices (n, 3, 3)")
+        elif reference is not None:
+            self._average = _equal_weights(space_group_rotations(reference, symprec=symprec))
+
+    def average(self, atoms: Atoms) -> GroupAverage:
+        """The elements and weights that the properties of a structure are averaged over."""
+        if self._average is not None:
+            return self._average
+        return _equal_weights(space_group_rotations(atoms, symprec=self._symprec))
+
+    def calculate(
+        self,
+        atoms: Atoms | None = None,
+        properties: Sequence[str] = ("energy",),
+        system_changes: Sequence[str] = all_changes,
+    ) -> None:
+        super().calculate(atoms, properties, system_changes)
+        assert self.atoms is not None  # set by ASE
+        names = self._wanted(properties)
+        elements, weights, _ = self.average(self.atoms)
+        first: dict[str, Any] = {}
+        mean, square = dict.fromkeys(names, 0.0), dict.fromkeys(names, 0.0)
+        for element, weight in zip(elements, weights, strict=True):
+            moved = _turned(self.atoms, element)
+            for name in names:
+                value = _turned_back(name, self.base_calculator.get_property(name, moved), element)
+                shifted = value - first.setdefault(name, value)  # so that nothing cancels in the variance
+                mean[name] = mean[name] + weight * shifted
+                square[name] = square[name] + weight * shifted**2
+        for name in names:
+            self.results[name] = _layout(name, first[name] + mean[name])
+            self.results[f"{name}_std"] = _layout(name, np.sqrt(np.abs(square[name] - mean[name] ** 2)))
+
+    def _wanted(self, properties: Iterable[str]) -> list[str]:
+        wanted: list[str] = []
+        for name in properties:
+            if name not in self.implemented_properties:
+                raise PropertyNotImplementedError(
+                    f"{name!r} is not averaged, or {type(self.base_calculator).__name__} does not compute it; "
+                    f"there is {', '.join(self.implemented_properties)}"
+                )
+            wanted += TOGETHER[name]
+            wanted += ["free_energy"] if "free_energy" in self.implemented_properties and "energy" in wanted else []
+        return list(dict.fromkeys(name for name in wanted if name in self.implemented_properties))
+
+
+def space_group_rotations(atoms: Atoms, *, symprec: float = 1e-5) -> NDArray[np.float64]:
+    """The orthogonal parts of the operations of a crystal's space group, each once, by spglib.
+
+    Parameters
+    ----------
+    atoms
+        A structure with periodic boundaries in all three directions.
+    symprec
+        Tolerance, Å.
+
+    Returns
+    -------
+    (n, 3, 3) orthogonal matrices that act on Cartesian coordinates, 1 to 48 of them.
+
+    Raises
+    ------
+    ConfigError
+        Other boundaries, or a structure in which spglib finds no group.
+
+    Examples
+    --------
+    >>> from ase.build import bulk
+    >>> [len(space_group_rotations(bulk(*crystal))) for crystal in [("Cu", "fcc", 3.6), ("Ru", "hcp", 2.7)]]
+    [48, 24]
+    """
+    try:
+        import spglib
+    except ImportError:
+        raise MissingDependencyError.of("spglib", extra="atoms", purpose="averaging over a space group") from None
+    if not atoms.pbc.all():
+        raise ConfigError(
+            f"the structure {atoms.get_chemical_formula()} has boundaries pbc = {atoms.pbc.tolist()}; a space group "
+            "needs a crystal, with periodic ones in all directions: give orthogonal matrices as the group instead"
+        )
+    cell = atoms.cell.array
+    with warnings.catch_warnings():  # of how later versions will report that nothing was found
+        warnings.simplefilter("ignore", DeprecationWarning)
+        found = spglib.get_symmetry((cell, atoms.get_scaled_positions(), atoms.numbers), symprec=symprec)
+    if found is None:
+        raise ConfigError(f"spglib finds no space group of {atoms.get_chemical_formula()} at symprec {symprec:g}")
+    fractional = np.unique(found["rotations"], axis=0)
+    cartesian = cell.T @ fractional @ np.linalg.inv(cell.T)
+    # A lattice that has its symmetry up to symprec only gives matrices near to orthogonal ones.
+    left, _, right = np.linalg.svd(cartesian)
+    return left @ right
+
+
+def _equal_weights(elements: NDArray[np.float64]) -> GroupAverage:
+    if elements.ndim != 3 or elements.shape[1:] != (3, 3) or not len(elements):
+        raise ConfigError(f"the elements of the group have shape {elements.shape}; expected matrices (n, 3, 3)")
+    if not np.allclose(elements @ np.swapaxes(elements, 1, 2), np.eye(3), atol=1e-8):
+        raise ConfigError("some elements of the group are not orthogonal matrices")
+    return GroupAverage(elements, np.full(len(elements), 1 / len(elements)), None)
+
+
+def _turned(atoms: Atoms, element: NDArray[np.float64]) -> Atoms:
+    """The structure with positions and cell moved by an orthogonal matrix, without constraints."""
+    moved = atoms.copy()
+    moved.set_constraint()
+    moved.set_cell(atoms.cell.array @ element.T, scale_atoms=False)
+    moved.set_positions(atoms.positions @ element.T)
+    return moved
+
+
+def _turned_back(name: str, value: Any, element: NDArray[np.float64]) -> Any:
+    """g⁻¹ of a property; stress as (3, 3)."""
+    if name in ("forces", "dipole"):
+        return np.asarray(value) @ element
+    if name == "stress":
+        return element.T @ voigt_6_to_full_3x3_stress(value) @ element
+    return np.asarray(value, dtype=float)
+
+
+def _layout(name: str, value: Any) -> Any:
+    """A property in the form that ASE expects."""
+    if name == "stress":
+        return full_3x3_to_voigt_6_stress(value)
+    return float(value) if np.ndim(value) == 0 else value

@@ -1,0 +1,235 @@
+"""Training models of metatrain: a thin layer over the options of ``mtt train``.
+
+The training runs in a process of its own, as metatrain seeds global generators and sets up logging for itself. Its
+folder holds
+
+==================  ====================================================================================
+``options.yaml``    the options as metatrain was given them
+``model_5.ckpt`` …  checkpoints along the way, for :func:`jetsym.atoms.over_training`
+``model.ckpt``      the model with the weights that validated best; ``model.pt`` is its export
+``train.csv``       metrics by epoch
+``train.log``       what metatrain had to say, and ``output.txt`` the same with warnings
+==================  ====================================================================================
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+
+from jetsym.atoms.checkpoint import FINAL, epochs_in, read_checkpoint
+from jetsym.atoms.packages import require
+from jetsym.atoms.runner import FAILED
+from jetsym.errors import ConfigError, DataError, TrainingError
+from jetsym.files import write_atomically
+from jetsym.progress import progress_bar
+
+__all__ = ["OPTIONS", "train"]
+
+OPTIONS, OUTPUT = "options.yaml", "output.txt"
+RUNNER = (sys.executable, "-m", "jetsym.atoms.runner")
+ARCHITECTURES = ("pet", "soap_bpnn")
+#: How metatrain says that an epoch is over.
+EPOCH = re.compile(r"Epoch:\s*(\d+)")
+
+
+def train(
+    data: str,
+    *,
+    out: str,
+    architecture: Literal["pet", "soap_bpnn"] = "pet",
+    energy: str = "energy",
+    unit: str = "eV",
+    forces: str | None = None,
+    stress: str | None = None,
+    targets: dict[str, Any] | None = None,
+    validation: float | str = 0.1,
+    test: float | str = 0.0,
+    epochs: int = 100,
+    batch_size: int = 8,
+    learning_rate: float | None = None,
+    checkpoint_every: int | None = None,
+    augment: bool = True,
+    precision: Literal[32, 64] = 32,
+    seed: int = 0,
+    device: str | None = None,
+    model: dict[str, Any] | None = None,
+    training: dict[str, Any] | None = None,
+    options: dict[str, Any] | None = None,
+    resume: bool = False,
+    progress: bool = True,
+) -> Path:
+    """Train a PET, or SOAP-BPNN as the exactly equivariant reference, on structures with energies or other targets.
+
+    Parameters
+    ----------
+    data
+        File of structures that ASE reads, such as extended XYZ; lengths in Å.
+    out
+        Folder of the run; a new one, or with ``resume`` one to continue.
+    architecture
+        "pet" or "soap_bpnn".
+    energy, unit
+        Name of the energies in the file, and their unit.
+    forces, stress
+        Names of forces and stress in the file, which the slopes of the energy are then trained on; None for neither.
+    targets
+        metatrain's section of targets, in place of the energy.
+    validation, test
+        The fraction of the structures that is set aside, or another file.
+    epochs, batch_size, learning_rate
+        metatrain's ``num_epochs``, ``batch_size`` and ``learning_rate`` (None: its own default).
+    checkpoint_every
+        Epochs between checkpoints; by default ten over the run.
+    augment
+        Whether PET sees every structure under a random rotation or improper rotation, anew in every epoch. metatrain
+        has no option for this; without, its augmentation is replaced by the identity. SOAP-BPNN needs and has none.
+    precision
+        32 or 64 bits.
+    seed
+        Of splits, weights and augmentation.
+    device
+        metatrain's ``device``, such as "cpu" or "cuda"; None for its choice.
+    model, training, options
+        Further options of metatrain: of ``architecture.model``, of ``architecture.training``, and at the top.
+    resume
+        Continue from the last checkpoint in the folder, which is read without running anything first.
+    progress
+        Show a progress bar on the standard error stream.
+
+    Returns
+    -------
+    Path
+        The folder.
+
+    Raises
+    ------
+    ConfigError
+        An option that cannot be used, or a folder that is in use.
+    DataError
+        There is no such file of structures.
+    TrainingError
+        metatrain stopped; the message is its own.
+    MissingDependencyError
+        The extra ``atoms`` is not installed.
+    """
+    require("metatrain", "jetsym atoms train")
+    _check(architecture, epochs, batch_size, precision, validation, test, checkpoint_every)
+    folder = Path(out).expanduser()
+    every = checkpoint_every or max(1, epochs // 10)
+    section = targets or {"energy": _energy(energy, unit, forces, stress)}
+    content: dict[str, Any] = {
+        "seed": seed,
+        "base_precision": precision,
+        **({} if device is None else {"device": device}),
+        "architecture": {
+            "name": architecture,
+            "model": dict(model or {}),
+            "training": {
+                "num_epochs": epochs,
+                "batch_size": batch_size,
+                "log_interval": 1,
+                "checkpoint_interval": every,
+                **({} if learning_rate is None else {"learning_rate": learning_rate}),
+                **({} if augment else {"num_workers": 0}),  # other processes would augment again
+                **(training or {}),
+            },
+        },
+        "training_set": _set(data, section),
+        "validation_set": _share(validation, section),
+        "test_set": _share(test, section),
+        **(options or {}),
+    }
+    start = _prepare(folder, resume)
+    write_atomically(folder / OPTIONS, yaml.safe_dump(content, sort_keys=False))
+    with progress_bar("training", epochs, shown=progress) as advance:
+        _run(folder, augment=augment, start=start, advance=advance)
+    return folder
+
+
+def _check(
+    architecture: str,
+    epochs: int,
+    batch_size: int,
+    precision: int,
+    validation: float | str,
+    test: float | str,
+    checkpoint_every: int | None,
+) -> None:
+    if architecture not in ARCHITECTURES:
+        raise ConfigError(f"architecture is {architecture!r}; expected one of {', '.join(map(repr, ARCHITECTURES))}")
+    for name, value in {"epochs": epochs, "batch_size": batch_size, "checkpoint_every": checkpoint_every}.items():
+        if value is not None and value < 1:
+            raise ConfigError(f"{name} is {value}; expected at least 1")
+    if precision not in (32, 64):
+        raise ConfigError(f"precision is {precision}; expected 32 or 64")
+    for name, share in {"validation": validation, "test": test}.items():
+        if not isinstance(share, str) and not 0 <= share < 1:
+            raise ConfigError(f"{name} is {share}; expected a fraction from 0 to below 1, or a file")
+
+
+def _energy(key: str, unit: str, forces: str | None, stress: str | None) -> dict[str, Any]:
+    """metatrain's section of an energy."""
+    slopes = {name: False if found is None else {"key": found} for name, found in _pairs(forces, stress)}
+    return {"quantity": "energy", "key": key, "unit": unit, **slopes}
+
+
+def _pairs(forces: str | None, stress: str | None) -> list[tuple[str, str | None]]:
+    return [("forces", forces), ("stress", stress)]
+
+
+def _set(data: str, targets: Mapping[str, Any]) -> dict[str, Any]:
+    """metatrain's section of a file of structures."""
+    file = Path(data).expanduser().resolve()
+    if not file.is_file():
+        raise DataError(f"there is no file {file}; expected structures, such as extended XYZ")
+    return {"systems": {"read_from": str(file), "length_unit": "angstrom"}, "targets": dict(targets)}
+
+
+def _share(part: float | str, targets: Mapping[str, Any]) -> Any:
+    return _set(part, targets) if isinstance(part, str) else float(part)
+
+
+def _prepare(folder: Path, resume: bool) -> Path | None:
+    """Make the folder of a run; the checkpoint to continue from, which was looked at for what it may run."""
+    if not resume and folder.exists() and any(folder.iterdir()):
+        raise ConfigError(f"out is {folder}, which is not empty; choose another folder, or resume=true to continue")
+    folder.mkdir(parents=True, exist_ok=True)
+    epochs = epochs_in(folder)
+    if not resume or not epochs:
+        return None
+    last = epochs[max(epochs)]
+    read_checkpoint(last)  # metatrain itself would run what is in there
+    return last
+
+
+def _run(folder: Path, *, augment: bool, start: Path | None, advance: Callable[[int], None]) -> None:
+    """metatrain in a process of its own, whose words are kept and whose epochs are counted."""
+    command = [*RUNNER, str(folder.resolve())]
+    command += [] if augment else ["--no-augmentation"]
+    command += [] if start is None else ["--restart", str(start.resolve())]
+    streams: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+    said = failed = ""
+    with (
+        (folder / OUTPUT).open("w", encoding="utf-8") as record,
+        subprocess.Popen(command, text=True, encoding="utf-8", errors="replace", **streams) as process,
+    ):
+        try:
+            assert process.stdout is not None
+            for line in process.stdout:
+                record.write(line)
+                failed = line.strip().removeprefix(FAILED) if line.startswith(FAILED) else failed
+                said = line.strip() or said
+                advance(1 if EPOCH.search(line) else 0)
+        except BaseException:
+            process.terminate()
+            raise
+    if process.returncode or not (folder / FINAL).is_file():
+        reason = failed or said or "it said nothing"
+        raise TrainingError(f"metatrain stopped: {reason} (all it said is in {folder / OUTPUT})")

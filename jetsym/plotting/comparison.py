@@ -1,0 +1,164 @@
+"""Reports side by side, by depth: shares, effective bandwidth, parity content, and the errors of outputs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import cycle
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from jetsym.plotting.style import LEGEND, REPORTS, figure_of, finished, irrep_style, log_scale
+from jetsym.spectrum import Irrep
+
+__all__ = ["plot_bandwidths", "plot_comparison", "plot_depths", "plot_output_errors", "plot_pseudotensors"]
+
+#: Shares below this are not drawn.
+SMALLEST = 1e-5
+
+
+def plot_depths(comparison: Any, ax: Axes | None = None) -> Axes:
+    """Draw the share of power at every λ against depth: a colour for each λ, a line and marker for each report.
+
+    Parameters
+    ----------
+    comparison
+        A :class:`~jetsym.probing.comparison.Comparison`.
+    ax
+        Axes to draw into; a new figure where None.
+    """
+    ax = _axes(ax)
+    for place, (report, name) in enumerate(zip(comparison.reports, comparison.names, strict=True)):
+        for lam in range(1 + report.irreps[-1].lam):
+            colour = irrep_style(Irrep(lam, 1))["color"]
+            _line(ax, comparison, place, comparison.shares(place, lam), color=colour, label=f"λ = {lam}, {name}")
+    log_scale(ax, low=SMALLEST)
+    ax.set_ylim(SMALLEST, 1.6)
+    ax.set_ylabel("fraction of power at λ")
+    lams = [
+        Line2D([], [], color=irrep_style(Irrep(lam, 1))["color"], linewidth=1.6, label=f"λ = {lam}")
+        for lam in comparison.lams
+    ]
+    lines = [
+        Line2D([], [], color="0.4", linestyle=linestyle, marker=marker, markersize=4.5, linewidth=1.4, label=name)
+        for name, (linestyle, marker) in zip(comparison.names, cycle(REPORTS), strict=False)
+    ]
+    ax.legend(handles=[*lams, *lines], **LEGEND)
+    return _by_depth(ax)
+
+
+def plot_bandwidths(comparison: Any, ax: Axes | None = None) -> Axes:
+    """Draw the effective bandwidth Σ λ(λ+1) b against depth, with errors."""
+    ax = _axes(ax)
+    for place, name in enumerate(comparison.names):
+        _line(ax, comparison, place, comparison.bandwidth(place), color="black", label=name, hide=False)
+    ax.set_ylim(bottom=0)
+    ax.set_ylabel("effective bandwidth Σ λ(λ+1) b")
+    ax.legend(**LEGEND)
+    return _by_depth(ax)
+
+
+def plot_pseudotensors(comparison: Any, ax: Axes | None = None) -> Axes:
+    """Draw the share of power in pseudotensors against depth, with errors, where the group has an inversion."""
+    ax = _axes(ax)
+    for place, (report, name) in enumerate(zip(comparison.reports, comparison.names, strict=True)):
+        if report.irreps[0].sigma == 1:
+            pseudo = comparison.pseudo(place)
+            seen = (pseudo.value > np.maximum(pseudo.floor, SMALLEST)).any()
+            label = name if seen else f"{name} (below {SMALLEST:.0e})"
+            _line(ax, comparison, place, pseudo, color="black", label=label)
+    log_scale(ax, low=SMALLEST)
+    if ax.get_legend_handles_labels()[0]:
+        ax.legend(**LEGEND)
+    ax.set_ylim(SMALLEST, 1.6)
+    ax.set_ylabel("fraction of power at σ = −")
+    return _by_depth(ax)
+
+
+def plot_output_errors(comparison: Any, ax: Axes | None = None) -> Axes:
+    """Draw relative A (open) and A over the spread across inputs (filled) of every output, with errors.
+
+    A bar marks the noise floor of relative A, where it is near enough to be seen.
+    """
+    ax = _axes(ax)
+    labels: list[str] = []
+    lowest = 1.0
+    for place, (report, name) in enumerate(zip(comparison.reports, comparison.names, strict=True)):
+        for output, item in report.equivariance.items():
+            here, marker = len(labels), REPORTS[place % len(REPORTS)][1]
+            labels.append(f"{name}\n{output}" if len(comparison.names) > 1 else output)
+            style: dict[str, Any] = {"marker": marker, "color": "black", "markersize": 5, "capsize": 2}
+            for value, error, face, shift in (
+                (item.relative, item.relative_stderr, "white", -0.1),
+                (item.over_spread, item.over_spread_stderr, "black", 0.1),
+            ):
+                if value > 0:
+                    lowest = min(lowest, value)
+                    # On a logarithmic axis an error as large as the value reaches down to nothing.
+                    below = min(np.nan_to_num(error), 0.999 * value)
+                    errors = [[below], [np.nan_to_num(error)]]
+                    ax.errorbar([here + shift], [value], yerr=errors, markerfacecolor=face, linestyle="none", **style)
+            ax.hlines(item.noise_floor, here - 0.3, here + 0.3, color="0.6", linewidth=1.0)
+    log_scale(ax, low=SMALLEST)
+    ax.set_ylim(bottom=lowest / 10)
+    ax.set_xticks(range(len(labels)), labels, fontsize="small")
+    ax.set_xlim(-0.6, len(labels) - 0.4)
+    ax.set_ylabel("equivariance error A")
+    handles = [
+        Line2D([], [], color="black", marker="o", markerfacecolor=face, linestyle="none", label=label)
+        for face, label in (("white", "over size (relative A)"), ("black", "over spread"))
+    ]
+    handles.append(Line2D([], [], color="0.6", label="noise floor"))
+    ax.legend(handles=handles, **LEGEND)
+    return finished(ax)
+
+
+def plot_comparison(comparison: Any, axes: Sequence[Axes] | None = None) -> Figure:
+    """Draw the four of them together.
+
+    Parameters
+    ----------
+    comparison
+        A :class:`~jetsym.probing.comparison.Comparison`.
+    axes
+        Four axes to draw into, in the order shares, bandwidth, pseudotensors, errors; a new figure where None.
+    """
+    if axes is None:
+        axes = plt.subplots(2, 2, figsize=(9.6, 6.4), layout="constrained")[1].ravel()
+    draw = (plot_depths, plot_bandwidths, plot_pseudotensors, plot_output_errors)
+    for one, ax in zip(draw, axes, strict=True):
+        one(comparison, ax)
+    return figure_of(axes[0])
+
+
+def _axes(ax: Axes | None) -> Axes:
+    return plt.subplots(figsize=(5.2, 3.4), layout="constrained")[1] if ax is None else ax
+
+
+def _line(ax: Axes, comparison: Any, place: int, column: Any, *, color: Any, label: str, hide: bool = True) -> None:
+    """One quantity of one report against depth; what is not above rounding is left out with ``hide``."""
+    linestyle, marker = REPORTS[place % len(REPORTS)]
+    floor = np.maximum(column.floor, SMALLEST)
+    values = np.where(column.value > floor, column.value, np.nan) if hide else column.value
+    ax.errorbar(
+        comparison.depths(place),
+        values,
+        yerr=np.nan_to_num(column.stderr),
+        color=color,
+        linestyle=linestyle,
+        marker=marker,
+        markersize=4.5,
+        linewidth=1.4,
+        capsize=2,
+        label=label,
+    )
+
+
+def _by_depth(ax: Axes) -> Axes:
+    ax.set_xlim(-0.02, 1.04)
+    ax.set_xlabel("depth (0 input, 1 output)")
+    return finished(ax)

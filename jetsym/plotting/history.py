@@ -1,0 +1,119 @@
+"""Spectra and equivariance errors over training."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from jetsym.plotting.spectrum import SMALLEST
+from jetsym.plotting.style import LEGEND, PALETTE, TAIL_COLOUR, finished, irrep_style, log_scale
+
+__all__ = ["plot_error_over_training", "plot_layer_over_training", "plot_over_training"]
+
+#: Panels side by side.
+COLUMNS = 4
+
+
+def plot_layer_over_training(history: Any, layer: str, ax: Axes | None = None, *, legend: bool = True) -> Axes:
+    """Draw the spectrum of one layer against steps: a line per irrep with standard errors, and the tail in grey.
+
+    Parameters
+    ----------
+    history
+        A :class:`jetsym.probing.monitor.History`.
+    layer
+        The name of the layer or output.
+    ax
+        Axes to draw into; a new figure where None.
+    legend
+        Whether to name the irreps beside the axes.
+    """
+    if ax is None:
+        ax = plt.subplots(figsize=(5.6, 3.4), layout="constrained")[1]
+    row = history.layers.index(layer)
+    fractions, stderr = (history.over_steps(name)[:, row] for name in ("fractions", "stderr"))
+    lowest = max(SMALLEST, float(history.over_steps("noise_floor")[:, row].max()))
+    for column, irrep in enumerate(history.irreps):
+        shown = np.where(fractions[:, column] > lowest, fractions[:, column], np.nan)
+        if np.isfinite(shown).any():
+            ax.errorbar(history.steps, shown, yerr=np.nan_to_num(stderr[:, column]), capsize=2, **irrep_style(irrep))
+    tail = history.over_steps("tail")[:, row]
+    tail = np.where(tail > lowest, tail, np.nan)
+    if np.isfinite(tail).any():
+        style: dict[str, Any] = {"color": TAIL_COLOUR, "linestyle": ":", "marker": "x", "markersize": 5, "capsize": 2}
+        errors = np.nan_to_num(history.over_steps("tail_stderr")[:, row])
+        ax.errorbar(history.steps, tail, yerr=errors, label="λ > 2", **style)
+    ax.set_ylim(lowest, 1.6)
+    ax.set_title(layer, fontsize="medium")
+    ax.set_ylabel("fraction of power b")
+    return _finished(ax, "irrep (λ,σ)" if legend else None)
+
+
+def plot_error_over_training(history: Any, ax: Axes | None = None, *, legend: bool = True) -> Axes:
+    """Draw relative A of every output against steps, with standard errors, and A over its spread dashed.
+
+    Parameters are those of :func:`plot_layer_over_training`.
+    """
+    if ax is None:
+        ax = plt.subplots(figsize=(5.6, 3.4), layout="constrained")[1]
+    for place, output in enumerate(history.outputs):
+        colour = PALETTE[place % len(PALETTE)]
+        relative, stderr, spread, spread_stderr = (
+            history.error(name, output) for name in ("relative", "relative_stderr", "over_spread", "over_spread_stderr")
+        )
+        style: dict[str, Any] = {"color": colour, "markersize": 4.5, "linewidth": 1.4}
+        shown = np.where(relative > 0, relative, np.nan)
+        ax.errorbar(history.steps, shown, yerr=stderr, capsize=2, marker="o", label=f"{output}: relative A", **style)
+        shown = np.where(spread > 0, spread, np.nan)
+        style |= {"linestyle": "--", "marker": "s", "markerfacecolor": "white"}
+        ax.errorbar(history.steps, shown, yerr=np.nan_to_num(spread_stderr), capsize=2, label="A/spread", **style)
+    ax.set_title("equivariance error", fontsize="medium")
+    ax.set_ylabel("A")
+    return _finished(ax, "output" if legend else None)
+
+
+def plot_over_training(history: Any) -> Figure:
+    """Draw a panel for every layer's spectrum and one for A, against steps."""
+    panels = len(history.layers) + bool(history.outputs)
+    columns = min(COLUMNS, panels)
+    rows = math.ceil(panels / columns)
+    figure, grid = plt.subplots(
+        rows, columns, figsize=(3.1 * columns + 1.1, 2.7 * rows), layout="constrained", squeeze=False, sharex=True
+    )
+    axes = list(grid.flat)
+    spectra = axes[: len(history.layers)]
+    for layer, ax in zip(history.layers, spectra, strict=True):
+        plot_layer_over_training(history, layer, ax, legend=False)
+        if ax is not grid[0, 0]:
+            ax.set_ylabel("")
+    lowest = min(ax.get_ylim()[0] for ax in spectra)
+    for ax in spectra:
+        ax.set_ylim(bottom=lowest)
+    if history.outputs:
+        plot_error_over_training(history, axes[panels - 1], legend=False)
+    for ax in axes[panels:]:
+        ax.remove()
+    for place, ax in enumerate(axes[:panels]):
+        lowest_of_column = place + columns >= panels
+        ax.tick_params(labelbottom=lowest_of_column)
+        ax.set_xlabel("steps" if lowest_of_column else "")
+    handles: dict[str, Any] = {}
+    for ax in axes[:panels]:
+        lines, labels = ax.get_legend_handles_labels()
+        handles |= dict(zip(labels, lines, strict=True))
+    names = sorted(handles, key=lambda name: name.startswith("λ"))  # the tail comes last
+    figure.legend([handles[name] for name in names], names, loc="outside right center", frameon=False, fontsize="small")
+    return figure
+
+
+def _finished(ax: Axes, title: str | None) -> Axes:
+    log_scale(ax, low=SMALLEST)
+    ax.set_xlabel("steps")
+    if title is not None:
+        ax.legend(title=title, **LEGEND)
+    return finished(ax)

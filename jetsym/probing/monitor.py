@@ -1,0 +1,285 @@
+"""Spectra over training: a probe every n steps that leaves the training as it is, and what they add up to.
+
+A probe takes the 60 rotations of the icosahedron and their inversions, 120 evaluations of every input, which resolve
+λ ≤ 2 (:func:`jetsym.spectrum.quadrature.icosahedral_rule`). Content of λ ≥ 4 may stray into what is shown; the tail
+says how much there is beyond λ = 2.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.table import Table
+
+from jetsym.errors import DataError, ProbeError, closest
+from jetsym.files import remove_leftovers
+from jetsym.probing.options import check_group
+from jetsym.probing.probe import probe
+from jetsym.probing.report import SymmetryReport
+from jetsym.probing.storage import Stored
+from jetsym.probing.words import concise, share
+from jetsym.spectrum import Irrep
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+__all__ = ["FOLDER", "History", "Monitor"]
+
+#: Folder of the probes inside that of a run, and the names of the files there.
+FOLDER = "spectra"
+NAME, PATTERN = "step-{:08d}.json", "step-[0-9]*.json"
+
+
+class Monitor:
+    """Probes a model's layers every n steps of its training, on the same few inputs each time.
+
+    The model is measured in evaluation mode and without gradients; modes, gradients and torch's random states are as
+    before when it is done, so that a monitored training gives the weights of an unmonitored one, bit for bit.
+
+    Parameters
+    ----------
+    run
+        Folder of the run. Every probe is written, whole or not at all, to ``spectra/step-00000100.json`` in it: a
+        :class:`~jetsym.SymmetryReport` with ``meta["step"]``.
+    inputs
+        What to probe with, as for :func:`jetsym.probe`.
+    every
+        Steps from one probe to the next.
+    group
+        "O3" or "SO3".
+    frame
+        "lab" or "rest".
+    layers, call
+        As for :func:`jetsym.probe`.
+
+    Raises
+    ------
+    ProbeError
+        Another group, or ``every`` below 1.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> points, layer = torch.randn(4, 3), torch.nn.Linear(3, 2)
+    >>> run = tempfile.mkdtemp()
+    >>> monitor = Monitor(run, points, every=2)
+    >>> [step for step in range(5) if monitor(layer, step)]
+    [0, 2, 4]
+    >>> History.load(run).steps
+    array([0, 2, 4])
+    """
+
+    def __init__(
+        self,
+        run: str | Path,
+        inputs: Any = None,
+        *,
+        every: int,
+        group: str = "O3",
+        frame: str | None = None,
+        layers: str | Sequence[str] = "auto",
+        call: Callable[[Any, Any], Any] | None = None,
+    ) -> None:
+        check_group(group, frame=frame, axis=None)
+        if group not in ("SO3", "O3"):
+            raise ProbeError(f"group is {group!r}; the icosahedral rule of a monitor goes with 'O3' or 'SO3'")
+        if every < 1:
+            raise ProbeError(f"every is {every}; expected at least 1 step from one probe to the next")
+        self.folder, self.every = Path(run).expanduser() / FOLDER, every
+        self._inputs = inputs
+        self._options: dict[str, Any] = {"group": group, "frame": frame, "layers": layers, "call": call}
+
+    def __call__(self, model: torch.nn.Module, step: int, *, last: bool = False) -> SymmetryReport | None:
+        """Probe the model if the number of finished steps is due, or is the ``last`` one; None where it is not."""
+        if step % self.every and not last:
+            return None
+        # No network of jetsym draws in evaluation mode, but nothing keeps another one from it.
+        with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+            found = probe(
+                model,
+                self._inputs,
+                method="icosahedral",
+                l_max=2,
+                progress=False,
+                **self._options,
+            )
+        assert isinstance(found, SymmetryReport)
+        report = replace(found, meta={**found.meta, "step": step})
+        report.save(self.folder / NAME.format(step))
+        return report
+
+    def forget(self, *, after: int = -1) -> None:
+        """Remove the probes of later steps, as of a run that begins again: all of them, if nothing is given."""
+        remove_leftovers(self.folder / "step.json")
+        for path in self.folder.glob(PATTERN):
+            if int(path.stem.rpartition("-")[2]) > after:
+                path.unlink()
+
+
+@dataclass(frozen=True, eq=False)
+class History(Stored):
+    """The symmetry of a model over its training.
+
+    Parameters
+    ----------
+    reports
+        One :class:`~jetsym.SymmetryReport` for every probe, with the number of finished steps as ``meta["step"]``, in
+        the order of the steps; all of the same layers, irreps and outputs.
+
+    Raises
+    ------
+    DataError
+        There are none, or they do not go together.
+    """
+
+    reports: tuple[SymmetryReport, ...]
+
+    KIND: ClassVar[str] = "history"
+    FORMAT: ClassVar[int] = 1
+
+    def __post_init__(self) -> None:
+        if not self.reports:
+            raise DataError("a history of no probes; expected at least one")
+        if any("step" not in report.meta for report in self.reports):
+            raise DataError("a report that does not say its step; expected those that a monitor has written")
+        first = self.reports[0]
+        for report in self.reports[1:]:
+            for name in ("layers", "irreps"):
+                here, there = getattr(first, name), getattr(report, name)
+                if here != there:
+                    raise DataError(
+                        f"the probes of steps {first.meta['step']} and {report.meta['step']} are of other {name}: "
+                        f"{[*map(str, here)]} and {[*map(str, there)]}; keep those of one model in a folder"
+                    )
+
+    @classmethod
+    def load(cls, path: str | Path) -> History:
+        """All probes of a run folder (or of its folder ``spectra``), or a file that :meth:`save` has written.
+
+        Raises
+        ------
+        DataError
+            There are none, or one is not what it should be.
+        """
+        path = Path(path).expanduser()
+        if path.is_file():
+            return super().load(path)
+        for folder in (path / FOLDER, path):
+            found = [SymmetryReport.load(file) for file in folder.glob(PATTERN)]
+            if found:
+                return cls(tuple(sorted(found, key=lambda report: int(report.meta.get("step", -1)))))
+        raise DataError(f"{path} holds no probes of its training; train with --monitor_every, a number of steps")
+
+    @property
+    def steps(self) -> NDArray[np.int64]:
+        """(probes,) finished steps at every probe."""
+        return np.array([report.meta["step"] for report in self.reports], dtype=np.int64)
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """Names of layers and outputs, from input to output."""
+        return self.reports[0].layers
+
+    @property
+    def irreps(self) -> tuple[Irrep, ...]:
+        """Irreps up to λ = 2."""
+        return self.reports[0].irreps
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """Names of the outputs."""
+        return tuple(self.reports[0].equivariance)
+
+    @property
+    def meta(self) -> Mapping[str, Any]:  # type: ignore[override]
+        """What the first probe says of itself."""
+        return self.reports[0].meta
+
+    def over_steps(self, name: str) -> NDArray[np.float64]:
+        """One of the arrays of the reports over the probes, such as ``fractions`` (probes, layers, irreps)."""
+        return np.stack([getattr(report, name) for report in self.reports])
+
+    def error(self, name: str, output: str | None = None) -> NDArray[np.float64]:
+        """(probes,) a number of an output's :class:`~jetsym.probing.equivariance.Equivariance`, such as "relative".
+
+        None takes the first output.
+        """
+        return np.array([getattr(report.equivariance[output or self.outputs[0]], name) for report in self.reports])
+
+    def row(self, layer: str) -> int:
+        """The place of a layer.
+
+        Raises
+        ------
+        ProbeError
+            There is no such layer.
+        """
+        if layer not in self.layers:
+            raise ProbeError(f"the history has no layer {layer!r}; {closest(layer, self.layers)}")
+        return self.layers.index(layer)
+
+    def plot(self, ax: Axes | None = None, *, layer: str | None = None) -> Axes | Figure:
+        """Draw the spectra and A against steps.
+
+        Without anything the figure has a panel for every layer and one for A; with ``layer`` the axes hold that
+        layer's spectrum, with ``ax`` alone A. See :func:`jetsym.plotting.plot_over_training`.
+        """
+        from jetsym.plotting import plot_error_over_training, plot_layer_over_training, plot_over_training
+
+        if layer is not None:
+            self.row(layer)
+            return plot_layer_over_training(self, layer, ax)
+        return plot_over_training(self) if ax is None else plot_error_over_training(self, ax)
+
+    def table(self, layer: str | None = None) -> str:
+        """A row per probe: A of the first output, relative and over its spread, and the invariant share of every layer.
+
+        With ``layer`` the shares are those of all irreps in that layer. Standard errors in the last digits.
+        """
+        group = self.meta["group"]
+        row = None if layer is None else self.row(layer)
+        what = f"invariant share in % under {group}, by layer" if row is None else f"shares in % in {layer}"
+        table = Table(title=f"Over training: A of {', '.join(self.outputs[:1])}; {what}", title_justify="left")
+        columns = self.layers if row is None else tuple(map(str, self.irreps))
+        for name in ("step", "relative A", "A/spread", *columns):
+            table.add_column(name, justify="right")
+        for report in self.reports:
+            error = next(iter(report.equivariance.values()), None)
+            cells = ["—", "—"]
+            if error is not None:
+                relative = concise(error.relative, error.relative_stderr, floor=error.noise_floor)
+                cells = [relative, f"{error.over_spread:.3g}"]
+            place: Any = (slice(None), 0) if row is None else row
+            shares = zip(report.fractions[place], report.stderr[place], strict=True)
+            table.add_row(str(report.meta["step"]), *cells, *(share(b, e) for b, e in shares))
+        stream = io.StringIO()
+        Console(file=stream, width=32 + 16 * (len(columns) + 1), color_system=None).print(table)
+        return stream.getvalue()
+
+    def __str__(self) -> str:
+        return self.table()
+
+    def __repr__(self) -> str:
+        steps = self.steps
+        return f"History({len(steps)} probes of {len(self.layers)} layers, steps {steps[0]} to {steps[-1]})"
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "kind": self.KIND,
+            "format": self.FORMAT,
+            "steps": self.steps.tolist(),
+            "reports": [report.to_dict() for report in self.reports],
+        }
+
+    @classmethod
+    def _read(cls, data: Mapping[str, Any]) -> History:
+        return cls(tuple(SymmetryReport.from_dict(report) for report in data["reports"]))

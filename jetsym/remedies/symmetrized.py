@@ -1,0 +1,247 @@
+"""Symmetry restored at inference: the average of a model over a group, with gradients and an uncertainty."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import torch
+from array_api_compat import array_namespace, is_torch_array
+from torch import nn
+from torch.utils.checkpoint import checkpoint
+
+from jetsym import domains
+from jetsym.errors import ConfigError, SpectrumError
+from jetsym.probing.capture import Record
+from jetsym.probing.equivariance import Equivariance, representation_of
+from jetsym.probing.options import Axis, chosen_batch_size, group_of
+from jetsym.probing.orbit import Subject
+from jetsym.probing.responder import Responder
+from jetsym.spectrum import Quadrature
+from jetsym.spectrum.averaging import GroupAverage, group_average
+from jetsym.spectrum.representations import Kind
+from jetsym.spectrum.responses import as_like
+
+__all__ = ["Symmetrized", "averaging_degree"]
+
+Arrays = dict[str, Any]
+
+
+class Symmetrized(nn.Module):
+    """A model averaged over a group, f̄(x) = ∫ ρ(g)⁻¹ f(g·x) dμ: what is left transforms exactly as it should.
+
+    It is called as the model is, and returns what the model does. Gradients flow through the average, so that forces
+    are minus the gradient of an averaged energy; pieces of the orbit are then evaluated again on the way back, so that
+    memory does not grow with the number of rotations. For measurements without gradients see
+    :func:`jetsym.probing.average.orbit_average`.
+
+    Parameters
+    ----------
+    model
+        A torch module, or any callable of what :func:`jetsym.probe` takes: jets, arrays, ….
+    group, frame, axis, action, call
+        As for :func:`jetsym.probe`: "O3", "SO3" or "SO2".
+    l_max
+        The largest λ of the error spectrum that is to go, at most: z(g) = ρ(g)⁻¹ f(g·x) has the bandwidth of f plus λ
+        of the output. :func:`averaging_degree` reads it off a report.
+    rule
+        "auto", "lebedev", "icosahedral", "random" or a quadrature: :func:`~jetsym.spectrum.averaging.group_average`.
+    n_rotations, seed
+        Number and seed of random rotations. They are the same in every call.
+    outputs
+        Output name -> what it is, such as {"forces": "vector"}. Outputs that are not named are averaged component by
+        component, as scalars; so are those of jets, which are logits.
+    batch_size
+        Inputs per forward pass, of all elements together; "auto" for 512 on a CPU, 8192 on an accelerator.
+
+    Raises
+    ------
+    JetsymError
+        Options that do not go together, or an output that does not fit what it is said to be.
+
+    Examples
+    --------
+    >>> model = lambda x: x * torch.tensor([1.0, 1.0, 1.3]) + torch.tensor([0.0, 0.0, 1.0])
+    >>> symmetrized = Symmetrized(model, "O3", 2, outputs={"force": "vector"})
+    >>> symmetrized(torch.tensor([[1.0, 2.0, 3.0]])).round(decimals=5)
+    tensor([[1.1000, 2.2000, 3.3000]])
+    """
+
+    def __init__(
+        self,
+        model: Callable[..., Any],
+        group: str = "O3",
+        l_max: int = 4,
+        *,
+        rule: str | Quadrature = "auto",
+        n_rotations: int | None = None,
+        outputs: Mapping[str, Kind] | None = None,
+        frame: str = "lab",
+        axis: Axis | None = None,
+        action: Callable[[Any, Any], Any] | None = None,
+        call: Callable[[Any, Any], Any] | None = None,
+        batch_size: int | str = "auto",
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self._group, self._frame, self._axis, self._seed = group, frame, axis, seed
+        self._action, self._call, self._batch_size = action, call, batch_size
+        self._outputs = outputs
+        for kind in (outputs or {}).values():
+            representation_of(kind)
+        element = group_of(group, axis)
+        try:
+            self.average: GroupAverage = group_average(element, l_max, rule=rule, n_rotations=n_rotations, seed=seed)
+        except SpectrumError as error:
+            raise ConfigError(str(error)) from error
+
+    def forward(self, *inputs: Any) -> Any:
+        """The average f̄, as an array, or as a tuple or a dictionary of arrays where the model returns one."""
+        mean, _, rebuild = self._sums(inputs)
+        return rebuild(mean)
+
+    def with_std(self, *inputs: Any) -> tuple[Any, Any]:
+        """The average f̄, and component by component the standard deviation of ρ(g)⁻¹ f(g·x) over the group.
+
+        The standard deviation has no gradient. It says how far single predictions are from symmetric, √A² for
+        invariant outputs: an uncertainty that costs nothing more.
+        """
+        mean, variance, rebuild = self._sums(inputs)
+        std = {name: array_namespace(array).sqrt(array) for name, array in variance.items()}
+        return rebuild(mean), rebuild(std)
+
+    def _sums(self, inputs: tuple[Any, ...]) -> tuple[Arrays, Arrays, Callable[[Arrays], Any]]:
+        """Mean and variance of every output, and how to put outputs together as the model does."""
+        given = inputs[0] if len(inputs) == 1 else inputs
+        domain = domains.domain_of(given)
+        x, move = self._moved_by(domain, given)
+        returned = Returned(self._call)
+        respond = Responder(self.model, Record(), call=returned, kinds=self._kinds(domain))
+        subject = Subject(domain, move, respond)
+        batch_size = chosen_batch_size(self._batch_size, self.model, None)
+        chunks = list(self._chunks(max(1, batch_size // domain.size(x))))
+        again = len(chunks) > 1 and torch.is_grad_enabled()
+
+        first, mean, square = Arrays(), Arrays(), Arrays()
+        for chunk in chunks:
+
+            def part(chunk: slice = chunk) -> tuple[Arrays, Arrays]:
+                z = self._turned_back(subject.along(x, self.average.elements[chunk], batch_size), chunk, respond.kinds)
+                for name, values in z.items():
+                    first.setdefault(name, _detached(values[0]))
+                return self._partial(z, first, chunk)
+
+            sums = checkpoint(part, use_reentrant=False) if again else part()
+            for total, some in zip((mean, square), sums, strict=True):
+                for name, value in some.items():
+                    total[name] = total[name] + value if name in total else value
+        variance = {name: abs(square[name] - _detached(mean[name]) ** 2) for name in mean}  # abs: of rounding errors
+        return {name: first[name] + mean[name] for name in mean}, variance, returned.rebuild
+
+    def _moved_by(self, domain: domains.Domain, inputs: Any) -> tuple[Any, Callable[[Any, Any], Any]]:
+        if self._action is not None:
+            return inputs, self._action
+        axis = ("beam" if self._axis is None else self._axis) if self._group == "SO2" else None
+        inputs, action = domain.act(inputs, group=self._group, frame=self._frame, axis=axis, seed=self._seed)
+        for name, kind in self._kinds(domain).items():
+            if not action.on_outputs and representation_of(kind).lam:
+                raise ConfigError(f"output {name!r} is a {kind!r}, but only invariants can be averaged: {action.note}")
+        return inputs, action.move
+
+    def _kinds(self, domain: domains.Domain) -> dict[str, Kind]:
+        kinds = domain.measured(self.model, self._outputs).outputs
+        # Logits stay as they are, where a measurement takes their mean over classes off.
+        return {name: "scalar" if kind == "logits" else kind for name, kind in kinds.items()}
+
+    def _chunks(self, size: int) -> Iterator[slice]:
+        for start in range(0, len(self.average.weights), size):
+            yield slice(start, start + size)
+
+    def _turned_back(self, responses: Arrays, chunk: slice, kinds: Mapping[str, Kind]) -> Arrays:
+        """ρ(g)⁻¹ of responses (elements, samples, …, *shape)."""
+        result = {}
+        for name, values in responses.items():
+            rho = representation_of(kinds[name])
+            if rho.lam == 0 and all(block.sigma == 1 for block in rho.blocks):
+                result[name] = values
+                continue
+            xp = array_namespace(values)
+            matrices = as_like(rho.matrices(self.average.elements[chunk]), values)
+            flat = xp.reshape(values, (values.shape[0], -1, len(rho.basis)))
+            result[name] = xp.reshape(xp.matmul(flat, matrices), values.shape)  # uᵀ ρ = (ρ⁻¹ u)ᵀ
+        return result
+
+    def _partial(self, z: Arrays, first: Arrays, chunk: slice) -> tuple[Arrays, Arrays]:
+        """Σ w (z − z₀) and Σ w |z − z₀|²: nothing cancels where z hardly depends on g."""
+        mean, square = Arrays(), Arrays()
+        for name, values in z.items():
+            xp = array_namespace(values)
+            weights = self.average.weights[chunk].reshape(-1, *[1] * (values.ndim - 1))
+            shifted = values - first[name]
+            mean[name] = xp.sum(as_like(weights, shifted) * shifted, axis=0)
+            square[name] = xp.sum(as_like(weights, shifted) * _detached(shifted) ** 2, axis=0)
+        return mean, square
+
+
+class Returned:
+    """Calls a model, and remembers whether it returned an array, a tuple or a dictionary."""
+
+    def __init__(self, call: Callable[[Any, Any], Any] | None) -> None:
+        self._call = call
+        self._type: type = dict
+
+    def __call__(self, model: Callable[..., Any], inputs: Any) -> Any:
+        if self._call is not None:
+            returned = self._call(model, inputs)
+        else:
+            returned = model(*inputs) if isinstance(inputs, tuple) else model(inputs)
+        self._type = dict if isinstance(returned, Mapping) else tuple if isinstance(returned, (tuple, list)) else object
+        return returned
+
+    def rebuild(self, arrays: Arrays) -> Any:
+        if self._type is dict:
+            return arrays
+        return tuple(arrays.values()) if self._type is tuple else next(iter(arrays.values()))
+
+
+def averaging_degree(equivariance: Equivariance, *, tolerance: float = 1e-3) -> int:
+    """The degree of averaging that an error spectrum asks for: the l_max of :class:`Symmetrized`.
+
+    Parameters
+    ----------
+    equivariance
+        What a report says about an output: ``report.equivariance[name]``.
+    tolerance
+        The part of A² that may be left beyond the degree.
+
+    Returns
+    -------
+    The smallest L with Σ_{λ>L} B_λ[z] ≤ tolerance · A², including what is beyond the spectrum's own end.
+
+    Raises
+    ------
+    ConfigError
+        The spectrum ends too early to tell.
+    """
+    power: dict[int, float] = {}
+    for name, value in equivariance.error_spectrum.items():
+        lam = int(re.sub(r"\D", "", name))
+        power[lam] = power.get(lam, 0.0) + value
+    allowed = tolerance * equivariance.relative**2
+    beyond = equivariance.error_tail
+    if beyond > allowed:
+        raise ConfigError(
+            f"{beyond:.2g} of the squared error {equivariance.relative**2:.2g} is beyond λ = {max(power, default=0)}, "
+            f"where the error spectrum ends; probe with a larger l_max, or allow a tolerance above {tolerance:g}"
+        )
+    for lam in sorted(power, reverse=True):
+        beyond += power[lam]
+        if beyond > allowed:
+            return lam
+    return 0
+
+
+def _detached(array: Any) -> Any:
+    return array.detach() if is_torch_array(array) else array

@@ -1,0 +1,91 @@
+"""Where a run computes: device, processes and precision, through Lightning Fabric."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
+from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
+from lightning_fabric.plugins.precision import MixedPrecision, Precision
+from lightning_fabric.utilities.rank_zero import rank_zero_only
+from torch import Tensor
+
+from jetsym.errors import ConfigError
+from jetsym.training.config import TrainConfig
+
+__all__ = ["is_first_process", "make_fabric", "total"]
+
+
+def make_fabric(config: TrainConfig) -> Fabric:
+    """Devices, the processes that drive them, and a precision in which JetBatches go to the model as they are.
+
+    Under torchrun and SLURM's srun this process is one of those that they have started; otherwise Lightning starts this
+    program again for every further device.
+
+    Raises
+    ------
+    ConfigError
+        The devices are not there.
+    """
+    accelerator = config.device
+    if accelerator == "auto":
+        accelerator = "cuda" if torch.cuda.is_available() else "cpu"
+    if accelerator == "cuda" and not torch.cuda.is_available():
+        raise ConfigError("--device is 'cuda', but torch finds no CUDA device; use --device cpu or auto")
+    devices, nodes = _processes()
+    devices, nodes = config.devices or devices, config.num_nodes or nodes
+    if accelerator == "cuda" and devices > torch.cuda.device_count():
+        raise ConfigError(f"--devices is {devices}, but torch finds {torch.cuda.device_count()} CUDA devices")
+    if devices * nodes > 1 and hasattr(sys, "ps1"):
+        raise ConfigError(f"--devices is {devices}; a notebook or a prompt can train on one only: use a program")
+    precision = config.precision
+    if precision == "auto":
+        precision = "bf16-mixed" if accelerator == "cuda" else "32-true"
+    plugin = _Float32() if precision == "32-true" else _Mixed(precision, device=accelerator)
+    fabric = Fabric(accelerator=accelerator, devices=devices, num_nodes=nodes, plugins=[plugin])
+    fabric.launch()
+    return fabric
+
+
+def is_first_process() -> bool:
+    """Whether this is the process that tells and writes, of those that :func:`make_fabric` knows of."""
+    return not rank_zero_only.rank  # type: ignore[attr-defined]
+
+
+def _processes() -> tuple[int, int]:
+    """Processes per node, and nodes, as torchrun or srun have started them; 1 and 1 otherwise."""
+    if TorchElasticEnvironment.detect():
+        local, everywhere = int(os.environ["LOCAL_WORLD_SIZE"]), int(os.environ["WORLD_SIZE"])
+        return local, everywhere // local
+    if "SLURM_STEP_NUM_TASKS" in os.environ and SLURMEnvironment.detect():
+        nodes = int(os.environ["SLURM_STEP_NUM_NODES"])
+        return int(os.environ["SLURM_STEP_NUM_TASKS"]) // nodes, nodes
+    return 1, 1
+
+
+def total(fabric: Fabric, value: float) -> float:
+    """The sum of a number over all processes, in each of them."""
+    if fabric.world_size == 1:
+        return value
+    summed = fabric.all_reduce(torch.tensor(value, dtype=torch.float64, device=fabric.device), reduce_op="sum")
+    assert isinstance(summed, Tensor)
+    return float(summed)
+
+
+class _Untouched:
+    """Fabric casts the inputs of a model to its precision; momenta must not be rounded to 16 bits."""
+
+    def convert_input(self, data: Any) -> Any:
+        return data
+
+
+class _Float32(_Untouched, Precision):
+    precision = "32-true"
+
+
+class _Mixed(_Untouched, MixedPrecision):
+    pass

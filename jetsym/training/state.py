@@ -1,0 +1,233 @@
+"""What a run changes while it goes on, and how it is kept and restored."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, cast
+
+import torch
+from lightning_fabric import Fabric
+from lightning_fabric.wrappers import _FabricModule
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
+
+from jetsym.errors import CheckpointError, ConfigError
+from jetsym.jets.batch import JetBatch
+from jetsym.jets.models import Tagger, build
+from jetsym.training import checkpoint
+from jetsym.training.config import TrainConfig
+from jetsym.training.data import StreamedJets, count_batches, first_difference
+from jetsym.training.finetune import adopt, freeze
+from jetsym.training.folder import RunFolder
+from jetsym.training.optimisation import (
+    class_weights,
+    load_optimizer,
+    make_average,
+    make_optimizer,
+    optimizer_tensors,
+)
+from jetsym.training.seeds import forked, seed_for
+
+__all__ = ["CPU_PARTS", "Position", "State", "begin"]
+
+#: Groups of similar length into which a batch is divided on a CPU.
+CPU_PARTS = 4
+
+#: Names in a checkpoint with an average: the weights under training, and how many updates the average has had.
+_TRAINED, _UPDATES = "trained.", "average.updates"
+
+
+@dataclass
+class Position:
+    """How far a run has come.
+
+    Parameters
+    ----------
+    epoch
+        Number of the epoch it is in, from 1.
+    step
+        Steps done of this epoch.
+    loss
+        Sum of the loss over the jets shown in this epoch.
+    jets
+        Number of these jets.
+    skipped
+        Steps left out in this epoch, as loss or gradient was not finite.
+    in_a_row
+        Steps left out immediately before.
+    seconds
+        Time spent in this epoch.
+    """
+
+    epoch: int = 1
+    step: int = 0
+    loss: float = 0.0
+    jets: int = 0
+    skipped: int = 0
+    in_a_row: int = 0
+    seconds: float = 0.0
+
+
+@dataclass
+class State:
+    """A run as it stands.
+
+    Parameters
+    ----------
+    fabric
+        Devices, processes and precision.
+    config
+        What was asked for.
+    tagger
+        The model under training.
+    model
+        The same, as it is called in training: distributed, and in the run's precision.
+    optimizer
+        As Fabric steps it.
+    steps_per_epoch
+        Steps of an epoch.
+    data
+        What tells its training jets from others, so that it goes on with its own.
+    average
+        The average of its weights, or None.
+    weights
+        By what the loss of each class is multiplied, or None.
+    frozen
+        Layers that stay in evaluation mode.
+    position
+        How far it has come.
+    """
+
+    fabric: Fabric
+    config: TrainConfig
+    tagger: Tagger
+    model: _FabricModule
+    optimizer: torch.optim.Optimizer
+    steps_per_epoch: int
+    data: dict[str, Any]
+    average: AveragedModel | None = None
+    weights: Tensor | None = None
+    frozen: Sequence[nn.Module] = ()
+    position: Position = field(default_factory=Position)
+
+    @property
+    def judged(self) -> Tagger:
+        """The model that is validated, kept as the best, and shown to callbacks: the average if there is one."""
+        return self.tagger if self.average is None else cast("Tagger", self.average.module)
+
+    @property
+    def parts(self) -> int:
+        """Groups of jets that go through the model one after the other.
+
+        On a CPU at least four of similar length: the same gradient, for two thirds of the work. An accelerator is
+        better served by one large group, and statistics of batches are to be those of all kinds of jets.
+        """
+        by_length = self.fabric.device.type == "cpu" and not self.normalises_batches
+        return max(self.config.accumulate, CPU_PARTS if by_length else 1)
+
+    @property
+    def normalises_batches(self) -> bool:
+        """Whether the model has layers whose output depends on the other jets of the batch."""
+        return any(isinstance(layer, nn.modules.batchnorm._BatchNorm) for layer in self.tagger.modules())
+
+    @property
+    def steps(self) -> int:
+        """Steps of the whole run."""
+        return self.config.epochs * self.steps_per_epoch
+
+    @property
+    def steps_done(self) -> int:
+        """Steps since the beginning of the run."""
+        return (self.position.epoch - 1) * self.steps_per_epoch + self.position.step
+
+    def to_save(self) -> dict[str, Any]:
+        """What a checkpoint needs besides the judged model, as arguments of :func:`jetsym.training.checkpoint.save`."""
+        state = optimizer_tensors(self.optimizer)
+        if self.average is not None:
+            state |= {_TRAINED + name: tensor for name, tensor in self.tagger.state_dict().items()}
+            state[_UPDATES] = self.average.n_averaged
+        progress = {"position": asdict(self.position), "data": self.data}
+        if scale := self.fabric.strategy.precision.state_dict():
+            progress["scale"] = scale
+        return {"config": self.config.to_dict(), "progress": progress, "state": state}
+
+    def restore(self, folder: RunFolder) -> None:
+        """Put everything where the run in ``folder`` left it, if there is one.
+
+        Raises
+        ------
+        CheckpointError
+            What it left there cannot be read, or is of other classes.
+        ConfigError
+            It was trained on other jets.
+        """
+        found = folder.restore()
+        if found is None:
+            return
+        header, tensors = found
+        if header.classes != self.tagger.classes:
+            difference = first_difference(self.tagger.classes, header.classes)
+            raise CheckpointError(f"the jets are of other classes than those of the run in {folder.path}: {difference}")
+        self._expect_same_jets(header.progress.get("data"), folder)
+        source = folder.path / checkpoint.LAST
+        self.judged.load_state_dict(checkpoint.restore(header, tensors, source=source).state_dict())
+        try:
+            if self.average is not None:
+                trained = {name.removeprefix(_TRAINED): t for name, t in tensors.items() if name.startswith(_TRAINED)}
+                self.tagger.load_state_dict(trained)
+                self.average.n_averaged.copy_(tensors[_UPDATES])
+            load_optimizer(self.optimizer, tensors)
+            self.fabric.strategy.precision.load_state_dict(header.progress.get("scale", {}))
+            self.position = Position(**header.progress["position"])
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            raise CheckpointError(f"{source} does not say how to go on ({error!r}); begin again elsewhere") from error
+
+    def _expect_same_jets(self, earlier: Mapping[str, Any] | None, folder: RunFolder) -> None:
+        if earlier is None:  # format 1 does not say
+            return
+        for name, own in self.data.items():
+            if earlier.get(name) != own:
+                raise ConfigError(
+                    f"the run in {folder.path} was trained on other jets: {name} was {earlier.get(name)!r} and is now "
+                    f"{own!r}; continue it with the same files and processes, or begin another with --out"
+                )
+
+
+def begin(fabric: Fabric, config: TrainConfig, jets: JetBatch | StreamedJets, *, source: Tagger | None = None) -> State:
+    """A run that has done nothing yet.
+
+    Raises
+    ------
+    ConfigError
+        Options do not go with the jets, the processes or the tagger to begin from.
+    """
+    steps = count_batches(jets, batch_size=config.batch_size)
+    if len(jets) // steps < fabric.world_size:
+        raise ConfigError(
+            f"a batch has {len(jets) // steps} jets for {fabric.world_size} processes; expected a larger --batch_size, "
+            "or fewer processes"
+        )
+    with forked():
+        torch.manual_seed(seed_for("initialisation", seed=config.seed))
+        tagger = build(config.model, jets.classes, **config.options)
+    if source is not None:
+        adopt(tagger, source)
+    frozen = freeze(tagger, config.freeze)
+    weights = class_weights(config, jets.classes, jets)
+    model, optimizer = fabric.setup(tagger, make_optimizer(tagger, config))
+    average = make_average(tagger, config.ema) if config.ema else None
+    if config.compile:
+        tagger.compile(dynamic=True)
+    return State(
+        fabric=fabric,
+        config=config,
+        tagger=tagger,
+        model=model,
+        optimizer=optimizer,
+        steps_per_epoch=steps,
+        data=jets.fingerprint() if isinstance(jets, StreamedJets) else {"jets": len(jets)},
+        average=average,
+        weights=None if weights is None else weights.to(fabric.device),
+        frozen=frozen,
+    )

@@ -1,0 +1,96 @@
+"""One step of the training: the gradient of the loss of some jets, and whether it is followed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from jetsym.errors import TrainingError
+from jetsym.jets.augmentation import augment
+from jetsym.jets.batch import JetBatch
+from jetsym.training.config import TrainConfig
+from jetsym.training.data import in_parts, labels_of
+from jetsym.training.engine import total
+from jetsym.training.optimisation import set_rate
+from jetsym.training.penalty import penalties_of
+from jetsym.training.seeds import generator_for, seed_for
+from jetsym.training.state import Position, State
+
+__all__ = ["Penalty", "add_gradient", "take_step"]
+
+#: ``penalty(model, jets, generator)``: what is added to the mean loss of these jets, a scalar with gradients. It is
+#: called for each part of a batch, with jets that are augmented already.
+Penalty = Callable[[nn.Module, JetBatch, torch.Generator], Tensor]
+
+
+def take_step(state: State, batch: JetBatch, *, size: int, rate: float, penalties: Sequence[Penalty] = ()) -> float:
+    """Follow the gradient of the mean loss of ``size`` jets, of which ``batch`` are this process's; gives the loss."""
+    position, config = state.position, state.config
+    place = {"epoch": position.epoch, "step": position.step, "seed": config.seed, "rank": state.fabric.global_rank}
+    torch.manual_seed(seed_for("dropout", **place))
+    set_rate(state.optimizer, rate)
+    state.model.train()
+    for layer in state.frozen:
+        layer.eval()
+    state.optimizer.zero_grad()
+    summed = add_gradient(state, batch, size=size, place=place, penalties=penalties)
+    norm = state.fabric.clip_gradients(state.model, state.optimizer, max_norm=config.clip, error_if_nonfinite=False)
+    loss = total(state.fabric, float(summed))  # waits for the accelerator
+    if math.isfinite(loss) and math.isfinite(float(norm)):  # type: ignore[arg-type]
+        state.optimizer.step()
+        if state.average is not None:
+            state.average.update_parameters(state.tagger)
+        position.jets += size
+        position.loss += loss * size
+        position.in_a_row = 0
+    else:
+        if config.precision == "16-mixed":
+            state.optimizer.step()  # which leaves the step out by itself, and lowers the scale of the loss
+        skip(position, config, loss=loss, rate=rate)
+    return loss
+
+
+def add_gradient(
+    state: State, batch: JetBatch, *, size: int, place: Mapping[str, int], penalties: Sequence[Penalty] = ()
+) -> Tensor:
+    """Add the gradient of the jets' part of a mean over ``size`` jets; gives this part of the loss."""
+    fabric, model, config = state.fabric, state.model, state.config
+    summed = torch.zeros((), device=fabric.device)
+    moves = generator_for("augmentation", device=fabric.device, **place)
+    draws = generator_for("penalty", device=fabric.device, **place)
+    parts = in_parts(batch, state.parts, by_length=not state.normalises_batches)
+    for number, part in enumerate(parts):
+        with fabric.no_backward_sync(model, enabled=number < len(parts) - 1):
+            jets = augment(part.to(fabric.device), config.augmentation, generator=moves)
+            label = labels_of(jets)
+            each = F.cross_entropy(model(jets), label, label_smoothing=config.label_smoothing, reduction="none")
+            loss = (each if state.weights is None else each * state.weights[label]).mean()
+            for penalty in (*penalties, *penalties_of(config.penalty)):
+                loss = loss + penalty(model, jets, draws)
+            loss = loss * (len(part) / size)
+            fabric.backward(loss * fabric.world_size)  # gradients are averaged over the processes
+            summed += loss.detach()
+    return summed
+
+
+def skip(position: Position, config: TrainConfig, *, loss: float, rate: float) -> None:
+    """Leave a step out whose loss or gradient is not finite.
+
+    Raises
+    ------
+    TrainingError
+        Too many have been left out one after the other.
+    """
+    position.skipped += 1
+    position.in_a_row += 1
+    if position.in_a_row >= config.max_skipped:
+        raise TrainingError(
+            f"the loss is {loss:.4g} with a gradient that is not finite, in epoch {position.epoch}, step "
+            f"{position.step}, at a learning rate of {rate:.3g}, and {position.in_a_row} steps in a row were left out "
+            "(--max_skipped); the checkpoints from before are kept. Try a smaller --lr or --clip, or look for jets "
+            "with momenta that are not finite"
+        )

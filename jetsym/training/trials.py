@@ -1,0 +1,192 @@
+"""What to try before a run: one batch through everything, and which learning rate it can bear. Nothing is written."""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import count
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.table import Table
+from scipy.ndimage import gaussian_filter1d
+
+from jetsym.errors import ConfigError
+from jetsym.jets.batch import JetBatch
+from jetsym.progress import progress_bar
+from jetsym.training.config import TrainConfig
+from jetsym.training.data import StreamedJets, batches, load_jets, size_of_batch
+from jetsym.training.engine import make_fabric
+from jetsym.training.finetune import starting_point
+from jetsym.training.loop import validate
+from jetsym.training.seeds import forked
+from jetsym.training.state import State, begin
+from jetsym.training.step import Penalty, take_step
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+__all__ = ["RateCurve", "dry_run", "find_lr"]
+
+#: The search ends when the loss has grown to so many times its smallest value.
+_RUNAWAY = 4.0
+#: Of the moving average by which that is judged.
+_SMOOTHING = 0.9
+
+
+@dataclass(frozen=True)
+class RateCurve:
+    """The loss while the learning rate grows from step to step.
+
+    Parameters
+    ----------
+    rates
+        Learning rate of each step.
+    losses
+        Its loss.
+    """
+
+    rates: NDArray[np.float64]
+    losses: NDArray[np.float64]
+
+    @property
+    def smoothed(self) -> NDArray[np.float64]:
+        """The losses, averaged over neighbouring steps with Gaussian weights, a twelfth of them wide."""
+        return gaussian_filter1d(self.losses, len(self.losses) / 12, mode="nearest")
+
+    @property
+    def suggestion(self) -> float:
+        """The rate at which the smoothed loss falls fastest, per factor in the rate, before it is smallest.
+
+        After L. Smith, "Cyclical learning rates for training neural networks", arXiv:1506.01186.
+        """
+        smoothed = self.smoothed
+        slope = np.gradient(smoothed, np.log(self.rates))
+        return float(self.rates[int(slope[: int(smoothed.argmin()) + 1].argmin())])
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything as values that JSON can hold."""
+        return {
+            "rates": self.rates.tolist(),
+            "losses": self.losses.tolist(),
+            "smoothed": self.smoothed.tolist(),
+            "suggestion": self.suggestion,
+        }
+
+    def __str__(self) -> str:
+        smoothed = self.smoothed
+        table = Table(title=f"{len(self.rates)} steps", title_justify="left")
+        for name in ("learning rate", "loss", "smoothed"):
+            table.add_column(name, justify="right")
+        for place in np.unique(np.linspace(0, len(self.rates) - 1, 15).round().astype(int)):
+            table.add_row(f"{self.rates[place]:.2g}", f"{self.losses[place]:.4f}", f"{smoothed[place]:.4f}")
+        stream = io.StringIO()
+        Console(file=stream, width=80, color_system=None).print(table)
+        return f"{stream.getvalue()}the loss falls fastest at --lr {self.suggestion:.2g}\n"
+
+    def plot(self, ax: Axes | None = None) -> Axes:
+        """Draw the loss against the learning rate, into ``ax`` or a new figure."""
+        import matplotlib.pyplot as plt
+
+        if ax is None:
+            ax = plt.subplots(figsize=(5.0, 3.4), layout="constrained")[1]
+        ax.plot(self.rates, self.losses, color="#999999", linewidth=0.8, label="loss of a step")
+        ax.plot(self.rates, self.smoothed, color="#0072B2", label="smoothed")
+        ax.axvline(self.suggestion, color="#D55E00", linestyle="--", label=f"falls fastest: {self.suggestion:.2g}")
+        ax.set(xscale="log", xlabel="learning rate", ylabel="loss")
+        ax.legend(frameon=False)
+        return ax
+
+
+def find_lr(
+    config: TrainConfig,
+    *,
+    smallest: float = 1e-6,
+    largest: float = 1.0,
+    steps: int = 100,
+    penalties: Sequence[Penalty] = (),
+    progress: bool = False,
+) -> RateCurve:
+    """Train for some steps while the learning rate grows exponentially, until the loss runs away.
+
+    Parameters
+    ----------
+    config
+        The run to find a rate for; ``lr``, ``warmup`` and ``epochs`` do not matter.
+    smallest, largest
+        The rates of the first and of the last step.
+    steps
+        How many there are; epochs follow each other until they are done.
+    penalties
+        Terms to add to the loss.
+    progress
+        Show a progress bar.
+
+    Raises
+    ------
+    ConfigError
+        The rates do not grow, or there are fewer than ten steps, or the loss runs away in the first ten.
+    """
+    if not 0 < smallest < largest or steps < 10:
+        raise ConfigError(f"rates from {smallest} to {largest} in {steps} steps; expected growing ones and 10 steps")
+    state, training, _ = _prepared(replace(config, max_skipped=steps))
+    rates = np.geomspace(smallest, largest, steps)
+    losses: list[float] = []
+    moving, lowest = 0.0, math.inf
+    with forked(), progress_bar("learning rates", steps, shown=progress) as advance:
+        for rate, (batch, size) in zip(rates, _endless(state, training), strict=False):
+            loss = take_step(state, batch, size=size, rate=float(rate), penalties=penalties)
+            moving = _SMOOTHING * moving + (1 - _SMOOTHING) * loss
+            average = moving / (1 - _SMOOTHING ** (len(losses) + 1))
+            lowest = min(lowest, average)
+            if not math.isfinite(average) or average > _RUNAWAY * lowest:
+                break
+            losses.append(loss)
+            advance(1)
+    if len(losses) < 10:
+        raise ConfigError(
+            f"the loss runs away at a learning rate of {rates[len(losses)]:.2g}; begin with a smaller one"
+        )
+    return RateCurve(rates[: len(losses)], np.array(losses))
+
+
+def dry_run(config: TrainConfig, *, penalties: Sequence[Penalty] = ()) -> dict[str, float]:
+    """Train and validate on one batch, to see that everything goes together.
+
+    Returns
+    -------
+    dict
+        Number of ``jets`` of the batch, trainable ``parameters``, ``loss``, and the metrics of up to a batch of
+        validation jets.
+    """
+    few = 20 * config.batch_size  # of which a tenth may be held out
+    limit = config.limit if config.stream else min(few, config.limit or few)
+    state, training, validation = _prepared(replace(config, limit=limit))
+    with forked():
+        batch, size = next(_endless(state, training))
+        loss = take_step(state, batch, size=size, rate=config.lr, penalties=penalties)
+        metrics = validate(state.fabric, state.judged, validation[: config.batch_size], batch_size=config.batch_size)
+    parameters = sum(weight.numel() for weight in state.tagger.parameters() if weight.requires_grad)
+    return {"jets": size, "parameters": parameters, "loss": loss, **metrics}
+
+
+def _prepared(config: TrainConfig) -> tuple[State, JetBatch | StreamedJets, JetBatch]:
+    config, source = starting_point(config)
+    fabric = make_fabric(config)
+    training, validation = load_jets(config, rank=fabric.global_rank, ranks=fabric.world_size)
+    return begin(fabric, config, training, source=source), training, validation
+
+
+def _endless(state: State, jets: JetBatch | StreamedJets) -> Iterator[tuple[JetBatch, int]]:
+    """Batches of one epoch after the other, this process's share and the size of the whole."""
+    fabric, config = state.fabric, state.config
+    share = {"rank": fabric.global_rank, "ranks": fabric.world_size}
+    for epoch in count(1):
+        order = {"batch_size": config.batch_size, "seed": config.seed, "epoch": epoch}
+        for number, batch in enumerate(batches(jets, **order, **share, device=fabric.device)):
+            state.position.epoch, state.position.step = epoch, number
+            yield batch, size_of_batch(jets, number, batch_size=config.batch_size)

@@ -1,0 +1,77 @@
+"""What all figures share: their command line, the trained taggers they measure, and how a figure is kept."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import yaml
+from matplotlib.figure import Figure
+
+from jetsym.cli import preset_path
+from jetsym.files import write_atomically
+from jetsym.jets.io.sample import sample_dir
+from jetsym.plotting import save_figure
+from jetsym.training import train
+
+#: Width of a figure over one and over two columns of a paper, in inches.
+ONE_COLUMN, TWO_COLUMNS = 3.5, 7.2
+
+#: Text that is still legible in print at those widths.
+FONT_SIZE = 8
+
+#: The two taggers most figures measure: the same network, shown upright jets or jets rotated at random.
+TAGGERS = {"upright": "pointnet", "rotated": "pointnet-rotated"}
+LABELS = {"upright": "trained on upright jets", "rotated": "trained on rotated jets"}
+
+
+def run_as_script(draw: Callable[..., None]) -> None:
+    """Call ``draw(out, quick=…)`` as the command line says."""
+    parser = argparse.ArgumentParser(description=(draw.__doc__ or "").splitlines()[0])
+    parser.add_argument(
+        "--out", type=Path, default=Path("runs/figures"), help="folder for figures and trained networks"
+    )
+    parser.add_argument("--quick", action="store_true", help="a small version: to see that it works, not to learn from")
+    arguments = parser.parse_args()
+    prepare()
+    draw(arguments.out, quick=arguments.quick)
+
+
+def prepare() -> None:
+    """Set matplotlib up for print, without a screen."""
+    matplotlib.use("Agg")
+    matplotlib.rcParams |= {"font.size": FONT_SIZE, "legend.fontsize": FONT_SIZE - 1, "axes.titlesize": FONT_SIZE}
+    matplotlib.rcParams |= {"pdf.fonttype": 42, "savefig.dpi": 300}
+
+
+def keep(figure: Figure, name: str, out: Path, numbers: Mapping[str, Any]) -> None:
+    """Save a figure as PDF and PNG, and the numbers behind it as JSON, beside each other."""
+    out.mkdir(parents=True, exist_ok=True)
+    for suffix in ("pdf", "png"):
+        save_figure(figure, out / f"{name}.{suffix}")
+    write_atomically(out / f"{name}.json", json.dumps(numbers, indent=1) + "\n")
+    matplotlib.pyplot.close(figure)
+    print(out / f"{name}.pdf")
+
+
+def tagger(name: str, out: Path, *, quick: bool, preset: str | None = None, **options: Any) -> Path:
+    """The folder of a trained tagger; trained here on the bundled jets where it is not there yet.
+
+    Parameters
+    ----------
+    name
+        Name of the run; one of :data:`TAGGERS`, or any with a ``preset``.
+    out, quick
+        As of the figures; quick runs lie in a folder of their own.
+    preset, options
+        The preset, and what differs from it.
+    """
+    values: dict[str, Any] = yaml.safe_load(preset_path(preset or TAGGERS[name]).read_text(encoding="utf-8"))
+    values |= {"epochs": 22, "limit": 6000} | options | ({"epochs": 2, "limit": 500} if quick else {})
+    folder = out / "runs" / (f"{name}-quick" if quick else name)
+    train(str(sample_dir() / "train"), folder, val=str(sample_dir() / "val"), resume=True, progress=False, **values)
+    return folder

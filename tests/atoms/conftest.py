@@ -1,0 +1,97 @@
+"""Small untrained models of metatrain, and structures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib.util import find_spec
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from jetsym.atoms.packages import quiet
+
+PACKAGES = ("metatrain", "metatomic", "ase")
+SMALL = {"d_pet": 16, "d_node": 16, "d_head": 16, "d_feedforward": 16, "num_heads": 2}
+SMALL_SOAP = {
+    "soap": {"max_angular": 2, "max_radial": 2, "cutoff": {"radius": 4.0, "width": 0.5}},
+    "bpnn": {"num_hidden_layers": 1, "num_neurons_per_layer": 8},
+}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip where the extra is not installed, but for the test of what is said then."""
+    missing = [name for name in PACKAGES if find_spec(name) is None]
+    for item in items:
+        if missing and "atoms" in item.path.parts and "without_the_extra" not in item.name:
+            reason = f"{missing[0]} is not installed (pip install 'jetsym[atoms]')"
+            item.add_marker(pytest.mark.skip(reason=reason))
+
+
+def _merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    nested = {name: _merged(base[name], value) for name, value in changes.items() if isinstance(value, dict)}
+    return {**base, **changes, **nested}
+
+
+def _make_model(
+    targets: dict[str, Any] | None = None,
+    *,
+    architecture: str = "pet",
+    gradients: tuple[str, ...] = (),
+    dtype: torch.dtype = torch.float64,
+    seed: int = 0,
+    **hypers: Any,
+) -> torch.nn.Module:
+    with quiet():
+        from metatrain.utils.architectures import get_default_hypers, import_architecture
+        from metatrain.utils.data import DatasetInfo
+        from metatrain.utils.data.target_info import get_energy_target_info, get_generic_target_info
+
+        layouts = {}
+        for name, kind in (targets or {"energy": "energy"}).items():
+            option = {
+                "quantity": "energy" if kind == "energy" else "",
+                "unit": "",
+                "type": kind,
+                "sample_kind": "system",
+            }
+            option |= {"num_subtargets": 1, "description": ""}
+            if kind == "energy":
+                flags = {f"add_{'position' if g == 'positions' else g}_gradients": True for g in gradients}
+                layouts[name] = get_energy_target_info(name, option, **flags)
+            else:
+                layouts[name] = get_generic_target_info(name, option)
+        small = SMALL if architecture == "pet" else SMALL_SOAP
+        options = _merged(_merged(get_default_hypers(architecture)["model"], small), hypers)
+        info = DatasetInfo("Angstrom", [1, 6, 7, 8, 29], layouts)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            return import_architecture(architecture).__model__(options, info).to(dtype).eval()
+
+
+@pytest.fixture(scope="session")
+def make_model() -> Callable[..., torch.nn.Module]:
+    """``make_model(targets, architecture=, gradients=, dtype=, seed=, **hypers)``: a small untrained model."""
+    return _make_model
+
+
+@pytest.fixture(scope="session")
+def pet() -> torch.nn.Module:
+    """A small untrained PET in float64 with an energy."""
+    return _make_model()
+
+
+@pytest.fixture(scope="session")
+def molecule() -> Callable[..., Any]:
+    """``molecule(name, seed)``: a molecule, shaken by 0.05 Å where a seed is given."""
+
+    def make(name: str = "CH3CH2OH", seed: int | None = None) -> Any:
+        from ase.build import molecule
+
+        atoms = molecule(name)
+        if seed is not None:
+            atoms.positions += np.random.default_rng(seed).normal(scale=0.05, size=atoms.positions.shape)
+        return atoms
+
+    return make

@@ -1,0 +1,197 @@
+"""Loading checkpoints and exports, and what is not opened."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import zipfile
+
+import pytest
+import torch
+
+import jetsym
+from jetsym import atoms, cli
+from jetsym.atoms.packages import quiet
+from jetsym.errors import CheckpointError, ConfigError, DownloadError, MissingDependencyError
+
+QUIET = {"l_max": 1, "progress": False}
+
+
+@pytest.fixture
+def saved(pet, tmp_path):
+    """A checkpoint, as metatrain writes it."""
+    file = tmp_path / "model.ckpt"
+    torch.save(pet.get_checkpoint() | {"epoch": 3, "best_epoch": 2}, file)
+    return file
+
+
+def test_a_checkpoint_gives_the_same_model(pet, saved, molecule):
+    frames = [molecule("H2O", 0)]
+    loaded = atoms.load(saved)
+    assert (loaded.name, loaded.training) == ("PET", False)
+    direct, read, by_path, by_folder = (
+        jetsym.probe(model, frames, **QUIET) for model in (pet, loaded, str(saved), saved.parent)
+    )
+    for report in (read, by_path, by_folder):
+        assert report.layers == direct.layers
+        torch.testing.assert_close(torch.tensor(report.fractions), torch.tensor(direct.fractions))
+
+
+def test_the_command_line_probes_a_checkpoint(saved, molecule, tmp_path, capsys):
+    import ase.io
+
+    ase.io.write(tmp_path / "frames.xyz", [molecule("H2O", 0)])
+    words = ["probe", str(saved), "--inputs", str(tmp_path / "frames.xyz"), "--l_max", "1", "--progress", "false"]
+    assert cli.main([*words, "--layers", "[gnn_layers.1_node]"]) == 0
+    said = capsys.readouterr().out
+    assert "gnn_layers.1_node" in said
+    assert "energy" in said
+
+
+def test_a_dtype_of_ones_own(saved):
+    assert atoms.load(saved, dtype="float32").module.backend.edge_embedder.weight.dtype == torch.float32
+    with pytest.raises(ConfigError, match="dtype is 'half'"):
+        atoms.load(saved, dtype="half")
+
+
+def test_the_best_and_the_last_weights(pet, saved):
+    content = pet.get_checkpoint() | {"epoch": 3, "best_epoch": 2}
+    name = "backend.edge_embedder.weight"
+    content["model_state_dict"] = {**content["model_state_dict"], name: content["model_state_dict"][name] + 1}
+    torch.save(content, saved)
+    best, last = (atoms.load(saved, weights=which).module.state_dict()[name] for which in ("best", "last"))
+    torch.testing.assert_close(last, best + 1)
+
+
+class Runs:
+    """What a hostile file holds: a call of something, when it is read."""
+
+    def __reduce__(self):
+        return print, ("this ran",)
+
+
+@pytest.mark.parametrize("place", ["metadata", "extra"])
+def test_a_checkpoint_runs_nothing(pet, saved, capsys, place):
+    torch.save(pet.get_checkpoint() | {place: Runs()}, saved)
+    with pytest.raises(CheckpointError, match="is not opened, as it holds more than metatrain writes"):
+        atoms.load(saved)
+    assert "this ran" not in capsys.readouterr().out
+
+
+def test_values_of_other_compiled_classes_are_refused(saved):
+    """The same file with another class for its metadata."""
+    with zipfile.ZipFile(saved) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    (pickled,) = [name for name in members if name.endswith("data.pkl")]
+    assert b"classes.metatomic.ModelMetadata" in members[pickled]
+    members[pickled] = members[pickled].replace(b"classes.metatomic.", b"classes.quantized.")
+    with zipfile.ZipFile(saved, "w", zipfile.ZIP_STORED) as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    with pytest.raises(CheckpointError, match="a value of the class __torch__.torch.classes.quantized.ModelMetadata"):
+        atoms.load(saved)
+
+
+def test_what_is_no_checkpoint(tmp_path):
+    with pytest.raises(CheckpointError, match="there is no .*none.ckpt"):
+        atoms.load(tmp_path / "none.ckpt")
+    with pytest.raises(CheckpointError, match="holds neither model.ckpt nor model_EPOCH.ckpt"):
+        atoms.load(tmp_path)
+    (tmp_path / "text.ckpt").write_text("no checkpoint")
+    with pytest.raises(CheckpointError, match="text.ckpt cannot be read as a checkpoint of metatrain"):
+        atoms.load(tmp_path / "text.ckpt")
+    (tmp_path / "model.txt").write_text("")
+    with pytest.raises(CheckpointError, match="ends in '.txt'"):
+        atoms.load(tmp_path / "model.txt")
+    torch.save({"weights": torch.zeros(2)}, tmp_path / "other.ckpt")
+    with pytest.raises(CheckpointError, match="other.ckpt holds no model"):
+        atoms.load(tmp_path / "other.ckpt")
+    (tmp_path / "broken.pt").write_text("no export")
+    with pytest.raises(CheckpointError, match="broken.pt cannot be read as an exported model"):
+        atoms.load(tmp_path / "broken.pt")
+
+
+@pytest.mark.slow
+def test_an_export_has_outputs_only(make_model, tmp_path, molecule):
+    module = make_model({"energy": "energy", "mtt::dipole": {"cartesian": {"rank": 1}}})
+    frames = [molecule("H2O", 0), molecule("CH3OH", 1)]
+    expected = jetsym.probe(module, frames, **QUIET)
+    with quiet():
+        module.export().save(str(tmp_path / "model.pt"))
+    report = jetsym.probe(tmp_path / "model.pt", frames, **QUIET)
+    assert report.layers == ("energy", "mtt::dipole")
+    assert report.equivariance["mtt::dipole"].kind == "vector"
+    assert "outputs only" in " ".join(report.meta["notes"])
+    for name, found in report.equivariance.items():
+        assert found.absolute == pytest.approx(expected.equivariance[name].absolute, rel=1e-6)
+    with pytest.raises(jetsym.JetsymError, match="only the layers of a PET can be read"):
+        jetsym.probe(tmp_path / "model.pt", frames, layers=["gnn_layers.0"], **QUIET)
+
+
+@pytest.fixture
+def uncertain(pet):
+    """A PET with last-layer uncertainties, as the published models are."""
+    with quiet():
+        from metatrain.llpr import LLPRUncertaintyModel
+        from metatrain.utils.architectures import get_default_hypers
+
+        model = LLPRUncertaintyModel(get_default_hypers("llpr")["model"], pet.dataset_info)
+        model.set_wrapped_model(pet)
+    return model.double().eval()
+
+
+def test_a_model_with_uncertainties_is_the_pet_inside(pet, uncertain, molecule):
+    frames = [molecule("H2O", 0)]
+    inside, outside = (jetsym.probe(model, frames, **QUIET) for model in (pet, uncertain))
+    assert outside.layers == inside.layers
+    torch.testing.assert_close(torch.tensor(outside.fractions), torch.tensor(inside.fractions))
+
+
+def test_a_published_model_by_name(uncertain, tmp_path, monkeypatch):
+    import huggingface_hub
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    asked = []
+
+    def fetch(repo_id, filename, subfolder):
+        asked.append((repo_id, subfolder, filename))
+        torch.save(uncertain.get_checkpoint(), tmp_path / filename)
+        return str(tmp_path / filename)
+
+    monkeypatch.setattr("jetsym.atoms.published._check_network", lambda file: None)
+    monkeypatch.setattr(huggingface_hub, "try_to_load_from_cache", lambda repo_id, filename: None)
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", fetch)
+    model = atoms.pretrained("pet-mad", version="1.5.0")
+    assert asked == [("lab-cosmo/upet", "models", "pet-mad-s-v1.5.0.ckpt")]
+    assert model.kinds == {"energy": "scalar"}
+
+    def offline(repo_id, filename, subfolder):
+        raise LocalEntryNotFoundError("no connection")
+
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", offline)
+    with pytest.raises(DownloadError, match="cannot be reached .* give the path of the file as the model"):
+        atoms.pretrained("pet-mad", version="v1.5.0")
+
+
+def test_without_the_extra_the_pip_line_is_named(monkeypatch, capsys, tmp_path):
+    """Also where the extra is installed: its packages are made to look absent."""
+    for name in ("metatrain", "metatomic", "metatomic.torch", "ase", "ase.io"):
+        monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(MissingDependencyError, match=r"install it with: python -m pip install 'jetsym\[atoms\]'"):
+        atoms.load("model.ckpt")
+    (tmp_path / "frames.xyz").write_text("1\n\nH 0 0 0\n")
+    assert cli.main(["probe", "model.ckpt", "--inputs", str(tmp_path / "frames.xyz")]) == 1
+    line = capsys.readouterr().err.strip()
+    assert line.count("\n") == 0
+    assert "pip install 'jetsym[atoms]'" in line
+
+
+def test_without_the_extra_everything_else_works():
+    """Importing jetsym and its atoms takes none of the packages, and probing arrays neither."""
+    code = (
+        "import sys, numpy as np, jetsym, jetsym.atoms\n"
+        "jetsym.probe(lambda x: x[:, 0], np.ones((2, 3)), l_max=1, progress=False)\n"
+        "print(*sorted({'metatrain', 'metatomic', 'metatensor', 'ase'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []

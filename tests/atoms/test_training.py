@@ -1,0 +1,201 @@
+"""Training by metatrain, and the symmetry of its checkpoints."""
+
+from __future__ import annotations
+
+import csv
+import sys
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+import jetsym
+from jetsym import atoms, cli
+from jetsym.atoms import training
+from jetsym.atoms.packages import quiet
+from jetsym.errors import CheckpointError, ConfigError, DataError, ProbeError, TrainingError
+
+TINY = {"d_pet": 8, "d_node": 8, "d_head": 8, "d_feedforward": 8, "num_heads": 1, "num_attention_layers": 1}
+OPTIONS = {"unit": "eV", "epochs": 3, "batch_size": 4, "validation": 0.25, "progress": False}
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """Shaken methanol with energies and forces of an effective-medium potential."""
+    ase_io = pytest.importorskip("ase.io")
+    from ase.build import molecule
+    from ase.calculators.emt import EMT
+
+    rng, frames = np.random.default_rng(0), []
+    for _ in range(12):
+        frame = molecule("CH3OH")
+        frame.positions += rng.normal(scale=0.05, size=frame.positions.shape)
+        frame.calc = EMT()
+        frame.get_forces()
+        frames.append(frame)
+    file = tmp_path_factory.mktemp("data") / "methanol.xyz"
+    ase_io.write(file, frames)
+    return file
+
+
+@pytest.fixture(scope="module")
+def run(data, tmp_path_factory):
+    """A PET after three epochs."""
+    folder = tmp_path_factory.mktemp("runs") / "pet"
+    options = {"final_eval": False}
+    made = atoms.train(str(data), out=str(folder), forces="forces", model=TINY, options=options, **OPTIONS)
+    assert made == folder
+    return folder
+
+
+@pytest.mark.slow
+def test_a_run_leaves_checkpoints_and_metrics(run):
+    assert {f"model_{epoch}.ckpt" for epoch in range(3)} <= {file.name for file in run.iterdir()}
+    assert (run / "model.pt").is_file()
+    with (run / "train.csv").open() as file:
+        assert len(list(csv.reader(file))) == 2 + 3  # names, units, epochs
+    options = yaml.safe_load((run / "options.yaml").read_text())
+    assert options["architecture"]["training"]["num_epochs"] == 3
+    assert atoms.load(run).kinds == {"energy": "scalar", "forces": "vector"}
+
+
+@pytest.mark.slow
+def test_spectra_over_training(run, data, capsys, tmp_path):
+    history = atoms.over_training(run, str(data), limit=2, l_max=2, layers=["gnn_layers.1_node"], progress=False)
+    assert history.epochs == (0, 1, 2)
+    assert history.fractions("gnn_layers.1_node").shape == (3, 6)
+    assert np.all(history.relative("forces") > 0)
+    assert len(set(history.absolute("energy"))) == 3  # the weights are those of the epoch
+    assert len(str(history).splitlines()) == 4
+    (run / "model_2.ckpt").rename(run / "aside")  # then the last epoch is known from model.ckpt
+    try:
+        end = atoms.over_training(run, str(data), limit=2, l_max=2, layers=[], progress=False)
+    finally:
+        (run / "aside").rename(run / "model_2.ckpt")
+    assert end.epochs == (0, 1, 2)
+    np.testing.assert_allclose(end.absolute("energy"), history.absolute("energy"), rtol=1e-4)
+    with pytest.raises(ProbeError, match="there is no output 'force'; the nearest are 'forces'"):
+        history.relative("force")
+    command = ["atoms", "spectra", str(run), "--inputs", str(data), "--limit", "1", "--l_max", "1"]
+    assert cli.main([*command, "--out", str(tmp_path / "reports")]) == 0
+    assert "forces: relative" in capsys.readouterr().out
+    assert sorted(file.name for file in (tmp_path / "reports").iterdir()) == [f"epoch_{n}.json" for n in range(3)]
+    assert jetsym.SymmetryReport.load(tmp_path / "reports" / "epoch_2.json").meta["model"] == "PET"
+
+
+@pytest.mark.slow
+def test_the_composition_baseline_is_left_out(run, data):
+    """The energies of the net itself are small against those of its atoms."""
+    model = atoms.load(run)
+    frames = atoms.read_frames(data, limit=1)
+    with torch.no_grad(), quiet():
+        from metatomic.torch import ModelOutput
+
+        systems = model.systems(frames)
+        whole = float(model.module(systems, {"energy": ModelOutput(sample_kind="system")})["energy"].block().values)
+        (baseline,) = model.module.additive_models
+        offset = float(baseline(systems, {"energy": ModelOutput(sample_kind="system")})["energy"].block().values)
+    assert abs(offset) > 1e-3
+    assert float(model(model.structures(frames))["energy"]) == pytest.approx(whole - offset, abs=1e-4)
+
+
+@pytest.mark.slow
+def test_soap_bpnn_stays_equivariant(data, tmp_path):
+    small = {"soap": {"max_angular": 1, "max_radial": 1}, "bpnn": {"num_neurons_per_layer": 4}}
+    options = {**OPTIONS, "epochs": 1, "precision": 64, "options": {"final_eval": False}}
+    folder = atoms.train(str(data), out=str(tmp_path / "soap"), architecture="soap_bpnn", model=small, **options)
+    report = jetsym.probe(folder, str(data), limit=1, l_max=2, progress=False)
+    found = report.equivariance["energy"]
+    assert abs(found.relative) < max(1e-12, 10 * found.noise_floor)
+
+
+STUB = """
+import pathlib, sys
+print(*sys.argv[2:])
+print("Epoch: 0")
+if {fails}:
+    print("training stopped: no such key")
+    print("some warning at the very end")
+    raise SystemExit(1)
+pathlib.Path(sys.argv[1], "model.ckpt").write_text("")
+"""
+
+
+def stub(monkeypatch, *, fails=False):
+    """In place of metatrain, a process that says what it was asked for."""
+    monkeypatch.setattr(training, "RUNNER", (sys.executable, "-c", STUB.format(fails=fails)))
+
+
+def test_a_run_that_fails_says_why(data, tmp_path, monkeypatch):
+    stub(monkeypatch, fails=True)
+    with pytest.raises(TrainingError, match=r"metatrain stopped: no such key \(all it said is in .*output.txt\)"):
+        atoms.train(str(data), out=str(tmp_path / "run"), **OPTIONS)
+    assert cli.main(["atoms", "train", str(data), "--out", str(tmp_path / "other"), "--epochs", "2"]) == 1
+
+
+def test_a_run_goes_on_from_its_last_checkpoint(data, tmp_path, monkeypatch, pet):
+    stub(monkeypatch)
+    for epoch in (9, 10):
+        torch.save(pet.get_checkpoint(), tmp_path / f"model_{epoch}.ckpt")
+    atoms.train(str(data), out=str(tmp_path), resume=True, augment=False, **OPTIONS)
+    said = (tmp_path / "output.txt").read_text().splitlines()[0]
+    assert said == f"--no-augmentation --restart {tmp_path / 'model_10.ckpt'}"
+    assert yaml.safe_load((tmp_path / "options.yaml").read_text())["architecture"]["training"]["num_workers"] == 0
+
+
+def test_augmentation_can_be_left_out(make_model, monkeypatch):
+    """The trainer draws random rotations, and after the change none."""
+    with quiet():
+        from metatrain.pet import trainer
+
+        from jetsym.atoms.runner import leave_out_augmentation
+
+    original = trainer.O3Augmenter
+    monkeypatch.setattr(trainer, "O3Augmenter", original)  # so that it is put back
+    leave_out_augmentation()
+    model = atoms.Model(make_model())
+    from ase.build import molecule
+
+    systems = model.systems([molecule("H2O")])
+    targets = model.module.dataset_info.targets
+    plain = trainer.O3Augmenter(targets).apply_random_augmentations(systems, {})[0][0]
+    turned = original(targets).apply_random_augmentations(systems, {})[0][0]
+    torch.testing.assert_close(plain.positions, systems[0].positions)
+    assert not torch.allclose(turned.positions, systems[0].positions)
+
+
+@pytest.mark.parametrize(
+    ("options", "kind", "message"),
+    [
+        ({"architecture": "gap"}, ConfigError, "architecture is 'gap'; expected one of 'pet', 'soap_bpnn'"),
+        ({"epochs": 0}, ConfigError, "epochs is 0"),
+        ({"precision": 16}, ConfigError, "precision is 16"),
+        ({"validation": 1.0}, ConfigError, "validation is 1.0; expected a fraction"),
+        ({"test": "none.xyz"}, DataError, "there is no file .*none.xyz"),
+    ],
+)
+def test_options_that_cannot_be_used(data, tmp_path, options, kind, message):
+    with pytest.raises(kind, match=message):
+        atoms.train(str(data), out=str(tmp_path / "run"), **options)
+    assert not (tmp_path / "run").exists()
+
+
+def test_folders_that_cannot_be_used(data, tmp_path, pet):
+    (tmp_path / "notes.txt").write_text("something")
+    with pytest.raises(ConfigError, match="is not empty; choose another folder, or resume=true"):
+        atoms.train(str(data), out=str(tmp_path))
+    with pytest.raises(CheckpointError, match=r"holds no model_EPOCH.ckpt"):
+        atoms.over_training(tmp_path, str(data))
+    torch.save({"architecture_name": "pet", "model_data": print}, tmp_path / "model_3.ckpt")
+    with pytest.raises(CheckpointError, match="is not opened"):
+        atoms.train(str(data), out=str(tmp_path), resume=True)
+
+
+def test_the_command_line(capsys):
+    assert cli.main(["atoms", "--help"]) == 0
+    assert "jetsym atoms COMMAND" in capsys.readouterr().out
+    assert cli.main(["atoms", "trian"]) == 2
+    assert "unknown command 'trian'; the nearest are 'train'" in capsys.readouterr().err
+    assert cli.main(["atoms", "train", "none.xyz", "--out", "nowhere"]) == 1
+    assert "there is no file" in capsys.readouterr().err

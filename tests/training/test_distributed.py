@@ -1,0 +1,113 @@
+"""Two processes train as one does, and only the first of them writes."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from jetsym.cli import main
+from jetsym.errors import ConfigError
+from jetsym.training import checkpoint
+from jetsym.training.config import TrainConfig
+from jetsym.training.data import batches, load_jets
+from jetsym.training.engine import make_fabric
+from jetsym.training.loop import train
+
+OPTIONS = {
+    "epochs": 2,
+    "batch_size": 17,
+    "max_particles": 20,
+    "options": {"width": 16, "blocks": 2, "heads": 2},
+    "ema": 0.9,
+    "class_weights": "balanced",
+    "label_smoothing": 0.1,
+    "device": "cpu",
+    "precision": "32-true",
+    "clip": 100.0,  # the optimizer's moments then show the scale of the gradient
+}
+
+
+@pytest.mark.slow
+def test_two_processes_give_the_loss_curve_of_one(jetclass_file, tmp_path):
+    """Twenty steps at the same global batch, of an odd number of jets, so that the two have different shares."""
+    options = OPTIONS | {"data": str(jetclass_file(n=170)), "val": str(jetclass_file("val.root", n=31, seed=1))}
+    expected = []
+    one = train(**options, out=tmp_path / "one", progress=False, callbacks=[lambda at: expected.append(at.loss)])
+    expected = [loss for loss in expected if loss == loss]
+    (tmp_path / "options.json").write_text(json.dumps(options | {"out": str(tmp_path / "two")}))
+    program = Path(__file__).with_name("distributed.py")
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    done = subprocess.run(
+        [*torchrun, program, tmp_path / "options.json", tmp_path / "losses.json"],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )
+    assert done.returncode == 0, done.stderr
+    found = json.loads((tmp_path / "losses.json").read_text())
+    assert len(found) == len(expected) == 20
+    assert found == pytest.approx(expected, abs=1e-5)
+    assert {path.name for path in (tmp_path / "two").iterdir()} == {path.name for path in one.path.iterdir()}
+    last = [checkpoint.read(path / checkpoint.LAST)[1] for path in (one.path, tmp_path / "two")]
+    for name, tensor in last[0].items():  # the weights, their average, and the optimizer's moments
+        torch.testing.assert_close(last[1][name], tensor, atol=1e-4, rtol=1e-2)
+    lines = [json.loads(line) for line in (tmp_path / "two" / "metrics.jsonl").read_text().splitlines()]
+    for line, other in zip(lines, one.history, strict=True):
+        assert line["val_loss"] == pytest.approx(other["val_loss"], abs=1e-5)
+        assert line["accuracy"] == other["accuracy"]
+
+
+@pytest.mark.slow
+def test_the_command_line_starts_a_process_per_device_and_ends_them_together(jetclass_file, tmp_path, capsys):
+    """A stream is divided; SIGTERM to the first process ends both, and one process cannot go on with half a stream."""
+    data = ["--data", str(jetclass_file(n=200)), "--val", str(jetclass_file("val.root", n=30, seed=1)), "--stream"]
+    words = [*data, "--out", str(tmp_path / "run"), "--options.width", "8", "--device", "cpu", "--batch_size", "4"]
+    command = [sys.executable, "-m", "jetsym.cli", "train", *words, "--checkpoint_every", "1", "--epochs", "1000"]
+    process = subprocess.Popen([*command, "--devices", "2"], stderr=subprocess.PIPE, text=True)
+    while process.poll() is None and not (tmp_path / "run" / checkpoint.LAST).is_file():
+        time.sleep(0.05)
+    os.kill(process.pid, signal.SIGTERM)
+    _, said = process.communicate(timeout=300)
+    assert process.returncode == 143, said
+    assert "asked to end (SIGTERM)" in said
+    assert main([*command[3:], "--resume"]) == 1
+    assert "was trained on other jets: batch_size was 2 and is now 4" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_processes_divide_every_batch(jetclass_file, stream):
+    path = str(jetclass_file(n=60))
+    shares = []
+    for rank in range(2):
+        config = TrainConfig(path, val=path, stream=stream, batch_size=10)
+        jets, _ = load_jets(config, rank=rank, ranks=2)
+        assert len(jets) == 60
+        shares.append(list(batches(jets, batch_size=10, seed=0, epoch=1, rank=rank, ranks=2)))
+    assert [[len(batch) for batch in share] for share in shares] == [[5] * 6] * 2
+    axes = torch.cat([batch.jet_p4 for share in shares for batch in share])
+    assert len(axes.unique(dim=0)) == 60
+
+
+def test_what_cannot_be_divided_is_named(jetclass_file):
+    path = str(jetclass_file(n=60))
+    with pytest.raises(ConfigError, match="--batch_size is 10; expected a multiple of the 3 processes"):
+        load_jets(TrainConfig(path, val=path, stream=True, batch_size=10), rank=0, ranks=3)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+def test_a_device_that_is_not_there_is_named():
+    with pytest.raises(ConfigError, match="--device is 'cuda', but torch finds no CUDA device"):
+        make_fabric(TrainConfig("a.root", device="cuda"))
+
+
+def test_a_prompt_has_one_process(monkeypatch):
+    monkeypatch.setattr(sys, "ps1", ">>>", raising=False)
+    with pytest.raises(ConfigError, match="--devices is 2; a notebook or a prompt can train on one only"):
+        make_fabric(TrainConfig("a.root", device="cpu", devices=2))

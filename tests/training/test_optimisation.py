@@ -1,0 +1,156 @@
+"""Rates, averages and weights of the classes, against their definitions."""
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from jetsym.errors import ConfigError
+from jetsym.jets.batch import JetBatch
+from jetsym.training import checkpoint, loop
+from jetsym.training.config import TrainConfig
+from jetsym.training.engine import make_fabric
+from jetsym.training.loop import train
+from jetsym.training.optimisation import class_weights, learning_rate, make_average, make_optimizer
+from jetsym.training.state import begin
+from jetsym.training.step import add_gradient, take_step
+
+SMALL = {"width": 8, "blocks": 1, "heads": 2}
+
+
+def test_the_learning_rate_rises_and_falls():
+    config = TrainConfig("a.root", lr=0.1, warmup=0.1)
+    rates = [learning_rate(step, 100, config) for step in range(100)]
+    assert rates[:10] == pytest.approx([0.01 * (step + 1) for step in range(10)])
+    assert max(rates) == pytest.approx(0.1)
+    assert rates[9:] == sorted(rates[9:], reverse=True)
+    assert rates[55] == pytest.approx(0.05)
+    assert 0 < rates[-1] < 1e-4
+
+
+def test_biases_and_norms_are_not_decayed():
+    model = torch.nn.Sequential(torch.nn.Linear(3, 3), torch.nn.LayerNorm(3))
+    decayed, others = make_optimizer(model, TrainConfig("a.root", weight_decay=0.3)).param_groups
+    assert (decayed["weight_decay"], len(decayed["params"])) == (0.3, 1)
+    assert (others["weight_decay"], len(others["params"])) == (0.0, 3)
+
+
+def test_the_average_follows_the_weights():
+    """a ← d a + (1 − d) w with d = min(decay, (1 + n)/(10 + n)); the first update is the weight itself."""
+    model = torch.nn.Linear(1, 1, bias=False)
+    average, expected = make_average(model, 0.3), None
+    for n in range(12):
+        model.weight.data.fill_(n**2)
+        average.update_parameters(model)
+        decay = min(0.3, (1 + n) / (10 + n))
+        expected = float(n**2) if expected is None else decay * expected + (1 - decay) * n**2
+        assert average.module.weight.item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_the_average_is_what_is_validated_and_saved(jetclass_file, tmp_path):
+    options = {"epochs": 2, "batch_size": 16, "options": SMALL, "device": "cpu", "progress": False}
+    data, seen = str(jetclass_file(n=60)), []
+    run = train(data, tmp_path / "run", ema=0.9, callbacks=[lambda moment: seen.append(moment.model)], **options)
+    plain = train(data, tmp_path / "plain", **options)
+    (_, tensors), (_, expected) = (checkpoint.read(path / checkpoint.LAST) for path in (run.path, plain.path))
+    for name in seen[-1].state_dict():
+        assert torch.equal(tensors[f"trained.{name}"], expected[f"model.{name}"])  # it does not touch the training
+        assert torch.equal(tensors[f"model.{name}"], seen[-1].state_dict()[name])
+    assert not torch.equal(tensors["model.head.4.weight"], expected["model.head.4.weight"])
+    assert run.history[-1]["loss"] == plain.history[-1]["loss"]
+    assert run.history[-1]["val_loss"] != plain.history[-1]["val_loss"]
+    _, best = checkpoint.read(run.path)
+    assert not [name for name in best if not name.startswith("model.")]
+
+
+def balanced(jets: JetBatch) -> torch.Tensor:
+    return class_weights(TrainConfig("a.root", class_weights="balanced"), jets.classes, jets)
+
+
+def test_balanced_weights_make_the_classes_equal(make_jets):
+    jets = make_jets(7).replace(label=torch.tensor([0, 0, 0, 0, 0, 3, 3]))
+    weights = balanced(jets)
+    assert weights[[0, 3]].tolist() == pytest.approx([7 / (2 * 5), 7 / (2 * 2)])
+    assert weights[jets.label].mean().item() == pytest.approx(1.0)
+    assert not weights[[1, 2, 4, 5, 6, 7, 8, 9]].any()
+
+
+def test_weights_by_name(make_jets):
+    jets = make_jets(3)
+    given = TrainConfig("a.root", class_weights={"QCD": 0.25, "Tbl": 3.0})
+    assert class_weights(given, jets.classes, jets).tolist() == [0.25, *[1.0] * 8, 3.0]
+    assert class_weights(TrainConfig("a.root"), jets.classes, jets) is None
+    with pytest.raises(ConfigError, match="--class_weights names a class 'QDC' .*; the nearest are 'QCD'"):
+        class_weights(TrainConfig("a.root", class_weights={"QDC": 1.0}), jets.classes, jets)
+    with pytest.raises(ConfigError, match="'balanced', which goes with no --stream; give a weight per class"):
+        class_weights(TrainConfig("a.root", class_weights="balanced"), jets.classes, None)
+
+
+@pytest.mark.parametrize("wrong", ["equal", {"QCD": -1.0}, {"QCD": float("inf")}, {"QCD": "much"}])
+def test_wrong_weights_are_named(wrong):
+    with pytest.raises(ConfigError, match="--class_weights is .*; expected 'none', 'balanced', or a weight"):
+        TrainConfig("a.root", class_weights=wrong)
+
+
+@pytest.mark.parametrize("accumulate", [1, 3, 13])
+def test_parts_and_weights_give_the_gradient_of_the_batch(make_jets, accumulate):
+    jets = make_jets(13)
+    weights = {name: 0.5 + place for place, name in enumerate(jets.classes)}
+    config = TrainConfig("a.root", class_weights=weights, accumulate=accumulate, options=SMALL, device="cpu")
+    run = begin(make_fabric(config), config, jets)
+    loss = add_gradient(run, jets, size=len(jets), place={"seed": 0})
+    each = F.cross_entropy(run.tagger(jets), jets.label, reduction="none")
+    expected = sum((0.5 + int(label)) * value for label, value in zip(jets.label, each, strict=True)) / 13
+    assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
+    gradients = torch.autograd.grad(expected, list(run.tagger.parameters()))
+    for weight, gradient in zip(run.tagger.parameters(), gradients, strict=True):
+        torch.testing.assert_close(weight.grad, gradient, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize(("model", "parts"), [("pointnet", 4), ("particlenet", 1), ("part", 1)])
+def test_batches_are_normalised_whole(make_jets, model, parts):
+    """Where a layer normalises by the statistics of its batch, groups of one length would each be normalised apart."""
+    config, jets = TrainConfig("a.root", model=model, device="cpu"), make_jets(8)
+    assert begin(make_fabric(config), config, jets).parts == parts
+
+
+def test_a_run_that_no_longer_helps_ends(jetclass_file, tmp_path, monkeypatch, capsys):
+    losses = iter([3.0, 2.0, 2.5, 2.0, 1.0])
+    monkeypatch.setattr(loop, "validate", lambda *args, **options: {"val_loss": next(losses)})
+    options = {"epochs": 9, "batch_size": 16, "options": SMALL, "device": "cpu", "patience": 2}
+    data = str(jetclass_file(n=40))
+    run = train(data, tmp_path / "run", **options)
+    assert [line["val_loss"] for line in run.history] == [3.0, 2.0, 2.5, 2.0]
+    assert "ended early: no better validation loss in 2 epochs" in capsys.readouterr().err
+    again = train(data, tmp_path / "run", resume=True, **options)
+    assert again.history == run.history
+
+
+def test_half_precision_scales_its_loss_and_remembers_by_how_much(make_jets):
+    """The scale of the loss falls where the gradient overflows; that step is left out, and counted."""
+    config = TrainConfig("a.root", precision="16-mixed", options=SMALL, device="cpu")
+    jets = make_jets(8)
+    run = begin(make_fabric(config), config, jets)
+    before = {name: tensor.clone() for name, tensor in run.tagger.state_dict().items()}
+    broken = jets.replace(p4=torch.full_like(jets.p4, torch.nan))
+    take_step(run, broken, size=8, rate=1e-3)
+    assert run.position.skipped == 1
+    assert all(torch.equal(tensor, before[name]) for name, tensor in run.tagger.state_dict().items())
+    scale = run.to_save()["progress"]["scale"]["scale"]
+    assert scale == 2**15
+    take_step(run, jets, size=8, rate=1e-3)
+    assert (run.position.skipped, run.position.in_a_row) == (1, 0)
+    assert not torch.equal(run.tagger.head[-1].weight, before["head.4.weight"])
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # the compiler's own
+def test_compiled_models_train_and_are_saved_as_others(jetclass_file, tmp_path, monkeypatch):
+    """Captured and run by torch's own kernels, as the default compiler takes a minute and a half."""
+    compiler = torch.compile
+    monkeypatch.setattr(torch, "compile", lambda model, **options: compiler(model, backend="eager", **options))
+    data = str(jetclass_file(n=30))
+    options = {"epochs": 1, "batch_size": 16, "options": SMALL | {"blocks": 0}, "device": "cpu", "progress": False}
+    run = train(data, tmp_path / "run", compile=True, **options)
+    plain = train(data, tmp_path / "plain", **options)
+    assert run.history[-1]["loss"] == pytest.approx(plain.history[-1]["loss"], abs=1e-4)
+    assert checkpoint.read(run.path)[1].keys() == checkpoint.read(plain.path)[1].keys()
