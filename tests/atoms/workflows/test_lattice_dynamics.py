@@ -176,3 +176,11 @@ def test_without_phonopy_the_pip_line_is_named(monkeypatch):
         monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(MissingDependencyError, match=r"phonons needs the package 'phonopy'.*'jetsym\[atoms\]'"):
         phonons(bulk("Cu"), EMT(), supercell=(1, 1, 1))
+
+
+def test_lengths_along_the_path_of_a_hexagonal_crystal():
+    """M is half a reciprocal vector of length 2/(√3 a), and A half of 1/c."""
+    way = band_path(bulk("Cu", "hcp", a=2.5, c=4.0).cell.array, path="MGA", points=9)
+    assert [place for place, _ in way.ticks] == pytest.approx(
+        [0, 1 / (np.sqrt(3) * 2.5), 1 / (np.sqrt(3) * 2.5) + 1 / 8]
+    )
