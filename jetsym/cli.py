@@ -71,6 +71,7 @@ COMMANDS: dict[str, Command | Group] = {
     ),
     "evaluate": Command("jetsym.commands:evaluate", "how well a tagger does on upright and rotated jets", True),
     "predict": Command("jetsym.commands:predict", "write a tagger's probabilities for jets to a file", True),
+    "export": Command("jetsym.commands:export", "write a tagger for other programs: ONNX, or weaver's layout", True),
     "probe": Command(
         "jetsym.commands:probe",
         "measure the symmetry of a trained tagger, layer by layer",
@@ -83,11 +84,12 @@ COMMANDS: dict[str, Command | Group] = {
         positional=True,
         skip=frozenset({"call", "outputs"}),
     ),
+    "compare": Command("jetsym.commands:compare", "put reports side by side, layer by layer", many="reports"),
+    "diagnose": Command("jetsym.commands:diagnose", "what is wrong with a model, from the report of a probe", True),
+    "repair": Command("jetsym.commands:repair", "write the configuration of a run that mends what was found", True),
     "atoms": Group(ATOMS, "train, fine-tune and evaluate models of atoms, follow their symmetry over training"),
     "relax": Command("jetsym.atoms.commands:relax", "relax a structure, symmetrised and not", positional=True),
     "phonons": Command("jetsym.atoms.commands:phonons", "phonons of a crystal, symmetrised and not", positional=True),
-    "compare": Command("jetsym.commands:compare", "put reports side by side, layer by layer", many="reports"),
-    "diagnose": Command("jetsym.commands:diagnose", "what is wrong with a model, from the report of a probe", True),
 }
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from inspect import signature
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from rich.console import Console
 
@@ -16,7 +16,7 @@ from jetsym.files import write_atomically
 
 if TYPE_CHECKING:
     from jetsym.jets.io.root import BadJets, Columns
-    from jetsym.jets.models import Tagger
+    from jetsym.jets.models import ParticleNet, Tagger
     from jetsym.probing.attribution_report import Attribution
     from jetsym.probing.comparison import Comparison
     from jetsym.probing.findings import Diagnosis
@@ -31,9 +31,11 @@ __all__ = [
     "diagnose",
     "download",
     "evaluate",
+    "export",
     "inspect",
     "predict",
     "probe",
+    "repair",
     "spectra",
     "train",
 ]
@@ -201,29 +203,35 @@ def train(
         Only look for a learning rate, by steps with growing ones; a table is printed, and learning_rate.json and .png
         are written to the folder.
     """
+    from jetsym.training.engine import is_first_process
     from jetsym.training.loop import train as train_tagger
 
     if dry_run or find_lr:
         _try_before(data, Path(out), options, find=find_lr)
         return None
-    return train_tagger(data, out, **options).path
+    path = train_tagger(data, out, **options).path
+    return path if is_first_process() else None
 
 
 def _try_before(data: str | list[str], out: Path, options: dict[str, Any], *, find: bool) -> None:
     from jetsym.plotting import save_figure
     from jetsym.training.config import TrainConfig
+    from jetsym.training.engine import is_first_process
     from jetsym.training.trials import dry_run, find_lr
 
     run = ("resume", "overwrite", "progress")
     config = TrainConfig(data=data, **{name: value for name, value in options.items() if name not in run})
-    if not find:
-        for name, value in dry_run(config).items():
-            print(f"{name} {value:,.4g}" if isinstance(value, float) else f"{name} {value:,}")
+    if find:
+        curve = find_lr(config, progress=options.get("progress", True))
+        if is_first_process():
+            print(curve, end="")
+            write_atomically(out / "learning_rate.json", json.dumps(curve.to_dict(), indent=1) + "\n")
+            save_figure(curve.plot(), out / "learning_rate.png")
         return
-    curve = find_lr(config, progress=options.get("progress", True))
-    print(curve, end="")
-    write_atomically(out / "learning_rate.json", json.dumps(curve.to_dict(), indent=1) + "\n")
-    save_figure(curve.plot(), out / "learning_rate.png")
+    found = dry_run(config)
+    if is_first_process():
+        for name, value in found.items():
+            print(f"{name} {value:,.4g}" if isinstance(value, float) else f"{name} {value:,}")
 
 
 def evaluate(
@@ -251,7 +259,7 @@ def evaluate(
     model
         A run folder, a checkpoint, or weights in weaver's layout (.pt).
     data
-        ROOT files: a path, a glob pattern, or a list of them.
+        Files of jets (ROOT, Parquet, HDF5 or npz): a path, a glob pattern, or a list of them.
     rotated
         Seed of the random rotations that the jets are measured under as well; null measures them upright only.
     stability
@@ -325,6 +333,7 @@ def predict(
     bad_jets: BadJets = "raise",
     threads: int = 2,
     device: str = "auto",
+    mapping: str | None = None,
     progress: bool = True,
 ) -> Path:
     """Write a tagger's probabilities for jets, in their order; see :func:`jetsym.training.predict.predict`.
@@ -334,7 +343,7 @@ def predict(
     model
         A run folder, a checkpoint, or weights in weaver's layout (.pt).
     data
-        ROOT files: a path, a glob pattern, or a list of them; labels are not needed.
+        Files of jets (ROOT, Parquet, HDF5 or npz): a path, a glob pattern, or a list of them; labels are not needed.
     out
         The file to write: a name that ends in .root or .parquet.
     logits
@@ -349,6 +358,8 @@ def predict(
         Threads that read.
     device
         "cpu", "cuda", or "auto" for the latter where there is one.
+    mapping
+        A YAML file that says which branches of other ROOT trees hold what, see :mod:`jetsym.jets.io.mapping`.
     progress
         Show a progress bar.
     """
@@ -363,8 +374,36 @@ def predict(
         batch_size=batch_size,
         bad_jets=bad_jets,
         threads=threads,
+        mapping=mapping,
         progress=progress,
     )
+
+
+def export(model: str, *, out: str, tolerance: float = 1e-5) -> Path:
+    """Write a trained tagger for other programs: as an ONNX graph, or as weights in weaver-core's layout.
+
+    Parameters
+    ----------
+    model
+        A run folder, a checkpoint, or weights in weaver's layout (.pt).
+    out
+        A name that ends in .onnx for a graph of raw four-momenta to logits, see
+        :func:`jetsym.training.export.export_onnx`; in .pt for weights of a ParticleTransformer or a ParticleNet.
+    tolerance
+        Largest difference of a logit between the graph and torch that is let pass, where logits are larger than one in
+        units of the largest.
+    """
+    if Path(out).suffix not in (".onnx", ".pt"):
+        raise ConfigError(f"--out is {out!r}; expected a name that ends in .onnx, or in .pt for weaver's layout")
+    tagger = _load(model, "cpu")
+    if Path(out).suffix == ".pt":
+        from jetsym.jets.models.weaver import export as write_weights
+
+        write_weights(cast("ParticleNet", tagger), out)  # which refuses others
+        return Path(out)
+    from jetsym.training.export import export_onnx
+
+    return export_onnx(tagger, out, tolerance=tolerance)
 
 
 def _load(model: str, device: str) -> Tagger:
@@ -398,6 +437,7 @@ def probe(
     model: str,
     *,
     inputs: str | list[str] | None = None,
+    mapping: str | None = None,
     out: str | None = None,
     over_training: bool = False,
     **options: Any,
@@ -407,9 +447,11 @@ def probe(
     Parameters
     ----------
     model
-        A run folder, a checkpoint, or published weights of ParticleNet (.pt).
+        A run folder, a checkpoint, or weights in weaver's layout (.pt).
     inputs
-        ROOT files to probe with; the bundled jets where none are named.
+        Files of jets to probe with; the bundled jets where none are named.
+    mapping
+        A YAML file that says which branches of other ROOT trees hold what, see :mod:`jetsym.jets.io.mapping`.
     out
         A JSON file to write the report to; a picture (.png) and a page (.html) of the same name go beside it.
     over_training
@@ -422,9 +464,12 @@ def probe(
 
     _check_out(out)
     if over_training:
-        _refuse_changed(measure, {"inputs": inputs, **options}, why="--over_training shows what was measured earlier")
+        why = "--over_training shows what was measured earlier"
+        if mapping is not None:
+            raise ConfigError(f"--mapping is {mapping!r}, but {why}; leave it out")
+        _refuse_changed(measure, {"inputs": inputs, **options}, why=why)
         return _show_history(model, out)
-    report = measure(model, inputs, **options)
+    report = measure(model, _jets(model, inputs, mapping, options), **options)
     print(report)
     if out is not None:
         picture = report.plot()
@@ -457,26 +502,55 @@ def _show_history(run: str, out: str | None) -> History:
 
 
 def attribute(
-    model: str, *, inputs: str | list[str] | None = None, out: str | None = None, **options: Any
+    model: str,
+    *,
+    inputs: str | list[str] | None = None,
+    mapping: str | None = None,
+    out: str | None = None,
+    **options: Any,
 ) -> Attribution:
     """Measure what the symmetry of a trained tagger breaks on; see :func:`jetsym.probing.attribution.attribute`.
 
     Parameters
     ----------
     model
-        A run folder, a checkpoint, or published weights of ParticleNet (.pt).
+        A run folder, a checkpoint, or weights in weaver's layout (.pt).
     inputs
-        ROOT files to measure on; the bundled jets where none are named.
+        Files of jets to measure on; the bundled jets where none are named.
+    mapping
+        A YAML file that says which branches of other ROOT trees hold what, see :mod:`jetsym.jets.io.mapping`.
     out
         A JSON file to write the report to.
     """
+    from jetsym.jets.sources import ALL_PARTICLES
     from jetsym.probing.attribution import attribute as measure
 
-    report = measure(model, inputs, **options)
+    report = measure(model, _jets(model, inputs, mapping, options, max_particles=ALL_PARTICLES), **options)
     print(report, end="")
     if out is not None:
         report.save(out)
     return report
+
+
+def _jets(
+    model: str,
+    inputs: str | list[str] | None,
+    mapping: str | None,
+    options: dict[str, Any],
+    *,
+    max_particles: int | None = None,
+) -> Any:
+    """The inputs as they are named, or read through a mapping, by default as many particles as the model takes."""
+    if mapping is None:
+        return inputs
+    if inputs is None:
+        raise ConfigError(f"--mapping is {mapping!r}, and --inputs names no files; expected both")
+    from jetsym.jets import read
+    from jetsym.training.checkpoint import load
+
+    return read(
+        inputs, mapping=mapping, limit=options.get("limit"), max_particles=max_particles or load(model).max_particles
+    )
 
 
 def diagnose(
@@ -594,3 +668,42 @@ def spectra(run: str, *, inputs: str | list[str], out: str | None = None, limit:
     print(history)
     if out is not None:
         history.save(out)
+
+
+def repair(
+    run: str,
+    *,
+    finding: str,
+    report: str | None = None,
+    remedy: str | None = None,
+    weight: float = 0.1,
+    from_weights: bool = False,
+    out: str | None = None,
+) -> Path:
+    """Write the configuration of a run that mends what was found in another; see :mod:`jetsym.training.repair`.
+
+    Parameters
+    ----------
+    run
+        Folder of the run.
+    finding
+        What was found, as jetsym diagnose names it.
+    report
+        The report or the diagnosis it was found in, for group, frame and axis.
+    remedy
+        augment, mirror, penalty, harmonics, pairs, canonical or calmer; by default the least intrusive one that the
+        run does not have.
+    weight
+        Of a new penalty.
+    from_weights
+        Begin from the best weights of the run instead of anew.
+    out
+        A YAML file to write to; by default ``repair-FINDING.yaml`` in the folder of the run.
+    """
+    from jetsym.training.repair import repair as mend
+
+    mended = mend(run, finding=finding, report=report, remedy=remedy, weight=weight, from_weights=from_weights)
+    print(mended, end="")
+    path = mended.save(Path(run).expanduser() / f"repair-{finding}.yaml" if out is None else out)
+    print(f"Train it with: jetsym train --config {path} --out NEW_RUN")
+    return path

@@ -90,8 +90,12 @@ def closest(name: str, valid: Iterable[str], *, limit: int = 5) -> str:
     --------
     >>> closest("part_ps", ["part_px", "part_pz", "jet_pt"])
     "the nearest are 'part_pz', 'part_px'"
+    >>> closest("charge", [])
+    'there is none'
     """
     names = list(valid)
+    if not names:
+        return "there is none"
     near = difflib.get_close_matches(name, names, n=limit, cutoff=0.6)
     if near:
         return "the nearest are " + ", ".join(repr(item) for item in near)

@@ -226,6 +226,8 @@ def bad_command_lines(run_folder: Path, folder: Path, bad: dict[str, Path]) -> d
         "predictions as text": (["predict", run_folder, data, "--out", folder / "p.txt"], ".root or .parquet"),
         "predictions over data": (["predict", run_folder, data, "--out", data], "would be lost"),
         "no such place": (["predict", run_folder, data, "--out", folder / "p.root", "--device", "tpu"], "cpu, cuda"),
+        "graph as pickle": (["export", run_folder, "--out", folder / "m.pkl"], "ends in .onnx"),
+        "no layout in weaver": (["export", run_folder, "--out", folder / "m.pt"], "a PointNet has no layout"),
         "no files": (["probe", run_folder, "--inputs", folder / "*.parquet"], "*.parquet"),
     }
 
@@ -237,6 +239,7 @@ BAD = (
     "jet without particles", "NaN momenta", "unlabelled jets", "no draws",
     "unknown source", "other suffix", "folder as output", "no files", "numbers in a picture", "no such background",
     "efficiency in percent", "predictions as text", "predictions over data", "no such place",
+    "graph as pickle", "no layout in weaver",
 )  # fmt: skip
 
 

@@ -22,7 +22,7 @@ MAY_IMPORT = {
     "jets": {"spectrum"},
     "atoms": {"spectrum", "plotting"},
     "training": {"spectrum", "plotting", "probing", "remedies", "jets", "atoms"},
-    "benchmarks": {"spectrum", "plotting", "probing", "jets", "atoms", "training", "cli"},
+    "benchmarks": {"spectrum", "plotting", "probing", "remedies", "jets", "atoms", "training", "cli"},
 }
 COMMON = {"errors", "files", "progress", "__version__"}
 

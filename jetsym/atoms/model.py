@@ -113,7 +113,7 @@ class Model(nn.Module):
         self._energy, self._gradients = "", list[str]()
         self._layers: str | Sequence[str] = "auto"
         self._modules_read: dict[str, nn.Module] = {}
-        self._grid: PairGrid | None = None
+        self._pairs: tuple[Tensor, int] | None = None  # where the real ones are, and of how many structures
         if self.exported:
             self._declare_export()
         elif hasattr(module, "dataset_info"):
@@ -258,9 +258,10 @@ class Model(nn.Module):
 
     def probe_features(self, recorded: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
         """What they returned in the last pass, as (structures, atoms or pairs, features)."""
-        if self._grid is None:
+        if self._pairs is None:
             return {}
-        return features(recorded, self._grid, modules=self._modules_read, layers=self._layers)
+        grid, self._pairs = PairGrid(*self._pairs), None
+        return features(recorded, grid, modules=self._modules_read, layers=self._layers)
 
     @contextmanager
     def _watching_pairs(self, structures: int) -> Iterator[None]:
@@ -270,7 +271,7 @@ class Model(nn.Module):
             return
 
         def note(module: nn.Module, arguments: tuple[Any, ...]) -> None:
-            self._grid = PairGrid(arguments[4], structures)  # node, messages, elements, vectors, padding_mask, …
+            self._pairs = arguments[4], structures  # node, messages, elements, vectors, padding_mask, …
 
         handle = self._pet.backend.gnn_layers[0].register_forward_pre_hook(note)
         try:

@@ -15,8 +15,9 @@ BENCHMARKS = {
     "probe": Command("jetsym.benchmarks.probe:probe", "a probe of all layers against the bare forward passes"),
     "loader": Command("jetsym.benchmarks.loader:loader", "JetStream against bare uproot and weaver-core"),
     "train": Command("jetsym.benchmarks.train:train", "training and inference of taggers, against weaver-core"),
-    "copper": Command("jetsym.benchmarks.copper:copper", "a PET trained on EMT copper: phonons with symmetry restored"),
     "regimes": Command("jetsym.benchmarks.regimes:regimes", "one backbone in every regime: accuracy, symmetry, cost"),
+    "tensor_basis": Command("jetsym.benchmarks.tensor_basis:tensor_basis", "tensor-basis and direct heads"),
+    "copper": Command("jetsym.benchmarks.copper:copper", "a PET trained on EMT copper: phonons with symmetry restored"),
     "estimator": Command("jetsym.benchmarks.estimator:estimator", "the quadrature estimator against pairwise sums"),
 }
 

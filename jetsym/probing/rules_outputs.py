@@ -66,7 +66,7 @@ def leakage(case: Case) -> list[Finding]:
             ),
             *_about(case, name, item),
         ]
-        text = f"{percent(part, stderr)} % of the power of {name} lies in irreps that it does not have as {item.kind}"
+        text = f"{percent(part, stderr)} % of the power of {name} lies in irreps other than those of {item.kind}"
         found.append(_output_finding(case, "leakage", name, part, text, evidence, without=(MIRRORED,)))
     return found
 

@@ -2,8 +2,18 @@
 
 from __future__ import annotations
 
+from jetsym.remedies.injected import HarmonicFeatures, Injected, InvariantFeatures
 from jetsym.remedies.invariants import InvariantNetwork
 from jetsym.remedies.symmetrized import Symmetrized, averaging_degree
 from jetsym.remedies.tensor_basis import CartesianHead, TensorBasisHead
 
-__all__ = ["CartesianHead", "InvariantNetwork", "Symmetrized", "TensorBasisHead", "averaging_degree"]
+__all__ = [
+    "CartesianHead",
+    "HarmonicFeatures",
+    "Injected",
+    "InvariantFeatures",
+    "InvariantNetwork",
+    "Symmetrized",
+    "TensorBasisHead",
+    "averaging_degree",
+]

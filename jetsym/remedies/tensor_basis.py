@@ -97,7 +97,7 @@ class TensorBasisHead(nn.Module):
         self._length = float(length)
         self._coupled = basis == "coupled"
         self._tensors = 2 * lam + 1 if tensors is None else tensors
-        self._direct = direct
+        self._features, self._direct, self._context = features, direct, context
         self._axial = axial and lam > 0
         self._true_vectors = self._vectors_needed()
         self._pseudo = sigma < 0 or self._axial
@@ -133,6 +133,11 @@ class TensorBasisHead(nn.Module):
         -------
         (…, 2λ+1) tensor, m from −λ to λ in the convention of :mod:`jetsym.spectrum.wigner`; (y, z, x) for λ = 1.
         """
+        given = 0 if context is None else context.shape[-1]
+        if given != self._context:
+            raise ConfigError(
+                f"forward was given {given} invariants as context; expected {self._context}, as context=…"
+            )
         tensors, invariants = self._basis(features, vectors, mask)
         if context is not None:
             invariants = torch.cat([invariants, context], dim=-1)
@@ -182,6 +187,11 @@ class TensorBasisHead(nn.Module):
 
     def _basis(self, features: Tensor, vectors: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
         """The tensors (…, K, 2λ+1), and the invariants (…, I) that their scalars are functions of."""
+        if vectors.shape[-1] != 3 or features.shape[-1] != self._features:
+            raise ConfigError(
+                f"features and vectors have shapes {tuple(features.shape)} and {tuple(vectors.shape)}; expected "
+                f"(…, N, {self._features}) and (…, N, 3)"
+            )
         present = torch.ones_like(vectors[..., 0]) if mask is None else mask.to(vectors.dtype)
         real = (present != 0)[..., None]
         r = torch.where(real, vectors, 0) / self._length
@@ -238,7 +248,7 @@ class CartesianHead(nn.Module):
         A Cartesian output as for :func:`jetsym.probe`: "scalar", "pseudoscalar", "vector", "pseudovector", "rank2",
         "four-vector"; or "symmetric" for symmetric rank-2 tensors, (0,+) ⊕ (2,+), such as polarizabilities.
     options
-        Further options of every :class:`TensorBasisHead`.
+        Further options of every :class:`TensorBasisHead`; ``tensors`` of each at most.
 
     Examples
     --------
@@ -256,9 +266,10 @@ class CartesianHead(nn.Module):
         kept = [place for place, block in enumerate(rho.blocks) if kind != "symmetric" or block.sigma == 1]
         self._shape = rho.shape
         self._rows = np.concatenate([rho.basis[rho.slices[place]] for place in kept])
-        self.blocks = nn.ModuleList(
-            TensorBasisHead(rho.blocks[place].lam, rho.blocks[place].sigma or 1, **options) for place in kept
-        )
+        self.blocks = nn.ModuleList()
+        for lam, sigma in (rho.blocks[place] for place in kept):
+            limited = {"tensors": min(options["tensors"], 2 * lam + 1)} if options.get("tensors") else {}
+            self.blocks.append(TensorBasisHead(lam, sigma or 1, **options | limited))
 
     def forward(
         self, features: Tensor, vectors: Tensor, mask: Tensor | None = None, context: Tensor | None = None

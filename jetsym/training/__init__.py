@@ -8,13 +8,17 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from jetsym.training.checkpoint import load
     from jetsym.training.config import TrainConfig
-    from jetsym.training.loop import Run, train
+    from jetsym.training.loop import Moment, Run, train
+    from jetsym.training.trials import dry_run, find_lr
 
-__all__ = ["Run", "TrainConfig", "load", "train"]
+__all__ = ["Moment", "Run", "TrainConfig", "dry_run", "find_lr", "load", "train"]
 
 _HOMES = {
+    "Moment": "jetsym.training.loop",
     "Run": "jetsym.training.loop",
     "TrainConfig": "jetsym.training.config",
+    "dry_run": "jetsym.training.trials",
+    "find_lr": "jetsym.training.trials",
     "load": "jetsym.training.checkpoint",
     "train": "jetsym.training.loop",
 }

@@ -24,7 +24,7 @@ from torch import Tensor
 
 from jetsym.errors import CheckpointError, JetsymError
 from jetsym.files import finished_file
-from jetsym.jets.models import ParticleNet, Tagger, build, name_of
+from jetsym.jets.models import Tagger, build, name_of, weaver
 
 __all__ = ["BEST", "FORMAT_VERSION", "LAST", "Header", "find", "load", "read", "restore", "save"]
 
@@ -118,7 +118,8 @@ def load(path: str | Path, *, device: torch.device | str = "cpu") -> Tagger:
     ----------
     path
         A run directory (its best epoch is taken, or the last one where there is no best), a ``.safetensors`` file, or a
-        ``.pt`` file with published weights of ParticleNet (see :meth:`jetsym.jets.models.ParticleNet.from_weaver`).
+        ``.pt`` file with weights of ParticleNet or ParticleTransformer in weaver-core's layout (see
+        :func:`jetsym.jets.models.weaver.load`).
     device
         Where to put it.
 
@@ -144,7 +145,7 @@ def load(path: str | Path, *, device: torch.device | str = "cpu") -> Tagger:
     """
     file = find(path)
     if file.suffix == ".pt":
-        return ParticleNet.from_weaver(file).to(device)
+        return weaver.load(file).to(device)
     header, tensors = read(file)
     model = restore(header, tensors, source=file)
     model.max_particles = header.config.get("max_particles", model.max_particles)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from math import inf
 from typing import Any, Literal, get_args
 
-from jetsym.errors import ConfigError, closest
+from jetsym.errors import ConfigError
 from jetsym.jets.augmentation import AugmentationConfig
 from jetsym.jets.models import configure
+from jetsym.training.nested import nested
 from jetsym.training.penalty import PenaltyConfig
 
 __all__ = ["TrainConfig"]
@@ -89,6 +90,9 @@ class TrainConfig:
         Steps between two checkpoints that a run can be continued from; there is one after every epoch as well.
     max_skipped
         Steps in a row that are left out because loss or gradient are not finite, before the run is given up.
+    mapping
+        A YAML file that says which branches of other ROOT trees hold what, see :mod:`jetsym.jets.io.mapping`; for
+        ``data`` and ``val``.
     seed
         Of initialisation, shuffling, augmentation and dropout.
     device
@@ -141,6 +145,7 @@ class TrainConfig:
     monitor_jets: int = 16
     checkpoint_every: int = 1000
     max_skipped: int = 10
+    mapping: str | None = None
     seed: int = 0
     device: str = "auto"
     devices: int | None = None
@@ -149,10 +154,11 @@ class TrainConfig:
     compile: bool = False
 
     def __post_init__(self) -> None:
-        if isinstance(self.augmentation, Mapping):  # as YAML and notebooks write it
-            object.__setattr__(self, "augmentation", _nested("augmentation", AugmentationConfig, self.augmentation))
-        if isinstance(self.penalty, Mapping):
-            object.__setattr__(self, "penalty", _nested("penalty", PenaltyConfig, self.penalty))
+        moves, penalty = {"group": "O3"}, {"weight": 0.1, "moves": {"group": "O3"}}
+        made: object = nested("augmentation", AugmentationConfig, self.augmentation, example=moves)
+        object.__setattr__(self, "augmentation", made)
+        made = nested("penalty", PenaltyConfig, self.penalty, example=penalty)
+        object.__setattr__(self, "penalty", made)
         if not self.data:
             raise ConfigError(f"--data is {self.data!r}; expected at least one path or pattern")
         for name in _COUNTS:
@@ -208,14 +214,6 @@ class TrainConfig:
 def _expect(flag: str, value: object, holds: bool, expected: str) -> None:
     if not holds:
         raise ConfigError(f"--{flag} is {value!r}; expected {expected}")
-
-
-def _nested(flag: str, kind: type[Any], values: Mapping[str, Any]) -> Any:
-    known = [field.name for field in fields(kind)]
-    for name in values:
-        if name not in known:
-            raise ConfigError(f"--{flag} has no option {name!r}; {closest(name, known)}")
-    return kind(**values)
 
 
 def _alternatives(choices: Any) -> str:

@@ -51,6 +51,7 @@ class StreamedJets:
             cache=config.cache,
             rank=rank,
             world_size=ranks,
+            mapping=config.mapping,
         )
         self.classes = self._stream.classes
         if not self._stream.labelled:
@@ -90,12 +91,17 @@ def load_jets(config: TrainConfig, *, rank: int = 0, ranks: int = 1) -> tuple[Je
     """
     from jetsym.jets import read
 
+    options: dict[str, Any] = {
+        "limit": config.limit,
+        "max_particles": config.max_particles,
+        "mapping": config.mapping,
+    }
     if config.stream:
         training: JetBatch | StreamedJets = StreamedJets(config, rank=rank, ranks=ranks)
     else:
-        training = _labelled(read(config.data, limit=config.limit, max_particles=config.max_particles), "--data")
+        training = _labelled(read(config.data, **options), "--data")
     if config.val is not None:
-        validation = _labelled(read(config.val, limit=config.limit, max_particles=config.max_particles), "--val")
+        validation = _labelled(read(config.val, **options), "--val")
         if validation.classes != training.classes:
             difference = first_difference(validation.classes, training.classes)
             raise DataError(f"the jets of --val are of other classes than those of --data: {difference}")

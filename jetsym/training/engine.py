@@ -11,12 +11,13 @@ from lightning_fabric import Fabric
 from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from lightning_fabric.plugins.precision import MixedPrecision, Precision
+from lightning_fabric.utilities.rank_zero import rank_zero_only
 from torch import Tensor
 
 from jetsym.errors import ConfigError
 from jetsym.training.config import TrainConfig
 
-__all__ = ["make_fabric", "total"]
+__all__ = ["is_first_process", "make_fabric", "total"]
 
 
 def make_fabric(config: TrainConfig) -> Fabric:
@@ -48,6 +49,11 @@ def make_fabric(config: TrainConfig) -> Fabric:
     fabric = Fabric(accelerator=accelerator, devices=devices, num_nodes=nodes, plugins=[plugin])
     fabric.launch()
     return fabric
+
+
+def is_first_process() -> bool:
+    """Whether this is the process that tells and writes, of those that :func:`make_fabric` knows of."""
+    return not rank_zero_only.rank  # type: ignore[attr-defined]
 
 
 def _processes() -> tuple[int, int]:

@@ -82,7 +82,8 @@ class Moment:
     metrics: Mapping[str, Any] | None = None
 
 
-#: Called with a :class:`Moment`, on the first process alone. What it draws at random changes nothing in the run.
+#: Called with a :class:`Moment`, on the first process alone, before a checkpoint of that moment is written: a run that
+#: is killed and continued may call it again for the same step. What it draws at random changes nothing in the run.
 Callback = Callable[[Moment], None]
 
 
@@ -125,6 +126,8 @@ def train(
         A value cannot be used, or ``out`` holds a run already.
     DataError
         The files do not hold labelled jets.
+    CheckpointError
+        What is to be continued, or begun from, cannot be read, or does not go with the jets.
     TrainingError
         The loss is no longer a finite number.
     TerminatedError
@@ -159,8 +162,9 @@ def train(
                     advance(shown)
                     tell(callbacks, state, folder, loss=loss)
                     keep(state, folder, ending=total(fabric, asked_to_end()) > 0)
-            line = finish_epoch(state, folder, validation, progress=progress)
+            line = epoch_line(state) | validate(fabric, state.judged, validation, batch_size=config.batch_size)
             tell(callbacks, state, folder, metrics=line)
+            finish_epoch(state, folder, line, progress=progress)
         watch.end(state.judged, state.steps_done)
     return Run(path=folder.path, history=folder.history)
 
@@ -203,29 +207,32 @@ def keep(state: State, folder: RunFolder, *, ending: bool) -> None:
     if ending or state.steps_done % state.config.checkpoint_every == 0:
         folder.save_last(state.judged, epoch=state.position.epoch - 1, **state.to_save())
     if ending:
+        state.fabric.barrier()  # no process ends before the first one has written
         raise TerminatedError(
             f"the process was asked to end (SIGTERM), and has done so after step {state.position.step} of epoch "
             f"{state.position.epoch}; {folder.path} holds all of it: continue with --resume"
         )
 
 
-def finish_epoch(state: State, folder: RunFolder, validation: JetBatch, *, progress: bool) -> dict[str, Any]:
-    """Validate, write everything down, and go on to the next epoch; gives the epoch's line of metrics."""
-    position, config = state.position, state.config
-    line = {
+def epoch_line(state: State) -> dict[str, Any]:
+    """What the training says of an epoch that has been shown."""
+    position = state.position
+    return {
         "epoch": position.epoch,
         "loss": position.loss / max(position.jets, 1),
-        "lr": learning_rate(state.steps_done - 1, state.steps, config),
+        "lr": learning_rate(state.steps_done - 1, state.steps, state.config),
         "skipped": position.skipped,
         "seconds": round(position.seconds, 3),
         "jets_per_s": round(position.jets / position.seconds, 1),
     }
-    line |= validate(state.fabric, state.judged, validation, batch_size=config.batch_size)
-    state.position = Position(epoch=position.epoch + 1, in_a_row=position.in_a_row)
+
+
+def finish_epoch(state: State, folder: RunFolder, line: dict[str, Any], *, progress: bool) -> None:
+    """Go on to the next epoch, and write everything down."""
+    state.position = Position(epoch=state.position.epoch + 1, in_a_row=state.position.in_a_row)
     best = folder.finish_epoch(state.judged, line, **state.to_save())
     if progress:
-        print(epoch_summary(line, epochs=config.epochs, best=best), file=sys.stderr, flush=True)
-    return line
+        print(epoch_summary(line, epochs=state.config.epochs, best=best), file=sys.stderr, flush=True)
 
 
 def validate(fabric: Fabric, model: Tagger, jets: JetBatch, *, batch_size: int) -> dict[str, float]:

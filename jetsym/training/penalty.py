@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
-from jetsym.errors import ConfigError, closest
+from jetsym.errors import ConfigError
 from jetsym.jets.augmentation import AugmentationConfig, augment
 from jetsym.jets.batch import JetBatch
+from jetsym.training.nested import nested
 
 __all__ = ["PenaltyConfig", "penalties_of"]
 
@@ -55,8 +56,8 @@ penalty.generators
     axes: Literal["beam", "jet"] = "beam"
 
     def __post_init__(self) -> None:
-        if isinstance(self.moves, Mapping):  # as YAML and notebooks write it
-            object.__setattr__(self, "moves", _moves(self.moves))
+        moves = nested("penalty.moves", AugmentationConfig, self.moves, example={"group": "O3"})
+        object.__setattr__(self, "moves", moves)
         if not 0 <= self.weight < float("inf"):
             raise ConfigError(f"penalty.weight is {self.weight}; expected 0 or more")
         if self.against not in ("moved", "input"):
@@ -98,11 +99,3 @@ def two_positions(batch: JetBatch, generator: torch.Generator | None, *, config:
     """
     first = augment(batch, config.moves, generator=generator) if config.against == "moved" else batch
     return JetBatch.concatenate([first, augment(batch, config.moves, generator=generator)])
-
-
-def _moves(values: Mapping[str, Any]) -> AugmentationConfig:
-    known = [item.name for item in fields(AugmentationConfig)]
-    for name in values:
-        if name not in known:
-            raise ConfigError(f"penalty.moves has no option {name!r}; {closest(name, known)}")
-    return AugmentationConfig(**values)

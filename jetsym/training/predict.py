@@ -18,7 +18,7 @@ from jetsym.jets import kinematics
 from jetsym.jets.batch import JetBatch
 from jetsym.jets.io.cache import is_cache
 from jetsym.jets.io.paths import Paths, jet_files
-from jetsym.jets.io.root import BadJets, check_number
+from jetsym.jets.io.root import BadJets, MappingFile, check_number
 from jetsym.jets.io.stream import JetStream
 from jetsym.jets.schema import TREE
 from jetsym.progress import progress_bar
@@ -45,6 +45,7 @@ def predict(
     batch_size: int = 512,
     bad_jets: BadJets = "raise",
     threads: int = 2,
+    mapping: MappingFile = None,
     progress: bool = True,
 ) -> Path:
     """Write a tagger's probabilities for every jet of some files.
@@ -70,6 +71,8 @@ def predict(
         "raise", or "drop" to leave out jets without particles, and with NaN or infinity.
     threads
         Threads that read.
+    mapping
+        As in :func:`jetsym.jets.read`, for other trees than JetClass's.
     progress
         Show a progress bar.
 
@@ -105,7 +108,14 @@ def predict(
         raise ConfigError(f"out is {str(out)!r}, one of the files to read, which would be lost; choose another name")
     check_number("batch_size", batch_size, "jets")
     stream = JetStream(
-        data, batch_size=ROWS, columns="all", shuffle=False, buffer=BUFFER, threads=threads, bad_jets=bad_jets
+        data,
+        batch_size=ROWS,
+        columns="all",
+        shuffle=False,
+        buffer=BUFFER,
+        threads=threads,
+        bad_jets=bad_jets,
+        mapping=mapping,
     )
     classes = tuple(getattr(model, "classes", stream.classes))
     facts = {"classes": json.dumps(classes)}

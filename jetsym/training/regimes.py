@@ -274,7 +274,8 @@ class Comparison(Stored):
         for regime in self.regimes:
             cells = [concise(*self.values(regime, "quality", key)) for key in quality]
             for name in self.symmetries:
-                relative = concise(*self.values(regime, "symmetry", name, "relative"), floor=1e-5)
+                floor = self.values(regime, "symmetry", name, "noise_floor")[0]
+                relative = concise(*self.values(regime, "symmetry", name, "relative"), floor=floor)
                 cells.append(f"{relative} / {self.values(regime, 'symmetry', name, 'over_spread')[0]:.2g}")
             cells += [f"{round(self.values(regime, 'cost', key)[0]):,}" for key in cost]
             table.add_row(regime, *cells)
@@ -301,7 +302,7 @@ class Comparison(Stored):
 
 READING = (
     "A of the logits: relative (of their root-mean-square) / over the spread of their orbit averages; a mean over runs "
-    "has its standard error over them in brackets."
+    "has its standard error over them in brackets; < where rounding may explain all of it."
 )
 
 

@@ -173,6 +173,14 @@ def test_an_open_batch_size_goes_by_the_pairs(pet, molecule, copper, monkeypatch
     assert report.meta["batch_size"] == 10
 
 
+def test_after_a_probe_a_model_still_takes_any_batch(pet, molecule):
+    model = Model(pet)
+    frames = [molecule("H2O", 0), molecule("CH3OH", 1)]
+    before = model(model.structures(frames))["energy"]
+    jetsym.probe(model, frames, l_max=1, progress=False)
+    torch.testing.assert_close(model(model.structures(frames))["energy"], before)
+
+
 def test_groups_and_estimators(pet, molecule):
     frames, options = [molecule("CH3CH2OH", seed) for seed in range(6)], {"l_max": 1, "progress": False}
     layers = ["gnn_layers.1_edge"]

@@ -35,7 +35,7 @@ class Pairs(Calculator):
     def calculate(self, atoms=None, properties=("energy",), system_changes=all_changes):
         super().calculate(atoms, properties, system_changes)
         self.calls += 1
-        i, vectors = neighbor_list("iD", self.atoms, 5.5)
+        i, vectors = neighbor_list("iD", self.atoms, 5.0)
         square = (vectors**2).sum(axis=1)
         envelope = np.exp(-square)
         if self._isotropic:
@@ -54,7 +54,7 @@ class Pairs(Calculator):
 
 @pytest.fixture
 def crystal():
-    atoms = bulk("Cu", "fcc", a=2.4, cubic=True)
+    atoms = bulk("Cu", "fcc", a=3.0, cubic=True)
     atoms.rattle(0.1, seed=1)
     return atoms
 
@@ -98,14 +98,14 @@ def test_the_average_is_the_isotropic_calculator(crystal):
 @pytest.mark.parametrize("group", ["O3", "SO3", "matrices", "space"])
 def test_forces_are_minus_the_gradient_of_the_averaged_energy(crystal, group):
     """Whatever the elements are, as long as they stay the same."""
-    options = {"reference": bulk("Cu", "fcc", a=2.4, cubic=True)} if group == "space" else {}
+    options = {"reference": bulk("Cu", "fcc", a=3.0, cubic=True)} if group == "space" else {}
     elements = O3().sample(3, np.random.default_rng(0)) if group == "matrices" else group
     crystal.calc = SymmetrizedCalculator(Pairs(), elements, 1, **options)
     np.testing.assert_allclose(crystal.get_forces()[:1], force_by_differences(crystal), atol=1e-6)
 
 
 def test_the_space_group_restores_the_symmetry_of_a_crystal():
-    perfect = bulk("Cu", "fcc", a=2.4, cubic=True)
+    perfect = bulk("Cu", "fcc", a=3.0, cubic=True)
     strained = {}
     for name, calculator in {"plain": Pairs(), "space": SymmetrizedCalculator(Pairs(), "space")}.items():
         perfect.calc = calculator
@@ -126,7 +126,7 @@ def test_the_space_group_restores_the_symmetry_of_a_crystal():
 
     assert stiffness(Pairs()) > 0.1
     assert stiffness(SymmetrizedCalculator(Pairs(), "space", reference=perfect)) < 1e-12
-    assert stiffness(SymmetrizedCalculator(Pairs(), "O3", 4)) < 1e-12
+    assert stiffness(SymmetrizedCalculator(Pairs(), "O3", 3)) < 1e-12
 
 
 def test_rotations_of_space_groups():
@@ -166,6 +166,7 @@ def test_constraints_do_not_reach_the_orbit(crystal):
     crystal.calc = SymmetrizedCalculator(Pairs(), "O3", 3)
     free = crystal.get_forces()
     crystal.set_constraint(FixAtoms([0]))
+    crystal.calc = SymmetrizedCalculator(Pairs(), "O3", 3)  # nothing kept from before
     assert not crystal.get_forces()[0].any()
     np.testing.assert_allclose(crystal.get_forces(apply_constraint=False), free, atol=1e-13)
 

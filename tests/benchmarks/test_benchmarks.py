@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -14,7 +15,9 @@ from jetsym.benchmarks.__main__ import BENCHMARKS, main
 from jetsym.benchmarks.estimator import pairwise, quadrature
 from jetsym.benchmarks.loader import weaver_config
 from jetsym.benchmarks.measure import matrix_product_rate, peak_growth
+from jetsym.benchmarks.molecules import read_molecules
 from jetsym.benchmarks.probe import forwards_task
+from jetsym.benchmarks.tensor_basis import run as run_tensor_basis
 from jetsym.benchmarks.train import WEAVER, task
 from jetsym.jets.io import JetStream
 from jetsym.jets.schema import LABEL_BRANCHES
@@ -127,3 +130,61 @@ def test_both_particle_transformers_compute_the_same(capsys):
     setting = (8, 64, 1, "cpu", "32-true", 0)
     logits = [task(name, "inference", *setting)() for name in (WEAVER, "part")]
     torch.testing.assert_close(logits[1], logits[0], atol=1e-5, rtol=0)
+
+
+def write_molecules(path: Path, n: int = 12, **changes) -> Path:
+    """Random clouds of H and O with the dipole of charges ±1, and a polarizability of the same form."""
+    ase = pytest.importorskip("ase", reason="the extra 'atoms' is not installed")
+    io = pytest.importorskip("ase.io")
+    rng, frames = np.random.default_rng(0), []
+    for _ in range(n):
+        frame = ase.Atoms("OH3", 1.5 * rng.normal(size=(4, 3)))
+        charges = np.where(frame.numbers == 8, -3.0, 1.0)
+        alpha = np.einsum("n,ni,nj->ij", charges**2, frame.positions, frame.positions)
+        frame.info |= {"mu": charges @ frame.positions, "alpha": alpha} | changes
+        frames.append(frame)
+    io.write(path, frames)
+    return path
+
+
+def test_the_tensor_basis_benchmark(capsys, tmp_path):
+    path = write_molecules(tmp_path / "molecules.xyz")
+    words = ["--epochs", "2", "--seeds", "1", "--width", "8", "--out", str(tmp_path / "found.json")]
+    assert main(["tensor_basis", "--data", str(path), *words]) == 0
+    text = capsys.readouterr().out
+    assert "direct, augmented" in text
+    assert "alpha: the tensor basis spans all 5 dimensions" in text
+    runs = json.loads((tmp_path / "found.json").read_text())["runs"]
+    assert len(runs) == 2 * 5
+    for run in runs:
+        assert (run["A"] < 1e-12) == ("tensor basis" in run["method"])
+        if "tensor basis" in run["method"]:
+            assert run["rmse"] == pytest.approx(run["rmse_turned"], rel=1e-9)
+        assert run["epochs"] == 2 if "tensor basis" in run["method"] else 4
+
+
+def test_mistakes_of_the_tensor_basis_benchmark(capsys, tmp_path):
+    path = write_molecules(tmp_path / "molecules.xyz", mu=[1.0])
+    for words, message in [
+        (["--data", str(tmp_path / "none.xyz")], "there is no file"),
+        (["--data", str(path)], "molecule 0 of molecules.xyz has no 'mu' with 3 numbers"),
+        (["--data", str(path), "--targets", "[charge]"], "targets has ['charge']"),
+        (["--data", str(path), "--heads", "[direct]"], "expected 'tensor basis' first"),
+        (["--data", str(path), "--seeds", "0"], "expected whole numbers ≥ 1"),
+    ]:
+        assert main(["tensor_basis", *words]) == 1
+        assert message in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_the_tensor_basis_is_as_accurate_as_a_direct_head(real_data, tmp_path):
+    path = real_data / "atoms" / "qm7x_reduced_100_CHNO.xyz"
+    if not path.is_file():
+        pytest.skip(f"there is no {path.name} among the real data")
+    molecules = read_molecules(path, ["mu"])
+    options = {"seed": 0, "width": 16, "batch_size": 16, "learning_rate": 3e-3, "test_fraction": 0.2}
+    ours, direct = (
+        run_tensor_basis(molecules, "mu", method, epochs=40 * factor, **options)
+        for method, factor in (("tensor basis", 1), ("direct, augmented", 2))
+    )
+    assert ours["rmse_turned"] < direct["rmse_turned"] < 0.4

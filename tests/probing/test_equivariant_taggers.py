@@ -84,7 +84,7 @@ def test_canonical_taggers_read_zero_where_they_should(jets, signs):
     for where in ({"group": "SO3"}, {"group": "SO3", "frame": "rest"}, {"group": "boost", "axis": "random"}):
         report = jetsym.probe(model, jets, l_max=1, widths=[1.0], progress=False, **where)
         assert abs(report.equivariance["logits"].relative) < 1e-7
-    assert ("backbone.embedding@4" in report.layers) == (signs == "all")
+    assert ("tagger.embedding@4" in report.layers) == (signs == "all")
     mirrored = jetsym.probe(model, jets, l_max=1, group="O3", progress=False)
     assert mirrored.equivariance["logits"].relative > 1e-3
     setting = Setting(domain_of(jets), kinds={"logits": "logits"}, progress=False)

@@ -54,7 +54,7 @@ def deviation(model, frames, group=None, kind="scalar"):
 
 
 def test_the_error_falls_to_the_floor_at_the_degree_of_the_error_spectrum():
-    model, frames = known({Irrep(0, 1): 1.0, Irrep(2, 1): 0.3, Irrep(3, -1): 0.2, Irrep(4, 1): 1e-2}), frames_of(4)
+    model, frames = known({Irrep(0, 1): 1.0, Irrep(2, 1): 0.3, Irrep(3, -1): 0.2, Irrep(4, 1): 1e-2}), frames_of(2)
     error = error_of(model, frames)
     assert error.relative == pytest.approx(np.sqrt(0.51 / 1.51), rel=1e-10)
     assert averaging_degree(error) == 4

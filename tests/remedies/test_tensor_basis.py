@@ -110,6 +110,10 @@ def test_cartesian_outputs_are_exactly_equivariant(cloud, kind):
         moved = head(features, vectors @ torch.from_numpy(g).mT, mask)
         expected = y.reshape(4, -1) @ torch.from_numpy(rho.matrices(g)).mT
         torch.testing.assert_close(moved.reshape(4, -1), expected, rtol=0, atol=1e-12 * float(y.detach().abs().max()))
+    fast = CartesianHead(kind, features=3, width=16, tensors=2).double()
+    assert [len(block.basis_tensors(features, vectors, mask)[0]) for block in fast.blocks] == [
+        min(2, 2 * block.lam + 1) for block in rho.blocks if block.sigma == 1 or kind != "symmetric"
+    ]
     if kind == "symmetric":
         torch.testing.assert_close(y, y.mT, rtol=0, atol=1e-14)
         assert abs(torch.einsum("bii->b", y)).min() > 1e-6  # with a trace
@@ -223,6 +227,11 @@ def test_what_cannot_be_built_is_refused():
     ]:
         with pytest.raises(ConfigError, match=message):
             head_of(*arguments, **options)
+    two = torch.zeros(1, 4, 2).double()
+    with pytest.raises(ConfigError, match=r"shapes \(1, 4, 2\) and \(1, 4, 2\); expected \(…, N, 3\) and"):
+        head_of(1)(two, two)
+    with pytest.raises(ConfigError, match="given 0 invariants as context; expected 2"):
+        head_of(1, context=2)(torch.zeros(1, 4, 3).double(), torch.zeros(1, 4, 3).double())
     with pytest.raises(ConfigError, match="kind is 'vektor'.*'symmetric'"):
         CartesianHead("vektor", features=3)
     with pytest.raises(ConfigError, match="pairs is 'angles'"):

@@ -2,7 +2,7 @@
 
 ``python killed_again_and_again.py FOLDER KILLS``: every process continues the run in FOLDER/run. It is killed with
 SIGKILL some steps later, at any moment of a step or of the writing of a checkpoint; the last one is left to finish.
-The processes are forked, so that torch is imported once. Prints the numbers of steps at which they were killed.
+The processes are forked, so that what takes long to import is imported once. Prints the steps of which they died.
 """
 
 import json
@@ -13,8 +13,13 @@ import sys
 import time
 from pathlib import Path
 
+import awkward  # noqa: F401
+import sklearn.metrics  # noqa: F401
 import torch
+import uproot  # noqa: F401
 
+import jetsym.jets.io.stream
+import jetsym.probing.monitor  # noqa: F401
 from jetsym.training.loop import train
 
 

@@ -53,6 +53,8 @@ def parser() -> ArgumentParser:
         ({"class_weights": "even"}, "--class_weights is 'even'; expected 'none', 'balanced', or a weight"),
         ({"init": ""}, "--init is ''"),
         ({"augmentation": {"gruop": "O3"}}, "--augmentation has no option 'gruop'; the nearest are 'group'"),
+        ({"augmentation": "O3"}, "--augmentation is 'O3'; expected its options, such as {'group': …}"),
+        ({"augmentation": {"group": "boost", "axis": "jet", "width": "x"}}, "--augmentation has a value of a wrong"),
         ({"model": "pointent"}, "no model 'pointent'"),
         ({"options": {"widht": 3}}, "no option 'widht'"),
     ],
@@ -150,8 +152,8 @@ def test_presets_train(tmp_path, name):
 @pytest.mark.slow
 def test_a_preset_trained_and_then_finetuned(tmp_path):
     """The loss goes on from where the first run ended."""
-    few = {"data": str(sample_dir() / "train" / "*.root"), "limit": 400, "progress": False, "device": "cpu"}
-    first = train(out=tmp_path / "first", **preset("pointnet").to_dict() | few | {"epochs": 3, "batch_size": 24})
+    few = {"data": str(sample_dir() / "train" / "*.root"), "limit": 250, "progress": False, "device": "cpu"}
+    first = train(out=tmp_path / "first", **preset("pointnet").to_dict() | few | {"epochs": 2, "batch_size": 24})
     values = yaml.safe_load(files("jetsym").joinpath("presets", "finetune.yaml").read_text())
     options = values | few | {"init": str(first.path), "epochs": 1}
     second = train(out=tmp_path / "second", **options)

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from jetsym.errors import ConfigError, DataError
+from jetsym.jets import read
 from jetsym.jets.batch import JetBatch
 from jetsym.training.config import TrainConfig
 from jetsym.training.data import (
@@ -108,3 +109,18 @@ def test_too_few_jets_and_no_labels_are_named(jetclass_file):
 def test_labels_of_unlabelled_jets(make_jets):
     with pytest.raises(DataError, match="have no labels"):
         labels_of(make_jets(2).replace(label=None))
+
+
+def test_jets_through_a_mapping(jetclass_file, tmp_path):
+    path, mapping = jetclass_file(n=40), tmp_path / "map.yaml"
+    mapping.write_text(
+        "particles: {px: part_px, py: part_py, pz: part_pz, energy: part_energy}\n"
+        "labels: {one_hot: {QCD: label_QCD, other: 1 - label_QCD}}\n"
+    )
+    options = {"val": str(path), "mapping": str(mapping)}
+    training, validation = load_jets(TrainConfig(str(path), **options))
+    assert training.classes == validation.classes == ("QCD", "other")
+    assert torch.equal(validation.label, (read(path).label > 0).long())
+    streamed, _ = load_jets(TrainConfig(str(path), stream=True, batch_size=10, **options))
+    assert streamed.classes == ("QCD", "other")
+    assert len(streamed) == 40

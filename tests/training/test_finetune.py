@@ -69,7 +69,7 @@ def test_the_head_of_a_tagger_inside_another_is_no_part_of_the_backbone():
     freeze(tagger, ["backbone"])
     trained = [name for name, weight in tagger.named_parameters() if weight.requires_grad]
     assert trained
-    assert all(name.startswith("backbone.head.") for name in trained)
+    assert all(name.startswith("tagger.head.") for name in trained)
 
 
 def test_other_sizes_are_named():

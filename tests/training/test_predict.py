@@ -15,7 +15,7 @@ from jetsym.jets import read
 from jetsym.jets.io.blocks import RootFiles
 from jetsym.jets.io.sample import sample_dir
 from jetsym.jets.models import PointNet
-from jetsym.jets.schema import CLASSES
+from jetsym.jets.schema import CLASSES, SCALARS
 from jetsym.training import predict as predict_module
 from jetsym.training.predict import predict
 
@@ -189,3 +189,14 @@ def test_files_are_read_as_they_are_needed(model, jetclass_file, tmp_path, monke
     assert sum(rows) == 240
     assert max(rows) == 16
     assert max(ahead) <= 60
+
+
+def test_jets_through_a_mapping(model, jetclass_file, tmp_path):
+    path, mapping = jetclass_file(n=30), tmp_path / "map.yaml"
+    particles = ", ".join(f"{name}: part_{name}" for name in ("px", "py", "pz", "energy", *SCALARS))
+    mapping.write_text(f"particles: {{{particles}}}\ncolumns: {{number: jet_nparticles}}\nselection: jet_eta > 0\n")
+    found = columns_of(predict(model, path, tmp_path / "p.root", mapping=mapping, progress=False))
+    jets = read(path, mapping=mapping)
+    assert 0 < len(jets) < 30
+    np.testing.assert_array_equal(found["number"], jets.columns["number"])
+    np.testing.assert_allclose(found["score_QCD"], model(jets).detach().softmax(-1)[:, 0], atol=1e-6)

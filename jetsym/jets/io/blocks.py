@@ -59,9 +59,9 @@ class Skipped:
 
 
 class RootFiles:
-    """ROOT files as a stream's source; only what is needed to plan an epoch is kept of each."""
+    """Files as a stream's source; only what is needed to plan an epoch is kept of each."""
 
-    #: A cache has all its jets at hand; ROOT files must be read.
+    #: A cache has all its jets at hand; files must be read.
     whole: PackedJets | None = None
 
     def __init__(

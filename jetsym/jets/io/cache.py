@@ -1,4 +1,4 @@
-"""The ragged cache: a folder of plain arrays, ready to be mapped into memory, made of ROOT files in one pass.
+"""The ragged cache: a folder of plain arrays, ready to be mapped into memory, made of files of jets in one pass.
 
 It holds one ``.npy`` file per quantity, in the form of :class:`jetsym.jets.packed.PackedJets`, and ``manifest.json``,
 which is written last: what has no manifest is no cache. The manifest names the sources with their sizes, times and
@@ -67,9 +67,9 @@ class CacheFiles:
     folder
         Of the cache.
     sources
-        The ROOT files that it should hold, in this order; None for whatever it holds.
+        The files that it should hold, in this order; None for whatever it holds.
     mapping
-        The one that it should have been made with, where ``sources`` are given.
+        The one that it should have been made with; None, where no ``sources`` are given, for whatever it was.
     columns
         As for :class:`jetsym.jets.io.stream.JetStream`.
 
@@ -88,10 +88,12 @@ class CacheFiles:
         columns: Columns = "full",
     ) -> None:
         manifest = load_manifest(folder)
-        if sources is not None and manifest.get("mapping") != (None if mapping is None else mapping.fingerprint):
+        made_with, asked = manifest.get("mapping"), None if mapping is None else mapping.fingerprint
+        if made_with != asked and (sources is not None or asked is not None):
+            how = "without a mapping" if made_with is None else f"with {'another' if asked else 'a'} mapping"
             raise ConfigError(
-                f"{folder} is a cache that was made with {'another' if mapping else 'a'} mapping, or without one; "
-                "choose another folder, or make it again: jetsym convert … --overwrite"
+                f"{folder} is a cache that was made {how}; choose another folder, or make it again: "
+                "jetsym convert … --overwrite"
             )
         _check_sources(folder, [SourceFile(**entry) for entry in manifest["sources"]], sources)
         order = ("kin", "full", "all")

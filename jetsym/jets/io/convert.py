@@ -1,4 +1,4 @@
-"""Making a ragged cache of ROOT files: one pass that can be interrupted at any moment and continued."""
+"""Making a ragged cache of files of jets: one pass that can be interrupted at any moment and continued."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def convert(
     mapping: MappingFile = None,
     progress: bool = True,
 ) -> Path:
-    """Make a cache of ROOT files, or finish one, from which :class:`~jetsym.jets.io.stream.JetStream` reads faster.
+    """Make a cache of files of jets, or finish one, from which :class:`~jetsym.jets.io.stream.JetStream` reads faster.
 
     Parameters
     ----------

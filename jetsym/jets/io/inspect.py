@@ -140,7 +140,7 @@ class Summary:
 
 
 def inspect(paths: Paths, *, mapping: MappingFile = None) -> Summary:
-    """Look through all jets of ROOT files, or of a cache, block by block.
+    """Look through all jets of files, or of a cache, block by block.
 
     Damaged parts and bad values are counted, and do not end it. Trees that are no JetClass's need a ``mapping``, as in
     :func:`jetsym.jets.read`.

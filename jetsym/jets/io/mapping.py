@@ -30,7 +30,8 @@
 
 What can stand in expressions is said in :mod:`jetsym.jets.io.expressions`; nothing in them is run by Python. The
 particles' quantities are those of :data:`jetsym.jets.schema.SCALARS`, lengths in mm; a flag that the tree does not tell
-is written as ``isMuon: 0``.
+is written as ``isMuon: 0``. Weights are computed from all jets of all files that the selection leaves, also where only
+some of them are read; jets outside of the bins have none.
 """
 
 from __future__ import annotations

@@ -44,7 +44,7 @@ class JetStream:
     Parameters
     ----------
     paths
-        ROOT files as in :func:`jetsym.jets.read`, or a cache made by :func:`jetsym.jets.io.cache.convert`.
+        Files as in :func:`jetsym.jets.read`, or a cache made by :func:`jetsym.jets.io.cache.convert`.
     batch_size
         Jets per batch and rank.
     columns
@@ -69,7 +69,8 @@ class JetStream:
     skip_bad
         Leave out damaged files and parts of files, instead of raising an error; :attr:`skipped` lists them.
     mapping
-        As in :func:`jetsym.jets.read`, for other trees than JetClass's. Its column ``weight`` is one of "all" columns.
+        As in :func:`jetsym.jets.read`, for other trees than JetClass's; a cache must have been made with the same one.
+        Its column ``weight`` is one of "all" columns.
 
     Raises
     ------
@@ -329,9 +330,7 @@ def _open(
     from jetsym.jets.io.cache import CacheFiles, is_cache
 
     if isinstance(paths, str | os.PathLike) and is_cache(Path(paths).expanduser()):
-        if mapping is not None:
-            raise ConfigError(f"{paths} is a cache, which needs no mapping; leave {mapping.path} out")
-        return CacheFiles(Path(paths).expanduser(), columns=columns)
+        return CacheFiles(Path(paths).expanduser(), mapping=mapping, columns=columns)
     if cache is None:
         return RootFiles(jet_files(paths), columns=columns, bad_jets=bad_jets, skip_bad=skip_bad, mapping=mapping)
     files, folder = root_files(paths), Path(cache).expanduser()

@@ -69,8 +69,8 @@ class CanonicalConfig:
 class Canonical(Tagger):
     """Tag jets with another tagger that sees them in canonical poses.
 
-    Its layers are those of the backbone, ``backbone.embedding`` and so on. With ``signs="all"`` the backbone runs once
-    for every pose, and a probe reads its layers as ``backbone.embedding``, ``backbone.embedding@2``, ….
+    Its layers are those of the backbone, ``tagger.embedding`` and so on. With ``signs="all"`` the backbone runs once
+    for every pose, and a probe reads its layers as ``tagger.embedding``, ``tagger.embedding@2``, ….
 
     Parameters
     ----------
@@ -111,18 +111,18 @@ class Canonical(Tagger):
 
         self.classes = tuple(classes)
         self.config = CanonicalConfig(backbone, options or {}, group, frame, signs)
-        self.backbone = build(backbone, self.classes, **self.config.options)
+        self.tagger = build(backbone, self.classes, **self.config.options)
 
     def ablations(self) -> dict[str, Tagger]:
         """What the backbone can do without."""
         found: dict[str, Tagger] = {}
-        for name, other in self.backbone.ablations().items():
+        for name, other in self.tagger.ablations().items():
             found[name] = copy.copy(self)
-            found[name]._modules = {**self._modules, "backbone": other}
+            found[name]._modules = {**self._modules, "tagger": other}
         return found
 
     def forward(self, jets: JetBatch) -> Tensor:
         """B jets → logits (B, classes)."""
         with torch.autocast(jets.device.type, enabled=False):  # axes are made in float64
             seen = poses(jets, group=self.config.group, frame=self.config.frame, signs=self.config.signs)
-        return torch.stack([self.backbone(pose) for pose in seen]).mean(dim=0)
+        return torch.stack([self.tagger(pose) for pose in seen]).mean(dim=0)

@@ -117,10 +117,17 @@ class Interactions(nn.Module):
 
     def _evaluate(self, features: Tensor) -> Tensor:
         """The same with stored statistics, some pairs at a time, so that a processor's cache holds them."""
-        layers = cast("list[tuple[nn.Linear, RowNorm]]", list(zip(self.linears, self.norms, strict=True)))
-        folded = [norm.fold(linear.weight, linear.bias) for linear, norm in layers]
+        folded = self._folded()
         size = CHUNK if features.device.type == "cpu" else max(len(features), 1)
         return torch.cat([self._evaluate_part(part, folded) for part in features.split(size)])
+
+    def evaluate(self, features: Tensor) -> Tensor:
+        """The same for all pairs at once."""
+        return self._evaluate_part(features, self._folded())
+
+    def _folded(self) -> list[tuple[Tensor, Tensor]]:
+        layers = cast("list[tuple[nn.Linear, RowNorm]]", list(zip(self.linears, self.norms, strict=True)))
+        return [norm.fold(linear.weight, linear.bias) for linear, norm in layers]
 
     def _evaluate_part(self, features: Tensor, folded: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
         x = self.norm(features)

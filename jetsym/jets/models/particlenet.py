@@ -250,6 +250,12 @@ class ParticleNet(Tagger):
 
         return particlenet(path)
 
+    def to_weaver(self, path: str | Path) -> None:
+        """Write the weights for weaver-core; see :func:`jetsym.jets.models.weaver.export`."""
+        from jetsym.jets.models.weaver import export
+
+        export(self, path)
+
 
 @torch.no_grad()
 def nearest(points: Tensor, mask: Tensor, k: int) -> Tensor:

@@ -20,7 +20,13 @@ from torch.nn import functional as F
 
 from jetsym.errors import ConfigError
 from jetsym.jets.batch import JetBatch
-from jetsym.jets.features import CARTESIAN_FEATURES, cartesian_features
+from jetsym.jets.features import (
+    CARTESIAN_FEATURES,
+    CARTESIAN_VECTORS,
+    cartesian_features,
+    harmonic_features,
+    pair_invariants,
+)
 from jetsym.jets.models.base import Tagger
 from jetsym.jets.schema import CLASSES
 
@@ -43,6 +49,12 @@ class PointNetConfig:
         Hidden width of the blocks' perceptrons, in multiples of ``width``.
     dropout
         Probability of dropping a channel of a block's updates, and of the pooled jet, in training.
+    harmonics
+        Largest λ of spherical harmonics of each particle's vectors that the embedding sees beside them; 1 for the
+        vectors alone, of which its linear layer makes nothing of λ ≥ 2.
+    pairs
+        Hidden channels of a perceptron that makes attention biases of the rotation-invariant m² and angle of every
+        pair of particles; 0 for no biases.
     """
 
     width: int = 64
@@ -50,10 +62,12 @@ class PointNetConfig:
     heads: int = 4
     expansion: int = 2
     dropout: float = 0.0
+    harmonics: int = 1
+    pairs: int = 0
 
     def __post_init__(self) -> None:
         for field in fields(self):
-            value, least = getattr(self, field.name), 0 if field.name in ("blocks", "dropout") else 1
+            value, least = getattr(self, field.name), 0 if field.name in ("blocks", "dropout", "pairs") else 1
             if value < least:
                 raise ConfigError(f"PointNet option {field.name} is {value}; expected at least {least}")
         if self.width % self.heads:
@@ -85,11 +99,11 @@ class Attention(nn.Module):
         self.output = nn.Linear(width, width)
 
     def forward(self, x: Tensor, attended: Tensor) -> Tensor:
-        """(B, N, C), and a (B, N) mask of the particles that may be attended to, → (B, N, C)."""
+        """(B, N, C), and what may be attended to or is added to the scores, (B, 1 or heads, 1 or N, N), → (B, N, C)."""
         jets, particles, width = x.shape
         projected = self.query_key_value(x).view(jets, particles, 3, self.heads, width // self.heads)
         query, key, value = projected.permute(2, 0, 3, 1, 4)
-        mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=attended[:, None, None, :])
+        mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=attended)
         return self.output(mixed.transpose(1, 2).reshape(jets, particles, width))
 
 
@@ -106,10 +120,23 @@ class Block(nn.Module):
         self.dropout = nn.Dropout(config.dropout)
 
     def forward(self, x: Tensor, mask: Tensor, attended: Tensor) -> Tensor:
-        """(B, N, C), (B, N) mask of real particles and of those attended to → (B, N, C)."""
+        """(B, N, C), (B, N) mask of real particles, and what is attended to → (B, N, C)."""
         x = x + self.dropout(self.attention(self.attention_norm(x), attended))
         x = x + self.dropout(self.mlp(self.mlp_norm(x)))
         return _hide(x, mask)
+
+
+class PairBias(nn.Module):
+    """Attention biases from what every pair of particles has that rotations leave alone."""
+
+    def __init__(self, hidden: int, heads: int) -> None:
+        super().__init__()
+        self.mlp = nn.Sequential(nn.Linear(2, hidden), nn.GELU(), nn.Linear(hidden, heads))
+
+    def forward(self, invariants: Tensor, mask: Tensor) -> Tensor:
+        """(B, N, N, 2) and (B, N) mask → (B, heads, N, N), zero where one of the two is padding."""
+        bias: Tensor = self.mlp(invariants)
+        return bias.permute(0, 3, 1, 2) * (mask[:, :, None] & mask[:, None])[:, None]
 
 
 class MaskedPool(nn.Module):
@@ -132,7 +159,7 @@ class PointNet(Tagger):
     ----------
     classes
         Names of the classes, in the order of the logits.
-    width, blocks, heads, expansion, dropout
+    width, blocks, heads, expansion, dropout, harmonics, pairs
         See :class:`PointNetConfig`.
 
     Raises
@@ -159,11 +186,24 @@ class PointNet(Tagger):
         heads: int = 4,
         expansion: int = 2,
         dropout: float = 0.0,
+        harmonics: int = 1,
+        pairs: int = 0,
     ) -> None:
         super().__init__()
         self.classes = tuple(classes)
-        self.config = PointNetConfig(width=width, blocks=blocks, heads=heads, expansion=expansion, dropout=dropout)
-        self.embedding = Embedding(len(CARTESIAN_FEATURES), width)
+        self.config = PointNetConfig(
+            width=width,
+            blocks=blocks,
+            heads=heads,
+            expansion=expansion,
+            dropout=dropout,
+            harmonics=harmonics,
+            pairs=pairs,
+        )
+        tensors = len(CARTESIAN_VECTORS) * ((harmonics + 1) ** 2 - 4)  # components from λ = 2 on
+        self.embedding = Embedding(len(CARTESIAN_FEATURES) + tensors, width)
+        if pairs:
+            self.pairs = PairBias(pairs, heads)
         self.blocks = nn.ModuleList(Block(self.config) for _ in range(blocks))
         self.pool = MaskedPool()
         self.head = nn.Sequential(
@@ -176,10 +216,17 @@ class PointNet(Tagger):
 
     def forward(self, jets: JetBatch) -> Tensor:
         """B jets → logits (B, classes)."""
-        features = cartesian_features(jets).to(self.embedding.linear.weight.dtype)
-        # A jet without particles attends to its padding: not every attention kernel bears a softmax over nothing.
-        attended = jets.mask | ~jets.mask.any(dim=1, keepdim=True)
+        dtype = self.embedding.linear.weight.dtype
+        features = cartesian_features(jets)
+        if self.config.harmonics > 1:
+            features = torch.cat([features, harmonic_features(jets, self.config.harmonics)], dim=-1)
+        features = features.to(dtype)
         x = self.embedding(features, jets.mask)
+        # A jet without particles attends to its padding: not every attention kernel bears a softmax over nothing.
+        attended = (jets.mask | ~jets.mask.any(dim=1, keepdim=True))[:, None, None, :]
+        if self.config.pairs:
+            bias = self.pairs(pair_invariants(jets).to(dtype), jets.mask)
+            attended = bias.masked_fill(~attended, torch.finfo(bias.dtype).min)
         for block in self.blocks:
             x = block(x, jets.mask, attended)
         logits: Tensor = self.head(self.pool(x, jets.mask))

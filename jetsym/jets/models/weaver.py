@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from jetsym.errors import CheckpointError, ConfigError
 from jetsym.files import finished_file
@@ -23,23 +23,23 @@ from jetsym.jets.models.particle_transformer import ParticleTransformer
 from jetsym.jets.models.particlenet import ParticleNet
 from jetsym.jets.schema import CLASSES
 
-__all__ = ["export", "particle_transformer", "particlenet", "read_state"]
+__all__ = ["export", "load", "particle_transformer", "particlenet", "read_state"]
 
 _Model = TypeVar("_Model", bound=Tagger)
 
-#: weaver-core's names of ParticleNet's parts -> ours.
-_RENAMED = (
-    (r"^bn_fts\.", "norm.rows."),
-    (r"^edge_convs\.(\d+)\.convs\.(\d+)\.", r"blocks.\1.layers.\2.linear."),
-    (r"^edge_convs\.(\d+)\.bns\.(\d+)\.", r"blocks.\1.layers.\2.norm."),
-    (r"^edge_convs\.(\d+)\.sc\.", r"blocks.\1.shortcut.linear."),
-    (r"^edge_convs\.(\d+)\.sc_bn\.", r"blocks.\1.shortcut.norm."),
-    (r"^fc\.0\.0\.", "head.0."),
-    (r"^fc\.1\.", "head.3."),
+#: Our names of ParticleNet's parts -> weaver-core's.
+_PARTICLENET_NAMES = (
+    (r"^norm\.rows\.", "bn_fts."),
+    (r"^blocks\.(\d+)\.layers\.(\d+)\.linear\.", r"edge_convs.\1.convs.\2."),
+    (r"^blocks\.(\d+)\.layers\.(\d+)\.norm\.", r"edge_convs.\1.bns.\2."),
+    (r"^blocks\.(\d+)\.shortcut\.linear\.", r"edge_convs.\1.sc."),
+    (r"^blocks\.(\d+)\.shortcut\.norm\.", r"edge_convs.\1.sc_bn."),
+    (r"^head\.0\.", "fc.0.0."),
+    (r"^head\.3\.", "fc.1."),
 )
 
 #: Our names of ParticleTransformer's parts -> weaver-core's; those of the interactions count differently.
-_WEAVER_NAMES = (
+_TRANSFORMER_NAMES = (
     (r"^embedding\.norm\.", "embed.input_bn."),
     (r"^embedding\.mlp\.", "embed.embed."),
     (r"^interactions\.norm\.", "pair_embed.embed.0."),
@@ -58,6 +58,28 @@ _WEAVER_NAMES = (
     (r"blocks\.(\d+)\.contract\.", r"blocks.\1.fc2."),
     (r"blocks\.(\d+)\.residual_scale$", r"blocks.\1.w_resid"),
 )
+
+
+def load(path: str | Path) -> ParticleNet | ParticleTransformer:
+    """The network of a weaver-core state dictionary, whichever of the two its tensors are named for.
+
+    It has JetClass's ten classes; :func:`particle_transformer` takes others.
+
+    Raises
+    ------
+    CheckpointError
+        There is no such file, it is not a state dictionary, or not one of either network.
+    """
+    names = read_state(path).keys()
+    if any(name.startswith("edge_convs.") for name in names):
+        return particlenet(path)
+    if any(name.startswith(("cls_token", "cls_blocks.", "pair_embed.", "blocks.0.attn.")) for name in names):
+        return particle_transformer(path)
+    first = ", ".join(sorted(names)[:3])
+    raise CheckpointError(
+        f"{path} holds tensors of neither a ParticleNet (edge_convs.…) nor a ParticleTransformer (cls_token, blocks.…) "
+        f"of weaver-core; the first of its {len(names)} are {first}"
+    )
 
 
 def particlenet(path: str | Path) -> ParticleNet:
@@ -80,9 +102,8 @@ def particlenet(path: str | Path) -> ParticleNet:
     CheckpointError
         There is no such file, or it is not a state dictionary, or not one of such a network.
     """
-    found = {_renamed(name): tensor for name, tensor in read_state(path).items()}
-    found = {name: tensor.flatten(2).squeeze(2) if tensor.ndim > 2 else tensor for name, tensor in found.items()}
-    return _filled(_like(found, source=path), found, source=path)
+    theirs = read_state(path)
+    return _filled(_particlenet_like(theirs, source=path), theirs, source=path)
 
 
 def particle_transformer(
@@ -114,16 +135,15 @@ def particle_transformer(
         There is no such file, or it is not a state dictionary, or not one of such a network.
     """
     theirs = {re.sub(r"in_proj_(weight|bias)$", r"in_proj.\1", name): t for name, t in read_state(path).items()}
-    model = _transformer_like(theirs, classes, pair_activation, source=path)
-    names = {_weaver_name(name): name for name in model.state_dict()}
-    return _filled(model, {names.get(name, name): tensor for name, tensor in theirs.items()}, source=path)
+    return _filled(_transformer_like(theirs, classes, pair_activation, source=path), theirs, source=path)
 
 
-def export(model: ParticleTransformer, path: str | Path) -> None:
-    """Write a ParticleTransformer's weights as a state dictionary of weaver-core 0.5, without ``mod.``.
+def export(model: ParticleTransformer | ParticleNet, path: str | Path) -> None:
+    """Write a network's weights as a state dictionary of weaver-core 0.5, without ``mod.``.
 
     Its ``ParticleTransformer`` reads it with ``load_state_dict``, when it is made with the sizes of ``model.config``,
-    ``use_pre_activation_pair`` the opposite of ``pair_activation``, and ``fc_params=[]``.
+    ``use_pre_activation_pair`` the opposite of ``pair_activation``, and ``fc_params=[]``; its ``ParticleNet`` with
+    ``conv_params`` of ``k`` and ``channels``, ``fc_params`` of ``hidden``, and neither fusion nor counts.
 
     Parameters
     ----------
@@ -131,15 +151,31 @@ def export(model: ParticleTransformer, path: str | Path) -> None:
         The network.
     path
         The file, replaced if it exists.
+
+    Raises
+    ------
+    ConfigError
+        It is another network, of which weaver-core has none.
     """
+    if not isinstance(model, ParticleTransformer | ParticleNet):
+        raise ConfigError(
+            f"a {type(model).__name__} has no layout in weaver-core; expected a ParticleTransformer or a ParticleNet"
+        )
     state = {}
     for name, tensor in model.state_dict().items():
-        theirs, tensor = _weaver_name(name), tensor.detach().cpu()
-        if theirs.startswith("pair_embed.") and tensor.ndim == 2:
-            tensor = tensor[..., None]  # a convolution over pairs
+        theirs = _weaver_name(model, name)
+        axes = _axes_after(theirs) if tensor.ndim == 2 else 0
+        tensor = tensor.detach().cpu().reshape((*tensor.shape, *[1] * axes))
         state[theirs] = tensor[None, None] if theirs == "cls_token" else tensor
     with finished_file(path) as unfinished:
         torch.save(state, unfinished)
+
+
+def _axes_after(theirs: str) -> int:
+    """How many axes of length one a weight has in weaver-core, which convolves over pairs, over edges and particles."""
+    if theirs.startswith("pair_embed.") or ".sc." in theirs:
+        return 1
+    return 2 if ".convs." in theirs else 0
 
 
 def read_state(path: str | Path) -> dict[str, Tensor]:
@@ -168,25 +204,21 @@ def read_state(path: str | Path) -> dict[str, Tensor]:
     return {str(name).removeprefix("mod."): tensor for name, tensor in state.items()}
 
 
-def _renamed(name: str) -> str:
-    for pattern, replacement in _RENAMED:
-        name = re.sub(pattern, replacement, name)
-    return name
-
-
-def _weaver_name(name: str) -> str:
-    """weaver-core's name of a tensor of a ParticleTransformer."""
+def _weaver_name(model: nn.Module, name: str) -> str:
+    """weaver-core's name of a network's tensor."""
     if match := re.match(r"interactions\.(linears|norms)\.(\d+)\.(.*)", name):
         kind, layer, rest = match.groups()
         return f"pair_embed.embed.{3 * int(layer) + (1 if kind == 'linears' else 2)}.{rest}"
-    for pattern, replacement in _WEAVER_NAMES:
+    for pattern, replacement in _PARTICLENET_NAMES if isinstance(model, ParticleNet) else _TRANSFORMER_NAMES:
         name = re.sub(pattern, replacement, name)
     return name
 
 
-def _filled(model: _Model, found: dict[str, Tensor], *, source: str | Path) -> _Model:
-    """The model in evaluation mode with the tensors found in a file, if they are the ones it wants."""
+def _filled(model: _Model, theirs: dict[str, Tensor], *, source: str | Path) -> _Model:
+    """The model in evaluation mode with the tensors of weaver-core, if they are the ones it wants."""
     wanted = model.state_dict()
+    names = {_weaver_name(model, name): name for name in wanted}
+    found = {names.get(name, name): tensor for name, tensor in theirs.items()}
     differing = sorted(
         name
         for name in wanted.keys() | found.keys()
@@ -217,7 +249,10 @@ def _transformer_like(
         )
     outputs = _length(theirs.get("fc.0.weight"))
     if outputs != len(classes):
-        raise CheckpointError(f"{source} has {outputs} outputs, but {len(classes)} classes are named: {tuple(classes)}")
+        raise CheckpointError(
+            f"{source} has {outputs} outputs, but {len(classes)} classes are named: {tuple(classes)}; "
+            "ParticleTransformer.from_weaver(path, classes=…) takes other names"
+        )
     try:
         return ParticleTransformer(
             classes,
@@ -247,15 +282,15 @@ def _count(theirs: dict[str, Tensor], prefix: str) -> int:
     return len({name.split(".")[1] for name in theirs if name.startswith(f"{prefix}.")})
 
 
-def _like(found: dict[str, Tensor], *, source: str | Path) -> ParticleNet:
+def _particlenet_like(theirs: dict[str, Tensor], *, source: str | Path) -> ParticleNet:
     """An untrained network of the same feature set and channels as the tensors."""
     channels: list[list[int]] = []
-    while f"blocks.{len(channels)}.layers.0.linear.weight" in found:
+    while f"edge_convs.{len(channels)}.convs.0.weight" in theirs:
         block, layers = len(channels), list[int]()
-        while (weight := found.get(f"blocks.{block}.layers.{len(layers)}.linear.weight")) is not None:
+        while (weight := theirs.get(f"edge_convs.{block}.convs.{len(layers)}.weight")) is not None:
             layers.append(_length(weight))
         channels.append(layers)
-    features = _length(found.get("norm.rows.weight"))
+    features = _length(theirs.get("bn_fts.weight"))
     sets = {len(names): kind for kind, (_, names) in FEATURE_SETS.items()}
     if not channels or features not in sets:
         raise CheckpointError(
@@ -264,7 +299,7 @@ def _like(found: dict[str, Tensor], *, source: str | Path) -> ParticleNet:
         )
     try:
         return ParticleNet(
-            CLASSES, features=sets[features], channels=channels, hidden=_length(found.get("head.0.weight"))
+            CLASSES, features=sets[features], channels=channels, hidden=_length(theirs.get("fc.0.0.weight"))
         )
     except ConfigError as error:
         raise CheckpointError(f"{source} does not fit a ParticleNet of weaver-core: {error}") from error

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import re
+import shutil
 import threading
 from collections.abc import Callable, Iterator
+from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -20,11 +22,15 @@ from jetsym.jets.schema import JET_BRANCHES, LABEL_BRANCHES, PARTICLE_BRANCHES
 
 @pytest.fixture(scope="session")
 def numbered_files(tmp_path_factory, make_jets, jetclass_columns) -> Callable[..., list[Path]]:
-    """``numbered_files(sizes)``: one file and class per size, ten jets a cluster, jet_sdmass counting all jets."""
+    """``numbered_files(sizes)``: one file and class per size, ten jets a cluster, jet_sdmass counting all jets.
 
-    def write(sizes: list[int], *, compression: str = "lz4", jets_per_basket: int = 10) -> list[Path]:
-        folder = tmp_path_factory.mktemp("numbered")
-        first, files = 0, []
+    Every call gives files of its own, to be damaged as one likes; alike ones are copied, not written again.
+    """
+
+    @cache
+    def write(sizes: tuple[int, ...], compression: str, jets_per_basket: int) -> Path:
+        folder = tmp_path_factory.mktemp("templates")
+        first = 0
         for place, size in enumerate(sizes):
             columns = jetclass_columns(make_jets(size, seed=place, max_particles=6))
             labels = list(LABEL_BRANCHES)
@@ -33,11 +39,16 @@ def numbered_files(tmp_path_factory, make_jets, jetclass_columns) -> Callable[..
             columns |= {name: np.zeros(size) for name in JET_BRANCHES if name not in columns}
             columns |= {name: columns["part_px"] for name in PARTICLE_BRANCHES if name not in columns}
             path = folder / f"{labels[place % 10].removeprefix('label_')}_{place:03d}.root"
-            files.append(write_jetclass(path, columns, compression=compression, jets_per_basket=jets_per_basket))
+            write_jetclass(path, columns, compression=compression, jets_per_basket=jets_per_basket)
             first += size
-        return files
+        return folder
 
-    return write
+    def copied(sizes: list[int], *, compression: str = "lz4", jets_per_basket: int = 10) -> list[Path]:
+        folder = tmp_path_factory.mktemp("numbered")
+        shutil.copytree(write(tuple(sizes), compression, jets_per_basket), folder, dirs_exist_ok=True)
+        return sorted(folder.iterdir(), key=lambda path: path.stem[-3:])
+
+    return copied
 
 
 @pytest.fixture

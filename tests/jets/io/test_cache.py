@@ -206,7 +206,7 @@ def test_a_killed_process_leaves_nothing_that_is_used(numbered_files, tmp_path):
         "import sys, jetsym.jets.io.blocks as s; cut = s.cut; from jetsym.jets.io.convert import convert;"
         "s.cut = lambda b: cut(b, smallest=100, largest=100); convert(sys.argv[2:], sys.argv[1], progress=False)"
     )
-    for _ in range(20):
+    for _ in range(6):
         process = subprocess.Popen([sys.executable, "-c", code, str(folder), *map(str, files)])
         while process.poll() is None and not (folder / JOURNAL).exists():
             time.sleep(0.01)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
 import threading
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,8 @@ import uproot
 from jetsym.errors import DataError
 from jetsym.jets import read
 from jetsym.jets.io import JetStream
-from jetsym.jets.io.blocks import cut
+from jetsym.jets.io.blocks import RootFiles, cut
+from jetsym.jets.io.cache import load_manifest, verify
 from jetsym.jets.io.convert import convert
 from jetsym.jets.io.writer import write_jetclass
 from jetsym.jets.schema import JET_BRANCHES, PARTICLE_BRANCHES
@@ -65,7 +67,8 @@ def variants(content: bytes, n: int, seed: int):
         yield bytes(damaged)
 
 
-@pytest.mark.parametrize("n", [30, pytest.param(200, marks=pytest.mark.slow)])
+# 67 of each compression are 200 in all.
+@pytest.mark.parametrize("n", [12, pytest.param(67, marks=pytest.mark.slow)])
 def test_damage_is_an_error_with_the_files_name_or_a_skip_or_harmless(whole, tmp_path, n):
     truth, path = read(whole), tmp_path / "damaged.root"
     named, outcomes = 0, {"error": 0, "harmless": 0}
@@ -159,6 +162,85 @@ def test_a_file_that_goes_or_changes_during_the_epoch(numbered_files, small_bloc
     files[2].unlink()
     assert sum(map(len, batches)) == 240 - 20 - 60
     assert sum(one.n_jets for one in stream.skipped) == 60
+
+
+@pytest.mark.parametrize("error", [MemoryError("no room"), SystemExit(3), RuntimeError("lost")])
+@pytest.mark.parametrize("skip_bad", [False, True])
+def test_a_thread_that_dies_ends_the_epoch_at_once(numbered_files, small_blocks, monkeypatch, error, skip_bad):
+    files = numbered_files([60] * 4)
+    stream = JetStream(files, batch_size=20, buffer=40, shuffle=False, skip_bad=skip_bad)
+    expected = [batch.jet_p4 for batch in stream]
+    read_block, before = RootFiles.read, threading.active_count()
+
+    def die(self, block, arena=None):
+        if block.file == 2:
+            raise error
+        return read_block(self, block, arena)
+
+    stream.set_epoch(0)
+    given: list[Any] = []
+
+    def consume() -> None:
+        try:
+            given.extend(batch.jet_p4 for batch in stream)
+        except BaseException as raised:
+            given.append(raised)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RootFiles, "read", die)
+        consumer = threading.Thread(target=consume, daemon=True)
+        consumer.start()
+        consumer.join(timeout=20)
+        assert not consumer.is_alive(), "the stream hangs"
+    # What was read before comes whole, and nothing after it: the error is not taken for a damaged file.
+    assert given.pop() is error
+    assert 0 < len(given) <= 6
+    assert all(torch.equal(one, other) for one, other in zip(given, expected, strict=False))
+    assert threading.active_count() == before
+    # The stream stands where it broke, and continues there.
+    rest = [batch.jet_p4 for batch in stream]
+    assert torch.equal(torch.cat([*given, *rest]), torch.cat(expected))
+
+
+@pytest.mark.parametrize("error", [MemoryError("no room"), SystemExit(3)])
+def test_a_thread_that_dies_leaves_an_unfinished_cache(numbered_files, small_blocks, tmp_path, monkeypatch, error):
+    files = numbered_files([60] * 2)
+    read_block = RootFiles.read
+
+    def die(self, block, arena=None):
+        if block.file == 1:
+            raise error
+        return read_block(self, block, arena)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RootFiles, "read", die)
+        with pytest.raises(type(error)):
+            convert(files, tmp_path / "cache", skip_bad=True, progress=False)
+    with pytest.raises(DataError, match="one that is not finished: run jetsym convert again"):
+        load_manifest(tmp_path / "cache")
+    convert(files, tmp_path / "cache", progress=False)
+    assert verify(tmp_path / "cache", progress=False) > 0
+    assert JetStream(tmp_path / "cache", batch_size=1).n_jets == 120
+
+
+@pytest.mark.parametrize("buffer", [None, 30])
+def test_a_cache_that_goes_or_is_replaced_during_the_epoch(numbered_files, tmp_path, monkeypatch, buffer):
+    monkeypatch.setattr("jetsym.jets.io.cache._BLOCK", 1500)
+    first, second = numbered_files([60, 60]), numbered_files([50, 50])
+    cache = convert(first, tmp_path / "cache", progress=False)
+    expected = [batch.values for batch in JetStream(cache, batch_size=20, buffer=buffer)]
+    for change in (
+        lambda: convert(second, cache, overwrite=True, progress=False),
+        lambda: shutil.rmtree(cache),
+    ):
+        convert(first, cache, overwrite=True, progress=False)
+        batches = iter(JetStream(cache, batch_size=20, buffer=buffer))
+        given = [next(batches).values]
+        change()  # the files stay what they were for those who have them open
+        given += [batch.values for batch in batches]
+        assert all(torch.equal(one, other) for one, other in zip(given, expected, strict=True))
+    with pytest.raises(DataError, match="no such file"):
+        JetStream(cache, batch_size=20)
 
 
 def test_all_files_damaged(tmp_path):

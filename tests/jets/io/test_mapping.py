@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import awkward as ak
 import numpy as np
 import pytest
 import torch
+import uproot
 import yaml
 
+from jetsym import commands
 from jetsym.cli import main
 from jetsym.errors import ConfigError, DataError
 from jetsym.jets import JetBatch, read
@@ -131,19 +134,23 @@ def test_streams_and_caches_hold_the_same_jets(pair, write_mapping, small_blocks
 
 
 def test_a_cache_knows_its_mapping(pair, write_mapping, tmp_path):
-    _, path = pair()
+    own, path = pair()
     mapping = write_mapping()
     cache = convert(path, tmp_path / "cache", mapping=mapping, progress=False)
     mapping.write_text("# a comment\n" + mapping.read_text())
     assert convert(path, cache, mapping=mapping, progress=False) == cache
     other = write_mapping("other.yaml", selection="fj_eta > 0")
-    for wrong in (other, None):
-        with pytest.raises(ConfigError, match="made with another mapping|made with a mapping"):
+    for wrong, how in ((other, "with another mapping"), (None, "with a mapping")):
+        with pytest.raises(ConfigError, match=f"a cache that was made {how}; choose another folder"):
             convert(path, cache, mapping=wrong, progress=False)
-        with pytest.raises(ConfigError, match="made with another mapping|made with a mapping"):
+        with pytest.raises(ConfigError, match=f"a cache that was made {how}"):
             JetStream(path, cache=cache, mapping=wrong, batch_size=5)
-    with pytest.raises(ConfigError, match="is a cache, which needs no mapping"):
-        JetStream(cache, mapping=mapping, batch_size=5)
+    assert JetStream(cache, batch_size=5).n_jets == JetStream(cache, mapping=mapping, batch_size=5).n_jets == N
+    with pytest.raises(ConfigError, match="a cache that was made with another mapping"):
+        JetStream(cache, mapping=other, batch_size=5)
+    plain = convert(own, tmp_path / "plain", progress=False)
+    with pytest.raises(ConfigError, match="a cache that was made without a mapping"):
+        JetStream(plain, mapping=other, batch_size=5)
     state = JetStream(path, mapping=mapping, batch_size=5).state_dict()
     same = write_mapping("same.yaml", columns={"jet_sdmass": "fj_msd"})
     with pytest.raises(ConfigError, match="the saved stream had jets="):
@@ -492,6 +499,30 @@ def test_mappings_that_do_not_fit_a_tree(pair, write_mapping, changes, message):
         read(path, mapping=write_mapping(**changes))
 
 
+def test_trees_on_a_server(pair, write_mapping, file_server):
+    pytest.importorskip("aiohttp")
+    _, path = pair("QCD_0.root")
+    file_server.files["data/QCD_0.root"] = path.read_bytes()
+    mapping = write_mapping(labels={"files": {"QCD": "data/QCD_*.root", "top": "top_*"}}, selection="fj_eta > 0")
+    jets = read(f"{file_server.url}/data/QCD_0.root", mapping=mapping)
+    assert 10 < len(jets) < N
+    assert not jets.label.any()
+    assert torch.equal(jets.p4, read(path, mapping=write_mapping(selection="fj_eta > 0")).p4)
+
+
+def test_damage_is_found_before_jets_are_selected_by_it(pair, write_mapping):
+    _, path = pair(number=np.zeros(N, "i8"))  # compressed well, so that its baskets carry checksums
+    with uproot.open(path) as file:
+        place = int(file["Events/number"].member("fBasketSeek")[0]) + 80
+    content = bytearray(path.read_bytes())
+    content[place : place + 20] = bytes(byte ^ 0x55 for byte in content[place : place + 20])
+    path.write_bytes(content)
+    assert len(read(path, mapping=write_mapping())) == N
+    for changes in ({"selection": "number == 0"}, {"reweight": {"bins": {"number": [0, 1]}}}):
+        with pytest.raises(DataError, match=r"jets.root: damaged or not readable"):
+            read(path, mapping=write_mapping(**changes))
+
+
 def test_files_that_are_no_trees(tmp_path, pair, write_mapping):
     own, _ = pair()
     (tmp_path / "a.parquet").write_bytes(b"")
@@ -519,3 +550,19 @@ def test_from_the_shell(pair, write_mapping, tmp_path, capsys):
     assert "none.yaml cannot be read" in error
     assert main(["convert", str(path), "--out", str(tmp_path / "p"), "--to", "parquet", "--mapping", mapping]) == 1
     assert "--mapping" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["probe", "attribute"])
+def test_probing_through_a_mapping(pair, write_mapping, monkeypatch, command):
+    _, path = pair()
+    module = {"probe": "jetsym.probing.probe", "attribute": "jetsym.probing.attribution"}[command]
+    given = []
+    monkeypatch.setattr(f"{module}.{command}", lambda model, inputs, **options: given.append((inputs, options)))
+    monkeypatch.setattr("jetsym.training.checkpoint.load", lambda model: SimpleNamespace(max_particles=3))
+    mapping = str(write_mapping())
+    getattr(commands, command)("run", inputs=str(path), mapping=mapping, limit=7)
+    (jets, options), expected = given[0], read(path, mapping=mapping, limit=7)
+    assert (len(jets), options) == (7, {"limit": 7})
+    assert torch.equal(jets.p4, expected.p4[:, :3] if command == "probe" else expected.p4)
+    with pytest.raises(ConfigError, match="--inputs names no files; expected both"):
+        getattr(commands, command)("run", mapping=mapping)

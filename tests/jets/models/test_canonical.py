@@ -8,6 +8,7 @@ from jetsym.jets.actions import rotate
 from jetsym.jets.augmentation import random_rotations
 from jetsym.jets.canonical import poses
 from jetsym.jets.models import Canonical, build
+from jetsym.training.finetune import freeze
 
 SMALL = {"width": 8, "blocks": 1, "heads": 2}
 
@@ -21,7 +22,7 @@ def make(**options) -> Canonical:
 @pytest.mark.parametrize("group", ["SO3", "O3"])
 def test_it_is_the_mean_of_the_backbone_over_the_poses(make_jets, group, signs):
     jets, model = make_jets(5), make(group=group, signs=signs)
-    by_hand = [model.backbone(pose) for pose in poses(jets, group=group, signs=signs)]
+    by_hand = [model.tagger(pose) for pose in poses(jets, group=group, signs=signs)]
     torch.testing.assert_close(model(jets), sum(by_hand) / len(by_hand))
 
 
@@ -31,13 +32,13 @@ def test_networks_on_collider_coordinates_find_theirs_in_the_pose(make_jets, bac
     jets, model = make_jets(4, dtype=torch.float64, min_particles=4), make(backbone=backbone, options=options).double()
     turned = rotate(jets, random_rotations(1, generator=torch.Generator().manual_seed(0)))
     torch.testing.assert_close(model(turned), model(jets), atol=1e-9, rtol=0)
-    assert (model.backbone(turned) - model.backbone(jets)).abs().max() > 1e-4
+    assert (model.tagger(turned) - model.tagger(jets)).abs().max() > 1e-4
 
 
 def test_options_of_the_backbone_are_kept_in_full():
     model = make()
     assert model.config.options == {**SMALL, "expansion": 2, "dropout": 0.0}
-    assert model.backbone.classes == model.classes
+    assert model.tagger.classes == model.classes
     assert make(backbone="deepsets", options={}).config.options["features"] == "full"
 
 
@@ -74,3 +75,9 @@ def test_axes_are_found_in_full_precision_under_autocast(make_jets):
 def test_what_makes_no_tagger_is_refused(options, message):
     with pytest.raises(ConfigError, match=message):
         make(**options)
+
+
+def test_freezing_the_backbone_leaves_the_head_of_the_tagger_inside():
+    model = make()
+    freeze(model, ["backbone"])
+    assert {name.split(".")[1] for name, weight in model.named_parameters() if weight.requires_grad} == {"head"}

@@ -1,6 +1,7 @@
 """ParticleNet against its definition on dense tensors, its edges, and the published weights."""
 
 import pickle
+import warnings
 
 import numpy as np
 import pytest
@@ -287,6 +288,36 @@ def test_published_state_dictionaries_are_recognised(tmp_path, make_jets, featur
     assert not loaded.training
     jets = make_jets(4)
     assert torch.equal(loaded(jets), model(jets))
+
+
+def test_state_dictionaries_are_written_as_weaver_writes_them(tmp_path, make_jets):
+    model = make(k=16)
+    model.to_weaver(tmp_path / "weights.pt")
+    written, expected = torch.load(tmp_path / "weights.pt", weights_only=True), weaver_state(model)
+    assert written.keys() == expected.keys()
+    for name, tensor in written.items():
+        assert tensor.shape == expected[name].shape, name
+        assert torch.equal(tensor, expected[name])
+    jets = make_jets(4)
+    assert torch.equal(ParticleNet.from_weaver(tmp_path / "weights.pt")(jets), model(jets))
+
+
+def test_weaver_reads_what_is_written(tmp_path, make_jets):
+    pytest.importorskip("weaver")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from weaver.nn.model.ParticleNet import ParticleNet as Original
+    model, jets = make(), make_jets(6, min_particles=8)  # with fewer than k others, the original takes padding
+    model.to_weaver(tmp_path / "weights.pt")
+    original = Original(
+        17, 10, conv_params=[(6, (16, 16)), (6, (16,)), (6, (32, 24))], fc_params=[(12, 0.1)],
+        use_fusion=False, use_fts_bn=True, use_counts=True, for_inference=False,
+    )  # fmt: skip
+    original.load_state_dict(torch.load(tmp_path / "weights.pt", weights_only=True))
+    features, points = FEATURE_SETS["full"][0](jets), angular_points(jets)
+    with torch.no_grad():
+        logits = original.eval()(points.mT, features.mT, jets.mask[:, None].float())
+        torch.testing.assert_close(model(jets), logits, atol=1e-5, rtol=0)
 
 
 class Trap:

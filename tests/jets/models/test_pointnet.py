@@ -1,16 +1,24 @@
 """The unconstrained transformer on its own; what it shares with the others is in test_contract.py."""
 
+import numpy as np
 import pytest
 import torch
 
+import jetsym
 from jetsym.errors import ConfigError
+from jetsym.jets.actions import rotate
+from jetsym.jets.features import pair_invariants
 from jetsym.jets.models import PointNet, build
+from jetsym.spectrum import O3
+
+#: Tensors at the embedding, and biases from pairs.
+MORE = {"harmonics": 3, "pairs": 8}
 
 
-def make(dtype: torch.dtype = torch.float32) -> PointNet:
+def make(dtype: torch.dtype = torch.float32, **options: int) -> PointNet:
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        return build("pointnet", width=16, blocks=2, heads=4).to(dtype).eval()
+        return build("pointnet", width=16, blocks=2, heads=4, **options).to(dtype).eval()
 
 
 def test_named_blocks_are_called_once_with_hidden_padding(make_jets):
@@ -38,9 +46,52 @@ def test_named_blocks_are_called_once_with_hidden_padding(make_jets):
         torch.testing.assert_close(pooled[b], torch.cat([real.mean(0), real.amax(0)]))
 
 
-def test_gradients_are_those_of_finite_differences(make_jets):
-    jets, model = make_jets(2, dtype=torch.float64, max_particles=3), make(torch.float64)
+@pytest.mark.parametrize("options", [{}, MORE])
+def test_gradients_are_those_of_finite_differences(make_jets, options):
+    jets, model = make_jets(2, dtype=torch.float64, max_particles=3), make(torch.float64, **options)
     assert torch.autograd.gradcheck(lambda p4: model(jets.replace(p4=p4)), jets.p4.clone().requires_grad_(), atol=1e-6)
+
+
+def test_the_embedding_has_the_tensors_it_is_given_and_no_others(make_jets):
+    """Its linear layer makes λ ≤ 1 of vectors alone, and λ ≤ L of harmonics up to L."""
+    jets = make_jets(3, dtype=torch.float64)
+    for largest in (1, 2, 3):
+        model = make(torch.float64, harmonics=largest)
+        report = jetsym.probe(model, jets, layers=["embedding.linear"], l_max=4, frame="lab", progress=False)
+        content = [sum(report.fractions[0][report.irreps.index((lam, sigma))] for sigma in (1, -1)) for lam in range(5)]
+        assert min(content[: largest + 1]) > 1e-3
+        assert max(content[largest + 1 :]) < 1e-20
+
+
+def test_pairs_are_invariant_and_padding_does_nothing(make_jets):
+    jets = make_jets(4, dtype=torch.float64, max_particles=12)
+    turned = rotate(jets, torch.from_numpy(O3().sample(4, np.random.default_rng(0)))[None])
+    pairs = pair_invariants(jets)
+    torch.testing.assert_close(pair_invariants(turned), pairs, atol=1e-9, rtol=1e-9)
+    p4, (b, i, j) = jets.p4, (0, 0, 1)
+    products = p4[b, i, 1:].norm() * p4[b, j, 1:].norm()
+    assert pairs[b, i, j, 0].item() == pytest.approx((2 * (products - p4[b, i, 1:] @ p4[b, j, 1:])).log().item() / 4)
+    model = make(torch.float64, **MORE)
+    longer = jets.replace(
+        p4=torch.cat([jets.p4, torch.ones(4, 3, 4)], dim=1),
+        mask=torch.cat([jets.mask, torch.zeros(4, 3, dtype=torch.bool)], dim=1),
+        scalars=torch.cat([jets.scalars, torch.ones(4, 3, jets.scalars.shape[-1])], dim=1),
+    )
+    torch.testing.assert_close(model(longer), model(jets))
+    order = torch.randperm(12, generator=torch.Generator().manual_seed(0))
+    shuffled = jets.replace(p4=jets.p4[:, order], mask=jets.mask[:, order], scalars=jets.scalars[:, order])
+    torch.testing.assert_close(model(shuffled), model(jets))
+    empty = jets.replace(mask=torch.zeros_like(jets.mask))
+    assert model(empty).isfinite().all()
+
+
+def test_what_is_not_asked_for_changes_nothing():
+    """Checkpoints from before there were tensors and pairs fit."""
+    plain, named = make(), make(harmonics=1, pairs=0)
+    assert list(plain.state_dict()) == list(named.state_dict())
+    assert set(make(**MORE).state_dict()) - set(plain.state_dict()) == {
+        f"pairs.mlp.{layer}.{name}" for layer in (0, 2) for name in ("weight", "bias")
+    }
 
 
 def test_dropout_acts_in_training_only(make_jets):
@@ -55,6 +106,8 @@ def test_dropout_acts_in_training_only(make_jets):
         ({"width": 30}, "width is 30; expected a multiple of heads = 4"),
         ({"blocks": -1}, "blocks is -1; expected at least 0"),
         ({"heads": 0}, "heads is 0; expected at least 1"),
+        ({"harmonics": 0}, "harmonics is 0; expected at least 1"),
+        ({"pairs": -1}, "pairs is -1; expected at least 0"),
         ({"dropout": 1.0}, "dropout is 1.0; expected less than 1"),
         ({"widht": 64}, "no option 'widht'; the nearest are 'width'"),
     ],

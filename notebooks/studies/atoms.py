@@ -1,0 +1,134 @@
+"""A natural failure of an atomistic transformer: found by ``diagnose``, mended by what it advises, at equal budget.
+
+A small PET is trained on copper of effective-medium theory, every structure as it comes. It is probed and diagnosed;
+what the diagnosis advises is done: turning structures in training, and averaging over a group in use, O(3) to the
+degree that the error spectrum asks for, or the space group of the crystal. All are measured on held-out structures and
+on what broken symmetry does to the physics: bands that should be degenerate, forbidden stress, the energy in
+molecular dynamics. What did not help stays in the table.
+
+    python notebooks/studies/atoms.py [--quick] [--out DIR]
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ase import units
+from ase.build import bulk
+from common import Table, arguments, keep
+
+import jetsym
+from jetsym.atoms import SymmetrizedCalculator, calculator, evaluate, phonons, read_frames
+from jetsym.atoms.packages import quiet
+from jetsym.atoms.stability import drift, spurious
+from jetsym.benchmarks.copper import LATTICE, train_copper
+from jetsym.errors import ConfigError
+from jetsym.remedies.symmetrized import averaging_degree
+
+BUDGET = {"structures": 160, "epochs": 40}
+QUICK = {"structures": 20, "epochs": 1}
+
+#: The failures that are mended, if they are found.
+SOUGHT = ("leakage", "misalignment")
+
+COLUMNS = {
+    "forces": "forces RMSE, meV/Å",
+    "energy": "energy RMSE, meV/atom",
+    "A": "A of the energy, meV/atom",
+    "torque": "torque, meV/atom",
+    "splitting": "worst splitting, THz",
+    "forbidden": "forbidden stress, GPa",
+    "drift": "NVE drift, meV/atom/ps",
+    "train_s": "training s",
+    "use_s": "use, s per structure",
+}
+
+
+def study(out: Path, *, quick: bool = False, seeds: int = 3) -> dict[str, Any]:
+    """Train, diagnose, repair and compare; trainings that are there already are taken up."""
+    crystal = bulk("Cu", a=LATTICE)
+    table, findings = Table(), []
+    for seed in range(seeds):
+        runs = {name: _trained(out / f"{name}-{seed}", name == "augment", seed, quick) for name in ("plain", "augment")}
+        frames = read_frames(out / f"plain-{seed}" / "validation.xyz")[: 2 if quick else None]
+        with quiet():
+            potentials = {name: calculator(run) for name, (run, _) in runs.items()}
+            reports = {name: _probe(run, frames, quick) for name, (run, _) in runs.items()}
+            if seed == 0:
+                findings = diagnose(reports["plain"], out)
+            degree = _degree(reports["plain"])
+            plain = potentials["plain"]
+            potentials["averaged, O3"] = SymmetrizedCalculator(plain, "O3", 1 if quick else degree)
+            potentials["averaged, space group"] = SymmetrizedCalculator(plain, "space", reference=crystal)
+            for name, potential in potentials.items():
+                values = measure(potential, frames, crystal, quick=quick)
+                if name in reports:
+                    energy = reports[name].equivariance["energy"]
+                    values["A"] = 1000 * energy.absolute / (sum(map(len, frames)) / len(frames))
+                values["train_s"] = runs[name if name in runs else "plain"][1]
+                table.add(name, seed, values)
+    found = {"findings": findings, "degree": degree, "results": table.rows}
+    keep(out / "atoms.json", found, table.text(COLUMNS))
+    return found
+
+
+def diagnose(report: Any, out: Path) -> list[dict[str, Any]]:
+    """What is wrong with the model, kept and shown; it must be one of what is sought."""
+    diagnosis = jetsym.diagnose(report)
+    diagnosis.save(out / "diagnosis.json")
+    print(diagnosis)
+    if not any(name in diagnosis for name in SOUGHT):
+        raise SystemExit(f"nothing to mend: found {[finding.name for finding in diagnosis]}")
+    return [asdict(finding) for finding in diagnosis]
+
+
+def measure(potential: Any, frames: list[Any], crystal: Any, *, quick: bool) -> dict[str, float]:
+    """Accuracy on held-out structures; what broken symmetry does to phonons, stress and molecular dynamics; cost."""
+    few = frames[: 2 if quick else 8]
+    start = time.perf_counter()
+    scores = evaluate(potential, few, progress=False).scores["all"]
+    seconds = (time.perf_counter() - start) / len(few)
+    vibrating = phonons(crystal, potential, supercell=(2, 2, 2), path="GXL", points=5, mesh=5, progress=False)
+    plain = vibrating.runs["plain"]
+    moving = drift(crystal.repeat(2), potential, steps=10 if quick else 100)
+    return {
+        "forces": scores.forces_rmse,
+        "energy": scores.energy_rmse,
+        "A": float("nan"),
+        "splitting": plain.worst.splitting,
+        "torque": 1000 * np.sqrt(np.mean([(spurious(f, potential).torque / len(f)) ** 2 for f in few])),
+        "forbidden": plain.spurious.forbidden_stress / units.GPa,
+        "drift": abs(moving.energy_drift),
+        "use_s": seconds,
+    }
+
+
+def _trained(folder: Path, augment: bool, seed: int, quick: bool) -> tuple[Path, float]:
+    """The run of a PET, and the seconds its training took here; NaN where it was there already."""
+    if (folder / "run" / "model.ckpt").is_file():
+        return folder / "run", float("nan")
+    start = time.perf_counter()
+    run = train_copper(folder, seed=seed, augment=augment, progress=False, **(QUICK if quick else BUDGET))
+    return run, time.perf_counter() - start
+
+
+def _probe(run: Path, frames: list[Any], quick: bool) -> Any:
+    return jetsym.probe(
+        jetsym.atoms.load(run), frames[: 2 if quick else 6], l_max=2 if quick else 6, baseline=None, progress=False
+    )
+
+
+def _degree(report: Any) -> int:
+    try:
+        return averaging_degree(report.equivariance["energy"], tolerance=0.01)
+    except ConfigError:
+        return int(report.meta["l_max"])
+
+
+if __name__ == "__main__":
+    options = arguments(__doc__ or "", out="runs/studies/atoms")
+    study(options.out, quick=options.quick, seeds=options.seeds)

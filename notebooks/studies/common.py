@@ -1,0 +1,72 @@
+"""What the studies share: their command line, and a table of results over seeds."""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import rich.table
+from rich.console import Console
+
+from jetsym.files import write_atomically
+from jetsym.probing.words import concise
+
+
+def arguments(description: str, *, out: str) -> argparse.Namespace:
+    """Folder, size and seeds, from the command line."""
+    parser = argparse.ArgumentParser(description=description.splitlines()[0])
+    parser.add_argument("--out", type=Path, default=Path(out), help="folder for data, runs and results")
+    parser.add_argument("--quick", action="store_true", help="a small version: to see that it works, not to learn from")
+    parser.add_argument("--seeds", type=int, default=3, help="runs of everything")
+    return parser.parse_args()
+
+
+@dataclass
+class Table:
+    """Results by variant and seed."""
+
+    rows: list[dict[str, Any]] = field(default_factory=list)
+
+    def add(self, variant: str, seed: int, values: Mapping[str, float]) -> None:
+        """One variant's numbers for one seed."""
+        self.rows.append({"variant": variant, "seed": seed, **values})
+        print(
+            f"{variant}, seed {seed}: " + ", ".join(f"{name} {value:.4g}" for name, value in values.items()), flush=True
+        )
+
+    @property
+    def variants(self) -> list[str]:
+        """In the order in which they came."""
+        return list(dict.fromkeys(row["variant"] for row in self.rows))
+
+    def mean(self, variant: str, column: str) -> tuple[float, float]:
+        """Mean over the seeds, and its standard error; NaN for the error of one seed."""
+        values = np.array([row[column] for row in self.rows if row["variant"] == variant])
+        error = values.std(ddof=1) / math.sqrt(len(values)) if len(values) > 1 else math.nan
+        return float(values.mean()), float(error)
+
+    def text(self, columns: Mapping[str, str]) -> str:
+        """As a table, with standard errors over the seeds in the last digits."""
+        table = rich.table.Table(box=rich.box.SIMPLE)
+        table.add_column("")
+        for title in columns.values():
+            table.add_column(title, justify="right")
+        for variant in self.variants:
+            table.add_row(variant, *(concise(*self.mean(variant, column)) for column in columns))
+        stream = io.StringIO()
+        Console(file=stream, width=160, color_system=None).print(table)
+        return stream.getvalue()
+
+
+def keep(path: Path, numbers: Mapping[str, Any], text: str) -> None:
+    """Write the numbers, and show the table."""
+    write_atomically(path, json.dumps(numbers, indent=1) + "\n")
+    write_atomically(path.with_suffix(".txt"), text)
+    print(text, end="")

@@ -1,0 +1,185 @@
+"""From a finding to a configuration that trains."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+import jetsym
+from jetsym.cli import main
+from jetsym.errors import CheckpointError, ConfigError, DataError
+from jetsym.jets.augmentation import AugmentationConfig
+from jetsym.probing.findings import MODES
+from jetsym.training.config import TrainConfig
+from jetsym.training.loop import train
+from jetsym.training.mends import ELSEWHERE, MENDS, REMEDIES
+from jetsym.training.repair import repair
+
+SMALL = {"width": 8, "blocks": 1, "heads": 2}
+
+
+@pytest.fixture
+def run(tmp_path):
+    """A folder with nothing but a configuration, which can be changed."""
+
+    def make(**changes):
+        config = TrainConfig(**{"data": "train/*.root", "options": SMALL, "epochs": 1, **changes})
+        (tmp_path / "config.yaml").write_text(yaml.safe_dump(config.to_dict()))
+        return tmp_path
+
+    return make
+
+
+def test_every_finding_has_a_remedy_or_a_word_on_where_it_is_mended():
+    assert set(MENDS) | set(ELSEWHERE) == set(MODES)
+    assert not set(MENDS) & set(ELSEWHERE)
+    assert {name for names in MENDS.values() for name in names} == set(REMEDIES)
+
+
+@pytest.mark.parametrize("finding", MENDS)
+def test_every_remedy_of_a_finding_gives_a_configuration(run, finding):
+    for remedy in MENDS[finding]:
+        mended = repair(run(), finding=finding, remedy=remedy)
+        assert mended.changes
+        before = TrainConfig("train/*.root", options=SMALL, epochs=1)
+        assert set(mended.changes) == set(before.differing(mended.config))
+        assert mended.config.epochs == 1
+        path = mended.save(run() / "repaired.yaml")
+        text = path.read_text()
+        assert TrainConfig.from_dict(yaml.safe_load(text)) == mended.config
+        assert text.startswith(f"# {finding} of ")
+
+
+@pytest.mark.parametrize("finding", ELSEWHERE)
+def test_what_no_option_mends_is_said(run, finding):
+    with pytest.raises(ConfigError, match=f"no option of a training mends '{finding}': "):
+        repair(run(), finding=finding)
+
+
+def test_the_next_remedy_is_taken_where_the_first_is_there_already(run):
+    turned = {"augmentation": AugmentationConfig("SO3")}
+    mended = repair(run(**turned), finding="leakage")
+    assert mended.remedy == "penalty"
+    assert (mended.before, mended.after) == (1, 3)
+    assert "3 times instead of once" in str(mended)
+    both = {**turned, "penalty": asdict(mended.config.penalty)}
+    doubled = repair(run(**both), finding="leakage")
+    assert doubled.config.penalty.weight == 2 * mended.config.penalty.weight
+    assert (doubled.before, doubled.after) == (3, 3)
+    with pytest.raises(ConfigError, match="the run has augment already"):
+        repair(run(**turned), finding="leakage", remedy="augment")
+
+
+def test_canonical_keeps_the_network_and_drops_turns_but_not_boosts(run):
+    options = {"finding": "late-collapse", "remedy": "canonical"}
+    mended = repair(run(augmentation=AugmentationConfig("SO3")), **options).config
+    assert mended.options == {
+        "backbone": "pointnet",
+        "options": SMALL,
+        "group": "O3",
+        "frame": "lab",
+        "signs": "moment",
+    }
+    assert mended.augmentation.group == "none"
+    boosts = AugmentationConfig("boost", width=0.5)
+    assert repair(run(augmentation=boosts), **options).config.augmentation == boosts
+    with pytest.raises(ConfigError, match="changes the network"):
+        repair(run(), **options, from_weights=True)
+
+
+def test_a_network_is_given_tensors_and_invariants(run):
+    more = repair(run(), finding="bottleneck")
+    assert more.config.options == {**SMALL, "harmonics": 2}
+    assert "by 15 columns" in str(more)
+    assert repair(run(options=more.config.options), finding="bottleneck").config.options["harmonics"] == 3
+    assert repair(run(), finding="late-collapse").config.options == {**SMALL, "pairs": 16}
+    with pytest.raises(ConfigError, match="or it cannot be used"):
+        repair(run(model="lgatr", options={}), finding="bottleneck")
+
+
+def test_mirrors_are_added_to_turns_in_their_frame(run):
+    moved = AugmentationConfig("SO3", frame="rest")
+    mended = repair(run(augmentation=moved), finding="parity-contamination").config
+    assert mended.augmentation == AugmentationConfig("O3", frame="rest")
+
+
+def test_a_drifting_run_is_watched(run):
+    assert repair(run(), finding="drift").config.monitor_every == 200
+    calmer = repair(run(monitor_every=50), finding="drift", remedy="calmer").config
+    assert (calmer.monitor_every, calmer.lr, calmer.ema) == (50, 5e-4, 0.999)
+
+
+def test_group_frame_and_axis_are_those_of_the_report(run, make_jets):
+    jets = make_jets(8, dtype=torch.float64, max_particles=5, min_particles=3)
+
+    def tagger(jets):
+        x = jets.p4[:, 0, 1] / jets.p4[:, 0, 0]
+        return torch.stack([x, -x], dim=-1)
+
+    folder = run()
+    options = {"outputs": {"logits": "logits"}, "l_max": 2, "progress": False}
+    rest = jetsym.probe(tagger, jets, group="SO3", frame="rest", **options)
+    found = jetsym.diagnose(rest).save(folder / "found.json")
+    assert repair(folder, finding="leakage", report=found).config.augmentation == AugmentationConfig(
+        "SO3", frame="rest"
+    )
+    assert repair(folder, finding="leakage", report=found).instead == ""  # a diagnosis holds no error spectrum
+    lab = jetsym.probe(tagger, jets, group="SO3", **options).save(folder / "lab.json")
+    # A component of a vector: λ = 1 is all there is in the error spectrum.
+    words = "Symmetrized(tagger, 'SO3', 1, frame='lab') evaluates every jet 12 times"
+    assert words in str(repair(folder, finding="leakage", report=lab))
+    beam = jetsym.probe(tagger, jets, group="SO2", **options).save(folder / "beam.json")
+    assert repair(folder, finding="frame-locking", report=beam).config.augmentation == AugmentationConfig("SO2")
+    boost = jetsym.probe(tagger, jets, group="boost", **options).save(folder / "boost.json")
+    expected = AugmentationConfig("boost", width=0.5)
+    assert repair(folder, finding="frame-locking", report=boost).config.augmentation == expected
+    with pytest.raises(ConfigError, match="did not find 'drift'; it found "):
+        repair(folder, finding="drift", report=found)
+    tilted = jetsym.probe(lambda x: x[:, 0], np.ones((2, 3)), group="SO2", axis="x", l_max=1, progress=False)
+    with pytest.raises(ConfigError, match="about the axis x"):
+        repair(folder, finding="leakage", report=tilted.save(folder / "x.json"))
+
+
+def test_what_cannot_be_repaired_is_refused(run, tmp_path, capsys):
+    with pytest.raises(ConfigError, match="--finding is 'leak'; the nearest are 'leakage'"):
+        repair(run(), finding="leak")
+    with pytest.raises(ConfigError, match="--remedy is 'agument'; the nearest are 'augment'"):
+        repair(run(), finding="leakage", remedy="agument")
+    with pytest.raises(CheckpointError, match="holds no run"):
+        repair(tmp_path / "none", finding="leakage")
+    with pytest.raises(DataError, match="no report can be read"):
+        repair(run(), finding="leakage", report="none.json")
+    (tmp_path / "config.yaml").write_text("widths: 3")
+    with pytest.raises(CheckpointError, match="is no configuration of a training"):
+        repair(tmp_path, finding="leakage")
+    assert main(["repair", str(tmp_path / "none"), "--finding", "leakage"]) == 1
+    assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("remedy", ["augment", "penalty", "harmonics", "pairs", "canonical"])
+def test_the_repaired_run_trains(tmp_path, make_jets, jetclass_columns, write_tree, capsys, remedy):
+    write_tree(tmp_path / "train.root", jetclass_columns(make_jets(60, seed=1)))
+    data = str(tmp_path / "train.root")
+    train(data, tmp_path / "run", epochs=1, options=SMALL, device="cpu", progress=False)
+    assert main(["repair", str(tmp_path / "run"), "--finding", "leakage", "--remedy", remedy]) == 0
+    printed = capsys.readouterr().out
+    assert "Train it with: jetsym train --config" in printed
+    config = str(tmp_path / "run/repair-leakage.yaml")
+    assert main(["train", "--config", config, "--out", str(tmp_path / "mended")]) == 0
+    report = jetsym.probe(tmp_path / "mended", data, limit=4, l_max=2, progress=False)
+    broken = report.equivariance["logits"].relative > 1e-3
+    assert broken == (remedy != "canonical")
+
+
+@pytest.mark.slow
+def test_a_repair_may_begin_from_the_weights(tmp_path, make_jets, jetclass_columns, write_tree):
+    write_tree(tmp_path / "train.root", jetclass_columns(make_jets(60, seed=1)))
+    data = str(tmp_path / "train.root")
+    train(data, tmp_path / "run", epochs=1, options=SMALL, device="cpu", progress=False)
+    path = repair(tmp_path / "run", finding="leakage", from_weights=True).save(tmp_path / "repaired.yaml")
+    assert main(["train", "--config", str(path), "--out", str(tmp_path / "mended")]) == 0
