@@ -14,8 +14,9 @@ if TYPE_CHECKING:
     from jetsym.atoms.evaluation import Evaluation, evaluate
     from jetsym.atoms.finetuning import add_uncertainty, finetune
     from jetsym.atoms.frames import read_frames
-    from jetsym.atoms.lattice_dynamics import PhononReport, phonons
+    from jetsym.atoms.lattice_dynamics import phonons
     from jetsym.atoms.model import Model, load
+    from jetsym.atoms.phonon_report import PhononReport
     from jetsym.atoms.published import pretrained
     from jetsym.atoms.relaxation import RelaxationReport, relax
     from jetsym.atoms.structures import Structures
@@ -47,7 +48,7 @@ __all__ = [
 _LAZY = {
     "Evaluation": "jetsym.atoms.evaluation",
     "Model": "jetsym.atoms.model",
-    "PhononReport": "jetsym.atoms.lattice_dynamics",
+    "PhononReport": "jetsym.atoms.phonon_report",
     "RelaxationReport": "jetsym.atoms.relaxation",
     "Structures": "jetsym.atoms.structures",
     "SymmetrizedCalculator": "jetsym.atoms.symmetrized",

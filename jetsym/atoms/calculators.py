@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -100,7 +102,7 @@ def _metatomic(file: Path, dtype: Dtype | None, device: str | None) -> Calculato
     if "energy" not in {name.partition("/")[0] for name in exported.capabilities().outputs}:
         outputs = ", ".join(map(repr, exported.capabilities().outputs))
         raise CheckpointError(f"{file} predicts no energy, which a calculator needs; it predicts {outputs}")
-    with quiet():
+    with quiet(), redirect_stdout(io.StringIO()):  # a package of neighbour lists greets when it is imported
         kind = require("metatomic_ase", "a calculator").MetatomicCalculator
         # The threshold only makes it warn; uncertainty() gives the numbers.
         found = kind(exported, device=device, uncertainty_threshold=None)

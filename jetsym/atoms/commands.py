@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from ase import Atoms
     from ase.calculators.calculator import Calculator
 
-    from jetsym.atoms.lattice_dynamics import PhononReport
+    from jetsym.atoms.phonon_report import PhononReport
     from jetsym.atoms.relaxation import RelaxationReport
 
 __all__ = ["Symmetrize", "evaluate", "phonons", "relax"]

@@ -68,7 +68,7 @@ class Evaluation:
     scores
         By subset, in alphabetical order, and "all" last.
     meta
-        Key of the subsets, what was left out, and whether energies were shifted.
+        Key of the subsets, how many structures were left out, and how many elements had their energy fitted.
     """
 
     scores: Mapping[str, Scores]
@@ -107,6 +107,12 @@ class Evaluation:
     def __str__(self) -> str:
         left_out = self.meta["left_out"]
         note = f"{left_out} structures with elements that the model does not know are left out\n" if left_out else ""
+        elements = self.meta["fitted_elements"]
+        if elements is not None and 3 * elements > self.scores[ALL].structures:
+            note += (
+                f"the energies of {elements} elements were fitted to {self.scores[ALL].structures} structures, so that "
+                "errors of energies are too small\n"
+            )
         return text_of(self.table()) + note
 
 
@@ -168,14 +174,13 @@ def evaluate(
         for index, frame in chosen:
             errors.append(_errors(calculator, frame, index))
             advance(1)
-    if fit_baseline:
-        _take_off_baseline(errors, [frame for _, frame in chosen])
+    fitted = _take_off_baseline(errors, [frame for _, frame in chosen]) if fit_baseline else None
     names = [str(frame.info.get(by, "–")) if by else ALL for _, frame in chosen]
     groups = {
         name: [error for error, own in zip(errors, names, strict=True) if own == name] for name in sorted({*names})
     }
     scores = {name: _scores(members) for name, members in groups.items() if name != ALL} | {ALL: _scores(errors)}
-    meta = {"by": by, "left_out": len(frames) - len(chosen), "fit_baseline": fit_baseline}
+    meta = {"by": by, "left_out": len(frames) - len(chosen), "fit_baseline": fit_baseline, "fitted_elements": fitted}
     return Evaluation(scores, meta)
 
 
@@ -232,8 +237,8 @@ def _errors(calculator: Calculator, frame: Atoms, index: int) -> _Errors:
     )
 
 
-def _take_off_baseline(errors: list[_Errors], frames: Sequence[Atoms]) -> None:
-    """Least squares in the energy per atom, with an energy of every element."""
+def _take_off_baseline(errors: list[_Errors], frames: Sequence[Atoms]) -> int:
+    """Least squares in the energy per atom, with an energy of every element; returns the number of elements."""
     rows = [place for place, error in enumerate(errors) if error.energy is not None]
     elements = sorted({number for frame in frames for number in frame.numbers.tolist()})
     counts = np.array([[np.count_nonzero(frames[place].numbers == z) for z in elements] for place in rows], dtype=float)
@@ -242,6 +247,7 @@ def _take_off_baseline(errors: list[_Errors], frames: Sequence[Atoms]) -> None:
     shifts = np.linalg.lstsq(counts / sizes[:, None], energies / sizes, rcond=None)[0]
     for place, shift in zip(rows, counts @ shifts, strict=True):
         errors[place].energy -= shift
+    return len(elements)
 
 
 def _scores(errors: Sequence[_Errors]) -> Scores:

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from rich.table import Table
 
-from jetsym.atoms.stability import Drift, Spurious, drift, space_groups, spurious
+from jetsym.atoms.dynamics import Drift, drift
+from jetsym.atoms.stability import Spurious, space_groups, spurious
 from jetsym.atoms.tables import compared, number, structure_dict, text_of
 from jetsym.errors import ConfigError, DataError
 from jetsym.files import finished_file, write_atomically
@@ -208,7 +209,7 @@ def relax(
         Tolerance, in Å, of the space group that says what is forbidden.
     md_steps, temperature, timestep, seed
         Length of a run at constant energy from the relaxed structure, its temperature in K, time step in fs, and the
-        seed of its momenta; see :func:`~jetsym.atoms.stability.drift`. None is made with 0 steps.
+        seed of its momenta; see :func:`~jetsym.atoms.dynamics.drift`. None is made with 0 steps.
     progress
         Show a progress bar.
 

@@ -14,8 +14,9 @@ import numpy as np
 from rich.console import Console
 
 from jetsym.atoms import SymmetrizedCalculator, calculator, evaluate, read_frames, train
-from jetsym.atoms.lattice_dynamics import PhononReport, phonons
+from jetsym.atoms.lattice_dynamics import phonons
 from jetsym.atoms.packages import quiet, require
+from jetsym.atoms.phonon_report import PhononReport
 from jetsym.atoms.relaxation import RelaxationReport, relax
 from jetsym.atoms.tables import compared
 from jetsym.files import finished_file

@@ -76,6 +76,7 @@ def test_another_zero_of_energy_is_no_error_after_a_fit():
     fitted = evaluate(Zero(), frames, fit_baseline=True)
     assert fitted.scores["all"].energy_mae < 1e-9
     assert "relative to a least-squares energy of every element" in str(fitted)
+    assert "2 elements were fitted to 3 structures, so that errors of energies are too small" in str(fitted)
 
 
 def test_a_potential_against_itself():

@@ -13,7 +13,8 @@ from ase.build import bulk
 from ase.calculators.calculator import Calculator, all_changes
 from ase.calculators.emt import EMT
 
-from jetsym.atoms.stability import drift, operations, space_group, space_groups, spurious, torque
+from jetsym.atoms.dynamics import drift
+from jetsym.atoms.stability import operations, space_group, space_groups, spurious, torque
 from jetsym.errors import ConfigError, DataError
 
 
