@@ -78,7 +78,7 @@ def tagger(name: str, out: Path, *, quick: bool, preset: str | None = None, **op
 
 
 def potential(name: str, out: Path, *, quick: bool) -> Path:
-    """The folder of a small PET for copper, shown "turned" structures or "upright" ones; trained where it is not there."""
+    """The folder of a small PET for copper, shown "turned" structures or "upright" ones; trained at need."""
     from jetsym.benchmarks.copper import train_copper
 
     folder = out / "runs" / (f"copper-{name}-quick" if quick else f"copper-{name}")

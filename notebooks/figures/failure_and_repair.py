@@ -22,7 +22,7 @@ ATOMS = {"forces": "forces RMSE [meV/Å]", "torque": "torque [meV/atom]", "split
 
 
 def draw(out: Path, *, quick: bool = False) -> None:
-    """Draw the results of both studies, seed by seed and their means, doing the studies first where they are not done."""
+    """Draw the results of both studies, seed by seed and their means; a study that is not done is done first."""
     jets, atoms = (results(name, out, quick=quick) for name in ("jets", "atoms"))
     figure, axes = plt.subplots(2, 3, figsize=(TWO_COLUMNS, 4.6), layout="constrained")
     for row, (found, quantities) in enumerate(((jets, JETS), (atoms, ATOMS))):
