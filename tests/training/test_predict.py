@@ -192,6 +192,16 @@ def test_files_are_read_as_they_are_needed(model, jetclass_file, tmp_path, monke
     assert max(ahead) <= 60
 
 
+@pytest.mark.slow
+def test_published_weights_on_real_jets(real_data, tmp_path):
+    """Reference logits of the original network, which go beyond 20."""
+    tagger = jetsym.load(real_data / "particlenet" / "ParticleNet_kin.pt")
+    data = real_data / "jetclass" / "jetclass_kin_500.root"
+    found = columns_of(predict(tagger, data, tmp_path / "p.root", logits=True, progress=False))
+    expected = np.load(real_data / "particlenet" / "ParticleNet_kin_logits_jetclass_kin_500.npy")
+    np.testing.assert_allclose(np.stack([found[f"logit_{name}"] for name in CLASSES], axis=1), expected, atol=2e-4)
+
+
 def test_jets_through_a_mapping(model, jetclass_file, tmp_path):
     path, mapping = jetclass_file(n=30), tmp_path / "map.yaml"
     particles = ", ".join(f"{name}: part_{name}" for name in ("px", "py", "pz", "energy", *SCALARS))
@@ -201,13 +211,3 @@ def test_jets_through_a_mapping(model, jetclass_file, tmp_path):
     assert 0 < len(jets) < 30
     np.testing.assert_array_equal(found["number"], jets.columns["number"])
     np.testing.assert_allclose(found["score_QCD"], model(jets).detach().softmax(-1)[:, 0], atol=1e-6)
-
-
-@pytest.mark.slow
-def test_published_weights_on_real_jets(real_data, tmp_path):
-    """Reference logits of the original network, which go beyond 20."""
-    tagger = jetsym.load(real_data / "particlenet" / "ParticleNet_kin.pt")
-    data = real_data / "jetclass" / "jetclass_kin_500.root"
-    found = columns_of(predict(tagger, data, tmp_path / "p.root", logits=True, progress=False))
-    expected = np.load(real_data / "particlenet" / "ParticleNet_kin_logits_jetclass_kin_500.npy")
-    np.testing.assert_allclose(np.stack([found[f"logit_{name}"] for name in CLASSES], axis=1), expected, atol=2e-4)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 
 import numpy as np
 import pytest
@@ -19,7 +20,7 @@ from ase.neighborlist import neighbor_list
 
 from jetsym.atoms.band_path import band_path
 from jetsym.atoms.lattice_dynamics import phonons
-from jetsym.errors import ConfigError, DataError
+from jetsym.errors import ConfigError, DataError, MissingDependencyError
 
 LATTICE = 3.59
 
@@ -168,3 +169,18 @@ class Broken(Calculator):
 def test_forces_that_are_not_finite():
     with pytest.raises(DataError, match="forces are not finite"):
         phonons(bulk("Cu"), Broken(), supercell=(2, 2, 2))
+
+
+def test_without_phonopy_the_pip_line_is_named(monkeypatch):
+    for name in ("phonopy", "phonopy.structure", "phonopy.structure.cells"):
+        monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(MissingDependencyError, match=r"phonons needs the package 'phonopy'.*'jetsym\[atoms\]'"):
+        phonons(bulk("Cu"), EMT(), supercell=(1, 1, 1))
+
+
+def test_lengths_along_the_path_of_a_hexagonal_crystal():
+    """M is half a reciprocal vector of length 2/(√3 a), and A half of 1/c."""
+    way = band_path(bulk("Cu", "hcp", a=2.5, c=4.0).cell.array, path="MGA", points=9)
+    assert [place for place, _ in way.ticks] == pytest.approx(
+        [0, 1 / (np.sqrt(3) * 2.5), 1 / (np.sqrt(3) * 2.5) + 1 / 8]
+    )
