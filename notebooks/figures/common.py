@@ -93,3 +93,10 @@ def copper_frames(folder: Path, *, quick: bool) -> list[Any]:
     from jetsym.atoms import read_frames
 
     return read_frames(folder / "validation.xyz")[: 2 if quick else 8]
+
+
+def energies_of(folder: Path) -> Any:
+    """The potential without forces and stress."""
+    from jetsym.atoms import Model, load
+
+    return Model(load(folder / "run").module, gradients=False)

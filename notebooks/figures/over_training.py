@@ -7,7 +7,7 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
-from common import LABELS, TAGGERS, TWO_COLUMNS, copper_frames, keep, potential, run_as_script, tagger
+from common import TAGGERS, TWO_COLUMNS, copper_frames, keep, potential, run_as_script, tagger
 from matplotlib.axes import Axes
 
 import jetsym
@@ -58,10 +58,10 @@ def errors(ax: Axes, histories: dict[str, History], output: str) -> None:
     """A over the spread across inputs, which both domains share."""
     for name, history in histories.items():
         values, stderr = (history.error(key, output) for key in ("over_spread", "over_spread_stderr"))
-        label = LABELS.get(name, LABELS["rotated"])
+        label = "as the inputs come" if name == "upright" else "turned at random in training"
         ax.errorbar(
             history.steps, values, yerr=np.nan_to_num(stderr), fmt=MARKS[name], color=COLOURS[name], markersize=3.5,
-            capsize=2, linewidth=1.2, label=label.replace(" jets", ""),
+            capsize=2, linewidth=1.2, label=label,
         )  # fmt: skip
     ax.set_yscale("log")
     ax.set_ylabel(f"A over spread, {output}")

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib.pyplot as plt
-from common import TWO_COLUMNS, copper_frames, keep, potential, run_as_script
+from common import TWO_COLUMNS, copper_frames, energies_of, keep, potential, run_as_script
 
 import jetsym
 from jetsym.plotting import plot_spectrum
@@ -21,7 +21,7 @@ LAYERS = [
     "node_heads.energy.0",
     "edge_heads.energy.0",
 ]
-NAMES = ["edge embedder", "compress", "GNN node", "GNN edge", "node head", "edge head", "energy", "forces"]
+NAMES = ["edge embedder", "compress", "GNN node", "GNN edge", "node head", "edge head", "energy"]
 
 
 def draw(out: Path, *, quick: bool = False) -> None:
@@ -40,9 +40,9 @@ def draw(out: Path, *, quick: bool = False) -> None:
 def measure(out: Path, *, quick: bool) -> dict[str, Any]:
     """Reports on the untrained and the trained network."""
     folder = potential("turned", out, quick=quick)
-    model, frames = jetsym.atoms.load(folder / "run"), copper_frames(folder, quick=quick)
-    options = {"layers": LAYERS, "outputs": {"energy": "scalar", "forces": "vector"}, "l_max": 2 if quick else 4}
-    trained: Any = jetsym.probe(model, frames, baseline="untrained", progress=False, **options)
+    model, frames = energies_of(folder), copper_frames(folder, quick=quick)
+    l_max = 2 if quick else 4
+    trained: Any = jetsym.probe(model, frames, layers=LAYERS, l_max=l_max, baseline="untrained", progress=False)
     return {"untrained": trained.baseline, "trained on turned structures": trained}
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib.pyplot as plt
-from common import TWO_COLUMNS, copper_frames, keep, potential, run_as_script, tagger
+from common import TWO_COLUMNS, copper_frames, energies_of, keep, potential, run_as_script, tagger
 
 import jetsym
 from jetsym.jets import sample
@@ -28,10 +28,9 @@ def draw(out: Path, *, quick: bool = False) -> None:
     jets = sample("test", limit=6 if quick else 40, max_particles=64)
     tagged: Any = jetsym.probe(tagger("rotated", out, quick=quick), jets, l_max=l_max, progress=False)
     folder = potential("turned", out, quick=quick)
-    model, frames = jetsym.atoms.load(folder / "run"), copper_frames(folder, quick=quick)
-    outputs = {"energy": "scalar"}
-    atoms: Any = jetsym.probe(model, frames, layers=LAYERS, outputs=outputs, l_max=l_max, progress=False)
-    compared = jetsym.compare(tagged, atoms, names=["jets: PointNet", "atoms: PET"])
+    model, frames = energies_of(folder), copper_frames(folder, quick=quick)
+    atoms: Any = jetsym.probe(model, frames, layers=LAYERS, l_max=l_max, progress=False)
+    compared = jetsym.compare(tagged, atoms, names=["PointNet (jets)", "PET (atoms)"])
     for warning in compared.warnings:
         print(warning)
     axes = plt.subplots(2, 2, figsize=(TWO_COLUMNS, 4.8), layout="constrained")[1].ravel()
