@@ -8,7 +8,16 @@ from pathlib import Path
 from common import run_as_script
 
 #: The figures in their order, by the script that draws each.
-FIGURES = ("what_a_and_b_are", "jet_layers", "lorentz", "cost_and_accuracy")
+FIGURES = (
+    "what_a_and_b_are",
+    "pet_layers",
+    "jet_layers",
+    "over_training",
+    "two_domains",
+    "lorentz",
+    "failure_and_repair",
+    "cost_and_accuracy",
+)
 
 
 def draw(out: Path, *, quick: bool = False) -> None:

@@ -75,3 +75,28 @@ def tagger(name: str, out: Path, *, quick: bool, preset: str | None = None, **op
     folder = out / "runs" / (f"{name}-quick" if quick else name)
     train(str(sample_dir() / "train"), folder, val=str(sample_dir() / "val"), resume=True, progress=False, **values)
     return folder
+
+
+def potential(name: str, out: Path, *, quick: bool) -> Path:
+    """The folder of a small PET for copper, shown "turned" structures or "upright" ones; trained at need."""
+    from jetsym.benchmarks.copper import train_copper
+
+    folder = out / "runs" / (f"copper-{name}-quick" if quick else f"copper-{name}")
+    if not (folder / "run" / "model.ckpt").is_file():
+        budget = {"structures": 20, "epochs": 2} if quick else {"structures": 160, "epochs": 40}
+        train_copper(folder, augment=name == "turned", progress=False, **budget)
+    return folder
+
+
+def copper_frames(folder: Path, *, quick: bool) -> list[Any]:
+    """Some of the structures that a potential has not seen."""
+    from jetsym.atoms import read_frames
+
+    return read_frames(folder / "validation.xyz")[: 2 if quick else 8]
+
+
+def energies_of(folder: Path) -> Any:
+    """The potential without forces and stress."""
+    from jetsym.atoms import Model, load
+
+    return Model(load(folder / "run").module, gradients=False)

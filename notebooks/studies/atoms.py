@@ -29,7 +29,7 @@ from jetsym.benchmarks.copper import LATTICE, train_copper
 from jetsym.errors import ConfigError
 from jetsym.remedies.symmetrized import averaging_degree
 
-BUDGET = {"structures": 160, "epochs": 40}
+BUDGET = {"structures": 120, "epochs": 30}
 QUICK = {"structures": 20, "epochs": 1}
 
 #: The failures that are mended, if they are found.
