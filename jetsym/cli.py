@@ -50,7 +50,9 @@ class Group:
 
 ATOMS = {
     "train": Command("jetsym.atoms.training:train", "train a PET or SOAP-BPNN by metatrain", positional=True),
-    "spectra": Command("jetsym.commands:spectra", "measure the checkpoints of a run, epoch by epoch", positional=True),
+    "spectra": Command(
+        "jetsym.commands.symmetry:spectra", "measure the checkpoints of a run, epoch by epoch", positional=True
+    ),
     "evaluate": Command("jetsym.atoms.commands:evaluate", "errors on a file of structures, by subset", positional=True),
     "finetune": Command("jetsym.atoms.finetuning:finetune", "train a PET further on your structures", positional=True),
     "uncertainty": Command(
@@ -59,34 +61,44 @@ ATOMS = {
 }
 COMMANDS: dict[str, Command | Group] = {
     "demo": Command("jetsym.demo:demo", "train two taggers on the bundled jets, probe both, and write a report"),
-    "download": Command("jetsym.commands:download", "fetch published weights of taggers, or JetClass", positional=True),
+    "download": Command(
+        "jetsym.commands.data:download", "fetch published weights of taggers, or JetClass", positional=True
+    ),
     "generate": Command("jetsym.jets.generate:generate", "make JetClass-like jets with Pythia and FastJet", True),
-    "convert": Command("jetsym.commands:convert", "make a cache of files of jets that streams read faster", True),
-    "inspect": Command("jetsym.commands:inspect", "what is in files of jets or a cache", True),
+    "convert": Command("jetsym.commands.data:convert", "make a cache of files of jets that streams read faster", True),
+    "inspect": Command("jetsym.commands.data:inspect", "what is in files of jets or a cache", True),
     "train": Command(
-        "jetsym.commands:train",
+        "jetsym.commands.training:train",
         "train a tagger on ROOT files",
         skip=frozenset({"penalties", "callbacks"}),
         presets=True,
     ),
-    "evaluate": Command("jetsym.commands:evaluate", "how well a tagger does on upright and rotated jets", True),
-    "predict": Command("jetsym.commands:predict", "write a tagger's probabilities for jets to a file", True),
-    "export": Command("jetsym.commands:export", "write a tagger for other programs: ONNX, or weaver's layout", True),
+    "evaluate": Command(
+        "jetsym.commands.training:evaluate", "how well a tagger does on upright and rotated jets", True
+    ),
+    "predict": Command("jetsym.commands.training:predict", "write a tagger's probabilities for jets to a file", True),
+    "export": Command(
+        "jetsym.commands.training:export", "write a tagger for other programs: ONNX, or weaver's layout", True
+    ),
     "probe": Command(
-        "jetsym.commands:probe",
+        "jetsym.commands.symmetry:probe",
         "measure the symmetry of a trained tagger, layer by layer",
         positional=True,
         skip=frozenset({"action", "call", "outputs"}),
     ),
     "attribute": Command(
-        "jetsym.commands:attribute",
+        "jetsym.commands.symmetry:attribute",
         "what breaks the symmetry of a trained tagger, one source at a time",
         positional=True,
         skip=frozenset({"call", "outputs"}),
     ),
-    "compare": Command("jetsym.commands:compare", "put reports side by side, layer by layer", many="reports"),
-    "diagnose": Command("jetsym.commands:diagnose", "what is wrong with a model, from the report of a probe", True),
-    "repair": Command("jetsym.commands:repair", "write the configuration of a run that mends what was found", True),
+    "compare": Command("jetsym.commands.symmetry:compare", "put reports side by side, layer by layer", many="reports"),
+    "diagnose": Command(
+        "jetsym.commands.symmetry:diagnose", "what is wrong with a model, from the report of a probe", True
+    ),
+    "repair": Command(
+        "jetsym.commands.training:repair", "write the configuration of a run that mends what was found", True
+    ),
     "atoms": Group(ATOMS, "train, fine-tune and evaluate models of atoms, follow their symmetry over training"),
     "relax": Command("jetsym.atoms.commands:relax", "relax a structure, symmetrised and not", positional=True),
     "phonons": Command("jetsym.atoms.commands:phonons", "phonons of a crystal, symmetrised and not", positional=True),

@@ -1,0 +1,1 @@
+"""What the command line adds to the library: where results are written, and what is printed."""

@@ -1,0 +1,160 @@
+"""What the command line does with files of jets: download, convert, inspect."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from rich.console import Console
+
+from jetsym.errors import ConfigError
+
+if TYPE_CHECKING:
+    from jetsym.jets.io.root import BadJets, Columns
+
+__all__ = ["convert", "download", "inspect"]
+
+
+def download(
+    what: Literal["weights", "jetclass"],
+    *,
+    model: str | list[str] | None = None,
+    split: str | list[str] = "val_5M",
+    out: str = ".",
+    allow_unverified: bool = False,
+    keep_archives: bool = False,
+    dry_run: bool = False,
+    progress: bool = True,
+) -> None:
+    """Fetch what others have published, checked and continued where an earlier attempt was cut off.
+
+    Parameters
+    ----------
+    what
+        "weights": networks trained on JetClass, published with the ParT paper; "jetclass": the data set itself.
+    model
+        particlenet-kin, particlenet-kinpid, particlenet-full, part-kin, part-kinpid, part-full, or a list of them; by
+        default those whose checksum is known.
+    split
+        train_100M (or one of its parts, train_100M_part0 to train_100M_part9), val_5M, test_20M, or a list of them.
+    out
+        Folder to write to; made if it is not there.
+    allow_unverified
+        Fetch models whose checksum is not known as well; the SHA-256 of what has come is then shown.
+    keep_archives
+        Keep JetClass's archives beside the files that were in them.
+    dry_run
+        Show what would be fetched, and fetch nothing.
+    progress
+        Show a progress bar.
+    """
+    if what == "jetclass":
+        from jetsym.jets.io.datasets import chosen_splits, download_jetclass
+
+        if dry_run:
+            for archive in chosen_splits(split):
+                there = "there already" if archive.is_there(Path(out).expanduser()) else f"md5 {archive.md5}"
+                print(f"{archive.url} -> {Path(out) / archive.folder} ({there})")
+            return
+        for folder in download_jetclass(split, out=out, keep_archives=keep_archives, progress=progress):
+            print(folder)
+        return
+    from jetsym.jets.io.download import checksum
+    from jetsym.jets.io.weights import chosen, download_weights
+
+    items = chosen(model, allow_unverified=allow_unverified)
+    if dry_run:
+        for item in items.values():
+            size = "size unknown" if item.size is None else f"{item.size:,} bytes"
+            print(f"{item.url} -> {Path(out) / item.file} ({size}, sha256 {item.sha256 or 'unknown'})")
+        return
+    for name in items:  # one after the other, so that each is shown as soon as it is there
+        path = download_weights(name, out=out, allow_unverified=allow_unverified, progress=progress)[name]
+        print(path if items[name].sha256 else f"{path} (unverified: sha256 {checksum(path)})")
+
+
+def convert(
+    paths: str | list[str],
+    *,
+    out: str,
+    to: Literal["cache", "parquet"] = "cache",
+    columns: Columns = "all",
+    bad_jets: BadJets = "raise",
+    skip_bad: bool = False,
+    threads: int = 2,
+    overwrite: bool = False,
+    mapping: str | None = None,
+) -> Path:
+    """Make a cache of files of jets, see :func:`jetsym.jets.io.convert.convert`, or Parquet files of ROOT files.
+
+    Parameters
+    ----------
+    paths
+        Files of jets (ROOT, Parquet, HDF5 or npz): a path, a glob pattern, a directory, or a list of these.
+    out
+        Folder of the cache, or of the Parquet files; what is unfinished is continued.
+    to
+        "cache", or "parquet" for one file per ROOT file, with all its branches; the options below are the cache's.
+    columns
+        "kin" for momenta, "full" for the particles' scalars as well, "all" for the per-jet columns as well.
+    bad_jets
+        "raise" or "drop", for jets without particles or with NaN or infinity.
+    skip_bad
+        Leave out damaged files and parts of files.
+    threads
+        Threads that read.
+    overwrite
+        Replace a cache of other files.
+    mapping
+        A YAML file that says which branches of other ROOT trees hold what, see :mod:`jetsym.jets.io.mapping`.
+    """
+    if to == "parquet":
+        if mapping is not None:
+            raise ConfigError("--mapping makes caches; with --to parquet all branches keep their names")
+        from jetsym.jets.io.parquet import to_parquet
+
+        return to_parquet(paths, out, overwrite=overwrite)
+    from jetsym.jets.io.convert import convert as make_cache
+
+    return make_cache(
+        paths,
+        out,
+        columns=columns,
+        bad_jets=bad_jets,
+        skip_bad=skip_bad,
+        threads=threads,
+        overwrite=overwrite,
+        mapping=mapping,
+    )
+
+
+def inspect(
+    path: str | list[str], *, picture: str | None = None, verify: bool = False, mapping: str | None = None
+) -> None:
+    """Say what files of jets or a cache hold: jets per class, branches, ranges, bad values.
+
+    Parameters
+    ----------
+    path
+        Files of jets (ROOT, Parquet, HDF5 or npz: a path, an address, a glob pattern, a directory, or a list of these),
+        or the folder of a cache.
+    picture
+        A file for histograms (.png, .pdf or .svg).
+    verify
+        Compare the files of a folder with the checksums in its manifest first.
+    mapping
+        A YAML file that says which branches of other ROOT trees hold what, see :mod:`jetsym.jets.io.mapping`.
+    """
+    from jetsym.jets.io.cache import verify as compare
+    from jetsym.jets.io.inspect import inspect as look
+
+    if verify:
+        if not isinstance(path, str):
+            raise ConfigError("--verify takes one folder with a manifest.json")
+        print(f"{compare(path)} files are as {path}/manifest.json says")
+    summary = look(path, mapping=mapping)
+    Console().print(summary.table())
+    if picture is not None:
+        from jetsym.plotting import save_figure
+
+        save_figure(summary.plot(), picture)

@@ -1,0 +1,256 @@
+"""What the command line does to see symmetries: probe, attribute, diagnose, compare, spectra over training."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from inspect import signature
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from jetsym.errors import ConfigError
+from jetsym.files import write_atomically
+
+if TYPE_CHECKING:
+    from jetsym.probing.attribution_report import Attribution
+    from jetsym.probing.comparison import Comparison
+    from jetsym.probing.findings import Diagnosis
+    from jetsym.probing.monitor import History
+    from jetsym.probing.probe import Report
+
+__all__ = ["attribute", "compare", "diagnose", "probe", "spectra"]
+
+
+def probe(
+    model: str,
+    *,
+    inputs: str | list[str] | None = None,
+    mapping: str | None = None,
+    out: str | None = None,
+    over_training: bool = False,
+    **options: Any,
+) -> Report | History:
+    """Measure which symmetry a trained tagger has; see :func:`jetsym.probe`.
+
+    Parameters
+    ----------
+    model
+        A run folder, a checkpoint, or weights in weaver's layout (.pt).
+    inputs
+        Files of jets to probe with; the bundled jets where none are named.
+    mapping
+        A YAML file that says which branches of other ROOT trees hold what, see :mod:`jetsym.jets.io.mapping`.
+    out
+        A JSON file to write the report to; a picture (.png) and a page (.html) of the same name go beside it.
+    over_training
+        Show what a run with --monitor_every measured as it was trained, instead of measuring it now: a table, and the
+        data and the picture in ``over_training.json`` and ``.png`` in its folder, or as ``out`` says.
+    """
+    from jetsym.plotting import save_figure
+    from jetsym.probing.html import report_page
+    from jetsym.probing.probe import probe as measure
+
+    _check_out(out)
+    if over_training:
+        from jetsym.probing.monitor import History
+
+        why = "--over_training shows what was measured earlier"
+        if mapping is not None:
+            raise ConfigError(f"--mapping is {mapping!r}, but {why}; leave it out")
+        _refuse_changed(measure, {"inputs": inputs, **options}, why=why)
+        return _kept(History.load(model), model, out)
+    report = measure(model, _jets(model, inputs, mapping, options), **options)
+    print(report)
+    if out is not None:
+        picture = report.plot()
+        report.save(out)
+        write_atomically(Path(out).with_suffix(".html"), report_page(report, picture))
+        save_figure(picture, Path(out).with_suffix(".png"))
+    return report
+
+
+def attribute(
+    model: str,
+    *,
+    inputs: str | list[str] | None = None,
+    mapping: str | None = None,
+    out: str | None = None,
+    **options: Any,
+) -> Attribution:
+    """Measure what the symmetry of a trained tagger breaks on; see :func:`jetsym.probing.attribution.attribute`.
+
+    Parameters
+    ----------
+    model
+        A run folder, a checkpoint, or weights in weaver's layout (.pt).
+    inputs
+        Files of jets to measure on; the bundled jets where none are named.
+    mapping
+        A YAML file that says which branches of other ROOT trees hold what, see :mod:`jetsym.jets.io.mapping`.
+    out
+        A JSON file to write the report to.
+    """
+    from jetsym.jets.sources import ALL_PARTICLES
+    from jetsym.probing.attribution import attribute as measure
+
+    report = measure(model, _jets(model, inputs, mapping, options, max_particles=ALL_PARTICLES), **options)
+    print(report, end="")
+    if out is not None:
+        report.save(out)
+    return report
+
+
+def diagnose(
+    report: str,
+    *,
+    baseline: str | None = None,
+    history: list[str] | None = None,
+    readout: str | None = None,
+    needs: dict[str, list[str]] | None = None,
+    thresholds: dict[str, float] | None = None,
+    out: str | None = None,
+) -> Diagnosis:
+    """Say what is wrong with a model from its report, and what to try; see :func:`jetsym.diagnose`.
+
+    Parameters
+    ----------
+    report
+        A JSON file that jetsym probe wrote; or the folder of a run with --monitor_every, of which the last probe is
+        judged, and the earlier ones for drift.
+    baseline
+        That of an untrained copy; by default the one in the report.
+    history
+        Those of earlier steps of the training, in their order and measured alike, for drift.
+    readout
+        The layer that the outputs are read from; by default the last one before them.
+    needs
+        Output -> irreps that it needs, such as '{"dipole": ["(1,+)"]}'; by default those of its kind.
+    thresholds
+        Bounds to change, such as '{"deviation": 0.05}'; see jetsym.probing.thresholds.Thresholds.
+    out
+        A JSON file to write the findings to.
+    """
+    from jetsym.probing.diagnose import diagnose as find
+    from jetsym.probing.monitor import History
+    from jetsym.probing.reading import read_report
+    from jetsym.probing.report import SymmetryReport
+    from jetsym.probing.thresholds import Thresholds
+
+    past = [SymmetryReport.load(path) for path in history or []]
+    subject: Report
+    if Path(report).is_dir():
+        *watched, subject = History.load(report).reports
+        past = past or watched
+    else:
+        subject = read_report(report)
+    found = find(
+        subject,
+        baseline=None if baseline is None else read_report(baseline),
+        history=past,
+        readout=readout,
+        needs=needs,
+        thresholds=Thresholds.of(**(thresholds or {})),
+    )
+    print(found, end="")
+    if out is not None:
+        found.save(out)
+    return found
+
+
+def compare(reports: list[str], *, names: list[str] | None = None, out: str | None = None) -> Comparison:
+    """Put reports side by side; see :func:`jetsym.compare`.
+
+    Parameters
+    ----------
+    reports
+        JSON files that jetsym probe wrote.
+    names
+        What to call them; by default the names of the files.
+    out
+        A JSON file to write all of it to; a picture (.png) and a page (.html) of the same name go beside it.
+    """
+    from jetsym.plotting import save_figure
+    from jetsym.probing.comparison import compare as put_together
+    from jetsym.probing.comparison import numbered
+    from jetsym.probing.html import figure_element, page
+    from jetsym.probing.reading import read_report
+
+    _check_out(out)
+    read: list[Any] = [read_report(path) for path in reports]
+    compared = put_together(*read, names=names or numbered([Path(path).stem for path in reports]))
+    print(compared, end="")
+    if out is not None:
+        picture = compared.plot()
+        compared.save(out)
+        parts = [figure_element(picture, "Reports side by side, by depth"), compared._repr_html_()]
+        write_atomically(Path(out).with_suffix(".html"), page(f"Symmetry of {', '.join(compared.names)}", parts))
+        save_figure(picture, Path(out).with_suffix(".png"))
+    return compared
+
+
+def spectra(run: str, *, inputs: str | list[str], out: str | None = None, limit: int = 8, l_max: int = 4) -> History:
+    """Print the symmetry of a metatrain run's model over training.
+
+    Parameters
+    ----------
+    run
+        Folder of a run of ``jetsym atoms train``.
+    inputs
+        Files of structures.
+    out
+        A JSON file to write the history to, instead of ``over_training.json`` in the folder of the run; a picture
+        (.png) of the same name goes beside it.
+    limit
+        At most so many structures.
+    l_max
+        Largest λ.
+    """
+    from jetsym.training.history import over_training
+
+    _check_out(out)
+    return _kept(over_training(run, inputs, limit=limit, l_max=l_max), run, out)
+
+
+def _jets(
+    model: str,
+    inputs: str | list[str] | None,
+    mapping: str | None,
+    options: dict[str, Any],
+    *,
+    max_particles: int | None = None,
+) -> Any:
+    """The inputs as they are named, or read through a mapping, by default as many particles as the model takes."""
+    if mapping is None:
+        return inputs
+    if inputs is None:
+        raise ConfigError(f"--mapping is {mapping!r}, and --inputs names no files; expected both")
+    from jetsym.jets import read
+    from jetsym.training.checkpoint import load
+
+    return read(
+        inputs, mapping=mapping, limit=options.get("limit"), max_particles=max_particles or load(model).max_particles
+    )
+
+
+def _kept(history: History, run: str, out: str | None) -> History:
+    """The spectra of a run over its training, printed, and saved with their picture."""
+    from jetsym.plotting import save_figure
+
+    print(history, end="")
+    path = Path(run, "over_training.json") if out is None else Path(out)
+    history.save(path)
+    save_figure(history.plot(), path.with_suffix(".png"))
+    return history
+
+
+def _refuse_changed(function: Callable[..., Any], options: Mapping[str, Any], *, why: str) -> None:
+    """Refuse options of a function that are not as by default, where they would have no effect."""
+    defaults = {name: parameter.default for name, parameter in signature(function).parameters.items()}
+    for name, value in options.items():
+        given = tuple(value) if isinstance(value, list) else value  # a sequence from the command line is a list
+        if given != defaults[name]:
+            raise ConfigError(f"--{name} is {value!r}, but {why}; leave it out")
+
+
+def _check_out(out: str | None) -> None:
+    if out is not None and Path(out).suffix != ".json":
+        raise ConfigError(f"--out is {out!r}; expected a name that ends in .json (picture and page take its stem)")

@@ -1,0 +1,306 @@
+"""What the command line does with taggers: train, evaluate, predict, export, repair."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from rich.console import Console
+
+from jetsym.errors import ConfigError
+from jetsym.files import write_atomically
+
+if TYPE_CHECKING:
+    from jetsym.jets.io.root import BadJets
+    from jetsym.jets.models import ParticleNet, Tagger
+    from jetsym.training.evaluation_report import Evaluation
+
+__all__ = ["evaluate", "export", "predict", "repair", "train"]
+
+
+def train(
+    data: str | list[str], out: str, *, dry_run: bool = False, find_lr: bool = False, **options: Any
+) -> Path | None:
+    """Train a tagger on ROOT files; see :func:`jetsym.training.loop.train`.
+
+    Parameters
+    ----------
+    data
+        ROOT files to train on: a path, a glob pattern, or a list of them.
+    out
+        Folder of the run.
+    dry_run
+        Train and validate on one batch only, and write nothing.
+    find_lr
+        Only look for a learning rate, by steps with growing ones; a table is printed, and learning_rate.json and .png
+        are written to the folder.
+    """
+    from jetsym.training.engine import is_first_process
+    from jetsym.training.loop import train as train_tagger
+
+    if dry_run or find_lr:
+        _try_before(data, Path(out), options, find=find_lr)
+        return None
+    path = train_tagger(data, out, **options).path
+    return path if is_first_process() else None
+
+
+def _try_before(data: str | list[str], out: Path, options: dict[str, Any], *, find: bool) -> None:
+    from jetsym.plotting import save_figure
+    from jetsym.training.config import TrainConfig
+    from jetsym.training.engine import is_first_process
+    from jetsym.training.trials import dry_run, find_lr
+
+    run = ("resume", "overwrite", "progress")
+    config = TrainConfig(data=data, **{name: value for name, value in options.items() if name not in run})
+    if find:
+        curve = find_lr(config, progress=options.get("progress", True))
+        if is_first_process():
+            print(curve, end="")
+            write_atomically(out / "learning_rate.json", json.dumps(curve.to_dict(), indent=1) + "\n")
+            save_figure(curve.plot(), out / "learning_rate.png")
+        return
+    found = dry_run(config)
+    if is_first_process():
+        for name, value in found.items():
+            print(f"{name} {value:,.4g}" if isinstance(value, float) else f"{name} {value:,}")
+
+
+def evaluate(
+    model: str,
+    data: str | list[str],
+    *,
+    rotated: int | None = 0,
+    stability: bool = False,
+    draws: int = 8,
+    width: float = 0.5,
+    limit: int | None = None,
+    max_particles: int | None = None,
+    batch_size: int = 512,
+    background: str | list[str] | None = None,
+    working_points: dict[str, float] | None = None,
+    pt_edges: list[float] | None = None,
+    device: str = "auto",
+    mapping: str | None = None,
+    out: str | None = None,
+) -> None:
+    """Measure a trained tagger on jets, which need labels for all but the stability of its decisions.
+
+    Parameters
+    ----------
+    model
+        A run folder, a checkpoint, or weights in weaver's layout (.pt).
+    data
+        Files of jets (ROOT, Parquet, HDF5 or npz): a path, a glob pattern, or a list of them.
+    rotated
+        Seed of the random rotations that the jets are measured under as well; null measures them upright only.
+    stability
+        Count decisions that flip when the jets are turned or boosted, and the spread of AUC and rejections.
+    draws
+        Elements of each action for the stability; each moves all jets.
+    width
+        Of the stability under boosts: their rapidities are uniform on [-width, width].
+    limit
+        At most so many jets.
+    max_particles
+        Particles kept per jet; by default as many as in the tagger's training.
+    batch_size
+        Jets per forward pass.
+    background
+        Class or classes that the others are told from; by default QCD, or the first.
+    working_points
+        Class -> signal efficiency at which its background rejection is quoted: {Tbqq: 0.3}. By default 0.99 for Hqql,
+        0.995 for Tbl and 0.5 for all others.
+    pt_edges
+        Edges of the bins of jet pT in GeV; by default five bins of as many jets each.
+    device
+        "cpu", "cuda", or "auto" for the latter where there is one.
+    mapping
+        A YAML file that says which branches of other ROOT trees hold what, see :mod:`jetsym.jets.io.mapping`.
+    out
+        A JSON file to write the numbers to; pictures (_roc.png, _confusion.png, _reliability.png) go beside it.
+    """
+    from jetsym.jets import read
+    from jetsym.training.evaluate import evaluate as measure
+
+    if out is not None and Path(out).suffix != ".json":
+        raise ConfigError(f"--out is {out!r}; expected a name that ends in .json (the pictures take its stem)")
+    tagger = _load(model, device)
+    jets = read(data, limit=limit, max_particles=max_particles or tagger.max_particles, mapping=mapping)
+    values: dict[str, Any] = {}
+    evaluation = None
+    if jets.label is not None or not stability:
+        evaluation = measure(
+            tagger,
+            jets,
+            rotated=rotated,
+            batch_size=batch_size,
+            background=background,
+            working_points=working_points,
+            pt_edges=pt_edges,
+        )
+        evaluation = replace(evaluation, meta={**evaluation.meta, "model": model, "data": data})
+        values |= evaluation.to_dict()
+        Console().print(evaluation.table())
+    if stability:
+        from jetsym.training.stability import stability as decide
+
+        found = decide(tagger, jets, draws=draws, width=width, seed=rotated or 0, batch_size=batch_size, progress=True)
+        print(found, end="")
+        values["stability"] = found.to_dict()
+    if out is not None:
+        write_atomically(out, json.dumps(values, indent=1) + "\n")
+        if evaluation is not None:
+            _draw(evaluation, Path(out))
+
+
+def _draw(evaluation: Evaluation, out: Path) -> None:
+    """The pictures of an evaluation, beside its numbers."""
+    import matplotlib.pyplot as plt
+
+    from jetsym.plotting import figure_of, plot_confusion, plot_reliability, plot_roc, save_figure
+
+    for name, plot in {"roc": plot_roc, "confusion": plot_confusion, "reliability": plot_reliability}.items():
+        picture = plot(evaluation)
+        save_figure(picture, out.with_name(f"{out.stem}_{name}.png"))
+        plt.close(figure_of(picture))
+
+
+def predict(
+    model: str,
+    data: str | list[str],
+    *,
+    out: str,
+    logits: bool = False,
+    max_particles: int | None = None,
+    batch_size: int = 512,
+    bad_jets: BadJets = "raise",
+    threads: int = 2,
+    device: str = "auto",
+    mapping: str | None = None,
+    progress: bool = True,
+) -> Path:
+    """Write a tagger's probabilities for jets, in their order; see :func:`jetsym.training.predict.predict`.
+
+    Parameters
+    ----------
+    model
+        A run folder, a checkpoint, or weights in weaver's layout (.pt).
+    data
+        Files of jets (ROOT, Parquet, HDF5 or npz): a path, a glob pattern, or a list of them; labels are not needed.
+    out
+        The file to write: a name that ends in .root or .parquet.
+    logits
+        Write the logits beside the probabilities.
+    max_particles
+        Particles kept per jet; by default as many as in the tagger's training.
+    batch_size
+        Jets per forward pass.
+    bad_jets
+        "raise" or "drop", for jets without particles or with NaN or infinity.
+    threads
+        Threads that read.
+    device
+        "cpu", "cuda", or "auto" for the latter where there is one.
+    mapping
+        A YAML file that says which branches of other ROOT trees hold what, see :mod:`jetsym.jets.io.mapping`.
+    progress
+        Show a progress bar.
+    """
+    from jetsym.training.predict import predict as write
+
+    return write(
+        _load(model, device),
+        data,
+        out,
+        logits=logits,
+        max_particles=max_particles,
+        batch_size=batch_size,
+        bad_jets=bad_jets,
+        threads=threads,
+        mapping=mapping,
+        progress=progress,
+    )
+
+
+def export(model: str, *, out: str, tolerance: float = 1e-5) -> Path:
+    """Write a trained tagger for other programs: as an ONNX graph, or as weights in weaver-core's layout.
+
+    Parameters
+    ----------
+    model
+        A run folder, a checkpoint, or weights in weaver's layout (.pt).
+    out
+        A name that ends in .onnx for a graph of raw four-momenta to logits, see
+        :func:`jetsym.training.export.export_onnx`; in .pt for weights of a ParticleTransformer or a ParticleNet.
+    tolerance
+        Largest difference of a logit between the graph and torch that is let pass, where logits are larger than one in
+        units of the largest.
+    """
+    if Path(out).suffix not in (".onnx", ".pt"):
+        raise ConfigError(f"--out is {out!r}; expected a name that ends in .onnx, or in .pt for weaver's layout")
+    tagger = _load(model, "cpu")
+    if Path(out).suffix == ".pt":
+        from jetsym.jets.models.weaver import export as write_weights
+
+        write_weights(cast("ParticleNet", tagger), out)  # which refuses others
+        return Path(out)
+    from jetsym.training.export import export_onnx
+
+    return export_onnx(tagger, out, tolerance=tolerance)
+
+
+def repair(
+    run: str,
+    *,
+    finding: str,
+    report: str | None = None,
+    remedy: str | None = None,
+    weight: float = 0.1,
+    from_weights: bool = False,
+    out: str | None = None,
+) -> Path:
+    """Write the configuration of a run that mends what was found in another; see :mod:`jetsym.training.repair`.
+
+    Parameters
+    ----------
+    run
+        Folder of the run.
+    finding
+        What was found, as jetsym diagnose names it.
+    report
+        The report or the diagnosis it was found in, for group, frame and axis.
+    remedy
+        augment, mirror, penalty, harmonics, pairs, canonical or calmer; by default the least intrusive one that the
+        run does not have.
+    weight
+        Of a new penalty.
+    from_weights
+        Begin from the best weights of the run instead of anew.
+    out
+        A YAML file to write to; by default ``repair-FINDING.yaml`` in the folder of the run.
+    """
+    from jetsym.training.repair import repair as mend
+
+    mended = mend(run, finding=finding, report=report, remedy=remedy, weight=weight, from_weights=from_weights)
+    print(mended, end="")
+    path = mended.save(Path(run).expanduser() / f"repair-{finding}.yaml" if out is None else out)
+    print(f"Train it with: jetsym train --config {path} --out NEW_RUN")
+    return path
+
+
+def _load(model: str, device: str) -> Tagger:
+    """A tagger on the device that a user names."""
+    import torch
+
+    from jetsym.training.checkpoint import load
+
+    kind = device.partition(":")[0]
+    if kind not in ("auto", "cpu", "cuda"):
+        raise ConfigError(f"--device is {device!r}; expected cpu, cuda or auto")
+    there = torch.cuda.is_available()
+    if kind == "cuda" and not there:
+        raise ConfigError(f"--device is {device!r}, but torch finds no CUDA device; use --device cpu or auto")
+    return load(model, device=("cuda" if there else "cpu") if kind == "auto" else device)
