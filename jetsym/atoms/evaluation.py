@@ -15,10 +15,10 @@ from rich.table import Table
 
 from jetsym.atoms.calculators import uncertainty
 from jetsym.atoms.packages import quiet
-from jetsym.atoms.tables import text_of
 from jetsym.errors import ConfigError, DataError
 from jetsym.files import write_atomically
 from jetsym.progress import progress_bar
+from jetsym.text import as_text
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -113,7 +113,7 @@ class Evaluation:
                 f"the energies of {elements} elements were fitted to {self.scores[ALL].structures} structures, so that "
                 "errors of energies are too small\n"
             )
-        return text_of(self.table()) + note
+        return as_text(self.table(), width=140) + note
 
 
 def evaluate(

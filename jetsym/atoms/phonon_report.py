@@ -13,8 +13,9 @@ from rich.table import Table
 
 from jetsym.atoms.band_path import BandPath
 from jetsym.atoms.stability import Spurious
-from jetsym.atoms.tables import compared, number, structure_dict, text_of
+from jetsym.atoms.tables import compared, number, structure_dict
 from jetsym.files import write_atomically
+from jetsym.text import as_text
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -159,7 +160,7 @@ class PhononReport:
         return compared(f"{self.structure.get_chemical_formula()}, {self.group}", self.runs, rows)
 
     def __str__(self) -> str:
-        return text_of(self.table())
+        return as_text(self.table(), width=140)
 
     def plot(self) -> Figure:
         """Bands along the path, and the density of states beside them."""

@@ -14,10 +14,11 @@ from rich.table import Table
 
 from jetsym.atoms.dynamics import Drift, drift
 from jetsym.atoms.stability import Spurious, space_groups, spurious
-from jetsym.atoms.tables import compared, number, structure_dict, text_of
+from jetsym.atoms.tables import compared, number, structure_dict
 from jetsym.errors import ConfigError, DataError
 from jetsym.files import finished_file, write_atomically
 from jetsym.progress import progress_bar
+from jetsym.text import as_text
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -150,7 +151,7 @@ class RelaxationReport:
         return compared(f"{self.initial.get_chemical_formula()}: {len(self.initial)} atoms relaxed", self.runs, rows)
 
     def __str__(self) -> str:
-        return text_of(self.table())
+        return as_text(self.table(), width=140)
 
     def plot(self) -> Figure:
         """Energy and largest force against the steps."""

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 if TYPE_CHECKING:
     from ase import Atoms
 
-__all__ = ["compared", "number", "structure_dict", "text_of"]
+__all__ = ["compared", "number", "structure_dict"]
 
 
 def number(value: float | None) -> str:
@@ -36,13 +34,6 @@ def compared(title: str, columns: Iterable[str], rows: Mapping[str, Sequence[str
     for name, cells in rows.items():
         table.add_row(escape(name), *map(escape, cells))
     return table
-
-
-def text_of(table: Table) -> str:
-    """A table as plain text."""
-    stream = io.StringIO()
-    Console(file=stream, width=140, color_system=None).print(table)
-    return stream.getvalue()
 
 
 def structure_dict(atoms: Atoms) -> dict[str, Any]:

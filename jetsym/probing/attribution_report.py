@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar, Self
 
-from rich.console import Console
 from rich.table import Table
 
 from jetsym.probing.equivariance import Equivariance
 from jetsym.probing.storage import Stored
 from jetsym.probing.words import concise
+from jetsym.text import as_text
 
 __all__ = ["Attribution", "Effect"]
 
@@ -111,9 +110,7 @@ class Attribution(Stored):
                 switched = "on" if effect.adds else "off"
                 table.add_row("", source, switched, effect.change, _relative(effect.equivariance), difference)
             table.add_section()
-        stream = io.StringIO()
-        Console(file=stream, width=140, color_system=None).print(table)
-        return stream.getvalue() + "\n".join(self.sentences()) + "\n"
+        return as_text(table, width=140) + "\n".join(self.sentences()) + "\n"
 
 
 def _relative(item: Equivariance) -> str:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from rich.console import Console
 from rich.table import Table
 
 from jetsym.errors import MissingDependencyError, ProbeError
@@ -17,6 +15,7 @@ from jetsym.probing.report import SymmetryReport
 from jetsym.probing.shares import bandwidth, pseudo_share, weighted
 from jetsym.probing.storage import Stored
 from jetsym.probing.words import concise, share, tail_floor
+from jetsym.text import as_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -277,9 +276,7 @@ class Comparison(Stored):
                 table.add_section()
             table.add_row(name, *cells)
             last = name
-        stream = io.StringIO()
-        Console(file=stream, width=50 + 13 * len(self.header), color_system=None).print(table)
-        return stream.getvalue() + "\n".join(self.sentences()) + "\n"
+        return as_text(table, width=50 + 13 * len(self.header)) + "\n".join(self.sentences()) + "\n"
 
     def __repr__(self) -> str:
         return f"Comparison({', '.join(self.names)})"

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, ClassVar, NamedTuple, Self
 
-from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from jetsym.probing.storage import Stored
 from jetsym.probing.words import concise
+from jetsym.text import as_text
 
 __all__ = ["MODES", "SEVERITIES", "Diagnosis", "Evidence", "Finding", "Mode"]
 
@@ -247,24 +247,17 @@ class Diagnosis(Stored):
         return cls(findings, dict(data["not_judged"]), dict(data["meta"]))
 
     def __str__(self) -> str:
-        stream = io.StringIO()
-        console = Console(file=stream, width=120, color_system=None, highlight=False)
+        parts: list[Any] = []
         for finding in self.findings:
             table = Table(title=f"{finding.name} ({finding.severity}), {finding.subject}", title_justify="left")
             for column in EVIDENCE_COLUMNS:
                 table.add_column(column, justify="left" if column == "evidence" else "right")
             for item in finding.evidence:
                 table.add_row(*item.cells())
-            console.print(table)
-            for text in (finding.text, f"Why: {finding.why}", f"Try: {finding.remedy}", ""):
-                console.print(text, soft_wrap=False, markup=False)
-        if not self.findings:
-            console.print(self.sentences()[0], markup=False)
-        else:
-            console.print(self._looked_for().capitalize(), markup=False)
-        for name, reason in self.not_judged.items():
-            console.print(f"Not judged, {name}: {reason}.", markup=False)
-        return stream.getvalue()
+            parts += [table, Text(finding.text), Text(f"Why: {finding.why}"), Text(f"Try: {finding.remedy}"), ""]
+        parts.append(Text(self._looked_for().capitalize() if self.findings else self.sentences()[0]))
+        parts += [Text(f"Not judged, {name}: {reason}.") for name, reason in self.not_judged.items()]
+        return as_text(*parts, width=120)
 
     def __repr__(self) -> str:
         return f"Diagnosis({', '.join(finding.name for finding in self.findings) or 'nothing found'})"

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import io
 import math
 from typing import TYPE_CHECKING
 
 import numpy as np
-from rich.console import Console
 from rich.table import Table
 
 from jetsym.probing.words import concise
+from jetsym.text import as_text
 
 if TYPE_CHECKING:
     from jetsym.probing.equivariance import Equivariance
@@ -153,6 +152,4 @@ def lorentz_text(report: LorentzReport) -> str:
 
 
 def _printed(table: Table, *, columns: int) -> str:
-    stream = io.StringIO()
-    Console(file=stream, width=28 + 15 * (columns + 1), color_system=None).print(table)
-    return stream.getvalue()
+    return as_text(table, width=28 + 15 * (columns + 1))

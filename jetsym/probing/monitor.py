@@ -7,7 +7,6 @@ says how much there is beyond λ = 2.
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,7 +15,6 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from rich.console import Console
 from rich.table import Table
 
 from jetsym.errors import DataError, ProbeError, closest
@@ -27,6 +25,7 @@ from jetsym.probing.report import SymmetryReport
 from jetsym.probing.storage import Stored
 from jetsym.probing.words import concise, share
 from jetsym.spectrum import Irrep
+from jetsym.text import as_text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -274,9 +273,7 @@ class History(Stored):
             place: Any = (slice(None), 0) if row is None else row
             shares = zip(report.fractions[place], report.stderr[place], strict=True)
             table.add_row(str(report.meta["step"]), *cells, *(share(b, e) for b, e in shares))
-        stream = io.StringIO()
-        Console(file=stream, width=32 + 16 * (len(columns) + 1), color_system=None).print(table)
-        return stream.getvalue()
+        return as_text(table, width=32 + 16 * (len(columns) + 1))
 
     def __str__(self) -> str:
         return self.table()

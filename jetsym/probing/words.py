@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import io
 import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
 from rich.table import Table
+
+from jetsym.text import as_text
 
 if TYPE_CHECKING:
     from jetsym.probing.equivariance import Equivariance
@@ -150,6 +150,4 @@ def text_table(report: SymmetryReport) -> str:
         floor = report.noise_floor[row]
         cells = [share(b, e, floor) for b, e in zip(report.fractions[row], report.stderr[row], strict=True)]
         table.add_row(layer, *cells, share(report.tail[row], report.tail_stderr[row], tail_floor(floor)))
-    stream = io.StringIO()
-    Console(file=stream, width=28 + 15 * (len(report.irreps) + 1), color_system=None).print(table)
-    return stream.getvalue() + "\n".join(sentences(report)) + "\n"
+    return as_text(table, width=28 + 15 * (len(report.irreps) + 1)) + "\n".join(sentences(report)) + "\n"

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import io
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, ClassVar
 
 from rich.box import SIMPLE_HEAD
-from rich.console import Console, Group
+from rich.console import Group
 from rich.table import Table
 
 from jetsym.jets.calibration import Calibration
 from jetsym.jets.rejection import FEW, Rejection
 from jetsym.probing.storage import Stored
+from jetsym.text import as_text
 
 __all__ = ["Bin", "ClassQuality", "Evaluation"]
 
@@ -169,9 +169,7 @@ class Evaluation(Stored):
         return Group(*parts, *self._notes())
 
     def __str__(self) -> str:
-        stream = io.StringIO()
-        Console(file=stream, width=120, color_system=None).print(self.table())
-        return stream.getvalue()
+        return as_text(self.table(), width=120)
 
     def _overview(self) -> Table:
         jets = self.meta.get("jets", sum(map(sum, self.confusion)))

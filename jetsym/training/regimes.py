@@ -16,7 +16,6 @@ of time among its inputs under the whole proper Lorentz group.
 
 from __future__ import annotations
 
-import io
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -24,7 +23,6 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
-from rich.console import Console
 from rich.table import Table
 
 from jetsym.errors import ConfigError, closest
@@ -38,6 +36,7 @@ from jetsym.probing.probe import probe
 from jetsym.probing.report import SymmetryReport
 from jetsym.probing.storage import Stored
 from jetsym.probing.words import concise
+from jetsym.text import as_text
 from jetsym.training import checkpoint
 from jetsym.training.data import labels_of
 from jetsym.training.evaluate import expect_same_classes, predict_logits
@@ -279,9 +278,7 @@ class Comparison(Stored):
                 cells.append(f"{relative} / {self.values(regime, 'symmetry', name, 'over_spread')[0]:.2g}")
             cells += [f"{round(self.values(regime, 'cost', key)[0]):,}" for key in cost]
             table.add_row(regime, *cells)
-        stream = io.StringIO()
-        Console(file=stream, width=60 + 19 * len(heads), color_system=None).print(table)
-        return stream.getvalue() + READING + "\n"
+        return as_text(table, width=60 + 19 * len(heads)) + READING + "\n"
 
     def _title(self) -> str:
         runs = len(self.outcomes) / max(1, len(self.regimes))

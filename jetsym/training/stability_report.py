@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-from rich.console import Console
 from rich.table import Table
+
+from jetsym.text import as_text
 
 __all__ = ["FLIPS", "REJECTION", "Change", "Stability"]
 
@@ -79,9 +79,7 @@ class Stability:
             for place, (name, change) in enumerate(changes.items()):
                 cells = _cells(name, change)
                 lines.add_row("" if place else action, name, *cells, end_section=place == len(changes) - 1)
-        stream = io.StringIO()
-        Console(file=stream, width=120, color_system=None).print(lines)
-        return stream.getvalue() + "".join(f"{note}\n" for note in [*self.notes, *self._limits()])
+        return as_text(lines, width=120) + "".join(f"{note}\n" for note in [*self.notes, *self._limits()])
 
     def _limits(self) -> list[str]:
         """What finite samples cannot tell."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -11,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from rich.console import Console
 from rich.table import Table
 from scipy.ndimage import gaussian_filter1d
 
 from jetsym.errors import ConfigError
 from jetsym.jets.batch import JetBatch
 from jetsym.progress import progress_bar
+from jetsym.text import as_text
 from jetsym.training.config import TrainConfig
 from jetsym.training.data import StreamedJets, batches, load_jets, size_of_batch
 from jetsym.training.engine import make_fabric
@@ -84,9 +83,7 @@ class RateCurve:
             table.add_column(name, justify="right")
         for place in np.unique(np.linspace(0, len(self.rates) - 1, 15).round().astype(int)):
             table.add_row(f"{self.rates[place]:.2g}", f"{self.losses[place]:.4f}", f"{smoothed[place]:.4f}")
-        stream = io.StringIO()
-        Console(file=stream, width=80, color_system=None).print(table)
-        return f"{stream.getvalue()}the loss falls fastest at --lr {self.suggestion:.2g}\n"
+        return f"{as_text(table, width=80)}the loss falls fastest at --lr {self.suggestion:.2g}\n"
 
     def plot(self, ax: Axes | None = None) -> Axes:
         """Draw the loss against the learning rate, into ``ax`` or a new figure."""

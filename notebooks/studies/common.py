@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import io
 import json
 import math
 from collections.abc import Mapping
@@ -13,10 +12,10 @@ from typing import Any
 
 import numpy as np
 import rich.table
-from rich.console import Console
 
 from jetsym.files import write_atomically
 from jetsym.probing.words import concise
+from jetsym.text import as_text
 
 
 def arguments(description: str, *, out: str) -> argparse.Namespace:
@@ -60,9 +59,7 @@ class Table:
             table.add_column(title, justify="right")
         for variant in self.variants:
             table.add_row(variant, *(concise(*self.mean(variant, column)) for column in columns))
-        stream = io.StringIO()
-        Console(file=stream, width=160, color_system=None).print(table)
-        return stream.getvalue()
+        return as_text(table, width=160)
 
 
 def keep(path: Path, numbers: Mapping[str, Any], text: str) -> None:
