@@ -27,9 +27,10 @@ from jetsym.atoms.packages import quiet
 from jetsym.atoms.stability import drift, spurious
 from jetsym.benchmarks.copper import LATTICE, train_copper
 from jetsym.errors import ConfigError
+from jetsym.files import write_atomically
 from jetsym.remedies.symmetrized import averaging_degree
 
-BUDGET = {"structures": 120, "epochs": 30}
+BUDGET = {"structures": 100, "epochs": 25}
 QUICK = {"structures": 20, "epochs": 1}
 
 #: The failures that are mended, if they are found.
@@ -88,19 +89,19 @@ def diagnose(report: Any, out: Path) -> list[dict[str, Any]]:
 
 def measure(potential: Any, frames: list[Any], crystal: Any, *, quick: bool) -> dict[str, float]:
     """Accuracy on held-out structures; what broken symmetry does to phonons, stress and molecular dynamics; cost."""
-    few = frames[: 2 if quick else 8]
+    few = frames[: 2 if quick else 6]
     start = time.perf_counter()
     scores = evaluate(potential, few, progress=False).scores["all"]
     seconds = (time.perf_counter() - start) / len(few)
     vibrating = phonons(crystal, potential, supercell=(2, 2, 2), path="GXL", points=5, mesh=5, progress=False)
     plain = vibrating.runs["plain"]
-    moving = drift(crystal.repeat(2), potential, steps=10 if quick else 100)
+    moving = drift(bulk("Cu", a=LATTICE, cubic=True), potential, steps=10 if quick else 40)
     return {
         "forces": scores.forces_rmse,
         "energy": scores.energy_rmse,
         "A": float("nan"),
         "splitting": plain.worst.splitting,
-        "torque": 1000 * np.sqrt(np.mean([(spurious(f, potential).torque / len(f)) ** 2 for f in few])),
+        "torque": 1000 * np.sqrt(np.mean([(spurious(f, potential).torque / len(f)) ** 2 for f in few[:3]])),
         "forbidden": plain.spurious.forbidden_stress / units.GPa,
         "drift": abs(moving.energy_drift),
         "use_s": seconds,
@@ -108,12 +109,13 @@ def measure(potential: Any, frames: list[Any], crystal: Any, *, quick: bool) -> 
 
 
 def _trained(folder: Path, augment: bool, seed: int, quick: bool) -> tuple[Path, float]:
-    """The run of a PET, and the seconds its training took here; NaN where it was there already."""
-    if (folder / "run" / "model.ckpt").is_file():
-        return folder / "run", float("nan")
-    start = time.perf_counter()
-    run = train_copper(folder, seed=seed, augment=augment, progress=False, **(QUICK if quick else BUDGET))
-    return run, time.perf_counter() - start
+    """The run of a PET, and the seconds its training took."""
+    taken = folder / "seconds.txt"
+    if not taken.is_file():
+        start = time.perf_counter()
+        train_copper(folder, seed=seed, augment=augment, progress=False, **(QUICK if quick else BUDGET))
+        write_atomically(taken, f"{time.perf_counter() - start:.1f}\n")
+    return folder / "run", float(taken.read_text())
 
 
 def _probe(run: Path, frames: list[Any], quick: bool) -> Any:
