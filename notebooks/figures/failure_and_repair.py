@@ -36,7 +36,7 @@ def results(name: str, out: Path, *, quick: bool) -> dict[str, Any]:
     folder = out / "studies" / (f"{name}-quick" if quick else name)
     path = folder / f"{name}.json"
     if not path.is_file():
-        words = ["--quick", "--seeds", "2"] if quick else []
+        words = ["--quick", "--seeds", "1"] if quick else []
         subprocess.run([sys.executable, STUDIES / f"{name}.py", "--out", folder, *words], check=True)
     found: dict[str, Any] = json.loads(path.read_text())
     return found

@@ -23,8 +23,9 @@ from common import Table, arguments, keep
 
 import jetsym
 from jetsym.atoms import SymmetrizedCalculator, calculator, evaluate, phonons, read_frames
+from jetsym.atoms.dynamics import drift
 from jetsym.atoms.packages import quiet
-from jetsym.atoms.stability import drift, spurious
+from jetsym.atoms.stability import spurious
 from jetsym.benchmarks.copper import LATTICE, train_copper
 from jetsym.errors import ConfigError
 from jetsym.files import write_atomically
