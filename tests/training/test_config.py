@@ -53,7 +53,7 @@ def parser() -> ArgumentParser:
         ({"class_weights": "even"}, "--class_weights is 'even'; expected 'none', 'balanced', or a weight"),
         ({"init": ""}, "--init is ''"),
         ({"augmentation": {"gruop": "O3"}}, "--augmentation has no option 'gruop'; the nearest are 'group'"),
-        ({"augmentation": "O3"}, "--augmentation is 'O3'; expected its options, such as {'group': …}"),
+        ({"augmentation": "O3"}, "--augmentation is 'O3'; expected its options, such as {'group': 'O3'}"),
         ({"augmentation": {"group": "boost", "axis": "jet", "width": "x"}}, "--augmentation has a value of a wrong"),
         ({"model": "pointent"}, "no model 'pointent'"),
         ({"options": {"widht": 3}}, "no option 'widht'"),
