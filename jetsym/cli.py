@@ -62,7 +62,7 @@ ATOMS = {
 COMMANDS: dict[str, Command | Group] = {
     "demo": Command("jetsym.demo:demo", "train two taggers on the bundled jets, probe both, and write a report"),
     "download": Command(
-        "jetsym.commands.data:download", "fetch published weights of taggers, or JetClass", positional=True
+        "jetsym.commands.data:download", "fetch published weights of taggers, or public jets", positional=True
     ),
     "generate": Command("jetsym.jets.generate:generate", "make JetClass-like jets with Pythia and FastJet", True),
     "convert": Command("jetsym.commands.data:convert", "make a cache of files of jets that streams read faster", True),

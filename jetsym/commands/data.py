@@ -16,10 +16,11 @@ __all__ = ["convert", "download", "inspect"]
 
 
 def download(
-    what: Literal["weights", "jetclass"],
+    what: Literal["weights", "jetclass", "toptagging", "quarkgluon"],
     *,
     model: str | list[str] | None = None,
     split: str | list[str] = "val_5M",
+    files: str | list[str] | None = None,
     out: str = ".",
     allow_unverified: bool = False,
     keep_archives: bool = False,
@@ -31,12 +32,15 @@ def download(
     Parameters
     ----------
     what
-        "weights": networks trained on JetClass, published with the ParT paper; "jetclass": the data set itself.
+        "weights": networks trained on JetClass, published with the ParT paper; "jetclass": the data set itself;
+        "toptagging": the top-tagging reference set; "quarkgluon": EnergyFlow's quark and gluon jets.
     model
         particlenet-kin, particlenet-kinpid, particlenet-full, part-kin, part-kinpid, part-full, or a list of them; by
         default those whose checksum is known.
     split
         train_100M (or one of its parts, train_100M_part0 to train_100M_part9), val_5M, test_20M, or a list of them.
+    files
+        Of the last two, names or patterns such as test.h5, or a list of them; all by default.
     out
         Folder to write to; made if it is not there.
     allow_unverified
@@ -58,6 +62,16 @@ def download(
             return
         for folder in download_jetclass(split, out=out, keep_archives=keep_archives, progress=progress):
             print(folder)
+        return
+    if what != "weights":
+        from jetsym.jets.io.public_sets import chosen_files, download_set
+
+        if dry_run:
+            for file in chosen_files(what, files):
+                print(f"{file.url} -> {Path(out) / file.name} ({file.size:,} bytes, md5 {file.md5})")
+            return
+        for path in download_set(what, files, out=out, progress=progress):
+            print(path)
         return
     from jetsym.jets.io.download import checksum
     from jetsym.jets.io.weights import chosen, download_weights

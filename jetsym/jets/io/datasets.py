@@ -3,10 +3,7 @@
 Source: H. Qu, C. Li, S. Qian, "JetClass: A Large-Scale Dataset for Deep Learning in Jet Physics", Zenodo record
 6619768, 10.5281/zenodo.6619768. Twelve archives, 100M + 5M + 20M jets of ten classes, 100,000 jets a file.
 
-Two other public sets can be read by :func:`jetsym.jets.read` and have to be fetched by hand, as their checksums are not
-known here: the top-tagging reference set (G. Kasieczka et al., Zenodo record 2603256, ``train.h5``, ``val.h5``,
-``test.h5``), and EnergyFlow's quark and gluon jets (P. Komiske, E. Metodiev, J. Thaler, Zenodo record 3164691,
-``QG_jets*.npz``).
+Other public sets are in :mod:`jetsym.jets.io.public_sets`.
 """
 
 from __future__ import annotations
