@@ -1,5 +1,7 @@
 """Taggers in canonical poses; the poses themselves are tested in tests/jets/test_canonical.py."""
 
+from dataclasses import asdict
+
 import pytest
 import torch
 
@@ -7,7 +9,7 @@ from jetsym.errors import ConfigError
 from jetsym.jets.actions import rotate
 from jetsym.jets.augmentation import random_rotations
 from jetsym.jets.canonical import poses
-from jetsym.jets.models import Canonical, build
+from jetsym.jets.models import Canonical, build, configure
 from jetsym.training.finetune import freeze
 
 SMALL = {"width": 8, "blocks": 1, "heads": 2}
@@ -37,7 +39,7 @@ def test_networks_on_collider_coordinates_find_theirs_in_the_pose(make_jets, bac
 
 def test_options_of_the_backbone_are_kept_in_full():
     model = make()
-    assert model.config.options == {**SMALL, "expansion": 2, "dropout": 0.0}
+    assert model.config.options == asdict(configure("pointnet", **SMALL))
     assert model.tagger.classes == model.classes
     assert make(backbone="deepsets", options={}).config.options["features"] == "full"
 
