@@ -3,7 +3,7 @@
 Sources: G. Kasieczka, T. Plehn, J. Thompson, M. Russell, "Top Quark Tagging Reference Dataset", Zenodo record 2603256;
 P. Komiske, E. Metodiev, J. Thaler, "Pythia8 Quark and Gluon Jets for Energy Flow", Zenodo record 3164691.
 
-The list comes from the record's page in JSON, over https; nothing but names, sizes and md5 sums of files is taken from it.
+The list comes from the record's page in JSON, over https. Nothing but names, sizes and md5 sums is taken from it.
 """
 
 from __future__ import annotations
