@@ -53,7 +53,7 @@ ATOMS = {
     "spectra": Command(
         "jetsym.commands.symmetry:spectra", "measure the checkpoints of a run, epoch by epoch", positional=True
     ),
-    "evaluate": Command("jetsym.atoms.commands:evaluate", "errors on a file of structures, by subset", positional=True),
+    "evaluate": Command("jetsym.commands.atoms:evaluate", "errors on a file of structures, by subset", positional=True),
     "finetune": Command("jetsym.atoms.finetuning:finetune", "train a PET further on your structures", positional=True),
     "uncertainty": Command(
         "jetsym.atoms.finetuning:add_uncertainty", "give a trained model a last-layer uncertainty", positional=True
@@ -100,8 +100,8 @@ COMMANDS: dict[str, Command | Group] = {
         "jetsym.commands.training:repair", "write the configuration of a run that mends what was found", True
     ),
     "atoms": Group(ATOMS, "train, fine-tune and evaluate models of atoms, follow their symmetry over training"),
-    "relax": Command("jetsym.atoms.commands:relax", "relax a structure, symmetrised and not", positional=True),
-    "phonons": Command("jetsym.atoms.commands:phonons", "phonons of a crystal, symmetrised and not", positional=True),
+    "relax": Command("jetsym.commands.atoms:relax", "relax a structure, symmetrised and not", positional=True),
+    "phonons": Command("jetsym.commands.atoms:phonons", "phonons of a crystal, symmetrised and not", positional=True),
 }
 
 
