@@ -237,8 +237,9 @@ def _refuse_pickle(file: Path) -> None:
         start = stream.read(9)
     # A safetensors file begins with the length of its header, whose first byte may be any, and then its header in JSON.
     if start[:4] == b"PK\x03\x04" or (start[:1] == b"\x80" and start[8:] != b"{"):
+        hint = "; checkpoints of metatrain are for jetsym.atoms.load" if file.suffix == ".ckpt" else ""
         raise CheckpointError(
-            f"{file} is a pickle or a torch.save archive, which jetsym does not open; expected a safetensors file"
+            f"{file} is a pickle or a torch.save archive, which jetsym does not open; expected a safetensors file{hint}"
         )
 
 

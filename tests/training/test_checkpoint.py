@@ -208,3 +208,9 @@ def test_statistics_of_normalisations_are_kept(tmp_path, make_jets):
     loaded = checkpoint.load(tmp_path / "x.safetensors")
     assert (loaded.norm.rows.running_mean != 0).any()
     assert torch.equal(loaded(make_jets(4)), trained.eval()(make_jets(4)))
+
+
+def test_a_checkpoint_of_metatrain_is_named(tmp_path):
+    torch.save({"model": torch.zeros(1)}, tmp_path / "model.ckpt")
+    with pytest.raises(CheckpointError, match="checkpoints of metatrain are for jetsym.atoms.load"):
+        checkpoint.load(tmp_path / "model.ckpt")
