@@ -14,8 +14,8 @@ import torch
 import uproot
 import yaml
 
-from jetsym import commands
 from jetsym.cli import main
+from jetsym.commands import symmetry
 from jetsym.errors import ConfigError, DataError
 from jetsym.jets import JetBatch, read
 from jetsym.jets.io import JetStream
@@ -560,9 +560,9 @@ def test_probing_through_a_mapping(pair, write_mapping, monkeypatch, command):
     monkeypatch.setattr(f"{module}.{command}", lambda model, inputs, **options: given.append((inputs, options)))
     monkeypatch.setattr("jetsym.training.checkpoint.load", lambda model: SimpleNamespace(max_particles=3))
     mapping = str(write_mapping())
-    getattr(commands, command)("run", inputs=str(path), mapping=mapping, limit=7)
+    getattr(symmetry, command)("run", inputs=str(path), mapping=mapping, limit=7)
     (jets, options), expected = given[0], read(path, mapping=mapping, limit=7)
     assert (len(jets), options) == (7, {"limit": 7})
     assert torch.equal(jets.p4, expected.p4[:, :3] if command == "probe" else expected.p4)
     with pytest.raises(ConfigError, match="--inputs names no files; expected both"):
-        getattr(commands, command)("run", mapping=mapping)
+        getattr(symmetry, command)("run", mapping=mapping)
