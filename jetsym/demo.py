@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,7 +14,7 @@ from rich.console import Console
 
 from jetsym.cli import preset_path
 from jetsym.errors import ConfigError
-from jetsym.files import write_atomically
+from jetsym.files import write_atomically, write_json
 from jetsym.jets.batch import JetBatch
 from jetsym.jets.io.sample import sample, sample_dir
 from jetsym.plotting import plot_spectrum, save_figure
@@ -95,7 +94,7 @@ def demo(
     reports = probe_runs(folder, few, l_max=scale.l_max, seed=seed, progress=progress)
     metrics = {name: measure(folder / name, test, reports[name], seed=seed) for name in RUNS}
 
-    write_atomically(folder / "metrics.json", json.dumps(metrics, indent=1) + "\n")
+    write_json(folder / "metrics.json", metrics)
     for name, report in reports.items():
         report.save(folder / f"report_{name}.json")
     axes = draw(reports)

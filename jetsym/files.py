@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
-__all__ = ["finished_file", "remove_leftovers", "sha256_of", "write_atomically"]
+__all__ = ["finished_file", "remove_leftovers", "sha256_of", "write_atomically", "write_json"]
 
 
 @contextmanager
@@ -43,6 +45,11 @@ def write_atomically(path: str | Path, text: str) -> Path:
     with finished_file(path) as unfinished:
         unfinished.write_text(text, encoding="utf-8")
     return Path(path).expanduser()
+
+
+def write_json(path: str | Path, values: Any) -> Path:
+    """Write plain values as JSON to be read by people as well, whole or not at all; returns its path."""
+    return write_atomically(path, json.dumps(values, indent=1) + "\n")
 
 
 def sha256_of(path: str | Path) -> str:

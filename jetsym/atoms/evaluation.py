@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -16,7 +15,7 @@ from rich.table import Table
 from jetsym.atoms.calculators import uncertainty
 from jetsym.atoms.packages import quiet
 from jetsym.errors import ConfigError, DataError
-from jetsym.files import write_atomically
+from jetsym.files import write_json
 from jetsym.progress import progress_bar
 from jetsym.text import as_text
 
@@ -80,7 +79,7 @@ class Evaluation:
 
     def save(self, path: str | Path) -> Path:
         """Write everything as JSON, whole or not at all."""
-        return write_atomically(path, json.dumps(self.to_dict(), indent=1) + "\n")
+        return write_json(path, self.to_dict())
 
     def table(self) -> Table:
         """One line for each subset."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,7 @@ from rich.table import Table
 from jetsym.atoms.band_path import BandPath
 from jetsym.atoms.stability import Spurious
 from jetsym.atoms.tables import compared, number, structure_dict
-from jetsym.files import write_atomically
+from jetsym.files import write_json
 from jetsym.text import as_text
 
 if TYPE_CHECKING:
@@ -142,7 +141,7 @@ class PhononReport:
 
     def save(self, path: str | Path) -> Path:
         """Write everything but the force constants as JSON, whole or not at all."""
-        return write_atomically(path, json.dumps(self.to_dict(), indent=1) + "\n")
+        return write_json(path, self.to_dict())
 
     def table(self) -> Table:
         """The runs side by side: splittings of degenerate bands, and what else symmetry forbids."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from jetsym.atoms.dynamics import Drift, drift
 from jetsym.atoms.stability import Spurious, space_groups, spurious
 from jetsym.atoms.tables import compared, number, structure_dict
 from jetsym.errors import ConfigError, DataError
-from jetsym.files import finished_file, write_atomically
+from jetsym.files import finished_file, write_json
 from jetsym.progress import progress_bar
 from jetsym.text import as_text
 
@@ -107,7 +106,7 @@ class RelaxationReport:
 
     def save(self, path: str | Path) -> Path:
         """Write everything as JSON, whole or not at all."""
-        return write_atomically(path, json.dumps(self.to_dict(), indent=1) + "\n")
+        return write_json(path, self.to_dict())
 
     def write_structures(self, path: str | Path) -> list[Path]:
         """Write each relaxed structure as extended XYZ, named ``path`` with the run's name before the suffix."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 from rich.console import Console
 
 from jetsym.errors import ConfigError
-from jetsym.files import write_atomically
+from jetsym.files import write_json
 
 if TYPE_CHECKING:
     from jetsym.jets.io.root import BadJets
@@ -59,7 +58,7 @@ def _try_before(data: str | list[str], out: Path, options: dict[str, Any], *, fi
         curve = find_lr(config, progress=options.get("progress", True))
         if is_first_process():
             print(curve, end="")
-            write_atomically(out / "learning_rate.json", json.dumps(curve.to_dict(), indent=1) + "\n")
+            write_json(out / "learning_rate.json", curve.to_dict())
             save_figure(curve.plot(), out / "learning_rate.png")
         return
     found = dry_run(config)
@@ -151,7 +150,7 @@ def evaluate(
         print(found, end="")
         values["stability"] = found.to_dict()
     if out is not None:
-        write_atomically(out, json.dumps(values, indent=1) + "\n")
+        write_json(out, values)
         if evaluation is not None:
             _draw(evaluation, Path(out))
 

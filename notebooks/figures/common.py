@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ import yaml
 from matplotlib.figure import Figure
 
 from jetsym.cli import preset_path
-from jetsym.files import write_atomically
+from jetsym.files import write_json
 from jetsym.jets.io.sample import sample_dir
 from jetsym.plotting import save_figure
 from jetsym.training import train
@@ -53,7 +52,7 @@ def keep(figure: Figure, name: str, out: Path, numbers: Mapping[str, Any]) -> No
     out.mkdir(parents=True, exist_ok=True)
     for suffix in ("pdf", "png"):
         save_figure(figure, out / f"{name}.{suffix}")
-    write_atomically(out / f"{name}.json", json.dumps(numbers, indent=1) + "\n")
+    write_json(out / f"{name}.json", numbers)
     matplotlib.pyplot.close(figure)
     print(out / f"{name}.pdf")
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -13,7 +12,7 @@ from typing import Any
 import numpy as np
 import rich.table
 
-from jetsym.files import write_atomically
+from jetsym.files import write_atomically, write_json
 from jetsym.probing.words import concise
 from jetsym.text import as_text
 
@@ -64,6 +63,6 @@ class Table:
 
 def keep(path: Path, numbers: Mapping[str, Any], text: str) -> None:
     """Write the numbers, and show the table."""
-    write_atomically(path, json.dumps(numbers, indent=1) + "\n")
+    write_json(path, numbers)
     write_atomically(path.with_suffix(".txt"), text)
     print(text, end="")

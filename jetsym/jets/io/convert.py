@@ -17,7 +17,7 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from jetsym.errors import ConfigError, DataError
-from jetsym.files import sha256_of, write_atomically
+from jetsym.files import sha256_of, write_atomically, write_json
 from jetsym.jets.io.blocks import Block, RootFiles, Skipped
 from jetsym.jets.io.cache import FORMAT, MANIFEST, CacheFiles, column_file, describe, is_cache
 from jetsym.jets.io.mapping_file import load_mapping
@@ -109,7 +109,7 @@ def convert(
             "skipped": files_skipped + done["skipped"],
             "files": {path.name: {"bytes": path.stat().st_size, "sha256": sha256_of(path)} for path in written},
         }
-        write_atomically(folder / MANIFEST, json.dumps(manifest, indent=1) + "\n")
+        write_json(folder / MANIFEST, manifest)
         (folder / JOURNAL).unlink()
     return folder
 

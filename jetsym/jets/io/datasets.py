@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from jetsym.errors import ConfigError, closest
-from jetsym.files import write_atomically
+from jetsym.files import write_json
 from jetsym.jets.io.archive import unpack
 from jetsym.jets.io.download import check_space, fetch, opened_alone, size_of
 
@@ -54,7 +54,7 @@ class Archive:
     def note(self, out: Path, files: dict[str, int]) -> None:
         """Write down, last of all, what this archive has given."""
         listed = {"archive": self.name, "md5": self.md5, "files": files}
-        write_atomically(self._list(out), json.dumps(listed, indent=1) + "\n")
+        write_json(self._list(out), listed)
 
     def _list(self, out: Path) -> Path:
         return out / self.folder / f"{Path(self.name).stem}.files.json"
