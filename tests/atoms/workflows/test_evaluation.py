@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 
 import numpy as np
 import pytest
@@ -119,6 +120,21 @@ def test_unknown_elements(saved):
 def test_nothing_to_compare_with():
     with pytest.raises(DataError, match="structure 0 has neither an energy nor forces"):
         evaluate(Zero(), [Atoms("Cu")])
+
+
+def test_molecules_have_no_volume_and_nobody_is_told(make_model, molecule, tmp_path):
+    """metatomic divides by it all the same, and infinities of opposite signs make numpy warn."""
+    file = tmp_path / "model.ckpt"
+    torch.save(make_model().get_checkpoint(), file)
+    potential, frames = atoms.calculator(file), [molecule("CH3CH2OH", seed) for seed in range(8)]
+    for frame in frames:
+        results = {"energy": -1.0, "forces": np.zeros((len(frame), 3))}
+        frame.calc = SinglePointCalculator(frame, **results)
+    with warnings.catch_warnings(record=True) as heard:
+        warnings.simplefilter("always")
+        scores = evaluate(potential, frames, progress=False).scores["all"]
+    assert scores.forces_rmse > 0
+    assert not [str(warning.message) for warning in heard if "invalid value" in str(warning.message)]
 
 
 def test_the_benchmark_file_on_the_command_line(real_data, saved, tmp_path, capsys):
