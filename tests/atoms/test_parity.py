@@ -10,7 +10,7 @@ import torch
 from scipy.integrate import lebedev_rule
 
 import jetsym
-from jetsym.atoms import Model, read_frames
+from jetsym.atoms import Model, load, read_frames, train
 from jetsym.atoms.model import without_baseline
 from jetsym.atoms.packages import quiet
 from jetsym.spectrum import O3
@@ -106,3 +106,20 @@ def test_fractions_of_ethanol_are_metatomics_and_no_slower(make_model, real_data
     difference, ours, theirs = compare(model, frames, monkeypatch)
     assert difference < 1e-8
     assert ours < 1.1 * theirs  # of the processor, which a machine that does other things disturbs less
+
+
+@pytest.mark.slow
+def test_fractions_of_a_trained_pet_are_metatomics(real_data, tmp_path, monkeypatch):
+    """After two epochs on ethanol, in float64 as it was trained in float32."""
+    from ase.io import write
+
+    frames = read_frames(real_data / "atoms" / "ethanol_reduced_100.xyz", limit=10)
+    data, small = tmp_path / "few.xyz", {"d_pet": 16, "d_node": 16, "d_head": 16}
+    write(data, frames, format="extxyz")
+    options = {"epochs": 2, "device": "cpu", "progress": False, "training": {"num_workers": 0}}
+    run = train(
+        str(data), out=str(tmp_path / "run"), unit="kcal/mol", forces="forces", validation=0.2, model=small, **options
+    )
+    model = Model(load(run).module.double(), gradients=False)
+    difference, *_ = compare(model, frames[:1], monkeypatch)
+    assert difference < 1e-8
