@@ -17,12 +17,14 @@ from jetsym.probing.words import concise
 from jetsym.text import as_text
 
 
-def arguments(description: str, *, out: str) -> argparse.Namespace:
-    """Folder, size and seeds, from the command line."""
+def arguments(description: str, *, out: str, data: str = "") -> argparse.Namespace:
+    """Folder, size and seeds, from the command line; and a file of data, where it is said what that holds."""
     parser = argparse.ArgumentParser(description=description.splitlines()[0])
     parser.add_argument("--out", type=Path, default=Path(out), help="folder for data, runs and results")
     parser.add_argument("--quick", action="store_true", help="a small version: to see that it works, not to learn from")
     parser.add_argument("--seeds", type=int, default=3, help="runs of everything")
+    if data:
+        parser.add_argument("--data", type=Path, help=data)
     return parser.parse_args()
 
 
