@@ -22,7 +22,7 @@ def arguments(description: str, *, out: str, data: str = "") -> argparse.Namespa
     parser = argparse.ArgumentParser(description=description.splitlines()[0])
     parser.add_argument("--out", type=Path, default=Path(out), help="folder for data, runs and results")
     parser.add_argument("--quick", action="store_true", help="a small version: to see that it works, not to learn from")
-    parser.add_argument("--seeds", type=int, default=3, help="runs of everything")
+    parser.add_argument("--seeds", type=int, choices=range(1, 11), default=3, help="runs of everything")
     if data:
         parser.add_argument("--data", type=Path, help=data)
     return parser.parse_args()

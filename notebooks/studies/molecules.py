@@ -2,8 +2,8 @@
 
 The same small PET is trained on ethanol as it comes, and turned and mirrored at random; SOAP-BPNN, which is invariant
 by construction, beside them. Spectra and A are measured at the checkpoints of every training, on structures that none
-of them saw; then the models that validated best, with the error of their forces. Per component, the square of that is
-the one of the average over all orientations, and A².
+of them saw; then the models that validated best, with their errors on structures as they come and turned at random: on
+these, the square of the error is that of the average over all orientations, and A².
 
     python notebooks/studies/molecules.py [--quick] [--out DIR] [--data FILE]
 """
@@ -20,6 +20,7 @@ import numpy as np
 from ase import units
 from ase.calculators.singlepoint import SinglePointCalculator
 from common import Table, arguments, keep
+from scipy.spatial.transform import Rotation
 
 import jetsym
 from jetsym.atoms import calculator, evaluate, load, over_training, read_frames, train
@@ -70,6 +71,7 @@ PROBED = 6
 
 COLUMNS = {
     "forces": "forces RMSE, meV/Å",
+    "forces turned": "turned, meV/Å",
     "A forces": "A of forces, meV/Å",
     "energy": "energy RMSE, meV/atom",
     "A energy": "A of energy, meV/atom",
@@ -126,14 +128,17 @@ def split(data: Path, out: Path) -> list[Any]:
 
 def measure(run: Path, frames: list[Any], history: History, *, l_max: int) -> dict[str, float]:
     """Accuracy and broken symmetry of a finished model, by component of forces and by atom."""
-    potential, model = calculator(run), load(run)
-    scores = evaluate(potential, frames, progress=False).scores["all"]
-    report: Any = jetsym.probe(model, frames[:PROBED], layers=[], l_max=l_max, baseline=None, progress=False)
+    potential = calculator(run)
+    scores, turned_scores = (
+        evaluate(potential, many, progress=False).scores["all"] for many in (frames, turned(frames))
+    )
+    report: Any = jetsym.probe(load(run), frames[:PROBED], layers=[], l_max=l_max, baseline=None, progress=False)
     atoms = len(frames[0])
     forces, energy = report.equivariance["forces"], report.equivariance["energy"]
     torques = [np.sum((torque(frame, potential) / atoms) ** 2) for frame in frames]
     values = {
         "forces": scores.forces_rmse,
+        "forces turned": turned_scores.forces_rmse,
         "energy": scores.energy_rmse,
         "A forces": 1000 * forces.absolute / np.sqrt(3 * atoms),
         "A forces, relative": forces.relative,
@@ -146,6 +151,19 @@ def measure(run: Path, frames: list[Any], history: History, *, l_max: int) -> di
         shares = history.over_steps("fractions")[place, history.row(LAYER)] if inside else [float("nan")]
         values[f"turning {when}"] = 1 - float(shares[0])
     return values
+
+
+def turned(frames: list[Any], *, times: int = 4) -> list[Any]:
+    """Every molecule with its forces at random orientations, half of them mirrored."""
+    found = []
+    for place, matrix in enumerate(Rotation.random(times * len(frames), rng=0).as_matrix()):
+        frame, improper = frames[place // times], (-1) ** place * matrix
+        moved = frame.copy()
+        moved.positions = frame.positions @ improper.T
+        results = {"energy": frame.get_potential_energy(), "forces": frame.get_forces() @ improper.T}
+        moved.calc = SinglePointCalculator(moved, **results)
+        found.append(moved)
+    return found
 
 
 def draw(histories: dict[str, list[History]], out: Path) -> None:
