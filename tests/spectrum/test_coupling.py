@@ -11,6 +11,7 @@ from jetsym.spectrum.coupling import (
     stretched_coupling,
     stretched_coupling_in,
 )
+from jetsym.spectrum.wigner import real_spherical_harmonics
 
 torch = pytest.importorskip("torch")
 
@@ -70,3 +71,29 @@ def test_what_tracers_make_is_not_kept():
 
     jax.jit(total)(1.0)
     assert float(total(1.0)) == pytest.approx(stretched_coupling(1, 1).sum(), abs=1e-5)
+
+
+def test_compiling_keeps_them_as_constants():
+    """Whether or not anything was made before: the compiler's own version of numpy is not the one to make them."""
+
+    def coupled(tensor, vector):
+        coupling = stretched_coupling_in(torch, 4, 1, dtype=tensor.dtype, device=tensor.device)
+        generators = rotation_generators_in(torch, 4, dtype=tensor.dtype, device=tensor.device)
+        turned = torch.einsum("i,iab,b->a", vector, generators, tensor)
+        return torch.einsum("a,b,abc->c", turned, vector, coupling)
+
+    stretched_coupling.cache_clear()
+    rotation_generators.cache_clear()
+    compiled = torch.compile(coupled, backend="eager", dynamic=True, fullgraph=True)
+    tensor, vector = torch.arange(9.0), torch.tensor([1.0, 2.0, 3.0])
+    found = compiled(tensor, vector)
+    torch.testing.assert_close(found, coupled(tensor, vector))
+    assert found.abs().sum() > 0
+
+
+def test_compiling_what_makes_harmonics():
+    """Where the compiler does trace numpy, it finds what numpy finds."""
+    points = np.random.default_rng(0).normal(size=(5, 3))
+    points /= np.linalg.norm(points, axis=-1, keepdims=True)
+    compiled = torch.compile(lambda points: real_spherical_harmonics(3, points), backend="eager", dynamic=True)
+    np.testing.assert_allclose(compiled(points), real_spherical_harmonics(3, points), atol=1e-14)
