@@ -10,6 +10,7 @@ import numpy as np
 from jetsym.atoms.calculators import Dtype, calculator
 from jetsym.atoms.frames import read_frames
 from jetsym.atoms.packages import quiet
+from jetsym.commands import check_out
 from jetsym.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ def relax(
     """
     from jetsym.atoms.relaxation import relax as minimise
 
-    _check_out(out)
+    check_out(out)
     atoms, potential, symmetrized = _prepared(structure, index, model, version, dtype, device, symmetrize, l_max)
     if rattle:
         moves = np.random.default_rng(options.get("seed", 0)).normal(scale=rattle, size=(len(atoms), 3))
@@ -119,7 +120,7 @@ def phonons(
     """
     from jetsym.atoms.lattice_dynamics import phonons as measure
 
-    _check_out(out)
+    check_out(out)
     atoms, potential, symmetrized = _prepared(structure, index, model, version, dtype, device, symmetrize, l_max)
     with quiet():
         report = measure(atoms, potential, symmetrized=symmetrized, **options)
@@ -171,7 +172,7 @@ def evaluate(
     """
     from jetsym.atoms.evaluation import evaluate as measure
 
-    _check_out(out)
+    check_out(out)
     frames = read_frames(data, limit=limit)
     found = measure(
         calculator(model, version=version, dtype=dtype, device=device),
@@ -184,11 +185,6 @@ def evaluate(
     print(found, end="")
     if out is not None:
         found.save(out)
-
-
-def _check_out(out: str | None) -> None:
-    if out is not None and Path(out).suffix != ".json":
-        raise ConfigError(f"--out is {out!r}; expected a name that ends in .json (what goes beside it takes its stem)")
 
 
 def _prepared(

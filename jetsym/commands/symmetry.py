@@ -7,6 +7,7 @@ from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from jetsym.commands import check_out
 from jetsym.errors import ConfigError
 from jetsym.files import write_atomically
 
@@ -49,7 +50,7 @@ def probe(
     from jetsym.probing.html import report_page
     from jetsym.probing.probe import probe as measure
 
-    _check_out(out)
+    check_out(out)
     if over_training:
         from jetsym.probing.monitor import History
 
@@ -174,7 +175,7 @@ def compare(reports: list[str], *, names: list[str] | None = None, out: str | No
     from jetsym.probing.html import figure_element, page
     from jetsym.probing.reading import read_report
 
-    _check_out(out)
+    check_out(out)
     read: list[Any] = [read_report(path) for path in reports]
     compared = put_together(*read, names=names or numbered([Path(path).stem for path in reports]))
     print(compared, end="")
@@ -206,7 +207,7 @@ def spectra(run: str, *, inputs: str | list[str], out: str | None = None, limit:
     """
     from jetsym.training.history import over_training
 
-    _check_out(out)
+    check_out(out)
     return _kept(over_training(run, inputs, limit=limit, l_max=l_max), run, out)
 
 
@@ -249,8 +250,3 @@ def _refuse_changed(function: Callable[..., Any], options: Mapping[str, Any], *,
         given = tuple(value) if isinstance(value, list) else value  # a sequence from the command line is a list
         if given != defaults[name]:
             raise ConfigError(f"--{name} is {value!r}, but {why}; leave it out")
-
-
-def _check_out(out: str | None) -> None:
-    if out is not None and Path(out).suffix != ".json":
-        raise ConfigError(f"--out is {out!r}; expected a name that ends in .json (picture and page take its stem)")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from rich.console import Console
 
+from jetsym.commands import check_out
 from jetsym.errors import ConfigError
 from jetsym.files import write_json
 
@@ -124,8 +125,7 @@ def evaluate(
     from jetsym.jets import read
     from jetsym.training.evaluate import evaluate as measure
 
-    if out is not None and Path(out).suffix != ".json":
-        raise ConfigError(f"--out is {out!r}; expected a name that ends in .json (the pictures take its stem)")
+    check_out(out)
     tagger = _load(model, device)
     jets = read(data, limit=limit, max_particles=max_particles or tagger.max_particles, mapping=mapping)
     values: dict[str, Any] = {}

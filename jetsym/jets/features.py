@@ -22,14 +22,13 @@ from __future__ import annotations
 
 from typing import Literal
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from jetsym.errors import DataError, closest
 from jetsym.jets import kinematics
 from jetsym.jets.batch import JetBatch
-from jetsym.spectrum.coupling import stretched_coupling
+from jetsym.spectrum.coupling import stretched_coupling_in
 
 __all__ = [
     "CARTESIAN_FEATURES",
@@ -216,7 +215,7 @@ def harmonic_features(batch: JetBatch, l_max: int) -> Tensor:
     direction = vectors / _norm(vectors)
     tensor, found = vectors, []
     for lam in range(2, l_max + 1):
-        coupling = torch.as_tensor(np.array(stretched_coupling(lam - 1, 1)), dtype=tensor.dtype, device=tensor.device)
+        coupling = stretched_coupling_in(torch, lam - 1, 1, dtype=tensor.dtype, device=tensor.device)
         tensor = torch.einsum("...a,...b,abc->...c", tensor, direction, coupling)
         found.append(tensor.flatten(-2))
     return torch.cat(found, dim=-1) if found else vectors[..., :0, 0]

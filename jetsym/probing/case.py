@@ -6,8 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from jetsym.errors import ProbeError, closest
 from jetsym.probing.equivariance import Equivariance
 from jetsym.probing.findings import NAN, Evidence
@@ -138,8 +136,3 @@ def case_of(
         needs={name: needed(item.kind, report, wanted.get(name) or None) for name, item in report.equivariance.items()},
         bounds=bounds,
     )
-
-
-def has_errors(case: Case) -> bool:
-    """Whether the report has standard errors at all: one input has none."""
-    return bool(np.isfinite(case.report.stderr).all())

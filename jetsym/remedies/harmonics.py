@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
-
 import torch
 from torch import Tensor
 
 from jetsym.errors import ConfigError
-from jetsym.spectrum.coupling import rotation_generators, stretched_coupling
+from jetsym.spectrum.coupling import rotation_generators_in, stretched_coupling_in
 
 __all__ = ["bounded", "couple", "power", "rotate_infinitesimally", "solid_harmonics", "triple_product"]
 
@@ -58,7 +56,8 @@ def couple(first: Tensor, second: Tensor) -> Tensor:
     lams = first.shape[-1] // 2, second.shape[-1] // 2
     if 0 in lams:
         return first * second
-    return torch.einsum("...a,...b,abc->...c", first, second, _coupling(*lams, first.dtype, first.device))
+    coupling = stretched_coupling_in(torch, *lams, dtype=first.dtype, device=first.device)
+    return torch.einsum("...a,...b,abc->...c", first, second, coupling)
 
 
 def rotate_infinitesimally(vectors: Tensor, tensors: Tensor) -> Tensor:
@@ -72,21 +71,11 @@ def rotate_infinitesimally(vectors: Tensor, tensors: Tensor) -> Tensor:
     >>> rotate_infinitesimally(x, solid_harmonics(1, y)).round().abs()  # x × y = z
     tensor([0., 1., 0.])
     """
-    generators = _generators(tensors.shape[-1] // 2, tensors.dtype, tensors.device)
+    lam = tensors.shape[-1] // 2
+    generators = rotation_generators_in(torch, lam, dtype=tensors.dtype, device=tensors.device)
     return torch.einsum("...i,iab,...b->...a", vectors, generators, tensors)
 
 
 def triple_product(first: Tensor, second: Tensor, third: Tensor) -> Tensor:
     """v₁ · (v₂ × v₃) of vectors (…, 3): a pseudoscalar (…)."""
     return (first * torch.linalg.cross(second, third)).sum(dim=-1)
-
-
-# In the dtype of the tensors at hand: a buffer, made once in float32, would stay rounded in a module turned to float64.
-@lru_cache(maxsize=256)
-def _coupling(first: int, second: int, dtype: torch.dtype, device: torch.device) -> Tensor:
-    return torch.tensor(stretched_coupling(first, second), dtype=dtype, device=device)
-
-
-@lru_cache(maxsize=64)
-def _generators(lam: int, dtype: torch.dtype, device: torch.device) -> Tensor:
-    return torch.tensor(rotation_generators(lam), dtype=dtype, device=device)

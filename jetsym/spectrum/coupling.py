@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,9 +12,13 @@ from scipy.integrate import lebedev_rule
 
 from jetsym.errors import SpectrumError
 from jetsym.spectrum.quadrature import lebedev_order
+from jetsym.spectrum.responses import lasting
 from jetsym.spectrum.wigner import real_spherical_harmonics, real_wigner_d
 
-__all__ = ["rotation_generators", "stretched_coupling"]
+__all__ = ["rotation_generators", "rotation_generators_in", "stretched_coupling", "stretched_coupling_in"]
+
+#: Function, arguments, library, dtype and device -> what was made of them.
+_kept: dict[Any, Any] = {}
 
 
 @lru_cache(maxsize=64)
@@ -50,6 +56,17 @@ def stretched_coupling(first: int, second: int) -> NDArray[np.float64]:
     return coupling
 
 
+def stretched_coupling_in(xp: Any, first: int, second: int, *, dtype: Any, device: Any) -> Any:
+    """:func:`stretched_coupling` as an array of the library ``xp``, such as torch; made once, do not write to it.
+
+    Examples
+    --------
+    >>> stretched_coupling_in(np, 1, 1, dtype=np.float32, device="cpu").dtype
+    dtype('float32')
+    """
+    return _made_in(xp, stretched_coupling, first, second, dtype=dtype, device=device)
+
+
 @lru_cache(maxsize=16)
 def rotation_generators(lam: int) -> NDArray[np.float64]:
     """Antisymmetric J_x, J_y, J_z with D^λ(R) = exp(ω · J) for the rotation R by |ω| about ω.
@@ -78,3 +95,25 @@ def rotation_generators(lam: int) -> NDArray[np.float64]:
     generators = np.stack([to_x @ about_z @ to_x.T, to_y @ about_z @ to_y.T, about_z])
     generators.setflags(write=False)
     return generators
+
+
+def rotation_generators_in(xp: Any, lam: int, *, dtype: Any, device: Any) -> Any:
+    """:func:`rotation_generators` as an array of the library ``xp``, such as torch; made once, do not write to it."""
+    return _made_in(xp, rotation_generators, lam, dtype=dtype, device=device)
+
+
+def _made_in(xp: Any, function: Callable[..., NDArray[np.float64]], *lams: int, dtype: Any, device: Any) -> Any:
+    # For every dtype: what is made once in float32, as a module's buffer, stays rounded in a module turned to float64.
+    key = (function, lams, xp.__name__, dtype, device)
+    if key in _kept:
+        return _kept[key]
+    made = xp.asarray(function(*lams).copy(), dtype=dtype, device=device)  # torch wants arrays that may be written to
+    if lasting(made):
+        _kept[key] = made
+    return made
+
+
+# What torch.compiler.assume_constant_result does, without the seconds of its import: torch.compile calls these and
+# keeps what they give, where it would trace into how that is made.
+for _function in (stretched_coupling_in, rotation_generators_in):
+    vars(_function)["_dynamo_marked_constant"] = True

@@ -21,7 +21,7 @@ from array_api_compat import array_namespace, device, is_torch_array
 from numpy.typing import NDArray
 
 from jetsym.spectrum.quadrature import Quadrature
-from jetsym.spectrum.responses import Columns, Responses, as_like, to_numpy
+from jetsym.spectrum.responses import Columns, Responses, as_like, lasting, to_numpy
 from jetsym.spectrum.wigner import small_d
 from jetsym.spectrum.windows import Window
 
@@ -200,7 +200,7 @@ def matrices_of(rule: Rule, chunk: slice, *, like: Any) -> Matrices:
         as_like(ring_transform(rule), like),
         tuple(as_like(band.matrix[:, :, units].reshape(len(band.matrix), -1), like) for band in bands),
     )
-    if "Tracer" not in type(made.weights).__name__:  # what jax makes while it traces must not outlive the trace
+    if lasting(made.weights):
         converted[key] = made
     return made
 

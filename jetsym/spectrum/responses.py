@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from jetsym.errors import SpectrumError
 from jetsym.spectrum.groups import Group
 
-__all__ = ["Columns", "Responses", "as_like", "check_finite", "prepare", "rounding_floor", "to_numpy"]
+__all__ = ["Columns", "Responses", "as_like", "check_finite", "lasting", "prepare", "rounding_floor", "to_numpy"]
 
 #: Rounding of a response and of its accumulation, in units of the dtype's eps, that the noise floor allows for.
 ROUNDING_FACTOR = 8.0
@@ -51,6 +51,17 @@ def to_numpy(array: Any) -> NDArray[Any]:
 def as_like(matrix: NDArray[np.float64], like: Any) -> Any:
     """A numpy matrix as an array of the library, dtype and device of another array."""
     return array_namespace(like).asarray(matrix, dtype=like.dtype, device=device(like))
+
+
+def lasting(array: Any) -> bool:
+    """Whether an array may be kept for later calls.
+
+    What jax and torch make while they trace must not outlive the trace, and autograd refuses what torch makes in
+    inference mode.
+    """
+    if is_torch_array(array):
+        return type(array).__name__ != "FakeTensor" and not array.is_inference()
+    return "Tracer" not in type(array).__name__
 
 
 @dataclass(frozen=True, eq=False)

@@ -127,8 +127,9 @@ def real_spherical_harmonics(lam: int, directions: NDArray[np.float64]) -> NDArr
     orders = np.arange(0, lam + 1)
     complex_harmonics = sph_harm_y(lam, orders, polar[..., None], azimuth[..., None])
     signed = (-1.0) ** orders * np.sqrt(2) * complex_harmonics
+    # Not [..., :0:-1]: torch.compile, where it meets this, takes that to end at 0 and not before it.
     negative, zero, positive = (
-        np.imag(signed[..., :0:-1]),
+        np.imag(signed[..., 1:][..., ::-1]),
         np.real(complex_harmonics[..., :1]),
         np.real(signed[..., 1:]),
     )

@@ -42,7 +42,16 @@ from jetsym.training.data import labels_of
 from jetsym.training.evaluate import expect_same_classes, predict_logits
 from jetsym.training.watching import some_of
 
-__all__ = ["FRAMES", "REGIMES", "Comparison", "Outcome", "compare_runs", "measure_run", "regime_options"]
+__all__ = [
+    "FRAMES",
+    "REGIMES",
+    "Comparison",
+    "Outcome",
+    "compare_runs",
+    "measure_run",
+    "regime_options",
+    "train_seconds",
+]
 
 REGIMES = ("none", "augmentation", "penalty", "generators", "canonicalised", "exact")
 
@@ -185,7 +194,7 @@ def measure_run(
     cost = {
         "parameters": float(sum(parameter.numel() for parameter in tagger.parameters())),
         "epochs": float(header.epoch),
-        "train_seconds": _train_seconds(run),
+        "train_seconds": train_seconds(run),
         "jets_per_s": speed,
     }
     return Outcome(run.name, regime or run.name, quality, symmetry, cost)
@@ -208,7 +217,8 @@ def _quality(tagger: Tagger, test: JetBatch, *, seed: int) -> tuple[dict[str, fl
     return values, 2 * len(test) / (time.perf_counter() - start)
 
 
-def _train_seconds(run: Path) -> float:
+def train_seconds(run: str | Path) -> float:
+    """Seconds that the training of a run has taken so far."""
     from jetsym.training.folder import RunFolder
 
     folder = RunFolder(run)

@@ -8,8 +8,8 @@ import awkward as ak
 import numpy as np
 import torch
 import uproot
-from numpy.typing import NDArray
 
+from jetsym.jets import kinematics
 from jetsym.jets.frames import axes_along
 from jetsym.jets.io.sample import sample_dir
 from jetsym.jets.io.writer import write_jetclass
@@ -42,36 +42,32 @@ def aligned_sample(out: Path, *, seed: int = 0) -> Path:
 
 def aligned(columns: dict[str, ak.Array], rng: np.random.Generator) -> dict[str, ak.Array]:
     """All branches of the jets after the turn; impact parameters are left as they are, as in every move of jetsym."""
-    axes = _unit(columns["jet_eta"], columns["jet_phi"])
-    goal = np.stack([np.ones(len(axes)), *rng.uniform(-CONE, CONE, size=(2, len(axes)))], axis=-1)
-    goal /= np.linalg.norm(goal, axis=-1, keepdims=True)
-    turn = _onto(goal).transpose(0, 2, 1) @ _onto(axes)
+    pt, eta, phi = (_tensor(columns[name]) for name in ("jet_pt", "jet_eta", "jet_phi"))
+    jets = kinematics.from_pt_eta_phi_energy(pt, eta, phi, torch.zeros_like(pt))
+    goal = torch.from_numpy(np.insert(rng.uniform(-CONE, CONE, size=(2, len(jets))), 0, 1.0, axis=0).T)
+    turn = axes_along(goal).mT @ axes_along(jets[:, 1:])
 
     counts = ak.num(columns["part_px"])
-    momenta = np.stack([ak.to_numpy(ak.flatten(columns[name])).astype(np.float64) for name in MOMENTUM], axis=-1)
-    moved = np.einsum("pij,pj->pi", np.repeat(turn, ak.to_numpy(counts), axis=0), momenta)
-    eta, phi = np.arctanh(goal[:, 2]), np.arctan2(goal[:, 1], goal[:, 0])
+    owner = np.repeat(np.arange(len(jets)), counts)
+    momenta = torch.stack([_tensor(ak.flatten(columns[name])) for name in MOMENTUM], dim=-1)
+    moved = torch.einsum("pij,pj->pi", turn[owner], momenta)
+    goal_eta, goal_phi = _angles(goal)
+    moved_eta, moved_phi = _angles(moved)
+    sign = torch.where(goal_eta < 0, -1.0, 1.0)
     new = {name: moved[:, axis] for axis, name in enumerate(MOMENTUM)}
-    new["part_deta"] = _eta(moved) - np.repeat(eta, counts)
-    new["part_deta"] *= np.repeat(np.where(eta < 0, -1.0, 1.0), counts)
-    new["part_dphi"] = _wrapped(np.arctan2(moved[:, 1], moved[:, 0]) - np.repeat(phi, counts))
+    new["part_deta"] = (moved_eta - goal_eta[owner]) * sign[owner]
+    new["part_dphi"] = kinematics.delta_phi(moved_phi, goal_phi[owner])
+    ragged = {name: ak.unflatten(values.numpy(), counts) for name, values in new.items()}
     momentum = np.asarray(columns["jet_pt"]) * np.cosh(columns["jet_eta"])
-    ragged = {name: ak.unflatten(values, counts) for name, values in new.items()}
-    return columns | ragged | {"jet_eta": eta, "jet_phi": phi, "jet_pt": momentum / np.cosh(eta)}
+    jet_pt = momentum / np.cosh(goal_eta.numpy())
+    return columns | ragged | {"jet_eta": goal_eta.numpy(), "jet_phi": goal_phi.numpy(), "jet_pt": jet_pt}
 
 
-def _onto(vectors: NDArray[np.float64]) -> NDArray[np.float64]:
-    return axes_along(torch.from_numpy(vectors)).numpy()
+def _tensor(column: ak.Array) -> torch.Tensor:
+    return torch.from_numpy(ak.to_numpy(column).astype(np.float64))
 
 
-def _unit(eta: ak.Array, phi: ak.Array) -> NDArray[np.float64]:
-    eta, phi = (np.asarray(value, dtype=np.float64) for value in (eta, phi))
-    return np.stack([np.cos(phi), np.sin(phi), np.sinh(eta)], axis=-1) / np.cosh(eta)[:, None]
-
-
-def _eta(momenta: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.arcsinh(momenta[:, 2] / np.hypot(momenta[:, 0], momenta[:, 1]))
-
-
-def _wrapped(phi: NDArray[np.float64]) -> NDArray[np.float64]:
-    return (phi + np.pi) % (2 * np.pi) - np.pi
+def _angles(momenta: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """η and φ of three-momenta (n, 3)."""
+    p4 = torch.nn.functional.pad(momenta, (1, 0))
+    return kinematics.eta(p4), kinematics.phi(p4)

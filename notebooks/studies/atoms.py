@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from ase import units
 from ase.build import bulk
-from common import Table, arguments, keep
+from common import Table, arguments, degree, keep
 
 import jetsym
 from jetsym.atoms import SymmetrizedCalculator, calculator, evaluate, phonons, read_frames
@@ -27,9 +27,7 @@ from jetsym.atoms.dynamics import drift
 from jetsym.atoms.packages import quiet
 from jetsym.atoms.stability import spurious
 from jetsym.benchmarks.copper import LATTICE, train_copper
-from jetsym.errors import ConfigError
 from jetsym.files import write_atomically
-from jetsym.remedies.symmetrized import averaging_degree
 
 BUDGET = {"structures": 100, "epochs": 25}
 QUICK = {"structures": 20, "epochs": 1}
@@ -65,9 +63,9 @@ def study(out: Path, *, quick: bool = False, seeds: int = 3) -> dict[str, Any]:
             reports = {name: _probe(run, frames, quick) for name, (run, _) in runs.items()}
             if seed == 0:
                 findings = diagnose(reports["plain"], out)
-            degree = _degree(reports["plain"])
+            l_max = degree(reports["plain"], "energy", tolerance=TOLERANCE)
             plain = potentials["plain"]
-            potentials["averaged, O3"] = SymmetrizedCalculator(plain, "O3", 1 if quick else degree)
+            potentials["averaged, O3"] = SymmetrizedCalculator(plain, "O3", 1 if quick else l_max)
             potentials["averaged, space group"] = SymmetrizedCalculator(plain, "space", reference=crystal)
             for name, potential in potentials.items():
                 values = measure(potential, frames, crystal, quick=quick)
@@ -76,7 +74,7 @@ def study(out: Path, *, quick: bool = False, seeds: int = 3) -> dict[str, Any]:
                     values["A"] = 1000 * energy.absolute / (sum(map(len, frames)) / len(frames))
                 values["train_s"] = runs[name if name in runs else "plain"][1]
                 table.add(name, seed, values)
-    found = {"findings": findings, "degree": degree, "results": table.rows}
+    found = {"findings": findings, "degree": l_max, "results": table.rows}
     keep(out / "atoms.json", found, table.text(COLUMNS))
     return found
 
@@ -126,13 +124,6 @@ def _probe(run: Path, frames: list[Any], quick: bool) -> Any:
     return jetsym.probe(
         jetsym.atoms.load(run), frames[: 2 if quick else 6], l_max=2 if quick else 6, baseline=None, progress=False
     )
-
-
-def _degree(report: Any) -> int:
-    try:
-        return averaging_degree(report.equivariance["energy"], tolerance=TOLERANCE)
-    except ConfigError:
-        return int(report.meta["l_max"])
 
 
 if __name__ == "__main__":

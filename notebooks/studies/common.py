@@ -12,8 +12,10 @@ from typing import Any
 import numpy as np
 import rich.table
 
+from jetsym.errors import ConfigError
 from jetsym.files import write_atomically, write_json
 from jetsym.probing.words import concise
+from jetsym.remedies.symmetrized import averaging_degree
 from jetsym.text import as_text
 
 
@@ -68,3 +70,11 @@ def keep(path: Path, numbers: Mapping[str, Any], text: str) -> None:
     write_json(path, numbers)
     write_atomically(path.with_suffix(".txt"), text)
     print(text, end="")
+
+
+def degree(report: Any, output: str, *, tolerance: float) -> int:
+    """Of the average that leaves so much of an output's A², as far as the report can tell."""
+    try:
+        return averaging_degree(report.equivariance[output], tolerance=tolerance)
+    except ConfigError:
+        return int(report.meta["l_max"])

@@ -17,17 +17,16 @@ from typing import Any
 
 import torch
 from aligned import aligned_sample
-from common import Table, arguments, keep
+from common import Table, arguments, degree, keep
 
 import jetsym
-from jetsym.errors import ConfigError
 from jetsym.jets import JetBatch, read
 from jetsym.jets.augmentation import AugmentationConfig
 from jetsym.probing.probe import probe
 from jetsym.remedies import Symmetrized
-from jetsym.remedies.symmetrized import averaging_degree
 from jetsym.training import train
 from jetsym.training.evaluate import predict_logits
+from jetsym.training.regimes import train_seconds
 from jetsym.training.repair import MENDS, repair
 from jetsym.training.stability import stability
 
@@ -38,6 +37,9 @@ QUICK = BUDGET | {"epochs": 1, "limit": 400}
 
 #: How the test jets are moved, anew for every jet and draw.
 MOVES = {"turned": AugmentationConfig("SO3"), "boosted": AugmentationConfig("boost", axis="beam", width=0.5)}
+
+#: The part of A² that the average over rotations may leave.
+TOLERANCE = 0.01
 
 #: The failures that are mended, if they are found; the first one that is.
 SOUGHT = ("leakage", "misalignment")
@@ -66,15 +68,16 @@ def study(out: Path, *, quick: bool = False, seeds: int = 3) -> dict[str, Any]:
     table = Table()
     for seed, folder in enumerate(plain):
         tagger = jetsym.load(folder)
-        table.add("plain", seed, measure(tagger, test, quick=quick) | {"train_s": _seconds(folder)})
+        table.add("plain", seed, measure(tagger, test, quick=quick) | {"train_s": train_seconds(folder)})
         for remedy in MENDS[finding]:
             mended = repair(folder, finding=finding, report=out / "diagnosis.json", remedy=remedy)
             repaired = out / f"{remedy}-{seed}"
             _train(repaired, seed, mended.config.to_dict())
-            table.add(remedy, seed, measure(jetsym.load(repaired), test, quick=quick) | {"train_s": _seconds(repaired)})
-        averaged = Symmetrized(tagger, "SO3", 2 if quick else degree(report))
+            values = measure(jetsym.load(repaired), test, quick=quick)
+            table.add(remedy, seed, values | {"train_s": train_seconds(repaired)})
+        averaged = Symmetrized(tagger, "SO3", 2 if quick else degree(report, "logits", tolerance=TOLERANCE))
         few = test[:: 10 if quick else 5]
-        table.add("averaged", seed, measure(averaged, few, quick=quick) | {"train_s": _seconds(folder)})
+        table.add("averaged", seed, measure(averaged, few, quick=quick) | {"train_s": train_seconds(folder)})
     found = {"finding": finding, "findings": [asdict(found) for found in diagnosis], "results": table.rows}
     keep(out / "jets.json", found, table.text(COLUMNS))
     return found
@@ -90,14 +93,6 @@ COLUMNS = {
     "train_s": "training s",
     "use_s": "use, s per 1000 jets",
 }
-
-
-def degree(report: Any) -> int:
-    """Of the average that takes 99 % of A² away, as far as the report can tell."""
-    try:
-        return averaging_degree(report.equivariance["logits"], tolerance=0.01)
-    except ConfigError:
-        return int(report.meta["l_max"])
 
 
 def measure(tagger: torch.nn.Module, test: JetBatch, *, quick: bool) -> dict[str, float]:
@@ -121,13 +116,6 @@ def measure(tagger: torch.nn.Module, test: JetBatch, *, quick: bool) -> dict[str
 def _train(folder: Path, seed: int, options: dict[str, Any]) -> None:
     options = options | {"seed": seed}
     train(options.pop("data"), folder, resume=True, progress=False, **options)
-
-
-def _seconds(folder: Path) -> float:
-    """Of a training, as its metrics tell."""
-    import json
-
-    return sum(json.loads(line)["seconds"] for line in (folder / "metrics.jsonl").read_text().splitlines())
 
 
 if __name__ == "__main__":
