@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from jetsym.errors import ConfigError
 from jetsym.jets.augmentation import AugmentationConfig
 
-__all__ = ["ELSEWHERE", "LEFT", "MENDS", "MONITOR_EVERY", "REMEDIES", "Step", "Values", "Where"]
+__all__ = ["ELSEWHERE", "LEFT", "MENDS", "MONITOR_EVERY", "REMEDIES", "WEIGHT", "Remedy", "Step", "Values", "Where"]
 
 Values = dict[str, Any]
 
@@ -151,6 +151,8 @@ Remedy = Callable[[Values, Where, float], Step | None]
 PAIRS = 16
 #: Part of A² that an average at inference may leave.
 LEFT = 0.05
+#: Of a new penalty.
+WEIGHT = 0.1
 #: Steps between two looks at a run that drifted.
 MONITOR_EVERY = 200
 
