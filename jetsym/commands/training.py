@@ -263,6 +263,7 @@ def repair(
 ) -> Path:
     """Write the configuration of a run that mends what was found in another, of jetsym train or jetsym atoms train.
 
+    Where it is the measurement that says too little, the options of a probe that would say more.
     See :mod:`jetsym.training.repair` and :mod:`jetsym.training.repair_atoms`.
 
     Parameters
@@ -291,7 +292,7 @@ def repair(
     )
     print(mended, end="")
     path = mended.save(Path(run).expanduser() / f"repair-{finding}.yaml" if out is None else out)
-    print(f"Train it with: {mended.command} --config {path} --out NEW_RUN")
+    print(f"Go on with: {mended.start(path)}")
     return path
 
 

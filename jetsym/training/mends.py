@@ -181,9 +181,7 @@ MENDS: dict[str, tuple[str, ...]] = {
 
 #: Mode -> what mends it, where that is no configuration of a training.
 ELSEWHERE = {
-    "saturation": "probe with a larger --l_max or --method random; --remedy augment smooths the response",
     "parity-blindness": "let in a triple product or a TensorBasisHead with σ = −1, in the model",
-    "under-resolved": "probe again with a larger --limit, --l_max or --n_rotations",
 }
 
 

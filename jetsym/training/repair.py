@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import yaml
 
-from jetsym.errors import CheckpointError, ConfigError, closest
-from jetsym.files import write_atomically
-from jetsym.probing.findings import MODES, Diagnosis
+from jetsym.errors import CheckpointError, ConfigError
 from jetsym.probing.options import group_of
 from jetsym.probing.report import SymmetryReport
 from jetsym.probing.storage import read_json
@@ -31,54 +27,9 @@ from jetsym.training.mends import (
     Values,
     Where,
 )
+from jetsym.training.repaired import MEASURED_AGAIN, Repair, chosen, facts, measured_again
 
-__all__ = ["Repair", "chosen", "facts", "repair"]
-
-
-@dataclass(frozen=True)
-class Repair:
-    """The configuration of a repaired run.
-
-    Parameters
-    ----------
-    finding, remedy
-        Names of both.
-    config
-        The whole configuration.
-    changes
-        Field -> what it was, what it is.
-    effect
-        What the remedy does, in words.
-    costs
-        What it costs, in words.
-    run
-        The run that it mends.
-    instead
-        What would do without training, by averaging at inference, and its cost; empty where no report tells.
-    command
-        What trains it, with ``--config`` and ``--out``.
-    """
-
-    finding: str
-    remedy: str
-    config: TrainConfig | Values
-    changes: Mapping[str, tuple[Any, Any]]
-    effect: str
-    costs: str
-    run: str
-    instead: str = ""
-    command: str = "jetsym train"
-
-    def __str__(self) -> str:
-        lines = [f"{self.finding} of {self.run}, by {self.remedy}: {self.effect}."]
-        lines += [f"  {name}: {_short(before)} -> {_short(after)}" for name, (before, after) in self.changes.items()]
-        return "\n".join([*lines, self.costs, *([self.instead] if self.instead else [])]) + "\n"
-
-    def save(self, path: str | Path) -> Path:
-        """Write the configuration as ``--config`` takes it, with what it mends as comments."""
-        comment = "".join(f"# {line.strip()}\n" for line in str(self).splitlines())
-        values = self.config.to_dict() if isinstance(self.config, TrainConfig) else self.config
-        return write_atomically(path, comment + yaml.safe_dump(values, sort_keys=False, allow_unicode=True))
+__all__ = ["repair"]
 
 
 def repair(
@@ -128,6 +79,8 @@ def repair(
     'A step takes every jet through the network 3 times instead of once, over 20 epochs as before; in use the tagger \
 costs what it did.'
     """
+    if finding in MEASURED_AGAIN and remedy is None:
+        return measured_again(finding, run, report)
     config = _config_of(run)
     values, where = config.to_dict(), _where(finding, report)
     new = WEIGHT if weight is None else weight
@@ -158,41 +111,6 @@ costs what it did.'
 
 def _bound(remedy: Remedy, where: Where, weight: float) -> Callable[[Values], Step | None]:
     return lambda values: remedy(values, where, weight)
-
-
-def chosen(
-    finding: str,
-    remedy: str | None,
-    values: Values,
-    remedies: Mapping[str, Callable[[Values], Step | None]],
-    mends: Mapping[str, Sequence[str]],
-    elsewhere: Mapping[str, str],
-    *,
-    when: str,
-) -> tuple[str, Step]:
-    """The remedy that was asked for, or the first of those that mend a finding that changes something.
-
-    Raises
-    ------
-    ConfigError
-        There is no such finding or remedy, nothing mends it, or all of it is there already or cannot be what ``when``
-        says.
-    """
-    if finding not in MODES:
-        raise ConfigError(f"--finding is {finding!r}; {closest(finding, MODES)}")
-    if remedy is not None and remedy not in remedies:
-        raise ConfigError(f"--remedy is {remedy!r}; {closest(remedy, remedies)}")
-    if remedy is None and finding not in mends:
-        raise ConfigError(f"no option of a training mends {finding!r}: {elsewhere[finding]}")
-    names = (remedy,) if remedy is not None else mends[finding]
-    for name in names:
-        step = remedies[name](values)
-        if step is not None and any(values[key] != value for key, value in step.changes.items()):
-            return name, step
-    raise ConfigError(
-        f"the run has {' and '.join(names)} already, or {'it' if len(names) == 1 else 'they'} cannot be {when}; "
-        f"average over the group at inference, or choose another --remedy: {', '.join(remedies)}"
-    )
 
 
 def _costs(before: TrainConfig, after: TrainConfig, more: str) -> str:
@@ -260,32 +178,3 @@ def _where(finding: str, report: str | Path | None) -> Where:
     if evidence and finding == "frame-locking" and meta["group"] == "lorentz":
         return Where("boost") if all("boosts" in what for what in evidence) else Where("SO2", axis="beam")
     return Where.of(meta)
-
-
-def facts(finding: str, report: str | Path) -> tuple[Mapping[str, Any], list[str]]:
-    """How a report was measured; and of a diagnosis the evidence of a finding.
-
-    Raises
-    ------
-    ConfigError
-        It is neither, or a diagnosis without the finding.
-    """
-    data = read_json(report)
-    meta, evidence = data.get("meta", {}), []
-    if data.get("kind") == Diagnosis.KIND:
-        names = [item["name"] for item in data["findings"]]
-        if finding not in names:
-            raise ConfigError(f"{report} did not find {finding!r}; it found {', '.join(names) or 'nothing'}")
-        evidence = [item["evidence"][0]["what"] for item in data["findings"] if item["name"] == finding]
-        meta = meta.get("report", {})
-    if "group" not in meta:
-        raise ConfigError(f"{report} says no group; expected a report of jetsym probe or a diagnosis")
-    return meta, evidence
-
-
-def _short(value: Any) -> str:
-    """A value of a configuration without what is empty."""
-    if isinstance(value, Mapping):
-        inside = {key: item for key, item in value.items() if item not in (None, [], {})}
-        return "{" + ", ".join(f"{key}: {_short(item)}" for key, item in inside.items()) + "}"
-    return str(value)

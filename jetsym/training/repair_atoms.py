@@ -18,7 +18,7 @@ from jetsym.probing.storage import read_json
 from jetsym.remedies.symmetrized import averaging_degree
 from jetsym.spectrum.averaging import group_average
 from jetsym.training.mends import LEFT, Step, Values
-from jetsym.training.repair import Repair, chosen, facts
+from jetsym.training.repaired import MEASURED_AGAIN, Repair, chosen, facts, measured_again
 
 __all__ = ["ELSEWHERE", "MENDS", "REMEDIES", "repair"]
 
@@ -72,6 +72,8 @@ def repair(
     """
     if weight is not None:
         raise ConfigError(f"--weight is {weight:g}, but metatrain has no penalty on asymmetry; leave it out")
+    if finding in MEASURED_AGAIN and remedy is None:
+        return measured_again(finding, run, report)
     values = _given(run)
     if report is not None:
         facts(finding, report)  # refuses a diagnosis that did not find it
@@ -94,7 +96,7 @@ def repair(
         costs=f"The training takes {_epochs(values)} epochs as before; {step.more or SAME}.",
         run=str(run),
         instead=_instead(finding, run, report),
-        command="jetsym atoms train",
+        command="jetsym atoms train --config {config} --out NEW_RUN",
     )
 
 
@@ -195,9 +197,7 @@ MENDS: dict[str, tuple[str, ...]] = {
 
 #: Mode -> what mends it, where that is no option of a training.
 ELSEWHERE = {
-    "saturation": "probe with a larger --l_max or --method random; --remedy augment smooths the response",
     "parity-blindness": "put a TensorBasisHead with σ = −1 on the features, in Python; metatrain has no option for it",
-    "under-resolved": "probe again with a larger --limit, --l_max or --n_rotations",
 }
 
 
