@@ -16,7 +16,6 @@ from jetsym.spectrum.averaging import group_average
 from jetsym.training.config import TrainConfig
 from jetsym.training.folder import CONFIG
 from jetsym.training.mends import (
-    ELSEWHERE,
     LEFT,
     MENDS,
     MONITOR_EVERY,
@@ -53,8 +52,8 @@ def repair(
         The report or the diagnosis it was found in, for group, frame and axis; by default O(3) in the lab, and for
         frame locking rotations about the beam.
     remedy
-        One of "augment", "mirror", "penalty", "harmonics", "pairs", "canonical", "calmer"; by default the least
-        intrusive one that mends the finding and that the run does not have already.
+        One of "augment", "mirror", "handed", "penalty", "harmonics", "pairs", "canonical", "calmer"; by default the
+        least intrusive one that mends the finding and that the run does not have already.
     weight
         Of a new penalty; by default 0.1.
     from_weights
@@ -85,7 +84,7 @@ costs what it did.'
     values, where = config.to_dict(), _where(finding, report)
     new = WEIGHT if weight is None else weight
     remedies = {name: _bound(remedy_of, where, new) for name, remedy_of in REMEDIES.items()}
-    name, step = chosen(finding, remedy, values, remedies, MENDS, ELSEWHERE, when=f"used under {where}")
+    name, step = chosen(finding, remedy, values, remedies, MENDS, when=f"used under {where}")
     changes = dict(step.changes)
     if finding == "drift" and not values["monitor_every"]:
         changes["monitor_every"] = MONITOR_EVERY

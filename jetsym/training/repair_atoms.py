@@ -20,7 +20,7 @@ from jetsym.spectrum.averaging import group_average
 from jetsym.training.mends import LEFT, Step, Values
 from jetsym.training.repaired import MEASURED_AGAIN, Repair, chosen, facts, measured_again
 
-__all__ = ["ELSEWHERE", "MENDS", "REMEDIES", "repair"]
+__all__ = ["MENDS", "REMEDIES", "repair"]
 
 SAME = "in use the model costs what it did"
 #: What SymmetrizedCalculator averages.
@@ -77,7 +77,7 @@ def repair(
     values = _given(run)
     if report is not None:
         facts(finding, report)  # refuses a diagnosis that did not find it
-    name, step = chosen(finding, remedy, values, REMEDIES, MENDS, ELSEWHERE, when="had by its architecture")
+    name, step = chosen(finding, remedy, values, REMEDIES, MENDS, when="had by its architecture")
     changes = dict(step.changes)
     if from_weights:
         if {"architecture", "model"} & set(changes):
@@ -193,11 +193,6 @@ MENDS: dict[str, tuple[str, ...]] = {
     "starvation": ("deeper",),
     "bottleneck": ("deeper",),
     "drift": ("calmer",),
-}
-
-#: Mode -> what mends it, where that is no option of a training.
-ELSEWHERE = {
-    "parity-blindness": "put a TensorBasisHead with σ = −1 on the features, in Python; metatrain has no option for it",
 }
 
 

@@ -81,7 +81,6 @@ def chosen(
     values: Values,
     remedies: Mapping[str, Callable[[Values], Step | None]],
     mends: Mapping[str, Sequence[str]],
-    elsewhere: Mapping[str, str],
     *,
     when: str,
 ) -> tuple[str, Step]:
@@ -98,7 +97,7 @@ def chosen(
     if remedy is not None and remedy not in remedies:
         raise ConfigError(f"--remedy is {remedy!r}; {closest(remedy, remedies)}")
     if remedy is None and finding not in mends:
-        raise ConfigError(f"no option of a training mends {finding!r}: {elsewhere[finding]}")
+        raise ConfigError(f"no option of such a training mends {finding!r}; by hand: {MODES[finding].remedy}")
     names = (remedy,) if remedy is not None else mends[finding]
     for name in names:
         step = remedies[name](values)
@@ -148,7 +147,7 @@ def measured_again(finding: str, run: str | Path, report: str | Path | None) -> 
         effect=item.text.removesuffix("."),
         costs=f"It takes about {_rotations(after) / _rotations(before):.2g} times the evaluations, and no training.",
         run=str(run),
-        command=f"jetsym probe {run} --config {{config}} --out NEW_REPORT.json, with --inputs as before",
+        command=f"jetsym probe {run} --config {{config}} --out NEW_REPORT.json  # and --inputs as before",
     )
 
 
