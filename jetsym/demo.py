@@ -18,7 +18,8 @@ from jetsym.files import write_atomically, write_json
 from jetsym.jets.batch import JetBatch
 from jetsym.jets.io.sample import sample, sample_dir
 from jetsym.plotting import plot_spectrum, save_figure
-from jetsym.probing.html import figure_element, page, paragraphs, report_fragment, table_element
+from jetsym.probing.diagnose import diagnose
+from jetsym.probing.html import diagnosis_fragment, figure_element, page, paragraphs, report_fragment, table_element
 from jetsym.probing.probe import probe
 from jetsym.probing.report import SymmetryReport
 from jetsym.probing.words import concise, share
@@ -245,9 +246,25 @@ def html(metrics: dict[str, Any], reports: dict[str, SymmetryReport], axes: Axes
         figure_element(axes, "Fraction of power per irrep of O(3) in every layer of both taggers"),
         paragraphs([CAPTION], note=True),
     ]
+    body += diagnosed(reports)
     for name, report in reports.items():
         body += [f"<h2>The tagger {TITLES[name]}</h2>", report_fragment(report)]
     return page("jetsym demo: which symmetry has a jet tagger learned?", body)
+
+
+def diagnosed(reports: dict[str, SymmetryReport]) -> list[str]:
+    """What is wrong with each tagger by the rules of ``jetsym diagnose``, with the command that goes on from there."""
+    body = []
+    for place, (name, report) in enumerate(reports.items()):
+        found = diagnose(report)
+        body += [f"<h2>What diagnose finds: {TITLES[name]}</h2>", diagnosis_fragment(found, explained=not place)]
+        if found.findings:
+            gravest = found.findings[0].name
+            command = f"jetsym repair {name} --finding {gravest} --report report_{name}.json"
+            body.append(
+                paragraphs([f"In the folder of this page, {command} writes what is to be done about the first."])
+            )
+    return body
 
 
 CAPTION = (

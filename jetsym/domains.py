@@ -6,15 +6,16 @@ through this table, and nothing is imported before its inputs turn up.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol, cast
 
+from jetsym.errors import CheckpointError
 from jetsym.spectrum.action import Action, Measurand, Source
 
-__all__ = ["Domain", "domain_of", "load_model"]
+__all__ = ["Domain", "domain_of", "load_model", "repair_of"]
 
 
 class Domain(Protocol):
@@ -73,13 +74,16 @@ class Domain(Protocol):
 class Row:
     """One domain: which inputs are its own, by the module of their type or the ending of their paths.
 
-    ``loads`` is who loads a model from a path. An ending "" is that of every path.
+    ``loads`` is who loads a model from a path. An ending "" is that of every path. The folder of a run is known by the
+    file ``run``, and ``repairs`` is who writes how to train it better.
     """
 
     name: str
     module: str
     types_from: tuple[str, ...]
     loads: str
+    run: str
+    repairs: str
     endings: tuple[str, ...] = ()
     bundled_sample: bool = False
 
@@ -97,6 +101,8 @@ JETS = Row(
     "jetsym.jets.domain",
     types_from=("jetsym.jets",),
     loads="jetsym.training.checkpoint:load",
+    run="config.yaml",
+    repairs="jetsym.training.repair:repair",
     endings=("",),
     bundled_sample=True,
 )
@@ -105,6 +111,8 @@ ATOMS = Row(
     "jetsym.atoms.domain",
     types_from=("jetsym.atoms", "ase."),
     loads="jetsym.atoms.model:load",
+    run="options.yaml",
+    repairs="jetsym.training.repair_atoms:repair",
     endings=(".xyz", ".extxyz", ".cif", ".vasp", ".traj"),
 )
 #: The first row that owns the inputs has them.
@@ -123,5 +131,26 @@ def domain_of(inputs: Any) -> Domain:
 def load_model(path: str | Path, inputs: Any = None) -> Any:
     """The model of a run directory or checkpoint, which is to take such inputs."""
     row = next((row for row in TABLE if row.owns(inputs)), JETS)
-    module, _, function = row.loads.partition(":")
-    return getattr(import_module(module), function)(path)
+    return _named(row.loads)(path)
+
+
+def repair_of(run: str | Path) -> Callable[..., Any]:
+    """Who repairs the run in a folder.
+
+    Raises
+    ------
+    CheckpointError
+        The folder holds no run.
+    """
+    folder = Path(run).expanduser()
+    for row in TABLE:
+        if (folder / row.run).is_file():
+            return _named(row.repairs)
+    expected = " or ".join(f"{row.run} ({row.name})" for row in TABLE)
+    raise CheckpointError(f"{run} holds no run; expected a folder with {expected}")
+
+
+def _named(place: str) -> Callable[..., Any]:
+    """What "module:function" names."""
+    module, _, function = place.partition(":")
+    return cast(Callable[..., Any], getattr(import_module(module), function))

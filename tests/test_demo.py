@@ -83,6 +83,14 @@ def test_the_page_is_self_contained(folder):
     assert not page.outside
     assert not {"link", "iframe", "object"} & page.tags  # and its one script sorts tables
     assert {"img", "table", "h2"} <= page.tags
+    for name in RUNS:  # the page finds what diagnose does, and says how to go on
+        found = jetsym.diagnose(jetsym.SymmetryReport.load(folder / f"report_{name}.json"))
+        for finding in found:
+            assert f"{finding.name}: {finding.subject} ({finding.severity})" in page.text
+            assert finding.text in page.text
+        if found.findings:
+            assert f"jetsym repair {name} --finding {found.findings[0].name}" in page.text
+    assert page.text.count("What to try.") == page.text.count("Why it matters.") > 0
     for words in ("relative A", "trained on rotated jets", "blocks.1", "(1,+)", "--quick"):
         assert words in page.text
 

@@ -4,7 +4,8 @@ The training runs in a process of its own, as metatrain seeds global generators 
 folder holds
 
 ==================  ====================================================================================
-``options.yaml``    the options as metatrain was given them
+``train.yaml``      the options of ``jetsym atoms train``, as its ``--config`` takes them
+``options.yaml``    what they are in metatrain's terms, as it was given them
 ``model_5.ckpt`` …  checkpoints along the way, for :func:`jetsym.atoms.over_training`
 ``model.ckpt``      the model with the weights that validated best; ``model.pt`` is its export
 ``train.csv``       metrics by epoch
@@ -30,9 +31,9 @@ from jetsym.errors import ConfigError, DataError, TrainingError
 from jetsym.files import write_atomically
 from jetsym.progress import progress_bar
 
-__all__ = ["OPTIONS", "train"]
+__all__ = ["ARCHITECTURES", "GIVEN", "OPTIONS", "train"]
 
-OPTIONS, OUTPUT = "options.yaml", "output.txt"
+GIVEN, OPTIONS, OUTPUT = "train.yaml", "options.yaml", "output.txt"
 RUNNER = (sys.executable, "-m", "jetsym.atoms.runner")
 ARCHITECTURES = ("pet", "soap_bpnn")
 #: How metatrain says that an epoch is over.
@@ -119,6 +120,7 @@ def train(
     MissingDependencyError
         The extra ``atoms`` is not installed.
     """
+    given = dict(locals())
     require("metatrain", "jetsym atoms train")
     _check(architecture, epochs, batch_size, precision, validation, test, checkpoint_every)
     folder = Path(out).expanduser()
@@ -147,7 +149,8 @@ def train(
         **(options or {}),
     }
     start = _prepare(folder, resume)
-    write_atomically(folder / OPTIONS, yaml.safe_dump(content, sort_keys=False))
+    for name, values in {GIVEN: _again(given), OPTIONS: content}.items():
+        write_atomically(folder / name, yaml.safe_dump(values, sort_keys=False, allow_unicode=True))
     with progress_bar("training", epochs, shown=progress) as advance:
         _run(folder, augment=augment, start=start, advance=advance)
     return folder
@@ -174,6 +177,13 @@ def _check(
             raise ConfigError(f"{name} is {share}; expected a fraction from 0 to below 1, or a file")
 
 
+def _again(given: Mapping[str, Any]) -> dict[str, Any]:
+    """The options that train another run in the same way, from wherever it is started."""
+    parts = {name: given[name] for name in ("data", "validation", "test")}
+    files = {name: str(_file(part)) for name, part in parts.items() if not isinstance(part, (int, float))}
+    return {name: value for name, value in given.items() if name not in ("out", "resume", "progress")} | files
+
+
 def _energy(key: str, unit: str, forces: str | None, stress: str | None) -> dict[str, Any]:
     """metatrain's section of an energy."""
     slopes = {name: False if found is None else {"key": found} for name, found in _pairs(forces, stress)}
@@ -186,10 +196,14 @@ def _pairs(forces: str | None, stress: str | None) -> list[tuple[str, str | None
 
 def _set(data: str, targets: Mapping[str, Any]) -> dict[str, Any]:
     """metatrain's section of a file of structures."""
-    file = Path(data).expanduser().resolve()
+    file = _file(data)
     if not file.is_file():
         raise DataError(f"there is no file {file}; expected structures, such as extended XYZ")
     return {"systems": {"read_from": str(file), "length_unit": "angstrom"}, "targets": dict(targets)}
+
+
+def _file(name: str) -> Path:
+    return Path(name).expanduser().resolve()
 
 
 def _share(part: float | str, targets: Mapping[str, Any]) -> Any:

@@ -257,11 +257,14 @@ def repair(
     finding: str,
     report: str | None = None,
     remedy: str | None = None,
-    weight: float = 0.1,
+    weight: float | None = None,
     from_weights: bool = False,
     out: str | None = None,
 ) -> Path:
-    """Write the configuration of a run that mends what was found in another; see :mod:`jetsym.training.repair`.
+    """Write the configuration of a run that mends what was found in another, of jetsym train or jetsym atoms train.
+
+    Where it is the measurement that says too little, the options of a probe that would say more.
+    See :mod:`jetsym.training.repair` and :mod:`jetsym.training.repair_atoms`.
 
     Parameters
     ----------
@@ -270,23 +273,26 @@ def repair(
     finding
         What was found, as jetsym diagnose names it.
     report
-        The report or the diagnosis it was found in, for group, frame and axis.
+        The report or the diagnosis it was found in, for group, frame and axis; a report tells as well what an average
+        in use takes.
     remedy
-        augment, mirror, penalty, harmonics, pairs, canonical or calmer; by default the least intrusive one that the
-        run does not have.
+        augment, mirror, handed, penalty, harmonics, pairs, canonical or calmer, of atoms augment, equivariant, deeper
+        or calmer; by default the least intrusive one that the run does not have.
     weight
-        Of a new penalty.
+        Of a new penalty; by default 0.1.
     from_weights
         Begin from the best weights of the run instead of anew.
     out
         A YAML file to write to; by default ``repair-FINDING.yaml`` in the folder of the run.
     """
-    from jetsym.training.repair import repair as mend
+    from jetsym.domains import repair_of
 
-    mended = mend(run, finding=finding, report=report, remedy=remedy, weight=weight, from_weights=from_weights)
+    mended = repair_of(run)(
+        run, finding=finding, report=report, remedy=remedy, weight=weight, from_weights=from_weights
+    )
     print(mended, end="")
     path = mended.save(Path(run).expanduser() / f"repair-{finding}.yaml" if out is None else out)
-    print(f"Train it with: jetsym train --config {path} --out NEW_RUN")
+    print(f"Go on with: {mended.start(path)}")
     return path
 
 

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from jetsym.errors import ProbeError
-from jetsym.probing import rules_layers, rules_outputs
+from jetsym.probing import rules_layers, rules_outputs, rules_resolution
 from jetsym.probing.case import Case, case_of
 from jetsym.probing.findings import MODES, SEVERITIES, Diagnosis, Finding
 from jetsym.probing.lorentz_report import BoostReport, LorentzReport
@@ -31,7 +31,7 @@ RULES: dict[str, Rule] = {
     "parity-blindness": rules_layers.parity_blindness,
     "late-collapse": rules_layers.late_collapse,
     "drift": rules_outputs.drift,
-    "under-resolved": rules_outputs.under_resolved,
+    "under-resolved": rules_resolution.under_resolved,
 }
 LOCKING = "frame-locking"
 #: The part of a Lorentz report that turns jets about the beam.

@@ -157,6 +157,8 @@ class Finding:
         What was found, in one sentence.
     evidence
         The numbers behind it; the first decided.
+    options
+        Those of :func:`jetsym.probe` to measure again with, where that is what it takes.
     """
 
     name: str
@@ -165,6 +167,7 @@ class Finding:
     irreps: tuple[str, ...]
     text: str
     evidence: tuple[Evidence, ...]
+    options: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def why(self) -> str:
@@ -173,8 +176,9 @@ class Finding:
 
     @property
     def remedy(self) -> str:
-        """The remedy to try."""
-        return MODES[self.name].remedy
+        """The remedy to try, with the options of a measurement that this one asks for."""
+        options = " ".join(f"--{name} {value}" for name, value in self.options.items())
+        return MODES[self.name].remedy + (f" By these numbers: {options}." if options else "")
 
 
 @dataclass(frozen=True, eq=False)
@@ -238,6 +242,7 @@ class Diagnosis(Stored):
                 **{key: item[key] for key in ("name", "severity", "subject", "text")},
                 irreps=tuple(item["irreps"]),
                 evidence=tuple(Evidence(**evidence) for evidence in item["evidence"]),
+                options=dict(item.get("options", {})),
             )
             for item in data["findings"]
         )

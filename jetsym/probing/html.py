@@ -265,8 +265,11 @@ def settings(meta: Any) -> str:
     )
 
 
-def diagnosis_fragment(found: Diagnosis) -> str:
-    """Findings with their evidence, why they matter and what to try; and what could not be judged."""
+def diagnosis_fragment(found: Diagnosis, *, explained: bool = True) -> str:
+    """Findings with their evidence, why they matter and what to try; and what could not be judged.
+
+    With or without a word on when a number counts.
+    """
     parts = []
     for finding in found:
         parts += [
@@ -279,7 +282,7 @@ def diagnosis_fragment(found: Diagnosis) -> str:
     if not found.findings:
         parts.append(paragraphs(found.sentences()))
     unknown = [f"Not judged, {name}: {reason}." for name, reason in found.not_judged.items()]
-    return "\n".join([*parts, paragraphs([READING_FINDINGS, *unknown], note=True)])
+    return "\n".join([*parts, paragraphs([READING_FINDINGS] * explained + unknown, note=True)])
 
 
 def comparison_fragment(compared: Comparison) -> str:

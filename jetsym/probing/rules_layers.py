@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from jetsym.probing.case import INVARIANT, Case
 from jetsym.probing.findings import Evidence, Finding
+from jetsym.probing.rules_resolution import further
 from jetsym.probing.shares import Share
 from jetsym.probing.words import share as percent
 from jetsym.probing.words import tail_floor
@@ -121,7 +122,10 @@ def saturation(case: Case) -> list[Finding]:
     severity = "problem" if piled or beyond.value > bounds.severe else "warning"
     irreps = tuple(str(irrep) for irrep in report.irreps if irrep.lam == last)
     evidence = (beyond, at_cut, before) if last else (beyond, at_cut)
-    return [Finding("saturation", severity, case.layer(worst), irreps, f"{text}.", evidence)]
+    options = further(
+        report, tail=beyond.value, at_cut=at_cut.value, before=before.value if last else 0.0, tolerance=bounds.tail
+    )
+    return [Finding("saturation", severity, case.layer(worst), irreps, f"{text}.", evidence, options)]
 
 
 def _is_pseudo(irrep: Irrep) -> bool:

@@ -1,8 +1,7 @@
-"""The rules of a diagnosis that look at outputs: leakage, misalignment, parity, frame locking, drift, resolution."""
+"""The rules of a diagnosis that look at outputs: leakage, misalignment, parity, frame locking, drift."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -25,7 +24,6 @@ __all__ = [
     "locked_to_rapidity",
     "misalignment",
     "parity_contamination",
-    "under_resolved",
 ]
 
 #: Pseudoscalar errors of an output that turns rightly and mirrors wrongly.
@@ -256,86 +254,6 @@ def drift(case: Case) -> list[Finding]:
         severity = "problem" if item.relative > case.bounds.severe else "warning"
         found.append(Finding("drift", severity, name, (), text, evidence))
     return found
-
-
-def under_resolved(case: Case) -> list[Finding]:
-    """The measurement says too little: too few inputs, a grid that is too coarse, too much rounding."""
-    report = case.report
-    reasons = [reason for rule in _RESOLUTION for reason in rule(case)]
-    if not reasons:
-        return []
-    subject = str(report.meta.get("model", "the report"))
-    texts = "; ".join(text for text, _ in reasons)
-    return [Finding("under-resolved", "warning", subject, (), f"{texts}.", tuple(item for _, item in reasons))]
-
-
-Reason = tuple[str, Evidence]
-
-
-def _one_input(case: Case) -> list[Reason]:
-    count = case.report.meta["n_inputs"]
-    if count > 1:
-        return []
-    return [("one input has no standard errors: take more", Evidence("inputs", count, NAN, 2))]
-
-
-def _grids_disagree(case: Case) -> list[Reason]:
-    found = case.report.meta.get("resolution")
-    if not found or found["agreed"]:
-        return []
-    last = found["steps"][-1]
-    text = f"two grids still disagree at l_max = {last['l_max']}, the largest tried: use method='random'"
-    changed = Evidence("change of a share of power on the next grid", last["difference"], NAN, found["tolerance"])
-    return [(text, changed)]
-
-
-def _loose_shares(case: Case) -> list[Reason]:
-    report = case.report
-    largest = np.unravel_index(int(np.nan_to_num(report.stderr).argmax()), report.stderr.shape)
-    row, column = int(largest[0]), int(largest[1])
-    if not report.stderr[row, column] > case.bounds.uncertain:
-        return []
-    what = f"standard error of {report.irreps[column]} in {report.layers[row]}"
-    text = f"shares are uncertain by up to {100 * report.stderr[row, column]:.2g} %: take more inputs or rotations"
-    return [(text, Evidence(what, float(report.stderr[row, column]), NAN, case.bounds.uncertain))]
-
-
-def _loose_errors(case: Case) -> list[Reason]:
-    """Outputs whose A could as well be nothing as be too large, and such that rounding hides."""
-    reasons = []
-    for name, item in case.report.equivariance.items():
-        # Near zero the error of A itself diverges; that of its square does not.
-        square = item.relative * abs(item.relative)
-        stderr = 2 * abs(item.relative) * item.relative_stderr
-        if case.bounds.sigma * stderr > max(square, case.bounds.deviation**2) and stderr > item.noise_floor**2:
-            what = f"relative A² of {name}"
-            text = f"A of {name} cannot be told from zero: take more inputs or rotations"
-            reasons.append((text, Evidence(what, square, stderr, case.bounds.deviation**2, item.noise_floor**2)))
-        if item.noise_floor > case.bounds.deviation:
-            what = f"noise floor of relative A of {name}"
-            text = f"rounding hides errors of {name} below {item.noise_floor:.1g}: measure in float64"
-            reasons.append((text, Evidence(what, item.noise_floor, NAN, case.bounds.deviation)))
-    return reasons
-
-
-def _out_of_reach(case: Case) -> list[Reason]:
-    largest = case.report.irreps[-1].lam
-    reasons = []
-    for name, irreps in case.needs.items():
-        most = max(irrep.lam for irrep in irreps)
-        if most > largest:
-            text = f"{name} needs λ = {most}, and the report ends at {largest}: raise l_max"
-            reasons.append((text, Evidence("l_max", largest, NAN, most)))
-    return reasons
-
-
-_RESOLUTION: tuple[Callable[[Case], list[Reason]], ...] = (
-    _one_input,
-    _grids_disagree,
-    _loose_shares,
-    _loose_errors,
-    _out_of_reach,
-)
 
 
 def _zero(value: Any) -> float:

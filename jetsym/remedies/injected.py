@@ -88,6 +88,8 @@ class Injected(nn.Module):
     """A model with further features of every particle added to what one of its layers returns.
 
     layer(…) + W features(inputs), with W linear and zero at first: the model starts as it was, and learns to use them.
+    Probe it by the layers of the model, such as ``layers=["model.embedding", "model.blocks.?"]``: those of "auto" end
+    with what is added, which a diagnosis would take for what the outputs are read from.
 
     Parameters
     ----------

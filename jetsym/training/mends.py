@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from jetsym.errors import ConfigError
 from jetsym.jets.augmentation import AugmentationConfig
 
-__all__ = ["ELSEWHERE", "LEFT", "MENDS", "MONITOR_EVERY", "REMEDIES", "Step", "Values", "Where"]
+__all__ = ["LEFT", "MENDS", "MONITOR_EVERY", "REMEDIES", "WEIGHT", "Remedy", "Step", "Values", "Where"]
 
 Values = dict[str, Any]
 
@@ -97,6 +97,18 @@ def _mirror(config: Values, where: Where, weight: float) -> Step:
     return Step({"augmentation": _full_moves(moves)}, "shows training jets mirrored as well as turned")
 
 
+def _handed(config: Values, where: Where, weight: float) -> Step | None:
+    changes: Values = {}
+    if config["model"] == "canonical" and config["options"].get("group") == "O3":
+        changes["options"] = {**config["options"], "group": "SO3"}
+    if config["augmentation"]["group"] == "O3":
+        changes["augmentation"] = {**config["augmentation"], "group": "SO3"}
+    if config["penalty"]["weight"] and config["penalty"]["moves"]["group"] == "O3":
+        changes["penalty"] = {**config["penalty"], "moves": {**config["penalty"]["moves"], "group": "SO3"}}
+    effect = "leaves reflections out of poses and moves, under which no layer, or no answer, may differ in a mirror"
+    return Step(changes, effect) if changes else None
+
+
 def _penalty(config: Values, where: Where, weight: float) -> Step:
     old = float(config["penalty"]["weight"])
     if old:
@@ -151,6 +163,8 @@ Remedy = Callable[[Values, Where, float], Step | None]
 PAIRS = 16
 #: Part of A² that an average at inference may leave.
 LEFT = 0.05
+#: Of a new penalty.
+WEIGHT = 0.1
 #: Steps between two looks at a run that drifted.
 MONITOR_EVERY = 200
 
@@ -158,6 +172,7 @@ MONITOR_EVERY = 200
 REMEDIES: dict[str, Remedy] = {
     "augment": _augment,
     "mirror": _mirror,
+    "handed": _handed,
     "penalty": _penalty,
     "harmonics": _harmonics,
     "pairs": _pairs,
@@ -170,18 +185,12 @@ MENDS: dict[str, tuple[str, ...]] = {
     "leakage": ("augment", "penalty", "canonical"),
     "misalignment": ("augment", "penalty", "canonical"),
     "parity-contamination": ("mirror", "penalty", "canonical"),
+    "parity-blindness": ("handed",),
     "frame-locking": ("augment", "penalty", "canonical"),
     "late-collapse": ("pairs", "canonical"),
     "starvation": ("pairs", "canonical"),
     "bottleneck": ("harmonics",),
     "drift": ("penalty", "calmer"),
-}
-
-#: Mode -> what mends it, where that is no configuration of a training.
-ELSEWHERE = {
-    "saturation": "probe with a larger --l_max or --method random; --remedy augment smooths the response",
-    "parity-blindness": "let in a triple product or a TensorBasisHead with σ = −1, in the model",
-    "under-resolved": "probe again with a larger --limit, --l_max or --n_rotations",
 }
 
 

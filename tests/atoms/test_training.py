@@ -16,6 +16,7 @@ from jetsym.atoms import training
 from jetsym.atoms.packages import quiet
 from jetsym.errors import CheckpointError, ConfigError, DataError, ProbeError, TrainingError
 from jetsym.probing.monitor import History
+from jetsym.training.repair_atoms import repair
 
 TINY = {"d_pet": 8, "d_node": 8, "d_head": 8, "d_feedforward": 8, "num_heads": 1, "num_attention_layers": 1}
 OPTIONS = {"unit": "eV", "epochs": 3, "batch_size": 4, "validation": 0.25, "progress": False}
@@ -84,6 +85,15 @@ def test_spectra_over_training(run, data, capsys, tmp_path):
     assert "epoch" in shown
     assert History.load(tmp_path / "spectra.json").reports[2].meta["model"] == "PET"
     assert (tmp_path / "spectra.png").stat().st_size > 10_000
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("remedy", [{"finding": "drift", "from_weights": True}, {"finding": "late-collapse"}])
+def test_the_repaired_run_trains(run, tmp_path, remedy):
+    path = repair(run, **remedy).save(tmp_path / "repaired.yaml")
+    command = ["atoms", "train", "--config", str(path), "--out", str(tmp_path / "mended"), "--epochs", "1"]
+    assert cli.main([*command, "--progress", "false"]) == 0
+    assert (tmp_path / "mended/model.ckpt").is_file()
 
 
 @pytest.mark.slow

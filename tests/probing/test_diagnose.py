@@ -370,6 +370,43 @@ def test_what_a_measurement_cannot_carry(report, words):
     assert words in item.text
 
 
+def named(report, name):
+    return next(item for item in jetsym.diagnose(report) if item.name == name)
+
+
+def test_more_inputs_are_asked_for_by_the_square_of_the_error():
+    def skewed(n):
+        return function(lambda x: (x[:, 0] > 0) * np.exp(2 * x[:, 1]), "scalar", n=n)
+
+    report = skewed(6)
+    found = named(report, "under-resolved")
+    assert found.options == {"limit": int(np.ceil(6 * (report.stderr.max() / Thresholds().uncertain) ** 2))}
+    assert found.remedy.endswith(f"By these numbers: --limit {found.options['limit']}.")
+    assert "under-resolved" not in jetsym.diagnose(skewed(4 * found.options["limit"])).names  # of an error of an error
+    odd = function(one_odd_input, "vector")
+    item = odd.equivariance["output"]
+    factor = 3 * 2 * item.relative_stderr / item.relative  # A² against three standard errors of it
+    assert named(odd, "under-resolved").options["limit"] == int(np.ceil(8 * factor**2))
+
+
+def test_a_larger_l_max_is_extrapolated_from_the_fall_of_the_power():
+    powers = {Irrep(lam, 1): 0.5**lam for lam in range(10)}
+    options = {"method": "random", "n_rotations": 64, "n": 32}
+    found = named(staged(WELL, powers, l_max=3, **options), "saturation")
+    l_max = found.options["l_max"]
+    assert 6 <= l_max <= 8  # half as much with every λ: 2^-(λ+1) is below a hundredth from 6 on
+    assert "method" not in found.options
+    assert "saturation" not in jetsym.diagnose(staged(WELL, powers, l_max=l_max + 1, **options)).names
+
+
+def test_where_power_does_not_fall_random_rotations_look_further(diagnoses):
+    assert diagnoses["saturation"][0].findings[0].options == {"l_max": 6, "method": "random"}
+    jumps = named(function(lambda x: np.sign(x[:, 2]), "scalar", l_max="auto"), "under-resolved")
+    assert jumps.options["method"] == "random"
+    high = named(function(lambda x: x[:, :, None] * x[:, None], "rank2", l_max=1, n_rotations=8), "under-resolved")
+    assert high.options["l_max"] == 2
+
+
 def test_findings_survive_json_and_are_printed(diagnoses, tmp_path):
     found = diagnoses["leakage"][0]
     loaded = Diagnosis.load(found.save(tmp_path / "found.json"))
@@ -379,7 +416,12 @@ def test_findings_survive_json_and_are_printed(diagnoses, tmp_path):
     assert "relative A of output" in str(found)
     assert "Not judged, drift" in str(found)
     assert "Nothing was found; looked for: saturation" in str(diagnoses["leakage"][1])
+    again = diagnoses["under-resolved"][0]
+    assert Diagnosis.from_dict(again.to_dict()).findings[0].options == {"limit": 64}
+    assert "By these numbers: --limit 64." in " ".join(str(again).split())
     data = found.to_dict()
+    del data["findings"][0]["options"]  # as earlier versions wrote it
+    assert not Diagnosis.from_dict(data).findings[0].options
     data["findings"][0]["name"] = "hunger"
     with pytest.raises(DataError, match="unknown findings hunger"):
         Diagnosis.from_dict(data)
