@@ -24,7 +24,7 @@ import torch
 from jetsym.atoms.packages import quiet, require
 from jetsym.errors import CheckpointError
 
-__all__ = ["Weights", "find", "model_of", "read_checkpoint", "read_export"]
+__all__ = ["Weights", "find", "model_from", "model_of", "read_checkpoint", "read_export"]
 
 #: Which weights of a checkpoint: of the epoch that validated best, or of the last one.
 Weights = Literal["best", "last"]
@@ -98,9 +98,19 @@ def model_of(file: str | Path, *, weights: Weights = "best") -> torch.nn.Module:
     Raises
     ------
     CheckpointError
-        As for :func:`read_checkpoint`; or the architecture is not installed.
+        As for :func:`read_checkpoint` and :func:`model_from`.
     """
-    content = read_checkpoint(file)
+    return model_from(read_checkpoint(file), file, weights=weights)
+
+
+def model_from(content: dict[str, Any], file: str | Path, *, weights: Weights = "best") -> torch.nn.Module:
+    """The same of what :func:`read_checkpoint` read from a file; the content is used up.
+
+    Raises
+    ------
+    CheckpointError
+        metatrain cannot load it, or the architecture is not installed.
+    """
     build = require("metatrain.utils.io", "jetsym.atoms").model_from_checkpoint
     # A model with uncertainties wraps another; its own best weights may be none, and those of the other count.
     missing = content.get("best_model_state_dict") is None and "wrapped_model_checkpoint" not in content

@@ -30,7 +30,7 @@ from jetsym.errors import ConfigError, DataError, TrainingError
 from jetsym.files import write_atomically
 from jetsym.progress import progress_bar
 
-__all__ = ["OPTIONS", "train"]
+__all__ = ["OPTIONS", "energy_section", "train"]
 
 OPTIONS, OUTPUT = "options.yaml", "output.txt"
 RUNNER = (sys.executable, "-m", "jetsym.atoms.runner")
@@ -49,6 +49,7 @@ def train(
     forces: str | None = None,
     stress: str | None = None,
     targets: dict[str, Any] | None = None,
+    length_unit: str = "angstrom",
     validation: float | str = 0.1,
     test: float | str = 0.0,
     epochs: int = 100,
@@ -81,6 +82,8 @@ def train(
         Names of forces and stress in the file, which the slopes of the energy are then trained on; None for neither.
     targets
         metatrain's section of targets, in place of the energy.
+    length_unit
+        metatrain's name for Å, which it writes into the model.
     validation, test
         The fraction of the structures that is set aside, or another file.
     epochs, batch_size, learning_rate
@@ -123,7 +126,7 @@ def train(
     _check(architecture, epochs, batch_size, precision, validation, test, checkpoint_every)
     folder = Path(out).expanduser()
     every = checkpoint_every or max(1, epochs // 10)
-    section = targets or {"energy": _energy(energy, unit, forces, stress)}
+    section = targets or {"energy": energy_section(energy, unit, forces, stress)}
     content: dict[str, Any] = {
         "seed": seed,
         "base_precision": precision,
@@ -141,9 +144,9 @@ def train(
                 **(training or {}),
             },
         },
-        "training_set": _set(data, section),
-        "validation_set": _share(validation, section),
-        "test_set": _share(test, section),
+        "training_set": _set(data, section, length_unit),
+        "validation_set": _share(validation, section, length_unit),
+        "test_set": _share(test, section, length_unit),
         **(options or {}),
     }
     start = _prepare(folder, resume)
@@ -174,26 +177,23 @@ def _check(
             raise ConfigError(f"{name} is {share}; expected a fraction from 0 to below 1, or a file")
 
 
-def _energy(key: str, unit: str, forces: str | None, stress: str | None) -> dict[str, Any]:
+def energy_section(key: str, unit: str, forces: str | None, stress: str | None) -> dict[str, Any]:
     """metatrain's section of an energy."""
-    slopes = {name: False if found is None else {"key": found} for name, found in _pairs(forces, stress)}
-    return {"quantity": "energy", "key": key, "unit": unit, **slopes}
+    slopes = {"forces": forces, "stress": stress}
+    named = {name: False if found is None else {"key": found} for name, found in slopes.items()}
+    return {"quantity": "energy", "key": key, "unit": unit, **named}
 
 
-def _pairs(forces: str | None, stress: str | None) -> list[tuple[str, str | None]]:
-    return [("forces", forces), ("stress", stress)]
-
-
-def _set(data: str, targets: Mapping[str, Any]) -> dict[str, Any]:
+def _set(data: str, targets: Mapping[str, Any], length_unit: str) -> dict[str, Any]:
     """metatrain's section of a file of structures."""
     file = Path(data).expanduser().resolve()
     if not file.is_file():
         raise DataError(f"there is no file {file}; expected structures, such as extended XYZ")
-    return {"systems": {"read_from": str(file), "length_unit": "angstrom"}, "targets": dict(targets)}
+    return {"systems": {"read_from": str(file), "length_unit": length_unit}, "targets": dict(targets)}
 
 
-def _share(part: float | str, targets: Mapping[str, Any]) -> Any:
-    return _set(part, targets) if isinstance(part, str) else float(part)
+def _share(part: float | str, targets: Mapping[str, Any], length_unit: str) -> Any:
+    return _set(part, targets, length_unit) if isinstance(part, str) else float(part)
 
 
 def _prepare(folder: Path, resume: bool) -> Path | None:
