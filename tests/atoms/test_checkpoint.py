@@ -159,6 +159,18 @@ def test_files_of_older_metatrain(older_checkpoint, molecule, name):
     assert {"gnn_layers.0_node", "energy"} <= set(report.layers)
 
 
+def test_the_first_models_with_uncertainties(older_checkpoint, molecule, saved):
+    """Version 1, which PET-MAD 1.0.2 was published in: nothing but the model inside and the covariance."""
+    content = torch.load(older_checkpoint("llpr/model-v2_trainer-v1"), weights_only=False)
+    later = atoms.load(older_checkpoint("llpr/model-v2_trainer-v1"))
+    del content["model_data"]
+    torch.save(content | {"model_ckpt_version": 1}, saved)
+    model = atoms.load(saved)
+    assert model.kinds == {"energy": "scalar"}
+    structures = model.structures([molecule("H2O", 0)])
+    torch.testing.assert_close(model(structures), later(structures))
+
+
 def test_files_of_a_newer_metatrain(pet, uncertain, saved):
     for model in (pet, uncertain):
         torch.save(model.get_checkpoint() | {"model_ckpt_version": 1000}, saved)
