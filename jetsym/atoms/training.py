@@ -14,9 +14,12 @@ folder holds
 
 from __future__ import annotations
 
+import csv
 import re
+import shutil
 import subprocess
 import sys
+import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -27,12 +30,12 @@ from jetsym.atoms.checkpoint import FINAL, epochs_in, read_checkpoint
 from jetsym.atoms.packages import require
 from jetsym.atoms.runner import FAILED
 from jetsym.errors import ConfigError, DataError, TrainingError
-from jetsym.files import write_atomically
+from jetsym.files import finished_file, write_atomically
 from jetsym.progress import progress_bar
 
 __all__ = ["OPTIONS", "energy_section", "train"]
 
-OPTIONS, OUTPUT = "options.yaml", "output.txt"
+OPTIONS, OUTPUT, METRICS = "options.yaml", "output.txt", "train.csv"
 RUNNER = (sys.executable, "-m", "jetsym.atoms.runner")
 ARCHITECTURES = ("pet", "soap_bpnn")
 #: How metatrain says that an epoch is over.
@@ -102,7 +105,7 @@ def train(
     model, training, options
         Further options of metatrain: of ``architecture.model``, of ``architecture.training``, and at the top.
     resume
-        Continue from the last checkpoint in the folder, which is read without running anything first.
+        Continue from the last whole checkpoint in the folder, which is read without running anything first.
     progress
         Show a progress bar on the standard error stream.
 
@@ -152,7 +155,10 @@ def train(
     start = _prepare(folder, resume)
     write_atomically(folder / OPTIONS, yaml.safe_dump(content, sort_keys=False))
     with progress_bar("training", epochs, shown=progress) as advance:
-        _run(folder, augment=augment, start=start, advance=advance)
+        advance(0 if start is None else start[0] + 1)
+        _run(folder, augment=augment, start=None if start is None else start[1], advance=advance)
+    if start is not None:
+        _join_metrics(folder / METRICS)
     return folder
 
 
@@ -196,17 +202,31 @@ def _share(part: float | str, targets: Mapping[str, Any], length_unit: str) -> A
     return _set(part, targets, length_unit) if isinstance(part, str) else float(part)
 
 
-def _prepare(folder: Path, resume: bool) -> Path | None:
-    """Make the folder of a run; the checkpoint to continue from, which was looked at for what it may run."""
+def _prepare(folder: Path, resume: bool) -> tuple[int, Path] | None:
+    """Make the folder of a run; the epoch and the checkpoint to go on from, looked at for what it may run."""
     if not resume and folder.exists() and any(folder.iterdir()):
         raise ConfigError(f"out is {folder}, which is not empty; choose another folder, or resume=true to continue")
     folder.mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(folder / "indices", ignore_errors=True)  # metatrain writes them anew, but not over others
     epochs = epochs_in(folder)
     if not resume or not epochs:
         return None
-    last = epochs[max(epochs)]
-    read_checkpoint(last)  # metatrain itself would run what is in there
-    return last
+    # One that was being written when the run was killed has no end; the one before it serves as well.
+    last = max([epoch for epoch, file in epochs.items() if zipfile.is_zipfile(file)] or epochs)
+    read_checkpoint(epochs[last])  # metatrain itself would run what is in there
+    return last, epochs[last]
+
+
+def _join_metrics(file: Path) -> None:
+    """Metrics of a run that went on: metatrain appends to them, with the names once more and epochs it repeats."""
+    if not file.is_file():
+        return
+    with file.open(encoding="utf-8", newline="") as text:
+        lines = [*csv.reader(text), [], []]
+    (names, units), rows = lines[:2], lines[2:]
+    epochs = {row[0].strip(): row for row in rows if len(row) == len(names) and row[0].strip().isdecimal()}
+    with finished_file(file) as unfinished, unfinished.open("w", encoding="utf-8", newline="") as text:
+        csv.writer(text).writerows([names, units, *(epochs[epoch] for epoch in sorted(epochs, key=int))])
 
 
 def _run(folder: Path, *, augment: bool, start: Path | None, advance: Callable[[int], None]) -> None:
@@ -214,7 +234,8 @@ def _run(folder: Path, *, augment: bool, start: Path | None, advance: Callable[[
     command = [*RUNNER, str(folder.resolve())]
     command += [] if augment else ["--no-augmentation"]
     command += [] if start is None else ["--restart", str(start.resolve())]
-    streams: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+    # Nothing is written to its input, which ends with this process: then it stops as well.
+    streams: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
     said = failed = ""
     with (
         (folder / OUTPUT).open("w", encoding="utf-8") as record,
