@@ -16,6 +16,8 @@ from jetsym.atoms.published import NAME, fetch
 from jetsym.errors import CheckpointError, ConfigError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from ase import Atoms
     from ase.calculators.calculator import Calculator
 
@@ -28,6 +30,7 @@ def calculator(
     model: str | Path | Calculator,
     *,
     version: str | None = None,
+    variant: str | None = None,
     dtype: Dtype | None = None,
     device: str | None = None,
 ) -> Calculator:
@@ -41,6 +44,8 @@ def calculator(
         an ASE calculator, which is returned as it is.
     version
         Of a published model, such as "1.1.0"; the newest where None.
+    variant
+        Which energy of a model with several, "energy/VARIANT"; by default "energy", or the only one there is.
     dtype
         "float32" or "float64"; by default float64, which small displacements need. An export keeps its own.
     device
@@ -81,10 +86,10 @@ def calculator(
         )
     else:
         file = checkpoint.find(named)
-    return _metatomic(file, dtype, device)
+    return _metatomic(file, variant, dtype, device)
 
 
-def _metatomic(file: Path, dtype: Dtype | None, device: str | None) -> Calculator:
+def _metatomic(file: Path, variant: str | None, dtype: Dtype | None, device: str | None) -> Calculator:
     if file.suffix == ".pt":
         if dtype is not None:
             raise ConfigError(f"dtype is {dtype!r}, but {file} is an export of a fixed type; load the .ckpt instead")
@@ -99,15 +104,28 @@ def _metatomic(file: Path, dtype: Dtype | None, device: str | None) -> Calculato
                 exported = module.export()  # type: ignore[operator]
         except ValueError as error:  # such as for targets without a name in metatomic
             raise CheckpointError(f"{file} cannot be made a calculator: {' '.join(str(error).split())}") from error
-    if "energy" not in {name.partition("/")[0] for name in exported.capabilities().outputs}:
-        outputs = ", ".join(map(repr, exported.capabilities().outputs))
-        raise CheckpointError(f"{file} predicts no energy, which a calculator needs; it predicts {outputs}")
+    target = _energy(exported.capabilities().outputs, variant, file)
+    variants = {"energy": target.partition("/")[2]} if "/" in target else None
     with quiet(), redirect_stdout(io.StringIO()):  # a package of neighbour lists greets when it is imported
         kind = require("metatomic_ase", "a calculator").MetatomicCalculator
         # The threshold only makes it warn; uncertainty() gives the numbers.
-        found = kind(exported, device=device, uncertainty_threshold=None)
+        found = kind(exported, device=device, variants=variants, uncertainty_threshold=None)
     found.implemented_properties = ["energy", "energies", "forces", "stress"]  # it claims to have all that ASE knows
     return found
+
+
+def _energy(outputs: Iterable[str], variant: str | None, file: Path) -> str:
+    """The name of the energy to use."""
+    energies = [name for name in outputs if name.partition("/")[0] == "energy"]
+    if not energies:
+        raise CheckpointError(
+            f"{file} predicts no energy, which a calculator needs; it predicts {', '.join(map(repr, outputs))}"
+        )
+    if variant is None and ("energy" in energies or len(energies) == 1):
+        return min(energies, key=len)
+    if f"energy/{variant}" not in energies:
+        raise ConfigError(f"variant is {variant!r}, but the energies of {file} are {', '.join(map(repr, energies))}")
+    return f"energy/{variant}"
 
 
 def uncertainty(calculator: Calculator, atoms: Atoms, *, per_atom: bool = False) -> np.ndarray | float | None:
@@ -134,7 +152,10 @@ def uncertainty(calculator: Calculator, atoms: Atoms, *, per_atom: bool = False)
     if run is None or model is None:
         return None
     outputs = model().capabilities().outputs
-    name = next((name for name in outputs if name.partition("/")[0] == "energy_uncertainty"), None)
+    variant = (calculator.parameters.get("variants") or {}).get("energy")
+    # The second is metatrain's name for it, the first metatomic's.
+    names = (f"energy_uncertainty/{variant}", f"mtt::aux::energy/{variant}_uncertainty")
+    name = next((name for name in (names if variant else ("energy_uncertainty",)) if name in outputs), None)
     if name is None:
         return None
     output = require("metatomic.torch", "the uncertainty").ModelOutput(

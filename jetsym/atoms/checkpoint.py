@@ -24,7 +24,7 @@ import torch
 from jetsym.atoms.packages import quiet, require
 from jetsym.errors import CheckpointError
 
-__all__ = ["Weights", "find", "model_of", "read_checkpoint", "read_export"]
+__all__ = ["Weights", "find", "model_from", "model_of", "read_checkpoint", "read_export"]
 
 #: Which weights of a checkpoint: of the epoch that validated best, or of the last one.
 Weights = Literal["best", "last"]
@@ -85,7 +85,9 @@ def read_checkpoint(file: str | Path) -> dict[str, Any]:
     except (OSError, RuntimeError, zipfile.BadZipFile, KeyError, ValueError) as error:
         reason = str(error).partition("\n")[0]
         raise CheckpointError(f"{file} cannot be read as a checkpoint of metatrain: {reason}") from error
-    if not isinstance(content, dict) or not {"architecture_name", "model_data"} <= content.keys():
+    known = isinstance(content, dict) and "architecture_name" in content
+    # The first models with uncertainties, such as PET-MAD 1.0.2, say all about themselves in the model inside.
+    if not known or not {"model_data", "wrapped_model_checkpoint"} & content.keys():
         raise CheckpointError(
             f"{file} holds no model; expected a checkpoint that mtt train or jetsym atoms train wrote"
         )
@@ -98,9 +100,19 @@ def model_of(file: str | Path, *, weights: Weights = "best") -> torch.nn.Module:
     Raises
     ------
     CheckpointError
-        As for :func:`read_checkpoint`; or the architecture is not installed.
+        As for :func:`read_checkpoint` and :func:`model_from`.
     """
-    content = read_checkpoint(file)
+    return model_from(read_checkpoint(file), file, weights=weights)
+
+
+def model_from(content: dict[str, Any], file: str | Path, *, weights: Weights = "best") -> torch.nn.Module:
+    """The same of what :func:`read_checkpoint` read from a file; the content is used up.
+
+    Raises
+    ------
+    CheckpointError
+        metatrain cannot load it, or the architecture is not installed.
+    """
     build = require("metatrain.utils.io", "jetsym.atoms").model_from_checkpoint
     # A model with uncertainties wraps another; its own best weights may be none, and those of the other count.
     missing = content.get("best_model_state_dict") is None and "wrapped_model_checkpoint" not in content

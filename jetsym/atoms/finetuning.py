@@ -7,12 +7,14 @@ from typing import Any, Literal
 
 from jetsym.atoms import checkpoint
 from jetsym.atoms.published import NAME, fetch
-from jetsym.atoms.training import train
+from jetsym.atoms.training import energy_section, train
 from jetsym.errors import ConfigError
 
 __all__ = ["add_uncertainty", "finetune"]
 
 Method = Literal["full", "heads", "lora"]
+#: What models of metatrain say of lengths that are in Å, in small letters; some say nothing.
+ANGSTROM = ("angstrom", "a", "")
 #: Parts of a PET that "heads" trains.
 HEADS = {
     "head_modules": ["node_heads", "edge_heads"],
@@ -43,6 +45,9 @@ def finetune(
     progress: bool = True,
 ) -> Path:
     """Train a PET further on structures of one's own, see metatrain's documentation of fine-tuning.
+
+    Of a model with an uncertainty, such as PET-MAD, it is the PET inside that is trained; the result is a PET without
+    one, as its last-layer features are others now. Add it anew: :func:`add_uncertainty`, ``jetsym atoms uncertainty``.
 
     Parameters
     ----------
@@ -88,16 +93,16 @@ def finetune(
         raise ConfigError(f"method is {method!r}; expected 'full', 'heads' or 'lora'")
     if rank < 1:
         raise ConfigError(f"rank is {rank}; expected at least 1")
-    file, content = _pet(model, version)
-    target = "energy" if variant is None else f"energy/{variant}"
+    file, pet = _pet(model, version)
+    target = _target(variant)
+    source = target if target in pet.dataset_info.targets else "energy"
+    _check_target(pet, source, file)
     configs: dict[str, dict[str, Any]] = {"full": {}, "heads": dict(HEADS), "lora": {"rank": rank, "alpha": alpha}}
-    slopes = {"forces": forces, "stress": stress}
-    section: dict[str, Any] = {"quantity": "energy", "key": energy, "unit": unit}
-    section |= {name: False if key is None else {"key": key} for name, key in slopes.items()}
     return train(
         data,
         out=out,
-        targets={target: section},
+        targets={target: _section(pet, target, energy, unit, forces, stress)},
+        length_unit=pet.dataset_info.length_unit,
         validation=validation,
         epochs=epochs,
         batch_size=batch_size,
@@ -105,13 +110,13 @@ def finetune(
         seed=seed,
         device=device,
         progress=progress,
-        model=dict(content["model_data"]["model_hypers"]),
+        model=dict(pet.hypers),
         training={
             "finetune": {
                 "method": method,
                 "read_from": str(file),
                 "config": configs[method],
-                "inherit_heads": {} if variant is None else {target: "energy"},
+                "inherit_heads": {} if source == target else {target: source},
             }
         },
     )
@@ -126,6 +131,7 @@ def add_uncertainty(
     unit: str = "eV",
     forces: str | None = "forces",
     stress: str | None = None,
+    variant: str | None = None,
     validation: float | str = 0.1,
     batch_size: int = 8,
     seed: int = 0,
@@ -147,6 +153,8 @@ def add_uncertainty(
         Folder for the new model: ``model.ckpt`` in it.
     energy, unit, forces, stress
         Names in the file, and the unit of the energy; forces and stress as the model was trained with them.
+    variant
+        Of an energy of another kind, "energy/VARIANT".
     validation
         The fraction of the structures to calibrate on, or another file.
     batch_size, seed, device, progress
@@ -157,7 +165,17 @@ def add_uncertainty(
     Path
         The folder.
     """
-    file, _ = _checkpoint(model, None)
+    file, content = _checkpoint(model, None)
+    if "wrapped_model_checkpoint" in content:
+        raise ConfigError(f"{file} has an uncertainty already; give the checkpoint of the model that it was added to")
+    known: Any = checkpoint.model_from(content, file)
+    target = _target(variant)
+    _check_target(known, target, file)
+    if getattr(known, "finetune_config", {}).get("method") == "lora":
+        raise ConfigError(
+            f"{file} was fine-tuned by 'lora', and metatrain cannot read such a model back once it has an uncertainty; "
+            "fine-tune by 'full' or 'heads'"
+        )
     architecture = {
         "name": "llpr",
         "model": {},
@@ -166,10 +184,8 @@ def add_uncertainty(
     return train(
         data,
         out=out,
-        energy=energy,
-        unit=unit,
-        forces=forces,
-        stress=stress,
+        targets={target: _section(known, target, energy, unit, forces, stress)},
+        length_unit=known.dataset_info.length_unit,
         validation=validation,
         batch_size=batch_size,
         seed=seed,
@@ -179,14 +195,40 @@ def add_uncertainty(
     )
 
 
-def _pet(model: str, version: str | None) -> tuple[Path, dict[str, Any]]:
-    """File and content of the checkpoint of a PET; of what an uncertainty was added to, where that is what it is."""
+def _target(variant: str | None) -> str:
+    return "energy" if variant is None else f"energy/{variant}"
+
+
+def _check_target(model: Any, target: str, file: Path) -> None:
+    targets, length = model.dataset_info.targets, model.dataset_info.length_unit
+    if length.lower() not in ANGSTROM:
+        raise ConfigError(f"{file} takes lengths in {length!r}; expected a model that takes them in Å")
+    if target not in targets:
+        energies = [name for name in targets if name.startswith("energy/")]
+        remedy = f"; give variant={energies[0].partition('/')[2]!r}" if energies else ""
+        raise ConfigError(f"{file} has no {target!r}; it predicts {', '.join(map(repr, targets))}{remedy}")
+
+
+def _section(model: Any, target: str, key: str, unit: str, forces: str | None, stress: str | None) -> dict[str, Any]:
+    """metatrain's section of an energy, in the words of the model: it compares units and descriptions by letter."""
+    known = model.dataset_info.targets.get(target)
+    if known is not None and known.unit.lower() not in ("", unit.lower()):
+        raise ConfigError(f"unit is {unit!r}, but {target!r} of the model is in {known.unit!r}; convert the data first")
+    words = {"unit": unit} if known is None else {"unit": known.unit, "description": known.description}
+    return {**energy_section(key, unit, forces, stress), **words}
+
+
+def _pet(model: str, version: str | None) -> tuple[Path, Any]:
+    """The checkpoint of a PET, with an uncertainty or without, and the PET in it.
+
+    metatrain trains what is inside a model with an uncertainty, so that it need not be taken out of the file.
+    """
     file, content = _checkpoint(model, version)
-    name = content["architecture_name"]
-    if name != "pet":
-        hint = "; give the checkpoint of the PET that the uncertainty was added to" if name == "llpr" else ""
-        raise ConfigError(f"{file} is of the architecture {name!r}; only 'pet' can be fine-tuned{hint}")
-    return file, content
+    inner = content["wrapped_model_checkpoint"] if content["architecture_name"] == "llpr" else content
+    if inner["architecture_name"] != "pet":
+        raise ConfigError(f"{file} is of the architecture {inner['architecture_name']!r}; only 'pet' can be fine-tuned")
+    built: Any = checkpoint.model_from(content, file)  # by metatrain, which brings older ones up to date
+    return file, getattr(built, "model", built)
 
 
 def _checkpoint(model: str, version: str | None) -> tuple[Path, dict[str, Any]]:

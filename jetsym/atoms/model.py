@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -31,6 +32,8 @@ EXPORT_NOTE = (
 )
 #: Outputs of exports that belong to single atoms; exports do not say so, as they offer all of them either way.
 PER_ATOM = ("non_conservative_force", "position", "momentum", "velocit")
+#: Outputs of exports that are no targets: features, and what belongs to uncertainties.
+AUXILIARY = re.compile(r"feature|mtt::aux::|energy_(uncertainty|ensemble)")
 NO_LAYERS_NOTE = "The layers of a {name} are not read: outputs only."
 FORCES, STRESS = "forces", "stress"
 
@@ -150,7 +153,7 @@ class Model(nn.Module):
         capabilities = self.module.capabilities()
         # As declared: the capabilities hold older names of the same outputs as well.
         declared = getattr(self.module, "_model_capabilities_outputs_names", list(capabilities.outputs))
-        named = [name for name in declared if not name.startswith(("feature", "mtt::aux::"))]
+        named = [name for name in declared if not AUXILIARY.match(name)]
         self._per_atom = {name: name.startswith(PER_ATOM) for name in named}
         self._blocks = {name: [] for name in named}
         atom = require("ase", "jetsym.atoms").Atoms([capabilities.atomic_types[0]], [[0.0, 0.0, 0.0]])

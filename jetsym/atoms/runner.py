@@ -5,7 +5,9 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+import stat
 import sys
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -27,6 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--no-augmentation", action="store_true")
     parser.add_argument("--restart", type=Path)
     wanted = parser.parse_args(arguments)
+    stop_with_parent()
     with quiet():
         train = require("metatrain.cli.train", "jetsym atoms train").train_model
         log = require("metatrain.utils.logging", "jetsym atoms train")
@@ -43,6 +46,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(FAILED + (" ".join(str(error).split()) or type(error).__name__), flush=True)
             return 1
     return 0
+
+
+def stop_with_parent() -> None:
+    """End when the process that started this one is gone, killed as it may be: it holds the other end of the input."""
+    if not stat.S_ISFIFO(os.fstat(0).st_mode):  # started by hand
+        return
+
+    def wait() -> None:
+        while os.read(0, 1024):
+            pass
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
 
 
 def leave_out_augmentation() -> None:

@@ -79,10 +79,15 @@ class SymmetrizedCalculator(Calculator):
     ``reference``. Standard deviations over the group go beside every property, as ``results["energy_std"]``,
     ``results["forces_std"]``, …: an uncertainty that costs nothing more.
 
+    For a crystal whose degeneracies are exact, and whose energy is invariant under all rotations up to a degree, take
+    the mean over the space group of the mean over O(3), ``SymmetrizedCalculator(SymmetrizedCalculator(calculator,
+    "O3", l_max), "space", reference=crystal)``: as many evaluations as the product of both. This order alone is exact,
+    as the elements of the space group are those of the crystal as it lies; standard deviations are of the outer mean.
+
     Parameters
     ----------
     calculator
-        Any calculator of ASE. It is called once for every element.
+        Any calculator of ASE, one of these as well. It is called once for every element.
     group
         "O3" or "SO3"; "space" for the rotations in the space group of the crystal, which are few and restore its
         degeneracies but not the invariance of its energy under other rotations; or orthogonal matrices (n, 3, 3), such
@@ -111,6 +116,9 @@ class SymmetrizedCalculator(Calculator):
     >>> copper.calc = SymmetrizedCalculator(EMT(), "space")
     >>> len(copper.calc.average(copper).weights), bool(copper.get_forces().std() < 1e-12)
     (48, True)
+    >>> both = SymmetrizedCalculator(SymmetrizedCalculator(EMT(), "O3", 1), "space", reference=copper)
+    >>> bool(abs(both.get_potential_energy(copper) - copper.get_potential_energy()) < 1e-12)
+    True
     """
 
     def __init__(

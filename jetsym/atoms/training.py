@@ -15,9 +15,12 @@ folder holds
 
 from __future__ import annotations
 
+import csv
 import re
+import shutil
 import subprocess
 import sys
+import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -28,12 +31,12 @@ from jetsym.atoms.checkpoint import FINAL, epochs_in, read_checkpoint
 from jetsym.atoms.packages import require
 from jetsym.atoms.runner import FAILED
 from jetsym.errors import ConfigError, DataError, TrainingError
-from jetsym.files import write_atomically
+from jetsym.files import finished_file, write_atomically
 from jetsym.progress import progress_bar
 
-__all__ = ["ARCHITECTURES", "GIVEN", "OPTIONS", "train"]
+__all__ = ["ARCHITECTURES", "GIVEN", "OPTIONS", "energy_section", "train"]
 
-GIVEN, OPTIONS, OUTPUT = "train.yaml", "options.yaml", "output.txt"
+GIVEN, OPTIONS, OUTPUT, METRICS = "train.yaml", "options.yaml", "output.txt", "train.csv"
 RUNNER = (sys.executable, "-m", "jetsym.atoms.runner")
 ARCHITECTURES = ("pet", "soap_bpnn")
 #: How metatrain says that an epoch is over.
@@ -50,6 +53,7 @@ def train(
     forces: str | None = None,
     stress: str | None = None,
     targets: dict[str, Any] | None = None,
+    length_unit: str = "angstrom",
     validation: float | str = 0.1,
     test: float | str = 0.0,
     epochs: int = 100,
@@ -82,6 +86,8 @@ def train(
         Names of forces and stress in the file, which the slopes of the energy are then trained on; None for neither.
     targets
         metatrain's section of targets, in place of the energy.
+    length_unit
+        metatrain's name for Å, which it writes into the model.
     validation, test
         The fraction of the structures that is set aside, or another file.
     epochs, batch_size, learning_rate
@@ -100,7 +106,7 @@ def train(
     model, training, options
         Further options of metatrain: of ``architecture.model``, of ``architecture.training``, and at the top.
     resume
-        Continue from the last checkpoint in the folder, which is read without running anything first.
+        Continue from the last whole checkpoint in the folder, which is read without running anything first.
     progress
         Show a progress bar on the standard error stream.
 
@@ -125,7 +131,7 @@ def train(
     _check(architecture, epochs, batch_size, precision, validation, test, checkpoint_every)
     folder = Path(out).expanduser()
     every = checkpoint_every or max(1, epochs // 10)
-    section = targets or {"energy": _energy(energy, unit, forces, stress)}
+    section = targets or {"energy": energy_section(energy, unit, forces, stress)}
     content: dict[str, Any] = {
         "seed": seed,
         "base_precision": precision,
@@ -143,16 +149,19 @@ def train(
                 **(training or {}),
             },
         },
-        "training_set": _set(data, section),
-        "validation_set": _share(validation, section),
-        "test_set": _share(test, section),
+        "training_set": _set(data, section, length_unit),
+        "validation_set": _share(validation, section, length_unit),
+        "test_set": _share(test, section, length_unit),
         **(options or {}),
     }
     start = _prepare(folder, resume)
     for name, values in {GIVEN: _again(given), OPTIONS: content}.items():
         write_atomically(folder / name, yaml.safe_dump(values, sort_keys=False, allow_unicode=True))
     with progress_bar("training", epochs, shown=progress) as advance:
-        _run(folder, augment=augment, start=start, advance=advance)
+        advance(0 if start is None else start[0] + 1)
+        _run(folder, augment=augment, start=None if start is None else start[1], advance=advance)
+    if start is not None:
+        _join_metrics(folder / METRICS)
     return folder
 
 
@@ -184,43 +193,54 @@ def _again(given: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in given.items() if name not in ("out", "resume", "progress")} | files
 
 
-def _energy(key: str, unit: str, forces: str | None, stress: str | None) -> dict[str, Any]:
+def energy_section(key: str, unit: str, forces: str | None, stress: str | None) -> dict[str, Any]:
     """metatrain's section of an energy."""
-    slopes = {name: False if found is None else {"key": found} for name, found in _pairs(forces, stress)}
-    return {"quantity": "energy", "key": key, "unit": unit, **slopes}
+    slopes = {"forces": forces, "stress": stress}
+    named = {name: False if found is None else {"key": found} for name, found in slopes.items()}
+    return {"quantity": "energy", "key": key, "unit": unit, **named}
 
 
-def _pairs(forces: str | None, stress: str | None) -> list[tuple[str, str | None]]:
-    return [("forces", forces), ("stress", stress)]
-
-
-def _set(data: str, targets: Mapping[str, Any]) -> dict[str, Any]:
+def _set(data: str, targets: Mapping[str, Any], length_unit: str) -> dict[str, Any]:
     """metatrain's section of a file of structures."""
     file = _file(data)
     if not file.is_file():
         raise DataError(f"there is no file {file}; expected structures, such as extended XYZ")
-    return {"systems": {"read_from": str(file), "length_unit": "angstrom"}, "targets": dict(targets)}
+    return {"systems": {"read_from": str(file), "length_unit": length_unit}, "targets": dict(targets)}
 
 
 def _file(name: str) -> Path:
     return Path(name).expanduser().resolve()
 
 
-def _share(part: float | str, targets: Mapping[str, Any]) -> Any:
-    return _set(part, targets) if isinstance(part, str) else float(part)
+def _share(part: float | str, targets: Mapping[str, Any], length_unit: str) -> Any:
+    return _set(part, targets, length_unit) if isinstance(part, str) else float(part)
 
 
-def _prepare(folder: Path, resume: bool) -> Path | None:
-    """Make the folder of a run; the checkpoint to continue from, which was looked at for what it may run."""
+def _prepare(folder: Path, resume: bool) -> tuple[int, Path] | None:
+    """Make the folder of a run; the epoch and the checkpoint to go on from, looked at for what it may run."""
     if not resume and folder.exists() and any(folder.iterdir()):
         raise ConfigError(f"out is {folder}, which is not empty; choose another folder, or resume=true to continue")
     folder.mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(folder / "indices", ignore_errors=True)  # metatrain writes them anew, but not over others
     epochs = epochs_in(folder)
     if not resume or not epochs:
         return None
-    last = epochs[max(epochs)]
-    read_checkpoint(last)  # metatrain itself would run what is in there
-    return last
+    # One that was being written when the run was killed has no end; the one before it serves as well.
+    last = max([epoch for epoch, file in epochs.items() if zipfile.is_zipfile(file)] or epochs)
+    read_checkpoint(epochs[last])  # metatrain itself would run what is in there
+    return last, epochs[last]
+
+
+def _join_metrics(file: Path) -> None:
+    """Metrics of a run that went on: metatrain appends to them, with the names once more and epochs it repeats."""
+    if not file.is_file():
+        return
+    with file.open(encoding="utf-8", newline="") as text:
+        lines = [*csv.reader(text), [], []]
+    (names, units), rows = lines[:2], lines[2:]
+    epochs = {row[0].strip(): row for row in rows if len(row) == len(names) and row[0].strip().isdecimal()}
+    with finished_file(file) as unfinished, unfinished.open("w", encoding="utf-8", newline="") as text:
+        csv.writer(text).writerows([names, units, *(epochs[epoch] for epoch in sorted(epochs, key=int))])
 
 
 def _run(folder: Path, *, augment: bool, start: Path | None, advance: Callable[[int], None]) -> None:
@@ -228,7 +248,8 @@ def _run(folder: Path, *, augment: bool, start: Path | None, advance: Callable[[
     command = [*RUNNER, str(folder.resolve())]
     command += [] if augment else ["--no-augmentation"]
     command += [] if start is None else ["--restart", str(start.resolve())]
-    streams: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+    # Nothing is written to its input, which ends with this process: then it stops as well.
+    streams: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
     said = failed = ""
     with (
         (folder / OUTPUT).open("w", encoding="utf-8") as record,

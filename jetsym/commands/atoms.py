@@ -30,6 +30,7 @@ def relax(
     *,
     model: str,
     version: str | None = None,
+    variant: str | None = None,
     symmetrize: Symmetrize = "space",
     l_max: int = 4,
     index: int = 0,
@@ -49,6 +50,8 @@ def relax(
         A .ckpt or .pt file of metatrain or the folder of a run, a published model such as pet-mad-s, or emt.
     version
         Of a published model.
+    variant
+        Which energy of a model with several, "energy/VARIANT"; by default "energy", or the only one there is.
     symmetrize
         "space" for the mean over the rotations in the crystal's space group, "O3" or "SO3" over all, "none" to leave
         the second run out. A molecule has no space group, and needs "O3" or "none".
@@ -68,7 +71,9 @@ def relax(
     from jetsym.atoms.relaxation import relax as minimise
 
     check_out(out)
-    atoms, potential, symmetrized = _prepared(structure, index, model, version, dtype, device, symmetrize, l_max)
+    atoms, potential, symmetrized = _prepared(
+        structure, index, model, version, variant, dtype, device, symmetrize, l_max
+    )
     if rattle:
         moves = np.random.default_rng(options.get("seed", 0)).normal(scale=rattle, size=(len(atoms), 3))
         atoms.set_positions(atoms.positions + moves)
@@ -86,6 +91,7 @@ def phonons(
     *,
     model: str,
     version: str | None = None,
+    variant: str | None = None,
     symmetrize: Symmetrize = "space",
     l_max: int = 4,
     index: int = 0,
@@ -104,6 +110,8 @@ def phonons(
         A .ckpt or .pt file of metatrain or the folder of a run, a published model such as pet-mad-s, or emt.
     version
         Of a published model.
+    variant
+        Which energy of a model with several, "energy/VARIANT"; by default "energy", or the only one there is.
     symmetrize
         "space" for the mean over the rotations in the crystal's space group, "O3" or "SO3" over all, "none" to leave
         the second run out.
@@ -121,7 +129,9 @@ def phonons(
     from jetsym.atoms.lattice_dynamics import phonons as measure
 
     check_out(out)
-    atoms, potential, symmetrized = _prepared(structure, index, model, version, dtype, device, symmetrize, l_max)
+    atoms, potential, symmetrized = _prepared(
+        structure, index, model, version, variant, dtype, device, symmetrize, l_max
+    )
     with quiet():
         report = measure(atoms, potential, symmetrized=symmetrized, **options)
     print(report, end="")
@@ -134,6 +144,7 @@ def evaluate(
     data: str | list[str],
     *,
     version: str | None = None,
+    variant: str | None = None,
     by: str | None = None,
     fit_baseline: bool = False,
     skip_unknown: bool = False,
@@ -153,6 +164,8 @@ def evaluate(
         Files of structures with energies and forces, such as a MAD benchmark file.
     version
         Of a published model.
+    variant
+        Which energy of a model with several, "energy/VARIANT"; by default "energy", or the only one there is.
     by
         Key of a structure that tells its subset; by default dataset, subset or config_type.
     fit_baseline
@@ -175,7 +188,7 @@ def evaluate(
     check_out(out)
     frames = read_frames(data, limit=limit)
     found = measure(
-        calculator(model, version=version, dtype=dtype, device=device),
+        calculator(model, version=version, variant=variant, dtype=dtype, device=device),
         frames,
         by=by,
         fit_baseline=fit_baseline,
@@ -192,6 +205,7 @@ def _prepared(
     index: int,
     model: str,
     version: str | None,
+    variant: str | None,
     dtype: Dtype | None,
     device: str | None,
     symmetrize: Symmetrize,
@@ -207,7 +221,7 @@ def _prepared(
             f"--symmetrize is 'space', but {structure} is no crystal (its pbc is {atoms.pbc.tolist()}); "
             "use --symmetrize O3 or none"
         )
-    potential = calculator(model, version=version, dtype=dtype, device=device)
+    potential = calculator(model, version=version, variant=variant, dtype=dtype, device=device)
     atoms.calc = None
     if symmetrize == "none":
         return atoms, potential, None

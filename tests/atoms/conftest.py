@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
 from collections.abc import Callable
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -80,6 +82,44 @@ def make_model() -> Callable[..., torch.nn.Module]:
 def pet() -> torch.nn.Module:
     """A small untrained PET in float64 with an energy."""
     return _make_model()
+
+
+@pytest.fixture(scope="session")
+def make_uncertain() -> Callable[[torch.nn.Module], torch.nn.Module]:
+    """``make_uncertain(model)``: the same with last-layer uncertainties, of a made-up covariance, as PET-MAD has."""
+
+    def make(model: Any) -> torch.nn.Module:
+        with quiet():
+            from metatrain.llpr import LLPRUncertaintyModel
+            from metatrain.utils.architectures import get_default_hypers
+
+            made = LLPRUncertaintyModel(get_default_hypers("llpr")["model"], model.dataset_info)
+            made.set_wrapped_model(model)
+        made.to(next(model.parameters()).dtype)
+        for name, buffer in made.named_buffers():
+            if "covariance" in name or "cholesky" in name:
+                buffer.copy_(torch.eye(len(buffer)))
+        return made.eval()
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def older_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """``older_checkpoint("pet/model-v1_trainer-v1")``: a file of an older metatrain, of those it tests itself with."""
+
+    def unpack(name: str) -> Path:
+        import metatrain
+
+        architecture, _, stem = name.partition("/")
+        packed = Path(metatrain.__file__).parent / architecture / "tests" / "checkpoints" / f"{stem}.ckpt.gz"
+        if not packed.is_file():
+            pytest.skip(f"this metatrain comes without {packed}")
+        file = tmp_path_factory.mktemp("older") / f"{stem}.ckpt"
+        file.write_bytes(gzip.decompress(packed.read_bytes()))
+        return file
+
+    return unpack
 
 
 @pytest.fixture(scope="session")

@@ -129,22 +129,53 @@ def test_an_export_has_outputs_only(make_model, tmp_path, molecule):
 
 
 @pytest.fixture
-def uncertain(pet):
+def uncertain(pet, make_uncertain):
     """A PET with last-layer uncertainties, as the published models are."""
-    with quiet():
-        from metatrain.llpr import LLPRUncertaintyModel
-        from metatrain.utils.architectures import get_default_hypers
-
-        model = LLPRUncertaintyModel(get_default_hypers("llpr")["model"], pet.dataset_info)
-        model.set_wrapped_model(pet)
-    return model.double().eval()
+    return make_uncertain(pet)
 
 
-def test_a_model_with_uncertainties_is_the_pet_inside(pet, uncertain, molecule):
+def test_a_model_with_uncertainties_is_the_pet_inside(pet, uncertain, molecule, tmp_path):
+    """Its layers are those of the PET, also out of a file; its uncertainty is no output of the probe."""
+    torch.save(uncertain.get_checkpoint(), tmp_path / "model.ckpt")
     frames = [molecule("H2O", 0)]
-    inside, outside = (jetsym.probe(model, frames, **QUIET) for model in (pet, uncertain))
-    assert outside.layers == inside.layers
-    torch.testing.assert_close(torch.tensor(outside.fractions), torch.tensor(inside.fractions))
+    inside, *others = (jetsym.probe(model, frames, **QUIET) for model in (pet, uncertain, tmp_path / "model.ckpt"))
+    assert {"gnn_layers.1_node", "gnn_layers.1_edge", "energy"} <= set(inside.layers)
+    for outside in others:
+        assert outside.layers == inside.layers
+        assert list(outside.equivariance) == ["energy"]
+        torch.testing.assert_close(torch.tensor(outside.fractions), torch.tensor(inside.fractions))
+
+
+@pytest.mark.slow
+def test_an_export_with_uncertainties_has_none_of_them_as_an_output(uncertain, tmp_path):
+    with quiet():
+        uncertain.export().save(str(tmp_path / "model.pt"))
+    assert atoms.load(tmp_path / "model.pt").kinds == {"energy": "scalar"}
+
+
+@pytest.mark.parametrize("name", ["pet/model-v1_trainer-v1", "llpr/model-v2_trainer-v1", "llpr/model-v3_trainer-v1"])
+def test_files_of_older_metatrain(older_checkpoint, molecule, name):
+    report = jetsym.probe(older_checkpoint(name), [molecule("H2O", 0)], layers=["gnn_layers.*_node"], **QUIET)
+    assert {"gnn_layers.0_node", "energy"} <= set(report.layers)
+
+
+def test_the_first_models_with_uncertainties(older_checkpoint, molecule, saved):
+    """Version 1, which PET-MAD 1.0.2 was published in: nothing but the model inside and the covariance."""
+    content = torch.load(older_checkpoint("llpr/model-v2_trainer-v1"), weights_only=False)
+    later = atoms.load(older_checkpoint("llpr/model-v2_trainer-v1"))
+    del content["model_data"]
+    torch.save(content | {"model_ckpt_version": 1}, saved)
+    model = atoms.load(saved)
+    assert model.kinds == {"energy": "scalar"}
+    structures = model.structures([molecule("H2O", 0)])
+    torch.testing.assert_close(model(structures), later(structures))
+
+
+def test_files_of_a_newer_metatrain(pet, uncertain, saved):
+    for model in (pet, uncertain):
+        torch.save(model.get_checkpoint() | {"model_ckpt_version": 1000}, saved)
+        with pytest.raises(CheckpointError, match="format version 1000, but .* upgrade metatrain to a newer version"):
+            atoms.load(saved)
 
 
 def test_a_published_model_by_name(uncertain, tmp_path, monkeypatch):

@@ -129,6 +129,52 @@ def test_the_space_group_restores_the_symmetry_of_a_crystal():
     assert stiffness(SymmetrizedCalculator(Pairs(), "O3", 3)) < 1e-12
 
 
+class Lattice(Calculator):
+    """Σ over the shortest vectors of an fcc lattice of (r·a)⁶, which breaks the symmetry up to λ = 6; of one atom."""
+
+    implemented_properties = ("energy", "stress")
+    hops = np.array([[1, 0, 0], [0, 1, 0], [0, 0, 1], [1, -1, 0], [1, 0, -1], [0, 1, -1]])
+
+    def calculate(self, atoms=None, properties=("energy",), system_changes=all_changes):
+        super().calculate(atoms, properties, system_changes)
+        vectors = self.hops @ self.atoms.cell.array
+        along = vectors @ AXIS
+        gradient = 6 * (along**5)[:, None] * AXIS
+        stress = vectors.T @ gradient / self.atoms.get_volume()
+        self.results = {"energy": (along**6).sum(), "stress": full_3x3_to_voigt_6_stress((stress + stress.T) / 2)}
+
+
+def test_the_space_group_of_an_average_over_all_rotations():
+    """An average over O(3) to a low degree is not exact in a crystal, and that over its space group ignores turns."""
+    turns = O3().sample(2, np.random.default_rng(0))
+
+    def everywhere(crystal):
+        return SymmetrizedCalculator(Lattice(), "O3", 2)
+
+    def space(crystal):
+        return SymmetrizedCalculator(Lattice(), "space", reference=crystal)
+
+    def both(crystal):
+        return SymmetrizedCalculator(everywhere(crystal), "space", reference=crystal)
+
+    def other_order(crystal):
+        return SymmetrizedCalculator(space(perfect), "O3", 2)
+
+    perfect = bulk("Cu", "fcc", a=1.0)
+    shear, spread = {}, {}
+    for average in (everywhere, space, both, other_order):
+        perfect.calc = average(perfect)
+        stress, energies = perfect.get_stress(), [perfect.get_potential_energy()]
+        for turn in turns:
+            crystal = Atoms("Cu", cell=perfect.cell.array @ turn.T, pbc=True)
+            energies.append(average(crystal).get_potential_energy(crystal))
+        shear[average] = max(np.ptp(stress[:3]), np.abs(stress[3:]).max())
+        spread[average] = np.ptp(energies)
+    assert min(shear[everywhere], shear[other_order]) > 1e-3
+    assert max(shear[space], shear[both]) < 1e-13
+    assert spread[both] < spread[space] / 2
+
+
 def test_rotations_of_space_groups():
     for atoms, count in [(bulk("Cu"), 48), (bulk("NaCl", "rocksalt", a=5.6), 48), (bulk("ZnS", "zincblende", 5.4), 24)]:
         turn = O3().sample(1, np.random.default_rng(0))[0]

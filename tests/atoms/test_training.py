@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import csv
+import json
+import re
+import signal
+import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -13,6 +18,7 @@ import yaml
 import jetsym
 from jetsym import atoms, cli
 from jetsym.atoms import training
+from jetsym.atoms.checkpoint import epochs_in
 from jetsym.atoms.packages import quiet
 from jetsym.errors import CheckpointError, ConfigError, DataError, ProbeError, TrainingError
 from jetsym.probing.monitor import History
@@ -122,6 +128,57 @@ def test_soap_bpnn_stays_equivariant(data, tmp_path):
     assert abs(found.relative) < max(1e-12, 10 * found.noise_floor)
 
 
+def epochs_of(folder):
+    """What the table of metrics says, below names and units."""
+    with (folder / "train.csv").open(newline="") as file:
+        return [int(row[0]) for row in list(csv.reader(file))[2:]]
+
+
+@pytest.mark.slow
+def test_a_run_that_was_killed_goes_on(data, tmp_path):
+    """metatrain itself: killed in mid-training, continued, and then for more epochs than it was made for."""
+    folder, log = tmp_path / "run", tmp_path / "run" / "output.txt"
+    options = {**OPTIONS, "checkpoint_every": 1, "model": TINY, "options": {"final_eval": False}}
+    code = "import json, sys; from jetsym import atoms; atoms.train(**json.loads(sys.argv[1]))"
+    words = json.dumps({"data": str(data), "out": str(folder), **options, "epochs": 1000})
+    process = subprocess.Popen([sys.executable, "-c", code, words])
+    try:
+        while process.poll() is None and not (folder / "model_2.ckpt").exists():
+            time.sleep(0.02)
+    finally:
+        process.kill()
+    assert process.wait() == -signal.SIGKILL
+    time.sleep(1.0)  # the trainer notices that it is alone
+    reached = max(epochs_in(folder))
+    assert not (folder / "model.ckpt").exists()
+    time.sleep(0.5)
+    assert max(epochs_in(folder)) == reached
+    torn = folder / f"model_{reached + 1}.ckpt"
+    torn.write_bytes((folder / "model_1.ckpt").read_bytes()[:5000])  # as if it had been written right then
+
+    atoms.train(str(data), out=str(folder), resume=True, **{**options, "epochs": reached + 2})
+    text = log.read_text()
+    assert "Restarting training from" in text
+    assert re.findall(r"Epoch: +(\d+)", text)[-1] == str(reached + 1)
+    assert epochs_of(folder) == list(range(reached + 2))
+    assert atoms.load(torn).kinds == {"energy": "scalar"}  # whole now
+    made = yaml.safe_load((folder / "options.yaml").read_text())["architecture"]
+    assert (made["training"]["num_epochs"], made["model"]) == (reached + 2, TINY)
+    first, last = (atoms.load(folder / f"model_{epoch}.ckpt", weights="last") for epoch in (0, reached + 1))
+    assert not torch.equal(*(model.module.backend.edge_embedder.weight for model in (first, last)))
+
+
+def test_metrics_of_a_run_that_went_on(tmp_path):
+    file = tmp_path / "train.csv"
+    names, units = "Epoch,loss", ",meV"
+    file.write_text(
+        "\n".join([names, units, "   0,5.0", "   1,4.0", "   2,3.5", names, units, "   2,3.0", "  10,2.0", ""])
+    )
+    training._join_metrics(file)
+    assert file.read_text().split() == [names, units, "0,5.0", "1,4.0", "2,3.0", "10,2.0"]
+    training._join_metrics(tmp_path / "none.csv")
+
+
 STUB = """
 import pathlib, sys
 print(*sys.argv[2:])
@@ -150,10 +207,15 @@ def test_a_run_goes_on_from_its_last_checkpoint(data, tmp_path, monkeypatch, pet
     stub(monkeypatch)
     for epoch in (9, 10):
         torch.save(pet.get_checkpoint(), tmp_path / f"model_{epoch}.ckpt")
+    (tmp_path / "model_11.ckpt").write_bytes(
+        (tmp_path / "model_10.ckpt").read_bytes()[:1000]
+    )  # killed as it was written
+    (tmp_path / "indices").mkdir()  # metatrain would stop at those of the run so far
     atoms.train(str(data), out=str(tmp_path), resume=True, augment=False, **OPTIONS)
     said = (tmp_path / "output.txt").read_text().splitlines()[0]
     assert said == f"--no-augmentation --restart {tmp_path / 'model_10.ckpt'}"
     assert yaml.safe_load((tmp_path / "options.yaml").read_text())["architecture"]["training"]["num_workers"] == 0
+    assert not (tmp_path / "indices").exists()
 
 
 def test_augmentation_can_be_left_out(make_model, monkeypatch):

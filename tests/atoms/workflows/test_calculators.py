@@ -31,22 +31,10 @@ def saved(make_model, tmp_path):
 
 
 @pytest.fixture
-def uncertain(make_model, tmp_path):
-    """The same with last-layer uncertainties, of a made-up covariance."""
-    with quiet():
-        from metatrain.llpr import LLPRUncertaintyModel
-        from metatrain.utils.architectures import get_default_hypers
-
-        pet = make_model(dtype=torch.float32)
-        model = LLPRUncertaintyModel(get_default_hypers("llpr")["model"], pet.dataset_info)
-        model.set_wrapped_model(pet)
-        for name, buffer in model.named_buffers():
-            if "covariance" in name or "cholesky" in name:
-                buffer.copy_(torch.eye(len(buffer)))
-            elif "multiplier" in name:
-                buffer.fill_(1.0)
+def uncertain(make_model, make_uncertain, tmp_path):
+    """The same with last-layer uncertainties."""
     file = tmp_path / "uncertain.ckpt"
-    torch.save(model.get_checkpoint(), file)
+    torch.save(make_uncertain(make_model(dtype=torch.float32)).get_checkpoint(), file)
     return file
 
 
@@ -114,6 +102,30 @@ def test_uncertainties(uncertain, saved):
     assert single[1] == pytest.approx(single[2], rel=0.5)
     water.calc = potential
     assert np.isfinite(water.get_forces()).all()
+
+
+def test_a_model_of_several_energies(make_model, make_uncertain, tmp_path):
+    model = make_uncertain(make_model({"energy/pbe": "energy", "energy/r2scan": "energy"}))
+    torch.save(model.get_checkpoint(), tmp_path / "several.ckpt")
+    with pytest.raises(ConfigError, match="variant is None, but the energies of .* are 'energy/pbe', 'energy/r2scan'"):
+        atoms.calculator(tmp_path / "several.ckpt")
+    water, found = molecule("H2O"), {}
+    systems = atoms.Model(model).systems([water])
+    for variant in ("pbe", "r2scan"):
+        potential = atoms.calculator(tmp_path / "several.ckpt", variant=variant)
+        found[variant] = potential.get_potential_energy(water)
+        names = (f"energy/{variant}", f"mtt::aux::energy/{variant}_uncertainty")
+        with quiet(), torch.no_grad():
+            from metatomic.torch import ModelOutput
+
+            direct = model(systems, {name: ModelOutput(sample_kind="system") for name in names})
+        assert found[variant] == pytest.approx(float(direct[names[0]].block().values), abs=1e-6)
+        assert atoms.uncertainty(potential, water) == pytest.approx(float(direct[names[1]].block().values), rel=1e-6)
+    assert abs(found["pbe"] - found["r2scan"]) > 1e-6
+    torch.save(make_model({"energy/pbe": "energy"}).get_checkpoint(), tmp_path / "one.ckpt")
+    assert np.isfinite(atoms.calculator(tmp_path / "one.ckpt").get_potential_energy(water))
+    with pytest.raises(ConfigError, match="variant is 'r2scan', but the energies of .* are 'energy/pbe'"):
+        atoms.calculator(tmp_path / "one.ckpt", variant="r2scan")
 
 
 def test_a_model_without_an_energy(make_model, tmp_path):
