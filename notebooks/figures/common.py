@@ -17,6 +17,9 @@ from jetsym.jets.io.sample import sample_dir
 from jetsym.plotting import save_figure
 from jetsym.training import train
 
+#: A training that shows that a figure can be drawn, and no more.
+QUICK = {"epochs": 2, "limit": 200, "max_particles": 24}
+
 #: Width of a figure over one and over two columns of a paper, in inches.
 ONE_COLUMN, TWO_COLUMNS = 3.5, 7.2
 
@@ -70,7 +73,7 @@ def tagger(name: str, out: Path, *, quick: bool, preset: str | None = None, **op
         The preset, and what differs from it.
     """
     values: dict[str, Any] = yaml.safe_load(preset_path(preset or TAGGERS[name]).read_text(encoding="utf-8"))
-    values |= {"epochs": 22, "limit": 6000} | options | ({"epochs": 2, "limit": 500} if quick else {})
+    values |= {"epochs": 22, "limit": 6000} | options | (QUICK if quick else {})
     folder = out / "runs" / (f"{name}-quick" if quick else name)
     train(str(sample_dir() / "train"), folder, val=str(sample_dir() / "val"), resume=True, progress=False, **values)
     return folder

@@ -33,8 +33,9 @@ def draw(out: Path, *, quick: bool = False) -> None:
 
 def accuracy(ax: Axes, out: Path, *, quick: bool) -> dict[str, Any]:
     """How far the share of (0,+) in the logits of a trained tagger is from that of a much finer grid."""
-    folder, jets = tagger("rotated", out, quick=quick), sample("test", limit=10 if quick else 40, max_particles=64)
-    finest = 5 if quick else 10
+    folder = tagger("rotated", out, quick=quick)
+    jets = sample("test", limit=10 if quick else 40, max_particles=24 if quick else 64)
+    finest = 4 if quick else 10
     truth = _share(folder, jets, l_max=finest)[0]
     grids = [_share(folder, jets, l_max=l_max) for l_max in (range(1, 4) if quick else range(1, 8))]
     draws = {n: [_share(folder, jets, n_rotations=n, seed=s) for s in range(2 if quick else 6)] for n in (8, 32, 128)}

@@ -28,7 +28,7 @@ def draw(out: Path, *, quick: bool = False) -> None:
 
 def measure(out: Path, *, quick: bool) -> dict[str, Any]:
     """Reports on the network untrained and trained in both ways."""
-    jets = sample("test", limit=10 if quick else 40, max_particles=64)
+    jets = sample("test", limit=10 if quick else 40, max_particles=24 if quick else 64)
     reports: dict[str, Any] = {}
     for name in TAGGERS:
         folder = tagger(name, out, quick=quick)

@@ -62,8 +62,8 @@ def taggers(out: Path, *, quick: bool) -> dict[str, Any]:
 def measure(model: Any, *, quick: bool) -> Any:
     """The Lorentz report of a tagger's logits on bundled jets."""
     network = jetsym.load(model)
-    jets = sample("test", limit=2 if quick else 20, max_particles=min(network.max_particles, 16 if quick else 64))
-    return jetsym.probe(network, jets, group="lorentz", l_max=2, layers=[], progress=False)
+    jets = sample("test", limit=2 if quick else 20, max_particles=min(network.max_particles, 8 if quick else 64))
+    return jetsym.probe(network, jets, group="lorentz", l_max=1 if quick else 2, layers=[], progress=False)
 
 
 def compact_groups(ax: Axes, reports: Mapping[str, Any]) -> None:

@@ -25,7 +25,7 @@ LAYERS = [
 def draw(out: Path, *, quick: bool = False) -> None:
     """Draw shares, bandwidths, parity and errors by depth, of both domains."""
     l_max = 2 if quick else 4
-    jets = sample("test", limit=6 if quick else 40, max_particles=64)
+    jets = sample("test", limit=6 if quick else 40, max_particles=24 if quick else 64)
     tagged: Any = jetsym.probe(tagger("rotated", out, quick=quick), jets, l_max=l_max, progress=False)
     folder = potential("turned", out, quick=quick)
     model, frames = energies_of(folder), copper_frames(folder, quick=quick)

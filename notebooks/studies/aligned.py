@@ -21,11 +21,11 @@ CONE = 0.2
 MOMENTUM = ("part_px", "part_py", "part_pz")
 
 
-def aligned_sample(out: Path, *, seed: int = 0) -> Path:
+def aligned_sample(out: Path, *, seed: int = 0, limit: int | None = None) -> Path:
     """The bundled sample, every jet turned as a whole into a narrow cone about the x axis; made where it is not there.
 
     Nothing but the direction of the jets is changed: this is what a network sees that was trained on one small part of
-    a detector.
+    a detector. With a limit, only the first jets of each file are taken.
     """
     rng = np.random.default_rng(seed)
     for path in sorted(sample_dir().glob("*/*.root")):
@@ -35,7 +35,7 @@ def aligned_sample(out: Path, *, seed: int = 0) -> Path:
             with uproot.open(path) as file:
                 tree = file["tree"]
                 names = [name for name in tree.keys() if name != "npart"]  # noqa: SIM118 (a tree, not a mapping)
-                columns = {name: tree[name].array() for name in names}
+                columns = {name: tree[name].array(entry_stop=limit) for name in names}
             write_jetclass(target, aligned(columns, rng))
     return out
 

@@ -47,7 +47,7 @@ SOUGHT = ("leakage", "misalignment")
 
 def study(out: Path, *, quick: bool = False, seeds: int = 3) -> dict[str, Any]:
     """Train, diagnose, repair and compare; everything that is there already is taken up."""
-    data = aligned_sample(out / "aligned")
+    data = aligned_sample(out / "aligned", limit=40 if quick else None)
     where = {"data": str(data / "train"), "val": str(data / "val")}
     test = read(data / "test", limit=300 if quick else 2000, max_particles=BUDGET["max_particles"])
     budget = (QUICK if quick else BUDGET) | TAGGER

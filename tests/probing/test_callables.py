@@ -27,7 +27,7 @@ def test_jax_and_numpy_callables_give_the_same():
         return call
 
     for options in ({}, {"n_rotations": 6}, {"batch_size": 7}):
-        options |= {"l_max": 2, "progress": False}
+        options |= {"l_max": 1, "progress": False}  # jax compiles for every shape, and each λ has its own
         expected = jetsym.probe(model(np), (vectors, momenta), **options)
         arrays = jax.numpy.asarray(vectors), jax.numpy.asarray(momenta)
         report = jetsym.probe(jax.jit(model(jax.numpy)), arrays, **options)

@@ -35,7 +35,8 @@ class JetClassWriter:
 
     def __init__(self, file: Any) -> None:
         self._n_jets = 0
-        ragged = {name: ak.types.from_datashape(f"var * {dtype}", False) for name, dtype in PARTICLE_BRANCHES.items()}
+        numbers = {dtype: ak.types.NumpyType(dtype) for dtype in set(PARTICLE_BRANCHES.values())}
+        ragged = {name: ak.types.ListType(numbers[dtype]) for name, dtype in PARTICLE_BRANCHES.items()}
         self._tree = file.mktree(TREE, {**ragged, **JET_BRANCHES}, counter_name=lambda branch: COUNTER)
 
     def __len__(self) -> int:
