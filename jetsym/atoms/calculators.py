@@ -109,7 +109,13 @@ def _metatomic(file: Path, variant: str | None, dtype: Dtype | None, device: str
     with quiet(), redirect_stdout(io.StringIO()):  # a package of neighbour lists greets when it is imported
         kind = require("metatomic_ase", "a calculator").MetatomicCalculator
         # The threshold only makes it warn; uncertainty() gives the numbers.
-        found = kind(exported, device=device, variants=variants, uncertainty_threshold=None)
+        try:
+            found = kind(exported, device=device, variants=variants, uncertainty_threshold=None)
+        except RuntimeError as error:
+            if device is None:
+                raise
+            reason = str(error).partition("\n")[0]
+            raise ConfigError(f"device is {device!r}, where {file} cannot run: {reason}") from error
     found.implemented_properties = ["energy", "energies", "forces", "stress"]  # it claims to have all that ASE knows
     return found
 

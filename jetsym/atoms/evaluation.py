@@ -193,6 +193,8 @@ class _Errors:
 
 def _known(calculator: Calculator, frames: Sequence[Atoms], skip: bool) -> list[tuple[int, Atoms]]:
     """The structures whose elements the model knows, with their places."""
+    if not frames:
+        raise DataError("there are no structures; expected at least one")
     model = getattr(calculator, "model", None)
     if not callable(model):  # a calculator that says by an error what it does not know
         return list(enumerate(frames))

@@ -62,7 +62,7 @@ def finetune(
     version
         Of a published model.
     energy, unit, forces, stress
-        Names in the file, and the unit of the energy.
+        Names in the file, and the unit of the energy; forces and stress None to train without.
     variant
         Train an energy of another kind, such as of another functional, as a head of its own, "energy/VARIANT", that
         starts from that of "energy".

@@ -116,9 +116,6 @@ class SymmetrizedCalculator(Calculator):
     >>> copper.calc = SymmetrizedCalculator(EMT(), "space")
     >>> len(copper.calc.average(copper).weights), bool(copper.get_forces().std() < 1e-12)
     (48, True)
-    >>> both = SymmetrizedCalculator(SymmetrizedCalculator(EMT(), "O3", 1), "space", reference=copper)
-    >>> bool(abs(both.get_potential_energy(copper) - copper.get_potential_energy()) < 1e-12)
-    True
     """
 
     def __init__(

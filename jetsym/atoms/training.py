@@ -28,6 +28,7 @@ from typing import Any, Literal
 import yaml
 
 from jetsym.atoms.checkpoint import FINAL, epochs_in, read_checkpoint
+from jetsym.atoms.frames import FORMATS, read_frames
 from jetsym.atoms.packages import require
 from jetsym.atoms.runner import FAILED
 from jetsym.errors import ConfigError, DataError, TrainingError
@@ -120,7 +121,7 @@ def train(
     ConfigError
         An option that cannot be used, or a folder that is in use.
     DataError
-        There is no such file of structures.
+        There is no such file of structures, or no forces or stress of that name in it.
     TrainingError
         metatrain stopped; the message is its own.
     MissingDependencyError
@@ -205,11 +206,35 @@ def _set(data: str, targets: Mapping[str, Any], length_unit: str) -> dict[str, A
     file = _file(data)
     if not file.is_file():
         raise DataError(f"there is no file {file}; expected structures, such as extended XYZ")
+    _check_slopes(file, targets)
     return {"systems": {"read_from": str(file), "length_unit": length_unit}, "targets": dict(targets)}
 
 
 def _file(name: str) -> Path:
     return Path(name).expanduser().resolve()
+
+
+def _check_slopes(file: Path, targets: Mapping[str, Any]) -> None:
+    """metatrain trains without forces or stress that a file does not have, and says so in its log alone."""
+    named = {
+        slope: section[slope]["key"]
+        for section in targets.values()
+        for slope in ("forces", "stress", "virial")
+        if isinstance(section, Mapping) and isinstance(section.get(slope), Mapping) and "key" in section[slope]
+    }
+    if not named or file.suffix.lower() not in FORMATS:
+        return
+    frames = read_frames(file, limit=1)
+    if not frames:
+        raise DataError(f"{file} holds no structures")
+    first = frames[0]
+    there = {*first.arrays, *first.info, *(first.calc.results if first.calc else ())} - {"numbers", "positions"}
+    for slope, key in named.items():
+        if key not in there:
+            raise DataError(
+                f"{slope} is {key!r}, which {file} does not have; its first structure has "
+                f"{', '.join(sorted(there)) or 'nothing'} (give {slope}=null to train without)"
+            )
 
 
 def _share(part: float | str, targets: Mapping[str, Any], length_unit: str) -> Any:

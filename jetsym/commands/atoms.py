@@ -223,6 +223,11 @@ def _prepared(
         )
     potential = calculator(model, version=version, variant=variant, dtype=dtype, device=device)
     atoms.calc = None
+    try:
+        with quiet():
+            potential.get_potential_energy(atoms)
+    except (NotImplementedError, ValueError) as error:  # for elements that a potential does not know
+        raise DataError(f"{structure}, {atoms.get_chemical_formula()}: {error}") from error
     if symmetrize == "none":
         return atoms, potential, None
     from jetsym.atoms.symmetrized import SymmetrizedCalculator

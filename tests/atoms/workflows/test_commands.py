@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import re
+import socket
+from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 pytest.importorskip("ase")
 pytest.importorskip("phonopy")
@@ -14,6 +17,7 @@ pytest.importorskip("spglib")
 
 import ase.io
 from ase.build import bulk, molecule
+from ase.calculators.singlepoint import SinglePointCalculator
 
 from jetsym import cli
 
@@ -64,6 +68,69 @@ def test_mistakes_end_in_one_line(copper, capsys, command, words, message):
     said = capsys.readouterr().err.strip()
     assert said.count("\n") == 0
     assert re.search(message, said)
+
+
+@pytest.fixture
+def wrong(make_model, tmp_path, monkeypatch):
+    """A folder with a model of H, C, N, O and Cu, an export, and files of structures with something amiss; offline."""
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.chdir(tmp_path)
+    torch.save(make_model(dtype=torch.float32).get_checkpoint(), "model.ckpt")
+    (tmp_path / "model.pt").write_text("no export")
+    (tmp_path / "empty.xyz").write_text("")
+    (tmp_path / "broken.xyz").write_text("3\n\nH 0 0\n")
+    for symbol in ("Cu", "Au", "Fe"):
+        crystal = bulk(symbol)
+        results = {"energy": 0.0, "forces": np.zeros((1, 3))}
+        crystal.calc = SinglePointCalculator(crystal, **results)
+        ase.io.write(f"{symbol.lower()}.xyz", [crystal] * 3)
+
+    def unreachable(*arguments, **options):
+        raise socket.gaierror("Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", unreachable)
+    monkeypatch.setattr("jetsym.atoms.published.getproxies", dict)
+    monkeypatch.setattr("huggingface_hub.try_to_load_from_cache", lambda repository, file: None)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("atoms train none.xyz --out new", "there is no file .*none.xyz"),
+        ("atoms train empty.xyz --out new --forces forces", "empty.xyz holds no structures"),
+        ("atoms train broken.xyz --out new --forces forces", "broken.xyz cannot be read as extxyz"),
+        ("atoms train cu.xyz --out new --forces force", "forces is 'force', which .* has energy, forces .*forces=null"),
+        ("atoms train cu.xyz --out new --stress stress", "stress is 'stress', which .*cu.xyz does not have"),
+        ("atoms train cu.xyz --out new --epochs 0", "epochs is 0"),
+        ("atoms finetune model.pt cu.xyz --out new", "model.pt is an export, which cannot be trained any further"),
+        ("atoms finetune model.ckpt cu.xyz --out new --forces F", "forces is 'F', which .*cu.xyz does not have"),
+        ("atoms finetune model.ckpt none.xyz --out new", "there is no file .*none.xyz"),
+        ("atoms finetune model.ckpt cu.xyz --out new --method loar", "method"),
+        ("atoms finetune pet-mad-s-v1.5.0 cu.xyz --out new", "pet-mad-s-v1.5.0.ckpt is not in the cache .*gaierror"),
+        ("atoms uncertainty model.pt cu.xyz --out new", "model.pt is an export"),
+        ("atoms evaluate pet-mads cu.xyz", "model is 'pet-mads'; expected a .ckpt or .pt file of metatrain"),
+        ("atoms evaluate model.ckpt au.xyz", "3 of 3 structures hold elements that the model does not know: Au"),
+        ("atoms evaluate model.ckpt empty.xyz", "there are no structures"),
+        ("atoms evaluate model.ckpt cu.xyz --device nonsense", "device is 'nonsense', where .* invalid device string"),
+        ("atoms evaluate model.ckpt cu.xyz --variant pbe", "variant is 'pbe', but the energies of .* are 'energy'"),
+        ("atoms spectra none --inputs cu.xyz", "none"),
+        ("relax cu.xyz --model emt --symmetrize O3 --l_max -1", "l_max is -1"),
+        ("relax cu.xyz --model emt --symmetrize C4", "symmetrize"),
+        ("relax au.xyz --model model.ckpt", "au.xyz, Au: .*does not support the atomic type '79'"),
+        ("relax fe.xyz --model emt", "fe.xyz, Fe: No EMT-potential for Fe"),
+        ("relax empty.xyz --model emt", "empty.xyz holds 0 structures"),
+        ("phonons cu.xyz --model emt --path QQ", "path has no special point at 'QQ'"),
+        ("probe model.ckpt --inputs au.xyz", r"structure 0 \(Au\) holds atomic numbers \[79\]"),
+        ("probe model.ckpt --inputs empty.xyz", "there are no structures"),
+    ],
+)
+def test_wrong_command_lines_end_in_one_line(wrong, capsys, words, message):
+    assert cli.main(words.split()) in (1, 2)
+    said = capsys.readouterr().err.strip()
+    assert said.count("\n") == 0
+    assert said.startswith("jetsym ")
+    assert re.search(message, said)
+    assert not Path("new").exists()
 
 
 def test_a_molecule_has_no_space_group(tmp_path, capsys):
