@@ -349,6 +349,7 @@ def _predictor(config: LLoCaConfig) -> nn.Module:
 
 def _attention(config: LLoCaConfig) -> nn.Module:
     """The attention that all blocks share; it has no parameters."""
+    select = torch.index_select
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)  # of torch_geometric, which it imports
@@ -356,6 +357,9 @@ def _attention(config: LLoCaConfig) -> nn.Module:
             from lloca.reps.tensorreps import TensorReps
     except ImportError as error:
         raise MissingDependencyError.of("lloca", extra="equivariant", purpose="the tagger LLoCa") from error
+    # torch_geometric puts a function of its own there, with which TorchScript does not compile metatensor's operations:
+    # no PET could be read in this process.
+    torch.index_select = select
     reps = TensorReps(f"{config.head_scalars}x0n+{config.head_vectors}x1n")
     attention: nn.Module = LLoCaAttention(reps, config.heads)
     for part in attention.modules():  # constants; checkpoints do not bear that several blocks hold them

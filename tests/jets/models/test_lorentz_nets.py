@@ -185,3 +185,12 @@ def test_a_missing_package_is_named(monkeypatch, name):
         MissingDependencyError, match=rf"needs the package '{name}'.*pip install 'jetsym\[equivariant\]'"
     ):
         build(name)
+
+
+def test_torch_still_compiles_after_lloca_was_imported():
+    make("lloca")
+
+    def first(values: torch.Tensor) -> torch.Tensor:
+        return torch.index_select(values, dim=0, index=torch.tensor([0]))  # as in metatensor's operations
+
+    assert torch.jit.script(first)(torch.arange(3)).tolist() == [0]
