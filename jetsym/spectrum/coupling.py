@@ -111,9 +111,3 @@ def _made_in(xp: Any, function: Callable[..., NDArray[np.float64]], *lams: int, 
     if lasting(made):
         _kept[key] = made
     return made
-
-
-# What torch.compiler.assume_constant_result does, without the seconds of its import: torch.compile calls these and
-# keeps what they give, where it would trace into how that is made.
-for _function in (stretched_coupling_in, rotation_generators_in):
-    vars(_function)["_dynamo_marked_constant"] = True
