@@ -216,7 +216,8 @@ def harmonic_features(batch: JetBatch, l_max: int) -> Tensor:
     tensor, found = vectors, []
     for lam in range(2, l_max + 1):
         coupling = stretched_coupling_in(torch, lam - 1, 1, dtype=tensor.dtype, device=tensor.device)
-        tensor = torch.einsum("...a,...b,abc->...c", tensor, direction, coupling)
+        # As one matrix product: an einsum of three would fix the numbers of jets and particles in exported graphs.
+        tensor = (tensor[..., None] * direction[..., None, :]).flatten(-2) @ coupling.flatten(0, 1)
         found.append(tensor.flatten(-2))
     return torch.cat(found, dim=-1) if found else vectors[..., :0, 0]
 
