@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 import jetsym
 from jetsym.errors import ConfigError, DataError, MissingDependencyError
@@ -154,7 +155,8 @@ def _traced(module: nn.Module, name: str) -> Any:
         for name, (rest, _) in INPUTS.items()
     }
     inputs, hypot = tuple(getattr(example, name) for name in INPUTS), _hypot()
-    with _quiet():
+    # Other kernels of attention lay their results out in another way than the graph that their names are replaced by.
+    with _quiet(), sdpa_kernel(SDPBackend.MATH):
         try:
             module(*inputs)  # once before: what packages keep from their first call must not be the tracer's
             return torch.onnx.export(
