@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -33,6 +33,8 @@ TOGETHER = {
     "stress": ("energy", "forces", "stress"),
     "dipole": ("dipole",),
 }
+#: Where a calculator takes several structures at once: so many atoms in all, to stay within caches and memory.
+ATOMS_AT_ONCE = 512
 
 
 def symmetrized_calculator(
@@ -87,7 +89,8 @@ class SymmetrizedCalculator(Calculator):
     Parameters
     ----------
     calculator
-        Any calculator of ASE, one of these as well. It is called once for every element.
+        Any calculator of ASE, one of these as well. It is called once for every element, or where it is metatomic's for
+        many at once.
     group
         "O3" or "SO3"; "space" for the rotations in the space group of the crystal, which are few and restore its
         degeneracies but not the invariance of its energy under other rotations; or orthogonal matrices (n, 3, 3), such
@@ -165,12 +168,14 @@ class SymmetrizedCalculator(Calculator):
         assert self.atoms is not None  # set by ASE
         names = self._wanted(properties)
         elements, weights, _ = self.average(self.atoms)
+        orbit = [_turned(self.atoms, element) for element in elements]
         first: dict[str, Any] = {}
         mean, square = dict.fromkeys(names, 0.0), dict.fromkeys(names, 0.0)
-        for element, weight in zip(elements, weights, strict=True):
-            moved = _turned(self.atoms, element)
+        for element, weight, found in zip(
+            elements, weights, _evaluated(self.base_calculator, orbit, names), strict=True
+        ):
             for name in names:
-                value = _turned_back(name, self.base_calculator.get_property(name, moved), element)
+                value = _turned_back(name, found[name], element)
                 shifted = value - first.setdefault(name, value)  # so that nothing cancels in the variance
                 mean[name] = mean[name] + weight * shifted
                 square[name] = square[name] + weight * shifted**2
@@ -253,6 +258,25 @@ def _turned(atoms: Atoms, element: NDArray[np.float64]) -> Atoms:
     moved.set_cell(atoms.cell.array @ element.T, scale_atoms=False)
     moved.set_positions(atoms.positions @ element.T)
     return moved
+
+
+def _evaluated(calculator: Calculator, orbit: Sequence[Atoms], names: Sequence[str]) -> Iterator[dict[str, Any]]:
+    """Properties of every structure of an orbit; by metatomic's calculators of several at once."""
+    together = getattr(calculator, "compute_energy", None)
+    crystal = "stress" not in names or orbit[0].pbc.all()
+    if together is None or not crystal or not set(names) <= {"energy", "energies", "forces", "stress"}:
+        for moved in orbit:
+            yield {name: calculator.get_property(name, moved) for name in names}
+        return
+    size = max(1, ATOMS_AT_ONCE // len(orbit[0]))
+    slopes, per_atom = not {"forces", "stress"}.isdisjoint(names), "energies" in names
+    for start in range(0, len(orbit), size):
+        found = together(list(orbit[start : start + size]), compute_forces_and_stresses=slopes, per_atom=per_atom)
+        if "stress" in names:
+            found["stress"] = [full_3x3_to_voigt_6_stress(matrix) for matrix in found["stress"]]
+        yield from (
+            dict(zip(names, values, strict=True)) for values in zip(*(found[name] for name in names), strict=True)
+        )
 
 
 def _turned_back(name: str, value: Any, element: NDArray[np.float64]) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 
 pytest.importorskip("ase", reason="the extra 'atoms' is not installed")
 pytest.importorskip("spglib", reason="the extra 'atoms' is not installed")
@@ -15,6 +16,8 @@ from ase.calculators.emt import EMT
 from ase.neighborlist import neighbor_list
 from ase.stress import full_3x3_to_voigt_6_stress
 
+from jetsym.atoms import calculator as potential_of
+from jetsym.atoms import symmetrized as module
 from jetsym.atoms.symmetrized import SymmetrizedCalculator, space_group_rotations, symmetrized_calculator
 from jetsym.errors import ConfigError
 from jetsym.spectrum import O3
@@ -226,6 +229,28 @@ def test_metatomics_own_average_serves_its_own_calculators():
     assert (average.l_max, average.include_inversion, average.batch_size) == (3, False, 7)
     assert isinstance(symmetrized_calculator(theirs, "space"), SymmetrizedCalculator)
     assert isinstance(symmetrized_calculator(Pairs(), "O3", 3), SymmetrizedCalculator)
+
+
+@pytest.mark.parametrize("at_once", [1, 7, 512])
+def test_many_at_once_are_one_after_another(make_model, tmp_path, monkeypatch, at_once):
+    """A PET takes several structures of an orbit together; by hand it takes one."""
+    torch.save(make_model(gradients=("positions", "strain")).get_checkpoint(), tmp_path / "model.ckpt")
+    potential = potential_of(tmp_path / "model.ckpt")
+    crystal = bulk("Cu", cubic=True)
+    crystal.rattle(0.1, seed=0)
+    monkeypatch.setattr(module, "ATOMS_AT_ONCE", at_once)
+    average = SymmetrizedCalculator(potential, "O3", 1)
+    for frame, names in ((crystal, ("energy", "forces", "stress")), (crystal[:3], ("energies",))):
+        frame.pbc = "stress" in names
+        average.calculate(frame, names)
+        expected = dict.fromkeys(names, 0.0)
+        for element, weight in zip(*average.average(frame)[:2], strict=True):
+            moved = module._turned(frame, element)
+            for name in names:
+                expected[name] += weight * module._turned_back(name, potential.get_property(name, moved), element)
+        for name in names:
+            np.testing.assert_allclose(average.results[name], module._layout(name, expected[name]), atol=1e-12)
+            assert np.abs(average.results[f"{name}_std"]).max() > 1e-6  # an untrained PET is not invariant
 
 
 def test_what_cannot_be_averaged_is_refused(crystal):
