@@ -276,8 +276,8 @@ def repair(
         The report or the diagnosis it was found in, for group, frame and axis; a report tells as well what an average
         in use takes.
     remedy
-        augment, mirror, handed, penalty, harmonics, pairs, canonical or calmer, of atoms augment, equivariant, deeper
-        or calmer; by default the least intrusive one that the run does not have.
+        augment, mirror, handed, penalty, harmonics, invariants, pairs, canonical or calmer, of atoms augment,
+        equivariant, deeper or calmer; by default the least intrusive one that the run does not have.
     weight
         Of a new penalty; by default 0.1.
     from_weights

@@ -43,6 +43,7 @@ __all__ = [
     "cartesian_features",
     "full_features",
     "harmonic_features",
+    "invariant_features",
     "kinematic_features",
     "kinpid_features",
     "pair_invariants",
@@ -90,6 +91,9 @@ Angles = Literal["field", "unsigned", "rapidity"]
 # Squares below this are taken for zero. It is a normal float32 number, and its root, 1e-15 GeV, lies far below where
 # the clipping of every feature sets in, so that the floor keeps logarithms and derivatives finite and changes nothing.
 _SQUARE_FLOOR = 1e-30
+
+#: log(1 + p · q / GeV²) up to which products are told apart: 1.6e5 GeV², a jet's momentum with its hardest particle.
+_LARGEST_PRODUCT = 12.0
 
 
 def kinematic_features(batch: JetBatch, *, angles: Angles = "field") -> Tensor:
@@ -236,14 +240,56 @@ def pair_invariants(batch: JetBatch) -> Tensor:
     tensor([0.9780, 1.5000])
     """
     momenta = _real_momenta(batch)[..., 1:]
-    modulus = _norm(momenta)
-    direction = momenta / modulus
-    # From differences of directions: scalar products of parallel momenta would lose all digits.
-    opening = (direction[:, :, None] - direction[:, None]).square().sum(dim=-1) / 2
+    modulus, opening = _norm(momenta), _opening(momenta, momenta)
     mass2 = 2 * modulus * modulus.mT * opening
     both = batch.mask[:, :, None] & batch.mask[:, None]
     values = torch.stack([_log(mass2) / 4, (_log(opening) + 6) / 4], dim=-1).clamp(-CLIP, CLIP)
     return values.masked_fill(~both[..., None], 0.0)
+
+
+def invariant_features(batch: JetBatch, gaussians: int) -> Tensor:
+    """Where each particle's Minkowski products with the others of its jet lie, (B, N, gaussians + 1); zero if padded.
+
+    Column k is log(1 + Σ_j exp(−(x_ij − c_k)²/2w²)), x_ij = log(1 + p_i · p_j / GeV²), over all j ≠ i: how many there
+    are about the k-th of as many centres c_k, evenly from 0 to 12, with w = 12/gaussians. The last column is
+    log(1 + p_i · p_jet / GeV²)/4. Products of momenta do not change under Lorentz transformations, turns and mirrors
+    among them; energies, which only those leave alone, do not enter.
+
+    In float32 a product is off by some 1e-7 E_i E_j, as the masses are that energies and momenta hold; a particle's
+    own is left out, being little else.
+
+    Examples
+    --------
+    >>> p4 = torch.tensor([[[5.0, 0.0, 0.0, 5.0], [5.0, 5.0, 0.0, 0.0]]])
+    >>> batch = JetBatch(p4, torch.ones(1, 2, dtype=bool), torch.zeros(1, 2, 10), p4.sum(1))
+    >>> invariant_features(batch, 2)[0, 0]  # x = log 26 is 3.26 away from 0, and 8.74 from 12; w = 6
+    tensor([0.6221, 0.2971, 0.8145])
+    """
+    p4 = _real_momenta(batch)
+    others = batch.mask[:, None] & ~torch.eye(batch.mask.shape[1], dtype=torch.bool, device=batch.mask.device)
+    x = _log_products(p4, p4)
+    columns = []
+    for k in range(gaussians):  # one by one: all together are larger than any layer
+        centre = _LARGEST_PRODUCT * k / max(gaussians - 1, 1)
+        near = torch.exp(-((x - centre) * (gaussians / _LARGEST_PRODUCT)).square() / 2)
+        columns.append(near.masked_fill(~others, 0.0).sum(dim=-1).log1p())
+    columns.append(_log_products(p4, batch.jet_p4[:, None])[..., 0] / 4)
+    return torch.stack(columns, dim=-1).masked_fill(~batch.mask[..., None], 0.0)
+
+
+def _log_products(first: Tensor, second: Tensor) -> Tensor:
+    """(B, N, 4) and (B, M, 4) → (B, N, M) log(1 + p · q / GeV²), of zero where rounding makes a product negative."""
+    p, q = _norm(first[..., 1:]), _norm(second[..., 1:])
+    # E_p E_q − |p||q|, which masses alone make, from E − |p|: so no digits are lost where there are none.
+    massive = (first[..., :1] - p) * second[..., :1].mT + p * (second[..., :1] - q).mT
+    return (p * q.mT * _opening(first[..., 1:], second[..., 1:]) + massive).clamp_min(0.0).log1p()
+
+
+def _opening(first: Tensor, second: Tensor) -> Tensor:
+    """(B, N, 3) and (B, M, 3) → (B, N, M) 1 − cos θ of the angles between momenta."""
+    # From differences of directions: scalar products of parallel momenta would lose all digits.
+    first, second = first / _norm(first), second / _norm(second)
+    return (first[:, :, None] - second[:, None]).square().sum(dim=-1) / 2
 
 
 def _kinematics(batch: JetBatch, angles: Angles) -> dict[str, Tensor]:

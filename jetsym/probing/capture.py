@@ -19,6 +19,9 @@ __all__ = ["Layered", "Record", "capture", "flatten_outputs", "is_compiled", "se
 #: What ``torch.compile`` puts between the name of a module and those of its children.
 COMPILED = "_orig_mod"
 
+#: The attribute in which a wrapper says which of its children is the model whose layers are to be read.
+WITHIN = "probe_within"
+
 
 @runtime_checkable
 class Layered(Protocol):
@@ -67,9 +70,11 @@ def is_compiled(model: nn.Module) -> bool:
 def select_layers(model: nn.Module, layers: str | Sequence[str]) -> dict[str, nn.Module]:
     """The modules to read, by name, in the model's own order.
 
-    ``"auto"`` takes the direct children of the model, and opens lists of modules (a model with a single child is
-    looked into). Otherwise ``layers`` holds names as in ``model.named_modules()``, or glob patterns of them. A compiled
-    part of the model goes by its plain name, and is read inside. A :class:`Layered` model selects by itself.
+    ``"auto"`` takes the direct children of the model, and opens lists of modules. It looks into the only child of a
+    model, and into the one that a wrapper with further children names as ``probe_within``: what a wrapper adds beside
+    is not what the outputs are read from. Otherwise ``layers`` holds names as in ``model.named_modules()``, or glob
+    patterns of them. A compiled part of the model goes by its plain name, and is read inside. A :class:`Layered` model
+    selects by itself.
 
     Raises
     ------
@@ -95,7 +100,10 @@ def _plain(name: str) -> str:
 
 
 def _open(module: nn.Module, prefix: str) -> Iterator[tuple[str, nn.Module]]:
-    children = [(name, _not_compiled(child)) for name, child in module.named_children()]
+    within = getattr(module, WITHIN, None)
+    children = [
+        (name, _not_compiled(child)) for name, child in module.named_children() if within is None or name == within
+    ]
     if len(children) == 1 and not isinstance(children[0][1], (nn.ModuleList, nn.ModuleDict)):
         name, child = children[0]
         if list(child.children()):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -88,8 +88,8 @@ class Injected(nn.Module):
     """A model with further features of every particle added to what one of its layers returns.
 
     layer(…) + W features(inputs), with W linear and zero at first: the model starts as it was, and learns to use them.
-    Probe it by the layers of the model, such as ``layers=["model.embedding", "model.blocks.?"]``: those of "auto" end
-    with what is added, which a diagnosis would take for what the outputs are read from.
+    A probe reads the layers of the model, as ``model.embedding`` and so on, with what is added; ``features`` and
+    ``mix`` if they are named.
 
     Parameters
     ----------
@@ -117,6 +117,9 @@ class Injected(nn.Module):
     >>> torch.equal(injected(x), model(x)), injected.mix.weight.shape
     (True, torch.Size([16, 8]))
     """
+
+    #: The child whose layers a probe reads.
+    probe_within: ClassVar[str] = "model"
 
     def __init__(self, model: nn.Module, layer: str, features: Any, *, channels: int | None = None) -> None:
         super().__init__()

@@ -144,6 +144,20 @@ def _harmonics(config: Values, where: Where, weight: float) -> Step | None:
     return Step({"options": {**config["options"], "harmonics": largest}}, effect, more)
 
 
+def _invariants(config: Values, where: Where, weight: float) -> Step | None:
+    if config["model"] != "pointnet" or config["options"].get("invariants"):
+        return None
+    effect = (
+        "shows the embedding how every particle's Minkowski products with the others and with the jet are spread, "
+        "which no rotation or boost changes, beside its vectors, which stay"
+    )
+    more = (
+        f"a wider first layer, by {INVARIANTS + 1} columns, and {INVARIANTS} Gaussians of all pairs of particles, "
+        "about 1.3 times the time at 64 particles on a CPU"
+    )
+    return Step({"options": {**config["options"], "invariants": INVARIANTS}}, effect, more)
+
+
 def _pairs(config: Values, where: Where, weight: float) -> Step | None:
     if config["model"] != "pointnet" or config["options"].get("pairs"):
         return None
@@ -159,6 +173,8 @@ def _calmer(config: Values, where: Where, weight: float) -> Step:
 
 Remedy = Callable[[Values, Where, float], Step | None]
 
+#: Gaussians that tell products of pairs apart.
+INVARIANTS = 16
 #: Hidden channels of the perceptron on pairs.
 PAIRS = 16
 #: Part of A² that an average at inference may leave.
@@ -175,6 +191,7 @@ REMEDIES: dict[str, Remedy] = {
     "handed": _handed,
     "penalty": _penalty,
     "harmonics": _harmonics,
+    "invariants": _invariants,
     "pairs": _pairs,
     "canonical": _canonical,
     "calmer": _calmer,
@@ -182,13 +199,13 @@ REMEDIES: dict[str, Remedy] = {
 
 #: Mode -> remedies that mend it, the least intrusive first.
 MENDS: dict[str, tuple[str, ...]] = {
-    "leakage": ("augment", "penalty", "canonical"),
-    "misalignment": ("augment", "penalty", "canonical"),
+    "leakage": ("augment", "penalty", "invariants", "canonical"),
+    "misalignment": ("augment", "penalty", "invariants", "canonical"),
     "parity-contamination": ("mirror", "penalty", "canonical"),
     "parity-blindness": ("handed",),
     "frame-locking": ("augment", "penalty", "canonical"),
-    "late-collapse": ("pairs", "canonical"),
-    "starvation": ("pairs", "canonical"),
+    "late-collapse": ("invariants", "pairs", "canonical"),
+    "starvation": ("invariants", "pairs", "canonical"),
     "bottleneck": ("harmonics",),
     "drift": ("penalty", "calmer"),
 }

@@ -52,8 +52,8 @@ def repair(
         The report or the diagnosis it was found in, for group, frame and axis; by default O(3) in the lab, and for
         frame locking rotations about the beam.
     remedy
-        One of "augment", "mirror", "handed", "penalty", "harmonics", "pairs", "canonical", "calmer"; by default the
-        least intrusive one that mends the finding and that the run does not have already.
+        One of "augment", "mirror", "handed", "penalty", "harmonics", "invariants", "pairs", "canonical", "calmer"; by
+        default the least intrusive one that mends the finding and that the run does not have already.
     weight
         Of a new penalty; by default 0.1.
     from_weights

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from jetsym.errors import DataError
-from jetsym.jets.actions import boost, rotate
+from jetsym.jets.actions import boost, rotate, transform
 from jetsym.jets.augmentation import random_rotations
 from jetsym.jets.batch import JetBatch
 from jetsym.jets.features import (
@@ -18,6 +18,7 @@ from jetsym.jets.features import (
     angular_points,
     cartesian_features,
     full_features,
+    invariant_features,
     kinematic_features,
     kinpid_features,
 )
@@ -27,6 +28,7 @@ ALL = {
     "full": (full_features, FULL_FEATURES),
     "rapidity": (partial(kinematic_features, angles="rapidity"), KINEMATIC_FEATURES),
     "cartesian": (cartesian_features, CARTESIAN_FEATURES),
+    "invariant": (partial(invariant_features, gaussians=3), ("at 0", "at 6", "at 12", "with the jet")),
 }
 every_set = pytest.mark.parametrize(("features", "names"), ALL.values(), ids=ALL)
 
@@ -131,6 +133,52 @@ def test_cartesian_vectors_by_hand():
     columns = dict(zip(CARTESIAN_FEATURES, cartesian_features(jets)[0, 0].tolist(), strict=True))
     assert columns["e_log"] == pytest.approx((np.log(5) - 2) * 0.7)
     assert columns["logerel"] == pytest.approx((np.log(0.01) + 4.7) * 0.7)
+
+
+def test_invariants_are_counts_of_minkowski_products(make_jets):
+    """Against products as they are defined, in float64 where these lose no digits that matter."""
+    jets = make_jets(10, seed=1, dtype=torch.float64, max_particles=8)
+    p4, mask = jets.p4.numpy(), jets.mask.numpy()
+    metric = np.diag([1.0, -1, -1, -1])
+    x = np.log1p(np.einsum("bia,ac,bjc->bij", p4, metric, p4).clip(0))
+    gaussians = np.exp(-((x[..., None] - np.array([0, 4, 8, 12.0])) ** 2) / (2 * 3.0**2))
+    counts = np.log1p(np.where((mask[:, None, :] & ~np.eye(8, dtype=bool))[..., None], gaussians, 0).sum(2))
+    with_jet = np.log1p(np.einsum("bia,ac,bc->bi", p4, metric, jets.jet_p4.numpy()).clip(0)) / 4
+    expected = np.where(mask[..., None], np.concatenate([counts, with_jet[..., None]], axis=-1), 0)
+    np.testing.assert_allclose(invariant_features(jets, 4), expected, atol=1e-7)
+    assert expected.std(axis=(0, 1)).min() > 0.05
+
+
+def test_invariants_stay_under_lorentz_transformations(make_jets):
+    """A turn, a mirror image, a boost, and both at once."""
+    jets = make_jets(10, seed=1, dtype=torch.float64)
+    before = invariant_features(jets, 8)
+    turn = random_rotations(1, generator=torch.Generator().manual_seed(3))
+    both = torch.zeros(1, 4, 4, dtype=torch.float64)
+    both[0, 0, 1:] = both[0, 1:, 0] = torch.tensor([0.3, -0.4, 0.5])
+    both[0, 1, 2], both[0, 2, 1] = 0.8, -0.8
+    for moved in (
+        rotate(jets, turn),
+        rotate(jets, -turn),
+        boost(jets, torch.tensor([0.7], dtype=torch.float64), "beam"),
+        transform(jets, torch.linalg.matrix_exp(both)),
+    ):
+        assert (moved.p4 - jets.p4).abs().max() > 1
+        torch.testing.assert_close(invariant_features(moved, 8), before, atol=1e-8, rtol=0)
+
+
+def test_invariants_of_massless_and_collinear_particles_in_float32():
+    """Products of E E′ (1 − cos θ), and none along one line: naive sums in float32 would miss them by 0.1 GeV²."""
+    energies, angles = torch.tensor([1024.0, 512.0, 256.0]), torch.tensor([0.0, 0.0, 1e-3], dtype=torch.float64)
+    directions = torch.stack([angles.cos(), angles.sin(), 0 * angles], dim=-1)
+    p4 = torch.cat([torch.ones(3, 1), directions], dim=-1)[None].float() * energies[:, None]
+    jets = JetBatch(p4, torch.ones(1, 3, dtype=torch.bool), torch.zeros(1, 3, 10), p4[:, 0])
+    product = (energies[:2].double() * 256 * (1 - np.cos(1e-3))).log1p()  # with the third, of the first and second
+    near = torch.exp(-((product - torch.tensor([[0.0], [12.0]])) / 6).square() / 2)
+    expected = torch.log1p(torch.stack([1.0 + near[0], np.exp(-2.0) + near[1]], dim=-1))  # of each other it is zero
+    torch.testing.assert_close(invariant_features(jets, 2)[0, :2, :2].double(), expected, atol=2e-6, rtol=0)
+    alone = JetBatch(p4[:, :1], jets.mask[:, :1], jets.scalars[:, :1], jets.jet_p4)
+    assert (invariant_features(alone, 2) == 0).all()
 
 
 @every_set

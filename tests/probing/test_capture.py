@@ -56,6 +56,21 @@ def test_names():
         select_layers(model, "inner.share")
 
 
+def test_a_wrapper_names_the_child_that_is_read():
+    class Wrapper(Outer):
+        probe_within = "inner"
+
+        def __init__(self):
+            super().__init__()
+            self.beside = nn.Linear(3, 3)
+
+    assert list(select_layers(Wrapper(), "auto")) == ["inner.shared", "inner.pair"]
+    assert list(select_layers(Wrapper(), ["beside"])) == ["beside"]
+    outer = Outer()
+    outer.inner = Wrapper()
+    assert list(select_layers(outer, "auto")) == ["inner.inner.shared", "inner.inner.pair"]
+
+
 def test_tuples_dictionaries_and_shared_modules_are_named():
     model, x = Outer(), torch.ones(2, 3)
     with capture(select_layers(model, "auto")) as record:

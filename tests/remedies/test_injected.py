@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -63,6 +64,19 @@ def test_harmonics_fill_the_irrep_that_a_linear_embedding_lacks(make_jets):
     assert content() < 1e-14
     nn.init.normal_(injected.mix.weight)
     assert content() > 0.01
+
+
+def test_a_probe_reads_the_layers_of_the_model_and_not_what_is_added(make_jets):
+    """A diagnosis takes the last layer for what the outputs are read from: what is added may hold nothing they need."""
+    jets = make_jets(4, seed=2, dtype=torch.float64, max_particles=5, min_particles=2)
+    injected = Injected(small_pointnet(), "embedding", HarmonicFeatures(2, relative), channels=16).double()
+    nn.init.normal_(injected.mix.weight)
+    report = jetsym.probe(injected, jets, l_max=2, progress=False)
+    layers = ["model.embedding", "model.blocks.0", "model.pool"]
+    assert report.layers == (*layers, "logits")
+    named = jetsym.probe(injected, jets, l_max=2, layers=layers, progress=False)
+    np.testing.assert_array_equal(report.fractions, named.fractions)
+    assert "starvation" not in jetsym.diagnose(report)
 
 
 def test_invariant_channels_stay_invariant(make_jets):

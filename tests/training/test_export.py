@@ -22,7 +22,7 @@ from jetsym.training.export import check_onnx, export_onnx, onnx_inputs
 
 SMALL = {
     "deepsets": {"features": "kin", "particles": (16, 16), "jets": (16,), "dropout": 0.5},
-    "pointnet": {"width": 16, "blocks": 1, "heads": 4, "harmonics": 2, "pairs": 4},
+    "pointnet": {"width": 16, "blocks": 1, "heads": 4, "harmonics": 2, "pairs": 4, "invariants": 4},
     "part": {"embedding": (16, 16), "pairs": (8, 8), "blocks": 1, "class_blocks": 1, "heads": 4},
     "particlenet": {"k": 8, "channels": ((16, 16), (32,)), "hidden": 16},
     "lgatr": {"multivectors": 4, "channels": 8, "blocks": 1, "heads": 2, "beam": "lightlike"},

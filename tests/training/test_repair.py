@@ -142,7 +142,15 @@ def test_a_network_is_given_tensors_and_invariants(run):
     assert more.config.options == {**SMALL, "harmonics": 2}
     assert "by 15 columns" in str(more)
     assert repair(run(options=more.config.options), finding="bottleneck").config.options["harmonics"] == 3
-    assert repair(run(), finding="late-collapse").config.options == {**SMALL, "pairs": 16}
+    early = repair(run(), finding="late-collapse")
+    assert early.config.options == {**SMALL, "invariants": 16}
+    assert "by 17 columns" in early.costs
+    both = repair(run(options=early.config.options), finding="starvation")
+    assert both.config.options == {**SMALL, "invariants": 16, "pairs": 16}
+    with pytest.raises(ConfigError, match="the run has invariants already"):
+        repair(run(options=early.config.options), finding="leakage", remedy="invariants")
+    with pytest.raises(ConfigError, match="or it cannot be used"):
+        repair(run(model="lgatr", options={}), finding="misalignment", remedy="invariants")
     with pytest.raises(ConfigError, match="or it cannot be used"):
         repair(run(model="lgatr", options={}), finding="bottleneck")
 
@@ -223,7 +231,7 @@ def test_what_cannot_be_repaired_is_refused(run, tmp_path, capsys):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("remedy", ["augment", "penalty", "harmonics", "pairs", "canonical"])
+@pytest.mark.parametrize("remedy", ["augment", "penalty", "harmonics", "invariants", "pairs", "canonical"])
 def test_the_repaired_run_trains(tmp_path, make_jets, jetclass_columns, write_tree, capsys, remedy):
     write_tree(tmp_path / "train.root", jetclass_columns(make_jets(60, seed=1)))
     data = str(tmp_path / "train.root")

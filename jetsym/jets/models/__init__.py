@@ -75,7 +75,7 @@ def build(name: str, classes: Sequence[str] = CLASSES, **options: Any) -> Tagger
     Examples
     --------
     >>> build("pointnet", ("QCD", "Tbqq"), width=32).config
-    PointNetConfig(width=32, blocks=3, heads=4, expansion=2, dropout=0.0, harmonics=1, pairs=0)
+    PointNetConfig(width=32, blocks=3, heads=4, expansion=2, dropout=0.0, harmonics=1, pairs=0, invariants=0)
     """
     config = configure(name, **options)
     return MODELS[name](classes, **asdict(config))

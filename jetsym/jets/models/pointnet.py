@@ -25,6 +25,7 @@ from jetsym.jets.features import (
     CARTESIAN_VECTORS,
     cartesian_features,
     harmonic_features,
+    invariant_features,
     pair_invariants,
 )
 from jetsym.jets.models.base import Tagger
@@ -55,6 +56,9 @@ class PointNetConfig:
     pairs
         Hidden channels of a perceptron that makes attention biases of the rotation-invariant m² and angle of every
         pair of particles; 0 for no biases.
+    invariants
+        Number of Gaussians by which the embedding sees each particle's Minkowski products with all others, and the one
+        with the jet, beside its vectors: what Lorentz transformations do not change; 0 for none of it.
     """
 
     width: int = 64
@@ -64,10 +68,12 @@ class PointNetConfig:
     dropout: float = 0.0
     harmonics: int = 1
     pairs: int = 0
+    invariants: int = 0
 
     def __post_init__(self) -> None:
         for field in fields(self):
-            value, least = getattr(self, field.name), 0 if field.name in ("blocks", "dropout", "pairs") else 1
+            none = field.name in ("blocks", "dropout", "pairs", "invariants")
+            value, least = getattr(self, field.name), 0 if none else 1
             if value < least:
                 raise ConfigError(f"PointNet option {field.name} is {value}; expected at least {least}")
         if self.width % self.heads:
@@ -159,7 +165,7 @@ class PointNet(Tagger):
     ----------
     classes
         Names of the classes, in the order of the logits.
-    width, blocks, heads, expansion, dropout, harmonics, pairs
+    width, blocks, heads, expansion, dropout, harmonics, pairs, invariants
         See :class:`PointNetConfig`.
 
     Raises
@@ -188,6 +194,7 @@ class PointNet(Tagger):
         dropout: float = 0.0,
         harmonics: int = 1,
         pairs: int = 0,
+        invariants: int = 0,
     ) -> None:
         super().__init__()
         self.classes = tuple(classes)
@@ -199,9 +206,11 @@ class PointNet(Tagger):
             dropout=dropout,
             harmonics=harmonics,
             pairs=pairs,
+            invariants=invariants,
         )
-        tensors = len(CARTESIAN_VECTORS) * ((harmonics + 1) ** 2 - 4)  # components from λ = 2 on
-        self.embedding = Embedding(len(CARTESIAN_FEATURES) + tensors, width)
+        more = len(CARTESIAN_VECTORS) * ((harmonics + 1) ** 2 - 4)  # components from λ = 2 on
+        more += invariants + 1 if invariants else 0
+        self.embedding = Embedding(len(CARTESIAN_FEATURES) + more, width)
         if pairs:
             self.pairs = PairBias(pairs, heads)
         self.blocks = nn.ModuleList(Block(self.config) for _ in range(blocks))
@@ -217,11 +226,12 @@ class PointNet(Tagger):
     def forward(self, jets: JetBatch) -> Tensor:
         """B jets → logits (B, classes)."""
         dtype = self.embedding.linear.weight.dtype
-        features = cartesian_features(jets)
+        features = [cartesian_features(jets)]
         if self.config.harmonics > 1:
-            features = torch.cat([features, harmonic_features(jets, self.config.harmonics)], dim=-1)
-        features = features.to(dtype)
-        x = self.embedding(features, jets.mask)
+            features.append(harmonic_features(jets, self.config.harmonics))
+        if self.config.invariants:
+            features.append(invariant_features(jets, self.config.invariants))
+        x = self.embedding(torch.cat(features, dim=-1).to(dtype), jets.mask)
         # A jet without particles attends to its padding: not every attention kernel bears a softmax over nothing.
         attended = (jets.mask | ~jets.mask.any(dim=1, keepdim=True))[:, None, None, :]
         if self.config.pairs:

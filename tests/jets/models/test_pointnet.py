@@ -6,13 +6,13 @@ import torch
 
 import jetsym
 from jetsym.errors import ConfigError
-from jetsym.jets.actions import rotate
+from jetsym.jets.actions import boost, rotate
 from jetsym.jets.features import pair_invariants
 from jetsym.jets.models import PointNet, build
 from jetsym.spectrum import O3
 
-#: Tensors at the embedding, and biases from pairs.
-MORE = {"harmonics": 3, "pairs": 8}
+#: Tensors and invariants at the embedding, and biases from pairs.
+MORE = {"harmonics": 3, "pairs": 8, "invariants": 4}
 
 
 def make(dtype: torch.dtype = torch.float32, **options: int) -> PointNet:
@@ -85,10 +85,25 @@ def test_pairs_are_invariant_and_padding_does_nothing(make_jets):
     assert model(empty).isfinite().all()
 
 
+def test_the_embedding_sees_the_invariants_as_such(make_jets):
+    """With nothing but the columns of the invariants it is the same however a jet is turned, mirrored or boosted."""
+    jets, model = make_jets(3, dtype=torch.float64), make(torch.float64, invariants=4)
+    with torch.no_grad():
+        model.embedding.linear.weight[:, :21] = 0
+    turned = rotate(jets, torch.from_numpy(O3().sample(3, np.random.default_rng(0)))[None])
+    before = model(jets)
+    for moved in (turned, boost(jets, torch.tensor([0.7], dtype=torch.float64), "beam")):
+        torch.testing.assert_close(model(moved), before, atol=1e-9, rtol=1e-9)
+    assert before.std(dim=0).max() > 1e-4
+
+
 def test_what_is_not_asked_for_changes_nothing():
-    """Checkpoints from before there were tensors and pairs fit."""
-    plain, named = make(), make(harmonics=1, pairs=0)
+    """Checkpoints from before there were tensors, pairs and invariants fit."""
+    plain, named = make(), make(harmonics=1, pairs=0, invariants=0)
     assert list(plain.state_dict()) == list(named.state_dict())
+    assert all(torch.equal(named.state_dict()[name], value) for name, value in plain.state_dict().items())
+    assert plain.embedding.linear.in_features == 21
+    assert make(invariants=4).embedding.linear.in_features == 26
     assert set(make(**MORE).state_dict()) - set(plain.state_dict()) == {
         f"pairs.mlp.{layer}.{name}" for layer in (0, 2) for name in ("weight", "bias")
     }
@@ -108,6 +123,7 @@ def test_dropout_acts_in_training_only(make_jets):
         ({"heads": 0}, "heads is 0; expected at least 1"),
         ({"harmonics": 0}, "harmonics is 0; expected at least 1"),
         ({"pairs": -1}, "pairs is -1; expected at least 0"),
+        ({"invariants": -1}, "invariants is -1; expected at least 0"),
         ({"dropout": 1.0}, "dropout is 1.0; expected less than 1"),
         ({"widht": 64}, "no option 'widht'; the nearest are 'width'"),
     ],
