@@ -13,8 +13,9 @@ import numpy as np
 from common import TWO_COLUMNS, keep, run_as_script
 from matplotlib.axes import Axes
 
+from jetsym.plotting.style import PALETTE
+
 STUDIES = Path(__file__).parents[1] / "studies"
-COLOURS = ("#000000", "#D55E00", "#0072B2", "#009E73", "#CC79A7")
 
 #: Quantity -> what is on the axis, of each study.
 JETS = {"accuracy": "accuracy", "accuracy turned": "accuracy, turned jets", "A": "relative A"}
@@ -47,8 +48,8 @@ def variants(ax: Axes, rows: list[dict[str, Any]], key: str, label: str) -> None
     names = list(dict.fromkeys(row["variant"] for row in rows))
     for place, name in enumerate(names):
         values = np.array([row[key] for row in rows if row["variant"] == name])
-        ax.plot(np.full(len(values), place), values, "o", color=COLOURS[place], markersize=3, alpha=0.5)
-        ax.plot([place - 0.25, place + 0.25], [values.mean()] * 2, color=COLOURS[place], linewidth=1.8)
+        ax.plot(np.full(len(values), place), values, "o", color=PALETTE[place], markersize=3, alpha=0.5)
+        ax.plot([place - 0.25, place + 0.25], [values.mean()] * 2, color=PALETTE[place], linewidth=1.8)
     spread = [row[key] for row in rows]
     if min(spread) > 0 and max(spread) / min(spread) > 30:
         ax.set_yscale("log")
