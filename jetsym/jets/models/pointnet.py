@@ -74,8 +74,8 @@ class PointNetConfig:
         for field in fields(self):
             none = field.name in ("blocks", "dropout", "pairs", "invariants")
             value, least = getattr(self, field.name), 0 if none else 1
-            if value < least:
-                raise ConfigError(f"PointNet option {field.name} is {value}; expected at least {least}")
+            if isinstance(value, bool) or value < least:
+                raise ConfigError(f"PointNet option {field.name} is {value}; expected a number, at least {least}")
         if self.width % self.heads:
             raise ConfigError(f"PointNet option width is {self.width}; expected a multiple of heads = {self.heads}")
         if self.dropout >= 1:
