@@ -284,17 +284,22 @@ def test_a_killed_parent_leaves_no_workers(tmp_path: Path, number: signal.Signal
     pytest.importorskip("pythia8mc")
     pytest.importorskip("fastjet")
     (tmp_path / "script.py").write_text(
+        "import signal\n"
         "from jetsym.jets.generate import generate\n"
         "if __name__ == '__main__':\n"
+        "    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it\n"
         "    generate('out', jets_per_class=100000, processes=2, progress=False)\n"
     )
-    parent = subprocess.Popen([sys.executable, "script.py"], cwd=tmp_path, stderr=subprocess.PIPE, text=True)
-    children = Path(f"/proc/{parent.pid}/task/{parent.pid}/children")
-    _wait_for(lambda: len(children.read_text().split()) == 3)  # multiprocessing has a process of its own besides
-    workers = [Path("/proc", pid) for pid in children.read_text().split()]
-    time.sleep(3)  # let them start to work
-    parent.send_signal(number)
-    _, error = parent.communicate(timeout=60)
+    with subprocess.Popen([sys.executable, "script.py"], cwd=tmp_path, stderr=subprocess.PIPE, text=True) as parent:
+        try:
+            children = Path(f"/proc/{parent.pid}/task/{parent.pid}/children")
+            _wait_for(lambda: len(children.read_text().split()) == 3)  # multiprocessing has one of its own besides
+            workers = [Path("/proc", pid) for pid in children.read_text().split()]
+            time.sleep(3)  # let them start to work
+            parent.send_signal(number)
+            _, error = parent.communicate(timeout=60)
+        finally:
+            parent.kill()
     _wait_for(lambda: not any(worker.exists() for worker in workers))
     assert number == signal.SIGKILL or error.rstrip().endswith("KeyboardInterrupt")
     if number == signal.SIGINT:
