@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from ase import units
 from ase.build import bulk
-from common import Table, arguments, degree, keep
+from common import Table, arguments, degree, keep, trained_once
 
 import jetsym
 from jetsym.atoms import SymmetrizedCalculator, calculator, evaluate, phonons, read_frames
@@ -27,7 +27,6 @@ from jetsym.atoms.dynamics import drift
 from jetsym.atoms.packages import quiet
 from jetsym.atoms.stability import spurious
 from jetsym.benchmarks.copper import LATTICE, train_copper
-from jetsym.files import write_atomically
 
 BUDGET = {"structures": 100, "epochs": 25}
 QUICK = {"structures": 20, "epochs": 1}
@@ -112,12 +111,9 @@ def measure(potential: Any, frames: list[Any], crystal: Any, *, quick: bool) -> 
 
 def _trained(folder: Path, augment: bool, seed: int, quick: bool) -> tuple[Path, float]:
     """The run of a PET, and the seconds its training took."""
-    taken = folder / "seconds.txt"
-    if not taken.is_file():
-        start = time.perf_counter()
-        train_copper(folder, seed=seed, augment=augment, progress=False, **(QUICK if quick else BUDGET))
-        write_atomically(taken, f"{time.perf_counter() - start:.1f}\n")
-    return folder / "run", float(taken.read_text())
+    budget = QUICK if quick else BUDGET
+    seconds = trained_once(folder, lambda: train_copper(folder, seed=seed, augment=augment, progress=False, **budget))
+    return folder / "run", seconds
 
 
 def _probe(run: Path, frames: list[Any], quick: bool) -> Any:

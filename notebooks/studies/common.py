@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import argparse
 import math
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -63,6 +64,16 @@ class Table:
         for variant in self.variants:
             table.add_row(variant, *(concise(*self.mean(variant, column)) for column in columns))
         return as_text(table, width=160)
+
+
+def trained_once(folder: Path, train: Callable[[], object]) -> float:
+    """Train into a folder where that is not done yet; the seconds it took, which are kept there."""
+    taken = folder / "seconds.txt"
+    if not taken.is_file():
+        start = time.perf_counter()
+        train()
+        write_atomically(taken, f"{time.perf_counter() - start:.1f}\n")
+    return float(taken.read_text())
 
 
 def keep(path: Path, numbers: Mapping[str, Any], text: str) -> None:

@@ -11,7 +11,6 @@ these, the square of the error is that of the average over all orientations, and
 from __future__ import annotations
 
 import os
-import time
 from pathlib import Path
 from typing import Any
 
@@ -19,15 +18,16 @@ import matplotlib.pyplot as plt
 import numpy as np
 from ase import units
 from ase.calculators.singlepoint import SinglePointCalculator
-from common import Table, arguments, keep
+from common import Table, arguments, keep, trained_once
 from scipy.spatial.transform import Rotation
 
 import jetsym
 from jetsym.atoms import calculator, evaluate, load, over_training, read_frames, train
 from jetsym.atoms.packages import quiet
 from jetsym.atoms.stability import torque
-from jetsym.files import finished_file, write_atomically
+from jetsym.files import finished_file
 from jetsym.plotting import save_figure
+from jetsym.plotting.style import PALETTE
 from jetsym.probing.monitor import History
 
 #: Structures of ethanol with energies and forces in kcal/mol.
@@ -58,9 +58,9 @@ LOSS = {"energy": {"type": "mse", "weight": 1.0, "forces": {"weight": 1.0}}}
 
 #: A line each for the variants.
 STYLES: tuple[dict[str, Any], ...] = (
-    {"color": "#D55E00", "marker": "o", "linestyle": "-", "markersize": 3.5, "linewidth": 1.2},
-    {"color": "#0072B2", "marker": "s", "linestyle": "--", "markersize": 3.5, "linewidth": 1.2},
-    {"color": "#000000", "marker": "^", "linestyle": ":", "markersize": 3.5, "linewidth": 1.2},
+    {"color": PALETTE[1], "marker": "o", "linestyle": "-", "markersize": 3.5, "linewidth": 1.2},
+    {"color": PALETTE[2], "marker": "s", "linestyle": "--", "markersize": 3.5, "linewidth": 1.2},
+    {"color": PALETTE[0], "marker": "^", "linestyle": ":", "markersize": 3.5, "linewidth": 1.2},
 )
 
 #: The layer whose spectrum is drawn and told: what the readout of atoms sees.
@@ -187,9 +187,8 @@ def draw(histories: dict[str, list[History]], out: Path) -> None:
 def _trained(out: Path, name: str, seed: int, options: dict[str, Any], quick: bool) -> tuple[Path, float]:
     """The run of a model, and the seconds its training took."""
     run = out / f"{name.replace(' ', '-')}-{seed}"
-    taken = run / "seconds.txt"
-    if not taken.is_file():
-        start = time.perf_counter()
+
+    def fit() -> None:
         train(
             str(out / "train.xyz"),
             out=str(run),
@@ -204,8 +203,8 @@ def _trained(out: Path, name: str, seed: int, options: dict[str, Any], quick: bo
             progress=False,
             **(BUDGET | options | (QUICK if quick else {})),
         )
-        write_atomically(taken, f"{time.perf_counter() - start:.1f}\n")
-    return run, float(taken.read_text())
+
+    return run, trained_once(run, fit)
 
 
 def _history(run: Path, frames: list[Any], **options: Any) -> History:
