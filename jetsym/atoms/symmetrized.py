@@ -46,7 +46,7 @@ def symmetrized_calculator(
     batch_size: int | None = None,
     **options: Any,
 ) -> Calculator:
-    """A calculator averaged over a group: metatomic's own where it serves, as it evaluates in batches, else ours.
+    """A calculator averaged over a group: metatomic's own where it serves, else ours.
 
     Parameters
     ----------
