@@ -10,24 +10,24 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from jetsym._version import __version__
 from jetsym.errors import JetsymError
 
 if TYPE_CHECKING:
-    from jetsym.probing.comparison import compare
-    from jetsym.probing.diagnose import diagnose
+    from jetsym.jets.checkpoint import load
+    from jetsym.probing.diagnosis.diagnose import diagnose
     from jetsym.probing.probe import probe
-    from jetsym.probing.report import SymmetryReport
-    from jetsym.training.checkpoint import load
+    from jetsym.probing.reports.comparison import compare
+    from jetsym.probing.reports.spectrum import SymmetryReport
 
-__version__ = "0.1.0"
 __all__ = ["JetsymError", "SymmetryReport", "__version__", "compare", "diagnose", "load", "probe"]
 
 # Imported when first used: `import jetsym` loads neither torch nor matplotlib.
 _LAZY = {
-    "SymmetryReport": "jetsym.probing.report",
-    "compare": "jetsym.probing.comparison",
-    "diagnose": "jetsym.probing.diagnose",
-    "load": "jetsym.training.checkpoint",
+    "SymmetryReport": "jetsym.probing.reports.spectrum",
+    "compare": "jetsym.probing.reports.comparison",
+    "diagnose": "jetsym.probing.diagnosis.diagnose",
+    "load": "jetsym.jets.checkpoint",
     "probe": "jetsym.probing.probe",
 }
 

@@ -9,11 +9,12 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
-from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jetsym.errors import ConfigError, JetsymError, closest
+from jetsym._version import __version__
+from jetsym.errors import JetsymError, closest
+from jetsym.training.presets import preset_names, preset_path
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser
@@ -49,14 +50,18 @@ class Group:
 
 
 ATOMS = {
-    "train": Command("jetsym.atoms.training:train", "train a PET or SOAP-BPNN by metatrain", positional=True),
+    "train": Command("jetsym.atoms.training.train:train", "train a PET or SOAP-BPNN by metatrain", positional=True),
     "spectra": Command(
         "jetsym.commands.symmetry:spectra", "measure the checkpoints of a run, epoch by epoch", positional=True
     ),
     "evaluate": Command("jetsym.commands.atoms:evaluate", "errors on a file of structures, by subset", positional=True),
-    "finetune": Command("jetsym.atoms.finetuning:finetune", "train a PET further on your structures", positional=True),
+    "finetune": Command(
+        "jetsym.atoms.training.finetune:finetune", "train a PET further on your structures", positional=True
+    ),
     "uncertainty": Command(
-        "jetsym.atoms.finetuning:add_uncertainty", "give a trained model a last-layer uncertainty", positional=True
+        "jetsym.atoms.training.finetune:add_uncertainty",
+        "give a trained model a last-layer uncertainty",
+        positional=True,
     ),
 }
 COMMANDS: dict[str, Command | Group] = {
@@ -112,9 +117,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
     if words[:1] == ["--version"]:
-        import jetsym
-
-        print(jetsym.__version__)
+        print(__version__)
         return 0
     status = dispatch("jetsym", COMMANDS, "Which symmetry has a trained network learned, and in which layer?", words)
     if not words or words[0] in ("-h", "--help"):
@@ -215,25 +218,6 @@ def make_parser(program: str, command: Command, function: Callable[..., Any]) ->
         if getattr(action, "_typehint", None) is bool:  # --resume alone means --resume true
             action.nargs, action.const = "?", True
     return parser
-
-
-def preset_names() -> list[str]:
-    """Names of the configurations that come with jetsym."""
-    entries = (entry.name for entry in files("jetsym.presets").iterdir())
-    return sorted(entry.removesuffix(".yaml") for entry in entries if entry.endswith(".yaml"))
-
-
-def preset_path(name: str) -> Path:
-    """The file of a preset.
-
-    Raises
-    ------
-    ConfigError
-        There is no such preset.
-    """
-    if name not in preset_names():
-        raise ConfigError(f"--preset is {name!r}; {closest(name, preset_names())}")
-    return Path(str(files("jetsym.presets") / f"{name}.yaml"))
 
 
 def underscored(word: str) -> str:

@@ -12,21 +12,22 @@ import yaml
 from matplotlib.axes import Axes
 from rich.console import Console
 
-from jetsym.cli import preset_path
 from jetsym.errors import ConfigError
 from jetsym.files import write_atomically, write_json
 from jetsym.jets.batch import JetBatch
+from jetsym.jets.evaluation.evaluate import evaluate
 from jetsym.jets.io.sample import sample, sample_dir
 from jetsym.plotting import plot_spectrum, save_figure
-from jetsym.probing.diagnose import diagnose
-from jetsym.probing.html import diagnosis_fragment, figure_element, page, paragraphs, report_fragment, table_element
+from jetsym.probing.diagnosis.diagnose import diagnose
 from jetsym.probing.probe import probe
-from jetsym.probing.report import SymmetryReport
-from jetsym.probing.words import concise, share
+from jetsym.probing.reports.diagnosis import diagnosis_fragment
+from jetsym.probing.reports.html import figure_element, page, paragraphs, table_element
+from jetsym.probing.reports.spectrum import SymmetryReport, report_fragment
+from jetsym.text import concise, share
 from jetsym.training.config import TrainConfig
-from jetsym.training.evaluate import evaluate
 from jetsym.training.folder import RunFolder
 from jetsym.training.loop import train
+from jetsym.training.presets import preset_path
 
 __all__ = ["demo"]
 
@@ -139,7 +140,7 @@ def probe_runs(folder: Path, jets: JetBatch, *, l_max: int, seed: int, progress:
 
 def measure(run: Path, test: JetBatch, report: SymmetryReport, *, seed: int) -> dict[str, Any]:
     """The numbers of one tagger: how good it is upright and rotated, and how far its logits turn."""
-    from jetsym.training.checkpoint import load
+    from jetsym.jets.checkpoint import load
 
     found = evaluate(load(run), test, rotated=seed)
     upright, turned = found.metrics, found.rotated.metrics if found.rotated else {}

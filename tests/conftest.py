@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -125,3 +125,12 @@ def jetclass_file(tmp_path: Path) -> Callable[..., Path]:
         return _write_tree(tmp_path / name, {key: value for key, value in columns.items() if value is not None})
 
     return write
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Small networks train faster on one thread, and much faster where other processes want the cores as well."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)

@@ -18,13 +18,15 @@ import uproot
 import yaml
 
 import jetsym
-from jetsym.cli import COMMANDS, Group, expand_presets, main, preset_names, preset_path
+from jetsym.cli import COMMANDS, Group, expand_presets, main
 from jetsym.errors import ConfigError
 from jetsym.jets import read
-from jetsym.probing.attribution_report import Attribution
-from jetsym.probing.lorentz_report import LorentzReport
-from jetsym.probing.monitor import History, Monitor
-from jetsym.training.evaluation_report import Evaluation
+from jetsym.jets.evaluation.report import Evaluation
+from jetsym.probing.monitor import Monitor
+from jetsym.probing.reports.attribution import Attribution
+from jetsym.probing.reports.history import History
+from jetsym.probing.reports.lorentz import LorentzReport
+from jetsym.training.presets import preset_names, preset_path
 
 
 def run(*words: object) -> subprocess.CompletedProcess[str]:

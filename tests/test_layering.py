@@ -48,7 +48,7 @@ def test_direction_of_imports(package):
 
 def test_the_checker_sees_a_wrong_import(tmp_path):
     bad = tmp_path / "bad.py"
-    bad.write_text("def f():\n    from jetsym.training.checkpoint import load\n")
+    bad.write_text("def f():\n    from jetsym.jets.checkpoint import load\n")
     assert imports(bad) == {"training"}
     bad.write_text("from jetsym import probe\nimport jetsym.jets.io\n")
     assert imports(bad) == {"probe", "jets"}

@@ -10,18 +10,18 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from jetsym.atoms.calculators import calculator, uncertainty
-    from jetsym.atoms.evaluation import Evaluation, evaluate
-    from jetsym.atoms.finetuning import add_uncertainty, finetune
-    from jetsym.atoms.frames import read_frames
-    from jetsym.atoms.lattice_dynamics import phonons
     from jetsym.atoms.model import Model, load
-    from jetsym.atoms.phonon_report import PhononReport
     from jetsym.atoms.published import pretrained
-    from jetsym.atoms.relaxation import RelaxationReport, relax
+    from jetsym.atoms.read import read_frames
     from jetsym.atoms.structures import Structures
-    from jetsym.atoms.symmetrized import SymmetrizedCalculator
-    from jetsym.atoms.training import train
+    from jetsym.atoms.training.finetune import add_uncertainty, finetune
+    from jetsym.atoms.training.train import train
+    from jetsym.atoms.workflows.calculators import calculator, uncertainty
+    from jetsym.atoms.workflows.evaluation import Evaluation, evaluate
+    from jetsym.atoms.workflows.phonon_report import PhononReport
+    from jetsym.atoms.workflows.phonons import phonons
+    from jetsym.atoms.workflows.relaxation import RelaxationReport, relax
+    from jetsym.atoms.workflows.symmetrized import SymmetrizedCalculator
 
 __all__ = [
     "Evaluation",
@@ -46,24 +46,24 @@ __all__ = [
 
 # Imported when first used: nothing heavy comes with the package.
 _LAZY = {
-    "Evaluation": "jetsym.atoms.evaluation",
+    "Evaluation": "jetsym.atoms.workflows.evaluation",
     "Model": "jetsym.atoms.model",
-    "PhononReport": "jetsym.atoms.phonon_report",
-    "RelaxationReport": "jetsym.atoms.relaxation",
+    "PhononReport": "jetsym.atoms.workflows.phonon_report",
+    "RelaxationReport": "jetsym.atoms.workflows.relaxation",
     "Structures": "jetsym.atoms.structures",
-    "SymmetrizedCalculator": "jetsym.atoms.symmetrized",
-    "add_uncertainty": "jetsym.atoms.finetuning",
-    "calculator": "jetsym.atoms.calculators",
-    "evaluate": "jetsym.atoms.evaluation",
-    "finetune": "jetsym.atoms.finetuning",
+    "SymmetrizedCalculator": "jetsym.atoms.workflows.symmetrized",
+    "add_uncertainty": "jetsym.atoms.training.finetune",
+    "calculator": "jetsym.atoms.workflows.calculators",
+    "evaluate": "jetsym.atoms.workflows.evaluation",
+    "finetune": "jetsym.atoms.training.finetune",
     "load": "jetsym.atoms.model",
-    "over_training": "jetsym.training.history",
+    "over_training": "jetsym.atoms.training.over_training",
     "pretrained": "jetsym.atoms.published",
-    "phonons": "jetsym.atoms.lattice_dynamics",
-    "read_frames": "jetsym.atoms.frames",
-    "relax": "jetsym.atoms.relaxation",
-    "train": "jetsym.atoms.training",
-    "uncertainty": "jetsym.atoms.calculators",
+    "phonons": "jetsym.atoms.workflows.phonons",
+    "read_frames": "jetsym.atoms.read",
+    "relax": "jetsym.atoms.workflows.relaxation",
+    "train": "jetsym.atoms.training.train",
+    "uncertainty": "jetsym.atoms.workflows.calculators",
 }
 
 

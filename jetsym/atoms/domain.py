@@ -1,4 +1,4 @@
-"""Structures as a domain of the probe: see :class:`jetsym.domains.Domain` for what each function promises."""
+"""Structures as a domain of the probe: see :class:`jetsym.domains.base.Domain` for what each function promises."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import Any, NoReturn
 
 from torch import nn
 
-from jetsym.atoms.frames import frames_of
 from jetsym.atoms.model import Model
+from jetsym.atoms.read import frames_of
 from jetsym.atoms.structures import Structures
+from jetsym.domains.base import Action, Measurand, Source
 from jetsym.errors import ProbeError
-from jetsym.spectrum.action import Action, Measurand, Source
 
 __all__ = [
     "NOTES",

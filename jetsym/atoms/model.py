@@ -13,9 +13,9 @@ from torch import Tensor, nn
 
 from jetsym.atoms import checkpoint
 from jetsym.atoms.checkpoint import Weights
-from jetsym.atoms.layers import PairGrid, features, is_pet, select
 from jetsym.atoms.outputs import Block, arrays, blocks_of, by_structure
 from jetsym.atoms.packages import quiet, require
+from jetsym.atoms.packages.metatrain import PairGrid, features, is_pet, select
 from jetsym.atoms.structures import Structures
 from jetsym.errors import ConfigError, DataError, ProbeError
 from jetsym.spectrum.representations import Kind
@@ -251,7 +251,7 @@ class Model(nn.Module):
     # --- layers, for the probe ---
 
     def probe_layers(self, layers: str | Sequence[str]) -> Mapping[str, nn.Module]:
-        """The modules of a PET for "auto", names or patterns; see :mod:`jetsym.atoms.layers`."""
+        """The modules of a PET for "auto", names or patterns; see :mod:`jetsym.atoms.packages.metatrain`."""
         self._layers, self._modules_read = layers, {}
         if self._pet is not None and not self.exported:
             self._modules_read = select(self._pet, layers)

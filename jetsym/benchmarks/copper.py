@@ -14,11 +14,11 @@ import numpy as np
 from rich.console import Console
 
 from jetsym.atoms import SymmetrizedCalculator, calculator, evaluate, read_frames, train
-from jetsym.atoms.lattice_dynamics import phonons
 from jetsym.atoms.packages import quiet, require
-from jetsym.atoms.phonon_report import PhononReport
-from jetsym.atoms.relaxation import RelaxationReport, relax
-from jetsym.atoms.tables import compared
+from jetsym.atoms.workflows.phonon_report import PhononReport
+from jetsym.atoms.workflows.phonons import phonons
+from jetsym.atoms.workflows.relaxation import RelaxationReport, relax
+from jetsym.atoms.workflows.tables import compared
 from jetsym.files import finished_file
 
 if TYPE_CHECKING:

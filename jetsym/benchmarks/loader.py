@@ -19,10 +19,10 @@ from rich.table import Table
 from jetsym.benchmarks.measure import alternate, peak_growth
 from jetsym.errors import ConfigError
 from jetsym.jets.io import JetStream
-from jetsym.jets.io.convert import convert
-from jetsym.jets.io.layout import AXIS_BRANCHES
+from jetsym.jets.io.formats.layout import AXIS_BRANCHES
 from jetsym.jets.io.paths import root_files
-from jetsym.jets.io.root import count_jets
+from jetsym.jets.io.registry import count_jets
+from jetsym.jets.io.streaming.convert import convert
 from jetsym.jets.schema import LABEL_BRANCHES, P4_BRANCHES, SCALAR_BRANCHES, TREE
 
 __all__ = ["loader"]

@@ -10,11 +10,11 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-import jetsym
 from jetsym.benchmarks.measure import alternate, peak_growth
 from jetsym.jets.io.sample import sample
 from jetsym.jets.models.pointnet import PointNet
-from jetsym.probing.probe import Report
+from jetsym.probing.probe import probe as probe_model
+from jetsym.probing.reports.read import Report
 from jetsym.spectrum import SO3
 from jetsym.spectrum.accumulation import block_size
 
@@ -101,7 +101,7 @@ def probe_task(
     """The probe, ready to run."""
     model, inputs = _network(width, blocks, seed), sample("test", limit=jets)
     size = "auto" if batch_size is None else batch_size
-    return lambda: jetsym.probe(model, inputs, l_max=l_max, batch_size=size, call=call, progress=False)
+    return lambda: probe_model(model, inputs, l_max=l_max, batch_size=size, call=call, progress=False)
 
 
 def forwards_task(

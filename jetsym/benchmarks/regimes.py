@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
+from jetsym.benchmarks.compare_regimes import REGIMES, compare_runs, regime_options
 from jetsym.errors import ConfigError
 from jetsym.jets.io.sample import sample, sample_dir
 from jetsym.training.loop import train
-from jetsym.training.regimes import REGIMES, compare_runs, regime_options
 
 __all__ = ["regimes"]
 

@@ -22,7 +22,8 @@ from jetsym.errors import ConfigError
 from jetsym.jets.batch import JetBatch
 from jetsym.jets.features import full_features
 from jetsym.jets.io.sample import sample
-from jetsym.jets.models import ParticleTransformer, build
+from jetsym.jets.models import ParticleTransformer
+from jetsym.jets.models.registry import build
 
 __all__ = ["train"]
 

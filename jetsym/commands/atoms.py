@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from jetsym.atoms.calculators import Dtype, calculator
-from jetsym.atoms.frames import read_frames
 from jetsym.atoms.packages import quiet
+from jetsym.atoms.read import read_frames
+from jetsym.atoms.workflows.calculators import Dtype, calculator
 from jetsym.commands import check_out
 from jetsym.errors import ConfigError, DataError
 
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from ase import Atoms
     from ase.calculators.calculator import Calculator
 
-    from jetsym.atoms.phonon_report import PhononReport
-    from jetsym.atoms.relaxation import RelaxationReport
+    from jetsym.atoms.workflows.phonon_report import PhononReport
+    from jetsym.atoms.workflows.relaxation import RelaxationReport
 
 __all__ = ["Symmetrize", "evaluate", "phonons", "relax"]
 
@@ -68,7 +68,7 @@ def relax(
     out
         A JSON file to write the report to; relaxed structures (-plain.xyz, …) and a picture (.png) go beside it.
     """
-    from jetsym.atoms.relaxation import relax as minimise
+    from jetsym.atoms.workflows.relaxation import relax as minimise
 
     check_out(out)
     atoms, potential, symmetrized = _prepared(
@@ -126,7 +126,7 @@ def phonons(
     out
         A JSON file to write the report to; a picture (.png) goes beside it.
     """
-    from jetsym.atoms.lattice_dynamics import phonons as measure
+    from jetsym.atoms.workflows.phonons import phonons as measure
 
     check_out(out)
     atoms, potential, symmetrized = _prepared(
@@ -183,7 +183,7 @@ def evaluate(
     progress
         Show a progress bar.
     """
-    from jetsym.atoms.evaluation import evaluate as measure
+    from jetsym.atoms.workflows.evaluation import evaluate as measure
 
     check_out(out)
     frames = read_frames(data, limit=limit)
@@ -230,7 +230,7 @@ def _prepared(
         raise DataError(f"{structure}, {atoms.get_chemical_formula()}: {error}") from error
     if symmetrize == "none":
         return atoms, potential, None
-    from jetsym.atoms.symmetrized import SymmetrizedCalculator
+    from jetsym.atoms.workflows.symmetrized import SymmetrizedCalculator
 
     reference = atoms.copy() if symmetrize == "space" else None
     return atoms, potential, SymmetrizedCalculator(potential, symmetrize, l_max, reference=reference)

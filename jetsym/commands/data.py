@@ -10,7 +10,7 @@ from rich.console import Console
 from jetsym.errors import ConfigError
 
 if TYPE_CHECKING:
-    from jetsym.jets.io.root import BadJets, Columns
+    from jetsym.jets.io.read import BadJets, Columns
 
 __all__ = ["convert", "download", "inspect"]
 
@@ -53,7 +53,7 @@ def download(
         Show a progress bar.
     """
     if what == "jetclass":
-        from jetsym.jets.io.datasets import chosen_splits, download_jetclass
+        from jetsym.jets.io.download.jetclass import chosen_splits, download_jetclass
 
         if dry_run:
             for archive in chosen_splits(split):
@@ -64,7 +64,7 @@ def download(
             print(folder)
         return
     if what != "weights":
-        from jetsym.jets.io.public_sets import chosen_files, download_set
+        from jetsym.jets.io.download.zenodo import chosen_files, download_set
 
         if dry_run:
             for file in chosen_files(what, files):
@@ -73,8 +73,8 @@ def download(
         for path in download_set(what, files, out=out, progress=progress):
             print(path)
         return
-    from jetsym.jets.io.download import checksum
-    from jetsym.jets.io.weights import chosen, download_weights
+    from jetsym.jets.io.download.fetch import checksum
+    from jetsym.jets.io.download.weights import chosen, download_weights
 
     items = chosen(model, allow_unverified=allow_unverified)
     if dry_run:
@@ -99,7 +99,7 @@ def convert(
     overwrite: bool = False,
     mapping: str | None = None,
 ) -> Path:
-    """Make a cache of files of jets, see :func:`jetsym.jets.io.convert.convert`, or Parquet files of ROOT files.
+    """Make a cache of files of jets, or Parquet files of ROOT files; see :mod:`jetsym.jets.io.streaming.convert`.
 
     Parameters
     ----------
@@ -120,15 +120,15 @@ def convert(
     overwrite
         Replace a cache of other files.
     mapping
-        A YAML file that says which branches of other ROOT trees hold what, see :mod:`jetsym.jets.io.mapping`.
+        A YAML file that says which branches of other ROOT trees hold what, see :mod:`jetsym.jets.io.mapping.mapping`.
     """
     if to == "parquet":
         if mapping is not None:
             raise ConfigError("--mapping makes caches; with --to parquet all branches keep their names")
-        from jetsym.jets.io.parquet import to_parquet
+        from jetsym.jets.io.formats.parquet import to_parquet
 
         return to_parquet(paths, out, overwrite=overwrite)
-    from jetsym.jets.io.convert import convert as make_cache
+    from jetsym.jets.io.streaming.convert import convert as make_cache
 
     return make_cache(
         paths,
@@ -157,10 +157,10 @@ def inspect(
     verify
         Compare the files of a folder with the checksums in its manifest first.
     mapping
-        A YAML file that says which branches of other ROOT trees hold what, see :mod:`jetsym.jets.io.mapping`.
+        A YAML file that says which branches of other ROOT trees hold what, see :mod:`jetsym.jets.io.mapping.mapping`.
     """
-    from jetsym.jets.io.cache import verify as compare
     from jetsym.jets.io.inspect import inspect as look
+    from jetsym.jets.io.streaming.cache import verify as compare
 
     if verify:
         if not isinstance(path, str):

@@ -12,11 +12,11 @@ from jetsym.errors import ConfigError
 from jetsym.files import write_atomically
 
 if TYPE_CHECKING:
-    from jetsym.probing.attribution_report import Attribution
-    from jetsym.probing.comparison import Comparison
-    from jetsym.probing.findings import Diagnosis
-    from jetsym.probing.monitor import History
-    from jetsym.probing.probe import Report
+    from jetsym.probing.reports.attribution import Attribution
+    from jetsym.probing.reports.comparison import Comparison
+    from jetsym.probing.reports.diagnosis import Diagnosis
+    from jetsym.probing.reports.history import History
+    from jetsym.probing.reports.read import Report
 
 __all__ = ["attribute", "compare", "diagnose", "probe", "spectra"]
 
@@ -39,7 +39,7 @@ def probe(
     inputs
         Files of jets to probe with; the bundled jets where none are named.
     mapping
-        A YAML file that says which branches of other ROOT trees hold what, see :mod:`jetsym.jets.io.mapping`.
+        A YAML file that says which branches of other ROOT trees hold what, see :mod:`jetsym.jets.io.mapping.mapping`.
     out
         A JSON file to write the report to; a picture (.png) and a page (.html) of the same name go beside it.
     over_training
@@ -47,12 +47,12 @@ def probe(
         data and the picture in ``over_training.json`` and ``.png`` in its folder, or as ``out`` says.
     """
     from jetsym.plotting import save_figure
-    from jetsym.probing.html import report_page
+    from jetsym.probing.diagnosis.page import report_page
     from jetsym.probing.probe import probe as measure
 
     check_out(out)
     if over_training:
-        from jetsym.probing.monitor import History
+        from jetsym.probing.reports.history import History
 
         why = "--over_training shows what was measured earlier"
         if mapping is not None:
@@ -77,7 +77,7 @@ def attribute(
     out: str | None = None,
     **options: Any,
 ) -> Attribution:
-    """Measure what the symmetry of a trained tagger breaks on; see :func:`jetsym.probing.attribution.attribute`.
+    """Measure what breaks the symmetry of a trained tagger; see :mod:`jetsym.probing.measure.attribution`.
 
     Parameters
     ----------
@@ -86,12 +86,12 @@ def attribute(
     inputs
         Files of jets to measure on; the bundled jets where none are named.
     mapping
-        A YAML file that says which branches of other ROOT trees hold what, see :mod:`jetsym.jets.io.mapping`.
+        A YAML file that says which branches of other ROOT trees hold what, see :mod:`jetsym.jets.io.mapping.mapping`.
     out
         A JSON file to write the report to.
     """
     from jetsym.jets.sources import ALL_PARTICLES
-    from jetsym.probing.attribution import attribute as measure
+    from jetsym.probing.measure.attribution import attribute as measure
 
     report = measure(model, _jets(model, inputs, mapping, options, max_particles=ALL_PARTICLES), **options)
     print(report, end="")
@@ -126,15 +126,15 @@ def diagnose(
     needs
         Output -> irreps that it needs, such as '{"dipole": ["(1,+)"]}'; by default those of its kind.
     thresholds
-        Bounds to change, such as '{"deviation": 0.05}'; see jetsym.probing.thresholds.Thresholds.
+        Bounds to change, such as '{"deviation": 0.05}'; see jetsym.probing.diagnosis.thresholds.Thresholds.
     out
         A JSON file to write the findings to.
     """
-    from jetsym.probing.diagnose import diagnose as find
-    from jetsym.probing.monitor import History
-    from jetsym.probing.reading import read_report
-    from jetsym.probing.report import SymmetryReport
-    from jetsym.probing.thresholds import Thresholds
+    from jetsym.probing.diagnosis.diagnose import diagnose as find
+    from jetsym.probing.diagnosis.thresholds import Thresholds
+    from jetsym.probing.reports.history import History
+    from jetsym.probing.reports.read import read_report
+    from jetsym.probing.reports.spectrum import SymmetryReport
 
     past = [SymmetryReport.load(path) for path in history or []]
     subject: Report
@@ -170,10 +170,10 @@ def compare(reports: list[str], *, names: list[str] | None = None, out: str | No
         A JSON file to write all of it to; a picture (.png) and a page (.html) of the same name go beside it.
     """
     from jetsym.plotting import save_figure
-    from jetsym.probing.comparison import compare as put_together
-    from jetsym.probing.comparison import numbered
-    from jetsym.probing.html import figure_element, page
-    from jetsym.probing.reading import read_report
+    from jetsym.probing.reports.comparison import compare as put_together
+    from jetsym.probing.reports.comparison import numbered
+    from jetsym.probing.reports.html import figure_element, page
+    from jetsym.probing.reports.read import read_report
 
     check_out(out)
     read: list[Any] = [read_report(path) for path in reports]
@@ -205,7 +205,7 @@ def spectra(run: str, *, inputs: str | list[str], out: str | None = None, limit:
     l_max
         Largest λ.
     """
-    from jetsym.training.history import over_training
+    from jetsym.atoms.training.over_training import over_training
 
     check_out(out)
     return _kept(over_training(run, inputs, limit=limit, l_max=l_max), run, out)
@@ -225,7 +225,7 @@ def _jets(
     if inputs is None:
         raise ConfigError(f"--mapping is {mapping!r}, and --inputs names no files; expected both")
     from jetsym.jets import read
-    from jetsym.training.checkpoint import load
+    from jetsym.jets.checkpoint import load
 
     return read(
         inputs, mapping=mapping, limit=options.get("limit"), max_particles=max_particles or load(model).max_particles

@@ -13,9 +13,9 @@ from jetsym.errors import ConfigError
 from jetsym.files import write_json
 
 if TYPE_CHECKING:
-    from jetsym.jets.io.root import BadJets
+    from jetsym.jets.evaluation.report import Evaluation
+    from jetsym.jets.io.read import BadJets
     from jetsym.jets.models import ParticleNet, Tagger
-    from jetsym.training.evaluation_report import Evaluation
 
 __all__ = ["evaluate", "export", "predict", "repair", "train"]
 
@@ -118,12 +118,12 @@ def evaluate(
     device
         "cpu", "cuda", or "auto" for the latter where there is one.
     mapping
-        A YAML file that says which branches of other ROOT trees hold what, see :mod:`jetsym.jets.io.mapping`.
+        A YAML file that says which branches of other ROOT trees hold what, see :mod:`jetsym.jets.io.mapping.mapping`.
     out
         A JSON file to write the numbers to; pictures (_roc.png, _confusion.png, _reliability.png) go beside it.
     """
     from jetsym.jets import read
-    from jetsym.training.evaluate import evaluate as measure
+    from jetsym.jets.evaluation.evaluate import evaluate as measure
 
     check_out(out)
     tagger = _load(model, device)
@@ -144,7 +144,7 @@ def evaluate(
         values |= evaluation.to_dict()
         Console().print(evaluation.table())
     if stability:
-        from jetsym.training.stability import stability as decide
+        from jetsym.jets.evaluation.stability import stability as decide
 
         found = decide(tagger, jets, draws=draws, width=width, seed=rotated or 0, batch_size=batch_size, progress=True)
         print(found, end="")
@@ -181,7 +181,7 @@ def predict(
     mapping: str | None = None,
     progress: bool = True,
 ) -> Path:
-    """Write a tagger's probabilities for jets, in their order; see :func:`jetsym.training.predict.predict`.
+    """Write a tagger's probabilities for jets, in their order; see :func:`jetsym.jets.evaluation.predict.predict`.
 
     Parameters
     ----------
@@ -204,11 +204,11 @@ def predict(
     device
         "cpu", "cuda", or "auto" for the latter where there is one.
     mapping
-        A YAML file that says which branches of other ROOT trees hold what, see :mod:`jetsym.jets.io.mapping`.
+        A YAML file that says which branches of other ROOT trees hold what, see :mod:`jetsym.jets.io.mapping.mapping`.
     progress
         Show a progress bar.
     """
-    from jetsym.training.predict import predict as write
+    from jetsym.jets.evaluation.predict import predict as write
 
     return write(
         _load(model, device),
@@ -233,7 +233,7 @@ def export(model: str, *, out: str, tolerance: float = 1e-5) -> Path:
         A run folder, a checkpoint, or weights in weaver's layout (.pt).
     out
         A name that ends in .onnx for a graph of raw four-momenta to logits, see
-        :func:`jetsym.training.export.export_onnx`; in .pt for weights of a ParticleTransformer or a ParticleNet.
+        :func:`jetsym.jets.export.export_onnx`; in .pt for weights of a ParticleTransformer or a ParticleNet.
     tolerance
         Largest difference of a logit between the graph and torch that is let pass, where logits are larger than one in
         units of the largest.
@@ -246,7 +246,7 @@ def export(model: str, *, out: str, tolerance: float = 1e-5) -> Path:
 
         write_weights(cast("ParticleNet", tagger), out)  # which refuses others
         return Path(out)
-    from jetsym.training.export import export_onnx
+    from jetsym.jets.export import export_onnx
 
     return export_onnx(tagger, out, tolerance=tolerance)
 
@@ -264,7 +264,7 @@ def repair(
     """Write the configuration of a run that mends what was found in another, of jetsym train or jetsym atoms train.
 
     Where it is the measurement that says too little, the options of a probe that would say more.
-    See :mod:`jetsym.training.repair` and :mod:`jetsym.training.repair_atoms`.
+    See :mod:`jetsym.repair.tagger` and :mod:`jetsym.repair.potential`.
 
     Parameters
     ----------
@@ -285,7 +285,7 @@ def repair(
     out
         A YAML file to write to; by default ``repair-FINDING.yaml`` in the folder of the run.
     """
-    from jetsym.domains import repair_of
+    from jetsym.repair.dispatch import repair_of
 
     mended = repair_of(run)(
         run, finding=finding, report=report, remedy=remedy, weight=weight, from_weights=from_weights
@@ -300,7 +300,7 @@ def _load(model: str, device: str) -> Tagger:
     """A tagger on the device that a user names."""
     import torch
 
-    from jetsym.training.checkpoint import load
+    from jetsym.jets.checkpoint import load
 
     kind = device.partition(":")[0]
     if kind not in ("auto", "cpu", "cuda"):

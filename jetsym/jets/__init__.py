@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from jetsym.jets.batch import JetBatch
-    from jetsym.jets.io.root import read
+    from jetsym.jets.io.read import read
     from jetsym.jets.io.sample import sample
 
 __all__ = ["JetBatch", "read", "sample"]
 
 _HOMES = {
     "JetBatch": "jetsym.jets.batch",
-    "read": "jetsym.jets.io.root",
+    "read": "jetsym.jets.io.read",
     "sample": "jetsym.jets.io.sample",
 }
 

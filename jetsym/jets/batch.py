@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     import awkward as ak
     from numpy.typing import NDArray
 
-__all__ = ["JetBatch"]
+__all__ = ["JetBatch", "labels_of"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -172,15 +173,15 @@ class JetBatch:
         )
 
     def to_awkward(self) -> ak.Array:
-        """Jets as awkward records with vector's Momentum4D behaviour; see :mod:`jetsym.jets.records`."""
-        from jetsym.jets.records import to_awkward
+        """Jets as awkward records with vector's Momentum4D behaviour; see :mod:`jetsym.jets.io.records`."""
+        from jetsym.jets.io.records import to_awkward
 
         return to_awkward(self)
 
     @classmethod
     def from_awkward(cls, jets: ak.Array, *, max_particles: int = 128) -> JetBatch:
         """The inverse of :meth:`to_awkward`, padding or cutting to at most ``max_particles`` slots."""
-        from jetsym.jets.records import from_awkward
+        from jetsym.jets.io.records import from_awkward
 
         return from_awkward(jets, max_particles=max_particles)
 
@@ -205,3 +206,29 @@ class JetBatch:
             label=None if self.label is None else change(self.label),
             columns={name: change(column) for name, column in self.columns.items()},
         )
+
+
+def first_difference(found: Sequence[str], expected: Sequence[str]) -> str:
+    """Where two lists of classes part, in a few words.
+
+    Examples
+    --------
+    >>> first_difference(("QCD", "Hbb"), ("QCD", "Hcc", "Tbl"))
+    "2 classes where 3 are expected, number 1 is 'Hbb' where 'Hcc' is expected"
+    """
+    place, pair = next((i, pair) for i, pair in enumerate(zip_longest(found, expected)) if pair[0] != pair[1])
+    counts = "" if len(found) == len(expected) else f"{len(found)} classes where {len(expected)} are expected, "
+    return f"{counts}number {place} is {pair[0]!r} where {pair[1]!r} is expected"
+
+
+def labels_of(jets: JetBatch) -> Tensor:
+    """The labels (B,) of jets that are known to have some.
+
+    Raises
+    ------
+    DataError
+        They have none.
+    """
+    if jets.label is None:
+        raise DataError("the jets have no labels; read files with label branches")
+    return jets.label

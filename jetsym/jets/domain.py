@@ -1,4 +1,4 @@
-"""Jets as a domain of the probe: see :class:`jetsym.domains.Domain` for what each function promises."""
+"""Jets as a domain of the probe: see :class:`jetsym.domains.base.Domain` for what each function promises."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
+from jetsym.domains.base import Action, Measurand, Source
 from jetsym.errors import DataError
-from jetsym.jets import actions
-from jetsym.jets.augmentation import random_directions
 from jetsym.jets.batch import JetBatch
-from jetsym.jets.frames import axes_along, expect_rest_frame
-from jetsym.jets.generators import aligned_generators, tangents
 from jetsym.jets.io import read
 from jetsym.jets.io.sample import sample
+from jetsym.jets.moves import actions
+from jetsym.jets.moves.frames import axes_along, expect_rest_frame
+from jetsym.jets.moves.generators import aligned_generators, tangents
+from jetsym.jets.moves.sampling import random_directions
 from jetsym.jets.sources import ALL_PARTICLES, max_particles_of, sources_of
-from jetsym.spectrum.action import Action, Measurand, Source
 
 __all__ = [
     "NOTES",

@@ -11,13 +11,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from jetsym.jets.actions import HELD_FIXED
+from jetsym.domains.base import Source
+from jetsym.errors import DataError
 from jetsym.jets.batch import JetBatch
 from jetsym.jets.kinematics import pt
+from jetsym.jets.moves.actions import HELD_FIXED
 from jetsym.jets.schema import SCALARS
-from jetsym.spectrum.action import Source
 
-__all__ = ["ALL_PARTICLES", "hardest", "max_particles_of", "sources_of"]
+__all__ = ["ALL_PARTICLES", "hardest", "max_particles_of", "some_of", "sources_of"]
 
 #: More particles than any jet has: nothing is cut.
 ALL_PARTICLES = 1_000_000
@@ -112,3 +113,20 @@ def padded(batch: JetBatch, slots: int) -> JetBatch:
         return torch.cat([tensor, empty], dim=1)
 
     return batch.replace(p4=pad(batch.p4), mask=pad(batch.mask), scalars=pad(batch.scalars))
+
+
+def some_of(jets: JetBatch, n: int) -> JetBatch:
+    """At most n jets with particles, evenly spread over the batch and so over the classes of files in their order.
+
+    Examples
+    --------
+    >>> p4 = torch.tensor([5.0, 3.0, 0.0, 4.0]).expand(9, 1, 4)
+    >>> jets = JetBatch(p4, torch.ones(9, 1, dtype=bool), torch.zeros(9, 1, 10), p4[:, 0], label=torch.arange(9))
+    >>> some_of(jets, 3).label
+    tensor([0, 4, 8])
+    """
+    filled = (jets.n_particles > 0).nonzero().flatten()
+    if not len(filled):
+        raise DataError("no validation jet has particles; expected some to watch the training with")
+    places = torch.linspace(0, len(filled) - 1, min(n, len(filled)), device=filled.device).round().long()
+    return jets[filled[places]].trim()

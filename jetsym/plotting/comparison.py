@@ -27,7 +27,7 @@ def plot_depths(comparison: Any, ax: Axes | None = None) -> Axes:
     Parameters
     ----------
     comparison
-        A :class:`~jetsym.probing.comparison.Comparison`.
+        A :class:`~jetsym.probing.reports.comparison.Comparison`.
     ax
         Axes to draw into; a new figure where None.
     """
@@ -123,7 +123,7 @@ def plot_comparison(comparison: Any, axes: Sequence[Axes] | None = None) -> Figu
     Parameters
     ----------
     comparison
-        A :class:`~jetsym.probing.comparison.Comparison`.
+        A :class:`~jetsym.probing.reports.comparison.Comparison`.
     axes
         Four axes to draw into, in the order shares, bandwidth, pseudotensors, errors; a new figure where None.
     """

@@ -26,7 +26,7 @@ def plot_roc(evaluation: Any, ax: Axes | None = None) -> Axes:
     Parameters
     ----------
     evaluation
-        A :class:`~jetsym.training.evaluation_report.Evaluation`.
+        A :class:`~jetsym.jets.evaluation.report.Evaluation`.
     ax
         Axes to draw into; a new figure where None.
     """
@@ -67,7 +67,7 @@ def plot_confusion(evaluation: Any, ax: Axes | None = None) -> Axes:
     Parameters
     ----------
     evaluation
-        A :class:`~jetsym.training.evaluation_report.Evaluation`.
+        A :class:`~jetsym.jets.evaluation.report.Evaluation`.
     ax
         Axes to draw into; a new figure where None.
     """
@@ -99,7 +99,7 @@ def plot_reliability(evaluation: Any, ax: Axes | None = None) -> Axes:
     Parameters
     ----------
     evaluation
-        A :class:`~jetsym.training.evaluation_report.Evaluation`.
+        A :class:`~jetsym.jets.evaluation.report.Evaluation`.
     ax
         Axes to draw into; a new figure where None.
     """

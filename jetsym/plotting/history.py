@@ -25,7 +25,7 @@ def plot_layer_over_training(history: Any, layer: str, ax: Axes | None = None, *
     Parameters
     ----------
     history
-        A :class:`jetsym.probing.monitor.History`.
+        A :class:`jetsym.probing.reports.history.History`.
     layer
         The name of the layer or output.
     ax

@@ -23,7 +23,7 @@ def plot_boosts(report: Any, ax: Axes | None = None) -> Axes:
     Parameters
     ----------
     report
-        A :class:`~jetsym.probing.lorentz_report.BoostReport`.
+        A :class:`~jetsym.probing.reports.boosts.BoostReport`.
     ax
         Axes to draw into; a new figure where None.
     """
@@ -54,7 +54,7 @@ def plot_generators(report: Any, ax: Axes | None = None) -> Axes:
     Parameters
     ----------
     report
-        A :class:`~jetsym.probing.lorentz_report.LocalReport`.
+        A :class:`~jetsym.probing.reports.generators.LocalReport`.
     ax
         Axes to draw into; a new figure where None.
     """
@@ -88,7 +88,7 @@ def plot_generators(report: Any, ax: Axes | None = None) -> Axes:
 
 
 def plot_lorentz(report: Any, axes: Sequence[Axes] | None = None) -> Figure:
-    """Draw the three parts of a :class:`~jetsym.probing.lorentz_report.LorentzReport` side by side.
+    """Draw the three parts of a :class:`~jetsym.probing.reports.lorentz.LorentzReport` side by side.
 
     The spectrum under O(3) at rest, the slopes under the generators along the jet's axes, and the error curves of
     boosts along the beam.

@@ -7,35 +7,21 @@ says how much there is beyond λ = 2.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
-from rich.table import Table
 
-from jetsym.errors import DataError, ProbeError, closest
+from jetsym.errors import ProbeError
 from jetsym.files import remove_leftovers
 from jetsym.probing.options import check_group
 from jetsym.probing.probe import probe
-from jetsym.probing.report import SymmetryReport
-from jetsym.probing.storage import Stored
-from jetsym.probing.words import concise, share
-from jetsym.spectrum import Irrep
-from jetsym.text import as_text
+from jetsym.probing.reports.history import FOLDER, NAME, PATTERN
+from jetsym.probing.reports.spectrum import SymmetryReport
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
-__all__ = ["FOLDER", "History", "Monitor"]
-
-#: Folder of the probes inside that of a run, and the names of the files there.
-FOLDER = "spectra"
-NAME, PATTERN = "step-{:08d}.json", "step-[0-9]*.json"
+__all__ = ["Monitor"]
 
 
 class Monitor:
@@ -122,174 +108,3 @@ class Monitor:
         for path in self.folder.glob(PATTERN):
             if int(path.stem.rpartition("-")[2]) > after:
                 path.unlink()
-
-
-@dataclass(frozen=True, eq=False)
-class History(Stored):
-    """The symmetry of a model over its training.
-
-    Parameters
-    ----------
-    reports
-        One :class:`~jetsym.SymmetryReport` for every probe, with the number of finished steps as ``meta["step"]``, in
-        the order of the steps; all of the same layers, irreps and outputs.
-
-    Raises
-    ------
-    DataError
-        There are none, or they do not go together.
-    """
-
-    reports: tuple[SymmetryReport, ...]
-
-    KIND: ClassVar[str] = "history"
-    FORMAT: ClassVar[int] = 1
-
-    def __post_init__(self) -> None:
-        if not self.reports:
-            raise DataError("a history of no probes; expected at least one")
-        if any("step" not in report.meta for report in self.reports):
-            raise DataError("a report that does not say its step; expected those that a monitor has written")
-        first = self.reports[0]
-        for report in self.reports[1:]:
-            for name in ("layers", "irreps"):
-                here, there = getattr(first, name), getattr(report, name)
-                if here != there:
-                    raise DataError(
-                        f"the probes of steps {first.meta['step']} and {report.meta['step']} are of other {name}: "
-                        f"{[*map(str, here)]} and {[*map(str, there)]}; keep those of one model in a folder"
-                    )
-
-    @classmethod
-    def load(cls, path: str | Path) -> History:
-        """All probes of a run folder (or of its folder ``spectra``), or a file that :meth:`save` has written.
-
-        Raises
-        ------
-        DataError
-            There are none, or one is not what it should be.
-        """
-        path = Path(path).expanduser()
-        if path.is_file():
-            return super().load(path)
-        for folder in (path / FOLDER, path):
-            found = [SymmetryReport.load(file) for file in folder.glob(PATTERN)]
-            if found:
-                return cls(tuple(sorted(found, key=lambda report: int(report.meta.get("step", -1)))))
-        raise DataError(f"{path} holds no probes of its training; train with --monitor_every, a number of steps")
-
-    @property
-    def steps(self) -> NDArray[np.int64]:
-        """(probes,) finished steps at every probe."""
-        return np.array([report.meta["step"] for report in self.reports], dtype=np.int64)
-
-    @property
-    def unit(self) -> str:
-        """What is counted: "steps", or "epochs"."""
-        return str(self.meta.get("unit", "steps"))
-
-    @property
-    def layers(self) -> tuple[str, ...]:
-        """Names of layers and outputs, from input to output."""
-        return self.reports[0].layers
-
-    @property
-    def irreps(self) -> tuple[Irrep, ...]:
-        """Irreps up to the largest λ, 2 for those of a monitor."""
-        return self.reports[0].irreps
-
-    @property
-    def outputs(self) -> tuple[str, ...]:
-        """Names of the outputs."""
-        return tuple(self.reports[0].equivariance)
-
-    @property
-    def meta(self) -> Mapping[str, Any]:  # type: ignore[override]
-        """What the first probe says of itself."""
-        return self.reports[0].meta
-
-    def over_steps(self, name: str) -> NDArray[np.float64]:
-        """One of the arrays of the reports over the probes, such as ``fractions`` (probes, layers, irreps)."""
-        return np.stack([getattr(report, name) for report in self.reports])
-
-    def error(self, name: str, output: str | None = None) -> NDArray[np.float64]:
-        """(probes,) a number of an output's :class:`~jetsym.probing.equivariance.Equivariance`, such as "relative".
-
-        None takes the first output.
-
-        Raises
-        ------
-        ProbeError
-            There is no such output.
-        """
-        output = output or self.outputs[0]
-        if output not in self.outputs:
-            raise ProbeError(f"the history has no output {output!r}; {closest(output, self.outputs)}")
-        return np.array([getattr(report.equivariance[output], name) for report in self.reports])
-
-    def row(self, layer: str) -> int:
-        """The place of a layer.
-
-        Raises
-        ------
-        ProbeError
-            There is no such layer.
-        """
-        if layer not in self.layers:
-            raise ProbeError(f"the history has no layer {layer!r}; {closest(layer, self.layers)}")
-        return self.layers.index(layer)
-
-    def plot(self, ax: Axes | None = None, *, layer: str | None = None) -> Axes | Figure:
-        """Draw the spectra and A against steps.
-
-        Without anything the figure has a panel for every layer and one for A; with ``layer`` the axes hold that
-        layer's spectrum, with ``ax`` alone A. See :func:`jetsym.plotting.plot_over_training`.
-        """
-        from jetsym.plotting import plot_error_over_training, plot_layer_over_training, plot_over_training
-
-        if layer is not None:
-            self.row(layer)
-            return plot_layer_over_training(self, layer, ax)
-        return plot_over_training(self) if ax is None else plot_error_over_training(self, ax)
-
-    def table(self, layer: str | None = None) -> str:
-        """A row per probe: A of the first output, relative and over its spread, and the invariant share of every layer.
-
-        With ``layer`` the shares are those of all irreps in that layer. Standard errors in the last digits.
-        """
-        group = self.meta["group"]
-        row = None if layer is None else self.row(layer)
-        what = f"invariant share in % under {group}, by layer" if row is None else f"shares in % in {layer}"
-        table = Table(title=f"Over training: A of {', '.join(self.outputs[:1])}; {what}", title_justify="left")
-        columns = self.layers if row is None else tuple(map(str, self.irreps))
-        for name in (self.unit.removesuffix("s"), "relative A", "A/spread", *columns):
-            table.add_column(name, justify="right")
-        for report in self.reports:
-            error = next(iter(report.equivariance.values()), None)
-            cells = ["—", "—"]
-            if error is not None:
-                relative = concise(error.relative, error.relative_stderr, floor=error.noise_floor)
-                cells = [relative, f"{error.over_spread:.3g}"]
-            place: Any = (slice(None), 0) if row is None else row
-            shares = zip(report.fractions[place], report.stderr[place], strict=True)
-            table.add_row(str(report.meta["step"]), *cells, *(share(b, e) for b, e in shares))
-        return as_text(table, width=32 + 16 * (len(columns) + 1))
-
-    def __str__(self) -> str:
-        return self.table()
-
-    def __repr__(self) -> str:
-        steps = self.steps
-        return f"History({len(steps)} probes of {len(self.layers)} layers, steps {steps[0]} to {steps[-1]})"
-
-    def to_dict(self) -> dict[str, Any]:
-        return {
-            "kind": self.KIND,
-            "format": self.FORMAT,
-            "steps": self.steps.tolist(),
-            "reports": [report.to_dict() for report in self.reports],
-        }
-
-    @classmethod
-    def _read(cls, data: Mapping[str, Any]) -> History:
-        return cls(tuple(SymmetryReport.from_dict(report) for report in data["reports"]))

@@ -7,26 +7,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import nn
 
 from jetsym.errors import ProbeError, SpectrumError
-from jetsym.probing import budget
-from jetsym.probing.equivariance import representation_of
-from jetsym.probing.orbit import Orbit
+from jetsym.probing.kinds import representation_of
 from jetsym.spectrum import O3, SO2, SO3, Group
 from jetsym.spectrum.representations import Kind
 
-__all__ = [
-    "AUTO",
-    "Axis",
-    "check",
-    "check_group",
-    "check_kinds",
-    "chosen_batch_size",
-    "group_of",
-    "orbit_of",
-    "whereabouts",
-]
+__all__ = ["AUTO", "Axis", "check", "check_group", "check_kinds", "group_of"]
 
 AUTO = "auto"
 #: Axis of SO(2): a name, or a vector of three numbers.
@@ -37,8 +24,6 @@ METHODS = (AUTO, "quadrature", "icosahedral", "random")
 #: Names of axes, and where SO(2) has them: those of each input's own are along z in the abstract group.
 AXES = {"beam": "z", "x": "x", "y": "y", "z": "z", "jet": "z", "random": "z"}
 
-#: Evaluations per forward pass where the caller leaves it open, on a CPU and on an accelerator.
-BATCH_SIZE_CPU, BATCH_SIZE_ACCELERATOR = 512, 8192
 #: Random rotations per input where the caller leaves it open.
 RANDOM_ROTATIONS = 32
 
@@ -122,25 +107,6 @@ def group_of(name: str, axis: Axis | None = None) -> Group:
     return O3() if name == "O3" else SO3()
 
 
-def orbit_of(
-    group: Group, *, method: str, l_max: int, n_rotations: int | None, batch_size: int, seed: int, adaptive: bool
-) -> Orbit:
-    """The rotations that each input is evaluated at."""
-    options: dict[str, Any] = {"seed": seed, "adaptive": adaptive, "memory": budget.MEMORY_BUDGET}
-    if method == "random" or (method == AUTO and n_rotations is not None):
-        return Orbit(group, l_max, None, n_rotations or RANDOM_ROTATIONS, batch_size, **options)
-    try:
-        if method != "icosahedral":
-            rule = group.quadrature(l_max)
-        elif isinstance(group, SO3):
-            rule = group.quadrature(l_max, rule="icosahedral")
-        else:
-            raise ProbeError(f"method is 'icosahedral', which are rotations about several axes; {group} has one")
-    except SpectrumError as error:
-        raise ProbeError(str(error)) from error
-    return Orbit(group, l_max, rule, len(rule), batch_size, **options)
-
-
 def check_kinds(kinds: Mapping[str, Kind], l_max: int | None) -> None:
     """Refuse what is no kind of output, and what a rule for l_max does not resolve (None: there is no such limit)."""
     if not isinstance(kinds, Mapping):
@@ -152,21 +118,3 @@ def check_kinds(kinds: Mapping[str, Kind], l_max: int | None) -> None:
                 f"output {name!r} is said to be {kind!r}, with λ up to {lam}, but l_max is {l_max}; "
                 f"expected l_max of at least {lam}"
             )
-
-
-def chosen_batch_size(wanted: int | str, model: Any, device: str | None) -> int:
-    """Evaluations per forward pass to start with."""
-    if wanted == AUTO:
-        on_cpu = str(device or whereabouts(model)["device"]).startswith("cpu")
-        return BATCH_SIZE_CPU if on_cpu else BATCH_SIZE_ACCELERATOR
-    _check_integer("batch_size", wanted, 1, f"{AUTO!r} or ")
-    return int(wanted)
-
-
-def whereabouts(model: Any) -> dict[str, Any]:
-    """Device and dtype of a module's parameters; CPU and None where there are none."""
-    parameters = list(model.parameters()) if isinstance(model, nn.Module) else []
-    if not parameters:
-        return {"device": torch.device("cpu"), "dtype": None}
-    parameter = next((p for p in parameters if p.is_floating_point()), parameters[0])
-    return {"device": parameter.device, "dtype": parameter.dtype}

@@ -4,30 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, cast
 
-from torch import nn
-
-from jetsym import domains
-from jetsym.errors import ProbeError
-from jetsym.probing.baseline import untrained_copy
-from jetsym.probing.boosts import measure_boosts
-from jetsym.probing.capture import is_compiled, unwrapped
-from jetsym.probing.compact import measure_compact
-from jetsym.probing.lorentz import measure_lorentz
-from jetsym.probing.lorentz_report import BoostReport, LorentzReport
+from jetsym.probing.forward.session import Setting, ready
+from jetsym.probing.forward.untrained import untrained_copy
+from jetsym.probing.measure.boosts import measure_boosts
+from jetsym.probing.measure.lorentz import measure_lorentz
+from jetsym.probing.measure.rotations import measure_compact
 from jetsym.probing.options import Axis, check, check_group, check_kinds
-from jetsym.probing.report import SymmetryReport
-from jetsym.probing.setting import Setting
-from jetsym.spectrum.action import Measurand
+from jetsym.probing.reports.read import Report
 from jetsym.spectrum.representations import Kind
 from jetsym.spectrum.windows import Distribution
 
-__all__ = ["Report", "probe", "ready"]
-
-#: What a probe gives: of compact groups, of boosts, and of all that can be said of the Lorentz group.
-Report = SymmetryReport | BoostReport | LorentzReport
+__all__ = ["probe"]
 
 
 def probe(
@@ -97,7 +86,8 @@ def probe(
         Largest λ (for "SO2", m) to report, or "auto": a few inputs are measured with rising l_max until the tail and
         the difference between two grids are below ``tolerance``; ``report.meta["resolution"]`` holds all steps, and
         whether they agreed in the end. The error spectrum of an output with irreps up to λ_α is exact up to
-        l_max − λ_α by quadrature (see :class:`~jetsym.probing.equivariance.Equivariance`): add λ_α to have all of it.
+        l_max − λ_α by quadrature (see :class:`~jetsym.probing.reports.equivariance.Equivariance`): add λ_α to have
+        all of it.
     tolerance
         Of l_max="auto", as a fraction of power.
     method
@@ -126,15 +116,15 @@ def probe(
     Returns
     -------
     SymmetryReport
-        For "boost" a :class:`~jetsym.probing.lorentz_report.BoostReport`, for "lorentz" a
-        :class:`~jetsym.probing.lorentz_report.LorentzReport`. All have ``layers``, ``equivariance``, ``meta``,
+        For "boost" a :class:`~jetsym.probing.reports.boosts.BoostReport`, for "lorentz" a
+        :class:`~jetsym.probing.reports.lorentz.LorentzReport`. All have ``layers``, ``equivariance``, ``meta``,
         ``plot()`` and ``save()``.
 
     Notes
     -----
     Memory above the forward pass does not grow with the number of rotations: the estimators hold coefficients, within
-    ``jetsym.probing.budget.MEMORY_BUDGET``. Where those of one input need more, the layers, and the features of a large
-    layer, are measured in several passes over its orbit: ``report.meta["passes"]``.
+    ``jetsym.probing.forward.memory.MEMORY_BUDGET``. Where those of one input need more, the layers, and the features
+    of a large layer, are measured in several passes over its orbit: ``report.meta["passes"]``.
 
     Raises
     ------
@@ -192,25 +182,3 @@ def probe(
     if baseline is None:
         return cast(Report, report)
     return cast(Report, replace(report, baseline=measured(untrained_copy(model, seed=seed), "untrained copy")))
-
-
-def ready(
-    model: Any, inputs: Any, outputs: Mapping[str, Kind] | None, baseline: str | None
-) -> tuple[domains.Domain, Measurand]:
-    """The domain of the inputs, and the model as it is measured there: loaded and without wrappers."""
-    if isinstance(model, (str, Path)):
-        model = domains.load_model(model, inputs)
-    domain = domains.domain_of(inputs)
-    if not callable(model):
-        raise ProbeError(
-            f"model is a {type(model).__name__}; expected a torch module, a callable, or the path of a run"
-        )
-    if not isinstance(model, nn.Module):
-        if baseline:
-            raise ProbeError("baseline='untrained' needs a torch module, whose layers can be initialised afresh")
-        return domain, domain.measured(model, outputs)
-    found = domain.measured(unwrapped(model), outputs)
-    if not is_compiled(model):
-        return domain, found
-    note = "The model is compiled; it was evaluated without compilation, so that every layer is seen."
-    return domain, found._replace(notes=(*found.notes, note))

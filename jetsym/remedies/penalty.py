@@ -7,7 +7,8 @@ squared, and zero for an invariant model:
     compares two positions of each input, g₁·x and g₂·x. With both drawn from the Haar measure its expectation is the A²
     that a probe reports, as E ‖u₁ − u₂‖² = 2 ∫ ‖u − ū‖² dμ for independent draws.
 :class:`GeneratorPenalty`
-    takes the slopes ‖L_X f‖² along generators where the input lies, the local quantity of :mod:`jetsym.probing.lie`,
+    takes the slopes ‖L_X f‖² along generators where the input lies, the local quantity of
+    :mod:`jetsym.probing.measure.generators`,
     by central differences: torch's attention has no derivative of its forward-mode derivative.
 
 Logits are centred over classes first, as a common shift predicts nothing. In training mode dropout makes the two
@@ -23,9 +24,9 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from jetsym.domains import domain_of
+from jetsym.domains.table import domain_of
 from jetsym.errors import ConfigError, closest
-from jetsym.probing.equivariance import as_measured
+from jetsym.probing.kinds import as_measured
 from jetsym.spectrum.lorentz import GENERATORS
 
 __all__ = ["GeneratorPenalty", "TransformationPenalty"]
@@ -77,7 +78,7 @@ class GeneratorPenalty:
     generators
         Names out of J_x, J_y, J_z (rotations) and K_x, K_y, K_z (boosts).
     axes
-        "beam": x, y and the beam z; "jet": along each jet, see :func:`jetsym.jets.generators.aligned_generators`.
+        "beam": x, y and the beam z; "jet": along each jet, see :func:`jetsym.jets.moves.generators.aligned_generators`.
     draws
         Directions per input and step: random combinations Σ a_X X with independent a of unit variance, whose mean
         ‖L f‖² is the sum over all X, exactly. None takes every generator.

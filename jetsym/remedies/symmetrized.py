@@ -11,13 +11,15 @@ from array_api_compat import array_namespace, is_torch_array
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
-from jetsym import domains
+from jetsym.domains.base import Domain
+from jetsym.domains.table import domain_of
 from jetsym.errors import ConfigError, SpectrumError
-from jetsym.probing.capture import Record
-from jetsym.probing.equivariance import Equivariance, representation_of
-from jetsym.probing.options import Axis, chosen_batch_size, group_of
-from jetsym.probing.orbit import Subject
-from jetsym.probing.responder import Responder
+from jetsym.probing.forward.capture import Record
+from jetsym.probing.forward.responder import Responder
+from jetsym.probing.forward.session import Subject, chosen_batch_size
+from jetsym.probing.kinds import representation_of
+from jetsym.probing.options import Axis, group_of
+from jetsym.probing.reports.equivariance import Equivariance
 from jetsym.spectrum import Quadrature
 from jetsym.spectrum.averaging import GroupAverage, group_average
 from jetsym.spectrum.representations import Kind
@@ -34,7 +36,7 @@ class Symmetrized(nn.Module):
     It is called as the model is, and returns what the model does. Gradients flow through the average, so that forces
     are minus the gradient of an averaged energy; pieces of the orbit are then evaluated again on the way back, so that
     memory does not grow with the number of rotations. For measurements without gradients see
-    :func:`jetsym.probing.average.orbit_average`.
+    :func:`jetsym.probing.measure.average.orbit_average`.
 
     Parameters
     ----------
@@ -115,7 +117,7 @@ class Symmetrized(nn.Module):
     def _sums(self, inputs: tuple[Any, ...]) -> tuple[Arrays, Arrays, Callable[[Arrays], Any]]:
         """Mean and variance of every output, and how to put outputs together as the model does."""
         given = inputs[0] if len(inputs) == 1 else inputs
-        domain = domains.domain_of(given)
+        domain = domain_of(given)
         x, move = self._moved_by(domain, given)
         returned = Returned(self._call)
         respond = Responder(self.model, Record(), call=returned, kinds=self._kinds(domain))
@@ -140,7 +142,7 @@ class Symmetrized(nn.Module):
         variance = {name: abs(square[name] - _detached(mean[name]) ** 2) for name in mean}  # abs: of rounding errors
         return {name: first[name] + mean[name] for name in mean}, variance, returned.rebuild
 
-    def _moved_by(self, domain: domains.Domain, inputs: Any) -> tuple[Any, Callable[[Any, Any], Any]]:
+    def _moved_by(self, domain: Domain, inputs: Any) -> tuple[Any, Callable[[Any, Any], Any]]:
         if self._action is not None:
             return inputs, self._action
         axis = ("beam" if self._axis is None else self._axis) if self._group == "SO2" else None
@@ -150,7 +152,7 @@ class Symmetrized(nn.Module):
                 raise ConfigError(f"output {name!r} is a {kind!r}, but only invariants can be averaged: {action.note}")
         return inputs, action.move
 
-    def _kinds(self, domain: domains.Domain) -> dict[str, Kind]:
+    def _kinds(self, domain: Domain) -> dict[str, Kind]:
         kinds = domain.measured(self.model, self._outputs).outputs
         # Logits stay as they are, where a measurement takes their mean over classes off.
         return {name: "scalar" if kind == "logits" else kind for name, kind in kinds.items()}

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from jetsym.errors import SpectrumError
 from jetsym.spectrum.groups import Group
 
-__all__ = ["Columns", "Responses", "as_like", "check_finite", "lasting", "prepare", "rounding_floor", "to_numpy"]
+__all__ = ["EPS", "Columns", "Responses", "as_like", "check_finite", "lasting", "prepare", "rounding_floor", "to_numpy"]
 
 #: Rounding of a response and of its accumulation, in units of the dtype's eps, that the noise floor allows for.
 ROUNDING_FACTOR = 8.0
@@ -176,3 +176,7 @@ def check_finite(norm: NDArray[np.float64]) -> None:
     if not np.isfinite(norm).all():
         bad = np.flatnonzero(~np.isfinite(norm))
         raise SpectrumError(f"responses of {len(bad)} of {norm.size} inputs are not finite, or overflow when squared")
+
+
+#: Relative rounding of floating-point types, by name.
+EPS = {"float64": 2.0**-52, "float32": 2.0**-23, "float16": 2.0**-10, "bfloat16": 2.0**-7}

@@ -6,20 +6,21 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from jetsym.training.checkpoint import load
+    from jetsym.jets.checkpoint import load
+    from jetsym.training.callbacks import Moment
     from jetsym.training.config import TrainConfig
-    from jetsym.training.loop import Moment, Run, train
+    from jetsym.training.loop import Run, train
     from jetsym.training.trials import dry_run, find_lr
 
 __all__ = ["Moment", "Run", "TrainConfig", "dry_run", "find_lr", "load", "train"]
 
 _HOMES = {
-    "Moment": "jetsym.training.loop",
+    "Moment": "jetsym.training.callbacks",
     "Run": "jetsym.training.loop",
     "TrainConfig": "jetsym.training.config",
     "dry_run": "jetsym.training.trials",
     "find_lr": "jetsym.training.trials",
-    "load": "jetsym.training.checkpoint",
+    "load": "jetsym.jets.checkpoint",
     "train": "jetsym.training.loop",
 }
 

@@ -8,8 +8,8 @@ from math import inf
 from typing import Any, Literal, get_args
 
 from jetsym.errors import ConfigError
-from jetsym.jets.augmentation import AugmentationConfig
-from jetsym.jets.models import configure
+from jetsym.jets.models.registry import configure
+from jetsym.jets.moves.augmentation import AugmentationConfig
 from jetsym.training.nested import nested
 from jetsym.training.penalty import PenaltyConfig
 
@@ -78,7 +78,7 @@ class TrainConfig:
         Largest number of jets taken from ``data``, and also from ``val``; all of them if not given.
     stream
         Read the training jets anew in every epoch instead of holding them in memory; see
-        :class:`jetsym.jets.io.stream.JetStream`. Needs ``val``, whose jets stay in memory.
+        :class:`jetsym.jets.io.streaming.stream.JetStream`. Needs ``val``, whose jets stay in memory.
     cache
         With ``stream``: a folder for a cache of the training jets, made in the first epoch, as by ``jetsym convert``.
     monitor_every
@@ -91,8 +91,8 @@ class TrainConfig:
     max_skipped
         Steps in a row that are left out because loss or gradient are not finite, before the run is given up.
     mapping
-        A YAML file that says which branches of other ROOT trees hold what, see :mod:`jetsym.jets.io.mapping`; for
-        ``data`` and ``val``.
+        A YAML file that says which branches of other ROOT trees hold what, see :mod:`jetsym.jets.io.mapping.mapping`;
+        for ``data`` and ``val``.
     seed
         Of initialisation, shuffling, augmentation and dropout.
     device

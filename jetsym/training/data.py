@@ -2,27 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from itertools import zip_longest
+from collections.abc import Iterator
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from jetsym.errors import ConfigError, DataError
-from jetsym.jets.batch import JetBatch
+from jetsym.jets.batch import JetBatch, first_difference
 from jetsym.training.config import TrainConfig
 from jetsym.training.seeds import generator_for, seed_for
 
-__all__ = [
-    "StreamedJets",
-    "batches",
-    "count_batches",
-    "in_parts",
-    "labels_of",
-    "load_jets",
-    "size_of_batch",
-]
+__all__ = ["StreamedJets", "batches", "count_batches", "in_parts", "load_jets", "size_of_batch"]
 
 _NO_LABELS = "the files of {flag} have no label branches; expected labelled jets to train on"
 
@@ -114,19 +104,6 @@ def load_jets(config: TrainConfig, *, rank: int = 0, ranks: int = 1) -> tuple[Je
     return training[order[:-held_out]], training[order[-held_out:]]
 
 
-def first_difference(found: Sequence[str], expected: Sequence[str]) -> str:
-    """Where two lists of classes part, in a few words.
-
-    Examples
-    --------
-    >>> first_difference(("QCD", "Hbb"), ("QCD", "Hcc", "Tbl"))
-    "2 classes where 3 are expected, number 1 is 'Hbb' where 'Hcc' is expected"
-    """
-    place, pair = next((i, pair) for i, pair in enumerate(zip_longest(found, expected)) if pair[0] != pair[1])
-    counts = "" if len(found) == len(expected) else f"{len(found)} classes where {len(expected)} are expected, "
-    return f"{counts}number {place} is {pair[0]!r} where {pair[1]!r} is expected"
-
-
 def batches(
     jets: JetBatch | StreamedJets,
     *,
@@ -185,19 +162,6 @@ def size_of_batch(jets: JetBatch | StreamedJets, number: int, *, batch_size: int
     """
     least, larger = divmod(len(jets), count_batches(jets, batch_size=batch_size))
     return least + (number < larger)
-
-
-def labels_of(jets: JetBatch) -> Tensor:
-    """The labels (B,) of jets that are known to have some.
-
-    Raises
-    ------
-    DataError
-        They have none.
-    """
-    if jets.label is None:
-        raise DataError("the jets have no labels; read files with label branches")
-    return jets.label
 
 
 def _labelled(jets: JetBatch, flag: str) -> JetBatch:

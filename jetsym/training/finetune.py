@@ -9,8 +9,9 @@ from fnmatch import fnmatchcase
 from torch import nn
 
 from jetsym.errors import ConfigError, closest
-from jetsym.jets.models import Tagger, build, name_of
-from jetsym.training import checkpoint
+from jetsym.jets import checkpoint
+from jetsym.jets.models import Tagger
+from jetsym.jets.models.registry import build, name_of
 from jetsym.training.config import TrainConfig
 
 __all__ = ["adopt", "freeze", "starting_point"]

@@ -23,8 +23,8 @@ from torch import Tensor
 
 from jetsym.errors import CheckpointError, ConfigError
 from jetsym.files import remove_leftovers, write_atomically
+from jetsym.jets import checkpoint
 from jetsym.jets.models import Tagger
-from jetsym.training import checkpoint
 from jetsym.training.config import TrainConfig
 
 __all__ = ["RunFolder"]
@@ -118,7 +118,7 @@ class RunFolder:
     def finish_epoch(self, model: Tagger, line: dict[str, Any], **saved: Any) -> bool:
         """Write an epoch's metrics and checkpoints; True if it is the best so far.
 
-        ``saved`` are arguments of :func:`jetsym.training.checkpoint.save`: ``config``, and what only the last
+        ``saved`` are arguments of :func:`jetsym.jets.checkpoint.save`: ``config``, and what only the last
         checkpoint holds, ``state`` and ``progress``.
         """
         best = all(line["val_loss"] < earlier["val_loss"] for earlier in self.history)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -16,15 +16,16 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from jetsym.errors import ConfigError, TerminatedError, TrainingError
-from jetsym.jets import metrics
-from jetsym.jets.batch import JetBatch
+from jetsym.jets import checkpoint
+from jetsym.jets.batch import JetBatch, labels_of
+from jetsym.jets.evaluation import metrics
+from jetsym.jets.evaluation.evaluate import predict_logits
 from jetsym.jets.models import Tagger
 from jetsym.progress import progress_bar
-from jetsym.training import checkpoint
+from jetsym.training.callbacks import Callback, Moment, Watch
 from jetsym.training.config import TrainConfig
-from jetsym.training.data import StreamedJets, batches, labels_of, load_jets, size_of_batch
+from jetsym.training.data import StreamedJets, batches, load_jets, size_of_batch
 from jetsym.training.engine import make_fabric, total
-from jetsym.training.evaluate import predict_logits
 from jetsym.training.finetune import starting_point
 from jetsym.training.folder import RunFolder
 from jetsym.training.optimisation import learning_rate
@@ -32,9 +33,8 @@ from jetsym.training.seeds import forked
 from jetsym.training.signals import noticing_sigterm
 from jetsym.training.state import Position, State, begin
 from jetsym.training.step import Penalty, take_step
-from jetsym.training.watching import Watch
 
-__all__ = ["Callback", "Moment", "Run", "train"]
+__all__ = ["Run", "train"]
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Run:
     Parameters
     ----------
     path
-        Its folder, which :func:`jetsym.training.checkpoint.load` takes.
+        Its folder, which :func:`jetsym.jets.checkpoint.load` takes.
     history
         One dictionary of metrics per epoch.
     """
@@ -55,36 +55,6 @@ class Run:
     def model(self, *, device: torch.device | str = "cpu") -> Tagger:
         """The tagger of the best epoch, in evaluation mode."""
         return checkpoint.load(self.path, device=device)
-
-
-@dataclass(frozen=True)
-class Moment:
-    """Where a run stands when a callback is called: after every step, and once more after every epoch.
-
-    Parameters
-    ----------
-    step
-        Steps done since the beginning of the run.
-    model
-        The tagger as it would be saved now; its mode and its weights are to be left as they are found.
-    folder
-        The run's folder.
-    loss
-        Mean loss of the step's jets; NaN after an epoch.
-    metrics
-        The epoch's line of metrics after an epoch, None after a step.
-    """
-
-    step: int
-    model: Tagger
-    folder: Path
-    loss: float
-    metrics: Mapping[str, Any] | None = None
-
-
-#: Called with a :class:`Moment`, on the first process alone, before a checkpoint of that moment is written: a run that
-#: is killed and continued may call it again for the same step. What it draws at random changes nothing in the run.
-Callback = Callable[[Moment], None]
 
 
 def train(
@@ -236,7 +206,7 @@ def finish_epoch(state: State, folder: RunFolder, line: dict[str, Any], *, progr
 
 
 def validate(fabric: Fabric, model: Tagger, jets: JetBatch, *, batch_size: int) -> dict[str, float]:
-    """Loss and :func:`~jetsym.jets.metrics.summary` of upright validation jets, each seen by one of the processes.
+    """Compute loss and metrics of unrotated validation jets, each seen by one of the processes.
 
     Raises
     ------

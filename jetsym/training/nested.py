@@ -23,7 +23,7 @@ def nested(flag: str, kind: type[T], values: object, *, example: Mapping[str, An
 
     Examples
     --------
-    >>> from jetsym.jets.augmentation import AugmentationConfig
+    >>> from jetsym.jets.moves.augmentation import AugmentationConfig
     >>> nested("augmentation", AugmentationConfig, {"group": "O3"}, example={}).group
     'O3'
     """

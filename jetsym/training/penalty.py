@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from jetsym.errors import ConfigError
-from jetsym.jets.augmentation import AugmentationConfig, augment
 from jetsym.jets.batch import JetBatch
+from jetsym.jets.moves.augmentation import AugmentationConfig, augment
 from jetsym.training.nested import nested
 
 __all__ = ["PenaltyConfig", "penalties_of"]

@@ -13,11 +13,12 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from jetsym.errors import CheckpointError, ConfigError
-from jetsym.jets.batch import JetBatch
-from jetsym.jets.models import Tagger, build
-from jetsym.training import checkpoint
+from jetsym.jets import checkpoint
+from jetsym.jets.batch import JetBatch, first_difference
+from jetsym.jets.models import Tagger
+from jetsym.jets.models.registry import build
 from jetsym.training.config import TrainConfig
-from jetsym.training.data import StreamedJets, count_batches, first_difference
+from jetsym.training.data import StreamedJets, count_batches
 from jetsym.training.finetune import adopt, freeze
 from jetsym.training.folder import RunFolder
 from jetsym.training.optimisation import (
@@ -142,7 +143,7 @@ class State:
         return (self.position.epoch - 1) * self.steps_per_epoch + self.position.step
 
     def to_save(self) -> dict[str, Any]:
-        """What a checkpoint needs besides the judged model, as arguments of :func:`jetsym.training.checkpoint.save`."""
+        """What a checkpoint needs besides the judged model, as arguments of :func:`jetsym.jets.checkpoint.save`."""
         state = optimizer_tensors(self.optimizer)
         if self.average is not None:
             state |= {_TRAINED + name: tensor for name, tensor in self.tagger.state_dict().items()}

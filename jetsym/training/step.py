@@ -10,10 +10,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from jetsym.errors import TrainingError
-from jetsym.jets.augmentation import augment
-from jetsym.jets.batch import JetBatch
+from jetsym.jets.batch import JetBatch, labels_of
+from jetsym.jets.moves.augmentation import augment
 from jetsym.training.config import TrainConfig
-from jetsym.training.data import in_parts, labels_of
+from jetsym.training.data import in_parts
 from jetsym.training.engine import total
 from jetsym.training.optimisation import set_rate
 from jetsym.training.penalty import penalties_of

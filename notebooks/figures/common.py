@@ -11,11 +11,11 @@ import matplotlib
 import yaml
 from matplotlib.figure import Figure
 
-from jetsym.cli import preset_path
 from jetsym.files import write_json
 from jetsym.jets.io.sample import sample_dir
 from jetsym.plotting import save_figure
 from jetsym.training import train
+from jetsym.training.presets import preset_path
 
 #: A training that shows that a figure can be drawn, and no more.
 QUICK = {"epochs": 2, "limit": 200, "max_particles": 24}

@@ -11,7 +11,7 @@ from common import TAGGERS, TWO_COLUMNS, copper_frames, keep, potential, run_as_
 from matplotlib.axes import Axes
 
 import jetsym
-from jetsym.probing.monitor import History
+from jetsym.probing.reports.history import History
 
 COLOURS = {"upright": "#D55E00", "rotated": "#0072B2", "turned": "#0072B2"}
 MARKS = {"upright": "o-", "rotated": "s--", "turned": "s--"}

@@ -10,9 +10,9 @@ import torch
 import uproot
 
 from jetsym.jets import kinematics
-from jetsym.jets.frames import axes_along
 from jetsym.jets.io.sample import sample_dir
 from jetsym.jets.io.writer import write_jetclass
+from jetsym.jets.moves.frames import axes_along
 
 __all__ = ["aligned_sample"]
 

@@ -23,9 +23,9 @@ from common import Table, arguments, degree, keep, trained_once
 
 import jetsym
 from jetsym.atoms import SymmetrizedCalculator, calculator, evaluate, phonons, read_frames
-from jetsym.atoms.dynamics import drift
 from jetsym.atoms.packages import quiet
-from jetsym.atoms.stability import spurious
+from jetsym.atoms.workflows.dynamics import drift
+from jetsym.atoms.workflows.forbidden import spurious
 from jetsym.benchmarks.copper import LATTICE, train_copper
 
 BUDGET = {"structures": 100, "epochs": 25}

@@ -15,9 +15,8 @@ import rich.table
 
 from jetsym.errors import ConfigError
 from jetsym.files import write_atomically, write_json
-from jetsym.probing.words import concise
 from jetsym.remedies.symmetrized import averaging_degree
-from jetsym.text import as_text
+from jetsym.text import as_text, concise
 
 
 def arguments(description: str, *, out: str, data: str = "") -> argparse.Namespace:

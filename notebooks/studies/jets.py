@@ -20,15 +20,15 @@ from aligned import aligned_sample
 from common import Table, arguments, degree, keep
 
 import jetsym
+from jetsym.benchmarks.compare_regimes import train_seconds
 from jetsym.jets import JetBatch, read
-from jetsym.jets.augmentation import AugmentationConfig
+from jetsym.jets.evaluation.evaluate import predict_logits
+from jetsym.jets.evaluation.stability import stability
+from jetsym.jets.moves.augmentation import AugmentationConfig
 from jetsym.probing.probe import probe
 from jetsym.remedies import Symmetrized
+from jetsym.repair.tagger import MENDS, repair
 from jetsym.training import train
-from jetsym.training.evaluate import predict_logits
-from jetsym.training.regimes import train_seconds
-from jetsym.training.repair import MENDS, repair
-from jetsym.training.stability import stability
 
 #: What all taggers have in common: the network, the data, the budget.
 TAGGER = {"model": "pointnet", "options": {"width": 48, "blocks": 2, "heads": 4}}

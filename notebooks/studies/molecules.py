@@ -24,11 +24,11 @@ from scipy.spatial.transform import Rotation
 import jetsym
 from jetsym.atoms import calculator, evaluate, load, over_training, read_frames, train
 from jetsym.atoms.packages import quiet
-from jetsym.atoms.stability import torque
+from jetsym.atoms.workflows.forbidden import torque
 from jetsym.files import finished_file
 from jetsym.plotting import save_figure
 from jetsym.plotting.style import PALETTE
-from jetsym.probing.monitor import History
+from jetsym.probing.reports.history import History
 
 #: Structures of ethanol with energies and forces in kcal/mol.
 DATA = Path("atoms", "ethanol_reduced_100.xyz")

@@ -296,14 +296,14 @@ def test_a_callable_takes_ready_structures(pet, molecule):
 
 
 def test_attribution_is_for_jets(pet, molecule):
-    from jetsym.probing.attribution import attribute
+    from jetsym.probing.measure.attribution import attribute
 
     with pytest.raises(ProbeError, match="attribution needs jets"):
         attribute(pet, [molecule("H2O")], progress=False)
 
 
 def test_the_average_over_the_orbit_is_equivariant(make_model, molecule):
-    from jetsym.probing.average import orbit_average
+    from jetsym.probing.measure.average import orbit_average
 
     model = make_model({"dipole": {"cartesian": {"rank": 1}}})
     frames = [molecule("H2O", 0), molecule("CH3OH", 1)]

@@ -7,8 +7,9 @@ import pytest
 import torch
 from torch.autograd import forward_ad
 
-from jetsym.jets import actions, domain
-from jetsym.jets.frames import jet_axes
+from jetsym.jets import domain
+from jetsym.jets.moves import actions
+from jetsym.jets.moves.frames import jet_axes
 from jetsym.spectrum import O3, SO2
 from jetsym.spectrum.lorentz import boost_matrices
 

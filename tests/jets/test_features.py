@@ -7,8 +7,6 @@ import pytest
 import torch
 
 from jetsym.errors import DataError
-from jetsym.jets.actions import boost, rotate, transform
-from jetsym.jets.augmentation import random_rotations
 from jetsym.jets.batch import JetBatch
 from jetsym.jets.features import (
     CARTESIAN_FEATURES,
@@ -22,6 +20,8 @@ from jetsym.jets.features import (
     kinematic_features,
     kinpid_features,
 )
+from jetsym.jets.moves.actions import boost, rotate, transform
+from jetsym.jets.moves.sampling import random_rotations
 
 ALL = {
     "kin": (kinematic_features, KINEMATIC_FEATURES),

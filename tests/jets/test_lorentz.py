@@ -9,11 +9,11 @@ import vector
 
 from jetsym.errors import DataError
 from jetsym.jets import read
-from jetsym.jets.actions import METRIC, about_jet_axis, boost, rotate, rotate_at_rest, transform
-from jetsym.jets.augmentation import random_orthogonal, random_rotations
 from jetsym.jets.batch import JetBatch
-from jetsym.jets.frames import jet_axes, jet_momentum
 from jetsym.jets.kinematics import mass2
+from jetsym.jets.moves.actions import METRIC, about_jet_axis, boost, rotate, rotate_at_rest, transform
+from jetsym.jets.moves.frames import jet_axes, jet_momentum
+from jetsym.jets.moves.sampling import random_orthogonal, random_rotations
 
 EPS = 2.0**-52
 

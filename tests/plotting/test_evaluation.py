@@ -8,9 +8,9 @@ import pytest
 import torch
 from matplotlib.container import ErrorbarContainer
 
+from jetsym.jets.evaluation.assess import assess
 from jetsym.jets.schema import CLASSES, CLASSES_II
 from jetsym.plotting import plot_confusion, plot_reliability, plot_roc
-from jetsym.training.assess import assess
 
 
 @pytest.fixture(autouse=True)

@@ -12,7 +12,7 @@ from matplotlib.colors import to_hex
 import jetsym
 from jetsym import plotting
 from jetsym.plotting.style import DIRECTIONS, PALETTE
-from jetsym.probing.lorentz_report import LorentzReport
+from jetsym.probing.reports.lorentz import LorentzReport
 from jetsym.spectrum import O3, SO2
 
 QUIET = {"progress": False}

@@ -7,10 +7,10 @@ import pytest
 import torch
 
 import jetsym
-from jetsym.domains import domain_of
-from jetsym.jets.models import build
-from jetsym.probing.lie import measure_local
-from jetsym.probing.setting import Setting
+from jetsym.domains.table import domain_of
+from jetsym.jets.models.registry import build
+from jetsym.probing.forward.session import Setting
+from jetsym.probing.measure.generators import measure_local
 from jetsym.spectrum.lorentz import GENERATORS
 
 SIZES = {

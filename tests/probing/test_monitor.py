@@ -14,7 +14,8 @@ from torch import nn
 import jetsym
 from jetsym.errors import DataError, ProbeError
 from jetsym.jets.models import PointNet
-from jetsym.probing.monitor import FOLDER, History, Monitor
+from jetsym.probing.monitor import Monitor
+from jetsym.probing.reports.history import FOLDER, History
 
 POINTS = torch.randn(6, 3, generator=torch.Generator().manual_seed(0))
 

@@ -8,7 +8,7 @@ import torch
 
 import jetsym
 from jetsym.errors import ProbeError
-from jetsym.probing.deviation import EquivarianceError
+from jetsym.probing.measure.deviation import EquivarianceError
 from jetsym.spectrum import O3, SO2, SO3, Irrep, QuadratureEstimator, RandomEstimator
 from jetsym.spectrum.representations import representation
 from jetsym.spectrum.testing import known_spectrum

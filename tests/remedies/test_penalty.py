@@ -9,13 +9,15 @@ import torch
 from torch import nn
 
 import jetsym
-from jetsym.domains import domain_of
+from jetsym.domains.table import domain_of
 from jetsym.errors import ConfigError
-from jetsym.jets.augmentation import AugmentationConfig, augment, random_rotations
 from jetsym.jets.batch import JetBatch
-from jetsym.jets.models import PointNet, build
-from jetsym.probing.lie import measure_local
-from jetsym.probing.setting import Setting
+from jetsym.jets.models import PointNet
+from jetsym.jets.models.registry import build
+from jetsym.jets.moves.augmentation import AugmentationConfig, augment
+from jetsym.jets.moves.sampling import random_rotations
+from jetsym.probing.forward.session import Setting
+from jetsym.probing.measure.generators import measure_local
 from jetsym.remedies.penalty import GeneratorPenalty, TransformationPenalty
 
 ROTATIONS, BOOSTS = ("J_x", "J_y", "J_z"), ("K_x", "K_y", "K_z")

@@ -10,7 +10,7 @@ from torch import nn
 import jetsym
 from jetsym.errors import ConfigError, JetsymError
 from jetsym.jets.models.deep_sets import DeepSets
-from jetsym.probing.average import orbit_average
+from jetsym.probing.measure.average import orbit_average
 from jetsym.remedies import Symmetrized, averaging_degree
 from jetsym.spectrum import O3, SO3, Irrep
 from jetsym.spectrum.averaging import group_average

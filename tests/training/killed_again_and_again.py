@@ -18,7 +18,7 @@ import sklearn.metrics  # noqa: F401
 import torch
 import uproot  # noqa: F401
 
-import jetsym.jets.io.stream
+import jetsym.jets.io.streaming.stream
 import jetsym.probing.monitor  # noqa: F401
 from jetsym.training.loop import train
 

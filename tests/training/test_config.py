@@ -7,13 +7,13 @@ import pytest
 import yaml
 from jsonargparse import ArgumentParser
 
-from jetsym.cli import preset_names
 from jetsym.errors import ConfigError
-from jetsym.jets.augmentation import AugmentationConfig
 from jetsym.jets.io.sample import sample_dir
-from jetsym.jets.models import build
+from jetsym.jets.models.registry import build
+from jetsym.jets.moves.augmentation import AugmentationConfig
 from jetsym.training.config import TrainConfig
 from jetsym.training.loop import train
+from jetsym.training.presets import preset_names
 
 #: Presets of a training from the beginning, without ".yaml".
 TRAININGS = {"deepsets", "lgatr", "lloca", "part", "particlenet", "pointnet", "pointnet-rotated"}

@@ -5,15 +5,9 @@ import torch
 
 from jetsym.errors import ConfigError, DataError
 from jetsym.jets import read
-from jetsym.jets.batch import JetBatch
+from jetsym.jets.batch import JetBatch, labels_of
 from jetsym.training.config import TrainConfig
-from jetsym.training.data import (
-    batches,
-    count_batches,
-    in_parts,
-    labels_of,
-    load_jets,
-)
+from jetsym.training.data import batches, count_batches, in_parts, load_jets
 from jetsym.training.seeds import STREAMS, generator_for, seed_for
 
 

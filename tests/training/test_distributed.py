@@ -13,7 +13,7 @@ import torch
 
 from jetsym.cli import main
 from jetsym.errors import ConfigError
-from jetsym.training import checkpoint
+from jetsym.jets import checkpoint
 from jetsym.training.config import TrainConfig
 from jetsym.training.data import batches, load_jets
 from jetsym.training.engine import make_fabric

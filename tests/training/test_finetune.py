@@ -7,9 +7,9 @@ import torch
 
 from jetsym.cli import main
 from jetsym.errors import CheckpointError, ConfigError
-from jetsym.jets.models import MODELS, build
+from jetsym.jets import checkpoint
+from jetsym.jets.models.registry import MODELS, build
 from jetsym.jets.schema import CLASSES
-from jetsym.training import checkpoint
 from jetsym.training.config import TrainConfig
 from jetsym.training.engine import make_fabric
 from jetsym.training.finetune import adopt, freeze, starting_point

@@ -5,8 +5,8 @@ import json
 import pytest
 
 from jetsym.errors import CheckpointError
+from jetsym.jets import checkpoint
 from jetsym.jets.models import PointNet
-from jetsym.training import checkpoint
 from jetsym.training.config import TrainConfig
 from jetsym.training.folder import RunFolder
 

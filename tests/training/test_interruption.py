@@ -15,7 +15,8 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from jetsym.errors import CheckpointError, ConfigError, TerminatedError
-from jetsym.training import checkpoint, loop
+from jetsym.jets import checkpoint
+from jetsym.training import loop
 from jetsym.training.loop import train
 
 OPTIONS = {

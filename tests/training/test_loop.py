@@ -9,10 +9,10 @@ import torch
 import yaml
 
 from jetsym.errors import ConfigError, DataError, TrainingError
-from jetsym.jets import read
-from jetsym.jets.augmentation import AugmentationConfig
+from jetsym.jets import checkpoint, read
 from jetsym.jets.batch import JetBatch
-from jetsym.training import checkpoint, loop, state, step
+from jetsym.jets.moves.augmentation import AugmentationConfig
+from jetsym.training import loop, state, step
 from jetsym.training.config import TrainConfig
 from jetsym.training.data import batches, count_batches, load_jets
 from jetsym.training.engine import make_fabric

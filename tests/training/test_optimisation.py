@@ -5,8 +5,9 @@ import torch
 from torch.nn import functional as F
 
 from jetsym.errors import ConfigError
+from jetsym.jets import checkpoint
 from jetsym.jets.batch import JetBatch
-from jetsym.training import checkpoint, loop
+from jetsym.training import loop
 from jetsym.training.config import TrainConfig
 from jetsym.training.engine import make_fabric
 from jetsym.training.loop import train

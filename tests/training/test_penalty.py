@@ -8,8 +8,8 @@ import yaml
 from jsonargparse import ArgumentParser
 
 from jetsym.errors import ConfigError
-from jetsym.jets.augmentation import AugmentationConfig
 from jetsym.jets.models import PointNet
+from jetsym.jets.moves.augmentation import AugmentationConfig
 from jetsym.remedies.penalty import GeneratorPenalty, TransformationPenalty
 from jetsym.training import loop
 from jetsym.training.config import TrainConfig

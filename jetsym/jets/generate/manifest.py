@@ -9,7 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import jetsym
+from jetsym._version import __version__
 from jetsym.errors import ConfigError, DataError
 from jetsym.files import sha256_of, write_atomically
 from jetsym.jets.generate.chunk import ChunkTask
@@ -101,7 +101,7 @@ def settings(
         "jets_per_file": jets_per_file,
         "jets_per_chunk": JETS_PER_CHUNK,
         "split": None if split is None else dict(split),
-        "versions": {"jetsym": jetsym.__version__, **{name: version(name) for name in ("pythia8mc", "fastjet")}},
+        "versions": {"jetsym": __version__, **{name: version(name) for name in ("pythia8mc", "fastjet")}},
         "pythia": {"common": list(COMMON_SETTINGS), **{name: list(PROCESSES[name].settings) for name in classes}},
         "selection": asdict(JetSelection()),
         "detector": asdict(detector),

@@ -6,12 +6,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from jetsym.jets.io.root import read
-    from jetsym.jets.io.stream import JetStream
+    from jetsym.jets.io.read import read
+    from jetsym.jets.io.streaming.stream import JetStream
 
 __all__ = ["JetStream", "read"]
 
-_HOMES = {"JetStream": "jetsym.jets.io.stream", "read": "jetsym.jets.io.root"}
+_HOMES = {"JetStream": "jetsym.jets.io.streaming.stream", "read": "jetsym.jets.io.read"}
 
 
 def __getattr__(name: str) -> Any:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from jetsym.jets.packed import PackedJets
+from jetsym.jets.io.packed import PackedJets
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

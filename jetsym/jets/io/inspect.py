@@ -13,16 +13,16 @@ from rich.table import Table
 
 from jetsym.errors import DataError
 from jetsym.jets.io.arena import Arena
-from jetsym.jets.io.baskets import index_file
-from jetsym.jets.io.blocks import cut
-from jetsym.jets.io.cache import CacheFiles, is_cache, load_manifest
-from jetsym.jets.io.mapping import TreeMapping
-from jetsym.jets.io.mapping_file import open_mapping
-from jetsym.jets.io.opening import open_tree
-from jetsym.jets.io.parquet import column_types
+from jetsym.jets.io.formats.opening import open_tree
+from jetsym.jets.io.formats.parquet import column_types
+from jetsym.jets.io.mapping.mapping import TreeMapping
+from jetsym.jets.io.mapping.yaml_file import open_mapping
+from jetsym.jets.io.packed import PackedJets
 from jetsym.jets.io.paths import ARRAYS, File, Paths, jet_files
-from jetsym.jets.io.root import MappingFile, read_block
-from jetsym.jets.packed import PackedJets
+from jetsym.jets.io.read import MappingFile, read_block
+from jetsym.jets.io.registry import index_file
+from jetsym.jets.io.streaming.blocks import cut
+from jetsym.jets.io.streaming.cache import CacheFiles, is_cache, load_manifest
 from jetsym.jets.schema import P4_BRANCHES, SCALARS
 
 if TYPE_CHECKING:

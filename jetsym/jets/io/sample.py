@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import jetsym
+from jetsym import _version
 from jetsym.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def sample_dir() -> Path:
     >>> sorted(folder.name for folder in sample_dir().iterdir() if folder.is_dir())
     ['test', 'train', 'val']
     """
-    package = Path(jetsym.__file__).parent
+    package = Path(_version.__file__).parent
     places = (package / "data" / "sample", package.parent / "data" / "sample")
     for place in places:
         if any(place.glob("*/*.root")):
@@ -50,7 +50,7 @@ def sample(split: str = "test", *, limit: int | None = None, max_particles: int 
     split
         "train", "val" or "test".
     limit, max_particles
-        As in :func:`jetsym.jets.io.root.read`: a limit is spread evenly over the classes.
+        As in :func:`jetsym.jets.io.read.read`: a limit is spread evenly over the classes.
 
     Returns
     -------
@@ -72,6 +72,6 @@ def sample(split: str = "test", *, limit: int | None = None, max_particles: int 
     """
     if split not in SPLITS:
         raise ConfigError(f"split={split!r}; expected one of {', '.join(map(repr, SPLITS))}")
-    from jetsym.jets.io.root import read
+    from jetsym.jets.io.read import read
 
     return read(sample_dir() / split, limit=limit, max_particles=max_particles)

@@ -1,7 +1,7 @@
 """A tagger in canonical poses: whatever network it holds sees every jet in axes of the jet's own.
 
-The invariance is that of :mod:`jetsym.jets.canonical`, exact up to rounding for jets that have such axes, and with the
-jumps named there. Impact parameters have no law under rotations and are passed on as they are.
+The invariance is that of :mod:`jetsym.jets.moves.canonical`, exact up to rounding for jets that have such axes, and
+with the jumps named there. Impact parameters have no law under rotations and are passed on as they are.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from torch import Tensor
 
 from jetsym.errors import ConfigError, closest
 from jetsym.jets.batch import JetBatch
-from jetsym.jets.canonical import Frame, Group, Signs, poses
 from jetsym.jets.models.base import Tagger
+from jetsym.jets.moves.canonical import Frame, Group, Signs, poses
 from jetsym.jets.schema import CLASSES
 
 __all__ = ["Canonical", "CanonicalConfig"]
@@ -60,7 +60,7 @@ class CanonicalConfig:
                 raise ConfigError(f"Canonical option {name} is {value!r}; {closest(str(value), known)}")
         if self.backbone == "canonical":
             raise ConfigError("Canonical option backbone is 'canonical'; expected the name of another tagger")
-        from jetsym.jets.models import configure  # which lists this model as well
+        from jetsym.jets.models.registry import configure  # which lists this model as well
 
         # Its options are kept in full, as those of any other tagger are.
         object.__setattr__(self, "options", asdict(configure(self.backbone, **self.options)))
@@ -107,7 +107,7 @@ class Canonical(Tagger):
         signs: Signs = "moment",
     ) -> None:
         super().__init__()
-        from jetsym.jets.models import build  # which lists this model as well
+        from jetsym.jets.models.registry import build  # which lists this model as well
 
         self.classes = tuple(classes)
         self.config = CanonicalConfig(backbone, options or {}, group, frame, signs)

@@ -19,7 +19,7 @@ from ase.calculators.emt import EMT
 from ase.calculators.singlepoint import SinglePointCalculator
 
 from jetsym import atoms, cli
-from jetsym.atoms.evaluation import evaluate
+from jetsym.atoms.workflows.evaluation import evaluate
 from jetsym.errors import ConfigError, DataError
 
 
@@ -90,7 +90,7 @@ def test_a_potential_against_itself():
 
 
 def test_uncertainties_are_compared_with_errors(monkeypatch):
-    monkeypatch.setattr("jetsym.atoms.evaluation.uncertainty", lambda calculator, structure: 0.1)
+    monkeypatch.setattr("jetsym.atoms.workflows.evaluation.uncertainty", lambda calculator, structure: 0.1)
     scores = evaluate(Zero(), [frame(energy=0.2), frame(energy=-0.2)]).scores["all"]
     assert scores.sigma == pytest.approx(50)
     assert scores.pull == pytest.approx(2)

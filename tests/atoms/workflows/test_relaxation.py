@@ -16,7 +16,7 @@ from ase.calculators.calculator import Calculator, all_changes
 from ase.calculators.emt import EMT
 from ase.constraints import FixAtoms
 
-from jetsym.atoms.relaxation import relax
+from jetsym.atoms.workflows.relaxation import relax
 from jetsym.errors import ConfigError, DataError
 
 

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import uproot
 
-from jetsym.jets.io.blocks import cut
+from jetsym.jets.io.streaming.blocks import cut
 from jetsym.jets.io.writer import write_jetclass
 from jetsym.jets.schema import JET_BRANCHES, LABEL_BRANCHES, PARTICLE_BRANCHES
 
@@ -54,7 +54,9 @@ def numbered_files(tmp_path_factory, make_jets, jetclass_columns) -> Callable[..
 @pytest.fixture
 def small_blocks(monkeypatch) -> None:
     """Blocks of ten to forty jets, so that small files are made of many."""
-    monkeypatch.setattr("jetsym.jets.io.blocks.cut", lambda boundaries: cut(boundaries, smallest=10, largest=40))
+    monkeypatch.setattr(
+        "jetsym.jets.io.streaming.blocks.cut", lambda boundaries: cut(boundaries, smallest=10, largest=40)
+    )
 
 
 def flip(path: Path, branch: str, *, basket: int = 0, at: int = 100) -> None:

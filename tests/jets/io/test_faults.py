@@ -18,9 +18,9 @@ import uproot
 from jetsym.errors import DataError
 from jetsym.jets import read
 from jetsym.jets.io import JetStream
-from jetsym.jets.io.blocks import RootFiles, cut
-from jetsym.jets.io.cache import load_manifest, verify
-from jetsym.jets.io.convert import convert
+from jetsym.jets.io.streaming.blocks import RootFiles, cut
+from jetsym.jets.io.streaming.cache import load_manifest, verify
+from jetsym.jets.io.streaming.convert import convert
 from jetsym.jets.io.writer import write_jetclass
 from jetsym.jets.schema import JET_BRANCHES, PARTICLE_BRANCHES
 
@@ -113,7 +113,7 @@ def bad(whole, tmp_path) -> Path:
 
 
 def test_a_cache_says_what_it_lacks(whole, bad, tmp_path, monkeypatch):
-    monkeypatch.setattr("jetsym.jets.io.blocks.cut", lambda boundaries: cut(boundaries, smallest=100))
+    monkeypatch.setattr("jetsym.jets.io.streaming.blocks.cut", lambda boundaries: cut(boundaries, smallest=100))
     (tmp_path / "worse.root").write_bytes(b"root, but not for long")
     paths = [whole, bad, tmp_path / "worse.root"]
     with pytest.raises(DataError, match="worse.root: truncated"):
@@ -225,7 +225,7 @@ def test_a_thread_that_dies_leaves_an_unfinished_cache(numbered_files, small_blo
 
 @pytest.mark.parametrize("buffer", [None, 30])
 def test_a_cache_that_goes_or_is_replaced_during_the_epoch(numbered_files, tmp_path, monkeypatch, buffer):
-    monkeypatch.setattr("jetsym.jets.io.cache._BLOCK", 1500)
+    monkeypatch.setattr("jetsym.jets.io.streaming.cache._BLOCK", 1500)
     first, second = numbered_files([60, 60]), numbered_files([50, 50])
     cache = convert(first, tmp_path / "cache", progress=False)
     expected = [batch.values for batch in JetStream(cache, batch_size=20, buffer=buffer)]

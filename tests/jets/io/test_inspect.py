@@ -9,8 +9,8 @@ from PIL import Image
 from jetsym.cli import main
 from jetsym.errors import DataError
 from jetsym.jets import read
-from jetsym.jets.io.convert import convert
 from jetsym.jets.io.inspect import inspect
+from jetsym.jets.io.streaming.convert import convert
 
 
 def test_counts_and_ranges(numbered_files, tmp_path):

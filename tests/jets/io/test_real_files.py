@@ -15,11 +15,11 @@ import vector
 from jetsym.errors import DataError
 from jetsym.jets import JetBatch, kinematics, read
 from jetsym.jets.io import JetStream
-from jetsym.jets.io.baskets import index_file
-from jetsym.jets.io.convert import convert
-from jetsym.jets.io.parquet import to_parquet
-from jetsym.jets.io.root import read_block
-from jetsym.jets.records import from_awkward
+from jetsym.jets.io.formats.parquet import to_parquet
+from jetsym.jets.io.read import read_block
+from jetsym.jets.io.records import from_awkward
+from jetsym.jets.io.registry import index_file
+from jetsym.jets.io.streaming.convert import convert
 from jetsym.jets.schema import AUX_BRANCHES, CLASSES, CLASSES_II, P4_BRANCHES, SCALAR_BRANCHES
 
 

@@ -11,8 +11,8 @@ from jetsym.cli import main
 from jetsym.errors import DataError, MissingDependencyError
 from jetsym.jets import read
 from jetsym.jets.io import JetStream, remote
-from jetsym.jets.io.convert import convert
 from jetsym.jets.io.inspect import inspect
+from jetsym.jets.io.streaming.convert import convert
 
 pytest.importorskip("aiohttp")
 

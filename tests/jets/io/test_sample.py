@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-import jetsym
+from jetsym import _version
 from jetsym.errors import ConfigError, DataError
 from jetsym.jets import sample
 from jetsym.jets.io.sample import SPLITS, sample_dir
@@ -16,7 +16,7 @@ def install(tmp_path, monkeypatch):
     """A place that jetsym believes to be installed in."""
     package = tmp_path / "site" / "jetsym"
     package.mkdir(parents=True)
-    monkeypatch.setattr(jetsym, "__file__", str(package / "__init__.py"))
+    monkeypatch.setattr(_version, "__file__", str(package / "_version.py"))
     return package
 
 

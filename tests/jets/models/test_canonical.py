@@ -6,10 +6,11 @@ import pytest
 import torch
 
 from jetsym.errors import ConfigError
-from jetsym.jets.actions import rotate
-from jetsym.jets.augmentation import random_rotations
-from jetsym.jets.canonical import poses
-from jetsym.jets.models import Canonical, build, configure
+from jetsym.jets.models import Canonical
+from jetsym.jets.models.registry import build, configure
+from jetsym.jets.moves.actions import rotate
+from jetsym.jets.moves.canonical import poses
+from jetsym.jets.moves.sampling import random_rotations
 from jetsym.training.finetune import freeze
 
 SMALL = {"width": 8, "blocks": 1, "heads": 2}

@@ -8,13 +8,13 @@ import torch
 from torch import nn
 
 from jetsym.errors import ConfigError
-from jetsym.jets.actions import rotate
-from jetsym.jets.augmentation import random_rotations
+from jetsym.jets import checkpoint
 from jetsym.jets.batch import JetBatch
-from jetsym.jets.models import MODELS, build, name_of
-from jetsym.probing.baseline import untrained_copy
-from jetsym.probing.capture import select_layers
-from jetsym.training import checkpoint
+from jetsym.jets.models.registry import MODELS, build, name_of
+from jetsym.jets.moves.actions import rotate
+from jetsym.jets.moves.sampling import random_rotations
+from jetsym.probing.forward.capture import select_layers
+from jetsym.probing.forward.untrained import untrained_copy
 
 SMALL = {
     "pointnet": {"width": 16, "blocks": 2, "heads": 4},

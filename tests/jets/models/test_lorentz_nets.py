@@ -8,8 +8,8 @@ import torch
 
 from jetsym.errors import ConfigError, MissingDependencyError
 from jetsym.jets.batch import JetBatch
-from jetsym.jets.models import build
 from jetsym.jets.models.equivariant import BEAMS, SCALAR_SETS
+from jetsym.jets.models.registry import build
 
 SIZES = {
     "lgatr": {"multivectors": 4, "channels": 8, "blocks": 2, "heads": 2},

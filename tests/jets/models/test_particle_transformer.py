@@ -9,13 +9,14 @@ import torch
 from torch.nn import functional as F
 
 from jetsym.errors import CheckpointError, ConfigError
-from jetsym.jets.actions import rotate
 from jetsym.jets.batch import JetBatch
 from jetsym.jets.features import FEATURE_SETS
-from jetsym.jets.models import ParticleTransformer, build
+from jetsym.jets.models import ParticleTransformer
 from jetsym.jets.models.interactions import interaction_features
 from jetsym.jets.models.packing import CPU_GROUPS, pack
 from jetsym.jets.models.particle_transformer import attend, drop
+from jetsym.jets.models.registry import build
+from jetsym.jets.moves.actions import rotate
 from jetsym.jets.schema import CLASSES
 
 SMALL = {"embedding": (16, 24), "pairs": (8, 12), "blocks": 3, "class_blocks": 2, "heads": 4, "dropout": 0.0}

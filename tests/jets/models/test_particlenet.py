@@ -9,14 +9,15 @@ import torch
 from torch.nn import functional as F
 
 from jetsym.errors import CheckpointError, ConfigError
-from jetsym.jets.actions import rotate
 from jetsym.jets.batch import JetBatch
 from jetsym.jets.features import FEATURE_SETS, angular_points
-from jetsym.jets.models import ParticleNet, build
+from jetsym.jets.models import ParticleNet
 from jetsym.jets.models.particlenet import CHUNK, nearest
+from jetsym.jets.models.registry import build
 from jetsym.jets.models.weaver import read_state
+from jetsym.jets.moves.actions import rotate
 from jetsym.jets.schema import CLASSES
-from jetsym.probing.baseline import untrained_copy
+from jetsym.probing.forward.untrained import untrained_copy
 
 SMALL = {"k": 6, "channels": ((16, 16), (16,), (32, 24)), "hidden": 12}
 

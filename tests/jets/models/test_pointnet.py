@@ -6,9 +6,10 @@ import torch
 
 import jetsym
 from jetsym.errors import ConfigError
-from jetsym.jets.actions import boost, rotate
 from jetsym.jets.features import pair_invariants
-from jetsym.jets.models import PointNet, build
+from jetsym.jets.models import PointNet
+from jetsym.jets.models.registry import build
+from jetsym.jets.moves.actions import boost, rotate
 from jetsym.spectrum import O3
 
 #: Tensors and invariants at the embedding, and biases from pairs.

@@ -5,7 +5,8 @@ import torch
 
 import jetsym
 from jetsym.errors import CheckpointError, ConfigError
-from jetsym.jets.models import ParticleNet, ParticleTransformer, PointNet, build
+from jetsym.jets.models import ParticleNet, ParticleTransformer, PointNet
+from jetsym.jets.models.registry import build
 from jetsym.jets.models.weaver import export, read_state
 from jetsym.jets.schema import CLASSES
 

@@ -1,0 +1,240 @@
+"""Fine-tuning a trained PET on structures of one's own, and giving it an uncertainty: metatrain's options for both."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+from jetsym.atoms import checkpoint
+from jetsym.atoms.published import NAME, fetch
+from jetsym.atoms.training.train import energy_section, train
+from jetsym.errors import ConfigError
+
+__all__ = ["add_uncertainty", "finetune"]
+
+Method = Literal["full", "heads", "lora"]
+#: What models of metatrain say of lengths that are in Å, in small letters; some say nothing.
+ANGSTROM = ("angstrom", "a", "")
+#: Parts of a PET that "heads" trains.
+HEADS = {
+    "head_modules": ["node_heads", "edge_heads"],
+    "last_layer_modules": ["node_last_layers", "edge_last_layers"],
+}
+
+
+def finetune(
+    model: str,
+    data: str,
+    *,
+    out: str,
+    method: Method = "full",
+    version: str | None = None,
+    energy: str = "energy",
+    unit: str = "eV",
+    forces: str | None = "forces",
+    stress: str | None = None,
+    variant: str | None = None,
+    rank: int = 4,
+    alpha: float = 8.0,
+    validation: float | str = 0.1,
+    epochs: int = 50,
+    batch_size: int = 8,
+    learning_rate: float = 1e-4,
+    seed: int = 0,
+    device: str | None = None,
+    progress: bool = True,
+) -> Path:
+    """Train a PET further on structures of one's own, see metatrain's documentation of fine-tuning.
+
+    Of a model with an uncertainty, such as PET-MAD, it is the PET inside that is trained; the result is a PET without
+    one, as its last-layer features are others now. Add it anew: :func:`add_uncertainty`, ``jetsym atoms uncertainty``.
+
+    Parameters
+    ----------
+    model
+        A ``.ckpt`` of metatrain or the folder of a run, or the name of a published model such as "pet-mad-s".
+    data
+        File of structures with energies; lengths in Å.
+    out
+        Folder of the new run: ``model.ckpt`` and ``model.pt`` in it are the result.
+    method
+        "full" trains all weights; "heads" the heads and last layers only; "lora" small matrices added to the attention.
+    version
+        Of a published model.
+    energy, unit, forces, stress
+        Names in the file, and the unit of the energy; forces and stress None to train without.
+    variant
+        Train an energy of another kind, such as of another functional, as a head of its own, "energy/VARIANT", that
+        starts from that of "energy".
+    rank, alpha
+        Of the matrices of "lora", and what their product is scaled by.
+    validation
+        The fraction of the structures that is set aside, or another file.
+    epochs, batch_size, learning_rate, seed, device
+        Of the training.
+    progress
+        Show a progress bar.
+
+    Returns
+    -------
+    Path
+        The folder.
+
+    Raises
+    ------
+    ConfigError
+        An option that cannot be used.
+    CheckpointError
+        There is no such model, or it is no PET.
+    TrainingError
+        metatrain stopped; the message is its own.
+    """
+    if method not in ("full", "heads", "lora"):
+        raise ConfigError(f"method is {method!r}; expected 'full', 'heads' or 'lora'")
+    if rank < 1:
+        raise ConfigError(f"rank is {rank}; expected at least 1")
+    file, pet = _pet(model, version)
+    target = _target(variant)
+    source = target if target in pet.dataset_info.targets else "energy"
+    _check_target(pet, source, file)
+    configs: dict[str, dict[str, Any]] = {"full": {}, "heads": dict(HEADS), "lora": {"rank": rank, "alpha": alpha}}
+    return train(
+        data,
+        out=out,
+        targets={target: _section(pet, target, energy, unit, forces, stress)},
+        length_unit=pet.dataset_info.length_unit,
+        validation=validation,
+        epochs=epochs,
+        batch_size=batch_size,
+        learning_rate=learning_rate,
+        seed=seed,
+        device=device,
+        progress=progress,
+        model=dict(pet.hypers),
+        training={
+            "finetune": {
+                "method": method,
+                "read_from": str(file),
+                "config": configs[method],
+                "inherit_heads": {} if source == target else {target: source},
+            }
+        },
+    )
+
+
+def add_uncertainty(
+    model: str,
+    data: str,
+    *,
+    out: str,
+    energy: str = "energy",
+    unit: str = "eV",
+    forces: str | None = "forces",
+    stress: str | None = None,
+    variant: str | None = None,
+    validation: float | str = 0.1,
+    batch_size: int = 8,
+    seed: int = 0,
+    device: str | None = None,
+    progress: bool = True,
+) -> Path:
+    """Add the last-layer uncertainty (LLPR) of the energy to a trained model, by the data that it was trained on.
+
+    Nothing is trained: the covariance of last-layer features is taken over the training set, and one factor is
+    calibrated on the validation set; see :func:`jetsym.atoms.workflows.calculators.uncertainty`.
+
+    Parameters
+    ----------
+    model
+        A ``.ckpt`` of metatrain or the folder of a run.
+    data
+        File of the structures that it was trained on.
+    out
+        Folder for the new model: ``model.ckpt`` in it.
+    energy, unit, forces, stress
+        Names in the file, and the unit of the energy; forces and stress as the model was trained with them.
+    variant
+        Of an energy of another kind, "energy/VARIANT".
+    validation
+        The fraction of the structures to calibrate on, or another file.
+    batch_size, seed, device, progress
+        As for :func:`jetsym.atoms.train`.
+
+    Returns
+    -------
+    Path
+        The folder.
+    """
+    file, content = _checkpoint(model, None)
+    if "wrapped_model_checkpoint" in content:
+        raise ConfigError(f"{file} has an uncertainty already; give the checkpoint of the model that it was added to")
+    known: Any = checkpoint.model_from(content, file)
+    target = _target(variant)
+    _check_target(known, target, file)
+    if getattr(known, "finetune_config", {}).get("method") == "lora":
+        raise ConfigError(
+            f"{file} was fine-tuned by 'lora', and metatrain cannot read such a model back once it has an uncertainty; "
+            "fine-tune by 'full' or 'heads'"
+        )
+    architecture = {
+        "name": "llpr",
+        "model": {},
+        "training": {"model_checkpoint": str(file), "batch_size": batch_size, "num_workers": 0},
+    }
+    return train(
+        data,
+        out=out,
+        targets={target: _section(known, target, energy, unit, forces, stress)},
+        length_unit=known.dataset_info.length_unit,
+        validation=validation,
+        batch_size=batch_size,
+        seed=seed,
+        device=device,
+        progress=progress,
+        options={"architecture": architecture},
+    )
+
+
+def _target(variant: str | None) -> str:
+    return "energy" if variant is None else f"energy/{variant}"
+
+
+def _check_target(model: Any, target: str, file: Path) -> None:
+    targets, length = model.dataset_info.targets, model.dataset_info.length_unit
+    if length.lower() not in ANGSTROM:
+        raise ConfigError(f"{file} takes lengths in {length!r}; expected a model that takes them in Å")
+    if target not in targets:
+        energies = [name for name in targets if name.startswith("energy/")]
+        remedy = f"; give variant={energies[0].partition('/')[2]!r}" if energies else ""
+        raise ConfigError(f"{file} has no {target!r}; it predicts {', '.join(map(repr, targets))}{remedy}")
+
+
+def _section(model: Any, target: str, key: str, unit: str, forces: str | None, stress: str | None) -> dict[str, Any]:
+    """metatrain's section of an energy, in the words of the model: it compares units and descriptions by letter."""
+    known = model.dataset_info.targets.get(target)
+    if known is not None and known.unit.lower() not in ("", unit.lower()):
+        raise ConfigError(f"unit is {unit!r}, but {target!r} of the model is in {known.unit!r}; convert the data first")
+    words = {"unit": unit} if known is None else {"unit": known.unit, "description": known.description}
+    return {**energy_section(key, unit, forces, stress), **words}
+
+
+def _pet(model: str, version: str | None) -> tuple[Path, Any]:
+    """The checkpoint of a PET, with an uncertainty or without, and the PET in it.
+
+    metatrain trains what is inside a model with an uncertainty, so that it need not be taken out of the file.
+    """
+    file, content = _checkpoint(model, version)
+    inner = content["wrapped_model_checkpoint"] if content["architecture_name"] == "llpr" else content
+    if inner["architecture_name"] != "pet":
+        raise ConfigError(f"{file} is of the architecture {inner['architecture_name']!r}; only 'pet' can be fine-tuned")
+    built: Any = checkpoint.model_from(content, file)  # by metatrain, which brings older ones up to date
+    return file, getattr(built, "model", built)
+
+
+def _checkpoint(model: str, version: str | None) -> tuple[Path, dict[str, Any]]:
+    """File and content of a checkpoint, which is read without running anything before metatrain opens it itself."""
+    published = NAME.fullmatch(str(model)) and not Path(model).exists()
+    file = fetch(model, version=version) if published else checkpoint.find(model)
+    if file.suffix != ".ckpt":
+        raise ConfigError(f"{file} is an export, which cannot be trained any further; give the .ckpt")
+    return file.resolve(), checkpoint.read_checkpoint(file)

@@ -1,0 +1,70 @@
+"""The symmetry of a model of atoms over its training, from the checkpoints that metatrain left."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, cast
+
+from jetsym.atoms.checkpoint import FINAL, epochs_in, read_checkpoint
+from jetsym.atoms.model import Model, load
+from jetsym.errors import CheckpointError
+from jetsym.probing.probe import probe
+from jetsym.probing.reports.history import History
+from jetsym.probing.reports.spectrum import SymmetryReport
+
+__all__ = ["over_training"]
+
+
+def over_training(
+    run: str | Path,
+    inputs: Any,
+    *,
+    gradients: bool | None = None,
+    every: int = 1,
+    **options: Any,
+) -> History:
+    """Probe every checkpoint of a run of :func:`jetsym.atoms.train`, with the weights that the model had then.
+
+    The last one is that of the final epoch, of ``model.ckpt``.
+
+    Parameters
+    ----------
+    run
+        Folder of the run, with its ``model_EPOCH.ckpt``.
+    inputs
+        Structures, or files of them.
+    gradients
+        Whether to measure forces and stress: None for what the model was trained with.
+    every
+        Only every so many checkpoints.
+    options
+        Those of :func:`jetsym.probe`.
+
+    Returns
+    -------
+    History
+        With epochs for steps.
+
+    Raises
+    ------
+    CheckpointError
+        The folder holds no checkpoints of epochs.
+    """
+    folder = Path(run).expanduser()
+    files = epochs_in(folder)
+    if files and (folder / FINAL).is_file():
+        end = read_checkpoint(folder / FINAL).get("epoch")
+        files |= {} if end is None else {int(end): folder / FINAL}
+    if not files:
+        raise CheckpointError(
+            f"{folder} holds no model_EPOCH.ckpt besides a {FINAL}; expected the folder of a run of jetsym atoms "
+            "train, with checkpoint_every smaller than its epochs"
+        )
+    epochs = tuple(sorted(files))[::every]
+    reports = []
+    for epoch in epochs:
+        module = load(files[epoch], weights="last").module
+        report = cast(SymmetryReport, probe(Model(module, gradients=gradients), inputs, **options))
+        reports.append(replace(report, meta={**report.meta, "step": epoch, "unit": "epochs"}))
+    return History(tuple(reports))

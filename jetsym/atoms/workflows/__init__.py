@@ -1,0 +1,1 @@
+"""What a potential is used for: relaxation, phonons, dynamics, errors on a file; symmetrised or not."""

@@ -1,0 +1,263 @@
+"""What a broken symmetry does to physics: spurious forces and torques, stress and forces a crystal forbids.
+
+An unconstrained potential E(x) is not exactly invariant: E(R·x) ≠ E(x). Three things follow, measured here for any ASE
+calculator. A structure as a whole feels a torque τ = −∂E/∂θ; atoms on symmetric sites feel forces that their site
+symmetry forbids, F ≠ P F with P the mean of the site's rotations; and a crystal feels stress that its point group
+forbids. What it does to dynamics is measured in :mod:`jetsym.atoms.workflows.dynamics`.
+"""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from jetsym.atoms.packages import require
+from jetsym.errors import DataError
+
+if TYPE_CHECKING:
+    from ase import Atoms
+    from ase.calculators.calculator import Calculator
+
+__all__ = [
+    "Spurious",
+    "SymmetryOperations",
+    "operations",
+    "space_group",
+    "space_groups",
+    "spurious",
+    "torque",
+]
+
+#: Tolerances in Å at which the space group of a structure is told; a lost symmetry shows as a group that changes.
+TOLERANCES = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5)
+
+
+@dataclass(frozen=True)
+class SymmetryOperations:
+    """The space group of a crystal, acting on its atoms.
+
+    Parameters
+    ----------
+    rotations
+        Orthogonal matrices in Cartesian coordinates, shape (operations, 3, 3).
+    images
+        Atom that each atom is carried to, shape (operations, atoms).
+    """
+
+    rotations: np.ndarray
+    images: np.ndarray
+
+    def site_projectors(self) -> np.ndarray:
+        """Mean of the rotations that leave each site where it is, shape (atoms, 3, 3): P_i F_i is what symmetry allows.
+
+        P projects a vector onto what the site symmetry leaves unchanged: 0 for a site with inversion.
+        """
+        stays = self.images == np.arange(self.images.shape[1])  # (operations, atoms)
+        return np.einsum("ga,gij->aij", stays / stays.sum(axis=0), self.rotations)
+
+    def point_group(self) -> np.ndarray:
+        """The distinct rotations, shape (order of the point group, 3, 3)."""
+        _, first = np.unique(np.round(self.rotations, 6), axis=0, return_index=True)
+        return self.rotations[np.sort(first)]
+
+
+@dataclass(frozen=True)
+class Spurious:
+    """Forces, torque and stress that symmetry forbids.
+
+    Parameters
+    ----------
+    net_force
+        |Σ F|, in eV/Å; zero where the energy does not change under translation.
+    torque
+        |∂E/∂θ| under a rotation of the whole structure, cell included, in eV; zero where the energy is invariant.
+    force_scale
+        Root mean square of the components of all forces, in eV/Å, to compare with.
+    forbidden_force
+        Largest |F − P F| of an atom, in eV/Å, with P the projector of its site symmetry; None without a space group.
+    forbidden_stress
+        Largest component of the stress that the point group forbids, in eV/Å³; None without a space group or a stress.
+    symmetric_sites
+        Number of atoms whose site symmetry forbids some force.
+    """
+
+    net_force: float
+    torque: float
+    force_scale: float
+    forbidden_force: float | None
+    forbidden_stress: float | None
+    symmetric_sites: int | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything as values that JSON can hold."""
+        return asdict(self)
+
+
+def operations(atoms: Atoms, *, symprec: float = 1e-5, modulo_translations: bool = False) -> SymmetryOperations | None:
+    """Space group of a crystal from spglib, or None where not all directions are periodic.
+
+    Parameters
+    ----------
+    atoms
+        The structure.
+    symprec
+        How far an atom may be from its image, in Å.
+    modulo_translations
+        One operation for every rotation, of those that differ by translations that carry the crystal onto itself: all
+        that is needed of a supercell, where there are many.
+
+    Raises
+    ------
+    DataError
+        spglib finds no space group, as where two atoms coincide.
+    """
+    if not atoms.pbc.all():
+        return None
+    found = _dataset(atoms, symprec)
+    fractional, translations = np.asarray(found.rotations), np.asarray(found.translations)
+    if modulo_translations:
+        _, first = np.unique(fractional, axis=0, return_index=True)
+        fractional, translations = fractional[first], translations[first]
+    cell, scaled = atoms.cell.array, atoms.get_scaled_positions()
+    # Rows of the cell are lattice vectors: with A = cellᵀ a fractional W is A W A⁻¹ in Cartesian coordinates.
+    rotations = np.einsum("ij,gjk,kl->gil", cell.T, fractional, np.linalg.inv(cell.T))
+    images = np.empty((len(rotations), len(atoms)), dtype=int)
+    for place, (rotation, translation) in enumerate(zip(fractional, translations, strict=True)):
+        moved = scaled @ rotation.T + translation
+        apart = moved[:, None] - scaled[None]
+        distance = np.linalg.norm((apart - np.round(apart)) @ cell, axis=-1)
+        distance[atoms.numbers[:, None] != atoms.numbers[None]] = np.inf
+        images[place] = distance.argmin(axis=1)
+    return SymmetryOperations(_orthogonal(rotations), images)
+
+
+def _orthogonal(matrices: np.ndarray) -> np.ndarray:
+    """The nearest orthogonal matrices: a cell that is symmetric to symprec only gives rotations that are so as well."""
+    left, _, right = np.linalg.svd(matrices)
+    return left @ right
+
+
+def _dataset(atoms: Atoms, symprec: float) -> Any:
+    spglib = require("spglib", "the space group of a structure")
+    cell = (atoms.cell.array, atoms.get_scaled_positions(), atoms.numbers)
+    with warnings.catch_warnings():
+        # By a setting of the whole process, which is not ours to change, spglib raises or returns None and warns of it.
+        warnings.filterwarnings("ignore", "Set OLD_ERROR_HANDLING to false", DeprecationWarning)
+        try:
+            found = spglib.get_symmetry_dataset(cell, symprec=symprec)
+        except spglib.SpglibError:
+            found = None
+    if found is None:
+        raise DataError(
+            f"spglib finds no space group of {atoms.get_chemical_formula()} within symprec = {symprec} Å; "
+            "atoms that coincide are the usual reason"
+        )
+    return found
+
+
+def space_group(atoms: Atoms, *, symprec: float = 1e-5) -> str:
+    """International symbol and number of a crystal's space group; "not periodic" for anything else.
+
+    Examples
+    --------
+    >>> import pytest
+    >>> spglib = pytest.importorskip("spglib")
+    >>> from ase.build import bulk
+    >>> space_group(bulk("Cu"))
+    'Fm-3m (225)'
+    """
+    if not atoms.pbc.all():
+        return "not periodic"
+    found = _dataset(atoms, symprec)
+    return f"{found.international} ({found.number})"
+
+
+def space_groups(atoms: Atoms) -> dict[str, str]:
+    """Space group at several tolerances, in Å, from coarse to fine; a dash where spglib finds none."""
+    groups = {}
+    for symprec in TOLERANCES:
+        try:
+            groups[f"{symprec:g}"] = space_group(atoms, symprec=symprec)
+        except DataError:
+            groups[f"{symprec:g}"] = "–"
+    return groups
+
+
+def torque(atoms: Atoms, calculator: Calculator, *, step: float = 1e-2) -> np.ndarray:
+    """Torque on a structure as a whole, −∂E/∂θ around x, y and z, by central differences of the energy.
+
+    Atoms and cell are rotated together, so that it is defined for crystals as for molecules, where it equals Σ r × F.
+
+    Parameters
+    ----------
+    atoms
+        The structure; it is not changed.
+    calculator
+        Any ASE calculator with energies.
+    step
+        Angle of the differences, in radian. Their error grows with its square; rounding falls with it.
+
+    Returns
+    -------
+    numpy.ndarray
+        In eV per radian, shape (3,).
+    """
+    from scipy.spatial.transform import Rotation
+
+    moved = atoms.copy()
+    moved.calc = calculator
+
+    def energy(vector: np.ndarray) -> float:
+        rotation = Rotation.from_rotvec(vector).as_matrix()
+        moved.set_cell(atoms.cell.array @ rotation.T, scale_atoms=False)
+        moved.set_positions(atoms.positions @ rotation.T, apply_constraint=False)
+        return float(moved.get_potential_energy())
+
+    return np.array([-(energy(step * axis) - energy(-step * axis)) / (2 * step) for axis in np.eye(3)])
+
+
+def spurious(atoms: Atoms, calculator: Calculator, *, symprec: float = 1e-5) -> Spurious:
+    """Measure forces, torque and stress that symmetry forbids, see :class:`Spurious`.
+
+    Parameters
+    ----------
+    atoms
+        The structure; it is not changed.
+    calculator
+        Any ASE calculator with energies and forces.
+    symprec
+        Tolerance of the space group, in Å.
+    """
+    still = atoms.copy()
+    still.set_constraint()
+    still.calc = calculator
+    forces = still.get_forces()
+    found = operations(atoms, symprec=symprec)
+    forbidden = stress = sites = None
+    if found is not None:
+        projectors = found.site_projectors()
+        forbidden = float(np.linalg.norm(forces - np.einsum("aij,aj->ai", projectors, forces), axis=1).max())
+        sites = int((np.abs(projectors - np.eye(3)).max(axis=(1, 2)) > 1e-6).sum())
+        stress = _forbidden_stress(still, found.point_group())
+    return Spurious(
+        net_force=float(np.linalg.norm(forces.sum(axis=0))),
+        torque=float(np.linalg.norm(torque(atoms, calculator))),
+        force_scale=float(np.sqrt(np.mean(forces**2))),
+        forbidden_force=forbidden,
+        forbidden_stress=stress,
+        symmetric_sites=sites,
+    )
+
+
+def _forbidden_stress(atoms: Atoms, rotations: np.ndarray) -> float | None:
+    from ase.calculators.calculator import PropertyNotImplementedError
+
+    try:
+        stress = atoms.get_stress(voigt=False)
+    except PropertyNotImplementedError:
+        return None
+    allowed = np.einsum("gij,jk,glk->il", rotations, stress, rotations) / len(rotations)
+    return float(np.abs(stress - allowed).max())

@@ -1,0 +1,172 @@
+"""What is found of a crystal's phonons, with and without symmetrisation."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from rich.table import Table
+
+from jetsym.atoms.workflows.band_path import BandPath
+from jetsym.atoms.workflows.forbidden import Spurious
+from jetsym.atoms.workflows.tables import compared, number, structure_dict
+from jetsym.files import write_json
+from jetsym.text import as_text
+
+if TYPE_CHECKING:
+    from ase import Atoms
+    from matplotlib.figure import Figure
+
+__all__ = ["PhononReport", "Phonons", "Splitting"]
+
+
+@dataclass(frozen=True)
+class Splitting:
+    """Bands at a high-symmetry point that symmetry makes degenerate.
+
+    Parameters
+    ----------
+    point
+        Name of the point.
+    bands
+        The bands, counted from the lowest.
+    frequency
+        Their mean frequency, in THz.
+    splitting
+        Highest minus lowest, in THz.
+    """
+
+    point: str
+    bands: tuple[int, ...]
+    frequency: float
+    splitting: float
+
+
+@dataclass(frozen=True)
+class Phonons:
+    """Phonons of a crystal with one potential. Frequencies are in THz; imaginary ones are negative.
+
+    Parameters
+    ----------
+    bands
+        Frequencies along each segment of the path, each of shape (points, bands).
+    points
+        Frequencies at the high-symmetry points, by name.
+    splittings
+        Of all bands that symmetry makes degenerate, but for the three acoustic ones at Γ.
+    gamma_acoustic
+        Largest |frequency| of the three lowest bands at Γ, which should vanish.
+    lowest
+        The lowest frequency on the mesh; negative where the crystal is unstable.
+    asymmetry
+        ‖Φ − P Φ‖/‖Φ‖ of the force constants, with P the mean over the space group.
+    dos_frequencies, dos
+        Density of states in states per THz and primitive cell, and where.
+    spurious
+        Forces, torque and stress that symmetry forbids, in the cell without displacements.
+    force_constants
+        In eV/Å², shape (atoms, atoms, 3, 3) of the supercell.
+    """
+
+    bands: Sequence[np.ndarray]
+    points: Mapping[str, np.ndarray]
+    splittings: Sequence[Splitting]
+    gamma_acoustic: float
+    lowest: float
+    asymmetry: float
+    dos_frequencies: np.ndarray
+    dos: np.ndarray
+    spurious: Spurious
+    force_constants: np.ndarray
+
+    @property
+    def worst(self) -> Splitting | None:
+        """The largest splitting; None where symmetry asks for no degeneracy."""
+        return max(self.splittings, key=lambda item: item.splitting, default=None)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything but the force constants as values that JSON can hold."""
+        return {
+            "bands_THz": [segment.tolist() for segment in self.bands],
+            "points_THz": {name: values.tolist() for name, values in self.points.items()},
+            "splittings": [
+                {"point": item.point, "bands": list(item.bands), "THz": item.frequency, "splitting_THz": item.splitting}
+                for item in self.splittings
+            ],
+            "gamma_acoustic_THz": self.gamma_acoustic,
+            "lowest_THz": self.lowest,
+            "asymmetry": self.asymmetry,
+            "dos_frequencies_THz": self.dos_frequencies.tolist(),
+            "dos": self.dos.tolist(),
+            "spurious": self.spurious.to_dict(),
+        }
+
+
+@dataclass(frozen=True)
+class PhononReport:
+    """Phonons of a crystal, with and without symmetrisation.
+
+    Parameters
+    ----------
+    structure
+        The crystal as it was given.
+    group
+        Its space group.
+    path
+        Path through the Brillouin zone of the primitive cell.
+    runs
+        "plain", and "symmetrized" where such a calculator was given.
+    meta
+        How it was done.
+    """
+
+    structure: Atoms
+    group: str
+    path: BandPath
+    runs: Mapping[str, Phonons]
+    meta: Mapping[str, Any]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything but the force constants as values that JSON can hold."""
+        return {
+            "structure": structure_dict(self.structure),
+            "group": self.group,
+            "path": self.path.to_dict(),
+            "runs": {name: run.to_dict() for name, run in self.runs.items()},
+            "meta": dict(self.meta),
+        }
+
+    def save(self, path: str | Path) -> Path:
+        """Write everything but the force constants as JSON, whole or not at all."""
+        return write_json(path, self.to_dict())
+
+    def table(self) -> Table:
+        """The runs side by side: splittings of degenerate bands, and what else symmetry forbids."""
+        runs = list(self.runs.values())
+        rows: dict[str, list[str]] = {}
+        for place, item in enumerate(runs[0].splittings):
+            bands = ", ".join(str(band + 1) for band in item.bands)
+            cells = [f"{run.splittings[place].splitting:.3g} of {run.splittings[place].frequency:.3f}" for run in runs]
+            rows[f"splitting at {item.point}, bands {bands} [THz]"] = cells
+        rows["acoustic bands at Γ, should be 0 [THz]"] = [number(run.gamma_acoustic) for run in runs]
+        rows["lowest frequency [THz]"] = [f"{round(run.lowest, 3) + 0.0:.3f}" for run in runs]
+        rows["asymmetry of force constants"] = [number(run.asymmetry) for run in runs]
+        rows["torque [eV]"] = [number(run.spurious.torque) for run in runs]
+        rows["force that sites forbid [eV/Å]"] = [number(run.spurious.forbidden_force) for run in runs]
+        return compared(f"{self.structure.get_chemical_formula()}, {self.group}", self.runs, rows)
+
+    def __str__(self) -> str:
+        return as_text(self.table(), width=140)
+
+    def plot(self) -> Figure:
+        """Bands along the path, and the density of states beside them."""
+        from jetsym.plotting.crystals import plot_phonons
+
+        return plot_phonons(
+            self.path.distances,
+            self.path.ticks,
+            {name: (run.bands, run.dos_frequencies, run.dos) for name, run in self.runs.items()},
+        )

@@ -1,0 +1,1 @@
+"""Evaluation of taggers: metrics, rejection, calibration, stability, predictions."""

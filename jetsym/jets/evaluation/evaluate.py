@@ -1,0 +1,121 @@
+"""A tagger's answers to a sample of jets, and how good they are, upright and after random rotations."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+
+from jetsym.errors import ConfigError, DataError
+from jetsym.jets.batch import JetBatch, first_difference, labels_of
+from jetsym.jets.evaluation.assess import assess
+from jetsym.jets.evaluation.report import Evaluation
+from jetsym.jets.kinematics import pt
+from jetsym.jets.moves.actions import rotate
+from jetsym.jets.moves.sampling import random_rotations
+
+__all__ = ["evaluate", "expect_same_classes", "predict_logits"]
+
+
+def predict_logits(model: nn.Module, batch: JetBatch, *, batch_size: int = 512) -> Tensor:
+    """Logits (B, classes) of a tagger in evaluation mode, without gradients, on the CPU.
+
+    The jets are taken ``batch_size`` at a time to the model's device; its training mode is put back afterwards.
+
+    Examples
+    --------
+    >>> from jetsym.jets.models import PointNet
+    >>> p4 = torch.tensor([[[5.0, 3.0, 0.0, 4.0]]])
+    >>> jets = JetBatch(p4, torch.ones(1, 1, dtype=bool), torch.zeros(1, 1, 10), p4[:, 0])
+    >>> predict_logits(PointNet(("QCD", "Tbqq"), width=8), jets).shape
+    torch.Size([1, 2])
+    """
+    if batch_size < 1:
+        raise ConfigError(f"batch_size is {batch_size}; expected at least 1")
+    if not len(batch):
+        raise DataError("there are no jets to evaluate; expected at least one")
+    parameter = next(model.parameters(), None)
+    device = batch.device if parameter is None else parameter.device
+    # Jets of similar length go together, so that little padding is computed; their order is put back afterwards.
+    order = batch.n_particles.argsort(stable=True)
+    with _inference(model):
+        logits = torch.cat([model(batch[chosen].trim().to(device)).float().cpu() for chosen in order.split(batch_size)])
+    return logits[order.argsort().cpu()]
+
+
+def evaluate(
+    model: nn.Module,
+    batch: JetBatch,
+    *,
+    rotated: int | None = None,
+    batch_size: int = 512,
+    background: str | Sequence[str] | None = None,
+    working_points: Mapping[str, float] | None = None,
+    pt_edges: Sequence[float] | None = None,
+    confidence: float = 0.95,
+) -> Evaluation:
+    """Measure a tagger on labelled jets.
+
+    Parameters
+    ----------
+    model
+        From a JetBatch to logits (B, classes).
+    batch
+        Jets with labels.
+    rotated
+        A seed: the same is then measured on the jets after a rotation of its own for each, drawn from the Haar
+        measure, as :attr:`~jetsym.jets.evaluation.report.Evaluation.rotated`.
+    batch_size
+        Jets per forward pass.
+    background, working_points, pt_edges, confidence
+        See :func:`jetsym.jets.evaluation.assess.assess`.
+
+    Raises
+    ------
+    DataError
+        The jets have no labels, there are none, or their classes are not those of ``model.classes``.
+    ConfigError
+        An option names no class, or has no meaning.
+    """
+    expect_same_classes(model, batch)
+    label, jet_pt = labels_of(batch).cpu(), pt(batch.jet_p4).cpu()
+
+    def measured(jets: JetBatch) -> Evaluation:
+        return assess(
+            predict_logits(model, jets, batch_size=batch_size),
+            label,
+            classes=batch.classes,
+            jet_pt=jet_pt,  # a turned jet keeps its bin
+            background=background,
+            working_points=working_points,
+            pt_edges=pt_edges,
+            confidence=confidence,
+        )
+
+    found = measured(batch)
+    if rotated is None:
+        return found
+    elements = random_rotations(len(batch), generator=torch.Generator().manual_seed(rotated))
+    return replace(found, rotated=measured(rotate(batch, elements[None])), meta={**found.meta, "rotated": rotated})
+
+
+def expect_same_classes(model: nn.Module, batch: JetBatch) -> None:
+    """Raise a DataError that names the first difference between a tagger's classes and those of jets."""
+    classes = getattr(model, "classes", batch.classes)
+    if tuple(classes) != batch.classes:
+        raise DataError(f"the jets are of other classes than the tagger's: {first_difference(batch.classes, classes)}")
+
+
+@contextmanager
+def _inference(model: nn.Module) -> Iterator[None]:
+    """Evaluation mode and no gradients, for a while."""
+    training = model.training
+    model.eval()
+    try:
+        with torch.inference_mode():
+            yield
+    finally:
+        model.train(training)

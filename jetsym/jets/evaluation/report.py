@@ -1,0 +1,254 @@
+"""How good a tagger is found to be, as numbers, as tables of text and as JSON."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, ClassVar
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Group
+from rich.table import Table
+
+from jetsym.jets.evaluation.calibration import Calibration
+from jetsym.jets.evaluation.rejection import FEW, Rejection
+from jetsym.storage import Stored
+from jetsym.text import as_text
+
+__all__ = ["Bin", "ClassQuality", "Evaluation"]
+
+#: Classes that a table shows; the JSON form holds all.
+SHOWN = 20
+
+
+@dataclass(frozen=True)
+class ClassQuality:
+    """How well one class is found.
+
+    Parameters
+    ----------
+    name, jets
+        The class, and its jets.
+    found
+        Share of them whose largest logit is theirs.
+    auc
+        Area under the ROC curve of its probability against all other classes; None where these have no jets.
+    auc_background, auc_background_stderr
+        Area against the background by the score p_s / (p_s + p_b), with DeLong's error; None for background.
+    rejection
+        At its working point; None for background.
+    roc
+        Signal efficiency, and share of background that passes: points of the ROC curve against the background.
+    """
+
+    name: str
+    jets: int
+    found: float
+    auc: float | None
+    auc_background: float | None = None
+    auc_background_stderr: float | None = None
+    rejection: Rejection | None = None
+    roc: tuple[tuple[float, ...], tuple[float, ...]] = ((), ())
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> ClassQuality:
+        """The inverse of what :meth:`Evaluation.to_dict` holds of it."""
+        efficiency, share = data["roc"]
+        changes = {"rejection": _rejection(data["rejection"]), "roc": (tuple(efficiency), tuple(share))}
+        return cls(**{**data, **changes})
+
+
+@dataclass(frozen=True)
+class Bin:
+    """The jets of a range of pT, low ≤ pT < high in GeV, with the metrics of :class:`Evaluation` that they allow.
+
+    ``rejections`` are at the same signal efficiency in every bin, so that each bin has a cut of its own.
+    """
+
+    low: float
+    high: float
+    jets: int
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    rejections: Mapping[str, Rejection] = field(default_factory=dict)
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Bin:
+        """The inverse of what :meth:`Evaluation.to_dict` holds of it."""
+        rejections = {name: Rejection.from_dict(item) for name, item in data["rejections"].items()}
+        return cls(**{**data, "rejections": rejections})
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation(Stored):
+    """How good a tagger is on labelled jets.
+
+    Parameters
+    ----------
+    metrics
+        ``accuracy``, ``macro_auc`` (of the classes present) and ``auc_top_qcd`` as far as the sample allows, each with
+        its standard error as ``…_stderr``; ``log_loss`` (nats); ``ece`` and ``ece_floor``, see
+        :class:`~jetsym.jets.evaluation.calibration.Calibration`.
+    classes
+        Names of all classes, in the order of the logits.
+    background
+        Those against which the others are told.
+    qualities
+        One :class:`ClassQuality` for every class present.
+    confusion
+        Jets by true class (rows) and most probable class (columns).
+    calibration
+        Reliability of the probabilities.
+    bins
+        The same by the jets' pT.
+    rotated
+        The same tagger on the same jets, each after a rotation of its own.
+    meta
+        What was measured: number of jets, level of the intervals, and what the caller added.
+    """
+
+    metrics: Mapping[str, float]
+    classes: tuple[str, ...]
+    background: tuple[str, ...]
+    qualities: tuple[ClassQuality, ...]
+    confusion: tuple[tuple[int, ...], ...]
+    calibration: Calibration
+    bins: tuple[Bin, ...] = ()
+    rotated: Evaluation | None = None
+    meta: Mapping[str, Any] = field(default_factory=dict)
+
+    KIND: ClassVar[str] = "evaluation"
+    FORMAT: ClassVar[int] = 1
+
+    @property
+    def rejections(self) -> dict[str, Rejection]:
+        """Of every signal class, at its working point."""
+        return {item.name: item.rejection for item in self.qualities if item.rejection is not None}
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything as values that JSON can hold; an infinite rejection is None."""
+        return {
+            "kind": self.KIND,
+            "format": self.FORMAT,
+            "metrics": dict(self.metrics),
+            "classes": list(self.classes),
+            "background": list(self.background),
+            "qualities": [
+                {**asdict(item), "rejection": None if item.rejection is None else item.rejection.to_dict()}
+                for item in self.qualities
+            ],
+            "confusion": [list(row) for row in self.confusion],
+            "calibration": self.calibration.to_dict(),
+            "bins": [
+                {**asdict(each), "rejections": {name: item.to_dict() for name, item in each.rejections.items()}}
+                for each in self.bins
+            ],
+            "rotated": None if self.rotated is None else self.rotated.to_dict(),
+            "meta": dict(self.meta),
+        }
+
+    @classmethod
+    def _read(cls, data: Mapping[str, Any]) -> Evaluation:
+        return cls(
+            metrics=dict(data["metrics"]),
+            classes=tuple(data["classes"]),
+            background=tuple(data["background"]),
+            qualities=tuple(ClassQuality.from_dict(item) for item in data["qualities"]),
+            confusion=tuple(tuple(row) for row in data["confusion"]),
+            calibration=Calibration.from_dict(data["calibration"]),
+            bins=tuple(Bin.from_dict(item) for item in data["bins"]),
+            rotated=None if data["rotated"] is None else cls.from_dict(data["rotated"]),
+            meta=dict(data["meta"]),
+        )
+
+    def table(self) -> Group:
+        """All numbers, to be printed by rich."""
+        parts = [self._overview(), self._classes()]
+        if self.bins:
+            parts.append(self._bins())
+        return Group(*parts, *self._notes())
+
+    def __str__(self) -> str:
+        return as_text(self.table(), width=120)
+
+    def _overview(self) -> Table:
+        jets = self.meta.get("jets", sum(map(sum, self.confusion)))
+        columns = [self, *([self.rotated] if self.rotated else [])]
+        heads = ("as they are", "rotated at random")[: len(columns)]
+        table = _table(f"{self.meta.get('model', 'tagger')} on {jets:,} jets", "metric", *heads)
+        for name in self.metrics:
+            if not name.endswith(("_stderr", "_floor")):
+                table.add_row(name, *(_measured(each.metrics, name) for each in columns))
+        return table
+
+    def _classes(self) -> Table:
+        against = "QCD" if all(name.startswith("QCD") for name in self.background) else ", ".join(self.background)
+        heads = ("class", "jets", "found", "AUC", "signal", "rejection", *(["rotated"] if self.rotated else []))
+        table = _table(f"each class against {against}", *heads)
+        turned = self.rotated.rejections if self.rotated else {}
+        for item in self.qualities[:SHOWN]:
+            cells = [f"{item.jets:,}", f"{100 * item.found:.1f} %"]
+            if item.rejection is not None and item.auc_background is not None:
+                cells.append(_with_error(item.auc_background, item.auc_background_stderr))
+                cells += [f"{100 * item.rejection.signal_efficiency:.4g} %", str(item.rejection)]
+                cells += [_short(turned[item.name])] if self.rotated else []
+            table.add_row(item.name, *cells)
+        return table
+
+    def _bins(self) -> Table:
+        ranges = (f"{each.low:g}–{each.high:g}" for each in self.bins)
+        table = _table("by jet pT [GeV]; rejections with a cut for every bin", "", *ranges)
+        table.add_row("jets", *(f"{each.jets:,}" for each in self.bins))
+        for name in ("accuracy", "macro_auc"):
+            cells = (_measured(each.metrics, name).replace(" ± ", "±") for each in self.bins)
+            table.add_row(name, *cells, end_section=name == "macro_auc")
+        for name in list(self.rejections)[:SHOWN]:
+            table.add_row(name, *(_short(each.rejections.get(name)) for each in self.bins))
+        return table
+
+    def _notes(self) -> list[str]:
+        level = f"{100 * float(self.meta.get('confidence', 0.95)):.4g} %"
+        notes = [f"[…] {level} interval; it counts that the cut is found on the same sample."]
+        every = [*self.rejections.values(), *(item for each in self.bins for item in each.rejections.values())]
+        every += self.rotated.rejections.values() if self.rotated else []
+        if any(item.passed and item.few for item in every):
+            notes.append(f"* fewer than {FEW} background jets pass: read the interval, not the number.")
+        if any(not item.passed for item in every):
+            notes.append("> no background jet passes: the sample bounds the rejection from below only.")
+        if any(item.high == 1 for item in every):
+            notes.append("An interval from 1 on: too few jets of the signal to place so loose a cut.")
+        if len(self.qualities) > SHOWN:
+            notes.append(f"The first {SHOWN} of {len(self.qualities)} classes; save the result to have them all.")
+        return [note.replace("[", r"\[") for note in notes]
+
+
+def _table(title: str, *heads: str) -> Table:
+    """Names on the left, numbers on the right, narrow enough for 80 columns."""
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False, padding=(0, 0, 0, 1))
+    for place, head in enumerate(heads):
+        table.add_column(head, justify="right" if place else "left", no_wrap=True)
+    return table
+
+
+def _measured(metrics: Mapping[str, float], name: str) -> str:
+    if name not in metrics:
+        return "–"
+    if name == "ece":
+        return f"{metrics[name]:.4f} ({metrics['ece_floor']:.4f} if perfect)"
+    return _with_error(metrics[name], metrics.get(f"{name}_stderr"))
+
+
+def _with_error(value: float, error: float | None) -> str:
+    """To the error's first digit, and to three decimals at least where one is said."""
+    if not error:
+        return f"{value:.4f}"
+    digits = max(3, -math.floor(math.log10(error)))
+    return f"{value:.{digits}f} ± {error:.{digits}f}"
+
+
+def _short(rejection: Rejection | None) -> str:
+    return "–" if rejection is None else str(rejection).partition(" [")[0].partition(" (")[0]
+
+
+def _rejection(data: Mapping[str, Any] | None) -> Rejection | None:
+    return None if data is None else Rejection.from_dict(data)

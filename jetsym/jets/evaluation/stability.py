@@ -1,0 +1,258 @@
+"""How stable the decisions of a tagger are: classes that flip, and metrics that move, when the jets are moved.
+
+Each draw moves the whole sample by one random element, so that the spread over draws says how much depends on where
+the sample happens to point. It does not shrink as the sample grows, as it would if every jet had its own element.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from jetsym.errors import ConfigError, DataError
+from jetsym.jets.batch import JetBatch
+from jetsym.jets.evaluation import metrics
+from jetsym.jets.evaluation.evaluate import expect_same_classes, predict_logits
+from jetsym.jets.evaluation.stability_report import FLIPS, REJECTION, Change, Stability
+from jetsym.jets.moves.augmentation import AugmentationConfig, augment
+from jetsym.jets.moves.frames import has_rest_frame
+from jetsym.progress import progress_bar
+
+__all__ = ["Move", "actions_on_jets", "stability"]
+
+Array = NDArray[np.float64]
+#: An action: how to draw an element and move jets by it. The generator starts alike for all jets of one draw.
+Move = Callable[[JetBatch, torch.Generator], JetBatch]
+
+#: Jets that are moved together, which bounds the memory.
+TOGETHER = 8192
+
+
+def actions_on_jets(width: float = 0.5) -> dict[str, AugmentationConfig]:
+    """The actions that jets are usually moved by; boosts have rapidities uniform on [−width, width].
+
+    Examples
+    --------
+    >>> list(actions_on_jets())
+    ['O3 lab', 'O3 rest', 'SO2 jet', 'SO2 beam', 'boost beam', 'boost jet', 'boost random']
+    """
+    compact = {
+        "O3 lab": AugmentationConfig("O3"),
+        "O3 rest": AugmentationConfig("O3", frame="rest"),
+        "SO2 jet": AugmentationConfig("SO2", axis="jet"),
+        "SO2 beam": AugmentationConfig("SO2", axis="beam"),
+    }
+    boosts = {
+        f"boost {axis}": AugmentationConfig("boost", axis=axis, width=width) for axis in ("beam", "jet", "random")
+    }
+    return compact | boosts
+
+
+def stability(
+    model: nn.Module,
+    jets: JetBatch,
+    *,
+    actions: Mapping[str, AugmentationConfig | Move] | None = None,
+    draws: int = 8,
+    seed: int = 0,
+    width: float = 0.5,
+    signal: str | None = None,
+    background: str | None = None,
+    batch_size: int = 512,
+    progress: bool = False,
+) -> Stability:
+    """Measure how many decisions flip, and how far the metrics move, when the jets are moved.
+
+    Parameters
+    ----------
+    model
+        From a JetBatch to logits (B, classes).
+    jets
+        The jets; without labels only flips can be counted.
+    actions
+        Name -> :class:`~jetsym.jets.moves.augmentation.AugmentationConfig`, or a function of jets and a generator
+        that moves them; default :func:`actions_on_jets`.
+    draws
+        Elements per action; each moves all jets.
+    seed
+        Of the elements.
+    width
+        Largest rapidity of the default boosts.
+    signal, background
+        Classes of the AUC and the rejections. By default Tbqq against QCD where the tagger has both; of any other two
+        classes the second against the first.
+    batch_size
+        Jets per forward pass.
+    progress
+        Show a progress bar.
+
+    Notes
+    -----
+    Errors over jets are those of an infinitesimal jackknife: standard errors of shares are binomial, those of areas
+    are DeLong's (E. DeLong, D. DeLong, D. Clarke-Pearson, Biometrics 44 (1988) 837), those of rejections binomial at
+    the cut that was found. Mean and difference combine the same jets' contributions, so that their correlation counts.
+
+    Raises
+    ------
+    ConfigError
+        No draws, or only one of signal and background.
+    DataError
+        There are no jets, they are of other classes than the tagger's, or there is no such class.
+
+    Examples
+    --------
+    >>> from jetsym.jets.models import PointNet
+    >>> p4 = torch.tensor([[[5.0, 3.0, 0.0, 4.0], [5.0, 0.0, 3.0, 4.0]]])
+    >>> jets = JetBatch(p4, torch.ones(1, 2, dtype=bool), torch.zeros(1, 2, 10), p4.sum(1))
+    >>> found = stability(PointNet(("QCD", "Tbqq"), width=8), jets, actions={"beam": AugmentationConfig("SO2")})
+    >>> list(found.changes["beam"]), found.notes
+    (['flips'], ('The jets have no labels: only the flips of classes can be counted.',))
+    """
+    if draws < 1:
+        raise ConfigError(f"draws is {draws}; expected at least 1")
+    moves = actions_on_jets(width) if actions is None else actions
+    label = None if jets.label is None else jets.label.cpu()
+    pair = None
+    if label is not None:
+        expect_same_classes(model, jets)
+        pair = _pair(jets.classes, label, signal, background)
+    signal, background = pair or (None, None)
+    unmoved = _logits(model, jets, None, batch_size=batch_size)
+    expected = _quantities(unmoved, unmoved, label, jets.classes, pair)
+    changes = {}
+    with progress_bar("moving jets", len(moves) * draws * len(jets), shown=progress) as advance:
+        for number, (name, move) in enumerate(moves.items()):
+            found = []
+            for draw in range(draws):
+                own = int(np.random.SeedSequence((seed, number, draw)).generate_state(1, np.uint64)[0] >> np.uint64(1))
+                logits = _logits(model, jets, _mover(move, own), batch_size=batch_size)
+                found.append(_quantities(logits, unmoved, label, jets.classes, pair))
+                advance(len(jets))
+            changes[name] = {key: _change(key, expected[key], [item[key] for item in found]) for key in expected}
+    return Stability(changes, signal, background, len(jets), draws, seed, _notes(jets, moves))
+
+
+def _logits(
+    model: nn.Module, jets: JetBatch, move: Callable[[JetBatch], JetBatch] | None, *, batch_size: int
+) -> Tensor:
+    """Logits (B, classes) of moved jets, moved some at a time."""
+    if not len(jets):
+        raise DataError("there are no jets to evaluate; expected at least one")
+    parts = (jets[start : start + TOGETHER] for start in range(0, len(jets), TOGETHER))
+    return torch.cat([predict_logits(model, move(part) if move else part, batch_size=batch_size) for part in parts])
+
+
+def _mover(move: AugmentationConfig | Move, seed: int) -> Callable[[JetBatch], JetBatch]:
+    """One draw: the same element for every part of the sample, as each starts from the same seed."""
+
+    def moved(part: JetBatch) -> JetBatch:
+        generator = torch.Generator(device=part.device).manual_seed(seed)
+        if isinstance(move, AugmentationConfig):
+            return augment(part, move, shared=True, generator=generator)
+        return move(part, generator)
+
+    return moved
+
+
+#: A quantity, and what each jet contributes to its error: the square root of Σ ψ² is the standard error.
+Quantity = tuple[float, Array]
+
+
+def _quantities(
+    logits: Tensor, unmoved: Tensor, label: Tensor | None, classes: Sequence[str], pair: tuple[str, str] | None
+) -> dict[str, Quantity]:
+    """All numbers that a sample allows."""
+    values = {FLIPS: _share((logits.argmax(dim=-1) != unmoved.argmax(dim=-1)).numpy())}
+    if label is None:
+        return values
+    values["accuracy"] = _share((logits.argmax(dim=-1) == label).numpy())
+    truth = label.numpy()
+    present = np.unique(truth)
+    if len(present) > 1:
+        probabilities = logits.double().softmax(dim=-1).numpy()
+        areas = [metrics.auc_with_influence(probabilities[:, number], truth == number) for number in present]
+        values["macro_auc"] = float(np.mean([area for area, _ in areas])), np.mean([psi for _, psi in areas], axis=0)
+    if pair is not None:
+        score, is_signal = metrics.pair_score(logits, label, *pair, classes=classes)
+        chosen = np.isin(truth, [classes.index(name) for name in pair])
+        values["auc"] = _spread(metrics.auc_with_influence(score, is_signal), chosen)
+        for efficiency in (0.3, 0.5):
+            found = metrics.background_share_with_influence(score, is_signal, signal_efficiency=efficiency)
+            values[f"{REJECTION}{100 * efficiency:.4g}"] = _spread(found, chosen)
+    return values
+
+
+def _share(hits: NDArray[np.bool_]) -> Quantity:
+    share = float(hits.mean())
+    return share, (hits - share) / len(hits)
+
+
+def _spread(quantity: Quantity, chosen: NDArray[np.bool_]) -> Quantity:
+    """Contributions of some of the jets as those of all: the others have none."""
+    value, psi = quantity
+    everywhere = np.zeros(len(chosen))
+    everywhere[chosen] = psi
+    return value, everywhere
+
+
+def _change(name: str, unmoved: Quantity, moved: Sequence[Quantity]) -> Change:
+    values, psi = np.array([value for value, _ in moved]), np.mean([psi for _, psi in moved], axis=0)
+    draws = len(values)
+    std = float(values.std(ddof=1)) if draws > 1 else float("nan")
+    over_draws = std / np.sqrt(draws) if draws > 1 else 0.0
+    before, slope_before = _shown(name, unmoved[0])
+    mean, slope = _shown(name, float(values.mean()))
+    difference, difference_stderr = float("nan"), float("nan")
+    if np.isfinite(mean) and np.isfinite(before):
+        difference = mean - before
+        over_jets = np.square(slope * psi - slope_before * unmoved[1]).sum()
+        difference_stderr = float(np.sqrt(over_jets + (slope * over_draws) ** 2))
+    smaller_is_worse = name != FLIPS and not name.startswith(REJECTION)  # of a rejection the share is held
+    return Change(
+        unmoved=before,
+        unmoved_stderr=float(abs(slope_before) * np.sqrt(np.square(unmoved[1]).sum())),
+        mean=mean,
+        std=abs(slope) * std,
+        worst=_shown(name, float(values.min() if smaller_is_worse else values.max()))[0],
+        difference=difference,
+        difference_stderr=difference_stderr,
+    )
+
+
+def _shown(name: str, value: float) -> tuple[float, float]:
+    """A quantity as it is shown, and its derivative: rejections are the inverse of the share that was measured."""
+    if not name.startswith(REJECTION):
+        return value, 1.0
+    return (1 / value, -1 / value**2) if value else (float("inf"), float("nan"))
+
+
+def _pair(classes: Sequence[str], label: Tensor, signal: str | None, background: str | None) -> tuple[str, str] | None:
+    """Signal and background, or None where the sample has not both and nobody asked for them."""
+    if (signal is None) != (background is None):
+        raise ConfigError(f"signal is {signal!r} and background is {background!r}; give both, or neither")
+    if signal is not None and background is not None:
+        return signal, background
+    chosen = ("Tbqq", "QCD") if {"Tbqq", "QCD"} <= set(classes) else (classes[-1], classes[0])
+    if len(classes) != 2 and chosen != ("Tbqq", "QCD"):
+        return None
+    present = {classes[number] for number in label.unique().tolist()}
+    return chosen if set(chosen) <= present else None
+
+
+def _notes(jets: JetBatch, moves: Mapping[str, AugmentationConfig | Move]) -> tuple[str, ...]:
+    notes = []
+    if jets.label is None:
+        notes.append("The jets have no labels: only the flips of classes can be counted.")
+    at_rest = [move for move in moves.values() if isinstance(move, AugmentationConfig) and move.frame == "rest"]
+    lacking = int((~has_rest_frame(jets)).sum()) if at_rest else 0
+    if lacking:
+        notes.append(f"{lacking} jets have no rest frame; there they turn about their momentum instead.")
+    boosts = [move for move in moves.values() if isinstance(move, AugmentationConfig) and move.width is not None]
+    if boosts:
+        laws = sorted({f"{move.rapidity or 'uniform'} of width {move.width:g}" for move in boosts})
+        notes.append(f"Rapidities of boosts: {', '.join(laws)}.")
+    return tuple(notes)

@@ -1,0 +1,1 @@
+"""Downloads: public sets of jets, published weights."""

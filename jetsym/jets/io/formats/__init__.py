@@ -1,0 +1,1 @@
+"""Formats of files of jets, one file each."""

@@ -1,0 +1,211 @@
+"""Reading the baskets of a ROOT file in bulk: where they lie, what is in them, and every way in which they can be bad.
+
+uproot reads the file's directory, its tree and the types of the branches, and decompresses. What is done here is to
+read whole baskets in one go, in any thread (decompression and the copies of numpy leave Python's lock alone), and to
+strip the ten bytes that ``std::vector`` puts before each jet's particles from all branches with one mask.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+from collections.abc import Mapping
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import uproot
+
+from jetsym.errors import DataError
+from jetsym.jets.io.formats.index import Branch, FileIndex
+from jetsym.jets.io.formats.layout import Layout
+from jetsym.jets.io.paths import File
+from jetsym.jets.io.remote import RemoteFile, open_remote
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+__all__ = ["BasketReader", "index_tree"]
+
+# A basket begins with a key (TKey) and ends this with what TBasket adds to it; all numbers are big-endian.
+_KEY = struct.Struct(">ihiIhh")  # bytes, version, bytes when decompressed, date, length of the key, cycle
+_BASKET = struct.Struct(">HiiiiB")  # version, buffer size, entry size, entries, end of the data, flag
+
+
+def index_tree(path: File, size: int, mtime_ns: int, tree: Any, chosen: Mapping[str, Any], layout: Layout) -> FileIndex:
+    """Where the baskets of chosen branches of an open tree lie; parameters as of :class:`FileIndex`.
+
+    Raises
+    ------
+    ValueError
+        If the baskets do not hold all jets.
+    """
+    branches = {name: _branch(name, branch) for name, branch in chosen.items()}
+    counters = {branch.counter for branch in branches.values()} - {None}
+    branches |= {name: _branch(name, tree[name]) for name in counters if name is not None}
+    for branch in branches.values():
+        if branch.entries[-1] != tree.num_entries or (np.diff(branch.entries) <= 0).any():
+            raise ValueError(f"the baskets of {branch.name!r} do not add up to {tree.num_entries} jets")
+    # Clusters are where the lists begin anew: their baskets take longest to decompress.
+    lists = [name for name in chosen if isinstance(chosen[name].interpretation, uproot.AsJagged)]
+    common = branches[lists[0]].entries
+    for name in lists[1:]:
+        common = np.intersect1d(common, branches[name].entries, assume_unique=True)
+    return FileIndex(
+        path=path,
+        size=size,
+        mtime_ns=mtime_ns,
+        n_jets=int(tree.num_entries),
+        particles=chosen[lists[0]].uncompressed_bytes // branches[lists[0]].dtype.itemsize,
+        layout=layout,
+        branches=branches,
+        boundaries=common,
+        reader=BasketReader,
+    )
+
+
+def _branch(name: str, branch: Any) -> Branch:
+    how = branch.interpretation
+    ragged = isinstance(how, uproot.AsJagged)
+    embedded = tuple(
+        (basket.data, None if basket.byte_offsets is None else basket.byte_offsets.astype(np.int64))
+        for basket in branch.embedded_baskets
+    )
+    stored = branch.num_baskets - len(embedded)
+    counter = branch.count_branch
+    return Branch(
+        name=name,
+        dtype=(how.content if ragged else how).from_dtype,
+        header=how.header_bytes if ragged else None,
+        counter=counter.name if ragged and counter is not None else None,
+        entries=np.array(branch.entry_offsets, np.int64),
+        seeks=np.array(branch.member("fBasketSeek")[:stored], np.int64),
+        sizes=np.array(branch.member("fBasketBytes")[:stored], np.int64),
+        embedded=embedded,
+    )
+
+
+class BasketReader:
+    """An open file from which ranges of jets are read, branch by branch; not to be shared between threads."""
+
+    def __init__(self, index: FileIndex) -> None:
+        self._index = index
+        self._lengths: dict[tuple[str, int, int], NDArray[np.int64]] = {}
+        self._mask: tuple[NDArray[np.int64], int, int, NDArray[np.bool_]] | None = None
+
+    def __enter__(self) -> BasketReader:
+        path = self._index.path
+        if isinstance(path, RemoteFile):
+            self._file, *status = open_remote(path, ahead=False)
+        else:
+            try:
+                self._file = path.open("rb", buffering=0)
+            except OSError as error:
+                raise DataError(f"{path}: cannot be opened any more ({error.strerror}); it was there before") from error
+            found = os.fstat(self._file.fileno())
+            status = [found.st_size, found.st_mtime_ns]
+        try:
+            self._index.check_unchanged((status[0], status[1]))
+        except DataError:
+            self._file.close()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    def flat(self, name: str, start: int, stop: int) -> NDArray[Any]:
+        """(stop − start,) values of a branch with one number per jet, in the machine's byte order."""
+        branch = self._index.branches[name]
+        first, last, parts = self._baskets(branch, start, stop)
+        data = np.concatenate([part for part, _ in parts])
+        if len(data) != (last - first) * branch.dtype.itemsize:
+            raise ValueError(f"{name!r} holds {len(data)} bytes for jets {first} to {last}")
+        return data.view(branch.dtype)[start - first : stop - first].astype(branch.dtype.newbyteorder("="))
+
+    def ragged(self, name: str, start: int, stop: int) -> tuple[NDArray[Any], NDArray[np.int64]]:
+        """Values (P,) of the particles of some jets, in the file's byte order, and their number in each jet."""
+        branch = self._index.branches[name]
+        first, last, parts = self._baskets(branch, start, stop)
+        data = np.concatenate([part for part, _ in parts]) if len(parts) > 1 else parts[0][0]
+        offsets = self._offsets(branch, first, last, parts)
+        header, itemsize = branch.header or 0, branch.dtype.itemsize
+        if offsets[-1] != len(data):
+            raise ValueError(f"{name!r} holds {len(data)} bytes for jets {first} to {last}, expected {offsets[-1]}")
+        offsets = offsets[start - first : stop - first + 1]
+        data, offsets = data[offsets[0] : offsets[-1]], offsets - offsets[0]
+        lengths = np.diff(offsets) - header
+        if lengths.min() < 0 or (lengths % itemsize).any():
+            raise ValueError(f"{name!r} holds lists of {lengths.min()} bytes and more for values of {itemsize}")
+        if header:
+            data = self._stripped(data, offsets, header, itemsize)
+        return data.view(branch.dtype), lengths // itemsize
+
+    def _stripped(
+        self, data: NDArray[np.uint8], offsets: NDArray[np.int64], header: int, itemsize: int
+    ) -> NDArray[np.uint8]:
+        """The bytes without the headers of the lists."""
+        # Two bytes at a time where nothing begins at an odd one: half the work.
+        unit = 2 if header % 2 == 0 and itemsize % 2 == 0 else 1
+        same = self._mask is not None and self._mask[1:3] == (header, itemsize)
+        if self._mask is None or not same or not np.array_equal(self._mask[0], offsets):
+            mask = np.ones(len(data) // unit, np.bool_)
+            mask[(offsets[:-1, None] // unit + np.arange(header // unit)).ravel()] = False
+            self._mask = offsets, header, itemsize, mask
+        return data.view(f"u{unit}")[self._mask[3]].view(np.uint8)
+
+    def _offsets(self, branch: Branch, first: int, last: int, parts: list[Any]) -> NDArray[np.int64]:
+        """(jets + 1,) where the bytes of each jet begin in the joined baskets."""
+        if any(starts is None for _, starts in parts):
+            if branch.counter is None:
+                raise ValueError(f"{branch.name!r} does not say where its lists begin")
+            key = branch.counter, first, last
+            if key not in self._lengths:
+                self._lengths[key] = self.flat(*key).astype(np.int64)
+            lengths = self._lengths[key] * branch.dtype.itemsize
+            if lengths.min() < 0:
+                raise ValueError(f"{branch.counter!r} counts {lengths.min()} particles")
+            return np.concatenate([[0], np.cumsum(lengths)])
+        ends = np.cumsum([len(data) for data, _ in parts])
+        begins = np.repeat(ends - [len(data) for data, _ in parts], [len(starts) for _, starts in parts])
+        return np.append(np.concatenate([starts for _, starts in parts]) + begins, ends[-1])
+
+    def _baskets(self, branch: Branch, start: int, stop: int) -> tuple[int, int, list[Any]]:
+        """All baskets that hold some of the jets: their first and last jet, and for each its bytes and the starts."""
+        begin = int(np.searchsorted(branch.entries, start, side="right")) - 1
+        end = int(np.searchsorted(branch.entries, stop, side="left"))
+        parts = [self._basket(branch, number) for number in range(begin, end)]
+        return int(branch.entries[begin]), int(branch.entries[end]), parts
+
+    def _basket(self, branch: Branch, number: int) -> tuple[NDArray[np.uint8], NDArray[np.int64] | None]:
+        if number >= len(branch.seeks):
+            data, starts = branch.embedded[number - len(branch.seeks)]
+            return data, None if starts is None else starts[:-1]
+        n_jets = int(branch.entries[number + 1] - branch.entries[number])
+        size, seek = int(branch.sizes[number]), int(branch.seeks[number])
+        self._file.seek(seek)
+        raw = self._file.read(size)
+        if len(raw) != size:
+            raise ValueError(f"{branch.name!r} has a basket beyond the end of the file")
+        stored, _, n_bytes, _, key, _ = _KEY.unpack_from(raw)
+        _, _, _, entries, last, _ = _BASKET.unpack_from(raw, key - _BASKET.size)
+        end = last - key
+        if stored != size or entries != n_jets or not 0 <= end <= n_bytes:
+            raise ValueError(f"{branch.name!r} has a basket at byte {seek} that is not the one the tree describes")
+        if size - key == n_bytes:
+            data = np.frombuffer(raw, np.uint8)[key:]
+        else:
+            source: Any = SimpleNamespace(file_path=self._index.path)
+            chunk = uproot.source.chunk.Chunk.wrap(source, np.frombuffer(raw, np.uint8))
+            cursor = uproot.source.cursor.Cursor(key)
+            data = uproot.compression.decompress(chunk, cursor, {}, size - key, n_bytes).raw_data
+        if len(data) != n_bytes:
+            raise ValueError(f"{branch.name!r} has a basket at byte {seek} of {len(data)} bytes, expected {n_bytes}")
+        if end == n_bytes:
+            return data, None
+        # One number says how many follow; the last of them is not used.
+        starts = data[end:].view(">i4")[1:-1]
+        if len(starts) != n_jets:
+            raise ValueError(f"{branch.name!r} has a basket at byte {seek} with {len(starts)} jets, expected {n_jets}")
+        return data[:end], starts.astype(np.int64) - key

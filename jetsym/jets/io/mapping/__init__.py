@@ -1,0 +1,1 @@
+"""Mappings from the columns of any tree to jets."""

@@ -1,0 +1,333 @@
+"""Trees that are read through a mapping, see :mod:`jetsym.jets.io.mapping.mapping`, as if they were JetClass's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import replace
+from functools import cached_property, partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import uproot
+
+from jetsym.errors import ConfigError, DataError
+from jetsym.jets.io.formats.index import FileIndex
+from jetsym.jets.io.formats.layout import AXIS_BRANCHES, LABEL_II, Layout, axis_of, is_number
+from jetsym.jets.io.formats.opening import explained, open_tree, stamp_of
+from jetsym.jets.io.formats.root import BasketReader, index_tree
+from jetsym.jets.io.mapping.expressions import Expression, Quantity, spread
+from jetsym.jets.io.mapping.mapping import WEIGHT, TreeMapping, cartesian
+from jetsym.jets.io.mapping.reweighting import bin_numbers, bin_weights
+from jetsym.jets.io.paths import ARRAYS, File
+from jetsym.jets.schema import CLASSES, P4_BRANCHES
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["MappedReader", "fitted", "index_mapped"]
+
+#: Entries of a file that are looked through at once.
+_ROWS = 65_536
+
+
+def index_mapped(path: File, mapping: TreeMapping) -> FileIndex:
+    """What :func:`jetsym.jets.io.registry.index_file` gives, of any tree with one entry per jet, after the selection.
+
+    Raises
+    ------
+    DataError
+        If the file is missing, is no ROOT file, is damaged, or lacks the tree, jets or a branch that is named.
+    ConfigError
+        If what the mapping says has no meaning for these branches.
+    """
+    if path.suffix in (".parquet", *ARRAYS):
+        raise DataError(f"{path}: {mapping.path} maps the trees of ROOT files, which this is not")
+    size, mtime_ns = stamp_of(path)
+    with open_tree(path, mapping.tree) as tree:
+        source = f"{path}: the tree {tree.name!r}"
+        if not tree.num_entries:
+            raise DataError(f"{source} holds no jets; expected at least one")
+        with explained(path):
+            known = {branch.name: branch for branch in tree.itervalues(recursive=True)}
+        for expression in mapping.expressions():
+            expression.check_names([*known], source=source)
+        first = sorted({name for part in mapping.particles.parts.values() for name in part.names})
+        names = dict.fromkeys([*first, *(name for each in mapping.expressions() for name in sorted(each.names))])
+        with explained(path):
+            lists = {name for name in names if _is_list(path, name, known[name])}
+            if lists.isdisjoint(first):
+                raise DataError(f"{source} has no list of particles in any of {', '.join(first)}, its particles")
+            layout = _layout(mapping, path)
+            raw = index_tree(path, size, mtime_ns, tree, {name: known[name] for name in names}, layout)
+    reader = partial(MappedReader, mapping, raw)
+    if mapping.selection is None:
+        return replace(raw, reader=reader)
+    with BasketReader(raw) as file, explained(path):
+        parts = [_MappedJets(mapping, raw, file, entries).selected() for entries in _in_pieces(raw.entries)]
+    selected = np.concatenate(parts)
+    before = np.concatenate([[0], np.cumsum(selected)])
+    return replace(
+        raw,
+        n_jets=int(before[-1]),
+        particles=-(-raw.particles * int(before[-1]) // raw.n_jets),
+        boundaries=np.unique(before[raw.boundaries]),
+        chosen=np.packbits(selected),
+        reader=reader,
+    )
+
+
+def fitted(mapping: TreeMapping, files: Iterable[File], *, skip_bad: bool = False) -> TreeMapping:
+    """A mapping whose weights are known, from a look at the labels and the binned quantities of all its jets.
+
+    Raises
+    ------
+    DataError
+        If a file cannot be read (left out with ``skip_bad``), or no jet gets a weight.
+    """
+    reweighting = mapping.reweighting
+    if reweighting is None:
+        return mapping
+    classes = 1 if mapping.labels is None else len(mapping.labels.classes)
+    counts = np.zeros((classes, *(len(edges) - 1 for edges in reweighting.edges)), np.int64)
+    for path in files:
+        with suppress(*([DataError] if skip_bad else [])):
+            counts += _counted(mapping, path, np.zeros_like(counts))
+    try:
+        return mapping.with_weights(bin_weights(counts, reference=reweighting.reference, cap=reweighting.cap))
+    except DataError as error:
+        raise DataError(f"{mapping.path}: {error}") from error
+
+
+def _counted(mapping: TreeMapping, path: File, counts: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The jets of a file by class and bin, added to ``counts``."""
+    index = index_mapped(path, mapping)
+    with index.reader(index) as file, explained(path):
+        for start in range(0, index.n_jets, _ROWS):
+            places, inside = file.jets(start, min(start + _ROWS, index.n_jets)).bins()
+            np.add.at(counts, tuple(place[inside] for place in places), 1)
+    return counts
+
+
+class MappedReader:
+    """An open file from which ranges of jets are read, like :class:`jetsym.jets.io.formats.root.BasketReader`."""
+
+    def __init__(self, mapping: TreeMapping, raw: FileIndex, index: FileIndex) -> None:
+        self._mapping, self._raw, self._index = mapping, raw, index
+        self._last: tuple[int, int, _MappedJets] | None = None
+
+    def __enter__(self) -> MappedReader:
+        self._file = BasketReader(self._raw).__enter__()
+        self._entries = self._index.entries
+        return self
+
+    def __exit__(self, *arguments: object) -> None:
+        self._last = None
+        self._file.__exit__(*arguments)
+
+    def flat(self, name: str, start: int, stop: int) -> NDArray[Any]:
+        """(stop − start,) values with one number per jet."""
+        return self.jets(start, stop).flat(name)
+
+    def ragged(self, name: str, start: int, stop: int) -> tuple[NDArray[Any], NDArray[np.int64]]:
+        """Values (P,) of the particles of some jets, and their number in each jet."""
+        return self.jets(start, stop).ragged(name)
+
+    def jets(self, start: int, stop: int) -> _MappedJets:
+        """Jets ``start`` to ``stop``, of those that are selected."""
+        if self._last is None or self._last[:2] != (start, stop):
+            self._last = start, stop, _MappedJets(self._mapping, self._raw, self._file, self._entries[start:stop])
+        return self._last[2]
+
+
+class _MappedJets:
+    """Some entries of a file in JetClass's branches; what is read or computed once is kept."""
+
+    def __init__(self, mapping: TreeMapping, raw: FileIndex, file: BasketReader, entries: NDArray[np.int64]) -> None:
+        self._mapping, self._raw, self._file, self._entries = mapping, raw, file, entries
+        self._read: dict[str, Quantity] = {}
+
+    def flat(self, name: str) -> NDArray[Any]:
+        if name == LABEL_II:
+            return self.label
+        if name == WEIGHT and WEIGHT not in self._mapping.columns:
+            return self._weight()
+        return self._axis[name] if name in AXIS_BRANCHES else self._of_jets(self._mapping.columns[name])
+
+    def ragged(self, name: str) -> tuple[NDArray[Any], NDArray[np.int64]]:
+        momenta, counts = self._particles
+        if name in P4_BRANCHES:
+            values = momenta[P4_BRANCHES.index(name)]
+        else:
+            expression = self._mapping.scalars[name.removeprefix("part_")]
+            values = self._spread(expression, self._value(expression), counts)
+        return values if self._order is None else values[self._order], counts
+
+    def selected(self) -> NDArray[np.bool_]:
+        """Which of the entries are wanted."""
+        assert self._mapping.selection is not None
+        chosen = self._of_jets(self._mapping.selection)
+        if chosen.dtype != np.bool_:
+            raise ConfigError(f"{self._mapping.selection} is no condition; expected a comparison, such as jet_pt > 500")
+        return chosen
+
+    def bins(self) -> tuple[tuple[NDArray[np.int64], ...], NDArray[np.bool_]]:
+        """Class and bin of each jet, as an index of a table of weights, and whether it lies in the bins."""
+        reweighting = self._mapping.reweighting
+        assert reweighting is not None
+        values = [self._of_jets(axis) for axis in reweighting.axes]
+        numbers, inside = bin_numbers(values, reweighting.edges)
+        label = np.zeros(len(self._entries), np.int64) if self._mapping.labels is None else self.label
+        return (label, *numbers), inside
+
+    @cached_property
+    def label(self) -> NDArray[np.int64]:
+        """(B,) number of each jet's class."""
+        labels, path = self._mapping.labels, self._raw.path
+        assert labels is not None
+        if labels.files:
+            return np.full(len(self._entries), _class_of_file(self._mapping, path))
+        if labels.value is not None:
+            values = self._of_jets(labels.value)
+            match = [np.isin(values, own) for own in labels.values]
+            remedy = f"{labels.value} is none of {', '.join(str(value) for own in labels.values for value in own)}"
+        else:
+            flags = [self._of_jets(each) for each in labels.one_hot]
+            odd = [(flag != 0) & (flag != 1) for flag in flags]
+            match = [(flag == 1) | wrong for flag, wrong in zip(flags, odd, strict=True)]
+            match = [*match, *(wrong for wrong in odd if wrong.any())]  # counts twice, and is refused
+            remedy = f"not exactly one of the labels of {', '.join(labels.classes)} is 1 and the others 0"
+        wrong = np.flatnonzero(np.sum(match, axis=0) != 1)
+        if len(wrong):
+            raise DataError(
+                f"{path}: at entry {self._entries[wrong[0]]} {remedy} ({len(wrong)} such jets); "
+                f"leave such jets out with 'selection' in {self._mapping.path}, or give them a class"
+            )
+        return np.argmax(match, axis=0)
+
+    def _weight(self) -> NDArray[np.float32]:
+        reweighting = self._mapping.reweighting
+        assert reweighting is not None
+        assert reweighting.table is not None
+        places, inside = self.bins()
+        return np.where(inside, reweighting.table[places], 0).astype(np.float32)
+
+    @cached_property
+    def _axis(self) -> dict[str, NDArray[Any]]:
+        momentum = self._mapping.jet
+        if momentum is None:
+            momenta, counts = self._particles
+            jet = np.repeat(np.arange(len(counts)), counts)
+            return axis_of(np.stack([np.bincount(jet, weights=one, minlength=len(counts)) for one in momenta]))
+        parts = momentum.in_gev({name: self._of_jets(each) for name, each in momentum.parts.items()})
+        if "pt" in parts:
+            values = [parts[name] for name in ("pt", "eta", "phi")]
+            return dict(zip(AXIS_BRANCHES, [*values, cartesian(parts)[0]], strict=True))
+        return axis_of(np.stack(cartesian(parts)))
+
+    @cached_property
+    def _particles(self) -> tuple[list[NDArray[Any]], NDArray[np.int64]]:
+        """(E, px, py, pz) of all particles in GeV, in the order of the file, and their number in each jet."""
+        momentum = self._mapping.particles
+        found = {name: self._value(expression) for name, expression in momentum.parts.items()}
+        counts = next((one.counts for one in found.values() if one.counts is not None), None)
+        if counts is None:
+            raise ConfigError(f"{momentum.parts['px' if 'px' in found else 'pt']} has no value per particle")
+        parts = {name: self._spread(momentum.parts[name], one, counts) for name, one in found.items()}
+        return cartesian(momentum.in_gev(parts)), counts
+
+    @cached_property
+    def _order(self) -> NDArray[np.int64] | None:
+        if not self._mapping.by_pt:
+            return None
+        (_, px, py, _), counts = self._particles
+        pt = np.hypot(px.astype(np.float64), py.astype(np.float64))
+        return np.lexsort((-pt, np.repeat(np.arange(len(counts)), counts)))
+
+    def _of_jets(self, expression: Expression) -> NDArray[Any]:
+        found = self._value(expression)
+        if found.counts is not None:
+            raise ConfigError(f"{expression} has a value per particle, and one per jet is expected; sum(…) makes one")
+        return found.values if found.values.ndim else np.full(len(self._entries), found.values)
+
+    def _spread(self, expression: Expression, found: Quantity, counts: NDArray[np.int64]) -> NDArray[Any]:
+        """Values (P,) for the particles."""
+        if found.counts is not None and not np.array_equal(counts, found.counts):
+            jet = int(np.flatnonzero(counts != found.counts)[0])
+            raise DataError(
+                f"{self._raw.path}: {expression} has {found.counts[jet]} values at entry {self._entries[jet]}, where "
+                f"the momenta are of {counts[jet]} particles; expected as many"
+            )
+        return spread(found, counts)
+
+    def _value(self, expression: Expression) -> Quantity:
+        try:
+            return expression.evaluate(self._branch)
+        except DataError as error:
+            raise DataError(f"{self._raw.path}: {error}") from error
+
+    def _branch(self, name: str) -> Quantity:
+        """The values of a branch, of the entries that are wanted."""
+        if name not in self._read:
+            pieces = [self._piece(name, entries) for entries in _in_pieces(self._entries)]
+            lists = [piece.counts for piece in pieces if piece.counts is not None]
+            values = np.concatenate([piece.values for piece in pieces])
+            self._read[name] = Quantity(values, np.concatenate(lists) if lists else None)
+        return self._read[name]
+
+    def _piece(self, name: str, entries: NDArray[np.int64]) -> Quantity:
+        start, stop = int(entries[0]), int(entries[-1]) + 1
+        wanted = np.zeros(stop - start, np.bool_)
+        wanted[entries - start] = True
+        if self._raw.branches[name].header is None:
+            return Quantity(self._file.flat(name, start, stop)[wanted])
+        values, counts = self._file.ragged(name, start, stop)
+        return Quantity(values if wanted.all() else values[np.repeat(wanted, counts)], counts[wanted])
+
+
+def _layout(mapping: TreeMapping, path: File) -> Layout:
+    labels, weights = mapping.labels, mapping.reweighting
+    if labels is not None and labels.files:
+        _class_of_file(mapping, path)
+    return Layout(
+        labels=() if labels is None else (LABEL_II,),
+        classes=CLASSES if labels is None else labels.classes,
+        columns=(*mapping.columns, *(() if weights is None or weights.table is None else (WEIGHT,))),
+        scalars=tuple(f"part_{name}" for name in mapping.scalars),
+    )
+
+
+def _is_list(path: File, name: str, branch: Any) -> bool:
+    how = branch.interpretation
+    if is_number(how):
+        return False
+    if isinstance(how, uproot.AsJagged) and is_number(how.content):
+        return True
+    raise DataError(
+        f"{path}: the branch {name!r} is {branch.typename}; expected one number, or one list of numbers, per entry"
+    )
+
+
+def _class_of_file(mapping: TreeMapping, path: File) -> int:
+    """The class whose pattern a file's name, or the end of its path, matches."""
+    assert mapping.labels is not None
+    patterns = mapping.labels.files
+    # A remote file's parent is a pure path, which knows the same patterns.
+    place = path.parent / path.name
+    found = [number for number, own in enumerate(patterns) if any(place.match(pattern) for pattern in own)]
+    if len(found) != 1:
+        raise DataError(
+            f"{path}: {len(found)} of the classes {', '.join(mapping.labels.classes)} have a pattern for this file in "
+            f"{mapping.path}: labels.files; expected one"
+        )
+    return found[0]
+
+
+def _in_pieces(entries: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+    """Successive entries of a file in parts that lie close together."""
+    parts = []
+    while len(entries):
+        stop = int(np.searchsorted(entries, entries[0] + _ROWS))
+        parts.append(entries[:stop])
+        entries = entries[stop:]
+    return parts

@@ -1,0 +1,269 @@
+"""YAML files of mappings (:mod:`jetsym.jets.io.mapping.mapping`): read, and refused where they have no meaning."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import reprlib
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from jetsym.errors import ConfigError, closest
+from jetsym.jets.io.mapping.expressions import Expression
+from jetsym.jets.io.mapping.mapping import WEIGHT, Labels, Momentum, Reweighting, TreeMapping
+from jetsym.jets.io.paths import File
+from jetsym.jets.schema import SCALARS
+
+__all__ = ["load_mapping", "open_mapping"]
+
+_UNITS = {"GeV": 1.0, "MeV": 1000.0}
+_DIRECTIONS = (("px", "py", "pz"), ("pt", "eta", "phi"))
+_LABELS = ("one_hot", "value", "files")
+#: Fields of a record of jets, which no column may take.
+_RESERVED = ("jet", "constituents", "label", "jet_label", "jet_pt", "jet_eta", "jet_phi", "jet_energy")
+
+
+def load_mapping(path: str | os.PathLike[str] | TreeMapping | None) -> TreeMapping | None:
+    """Read a mapping from its file; what has been read already, and None, are given back.
+
+    Raises
+    ------
+    ConfigError
+        If the file cannot be read, or says something that has no meaning; the message names the key.
+    """
+    if path is None or isinstance(path, TreeMapping):
+        return path
+    file = Path(path).expanduser()
+    try:
+        found = yaml.load(file.read_text(encoding="utf-8"), Loader=_Loader)
+    except OSError as error:
+        raise ConfigError(f"the mapping {file} cannot be read ({error.strerror}); expected a YAML file") from error
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+        raise ConfigError(f"the mapping {file} is no YAML ({' '.join(str(error).split())})") from error
+    return _mapping(file, _Section(str(file), found, separator=": "))
+
+
+def open_mapping(
+    path: str | os.PathLike[str] | TreeMapping | None, files: Iterable[File], *, skip_bad: bool = False
+) -> TreeMapping | None:
+    """As :func:`load_mapping`, with the weights that it asks for computed from the jets of all files.
+
+    Raises
+    ------
+    ConfigError
+        As :func:`load_mapping`.
+    DataError
+        If a file cannot be read; with ``skip_bad`` it is left out.
+    """
+    mapping = load_mapping(path)
+    if mapping is None or mapping.reweighting is None:
+        return mapping
+    from jetsym.jets.io.mapping.reader import fitted
+
+    return fitted(mapping, files, skip_bad=skip_bad)
+
+
+class _Loader(yaml.SafeLoader):
+    """yaml's own safe loader, which takes the last of two equal keys without a word."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [getattr(key, "value", None) for key, _ in node.value]
+        if twice := next((str(key) for key in keys if keys.count(key) > 1), None):
+            raise yaml.constructor.ConstructorError(
+                None, None, f"the key {twice!r} stands there twice", node.start_mark
+            )
+        found: dict[Any, Any] = super().construct_mapping(node, deep=deep)
+        return found
+
+
+class _Section:
+    """A section of the file, whose keys are taken one by one; those that are left have no meaning."""
+
+    def __init__(self, where: str, found: Any, *, separator: str = ".") -> None:
+        if not isinstance(found, dict) or not all(isinstance(key, str) for key in found):
+            raise ConfigError(f"{where} is {_shown(found)}; expected keys that are words, with their values")
+        self.where, self.left, self.known, self._separator = where, dict(found), list[str](), separator
+
+    def take(self, key: str, default: Any = None) -> Any:
+        self.known.append(key)
+        return self.left.pop(key, default)
+
+    def section(self, key: str) -> _Section | None:
+        found = self.take(key)
+        return None if found is None else _Section(self.at(key), found)
+
+    def expression(self, key: str) -> Expression | None:
+        found = self.take(key)
+        return None if found is None else _expression(found, self.at(key))
+
+    def at(self, key: str) -> str:
+        return f"{self.where}{self._separator}{key}"
+
+    def end(self) -> None:
+        for key in self.left:
+            raise ConfigError(f"{self.where} has the key {key!r}, which is unknown; {closest(key, self.known)}")
+
+
+def _mapping(path: Path, found: _Section) -> TreeMapping:
+    content = dict(found.left)
+    particles = found.section("particles")
+    if particles is None:
+        raise ConfigError(f"{path} has no key 'particles', which says where their momenta are")
+    momentum = _momentum(particles)
+    order = particles.take("order", "file")
+    if order not in ("file", "pt"):
+        raise ConfigError(f"{particles.at('order')} is {_shown(order)}; expected pt, or file")
+    scalars = {name: one for name in SCALARS if (one := particles.expression(name)) is not None}
+    if len(scalars) not in (0, 6, 10) or list(scalars) != list(SCALARS[: len(scalars)]):
+        missing = [name for name in SCALARS[: 10 if set(scalars) & set(SCALARS[6:]) else 6] if name not in scalars]
+        raise ConfigError(
+            f"{particles.where} says {', '.join(scalars)} and not {', '.join(missing)}; expected none of them, charge "
+            f"and the five flags, or all of {', '.join(SCALARS)}; write {missing[0]}: 0 for what the tree does not tell"
+        )
+    particles.end()
+    if (jet := found.section("jet")) is not None:
+        axis: Momentum | None = _momentum(jet)
+        jet.end()
+    else:
+        axis = None
+    labels = _labels(found.section("labels"))
+    reweighting = _reweighting(found.section("reweight"), labels)
+    tree = found.take("tree")
+    if tree is not None and not isinstance(tree, str):
+        raise ConfigError(f"{found.at('tree')} is {_shown(tree)}; expected the name of a tree")
+    columns = _columns(found.section("columns"), weighted=reweighting is not None)
+    selection = found.expression("selection")
+    found.end()
+    return TreeMapping(
+        path=path,
+        tree=tree,
+        particles=momentum,
+        jet=axis,
+        by_pt=order == "pt",
+        scalars=scalars,
+        columns=columns,
+        labels=labels,
+        selection=selection,
+        reweighting=reweighting,
+        fingerprint=hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16],
+    )
+
+
+def _momentum(section: _Section) -> Momentum:
+    units = section.take("units", "GeV")
+    if units not in _UNITS:
+        raise ConfigError(f"{section.at('units')} is {_shown(units)}; expected {' or '.join(_UNITS)}")
+    names = [*_DIRECTIONS[0], *_DIRECTIONS[1], "energy", "mass"]
+    parts = {name: one for name in names if (one := section.expression(name)) is not None}
+    if not any(parts.keys() == {*direction, scale} for direction in _DIRECTIONS for scale in ("energy", "mass")):
+        raise ConfigError(
+            f"{section.where} has {', '.join(parts) or 'no momenta'}; expected px, py, pz or pt, eta, phi, and with "
+            "them energy or mass"
+        )
+    return Momentum(parts, _UNITS[units])
+
+
+def _columns(section: _Section | None, *, weighted: bool) -> dict[str, Expression]:
+    if section is None:
+        return {}
+    reserved = (*_RESERVED, *((WEIGHT,) if weighted else ()))
+    for name in section.left:
+        if name in reserved or not (name.isidentifier() and name.isascii()):
+            raise ConfigError(
+                f"{section.where} has {name!r}; expected a name of letters, digits and _, and none of "
+                f"{', '.join(reserved)}"
+            )
+    return {name: _expression(found, section.at(name)) for name, found in section.left.items()}
+
+
+def _labels(section: _Section | None) -> Labels | None:
+    if section is None:
+        return None
+    if len(given := [form for form in _LABELS if form in section.left]) != 1:
+        raise ConfigError(
+            f"{section.where} has {' and '.join(given) or 'no labels'}; expected one of one_hot, value (with classes) "
+            "and files"
+        )
+    forms = {form: section.take(form) for form in _LABELS}
+    classes = section.take("classes")
+    section.end()
+    where = section.at(given[0])
+    if (forms["value"] is None) != (classes is None):
+        raise ConfigError(f"{section.where} expects value and classes together")
+    if forms["value"] is not None:
+        where = section.at("classes")
+        if isinstance(classes, list):
+            classes = {name: place for place, name in enumerate(_names(classes, where))}
+        entries = _Section(where, classes).left
+        values = tuple(_whole(value, f"{where}.{name}") for name, value in entries.items())
+        everything = [value for each in values for value in each]
+        if twice := sorted({value for value in everything if everything.count(value) > 1}):
+            raise ConfigError(f"{where} has {twice[0]} in two classes; expected values of their own")
+        labels = Labels(tuple(entries), value=_expression(forms["value"], section.at("value")), values=values)
+    elif forms["one_hot"] is not None:
+        entries = _Section(where, forms["one_hot"]).left
+        labels = Labels(tuple(entries), one_hot=tuple(_expression(each, where) for each in entries.values()))
+    else:
+        entries = _Section(where, forms["files"]).left
+        patterns = [[each] if isinstance(each, str) else each for each in entries.values()]
+        labels = Labels(tuple(entries), files=tuple(tuple(_names(each, where)) for each in patterns))
+    if not labels.classes:
+        raise ConfigError(f"{where} names no class; expected at least one")
+    return labels
+
+
+def _reweighting(section: _Section | None, labels: Labels | None) -> Reweighting | None:
+    if section is None:
+        return None
+    bins, to, cap = section.section("bins"), section.take("to", "flat"), section.take("cap")
+    section.end()
+    if bins is None or not bins.left:
+        raise ConfigError(f"{section.where} has no key 'bins'; expected expressions with the edges of their bins")
+    edges = []
+    for name, found in bins.left.items():
+        numbers = isinstance(found, list) and all(_is_number(value) for value in found)
+        own = np.array(found if numbers else [], np.float64)
+        if len(own) < 2 or not (np.isfinite(own).all() and (np.diff(own) > 0).all()):
+            raise ConfigError(f"{bins.at(name)} is {_shown(found)}; expected two or more growing numbers, the edges")
+        edges.append(own)
+    classes = () if labels is None else labels.classes
+    if to != "flat" and to not in classes:
+        raise ConfigError(f"{section.at('to')} is {_shown(to)}; {closest(str(to), ['flat', *classes])}")
+    if cap is not None and not (_is_number(cap) and cap >= 1):
+        raise ConfigError(f"{section.at('cap')} is {_shown(cap)}; expected a number of at least 1, the mean weight")
+    axes = tuple(_expression(name, bins.where) for name in bins.left)
+    return Reweighting(axes, tuple(edges), None if to == "flat" else classes.index(to), cap)
+
+
+def _expression(found: Any, where: str) -> Expression:
+    if not isinstance(found, str) and not _is_number(found):
+        raise ConfigError(f"{where} is {_shown(found)}; expected an expression or the name of a branch")
+    return Expression.parse(str(found), where=where)
+
+
+def _whole(found: Any, where: str) -> tuple[int, ...]:
+    values = found if isinstance(found, list) else [found]
+    if not values or not all(_is_number(value) and isinstance(value, int) for value in values):
+        raise ConfigError(f"{where} is {_shown(found)}; expected a whole number, or a list of some")
+    return tuple(values)
+
+
+def _names(found: Any, where: str) -> Sequence[str]:
+    if not isinstance(found, list) or not found or not all(isinstance(name, str) for name in found):
+        raise ConfigError(f"{where} is {_shown(found)}; expected one or more words")
+    if len(set(found)) < len(found):
+        raise ConfigError(f"{where} is {_shown(found)}; expected each word once")
+    return found
+
+
+def _is_number(found: Any) -> bool:
+    return isinstance(found, int | float) and not isinstance(found, bool)
+
+
+def _shown(found: Any) -> str:
+    return reprlib.repr(found)  # short, whatever aliases of aliases stand in the file

@@ -1,0 +1,347 @@
+"""PackedJets and RaggedBatch: jets without padding, in as few bytes as their values need; for streams and caches.
+
+A particle is a row of eight float32 and one byte. The row holds (E, px, py, pz) in GeV and d0, its error, dz and its
+error in mm. The byte holds the five type flags in bits 0 to 4 and the charge in bits 5 (positive) and 6 (negative);
+it is unpacked on the device where the batch is used. Where flags or charges are no such bits, as happens in files that
+do not come from JetClass, the byte is replaced by six float32.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from jetsym.errors import DataError
+from jetsym.jets.batch import JetBatch
+from jetsym.jets.io.records import RaggedJets
+from jetsym.jets.schema import CLASSES, SCALARS
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["DISPLACEMENTS", "KINDS", "PackedJets", "RaggedBatch", "pack_kinds", "unpack_kinds"]
+
+#: What the byte holds: the charge and five flags.
+KINDS = SCALARS[:6]
+#: What a row holds besides the four-momentum.
+DISPLACEMENTS = SCALARS[6:]
+
+_POSITIVE, _NEGATIVE = 5, 6
+
+
+@dataclass(frozen=True, eq=False)
+class PackedJets:
+    """Jets in numpy arrays, as a stream's buffer and a cache hold them.
+
+    Parameters
+    ----------
+    offsets
+        (B + 1,) int64: the particles of jet i are ``offsets[i]`` to ``offsets[i + 1]``.
+    values
+        (P, 8) float32 rows of all particles, or (P, 4), their momenta alone.
+    kinds
+        (P,) uint8, or (P, 6) float32 where the values do not fit a byte, or None beside momenta alone.
+    jet_p4, label, classes, columns
+        As in :class:`jetsym.jets.batch.JetBatch`.
+    """
+
+    offsets: NDArray[np.int64]
+    values: NDArray[np.float32]
+    kinds: NDArray[Any] | None
+    jet_p4: NDArray[np.float32]
+    label: NDArray[np.int64] | None = None
+    classes: tuple[str, ...] = CLASSES
+    columns: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    def take(self, jets: NDArray[np.int64]) -> PackedJets:
+        """The jets (n,) of these numbers, in their order."""
+        starts = self.offsets[jets]
+        counts = self.offsets[jets + 1] - starts
+        offsets = _offsets(counts)
+        particles = np.repeat(starts - offsets[:-1], counts)
+        particles += np.arange(offsets[-1])
+        return self._map(
+            lambda values: values.take(particles, axis=0), lambda column: column.take(jets, axis=0), offsets
+        )
+
+    def slice(self, start: int, stop: int) -> PackedJets:
+        """The jets ``start`` to ``stop``: views, no copies, but for the offsets."""
+        offsets = self.offsets[start : stop + 1] - self.offsets[start]
+        first, last = self.offsets[start], self.offsets[stop]
+        return self._map(lambda values: values[first:last], lambda column: column[start:stop], offsets)
+
+    @classmethod
+    def concatenate(cls, parts: list[PackedJets]) -> PackedJets:
+        """Join parts that hold the same quantities; the list is emptied on the way, so that no jet is held twice.
+
+        Raises
+        ------
+        DataError
+            If they do not.
+        """
+        first = parts[0]
+        if len(parts) == 1:
+            return first
+        for part in parts[1:]:
+            first.check_like(part)
+        offsets = _offsets(np.concatenate([np.diff(part.offsets) for part in parts]))
+        packed = all(part.kinds is not None and part.kinds.ndim == 1 for part in parts)
+        joined = first._map(
+            lambda values: np.empty((offsets[-1], *values.shape[1:]), values.dtype),
+            lambda column: np.empty((len(offsets) - 1, *column.shape[1:]), column.dtype),
+            offsets,
+        )
+        if first.kinds is not None and not packed:
+            joined = replace(joined, kinds=np.empty((offsets[-1], len(KINDS)), np.float32))
+        jet = 0
+        while parts:
+            part = parts.pop(0)
+            if joined.kinds is not None and not packed:
+                part = replace(part, kinds=part.loose_kinds())
+            jets, particles = slice(jet, jet + len(part)), slice(offsets[jet], offsets[jet + len(part)])
+            for target, source in zip(joined._particle_arrays(), part._particle_arrays(), strict=True):
+                target[particles] = source
+            for target, source in zip(joined._jet_arrays(), part._jet_arrays(), strict=True):
+                target[jets] = source
+            jet += len(part)
+        return joined
+
+    @classmethod
+    def none(cls) -> PackedJets:
+        """No jets at all."""
+        return cls(np.zeros(1, np.int64), np.empty((0, 8), np.float32), None, np.empty((0, 4), np.float32))
+
+    def loose_kinds(self) -> NDArray[np.float32]:
+        """(P, 6) float32 charge and flags of every particle."""
+        if self.kinds is None or self.kinds.ndim == 2:
+            return np.empty((len(self.values), 0), np.float32) if self.kinds is None else self.kinds
+        return unpack_kinds(torch.from_numpy(self.kinds)).numpy()
+
+    def ragged(self) -> RaggedJets:
+        """The same jets with all quantities spelled out."""
+        scalars = np.concatenate([self.loose_kinds(), self.values[:, 4:]], axis=1)
+        return RaggedJets(
+            offsets=self.offsets,
+            p4=np.ascontiguousarray(self.values[:, :4]),
+            scalars=scalars,
+            jet_p4=self.jet_p4,
+            label=self.label,
+            classes=self.classes,
+            scalar_names=SCALARS[: scalars.shape[1]],
+            columns=self.columns,
+        )
+
+    def batch(self) -> RaggedBatch:
+        """The same memory as torch tensors."""
+        counts = np.diff(self.offsets)
+        return RaggedBatch(
+            offsets=torch.from_numpy(self.offsets),
+            values=torch.from_numpy(self.values),
+            kinds=None if self.kinds is None else torch.from_numpy(self.kinds),
+            jet_p4=torch.from_numpy(self.jet_p4),
+            label=None if self.label is None else torch.from_numpy(self.label),
+            classes=self.classes,
+            columns={name: torch.from_numpy(column) for name, column in self.columns.items()},
+            longest=int(counts.max(initial=0)),
+        )
+
+    def _particle_arrays(self) -> list[NDArray[Any]]:
+        return [self.values] if self.kinds is None else [self.values, self.kinds]
+
+    def _jet_arrays(self) -> list[NDArray[Any]]:
+        label = [] if self.label is None else [self.label]
+        return [self.jet_p4, *label, *(self.columns[name] for name in sorted(self.columns))]
+
+    def _map(
+        self,
+        particles: Callable[[NDArray[Any]], NDArray[Any]],
+        jets: Callable[[NDArray[Any]], NDArray[Any]],
+        offsets: NDArray[np.int64],
+    ) -> PackedJets:
+        return replace(
+            self,
+            offsets=offsets,
+            values=particles(self.values),
+            kinds=None if self.kinds is None else particles(self.kinds),
+            jet_p4=jets(self.jet_p4),
+            label=None if self.label is None else jets(self.label),
+            columns={name: jets(column) for name, column in self.columns.items()},
+        )
+
+    def check_like(self, other: PackedJets) -> None:
+        """Refuse jets that do not hold the same quantities.
+
+        Raises
+        ------
+        DataError
+            If they do not.
+        """
+        facts = {
+            "labels": (self.label is not None, other.label is not None),
+            "classes": (self.classes, other.classes),
+            "scalars": (self.kinds is not None, other.kinds is not None),
+            "columns": (sorted(self.columns), sorted(other.columns)),
+        }
+        for name, (here, there) in facts.items():
+            if here != there:
+                raise DataError(f"jets that differ in their {name} cannot be joined: {here} and {there}")
+
+
+@dataclass(frozen=True, eq=False)
+class RaggedBatch:
+    """A batch of jets without padding, in torch tensors on any device.
+
+    Parameters
+    ----------
+    offsets, values, kinds, jet_p4, label, classes, columns
+        As in :class:`PackedJets`, as tensors.
+    longest
+        Number of particles of the fullest jet, known without asking the device.
+
+    Examples
+    --------
+    >>> from jetsym.jets.io.sample import sample_dir
+    >>> from jetsym.jets.io import JetStream
+    >>> batch = next(iter(JetStream(sample_dir() / "val", batch_size=8)))
+    >>> len(batch), batch.p4.shape[1], batch.scalars.shape[1], batch.offsets.shape
+    (8, 4, 10, torch.Size([9]))
+    >>> batch.to_padded(32)
+    JetBatch(8 jets, 32 particles at most, 10 classes, float32, cpu)
+    """
+
+    offsets: Tensor
+    values: Tensor
+    kinds: Tensor | None
+    jet_p4: Tensor
+    label: Tensor | None = None
+    classes: tuple[str, ...] = CLASSES
+    columns: Mapping[str, Tensor] = field(default_factory=dict)
+    longest: int = 0
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    @property
+    def p4(self) -> Tensor:
+        """(P, 4) four-momenta (E, px, py, pz) of all particles, GeV."""
+        return self.values[:, :4]
+
+    @property
+    def scalars(self) -> Tensor:
+        """(P, 10) what is known of the particles besides, by :attr:`scalar_names`; unpacked at every call."""
+        if self.kinds is None:
+            return self.values[:, 4:]
+        kinds = self.kinds if self.kinds.ndim == 2 else unpack_kinds(self.kinds)
+        return torch.cat([kinds, self.values[:, 4:]], dim=1)
+
+    @property
+    def scalar_names(self) -> tuple[str, ...]:
+        """Names of the columns of :attr:`scalars`; none where the stream reads momenta alone."""
+        return SCALARS[: len(KINDS) + self.values.shape[1] - 4] if self.kinds is not None else ()
+
+    @property
+    def n_particles(self) -> Tensor:
+        """(B,) int64 number of particles of each jet."""
+        return self.offsets.diff()
+
+    def to(self, device: torch.device | str) -> RaggedBatch:
+        """The batch on a device; from pinned memory the copy does not block."""
+        asynchronous = torch.device(device).type != "cpu"
+        return self._map(lambda tensor: tensor.to(device, non_blocking=asynchronous))
+
+    def pin_memory(self) -> RaggedBatch:
+        """The batch in page-locked memory, from where an accelerator fetches it fastest."""
+        return self._map(lambda tensor: tensor.pin_memory())
+
+    def to_padded(self, max_particles: int | None = None) -> JetBatch:
+        """A JetBatch of the first ``max_particles`` particles of every jet, made on the device where the batch is.
+
+        It has as many slots as its fullest jet needs, at most ``max_particles``.
+        """
+        slots = max(1, self.longest if max_particles is None else min(self.longest, max_particles))
+        place = torch.arange(slots, device=self.offsets.device)
+        mask = place < self.n_particles[:, None]
+        # Padding points at the first particle of all, and is overwritten by zeros.
+        rows = torch.where(mask, self.offsets[:-1, None] + place, 0)
+
+        def pad(values: Tensor) -> Tensor:
+            if not len(values):
+                return values.new_zeros((*rows.shape, values.shape[1]))
+            return torch.where(mask[..., None], values[rows], 0)
+
+        return JetBatch(
+            p4=pad(self.p4),
+            mask=mask,
+            scalars=pad(self.scalars),
+            jet_p4=self.jet_p4,
+            label=self.label,
+            classes=self.classes,
+            scalar_names=self.scalar_names,
+            columns=self.columns,
+        )
+
+    def _map(self, change: Callable[[Tensor], Tensor]) -> RaggedBatch:
+        return replace(
+            self,
+            offsets=change(self.offsets),
+            values=change(self.values),
+            kinds=None if self.kinds is None else change(self.kinds),
+            jet_p4=change(self.jet_p4),
+            label=None if self.label is None else change(self.label),
+            columns={name: change(column) for name, column in self.columns.items()},
+        )
+
+
+def pack_kinds(columns: Sequence[NDArray[Any]]) -> NDArray[Any]:
+    """Charge and five flags of P particles, in the order of :data:`KINDS`, as a byte each if they fit.
+
+    Returns
+    -------
+    (P,) uint8, or (P, 6) float32
+        The latter if a charge is not −1, 0 or 1, or a flag not 0 or 1.
+
+    Examples
+    --------
+    >>> nothing, one = np.zeros(2, "int32"), np.array([0, 1])
+    >>> pack_kinds([np.array([-1.0, 1.0]), nothing, one, nothing, nothing, nothing])
+    array([64, 34], dtype=uint8)
+    >>> pack_kinds([np.array([-2.0, 1.0]), nothing, one, nothing, nothing, nothing]).shape
+    (2, 6)
+    """
+    charge, *flags = columns
+    positive, negative = charge == 1, charge == -1
+    packed = positive.view(np.uint8) << _POSITIVE
+    packed |= negative.view(np.uint8) << _NEGATIVE
+    fits = bool((positive | negative | (charge == 0)).all())
+    for bit, flag in enumerate(flags):
+        is_set = flag == 1
+        packed |= is_set.view(np.uint8) << bit
+        fits = fits and np.count_nonzero(flag) == np.count_nonzero(is_set)
+    if fits:
+        return packed
+    loose = np.empty((len(charge), len(columns)), np.float32)
+    for place, column in enumerate(columns):
+        loose[:, place] = column
+    return loose
+
+
+def unpack_kinds(packed: Tensor) -> Tensor:
+    """(P, 6) float32 charge and flags from (P,) uint8; the inverse of :func:`pack_kinds`."""
+    order = torch.tensor([_POSITIVE, 0, 1, 2, 3, 4], dtype=torch.uint8, device=packed.device)
+    bits = ((packed[:, None] >> order) & 1).float()
+    bits[:, 0] -= (packed >> _NEGATIVE).float()
+    return bits
+
+
+def _offsets(counts: NDArray[np.int64]) -> NDArray[np.int64]:
+    offsets = np.zeros(len(counts) + 1, dtype=np.int64)
+    np.cumsum(counts, out=offsets[1:])
+    return offsets

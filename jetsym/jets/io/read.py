@@ -1,0 +1,323 @@
+"""Files of jets as padded torch batches or as awkward records."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Literal, overload
+
+import numpy as np
+import torch
+
+from jetsym.errors import ConfigError, DataError
+from jetsym.jets.io.arena import Arena
+from jetsym.jets.io.formats.index import FileIndex
+from jetsym.jets.io.formats.layout import AXIS_BRANCHES, labels
+from jetsym.jets.io.formats.opening import explained
+from jetsym.jets.io.mapping.mapping import TreeMapping
+from jetsym.jets.io.mapping.yaml_file import open_mapping
+from jetsym.jets.io.packed import DISPLACEMENTS, KINDS, PackedJets, pack_kinds
+from jetsym.jets.io.paths import File, Paths, jet_files
+from jetsym.jets.io.records import RaggedJets
+from jetsym.jets.io.registry import count_jets, index_file
+from jetsym.jets.kinematics import from_pt_eta_phi_energy
+from jetsym.jets.schema import P4_BRANCHES
+
+if TYPE_CHECKING:
+    import awkward as ak
+    from numpy.typing import NDArray
+
+    from jetsym.jets.batch import JetBatch
+
+__all__ = ["BadJets", "Columns", "MappingFile", "check_number", "read", "read_block", "read_ragged"]
+
+
+BadJets = Literal["raise", "drop"]
+
+#: A file with a mapping, one that has been read, or none for files that need none.
+MappingFile = str | os.PathLike[str] | TreeMapping | None
+
+
+@overload
+def read(
+    paths: Paths,
+    *,
+    limit: int | None = ...,
+    max_particles: int = ...,
+    library: Literal["torch"] = ...,
+    bad_jets: BadJets = ...,
+    mapping: MappingFile = ...,
+) -> JetBatch: ...
+@overload
+def read(
+    paths: Paths,
+    *,
+    limit: int | None = ...,
+    max_particles: int = ...,
+    library: Literal["ak"],
+    bad_jets: BadJets = ...,
+    mapping: MappingFile = ...,
+) -> ak.Array: ...
+def read(
+    paths: Paths,
+    *,
+    limit: int | None = None,
+    max_particles: int = 128,
+    library: Literal["torch", "ak"] = "torch",
+    bad_jets: BadJets = "raise",
+    mapping: MappingFile = None,
+) -> JetBatch | ak.Array:
+    """Read jets from JetClass or JetClass-II files into memory.
+
+    The files hold a TTree called ``tree`` with JetClass's branches (:mod:`jetsym.jets.schema`), the ragged ones as
+    ``std::vector`` (what ROOT writes) or with counters (what uproot writes), or are Parquet files of such columns. Ten
+    ``label_*`` branches give JetClass's label, ``jet_label`` gives JetClass-II's with its 188 classes, and files with
+    neither give unlabelled jets. Only the branches that a JetBatch holds are read: momenta, particle scalars, labels,
+    the jet axis, and, as ``columns``, soft-drop mass, N-subjettiness, multiplicity and flat ``aux_*`` truth as far as
+    the files have them. The files of the top-tagging reference set (HDF5, ``.npz``) and of EnergyFlow's quark and gluon
+    jets (``.npz``) are read as they are, see :mod:`jetsym.jets.io.formats.arrays`; they lack some or all particle
+    scalars.
+
+    Parameters
+    ----------
+    paths
+        A file, a glob pattern, a directory (all ``*.root`` below it), the address of a ROOT file (https, s3, root), or
+        a sequence of these; files are read in sorted order, or in the order of the sequence, and each once.
+    limit
+        Read at most this many jets in total. They are spread evenly over the files, the first jets of each, because
+        JetClass keeps one class per file; where a file has fewer, the others give more. Jets that ``bad_jets="drop"``
+        leaves out count as read.
+    max_particles
+        Keep the first this many particles of each jet in the order of the file (falling pT). The batch has as many
+        slots as its fullest jet needs.
+    library
+        "torch" for a :class:`~jetsym.jets.batch.JetBatch`; "ak" for awkward records as in
+        :func:`jetsym.jets.io.records.to_awkward`.
+    bad_jets
+        What to do with jets without particles, and with NaN or infinity in momenta, scalars or axis: "raise" or
+        "drop".
+    mapping
+        A YAML file that says what the branches of another tree hold, see :mod:`jetsym.jets.io.mapping.mapping`.
+
+    Returns
+    -------
+    JetBatch or awkward.Array
+        Momenta in GeV, float32 as stored; the jet axis from the stored pt, eta, phi and energy, computed in float64
+        and rounded to float32.
+
+    Raises
+    ------
+    DataError
+        If a file is missing, is no ROOT file, is damaged, lacks the tree or a branch, holds no jets, holds bad jets,
+        or holds a jet without exactly one label; the message names the file.
+    ConfigError
+        If an option has no meaning.
+
+    Examples
+    --------
+    >>> from jetsym.jets.io.sample import sample_dir
+    >>> len(read(sample_dir() / "test", limit=10))
+    10
+    >>> read(sample_dir() / "test" / "*.root", limit=30, library="ak").constituents.pt.ndim
+    2
+    """
+    if library not in ("torch", "ak"):
+        raise ConfigError(f"library={library!r}; expected 'torch' or 'ak'")
+    jets = read_ragged(paths, limit=limit, max_particles=max_particles, bad_jets=bad_jets, mapping=mapping)
+    if library == "ak":
+        from jetsym.jets.io.records import records
+
+        return records(jets)
+    return jets.pad()
+
+
+def read_ragged(
+    paths: Paths,
+    *,
+    limit: int | None = None,
+    max_particles: int = 128,
+    bad_jets: BadJets = "raise",
+    mapping: MappingFile = None,
+) -> RaggedJets:
+    """Read jets as flat columns and offsets, without padding; parameters and errors as in :func:`read`."""
+    check_number("limit", limit, "jets", none="None for all")
+    check_number("max_particles", max_particles, "particles")
+    if bad_jets not in ("raise", "drop"):
+        raise ConfigError(f"bad_jets={bad_jets!r}; expected 'raise' or 'drop'")
+    files = jet_files(paths)
+    known = open_mapping(mapping, files)
+    stops: Sequence[int | None] = [None] * len(files)
+    if limit is not None:
+        stops = [limit] if len(files) == 1 else _spread(limit, files, known)
+    parts = []
+    for file, stop in zip(files, stops, strict=True):
+        if stop != 0:
+            index = index_file(file, known)
+            if index.n_jets:  # a selection can leave none
+                jets, _ = read_block(index, 0, min(stop or index.n_jets, index.n_jets), bad_jets=bad_jets)
+                parts.append(jets.ragged().cut(max_particles))
+    if not parts:
+        raise DataError(f"{_few(files)}: the selection leaves no jets; expected at least one")
+    try:
+        joined = RaggedJets.concatenate(parts)
+    except DataError as error:
+        raise DataError(f"{_few(files)} cannot be read together: {error}; read them one by one") from error
+    if not len(joined):
+        raise DataError(f"{_few(files)}: no jets are left after dropping the bad ones; expected at least one")
+    return joined
+
+
+def _spread(limit: int, files: Sequence[File], mapping: TreeMapping | None) -> list[int]:
+    """Split a total evenly over files; what short files cannot give goes to the others. Opens only files it needs."""
+    sizes: dict[int, int] = {}
+    shares = [0] * len(files)
+    left, spare = limit, list(range(len(files)))
+    while left and spare:
+        for place, index in enumerate(spare):
+            # Differences of floors: shares differ by at most one, and few jets come from files spaced evenly.
+            share = (place + 1) * left // len(spare) - place * left // len(spare)
+            if share:
+                if index not in sizes:
+                    sizes[index] = count_jets(files[index], mapping)
+                shares[index] = min(shares[index] + share, sizes[index])
+        left = limit - sum(shares)
+        spare = [index for index in spare if index not in sizes or shares[index] < sizes[index]]
+    return shares
+
+
+Columns = Literal["all", "full", "kin"]
+
+
+def read_block(
+    index: FileIndex,
+    start: int,
+    stop: int,
+    *,
+    columns: Columns = "all",
+    bad_jets: BadJets | Literal["keep"] = "raise",
+    arena: Arena | None = None,
+) -> tuple[PackedJets, NDArray[np.bool_] | None]:
+    """Read some successive jets of a file, in any thread.
+
+    Parameters
+    ----------
+    index
+        Of the file, from :func:`jetsym.jets.io.registry.index_file`.
+    start, stop
+        The first jet, and the one after the last.
+    columns
+        "kin" for momenta, axis and label; "full" for the particles' scalars as well; "all" for the further per-jet
+        branches as well.
+    bad_jets
+        As in :func:`read`, or "keep" to count them.
+    arena
+        Where the particles go, if there is room.
+
+    Returns
+    -------
+    (PackedJets, (stop − start,) bool or None)
+        The jets, and which of those asked for they are; None for all.
+
+    Raises
+    ------
+    DataError
+        If the file is damaged, has changed or gone, or holds bad jets or labels.
+    """
+    path, layout = index.path, index.layout
+    names = layout.columns if columns == "all" else ()
+    with index.reader(index) as file, explained(path):
+        flat = {name: file.flat(name, start, stop) for name in (*AXIS_BRANCHES, *layout.labels, *names)}
+        first = P4_BRANCHES[0]
+        content, counts = file.ragged(first, start, stop)
+
+        def particles(name: str) -> NDArray[Any]:
+            values, own = file.ragged(name, start, stop)
+            _check_counts(path, start, (first, counts), (name, own))
+            return values
+
+        scalars = () if columns == "kin" else layout.scalars
+        rows = (*P4_BRANCHES, *(f"part_{name}" for name in DISPLACEMENTS if f"part_{name}" in scalars))
+        place = None if arena is None else arena.reserve(len(content))
+        if arena is None or place is None:
+            values = np.empty((len(content), len(rows)), np.float32)
+        else:
+            values = arena.values[place : place + len(content)]
+        with np.errstate(over="ignore"):  # a double beyond float32 becomes infinite, which is reported with its entry
+            values[:, 0] = content
+            for column, name in enumerate(rows[1:], start=1):
+                values[:, column] = particles(name)
+        kinds = None
+        if scalars:
+            bits = (particles(f"part_{name}") for name in KINDS)
+            kinds = pack_kinds([one.astype(one.dtype.newbyteorder("=")) for one in bits])
+    axis = [torch.from_numpy(flat[name].astype(np.float64)) for name in AXIS_BRANCHES]
+    jets = PackedJets(
+        offsets=np.concatenate([[0], np.cumsum(counts)]),
+        values=values,
+        kinds=kinds,
+        jet_p4=from_pt_eta_phi_energy(*axis).to(torch.float32).numpy(),
+        label=labels(path, flat, layout, first=start),
+        classes=layout.classes,
+        columns={name: flat[name] for name in names},
+    )
+    if bad_jets == "keep":
+        return jets, None
+    good, kept = _without_bad(index, start, jets, bad_jets)
+    return good if arena is None or kept is not None else arena.move(good, place), kept
+
+
+def _without_bad(
+    index: FileIndex, start: int, jets: PackedJets, bad_jets: BadJets
+) -> tuple[PackedJets, NDArray[np.bool_] | None]:
+    """Raise on, or leave out, jets that no model can use."""
+    empty = np.diff(jets.offsets) == 0
+    finite: Any = np.isfinite(jets.jet_p4).all(axis=1)
+    for values in (jets.values, jets.kinds):
+        if values is None or values.dtype == np.uint8:
+            continue
+        isfinite = np.isfinite(values)
+        if not isfinite.all():  # row by row is ten times slower, and hardly ever needed
+            particles = np.flatnonzero(~isfinite.all(axis=1))
+            finite[np.searchsorted(jets.offsets, particles, side="right") - 1] = False
+    bad = empty | ~finite
+    if not bad.any():
+        return jets, None
+    if bad_jets == "drop":
+        return jets.take(np.flatnonzero(~bad)), ~bad
+    entries = ", ".join(str(entry) for entry in index.entries[start + np.flatnonzero(bad)[:5]])
+    raise DataError(
+        f"{index.path}: {bad.sum()} of {len(jets)} jets cannot be used ({empty.sum()} without particles, "
+        f"{(~finite).sum()} with NaN or infinity), the first at entries {entries}; "
+        "jetsym.jets.read(…, bad_jets='drop') leaves them out"
+    )
+
+
+def _check_counts(
+    path: File, start: int, one: tuple[str, NDArray[np.int64]], other: tuple[str, NDArray[np.int64]]
+) -> None:
+    (here, counts), (there, own) = one, other
+    if not np.array_equal(counts, own):
+        entry = np.flatnonzero(counts != own)[0]
+        raise DataError(
+            f"{path}: jet {start + entry} has {counts[entry]} particles in {here!r} and {own[entry]} in "
+            f"{there!r}; expected the same number in all part_* branches"
+        )
+
+
+def check_number(name: str, value: Any, unit: str, *, none: str | None = None) -> None:
+    """Refuse what is not a number of at least 1.
+
+    Raises
+    ------
+    ConfigError
+        It is not, nor None where that has a meaning.
+    """
+    if value is None and none:
+        return
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
+        expected = f"a number of {unit} of at least 1" + (f", or {none}" if none else "")
+        raise ConfigError(f"{name}={value!r}; expected {expected}")
+
+
+def _few(files: Sequence[File]) -> str:
+    return ", ".join(str(file) for file in files[:3]) + (f" and {len(files) - 3} more files" if len(files) > 3 else "")

@@ -1,0 +1,1 @@
+"""Streams of jets, and the caches that feed them."""

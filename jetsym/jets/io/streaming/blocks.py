@@ -1,0 +1,199 @@
+"""Blocks, the pieces in which a stream reads: cut along the clusters of files, and mixed evenly over an epoch."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections import Counter, OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from threading import Lock
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from jetsym.errors import DataError
+from jetsym.jets.io.arena import Arena
+from jetsym.jets.io.formats.index import FileIndex
+from jetsym.jets.io.mapping.yaml_file import open_mapping
+from jetsym.jets.io.packed import PackedJets
+from jetsym.jets.io.paths import File
+from jetsym.jets.io.read import BadJets, Columns, MappingFile, read_block
+from jetsym.jets.io.registry import index_file
+from jetsym.jets.schema import SCALAR_BRANCHES
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["Block", "RootFiles", "Skipped", "cut", "mixed"]
+
+#: A block is made of whole clusters of a file, with at least so many jets …
+_SMALLEST = 8192
+#: … and is cut where a file's own clusters have more than this.
+_LARGEST = 65_536
+
+#: Files whose index is kept; each takes some 50 kB.
+_INDICES = 1024
+
+
+@dataclass(frozen=True)
+class Block:
+    """Successive jets of a file, read at once; ``file`` counts the files of a source."""
+
+    file: int
+    start: int
+    stop: int
+
+    def __len__(self) -> int:
+        return self.stop - self.start
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """What ``skip_bad`` has left out: a file, or some jets of it (``n_jets`` is None for a file that did not open)."""
+
+    path: File
+    n_jets: int | None
+    reason: str
+
+
+class RootFiles:
+    """Files as a stream's source; only what is needed to plan an epoch is kept of each."""
+
+    #: A cache has all its jets at hand; files must be read.
+    whole: PackedJets | None = None
+
+    def __init__(
+        self,
+        files: Sequence[File],
+        *,
+        columns: Columns,
+        bad_jets: BadJets = "raise",
+        skip_bad: bool = False,
+        mapping: MappingFile = None,
+    ) -> None:
+        self.skipped: list[Skipped] = []
+        self.blocks: list[Block] = []
+        self.files: list[File] = []
+        self.columns, self._bad_jets = columns, bad_jets
+        self._mapping = open_mapping(mapping, files, skip_bad=skip_bad)
+        self._indices: OrderedDict[int, FileIndex] = OrderedDict()
+        self._lock = Lock()
+        self._density: list[float] = []
+        kinds: list[tuple[Any, ...]] = []
+        for path in files:
+            try:
+                index = index_file(path, self._mapping)
+            except DataError as error:
+                if not skip_bad:
+                    raise
+                self.skipped.append(Skipped(path, None, str(error)))
+                continue
+            layout = index.layout
+            scalars = layout.scalars if columns != "kin" else ()
+            kinds.append((layout.labels, layout.classes, layout.columns if columns == "all" else (), scalars))
+            self.blocks += [Block(len(self.files), start, stop) for start, stop in cut(index.boundaries)]
+            self.files.append(path)
+            self._density.append(index.particles / max(index.n_jets, 1))
+            self._keep(len(self.files) - 1, index)
+        if not self.files:
+            raise DataError(f"none of {len(files)} files can be read; the first: {self.skipped[0].reason}")
+        if not self.blocks:
+            raise DataError(f"{self.files[0]} and the other files: the selection leaves no jets; expected at least one")
+        self._agree(kinds, columns, skip_bad)
+        self.groups = [f"{path.parent.name}/{re.sub('[0-9]+$', '', path.stem)}" for path in self.files]
+
+    def _agree(self, kinds: list[tuple[Any, ...]], columns: Columns, skip_bad: bool) -> None:
+        """Refuse, or leave out, files that hold other quantities than most."""
+        usual = Counter(kinds).most_common(1)[0][0]
+        self.labelled, self.classes = bool(usual[0]), usual[1]
+        self._in_arena = columns == "kin" or usual[3] == SCALAR_BRANCHES  # the rows that an arena has room for
+        for number, kind in enumerate(kinds):
+            if kind == usual:
+                continue
+            what = next(
+                n for n, a, b in zip(("labels", "classes", "columns", "scalars"), usual, kind, strict=True) if a != b
+            )
+            path, other = self.files[number], self.files[kinds.index(usual)]
+            reason = f"{path} and {other} cannot be streamed together: they differ in their {what}"
+            if not skip_bad:
+                raise DataError(reason)
+            self.skipped.append(Skipped(path, None, reason))
+            self.blocks = [block for block in self.blocks if block.file != number]
+
+    def particles(self, block: Block) -> int:
+        """How many particles a block has, a little too many rather than too few."""
+        return round(self._density[block.file] * len(block)) + 1
+
+    def arena(self, particles: int) -> Arena:
+        """Room for so many particles."""
+        return Arena(particles, 4 if self.columns == "kin" else 8)
+
+    def read(self, block: Block, arena: Arena | None = None) -> tuple[PackedJets, NDArray[np.bool_] | None]:
+        """The jets of a block; see :func:`jetsym.jets.io.read.read_block`."""
+        with self._lock:
+            index = self._indices.get(block.file)
+        if index is None:
+            index = index_file(self.files[block.file], self._mapping)
+            self._keep(block.file, index)
+        place = arena if self._in_arena else None
+        return read_block(index, block.start, block.stop, columns=self.columns, bad_jets=self._bad_jets, arena=place)
+
+    def fingerprint(self) -> str:
+        """Of names and blocks, not of folders: files may be moved between two parts of an epoch."""
+        facts: list[Any] = [
+            self.columns,
+            [path.name for path in self.files],
+            [(b.file, b.start, b.stop) for b in self.blocks],
+        ]
+        facts += [] if self._mapping is None else [self._mapping.fingerprint]
+        return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
+
+    def _keep(self, number: int, index: FileIndex) -> None:
+        with self._lock:
+            self._indices[number] = index
+            while len(self._indices) > _INDICES:
+                self._indices.popitem(last=False)
+
+
+def cut(boundaries: NDArray[np.int64], *, smallest: int = _SMALLEST, largest: int = _LARGEST) -> list[tuple[int, int]]:
+    """Blocks of whole clusters of a file, small clusters joined, and large ones cut evenly.
+
+    Examples
+    --------
+    >>> cut(np.array([0, 3, 10, 12, 40]), smallest=5, largest=20)
+    [(0, 10), (10, 25), (25, 40)]
+    """
+    edges = [int(boundaries[0])]
+    for boundary in boundaries[1:]:
+        if boundary - edges[-1] >= smallest:
+            edges.append(int(boundary))
+    if edges[-1] != boundaries[-1]:  # what is left at the end is too small to be a block of its own
+        edges[max(1, len(edges) - 1) :] = [int(boundaries[-1])]
+    blocks = []
+    for start, stop in pairwise(edges):
+        parts = -(-(stop - start) // largest)
+        inner = [start + part * (stop - start) // parts for part in range(parts + 1)]
+        blocks += list(pairwise(inner))
+    return blocks
+
+
+def mixed(blocks: Sequence[Block], groups: Sequence[str], rng: np.random.Generator) -> list[Block]:
+    """The blocks in random order, those of each group spread evenly over the epoch.
+
+    Examples
+    --------
+    >>> blocks = [Block(file, start, start + 1) for file in (0, 1) for start in range(4)]
+    >>> order = mixed(blocks, ["QCD", "Tbqq"], np.random.default_rng(0))
+    >>> [sum(block.file == 0 for block in half) for half in (order[:4], order[4:])]
+    [2, 2]
+    """
+    members: dict[str, list[int]] = {}
+    for number, block in enumerate(blocks):
+        members.setdefault(groups[block.file], []).append(number)
+    place = np.empty(len(blocks))
+    for numbers in members.values():
+        place[numbers] = (rng.permutation(len(numbers)) + rng.uniform(size=len(numbers))) / len(numbers)
+    return [blocks[number] for number in np.argsort(place, kind="stable")]

@@ -1,0 +1,259 @@
+"""The ragged cache: a folder of plain arrays, ready to be mapped into memory, made of files of jets in one pass.
+
+It holds one ``.npy`` file per quantity, in the form of :class:`jetsym.jets.io.packed.PackedJets`, and
+``manifest.json``,
+which is written last: what has no manifest is no cache. The manifest names the sources with their sizes, times and
+sha256, so that a cache of other files than those asked for is refused, and the sha256 of its own files.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from jetsym.errors import ConfigError, DataError
+from jetsym.files import sha256_of
+from jetsym.jets.io.arena import Arena
+from jetsym.jets.io.packed import PackedJets
+from jetsym.jets.io.streaming.blocks import Block, Skipped
+from jetsym.progress import progress_bar
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from jetsym.jets.io.mapping.mapping import TreeMapping
+    from jetsym.jets.io.read import Columns
+
+__all__ = ["FORMAT", "MANIFEST", "CacheFiles", "SourceFile", "column_file", "is_cache", "load_manifest", "verify"]
+
+MANIFEST = "manifest.json"
+FORMAT = {"format": "jetsym cache", "version": 1}
+
+#: Up to this size all jets of a cache are shuffled at once; beyond, blocks of successive ones are.
+_AT_ONCE = 16e9
+#: Bytes of a block: long enough for a disk to read it at full speed.
+_BLOCK = 2_000_000
+
+
+@dataclass(frozen=True)
+class SourceFile:
+    """A file of which a cache has been made."""
+
+    path: str
+    bytes: int
+    mtime_ns: int
+    sha256: str
+
+    def differs(self, path: Path) -> str | None:
+        """In what a file is not this one, or None. Its checksum is computed only if its time has changed."""
+        status = path.stat()
+        if status.st_size != self.bytes:
+            return f"it holds {status.st_size} bytes, and held {self.bytes}"
+        if status.st_mtime_ns != self.mtime_ns and sha256_of(path) != self.sha256:
+            return "its contents have changed"
+        return None
+
+
+class CacheFiles:
+    """A cache as a stream's source.
+
+    Parameters
+    ----------
+    folder
+        Of the cache.
+    sources
+        The files that it should hold, in this order; None for whatever it holds.
+    mapping
+        The one that it should have been made with; None, where no ``sources`` are given, for whatever it was.
+    columns
+        As for :class:`jetsym.jets.io.streaming.stream.JetStream`.
+
+    Raises
+    ------
+    DataError
+        If the folder holds no cache, or one that is damaged, of another version, or of other files.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        sources: Sequence[Path] | None = None,
+        mapping: TreeMapping | None = None,
+        columns: Columns = "full",
+    ) -> None:
+        manifest = load_manifest(folder)
+        made_with, asked = manifest.get("mapping"), None if mapping is None else mapping.fingerprint
+        if made_with != asked and (sources is not None or asked is not None):
+            how = "without a mapping" if made_with is None else f"with {'another' if asked else 'a'} mapping"
+            raise ConfigError(
+                f"{folder} is a cache that was made {how}; choose another folder, or make it again: "
+                "jetsym convert … --overwrite"
+            )
+        _check_sources(folder, [SourceFile(**entry) for entry in manifest["sources"]], sources)
+        order = ("kin", "full", "all")
+        if order.index(columns) > order.index(manifest["columns"]):
+            raise DataError(
+                f"{folder} holds columns={manifest['columns']!r}, and {columns!r} are asked for; "
+                "make it again: jetsym convert … --overwrite"
+            )
+        arrays = {name: _mapped(folder, name, entry) for name, entry in manifest["files"].items()}
+        narrow = columns == "kin" and manifest["columns"] != "kin"
+        self.files = [folder]
+        self.skipped: list[Skipped] = []
+        self.groups = [""]
+        self.classes = tuple(manifest["classes"])
+        self._columns = columns
+        self._sha256 = hashlib.sha256(json.dumps(manifest["files"], sort_keys=True).encode()).hexdigest()[:16]
+        self._jets = PackedJets(
+            offsets=arrays["offsets.npy"],
+            values=arrays["values.npy"][:, : 4 if columns == "kin" else 8],
+            kinds=None if columns == "kin" else arrays.get("kinds.npy"),
+            jet_p4=arrays["jet_p4.npy"],
+            label=arrays.get("label.npy"),
+            classes=self.classes,
+            columns={name: arrays[column_file(name)] for name in manifest["names"]} if columns == "all" else {},
+        )
+        self.labelled = self._jets.label is not None
+        n_jets = len(self._jets)
+        if n_jets != manifest["jets"] or self._jets.offsets[-1] != len(self._jets.values):
+            raise DataError(f"{folder}: its arrays do not go together; make the cache again")
+        size = sum(entry["bytes"] for entry in manifest["files"].values())
+        self.whole = None if narrow or size > _AT_ONCE else self._jets
+        step = max(1, -(-_BLOCK * n_jets // size))
+        self.blocks = [Block(0, start, min(start + step, n_jets)) for start in range(0, n_jets, step)]
+
+    def particles(self, block: Block) -> int:
+        """How many particles a block has."""
+        return int(self._jets.offsets[block.stop] - self._jets.offsets[block.start])
+
+    def arena(self, particles: int) -> Arena:
+        """Room for so many particles."""
+        width = self._jets.values.shape[1]
+        known = (width > 4) == (self._jets.kinds is not None)  # else rows are of another form than an arena's
+        return Arena(particles if known else 0, width)
+
+    def read(self, block: Block, arena: Arena) -> tuple[PackedJets, None]:
+        """The jets of a block, read from the disk."""
+        jets = self._jets.slice(block.start, block.stop)
+        place = arena.reserve(len(jets.values))
+        if place is not None:
+            arena.values[place : place + len(jets.values)] = jets.values
+            return arena.move(jets, place), None
+        return jets, None
+
+    def fingerprint(self) -> str:
+        """Of the arrays."""
+        return f"{self._sha256} {self._columns}"
+
+
+def is_cache(folder: Path) -> bool:
+    """Whether a folder holds a finished cache."""
+    try:
+        found = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(found, dict) and found.get("format") == FORMAT["format"]
+
+
+def load_manifest(folder: Path) -> dict[str, Any]:
+    """What the manifest of a cache says.
+
+    Raises
+    ------
+    DataError
+        If there is none, or one of another version.
+    """
+    if not is_cache(folder):
+        unfinished = " but one that is not finished: run jetsym convert again" if any(folder.glob("*.npy")) else ""
+        raise DataError(f"{folder} holds no cache of jets{unfinished}; make one with: jetsym convert PATHS --out DIR")
+    manifest: dict[str, Any] = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    needed = {"version", "columns", "classes", "names", "jets", "sources", "files"}
+    if manifest.get("version") != FORMAT["version"] or not needed <= manifest.keys():
+        raise DataError(
+            f"{folder} is a cache of version {manifest.get('version')}; this jetsym reads {FORMAT['version']}: "
+            "make it again with jetsym convert … --overwrite"
+        )
+    return manifest
+
+
+def column_file(name: str) -> str:
+    """The file of a per-jet column."""
+    return f"column_{name}.npy"
+
+
+def verify(folder: str | Path, *, progress: bool = True) -> int:
+    """Compare all files of a cache, or of a generated sample, with the sha256 in its manifest; gives their number.
+
+    Raises
+    ------
+    DataError
+        If there is no manifest, or a file is missing or differs; the message names the first.
+    """
+    folder = Path(folder)
+    try:
+        entries = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["files"]
+        expected = {str(name): str(entry["sha256"]) for name, entry in entries.items()}
+    except OSError as error:
+        raise DataError(f"{folder}: no {MANIFEST} that says what its files should be ({error.strerror})") from error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DataError(f"{folder / MANIFEST} is not a manifest with checksums") from error
+    with progress_bar("verify", len(expected), shown=progress) as advance:
+        for name, sha256 in expected.items():
+            path = folder / name
+            if not path.resolve().is_relative_to(folder.resolve()):
+                raise DataError(f"{folder / MANIFEST} names {name!r}, which lies outside of its folder")
+            if not path.is_file():
+                raise DataError(f"{path}: missing; {MANIFEST} lists it")
+            if (found := sha256_of(path)) != sha256:
+                raise DataError(f"{path}: damaged; its sha256 is {found[:12]}…, and {MANIFEST} says {sha256[:12]}…")
+            advance(1)
+    return len(expected)
+
+
+def describe(paths: Sequence[Path], *, progress: bool) -> list[dict[str, Any]]:
+    """The sources of a cache as its manifest lists them."""
+    entries = []
+    with progress_bar("checksums", len(paths), shown=progress) as advance:
+        for path in paths:
+            status = path.stat()
+            entries.append(asdict(SourceFile(str(path.resolve()), status.st_size, status.st_mtime_ns, sha256_of(path))))
+            advance(1)
+    return entries
+
+
+def _mapped(folder: Path, name: str, entry: dict[str, Any]) -> NDArray[Any]:
+    path = folder / name
+    try:
+        if path.stat().st_size != entry["bytes"]:
+            raise ValueError(f"it holds {path.stat().st_size} bytes, expected {entry['bytes']}")
+        # The plain view is faster to index than numpy's memmap; writable privately, as torch wants its memory.
+        return np.asarray(np.load(path, mmap_mode="c", allow_pickle=False))
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path}: damaged ({error}); make the cache again: jetsym convert … --overwrite") from error
+
+
+def _check_sources(folder: Path, known: Sequence[SourceFile], asked: Sequence[Path] | None) -> None:
+    """Refuse a cache of other files than those asked for, or of files that have changed since."""
+    if asked is None:
+        pairs = [(source, Path(source.path)) for source in known if Path(source.path).exists()]
+    elif len(asked) != len(known):
+        raise ConfigError(
+            f"{folder} is a cache of {len(known)} files, and {len(asked)} are asked for; choose another folder, or "
+            "replace it: jetsym convert … --overwrite"
+        )
+    else:
+        pairs = list(zip(known, asked, strict=True))
+    for source, path in pairs:
+        if path.name != Path(source.path).name:
+            raise ConfigError(f"{folder} is a cache of other files: {source.path} is where {path} is asked for")
+        if reason := source.differs(path):
+            raise DataError(
+                f"{folder} is stale: it was made of {path}, but {reason}; make it again: jetsym convert … --overwrite"
+            )

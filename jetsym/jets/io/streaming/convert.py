@@ -1,0 +1,287 @@
+"""Making a ragged cache of files of jets: one pass that can be interrupted at any moment and continued."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from itertools import islice
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.lib import format as npy
+from numpy.typing import NDArray
+
+from jetsym.errors import ConfigError, DataError
+from jetsym.files import sha256_of, write_atomically, write_json
+from jetsym.jets.io.mapping.yaml_file import load_mapping
+from jetsym.jets.io.packed import PackedJets
+from jetsym.jets.io.paths import Paths, root_files
+from jetsym.jets.io.read import BadJets, Columns, MappingFile, check_number
+from jetsym.jets.io.streaming.blocks import Block, RootFiles, Skipped
+from jetsym.jets.io.streaming.cache import FORMAT, MANIFEST, CacheFiles, column_file, describe, is_cache
+from jetsym.progress import progress_bar
+
+__all__ = ["JOURNAL", "convert"]
+
+#: How far an unfinished cache has come; it goes when the manifest comes.
+JOURNAL = "unfinished.json"
+
+_LOCK = ".lock"
+
+
+def convert(
+    paths: Paths,
+    out: str | os.PathLike[str],
+    *,
+    columns: Columns = "all",
+    bad_jets: BadJets = "raise",
+    skip_bad: bool = False,
+    threads: int = 2,
+    overwrite: bool = False,
+    mapping: MappingFile = None,
+    progress: bool = True,
+) -> Path:
+    """Make a cache of files of jets, or finish one, from which :class:`~jetsym.jets.io.JetStream` reads faster.
+
+    Parameters
+    ----------
+    paths
+        As in :func:`jetsym.jets.read`.
+    out
+        Folder of the cache. If it holds an unfinished one of the same files, that is continued; if it holds a
+        finished one of the same files, nothing is done.
+    columns, bad_jets, skip_bad, threads
+        As for :class:`~jetsym.jets.io.streaming.stream.JetStream`; jets left out here are not in the cache.
+    overwrite
+        Replace a cache of other files.
+    mapping
+        As in :func:`jetsym.jets.read`; the cache holds what it selects, and needs it no more.
+    progress
+        Show progress bars.
+
+    Returns
+    -------
+    Path
+        The folder.
+
+    Raises
+    ------
+    DataError
+        If files cannot be read, or the folder holds something else, or cannot be written to.
+    ConfigError
+        If an option has no meaning, or another process writes the same cache.
+    """
+    if columns not in ("all", "full", "kin"):
+        raise ConfigError(f"columns={columns!r}; expected 'all', 'full' or 'kin'")
+    check_number("threads", threads, "threads")
+    files, folder, known = root_files(paths), Path(out).expanduser(), load_mapping(mapping)
+    if folder.exists() and not folder.is_dir():
+        raise DataError(f"{folder} is a file; expected a folder to write the cache to")
+    folder.mkdir(parents=True, exist_ok=True)
+    strangers = [path.name for path in folder.iterdir() if path.name != _LOCK]
+    if strangers and not is_cache(folder) and not (folder / JOURNAL).exists():
+        raise DataError(f"{folder} holds {strangers[0]!r} and no cache; choose another folder")
+    with _alone(folder), _explained(folder):
+        if is_cache(folder) and not overwrite:
+            CacheFiles(folder, sources=files, mapping=known, columns=columns)
+            return folder
+        if overwrite:
+            _clear(folder)
+        source = RootFiles(files, columns=columns, bad_jets=bad_jets, skip_bad=skip_bad, mapping=known)
+        _check_space(folder, source)
+        described = describe([path for path in source.files if isinstance(path, Path)], progress=progress)
+        files_skipped = [_as_entry(one) for one in source.skipped]
+        done = _write(folder, source, described, threads=threads, skip_bad=skip_bad, progress=progress)
+        written = sorted(path for path in folder.glob("*.npy"))
+        manifest = {
+            **FORMAT,
+            "columns": columns,
+            "mapping": None if known is None else known.fingerprint,
+            "classes": source.classes,
+            "names": done["names"],
+            "jets": done["jets"],
+            "sources": described,
+            "skipped": files_skipped + done["skipped"],
+            "files": {path.name: {"bytes": path.stat().st_size, "sha256": sha256_of(path)} for path in written},
+        }
+        write_json(folder / MANIFEST, manifest)
+        (folder / JOURNAL).unlink()
+    return folder
+
+
+def _write(
+    folder: Path, source: RootFiles, described: Any, *, threads: int, skip_bad: bool, progress: bool
+) -> dict[str, Any]:
+    """Append what is not there yet; gives the journal."""
+    journal = _journal(folder, [source.fingerprint(), described])
+    blocks = source.blocks[journal["blocks"] :]
+    done = sum(map(len, source.blocks)) - sum(map(len, blocks))
+    with ExitStack() as stack:
+        columns: dict[str, _Column] = {}
+        bar = stack.enter_context(progress_bar("convert", done + sum(map(len, blocks)), shown=progress))
+        bar(done)
+        for block, jets in _ahead(source, blocks, threads=threads, skip_bad=skip_bad):
+            if isinstance(jets, Skipped):
+                journal["skipped"].append(_as_entry(jets))
+            else:
+                for name, values in _arrays(jets, journal["particles"]).items():
+                    if name not in columns:
+                        first = values[:1] * 0 if name == "offsets.npy" else values[:0]
+                        columns[name] = stack.enter_context(_Column(folder / name, first, journal["rows"].get(name)))
+                    columns[name].append(values)
+                journal["jets"] += len(jets)
+                journal["particles"] += len(jets.values)
+                journal["names"] = sorted(jets.columns)
+            for column in columns.values():
+                column.flush()
+            journal["blocks"] += 1
+            journal["rows"] |= {name: column.rows for name, column in columns.items()}
+            write_atomically(folder / JOURNAL, json.dumps(journal))
+            bar(len(block))
+    if not journal["jets"]:
+        raise DataError(f"{source.files[0]} and the other files hold no jets that can be used; expected at least one")
+    return journal
+
+
+def _ahead(
+    source: RootFiles, blocks: list[Block], *, threads: int, skip_bad: bool
+) -> Iterator[tuple[Block, PackedJets | Skipped]]:
+    """Blocks in order, some of them read in advance."""
+    remaining = iter(blocks)
+    with ThreadPoolExecutor(threads, thread_name_prefix="jetsym-convert") as pool:
+        try:
+            reading = [(block, pool.submit(source.read, block)) for block in islice(remaining, 2 * threads)]
+            while reading:
+                block, future = reading.pop(0)
+                jets: PackedJets | Skipped
+                try:
+                    jets = future.result()[0]
+                except DataError as error:
+                    if not skip_bad:
+                        raise
+                    jets = Skipped(source.files[block.file], len(block), str(error))
+                reading += [(later, pool.submit(source.read, later)) for later in islice(remaining, 1)]
+                yield block, jets
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _arrays(jets: PackedJets, particles: int) -> dict[str, NDArray[Any]]:
+    if jets.kinds is not None and jets.kinds.ndim == 2:
+        raise DataError(
+            "some charges are not −1, 0 or 1, or flags not 0 or 1, which a cache cannot hold; stream from the files"
+        )
+    arrays: dict[str, NDArray[Any]] = {
+        "offsets.npy": jets.offsets[1:] + particles,
+        "values.npy": jets.values,
+        "jet_p4.npy": jets.jet_p4,
+    }
+    arrays |= {} if jets.kinds is None else {"kinds.npy": jets.kinds}
+    arrays |= {} if jets.label is None else {"label.npy": jets.label}
+    return arrays | {column_file(name): column for name, column in jets.columns.items()}
+
+
+class _Column:
+    """A ``.npy`` file that grows; its header, of constant length, is written again whenever it is flushed."""
+
+    def __init__(self, path: Path, first: NDArray[Any], rows: int | None) -> None:
+        self.rows = len(first) if rows is None else rows
+        self._first, self._path = first, path
+        self._new = rows is None
+
+    def __enter__(self) -> _Column:
+        self._file: BinaryIO = self._path.open("wb" if self._new else "r+b")
+        self._header()
+        if self._new:
+            self._file.write(self._first.tobytes())
+        # What a killed process has written after its last entry in the journal is written again.
+        row = self._first.dtype.itemsize * int(np.prod(self._first.shape[1:]))
+        self._file.flush()
+        self._file.truncate(self._start + self.rows * row)
+        self._file.seek(0, os.SEEK_END)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    def append(self, values: NDArray[Any]) -> None:
+        self._file.write(np.ascontiguousarray(values).data)
+        self.rows += len(values)
+
+    def flush(self) -> None:
+        self._header()
+        self._file.seek(0, os.SEEK_END)
+        self._file.flush()
+        os.fsync(self._file.fileno())
+
+    def _header(self) -> None:
+        self._file.seek(0)
+        shape = (self.rows, *self._first.shape[1:])
+        described = {"descr": npy.dtype_to_descr(self._first.dtype), "fortran_order": False, "shape": shape}
+        npy.write_array_header_1_0(self._file, described)
+        self._start = self._file.tell()
+
+
+def _as_entry(skipped: Skipped) -> dict[str, Any]:
+    return {"path": str(skipped.path), "jets": skipped.n_jets, "reason": skipped.reason}
+
+
+def _journal(folder: Path, plan: Any) -> dict[str, Any]:
+    """How far an unfinished cache of the same plan has come; another one is removed."""
+    fresh = {"plan": plan, "blocks": 0, "jets": 0, "particles": 0, "names": [], "rows": {}, "skipped": []}
+    try:
+        found: dict[str, Any] = json.loads((folder / JOURNAL).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        found = {}
+    if found.keys() == fresh.keys() and found["plan"] == json.loads(json.dumps(plan)):
+        return found
+    _clear(folder)
+    return fresh
+
+
+def _clear(folder: Path) -> None:
+    """Remove a cache, the manifest first."""
+    for path in (folder / MANIFEST, folder / JOURNAL, *folder.glob("*.npy")):
+        path.unlink(missing_ok=True)
+
+
+def _check_space(folder: Path, source: RootFiles) -> None:
+    width = 4 * 4 if source.columns == "kin" else 8 * 4 + 1
+    needed = sum(source.particles(block) * width + len(block) * 120 for block in source.blocks)
+    there = sum(path.stat().st_size for path in folder.glob("*.npy"))
+    if needed - there > shutil.disk_usage(folder).free:
+        raise DataError(
+            f"{folder} needs {needed / 1e9:.1f} GB, and the disk has {shutil.disk_usage(folder).free / 1e9:.1f} GB free"
+        )
+
+
+@contextmanager
+def _explained(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise DataError(
+            f"{folder}: the cache could not be written ({error.strerror}); what is there will not be read as a cache. "
+            "Make room and run the same command again: it continues"
+        ) from error
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Keep other processes from writing to the same folder."""
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        yield
+        return
+    with (folder / _LOCK).open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise ConfigError(f"{folder}: another process is writing this cache; wait for it to end") from error
+        yield

@@ -1,0 +1,1 @@
+"""Moves: what acts on jets."""

@@ -1,0 +1,1 @@
+"""Diagnosis: failure modes, and the rules that find them."""

@@ -1,0 +1,1 @@
+"""Forward passes: a model, hooked and run."""

@@ -1,0 +1,79 @@
+"""The equivariance error A of outputs: what a report says about each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from jetsym.domains.base import Action
+from jetsym.errors import ProbeError, SpectrumError
+from jetsym.spectrum.representations import Kind, Representation, representation
+
+__all__ = ["as_measured", "representation_of"]
+
+
+def representation_of(kind: Kind) -> Representation:
+    """The representation of a kind of output; what is none is the caller's mistake, a ProbeError."""
+    try:
+        return representation(kind)
+    except SpectrumError as error:
+        raise ProbeError(str(error)) from error
+
+
+def as_measured(response: Any, kind: Kind) -> Any:
+    """An output as it enters the measurement: logits lose their mean over classes, as a common shift predicts nothing.
+
+    Parameters
+    ----------
+    response
+        (evaluations, …, *shape) array.
+    kind
+        What it is said to be; see :func:`jetsym.spectrum.representations.representation`.
+
+    Raises
+    ------
+    ProbeError
+        An unknown kind, or a shape that does not fit it.
+
+    Examples
+    --------
+    >>> as_measured(np.array([[1.0, 2.0, 6.0]]), "logits")
+    array([[-2., -1.,  3.]])
+    """
+    rho = representation_of(kind)
+    shape = tuple(response.shape)
+    if shape[max(1, len(shape) - len(rho.shape)) :] != rho.shape:
+        expected = ", ".join(["samples", "…", *map(str, rho.shape)])
+        raise ProbeError(
+            f"an output of shape {shape} is said to be {kind!r}, which needs shape ({expected}); say what it is with "
+            "outputs=…, or wrap the model with call=…"
+        )
+    if kind != "logits":
+        return response
+    if response.ndim < 2 or response.shape[-1] < 2:
+        raise ProbeError(f"logits of shape {shape} have no classes; call this output 'scalar'")
+    return response - response.sum(-1)[..., None] / response.shape[-1]
+
+
+def token_mask(mask: Any, response: Any, kind: Kind | None = None) -> Any:
+    """The mask of the inputs' tokens, where a response (elements, samples, tokens, features…) has them; else None.
+
+    The axes of one object of an output, such as the 3 × 3 of a rank-2 tensor, are never taken for tokens.
+    """
+    own = 1 if kind is None else max(1, len(representation(kind).shape))
+    if mask is None or response.ndim < 3 + own or tuple(response.shape[1:3]) != tuple(mask.shape):
+        return None
+    return mask
+
+
+INVARIANT = ("logits", "scalar")
+
+
+def check_law(kinds: Mapping[str, Kind], action: Action) -> None:
+    """Refuse outputs that turn, where an action does not say how."""
+    turning = [name for name, kind in kinds.items() if kind not in INVARIANT]
+    if turning and not action.on_outputs:
+        raise ProbeError(
+            f"output {turning[0]!r} is said to be {kinds[turning[0]]!r}, whose law is known for rotations in the lab "
+            "about a fixed axis or all axes only; measure scalars or logits here, or outputs={}"
+        )

@@ -1,0 +1,1 @@
+"""Measurements along orbits: rotations, boosts, generators, averages."""

@@ -1,0 +1,331 @@
+"""What breaks a symmetry: the equivariance error A measured again with its possible sources switched, one at a time."""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from jetsym.domains.base import Source
+from jetsym.errors import JetsymError, ProbeError, closest
+from jetsym.probing.forward.memory import within_memory
+from jetsym.probing.forward.session import Bench, Setting, ready
+from jetsym.probing.kinds import check_law
+from jetsym.probing.measure.average import deviations_along
+from jetsym.probing.measure.boosts import window_energies, windows_of
+from jetsym.probing.measure.deviation import Deviation, combine
+from jetsym.probing.measure.orbit import Orbit, orbit_of
+from jetsym.probing.measure.rounding import rounding_response
+from jetsym.probing.options import AUTO, Axis, check, check_group, check_kinds, group_of
+from jetsym.probing.reports.attribution import Attribution, Effect
+from jetsym.progress import progress_bar
+from jetsym.spectrum import SO3
+from jetsym.spectrum.representations import Kind
+from jetsym.spectrum.responses import EPS, rounding_floor
+
+__all__ = ["attribute"]
+
+Call = Callable[[Any, Any], Any]
+
+MIXED_PRECISION = "mixed precision"
+
+
+class Where(NamedTuple):
+    """The group that acts, where, and how finely it is sampled."""
+
+    group: str
+    frame: str | None
+    axis: Axis | None
+    l_max: int
+    width: float
+
+
+class Measured(NamedTuple):
+    """One measurement of all outputs: kind, noise floor as a fraction of power, one row per input; and its facts."""
+
+    kinds: Mapping[str, Kind]
+    floors: Mapping[str, float]
+    parts: Mapping[str, Sequence[Deviation]]
+    facts: Mapping[str, Any]
+
+    def sums(self, name: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """(inputs,) A² and N of an output."""
+        parts = self.parts[name]
+        return np.concatenate([part.squared for part in parts]), np.concatenate([part.norm for part in parts])
+
+
+def attribute(
+    model: Any,
+    inputs: Any = None,
+    *,
+    group: str = "O3",
+    frame: str | None = None,
+    axis: Axis | None = None,
+    l_max: int = 2,
+    width: float = 0.5,
+    sources: str | Sequence[str] = AUTO,
+    outputs: Mapping[str, Kind] | None = None,
+    call: Call | None = None,
+    limit: int = 64,
+    seed: int = 0,
+    device: str | None = None,
+    batch_size: int | str = AUTO,
+    progress: bool = True,
+) -> Attribution:
+    """Measure which inputs, features and settings a model's equivariance error comes from.
+
+    A is measured as it is, and again with each source switched off, or on, on the same inputs and group elements.
+
+    Parameters
+    ----------
+    model, inputs, frame, axis, outputs, call, limit, seed, device, batch_size, progress
+        As for :func:`jetsym.probe`. Jets are cut to the model's ``max_particles``, as they are for its training.
+    group
+        "O3", "SO3", "SO2", or "boost".
+    l_max
+        The elements are those of a rule that is exact for responses of this bandwidth (for boosts: order).
+    width
+        Of "boost": rapidities are uniform on [−width, width].
+    sources
+        "auto" for all that apply, or names of some. For jets, switched off: "impact parameters", "charge", "particle
+        flags" (set to zero), and what ``model.ablations()`` offers; switched on: "truncation" (the whole list of
+        particles moves, is sorted by pT and cut) and "padding" (empty slots are added). For torch modules "rounding"
+        (off: float64; on for a model in float64: float32) and "mixed precision" (on: bfloat16 autocast). [] measures A
+        as it is.
+
+    Returns
+    -------
+    Attribution
+        A as it is, and the effect of every source with a paired error.
+
+    Raises
+    ------
+    ProbeError
+        An option or a source that cannot be used.
+    DataError
+        Inputs that cannot be read or used.
+
+    Notes
+    -----
+    The sources may act together: their effects need not add up to A.
+
+    Examples
+    --------
+    >>> points = torch.tensor(np.random.default_rng(0).normal(size=(8, 3)))
+    >>> report = attribute(nn.Linear(3, 2).double(), points, outputs={"y": "scalar"}, l_max=1, progress=False)
+    >>> [f"{name}: {abs(effect.difference) < 0.01}" for name, effect in report.effects["y"].items()]
+    ['rounding: True', 'mixed precision: True']
+    """
+    check(method=AUTO, l_max=l_max, n_rotations=None, limit=limit, seed=seed, baseline=None, device=device)
+    check_group(group, frame=frame, axis=axis)
+    if group == "lorentz" or l_max == AUTO:
+        raise ProbeError(
+            "group='lorentz' and l_max='auto' are for jetsym.probe; attribution needs one group, one l_max"
+        )
+    domain, (model, kinds, notes) = ready(model, inputs, outputs, None)
+    check_kinds(kinds, l_max)
+    options: dict[str, Any] = {"call": call, "device": device, "batch_size": batch_size, "seed": seed, "notes": notes}
+    setting = Setting(domain, layers=[], kinds=kinds, **options)
+    setting.evaluations_at_once(model)  # refuses what is no batch size before anything is read
+    inputs, offered = domain.sources(inputs, limit=limit, model=model)
+    chosen = _chosen([*offered, *_precisions(setting, model, inputs)], sources)
+    where = Where(group, frame, axis, l_max, width)
+    start, found = time.perf_counter(), {}
+    with progress_bar("attributing", len(chosen) + 1, shown=progress) as advance:
+        as_is = _measure(setting, model, inputs, where)
+        advance(1)
+        for source in chosen:
+            found[source.name] = _switched(setting, model, inputs, source, where)
+            advance(1)
+    meta = {
+        **as_is.facts,
+        **where._asdict(),
+        "axis": axis if isinstance(axis, str) or axis is None else [float(x) for x in axis],
+        "frame": frame or "lab",
+        "seconds": time.perf_counter() - start,
+    }
+    return Attribution(
+        equivariance={name: combine(kind, as_is.parts[name], as_is.floors[name]) for name, kind in as_is.kinds.items()},
+        effects={
+            name: {source.name: _effect(name, source, as_is, found[source.name]) for source in chosen}
+            for name in as_is.kinds
+        },
+        meta=meta,
+    )
+
+
+def _chosen(offered: Sequence[Source], wanted: str | Sequence[str]) -> list[Source]:
+    if wanted == AUTO:
+        return list(offered)
+    names = [wanted] if isinstance(wanted, str) else list(wanted)
+    known = {source.name: source for source in offered}
+    for name in names:
+        if name not in known:
+            raise ProbeError(f"there is no source {name!r} for this model and these inputs; {closest(name, known)}")
+    return [known[name] for name in dict.fromkeys(names)]
+
+
+def _precisions(setting: Setting, model: Any, inputs: Any) -> list[Source]:
+    """What rounding adds, for torch modules."""
+    if not isinstance(model, nn.Module):
+        return []
+    parameter = next((p for p in model.parameters() if p.is_floating_point()), None)
+    name = setting.domain.dtype_name(inputs) if parameter is None else str(parameter.dtype).removeprefix("torch.")
+
+    def in_(dtype: torch.dtype) -> dict[str, Any]:
+        return {
+            "model": copy.deepcopy(model).to(dtype),
+            "inputs": setting.domain.place(inputs, device=None, dtype=dtype),
+        }
+
+    to_single, double = name == "float64", in_(torch.float64)
+    single = in_(torch.float32)
+    precise = Source("rounding", "float32", True, **single) if to_single else Source("rounding", "float64", **double)
+    return [precise, Source(MIXED_PRECISION, "bfloat16 autocast", True, **single)]
+
+
+def _as_called(call: Call | None, source: Source) -> Call | None:
+    """How the model is called with a source switched."""
+
+    def plainly(model: Any, inputs: Any) -> Any:
+        return model(*inputs) if isinstance(inputs, tuple) else model(inputs)
+
+    def after_change(model: Any, inputs: Any) -> Any:
+        assert source.before is not None
+        return (call or plainly)(model, source.before(inputs))
+
+    def under_autocast(model: Any, inputs: Any) -> Any:
+        device = next((parameter.device.type for parameter in model.parameters()), "cpu")
+        with torch.autocast(device, dtype=torch.bfloat16):
+            returned = (call or plainly)(model, inputs)
+        return _widened(returned)
+
+    if source.name == MIXED_PRECISION:
+        return under_autocast
+    return call if source.before is None else after_change
+
+
+def _widened(returned: Any) -> Any:
+    """Outputs in 16 bits as float32, so that nothing is lost after the model."""
+    if isinstance(returned, Mapping):
+        return {name: _widened(value) for name, value in returned.items()}
+    if isinstance(returned, (tuple, list)):
+        return type(returned)(map(_widened, returned))
+    return returned.float() if isinstance(returned, torch.Tensor) and returned.dtype == torch.bfloat16 else returned
+
+
+def _switched(setting: Setting, model: Any, inputs: Any, source: Source, where: Where) -> Measured:
+    """The measurement with one source switched."""
+    model = model if source.model is None else source.model
+    inputs = inputs if source.inputs is None else source.inputs
+    try:
+        return _measure(replace(setting, call=_as_called(setting.call, source)), model, inputs, where)
+    except JetsymError as error:
+        raise type(error)(f"{source.name!r} cannot be switched: {error}; choose other sources=…") from error
+    except (RuntimeError, TypeError) as error:
+        reason = str(error).partition("\n")[0]
+        raise ProbeError(f"{source.name!r} cannot be switched ({reason}); choose other sources=…") from error
+
+
+def _measure(setting: Setting, model: Any, inputs: Any, where: Where) -> Measured:
+    """Deviations of all outputs of one model on one set of inputs."""
+    axis = "beam" if where.axis is None else where.axis
+    inputs, action = setting.domain.act(
+        inputs, group=where.group, frame=where.frame or "lab", axis=axis, seed=setting.seed
+    )
+    check_law(setting.kinds, action)
+    size, adaptive = setting.evaluations_at_once(model), setting.batch_size == AUTO
+    window = None
+    if where.group == "boost":
+        (window,) = windows_of("uniform", [where.width], where.l_max)
+        orbit = Orbit(SO3(), 0, None, len(window), size, setting.seed, adaptive=adaptive)
+    else:
+        sampled: dict[str, Any] = {"method": AUTO, "l_max": where.l_max, "n_rotations": None, "seed": setting.seed}
+        orbit = orbit_of(group_of(where.group, where.axis), **sampled, batch_size=size, adaptive=adaptive)
+    with setting.bench(model, inputs, action) as bench:
+        kinds = bench.respond.kinds
+
+        def attempt(orbit: Orbit) -> Mapping[str, Sequence[Deviation]]:
+            if window is not None:
+                return window_energies(bench.subject, bench.inputs, kinds, window, orbit)[1]
+            return _along_orbit(bench, orbit)
+
+        floors, orbit = within_memory(orbit, lambda orbit: _floors(setting, bench, orbit))
+        parts, _ = within_memory(orbit, attempt)
+        return Measured(dict(kinds), floors, parts, setting.facts(model, bench.inputs, action))
+
+
+def _floors(setting: Setting, bench: Bench, orbit: Orbit) -> dict[str, float]:
+    """What rounding explains of every output, as a fraction of power."""
+    rounding = rounding_response(
+        bench.unmoved, bench.inputs, bench.respond.kinds, seed=setting.seed, batch_size=orbit.batch_size
+    )
+    least = EPS[setting.domain.dtype_name(bench.inputs)]
+    return {name: rounding_floor(max(value, least)) for name, value in rounding.items()}
+
+
+def _along_orbit(bench: Bench, orbit: Orbit) -> dict[str, list[Deviation]]:
+    domain, step = bench.subject.domain, orbit.inputs_together(0)
+    parts: dict[str, list[Deviation]] = {}
+    for start in range(0, domain.size(bench.inputs), step):
+        some = domain.take(bench.inputs, slice(start, start + step))
+        for name, part in deviations_along(bench.subject, some, orbit, bench.respond.kinds).items():
+            parts.setdefault(name, []).append(part)
+    return parts
+
+
+def _effect(name: str, source: Source, as_is: Measured, switched: Measured) -> Effect:
+    if name not in switched.parts:
+        raise ProbeError(f"{source.name!r} cannot be switched: the model then has no output {name!r}")
+    difference, stderr = paired_difference(switched.sums(name), as_is.sums(name))
+    return Effect(
+        change=source.change,
+        adds=source.adds,
+        equivariance=combine(as_is.kinds[name], switched.parts[name], switched.floors[name]),
+        difference=difference,
+        difference_stderr=stderr,
+    )
+
+
+Sums = tuple[NDArray[np.float64], NDArray[np.float64]]
+
+
+def paired_difference(switched: Sums, as_is: Sums) -> tuple[float, float]:
+    """Difference of two relative A = √(ΣA²/ΣN) on the same inputs, and its jackknife error over inputs.
+
+    Parameters
+    ----------
+    switched, as_is
+        (inputs,) A² and N of each measurement.
+
+    Examples
+    --------
+    >>> same = np.array([1.0, 2.0, 4.0]), np.array([4.0, 4.0, 4.0])
+    >>> paired_difference(same, same)
+    (0.0, 0.0)
+    """
+    totals, left_out = zip(*(_roots(*sums) for sums in (switched, as_is)), strict=True)
+    difference = float(totals[0] - totals[1])
+    changes = left_out[0] - left_out[1]
+    n = len(changes)
+    if n < 2:
+        return difference, float("nan")
+    return difference, float(np.sqrt((n - 1) / n * ((changes - changes.mean()) ** 2).sum()))
+
+
+def _roots(squared: NDArray[np.float64], norm: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+    """√(ΣA²/ΣN) over all inputs, and without each of them."""
+
+    def root(numerator: Any, denominator: Any) -> Any:
+        safe = np.where(denominator > 0, denominator, 1.0)
+        return np.where(denominator > 0, np.sqrt(np.maximum(numerator, 0.0) / safe), 0.0)
+
+    total = squared.sum(), norm.sum()
+    return float(root(*total)), root(total[0] - squared, total[1] - norm)

@@ -1,0 +1,319 @@
+"""``jetsym.compare``: reports of different models, or of one model at different times, on one axis."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.table import Table
+
+from jetsym.errors import MissingDependencyError, ProbeError
+from jetsym.probing.reports.derived import bandwidth, pseudo_share, weighted
+from jetsym.probing.reports.html import paragraphs, table_element
+from jetsym.probing.reports.spectrum import SymmetryReport, tail_floor
+from jetsym.storage import Stored
+from jetsym.text import as_text, concise, share
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+__all__ = ["Column", "Comparison", "compare", "comparison_fragment"]
+
+Array = NDArray[np.float64]
+
+
+def compare(*reports: SymmetryReport, names: Sequence[str] | None = None) -> Comparison:
+    """Put reports side by side: shares by depth, effective bandwidth, parity content, and the errors of outputs.
+
+    Parameters
+    ----------
+    *reports
+        What :func:`jetsym.probe` found under a compact group, for any kind of model: taggers, potentials, functions.
+    names
+        What to call them; by default the names of the models, numbered where they repeat.
+
+    Raises
+    ------
+    ProbeError
+        No reports, one that has no spectrum, or names that do not fit.
+
+    Examples
+    --------
+    >>> import numpy as np, jetsym
+    >>> points = np.random.default_rng(0).normal(size=(8, 3))
+    >>> vector, square = (jetsym.probe(f, points, l_max=2, progress=False) for f in (lambda x: x, lambda x: x**2))
+    >>> compared = compare(vector, square, names=["x", "x²"])
+    >>> [float(compared.bandwidth(place).value[-1].round(1)) for place in range(2)]
+    [2.0, 2.7]
+    >>> compared.warnings
+    []
+    """
+    if not reports:
+        raise ProbeError("no reports to compare; expected at least one")
+    for report in reports:
+        if not isinstance(report, SymmetryReport):
+            raise ProbeError(
+                f"a {type(report).__name__} has no spectrum; expected what a probe under SO2, SO3 or O3 gives, such as "
+                "report.compact['O3 rest'] of a Lorentz report"
+            )
+    if names is None:
+        names = numbered([str(report.meta["model"]) for report in reports])
+    if len(names) != len(reports) or len(set(names)) != len(names):
+        raise ProbeError(f"names are {list(names)}; expected {len(reports)} different ones")
+    return Comparison(tuple(names), tuple(reports))
+
+
+def numbered(names: Sequence[str]) -> list[str]:
+    """Names with a number where they repeat.
+
+    Examples
+    --------
+    >>> numbered(["PET", "PointNet", "PET"])
+    ['PET 1', 'PointNet', 'PET 2']
+    """
+    return [
+        name if names.count(name) == 1 else f"{name} {list(names[: place + 1]).count(name)}"
+        for place, name in enumerate(names)
+    ]
+
+
+class Column(NamedTuple):
+    """A quantity of every layer of one report, (layers,), with errors and what rounding can make of it."""
+
+    value: Array
+    stderr: Array
+    floor: Array
+
+
+@dataclass(frozen=True, eq=False)
+class Comparison(Stored):
+    """Reports side by side.
+
+    Parameters
+    ----------
+    names
+        What each report is called.
+    reports
+        The reports.
+
+    Notes
+    -----
+    Depth runs from 0, the input, to 1, the output, in equal steps from layer to layer: layer k of n has the depth
+    k/(n + 1). Relative A compares an output with its size, which may hold arbitrary constants; A over the spread of
+    the symmetrised output across inputs does not, and is the one to compare across domains.
+    """
+
+    names: tuple[str, ...]
+    reports: tuple[SymmetryReport, ...]
+
+    KIND: ClassVar[str] = "comparison"
+    FORMAT: ClassVar[int] = 1
+
+    def __len__(self) -> int:
+        return len(self.reports)
+
+    @property
+    def lams(self) -> range:
+        """All λ that any of the reports goes up to."""
+        return range(1 + max(report.irreps[-1].lam for report in self.reports))
+
+    def depths(self, place: int) -> Array:
+        """(layers,) depth of every layer and output of a report."""
+        report = self.reports[place]
+        hidden = [layer for layer in report.layers if layer not in report.equivariance]
+        return np.array(
+            [
+                1.0 if layer in report.equivariance else (hidden.index(layer) + 1) / (len(hidden) + 1)
+                for layer in report.layers
+            ]
+        )
+
+    def shares(self, place: int, lam: int) -> Column:
+        """Fraction of power at λ, of either parity."""
+        return self._sum(place, lambda report: weighted(report, lambda irrep: float(irrep.lam == lam)))
+
+    def bandwidth(self, place: int) -> Column:
+        """Σ λ(λ+1) b_λ; see :func:`jetsym.probing.reports.derived.bandwidth`."""
+        return self._sum(place, bandwidth)
+
+    def pseudo(self, place: int) -> Column:
+        """Fraction of power in pseudotensors."""
+        return self._sum(place, pseudo_share)
+
+    def _sum(self, place: int, of: Callable[[SymmetryReport], tuple[Array, Array]]) -> Column:
+        report = self.reports[place]
+        return Column(*of(report), report.noise_floor)
+
+    @property
+    def warnings(self) -> list[str]:
+        """In what the reports were measured differently, and what that means for the numbers."""
+        result = []
+        for key, meaning in SETTINGS.items():
+            found = [str(report.meta.get(key)) for report in self.reports]
+            if len(set(found)) > 1:
+                result.append(f"The reports differ in {key} ({_listed(self.names, found)}): {meaning}.")
+        kinds = [", ".join(sorted({item.kind for item in report.equivariance.values()})) for report in self.reports]
+        if len({kind for kind in kinds if kind}) > 1:
+            result.append(
+                f"The reports differ in normalisation ({_listed(self.names, kinds)}): relative A is over the size of "
+                "the output, logits without their mean over classes, anything else with all its constants. Compare A "
+                "over the spread."
+            )
+        return result
+
+    def sentences(self) -> list[str]:
+        """The warnings, and how far each model's power moves from its first layer to its output."""
+        texts = []
+        for place, (name, report) in enumerate(zip(self.names, self.reports, strict=True)):
+            width = self.bandwidth(place)
+            ends = [concise(width.value[row], width.stderr[row], floor=width.floor[row]) for row in (0, -1)]
+            texts.append(
+                f"{name}: the effective bandwidth goes from {ends[0]} in {report.layers[0]} to {ends[1]} in "
+                f"{report.layers[-1]}."
+            )
+        return [*self.warnings, *texts]
+
+    def rows(self) -> Iterator[tuple[str, list[str]]]:
+        """The cells of the table: name of the report, and the cells of one of its layers."""
+        for place, (name, report) in enumerate(zip(self.names, self.reports, strict=True)):
+            depths, width, pseudo = self.depths(place), self.bandwidth(place), self.pseudo(place)
+            by_lam = [self.shares(place, lam) if lam <= report.irreps[-1].lam else None for lam in self.lams]
+            for row, layer in enumerate(report.layers):
+                floor, item = float(report.noise_floor[row]), report.equivariance.get(layer)
+                yield (
+                    name,
+                    [
+                        layer,
+                        f"{depths[row]:.2f}",
+                        *(_percent(column, row) if column is not None else "—" for column in by_lam),
+                        share(report.tail[row], report.tail_stderr[row], tail_floor(floor)),
+                        concise(width.value[row], width.stderr[row], floor=floor),
+                        _percent(pseudo, row) if report.irreps[0].sigma == 1 else "—",
+                        concise(item.relative, item.relative_stderr, floor=item.noise_floor) if item else "—",
+                        concise(item.over_spread, item.over_spread_stderr) if item else "—",
+                    ],
+                )
+
+    @property
+    def header(self) -> list[str]:
+        """Heads of the columns of :meth:`rows`, after the report's name."""
+        return [
+            "layer",
+            "depth",
+            *(f"λ = {lam} (%)" for lam in self.lams),
+            "tail (%)",
+            "bandwidth",
+            "σ = − (%)",
+            "relative A",
+            "A / spread",
+        ]
+
+    def to_dataframe(self) -> pd.DataFrame:
+        """One row per report, layer and quantity, with value and standard error (needs pandas).
+
+        Quantities are the irreps by name, "tail", "bandwidth" and "pseudo", for outputs "relative A" and "A / spread".
+        """
+        try:
+            import pandas as pd
+        except ImportError:
+            purpose = "Comparison.to_dataframe"
+            raise MissingDependencyError.of("pandas", extra="notebooks", purpose=purpose) from None
+        columns = ["report", "layer", "depth", "quantity", "value", "stderr"]
+        return pd.DataFrame(list(self._numbers()), columns=columns)
+
+    def _numbers(self) -> Iterator[tuple[str, str, float, str, float, float]]:
+        for place, (name, report) in enumerate(zip(self.names, self.reports, strict=True)):
+            quantities = {
+                **{
+                    str(irrep): (report.fractions[:, column], report.stderr[:, column])
+                    for column, irrep in enumerate(report.irreps)
+                },
+                "tail": (report.tail, report.tail_stderr),
+                "bandwidth": self.bandwidth(place)[:2],
+                "pseudo": self.pseudo(place)[:2],
+            }
+            for row, (layer, depth) in enumerate(zip(report.layers, self.depths(place), strict=True)):
+                for quantity, (value, stderr) in quantities.items():
+                    yield name, layer, float(depth), quantity, float(value[row]), float(stderr[row])
+                item = report.equivariance.get(layer)
+                if item is not None:
+                    yield name, layer, 1.0, "relative A", item.relative, item.relative_stderr
+                    yield name, layer, 1.0, "A / spread", item.over_spread, item.over_spread_stderr
+
+    def plot(self, axes: Sequence[Axes] | None = None) -> Figure:
+        """Draw all of it; see :func:`jetsym.plotting.plot_comparison`."""
+        from jetsym.plotting import plot_comparison
+
+        return plot_comparison(self, axes)
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "kind": self.KIND,
+            "format": self.FORMAT,
+            "names": list(self.names),
+            "reports": [report.to_dict() for report in self.reports],
+        }
+
+    @classmethod
+    def _read(cls, data: Mapping[str, Any]) -> Self:
+        names, reports = data["names"], data["reports"]
+        if len(names) != len(reports) or not names:
+            raise ValueError(f"{len(names)} names for {len(reports)} reports")
+        return cls(tuple(names), tuple(SymmetryReport.from_dict(item) for item in reports))
+
+    def __str__(self) -> str:
+        table = Table(title="Power per λ, effective bandwidth Σ λ(λ+1) b, pseudotensors, errors", title_justify="left")
+        for column in ("report", *self.header):
+            table.add_column(column, justify="left" if column in ("report", "layer") else "right")
+        last = self.names[0]
+        for name, cells in self.rows():
+            if name != last:
+                table.add_section()
+            table.add_row(name, *cells)
+            last = name
+        return as_text(table, width=50 + 13 * len(self.header)) + "\n".join(self.sentences()) + "\n"
+
+    def __repr__(self) -> str:
+        return f"Comparison({', '.join(self.names)})"
+
+    def _repr_html_(self) -> str:
+
+        return comparison_fragment(self)
+
+
+#: What reports should have been measured alike in, and what follows where they were not.
+SETTINGS = {
+    "group": "their irreps are not the same ones",
+    "frame": "the group acts in different frames",
+    "axis": "they turn about different axes",
+    "l_max": "the bandwidth counts what lies up to each report's own l_max, and with quadrature aliasing differs",
+    "method": "random rotations are unbiased and noisier, quadrature aliases what lies beyond l_max",
+    "dtype": "their noise floors are not the same",
+}
+
+
+def _listed(names: Sequence[str], values: Sequence[str]) -> str:
+    return ", ".join(f"{name}: {value or 'none'}" for name, value in zip(names, values, strict=True))
+
+
+def _percent(column: Column, row: int) -> str:
+    return share(column.value[row], column.stderr[row], column.floor[row])
+
+
+READING_COMPARISON = (
+    "Depth runs from 0, the input, to 1, the output. Shares of power are in per cent, the standard error over inputs "
+    "in brackets for the last digits; those of sums over irreps are upper bounds. The bandwidth is Σ λ(λ+1) b: how "
+    "finely a layer resolves the orientation. Relative A is over the size of the output; A over spread, over the "
+    "standard deviation of the symmetrised output across inputs, is the one to compare across domains."
+)
+
+
+def comparison_fragment(compared: Comparison) -> str:
+    """The table of a comparison, with the warnings first."""
+    table = table_element(["report", *compared.header], ([name, *cells] for name, cells in compared.rows()))
+    return "\n".join([paragraphs(compared.sentences()), table, paragraphs([READING_COMPARISON], note=True)])

@@ -1,0 +1,68 @@
+"""The equivariance error A of outputs: what a report says about each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["Equivariance"]
+
+
+@dataclass(frozen=True)
+class Equivariance:
+    """How far an output is from transforming as it should.
+
+    Parameters
+    ----------
+    kind
+        "logits", "scalar", "vector", …, or "(λ,σ)" for spherical tensors.
+    absolute, absolute_stderr
+        A = √⟨A²⟩ over inputs, in the unit of the output, with A² = ∫ ‖z − f̄‖² dμ, z(g) = ρ(g)⁻¹ f(g·x) and f̄ = ∫ z dμ,
+        summed over components and real tokens.
+    relative, relative_stderr
+        √(Σ A² / Σ N): the part of the output's root-mean-square value that the group makes or breaks.
+    over_spread
+        A over the standard deviation of f̄ across inputs: the number to compare across domains, as it is free of
+        arbitrary constants in the output. Real tokens of all inputs spread about one mean. NaN for a single input.
+    over_spread_stderr
+        Its standard error by leaving out one input at a time; NaN in reports from before it was measured.
+    noise_floor
+        The relative error that rounding alone can cause.
+    leakage, leakage_stderr, misalignment, misalignment_stderr
+        The two parts of relative², as fractions of Σ N with errors: power in irreps that the output should not have,
+        Σ_blocks (N − B_α[u]), and power in the right irrep but turned the wrong way, Σ_blocks (B_α[u] − ‖f̄‖²). An
+        output whose blocks all have λ = 0 has no misalignment.
+    error_spectrum, error_spectrum_stderr
+        B_β[z] as fractions of Σ N, for every irrep but the invariant one, by name. A² = Σ_β B_β[z]. Empty for boosts,
+        which have no irreps to split it over.
+    error_tail
+        What is left of relative² beyond l_max.
+    error_exact_to
+        Largest λ up to which the error spectrum is exact for an output of bandwidth l_max: z has bandwidth
+        l_max + λ_α, so a probe at l_max says it up to l_max − λ_α. None for random rotations, which do not alias.
+
+    A negative unbiased estimate of A² is reported as minus the root of its modulus, never clipped.
+    """
+
+    kind: str
+    absolute: float
+    absolute_stderr: float
+    relative: float
+    relative_stderr: float
+    over_spread: float
+    noise_floor: float
+    leakage: float
+    leakage_stderr: float
+    misalignment: float
+    misalignment_stderr: float
+    error_spectrum: Mapping[str, float]
+    error_spectrum_stderr: Mapping[str, float]
+    error_tail: float
+    error_exact_to: int | None
+    over_spread_stderr: float = float("nan")
+
+
+Array = NDArray[np.float64]

@@ -1,0 +1,37 @@
+"""Reports of any kind from their files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from jetsym.errors import DataError
+from jetsym.probing.reports.boosts import BoostReport
+from jetsym.probing.reports.lorentz import LorentzReport
+from jetsym.probing.reports.spectrum import SymmetryReport
+from jetsym.storage import read_json
+
+__all__ = ["Report", "read_report"]
+
+KINDS: dict[str, type[SymmetryReport] | type[BoostReport] | type[LorentzReport]] = {
+    kind.KIND: kind for kind in (SymmetryReport, BoostReport, LorentzReport)
+}
+
+
+def read_report(path: str | Path) -> SymmetryReport | BoostReport | LorentzReport:
+    """The report that :func:`jetsym.probe` gave and its ``save`` wrote, whatever its kind.
+
+    Raises
+    ------
+    DataError
+        No such file, or it does not hold a report of a probe.
+    """
+    data: dict[str, Any] = read_json(path)
+    kind = data.get("kind")
+    if kind not in KINDS:
+        raise DataError(f"{path} holds {kind!r}; expected a report of a probe: {', '.join(map(repr, KINDS))}")
+    return KINDS[kind].from_dict(data)
+
+
+#: What a probe gives: of compact groups, of boosts, and of all that can be said of the Lorentz group.
+Report = SymmetryReport | BoostReport | LorentzReport

@@ -1,0 +1,1 @@
+"""Repair: the configuration of a run that mends what was found."""

@@ -1,0 +1,275 @@
+"""Training by metatrain, and the symmetry of its checkpoints."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+import jetsym
+from jetsym import atoms, cli
+from jetsym.atoms.checkpoint import epochs_in
+from jetsym.atoms.packages import quiet
+from jetsym.atoms.training import train as training
+from jetsym.errors import CheckpointError, ConfigError, DataError, ProbeError, TrainingError
+from jetsym.probing.reports.history import History
+from jetsym.repair.potential import repair
+
+TINY = {"d_pet": 8, "d_node": 8, "d_head": 8, "d_feedforward": 8, "num_heads": 1, "num_attention_layers": 1}
+OPTIONS = {"unit": "eV", "epochs": 3, "batch_size": 4, "validation": 0.25, "progress": False}
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """Shaken methanol with energies and forces of an effective-medium potential."""
+    ase_io = pytest.importorskip("ase.io")
+    from ase.build import molecule
+    from ase.calculators.emt import EMT
+
+    rng, frames = np.random.default_rng(0), []
+    for _ in range(12):
+        frame = molecule("CH3OH")
+        frame.positions += rng.normal(scale=0.05, size=frame.positions.shape)
+        frame.calc = EMT()
+        frame.get_forces()
+        frames.append(frame)
+    file = tmp_path_factory.mktemp("data") / "methanol.xyz"
+    ase_io.write(file, frames)
+    return file
+
+
+@pytest.fixture(scope="module")
+def run(data, tmp_path_factory):
+    """A PET after three epochs."""
+    folder = tmp_path_factory.mktemp("runs") / "pet"
+    options = {"final_eval": False}
+    made = atoms.train(str(data), out=str(folder), forces="forces", model=TINY, options=options, **OPTIONS)
+    assert made == folder
+    return folder
+
+
+@pytest.mark.slow
+def test_a_run_leaves_checkpoints_and_metrics(run):
+    assert {f"model_{epoch}.ckpt" for epoch in range(3)} <= {file.name for file in run.iterdir()}
+    assert (run / "model.pt").is_file()
+    with (run / "train.csv").open() as file:
+        assert len(list(csv.reader(file))) == 2 + 3  # names, units, epochs
+    options = yaml.safe_load((run / "options.yaml").read_text())
+    assert options["architecture"]["training"]["num_epochs"] == 3
+    assert atoms.load(run).kinds == {"energy": "scalar", "forces": "vector"}
+
+
+@pytest.mark.slow
+def test_spectra_over_training(run, data, capsys, tmp_path):
+    history = atoms.over_training(run, str(data), limit=2, l_max=2, layers=["gnn_layers.1_node"], progress=False)
+    assert (history.steps.tolist(), history.unit) == ([0, 1, 2], "epochs")
+    assert history.over_steps("fractions")[:, history.row("gnn_layers.1_node")].shape == (3, 6)
+    assert np.all(history.error("relative", "forces") > 0)
+    assert len(set(history.error("absolute", "energy"))) == 3  # the weights are those of the epoch
+    (run / "model_2.ckpt").rename(run / "aside")  # then the last epoch is known from model.ckpt
+    try:
+        end = atoms.over_training(run, str(data), limit=2, l_max=2, layers=[], progress=False)
+    finally:
+        (run / "aside").rename(run / "model_2.ckpt")
+    assert end.steps.tolist() == [0, 1, 2]
+    np.testing.assert_allclose(end.error("absolute", "energy"), history.error("absolute", "energy"), rtol=1e-4)
+    with pytest.raises(ProbeError, match="has no output 'force'; the nearest are 'forces'"):
+        history.error("relative", "force")
+    command = ["atoms", "spectra", str(run), "--inputs", str(data), "--limit", "1", "--l_max", "1"]
+    assert cli.main([*command, "--out", str(tmp_path / "spectra.json")]) == 0
+    shown = capsys.readouterr().out
+    assert "A of energy" in shown
+    assert "epoch" in shown
+    assert History.load(tmp_path / "spectra.json").reports[2].meta["model"] == "PET"
+    assert (tmp_path / "spectra.png").stat().st_size > 10_000
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("remedy", [{"finding": "drift", "from_weights": True}, {"finding": "late-collapse"}])
+def test_the_repaired_run_trains(run, tmp_path, remedy):
+    path = repair(run, **remedy).save(tmp_path / "repaired.yaml")
+    command = ["atoms", "train", "--config", str(path), "--out", str(tmp_path / "mended"), "--epochs", "1"]
+    assert cli.main([*command, "--progress", "false"]) == 0
+    assert (tmp_path / "mended/model.ckpt").is_file()
+
+
+@pytest.mark.slow
+def test_the_composition_baseline_is_left_out(run, data):
+    """The energies of the net itself are small against those of its atoms."""
+    model = atoms.load(run)
+    frames = atoms.read_frames(data, limit=1)
+    with torch.no_grad(), quiet():
+        from metatomic.torch import ModelOutput
+
+        systems = model.systems(frames)
+        whole = float(model.module(systems, {"energy": ModelOutput(sample_kind="system")})["energy"].block().values)
+        (baseline,) = model.module.additive_models
+        offset = float(baseline(systems, {"energy": ModelOutput(sample_kind="system")})["energy"].block().values)
+    assert abs(offset) > 1e-3
+    assert float(model(model.structures(frames))["energy"]) == pytest.approx(whole - offset, abs=1e-4)
+
+
+@pytest.mark.slow
+def test_soap_bpnn_stays_equivariant(data, tmp_path):
+    small = {"soap": {"max_angular": 1, "max_radial": 1}, "bpnn": {"num_neurons_per_layer": 4}}
+    options = {**OPTIONS, "epochs": 1, "precision": 64, "options": {"final_eval": False}}
+    folder = atoms.train(str(data), out=str(tmp_path / "soap"), architecture="soap_bpnn", model=small, **options)
+    report = jetsym.probe(folder, str(data), limit=1, l_max=2, progress=False)
+    found = report.equivariance["energy"]
+    assert abs(found.relative) < max(1e-12, 10 * found.noise_floor)
+
+
+def epochs_of(folder):
+    """What the table of metrics says, below names and units."""
+    with (folder / "train.csv").open(newline="") as file:
+        return [int(row[0]) for row in list(csv.reader(file))[2:]]
+
+
+@pytest.mark.slow
+def test_a_run_that_was_killed_goes_on(data, tmp_path):
+    """metatrain itself: killed in mid-training, continued, and then for more epochs than it was made for."""
+    folder, log = tmp_path / "run", tmp_path / "run" / "output.txt"
+    options = {**OPTIONS, "checkpoint_every": 1, "model": TINY, "options": {"final_eval": False}}
+    code = "import json, sys; from jetsym import atoms; atoms.train(**json.loads(sys.argv[1]))"
+    words = json.dumps({"data": str(data), "out": str(folder), **options, "epochs": 1000})
+    process = subprocess.Popen([sys.executable, "-c", code, words])
+    try:
+        while process.poll() is None and not (folder / "model_2.ckpt").exists():
+            time.sleep(0.02)
+    finally:
+        process.kill()
+    assert process.wait() == -signal.SIGKILL
+    time.sleep(1.0)  # the trainer notices that it is alone
+    reached = max(epochs_in(folder))
+    assert not (folder / "model.ckpt").exists()
+    time.sleep(0.5)
+    assert max(epochs_in(folder)) == reached
+    torn = folder / f"model_{reached + 1}.ckpt"
+    torn.write_bytes((folder / "model_1.ckpt").read_bytes()[:5000])  # as if it had been written right then
+
+    atoms.train(str(data), out=str(folder), resume=True, **{**options, "epochs": reached + 2})
+    text = log.read_text()
+    assert "Restarting training from" in text
+    assert re.findall(r"Epoch: +(\d+)", text)[-1] == str(reached + 1)
+    assert epochs_of(folder) == list(range(reached + 2))
+    assert atoms.load(torn).kinds == {"energy": "scalar"}  # whole now
+    made = yaml.safe_load((folder / "options.yaml").read_text())["architecture"]
+    assert (made["training"]["num_epochs"], made["model"]) == (reached + 2, TINY)
+    first, last = (atoms.load(folder / f"model_{epoch}.ckpt", weights="last") for epoch in (0, reached + 1))
+    assert not torch.equal(*(model.module.backend.edge_embedder.weight for model in (first, last)))
+
+
+def test_metrics_of_a_run_that_went_on(tmp_path):
+    file = tmp_path / "train.csv"
+    names, units = "Epoch,loss", ",meV"
+    file.write_text(
+        "\n".join([names, units, "   0,5.0", "   1,4.0", "   2,3.5", names, units, "   2,3.0", "  10,2.0", ""])
+    )
+    training._join_metrics(file)
+    assert file.read_text().split() == [names, units, "0,5.0", "1,4.0", "2,3.0", "10,2.0"]
+    training._join_metrics(tmp_path / "none.csv")
+
+
+STUB = """
+import pathlib, sys
+print(*sys.argv[2:])
+print("Epoch: 0")
+if {fails}:
+    print("training stopped: no such key")
+    print("some warning at the very end")
+    raise SystemExit(1)
+pathlib.Path(sys.argv[1], "model.ckpt").write_text("")
+"""
+
+
+def stub(monkeypatch, *, fails=False):
+    """In place of metatrain, a process that says what it was asked for."""
+    monkeypatch.setattr(training, "RUNNER", (sys.executable, "-c", STUB.format(fails=fails)))
+
+
+def test_a_run_that_fails_says_why(data, tmp_path, monkeypatch):
+    stub(monkeypatch, fails=True)
+    with pytest.raises(TrainingError, match=r"metatrain stopped: no such key \(all it said is in .*output.txt\)"):
+        atoms.train(str(data), out=str(tmp_path / "run"), **OPTIONS)
+    assert cli.main(["atoms", "train", str(data), "--out", str(tmp_path / "other"), "--epochs", "2"]) == 1
+
+
+def test_a_run_goes_on_from_its_last_checkpoint(data, tmp_path, monkeypatch, pet):
+    stub(monkeypatch)
+    for epoch in (9, 10):
+        torch.save(pet.get_checkpoint(), tmp_path / f"model_{epoch}.ckpt")
+    (tmp_path / "model_11.ckpt").write_bytes(
+        (tmp_path / "model_10.ckpt").read_bytes()[:1000]
+    )  # killed as it was written
+    (tmp_path / "indices").mkdir()  # metatrain would stop at those of the run so far
+    atoms.train(str(data), out=str(tmp_path), resume=True, augment=False, **OPTIONS)
+    said = (tmp_path / "output.txt").read_text().splitlines()[0]
+    assert said == f"--no-augmentation --restart {tmp_path / 'model_10.ckpt'}"
+    assert yaml.safe_load((tmp_path / "options.yaml").read_text())["architecture"]["training"]["num_workers"] == 0
+    assert not (tmp_path / "indices").exists()
+
+
+def test_augmentation_can_be_left_out(make_model, monkeypatch):
+    """The trainer draws random rotations, and after the change none."""
+    with quiet():
+        from metatrain.pet import trainer
+
+        from jetsym.atoms.training.runner import leave_out_augmentation
+
+    original = trainer.O3Augmenter
+    monkeypatch.setattr(trainer, "O3Augmenter", original)  # so that it is put back
+    leave_out_augmentation()
+    model = atoms.Model(make_model())
+    from ase.build import molecule
+
+    systems = model.systems([molecule("H2O")])
+    targets = model.module.dataset_info.targets
+    plain = trainer.O3Augmenter(targets).apply_random_augmentations(systems, {})[0][0]
+    turned = original(targets).apply_random_augmentations(systems, {})[0][0]
+    torch.testing.assert_close(plain.positions, systems[0].positions)
+    assert not torch.allclose(turned.positions, systems[0].positions)
+
+
+@pytest.mark.parametrize(
+    ("options", "kind", "message"),
+    [
+        ({"architecture": "gap"}, ConfigError, "architecture is 'gap'; expected one of 'pet', 'soap_bpnn'"),
+        ({"epochs": 0}, ConfigError, "epochs is 0"),
+        ({"precision": 16}, ConfigError, "precision is 16"),
+        ({"validation": 1.0}, ConfigError, "validation is 1.0; expected a fraction"),
+        ({"test": "none.xyz"}, DataError, "there is no file .*none.xyz"),
+    ],
+)
+def test_options_that_cannot_be_used(data, tmp_path, options, kind, message):
+    with pytest.raises(kind, match=message):
+        atoms.train(str(data), out=str(tmp_path / "run"), **options)
+    assert not (tmp_path / "run").exists()
+
+
+def test_folders_that_cannot_be_used(data, tmp_path, pet):
+    (tmp_path / "notes.txt").write_text("something")
+    with pytest.raises(ConfigError, match="is not empty; choose another folder, or resume=true"):
+        atoms.train(str(data), out=str(tmp_path))
+    with pytest.raises(CheckpointError, match=r"holds no model_EPOCH.ckpt"):
+        atoms.over_training(tmp_path, str(data))
+    torch.save({"architecture_name": "pet", "model_data": print}, tmp_path / "model_3.ckpt")
+    with pytest.raises(CheckpointError, match="is not opened"):
+        atoms.train(str(data), out=str(tmp_path), resume=True)
+
+
+def test_the_command_line(capsys):
+    assert cli.main(["atoms", "--help"]) == 0
+    assert "jetsym atoms COMMAND" in capsys.readouterr().out
+    assert cli.main(["atoms", "trian"]) == 2
+    assert "unknown command 'trian'; the nearest are 'train'" in capsys.readouterr().err
+    assert cli.main(["atoms", "train", "none.xyz", "--out", "nowhere"]) == 1
+    assert "there is no file" in capsys.readouterr().err

@@ -1,0 +1,121 @@
+"""Metrics against pair counting and hand-made samples."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from jetsym.errors import DataError
+from jetsym.jets.evaluation.metrics import accuracy, auc_pair, background_rejection, macro_auc, pair_score, summary
+
+CLASSES = ("QCD", "Hbb", "Tbqq")
+
+
+@pytest.fixture
+def scored() -> tuple[torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    label = torch.randint(0, 3, (200,), generator=generator)
+    return torch.randn(200, 3, generator=generator) + torch.eye(3)[label], label
+
+
+def auc_by_counting(signal: np.ndarray, background: np.ndarray) -> float:
+    """Share of the pairs in which the signal has the larger score; a tie is half a pair."""
+    difference = signal[:, None] - background[None]
+    return float(((difference > 0) + 0.5 * (difference == 0)).mean())
+
+
+def test_accuracy(scored):
+    logits, label = scored
+    assert accuracy(logits, label) == pytest.approx(np.mean(logits.numpy().argmax(1) == label.numpy()))
+    assert accuracy(torch.eye(3), torch.tensor([0, 1, 0])) == pytest.approx(2 / 3)
+
+
+def test_macro_auc_is_the_mean_of_one_against_the_rest(scored):
+    logits, label = scored
+    probabilities, truth = logits.double().softmax(-1).numpy(), label.numpy()
+    expected = [auc_by_counting(probabilities[truth == c, c], probabilities[truth != c, c]) for c in range(3)]
+    assert macro_auc(logits, label) == pytest.approx(np.mean(expected), abs=1e-12)
+
+
+def test_macro_auc_leaves_absent_classes_out(scored):
+    logits, label = scored
+    kept = label != 1
+    probabilities, truth = logits[kept].double().softmax(-1).numpy(), label[kept].numpy()
+    expected = [auc_by_counting(probabilities[truth == c, c], probabilities[truth != c, c]) for c in (0, 2)]
+    assert macro_auc(logits[kept], label[kept]) == pytest.approx(np.mean(expected), abs=1e-12)
+    with pytest.raises(DataError, match=r"all .* jets are of class number \[2\]"):
+        macro_auc(logits[label == 2], label[label == 2])
+
+
+def test_auc_pair_uses_two_classes_only(scored):
+    logits, label = scored
+    probabilities = logits.double().softmax(-1).numpy()
+    score = probabilities[:, 2] / (probabilities[:, 2] + probabilities[:, 0])
+    expected = auc_by_counting(score[label == 2], score[label == 0])
+    assert auc_pair(logits, label, "Tbqq", "QCD", classes=CLASSES) == pytest.approx(expected, abs=1e-12)
+    shifted = logits + torch.randn(200, 1) * 50  # a common shift of the logits is no prediction
+    assert auc_pair(shifted, label, "Tbqq", "QCD", classes=CLASSES) == pytest.approx(expected, abs=1e-3)
+    swapped = auc_pair(logits, label, "QCD", "Tbqq", classes=CLASSES)
+    assert swapped == pytest.approx(expected, abs=1e-12)  # both the score and the truth are mirrored
+    assert pair_score(logits, label, "Tbqq", "QCD", classes=CLASSES)[1].sum() == int((label == 2).sum())
+
+
+def test_confident_scores_keep_their_order():
+    """p_s / (p_s + p_b) of these rounds to 1 in float32, and would tie."""
+    logits = torch.tensor([[0.0, 0, 40], [0, 0, 60]])
+    assert auc_pair(logits, torch.tensor([0, 2]), "Tbqq", "QCD", classes=CLASSES) == 1.0
+
+
+def test_auc_pair_errors(scored):
+    logits, label = scored
+    with pytest.raises(DataError, match="no class 'Top'"):
+        auc_pair(logits, label, "Top", "QCD", classes=CLASSES)
+    with pytest.raises(DataError, match=r"has 0 jets of Tbqq and .* of QCD; expected both"):
+        auc_pair(logits[label == 0], label[label == 0], "Tbqq", "QCD", classes=CLASSES)
+
+
+def test_background_rejection_by_hand():
+    score = np.array([9, 8, 7, 6, 5, 4, 3, 2, 1, 0], dtype=float)
+    is_signal = np.array([1, 1, 0, 1, 0, 0, 1, 0, 0, 0], dtype=bool)  # 4 signal, 6 background
+    assert background_rejection(score, is_signal, signal_efficiency=0.75) == pytest.approx(6.0)
+    assert background_rejection(score, is_signal, signal_efficiency=1.0) == pytest.approx(2.0)
+    assert background_rejection(score, is_signal, signal_efficiency=0.6) == pytest.approx(6.0)  # 3 of 4 have to pass
+    assert background_rejection(score, is_signal, signal_efficiency=0.5) == math.inf
+
+
+def test_background_rejection_of_a_random_score_is_one_over_the_efficiency():
+    rng = np.random.default_rng(0)
+    found = background_rejection(rng.uniform(size=20000), rng.uniform(size=20000) < 0.5, signal_efficiency=0.25)
+    assert found == pytest.approx(4.0, rel=0.05)
+
+
+@pytest.mark.parametrize("efficiency", [0.0, -0.1, 1.5, math.nan])
+def test_background_rejection_refuses_impossible_efficiencies(efficiency):
+    with pytest.raises(DataError, match="signal_efficiency is"):
+        background_rejection(np.array([0.0, 1.0]), np.array([False, True]), signal_efficiency=efficiency)
+
+
+def test_background_rejection_needs_both_kinds():
+    with pytest.raises(DataError, match="has 2 signal jets of 2; expected both kinds"):
+        background_rejection(np.array([0.0, 1.0]), np.array([True, True]), signal_efficiency=0.5)
+
+
+def test_summary_holds_what_the_sample_allows(scored):
+    logits, label = scored
+    full = summary(logits, label, classes=CLASSES, efficiencies=(0.3, 0.5, 0.995))
+    assert set(full) == {"accuracy", "macro_auc", "auc_top_qcd", "rejection_30", "rejection_50", "rejection_99.5"}
+    assert full["auc_top_qcd"] == auc_pair(logits, label, "Tbqq", "QCD", classes=CLASSES)
+    without = summary(logits[label != 2], label[label != 2], classes=CLASSES)
+    assert set(without) == {"accuracy", "macro_auc"}
+    assert set(summary(logits[label == 0], label[label == 0], classes=CLASSES)) == {"accuracy"}
+
+
+def test_bad_input_is_refused(scored):
+    logits, label = scored
+    with pytest.raises(DataError, match=r"logits have shape \(200, 3\) and labels \(5,\)"):
+        accuracy(logits, label[:5])
+    with pytest.raises(DataError, match="logits have shape"):
+        accuracy(logits[:0], label[:0])
+    with pytest.raises(DataError, match="not all finite"):
+        macro_auc(logits.masked_fill(logits > 2, torch.nan), label)

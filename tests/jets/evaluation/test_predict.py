@@ -1,0 +1,213 @@
+"""Predictions in files: what the model says, jet by jet in the order of the files, whole or not at all."""
+
+import json
+
+import awkward as ak
+import numpy as np
+import pyarrow.parquet
+import pytest
+import torch
+import uproot
+from torch import nn
+
+import jetsym
+from jetsym.errors import ConfigError, DataError
+from jetsym.jets import read
+from jetsym.jets.evaluation.predict import predict
+from jetsym.jets.io.sample import sample_dir
+from jetsym.jets.io.streaming.blocks import RootFiles
+from jetsym.jets.models import PointNet
+from jetsym.jets.schema import CLASSES, SCALARS
+from jetsym.training import predict as predict_module
+
+
+@pytest.fixture(scope="module")
+def model() -> nn.Module:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return PointNet(width=8, blocks=1).eval()
+
+
+def columns_of(path) -> dict[str, np.ndarray]:
+    if path.suffix == ".parquet":
+        return {name: column.to_numpy() for name, column in zip(*table_of(path), strict=True)}
+    with uproot.open(path) as file:
+        return {name: ak.to_numpy(column) for name, column in file["tree"].arrays(how=dict).items()}
+
+
+def table_of(path):
+    table = pyarrow.parquet.read_table(path)
+    return table.column_names, table.columns
+
+
+@pytest.fixture
+def two_files(jetclass_file):
+    return [jetclass_file("b.root", n=30, seed=1), jetclass_file("a.root", n=21, seed=2)]
+
+
+@pytest.mark.parametrize("suffix", [".root", ".parquet"])
+def test_probabilities_and_observers_in_the_order_of_the_files(suffix, model, two_files, tmp_path, monkeypatch):
+    monkeypatch.setattr(predict_module, "ROWS", 8)  # several portions, across the edge of the files
+    monkeypatch.setattr(predict_module, "BUFFER", 16)
+    out = predict(model, two_files, tmp_path / f"p{suffix}", logits=True, batch_size=5, progress=False)
+    found, jets = columns_of(out), read(two_files)
+    logits = model(jets).detach()
+    assert len(jets) == 51
+    for place, name in enumerate(CLASSES):
+        np.testing.assert_allclose(found[f"logit_{name}"], logits[:, place], atol=2e-6)
+        np.testing.assert_allclose(found[f"score_{name}"], logits.softmax(-1)[:, place], atol=1e-6)
+        assert found[f"score_{name}"].dtype == np.float32
+    np.testing.assert_array_equal(found["label"], jets.label)
+    for name, column in jets.columns.items():
+        np.testing.assert_array_equal(found[name], column)
+    stored = {name: [] for name in ("jet_pt", "jet_eta", "jet_phi", "jet_energy")}
+    for path in two_files:
+        with uproot.open(path) as file:
+            for name, values in stored.items():
+                values.extend(file["tree"][name].array())
+    for name, values in stored.items():
+        np.testing.assert_allclose(found[name], np.array(values, "float32"), rtol=1e-6, atol=1e-6)
+    assert [file.name for file in tmp_path.glob("*p*") if "part" in file.name] == []
+
+
+def test_names_of_the_classes_are_kept(model, two_files, tmp_path):
+    tagger = PointNet(("light", "heavy"), width=8, blocks=1)
+    predict(tagger, two_files, tmp_path / "p.root", progress=False)
+    with uproot.open(tmp_path / "p.root") as file:
+        assert json.loads(str(file["classes"])) == ["light", "heavy"]
+        assert json.loads(str(file["label_classes"])) == list(CLASSES)
+        assert [name for name in file["tree"].keys() if "score" in name] == ["score_light", "score_heavy"]  # noqa: SIM118
+    predict(tagger, two_files, tmp_path / "p.parquet", progress=False)
+    facts = pyarrow.parquet.read_schema(tmp_path / "p.parquet").metadata
+    assert json.loads(facts[b"classes"]) == ["light", "heavy"]
+
+
+def test_both_formats_hold_the_same(model, tmp_path):
+    data = sample_dir() / "val"
+    root = columns_of(predict(model, data, tmp_path / "p.root", progress=False))
+    parquet = columns_of(predict(model, data, tmp_path / "p.parquet", progress=False))
+    assert list(root) == list(parquet)
+    for name, column in root.items():
+        np.testing.assert_array_equal(column, parquet[name])
+        assert column.dtype == parquet[name].dtype
+    assert "aux_truth_match" in root
+    total = sum(root[f"score_{name}"].astype(float) for name in CLASSES)
+    np.testing.assert_allclose(total, 1, atol=1e-6)
+
+
+def test_jets_without_labels(model, jetclass_file, tmp_path):
+    data = jetclass_file("u.root", n=4, **{f"label_{name}": None for name in CLASSES})
+    found = columns_of(predict(model, data, tmp_path / "p.root", progress=False))
+    assert "label" not in found
+    assert len(found["score_QCD"]) == 4
+
+
+def test_only_some_particles_are_kept(model, two_files, tmp_path):
+    found = columns_of(predict(model, two_files, tmp_path / "p.parquet", max_particles=3, progress=False))
+    logits = model(read(two_files, max_particles=3)).detach()
+    np.testing.assert_allclose(found["score_QCD"], logits.softmax(-1)[:, 0], atol=1e-6)
+    model.max_particles = 3
+    try:
+        again = columns_of(predict(model, two_files, tmp_path / "q.parquet", progress=False))
+    finally:
+        del model.max_particles
+    np.testing.assert_array_equal(found["score_QCD"], again["score_QCD"])
+
+
+def test_bad_jets_are_named_or_left_out(model, make_jets, jetclass_columns, write_tree, tmp_path):
+    jets = make_jets(6, seed=3)
+    momenta = jets.p4.clone()
+    momenta[2, 0, 1] = torch.nan
+    data = write_tree(tmp_path / "bad.root", jetclass_columns(jets.replace(p4=momenta)))
+    out = tmp_path / "p.root"
+    with pytest.raises(DataError, match="1 of 6 jets cannot be used"):
+        predict(model, data, out, progress=False)
+    assert not out.exists()
+    found = columns_of(predict(model, data, out, bad_jets="drop", progress=False))
+    np.testing.assert_array_equal(found["label"], jets.label[[0, 1, 3, 4, 5]])
+
+
+@pytest.mark.parametrize("suffix", [".root", ".parquet"])
+def test_what_was_there_stays_when_it_fails(suffix, model, two_files, tmp_path):
+    out = tmp_path / f"p{suffix}"
+    out.write_text("before")
+
+    class Failing(PointNet):
+        def forward(self, jets):
+            raise DataError("no")
+
+    with pytest.raises(DataError, match="no"):
+        predict(Failing(width=8, blocks=1), two_files, out, progress=False)
+    assert out.read_text() == "before"
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["a.root", "b.root", out.name]
+
+
+def test_mistakes(model, two_files, tmp_path):
+    with pytest.raises(ConfigError, match="expected a name that ends in .root or .parquet"):
+        predict(model, two_files, tmp_path / "p.csv")
+    with pytest.raises(ConfigError, match="one of the files to read"):
+        predict(model, tmp_path / "*.root", two_files[0])
+    assert len(read(two_files[0])) == 30
+    with pytest.raises(ConfigError, match="batch_size=0"):
+        predict(model, two_files, tmp_path / "p.root", batch_size=0)
+    with pytest.raises(ConfigError, match="max_particles=-1"):
+        predict(model, two_files, tmp_path / "p.root", max_particles=-1)
+    with pytest.raises(DataError, match=r"no\.root: no such file"):
+        predict(model, tmp_path / "no.root", tmp_path / "p.root")
+
+
+def test_a_cache_can_be_read_and_the_file_replaced(model, two_files, tmp_path):
+    from jetsym.jets.io.streaming.convert import convert
+
+    cache = convert(two_files, tmp_path / "cache", columns="all")
+    for _ in range(2):
+        found = columns_of(predict(model, cache, tmp_path / "p.root", progress=False))
+    direct = columns_of(predict(model, two_files, tmp_path / "q.root", progress=False))
+    assert list(found) == list(direct)
+    np.testing.assert_array_equal(found["score_QCD"], direct["score_QCD"])
+
+
+def test_files_are_read_as_they_are_needed(model, jetclass_file, tmp_path, monkeypatch):
+    """Besides the jets at work only the next buffer is read, however many files there are."""
+    monkeypatch.setattr(predict_module, "ROWS", 16)
+    monkeypatch.setattr(predict_module, "BUFFER", 20)
+    read_so_far, ahead, rows = [0], [], []
+    real_read, real_columns = RootFiles.read, predict_module._columns
+
+    def counted(self, block, arena=None):
+        read_so_far[0] += len(block)
+        return real_read(self, block, arena)
+
+    def noted(jets, *rest, **options):
+        rows.append(len(jets))
+        ahead.append(read_so_far[0] - sum(rows))
+        return real_columns(jets, *rest, **options)
+
+    monkeypatch.setattr(RootFiles, "read", counted)
+    monkeypatch.setattr(predict_module, "_columns", noted)
+    files = [jetclass_file(f"{number:02}.root", n=20, seed=number) for number in range(12)]
+    predict(model, files, tmp_path / "p.root", progress=False)
+    assert sum(rows) == 240
+    assert max(rows) == 16
+    assert max(ahead) <= 60
+
+
+@pytest.mark.slow
+def test_published_weights_on_real_jets(real_data, tmp_path):
+    """Reference logits of the original network, which go beyond 20."""
+    tagger = jetsym.load(real_data / "particlenet" / "ParticleNet_kin.pt")
+    data = real_data / "jetclass" / "jetclass_kin_500.root"
+    found = columns_of(predict(tagger, data, tmp_path / "p.root", logits=True, progress=False))
+    expected = np.load(real_data / "particlenet" / "ParticleNet_kin_logits_jetclass_kin_500.npy")
+    np.testing.assert_allclose(np.stack([found[f"logit_{name}"] for name in CLASSES], axis=1), expected, atol=2e-4)
+
+
+def test_jets_through_a_mapping(model, jetclass_file, tmp_path):
+    path, mapping = jetclass_file(n=30), tmp_path / "map.yaml"
+    particles = ", ".join(f"{name}: part_{name}" for name in ("px", "py", "pz", "energy", *SCALARS))
+    mapping.write_text(f"particles: {{{particles}}}\ncolumns: {{number: jet_nparticles}}\nselection: jet_eta > 0\n")
+    found = columns_of(predict(model, path, tmp_path / "p.root", mapping=mapping, progress=False))
+    jets = read(path, mapping=mapping)
+    assert 0 < len(jets) < 30
+    np.testing.assert_array_equal(found["number"], jets.columns["number"])
+    np.testing.assert_allclose(found["score_QCD"], model(jets).detach().softmax(-1)[:, 0], atol=1e-6)

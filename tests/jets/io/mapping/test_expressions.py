@@ -1,0 +1,164 @@
+"""Expressions are what Python would compute from the same text, and nothing in them is ever run."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from jetsym.errors import ConfigError, DataError
+from jetsym.jets.io.mapping.expressions import Expression, Quantity
+
+COUNTS = np.array([2, 0, 3])
+JETS = {
+    "a": np.array([1.5, -2.0, 4.0], "float32"),
+    "n": np.array([3, 250, 7], "uint8"),
+    "b": np.array([True, False, True]),
+}
+PARTICLES = {"p": np.array([3.0, 4.0, -1.0, 0.5, 2.0], ">f4"), "k": np.array([1, 2, 3, 4, 5], "int32")}
+VALUES = {name: Quantity(values) for name, values in JETS.items()} | {
+    name: Quantity(values, COUNTS) for name, values in PARTICLES.items()
+}
+
+
+def value(text: str) -> np.ndarray:
+    return Expression.parse(text).evaluate(VALUES.__getitem__).values
+
+
+# What numpy gives for the same text: brackets stand where Python's precedence of & and | would need them.
+@pytest.mark.parametrize(
+    ("text", "as_numpy"),
+    [
+        ("a + 2 * n - 1", None),
+        ("-a ** 2 / (n % 4 + 1) // 0.5", None),
+        ("2 ** -3 + a ** 0.5", None),
+        ("n - 251", None),  # would wrap around as uint8
+        ("(a > 1) & (n < 5) | ~b", None),
+        ("0 < a < 3", "(0 < a) & (a < 3)"),
+        ("a > 1 and not b or n == 250", "(a > 1) & (b == 0) | (n == 250)"),
+        ("n & 2", None),
+        ("b + b", "b.astype(int) + b.astype(int)"),
+        ("where(b, a, -a) != 1.5", None),
+        ("min(a, n, 3) + max(a, 0)", "np.minimum(np.minimum(a, n), 3) + np.maximum(a, 0)"),
+        ("hypot(a, 2) + arctan2(a, n)", None),
+        ("sqrt(abs(a)) + log(n) + log1p(n) + log10(n) + exp(-n) + expm1(a)", None),
+        ("sin(a) + cos(a) + tan(a) + sinh(a) + cosh(a) + tanh(a) + floor(a) + ceil(a) + sign(a)", None),
+        ("arcsin(a / 9) + arccos(a / 9) + arctan(a) + arcsinh(a) + arccosh(n) + arctanh(a / 9)", None),
+        ("isfinite(sqrt(a))", None),
+        ("7", None),
+    ],
+)
+def test_against_numpy(text, as_numpy):
+    names = {name: values.astype(np.float64 if values.dtype.kind == "f" else int) for name, values in JETS.items()}
+    names["b"] = JETS["b"]
+    with np.errstate(all="ignore"):
+        expected = eval(as_numpy or text, {**vars(np), "np": np, **names})  # noqa: S307  the text is this file's own
+    found = value(text)
+    assert found.dtype.kind == np.asarray(expected).dtype.kind
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_jets_go_with_all_their_particles():
+    np.testing.assert_array_equal(value("p * n"), [9, 12, -7, 3.5, 14])
+    np.testing.assert_array_equal(value("where(b, p, 0)"), [3, 4, -1, 0.5, 2])
+    np.testing.assert_array_equal(value("max(k, a)"), [1.5, 2, 4, 4, 5])
+    np.testing.assert_array_equal(value("sum(p)"), [7, 0, 1.5])
+    np.testing.assert_array_equal(value("sum(k > 1) / max(count(k), 1)"), [0.5, 0, 1])
+    assert Expression.parse("p > a").evaluate(VALUES.__getitem__).counts is COUNTS
+    others = VALUES | {"q": Quantity(np.zeros(5), np.array([2, 1, 2]))}
+    with pytest.raises(DataError, match=r"'p \+ q' .* lists of 0 and of 1 particles in one jet; expected as many"):
+        Expression.parse("p + q").evaluate(others.__getitem__)
+
+
+def test_a_branch_alone_is_as_it_is_stored():
+    assert value("p") is PARTICLES["p"]
+    assert value(" ( n ) ").dtype == np.uint8
+    assert value("p + 0").dtype == np.float64
+
+
+def test_names_that_are_no_plain_words():
+    expression = Expression.parse("`Jet.PT` / `lambda` + quoted0", where="jet.pt")
+    assert expression.names == {"Jet.PT", "lambda", "quoted0"}
+    values = {"Jet.PT": 8.0, "lambda": 2.0, "quoted0": 1.0}
+    assert expression.evaluate(lambda name: Quantity(np.array([values[name]]))).values == [5.0]
+    assert Expression.parse("`Jet.PT`").evaluate(lambda name: Quantity(np.array([name]))).values == ["Jet.PT"]
+    with pytest.raises(
+        DataError, match=r"f.root has no branch 'Jet.PT', of which .*\(jet.pt\); the nearest are 'Jet_PT'"
+    ):
+        expression.check_names(["Jet_PT", "lambda", "quoted0"], source="f.root")
+
+
+@pytest.mark.parametrize(
+    ("text", "piece"),
+    [
+        ("__import__('os').system('true')", "a call of \"__import__('os').system\""),
+        ("__import__('os')", "a call of '__import__'"),
+        ("eval(a)", "a call of 'eval'"),
+        ("a.tofile", "Attribute 'a.tofile'"),
+        ("a.__class__.__mro__", "Attribute"),
+        ("().__class__", "Attribute"),
+        ("a[0]", "Subscript 'a[0]'"),
+        ("lambda: a", "Lambda"),
+        ("[x for x in a]", "ListComp '[x for x in a]'"),
+        ("{a for a in a}", "SetComp"),
+        ("sum(x for x in a)", "GeneratorExp"),
+        ("(a := 3)", "NamedExpr"),
+        ("a if b else n", "IfExp"),
+        ("f'{a}'", "JoinedStr"),
+        ("'text' + a", "'text', which is no number"),
+        ("a + b'x'", "which is no number"),
+        ("a + 1j", "1j, which is no number"),
+        ("a == None", "None, which is no number"),
+        ("a == True", "True, which is no number"),
+        ("9 ** 9 ** 9", "the power '9 ** 9'"),
+        ("a ** 1000000", "the power '1000000'; expected a number of at most 16"),
+        ("a ** n", "the power 'n'"),
+        ("a ** -" + "-" * 900 + "1", "the power nested too deeply to show"),
+        ("9" * 400, "a number beyond 2^63"),
+        ("1e999", "a number beyond 2^63"),
+        ("a << 40", "the operator LShift"),
+        ("a @ n", "the operator MatMult"),
+        ("a ^ n", "the operator BitXor"),
+        ("a in b", "the comparison In"),
+        ("a is b", "the comparison Is"),
+        ("sqrt(a, n)", "sqrt with 2 arguments"),
+        ("min(a)", "min with 1 arguments"),
+        ("where(b, a)", "where with 2 arguments"),
+        ("sqrt(x=a)", "sqrt with 0 arguments and keywords"),
+        ("hypot(*a)", "hypot with 1 arguments"),
+        ("max(*a, *n)", "Starred '*a'"),
+        ("sqrt(**a)", "keywords"),
+        ("not " * 200 + "a", "more than 100 levels of nesting"),
+        ("(" * 300 + "a" + ")" * 300, "is no expression"),
+        ("a; n", "is no expression"),
+        ("import os", "is no expression"),
+        ("a = 3", "is no expression"),
+        ("`a", "is no expression"),
+        ("a +", "is no expression"),
+        ("1_000 a", "is no expression"),
+        ("a\x00", "is no expression"),
+        ("yield a", "is no expression"),
+        ("", "an expression of 0 characters; expected 1 to 1000"),
+        ("a" + "+a" * 600, "an expression of 1201 characters; expected 1 to 1000"),
+    ],
+)
+def test_what_is_not_allowed_is_refused_when_it_is_parsed(text, piece):
+    with pytest.raises(ConfigError) as caught:
+        Expression.parse(text, where="map.yaml: jet.pt")
+    message = str(caught.value)
+    assert message.startswith("map.yaml: jet.pt: ")
+    assert piece in message
+    if "characters" not in piece:
+        assert "allowed are numbers, names of branches" in message
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a & b", "& or | of fractions; put comparisons in parentheses"),
+        ("~n", "~ of something that is no condition; use 'not'"),
+        ("sum(a)", "sum of something that has one value per jet; expected one per particle"),
+    ],
+)
+def test_operations_without_a_meaning(text, message):
+    with pytest.raises(ConfigError, match="expression.*" + message.replace("|", r"\|")):
+        value(text)

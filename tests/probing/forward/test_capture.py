@@ -1,0 +1,271 @@
+"""Hooks see every layer, and leave nothing behind."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import jetsym
+from jetsym.errors import ProbeError
+from jetsym.probing.forward.capture import capture, is_compiled, select_layers, untouched, unwrapped
+from jetsym.probing.forward.untrained import untrained_copy
+
+
+class Inner(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.shared = nn.Linear(3, 3)
+        self.pair = Pair()
+
+    def forward(self, x):
+        first = self.shared(x)
+        a, extra = self.pair(self.shared(first))
+        return a + extra["twice"]
+
+
+class Pair(nn.Module):
+    def forward(self, x):
+        return x, {"twice": 2 * x, "name": "text"}
+
+
+class Outer(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.inner = Inner()
+
+    def forward(self, x):
+        return self.inner(x)
+
+
+def hooks(model):
+    return sum(len(module._forward_hooks) for module in model.modules())
+
+
+def test_names():
+    model = Outer()
+    assert list(select_layers(model, "auto")) == ["inner.shared", "inner.pair"]
+    assert list(select_layers(model, ["inner*"])) == ["inner", "inner.shared", "inner.pair"]
+    assert list(select_layers(model, "inner.pair")) == ["inner.pair"]
+    assert select_layers(model, []) == {}
+    assert list(select_layers(nn.Sequential(nn.Linear(3, 3), nn.Tanh()), "auto")) == ["0", "1"]
+    blocks = nn.ModuleDict({"stack": nn.ModuleList([nn.Tanh(), nn.Tanh()]), "out": nn.Linear(1, 1)})
+    assert list(select_layers(blocks, "auto")) == ["stack.0", "stack.1", "out"]
+    with pytest.raises(ProbeError, match="the nearest are 'inner.shared'"):
+        select_layers(model, "inner.share")
+
+
+def test_a_wrapper_names_the_child_that_is_read():
+    class Wrapper(Outer):
+        probe_within = "inner"
+
+        def __init__(self):
+            super().__init__()
+            self.beside = nn.Linear(3, 3)
+
+    assert list(select_layers(Wrapper(), "auto")) == ["inner.shared", "inner.pair"]
+    assert list(select_layers(Wrapper(), ["beside"])) == ["beside"]
+    outer = Outer()
+    outer.inner = Wrapper()
+    assert list(select_layers(outer, "auto")) == ["inner.inner.shared", "inner.inner.pair"]
+
+
+def test_tuples_dictionaries_and_shared_modules_are_named():
+    model, x = Outer(), torch.ones(2, 3)
+    with capture(select_layers(model, "auto")) as record:
+        model(x)
+        assert list(record) == ["inner.shared", "inner.shared@2", "inner.pair.0", "inner.pair.1.twice"]
+        record.clear()
+        model(x)
+        assert list(record) == ["inner.shared", "inner.shared@2", "inner.pair.0", "inner.pair.1.twice"]
+    assert hooks(model) == 0
+
+
+@pytest.mark.parametrize("failure", [KeyboardInterrupt, RuntimeError, torch.OutOfMemoryError])
+def test_nothing_is_left_behind_when_it_fails(failure):
+    model = nn.Sequential(nn.Linear(3, 3), nn.Dropout(0.5), nn.Linear(3, 2))
+    model[0].train()
+    model[1].eval()
+    model[2].train()
+    modes = [module.training for module in model.modules()]
+    calls = 0
+
+    def call(network, x):
+        nonlocal calls
+        calls += 1
+        if calls == 3:
+            raise failure("stop")
+        assert not any(module.training for module in network.modules())
+        assert not torch.is_grad_enabled()
+        return network(x)
+
+    out_of_memory = failure is torch.OutOfMemoryError
+    with pytest.raises(ProbeError if out_of_memory else failure):
+        jetsym.probe(model, torch.ones(4, 3), call=call, l_max=1, batch_size=40, progress=False)
+    assert calls == 3
+    assert [module.training for module in model.modules()] == modes
+    assert hooks(model) == 0
+    assert torch.is_grad_enabled()
+    assert all(parameter.requires_grad for parameter in model.parameters())
+
+
+def test_devices_are_restored():
+    model = nn.Linear(3, 3)
+    with untouched(model, "cpu"):
+        assert not torch.is_grad_enabled()
+    assert next(model.parameters()).device.type == "cpu"
+
+
+def test_integer_outputs_of_layers_are_passed_over():
+    class Argmax(nn.Module):
+        def forward(self, x):
+            return x.argmax(-1)
+
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.linear, self.argmax = nn.Linear(3, 3), Argmax()
+
+        def forward(self, x):
+            y = self.linear(x)
+            self.argmax(y)
+            return y.sum(-1)
+
+    assert jetsym.probe(Net(), torch.ones(2, 3), l_max=1, progress=False).layers == ("linear", "output")
+
+
+def test_untrained_copies():
+    model = nn.Sequential(nn.Linear(3, 3), nn.BatchNorm1d(3))
+    with torch.no_grad():
+        model[0].weight.fill_(7)
+        model[1].running_mean.fill_(5)
+    fresh = untrained_copy(model, seed=0)
+    assert model[0].weight.eq(7).all()
+    assert fresh[0].weight.abs().max() < 1
+    assert fresh[1].running_mean.eq(0).all()
+    np.testing.assert_array_equal(fresh[0].weight.detach(), untrained_copy(model, seed=0)[0].weight.detach())
+    assert not torch.equal(fresh[0].weight, untrained_copy(model, seed=1)[0].weight)
+
+    class Own(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.scale = nn.Parameter(torch.ones(3))
+
+    with pytest.raises(ProbeError, match="'0' \\(Own\\) holds parameters and has no reset_parameters"):
+        untrained_copy(nn.Sequential(Own()), seed=0)
+
+
+class Sum(nn.Module):
+    """Two blocks, one of them shared, and a head."""
+
+    def __init__(self):
+        super().__init__()
+        self.first = nn.Sequential(nn.Linear(3, 4), nn.Tanh())
+        self.second = nn.Linear(4, 4)
+        self.head = nn.Linear(4, 2)
+
+    def forward(self, x):
+        return 3 * self.head(self.second(self.second(self.first(x))))
+
+
+def probe(model, **options):
+    points = torch.linspace(-1, 1, 12).reshape(4, 3)
+    return jetsym.probe(model, points, l_max=1, progress=False, **options)
+
+
+@pytest.fixture
+def plain():
+    torch.manual_seed(0)
+    return Sum()
+
+
+LAYERS = ("first", "second", "second@2", "head", "output")
+
+
+# A freshly compiled function warns about its own imports in some versions of torch.
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+@pytest.mark.parametrize(
+    ("way", "backend", "warm"),
+    [
+        ("function", "eager", False),
+        ("function", "eager", True),
+        ("method", "eager", True),
+        ("part", "eager", True),
+        pytest.param("function", "inductor", True, marks=pytest.mark.slow),
+    ],
+)
+def test_compiled_models_are_read_like_plain_ones(plain, backend, way, warm):
+    expected = probe(plain)
+    compiled = plain
+    if way == "function":
+        compiled = torch.compile(plain, backend=backend)
+    elif way == "method":
+        plain.compile(backend=backend)
+    else:
+        plain.first = torch.compile(plain.first, backend=backend)
+    compiled.train()
+    if warm:  # a graph traced before there were hooks knows none
+        compiled(torch.ones(4, 3))
+    assert is_compiled(compiled)
+    report = probe(compiled, baseline="untrained")
+    assert report.layers == expected.layers == LAYERS
+    np.testing.assert_array_equal(report.fractions, expected.fractions)
+    assert report.meta["model"] == "Sum"
+    assert "without compilation" in report.meta["notes"][0]
+    assert "without compilation" not in expected.meta["notes"][0]
+    assert hooks(plain) == 0
+    assert is_compiled(compiled)
+    assert all(module.training for module in compiled.modules())
+    assert probe(compiled, layers="first.*").layers == ("first.0", "first.1", "output")
+    assert torch.compiler.is_compiling() is False
+    compiled(torch.ones(4, 3))
+
+
+def test_wrappers_do_not_change_the_names(plain):
+    assert probe(nn.DataParallel(plain)).layers == LAYERS
+    assert unwrapped(nn.DataParallel(nn.DataParallel(plain))) is plain
+    assert unwrapped(plain) is plain
+
+
+@pytest.mark.parametrize("inference", [False, True])
+def test_activations_are_those_returned_however_they_are_changed_later(plain, inference):
+    """An activation in place overwrites what the layer before it returned."""
+    torch.manual_seed(1)
+    layers = nn.Linear(3, 4), nn.Linear(4, 2)
+    clean = nn.Sequential(layers[0], nn.ReLU(), layers[1])
+    model = nn.Sequential(layers[0], nn.ReLU(inplace=True), layers[1])
+    call = torch.inference_mode()(lambda network, x: network(x)) if inference else None
+    expected, report = probe(clean), probe(model, call=call)
+    np.testing.assert_allclose(report.fractions, expected.fractions, atol=1e-12)
+    assert report.layers == ("0", "1", "output")
+    assert np.abs(report.fractions[0] - report.fractions[1]).max() > 0.01
+
+
+def test_a_layer_that_passes_its_input_on_is_measured_as_well(plain):
+    report = probe(nn.Sequential(nn.Linear(3, 4), nn.Identity(), nn.Linear(4, 2)))
+    assert report.layers == ("0", "1", "output")
+    np.testing.assert_array_equal(report.fractions[0], report.fractions[1])
+
+
+def test_layers_that_run_now_and_then_are_refused(plain):
+    class Moody(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer, self.passes = nn.Linear(3, 1), 0
+
+        def forward(self, x):
+            self.passes += 1
+            y = self.layer(x)
+            return y + (self.layer(x) if self.passes % 2 else 0)
+
+    with pytest.raises(ProbeError, match="'layer@2' ran in some forward passes only"):
+        probe(Moody())
+
+
+def test_a_model_on_several_devices_stays_there(plain):
+    plain.head.to("meta")
+    before = [parameter.device for parameter in plain.parameters()]
+    with pytest.raises(ProbeError, match="spread over cpu, meta; leave device out"):
+        probe(plain, device="cpu")
+    assert [parameter.device for parameter in plain.parameters()] == before

@@ -1,0 +1,312 @@
+"""Attribution: models that break for one known reason each."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import jetsym.probing.measure.attribution as module
+from jetsym import SymmetryReport
+from jetsym.errors import DataError, ProbeError
+from jetsym.jets.models import ParticleNet, PointNet
+from jetsym.probing.measure.attribution import attribute, paired_difference
+from jetsym.probing.probe import probe
+from jetsym.probing.reports.attribution import Attribution
+
+QUIET = {"progress": False}
+
+
+class Function(nn.Module):
+    """Two logits (0, f) of a function of jets; cut, if it says so, to a number of particles."""
+
+    def __init__(self, function, max_particles=128):
+        super().__init__()
+        self.function, self.max_particles = function, max_particles
+
+    def forward(self, jets):
+        value = self.function(jets)
+        return torch.stack([torch.zeros_like(value), value], dim=-1)
+
+
+def energy(jets):
+    return (jets.p4[..., 0] * jets.mask).sum(1) / 1000
+
+
+def column(jets, name):
+    return jets.scalars[..., jets.scalar_names.index(name)]
+
+
+def with_d0(jets):
+    """Invariant but for d0 · pz."""
+    return energy(jets) + (column(jets, "d0val") * jets.p4[..., 3]).sum(1) / 100
+
+
+@pytest.fixture(scope="module")
+def jets(make_jets):
+    return make_jets(12, seed=2, dtype=torch.float64, min_particles=5, max_particles=20)
+
+
+def relative(report, source=None):
+    item = report.equivariance["logits"] if source is None else report.effects["logits"][source].equivariance
+    return item.relative, item.noise_floor
+
+
+def test_impact_parameters_are_found(jets):
+    report = attribute(Function(with_d0), jets, **QUIET)
+    as_is, floor = relative(report)
+    assert as_is > 0.01 > 1e6 * floor
+    effects = report.effects["logits"]
+    off, floor = relative(report, "impact parameters")
+    assert off <= floor < 1e-10
+    assert effects["impact parameters"].difference == pytest.approx(-as_is, rel=1e-12)
+    assert effects["impact parameters"].difference_stderr > 0
+    for name in ("charge", "particle flags", "padding"):
+        assert relative(report, name)[0] == pytest.approx(as_is, rel=1e-12), name
+        assert effects[name].difference_stderr < 1e-12
+    assert "truncation" not in effects  # no jet is cut
+    assert not any(effect.is_real for name, effect in effects.items() if name != "impact parameters")
+    assert "Most of it comes from impact parameters: set to zero" in report.sentences()[0]
+
+
+def test_as_it_is_is_what_the_probe_says(jets):
+    jets, model = jets[:4], PointNet(width=8, blocks=1, heads=2).double()
+    for where in ({}, {"frame": "rest"}, {"group": "SO2", "axis": "jet"}, {"group": "SO3"}):
+        report = attribute(model, jets, l_max=2, sources=[], **where, **QUIET)
+        expected = probe(model, jets, l_max=2, layers=[], **where, **QUIET).equivariance["logits"]
+        assert report.equivariance["logits"].relative == pytest.approx(expected.relative, rel=1e-10)
+        assert report.equivariance["logits"].relative_stderr == pytest.approx(expected.relative_stderr, rel=1e-8)
+    boosts = {"group": "boost", "axis": "jet", "l_max": 3}
+    report = attribute(model, jets, width=0.3, sources=[], **boosts, **QUIET)
+    expected = probe(model, jets, widths=[0.3], layers=[], **boosts, **QUIET).equivariance["logits"]
+    assert report.equivariance["logits"].relative == pytest.approx(expected.relative, rel=1e-12)
+
+
+@pytest.mark.parametrize(("name", "scalar"), [("charge", "charge"), ("particle flags", "isPhoton")])
+def test_charge_and_flags_are_found(jets, name, scalar):
+    model = Function(lambda jets: energy(jets) + (column(jets, scalar) * jets.p4[..., 3]).sum(1) / 1000)
+    report = attribute(model, jets, sources=["impact parameters", "charge", "particle flags"], **QUIET)
+    for source, effect in report.effects["logits"].items():
+        assert effect.is_real == (source == name)
+    assert relative(report, name)[0] <= relative(report, name)[1]
+
+
+def test_padding_is_found(jets):
+    """A sum that takes an empty slot for a particle along the jet's pz."""
+
+    def careless(jets):
+        return energy(jets) + (~jets.mask).sum(1) * jets.jet_p4[:, 3] / 1e4
+
+    full = jets[jets.n_particles == jets.n_particles.max()]
+    full = full[[0] * 3]
+    report = attribute(Function(careless, max_particles=40), full, sources=["charge", "padding"], **QUIET)
+    assert relative(report)[0] <= relative(report)[1]
+    assert relative(report, "padding")[0] > 0.01
+    assert "invariant or equivariant as it is" in report.sentences()[0]
+    assert "Padding (padded to 40 slots) adds" in report.sentences()[0]
+
+
+def test_truncation_is_found(jets):
+    """Invariant under rotations on any list; which particles are on it depends on where pT points."""
+    report = attribute(Function(energy, max_particles=4), jets, **QUIET)
+    assert relative(report)[0] <= relative(report)[1]
+    effects = report.effects["logits"]
+    assert {name for name, effect in effects.items() if effect.is_real} == {"truncation"}
+    assert relative(report, "truncation")[0] > 1e-3
+    # About the beam no pT changes, and the same particles are kept.
+    beam = attribute(Function(energy, max_particles=4), jets, group="SO2", sources="truncation", **QUIET)
+    assert relative(beam, "truncation")[0] <= relative(beam, "truncation")[1]
+
+
+class Ill(nn.Module):
+    """A small difference of large energies: rounding makes it depend on the order of summation after a boost."""
+
+    def __init__(self):
+        super().__init__()
+        self.scale = nn.Parameter(torch.tensor(1.0))
+
+    def forward(self, jets):
+        pair = jets.p4[:, 0].to(self.scale.dtype)
+        mass2 = pair[:, 0] ** 2 - (pair[:, 1:] ** 2).sum(-1)
+        value = 1e3 * self.scale * mass2
+        return torch.stack([torch.zeros_like(value), value + 1.0], dim=-1)
+
+
+def test_rounding_is_found(make_jets):
+    jets = make_jets(8, seed=3, min_particles=5)
+    report = attribute(Ill(), jets, **QUIET)
+    as_is, _ = relative(report)
+    off, floor = relative(report, "rounding")
+    assert as_is > 1e3 * off
+    assert off <= floor
+    assert report.effects["logits"]["rounding"].change == "float64"
+    double = attribute(Ill().double(), jets, sources=["rounding"], **QUIET)
+    assert (report.meta["dtype"], double.meta["dtype"]) == ("float32", "float64")
+    assert double.effects["logits"]["rounding"].adds
+    assert relative(double, "rounding")[0] > 1e3 * relative(double)[0]
+
+
+class Precise(nn.Module):
+    """Invariant under rotations: a product of matrices that autocast rounds, of direction² − 1/3."""
+
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(3, 2, bias=False)
+        nn.init.constant_(self.linear.weight, 1.0)
+        with torch.no_grad():
+            self.linear.weight[0] = 0
+
+    def forward(self, jets):
+        direction = jets.jet_p4[:, 1:] / jets.jet_p4[:, 1:].norm(dim=-1, keepdim=True)
+        return torch.tensor([0.0, 1.0]) + 100 * self.linear(direction**2 - 1 / 3)
+
+
+def test_mixed_precision_is_found(make_jets):
+    jets = make_jets(8, seed=4, min_particles=3)
+    effects = attribute(Precise(), jets, **QUIET).effects["logits"]
+    assert effects["mixed precision"].adds
+    assert effects["mixed precision"].difference > 1e-3
+    for name in ("charge", "padding"):
+        assert abs(effects[name].difference) < 1e-4
+
+
+class WithReference(Function):
+    """Adds the projection on a reference vector, which it can do without."""
+
+    def __init__(self, reference=(0.0, 0.0, 1.0)):
+        super().__init__(self.value)
+        self.register_buffer("reference", torch.tensor(reference, dtype=torch.float64))
+
+    def value(self, jets):
+        return energy(jets) + jets.jet_p4[:, 1:] @ self.reference / 1000
+
+    def ablations(self):
+        return {"reference vectors": WithReference((0.0, 0.0, 0.0))}
+
+
+def test_references_are_found(jets):
+    report = attribute(WithReference(), jets, **QUIET)
+    assert relative(report)[0] > 0.1
+    assert relative(report, "reference vectors")[0] <= relative(report, "reference vectors")[1]
+    assert "Most of it comes from reference vectors" in report.sentences()[0]
+    assert report.effects["logits"]["reference vectors"].change == "left out of the model"
+
+
+def test_the_largest_part_may_be_small(jets):
+    def mostly_momenta(jets):
+        return with_d0(jets) / 100 + jets.jet_p4[:, 3] / 500
+
+    report = attribute(Function(mostly_momenta), jets, sources=["impact parameters", "charge"], **QUIET)
+    effect = report.effects["logits"]["impact parameters"]
+    assert 0.5 < (effect.equivariance.relative / relative(report)[0]) ** 2 < 1.5
+    expected = (
+        "No source explains half of it; without impact parameters"
+        if effect.is_real and effect.difference < 0
+        else "None of"
+    )
+    assert expected in report.sentences()[0]
+
+
+def test_nothing_explains_what_momenta_do(jets):
+    report = attribute(Function(lambda jets: jets.jet_p4[:, 3]), jets, **QUIET)
+    assert "None of impact parameters, charge, particle flags explains it" in report.sentences()[0]
+
+
+@pytest.mark.slow
+def test_the_sign_and_pseudorapidity_of_particlenet(jets):
+    """Along the beam, features that the network can do without; about the beam nothing of them breaks."""
+    torch.manual_seed(0)
+    model = ParticleNet(("QCD", "Tbqq"), features="kin", k=4, channels=((8, 8),), hidden=8).double().eval()
+    names = ["sign(η_jet) in Δη", "pseudorapidity for rapidity"]
+    about = attribute(model, jets, group="SO2", sources=names, **QUIET)
+    along = attribute(model, jets, group="boost", width=1.0, sources=names, **QUIET)
+    for name in names:
+        assert relative(about, name)[0] < 1e-9
+        assert along.effects["logits"][name].difference != 0
+    assert model.angles == "field"
+
+
+def test_paired_errors_are_those_of_a_jackknife_by_hand():
+    rng = np.random.default_rng(0)
+    n = 9
+    norm, switched, as_is = rng.uniform(1, 2, n), rng.uniform(0.1, 0.2, n), rng.uniform(0.2, 0.3, n)
+
+    def difference(keep):
+        return np.sqrt(switched[keep].sum() / norm[keep].sum()) - np.sqrt(as_is[keep].sum() / norm[keep].sum())
+
+    value, stderr = paired_difference((switched, norm), (as_is, norm))
+    assert value == pytest.approx(difference(np.arange(n)))
+    without = np.array([difference(np.delete(np.arange(n), i)) for i in range(n)])
+    assert stderr == pytest.approx(np.sqrt((n - 1) * without.var()))
+    assert np.isnan(paired_difference((switched[:1], norm[:1]), (as_is[:1], norm[:1]))[1])
+
+
+def test_arrays_and_callables(jets):
+    points = np.random.default_rng(0).normal(size=(5, 3))
+    plain = attribute(lambda x: {"y": x[:, 2]}, points, l_max=1, **QUIET)
+    assert plain.effects == {"y": {}}
+    assert "no source was switched off" in plain.sentences()[0]
+    called = attribute(lambda jets: with_d0(jets), jets, outputs={"y": "scalar"}, **QUIET)
+    assert set(called.effects["y"]) == {"impact parameters", "charge", "particle flags", "padding"}
+    wrapped = attribute(
+        Function(with_d0), jets, call=lambda model, jets: {"a": model(jets)}, outputs={"a": "logits"}, **QUIET
+    )
+    assert wrapped.effects["a"]["impact parameters"].is_real
+
+
+def test_report_is_kept(jets, tmp_path):
+    report = attribute(Function(with_d0), jets, frame="rest", limit=4, **QUIET)
+    assert any("at rest" in note for note in report.meta["notes"])
+    loaded = Attribution.load(report.save(tmp_path / "a.json"))
+    assert str(loaded) == str(report)
+    assert "Relative A under O3 at rest, 4 inputs" in str(report)
+    with pytest.raises(DataError, match="kind 'attribution'"):
+        SymmetryReport.load(tmp_path / "a.json")
+    boosted = attribute(Function(with_d0), jets, group="boost", axis="random", limit=2, sources=[], **QUIET)
+    assert "boosts along random, rapidity up to 0.5" in str(boosted)
+
+
+def test_what_cannot_be_attributed_is_named(jets):
+    model = Function(with_d0)
+    with pytest.raises(ProbeError, match="no source 'truncatoin'.*the nearest are"):
+        attribute(Function(with_d0, 4), jets, sources="truncatoin", **QUIET)
+    with pytest.raises(ProbeError, match="group='lorentz'"):
+        attribute(model, jets, group="lorentz", **QUIET)
+    with pytest.raises(ProbeError, match="l_max='auto'"):
+        attribute(model, jets, l_max="auto", **QUIET)
+    with pytest.raises(ProbeError, match="batch_size is 0"):
+        attribute(model, jets, batch_size=0, **QUIET)
+    with pytest.raises(ProbeError, match="frame is 'rest'"):
+        attribute(model, jets, group="SO2", frame="rest", **QUIET)
+    with pytest.raises(ProbeError, match="whose law is known"):
+        attribute(lambda jets: jets.jet_p4[:, 1:], jets, frame="rest", outputs={"v": "vector"}, **QUIET)
+
+
+def test_a_source_that_fails_is_named(jets):
+    class Stubborn(nn.Module):
+        """Takes float64 and at most 20 slots."""
+
+        def forward(self, jets):
+            if jets.max_particles > 20:
+                raise RuntimeError("too many\nslots")
+            return energy(jets)[:, None] * torch.tensor([0.0, 1.0])
+
+    with pytest.raises(ProbeError, match=r"'padding' cannot be switched \(too many\); choose other sources"):
+        attribute(Stubborn(), jets, sources="padding", **QUIET)
+
+
+def test_jets_are_read_whole(jetclass_file):
+    path = str(jetclass_file(n=10))
+    report = attribute(Function(energy, max_particles=3), path, limit=4, sources="truncation", **QUIET)
+    assert relative(report)[0] < 1e-6 < relative(report, "truncation")[0]
+    assert report.meta["n_inputs"] == 4
+
+
+def test_elements_and_jets_are_the_same(jets, monkeypatch):
+    """A source that changes nothing has no difference at all, also about random axes."""
+    same = module.Source("nothing", "nothing", inputs=jets)
+    monkeypatch.setattr(module, "_precisions", lambda *_: [same])
+    report = attribute(Function(with_d0), jets, group="SO2", axis="random", sources="nothing", **QUIET)
+    effect = report.effects["logits"]["nothing"]
+    assert [effect.difference, effect.difference_stderr] == pytest.approx([0, 0], abs=1e-14)

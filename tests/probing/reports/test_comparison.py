@@ -1,0 +1,132 @@
+"""Reports side by side: sums of known spectra, their errors, words, table, JSON and picture."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import matplotlib as mpl
+import numpy as np
+import pytest
+
+import jetsym
+from jetsym.errors import DataError, ProbeError
+from jetsym.probing.reports.comparison import Comparison
+from jetsym.probing.reports.derived import bandwidth, pseudo_share, weighted
+from jetsym.spectrum import O3, Irrep
+from jetsym.spectrum.result import jackknife_ratio
+from jetsym.spectrum.testing import known_modes, known_spectrum
+
+QUIET = {"progress": False}
+POWERS = {Irrep(0, 1): 0.4, Irrep(1, 1): 0.3, Irrep(2, -1): 0.2, Irrep(3, 1): 0.1}
+
+
+def known(powers, **options):
+    function = known_spectrum(powers, features=3, rng=np.random.default_rng(0))
+    frames = O3().sample(5, np.random.default_rng(1))
+    return jetsym.probe(lambda x: function(x.swapaxes(-1, -2)), frames, **{"l_max": 3, **QUIET, **options})
+
+
+@pytest.fixture(scope="module")
+def reports():
+    points = np.random.default_rng(0).normal(size=(10, 3))
+    wide = jetsym.probe(lambda x: {"first": np.exp(x), "second": x**2}, points, outputs={"first": "vector"}, **QUIET)
+    return known(POWERS), wide
+
+
+def test_bandwidth_and_pseudotensors_of_a_known_spectrum(reports):
+    expected = 0.3 * 2 + 0.2 * 6 + 0.1 * 12
+    value, stderr = bandwidth(reports[0])
+    np.testing.assert_allclose(value, expected, rtol=1e-12)
+    assert stderr.max() < 1e-12
+    np.testing.assert_allclose(pseudo_share(reports[0])[0], 0.2, rtol=1e-12)
+    modes = known_modes({0: 0.5, 2: 0.5}, rng=np.random.default_rng(0))
+    about = jetsym.probe(modes, np.random.default_rng(0).normal(size=(4, 3)), group="SO2", **QUIET)
+    np.testing.assert_allclose(bandwidth(about)[0], 0.5 * 4, rtol=1e-12)
+    assert pseudo_share(about)[0] == pytest.approx(0)
+
+
+def test_errors_of_sums_are_no_smaller_than_those_of_a_jackknife_and_not_much_larger():
+    """Power (inputs, irreps) that is shifted between irreps at random; the true error from whole rows."""
+    rng = np.random.default_rng(0)
+    base = known(POWERS)
+    power = rng.dirichlet(np.ones(len(base.irreps) + 1), size=40)
+    norm = np.ones(40)
+    fractions, stderr = jackknife_ratio(power[:, :-1], norm)
+    tail, tail_stderr = jackknife_ratio(power[:, -1], norm)
+    report = replace(
+        base, fractions=fractions[None], stderr=stderr[None], tail=tail[None], tail_stderr=tail_stderr[None]
+    )
+    for weight in (
+        lambda irrep: irrep.lam * (irrep.lam + 1.0),
+        lambda irrep: float(irrep.sigma == -1),
+        lambda irrep: 1.0,
+    ):
+        value, bound = weighted(report, weight)
+        weights = np.array([weight(irrep) for irrep in report.irreps])
+        expected, true = jackknife_ratio(power[:, :-1] @ weights, norm)
+        assert value[0] == pytest.approx(expected)
+        assert true <= bound[0] * (1 + 1e-9)
+        assert bound[0] < 5 * true
+
+
+def test_depth_runs_from_input_to_output(reports):
+    layered = replace(
+        reports[1], equivariance={"second": reports[1].equivariance["second"]}, meta={**reports[1].meta, "model": "a"}
+    )
+    compared = jetsym.compare(reports[1], layered, names=["all outputs", "one layer"])
+    np.testing.assert_allclose(compared.depths(0), [1, 1])
+    np.testing.assert_allclose(compared.depths(1), [0.5, 1])
+    assert compared.shares(0, 1).value == pytest.approx(reports[1].fractions[:, 2:4].sum(axis=1))
+
+
+def test_what_differs_is_said_in_words(reports):
+    first, second = reports
+    alike = jetsym.compare(first, first)
+    assert alike.warnings == []
+    assert alike.names == ("<lambda> 1", "<lambda> 2")
+    text = "\n".join(jetsym.compare(first, second, known(POWERS, group="SO3", n_rotations=8)).warnings)
+    for words in ("differ in group (", "differ in l_max", "differ in method", "differ in normalisation", "random"):
+        assert words in text
+    assert "dtype" not in text
+    single = replace(first, meta={**first.meta, "dtype": "float32"})
+    assert "The reports differ in dtype" in str(jetsym.compare(first, single, names=["double", "single"]))
+
+
+def test_table_frame_and_json(reports, tmp_path):
+    compared = jetsym.compare(*reports, names=["known", "wide"])
+    text, html = str(compared), compared._repr_html_()
+    for words in ("known", "wide", "second", "bandwidth", "A / spread", "goes from 3 in output"):
+        assert words in text
+        assert words in html
+    assert all(len(cells) == len(compared.header) for _, cells in compared.rows())
+    loaded = Comparison.load(compared.save(tmp_path / "compared.json"))
+    assert str(loaded) == text
+    frame = compared.to_dataframe()
+    row = frame[(frame.report == "known") & (frame.quantity == "bandwidth")]
+    assert row.value.item() == pytest.approx(3.0)
+    item = reports[1].equivariance["first"]
+    row = frame[(frame.layer == "first") & (frame.quantity == "A / spread")]
+    assert (row.value.item(), row.stderr.item()) == (item.over_spread, item.over_spread_stderr)
+    data = compared.to_dict()
+    with pytest.raises(DataError, match="1 names for 2 reports"):
+        Comparison.from_dict({**data, "names": ["known"]})
+
+
+def test_picture(reports):
+    compared = jetsym.compare(*reports, names=["known", "wide"])
+    with mpl.rc_context({"backend": "agg"}):
+        figure = compared.plot()
+        assert compared.plot(figure.axes) is figure
+    assert len(figure.axes) == 4
+    labels = [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
+    assert {"λ = 0", "known", "wide"} <= set(labels)
+    mpl.pyplot.close(figure)
+
+
+def test_what_cannot_be_compared_is_refused(reports):
+    with pytest.raises(ProbeError, match="no reports to compare"):
+        jetsym.compare()
+    with pytest.raises(ProbeError, match="a str has no spectrum"):
+        jetsym.compare("report.json")
+    with pytest.raises(ProbeError, match="expected 2 different ones"):
+        jetsym.compare(*reports, names=["a", "a"])

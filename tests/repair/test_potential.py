@@ -1,0 +1,168 @@
+"""From a finding about a model of atoms to options that train."""
+
+from __future__ import annotations
+
+import sys
+
+import numpy as np
+import pytest
+import yaml
+
+import jetsym
+from jetsym.cli import main
+from jetsym.errors import CheckpointError, ConfigError
+from jetsym.probing.reports.diagnosis import MODES
+from jetsym.repair import tagger as jets
+from jetsym.repair.dispatch import repair_of
+from jetsym.repair.potential import MENDS, REMEDIES, repair
+from jetsym.repair.remeasure import MEASURED_AGAIN
+
+#: In place of metatrain, a process that says what it was asked for.
+STUB = "import pathlib, sys; print(*sys.argv[2:]); pathlib.Path(sys.argv[1], 'model.ckpt').write_text('')"
+
+
+@pytest.fixture
+def run(tmp_path):
+    """A folder with nothing but the options of a run, which can be changed."""
+
+    def make(**changes):
+        options = {"data": "/data/copper.xyz", "model": {"num_attention_layers": 1}, "epochs": 5, **changes}
+        (tmp_path / "train.yaml").write_text(yaml.safe_dump(options))
+        (tmp_path / "options.yaml").write_text("")
+        return tmp_path
+
+    return make
+
+
+@pytest.fixture
+def height():
+    """A report on an energy that depends on one component of positions: λ = 1 is all there is in its error."""
+
+    def probed(**options):
+        points = np.random.default_rng(0).normal(size=(8, 3))
+        return jetsym.probe(lambda x: {"energy": x[:, 2]}, points, l_max=2, progress=False, **options)
+
+    return probed
+
+
+def test_every_finding_has_a_remedy_or_a_word_on_where_it_is_mended():
+    assert sorted([*MENDS, *MEASURED_AGAIN, "parity-blindness"]) == sorted(MODES)
+    assert {name for names in MENDS.values() for name in names} == set(REMEDIES)
+
+
+def test_a_folder_tells_who_repairs_it(run, tmp_path):
+    assert repair_of(run()) is repair
+    (tmp_path / "jets").mkdir()
+    (tmp_path / "jets/config.yaml").write_text("")
+    assert repair_of(tmp_path / "jets") is jets.repair
+    with pytest.raises(CheckpointError, match=r"options.yaml \(atoms\) or config.yaml \(jets\)"):
+        repair_of(tmp_path / "none")
+
+
+def test_augmentation_is_turned_on(run):
+    mended = repair(run(augment=False), finding="leakage")
+    assert (mended.remedy, mended.changes) == ("augment", {"augment": (False, True)})
+    assert "takes 5 epochs as before; in use the model costs what it did" in str(mended)
+    assert "takes 7 epochs" in str(repair(run(augment=False, training={"num_epochs": 7}), finding="leakage"))
+    with pytest.raises(ConfigError, match="the run has augment already"):
+        repair(run(), finding="leakage", remedy="augment")
+    pytest.importorskip("metatrain")
+    assert repair(run(), finding="leakage").remedy == "equivariant"
+
+
+def test_a_repair_may_begin_from_the_weights(run):
+    folder = run(augment=False)
+    start = repair(folder, finding="leakage", from_weights=True).config["training"]["finetune"]
+    assert (start["method"], start["read_from"]) == ("full", str(folder / "model.ckpt"))
+    with pytest.raises(ConfigError, match="changes the network"):
+        repair(folder, finding="bottleneck", from_weights=True)
+
+
+def test_the_network_may_be_another(run):
+    deeper = repair(run(), finding="bottleneck")
+    assert deeper.changes == {"model": ({"num_attention_layers": 1}, {"num_attention_layers": 2})}
+    assert "about 2 times as long" in str(deeper)
+    pytest.importorskip("metatrain")
+    assert repair(run(model=None), finding="bottleneck").config["model"] == {"num_attention_layers": 3}  # of 2
+    options = {"training": {"num_workers": 0, "finetune": {}, "max_atoms_per_batch": 9}, "augment": False}
+    exact = repair(run(**options), finding="late-collapse").config
+    assert (exact["architecture"], exact["model"]) == ("soap_bpnn", None)
+    assert exact["training"]["num_workers"] == 0
+    with pytest.raises(ConfigError, match="cannot be had by its architecture"):
+        repair(run(architecture="soap_bpnn"), finding="leakage")
+
+
+def test_a_drifting_run_learns_more_slowly_or_goes_back(run):
+    calmer = repair(run(learning_rate=1e-3), finding="drift")
+    assert calmer.changes == {"learning_rate": (1e-3, 5e-4)}
+    assert f"jetsym atoms spectra {run()} --inputs … says at which A was smallest" in str(calmer)
+    inner = repair(run(training={"learning_rate": 1e-2, "num_workers": 0}), finding="drift").config
+    assert (inner["learning_rate"], inner["training"]) == (5e-3, {"num_workers": 0})
+    pytest.importorskip("metatrain")
+    assert repair(run(), finding="drift").config["learning_rate"] == 5e-5  # of metatrain's own 1e-4
+
+
+def test_what_an_average_in_use_takes_is_read_off_the_report(run, height, tmp_path):
+    report = height().save(tmp_path / "report.json")
+    instead = repair(run(augment=False), finding="leakage", report=report).instead
+    assert "SymmetrizedCalculator(calculator, 'O3', 1)" in instead
+    assert "--symmetrize O3 --l_max 1, evaluates every structure 24 times" in instead  # 12 rotations and inversion
+    assert "5% of A² of energy by the error spectrum. For a crystal, --symmetrize space takes 48" in instead
+    half = height(group="SO3").save(tmp_path / "half.json")
+    assert "'SO3', 1), in jetsym relax and phonons --symmetrize SO3 --l_max 1, evaluates every structure 12" in str(
+        repair(run(augment=False), finding="leakage", report=half)
+    )
+    about = height(group="SO2").save(tmp_path / "about.json")
+    assert repair(run(augment=False), finding="frame-locking", report=about).instead == ""
+    found = jetsym.diagnose(height()).save(tmp_path / "found.json")
+    assert repair(run(augment=False), finding="leakage", report=found).instead == ""  # it holds no error spectrum
+    with pytest.raises(ConfigError, match="did not find 'drift'"):
+        repair(run(), finding="drift", report=found)
+
+
+def test_a_measurement_is_made_again(run, tmp_path):
+    points = np.random.default_rng(1).normal(size=(1, 3))
+    report = jetsym.probe(lambda x: {"energy": x[:, 2]}, points, l_max=2, progress=False).save(tmp_path / "one.json")
+    assert repair(run(), finding="under-resolved", report=report).changes == {"limit": (1, 64)}
+
+
+def test_what_cannot_be_repaired_is_refused(run, tmp_path, capsys):
+    with pytest.raises(ConfigError, match="--finding is 'leak'; the nearest are 'leakage'"):
+        repair(run(), finding="leak")
+    with pytest.raises(ConfigError, match="--remedy is 'penalty'; there is 'augment'"):
+        repair(run(), finding="leakage", remedy="penalty")
+    with pytest.raises(ConfigError, match="metatrain has no penalty"):
+        repair(run(), finding="leakage", weight=0.2)
+    with pytest.raises(ConfigError, match="no option of such a training mends 'parity-blindness'; by hand: Let in"):
+        repair(run(), finding="parity-blindness")
+    with pytest.raises(ConfigError, match="an architecture section of its own"):
+        repair(run(options={"architecture": {"name": "llpr"}}), finding="leakage")
+    for text in ("[]", "augment: true", "data: a.xyz\nwidth: 3", "data: [", "data: a.xyz\nout: here"):
+        (tmp_path / "train.yaml").write_text(text)
+        with pytest.raises(CheckpointError, match=r"train.yaml (does not hold|cannot be read)"):
+            repair(tmp_path, finding="leakage")
+    (tmp_path / "train.yaml").unlink()
+    assert main(["repair", str(tmp_path), "--finding", "leakage"]) == 1
+    assert "does not say how it was trained" in capsys.readouterr().err
+
+
+def test_the_command_trains_what_the_repair_wrote(tmp_path, monkeypatch, capsys):
+    """From a run without augmentation to one with it, by the commands that are printed; metatrain is a stub."""
+    training = pytest.importorskip("jetsym.atoms.training.train")
+    pytest.importorskip("metatrain")
+    monkeypatch.setattr(training, "RUNNER", (sys.executable, "-c", STUB))
+    monkeypatch.chdir(tmp_path)
+    atom = "1\nProperties=species:S:1:pos:R:3:forces:R:3 energy=-1.0\nCu 0 0 0 0 0 0\n"
+    (tmp_path / "some.xyz").write_text(atom)
+    options = ["--epochs", "3", "--forces", "forces", "--model", "{d_pet: 8}", "--progress", "false"]
+    assert main(["atoms", "train", "some.xyz", "--out", "run", "--augment", "false", *options]) == 0
+    assert (tmp_path / "run/output.txt").read_text() == "--no-augmentation\n"
+    capsys.readouterr()
+    assert main(["repair", "run", "--finding", "leakage"]) == 0
+    line = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("Go on with: "))
+    assert line == "Go on with: jetsym atoms train --config run/repair-leakage.yaml --out NEW_RUN"
+    assert main([*line.replace("NEW_RUN", "mended").split()[4:], "--progress", "false"]) == 0
+    assert (tmp_path / "mended/output.txt").read_text() == "\n"
+    given, then = (yaml.safe_load((tmp_path / name / "train.yaml").read_text()) for name in ("run", "mended"))
+    assert given["data"] == str(tmp_path / "some.xyz")
+    assert then == given | {"augment": True}
