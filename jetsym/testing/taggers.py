@@ -17,7 +17,7 @@ from jetsym.jets.models.base import Tagger
 from jetsym.jets.models.registry import build, name_of
 from jetsym.jets.moves.actions import rotate
 from jetsym.jets.moves.sampling import random_rotations
-from jetsym.probing.forward.capture import select_layers
+from jetsym.probing.forward.layers import select_layers
 from jetsym.probing.forward.untrained import untrained_copy
 from jetsym.testing.jets import degenerate_jets, random_jets
 
