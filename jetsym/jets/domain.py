@@ -13,7 +13,7 @@ from torch.autograd import forward_ad
 from jetsym.domains.base import Action, Measurand, Source
 from jetsym.errors import DataError
 from jetsym.jets.batch import JetBatch
-from jetsym.jets.io import read
+from jetsym.jets.io.read import read
 from jetsym.jets.io.sample import sample
 from jetsym.jets.moves import actions
 from jetsym.jets.moves.frames import axes_along, expect_rest_frame
