@@ -24,7 +24,7 @@ MAY_IMPORT = {
     "training": {"spectrum", "plotting", "probing", "remedies", "jets", "atoms"},
     "benchmarks": {"spectrum", "plotting", "probing", "remedies", "jets", "atoms", "training", "cli"},
 }
-COMMON = {"errors", "files", "progress", "text", "__version__"}
+COMMON = {"errors", "files", "progress", "symmetry", "text", "__version__"}
 
 
 def imports(path: Path) -> set[str]:

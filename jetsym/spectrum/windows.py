@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import get_args
 
 import numpy as np
 from numpy.polynomial.hermite_e import hermegauss, hermevander
@@ -21,10 +21,9 @@ from scipy.special import gammaln
 
 from jetsym.errors import SpectrumError
 from jetsym.spectrum.quadrature import whole_units
+from jetsym.symmetry import Distribution
 
 __all__ = ["Distribution", "Window", "rapidity_window", "rapidity_windows"]
-
-Distribution = Literal["uniform", "normal"]
 
 #: numpy's Gauss nodes are tested up to this many.
 MAX_NODES = 100
