@@ -11,7 +11,7 @@ from torch import nn
 import jetsym
 from jetsym.errors import ConfigError
 from jetsym.remedies import CartesianHead, InvariantNetwork, TensorBasisHead
-from jetsym.remedies.harmonics import couple, rotate_infinitesimally, solid_harmonics
+from jetsym.spectrum.harmonics import couple, rotate_infinitesimally, solid_harmonics
 from jetsym.remedies.tensor_basis import rank_note
 from jetsym.spectrum import O3, Irrep
 from jetsym.spectrum.coupling import rotation_generators, stretched_coupling
