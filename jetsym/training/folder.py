@@ -1,4 +1,4 @@
-"""A run directory: what was asked for, what came out, epoch by epoch, and the weights.
+"""The folder of a run: its configuration, its metrics epoch by epoch, and the weights.
 
 ======================  =============================================================================
 ``config.yaml``         the configuration, as ``jetsym train --config`` takes it
@@ -40,7 +40,7 @@ _NO_RESULT = (
 
 
 class RunFolder:
-    """Where one run lives.
+    """The folder of one run.
 
     Parameters
     ----------
@@ -55,7 +55,7 @@ class RunFolder:
         self.writes = True
 
     def check(self, config: TrainConfig, *, resume: bool = False, overwrite: bool = False) -> None:
-        """See whether a run may be put there, without changing anything.
+        """Check whether a run may be put there, without changing anything.
 
         Parameters
         ----------
@@ -85,7 +85,7 @@ class RunFolder:
             self._check_same(config)
 
     def begin(self, config: TrainConfig, *, overwrite: bool = False) -> None:
-        """Make the folder and write the configuration down; with ``overwrite``, remove the files named above."""
+        """Make the folder and write the configuration; with ``overwrite``, remove the files named above."""
         if not self.writes:
             return
         for name in _RESULTS:
@@ -96,7 +96,7 @@ class RunFolder:
         write_atomically(self.path / CONFIG, yaml.safe_dump(config.to_dict(), sort_keys=False, allow_unicode=True))
 
     def restore(self) -> tuple[checkpoint.Header, dict[str, Tensor]] | None:
-        """Header and tensors of the last checkpoint and, in ``history``, the metrics up to there; None if none."""
+        """Return header and tensors of the last checkpoint, or None; the metrics up to there go into ``history``."""
         last = self.path / checkpoint.LAST
         if not last.is_file():
             return None
@@ -116,7 +116,7 @@ class RunFolder:
         return len(losses) - 1 - losses.index(min(losses)) if losses else 0
 
     def finish_epoch(self, model: Tagger, line: dict[str, Any], **saved: Any) -> bool:
-        """Write an epoch's metrics and checkpoints; True if it is the best so far.
+        """Write an epoch's metrics and checkpoints, and return whether it is the best so far.
 
         ``saved`` are arguments of :func:`jetsym.jets.checkpoint.save`: ``config``, and what only the last
         checkpoint holds, ``state`` and ``progress``.
@@ -138,7 +138,7 @@ class RunFolder:
         return best
 
     def save_last(self, model: Tagger, *, epoch: int, **saved: Any) -> None:
-        """Write what a run is continued from, after ``epoch`` finished epochs; arguments as above."""
+        """Write the checkpoint that a run is continued from, after ``epoch`` finished epochs; arguments as above."""
         if not self.writes:
             return
         metrics = self.history[-1] if self.history else {}

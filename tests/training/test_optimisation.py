@@ -121,7 +121,7 @@ def test_a_run_that_no_longer_helps_ends(jetclass_file, tmp_path, monkeypatch, c
     data = str(jetclass_file(n=40))
     run = train(data, tmp_path / "run", **options)
     assert [line["val_loss"] for line in run.history] == [3.0, 2.0, 2.5, 2.0]
-    assert "ended early: no better validation loss in 2 epochs" in capsys.readouterr().err
+    assert "stopped early: no better validation loss in 2 epochs" in capsys.readouterr().err
     again = train(data, tmp_path / "run", resume=True, **options)
     assert again.history == run.history
 
