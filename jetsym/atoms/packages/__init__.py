@@ -1,4 +1,4 @@
-"""The packages of the extra ``atoms``, imported only where they are needed."""
+"""Packages of the extra ``atoms``: imported only where they are needed, one file for the inputs and layers of each."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ EXPECTED = ((r"`torch\.jit\.\w+` is (deprecated|not supported)", ""), ("invalid 
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Without the warnings that metatrain's own use of torch gives rise to."""
+    """Ignore the warnings that metatrain's own use of torch gives rise to."""
     with warnings.catch_warnings():
         for message, module in EXPECTED:
             warnings.filterwarnings("ignore", message=message, module=module)
@@ -27,7 +27,7 @@ def quiet() -> Iterator[None]:
 
 
 def require(module: str, purpose: str) -> ModuleType:
-    """A module of one of the packages.
+    """Import a module of one of the packages.
 
     Raises
     ------

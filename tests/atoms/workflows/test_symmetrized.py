@@ -245,9 +245,9 @@ def test_many_at_once_are_one_after_another(make_model, tmp_path, monkeypatch, a
         average.calculate(frame, names)
         expected = dict.fromkeys(names, 0.0)
         for element, weight in zip(*average.average(frame)[:2], strict=True):
-            moved = module._turned(frame, element)
+            moved = module._rotated(frame, element)
             for name in names:
-                expected[name] += weight * module._turned_back(name, potential.get_property(name, moved), element)
+                expected[name] += weight * module._rotated_back(name, potential.get_property(name, moved), element)
         for name in names:
             np.testing.assert_allclose(average.results[name], module._layout(name, expected[name]), atol=1e-12)
             assert np.abs(average.results[f"{name}_std"]).max() > 1e-6  # an untrained PET is not invariant
