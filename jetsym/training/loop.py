@@ -45,12 +45,12 @@ class Run:
     ----------
     path
         Its folder, which :func:`jetsym.jets.checkpoint.load` takes.
-    history
-        One dictionary of metrics per epoch.
+    metrics
+        One dictionary per epoch.
     """
 
     path: Path
-    history: list[dict[str, Any]]
+    metrics: list[dict[str, Any]]
 
     def model(self, *, device: torch.device | str = "cpu") -> Tagger:
         """Load the tagger of the best epoch, in evaluation mode."""
@@ -136,7 +136,7 @@ def train(
             tell(callbacks, state, folder, metrics=line)
             finish_epoch(state, folder, line, progress=progress)
         watch.end(state.judged, state.steps_done)
-    return Run(path=folder.path, history=folder.history)
+    return Run(path=folder.path, metrics=folder.metrics)
 
 
 def finished(state: State, folder: RunFolder, *, progress: bool) -> bool:

@@ -145,7 +145,7 @@ def test_presets_train(tmp_path, name):
     """A few steps on the bundled sample with every preset; the loss stays finite and something is saved."""
     options = preset(name).to_dict() | {"data": str(sample_dir() / "train" / "*.root"), "limit": 80, "epochs": 1}
     run = train(out=tmp_path / "run", progress=False, **(options | {"batch_size": 24}))
-    assert run.history[-1]["val_loss"] > 0
+    assert run.metrics[-1]["val_loss"] > 0
     assert type(run.model()) is type(build(options["model"], **options["options"]))
 
 
@@ -158,5 +158,5 @@ def test_a_preset_trained_and_then_finetuned(tmp_path):
     options = values | few | {"init": str(first.path), "epochs": 1}
     second = train(out=tmp_path / "second", **options)
     assert second.model().config == first.model().config
-    assert second.history[0]["loss"] < first.history[0]["loss"]
-    assert second.history[0]["val_loss"] < first.history[0]["val_loss"]
+    assert second.metrics[0]["loss"] < first.metrics[0]["loss"]
+    assert second.metrics[0]["val_loss"] < first.metrics[0]["val_loss"]
