@@ -78,7 +78,7 @@ def test_a_rank2_tensor_splits_into_trace_axial_vector_and_the_rest():
 
 
 def test_spherical_tensors_have_the_order_of_real_harmonics(elements):
-    """Y_2m of a direction, from scipy's complex harmonics, turns as (2,+)."""
+    """Y_2m of a direction, from scipy's complex harmonics, rotates as (2,+)."""
 
     def harmonics(direction):
         x, y, z = np.moveaxis(direction, -1, 0)

@@ -12,7 +12,7 @@ from jetsym.errors import MissingDependencyError
 
 __all__ = ["quiet", "require"]
 
-#: (message, module) of what no caller can mend: torch on the TorchScript that metatrain is built on, and numpy on the
+#: (message, module) of what no caller can help: torch on the TorchScript that metatrain is built on, and numpy on the
 #: stress that metatomic takes along with every energy, also of molecules, which have no volume.
 EXPECTED = ((r"`torch\.jit\.\w+` is (deprecated|not supported)", ""), ("invalid value encountered", r"metatomic_ase\."))
 

@@ -149,7 +149,7 @@ def symmetry_dataset(atoms: Atoms, symprec: float) -> Any:
         # By a setting of the whole process, which is not ours to change, spglib raises or returns None and warns of it.
         warnings.filterwarnings("ignore", "Set OLD_ERROR_HANDLING to false", DeprecationWarning)
         try:
-            found = spglib.get_symmetrysymmetry_dataset(cell, symprec=symprec)
+            found = spglib.get_symmetry_dataset(cell, symprec=symprec)
         except spglib.SpglibError:
             found = None
     if found is None:
