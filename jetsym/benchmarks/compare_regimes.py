@@ -221,7 +221,7 @@ def train_seconds(run: str | Path) -> float:
 
     folder = RunFolder(run)
     folder.restore()
-    return float(sum(line["seconds"] for line in folder.history))
+    return float(sum(line["seconds"] for line in folder.metrics))
 
 
 @dataclass(frozen=True, eq=False)

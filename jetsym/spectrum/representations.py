@@ -1,4 +1,4 @@
-"""How an output is said to transform: ρ(g) of scalars, vectors, tensors and their irreducible blocks."""
+"""Representations ρ(g) of outputs: scalars, vectors, tensors and their irreducible blocks."""
 
 from __future__ import annotations
 
@@ -58,19 +58,19 @@ class Representation:
 
     @property
     def lam(self) -> int:
-        """The largest λ of the blocks, λ_α: ρ(g)⁻¹ f(g·x) has a bandwidth larger than that of f by so much."""
+        """Largest λ of the blocks, λ_α: ρ(g)⁻¹ f(g·x) has a bandwidth larger than that of f by so much."""
         return max(block.lam for block in self.blocks)
 
     @property
     def slices(self) -> tuple[slice, ...]:
-        """Where each block stands among the components in the basis."""
+        """Slices of the components in the basis, one for each block."""
         stops = np.cumsum([block.dimension for block in self.blocks])
         return tuple(
             slice(int(stop) - block.dimension, int(stop)) for block, stop in zip(self.blocks, stops, strict=True)
         )
 
     def matrices(self, elements: NDArray[np.float64]) -> NDArray[np.float64]:
-        """ρ(g) (…, dim, dim) on flattened components, for orthogonal matrices (…, 3, 3), proper or not.
+        """Compute ρ(g) (…, dim, dim) on flattened components, for orthogonal matrices (…, 3, 3), proper or not.
 
         Examples
         --------
@@ -79,23 +79,23 @@ class Representation:
                [0., 1., 0.],
                [0., 0., 1.]])
         """
-        turned = np.zeros((*elements.shape[:-2], *self.basis.shape))
+        diagonal = np.zeros((*elements.shape[:-2], *self.basis.shape))
         for block, place in zip(self.block_matrices(elements), self.slices, strict=True):
-            turned[..., place, place] = block
-        return self.basis.T @ turned @ self.basis
+            diagonal[..., place, place] = block
+        return self.basis.T @ diagonal @ self.basis
 
     def block_matrices(self, elements: NDArray[np.float64]) -> list[NDArray[np.float64]]:
-        """D^β(g) (…, d_β, d_β) of every block, for orthogonal matrices (…, 3, 3) of the group."""
+        """Compute D^β(g) (…, d_β, d_β) of every block, for orthogonal matrices (…, 3, 3) of the group."""
         if self.whole is None:
             return [irrep_matrices(block, elements) for block in self.blocks]
-        turned = self.basis @ self.whole.matrices(elements) @ self.basis.T
-        return [turned[..., place, place] for place in self.slices]
+        whole = self.basis @ self.whole.matrices(elements) @ self.basis.T
+        return [whole[..., place, place] for place in self.slices]
 
     def under(self, group: Group) -> Representation:
-        """The same outputs under a group: as they are for SO(3) and O(3), split into modes m for SO(2).
+        """Restrict the representation to a group: as it is for SO(3) and O(3), split into modes m for SO(2).
 
         A block (λ, σ) of O(3) holds every mode m ≤ λ of the rotations about an axis once. In components along that axis
-        m = 0 stands alone, and ±m turn into each other.
+        m = 0 stands alone, and ±m mix with each other.
 
         Examples
         --------
@@ -105,27 +105,27 @@ class Representation:
         """
         if group.axis is None:
             return self
-        upright = _turn_to_z(group.axis)
+        to_z = _rotation_to_z(group.axis)
         blocks, rows = [], []
         for irrep, place in zip(self.blocks, self.slices, strict=True):
-            along = irrep_matrices(irrep, upright) @ self.basis[place]
+            along = irrep_matrices(irrep, to_z) @ self.basis[place]
             for m in range(irrep.lam + 1):
                 blocks.append(Irrep(m, 0))
                 rows.append(along[[irrep.lam - m, irrep.lam + m][: blocks[-1].dimension]])
         return Representation(self.name, self.shape, tuple(blocks), np.concatenate(rows), whole=self)
 
     def to_blocks(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Objects (…, *shape) as components (…, dim) in the basis of the blocks."""
+        """Convert objects (…, *shape) to components (…, dim) in the basis of the blocks."""
         leading = values.shape[: values.ndim - len(self.shape)]
         return values.reshape(*leading, len(self.basis)) @ self.basis.T
 
     def from_blocks(self, components: NDArray[np.float64]) -> NDArray[np.float64]:
-        """The inverse of :meth:`to_blocks`."""
+        """Convert components (…, dim) back to objects (…, *shape), the inverse of :meth:`to_blocks`."""
         return (components @ self.basis).reshape(*components.shape[:-1], *self.shape)
 
 
 def irrep_matrices(irrep: Irrep, elements: NDArray[np.float64]) -> NDArray[np.float64]:
-    """D^λσ(g) of orthogonal matrices (…, 3, 3): D^λσ(±R) = (±1)^p D^λ(R) with the parity p = σ(−1)^λ.
+    """Compute D^λσ(g) of orthogonal matrices (…, 3, 3): D^λσ(−R) = p D^λ(R) with the parity p = σ(−1)^λ.
 
     Parameters
     ----------
@@ -149,7 +149,7 @@ def irrep_matrices(irrep: Irrep, elements: NDArray[np.float64]) -> NDArray[np.fl
 
 
 def representation(kind: Kind) -> Representation:
-    """The representation of a kind of output.
+    """Return the representation of a kind of output.
 
     Parameters
     ----------
@@ -188,21 +188,22 @@ def _basis(name: str, blocks: tuple[Irrep, ...]) -> NDArray[np.float64]:
 
 
 def _intertwiner(irrep: Irrep, cartesian: Callable[[NDArray[np.float64]], NDArray[np.float64]]) -> NDArray[np.float64]:
-    """The rows Q_β with D^β(R) Q_β = Q_β ρ(R), for an irrep that ρ holds once: ∫ D^β(R) M ρ(R)ᵀ dμ for some M.
+    """Compute the rows Q_β with D^β(R) Q_β = Q_β ρ(R), for an irrep that ρ holds once.
 
-    By Schur's lemma it is unique up to a factor, and the factor is fixed up to a sign by Q_β Q_βᵀ = 1.
+    They are ∫ D^β(R) M ρ(R)ᵀ dμ for some M. By Schur's lemma this is unique up to a factor, which Q_β Q_βᵀ = 1 fixes up
+    to a sign.
     """
     rule = product_rule(irrep.lam + 1)  # degree 2λ+2, enough for λ plus the two factors of a rank-2 tensor
-    turned, fixed = real_wigner_d(irrep.lam, rule.rotations), cartesian(rule.rotations)
-    start = np.random.default_rng(0).normal(size=(irrep.dimension, fixed.shape[-1]))
-    rows = np.einsum("n,nab,bc,ndc->ad", rule.weights, turned, start, fixed, optimize=True)
+    left, right = real_wigner_d(irrep.lam, rule.rotations), cartesian(rule.rotations)
+    start = np.random.default_rng(0).normal(size=(irrep.dimension, right.shape[-1]))
+    rows = np.einsum("n,nab,bc,ndc->ad", rule.weights, left, start, right, optimize=True)
     return rows / np.linalg.norm(rows) * np.sqrt(irrep.dimension)
 
 
-def _turn_to_z(axis: NDArray[np.float64]) -> NDArray[np.float64]:
-    """A rotation (3, 3) that takes a unit axis to z: half a turn about the direction between the two.
+def _rotation_to_z(axis: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return a rotation (3, 3) that takes a unit axis to z: by π about the direction between the two.
 
-    An axis that points down is turned over first, as next to −z that direction would be lost to rounding.
+    An axis that points down is rotated up first, as next to −z that direction would be lost to rounding.
     """
     over = np.diag([1.0, -1.0, -1.0]) if axis[2] < 0 else np.eye(3)
     between = over @ axis + [0.0, 0.0, 1.0]
