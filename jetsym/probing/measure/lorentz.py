@@ -54,7 +54,8 @@ def measure_lorentz(
         meta = {
             **setting.facts(model, inputs, None),
             "group": "lorentz",
-            "evaluations": sum(part.meta["evaluations"] for part in (*spectra.values(), *curves.values())),
+            "evaluations": sum(part.meta["evaluations"] for part in spectra.values())
+            + sum(part.meta["evaluations"] for part in curves.values()),
         }
         sides = _both_sides(setting, model, inputs, spectra["O3 lab"].meta["l_max"])
         return LorentzReport(spectra, local, curves, sides, {**meta, "seconds": time.perf_counter() - start})
