@@ -22,6 +22,7 @@ from jetsym.cli import COMMANDS, CommandGroup, expand_presets, main
 from jetsym.errors import ConfigError
 from jetsym.jets import read
 from jetsym.jets.evaluation.report import Evaluation
+from jetsym.jets.evaluation.stability_report import Stability
 from jetsym.probing.monitor import Monitor
 from jetsym.probing.reports.attribution import Attribution
 from jetsym.probing.reports.history import History
@@ -143,7 +144,7 @@ def test_stability_from_the_shell(small_run, tmp_path, jetclass_columns, make_je
     words[2] = write_tree(tmp_path / "unlabelled.root", columns)
     assert main([str(word) for word in words]) == 0
     assert "only the flips" in capsys.readouterr().out
-    assert set(json.loads(out.read_text())) == {"stability"}
+    assert {*Stability.load(out).changes["O3 rest"]} == {"flips"}
 
 
 def test_predictions_from_the_shell(small_run, tmp_path, capsys):

@@ -22,6 +22,7 @@ from jetsym.progress import progress_bar
 from jetsym.remedies import CartesianHead, InvariantNetwork
 from jetsym.remedies.tensor_basis import TensorBasisHead, rank_note
 from jetsym.spectrum import SO3
+from jetsym.text import concise
 
 __all__ = ["run", "tensor_basis"]
 
@@ -278,8 +279,8 @@ def _count(module: Any) -> int:
 
 def _table(found: Sequence[Mapping[str, Any]], molecules: int, seeds: int) -> Table:
     table = Table(
-        title=f"{molecules} molecules, {seeds} seeds (mean ± standard error): RMSE per component of held-out "
-        "ones, as given and rotated at random, and its ratio to that of the first head, seed by seed",
+        title=f"{molecules} molecules, {seeds} seeds (standard errors in the last digits): RMSE per component of "
+        "held-out ones, as given and rotated at random, and its ratio to that of the first head, seed by seed",
         title_justify="left",
     )
     for column in ("target", "head", "RMSE as given", "RMSE rotated", "to the first", "relative A", "head size", "s"):
@@ -297,4 +298,4 @@ def _table(found: Sequence[Mapping[str, Any]], molecules: int, seeds: int) -> Ta
 
 def _stated(values: Sequence[float]) -> str:
     error = np.std(values, ddof=1) / len(values) ** 0.5 if len(values) > 1 else np.nan
-    return f"{np.mean(values):.3g} ± {error:.1g}"
+    return concise(float(np.mean(values)), float(error))

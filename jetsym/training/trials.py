@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import count
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,7 @@ from scipy.ndimage import gaussian_filter1d
 from jetsym.errors import ConfigError
 from jetsym.jets.batch import JetBatch
 from jetsym.progress import progress_bar
+from jetsym.storage import Stored
 from jetsym.text import as_text
 from jetsym.training.config import TrainConfig
 from jetsym.training.data import StreamedJets, batches, load_jets, size_of_batch
@@ -38,7 +39,7 @@ _SMOOTHING = 0.9
 
 
 @dataclass(frozen=True)
-class RateCurve:
+class RateCurve(Stored):
     """The loss of a training in which the learning rate grows from step to step.
 
     Parameters
@@ -51,6 +52,9 @@ class RateCurve:
 
     rates: NDArray[np.float64]
     losses: NDArray[np.float64]
+
+    KIND: ClassVar[str] = "learning-rates"
+    FORMAT: ClassVar[int] = 1
 
     @property
     def smoothed(self) -> NDArray[np.float64]:
@@ -67,14 +71,17 @@ class RateCurve:
         slope = np.gradient(smoothed, np.log(self.rates))
         return float(self.rates[int(slope[: int(smoothed.argmin()) + 1].argmin())])
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return everything as values that JSON can hold."""
+    def _content(self) -> dict[str, Any]:
         return {
             "rates": self.rates.tolist(),
             "losses": self.losses.tolist(),
             "smoothed": self.smoothed.tolist(),
             "suggestion": self.suggestion,
         }
+
+    @classmethod
+    def _read(cls, data: Mapping[str, Any]) -> Self:
+        return cls(np.array(data["rates"], dtype=float), np.array(data["losses"], dtype=float))
 
     def __str__(self) -> str:
         smoothed = self.smoothed
