@@ -18,19 +18,19 @@ import pytest
 import torch
 import yaml
 
-import jetsym
-from jetsym import cli
-from jetsym.jets import read, sample
-from jetsym.jets.io import JetStream
-
 # Readers that have no public name yet: the one place to change when their modules move.
 from jetsym.probing.attribution_report import Attribution
 from jetsym.probing.comparison import Comparison
 from jetsym.probing.findings import Diagnosis
 from jetsym.probing.lorentz_report import BoostReport, LocalReport, LorentzReport
-from jetsym.probing.monitor import History
 from jetsym.training.evaluation_report import Evaluation
 from jetsym.training.regimes import Comparison as Regimes
+
+import jetsym
+from jetsym import cli
+from jetsym.jets import read, sample
+from jetsym.jets.io import JetStream
+from jetsym.probing.monitor import History
 
 ROOT = Path(__file__).parents[1]
 HERE = Path(__file__).parent / "written_before"
