@@ -26,7 +26,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from jetsym.errors import ConfigError, closest
 from jetsym.jets.batch import JetBatch
 from jetsym.jets.features import FULL_FEATURES, KINPID_FEATURES, full_features, kinpid_features
 from jetsym.jets.models.base import Tagger
@@ -34,7 +33,6 @@ from jetsym.jets.models.base import Tagger
 __all__ = [
     "BEAMS",
     "SCALAR_SETS",
-    "check_inputs",
     "count_scalars",
     "reference_vectors",
     "renewable",
@@ -57,13 +55,6 @@ SCALAR_SETS: dict[str, tuple[Callable[[JetBatch], Tensor] | None, slice]] = {
     "pid": (kinpid_features, slice(5, len(KINPID_FEATURES) - 2)),
     "full": (full_features, slice(5, len(FULL_FEATURES) - 2)),
 }
-
-
-def check_inputs(model: str, *, scalars: str, beam: str) -> None:
-    """Raise a ConfigError if there is no such set of scalars or no such beam reference."""
-    for name, value, known in (("scalars", scalars, SCALAR_SETS), ("beam", beam, BEAMS)):
-        if value not in known:
-            raise ConfigError(f"{model} option {name} is {value!r}; {closest(str(value), known)}")
 
 
 def count_scalars(kind: str) -> int:

@@ -20,18 +20,21 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from jetsym.errors import ConfigError, MissingDependencyError, closest
+from jetsym.errors import MissingDependencyError
 from jetsym.jets.batch import JetBatch
 from jetsym.jets.models.base import Tagger
 from jetsym.jets.models.equivariant import (
-    check_inputs,
+    BEAMS,
+    SCALAR_SETS,
     count_scalars,
     reference_vectors,
     renewable,
     scalars,
     without_references,
 )
+from jetsym.jets.models.options import Options, option
 from jetsym.jets.models.packing import MeanPool, unpack
+from jetsym.jets.models.registry import register
 from jetsym.jets.schema import CLASSES
 
 __all__ = ["FRAMES", "LLoCa", "LLoCaConfig"]
@@ -51,7 +54,7 @@ _TIMELIKE, _LENGTH, _ANGLE = 1e-10, 1e-7, 1e-6
 
 
 @dataclass(frozen=True)
-class LLoCaConfig:
+class LLoCaConfig(Options):
     """Inputs, frames and size of an :class:`LLoCa`.
 
     Parameters
@@ -81,27 +84,16 @@ class LLoCaConfig:
         Probability of dropping a channel of a block's updates, in training.
     """
 
-    scalars: str = "full"
-    beam: str = "none"
+    scalars: str = option("full", choices=SCALAR_SETS)
+    beam: str = option("none", choices=BEAMS)
     time: bool = False
-    frames: str = "polar"
+    frames: str = option("polar", choices=FRAMES)
     hidden: int = 64
     head_scalars: int = 8
     head_vectors: int = 2
     blocks: int = 6
     heads: int = 8
-    dropout: float = 0.0
-
-    def __post_init__(self) -> None:
-        check_inputs("LLoCa", scalars=self.scalars, beam=self.beam)
-        if self.frames not in FRAMES:
-            raise ConfigError(f"LLoCa option frames is {self.frames!r}; {closest(str(self.frames), FRAMES)}")
-        for name in ("hidden", "head_scalars", "head_vectors", "blocks", "heads"):
-            value = getattr(self, name)
-            if not isinstance(value, int) or value < 1:
-                raise ConfigError(f"LLoCa option {name} is {value}; expected a whole number from 1")
-        if not 0 <= self.dropout < 1:
-            raise ConfigError(f"LLoCa option dropout is {self.dropout}; expected 0 or more and less than 1")
+    dropout: float = option(0.0, below=1)
 
     @property
     def width(self) -> int:
@@ -175,7 +167,7 @@ class LocalView(nn.Module):
         return self.linear(torch.cat([local, scalars(jets, self.kind).to(dtype)], dim=-1)) * jets.mask[..., None]
 
 
-class Block(nn.Module):
+class AttentionBlock(nn.Module):
     """A transformer block of lloca; messages change from the sender's frame to the receiver's."""
 
     def __init__(self, config: LLoCaConfig, attention: nn.Module) -> None:
@@ -198,6 +190,7 @@ class Block(nn.Module):
         return self.inner(x, attn_mask=attended[:, None, None, :]) * mask[..., None]
 
 
+@register("lloca")
 class LLoCa(Tagger):
     """Tag jets with a transformer in local frames.
 
@@ -209,8 +202,8 @@ class LLoCa(Tagger):
     ----------
     classes
         Names of the classes, in the order of the logits.
-    scalars, beam, time, frames, hidden, head_scalars, head_vectors, blocks, heads, dropout
-        See :class:`LLoCaConfig`.
+    options
+        Fields of :class:`LLoCaConfig`.
 
     Raises
     ------
@@ -228,46 +221,21 @@ class LLoCa(Tagger):
     """
 
     Config: ClassVar[type[Any]] = LLoCaConfig
+    config: LLoCaConfig
 
-    def __init__(
-        self,
-        classes: Sequence[str] = CLASSES,
-        *,
-        scalars: str = "full",
-        beam: str = "none",
-        time: bool = False,
-        frames: str = "polar",
-        hidden: int = 64,
-        head_scalars: int = 8,
-        head_vectors: int = 2,
-        blocks: int = 6,
-        heads: int = 8,
-        dropout: float = 0.0,
-    ) -> None:
-        super().__init__()
-        self.classes = tuple(classes)
-        self.config = config = LLoCaConfig(
-            scalars=scalars,
-            beam=beam,
-            time=time,
-            frames=frames,
-            hidden=hidden,
-            head_scalars=head_scalars,
-            head_vectors=head_vectors,
-            blocks=blocks,
-            heads=heads,
-            dropout=dropout,
-        )
+    def __init__(self, classes: Sequence[str] = CLASSES, **options: Any) -> None:
+        super().__init__(classes, **options)
+        config = self.config
         attention = _attention(config)
         self.frames = LocalFrames(config)
         self.embedding = LocalView(config)
-        self.blocks = nn.ModuleList(Block(config, attention) for _ in range(blocks))
+        self.blocks = nn.ModuleList(AttentionBlock(config, attention) for _ in range(config.blocks))
         self.pool = MeanPool()
         self.head = nn.Sequential(
             nn.LayerNorm(config.width),
             nn.Linear(config.width, config.width),
             nn.GELU(),
-            nn.Dropout(dropout),
+            nn.Dropout(config.dropout),
             nn.Linear(config.width, len(self.classes)),
         )
 

@@ -9,14 +9,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-__all__ = ["Group", "MeanPool", "Packing", "RowNorm", "pack", "unpack"]
+__all__ = ["MeanPool", "MultiplicityGroup", "Packing", "RowNorm", "pack", "unpack"]
 
 #: Groups of similar multiplicity into which a batch is divided where particles meet in pairs.
 CPU_GROUPS, GPU_GROUPS = 8, 2
 
 
 @dataclass(frozen=True)
-class Group:
+class MultiplicityGroup:
     """Jets of similar multiplicity, as a batch of their own with as few padded slots as it can have.
 
     Parameters
@@ -70,7 +70,7 @@ class Packing:
 
     shape: tuple[int, int]
     places: Tensor
-    groups: tuple[Group, ...]
+    groups: tuple[MultiplicityGroup, ...]
 
     def rows(self, padded: Tensor) -> Tensor:
         """(B, N, C) → (n, C)."""
@@ -104,7 +104,7 @@ def pack(mask: Tensor) -> Packing:
         longest = offsets[last] - offsets[last - 1]
         if longest:
             places = (jets[rows] - first) * longest + ranks[rows]
-            groups.append(Group(rows, counts[first:last], longest, places))
+            groups.append(MultiplicityGroup(rows, counts[first:last], longest, places))
     return Packing((mask.shape[0], mask.shape[1]), order[jets] * mask.shape[1] + slots, tuple(groups))
 
 

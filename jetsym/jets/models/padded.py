@@ -18,7 +18,12 @@ from jetsym.jets.batch import JetBatch
 from jetsym.jets.features import angular_points
 from jetsym.jets.models.base import Tagger
 from jetsym.jets.models.interactions import Interactions, interaction_features
-from jetsym.jets.models.particle_transformer import Block, ClassBlock, ParticleTransformer, attend
+from jetsym.jets.models.particle_transformer import (
+    AttentionBlock,
+    ClassAttentionBlock,
+    ParticleTransformer,
+    attend,
+)
 from jetsym.jets.models.particlenet import EdgeConv, LinearNorm, ParticleNet, edges_of, per_particle
 
 __all__ = ["padded"]
@@ -59,10 +64,10 @@ class _PaddedTransformer(nn.Module):
         biases = _biases(model.interactions, jets.p4.masked_fill(~mask[..., None], 0.0))
         biases = biases.masked_fill(~attended[:, None, None], -torch.inf)
         for block in model.blocks:
-            x = _attend_particles(cast(Block, block), x, biases) * mask[..., None]
+            x = _attend_particles(cast(AttentionBlock, block), x, biases) * mask[..., None]
         token = model.class_token.token.expand(mask.shape[0], -1)
         for block in model.class_blocks:
-            token = _attend_class(cast(ClassBlock, block), token, x, mask)
+            token = _attend_class(cast(ClassAttentionBlock, block), token, x, mask)
         logits: Tensor = model.head(model.pool(token))
         return logits
 
@@ -78,7 +83,7 @@ def _biases(interactions: Interactions, p4: Tensor) -> Tensor:
     return interactions.evaluate(features).unflatten(0, (jets, slots, slots)).permute(0, 3, 1, 2)
 
 
-def _attend_particles(block: Block, x: Tensor, biases: Tensor) -> Tensor:
+def _attend_particles(block: AttentionBlock, x: Tensor, biases: Tensor) -> Tensor:
     """(B, N, C) and (B, heads, N, N) → (B, N, C)."""
     projected = block.query_key_value(block.attention_norm(x)).unflatten(2, (3, block.heads, -1))
     query, key, value = projected.permute(2, 0, 3, 1, 4)
@@ -88,7 +93,7 @@ def _attend_particles(block: Block, x: Tensor, biases: Tensor) -> Tensor:
     return block.update(x.flatten(0, 1), mixed.flatten(0, 1)).view(x.shape)
 
 
-def _attend_class(block: ClassBlock, token: Tensor, x: Tensor, mask: Tensor) -> Tensor:
+def _attend_class(block: ClassAttentionBlock, token: Tensor, x: Tensor, mask: Tensor) -> Tensor:
     """(B, C), (B, N, C) and (B, N) mask → (B, C)."""
     own = block.query_key_value(token[:, None]).unflatten(2, (3, block.heads, -1))  # the query is not normalised
     normed = block.attention_norm(torch.cat([token[:, None], x], dim=1))

@@ -16,21 +16,22 @@ several neighbours at exactly the same distance is taken depends on the order of
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from pathlib import Path
 from typing import Any, ClassVar, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from jetsym.errors import ConfigError, closest
 from jetsym.jets.batch import JetBatch
 from jetsym.jets.features import FEATURE_SETS, Angles, angular_points
 from jetsym.jets.models.base import Tagger
+from jetsym.jets.models.options import Options, option
 from jetsym.jets.models.packing import MeanPool, RowNorm, unpack
+from jetsym.jets.models.registry import register
+from jetsym.jets.models.weaver import WeaverNames, WeaverTagger, feature_set, length
 from jetsym.jets.schema import CLASSES
 
 __all__ = ["ParticleNet", "ParticleNetConfig"]
@@ -40,7 +41,7 @@ CHUNK = 64
 
 
 @dataclass(frozen=True)
-class ParticleNetConfig:
+class ParticleNetConfig(Options):
     """Inputs and size of a :class:`ParticleNet`; the defaults are those of the published weights.
 
     Parameters
@@ -57,25 +58,11 @@ class ParticleNetConfig:
         Probability of dropping a channel of the hidden layer, in training.
     """
 
-    features: str = "full"
+    features: str = option("full", choices=FEATURE_SETS)
     k: int = 16
     channels: Sequence[Sequence[int]] = ((64, 64, 64), (128, 128, 128), (256, 256, 256))
     hidden: int = 256
-    dropout: float = 0.1
-
-    def __post_init__(self) -> None:
-        if self.features not in FEATURE_SETS:
-            near = closest(str(self.features), FEATURE_SETS)
-            raise ConfigError(f"ParticleNet option features is {self.features!r}; {near}")
-        channels = tuple(tuple(block) for block in self.channels)
-        object.__setattr__(self, "channels", channels)  # JSON and YAML hand over lists
-        for name, sizes in {"k": [self.k], "hidden": [self.hidden], "channels": sum(channels, ())}.items():
-            if not all(isinstance(size, int) and size >= 1 for size in sizes):
-                raise ConfigError(f"ParticleNet option {name} is {getattr(self, name)}; expected whole numbers from 1")
-        if not channels or not all(channels):
-            raise ConfigError(f"ParticleNet option channels is {channels}; expected at least one layer in every block")
-        if not 0 <= self.dropout < 1:
-            raise ConfigError(f"ParticleNet option dropout is {self.dropout}; expected 0 or more and less than 1")
+    dropout: float = option(0.1, below=1)
 
 
 class LinearNorm(nn.Module):
@@ -170,7 +157,8 @@ class FeatureNorm(nn.Module):
         return unpack(self.rows(features[mask]), mask)
 
 
-class ParticleNet(Tagger):
+@register("particlenet")
+class ParticleNet(WeaverTagger):
     """Tag jets by convolutions on the graph of nearest neighbours, first in (Δη, Δφ), then among the activations.
 
     Invariant by construction under permutations of the particles, under padding, and under rotations about the beam
@@ -184,8 +172,8 @@ class ParticleNet(Tagger):
     ----------
     classes
         Names of the classes, in the order of the logits.
-    features, k, channels, hidden, dropout
-        See :class:`ParticleNetConfig`.
+    options
+        Fields of :class:`ParticleNetConfig`.
 
     Raises
     ------
@@ -201,28 +189,22 @@ class ParticleNet(Tagger):
     """
 
     Config: ClassVar[type[Any]] = ParticleNetConfig
+    config: ParticleNetConfig
 
-    def __init__(
-        self,
-        classes: Sequence[str] = CLASSES,
-        *,
-        features: str = "full",
-        k: int = 16,
-        channels: Sequence[Sequence[int]] = ((64, 64, 64), (128, 128, 128), (256, 256, 256)),
-        hidden: int = 256,
-        dropout: float = 0.1,
-    ) -> None:
-        super().__init__()
-        self.classes = tuple(classes)
-        self.config = ParticleNetConfig(features=features, k=k, channels=channels, hidden=hidden, dropout=dropout)
+    def __init__(self, classes: Sequence[str] = CLASSES, **options: Any) -> None:
+        super().__init__(classes, **options)
+        config = self.config
         self.angles: Angles = "field"
-        self.compute_features, names = FEATURE_SETS[features]
-        widths = [len(names), *(block[-1] for block in channels)]
+        self.compute_features, names = FEATURE_SETS[config.features]
+        widths = [len(names), *(block[-1] for block in config.channels)]
         self.norm = FeatureNorm(len(names))
-        self.blocks = nn.ModuleList(EdgeConv(k, *pair) for pair in zip(widths, channels, strict=False))
+        self.blocks = nn.ModuleList(EdgeConv(config.k, *pair) for pair in zip(widths, config.channels, strict=False))
         self.pool = MeanPool()
         self.head = nn.Sequential(
-            nn.Linear(widths[-1], hidden), nn.ReLU(), nn.Dropout(dropout), nn.Linear(hidden, len(self.classes))
+            nn.Linear(widths[-1], config.hidden),
+            nn.ReLU(),
+            nn.Dropout(config.dropout),
+            nn.Linear(config.hidden, len(self.classes)),
         )
 
     def forward(self, jets: JetBatch) -> Tensor:
@@ -243,18 +225,34 @@ class ParticleNet(Tagger):
             other.angles = angles  # type: ignore[assignment]
         return copies
 
+    weaver_names: ClassVar[WeaverNames] = (
+        (r"^norm\.rows\.", "bn_fts."),
+        (r"^blocks\.(\d+)\.layers\.(\d+)\.linear\.", r"edge_convs.\1.convs.\2."),
+        (r"^blocks\.(\d+)\.layers\.(\d+)\.norm\.", r"edge_convs.\1.bns.\2."),
+        (r"^blocks\.(\d+)\.shortcut\.linear\.", r"edge_convs.\1.sc."),
+        (r"^blocks\.(\d+)\.shortcut\.norm\.", r"edge_convs.\1.sc_bn."),
+        (r"^head\.0\.", "fc.0.0."),
+        (r"^head\.3\.", "fc.1."),
+    )
+    weaver_marks = ("edge_convs.",)
+    weaver_output = "fc.1.weight"
+
     @classmethod
-    def from_weaver(cls, path: str | Path) -> ParticleNet:
-        """A trained network from a file of weaver-core; see :func:`jetsym.jets.models.weaver.particlenet`."""
-        from jetsym.jets.models.weaver import particlenet
+    def weaver_options(cls, theirs: Mapping[str, Tensor]) -> dict[str, Any]:
+        """Find feature set and channels; 16 neighbours are taken for granted, and no fusion block."""
+        channels: list[list[int]] = []
+        while f"edge_convs.{len(channels)}.convs.0.weight" in theirs:
+            block, layers = len(channels), list[int]()
+            while (weight := theirs.get(f"edge_convs.{block}.convs.{len(layers)}.weight")) is not None:
+                layers.append(length(weight))
+            channels.append(layers)
+        features = feature_set(theirs.get("bn_fts.weight"), layers=len(channels), of="edge convolutions")
+        return {"features": features, "channels": channels, "hidden": length(theirs.get("fc.0.0.weight"))}
 
-        return particlenet(path)
-
-    def to_weaver(self, path: str | Path) -> None:
-        """Write the weights for weaver-core; see :func:`jetsym.jets.models.weaver.export`."""
-        from jetsym.jets.models.weaver import export
-
-        export(self, path)
+    @staticmethod
+    def weaver_shape(name: str, tensor: Tensor) -> Sequence[int]:
+        """Add axes of length one: weaver-core convolves over particles, and over these and their neighbours."""
+        return (*tensor.shape, *[1] * (1 if ".sc." in name else 2 if ".convs." in name else 0))
 
 
 @torch.no_grad()
