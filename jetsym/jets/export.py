@@ -22,7 +22,7 @@ from jetsym.errors import ConfigError, DataError, MissingDependencyError
 from jetsym.files import finished_file
 from jetsym.jets.batch import JetBatch
 from jetsym.jets.io.sample import sample
-from jetsym.jets.models import LLoCa, Tagger
+from jetsym.jets.models import Tagger
 from jetsym.jets.models.padded import padded
 from jetsym.jets.models.registry import name_of
 from jetsym.jets.schema import SCALARS
@@ -87,10 +87,9 @@ def export_onnx(model: Tagger, path: str | Path, *, tolerance: float = TOLERANCE
         raise ConfigError(f"the graph is to be written to {str(path)!r}; expected a name that ends in .onnx")
     _import_onnx()
     name = type(model).__name__
-    if isinstance(model, LLoCa):
+    if model.no_graph:
         raise ConfigError(
-            f"a {name} cannot be written as an ONNX graph: the shapes in which lloca computes its frames depend on the "
-            "data; export another tagger, or use it from Python"
+            f"a {name} cannot be written as an ONNX graph: {model.no_graph}; export another tagger, or use it from Python"
         )
     facts = _metadata(model)
     program = _traced(_Exported(padded(model).cpu().float()).eval(), name)

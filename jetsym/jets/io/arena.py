@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from jetsym.jets.io.packed import PackedJets
+from jetsym.jets.io.ragged import check_alike
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -60,7 +61,7 @@ class Arena:
         if any(one.offsets[-1] != other.offsets[0] for one, other in pairwise(there)):
             return None
         for part in there[1:]:
-            there[0].check_like(part)
+            check_alike(there[0].facts, part.facts)
         jets = replace(
             there[0],
             offsets=np.concatenate([there[0].offsets[:1], *(part.offsets[1:] for part in there)]),

@@ -16,9 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from jetsym.errors import DataError
 from jetsym.jets.batch import JetBatch
-from jetsym.jets.io.records import RaggedJets
+from jetsym.jets.io.ragged import RaggedJets, check_alike, facts_of, offsets_of
 from jetsym.jets.schema import CLASSES, SCALARS
 
 if TYPE_CHECKING:
@@ -65,7 +64,7 @@ class PackedJets:
         """The jets (n,) of these numbers, in their order."""
         starts = self.offsets[jets]
         counts = self.offsets[jets + 1] - starts
-        offsets = _offsets(counts)
+        offsets = offsets_of(counts)
         particles = np.repeat(starts - offsets[:-1], counts)
         particles += np.arange(offsets[-1])
         return self._map(
@@ -91,8 +90,8 @@ class PackedJets:
         if len(parts) == 1:
             return first
         for part in parts[1:]:
-            first.check_like(part)
-        offsets = _offsets(np.concatenate([np.diff(part.offsets) for part in parts]))
+            check_alike(first.facts, part.facts)
+        offsets = offsets_of(np.concatenate([np.diff(part.offsets) for part in parts]))
         packed = all(part.kinds is not None and part.kinds.ndim == 1 for part in parts)
         joined = first._map(
             lambda values: np.empty((offsets[-1], *values.shape[1:]), values.dtype),
@@ -176,23 +175,10 @@ class PackedJets:
             columns={name: jets(column) for name, column in self.columns.items()},
         )
 
-    def check_like(self, other: PackedJets) -> None:
-        """Refuse jets that do not hold the same quantities.
-
-        Raises
-        ------
-        DataError
-            If they do not.
-        """
-        facts = {
-            "labels": (self.label is not None, other.label is not None),
-            "classes": (self.classes, other.classes),
-            "scalars": (self.kinds is not None, other.kinds is not None),
-            "columns": (sorted(self.columns), sorted(other.columns)),
-        }
-        for name, (here, there) in facts.items():
-            if here != there:
-                raise DataError(f"jets that differ in their {name} cannot be joined: {here} and {there}")
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What has to be the same in jets that are joined."""
+        return facts_of(self, scalars=self.kinds is not None)
 
 
 @dataclass(frozen=True, eq=False)
@@ -339,9 +325,3 @@ def unpack_kinds(packed: Tensor) -> Tensor:
     bits = ((packed[:, None] >> order) & 1).float()
     bits[:, 0] -= (packed >> _NEGATIVE).float()
     return bits
-
-
-def _offsets(counts: NDArray[np.int64]) -> NDArray[np.int64]:
-    offsets = np.zeros(len(counts) + 1, dtype=np.int64)
-    np.cumsum(counts, out=offsets[1:])
-    return offsets

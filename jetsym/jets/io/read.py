@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from jetsym.errors import ConfigError, DataError
+from jetsym.jets.batch import JetBatch
 from jetsym.jets.io.arena import Arena
 from jetsym.jets.io.formats.index import FileIndex
 from jetsym.jets.io.formats.layout import AXIS_BRANCHES, labels
@@ -18,7 +19,7 @@ from jetsym.jets.io.mapping.mapping import TreeMapping
 from jetsym.jets.io.mapping.yaml_file import open_mapping
 from jetsym.jets.io.packed import DISPLACEMENTS, KINDS, PackedJets, pack_kinds
 from jetsym.jets.io.paths import File, Paths, jet_files
-from jetsym.jets.io.records import RaggedJets
+from jetsym.jets.io.ragged import RaggedJets
 from jetsym.jets.io.registry import count_jets, index_file
 from jetsym.jets.kinematics import from_pt_eta_phi_energy
 from jetsym.jets.schema import P4_BRANCHES
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     import awkward as ak
     from numpy.typing import NDArray
 
-    from jetsym.jets.batch import JetBatch
 
 __all__ = ["BadJets", "Columns", "MappingFile", "check_number", "read", "read_block", "read_ragged"]
 
@@ -92,7 +92,7 @@ def read(
         slots as its fullest jet needs.
     library
         "torch" for a :class:`~jetsym.jets.batch.JetBatch`; "ak" for awkward records as in
-        :func:`jetsym.jets.io.records.to_awkward`.
+        :func:`jetsym.jets.io.records.to_records`.
     bad_jets
         What to do with jets without particles, and with NaN or infinity in momenta, scalars or axis: "raise" or
         "drop".
@@ -125,10 +125,10 @@ def read(
         raise ConfigError(f"library={library!r}; expected 'torch' or 'ak'")
     jets = read_ragged(paths, limit=limit, max_particles=max_particles, bad_jets=bad_jets, mapping=mapping)
     if library == "ak":
-        from jetsym.jets.io.records import records
+        from jetsym.jets.io.records import to_records
 
-        return records(jets)
-    return jets.pad()
+        return to_records(jets)
+    return JetBatch.from_ragged(jets)
 
 
 def read_ragged(

@@ -37,6 +37,7 @@ class Tagger(nn.Module):
 
     Config: ClassVar[type[Any]]
     name: ClassVar[str] = ""  # under which it is registered
+    no_graph: ClassVar[str] = ""  # why it cannot be written as a graph, if it cannot
     max_particles: int = 128  # how many particles of a jet it was trained on; checkpoints set it
 
     def __init__(self, classes: Sequence[str] = CLASSES, **options: Any) -> None:

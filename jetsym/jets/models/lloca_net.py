@@ -222,6 +222,7 @@ class LLoCa(Tagger):
 
     Config: ClassVar[type[Any]] = LLoCaConfig
     config: LLoCaConfig
+    no_graph = "the shapes in which lloca computes its frames depend on the data"
 
     def __init__(self, classes: Sequence[str] = CLASSES, **options: Any) -> None:
         super().__init__(classes, **options)
