@@ -14,7 +14,7 @@ from jetsym.domains.base import Action, Domain, Source
 from jetsym.errors import DataError
 from jetsym.jets.batch import JetBatch
 from jetsym.jets.checkpoint import load as load_tagger
-from jetsym.jets.io import read
+from jetsym.jets.io.read import read
 from jetsym.jets.io.sample import sample
 from jetsym.jets.moves import actions
 from jetsym.jets.moves.frames import axes_along, expect_rest_frame
