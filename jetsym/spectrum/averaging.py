@@ -45,7 +45,7 @@ def group_average(
     n_rotations: int | None = None,
     seed: int = 0,
 ) -> GroupAverage:
-    """The average over a group that removes every irrep from λ = 1 to l_max, and for O(3) all of the other parity.
+    """Return the average over a group that removes the irreps λ = 1 to l_max, and for O(3) all of the other parity.
 
     Parameters
     ----------

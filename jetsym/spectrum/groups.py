@@ -224,8 +224,8 @@ def register_group(group: FiniteGroup, *, words: str | None = None) -> None:
     ConfigError
         Another group has that name.
     """
-    takes = () if group.on_four_vectors else ("frame",)
-    register(NamedGroup(group.name, words or group.name, takes, has_inversion=group.has_reflections))
+    is_of = {"has_inversion": group.has_reflections, "on_four_vectors": group.on_four_vectors}
+    register(NamedGroup(group.name, words or group.name, () if group.on_four_vectors else ("frame",), **is_of))
     _GROUPS[group.name] = lambda symmetry: group
 
 

@@ -168,7 +168,7 @@ def test_an_open_batch_size_goes_by_the_pairs(pet, molecule, copper, monkeypatch
     frames = [molecule("H2O"), copper]
     assert Model(pet).structures(frames).pairs[0] == 6
     monkeypatch.setattr(domain, "PAIRS_AT_ONCE", 60)
-    assert domain.at_once(Model(pet).structures(frames[:1])) == 10
+    assert domain.ATOMS.max_evaluations(Model(pet).structures(frames[:1])) == 10
     report = jetsym.probe(pet, frames[:1], l_max=1, **QUIET)
     assert report.meta["batch_size"] == 10
 

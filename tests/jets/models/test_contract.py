@@ -13,7 +13,7 @@ from jetsym.jets.batch import JetBatch
 from jetsym.jets.models.registry import MODELS, build, name_of
 from jetsym.jets.moves.actions import rotate
 from jetsym.jets.moves.sampling import random_rotations
-from jetsym.probing.forward.capture import select_layers
+from jetsym.probing.forward.layers import select_layers
 from jetsym.probing.forward.untrained import untrained_copy
 
 SMALL = {
