@@ -260,12 +260,16 @@ class Symmetry:
 
     @property
     def words(self) -> str:
-        """What acts, for a sentence: "O3 at rest", "rotations about the beam", "boosts along the axis of each jet"."""
+        """What acts, for a sentence: "O3 at rest", "boosts along the beam, rapidity up to 0.5"."""
         told = self.named.words.format(axis=self.axis_words) + (" at rest" if self.is_at_rest else "")
         if self.width is None:
             return told
-        normal = self.distribution == "normal"
-        return f"{told}, rapidities {'of standard deviation' if normal else 'up to'} {self.width:g}"
+        return f"{told}, {'σ =' if self.distribution == 'normal' else 'rapidity up to'} {self.width:g}"
+
+    @property
+    def label(self) -> str:
+        """The group with its axis or its frame, as a short name: "O3 rest", "SO2 jet"."""
+        return f"{self.group} {self.axis_words if isinstance(self.axis, tuple) else self.axis or self.frame}"
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON, without what goes with boosts alone where there are none."""

@@ -46,7 +46,7 @@ class Measured(NamedTuple):
     facts: Mapping[str, Any]
 
     def sums(self, name: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """(inputs,) A² and N of an output."""
+        """Return A² and N (inputs,) of an output."""
         parts = self.parts[name]
         return np.concatenate([part.squared for part in parts]), np.concatenate([part.norm for part in parts])
 
@@ -161,7 +161,7 @@ def _chosen(offered: Sequence[Source], wanted: str | Sequence[str]) -> list[Sour
 
 
 def _precisions(session: Session, inputs: Any) -> list[Source]:
-    """What rounding adds, for torch modules."""
+    """Return what rounding adds, for torch modules."""
     model = session.model
     if not isinstance(model, nn.Module):
         return []
@@ -181,7 +181,7 @@ def _precisions(session: Session, inputs: Any) -> list[Source]:
 
 
 def _as_called(call: Call | None, source: Source) -> Call | None:
-    """How the model is called with a source switched."""
+    """Return how the model is called with a source switched."""
 
     def after_change(model: Any, inputs: Any) -> Any:
         assert source.before is not None
@@ -199,7 +199,7 @@ def _as_called(call: Call | None, source: Source) -> Call | None:
 
 
 def _widened(returned: Any) -> Any:
-    """Outputs in 16 bits as float32, so that nothing is lost after the model."""
+    """Return outputs in 16 bits as float32, so that nothing is lost after the model."""
     if isinstance(returned, Mapping):
         return {name: _widened(value) for name, value in returned.items()}
     if isinstance(returned, (tuple, list)):
@@ -208,7 +208,7 @@ def _widened(returned: Any) -> Any:
 
 
 def _switched(session: Session, inputs: Any, source: Source, symmetry: Symmetry, l_max: int) -> Measured:
-    """The measurement with one source switched."""
+    """Measure with one source switched."""
     model = session.model if source.model is None else source.model
     inputs = inputs if source.inputs is None else source.inputs
     try:
@@ -221,7 +221,7 @@ def _switched(session: Session, inputs: Any, source: Source, symmetry: Symmetry,
 
 
 def _measure(session: Session, inputs: Any, symmetry: Symmetry, l_max: int) -> Measured:
-    """Deviations of all outputs of one model on one set of inputs."""
+    """Measure deviations of all outputs of one model on one set of inputs."""
     inputs, action = session.act(inputs, symmetry)
     check_law(session.kinds, action)
     if symmetry.is_compact:
@@ -242,7 +242,7 @@ def _measure(session: Session, inputs: Any, symmetry: Symmetry, l_max: int) -> M
 
 
 def _floors(session: Session, inputs: Any) -> dict[str, float]:
-    """What rounding explains of every output, as a fraction of power."""
+    """Return what rounding explains of every output, as a fraction of power."""
     least = EPS[session.domain.dtype_name(inputs)]
     return {name: rounding_floor(max(value, least)) for name, value in rounding_response(session, inputs).items()}
 
@@ -264,7 +264,7 @@ Sums = tuple[NDArray[np.float64], NDArray[np.float64]]
 
 
 def paired_difference(switched: Sums, as_is: Sums) -> tuple[float, float]:
-    """Difference of two relative A = √(ΣA²/ΣN) on the same inputs, and its jackknife error over inputs.
+    """Return the difference of two relative A = √(ΣA²/ΣN) on the same inputs, and its jackknife error over inputs.
 
     Parameters
     ----------
@@ -287,7 +287,7 @@ def paired_difference(switched: Sums, as_is: Sums) -> tuple[float, float]:
 
 
 def _roots(squared: NDArray[np.float64], norm: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
-    """√(ΣA²/ΣN) over all inputs, and without each of them."""
+    """Return √(ΣA²/ΣN) over all inputs, and without each of them."""
 
     def root(numerator: Any, denominator: Any) -> Any:
         safe = np.where(denominator > 0, denominator, 1.0)
