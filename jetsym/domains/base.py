@@ -174,6 +174,8 @@ class Domain(ABC):
             self.refuse(f"axis={symmetry.axis!r}")
         if not symmetry.is_compact:
             self.refuse(f"group={symmetry.group!r}")
+        if symmetry.named.on_four_vectors:
+            return inputs, Action(self.transform, False, self.lab_note)
         return inputs, Action(self.move, True, self.lab_note)
 
     def transform(self, inputs: Any, matrices: Any) -> Any:

@@ -15,13 +15,12 @@ from jetsym.domains.table import domain_of
 from jetsym.errors import ConfigError, ProbeError, SpectrumError
 from jetsym.probing.forward.session import Responses, Session, plain_call
 from jetsym.probing.kinds import representation_of
-from jetsym.probing.options import group_of
 from jetsym.probing.reports.equivariance import Equivariance
-from jetsym.spectrum import Quadrature
+from jetsym.spectrum import Quadrature, group_of
 from jetsym.spectrum.averaging import GroupAverage, group_average
 from jetsym.spectrum.representations import Kind
 from jetsym.spectrum.responses import as_like
-from jetsym.symmetry import Axis, GroupName, Symmetry
+from jetsym.symmetry import Axis, GroupName, Symmetry, group_names
 
 __all__ = ["Symmetrized", "averaging_degree"]
 
@@ -86,12 +85,12 @@ class Symmetrized(nn.Module):
     ) -> None:
         super().__init__()
         self.model = model
-        self._symmetry = Symmetry.parse(group, frame, axis, error=ProbeError)
+        self._symmetry = Symmetry.parse(group, frame, axis, error=ProbeError, groups=group_names(compact=True))
         self._options: dict[str, Any] = {"layers": [], "action": action, "batch_size": batch_size, "seed": seed}
         self._call, self._outputs = call, outputs
         for kind in (outputs or {}).values():
             representation_of(kind)
-        element = group_of(self._symmetry.group, self._symmetry.axis)
+        element = group_of(self._symmetry)
         try:
             self.average: GroupAverage = group_average(element, l_max, rule=rule, n_rotations=n_rotations, seed=seed)
         except SpectrumError as error:

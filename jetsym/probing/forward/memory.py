@@ -16,7 +16,6 @@ __all__ = [
     "MEMORY_BUDGET",
     "Piece",
     "Size",
-    "coefficients",
     "evaluations_at_once",
     "largest",
     "passes",
@@ -90,17 +89,6 @@ class Size:
         itemsize = max(4, xp.finfo(response.dtype).bits // 8)
         features = math.prod(response.shape[2:])
         return cls(tuple(response.shape), parts * itemsize * features * numbers, 3 if has_tokens else 2)
-
-
-def coefficients(l_max: int) -> int:
-    """Real numbers that the exact estimator holds for one feature and coset: (2λ+1)² for each λ.
-
-    Examples
-    --------
-    >>> coefficients(0), coefficients(8)
-    (1, 969)
-    """
-    return sum((2 * lam + 1) ** 2 for lam in range(l_max + 1))
 
 
 def passes(sizes: Mapping[str, Size], budget: int) -> list[list[Piece]]:

@@ -16,8 +16,8 @@ from jetsym.probing.forward.session import Responses, Session
 from jetsym.probing.kinds import representation_of, token_mask
 from jetsym.probing.measure.deviation import Deviation, EquivarianceError
 from jetsym.probing.options import AUTO, RANDOM_ROTATIONS
-from jetsym.spectrum import SO3, Group, Quadrature, QuadratureEstimator, RandomEstimator, Spectrum
-from jetsym.spectrum.accumulation import waiting_numbers
+from jetsym.spectrum import SO3, FiniteRule, Group, Quadrature, QuadratureEstimator, RandomEstimator, Spectrum
+from jetsym.spectrum.accumulation import coefficients, waiting_numbers
 from jetsym.spectrum.representations import Kind
 
 __all__ = ["Measurement", "Orbit", "Plan", "deviations_along", "measure", "orbit_of", "plan_passes"]
@@ -49,7 +49,7 @@ class Orbit:
 
     group: Group
     l_max: int
-    rule: Quadrature | None
+    rule: Quadrature | FiniteRule | None
     n_rotations: int
     seed: int
     memory: int = budget.MEMORY_BUDGET
@@ -74,10 +74,8 @@ class Orbit:
     @property
     def numbers(self) -> int:
         """Real numbers that an estimator holds for one real feature of one input."""
-        if self.rule is not None and self.group.axis is not None:
-            return 2 * self.l_max + 1
         if self.rule is not None:
-            return self.cosets * (budget.coefficients(self.l_max) + waiting_numbers(self.rule))
+            return self.cosets * (coefficients(self.rule) + waiting_numbers(self.rule))
         return 2 * self.cosets * self.n_rotations  # every response, and once more in order
 
     def error_of(
