@@ -1,4 +1,4 @@
-"""What a domain tells of how a group acts on its inputs, and of what in them may break a symmetry."""
+"""Domains: how a group acts on inputs of one kind, and what in them may break a symmetry."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["Action", "Domain", "Measurand", "Source"]
 
 
 class Action(NamedTuple):
-    """How a group acts on the inputs of a domain.
+    """The action of a group on the inputs of a domain.
 
     Parameters
     ----------
@@ -81,7 +81,7 @@ class Source(NamedTuple):
 
 
 class Domain(ABC):
-    """Inputs of one kind: how they are read, counted, batched and moved.
+    """The knowledge of one kind of inputs: how they are read, counted, batched and moved.
 
     A subclass says how its inputs are loaded and how O(3) moves them in the lab. All else has a default, for inputs
     that have ``len()``, slices and a ``dtype``, no padding, and no Lorentz transformations. A domain is refused when it

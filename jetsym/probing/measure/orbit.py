@@ -73,7 +73,7 @@ class Orbit:
 
     @property
     def numbers(self) -> int:
-        """Real numbers that an estimator holds for one real feature of one input."""
+        """The real numbers that an estimator holds for one real feature of one input."""
         if self.rule is not None:
             return self.cosets * (coefficients(self.rule) + waiting_numbers(self.rule))
         return 2 * self.cosets * self.n_rotations  # every response, and once more in order
