@@ -38,6 +38,8 @@ from jetsym.jets.sources import some_of
 from jetsym.probing.probe import probe
 from jetsym.probing.reports.spectrum import SymmetryReport
 from jetsym.storage import Stored
+from jetsym.symmetry import FRAMES as ALL_FRAMES
+from jetsym.symmetry import GroupName, Symmetry
 from jetsym.text import as_text, concise
 
 __all__ = [
@@ -54,7 +56,10 @@ __all__ = [
 REGIMES = ("none", "augmentation", "penalty", "generators", "canonicalised", "exact")
 
 #: Name -> group and frame of the symmetries that are measured.
-FRAMES = {f"{group} {frame}": {"group": group, "frame": frame} for frame in ("lab", "rest") for group in ("SO3", "O3")}
+FRAMES: dict[str, dict[str, str]] = {
+    symmetry.label: {"group": symmetry.group, "frame": symmetry.frame}
+    for symmetry in (Symmetry(group, frame) for frame in ALL_FRAMES for group in (GroupName.SO3, GroupName.O3))
+}
 
 
 def regime_options(
@@ -62,11 +67,11 @@ def regime_options(
     *,
     backbone: str = "pointnet",
     options: Mapping[str, Any] | None = None,
-    group: str = "SO3",
-    frame: str = "lab",
+    group: str = GroupName.SO3,
+    frame: str | None = None,
     weight: float = 0.1,
 ) -> dict[str, Any]:
-    """The fields of :class:`~jetsym.training.config.TrainConfig` that make a regime.
+    """Return the fields of :class:`~jetsym.training.config.TrainConfig` that make a regime.
 
     Parameters
     ----------
@@ -90,7 +95,8 @@ def regime_options(
     >>> regime_options("penalty", group="O3")["penalty"]
     {'weight': 0.1, 'moves': {'group': 'O3', 'frame': 'lab'}}
     """
-    moves, own = {"group": group, "frame": frame}, dict(options or {})
+    symmetry, own = Symmetry.parse(group, frame), dict(options or {})
+    moves = {"group": symmetry.group, "frame": symmetry.frame}
     plain: dict[str, Any] = {"model": backbone, "options": own}
     if regime == "none":
         return plain
@@ -109,7 +115,7 @@ def regime_options(
         vectors = per_head // 8  # half of the channels in vectors, of four components each
         sizes = {"hidden": width // 2, "head_scalars": per_head - 4 * vectors, "head_vectors": vectors}
         sizes |= {"heads": heads, "blocks": own.get("blocks", 3)}
-        return {"model": "lloca", "options": {"beam": "none", "time": frame == "lab", **sizes}}
+        return {"model": "lloca", "options": {"beam": "none", "time": not symmetry.is_at_rest, **sizes}}
     raise ConfigError(f"there is no regime {regime!r}; {closest(regime, REGIMES)}")
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from jetsym.benchmarks.compare_regimes import REGIMES, compare_runs, regime_options
 from jetsym.errors import ConfigError
 from jetsym.jets.io.sample import sample, sample_dir
+from jetsym.symmetry import GroupName
 from jetsym.training.loop import train
 
 __all__ = ["regimes"]
@@ -20,8 +21,8 @@ def regimes(
     runs: list[str] | None = None,
     backbone: str = "pointnet",
     options: dict[str, Any] | None = None,
-    group: Literal["SO3", "O3"] = "SO3",
-    frame: Literal["lab", "rest"] = "lab",
+    group: str = GroupName.SO3,
+    frame: str | None = None,
     weight: float = 0.1,
     epochs: int = 8,
     limit: int | None = None,

@@ -2,7 +2,8 @@
 
 ``probing`` reaches jets, and whatever joins them, only through this table, and nothing is imported before its inputs
 turn up. Another package joins with an entry point of the group ``jetsym.domains``, which bears the name of the package
-whose types the inputs have, and holds its domain; or, for more than types can tell, by :func:`register`.
+whose types the inputs have, or their model where they are paths or dictionaries, and holds its domain; or, for more
+than types can tell, by :func:`register`.
 """
 
 from __future__ import annotations
@@ -29,16 +30,18 @@ class Known:
 
     Parameters
     ----------
-    packages
-        Where their type comes from; where they are nothing in particular (None, paths, dictionaries), where the
-        model's does.
+    types
+        Packages that their type comes from.
+    models
+        Packages that the type of the model comes from, where the inputs' own says nothing (None, paths, dictionaries).
     endings
         Of paths; "" is that of every path.
     are_nothing
         Whether None stands for inputs that come with the domain.
     """
 
-    packages: tuple[str, ...]
+    types: tuple[str, ...] = ()
+    models: tuple[str, ...] = ()
     endings: tuple[str, ...] = ()
     are_nothing: bool = False
 
@@ -46,12 +49,17 @@ class Known:
         """Return whether inputs are among these."""
         first = inputs[0] if isinstance(inputs, (list, tuple)) and len(inputs) else inputs
         is_path = isinstance(first, (str, Path))
-        home = type(model if is_path or type(first).__module__ == "builtins" else first).__module__
+        says_nothing = is_path or type(first).__module__ == "builtins"
         return (
-            f"{home}.".startswith(tuple(f"{package}." for package in self.packages))
+            _is_from(first, self.types)
+            or (says_nothing and _is_from(model, self.models))
             or (is_path and str(first).lower().endswith(self.endings))
             or (self.are_nothing and first is None)
         )
+
+
+def _is_from(value: Any, packages: tuple[str, ...]) -> bool:
+    return f"{type(value).__module__}.".startswith(tuple(f"{package}." for package in packages))
 
 
 @dataclass(frozen=True)
@@ -104,13 +112,22 @@ TABLE = [
     _row(
         "atoms",
         "jetsym.atoms.domain:ATOMS",
-        Known(("jetsym.atoms", "ase", "metatrain", "metatomic"), (".xyz", ".extxyz", ".cif", ".vasp", ".traj")),
+        Known(
+            types=("jetsym.atoms", "ase"),
+            models=("jetsym.atoms", "metatrain", "metatomic"),
+            endings=(".xyz", ".extxyz", ".cif", ".vasp", ".traj"),
+        ),
         run="options.yaml",
     ),
-    _row("jets", "jetsym.jets.domain:JETS", Known(("jetsym.jets",), ("",), are_nothing=True), run="config.yaml"),
+    _row(
+        "jets",
+        "jetsym.jets.domain:JETS",
+        Known(types=("jetsym.jets",), endings=("",), are_nothing=True),
+        run="config.yaml",
+    ),
 ]
 #: Inputs that no row owns are plain arrays, and a path that no row loads is that of a tagger.
-ARRAYS = _row("arrays", "jetsym.domains.arrays:ARRAYS", Known(()))
+ARRAYS = _row("arrays", "jetsym.domains.arrays:ARRAYS", Known())
 TAGGERS = TABLE[-1]
 
 
@@ -130,7 +147,9 @@ def register(row: Row) -> None:
 @cache
 def _joined(entry_points: Callable[..., Any]) -> tuple[Row, ...]:
     """Return the rows of other packages, read once; none of them is imported here."""
-    return tuple(Row(entry.name, entry, Known((entry.name,))) for entry in entry_points(group=ENTRY_POINTS))
+    return tuple(
+        Row(entry.name, entry, Known((entry.name,), (entry.name,))) for entry in entry_points(group=ENTRY_POINTS)
+    )
 
 
 def _owner(inputs: Any, model: Any) -> Row:

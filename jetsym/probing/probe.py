@@ -154,6 +154,8 @@ def probe(
         device=device,
     )
     symmetry = Symmetry.parse(group, frame, axis, error=ProbeError)
+    if not symmetry.is_compact:
+        symmetry = Symmetry.parse(group, frame, axis, None, distribution, error=ProbeError)
     session = Session.of(
         model,
         inputs,
@@ -173,12 +175,10 @@ def probe(
     measured: Callable[[Session, str], Any]
     if symmetry.is_compact:
         measured = measure_rotations(session, inputs, symmetry, **spectra)
+    elif symmetry.is_whole:
+        measured = measure_lorentz(session, inputs, symmetry, widths=widths, **spectra)
     else:
-        symmetry = replace(symmetry, distribution=distribution)
-        if symmetry.group == GroupName.BOOST:
-            measured = measure_boosts(session, inputs, symmetry, n_max=l_max, widths=widths)
-        else:
-            measured = measure_lorentz(session, inputs, symmetry, widths=widths, **spectra)
+        measured = measure_boosts(session, inputs, symmetry, n_max=l_max, widths=widths)
     report: Any = measured(session, "probing")
     if baseline is None:
         return cast(Report, report)

@@ -12,14 +12,15 @@ from jetsym.atoms.checkpoint import FINAL
 from jetsym.atoms.packages import quiet, require
 from jetsym.atoms.training.train import ARCHITECTURES, GIVEN, train
 from jetsym.errors import CheckpointError, ConfigError
-from jetsym.probing.options import group_of
 from jetsym.probing.reports.spectrum import SymmetryReport
 from jetsym.remedies.symmetrized import averaging_degree
 from jetsym.repair.base import Repair, chosen, facts
 from jetsym.repair.remeasure import MEASURED_AGAIN, measured_again
 from jetsym.repair.tagger_remedies import LEFT, Step, Values
+from jetsym.spectrum import group_of
 from jetsym.spectrum.averaging import group_average
 from jetsym.storage import read_json
+from jetsym.symmetry import Symmetry
 
 __all__ = ["MENDS", "REMEDIES", "repair"]
 
@@ -224,7 +225,7 @@ def _averaged(path: str | Path | None) -> str:
         degree = max(averaging_degree(item, tolerance=LEFT) for item in outputs.values())
     except ConfigError as error:
         return f"Averaging in use would do without training; how far is not known: {error}. {crystal}"
-    elements = len(group_average(group_of(group, None), degree).elements)
+    elements = len(group_average(group_of(Symmetry(group)), degree).elements)
     return (
         f"Without training: SymmetrizedCalculator(calculator, {group!r}, {degree}), in jetsym relax and phonons "
         f"--symmetrize {group} --l_max {degree}, evaluates every structure {elements} times, and leaves at most "

@@ -6,12 +6,14 @@ from pathlib import Path
 
 from jetsym.errors import ConfigError
 from jetsym.probing.diagnosis.diagnose import diagnose
-from jetsym.probing.options import RANDOM_ROTATIONS, group_of
+from jetsym.probing.options import RANDOM_ROTATIONS
 from jetsym.probing.reports.diagnosis import Diagnosis
 from jetsym.probing.reports.read import read_report
 from jetsym.repair.base import Repair, facts
 from jetsym.repair.tagger_remedies import Values
+from jetsym.spectrum import group_of
 from jetsym.storage import read_json
+from jetsym.symmetry import Symmetry
 
 __all__ = ["MEASURED_AGAIN", "measured_again"]
 
@@ -64,7 +66,9 @@ def measured_again(finding: str, run: str | Path, report: str | Path | None) -> 
 
 def _rotations(options: Values) -> int:
     """Inputs times rotations of a probe."""
-    group = group_of("O3" if options["group"] == "lorentz" else options["group"], options.get("axis"))
+    group = group_of(
+        Symmetry.parse("O3" if options["group"] == "lorentz" else options["group"], axis=options.get("axis"))
+    )
     random = options["method"] == "random"
     each = options.get("n_rotations", RANDOM_ROTATIONS) if random else len(group.quadrature(options["l_max"]))
     return int(options["limit"]) * int(each)

@@ -8,7 +8,6 @@ from pathlib import Path
 import yaml
 
 from jetsym.errors import CheckpointError, ConfigError
-from jetsym.probing.options import group_of
 from jetsym.probing.reports.spectrum import SymmetryReport
 from jetsym.remedies.symmetrized import averaging_degree
 from jetsym.repair.base import Repair, chosen, facts
@@ -24,8 +23,10 @@ from jetsym.repair.tagger_remedies import (
     Values,
     Where,
 )
+from jetsym.spectrum import group_of
 from jetsym.spectrum.averaging import group_average
 from jetsym.storage import read_json
+from jetsym.symmetry import Symmetry
 from jetsym.training.config import TrainConfig
 from jetsym.training.folder import CONFIG
 
@@ -142,13 +143,12 @@ def _averaged(path: str | Path | None) -> str:
     item = report.equivariance.get("logits")
     if item is None:
         return ""
-    group, axis = report.meta["group"], report.meta.get("axis")
     try:
         degree = averaging_degree(item, tolerance=LEFT)
     except ConfigError as error:
         return f"Averaging at inference would do without training; how far is not known: {error}."
-    elements = len(group_average(group_of(group, axis), degree).elements)
-    call = f"jetsym.remedies.Symmetrized(tagger, {group!r}, {degree}, frame={report.meta['frame']!r})"
+    elements = len(group_average(group_of(Symmetry.from_dict(report.meta)), degree).elements)
+    call = f"jetsym.remedies.Symmetrized(tagger, {report.meta['group']!r}, {degree}, frame={report.meta['frame']!r})"
     return (
         f"Without training: {call} evaluates every jet {elements} times, and leaves at most {LEFT:.0%} of A² by the "
         "error spectrum."

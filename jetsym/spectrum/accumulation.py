@@ -22,14 +22,14 @@ from jetsym.spectrum.projection import (
     add_norms,
     add_products,
     bands_of,
+    has_rings,
     matrices_of,
     ring_transform,
     transform,
 )
-from jetsym.spectrum.quadrature import Quadrature
 from jetsym.spectrum.responses import InputColumns, Responses, as_like, check_finite, to_numpy
 
-__all__ = ["Accumulation", "block_size", "waiting_numbers"]
+__all__ = ["Accumulation", "block_size", "coefficients", "waiting_numbers"]
 
 #: Rings that one product takes, if the buffer may be as large: its arithmetic then outweighs the coefficients' traffic.
 RINGS_PER_PRODUCT = 32
@@ -45,11 +45,23 @@ def block_size(rule: Rule) -> int:
     >>> len(rule) // rule.unit, block_size(rule)
     (55, 14)
     """
-    if not isinstance(rule, Quadrature) or rule.axis is not None:
+    if not has_rings(rule):
         return 0  # there is nothing to transform
-    units, coefficients = len(rule) // rule.unit, sum(len(band.matrix) for band in bands_of(rule))
-    most = min(RINGS_PER_PRODUCT * rule.ring_size // rule.unit, coefficients // len(ring_transform(rule)))
+    units = len(rule) // rule.unit
+    most = min(RINGS_PER_PRODUCT * rule.ring_size // rule.unit, coefficients(rule) // len(ring_transform(rule)))
     return math.ceil(units / math.ceil(units / most)) if most > 1 else 0  # blocks as equal as can be
+
+
+def coefficients(rule: Rule) -> int:
+    """Return how many real numbers the sums hold for one feature and coset.
+
+    Examples
+    --------
+    >>> from jetsym.spectrum import SO2, SO3
+    >>> coefficients(SO3().quadrature(8)), coefficients(SO2().quadrature(8))
+    (969, 17)
+    """
+    return sum(len(band.matrix) for band in bands_of(rule))
 
 
 def waiting_numbers(rule: Rule) -> int:

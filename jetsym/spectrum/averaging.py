@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jetsym.errors import SpectrumError
+from jetsym.spectrum.finite import FiniteGroup, FiniteRule
 from jetsym.spectrum.groups import SO2, SO3, Group
 from jetsym.spectrum.quadrature import Quadrature
 
@@ -93,7 +94,9 @@ def group_average(
     return GroupAverage(rotations, weights, degree)
 
 
-def _rule(group: Group, degree: int, name: str) -> Quadrature:
+def _rule(group: Group, degree: int, name: str) -> Quadrature | FiniteRule:
+    if isinstance(group, FiniteGroup):
+        return group.quadrature(0)
     if isinstance(group, SO2):
         if name == "icosahedral":
             raise SpectrumError(f"rule is 'icosahedral', which are rotations about several axes; {group} has one")

@@ -15,7 +15,9 @@ from numpy.typing import NDArray
 
 from jetsym.errors import SpectrumError
 from jetsym.spectrum.accumulation import Accumulation
-from jetsym.spectrum.groups import Group, Irrep
+from jetsym.spectrum.finite import FiniteGroup, FiniteRule
+from jetsym.spectrum.groups import Group
+from jetsym.spectrum.irreps import Irrep
 from jetsym.spectrum.projection import (
     Matrices,
     State,
@@ -73,7 +75,7 @@ class QuadratureEstimator:
     array([0., 1., 0.])
     """
 
-    def __init__(self, rule: Quadrature, group: Group, *, accumulate: str | None = None) -> None:
+    def __init__(self, rule: Quadrature | FiniteRule, group: Group, *, accumulate: str | None = None) -> None:
         check_accumulate(accumulate)
         check_axis(rule, group)
         self.rule = rule
@@ -240,11 +242,16 @@ def check_accumulate(accumulate: str | None) -> None:
         raise SpectrumError(f"accumulate is {accumulate!r}; expected None (the response's dtype) or 'float64'")
 
 
-def check_axis(rule: Quadrature, group: Group) -> None:
-    """Refuse a rule that does not belong to a group: to all rotations, or to those about the same axis."""
-    rules, groups = ([] if axis is None else axis.tolist() for axis in (rule.axis, group.axis))
-    if rules != groups:
+def check_axis(rule: Quadrature | FiniteRule, group: Group) -> None:
+    """Refuse a rule that does not belong to a group: to all rotations, those about the same axis, or its elements."""
+    if isinstance(rule, FiniteRule) or isinstance(group, FiniteGroup):
+        fits = isinstance(rule, FiniteRule) and rule.group is group
+    else:
+        rules, groups = ([] if axis is None else axis.tolist() for axis in (rule.axis, group.axis))
+        fits = rules == groups
+    if not fits:
         described = "SO(3)" if rule.axis is None else f"SO(2) about {rule.axis}"
+        described = repr(rule.group) if isinstance(rule, FiniteRule) else described
         raise SpectrumError(f"the rule is one of {described}; expected one of {group!r}: take its quadrature(l_max)")
 
 

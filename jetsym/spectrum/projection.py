@@ -14,12 +14,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeGuard
 
 import numpy as np
 from array_api_compat import array_namespace, device, is_torch_array
 from numpy.typing import NDArray
 
+from jetsym.spectrum.finite import FiniteRule
 from jetsym.spectrum.quadrature import Quadrature
 from jetsym.spectrum.responses import InputColumns, Responses, as_like, lasting, to_numpy
 from jetsym.spectrum.wigner import small_d
@@ -34,6 +35,7 @@ __all__ = [
     "add_products",
     "advance",
     "bands_of",
+    "has_rings",
     "matrices_of",
     "parity_halves",
     "powers_of",
@@ -41,7 +43,7 @@ __all__ = [
     "transform",
 ]
 
-Rule = Quadrature | Window
+Rule = Quadrature | FiniteRule | Window
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,13 +75,18 @@ def bands_of(rule: Rule) -> tuple[Band, ...]:
     return cache["_bands"]
 
 
+def has_rings(rule: Rule) -> TypeGuard[Quadrature]:
+    """Return whether a rule has rings of several rotations, over which responses are Fourier-transformed first."""
+    return isinstance(rule, Quadrature) and rule.axis is None
+
+
 def ring_transform(rule: Rule) -> NDArray[np.float64]:
     """Return the (F, unit) transform of what stays together, its rows in the order of the bands.
 
     Over the angles of a ring: cos 0γ, cos γ, sin γ, cos 2γ, sin 2γ, …. Of a pair of rings, c± and s± are those of the
     sum and of the difference of the two: c₊(0), c₋(0), then c₊(n), s₋(n), s₊(n), c₋(n). For one node only 1.
     """
-    if isinstance(rule, Window) or rule.axis is not None:
+    if not has_rings(rule):
         return np.ones((1, 1))
     angles = np.arange(rule.l_max + 1)[:, None] * rule.gamma
     cosine, sine = np.cos(angles) / rule.ring_size, np.sin(angles) / rule.ring_size
@@ -94,6 +101,8 @@ def ring_transform(rule: Rule) -> NDArray[np.float64]:
 def _bands(rule: Rule) -> Iterator[Band]:
     if isinstance(rule, Window):
         return _polynomial_bands(rule)
+    if isinstance(rule, FiniteRule):
+        return _irrep_bands(rule)
     if rule.axis is not None:
         return _circular_bands(rule)
     return _paired_bands(rule) if rule.in_pairs else _spherical_bands(rule)
@@ -103,6 +112,16 @@ def _polynomial_bands(window: Window) -> Iterator[Band]:
     """Yield w p_n(y) of all polynomials, also of those above n_max: together they hold all of the norm."""
     order = np.arange(len(window))
     yield Band((window.polynomials * window.weights)[:, None], order, np.ones(len(order)))
+
+
+def _irrep_bands(rule: FiniteRule) -> Iterator[Band]:
+    """w D_ab of all irreps of a group that is given by its elements."""
+    rows = [rule.weights * matrices.reshape(len(rule), -1).T for _, matrices in rule.irreps]
+    lam, factor = (
+        np.repeat([getattr(irrep, name) for irrep, _ in rule.irreps], [len(part) for part in rows])
+        for name in ("lam", "factor")
+    )
+    yield Band(np.concatenate(rows)[:, None], lam, factor)
 
 
 def _circular_bands(rule: Quadrature) -> Iterator[Band]:

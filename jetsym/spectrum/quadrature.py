@@ -13,6 +13,7 @@ from scipy.integrate import lebedev_rule
 from jetsym.errors import SpectrumError
 
 __all__ = [
+    "Nodes",
     "Quadrature",
     "axis_matrices",
     "circle_rule",
@@ -20,7 +21,6 @@ __all__ = [
     "icosahedral_rule",
     "lebedev_order",
     "product_rule",
-    "whole_units",
 ]
 
 #: Orders of Lebedev's rules with positive weights only (13, 25 and 27 exist, with negative ones).
@@ -58,8 +58,42 @@ def axis_matrices(axis: NDArray[np.float64], angle: NDArray[np.float64]) -> NDAr
     return along + cosine * (np.eye(3) - along) + sine * cross
 
 
+class Nodes:
+    """The nodes of a rule, as they are taken in chunks."""
+
+    def __len__(self) -> int:
+        raise NotImplementedError
+
+    @property
+    def unit(self) -> int:
+        """Number of nodes that stay together; here every node stands for itself."""
+        return 1
+
+    def chunks(self, size: int) -> Iterator[slice]:
+        """Return slices of whole units, with at most ``size`` nodes each (one unit at least).
+
+        Examples
+        --------
+        >>> [chunk.stop - chunk.start for chunk in product_rule(1).chunks(15)]
+        [12, 6]
+        """
+        step = max(1, size // self.unit) * self.unit
+        for start in range(0, len(self), step):
+            yield slice(start, min(start + step, len(self)))
+
+    def units(self, chunk: slice) -> slice:
+        """Return the units that a slice of nodes covers; an error if it cuts through one, or covers none."""
+        start, stop, step = chunk.indices(len(self))
+        if start % self.unit or stop % self.unit or step != 1 or start >= stop:
+            raise SpectrumError(
+                f"the chunk {start}:{stop} cuts through nodes that belong together, {self.unit} at a time; "
+                "take the slices that rule.chunks(size) gives"
+            )
+        return slice(start // self.unit, stop // self.unit)
+
+
 @dataclass(frozen=True, eq=False)
-class Quadrature:
+class Quadrature(Nodes):
     """A rule on SO(3), R = Rz(α) Ry(β) Rz(γ₀ + γ): nodes (α, β, γ₀), and at each of them a ring of equispaced γ.
 
     A rule on SO(2) is the same thing with the angle α about an axis of its own, and rings of one rotation.
@@ -121,33 +155,6 @@ class Quadrature:
     def weights(self) -> NDArray[np.float64]:
         """(n,) weights, summing to one."""
         return np.repeat(self.ring_weights / self.ring_size, self.ring_size)
-
-    def chunks(self, size: int) -> Iterator[slice]:
-        """Yield slices of whole γ-rings, or pairs of them, with at most ``size`` rotations each (one pair at least).
-
-        Examples
-        --------
-        >>> [chunk.stop - chunk.start for chunk in product_rule(1).chunks(15)]
-        [12, 6]
-        """
-        step = max(1, size // self.unit) * self.unit
-        for start in range(0, len(self), step):
-            yield slice(start, min(start + step, len(self)))
-
-    def units(self, chunk: slice) -> slice:
-        """Return the rings, or pairs of them, that a slice of rotations covers; refuse one that cuts through a ring."""
-        return whole_units(chunk, len(self), self.unit)
-
-
-def whole_units(chunk: slice, n: int, unit: int) -> slice:
-    """Return the units, of so many nodes each, of a slice of n nodes; refuse a slice that cuts through a unit."""
-    start, stop, step = chunk.indices(n)
-    if start % unit or stop % unit or step != 1 or start >= stop:
-        raise SpectrumError(
-            f"the chunk {start}:{stop} cuts through nodes that belong together, {unit} at a time; "
-            "take the slices that rule.chunks(size) gives"
-        )
-    return slice(start // unit, stop // unit)
 
 
 def product_rule(l_max: int, *, degree: int | None = None) -> Quadrature:

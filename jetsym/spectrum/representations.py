@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -10,7 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jetsym.errors import SpectrumError
-from jetsym.spectrum.groups import Group, Irrep
+from jetsym.spectrum.finite import FiniteGroup
+from jetsym.spectrum.groups import Group
+from jetsym.spectrum.irreps import Irrep
 from jetsym.spectrum.quadrature import axis_matrices, product_rule
 from jetsym.spectrum.wigner import real_wigner_d
 
@@ -18,6 +20,9 @@ __all__ = ["NAMED", "Kind", "Representation", "irrep_matrices", "representation"
 
 #: A name of :data:`NAMED`, or (λ, σ) of a spherical tensor.
 Kind = str | tuple[int, int]
+
+#: Norm below which what is left of a random matrix is rounding.
+NOTHING = 1e-6
 
 #: Name -> shape of one object, and its irreducible blocks under O(3).
 NAMED: dict[str, tuple[tuple[int, ...], tuple[Irrep, ...]]] = {
@@ -92,7 +97,7 @@ class Representation:
         return [whole[..., place, place] for place in self.slices]
 
     def under(self, group: Group) -> Representation:
-        """Restrict the representation to a group: as it is for SO(3) and O(3), split into modes m for SO(2).
+        """Return the same outputs under a group: as they are for SO(3) and O(3), split into its irreps for others.
 
         A block (λ, σ) of O(3) holds every mode m ≤ λ of the rotations about an axis once. In components along that axis
         m = 0 stands alone, and ±m mix with each other.
@@ -103,6 +108,8 @@ class Representation:
         >>> [str(block) for block in representation("four-vector").under(SO2("x")).blocks]
         ['m=0', 'm=0', 'm=1']
         """
+        if isinstance(group, FiniteGroup):
+            return self if group.on_four_vectors else self._split(group)  # those have scalars only
         if group.axis is None:
             return self
         to_z = _rotation_to_z(group.axis)
@@ -113,6 +120,17 @@ class Representation:
                 blocks.append(Irrep(m, 0))
                 rows.append(along[[irrep.lam - m, irrep.lam + m][: blocks[-1].dimension]])
         return Representation(self.name, self.shape, tuple(blocks), np.concatenate(rows), whole=self)
+
+    def _split(self, group: FiniteGroup) -> Representation:
+        """Return the same outputs under a group given by its elements."""
+        turned, blocks, rows = self.matrices(group.elements), [], []
+        for irrep, matrices in zip(group.irreps(0), group.matrices, strict=True):
+            for row in _intertwiners(matrices, turned, group.weights):
+                blocks.append(irrep)
+                rows.append(row)
+        if not rows or len(basis := np.concatenate(rows)) < len(turned[0]):
+            raise SpectrumError(f"{self.name} holds irreps of {group.name} that its table lacks; add all of them")
+        return Representation(self.name, self.shape, tuple(blocks), basis, whole=self)
 
     def to_blocks(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
         """Convert objects (…, *shape) to components (…, dim) in the basis of the blocks."""
@@ -188,16 +206,27 @@ def _basis(name: str, blocks: tuple[Irrep, ...]) -> NDArray[np.float64]:
 
 
 def _intertwiner(irrep: Irrep, cartesian: Callable[[NDArray[np.float64]], NDArray[np.float64]]) -> NDArray[np.float64]:
-    """Compute the rows Q_β with D^β(R) Q_β = Q_β ρ(R), for an irrep that ρ holds once.
-
-    They are ∫ D^β(R) M ρ(R)ᵀ dμ for some M. By Schur's lemma this is unique up to a factor, which Q_β Q_βᵀ = 1 fixes up
-    to a sign.
-    """
+    """Return the rows of an irrep that a Cartesian tensor holds once."""
     rule = product_rule(irrep.lam + 1)  # degree 2λ+2, enough for λ plus the two factors of a rank-2 tensor
-    left, right = real_wigner_d(irrep.lam, rule.rotations), cartesian(rule.rotations)
-    start = np.random.default_rng(0).normal(size=(irrep.dimension, right.shape[-1]))
-    rows = np.einsum("n,nab,bc,ndc->ad", rule.weights, left, start, right, optimize=True)
-    return rows / np.linalg.norm(rows) * np.sqrt(irrep.dimension)
+    return next(_intertwiners(real_wigner_d(irrep.lam, rule.rotations), cartesian(rule.rotations), rule.weights))
+
+
+def _intertwiners(
+    turned: NDArray[np.float64], fixed: NDArray[np.float64], weights: NDArray[np.float64]
+) -> Iterator[NDArray[np.float64]]:
+    """Yield rows Q with D(g) Q = Q ρ(g) and Q Qᵀ = 1, each orthogonal to those before: ∫ D(g) M ρ(g)ᵀ dμ for some M.
+
+    By Schur's lemma Q Qᵀ is a multiple of 1 for any irrep D, (n, d, d), of ρ, (n, k, k).
+    """
+    rng, left = np.random.default_rng(0), np.eye(fixed.shape[-1])
+    while True:
+        start = rng.normal(size=(turned.shape[-1], fixed.shape[-1])) @ left
+        rows = np.einsum("n,nab,bc,ndc->ad", weights, turned, start, fixed, optimize=True)
+        if np.linalg.norm(rows) < NOTHING:
+            return
+        rows = rows / np.linalg.norm(rows) * np.sqrt(len(rows))
+        left = left - rows.T @ rows
+        yield rows
 
 
 def _rotation_to_z(axis: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jetsym.errors import SpectrumError
-from jetsym.spectrum.groups import Irrep
+from jetsym.spectrum.irreps import Irrep
 from jetsym.spectrum.windows import Window
 
 __all__ = ["Spectrum", "WindowEnergies", "jackknife_ratio"]

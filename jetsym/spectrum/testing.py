@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from jetsym.spectrum.groups import Irrep
+from jetsym.spectrum.irreps import Irrep
 from jetsym.spectrum.wigner import real_wigner_d
 
 __all__ = ["known_modes", "known_spectrum"]

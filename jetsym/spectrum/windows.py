@@ -9,7 +9,7 @@ c_n = ∫ p_n u dμ, and the window energies B_n = ‖c_n‖² add up to ∫‖u
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import get_args
 
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from scipy.special import gammaln
 
 from jetsym.errors import SpectrumError
-from jetsym.spectrum.quadrature import whole_units
+from jetsym.spectrum.quadrature import Nodes
 from jetsym.symmetry import Distribution
 
 __all__ = ["Distribution", "Window", "rapidity_window", "rapidity_windows"]
@@ -30,7 +30,7 @@ MAX_NODES = 100
 
 
 @dataclass(frozen=True, eq=False)
-class Window:
+class Window(Nodes):
     """A probability measure on rapidity, as a Gauss rule with its polynomials.
 
     Parameters
@@ -60,9 +60,6 @@ class Window:
     n_max: int
     degree: int
 
-    #: Every node stands for itself.
-    unit = 1
-
     def __len__(self) -> int:
         return len(self.rapidity)
 
@@ -70,15 +67,6 @@ class Window:
     def variance(self) -> float:
         """Var(y) of the measure."""
         return self.width**2 / 3 if self.distribution == "uniform" else self.width**2
-
-    def chunks(self, size: int) -> Iterator[slice]:
-        """Yield slices of at most ``size`` nodes each (one at least)."""
-        for start in range(0, len(self), max(1, size)):
-            yield slice(start, min(start + max(1, size), len(self)))
-
-    def units(self, chunk: slice) -> slice:
-        """Return the nodes that a slice covers; refuse a slice without any."""
-        return whole_units(chunk, len(self), self.unit)
 
 
 def rapidity_window(distribution: Distribution, width: float, n_max: int, *, degree: int | None = None) -> Window:

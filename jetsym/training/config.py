@@ -10,6 +10,7 @@ from typing import Any, Literal, get_args
 from jetsym.errors import ConfigError
 from jetsym.jets.models.registry import configure
 from jetsym.jets.moves.augmentation import AugmentationConfig
+from jetsym.symmetry import GroupName
 from jetsym.training.nested import nested
 from jetsym.training.penalty import PenaltyConfig
 
@@ -154,10 +155,10 @@ class TrainConfig:
     compile: bool = False
 
     def __post_init__(self) -> None:
-        moves, penalty = {"group": "O3"}, {"weight": 0.1, "moves": {"group": "O3"}}
+        moves = {"group": GroupName.O3}
         made: object = nested("augmentation", AugmentationConfig, self.augmentation, example=moves)
         object.__setattr__(self, "augmentation", made)
-        made = nested("penalty", PenaltyConfig, self.penalty, example=penalty)
+        made = nested("penalty", PenaltyConfig, self.penalty, example={"weight": 0.1, "moves": moves})
         object.__setattr__(self, "penalty", made)
         if not self.data:
             raise ConfigError(f"--data is {self.data!r}; expected at least one path or pattern")

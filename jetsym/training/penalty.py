@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from jetsym.errors import ConfigError
 from jetsym.jets.batch import JetBatch
 from jetsym.jets.moves.augmentation import AugmentationConfig, augment
+from jetsym.symmetry import GroupName
 from jetsym.training.nested import nested
 
 __all__ = ["PenaltyConfig", "penalties_of"]
@@ -56,13 +57,13 @@ penalty.generators
     axes: Literal["beam", "jet"] = "beam"
 
     def __post_init__(self) -> None:
-        moves = nested("penalty.moves", AugmentationConfig, self.moves, example={"group": "O3"})
+        moves = nested("penalty.moves", AugmentationConfig, self.moves, example={"group": GroupName.O3})
         object.__setattr__(self, "moves", moves)
         if not 0 <= self.weight < float("inf"):
             raise ConfigError(f"penalty.weight is {self.weight}; expected 0 or more")
         if self.against not in ("moved", "input"):
             raise ConfigError(f"penalty.against is {self.against!r}; expected 'moved' or 'input'")
-        by_moves, by_generators = self.moves.group != "none", bool(self.generators)
+        by_moves, by_generators = self.moves.symmetry is not None, bool(self.generators)
         if by_moves and by_generators:
             raise ConfigError("penalty.moves and penalty.generators were both given; choose one")
         if bool(self.weight) != (by_moves or by_generators):

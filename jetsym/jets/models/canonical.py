@@ -19,8 +19,9 @@ from jetsym.jets.batch import JetBatch
 from jetsym.jets.models.base import Tagger
 from jetsym.jets.models.options import Options, option
 from jetsym.jets.models.registry import build, configure, register
-from jetsym.jets.moves.canonical import Frame, Group, Signs, poses
+from jetsym.jets.moves.canonical import ROTATIONS, Signs, poses
 from jetsym.jets.schema import CLASSES
+from jetsym.symmetry import GROUPS, Symmetry
 
 __all__ = ["Canonical", "CanonicalConfig"]
 
@@ -48,16 +49,24 @@ class CanonicalConfig(Options):
 
     backbone: str = "pointnet"
     options: dict[str, Any] = field(default_factory=dict)
-    group: Group = option("SO3", choices=get_args(Group))
-    frame: Frame = option("lab", choices=get_args(Frame))
+    group: str = ROTATIONS.group
+    frame: str = ROTATIONS.frame
     signs: Signs = option("moment", choices=get_args(Signs))
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        object.__setattr__(self, "group", self.symmetry.group)
         if self.backbone == "canonical":
             raise ConfigError("Canonical option backbone is 'canonical'; expected the name of another tagger")
         # Its options are kept in full, as those of any other tagger are.
         object.__setattr__(self, "options", asdict(configure(self.backbone, **self.options)))
+
+    @property
+    def symmetry(self) -> Symmetry:
+        """What the poses are invariant under."""
+        called = {name: f"Canonical option {name}" for name in ("group", "frame")}
+        rotations = [group.name for group in GROUPS.values() if group.is_orthogonal]
+        return Symmetry.parse(self.group, self.frame, called=called, groups=rotations)
 
 
 @register("canonical")
@@ -107,5 +116,5 @@ class Canonical(Tagger):
     def forward(self, jets: JetBatch) -> Tensor:
         """Compute the logits (B, classes) of B jets."""
         with torch.autocast(jets.device.type, enabled=False):  # axes are made in float64
-            seen = poses(jets, group=self.config.group, frame=self.config.frame, signs=self.config.signs)
+            seen = poses(jets, self.config.symmetry, signs=self.config.signs)
         return torch.stack([self.tagger(pose) for pose in seen]).mean(dim=0)

@@ -22,28 +22,19 @@ from jetsym.probing.measure.boosts import window_energies, windows_of
 from jetsym.probing.measure.deviation import Deviation, combine
 from jetsym.probing.measure.orbit import deviations_along, orbit_of
 from jetsym.probing.measure.rounding import rounding_response
-from jetsym.probing.options import AUTO, Axis, check, check_group, check_kinds, group_of
+from jetsym.probing.options import AUTO, check, check_kinds
 from jetsym.probing.reports.attribution import Attribution, Effect
 from jetsym.progress import progress_bar
+from jetsym.spectrum import group_of
 from jetsym.spectrum.representations import Kind
 from jetsym.spectrum.responses import EPS, rounding_floor
-from jetsym.symmetry import Symmetry
+from jetsym.symmetry import Axis, GroupName, Symmetry
 
 __all__ = ["attribute"]
 
 Call = Callable[[Any, Any], Any]
 
 MIXED_PRECISION = "mixed precision"
-
-
-class Where(NamedTuple):
-    """The group that acts, where, and how finely it is sampled."""
-
-    group: str
-    frame: str | None
-    axis: Axis | None
-    l_max: int
-    width: float
 
 
 class Measured(NamedTuple):
@@ -55,7 +46,7 @@ class Measured(NamedTuple):
     facts: Mapping[str, Any]
 
     def sums(self, name: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """(inputs,) A² and N of an output."""
+        """Return A² and N (inputs,) of an output."""
         parts = self.parts[name]
         return np.concatenate([part.squared for part in parts]), np.concatenate([part.norm for part in parts])
 
@@ -64,7 +55,7 @@ def attribute(
     model: Any,
     inputs: Any = None,
     *,
-    group: str = "O3",
+    group: str = GroupName.O3,
     frame: str | None = None,
     axis: Axis | None = None,
     l_max: int = 2,
@@ -123,29 +114,29 @@ def attribute(
     ['rounding: True', 'mixed precision: True']
     """
     check(method=AUTO, l_max=l_max, n_rotations=None, limit=limit, seed=seed, baseline=None, device=device)
-    check_group(group, frame=frame, axis=axis)
-    if group == "lorentz" or l_max == AUTO:
+    symmetry = Symmetry.parse(group, frame, axis, error=ProbeError)
+    if symmetry.is_whole or l_max == AUTO:
         raise ProbeError(
-            "group='lorentz' and l_max='auto' are for jetsym.probe; attribution needs one group, one l_max"
+            f"group={GroupName.LORENTZ!r} and l_max='auto' are for jetsym.probe; attribution needs one group, one l_max"
         )
+    if not symmetry.is_compact:
+        symmetry = Symmetry.parse(group, frame, axis, width, error=ProbeError)
     options: dict[str, Any] = {"call": call, "device": device, "batch_size": batch_size, "seed": seed}
     session = Session.of(model, inputs, outputs, layers=[], **options)
     check_kinds(session.kinds, l_max)
     inputs, offered = session.domain.sources(inputs, limit=limit, model=session.model)
     chosen = _chosen([*offered, *_precisions(session, inputs)], sources)
-    where = Where(group, frame, axis, l_max, width)
     start, found = time.perf_counter(), {}
     with progress_bar("attributing", len(chosen) + 1, shown=progress) as advance:
-        as_is = _measure(session, inputs, where)
+        as_is = _measure(session, inputs, symmetry, l_max)
         advance(1)
         for source in chosen:
-            found[source.name] = _switched(session, inputs, source, where)
+            found[source.name] = _switched(session, inputs, source, symmetry, l_max)
             advance(1)
     meta = {
         **as_is.facts,
-        **where._asdict(),
-        "axis": axis if isinstance(axis, str) or axis is None else [float(x) for x in axis],
-        "frame": frame or "lab",
+        **symmetry.to_dict(),
+        "l_max": l_max,
         "seconds": time.perf_counter() - start,
     }
     return Attribution(
@@ -170,7 +161,7 @@ def _chosen(offered: Sequence[Source], wanted: str | Sequence[str]) -> list[Sour
 
 
 def _precisions(session: Session, inputs: Any) -> list[Source]:
-    """What rounding adds, for torch modules."""
+    """Return what rounding adds, for torch modules."""
     model = session.model
     if not isinstance(model, nn.Module):
         return []
@@ -190,7 +181,7 @@ def _precisions(session: Session, inputs: Any) -> list[Source]:
 
 
 def _as_called(call: Call | None, source: Source) -> Call | None:
-    """How the model is called with a source switched."""
+    """Return how the model is called with a source switched."""
 
     def after_change(model: Any, inputs: Any) -> Any:
         assert source.before is not None
@@ -208,7 +199,7 @@ def _as_called(call: Call | None, source: Source) -> Call | None:
 
 
 def _widened(returned: Any) -> Any:
-    """Outputs in 16 bits as float32, so that nothing is lost after the model."""
+    """Return outputs in 16 bits as float32, so that nothing is lost after the model."""
     if isinstance(returned, Mapping):
         return {name: _widened(value) for name, value in returned.items()}
     if isinstance(returned, (tuple, list)):
@@ -216,12 +207,12 @@ def _widened(returned: Any) -> Any:
     return returned.float() if isinstance(returned, torch.Tensor) and returned.dtype == torch.bfloat16 else returned
 
 
-def _switched(session: Session, inputs: Any, source: Source, where: Where) -> Measured:
-    """The measurement with one source switched."""
+def _switched(session: Session, inputs: Any, source: Source, symmetry: Symmetry, l_max: int) -> Measured:
+    """Measure with one source switched."""
     model = session.model if source.model is None else source.model
     inputs = inputs if source.inputs is None else source.inputs
     try:
-        return _measure(replace(session, model=model, call=_as_called(session.call, source)), inputs, where)
+        return _measure(replace(session, model=model, call=_as_called(session.call, source)), inputs, symmetry, l_max)
     except JetsymError as error:
         raise type(error)(f"{source.name!r} cannot be switched: {error}; choose other sources=…") from error
     except (RuntimeError, TypeError) as error:
@@ -229,16 +220,15 @@ def _switched(session: Session, inputs: Any, source: Source, where: Where) -> Me
         raise ProbeError(f"{source.name!r} cannot be switched ({reason}); choose other sources=…") from error
 
 
-def _measure(session: Session, inputs: Any, where: Where) -> Measured:
-    """Deviations of all outputs of one model on one set of inputs."""
-    symmetry = Symmetry.parse(where.group, where.frame, where.axis, error=ProbeError)
+def _measure(session: Session, inputs: Any, symmetry: Symmetry, l_max: int) -> Measured:
+    """Measure deviations of all outputs of one model on one set of inputs."""
     inputs, action = session.act(inputs, symmetry)
     check_law(session.kinds, action)
     if symmetry.is_compact:
-        group = group_of(where.group, where.axis)
-        orbit = orbit_of(group, method=AUTO, l_max=where.l_max, n_rotations=None, seed=session.seed)
+        orbit = orbit_of(group_of(symmetry), method=AUTO, l_max=l_max, n_rotations=None, seed=session.seed)
     else:
-        (window,) = windows_of(symmetry, [where.width], where.l_max)
+        assert symmetry.width is not None
+        (window,) = windows_of(symmetry, [symmetry.width], l_max)
     with session.open(inputs, action) as (running, placed):
 
         def attempt() -> Mapping[str, Sequence[Deviation]]:
@@ -252,7 +242,7 @@ def _measure(session: Session, inputs: Any, where: Where) -> Measured:
 
 
 def _floors(session: Session, inputs: Any) -> dict[str, float]:
-    """What rounding explains of every output, as a fraction of power."""
+    """Return what rounding explains of every output, as a fraction of power."""
     least = EPS[session.domain.dtype_name(inputs)]
     return {name: rounding_floor(max(value, least)) for name, value in rounding_response(session, inputs).items()}
 
@@ -274,7 +264,7 @@ Sums = tuple[NDArray[np.float64], NDArray[np.float64]]
 
 
 def paired_difference(switched: Sums, as_is: Sums) -> tuple[float, float]:
-    """Difference of two relative A = √(ΣA²/ΣN) on the same inputs, and its jackknife error over inputs.
+    """Return the difference of two relative A = √(ΣA²/ΣN) on the same inputs, and its jackknife error over inputs.
 
     Parameters
     ----------
@@ -297,7 +287,7 @@ def paired_difference(switched: Sums, as_is: Sums) -> tuple[float, float]:
 
 
 def _roots(squared: NDArray[np.float64], norm: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
-    """√(ΣA²/ΣN) over all inputs, and without each of them."""
+    """Return √(ΣA²/ΣN) over all inputs, and without each of them."""
 
     def root(numerator: Any, denominator: Any) -> Any:
         safe = np.where(denominator > 0, denominator, 1.0)

@@ -14,9 +14,10 @@ from jetsym.probing.forward.session import Session
 from jetsym.probing.kinds import check_law, representation_of
 from jetsym.probing.measure.deviation import Deviation
 from jetsym.probing.measure.orbit import deviations_along, orbit_of
-from jetsym.probing.options import AUTO, group_of
+from jetsym.probing.options import AUTO
+from jetsym.spectrum import group_of
 from jetsym.spectrum.representations import Kind
-from jetsym.symmetry import Axis, GroupName, Symmetry
+from jetsym.symmetry import Axis, GroupName, Symmetry, group_names
 
 __all__ = ["AccuracySplit", "OrbitAverage", "accuracy_split", "orbit_average"]
 
@@ -104,10 +105,10 @@ def orbit_average(
     >>> bool(np.allclose(average.mean, points)), average.squared_error.round(12)
     (True, array([1., 1., 1., 1.]))
     """
-    symmetry = Symmetry.parse(group, frame, axis, error=ProbeError)
+    symmetry = Symmetry.parse(group, frame, axis, error=ProbeError, groups=group_names(compact=True))
     if bandwidth < 0:
         raise ProbeError(f"bandwidth is {bandwidth}; expected an integer ≥ 0, the largest λ in the outputs")
-    element = group_of(symmetry.group, symmetry.axis)
+    element = group_of(symmetry)
     options: dict[str, Any] = {"call": call, "action": action, "device": device, "batch_size": batch_size}
     session = Session.of(model, inputs, outputs, layers=[], **options)
     l_max = max([bandwidth, *(representation_of(kind).lam for kind in session.kinds.values())])

@@ -18,10 +18,10 @@ from jetsym.probing.measure import resolution
 from jetsym.probing.measure.deviation import combine
 from jetsym.probing.measure.orbit import Measurement, Orbit, measure, orbit_of, plan_passes
 from jetsym.probing.measure.rounding import rounding_response
-from jetsym.probing.options import AUTO, check_kinds, group_of
+from jetsym.probing.options import AUTO, check_kinds
 from jetsym.probing.reports.spectrum import SymmetryReport
 from jetsym.progress import progress_bar
-from jetsym.spectrum import Spectrum
+from jetsym.spectrum import Spectrum, group_of
 from jetsym.spectrum.representations import Kind, representation
 from jetsym.spectrum.responses import rounding_floor
 from jetsym.symmetry import Symmetry
@@ -43,7 +43,7 @@ def measure_rotations(
 
     Parameters are those of :func:`jetsym.probe`. l_max="auto" is settled here, with the session's own model.
     """
-    group = group_of(symmetry.group, symmetry.axis)
+    group = group_of(symmetry)
     exact = method != "random" and n_rotations is None
     check_kinds(session.kinds, None if l_max == AUTO or not exact else int(l_max))
     inputs, action = session.act(inputs, symmetry)

@@ -13,10 +13,11 @@ from jetsym.domains.arrays import ARRAYS
 from jetsym.errors import ProbeError
 from jetsym.jets.models.pointnet import PointNet
 from jetsym.probing.forward import memory as budget
-from jetsym.probing.forward.memory import Piece, Size, coefficients, largest, passes
+from jetsym.probing.forward.memory import Piece, Size, largest, passes
 from jetsym.probing.forward.session import Session
 from jetsym.probing.measure.orbit import Orbit, measure, plan_passes
 from jetsym.spectrum import O3, QuadratureEstimator
+from jetsym.spectrum.accumulation import coefficients
 from jetsym.spectrum.projection import bands_of
 from jetsym.spectrum.quadrature import product_rule
 
@@ -39,7 +40,7 @@ def test_what_the_estimator_holds_is_counted_right(l_max):
         estimator.add(chunk, u[chunk], u[chunk])
         waiting.append(sum(buffer.nbytes for buffer in estimator._sum._buffers))
     held = sum(part.nbytes for coset in estimator._sum.state().coefficients for part in coset)
-    assert held == Size.of(u, 2 * coefficients(l_max), has_tokens=False).bytes
+    assert held == Size.of(u, 2 * sum((2 * lam + 1) ** 2 for lam in range(l_max + 1)), has_tokens=False).bytes
     assert held + max(waiting) == Size.of(u, orbit.numbers, has_tokens=False).bytes
     assert max(waiting) <= held
     assert (max(waiting) > 0) == (l_max > 1)
@@ -193,4 +194,4 @@ def test_memory_does_not_grow_with_the_number_of_rotations():
     """342 and 1870 rotations under R and −R: keeping all responses would take 21 and 117 MiB."""
     few, many = peak_of_a_probe(8), peak_of_a_probe(16)
     assert many < 1.15 * few
-    assert few > 2 * coefficients(4) * 8 * 2**12  # the coefficients are seen at all
+    assert few > 2 * coefficients(O3().quadrature(4)) * 8 * 2**12  # the coefficients are seen at all

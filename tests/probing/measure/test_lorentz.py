@@ -238,9 +238,9 @@ def test_arrays_of_four_vectors_are_boosted_too():
 @pytest.mark.parametrize(
     ("options", "kind", "message"),
     [
-        ({"frame": "rest", "group": "boost"}, ProbeError, "frame is 'rest', but 'boost' acts in the lab"),
-        ({"frame": "moving"}, ProbeError, "frame is 'moving'; expected 'lab' or 'rest'"),
-        ({"group": "lorentz", "axis": "jet"}, ProbeError, "'lorentz' has no single axis"),
+        ({"frame": "rest", "group": "boost"}, ProbeError, "frame is 'rest', which the group 'boost' does not take"),
+        ({"frame": "moving"}, ProbeError, "frame is 'moving'; expected one of 'lab', 'rest'"),
+        ({"group": "lorentz", "axis": "jet"}, ProbeError, "axis is 'jet', which the group 'lorentz' does not take"),
         ({"group": "boost", "widths": []}, ProbeError, "at least one"),
         ({"group": "boost", "widths": [-1.0]}, ProbeError, "cannot be used.*more than 0"),
         ({"group": "boost", "widths": 3}, ProbeError, "cannot be used"),
