@@ -28,7 +28,8 @@ from torch import Tensor
 from jetsym.errors import DataError, closest
 from jetsym.jets import kinematics
 from jetsym.jets.batch import JetBatch
-from jetsym.spectrum.coupling import stretched_coupling_in
+from jetsym.spectrum.harmonics import couple
+from jetsym.spectrum.lorentz import minkowski_products, openings
 
 __all__ = [
     "CARTESIAN_FEATURES",
@@ -218,10 +219,8 @@ def harmonic_features(batch: JetBatch, l_max: int) -> Tensor:
     vectors = vectors.unflatten(-1, (len(CARTESIAN_VECTORS), 3)).roll(-1, dims=-1)  # y, z, x: the order of λ = 1
     direction = vectors / _norm(vectors)
     tensor, found = vectors, []
-    for lam in range(2, l_max + 1):
-        coupling = stretched_coupling_in(torch, lam - 1, 1, dtype=tensor.dtype, device=tensor.device)
-        # As one matrix product: an einsum of three would fix the numbers of jets and particles in exported graphs.
-        tensor = (tensor[..., None] * direction[..., None, :]).flatten(-2) @ coupling.flatten(0, 1)
+    for _ in range(2, l_max + 1):
+        tensor = couple(tensor, direction)
         found.append(tensor.flatten(-2))
     return torch.cat(found, dim=-1) if found else vectors[..., :0, 0]
 
@@ -240,7 +239,7 @@ def pair_invariants(batch: JetBatch) -> Tensor:
     tensor([0.9780, 1.5000])
     """
     momenta = _real_momenta(batch)[..., 1:]
-    modulus, opening = _norm(momenta), _opening(momenta, momenta)
+    modulus, opening = _norm(momenta), openings(momenta, momenta)
     mass2 = 2 * modulus * modulus.mT * opening
     both = batch.mask[:, :, None] & batch.mask[:, None]
     values = torch.stack([_log(mass2) / 4, (_log(opening) + 6) / 4], dim=-1).clamp(-CLIP, CLIP)
@@ -278,18 +277,9 @@ def invariant_features(batch: JetBatch, gaussians: int) -> Tensor:
 
 
 def _log_products(first: Tensor, second: Tensor) -> Tensor:
-    """(B, N, 4) and (B, M, 4) → (B, N, M) log(1 + p · q / GeV²), of zero where rounding makes a product negative."""
-    p, q = _norm(first[..., 1:]), _norm(second[..., 1:])
-    # E_p E_q − |p||q|, which masses alone make, from E − |p|: so no digits are lost where there are none.
-    massive = (first[..., :1] - p) * second[..., :1].mT + p * (second[..., :1] - q).mT
-    return (p * q.mT * _opening(first[..., 1:], second[..., 1:]) + massive).clamp_min(0.0).log1p()
-
-
-def _opening(first: Tensor, second: Tensor) -> Tensor:
-    """(B, N, 3) and (B, M, 3) → (B, N, M) 1 − cos θ of the angles between momenta."""
-    # From differences of directions: scalar products of parallel momenta would lose all digits.
-    first, second = first / _norm(first), second / _norm(second)
-    return (first[:, :, None] - second[:, None]).square().sum(dim=-1) / 2
+    """Return log(1 + p · q / GeV²) (B, N, M), of zero where rounding makes a product negative."""
+    products: Tensor = minkowski_products(first, second)
+    return products.clamp_min(0.0).log1p()
 
 
 def _kinematics(batch: JetBatch, angles: Angles) -> dict[str, Tensor]:
