@@ -97,7 +97,7 @@ class Representation:
         return [whole[..., place, place] for place in self.slices]
 
     def under(self, group: Group) -> Representation:
-        """Return the same outputs under a group: as they are for SO(3) and O(3), split into its irreps for others.
+        """Restrict the representation to a group: as it is for SO(3) and O(3), split into its irreps for others.
 
         A block (λ, σ) of O(3) holds every mode m ≤ λ of the rotations about an axis once. In components along that axis
         m = 0 stands alone, and ±m mix with each other.
@@ -122,13 +122,13 @@ class Representation:
         return Representation(self.name, self.shape, tuple(blocks), np.concatenate(rows), whole=self)
 
     def _split(self, group: FiniteGroup) -> Representation:
-        """Return the same outputs under a group given by its elements."""
-        turned, blocks, rows = self.matrices(group.elements), [], []
+        """Split the representation into the irreps of a group given by its elements."""
+        whole, blocks, rows = self.matrices(group.elements), [], []
         for irrep, matrices in zip(group.irreps(0), group.matrices, strict=True):
-            for row in _intertwiners(matrices, turned, group.weights):
+            for row in _intertwiners(matrices, whole, group.weights):
                 blocks.append(irrep)
                 rows.append(row)
-        if not rows or len(basis := np.concatenate(rows)) < len(turned[0]):
+        if not rows or len(basis := np.concatenate(rows)) < len(self.basis):
             raise SpectrumError(f"{self.name} holds irreps of {group.name} that its table lacks; add all of them")
         return Representation(self.name, self.shape, tuple(blocks), basis, whole=self)
 
@@ -212,16 +212,16 @@ def _intertwiner(irrep: Irrep, cartesian: Callable[[NDArray[np.float64]], NDArra
 
 
 def _intertwiners(
-    turned: NDArray[np.float64], fixed: NDArray[np.float64], weights: NDArray[np.float64]
+    irrep: NDArray[np.float64], whole: NDArray[np.float64], weights: NDArray[np.float64]
 ) -> Iterator[NDArray[np.float64]]:
     """Yield rows Q with D(g) Q = Q ρ(g) and Q Qᵀ = 1, each orthogonal to those before: ∫ D(g) M ρ(g)ᵀ dμ for some M.
 
     By Schur's lemma Q Qᵀ is a multiple of 1 for any irrep D, (n, d, d), of ρ, (n, k, k).
     """
-    rng, left = np.random.default_rng(0), np.eye(fixed.shape[-1])
+    rng, left = np.random.default_rng(0), np.eye(whole.shape[-1])
     while True:
-        start = rng.normal(size=(turned.shape[-1], fixed.shape[-1])) @ left
-        rows = np.einsum("n,nab,bc,ndc->ad", weights, turned, start, fixed, optimize=True)
+        start = rng.normal(size=(irrep.shape[-1], whole.shape[-1])) @ left
+        rows = np.einsum("n,nab,bc,ndc->ad", weights, irrep, start, whole, optimize=True)
         if np.linalg.norm(rows) < NOTHING:
             return
         rows = rows / np.linalg.norm(rows) * np.sqrt(len(rows))
