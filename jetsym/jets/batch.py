@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from jetsym.errors import ConfigError, DataError
-from jetsym.jets.io.ragged import RaggedJets, check_alike, facts_of, offsets_of
+from jetsym.jets.io.ragged import RaggedJets, check_alike, offsets_of
 from jetsym.jets.schema import CLASSES, SCALARS
 
 if TYPE_CHECKING:
@@ -123,7 +123,7 @@ class JetBatch:
 
     @property
     def n_particles(self) -> Tensor:
-        """Map (B,) int64 number of real particles of each jet."""
+        """(B,) int64 number of real particles of each jet."""
         return self.mask.sum(dim=1)
 
     @property
@@ -154,6 +154,15 @@ class JetBatch:
         last = int(used.max()) + 1 if len(used) else 1
         return self.replace(p4=self.p4[:, :last], mask=self.mask[:, :last], scalars=self.scalars[:, :last])
 
+    def widen(self, slots: int) -> JetBatch:
+        """Add empty slots behind those that the jets have, up to so many."""
+
+        def pad(tensor: Tensor) -> Tensor:
+            empty = tensor.new_zeros((len(self), slots - self.max_particles, *tensor.shape[2:]))
+            return torch.cat([tensor, empty], dim=1)
+
+        return self.replace(p4=pad(self.p4), mask=pad(self.mask), scalars=pad(self.scalars))
+
     @classmethod
     def concatenate(cls, batches: Sequence[JetBatch]) -> JetBatch:
         """Join batches of the same classes, scalars and columns along the jets, padding to the longest."""
@@ -161,16 +170,13 @@ class JetBatch:
             raise DataError("no batches to concatenate; expected at least one")
         first, slots = batches[0], max(batch.max_particles for batch in batches)
         for batch in batches[1:]:
-            check_alike(first.facts, batch.facts)
+            check_alike(first, batch)
 
-        def pad(tensor: Tensor) -> Tensor:
-            filler = tensor.new_zeros((tensor.shape[0], slots - tensor.shape[1], *tensor.shape[2:]))
-            return torch.cat([tensor, filler], dim=1)
-
+        batches = [batch.widen(slots) for batch in batches]
         return first.replace(
-            p4=torch.cat([pad(batch.p4) for batch in batches]),
-            mask=torch.cat([pad(batch.mask) for batch in batches]),
-            scalars=torch.cat([pad(batch.scalars) for batch in batches]),
+            p4=torch.cat([batch.p4 for batch in batches]),
+            mask=torch.cat([batch.mask for batch in batches]),
+            scalars=torch.cat([batch.scalars for batch in batches]),
             jet_p4=torch.cat([batch.jet_p4 for batch in batches]),
             label=None if first.label is None else torch.cat([batch.label for batch in batches]),  # type: ignore[misc]
             columns={name: torch.cat([batch.columns[name] for batch in batches]) for name in first.columns},
@@ -191,8 +197,23 @@ class JetBatch:
         )
 
     @classmethod
-    def from_ragged(cls, jets: RaggedJets) -> JetBatch:
-        """Pad jets to as many slots as the fullest has particles (at least one).
+    def of_rows(cls, offsets: Tensor, p4: Tensor, scalars: Tensor, *, slots: int, **others: Any) -> JetBatch:
+        """Pad particles (P, 4) and (P, F) that stand one after the other, each jet's from its offset (B + 1,) on."""
+        place = torch.arange(slots, device=offsets.device)
+        mask = place < offsets.diff()[:, None]
+        # Padding points at the first particle of all, and is overwritten by zeros.
+        rows = torch.where(mask, offsets[:-1, None] + place, 0)
+
+        def pad(values: Tensor) -> Tensor:
+            if not len(values):
+                return values.new_zeros((*rows.shape, values.shape[1]))
+            return torch.where(mask[..., None], values[rows], 0)
+
+        return cls(p4=pad(p4), mask=mask, scalars=pad(scalars), **others)
+
+    @classmethod
+    def from_ragged(cls, jets: RaggedJets, *, max_particles: int | None = None) -> JetBatch:
+        """Pad the first ``max_particles`` particles of jets to as many slots as the fullest needs (at least one).
 
         Examples
         --------
@@ -200,27 +221,19 @@ class JetBatch:
         >>> JetBatch.from_ragged(jets).mask.tolist()
         [[True, True], [True, False]]
         """
-        counts = jets.counts
-        slots = max(1, int(counts.max(initial=0)))
-        mask = np.arange(slots) < counts[:, None]
-        # Row-major order of the mask is the order of the particles, so one flat index places every quantity.
-        places = np.flatnonzero(mask)
+        longest = int(jets.counts.max(initial=0))
 
-        def pad(values: NDArray[Any]) -> Tensor:
-            padded = np.zeros((mask.size, values.shape[1]), dtype=values.dtype)
-            padded[places] = values
-            return torch.from_numpy(padded.reshape(len(jets), slots, values.shape[1]))
+        def tensor(values: NDArray[Any]) -> Tensor:
+            return torch.from_numpy(np.array(values))  # torch refuses read-only and reversed memory
 
-        return cls(
-            p4=pad(jets.p4),
-            mask=torch.from_numpy(mask),
-            scalars=pad(jets.scalars),
-            # Copies, because torch refuses read-only and reversed memory, and a batch should own what it holds.
-            jet_p4=torch.from_numpy(jets.jet_p4.copy()),
-            label=None if jets.label is None else torch.from_numpy(jets.label.copy()),
+        return cls.of_rows(
+            *map(tensor, (jets.offsets, jets.p4, jets.scalars)),
+            slots=max(1, longest if max_particles is None else min(longest, max_particles)),
+            jet_p4=tensor(jets.jet_p4),
+            label=None if jets.label is None else tensor(jets.label),
             classes=jets.classes,
             scalar_names=jets.scalar_names,
-            columns={name: torch.from_numpy(column.copy()) for name, column in jets.columns.items()},
+            columns={name: tensor(column) for name, column in jets.columns.items()},
         )
 
     def to_awkward(self) -> ak.Array:
@@ -264,12 +277,7 @@ class JetBatch:
             raise ConfigError(f"max_particles={max_particles}; expected a number of particles of at least 1")
         from jetsym.jets.io.records import from_records
 
-        return cls.from_ragged(from_records(jets).cut(max_particles))
-
-    @property
-    def facts(self) -> dict[str, Any]:
-        """The properties that have to be the same in batches that are joined."""
-        return facts_of(self, scalars=self.scalar_names) | {"dtypes": self.dtype}
+        return cls.from_ragged(from_records(jets), max_particles=max_particles)
 
     def _map(self, change: Any) -> JetBatch:
         return self.replace(

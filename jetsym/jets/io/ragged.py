@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from jetsym.errors import DataError
 from jetsym.jets.schema import CLASSES, SCALARS
 
-__all__ = ["RaggedJets", "check_alike", "facts_of", "offsets_of"]
+__all__ = ["RaggedJets", "check_alike", "offsets_of"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,7 +60,7 @@ class RaggedJets:
 
     @property
     def counts(self) -> NDArray[np.int64]:
-        """Map (B,) number of particles of each jet."""
+        """(B,) number of particles of each jet."""
         return np.diff(self.offsets)
 
     def cut(self, max_particles: int) -> RaggedJets:
@@ -72,53 +72,28 @@ class RaggedJets:
         offsets = offsets_of(np.minimum(counts, max_particles))
         return replace(self, offsets=offsets, p4=self.p4[within], scalars=self.scalars[within])
 
-    @classmethod
-    def concatenate(cls, parts: Sequence[RaggedJets]) -> RaggedJets:
-        """Join parts of the same classes, scalars and columns along the jets.
 
-        Raises
-        ------
-        DataError
-            If the parts do not hold the same quantities.
-        """
-        first = parts[0]
-        if len(parts) == 1:
-            return first
-        for part in parts[1:]:
-            check_alike(first.facts, part.facts)
-        return replace(
-            first,
-            offsets=offsets_of(np.concatenate([part.counts for part in parts])),
-            p4=np.concatenate([part.p4 for part in parts]),
-            scalars=np.concatenate([part.scalars for part in parts]),
-            jet_p4=np.concatenate([part.jet_p4 for part in parts]),
-            label=None if first.label is None else np.concatenate([part.label for part in parts]),
-            columns={name: np.concatenate([part.columns[name] for part in parts]) for name in first.columns},
-        )
-
-    @property
-    def facts(self) -> dict[str, Any]:
-        """The properties that have to be the same in jets that are joined."""
-        return facts_of(self, scalars=self.scalar_names)
-
-
-def facts_of(jets: Any, *, scalars: Any) -> dict[str, Any]:
-    """Return what has to be the same in jets of any form that are joined, by name."""
-    labelled = jets.label is not None
-    return {"labels": labelled, "classes": jets.classes, "scalars": scalars, "columns": sorted(jets.columns)}
-
-
-def check_alike(one: Mapping[str, Any], other: Mapping[str, Any]) -> None:
-    """Refuse to join jets that do not hold the same quantities, from their :func:`facts_of`.
+def check_alike(one: Any, other: Any) -> None:
+    """Refuse to join jets of any form that do not hold the same quantities.
 
     Raises
     ------
     DataError
         They do not.
     """
-    for name, here in one.items():
-        if here != other[name]:
-            raise DataError(f"jets that differ in their {name}: {here} and {other[name]}, cannot be joined")
+    for (name, here), there in zip(_facts(one).items(), _facts(other).values(), strict=True):
+        if here != there:
+            raise DataError(f"jets that differ in their {name}: {here} and {there}, cannot be joined")
+
+
+def _facts(jets: Any) -> dict[str, Any]:
+    return {
+        "labels": jets.label is not None,
+        "classes": jets.classes,
+        "scalars": jets.scalar_names,
+        "columns": sorted(jets.columns),
+        "dtypes": getattr(jets, "dtype", None),
+    }
 
 
 def offsets_of(counts: NDArray[np.int64]) -> NDArray[np.int64]:
