@@ -66,7 +66,7 @@ def regime_options(
     frame: str = "lab",
     weight: float = 0.1,
 ) -> dict[str, Any]:
-    """The fields of :class:`~jetsym.training.config.TrainConfig` that make a regime.
+    """Return the fields of :class:`~jetsym.training.config.TrainConfig` that make a regime.
 
     Parameters
     ----------
@@ -115,7 +115,7 @@ def regime_options(
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one run.
+    """The result of one run.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""How stable the decisions of a tagger are: classes that flip, and metrics that move, when the jets are moved.
+"""Stability of a tagger's decisions: classes that flip, and metrics that move, when the jets are moved.
 
 Each draw moves the whole sample by one random element, so that the spread over draws says how much depends on where
 the sample happens to point. It does not shrink as the sample grows, as it would if every jet had its own element.
@@ -33,7 +33,7 @@ TOGETHER = 8192
 
 
 def actions_on_jets(width: float = 0.5) -> dict[str, AugmentationConfig]:
-    """The actions that jets are usually moved by; boosts have rapidities uniform on [−width, width].
+    """Return the actions that jets are usually moved by; boosts have rapidities uniform on [−width, width].
 
     Examples
     --------
@@ -139,7 +139,7 @@ def stability(
 def _logits(
     model: nn.Module, jets: JetBatch, move: Callable[[JetBatch], JetBatch] | None, *, batch_size: int
 ) -> Tensor:
-    """Logits (B, classes) of moved jets, moved some at a time."""
+    """Compute logits (B, classes) of moved jets, moved some at a time."""
     if not len(jets):
         raise DataError("there are no jets to evaluate; expected at least one")
     parts = (jets[start : start + TOGETHER] for start in range(0, len(jets), TOGETHER))
@@ -147,7 +147,7 @@ def _logits(
 
 
 def _mover(move: AugmentationConfig | Move, seed: int) -> Callable[[JetBatch], JetBatch]:
-    """One draw: the same element for every part of the sample, as each starts from the same seed."""
+    """Return one draw: the same element for every part of the sample, as each starts from the same seed."""
 
     def moved(part: JetBatch) -> JetBatch:
         generator = torch.Generator(device=part.device).manual_seed(seed)
@@ -165,7 +165,7 @@ Quantity = tuple[float, Array]
 def _quantities(
     logits: Tensor, unmoved: Tensor, label: Tensor | None, classes: Sequence[str], pair: tuple[str, str] | None
 ) -> dict[str, Quantity]:
-    """All numbers that a sample allows."""
+    """Compute all numbers that a sample allows."""
     values = {FLIPS: _share((logits.argmax(dim=-1) != unmoved.argmax(dim=-1)).numpy())}
     if label is None:
         return values
@@ -192,7 +192,7 @@ def _share(hits: NDArray[np.bool_]) -> Quantity:
 
 
 def _spread(quantity: Quantity, chosen: NDArray[np.bool_]) -> Quantity:
-    """Contributions of some of the jets as those of all: the others have none."""
+    """Return contributions of some of the jets as those of all: the others have none."""
     value, psi = quantity
     everywhere = np.zeros(len(chosen))
     everywhere[chosen] = psi
@@ -224,14 +224,14 @@ def _change(name: str, unmoved: Quantity, moved: Sequence[Quantity]) -> Change:
 
 
 def _shown(name: str, value: float) -> tuple[float, float]:
-    """A quantity as it is shown, and its derivative: rejections are the inverse of the share that was measured."""
+    """Return a quantity as it is shown, and its derivative: a rejection is the inverse of the measured share."""
     if not name.startswith(REJECTION):
         return value, 1.0
     return (1 / value, -1 / value**2) if value else (float("inf"), float("nan"))
 
 
 def _pair(classes: Sequence[str], label: Tensor, signal: str | None, background: str | None) -> tuple[str, str] | None:
-    """Signal and background, or None where the sample has not both and nobody asked for them."""
+    """Return signal and background, or None where the sample has not both and nobody asked for them."""
     if (signal is None) != (background is None):
         raise ConfigError(f"signal is {signal!r} and background is {background!r}; give both, or neither")
     if signal is not None and background is not None:
