@@ -250,7 +250,7 @@ def _notes(jets: JetBatch, moves: Mapping[str, AugmentationConfig | Move]) -> tu
     at_rest = [move for move in moves.values() if isinstance(move, AugmentationConfig) and move.frame == "rest"]
     lacking = int((~has_rest_frame(jets)).sum()) if at_rest else 0
     if lacking:
-        notes.append(f"{lacking} jets have no rest frame; there they turn about their momentum instead.")
+        notes.append(f"{lacking} jets have no rest frame; there they are rotated about their momentum instead.")
     boosts = [move for move in moves.values() if isinstance(move, AugmentationConfig) and move.width is not None]
     if boosts:
         laws = sorted({f"{move.rapidity or 'uniform'} of width {move.width:g}" for move in boosts})
