@@ -14,7 +14,18 @@ from typing import Any, Final, Literal, get_args
 
 from jetsym.errors import ConfigError, JetsymError
 
-__all__ = ["AXES", "FRAMES", "GROUPS", "Axis", "Distribution", "GroupName", "NamedGroup", "Symmetry", "register"]
+__all__ = [
+    "AXES",
+    "FRAMES",
+    "GROUPS",
+    "Axis",
+    "Distribution",
+    "GroupName",
+    "NamedGroup",
+    "Symmetry",
+    "group_names",
+    "register",
+]
 
 #: Axis of rotations or boosts: a name, or a vector of three numbers.
 Axis = str | Sequence[float]
@@ -61,6 +72,8 @@ class NamedGroup:
         Whether it holds all proper rotations and, beyond them, at most the inversion.
     has_inversion
         Whether it holds reflections.
+    on_four_vectors
+        Whether its elements are Lorentz transformations (n, 4, 4) of (E, px, py, pz).
     """
 
     name: str
@@ -69,6 +82,7 @@ class NamedGroup:
     is_compact: bool = True
     is_orthogonal: bool = False
     has_inversion: bool = False
+    on_four_vectors: bool = False
 
 
 #: Name in lower case -> group.
@@ -85,7 +99,7 @@ def register(group: NamedGroup) -> None:
     """
     if GROUPS.setdefault(group.name.lower(), group) != group:
         raise ConfigError(
-            f"group is {group.name!r}, a name that is taken; expected another one than {_listed(_names())}"
+            f"group is {group.name!r}, a name that is taken; expected another one than {_listed(group_names())}"
         )
 
 
@@ -140,7 +154,7 @@ class Symmetry:
 
     def __post_init__(self) -> None:
         if str(self.group).lower() not in GROUPS:
-            raise _Refused("group", f" is {self.group!r}; expected one of ", _names())
+            raise _Refused("group", f" is {self.group!r}; expected one of ", group_names())
         named = self.named
         for field, values in (("frame", FRAMES), ("distribution", get_args(Distribution))):
             if getattr(self, field) not in (None, *values):
@@ -213,6 +227,11 @@ class Symmetry:
         return self.named.is_compact
 
     @property
+    def is_whole(self) -> bool:
+        """Whether it is no single motion but all of the Lorentz group, which is measured part by part."""
+        return not self.is_compact and self.axis is None
+
+    @property
     def is_orthogonal(self) -> bool:
         """Whether the group is that of all rotations, with or without the inversion."""
         return self.named.is_orthogonal
@@ -241,12 +260,16 @@ class Symmetry:
 
     @property
     def words(self) -> str:
-        """What acts, for a sentence: "O3 at rest", "rotations about the beam", "boosts along the axis of each jet"."""
+        """What acts, for a sentence: "O3 at rest", "boosts along the beam, rapidity up to 0.5"."""
         told = self.named.words.format(axis=self.axis_words) + (" at rest" if self.is_at_rest else "")
         if self.width is None:
             return told
-        normal = self.distribution == "normal"
-        return f"{told}, rapidities {'of standard deviation' if normal else 'up to'} {self.width:g}"
+        return f"{told}, {'σ =' if self.distribution == 'normal' else 'rapidity up to'} {self.width:g}"
+
+    @property
+    def label(self) -> str:
+        """The group with its axis or its frame, as a short name: "O3 rest", "SO2 jet"."""
+        return f"{self.group} {self.axis_words if isinstance(self.axis, tuple) else self.axis or self.frame}"
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON, without what goes with boosts alone where there are none."""
@@ -304,8 +327,15 @@ def _settled_axis(axis: Axis | None) -> str | tuple[float, ...]:
     return "beam" if unit == (0.0, 0.0, 1.0) else unit
 
 
-def _names() -> tuple[str, ...]:
-    return tuple(group.name for group in GROUPS.values())
+def group_names(*, compact: bool = False) -> tuple[str, ...]:
+    """Return the names of all groups, or of those with a spectrum.
+
+    Examples
+    --------
+    >>> group_names(compact=True)[:3]
+    ('SO2', 'SO3', 'O3')
+    """
+    return tuple(group.name for group in GROUPS.values() if group.is_compact or not compact)
 
 
 def _listed(names: Iterable[str]) -> str:

@@ -50,16 +50,22 @@ def test_properties_stand_for_names() -> None:
         ({"group": "SO2", "axis": "Jet"}, "rotations about the axis of each jet"),
         ({"group": "SO2", "axis": [0, 3, 4]}, "rotations about the axis (0, 0.6, 0.8)"),
         ({"group": "boost", "axis": "random"}, "boosts along random directions"),
-        ({"group": "boost", "width": 0.5}, "boosts along the beam, rapidities up to 0.5"),
+        ({"group": "boost", "width": 0.5}, "boosts along the beam, rapidity up to 0.5"),
         (
             {"group": "boost", "width": 1.0, "distribution": "normal"},
-            "boosts along the beam, rapidities of standard deviation 1",
+            "boosts along the beam, σ = 1",
         ),
         ({"group": "lorentz"}, "Lorentz transformations"),
     ],
 )
 def test_words(options: dict[str, object], words: str) -> None:
     assert Symmetry(**options).words == words  # type: ignore[arg-type]
+
+
+def test_labels_are_short() -> None:
+    known = [Symmetry("O3"), Symmetry("so3", "rest"), Symmetry("SO2", axis="jet"), Symmetry("boost")]
+    assert [symmetry.label for symmetry in known] == ["O3 lab", "SO3 rest", "SO2 jet", "boost beam"]
+    assert Symmetry.parse("SO2", axis=[0, 3, 4]).label == "SO2 the axis (0, 0.6, 0.8)"
 
 
 @pytest.mark.parametrize(

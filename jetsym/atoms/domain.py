@@ -1,123 +1,81 @@
-"""Structures as a domain of the probe: see :class:`jetsym.domains.base.Domain` for what each function promises."""
+"""Structures of atoms as a domain of the probe."""
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Mapping
-from typing import Any, NoReturn
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
 from torch import nn
 
 from jetsym.atoms.model import Model
+from jetsym.atoms.model import load as load_potential
 from jetsym.atoms.read import frames_of
 from jetsym.atoms.structures import Structures
-from jetsym.domains.base import Action, Measurand, Source
+from jetsym.domains.base import Domain, Measurand, Source
 from jetsym.errors import ProbeError
 
-__all__ = [
-    "NOTES",
-    "act",
-    "at_once",
-    "batches",
-    "dtype_name",
-    "generators",
-    "load",
-    "mask",
-    "measured",
-    "move",
-    "place",
-    "size",
-    "sources",
-    "take",
-    "tilted",
-    "transform",
-]
+__all__ = ["ATOMS", "Atoms"]
 
 #: Pairs of neighbours that main memory should hold at once: a PET of the usual size needs some 12 kB for each.
 PAIRS_AT_ONCE = 2**17
 
-NOTES = ("Positions, cell and the vectors of the neighbour lists move together; the lists are built once.",)
+
+class Atoms(Domain):
+    """Molecules and crystals, which models of metatrain take with neighbour lists."""
+
+    notes = ("Positions, cell and the vectors of the neighbour lists move together; the lists are built once.",)
+    lab_note = "The group acts on whole structures."
+    reach = "structures of atoms move under group='O3', 'SO3' or 'SO2' (about x, y or z)"
+
+    def load(self, source: Any, *, limit: int, model: Any) -> Structures:
+        """Return structures with the neighbour lists that a model asks for."""
+        if isinstance(source, Structures):
+            return source[:limit]
+        if not isinstance(model, Model):
+            raise ProbeError(
+                f"model is a {type(model).__name__}, which says nothing of the neighbour lists it needs; expected a "
+                "model of metatrain, a .ckpt or a .pt file"
+            )
+        return model.structures(frames_of(source, limit=limit))
+
+    def load_model(self, path: str | Path) -> Model:
+        """Return the potential of a run folder, checkpoint or export."""
+        return load_potential(path)
+
+    def prepare(self, model: Any, outputs: Mapping[str, Any] | None) -> Measurand:
+        """Return a model that takes structures, with the outputs that it declares."""
+        if not isinstance(model, nn.Module):
+            return super().prepare(model, outputs)
+        known = model if isinstance(model, Model) else Model(model).train(model.training)
+        return Measurand(known, {**known.kinds, **(outputs or {})}, known.notes)
+
+    def sources(self, source: Any, *, limit: int, model: Any) -> tuple[Structures, Sequence[Source]]:
+        """Refuse: no source of broken symmetry is known of structures."""
+        self.refuse("attribution")
+
+    def batches(self, inputs: Structures) -> list[slice]:
+        """Return every structure by itself, as each has its own number of atoms."""
+        return [slice(index, index + 1) for index in range(len(inputs))]
+
+    def max_evaluations(self, inputs: Structures) -> int:
+        """Return how many evaluations main memory holds, by the pairs; accelerators say when their memory is full."""
+        if inputs.device.type != "cpu":
+            return super().max_evaluations(inputs)
+        return max(1, PAIRS_AT_ONCE // max(1, *inputs.pairs))
+
+    def move(self, inputs: Structures, matrices: Any) -> Structures:
+        """Rotate positions, cells and the vectors of pairs."""
+        return inputs.moved(matrices)
+
+    def to(self, inputs: Structures, *, device: Any, dtype: Any) -> Structures:
+        """Return structures on a device and in a floating-point type."""
+        return inputs.to(device=device, dtype=dtype)
+
+    def mask(self, inputs: Structures) -> Any:
+        """Return True for all atoms: inputs are batches of equally many."""
+        atoms = inputs.sizes[0]
+        return inputs.systems[0].types.new_ones((len(inputs), atoms)).bool()
 
 
-def measured(model: Any, outputs: Mapping[str, Any] | None) -> Measurand:
-    if not isinstance(model, nn.Module):
-        return Measurand(model, outputs or {})
-    known = model if isinstance(model, Model) else Model(model).train(model.training)
-    return Measurand(known, {**known.kinds, **(outputs or {})}, known.notes)
-
-
-def load(source: Any, *, limit: int, model: Any) -> Structures:
-    if isinstance(source, Structures):
-        return source[:limit]
-    if not isinstance(model, Model):
-        raise ProbeError(
-            f"model is a {type(model).__name__}, which says nothing of the neighbour lists it needs; expected a model "
-            "of metatrain, a .ckpt or a .pt file"
-        )
-    return model.structures(frames_of(source, limit=limit))
-
-
-def sources(source: Any, *, limit: int, model: Any) -> tuple[Structures, tuple[Source, ...]]:
-    _needs_jets("attribution")
-
-
-def size(inputs: Structures) -> int:
-    return len(inputs)
-
-
-def take(inputs: Structures, selection: slice) -> Structures:
-    return inputs[selection]
-
-
-def batches(inputs: Structures) -> list[slice]:
-    return [slice(index, index + 1) for index in range(len(inputs))]
-
-
-def at_once(inputs: Structures) -> int:
-    if inputs.device.type != "cpu":
-        return sys.maxsize  # accelerators say when their memory is full
-    return max(1, PAIRS_AT_ONCE // max(1, *inputs.pairs))
-
-
-def move(inputs: Structures, matrices: Any) -> Structures:
-    return inputs.moved(matrices)
-
-
-def act(inputs: Structures, *, group: str, frame: str, axis: Any, seed: int) -> tuple[Structures, Action]:
-    if group == "boost":
-        _needs_jets("group='boost'")
-    if frame == "rest":
-        _needs_jets("frame='rest'")
-    if isinstance(axis, str) and axis in ("jet", "random"):
-        _needs_jets(f"axis={axis!r}")
-    return inputs, Action(move, True, "The group acts on whole structures.")
-
-
-def transform(inputs: Structures, matrices: Any) -> Structures:
-    _needs_jets("group='lorentz'")
-
-
-def generators(inputs: Structures, axes: str) -> Any:
-    _needs_jets("group='lorentz'")
-
-
-def tilted(inputs: Structures, generators: Any) -> Any:
-    _needs_jets("group='lorentz'")
-
-
-def place(inputs: Structures, *, device: Any, dtype: Any) -> Structures:
-    return inputs.to(device=device, dtype=dtype)
-
-
-def mask(inputs: Structures) -> Any:
-    """All atoms are real; inputs are batches of equally many."""
-    atoms = inputs.sizes[0]
-    return inputs.systems[0].types.new_ones((len(inputs), atoms)).bool()
-
-
-def dtype_name(inputs: Structures) -> str:
-    return str(inputs.dtype).removeprefix("torch.")
-
-
-def _needs_jets(what: str) -> NoReturn:
-    raise ProbeError(f"{what} needs jets; structures of atoms move under group='O3', 'SO3' or 'SO2' (about x, y or z)")
+ATOMS = Atoms()

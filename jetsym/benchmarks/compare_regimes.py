@@ -1,9 +1,9 @@
 """Five ways to a symmetric tagger, side by side: how well it tags, which symmetry it has in the end, what it costs.
 
 ================  ================================================================================================
-``none``          upright jets, the plain backbone: whatever symmetry it shows it has learned from the data
+``none``          original jets, the plain backbone: whatever symmetry it shows it has learned from the data
 ``augmentation``  the backbone on jets moved at random, anew every time they are seen
-``penalty``       the backbone on upright jets, with a term in the loss for what its logits make of random moves
+``penalty``       the backbone on original jets, with a term in the loss for what its logits make of random moves
 ``generators``    the same with the slopes of the logits along the generators of rotations in place of random moves
 ``canonicalised`` the backbone sees every jet in axes of the jet's own, see :mod:`jetsym.jets.moves.canonical`
 ``exact``         a network that is invariant by construction: LLoCa, a plain transformer in local frames
@@ -38,6 +38,8 @@ from jetsym.jets.sources import some_of
 from jetsym.probing.probe import probe
 from jetsym.probing.reports.spectrum import SymmetryReport
 from jetsym.storage import Stored
+from jetsym.symmetry import FRAMES as ALL_FRAMES
+from jetsym.symmetry import GroupName, Symmetry
 from jetsym.text import as_text, concise
 
 __all__ = [
@@ -54,7 +56,10 @@ __all__ = [
 REGIMES = ("none", "augmentation", "penalty", "generators", "canonicalised", "exact")
 
 #: Name -> group and frame of the symmetries that are measured.
-FRAMES = {f"{group} {frame}": {"group": group, "frame": frame} for frame in ("lab", "rest") for group in ("SO3", "O3")}
+FRAMES: dict[str, dict[str, str]] = {
+    symmetry.label: {"group": symmetry.group, "frame": symmetry.frame}
+    for symmetry in (Symmetry(group, frame) for frame in ALL_FRAMES for group in (GroupName.SO3, GroupName.O3))
+}
 
 
 def regime_options(
@@ -62,11 +67,11 @@ def regime_options(
     *,
     backbone: str = "pointnet",
     options: Mapping[str, Any] | None = None,
-    group: str = "SO3",
-    frame: str = "lab",
+    group: str = GroupName.SO3,
+    frame: str | None = None,
     weight: float = 0.1,
 ) -> dict[str, Any]:
-    """The fields of :class:`~jetsym.training.config.TrainConfig` that make a regime.
+    """Return the fields of :class:`~jetsym.training.config.TrainConfig` that make a regime.
 
     Parameters
     ----------
@@ -90,7 +95,8 @@ def regime_options(
     >>> regime_options("penalty", group="O3")["penalty"]
     {'weight': 0.1, 'moves': {'group': 'O3', 'frame': 'lab'}}
     """
-    moves, own = {"group": group, "frame": frame}, dict(options or {})
+    symmetry, own = Symmetry.parse(group, frame), dict(options or {})
+    moves = {"group": symmetry.group, "frame": symmetry.frame}
     plain: dict[str, Any] = {"model": backbone, "options": own}
     if regime == "none":
         return plain
@@ -109,7 +115,7 @@ def regime_options(
         vectors = per_head // 8  # half of the channels in vectors, of four components each
         sizes = {"hidden": width // 2, "head_scalars": per_head - 4 * vectors, "head_vectors": vectors}
         sizes |= {"heads": heads, "blocks": own.get("blocks", 3)}
-        return {"model": "lloca", "options": {"beam": "none", "time": frame == "lab", **sizes}}
+        return {"model": "lloca", "options": {"beam": "none", "time": not symmetry.is_at_rest, **sizes}}
     raise ConfigError(f"there is no regime {regime!r}; {closest(regime, REGIMES)}")
 
 
@@ -202,13 +208,13 @@ _ERRORS = ("absolute", "absolute_stderr", "relative", "relative_stderr", "over_s
 
 
 def _quality(tagger: Tagger, test: JetBatch, *, seed: int) -> tuple[dict[str, float], float]:
-    """Accuracy and AUCs upright and rotated, and jets per second of inference."""
+    """Measure accuracy and AUCs of original and rotated jets, and jets per second of inference."""
     import torch
 
-    turned = rotate(test, random_rotations(len(test), generator=torch.Generator().manual_seed(seed))[None])
+    rotated = rotate(test, random_rotations(len(test), generator=torch.Generator().manual_seed(seed))[None])
     values: dict[str, float] = {}
     start = time.perf_counter()
-    for prefix, jets in (("", test), ("rotated_", turned)):
+    for prefix, jets in (("", test), ("rotated_", rotated)):
         logits = predict_logits(tagger, jets)
         found = metrics.summary(logits, labels_of(jets), classes=jets.classes, efficiencies=())
         values |= {f"{prefix}{name}": value for name, value in found.items()}
@@ -216,12 +222,12 @@ def _quality(tagger: Tagger, test: JetBatch, *, seed: int) -> tuple[dict[str, fl
 
 
 def train_seconds(run: str | Path) -> float:
-    """Seconds that the training of a run has taken so far."""
+    """Return the seconds that the training of a run has taken so far."""
     from jetsym.training.folder import RunFolder
 
     folder = RunFolder(run)
     folder.restore()
-    return float(sum(line["seconds"] for line in folder.history))
+    return float(sum(line["seconds"] for line in folder.metrics))
 
 
 @dataclass(frozen=True, eq=False)
@@ -243,7 +249,7 @@ class Comparison(Stored):
     FORMAT: ClassVar[int] = 1
 
     def values(self, regime: str, part: str, *keys: str) -> tuple[float, float]:
-        """Mean over the runs of a regime of a number, and its standard error over runs; NaN for a single run.
+        """Return the mean over the runs of a regime of a number, and its standard error; NaN for that of a single run.
 
         Examples
         --------
@@ -283,22 +289,17 @@ class Comparison(Stored):
             for name in self.symmetries:
                 floor = self.values(regime, "symmetry", name, "noise_floor")[0]
                 relative = concise(*self.values(regime, "symmetry", name, "relative"), floor=floor)
-                cells.append(f"{relative} / {self.values(regime, 'symmetry', name, 'over_spread')[0]:.2g}")
+                cells.append(f"{relative} / {concise(*self.values(regime, 'symmetry', name, 'over_spread'))}")
             cells += [f"{round(self.values(regime, 'cost', key)[0]):,}" for key in cost]
             table.add_row(regime, *cells)
-        return as_text(table, width=60 + 19 * len(heads)) + READING + "\n"
+        return as_text(table) + READING + "\n"
 
     def _title(self) -> str:
         runs = len(self.outcomes) / max(1, len(self.regimes))
         return f"{runs:g} run(s) of each regime, {self.meta.get('test_jets', '?')} test jets"
 
-    def to_dict(self) -> dict[str, Any]:
-        return {
-            "kind": self.KIND,
-            "format": self.FORMAT,
-            "outcomes": [asdict(outcome) for outcome in self.outcomes],
-            "meta": dict(self.meta),
-        }
+    def _content(self) -> dict[str, Any]:
+        return {"outcomes": [asdict(outcome) for outcome in self.outcomes], "meta": dict(self.meta)}
 
     @classmethod
     def _read(cls, data: Mapping[str, Any]) -> Comparison:

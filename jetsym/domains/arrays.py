@@ -1,13 +1,10 @@
 """Plain arrays as inputs: (samples, …, 3) rotate as vectors, (samples, …, 4) as four-vectors (E, px, py, pz).
 
-Inputs are one array or a tuple of arrays of any library that follows the array API; all move together. See
-:class:`jetsym.domains.base.Domain` for what each function promises.
+Inputs are one array or a tuple of arrays of any library that follows the array API; all move together.
 """
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -16,134 +13,107 @@ from array_api_compat import array_namespace, is_array_api_obj, is_numpy_array, 
 from array_api_compat import device as device_of
 from torch.autograd import forward_ad
 
-from jetsym.domains.base import Action, Measurand, Source
+from jetsym.domains.base import Action, Domain
 from jetsym.errors import ProbeError
 from jetsym.spectrum import SO2
 from jetsym.spectrum.lorentz import GENERATORS, boost_matrices
 from jetsym.spectrum.responses import EPS
+from jetsym.symmetry import GroupName, Symmetry
 
-__all__ = [
-    "NOTES",
-    "act",
-    "at_once",
-    "batches",
-    "dtype_name",
-    "generators",
-    "load",
-    "mask",
-    "measured",
-    "move",
-    "place",
-    "size",
-    "take",
-    "tilted",
-    "transform",
-]
-
-NOTES = ("Arrays (…, 3) move as vectors, arrays (…, 4) as four-vectors (E, px, py, pz).",)
+__all__ = ["ARRAYS", "Arrays"]
 
 
-def measured(model: Any, outputs: Mapping[str, Any] | None) -> Measurand:
-    return Measurand(model, outputs or {})
+class Arrays(Domain):
+    """Plain arrays of any library that follows the array API, one or a tuple of them."""
+
+    notes = ("Arrays (…, 3) move as vectors, arrays (…, 4) as four-vectors (E, px, py, pz).",)
+    lab_note = "The group acts in the frame of the arrays."
+    reach = "plain arrays move in the lab, about or along 'x', 'y', 'z' or a vector"
+
+    def load(self, source: Any, *, limit: int, model: Any) -> Any:
+        """Return the first samples of the arrays, or refuse what is no array of numbers."""
+        arrays = source if isinstance(source, tuple) else (source,)
+        for array in arrays:
+            if not is_array_api_obj(array):
+                raise ProbeError(
+                    f"inputs of type {type(array).__name__} are not known; expected a JetBatch, paths of ROOT files, "
+                    "an array or a tuple of arrays (numpy, torch, …)"
+                )
+            if super().dtype_name(array) not in EPS:
+                raise ProbeError(
+                    f"an input array has dtype {array.dtype}; expected one of {', '.join(EPS)}: convert it first"
+                )
+        sizes = {int(array.shape[0]) for array in arrays}
+        if len(sizes) > 1 or 0 in sizes:
+            raise ProbeError(f"the input arrays hold {sorted(sizes)} samples; expected one common number, at least 1")
+        return self.select(source, slice(0, limit))
+
+    def size(self, inputs: Any) -> int:
+        """Return the number of samples."""
+        return int(_first(inputs).shape[0])
+
+    def select(self, inputs: Any, selection: slice) -> Any:
+        """Return some of the samples."""
+        return _map(lambda array: array[selection], inputs)
+
+    def move(self, inputs: Any, matrices: Any) -> Any:
+        """Rotate vectors and four-vectors."""
+        return _map(lambda array: _move(array, matrices), inputs)
+
+    def act(self, inputs: Any, symmetry: Symmetry, *, seed: int) -> tuple[Any, Action]:
+        """Return the action in the lab: rotations and reflections, or boosts of four-vectors."""
+        if symmetry.group != GroupName.BOOST or symmetry.axis in ("jet", "random"):
+            return super().act(inputs, symmetry, seed=seed)
+        _map(_check_four_vectors, inputs)
+        direction = SO2("z" if symmetry.axis == "beam" else symmetry.axis or "z").axis
+
+        def boost(inputs: Any, rapidity: Any) -> Any:
+            return self.transform(inputs, boost_matrices(np.asarray(rapidity), direction))
+
+        return inputs, Action(boost, False, f"Boosts along ({', '.join(f'{x:g}' for x in direction)}).")
+
+    def transform(self, inputs: Any, matrices: Any) -> Any:
+        """Move four-vectors by Lorentz matrices."""
+        return _map(lambda array: _transform(array, matrices), inputs)
+
+    def generators(self, inputs: Any, axes: str) -> Any:
+        """Return the generators along the axes of the lab."""
+        if axes != "beam":
+            raise ProbeError(f"axes {axes!r} need jets; plain arrays have those of the lab only")
+        return np.stack(list(GENERATORS.values()))[:, None]
+
+    def with_tangents(self, inputs: Any, generators: Any) -> Any:
+        """Return torch arrays that carry X p as tangents."""
+
+        def tilt(array: Any) -> Any:
+            tangent = _transform(array, generators)
+            repeated = array.expand(len(generators), *array.shape).flatten(0, 1)
+            return forward_ad.make_dual(repeated, tangent)
+
+        return _map(tilt, inputs)
+
+    def to(self, inputs: Any, *, device: Any, dtype: Any) -> Any:
+        """Return arrays as a torch module takes them; those of a third library stay as they are."""
+
+        def to(array: Any) -> Any:
+            if is_numpy_array(array):
+                array = torch.as_tensor(array)
+            if not is_torch_array(array):
+                return array
+            return array.to(device=device, dtype=dtype if array.is_floating_point() else None)
+
+        return _map(to, inputs)
+
+    def dtype_name(self, inputs: Any) -> str:
+        """Return the name of the floating-point type of the first array."""
+        return super().dtype_name(_first(inputs))
 
 
-def load(source: Any, *, limit: int, model: Any) -> Any:
-    arrays = source if isinstance(source, tuple) else (source,)
-    for array in arrays:
-        if not is_array_api_obj(array):
-            raise ProbeError(
-                f"inputs of type {type(array).__name__} are not known; expected a JetBatch, paths of ROOT files, "
-                "an array or a tuple of arrays (numpy, torch, …)"
-            )
-        if _dtype_name(array) not in EPS:
-            raise ProbeError(
-                f"an input array has dtype {array.dtype}; expected one of {', '.join(EPS)}: convert it first"
-            )
-    sizes = {int(array.shape[0]) for array in arrays}
-    if len(sizes) > 1 or 0 in sizes:
-        raise ProbeError(f"the input arrays hold {sorted(sizes)} samples; expected one common number, at least 1")
-    return _map(lambda array: array[:limit], source)
-
-
-def sources(source: Any, *, limit: int, model: Any) -> tuple[Any, tuple[Source, ...]]:
-    return load(source, limit=limit, model=model), ()
-
-
-def size(inputs: Any) -> int:
-    return int(_first(inputs).shape[0])
-
-
-def take(inputs: Any, selection: slice) -> Any:
-    return _map(lambda array: array[selection], inputs)
-
-
-def batches(inputs: Any) -> tuple[slice]:
-    return (slice(0, size(inputs)),)
-
-
-def at_once(inputs: Any) -> int:
-    return sys.maxsize
-
-
-def move(inputs: Any, matrices: Any) -> Any:
-    return _map(lambda array: _move(array, matrices), inputs)
-
-
-def act(inputs: Any, *, group: str, frame: str, axis: Any, seed: int) -> tuple[Any, Action]:
-    if frame == "rest" or (isinstance(axis, str) and axis in ("jet", "random")):
-        asked = f"frame={frame!r}" if frame == "rest" else f"axis={axis!r}"
-        raise ProbeError(f"{asked} needs jets; plain arrays move in the lab, about or along 'x', 'y', 'z' or a vector")
-    if group != "boost":
-        return inputs, Action(move, True, "The group acts in the frame of the arrays.")
-    _map(_check_four_vectors, inputs)
-    direction = SO2("z" if isinstance(axis, str) and axis == "beam" else axis).axis
-
-    def boost(inputs: Any, rapidity: Any) -> Any:
-        return transform(inputs, boost_matrices(np.asarray(rapidity), direction))
-
-    return inputs, Action(boost, False, f"Boosts along ({', '.join(f'{x:g}' for x in direction)}).")
-
-
-def transform(inputs: Any, matrices: Any) -> Any:
-    return _map(lambda array: _transform(array, matrices), inputs)
-
-
-def generators(inputs: Any, axes: str) -> Any:
-    if axes != "beam":
-        raise ProbeError(f"axes {axes!r} need jets; plain arrays have those of the lab only")
-    return np.stack(list(GENERATORS.values()))[:, None]
-
-
-def tilted(inputs: Any, generators: Any) -> Any:
-    def tilt(array: Any) -> Any:
-        tangent = _transform(array, generators)
-        repeated = array.expand(len(generators), *array.shape).flatten(0, 1)
-        return forward_ad.make_dual(repeated, tangent)
-
-    return _map(tilt, inputs)
-
-
-def place(inputs: Any, *, device: Any, dtype: Any) -> Any:
-    def to(array: Any) -> Any:
-        if is_numpy_array(array):  # what a torch module takes
-            array = torch.as_tensor(array)
-        if not is_torch_array(array):
-            return array
-        return array.to(device=device, dtype=dtype if array.is_floating_point() else None)
-
-    return _map(to, inputs)
-
-
-def mask(inputs: Any) -> None:
-    return None
-
-
-def dtype_name(inputs: Any) -> str:
-    return _dtype_name(_first(inputs))
+ARRAYS = Arrays()
 
 
 def _move(array: Any, matrices: Any) -> Any:
-    """(samples, …, 3 or 4) under (n, 3, 3) or (n, samples, 3, 3), as (n · samples, …)."""
+    """Move (samples, …, 3 or 4) by (n, 3, 3) or (n, samples, 3, 3), to (n · samples, …)."""
     if array.ndim < 2 or array.shape[-1] not in (3, 4):
         raise ProbeError(
             f"an input array has shape {tuple(array.shape)}; expected (samples, …, 3) for vectors or (samples, …, 4) "
@@ -158,7 +128,7 @@ def _move(array: Any, matrices: Any) -> Any:
 
 
 def _transform(array: Any, matrices: Any) -> Any:
-    """(samples, …, 4) under (n, 4, 4) or (n, samples, 4, 4), as (n · samples, …)."""
+    """Move (samples, …, 4) by (n, 4, 4) or (n, samples, 4, 4), to (n · samples, …)."""
     _check_four_vectors(array)
     return array_namespace(array).reshape(_times(array, matrices), (-1, *array.shape[1:]))
 
@@ -171,16 +141,12 @@ def _check_four_vectors(array: Any) -> None:
 
 
 def _times(array: Any, matrices: Any) -> Any:
-    """(n, samples, …, d) of (samples, …, d) and matrices (n, d, d) or (n, samples, d, d)."""
+    """Multiply (samples, …, d) with matrices (n, d, d) or (n, samples, d, d), to (n, samples, …, d)."""
     xp = array_namespace(array)
     g = xp.asarray(matrices, dtype=array.dtype, device=device_of(array))
     own = () if g.ndim == 4 else (1,)
     g = xp.reshape(g, (*g.shape[:-2], *own, *[1] * (array.ndim - 2), *g.shape[-2:]))
     return xp.matmul(g, array[..., None])[..., 0]
-
-
-def _dtype_name(array: Any) -> str:
-    return str(array.dtype).rpartition(".")[2]
 
 
 def _map(change: Any, inputs: Any) -> Any:

@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+import inspect
+import sys
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple, Protocol
+from pathlib import Path
+from typing import Any, NamedTuple, NoReturn, Self
+
+from jetsym.errors import ProbeError
+from jetsym.symmetry import Symmetry
 
 __all__ = ["Action", "Domain", "Measurand", "Source"]
 
@@ -15,8 +22,7 @@ class Action(NamedTuple):
     ----------
     move
         ``move(inputs, elements)``: every input under n elements, or under n of its own, as n · samples inputs, element
-        by element. Elements of O(3), SO(3) and SO(2) are matrices (n, 3, 3) or (n, samples, 3, 3); boosts are
-        rapidities (n,).
+        by element. Elements of compact groups are matrices (n, 3, 3) or (n, samples, 3, 3); boosts are rapidities (n,).
     on_outputs
         Whether outputs that are vectors or tensors turn with the same matrices. Otherwise only invariant ones have a
         law that is known.
@@ -74,53 +80,136 @@ class Source(NamedTuple):
     before: Callable[[Any], Any] | None = None
 
 
-class Domain(Protocol):
-    """What the module of a domain offers."""
+class Domain(ABC):
+    """Inputs of one kind: how they are read, counted, batched and moved.
 
-    #: What a reader of a report must know about any action on these inputs.
-    NOTES: Sequence[str]
+    A subclass says how its inputs are loaded and how O(3) moves them in the lab. All else has a default, for inputs
+    that have ``len()``, slices and a ``dtype``, no padding, and no Lorentz transformations. A domain is refused when it
+    is made, if it lacks one of the two, or if one of its methods cannot be called as the one here.
 
-    def measured(self, model: Any, outputs: Mapping[str, Any] | None) -> Measurand:
-        """A model as it is measured here, with the kinds of its outputs (None: nobody says what they are)."""
+    Raises
+    ------
+    ProbeError
+        A method is missing, or takes other arguments.
 
+    Examples
+    --------
+    >>> class Angles(Domain):
+    ...     def load(self, source, *, limit, model):
+    ...         return source[:limit]
+    >>> Angles()
+    Traceback (most recent call last):
+    jetsym.errors.ProbeError: the domain Angles has no move(inputs, matrices); it must say this itself
+    """
+
+    #: What an output is when nobody says so: name -> kind.
+    outputs: Mapping[str, Any] = {}
+    #: What a reader of a report must know about any action on these inputs, and about rotations in the lab.
+    notes: Sequence[str] = ()
+    lab_note: str = "The group acts in the frame of the inputs."
+    #: How these inputs move, for an error that refuses another way.
+    reach: str = "these inputs move under rotations and reflections in the lab"
+
+    def __new__(cls, *args: Any, **options: Any) -> Self:
+        """Refuse a domain that lacks a method, or has one that cannot be called as it should."""
+        for name, method in inspect.getmembers(Domain, inspect.isfunction):
+            if name.startswith("_"):
+                continue
+            expected = inspect.signature(method)
+            if getattr(getattr(cls, name), "__isabstractmethod__", False):
+                raise ProbeError(f"the domain {cls.__name__} has no {_call(method)}; it must say this itself")
+            fixed = isinstance(inspect.getattr_static(cls, name), (staticmethod, classmethod))
+            by_position = [p for p in expected.parameters.values() if p.kind is p.POSITIONAL_OR_KEYWORD][fixed:]
+            by_name = [p.name for p in expected.parameters.values() if p.kind is p.KEYWORD_ONLY]
+            try:
+                inspect.signature(getattr(cls, name)).bind(*by_position, **dict.fromkeys(by_name))
+            except TypeError as error:
+                raise ProbeError(
+                    f"the method {name} of the domain {cls.__name__} cannot be called as it should ({error}); expected "
+                    f"{_call(method)}"
+                ) from None
+        return super().__new__(cls)
+
+    @abstractmethod
     def load(self, source: Any, *, limit: int, model: Any) -> Any:
-        """Inputs for a model from what the user gave (None: the bundled sample), at most ``limit`` of them."""
+        """Return inputs for a model from what the user gave, at most ``limit`` of them."""
+
+    @abstractmethod
+    def move(self, inputs: Any, matrices: Any) -> Any:
+        """Move every input by n elements of O(3) in the lab (n, 3, 3), or (n, samples, 3, 3) of its own."""
+
+    def load_model(self, path: str | Path) -> Any:
+        """Return the model of a run folder or checkpoint."""
+        raise ProbeError(f"model is {str(path)!r}, but no model for these inputs can be loaded from a path; give it")
+
+    def prepare(self, model: Any, outputs: Mapping[str, Any] | None) -> Measurand:
+        """Return a model as it is measured here, with the kinds of its outputs (None: nobody says what they are)."""
+        return Measurand(model, self.outputs if outputs is None else outputs)
 
     def sources(self, source: Any, *, limit: int, model: Any) -> tuple[Any, Sequence[Source]]:
-        """The inputs as :meth:`load` gives them, and what in them or in the model may break a symmetry."""
+        """Return the inputs as :meth:`load` does, and what in them or in the model may break a symmetry."""
+        return self.load(source, limit=limit, model=model), ()
 
     def size(self, inputs: Any) -> int:
-        """Number of inputs."""
+        """Return the number of inputs."""
+        return len(inputs)
 
-    def take(self, inputs: Any, selection: slice) -> Any:
-        """Some of the inputs."""
+    def select(self, inputs: Any, selection: slice) -> Any:
+        """Return some of the inputs."""
+        return inputs[selection]
 
     def batches(self, inputs: Any) -> Sequence[slice]:
-        """Inputs that may share a forward pass, as their responses have the same shapes: slices that cover them all."""
+        """Return slices that cover the inputs, of those whose responses have the same shapes: they share a pass."""
+        return (slice(0, self.size(inputs)),)
 
-    def at_once(self, inputs: Any) -> int:
-        """Evaluations of any of these inputs that main memory should hold in one pass, by what models need inside."""
+    def max_evaluations(self, inputs: Any) -> int:
+        """Return how many evaluations of any of these inputs main memory holds at once, by what models need inside."""
+        return sys.maxsize
 
-    def move(self, inputs: Any, matrices: Any) -> Any:
-        """Every input under n elements of O(3) in the lab (n, 3, 3), or (n, samples, 3, 3) of its own."""
-
-    def act(self, inputs: Any, *, group: str, frame: str, axis: Any, seed: int) -> tuple[Any, Action]:
-        """The action of a group ("SO2", "SO3", "O3", "boost") in a frame or about an axis, and inputs ready for it."""
+    def act(self, inputs: Any, symmetry: Symmetry, *, seed: int) -> tuple[Any, Action]:
+        """Return inputs ready for a symmetry, and how it acts on them; the seed is that of random directions."""
+        if symmetry.is_at_rest:
+            self.refuse(f"frame={symmetry.frame!r}")
+        if symmetry.axis in ("jet", "random"):
+            self.refuse(f"axis={symmetry.axis!r}")
+        if not symmetry.is_compact:
+            self.refuse(f"group={symmetry.group!r}")
+        if symmetry.named.on_four_vectors:
+            return inputs, Action(self.transform, False, self.lab_note)
+        return inputs, Action(self.move, True, self.lab_note)
 
     def transform(self, inputs: Any, matrices: Any) -> Any:
-        """Every input under n Lorentz matrices (n, 4, 4), or (n, samples, 4, 4) of its own."""
+        """Move every input by n Lorentz matrices (n, 4, 4), or (n, samples, 4, 4) of its own."""
+        self.refuse("a Lorentz transformation")
 
     def generators(self, inputs: Any, axes: str) -> Any:
-        """The generators J_x, J_y, J_z, K_x, K_y, K_z (6, 1 or samples, 4, 4), along the "beam" or the "jet"."""
+        """Return the generators J_x … K_z (6, 1 or samples, 4, 4), along the axes of the "beam" or the "jet"."""
+        self.refuse("a Lorentz transformation")
 
-    def tilted(self, inputs: Any, generators: Any) -> Any:
-        """k · samples inputs with X p as forward-mode tangents of their momenta p, for generators (k, 1 or B, 4, 4)."""
+    def with_tangents(self, inputs: Any, generators: Any) -> Any:
+        """Return k · samples inputs with X p as forward-mode tangents of momenta p, for X (k, 1 or samples, 4, 4)."""
+        self.refuse("a Lorentz transformation")
 
-    def place(self, inputs: Any, *, device: Any, dtype: Any) -> Any:
-        """Inputs on a torch device and in a torch dtype (None: as they are)."""
+    def to(self, inputs: Any, *, device: Any, dtype: Any) -> Any:
+        """Return inputs on a torch device and in a torch dtype (None: as they are)."""
+        return inputs
 
     def mask(self, inputs: Any) -> Any:
-        """(samples, tokens) bool, True for real tokens; None where inputs have no padding."""
+        """Return (samples, tokens) bool, True for real tokens; None where inputs have no padding."""
+        return None
 
     def dtype_name(self, inputs: Any) -> str:
-        """Name of the floating-point type of the inputs, such as "float32"."""
+        """Return the name of the floating-point type of the inputs, such as "float32"."""
+        return str(inputs.dtype).rpartition(".")[2]
+
+    def refuse(self, what: str) -> NoReturn:
+        """Refuse what these inputs have no law for."""
+        raise ProbeError(f"{what} needs jets; {self.reach}")
+
+
+def _call(method: Callable[..., Any]) -> str:
+    """Return how a method is called, such as "load(source, *, limit, model)"."""
+    names = list(inspect.signature(method).parameters.values())[1:]
+    first = [p.name for p in names if p.kind is not p.KEYWORD_ONLY]
+    by_name = [p.name for p in names if p.kind is p.KEYWORD_ONLY]
+    return f"{method.__name__}({', '.join([*first, *(['*', *by_name] if by_name else [])])})"

@@ -1,87 +1,163 @@
-"""The one table where domains meet: what the inputs are, and which module knows how to handle them.
+"""The one table where domains meet: whose the inputs are, by what they are and by the model that is to take them.
 
-A domain is a module with the functions of :class:`Domain`. ``probing`` reaches jets (and whatever joins them) only
-through this table, and nothing is imported before its inputs turn up.
+``probing`` reaches jets, and whatever joins them, only through this table, and nothing is imported before its inputs
+turn up. Another package joins with an entry point of the group ``jetsym.domains``, which bears the name of the package
+whose types the inputs have, or their model where they are paths or dictionaries, and holds its domain; or, for more
+than types can tell, by :func:`register`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib import import_module
+from functools import cache
+from importlib import metadata
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from jetsym.domains.base import Domain
+from jetsym.errors import ProbeError
 
-__all__ = ["domain_of", "load_model"]
+__all__ = ["TABLE", "Known", "Row", "domain_of", "load_model", "register"]
+
+#: The group of the entry points.
+ENTRY_POINTS = "jetsym.domains"
+
+
+@dataclass(frozen=True)
+class Known:
+    """Inputs that are known by what they are.
+
+    Parameters
+    ----------
+    types
+        Packages that their type comes from.
+    models
+        Packages that the type of the model comes from, where the inputs' own says nothing (None, paths, dictionaries).
+    endings
+        Of paths; "" is that of every path.
+    are_nothing
+        Whether None stands for inputs that come with the domain.
+    """
+
+    types: tuple[str, ...] = ()
+    models: tuple[str, ...] = ()
+    endings: tuple[str, ...] = ()
+    are_nothing: bool = False
+
+    def __call__(self, inputs: Any, model: Any) -> bool:
+        """Return whether inputs are among these."""
+        first = inputs[0] if isinstance(inputs, (list, tuple)) and len(inputs) else inputs
+        is_path = isinstance(first, (str, Path))
+        says_nothing = is_path or type(first).__module__ == "builtins"
+        return (
+            _is_from(first, self.types)
+            or (says_nothing and _is_from(model, self.models))
+            or (is_path and str(first).lower().endswith(self.endings))
+            or (self.are_nothing and first is None)
+        )
+
+
+def _is_from(value: Any, packages: tuple[str, ...]) -> bool:
+    return f"{type(value).__module__}.".startswith(tuple(f"{package}." for package in packages))
 
 
 @dataclass(frozen=True)
 class Row:
-    """One domain: which inputs are its own, by the module of their type or the ending of their paths.
+    """One domain.
 
-    ``loads`` is who loads a model from a path. An ending "" is that of every path. The folder of a run is known by the
-    file ``run``, and ``repairs`` is who writes how to train it better.
+    Parameters
+    ----------
+    name
+        What it is called.
+    domain
+        The domain, or where to load it from.
+    owns
+        ``owns(inputs, model)``: whether inputs are its own; the model may be a path that is not loaded yet.
     """
 
     name: str
-    module: str
-    types_from: tuple[str, ...]
-    loads: str
-    run: str
-    repairs: str
-    endings: tuple[str, ...] = ()
-    bundled_sample: bool = False
+    domain: Domain | metadata.EntryPoint
+    owns: Callable[[Any, Any], bool]
 
-    def owns(self, inputs: Any) -> bool:
-        if inputs is None:
-            return self.bundled_sample
-        first = inputs[0] if isinstance(inputs, (list, tuple)) and len(inputs) else inputs
-        if isinstance(first, (str, Path)):
-            return str(first).lower().endswith(self.endings) if self.endings else False
-        return type(first).__module__.startswith(self.types_from)
+    def load(self) -> Domain:
+        """Return the domain, imported now where it has not been.
+
+        Raises
+        ------
+        ProbeError
+            It cannot be imported, or is no domain.
+        """
+        if isinstance(self.domain, Domain):
+            return self.domain
+        place = f"the domain {self.name!r} of these inputs ({self.domain.value})"
+        try:
+            found = self.domain.load()
+        except Exception as error:  # whatever the import of a foreign package raises
+            raise ProbeError(f"{place} cannot be loaded: {error}; mend or remove the package it comes from") from error
+        if not isinstance(found, Domain):
+            raise ProbeError(f"{place} is a {type(found).__name__}; expected an instance of jetsym.domains.base.Domain")
+        return found
 
 
-JETS = Row(
-    "jets",
-    "jetsym.jets.domain",
-    types_from=("jetsym.jets",),
-    loads="jetsym.jets.checkpoint:load",
-    run="config.yaml",
-    repairs="jetsym.repair.tagger:repair",
-    endings=("",),
-    bundled_sample=True,
-)
-ATOMS = Row(
-    "atoms",
-    "jetsym.atoms.domain",
-    types_from=("jetsym.atoms", "ase."),
-    loads="jetsym.atoms.model:load",
-    run="options.yaml",
-    repairs="jetsym.repair.potential:repair",
-    endings=(".xyz", ".extxyz", ".cif", ".vasp", ".traj"),
-)
+def _row(name: str, place: str, owns: Known) -> Row:
+    return Row(name, metadata.EntryPoint(name, place, ENTRY_POINTS), owns)
+
+
 #: The first row that owns the inputs has them.
-TABLE = (ATOMS, JETS)
+TABLE = [
+    _row(
+        "atoms",
+        "jetsym.atoms.domain:ATOMS",
+        Known(
+            types=("jetsym.atoms", "ase"),
+            models=("jetsym.atoms", "metatrain", "metatomic"),
+            endings=(".xyz", ".extxyz", ".cif", ".vasp", ".traj"),
+        ),
+    ),
+    _row(
+        "jets",
+        "jetsym.jets.domain:JETS",
+        Known(types=("jetsym.jets",), endings=("",), are_nothing=True),
+    ),
+]
+#: Inputs that no row owns are plain arrays, and a path that no row loads is that of a tagger.
+ARRAYS = _row("arrays", "jetsym.domains.arrays:ARRAYS", Known())
+TAGGERS = TABLE[-1]
 
-#: Inputs that no row owns are plain arrays.
-ARRAYS = "jetsym.domains.arrays"
+
+def register(row: Row) -> None:
+    """Let a domain join; it comes before those that are there.
+
+    Raises
+    ------
+    ProbeError
+        Another has its name.
+    """
+    if any(row.name == other.name for other in TABLE):
+        raise ProbeError(f"there is a domain {row.name!r} already; expected another name")
+    TABLE.insert(0, row)
 
 
-def domain_of(inputs: Any) -> Domain:
-    """The module that knows how to handle these inputs."""
-    owner = next((row.module for row in TABLE if row.owns(inputs)), ARRAYS)
-    return cast(Domain, import_module(owner))
+@cache
+def _joined(entry_points: Callable[..., Any]) -> tuple[Row, ...]:
+    """Return the rows of other packages, read once; none of them is imported here."""
+    return tuple(
+        Row(entry.name, entry, Known((entry.name,), (entry.name,))) for entry in entry_points(group=ENTRY_POINTS)
+    )
+
+
+def _owner(inputs: Any, model: Any) -> Row:
+    rows = (*_joined(metadata.entry_points), *TABLE)
+    return next((row for row in rows if row.owns(inputs, model)), ARRAYS)
+
+
+def domain_of(inputs: Any, model: Any = None) -> Domain:
+    """Return the domain that inputs belong to, where such a model is to take them."""
+    return _owner(inputs, model).load()
 
 
 def load_model(path: str | Path, inputs: Any = None) -> Any:
-    """The model of a run directory or checkpoint, which is to take such inputs."""
-    row = next((row for row in TABLE if row.owns(inputs)), JETS)
-    return _named(row.loads)(path)
-
-
-def _named(place: str) -> Callable[..., Any]:
-    """What "module:function" names."""
-    module, _, function = place.partition(":")
-    return cast(Callable[..., Any], getattr(import_module(module), function))
+    """Return the model of a run folder or checkpoint, which is to take such inputs."""
+    row = _owner(inputs, path)
+    return (TAGGERS if row is ARRAYS else row).load().load_model(path)

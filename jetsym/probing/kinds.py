@@ -1,4 +1,4 @@
-"""The equivariance error A of outputs: what a report says about each."""
+"""Kinds of outputs: what they are said to be, and so how they should transform."""
 
 from __future__ import annotations
 
@@ -9,11 +9,13 @@ from jetsym.domains.base import Action
 from jetsym.errors import ProbeError, SpectrumError
 from jetsym.spectrum.representations import Kind, Representation, representation
 
-__all__ = ["as_measured", "representation_of"]
+__all__ = ["as_measured", "check_law", "representation_of", "token_mask"]
+
+INVARIANT = ("logits", "scalar")
 
 
 def representation_of(kind: Kind) -> Representation:
-    """The representation of a kind of output; what is none is the caller's mistake, a ProbeError."""
+    """Return the representation of a kind of output; what is none is the caller's mistake, a ProbeError."""
     try:
         return representation(kind)
     except SpectrumError as error:
@@ -21,7 +23,7 @@ def representation_of(kind: Kind) -> Representation:
 
 
 def as_measured(response: Any, kind: Kind) -> Any:
-    """An output as it enters the measurement: logits lose their mean over classes, as a common shift predicts nothing.
+    """Return an output as it is measured: logits without their mean over classes, as a common shift predicts nothing.
 
     Parameters
     ----------
@@ -56,7 +58,7 @@ def as_measured(response: Any, kind: Kind) -> Any:
 
 
 def token_mask(mask: Any, response: Any, kind: Kind | None = None) -> Any:
-    """The mask of the inputs' tokens, where a response (elements, samples, tokens, features…) has them; else None.
+    """Return the mask of the inputs' tokens, where a response (elements, samples, tokens, features…) has them, or None.
 
     The axes of one object of an output, such as the 3 × 3 of a rank-2 tensor, are never taken for tokens.
     """
@@ -64,9 +66,6 @@ def token_mask(mask: Any, response: Any, kind: Kind | None = None) -> Any:
     if mask is None or response.ndim < 3 + own or tuple(response.shape[1:3]) != tuple(mask.shape):
         return None
     return mask
-
-
-INVARIANT = ("logits", "scalar")
 
 
 def check_law(kinds: Mapping[str, Kind], action: Action) -> None:

@@ -16,16 +16,16 @@ import torch
 
 from jetsym.errors import ProbeError
 from jetsym.files import remove_leftovers
-from jetsym.probing.options import check_group
 from jetsym.probing.probe import probe
 from jetsym.probing.reports.history import FOLDER, NAME, PATTERN
 from jetsym.probing.reports.spectrum import SymmetryReport
+from jetsym.symmetry import GroupName, Symmetry
 
 __all__ = ["Monitor"]
 
 
 class Monitor:
-    """Probes a model's layers every n steps of its training, on the same few inputs each time.
+    """A probe of a model's layers every n steps of its training, on the same few inputs each time.
 
     The model is measured in evaluation mode and without gradients; modes, gradients and torch's random states are as
     before when it is done, so that a monitored training gives the weights of an unmonitored one, bit for bit.
@@ -69,19 +69,20 @@ class Monitor:
         inputs: Any = None,
         *,
         every: int,
-        group: str = "O3",
+        group: str = GroupName.O3,
         frame: str | None = None,
         layers: str | Sequence[str] = "auto",
         call: Callable[[Any, Any], Any] | None = None,
     ) -> None:
-        check_group(group, frame=frame, axis=None)
-        if group not in ("SO3", "O3"):
+        symmetry = Symmetry.parse(group, frame, error=ProbeError)
+        if not symmetry.is_orthogonal:
             raise ProbeError(f"group is {group!r}; the icosahedral rule of a monitor goes with 'O3' or 'SO3'")
         if every < 1:
             raise ProbeError(f"every is {every}; expected at least 1 step from one probe to the next")
         self.folder, self.every = Path(run).expanduser() / FOLDER, every
         self._inputs = inputs
-        self._options: dict[str, Any] = {"group": group, "frame": frame, "layers": layers, "call": call}
+        options = {"group": symmetry.group, "frame": symmetry.frame}
+        self._options: dict[str, Any] = {**options, "layers": layers, "call": call}
 
     def __call__(self, model: torch.nn.Module, step: int, *, last: bool = False) -> SymmetryReport | None:
         """Probe the model if the number of finished steps is due, or is the ``last`` one; None where it is not."""

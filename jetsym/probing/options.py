@@ -1,29 +1,21 @@
-"""The options of a probe: refused before anything is read or run, or turned into the orbit that they ask for."""
+"""The options of a probe, refused before anything is read or run."""
 
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 
-from jetsym.errors import ProbeError, SpectrumError
+from jetsym.errors import ProbeError
 from jetsym.probing.kinds import representation_of
-from jetsym.spectrum import O3, SO2, SO3, Group
 from jetsym.spectrum.representations import Kind
 
-__all__ = ["AUTO", "Axis", "check", "check_group", "check_kinds", "group_of"]
+__all__ = ["AUTO", "check", "check_kinds"]
 
 AUTO = "auto"
-#: Axis of SO(2): a name, or a vector of three numbers.
-Axis = str | Sequence[float]
-
-GROUPS = ("SO2", "SO3", "O3", "boost", "lorentz")
 METHODS = (AUTO, "quadrature", "icosahedral", "random")
-#: Names of axes, and where SO(2) has them: those of each input's own are along z in the abstract group.
-AXES = {"beam": "z", "x": "x", "y": "y", "z": "z", "jet": "z", "random": "z"}
-
 #: Random rotations per input where the caller leaves it open.
 RANDOM_ROTATIONS = 32
 
@@ -33,7 +25,7 @@ def check(
 ) -> None:
     """Refuse options that cannot be used."""
     if method not in METHODS:
-        raise ProbeError(f"method is {method!r}; expected one of {_listed(METHODS)}")
+        raise ProbeError(f"method is {method!r}; expected one of {', '.join(map(repr, METHODS))}")
     if l_max != AUTO:
         _check_integer("l_max", l_max, 0, f"{AUTO!r} or ")
     elif method in ("random", "icosahedral") or n_rotations is not None:
@@ -65,46 +57,6 @@ def _check_device(device: Any) -> None:
     except (RuntimeError, AssertionError, TypeError) as error:  # torch built without CUDA asserts
         reason = str(error).partition("\n")[0].partition(". ")[0]
         raise ProbeError(f"device is {device!r}, which cannot be used ({reason}); expected one like 'cpu'") from None
-
-
-def _listed(names: Iterable[str]) -> str:
-    return ", ".join(map(repr, names))
-
-
-def check_group(name: str, *, frame: str | None, axis: Axis | None) -> None:
-    """Refuse a group that there is not, and frames and axes that do not go with it."""
-    if name not in GROUPS:
-        raise ProbeError(f"group is {name!r}; expected one of {_listed(GROUPS)}")
-    if frame not in (None, "lab", "rest"):
-        raise ProbeError(f"frame is {frame!r}; expected 'lab' or 'rest'")
-    if frame == "rest" and name not in ("SO3", "O3"):
-        raise ProbeError(f"frame is 'rest', but {name!r} acts in the lab; it goes with group='O3' or 'SO3'")
-    if axis is None:
-        return
-    if name not in ("SO2", "boost"):
-        raise ProbeError(f"axis is {axis!r}, but {name!r} has no single axis; it goes with group='SO2' or 'boost'")
-    if isinstance(axis, str) and axis not in AXES:
-        raise ProbeError(f"axis is {axis!r}; expected one of {_listed(AXES)}, or three numbers")
-    try:
-        SO2("z" if isinstance(axis, str) else axis)
-    except (SpectrumError, ValueError) as error:
-        raise ProbeError(str(error)) from error
-
-
-def group_of(name: str, axis: Axis | None = None) -> Group:
-    """The compact group of a name, and for SO(2) of an axis (default: the beam, z).
-
-    Examples
-    --------
-    >>> group_of("O3"), group_of("SO2", "beam"), group_of("SO2", [0, 3, 4])
-    (O3(), SO2(0, 0, 1), SO2(0, 0.6, 0.8))
-    """
-    check_group(name, frame=None, axis=axis)
-    if name == "SO2":
-        return SO2("z" if axis is None else AXES[axis] if isinstance(axis, str) else axis)
-    if name not in ("SO3", "O3"):
-        raise ProbeError(f"group is {name!r}, which is not compact; expected 'SO2', 'SO3' or 'O3'")
-    return O3() if name == "O3" else SO3()
 
 
 def check_kinds(kinds: Mapping[str, Kind], l_max: int | None) -> None:

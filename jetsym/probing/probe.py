@@ -6,15 +6,16 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, cast
 
-from jetsym.probing.forward.session import Setting, ready
+from jetsym.errors import ProbeError
+from jetsym.probing.forward.session import Session
 from jetsym.probing.forward.untrained import untrained_copy
 from jetsym.probing.measure.boosts import measure_boosts
 from jetsym.probing.measure.lorentz import measure_lorentz
-from jetsym.probing.measure.rotations import measure_compact
-from jetsym.probing.options import Axis, check, check_group, check_kinds
+from jetsym.probing.measure.rotations import measure_rotations
+from jetsym.probing.options import check, check_kinds
 from jetsym.probing.reports.read import Report
 from jetsym.spectrum.representations import Kind
-from jetsym.spectrum.windows import Distribution
+from jetsym.symmetry import Axis, Distribution, GroupName, Symmetry
 
 __all__ = ["probe"]
 
@@ -23,7 +24,7 @@ def probe(
     model: Any,
     inputs: Any = None,
     *,
-    group: str = "O3",
+    group: str = GroupName.O3,
     frame: str | None = None,
     axis: Axis | None = None,
     action: Callable[[Any, Any], Any] | None = None,
@@ -97,7 +98,7 @@ def probe(
     n_rotations
         Rotations per input of the random method (default 32).
     distribution, widths
-        Of "boost" and "lorentz": "uniform" on [−η₀, η₀], or "normal", and the η₀ or standard deviations. l_max is then
+        Of "boost" and "lorentz": "uniform" on [−y₀, y₀], or "normal", and the y₀ or standard deviations. l_max is then
         the largest order of the windows' polynomials.
     limit
         At most so many inputs.
@@ -152,33 +153,34 @@ def probe(
         baseline=baseline,
         device=device,
     )
-    check_group(group, frame=frame, axis=axis)
-    domain, (model, kinds, notes) = ready(model, inputs, outputs, baseline)
-    setting = Setting(
-        domain,
+    symmetry = Symmetry.parse(group, frame, axis, error=ProbeError)
+    if not symmetry.is_compact:
+        symmetry = Symmetry.parse(group, frame, axis, None, distribution, error=ProbeError)
+    session = Session.of(
+        model,
+        inputs,
+        outputs,
+        baseline=baseline,
         layers=layers,
-        kinds=kinds,
         call=call,
         action=action,
         device=device,
         batch_size=batch_size,
         seed=seed,
         progress=progress,
-        notes=notes,
     )
-    setting.evaluations_at_once(model)  # refuses what is no batch size before anything is read
-    check_kinds(setting.kinds, None)
-    inputs = domain.load(inputs, limit=limit, model=model)
-    windows: dict[str, Any] = {"n_max": l_max, "distribution": distribution, "widths": widths}
+    check_kinds(session.kinds, None)
+    inputs = session.domain.load(inputs, limit=limit, model=session.model)
     spectra: dict[str, Any] = {"l_max": l_max, "tolerance": tolerance, "method": method, "n_rotations": n_rotations}
-    measured: Callable[[Any, str], Any]
-    if group == "lorentz":
-        measured = measure_lorentz(setting, model, inputs, **spectra, windows=windows)
-    elif group == "boost":
-        measured = measure_boosts(setting, inputs, axis=axis, **windows)
+    measured: Callable[[Session, str], Any]
+    if symmetry.is_compact:
+        measured = measure_rotations(session, inputs, symmetry, **spectra)
+    elif symmetry.group == GroupName.BOOST:
+        measured = measure_boosts(session, inputs, symmetry, n_max=l_max, widths=widths)
     else:
-        measured = measure_compact(setting, model, inputs, group=group, frame=frame, axis=axis, **spectra)
-    report: Any = measured(model, "probing")
+        measured = measure_lorentz(session, inputs, symmetry, widths=widths, **spectra)
+    report: Any = measured(session, "probing")
     if baseline is None:
         return cast(Report, report)
-    return cast(Report, replace(report, baseline=measured(untrained_copy(model, seed=seed), "untrained copy")))
+    untrained = replace(session, model=untrained_copy(session.model, seed=seed))
+    return cast(Report, replace(report, baseline=measured(untrained, "untrained copy")))

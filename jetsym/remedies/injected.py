@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from jetsym.errors import ConfigError
-from jetsym.probing.forward.capture import select_layers
+from jetsym.probing.forward.layers import select_layers
 from jetsym.remedies.invariants import InvariantNetwork
 from jetsym.spectrum.harmonics import bounded, solid_harmonics
 

@@ -65,6 +65,7 @@ class TransformationPenalty:
     kind: Invariant = "logits"
 
     def __call__(self, model: Callable[[Any], Tensor], inputs: Any, generator: torch.Generator | None = None) -> Tensor:
+        """Return the mean penalty of some inputs."""
         first, second = _measured(model(self.positions(inputs, generator)), self.kind).chunk(2)
         return (first - second).square().sum(dim=1).mean() / 2
 
@@ -125,6 +126,7 @@ class GeneratorPenalty:
         object.__setattr__(self, "_chosen", [known.index(name) for name in self.generators])
 
     def __call__(self, model: Callable[[Any], Tensor], inputs: Any, generator: torch.Generator | None = None) -> Tensor:
+        """Return the mean penalty of some inputs."""
         domain = domain_of(inputs)
         matrices = torch.as_tensor(domain.generators(inputs, self.axes))[self._chosen]
         if self.draws is not None:
@@ -138,7 +140,7 @@ class GeneratorPenalty:
 
 
 def _combinations(matrices: Tensor, draws: int, inputs: int, generator: torch.Generator | None) -> Tensor:
-    """(draws, inputs, 4, 4) random combinations of (k, 1 or inputs, 4, 4) generators."""
+    """Return (draws, inputs, 4, 4) random combinations of (k, 1 or inputs, 4, 4) generators."""
     device = matrices.device if generator is None else generator.device
     shape = (draws, len(matrices), inputs)
     weights = torch.randn(shape, generator=generator, device=device, dtype=matrices.dtype).to(matrices.device)
@@ -146,7 +148,7 @@ def _combinations(matrices: Tensor, draws: int, inputs: int, generator: torch.Ge
 
 
 def _measured(outputs: Tensor, kind: Invariant) -> Tensor:
-    """(inputs, outputs) in at least 32 bits, logits centred."""
+    """Return (inputs, outputs) in at least 32 bits, logits centred."""
     wide = outputs if outputs.dtype == torch.float64 else outputs.float()
     centred: Tensor = as_measured(wide, kind)
     return centred.reshape(len(centred), -1)

@@ -3,27 +3,24 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 from array_api_compat import array_namespace, is_torch_array
 from torch import nn
-from torch.utils.checkpoint import checkpoint
 
 from jetsym.domains.base import Domain
 from jetsym.domains.table import domain_of
-from jetsym.errors import ConfigError, SpectrumError
-from jetsym.probing.forward.capture import Record
-from jetsym.probing.forward.responder import Responder
-from jetsym.probing.forward.session import Subject, chosen_batch_size
+from jetsym.errors import ConfigError, ProbeError, SpectrumError
+from jetsym.probing.forward.session import Responses, Session, plain_call
 from jetsym.probing.kinds import representation_of
-from jetsym.probing.options import Axis, group_of
 from jetsym.probing.reports.equivariance import Equivariance
-from jetsym.spectrum import Quadrature
+from jetsym.spectrum import Quadrature, group_of
 from jetsym.spectrum.averaging import GroupAverage, group_average
 from jetsym.spectrum.representations import Kind
 from jetsym.spectrum.responses import as_like
+from jetsym.symmetry import Axis, GroupName, Symmetry, group_names
 
 __all__ = ["Symmetrized", "averaging_degree"]
 
@@ -73,13 +70,13 @@ class Symmetrized(nn.Module):
     def __init__(
         self,
         model: Callable[..., Any],
-        group: str = "O3",
+        group: str = GroupName.O3,
         l_max: int = 4,
         *,
         rule: str | Quadrature = "auto",
         n_rotations: int | None = None,
         outputs: Mapping[str, Kind] | None = None,
-        frame: str = "lab",
+        frame: str | None = None,
         axis: Axis | None = None,
         action: Callable[[Any, Any], Any] | None = None,
         call: Callable[[Any, Any], Any] | None = None,
@@ -88,24 +85,24 @@ class Symmetrized(nn.Module):
     ) -> None:
         super().__init__()
         self.model = model
-        self._group, self._frame, self._axis, self._seed = group, frame, axis, seed
-        self._action, self._call, self._batch_size = action, call, batch_size
-        self._outputs = outputs
+        self._symmetry = Symmetry.parse(group, frame, axis, error=ProbeError, groups=group_names(compact=True))
+        self._options: dict[str, Any] = {"layers": [], "action": action, "batch_size": batch_size, "seed": seed}
+        self._call, self._outputs = call, outputs
         for kind in (outputs or {}).values():
             representation_of(kind)
-        element = group_of(group, axis)
+        element = group_of(self._symmetry)
         try:
             self.average: GroupAverage = group_average(element, l_max, rule=rule, n_rotations=n_rotations, seed=seed)
         except SpectrumError as error:
             raise ConfigError(str(error)) from error
 
     def forward(self, *inputs: Any) -> Any:
-        """The average f̄, as an array, or as a tuple or a dictionary of arrays where the model returns one."""
+        """Return the average f̄, as an array, or as a tuple or a dictionary of arrays where the model returns one."""
         mean, _, rebuild = self._sums(inputs)
         return rebuild(mean)
 
     def with_std(self, *inputs: Any) -> tuple[Any, Any]:
-        """The average f̄, and component by component the standard deviation of ρ(g)⁻¹ f(g·x) over the group.
+        """Return the average f̄, and component by component the standard deviation of ρ(g)⁻¹ f(g·x) over the group.
 
         The standard deviation has no gradient. It says how far single predictions are from symmetric, √A² for
         invariant outputs: an uncertainty that costs nothing more.
@@ -115,54 +112,40 @@ class Symmetrized(nn.Module):
         return rebuild(mean), rebuild(std)
 
     def _sums(self, inputs: tuple[Any, ...]) -> tuple[Arrays, Arrays, Callable[[Arrays], Any]]:
-        """Mean and variance of every output, and how to put outputs together as the model does."""
-        given = inputs[0] if len(inputs) == 1 else inputs
-        domain = domain_of(given)
-        x, move = self._moved_by(domain, given)
-        returned = Returned(self._call)
-        respond = Responder(self.model, Record(), call=returned, kinds=self._kinds(domain))
-        subject = Subject(domain, move, respond)
-        batch_size = chosen_batch_size(self._batch_size, self.model, None)
-        chunks = list(self._chunks(max(1, batch_size // domain.size(x))))
-        again = len(chunks) > 1 and torch.is_grad_enabled()
-
+        """Return mean and variance of every output, and how to put outputs together as the model does."""
+        given, returned = inputs[0] if len(inputs) == 1 else inputs, Returned(self._call)
+        domain = domain_of(given, self.model)
+        session = Session(self.model, domain, self._kinds(domain), call=returned, **self._options)
+        x, action = session.act(given, self._symmetry)
+        for name, kind in session.kinds.items():
+            if not action.on_outputs and representation_of(kind).lam:
+                raise ConfigError(f"output {name!r} is a {kind!r}, but only invariants can be averaged: {action.note}")
+        session.move = action.move
+        size, n = max(1, session.evaluations // domain.size(x)), len(self.average.weights)
+        chunks = [slice(start, start + size) for start in range(0, n, size)]
         first, mean, square = Arrays(), Arrays(), Arrays()
-        for chunk in chunks:
 
-            def part(chunk: slice = chunk) -> tuple[Arrays, Arrays]:
-                z = self._turned_back(subject.along(x, self.average.elements[chunk], batch_size), chunk, respond.kinds)
-                for name, values in z.items():
-                    first.setdefault(name, _detached(values[0]))
-                return self._partial(z, first, chunk)
+        def take(chunk: slice, responses: Responses, _: Responses) -> tuple[Arrays, Arrays]:
+            z = self._turned_back(responses, chunk, session.outputs)
+            for name, values in z.items():
+                first.setdefault(name, _detached(values[0]))
+            return self._partial(z, first, chunk)
 
-            sums = checkpoint(part, use_reentrant=False) if again else part()
+        again = len(chunks) > 1 and torch.is_grad_enabled()
+        for sums in session.orbit(x, self.average.elements, chunks, take, again=again):
             for total, some in zip((mean, square), sums, strict=True):
                 for name, value in some.items():
                     total[name] = total[name] + value if name in total else value
         variance = {name: abs(square[name] - _detached(mean[name]) ** 2) for name in mean}  # abs: of rounding errors
         return {name: first[name] + mean[name] for name in mean}, variance, returned.rebuild
 
-    def _moved_by(self, domain: Domain, inputs: Any) -> tuple[Any, Callable[[Any, Any], Any]]:
-        if self._action is not None:
-            return inputs, self._action
-        axis = ("beam" if self._axis is None else self._axis) if self._group == "SO2" else None
-        inputs, action = domain.act(inputs, group=self._group, frame=self._frame, axis=axis, seed=self._seed)
-        for name, kind in self._kinds(domain).items():
-            if not action.on_outputs and representation_of(kind).lam:
-                raise ConfigError(f"output {name!r} is a {kind!r}, but only invariants can be averaged: {action.note}")
-        return inputs, action.move
-
     def _kinds(self, domain: Domain) -> dict[str, Kind]:
-        kinds = domain.measured(self.model, self._outputs).outputs
+        kinds = domain.prepare(self.model, self._outputs).outputs
         # Logits stay as they are, where a measurement takes their mean over classes off.
         return {name: "scalar" if kind == "logits" else kind for name, kind in kinds.items()}
 
-    def _chunks(self, size: int) -> Iterator[slice]:
-        for start in range(0, len(self.average.weights), size):
-            yield slice(start, start + size)
-
     def _turned_back(self, responses: Arrays, chunk: slice, kinds: Mapping[str, Kind]) -> Arrays:
-        """ρ(g)⁻¹ of responses (elements, samples, …, *shape)."""
+        """Apply ρ(g)⁻¹ to responses (elements, samples, …, *shape)."""
         result = {}
         for name, values in responses.items():
             rho = representation_of(kinds[name])
@@ -176,7 +159,7 @@ class Symmetrized(nn.Module):
         return result
 
     def _partial(self, z: Arrays, first: Arrays, chunk: slice) -> tuple[Arrays, Arrays]:
-        """Σ w (z − z₀) and Σ w |z − z₀|²: nothing cancels where z hardly depends on g."""
+        """Return Σ w (z − z₀) and Σ w |z − z₀|²: nothing cancels where z hardly depends on g."""
         mean, square = Arrays(), Arrays()
         for name, values in z.items():
             xp = array_namespace(values)
@@ -188,28 +171,26 @@ class Symmetrized(nn.Module):
 
 
 class Returned:
-    """Calls a model, and remembers whether it returned an array, a tuple or a dictionary."""
+    """A call of a model that remembers whether it returned an array, a tuple or a dictionary."""
 
     def __init__(self, call: Callable[[Any, Any], Any] | None) -> None:
-        self._call = call
+        self._call = call or plain_call
         self._type: type = dict
 
     def __call__(self, model: Callable[..., Any], inputs: Any) -> Any:
-        if self._call is not None:
-            returned = self._call(model, inputs)
-        else:
-            returned = model(*inputs) if isinstance(inputs, tuple) else model(inputs)
+        returned = self._call(model, inputs)
         self._type = dict if isinstance(returned, Mapping) else tuple if isinstance(returned, (tuple, list)) else object
         return returned
 
     def rebuild(self, arrays: Arrays) -> Any:
+        """Put arrays together as the model returned them."""
         if self._type is dict:
             return arrays
         return tuple(arrays.values()) if self._type is tuple else next(iter(arrays.values()))
 
 
 def averaging_degree(equivariance: Equivariance, *, tolerance: float = 1e-3) -> int:
-    """The degree of averaging that an error spectrum asks for: the l_max of :class:`Symmetrized`.
+    """Return the degree of averaging that an error spectrum asks for: the l_max of :class:`Symmetrized`.
 
     Parameters
     ----------

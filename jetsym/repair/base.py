@@ -13,10 +13,10 @@ import yaml
 from jetsym.errors import CheckpointError, ConfigError, closest
 from jetsym.files import write_atomically
 from jetsym.probing.diagnosis.modes import MODES
-from jetsym.probing.options import group_of
 from jetsym.probing.reports.diagnosis import Diagnosis
 from jetsym.probing.reports.spectrum import SymmetryReport
 from jetsym.remedies.symmetrized import averaging_degree
+from jetsym.spectrum import group_of
 from jetsym.spectrum.averaging import group_average
 from jetsym.storage import read_json
 from jetsym.symmetry import Symmetry
@@ -327,7 +327,7 @@ class Run(ABC):
             degree = max(averaging_degree(item, tolerance=LEFT) for item in outputs.values())
         except ConfigError as error:
             return f"Averaging at inference would do without training; how far is not known: {error}.{self.FURTHER}"
-        elements = len(group_average(group_of(symmetry.group, symmetry.axis), degree).elements)
+        elements = len(group_average(group_of(symmetry), degree).elements)
         return (
             f"Without training: {self._symmetrized(symmetry, degree)} evaluates every {self.INPUT} {elements} times, "
             f"and leaves at most {LEFT:.0%} of A² of {', '.join(outputs)} by the error spectrum.{self.FURTHER}"

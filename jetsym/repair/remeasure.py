@@ -7,10 +7,11 @@ from pathlib import Path
 from jetsym.errors import ConfigError
 from jetsym.probing.diagnosis.diagnose import diagnose
 from jetsym.probing.diagnosis.modes import MEASURE_AGAIN
-from jetsym.probing.options import RANDOM_ROTATIONS, group_of
+from jetsym.probing.options import RANDOM_ROTATIONS
 from jetsym.probing.reports.diagnosis import Diagnosis
 from jetsym.probing.reports.read import read_report
 from jetsym.repair.base import Repair, Values, facts
+from jetsym.spectrum import group_of
 from jetsym.storage import read_json
 from jetsym.symmetry import GroupName, Symmetry
 
@@ -61,7 +62,7 @@ def measured_again(finding: str, run: str | Path, report: str | Path | None) -> 
 def _rotations(options: Values) -> int:
     """Return inputs times rotations of a probe; of all that is said of the Lorentz group, those of O(3)."""
     name = GroupName.O3 if options["group"] == GroupName.LORENTZ else options["group"]
-    group = group_of(name, options.get("axis"))
+    group = group_of(Symmetry.parse(name, axis=options.get("axis")))
     random = options["method"] == "random"
     each = options.get("n_rotations", RANDOM_ROTATIONS) if random else len(group.quadrature(options["l_max"]))
     return int(options["limit"]) * int(each)

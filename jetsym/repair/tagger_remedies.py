@@ -125,8 +125,5 @@ def _switched_on(config: Values, option: str, value: int, effect: str, more: str
 
 
 def _moves(symmetry: Symmetry) -> Values:
-    """Return an augmentation with all its fields, as configurations hold it, but None for what goes without saying."""
-    moves: Values = {"group": symmetry.group, "width": symmetry.width}
-    moves["frame"] = symmetry.frame if symmetry.is_at_rest else None
-    moves["axis"] = None if symmetry.is_about_beam else symmetry.axis
-    return asdict(AugmentationConfig(**moves))
+    """Return an augmentation with all its fields, as configurations hold it."""
+    return asdict(AugmentationConfig.of(symmetry))

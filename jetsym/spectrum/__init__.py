@@ -6,7 +6,9 @@ Backend-neutral mathematics: numpy, scipy and the caller's array type; no torch,
 """
 
 from jetsym.spectrum.estimators import QuadratureEstimator, RandomEstimator, WindowEstimator
-from jetsym.spectrum.groups import O3, SO2, SO3, Group, Irrep
+from jetsym.spectrum.finite import FiniteGroup, FiniteRule
+from jetsym.spectrum.groups import O3, SO2, SO3, Group, group_of, register_group
+from jetsym.spectrum.irreps import Irrep, NamedIrrep, read_irrep
 from jetsym.spectrum.quadrature import Quadrature
 from jetsym.spectrum.result import Spectrum, WindowEnergies
 from jetsym.spectrum.sketch import FeatureSketch
@@ -17,8 +19,11 @@ __all__ = [
     "SO2",
     "SO3",
     "FeatureSketch",
+    "FiniteGroup",
+    "FiniteRule",
     "Group",
     "Irrep",
+    "NamedIrrep",
     "Quadrature",
     "QuadratureEstimator",
     "RandomEstimator",
@@ -26,6 +31,9 @@ __all__ = [
     "Window",
     "WindowEnergies",
     "WindowEstimator",
+    "group_of",
     "rapidity_window",
     "rapidity_windows",
+    "read_irrep",
+    "register_group",
 ]

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jetsym.errors import SpectrumError
+from jetsym.spectrum.finite import FiniteGroup, FiniteRule
 from jetsym.spectrum.groups import SO2, SO3, Group
 from jetsym.spectrum.quadrature import Quadrature
 
@@ -44,7 +45,7 @@ def group_average(
     n_rotations: int | None = None,
     seed: int = 0,
 ) -> GroupAverage:
-    """The average over a group that removes every irrep from λ = 1 to l_max, and for O(3) all of the other parity.
+    """Return the average over a group that removes the irreps λ = 1 to l_max, and for O(3) all of the other parity.
 
     Parameters
     ----------
@@ -93,7 +94,9 @@ def group_average(
     return GroupAverage(rotations, weights, degree)
 
 
-def _rule(group: Group, degree: int, name: str) -> Quadrature:
+def _rule(group: Group, degree: int, name: str) -> Quadrature | FiniteRule:
+    if isinstance(group, FiniteGroup):
+        return group.quadrature(0)
     if isinstance(group, SO2):
         if name == "icosahedral":
             raise SpectrumError(f"rule is 'icosahedral', which are rotations about several axes; {group} has one")

@@ -2,63 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, Literal, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
 
 import numpy as np
 from array_api_compat import array_namespace
 from numpy.typing import NDArray
 
 from jetsym.errors import SpectrumError
+from jetsym.spectrum.finite import FiniteGroup
+from jetsym.spectrum.irreps import Irrep
 from jetsym.spectrum.quadrature import Quadrature, axis_matrices, circle_rule, icosahedral_rule, product_rule
 from jetsym.spectrum.wigner import characters, mode_characters
+from jetsym.symmetry import GroupName, NamedGroup, Symmetry, register
 
-__all__ = ["O3", "SO2", "SO3", "Group", "Irrep"]
+__all__ = ["O3", "SO2", "SO3", "Group", "group_of", "register_group"]
 
 #: The rules of SO(3) and O(3) by name.
 RULES = {"lebedev": product_rule, "icosahedral": icosahedral_rule}
-
-
-class Irrep(NamedTuple):
-    """An irreducible representation: (λ, σ) of O(3), λ of SO(3), or the mode m of SO(2).
-
-    ``sigma`` is +1 for true tensors, −1 for pseudotensors, and None for SO(3), which has no inversion. Under the
-    inversion an irrep of O(3) has the parity p = σ(−1)^λ. A mode of SO(2) has ``lam`` = m and ``sigma`` = 0: it is the
-    real irrep that holds e^{imφ} and e^{−imφ} together, of dimension 2 for m > 0.
-
-    Examples
-    --------
-    >>> str(Irrep(1, 1)), str(Irrep(2)), Irrep(2, -1).dimension, Irrep(1, -1).parity
-    ('(1,+)', '(2)', 5, 1)
-    >>> str(Irrep(3, 0)), Irrep(3, 0).dimension
-    ('m=3', 2)
-    """
-
-    lam: int
-    sigma: int | None = None
-
-    @property
-    def dimension(self) -> int:
-        """Dimension of the representation over the real numbers."""
-        if self.is_mode:
-            return 2 if self.lam else 1
-        return 2 * self.lam + 1
-
-    @property
-    def is_mode(self) -> bool:
-        """Whether this is a mode m of SO(2)."""
-        return self.sigma == 0
-
-    @property
-    def parity(self) -> int | None:
-        """Sign under the inversion, σ(−1)^λ; None where the group has no inversion."""
-        return self.sigma * (-1) ** self.lam if self.sigma else None
-
-    def __str__(self) -> str:
-        if self.is_mode:
-            return f"m={self.lam}"
-        sign = {None: "", 1: ",+", -1: ",−"}[self.sigma]
-        return f"({self.lam}{sign})"
 
 
 class SO2:
@@ -85,7 +46,7 @@ class SO2:
     (2, 9)
     """
 
-    name = "SO2"
+    name = GroupName.SO2
     has_inversion = False
 
     def __init__(self, axis: str | Sequence[float] | NDArray[np.float64] = "z") -> None:
@@ -98,24 +59,24 @@ class SO2:
         self.axis: NDArray[np.float64] = vector / np.linalg.norm(vector)
 
     def irreps(self, l_max: int) -> tuple[Irrep, ...]:
-        """The modes m = 0 … l_max."""
+        """Return the modes m = 0 … l_max."""
         _check(l_max)
         return tuple(Irrep(m, 0) for m in range(l_max + 1))
 
     def quadrature(self, l_max: int, *, degree: int | None = None) -> Quadrature:
-        """Equispaced angles, 2·l_max + 1 by default; see :func:`jetsym.spectrum.quadrature.circle_rule`."""
+        """Return equispaced angles, 2·l_max + 1 by default; see :func:`jetsym.spectrum.quadrature.circle_rule`."""
         return circle_rule(l_max, self.axis, degree=degree)
 
     def rotations(self, shape: int | tuple[int, ...], rng: np.random.Generator) -> NDArray[np.float64]:
-        """Rotations (*shape, 3, 3) by angles uniform on [0, 2π)."""
+        """Draw rotations (*shape, 3, 3) by angles uniform on [0, 2π)."""
         return axis_matrices(self.axis, rng.uniform(0, 2 * np.pi, size=shape))
 
     def sample(self, n: int, rng: np.random.Generator) -> NDArray[np.float64]:
-        """n Haar-uniform elements (n, 3, 3) of the group."""
+        """Draw n Haar-uniform elements (n, 3, 3) of the group."""
         return self.rotations(n, rng)
 
     def kernels(self, l_max: int, rotations: Any) -> Any:
-        """1 and 2 cos mφ: kernels of the projectors on m = 0 … l_max at rotations (…, 3, 3), as (…, l_max+1)."""
+        """Return 1 and 2 cos mφ, kernels of the projectors on m = 0 … l_max at rotations (…, 3, 3), as (…, l_max+1)."""
         return mode_characters(l_max, rotations)
 
     def __repr__(self) -> str:
@@ -125,19 +86,19 @@ class SO2:
 class SO3:
     """Proper rotations. Irreps λ = 0, 1, …; elements are 3×3 rotation matrices."""
 
-    name = "SO3"
+    name = GroupName.SO3
     has_inversion = False
     axis = None
 
     def irreps(self, l_max: int) -> tuple[Irrep, ...]:
-        """All irreps up to l_max, by rising λ."""
+        """Return all irreps up to l_max, by rising λ."""
         _check(l_max)
         return tuple(Irrep(lam) for lam in range(l_max + 1))
 
     def quadrature(
         self, l_max: int, *, degree: int | None = None, rule: Literal["lebedev", "icosahedral"] = "lebedev"
     ) -> Quadrature:
-        """A rule of proper rotations for l_max.
+        """Return a rule of proper rotations for l_max.
 
         Parameters
         ----------
@@ -164,7 +125,7 @@ class SO3:
         return RULES[rule](l_max, degree=degree)
 
     def rotations(self, shape: int | tuple[int, ...], rng: np.random.Generator) -> NDArray[np.float64]:
-        """Haar-uniform proper rotations (*shape, 3, 3), from normalised Gaussian quaternions.
+        """Draw Haar-uniform proper rotations (*shape, 3, 3), from normalised Gaussian quaternions.
 
         Examples
         --------
@@ -182,11 +143,11 @@ class SO3:
         return np.stack([np.stack(row, axis=-1) for row in rows], axis=-2)
 
     def sample(self, n: int, rng: np.random.Generator) -> NDArray[np.float64]:
-        """n Haar-uniform elements (n, 3, 3) of the group."""
+        """Draw n Haar-uniform elements (n, 3, 3) of the group."""
         return self.rotations(n, rng)
 
     def kernels(self, l_max: int, rotations: Any) -> Any:
-        """d_λ χ_λ: kernels of the projectors on λ = 0 … l_max at rotations (…, 3, 3), as (…, l_max+1)."""
+        """Return d_λ χ_λ, kernels of the projectors on λ = 0 … l_max at rotations (…, 3, 3), as (…, l_max+1)."""
         xp = array_namespace(rotations)
         chi = characters(l_max, rotations)
         return chi * (2 * xp.arange(l_max + 1, dtype=chi.dtype) + 1)
@@ -202,21 +163,70 @@ class O3(SO3):
     (u(R) ± u(−R))/2 then split the parity exactly.
     """
 
-    name = "O3"
+    name = GroupName.O3
     has_inversion = True
 
     def irreps(self, l_max: int) -> tuple[Irrep, ...]:
-        """All irreps up to l_max, by rising λ, true tensors before pseudotensors."""
+        """Return all irreps up to l_max, by rising λ, true tensors before pseudotensors."""
         _check(l_max)
         return tuple(Irrep(lam, sigma) for lam in range(l_max + 1) for sigma in (1, -1))
 
     def sample(self, n: int, rng: np.random.Generator) -> NDArray[np.float64]:
-        """n Haar-uniform elements (n, 3, 3) of the group, each proper or improper with equal chance."""
+        """Draw n Haar-uniform elements (n, 3, 3) of the group, each proper or improper with equal chance."""
         return self.rotations(n, rng) * rng.choice([-1.0, 1.0], size=(n, 1, 1))
 
 
 #: Any of the groups.
-Group = SO2 | SO3
+Group = SO2 | SO3 | FiniteGroup
+
+#: Axes that the abstract group has along z: the beam, and those of each input's own.
+_ALONG_Z = ("beam", "jet", "random")
+#: Name -> the group of a symmetry of that name.
+_GROUPS: dict[str, Callable[[Symmetry], Group]] = {
+    GroupName.SO2: lambda symmetry: SO2("z" if symmetry.axis in _ALONG_Z or symmetry.axis is None else symmetry.axis),
+    GroupName.SO3: lambda symmetry: SO3(),
+    GroupName.O3: lambda symmetry: O3(),
+}
+
+
+def group_of(symmetry: Symmetry) -> Group:
+    """Return the compact group of a symmetry.
+
+    Raises
+    ------
+    SpectrumError
+        The group is not compact, or is not registered here.
+
+    Examples
+    --------
+    >>> group_of(Symmetry("O3")), group_of(Symmetry("SO2")), group_of(Symmetry.parse("SO2", axis=[0, 3, 4]))
+    (O3(), SO2(0, 0, 1), SO2(0, 0.6, 0.8))
+    """
+    if symmetry.group not in _GROUPS:
+        raise SpectrumError(f"group is {symmetry.group!r}, which has no spectrum; expected one of {', '.join(_GROUPS)}")
+    return _GROUPS[symmetry.group](symmetry)
+
+
+def register_group(group: FiniteGroup, *, words: str | None = None) -> None:
+    """Let a group be named as ``group=…`` of probes, averages, augmentations and penalties.
+
+    Rotations and reflections take a frame, "lab" or "rest"; Lorentz transformations act in the lab.
+
+    Parameters
+    ----------
+    group
+        Elements, weights and real irreps.
+    words
+        What acts, for a sentence, such as "quarter turns about the beam"; the name if not given.
+
+    Raises
+    ------
+    ConfigError
+        Another group has that name.
+    """
+    is_of = {"has_inversion": group.has_reflections, "on_four_vectors": group.on_four_vectors}
+    register(NamedGroup(group.name, words or group.name, () if group.on_four_vectors else ("frame",), **is_of))
+    _GROUPS[group.name] = lambda symmetry: group
 
 
 def _check(l_max: int) -> None:

@@ -12,7 +12,7 @@ __all__ = ["GENERATORS", "boost_matrices", "minkowski_products", "modulus", "ope
 
 
 def _rotation(i: int, j: int) -> NDArray[np.float64]:
-    """The generator of the rotations that take axis i to axis j."""
+    """Return the generator of the rotations that take axis i to axis j."""
     generator = np.zeros((4, 4))
     generator[j, i], generator[i, j] = 1, -1
     return generator
@@ -24,7 +24,7 @@ def _boost(i: int) -> NDArray[np.float64]:
     return generator
 
 
-#: (4, 4) real matrices X: exp(θ J_z) turns by the angle θ about z, exp(η K_z) boosts by the rapidity η along z.
+#: (4, 4) real matrices X: exp(θ J_z) rotates by the angle θ about z, exp(y K_z) boosts by the rapidity y along z.
 #: [J_i, J_j] = ε_ijk J_k, [J_i, K_j] = ε_ijk K_k and [K_i, K_j] = −ε_ijk J_k.
 GENERATORS: dict[str, NDArray[np.float64]] = {
     "J_x": _rotation(2, 3),
@@ -37,7 +37,7 @@ GENERATORS: dict[str, NDArray[np.float64]] = {
 
 
 def boost_matrices(rapidity: NDArray[np.float64], axis: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Boosts (…, 4, 4) by rapidities (…) along a unit axis (3,).
+    """Return the boosts (…, 4, 4) by rapidities (…) along a unit axis (3,).
 
     Examples
     --------

@@ -1,8 +1,8 @@
-"""How an output is said to transform: ρ(g) of scalars, vectors, tensors and their irreducible blocks."""
+"""Representations ρ(g) of outputs: scalars, vectors, tensors and their irreducible blocks."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -10,7 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jetsym.errors import SpectrumError
-from jetsym.spectrum.groups import Group, Irrep
+from jetsym.spectrum.finite import FiniteGroup
+from jetsym.spectrum.groups import Group
+from jetsym.spectrum.irreps import Irrep
 from jetsym.spectrum.quadrature import axis_matrices, product_rule
 from jetsym.spectrum.wigner import real_wigner_d
 
@@ -18,6 +20,9 @@ __all__ = ["NAMED", "Kind", "Representation", "irrep_matrices", "representation"
 
 #: A name of :data:`NAMED`, or (λ, σ) of a spherical tensor.
 Kind = str | tuple[int, int]
+
+#: Norm below which what is left of a random matrix is rounding.
+NOTHING = 1e-6
 
 #: Name -> shape of one object, and its irreducible blocks under O(3).
 NAMED: dict[str, tuple[tuple[int, ...], tuple[Irrep, ...]]] = {
@@ -58,19 +63,19 @@ class Representation:
 
     @property
     def lam(self) -> int:
-        """The largest λ of the blocks, λ_α: ρ(g)⁻¹ f(g·x) has a bandwidth larger than that of f by so much."""
+        """Largest λ of the blocks, λ_α: ρ(g)⁻¹ f(g·x) has a bandwidth larger than that of f by so much."""
         return max(block.lam for block in self.blocks)
 
     @property
     def slices(self) -> tuple[slice, ...]:
-        """Where each block stands among the components in the basis."""
+        """Slices of the components in the basis, one for each block."""
         stops = np.cumsum([block.dimension for block in self.blocks])
         return tuple(
             slice(int(stop) - block.dimension, int(stop)) for block, stop in zip(self.blocks, stops, strict=True)
         )
 
     def matrices(self, elements: NDArray[np.float64]) -> NDArray[np.float64]:
-        """ρ(g) (…, dim, dim) on flattened components, for orthogonal matrices (…, 3, 3), proper or not.
+        """Compute ρ(g) (…, dim, dim) on flattened components, for orthogonal matrices (…, 3, 3), proper or not.
 
         Examples
         --------
@@ -79,23 +84,23 @@ class Representation:
                [0., 1., 0.],
                [0., 0., 1.]])
         """
-        turned = np.zeros((*elements.shape[:-2], *self.basis.shape))
+        diagonal = np.zeros((*elements.shape[:-2], *self.basis.shape))
         for block, place in zip(self.block_matrices(elements), self.slices, strict=True):
-            turned[..., place, place] = block
-        return self.basis.T @ turned @ self.basis
+            diagonal[..., place, place] = block
+        return self.basis.T @ diagonal @ self.basis
 
     def block_matrices(self, elements: NDArray[np.float64]) -> list[NDArray[np.float64]]:
-        """D^β(g) (…, d_β, d_β) of every block, for orthogonal matrices (…, 3, 3) of the group."""
+        """Compute D^β(g) (…, d_β, d_β) of every block, for orthogonal matrices (…, 3, 3) of the group."""
         if self.whole is None:
             return [irrep_matrices(block, elements) for block in self.blocks]
-        turned = self.basis @ self.whole.matrices(elements) @ self.basis.T
-        return [turned[..., place, place] for place in self.slices]
+        whole = self.basis @ self.whole.matrices(elements) @ self.basis.T
+        return [whole[..., place, place] for place in self.slices]
 
     def under(self, group: Group) -> Representation:
-        """The same outputs under a group: as they are for SO(3) and O(3), split into modes m for SO(2).
+        """Restrict the representation to a group: as it is for SO(3) and O(3), split into its irreps for others.
 
         A block (λ, σ) of O(3) holds every mode m ≤ λ of the rotations about an axis once. In components along that axis
-        m = 0 stands alone, and ±m turn into each other.
+        m = 0 stands alone, and ±m mix with each other.
 
         Examples
         --------
@@ -103,29 +108,42 @@ class Representation:
         >>> [str(block) for block in representation("four-vector").under(SO2("x")).blocks]
         ['m=0', 'm=0', 'm=1']
         """
+        if isinstance(group, FiniteGroup):
+            return self if group.on_four_vectors else self._split(group)  # those have scalars only
         if group.axis is None:
             return self
-        upright = _turn_to_z(group.axis)
+        to_z = _rotation_to_z(group.axis)
         blocks, rows = [], []
         for irrep, place in zip(self.blocks, self.slices, strict=True):
-            along = irrep_matrices(irrep, upright) @ self.basis[place]
+            along = irrep_matrices(irrep, to_z) @ self.basis[place]
             for m in range(irrep.lam + 1):
                 blocks.append(Irrep(m, 0))
                 rows.append(along[[irrep.lam - m, irrep.lam + m][: blocks[-1].dimension]])
         return Representation(self.name, self.shape, tuple(blocks), np.concatenate(rows), whole=self)
 
+    def _split(self, group: FiniteGroup) -> Representation:
+        """Split the representation into the irreps of a group given by its elements."""
+        whole, blocks, rows = self.matrices(group.elements), [], []
+        for irrep, matrices in zip(group.irreps(0), group.matrices, strict=True):
+            for row in _intertwiners(matrices, whole, group.weights):
+                blocks.append(irrep)
+                rows.append(row)
+        if not rows or len(basis := np.concatenate(rows)) < len(self.basis):
+            raise SpectrumError(f"{self.name} holds irreps of {group.name} that its table lacks; add all of them")
+        return Representation(self.name, self.shape, tuple(blocks), basis, whole=self)
+
     def to_blocks(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Objects (…, *shape) as components (…, dim) in the basis of the blocks."""
+        """Convert objects (…, *shape) to components (…, dim) in the basis of the blocks."""
         leading = values.shape[: values.ndim - len(self.shape)]
         return values.reshape(*leading, len(self.basis)) @ self.basis.T
 
     def from_blocks(self, components: NDArray[np.float64]) -> NDArray[np.float64]:
-        """The inverse of :meth:`to_blocks`."""
+        """Convert components (…, dim) back to objects (…, *shape), the inverse of :meth:`to_blocks`."""
         return (components @ self.basis).reshape(*components.shape[:-1], *self.shape)
 
 
 def irrep_matrices(irrep: Irrep, elements: NDArray[np.float64]) -> NDArray[np.float64]:
-    """D^λσ(g) of orthogonal matrices (…, 3, 3): D^λσ(±R) = (±1)^p D^λ(R) with the parity p = σ(−1)^λ.
+    """Compute D^λσ(g) of orthogonal matrices (…, 3, 3): D^λσ(−R) = p D^λ(R) with the parity p = σ(−1)^λ.
 
     Parameters
     ----------
@@ -149,7 +167,7 @@ def irrep_matrices(irrep: Irrep, elements: NDArray[np.float64]) -> NDArray[np.fl
 
 
 def representation(kind: Kind) -> Representation:
-    """The representation of a kind of output.
+    """Return the representation of a kind of output.
 
     Parameters
     ----------
@@ -188,21 +206,33 @@ def _basis(name: str, blocks: tuple[Irrep, ...]) -> NDArray[np.float64]:
 
 
 def _intertwiner(irrep: Irrep, cartesian: Callable[[NDArray[np.float64]], NDArray[np.float64]]) -> NDArray[np.float64]:
-    """The rows Q_β with D^β(R) Q_β = Q_β ρ(R), for an irrep that ρ holds once: ∫ D^β(R) M ρ(R)ᵀ dμ for some M.
-
-    By Schur's lemma it is unique up to a factor, and the factor is fixed up to a sign by Q_β Q_βᵀ = 1.
-    """
+    """Return the rows of an irrep that a Cartesian tensor holds once."""
     rule = product_rule(irrep.lam + 1)  # degree 2λ+2, enough for λ plus the two factors of a rank-2 tensor
-    turned, fixed = real_wigner_d(irrep.lam, rule.rotations), cartesian(rule.rotations)
-    start = np.random.default_rng(0).normal(size=(irrep.dimension, fixed.shape[-1]))
-    rows = np.einsum("n,nab,bc,ndc->ad", rule.weights, turned, start, fixed, optimize=True)
-    return rows / np.linalg.norm(rows) * np.sqrt(irrep.dimension)
+    return next(_intertwiners(real_wigner_d(irrep.lam, rule.rotations), cartesian(rule.rotations), rule.weights))
 
 
-def _turn_to_z(axis: NDArray[np.float64]) -> NDArray[np.float64]:
-    """A rotation (3, 3) that takes a unit axis to z: half a turn about the direction between the two.
+def _intertwiners(
+    irrep: NDArray[np.float64], whole: NDArray[np.float64], weights: NDArray[np.float64]
+) -> Iterator[NDArray[np.float64]]:
+    """Yield rows Q with D(g) Q = Q ρ(g) and Q Qᵀ = 1, each orthogonal to those before: ∫ D(g) M ρ(g)ᵀ dμ for some M.
 
-    An axis that points down is turned over first, as next to −z that direction would be lost to rounding.
+    By Schur's lemma Q Qᵀ is a multiple of 1 for any irrep D, (n, d, d), of ρ, (n, k, k).
+    """
+    rng, left = np.random.default_rng(0), np.eye(whole.shape[-1])
+    while True:
+        start = rng.normal(size=(irrep.shape[-1], whole.shape[-1])) @ left
+        rows = np.einsum("n,nab,bc,ndc->ad", weights, irrep, start, whole, optimize=True)
+        if np.linalg.norm(rows) < NOTHING:
+            return
+        rows = rows / np.linalg.norm(rows) * np.sqrt(len(rows))
+        left = left - rows.T @ rows
+        yield rows
+
+
+def _rotation_to_z(axis: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return a rotation (3, 3) that takes a unit axis to z: by π about the direction between the two.
+
+    An axis that points down is rotated up first, as next to −z that direction would be lost to rounding.
     """
     over = np.diag([1.0, -1.0, -1.0]) if axis[2] < 0 else np.eye(3)
     between = over @ axis + [0.0, 0.0, 1.0]

@@ -2,14 +2,14 @@
 
 The boosts along a direction are a group of the kind (ℝ, +): it has no invariant probability measure, so that there is
 no spectrum over irreps as for rotations. What can be measured honestly belongs to a measure μ that is declared, uniform
-on [−η₀, η₀] or normal of width σ: the response u(η) expands in its orthonormal polynomials p_n, u = Σ c_n p_n with
+on [−y₀, y₀] or normal of width σ: the response u(y) expands in its orthonormal polynomials p_n, u = Σ c_n p_n with
 c_n = ∫ p_n u dμ, and the window energies B_n = ‖c_n‖² add up to ∫‖u‖² dμ, those with n ≥ 1 to A² = ∫‖u − ū‖² dμ.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import get_args
 
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from scipy.special import gammaln
 
 from jetsym.errors import SpectrumError
-from jetsym.spectrum.quadrature import whole_units
+from jetsym.spectrum.quadrature import Nodes
 from jetsym.symmetry import Distribution
 
 __all__ = ["Distribution", "Window", "rapidity_window", "rapidity_windows"]
@@ -30,7 +30,7 @@ MAX_NODES = 100
 
 
 @dataclass(frozen=True, eq=False)
-class Window:
+class Window(Nodes):
     """A probability measure on rapidity, as a Gauss rule with its polynomials.
 
     Parameters
@@ -38,18 +38,18 @@ class Window:
     distribution
         "uniform" or "normal".
     width
-        η₀ of the uniform measure on [−η₀, η₀], or the standard deviation σ of the normal one.
+        y₀ of the uniform measure on [−y₀, y₀], or the standard deviation σ of the normal one.
     rapidity
-        (n,) nodes η_i.
+        (n,) nodes y_i.
     weights
         (n,) positive weights, summing to one.
     polynomials
-        (n, n) values p_k(η_i) of the orthonormal polynomials of orders k = 0 … n − 1.
+        (n, n) values p_k(y_i) of the orthonormal polynomials of orders k = 0 … n − 1.
     n_max
         Largest order to report.
     degree
-        Σ w_i q(η_i) = ∫ q dμ for polynomials q up to this degree, 2n − 1: the energies up to n_max are exact for
-        responses that are polynomials in η up to the degree − n_max, and A² up to n − 1.
+        Σ w_i q(y_i) = ∫ q dμ for polynomials q up to this degree, 2n − 1: the energies up to n_max are exact for
+        responses that are polynomials in y up to the degree − n_max, and A² up to n − 1.
     """
 
     distribution: Distribution
@@ -60,37 +60,25 @@ class Window:
     n_max: int
     degree: int
 
-    #: Every node stands for itself.
-    unit = 1
-
     def __len__(self) -> int:
         return len(self.rapidity)
 
     @property
     def variance(self) -> float:
-        """Var(η) of the measure."""
+        """Var(y) of the measure."""
         return self.width**2 / 3 if self.distribution == "uniform" else self.width**2
-
-    def chunks(self, size: int) -> Iterator[slice]:
-        """Slices of at most ``size`` nodes each (one at least)."""
-        for start in range(0, len(self), max(1, size)):
-            yield slice(start, min(start + max(1, size), len(self)))
-
-    def units(self, chunk: slice) -> slice:
-        """The nodes that a slice covers; an error if there are none."""
-        return whole_units(chunk, len(self), self.unit)
 
 
 def rapidity_window(distribution: Distribution, width: float, n_max: int, *, degree: int | None = None) -> Window:
-    """Gauss nodes of a measure on rapidity, for energies up to n_max.
+    """Return the Gauss nodes of a measure on rapidity, for energies up to n_max.
 
     Parameters
     ----------
     distribution
-        "uniform" on [−width, width], with Legendre's polynomials √(2n+1) P_n(η/η₀); or "normal" of mean 0 and standard
-        deviation width, with the probabilists' Hermite polynomials He_n(η/σ)/√(n!).
+        "uniform" on [−width, width], with Legendre's polynomials √(2n+1) P_n(y/y₀); or "normal" of mean 0 and standard
+        deviation width, with the probabilists' Hermite polynomials He_n(y/σ)/√(n!).
     width
-        η₀ or σ, more than 0.
+        y₀ or σ, more than 0.
     n_max
         Largest order to report, ≥ 0.
     degree
@@ -138,7 +126,7 @@ def rapidity_window(distribution: Distribution, width: float, n_max: int, *, deg
 def rapidity_windows(
     distribution: Distribution, widths: Sequence[float], n_max: int, *, degree: int | None = None
 ) -> tuple[Window, ...]:
-    """Windows of several widths, for curves of A and B_n over η₀ or σ. They share no nodes.
+    """Return windows of several widths, for curves of A and B_n over y₀ or σ; they share no nodes.
 
     Parameters, errors: those of :func:`rapidity_window`.
 

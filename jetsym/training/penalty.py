@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from jetsym.errors import ConfigError
 from jetsym.jets.batch import JetBatch
 from jetsym.jets.moves.augmentation import AugmentationConfig, augment
+from jetsym.symmetry import GroupName
 from jetsym.training.nested import nested
 
 __all__ = ["PenaltyConfig", "penalties_of"]
@@ -20,12 +21,12 @@ __all__ = ["PenaltyConfig", "penalties_of"]
 
 @dataclass(frozen=True)
 class PenaltyConfig:
-    """What is added to the loss for every symmetry that the logits lack; see :mod:`jetsym.remedies.penalty`.
+    """Configuration of a term in the loss for symmetries that the logits lack; see :mod:`jetsym.remedies.penalty`.
 
     Parameters
     ----------
     weight
-        Of the penalty, which is in units of logits squared; 0 for none.
+        Weight of the penalty, which is in units of logits squared; 0 for none.
     moves
         Random transformations: the logits of each jet are compared in two positions. For a rotation group the mean of
         the penalty is A² of a probe.
@@ -34,7 +35,7 @@ class PenaltyConfig:
     generators
         In place of moves, some of J_x, J_y, J_z, K_x, K_y, K_z: the slopes of the logits along them.
     axes
-        Of the generators: ``beam`` for x, y, z of the lab, ``jet`` for those along each jet.
+        Axes of the generators: ``beam`` for x, y, z of the lab, ``jet`` for those along each jet.
 
     Raises
     ------
@@ -56,13 +57,13 @@ penalty.generators
     axes: Literal["beam", "jet"] = "beam"
 
     def __post_init__(self) -> None:
-        moves = nested("penalty.moves", AugmentationConfig, self.moves, example={"group": "O3"})
+        moves = nested("penalty.moves", AugmentationConfig, self.moves, example={"group": GroupName.O3})
         object.__setattr__(self, "moves", moves)
         if not 0 <= self.weight < float("inf"):
             raise ConfigError(f"penalty.weight is {self.weight}; expected 0 or more")
         if self.against not in ("moved", "input"):
             raise ConfigError(f"penalty.against is {self.against!r}; expected 'moved' or 'input'")
-        by_moves, by_generators = self.moves.group != "none", bool(self.generators)
+        by_moves, by_generators = self.moves.symmetry is not None, bool(self.generators)
         if by_moves and by_generators:
             raise ConfigError("penalty.moves and penalty.generators were both given; choose one")
         if bool(self.weight) != (by_moves or by_generators):
@@ -74,7 +75,7 @@ penalty.generators
 
 
 def penalties_of(config: PenaltyConfig) -> list[Callable[[nn.Module, JetBatch, torch.Generator], Tensor]]:
-    """The terms to add to the loss: one, or none."""
+    """Return the terms to add to the loss: one, or none."""
     from jetsym.remedies.penalty import GeneratorPenalty, TransformationPenalty
 
     penalty: Any
@@ -86,7 +87,7 @@ def penalties_of(config: PenaltyConfig) -> list[Callable[[nn.Module, JetBatch, t
 
 
 def two_positions(batch: JetBatch, generator: torch.Generator | None, *, config: PenaltyConfig) -> JetBatch:
-    """2B jets: each as it is or moved at random, and then each moved at random.
+    """Return 2B jets: each as it is or moved at random, and then each moved at random.
 
     Examples
     --------
@@ -94,7 +95,7 @@ def two_positions(batch: JetBatch, generator: torch.Generator | None, *, config:
     >>> batch = JetBatch(p4, torch.ones(1, 1, dtype=bool), torch.zeros(1, 1, 10), p4[:, 0])
     >>> config = PenaltyConfig(weight=1.0, moves={"group": "SO2"}, against="input")
     >>> both = two_positions(batch, torch.Generator().manual_seed(0), config=config)
-    >>> both.p4[0, 0], both.p4[1, 0, 3]  # turned about the beam
+    >>> both.p4[0, 0], both.p4[1, 0, 3]  # rotated about the beam
     (tensor([5., 3., 0., 4.]), tensor(4.))
     """
     first = augment(batch, config.moves, generator=generator) if config.against == "moved" else batch

@@ -12,6 +12,7 @@ from jetsym.jets.moves import actions
 from jetsym.jets.moves.frames import jet_axes
 from jetsym.spectrum import O3, SO2
 from jetsym.spectrum.lorentz import boost_matrices
+from jetsym.symmetry import Symmetry
 
 ROTATIONS = O3().rotations(3, np.random.default_rng(0))
 TURNS = SO2("z").rotations(3, np.random.default_rng(0))
@@ -22,8 +23,8 @@ def jets(make_jets):
     return make_jets(4, seed=5, dtype=torch.float64, min_particles=2, max_particles=5)
 
 
-def act(jets, group, *, frame="lab", axis="beam", seed=0):
-    return domain.act(jets, group=group, frame=frame, axis=axis, seed=seed)
+def act(jets, group, *, frame="lab", axis=None, seed=0):
+    return domain.JETS.act(jets, Symmetry(group, frame, axis), seed=seed)
 
 
 @pytest.mark.parametrize(
@@ -69,12 +70,12 @@ def test_only_rotations_in_the_lab_turn_outputs_too(jets):
     assert not act(jets, "boost")[1].on_outputs
 
 
-def test_tilted_jets_carry_the_generators_as_tangents(jets):
-    generators = domain.generators(jets, "jet")
+def test_jets_carry_the_generators_as_tangents(jets):
+    generators = domain.JETS.generators(jets, "jet")
     with forward_ad.dual_level():
-        tilted = domain.tilted(jets, generators)
-        primal, tangent = forward_ad.unpack_dual(tilted.p4)
+        moving = domain.JETS.with_tangents(jets, generators)
+        primal, tangent = forward_ad.unpack_dual(moving.p4)
     torch.testing.assert_close(primal, jets.p4.repeat(6, 1, 1))
     step = 1e-6
-    ahead, back = (domain.transform(jets, torch.linalg.matrix_exp(sign * step * generators)) for sign in (1, -1))
+    ahead, back = (domain.JETS.transform(jets, torch.linalg.matrix_exp(sign * step * generators)) for sign in (1, -1))
     torch.testing.assert_close(tangent, (ahead.p4 - back.p4) / (2 * step), rtol=1e-7, atol=1e-5)

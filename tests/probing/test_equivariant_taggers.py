@@ -9,8 +9,8 @@ import torch
 import jetsym
 from jetsym.domains.table import domain_of
 from jetsym.jets.models.registry import build
-from jetsym.probing.forward.session import Setting
-from jetsym.probing.measure.generators import measure_local
+from jetsym.probing.forward.session import Session
+from jetsym.probing.measure.generators import measure_generators
 from jetsym.spectrum.lorentz import GENERATORS
 
 SIZES = {
@@ -58,8 +58,8 @@ def test_exact_networks_read_zero(jets, name, options, bound, where):
 @pytest.mark.parametrize("name", SIZES)
 @pytest.mark.parametrize("beam", KEPT)
 def test_generators_say_what_references_break(jets, name, beam):
-    setting = Setting(domain_of(jets), kinds={"logits": "logits"}, progress=False)
-    report = measure_local(setting, make(name, beam=beam), jets, axes="beam")
+    options = domain_of(jets), {"logits": "logits"}
+    report = measure_generators(Session(make(name, beam=beam), *options), jets, axes="beam")
     slopes = dict(zip(report.generators, np.sqrt(report.squared[-1]), strict=True))
     assert max(slopes[generator] for generator in KEPT[beam]) < 1e-6
     assert min((slopes[generator] for generator in set(GENERATORS) - KEPT[beam]), default=1.0) > 1e-4
@@ -87,7 +87,7 @@ def test_canonical_taggers_read_zero_where_they_should(jets, signs):
     assert ("tagger.embedding@4" in report.layers) == (signs == "all")
     mirrored = jetsym.probe(model, jets, l_max=1, group="O3", progress=False)
     assert mirrored.equivariance["logits"].relative > 1e-3
-    setting = Setting(domain_of(jets), kinds={"logits": "logits"}, progress=False)
-    local = measure_local(setting, model, jets, axes="jet")
+    options = domain_of(jets), {"logits": "logits"}
+    local = measure_generators(Session(model, *options), jets, axes="jet")
     assert local.meta["method"] == "forward-mode"
     assert np.abs(local.squared[local.layers.index("logits")]).max() < 1e-12

@@ -348,7 +348,7 @@ def test_several_input_arrays_move_together():
         ({"l_max": 3, "method": "icosahedral"}, ProbeError, "l_max is 3.*icosahedral"),
         ({"group": "SO2", "method": "icosahedral"}, ProbeError, "several axes"),
         ({"group": 3}, ProbeError, "group is 3"),
-        ({"axis": "z"}, ProbeError, "it goes with group='SO2'"),
+        ({"axis": "z"}, ProbeError, "take the group 'SO2'"),
         ({"group": "SO2", "axis": "beem"}, ProbeError, "axis is 'beem'.*'beam'"),
         ({"group": "SO2", "axis": [0, 0, 0]}, ProbeError, "not all zero"),
         ({"group": "SO2", "axis": ["a", "b", "c"]}, ProbeError, "axis|could not convert"),

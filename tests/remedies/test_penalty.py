@@ -16,8 +16,8 @@ from jetsym.jets.models import PointNet
 from jetsym.jets.models.registry import build
 from jetsym.jets.moves.augmentation import AugmentationConfig, augment
 from jetsym.jets.moves.sampling import random_rotations
-from jetsym.probing.forward.session import Setting
-from jetsym.probing.measure.generators import measure_local
+from jetsym.probing.forward.session import Session
+from jetsym.probing.measure.generators import measure_generators
 from jetsym.remedies.penalty import GeneratorPenalty, TransformationPenalty
 
 ROTATIONS, BOOSTS = ("J_x", "J_y", "J_z"), ("K_x", "K_y", "K_z")
@@ -110,8 +110,8 @@ def test_it_is_what_a_probe_measures(net, make_jets):
         measured = TransformationPenalty(in_two_rotations)(net, many, seeded())
     assert float(measured) ** 0.5 == pytest.approx(report.equivariance["logits"].absolute, rel=0.03)
 
-    setting = Setting(domain_of(jets), kinds={"logits": "logits"}, progress=False)
-    local = measure_local(setting, net, jets, axes="jet")
+    options = domain_of(jets), {"logits": "logits"}
+    local = measure_generators(Session(net, *options), jets, axes="jet")
     row = local.layers.index("logits")
     with torch.no_grad():
         logits = net(jets)

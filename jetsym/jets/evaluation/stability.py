@@ -18,9 +18,10 @@ from jetsym.jets.batch import JetBatch
 from jetsym.jets.evaluation import metrics
 from jetsym.jets.evaluation.evaluate import expect_same_classes, predict_logits
 from jetsym.jets.evaluation.stability_report import FLIPS, REJECTION, Change, Stability
-from jetsym.jets.moves.augmentation import AugmentationConfig, augment
+from jetsym.jets.moves.augmentation import AXES, AugmentationConfig, augment
 from jetsym.jets.moves.frames import has_rest_frame
 from jetsym.progress import progress_bar
+from jetsym.symmetry import GroupName, Symmetry
 
 __all__ = ["Move", "actions_on_jets", "stability"]
 
@@ -33,23 +34,16 @@ TOGETHER = 8192
 
 
 def actions_on_jets(width: float = 0.5) -> dict[str, AugmentationConfig]:
-    """The actions that jets are usually moved by; boosts have rapidities uniform on [−width, width].
+    """Return the actions that jets are usually moved by; boosts have rapidities uniform on [−width, width].
 
     Examples
     --------
     >>> list(actions_on_jets())
     ['O3 lab', 'O3 rest', 'SO2 jet', 'SO2 beam', 'boost beam', 'boost jet', 'boost random']
     """
-    compact = {
-        "O3 lab": AugmentationConfig("O3"),
-        "O3 rest": AugmentationConfig("O3", frame="rest"),
-        "SO2 jet": AugmentationConfig("SO2", axis="jet"),
-        "SO2 beam": AugmentationConfig("SO2", axis="beam"),
-    }
-    boosts = {
-        f"boost {axis}": AugmentationConfig("boost", axis=axis, width=width) for axis in ("beam", "jet", "random")
-    }
-    return compact | boosts
+    compact = [Symmetry(), Symmetry(frame="rest"), *(Symmetry(GroupName.SO2, axis=axis) for axis in ("jet", "beam"))]
+    boosts = [Symmetry(GroupName.BOOST, axis=axis, width=width) for axis in AXES]
+    return {symmetry.label: AugmentationConfig.of(symmetry) for symmetry in (*compact, *boosts)}
 
 
 def stability(
@@ -139,7 +133,7 @@ def stability(
 def _logits(
     model: nn.Module, jets: JetBatch, move: Callable[[JetBatch], JetBatch] | None, *, batch_size: int
 ) -> Tensor:
-    """Logits (B, classes) of moved jets, moved some at a time."""
+    """Return logits (B, classes) of moved jets, moved some at a time."""
     if not len(jets):
         raise DataError("there are no jets to evaluate; expected at least one")
     parts = (jets[start : start + TOGETHER] for start in range(0, len(jets), TOGETHER))
@@ -147,7 +141,7 @@ def _logits(
 
 
 def _mover(move: AugmentationConfig | Move, seed: int) -> Callable[[JetBatch], JetBatch]:
-    """One draw: the same element for every part of the sample, as each starts from the same seed."""
+    """Return one draw: the same element for every part of the sample, as each starts from the same seed."""
 
     def moved(part: JetBatch) -> JetBatch:
         generator = torch.Generator(device=part.device).manual_seed(seed)
@@ -165,7 +159,7 @@ Quantity = tuple[float, Array]
 def _quantities(
     logits: Tensor, unmoved: Tensor, label: Tensor | None, classes: Sequence[str], pair: tuple[str, str] | None
 ) -> dict[str, Quantity]:
-    """All numbers that a sample allows."""
+    """Return all numbers that a sample allows."""
     values = {FLIPS: _share((logits.argmax(dim=-1) != unmoved.argmax(dim=-1)).numpy())}
     if label is None:
         return values
@@ -192,7 +186,7 @@ def _share(hits: NDArray[np.bool_]) -> Quantity:
 
 
 def _spread(quantity: Quantity, chosen: NDArray[np.bool_]) -> Quantity:
-    """Contributions of some of the jets as those of all: the others have none."""
+    """Return contributions of some of the jets as those of all: the others have none."""
     value, psi = quantity
     everywhere = np.zeros(len(chosen))
     everywhere[chosen] = psi
@@ -224,7 +218,7 @@ def _change(name: str, unmoved: Quantity, moved: Sequence[Quantity]) -> Change:
 
 
 def _shown(name: str, value: float) -> tuple[float, float]:
-    """A quantity as it is shown, and its derivative: rejections are the inverse of the share that was measured."""
+    """Return a quantity as it is shown, and its derivative: rejections are the inverse of the measured share."""
     if not name.startswith(REJECTION):
         return value, 1.0
     return (1 / value, -1 / value**2) if value else (float("inf"), float("nan"))

@@ -17,13 +17,13 @@ from torch import Tensor
 from jetsym.errors import ConfigError, closest
 from jetsym.jets.batch import JetBatch
 from jetsym.jets.models.base import Tagger
-from jetsym.jets.moves.canonical import Frame, Group, Signs, poses
+from jetsym.jets.moves.canonical import ROTATIONS, Signs, poses
 from jetsym.jets.schema import CLASSES
+from jetsym.symmetry import GROUPS, Symmetry
 
 __all__ = ["Canonical", "CanonicalConfig"]
 
-#: Option -> what it may be.
-CHOICES = {"group": ("SO3", "O3"), "frame": ("lab", "rest"), "signs": ("moment", "all")}
+SIGNS = ("moment", "all")
 
 
 @dataclass(frozen=True)
@@ -49,21 +49,27 @@ class CanonicalConfig:
 
     backbone: str = "pointnet"
     options: dict[str, Any] = field(default_factory=dict)
-    group: Group = "SO3"
-    frame: Frame = "lab"
+    group: str = ROTATIONS.group
+    frame: str = ROTATIONS.frame
     signs: Signs = "moment"
 
     def __post_init__(self) -> None:
-        for name, known in CHOICES.items():
-            value = getattr(self, name)
-            if value not in known:
-                raise ConfigError(f"Canonical option {name} is {value!r}; {closest(str(value), known)}")
+        object.__setattr__(self, "group", self.symmetry.group)
+        if self.signs not in SIGNS:
+            raise ConfigError(f"Canonical option signs is {self.signs!r}; {closest(str(self.signs), SIGNS)}")
         if self.backbone == "canonical":
             raise ConfigError("Canonical option backbone is 'canonical'; expected the name of another tagger")
         from jetsym.jets.models.registry import configure  # which lists this model as well
 
         # Its options are kept in full, as those of any other tagger are.
         object.__setattr__(self, "options", asdict(configure(self.backbone, **self.options)))
+
+    @property
+    def symmetry(self) -> Symmetry:
+        """What the poses are invariant under."""
+        called = {name: f"Canonical option {name}" for name in ("group", "frame")}
+        rotations = [group.name for group in GROUPS.values() if group.is_orthogonal]
+        return Symmetry.parse(self.group, self.frame, called=called, groups=rotations)
 
 
 class Canonical(Tagger):
@@ -102,8 +108,8 @@ class Canonical(Tagger):
         *,
         backbone: str = "pointnet",
         options: dict[str, Any] | None = None,
-        group: Group = "SO3",
-        frame: Frame = "lab",
+        group: str = ROTATIONS.group,
+        frame: str = ROTATIONS.frame,
         signs: Signs = "moment",
     ) -> None:
         super().__init__()
@@ -114,7 +120,7 @@ class Canonical(Tagger):
         self.tagger = build(backbone, self.classes, **self.config.options)
 
     def ablations(self) -> dict[str, Tagger]:
-        """What the backbone can do without."""
+        """Return the taggers without what the backbone can do without."""
         found: dict[str, Tagger] = {}
         for name, other in self.tagger.ablations().items():
             found[name] = copy.copy(self)
@@ -124,5 +130,5 @@ class Canonical(Tagger):
     def forward(self, jets: JetBatch) -> Tensor:
         """B jets → logits (B, classes)."""
         with torch.autocast(jets.device.type, enabled=False):  # axes are made in float64
-            seen = poses(jets, group=self.config.group, frame=self.config.frame, signs=self.config.signs)
+            seen = poses(jets, self.config.symmetry, signs=self.config.signs)
         return torch.stack([self.tagger(pose) for pose in seen]).mean(dim=0)

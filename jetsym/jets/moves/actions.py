@@ -205,7 +205,7 @@ def transform(batch: JetBatch, matrices: Tensor) -> JetBatch:
 
 
 def _per_jet(name: str, values: Tensor, batch: JetBatch, shape: tuple[int, ...]) -> Tensor:
-    """Values (n, *shape) or (n, B, *shape) on the batch's device as (n, 1 or B, *shape)."""
+    """Return values (n, *shape) or (n, B, *shape) on the batch's device as (n, 1 or B, *shape)."""
     n, jets = (len(values) if values.ndim else 0), len(batch)
     if tuple(values.shape) not in {(n, *shape), (n, jets, *shape)}:
         tail = "".join(f", {size}" for size in shape)
@@ -218,7 +218,7 @@ def _per_jet(name: str, values: Tensor, batch: JetBatch, shape: tuple[int, ...])
 
 
 def _directions(batch: JetBatch, direction: Tensor | str, n: int) -> Tensor:
-    """Unit vectors, float64, that broadcast against (n, B, 3)."""
+    """Return unit vectors, float64, that broadcast against (n, B, 3)."""
     if isinstance(direction, str):
         if direction not in ("beam", "jet"):
             raise DataError(f"direction is {direction!r}; expected 'beam', 'jet' or unit vectors")
@@ -236,7 +236,7 @@ def _directions(batch: JetBatch, direction: Tensor | str, n: int) -> Tensor:
 
 
 def _turned(p4: Tensor, elements: Tensor) -> Tensor:
-    """(…, B, N, 4) four-momenta under (n, B or 1, 3, 3) elements of O(3), as (n, B, N, 4)."""
+    """Return four-momenta (…, B, N, 4) under (n, B or 1, 3, 3) elements of O(3), as (n, B, N, 4)."""
     # p → g p on row vectors is p gᵀ. Under autocast a matrix product would round the momenta to 16 bits.
     with torch.autocast(p4.device.type, enabled=False):
         moved = torch.matmul(p4[..., 1:], elements.mT)
@@ -245,7 +245,7 @@ def _turned(p4: Tensor, elements: Tensor) -> Tensor:
 
 
 def _boosted(p4: Tensor, direction: Tensor, factor: Tensor) -> Tensor:
-    """(…, B, N, 4) four-momenta with E ± p∥ scaled by factor^±1: directions (…, B or 1, 3), factors (…, B or 1)."""
+    """Return four-momenta (…, B, N, 4) with E ± p∥ times factor^±1: directions (…, B or 1, 3), factors (…, B or 1)."""
     direction, factor = direction[..., None, :], factor[..., None]
     energy, vector = p4[..., 0], p4[..., 1:]
     along = (vector * direction).sum(dim=-1)
@@ -256,7 +256,7 @@ def _boosted(p4: Tensor, direction: Tensor, factor: Tensor) -> Tensor:
 
 
 def _apply(batch: JetBatch, move: Callable[[Tensor], Tensor], *, dtype: torch.dtype = torch.float64) -> JetBatch:
-    """The jets with momenta (B, N, 4) moved in a dtype to (n, B, N, 4), and all the rest repeated n times."""
+    """Return the jets with momenta (B, N, 4) moved in a dtype to (n, B, N, 4), and all the rest repeated n times."""
     p4, jet_p4 = move(batch.p4.to(dtype)), move(batch.jet_p4[:, None].to(dtype))
     n, jets = p4.shape[:2]
 

@@ -6,8 +6,9 @@ Rotations have the Haar measure. Boosts have none that is finite: their rapidity
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,30 +19,19 @@ from jetsym.jets.moves.actions import about_jet_axis, boost, rotate, rotate_at_r
 from jetsym.jets.moves.frames import axes_along, has_rest_frame, jet_momentum
 from jetsym.jets.moves.sampling import (
     random_directions,
+    random_elements,
     random_lorentz,
-    random_orthogonal,
     random_rapidities,
-    random_rotations,
     random_turns,
 )
-from jetsym.spectrum.windows import Distribution
+from jetsym.symmetry import Symmetry, group_names
 
 __all__ = ["AugmentationConfig", "augment"]
 
-Group = Literal["none", "SO2", "SO3", "O3", "boost", "lorentz"]
-Frame = Literal["lab", "rest"]
-Axis = Literal["beam", "jet", "random"]
-
-
-#: What each group takes besides its name.
-_OPTIONS: dict[str, tuple[str, ...]] = {
-    "none": (),
-    "SO2": ("axis",),
-    "SO3": ("frame",),
-    "O3": ("frame",),
-    "boost": ("axis", "rapidity", "width", "bound"),
-    "lorentz": ("rapidity", "width", "bound"),
-}
+#: The group that leaves jets as they are.
+NONE = "none"
+#: Axes that jets are moved about or along.
+AXES = ("beam", "jet", "random")
 
 
 @dataclass(frozen=True)
@@ -54,7 +44,7 @@ class AugmentationConfig:
     ----------
     group
         ``"none"``, ``"SO2"`` (rotations about an axis), ``"SO3"``, ``"O3"`` (reflections as well), ``"boost"`` (along
-        an axis) or ``"lorentz"`` (rotation, boost, rotation).
+        an axis), ``"lorentz"`` (rotation, boost, rotation), or one that was registered, in any case of letters.
     frame
         Of SO3 and O3: ``"lab"``, if not given, or ``"rest"``, the rest frame of each jet's constituents. A jet that has
         none, such as a single particle, is turned about its momentum (and mirrored through planes that hold it): this
@@ -82,28 +72,49 @@ class AugmentationConfig:
 take the group 'SO3' or 'O3'
     """
 
-    group: Group = "none"
-    frame: Frame | None = None
-    axis: Axis | None = None
-    rapidity: Distribution | None = None
+    group: str = NONE
+    frame: str | None = None
+    axis: str | None = None
+    rapidity: str | None = None
     width: float | None = None
     bound: float | None = None
 
     def __post_init__(self) -> None:
-        for name, choices in (("group", Group), ("frame", Frame), ("axis", Axis), ("rapidity", Distribution)):
-            if getattr(self, name) not in get_args(choices) and (name == "group" or getattr(self, name) is not None):
-                self._refuse(name, f"; expected one of {', '.join(map(repr, get_args(choices)))}")
-        for name in ("frame", "axis", "rapidity", "width", "bound"):
-            if getattr(self, name) is not None and name not in _OPTIONS[self.group]:
-                takers = " or ".join(repr(group) for group, options in _OPTIONS.items() if name in options)
-                remedy = f"leave it out, or take the group {takers}"
-                self._refuse(name, f", which the group {self.group!r} does not take; {remedy}")
-        if "width" in _OPTIONS[self.group] and (self.width is None or not 0 < self.width < math.inf):
+        symmetry = self.symmetry
+        for name in ("bound",) if symmetry else ("frame", "axis", "rapidity", "width", "bound"):
+            if getattr(self, name) is not None and (symmetry is None or symmetry.distribution is None):
+                self._refuse(name, f", which the group {self.group!r} does not take; leave it out")
+        if symmetry is None:
+            return
+        object.__setattr__(self, "group", symmetry.group)
+        if self.axis is not None:
+            object.__setattr__(self, "axis", symmetry.axis)
+        if symmetry.axis not in (None, *AXES):
+            self._refuse("axis", f"; expected one of {', '.join(map(repr, AXES))}")
+        if symmetry.distribution is not None and self.width is None:
             self._refuse("width", f"; the group {self.group!r} needs a rapidity more than 0, such as 0.5")
         if self.bound is not None and not 0 < self.bound < math.inf:
             self._refuse("bound", "; expected a rapidity more than 0")
         if self.bound is not None and self.rapidity != "normal":
             self._refuse("bound", ", which cuts a normal distribution; set rapidity to 'normal', or leave bound out")
+
+    @classmethod
+    def of(cls, symmetry: Symmetry) -> AugmentationConfig:
+        """Return how jets are moved by a symmetry, without what goes without saying."""
+        usual = replace(Symmetry(symmetry.group), width=symmetry.width)
+        given = {name: value for name, value in symmetry.to_dict().items() if value != getattr(usual, name)}
+        axis, rapidity = given.get("axis"), given.get("distribution")
+        return cls(symmetry.group, given.get("frame"), axis, rapidity, symmetry.width)
+
+    @cached_property
+    def symmetry(self) -> Symmetry | None:
+        """What acts; None leaves jets as they are."""
+        if self.group == NONE:
+            return None
+        called = {name: f"augmentation.{name}" for name in ("group", "frame", "axis", "width")}
+        options = (self.frame, self.axis, self.width, self.rapidity)
+        called["distribution"] = "augmentation.rapidity"
+        return Symmetry.parse(self.group, *options, called=called, groups=(NONE, *group_names()))
 
     def _refuse(self, name: str, expected: str) -> None:
         raise ConfigError(f"augmentation.{name} is {getattr(self, name)!r}{expected}")
@@ -124,34 +135,41 @@ def augment(
     >>> moved.p4[0, 0, 1:3]  # a boost along the beam
     tensor([3., 0.])
     """
-    if config.group == "none":
+    symmetry = config.symmetry
+    if symmetry is None:
         return batch
     n, jets = 1 if shared else len(batch), len(batch)
     source: dict[str, Any] = {"generator": generator, "device": batch.device}
-    if config.group in ("SO3", "O3"):
-        sample = random_rotations if config.group == "SO3" else random_orthogonal
-        if config.frame == "rest":
-            elements, turns = sample(n, **source), random_turns(n, **source)
-            return _rotate_at_rest_or_about_momentum(batch, elements.expand(jets, 3, 3), turns.expand(jets, 3, 3))
-        return rotate(batch, sample(n, dtype=batch.dtype, **source).expand(jets, 3, 3)[None])
-    if config.group == "SO2":
-        turns = random_turns(n, **source).expand(jets, 3, 3)
-        if config.axis == "jet":
-            return about_jet_axis(batch, turns[None])
-        if config.axis == "random":
-            turns = _conjugate(turns, random_directions(n, **source))
-        return rotate(batch, turns[None])
+    if not symmetry.is_compact:
+        return _boosted(batch, config, symmetry, n, source)
+    if symmetry.is_at_rest:
+        elements = random_elements(symmetry, n, **source)
+        still = torch.eye(3, device=batch.device, dtype=elements.dtype)
+        turns = random_turns(n, **source) if symmetry.is_orthogonal else still  # which are no part of other groups
+        return _rotate_at_rest_or_about_momentum(batch, elements.expand(jets, 3, 3), turns.expand(jets, 3, 3))
+    elements = random_elements(symmetry, n, dtype=batch.dtype if symmetry.is_orthogonal else torch.float64, **source)
+    if symmetry.axis == "random":
+        elements = _conjugate(elements, random_directions(n, **source))
+    act = about_jet_axis if symmetry.axis == "jet" else transform if symmetry.named.on_four_vectors else rotate
+    return act(batch, elements.expand(jets, *elements.shape[1:])[None])
+
+
+def _boosted(
+    batch: JetBatch, config: AugmentationConfig, symmetry: Symmetry, n: int, source: dict[str, Any]
+) -> JetBatch:
+    """Boost jets by n random rapidities, or by random Lorentz transformations."""
+    jets = len(batch)
     options = {"width": config.width, "bound": config.bound, **source}
-    if config.group == "lorentz":
-        elements = random_lorentz(n, config.rapidity or "uniform", **options)
-        return transform(batch, elements.expand(jets, 4, 4)[None])
-    rapidity = random_rapidities(n, config.rapidity or "uniform", **options).expand(jets)
-    direction = random_directions(n, **source).expand(jets, 3) if config.axis == "random" else config.axis or "beam"
+    assert symmetry.distribution is not None
+    if symmetry.axis is None:
+        return transform(batch, random_lorentz(n, symmetry.distribution, **options).expand(jets, 4, 4)[None])
+    rapidity = random_rapidities(n, symmetry.distribution, **options).expand(jets)
+    direction = random_directions(n, **source).expand(jets, 3) if symmetry.axis == "random" else str(symmetry.axis)
     return boost(batch, rapidity[None], direction)
 
 
 def _rotate_at_rest_or_about_momentum(batch: JetBatch, elements: Tensor, turns: Tensor) -> JetBatch:
-    """Elements (B, 3, 3) of O(3) at rest; jets without a rest frame are turned (B, 3, 3) about their momentum."""
+    """Move jets by elements (B, 3, 3) at rest; those without a rest frame are turned (B, 3, 3) about their momentum."""
     massive = has_rest_frame(batch)
     if massive.all():
         return rotate_at_rest(batch, elements[None])
@@ -165,6 +183,6 @@ def _rotate_at_rest_or_about_momentum(batch: JetBatch, elements: Tensor, turns: 
 
 
 def _conjugate(turns: Tensor, axes: Tensor) -> Tensor:
-    """Rotations about z, (n, 3, 3), as the same rotations about other axes (n, 3)."""
+    """Return rotations about z, (n, 3, 3), as the same rotations about other axes (n, 3)."""
     frame = axes_along(axes)
     return frame.mT @ turns @ frame

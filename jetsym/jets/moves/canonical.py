@@ -36,12 +36,14 @@ from jetsym.jets.batch import JetBatch
 from jetsym.jets.kinematics import mass2
 from jetsym.jets.moves.actions import boost, rotate
 from jetsym.jets.moves.frames import MAX_GAMMA, jet_momentum
+from jetsym.symmetry import GroupName, Symmetry
 
-__all__ = ["Frame", "Group", "Signs", "poses", "principal_axes"]
+__all__ = ["ROTATIONS", "Signs", "poses", "principal_axes"]
 
-Group = Literal["SO3", "O3"]
-Frame = Literal["lab", "rest"]
 Signs = Literal["moment", "all"]
+
+#: What poses are invariant under if nobody says.
+ROTATIONS = Symmetry(GroupName.SO3)
 
 #: Eigenvalues of a momentum tensor of trace 1 that are closer than this are taken for equal by derivatives.
 _GAP = 1e-6
@@ -50,8 +52,8 @@ _GAP = 1e-6
 _NARROW = 1e-6
 
 
-def poses(batch: JetBatch, *, group: Group = "SO3", frame: Frame = "lab", signs: Signs = "moment") -> list[JetBatch]:
-    """The jets in their own axes: x is the first, along the momentum of the jet in the lab.
+def poses(batch: JetBatch, symmetry: Symmetry = ROTATIONS, *, signs: Signs = "moment") -> list[JetBatch]:
+    """Return the jets in their own axes: x is the first, along the momentum of the jet in the lab.
 
     The jet axis becomes the sum of the constituents in that pose, (E, |P|, 0, 0) in the lab and (M, 0, 0, 0) at rest:
     the stored one, which is near it, would bring its own direction back in. Padding becomes zero. Differentiable in
@@ -61,10 +63,9 @@ def poses(batch: JetBatch, *, group: Group = "SO3", frame: Frame = "lab", signs:
     ----------
     batch
         B jets.
-    group
-        What the poses are to be invariant under: with "O3" mirror images have the same poses.
-    frame
-        "lab" or "rest".
+    symmetry
+        What the poses are to be invariant under, SO(3) or O(3), in the lab or at rest: with O(3) mirror images have
+        the same poses.
     signs
         "moment" or "all"; see the module.
 
@@ -84,7 +85,7 @@ def poses(batch: JetBatch, *, group: Group = "SO3", frame: Frame = "lab", signs:
     real = batch.replace(p4=batch.p4.masked_fill(~batch.mask[..., None], 0.0)).to(torch.float64)
     total = jet_momentum(real)
     length = _length(total[:, 1:])
-    if frame == "rest":
+    if symmetry.is_at_rest:
         mass = _safe_sqrt(torch.maximum(mass2(total), (total[:, 0] / MAX_GAMMA).square()))
         rapidity = torch.where(mass > 0, ((total[:, 0] + length) / torch.where(mass > 0, mass, 1)).log(), 0.0)
         at_rest = total.new_tensor([0.0, 0.0, 1.0])  # any direction will do for what is not boosted
@@ -94,15 +95,16 @@ def poses(batch: JetBatch, *, group: Group = "SO3", frame: Frame = "lab", signs:
     else:
         axis = torch.stack([total[:, 0], length, *torch.zeros_like(total[:, 2:]).unbind(-1)], dim=-1)
         axes = principal_axes(real, total[:, 1:])
+    along = None if symmetry.is_at_rest else total[:, 1:]
     found = []
-    for chosen in _signed(real, axes, along=None if frame == "rest" else total[:, 1:], group=group, signs=signs):
+    for chosen in _signed(real, axes, along, mirrors=symmetry.has_inversion, signs=signs):
         turned = rotate(real, chosen[None])
         found.append(turned.replace(jet_p4=axis).to(batch.dtype))
     return found
 
 
 def principal_axes(batch: JetBatch, along: Tensor | None = None) -> Tensor:
-    """(B, 3, 3) float64 rotations whose ROWS are the eigenvectors of S, of falling eigenvalue, and right-handed.
+    """Return float64 rotations (B, 3, 3) whose ROWS are the eigenvectors of S, of falling eigenvalue, and right-handed.
 
     With ``along`` (B, 3) the first is along these vectors and the others belong to the part of S across them. The signs
     are arbitrary. Jets without energy get x, y, z, in some order.
@@ -134,7 +136,7 @@ def principal_axes(batch: JetBatch, along: Tensor | None = None) -> Tensor:
 
 
 def _momentum_tensor(energy: Tensor, vectors: Tensor) -> Tensor:
-    """(B, 3, 3) S = Σ p pᵀ/E, for energies (B, N, 1) and vectors (B, N, 3)."""
+    """Return (B, 3, 3) S = Σ p pᵀ/E, for energies (B, N, 1) and vectors (B, N, 3)."""
     return (vectors / torch.where(energy > 0, energy, 1)).mT @ vectors
 
 
@@ -142,8 +144,8 @@ def _trace(tensor: Tensor) -> Tensor:
     return tensor.diagonal(dim1=-2, dim2=-1).sum(dim=-1)[:, None, None]
 
 
-def _signed(batch: JetBatch, axes: Tensor, *, along: Tensor | None, group: Group, signs: Signs) -> list[Tensor]:
-    """The axes (B, 3, 3) with signs, improper ones among them for O(3); the first always points along P in the lab."""
+def _signed(batch: JetBatch, axes: Tensor, along: Tensor | None, *, mirrors: bool, signs: Signs) -> list[Tensor]:
+    """Return the axes (B, 3, 3) with signs, improper ones among them for O(3); the first points along P in the lab."""
     moments = (batch.p4[..., 1:].detach() @ axes.detach().mT).pow(3) / batch.p4[..., :1].square().clamp_min(1e-30)
     moment = moments.sum(dim=1)
     if along is not None:
@@ -153,25 +155,25 @@ def _signed(batch: JetBatch, axes: Tensor, *, along: Tensor | None, group: Group
     first_free = 0 if along is None else 1
     choices = [own]
     if signs == "all":
-        free = product((1.0, -1.0), repeat=(3 if group == "O3" else 2) - first_free)
+        free = product((1.0, -1.0), repeat=(3 if mirrors else 2) - first_free)
         choices = []
         for values in free:
             choice = torch.ones_like(own)
             choice[:, :first_free] = own[:, :first_free]
             choice[:, first_free : first_free + len(values)] = own.new_tensor(values)
             choices.append(choice)
-    if group == "SO3":  # the third follows from the first two
+    if not mirrors:  # the third follows from the first two
         choices = [torch.cat([choice[:, :2], choice[:, :1] * choice[:, 1:2]], dim=1) for choice in choices]
     return [choice[:, :, None] * axes for choice in choices]
 
 
 def _length(vectors: Tensor) -> Tensor:
-    """(…, 3) → (…) length, of zero derivative at zero."""
+    """Return the length (…) of vectors (…, 3), of zero derivative at zero."""
     return _safe_sqrt(vectors.square().sum(dim=-1))
 
 
 def _unit(vectors: Tensor) -> Tensor:
-    """(…, 3) vectors over their length; zero for zero."""
+    """Return vectors (…, 3) over their length; zero for zero."""
     length = _length(vectors)[..., None]
     return vectors / torch.where(length > 0, length, 1)
 

@@ -17,7 +17,7 @@ MAX_GAMMA = 1000.0
 
 
 def jet_momentum(batch: JetBatch) -> Tensor:
-    """(B, 4) float64 total momentum P of each jet, the sum of its real constituents; not the stored ``jet_p4``.
+    """Return the total momenta P, (B, 4) float64: sums of the real constituents, and not the stored ``jet_p4``.
 
     Examples
     --------
@@ -29,7 +29,7 @@ def jet_momentum(batch: JetBatch) -> Tensor:
 
 
 def has_rest_frame(batch: JetBatch) -> Tensor:
-    """(B,) bool, whether P is timelike, with an energy of at most MAX_GAMMA · mass.
+    """Return (B,) bool, whether P is timelike, with an energy of at most MAX_GAMMA · mass.
 
     Jets of a single light particle have none, and jets of massless particles that are collinear.
 
@@ -61,7 +61,7 @@ def expect_rest_frame(batch: JetBatch) -> None:
 
 
 def jet_axes(batch: JetBatch) -> Tensor:
-    """Right-handed orthonormal axes of each jet, the third along the stored jet axis ``jet_p4``.
+    """Return right-handed orthonormal axes of each jet, the third along the stored jet axis ``jet_p4``.
 
     The first points to larger polar angles, the second to larger azimuths. A jet along ±z has no azimuth; its second
     axis is y.
@@ -96,7 +96,7 @@ def jet_axes(batch: JetBatch) -> Tensor:
 
 
 def axes_along(vectors: Tensor) -> Tensor:
-    """The axes of :func:`jet_axes` for vectors (…, 3): float64 rotations (…, 3, 3), third row along them.
+    """Return the axes of :func:`jet_axes` for vectors (…, 3): float64 rotations (…, 3, 3), third row along them.
 
     Vectors of length zero get x, y, z.
     """

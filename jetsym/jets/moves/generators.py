@@ -17,7 +17,7 @@ __all__ = ["aligned_generators", "tangents"]
 
 
 def aligned_generators(batch: JetBatch, axes: Literal["beam", "jet"] = "beam") -> Tensor:
-    """The six generators along the axes of the lab or of each jet, in the order of GENERATORS.
+    """Return the six generators along the axes of the lab or of each jet, in the order of GENERATORS.
 
     Parameters
     ----------
@@ -55,7 +55,7 @@ def aligned_generators(batch: JetBatch, axes: Literal["beam", "jet"] = "beam") -
 
 
 def tangents(batch: JetBatch, generators: Tensor) -> tuple[Tensor, Tensor]:
-    """How momenta start to move: X p of the constituents and of the jet axis, as a forward-mode derivative takes them.
+    """Return how momenta start to move, as forward-mode derivatives take it: X p of constituents and jet axis.
 
     Parameters
     ----------

@@ -8,10 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from jetsym.spectrum.windows import Distribution
+from jetsym.spectrum import FiniteGroup, group_of
+from jetsym.symmetry import Distribution, Symmetry
 
 __all__ = [
     "random_directions",
+    "random_elements",
     "random_lorentz",
     "random_orthogonal",
     "random_rapidities",
@@ -27,7 +29,7 @@ def random_rotations(
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float64,
 ) -> Tensor:
-    """Rotations distributed by the Haar measure of SO(3).
+    """Draw rotations by the Haar measure of SO(3).
 
     Four independent normal numbers point uniformly on the unit sphere of quaternions, which covers SO(3) twice and
     evenly (K. Shoemake, "Uniform random rotations", Graphics Gems III, 1992).
@@ -69,7 +71,7 @@ def random_orthogonal(
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float64,
 ) -> Tensor:
-    """Elements of O(3) distributed by its Haar measure: a random rotation times a fair sign.
+    """Draw elements of O(3) by its Haar measure: a random rotation times a fair sign.
 
     Parameters and result are those of :func:`random_rotations`, with det = ±1.
 
@@ -84,6 +86,36 @@ def random_orthogonal(
     return rotations * signs
 
 
+def random_elements(
+    symmetry: Symmetry,
+    n: int,
+    *,
+    generator: torch.Generator | None = None,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype = torch.float64,
+) -> Tensor:
+    """Draw elements of a compact group by its Haar measure; those of SO(2) turn about z.
+
+    Parameters and result are those of :func:`random_rotations`, but that a registered group may have matrices
+    (n, 4, 4).
+
+    Examples
+    --------
+    >>> random_elements(Symmetry("SO3"), 2).shape
+    torch.Size([2, 3, 3])
+    """
+    options: dict[str, Any] = {"generator": generator, "device": device, "dtype": dtype}
+    if symmetry.is_orthogonal:
+        return (random_orthogonal if symmetry.has_inversion else random_rotations)(n, **options)
+    if symmetry.axis is not None:
+        return random_turns(n, **options)
+    group = group_of(symmetry)
+    assert isinstance(group, FiniteGroup)
+    weights = torch.as_tensor(group.weights, device=device)
+    chosen = torch.multinomial(weights, n, replacement=True, generator=generator)
+    return torch.as_tensor(group.elements, device=device, dtype=dtype)[chosen]
+
+
 def random_turns(
     n: int,
     *,
@@ -91,7 +123,7 @@ def random_turns(
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float64,
 ) -> Tensor:
-    """Rotations (n, 3, 3) about z by angles uniform on [−π, π): the Haar measure of SO(2).
+    """Draw rotations (n, 3, 3) about z by angles uniform on [−π, π): the Haar measure of SO(2).
 
     Examples
     --------
@@ -115,7 +147,7 @@ def random_directions(
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float64,
 ) -> Tensor:
-    """Unit vectors (n, 3), uniform on the sphere: normal numbers over their norm.
+    """Draw unit vectors (n, 3), uniform on the sphere: normal numbers over their norm.
 
     Examples
     --------
@@ -136,7 +168,7 @@ def random_rapidities(
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float64,
 ) -> Tensor:
-    """Rapidities (n,), drawn in float64 by the inverse of their distribution function, whatever the width.
+    """Draw rapidities (n,), in float64 by the inverse of their distribution function, whatever the width.
 
     Parameters
     ----------
@@ -180,7 +212,7 @@ def random_lorentz(
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float64,
 ) -> Tensor:
-    """Lorentz transformations (n, 4, 4) of (E, px, py, pz), proper and orthochronous: rotation · boost · rotation.
+    """Draw Lorentz transformations (n, 4, 4) of (E, px, py, pz), proper and orthochronous: rotation · boost · rotation.
 
     Every such transformation is R₁ B_z(η) R₂. Both rotations are Haar-distributed, the rapidity is as
     :func:`random_rapidities` draws it, with its parameters; there is no Haar probability measure on the whole group.

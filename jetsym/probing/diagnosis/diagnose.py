@@ -81,4 +81,4 @@ def diagnose(
             not_judged[name] = str(reason)
     found.sort(key=lambda finding: -SEVERITIES.index(finding.severity))
     meta = {"report": dict(report.meta), "readout": case.readout, "thresholds": vars(bounds)}
-    return Diagnosis(tuple(found), not_judged, meta, modes=tuple(MODES))
+    return Diagnosis(tuple(found), tuple(MODES), not_judged, meta)

@@ -11,8 +11,7 @@ from jetsym.probing.diagnosis.case import INVARIANT, MIRRORED, Case, NotJudged, 
 from jetsym.probing.diagnosis.modes import register
 from jetsym.probing.diagnosis.thresholds import Bound
 from jetsym.probing.reports.diagnosis import NAN, Evidence, Finding
-from jetsym.text import concise
-from jetsym.text import share as percent
+from jetsym.text import concise, percent
 
 __all__ = ["drift", "leakage", "misalignment", "parity_blindness", "parity_contamination"]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
 import torch
@@ -16,7 +16,6 @@ __all__ = [
     "MEMORY_BUDGET",
     "Piece",
     "Size",
-    "coefficients",
     "evaluations_at_once",
     "largest",
     "passes",
@@ -26,19 +25,14 @@ __all__ = [
 T = TypeVar("T")
 
 
-class Batched(Protocol):
-    """An orbit or the like: a dataclass with a batch size, which may be halved where it is adaptive."""
+class Adaptive(Protocol):
+    """A session or the like, whose evaluations per forward pass may be halved where it is adaptive."""
 
-    @property
-    def batch_size(self) -> int:
-        """Evaluations per forward pass."""
+    evaluations: int
 
     @property
     def adaptive(self) -> bool:
-        """Whether the batch size may be halved."""
-
-
-Orbit = TypeVar("Orbit", bound=Batched)
+        """The freedom to halve them."""
 
 
 #: Bytes that the estimators of one pass may hold above the forward pass. It decides how many inputs travel together;
@@ -95,17 +89,6 @@ class Size:
         itemsize = max(4, xp.finfo(response.dtype).bits // 8)
         features = math.prod(response.shape[2:])
         return cls(tuple(response.shape), parts * itemsize * features * numbers, 3 if has_tokens else 2)
-
-
-def coefficients(l_max: int) -> int:
-    """Real numbers that the exact estimator holds for one feature and coset: (2λ+1)² for each λ.
-
-    Examples
-    --------
-    >>> coefficients(0), coefficients(8)
-    (1, 969)
-    """
-    return sum((2 * lam + 1) ** 2 for lam in range(l_max + 1))
 
 
 def passes(sizes: Mapping[str, Size], budget: int) -> list[list[Piece]]:
@@ -175,10 +158,8 @@ def evaluations_at_once(responses: Iterable[Any]) -> int:
     return max(1, FORWARD_BUDGET // max(1, needed))
 
 
-def within_memory(orbit: Orbit, attempt: Callable[[Orbit], T]) -> tuple[T, Orbit]:
-    """The result of ``attempt(orbit)`` and the orbit that it worked with.
-
-    The batch size is halved as long as memory does not suffice, where the orbit allows it.
+def within_memory(session: Adaptive, attempt: Callable[[], T]) -> T:
+    """Return what an attempt gives, and halve the evaluations per pass as long as memory does not suffice.
 
     Raises
     ------
@@ -187,18 +168,18 @@ def within_memory(orbit: Orbit, attempt: Callable[[Orbit], T]) -> tuple[T, Orbit
     """
     while True:
         try:
-            return attempt(orbit), orbit
+            return attempt()
         except (MemoryError, RuntimeError) as error:
             if not is_out_of_memory(error):
                 raise
-            if not orbit.adaptive or orbit.batch_size == 1:
-                advice = "a smaller l_max or fewer layers" if orbit.adaptive else "a smaller batch_size, or 'auto'"
+            if not session.adaptive or session.evaluations == 1:
+                advice = "a smaller l_max or fewer layers" if session.adaptive else "a smaller batch_size, or 'auto'"
                 raise ProbeError(
-                    f"memory does not suffice for batches of {orbit.batch_size} ({error}); choose {advice}"
+                    f"memory does not suffice for batches of {session.evaluations} ({error}); choose {advice}"
                 ) from error
         # Only here, as the error held the arrays of the attempt.
         release()
-        orbit = replace(orbit, batch_size=orbit.batch_size // 2)  # type: ignore[type-var]  # a dataclass
+        session.evaluations //= 2
 
 
 def is_out_of_memory(error: BaseException) -> bool:

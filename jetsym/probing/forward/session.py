@@ -1,195 +1,336 @@
-"""What all measurements of one model share: the model ready to run, its inputs, and how the two come together."""
+"""The one way to run a model: in evaluation mode, with its layers recorded, along the orbits of its inputs."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Self, TypeVar
 
 import numpy as np
 import torch
 from array_api_compat import array_namespace
 from numpy.typing import NDArray
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 
 from jetsym._version import __version__
-from jetsym.domains.base import Action, Domain, Measurand
+from jetsym.domains.base import Action, Domain
 from jetsym.domains.table import domain_of, load_model
-from jetsym.errors import ProbeError
-from jetsym.probing.forward.capture import Layered, Record, capture, is_compiled, select_layers, untouched, unwrapped
-from jetsym.probing.forward.responder import Responder
+from jetsym.errors import ProbeError, closest
+from jetsym.probing.forward.capture import Record, capture, flatten_outputs, untouched
+from jetsym.probing.forward.layers import Layered, is_compiled, select_layers, unwrapped
+from jetsym.probing.kinds import as_measured
 from jetsym.probing.options import AUTO, _check_integer
 from jetsym.spectrum.representations import Kind
+from jetsym.symmetry import Symmetry
 
-__all__ = ["OWN_ACTION", "Bench", "Responses", "Setting", "Subject", "chosen_batch_size", "ready", "whereabouts"]
+__all__ = ["OWN_ACTION", "Call", "Responses", "Session", "plain_call"]
 
 OWN_ACTION = "The inputs were moved by the caller's own action."
-
-
-class Bench(NamedTuple):
-    """A model that is ready to run: in evaluation mode, with its layers recorded.
-
-    Parameters
-    ----------
-    subject
-        What is measured, under one action.
-    unmoved
-        The same under rotations in the lab, by which the effect of rounding is measured.
-    respond
-        The named responses; its ``kinds`` names the outputs, after the first pass.
-    inputs
-        The inputs on the device and in the dtype of the model.
-    """
-
-    subject: Subject
-    unmoved: Subject
-    respond: Responder
-    inputs: Any
-
-
-@dataclass(frozen=True)
-class Setting:
-    """The options of a probe that do not depend on what is measured; see :func:`jetsym.probe`."""
-
-    domain: Domain
-    layers: str | Sequence[str] = "auto"
-    kinds: Mapping[str, Kind] = field(default_factory=dict)
-    call: Callable[[Any, Any], Any] | None = None
-    action: Callable[[Any, Any], Any] | None = None
-    device: str | None = None
-    batch_size: int | str = "auto"
-    seed: int = 0
-    progress: bool = True
-    notes: tuple[str, ...] = ()
-
-    @contextmanager
-    def bench(self, model: Any, inputs: Any, action: Action | None = None) -> Iterator[Bench]:
-        """A model on its inputs under an action of the domain (None: rotations in the lab), or the caller's own."""
-        move = self.action or (self.domain.move if action is None else action.move)
-        with ExitStack() as stack:
-            if isinstance(model, nn.Module):
-                modules = select_layers(model, self.layers)
-                stack.enter_context(untouched(model, self.device))
-                record = stack.enter_context(capture(modules))
-                inputs = self.domain.place(inputs, **whereabouts(model))
-            elif self.layers not in ("auto", []):
-                raise ProbeError(
-                    f"layers={self.layers!r} of a {type(model).__name__}; only torch modules have layers: leave it out"
-                )
-            else:
-                record = Record()
-            respond = Responder(model, record, call=self.call, kinds=self.kinds)
-            unmoved = Subject(self.domain, self.action or self.domain.move, respond)
-            yield Bench(Subject(self.domain, move, respond), unmoved, respond, inputs)
-
-    def evaluations_at_once(self, model: Any) -> int:
-        """Evaluations per forward pass to start with."""
-        return chosen_batch_size(self.batch_size, model, self.device)
-
-    def names_outputs(self, bench: Bench) -> None:
-        """One forward pass, after which the kinds of the outputs are known."""
-        bench.unmoved.along(self.domain.take(bench.inputs, slice(0, 1)), np.eye(3)[None], 1)
-
-    def facts(self, model: Any, inputs: Any, action: Action | None) -> dict[str, Any]:
-        """What every report says about its measurement."""
-        own = [OWN_ACTION] if self.action is not None else [*([] if action is None else [action.note])]
-        domain_notes = [] if self.action is not None else list(self.domain.NOTES)
-        return {
-            "jetsym": __version__,
-            "model": _called(model),
-            "n_inputs": self.domain.size(inputs),
-            "dtype": self.domain.dtype_name(inputs),
-            "device": str(whereabouts(model)["device"]),
-            "seed": self.seed,
-            "notes": [*self.notes, *own, *domain_notes],
-        }
-
-
-def _called(model: Any) -> str:
-    """What a model is called."""
-    if isinstance(model, Layered):
-        return model.name
-    return type(model).__name__ if isinstance(model, nn.Module) else getattr(model, "__name__", "callable")
-
-
+COMPILED_NOTE = "The model is compiled; it was evaluated without compilation, so that every layer is seen."
 #: Evaluations per forward pass where the caller leaves it open, on a CPU and on an accelerator.
 BATCH_SIZE_CPU, BATCH_SIZE_ACCELERATOR = 512, 8192
 
-
-def chosen_batch_size(wanted: int | str, model: Any, device: str | None) -> int:
-    """Evaluations per forward pass to start with."""
-    if wanted == AUTO:
-        on_cpu = str(device or whereabouts(model)["device"]).startswith("cpu")
-        return BATCH_SIZE_CPU if on_cpu else BATCH_SIZE_ACCELERATOR
-    _check_integer("batch_size", wanted, 1, f"{AUTO!r} or ")
-    return int(wanted)
-
-
-def whereabouts(model: Any) -> dict[str, Any]:
-    """Device and dtype of a module's parameters; CPU and None where there are none."""
-    parameters = list(model.parameters()) if isinstance(model, nn.Module) else []
-    if not parameters:
-        return {"device": torch.device("cpu"), "dtype": None}
-    parameter = next((p for p in parameters if p.is_floating_point()), parameters[0])
-    return {"device": parameter.device, "dtype": parameter.dtype}
-
-
 #: Name of a layer or output -> array (evaluations, features…).
 Responses = dict[str, Any]
+Call = Callable[[Any, Any], Any]
+T = TypeVar("T")
 
 
-@dataclass(frozen=True)
-class Subject:
-    """What is measured: how to move inputs, and how to get the responses of every layer and output to them."""
+@dataclass(eq=False)
+class Session:
+    """A model and how it is run on inputs of a domain.
 
+    Parameters
+    ----------
+    model
+        Any callable.
+    domain
+        The domain of its inputs.
+    kinds
+        Output name -> kind; an output that is not named there is a "scalar".
+    layers, call, action, device, batch_size, seed, progress
+        As for :func:`jetsym.probe`.
+    notes
+        What a reader of a report must know of the model.
+    move
+        ``move(inputs, elements)`` along the orbit; None for rotations in the lab, or the caller's own action.
+
+    Attributes
+    ----------
+    outputs
+        Name and kind of every output, known after the first pass.
+    evaluations
+        Evaluations per forward pass; they may be halved where the batch size is "auto".
+    """
+
+    model: Any
     domain: Domain
-    move: Callable[[Any, Any], Any]
-    respond: Callable[[Any], Responses]
+    kinds: Mapping[str, Kind] = field(default_factory=dict)
+    layers: str | Sequence[str] = AUTO
+    call: Call | None = None
+    action: Call | None = None
+    device: str | None = None
+    batch_size: int | str = AUTO
+    seed: int = 0
+    progress: bool = True
+    notes: tuple[str, ...] = ()
+    move: Call | None = None
+    outputs: dict[str, Kind] = field(default_factory=dict, init=False)
+    evaluations: int = field(init=False)
+    _record: Record = field(default_factory=Record, init=False)
+    _names: list[str] = field(default_factory=list, init=False)
 
-    def along(self, inputs: Any, matrices: NDArray[np.float64], batch_size: int) -> Responses:
-        """Responses (elements, samples, features…) of the inputs under elements (n, 3, 3) or (n, samples, 3, 3).
+    def __post_init__(self) -> None:
+        if self.adaptive:
+            on_cpu = str(self.device or self._whereabouts["device"]).startswith("cpu")
+            self.evaluations = BATCH_SIZE_CPU if on_cpu else BATCH_SIZE_ACCELERATOR
+        else:
+            _check_integer("batch_size", self.batch_size, 1, f"{AUTO!r} or ")
+            self.evaluations = int(self.batch_size)
 
-        They are evaluated in forward passes of at most ``batch_size`` inputs, or of one element.
+    @classmethod
+    def of(
+        cls, model: Any, inputs: Any, outputs: Mapping[str, Kind] | None, *, baseline: str | None = None, **options: Any
+    ) -> Self:
+        """Make a session of what a user gave: the model is loaded, taken out of wrappers, and known to its domain.
+
+        Parameters
+        ----------
+        model, inputs, outputs, baseline
+            As for :func:`jetsym.probe`; the inputs are only looked at.
+        **options
+            See :class:`Session`.
+
+        Raises
+        ------
+        ProbeError
+            The model is neither a callable nor the path of one, or is no module and should have a baseline.
         """
-        samples, elements = self.domain.size(inputs), len(matrices)
-        step = max(1, batch_size // samples)
-        parts = [self._evaluate(inputs, matrices[start : start + step]) for start in range(0, elements, step)]
+        if isinstance(model, (str, Path)):
+            model = load_model(model, inputs)
+        if not callable(model):
+            raise ProbeError(
+                f"model is a {type(model).__name__}; expected a torch module, a callable, or the path of a run"
+            )
+        compiled = isinstance(model, nn.Module) and is_compiled(model)
+        if isinstance(model, nn.Module):
+            model = unwrapped(model)
+        elif baseline:
+            raise ProbeError("baseline='untrained' needs a torch module, whose layers can be initialised afresh")
+        domain = domain_of(inputs, model)
+        model, kinds, notes = domain.prepare(model, outputs)
+        return cls(model, domain, kinds, notes=(*notes, *([COMPILED_NOTE] if compiled else [])), **options)
+
+    @property
+    def adaptive(self) -> bool:
+        """The freedom to halve the evaluations per pass where memory does not suffice."""
+        return self.batch_size == AUTO
+
+    @property
+    def _whereabouts(self) -> dict[str, Any]:
+        """Device and dtype of a module's parameters; CPU and None where there are none."""
+        parameters = list(self.model.parameters()) if isinstance(self.model, nn.Module) else []
+        if not parameters:
+            return {"device": torch.device("cpu"), "dtype": None}
+        parameter = next((p for p in parameters if p.is_floating_point()), parameters[0])
+        return {"device": parameter.device, "dtype": parameter.dtype}
+
+    def act(self, inputs: Any, symmetry: Symmetry) -> tuple[Any, Action]:
+        """Return inputs ready for a symmetry, and how it acts on them: by the domain, or by the caller's own action."""
+        if self.action is not None:
+            return inputs, Action(self.action, True, OWN_ACTION)
+        return self.domain.act(inputs, symmetry, seed=self.seed)
+
+    @contextmanager
+    def open(self, inputs: Any, action: Action | None = None) -> Iterator[tuple[Session, Any]]:
+        """Run the model in evaluation mode, without gradients, on its device, with its layers recorded.
+
+        Parameters
+        ----------
+        inputs
+            What :meth:`act` gave.
+        action
+            What moves them; None for rotations in the lab.
+
+        Yields
+        ------
+        A session of its own, and the inputs on the device and in the dtype of the model. Afterwards the model is as it
+        was.
+        """
+        running = replace(self, move=None if action is None else action.move)
+        with ExitStack() as stack:
+            if isinstance(self.model, nn.Module):
+                modules = select_layers(self.model, self.layers)
+                stack.enter_context(untouched(self.model, self.device))
+                running._record = stack.enter_context(capture(modules))
+                inputs = self.domain.to(inputs, **self._whereabouts)
+            elif self.layers not in (AUTO, []):
+                raise ProbeError(
+                    f"layers={self.layers!r} of a {type(self.model).__name__}; only torch modules have layers: leave "
+                    "it out"
+                )
+            yield running, inputs
+
+    def facts(self, inputs: Any, action: Action | None = None) -> dict[str, Any]:
+        """Return what every report says about its measurement."""
+        model = self.model
+        plain = type(model).__name__ if isinstance(model, nn.Module) else getattr(model, "__name__", "callable")
+        own = () if action is None else (action.note,)
+        return {
+            "jetsym": __version__,
+            "model": model.name if isinstance(model, Layered) else plain,
+            "n_inputs": self.domain.size(inputs),
+            "dtype": self.domain.dtype_name(inputs),
+            "device": str(self._whereabouts["device"]),
+            "seed": self.seed,
+            "notes": [*self.notes, *own, *(self.domain.notes if self.action is None else ())],
+        }
+
+    # --- along the orbit ---
+
+    def parts(self, inputs: Any, most: int) -> Iterator[slice]:
+        """Yield slices of at most so many inputs, of those whose responses have the same shapes; they cover all."""
+        for alike in self.domain.batches(inputs):
+            for start in range(alike.start, alike.stop, most):
+                yield slice(start, min(start + most, alike.stop))
+
+    def orbit(
+        self,
+        inputs: Any,
+        elements: NDArray[np.float64],
+        chunks: Iterable[slice],
+        take: Callable[[slice, Responses, Responses], T],
+        *,
+        inversion: bool = False,
+        again: bool = False,
+    ) -> Iterator[T]:
+        """Yield what ``take(chunk, proper, improper)`` makes of the responses to every chunk of the elements.
+
+        Parameters
+        ----------
+        inputs
+            Inputs that travel together, ready for the action.
+        elements
+            (n, 3, 3), (n, samples, 3, 3), or rapidities (n,).
+        chunks
+            Slices of the elements.
+        take
+            Is given a chunk, the responses to its elements g and, with the inversion, to −g; {} without.
+        again
+            Whether gradients evaluate a chunk again on the way back, so that memory is that of a single one.
+        """
+
+        def part(chunk: slice) -> T:
+            some = elements[chunk]
+            return take(chunk, self.along(inputs, some), self.along(inputs, -some) if inversion else {})
+
+        for chunk in chunks:
+            yield checkpoint(part, chunk, use_reentrant=False) if again else part(chunk)
+
+    def along(self, inputs: Any, elements: NDArray[np.float64], *, in_lab: bool = False) -> Responses:
+        """Return responses (elements, samples, features…) of inputs under elements (n, …), or (n, samples, …).
+
+        They are evaluated in forward passes of at most ``evaluations`` inputs, or of one element. ``in_lab`` moves by
+        matrices in the lab whatever the action is.
+        """
+        lab = self.action or self.domain.move
+        move = lab if in_lab or self.move is None else self.move
+        step = max(1, self.evaluations // self.domain.size(inputs))
+        parts = [self._pass(inputs, elements[start : start + step], move) for start in range(0, len(elements), step)]
         if len(parts) == 1:
             return parts[0]
         return {name: array_namespace(parts[0][name]).concat([part[name] for part in parts]) for name in parts[0]}
 
-    def _evaluate(self, inputs: Any, matrices: NDArray[np.float64]) -> Responses:
-        """One forward pass."""
-        samples, elements = self.domain.size(inputs), len(matrices)
-        responses = self.respond(self.move(inputs, matrices))
+    def _pass(self, inputs: Any, elements: NDArray[np.float64], move: Call) -> Responses:
+        """Evaluate inputs under elements in one forward pass."""
+        samples, n = self.domain.size(inputs), len(elements)
+        responses = self.responses(move(inputs, elements))
         for name, response in responses.items():
-            if response.ndim < 1 or response.shape[0] != samples * elements:
+            if response.ndim < 1 or response.shape[0] != samples * n:
                 raise ProbeError(
-                    f"{name!r} has shape {tuple(response.shape)} for a batch of {samples * elements} inputs; expected "
+                    f"{name!r} has shape {tuple(response.shape)} for a batch of {samples * n} inputs; expected "
                     "the inputs along its first axis: choose other layers, or wrap the model with call=…"
                 )
-        return {name: array.reshape(elements, samples, *array.shape[1:]) for name, array in responses.items()}
+        return {name: array.reshape(n, samples, *array.shape[1:]) for name, array in responses.items()}
+
+    def name_outputs(self, inputs: Any) -> None:
+        """Run one input, after which the outputs are known."""
+        self.along(self.domain.select(inputs, slice(0, 1)), np.eye(3)[None], in_lab=True)
+
+    # --- one forward pass ---
+
+    def responses(self, inputs: Any) -> Responses:
+        """Return responses by name: layers in the order in which they ran, then outputs, centred if they are logits."""
+        try:
+            found = self._named(self._run(inputs))
+            if not self.outputs:
+                self.outputs |= self._kinds_of(found)
+            layers: Mapping[str, Any] = {
+                name: array
+                for name, array in self._record.items()
+                if _is_floating(array) and not any(self._record.is_same(name, output) for output in found.values())
+            }
+            if isinstance(self.model, Layered):
+                layers = self.model.probe_features(layers)
+        finally:
+            self._record.clear()  # hold no activations beyond the pass
+        lacking = [name for name in self.outputs if name not in found]
+        if lacking:
+            raise ProbeError(f"the model returned its output {lacking[0]!r} in some forward passes only")
+        responses = dict(layers) | {name: as_measured(found[name], kind) for name, kind in self.outputs.items()}
+        self._check_names(list(responses))
+        return responses
+
+    def _run(self, inputs: Any) -> Any:
+        """Call the model, a second time to copy what the first pass has overwritten in place."""
+        call = self.call or plain_call
+        returned = call(self.model, inputs)
+        if self._record.overwritten():
+            self._record.clear()
+            returned = call(self.model, inputs)
+        return returned
+
+    def _check_names(self, names: list[str]) -> None:
+        """Refuse layers that run in one pass and not in the next, whose average over the orbit has no meaning."""
+        if not self._names:
+            self._names = names
+        differing = sorted(set(names) ^ set(self._names))
+        if differing:
+            raise ProbeError(
+                f"{', '.join(map(repr, differing))} ran in some forward passes only, so that there is no response to "
+                "every rotation; choose layers=… that always run"
+            )
+
+    def _named(self, returned: Any) -> dict[str, Any]:
+        """Name the arrays of what the model returned."""
+        named = isinstance(returned, Mapping)
+        found = returned if named else flatten_outputs(returned, "output")
+        outputs = {str(name): array for name, array in found.items() if _is_floating(array)}
+        if not outputs:
+            raise ProbeError(
+                f"the model returned {type(returned).__name__}, which holds no floating-point array; say with call=… "
+                "how to get one from it"
+            )
+        if not named and len(outputs) == 1 and len(self.kinds) == 1:
+            return {next(iter(self.kinds)): next(iter(outputs.values()))}
+        return outputs
+
+    def _kinds_of(self, outputs: Mapping[str, Any]) -> dict[str, Kind]:
+        for name in self.kinds:
+            if name not in outputs:
+                raise ProbeError(f"the model has no output {name!r}; {closest(name, outputs)}")
+        return {name: self.kinds.get(name, "scalar") for name in outputs}
 
 
-def ready(
-    model: Any, inputs: Any, outputs: Mapping[str, Kind] | None, baseline: str | None
-) -> tuple[Domain, Measurand]:
-    """The domain of the inputs, and the model as it is measured there: loaded and without wrappers."""
-    if isinstance(model, (str, Path)):
-        model = load_model(model, inputs)
-    domain = domain_of(inputs)
-    if not callable(model):
-        raise ProbeError(
-            f"model is a {type(model).__name__}; expected a torch module, a callable, or the path of a run"
-        )
-    if not isinstance(model, nn.Module):
-        if baseline:
-            raise ProbeError("baseline='untrained' needs a torch module, whose layers can be initialised afresh")
-        return domain, domain.measured(model, outputs)
-    found = domain.measured(unwrapped(model), outputs)
-    if not is_compiled(model):
-        return domain, found
-    note = "The model is compiled; it was evaluated without compilation, so that every layer is seen."
-    return domain, found._replace(notes=(*found.notes, note))
+def plain_call(model: Callable[..., Any], inputs: Any) -> Any:
+    """Call a model with its inputs, several where they are a tuple."""
+    return model(*inputs) if isinstance(inputs, tuple) else model(inputs)
+
+
+def _is_floating(array: Any) -> bool:
+    if not (hasattr(array, "dtype") and hasattr(array, "shape")):
+        return False
+    return bool(array_namespace(array).isdtype(array.dtype, ("real floating", "complex floating")))

@@ -13,7 +13,7 @@ __all__ = ["untrained_copy"]
 
 
 def untrained_copy(model: nn.Module, *, seed: int) -> nn.Module:
-    """A copy of a module with every layer initialised afresh by its own ``reset_parameters``.
+    """Return a copy of a module with every layer initialised afresh by its own ``reset_parameters``.
 
     The global random state is left as it was.
 

@@ -16,35 +16,25 @@ from torch import nn
 from jetsym.domains.base import Source
 from jetsym.errors import JetsymError, ProbeError, closest
 from jetsym.probing.forward.memory import within_memory
-from jetsym.probing.forward.session import Bench, Setting, ready
+from jetsym.probing.forward.session import Session, plain_call
 from jetsym.probing.kinds import check_law
-from jetsym.probing.measure.average import deviations_along
 from jetsym.probing.measure.boosts import window_energies, windows_of
 from jetsym.probing.measure.deviation import Deviation, combine
-from jetsym.probing.measure.orbit import Orbit, orbit_of
+from jetsym.probing.measure.orbit import deviations_along, orbit_of
 from jetsym.probing.measure.rounding import rounding_response
-from jetsym.probing.options import AUTO, Axis, check, check_group, check_kinds, group_of
+from jetsym.probing.options import AUTO, check, check_kinds
 from jetsym.probing.reports.attribution import Attribution, Effect
 from jetsym.progress import progress_bar
-from jetsym.spectrum import SO3
+from jetsym.spectrum import group_of
 from jetsym.spectrum.representations import Kind
 from jetsym.spectrum.responses import EPS, rounding_floor
+from jetsym.symmetry import Axis, GroupName, Symmetry
 
 __all__ = ["attribute"]
 
 Call = Callable[[Any, Any], Any]
 
 MIXED_PRECISION = "mixed precision"
-
-
-class Where(NamedTuple):
-    """The group that acts, where, and how finely it is sampled."""
-
-    group: str
-    frame: str | None
-    axis: Axis | None
-    l_max: int
-    width: float
 
 
 class Measured(NamedTuple):
@@ -56,7 +46,7 @@ class Measured(NamedTuple):
     facts: Mapping[str, Any]
 
     def sums(self, name: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """(inputs,) A² and N of an output."""
+        """Return A² and N (inputs,) of an output."""
         parts = self.parts[name]
         return np.concatenate([part.squared for part in parts]), np.concatenate([part.norm for part in parts])
 
@@ -65,7 +55,7 @@ def attribute(
     model: Any,
     inputs: Any = None,
     *,
-    group: str = "O3",
+    group: str = GroupName.O3,
     frame: str | None = None,
     axis: Axis | None = None,
     l_max: int = 2,
@@ -124,31 +114,29 @@ def attribute(
     ['rounding: True', 'mixed precision: True']
     """
     check(method=AUTO, l_max=l_max, n_rotations=None, limit=limit, seed=seed, baseline=None, device=device)
-    check_group(group, frame=frame, axis=axis)
-    if group == "lorentz" or l_max == AUTO:
+    symmetry = Symmetry.parse(group, frame, axis, error=ProbeError)
+    if symmetry.is_whole or l_max == AUTO:
         raise ProbeError(
-            "group='lorentz' and l_max='auto' are for jetsym.probe; attribution needs one group, one l_max"
+            f"group={GroupName.LORENTZ!r} and l_max='auto' are for jetsym.probe; attribution needs one group, one l_max"
         )
-    domain, (model, kinds, notes) = ready(model, inputs, outputs, None)
-    check_kinds(kinds, l_max)
-    options: dict[str, Any] = {"call": call, "device": device, "batch_size": batch_size, "seed": seed, "notes": notes}
-    setting = Setting(domain, layers=[], kinds=kinds, **options)
-    setting.evaluations_at_once(model)  # refuses what is no batch size before anything is read
-    inputs, offered = domain.sources(inputs, limit=limit, model=model)
-    chosen = _chosen([*offered, *_precisions(setting, model, inputs)], sources)
-    where = Where(group, frame, axis, l_max, width)
+    if not symmetry.is_compact:
+        symmetry = Symmetry.parse(group, frame, axis, width, error=ProbeError)
+    options: dict[str, Any] = {"call": call, "device": device, "batch_size": batch_size, "seed": seed}
+    session = Session.of(model, inputs, outputs, layers=[], **options)
+    check_kinds(session.kinds, l_max)
+    inputs, offered = session.domain.sources(inputs, limit=limit, model=session.model)
+    chosen = _chosen([*offered, *_precisions(session, inputs)], sources)
     start, found = time.perf_counter(), {}
     with progress_bar("attributing", len(chosen) + 1, shown=progress) as advance:
-        as_is = _measure(setting, model, inputs, where)
+        as_is = _measure(session, inputs, symmetry, l_max)
         advance(1)
         for source in chosen:
-            found[source.name] = _switched(setting, model, inputs, source, where)
+            found[source.name] = _switched(session, inputs, source, symmetry, l_max)
             advance(1)
     meta = {
         **as_is.facts,
-        **where._asdict(),
-        "axis": axis if isinstance(axis, str) or axis is None else [float(x) for x in axis],
-        "frame": frame or "lab",
+        **symmetry.to_dict(),
+        "l_max": l_max,
         "seconds": time.perf_counter() - start,
     }
     return Attribution(
@@ -172,17 +160,18 @@ def _chosen(offered: Sequence[Source], wanted: str | Sequence[str]) -> list[Sour
     return [known[name] for name in dict.fromkeys(names)]
 
 
-def _precisions(setting: Setting, model: Any, inputs: Any) -> list[Source]:
-    """What rounding adds, for torch modules."""
+def _precisions(session: Session, inputs: Any) -> list[Source]:
+    """Return what rounding adds, for torch modules."""
+    model = session.model
     if not isinstance(model, nn.Module):
         return []
     parameter = next((p for p in model.parameters() if p.is_floating_point()), None)
-    name = setting.domain.dtype_name(inputs) if parameter is None else str(parameter.dtype).removeprefix("torch.")
+    name = session.domain.dtype_name(inputs) if parameter is None else str(parameter.dtype).removeprefix("torch.")
 
     def in_(dtype: torch.dtype) -> dict[str, Any]:
         return {
             "model": copy.deepcopy(model).to(dtype),
-            "inputs": setting.domain.place(inputs, device=None, dtype=dtype),
+            "inputs": session.domain.to(inputs, device=None, dtype=dtype),
         }
 
     to_single, double = name == "float64", in_(torch.float64)
@@ -192,19 +181,16 @@ def _precisions(setting: Setting, model: Any, inputs: Any) -> list[Source]:
 
 
 def _as_called(call: Call | None, source: Source) -> Call | None:
-    """How the model is called with a source switched."""
-
-    def plainly(model: Any, inputs: Any) -> Any:
-        return model(*inputs) if isinstance(inputs, tuple) else model(inputs)
+    """Return how the model is called with a source switched."""
 
     def after_change(model: Any, inputs: Any) -> Any:
         assert source.before is not None
-        return (call or plainly)(model, source.before(inputs))
+        return (call or plain_call)(model, source.before(inputs))
 
     def under_autocast(model: Any, inputs: Any) -> Any:
         device = next((parameter.device.type for parameter in model.parameters()), "cpu")
         with torch.autocast(device, dtype=torch.bfloat16):
-            returned = (call or plainly)(model, inputs)
+            returned = (call or plain_call)(model, inputs)
         return _widened(returned)
 
     if source.name == MIXED_PRECISION:
@@ -213,7 +199,7 @@ def _as_called(call: Call | None, source: Source) -> Call | None:
 
 
 def _widened(returned: Any) -> Any:
-    """Outputs in 16 bits as float32, so that nothing is lost after the model."""
+    """Return outputs in 16 bits as float32, so that nothing is lost after the model."""
     if isinstance(returned, Mapping):
         return {name: _widened(value) for name, value in returned.items()}
     if isinstance(returned, (tuple, list)):
@@ -221,12 +207,12 @@ def _widened(returned: Any) -> Any:
     return returned.float() if isinstance(returned, torch.Tensor) and returned.dtype == torch.bfloat16 else returned
 
 
-def _switched(setting: Setting, model: Any, inputs: Any, source: Source, where: Where) -> Measured:
-    """The measurement with one source switched."""
-    model = model if source.model is None else source.model
+def _switched(session: Session, inputs: Any, source: Source, symmetry: Symmetry, l_max: int) -> Measured:
+    """Measure with one source switched."""
+    model = session.model if source.model is None else source.model
     inputs = inputs if source.inputs is None else source.inputs
     try:
-        return _measure(replace(setting, call=_as_called(setting.call, source)), model, inputs, where)
+        return _measure(replace(session, model=model, call=_as_called(session.call, source)), inputs, symmetry, l_max)
     except JetsymError as error:
         raise type(error)(f"{source.name!r} cannot be switched: {error}; choose other sources=…") from error
     except (RuntimeError, TypeError) as error:
@@ -234,51 +220,31 @@ def _switched(setting: Setting, model: Any, inputs: Any, source: Source, where: 
         raise ProbeError(f"{source.name!r} cannot be switched ({reason}); choose other sources=…") from error
 
 
-def _measure(setting: Setting, model: Any, inputs: Any, where: Where) -> Measured:
-    """Deviations of all outputs of one model on one set of inputs."""
-    axis = "beam" if where.axis is None else where.axis
-    inputs, action = setting.domain.act(
-        inputs, group=where.group, frame=where.frame or "lab", axis=axis, seed=setting.seed
-    )
-    check_law(setting.kinds, action)
-    size, adaptive = setting.evaluations_at_once(model), setting.batch_size == AUTO
-    window = None
-    if where.group == "boost":
-        (window,) = windows_of("uniform", [where.width], where.l_max)
-        orbit = Orbit(SO3(), 0, None, len(window), size, setting.seed, adaptive=adaptive)
+def _measure(session: Session, inputs: Any, symmetry: Symmetry, l_max: int) -> Measured:
+    """Measure deviations of all outputs of one model on one set of inputs."""
+    inputs, action = session.act(inputs, symmetry)
+    check_law(session.kinds, action)
+    if symmetry.is_compact:
+        orbit = orbit_of(group_of(symmetry), method=AUTO, l_max=l_max, n_rotations=None, seed=session.seed)
     else:
-        sampled: dict[str, Any] = {"method": AUTO, "l_max": where.l_max, "n_rotations": None, "seed": setting.seed}
-        orbit = orbit_of(group_of(where.group, where.axis), **sampled, batch_size=size, adaptive=adaptive)
-    with setting.bench(model, inputs, action) as bench:
-        kinds = bench.respond.kinds
+        assert symmetry.width is not None
+        (window,) = windows_of(symmetry, [symmetry.width], l_max)
+    with session.open(inputs, action) as (running, placed):
 
-        def attempt(orbit: Orbit) -> Mapping[str, Sequence[Deviation]]:
-            if window is not None:
-                return window_energies(bench.subject, bench.inputs, kinds, window, orbit)[1]
-            return _along_orbit(bench, orbit)
+        def attempt() -> Mapping[str, Sequence[Deviation]]:
+            if symmetry.is_compact:
+                return deviations_along(running, placed, orbit)
+            return window_energies(running, placed, window)[1]
 
-        floors, orbit = within_memory(orbit, lambda orbit: _floors(setting, bench, orbit))
-        parts, _ = within_memory(orbit, attempt)
-        return Measured(dict(kinds), floors, parts, setting.facts(model, bench.inputs, action))
-
-
-def _floors(setting: Setting, bench: Bench, orbit: Orbit) -> dict[str, float]:
-    """What rounding explains of every output, as a fraction of power."""
-    rounding = rounding_response(
-        bench.unmoved, bench.inputs, bench.respond.kinds, seed=setting.seed, batch_size=orbit.batch_size
-    )
-    least = EPS[setting.domain.dtype_name(bench.inputs)]
-    return {name: rounding_floor(max(value, least)) for name, value in rounding.items()}
+        floors = within_memory(running, lambda: _floors(running, placed))
+        parts = within_memory(running, attempt)
+        return Measured(dict(running.outputs), floors, parts, session.facts(placed, action))
 
 
-def _along_orbit(bench: Bench, orbit: Orbit) -> dict[str, list[Deviation]]:
-    domain, step = bench.subject.domain, orbit.inputs_together(0)
-    parts: dict[str, list[Deviation]] = {}
-    for start in range(0, domain.size(bench.inputs), step):
-        some = domain.take(bench.inputs, slice(start, start + step))
-        for name, part in deviations_along(bench.subject, some, orbit, bench.respond.kinds).items():
-            parts.setdefault(name, []).append(part)
-    return parts
+def _floors(session: Session, inputs: Any) -> dict[str, float]:
+    """Return what rounding explains of every output, as a fraction of power."""
+    least = EPS[session.domain.dtype_name(inputs)]
+    return {name: rounding_floor(max(value, least)) for name, value in rounding_response(session, inputs).items()}
 
 
 def _effect(name: str, source: Source, as_is: Measured, switched: Measured) -> Effect:
@@ -298,7 +264,7 @@ Sums = tuple[NDArray[np.float64], NDArray[np.float64]]
 
 
 def paired_difference(switched: Sums, as_is: Sums) -> tuple[float, float]:
-    """Difference of two relative A = √(ΣA²/ΣN) on the same inputs, and its jackknife error over inputs.
+    """Return the difference of two relative A = √(ΣA²/ΣN) on the same inputs, and its jackknife error over inputs.
 
     Parameters
     ----------
@@ -321,7 +287,7 @@ def paired_difference(switched: Sums, as_is: Sums) -> tuple[float, float]:
 
 
 def _roots(squared: NDArray[np.float64], norm: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
-    """√(ΣA²/ΣN) over all inputs, and without each of them."""
+    """Return √(ΣA²/ΣN) over all inputs, and without each of them."""
 
     def root(numerator: Any, denominator: Any) -> Any:
         safe = np.where(denominator > 0, denominator, 1.0)

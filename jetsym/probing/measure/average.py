@@ -3,26 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import nn
 
-from jetsym.domains.table import domain_of
 from jetsym.errors import ProbeError
-from jetsym.probing.forward.capture import Record, untouched
-from jetsym.probing.forward.responder import Responder
-from jetsym.probing.forward.session import Subject, chosen_batch_size, whereabouts
-from jetsym.probing.kinds import representation_of, token_mask
-from jetsym.probing.measure.deviation import Deviation, EquivarianceError
-from jetsym.probing.measure.orbit import Orbit
-from jetsym.probing.options import Axis, group_of
+from jetsym.probing.forward.session import Session
+from jetsym.probing.kinds import check_law, representation_of
+from jetsym.probing.measure.deviation import Deviation
+from jetsym.probing.measure.orbit import deviations_along, orbit_of
+from jetsym.probing.options import AUTO
+from jetsym.spectrum import group_of
 from jetsym.spectrum.representations import Kind
+from jetsym.symmetry import Axis, GroupName, Symmetry, group_names
 
-__all__ = ["AccuracySplit", "OrbitAverage", "accuracy_split", "deviations_along", "orbit_average"]
+__all__ = ["AccuracySplit", "OrbitAverage", "accuracy_split", "orbit_average"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,7 +44,7 @@ class OrbitAverage:
 
 @dataclass(frozen=True)
 class AccuracySplit:
-    """What the accuracy of a model would be without its equivariance error.
+    """The accuracy of a model as it is, and without its equivariance error.
 
     Parameters
     ----------
@@ -68,7 +65,8 @@ def orbit_average(
     model: Any,
     inputs: Any = None,
     *,
-    group: str = "O3",
+    group: str = GroupName.O3,
+    frame: str | None = None,
     axis: Axis | None = None,
     outputs: Mapping[str, Kind] | None = None,
     bandwidth: int = 4,
@@ -78,11 +76,11 @@ def orbit_average(
     device: str | None = None,
     batch_size: int | str = "auto",
 ) -> dict[str, OrbitAverage]:
-    """Predictions averaged over the group: f̄(x) = ∫ ρ(g)⁻¹ f(g·x) dμ, which is exactly equivariant.
+    """Average predictions over the group: f̄(x) = ∫ ρ(g)⁻¹ f(g·x) dμ, which is exactly equivariant.
 
     Parameters
     ----------
-    model, inputs, group, axis, outputs, action, call, limit, device, batch_size
+    model, inputs, group, frame, axis, outputs, action, call, limit, device, batch_size
         As for :func:`jetsym.probe`.
     bandwidth
         L, the largest λ in the outputs along the orbit. The integrand ρ(g)⁻¹ f(g·x) has bandwidth L + λ_α, so f̄ needs
@@ -107,49 +105,21 @@ def orbit_average(
     >>> bool(np.allclose(average.mean, points)), average.squared_error.round(12)
     (True, array([1., 1., 1., 1.]))
     """
-    element = group_of(group, axis)
+    symmetry = Symmetry.parse(group, frame, axis, error=ProbeError, groups=group_names(compact=True))
     if bandwidth < 0:
         raise ProbeError(f"bandwidth is {bandwidth}; expected an integer ≥ 0, the largest λ in the outputs")
-    domain = domain_of(inputs)
-    model, kinds, _ = domain.measured(model, outputs)
-    l_max = max([bandwidth, *(representation_of(kind).lam for kind in kinds.values())])
-    rule = element.quadrature(l_max)
-    orbit = Orbit(element, l_max, rule, len(rule), chosen_batch_size(batch_size, model, device), seed=0)
-    loaded = domain.load(inputs, limit=limit, model=model)
-    with ExitStack() as stack:
-        if isinstance(model, nn.Module):
-            stack.enter_context(untouched(model, device))
-            loaded = domain.place(loaded, **whereabouts(model))
-        respond = Responder(model, Record(), call=call, kinds=kinds)
-        subject = Subject(domain, action or domain.move, respond)
-        first = subject.along(domain.take(loaded, slice(0, 1)), np.eye(3)[None], 1)  # names the outputs
-        kinds = {name: respond.kinds[name] for name in first}
-        step = orbit.inputs_together(0)
-        batches = [
-            slice(start, min(start + step, alike.stop))
-            for alike in domain.batches(loaded)
-            for start in range(alike.start, alike.stop, step)
-        ]
-        parts = [deviations_along(subject, domain.take(loaded, batch), orbit, kinds) for batch in batches]
-    return {name: _joined([part[name] for part in parts]) for name in kinds}
-
-
-def deviations_along(subject: Subject, inputs: Any, orbit: Orbit, kinds: Mapping[str, Kind]) -> dict[str, Deviation]:
-    """The outputs of a few inputs that travel together."""
-    assert orbit.rule is not None
-    samples, rotations, weights = subject.domain.size(inputs), orbit.rule.rotations, orbit.rule.weights
-    mask, errors = subject.domain.mask(inputs), dict[str, EquivarianceError]()
-    for chunk in orbit.chunks(samples):
-        proper = subject.along(inputs, rotations[chunk], orbit.batch_size)
-        improper: dict[str, Any] = {}
-        if orbit.group.has_inversion:
-            improper = subject.along(inputs, -rotations[chunk], orbit.batch_size)
-        for name, kind in kinds.items():
-            if name not in errors:
-                errors[name] = EquivarianceError(representation_of(kind).under(orbit.group), weights, orbit.n_rotations)
-            real = token_mask(mask, proper[name], kind)
-            errors[name].add(chunk, rotations[chunk], proper[name], improper.get(name), mask=real)
-    return {name: error.result() for name, error in errors.items()}
+    element = group_of(symmetry)
+    options: dict[str, Any] = {"call": call, "action": action, "device": device, "batch_size": batch_size}
+    session = Session.of(model, inputs, outputs, layers=[], **options)
+    l_max = max([bandwidth, *(representation_of(kind).lam for kind in session.kinds.values())])
+    orbit = orbit_of(element, method=AUTO, l_max=l_max, n_rotations=None, seed=session.seed)
+    loaded = session.domain.load(inputs, limit=limit, model=session.model)
+    loaded, acting = session.act(loaded, symmetry)
+    check_law(session.kinds, acting)
+    with session.open(loaded, acting) as (running, placed):
+        running.name_outputs(placed)
+        found = deviations_along(running, placed, orbit)
+    return {name: _joined(parts) for name, parts in found.items()}
 
 
 def _joined(parts: Sequence[Deviation]) -> OrbitAverage:
@@ -162,7 +132,7 @@ def _joined(parts: Sequence[Deviation]) -> OrbitAverage:
 
 
 def _padded(arrays: Sequence[NDArray[Any]]) -> list[NDArray[Any]]:
-    """Arrays (samples, tokens, …) with zeros up to the largest number of tokens; others as they are."""
+    """Pad arrays (samples, tokens, …) with zeros up to the largest number of tokens; others stay as they are."""
     if len({array.shape[1:2] for array in arrays}) < 2:
         return list(arrays)
     most = max(array.shape[1] for array in arrays)

@@ -12,129 +12,111 @@ import numpy as np
 from jetsym.domains.base import Action
 from jetsym.errors import ProbeError, SpectrumError
 from jetsym.probing.forward.memory import within_memory
-from jetsym.probing.forward.session import Setting, Subject
+from jetsym.probing.forward.session import Responses, Session
 from jetsym.probing.kinds import check_law, token_mask
 from jetsym.probing.measure.deviation import Deviation, EquivarianceError, combine
-from jetsym.probing.measure.orbit import Orbit
 from jetsym.probing.measure.rounding import rounding_response
-from jetsym.probing.options import AUTO, Axis
+from jetsym.probing.options import AUTO
 from jetsym.probing.reports.boosts import BoostReport
 from jetsym.progress import progress_bar
-from jetsym.spectrum import SO3, WindowEnergies, WindowEstimator
+from jetsym.spectrum import WindowEnergies, WindowEstimator
 from jetsym.spectrum.representations import Kind, representation
 from jetsym.spectrum.responses import rounding_floor
 from jetsym.spectrum.result import jackknife_ratio
-from jetsym.spectrum.windows import Distribution, Window, rapidity_windows
+from jetsym.spectrum.windows import Window, rapidity_windows
+from jetsym.symmetry import Symmetry
 
 __all__ = ["measure_boosts", "window_energies", "windows_of"]
 
 
 def measure_boosts(
-    setting: Setting,
-    inputs: Any,
-    *,
-    axis: Axis | None,
-    n_max: int | str,
-    distribution: Distribution,
-    widths: Sequence[float],
-) -> Callable[[Any, str], BoostReport]:
-    """Prepare a measurement; what comes back measures a model, with a title. Parameters: see :func:`jetsym.probe`."""
-    if setting.action is not None:
+    session: Session, inputs: Any, symmetry: Symmetry, *, n_max: int | str, widths: Sequence[float]
+) -> Callable[[Session, str], BoostReport]:
+    """Prepare a measurement; what comes back measures a session's model, with a title.
+
+    Parameters are those of :func:`jetsym.probe`.
+    """
+    if session.action is not None:
         raise ProbeError(
-            "action=… moves inputs by rotations; for group='boost' the inputs must be jets or four-vectors"
+            f"action=… moves inputs by rotations; for group={symmetry.group!r} the inputs must be jets or four-vectors"
         )
-    windows = windows_of(distribution, widths, n_max)
-    inputs, action = setting.domain.act(
-        inputs, group="boost", frame="lab", axis="beam" if axis is None else axis, seed=setting.seed
-    )
-    check_law(setting.kinds, action)
-    named = "beam" if axis is None else axis if isinstance(axis, str) else [float(x) for x in axis]
-    return lambda model, title: _report_on(setting, model, inputs, action, windows, title=title, axis=named)
+    windows = windows_of(symmetry, widths, n_max)
+    inputs, action = session.act(inputs, symmetry)
+    check_law(session.kinds, action)
+    return lambda session, title: _report_on(session, inputs, action, windows, title=title, symmetry=symmetry)
 
 
-def windows_of(distribution: Distribution, widths: Sequence[float], n_max: int | str) -> tuple[Window, ...]:
-    """The windows, by rising width; what is none is the caller's mistake, a ProbeError."""
+def windows_of(symmetry: Symmetry, widths: Sequence[float], n_max: int | str) -> tuple[Window, ...]:
+    """Return the windows of boosts, by rising width; what is none is the caller's mistake, a ProbeError."""
     if n_max == AUTO:
         raise ProbeError("l_max='auto' goes with rotations; for boosts l_max is the largest order of the polynomials")
     try:
         widths = sorted({float(width) for width in widths})
         if not widths:
             raise ProbeError("widths holds no rapidity; expected at least one, such as [0.5, 1.0]")
-        return rapidity_windows(distribution, widths, int(n_max))
+        return rapidity_windows(symmetry.distribution or "uniform", widths, int(n_max))
     except (SpectrumError, TypeError, ValueError) as error:
-        raise ProbeError(f"widths={widths!r}, distribution={distribution!r} cannot be used: {error}") from error
+        raise ProbeError(
+            f"widths={widths!r}, distribution={symmetry.distribution!r} cannot be used: {error}"
+        ) from error
 
 
 def _report_on(
-    setting: Setting,
-    model: Any,
-    inputs: Any,
-    action: Action,
-    windows: Sequence[Window],
-    *,
-    title: str,
-    axis: Any,
+    session: Session, inputs: Any, action: Action, windows: Sequence[Window], *, title: str, symmetry: Symmetry
 ) -> BoostReport:
-    """One model on inputs that are ready for the boosts."""
-    samples = setting.domain.size(inputs)
-    with setting.bench(model, inputs, action) as (subject, unmoved, respond, placed):
+    """Measure one model on inputs that are ready for the boosts."""
+    samples = session.domain.size(inputs)
+    with session.open(inputs, action) as (running, placed):
         start = time.perf_counter()
-        size = setting.evaluations_at_once(model)
-        orbit = Orbit(SO3(), 0, None, len(windows[0]), size, setting.seed, adaptive=setting.batch_size == AUTO)
-        rounding, orbit = within_memory(
-            orbit,
-            lambda orbit: rounding_response(
-                unmoved, placed, respond.kinds, seed=setting.seed, batch_size=orbit.batch_size
-            ),
-        )
+        rounding = within_memory(running, lambda: rounding_response(running, placed))
         found = []
         evaluations = samples * sum(map(len, windows))
-        with progress_bar(f"{title}, boosts", evaluations, shown=setting.progress) as advance:
+        with progress_bar(f"{title}, boosts", evaluations, shown=session.progress) as advance:
             for window in windows:
-                attempt = partial(window_energies, subject, placed, respond.kinds, window)
-                energies, orbit = within_memory(orbit, attempt)
-                found.append(energies)
+                found.append(within_memory(running, partial(window_energies, running, placed, window)))
                 advance(samples * len(window))
         meta = {
-            **setting.facts(model, placed, action),
-            "group": "boost",
-            "frame": "lab",
-            "axis": axis,
+            **session.facts(placed, action),
+            **symmetry.to_dict(),
             "method": "windows",
-            "distribution": windows[0].distribution,
             "l_max": windows[0].n_max,
             "degree": windows[0].degree,
             "evaluations": evaluations,
             "seconds": time.perf_counter() - start,
-            "batch_size": orbit.batch_size,
+            "batch_size": running.evaluations,
         }
-    return _assemble(windows, found, rounding, respond.kinds, meta)
+    return _assemble(windows, found, rounding, running.outputs, meta)
 
 
 Found = tuple[dict[str, WindowEnergies], dict[str, list[Deviation]]]
 
 
-def window_energies(subject: Subject, inputs: Any, kinds: Mapping[str, Kind], window: Window, orbit: Orbit) -> Found:
-    """Window energies of every layer and deviations of every output, over all inputs."""
-    domain, step = subject.domain, max(1, orbit.batch_size // len(window))
+def window_energies(session: Session, inputs: Any, window: Window) -> Found:
+    """Measure window energies of every layer and deviations of every output, over all inputs."""
+    domain, kinds = session.domain, session.outputs
     energies: dict[str, list[WindowEnergies]] = {}
     deviations: dict[str, list[Deviation]] = {}
     still = np.broadcast_to(np.eye(3), (len(window), 3, 3))  # invariant outputs stay as they are
-    for start in range(0, domain.size(inputs), step):
-        some = domain.take(inputs, slice(start, start + step))
-        everything = slice(0, len(window))
-        for name, response in subject.along(some, window.rapidity, orbit.batch_size).items():
-            mask = token_mask(domain.mask(some), response, kinds.get(name))
-            try:
-                estimator = WindowEstimator(window)
-                estimator.add(everything, response, mask=mask)
-            except SpectrumError as error:
-                raise ProbeError(f"{name!r} cannot be measured: {error}") from error
-            energies.setdefault(name, []).append(estimator.result())
-            if name in kinds:
-                deviation = EquivarianceError(representation(kinds[name]), window.weights, len(window))
-                deviation.add(everything, still, response, mask=mask)
-                deviations.setdefault(name, []).append(deviation.result())
+    for part in session.parts(inputs, max(1, session.evaluations // len(window))):
+        some = domain.select(inputs, part)
+        real = domain.mask(some)
+
+        def take(chunk: slice, responses: Responses, _: Responses, real: Any = real) -> None:
+            for name, response in responses.items():
+                mask = token_mask(real, response, kinds.get(name))
+                try:
+                    estimator = WindowEstimator(window)
+                    estimator.add(chunk, response, mask=mask)
+                except SpectrumError as error:
+                    raise ProbeError(f"{name!r} cannot be measured: {error}") from error
+                energies.setdefault(name, []).append(estimator.result())
+                if name in kinds:
+                    deviation = EquivarianceError(representation(kinds[name]), window.weights, len(window))
+                    deviation.add(chunk, still, response, mask=mask)
+                    deviations.setdefault(name, []).append(deviation.result())
+
+        for _ in session.orbit(some, window.rapidity, [slice(0, len(window))], take):
+            pass
     return {name: WindowEnergies.concatenate(parts) for name, parts in energies.items()}, deviations
 
 

@@ -179,7 +179,7 @@ class BlockError:
         self._norm = self._norm + weights @ _squares(*z)
         self._square = self._square + weights @ _squares(*shifted)
         self._coset_square = self._coset_square + weights @ _squares(even)
-        if self._irrep.lam:
+        if self._irrep.dimension > 1:
             weights = self._leak_weights[chunk]
             turned = even @ np.swapaxes(matrices, -1, -2)
             weighted = weights[:, None, None, None] * turned
@@ -193,11 +193,10 @@ class BlockError:
         assert self._first is not None
         squared = self._square - self._squared_mean((self._mean**2).sum(axis=(1, 2)), self._coset_square, self._n)
         leakage = squared  # for d = 1, B_α[u] is ‖f̄‖²: nothing can be misaligned
-        if self._irrep.lam:
+        if self._irrep.dimension > 1:
             d = self._irrep.dimension
             modulus = (self._coefficients**2).sum(axis=(1, 2))
-            projector = d / 2 if self._irrep.is_mode else d  # a real mode is two complex irreps
-            content = projector * self._squared_mean(modulus, d * self._leak_coset_square, self._n - 1)
+            content = self._irrep.factor * self._squared_mean(modulus, d * self._leak_coset_square, self._n - 1)
             leakage = self._leak_square - content
         return squared, self._norm, leakage, self._mean + self._first
 

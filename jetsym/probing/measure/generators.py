@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,16 +16,16 @@ from torch.autograd import forward_ad
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from jetsym.errors import ProbeError
-from jetsym.probing.forward.session import Bench, Responses, Setting, Subject
+from jetsym.probing.forward.session import Responses, Session
 from jetsym.probing.kinds import token_mask
 from jetsym.probing.reports.generators import LocalReport
 from jetsym.spectrum import O3, SO3
 from jetsym.spectrum.lorentz import GENERATORS
-from jetsym.spectrum.representations import Kind
 from jetsym.spectrum.responses import prepare, to_numpy
 from jetsym.spectrum.result import jackknife_ratio
+from jetsym.symmetry import GroupName
 
-__all__ = ["casimir", "measure_local", "slopes"]
+__all__ = ["casimir", "measure_generators", "slopes"]
 
 #: How operators say that they have no forward-mode derivative.
 COMPLAINTS = ("forward AD", "forward-mode", "jvp", "Jacobian-vector")
@@ -38,8 +39,8 @@ STENCIL = ((1, 2 / 3), (2, -1 / 12))
 Slopes = dict[str, tuple[NDArray[np.float64], NDArray[np.float64]]]
 
 
-def measure_local(setting: Setting, model: Any, inputs: Any, *, axes: str) -> LocalReport:
-    """‖L_X f‖² of every layer and output for J_x, J_y, J_z, K_x, K_y, K_z.
+def measure_generators(session: Session, inputs: Any, *, axes: str) -> LocalReport:
+    """Measure ‖L_X f‖² of every layer and output for J_x, J_y, J_z, K_x, K_y, K_z.
 
     L_X f(x) = d/dt f(exp(tX)·x) at t = 0, by forward-mode differentiation, which does not see jumps of the response
     (exchanged neighbours, the wrap of φ, signs). Where an operator has no forward-mode rule, by central differences in
@@ -47,23 +48,20 @@ def measure_local(setting: Setting, model: Any, inputs: Any, *, axes: str) -> Lo
 
     Parameters
     ----------
-    setting, model, inputs
+    session, inputs
         What is measured.
     axes
         "beam" (those of the lab) or "jet" (third axis along each jet).
     """
     start = time.perf_counter()
     found, method = _by_best_method(
-        setting,
-        model,
-        inputs,
-        lambda bench, forward: _all_slopes(bench, axes, setting.evaluations_at_once(model), forward),
+        session, inputs, lambda running, placed, forward: _all_slopes(running, placed, axes, forward)
     )
     names = tuple(found)
     ratios = [jackknife_ratio(*found[name]) for name in names]
     meta = {
-        **setting.facts(model, inputs, None),
-        "group": "lorentz",
+        **session.facts(inputs),
+        "group": GroupName.LORENTZ,
         "axes": axes,
         "method": method,
         "seconds": time.perf_counter() - start,
@@ -77,12 +75,12 @@ def measure_local(setting: Setting, model: Any, inputs: Any, *, axes: str) -> Lo
     )
 
 
-def casimir(setting: Setting, model: Any, inputs: Any, *, l_max: int, inversion: bool = True) -> dict[str, float]:
-    """∫ Σ_a ‖J_a u‖² dμ over the orbit of each input, over ∫‖u‖² dμ: what Σ λ(λ+1) b_λ is by the spectrum.
+def casimir(session: Session, inputs: Any, *, l_max: int, inversion: bool = True) -> dict[str, float]:
+    """Measure ∫ Σ_a ‖J_a u‖² dμ over the orbit of each input, over ∫‖u‖² dμ: what Σ λ(λ+1) b_λ is by the spectrum.
 
     Parameters
     ----------
-    setting, model, inputs
+    session, inputs
         What is measured, on how few inputs.
     l_max
         The orbit is averaged over the rule for l_max, of R and, with ``inversion``, −R: exact up to this bandwidth.
@@ -103,69 +101,65 @@ def casimir(setting: Setting, model: Any, inputs: Any, *, l_max: int, inversion:
     if inversion:
         rotations, weights = np.concatenate([rotations, -rotations]), np.concatenate([weights, weights]) / 2
 
-    def sums(bench: Bench, forward: bool) -> dict[str, tuple[float, float]]:
-        subject, samples = bench.unmoved, bench.unmoved.domain.size(bench.inputs)
-        step = max(1, setting.evaluations_at_once(model) // (3 * samples))
+    def sums(running: Session, placed: Any, forward: bool) -> dict[str, tuple[float, float]]:
+        domain, samples = session.domain, session.domain.size(placed)
+        step = max(1, running.evaluations // (3 * samples))
         total: dict[str, tuple[float, float]] = {}
         for begin in range(0, len(rotations), step):
             part = slice(begin, begin + step)
-            moved = subject.move(bench.inputs, rotations[part])
+            moved = (session.action or domain.move)(placed, rotations[part])
             share = np.repeat(weights[part], samples)
-            found = slopes(subject, moved, subject.domain.generators(moved, "beam")[:3], bench.respond.kinds, forward)
+            found = slopes(running, moved, domain.generators(moved, "beam")[:3], forward)
             for name, (squares, norm) in found.items():
                 left, right = total.get(name, (0.0, 0.0))
                 total[name] = left + float(share @ squares.sum(axis=1)), right + float(share @ norm)
         return total
 
-    found, _ = _by_best_method(setting, model, inputs, sums)
+    found, _ = _by_best_method(session, inputs, sums)
     return {name: left / right if right else 0.0 for name, (left, right) in found.items()}
 
 
 def _by_best_method(
-    setting: Setting, model: Any, inputs: Any, measured: Callable[[Bench, bool], Mapping[str, Any]]
+    session: Session, inputs: Any, measured: Callable[[Session, Any, bool], Mapping[str, Any]]
 ) -> tuple[dict[str, Any], str]:
-    """What ``measured(bench, forward)`` gives by forward mode, or else by differences; and the name of the method."""
+    """Return what ``measured(session, inputs, forward)`` gives by forward mode, or else by differences; and which."""
+    model = session.model
     if isinstance(model, nn.Module):
         try:
-            with setting.bench(model, inputs) as bench:
-                setting.names_outputs(bench)
-                return dict(measured(bench, True)), "forward-mode"
+            with session.open(inputs) as (running, placed):
+                running.name_outputs(placed)
+                return dict(measured(running, placed, True)), "forward-mode"
         except (RuntimeError, NotImplementedError) as error:
             if isinstance(error, ProbeError) or not any(words in str(error) for words in COMPLAINTS):
                 raise
         model = copy.deepcopy(model).double()
-    with setting.bench(model, inputs) as bench:
-        setting.names_outputs(bench)
-        return dict(measured(bench, False)), f"central differences of {STEP:.1e} in {_dtype(bench)}"
+    with replace(session, model=model).open(inputs) as (running, placed):
+        running.name_outputs(placed)
+        found, dtype = dict(measured(running, placed, False)), session.domain.dtype_name(placed)
+    return found, f"central differences of {STEP:.1e} in {dtype}"
 
 
-def _dtype(bench: Bench) -> str:
-    return bench.subject.domain.dtype_name(bench.inputs)
-
-
-def _all_slopes(bench: Bench, axes: str, batch_size: int, forward: bool) -> Slopes:
-    """The slopes of all inputs."""
-    domain = bench.unmoved.domain
-    step = max(1, batch_size // len(GENERATORS))
-    parts = []
-    for start in range(0, domain.size(bench.inputs), step):
-        some = domain.take(bench.inputs, slice(start, start + step))
-        parts.append(slopes(bench.unmoved, some, domain.generators(some, axes), bench.respond.kinds, forward))
+def _all_slopes(session: Session, inputs: Any, axes: str, forward: bool) -> Slopes:
+    """Measure the slopes of all inputs."""
+    domain, parts = session.domain, []
+    for part in session.parts(inputs, max(1, session.evaluations // len(GENERATORS))):
+        some = domain.select(inputs, part)
+        parts.append(slopes(session, some, domain.generators(some, axes), forward))
     return {
         name: (np.concatenate([part[name][0] for part in parts]), np.concatenate([part[name][1] for part in parts]))
         for name in parts[0]
     }
 
 
-def slopes(subject: Subject, inputs: Any, generators: Any, kinds: Mapping[str, Kind], forward: bool) -> Slopes:
-    """‖L_X f‖² and ‖f‖² of every layer and output, for generators (k, 1 or samples, 4, 4)."""
-    k, samples = len(generators), subject.domain.size(inputs)
-    values, derivatives = (_by_forward_mode if forward else _by_differences)(subject, inputs, generators)
+def slopes(session: Session, inputs: Any, generators: Any, forward: bool) -> Slopes:
+    """Return ‖L_X f‖² and ‖f‖² of every layer and output, for generators (k, 1 or samples, 4, 4)."""
+    k, samples = len(generators), session.domain.size(inputs)
+    values, derivatives = (_by_forward_mode if forward else _by_differences)(session, inputs, generators)
     result: Slopes = {}
     for name, derivative in derivatives.items():
         shaped = derivative.reshape(k, samples, *derivative.shape[1:])
         value = values[name].reshape(-1, samples, *derivative.shape[1:])[:1]
-        mask = token_mask(subject.domain.mask(inputs), shaped, kinds.get(name))
+        mask = token_mask(session.domain.mask(inputs), shaped, session.outputs.get(name))
         squares, norm = (
             to_numpy(item.columns.squared_norms(item.cosets[0])).astype(np.float64)
             for item in (prepare(None, len(u), u, None, mask=mask, accumulate="float64") for u in (shaped, value))
@@ -176,25 +170,25 @@ def slopes(subject: Subject, inputs: Any, generators: Any, kinds: Mapping[str, K
     return result
 
 
-def _by_forward_mode(subject: Subject, inputs: Any, generators: Any) -> tuple[Responses, Responses]:
+def _by_forward_mode(session: Session, inputs: Any, generators: Any) -> tuple[Responses, Responses]:
     with forward_ad.dual_level(), sdpa_kernel(SDPBackend.MATH):  # the other kernels have no forward mode
         duals = {
             name: forward_ad.unpack_dual(u)
-            for name, u in subject.respond(subject.domain.tilted(inputs, generators)).items()
+            for name, u in session.responses(session.domain.with_tangents(inputs, generators)).items()
         }
     values = {name: dual.primal for name, dual in duals.items()}
     return values, {name: dual.primal * 0 if dual.tangent is None else dual.tangent for name, dual in duals.items()}
 
 
-def _by_differences(subject: Subject, inputs: Any, generators: Any) -> tuple[Responses, Responses]:
-    domain, matrices = subject.domain, to_numpy(generators)
+def _by_differences(session: Session, inputs: Any, generators: Any) -> tuple[Responses, Responses]:
+    domain, matrices = session.domain, to_numpy(generators)
     if matrices.shape[1] == 1:  # the same for all inputs
         matrices = matrices[:, 0]
-    values = subject.respond(domain.transform(inputs, np.eye(4)[None]))
+    values = session.responses(domain.transform(inputs, np.eye(4)[None]))
     derivatives: Responses = {}
     for multiple, weight in STENCIL:
         ahead, back = (
-            subject.respond(domain.transform(inputs, expm(sign * multiple * STEP * matrices))) for sign in (1, -1)
+            session.responses(domain.transform(inputs, expm(sign * multiple * STEP * matrices))) for sign in (1, -1)
         )
         for name in ahead:
             term = (ahead[name] - back[name]) * (weight / STEP)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -12,15 +12,15 @@ from numpy.typing import NDArray
 from jetsym.errors import ProbeError, SpectrumError
 from jetsym.probing.forward import memory as budget
 from jetsym.probing.forward.memory import Piece, Size, within_memory
-from jetsym.probing.forward.session import Subject
-from jetsym.probing.kinds import token_mask
+from jetsym.probing.forward.session import Responses, Session
+from jetsym.probing.kinds import representation_of, token_mask
 from jetsym.probing.measure.deviation import Deviation, EquivarianceError
 from jetsym.probing.options import AUTO, RANDOM_ROTATIONS
-from jetsym.spectrum import SO3, Group, Quadrature, QuadratureEstimator, RandomEstimator, Spectrum
-from jetsym.spectrum.accumulation import waiting_numbers
-from jetsym.spectrum.representations import Kind, representation
+from jetsym.spectrum import SO3, FiniteRule, Group, Quadrature, QuadratureEstimator, RandomEstimator, Spectrum
+from jetsym.spectrum.accumulation import coefficients, waiting_numbers
+from jetsym.spectrum.representations import Kind
 
-__all__ = ["Measurement", "Orbit", "Plan", "measure", "orbit_of", "plan_passes"]
+__all__ = ["Measurement", "Orbit", "Plan", "deviations_along", "measure", "orbit_of", "plan_passes"]
 
 
 #: Rings of a quadrature rule that are evaluated together if the batch size allows: their products then run at speed.
@@ -29,7 +29,7 @@ RINGS_PER_CHUNK = 16
 
 @dataclass(frozen=True)
 class Orbit:
-    """Which rotations each input is evaluated at, and how many evaluations go into one batch.
+    """The rotations that each input is evaluated at.
 
     Parameters
     ----------
@@ -41,23 +41,17 @@ class Orbit:
         The quadrature rule that all inputs share, or None for random rotations of each input's own.
     n_rotations
         Number of rotations per input.
-    batch_size
-        Evaluations per forward pass.
     seed
         Seed of the random rotations.
-    adaptive
-        Whether the batch size may shrink where memory does not suffice.
     memory
         Bytes that the estimators of one pass may hold.
     """
 
     group: Group
     l_max: int
-    rule: Quadrature | None
+    rule: Quadrature | FiniteRule | None
     n_rotations: int
-    batch_size: int
     seed: int
-    adaptive: bool = False
     memory: int = budget.MEMORY_BUDGET
 
     @property
@@ -66,33 +60,40 @@ class Orbit:
         return 2 if self.group.has_inversion else 1
 
     def evaluations(self, samples: int) -> int:
-        """Forward evaluations that a number of inputs takes."""
+        """Return the forward evaluations that a number of inputs takes."""
         return self.cosets * samples * self.n_rotations
 
-    def own_rotations(self, inputs: slice) -> NDArray[np.float64] | None:
-        """(samples, n, 3, 3) random rotations of some inputs, the same however inputs are batched; None for a rule."""
+    def rotations(self, inputs: slice) -> NDArray[np.float64]:
+        """Return (n, 3, 3) rotations of a rule, or (n, samples, 3, 3) random ones, the same in whatever batches."""
         if self.rule is not None:
-            return None
+            return self.rule.rotations
         generators = [np.random.default_rng([self.seed, index]) for index in range(inputs.start, inputs.stop)]
-        return np.stack([self.group.rotations((self.n_rotations,), generator) for generator in generators])
+        own = np.stack([self.group.rotations((self.n_rotations,), each) for each in generators])
+        return np.swapaxes(own, 0, 1)
 
     @property
     def numbers(self) -> int:
         """Real numbers that an estimator holds for one real feature of one input."""
-        if self.rule is not None and self.group.axis is not None:
-            return 2 * self.l_max + 1
         if self.rule is not None:
-            return self.cosets * (budget.coefficients(self.l_max) + waiting_numbers(self.rule))
+            return self.cosets * (coefficients(self.rule) + waiting_numbers(self.rule))
         return 2 * self.cosets * self.n_rotations  # every response, and once more in order
 
-    def inputs_together(self, bytes_each: int) -> int:
-        """Inputs that travel together: few, so that many rotations of each fit into one forward pass."""
-        rotations = self.n_rotations if self.rule is None else RINGS_PER_CHUNK * self.rule.ring_size
-        return max(1, min(self.batch_size // min(rotations, self.n_rotations), self.memory // max(1, bytes_each)))
+    def error_of(
+        self, kind: Kind, *, estimator: QuadratureEstimator | RandomEstimator | None = None
+    ) -> EquivarianceError:
+        """Return an accumulator of the error of an output of a kind, and with an estimator its spectrum."""
+        weights = None if self.rule is None else self.rule.weights
+        rho = representation_of(kind).under(self.group)
+        return EquivarianceError(rho, weights, self.n_rotations, estimator=estimator)
 
-    def chunks(self, samples: int) -> Iterator[slice]:
-        """Slices of the rotations for a batch of inputs."""
-        size = max(1, self.batch_size // samples)
+    def inputs_together(self, evaluations: int, bytes_each: int = 0) -> int:
+        """Return how many inputs travel together: few, so that many rotations of each fit into one forward pass."""
+        rotations = self.n_rotations if self.rule is None else RINGS_PER_CHUNK * self.rule.ring_size
+        return max(1, min(evaluations // min(rotations, self.n_rotations), self.memory // max(1, bytes_each)))
+
+    def chunks(self, size: int) -> Iterator[slice]:
+        """Yield slices of about so many rotations."""
+        size = max(1, size)
         if self.rule is not None:
             yield from self.rule.chunks(size)
         else:
@@ -103,27 +104,18 @@ class Orbit:
 class InputBatch:
     """A few inputs on their way along the orbit: their rotations, and one estimator for every layer and output."""
 
-    def __init__(self, orbit: Orbit, rotations: NDArray[np.float64] | None, mask: Any) -> None:
-        self._orbit = orbit
-        self._mask = mask
-        self._own = rotations
-        self._shared = orbit.rule.rotations if orbit.rule else None
+    def __init__(self, orbit: Orbit, rotations: NDArray[np.float64], mask: Any, outputs: Mapping[str, Kind]) -> None:
+        self._orbit, self._rotations, self._mask, self._outputs = orbit, rotations, mask, outputs
         self._shapes: dict[str, tuple[int, ...]] = {}
         self.estimators: dict[Piece, QuadratureEstimator | RandomEstimator] = {}
         self.errors: dict[str, EquivarianceError] = {}
 
-    def elements(self, chunk: slice) -> NDArray[np.float64]:
-        """(n_chunk, 3, 3) rotations shared by the inputs, or (n_chunk, samples, 3, 3) of their own."""
-        if self._shared is not None:
-            return self._shared[chunk]
-        assert self._own is not None
-        return np.swapaxes(self._own[:, chunk], 0, 1)
-
-    def add(self, chunk: slice, piece: Piece, proper: Any, improper: Any, *, kind: Kind | None) -> None:
-        """Take in the responses of one layer, or of one output that should be of a kind, to one chunk of rotations."""
+    def add(self, chunk: slice, piece: Piece, proper: Any, improper: Any) -> None:
+        """Take in the responses of one layer or output to one chunk of rotations."""
         name, shape = piece.name, tuple(proper.shape[1:])
         if self._shapes.setdefault(name, shape) != shape:
             raise ProbeError(f"{name!r} has features of shape {shape[1:]} and {self._shapes[name][1:]} for one input")
+        kind = self._outputs.get(name)
         mask = token_mask(self._mask, proper, kind)
         if piece not in self.estimators:
             self.estimators[piece] = self._new_estimator()
@@ -134,48 +126,26 @@ class InputBatch:
             raise ProbeError(f"{name!r} cannot be measured: {error}") from error
         if kind is not None and piece.start == 0:
             if name not in self.errors:
-                weights = None if self._orbit.rule is None else self._orbit.rule.weights
-                self.errors[name] = EquivarianceError(
-                    representation(kind).under(self._orbit.group),
-                    weights,
-                    self._orbit.n_rotations,
-                    estimator=self._new_estimator(),
-                )
-            self.errors[name].add(chunk, self.elements(chunk), proper, improper, mask=mask)
+                self.errors[name] = self._orbit.error_of(kind, estimator=self._new_estimator())
+            self.errors[name].add(chunk, self._rotations[chunk], proper, improper, mask=mask)
 
     def _new_estimator(self) -> QuadratureEstimator | RandomEstimator:
         if self._orbit.rule is not None:
             return QuadratureEstimator(self._orbit.rule, self._orbit.group)
-        assert self._own is not None
-        return RandomEstimator(self._orbit.group, self._orbit.l_max, self._own)
+        return RandomEstimator(self._orbit.group, self._orbit.l_max, np.swapaxes(self._rotations, 0, 1))
 
 
 @dataclass
 class Measurement:
-    """Spectra of every layer and output, and results of the outputs' errors, batch of inputs by batch.
+    """Spectra of every layer and output, and deviations of the outputs, by batches of inputs; in how many passes."""
 
-    ``orbit`` is how it was measured in the end, ``passes`` over the orbit of every input.
-    """
-
-    orbit: Orbit
     passes: int
     spectra: dict[str, list[Spectrum]] = field(default_factory=dict)
-    errors: dict[str, list[Deviation]] = field(default_factory=dict)
-
-    def take(self, spectra: Mapping[str, Spectrum], errors: Mapping[str, Deviation]) -> None:
-        for name, spectrum in spectra.items():
-            self.spectra.setdefault(name, []).append(spectrum)
-        for name, error in errors.items():
-            self.errors.setdefault(name, []).append(error)
+    deviations: dict[str, list[Deviation]] = field(default_factory=dict)
 
 
 def measure(
-    subject: Subject,
-    inputs: Any,
-    orbit: Orbit,
-    plans: Sequence[Plan],
-    outputs: Mapping[str, Kind],
-    advance: Callable[[int], None],
+    session: Session, inputs: Any, orbit: Orbit, plans: Sequence[Plan], advance: Callable[[int], None]
 ) -> Measurement:
     """Evaluate all inputs along their orbits.
 
@@ -183,72 +153,105 @@ def measure(
 
     Parameters
     ----------
-    subject, inputs, orbit, plans
+    session, inputs, orbit, plans
         What is measured, on what, where, and in which passes.
-    outputs
-        Name and kind of the responses that are outputs.
     advance
         Called with the number of evaluations done since its last call.
     """
-    if orbit.adaptive:
-        orbit = replace(orbit, batch_size=min([orbit.batch_size, *(plan.evaluations for plan in plans)]))
-    measurement = Measurement(orbit, max(len(plan.groups) for plan in plans))
+    if session.adaptive:
+        session.evaluations = min([session.evaluations, *(plan.evaluations for plan in plans)])
+    measurement = Measurement(max(len(plan.groups) for plan in plans))
     for plan in plans:
         done = plan.inputs.start
         while done < plan.inputs.stop:
 
-            def attempt(
-                orbit: Orbit, start: int = done, plan: Plan = plan
-            ) -> tuple[int, dict[str, Spectrum], dict[str, Deviation]]:
-                part = slice(start, min(start + orbit.inputs_together(plan.bytes_each), plan.inputs.stop))
-                return part.stop, *_travel(subject, inputs, part, orbit, plan.groups, outputs, advance)
+            def attempt(start: int = done, plan: Plan = plan) -> tuple[int, dict[str, Spectrum], dict[str, Deviation]]:
+                together = orbit.inputs_together(session.evaluations, plan.bytes_each)
+                part = slice(start, min(start + together, plan.inputs.stop))
+                return part.stop, *_travel(session, inputs, part, orbit, plan.groups, advance)
 
-            (done, spectra, errors), measurement.orbit = within_memory(measurement.orbit, attempt)
-            measurement.take(spectra, errors)
+            done, spectra, deviations = within_memory(session, attempt)
+            for name, spectrum in spectra.items():
+                measurement.spectra.setdefault(name, []).append(spectrum)
+            for name, deviation in deviations.items():
+                measurement.deviations.setdefault(name, []).append(deviation)
     return measurement
 
 
 def _travel(
-    subject: Subject,
+    session: Session,
     inputs: Any,
     part: slice,
     orbit: Orbit,
     groups: Sequence[Sequence[Piece]],
-    outputs: Mapping[str, Kind],
     advance: Callable[[int], None],
 ) -> tuple[dict[str, Spectrum], dict[str, Deviation]]:
     """Take some inputs along their orbit, once for every group of layers."""
-    some = subject.domain.take(inputs, part)
-    samples, rotations = part.stop - part.start, orbit.own_rotations(part)
+    some = session.domain.select(inputs, part)
+    samples, rotations = part.stop - part.start, orbit.rotations(part)
     spectra: dict[str, Spectrum] = {}
-    errors: dict[str, Deviation] = {}
+    deviations: dict[str, Deviation] = {}
     evaluated = 0
     try:
         for group in groups:
-            batch = InputBatch(orbit, rotations, subject.domain.mask(some))
-            for chunk in orbit.chunks(samples):
-                elements = batch.elements(chunk)
-                proper = subject.along(some, elements, orbit.batch_size)
-                improper = subject.along(some, -elements, orbit.batch_size) if orbit.group.has_inversion else {}
+            batch = InputBatch(orbit, rotations, session.domain.mask(some), session.outputs)
+
+            def take(
+                chunk: slice,
+                proper: Responses,
+                improper: Responses,
+                batch: InputBatch = batch,
+                group: Sequence[Piece] = group,
+            ) -> int:
                 for piece in group:
-                    name = piece.name
-                    batch.add(chunk, piece, proper[name], improper.get(name), kind=outputs.get(name))
-                count = orbit.cosets * samples * len(elements)
+                    batch.add(chunk, piece, proper[piece.name], improper.get(piece.name))
+                return orbit.cosets * samples * len(rotations[chunk])
+
+            chunks = orbit.chunks(session.evaluations // samples)
+            for count in session.orbit(some, rotations, chunks, take, inversion=orbit.group.has_inversion):
                 advance(count)
                 evaluated += count
             for piece, estimator in batch.estimators.items():
                 found, name = estimator.result(), piece.name
                 spectra[name] = Spectrum.sum_features([spectra[name], found]) if name in spectra else found
-            errors |= {name: error.result() for name, error in batch.errors.items()}
+            deviations |= {name: error.result() for name, error in batch.errors.items()}
     except BaseException:
         advance(-evaluated)
         raise
-    return spectra, errors
+    return spectra, deviations
+
+
+def deviations_along(session: Session, inputs: Any, orbit: Orbit) -> dict[str, list[Deviation]]:
+    """Evaluate all inputs along the orbits of a rule, for the errors of the outputs alone, by batches of inputs."""
+    parts: dict[str, list[Deviation]] = {}
+    for part in session.parts(inputs, orbit.inputs_together(session.evaluations)):
+        some, rotations = session.domain.select(inputs, part), orbit.rotations(part)
+        mask = session.domain.mask(some)
+        errors = {name: orbit.error_of(kind) for name, kind in session.outputs.items()}
+
+        def take(
+            chunk: slice,
+            proper: Responses,
+            improper: Responses,
+            errors: dict[str, EquivarianceError] = errors,
+            rotations: NDArray[np.float64] = rotations,
+            mask: Any = mask,
+        ) -> None:
+            for name, error in errors.items():
+                real = token_mask(mask, proper[name], session.outputs[name])
+                error.add(chunk, rotations[chunk], proper[name], improper.get(name), mask=real)
+
+        chunks = orbit.chunks(session.evaluations // session.domain.size(some))
+        for _ in session.orbit(some, rotations, chunks, take, inversion=orbit.group.has_inversion):
+            pass
+        for name, error in errors.items():
+            parts.setdefault(name, []).append(error.result())
+    return parts
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Which layers are measured in which pass over the orbit, and the bytes that one input needs in the largest.
+    """The layers of each pass over the orbit, and the bytes that one input needs in the largest.
 
     It is for the ``inputs`` whose responses have the same shapes. A forward pass takes at most so many ``evaluations``
     where the batch size is left open.
@@ -260,34 +263,33 @@ class Plan:
     evaluations: int
 
 
-def plan_passes(subject: Subject, inputs: Any, orbit: Orbit, kinds: Mapping[str, Kind]) -> list[Plan]:
+def plan_passes(session: Session, inputs: Any, orbit: Orbit) -> list[Plan]:
     """Look at the responses to one input of each shape, and distribute the layers over passes within the memory.
 
-    ``kinds`` names the outputs, after the first forward pass.
+    The outputs are to be known from a forward pass before.
     """
-    return [_plan(subject, inputs, alike, orbit, kinds) for alike in subject.domain.batches(inputs)]
+    return [_plan(session, inputs, alike, orbit) for alike in session.domain.batches(inputs)]
 
 
-def _plan(subject: Subject, inputs: Any, alike: slice, orbit: Orbit, kinds: Mapping[str, Kind]) -> Plan:
-    one = subject.domain.take(inputs, slice(alike.start, alike.start + 1))
-    mask = subject.domain.mask(one)
-    responses = subject.along(one, np.eye(3)[None], 1)
+def _plan(session: Session, inputs: Any, alike: slice, orbit: Orbit) -> Plan:
+    one = session.domain.select(inputs, slice(alike.start, alike.start + 1))
+    mask = session.domain.mask(one)
+    responses = session.along(one, np.eye(3)[None])
     sizes = {
-        name: Size.of(response, orbit.numbers, has_tokens=token_mask(mask, response, kinds.get(name)) is not None)
+        name: Size.of(
+            response, orbit.numbers, has_tokens=token_mask(mask, response, session.outputs.get(name)) is not None
+        )
         for name, response in responses.items()
     }
     groups = budget.passes(sizes, orbit.memory)
-    evaluations = min(budget.evaluations_at_once(responses.values()), subject.domain.at_once(one))
+    evaluations = min(budget.evaluations_at_once(responses.values()), session.domain.max_evaluations(one))
     return Plan(alike, groups, budget.largest(groups, sizes), evaluations)
 
 
-def orbit_of(
-    group: Group, *, method: str, l_max: int, n_rotations: int | None, batch_size: int, seed: int, adaptive: bool
-) -> Orbit:
-    """The rotations that each input is evaluated at."""
-    options: dict[str, Any] = {"seed": seed, "adaptive": adaptive, "memory": budget.MEMORY_BUDGET}
+def orbit_of(group: Group, *, method: str, l_max: int, n_rotations: int | None, seed: int) -> Orbit:
+    """Return the rotations that each input is evaluated at."""
     if method == "random" or (method == AUTO and n_rotations is not None):
-        return Orbit(group, l_max, None, n_rotations or RANDOM_ROTATIONS, batch_size, **options)
+        return Orbit(group, l_max, None, n_rotations or RANDOM_ROTATIONS, seed, budget.MEMORY_BUDGET)
     try:
         if method != "icosahedral":
             rule = group.quadrature(l_max)
@@ -297,4 +299,4 @@ def orbit_of(
             raise ProbeError(f"method is 'icosahedral', which are rotations about several axes; {group} has one")
     except SpectrumError as error:
         raise ProbeError(str(error)) from error
-    return Orbit(group, l_max, rule, len(rule), batch_size, **options)
+    return Orbit(group, l_max, rule, len(rule), seed, budget.MEMORY_BUDGET)

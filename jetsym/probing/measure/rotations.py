@@ -12,127 +12,98 @@ import numpy as np
 from jetsym.domains.base import Action
 from jetsym.errors import ProbeError
 from jetsym.probing.forward.memory import within_memory
-from jetsym.probing.forward.session import Setting
+from jetsym.probing.forward.session import Session
 from jetsym.probing.kinds import check_law, representation_of
 from jetsym.probing.measure import resolution
 from jetsym.probing.measure.deviation import combine
 from jetsym.probing.measure.orbit import Measurement, Orbit, measure, orbit_of, plan_passes
 from jetsym.probing.measure.rounding import rounding_response
-from jetsym.probing.options import AUTO, Axis, check_kinds, group_of
+from jetsym.probing.options import AUTO, check_kinds
 from jetsym.probing.reports.spectrum import SymmetryReport
 from jetsym.progress import progress_bar
-from jetsym.spectrum import Spectrum
+from jetsym.spectrum import Spectrum, group_of
 from jetsym.spectrum.representations import Kind, representation
 from jetsym.spectrum.responses import rounding_floor
+from jetsym.symmetry import Symmetry
 
-__all__ = ["measure_compact", "report_on"]
+__all__ = ["measure_rotations"]
 
 
-def measure_compact(
-    setting: Setting,
-    model: Any,
+def measure_rotations(
+    session: Session,
     inputs: Any,
+    symmetry: Symmetry,
     *,
-    group: str,
-    frame: str | None = None,
-    axis: Axis | None = None,
     l_max: int | str,
     tolerance: float = 0.01,
     method: str = AUTO,
     n_rotations: int | None = None,
-) -> Callable[[Any, str], SymmetryReport]:
-    """Prepare a measurement; what comes back measures a model, such as this one or an untrained copy, with a title.
+) -> Callable[[Session, str], SymmetryReport]:
+    """Prepare a measurement; what comes back measures a session's model, or that of a copy, with a title.
 
-    Parameters are those of :func:`jetsym.probe`. l_max="auto" is settled here, with ``model``.
+    Parameters are those of :func:`jetsym.probe`. l_max="auto" is settled here, with the session's own model.
     """
-    element = group_of(group, axis)
+    group = group_of(symmetry)
     exact = method != "random" and n_rotations is None
-    check_kinds(setting.kinds, None if l_max == AUTO or not exact else int(l_max))
-    action = None
-    if setting.action is None:
-        about = axis if isinstance(axis, str) else "beam" if axis is None else element.axis
-        inputs, action = setting.domain.act(inputs, group=group, frame=frame or "lab", axis=about, seed=setting.seed)
-        check_law(setting.kinds, action)
+    check_kinds(session.kinds, None if l_max == AUTO or not exact else int(l_max))
+    inputs, action = session.act(inputs, symmetry)
+    check_law(session.kinds, action)
 
-    def orbit_for(l_max: int) -> Orbit:
-        return orbit_of(
-            element,
-            method=method,
-            l_max=l_max,
-            n_rotations=n_rotations,
-            batch_size=setting.evaluations_at_once(model),
-            seed=setting.seed,
-            adaptive=setting.batch_size == AUTO,
-        )
-
-    where = {"frame": frame or "lab", "axis": axis if isinstance(axis, str) else _numbers(element.axis)}
-
-    def report(model: Any, title: str, l_max: int, inputs: Any) -> SymmetryReport:
-        return report_on(setting, model, inputs, action, orbit_for(l_max), title=title, where=where)
+    def report(session: Session, title: str, l_max: int, inputs: Any) -> SymmetryReport:
+        orbit = orbit_of(group, method=method, l_max=l_max, n_rotations=n_rotations, seed=session.seed)
+        return _report_on(session, inputs, action, orbit, title=title, symmetry=symmetry)
 
     if l_max != AUTO:
-        return lambda model, title: report(model, title, int(l_max), inputs)
+        return lambda session, title: report(session, title, int(l_max), inputs)
     found = _settled(
-        setting,
+        session,
         inputs,
-        report=lambda degree, some: report(model, f"l_max {degree}", degree, some),
+        report=lambda degree, some: report(session, f"l_max {degree}", degree, some),
         tolerance=tolerance,
-        about_an_axis=element.axis is not None,
+        about_an_axis=group.axis is not None,
     )
 
-    def with_resolution(model: Any, title: str) -> SymmetryReport:
-        final = report(model, title, found.l_max, inputs)
+    def with_resolution(session: Session, title: str) -> SymmetryReport:
+        final = report(session, title, found.l_max, inputs)
         return replace(final, meta={**final.meta, "resolution": found.to_dict()})
 
     return with_resolution
 
 
 def _settled(
-    setting: Setting,
+    session: Session,
     inputs: Any,
     *,
     report: Callable[[int, Any], SymmetryReport],
     tolerance: float,
     about_an_axis: bool,
 ) -> resolution.Resolution:
-    """The l_max that the first few inputs need."""
+    """Find the l_max that the first few inputs need."""
     if not 0 < tolerance < 1:
         raise ProbeError(f"tolerance is {tolerance}; expected a fraction of power between 0 and 1")
-    some = setting.domain.take(inputs, slice(0, resolution.INPUTS))
-    largest = max([0, *(representation_of(kind).lam for kind in setting.kinds.values())])
+    some = session.domain.select(inputs, slice(0, resolution.INPUTS))
+    largest = max([0, *(representation_of(kind).lam for kind in session.kinds.values())])
     steps = resolution.ladder(about_an_axis=about_an_axis, at_least=largest)
     return resolution.settle(
-        lambda l_max: report(l_max, some), steps, tolerance=tolerance, inputs=setting.domain.size(some)
+        lambda l_max: report(l_max, some), steps, tolerance=tolerance, inputs=session.domain.size(some)
     )
 
 
-def report_on(
-    setting: Setting,
-    model: Any,
-    inputs: Any,
-    action: Action | None,
-    orbit: Orbit,
-    *,
-    title: str,
-    where: Mapping[str, Any],
+def _report_on(
+    session: Session, inputs: Any, action: Action, orbit: Orbit, *, title: str, symmetry: Symmetry
 ) -> SymmetryReport:
-    """One model on inputs that are ready for the action."""
-    with setting.bench(model, inputs, action) as (subject, unmoved, respond, placed):
+    """Measure one model on inputs that are ready for the action."""
+    with session.open(inputs, action) as (running, placed):
         start = time.perf_counter()
-        (rounding, plans), orbit = within_memory(
-            orbit,
-            lambda orbit: (
-                rounding_response(unmoved, placed, respond.kinds, seed=orbit.seed, batch_size=orbit.batch_size),
-                plan_passes(subject, placed, orbit, respond.kinds),
-            ),
+        rounding, plans = within_memory(
+            running, lambda: (rounding_response(running, placed), plan_passes(running, placed, orbit))
         )
         evaluations = sum(len(plan.groups) * orbit.evaluations(plan.inputs.stop - plan.inputs.start) for plan in plans)
-        with progress_bar(title, evaluations, shown=setting.progress) as advance:
-            found = measure(subject, placed, orbit, plans, respond.kinds, advance)
+        with progress_bar(title, evaluations, shown=session.progress) as advance:
+            found = measure(running, placed, orbit, plans, advance)
         meta = {
-            **setting.facts(model, placed, action),
-            "group": orbit.group.name,
-            **where,
+            **session.facts(placed, action),
+            **symmetry.to_dict(),
             "method": "random" if orbit.rule is None else "quadrature",
             "l_max": orbit.l_max,
             "degree": None if orbit.rule is None else orbit.rule.degree,
@@ -140,15 +111,15 @@ def report_on(
             "evaluations": evaluations,
             "passes": found.passes,
             "seconds": time.perf_counter() - start,
-            "batch_size": found.orbit.batch_size,
+            "batch_size": running.evaluations,
         }
-    return _assemble(found, rounding, respond.kinds, meta)
+    return _assemble(found, rounding, running.outputs, meta)
 
 
 def _assemble(
     found: Measurement, rounding: Mapping[str, float], kinds: Mapping[str, Kind], meta: dict[str, Any]
 ) -> SymmetryReport:
-    """The report of a finished measurement."""
+    """Put the report of a finished measurement together."""
     spectra = {name: Spectrum.concatenate(parts) for name, parts in found.spectra.items()}
     floors = {name: max(item.noise_floor, rounding_floor(rounding[name])) for name, item in spectra.items()}
     items = list(spectra.values())
@@ -163,18 +134,14 @@ def _assemble(
         noise_floor=np.array([floors[name] for name in spectra]),
         equivariance={
             name: combine(kinds[name], parts, floors[name], exact_to=_error_exact_to(kinds[name], meta))
-            for name, parts in found.errors.items()
+            for name, parts in found.deviations.items()
         },
         meta=meta,
     )
 
 
 def _error_exact_to(kind: Kind, meta: Mapping[str, Any]) -> int | None:
-    """Up to which λ the error spectrum of an output of bandwidth l_max is exact: degree − (l_max + λ_α)."""
+    """Return up to which λ the error spectrum of an output of bandwidth l_max is exact: degree − (l_max + λ_α)."""
     if meta["degree"] is None:
         return None
     return int(min(meta["l_max"], meta["degree"] - meta["l_max"] - representation(kind).lam))
-
-
-def _numbers(axis: Any) -> list[float] | None:
-    return None if axis is None else [float(x) for x in axis]

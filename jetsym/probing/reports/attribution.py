@@ -10,6 +10,7 @@ from rich.table import Table
 
 from jetsym.probing.reports.equivariance import Equivariance
 from jetsym.storage import Stored
+from jetsym.symmetry import Symmetry
 from jetsym.text import as_text, concise
 
 __all__ = ["Attribution", "Effect"]
@@ -69,10 +70,8 @@ class Attribution(Stored):
         """What was found for every output, in plain words."""
         return [" ".join(_sentences(name, self)) for name in self.equivariance]
 
-    def to_dict(self) -> dict[str, Any]:
+    def _content(self) -> dict[str, Any]:
         return {
-            "kind": self.KIND,
-            "format": self.FORMAT,
             "equivariance": {name: asdict(item) for name, item in self.equivariance.items()},
             "effects": {
                 name: {source: asdict(effect) for source, effect in effects.items()}
@@ -97,7 +96,8 @@ class Attribution(Stored):
 
     def __str__(self) -> str:
         table = Table(
-            title=f"Relative A under {_named(self.meta)}, {self.meta['n_inputs']} inputs", title_justify="left"
+            title=f"Relative A under {Symmetry.from_dict(self.meta).words}, {self.meta['n_inputs']} inputs",
+            title_justify="left",
         )
         for column in ("output", "source", "", "what was done", "relative A", "difference"):
             table.add_column(column, justify="right" if column in ("relative A", "difference") else "left")
@@ -114,12 +114,6 @@ class Attribution(Stored):
 
 def _relative(item: Equivariance) -> str:
     return concise(item.relative, item.relative_stderr, floor=item.noise_floor)
-
-
-def _named(meta: Mapping[str, Any]) -> str:
-    if meta["group"] == "boost":
-        return f"boosts along {meta['axis'] or 'beam'}, rapidity up to {meta['width']:g}"
-    return f"{meta['group']} {meta['axis'] or ''}".strip() + (" at rest" if meta["frame"] == "rest" else "")
 
 
 def _sentences(name: str, report: Attribution) -> list[str]:

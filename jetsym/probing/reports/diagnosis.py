@@ -4,26 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from html import escape
+from math import isnan
 from typing import Any, ClassVar, Self
 
+from markupsafe import Markup
 from rich.table import Table
 from rich.text import Text
 
-from jetsym.probing.reports.html import paragraphs, table_element
+from jetsym.probing.reports.html import render
 from jetsym.storage import Stored
 from jetsym.text import as_text, concise
 
-__all__ = ["SEVERITIES", "Diagnosis", "Evidence", "Finding", "diagnosis_fragment"]
+__all__ = ["SEVERITIES", "Diagnosis", "Evidence", "Finding"]
 
 #: From harmless to grave.
 SEVERITIES = ("note", "warning", "problem")
-
-#: The modes that every diagnosis looked for before it said which.
-FIRST_MODES = (
-    *("starvation", "bottleneck", "saturation", "leakage", "misalignment", "parity-contamination"),
-    *("parity-blindness", "frame-locking", "late-collapse", "drift", "under-resolved"),
-)
 
 NAN = float("nan")
 
@@ -55,14 +50,14 @@ class Evidence:
     untrained_stderr: float = NAN
 
     def cells(self) -> list[str]:
-        """Return what was measured, its value, the bound, the untrained copy and the noise floor, as text."""
+        """Write what it was, its value, the bound, the untrained copy and the noise floor."""
         floor = self.noise_floor if self.noise_floor > 0 else 0.0
         return [
             self.what,
             concise(self.value, self.stderr, floor=floor),
-            _or_dash(self.bound, f"{self.bound:.3g}"),
-            _or_dash(self.untrained, concise(self.untrained, self.untrained_stderr, floor=floor)),
-            _or_dash(self.noise_floor, f"{self.noise_floor:.0e}"),
+            concise(self.bound),
+            concise(self.untrained, self.untrained_stderr, floor=floor),
+            "—" if isnan(self.noise_floor) else f"{self.noise_floor:.0e}",
         ]
 
 
@@ -115,21 +110,21 @@ class Diagnosis(Stored):
     ----------
     findings
         The gravest first.
+    modes
+        Names of all modes that were looked for.
     not_judged
-        Mode -> why it could not be judged from this report. All other modes were looked for.
+        Mode -> why it could not be judged from this report.
     meta
         Of the report, the thresholds, the readout.
-    modes
-        Names of all modes that were looked for, judged or not.
     """
 
     findings: tuple[Finding, ...]
+    modes: tuple[str, ...]
     not_judged: Mapping[str, str] = field(default_factory=dict)
     meta: Mapping[str, Any] = field(default_factory=dict)
-    modes: tuple[str, ...] = FIRST_MODES
 
     KIND: ClassVar[str] = "diagnosis"
-    FORMAT: ClassVar[int] = 1
+    FORMAT: ClassVar[int] = 2
 
     @property
     def names(self) -> frozenset[str]:
@@ -146,7 +141,7 @@ class Diagnosis(Stored):
         return name in self.names
 
     def sentences(self) -> list[str]:
-        """Every finding in one sentence, or that there is none."""
+        """Say every finding in one sentence, or that there is none."""
         if not self.findings:
             return [f"Nothing was found; {self._looked_for()}"]
         return [f"{finding.name} ({finding.severity}): {finding.text}" for finding in self.findings]
@@ -155,11 +150,25 @@ class Diagnosis(Stored):
         judged = [name for name in self.modes if name not in self.not_judged]
         return f"looked for: {', '.join(judged)}."
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain values for JSON."""
+    def section(self, *, explained: bool = True) -> Markup:
+        """Return the findings with their evidence, why they matter and what to try; and what could not be judged.
+
+        For a notebook's cell or a page, with or without a word on when a number counts.
+        """
+        return render(
+            "diagnosis.html",
+            sentences=self.sentences(),
+            header=EVIDENCE_COLUMNS,
+            findings=[(finding, [item.cells() for item in finding.evidence]) for finding in self.findings],
+            not_judged=self._unknown(),
+            explained=explained,
+        )
+
+    def _unknown(self) -> list[str]:
+        return [f"Not judged, {name}: {reason}." for name, reason in self.not_judged.items()]
+
+    def _content(self) -> dict[str, Any]:
         return {
-            "kind": self.KIND,
-            "format": self.FORMAT,
             "findings": [asdict(finding) for finding in self],
             "modes": list(self.modes),
             "not_judged": dict(self.not_judged),
@@ -177,11 +186,10 @@ class Diagnosis(Stored):
             )
             for item in data["findings"]
         )
-        modes = tuple(data.get("modes", FIRST_MODES))  # which the first versions did not write
-        unknown = sorted({finding.name for finding in findings} - set(modes))
+        unknown = sorted({finding.name for finding in findings} - set(data["modes"]))
         if unknown:
             raise ValueError(f"unknown findings {', '.join(unknown)}")
-        return cls(findings, dict(data["not_judged"]), dict(data["meta"]), modes)
+        return cls(findings, tuple(data["modes"]), dict(data["not_judged"]), dict(data["meta"]))
 
     def __str__(self) -> str:
         parts: list[Any] = []
@@ -193,42 +201,11 @@ class Diagnosis(Stored):
                 table.add_row(*item.cells())
             parts += [table, Text(finding.text), Text(f"Why: {finding.why}"), Text(f"Try: {finding.remedy}"), ""]
         parts.append(Text(self._looked_for().capitalize() if self.findings else self.sentences()[0]))
-        parts += [Text(f"Not judged, {name}: {reason}.") for name, reason in self.not_judged.items()]
+        parts += map(Text, self._unknown())
         return as_text(*parts, width=120)
 
     def __repr__(self) -> str:
         return f"Diagnosis({', '.join(finding.name for finding in self.findings) or 'nothing found'})"
 
     def _repr_html_(self) -> str:
-
-        return diagnosis_fragment(self)
-
-
-def _or_dash(value: float, text: str) -> str:
-    return "—" if value != value else text
-
-
-READING_FINDINGS = (
-    "A number counts as a failure only where it is beyond its bound by three standard errors (in brackets, for the "
-    "last digits) and by what rounding can do. For sums of shares the error is an upper bound."
-)
-
-
-def diagnosis_fragment(found: Diagnosis, *, explained: bool = True) -> str:
-    """Return findings as HTML, with their evidence, why they matter and what to try; and what could not be judged.
-
-    With or without a word on when a number counts.
-    """
-    parts = []
-    for finding in found:
-        parts += [
-            f"<h3>{escape(finding.name)}: {escape(finding.subject)} ({escape(finding.severity)})</h3>",
-            paragraphs([finding.text]),
-            table_element(EVIDENCE_COLUMNS, [item.cells() for item in finding.evidence]),
-            f"<p><b>Why it matters.</b> {escape(finding.why)}</p>",
-            f"<p><b>What to try.</b> {escape(finding.remedy)}</p>",
-        ]
-    if not found.findings:
-        parts.append(paragraphs(found.sentences()))
-    unknown = [f"Not judged, {name}: {reason}." for name, reason in found.not_judged.items()]
-    return "\n".join([*parts, paragraphs([READING_FINDINGS] * explained + unknown, note=True)])
+        return str(self.section())

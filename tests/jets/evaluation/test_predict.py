@@ -13,12 +13,12 @@ from torch import nn
 import jetsym
 from jetsym.errors import ConfigError, DataError
 from jetsym.jets import read
+from jetsym.jets.evaluation import predict as predict_module
 from jetsym.jets.evaluation.predict import predict
 from jetsym.jets.io.sample import sample_dir
 from jetsym.jets.io.streaming.blocks import RootFiles
 from jetsym.jets.models import PointNet
 from jetsym.jets.schema import CLASSES, SCALARS
-from jetsym.training import predict as predict_module
 
 
 @pytest.fixture(scope="module")

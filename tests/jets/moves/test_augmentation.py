@@ -363,7 +363,7 @@ def test_empty_jets_go_through(make_jets):
         ({"rapidity": "normal"}, "augmentation.rapidity is 'normal', which the group 'none' does not take"),
         ({"group": "SO2", "bound": 1.0}, "augmentation.bound is 1.0, which the group 'SO2' does not take"),
         ({"group": "boost"}, "augmentation.width is None; the group 'boost' needs a rapidity more than 0"),
-        ({"group": "lorentz", "width": 0.0}, "augmentation.width is 0.0; the group 'lorentz' needs"),
+        ({"group": "lorentz", "width": 0.0}, "augmentation.width is 0.0; expected a rapidity more than 0"),
         ({"group": "boost", "width": float("nan")}, "augmentation.width is nan"),
         ({"group": "boost", "width": float("inf")}, "augmentation.width is inf"),
         ({"group": "boost", "width": 1.0, "bound": 2.0}, "augmentation.bound is 2.0, .* set rapidity to 'normal'"),

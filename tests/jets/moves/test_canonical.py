@@ -8,6 +8,7 @@ from jetsym.jets.moves.actions import METRIC, boost, rotate, rotate_at_rest, tra
 from jetsym.jets.moves.canonical import poses, principal_axes
 from jetsym.jets.moves.frames import jet_momentum
 from jetsym.jets.moves.sampling import random_directions, random_lorentz, random_orthogonal, random_rotations
+from jetsym.symmetry import Symmetry
 
 ALL = pytest.mark.parametrize(
     ("group", "frame", "count"), [("SO3", "lab", 2), ("O3", "lab", 4), ("SO3", "rest", 4), ("O3", "rest", 8)]
@@ -55,23 +56,23 @@ def moved_by(name, jets):
     ],
 )
 def test_what_leaves_the_pose_alone_and_what_does_not(jets, group, frame, invisible):
-    pose = poses(jets, group=group, frame=frame)[0]
+    pose = poses(jets, Symmetry(group, frame))[0]
     moves = ("SO3 lab", "O3 lab", "SO3 rest", "O3 rest", "boost", "lorentz")
-    found = {name for name in moves if same(pose, poses(moved_by(name, jets), group=group, frame=frame)[0])}
+    found = {name for name in moves if same(pose, poses(moved_by(name, jets), Symmetry(group, frame))[0])}
     assert found == invisible
 
 
 @ALL
 def test_all_signs_are_a_set_that_does_not_move(jets, group, frame, count):
-    found = poses(jets, group=group, frame=frame, signs="all")
+    found = poses(jets, Symmetry(group, frame), signs="all")
     assert len(found) == count
     element = random_rotations(1, generator=seeded()) * (-1 if group == "O3" else 1)
-    again = poses(rotate(jets, element), group=group, frame=frame, signs="all")
+    again = poses(rotate(jets, element), Symmetry(group, frame), signs="all")
     for b in range(len(jets)):  # for every jet its own order
         matches = [[same(a[b], other[b]) for other in again] for a in found]
         assert torch.tensor(matches).sum(dim=0).tolist() == [1] * count
         assert torch.tensor(matches).sum(dim=1).tolist() == [1] * count
-    single = poses(jets, group=group, frame=frame)[0]
+    single = poses(jets, Symmetry(group, frame))[0]
     for b in range(len(jets)):
         assert sum(same(single[b], pose[b]) for pose in found) == 1
 
@@ -80,7 +81,7 @@ def test_all_signs_are_a_set_that_does_not_move(jets, group, frame, count):
 def test_all_products_of_momenta_stay(jets, group, frame, count):
     metric = torch.diag(torch.tensor(METRIC, dtype=torch.float64))
     products = jets.p4 @ metric @ jets.p4.mT
-    for pose in poses(jets, group=group, frame=frame, signs="all"):
+    for pose in poses(jets, Symmetry(group, frame), signs="all"):
         # Rounding grows with the energies, not with the products.
         bound = 1e-13 * jets.p4[..., 0].amax(dim=1).square()[:, None, None]
         assert ((pose.p4 @ metric @ pose.p4.mT - products).abs() < bound).all()
@@ -90,7 +91,7 @@ def test_all_products_of_momenta_stay(jets, group, frame, count):
 
 
 def test_axes_are_where_they_should_be(jets):
-    lab, rest = poses(jets)[0], poses(jets, frame="rest")[0]
+    lab, rest = poses(jets)[0], poses(jets, Symmetry("SO3", "rest"))[0]
     total = jet_momentum(jets)
     torch.testing.assert_close(lab.jet_p4[:, :2], torch.stack([total[:, 0], total[:, 1:].norm(dim=1)], dim=1))
     assert (lab.jet_p4[:, 2:] == 0).all()
@@ -104,31 +105,31 @@ def test_axes_are_where_they_should_be(jets):
         assert (diagonal[:, :-1] >= diagonal[:, 1:]).all()
         moments = (pose.p4[..., 1:] ** 3 / energy**2).sum(dim=1)
         assert (moments[:, first:2] > 0).all()
-    assert (poses(jets, group="O3")[0].p4[..., 1:] ** 3 / lab.p4[..., :1].clamp_min(1e-9) ** 2).sum(dim=1).min() > 0
+    assert (poses(jets, Symmetry("O3"))[0].p4[..., 1:] ** 3 / lab.p4[..., :1].clamp_min(1e-9) ** 2).sum(dim=1).min() > 0
 
 
 def test_mirror_images_are_told_apart_by_so3_alone(jets):
     mirrored = rotate(jets, torch.diag(torch.tensor([1.0, -1.0, 1.0]))[None])
     assert not same(poses(jets)[0], poses(mirrored)[0], 1e-3)
-    assert same(poses(jets, group="O3")[0], poses(mirrored, group="O3")[0])
+    assert same(poses(jets, Symmetry("O3"))[0], poses(mirrored, Symmetry("O3"))[0])
 
 
 def test_single_and_collinear_particles_have_one_pose():
     one, line = jet_of([50.0, 30, 0, 40]), jet_of([50.0, 30, 0, 40], [5.0, 3, 0, 4])
     for jet in (one, line):
         for frame in ("lab", "rest"):
-            pose = poses(jet, frame=frame)[0]
-            turned = poses(rotate(jet, random_rotations(1, generator=seeded())), frame=frame)[0]
+            pose = poses(jet, Symmetry("SO3", frame))[0]
+            turned = poses(rotate(jet, random_rotations(1, generator=seeded())), Symmetry("SO3", frame))[0]
             torch.testing.assert_close(pose.p4, turned.p4, atol=1e-9, rtol=0)
             assert (pose.p4[..., 2:].abs() < 1e-12).all()
     # Without a rest frame the boost is held back at γ = 1000.
-    assert poses(one, frame="rest")[0].p4[0, 0, 0] == pytest.approx(50 / 2000, rel=1e-3)
+    assert poses(one, Symmetry("SO3", "rest"))[0].p4[0, 0, 0] == pytest.approx(50 / 2000, rel=1e-3)
 
 
 def test_a_pair_at_rest_lies_along_x():
     jet = jet_of([5.0, 3, 0, 4], [5.0, -3, 0, 4])
     expected = torch.tensor([[3.0, 3, 0, 0], [3.0, -3, 0, 0]], dtype=torch.float64)
-    found = poses(jet, frame="rest")[0].p4[0]
+    found = poses(jet, Symmetry("SO3", "rest"))[0].p4[0]
     found = found[found[:, 1].argsort(descending=True)]
     torch.testing.assert_close(found, expected, atol=1e-12, rtol=0)
 
@@ -139,7 +140,7 @@ def test_derivatives_are_those_of_finite_differences(make_jets, frame):
     step = torch.randn(jets.p4.shape, generator=seeded(), dtype=torch.float64) * jets.mask[..., None]
 
     def pose(t):
-        return poses(jets.replace(p4=jets.p4 + t * step), frame=frame)[0].p4
+        return poses(jets.replace(p4=jets.p4 + t * step), Symmetry("SO3", frame))[0].p4
 
     t = torch.zeros((), dtype=torch.float64)
     _, forward = torch.func.jvp(pose, (t,), (torch.ones_like(t),))
@@ -191,7 +192,7 @@ def test_in_float32_rounding_is_all_that_is_left(make_jets):
     jets = make_jets(20, min_particles=3)
     elements = random_orthogonal(20, generator=seeded())[None]
     for frame, bound in (("lab", 1e-5), ("rest", 1e-3)):
-        pose, again = (poses(batch, group="O3", frame=frame)[0] for batch in (jets, rotate(jets, elements)))
+        pose, again = (poses(batch, Symmetry("O3", frame))[0] for batch in (jets, rotate(jets, elements)))
         worst = (pose.p4 - again.p4).abs().amax(dim=(1, 2)) / pose.p4.abs().amax(dim=(1, 2))
         assert worst.median() < bound / 10
         assert worst.quantile(0.8) < bound

@@ -9,7 +9,8 @@ from torch import nn
 
 import jetsym
 from jetsym.errors import ProbeError
-from jetsym.probing.forward.capture import capture, is_compiled, select_layers, untouched, unwrapped
+from jetsym.probing.forward.capture import capture, untouched
+from jetsym.probing.forward.layers import is_compiled, select_layers, unwrapped
 from jetsym.probing.forward.untrained import untrained_copy
 
 

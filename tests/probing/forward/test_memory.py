@@ -9,14 +9,15 @@ import pytest
 import torch
 
 import jetsym
-from jetsym.domains import arrays
+from jetsym.domains.arrays import ARRAYS
 from jetsym.errors import ProbeError
 from jetsym.jets.models.pointnet import PointNet
 from jetsym.probing.forward import memory as budget
-from jetsym.probing.forward.memory import Piece, Size, coefficients, largest, passes
-from jetsym.probing.forward.session import Subject
+from jetsym.probing.forward.memory import Piece, Size, largest, passes
+from jetsym.probing.forward.session import Session
 from jetsym.probing.measure.orbit import Orbit, measure, plan_passes
 from jetsym.spectrum import O3, QuadratureEstimator
+from jetsym.spectrum.accumulation import coefficients
 from jetsym.spectrum.projection import bands_of
 from jetsym.spectrum.quadrature import product_rule
 
@@ -32,14 +33,14 @@ def tagger():
 @pytest.mark.parametrize("l_max", [0, 1, 4, 5])
 def test_what_the_estimator_holds_is_counted_right(l_max):
     rule = O3().quadrature(l_max)
-    orbit = Orbit(O3(), l_max, rule, len(rule), 1, 0)
+    orbit = Orbit(O3(), l_max, rule, len(rule), 0)
     estimator = QuadratureEstimator(rule, O3())
     u, waiting = np.ones((len(rule), 1, 3), dtype="float32"), []
     for chunk in rule.chunks(1):
         estimator.add(chunk, u[chunk], u[chunk])
         waiting.append(sum(buffer.nbytes for buffer in estimator._sum._buffers))
     held = sum(part.nbytes for coset in estimator._sum.state().coefficients for part in coset)
-    assert held == Size.of(u, 2 * coefficients(l_max), has_tokens=False).bytes
+    assert held == Size.of(u, 2 * sum((2 * lam + 1) ** 2 for lam in range(l_max + 1)), has_tokens=False).bytes
     assert held + max(waiting) == Size.of(u, orbit.numbers, has_tokens=False).bytes
     assert max(waiting) <= held
     assert (max(waiting) > 0) == (l_max > 1)
@@ -176,14 +177,14 @@ def test_an_open_batch_size_is_bounded_by_what_passes_leave_behind(monkeypatch, 
 def peak_of_a_probe(degree):
     """Bytes that numpy allocates at most for one input with 2¹² features, along the orbit of a rule of a degree."""
     weight = np.random.default_rng(0).normal(size=(3, 2**12))
-    subject = Subject(arrays, arrays.move, lambda x: {"layer": x @ weight})
+    session = Session(lambda x: {"layer": x @ weight}, ARRAYS, batch_size=40)
     rule = product_rule(4, degree=degree)
     bands_of(rule)
-    orbit = Orbit(O3(), 4, rule, len(rule), 40, 0)
+    orbit = Orbit(O3(), 4, rule, len(rule), 0)
     inputs = np.ones((1, 3))
-    plans = plan_passes(subject, inputs, orbit, {})
+    plans = plan_passes(session, inputs, orbit)
     tracemalloc.start()
-    measure(subject, inputs, orbit, plans, {}, lambda count: None)
+    measure(session, inputs, orbit, plans, lambda count: None)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     return peak
@@ -193,4 +194,4 @@ def test_memory_does_not_grow_with_the_number_of_rotations():
     """342 and 1870 rotations under R and −R: keeping all responses would take 21 and 117 MiB."""
     few, many = peak_of_a_probe(8), peak_of_a_probe(16)
     assert many < 1.15 * few
-    assert few > 2 * coefficients(4) * 8 * 2**12  # the coefficients are seen at all
+    assert few > 2 * coefficients(O3().quadrature(4)) * 8 * 2**12  # the coefficients are seen at all

@@ -264,7 +264,7 @@ def test_report_is_kept(jets, tmp_path):
     with pytest.raises(DataError, match="kind 'attribution'"):
         SymmetryReport.load(tmp_path / "a.json")
     boosted = attribute(Function(with_d0), jets, group="boost", axis="random", limit=2, sources=[], **QUIET)
-    assert "boosts along random, rapidity up to 0.5" in str(boosted)
+    assert "boosts along random directions, rapidity up to 0.5" in " ".join(str(boosted).split())
 
 
 def test_what_cannot_be_attributed_is_named(jets):

@@ -12,7 +12,7 @@ from jetsym.errors import DataError, ProbeError
 from jetsym.jets.kinematics import delta_phi, eta, mass2, phi, pt
 from jetsym.jets.models.pointnet import PointNet
 from jetsym.plotting import save_figure
-from jetsym.probing.forward.session import Setting
+from jetsym.probing.forward.session import Session
 from jetsym.probing.measure import generators as lie
 from jetsym.probing.reports.boosts import BoostReport
 from jetsym.probing.reports.lorentz import LorentzReport
@@ -128,14 +128,14 @@ def test_window_energies_add_up_and_meet_the_slope(tagger, jets):
     assert np.all(report.energies[:, :, 1:].sum(-1) <= report.squared * (1 + 1e-12))
     np.testing.assert_allclose(report.energies[:, :, 1:].sum(-1), report.squared, rtol=1e-3)  # kinks reach beyond n = 4
     np.testing.assert_allclose(report.equivariance["logits"].relative, report.relative[-1, -1], rtol=1e-9)
-    setting = Setting(jetsym.domains.table.domain_of(jets), kinds={"logits": "logits"}, progress=False)
-    local = lie.measure_local(setting, tagger, jets, axes="beam")
+    options = jetsym.domains.table.domain_of(jets), {"logits": "logits"}
+    local = lie.measure_generators(Session(tagger, *options), jets, axes="beam")
     assert local.layers == report.layers
     np.testing.assert_allclose(report.energies[0, :, 1] / (1e-6 / 3), local.squared[:, 5], rtol=1e-4)
 
 
 def test_forward_mode_and_central_differences_agree(tagger, jets):
-    setting = Setting(jetsym.domains.table.domain_of(jets), kinds={"logits": "logits"}, progress=False)
+    options = jetsym.domains.table.domain_of(jets), {"logits": "logits"}
 
     class WithoutForwardMode(torch.autograd.Function):
         @staticmethod
@@ -155,8 +155,8 @@ def test_forward_mode_and_central_differences_agree(tagger, jets):
             return WithoutForwardMode.apply(self.tagger(batch))
 
     for axes in ("beam", "jet"):
-        forward = lie.measure_local(setting, tagger, jets, axes=axes)
-        other = lie.measure_local(setting, Opaque().float(), jets, axes=axes)
+        forward = lie.measure_generators(Session(tagger, *options), jets, axes=axes)
+        other = lie.measure_generators(Session(Opaque().float(), *options), jets, axes=axes)
         tagger.double()
         assert forward.meta["method"] == "forward-mode"
         assert other.meta["method"].startswith("central differences of 2.0e-03 in float64")
@@ -176,20 +176,20 @@ def test_slopes_are_the_casimir_of_the_spectrum():
     points = torch.as_tensor(np.random.default_rng(0).normal(size=(5, 4)))
     for group, inversion in (("O3", True), ("SO3", False)):
         report = jetsym.probe(Polynomials(), points, group=group, l_max=3, progress=False)
-        setting = Setting(jetsym.domains.table.domain_of(points), progress=False)
-        local = lie.casimir(setting, Polynomials(), points, l_max=3, inversion=inversion)["u"]
+        options = (jetsym.domains.table.domain_of(points),)
+        local = lie.casimir(Session(Polynomials(), *options), points, l_max=3, inversion=inversion)["u"]
         weights = [irrep.lam * (irrep.lam + 1) for irrep in report.irreps]
         assert local == pytest.approx(report.fractions[0] @ weights, rel=1e-10)
-    partial = lie.measure_local(setting, Polynomials(), points, axes="beam").squared[0, :2].sum()
+    partial = lie.measure_generators(Session(Polynomials(), *options), points, axes="beam").squared[0, :2].sum()
     assert partial != pytest.approx(report.fractions[0] @ weights, rel=1e-2)
 
 
 def test_the_gap_between_slopes_and_spectrum_shrinks_with_l_max(tagger, jets):
-    setting = Setting(jetsym.domains.table.domain_of(jets), kinds={"logits": "logits"}, progress=False)
+    options = jetsym.domains.table.domain_of(jets), {"logits": "logits"}
     gaps = []
     for l_max in (1, 3):
         report = jetsym.probe(tagger, jets[:2], group="SO3", l_max=l_max, progress=False)
-        local = lie.casimir(setting, tagger, jets[:2], l_max=l_max, inversion=False)
+        local = lie.casimir(Session(tagger, *options), jets[:2], l_max=l_max, inversion=False)
         spectral = [row @ [irrep.lam * (irrep.lam + 1) for irrep in report.irreps] for row in report.fractions]
         gaps.append([abs(local[name] / value - 1) for name, value in zip(report.layers, spectral, strict=True)])
     assert np.all(np.array(gaps[1]) < 0.3 * np.array(gaps[0]))
@@ -238,9 +238,9 @@ def test_arrays_of_four_vectors_are_boosted_too():
 @pytest.mark.parametrize(
     ("options", "kind", "message"),
     [
-        ({"frame": "rest", "group": "boost"}, ProbeError, "frame is 'rest', but 'boost' acts in the lab"),
-        ({"frame": "moving"}, ProbeError, "frame is 'moving'; expected 'lab' or 'rest'"),
-        ({"group": "lorentz", "axis": "jet"}, ProbeError, "'lorentz' has no single axis"),
+        ({"frame": "rest", "group": "boost"}, ProbeError, "frame is 'rest', which the group 'boost' does not take"),
+        ({"frame": "moving"}, ProbeError, "frame is 'moving'; expected one of 'lab', 'rest'"),
+        ({"group": "lorentz", "axis": "jet"}, ProbeError, "axis is 'jet', which the group 'lorentz' does not take"),
         ({"group": "boost", "widths": []}, ProbeError, "at least one"),
         ({"group": "boost", "widths": [-1.0]}, ProbeError, "cannot be used.*more than 0"),
         ({"group": "boost", "widths": 3}, ProbeError, "cannot be used"),

@@ -1,0 +1,212 @@
+"""Groups given by their elements: any finite group, or a compact one by nodes and weights, with its real irreps.
+
+With D^α real and orthogonal, and t_α the dimension of the matrices that commute with it (1, 2 or 4, as it is of real,
+complex or quaternionic type), the projector on everything that turns like D^α has the kernel (d_α/t_α) χ_α, so that
+
+    B_α(x) = (d_α/t_α) Σ_ab ‖∫ D^α_ab(g) u(g) dμ‖²,   t_α = ∫ χ_α² dμ,
+
+which is the B_λ of SO(3) for t = 1, and the B_m of SO(2), whose m > 0 have d = t = 2.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar, NoReturn
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from jetsym.errors import SpectrumError
+from jetsym.spectrum.irreps import Irrep, NamedIrrep
+from jetsym.spectrum.quadrature import Nodes
+
+__all__ = ["FiniteGroup", "FiniteRule"]
+
+Array = NDArray[np.float64]
+
+#: How far matrices may be from what they are said to be.
+EXACT = 1e-6
+#: The metric of (E, px, py, pz), and that of vectors.
+METRICS = {3: np.eye(3), 4: np.diag([1.0, -1.0, -1.0, -1.0])}
+
+
+class FiniteGroup:
+    """A group given by its elements, their weights, and its real irreps.
+
+    Parameters
+    ----------
+    name
+        As it is typed, such as "C4".
+    elements
+        (n, 3, 3) orthogonal matrices, proper or not, or (n, 4, 4) Lorentz transformations of (E, px, py, pz).
+    irreps
+        Name -> (n, d, d) orthogonal matrices D^α(g), or (n,) signs, of every real irrep that a spectrum is to tell
+        apart, in the order of the elements; the first is the invariant one. What lies in none of them is the tail.
+    weights
+        (n,) positive weights of the elements, which sum to one; all alike if not given.
+
+    Raises
+    ------
+    SpectrumError
+        Matrices that are no symmetries, elements that are no group, or irreps that are none, or are not its own.
+
+    Examples
+    --------
+    Four turns about z: A stays, B changes its sign with every turn, and E turns once.
+
+    >>> turn = np.array([[0.0, -1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 1.0]])
+    >>> turns = np.stack([np.linalg.matrix_power(turn, k) for k in range(4)])
+    >>> c4 = FiniteGroup("C4", turns, {"A": [1, 1, 1, 1], "B": [1, -1, 1, -1], "E": turns[:, :2, :2]})
+    >>> [(str(irrep), irrep.factor) for irrep in c4.irreps(0)]
+    [('A', 1.0), ('B', 1.0), ('E', 1.0)]
+    """
+
+    #: Improper elements are among the others.
+    has_inversion = False
+    axis = None
+
+    def __init__(
+        self, name: str, elements: ArrayLike, irreps: Mapping[str, ArrayLike], *, weights: ArrayLike | None = None
+    ) -> None:
+        self.name = name
+        self.elements: Array = np.asarray(elements, dtype=float)
+        n = len(self.elements)
+        self.weights: Array = np.full(n, 1.0 / n) if weights is None else np.asarray(weights, dtype=float)
+        self._check_elements()
+        self.matrices: tuple[Array, ...] = tuple(_square(which, given, n) for which, given in irreps.items())
+        if weights is None:  # weights may be those of a rule, which is no group by itself
+            self._check_products()
+        sizes = [self._commuting(which, place) for place, which in enumerate(irreps)]
+        self._irreps = tuple(
+            NamedIrrep(place, which, matrices.shape[-1], size)
+            for place, (which, matrices, size) in enumerate(zip(irreps, self.matrices, sizes, strict=True))
+        )
+
+    def irreps(self, l_max: int) -> tuple[Irrep, ...]:
+        """Return all irreps of the table, whatever l_max."""
+        return self._irreps
+
+    def quadrature(self, l_max: int, *, degree: int | None = None) -> FiniteRule:
+        """Return the rule of all elements, which is exact whatever l_max and degree."""
+        return FiniteRule(self, l_max)
+
+    def rotations(self, shape: int | tuple[int, ...], rng: np.random.Generator) -> NoReturn:
+        """Refuse to draw: all elements together are exact."""
+        raise SpectrumError(
+            f"{self.name} is given by {len(self.elements)} elements, all of which are evaluated; leave out "
+            "method='random', rule='random' and n_rotations"
+        )
+
+    kernels = rotations
+
+    def sample(self, n: int, rng: np.random.Generator) -> Array:
+        """Draw n elements (n, d, d) by their weights."""
+        return self.elements[rng.choice(len(self.elements), size=n, p=self.weights)]
+
+    @property
+    def has_reflections(self) -> bool:
+        """Whether some elements are improper."""
+        return bool((np.linalg.det(self.elements) < 0).any())
+
+    @property
+    def on_four_vectors(self) -> bool:
+        """Whether the elements are Lorentz transformations, in place of rotations and reflections."""
+        return self.elements.shape[-1] == 4
+
+    def _check_elements(self) -> None:
+        shape = self.elements.shape
+        if len(shape) != 3 or shape[1:] not in ((3, 3), (4, 4)) or not len(self.elements):
+            raise SpectrumError(f"elements of {self.name} have shape {shape}; expected (n, 3, 3) or (n, 4, 4)")
+        metric = METRICS[shape[-1]]
+        defect = np.abs(np.swapaxes(self.elements, 1, 2) @ metric @ self.elements - metric).max()
+        if not defect < EXACT * max(1.0, float(np.square(self.elements).max())):
+            raise SpectrumError(
+                f"elements of {self.name} are wrong by {defect:.1e}; expected orthogonal matrices, or 4 × 4 Lorentz "
+                "transformations of (E, px, py, pz)"
+            )
+        positive = self.weights.shape == shape[:1] and (self.weights > 0).all()
+        if not positive or abs(self.weights.sum() - 1) > EXACT:
+            raise SpectrumError(f"weights of {self.name} are {self.weights}; expected {shape[0]} above 0 with sum 1")
+
+    def _check_products(self) -> None:
+        """Refuse elements whose products are none of them, and irreps that do not follow the products."""
+        flat = self.elements.reshape(len(self.elements), -1)
+        for place, element in enumerate(self.elements):
+            products = (element @ self.elements).reshape(flat.shape)
+            distance = np.abs(products[:, None] - flat).max(axis=-1)
+            found = distance.argmin(axis=1)
+            if not distance.min(axis=1).max() < EXACT * max(1.0, np.abs(flat).max()):
+                raise SpectrumError(f"elements of {self.name} are no group: a product of two is none of them")
+            for which, matrices in enumerate(self.matrices):
+                if not np.abs(matrices[place] @ matrices - matrices[found]).max() < EXACT:
+                    raise SpectrumError(
+                        f"irrep number {which} of {self.name} does not follow the products of its elements; expected "
+                        "D(g) D(h) = D(gh), with matrices in the order of the elements"
+                    )
+
+    def _commuting(self, which: str, place: int) -> int:
+        """Return t of an irrep, by the orthogonality of characters."""
+        matrices = self.matrices[place]
+        if not np.abs(np.swapaxes(matrices, 1, 2) @ matrices - np.eye(matrices.shape[-1])).max() < EXACT:
+            raise SpectrumError(f"irrep {which!r} of {self.name} has matrices that are not orthogonal")
+        characters = [np.trace(other, axis1=1, axis2=2) for other in self.matrices[: place + 1]]
+        *others, own = [float(self.weights @ (character * characters[-1])) for character in characters]
+        if place == 0 and np.abs(characters[0] - 1).max() > EXACT:
+            raise SpectrumError(f"irrep {which!r} of {self.name} comes first; expected the invariant one, all 1")
+        if min(abs(own - size) for size in (1, 2, 4)) > EXACT or any(abs(other) > EXACT for other in others):
+            raise SpectrumError(
+                f"irrep {which!r} of {self.name} is reducible, or holds one of those before it: ∫ χ² dμ is {own:.6g}; "
+                "expected 1, 2 or 4, and characters that are orthogonal"
+            )
+        return round(own)
+
+    def __repr__(self) -> str:
+        return f"{self.name}({len(self.elements)} elements)"
+
+
+@dataclass(frozen=True, eq=False)
+class FiniteRule(Nodes):
+    """All elements of a :class:`FiniteGroup`, as a rule.
+
+    Parameters
+    ----------
+    group
+        The group.
+    l_max
+        What was asked for; the rule is exact in any case.
+    """
+
+    group: FiniteGroup
+    l_max: int
+
+    axis: ClassVar[None] = None
+    degree: ClassVar[None] = None
+    ring_size: ClassVar[int] = 1
+
+    def __len__(self) -> int:
+        return len(self.group.elements)
+
+    @property
+    def rotations(self) -> Array:
+        """(n, d, d) elements."""
+        return self.group.elements
+
+    @property
+    def weights(self) -> Array:
+        """(n,) weights, summing to one."""
+        return self.group.weights
+
+    @property
+    def irreps(self) -> Sequence[tuple[Irrep, Array]]:
+        """Every irrep with its matrices (n, d, d)."""
+        return list(zip(self.group.irreps(self.l_max), self.group.matrices, strict=True))
+
+
+def _square(which: str, given: ArrayLike, n: int) -> Array:
+    """Return matrices (n, d, d) of an irrep, also of one that is given by signs (n,)."""
+    matrices = np.asarray(given, dtype=float)
+    matrices = matrices[:, None, None] if matrices.ndim == 1 else matrices
+    if matrices.ndim != 3 or matrices.shape[1] != matrices.shape[2] or len(matrices) != n:
+        raise SpectrumError(f"irrep {which!r} has shape {matrices.shape}; expected ({n}, d, d), or ({n},) signs")
+    return matrices
