@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -19,12 +19,8 @@ __all__ = ["under_resolved"]
 INPUTS = 64
 
 
-class Reason(NamedTuple):
-    """Why a measurement says too little: in words, in numbers, and by the options that would do."""
-
-    text: str
-    evidence: Evidence
-    options: Mapping[str, Any] = {}
+#: Why a measurement says too little: in words, in numbers, and by the options that would do.
+Reason = tuple[str, Evidence, Mapping[str, Any]]
 
 
 @register(
@@ -44,9 +40,8 @@ def under_resolved(case: Case) -> Iterator[Finding]:
     reasons = [reason for rule in _RULES for reason in rule(case)]
     if reasons:
         subject = str(case.report.meta.get("model", "the report"))
-        text = "; ".join(reason.text for reason in reasons)
-        options = _together([reason.options for reason in reasons])
-        yield Finding("warning", subject, f"{text}.", [reason.evidence for reason in reasons], options=options)
+        texts, evidence, options = zip(*reasons, strict=True)
+        yield Finding("warning", subject, f"{'; '.join(texts)}.", evidence, options=_together(options))
 
 
 def _together(several: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -67,9 +62,7 @@ def _more(case: Case, factor: float) -> dict[str, Any]:
 def _one_input(case: Case) -> Iterator[Reason]:
     count = case.report.meta["n_inputs"]
     if count <= 1:
-        yield Reason(
-            "one input has no standard errors: take more", Evidence("inputs", count, NAN, 2), {"limit": INPUTS}
-        )
+        yield "one input has no standard errors: take more", Evidence("inputs", count, NAN, 2), {"limit": INPUTS}
 
 
 def _grids_disagree(case: Case) -> Iterator[Reason]:
@@ -78,7 +71,7 @@ def _grids_disagree(case: Case) -> Iterator[Reason]:
         last = found["steps"][-1]
         text = f"two grids still disagree at l_max = {last['l_max']}, the largest tried: use method='random'"
         changed = Evidence("change of a share of power on the next grid", last["difference"], NAN, found["tolerance"])
-        yield Reason(text, changed, {"l_max": last["l_max"], "method": "random"})
+        yield text, changed, {"l_max": last["l_max"], "method": "random"}
 
 
 def _loose_shares(case: Case) -> Iterator[Reason]:
@@ -88,7 +81,7 @@ def _loose_shares(case: Case) -> Iterator[Reason]:
     if error > bound:
         what = f"standard error of {report.irreps[int(column)]} in {report.layers[int(row)]}"
         text = f"shares are uncertain by up to {100 * error:.2g} %: take more inputs or rotations"
-        yield Reason(text, Evidence(what, error, NAN, bound), _more(case, (error / bound) ** 2))
+        yield text, Evidence(what, error, NAN, bound), _more(case, (error / bound) ** 2)
 
 
 def _loose_errors(case: Case) -> Iterator[Reason]:
@@ -102,11 +95,11 @@ def _loose_errors(case: Case) -> Iterator[Reason]:
         if stderr > needed and stderr > item.noise_floor**2:
             evidence = Evidence(f"relative A² of {name}", square, stderr, bound**2, item.noise_floor**2)
             text = f"A of {name} cannot be told from zero: take more inputs or rotations"
-            yield Reason(text, evidence, _more(case, (stderr / needed) ** 2))
+            yield text, evidence, _more(case, (stderr / needed) ** 2)
         if item.noise_floor > bound:
             evidence = Evidence(f"noise floor of relative A of {name}", item.noise_floor, NAN, bound)
             text = f"rounding hides errors of {name} below {item.noise_floor:.1g}: measure in float64"
-            yield Reason(text, evidence)
+            yield text, evidence, {}
 
 
 def _out_of_reach(case: Case) -> Iterator[Reason]:
@@ -115,7 +108,7 @@ def _out_of_reach(case: Case) -> Iterator[Reason]:
         most = max(irrep.lam for irrep in irreps)
         if most > largest:
             text = f"{name} needs λ = {most}, and the report ends at {largest}: raise l_max"
-            yield Reason(text, Evidence("l_max", largest, NAN, most), {"l_max": most})
+            yield text, Evidence("l_max", largest, NAN, most), {"l_max": most}
 
 
 _RULES: tuple[Callable[[Case], Iterator[Reason]], ...] = (
