@@ -37,7 +37,7 @@ RUNS = {"plain": "pointnet", "rotated": "pointnet-rotated"}
 
 @dataclass(frozen=True)
 class Scale:
-    """How much is done: training and test jets (None: all of them), epochs, probed jets, largest λ."""
+    """The size of a demo: training and test jets (None: all of them), epochs, probed jets, largest λ."""
 
     train_jets: int | None
     test_jets: int | None
@@ -253,5 +253,5 @@ def html(metrics: dict[str, Any], reports: dict[str, SymmetryReport], axes: Axes
         findings=findings(metrics, reports),
         taggers=taggers,
         rows=[[name, *map(say, (metrics[run] for run in RUNS))] for name, say in quantities.items()],
-        picture=image(axes),
+        source=image(axes),
     )

@@ -55,14 +55,14 @@ def concise(value: float, error: float = math.nan, *, floor: float = 0.0) -> str
     if abs(value) < floor:
         return f"<{floor:.0e}".replace("e-0", "e-")
     if not (math.isfinite(value) and math.isfinite(error)) or error == 0:
-        return f"{value:.3g}"
+        return f"{value + 0.0:.3g}"
     largest = max(abs(value), error)
     exponent = math.floor(math.log10(largest)) if largest < 1e-3 else 0
     value, error = value / 10**exponent, float(f"{error / 10**exponent:.1e}")
     digits = max(0, 1 - math.floor(math.log10(error)))
     if digits > 9:
         return f"{value * 10.0**exponent:.10g}"
-    text = f"{value:.{digits}f}({round(error * 10**digits)})"
+    text = f"{round(value, digits) + 0.0:.{digits}f}({round(error * 10**digits)})"  # + 0.0 as −0 is 0
     return f"{text}e{exponent}" if exponent else text
 
 

@@ -121,7 +121,7 @@ def regime_options(
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one run.
+    """The result of one run.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Pictures: every function takes ``ax`` and returns it; those of several panels return their figure."""
+"""Figures: every function takes ``ax`` and returns it; those of several panels return their figure."""
 
 from jetsym.plotting.comparison import (
     plot_bandwidths,

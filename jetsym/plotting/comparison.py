@@ -140,7 +140,7 @@ def _axes(ax: Axes | None) -> Axes:
 
 
 def _line(ax: Axes, comparison: Any, place: int, column: Any, *, color: Any, label: str, hide: bool = True) -> None:
-    """One quantity of one report against depth; what is not above rounding is left out with ``hide``."""
+    """Draw one quantity of one report against depth; what is not above rounding is left out with ``hide``."""
     linestyle, marker = REPORTS[place % len(REPORTS)]
     floor = np.maximum(column.floor, SMALLEST)
     values = np.where(column.value > floor, column.value, np.nan) if hide else column.value

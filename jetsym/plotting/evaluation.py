@@ -1,4 +1,4 @@
-"""How good a tagger is: ROC curves as the field draws them, confusion of classes, reliability of probabilities."""
+"""Figures of evaluations: ROC curves as the field draws them, confusion of classes, reliability of probabilities."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from jetsym.plotting.style import PALETTE, TAIL_COLOUR
 
 __all__ = ["plot_confusion", "plot_reliability", "plot_roc"]
 
-#: Classes that a picture can tell apart.
+#: Classes that a figure can tell apart.
 MOST = 20
 
 
@@ -143,5 +143,5 @@ def _working_point(ax: Axes, rejection: Any, aside: float, colour: Any) -> float
 
 
 def _colour(number: int, total: int) -> Any:
-    """From the palette while it lasts, then evenly from a map."""
+    """Take a colour from the palette while it lasts, then evenly from a map."""
     return PALETTE[number] if total <= len(PALETTE) else colormaps["tab20"](number % 20)

@@ -40,7 +40,7 @@ def plot_boosts(report: Any, ax: Axes | None = None) -> Axes:
     log_scale(ax, low=1e-6)
     ax.set_xticks(report.widths, [f"{width:g}" for width in report.widths])
     ax.minorticks_off()
-    symbol = "η₀" if report.meta["distribution"] == "uniform" else "σ"
+    symbol = "y₀" if report.meta["distribution"] == "uniform" else "σ"
     axis = report.meta["axis"]
     ax.set_xlabel(f"rapidity {symbol} of boosts along {axis if isinstance(axis, str) else np.round(axis, 3).tolist()}")
     ax.set_ylabel("relative A")

@@ -1,4 +1,4 @@
-"""One look for every picture: an irrep has the same colour and line everywhere."""
+"""One look for every figure: an irrep has the same colour and line everywhere."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ LEGEND: dict[str, Any] = {"frameon": False, "fontsize": "small", "loc": "center 
 
 
 def irrep_style(irrep: Irrep) -> dict[str, Any]:
-    """Keyword arguments of ``ax.errorbar`` for an irrep: colour by λ; pseudotensors dashed, with open markers.
+    """Return keyword arguments of ``ax.errorbar`` for an irrep: colour by λ; pseudotensors dashed, with open markers.
 
     Examples
     --------
@@ -82,19 +82,19 @@ def label_layers(ax: Axes, layers: Sequence[str]) -> None:
 
 
 def finished(ax: Axes) -> Axes:
-    """A light grid, and no frame above and to the right."""
+    """Give axes a light grid, and no frame above and to the right."""
     ax.grid(axis="y", alpha=0.25)
     ax.spines[["top", "right"]].set_visible(False)
     return ax
 
 
-def figure_of(picture: Axes | Figure) -> Figure:
-    """The whole figure that axes stand in; a figure itself."""
-    return picture if isinstance(picture, Figure) else cast(Figure, picture.get_figure(root=True))
+def figure_of(figure: Axes | Figure) -> Figure:
+    """Return the whole figure that axes stand in; a figure itself."""
+    return figure if isinstance(figure, Figure) else cast(Figure, figure.get_figure(root=True))
 
 
-def save_figure(picture: Axes | Figure, path: str | Path) -> Path:
+def save_figure(figure: Axes | Figure, path: str | Path) -> Path:
     """Save a figure, or that of axes, whole or not at all; the suffix says the format. Pixels at 150 per inch."""
     with finished_file(path) as unfinished:
-        figure_of(picture).savefig(unfinished, dpi=150)
+        figure_of(figure).savefig(unfinished, dpi=150)
     return Path(path)

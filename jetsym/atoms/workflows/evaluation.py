@@ -193,7 +193,7 @@ class _Errors:
 
 
 def _known(calculator: Calculator, frames: Sequence[Atoms], skip: bool) -> list[tuple[int, Atoms]]:
-    """The structures whose elements the model knows, with their places."""
+    """Return the structures whose elements the model knows, with their places."""
     if not frames:
         raise DataError("there are no structures; expected at least one")
     model = getattr(calculator, "model", None)
@@ -240,7 +240,7 @@ def _errors(calculator: Calculator, frame: Atoms, index: int) -> _Errors:
 
 
 def _take_off_baseline(errors: list[_Errors], frames: Sequence[Atoms]) -> int:
-    """Least squares in the energy per atom, with an energy of every element; returns the number of elements."""
+    """Fit the energy per atom by one of every element, and take it off; return the number of elements."""
     rows = [place for place, error in enumerate(errors) if error.energy is not None]
     elements = sorted({number for frame in frames for number in frame.numbers.tolist()})
     counts = np.array([[np.count_nonzero(frames[place].numbers == z) for z in elements] for place in rows], dtype=float)

@@ -45,7 +45,7 @@ def phonons(
     symprec: float = 1e-5,
     progress: bool = True,
 ) -> PhononReport:
-    """Phonons of a crystal, and again with a symmetrised calculator where one is given.
+    """Compute phonons of a crystal, and again with a symmetrised calculator where one is given.
 
     Parameters
     ----------
@@ -115,7 +115,7 @@ def phonons(
 
 
 def _displaced(atoms: Atoms, supercell: Sequence[int], displacement: float, symprec: float) -> Phonopy:
-    """Phonopy with every atom of the primitive cell displaced both ways along x, y and z."""
+    """Return phonopy with every atom of the primitive cell displaced both ways along x, y and z."""
     cells = require("phonopy.structure.cells", "phonons")
     unit = require("phonopy.structure.atoms", "phonons").PhonopyAtoms(
         numbers=atoms.numbers,
@@ -200,7 +200,7 @@ def _frequencies(lattice: Phonopy, point: np.ndarray) -> np.ndarray:
 
 
 def _degenerate(frequencies: np.ndarray, *, skip: int) -> list[tuple[int, ...]]:
-    """Groups of two or more equal frequencies, as places; ``skip`` leaves out the lowest in absolute value.
+    """Return groups of two or more equal frequencies, as places; ``skip`` leaves out the lowest in absolute value.
 
     Examples
     --------
@@ -219,7 +219,7 @@ def _degenerate(frequencies: np.ndarray, *, skip: int) -> list[tuple[int, ...]]:
 
 
 def _over_group(constants: np.ndarray, found: SymmetryOperations) -> np.ndarray:
-    """Mean of force constants (atoms, atoms, 3, 3) over a space group, Φ(g i, g j) = Q Φ(i, j) Qᵀ."""
+    """Average force constants (atoms, atoms, 3, 3) over a space group, Φ(g i, g j) = Q Φ(i, j) Qᵀ."""
     mean = np.zeros_like(constants)
     for rotation, images in zip(found.rotations, found.images, strict=True):
         mean[np.ix_(images, images)] += np.einsum("ij,abjk,lk->abil", rotation, constants, rotation, optimize=True)

@@ -1,4 +1,4 @@
-"""Relax a structure with a potential as it was trained, and with its symmetry restored, and compare."""
+"""Relaxation of a structure with a potential as it was trained, and with its symmetry restored."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ class Relaxation:
 
 @dataclass(frozen=True)
 class RelaxationReport(Stored):
-    """What relaxing a structure has given, with and without symmetrisation.
+    """Relaxations of a structure, with and without symmetrisation.
 
     Parameters
     ----------

@@ -29,7 +29,7 @@ PT_BINS = 5
 
 @dataclass(frozen=True)
 class _Setting:
-    """What is told from what, and how."""
+    """Classes, backgrounds, working points and edges of an assessment."""
 
     classes: tuple[str, ...]
     background: tuple[str, ...]
@@ -37,7 +37,7 @@ class _Setting:
     confidence: float
 
     def signals(self, label: Tensor) -> list[str]:
-        """Those of which the sample has jets, if it has background as well."""
+        """Return those of which the sample has jets, if it has background as well."""
         present = {self.classes[number] for number in label.unique().tolist()}
         if present.isdisjoint(self.background):
             return []
@@ -132,7 +132,7 @@ def assess(
 
 
 def _metrics(logits: Tensor, label: Tensor, classes: Sequence[str]) -> dict[str, float]:
-    """Accuracy and areas that a sample allows, each with its standard error over jets."""
+    """Compute accuracy and areas as far as a sample allows, each with its standard error over jets."""
     share = metrics.accuracy(logits, label)
     values = {"accuracy": share, "accuracy_stderr": math.sqrt(share * (1 - share) / len(label))}
     truth = label.numpy()
@@ -150,7 +150,7 @@ def _metrics(logits: Tensor, label: Tensor, classes: Sequence[str]) -> dict[str,
 
 
 def _qualities(logits: Tensor, label: Tensor, setting: _Setting) -> tuple[ClassQuality, ...]:
-    """How well each class present is found."""
+    """Measure how well each class present is found."""
     probabilities, decided = logits.double().softmax(dim=-1).numpy(), logits.argmax(dim=-1)
     signals = setting.signals(label)
     qualities = []
@@ -177,7 +177,7 @@ def _qualities(logits: Tensor, label: Tensor, setting: _Setting) -> tuple[ClassQ
 
 
 def _roc(score: NDArray[np.float64], is_signal: NDArray[np.bool_]) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Signal efficiencies, and the share of background that passes at each."""
+    """Return signal efficiencies, and the share of background that passes at each."""
     falling, background = np.sort(score[is_signal])[::-1], np.sort(score[~is_signal])
     efficiencies = np.array(EFFICIENCIES)
     cuts = falling[np.ceil(efficiencies * len(falling) - 1e-9).astype(int) - 1]
@@ -188,7 +188,7 @@ def _roc(score: NDArray[np.float64], is_signal: NDArray[np.bool_]) -> tuple[tupl
 def _by_pt(
     logits: Tensor, label: Tensor, jet_pt: Tensor, edges: Sequence[float] | None, setting: _Setting
 ) -> tuple[Bin, ...]:
-    """The metrics in bins of pT; of a bin without jets there are none."""
+    """Compute the metrics in bins of pT; of a bin without jets there are none."""
     values = jet_pt.detach().cpu().double().numpy()
     if edges is None:
         inner = np.round(np.quantile(values, np.linspace(0, 1, PT_BINS + 1))[1:-1])

@@ -1,4 +1,4 @@
-"""Whether a tagger's probabilities mean what they say: the share of right decisions against the confidence in them."""
+"""Calibration of a tagger's probabilities: the share of right decisions against the confidence in them."""
 
 from __future__ import annotations
 
@@ -46,12 +46,12 @@ class Calibration:
     ece_floor: float
 
     def to_dict(self) -> dict[str, Any]:
-        """Everything as values that JSON can hold."""
+        """Return all of it as values that JSON can hold."""
         return asdict(self)
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Calibration:
-        """The inverse of :meth:`to_dict`."""
+        """Return that of which :meth:`to_dict` gave ``data``."""
         found: dict[str, Any] = {}
         for name in cls.__dataclass_fields__:
             found[name] = tuple(data[name]) if isinstance(data[name], list) else data[name]

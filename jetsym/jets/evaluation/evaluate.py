@@ -1,4 +1,4 @@
-"""A tagger's answers to a sample of jets, and how good they are, upright and after random rotations."""
+"""Evaluation of a tagger on a sample of jets, as they are and after random rotations."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ __all__ = ["evaluate", "expect_same_classes", "predict_logits"]
 
 
 def predict_logits(model: nn.Module, batch: JetBatch, *, batch_size: int = 512) -> Tensor:
-    """Logits (B, classes) of a tagger in evaluation mode, without gradients, on the CPU.
+    """Compute logits (B, classes) of a tagger in evaluation mode, without gradients, on the CPU.
 
     The jets are taken ``batch_size`` at a time to the model's device; its training mode is put back afterwards.
 
@@ -88,7 +88,7 @@ def evaluate(
             predict_logits(model, jets, batch_size=batch_size),
             label,
             classes=batch.classes,
-            jet_pt=jet_pt,  # a turned jet keeps its bin
+            jet_pt=jet_pt,  # a rotated jet keeps its bin
             background=background,
             working_points=working_points,
             pt_edges=pt_edges,
@@ -111,7 +111,7 @@ def expect_same_classes(model: nn.Module, batch: JetBatch) -> None:
 
 @contextmanager
 def _inference(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode and no gradients, for a while."""
+    """Keep a model in evaluation mode and without gradients, for a while."""
     training = model.training
     model.eval()
     try:

@@ -1,4 +1,4 @@
-"""How good a tagger is: accuracy, areas under ROC curves, background rejections. Scores in, plain floats out."""
+"""Metrics of taggers: accuracy, areas under ROC curves, background rejections. Scores in, plain floats out."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ __all__ = [
 
 
 def accuracy(logits: Tensor, label: Tensor) -> float:
-    """Share of the jets whose largest logit is at their label.
+    """Return the share of the jets whose largest logit is at their label.
 
     Parameters
     ----------
@@ -47,7 +47,7 @@ def accuracy(logits: Tensor, label: Tensor) -> float:
 
 
 def macro_auc(logits: Tensor, label: Tensor) -> float:
-    """Area under the ROC curve of each class's probability against all others, averaged over the classes present.
+    """Average the area under the ROC curve of each class's probability against all others over the classes present.
 
     Parameters
     ----------
@@ -78,7 +78,7 @@ def macro_auc(logits: Tensor, label: Tensor) -> float:
 def pair_score(
     logits: Tensor, label: Tensor, signal: str, background: str, *, classes: Sequence[str] = CLASSES
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """The score p_s / (p_s + p_b) of the jets of two classes, and which of them are signal.
+    """Return the score p_s / (p_s + p_b) of the jets of two classes, and which of them are signal.
 
     It is the likelihood ratio of the two, undisturbed by the other classes. Parameters and errors are those of
     :func:`auc_pair`; both results have shape (jets of the two classes,).
@@ -101,7 +101,7 @@ def pair_score(
 
 
 def auc_pair(logits: Tensor, label: Tensor, signal: str, background: str, *, classes: Sequence[str] = CLASSES) -> float:
-    """Area under the ROC curve of one class against another, by the score p_s / (p_s + p_b).
+    """Compute the area under the ROC curve of one class against another, by the score p_s / (p_s + p_b).
 
     Parameters
     ----------
@@ -132,7 +132,7 @@ def auc_pair(logits: Tensor, label: Tensor, signal: str, background: str, *, cla
 def background_rejection(
     score: NDArray[np.floating], is_signal: NDArray[np.bool_], *, signal_efficiency: float
 ) -> float:
-    """One over the share of the background that passes the cut at which a given share of the signal does.
+    """Compute one over the share of the background that passes the cut at which a given share of the signal does.
 
     Parameters
     ----------
@@ -170,7 +170,7 @@ def background_rejection(
 
 
 def auc_with_influence(score: NDArray[np.floating], is_signal: NDArray[np.bool_]) -> tuple[float, NDArray[np.float64]]:
-    """Area under the ROC curve, and what each jet contributes to its error.
+    """Compute the area under the ROC curve, and what each jet contributes to its error.
 
     Parameters
     ----------
@@ -209,7 +209,7 @@ def auc_with_influence(score: NDArray[np.floating], is_signal: NDArray[np.bool_]
 def background_share_with_influence(
     score: NDArray[np.floating], is_signal: NDArray[np.bool_], *, signal_efficiency: float
 ) -> tuple[float, NDArray[np.float64]]:
-    """The inverse of :func:`background_rejection`, and what each jet contributes to its error at the cut found.
+    """Compute the inverse of :func:`background_rejection`, and what each jet contributes to its error at the cut.
 
     Returns
     -------
@@ -233,7 +233,7 @@ def background_share_with_influence(
 def summary(
     logits: Tensor, label: Tensor, *, classes: Sequence[str] = CLASSES, efficiencies: Sequence[float] = (0.3, 0.5)
 ) -> dict[str, float]:
-    """All numbers that a sample allows: accuracy, macro AUC, and top against QCD where both are there.
+    """Compute all numbers that a sample allows: accuracy, macro AUC, and top against QCD where both are there.
 
     Returns
     -------

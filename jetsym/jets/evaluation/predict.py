@@ -145,7 +145,7 @@ def predictions(
     max_particles: int | None = None,
     batch_size: int = 512,
 ) -> Iterator[Columns]:
-    """The columns of :func:`predict` for one batch of a stream after the other.
+    """Yield the columns of :func:`predict` for one batch of a stream after the other.
 
     Examples
     --------

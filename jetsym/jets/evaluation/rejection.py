@@ -40,7 +40,7 @@ FEW = 10
 
 @dataclass(frozen=True)
 class Rejection:
-    """How much background is rejected where a given share of a signal passes.
+    """Rejection of background where a given share of a signal passes.
 
     Parameters
     ----------
@@ -87,11 +87,11 @@ class Rejection:
 
     @property
     def few(self) -> bool:
-        """Whether so few background jets pass that the interval says more than the value."""
+        """True where so few background jets pass that the interval says more than the value."""
         return self.passed < FEW
 
     def to_dict(self) -> dict[str, Any]:
-        """Everything as values that JSON can hold; what is infinite is None."""
+        """Return all of it as values that JSON can hold; what is infinite is None."""
         values = {"value": self.value, "lower": self.interval[0], "upper": self.interval[1]}
         return {
             **asdict(self),
@@ -101,7 +101,7 @@ class Rejection:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Rejection:
-        """The inverse of :meth:`to_dict`."""
+        """Return that of which :meth:`to_dict` gave ``data``."""
         values = {name: data[name] for name in cls.__dataclass_fields__}
         return cls(**values | {"background": tuple(values["background"])})
 
@@ -117,7 +117,7 @@ def _digits(value: float) -> str:
 
 
 def background_of(classes: Sequence[str], named: str | Sequence[str] | None = None) -> tuple[str, ...]:
-    """The classes that count as background: those named, else "QCD" or all "QCD_…", else the first.
+    """Return the classes that count as background: those named, else "QCD" or all "QCD_…", else the first.
 
     Raises
     ------
@@ -142,7 +142,7 @@ def background_of(classes: Sequence[str], named: str | Sequence[str] | None = No
 
 
 def working_points_of(signals: Sequence[str], changes: Mapping[str, float] | None = None) -> dict[str, float]:
-    """Signal efficiency of every class: 99 % for Hqql, 99.5 % for Tbl, 50 % for all others, but for the ``changes``.
+    """Return the signal efficiency of every class: 99 % for Hqql, 99.5 % for Tbl, else 50 %, but for the ``changes``.
 
     Raises
     ------
@@ -165,7 +165,7 @@ def working_points_of(signals: Sequence[str], changes: Mapping[str, float] | Non
 def log_odds(
     logits: Tensor, label: Tensor, signal: str, background: Sequence[str], *, classes: Sequence[str]
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """log(p_s / p_b) of the jets of signal and background, p_b summed over the latter, and which are signal.
+    """Compute log(p_s / p_b) of the jets of signal and background, p_b summed over the latter, and which are signal.
 
     It orders jets as the score p_s / (p_s + p_b) of the field does, without its rounding to 0 and 1.
 
@@ -197,7 +197,7 @@ def measure_rejection(
     background: Sequence[str] = ("background",),
     confidence: float = 0.95,
 ) -> Rejection:
-    """The background rejection of a score with its confidence interval.
+    """Measure the background rejection of a score with its confidence interval.
 
     Parameters
     ----------
@@ -246,7 +246,7 @@ def measure_rejection(
 def passing_share_interval(
     signal: NDArray[np.floating], background: NDArray[np.floating], *, signal_efficiency: float, confidence: float
 ) -> tuple[float, float]:
-    """Confidence interval of the share of background above the cut that lets a share of the signal pass.
+    """Return the confidence interval of the share of background above the cut that lets a share of the signal pass.
 
     At a fixed cut that k of n background jets pass, Clopper and Pearson bound the share by quantiles of the Beta
     distributions (k, n − k + 1) from below and (k + 1, n − k) from above. But the cut is found on a sample of signal:
@@ -289,7 +289,7 @@ def passing_share_interval(
 
 
 def _merged(counts: NDArray[np.int64], weights: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Each count once, with the sum of its weights; these sum to one."""
+    """Return each count once, with the sum of its weights; these sum to one."""
     unique, places = np.unique(counts, return_inverse=True)
     return unique, np.bincount(places, weights) / weights.sum()
 
@@ -297,7 +297,7 @@ def _merged(counts: NDArray[np.int64], weights: NDArray[np.float64]) -> tuple[ND
 def _averaged_quantile(
     level: float, counts: NDArray[np.int64], weights: NDArray[np.float64], n: int, *, extra: int
 ) -> float:
-    """Quantile of Σ w_k Beta(k + extra, n − k + 1 − extra), which is a point at 0 for k = 0, or at 1 for k = n."""
+    """Return the quantile of Σ w_k Beta(k + extra, n − k + 1 − extra), a point at 0 for k = 0 and at 1 for k = n."""
     first, second = counts + extra, n - counts + 1 - extra
     ends = np.where(first == 0, 0.0, 1.0)
     inner = (first > 0) & (second > 0)

@@ -1,4 +1,4 @@
-"""How good a tagger is found to be, as numbers, as tables of text and as JSON."""
+"""Evaluations of taggers, as numbers, as tables of text and as JSON."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SHOWN = 20
 
 @dataclass(frozen=True)
 class ClassQuality:
-    """How well one class is found.
+    """The quality with which one class is found.
 
     Parameters
     ----------
@@ -81,7 +81,7 @@ class Bin:
 
 @dataclass(frozen=True, eq=False)
 class Evaluation(Stored):
-    """How good a tagger is on labelled jets.
+    """The quality of a tagger on labelled jets.
 
     Parameters
     ----------
@@ -226,7 +226,7 @@ class Evaluation(Stored):
 
 
 def _table(title: str, *heads: str) -> Table:
-    """Names on the left, numbers on the right, narrow enough for 80 columns."""
+    """Return a table with names on the left and numbers on the right, narrow enough for 80 columns."""
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False, padding=(0, 0, 0, 1))
     for place, head in enumerate(heads):
         table.add_column(head, justify="right" if place else "left", no_wrap=True)

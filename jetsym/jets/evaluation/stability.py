@@ -1,4 +1,4 @@
-"""How stable the decisions of a tagger are: classes that flip, and metrics that move, when the jets are moved.
+"""Stability of a tagger's decisions: classes that flip, and metrics that move, when the jets are moved.
 
 Each draw moves the whole sample by one random element, so that the spread over draws says how much depends on where
 the sample happens to point. It does not shrink as the sample grows, as it would if every jet had its own element.
@@ -133,7 +133,7 @@ def stability(
 def _logits(
     model: nn.Module, jets: JetBatch, move: Callable[[JetBatch], JetBatch] | None, *, batch_size: int
 ) -> Tensor:
-    """Return logits (B, classes) of moved jets, moved some at a time."""
+    """Compute logits (B, classes) of moved jets, moved some at a time."""
     if not len(jets):
         raise DataError("there are no jets to evaluate; expected at least one")
     parts = (jets[start : start + TOGETHER] for start in range(0, len(jets), TOGETHER))
@@ -159,7 +159,7 @@ Quantity = tuple[float, Array]
 def _quantities(
     logits: Tensor, unmoved: Tensor, label: Tensor | None, classes: Sequence[str], pair: tuple[str, str] | None
 ) -> dict[str, Quantity]:
-    """Return all numbers that a sample allows."""
+    """Compute all numbers that a sample allows."""
     values = {FLIPS: _share((logits.argmax(dim=-1) != unmoved.argmax(dim=-1)).numpy())}
     if label is None:
         return values
@@ -218,14 +218,14 @@ def _change(name: str, unmoved: Quantity, moved: Sequence[Quantity]) -> Change:
 
 
 def _shown(name: str, value: float) -> tuple[float, float]:
-    """Return a quantity as it is shown, and its derivative: rejections are the inverse of the measured share."""
+    """Return a quantity as it is shown, and its derivative: a rejection is the inverse of the measured share."""
     if not name.startswith(REJECTION):
         return value, 1.0
     return (1 / value, -1 / value**2) if value else (float("inf"), float("nan"))
 
 
 def _pair(classes: Sequence[str], label: Tensor, signal: str | None, background: str | None) -> tuple[str, str] | None:
-    """Signal and background, or None where the sample has not both and nobody asked for them."""
+    """Return signal and background, or None where the sample has not both and nobody asked for them."""
     if (signal is None) != (background is None):
         raise ConfigError(f"signal is {signal!r} and background is {background!r}; give both, or neither")
     if signal is not None and background is not None:
@@ -244,7 +244,7 @@ def _notes(jets: JetBatch, moves: Mapping[str, AugmentationConfig | Move]) -> tu
     at_rest = [move for move in moves.values() if isinstance(move, AugmentationConfig) and move.frame == "rest"]
     lacking = int((~has_rest_frame(jets)).sum()) if at_rest else 0
     if lacking:
-        notes.append(f"{lacking} jets have no rest frame; there they turn about their momentum instead.")
+        notes.append(f"{lacking} jets have no rest frame; there they are rotated about their momentum instead.")
     boosts = [move for move in moves.values() if isinstance(move, AugmentationConfig) and move.width is not None]
     if boosts:
         laws = sorted({f"{move.rapidity or 'uniform'} of width {move.width:g}" for move in boosts})

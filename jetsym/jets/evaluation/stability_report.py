@@ -1,4 +1,4 @@
-"""What the stability of a tagger's decisions is found to be, as numbers and as a table of text."""
+"""Reports on the stability of a tagger's decisions, as numbers, as a table of text and as JSON."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ FLIPS, REJECTION = "flips", "rejection_"
 
 @dataclass(frozen=True)
 class Change:
-    """What one action does to one quantity.
+    """The change of one quantity under one action.
 
     Parameters
     ----------
@@ -44,7 +44,7 @@ class Change:
 
 @dataclass(frozen=True)
 class Stability(Stored):
-    """How stable a tagger's decisions are.
+    """The stability of a tagger's decisions.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""What an attribution found: A as it is, the effect of every source, and a sentence on which explains most."""
+"""Reports of attributions: A as it is, the effect of every source, and a sentence on which explains most."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["Attribution", "Effect"]
 
 @dataclass(frozen=True)
 class Effect:
-    """What switching one source does to the equivariance error of an output.
+    """The effect of switching one source on the equivariance error of an output.
 
     Parameters
     ----------
@@ -41,13 +41,13 @@ class Effect:
 
     @property
     def is_real(self) -> bool:
-        """Whether the difference is more than rounding, and than twice its error."""
+        """True where the difference is more than rounding, and than twice its error."""
         return abs(self.difference) > max(2 * self.difference_stderr, self.equivariance.noise_floor)
 
 
 @dataclass(frozen=True, eq=False)
 class Attribution(Stored):
-    """Which sources an equivariance error comes from.
+    """The sources that an equivariance error comes from.
 
     Parameters
     ----------
@@ -67,7 +67,7 @@ class Attribution(Stored):
     FORMAT: ClassVar[int] = 1
 
     def sentences(self) -> list[str]:
-        """What was found for every output, in plain words."""
+        """Say in plain words what was found for every output."""
         return [" ".join(_sentences(name, self)) for name in self.equivariance]
 
     def _content(self) -> dict[str, Any]:
@@ -134,7 +134,7 @@ def _sentences(name: str, report: Attribution) -> list[str]:
 
 
 def _largest(item: Equivariance, off: Mapping[str, Effect]) -> str:
-    """Which of the sources that were switched off explains most of it, as a part of A²."""
+    """Say which of the sources that were switched off explains most of it, as a part of A²."""
     lowering = {source: effect for source, effect in off.items() if effect.is_real and effect.difference < 0}
     if not lowering:
         return f"None of {', '.join(off)} explains it: without any one of them it is not measurably smaller."

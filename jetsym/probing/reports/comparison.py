@@ -70,7 +70,7 @@ def compare(*reports: SymmetryReport, names: Sequence[str] | None = None) -> Com
 
 
 def numbered(names: Sequence[str]) -> list[str]:
-    """Names with a number where they repeat.
+    """Give names a number where they repeat.
 
     Examples
     --------
@@ -124,7 +124,7 @@ class Comparison(Stored):
         return range(1 + max(report.irreps[-1].lam for report in self.reports))
 
     def depths(self, place: int) -> Array:
-        """(layers,) depth of every layer and output of a report."""
+        """Return (layers,) the depth of every layer and output of a report."""
         report = self.reports[place]
         hidden = [layer for layer in report.layers if layer not in report.equivariance]
         return np.array(
@@ -135,15 +135,15 @@ class Comparison(Stored):
         )
 
     def shares(self, place: int, lam: int) -> Column:
-        """Fraction of power at λ, of either parity."""
+        """Return the fraction of power at λ, of either parity."""
         return self._sum(place, lambda report: weighted(report, lambda irrep: float(irrep.lam == lam)))
 
     def bandwidth(self, place: int) -> Column:
-        """Σ λ(λ+1) b_λ; see :func:`jetsym.probing.reports.derived.bandwidth`."""
+        """Compute Σ λ(λ+1) b_λ; see :func:`jetsym.probing.reports.derived.bandwidth`."""
         return self._sum(place, bandwidth)
 
     def pseudo(self, place: int) -> Column:
-        """Fraction of power in pseudotensors."""
+        """Return the fraction of power in pseudotensors."""
         return self._sum(place, pseudo_share)
 
     def _sum(self, place: int, of: Callable[[SymmetryReport], tuple[Array, Array]]) -> Column:
@@ -152,7 +152,7 @@ class Comparison(Stored):
 
     @property
     def warnings(self) -> list[str]:
-        """In what the reports were measured differently, and what that means for the numbers."""
+        """Settings in which the reports differ, and what that means for the numbers."""
         result = []
         for key, meaning in SETTINGS.items():
             found = [str(report.meta.get(key)) for report in self.reports]
@@ -168,7 +168,7 @@ class Comparison(Stored):
         return result
 
     def sentences(self) -> list[str]:
-        """The warnings, and how far each model's power moves from its first layer to its output."""
+        """Say the warnings, and how far each model's power moves from its first layer to its output."""
         texts = []
         for place, (name, report) in enumerate(zip(self.names, self.reports, strict=True)):
             width = self.bandwidth(place)
@@ -180,7 +180,7 @@ class Comparison(Stored):
         return [*self.warnings, *texts]
 
     def rows(self) -> Iterator[tuple[str, list[str]]]:
-        """The cells of the table: name of the report, and the cells of one of its layers."""
+        """Yield the cells of the table: name of the report, and the cells of one of its layers."""
         for place, (name, report) in enumerate(zip(self.names, self.reports, strict=True)):
             depths, width, pseudo = self.depths(place), self.bandwidth(place), self.pseudo(place)
             by_lam = [self.shares(place, lam) if lam <= report.irreps[-1].lam else None for lam in self.lams]
@@ -215,7 +215,7 @@ class Comparison(Stored):
         ]
 
     def to_dataframe(self) -> pd.DataFrame:
-        """One row per report, layer and quantity, with value and standard error (needs pandas).
+        """Return one row per report, layer and quantity, with value and standard error (needs pandas).
 
         Quantities are the irreps by name, "tail", "bandwidth" and "pseudo", for outputs "relative A" and "A / spread".
         """
@@ -290,7 +290,7 @@ class Comparison(Stored):
 SETTINGS = {
     "group": "their irreps are not the same ones",
     "frame": "the group acts in different frames",
-    "axis": "they turn about different axes",
+    "axis": "their axes differ",
     "l_max": "the bandwidth counts what lies up to each report's own l_max, and with quadrature aliasing differs",
     "method": "random rotations are unbiased and noisier, quadrature aliases what lies beyond l_max",
     "dtype": "their noise floors are not the same",

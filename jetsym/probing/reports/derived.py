@@ -38,18 +38,18 @@ class Share(NamedTuple):
     floor: float
 
     def surely_above(self, bound: float, sigma: float = 3.0) -> bool:
-        """Whether it exceeds a bound by more than ``sigma`` standard errors and what rounding can do."""
+        """Tell whether it exceeds a bound by more than ``sigma`` standard errors and what rounding can do."""
         least = max(np.sqrt(max(self.value, 0.0)) - np.sqrt(self.floor), 0.0) ** 2
         return bool(least - sigma * self.stderr > bound)
 
     def surely_below(self, bound: float, sigma: float = 3.0) -> bool:
-        """Whether it stays below a bound by more than ``sigma`` standard errors and what rounding can do."""
+        """Tell whether it stays below a bound by more than ``sigma`` standard errors and what rounding can do."""
         most = (np.sqrt(max(self.value, 0.0)) + np.sqrt(self.floor)) ** 2
         return bool(most + sigma * self.stderr < bound)
 
 
 def weighted(report: SymmetryReport, weight: Callable[[Irrep], float]) -> tuple[Array, Array]:
-    """Σ_α w_α b_α of every layer, and an upper bound of its standard error.
+    """Compute Σ_α w_α b_α of every layer, and an upper bound of its standard error.
 
     A report holds the errors of single fractions, not how they go together. Whatever their correlations, the error of
     a sum is at most the sum of the errors, Σ|w_α| σ_α. As the fractions and the tail add up to one, any constant c may
@@ -84,12 +84,12 @@ def weighted(report: SymmetryReport, weight: Callable[[Irrep], float]) -> tuple[
 
 
 def casimir_of(irrep: Irrep) -> float:
-    """λ(λ+1), or m² for a mode: minus the eigenvalue of the Laplacian on the group."""
+    """Return λ(λ+1), or m² for a mode: minus the eigenvalue of the Laplacian on the group."""
     return float(irrep.lam**2 if irrep.is_mode else irrep.lam * (irrep.lam + 1))
 
 
 def bandwidth(report: SymmetryReport) -> tuple[Array, Array]:
-    """The effective bandwidth Σ λ(λ+1) b_λ of every layer, with an upper bound of its standard error.
+    """Compute the effective bandwidth Σ λ(λ+1) b_λ of every layer, with an upper bound of its standard error.
 
     It is the mean squared slope under rotations over the mean square, ∫ Σ_a‖X_a u‖² dμ / ∫‖u‖² dμ, as far as l_max
     reaches: what lies in the tail is not in it. For SO(2) it is Σ m² b_m.
@@ -108,11 +108,11 @@ def bandwidth(report: SymmetryReport) -> tuple[Array, Array]:
 
 
 def pseudo_share(report: SymmetryReport) -> tuple[Array, Array]:
-    """(layers,) power in pseudotensors, Σ_λ b_(λ,−), with an upper bound of its standard error; 0 without inversion."""
+    """Return the power of layers in pseudotensors, Σ_λ b_(λ,−), with a bound of its error; 0 without inversion."""
     return weighted(report, lambda irrep: float(irrep.sigma == -1))
 
 
 def share_of(report: SymmetryReport, row: int, chosen: Callable[[Irrep], bool]) -> Share:
-    """The power of a layer in chosen irreps."""
+    """Return the power of a layer in chosen irreps."""
     value, stderr = weighted(report, lambda irrep: float(chosen(irrep)))
     return Share(float(value[row]), float(stderr[row]), float(report.noise_floor[row]))

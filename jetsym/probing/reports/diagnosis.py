@@ -104,7 +104,7 @@ class Finding:
 
 @dataclass(frozen=True, eq=False)
 class Diagnosis(Stored):
-    """What :func:`jetsym.diagnose` found: iterate over it, ask for a mode with ``in``, print it, save it.
+    """The findings of :func:`jetsym.diagnose`: iterate over it, ask for a mode with ``in``, print it, save it.
 
     Parameters
     ----------

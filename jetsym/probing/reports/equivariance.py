@@ -1,4 +1,4 @@
-"""The equivariance error A of outputs: what a report says about each."""
+"""The equivariance error A of an output, as reports hold it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["Equivariance"]
 
 @dataclass(frozen=True)
 class Equivariance:
-    """How far an output is from transforming as it should.
+    """The distance of an output from transforming as it should.
 
     Parameters
     ----------
@@ -33,7 +33,7 @@ class Equivariance:
         The relative error that rounding alone can cause.
     leakage, leakage_stderr, misalignment, misalignment_stderr
         The two parts of relative², as fractions of Σ N with errors: power in irreps that the output should not have,
-        Σ_blocks (N − B_α[u]), and power in the right irrep but turned the wrong way, Σ_blocks (B_α[u] − ‖f̄‖²). An
+        Σ_blocks (N − B_α[u]), and power in the right irrep but rotated wrongly, Σ_blocks (B_α[u] − ‖f̄‖²). An
         output whose blocks all have λ = 0 has no misalignment.
     error_spectrum, error_spectrum_stderr
         B_β[z] as fractions of Σ N, for every irrep but the invariant one, by name. A² = Σ_β B_β[z]. Empty for boosts,

@@ -1,4 +1,4 @@
-"""Reports on generators: how fast layers start to change."""
+"""Reports on generators: the slopes of layers and outputs along them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["LocalReport"]
 
 @dataclass(frozen=True, eq=False)
 class LocalReport(Stored):
-    """How fast every layer and output starts to change under the six generators of the Lorentz group.
+    """The slopes of every layer and output along the six generators of the Lorentz group.
 
     Parameters
     ----------

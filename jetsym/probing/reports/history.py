@@ -69,7 +69,7 @@ class History(Stored):
 
     @classmethod
     def load(cls, path: str | Path) -> History:
-        """All probes of a run folder (or of its folder ``spectra``), or a file that :meth:`save` has written.
+        """Read all probes of a run folder (or of its folder ``spectra``), or a file that :meth:`save` has written.
 
         Raises
         ------
@@ -92,7 +92,7 @@ class History(Stored):
 
     @property
     def unit(self) -> str:
-        """What is counted: "steps", or "epochs"."""
+        """The unit of the steps: "steps", or "epochs"."""
         return str(self.meta.get("unit", "steps"))
 
     @property
@@ -112,11 +112,11 @@ class History(Stored):
 
     @property
     def meta(self) -> Mapping[str, Any]:
-        """What the first probe says of itself."""
+        """Facts of the first probe."""
         return self.reports[0].meta
 
     def over_steps(self, name: str) -> NDArray[np.float64]:
-        """One of the arrays of the reports over the probes, such as ``fractions`` (probes, layers, irreps)."""
+        """Return one of the arrays of the reports over the probes, such as ``fractions`` (probes, layers, irreps)."""
         return np.stack([getattr(report, name) for report in self.reports])
 
     def error(self, name: str, output: str | None = None) -> NDArray[np.float64]:
@@ -135,7 +135,7 @@ class History(Stored):
         return np.array([getattr(report.equivariance[output], name) for report in self.reports])
 
     def row(self, layer: str) -> int:
-        """The place of a layer.
+        """Return the place of a layer.
 
         Raises
         ------
@@ -160,7 +160,7 @@ class History(Stored):
         return plot_over_training(self) if ax is None else plot_error_over_training(self, ax)
 
     def table(self, layer: str | None = None) -> str:
-        """A row per probe: A of the first output, relative and over its spread, and the invariant share of every layer.
+        """Return a row per probe: relative A and A over spread of the first output, and invariant shares of all layers.
 
         With ``layer`` the shares are those of all irreps in that layer. Standard errors in the last digits.
         """

@@ -1,4 +1,4 @@
-"""What a probe of the Lorentz group says, in three parts that are never mixed up: compact, local, and windows."""
+"""Reports on the Lorentz group, in three parts that are never mixed up: compact, local, and windows."""
 
 from __future__ import annotations
 
@@ -145,7 +145,7 @@ def _relative(item: Equivariance) -> str:
 
 
 def _sides(report: LorentzReport) -> str:
-    """How the local and the compact measurement of the same thing compare."""
+    """Say how the local and the compact measurement of the same thing compare."""
     name = report.layers[-1]
     sides, l_max = report.casimir[name], report.compact["O3 lab"].meta["l_max"]
     return (

@@ -215,7 +215,7 @@ def _error_cells(name: str, item: Equivariance) -> list[str]:
 
 
 def _largest(item: Equivariance) -> str:
-    """The irrep that holds most of an output's error, with its share of the output's power."""
+    """Write the irrep that holds most of an output's error, with its share of the output's power."""
     name = max(item.error_spectrum, key=lambda irrep: item.error_spectrum[irrep], default=None)
     if name is None or abs(item.relative) <= item.noise_floor:
         return "—"
@@ -228,7 +228,7 @@ def tail_floor(floor: float) -> float:
 
 
 def _cut(report: SymmetryReport) -> list[str]:
-    """Whether much lies beyond l_max, which is not only missing: part of it may alias into what is reported."""
+    """Say where much lies beyond l_max, which is not only missing: part of it may alias into what is reported."""
     worst = int(report.tail.argmax())
     if report.tail[worst] <= 0.01:
         return []
@@ -246,7 +246,7 @@ def _cut(report: SymmetryReport) -> list[str]:
 
 
 def _resolution(found: Mapping[str, Any] | None) -> list[str]:
-    """What l_max='auto' found."""
+    """Say what l_max='auto' found."""
     if not found:
         return []
     last, asked = found["steps"][-1], f"{100 * found['tolerance']:.2g}"
@@ -288,7 +288,7 @@ def _error(name: str, item: Equivariance, report: SymmetryReport) -> str:
 
 
 def _split(item: Equivariance) -> str:
-    """Where the error of an output that turns comes from; for an invariant one there is nothing to split."""
+    """Say where the error of an output that transforms comes from; for an invariant one there is nothing to split."""
     if item.kind in ("logits", "scalar", "pseudoscalar") or np.isnan(item.leakage):
         return ""
     floor = item.noise_floor**2

@@ -58,6 +58,7 @@ def test_errors_by_subset():
     assert a.forces_mae == pytest.approx(50)  # one component of six
     assert a.forces_rmse == pytest.approx(300 / np.sqrt(6))
     assert (b.forces_mae, b.sigma, b.pull) == (None, None, None)
+    assert atoms.Evaluation.from_dict(json.loads(json.dumps(found.to_dict()))) == found
     assert b.energy_mae == pytest.approx(20)
     assert whole.energy_mae == pytest.approx((100 + 300 + 20) / 3)
 

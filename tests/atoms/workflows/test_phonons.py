@@ -19,7 +19,7 @@ from ase.calculators.emt import EMT
 from ase.neighborlist import neighbor_list
 
 from jetsym.atoms.workflows.band_path import band_path
-from jetsym.atoms.workflows.phonons import phonons
+from jetsym.atoms.workflows.phonons import PhononReport, phonons
 from jetsym.errors import ConfigError, DataError, MissingDependencyError
 
 LATTICE = 3.59
@@ -115,6 +115,10 @@ def test_report(broken, tmp_path):
     for words in ("Cu4, Fm-3m (225)", "splitting at X, bands 1, 2 [THz]", "plain", "symmetrized", "torque [eV]"):
         assert words in text
     stored = json.loads(broken.save(tmp_path / "phonons.json").read_text())
+    loaded = PhononReport.load(tmp_path / "phonons.json")
+    assert str(loaded) == str(broken)
+    assert loaded.to_dict() == broken.to_dict()
+    assert loaded.plot().axes
     assert stored["runs"]["plain"]["splittings"][0]["point"] == "X"
     assert stored["meta"]["supercell"] == [2, 2, 2]
     bands, states = broken.plot().axes

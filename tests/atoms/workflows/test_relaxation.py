@@ -16,7 +16,7 @@ from ase.calculators.calculator import Calculator, all_changes
 from ase.calculators.emt import EMT
 from ase.constraints import FixAtoms
 
-from jetsym.atoms.workflows.relaxation import relax
+from jetsym.atoms.workflows.relaxation import RelaxationReport, relax
 from jetsym.errors import ConfigError, DataError
 
 
@@ -64,6 +64,12 @@ def test_report(broken, tmp_path):
     stored = json.loads(broken.save(tmp_path / "relax.json").read_text())
     assert stored["runs"]["plain"]["groups"]["0.001"] == "I4/mmm (139)"
     assert stored["runs"]["plain"]["final"]["symbols"] == ["Cu"] * 4
+    loaded = RelaxationReport.load(tmp_path / "relax.json")
+    assert str(loaded) == text
+    assert loaded.to_dict() == broken.to_dict()
+    final, before = loaded.runs["plain"].final, broken.runs["plain"].final
+    assert final.get_potential_energy() == before.get_potential_energy()
+    np.testing.assert_array_equal(final.get_forces(), before.get_forces())
     files = broken.write_structures(tmp_path / "relax.json")
     assert [file.name for file in files] == ["relax-plain.xyz", "relax-symmetrized.xyz"]
     import ase.io

@@ -6,6 +6,7 @@ import base64
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -13,11 +14,15 @@ import matplotlib as mpl
 import numpy as np
 import pytest
 import torch
+from jinja2 import UndefinedError
 from markupsafe import Markup
 
 import jetsym
 from jetsym.probing.diagnosis.page import report_page
-from jetsym.probing.reports.html import TEMPLATES, page
+from jetsym.probing.reports.boosts import BoostReport
+from jetsym.probing.reports.generators import LocalReport
+from jetsym.probing.reports.html import TEMPLATES, page, render
+from jetsym.probing.reports.lorentz import LorentzReport
 
 table_element = TEMPLATES.get_template("macros.html").module.table
 
@@ -128,6 +133,47 @@ def test_a_page_holds_everything_itself(spectrum_page):
     assert "What to try." in spectrum_page
     assert spectrum_page.count('class="note"') >= 4  # how to read each of the tables
     assert "url(" not in spectrum_page
+
+
+EVIL = "<evil attribute='\"'>&"
+
+
+def _is_escaped(html: str) -> bool:
+    return "<evil" not in html and "&lt;evil attribute=" in html
+
+
+def test_what_comes_from_outside_is_escaped():
+    """Names of models, layers and files are the user's."""
+    points = np.random.default_rng(0).normal(size=(4, 3))
+    spectrum = jetsym.probe(lambda x: np.exp(x), points, outputs={"output": "vector"}, l_max=1, progress=False)
+    errors = {EVIL: spectrum.equivariance["output"]}
+    meta = {**spectrum.meta, "model": EVIL, "notes": [EVIL]}
+    spectrum = replace(spectrum, layers=(EVIL,), equivariance=errors, meta=meta)
+    one, meta = np.full((1, 1), 0.1), {"axis": EVIL, "distribution": "uniform"}
+    boosts = BoostReport((EVIL,), np.ones(1), one[None], one[None], one, one, np.zeros(1), errors, meta)
+    local = LocalReport((EVIL,), (EVIL,), one, one, meta={"axes": EVIL, "method": EVIL})
+    sides, meta = {EVIL: dict.fromkeys(("local", "spectrum", "tail"), 0.1)}, {"group": "lorentz", "model": EVIL}
+    compact = {EVIL: spectrum, "O3 lab": spectrum}
+    lorentz = LorentzReport(compact, {"jet": local, EVIL: local}, {EVIL: boosts}, sides, meta)
+    found, compared = jetsym.diagnose(spectrum), jetsym.compare(spectrum, spectrum, names=[EVIL, "other"])
+    assert found.findings
+    for result in (spectrum, boosts, lorentz, found, compared):
+        assert _is_escaped(result._repr_html_()), result
+    with mpl.rc_context({"backend": "agg"}):
+        picture = spectrum.plot()
+        assert _is_escaped(report_page(spectrum, picture))
+        assert _is_escaped(page(EVIL, compared.section(), figure=picture, description=EVIL))
+    mpl.pyplot.close("all")
+
+
+def test_sections_are_put_into_pages_as_they_are(spectrum_page):
+    assert "&lt;p&gt;" not in spectrum_page
+    assert spectrum_page.count("<table>") == spectrum_page.count("</table>") >= 3
+
+
+def test_a_template_that_lacks_a_value_fails():
+    with pytest.raises(UndefinedError, match="'rows' is undefined"):
+        render("boosts.html", sentences=[], header=[])
 
 
 @pytest.mark.slow
