@@ -89,7 +89,7 @@ def copper(
         crystal = bulk("Cu", a=LATTICE * 1.01, cubic=True)
         means = {
             "space": SymmetrizedCalculator(potential, "space", reference=crystal),
-            f"O3, l_max = {l_max}": SymmetrizedCalculator(potential, "O3", l_max),
+            f"O3, l_max = {l_max}": SymmetrizedCalculator(potential, l_max=l_max),
         }
         relaxation = relax(
             crystal,

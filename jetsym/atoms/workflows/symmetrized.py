@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from jetsym.atoms.workflows.forbidden import nearest_orthogonal, symmetry_dataset
 from jetsym.errors import ConfigError, MissingDependencyError, SpectrumError
-from jetsym.spectrum import O3, SO3, Quadrature
+from jetsym.spectrum import Quadrature, group_of
 from jetsym.spectrum.averaging import GroupAverage, group_average
+from jetsym.symmetry import GroupName, Symmetry
 
 try:
     from ase import Atoms
@@ -23,7 +24,8 @@ except ImportError:
 
 __all__ = ["SymmetrizedCalculator", "space_group_rotations", "symmetrized_calculator"]
 
-GROUPS = {"O3": O3(), "SO3": SO3()}
+#: What stands for the rotations in the space group of the crystal.
+SPACE = "space"
 #: Properties computed together, so that a structure goes along its orbit once: forces ask for the energy as well.
 TOGETHER = {
     "energy": ("energy",),
@@ -39,7 +41,7 @@ ATOMS_AT_ONCE = 512
 
 def symmetrized_calculator(
     calculator: Calculator,
-    group: str | NDArray[np.float64] = "O3",
+    group: str | NDArray[np.float64] = GroupName.O3,
     l_max: int = 4,
     *,
     rule: str | Quadrature = "auto",
@@ -61,13 +63,13 @@ def symmetrized_calculator(
         Further options of :class:`SymmetrizedCalculator`.
     """
     metatomic = sys.modules.get("metatomic_ase")  # imported, if this is one of its calculators
-    plain = isinstance(group, str) and group in GROUPS and rule == "auto" and not options
+    plain = isinstance(group, str) and group != SPACE and rule == "auto" and not options
     if plain and metatomic is not None and isinstance(calculator, metatomic.MetatomicCalculator):
         return metatomic.SymmetrizedCalculator(
             calculator,
             l_max=l_max,
             batch_size=batch_size,
-            include_inversion=group == "O3",
+            include_inversion=_all_rotations(str(group)).has_inversion,
             store_rotational_std=True,
         )
     return SymmetrizedCalculator(calculator, group, l_max, rule=rule, **options)
@@ -124,7 +126,7 @@ class SymmetrizedCalculator(Calculator):
     def __init__(
         self,
         calculator: Calculator,
-        group: str | NDArray[np.float64] = "O3",
+        group: str | NDArray[np.float64] = GroupName.O3,
         l_max: int = 4,
         *,
         rule: str | Quadrature = "auto",
@@ -138,17 +140,16 @@ class SymmetrizedCalculator(Calculator):
         self.implemented_properties = [name for name in TOGETHER if name in calculator.implemented_properties]
         self._reference, self._symprec = reference, symprec
         self._average: GroupAverage | None = None
-        if reference is not None and not (isinstance(group, str) and group == "space"):
+        if reference is not None and not (isinstance(group, str) and group == SPACE):
             raise ConfigError(f"there is a reference structure, but group is {group!r}; it goes with group='space'")
         if not isinstance(group, str):
             self._average = _equal_weights(np.asarray(group, dtype=float))
-        elif group in GROUPS:
+        elif group != SPACE:
+            element = group_of(_all_rotations(group))
             try:
-                self._average = group_average(GROUPS[group], l_max, rule=rule, n_rotations=n_rotations, seed=seed)
+                self._average = group_average(element, l_max, rule=rule, n_rotations=n_rotations, seed=seed)
             except SpectrumError as error:
                 raise ConfigError(str(error)) from error
-        elif group != "space":
-            raise ConfigError(f"group is {group!r}; expected 'O3', 'SO3', 'space', or orthogonal matrices (n, 3, 3)")
         elif reference is not None:
             self._average = _equal_weights(space_group_rotations(reference, symprec=symprec))
 
@@ -195,6 +196,11 @@ class SymmetrizedCalculator(Calculator):
             wanted += TOGETHER[name]
             wanted += ["free_energy"] if "free_energy" in self.implemented_properties and "energy" in wanted else []
         return list(dict.fromkeys(name for name in wanted if name in self.implemented_properties))
+
+
+def _all_rotations(group: str) -> Symmetry:
+    """Return O(3) or SO(3) by its name; refuse others."""
+    return Symmetry.parse(group, groups=(GroupName.O3, GroupName.SO3, SPACE))
 
 
 def space_group_rotations(atoms: Atoms, *, symprec: float = 1e-5) -> NDArray[np.float64]:

@@ -171,6 +171,8 @@ class Comparison(Stored):
         """Say the warnings, and how far each model's power moves from its first layer to its output."""
         texts = []
         for place, (name, report) in enumerate(zip(self.names, self.reports, strict=True)):
+            if report.irreps[0].is_named:
+                continue
             width = self.bandwidth(place)
             ends = [concise(width.value[row], width.stderr[row], floor=width.floor[row]) for row in (0, -1)]
             texts.append(
@@ -206,13 +208,18 @@ class Comparison(Stored):
         return [
             "layer",
             "depth",
-            *(f"λ = {lam} (%)" for lam in self.lams),
+            *(f"{name} (%)" for name in self._names_of_lams()),
             "tail (%)",
             "bandwidth",
             "σ = − (%)",
             "relative A",
             "A / spread",
         ]
+
+    def _names_of_lams(self) -> list[str]:
+        """Return what the columns of :attr:`lams` hold: a λ, or for a group given by its elements an irrep by name."""
+        irreps = max((report.irreps for report in self.reports), key=lambda irreps: irreps[-1].lam)
+        return [str(irreps[lam]) if irreps[lam].is_named else f"λ = {lam}" for lam in self.lams]
 
     def to_dataframe(self) -> pd.DataFrame:
         """Return one row per report, layer and quantity, with value and standard error (needs pandas).

@@ -14,7 +14,7 @@ from rich.table import Table
 from jetsym.errors import MissingDependencyError
 from jetsym.probing.reports.equivariance import Equivariance
 from jetsym.probing.reports.html import render
-from jetsym.spectrum import Irrep
+from jetsym.spectrum import Irrep, read_irrep
 from jetsym.storage import Stored
 from jetsym.text import as_text, concise, percent
 
@@ -118,7 +118,7 @@ class SymmetryReport(Stored):
     def _content(self) -> dict[str, Any]:
         return {
             "layers": list(self.layers),
-            "irreps": [[irrep.lam, irrep.sigma] for irrep in self.irreps],
+            "irreps": [irrep.to_list() for irrep in self.irreps],
             **{name: getattr(self, name).tolist() for name in _ARRAYS},
             "equivariance": {name: asdict(item) for name, item in self.equivariance.items()},
             "meta": dict(self.meta),
@@ -129,7 +129,7 @@ class SymmetryReport(Stored):
     def _read(cls, data: Mapping[str, Any]) -> SymmetryReport:
         report = cls(
             layers=tuple(data["layers"]),
-            irreps=tuple(Irrep(lam, sigma) for lam, sigma in data["irreps"]),
+            irreps=tuple(map(read_irrep, data["irreps"])),
             **{name: np.array(data[name], dtype=float) for name in _ARRAYS},
             equivariance={name: Equivariance(**item) for name, item in data["equivariance"].items()},
             meta=dict(data["meta"]),
@@ -235,8 +235,10 @@ def _cut(report: SymmetryReport) -> list[str]:
     largest = report.irreps[-1]
     text = (
         f"{percent(report.tail[worst], report.tail_stderr[worst])} % of {report.layers[worst]} lies beyond "
-        f"{'m' if largest.is_mode else 'λ'} = {largest.lam}"
+        f"{largest.limit}"
     )
+    if largest.is_named:  # all elements were evaluated
+        return [f"{text}."]
     if report.meta["method"] == "random":
         return [f"{text}: a larger l_max would show where."]
     return [

@@ -255,7 +255,7 @@ def test_many_at_once_are_one_after_another(make_model, tmp_path, monkeypatch, a
 
 def test_what_cannot_be_averaged_is_refused(crystal):
     for arguments, options, message in [
-        (("O2",), {}, "group is 'O2'; expected 'O3', 'SO3', 'space'"),
+        (("O2",), {}, "group is 'O2'; expected one of 'O3', 'SO3', 'space'"),
         (("O3", -1), {}, "l_max is -1"),
         (("O3",), {"reference": crystal}, "goes with group='space'"),
         ((np.ones((2, 3, 3)),), {}, "not orthogonal"),
