@@ -114,6 +114,13 @@ def _with_parts_of_errors(data: dict[str, Any]) -> dict[str, Any]:
     return data | {"equivariance": {name: _PARTS_OF_AN_ERROR | item for name, item in data["equivariance"].items()}}
 
 
+#: The failure modes that a diagnosis of format 1 looked for, which it does not say.
+_FIRST_MODES = (
+    *("starvation", "bottleneck", "saturation", "leakage", "misalignment", "parity-contamination"),
+    *("parity-blindness", "frame-locking", "late-collapse", "drift", "under-resolved"),
+)
+
+
 def _of_kind(kind: str) -> Callable[[dict[str, Any]], dict[str, Any]]:
     """Return the upgrade of a form that had not said its kind, and has not changed besides."""
     return lambda data: data | {"kind": kind}
@@ -129,6 +136,7 @@ def _stability(data: dict[str, Any]) -> dict[str, Any]:
 UPGRADES: dict[tuple[str, int], Callable[[dict[str, Any]], dict[str, Any]]] = {
     ("spectrum", 1): _with_parts_of_errors,
     ("spectrum", 2): _of_kind("spectrum"),
+    ("diagnosis", 1): lambda data: {"modes": _FIRST_MODES} | data,
     ("evaluation", 1): lambda data: {"stability": None} | data,
     ("stability", 0): _stability,
     ("learning-rates", 0): _of_kind("learning-rates"),

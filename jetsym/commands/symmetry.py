@@ -1,4 +1,4 @@
-"""What the command line does to see symmetries: probe, attribute, diagnose, compare, spectra over training."""
+"""The commands that see symmetries: probe, attribute, diagnose, compare, spectra over training."""
 
 from __future__ import annotations
 
@@ -41,10 +41,10 @@ def probe(
     mapping
         A YAML file that says which branches of other ROOT trees hold what, see :mod:`jetsym.jets.io.mapping`.
     out
-        A JSON file to write the report to; a picture (.png) and a page (.html) of the same name go beside it.
+        A JSON file to write the report to; a figure (.png) and a page (.html) of the same name go beside it.
     over_training
         Show what a run with --monitor_every measured as it was trained, instead of measuring it now: a table, and the
-        data and the picture in ``over_training.json`` and ``.png`` in its folder, or as ``out`` says.
+        data and the figure in ``over_training.json`` and ``.png`` in its folder, or as ``out`` says.
     """
     from jetsym.plotting import save_figure
     from jetsym.probing.diagnosis.page import report_page
@@ -62,10 +62,10 @@ def probe(
     report = measure(model, _jets(model, inputs, mapping, options), **options)
     print(report)
     if out is not None:
-        picture = report.plot()
+        figure = report.plot()
         report.save(out)
-        write_atomically(Path(out).with_suffix(".html"), report_page(report, picture))
-        save_figure(picture, Path(out).with_suffix(".png"))
+        write_atomically(Path(out).with_suffix(".html"), report_page(report, figure))
+        save_figure(figure, Path(out).with_suffix(".png"))
     return report
 
 
@@ -126,7 +126,7 @@ def diagnose(
     needs
         Output -> irreps that it needs, such as '{"dipole": ["(1,+)"]}'; by default those of its kind.
     thresholds
-        Bounds to change, such as '{"deviation": 0.05}'; see jetsym.probing.diagnosis.thresholds.Thresholds.
+        Bounds to change, such as '{"deviation": 0.05}'; print(jetsym.probing.diagnosis.Thresholds()) shows all.
     out
         A JSON file to write the findings to.
     """
@@ -149,7 +149,7 @@ def diagnose(
         history=past,
         readout=readout,
         needs=needs,
-        thresholds=Thresholds.of(**(thresholds or {})),
+        thresholds=Thresholds(**(thresholds or {})),
     )
     print(found, end="")
     if out is not None:
@@ -167,7 +167,7 @@ def compare(reports: list[str], *, names: list[str] | None = None, out: str | No
     names
         What to call them; by default the names of the files.
     out
-        A JSON file to write all of it to; a picture (.png) and a page (.html) of the same name go beside it.
+        A JSON file to write all of it to; a figure (.png) and a page (.html) of the same name go beside it.
     """
     from jetsym.plotting import save_figure
     from jetsym.probing.reports.comparison import compare as put_together
@@ -180,12 +180,12 @@ def compare(reports: list[str], *, names: list[str] | None = None, out: str | No
     compared = put_together(*read, names=names or numbered([Path(path).stem for path in reports]))
     print(compared, end="")
     if out is not None:
-        picture = compared.plot()
+        figure = compared.plot()
         compared.save(out)
         title, described = f"Symmetry of {', '.join(compared.names)}", "Reports side by side, by depth"
-        html = page(title, compared.section(), figure=picture, description=described)
+        html = page(title, compared.section(), figure=figure, description=described)
         write_atomically(Path(out).with_suffix(".html"), html)
-        save_figure(picture, Path(out).with_suffix(".png"))
+        save_figure(figure, Path(out).with_suffix(".png"))
     return compared
 
 
@@ -199,7 +199,7 @@ def spectra(run: str, *, inputs: str | list[str], out: str | None = None, limit:
     inputs
         Files of structures.
     out
-        A JSON file to write the history to, instead of ``over_training.json`` in the folder of the run; a picture
+        A JSON file to write the history to, instead of ``over_training.json`` in the folder of the run; a figure
         (.png) of the same name goes beside it.
     limit
         At most so many structures.
@@ -220,7 +220,7 @@ def _jets(
     *,
     max_particles: int | None = None,
 ) -> Any:
-    """The inputs as they are named, or read through a mapping, by default as many particles as the model takes."""
+    """Return inputs as named, or read through a mapping, by default as many particles as the model takes."""
     if mapping is None:
         return inputs
     if inputs is None:
@@ -234,7 +234,7 @@ def _jets(
 
 
 def _kept(history: History, run: str, out: str | None) -> History:
-    """The spectra of a run over its training, printed, and saved with their picture."""
+    """Print the spectra of a run over its training, and save them with their figure."""
     from jetsym.plotting import save_figure
 
     print(history, end="")

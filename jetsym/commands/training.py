@@ -1,4 +1,4 @@
-"""What the command line does with taggers: train, evaluate, predict, export, repair."""
+"""The commands on taggers: train, evaluate, predict, export, repair."""
 
 from __future__ import annotations
 
@@ -94,13 +94,13 @@ def evaluate(
     data
         Files of jets (ROOT, Parquet, HDF5 or npz): a path, a glob pattern, or a list of them.
     rotated
-        Seed of the random rotations that the jets are measured under as well; null measures them upright only.
+        Seed of the random rotations that the jets are measured under as well; null measures them unrotated only.
     stability
-        Count decisions that flip when the jets are turned or boosted, and the spread of AUC and rejections.
+        Count decisions that flip when the jets are rotated or boosted, and the spread of AUC and rejections.
     draws
         Elements of each action for the stability; each moves all jets.
     width
-        Of the stability under boosts: their rapidities are uniform on [-width, width].
+        Of the stability under boosts: rapidities are uniform on [-width, width].
     limit
         At most so many jets.
     max_particles
@@ -119,7 +119,7 @@ def evaluate(
     mapping
         A YAML file that says which branches of other ROOT trees hold what, see :mod:`jetsym.jets.io.mapping`.
     out
-        A JSON file to write the numbers to; pictures (_roc.png, _confusion.png, _reliability.png) go beside it.
+        A JSON file to write the numbers to; figures (_roc.png, _confusion.png, _reliability.png) go beside it.
     """
     from jetsym.jets import read
     from jetsym.jets.evaluation.evaluate import evaluate as measure
@@ -161,9 +161,9 @@ def _draw(evaluation: Evaluation, out: Path) -> None:
     from jetsym.plotting import figure_of, plot_confusion, plot_reliability, plot_roc, save_figure
 
     for name, plot in {"roc": plot_roc, "confusion": plot_confusion, "reliability": plot_reliability}.items():
-        picture = plot(evaluation)
-        save_figure(picture, out.with_name(f"{out.stem}_{name}.png"))
-        plt.close(figure_of(picture))
+        figure = plot(evaluation)
+        save_figure(figure, out.with_name(f"{out.stem}_{name}.png"))
+        plt.close(figure_of(figure))
 
 
 def predict(
@@ -263,7 +263,7 @@ def repair(
     """Write the configuration of a run that mends what was found in another, of jetsym train or jetsym atoms train.
 
     Where it is the measurement that says too little, the options of a probe that would say more.
-    See :mod:`jetsym.repair.tagger` and :mod:`jetsym.repair.potential`.
+    See :func:`jetsym.repair.dispatch.repair`.
 
     Parameters
     ----------
@@ -273,10 +273,10 @@ def repair(
         What was found, as jetsym diagnose names it.
     report
         The report or the diagnosis it was found in, for group, frame and axis; a report tells as well what an average
-        in use takes.
+        at inference takes.
     remedy
-        augment, mirror, handed, penalty, harmonics, invariants, pairs, canonical or calmer, of atoms augment,
-        equivariant, deeper or calmer; by default the least intrusive one that the run does not have.
+        What to do about it, such as augment; another word names those that there are. By default the least intrusive
+        one that mends the finding and that the run does not have.
     weight
         Of a new penalty; by default 0.1.
     from_weights
@@ -284,11 +284,9 @@ def repair(
     out
         A YAML file to write to; by default ``repair-FINDING.yaml`` in the folder of the run.
     """
-    from jetsym.repair.dispatch import repair_of
+    from jetsym.repair import repair as mend
 
-    mended = repair_of(run)(
-        run, finding=finding, report=report, remedy=remedy, weight=weight, from_weights=from_weights
-    )
+    mended = mend(run, finding=finding, report=report, remedy=remedy, weight=weight, from_weights=from_weights)
     print(mended, end="")
     path = mended.save(Path(run).expanduser() / f"repair-{finding}.yaml" if out is None else out)
     print(f"Go on with: {mended.start(path)}")
@@ -296,7 +294,7 @@ def repair(
 
 
 def _load(model: str, device: str) -> Tagger:
-    """A tagger on the device that a user names."""
+    """Load a tagger onto the device that a user names."""
     import torch
 
     from jetsym.jets.checkpoint import load

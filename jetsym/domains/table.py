@@ -74,14 +74,11 @@ class Row:
         The domain, or where to load it from.
     owns
         ``owns(inputs, model)``: whether inputs are its own; the model may be a path that is not loaded yet.
-    run
-        The file by which the folder of a run of its models is known.
     """
 
     name: str
     domain: Domain | metadata.EntryPoint
     owns: Callable[[Any, Any], bool]
-    run: str = ""
 
     def load(self) -> Domain:
         """Return the domain, imported now where it has not been.
@@ -103,8 +100,8 @@ class Row:
         return found
 
 
-def _row(name: str, place: str, owns: Known, run: str = "") -> Row:
-    return Row(name, metadata.EntryPoint(name, place, ENTRY_POINTS), owns, run)
+def _row(name: str, place: str, owns: Known) -> Row:
+    return Row(name, metadata.EntryPoint(name, place, ENTRY_POINTS), owns)
 
 
 #: The first row that owns the inputs has them.
@@ -117,13 +114,11 @@ TABLE = [
             models=("jetsym.atoms", "metatrain", "metatomic"),
             endings=(".xyz", ".extxyz", ".cif", ".vasp", ".traj"),
         ),
-        run="options.yaml",
     ),
     _row(
         "jets",
         "jetsym.jets.domain:JETS",
         Known(types=("jetsym.jets",), endings=("",), are_nothing=True),
-        run="config.yaml",
     ),
 ]
 #: Inputs that no row owns are plain arrays, and a path that no row loads is that of a tagger.

@@ -29,7 +29,7 @@ from jetsym.errors import DataError, closest
 from jetsym.jets import kinematics
 from jetsym.jets.batch import JetBatch
 from jetsym.spectrum.harmonics import couple
-from jetsym.spectrum.lorentz import minkowski_products, openings
+from jetsym.spectrum.lorentz import minkowski_products, modulus, openings
 
 __all__ = [
     "CARTESIAN_FEATURES",
@@ -189,11 +189,11 @@ def cartesian_features(batch: JetBatch) -> Tensor:
         The batch lacks one of the scalars; read it with JetClass's per-particle branches.
     """
     p4 = _real_momenta(batch)
-    modulus = _norm(p4[..., 1:])
-    direction = p4[..., 1:] / modulus
-    jet_direction = batch.jet_p4[:, 1:] / _norm(batch.jet_p4[:, 1:])
+    momentum = modulus(p4[..., 1:])
+    direction = p4[..., 1:] / momentum
+    jet_direction = batch.jet_p4[:, 1:] / modulus(batch.jet_p4[:, 1:])
     vectors = [
-        direction * (torch.log1p(modulus) / 4),
+        direction * (torch.log1p(momentum) / 4),
         direction,
         (direction - jet_direction[:, None]) * (batch.jet_p4[:, :1] / 250.0)[:, None],
     ]
@@ -217,7 +217,7 @@ def harmonic_features(batch: JetBatch, l_max: int) -> Tensor:
     """
     vectors = cartesian_features(batch)[..., : 3 * len(CARTESIAN_VECTORS)]
     vectors = vectors.unflatten(-1, (len(CARTESIAN_VECTORS), 3)).roll(-1, dims=-1)  # y, z, x: the order of λ = 1
-    direction = vectors / _norm(vectors)
+    direction = vectors / modulus(vectors)
     tensor, found = vectors, []
     for _ in range(2, l_max + 1):
         tensor = couple(tensor, direction)
@@ -239,8 +239,8 @@ def pair_invariants(batch: JetBatch) -> Tensor:
     tensor([0.9780, 1.5000])
     """
     momenta = _real_momenta(batch)[..., 1:]
-    modulus, opening = _norm(momenta), openings(momenta, momenta)
-    mass2 = 2 * modulus * modulus.mT * opening
+    size, opening = modulus(momenta), openings(momenta, momenta)
+    mass2 = 2 * size * size.mT * opening
     both = batch.mask[:, :, None] & batch.mask[:, None]
     values = torch.stack([_log(mass2) / 4, (_log(opening) + 6) / 4], dim=-1).clamp(-CLIP, CLIP)
     return values.masked_fill(~both[..., None], 0.0)
@@ -339,11 +339,6 @@ def _off_beam(p4: Tensor) -> Tensor:
     px = p4[..., 1].masked_fill(along_beam, _SQUARE_FLOOR**0.5)
     py = p4[..., 2].masked_fill(along_beam, 0.0)
     return torch.stack([p4[..., 0], px, py, p4[..., 3]], dim=-1)
-
-
-def _norm(vectors: Tensor) -> Tensor:
-    """Compute the modulus of (…, 3), as (…, 1), at least 1e-15."""
-    return vectors.square().sum(dim=-1, keepdim=True).clamp_min(_SQUARE_FLOOR).sqrt()
 
 
 def _log(energy: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ from jetsym.spectrum.harmonics import bounded, solid_harmonics
 
 __all__ = ["HarmonicFeatures", "Injected", "InvariantFeatures"]
 
-#: What to take of the inputs of a model: ``take(inputs)``.
+#: ``take(inputs)``: what features are made of, from the inputs of a model.
 Take = Callable[[Any], Tensor]
 
 
@@ -53,7 +53,7 @@ class HarmonicFeatures(nn.Module):
         self.width = lam * (lam + 2)
 
     def forward(self, inputs: Any) -> Tensor:
-        """(B, N, width)."""
+        """Return the harmonics (B, N, width)."""
         v = bounded(self._vectors(inputs))
         return torch.cat([solid_harmonics(lam, v) for lam in range(1, self.lam + 1)], dim=-1)
 
@@ -79,7 +79,7 @@ class InvariantFeatures(nn.Module):
         self.width = self.network.embed.out_features
 
     def forward(self, inputs: Any) -> Tensor:
-        """(B, N, width)."""
+        """Return the invariant channels (B, N, width)."""
         vectors = self._vectors(inputs).to(self.network.embed.weight.dtype)
         return self.network(vectors[..., :0], vectors, None if self._mask is None else self._mask(inputs))
 
@@ -138,7 +138,7 @@ class Injected(nn.Module):
         self._layer = name
 
     def forward(self, inputs: Any) -> Any:
-        """What the model returns."""
+        """Return what the model does, with the features added at the layer."""
         added = self.mix(self.features(inputs).to(self.mix.weight.dtype))
 
         def add(module: nn.Module, arguments: Any, output: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ __all__ = ["InvariantNetwork", "distances", "log_products"]
 
 
 def distances(positions: Tensor) -> Tensor:
-    """(…, N, N) Euclidean distances of positions (…, N, 3), smooth but for pairs at one place.
+    """Return the Euclidean distances (…, N, N) of positions (…, N, 3), smooth but for pairs at one place.
 
     Examples
     --------
@@ -108,7 +108,7 @@ class InvariantNetwork(nn.Module):
         )
 
     def forward(self, scalars: Tensor, vectors: Tensor, mask: Tensor | None = None) -> Tensor:
-        """(…, N, width) features of particles with scalars (…, N, S), vectors (…, N, 3 or 4) and a mask (…, N)."""
+        """Return features (…, N, width) of particles with scalars (…, N, S), vectors (…, N, 3 or 4), mask (…, N)."""
         real = torch.ones_like(vectors[..., 0], dtype=torch.bool) if mask is None else mask.bool()
         vectors = torch.where(real[..., None], vectors, 0)
         x = self._invariants(vectors)[..., None]

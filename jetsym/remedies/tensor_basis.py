@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from jetsym.errors import ConfigError
-from jetsym.spectrum.harmonics import bounded, couple, power, rotate_infinitesimally, solid_harmonics, triple_product
+from jetsym.spectrum.harmonics import bounded, couple, power, rotate_infinitesimally, solid_harmonics
 from jetsym.spectrum.representations import NAMED, representation
 
 __all__ = ["CartesianHead", "TensorBasisHead", "rank_note"]
@@ -115,7 +115,7 @@ class TensorBasisHead(nn.Module):
     def forward(
         self, features: Tensor, vectors: Tensor, mask: Tensor | None = None, context: Tensor | None = None
     ) -> Tensor:
-        """The spherical tensor of every set of particles.
+        """Return the spherical tensor of every set of particles.
 
         Parameters
         ----------
@@ -144,14 +144,14 @@ class TensorBasisHead(nn.Module):
         return torch.einsum("...k,...km->...m", self.scalars(invariants), tensors)
 
     def basis_tensors(self, features: Tensor, vectors: Tensor, mask: Tensor | None = None) -> Tensor:
-        """(…, K, 2λ+1) the tensors T_k; those made of the learned vectors are not longer than one."""
+        """Return the tensors T_k (…, K, 2λ+1); those made of the learned vectors are not longer than one."""
         return self._basis(features, vectors, mask)[0]
 
     @torch.no_grad()
     def rank(
         self, features: Tensor, vectors: Tensor, mask: Tensor | None = None, *, tolerance: float | None = None
     ) -> Tensor:
-        """How many dimensions the basis spans, 0 … 2λ+1, for every set of particles.
+        """Count the dimensions that the basis spans, 0 … 2λ+1, for every set of particles.
 
         Parameters
         ----------
@@ -170,7 +170,7 @@ class TensorBasisHead(nn.Module):
         return (torch.linalg.svdvals(tensors) > least).sum(dim=-1)
 
     def _vectors_needed(self) -> int:
-        """How many vectors the basis without the pseudoscalar is made of; for λ = 0 their products are invariants."""
+        """Count the vectors that make the basis without the pseudoscalar; for λ = 0 their products are invariants."""
         if self.lam == 0:
             return 3
         if not self._coupled:
@@ -179,14 +179,14 @@ class TensorBasisHead(nn.Module):
         return max(places) + 1
 
     def _terms(self) -> list[tuple[int, int, int]]:
-        """Powers of v₁, v₂ and v₃ in every tensor; those of a single vector first."""
+        """Return the powers of v₁, v₂ and v₃ in every tensor; those of a single vector first."""
         pairs = [(k, self.lam - k, 0) for k in range(self.lam, -1, -1)]
         pairs.sort(key=lambda term: 0 not in term[:2])
         with_third = [(k, self.lam - 1 - k, 1) for k in range(self.lam - 1, -1, -1)]
         return (pairs + with_third)[: self._tensors]
 
     def _basis(self, features: Tensor, vectors: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
-        """The tensors (…, K, 2λ+1), and the invariants (…, I) that their scalars are functions of."""
+        """Return the tensors (…, K, 2λ+1), and the invariants (…, I) that their scalars are functions of."""
         if vectors.shape[-1] != 3 or features.shape[-1] != self._features:
             raise ConfigError(
                 f"features and vectors have shapes {tuple(features.shape)} and {tuple(vectors.shape)}; expected "
@@ -214,7 +214,7 @@ class TensorBasisHead(nn.Module):
         return tensors, torch.cat([pooled, count.log1p(), products], dim=-1)
 
     def _products(self, v: Tensor) -> Tensor:
-        """(…, tensors, 2λ+1) true tensors of vectors (…, V, 3)."""
+        """Return true tensors (…, tensors, 2λ+1) of vectors (…, V, 3)."""
         if self.lam == 0:
             return v.new_ones(*v.shape[:-2], 1, 1)
         if not self._coupled:
@@ -228,10 +228,11 @@ class TensorBasisHead(nn.Module):
         return torch.stack(products, dim=-2)
 
     def _with_parity(self, v: Tensor, tensors: Tensor) -> Tensor:
-        """True tensors, and axial ones made of them, with the σ of the output."""
+        """Return true tensors, and axial ones made of them, with the σ of the output."""
         if not self._pseudo:
             return tensors
-        pseudoscalar = triple_product(*v[..., -3:, :].unbind(dim=-2))[..., None, None]
+        first, second, third = v[..., -3:, :].unbind(dim=-2)
+        pseudoscalar = (first * torch.linalg.cross(second, third)).sum(dim=-1)[..., None, None]
         if not self._axial:
             return pseudoscalar * tensors
         axial = rotate_infinitesimally(v[..., :1, :], tensors)
@@ -274,7 +275,7 @@ class CartesianHead(nn.Module):
     def forward(
         self, features: Tensor, vectors: Tensor, mask: Tensor | None = None, context: Tensor | None = None
     ) -> Tensor:
-        """(…, *shape) output of every set of particles: (…), (…, 3), (…, 3, 3) or (…, 4) as (E, px, py, pz).
+        """Return the output (…, *shape) of every set of particles: (…), (…, 3), (…, 3, 3) or (…, 4) as (E, px, py, pz).
 
         The arguments are those of :meth:`TensorBasisHead.forward`.
         """
@@ -284,7 +285,7 @@ class CartesianHead(nn.Module):
 
 
 def rank_note(ranks: Tensor, lam: int) -> str:
-    """A sentence on the ranks that :meth:`TensorBasisHead.rank` found for the inputs.
+    """Put into words the ranks that :meth:`TensorBasisHead.rank` found for the inputs.
 
     Examples
     --------

@@ -1,1 +1,8 @@
-"""Repair: the configuration of a run that mends what was found."""
+"""Repair: the configuration of a run that mends what was found, by remedies that register themselves by word."""
+
+from __future__ import annotations
+
+from jetsym.repair.base import REMEDIES, Repair, Step, register
+from jetsym.repair.dispatch import repair
+
+__all__ = ["REMEDIES", "Repair", "Step", "register", "repair"]

@@ -1,34 +1,93 @@
-"""Who repairs a run: told by what lies in its folder."""
+"""From a finding to the configuration of a run that mends it, whatever the kind of run."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
-from typing import Any
 
-from jetsym.domains.table import TABLE
-from jetsym.errors import CheckpointError
+from jetsym.errors import CheckpointError, ConfigError
+from jetsym.probing.diagnosis.modes import MEASURE_AGAIN, MODES
+from jetsym.repair.base import REMEDIES, Repair, Run, refuse_unknown
+from jetsym.repair.remeasure import measured_again
 
-__all__ = ["repair_of"]
+__all__ = ["RUNS", "kind_of", "repair"]
 
-#: Domain -> the module whose ``repair`` writes how to train its models better.
-REPAIRS = {"jets": "jetsym.repair.tagger", "atoms": "jetsym.repair.potential"}
+#: File in the folder of a run -> what such runs are of, and "module:class" of their kind, whose module is imported when
+#: such a run turns up.
+RUNS = {
+    "options.yaml": ("atoms", "jetsym.repair.potential:PotentialRun"),
+    "config.yaml": ("jets", "jetsym.repair.tagger:TaggerRun"),
+}
 
 
-def repair_of(run: str | Path) -> Callable[..., Any]:
-    """Return who repairs the run in a folder.
+def kind_of(run: str | Path) -> type[Run]:
+    """Return the kind of the run in a folder.
 
     Raises
     ------
     CheckpointError
         The folder holds no run.
     """
-    folder = Path(run).expanduser()
-    rows = [row for row in TABLE if row.name in REPAIRS]
-    for row in rows:
-        if (folder / row.run).is_file():
-            repair: Callable[..., Any] = import_module(REPAIRS[row.name]).repair
-            return repair
-    expected = " or ".join(f"{row.run} ({row.name})" for row in rows)
+    for file, (_, place) in RUNS.items():
+        if (Path(run).expanduser() / file).is_file():
+            module, _, name = place.partition(":")
+            kind: type[Run] = getattr(import_module(module), name)
+            return kind
+    expected = " or ".join(f"{file} ({name})" for file, (name, _) in RUNS.items())
     raise CheckpointError(f"{run} holds no run; expected a folder with {expected}")
+
+
+def repair(
+    run: str | Path,
+    *,
+    finding: str,
+    report: str | Path | None = None,
+    remedy: str | None = None,
+    weight: float | None = None,
+    from_weights: bool = False,
+) -> Repair:
+    """Return the configuration of a run that mends what was found in another.
+
+    Parameters
+    ----------
+    run
+        Folder of a run of ``jetsym train`` or ``jetsym atoms train``.
+    finding
+        Name of what was found: a key of :data:`jetsym.probing.diagnosis.MODES`.
+    report
+        The report or the diagnosis it was found in, for group, frame and axis; by default O(3) in the lab, and for
+        frame locking rotations about the beam. The error spectrum of a report tells what averages at inference take.
+    remedy
+        A word of :data:`jetsym.repair.base.REMEDIES` for such runs; by default the least intrusive one that mends the
+        finding and that the run does not have already.
+    weight
+        Of a new penalty; by default 0.1.
+    from_weights
+        Begin from the best weights of the run instead of anew.
+
+    Raises
+    ------
+    ConfigError
+        There is no such finding or remedy, or no option that would mend it.
+    CheckpointError
+        The folder holds no run, or does not say how it was trained.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> run = Path(tempfile.mkdtemp())
+    >>> _ = (run / "config.yaml").write_text("data: train/*.root")
+    >>> mended = repair(run, finding="leakage")
+    >>> mended.remedy, mended.config.augmentation.group
+    ('augment', 'O3')
+    >>> repair(run, finding="leakage", remedy="penalty").costs
+    'A step takes every jet through the network 3 times instead of once, over 20 epochs as before; in use the tagger \
+costs what it did.'
+    """
+    refuse_unknown("--finding", finding, MODES)
+    kind = kind_of(run)
+    if weight is not None and "penalty" not in REMEDIES[kind.RUNS]:
+        raise ConfigError(f"--weight is {weight:g}, but {kind.TRAINER} has no penalty on asymmetry; leave it out")
+    if MEASURE_AGAIN in MODES[finding].remedies and remedy is None:
+        return measured_again(finding, run, report)
+    return kind(run).repaired(finding, report, remedy, weight, from_weights)

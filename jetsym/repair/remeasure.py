@@ -1,4 +1,4 @@
-"""Repairs by measuring again."""
+"""The repair of a measurement: measuring again, with other options."""
 
 from __future__ import annotations
 
@@ -6,24 +6,20 @@ from pathlib import Path
 
 from jetsym.errors import ConfigError
 from jetsym.probing.diagnosis.diagnose import diagnose
+from jetsym.probing.diagnosis.modes import MEASURE_AGAIN
 from jetsym.probing.options import RANDOM_ROTATIONS
 from jetsym.probing.reports.diagnosis import Diagnosis
 from jetsym.probing.reports.read import read_report
-from jetsym.repair.base import Repair, facts
-from jetsym.repair.tagger_remedies import Values
+from jetsym.repair.base import Repair, Values, facts
 from jetsym.spectrum import group_of
 from jetsym.storage import read_json
-from jetsym.symmetry import Symmetry
+from jetsym.symmetry import GroupName, Symmetry
 
-__all__ = ["MEASURED_AGAIN", "measured_again"]
-
-
-#: Modes that are the measurement's rather than the model's.
-MEASURED_AGAIN = ("saturation", "under-resolved")
+__all__ = ["measured_again"]
 
 
 def measured_again(finding: str, run: str | Path, report: str | Path | None) -> Repair:
-    """The options of a probe that would tell what this one could not, from the errors in its report.
+    """Return the options of a probe that would tell what this one could not, from the errors in its report.
 
     Raises
     ------
@@ -43,8 +39,7 @@ def measured_again(finding: str, run: str | Path, report: str | Path | None) -> 
     random = meta.get("method") == "random"
     before: Values = {
         "group": meta["group"],
-        **({"frame": meta["frame"]} if meta["group"] in ("O3", "SO3") else {}),
-        **({"axis": meta["axis"]} if meta["group"] == "SO2" else {}),
+        **{name: meta[name] for name in Symmetry.from_dict(meta).named.takes if name in ("frame", "axis")},
         "l_max": meta["l_max"],
         "method": "random" if random else "auto",
         **({"n_rotations": meta["n_rotations"]} if random else {}),
@@ -54,7 +49,7 @@ def measured_again(finding: str, run: str | Path, report: str | Path | None) -> 
     after = {**before, **item.options}
     return Repair(
         finding=finding,
-        remedy="measuring again",
+        remedy=MEASURE_AGAIN,
         config=after,
         changes={name: (before[name], value) for name, value in item.options.items() if before[name] != value},
         effect=item.text.removesuffix("."),
@@ -65,10 +60,9 @@ def measured_again(finding: str, run: str | Path, report: str | Path | None) -> 
 
 
 def _rotations(options: Values) -> int:
-    """Inputs times rotations of a probe."""
-    group = group_of(
-        Symmetry.parse("O3" if options["group"] == "lorentz" else options["group"], axis=options.get("axis"))
-    )
+    """Return inputs times rotations of a probe; of all that is said of the Lorentz group, those of O(3)."""
+    name = GroupName.O3 if options["group"] == GroupName.LORENTZ else options["group"]
+    group = group_of(Symmetry.parse(name, axis=options.get("axis")))
     random = options["method"] == "random"
     each = options.get("n_rotations", RANDOM_ROTATIONS) if random else len(group.quadrature(options["l_max"]))
     return int(options["limit"]) * int(each)

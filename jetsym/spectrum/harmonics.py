@@ -9,7 +9,7 @@ from array_api_compat import array_namespace, device
 from jetsym.errors import SpectrumError
 from jetsym.spectrum.coupling import rotation_generators_in, stretched_coupling_in
 
-__all__ = ["bounded", "couple", "power", "rotate_infinitesimally", "solid_harmonics", "triple_product"]
+__all__ = ["bounded", "couple", "power", "rotate_infinitesimally", "solid_harmonics"]
 
 
 def bounded(vectors: Any) -> Any:
@@ -87,9 +87,3 @@ def rotate_infinitesimally(vectors: Any, tensors: Any) -> Any:
     generators = rotation_generators_in(xp, size // 2, dtype=tensors.dtype, device=device(tensors))
     moved = tensors @ xp.reshape(generators, (3 * size, size)).T  # under J_x, J_y and J_z, one after the other
     return (vectors[..., None, :] @ xp.reshape(moved, (*tensors.shape[:-1], 3, size)))[..., 0, :]
-
-
-def triple_product(first: Any, second: Any, third: Any) -> Any:
-    """Return v₁ · (v₂ × v₃) of vectors (…, 3): a pseudoscalar (…)."""
-    xp = array_namespace(first)
-    return xp.sum(first * xp.linalg.cross(second, third), axis=-1)

@@ -8,7 +8,7 @@ import numpy as np
 from array_api_compat import array_namespace
 from numpy.typing import NDArray
 
-__all__ = ["GENERATORS", "boost_matrices", "minkowski_products", "openings"]
+__all__ = ["GENERATORS", "boost_matrices", "minkowski_products", "modulus", "openings"]
 
 
 def _rotation(i: int, j: int) -> NDArray[np.float64]:
@@ -65,7 +65,7 @@ def minkowski_products(first: Any, second: Any) -> Any:
     array([[0., 8.],
            [8., 0.]])
     """
-    p, q = _modulus(first[..., 1:]), _modulus(second[..., 1:])
+    p, q = modulus(first[..., 1:]), modulus(second[..., 1:])
     massive = (first[..., :1] - p) * second[..., :1].mT + p * (second[..., :1] - q).mT
     return p * q.mT * openings(first[..., 1:], second[..., 1:]) + massive
 
@@ -80,12 +80,12 @@ def openings(first: Any, second: Any) -> Any:
     """
     xp = array_namespace(first)
     # From differences of directions: scalar products of parallel vectors would lose all digits.
-    first, second = first / _modulus(first), second / _modulus(second)
+    first, second = first / modulus(first), second / modulus(second)
     difference = first[..., :, None, :] - second[..., None, :, :]
     return xp.sum(difference * difference, axis=-1) / 2
 
 
-def _modulus(vectors: Any) -> Any:
+def modulus(vectors: Any) -> Any:
     """Return |v| (…, 1) of vectors (…, 3), not below 1e-15, so that quotients and derivatives are finite."""
     xp = array_namespace(vectors)
     return xp.sqrt(xp.sum(vectors * vectors, axis=-1, keepdims=True) + 1e-30)

@@ -27,7 +27,8 @@ from jetsym.jets.evaluation.stability import stability
 from jetsym.jets.moves.augmentation import AugmentationConfig
 from jetsym.probing.probe import probe
 from jetsym.remedies import Symmetrized
-from jetsym.repair.tagger import MENDS, repair
+from jetsym.repair import repair
+from jetsym.repair.base import words
 from jetsym.training import train
 
 #: What all taggers have in common: the network, the data, the budget.
@@ -69,7 +70,7 @@ def study(out: Path, *, quick: bool = False, seeds: int = 3) -> dict[str, Any]:
     for seed, folder in enumerate(plain):
         tagger = jetsym.load(folder)
         table.add("plain", seed, measure(tagger, test, quick=quick) | {"train_s": train_seconds(folder)})
-        for remedy in MENDS[finding]:
+        for remedy in words(finding, "jets"):
             recipe = repair(folder, finding=finding, report=out / "diagnosis.json", remedy=remedy)
             repaired = out / f"{remedy}-{seed}"
             _train(repaired, seed, recipe.config.to_dict())

@@ -1,9 +1,10 @@
-"""What the rules of a diagnosis look at: a report with its baseline, its readout, and what its outputs need."""
+"""The subject of a diagnosis: a report with its baseline, its readout, and what its outputs need."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import isfinite
 from typing import Any
 
 from jetsym.errors import ProbeError, closest
@@ -11,20 +12,35 @@ from jetsym.probing.diagnosis.thresholds import Thresholds
 from jetsym.probing.reports.derived import Share, share_of
 from jetsym.probing.reports.diagnosis import NAN, Evidence
 from jetsym.probing.reports.equivariance import Equivariance
+from jetsym.probing.reports.lorentz import LorentzReport
+from jetsym.probing.reports.read import Report
 from jetsym.probing.reports.spectrum import SymmetryReport
 from jetsym.spectrum import Irrep
 from jetsym.spectrum.representations import NAMED
+from jetsym.symmetry import Symmetry
 
-__all__ = ["INVARIANT", "Case", "NotJudged", "needed", "parse_irrep"]
+__all__ = [
+    "INVARIANT",
+    "MIRRORED",
+    "Case",
+    "NotJudged",
+    "about_the_beam",
+    "case_of",
+    "is_pseudo",
+    "needed",
+    "parse_irrep",
+]
 
 #: Kinds of outputs that should not change at all.
 INVARIANT = ("logits", "scalar")
+#: Pseudoscalar errors of an output that turns rightly and mirrors wrongly.
+MIRRORED = "(0,−)"
 #: Rank 2 tensors of physics (stress, polarizability) are symmetric: they need no antisymmetric part.
 SYMMETRIC = {"rank2": (Irrep(0, 1), Irrep(2, 1))}
 
 
 def parse_irrep(text: str | Sequence[int]) -> Irrep:
-    """An irrep of O(3) from its name, "(1,+)" or "(1,-)", or a pair (λ, σ).
+    """Return an irrep of O(3) from its name, "(1,+)" or "(1,-)", or a pair (λ, σ).
 
     Examples
     --------
@@ -42,7 +58,7 @@ def parse_irrep(text: str | Sequence[int]) -> Irrep:
 
 
 def needed(kind: str, report: SymmetryReport, needs: Sequence[Irrep] | None = None) -> tuple[Irrep, ...]:
-    """The irreps that features must hold for an output of this kind, as the group of the report names them.
+    """Return the irreps that features must hold for an output of this kind, as the group of the report names them.
 
     Under SO(3) an irrep (λ, σ) is λ, under SO(2) its largest mode stands for it.
     """
@@ -51,92 +67,187 @@ def needed(kind: str, report: SymmetryReport, needs: Sequence[Irrep] | None = No
     return tuple(dict.fromkeys(Irrep(block.lam, block.sigma if sigma == 1 else sigma) for block in blocks))
 
 
+def is_pseudo(irrep: Irrep) -> bool:
+    """Tell whether an irrep is one of pseudotensors."""
+    return irrep.sigma == -1
+
+
+def about_the_beam(report: SymmetryReport) -> bool:
+    """Tell whether a report is one of rotations about the beam, whose error is a locked frame rather than leakage."""
+    return Symmetry.from_dict(report.meta).is_about_beam
+
+
+class NotJudged(Exception):
+    """A report does not hold what a rule needs; the message says what is missing."""
+
+
 @dataclass(frozen=True, eq=False)
 class Case:
-    """A report and what is needed to judge it."""
+    """A report and what is needed to judge it.
 
-    report: SymmetryReport
+    Parameters
+    ----------
+    source, source_baseline
+        What was given, a report of any kind, and the same of an untrained copy.
+    compact, baseline
+        Of both, the report under a compact group that most modes are judged from; None for boosts.
+    history
+        Reports of earlier steps of the training.
+    readout
+        Name of the layer that the outputs are read from; None where only outputs were measured.
+    needs
+        Output name -> irreps that it needs.
+    bounds
+        The thresholds.
+    """
+
+    source: Report
+    source_baseline: Report | None
+    compact: SymmetryReport | None
     baseline: SymmetryReport | None
     history: tuple[SymmetryReport, ...]
-    readout: int | None
+    readout: str | None
     needs: Mapping[str, tuple[Irrep, ...]]
     bounds: Thresholds
+
+    @property
+    def report(self) -> SymmetryReport:
+        """The report under a compact group; NotJudged where there is none."""
+        if self.compact is None:
+            raise NotJudged("boosts have no irreps; probe under a compact group")
+        return self.compact
+
+    @property
+    def outputs(self) -> dict[str, Equivariance]:
+        """What was measured of every output; NotJudged where none was."""
+        if not self.report.equivariance:
+            raise NotJudged("no outputs were measured")
+        return dict(self.report.equivariance)
 
     @property
     def hidden(self) -> list[int]:
         """Rows of the layers that are no outputs."""
         return [row for row, layer in enumerate(self.report.layers) if layer not in self.report.equivariance]
 
-    def layer(self, row: int) -> str:
-        return self.report.layers[row]
+    @property
+    def readout_row(self) -> int:
+        """Row of the features that the readout sees; NotJudged where there is none."""
+        layers = self.report.layers
+        if self.readout is None:
+            raise NotJudged("only outputs were measured, no features")
+        return layers.index(self.readout)
 
     def share(self, row: int, chosen: Any) -> Share:
-        """The power of a layer in chosen irreps."""
+        """Return the power of a layer in chosen irreps."""
         return share_of(self.report, row, chosen)
 
     def above(self, share: Share, bound: float) -> bool:
+        """Tell whether a share surely exceeds a bound."""
         return share.surely_above(bound, self.bounds.sigma)
 
     def below(self, share: Share, bound: float) -> bool:
+        """Tell whether a share surely stays below a bound."""
         return share.surely_below(bound, self.bounds.sigma)
 
+    def is_blind(self, irrep: Irrep) -> bool:
+        """Tell whether pseudotensors are asked for, and no layer holds any."""
+        return is_pseudo(irrep) and all(
+            self.below(self.share(row, is_pseudo), self.bounds.absent) for row in self.hidden
+        )
+
+    def counts(self, part: float, stderr: float, item: Equivariance) -> bool:
+        """Tell whether a part of relative A² is surely more than is tolerated, and than rounding makes."""
+        least = max(max(part, 0.0) ** 0.5 - item.noise_floor, 0.0) ** 2 - self.bounds.sigma * stderr
+        return bool(least > self.bounds.deviation**2)
+
+    def is_kept(self, name: str) -> bool:
+        """Tell whether an output surely obeys its law, to the tolerance of the diagnosis."""
+        item, bounds = self.report.equivariance[name], self.bounds
+        return bool(abs(item.relative) + bounds.sigma * item.relative_stderr + item.noise_floor < bounds.deviation)
+
+    def severity(self, relative: float) -> str:
+        """Return how grave a relative A is."""
+        return "problem" if relative > self.bounds.severe else "warning"
+
     def evidence(self, what: str, row: int, chosen: Any, bound: float = NAN) -> Evidence:
-        """The power of a layer in chosen irreps, with that of the untrained copy."""
-        share, layer = self.share(row, chosen), self.layer(row)
+        """Return the power of a layer in chosen irreps, with that of the untrained copy."""
+        share, layer = self.share(row, chosen), self.report.layers[row]
         untrained = (NAN, NAN)
         if self.baseline is not None and layer in self.baseline.layers:
             untrained = share_of(self.baseline, self.baseline.layers.index(layer), chosen)[:2]
         return Evidence(what, share.value, share.stderr, bound, share.floor, *untrained)
 
     def error(self, name: str, what: str, part: str, bound: float = NAN) -> Evidence:
-        """A part of an output's error, such as "relative" or "leakage", with that of the untrained copy."""
+        """Return a part of an output's error, such as "relative" or "leakage", with that of the untrained copy."""
         item = self.report.equivariance[name]
         other = self.baseline.equivariance.get(name) if self.baseline is not None else None
         floor = item.noise_floor if part == "relative" else item.noise_floor**2
         untrained = (NAN, NAN) if other is None else _with_error(other, part)
         return Evidence(what, *_with_error(item, part), bound, floor, *untrained)
 
+    def about(self, name: str) -> list[Evidence]:
+        """Return relative A of an output, and where in the error spectrum most of it lies."""
+        item = self.report.equivariance[name]
+        spread = Evidence(f"A of {name} over its spread across inputs", item.over_spread, item.over_spread_stderr)
+        largest = sorted(item.error_spectrum, key=lambda irrep: -item.error_spectrum[irrep])[:2]
+        return [
+            self.error(name, f"relative A of {name}", "relative", self.bounds.deviation),
+            *([spread] if isfinite(item.over_spread) else []),
+            *(
+                self.error(name, f"{irrep} in the error spectrum", irrep)
+                for irrep in largest
+                if item.error_spectrum[irrep] > 0
+            ),
+        ]
+
 
 def _with_error(item: Equivariance, part: str) -> tuple[float, float]:
-    """A number of an output's error and its standard error; an irrep means that of the error spectrum."""
+    """Return a number of an output's error and its standard error; an irrep means that of the error spectrum."""
     if not hasattr(item, part):
         return item.error_spectrum.get(part, NAN), item.error_spectrum_stderr.get(part, NAN)
     return float(getattr(item, part)), float(getattr(item, f"{part}_stderr"))
 
 
 def case_of(
-    report: SymmetryReport,
+    source: Report,
     *,
-    baseline: SymmetryReport | None,
+    baseline: Report | None,
     history: Sequence[SymmetryReport],
     readout: str | None,
     needs: Mapping[str, Sequence[Any]] | None,
     bounds: Thresholds,
 ) -> Case:
-    """Check and gather what a diagnosis was given."""
-    for other in (*history, *([baseline] if baseline is not None else [])):
-        if (other.meta["group"], other.irreps[0]) != (report.meta["group"], report.irreps[0]):
+    """Check and gather what a diagnosis was given; the parameters are those of :func:`jetsym.diagnose`."""
+    if baseline is not None and type(baseline) is not type(source):
+        raise ProbeError(
+            f"the baseline is a {type(baseline).__name__}; expected a {type(source).__name__}, measured like the report"
+        )
+    whole = source.baseline if baseline is None else baseline
+    report, other = _compact(source), _compact(whole)
+    wanted = {name: tuple(map(parse_irrep, irreps)) for name, irreps in (needs or {}).items()}
+    if report is None:
+        return Case(source, whole, report, other, tuple(history), None, {}, bounds)
+    for past in (*history, *([] if other is None else [other])):
+        if (past.meta["group"], past.irreps[0]) != (report.meta["group"], report.irreps[0]):
             raise ProbeError(
-                f"a report under {other.meta['group']} cannot be compared with one under {report.meta['group']}; "
+                f"a report under {past.meta['group']} cannot be compared with one under {report.meta['group']}; "
                 "measure both under the same group"
             )
-    wanted = {name: tuple(map(parse_irrep, irreps)) for name, irreps in (needs or {}).items()}
     for name in wanted:
         if name not in report.equivariance:
             raise ProbeError(f"needs names {name!r}, which is no output; {closest(name, report.equivariance)}")
-    rows = [row for row, layer in enumerate(report.layers) if layer not in report.equivariance]
     if readout is not None and readout not in report.layers:
         raise ProbeError(f"readout is {readout!r}, which is no layer; {closest(readout, report.layers)}")
-    place = report.layers.index(readout) if readout is not None else (rows[-1] if rows else None)
-    return Case(
-        report=report,
-        baseline=report.baseline if baseline is None else baseline,
-        history=tuple(history),
-        readout=place,
-        needs={name: needed(item.kind, report, wanted.get(name) or None) for name, item in report.equivariance.items()},
-        bounds=bounds,
-    )
+    hidden = [layer for layer in report.layers if layer not in report.equivariance]
+    needed_irreps = {
+        name: needed(item.kind, report, wanted.get(name) or None) for name, item in report.equivariance.items()
+    }
+    last = hidden[-1] if hidden else None
+    return Case(source, whole, report, other, tuple(history), readout or last, needed_irreps, bounds)
 
 
-class NotJudged(Exception):
-    """A report does not hold what a rule needs; the message says what is missing."""
+def _compact(report: Report | None) -> SymmetryReport | None:
+    """Return the report under a compact group that all modes but frame locking are judged from."""
+    if isinstance(report, LorentzReport):
+        return next(iter(report.compact.values()))
+    return report if isinstance(report, SymmetryReport) else None

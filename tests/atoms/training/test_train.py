@@ -22,7 +22,7 @@ from jetsym.atoms.packages import quiet
 from jetsym.atoms.training import train as training
 from jetsym.errors import CheckpointError, ConfigError, DataError, ProbeError, TrainingError
 from jetsym.probing.reports.history import History
-from jetsym.repair.potential import repair
+from jetsym.repair import repair
 
 TINY = {"d_pet": 8, "d_node": 8, "d_head": 8, "d_feedforward": 8, "num_heads": 1, "num_attention_layers": 1}
 OPTIONS = {"unit": "eV", "epochs": 3, "batch_size": 4, "validation": 0.25, "progress": False}

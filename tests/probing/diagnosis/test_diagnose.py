@@ -13,9 +13,10 @@ from torch import nn
 
 import jetsym
 from jetsym.errors import ConfigError, DataError, ProbeError
+from jetsym.probing.diagnosis.modes import MODES
 from jetsym.probing.diagnosis.thresholds import Thresholds
 from jetsym.probing.reports.boosts import BoostReport
-from jetsym.probing.reports.diagnosis import MODES, Diagnosis
+from jetsym.probing.reports.diagnosis import Diagnosis
 from jetsym.spectrum import O3, Irrep
 from jetsym.spectrum.testing import known_modes, known_spectrum
 
@@ -440,7 +441,7 @@ def test_what_cannot_be_diagnosed_is_refused():
     with pytest.raises(ProbeError, match="the baseline is a BoostReport"):
         jetsym.diagnose(report, baseline=boosted(0.0))
     with pytest.raises(ConfigError, match="there is no threshold 'sigmas'"):
-        Thresholds.of(sigmas=2)
+        Thresholds(sigmas=2)
 
 
 def test_a_bound_is_not_crossed_by_what_is_within_its_errors():

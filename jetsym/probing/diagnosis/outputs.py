@@ -1,0 +1,166 @@
+"""The failure modes of outputs: leakage, misalignment, parity contamination and blindness, drift."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+
+from jetsym.probing.diagnosis.case import INVARIANT, MIRRORED, Case, NotJudged, about_the_beam, is_pseudo
+from jetsym.probing.diagnosis.modes import register
+from jetsym.probing.diagnosis.thresholds import Bound
+from jetsym.probing.reports.diagnosis import NAN, Evidence, Finding
+from jetsym.text import concise, percent
+
+__all__ = ["drift", "leakage", "misalignment", "parity_blindness", "parity_contamination"]
+
+
+@register(
+    "leakage",
+    why="The output holds irreps that its target cannot have: it depends on how the input happens to be rotated, and "
+    "this part is pure error, ⟨RMSE²⟩ = RMSE²[f̄] + A².",
+    remedy="Augment with this group in this frame, or penalise A in training; at inference average over the group "
+    "(degree from the error spectrum) or bring inputs into a frame of their own first.",
+    remedies=("augment", "penalty", "invariants", "canonical", "equivariant"),
+)
+def leakage(case: Case) -> Iterator[Finding]:
+    """Find outputs that lie in part in irreps they should not have, besides mirror images that are told apart."""
+    for name, item in case.outputs.items():
+        part = item.leakage - item.error_spectrum.get(MIRRORED, 0.0)
+        # Whatever the correlation of the two, no more than the sum of their errors.
+        stderr = item.leakage_stderr + float(np.nan_to_num(item.error_spectrum_stderr.get(MIRRORED, 0.0)))
+        if about_the_beam(case.report) and item.kind in INVARIANT:
+            continue
+        if case.counts(part, stderr, item):
+            whole = case.error(name, f"wrong irreps in {name}, of its power", "leakage", case.bounds.deviation**2)
+            evidence = replace(whole, value=part, stderr=stderr)
+            text = f"{percent(part, stderr)} % of the power of {name} lies in irreps other than those of {item.kind}"
+            yield _finding(case, name, part, text, evidence)
+
+
+@register(
+    "misalignment",
+    why="The output lies in the right irrep and still turns differently from its input: its size or direction depends "
+    "on the orientation, which a spectrum of the output alone does not show.",
+    remedy="A TensorBasisHead turns exactly as it should; augmentation, a penalty on A and averaging over the group at "
+    "inference lower it as well.",
+    remedies=("augment", "penalty", "invariants", "canonical", "equivariant"),
+)
+def misalignment(case: Case) -> Iterator[Finding]:
+    """Find outputs that lie in their irrep and turn otherwise than they should."""
+    for name, item in case.outputs.items():
+        part, stderr = item.misalignment, item.misalignment_stderr
+        if item.kind not in (*INVARIANT, "pseudoscalar") and case.counts(part, stderr, item):
+            what = f"misaligned in {name}, of its power"
+            evidence = case.error(name, what, "misalignment", case.bounds.deviation**2)
+            text = f"{percent(part, stderr)} % of the power of {name} is {item.kind}, but turned the wrong way"
+            yield _finding(case, name, part, text, evidence)
+
+
+@register(
+    "parity-contamination",
+    why="A part of the output turns rightly and changes sign wrongly under reflections: mirror images get different "
+    "answers where the physics has none.",
+    remedy="Include reflections: augment with O3 instead of SO3, or average the output over the inversion, which "
+    "removes this part exactly for one more evaluation.",
+    # A tagger is augmented by rotations alone unless told otherwise; potentials always by reflections as well.
+    remedies=("mirror", "penalty", "canonical", "augment", "equivariant"),
+)
+def parity_contamination(case: Case) -> Iterator[Finding]:
+    """Find outputs of which a part turns rightly and changes sign wrongly under the inversion: B_(0,−)[z]."""
+    _refuse_without_inversion(case)
+    for name, item in case.outputs.items():
+        part, stderr = item.error_spectrum.get(MIRRORED, 0.0), item.error_spectrum_stderr.get(MIRRORED, 0.0)
+        if not case.counts(part, stderr, item):
+            continue
+        what = f"{MIRRORED} in the error spectrum of {name}"
+        evidence = [case.error(name, what, MIRRORED, case.bounds.deviation**2), case.about(name)[0]]
+        text = f"{percent(part, stderr)} % of the power of {name} "
+        if item.kind in INVARIANT:
+            text += f"changes sign in a mirror, as {item.kind} does not."
+        else:
+            text += f"turns as {item.kind} does and mirrors the other way."
+        yield Finding(case.severity(part**0.5), name, text, evidence, (MIRRORED,))
+
+
+@register(
+    "parity-blindness",
+    why="The target changes under reflections as a pseudotensor, and no layer holds any: what the layers see, such as "
+    "distances and angles, is the same for mirror images, so that the best answer is zero.",
+    remedy="Let in a quantity that knows left from right: a triple product of vectors, a signed dihedral, or a "
+    "TensorBasisHead with σ = −1.",
+    remedies=("no-mirror",),
+)
+def parity_blindness(case: Case) -> Iterator[Finding]:
+    """Find outputs that are pseudotensors, of which no layer holds any."""
+    row = case.readout_row
+    _refuse_without_inversion(case)
+    for name, irreps in case.needs.items():
+        odd = [irrep for irrep in irreps if is_pseudo(irrep)]
+        if not odd or not case.is_blind(odd[0]):
+            continue
+        most = max(case.hidden, key=lambda row: case.share(row, is_pseudo).value)
+        evidence = [
+            case.evidence(f"σ = − in {case.report.layers[place]}", place, is_pseudo, case.bounds.absent)
+            for place in dict.fromkeys((row, most))
+        ]
+        evidence.append(case.error(name, f"relative A of {name}", "relative", case.bounds.deviation))
+        text = f"{name} is a pseudotensor, and none of {len(case.hidden)} layers holds any content at σ = −."
+        yield Finding("problem", case.report.layers[row], text, evidence, [*map(str, odd)])
+
+
+@register(
+    "drift",
+    why="Training first lowered and then raised the symmetry error: the loss goes on falling on inputs as they come, "
+    "at the price of rotated ones.",
+    remedy="Stop at or go back to the step with the smallest A, raise the weight of augmentation or of the penalty, or "
+    "lower the learning rate at the end.",
+    remedies=("penalty", "lower-rate"),
+    thresholds={"drift": Bound(0.25, "Rise of relative A from its lowest value in training, as a part of that value.")},
+)
+def drift(case: Case) -> Iterator[Finding]:
+    """Find outputs whose relative A has risen from its lowest value in training."""
+    if case.compact is not None and not case.history:
+        raise NotJudged("it takes reports of earlier steps of the training (history=…)")
+    for name, item in case.outputs.items():
+        if not all(name in past.equivariance for past in case.history):
+            continue
+        earlier = [past.equivariance[name] for past in case.history]
+        step = min(range(len(earlier)), key=lambda place: earlier[place].relative)
+        best = earlier[step]
+        rise = item.relative - best.relative
+        error = case.bounds.sigma * float(np.hypot(item.relative_stderr, best.relative_stderr))
+        allowed = case.bounds.drift * max(best.relative, case.bounds.deviation)
+        if not rise - error > allowed + item.noise_floor:
+            continue
+        passed = case.history[step].meta.get("step")
+        when = f"report {step + 1} of the training" if passed is None else f"step {passed}"
+        evidence = (
+            case.error(name, f"relative A of {name} now", "relative", best.relative + allowed),
+            Evidence(f"at its lowest, {when}", best.relative, best.relative_stderr, NAN, best.noise_floor),
+        )
+        text = (
+            f"relative A of {name} has risen from {concise(best.relative, best.relative_stderr)} to "
+            f"{concise(item.relative, item.relative_stderr)} since {when}."
+        )
+        yield Finding(case.severity(item.relative), name, text, evidence)
+
+
+def _refuse_without_inversion(case: Case) -> None:
+    if case.report.irreps[0].sigma != 1:
+        raise NotJudged(f"{case.report.meta['group']} has no inversion; probe under O3")
+
+
+def _finding(case: Case, name: str, part: float, text: str, evidence: Evidence) -> Finding:
+    """Return a failure of an output's error, with what training did to it and the irreps of the error."""
+    relative = case.error(name, "", "relative")
+    if np.isfinite(relative.untrained):
+        gap = relative.untrained - relative.value
+        error = case.bounds.sigma * float(np.hypot(relative.stderr, relative.untrained_stderr))
+        verb = "lowered" if gap > error else "raised" if gap < -error else "not changed"
+        before = concise(relative.untrained, relative.untrained_stderr)
+        text += f"; training has {verb} relative A, from {before} to {concise(relative.value, relative.stderr)}"
+    spectrum = case.outputs[name].error_spectrum
+    irreps = [irrep for irrep, power in spectrum.items() if irrep != MIRRORED and power > 0.1 * max(spectrum.values())]
+    return Finding(case.severity(max(part, 0.0) ** 0.5), name, f"{text}.", [evidence, *case.about(name)], irreps)

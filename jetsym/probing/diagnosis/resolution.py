@@ -1,0 +1,120 @@
+"""The failure mode of a measurement: what it cannot carry, and with which options it has to be made again."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from jetsym.probing.diagnosis.case import Case
+from jetsym.probing.diagnosis.modes import MEASURE_AGAIN, register
+from jetsym.probing.diagnosis.thresholds import Bound
+from jetsym.probing.reports.diagnosis import NAN, Evidence, Finding
+
+__all__ = ["under_resolved"]
+
+#: Inputs to take where one alone says nothing of errors: as jetsym.probe does.
+INPUTS = 64
+
+
+#: Why a measurement says too little: in words, in numbers, and by the options that would do.
+Reason = tuple[str, Evidence, Mapping[str, Any]]
+
+
+@register(
+    "under-resolved",
+    why="The measurement cannot carry a conclusion: what looks like a failure, or like none, may be its own error.",
+    remedy="Measure again with more inputs, more rotations, a larger l_max or in float64, as the evidence says.",
+    remedies=(MEASURE_AGAIN,),
+    thresholds={
+        "uncertain": Bound(
+            0.05,
+            "Standard error of a fraction of power above which a spectrum says too little: five points in a hundred.",
+        )
+    },
+)
+def under_resolved(case: Case) -> Iterator[Finding]:
+    """Find what makes a measurement say too little: too few inputs, a grid that is too coarse, too much rounding."""
+    reasons = [reason for rule in _RULES for reason in rule(case)]
+    if reasons:
+        subject = str(case.report.meta.get("model", "the report"))
+        texts, evidence, options = zip(*reasons, strict=True)
+        yield Finding("warning", subject, f"{'; '.join(texts)}.", evidence, options=_together(options))
+
+
+def _together(several: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return options that do for all: of numbers the largest."""
+    result: dict[str, Any] = {}
+    for options in several:
+        for name, value in options.items():
+            number = isinstance(value, int) and name in result
+            result[name] = max(result[name], value) if number else value
+    return result
+
+
+def _more(case: Case, factor: float) -> dict[str, Any]:
+    """Return the option of as many inputs as lower variances by a factor, which falls with their number."""
+    return {"limit": math.ceil(case.report.meta["n_inputs"] * factor)}
+
+
+def _one_input(case: Case) -> Iterator[Reason]:
+    count = case.report.meta["n_inputs"]
+    if count <= 1:
+        yield "one input has no standard errors: take more", Evidence("inputs", count, NAN, 2), {"limit": INPUTS}
+
+
+def _grids_disagree(case: Case) -> Iterator[Reason]:
+    found = case.report.meta.get("resolution")
+    if found and not found["agreed"]:
+        last = found["steps"][-1]
+        text = f"two grids still disagree at l_max = {last['l_max']}, the largest tried: use method='random'"
+        changed = Evidence("change of a share of power on the next grid", last["difference"], NAN, found["tolerance"])
+        yield text, changed, {"l_max": last["l_max"], "method": "random"}
+
+
+def _loose_shares(case: Case) -> Iterator[Reason]:
+    report, bound = case.report, case.bounds.uncertain
+    row, column = np.unravel_index(int(np.nan_to_num(report.stderr).argmax()), report.stderr.shape)
+    error = float(report.stderr[row, column])
+    if error > bound:
+        what = f"standard error of {report.irreps[int(column)]} in {report.layers[int(row)]}"
+        text = f"shares are uncertain by up to {100 * error:.2g} %: take more inputs or rotations"
+        yield text, Evidence(what, error, NAN, bound), _more(case, (error / bound) ** 2)
+
+
+def _loose_errors(case: Case) -> Iterator[Reason]:
+    """Find outputs whose A could as well be nothing as be too large, and such that rounding hides."""
+    bound = case.bounds.deviation
+    for name, item in case.report.equivariance.items():
+        # Near zero the error of A itself diverges; that of its square does not.
+        square = item.relative * abs(item.relative)
+        stderr = 2 * abs(item.relative) * item.relative_stderr
+        needed = max(square, bound**2) / case.bounds.sigma
+        if stderr > needed and stderr > item.noise_floor**2:
+            evidence = Evidence(f"relative A² of {name}", square, stderr, bound**2, item.noise_floor**2)
+            text = f"A of {name} cannot be told from zero: take more inputs or rotations"
+            yield text, evidence, _more(case, (stderr / needed) ** 2)
+        if item.noise_floor > bound:
+            evidence = Evidence(f"noise floor of relative A of {name}", item.noise_floor, NAN, bound)
+            text = f"rounding hides errors of {name} below {item.noise_floor:.1g}: measure in float64"
+            yield text, evidence, {}
+
+
+def _out_of_reach(case: Case) -> Iterator[Reason]:
+    largest = case.report.irreps[-1].lam
+    for name, irreps in case.needs.items():
+        most = max(irrep.lam for irrep in irreps)
+        if most > largest:
+            text = f"{name} needs λ = {most}, and the report ends at {largest}: raise l_max"
+            yield text, Evidence("l_max", largest, NAN, most), {"l_max": most}
+
+
+_RULES: tuple[Callable[[Case], Iterator[Reason]], ...] = (
+    _one_input,
+    _grids_disagree,
+    _loose_shares,
+    _loose_errors,
+    _out_of_reach,
+)
