@@ -140,12 +140,9 @@ class Injected(nn.Module):
     def forward(self, inputs: Any) -> Any:
         """Return what the model does, with the features added at the layer."""
         added = self.mix(self.features(inputs).to(self.mix.weight.dtype))
-
-        def add(module: nn.Module, arguments: Any, output: Tensor) -> Tensor:
-            return output + added
-
         # For one pass, and before other hooks: those of a probe then see the layer as later layers do.
-        handle = self.model.get_submodule(self._layer).register_forward_hook(add, prepend=True)
+        layer = self.model.get_submodule(self._layer)
+        handle = layer.register_forward_hook(lambda module, arguments, output: output + added, prepend=True)
         try:
             return self.model(inputs)
         finally:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from jetsym.errors import ConfigError
-from jetsym.spectrum.harmonics import bounded, couple, power, rotate_infinitesimally, solid_harmonics
+from jetsym.spectrum.harmonics import bounded, couple, rotate_infinitesimally, solid_harmonics
 from jetsym.spectrum.representations import NAMED, representation
 
 __all__ = ["CartesianHead", "TensorBasisHead", "rank_note"]
@@ -219,10 +219,10 @@ class TensorBasisHead(nn.Module):
             return v.new_ones(*v.shape[:-2], 1, 1)
         if not self._coupled:
             return solid_harmonics(self.lam, v[..., : self._tensors, :])
-        spherical, one = solid_harmonics(1, v), v.new_ones(*v.shape[:-2], 1)
 
         def factor(place: int, exponent: int) -> Tensor:
-            return power(exponent, spherical[..., place, :]) if exponent else one
+            # The power 0 is 1, also of a vector that the basis does not need.
+            return solid_harmonics(exponent, v[..., min(place, v.shape[-2] - 1), :])
 
         products = [couple(couple(factor(0, k), factor(1, m)), factor(2, n)) for k, m, n in self._terms()]
         return torch.stack(products, dim=-2)

@@ -29,8 +29,8 @@ def measured_again(finding: str, run: str | Path, report: str | Path | None) -> 
     if report is None:
         raise ConfigError(f"{finding!r} is mended by measuring again: give the --report, whose errors say with what")
     meta, _ = facts(finding, report)
-    is_diagnosis = read_json(report).get("kind") == Diagnosis.KIND
-    found = Diagnosis.load(report) if is_diagnosis else diagnose(read_report(report))
+    saved = read_json(report).get("kind") == Diagnosis.KIND
+    found = Diagnosis.load(report) if saved else diagnose(read_report(report))
     item = next((item for item in found if item.name == finding), None)
     if item is None:
         raise ConfigError(f"{report} shows no {finding!r}; it shows {', '.join(sorted(found.names)) or 'nothing'}")

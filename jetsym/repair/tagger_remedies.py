@@ -20,7 +20,7 @@ def _augment(config: Values, symmetry: Symmetry, weight: float) -> Step | None:
     if now.is_orthogonal and symmetry.is_orthogonal and now.frame == symmetry.frame:
         return None  # mirror images are for parity contamination
     return Step(
-        {"augmentation": _moves(symmetry)},
+        {"augmentation": asdict(AugmentationConfig.of(symmetry))},
         f"shows every training jet moved at random by {symmetry.words}, so that the logits learn not to change",
     )
 
@@ -28,7 +28,7 @@ def _augment(config: Values, symmetry: Symmetry, weight: float) -> Step | None:
 @register("mirror", "jets")
 def _mirror(config: Values, symmetry: Symmetry, weight: float) -> Step:
     rotated = Symmetry.from_dict(config["augmentation"]).is_orthogonal
-    moves = config["augmentation"] | {"group": GroupName.O3} if rotated else _moves(Symmetry())
+    moves = config["augmentation"] | {"group": GroupName.O3} if rotated else asdict(AugmentationConfig.of(Symmetry()))
     return Step({"augmentation": moves}, "shows training jets mirrored as well as rotated")
 
 
@@ -55,7 +55,11 @@ def _penalty(config: Values, symmetry: Symmetry, weight: float) -> Step:
     if old:
         changed = config["penalty"] | {"weight": 2 * old}
         return Step({"penalty": changed}, "doubles the weight of the penalty")
-    changed = config["penalty"] | {"weight": weight, "moves": _moves(symmetry), "against": "moved"}
+    changed = config["penalty"] | {
+        "weight": weight,
+        "moves": asdict(AugmentationConfig.of(symmetry)),
+        "against": "moved",
+    }
     effect = f"adds {weight:g} times the A² of the logits under {symmetry.words}, from two random positions of each jet"
     return Step({"penalty": changed}, effect)
 
@@ -122,8 +126,3 @@ def _switched_on(config: Values, option: str, value: int, effect: str, more: str
     if config["model"] != "pointnet" or config["options"].get(option):
         return None
     return Step({"options": config["options"] | {option: value}}, effect, more)
-
-
-def _moves(symmetry: Symmetry) -> Values:
-    """Return an augmentation with all its fields, as configurations hold it."""
-    return asdict(AugmentationConfig.of(symmetry))

@@ -9,7 +9,7 @@ from array_api_compat import array_namespace, device
 from jetsym.errors import SpectrumError
 from jetsym.spectrum.coupling import rotation_generators_in, stretched_coupling_in
 
-__all__ = ["bounded", "couple", "power", "rotate_infinitesimally", "solid_harmonics"]
+__all__ = ["bounded", "couple", "rotate_infinitesimally", "solid_harmonics"]
 
 
 def bounded(vectors: Any) -> Any:
@@ -45,14 +45,10 @@ def solid_harmonics(lam: int, vectors: Any) -> Any:
     """
     if lam < 0:
         raise SpectrumError(f"lam is {lam}; expected an integer ≥ 0")
-    return power(lam, array_namespace(vectors).roll(vectors, -1, axis=-1))
-
-
-def power(exponent: int, vector: Any) -> Any:
-    """Couple a tensor of λ = 1, (…, 3) as y, z, x, with itself to the largest λ: (…, 2·exponent+1)."""
-    result = array_namespace(vector).ones_like(vector[..., :1])
-    for _ in range(exponent):
-        result = couple(result, vector)
+    xp = array_namespace(vectors)
+    spherical, result = xp.roll(vectors, -1, axis=-1), xp.ones_like(vectors[..., :1])
+    for _ in range(lam):
+        result = couple(result, spherical)
     return result
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from jetsym.probing.diagnosis.case import INVARIANT, Case, NotJudged, about_the_beam
+from jetsym.probing.diagnosis.case import INVARIANT, Case, NotJudged
 from jetsym.probing.diagnosis.modes import register
 from jetsym.probing.diagnosis.thresholds import Bound, Thresholds
 from jetsym.probing.reports.boosts import BoostReport
@@ -26,7 +26,7 @@ def _parts(source: Report | None) -> tuple[SymmetryReport | None, BoostReport | 
         return source.compact.get("SO2 beam"), source.windows.get("beam")
     if isinstance(source, BoostReport):
         return None, source
-    return (source if source is not None and about_the_beam(source) else None), None
+    return (source if source is not None and Symmetry.from_dict(source.meta).is_about_beam else None), None
 
 
 @register(

@@ -17,14 +17,12 @@ from jetsym.probing.reports.read import Report
 from jetsym.probing.reports.spectrum import SymmetryReport
 from jetsym.spectrum import Irrep
 from jetsym.spectrum.representations import NAMED
-from jetsym.symmetry import Symmetry
 
 __all__ = [
     "INVARIANT",
     "MIRRORED",
     "Case",
     "NotJudged",
-    "about_the_beam",
     "case_of",
     "is_pseudo",
     "needed",
@@ -70,11 +68,6 @@ def needed(kind: str, report: SymmetryReport, needs: Sequence[Irrep] | None = No
 def is_pseudo(irrep: Irrep) -> bool:
     """Tell whether an irrep is one of pseudotensors."""
     return irrep.sigma == -1
-
-
-def about_the_beam(report: SymmetryReport) -> bool:
-    """Tell whether a report is one of rotations about the beam, whose error is a locked frame rather than leakage."""
-    return Symmetry.from_dict(report.meta).is_about_beam
 
 
 class NotJudged(Exception):

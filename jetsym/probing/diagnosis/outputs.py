@@ -7,10 +7,11 @@ from dataclasses import replace
 
 import numpy as np
 
-from jetsym.probing.diagnosis.case import INVARIANT, MIRRORED, Case, NotJudged, about_the_beam, is_pseudo
+from jetsym.probing.diagnosis.case import INVARIANT, MIRRORED, Case, NotJudged, is_pseudo
 from jetsym.probing.diagnosis.modes import register
 from jetsym.probing.diagnosis.thresholds import Bound
 from jetsym.probing.reports.diagnosis import NAN, Evidence, Finding
+from jetsym.symmetry import Symmetry
 from jetsym.text import concise, percent
 
 __all__ = ["drift", "leakage", "misalignment", "parity_blindness", "parity_contamination"]
@@ -30,7 +31,7 @@ def leakage(case: Case) -> Iterator[Finding]:
         part = item.leakage - item.error_spectrum.get(MIRRORED, 0.0)
         # Whatever the correlation of the two, no more than the sum of their errors.
         stderr = item.leakage_stderr + float(np.nan_to_num(item.error_spectrum_stderr.get(MIRRORED, 0.0)))
-        if about_the_beam(case.report) and item.kind in INVARIANT:
+        if Symmetry.from_dict(case.report.meta).is_about_beam and item.kind in INVARIANT:
             continue
         if case.counts(part, stderr, item):
             whole = case.error(name, f"wrong irreps in {name}, of its power", "leakage", case.bounds.deviation**2)
