@@ -17,6 +17,7 @@ from jetsym.probing.equivariance import combine
 from jetsym.probing.lorentz_report import BoostReport
 from jetsym.probing.options import AUTO, Axis
 from jetsym.probing.orbit import Orbit, Subject, token_mask
+from jetsym.probing.precision import full_precision
 from jetsym.probing.rounding import rounding_response
 from jetsym.probing.setting import Setting
 from jetsym.progress import progress_bar
@@ -128,7 +129,8 @@ def window_energies(subject: Subject, inputs: Any, kinds: Mapping[str, Kind], wi
             mask = token_mask(domain.mask(some), response, kinds.get(name))
             try:
                 estimator = WindowEstimator(window)
-                estimator.add(everything, response, mask=mask)
+                with full_precision():
+                    estimator.add(everything, response, mask=mask)
             except SpectrumError as error:
                 raise ProbeError(f"{name!r} cannot be measured: {error}") from error
             energies.setdefault(name, []).append(estimator.result())

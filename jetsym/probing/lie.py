@@ -17,6 +17,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from jetsym.errors import ProbeError
 from jetsym.probing.lorentz_report import LocalReport
 from jetsym.probing.orbit import Responses, Subject, token_mask
+from jetsym.probing.precision import full_precision
 from jetsym.probing.setting import Bench, Setting
 from jetsym.spectrum import O3, SO3
 from jetsym.spectrum.lorentz import GENERATORS
@@ -109,7 +110,8 @@ def casimir(setting: Setting, model: Any, inputs: Any, *, l_max: int, inversion:
         total: dict[str, tuple[float, float]] = {}
         for begin in range(0, len(rotations), step):
             part = slice(begin, begin + step)
-            moved = subject.move(bench.inputs, rotations[part])
+            with full_precision():
+                moved = subject.move(bench.inputs, rotations[part])
             share = np.repeat(weights[part], samples)
             found = slopes(subject, moved, subject.domain.generators(moved, "beam")[:3], bench.respond.kinds, forward)
             for name, (squares, norm) in found.items():
@@ -178,10 +180,9 @@ def slopes(subject: Subject, inputs: Any, generators: Any, kinds: Mapping[str, K
 
 def _by_forward_mode(subject: Subject, inputs: Any, generators: Any) -> tuple[Responses, Responses]:
     with forward_ad.dual_level(), sdpa_kernel(SDPBackend.MATH):  # the other kernels have no forward mode
-        duals = {
-            name: forward_ad.unpack_dual(u)
-            for name, u in subject.respond(subject.domain.tilted(inputs, generators)).items()
-        }
+        with full_precision():
+            tilted = subject.domain.tilted(inputs, generators)
+        duals = {name: forward_ad.unpack_dual(u) for name, u in subject.respond(tilted).items()}
     values = {name: dual.primal for name, dual in duals.items()}
     return values, {name: dual.primal * 0 if dual.tangent is None else dual.tangent for name, dual in duals.items()}
 

@@ -15,6 +15,7 @@ from jetsym.errors import ProbeError, SpectrumError
 from jetsym.probing import budget
 from jetsym.probing.budget import Piece, Size, within_memory
 from jetsym.probing.deviation import Deviation, EquivarianceError
+from jetsym.probing.precision import full_precision
 from jetsym.spectrum import Group, Quadrature, QuadratureEstimator, RandomEstimator, Spectrum
 from jetsym.spectrum.accumulation import waiting_numbers
 from jetsym.spectrum.representations import Kind, representation
@@ -59,7 +60,9 @@ class Subject:
     def _evaluate(self, inputs: Any, matrices: NDArray[np.float64]) -> Responses:
         """One forward pass."""
         samples, elements = self.domain.size(inputs), len(matrices)
-        responses = self.respond(self.move(inputs, matrices))
+        with full_precision():
+            moved = self.move(inputs, matrices)
+        responses = self.respond(moved)
         for name, response in responses.items():
             if response.ndim < 1 or response.shape[0] != samples * elements:
                 raise ProbeError(
@@ -161,6 +164,7 @@ class InputBatch:
         assert self._own is not None
         return np.swapaxes(self._own[:, chunk], 0, 1)
 
+    @full_precision()
     def add(self, chunk: slice, piece: Piece, proper: Any, improper: Any, *, kind: Kind | None) -> None:
         """Take in the responses of one layer, or of one output that should be of a kind, to one chunk of rotations."""
         name, shape = piece.name, tuple(proper.shape[1:])
@@ -279,7 +283,8 @@ def _travel(
                 advance(count)
                 evaluated += count
             for piece, estimator in batch.estimators.items():
-                found, name = estimator.result(), piece.name
+                with full_precision():  # some products may still be due
+                    found, name = estimator.result(), piece.name
                 spectra[name] = Spectrum.sum_features([spectra[name], found]) if name in spectra else found
             errors |= {name: error.result() for name, error in batch.errors.items()}
     except BaseException:

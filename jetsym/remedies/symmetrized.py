@@ -17,6 +17,7 @@ from jetsym.probing.capture import Record
 from jetsym.probing.equivariance import Equivariance, representation_of
 from jetsym.probing.options import Axis, chosen_batch_size, group_of
 from jetsym.probing.orbit import Subject
+from jetsym.probing.precision import full_precision
 from jetsym.probing.responder import Responder
 from jetsym.spectrum import Quadrature
 from jetsym.spectrum.averaging import GroupAverage, group_average
@@ -159,6 +160,7 @@ class Symmetrized(nn.Module):
         for start in range(0, len(self.average.weights), size):
             yield slice(start, start + size)
 
+    @full_precision()
     def _turned_back(self, responses: Arrays, chunk: slice, kinds: Mapping[str, Kind]) -> Arrays:
         """ρ(g)⁻¹ of responses (elements, samples, …, *shape)."""
         result = {}
