@@ -26,6 +26,15 @@ def real_data() -> Path:
     return Path(folder)
 
 
+@pytest.fixture(scope="session")
+def cuda() -> str:
+    """Name of a CUDA device; its tests skip where there is none. JETSYM_TEST_DEVICE=cpu tries these tests without."""
+    device = os.environ.get("JETSYM_TEST_DEVICE", "cuda")
+    if device == "cuda" and not torch.cuda.is_available():
+        pytest.skip("torch finds no CUDA device")
+    return device
+
+
 def _make_jets(
     n: int = 8, seed: int = 0, dtype: torch.dtype = torch.float32, *, max_particles: int = 30, min_particles: int = 1
 ) -> JetBatch:
