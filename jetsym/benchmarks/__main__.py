@@ -19,6 +19,7 @@ BENCHMARKS = {
     "tensor_basis": Command("jetsym.benchmarks.tensor_basis:tensor_basis", "tensor-basis and direct heads"),
     "copper": Command("jetsym.benchmarks.copper:copper", "a PET trained on EMT copper: phonons with symmetry restored"),
     "estimator": Command("jetsym.benchmarks.estimator:estimator", "the quadrature estimator against pairwise sums"),
+    "gpu": Command("jetsym.benchmarks.gpu:gpu", "what taggers and probes do on an accelerator, in one table"),
 }
 
 
