@@ -70,7 +70,10 @@ class Setting:
                 modules = select_layers(model, self.layers)
                 stack.enter_context(untouched(model, self.device))
                 record = stack.enter_context(capture(modules))
-                inputs = self.domain.place(inputs, **whereabouts(model))
+                # A module without parameters may hold its numbers anywhere: its inputs stay where they are.
+                bare = {"device": self.device, "dtype": None}
+                where = whereabouts(model) if any(True for _ in model.parameters()) else bare
+                inputs = self.domain.place(inputs, **where)
             elif self.layers not in ("auto", []):
                 raise ProbeError(
                     f"layers={self.layers!r} of a {type(model).__name__}; only torch modules have layers: leave it out"
