@@ -95,6 +95,18 @@ def test_plain_arrays_and_tf32(cuda):
     assert np.abs(others).max() < 1e-9
 
 
+def test_inputs_of_a_module_without_parameters_stay_where_they_are(cuda):
+    seen = []
+
+    class Seeing(Harmonic):
+        def forward(self, points):
+            seen.append(points.device.type)
+            return super().forward(points)
+
+    jetsym.probe(Seeing(), torch.randn(2, 3, device=cuda), layers=[], **QUIET)
+    assert set(seen) == {cuda}
+
+
 def test_full_precision_leaves_every_setting_as_it_was():
     torch.set_float32_matmul_precision("high")
     try:
@@ -125,7 +137,7 @@ def test_lorentz(cuda, jets, model):
     here, there = jetsym.probe(model, jets[:2], **options), jetsym.probe(model, jets[:2], device=cuda, **options)
     for name in ("jet", "beam"):
         assert there.local[name].meta["method"] == here.local[name].meta["method"] == "forward-mode"
-        np.testing.assert_allclose(there.local[name].squared, here.local[name].squared, rtol=1e-6)
+        np.testing.assert_allclose(there.local[name].squared, here.local[name].squared, rtol=1e-6, atol=1e-12)
     for layer, sides in here.casimir.items():
         assert there.casimir[layer]["local"] == pytest.approx(sides["local"], rel=1e-6, abs=1e-9)
 
