@@ -27,6 +27,15 @@ def real_data() -> Path:
     return Path(folder)
 
 
+@pytest.fixture(scope="session")
+def cuda() -> str:
+    """Name of a CUDA device; its tests skip where there is none. JETSYM_TEST_DEVICE=cpu tries these tests without."""
+    device = os.environ.get("JETSYM_TEST_DEVICE", "cuda")
+    if device == "cuda" and not torch.cuda.is_available():
+        pytest.skip("torch finds no CUDA device")
+    return device
+
+
 def _jetclass_columns(jets: JetBatch) -> dict[str, Any]:
     counts = jets.n_particles.numpy()
     particles = torch.cat([jets.p4, jets.scalars], dim=-1)[jets.mask].numpy()

@@ -23,6 +23,7 @@ BENCHMARKS = {
     "estimator": Command(
         "jetsym.benchmarks.estimator:estimator", "time the quadrature estimator against pairwise sums"
     ),
+    "gpu": Command("jetsym.benchmarks.gpu:gpu", "measure taggers and probes on an accelerator, in one table"),
 }
 
 

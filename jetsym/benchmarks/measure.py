@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
-__all__ = ["alternate", "matrix_product_rate", "peak_growth", "seconds"]
+__all__ = ["alternate", "finished", "matrix_product_rate", "peak_growth", "seconds"]
 
 
 def seconds(task: Callable[[], Any], *, at_least: float = 0.0) -> float:
@@ -51,6 +52,13 @@ def matrix_product_rate(dtype: torch.dtype = torch.float32, *, size: int = 2048,
     left, right = torch.randn(2, size, size, dtype=dtype)
     left @ right
     return 2 * size**3 / min(seconds(lambda: left @ right) for _ in range(repeats))
+
+
+def finished(result: Tensor) -> Tensor:
+    """A result that is there, and not only under way on an accelerator."""
+    if result.is_cuda:
+        torch.cuda.synchronize()
+    return result
 
 
 def peak_growth(function: Callable[..., Callable[[], Any]], *arguments: Any) -> float:

@@ -10,7 +10,8 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from jetsym.benchmarks.measure import alternate, peak_growth
+from jetsym.benchmarks.measure import alternate, finished, peak_growth
+from jetsym.jets.batch import JetBatch
 from jetsym.jets.io.sample import sample
 from jetsym.jets.models.pointnet import PointNet
 from jetsym.probing.probe import probe as probe_model
@@ -99,28 +100,39 @@ def probe_task(
     l_max: int, jets: int, width: int, blocks: int, batch_size: int | None, seed: int, call: Any = None
 ) -> Callable[[], Report]:
     """Prepare the probe."""
-    model, inputs = _network(width, blocks, seed), sample("test", limit=jets)
     size = "auto" if batch_size is None else batch_size
-    return lambda: probe_model(model, inputs, l_max=l_max, batch_size=size, call=call, progress=False)
+    return probed(_network(width, blocks, seed), sample("test", limit=jets), l_max=l_max, batch_size=size, call=call)
 
 
 def forwards_task(
     l_max: int, jets: int, width: int, blocks: int, batch_size: int | None, seed: int
 ) -> Callable[[], None]:
     """Prepare the forward passes of the probe alone, on inputs recorded from it."""
-    moved: list[Any] = []
+    size = "auto" if batch_size is None else batch_size
+    return forwards_alone(_network(width, blocks, seed), sample("test", limit=jets), l_max=l_max, batch_size=size)
 
-    def call(network: torch.nn.Module, inputs: Any) -> Any:
+
+def probed(model: torch.nn.Module, inputs: JetBatch, **options: Any) -> Callable[[], Report]:
+    """Prepare the probe of a model."""
+    return lambda: probe_model(model, inputs, progress=False, **options)
+
+
+def forwards_alone(model: torch.nn.Module, inputs: JetBatch, **options: Any) -> Callable[[], None]:
+    """Prepare the forward passes of such a probe alone, on inputs recorded from it."""
+    moved: list[JetBatch] = []
+
+    def call(network: torch.nn.Module, inputs: JetBatch) -> Any:
         moved.append(inputs)
-        return torch.zeros(len(inputs), 2)
+        return torch.zeros(len(inputs), 2, device=inputs.device)
 
-    probe_task(l_max, jets, width, blocks, batch_size, seed, call)()
-    model = _network(width, blocks, seed).eval()
+    probed(model, inputs, call=call, **options)()
+    model.eval()
 
     def run() -> None:
         with torch.no_grad():
             for inputs in moved:
                 model(inputs)
+        finished(moved[-1].p4)
 
     return run
 

@@ -17,13 +17,14 @@ from rich.table import Table
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from jetsym.benchmarks.measure import alternate, peak_growth
+from jetsym.benchmarks.measure import alternate, finished, peak_growth
 from jetsym.errors import ConfigError
 from jetsym.jets.batch import JetBatch
 from jetsym.jets.features import full_features
 from jetsym.jets.io.sample import sample
 from jetsym.jets.models import ParticleTransformer
 from jetsym.jets.models.registry import build
+from jetsym.jets.moves.augmentation import AugmentationConfig, augment
 
 __all__ = ["train"]
 
@@ -125,9 +126,18 @@ def _peak(name: str, phase: Phase, setting: tuple[Any, ...]) -> float:
 
 
 def task(
-    name: str, phase: Phase, batch_size: int, slots: int, batches: int, device: str, precision: str, seed: int
+    name: str,
+    phase: Phase,
+    batch_size: int,
+    slots: int,
+    batches: int,
+    device: str,
+    precision: str,
+    seed: int,
+    *,
+    moves: AugmentationConfig | None = None,
 ) -> Callable[[], Tensor]:
-    """Prepare one step on the next batch."""
+    """Prepare one step on the next batch; in training, jets are moved as ``moves`` says."""
     model = network(name, seed).to(device).train(phase == "training")
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4)
     following = cycle(list(padded_batches(batch_size, slots, batches, device, seed)))
@@ -136,32 +146,27 @@ def task(
         return torch.autocast(device, dtype=torch.bfloat16, enabled=precision != "32-true")
 
     def step() -> Tensor:
-        jets = next(following)
+        jets = augment(next(following), moves or AugmentationConfig())
         with precise():
             loss = F.cross_entropy(model(jets).float(), torch.as_tensor(jets.label))
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-        return _finished(loss)
+        return finished(loss)
 
     @torch.no_grad()
     def infer() -> Tensor:
         with precise():
-            return _finished(model(next(following)))
+            return finished(model(next(following)))
 
     return step if phase == "training" else infer
-
-
-def _finished(result: Tensor) -> Tensor:
-    if result.is_cuda:
-        torch.cuda.synchronize()
-    return result
 
 
 def padded_batches(batch_size: int, slots: int, batches: int, device: str, seed: int) -> Iterator[JetBatch]:
     """Yield batches of the bundled sample, all classes mixed, with exactly so many slots."""
     jets = sample("train", limit=batch_size * batches, max_particles=slots)
-    order = torch.randperm(len(jets), generator=torch.Generator().manual_seed(seed))
+    # Where the sample is too small, its jets come more than once.
+    order = torch.randperm(batch_size * batches, generator=torch.Generator().manual_seed(seed)) % len(jets)
     filler = slots - jets.max_particles
     jets = jets.replace(
         p4=F.pad(jets.p4, (0, 0, 0, filler)),
@@ -169,8 +174,7 @@ def padded_batches(batch_size: int, slots: int, batches: int, device: str, seed:
         scalars=F.pad(jets.scalars, (0, 0, 0, filler)),
     )
     for part in order.split(batch_size):
-        if len(part) == batch_size or len(jets) < batch_size:
-            yield jets[part].to(device)
+        yield jets[part].to(device)
 
 
 def network(name: str, seed: int) -> nn.Module:
@@ -206,7 +210,9 @@ class Weaver(nn.Module):
 def has_weaver() -> bool:
     """Tell whether weaver-core is installed."""
     try:
-        import weaver  # noqa: F401
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            import weaver.nn.model.ParticleTransformer  # noqa: F401
     except ImportError:
         return False
     return True

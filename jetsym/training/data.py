@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
+from typing import Any, TypeVar
 
 import torch
 
@@ -13,6 +15,8 @@ from jetsym.training.config import TrainConfig
 from jetsym.training.seeds import generator_for, seed_for
 
 __all__ = ["StreamedJets", "batches", "count_batches", "in_parts", "load_jets", "size_of_batch"]
+
+T = TypeVar("T")
 
 _NO_LABELS = "the files of {flag} have no label branches; expected labelled jets to train on"
 
@@ -58,8 +62,24 @@ class StreamedJets:
     def batches(self, epoch: int, device: torch.device | str, *, start: int = 0) -> Iterator[JetBatch]:
         """Yield an epoch's batches from number ``start`` on, padded on the device."""
         self._stream.load_state_dict(self._stream.state_dict() | {"epoch": epoch, "batch": start})
-        for batch in self._stream:
+        on_cpu = torch.device(device).type == "cpu"
+        for batch in self._stream if on_cpu else one_ahead(iter(self._stream)):
             yield batch.to(device).to_padded(self._max_particles)
+
+
+def one_ahead(items: Iterator[T]) -> Iterator[T]:
+    """The items, each made by another thread while the one before it is used: an accelerator need not wait for it.
+
+    Examples
+    --------
+    >>> list(one_ahead(iter(range(3))))
+    [0, 1, 2]
+    """
+    with ThreadPoolExecutor(1, thread_name_prefix="jetsym-ahead") as pool:
+        following = pool.submit(lambda: list(islice(items, 1)))
+        while found := following.result():
+            following = pool.submit(lambda: list(islice(items, 1)))
+            yield found[0]
 
 
 def load_jets(config: TrainConfig, *, rank: int = 0, ranks: int = 1) -> tuple[JetBatch | StreamedJets, JetBatch]:

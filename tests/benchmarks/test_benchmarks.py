@@ -11,6 +11,7 @@ import pytest
 import torch
 import yaml
 
+from jetsym.benchmarks import gpu
 from jetsym.benchmarks.__main__ import BENCHMARKS, main
 from jetsym.benchmarks.estimator import pairwise, quadrature
 from jetsym.benchmarks.loader import weaver_config
@@ -130,6 +131,48 @@ def test_both_particle_transformers_compute_the_same(capsys):
     setting = (8, 64, 1, "cpu", "32-true", 0)
     logits = [task(name, "inference", *setting)() for name in (WEAVER, "part")]
     torch.testing.assert_close(logits[1], logits[0], atol=1e-5, rtol=0)
+
+
+def failing(size):
+    yield gpu.Row("first", "fine", {"value": 1.0, "nothing": float("nan")})
+    raise RuntimeError("an illegal\nmemory access")
+
+
+def test_the_table_of_an_accelerator_comes_out_whatever_fails(capsys, tmp_path, monkeypatch):
+    monkeypatch.setitem(gpu.PARTS, "symmetrized", (failing, 10))
+    words = ["--device", "cpu", "--quick", "--isolate", "false", "--out", str(tmp_path / "gpu.json")]
+    assert main(["gpu", *words, "--parts", "[symmetrized,floors,precision]"]) == 0
+    assert "RuntimeError: an illegal memory access" in capsys.readouterr().out
+    rows = json.loads((tmp_path / "gpu.json").read_text())["rows"]
+    assert [row["part"] for row in rows] == ["symmetrized"] * 2 + ["floors"] * 8 + ["precision"]
+    assert rows[0]["values"] == {"value": 1.0}
+    for row in rows[2:10]:
+        assert row["values"]["actual"] <= row["values"]["floor"]
+    assert rows[-1]["values"]["largest_difference"] < 0.1
+
+
+def test_mistakes_of_the_table_of_an_accelerator(capsys):
+    assert main(["gpu", "--device", "cpu", "--parts", "[floor]"]) == 1
+    assert "the nearest are 'floors'" in capsys.readouterr().err
+    if not torch.cuda.is_available():
+        assert main(["gpu"]) == 1
+        assert "torch finds no CUDA device here" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_every_part_of_the_table_of_an_accelerator_in_its_own_process(tmp_path):
+    parts = [name for name in gpu.PARTS if name != "compiled"]  # which takes a minute on a CPU
+    words = ["--device", "cpu", "--quick", "--out", str(tmp_path / "gpu.json"), "--parts", json.dumps(parts)]
+    assert main(["gpu", *words]) == 0
+    rows = json.loads((tmp_path / "gpu.json").read_text())["rows"]
+    assert {row["part"] for row in rows} == set(parts)
+    assert not [row for row in rows if not row["values"]]
+
+
+def test_a_part_of_the_table_that_takes_too_long_is_ended(monkeypatch):
+    monkeypatch.setattr(gpu, "ALTOGETHER", 0.1)
+    rows = list(gpu._all_rows(["symmetrized", "floors"], gpu.Size("cpu", True, 0), isolate=True))
+    assert [(name, row.what) for name, row in rows] == [("symmetrized", "ended"), ("floors", "ended")]
 
 
 def write_molecules(path: Path, n: int = 12, **changes) -> Path:

@@ -279,7 +279,7 @@ def nearest(points: Tensor, mask: Tensor, k: int) -> Tensor:
     points = points.detach().double()
     distances = torch.cdist(points, points, compute_mode="use_mm_for_euclid_dist")
     distances = distances.masked_fill(~mask[:, None], torch.inf)[jets, slots]
-    distances[torch.arange(total), slots] = torch.inf
+    distances[torch.arange(total, device=mask.device), slots] = torch.inf
     found = distances.topk(min(k, mask.shape[1]), dim=1, largest=False)
     numbers = torch.zeros_like(mask, dtype=torch.long)
     numbers[jets, slots] = torch.arange(total, device=mask.device)

@@ -237,11 +237,18 @@ def _directions(batch: JetBatch, direction: Tensor | str, n: int) -> Tensor:
 
 def _turned(p4: Tensor, elements: Tensor) -> Tensor:
     """Return four-momenta (…, B, N, 4) under (n, B or 1, 3, 3) elements of O(3), as (n, B, N, 4)."""
-    # p → g p on row vectors is p gᵀ. Under autocast a matrix product would round the momenta to 16 bits.
+    # p → g p on row vectors is p gᵀ. A matrix product would round the momenta to 16 bits under autocast, and on an
+    # accelerator to the 11 of TF32 where a program allows that.
     with torch.autocast(p4.device.type, enabled=False):
-        moved = torch.matmul(p4[..., 1:], elements.mT)
+        moved = torch.matmul(p4[..., 1:], elements.mT) if p4.is_cpu else _by_columns(p4[..., 1:], elements)
     energy = p4[..., :1].expand(*moved.shape[:-1], 1)
     return torch.cat([energy, moved], dim=-1)
+
+
+def _by_columns(vectors: Tensor, elements: Tensor) -> Tensor:
+    """Return vectors (…, B, N, 3) under matrices (n, B or 1, 3, 3), as (n, B, N, 3), without a matrix product."""
+    x, y, z = (vectors[..., place, None] * elements[..., None, :, place] for place in range(3))
+    return x + y + z
 
 
 def _boosted(p4: Tensor, direction: Tensor, factor: Tensor) -> Tensor:

@@ -21,6 +21,7 @@ from jetsym.domains.table import domain_of, load_model
 from jetsym.errors import ProbeError, closest
 from jetsym.probing.forward.capture import Record, capture, flatten_outputs, untouched
 from jetsym.probing.forward.layers import Layered, is_compiled, select_layers, unwrapped
+from jetsym.probing.forward.precision import full_precision
 from jetsym.probing.kinds import as_measured
 from jetsym.probing.options import AUTO, _check_integer
 from jetsym.spectrum.representations import Kind
@@ -167,7 +168,11 @@ class Session:
                 modules = select_layers(self.model, self.layers)
                 stack.enter_context(untouched(self.model, self.device))
                 running._record = stack.enter_context(capture(modules))
-                inputs = self.domain.to(inputs, **self._whereabouts)
+                # A module without parameters may hold its numbers anywhere: its inputs stay where they are.
+                bare = not any(True for _ in self.model.parameters())
+                inputs = self.domain.to(
+                    inputs, **({"device": self.device, "dtype": None} if bare else self._whereabouts)
+                )
             elif self.layers not in (AUTO, []):
                 raise ProbeError(
                     f"layers={self.layers!r} of a {type(self.model).__name__}; only torch modules have layers: leave "
@@ -225,7 +230,9 @@ class Session:
 
         def part(chunk: slice) -> T:
             some = elements[chunk]
-            return take(chunk, self.along(inputs, some), self.along(inputs, -some) if inversion else {})
+            proper, improper = self.along(inputs, some), self.along(inputs, -some) if inversion else {}
+            with full_precision():
+                return take(chunk, proper, improper)
 
         for chunk in chunks:
             yield checkpoint(part, chunk, use_reentrant=False) if again else part(chunk)
@@ -247,7 +254,9 @@ class Session:
     def _pass(self, inputs: Any, elements: NDArray[np.float64], move: Call) -> Responses:
         """Evaluate inputs under elements in one forward pass."""
         samples, n = self.domain.size(inputs), len(elements)
-        responses = self.responses(move(inputs, elements))
+        with full_precision():
+            moved = move(inputs, elements)
+        responses = self.responses(moved)
         for name, response in responses.items():
             if response.ndim < 1 or response.shape[0] != samples * n:
                 raise ProbeError(

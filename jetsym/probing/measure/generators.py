@@ -16,6 +16,7 @@ from torch.autograd import forward_ad
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from jetsym.errors import ProbeError
+from jetsym.probing.forward.precision import full_precision
 from jetsym.probing.forward.session import Responses, Session
 from jetsym.probing.kinds import token_mask
 from jetsym.probing.reports.generators import LocalReport
@@ -107,7 +108,8 @@ def casimir(session: Session, inputs: Any, *, l_max: int, inversion: bool = True
         total: dict[str, tuple[float, float]] = {}
         for begin in range(0, len(rotations), step):
             part = slice(begin, begin + step)
-            moved = (session.action or domain.move)(placed, rotations[part])
+            with full_precision():
+                moved = (session.action or domain.move)(placed, rotations[part])
             share = np.repeat(weights[part], samples)
             found = slopes(running, moved, domain.generators(moved, "beam")[:3], forward)
             for name, (squares, norm) in found.items():
@@ -172,10 +174,9 @@ def slopes(session: Session, inputs: Any, generators: Any, forward: bool) -> Slo
 
 def _by_forward_mode(session: Session, inputs: Any, generators: Any) -> tuple[Responses, Responses]:
     with forward_ad.dual_level(), sdpa_kernel(SDPBackend.MATH):  # the other kernels have no forward mode
-        duals = {
-            name: forward_ad.unpack_dual(u)
-            for name, u in session.responses(session.domain.with_tangents(inputs, generators)).items()
-        }
+        with full_precision():
+            tilted = session.domain.with_tangents(inputs, generators)
+        duals = {name: forward_ad.unpack_dual(u) for name, u in session.responses(tilted).items()}
     values = {name: dual.primal for name, dual in duals.items()}
     return values, {name: dual.primal * 0 if dual.tangent is None else dual.tangent for name, dual in duals.items()}
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from jetsym.errors import ProbeError, SpectrumError
 from jetsym.probing.forward import memory as budget
 from jetsym.probing.forward.memory import Piece, Size, within_memory
+from jetsym.probing.forward.precision import full_precision
 from jetsym.probing.forward.session import Responses, Session
 from jetsym.probing.kinds import representation_of, token_mask
 from jetsym.probing.measure.deviation import Deviation, EquivarianceError
@@ -217,7 +218,8 @@ def _travel(
                 advance(count)
                 evaluated += count
             for piece, estimator in batch.estimators.items():
-                found, name = estimator.result(), piece.name
+                with full_precision():  # some products may still be due
+                    found, name = estimator.result(), piece.name
                 spectra[name] = Spectrum.sum_features([spectra[name], found]) if name in spectra else found
             deviations |= {name: error.result() for name, error in batch.errors.items()}
     except BaseException:
