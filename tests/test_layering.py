@@ -26,7 +26,7 @@ PRODUCTS = INSTRUMENT | {"jets", "atoms", "training", "repair"}
 #: Room -> what it may import of jetsym besides itself. A dotted row is a room of its own within a package; a name
 #: allows all rooms within it.
 MAY_IMPORT: dict[str, set[str]] = {
-    **{name: set() for name in GROUND},
+    **{name: set() for name in sorted(GROUND)},
     "text": GROUND,
     "storage": GROUND,
     "symmetry": GROUND | {"text"},
