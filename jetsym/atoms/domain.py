@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from torch import nn
+from typing_extensions import override
 
 from jetsym.atoms.model import Model
 from jetsym.atoms.model import load as load_potential
@@ -28,8 +29,8 @@ class Atoms(Domain):
     lab_note = "The group acts on whole structures."
     reach = "structures of atoms move under group='O3', 'SO3' or 'SO2' (about x, y or z)"
 
+    @override
     def load(self, source: Any, *, limit: int, model: Any) -> Structures:
-        """Return structures with the neighbour lists that a model asks for."""
         if isinstance(source, Structures):
             return source[:limit]
         if not isinstance(model, Model):
@@ -39,10 +40,11 @@ class Atoms(Domain):
             )
         return model.structures(frames_of(source, limit=limit))
 
+    @override
     def load_model(self, path: str | Path) -> Model:
-        """Return the potential of a run folder, checkpoint or export."""
         return load_potential(path)
 
+    @override
     def prepare(self, model: Any, outputs: Mapping[str, Any] | None) -> Measurand:
         """Return a model that takes structures, with the outputs that it declares."""
         if not isinstance(model, nn.Module):
@@ -50,28 +52,32 @@ class Atoms(Domain):
         known = model if isinstance(model, Model) else Model(model).train(model.training)
         return Measurand(known, {**known.kinds, **(outputs or {})}, known.notes)
 
+    @override
     def sources(self, source: Any, *, limit: int, model: Any) -> tuple[Structures, Sequence[Source]]:
         """Refuse: no source of broken symmetry is known of structures."""
         self.refuse("attribution")
 
+    @override
     def batches(self, inputs: Structures) -> list[slice]:
         """Return every structure by itself, as each has its own number of atoms."""
         return [slice(index, index + 1) for index in range(len(inputs))]
 
+    @override
     def max_evaluations(self, inputs: Structures) -> int:
         """Return how many evaluations main memory holds, by the pairs; accelerators say when their memory is full."""
         if inputs.device.type != "cpu":
             return super().max_evaluations(inputs)
         return max(1, PAIRS_AT_ONCE // max(1, *inputs.pairs))
 
+    @override
     def move(self, inputs: Structures, matrices: Any) -> Structures:
-        """Rotate positions, cells and the vectors of pairs."""
         return inputs.moved(matrices)
 
+    @override
     def to(self, inputs: Structures, *, device: Any, dtype: Any) -> Structures:
-        """Return structures on a device and in a floating-point type."""
         return inputs.to(device=device, dtype=dtype)
 
+    @override
     def mask(self, inputs: Structures) -> Any:
         """Return True for all atoms: inputs are batches of equally many."""
         atoms = inputs.sizes[0]

@@ -148,7 +148,7 @@ class Model(nn.Module):
             self.notes = (NO_LAYERS_NOTE.format(name=self.name),)
 
     def _declare_export(self) -> None:
-        """Exports declare units, not layouts: look at the prediction for a single atom."""
+        """Look at the prediction for a single atom, as exports declare units and no layouts."""
         self.notes = (EXPORT_NOTE,)
         capabilities = self.module.capabilities()
         # As declared: the capabilities hold older names of the same outputs as well.
@@ -177,13 +177,13 @@ class Model(nn.Module):
 
     @property
     def neighbor_lists(self) -> list[NeighborListOptions]:
-        """What the model asks for."""
+        """The neighbour lists that the model asks for."""
         if self.exported:
             return list(self.module.requested_neighbor_lists())
         return list(require("metatrain.utils.neighbor_lists", "jetsym.atoms").get_requested_neighbor_lists(self.module))
 
     def structures(self, frames: Sequence[Atoms]) -> Structures:
-        """ASE frames as the model takes them: with neighbour lists, on its device and in its floating-point type.
+        """Return ASE frames as the model takes them: with neighbour lists, on its device and in its dtype.
 
         Raises
         ------
@@ -203,13 +203,13 @@ class Model(nn.Module):
         return Structures.build(frames, self.neighbor_lists).to(device=like.device, dtype=like.dtype)
 
     def systems(self, frames: Sequence[Atoms]) -> list[System]:
-        """The same as a list of metatomic's systems."""
+        """Return the same as a list of metatomic's systems."""
         return list(self.structures(frames).systems)
 
     # --- predictions ---
 
     def forward(self, structures: Structures) -> dict[str, Tensor]:
-        """Every output with the structures along the first axis; see :class:`Model`."""
+        """Return every output with the structures along the first axis; see :class:`Model`."""
         if not self._gradients:
             return self._outputs(list(structures.systems), structures.sizes)
         with torch.enable_grad():
@@ -251,7 +251,7 @@ class Model(nn.Module):
     # --- layers, for the probe ---
 
     def probe_layers(self, layers: str | Sequence[str]) -> Mapping[str, nn.Module]:
-        """The modules of a PET for "auto", names or patterns; see :mod:`jetsym.atoms.packages.metatrain`."""
+        """Return the modules of a PET for "auto", names or patterns: :mod:`jetsym.atoms.packages.metatrain`."""
         self._layers, self._modules_read = layers, {}
         if self._pet is not None and not self.exported:
             self._modules_read = select(self._pet, layers)
@@ -260,7 +260,7 @@ class Model(nn.Module):
         return self._modules_read
 
     def probe_features(self, recorded: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-        """What they returned in the last pass, as (structures, atoms or pairs, features)."""
+        """Return what they returned in the last pass, as (structures, atoms or pairs, features)."""
         if self._pairs is None:
             return {}
         grid, self._pairs = PairGrid(*self._pairs), None
@@ -285,7 +285,7 @@ class Model(nn.Module):
 
 @contextmanager
 def without_baseline(module: nn.Module) -> Iterator[None]:
-    """A metatrain model whose predictions hold no composition baseline (short-range repulsion stays), for a while."""
+    """Take the composition baseline out of a metatrain model for a while (short-range repulsion stays)."""
     if not hasattr(module, "additive_models"):
         inner = getattr(module, "model", None)  # of a model with uncertainties
         with without_baseline(inner) if isinstance(inner, nn.Module) else nullcontext():
@@ -301,7 +301,7 @@ def without_baseline(module: nn.Module) -> Iterator[None]:
 
 
 def _differentiable(structures: Structures) -> tuple[list[System], list[Tensor], list[Tensor]]:
-    """The structures as functions of their positions and of a strain ε: r (1 + ε)."""
+    """Return structures as functions of their positions and of a strain ε: r (1 + ε)."""
     package = require("metatomic.torch", "jetsym.atoms")
     systems, positions, strains = [], [], []
     for system in structures.systems:

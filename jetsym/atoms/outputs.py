@@ -1,4 +1,4 @@
-"""What a model of metatrain predicts: the kind of every output, and its values as plain arrays."""
+"""The predictions of a model of metatrain: the kind of every output, and its values as plain arrays."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Block:
 
 
 def blocks_of(target: str, layout: TensorMap) -> list[Block]:
-    """The blocks of a target that have a law under O(3) which is known here; from its layout, or from a prediction.
+    """Return the blocks of a target whose law under O(3) is known here; from its layout, or from a prediction.
 
     Spherical tensors of several centres, and Cartesian ones of rank 3 and more, are left out.
     """
@@ -58,12 +58,12 @@ def blocks_of(target: str, layout: TensorMap) -> list[Block]:
 
 
 def name_is_taken(name: str, blocks: Sequence[Block]) -> bool:
-    """Whether one of the blocks has this name: of those that differ in something else only the first is measured."""
+    """Return whether a block has this name: of those that differ in something else only the first is measured."""
     return any(block.name == name for block in blocks)
 
 
 def arrays(prediction: TensorMap, blocks: Sequence[Block], *, atoms: Sequence[int]) -> Iterator[tuple[str, Tensor]]:
-    """The blocks of a prediction as arrays (structures, …) or (structures, atoms, …), properties before components.
+    """Yield the blocks of a prediction as arrays (structures, …) or (structures, atoms, …), components last.
 
     Raises
     ------
@@ -76,7 +76,7 @@ def arrays(prediction: TensorMap, blocks: Sequence[Block], *, atoms: Sequence[in
 
 
 def by_structure(name: str, values: Tensor, samples: Sequence[str], atoms: Sequence[int]) -> Any:
-    """Values (structures, …) or (atoms of all structures, …) with the structures along the first axis."""
+    """Return values (structures, …) or (atoms of all structures, …) with the structures along the first axis."""
     if "atom" not in samples:
         if len(values) != len(atoms):
             raise ProbeError(f"{name!r} has {len(values)} values for {len(atoms)} structures; it cannot be measured")

@@ -39,7 +39,7 @@ class Structures:
 
     @classmethod
     def build(cls, frames: Sequence[Atoms], neighbor_lists: Sequence[NeighborListOptions]) -> Structures:
-        """Structures of ASE frames in float64, with neighbour lists; lengths in the unit of the frames (Å)."""
+        """Return structures of ASE frames in float64, with neighbour lists; lengths in the unit of the frames (Å)."""
         with quiet():
             to_systems = require("metatomic.torch", "jetsym.atoms").systems_to_torch
             return cls(tuple(_with_pairs(system, neighbor_lists) for system in to_systems(list(frames), torch.float64)))
@@ -72,12 +72,12 @@ class Structures:
         return self.systems[0].positions.device
 
     def to(self, *, device: Any = None, dtype: torch.dtype | None = None) -> Structures:
-        """The same on a device and in a floating-point type (None: as they are)."""
+        """Return the same on a device and in a floating-point type (None: as they are)."""
         place, kind = device or self.device, dtype or self.dtype
         return Structures(tuple(system.to(dtype=kind, device=place) for system in self.systems))
 
     def moved(self, matrices: Any) -> Structures:
-        """Every structure under n elements of O(3), (n, 3, 3), or (n, samples, 3, 3) of its own.
+        """Move every structure by n elements of O(3), (n, 3, 3), or (n, samples, 3, 3) of its own.
 
         Returns
         -------
@@ -92,7 +92,7 @@ class Structures:
 
 
 def _copies(system: System, elements: Tensor) -> Iterator[System]:
-    """A structure under elements (n, 3, 3)."""
+    """Yield a structure under elements (n, 3, 3)."""
     package = require("metatomic.torch", "jetsym.atoms")
     blocks = require("metatensor.torch", "jetsym.atoms").TensorBlock
     positions = system.positions @ elements.mT  # (n, atoms, 3)
@@ -112,7 +112,7 @@ def _copies(system: System, elements: Tensor) -> Iterator[System]:
 
 
 def _with_pairs(system: System, neighbor_lists: Sequence[NeighborListOptions]) -> System:
-    """A structure with its neighbour lists, without pairs at the very cutoff."""
+    """Return a structure with its neighbour lists, without pairs at the very cutoff."""
     lists = require("metatrain.utils.neighbor_lists", "jetsym.atoms")
     torch_blocks = require("metatensor.torch", "jetsym.atoms")
     full = lists.get_system_with_neighbor_lists(system, list(neighbor_lists))

@@ -12,6 +12,7 @@ import torch
 from array_api_compat import array_namespace, is_array_api_obj, is_numpy_array, is_torch_array
 from array_api_compat import device as device_of
 from torch.autograd import forward_ad
+from typing_extensions import override
 
 from jetsym.domains.base import Action, Domain
 from jetsym.errors import ProbeError
@@ -30,6 +31,7 @@ class Arrays(Domain):
     lab_note = "The group acts in the frame of the arrays."
     reach = "plain arrays move in the lab, about or along 'x', 'y', 'z' or a vector"
 
+    @override
     def load(self, source: Any, *, limit: int, model: Any) -> Any:
         """Return the first samples of the arrays, or refuse what is no array of numbers."""
         arrays = source if isinstance(source, tuple) else (source,)
@@ -48,18 +50,19 @@ class Arrays(Domain):
             raise ProbeError(f"the input arrays hold {sorted(sizes)} samples; expected one common number, at least 1")
         return self.select(source, slice(0, limit))
 
+    @override
     def size(self, inputs: Any) -> int:
-        """Return the number of samples."""
         return int(_first(inputs).shape[0])
 
+    @override
     def select(self, inputs: Any, selection: slice) -> Any:
-        """Return some of the samples."""
         return _map(lambda array: array[selection], inputs)
 
+    @override
     def move(self, inputs: Any, matrices: Any) -> Any:
-        """Rotate vectors and four-vectors."""
         return _map(lambda array: _move(array, matrices), inputs)
 
+    @override
     def act(self, inputs: Any, symmetry: Symmetry, *, seed: int) -> tuple[Any, Action]:
         """Return the action in the lab: rotations and reflections, or boosts of four-vectors."""
         if symmetry.group != GroupName.BOOST or symmetry.axis in ("jet", "random"):
@@ -72,19 +75,18 @@ class Arrays(Domain):
 
         return inputs, Action(boost, False, f"Boosts along ({', '.join(f'{x:g}' for x in direction)}).")
 
+    @override
     def transform(self, inputs: Any, matrices: Any) -> Any:
-        """Move four-vectors by Lorentz matrices."""
         return _map(lambda array: _transform(array, matrices), inputs)
 
+    @override
     def generators(self, inputs: Any, axes: str) -> Any:
-        """Return the generators along the axes of the lab."""
         if axes != "beam":
             raise ProbeError(f"axes {axes!r} need jets; plain arrays have those of the lab only")
         return np.stack(list(GENERATORS.values()))[:, None]
 
+    @override
     def with_tangents(self, inputs: Any, generators: Any) -> Any:
-        """Return torch arrays that carry X p as tangents."""
-
         def tilt(array: Any) -> Any:
             tangent = _transform(array, generators)
             repeated = array.expand(len(generators), *array.shape).flatten(0, 1)
@@ -92,6 +94,7 @@ class Arrays(Domain):
 
         return _map(tilt, inputs)
 
+    @override
     def to(self, inputs: Any, *, device: Any, dtype: Any) -> Any:
         """Return arrays as a torch module takes them; those of a third library stay as they are."""
 
@@ -104,8 +107,8 @@ class Arrays(Domain):
 
         return _map(to, inputs)
 
+    @override
     def dtype_name(self, inputs: Any) -> str:
-        """Return the name of the floating-point type of the first array."""
         return super().dtype_name(_first(inputs))
 
 

@@ -1,4 +1,4 @@
-"""What a domain tells of how a group acts on its inputs, and of what in them may break a symmetry."""
+"""Domains: how a group acts on inputs of one kind, and what in them may break a symmetry."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["Action", "Domain", "Measurand", "Source"]
 
 
 class Action(NamedTuple):
-    """How a group acts on the inputs of a domain.
+    """The action of a group on the inputs of a domain.
 
     Parameters
     ----------
@@ -81,7 +81,7 @@ class Source(NamedTuple):
 
 
 class Domain(ABC):
-    """Inputs of one kind: how they are read, counted, batched and moved.
+    """The knowledge of one kind of inputs: how they are read, counted, batched and moved.
 
     A subclass says how its inputs are loaded and how O(3) moves them in the lab. All else has a default, for inputs
     that have ``len()``, slices and a ``dtype``, no padding, and no Lorentz transformations. A domain is refused when it
@@ -115,18 +115,19 @@ class Domain(ABC):
         for name, method in inspect.getmembers(Domain, inspect.isfunction):
             if name.startswith("_"):
                 continue
-            expected = inspect.signature(method)
-            if getattr(getattr(cls, name), "__isabstractmethod__", False):
-                raise ProbeError(f"the domain {cls.__name__} has no {_call(method)}; it must say this itself")
+            wanted = inspect.signature(method).parameters.values()
             fixed = isinstance(inspect.getattr_static(cls, name), (staticmethod, classmethod))
-            by_position = [p for p in expected.parameters.values() if p.kind is p.POSITIONAL_OR_KEYWORD][fixed:]
-            by_name = [p.name for p in expected.parameters.values() if p.kind is p.KEYWORD_ONLY]
+            by_position = [p.name for p in wanted if p.kind is not p.KEYWORD_ONLY]
+            by_name = [p.name for p in wanted if p.kind is p.KEYWORD_ONLY]
+            call = f"{name}({', '.join([*by_position[1:], *['*'][: len(by_name)], *by_name])})"
+            if getattr(getattr(cls, name), "__isabstractmethod__", False):
+                raise ProbeError(f"the domain {cls.__name__} has no {call}; it must say this itself")
             try:
-                inspect.signature(getattr(cls, name)).bind(*by_position, **dict.fromkeys(by_name))
+                inspect.signature(getattr(cls, name)).bind(*by_position[fixed:], **dict.fromkeys(by_name))
             except TypeError as error:
                 raise ProbeError(
                     f"the method {name} of the domain {cls.__name__} cannot be called as it should ({error}); expected "
-                    f"{_call(method)}"
+                    f"{call}"
                 ) from None
         return super().__new__(cls)
 
@@ -205,11 +206,3 @@ class Domain(ABC):
     def refuse(self, what: str) -> NoReturn:
         """Refuse what these inputs have no law for."""
         raise ProbeError(f"{what} needs jets; {self.reach}")
-
-
-def _call(method: Callable[..., Any]) -> str:
-    """Return how a method is called, such as "load(source, *, limit, model)"."""
-    names = list(inspect.signature(method).parameters.values())[1:]
-    first = [p.name for p in names if p.kind is not p.KEYWORD_ONLY]
-    by_name = [p.name for p in names if p.kind is p.KEYWORD_ONLY]
-    return f"{method.__name__}({', '.join([*first, *(['*', *by_name] if by_name else [])])})"

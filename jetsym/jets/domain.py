@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.autograd import forward_ad
+from typing_extensions import override
 
 from jetsym.domains.base import Action, Domain, Source
 from jetsym.errors import DataError
@@ -41,22 +42,24 @@ class Jets(Domain):
     )
     lab_note = "The group acts on lab momenta."
 
+    @override
     def load(self, source: Any, *, limit: int, model: Any) -> JetBatch:
         """Return jets from files, from a batch, or from the bundled sample (None), cut as the model takes them."""
         return _load(source, limit=limit, max_particles=max_particles_of(model))
 
+    @override
     def load_model(self, path: str | Path) -> Any:
-        """Return the tagger of a run folder or checkpoint."""
         return load_tagger(path)
 
+    @override
     def sources(self, source: Any, *, limit: int, model: Any) -> tuple[JetBatch, list[Source]]:
-        """Return the jets, and what in them or in the tagger may break a symmetry."""
         return sources_of(_load(source, limit=limit, max_particles=ALL_PARTICLES), model)
 
+    @override
     def move(self, inputs: JetBatch, matrices: Any) -> JetBatch:
-        """Rotate jets in the lab."""
         return actions.rotate(inputs, torch.as_tensor(matrices))
 
+    @override
     def act(self, inputs: JetBatch, symmetry: Symmetry, *, seed: int) -> tuple[JetBatch, Action]:
         """Return the action in the lab, where the jets are at rest, about an axis of each jet's own, or along one."""
         axis, named = symmetry.axis, AXES.get(str(symmetry.axis), symmetry.axis_words)
@@ -74,16 +77,16 @@ class Jets(Domain):
             return inputs, Action(_about_own_direction, False, f"The group turns about {named}.")
         return super().act(inputs, symmetry, seed=seed)
 
+    @override
     def transform(self, inputs: JetBatch, matrices: Any) -> JetBatch:
-        """Move jets by Lorentz matrices."""
         return actions.transform(inputs, torch.as_tensor(matrices))
 
+    @override
     def generators(self, inputs: JetBatch, axes: str) -> Tensor:
-        """Return the generators along the axes of the lab or of each jet."""
         return aligned_generators(inputs, axes)  # type: ignore[arg-type]  # refuses other axes
 
+    @override
     def with_tangents(self, inputs: JetBatch, generators: Tensor) -> JetBatch:
-        """Return jets whose momenta carry X p as tangents."""
         p4, jet_p4 = tangents(inputs, generators)
         repeated = self.move(inputs, torch.eye(3, dtype=torch.float64).expand(len(generators), 3, 3))
         return repeated.replace(
@@ -91,13 +94,13 @@ class Jets(Domain):
             jet_p4=forward_ad.make_dual(repeated.jet_p4, jet_p4.flatten(0, 1)),
         )
 
+    @override
     def to(self, inputs: JetBatch, *, device: Any, dtype: Any) -> JetBatch:
-        """Return jets on a device and in a floating-point type."""
         placed = inputs if device is None else inputs.to(device)
         return placed if dtype is None else placed.to(dtype)
 
+    @override
     def mask(self, inputs: JetBatch) -> Tensor:
-        """Return which slots hold particles."""
         return inputs.mask
 
 

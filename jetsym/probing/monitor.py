@@ -81,8 +81,12 @@ class Monitor:
             raise ProbeError(f"every is {every}; expected at least 1 step from one probe to the next")
         self.folder, self.every = Path(run).expanduser() / FOLDER, every
         self._inputs = inputs
-        options = {"group": symmetry.group, "frame": symmetry.frame}
-        self._options: dict[str, Any] = {**options, "layers": layers, "call": call}
+        self._options: dict[str, Any] = {
+            "group": symmetry.group,
+            "frame": symmetry.frame,
+            "layers": layers,
+            "call": call,
+        }
 
     def __call__(self, model: torch.nn.Module, step: int, *, last: bool = False) -> SymmetryReport | None:
         """Probe the model if the number of finished steps is due, or is the ``last`` one; None where it is not."""

@@ -175,10 +175,10 @@ def probe(
     measured: Callable[[Session, str], Any]
     if symmetry.is_compact:
         measured = measure_rotations(session, inputs, symmetry, **spectra)
-    elif symmetry.group == GroupName.BOOST:
-        measured = measure_boosts(session, inputs, symmetry, n_max=l_max, widths=widths)
-    else:
+    elif symmetry.is_whole:
         measured = measure_lorentz(session, inputs, symmetry, widths=widths, **spectra)
+    else:
+        measured = measure_boosts(session, inputs, symmetry, n_max=l_max, widths=widths)
     report: Any = measured(session, "probing")
     if baseline is None:
         return cast(Report, report)

@@ -13,7 +13,7 @@ from torch import nn
 from jetsym.domains.base import Domain
 from jetsym.domains.table import domain_of
 from jetsym.errors import ConfigError, ProbeError, SpectrumError
-from jetsym.probing.forward.session import Responses, Session, plain_call
+from jetsym.probing.forward.session import Responses, Session
 from jetsym.probing.kinds import representation_of
 from jetsym.probing.reports.equivariance import Equivariance
 from jetsym.spectrum import Quadrature, group_of
@@ -86,8 +86,14 @@ class Symmetrized(nn.Module):
         super().__init__()
         self.model = model
         self._symmetry = Symmetry.parse(group, frame, axis, error=ProbeError, groups=group_names(compact=True))
-        self._options: dict[str, Any] = {"layers": [], "action": action, "batch_size": batch_size, "seed": seed}
-        self._call, self._outputs = call, outputs
+        self._options: dict[str, Any] = {
+            "layers": [],
+            "call": call,
+            "action": action,
+            "batch_size": batch_size,
+            "seed": seed,
+        }
+        self._outputs = outputs
         for kind in (outputs or {}).values():
             representation_of(kind)
         element = group_of(self._symmetry)
@@ -113,9 +119,9 @@ class Symmetrized(nn.Module):
 
     def _sums(self, inputs: tuple[Any, ...]) -> tuple[Arrays, Arrays, Callable[[Arrays], Any]]:
         """Return mean and variance of every output, and how to put outputs together as the model does."""
-        given, returned = inputs[0] if len(inputs) == 1 else inputs, Returned(self._call)
+        given = inputs[0] if len(inputs) == 1 else inputs
         domain = domain_of(given, self.model)
-        session = Session(self.model, domain, self._kinds(domain), call=returned, **self._options)
+        session = Session(self.model, domain, self._kinds(domain), **self._options)
         x, action = session.act(given, self._symmetry)
         for name, kind in session.kinds.items():
             if not action.on_outputs and representation_of(kind).lam:
@@ -137,7 +143,7 @@ class Symmetrized(nn.Module):
                 for name, value in some.items():
                     total[name] = total[name] + value if name in total else value
         variance = {name: abs(square[name] - _detached(mean[name]) ** 2) for name in mean}  # abs: of rounding errors
-        return {name: first[name] + mean[name] for name in mean}, variance, returned.rebuild
+        return {name: first[name] + mean[name] for name in mean}, variance, session.as_returned
 
     def _kinds(self, domain: Domain) -> dict[str, Kind]:
         kinds = domain.prepare(self.model, self._outputs).outputs
@@ -168,25 +174,6 @@ class Symmetrized(nn.Module):
             mean[name] = xp.sum(as_like(weights, shifted) * shifted, axis=0)
             square[name] = xp.sum(as_like(weights, shifted) * _detached(shifted) ** 2, axis=0)
         return mean, square
-
-
-class Returned:
-    """A call of a model that remembers whether it returned an array, a tuple or a dictionary."""
-
-    def __init__(self, call: Callable[[Any, Any], Any] | None) -> None:
-        self._call = call or plain_call
-        self._type: type = dict
-
-    def __call__(self, model: Callable[..., Any], inputs: Any) -> Any:
-        returned = self._call(model, inputs)
-        self._type = dict if isinstance(returned, Mapping) else tuple if isinstance(returned, (tuple, list)) else object
-        return returned
-
-    def rebuild(self, arrays: Arrays) -> Any:
-        """Put arrays together as the model returned them."""
-        if self._type is dict:
-            return arrays
-        return tuple(arrays.values()) if self._type is tuple else next(iter(arrays.values()))
 
 
 def averaging_degree(equivariance: Equivariance, *, tolerance: float = 1e-3) -> int:

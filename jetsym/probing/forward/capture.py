@@ -17,7 +17,7 @@ __all__ = ["Record", "capture", "flatten_outputs", "untouched"]
 
 
 class Record(dict[str, Tensor]):
-    """What layers returned in one forward pass, by name, in the order in which they ran; clear it between passes.
+    """The arrays that layers returned in one forward pass, by name, in the order in which they ran.
 
     A module that returns a tuple or a dictionary appears as ``name.0``, ``name.key``; the second call of a shared
     module in one pass as ``name@2``.
@@ -31,6 +31,7 @@ class Record(dict[str, Tensor]):
         self._copied: set[str] = set()
 
     def clear(self) -> None:
+        """Forget everything, as between passes."""
         super().clear()
         self._returned.clear()
         self._calls.clear()
@@ -46,12 +47,12 @@ class Record(dict[str, Tensor]):
                 self._returned[key], self._versions[key] = array, _version(self[key])
 
     def is_same(self, name: str, output: Any) -> bool:
-        """Whether a layer returned this very array, and nothing changed it since."""
+        """Return whether a layer returned this very array, and nothing changed it since."""
         kept, returned = self[name], self._returned[name]
         return returned is output and (kept is returned or torch.equal(kept, returned))
 
     def overwritten(self) -> list[str]:
-        """Names whose arrays were changed in place after the layer returned them; from now on they are copied.
+        """Return names whose arrays were changed in place after the layer returned them, and copy them from now on.
 
         Copying all of them would cost memory traffic in every pass, for the sake of the few models that do this.
         """
@@ -61,7 +62,7 @@ class Record(dict[str, Tensor]):
 
 
 def _version(array: Tensor) -> int:
-    """How often an array was changed in place; inference tensors do not count, and are copied at once."""
+    """Return how often an array was changed in place; inference tensors do not count, and are copied at once."""
     return 0 if array.is_inference() else array._version
 
 
@@ -100,7 +101,7 @@ def flatten_outputs(output: Any, name: str) -> dict[str, Any]:
 
 @contextmanager
 def untouched(model: nn.Module, device: Any) -> Iterator[None]:
-    """Evaluation mode, without gradients and compilation, on a device; modes and the device are restored.
+    """Put a module in evaluation mode, without gradients and compilation, on a device, and back afterwards.
 
     Compiled code was traced without hooks, and may run past them; so the module is evaluated as it was written.
 
@@ -131,5 +132,5 @@ def untouched(model: nn.Module, device: Any) -> Iterator[None]:
 
 
 def _eager(model: nn.Module) -> AbstractContextManager[Any]:
-    """A context without compilation, where there is any (importing the compiler takes seconds)."""
+    """Return a context without compilation, where there is any (importing the compiler takes seconds)."""
     return torch.compiler.set_stance("force_eager") if is_compiled(model) else nullcontext()

@@ -28,14 +28,14 @@ class Layered(Protocol):
     name: str
 
     def probe_layers(self, layers: str | Sequence[str]) -> Mapping[str, nn.Module]:
-        """The modules to read, by name, for names or patterns of layers; "auto" for all that are worth it."""
+        """Return the modules to read, by name, for names or patterns of layers; "auto" for all worth it."""
 
     def probe_features(self, recorded: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-        """What those modules returned in the last pass, with the inputs along the first axis, by names of layers."""
+        """Return what those modules did in the last pass, inputs along the first axis, by names of layers."""
 
 
 def unwrapped(model: nn.Module) -> nn.Module:
-    """The module inside wrappers that change how it runs and not what it computes.
+    """Return the module inside wrappers that change how it runs and not what it computes.
 
     These are ``torch.compile(model)``, ``nn.DataParallel`` and ``DistributedDataParallel``.
 
@@ -51,13 +51,13 @@ def unwrapped(model: nn.Module) -> nn.Module:
 
 
 def _not_compiled(module: nn.Module) -> nn.Module:
-    """What ``torch.compile(module)`` was given; any other module itself."""
+    """Return what ``torch.compile(module)`` was given; any other module itself."""
     inner = getattr(module, COMPILED, None)
     return inner if isinstance(inner, nn.Module) else module
 
 
 def is_compiled(model: nn.Module) -> bool:
-    """Whether a module or a part of it is compiled, by ``torch.compile(module)`` or by ``module.compile()``."""
+    """Return whether a module or a part of it is compiled, by ``torch.compile(module)`` or by ``module.compile()``."""
     return any(
         _not_compiled(module) is not module or getattr(module, "_compiled_call_impl", None) is not None
         for module in model.modules()
@@ -65,7 +65,7 @@ def is_compiled(model: nn.Module) -> bool:
 
 
 def select_layers(model: nn.Module, layers: str | Sequence[str]) -> dict[str, nn.Module]:
-    """The modules to read, by name, in the model's own order.
+    """Return the modules to read, by name, in the model's own order.
 
     ``"auto"`` takes the direct children of the model, and opens lists of modules. It looks into the only child of a
     model, and into the one that a wrapper with further children names as ``probe_within``: what a wrapper adds beside

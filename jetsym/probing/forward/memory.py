@@ -57,7 +57,7 @@ class Piece:
     stop: int = 0
 
     def of(self, response: Any) -> Any:
-        """This part of a response (elements, samples, features…)."""
+        """Return this part of a response (elements, samples, features…)."""
         if self.axis is None:
             return response
         return response[(*[slice(None)] * self.axis, slice(self.start, self.stop))]
@@ -65,7 +65,7 @@ class Piece:
 
 @dataclass(frozen=True)
 class Size:
-    """What the response (elements, samples, features…) of a layer asks for.
+    """The memory that the response (elements, samples, features…) of a layer asks for.
 
     Parameters
     ----------
@@ -83,7 +83,7 @@ class Size:
 
     @classmethod
     def of(cls, response: Any, numbers: int, *, has_tokens: bool) -> Size:
-        """The size of a response, from the real numbers that the estimator holds for one real feature."""
+        """Return the size of a response, from the real numbers that the estimator holds for one real feature."""
         xp = array_namespace(response)
         parts = 2 if xp.isdtype(response.dtype, "complex floating") else 1
         itemsize = max(4, xp.finfo(response.dtype).bits // 8)
@@ -120,7 +120,7 @@ def passes(sizes: Mapping[str, Size], budget: int) -> list[list[Piece]]:
 
 
 def largest(groups: Sequence[Sequence[Piece]], sizes: Mapping[str, Size]) -> int:
-    """Bytes per input of the pass that needs most."""
+    """Return the bytes per input of the pass that needs most."""
     return max(sum(_bytes(piece, sizes[piece.name]) for piece in group) for group in groups)
 
 
@@ -144,7 +144,7 @@ def _bytes(piece: Piece, size: Size) -> int:
 
 
 def evaluations_at_once(responses: Iterable[Any]) -> int:
-    """How many evaluations a forward pass may take, from the responses to one of them.
+    """Return how many evaluations a forward pass may take, from the responses to one of them.
 
     Accelerators say when their memory is full, so that there is no need to be careful.
 
@@ -183,7 +183,7 @@ def within_memory(session: Adaptive, attempt: Callable[[], T]) -> T:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that memory does not suffice, on any device and from any library."""
+    """Return whether an error says that memory does not suffice, on any device and from any library."""
     if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
         return True
     return isinstance(error, RuntimeError) and any(words in str(error).lower() for words in COMPLAINTS)

@@ -82,6 +82,7 @@ class Session:
     evaluations: int = field(init=False)
     _record: Record = field(default_factory=Record, init=False)
     _names: list[str] = field(default_factory=list, init=False)
+    _returned: Any = field(default=None, init=False)  # something like what the model returned last
 
     def __post_init__(self) -> None:
         if self.adaptive:
@@ -176,9 +177,8 @@ class Session:
 
     def facts(self, inputs: Any, action: Action | None = None) -> dict[str, Any]:
         """Return what every report says about its measurement."""
-        model = self.model
+        model, own = self.model, () if action is None else (action.note,)
         plain = type(model).__name__ if isinstance(model, nn.Module) else getattr(model, "__name__", "callable")
-        own = () if action is None else (action.note,)
         return {
             "jetsym": __version__,
             "model": model.name if isinstance(model, Layered) else plain,
@@ -307,6 +307,7 @@ class Session:
     def _named(self, returned: Any) -> dict[str, Any]:
         """Name the arrays of what the model returned."""
         named = isinstance(returned, Mapping)
+        self._returned = {} if named else () if isinstance(returned, (tuple, list)) else None
         found = returned if named else flatten_outputs(returned, "output")
         outputs = {str(name): array for name, array in found.items() if _is_floating(array)}
         if not outputs:
@@ -317,6 +318,12 @@ class Session:
         if not named and len(outputs) == 1 and len(self.kinds) == 1:
             return {next(iter(self.kinds)): next(iter(outputs.values()))}
         return outputs
+
+    def as_returned(self, arrays: dict[str, Any]) -> Any:
+        """Put an array for every output together as the model returned them: alone, as a tuple, or by name."""
+        if self._returned is None:
+            return next(iter(arrays.values()))
+        return arrays if isinstance(self._returned, dict) else tuple(arrays.values())
 
     def _kinds_of(self, outputs: Mapping[str, Any]) -> dict[str, Kind]:
         for name in self.kinds:

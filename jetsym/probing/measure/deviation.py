@@ -1,4 +1,4 @@
-"""How far outputs deviate from their law along an orbit, accumulated over its chunks."""
+"""The deviation of outputs from their law along an orbit, accumulated over its chunks."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class Deviation:
-    """What a batch of inputs says about one output.
+    """The findings of a batch of inputs about one output.
 
     Parameters
     ----------
@@ -47,7 +47,7 @@ class Deviation:
 
 
 class EquivarianceError:
-    """Accumulates z(g) = ρ(g)⁻¹ f(g·x) of an output that should transform as ρ, for a batch of inputs.
+    """The accumulated z(g) = ρ(g)⁻¹ f(g·x) of an output that should transform as ρ, for a batch of inputs.
 
     Everything is measured on z minus its first value z₀, in float64: z = z₀ for every g if the law holds, so nothing
     cancels for a nearly exact symmetry. The shift changes neither A² nor the error spectrum; nor the leakage, as ρ(g)z₀
@@ -114,7 +114,7 @@ class EquivarianceError:
             self._estimator.add(chunk, *(z.reshape(*z.shape[:2], -1) for z in by_coset))
 
     def result(self) -> Deviation:
-        """A², its split, N and f̄ of the batch."""
+        """Return A², its split, N and f̄ of the batch."""
         parts = [block.result() for block in self._blocks]
         squared, norm, leakage = (np.sum([part[index] for part in parts], axis=0) for index in range(3))
         mean = np.concatenate([part[3] for part in parts], axis=-1)
@@ -134,7 +134,7 @@ class EquivarianceError:
         )
 
     def _components(self, f: object) -> Array:
-        """(n, samples, objects, dim) components in the basis of the blocks; padded tokens are zero."""
+        """Return (n, samples, objects, dim) components in the basis of the blocks; padded tokens are zero."""
         values = to_numpy(f)
         if self._kept is not None:
             values = np.where(self._kept.reshape(*self._kept.shape, *[1] * (values.ndim - 3)), values, 0)
@@ -189,7 +189,7 @@ class BlockError:
         return shifted
 
     def result(self) -> tuple[Array, Array, Array, Array]:
-        """A² (samples,), N (samples,), leakage (samples,) and f̄ (samples, objects, d)."""
+        """Return A² (samples,), N (samples,), leakage (samples,) and f̄ (samples, objects, d)."""
         assert self._first is not None
         squared = self._square - self._squared_mean((self._mean**2).sum(axis=(1, 2)), self._coset_square, self._n)
         leakage = squared  # for d = 1, B_α[u] is ‖f̄‖²: nothing can be misaligned
@@ -201,17 +201,17 @@ class BlockError:
         return squared, self._norm, leakage, self._mean + self._first
 
     def _squared_mean(self, modulus: Array, mean_square: Array, n: int) -> Array:
-        """‖∫v‖² from ‖mean of v‖² and the mean of ‖v‖²."""
+        """Return ‖∫v‖² from ‖mean of v‖² and the mean of ‖v‖²."""
         return modulus if self._exact else (n * modulus - mean_square) / (n - 1)
 
 
 def _squares(*cosets: Array) -> Array:
-    """(n, samples) squared norms, averaged over cosets."""
+    """Return (n, samples) squared norms, averaged over cosets."""
     return np.mean([np.einsum("nsmd,nsmd->ns", values, values) for values in cosets], axis=0)
 
 
 def _products(matrices: Array, values: Array) -> Array:
-    """Σ_n D_ab(n) v(n) of D (n, samples or 1, d, d) and v (n, samples, objects, d): (samples, d², objects · d)."""
+    """Sum D_ab(n) v(n) over n: D (n, samples or 1, d, d), v (n, samples, objects, d): (samples, d², objects · d)."""
     n, samples = values.shape[:2]
     flat = matrices.reshape(n, matrices.shape[1], -1)
     if flat.shape[1] == 1:
@@ -221,7 +221,7 @@ def _products(matrices: Array, values: Array) -> Array:
 
 
 def combine(kind: Kind, parts: Sequence[Deviation], noise_floor: float, *, exact_to: int | None = None) -> Equivariance:
-    """The error over all inputs, from their batches.
+    """Combine the errors of batches into that over all inputs.
 
     Parameters
     ----------
@@ -267,13 +267,13 @@ def combine(kind: Kind, parts: Sequence[Deviation], noise_floor: float, *, exact
 
 
 def _counts(part: Deviation) -> NDArray[np.int64]:
-    """(samples,) rows of each input: its real tokens, or the same number for all."""
+    """Count the rows (samples,) of each input: its real tokens, or the same number for all."""
     samples = len(part.squared)
     return np.full(samples, len(part.rows) // samples) if part.mask is None else part.mask.sum(axis=1)
 
 
 def _over_spread(a2: NDArray[np.float64], rows: NDArray[np.float64], counts: NDArray[np.int64]) -> tuple[float, float]:
-    """√(Σ A² / Σ‖f̄ − mean‖²), and its standard error by leaving out one input, with its rows, at a time.
+    """Return √(Σ A² / Σ‖f̄ − mean‖²), and its standard error by leaving out one input, with its rows, at a time.
 
     Parameters
     ----------
@@ -306,6 +306,6 @@ def _over_spread(a2: NDArray[np.float64], rows: NDArray[np.float64], counts: NDA
 
 
 def _root(value: NDArray[np.float64], stderr: NDArray[np.float64]) -> tuple[float, float]:
-    """Signed root of a squared quantity and the error carried over to it."""
+    """Return the signed root of a squared quantity and the error carried over to it."""
     root = float(np.sign(value) * np.sqrt(np.abs(value)))
     return root, float(stderr / (2 * abs(root))) if root else float(np.sqrt(stderr))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -73,7 +73,7 @@ class Orbit:
 
     @property
     def numbers(self) -> int:
-        """Real numbers that an estimator holds for one real feature of one input."""
+        """The real numbers that an estimator holds for one real feature of one input."""
         if self.rule is not None:
             return self.cosets * (coefficients(self.rule) + waiting_numbers(self.rule))
         return 2 * self.cosets * self.n_rotations  # every response, and once more in order
@@ -102,32 +102,52 @@ class Orbit:
 
 
 class InputBatch:
-    """A few inputs on their way along the orbit: their rotations, and one estimator for every layer and output."""
+    """A few inputs on their way along the orbit, with an estimator for every piece and an error for every output.
 
-    def __init__(self, orbit: Orbit, rotations: NDArray[np.float64], mask: Any, outputs: Mapping[str, Kind]) -> None:
-        self._orbit, self._rotations, self._mask, self._outputs = orbit, rotations, mask, outputs
+    Where there are no pieces to measure, there is an error for all outputs, without its spectrum.
+    """
+
+    def __init__(self, session: Session, inputs: Any, part: slice, orbit: Orbit, pieces: Sequence[Piece] = ()) -> None:
+        self._session, self._orbit, self._pieces = session, orbit, pieces
+        self._inputs = session.domain.select(inputs, part)
+        self._mask = session.domain.mask(self._inputs)
+        self._rotations, self._samples = orbit.rotations(part), part.stop - part.start
         self._shapes: dict[str, tuple[int, ...]] = {}
-        self.estimators: dict[Piece, QuadratureEstimator | RandomEstimator] = {}
-        self.errors: dict[str, EquivarianceError] = {}
+        self.estimators = {piece: self._new_estimator() for piece in pieces}
+        outputs = [piece.name for piece in pieces if piece.start == 0] if pieces else session.outputs
+        self.errors = {
+            name: orbit.error_of(session.outputs[name], estimator=self._new_estimator() if pieces else None)
+            for name in outputs
+            if name in session.outputs
+        }
 
-    def add(self, chunk: slice, piece: Piece, proper: Any, improper: Any) -> None:
-        """Take in the responses of one layer or output to one chunk of rotations."""
-        name, shape = piece.name, tuple(proper.shape[1:])
-        if self._shapes.setdefault(name, shape) != shape:
-            raise ProbeError(f"{name!r} has features of shape {shape[1:]} and {self._shapes[name][1:]} for one input")
-        kind = self._outputs.get(name)
-        mask = token_mask(self._mask, proper, kind)
-        if piece not in self.estimators:
-            self.estimators[piece] = self._new_estimator()
-        try:
-            inverted = None if improper is None else piece.of(improper)
-            self.estimators[piece].add(chunk, piece.of(proper), inverted, mask=mask)
-        except SpectrumError as error:
-            raise ProbeError(f"{name!r} cannot be measured: {error}") from error
-        if kind is not None and piece.start == 0:
-            if name not in self.errors:
-                self.errors[name] = self._orbit.error_of(kind, estimator=self._new_estimator())
-            self.errors[name].add(chunk, self._rotations[chunk], proper, improper, mask=mask)
+    def travel(self) -> Iterator[int]:
+        """Go along the orbit; yield the number of evaluations of every chunk."""
+        chunks = self._orbit.chunks(self._session.evaluations // self._samples)
+        inversion = self._orbit.group.has_inversion
+        return self._session.orbit(self._inputs, self._rotations, chunks, self._take, inversion=inversion)
+
+    def _take(self, chunk: slice, proper: Responses, improper: Responses) -> int:
+        """Take in the responses to one chunk of rotations."""
+        for piece in self._pieces:
+            name, u = piece.name, proper[piece.name]
+            shape = tuple(u.shape[1:])
+            if self._shapes.setdefault(name, shape) != shape:
+                raise ProbeError(
+                    f"{name!r} has features of shape {shape[1:]} and {self._shapes[name][1:]} for one input"
+                )
+            try:
+                inverted = piece.of(improper[name]) if improper else None
+                self.estimators[piece].add(chunk, piece.of(u), inverted, mask=self._real(name, u))
+            except SpectrumError as error:
+                raise ProbeError(f"{name!r} cannot be measured: {error}") from error
+        for name, deviation in self.errors.items():
+            u, real = proper[name], self._real(name, proper[name])
+            deviation.add(chunk, self._rotations[chunk], u, improper.get(name), mask=real)
+        return self._orbit.cosets * self._samples * len(self._rotations[chunk])
+
+    def _real(self, name: str, response: Any) -> Any:
+        return token_mask(self._mask, response, self._session.outputs.get(name))
 
     def _new_estimator(self) -> QuadratureEstimator | RandomEstimator:
         if self._orbit.rule is not None:
@@ -187,28 +207,13 @@ def _travel(
     advance: Callable[[int], None],
 ) -> tuple[dict[str, Spectrum], dict[str, Deviation]]:
     """Take some inputs along their orbit, once for every group of layers."""
-    some = session.domain.select(inputs, part)
-    samples, rotations = part.stop - part.start, orbit.rotations(part)
     spectra: dict[str, Spectrum] = {}
     deviations: dict[str, Deviation] = {}
     evaluated = 0
     try:
         for group in groups:
-            batch = InputBatch(orbit, rotations, session.domain.mask(some), session.outputs)
-
-            def take(
-                chunk: slice,
-                proper: Responses,
-                improper: Responses,
-                batch: InputBatch = batch,
-                group: Sequence[Piece] = group,
-            ) -> int:
-                for piece in group:
-                    batch.add(chunk, piece, proper[piece.name], improper.get(piece.name))
-                return orbit.cosets * samples * len(rotations[chunk])
-
-            chunks = orbit.chunks(session.evaluations // samples)
-            for count in session.orbit(some, rotations, chunks, take, inversion=orbit.group.has_inversion):
+            batch = InputBatch(session, inputs, part, orbit, group)
+            for count in batch.travel():
                 advance(count)
                 evaluated += count
             for piece, estimator in batch.estimators.items():
@@ -222,31 +227,14 @@ def _travel(
 
 
 def deviations_along(session: Session, inputs: Any, orbit: Orbit) -> dict[str, list[Deviation]]:
-    """Evaluate all inputs along the orbits of a rule, for the errors of the outputs alone, by batches of inputs."""
-    parts: dict[str, list[Deviation]] = {}
+    """Evaluate all inputs along their orbits, for the errors of the outputs alone, by batches of inputs."""
+    found: dict[str, list[Deviation]] = {name: [] for name in session.outputs}
     for part in session.parts(inputs, orbit.inputs_together(session.evaluations)):
-        some, rotations = session.domain.select(inputs, part), orbit.rotations(part)
-        mask = session.domain.mask(some)
-        errors = {name: orbit.error_of(kind) for name, kind in session.outputs.items()}
-
-        def take(
-            chunk: slice,
-            proper: Responses,
-            improper: Responses,
-            errors: dict[str, EquivarianceError] = errors,
-            rotations: NDArray[np.float64] = rotations,
-            mask: Any = mask,
-        ) -> None:
-            for name, error in errors.items():
-                real = token_mask(mask, proper[name], session.outputs[name])
-                error.add(chunk, rotations[chunk], proper[name], improper.get(name), mask=real)
-
-        chunks = orbit.chunks(session.evaluations // session.domain.size(some))
-        for _ in session.orbit(some, rotations, chunks, take, inversion=orbit.group.has_inversion):
-            pass
-        for name, error in errors.items():
-            parts.setdefault(name, []).append(error.result())
-    return parts
+        batch = InputBatch(session, inputs, part, orbit)
+        sum(batch.travel())
+        for name, error in batch.errors.items():
+            found[name].append(error.result())
+    return found
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Which l_max a measurement needs: grow it until the tail is small and two grids agree."""
+"""The l_max that a measurement needs: grow it until the tail is small and two grids agree."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ LADDER, LADDER_OF_MODES = (2, 4, 6, 8, 10, 12, 14), (4, 8, 16, 32, 64, 128)
 
 @dataclass(frozen=True)
 class Step:
-    """What one l_max says about a few inputs.
+    """The findings of one l_max about a few inputs.
 
     Parameters
     ----------
@@ -67,12 +67,12 @@ class Resolution:
         return self.steps[-1].l_max
 
     def to_dict(self) -> dict[str, Any]:
-        """As values that JSON can hold."""
+        """Return values that JSON can hold."""
         return {**asdict(self), "steps": [asdict(step) for step in self.steps]}
 
 
 def ladder(*, about_an_axis: bool, at_least: int) -> tuple[int, ...]:
-    """Values of l_max to try, from the smallest that outputs of λ up to ``at_least`` need."""
+    """Return values of l_max to try, from the smallest that outputs of λ up to ``at_least`` need."""
     steps = LADDER_OF_MODES if about_an_axis else LADDER
     return tuple(step for step in steps if step >= at_least) or (at_least, at_least + 2)
 
@@ -114,7 +114,7 @@ def settle(
 
 
 def difference(coarse: SymmetryReport, fine: SymmetryReport) -> float:
-    """The largest change of a fraction of power that both reports give: of a layer in an irrep, or relative A²."""
+    """Return the largest change of a fraction of power in both reports: of a layer in an irrep, or relative A²."""
     shared = [fine.irreps.index(irrep) for irrep in coarse.irreps]
     changes = [np.abs(fine.fractions[:, shared] - coarse.fractions).max()]
     for name, item in coarse.equivariance.items():

@@ -1,4 +1,4 @@
-"""What rounding alone makes of responses: the measured noise floor."""
+"""Rounding and what it alone makes of responses: the measured noise floor."""
 
 from __future__ import annotations
 

@@ -9,6 +9,8 @@ from torch import nn
 
 import jetsym
 from jetsym.errors import ProbeError
+from jetsym.jets import checkpoint
+from jetsym.jets.models.pointnet import PointNet
 from jetsym.probing.measure.average import OrbitAverage, accuracy_split, orbit_average
 from jetsym.spectrum import O3
 from jetsym.spectrum.representations import representation
@@ -103,6 +105,37 @@ def test_jets_logits_and_padded_tokens(make_jets):
     split = accuracy_split(found["flow"], np.where(mask[..., None], p3, np.nan))
     assert split.mse_of_average == pytest.approx(0.01 * (p3[mask] ** 2).mean(), rel=1e-10)
     assert split.error == pytest.approx((3.69 / 3 - 1.21) * (p3[mask] ** 2).mean(), rel=1e-10)
+
+
+def test_a_run_folder_and_a_checkpoint_are_averaged_like_their_model(make_jets, tmp_path):
+    torch.manual_seed(0)
+    jets, tagger = make_jets(2, seed=3, max_particles=5), PointNet(("QCD", "Tbqq"), width=8, blocks=1, heads=2).eval()
+    checkpoint.save(tmp_path / checkpoint.BEST, tagger)
+    expected, *found = (
+        orbit_average(model, jets, bandwidth=1)["logits"]
+        for model in (tagger, tmp_path, str(tmp_path / checkpoint.BEST), nn.DataParallel(tagger), lambda x: tagger(x))
+    )
+    assert expected.mean.shape == (2, 2)
+    for other in found:
+        np.testing.assert_allclose(other.mean, expected.mean, rtol=1e-6)
+    with pytest.raises(ProbeError, match="model is a int; expected a torch module, a callable, or the path of a run"):
+        orbit_average(3, jets)
+
+
+def test_an_average_about_each_jet_is_not_one_about_the_beam(make_jets):
+    jets = make_jets(3, seed=3, dtype=torch.float64, min_particles=2, max_particles=5)
+
+    def model(batch):
+        return batch.p4[..., 1].sum(1) ** 2
+
+    about_jet, about_beam = (
+        orbit_average(model, jets, group="SO2", axis=axis, outputs={"y": "scalar"}, bandwidth=2)["y"].mean
+        for axis in ("jet", "beam")
+    )
+    np.testing.assert_allclose(about_beam, jets.p4[..., 1:3].sum(1).square().sum(1) / 2, rtol=1e-10)
+    assert np.abs(about_jet / about_beam - 1).max() > 0.01
+    with pytest.raises(ProbeError, match="whose law is known for rotations in the lab"):
+        orbit_average(lambda batch: batch.jet_p4[:, 1:], jets, frame="rest", outputs={"p": "vector"})
 
 
 def test_what_cannot_be_averaged_is_refused(points):
