@@ -247,5 +247,5 @@ def test_what_cannot_be_measured_is_named(make_jets):
         stability(model, jets[[]])
     with pytest.raises(DataError, match="other classes"):
         stability(PointNet(("a", "b"), width=8), jets)
-    with pytest.raises(ConfigError, match="augmentation.width is -1"):
+    with pytest.raises(ConfigError, match="width is -1; expected a rapidity more than 0"):
         stability(model, jets, width=-1)
