@@ -125,7 +125,7 @@ def convert(
     if to == "parquet":
         if mapping is not None:
             raise ConfigError("--mapping makes caches; with --to parquet all branches keep their names")
-        from jetsym.jets.io.formats.parquet import to_parquet
+        from jetsym.jets.io.streaming.convert import to_parquet
 
         return to_parquet(paths, out, overwrite=overwrite)
     from jetsym.jets.io.streaming.convert import convert as make_cache

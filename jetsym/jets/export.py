@@ -89,7 +89,8 @@ def export_onnx(model: Tagger, path: str | Path, *, tolerance: float = TOLERANCE
     name = type(model).__name__
     if model.no_graph:
         raise ConfigError(
-            f"a {name} cannot be written as an ONNX graph: {model.no_graph}; export another tagger, or use it from Python"
+            f"a {name} cannot be written as an ONNX graph: {model.no_graph}; export another tagger, or use it from "
+            "Python"
         )
     facts = _metadata(model)
     program = _traced(_Exported(padded(model).cpu().float()).eval(), name)

@@ -18,9 +18,10 @@ from jetsym.jets.io.formats.opening import explained
 from jetsym.jets.io.mapping.mapping import TreeMapping
 from jetsym.jets.io.mapping.yaml_file import open_mapping
 from jetsym.jets.io.packed import DISPLACEMENTS, KINDS, PackedJets, pack_kinds
-from jetsym.jets.io.paths import File, Paths, jet_files
+from jetsym.jets.io.paths import Paths, jet_files
 from jetsym.jets.io.ragged import RaggedJets
 from jetsym.jets.io.registry import count_jets, index_file
+from jetsym.jets.io.remote import File
 from jetsym.jets.kinematics import from_pt_eta_phi_energy
 from jetsym.jets.schema import P4_BRANCHES
 

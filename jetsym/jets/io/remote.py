@@ -13,13 +13,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, cast
 from urllib.parse import urlsplit
 
 from jetsym.errors import DataError, JetsymError, MissingDependencyError
 
-__all__ = ["PACKAGES", "RemoteFile", "is_remote", "open_remote"]
+__all__ = ["PACKAGES", "File", "RemoteFile", "is_remote", "open_remote"]
 
 #: Kind of address -> the package that reads it, of the extra ``remote``.
 PACKAGES = {"http": "aiohttp", "https": "aiohttp", "s3": "s3fs", "root": "fsspec-xrootd"}
@@ -67,6 +67,10 @@ class RemoteFile:
     @property
     def parent(self) -> PurePosixPath:
         return self._path.parent
+
+
+#: A file of jets, on this machine or on another one.
+File = Path | RemoteFile
 
 
 def is_remote(path: object) -> bool:

@@ -311,8 +311,8 @@ def test_what_is_called_tree_but_is_none(tmp_path):
     with pytest.raises(DataError, match=r"the file holds 'tree' \(TH1D\)"):
         read(tmp_path / "hist.root")
     with uproot.recreate(tmp_path / "ntuple.root") as file:
-        file.mkrntuple("tree", {"jet_pt": "float32"})
-    with pytest.raises(DataError, match=r"the file holds 'tree' \(ROOT::RNTuple\)"):
+        file.mkrntuple("events", {"jet_pt": "float32"})
+    with pytest.raises(DataError, match=r"the file holds 'events' \(ROOT::RNTuple\)"):
         read(tmp_path / "ntuple.root")
     with uproot.recreate(tmp_path / "nothing.root"):
         pass

@@ -10,7 +10,7 @@ import numpy as np
 import uproot
 
 from jetsym.errors import DataError, closest
-from jetsym.jets.io.paths import File
+from jetsym.jets.io.remote import File
 from jetsym.jets.schema import (
     AUX_BRANCHES,
     CLASSES,

@@ -12,6 +12,7 @@ import numpy as np
 import uproot
 
 from jetsym.errors import ConfigError, DataError
+from jetsym.jets.io.formats.base import format_of
 from jetsym.jets.io.formats.index import FileIndex
 from jetsym.jets.io.formats.layout import AXIS_BRANCHES, LABEL_II, Layout, axis_of, is_number
 from jetsym.jets.io.formats.opening import explained, open_tree, stamp_of
@@ -19,7 +20,7 @@ from jetsym.jets.io.formats.root import BasketReader, index_tree
 from jetsym.jets.io.mapping.expressions import Expression, Quantity, spread
 from jetsym.jets.io.mapping.mapping import WEIGHT, TreeMapping, cartesian
 from jetsym.jets.io.mapping.reweighting import bin_numbers, bin_weights
-from jetsym.jets.io.paths import ARRAYS, File
+from jetsym.jets.io.remote import File
 from jetsym.jets.schema import CLASSES, P4_BRANCHES
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ _ROWS = 65_536
 
 
 def index_mapped(path: File, mapping: TreeMapping) -> FileIndex:
-    """What :func:`jetsym.jets.io.registry.index_file` gives, of any tree with one entry per jet, after the selection.
+    """Read where everything lies in any tree with one entry per jet, after the selection.
 
     Raises
     ------
@@ -41,8 +42,8 @@ def index_mapped(path: File, mapping: TreeMapping) -> FileIndex:
     ConfigError
         If what the mapping says has no meaning for these branches.
     """
-    if path.suffix in (".parquet", *ARRAYS):
-        raise DataError(f"{path}: {mapping.path} maps the trees of ROOT files, which this is not")
+    if not (form := format_of(path)).mappable:
+        raise DataError(f"{path}: {mapping.path} maps the trees of ROOT files, which this is not ({form.name})")
     size, mtime_ns = stamp_of(path)
     with open_tree(path, mapping.tree) as tree:
         source = f"{path}: the tree {tree.name!r}"

@@ -16,7 +16,7 @@ import yaml
 from jetsym.errors import ConfigError, closest
 from jetsym.jets.io.mapping.expressions import Expression
 from jetsym.jets.io.mapping.mapping import WEIGHT, Labels, Momentum, Reweighting, TreeMapping
-from jetsym.jets.io.paths import File
+from jetsym.jets.io.remote import File
 from jetsym.jets.schema import SCALARS
 
 __all__ = ["load_mapping", "open_mapping"]

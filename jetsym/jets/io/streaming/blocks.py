@@ -19,9 +19,9 @@ from jetsym.jets.io.arena import Arena
 from jetsym.jets.io.formats.index import FileIndex
 from jetsym.jets.io.mapping.yaml_file import open_mapping
 from jetsym.jets.io.packed import PackedJets
-from jetsym.jets.io.paths import File
 from jetsym.jets.io.read import BadJets, Columns, MappingFile, read_block
 from jetsym.jets.io.registry import index_file
+from jetsym.jets.io.remote import File
 from jetsym.jets.schema import SCALAR_BRANCHES
 
 if TYPE_CHECKING:

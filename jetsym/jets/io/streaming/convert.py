@@ -1,4 +1,4 @@
-"""Making a ragged cache of files of jets: one pass that can be interrupted at any moment and continued."""
+"""Making a ragged cache of files of jets, in one pass that can be interrupted and continued, or Parquet files."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from jetsym.errors import ConfigError, DataError
-from jetsym.files import sha256_of, write_atomically, write_json
+from jetsym.files import finished_file, sha256_of, write_atomically, write_json
+from jetsym.jets.io.formats.parquet import write_parquet
 from jetsym.jets.io.mapping.yaml_file import load_mapping
 from jetsym.jets.io.packed import PackedJets
 from jetsym.jets.io.paths import Paths, root_files
@@ -26,7 +27,7 @@ from jetsym.jets.io.streaming.blocks import Block, RootFiles, Skipped
 from jetsym.jets.io.streaming.cache import FORMAT, MANIFEST, CacheFiles, column_file, describe, is_cache
 from jetsym.progress import progress_bar
 
-__all__ = ["JOURNAL", "convert"]
+__all__ = ["JOURNAL", "convert", "to_parquet"]
 
 #: How far an unfinished cache has come; it goes when the manifest comes.
 JOURNAL = "unfinished.json"
@@ -111,6 +112,45 @@ def convert(
         }
         write_json(folder / MANIFEST, manifest)
         (folder / JOURNAL).unlink()
+    return folder
+
+
+def to_parquet(paths: Paths, out: str | os.PathLike[str], *, overwrite: bool = False, progress: bool = True) -> Path:
+    """Write ROOT files as Parquet files of the same names, with all branches that hold a number or a list of them.
+
+    Parameters
+    ----------
+    paths
+        As in :func:`jetsym.jets.read`.
+    out
+        A folder. Files that are there already, and not older than their sources, are left alone.
+    overwrite
+        Write them again nevertheless.
+    progress
+        Show a progress bar.
+
+    Returns
+    -------
+    Path
+        The folder.
+
+    Raises
+    ------
+    DataError
+        If a file cannot be read, or two have the same name.
+    MissingDependencyError
+        If pyarrow is not installed.
+    """
+    files, folder = root_files(paths), Path(out).expanduser()
+    targets = [folder / f"{path.stem}.parquet" for path in files]
+    if twice := next((target for target in targets if targets.count(target) > 1), None):
+        raise DataError(f"several of the files would become {twice}; convert them into folders of their own")
+    with progress_bar("convert", len(files), shown=progress) as advance:
+        for path, target in zip(files, targets, strict=True):
+            if overwrite or not target.exists() or target.stat().st_mtime_ns < path.stat().st_mtime_ns:
+                with finished_file(target) as unfinished:
+                    write_parquet(path, unfinished)
+            advance(1)
     return folder
 
 

@@ -51,11 +51,14 @@ def lines() -> Format:
 
 @pytest.fixture
 def line_file(tmp_path, make_jets, jetclass_columns):
-    columns = {name: np.asarray(c).tolist() if getattr(c, "ndim", 1) == 1 else c.to_list()
-               for name, c in jetclass_columns(make_jets(20)).items()}
+    columns = {
+        name: np.asarray(c).tolist() if getattr(c, "ndim", 1) == 1 else c.to_list()
+        for name, c in jetclass_columns(make_jets(20)).items()
+    }
     path = tmp_path / "jets.jsonl"
-    path.write_text("".join(json.dumps(dict(zip(columns, jet, strict=True))) + "\n"
-                            for jet in zip(*columns.values(), strict=True)))
+    path.write_text(
+        "".join(json.dumps(dict(zip(columns, jet, strict=True))) + "\n" for jet in zip(*columns.values(), strict=True))
+    )
     return path
 
 
@@ -92,9 +95,8 @@ def test_a_registered_format_is_found_in_folders_and_named_in_errors(lines, line
 
 
 def test_a_damaged_file_of_a_registered_format_is_named(lines, line_file):
-    index_lines(line_file)
     line_file.write_text(line_file.read_text()[:-40])
-    with pytest.raises((DataError, ValueError)):
+    with pytest.raises(DataError, match="jets.jsonl: damaged or not readable"):
         read(line_file)
 
 
