@@ -20,7 +20,7 @@ from jetsym.benchmarks.measure import alternate, peak_growth
 from jetsym.errors import ConfigError
 from jetsym.jets.io import JetStream
 from jetsym.jets.io.formats.layout import AXIS_BRANCHES
-from jetsym.jets.io.paths import root_files
+from jetsym.jets.io.paths import local_files
 from jetsym.jets.io.registry import count_jets
 from jetsym.jets.io.streaming.convert import convert
 from jetsym.jets.schema import LABEL_BRANCHES, P4_BRANCHES, SCALAR_BRANCHES, TREE
@@ -73,7 +73,7 @@ def loader(
     memory
         Whether to measure the memory of JetStream with one file and with all.
     """
-    paths = root_files(files)
+    paths = local_files(files)
     n_jets = sum(map(count_jets, paths))
     with tempfile.TemporaryDirectory(prefix="jetsym-loader-") as temporary:
         folder = Path(cache or temporary) / "cache"

@@ -39,7 +39,7 @@ def probe(
     inputs
         Files of jets to probe with; the bundled jets where none are named.
     mapping
-        A YAML file that says which branches of other ROOT trees hold what, see :mod:`jetsym.jets.io.mapping.mapping`.
+        A YAML file that says which branches of other ROOT trees hold what, see :mod:`jetsym.jets.io.mapping`.
     out
         A JSON file to write the report to; a picture (.png) and a page (.html) of the same name go beside it.
     over_training
@@ -86,7 +86,7 @@ def attribute(
     inputs
         Files of jets to measure on; the bundled jets where none are named.
     mapping
-        A YAML file that says which branches of other ROOT trees hold what, see :mod:`jetsym.jets.io.mapping.mapping`.
+        A YAML file that says which branches of other ROOT trees hold what, see :mod:`jetsym.jets.io.mapping`.
     out
         A JSON file to write the report to.
     """

@@ -118,7 +118,7 @@ def evaluate(
     device
         "cpu", "cuda", or "auto" for the latter where there is one.
     mapping
-        A YAML file that says which branches of other ROOT trees hold what, see :mod:`jetsym.jets.io.mapping.mapping`.
+        A YAML file that says which branches of other ROOT trees hold what, see :mod:`jetsym.jets.io.mapping`.
     out
         A JSON file to write the numbers to; pictures (_roc.png, _confusion.png, _reliability.png) go beside it.
     """
@@ -204,7 +204,7 @@ def predict(
     device
         "cpu", "cuda", or "auto" for the latter where there is one.
     mapping
-        A YAML file that says which branches of other ROOT trees hold what, see :mod:`jetsym.jets.io.mapping.mapping`.
+        A YAML file that says which branches of other ROOT trees hold what, see :mod:`jetsym.jets.io.mapping`.
     progress
         Show a progress bar.
     """

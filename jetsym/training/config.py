@@ -91,7 +91,7 @@ class TrainConfig:
     max_skipped
         Steps in a row that are left out because loss or gradient are not finite, before the run is given up.
     mapping
-        A YAML file that says which branches of other ROOT trees hold what, see :mod:`jetsym.jets.io.mapping.mapping`;
+        A YAML file that says which branches of other ROOT trees hold what, see :mod:`jetsym.jets.io.mapping`;
         for ``data`` and ``val``.
     seed
         Of initialisation, shuffling, augmentation and dropout.

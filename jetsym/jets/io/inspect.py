@@ -13,8 +13,8 @@ from rich.table import Table
 
 from jetsym.errors import DataError
 from jetsym.jets.io.arena import Arena
-from jetsym.jets.io.mapping.mapping import TreeMapping
-from jetsym.jets.io.mapping.yaml_file import open_mapping
+from jetsym.jets.io.mapping.parse import open_mapping
+from jetsym.jets.io.mapping.tree_mapping import TreeMapping
 from jetsym.jets.io.packed import PackedJets
 from jetsym.jets.io.paths import Paths, jet_files
 from jetsym.jets.io.read import MappingFile, read_block

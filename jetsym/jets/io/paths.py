@@ -10,13 +10,13 @@ from jetsym.errors import DataError
 from jetsym.jets.io.registry import FORMATS, readable
 from jetsym.jets.io.remote import File, RemoteFile, is_remote
 
-__all__ = ["Paths", "jet_files", "root_files"]
+__all__ = ["Paths", "jet_files", "local_files"]
 
 #: A file, a glob pattern, a directory, or a sequence of these.
 Paths = str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
 
 
-def root_files(paths: Paths) -> list[Path]:
+def local_files(paths: Paths) -> list[Path]:
     """Files meant by a path, a glob pattern, a directory, or a sequence of these.
 
     Parameters
@@ -33,7 +33,7 @@ def root_files(paths: Paths) -> list[Path]:
 
     Examples
     --------
-    >>> root_files([])
+    >>> local_files([])
     Traceback (most recent call last):
     ...
     jetsym.errors.DataError: no paths to read; expected a ROOT file, a pattern, a directory or a sequence of these
@@ -47,7 +47,7 @@ def root_files(paths: Paths) -> list[Path]:
 
 
 def jet_files(paths: Paths) -> list[File]:
-    """As :func:`root_files`, for readers that take addresses (https, http, s3, root) as well.
+    """As :func:`local_files`, for readers that take addresses (https, http, s3, root) as well.
 
     Examples
     --------

@@ -15,8 +15,8 @@ from jetsym.jets.io.arena import Arena
 from jetsym.jets.io.formats.index import FileIndex
 from jetsym.jets.io.formats.layout import AXIS_BRANCHES, labels
 from jetsym.jets.io.formats.opening import explained
-from jetsym.jets.io.mapping.mapping import TreeMapping
-from jetsym.jets.io.mapping.yaml_file import open_mapping
+from jetsym.jets.io.mapping.parse import open_mapping
+from jetsym.jets.io.mapping.tree_mapping import TreeMapping
 from jetsym.jets.io.packed import DISPLACEMENTS, KINDS, PackedJets, pack_kinds
 from jetsym.jets.io.paths import Paths, jet_files
 from jetsym.jets.io.ragged import RaggedJets
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-__all__ = ["BadJets", "Columns", "MappingFile", "check_number", "read", "read_block", "read_ragged"]
+__all__ = ["BadJets", "ColumnSet", "MappingFile", "check_number", "read", "read_block", "read_ragged"]
 
 
 BadJets = Literal["raise", "drop"]
@@ -98,7 +98,7 @@ def read(
         What to do with jets without particles, and with NaN or infinity in momenta, scalars or axis: "raise" or
         "drop".
     mapping
-        A YAML file that says what the branches of another tree hold, see :mod:`jetsym.jets.io.mapping.mapping`.
+        A YAML file that says what the branches of another tree hold, see :mod:`jetsym.jets.io.mapping`.
 
     Returns
     -------
@@ -186,7 +186,7 @@ def _spread(limit: int, files: Sequence[File], mapping: TreeMapping | None) -> l
     return shares
 
 
-Columns = Literal["all", "full", "kin"]
+ColumnSet = Literal["all", "full", "kin"]
 
 
 def read_block(
@@ -194,7 +194,7 @@ def read_block(
     start: int,
     stop: int,
     *,
-    columns: Columns = "all",
+    columns: ColumnSet = "all",
     bad_jets: BadJets | Literal["keep"] = "raise",
     arena: Arena | None = None,
 ) -> tuple[PackedJets, NDArray[np.bool_] | None]:

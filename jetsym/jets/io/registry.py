@@ -14,7 +14,7 @@ from jetsym.jets.io.formats.opening import explained
 from jetsym.jets.io.remote import File
 
 if TYPE_CHECKING:
-    from jetsym.jets.io.mapping.mapping import TreeMapping
+    from jetsym.jets.io.mapping.tree_mapping import TreeMapping
 
 __all__ = [
     "FORMATS",
@@ -38,7 +38,7 @@ def index_file(path: File, mapping: TreeMapping | None = None) -> FileIndex:
         If the file is missing, is not what its name says, is damaged, or lacks the tree, jets or a branch.
     """
     if mapping is not None:
-        from jetsym.jets.io.mapping.reader import index_mapped
+        from jetsym.jets.io.mapping.mapped_reader import index_mapped
 
         return index_mapped(path, mapping)
     form = format_of(path)

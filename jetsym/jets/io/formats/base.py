@@ -72,7 +72,7 @@ def format_of(path: File) -> Format:
     found = [one for one in FORMATS.values() if path.suffix in one.suffixes] or [FORMATS["ROOT"]]
     local = path if isinstance(path, Path) else None
     looked = (one for one in found if one.look is not None and local is not None and one.look(local))
-    chosen = next(looked, None) or next(one for one in found if one.look is None)
+    chosen = next(looked, None) or next((one for one in found if one.look is None), found[0])
     if isinstance(path, RemoteFile) and not chosen.remote:
         known = " and ".join(one.name for one in FORMATS.values() if one.remote)
         raise DataError(f"{path}: is on another machine, from where only {known} files are read; fetch it first")

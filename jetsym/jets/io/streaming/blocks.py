@@ -17,9 +17,9 @@ import numpy as np
 from jetsym.errors import DataError
 from jetsym.jets.io.arena import Arena
 from jetsym.jets.io.formats.index import FileIndex
-from jetsym.jets.io.mapping.yaml_file import open_mapping
+from jetsym.jets.io.mapping.parse import open_mapping
 from jetsym.jets.io.packed import PackedJets
-from jetsym.jets.io.read import BadJets, Columns, MappingFile, read_block
+from jetsym.jets.io.read import BadJets, ColumnSet, MappingFile, read_block
 from jetsym.jets.io.registry import index_file
 from jetsym.jets.io.remote import File
 from jetsym.jets.schema import SCALAR_BRANCHES
@@ -27,7 +27,7 @@ from jetsym.jets.schema import SCALAR_BRANCHES
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["Block", "RootFiles", "Skipped", "cut", "mixed"]
+__all__ = ["Block", "JetFiles", "Skipped", "cut", "mixed"]
 
 #: A block is made of whole clusters of a file, with at least so many jets …
 _SMALLEST = 8192
@@ -59,7 +59,7 @@ class Skipped:
     reason: str
 
 
-class RootFiles:
+class JetFiles:
     """Files as a stream's source; only what is needed to plan an epoch is kept of each."""
 
     #: A cache has all its jets at hand; files must be read.
@@ -69,7 +69,7 @@ class RootFiles:
         self,
         files: Sequence[File],
         *,
-        columns: Columns,
+        columns: ColumnSet,
         bad_jets: BadJets = "raise",
         skip_bad: bool = False,
         mapping: MappingFile = None,
@@ -105,7 +105,7 @@ class RootFiles:
         self._agree(kinds, columns, skip_bad)
         self.groups = [f"{path.parent.name}/{re.sub('[0-9]+$', '', path.stem)}" for path in self.files]
 
-    def _agree(self, kinds: list[tuple[Any, ...]], columns: Columns, skip_bad: bool) -> None:
+    def _agree(self, kinds: list[tuple[Any, ...]], columns: ColumnSet, skip_bad: bool) -> None:
         """Refuse, or leave out, files that hold other quantities than most."""
         usual = Counter(kinds).most_common(1)[0][0]
         self.labelled, self.classes = bool(usual[0]), usual[1]

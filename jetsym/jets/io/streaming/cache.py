@@ -27,8 +27,8 @@ from jetsym.progress import progress_bar
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from jetsym.jets.io.mapping.mapping import TreeMapping
-    from jetsym.jets.io.read import Columns
+    from jetsym.jets.io.mapping.tree_mapping import TreeMapping
+    from jetsym.jets.io.read import ColumnSet
 
 __all__ = ["FORMAT", "MANIFEST", "CacheFiles", "SourceFile", "column_file", "is_cache", "load_manifest", "verify"]
 
@@ -86,7 +86,7 @@ class CacheFiles:
         *,
         sources: Sequence[Path] | None = None,
         mapping: TreeMapping | None = None,
-        columns: Columns = "full",
+        columns: ColumnSet = "full",
     ) -> None:
         manifest = load_manifest(folder)
         made_with, asked = manifest.get("mapping"), None if mapping is None else mapping.fingerprint

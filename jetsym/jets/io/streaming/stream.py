@@ -14,12 +14,12 @@ import torch
 
 from jetsym.errors import ConfigError, DataError, closest
 from jetsym.jets.io.arena import Arena
-from jetsym.jets.io.mapping.mapping import TreeMapping
-from jetsym.jets.io.mapping.yaml_file import load_mapping
+from jetsym.jets.io.mapping.parse import load_mapping
+from jetsym.jets.io.mapping.tree_mapping import TreeMapping
 from jetsym.jets.io.packed import PackedJets, RaggedBatch
-from jetsym.jets.io.paths import Paths, jet_files, root_files
-from jetsym.jets.io.read import BadJets, Columns, MappingFile, check_number
-from jetsym.jets.io.streaming.blocks import Block, RootFiles, Skipped, mixed
+from jetsym.jets.io.paths import Paths, jet_files, local_files
+from jetsym.jets.io.read import BadJets, ColumnSet, MappingFile, check_number
+from jetsym.jets.io.streaming.blocks import Block, JetFiles, Skipped, mixed
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -94,7 +94,7 @@ class JetStream:
         paths: Paths,
         *,
         batch_size: int,
-        columns: Columns = "full",
+        columns: ColumnSet = "full",
         shuffle: bool = True,
         seed: int = 0,
         rank: int = 0,
@@ -320,20 +320,20 @@ def _open(
     paths: Paths,
     cache: str | os.PathLike[str] | None,
     mapping: TreeMapping | None,
-    columns: Columns,
+    columns: ColumnSet,
     *,
     bad_jets: BadJets,
     skip_bad: bool,
     alone: bool,
-) -> RootFiles | CacheFiles:
+) -> JetFiles | CacheFiles:
     """The source that paths and cache mean."""
     from jetsym.jets.io.streaming.cache import CacheFiles, is_cache
 
     if isinstance(paths, str | os.PathLike) and is_cache(Path(paths).expanduser()):
         return CacheFiles(Path(paths).expanduser(), mapping=mapping, columns=columns)
     if cache is None:
-        return RootFiles(jet_files(paths), columns=columns, bad_jets=bad_jets, skip_bad=skip_bad, mapping=mapping)
-    files, folder = root_files(paths), Path(cache).expanduser()
+        return JetFiles(jet_files(paths), columns=columns, bad_jets=bad_jets, skip_bad=skip_bad, mapping=mapping)
+    files, folder = local_files(paths), Path(cache).expanduser()
     if not is_cache(folder):
         if not alone:
             raise ConfigError(f"{folder} holds no cache yet; make it before a distributed run, with: jetsym convert")

@@ -1,4 +1,4 @@
-"""Trees that are read through a mapping, see :mod:`jetsym.jets.io.mapping.mapping`, as if they were JetClass's."""
+"""Trees that are read through a mapping, see :mod:`jetsym.jets.io.mapping`, as if they were JetClass's."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from jetsym.jets.io.formats.layout import AXIS_BRANCHES, LABEL_II, Layout, axis_
 from jetsym.jets.io.formats.opening import explained, open_tree, stamp_of
 from jetsym.jets.io.formats.root import BasketReader, index_tree
 from jetsym.jets.io.mapping.expressions import Expression, Quantity, spread
-from jetsym.jets.io.mapping.mapping import WEIGHT, TreeMapping, cartesian
 from jetsym.jets.io.mapping.reweighting import bin_numbers, bin_weights
+from jetsym.jets.io.mapping.tree_mapping import WEIGHT, TreeMapping, cartesian
 from jetsym.jets.io.remote import File
 from jetsym.jets.schema import CLASSES, P4_BRANCHES
 

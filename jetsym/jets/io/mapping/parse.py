@@ -1,4 +1,4 @@
-"""YAML files of mappings (:mod:`jetsym.jets.io.mapping.mapping`): read, and refused where they have no meaning."""
+"""YAML files of mappings (:mod:`jetsym.jets.io.mapping`): read, and refused where they have no meaning."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import yaml
 
 from jetsym.errors import ConfigError, closest
 from jetsym.jets.io.mapping.expressions import Expression
-from jetsym.jets.io.mapping.mapping import WEIGHT, Labels, Momentum, Reweighting, TreeMapping
+from jetsym.jets.io.mapping.tree_mapping import WEIGHT, Labels, Momentum, Reweighting, TreeMapping
 from jetsym.jets.io.remote import File
 from jetsym.jets.schema import SCALARS
 
@@ -63,7 +63,7 @@ def open_mapping(
     mapping = load_mapping(path)
     if mapping is None or mapping.reweighting is None:
         return mapping
-    from jetsym.jets.io.mapping.reader import fitted
+    from jetsym.jets.io.mapping.mapped_reader import fitted
 
     return fitted(mapping, files, skip_bad=skip_bad)
 
