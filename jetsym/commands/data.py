@@ -1,4 +1,4 @@
-"""What the command line does with files of jets: download, convert, inspect."""
+"""The command line's functions for files of jets: download, convert, inspect."""
 
 from __future__ import annotations
 

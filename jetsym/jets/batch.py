@@ -123,19 +123,21 @@ class JetBatch:
 
     @property
     def n_particles(self) -> Tensor:
-        """(B,) int64 number of real particles of each jet."""
+        """Map (B,) int64 number of real particles of each jet."""
         return self.mask.sum(dim=1)
 
     @property
     def device(self) -> torch.device:
+        """Device of the tensors."""
         return self.p4.device
 
     @property
     def dtype(self) -> torch.dtype:
+        """Floating-point type of the momenta."""
         return self.p4.dtype
 
     def replace(self, **changes: Any) -> JetBatch:
-        """A copy with some fields exchanged."""
+        """Make a copy with some fields exchanged."""
         return replace(self, **changes)
 
     def to(self, target: torch.device | torch.dtype | str) -> JetBatch:
@@ -266,7 +268,7 @@ class JetBatch:
 
     @property
     def facts(self) -> dict[str, Any]:
-        """What has to be the same in batches that are joined."""
+        """The properties that have to be the same in batches that are joined."""
         return facts_of(self, scalars=self.scalar_names) | {"dtypes": self.dtype}
 
     def _map(self, change: Any) -> JetBatch:
@@ -281,7 +283,7 @@ class JetBatch:
 
 
 def first_difference(found: Sequence[str], expected: Sequence[str]) -> str:
-    """Where two lists of classes part, in a few words.
+    """Say where two lists of classes part, in a few words.
 
     Examples
     --------
@@ -294,7 +296,7 @@ def first_difference(found: Sequence[str], expected: Sequence[str]) -> str:
 
 
 def labels_of(jets: JetBatch) -> Tensor:
-    """The labels (B,) of jets that are known to have some.
+    """Return the labels (B,) of jets that are known to have some.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""What is in files of jets: jets per class, branches, ranges, bad values."""
+"""A summary of files of jets: jets per class, branches, ranges, bad values."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class Range:
 
 @dataclass
 class Summary:
-    """What :func:`inspect` has found.
+    """The findings of :func:`inspect`.
 
     Parameters
     ----------
@@ -97,7 +97,7 @@ class Summary:
         return sum(each.bad for each in self.ranges.values())
 
     def table(self) -> Group:
-        """Everything but the histograms, to be printed by rich."""
+        """Return everything but the histograms, to be printed by rich."""
         what = "files" if self.branches else "cache"
         title = f"{len(self.paths)} {what}, {self.n_jets:,} jets, {self.n_empty} of them without particles"
         classes = Table("class")
@@ -116,7 +116,7 @@ class Summary:
         return Group(title, classes, values, *(f"damaged: {reason}" for reason in self.damaged))
 
     def plot(self, axes: Any = None) -> Axes:
-        """Histograms of jet pT, jet mass and multiplicity, one line per class; gives the first of the three axes."""
+        """Draw histograms of jet pT, jet mass and multiplicity, a line per class; give the first of the three axes."""
         import matplotlib.pyplot as plt
 
         if axes is None:

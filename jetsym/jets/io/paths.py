@@ -1,4 +1,4 @@
-"""From what a user names (files, patterns, directories) to a list of files of jets that can be opened."""
+"""Paths that users name (files, patterns, directories), and the files of jets that they mean."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Paths = str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
 
 
 def local_files(paths: Paths) -> list[Path]:
-    """Files meant by a path, a glob pattern, a directory, or a sequence of these.
+    """List the files meant by a path, a glob pattern, a directory, or a sequence of these.
 
     Parameters
     ----------
@@ -47,7 +47,7 @@ def local_files(paths: Paths) -> list[Path]:
 
 
 def jet_files(paths: Paths) -> list[File]:
-    """As :func:`local_files`, for readers that take addresses (https, http, s3, root) as well.
+    """List files as :func:`local_files` does, for readers that take addresses (https, http, s3, root) as well.
 
     Examples
     --------

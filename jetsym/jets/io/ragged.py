@@ -60,7 +60,7 @@ class RaggedJets:
 
     @property
     def counts(self) -> NDArray[np.int64]:
-        """(B,) number of particles of each jet."""
+        """Map (B,) number of particles of each jet."""
         return np.diff(self.offsets)
 
     def cut(self, max_particles: int) -> RaggedJets:
@@ -98,7 +98,7 @@ class RaggedJets:
 
     @property
     def facts(self) -> dict[str, Any]:
-        """What has to be the same in jets that are joined."""
+        """The properties that have to be the same in jets that are joined."""
         return facts_of(self, scalars=self.scalar_names)
 
 

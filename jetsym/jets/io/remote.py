@@ -54,18 +54,22 @@ class RemoteFile:
 
     @property
     def name(self) -> str:
+        """Name of the file."""
         return self._path.name
 
     @property
     def stem(self) -> str:
+        """Its name without the suffix."""
         return self._path.stem
 
     @property
     def suffix(self) -> str:
+        """Its suffix, with the dot."""
         return self._path.suffix
 
     @property
     def parent(self) -> PurePosixPath:
+        """Folder of the file on its server."""
         return self._path.parent
 
 
@@ -74,7 +78,7 @@ File = Path | RemoteFile
 
 
 def is_remote(path: object) -> bool:
-    """Whether something is the address of a file on another machine.
+    """Tell whether something is the address of a file on another machine.
 
     Examples
     --------
@@ -173,7 +177,7 @@ def _whole(url: str, stamp: int) -> bytes:
 
 @contextmanager
 def _explained(url: str) -> Iterator[None]:
-    """Whatever a protocol raises on a file that cannot be had becomes one line."""
+    """Turn whatever a protocol raises on a file that cannot be had into one line."""
     try:
         yield
     except JetsymError:

@@ -1,4 +1,4 @@
-"""Writing jets as JetClass-schema ROOT files: TTree ``tree``, 41 branches and a counter, never half a file."""
+"""Writers of ROOT files in JetClass's schema: TTree ``tree``, 41 branches and a counter, never half a file."""
 
 from __future__ import annotations
 
@@ -146,7 +146,7 @@ def _check_names(columns: Branches) -> None:
 
 
 def _ragged(columns: Branches) -> tuple[dict[str, ak.Array], NDArray[np.int64]]:
-    """The per-particle columns in their types, all with the same offsets, and the number of particles per jet."""
+    """Return the per-particle columns in their types, with the same offsets, and the number of particles per jet."""
     arrays = {name: ak.Array(columns[name]) for name in PARTICLE_BRANCHES}
     counts = None
     ragged = {}

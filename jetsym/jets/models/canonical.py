@@ -27,7 +27,7 @@ __all__ = ["Canonical", "CanonicalConfig"]
 
 @dataclass(frozen=True)
 class CanonicalConfig(Options):
-    """What a :class:`Canonical` holds, and which poses it shows it.
+    """The tagger that a :class:`Canonical` holds, and the poses that it shows it.
 
     Parameters
     ----------
@@ -97,7 +97,7 @@ class Canonical(Tagger):
         self.tagger = build(self.config.backbone, self.classes, **self.config.options)
 
     def ablations(self) -> dict[str, Tagger]:
-        """What the backbone can do without."""
+        """Return copies without what the backbone can do without."""
         found: dict[str, Tagger] = {}
         for name, other in self.tagger.ablations().items():
             found[name] = copy.copy(self)
@@ -105,7 +105,7 @@ class Canonical(Tagger):
         return found
 
     def forward(self, jets: JetBatch) -> Tensor:
-        """B jets → logits (B, classes)."""
+        """Compute the logits (B, classes) of B jets."""
         with torch.autocast(jets.device.type, enabled=False):  # axes are made in float64
             seen = poses(jets, group=self.config.group, frame=self.config.frame, signs=self.config.signs)
         return torch.stack([self.tagger(pose) for pose in seen]).mean(dim=0)

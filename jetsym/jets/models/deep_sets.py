@@ -56,7 +56,7 @@ class ParticleLayer(nn.Module):
         self.map = nn.Sequential(nn.Linear(width_in, width_out), nn.ReLU())
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
-        """(B, N, C) and (B, N) mask → (B, N, C′)."""
+        """Map (B, N, C) and (B, N) mask → (B, N, C′)."""
         return self.map(x) * mask[..., None]
 
 
@@ -64,7 +64,7 @@ class SumPool(nn.Module):
     """Sum over the particles of a jet."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, N, C), zero where padded, → (B, C)."""
+        """Map (B, N, C), zero where padded, → (B, C)."""
         return x.sum(dim=1)
 
 
@@ -112,7 +112,7 @@ class DeepSets(Tagger):
         self.head = nn.Sequential(*layers, nn.Linear(config.jets[-1], len(self.classes)))
 
     def forward(self, jets: JetBatch) -> Tensor:
-        """B jets → logits (B, classes)."""
+        """Compute the logits (B, classes) of B jets."""
         x = self.compute_features(jets).to(next(self.head.parameters()).dtype)
         for layer in self.particles:
             x = layer(x, jets.mask)

@@ -114,7 +114,7 @@ class LocalFrames(nn.Module):
         self.vectors = nn.Identity() if self.kind == "none" else renewable(partial(_predictor, config))
 
     def forward(self, jets: JetBatch) -> Tensor:
-        """B jets → (B, N, 4, 4) in float64, zero where padded."""
+        """Map B jets → (B, N, 4, 4) in float64, zero where padded."""
         paired = jets.mask & (jets.n_particles > 1)[:, None]
         if self.kind == "none" or not paired.any():
             return jets.mask[..., None, None] * torch.eye(4, dtype=torch.float64, device=jets.device)
@@ -139,7 +139,7 @@ class LocalFrames(nn.Module):
 
 
 class LocalView(nn.Module):
-    """What a particle sees in its own frame: itself, the jet, references and scalars, to C channels."""
+    """A particle's own view, in its frame: itself, the jet, references and scalars, to C channels."""
 
     references: Tensor
     reference_weight: float = 1.0  # 0 leaves the references out of a trained network
@@ -152,7 +152,7 @@ class LocalView(nn.Module):
         self.linear = nn.Linear(inputs, config.width)
 
     def forward(self, jets: JetBatch, frames: Tensor) -> Tensor:
-        """B jets and their frames (B, N, 4, 4) → (B, N, C)."""
+        """Map B jets and their frames (B, N, 4, 4) → (B, N, C)."""
         p4 = jets.p4.masked_fill(~jets.mask[..., None], 0.0).to(frames.dtype)
         references = self.reference_weight * self.references.to(frames).expand(*p4.shape[:2], -1, -1)
         jet = jets.jet_p4.to(frames.dtype)[:, None].expand_as(p4)
@@ -186,7 +186,7 @@ class AttentionBlock(nn.Module):
         )
 
     def forward(self, x: Tensor, mask: Tensor, attended: Tensor) -> Tensor:
-        """(B, N, C), (B, N) mask of real particles and of those attended to → (B, N, C)."""
+        """Map (B, N, C), (B, N) mask of real particles and of those attended to → (B, N, C)."""
         return self.inner(x, attn_mask=attended[:, None, None, :]) * mask[..., None]
 
 
@@ -241,11 +241,11 @@ class LLoCa(Tagger):
         )
 
     def ablations(self) -> dict[str, Tagger]:
-        """A copy without the references, if there are any."""
+        """Return a copy without the references, if there are any."""
         return without_references(self)
 
     def forward(self, jets: JetBatch) -> Tensor:
-        """B jets → logits (B, classes)."""
+        """Compute the logits (B, classes) of B jets."""
         from lloca.framesnet.frames import Frames
 
         # A jet without particles attends to its padding: not every attention kernel bears a softmax over nothing.
@@ -268,7 +268,7 @@ class LLoCa(Tagger):
 
 
 def spanning(vectors: Tensor) -> Tensor:
-    """(n, 3, 4) predicted vectors → as many that span a space: one timelike, two that are orthonormal at rest with it.
+    """Make (n, 3, 4) predicted vectors span a space: one timelike, two that are orthonormal at rest with it.
 
     A first one that is not timelike becomes that of the lab; if the others are collinear in its rest frame, they become
     the x and y axes there. Without this, lloca adds random numbers to them, and to those that nearly are.
@@ -295,7 +295,7 @@ def spanning(vectors: Tensor) -> Tensor:
 
 
 def _massive(p4: Tensor) -> Tensor:
-    """(n, 4) momenta, the energies raised where the mass would be below the floor."""
+    """Raise the energies of (n, 4) momenta where the mass would be below the floor."""
     momentum2 = p4[:, 1:].square().sum(dim=-1)
     light = p4[:, 0].square() - momentum2 < MASS_FLOOR**2
     energy = torch.where(light, (momentum2 + MASS_FLOOR**2).sqrt(), p4[:, 0])
@@ -303,7 +303,7 @@ def _massive(p4: Tensor) -> Tensor:
 
 
 def _predictor(config: LLoCaConfig) -> nn.Module:
-    """lloca's predictor of three vectors per particle, with the standardisation of pair masses filled in."""
+    """Make lloca's predictor of three vectors per particle, with the standardisation of pair masses filled in."""
     from lloca.equivectors import MLPVectors
 
     predictor: nn.Module = MLPVectors(
@@ -317,7 +317,7 @@ def _predictor(config: LLoCaConfig) -> nn.Module:
 
 
 def _attention(config: LLoCaConfig) -> nn.Module:
-    """The attention that all blocks share; it has no parameters."""
+    """Make the attention that all blocks share; it has no parameters."""
     select = torch.index_select
     try:
         with warnings.catch_warnings():

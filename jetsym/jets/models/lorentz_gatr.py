@@ -112,7 +112,7 @@ class Embedding(nn.Module):
         idle.mvs2s.weight.requires_grad_(False)
 
     def forward(self, jets: JetBatch) -> Tensor:
-        """B jets → (B, N, 16 M + S)."""
+        """Map B jets → (B, N, 16 M + S)."""
         from lgatr import embed_vector
 
         dtype = next(self.linear.parameters()).dtype
@@ -146,7 +146,7 @@ class AttentionBlock(nn.Module):
         )
 
     def forward(self, x: Tensor, mask: Tensor, attended: Tensor) -> Tensor:
-        """(B, N, 16 M + S), (B, N) mask of real particles and of those attended to → (B, N, 16 M + S)."""
+        """Map (B, N, 16 M + S), (B, N) mask of real particles and of those attended to → (B, N, 16 M + S)."""
         multivectors, channels = x.split(self.split, dim=-1)
         multivectors = multivectors.unflatten(-1, (-1, COMPONENTS))
         multivectors, channels = self.inner(multivectors, scalars=channels, attn_mask=attended[:, None, None, :])
@@ -205,11 +205,11 @@ class LGATr(Tagger):
         )
 
     def ablations(self) -> dict[str, Tagger]:
-        """A copy without the references, if there are any."""
+        """Return a copy without the references, if there are any."""
         return without_references(self)
 
     def forward(self, jets: JetBatch) -> Tensor:
-        """B jets → logits (B, classes)."""
+        """Compute the logits (B, classes) of B jets."""
         # A jet without particles attends to its padding: not every attention kernel bears a softmax over nothing.
         attended = jets.mask | ~jets.mask.any(dim=1, keepdim=True)
         x = self.embedding(jets)
@@ -219,7 +219,7 @@ class LGATr(Tagger):
         return logits
 
     def _invariants(self, pooled: Tensor) -> Tensor:
-        """Of the pooled jets (B, 16 M + S): scalars, and pseudoscalars where reflections need not be kept."""
+        """Select of the pooled jets (B, 16 M + S) the scalars, and pseudoscalars where reflections need not be kept."""
         split = COMPONENTS * self.config.multivectors
         multivectors, channels = pooled[:, :split].unflatten(-1, (-1, COMPONENTS)), pooled[:, split:]
         kept = [0] if self.config.reflections else [0, COMPONENTS - 1]
@@ -233,5 +233,5 @@ def _primitives(config: LGATrConfig) -> Any:
 
 
 def _join(multivectors: Tensor, channels: Tensor, mask: Tensor) -> Tensor:
-    """(B, N, M, 16) and (B, N, S) → (B, N, 16 M + S), zero where padded."""
+    """Join (B, N, M, 16) and (B, N, S) to (B, N, 16 M + S), zero where padded."""
     return torch.cat([multivectors.flatten(2), channels], dim=-1) * mask[..., None]

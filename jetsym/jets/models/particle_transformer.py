@@ -113,7 +113,7 @@ class SlotNorm(RowNorm):
         self.statistics = statistics
 
     def over(self, rows: Tensor, slots: int) -> Tensor:
-        """(n, F) rows out of ``slots``, the others being zero, → (n, F)."""
+        """Normalise (n, F) rows out of ``slots``, the others being zero, → (n, F)."""
         if self.statistics == "particles" or not self.training or slots < 2:
             return self(rows)
         mean = rows.sum(dim=0) / slots
@@ -139,7 +139,7 @@ class Embedding(nn.Module):
         self.mlp = nn.Sequential(*layers)
 
     def forward(self, features: Tensor, packing: Packing) -> Tensor:
-        """(B, N, F) → (B, N, C)."""
+        """Map (B, N, F) → (B, N, C)."""
         rows = self.norm.over(packing.rows(features), features.shape[0] * features.shape[1])
         return packing.unpack(self.mlp(rows))
 
@@ -163,12 +163,12 @@ class AttentionBlock(nn.Module):
         self.residual_scale = nn.Parameter(torch.ones(width))
 
     def reset_parameters(self) -> None:
-        """Of the block's own parameters; its layers have theirs."""
+        """Reset the block's own parameters; its layers have theirs."""
         nn.init.ones_(self.head_scale)
         nn.init.ones_(self.residual_scale)
 
     def forward(self, x: Tensor, packing: Packing, biases: Sequence[Tensor]) -> Tensor:
-        """(B, N, C) and the groups' biases → (B, N, C)."""
+        """Map (B, N, C) and the groups' biases → (B, N, C)."""
         rows = packing.rows(x)
         projected = self.query_key_value(self.attention_norm(rows))
         mixed = [rows[:0]]
@@ -181,7 +181,7 @@ class AttentionBlock(nn.Module):
         return packing.unpack(self.update(rows, torch.cat(mixed)))
 
     def update(self, rows: Tensor, mixed: Tensor) -> Tensor:
-        """Rows (n, C) and what attention has gathered for them (n, C) → (n, C)."""
+        """Update rows (n, C) by what attention has gathered for them (n, C) → (n, C)."""
         per_channel = self.head_scale.repeat_interleave(rows.shape[1] // self.heads)
         rows = rows + self._drop(self.output_norm(self.output(mixed) * per_channel))
         hidden = self.hidden_norm(self._drop(F.gelu(self.expand(self.mlp_norm(rows)))))
@@ -195,7 +195,7 @@ class ClassAttentionBlock(AttentionBlock):
     """A block whose only query is the jet's class token; it attends to itself and to the real particles."""
 
     def forward(self, token: Tensor, x: Tensor, packing: Packing, mask: Tensor) -> Tensor:  # type: ignore[override]
-        """(B, C), (B, N, C) and (B, N) mask → (B, C)."""
+        """Map (B, C), (B, N, C) and (B, N) mask → (B, C)."""
         jets, width = token.shape
         of_query, of_others = self.query_key_value.weight.split([width, 2 * width])
         query_bias, others_bias = self.query_key_value.bias.split([width, 2 * width])
@@ -209,7 +209,7 @@ class ClassAttentionBlock(AttentionBlock):
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor, bias: Tensor, *, dropout: float) -> Tensor:
-    """Queries (b, h, t, d), keys and values (b, h, s, d) and biases (b, 1 or h, t, s) → (b, h, t, d)."""
+    """Attend with queries (b, h, t, d), keys, values (b, h, s, d) and biases (b, 1 or h, t, s) → (b, h, t, d)."""
     if not dropout or not query.is_cpu:
         return F.scaled_dot_product_attention(query, key, value, attn_mask=bias, dropout_p=dropout)
     # What torch does step by step as well when it drops on a CPU, with fewer passes over the (b, h, t, s).
@@ -220,7 +220,7 @@ def attend(query: Tensor, key: Tensor, value: Tensor, bias: Tensor, *, dropout: 
 
 
 def drop(x: Tensor, share: float) -> Tensor:
-    """Dropout; on a CPU a random number serves four elements, as drawing one for each takes longer than to attend.
+    """Drop out; on a CPU a random number serves four elements, as drawing one for each takes longer than to attend.
 
     The share is rounded to a multiple of 2⁻¹⁶, and the scale with it.
     """
@@ -233,7 +233,7 @@ def drop(x: Tensor, share: float) -> Tensor:
 
 
 class ClassToken(nn.Module):
-    """What every jet's class token is before it has seen the jet."""
+    """Every jet's class token before it has seen the jet."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -244,7 +244,7 @@ class ClassToken(nn.Module):
         nn.init.trunc_normal_(self.token, std=0.02)
 
     def forward(self, jets: int) -> Tensor:
-        """→ (B, C)."""
+        """Return the token of every jet, (B, C)."""
         return self.token.expand(jets, -1)
 
 
@@ -302,7 +302,7 @@ class ParticleTransformer(WeaverTagger):
         self.head = Linear(width, len(self.classes))
 
     def forward(self, jets: JetBatch) -> Tensor:
-        """B jets → logits (B, classes)."""
+        """Compute the logits (B, classes) of B jets."""
         packing = pack(jets.mask)
         x = self.embedding(self.compute_features(jets).to(self.head.weight.dtype), packing)
         biases = self.interactions.biases(packing.rows(jets.p4), packing)
@@ -367,7 +367,7 @@ class ParticleTransformer(WeaverTagger):
 
 
 def _channels(theirs: Mapping[str, Tensor], prefix: str) -> list[int]:
-    """Of the linear layers of a sequence in which every third module, from the second on, is one."""
+    """Find the channels of the linear layers of a sequence in which every third module, from the second on, is one."""
     found: list[int] = []
     while (weight := theirs.get(f"{prefix}.{3 * len(found) + 1}.weight")) is not None:
         found.append(length(weight))

@@ -78,11 +78,11 @@ class LinearNorm(nn.Module):
         self.norm = RowNorm(width_out)
 
     def rows(self, x: Tensor) -> Tensor:
-        """(n, C) → (n, C′)."""
+        """Map (n, C) → (n, C′)."""
         return self.norm(self.linear(x)) if self.training else F.linear(x, *self.folded())
 
     def folded(self) -> tuple[Tensor, Tensor]:
-        """Weight (C′, C) and bias (C′) of the linear map that does both in evaluation."""
+        """Return weight (C′, C) and bias (C′) of the linear map that does both in evaluation."""
         return self.norm.fold(self.linear.weight)
 
 
@@ -100,14 +100,14 @@ class EdgeConv(nn.Module):
         self.shortcut = nn.Identity() if width_in == channels[-1] else LinearNorm(width_in, channels[-1])
 
     def forward(self, x: Tensor, points: Tensor, mask: Tensor) -> Tensor:
-        """(B, N, C), positions (B, N, D) and (B, N) mask → (B, N, C′)."""
+        """Map (B, N, C), positions (B, N, D) and (B, N) mask → (B, N, C′)."""
         rows, neighbours = x[mask], nearest(points, mask, self.k)
         mean = self._train(rows, neighbours) if self.training else self._evaluate(rows, neighbours)
         own = self.shortcut.rows(rows) if isinstance(self.shortcut, LinearNorm) else rows
         return unpack(F.relu(own + mean), mask)
 
     def _train(self, rows: Tensor, neighbours: Tensor) -> Tensor:
-        """(n, C) particles and the numbers (n, k) of their neighbours → mean over the edges (n, C′)."""
+        """Map (n, C) particles and the numbers (n, k) of their neighbours → mean over the edges (n, C′)."""
         first, *others = self._maps()
         edges = F.relu(first.norm(edges_of(*per_particle(rows, first.linear.weight), neighbours)))
         for layer in others:
@@ -115,7 +115,7 @@ class EdgeConv(nn.Module):
         return edges.view(len(rows), self.k, edges.shape[1]).mean(dim=1)
 
     def _evaluate(self, rows: Tensor, neighbours: Tensor) -> Tensor:
-        """The same without statistics, some particles at a time, so that a processor's cache holds their edges."""
+        """Compute the same without statistics, some particles at a time, whose edges a processor's cache holds."""
         first, *others = [layer.folded() for layer in self._maps()]
         own, other = per_particle(rows, *first)
         size = CHUNK if rows.device.type == "cpu" else max(len(rows), 1)
@@ -132,7 +132,7 @@ class EdgeConv(nn.Module):
 
 
 def per_particle(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """A linear map of (x_i, x_j − x_i) as the sum of a part of x_i (n, C′), with the bias, and one of x_j (n + 1, C′).
+    """Split a linear map of (x_i, x_j − x_i) into one of x_i (n, C′), with the bias, and one of x_j (n + 1, C′).
 
     The last row of the latter is zero: it belongs to a neighbour that is not there, x_j = 0.
     """
@@ -141,7 +141,7 @@ def per_particle(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> tuple
 
 
 def edges_of(own: Tensor, other: Tensor, neighbours: Tensor) -> Tensor:
-    """Parts of m particles (m, C) and of their neighbours, which ``neighbours`` (m, k) counts out → edges (m·k, C)."""
+    """Add parts of m particles (m, C) to those of ``neighbours``, numbered (m, k) → edges (m·k, C)."""
     return other[neighbours].add_(own[:, None]).flatten(0, 1)
 
 
@@ -153,7 +153,7 @@ class FeatureNorm(nn.Module):
         self.rows = RowNorm(features)
 
     def forward(self, features: Tensor, mask: Tensor) -> Tensor:
-        """(B, N, F) and (B, N) mask → (B, N, F)."""
+        """Map (B, N, F) and (B, N) mask → (B, N, F)."""
         return unpack(self.rows(features[mask]), mask)
 
 
@@ -208,7 +208,7 @@ class ParticleNet(WeaverTagger):
         )
 
     def forward(self, jets: JetBatch) -> Tensor:
-        """B jets → logits (B, classes)."""
+        """Compute the logits (B, classes) of B jets."""
         x = self.norm(self.compute_features(jets, angles=self.angles).to(self.norm.rows.weight.dtype), jets.mask)
         points = angular_points(jets, angles=self.angles)
         for block in self.blocks:
@@ -218,7 +218,7 @@ class ParticleNet(WeaverTagger):
         return logits
 
     def ablations(self) -> dict[str, Tagger]:
-        """Copies without the factor sign(η_jet) in Δη, and with rapidities in place of pseudorapidities."""
+        """Return copies without the factor sign(η_jet) in Δη, and with rapidities in place of pseudorapidities."""
         copies: dict[str, Tagger] = {}
         for name, angles in (("sign(η_jet) in Δη", "unsigned"), ("pseudorapidity for rapidity", "rapidity")):
             copies[name] = other = copy.deepcopy(self)
@@ -257,7 +257,7 @@ class ParticleNet(WeaverTagger):
 
 @torch.no_grad()
 def nearest(points: Tensor, mask: Tensor, k: int) -> Tensor:
-    """The k nearest other particles of every real particle in its jet.
+    """Find the k nearest other particles of every real particle in its jet.
 
     Parameters
     ----------

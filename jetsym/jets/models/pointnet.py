@@ -87,7 +87,7 @@ class Embedding(nn.Module):
         self.mlp = nn.Sequential(nn.GELU(), nn.Linear(width, width))
 
     def forward(self, features: Tensor, mask: Tensor) -> Tensor:
-        """(B, N, F) features and (B, N) mask → (B, N, C)."""
+        """Map (B, N, F) features and (B, N) mask → (B, N, C)."""
         return _hide(self.mlp(self.linear(features)), mask)
 
 
@@ -101,7 +101,7 @@ class Attention(nn.Module):
         self.output = nn.Linear(width, width)
 
     def forward(self, x: Tensor, attended: Tensor) -> Tensor:
-        """(B, N, C), and what may be attended to or is added to the scores, (B, 1 or heads, 1 or N, N), → (B, N, C)."""
+        """Map (B, N, C), and what is attended to or added to the scores, (B, 1 or heads, 1 or N, N), → (B, N, C)."""
         jets, particles, width = x.shape
         projected = self.query_key_value(x).view(jets, particles, 3, self.heads, width // self.heads)
         query, key, value = projected.permute(2, 0, 3, 1, 4)
@@ -122,7 +122,7 @@ class AttentionBlock(nn.Module):
         self.dropout = nn.Dropout(config.dropout)
 
     def forward(self, x: Tensor, mask: Tensor, attended: Tensor) -> Tensor:
-        """(B, N, C), (B, N) mask of real particles, and what is attended to → (B, N, C)."""
+        """Map (B, N, C), (B, N) mask of real particles, and what is attended to → (B, N, C)."""
         x = x + self.dropout(self.attention(self.attention_norm(x), attended))
         x = x + self.dropout(self.mlp(self.mlp_norm(x)))
         return _hide(x, mask)
@@ -136,7 +136,7 @@ class PairBias(nn.Module):
         self.mlp = nn.Sequential(nn.Linear(2, hidden), nn.GELU(), nn.Linear(hidden, heads))
 
     def forward(self, invariants: Tensor, mask: Tensor) -> Tensor:
-        """(B, N, N, 2) and (B, N) mask → (B, heads, N, N), zero where one of the two is padding."""
+        """Map (B, N, N, 2) and (B, N) mask → (B, heads, N, N), zero where one of the two is padding."""
         bias: Tensor = self.mlp(invariants)
         return bias.permute(0, 3, 1, 2) * (mask[:, :, None] & mask[:, None])[:, None]
 
@@ -145,7 +145,7 @@ class MaskedPool(nn.Module):
     """Mean and maximum over the real particles of a jet, side by side; zero for a jet without any."""
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
-        """(B, N, C) and (B, N) mask → (B, 2C)."""
+        """Map (B, N, C) and (B, N) mask → (B, 2C)."""
         count = mask.sum(dim=1, keepdim=True).clamp_min(1)
         mean = _hide(x, mask).sum(dim=1) / count
         maximum = x.masked_fill(~mask[..., None], -torch.inf).amax(dim=1)
@@ -200,7 +200,7 @@ class PointNet(Tagger):
         )
 
     def forward(self, jets: JetBatch) -> Tensor:
-        """B jets → logits (B, classes)."""
+        """Compute the logits (B, classes) of B jets."""
         dtype = self.embedding.linear.weight.dtype
         features = [cartesian_features(jets)]
         if self.config.harmonics > 1:

@@ -227,7 +227,7 @@ def length(tensor: Tensor | None) -> int:
 
 
 def _lengths(tensor: Tensor) -> list[int]:
-    """Of the axes that are longer than one."""
+    """List the axes that are longer than one."""
     return [length for length in tensor.shape if length != 1]
 
 

@@ -63,7 +63,7 @@ def open_npz(path: Path) -> Iterator[PaddedArrays]:
 
 @lru_cache(maxsize=1)
 def _npz(path: Path, size: int, mtime_ns: int) -> dict[str, NDArray[Any]]:
-    """All arrays of a file; compressed as they are, they cannot be read in pieces."""
+    """Read all arrays of a file; compressed as they are, they cannot be read in pieces."""
     with np.load(path, allow_pickle=False) as file:
         return {name: file[name] for name in file.files}
 

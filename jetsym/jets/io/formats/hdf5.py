@@ -79,7 +79,7 @@ def open_hdf5(path: Path) -> Iterator[PaddedArrays]:
 
 
 def _names(table: Any, array: str) -> list[str]:
-    """Names of the columns in an array. pandas pickles them: the pickle is taken apart here, and never run."""
+    """Return the names of the columns in an array. Their pickle is taken apart here, and never run."""
     if array == "index" or f"{array}_kind" not in table.attrs:
         return []
     content = np.asarray(table.attrs[f"{array}_kind"])

@@ -24,7 +24,7 @@ _ROWS = 10_000
 
 @dataclass(frozen=True)
 class Branch:
-    """Where the values of a branch lie.
+    """The places where the values of a branch lie.
 
     Parameters
     ----------
@@ -56,7 +56,7 @@ class Branch:
 
 @dataclass(frozen=True)
 class FileIndex:
-    """What is known of a file without reading its jets.
+    """The index of a file: all that is known of it without reading its jets.
 
     Parameters
     ----------
@@ -113,7 +113,7 @@ class FileIndex:
 
     @property
     def entries(self) -> NDArray[np.int64]:
-        """(n_jets,) the entry of the file that each jet is."""
+        """Map (n_jets,) the entry of the file that each jet is."""
         return np.arange(self.n_jets) if self.chosen is None else np.flatnonzero(np.unpackbits(self.chosen))
 
     def check_unchanged(self, status: tuple[int, int] | None) -> None:

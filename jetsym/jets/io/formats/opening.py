@@ -1,4 +1,4 @@
-"""Opening ROOT files, here or on another machine, and what to say of those that cannot be read."""
+"""ROOT files opened, here or on another machine, and messages about those that cannot be read."""
 
 from __future__ import annotations
 

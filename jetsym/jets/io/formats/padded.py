@@ -137,7 +137,7 @@ class PaddedReader(JetReader):
 
 
 def _columns(jets: PaddedJets) -> tuple[dict[str, NDArray[Any]], NDArray[np.int64]]:
-    """JetClass's branches of some jets, and the number of particles in each."""
+    """Compute JetClass's branches of some jets, and the number of particles in each."""
     p4, real, label, codes = jets
     transverse = np.hypot(p4[..., 1], p4[..., 2])
     order = np.argsort(np.where(real, -transverse, np.inf), axis=1, kind="stable")

@@ -70,13 +70,13 @@ def _column(arrow: Any, array: Any) -> Any:
 
 
 def _count(path: Path) -> int:
-    """From the file's footer alone."""
+    """Return the number of rows, from the file's footer alone."""
     with _open(path) as file:
         return int(file.metadata.num_rows)
 
 
 def _types(path: Path) -> dict[str, str]:
-    """In Arrow's words."""
+    """Return the types of the columns in Arrow's words."""
     with _open(path) as file:
         return {field.name: str(field.type) for field in file.schema_arrow}
 

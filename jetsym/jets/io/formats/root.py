@@ -1,4 +1,4 @@
-"""Reading the baskets of a ROOT file in bulk: where they lie, what is in them, and every way in which they can be bad.
+"""TTrees of ROOT files, their baskets read in bulk: where they lie, what is in them, and every way to be bad.
 
 uproot reads the file's directory, its tree and the types of the branches, and decompresses. What is done here is to
 read whole baskets in one go, in any thread (decompression and the copies of numpy leave Python's lock alone), and to
@@ -52,7 +52,7 @@ def index_root(path: File) -> FileIndex:
 
 
 def _count(path: File) -> int:
-    """From the tree's header alone."""
+    """Return the number of jets, from the tree's header alone."""
     with open_tree(path) as tree:
         return int(tree.num_entries)
 
@@ -174,7 +174,7 @@ class BasketReader(JetReader):
     def _stripped(
         self, data: NDArray[np.uint8], offsets: NDArray[np.int64], header: int, itemsize: int
     ) -> NDArray[np.uint8]:
-        """The bytes without the headers of the lists."""
+        """Strip the headers of the lists from the bytes."""
         # Two bytes at a time where nothing begins at an odd one: half the work.
         unit = 2 if header % 2 == 0 and itemsize % 2 == 0 else 1
         same = self._mask is not None and self._mask[1:3] == (header, itemsize)
@@ -185,7 +185,7 @@ class BasketReader(JetReader):
         return data.view(f"u{unit}")[self._mask[3]].view(np.uint8)
 
     def _offsets(self, branch: Branch, first: int, last: int, parts: list[Any]) -> NDArray[np.int64]:
-        """(jets + 1,) where the bytes of each jet begin in the joined baskets."""
+        """Find where the bytes of each jet begin in the joined baskets, (jets + 1,)."""
         if any(starts is None for _, starts in parts):
             if branch.counter is None:
                 raise ValueError(f"{branch.name!r} does not say where its lists begin")
@@ -201,7 +201,7 @@ class BasketReader(JetReader):
         return np.append(np.concatenate([starts for _, starts in parts]) + begins, ends[-1])
 
     def _baskets(self, branch: Branch, start: int, stop: int) -> tuple[int, int, list[Any]]:
-        """All baskets that hold some of the jets: their first and last jet, and for each its bytes and the starts."""
+        """Read all baskets that hold some of the jets: their first and last jet, and the bytes and starts of each."""
         begin = int(np.searchsorted(branch.entries, start, side="right")) - 1
         end = int(np.searchsorted(branch.entries, stop, side="left"))
         parts = [self._basket(branch, number) for number in range(begin, end)]

@@ -51,7 +51,7 @@ def load_mapping(path: str | os.PathLike[str] | TreeMapping | None) -> TreeMappi
 def open_mapping(
     path: str | os.PathLike[str] | TreeMapping | None, files: Iterable[File], *, skip_bad: bool = False
 ) -> TreeMapping | None:
-    """As :func:`load_mapping`, with the weights that it asks for computed from the jets of all files.
+    """Read a mapping, and compute the weights that it asks for from the jets of all files.
 
     Raises
     ------

@@ -36,7 +36,7 @@ class Momentum:
     divisor: float
 
     def in_gev(self, values: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-        """The values of the parts in GeV, where they are no angles; GeV are left as they are."""
+        """Return the values of the parts in GeV, where they are no angles; GeV are left as they are."""
         if self.divisor == 1:
             return values
         angles = ("eta", "phi")
@@ -45,7 +45,7 @@ class Momentum:
 
 @dataclass(frozen=True)
 class Labels:
-    """Where the class of a jet is found; one of the last three is not empty.
+    """The source of a jet's class; one of the last three is not empty.
 
     Parameters
     ----------
@@ -91,7 +91,7 @@ class Reweighting:
 
 @dataclass(frozen=True)
 class TreeMapping:
-    """What a mapping says.
+    """A mapping from the branches of a tree to jets.
 
     Parameters
     ----------
@@ -124,7 +124,7 @@ class TreeMapping:
     fingerprint: str
 
     def expressions(self) -> list[Expression]:
-        """All expressions."""
+        """Return all expressions."""
         found = [*self.particles.parts.values(), *self.scalars.values(), *self.columns.values()]
         found += [] if self.jet is None else self.jet.parts.values()
         found += [] if self.labels is None else self.labels.one_hot
@@ -133,13 +133,13 @@ class TreeMapping:
         return found + ([] if self.reweighting is None else [*self.reweighting.axes])
 
     def with_weights(self, table: NDArray[np.float64]) -> TreeMapping:
-        """The same with the weights known."""
+        """Return the same with the weights known."""
         assert self.reweighting is not None
         return replace(self, reweighting=replace(self.reweighting, table=table))
 
 
 def cartesian(parts: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
-    """(E, px, py, pz) of n momenta, from any of the forms that they have; what is stored so is taken over as it is.
+    """Return (E, px, py, pz) of n momenta, from any of the forms that they have; what is stored so is taken over.
 
     Examples
     --------

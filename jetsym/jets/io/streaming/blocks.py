@@ -52,7 +52,7 @@ class Block:
 
 @dataclass(frozen=True)
 class Skipped:
-    """What ``skip_bad`` has left out: a file, or some jets of it (``n_jets`` is None for a file that did not open)."""
+    """A file that ``skip_bad`` has left out, or some jets of it (``n_jets`` is None for a file that did not open)."""
 
     path: File
     n_jets: int | None
@@ -124,15 +124,15 @@ class JetFiles:
             self.blocks = [block for block in self.blocks if block.file != number]
 
     def particles(self, block: Block) -> int:
-        """How many particles a block has, a little too many rather than too few."""
+        """Estimate how many particles a block has, a little too many rather than too few."""
         return round(self._density[block.file] * len(block)) + 1
 
     def arena(self, particles: int) -> Arena:
-        """Room for so many particles."""
+        """Make room for so many particles."""
         return Arena(particles, 4 if self.columns == "kin" else 8)
 
     def read(self, block: Block, arena: Arena | None = None) -> tuple[PackedJets, NDArray[np.bool_] | None]:
-        """The jets of a block; see :func:`jetsym.jets.io.read.read_block`."""
+        """Read the jets of a block; see :func:`jetsym.jets.io.read.read_block`."""
         with self._lock:
             index = self._indices.get(block.file)
         if index is None:
@@ -142,7 +142,7 @@ class JetFiles:
         return read_block(index, block.start, block.stop, columns=self.columns, bad_jets=self._bad_jets, arena=place)
 
     def fingerprint(self) -> str:
-        """Of names and blocks, not of folders: files may be moved between two parts of an epoch."""
+        """Digest names and blocks, not folders: files may be moved between two parts of an epoch."""
         facts: list[Any] = [
             self.columns,
             [path.name for path in self.files],
@@ -159,7 +159,7 @@ class JetFiles:
 
 
 def cut(boundaries: NDArray[np.int64], *, smallest: int = _SMALLEST, largest: int = _LARGEST) -> list[tuple[int, int]]:
-    """Blocks of whole clusters of a file, small clusters joined, and large ones cut evenly.
+    """Cut a file into blocks of whole clusters: small ones are joined, and large ones cut evenly.
 
     Examples
     --------
@@ -181,7 +181,7 @@ def cut(boundaries: NDArray[np.int64], *, smallest: int = _SMALLEST, largest: in
 
 
 def mixed(blocks: Sequence[Block], groups: Sequence[str], rng: np.random.Generator) -> list[Block]:
-    """The blocks in random order, those of each group spread evenly over the epoch.
+    """Put the blocks in random order, those of each group spread evenly over the epoch.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Making a ragged cache of files of jets, in one pass that can be interrupted and continued, or Parquet files."""
+"""Conversion of files of jets to a ragged cache, in one pass that can be interrupted, or to Parquet files."""
 
 from __future__ import annotations
 
@@ -193,7 +193,7 @@ def _write(
 def _ahead(
     source: JetFiles, blocks: list[Block], *, threads: int, skip_bad: bool
 ) -> Iterator[tuple[Block, PackedJets | Skipped]]:
-    """Blocks in order, some of them read in advance."""
+    """Give blocks in order, some of them read in advance."""
     remaining = iter(blocks)
     with ThreadPoolExecutor(threads, thread_name_prefix="jetsym-convert") as pool:
         try:
@@ -274,7 +274,7 @@ def _as_entry(skipped: Skipped) -> dict[str, Any]:
 
 
 def _journal(folder: Path, plan: Any) -> dict[str, Any]:
-    """How far an unfinished cache of the same plan has come; another one is removed."""
+    """Read how far an unfinished cache of the same plan has come; another one is removed."""
     fresh = {"plan": plan, "blocks": 0, "jets": 0, "particles": 0, "names": [], "rows": {}, "skipped": []}
     try:
         found: dict[str, Any] = json.loads((folder / JOURNAL).read_text(encoding="utf-8"))
