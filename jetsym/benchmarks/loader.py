@@ -21,7 +21,7 @@ from jetsym.errors import ConfigError
 from jetsym.jets.io import JetStream
 from jetsym.jets.io.formats.layout import AXIS_BRANCHES
 from jetsym.jets.io.paths import local_files
-from jetsym.jets.io.registry import count_jets
+from jetsym.jets.io.registry import index_file
 from jetsym.jets.io.streaming.convert import convert
 from jetsym.jets.schema import LABEL_BRANCHES, P4_BRANCHES, SCALAR_BRANCHES, TREE
 
@@ -74,7 +74,7 @@ def loader(
         Whether to measure the memory of JetStream with one file and with all.
     """
     paths = local_files(files)
-    n_jets = sum(map(count_jets, paths))
+    n_jets = sum(index_file(path).n_jets for path in paths)
     with tempfile.TemporaryDirectory(prefix="jetsym-loader-") as temporary:
         folder = Path(cache or temporary) / "cache"
         start = time.perf_counter()

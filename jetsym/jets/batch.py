@@ -123,7 +123,7 @@ class JetBatch:
 
     @property
     def n_particles(self) -> Tensor:
-        """Map (B,) int64 number of real particles of each jet."""
+        """(B,) int64 number of real particles of each jet."""
         return self.mask.sum(dim=1)
 
     @property
@@ -191,8 +191,23 @@ class JetBatch:
         )
 
     @classmethod
-    def from_ragged(cls, jets: RaggedJets) -> JetBatch:
-        """Pad jets to as many slots as the fullest has particles (at least one).
+    def of_rows(cls, offsets: Tensor, p4: Tensor, scalars: Tensor, *, slots: int, **others: Any) -> JetBatch:
+        """Pad particles (P, 4) and (P, F) that stand one after the other, each jet's from its offset (B + 1,) on."""
+        place = torch.arange(slots, device=offsets.device)
+        mask = place < offsets.diff()[:, None]
+        # Padding points at the first particle of all, and is overwritten by zeros.
+        rows = torch.where(mask, offsets[:-1, None] + place, 0)
+
+        def pad(values: Tensor) -> Tensor:
+            if not len(values):
+                return values.new_zeros((*rows.shape, values.shape[1]))
+            return torch.where(mask[..., None], values[rows], 0)
+
+        return cls(p4=pad(p4), mask=mask, scalars=pad(scalars), **others)
+
+    @classmethod
+    def from_ragged(cls, jets: RaggedJets, *, max_particles: int | None = None) -> JetBatch:
+        """Pad the first ``max_particles`` particles of jets to as many slots as the fullest needs (at least one).
 
         Examples
         --------
@@ -200,27 +215,19 @@ class JetBatch:
         >>> JetBatch.from_ragged(jets).mask.tolist()
         [[True, True], [True, False]]
         """
-        counts = jets.counts
-        slots = max(1, int(counts.max(initial=0)))
-        mask = np.arange(slots) < counts[:, None]
-        # Row-major order of the mask is the order of the particles, so one flat index places every quantity.
-        places = np.flatnonzero(mask)
+        longest = int(jets.counts.max(initial=0))
 
-        def pad(values: NDArray[Any]) -> Tensor:
-            padded = np.zeros((mask.size, values.shape[1]), dtype=values.dtype)
-            padded[places] = values
-            return torch.from_numpy(padded.reshape(len(jets), slots, values.shape[1]))
+        def tensor(values: NDArray[Any]) -> Tensor:
+            return torch.from_numpy(np.array(values))  # torch refuses read-only and reversed memory
 
-        return cls(
-            p4=pad(jets.p4),
-            mask=torch.from_numpy(mask),
-            scalars=pad(jets.scalars),
-            # Copies, because torch refuses read-only and reversed memory, and a batch should own what it holds.
-            jet_p4=torch.from_numpy(jets.jet_p4.copy()),
-            label=None if jets.label is None else torch.from_numpy(jets.label.copy()),
+        return cls.of_rows(
+            *map(tensor, (jets.offsets, jets.p4, jets.scalars)),
+            slots=max(1, longest if max_particles is None else min(longest, max_particles)),
+            jet_p4=tensor(jets.jet_p4),
+            label=None if jets.label is None else tensor(jets.label),
             classes=jets.classes,
             scalar_names=jets.scalar_names,
-            columns={name: torch.from_numpy(column.copy()) for name, column in jets.columns.items()},
+            columns={name: tensor(column) for name, column in jets.columns.items()},
         )
 
     def to_awkward(self) -> ak.Array:
@@ -264,7 +271,7 @@ class JetBatch:
             raise ConfigError(f"max_particles={max_particles}; expected a number of particles of at least 1")
         from jetsym.jets.io.records import from_records
 
-        return cls.from_ragged(from_records(jets).cut(max_particles))
+        return cls.from_ragged(from_records(jets), max_particles=max_particles)
 
     @property
     def facts(self) -> dict[str, Any]:

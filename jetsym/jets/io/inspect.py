@@ -18,7 +18,7 @@ from jetsym.jets.io.mapping.tree_mapping import TreeMapping
 from jetsym.jets.io.packed import PackedJets
 from jetsym.jets.io.paths import Paths, jet_files
 from jetsym.jets.io.read import MappingFile, read_block
-from jetsym.jets.io.registry import index_file, types_of
+from jetsym.jets.io.registry import index_file
 from jetsym.jets.io.remote import File
 from jetsym.jets.io.streaming.blocks import cut
 from jetsym.jets.io.streaming.cache import CacheFiles, is_cache, load_manifest
@@ -182,7 +182,8 @@ def _blocks(summary: Summary, mapping: TreeMapping | None) -> Iterator[PackedJet
             summary.damaged.append(str(error))
             continue
         if not summary.branches:
-            summary.branches = types_of(path, mapping)
+            names = (*index.layout.ragged, *index.layout.labels)
+            summary.branches = dict(index.types) or dict.fromkeys(names, "")
         for start, stop in cut(index.boundaries):
             try:
                 yield read_block(index, start, stop, bad_jets="keep")[0]

@@ -134,7 +134,7 @@ class PackedJets:
             jet_p4=self.jet_p4,
             label=self.label,
             classes=self.classes,
-            scalar_names=SCALARS[: scalars.shape[1]],
+            scalar_names=self.scalar_names,
             columns=self.columns,
         )
 
@@ -176,9 +176,14 @@ class PackedJets:
         )
 
     @property
+    def scalar_names(self) -> tuple[str, ...]:
+        """Names of what is known of the particles besides their momenta."""
+        return _scalar_names(self)
+
+    @property
     def facts(self) -> dict[str, Any]:
         """The properties that have to be the same in jets that are joined."""
-        return facts_of(self, scalars=self.kinds is not None)
+        return facts_of(self, scalars=self.scalar_names)
 
 
 @dataclass(frozen=True, eq=False)
@@ -217,12 +222,12 @@ class RaggedBatch:
 
     @property
     def p4(self) -> Tensor:
-        """Map (P, 4) four-momenta (E, px, py, pz) of all particles, GeV."""
+        """(P, 4) four-momenta (E, px, py, pz) of all particles, GeV."""
         return self.values[:, :4]
 
     @property
     def scalars(self) -> Tensor:
-        """Map (P, 10) what is known of the particles besides, by :attr:`scalar_names`; unpacked at every call."""
+        """(P, 10) what is known of the particles besides, by :attr:`scalar_names`; unpacked at every call."""
         if self.kinds is None:
             return self.values[:, 4:]
         kinds = self.kinds if self.kinds.ndim == 2 else unpack_kinds(self.kinds)
@@ -231,11 +236,11 @@ class RaggedBatch:
     @property
     def scalar_names(self) -> tuple[str, ...]:
         """Names of the columns of :attr:`scalars`; none where the stream reads momenta alone."""
-        return SCALARS[: len(KINDS) + self.values.shape[1] - 4] if self.kinds is not None else ()
+        return _scalar_names(self)
 
     @property
     def n_particles(self) -> Tensor:
-        """Map (B,) int64 number of particles of each jet."""
+        """(B,) int64 number of particles of each jet."""
         return self.offsets.diff()
 
     def to(self, device: torch.device | str) -> RaggedBatch:
@@ -253,20 +258,11 @@ class RaggedBatch:
         It has as many slots as its fullest jet needs, at most ``max_particles``.
         """
         slots = max(1, self.longest if max_particles is None else min(self.longest, max_particles))
-        place = torch.arange(slots, device=self.offsets.device)
-        mask = place < self.n_particles[:, None]
-        # Padding points at the first particle of all, and is overwritten by zeros.
-        rows = torch.where(mask, self.offsets[:-1, None] + place, 0)
-
-        def pad(values: Tensor) -> Tensor:
-            if not len(values):
-                return values.new_zeros((*rows.shape, values.shape[1]))
-            return torch.where(mask[..., None], values[rows], 0)
-
-        return JetBatch(
-            p4=pad(self.p4),
-            mask=mask,
-            scalars=pad(self.scalars),
+        return JetBatch.of_rows(
+            self.offsets,
+            self.p4,
+            self.scalars,
+            slots=slots,
             jet_p4=self.jet_p4,
             label=self.label,
             classes=self.classes,
@@ -284,6 +280,10 @@ class RaggedBatch:
             label=None if self.label is None else change(self.label),
             columns={name: change(column) for name, column in self.columns.items()},
         )
+
+
+def _scalar_names(jets: PackedJets | RaggedBatch) -> tuple[str, ...]:
+    return SCALARS[: len(KINDS) + jets.values.shape[1] - 4] if jets.kinds is not None else ()
 
 
 def pack_kinds(columns: Sequence[NDArray[Any]]) -> NDArray[Any]:

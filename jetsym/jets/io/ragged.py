@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -60,7 +60,7 @@ class RaggedJets:
 
     @property
     def counts(self) -> NDArray[np.int64]:
-        """Map (B,) number of particles of each jet."""
+        """(B,) number of particles of each jet."""
         return np.diff(self.offsets)
 
     def cut(self, max_particles: int) -> RaggedJets:
@@ -71,35 +71,6 @@ class RaggedJets:
         within = np.arange(len(self.p4)) - np.repeat(self.offsets[:-1], counts) < max_particles
         offsets = offsets_of(np.minimum(counts, max_particles))
         return replace(self, offsets=offsets, p4=self.p4[within], scalars=self.scalars[within])
-
-    @classmethod
-    def concatenate(cls, parts: Sequence[RaggedJets]) -> RaggedJets:
-        """Join parts of the same classes, scalars and columns along the jets.
-
-        Raises
-        ------
-        DataError
-            If the parts do not hold the same quantities.
-        """
-        first = parts[0]
-        if len(parts) == 1:
-            return first
-        for part in parts[1:]:
-            check_alike(first.facts, part.facts)
-        return replace(
-            first,
-            offsets=offsets_of(np.concatenate([part.counts for part in parts])),
-            p4=np.concatenate([part.p4 for part in parts]),
-            scalars=np.concatenate([part.scalars for part in parts]),
-            jet_p4=np.concatenate([part.jet_p4 for part in parts]),
-            label=None if first.label is None else np.concatenate([part.label for part in parts]),
-            columns={name: np.concatenate([part.columns[name] for part in parts]) for name in first.columns},
-        )
-
-    @property
-    def facts(self) -> dict[str, Any]:
-        """The properties that have to be the same in jets that are joined."""
-        return facts_of(self, scalars=self.scalar_names)
 
 
 def facts_of(jets: Any, *, scalars: Any) -> dict[str, Any]:

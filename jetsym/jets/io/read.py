@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import cache
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
@@ -19,8 +21,7 @@ from jetsym.jets.io.mapping.parse import open_mapping
 from jetsym.jets.io.mapping.tree_mapping import TreeMapping
 from jetsym.jets.io.packed import DISPLACEMENTS, KINDS, PackedJets, pack_kinds
 from jetsym.jets.io.paths import Paths, jet_files
-from jetsym.jets.io.ragged import RaggedJets
-from jetsym.jets.io.registry import count_jets, index_file
+from jetsym.jets.io.registry import index_file
 from jetsym.jets.io.remote import File
 from jetsym.jets.kinematics import from_pt_eta_phi_energy
 from jetsym.jets.schema import P4_BRANCHES
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-__all__ = ["BadJets", "ColumnSet", "MappingFile", "check_number", "read", "read_block", "read_ragged"]
+__all__ = ["BadJets", "ColumnSet", "MappingFile", "check_number", "read", "read_block", "read_packed"]
 
 
 BadJets = Literal["raise", "drop"]
@@ -124,43 +125,44 @@ def read(
     """
     if library not in ("torch", "ak"):
         raise ConfigError(f"library={library!r}; expected 'torch' or 'ak'")
-    jets = read_ragged(paths, limit=limit, max_particles=max_particles, bad_jets=bad_jets, mapping=mapping)
+    check_number("max_particles", max_particles, "particles")
+    jets = read_packed(paths, limit=limit, bad_jets=bad_jets, mapping=mapping)
     if library == "ak":
         from jetsym.jets.io.records import to_records
 
-        return to_records(jets)
-    return JetBatch.from_ragged(jets)
+        return to_records(jets.ragged().cut(max_particles))
+    # What a file has given may be read-only, and a batch should own what it holds.
+    own = {name: np.array(column) for name, column in jets.columns.items()}
+    return replace(jets, columns=own).batch().to_padded(max_particles)
 
 
-def read_ragged(
-    paths: Paths,
-    *,
-    limit: int | None = None,
-    max_particles: int = 128,
-    bad_jets: BadJets = "raise",
-    mapping: MappingFile = None,
-) -> RaggedJets:
-    """Read jets as flat columns and offsets, without padding; parameters and errors as in :func:`read`."""
+def read_packed(
+    paths: Paths, *, limit: int | None = None, bad_jets: BadJets = "raise", mapping: MappingFile = None
+) -> PackedJets:
+    """Read jets with all their particles, without padding; parameters and errors as in :func:`read`."""
     check_number("limit", limit, "jets", none="None for all")
-    check_number("max_particles", max_particles, "particles")
     if bad_jets not in ("raise", "drop"):
         raise ConfigError(f"bad_jets={bad_jets!r}; expected 'raise' or 'drop'")
     files = jet_files(paths)
     known = open_mapping(mapping, files)
+
+    @cache
+    def index_of(number: int) -> FileIndex:
+        return index_file(files[number], known)
+
     stops: Sequence[int | None] = [None] * len(files)
     if limit is not None:
-        stops = [limit] if len(files) == 1 else _spread(limit, files, known)
+        stops = [limit] if len(files) == 1 else _spread(limit, len(files), lambda number: index_of(number).n_jets)
     parts = []
-    for file, stop in zip(files, stops, strict=True):
+    for number, stop in enumerate(stops):
         if stop != 0:
-            index = index_file(file, known)
+            index = index_of(number)
             if index.n_jets:  # a selection can leave none
-                jets, _ = read_block(index, 0, min(stop or index.n_jets, index.n_jets), bad_jets=bad_jets)
-                parts.append(jets.ragged().cut(max_particles))
+                parts.append(read_block(index, 0, min(stop or index.n_jets, index.n_jets), bad_jets=bad_jets)[0])
     if not parts:
         raise DataError(f"{_few(files)}: the selection leaves no jets; expected at least one")
     try:
-        joined = RaggedJets.concatenate(parts)
+        joined = PackedJets.concatenate(parts)
     except DataError as error:
         raise DataError(f"{_few(files)} cannot be read together: {error}; read them one by one") from error
     if not len(joined):
@@ -168,21 +170,20 @@ def read_ragged(
     return joined
 
 
-def _spread(limit: int, files: Sequence[File], mapping: TreeMapping | None) -> list[int]:
+def _spread(limit: int, files: int, size: Callable[[int], int]) -> list[int]:
     """Split a total evenly over files; what short files cannot give goes to the others. Opens only files it needs."""
     sizes: dict[int, int] = {}
-    shares = [0] * len(files)
-    left, spare = limit, list(range(len(files)))
+    shares = [0] * files
+    left, spare = limit, list(range(files))
     while left and spare:
-        for place, index in enumerate(spare):
+        for place, number in enumerate(spare):
             # Differences of floors: shares differ by at most one, and few jets come from files spaced evenly.
             share = (place + 1) * left // len(spare) - place * left // len(spare)
             if share:
-                if index not in sizes:
-                    sizes[index] = count_jets(files[index], mapping)
-                shares[index] = min(shares[index] + share, sizes[index])
+                sizes[number] = size(number)
+                shares[number] = min(shares[number] + share, sizes[number])
         left = limit - sum(shares)
-        spare = [index for index in spare if index not in sizes or shares[index] < sizes[index]]
+        spare = [number for number in spare if number not in sizes or shares[number] < sizes[number]]
     return shares
 
 

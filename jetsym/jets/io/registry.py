@@ -21,11 +21,9 @@ __all__ = [
     "FileIndex",
     "Format",
     "JetReader",
-    "count_jets",
     "index_file",
     "readable",
     "register",
-    "types_of",
 ]
 
 
@@ -44,28 +42,3 @@ def index_file(path: File, mapping: TreeMapping | None = None) -> FileIndex:
     form = format_of(path)
     with explained(path):
         return form.index(path)
-
-
-def count_jets(path: File, mapping: TreeMapping | None = None) -> int:
-    """Return the number of jets of a file, from its header alone if that has it, or of those that a mapping selects.
-
-    Raises
-    ------
-    DataError
-        If the file is missing, is not what its name says, is damaged, or lacks the tree.
-    """
-    count = None if mapping is not None else format_of(path).count
-    if count is None:
-        return index_file(path, mapping).n_jets
-    with explained(path):
-        return count(path)
-
-
-def types_of(path: File, mapping: TreeMapping | None = None) -> dict[str, str]:
-    """Return the types of a file's branches by name, or, where they are not known, the names of those that are read."""
-    types = None if mapping is not None else format_of(path).types
-    if types is None:
-        layout = index_file(path, mapping).layout
-        return dict.fromkeys((*layout.ragged, *layout.labels), "")
-    with explained(path):
-        return types(path)

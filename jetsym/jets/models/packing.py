@@ -43,7 +43,7 @@ class MultiplicityGroup:
 
     @property
     def real(self) -> Tensor:
-        """Map (b, s) bool, True for a real particle."""
+        """(b, s) bool, True for a real particle."""
         return torch.arange(self.slots, device=self.counts.device) < self.counts[:, None]
 
     def pairs(self) -> tuple[Tensor, Tensor, Tensor]:

@@ -18,8 +18,8 @@ import uproot
 from jetsym.errors import ConfigError, DataError
 from jetsym.jets import JetBatch, read
 from jetsym.jets.io.formats.root import BasketReader
-from jetsym.jets.io.read import read_block, read_ragged
-from jetsym.jets.io.registry import count_jets, index_file
+from jetsym.jets.io.read import read_block, read_packed
+from jetsym.jets.io.registry import index_file
 from jetsym.jets.schema import CLASSES, CLASSES_II
 
 
@@ -202,7 +202,7 @@ def test_a_limit_opens_only_files_it_reads(numbered, tmp_path):
     good = numbered("b.root", 5, 5)
     assert ids(read([broken, good], limit=1)) == [5]
     assert ids(read(good, limit=50)) == [5, 6, 7, 8, 9]
-    assert count_jets(good) == 5
+    assert index_file(good).n_jets == 5
 
 
 def test_max_particles_keeps_the_first(jetclass_file, make_jets):
@@ -451,7 +451,7 @@ def test_files_that_do_not_go_together(jetclass_file):
 
 def test_ragged_jets_are_consistent(jetclass_file):
     first, second = jetclass_file("a.root", seed=1), jetclass_file("b.root", seed=2)
-    jets = read_ragged([first, second])
+    jets = read_packed([first, second]).ragged()
     assert len(jets) == 40
     assert jets.offsets[0] == 0
     assert jets.offsets[-1] == len(jets.p4) == len(jets.scalars) == jets.counts.sum()

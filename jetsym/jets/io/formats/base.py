@@ -27,10 +27,6 @@ class Format:
     index
         From a file to where everything in it lies, with a reader of its own; see
         :class:`jetsym.jets.io.formats.index.JetReader`.
-    count
-        From a file to its number of jets, if that takes less than the index.
-    types
-        From a file to the types of its branches by name, to be shown to users.
     look
         Whether an opened file of such a suffix is of this format; None where it is whatever other formats are not.
     remote
@@ -42,8 +38,6 @@ class Format:
     name: str
     suffixes: tuple[str, ...]
     index: Callable[[Any], FileIndex]
-    count: Callable[[Any], int] | None = None
-    types: Callable[[Any], dict[str, str]] | None = None
     look: Callable[[Path], bool] | None = None
     remote: bool = False
     mappable: bool = False

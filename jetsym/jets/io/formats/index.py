@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -70,6 +70,8 @@ class FileIndex:
         Numbers of jets where a basket of every per-particle branch begins; the first is 0, the last ``n_jets``.
     reader
         What reads its jets, as a :class:`JetReader` does.
+    types
+        Types of all branches by name, to be shown to users, as far as the file tells them.
     branches
         Where they lie in a ROOT file.
     chosen
@@ -84,7 +86,8 @@ class FileIndex:
     layout: Layout
     boundaries: NDArray[np.int64]
     reader: Callable[[FileIndex], Any]
-    branches: dict[str, Branch] = field(default_factory=dict)
+    types: Mapping[str, str] = field(default_factory=dict)
+    branches: Mapping[str, Branch] = field(default_factory=dict)
     chosen: NDArray[np.uint8] | None = None
 
     @classmethod
@@ -97,6 +100,7 @@ class FileIndex:
         layout: Layout,
         reader: Callable[[FileIndex], Any],
         boundaries: NDArray[np.int64] | None = None,
+        types: Mapping[str, str] | None = None,
     ) -> FileIndex:
         """Make the index of a file on this machine as it is now; without boundaries, some thousand jets go together.
 
@@ -109,11 +113,11 @@ class FileIndex:
             raise DataError(f"{path}: holds no jets; expected at least one")
         if boundaries is None:
             boundaries = np.array([*range(0, n_jets, _ROWS), n_jets])
-        return cls(path, *_stamp(path), n_jets, particles, layout, boundaries, reader)
+        return cls(path, *_stamp(path), n_jets, particles, layout, boundaries, reader, types or {})
 
     @property
     def entries(self) -> NDArray[np.int64]:
-        """Map (n_jets,) the entry of the file that each jet is."""
+        """(n_jets,) the entry of the file that each jet is."""
         return np.arange(self.n_jets) if self.chosen is None else np.flatnonzero(np.unpackbits(self.chosen))
 
     def check_unchanged(self, status: tuple[int, int] | None) -> None:

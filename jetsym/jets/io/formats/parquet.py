@@ -69,18 +69,6 @@ def _column(arrow: Any, array: Any) -> Any:
     return arrow.ListArray.from_arrays(arrow.array(offsets), arrow.array(ak.to_numpy(ak.flatten(array))))
 
 
-def _count(path: Path) -> int:
-    """Return the number of rows, from the file's footer alone."""
-    with _open(path) as file:
-        return int(file.metadata.num_rows)
-
-
-def _types(path: Path) -> dict[str, str]:
-    """Return the types of the columns in Arrow's words."""
-    with _open(path) as file:
-        return {field.name: str(field.type) for field in file.schema_arrow}
-
-
 def index_parquet(path: Path) -> FileIndex:
     """Read where everything in a file lies.
 
@@ -92,10 +80,11 @@ def index_parquet(path: Path) -> FileIndex:
     arrow, _ = _pyarrow()
     with _open(path) as file:
         types = {field.name: field.type for field in file.schema_arrow}
+        named = {name: str(kind) for name, kind in types.items()}
         ragged = {name for name, kind in types.items() if arrow.types.is_list(kind) and _plain(arrow, kind.value_type)}
         layout = choose_layout(
             path,
-            {name: str(kind) for name, kind in types.items()},
+            named,
             ragged=ragged,
             flat={name for name, kind in types.items() if _plain(arrow, kind)},
         )
@@ -109,6 +98,7 @@ def index_parquet(path: Path) -> FileIndex:
         layout=layout,
         boundaries=np.concatenate([[0], np.cumsum([rows for rows in groups if rows])]).astype(np.int64),
         reader=ParquetReader,
+        types=named,
     )
 
 
@@ -170,4 +160,4 @@ def _pyarrow() -> Sequence[Any]:
     return pyarrow, pyarrow.parquet
 
 
-register(Format(name="Parquet", suffixes=(".parquet",), index=index_parquet, count=_count, types=_types))
+register(Format(name="Parquet", suffixes=(".parquet",), index=index_parquet))

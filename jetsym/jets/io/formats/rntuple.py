@@ -39,16 +39,6 @@ def _open(path: Path) -> Any:
     return open_tree(path, kind=Model_ROOT_3a3a_RNTuple)
 
 
-def _types(path: Path) -> dict[str, str]:
-    with _open(path) as ntuple:
-        return {name: ntuple[name].typename for name in ntuple.keys(recursive=False)}
-
-
-def _count(path: Path) -> int:
-    with _open(path) as ntuple:
-        return int(ntuple.num_entries)
-
-
 def index_rntuple(path: Path) -> FileIndex:
     """Read where everything in a file lies.
 
@@ -74,6 +64,7 @@ def index_rntuple(path: Path) -> FileIndex:
         layout=layout,
         boundaries=np.unique([*clusters, n_jets]),
         reader=RNTupleReader,
+        types=types,
     )
 
 
@@ -101,13 +92,4 @@ class RNTupleReader(JetReader):
         return ak.to_numpy(ak.flatten(lists)), ak.to_numpy(ak.num(lists)).astype(np.int64)
 
 
-register(
-    Format(
-        name="RNTuple",
-        suffixes=(".root",),
-        index=index_rntuple,
-        count=_count,
-        types=_types,
-        look=holds_rntuple,
-    )
-)
+register(Format(name="RNTuple", suffixes=(".root",), index=index_rntuple, look=holds_rntuple))

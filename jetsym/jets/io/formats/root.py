@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import struct
 from collections.abc import Mapping
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Self
 
@@ -48,18 +49,8 @@ def index_root(path: File) -> FileIndex:
         if not tree.num_entries:
             raise DataError(f"{path}: the tree {TREE!r} holds no jets; expected at least one")
         layout = find_layout(tree, path)
-        return index_tree(path, size, mtime_ns, tree, {name: tree[name] for name in layout.branches}, layout)
-
-
-def _count(path: File) -> int:
-    """Return the number of jets, from the tree's header alone."""
-    with open_tree(path) as tree:
-        return int(tree.num_entries)
-
-
-def _types(path: File) -> dict[str, str]:
-    with open_tree(path) as tree:
-        return {name: tree[name].typename for name in tree.keys(recursive=False)}
+        raw = index_tree(path, size, mtime_ns, tree, {name: tree[name] for name in layout.branches}, layout)
+        return replace(raw, types={name: tree[name].typename for name in tree.keys(recursive=False)})
 
 
 def index_tree(path: File, size: int, mtime_ns: int, tree: Any, chosen: Mapping[str, Any], layout: Layout) -> FileIndex:
@@ -240,6 +231,4 @@ class BasketReader(JetReader):
         return data[:end], starts.astype(np.int64) - key
 
 
-register(
-    Format(name="ROOT", suffixes=(".root",), index=index_root, count=_count, types=_types, remote=True, mappable=True)
-)
+register(Format(name="ROOT", suffixes=(".root",), index=index_root, remote=True, mappable=True))

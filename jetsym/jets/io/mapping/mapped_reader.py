@@ -183,7 +183,7 @@ class _MappedJets:
 
     @cached_property
     def label(self) -> NDArray[np.int64]:
-        """Map (B,) number of each jet's class."""
+        """(B,) number of each jet's class."""
         labels, path = self._mapping.labels, self._raw.path
         assert labels is not None
         if labels.files:
@@ -228,7 +228,7 @@ class _MappedJets:
 
     @cached_property
     def _particles(self) -> tuple[list[NDArray[Any]], NDArray[np.int64]]:
-        """Map (E, px, py, pz) of all particles in GeV, in the order of the file, and their number in each jet."""
+        """(E, px, py, pz) of all particles in GeV, in the order of the file, and their number in each jet."""
         momentum = self._mapping.particles
         found = {name: self._value(expression) for name, expression in momentum.parts.items()}
         counts = next((one.counts for one in found.values() if one.counts is not None), None)

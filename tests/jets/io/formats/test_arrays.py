@@ -13,7 +13,7 @@ from jetsym.errors import DataError, MissingDependencyError
 from jetsym.jets import read
 from jetsym.jets.io import JetStream
 from jetsym.jets.io.inspect import inspect
-from jetsym.jets.io.registry import count_jets
+from jetsym.jets.io.registry import index_file
 from jetsym.jets.io.streaming.convert import convert
 
 
@@ -64,7 +64,7 @@ def test_top_jets_of_both_forms(tmp_path):
         np.testing.assert_allclose(jets.jet_p4, p4.sum(axis=1, dtype=np.float64), rtol=2e-6, atol=1e-4)
         assert jets.classes == ("QCD", "top")
         assert jets.scalar_names == ()
-        assert count_jets(path) == 25
+        assert index_file(path).n_jets == 25
     assert len(read(files, limit=30)) == 30
     assert read(files[0], max_particles=2).max_particles == 2
 

@@ -13,7 +13,7 @@ from jetsym.errors import DataError, MissingDependencyError
 from jetsym.jets import read
 from jetsym.jets.io import JetStream
 from jetsym.jets.io.inspect import inspect
-from jetsym.jets.io.registry import count_jets
+from jetsym.jets.io.registry import index_file
 from jetsym.jets.io.streaming.convert import convert, to_parquet
 
 pq = pytest.importorskip("pyarrow.parquet")
@@ -35,7 +35,7 @@ def test_the_same_jets_in_every_way(both, small_blocks, tmp_path):
         assert torch.equal(getattr(found, name), getattr(truth, name)), name
     assert all(torch.equal(found.columns[name], truth.columns[name]) for name in truth.columns)
     assert torch.equal(read(written, limit=7).p4, read(files, limit=7).p4)
-    assert [count_jets(path) for path in written] == [30, 50, 20]
+    assert [index_file(path).n_jets for path in written] == [30, 50, 20]
     options = {"batch_size": 16, "columns": "all", "buffer": 64}
     given = torch.cat([batch.columns["jet_sdmass"] for batch in JetStream(written, **options)])
     assert len(given.unique()) == len(given) == 96

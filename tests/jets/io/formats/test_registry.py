@@ -14,7 +14,7 @@ from jetsym.jets import JetBatch, read
 from jetsym.jets.io import JetStream
 from jetsym.jets.io.formats.layout import choose_layout
 from jetsym.jets.io.inspect import inspect
-from jetsym.jets.io.registry import FORMATS, FileIndex, Format, JetReader, count_jets, readable, register
+from jetsym.jets.io.registry import FORMATS, FileIndex, Format, JetReader, index_file, readable, register
 from jetsym.jets.io.streaming.convert import convert
 
 # What somebody else writes: the whole of a new format, one jet a line.
@@ -71,7 +71,7 @@ def test_a_format_of_one_file_is_read_streamed_converted_and_inspected(lines, li
     expected = read(jetclass_file())
     assert_same(read(line_file), expected)
     assert_same(read(line_file, limit=7), expected[:7].trim())
-    assert count_jets(line_file) == 20
+    assert index_file(line_file).n_jets == 20
     stream = JetStream(line_file, batch_size=8, shuffle=False)
     assert_same(JetBatch.concatenate([batch.to_padded() for batch in stream]), expected)
     convert(line_file, tmp_path / "cache", progress=False)
