@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from jetsym.errors import ConfigError, DataError
-from jetsym.jets.io.ragged import RaggedJets, check_alike, facts_of, offsets_of
+from jetsym.jets.io.ragged import RaggedJets, check_alike, offsets_of
 from jetsym.jets.schema import CLASSES, SCALARS
 
 if TYPE_CHECKING:
@@ -154,6 +154,15 @@ class JetBatch:
         last = int(used.max()) + 1 if len(used) else 1
         return self.replace(p4=self.p4[:, :last], mask=self.mask[:, :last], scalars=self.scalars[:, :last])
 
+    def widen(self, slots: int) -> JetBatch:
+        """Add empty slots behind those that the jets have, up to so many."""
+
+        def pad(tensor: Tensor) -> Tensor:
+            empty = tensor.new_zeros((len(self), slots - self.max_particles, *tensor.shape[2:]))
+            return torch.cat([tensor, empty], dim=1)
+
+        return self.replace(p4=pad(self.p4), mask=pad(self.mask), scalars=pad(self.scalars))
+
     @classmethod
     def concatenate(cls, batches: Sequence[JetBatch]) -> JetBatch:
         """Join batches of the same classes, scalars and columns along the jets, padding to the longest."""
@@ -161,16 +170,13 @@ class JetBatch:
             raise DataError("no batches to concatenate; expected at least one")
         first, slots = batches[0], max(batch.max_particles for batch in batches)
         for batch in batches[1:]:
-            check_alike(first.facts, batch.facts)
+            check_alike(first, batch)
 
-        def pad(tensor: Tensor) -> Tensor:
-            filler = tensor.new_zeros((tensor.shape[0], slots - tensor.shape[1], *tensor.shape[2:]))
-            return torch.cat([tensor, filler], dim=1)
-
+        batches = [batch.widen(slots) for batch in batches]
         return first.replace(
-            p4=torch.cat([pad(batch.p4) for batch in batches]),
-            mask=torch.cat([pad(batch.mask) for batch in batches]),
-            scalars=torch.cat([pad(batch.scalars) for batch in batches]),
+            p4=torch.cat([batch.p4 for batch in batches]),
+            mask=torch.cat([batch.mask for batch in batches]),
+            scalars=torch.cat([batch.scalars for batch in batches]),
             jet_p4=torch.cat([batch.jet_p4 for batch in batches]),
             label=None if first.label is None else torch.cat([batch.label for batch in batches]),  # type: ignore[misc]
             columns={name: torch.cat([batch.columns[name] for batch in batches]) for name in first.columns},
@@ -272,11 +278,6 @@ class JetBatch:
         from jetsym.jets.io.records import from_records
 
         return cls.from_ragged(from_records(jets), max_particles=max_particles)
-
-    @property
-    def facts(self) -> dict[str, Any]:
-        """The properties that have to be the same in batches that are joined."""
-        return facts_of(self, scalars=self.scalar_names) | {"dtypes": self.dtype}
 
     def _map(self, change: Any) -> JetBatch:
         return self.replace(

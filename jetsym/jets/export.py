@@ -118,7 +118,7 @@ def check_onnx(path: str | Path, model: nn.Module) -> float:
     reference, worst = copy.deepcopy(model).cpu().float().eval(), 0.0
     for jets, particles in CHECKS:
         batch = sample("test", limit=jets, max_particles=particles)
-        batch = JetBatch.concatenate([batch, _padding_like(batch)])[: len(batch)]
+        batch = batch.widen(batch.max_particles + 5)
         with torch.inference_mode():
             expected = reference(batch).numpy()
         inputs = {name: tensor for name, tensor in onnx_inputs(batch).items() if name in known}
@@ -197,17 +197,6 @@ def _metadata(model: Tagger) -> dict[str, str]:
         "jetsym": __version__,
     }
     return {name: json.dumps(value, ensure_ascii=False) for name, value in facts.items()}
-
-
-def _padding_like(batch: JetBatch) -> JetBatch:
-    """Make a jet with five slots more, none of them real."""
-    slots = batch.max_particles + 5
-    one = batch[:1]
-    return one.replace(
-        p4=one.p4.new_zeros(1, slots, 4),
-        mask=one.mask.new_zeros(1, slots),
-        scalars=one.scalars.new_zeros(1, slots, one.scalars.shape[2]),
-    )
 
 
 @contextmanager

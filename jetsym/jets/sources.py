@@ -67,7 +67,7 @@ def sources_of(full: JetBatch, model: Any) -> tuple[JetBatch, list[Source]]:
         change = f"the whole list moves, then its {most} of largest pT are kept"
         found.append(Source("truncation", change, adds=True, inputs=full, before=lambda jets: hardest(jets, most)))
     slots = most if most > cut.max_particles else cut.max_particles + SPARE_SLOTS
-    found.append(Source("padding", f"padded to {slots} slots", adds=True, inputs=padded(cut, slots)))
+    found.append(Source("padding", f"padded to {slots} slots", adds=True, inputs=cut.widen(slots)))
     return cut, found
 
 
@@ -103,16 +103,6 @@ def _leading(batch: JetBatch, key: Tensor, most: int) -> JetBatch:
         return tensor.gather(1, order[..., None].expand(*order.shape, tensor.shape[-1]))
 
     return batch.replace(p4=gather(batch.p4), mask=batch.mask.gather(1, order), scalars=gather(batch.scalars))
-
-
-def padded(batch: JetBatch, slots: int) -> JetBatch:
-    """Add empty slots behind those that the jets have."""
-
-    def pad(tensor: Tensor) -> Tensor:
-        empty = tensor.new_zeros((tensor.shape[0], slots - tensor.shape[1], *tensor.shape[2:]))
-        return torch.cat([tensor, empty], dim=1)
-
-    return batch.replace(p4=pad(batch.p4), mask=pad(batch.mask), scalars=pad(batch.scalars))
 
 
 def some_of(jets: JetBatch, n: int) -> JetBatch:

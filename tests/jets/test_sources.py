@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from jetsym.jets.models import ParticleNet, PointNet
-from jetsym.jets.sources import first, hardest, max_particles_of, padded, sources_of
+from jetsym.jets.sources import first, hardest, max_particles_of, sources_of
 
 
 def named(jets, model=None):
@@ -73,7 +73,7 @@ def test_padding(make_jets):
     _, sources = named(jets, PointNet(width=8))
     assert sources["padding"].inputs.max_particles == 128
     assert sources["padding"].inputs.trim().max_particles == jets.max_particles
-    full = padded(jets, 128)
+    full = jets.widen(128)
     assert not full.p4[:, jets.max_particles :].any()
     assert torch.equal(full.n_particles, jets.n_particles)
     _, sources = named(make_jets(4, max_particles=12, min_particles=12), Small())

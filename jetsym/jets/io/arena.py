@@ -61,7 +61,7 @@ class Arena:
         if any(one.offsets[-1] != other.offsets[0] for one, other in pairwise(there)):
             return None
         for part in there[1:]:
-            check_alike(there[0].facts, part.facts)
+            check_alike(there[0], part)
         jets = replace(
             there[0],
             offsets=np.concatenate([there[0].offsets[:1], *(part.offsets[1:] for part in there)]),

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from jetsym.jets.batch import JetBatch
-from jetsym.jets.io.ragged import RaggedJets, check_alike, facts_of, offsets_of
+from jetsym.jets.io.ragged import RaggedJets, check_alike, offsets_of
 from jetsym.jets.schema import CLASSES, SCALARS
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ class PackedJets:
         if len(parts) == 1:
             return first
         for part in parts[1:]:
-            check_alike(first.facts, part.facts)
+            check_alike(first, part)
         offsets = offsets_of(np.concatenate([np.diff(part.offsets) for part in parts]))
         packed = all(part.kinds is not None and part.kinds.ndim == 1 for part in parts)
         joined = first._map(
@@ -179,11 +179,6 @@ class PackedJets:
     def scalar_names(self) -> tuple[str, ...]:
         """Names of what is known of the particles besides their momenta."""
         return _scalar_names(self)
-
-    @property
-    def facts(self) -> dict[str, Any]:
-        """The properties that have to be the same in jets that are joined."""
-        return facts_of(self, scalars=self.scalar_names)
 
 
 @dataclass(frozen=True, eq=False)

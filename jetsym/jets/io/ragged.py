@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from jetsym.errors import DataError
 from jetsym.jets.schema import CLASSES, SCALARS
 
-__all__ = ["RaggedJets", "check_alike", "facts_of", "offsets_of"]
+__all__ = ["RaggedJets", "check_alike", "offsets_of"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,23 +73,27 @@ class RaggedJets:
         return replace(self, offsets=offsets, p4=self.p4[within], scalars=self.scalars[within])
 
 
-def facts_of(jets: Any, *, scalars: Any) -> dict[str, Any]:
-    """Return what has to be the same in jets of any form that are joined, by name."""
-    labelled = jets.label is not None
-    return {"labels": labelled, "classes": jets.classes, "scalars": scalars, "columns": sorted(jets.columns)}
-
-
-def check_alike(one: Mapping[str, Any], other: Mapping[str, Any]) -> None:
-    """Refuse to join jets that do not hold the same quantities, from their :func:`facts_of`.
+def check_alike(one: Any, other: Any) -> None:
+    """Refuse to join jets of any form that do not hold the same quantities.
 
     Raises
     ------
     DataError
         They do not.
     """
-    for name, here in one.items():
-        if here != other[name]:
-            raise DataError(f"jets that differ in their {name}: {here} and {other[name]}, cannot be joined")
+    for (name, here), there in zip(_facts(one).items(), _facts(other).values(), strict=True):
+        if here != there:
+            raise DataError(f"jets that differ in their {name}: {here} and {there}, cannot be joined")
+
+
+def _facts(jets: Any) -> dict[str, Any]:
+    return {
+        "labels": jets.label is not None,
+        "classes": jets.classes,
+        "scalars": jets.scalar_names,
+        "columns": sorted(jets.columns),
+        "dtypes": getattr(jets, "dtype", None),
+    }
 
 
 def offsets_of(counts: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -90,7 +90,6 @@ class Canonical(Tagger):
     """
 
     Config: ClassVar[type[Any]] = CanonicalConfig
-    config: CanonicalConfig
 
     def __init__(self, classes: Sequence[str] = CLASSES, **options: Any) -> None:
         super().__init__(classes, **options)

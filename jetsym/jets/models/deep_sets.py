@@ -97,7 +97,6 @@ class DeepSets(Tagger):
     """
 
     Config: ClassVar[type[Any]] = DeepSetsConfig
-    config: DeepSetsConfig
 
     def __init__(self, classes: Sequence[str] = CLASSES, **options: Any) -> None:
         super().__init__(classes, **options)

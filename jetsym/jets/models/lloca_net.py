@@ -221,7 +221,6 @@ class LLoCa(Tagger):
     """
 
     Config: ClassVar[type[Any]] = LLoCaConfig
-    config: LLoCaConfig
     no_graph = "the shapes in which lloca computes its frames depend on the data"
 
     def __init__(self, classes: Sequence[str] = CLASSES, **options: Any) -> None:

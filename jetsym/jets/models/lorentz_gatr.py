@@ -183,7 +183,6 @@ class LGATr(Tagger):
     """
 
     Config: ClassVar[type[Any]] = LGATrConfig
-    config: LGATrConfig
 
     def __init__(self, classes: Sequence[str] = CLASSES, **options: Any) -> None:
         super().__init__(classes, **options)

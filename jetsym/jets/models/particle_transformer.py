@@ -281,7 +281,6 @@ class ParticleTransformer(WeaverTagger):
     """
 
     Config: ClassVar[type[Any]] = ParticleTransformerConfig
-    config: ParticleTransformerConfig
 
     def __init__(self, classes: Sequence[str] = CLASSES, **options: Any) -> None:
         super().__init__(classes, **options)

@@ -189,7 +189,6 @@ class ParticleNet(WeaverTagger):
     """
 
     Config: ClassVar[type[Any]] = ParticleNetConfig
-    config: ParticleNetConfig
 
     def __init__(self, classes: Sequence[str] = CLASSES, **options: Any) -> None:
         super().__init__(classes, **options)

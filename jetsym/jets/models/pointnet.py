@@ -179,7 +179,6 @@ class PointNet(Tagger):
     """
 
     Config: ClassVar[type[Any]] = PointNetConfig
-    config: PointNetConfig
 
     def __init__(self, classes: Sequence[str] = CLASSES, **options: Any) -> None:
         super().__init__(classes, **options)

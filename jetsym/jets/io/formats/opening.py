@@ -23,9 +23,7 @@ def stamp_of(path: File) -> tuple[int, int]:
         opened, size, stamp = open_remote(path, ahead=False)
         opened.close()
         return size, stamp
-    check_root(path)
-    found = path.stat()
-    return found.st_size, found.st_mtime_ns
+    return check_root(path)
 
 
 #: uproot's classes as they came. A damaged file can put the classes that it describes itself in their place, for all
@@ -87,8 +85,8 @@ def open_tree(path: File, name: str | None = TREE, *, kind: type[Any] = uproot.T
         yield tree
 
 
-def check_root(path: Path) -> None:
-    """Refuse what cannot be a whole ROOT file, from its first bytes and its size alone.
+def check_root(path: Path) -> tuple[int, int]:
+    """Refuse what cannot be a whole ROOT file, from its first bytes and its size alone; return size and time.
 
     Raises
     ------
@@ -96,12 +94,13 @@ def check_root(path: Path) -> None:
         If the file cannot be read, is empty, lacks the magic bytes, or is shorter than its header says.
     """
     try:
-        size = path.stat().st_size
+        found = path.stat()
         with path.open("rb") as file:
             header = file.read(20)
     except OSError as error:
         raise DataError(f"{path}: cannot be opened ({error.strerror}); expected a readable ROOT file") from error
-    check_header(path, header, size)
+    check_header(path, header, found.st_size)
+    return found.st_size, found.st_mtime_ns
 
 
 def check_header(path: File, header: bytes, size: int) -> None:
