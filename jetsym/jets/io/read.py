@@ -72,13 +72,13 @@ def read(
     """Read jets from JetClass or JetClass-II files into memory.
 
     The files hold a TTree called ``tree`` with JetClass's branches (:mod:`jetsym.jets.schema`), the ragged ones as
-    ``std::vector`` (what ROOT writes) or with counters (what uproot writes), or are Parquet files of such columns. Ten
-    ``label_*`` branches give JetClass's label, ``jet_label`` gives JetClass-II's with its 188 classes, and files with
-    neither give unlabelled jets. Only the branches that a JetBatch holds are read: momenta, particle scalars, labels,
-    the jet axis, and, as ``columns``, soft-drop mass, N-subjettiness, multiplicity and flat ``aux_*`` truth as far as
-    the files have them. The files of the top-tagging reference set (HDF5, ``.npz``) and of EnergyFlow's quark and gluon
-    jets (``.npz``) are read as they are, see :mod:`jetsym.jets.io.formats.arrays`; they lack some or all particle
-    scalars.
+    ``std::vector`` (what ROOT writes) or with counters (what uproot writes), or an RNTuple of that name, or are Parquet
+    files of such columns. Ten ``label_*`` branches give JetClass's label, ``jet_label`` gives JetClass-II's with its
+    188 classes, and files with neither give unlabelled jets. Only the branches that a JetBatch holds are read: momenta,
+    particle scalars, labels, the jet axis, and, as ``columns``, soft-drop mass, N-subjettiness, multiplicity and flat
+    ``aux_*`` truth as far as the files have them. The files of the top-tagging reference set (HDF5, ``.npz``) and of
+    EnergyFlow's quark and gluon jets (``.npz``) are read as they are, see :mod:`jetsym.jets.io.formats.padded`; they
+    lack some or all particle scalars. Further formats are registered, see :mod:`jetsym.jets.io.registry`.
 
     Parameters
     ----------

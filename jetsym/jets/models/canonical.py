@@ -84,8 +84,8 @@ class Canonical(Tagger):
     >>> model = Canonical(("QCD", "Tbqq"), options={"width": 16, "blocks": 1})
     >>> p4 = torch.tensor([[[5.0, 3.0, 0.0, 4.0], [5.0, 3.0, 4.0, 0.0]]])
     >>> jets = JetBatch(p4, torch.ones(1, 2, dtype=bool), torch.zeros(1, 2, 10), p4[:, 0])
-    >>> turned = jets.replace(p4=p4[..., [0, 3, 1, 2]])  # x → y → z → x
-    >>> torch.allclose(model(turned), model(jets), atol=1e-5)
+    >>> rotated = jets.replace(p4=p4[..., [0, 3, 1, 2]])  # x → y → z → x
+    >>> torch.allclose(model(rotated), model(jets), atol=1e-5)
     True
     """
 
