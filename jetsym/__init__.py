@@ -1,4 +1,4 @@
-"""jetsym: which symmetry has a trained network learned, and in which layer?
+"""Instrument for one question: which symmetry has a trained network learned, and in which layer.
 
 >>> import jetsym
 >>> sorted(jetsym.__all__)

@@ -89,7 +89,7 @@ def machine_of(device: str) -> dict[str, str]:
 
 
 def _all_rows(names: Sequence[str], size: Size, *, isolate: bool) -> Iterator[tuple[str, Row]]:
-    """The lines of all parts, with their names."""
+    """Yield the lines of all parts, with their names."""
     if not isolate:
         for name in names:
             yield from ((name, row) for row in _rows(name, size))
@@ -106,7 +106,7 @@ def _all_rows(names: Sequence[str], size: Size, *, isolate: bool) -> Iterator[tu
 
 
 def _rows(name: str, size: Size) -> Iterator[Row]:
-    """The lines of a part; its last line is its error, where it has one."""
+    """Yield the lines of a part; its last line is its error, where it has one."""
     try:
         yield from PARTS[name][0](size)
     except Exception as error:  # whatever it is, the other parts are still to come

@@ -62,7 +62,7 @@ class Size:
     seed: int
 
     def of(self, full: Any, quick: Any) -> Any:
-        """The one or the other."""
+        """Return the one or the other."""
         return quick if self.quick else full
 
     @property
@@ -72,12 +72,12 @@ class Size:
 
 
 def in_words(error: BaseException) -> str:
-    """An error in one line."""
+    """Put an error into one line."""
     return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
 
 
 def precision(size: Size) -> Iterator[Row]:
-    """The losses of one training in bf16 and in float32, from the same weights on the same batches."""
+    """Compare the losses of one training in bf16 and in float32, from the same weights on the same batches."""
     steps, window = size.of((200, 20), (6, 2))
     jets, losses = _sample(size), dict[str, np.ndarray]()
     for name in ("32-true", "bf16-mixed"):
@@ -174,7 +174,7 @@ def _there(state: State, jets: StreamedJets) -> Callable[[int], float]:
 
 
 def probe(size: Size) -> Iterator[Row]:
-    """A probe of all layers against its forward passes alone."""
+    """Time a probe of all layers against its forward passes alone."""
     for name, n_jets in (("pointnet", 32), ("part", 8)):
         model = network(name, size.seed).to(size.device)
         jets, l_max = sample("test", limit=size.of(n_jets, 1)), size.of(8, 1)
@@ -190,7 +190,7 @@ def probe(size: Size) -> Iterator[Row]:
 
 
 def symmetrized(size: Size) -> Iterator[Row]:
-    """The average over O(3) on the device, against the same in float64 on the CPU."""
+    """Compare the average over O(3) on the device with the same in float64 on the CPU."""
     jets, l_max = sample("test", limit=size.of(8, 1)), size.of(4, 1)
     model = _pointnet(size).eval()
     with torch.no_grad():
@@ -226,7 +226,7 @@ class Invariant(nn.Module):
 
 
 def floors(size: Size) -> Iterator[Row]:
-    """The noise floor that a probe reports of exactly invariant nets, against what rounding makes of them."""
+    """Compare the noise floor that a probe reports of exactly invariant nets with what rounding makes of them."""
     jets = sample("test", limit=size.of(16, 2), max_particles=40)
     with forked():
         torch.manual_seed(size.seed)
@@ -272,7 +272,7 @@ _PRECISIONS: dict[str, Callable[[str], AbstractContextManager[None]]] = {
 
 
 def resume(size: Size) -> Iterator[Row]:
-    """A run that is cut and continued, against two that are not."""
+    """Compare a run that is cut and continued with two that are not."""
     for precision in ("32-true", "bf16-mixed"):
         options = _config(size, precision=precision, epochs=2, limit=size.of(4000, 60), checkpoint_every=2).to_dict()
         with tempfile.TemporaryDirectory(prefix="jetsym-gpu-") as temporary:
@@ -346,7 +346,7 @@ def _pointnet(size: Size) -> PointNet:
 
 
 def _config(size: Size, **options: Any) -> TrainConfig:
-    """A run of a PointNet on the bundled sample with rotated jets, where the options do not say otherwise."""
+    """Train a PointNet on the bundled sample with rotated jets, where the options do not say otherwise."""
     own: dict[str, Any] = {
         "data": str(sample_dir() / "train"),
         "val": str(sample_dir() / "val"),

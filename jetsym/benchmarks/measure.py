@@ -55,7 +55,7 @@ def matrix_product_rate(dtype: torch.dtype = torch.float32, *, size: int = 2048,
 
 
 def finished(result: Tensor) -> Tensor:
-    """A result that is there, and not only under way on an accelerator."""
+    """Wait for a result that is under way on an accelerator."""
     if result.is_cuda:
         torch.cuda.synchronize()
     return result

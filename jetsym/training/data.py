@@ -68,7 +68,7 @@ class StreamedJets:
 
 
 def one_ahead(items: Iterator[T]) -> Iterator[T]:
-    """The items, each made by another thread while the one before it is used: an accelerator need not wait for it.
+    """Yield items, each made by another thread while the one before it is used: an accelerator need not wait for it.
 
     Examples
     --------

@@ -189,7 +189,7 @@ def epoch_line(state: State) -> dict[str, Any]:
     position = state.position
     return {
         "epoch": position.epoch,
-        "loss": position.loss / max(position.jets, 1),
+        "loss": position.loss / position.jets if position.jets else math.nan,  # every step was left out
         "lr": learning_rate(state.steps_done - 1, state.steps, state.config),
         "skipped": position.skipped,
         "seconds": round(position.seconds, 3),

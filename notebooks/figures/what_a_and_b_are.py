@@ -14,7 +14,7 @@ from matplotlib.patches import Circle
 import jetsym
 from jetsym.plotting import irrep_style
 from jetsym.spectrum import O3, Irrep
-from jetsym.spectrum.testing import known_spectrum
+from jetsym.testing.spectra import known_spectrum
 
 POWERS = {Irrep(0, 1): 0.5, Irrep(1, 1): 0.3, Irrep(1, -1): 0.03, Irrep(2, 1): 0.15, Irrep(3, 1): 0.02}
 

@@ -11,7 +11,7 @@ from jetsym.errors import ProbeError
 from jetsym.probing.measure.deviation import EquivarianceError
 from jetsym.spectrum import O3, SO2, SO3, Irrep, QuadratureEstimator, RandomEstimator
 from jetsym.spectrum.representations import representation
-from jetsym.spectrum.testing import known_spectrum
+from jetsym.testing.spectra import known_spectrum
 
 QUIET = {"progress": False}
 

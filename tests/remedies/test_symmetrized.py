@@ -15,8 +15,8 @@ from jetsym.remedies import Symmetrized, averaging_degree
 from jetsym.spectrum import O3, SO3, Irrep
 from jetsym.spectrum.averaging import group_average
 from jetsym.spectrum.representations import representation
-from jetsym.spectrum.testing import known_spectrum
 from jetsym.spectrum.wigner import real_wigner_d
+from jetsym.testing.spectra import known_spectrum
 
 
 @pytest.mark.parametrize("rule", ["auto", "lebedev", "icosahedral"])

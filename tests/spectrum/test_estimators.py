@@ -7,8 +7,8 @@ import pytest
 
 from jetsym.errors import SpectrumError
 from jetsym.spectrum import O3, SO3, Irrep, QuadratureEstimator, RandomEstimator
-from jetsym.spectrum.testing import known_spectrum
 from jetsym.spectrum.wigner import characters
+from jetsym.testing.spectra import known_spectrum
 
 O3_POWERS = {
     Irrep(0, 1): 2.0,

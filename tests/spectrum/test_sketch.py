@@ -5,7 +5,7 @@ import pytest
 
 from jetsym.errors import SpectrumError
 from jetsym.spectrum import O3, FeatureSketch, Irrep, QuadratureEstimator, RandomEstimator, Spectrum
-from jetsym.spectrum.testing import known_spectrum
+from jetsym.testing.spectra import known_spectrum
 
 POWERS = {Irrep(0, 1): 1.0, Irrep(1, 1): 0.5, Irrep(1, -1): 0.2, Irrep(2, 1): 0.7}
 

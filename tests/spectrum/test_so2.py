@@ -7,7 +7,7 @@ import pytest
 
 from jetsym.errors import SpectrumError
 from jetsym.spectrum import O3, SO2, SO3, Irrep, QuadratureEstimator, RandomEstimator
-from jetsym.spectrum.testing import known_modes
+from jetsym.testing.spectra import known_modes
 
 POWERS = {0: 2.0, 1: 0.5, 2: 1.0, 4: 0.25}
 AXES = ["x", "y", "z", (1.0, -2.0, 0.5)]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from jetsym.spectrum import O3, Irrep, QuadratureEstimator, RandomEstimator
-from jetsym.spectrum.testing import known_spectrum
+from jetsym.testing.spectra import known_spectrum
 
 POWERS = {Irrep(0, 1): 1.0, Irrep(1, 1): 1.0, Irrep(1, -1): 0.3, Irrep(2, 1): 0.5, Irrep(2, -1): 0.2, Irrep(5, 1): 1.0}
 TOTAL = sum(POWERS.values())

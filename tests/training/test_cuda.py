@@ -35,8 +35,8 @@ def weights(run) -> dict[str, torch.Tensor]:
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed", "16-mixed"])
 def test_a_run_in_each_precision(options, tmp_path, precision):
     run = train(out=tmp_path, precision=precision, ema=0.9, **options)
-    assert [line["skipped"] for line in run.history][-1] <= (3 if precision == "16-mixed" else 0)
-    assert all(1 < line["loss"] < 4 for line in run.history)
+    assert [line["skipped"] for line in run.metrics][-1] <= (3 if precision == "16-mixed" else 0)
+    assert all(1 < line["loss"] < 4 for line in run.metrics)
 
 
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed", "16-mixed"])
@@ -53,7 +53,7 @@ def test_a_cut_run_ends_where_an_uninterrupted_one_does(options, tmp_path, preci
     resumed = train(out=tmp_path / "cut", resume=True, **options)
     # Some kernels add in any order; where a gradient is nothing but rounding, Adam makes steps of full length of it.
     bound = 1e-3 if precision == "32-true" else 2e-2
-    for before, after in zip(whole.history, resumed.history, strict=True):
+    for before, after in zip(whole.metrics, resumed.metrics, strict=True):
         assert after["val_loss"] == pytest.approx(before["val_loss"], abs=bound)
     expected = weights(whole.path)
     for name, tensor in weights(resumed.path).items():
@@ -65,12 +65,12 @@ def test_a_run_with_monitor_penalty_and_weights_of_classes(options, tmp_path):
     run = train(out=tmp_path / "moves", **options | more)
     assert list((run.path / "spectra").iterdir())
     generators = {"penalty": {"weight": 0.1, "generators": ["J_z"]}, "precision": "32-true"}
-    assert train(out=tmp_path / "generators", **options | generators).history
+    assert train(out=tmp_path / "generators", **options | generators).metrics
 
 
 def test_a_compiled_run(options, tmp_path):
     run = train(out=tmp_path, compile=True, **options | {"epochs": 1})
-    assert 1 < run.history[0]["loss"] < 4
+    assert 1 < run.metrics[0]["loss"] < 4
 
 
 def test_a_checkpoint_from_there_is_read_here(cuda, options, tmp_path):

@@ -188,6 +188,14 @@ def with_nan(jets: JetBatch, jet: int) -> JetBatch:
     return broken
 
 
+def test_an_epoch_of_which_every_step_was_left_out_has_no_loss(make_jets, tmp_path, monkeypatch):
+    jets = make_jets(40)
+    broken = jets.replace(p4=torch.full_like(jets.p4, torch.nan))
+    monkeypatch.setattr(loop, "load_jets", lambda config, **place: (broken, jets))
+    run = train("a.root", tmp_path / "run", max_skipped=1000, **QUICK)
+    assert all(math.isnan(line["loss"]) and line["skipped"] > 0 for line in run.metrics)
+
+
 def test_steps_that_are_not_finite_are_left_out_and_counted(make_jets, tmp_path, monkeypatch):
     jets = make_jets(40)
     monkeypatch.setattr(loop, "load_jets", lambda config, **place: (with_nan(jets, 7), jets))

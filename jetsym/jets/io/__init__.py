@@ -1,4 +1,4 @@
-"""Files: reading jets into memory, writing them, streaming them."""
+"""Files of jets: read into memory (:func:`jetsym.jets.read`), written, streamed."""
 
 from __future__ import annotations
 
@@ -6,16 +6,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from jetsym.jets.io.read import read
     from jetsym.jets.io.streaming.stream import JetStream
 
-__all__ = ["JetStream", "read"]
-
-_HOMES = {"JetStream": "jetsym.jets.io.streaming.stream", "read": "jetsym.jets.io.read"}
+__all__ = ["JetStream"]
 
 
 def __getattr__(name: str) -> Any:
-    # Reading needs torch and uproot; writing and listing files do not, and import this package as well.
-    if name in _HOMES:
-        return getattr(import_module(_HOMES[name]), name)
+    # Streaming needs torch and uproot; writing and listing files do not, and import this package as well.
+    if name in __all__:
+        return getattr(import_module("jetsym.jets.io.streaming.stream"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -18,7 +18,7 @@ from jetsym.probing.diagnosis.thresholds import Thresholds
 from jetsym.probing.reports.boosts import BoostReport
 from jetsym.probing.reports.diagnosis import Diagnosis
 from jetsym.spectrum import O3, Irrep
-from jetsym.spectrum.testing import known_modes, known_spectrum
+from jetsym.testing.spectra import known_modes, known_spectrum
 
 QUIET = {"progress": False}
 #: Shares of features as a network has them that is well: something of everything, falling with λ.

@@ -14,7 +14,7 @@ from jetsym.jets.models.pointnet import PointNet
 from jetsym.probing.measure.average import OrbitAverage, accuracy_split, orbit_average
 from jetsym.spectrum import O3
 from jetsym.spectrum.representations import representation
-from jetsym.spectrum.testing import known_spectrum
+from jetsym.testing.spectra import known_spectrum
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import jetsym
 from jetsym.probing.measure.average import orbit_average
 from jetsym.spectrum import SO2, Irrep
 from jetsym.spectrum.representations import irrep_matrices, representation
-from jetsym.spectrum.testing import known_modes
+from jetsym.testing.spectra import known_modes
 
 QUIET = {"progress": False, "group": "SO2"}
 

@@ -8,7 +8,7 @@ import pytest
 import jetsym
 from jetsym.probing.measure.resolution import ladder
 from jetsym.spectrum import O3, Irrep
-from jetsym.spectrum.testing import known_modes, known_spectrum
+from jetsym.testing.spectra import known_modes, known_spectrum
 
 QUIET = {"progress": False}
 

@@ -14,7 +14,7 @@ from jetsym.probing.reports.comparison import Comparison
 from jetsym.probing.reports.derived import bandwidth, pseudo_share, weighted
 from jetsym.spectrum import O3, Irrep
 from jetsym.spectrum.result import jackknife_ratio
-from jetsym.spectrum.testing import known_modes, known_spectrum
+from jetsym.testing.spectra import known_modes, known_spectrum
 
 QUIET = {"progress": False}
 POWERS = {Irrep(0, 1): 0.4, Irrep(1, 1): 0.3, Irrep(2, -1): 0.2, Irrep(3, 1): 0.1}
