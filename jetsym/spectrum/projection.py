@@ -115,7 +115,7 @@ def _polynomial_bands(window: Window) -> Iterator[Band]:
 
 
 def _irrep_bands(rule: FiniteRule) -> Iterator[Band]:
-    """w D_ab of all irreps of a group that is given by its elements."""
+    """Yield w D_ab of all irreps of a group that is given by its elements."""
     rows = [rule.weights * matrices.reshape(len(rule), -1).T for _, matrices in rule.irreps]
     lam, factor = (
         np.repeat([getattr(irrep, name) for irrep, _ in rule.irreps], [len(part) for part in rows])
