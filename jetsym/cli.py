@@ -24,7 +24,7 @@ __all__ = ["Command", "dispatch", "main"]
 
 @dataclass(frozen=True)
 class Command:
-    """One command: the function behind it, a line of help, and how its parameters appear.
+    """A command: the function behind it, a line of help, and how its parameters appear.
 
     ``many`` names a parameter that takes all words of the command line that belong to no option.
     """
@@ -36,13 +36,9 @@ class Command:
     presets: bool = False
     many: str | None = None
 
-    def load(self) -> Callable[..., Any]:
-        module, _, name = self.function.partition(":")
-        return getattr(import_module(module), name)
-
 
 @dataclass(frozen=True)
-class Group:
+class CommandGroup:
     """Several commands under one name: ``jetsym NAME COMMAND``."""
 
     commands: Mapping[str, Command]
@@ -54,7 +50,9 @@ ATOMS = {
     "spectra": Command(
         "jetsym.commands.symmetry:spectra", "measure the checkpoints of a run, epoch by epoch", positional=True
     ),
-    "evaluate": Command("jetsym.commands.atoms:evaluate", "errors on a file of structures, by subset", positional=True),
+    "evaluate": Command(
+        "jetsym.commands.atoms:evaluate", "measure errors on a file of structures, by subset", positional=True
+    ),
     "finetune": Command(
         "jetsym.atoms.training.finetune:finetune", "train a PET further on your structures", positional=True
     ),
@@ -64,14 +62,14 @@ ATOMS = {
         positional=True,
     ),
 }
-COMMANDS: dict[str, Command | Group] = {
+COMMANDS: dict[str, Command | CommandGroup] = {
     "demo": Command("jetsym.demo:demo", "train two taggers on the bundled jets, probe both, and write a report"),
     "download": Command(
         "jetsym.commands.data:download", "fetch published weights of taggers, or public jets", positional=True
     ),
     "generate": Command("jetsym.jets.generate:generate", "make JetClass-like jets with Pythia and FastJet", True),
     "convert": Command("jetsym.commands.data:convert", "make a cache of files of jets that streams read faster", True),
-    "inspect": Command("jetsym.commands.data:inspect", "what is in files of jets or a cache", True),
+    "inspect": Command("jetsym.commands.data:inspect", "show what files of jets or a cache hold", True),
     "train": Command(
         "jetsym.commands.training:train",
         "train a tagger on ROOT files",
@@ -79,7 +77,7 @@ COMMANDS: dict[str, Command | Group] = {
         presets=True,
     ),
     "evaluate": Command(
-        "jetsym.commands.training:evaluate", "how well a tagger does on upright and rotated jets", True
+        "jetsym.commands.training:evaluate", "measure how well a tagger does on unrotated and rotated jets", True
     ),
     "predict": Command("jetsym.commands.training:predict", "write a tagger's probabilities for jets to a file", True),
     "export": Command(
@@ -93,25 +91,31 @@ COMMANDS: dict[str, Command | Group] = {
     ),
     "attribute": Command(
         "jetsym.commands.symmetry:attribute",
-        "what breaks the symmetry of a trained tagger, one source at a time",
+        "find what breaks the symmetry of a trained tagger, one source at a time",
         positional=True,
         skip=frozenset({"call", "outputs"}),
     ),
     "compare": Command("jetsym.commands.symmetry:compare", "put reports side by side, layer by layer", many="reports"),
     "diagnose": Command(
-        "jetsym.commands.symmetry:diagnose", "what is wrong with a model, from the report of a probe", True
+        "jetsym.commands.symmetry:diagnose", "find what is wrong with a model, from the report of a probe", True
     ),
     "repair": Command(
-        "jetsym.commands.training:repair", "write the configuration of a run that mends what was found", True
+        "jetsym.commands.training:repair", "write the configuration of a run that repairs what was found", True
     ),
-    "atoms": Group(ATOMS, "train, fine-tune and evaluate models of atoms, follow their symmetry over training"),
-    "relax": Command("jetsym.commands.atoms:relax", "relax a structure, symmetrised and not", positional=True),
-    "phonons": Command("jetsym.commands.atoms:phonons", "phonons of a crystal, symmetrised and not", positional=True),
+    "atoms": CommandGroup(ATOMS, "train, fine-tune and evaluate models of atoms, follow their symmetry over training"),
+    "relax": Command(
+        "jetsym.commands.atoms:relax", "relax a structure, symmetrised at inference and not", positional=True
+    ),
+    "phonons": Command(
+        "jetsym.commands.atoms:phonons",
+        "compute phonons of a crystal, symmetrised at inference and not",
+        positional=True,
+    ),
 }
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; returns the exit status.
+    """Run a command and return the exit status.
 
     0 done, 1 an error, 2 a wrong command line, 130 interrupted (Ctrl-C), 143 terminated (SIGTERM).
     """
@@ -125,17 +129,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return status
 
 
-def dispatch(program: str, commands: Mapping[str, Command | Group], purpose: str, words: Sequence[str]) -> int:
-    """Run one command of a program that has several; returns the exit status.
+def dispatch(program: str, commands: Mapping[str, Command | CommandGroup], purpose: str, words: Sequence[str]) -> int:
+    """Run one command of a program that has several, and return the exit status.
 
     Parameters
     ----------
     program
-        How the program is called.
+        Name of the program.
     commands
         Its commands by name.
     purpose
-        What it is good for, in a line of help.
+        Its purpose, in a line of help.
     words
         The command line: a command and its options.
     """
@@ -146,7 +150,7 @@ def dispatch(program: str, commands: Mapping[str, Command | Group], purpose: str
     if name not in commands:
         return _fail(program, f"unknown command {name!r}; {closest(name, commands)}", status=2)
     command = commands[name]
-    if isinstance(command, Group):
+    if isinstance(command, CommandGroup):
         return dispatch(f"{program} {name}", command.commands, command.help.capitalize() + ".", rest)
     try:
         return run(f"{program} {name}", command, rest)
@@ -160,8 +164,8 @@ def dispatch(program: str, commands: Mapping[str, Command | Group], purpose: str
         return _fail(f"{program} {name}", "interrupted", status=130)
 
 
-def overview(program: str, commands: Mapping[str, Command | Group], purpose: str) -> str:
-    """What ``PROGRAM --help`` says."""
+def overview(program: str, commands: Mapping[str, Command | CommandGroup], purpose: str) -> str:
+    """Return the text of ``PROGRAM --help``."""
     width = max(map(len, commands))
     return "\n".join(
         [
@@ -181,7 +185,8 @@ def run(program: str, command: Command, words: Sequence[str]) -> int:
     """Parse the options of a command and call its function."""
     from jsonargparse import ArgumentError
 
-    function = command.load()
+    module, _, name = command.function.partition(":")
+    function = getattr(import_module(module), name)
     parser = make_parser(program, command, function)
     words = [underscored(word) for word in words]
     if command.presets:
@@ -200,7 +205,7 @@ def run(program: str, command: Command, words: Sequence[str]) -> int:
 
 
 def make_parser(program: str, command: Command, function: Callable[..., Any]) -> ArgumentParser:
-    """A parser of the function's parameters, from the command line and from YAML files."""
+    """Make a parser of the function's parameters, from the command line and from YAML files."""
     from jsonargparse import ArgumentParser, set_parsing_settings
 
     # A configuration holds values only: it can name no class to build and nothing to import.
@@ -221,7 +226,7 @@ def make_parser(program: str, command: Command, function: Callable[..., Any]) ->
 
 
 def underscored(word: str) -> str:
-    """Options are named as in Python; dashes inside their names are taken as well.
+    """Replace dashes inside the name of an option by underscores, as options are named as in Python.
 
     Examples
     --------
@@ -235,7 +240,7 @@ def underscored(word: str) -> str:
 
 
 def expand_presets(words: Sequence[str]) -> list[str]:
-    """A preset is a configuration file that is found by its name: ``--preset NAME`` becomes ``--config FILE``."""
+    """Replace ``--preset NAME`` by ``--config FILE``: a preset is a configuration file that is found by its name."""
     expanded: list[str] = []
     remaining = iter(words)
     for word in remaining:

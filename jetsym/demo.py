@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,10 +21,9 @@ from jetsym.jets.io.sample import sample, sample_dir
 from jetsym.plotting import plot_spectrum, save_figure
 from jetsym.probing.diagnosis.diagnose import diagnose
 from jetsym.probing.probe import probe
-from jetsym.probing.reports.diagnosis import diagnosis_fragment
-from jetsym.probing.reports.html import figure_element, page, paragraphs, table_element
-from jetsym.probing.reports.spectrum import SymmetryReport, report_fragment
-from jetsym.text import concise, share
+from jetsym.probing.reports.html import image, render
+from jetsym.probing.reports.spectrum import SymmetryReport
+from jetsym.text import concise, percent
 from jetsym.training.config import TrainConfig
 from jetsym.training.folder import RunFolder
 from jetsym.training.loop import train
@@ -31,7 +31,7 @@ from jetsym.training.presets import preset_path
 
 __all__ = ["demo"]
 
-#: The two runs and the presets they follow: the same network, shown upright jets or jets rotated at random.
+#: The two runs and the presets they follow: the same network, shown original jets or jets rotated at random.
 RUNS = {"plain": "pointnet", "rotated": "pointnet-rotated"}
 
 
@@ -127,7 +127,7 @@ def train_one(
 
 
 def probe_runs(folder: Path, jets: JetBatch, *, l_max: int, seed: int, progress: bool) -> dict[str, SymmetryReport]:
-    """Reports on both taggers; the untrained copy is the same network for both, so it is measured once."""
+    """Probe both taggers; the untrained copy is the same network for both, so it is measured once."""
     reports: dict[str, SymmetryReport] = {}
     untrained = None
     for name in RUNS:
@@ -139,17 +139,17 @@ def probe_runs(folder: Path, jets: JetBatch, *, l_max: int, seed: int, progress:
 
 
 def measure(run: Path, test: JetBatch, report: SymmetryReport, *, seed: int) -> dict[str, Any]:
-    """The numbers of one tagger: how good it is upright and rotated, and how far its logits turn."""
+    """Measure how good one tagger is on original and on rotated jets, and take the error of its logits."""
     from jetsym.jets.checkpoint import load
 
     found = evaluate(load(run), test, rotated=seed)
-    upright, turned = found.metrics, found.rotated.metrics if found.rotated else {}
+    original, rotated = found.metrics, found.rotated.metrics if found.rotated else {}
     error = report.equivariance["logits"]
     return {
-        "auc_top_qcd": upright["auc_top_qcd"],
-        "auc_top_qcd_rotated": turned["auc_top_qcd"],
-        "accuracy_upright": upright["accuracy"],
-        "accuracy_rotated": turned["accuracy"],
+        "auc_top_qcd": original["auc_top_qcd"],
+        "auc_top_qcd_rotated": rotated["auc_top_qcd"],
+        "accuracy_upright": original["accuracy"],
+        "accuracy_rotated": rotated["accuracy"],
         "relative_A": error.relative,
         "relative_A_stderr": error.relative_stderr,
         "absolute_A": error.absolute,
@@ -161,7 +161,7 @@ def measure(run: Path, test: JetBatch, report: SymmetryReport, *, seed: int) -> 
 
 
 def draw(reports: dict[str, SymmetryReport]) -> Axes:
-    """The layer spectra of all taggers side by side; gives the last axes."""
+    """Draw the layer spectra of all taggers side by side; return the last axes."""
     panels = plt.subplots(1, len(reports), figsize=(11.5, 4.2), sharey=True, layout="constrained")[1]
     for ax, (name, report) in zip(panels, reports.items(), strict=True):
         plot_spectrum(report, ax, legend=ax is panels[-1])
@@ -171,18 +171,18 @@ def draw(reports: dict[str, SymmetryReport]) -> Axes:
     return panels[-1]
 
 
-TITLES = {"plain": "trained on upright jets", "rotated": "trained on rotated jets"}
+TITLES = {"plain": "trained on original jets", "rotated": "trained on rotated jets"}
 
 
 def findings(metrics: dict[str, Any], reports: dict[str, SymmetryReport]) -> list[str]:
-    """What came out, in plain words."""
+    """Say in plain words what came out."""
     plain, rotated = metrics["plain"], metrics["rotated"]
     ratio = rotated["relative_A"] / plain["relative_A"]
     return [
-        f"On upright jets the tagger trained on upright jets gets {100 * plain['accuracy_upright']:.1f} % of the ten "
+        f"On original jets the tagger trained on original jets gets {100 * plain['accuracy_upright']:.1f} % of the ten "
         f"classes right (top against QCD: AUC {plain['auc_top_qcd']:.3f}), the one trained on rotated jets "
         f"{100 * rotated['accuracy_upright']:.1f} % (AUC {rotated['auc_top_qcd']:.3f}).",
-        f"When every test jet is turned at random, the first gets {100 * plain['accuracy_rotated']:.1f} %, the second "
+        f"When every test jet is rotated at random, the first gets {100 * plain['accuracy_rotated']:.1f} %, the second "
         f"{100 * rotated['accuracy_rotated']:.1f} %. What a jet is does not depend on its orientation; the first "
         "tagger has seen many too, as jets leave a collision in nearly every direction, but each jet in one.",
         f"Rotations and reflections change the first tagger's logits by {_relative(plain)} of their size (relative A), "
@@ -195,7 +195,7 @@ def findings(metrics: dict[str, Any], reports: dict[str, SymmetryReport]) -> lis
 
 
 def _verdict(plain: dict[str, Any], rotated: dict[str, Any]) -> str:
-    """What the two errors say, as far as they reach: two standard errors, and the noise floor."""
+    """Say what the two errors tell, as far as they reach: two standard errors, and the noise floor."""
     exact = [TITLES[name] for name, numbers in (("plain", plain), ("rotated", rotated)) if _is_invariant(numbers)]
     if exact:
         return f"Invariant to within rounding: the one {' and the one '.join(exact)}."
@@ -215,61 +215,43 @@ def _relative(numbers: dict[str, Any]) -> str:
 
 
 def _where(reports: dict[str, SymmetryReport]) -> str:
-    """In which layers the two taggers hold invariant content."""
+    """Say in which layers the two taggers hold invariant content."""
     parts = []
     for name, report in reports.items():
-        shares = [share(b, e) for b, e in zip(report.fractions[:, 0], report.stderr[:, 0], strict=True)]
+        shares = [percent(b, e) for b, e in zip(report.fractions[:, 0], report.stderr[:, 0], strict=True)]
         steps = " → ".join(f"{value} ({layer})" for value, layer in zip(shares, report.layers, strict=True))
         parts.append(f"{TITLES[name]}: {steps}")
     return f"The share of the invariant part (0,+), in per cent, through the layers — {'; '.join(parts)}."
 
 
 def html(metrics: dict[str, Any], reports: dict[str, SymmetryReport], axes: Axes, *, quick: bool) -> str:
-    """The page: what was learned where, the picture, the numbers, and how to read them."""
-    rows = [
-        ["accuracy, upright jets", *(f"{100 * metrics[name]['accuracy_upright']:.1f} %" for name in RUNS)],
-        ["accuracy, rotated jets", *(f"{100 * metrics[name]['accuracy_rotated']:.1f} %" for name in RUNS)],
-        ["AUC top against QCD, upright", *(f"{metrics[name]['auc_top_qcd']:.4f}" for name in RUNS)],
-        ["AUC top against QCD, rotated", *(f"{metrics[name]['auc_top_qcd_rotated']:.4f}" for name in RUNS)],
-        ["relative A of the logits", *(_relative(metrics[name]) for name in RUNS)],
-        ["relative A, untrained copy", *(f"{metrics[name]['relative_A_untrained']:.3f}" for name in RUNS)],
-        ["rounding alone", *(f"{metrics[name]['noise_floor']:.0e}" for name in RUNS)],
+    """Return the page: what was learned where, the figure, the numbers, and how to read them."""
+    quantities: dict[str, Callable[[dict[str, Any]], str]] = {
+        "accuracy, original jets": lambda numbers: f"{100 * numbers['accuracy_upright']:.1f} %",
+        "accuracy, rotated jets": lambda numbers: f"{100 * numbers['accuracy_rotated']:.1f} %",
+        "AUC top against QCD, original": lambda numbers: f"{numbers['auc_top_qcd']:.4f}",
+        "AUC top against QCD, rotated": lambda numbers: f"{numbers['auc_top_qcd_rotated']:.4f}",
+        "relative A of the logits": _relative,
+        "relative A, untrained copy": lambda numbers: f"{numbers['relative_A_untrained']:.3f}",
+        "rounding alone": lambda numbers: f"{numbers['noise_floor']:.0e}",
+    }
+    diagnoses = {name: diagnose(report) for name, report in reports.items()}
+    taggers = [
+        {
+            "name": name,
+            "title": TITLES[name],
+            "diagnosis": found.section(explained=not place),
+            "gravest": found.findings[0].name if found.findings else None,
+            "section": reports[name].section(),
+        }
+        for place, (name, found) in enumerate(diagnoses.items())
     ]
-    quick_note = (
-        "Made with --quick: few jets and epochs, to see that everything works. Do not read the numbers as physics."
+    return render(
+        "demo.html",
+        title="jetsym demo: which symmetry has a jet tagger learned?",
+        quick=quick,
+        findings=findings(metrics, reports),
+        taggers=taggers,
+        rows=[[name, *map(say, (metrics[run] for run in RUNS))] for name, say in quantities.items()],
+        picture=image(axes),
     )
-    body = [
-        paragraphs([quick_note] if quick else [], note=True),
-        "<h2>What was learned, and where</h2>",
-        paragraphs(findings(metrics, reports)),
-        table_element(["", *(TITLES[name] for name in RUNS)], rows),
-        "<h2>Layer by layer</h2>",
-        figure_element(axes, "Fraction of power per irrep of O(3) in every layer of both taggers"),
-        paragraphs([CAPTION], note=True),
-    ]
-    body += diagnosed(reports)
-    for name, report in reports.items():
-        body += [f"<h2>The tagger {TITLES[name]}</h2>", report_fragment(report)]
-    return page("jetsym demo: which symmetry has a jet tagger learned?", body)
-
-
-def diagnosed(reports: dict[str, SymmetryReport]) -> list[str]:
-    """What is wrong with each tagger by the rules of ``jetsym diagnose``, with the command that goes on from there."""
-    body = []
-    for place, (name, report) in enumerate(reports.items()):
-        found = diagnose(report)
-        body += [f"<h2>What diagnose finds: {TITLES[name]}</h2>", diagnosis_fragment(found, explained=not place)]
-        if found.findings:
-            gravest = found.findings[0].name
-            command = f"jetsym repair {name} --finding {gravest} --report report_{name}.json"
-            body.append(
-                paragraphs([f"In the folder of this page, {command} writes what is to be done about the first."])
-            )
-    return body
-
-
-CAPTION = (
-    "Each line is the share of a layer's power in one irrep (λ,σ) of rotations and reflections: black (0,+) is "
-    "invariant, colours turn with the jet; solid lines are true tensors, dashed ones pseudotensors. Thin lines: the "
-    "same network before training. Grey crosses: what lies beyond the largest λ."
-)

@@ -69,7 +69,7 @@ class MissingDependencyError(JetsymError, ImportError):
 
     @classmethod
     def of(cls, package: str, *, extra: str, purpose: str) -> MissingDependencyError:
-        """The error for a package of one of jetsym's extras.
+        """Return the error for a package of one of jetsym's extras.
 
         Examples
         --------

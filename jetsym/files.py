@@ -16,7 +16,7 @@ __all__ = ["finished_file", "remove_leftovers", "sha256_of", "write_atomically",
 
 @contextmanager
 def finished_file(path: str | Path) -> Iterator[Path]:
-    """A temporary path beside ``path`` to write to; it takes the final name only if the block ends without an error.
+    """Give a temporary path beside ``path`` to write to, which takes its name only if the block ends without an error.
 
     Examples
     --------
@@ -41,19 +41,19 @@ def finished_file(path: str | Path) -> Iterator[Path]:
 
 
 def write_atomically(path: str | Path, text: str) -> Path:
-    """Write a text file (UTF-8), whole or not at all; returns its path."""
+    """Write a text file (UTF-8), whole or not at all; return its path."""
     with finished_file(path) as unfinished:
         unfinished.write_text(text, encoding="utf-8")
     return Path(path).expanduser()
 
 
 def write_json(path: str | Path, values: Any) -> Path:
-    """Write plain values as JSON to be read by people as well, whole or not at all; returns its path."""
+    """Write plain values as JSON to be read by people as well, whole or not at all; return its path."""
     return write_atomically(path, json.dumps(values, indent=1) + "\n")
 
 
 def sha256_of(path: str | Path) -> str:
-    """Checksum of a file's bytes, in hexadecimal."""
+    """Return the checksum of a file's bytes, in hexadecimal."""
     with Path(path).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

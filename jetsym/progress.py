@@ -22,7 +22,7 @@ __all__ = ["progress_bar"]
 def progress_bar(
     title: str, total: int | None, *, shown: bool = True, in_bytes: bool = False
 ) -> Iterator[Callable[[int], None]]:
-    """Show a bar on the standard error stream; yields a function to call with the number of steps just done.
+    """Show a bar on the standard error stream; yield a function to call with the number of steps just done.
 
     ``total`` is None where the number of steps is not known. Steps are bytes with ``in_bytes``, shown as MB or GB.
     """

@@ -1,77 +1,89 @@
-"""Reports as JSON: written whole or not at all, and read back only if they are what they should be."""
+"""Saved results: JSON files that say their kind and format, written whole or not at all, and read in any format so far.
+
+A result derives from :class:`Stored`. When the meaning of its JSON form changes, its ``FORMAT`` is raised, and
+:data:`UPGRADES` gets a function that makes the dictionary of the former format one of the new.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
 from jetsym.errors import DataError
-from jetsym.files import write_atomically
+from jetsym.files import write_json
 
-__all__ = ["Stored", "read_json"]
+__all__ = ["UPGRADES", "Stored", "read_json"]
 
 
 class Stored:
-    """A report with ``to_dict`` and ``_read``, kept as JSON."""
+    """A result that is kept as JSON, by its ``_content`` and ``_read``."""
 
     #: What the JSON form is called, and its version, raised when its meaning changes.
     KIND: ClassVar[str]
     FORMAT: ClassVar[int]
-    meta: Mapping[str, Any]
 
-    def to_dict(self) -> dict[str, Any]:
-        """Everything as values that JSON can hold."""
+    def _content(self) -> dict[str, Any]:
+        """Return all of it but kind and format as values that JSON can hold."""
         raise NotImplementedError
 
     @classmethod
     def _read(cls, data: Mapping[str, Any]) -> Self:
-        """The report from what :meth:`to_dict` gave; KeyError, TypeError or ValueError where it is not that."""
+        """Return the result whose :meth:`to_dict` gave ``data``; KeyError, TypeError or ValueError if none did."""
         raise NotImplementedError
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return all of it as values that JSON can hold."""
+        return {"kind": self.KIND, "format": self.FORMAT, **self._content()}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
-        """The inverse of :meth:`to_dict`.
+        """Return the result whose :meth:`to_dict` gave ``data``, now or in an older version of jetsym.
 
         Raises
         ------
         DataError
-            The dictionary is not that of such a report, or of a version that this jetsym does not know.
+            The dictionary is not that of such a result, or that of a newer jetsym.
         """
-        kind = data.get("kind")
-        if kind not in (None, cls.KIND):
+        kind, found = data.get("kind", cls.KIND), data.get("format", 0)
+        if kind != cls.KIND:
             raise DataError(f"a report of kind {kind!r}; expected {cls.KIND!r}: read it with its own class")
-        if data.get("format") != cls.FORMAT:
+        if not isinstance(found, int) or found > cls.FORMAT:
             raise DataError(
-                f"a report of format {data.get('format')!r}; this jetsym reads format {cls.FORMAT}: measure it again, "
-                "or read it with the version of jetsym that wrote it"
+                f"a report of kind {kind!r} and format {found!r}; this jetsym reads formats up to {cls.FORMAT}: read "
+                "it with the version of jetsym that wrote it, or a newer one"
             )
-        if kind is None:
-            raise DataError("the report is damaged: it does not say its kind; measure it again")
         try:
+            for former in range(found, cls.FORMAT):
+                data = UPGRADES[kind, former](dict(data))
+            if "kind" not in data:
+                raise KeyError("kind")
             return cls._read(data)
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise DataError(f"the report is damaged: {type(error).__name__} {error}; measure it again") from error
+        except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+            raise DataError(
+                f"the report is damaged: {type(error).__name__} {error}; expected the whole of one of kind {kind!r}: "
+                "copy it again, or measure it again"
+            ) from error
 
     def save(self, path: str | Path) -> Path:
-        """Write the report as JSON, whole or not at all."""
-        return write_atomically(path, json.dumps(self.to_dict(), indent=1, allow_nan=True))
+        """Write it as JSON, whole or not at all; return the path."""
+        return write_json(path, self.to_dict())
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
-        """Read a report that :meth:`save` wrote.
+        """Read what :meth:`save` wrote, now or in an older version of jetsym.
 
         Raises
         ------
         DataError
-            No such file, or it does not hold such a report.
+            No such file, or it does not hold such a result.
         """
         return cls.from_dict(read_json(path))
 
 
 def read_json(path: str | Path) -> dict[str, Any]:
-    """What a file of a report holds.
+    """Return what the file of a result holds.
 
     Raises
     ------
@@ -85,5 +97,42 @@ def read_json(path: str | Path) -> dict[str, Any]:
     except ValueError as error:
         raise DataError(f"{path} is not a report: it does not hold JSON ({error})") from error
     if not isinstance(data, dict):
-        raise DataError(f"{path} is not a report: it holds a {type(data).__name__}; expected what report.save wrote")
+        raise DataError(f"{path} is not a report: it holds a {type(data).__name__}; expected what save wrote")
     return data
+
+
+#: What format 1 of spectra does not say of an output.
+_PARTS_OF_AN_ERROR: dict[str, Any] = {
+    **dict.fromkeys(("leakage", "leakage_stderr", "misalignment", "misalignment_stderr", "error_tail"), float("nan")),
+    "error_spectrum": {},
+    "error_spectrum_stderr": {},
+    "error_exact_to": None,
+}
+
+
+def _with_parts_of_errors(data: dict[str, Any]) -> dict[str, Any]:
+    return data | {"equivariance": {name: _PARTS_OF_AN_ERROR | item for name, item in data["equivariance"].items()}}
+
+
+def _of_kind(kind: str) -> Callable[[dict[str, Any]], dict[str, Any]]:
+    """Return the upgrade of a form that had not said its kind, and has not changed besides."""
+    return lambda data: data | {"kind": kind}
+
+
+def _stability(data: dict[str, Any]) -> dict[str, Any]:
+    """Take it out of what ``jetsym evaluate`` of 0.1.0 wrote for jets without labels."""
+    return data.get("stability", data) | {"kind": "stability"}
+
+
+#: Kind and format -> what makes a dictionary of this format one of the next. Version 0.1.0 had no kinds and formats
+#: (format 0) for some results.
+UPGRADES: dict[tuple[str, int], Callable[[dict[str, Any]], dict[str, Any]]] = {
+    ("spectrum", 1): _with_parts_of_errors,
+    ("spectrum", 2): _of_kind("spectrum"),
+    ("evaluation", 1): lambda data: {"stability": None} | data,
+    ("stability", 0): _stability,
+    ("learning-rates", 0): _of_kind("learning-rates"),
+    ("potential", 0): _of_kind("potential"),
+    ("relaxation", 0): _of_kind("relaxation"),
+    ("phonons", 0): _of_kind("phonons"),
+}

@@ -18,10 +18,11 @@ import uproot
 import yaml
 
 import jetsym
-from jetsym.cli import COMMANDS, Group, expand_presets, main
+from jetsym.cli import COMMANDS, CommandGroup, expand_presets, main
 from jetsym.errors import ConfigError
 from jetsym.jets import read
 from jetsym.jets.evaluation.report import Evaluation
+from jetsym.jets.evaluation.stability_report import Stability
 from jetsym.probing.monitor import Monitor
 from jetsym.probing.reports.attribution import Attribution
 from jetsym.probing.reports.history import History
@@ -53,7 +54,7 @@ def test_overview_and_version():
     assert all(name in text for name in COMMANDS)
 
 
-GROUPS = {name: command for name, command in COMMANDS.items() if isinstance(command, Group)}
+GROUPS = {name: command for name, command in COMMANDS.items() if isinstance(command, CommandGroup)}
 SINGLE = [[name] for name in COMMANDS if name not in GROUPS]
 
 
@@ -143,7 +144,7 @@ def test_stability_from_the_shell(small_run, tmp_path, jetclass_columns, make_je
     words[2] = write_tree(tmp_path / "unlabelled.root", columns)
     assert main([str(word) for word in words]) == 0
     assert "only the flips" in capsys.readouterr().out
-    assert set(json.loads(out.read_text())) == {"stability"}
+    assert {*Stability.load(out).changes["O3 rest"]} == {"flips"}
 
 
 def test_predictions_from_the_shell(small_run, tmp_path, capsys):
@@ -222,7 +223,7 @@ def bad_command_lines(run_folder: Path, folder: Path, bad: dict[str, Path]) -> d
         "unknown source": (["attribute", run_folder, "--inputs", data, "--sources", "chargge"], "'charge'"),
         "other suffix": (["probe", run_folder, "--inputs", data, "--out", folder / "r.html"], ".json"),
         "folder as output": (["evaluate", run_folder, data, "--out", folder / "taken.json"], "taken.json"),
-        "numbers in a picture": (["evaluate", run_folder, data, "--out", folder / "r.png"], "ends in .json"),
+        "numbers in a figure": (["evaluate", run_folder, data, "--out", folder / "r.png"], "ends in .json"),
         "no such background": (["evaluate", run_folder, data, "--background", "QCDD"], "the nearest are 'QCD'"),
         "efficiency in percent": (["evaluate", run_folder, data, "--working_points.Tbqq", 50], "a share in (0, 1]"),
         "predictions as text": (["predict", run_folder, data, "--out", folder / "p.txt"], ".root or .parquet"),
@@ -239,7 +240,7 @@ BAD = (
     "wrong type", "wrong value", "unknown preset", "code in a config", "folder in use", "negative l_max",
     "unknown layer", "unknown group", "no such run", "no such config", "wrong tree", "missing branch", "zero jets",
     "jet without particles", "NaN momenta", "unlabelled jets", "no draws",
-    "unknown source", "other suffix", "folder as output", "no files", "numbers in a picture", "no such background",
+    "unknown source", "other suffix", "folder as output", "no files", "numbers in a figure", "no such background",
     "efficiency in percent", "predictions as text", "predictions over data", "no such place",
     "graph as pickle", "no layout in weaver",
 )  # fmt: skip

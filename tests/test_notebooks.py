@@ -1,29 +1,57 @@
 """Every notebook runs from the first cell to the last, in an empty folder."""
 
+import ast
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 
 import nbformat
 import pytest
 from nbclient import NotebookClient
 
-NOTEBOOKS = sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))
+FOLDER = Path(__file__).parents[1] / "notebooks"
+NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
+
+
+def imported(source):
+    """Yield the modules, and their names, that code imports from jetsym."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.ImportFrom) and str(node.module).partition(".")[0] == "jetsym":
+            yield from ((node.module, alias.name) for alias in node.names)
+
+
+def sources():
+    """Yield the code of every notebook, figure and study."""
+    for path in NOTEBOOKS:
+        cells = nbformat.read(path, as_version=4).cells
+        yield pytest.param("\n".join(cell.source for cell in cells if cell.cell_type == "code"), id=path.stem)
+    for path in sorted(FOLDER.glob("*/*.py")):
+        yield pytest.param(path.read_text(encoding="utf-8"), id=f"{path.parent.name}/{path.stem}")
+
+
+@pytest.mark.parametrize("source", list(sources()))
+def test_what_is_imported_is_there(source):
+    if "jetsym.atoms" in source or "benchmarks.copper" in source:
+        pytest.importorskip("metatrain")
+    for module, name in imported(source):
+        assert hasattr(import_module(module), name) or find_spec(f"{module}.{name}"), f"{module} has no {name}"
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 @pytest.mark.filterwarnings("default")
 def test_notebook(path, tmp_path, monkeypatch):
-    monkeypatch.delenv("MPLBACKEND", raising=False)  # pictures go into the notebook
+    monkeypatch.delenv("MPLBACKEND", raising=False)  # figures go into the notebook
     notebook = nbformat.read(path, as_version=4)
     NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(tmp_path)}}).execute()
-    pictures = [
+    figures = [
         output
         for cell in notebook.cells
         if cell.cell_type == "code"
         for output in cell.outputs
         if output.output_type == "display_data" and "image/png" in output.data
     ]
-    assert pictures
+    assert figures
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)

@@ -1,4 +1,4 @@
-"""Reading the checkpoints of metatrain without running anything that a file says.
+"""Checkpoints of metatrain, read without running anything that a file says.
 
 A ``.ckpt`` of metatrain is a pickle. It is read by torch's restricted unpickler (``weights_only=True``), which builds
 tensors, containers and numbers, and here in addition what metatrain writes into every checkpoint: two classes that
@@ -38,7 +38,7 @@ FINAL = "model.ckpt"
 
 
 def find(path: str | Path) -> Path:
-    """The file meant by a ``.ckpt``, a ``.pt`` or the folder of a run: its ``model.ckpt``, or else the last epoch's.
+    """Find the file meant by a ``.ckpt``, a ``.pt`` or a run's folder: its ``model.ckpt``, or else the last epoch's.
 
     Raises
     ------
@@ -61,18 +61,18 @@ def find(path: str | Path) -> Path:
 
 
 def epochs_in(folder: Path) -> dict[int, Path]:
-    """The checkpoints of a run by epoch, as metatrain writes them: ``model_EPOCH.ckpt``."""
+    """Find the checkpoints of a run by epoch, as metatrain writes them: ``model_EPOCH.ckpt``."""
     files = {file.stem.removeprefix("model_"): file for file in folder.glob("model_*.ckpt")}
     return {int(epoch): files[epoch] for epoch in sorted(files) if epoch.isdecimal()}
 
 
 def read_checkpoint(file: str | Path) -> dict[str, Any]:
-    """What a ``.ckpt`` holds.
+    """Read the content of a ``.ckpt``.
 
     Raises
     ------
     CheckpointError
-        It is missing or damaged, no checkpoint of metatrain, or it names something that such files have no need of.
+        It is missing, damaged, no checkpoint of metatrain, or names something that such files do not need.
     """
     file = Path(file).expanduser()
     try:
@@ -95,7 +95,7 @@ def read_checkpoint(file: str | Path) -> dict[str, Any]:
 
 
 def model_of(file: str | Path, *, weights: Weights = "best") -> torch.nn.Module:
-    """The model of a ``.ckpt``, with metatrain's own upgrades of older files.
+    """Load the model of a ``.ckpt``, with metatrain's own upgrades of older files.
 
     Raises
     ------
@@ -106,7 +106,7 @@ def model_of(file: str | Path, *, weights: Weights = "best") -> torch.nn.Module:
 
 
 def model_from(content: dict[str, Any], file: str | Path, *, weights: Weights = "best") -> torch.nn.Module:
-    """The same of what :func:`read_checkpoint` read from a file; the content is used up.
+    """Build the model of what :func:`read_checkpoint` read from a file; the content is used up.
 
     Raises
     ------
@@ -124,7 +124,7 @@ def model_from(content: dict[str, Any], file: str | Path, *, weights: Weights = 
 
 
 def read_export(file: str | Path) -> torch.nn.Module:
-    """The model of a ``.pt``.
+    """Load the model of a ``.pt``.
 
     Raises
     ------
@@ -142,7 +142,7 @@ def read_export(file: str | Path) -> torch.nn.Module:
 
 @contextmanager
 def _known_types() -> Iterator[None]:
-    """The types that a checkpoint of metatrain may name beyond torch's own."""
+    """Allow the types that a checkpoint of metatrain may name beyond torch's own."""
     require("metatrain.pet", "jetsym.atoms")  # registers the classes of metatensor and metatomic
     dataset = require("metatrain.utils.data.dataset", "jetsym.atoms").DatasetInfo
     target = require("metatrain.utils.data.target_info", "jetsym.atoms").TargetInfo

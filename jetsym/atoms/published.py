@@ -20,14 +20,14 @@ NAME = re.compile(r"(?P<model>pet-\w+)-(?P<size>xs|s|m|l|xl)(-v(?P<version>\d+\.
 
 
 def pretrained(name: str = "pet-mad", *, size: str = "s", version: str = "latest", dtype: str | None = None) -> Model:
-    """A published model of the family of PET-MAD, downloaded once and then taken from Hugging Face's cache.
+    """Load a published model of the family of PET-MAD, downloaded once and then taken from Hugging Face's cache.
 
     Parameters
     ----------
     name, size
-        Such as "pet-mad" and "s".
+        Name and size of the model, such as "pet-mad" and "s".
     version
-        Such as "1.5.0"; "latest" for the newest there is, without a network the newest in the cache.
+        Its version, such as "1.5.0"; "latest" for the newest there is, without a network the newest in the cache.
     dtype
         "float32" or "float64"; by default as published.
 
@@ -38,7 +38,7 @@ def pretrained(name: str = "pet-mad", *, size: str = "s", version: str = "latest
     ConfigError
         There is no such model.
     CheckpointError
-        What came holds more than a checkpoint of metatrain; see :mod:`jetsym.atoms.checkpoint`.
+        The file holds more than a checkpoint of metatrain; see :mod:`jetsym.atoms.checkpoint`.
     MissingDependencyError
         The extra ``atoms`` is not installed.
     """
@@ -48,14 +48,14 @@ def pretrained(name: str = "pet-mad", *, size: str = "s", version: str = "latest
 
 
 def fetch(name: str, *, version: str | None = None) -> Path:
-    """The checkpoint of a published model, from upet's cache, or downloaded into it.
+    """Find the checkpoint of a published model in upet's cache, or download it into that.
 
     Parameters
     ----------
     name
-        Such as "pet-mad-s", or with its version "pet-mad-s-v1.1.0".
+        Its name, such as "pet-mad-s", or with its version "pet-mad-s-v1.1.0".
     version
-        Such as "1.1.0"; the newest where None.
+        Its version, such as "1.1.0"; the newest where None.
 
     Raises
     ------
@@ -88,7 +88,7 @@ def fetch(name: str, *, version: str | None = None) -> Path:
 
 
 def _newest(model: str, size: str) -> str:
-    """The newest version there is; without a network the newest in the cache."""
+    """Return the newest version there is; without a network the newest in the cache."""
     upet = require("upet", "loading a published model")
     file = f"{model}-{size}-vVERSION.ckpt"
     try:
@@ -125,7 +125,7 @@ def _cached_versions(model: str, size: str) -> list[str]:
 
 
 def _check_network(file: str) -> None:
-    """Without a network huggingface_hub tries for half a minute; a name that is not resolved says so at once."""
+    """Refuse at once where the host is not resolved: without a network huggingface_hub tries for half a minute."""
     hub = require("huggingface_hub", "loading a published model")
     host = urlsplit(hub.constants.ENDPOINT).hostname
     if hub.constants.HF_HUB_OFFLINE or getproxies():  # it says so itself, or the proxy resolves the name

@@ -66,7 +66,7 @@ def _read(file: Path, limit: int | None) -> list[Atoms]:
 
 
 def frames_of(source: Any, *, limit: int) -> list[Atoms]:
-    """At most ``limit`` structures of what a caller gave: files, ``ase.Atoms``, or a list of either.
+    """Return at most ``limit`` structures of what a caller gave: files, ``ase.Atoms``, or a list of either.
 
     Raises
     ------

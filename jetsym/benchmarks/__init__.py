@@ -1,1 +1,1 @@
-"""How fast and how large jetsym is on this machine: ``python -m jetsym.benchmarks NAME``."""
+"""Benchmarks of time and memory on this machine: ``python -m jetsym.benchmarks NAME``."""

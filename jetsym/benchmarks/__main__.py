@@ -12,18 +12,22 @@ __all__ = ["main"]
 PROGRAM = "python -m jetsym.benchmarks"
 
 BENCHMARKS = {
-    "probe": Command("jetsym.benchmarks.probe:probe", "a probe of all layers against the bare forward passes"),
-    "loader": Command("jetsym.benchmarks.loader:loader", "JetStream against bare uproot and weaver-core"),
-    "train": Command("jetsym.benchmarks.train:train", "training and inference of taggers, against weaver-core"),
-    "regimes": Command("jetsym.benchmarks.regimes:regimes", "one backbone in every regime: accuracy, symmetry, cost"),
-    "tensor_basis": Command("jetsym.benchmarks.tensor_basis:tensor_basis", "tensor-basis and direct heads"),
-    "copper": Command("jetsym.benchmarks.copper:copper", "a PET trained on EMT copper: phonons with symmetry restored"),
-    "estimator": Command("jetsym.benchmarks.estimator:estimator", "the quadrature estimator against pairwise sums"),
+    "probe": Command("jetsym.benchmarks.probe:probe", "time a probe of all layers against the bare forward passes"),
+    "loader": Command("jetsym.benchmarks.loader:loader", "time JetStream against bare uproot and weaver-core"),
+    "train": Command("jetsym.benchmarks.train:train", "time training and inference of taggers, against weaver-core"),
+    "regimes": Command(
+        "jetsym.benchmarks.regimes:regimes", "train one backbone in every regime: accuracy, symmetry, cost"
+    ),
+    "tensor_basis": Command("jetsym.benchmarks.tensor_basis:tensor_basis", "train tensor-basis and direct heads"),
+    "copper": Command("jetsym.benchmarks.copper:copper", "train a PET on EMT copper: phonons with symmetry restored"),
+    "estimator": Command(
+        "jetsym.benchmarks.estimator:estimator", "time the quadrature estimator against pairwise sums"
+    ),
 }
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a benchmark; exit status as for :func:`jetsym.cli.main`."""
+    """Run a benchmark and return the exit status, as :func:`jetsym.cli.main` does."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     return dispatch(PROGRAM, BENCHMARKS, "How fast and how large is jetsym on this machine?", words)
 

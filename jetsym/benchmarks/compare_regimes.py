@@ -1,9 +1,9 @@
 """Five ways to a symmetric tagger, side by side: how well it tags, which symmetry it has in the end, what it costs.
 
 ================  ================================================================================================
-``none``          upright jets, the plain backbone: whatever symmetry it shows it has learned from the data
+``none``          original jets, the plain backbone: whatever symmetry it shows it has learned from the data
 ``augmentation``  the backbone on jets moved at random, anew every time they are seen
-``penalty``       the backbone on upright jets, with a term in the loss for what its logits make of random moves
+``penalty``       the backbone on original jets, with a term in the loss for what its logits make of random moves
 ``generators``    the same with the slopes of the logits along the generators of rotations in place of random moves
 ``canonicalised`` the backbone sees every jet in axes of the jet's own, see :mod:`jetsym.jets.moves.canonical`
 ``exact``         a network that is invariant by construction: LLoCa, a plain transformer in local frames
@@ -208,13 +208,13 @@ _ERRORS = ("absolute", "absolute_stderr", "relative", "relative_stderr", "over_s
 
 
 def _quality(tagger: Tagger, test: JetBatch, *, seed: int) -> tuple[dict[str, float], float]:
-    """Accuracy and AUCs upright and rotated, and jets per second of inference."""
+    """Measure accuracy and AUCs of original and rotated jets, and jets per second of inference."""
     import torch
 
-    turned = rotate(test, random_rotations(len(test), generator=torch.Generator().manual_seed(seed))[None])
+    rotated = rotate(test, random_rotations(len(test), generator=torch.Generator().manual_seed(seed))[None])
     values: dict[str, float] = {}
     start = time.perf_counter()
-    for prefix, jets in (("", test), ("rotated_", turned)):
+    for prefix, jets in (("", test), ("rotated_", rotated)):
         logits = predict_logits(tagger, jets)
         found = metrics.summary(logits, labels_of(jets), classes=jets.classes, efficiencies=())
         values |= {f"{prefix}{name}": value for name, value in found.items()}
@@ -222,12 +222,12 @@ def _quality(tagger: Tagger, test: JetBatch, *, seed: int) -> tuple[dict[str, fl
 
 
 def train_seconds(run: str | Path) -> float:
-    """Seconds that the training of a run has taken so far."""
+    """Return the seconds that the training of a run has taken so far."""
     from jetsym.training.folder import RunFolder
 
     folder = RunFolder(run)
     folder.restore()
-    return float(sum(line["seconds"] for line in folder.history))
+    return float(sum(line["seconds"] for line in folder.metrics))
 
 
 @dataclass(frozen=True, eq=False)
@@ -249,7 +249,7 @@ class Comparison(Stored):
     FORMAT: ClassVar[int] = 1
 
     def values(self, regime: str, part: str, *keys: str) -> tuple[float, float]:
-        """Mean over the runs of a regime of a number, and its standard error over runs; NaN for a single run.
+        """Return the mean over the runs of a regime of a number, and its standard error; NaN for that of a single run.
 
         Examples
         --------
@@ -289,23 +289,17 @@ class Comparison(Stored):
             for name in self.symmetries:
                 floor = self.values(regime, "symmetry", name, "noise_floor")[0]
                 relative = concise(*self.values(regime, "symmetry", name, "relative"), floor=floor)
-                cells.append(f"{relative} / {self.values(regime, 'symmetry', name, 'over_spread')[0]:.2g}")
+                cells.append(f"{relative} / {concise(*self.values(regime, 'symmetry', name, 'over_spread'))}")
             cells += [f"{round(self.values(regime, 'cost', key)[0]):,}" for key in cost]
             table.add_row(regime, *cells)
-        return as_text(table, width=60 + 19 * len(heads)) + READING + "\n"
+        return as_text(table) + READING + "\n"
 
     def _title(self) -> str:
         runs = len(self.outcomes) / max(1, len(self.regimes))
         return f"{runs:g} run(s) of each regime, {self.meta.get('test_jets', '?')} test jets"
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain values for JSON."""
-        return {
-            "kind": self.KIND,
-            "format": self.FORMAT,
-            "outcomes": [asdict(outcome) for outcome in self.outcomes],
-            "meta": dict(self.meta),
-        }
+    def _content(self) -> dict[str, Any]:
+        return {"outcomes": [asdict(outcome) for outcome in self.outcomes], "meta": dict(self.meta)}
 
     @classmethod
     def _read(cls, data: Mapping[str, Any]) -> Comparison:

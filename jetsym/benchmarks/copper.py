@@ -1,4 +1,4 @@
-"""A small PET trained on effective-medium copper: what its broken symmetry does, and what restoring it does.
+"""Benchmark of a small PET trained on effective-medium copper: effects of its broken symmetry and of restoring it.
 
 Copper's phonons have bands that the cubic group makes degenerate, and its relaxed cell is cubic. A PET is not exactly
 invariant: bands split, and the cell is distorted. The mean over the 48 rotations of the crystal's space group restores
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["copper", "copper_frames", "train_copper"]
 
-#: Of effective-medium copper, in Å.
+#: Lattice constant of effective-medium copper, in Å.
 LATTICE = 3.59
 #: A PET that trains in minutes on one core.
 SMALL = {
@@ -55,7 +55,7 @@ def copper(
     seed: int = 0,
     progress: bool = True,
 ) -> None:
-    """Train a small PET on copper, relax a crystal with it and compute phonons, symmetrised and not.
+    """Train a small PET on copper, relax a crystal and compute phonons with it, symmetrised at inference and not.
 
     Parameters
     ----------
@@ -68,11 +68,11 @@ def copper(
     copies
         Supercell of the phonons, in conventional cells along each axis.
     fmax
-        Where relaxations stop, in eV/Å.
+        Largest force at which relaxations stop, in eV/Å.
     md_steps
         Length of runs at constant energy.
     seed
-        Of structures, weights and momenta.
+        Seed of structures, weights and momenta.
     progress
         Show progress bars.
     """
@@ -89,7 +89,7 @@ def copper(
         crystal = bulk("Cu", a=LATTICE * 1.01, cubic=True)
         means = {
             "space": SymmetrizedCalculator(potential, "space", reference=crystal),
-            f"O3, l_max = {l_max}": SymmetrizedCalculator(potential, "O3", l_max),
+            f"O3, l_max = {l_max}": SymmetrizedCalculator(potential, l_max=l_max),
         }
         relaxation = relax(
             crystal,
@@ -111,7 +111,7 @@ def copper(
 
 
 def copper_frames(count: int, *, seed: int = 0) -> list[Atoms]:
-    """Rattled and strained cells of 4 and 8 atoms, with energies, forces and stress of effective-medium theory.
+    """Make rattled and strained cells of 4 and 8 atoms, with effective-medium energies, forces and stress.
 
     Examples
     --------
@@ -152,7 +152,7 @@ def train_copper(
     progress: bool = True,
     model: dict[str, Any] | None = None,
 ) -> Path:
-    """Train a small PET on copper, turning structures at random with ``augment``.
+    """Train a small PET on copper, on structures rotated at random with ``augment``.
 
     ``train.xyz`` and ``validation.xyz`` are written beside the folder of the run.
 
@@ -200,7 +200,7 @@ def _show(console: Console, folder: Path, title: str, report: RelaxationReport |
 
 
 def _summary(found: dict[str, PhononReport]) -> Any:
-    """Splittings with no mean, and with each of the means."""
+    """Tabulate splittings with no mean, and with each of the means."""
     first = next(iter(found.values()))
     runs = {"as trained": first.runs["plain"]} | {name: report.runs["symmetrized"] for name, report in found.items()}
     rows = {

@@ -1,4 +1,4 @@
-"""The quadrature estimator against sums over all pairs of rotations, and against the machine's matrix product."""
+"""Benchmark of the quadrature estimator against sums over all pairs of rotations, and the machine's matrix product."""
 
 from __future__ import annotations
 
@@ -43,9 +43,9 @@ def estimator(
     rings
         γ-rings that are added at a time (default: all).
     repeats
-        How often both are timed, in turn; medians are printed.
+        Number of alternating timings of both; medians are printed.
     seed
-        Of the responses.
+        Seed of the responses.
     """
     rule = SO3().quadrature(l_max)
     generator = torch.Generator().manual_seed(seed)
@@ -75,7 +75,7 @@ def estimator(
 
 
 def quadrature(rule: Quadrature, u: Tensor, chunk_size: int) -> NDArray[np.float64]:
-    """(irreps,) power of responses (rotations, 1, features) by the estimator."""
+    """Compute the (irreps,) power of responses (rotations, 1, features) by the estimator."""
     running = QuadratureEstimator(rule, SO3())
     for chunk in rule.chunks(chunk_size):
         running.add(chunk, u[chunk])
@@ -83,7 +83,7 @@ def quadrature(rule: Quadrature, u: Tensor, chunk_size: int) -> NDArray[np.float
 
 
 def pairwise(rule: Quadrature, u: Tensor) -> NDArray[np.float64]:
-    """(irreps,) power as d_λ Σ_ij w_i w_j χ_λ(R_iᵀ R_j) u_i · u_j, characters included."""
+    """Compute the (irreps,) power as d_λ Σ_ij w_i w_j χ_λ(R_iᵀ R_j) u_i · u_j, characters included."""
     rotations = rule.rotations
     kernel: Any = characters(rule.l_max, np.einsum("iab,jac->ijbc", rotations, rotations))
     weighted = torch.as_tensor(rule.weights, dtype=u.dtype)[:, None] * u.reshape(len(rule), -1)
@@ -93,7 +93,7 @@ def pairwise(rule: Quadrature, u: Tensor) -> NDArray[np.float64]:
 
 
 def operations(rule: Quadrature, features: int) -> int:
-    """Multiplications and additions in the matrix products of the estimator.
+    """Count multiplications and additions in the matrix products of the estimator.
 
     Examples
     --------

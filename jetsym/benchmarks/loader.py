@@ -1,4 +1,4 @@
-"""How fast jets come from files: bare uproot, JetStream from ROOT and from a cache, and the field's standard loader."""
+"""Benchmark of reading jets: bare uproot, JetStream from ROOT and from a cache, and the field's standard loader."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from jetsym.benchmarks.measure import alternate, peak_growth
 from jetsym.errors import ConfigError
 from jetsym.jets.io import JetStream
 from jetsym.jets.io.formats.layout import AXIS_BRANCHES
-from jetsym.jets.io.paths import root_files
+from jetsym.jets.io.paths import local_files
 from jetsym.jets.io.registry import count_jets
 from jetsym.jets.io.streaming.convert import convert
 from jetsym.jets.schema import LABEL_BRANCHES, P4_BRANCHES, SCALAR_BRANCHES, TREE
@@ -30,7 +30,7 @@ __all__ = ["loader"]
 #: What a tagger is trained on: what JetStream reads with columns="full".
 BRANCHES = (*P4_BRANCHES, *SCALAR_BRANCHES, *AXIS_BRANCHES, *LABEL_BRANCHES)
 
-#: Settings of weaver-core: what it does when nothing is said, and what may be its best.
+#: Settings of weaver-core: its defaults, and what may be its best.
 _WEAVER: dict[str, dict[str, Any]] = {
     "weaver-core, default": {"fetch_by_files": False, "fetch_step": 0.01, "workers": 1},
     "weaver-core, all jets at once, 2 workers": {"fetch_by_files": False, "fetch_step": 1.0, "workers": 2},
@@ -61,19 +61,19 @@ def loader(
     batch_size
         Jets per batch.
     repeats
-        How often all are timed, in turn.
+        Number of alternating timings of all.
     threads
-        Of JetStream.
+        Threads of JetStream.
     cache
         Folder for JetStream's cache; a temporary one by default.
     weaver
-        Whether to time weaver-core, if it is installed (extra ``bench``).
+        Time weaver-core as well, if it is installed (extra ``bench``).
     weaver_files
-        On how many of the files, as it takes long.
+        Number of the files that weaver-core reads, as it takes long.
     memory
-        Whether to measure the memory of JetStream with one file and with all.
+        Measure the memory of JetStream with one file and with all.
     """
-    paths = root_files(files)
+    paths = local_files(files)
     n_jets = sum(map(count_jets, paths))
     with tempfile.TemporaryDirectory(prefix="jetsym-loader-") as temporary:
         folder = Path(cache or temporary) / "cache"
@@ -108,7 +108,7 @@ def bare(paths: Sequence[Path]) -> int:
 
 
 def stream(source: Any, batch_size: int, threads: int) -> int:
-    """One shuffled epoch, opening the files included, as ragged tensors on the CPU."""
+    """Read one shuffled epoch, opening the files included, as ragged tensors on the CPU."""
     jets = 0
     for batch in JetStream(source, batch_size=batch_size, threads=threads):
         jets += len(batch)
@@ -118,7 +118,7 @@ def stream(source: Any, batch_size: int, threads: int) -> int:
 def with_weaver(
     paths: Sequence[Path], batch_size: int, folder: str, *, fetch_by_files: bool, fetch_step: float, workers: int
 ) -> int:
-    """One epoch of weaver-core's loader with the field's seventeen features, as padded tensors."""
+    """Read one epoch by weaver-core's loader with the field's seventeen features, as padded tensors."""
     from weaver.utils.dataset import SimpleIterDataset
 
     config = Path(folder) / "weaver.yaml"
@@ -137,7 +137,7 @@ def with_weaver(
 
 
 def weaver_config() -> str:
-    """weaver-core's description of JetClass's momenta, features and labels, as in the field's configurations."""
+    """Return weaver-core's description of JetClass's momenta, features and labels, as in the field's configurations."""
     lines = ["treename: tree", "selection:", "new_variables:"]
     lines += [f"   {name}: {expression}" for name, expression in _VARIABLES.items()]
     lines += ["preprocess:", "  method: manual", "  data_fraction: 0.5", "inputs:"]
@@ -183,7 +183,7 @@ _FEATURES = (
 
 
 def print_table(rates: dict[str, Any], title: str) -> None:
-    """Medians in jets per second, as multiples of bare uproot and of weaver-core."""
+    """Print medians in jets per second, and as multiples of bare uproot and of weaver-core."""
     table = Table(title=f"{title}, {torch.get_num_threads()} torch threads", title_justify="left")
     slow = [name for name in rates if name.startswith("weaver")]
     best = max(slow, key=lambda name: float(rates[name][0]), default=None)
@@ -199,7 +199,7 @@ def print_table(rates: dict[str, Any], title: str) -> None:
 
 
 def _jets(name: str, task: Callable[[], int], n_jets: int) -> int:
-    """Jets that a task gives in a round: a stream leaves out those that fill no batch."""
+    """Count the jets that a task gives in a round: a stream leaves out those that fill no batch."""
     found = task()
     if not 0.9 * n_jets < found <= n_jets:
         raise ConfigError(f"{name} gave {found} of {n_jets} jets; expected nearly all: choose a smaller batch_size")

@@ -1,4 +1,4 @@
-"""Timing and memory, such that a busy machine disturbs comparisons as little as possible."""
+"""Measurements of time and memory that a busy machine disturbs as little as possible."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["alternate", "matrix_product_rate", "peak_growth", "seconds"]
 
 
 def seconds(task: Callable[[], Any], *, at_least: float = 0.0) -> float:
-    """Wall-clock seconds of one call, averaged over as many as fill a time.
+    """Measure the wall-clock seconds of one call, averaged over as many as fill a time.
 
     Examples
     --------
@@ -34,7 +34,7 @@ def seconds(task: Callable[[], Any], *, at_least: float = 0.0) -> float:
 def alternate(
     tasks: Mapping[str, Callable[[], Any]], repeats: int, *, at_least: float = 0.0
 ) -> dict[str, NDArray[np.float64]]:
-    """Seconds (repeats,) of each task, one after the other in turn, so that a slow minute slows all of them.
+    """Measure the seconds (repeats,) of each task, alternating, so that a slow minute slows all of them.
 
     Examples
     --------
@@ -47,14 +47,14 @@ def alternate(
 
 
 def matrix_product_rate(dtype: torch.dtype = torch.float32, *, size: int = 2048, repeats: int = 3) -> float:
-    """Operations per second of the machine's matrix product, the best of a few (size × size) ones."""
+    """Measure the operations per second of the machine's matrix product, the best of a few (size × size) ones."""
     left, right = torch.randn(2, size, size, dtype=dtype)
     left @ right
     return 2 * size**3 / min(seconds(lambda: left @ right) for _ in range(repeats))
 
 
 def peak_growth(function: Callable[..., Callable[[], Any]], *arguments: Any) -> float:
-    """MiB by which the resident memory of a fresh process grows at most while it runs a task.
+    """Measure the MiB by which the resident memory of a fresh process grows at most while it runs a task.
 
     Parameters
     ----------
@@ -82,6 +82,6 @@ def _growth(function: Callable[..., Callable[[], Any]], arguments: tuple[Any, ..
 
 
 def _status(name: str) -> int:
-    """An entry in KiB of what Linux says about this process."""
+    """Return an entry in KiB of what Linux says about this process."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith(f"{name}:"))

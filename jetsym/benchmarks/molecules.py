@@ -16,13 +16,13 @@ from jetsym.spectrum.representations import representation
 
 __all__ = ["TARGETS", "Molecules", "read_molecules"]
 
-#: Key in the file -> what it is: a kind of :class:`jetsym.remedies.CartesianHead`.
+#: Key in the file -> its kind of :class:`jetsym.remedies.CartesianHead`.
 TARGETS = {"mu": "vector", "alpha": "symmetric"}
 
 
 @dataclass(frozen=True, eq=False)
 class Molecules:
-    """Molecules, padded.
+    """Molecules as padded tensors.
 
     Parameters
     ----------
@@ -50,7 +50,7 @@ class Molecules:
 
 
 def read_molecules(path: str | Path, targets: Sequence[str]) -> Molecules:
-    """Molecules of an extended XYZ file with these targets, float32.
+    """Read the molecules of an extended XYZ file with these targets, float32.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""A probe of all layers of a PointNet against the same forward passes alone."""
+"""Benchmark of a probe of all layers of a PointNet against the same forward passes alone."""
 
 from __future__ import annotations
 
@@ -46,13 +46,13 @@ def probe(
     width, blocks
         Size of the PointNet.
     repeats
-        How often both are timed, in turn; medians are printed.
+        Number of alternating timings of both; medians are printed.
     batch_size
-        Evaluations per forward pass; by default what the probe finds.
+        Evaluations per forward pass; by default the number that the probe finds.
     memory
         Also measure the peak memory of both, each in a fresh process.
     seed
-        Of the network's weights.
+        Seed of the network's weights.
     """
     table = Table(
         title=f"PointNet({width}, {blocks} blocks), {jets} jets, float32, {torch.get_num_threads()} threads",
@@ -71,7 +71,7 @@ def probe(
 
 
 def _row(case: tuple[Any, ...], repeats: int) -> list[str]:
-    """What is timed in this process."""
+    """Time both in this process, and return the row of the table."""
     alone, probed = forwards_task(*case), probe_task(*case)
     alone()
     report = probed()
@@ -89,7 +89,7 @@ def _row(case: tuple[Any, ...], repeats: int) -> list[str]:
 
 
 def _rings_per_product(l_max: int, batch_size: int) -> int:
-    """Rings of one input that a product takes: those of a forward pass, or of a block that is gathered first."""
+    """Count the rings of one input in a product: those of a forward pass, or of a block that is gathered first."""
     rule = SO3().quadrature(l_max)
     chunk = next(rule.chunks(batch_size))
     return max(chunk.stop // rule.unit, block_size(rule)) * (rule.unit // rule.ring_size)
@@ -98,7 +98,7 @@ def _rings_per_product(l_max: int, batch_size: int) -> int:
 def probe_task(
     l_max: int, jets: int, width: int, blocks: int, batch_size: int | None, seed: int, call: Any = None
 ) -> Callable[[], Report]:
-    """The probe, ready to run."""
+    """Prepare the probe."""
     model, inputs = _network(width, blocks, seed), sample("test", limit=jets)
     size = "auto" if batch_size is None else batch_size
     return lambda: probe_model(model, inputs, l_max=l_max, batch_size=size, call=call, progress=False)
@@ -107,7 +107,7 @@ def probe_task(
 def forwards_task(
     l_max: int, jets: int, width: int, blocks: int, batch_size: int | None, seed: int
 ) -> Callable[[], None]:
-    """The forward passes of the probe alone, on inputs recorded from it, ready to run."""
+    """Prepare the forward passes of the probe alone, on inputs recorded from it."""
     moved: list[Any] = []
 
     def call(network: torch.nn.Module, inputs: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Train one backbone in every regime at equal budget, and compare accuracy, learned symmetry and cost."""
+"""Benchmark of one backbone, trained in every regime at equal budget: accuracy, learned symmetry and cost."""
 
 from __future__ import annotations
 
@@ -54,9 +54,9 @@ def regimes(
     group, frame
         The symmetry that the regimes aim at.
     weight
-        Of the penalties.
+        Weight of the penalties.
     epochs, limit, batch_size, lr, max_particles
-        Of every run; see :class:`jetsym.training.config.TrainConfig`.
+        Options of every run; see :class:`jetsym.training.config.TrainConfig`.
     seeds
         One run of every regime for each; [0] by default.
     test_jets
@@ -86,7 +86,7 @@ def regimes(
                 "lr": lr,
                 "warmup": 0.1,
             }
-            where: dict[str, Any] = {
+            place: dict[str, Any] = {
                 "val": str(sample_dir() / "val"),
                 "max_particles": max_particles,
                 "device": device,
@@ -94,7 +94,7 @@ def regimes(
             }
             budget |= {"monitor_every": monitor_every}
             try:
-                train(str(sample_dir() / "train"), folder, resume=True, progress=progress, **budget, **where, **own)
+                train(str(sample_dir() / "train"), folder, resume=True, progress=progress, **budget, **place, **own)
             except ConfigError as error:
                 raise ConfigError(f"{name} (seed {seed}): {error}") from error
             pairs.append((str(folder), name))

@@ -1,4 +1,4 @@
-"""The tensor-basis head against a direct, unconstrained head, on dipoles and polarizabilities of molecules."""
+"""Benchmark of the tensor-basis head against a direct, unconstrained one, on dipoles and polarizabilities."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from jetsym.progress import progress_bar
 from jetsym.remedies import CartesianHead, InvariantNetwork
 from jetsym.remedies.tensor_basis import TensorBasisHead, rank_note
 from jetsym.spectrum import SO3
+from jetsym.text import concise
 
 __all__ = ["run", "tensor_basis"]
 
@@ -51,9 +52,9 @@ def tensor_basis(
     """Train heads for each target and seed, and print their errors on molecules that they have not seen.
 
     All of them read the features of an :class:`~jetsym.remedies.InvariantNetwork`. "tensor basis" is a
-    :class:`~jetsym.remedies.CartesianHead` with two direct terms, also without them, and "fast"; "direct" reads off
-    features and positions of every atom what it adds to the components, with as many parameters; and the same with
-    every molecule turned at random in every step. Optimiser and split of a seed are the same for all; the budget is
+    :class:`~jetsym.remedies.CartesianHead` with two direct terms, also without them, and "fast"; "direct" adds up a
+    perceptron of features and positions of every atom, with as many parameters; "direct, augmented" is the same with
+    every molecule rotated at random in every step. Optimiser and split of a seed are the same for all; the budget is
     time, of which the direct heads take less a step. Targets are centred and scaled by the training molecules; from the
     trace of polarizabilities a linear fit on the composition is taken off, for all.
 
@@ -62,19 +63,19 @@ def tensor_basis(
     data
         Extended XYZ file of molecules with ``mu`` (3) or ``alpha`` (3 × 3) for each.
     targets
-        Of "mu" and "alpha" (default: both).
+        Targets out of "mu" and "alpha" (default: both).
     heads
-        Which heads to train, "tensor basis" first (default: all).
+        Heads to train, "tensor basis" first (default: all).
     seeds
         Number of splits and initialisations.
     epochs, batch_size, learning_rate
-        Of Adam, with a cosine schedule down to zero.
+        Options of Adam, with a cosine schedule down to zero.
     direct_factor
-        How many times as many epochs the direct heads are trained for, so that all take about the same time.
+        Factor by which the direct heads are trained for more epochs, so that all take about the same time.
     width
         Width of the networks.
     test_fraction
-        Part of the molecules that is held out.
+        Fraction of the molecules that is held out.
     out
         A JSON file for the numbers.
     """
@@ -111,7 +112,7 @@ def tensor_basis(
 
 
 class TensorBasisModel(nn.Module):
-    """Invariant features, and scalars times tensors."""
+    """A network of invariant features, and scalars times tensors."""
 
     def __init__(self, elements: int, kind: str, width: int, **options: Any) -> None:
         super().__init__()
@@ -123,7 +124,7 @@ class TensorBasisModel(nn.Module):
 
 
 class DirectModel(nn.Module):
-    """The same features, and a perceptron of features and positions of every atom, added up."""
+    """A network of the same features, and a perceptron of features and positions of every atom, added up."""
 
     def __init__(self, elements: int, kind: str, width: int, parameters: int) -> None:
         super().__init__()
@@ -157,7 +158,7 @@ def run(
     learning_rate: float,
     test_fraction: float,
 ) -> dict[str, Any]:
-    """Train one model; its errors per component on the test molecules, its A, size and time."""
+    """Train one model, and measure its errors per component on the test molecules, its A, size and time."""
     torch.manual_seed(seed)
     order = torch.randperm(len(molecules), generator=torch.Generator().manual_seed(seed))
     held_out = max(1, round(test_fraction * len(molecules)))
@@ -173,20 +174,20 @@ def run(
     elapsed = time.perf_counter() - start
 
     model.double().eval()
-    positions, turns = test.positions.double(), torch.from_numpy(SO3().sample(8, np.random.default_rng(seed)))
+    positions, rotations = test.positions.double(), torch.from_numpy(SO3().sample(8, np.random.default_rng(seed)))
     with torch.no_grad():
         residual = (test.targets[target] - baseline(test)).double()
         given = unit * model(positions, test.elements.double(), test.mask) - residual
-        turned = [
-            unit * model(positions @ turn.mT, test.elements.double(), test.mask) - _turned(residual, turn)
-            for turn in turns
+        rotated = [
+            unit * model(positions @ matrix.mT, test.elements.double(), test.mask) - _rotated(residual, matrix)
+            for matrix in rotations
         ]
     return {
         "target": target,
         "method": method,
         "seed": seed,
         "rmse": given.square().mean().sqrt().item(),
-        "rmse_turned": torch.stack(turned).square().mean().sqrt().item(),
+        "rmse_rotated": torch.stack(rotated).square().mean().sqrt().item(),
         "A": _equivariance_error(model, test, kind),
         "head_parameters": _count(model.head),
         "epochs": epochs,
@@ -214,23 +215,23 @@ def _fit(
             batch, aim = train[choice], goal[choice]
             positions = batch.positions
             if augment:
-                turn = torch.from_numpy(SO3().sample(len(choice), rng)).float()
-                positions, aim = positions @ turn.mT, _turned(aim, turn)
+                matrices = torch.from_numpy(SO3().sample(len(choice), rng)).float()
+                positions, aim = positions @ matrices.mT, _rotated(aim, matrices)
             optimizer.zero_grad()
             nn.functional.mse_loss(model(positions, batch.elements, batch.mask), aim).backward()
             optimizer.step()
             schedule.step()
 
 
-def _turned(values: Tensor, turns: Tensor) -> Tensor:
-    """Vectors (B, 3) or matrices (B, 3, 3) under rotations (3, 3) or (B, 3, 3)."""
+def _rotated(values: Tensor, rotations: Tensor) -> Tensor:
+    """Rotate vectors (B, 3) or matrices (B, 3, 3) by rotations (3, 3) or (B, 3, 3)."""
     if values.ndim == 2:
-        return (turns @ values[..., None])[..., 0]
-    return turns @ values @ turns.mT
+        return (rotations @ values[..., None])[..., 0]
+    return rotations @ values @ rotations.mT
 
 
 def _scaling(train: Molecules, target: str) -> tuple[float, Any]:
-    """The unit of a target, and the part of it that the composition fits linearly: isotropic, so zero for vectors."""
+    """Return the unit of a target, and its part that the composition fits linearly: isotropic, so zero for vectors."""
 
     def composition(molecules: Molecules) -> Tensor:
         return molecules.elements.sum(dim=1)
@@ -248,12 +249,12 @@ def _scaling(train: Molecules, target: str) -> tuple[float, Any]:
 
 
 def _equivariance_error(model: nn.Module, test: Molecules, kind: str) -> float:
-    """The relative A, by :func:`jetsym.probe`: positions move, elements and mask travel with them."""
+    """Measure the relative A by :func:`jetsym.probe`: positions move, elements and mask travel with them."""
 
     def move(inputs: tuple[Tensor, ...], matrices: Any) -> tuple[Tensor, ...]:
         positions, *others = inputs
-        turns = torch.as_tensor(matrices).to(positions).reshape(len(matrices), -1, 1, 3, 3)
-        moved = (turns @ positions[..., None])[..., 0].flatten(0, 1)
+        rotations = torch.as_tensor(matrices).to(positions).reshape(len(matrices), -1, 1, 3, 3)
+        moved = (rotations @ positions[..., None])[..., 0].flatten(0, 1)
         return moved, *(each.repeat(len(matrices), 1, *[1] * (each.ndim - 2)) for each in others)
 
     inputs = (test.positions.double(), test.elements.double(), test.mask.double())
@@ -263,7 +264,7 @@ def _equivariance_error(model: nn.Module, test: Molecules, kind: str) -> float:
 
 
 def _rank(model: TensorBasisModel, test: Molecules) -> str:
-    """What the rank of the basis is for the test molecules, in the block of the largest λ."""
+    """Describe the rank of the basis for the test molecules, in the block of the largest λ."""
     positions, elements = test.positions.double(), test.elements.double()
     with torch.no_grad():
         features = model.features(elements, positions, test.mask)
@@ -278,23 +279,23 @@ def _count(module: Any) -> int:
 
 def _table(found: Sequence[Mapping[str, Any]], molecules: int, seeds: int) -> Table:
     table = Table(
-        title=f"{molecules} molecules, {seeds} seeds (mean ± standard error): RMSE per component of held-out "
-        "ones, as given and turned at random, and its ratio to that of the first head, seed by seed",
+        title=f"{molecules} molecules, {seeds} seeds (standard errors in the last digits): RMSE per component of "
+        "held-out ones, as given and rotated at random, and its ratio to that of the first head, seed by seed",
         title_justify="left",
     )
-    for column in ("target", "head", "RMSE as given", "RMSE turned", "to the first", "relative A", "head size", "s"):
+    for column in ("target", "head", "RMSE as given", "RMSE rotated", "to the first", "relative A", "head size", "s"):
         table.add_column(column, justify="left" if column in ("target", "head") else "right")
     for target, method in dict.fromkeys((row["target"], row["method"]) for row in found):
         rows = [row for row in found if (row["target"], row["method"]) == (target, method)]
 
         first = [row for row in found if (row["target"], row["method"]) == (target, HEADS[0])]
-        ratios = [row["rmse_turned"] / own["rmse_turned"] for row, own in zip(rows, first, strict=True)]
+        ratios = [row["rmse_rotated"] / own["rmse_rotated"] for row, own in zip(rows, first, strict=True)]
         error, size, elapsed = (np.mean([row[name] for row in rows]) for name in ("A", "head_parameters", "seconds"))
-        accuracy = (_stated([row["rmse"] for row in rows]), _stated([row["rmse_turned"] for row in rows]))
+        accuracy = (_stated([row["rmse"] for row in rows]), _stated([row["rmse_rotated"] for row in rows]))
         table.add_row(target, method, *accuracy, _stated(ratios), f"{error:.1g}", f"{size:.0f}", f"{elapsed:.0f}")
     return table
 
 
 def _stated(values: Sequence[float]) -> str:
     error = np.std(values, ddof=1) / len(values) ** 0.5 if len(values) > 1 else np.nan
-    return f"{np.mean(values):.3g} ± {error:.1g}"
+    return concise(float(np.mean(values)), float(error))

@@ -1,4 +1,4 @@
-"""Training and inference of taggers, and of weaver-core's ParticleTransformer on the same batches and weights."""
+"""Benchmark of training and inference: taggers, and weaver-core's ParticleTransformer on the same batches."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def train(
 
     Every model sees the same batches of the bundled sample, with its multiplicities, padded to ``slots``; ``part`` has
     the weights of weaver-core's, which is measured with it where it is installed: with its defaults, which trim
-    padding from the sixth step on. They take turns, so that a slow minute slows all of them, and use as many threads as
+    padding from the sixth step on. They alternate, so that a slow minute slows all of them, and use as many threads as
     OMP_NUM_THREADS says.
 
     Parameters
@@ -61,7 +61,7 @@ def train(
     slots
         Particle slots of a batch, padding included.
     batches
-        How many batches are timed; medians are printed.
+        Number of batches that are timed; medians are printed.
     warmup
         Steps before the timing begins.
     device
@@ -71,7 +71,7 @@ def train(
     memory
         Also measure the peak memory, on a CPU each in a fresh process.
     seed
-        Of weights and batches.
+        Seed of weights and batches.
     """
     if precision not in ("32-true", "bf16-mixed"):
         raise ConfigError(f"precision is {precision!r}; expected '32-true' or 'bf16-mixed'")
@@ -113,7 +113,7 @@ def _measured(names: list[str], phase: Phase, setting: tuple[Any, ...], warmup: 
 
 
 def _peak(name: str, phase: Phase, setting: tuple[Any, ...]) -> float:
-    """MiB above what was there before a step."""
+    """Measure the MiB of a step above what was there before."""
     if setting[3] == "cpu":
         return peak_growth(task, name, phase, *setting)
     run = task(name, phase, *setting)
@@ -127,7 +127,7 @@ def _peak(name: str, phase: Phase, setting: tuple[Any, ...]) -> float:
 def task(
     name: str, phase: Phase, batch_size: int, slots: int, batches: int, device: str, precision: str, seed: int
 ) -> Callable[[], Tensor]:
-    """One step on the next batch, ready to run."""
+    """Prepare one step on the next batch."""
     model = network(name, seed).to(device).train(phase == "training")
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4)
     following = cycle(list(padded_batches(batch_size, slots, batches, device, seed)))
@@ -159,7 +159,7 @@ def _finished(result: Tensor) -> Tensor:
 
 
 def padded_batches(batch_size: int, slots: int, batches: int, device: str, seed: int) -> Iterator[JetBatch]:
-    """Batches of the bundled sample, all classes mixed, with exactly so many slots."""
+    """Yield batches of the bundled sample, all classes mixed, with exactly so many slots."""
     jets = sample("train", limit=batch_size * batches, max_particles=slots)
     order = torch.randperm(len(jets), generator=torch.Generator().manual_seed(seed))
     filler = slots - jets.max_particles
@@ -174,7 +174,7 @@ def padded_batches(batch_size: int, slots: int, batches: int, device: str, seed:
 
 
 def network(name: str, seed: int) -> nn.Module:
-    """A tagger of that name, or weaver-core's, untrained; ``part`` has the weights of weaver-core's if that is here."""
+    """Build a tagger of that name, or weaver-core's, untrained; ``part`` has weaver-core's weights if that is here."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         if name == WEAVER:
@@ -187,7 +187,7 @@ def network(name: str, seed: int) -> nn.Module:
 
 
 class Weaver(nn.Module):
-    """weaver-core's ParticleTransformer as published, on JetBatches; features are computed alike for both."""
+    """The ParticleTransformer of weaver-core as published, on JetBatches; features are computed alike for both."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -197,14 +197,14 @@ class Weaver(nn.Module):
         self.original = Original(17, 10, use_pre_activation_pair=False, fc_params=[])
 
     def forward(self, jets: JetBatch) -> Tensor:
-        """B jets → logits (B, classes)."""
+        """Map B jets to logits (B, classes)."""
         momenta = jets.p4[..., [1, 2, 3, 0]].mT  # (px, py, pz, E)
         logits: Tensor = self.original(full_features(jets).mT, momenta, jets.mask[:, None])
         return logits
 
 
 def has_weaver() -> bool:
-    """Whether weaver-core is installed."""
+    """Tell whether weaver-core is installed."""
     try:
         import weaver  # noqa: F401
     except ImportError:

@@ -1,4 +1,4 @@
-"""What the command line adds to the library: where results are written, and what is printed."""
+"""Functions behind the commands: the library's, with files to write results to and text to print."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ __all__ = ["check_out"]
 
 
 def check_out(out: str | None) -> None:
-    """Raise a ConfigError unless numbers go to a JSON file, or nowhere; all that goes beside it is named after it."""
+    """Refuse to write numbers to anything but a JSON file; all that goes beside it is named after it."""
     if out is not None and Path(out).suffix != ".json":
-        beside = "pictures and all else beside it take its stem"
+        beside = "figures and all else beside it take its stem"
         raise ConfigError(f"--out is {out!r}; expected a name that ends in .json ({beside})")

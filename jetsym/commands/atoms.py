@@ -1,4 +1,4 @@
-"""What the command line adds to the workflows on atoms: models and structures by name, files for the results."""
+"""Commands on atoms: the workflows, with models and structures by name and files for the results."""
 
 from __future__ import annotations
 
@@ -49,24 +49,25 @@ def relax(
     model
         A .ckpt or .pt file of metatrain or the folder of a run, a published model such as pet-mad-s, or emt.
     version
-        Of a published model.
+        Version of a published model.
     variant
-        Which energy of a model with several, "energy/VARIANT"; by default "energy", or the only one there is.
+        The energy of a model with several, "energy/VARIANT"; by default "energy", or the only one there is.
     symmetrize
         "space" for the mean over the rotations in the crystal's space group, "O3" or "SO3" over all, "none" to leave
         the second run out. A molecule has no space group, and needs "O3" or "none".
     l_max
         Degree of the mean over all rotations.
     index
-        Which structure of the file.
+        Number of the structure in the file, from 0.
     rattle
-        Displace atoms at random by so much first, in Å; the symmetrised model keeps to the structure before that.
+        Standard deviation, in Å, of random displacements of the atoms at the start; the symmetrised model keeps to the
+        structure before that.
     dtype
-        Of the model: float32 or float64, by default float64; an export keeps its own.
+        Precision of the model, float32 or float64, by default float64; an export keeps its own.
     device
-        Such as cpu or cuda; by default the best that the model supports.
+        Device of the model, such as cpu or cuda; by default the best that the model supports.
     out
-        A JSON file to write the report to; relaxed structures (-plain.xyz, …) and a picture (.png) go beside it.
+        A JSON file to write the report to; relaxed structures (-plain.xyz, …) and a figure (.png) go beside it.
     """
     from jetsym.atoms.workflows.relaxation import relax as minimise
 
@@ -100,7 +101,7 @@ def phonons(
     out: str | None = None,
     **options: Any,
 ) -> PhononReport:
-    """Phonons of a crystal with a model as it was trained and with its symmetry restored, and what is degenerate.
+    """Compute a crystal's phonons with a model as trained and with its symmetry restored, and their degeneracies.
 
     Parameters
     ----------
@@ -109,22 +110,22 @@ def phonons(
     model
         A .ckpt or .pt file of metatrain or the folder of a run, a published model such as pet-mad-s, or emt.
     version
-        Of a published model.
+        Version of a published model.
     variant
-        Which energy of a model with several, "energy/VARIANT"; by default "energy", or the only one there is.
+        The energy of a model with several, "energy/VARIANT"; by default "energy", or the only one there is.
     symmetrize
         "space" for the mean over the rotations in the crystal's space group, "O3" or "SO3" over all, "none" to leave
         the second run out.
     l_max
         Degree of the mean over all rotations.
     index
-        Which structure of the file.
+        Number of the structure in the file, from 0.
     dtype
-        Of the model: float32 or float64, by default float64; an export keeps its own.
+        Precision of the model, float32 or float64, by default float64; an export keeps its own.
     device
-        Such as cpu or cuda; by default the best that the model supports.
+        Device of the model, such as cpu or cuda; by default the best that the model supports.
     out
-        A JSON file to write the report to; a picture (.png) goes beside it.
+        A JSON file to write the report to; a figure (.png) goes beside it.
     """
     from jetsym.atoms.workflows.phonons import phonons as measure
 
@@ -154,7 +155,7 @@ def evaluate(
     out: str | None = None,
     progress: bool = True,
 ) -> None:
-    """Errors of a model's energies and forces on a file of structures, by subset.
+    """Measure the errors of a model's energies and forces on a file of structures, by subset.
 
     Parameters
     ----------
@@ -163,21 +164,21 @@ def evaluate(
     data
         Files of structures with energies and forces, such as a MAD benchmark file.
     version
-        Of a published model.
+        Version of a published model.
     variant
-        Which energy of a model with several, "energy/VARIANT"; by default "energy", or the only one there is.
+        The energy of a model with several, "energy/VARIANT"; by default "energy", or the only one there is.
     by
         Key of a structure that tells its subset; by default dataset, subset or config_type.
     fit_baseline
-        Take a least-squares energy of every element off the errors first.
+        Subtract a least-squares energy of every element from the errors first.
     skip_unknown
         Leave out structures with elements that the model does not know.
     limit
         At most so many structures.
     dtype
-        Of the model: float32 or float64, by default float64; an export keeps its own.
+        Precision of the model, float32 or float64, by default float64; an export keeps its own.
     device
-        Such as cpu or cuda; by default the best that the model supports.
+        Device of the model, such as cpu or cuda; by default the best that the model supports.
     out
         A JSON file to write the numbers to.
     progress
@@ -211,7 +212,7 @@ def _prepared(
     symmetrize: Symmetrize,
     l_max: int,
 ) -> tuple[Atoms, Calculator, Calculator | None]:
-    """The structure, the model's calculator, and that averaged over a group."""
+    """Load the structure, the model's calculator, and that averaged over a group."""
     frames = read_frames(structure)
     if not -len(frames) <= index < len(frames):
         raise DataError(f"--index is {index}, but {structure} holds {len(frames)} structures")

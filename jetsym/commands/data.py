@@ -1,4 +1,4 @@
-"""What the command line does with files of jets: download, convert, inspect."""
+"""The command line's functions for files of jets: download, convert, inspect."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from rich.console import Console
 from jetsym.errors import ConfigError
 
 if TYPE_CHECKING:
-    from jetsym.jets.io.read import BadJets, Columns
+    from jetsym.jets.io.read import BadJets, ColumnSet
 
 __all__ = ["convert", "download", "inspect"]
 
@@ -92,7 +92,7 @@ def convert(
     *,
     out: str,
     to: Literal["cache", "parquet"] = "cache",
-    columns: Columns = "all",
+    columns: ColumnSet = "all",
     bad_jets: BadJets = "raise",
     skip_bad: bool = False,
     threads: int = 2,
@@ -120,12 +120,12 @@ def convert(
     overwrite
         Replace a cache of other files.
     mapping
-        A YAML file that says which branches of other ROOT trees hold what, see :mod:`jetsym.jets.io.mapping.mapping`.
+        A YAML file that says which branches of other ROOT trees hold what, see :mod:`jetsym.jets.io.mapping`.
     """
     if to == "parquet":
         if mapping is not None:
             raise ConfigError("--mapping makes caches; with --to parquet all branches keep their names")
-        from jetsym.jets.io.formats.parquet import to_parquet
+        from jetsym.jets.io.streaming.convert import to_parquet
 
         return to_parquet(paths, out, overwrite=overwrite)
     from jetsym.jets.io.streaming.convert import convert as make_cache
@@ -157,7 +157,7 @@ def inspect(
     verify
         Compare the files of a folder with the checksums in its manifest first.
     mapping
-        A YAML file that says which branches of other ROOT trees hold what, see :mod:`jetsym.jets.io.mapping.mapping`.
+        A YAML file that says which branches of other ROOT trees hold what, see :mod:`jetsym.jets.io.mapping`.
     """
     from jetsym.jets.io.inspect import inspect as look
     from jetsym.jets.io.streaming.cache import verify as compare

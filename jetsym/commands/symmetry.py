@@ -39,7 +39,7 @@ def probe(
     inputs
         Files of jets to probe with; the bundled jets where none are named.
     mapping
-        A YAML file that says which branches of other ROOT trees hold what, see :mod:`jetsym.jets.io.mapping.mapping`.
+        A YAML file that says which branches of other ROOT trees hold what, see :mod:`jetsym.jets.io.mapping`.
     out
         A JSON file to write the report to; a picture (.png) and a page (.html) of the same name go beside it.
     over_training
@@ -86,7 +86,7 @@ def attribute(
     inputs
         Files of jets to measure on; the bundled jets where none are named.
     mapping
-        A YAML file that says which branches of other ROOT trees hold what, see :mod:`jetsym.jets.io.mapping.mapping`.
+        A YAML file that says which branches of other ROOT trees hold what, see :mod:`jetsym.jets.io.mapping`.
     out
         A JSON file to write the report to.
     """
@@ -172,7 +172,7 @@ def compare(reports: list[str], *, names: list[str] | None = None, out: str | No
     from jetsym.plotting import save_figure
     from jetsym.probing.reports.comparison import compare as put_together
     from jetsym.probing.reports.comparison import numbered
-    from jetsym.probing.reports.html import figure_element, page
+    from jetsym.probing.reports.html import page
     from jetsym.probing.reports.read import read_report
 
     check_out(out)
@@ -182,8 +182,9 @@ def compare(reports: list[str], *, names: list[str] | None = None, out: str | No
     if out is not None:
         picture = compared.plot()
         compared.save(out)
-        parts = [figure_element(picture, "Reports side by side, by depth"), compared._repr_html_()]
-        write_atomically(Path(out).with_suffix(".html"), page(f"Symmetry of {', '.join(compared.names)}", parts))
+        title, described = f"Symmetry of {', '.join(compared.names)}", "Reports side by side, by depth"
+        html = page(title, compared.section(), figure=picture, description=described)
+        write_atomically(Path(out).with_suffix(".html"), html)
         save_figure(picture, Path(out).with_suffix(".png"))
     return compared
 

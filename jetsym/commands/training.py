@@ -10,7 +10,6 @@ from rich.console import Console
 
 from jetsym.commands import check_out
 from jetsym.errors import ConfigError
-from jetsym.files import write_json
 
 if TYPE_CHECKING:
     from jetsym.jets.evaluation.report import Evaluation
@@ -59,7 +58,7 @@ def _try_before(data: str | list[str], out: Path, options: dict[str, Any], *, fi
         curve = find_lr(config, progress=options.get("progress", True))
         if is_first_process():
             print(curve, end="")
-            write_json(out / "learning_rate.json", curve.to_dict())
+            curve.save(out / "learning_rate.json")
             save_figure(curve.plot(), out / "learning_rate.png")
         return
     found = dry_run(config)
@@ -118,7 +117,7 @@ def evaluate(
     device
         "cpu", "cuda", or "auto" for the latter where there is one.
     mapping
-        A YAML file that says which branches of other ROOT trees hold what, see :mod:`jetsym.jets.io.mapping.mapping`.
+        A YAML file that says which branches of other ROOT trees hold what, see :mod:`jetsym.jets.io.mapping`.
     out
         A JSON file to write the numbers to; pictures (_roc.png, _confusion.png, _reliability.png) go beside it.
     """
@@ -128,8 +127,7 @@ def evaluate(
     check_out(out)
     tagger = _load(model, device)
     jets = read(data, limit=limit, max_particles=max_particles or tagger.max_particles, mapping=mapping)
-    values: dict[str, Any] = {}
-    evaluation = None
+    evaluation, decisions = None, None
     if jets.label is not None or not stability:
         evaluation = measure(
             tagger,
@@ -141,22 +139,23 @@ def evaluate(
             pt_edges=pt_edges,
         )
         evaluation = replace(evaluation, meta={**evaluation.meta, "model": model, "data": data})
-        values |= evaluation.to_dict()
         Console().print(evaluation.table())
     if stability:
         from jetsym.jets.evaluation.stability import stability as decide
 
-        found = decide(tagger, jets, draws=draws, width=width, seed=rotated or 0, batch_size=batch_size, progress=True)
-        print(found, end="")
-        values["stability"] = found.to_dict()
-    if out is not None:
-        write_json(out, values)
-        if evaluation is not None:
-            _draw(evaluation, Path(out))
+        seed = rotated or 0
+        decisions = decide(tagger, jets, draws=draws, width=width, seed=seed, batch_size=batch_size, progress=True)
+        print(decisions, end="")
+    if out is not None and evaluation is not None:
+        evaluation = replace(evaluation, stability=decisions)
+        evaluation.save(out)
+        _draw(evaluation, Path(out))
+    elif out is not None and decisions is not None:
+        decisions.save(out)
 
 
 def _draw(evaluation: Evaluation, out: Path) -> None:
-    """The pictures of an evaluation, beside its numbers."""
+    """Draw the figures of an evaluation beside its numbers."""
     import matplotlib.pyplot as plt
 
     from jetsym.plotting import figure_of, plot_confusion, plot_reliability, plot_roc, save_figure
@@ -204,7 +203,7 @@ def predict(
     device
         "cpu", "cuda", or "auto" for the latter where there is one.
     mapping
-        A YAML file that says which branches of other ROOT trees hold what, see :mod:`jetsym.jets.io.mapping.mapping`.
+        A YAML file that says which branches of other ROOT trees hold what, see :mod:`jetsym.jets.io.mapping`.
     progress
         Show a progress bar.
     """

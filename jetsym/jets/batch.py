@@ -7,10 +7,12 @@ from dataclasses import dataclass, field, replace
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from jetsym.errors import DataError
+from jetsym.errors import ConfigError, DataError
+from jetsym.jets.io.ragged import RaggedJets, check_alike, facts_of, offsets_of
 from jetsym.jets.schema import CLASSES, SCALARS
 
 if TYPE_CHECKING:
@@ -121,19 +123,21 @@ class JetBatch:
 
     @property
     def n_particles(self) -> Tensor:
-        """(B,) int64 number of real particles of each jet."""
+        """Map (B,) int64 number of real particles of each jet."""
         return self.mask.sum(dim=1)
 
     @property
     def device(self) -> torch.device:
+        """Device of the tensors."""
         return self.p4.device
 
     @property
     def dtype(self) -> torch.dtype:
+        """Floating-point type of the momenta."""
         return self.p4.dtype
 
     def replace(self, **changes: Any) -> JetBatch:
-        """A copy with some fields exchanged."""
+        """Make a copy with some fields exchanged."""
         return replace(self, **changes)
 
     def to(self, target: torch.device | torch.dtype | str) -> JetBatch:
@@ -157,7 +161,7 @@ class JetBatch:
             raise DataError("no batches to concatenate; expected at least one")
         first, slots = batches[0], max(batch.max_particles for batch in batches)
         for batch in batches[1:]:
-            first._check_like(batch)
+            check_alike(first.facts, batch.facts)
 
         def pad(tensor: Tensor) -> Tensor:
             filler = tensor.new_zeros((tensor.shape[0], slots - tensor.shape[1], *tensor.shape[2:]))
@@ -172,30 +176,100 @@ class JetBatch:
             columns={name: torch.cat([batch.columns[name] for batch in batches]) for name in first.columns},
         )
 
-    def to_awkward(self) -> ak.Array:
-        """Jets as awkward records with vector's Momentum4D behaviour; see :mod:`jetsym.jets.io.records`."""
-        from jetsym.jets.io.records import to_awkward
+    def ragged(self) -> RaggedJets:
+        """Return the real particles without padding, on the CPU."""
+        batch = self.to("cpu")
+        return RaggedJets(
+            offsets=offsets_of(batch.n_particles.numpy()),
+            p4=batch.p4[batch.mask].detach().numpy(),
+            scalars=batch.scalars[batch.mask].detach().numpy(),
+            jet_p4=batch.jet_p4.detach().numpy().copy(),
+            label=None if batch.label is None else batch.label.numpy().copy(),
+            classes=batch.classes,
+            scalar_names=batch.scalar_names,
+            columns={name: column.detach().numpy().copy() for name, column in batch.columns.items()},
+        )
 
-        return to_awkward(self)
+    @classmethod
+    def from_ragged(cls, jets: RaggedJets) -> JetBatch:
+        """Pad jets to as many slots as the fullest has particles (at least one).
+
+        Examples
+        --------
+        >>> jets = RaggedJets(np.array([0, 2, 3]), np.ones((3, 4)), np.zeros((3, 10)), np.ones((2, 4)))
+        >>> JetBatch.from_ragged(jets).mask.tolist()
+        [[True, True], [True, False]]
+        """
+        counts = jets.counts
+        slots = max(1, int(counts.max(initial=0)))
+        mask = np.arange(slots) < counts[:, None]
+        # Row-major order of the mask is the order of the particles, so one flat index places every quantity.
+        places = np.flatnonzero(mask)
+
+        def pad(values: NDArray[Any]) -> Tensor:
+            padded = np.zeros((mask.size, values.shape[1]), dtype=values.dtype)
+            padded[places] = values
+            return torch.from_numpy(padded.reshape(len(jets), slots, values.shape[1]))
+
+        return cls(
+            p4=pad(jets.p4),
+            mask=torch.from_numpy(mask),
+            scalars=pad(jets.scalars),
+            # Copies, because torch refuses read-only and reversed memory, and a batch should own what it holds.
+            jet_p4=torch.from_numpy(jets.jet_p4.copy()),
+            label=None if jets.label is None else torch.from_numpy(jets.label.copy()),
+            classes=jets.classes,
+            scalar_names=jets.scalar_names,
+            columns={name: torch.from_numpy(column.copy()) for name, column in jets.columns.items()},
+        )
+
+    def to_awkward(self) -> ak.Array:
+        """Return the jets as awkward records with vector's behaviour; see :func:`jetsym.jets.io.records.to_records`.
+
+        Examples
+        --------
+        >>> p4 = torch.tensor([[[5.0, 3.0, 0.0, 4.0], [5.0, 0.0, 3.0, 4.0]]])
+        >>> batch = JetBatch(p4, torch.tensor([[True, True]]), torch.zeros(1, 2, 10), p4.sum(dim=1))
+        >>> jets = batch.to_awkward()
+        >>> jets.constituents.pt
+        <Array [[3, 3]] type='1 * var * float32'>
+        >>> bool(jets.constituents[0, 0].deltaphi(jets.constituents[0, 1]) < 0)
+        True
+        >>> JetBatch.from_awkward(jets)
+        JetBatch(1 jets, 2 particles at most, unlabelled, float32, cpu)
+        """
+        from jetsym.jets.io.records import to_records
+
+        return to_records(self.ragged())
 
     @classmethod
     def from_awkward(cls, jets: ak.Array, *, max_particles: int = 128) -> JetBatch:
-        """The inverse of :meth:`to_awkward`, padding or cutting to at most ``max_particles`` slots."""
-        from jetsym.jets.io.records import from_awkward
+        """Make a batch of what :meth:`to_awkward` gives, bit for bit; see :func:`jetsym.jets.io.records.from_records`.
 
-        return from_awkward(jets, max_particles=max_particles)
+        Parameters
+        ----------
+        jets
+            Awkward records.
+        max_particles
+            Keep the first this many particles of each jet.
 
-    def _check_like(self, other: JetBatch) -> None:
-        facts = {
-            "classes": (self.classes, other.classes),
-            "scalars": (self.scalar_names, other.scalar_names),
-            "columns": (sorted(self.columns), sorted(other.columns)),
-            "labels": (self.label is not None, other.label is not None),
-            "dtypes": (self.dtype, other.dtype),
-        }
-        for name, (here, there) in facts.items():
-            if here != there:
-                raise DataError(f"batches differ in their {name}: {here} and {there}; read them alike before joining")
+        Raises
+        ------
+        DataError
+            If a field is missing, is not numeric, or has missing values.
+        ConfigError
+            If ``max_particles`` is below 1.
+        """
+        if max_particles < 1:
+            raise ConfigError(f"max_particles={max_particles}; expected a number of particles of at least 1")
+        from jetsym.jets.io.records import from_records
+
+        return cls.from_ragged(from_records(jets).cut(max_particles))
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """The properties that have to be the same in batches that are joined."""
+        return facts_of(self, scalars=self.scalar_names) | {"dtypes": self.dtype}
 
     def _map(self, change: Any) -> JetBatch:
         return self.replace(
@@ -209,7 +283,7 @@ class JetBatch:
 
 
 def first_difference(found: Sequence[str], expected: Sequence[str]) -> str:
-    """Where two lists of classes part, in a few words.
+    """Say where two lists of classes part, in a few words.
 
     Examples
     --------
@@ -222,7 +296,7 @@ def first_difference(found: Sequence[str], expected: Sequence[str]) -> str:
 
 
 def labels_of(jets: JetBatch) -> Tensor:
-    """The labels (B,) of jets that are known to have some.
+    """Return the labels (B,) of jets that are known to have some.
 
     Raises
     ------

@@ -41,7 +41,7 @@ _MODEL = "model."  # prefix of the model's tensors
 
 @dataclass(frozen=True)
 class Header:
-    """What a checkpoint says about itself.
+    """The header of a checkpoint.
 
     Parameters
     ----------
@@ -205,7 +205,7 @@ def restore(header: Header, tensors: Mapping[str, Tensor], *, source: Path) -> T
 
 
 def find(path: str | Path) -> Path:
-    """The checkpoint file meant by a run directory or a file.
+    """Find the checkpoint file meant by a run directory or a file.
 
     Raises
     ------
@@ -224,7 +224,7 @@ def find(path: str | Path) -> Path:
 
 
 def _from_1(values: dict[str, Any]) -> dict[str, Any]:
-    """Format 1 was written at the end of epochs only, and did not say how far the run had come besides that."""
+    """Add how far the run has come: format 1, written at the end of epochs only, did not say more."""
     return values | {"version": 2, "progress": {"position": {"epoch": values["epoch"] + 1}}}
 
 
@@ -245,7 +245,7 @@ def _refuse_pickle(file: Path) -> None:
 
 
 def _digest(tensors: Mapping[str, Tensor]) -> str:
-    """SHA-256 of names and contents, in the order of the names."""
+    """Compute the SHA-256 of names and contents, in the order of the names."""
     digest = hashlib.sha256()
     for name in sorted(tensors):
         digest.update(name.encode())

@@ -22,7 +22,7 @@ from jetsym.errors import ConfigError, DataError, MissingDependencyError
 from jetsym.files import finished_file
 from jetsym.jets.batch import JetBatch
 from jetsym.jets.io.sample import sample
-from jetsym.jets.models import LLoCa, Tagger
+from jetsym.jets.models import Tagger
 from jetsym.jets.models.padded import padded
 from jetsym.jets.models.registry import name_of
 from jetsym.jets.schema import SCALARS
@@ -87,10 +87,10 @@ def export_onnx(model: Tagger, path: str | Path, *, tolerance: float = TOLERANCE
         raise ConfigError(f"the graph is to be written to {str(path)!r}; expected a name that ends in .onnx")
     _import_onnx()
     name = type(model).__name__
-    if isinstance(model, LLoCa):
+    if model.no_graph:
         raise ConfigError(
-            f"a {name} cannot be written as an ONNX graph: the shapes in which lloca computes its frames depend on the "
-            "data; export another tagger, or use it from Python"
+            f"a {name} cannot be written as an ONNX graph: {model.no_graph}; export another tagger, or use it from "
+            "Python"
         )
     facts = _metadata(model)
     program = _traced(_Exported(padded(model).cpu().float()).eval(), name)
@@ -107,7 +107,7 @@ def export_onnx(model: Tagger, path: str | Path, *, tolerance: float = TOLERANCE
 
 
 def check_onnx(path: str | Path, model: nn.Module) -> float:
-    """Largest difference of a logit between a graph in onnxruntime and a tagger in torch, on the bundled jets.
+    """Return the largest difference of a logit between a graph in onnxruntime and a tagger, on the bundled jets.
 
     Where logits are larger than one, it is in units of the largest.
     The tagger is taken in float32 and in evaluation mode. Several numbers of jets and particles are tried, with padding
@@ -129,7 +129,7 @@ def check_onnx(path: str | Path, model: nn.Module) -> float:
 
 
 def onnx_inputs(jets: JetBatch) -> dict[str, Any]:
-    """Jets as the numpy arrays that :func:`export_onnx`'s graphs take.
+    """Return jets as the numpy arrays that :func:`export_onnx`'s graphs take.
 
     Raises
     ------
@@ -147,7 +147,7 @@ def onnx_inputs(jets: JetBatch) -> dict[str, Any]:
 
 
 def _traced(module: nn.Module, name: str) -> Any:
-    """The graph of a module, with free numbers of jets and particles."""
+    """Trace a module to a graph with free numbers of jets and particles."""
     example = sample("test", limit=6, max_particles=20)
     jets, particles = torch.export.Dim("jets"), torch.export.Dim("particles")
     axes = {"jets": jets, "particles": particles}
@@ -176,7 +176,7 @@ def _traced(module: nn.Module, name: str) -> Any:
 
 
 def _hypot() -> Any:
-    """√(x² + y²) in ONNX's operations, which have none for it."""
+    """Write √(x² + y²) in ONNX's operations, which have none for it."""
     from onnxscript import opset18
 
     def hypot(x: Any, y: Any) -> Any:
@@ -200,7 +200,7 @@ def _metadata(model: Tagger) -> dict[str, str]:
 
 
 def _padding_like(batch: JetBatch) -> JetBatch:
-    """A jet with five slots more, none of them real."""
+    """Make a jet with five slots more, none of them real."""
     slots = batch.max_particles + 5
     one = batch[:1]
     return one.replace(
@@ -212,7 +212,7 @@ def _padding_like(batch: JetBatch) -> JetBatch:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """The exporter speaks of its own deprecations, of packages that nobody needs, and of what it does not simplify."""
+    """Keep the exporter from speaking of its own deprecations, unneeded packages and what it does not simplify."""
     loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript")]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
@@ -227,7 +227,7 @@ def _quiet() -> Iterator[None]:
 
 
 def _import_onnx() -> Any:
-    """onnxruntime, if all of the extra is there."""
+    """Import onnxruntime, if all of the extra is there."""
     try:
         import onnx  # noqa: F401
         import onnxruntime

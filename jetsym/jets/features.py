@@ -1,4 +1,4 @@
-"""What a tagger sees of a particle, always recomputed from the momenta and the jet axis; nothing stored is trusted.
+"""The features of particles, always recomputed from the momenta and the jet axis; nothing stored is trusted.
 
 Four sets, all pure functions of a JetBatch, on its device and in its dtype, differentiable in both AD modes:
 
@@ -28,7 +28,8 @@ from torch import Tensor
 from jetsym.errors import DataError, closest
 from jetsym.jets import kinematics
 from jetsym.jets.batch import JetBatch
-from jetsym.spectrum.coupling import stretched_coupling_in
+from jetsym.spectrum.harmonics import couple
+from jetsym.spectrum.lorentz import minkowski_products, openings
 
 __all__ = [
     "CARTESIAN_FEATURES",
@@ -97,7 +98,7 @@ _LARGEST_PRODUCT = 12.0
 
 
 def kinematic_features(batch: JetBatch, *, angles: Angles = "field") -> Tensor:
-    """The 7 "kin" features (B, N, 7), named by :data:`KINEMATIC_FEATURES`.
+    """Compute the 7 "kin" features (B, N, 7), named by :data:`KINEMATIC_FEATURES`.
 
     log pT, log E (GeV), log pT/pT_jet, log E/E_jet, ΔR to the jet axis, Δη · sign(η_jet) and Δφ, each as (x − c)·s
     with the constants of :data:`STANDARDISATION`, clipped to ±5; zero where padded.
@@ -119,7 +120,7 @@ def kinematic_features(batch: JetBatch, *, angles: Angles = "field") -> Tensor:
 
 
 def kinpid_features(batch: JetBatch, *, angles: Angles = "field") -> Tensor:
-    """The 13 "kinpid" features (B, N, 13), named by :data:`KINPID_FEATURES`.
+    """Compute the 13 "kinpid" features (B, N, 13), named by :data:`KINPID_FEATURES`.
 
     The kinematic seven with charge and the five particle flags between ΔR and Δη; zero where padded.
 
@@ -132,7 +133,7 @@ def kinpid_features(batch: JetBatch, *, angles: Angles = "field") -> Tensor:
 
 
 def full_features(batch: JetBatch, *, angles: Angles = "field") -> Tensor:
-    """The 17 "full" features (B, N, 17), named by :data:`FULL_FEATURES`.
+    """Compute the 17 "full" features (B, N, 17), named by :data:`FULL_FEATURES`.
 
     The kinematic seven with, between ΔR and Δη: charge, the five particle flags, tanh d0, the error of d0 clipped to
     [0, 1], tanh dz and the error of dz clipped to [0, 1] (all lengths in mm); zero where padded.
@@ -154,7 +155,7 @@ FEATURE_SETS = {
 
 
 def angular_points(batch: JetBatch, *, angles: Angles = "field") -> Tensor:
-    """(B, N, 2) positions Δη · sign(η_jet) and Δφ relative to the jet axis, not clipped; zero where padded.
+    """Compute positions (B, N, 2), Δη · sign(η_jet) and Δφ to the jet axis, not clipped; zero where padded.
 
     Examples
     --------
@@ -169,7 +170,7 @@ def angular_points(batch: JetBatch, *, angles: Angles = "field") -> Tensor:
 
 
 def cartesian_features(batch: JetBatch) -> Tensor:
-    """Vectors in Cartesian components and invariant scalars (B, N, 21), named by :data:`CARTESIAN_FEATURES`.
+    """Compute vectors in components and invariant scalars (B, N, 21), named by :data:`CARTESIAN_FEATURES`.
 
     The vectors, with n = p/|p| (0 for p = 0), and the jet's own n_jet:
 
@@ -203,7 +204,7 @@ def cartesian_features(batch: JetBatch) -> Tensor:
 
 
 def harmonic_features(batch: JetBatch, l_max: int) -> Tensor:
-    """Spherical tensors of λ = 2 … l_max of each vector of :func:`cartesian_features`, (B, N, 3·((l_max+1)² − 4)).
+    """Compute spherical tensors, λ = 2 … l_max, of :func:`cartesian_features`' vectors, (B, N, 3·((l_max+1)² − 4)).
 
     |v| √(4π/(2λ+1)) Y_λ(v/|v|): as large as the vector, and turning as D^λ does. Zero where padded.
 
@@ -218,16 +219,14 @@ def harmonic_features(batch: JetBatch, l_max: int) -> Tensor:
     vectors = vectors.unflatten(-1, (len(CARTESIAN_VECTORS), 3)).roll(-1, dims=-1)  # y, z, x: the order of λ = 1
     direction = vectors / _norm(vectors)
     tensor, found = vectors, []
-    for lam in range(2, l_max + 1):
-        coupling = stretched_coupling_in(torch, lam - 1, 1, dtype=tensor.dtype, device=tensor.device)
-        # As one matrix product: an einsum of three would fix the numbers of jets and particles in exported graphs.
-        tensor = (tensor[..., None] * direction[..., None, :]).flatten(-2) @ coupling.flatten(0, 1)
+    for _ in range(2, l_max + 1):
+        tensor = couple(tensor, direction)
         found.append(tensor.flatten(-2))
     return torch.cat(found, dim=-1) if found else vectors[..., :0, 0]
 
 
 def pair_invariants(batch: JetBatch) -> Tensor:
-    """What every pair of particles has that no rotation or reflection changes, (B, N, N, 2); zero for padded ones.
+    """Compute what rotations and reflections leave alone of every pair, (B, N, N, 2); zero for padded ones.
 
     log m²/4 of the two together, in GeV² and without the particles' own masses, m² = 2|p₁||p₂|(1 − cos θ), and
     (6 + log(1 − cos θ))/4 of the angle between them: of order one, and clipped to ±5 as on the diagonal.
@@ -240,7 +239,7 @@ def pair_invariants(batch: JetBatch) -> Tensor:
     tensor([0.9780, 1.5000])
     """
     momenta = _real_momenta(batch)[..., 1:]
-    modulus, opening = _norm(momenta), _opening(momenta, momenta)
+    modulus, opening = _norm(momenta), openings(momenta, momenta)
     mass2 = 2 * modulus * modulus.mT * opening
     both = batch.mask[:, :, None] & batch.mask[:, None]
     values = torch.stack([_log(mass2) / 4, (_log(opening) + 6) / 4], dim=-1).clamp(-CLIP, CLIP)
@@ -248,7 +247,7 @@ def pair_invariants(batch: JetBatch) -> Tensor:
 
 
 def invariant_features(batch: JetBatch, gaussians: int) -> Tensor:
-    """Where each particle's Minkowski products with the others of its jet lie, (B, N, gaussians + 1); zero if padded.
+    """Count where a particle's Minkowski products with others of its jet lie, (B, N, gaussians + 1); zero if padded.
 
     Column k is log(1 + Σ_j exp(−(x_ij − c_k)²/2w²)), x_ij = log(1 + p_i · p_j / GeV²), over all j ≠ i: how many there
     are about the k-th of as many centres c_k, evenly from 0 to 12, with w = 12/gaussians. The last column is
@@ -278,22 +277,13 @@ def invariant_features(batch: JetBatch, gaussians: int) -> Tensor:
 
 
 def _log_products(first: Tensor, second: Tensor) -> Tensor:
-    """(B, N, 4) and (B, M, 4) → (B, N, M) log(1 + p · q / GeV²), of zero where rounding makes a product negative."""
-    p, q = _norm(first[..., 1:]), _norm(second[..., 1:])
-    # E_p E_q − |p||q|, which masses alone make, from E − |p|: so no digits are lost where there are none.
-    massive = (first[..., :1] - p) * second[..., :1].mT + p * (second[..., :1] - q).mT
-    return (p * q.mT * _opening(first[..., 1:], second[..., 1:]) + massive).clamp_min(0.0).log1p()
-
-
-def _opening(first: Tensor, second: Tensor) -> Tensor:
-    """(B, N, 3) and (B, M, 3) → (B, N, M) 1 − cos θ of the angles between momenta."""
-    # From differences of directions: scalar products of parallel momenta would lose all digits.
-    first, second = first / _norm(first), second / _norm(second)
-    return (first[:, :, None] - second[:, None]).square().sum(dim=-1) / 2
+    """Return log(1 + p · q / GeV²) (B, N, M), of zero where rounding makes a product negative."""
+    products: Tensor = minkowski_products(first, second)
+    return products.clamp_min(0.0).log1p()
 
 
 def _kinematics(batch: JetBatch, angles: Angles) -> dict[str, Tensor]:
-    """The seven kinematic quantities, each (B, N), before standardisation."""
+    """Compute the seven kinematic quantities, each (B, N), before standardisation."""
     p4, jet = _off_beam(_real_momenta(batch)), _off_beam(batch.jet_p4)[:, None]
     pt, jet_pt = kinematics.pt(p4), kinematics.pt(jet)
     energy, jet_energy = _log(p4[..., 0]), _log(jet[..., 0])
@@ -313,12 +303,12 @@ def _kinematics(batch: JetBatch, angles: Angles) -> dict[str, Tensor]:
 
 
 def _particle_id(batch: JetBatch) -> dict[str, Tensor]:
-    """Charge and particle flags, each (B, N)."""
+    """Return charge and particle flags, each (B, N)."""
     return {name: _scalar(batch, name) for name in ("charge", *_FLAGS)}
 
 
 def _displacements(batch: JetBatch) -> dict[str, Tensor]:
-    """Squashed impact parameters and their errors, each (B, N)."""
+    """Return squashed impact parameters and their errors, each (B, N)."""
     return {
         "d0": _scalar(batch, "d0val").tanh(),
         "d0err": _scalar(batch, "d0err").clamp(0.0, 1.0),
@@ -328,7 +318,7 @@ def _displacements(batch: JetBatch) -> dict[str, Tensor]:
 
 
 def _stack(batch: JetBatch, columns: dict[str, Tensor], names: tuple[str, ...]) -> Tensor:
-    """Columns of shape (B, N), standardised, as (B, N, len(names)), zero where padded."""
+    """Stack columns of shape (B, N), standardised, to (B, N, len(names)), zero where padded."""
     features = torch.stack([_standardise(name, columns[name]) for name in names], dim=-1)
     return features.masked_fill(~batch.mask[..., None], 0.0)
 
@@ -339,7 +329,7 @@ def _standardise(name: str, values: Tensor) -> Tensor:
 
 
 def _real_momenta(batch: JetBatch) -> Tensor:
-    """Momenta with the padded slots set to zero, so that rubbish there reaches neither values nor gradients."""
+    """Set the padded slots of the momenta to zero, so that rubbish there reaches neither values nor gradients."""
     return batch.p4.masked_fill(~batch.mask[..., None], 0.0)
 
 
@@ -352,7 +342,7 @@ def _off_beam(p4: Tensor) -> Tensor:
 
 
 def _norm(vectors: Tensor) -> Tensor:
-    """(…, 3) → (…, 1) modulus, at least 1e-15."""
+    """Compute the modulus of (…, 3), as (…, 1), at least 1e-15."""
     return vectors.square().sum(dim=-1, keepdim=True).clamp_min(_SQUARE_FLOOR).sqrt()
 
 

@@ -13,7 +13,7 @@ __all__ = ["delta_phi", "eta", "from_pt_eta_phi_energy", "mass2", "momentum", "p
 
 
 def pt(p4: Tensor) -> Tensor:
-    """Transverse momentum √(px² + py²), without overflow or underflow on the way.
+    """Compute the transverse momentum √(px² + py²), without overflow or underflow on the way.
 
     Examples
     --------
@@ -25,7 +25,7 @@ def pt(p4: Tensor) -> Tensor:
 
 
 def phi(p4: Tensor) -> Tensor:
-    """Azimuth in [−π, π]; 0 for a momentum without a transverse part.
+    """Compute the azimuth in [−π, π]; 0 for a momentum without a transverse part.
 
     Examples
     --------
@@ -37,7 +37,7 @@ def phi(p4: Tensor) -> Tensor:
 
 
 def eta(p4: Tensor) -> Tensor:
-    """Pseudorapidity asinh(pz / pT); ±inf along the beam, 0 for the zero vector.
+    """Compute the pseudorapidity asinh(pz / pT); ±inf along the beam, 0 for the zero vector.
 
     Examples
     --------
@@ -50,7 +50,7 @@ def eta(p4: Tensor) -> Tensor:
 
 
 def rapidity(p4: Tensor) -> Tensor:
-    """Rapidity along the beam asinh(pz / mT), mT² = pT² + m²; 0 for the zero vector.
+    """Compute the rapidity along the beam asinh(pz / mT), mT² = pT² + m²; 0 for the zero vector.
 
     Finite along the beam, as mT is never taken to be less than 1e-15 GeV. A mass² that rounding has made negative is
     kept, so that derivatives are right for massless particles as well.
@@ -66,7 +66,7 @@ def rapidity(p4: Tensor) -> Tensor:
 
 
 def momentum(p4: Tensor) -> Tensor:
-    """Modulus of the three-momentum |p|.
+    """Compute the modulus of the three-momentum |p|.
 
     Examples
     --------
@@ -77,7 +77,7 @@ def momentum(p4: Tensor) -> Tensor:
 
 
 def mass2(p4: Tensor) -> Tensor:
-    """Invariant mass squared E² − |p|², as (E − |p|)(E + |p|); slightly negative values of rounded data are kept.
+    """Compute the invariant mass squared E² − |p|², as (E − |p|)(E + |p|); rounding may leave it slightly negative.
 
     Examples
     --------
@@ -89,7 +89,7 @@ def mass2(p4: Tensor) -> Tensor:
 
 
 def delta_phi(first: Tensor, second: Tensor) -> Tensor:
-    """Difference of two azimuths, wrapped to [−π, π]; a difference that lies there already is returned unrounded.
+    """Subtract two azimuths, wrapped to [−π, π]; a difference that lies there already is returned unrounded.
 
     Examples
     --------
@@ -101,7 +101,7 @@ def delta_phi(first: Tensor, second: Tensor) -> Tensor:
 
 
 def from_pt_eta_phi_energy(pt: Tensor, eta: Tensor, phi: Tensor, energy: Tensor) -> Tensor:
-    """Four-momenta (…, 4) from collider coordinates.
+    """Make four-momenta (…, 4) of collider coordinates.
 
     Examples
     --------
@@ -113,7 +113,7 @@ def from_pt_eta_phi_energy(pt: Tensor, eta: Tensor, phi: Tensor, energy: Tensor)
 
 
 def _transverse(p4: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """px and py, safe to differentiate, and where both are zero (px is replaced by 1 there)."""
+    """Return px and py, safe to differentiate, and where both are zero (px is replaced by 1 there)."""
     px, py = p4[..., 1], p4[..., 2]
     still = (px == 0) & (py == 0)
     return torch.where(still, 1, px), py, still

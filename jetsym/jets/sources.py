@@ -1,4 +1,4 @@
-"""What may break a symmetry of a tagger, each with a way to switch it off or on.
+"""Sources that may break a symmetry of a tagger, each with a way to switch it off or on.
 
 Three kinds: what jets carry besides momenta (impact parameters, charge, particle flags), what the tagger says of
 itself (:meth:`jetsym.jets.models.Tagger.ablations`), and how jets are cut and padded before it sees them.
@@ -33,12 +33,12 @@ SPARE_SLOTS = 8
 
 
 def max_particles_of(model: Any) -> int:
-    """How many particles of a jet a model takes; 128 where it does not say."""
+    """Return how many particles of a jet a model takes; 128 where it does not say."""
     return int(getattr(model, "max_particles", 128))
 
 
 def sources_of(full: JetBatch, model: Any) -> tuple[JetBatch, list[Source]]:
-    """The jets as a model is given them, and the sources that it makes sense to switch.
+    """Return the jets as a model is given them, and the sources that it makes sense to switch.
 
     Parameters
     ----------
@@ -72,14 +72,14 @@ def sources_of(full: JetBatch, model: Any) -> tuple[JetBatch, list[Source]]:
 
 
 def without(batch: JetBatch, places: list[int]) -> JetBatch:
-    """Jets with some columns of their scalars set to zero."""
+    """Set some columns of the jets' scalars to zero."""
     scalars = batch.scalars.clone()
     scalars[..., places] = 0.0
     return batch.replace(scalars=scalars)
 
 
 def hardest(batch: JetBatch, most: int) -> JetBatch:
-    """The particles of largest pT of each jet, at most so many, in falling order of pT.
+    """Keep the particles of largest pT of each jet, at most so many, in falling order of pT.
 
     Examples
     --------
@@ -92,7 +92,7 @@ def hardest(batch: JetBatch, most: int) -> JetBatch:
 
 
 def first(batch: JetBatch, most: int) -> JetBatch:
-    """The first real particles of each jet, at most so many, in their order: what a reader keeps."""
+    """Keep the first real particles of each jet, at most so many, in their order, as a reader does."""
     return batch if batch.max_particles <= most else _leading(batch, batch.mask.to(batch.dtype), most)
 
 
@@ -106,7 +106,7 @@ def _leading(batch: JetBatch, key: Tensor, most: int) -> JetBatch:
 
 
 def padded(batch: JetBatch, slots: int) -> JetBatch:
-    """Jets with empty slots behind those that they have."""
+    """Add empty slots behind those that the jets have."""
 
     def pad(tensor: Tensor) -> Tensor:
         empty = tensor.new_zeros((tensor.shape[0], slots - tensor.shape[1], *tensor.shape[2:]))
@@ -116,7 +116,7 @@ def padded(batch: JetBatch, slots: int) -> JetBatch:
 
 
 def some_of(jets: JetBatch, n: int) -> JetBatch:
-    """At most n jets with particles, evenly spread over the batch and so over the classes of files in their order.
+    """Select at most n jets with particles, evenly over the batch and so over the classes of files in their order.
 
     Examples
     --------

@@ -51,7 +51,8 @@ def plot_spectrum(report: Any, ax: Axes | None = None, *, legend: bool = True) -
     if np.isfinite(tail).any():
         l_max = max(irrep.lam for irrep in report.irreps)
         style: dict[str, Any] = {"color": TAIL_COLOUR, "linestyle": ":", "marker": "x", "markersize": 5, "capsize": 2}
-        beyond = f"m > {l_max}" if report.irreps[-1].is_mode else f"λ > {l_max}"
+        last = report.irreps[-1]
+        beyond = "others" if last.is_named else f"m > {l_max}" if last.is_mode else f"λ > {l_max}"
         ax.errorbar(positions, tail, yerr=np.nan_to_num(report.tail_stderr), label=beyond, **style)
     _finish(ax, report, lowest, legend)
     return ax
@@ -78,5 +79,7 @@ def _finish(ax: Axes, report: Any, lowest: float, legend: bool) -> None:
     if legend:
         handles, labels = ax.get_legend_handles_labels()
         order = sorted(range(len(labels)), key=lambda place: ">" in labels[place])  # the tail comes last
-        title = "mode m" if report.irreps[-1].is_mode else "irrep (λ,σ)" if report.irreps[-1].sigma else "irrep (λ)"
+        last = report.irreps[-1]
+        of_rotations = "irrep (λ,σ)" if last.sigma else "irrep (λ)"
+        title = "irrep" if last.is_named else "mode m" if last.is_mode else of_rotations
         ax.legend([handles[place] for place in order], [labels[place] for place in order], title=title, **LEGEND)

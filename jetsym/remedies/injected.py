@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from jetsym.errors import ConfigError
 from jetsym.probing.forward.layers import select_layers
-from jetsym.remedies.harmonics import bounded, solid_harmonics
 from jetsym.remedies.invariants import InvariantNetwork
+from jetsym.spectrum.harmonics import bounded, solid_harmonics
 
 __all__ = ["HarmonicFeatures", "Injected", "InvariantFeatures"]
 

@@ -8,8 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from jetsym.errors import ConfigError
+from jetsym.spectrum.lorentz import minkowski_products
 
-__all__ = ["InvariantNetwork", "distances", "minkowski_products"]
+__all__ = ["InvariantNetwork", "distances", "log_products"]
 
 
 def distances(positions: Tensor) -> Tensor:
@@ -24,24 +25,24 @@ def distances(positions: Tensor) -> Tensor:
     return (difference.square().sum(dim=-1) + torch.finfo(positions.dtype).tiny).sqrt()
 
 
-def minkowski_products(p4: Tensor) -> Tensor:
-    """(…, N, N) log(1 + |p_i · p_j|) of four-momenta (…, N, 4) as (E, px, py, pz); on the diagonal masses².
+def log_products(p4: Tensor) -> Tensor:
+    """Return log(1 + |p_i · p_j|) (…, N, N) of four-momenta (…, N, 4) as (E, px, py, pz); on the diagonal masses².
 
     Examples
     --------
     >>> back_to_back = torch.tensor([[2.0, 2.0, 0.0, 0.0], [2.0, -2.0, 0.0, 0.0]])
-    >>> minkowski_products(back_to_back).expm1()
+    >>> log_products(back_to_back).expm1()
     tensor([[0., 8.],
             [8., 0.]])
     """
-    metric = p4.new_tensor([1.0, -1.0, -1.0, -1.0])
-    return ((p4 * metric) @ p4.mT).abs().log1p()
+    products: Tensor = minkowski_products(p4, p4)
+    return products.abs().log1p()
 
 
 #: Name -> invariants of pairs, and the range of values that Gaussians cover by default.
 PAIRS: dict[str, tuple[Callable[[Tensor], Tensor], float]] = {
     "distances": (distances, 6.0),
-    "minkowski": (minkowski_products, 12.0),
+    "minkowski": (log_products, 12.0),
 }
 
 

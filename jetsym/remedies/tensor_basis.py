@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from jetsym.errors import ConfigError
-from jetsym.remedies.harmonics import bounded, couple, power, rotate_infinitesimally, solid_harmonics, triple_product
+from jetsym.spectrum.harmonics import bounded, couple, power, rotate_infinitesimally, solid_harmonics, triple_product
 from jetsym.spectrum.representations import NAMED, representation
 
 __all__ = ["CartesianHead", "TensorBasisHead", "rank_note"]

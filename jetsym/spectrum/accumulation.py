@@ -27,7 +27,7 @@ from jetsym.spectrum.projection import (
     ring_transform,
     transform,
 )
-from jetsym.spectrum.responses import Columns, Responses, as_like, check_finite, to_numpy
+from jetsym.spectrum.responses import InputColumns, Responses, as_like, check_finite, to_numpy
 
 __all__ = ["Accumulation", "block_size", "coefficients", "waiting_numbers"]
 
@@ -36,7 +36,7 @@ RINGS_PER_PRODUCT = 32
 
 
 def block_size(rule: Rule) -> int:
-    """The number of units (rings, or pairs of them) that wait for one product; 0 where none do.
+    """Return the number of units (rings, or pairs of them) that wait for one product; 0 where none do.
 
     Examples
     --------
@@ -65,7 +65,7 @@ def coefficients(rule: Rule) -> int:
 
 
 def waiting_numbers(rule: Rule) -> int:
-    """Real numbers that wait for a product at most, for one feature and coset."""
+    """Return how many real numbers wait for a product at most, for one feature and coset."""
     return block_size(rule) * len(ring_transform(rule))
 
 
@@ -80,7 +80,7 @@ class Accumulation:
 
     def __init__(self, rule: Rule) -> None:
         self.rule = rule
-        self.columns = Columns(0)
+        self.columns = InputColumns(0)
         self.eps = 0.0
         self._norm: Any = None
         self._coefficients: tuple[Any, ...] | None = None
@@ -91,7 +91,7 @@ class Accumulation:
         self._waiting = np.zeros(0, dtype=bool)  # which of them are there
 
     def check(self, chunk: slice) -> int:
-        """The number of nodes of a chunk that is still to be added; an error if it was, or cuts through a ring."""
+        """Return the number of nodes of a chunk; refuse one that was added already, or that cuts through a ring."""
         if self._seen[self.rule.units(chunk)].any():
             raise SpectrumError(f"the chunk {chunk.start}:{chunk.stop} was added already; add every chunk once")
         return chunk.stop - chunk.start
@@ -111,7 +111,7 @@ class Accumulation:
         self._seen[units] = True
 
     def state(self) -> State:
-        """The state after all chunks; an error if some are missing."""
+        """Return the state after all chunks; refuse if some are missing."""
         if not self._seen.all():
             missing = int((~self._seen).sum())
             total = len(self._seen)
@@ -146,18 +146,18 @@ class Accumulation:
                 self._flush()
 
     def _matrices(self) -> Matrices:
-        """Those of the block."""
+        """Return the matrices of the block that the buffers are for."""
         unit = self.rule.unit
         return matrices_of(self.rule, slice(self._block.start * unit, self._block.stop * unit), like=self._buffers[0])
 
     def _views(self) -> list[Any]:
-        """The buffers as (F, units of the block, columns) without gaps: the last block may be smaller."""
+        """Return the buffers as (F, units of the block, columns) without gaps: the last block may be smaller."""
         rows, _, columns = self._buffers[0].shape
         shape = (rows, len(self._waiting), columns)
         return [buffer.reshape(-1)[: math.prod(shape)].reshape(shape) for buffer in self._buffers]
 
     def _flush(self) -> None:
-        """Make the product of the units that wait."""
+        """Multiply the units that wait, and add their product to the coefficients."""
         if not self._waiting.any():
             return
         views = self._views()

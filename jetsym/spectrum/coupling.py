@@ -23,7 +23,7 @@ _kept: dict[Any, Any] = {}
 
 @lru_cache(maxsize=64)
 def stretched_coupling(first: int, second: int) -> NDArray[np.float64]:
-    """The Clebsch–Gordan coupling of two spherical tensors to the largest λ = l₁ + l₂, in real components.
+    """Return the Clebsch–Gordan coupling of two spherical tensors to the largest λ = l₁ + l₂, in real components.
 
     It is scaled such that products of harmonics are harmonics: Σ K_abc S_l₁(n)_a S_l₂(n)_b = S_λ(n)_c, of unit length
     as S_λ(n) = √(4π/(2λ+1)) Y_λ(n). Up to that factor K is ∫ Y_l₁a Y_l₂b Y_λc dn, which a Lebedev rule of
@@ -57,7 +57,7 @@ def stretched_coupling(first: int, second: int) -> NDArray[np.float64]:
 
 
 def stretched_coupling_in(xp: Any, first: int, second: int, *, dtype: Any, device: Any) -> Any:
-    """:func:`stretched_coupling` as an array of the library ``xp``, such as torch; made once, do not write to it.
+    """Return :func:`stretched_coupling` as an array of the library ``xp``, such as torch; do not write to it.
 
     Examples
     --------
@@ -69,7 +69,7 @@ def stretched_coupling_in(xp: Any, first: int, second: int, *, dtype: Any, devic
 
 @lru_cache(maxsize=16)
 def rotation_generators(lam: int) -> NDArray[np.float64]:
-    """Antisymmetric J_x, J_y, J_z with D^λ(R) = exp(ω · J) for the rotation R by |ω| about ω.
+    """Return the antisymmetric J_x, J_y, J_z with D^λ(R) = exp(ω · J) for the rotation R by |ω| about ω.
 
     Parameters
     ----------
@@ -98,12 +98,12 @@ def rotation_generators(lam: int) -> NDArray[np.float64]:
 
 
 def rotation_generators_in(xp: Any, lam: int, *, dtype: Any, device: Any) -> Any:
-    """:func:`rotation_generators` as an array of the library ``xp``, such as torch; made once, do not write to it."""
+    """Return :func:`rotation_generators` as an array of the library ``xp``, such as torch; do not write to it."""
     return _made_in(xp, rotation_generators, lam, dtype=dtype, device=device)
 
 
 def _made_in(xp: Any, function: Callable[..., NDArray[np.float64]], *lams: int, dtype: Any, device: Any) -> Any:
-    # For every dtype: what is made once in float32, as a module's buffer, stays rounded in a module turned to float64.
+    # For every dtype: what is made once in float32, as a module's buffer, stays rounded in a module cast to float64.
     key = (function, lams, xp.__name__, dtype, device)
     if key in _kept:
         return _kept[key]

@@ -27,7 +27,7 @@ from jetsym.spectrum.projection import (
     powers_of,
 )
 from jetsym.spectrum.quadrature import Quadrature
-from jetsym.spectrum.responses import Columns, check_finite, prepare, rounding_floor, to_numpy
+from jetsym.spectrum.responses import InputColumns, check_finite, prepare, rounding_floor, to_numpy
 from jetsym.spectrum.result import Spectrum, WindowEnergies
 from jetsym.spectrum.windows import Window
 
@@ -38,7 +38,7 @@ class QuadratureEstimator:
     """Exact power per irrep, from all rotations of a rule.
 
     The state is one complex coefficient per (λ, m, n ≥ 0), coset and feature: it does not grow with the number of
-    rotations. How it comes about by matrix products is told in :mod:`jetsym.spectrum.projection`.
+    rotations. :mod:`jetsym.spectrum.projection` says by which matrix products it comes about.
 
     Parameters
     ----------
@@ -106,7 +106,7 @@ class QuadratureEstimator:
         self._sum.add(chunk, responses)
 
     def result(self) -> Spectrum:
-        """The spectrum of all inputs, once every ring was added.
+        """Return the spectrum of all inputs, once every ring was added.
 
         Raises
         ------
@@ -116,14 +116,14 @@ class QuadratureEstimator:
         return self._spectrum(self._sum.state(), self._sum.columns, self._sum.eps)
 
     def matrices(self, chunk: slice, *, like: Any) -> Matrices:
-        """What ``update`` multiplies the responses of a chunk with, in the library, dtype and device of ``like``.
+        """Return the factors of a chunk's responses for ``update``, in the library, dtype and device of ``like``.
 
-        ``like`` is any real array of the dtype to accumulate in. The same for all layers, and kept by the rule.
+        ``like`` is any real array of the dtype to accumulate in. They are alike for all layers, and kept by the rule.
         """
         return matrices_of(self.rule, chunk, like=like)
 
     def update(self, state: State | None, matrices: Matrices, u_proper: Any, u_improper: Any = None) -> State:
-        """The state after one more chunk, as a pure function of arrays: None is the state before the first.
+        """Return the state after one more chunk, as a pure function of arrays: None is the state before the first.
 
         It knows nothing of which chunks there were, nor looks at values. Chunks of one size compile once. Padding of
         token features is to be set to zero. (For torch use ``add``, or go on with the returned state only: torch
@@ -147,7 +147,7 @@ class QuadratureEstimator:
         return advance(state, matrices, prepare(self.group, n_chunk, u_proper, u_improper, accumulate=self.accumulate))
 
     def spectrum(self, state: State) -> Spectrum:
-        """The spectrum that belongs to the state after all chunks, as ``update`` returned it.
+        """Return the spectrum that belongs to the state after all chunks, as ``update`` returned it.
 
         Raises
         ------
@@ -156,9 +156,9 @@ class QuadratureEstimator:
         """
         check_finite(to_numpy(state.norm))
         eps = float(array_namespace(state.norm).finfo(state.norm.dtype).eps)
-        return self._spectrum(state, Columns(int(state.norm.shape[0])), eps)
+        return self._spectrum(state, InputColumns(int(state.norm.shape[0])), eps)
 
-    def _spectrum(self, state: State, columns: Columns, eps: float) -> Spectrum:
+    def _spectrum(self, state: State, columns: InputColumns, eps: float) -> Spectrum:
         irreps = self.group.irreps(self.rule.l_max)
         halves = powers_of(self.rule, state, columns)
         power = np.stack([halves[half_of(irrep)][:, irrep.lam] for irrep in irreps], axis=-1)
@@ -167,7 +167,7 @@ class QuadratureEstimator:
 
 
 class WindowEstimator:
-    """Window energies B_n = ‖∫ p_n(η) u(η) dμ(η)‖² of a declared measure on rapidity, from all nodes of a window.
+    """Window energies B_n = ‖∫ p_n(y) u(y) dμ(y)‖² of a declared measure on rapidity, from all nodes of a window.
 
     The state is one coefficient per node and feature.
 
@@ -184,9 +184,9 @@ class WindowEstimator:
     >>> window = rapidity_window("uniform", 1.5, 2)
     >>> estimator = WindowEstimator(window)
     >>> for chunk in window.chunks(4):
-    ...     estimator.add(chunk, 1 + 2 * window.rapidity[chunk, None])  # one input, u(η) = 1 + 2η
+    ...     estimator.add(chunk, 1 + 2 * window.rapidity[chunk, None])  # one input, u(y) = 1 + 2y
     >>> energies = estimator.result()
-    >>> energies.power.round(12) + 0.0  # 1² and 2² Var(η), Var(η) = 1.5²/3
+    >>> energies.power.round(12) + 0.0  # 1² and 2² Var(y), Var(y) = 1.5²/3
     array([[1., 3., 0.]])
     >>> energies.deviation.round(12)
     array([3.])
@@ -206,7 +206,7 @@ class WindowEstimator:
         chunk
             A slice from ``window.chunks``; every node must be added exactly once.
         responses
-            (n_chunk, samples, features…) u(η). Complex features count as two real ones.
+            (n_chunk, samples, features…) u(y). Complex features count as two real ones.
         mask
             (samples, tokens) bool for token features (n_chunk, samples, tokens, features…): False tokens are left out.
 
@@ -219,7 +219,7 @@ class WindowEstimator:
         self._sum.add(chunk, prepare(None, n_chunk, responses, None, mask=mask, accumulate=self.accumulate))
 
     def result(self) -> WindowEnergies:
-        """The window energies of all inputs, once every node was added.
+        """Return the window energies of all inputs, once every node was added.
 
         Raises
         ------
@@ -256,7 +256,7 @@ def check_axis(rule: Quadrature | FiniteRule, group: Group) -> None:
 
 
 def half_of(irrep: Irrep) -> int:
-    """Which of the parity halves holds an irrep."""
+    """Return the number of the parity half that holds an irrep."""
     return 1 if irrep.parity == -1 else 0
 
 
@@ -314,7 +314,7 @@ class RandomEstimator:
         self.rotations = rotations
         self._responses: list[tuple[slice, tuple[Any, ...]]] = []
         self._norm = np.zeros(len(rotations))
-        self._columns = Columns(0)
+        self._columns = InputColumns(0)
         self._eps = 0.0
 
     def add(self, chunk: slice, u_proper: Any, u_improper: Any = None, *, mask: Any = None) -> None:
@@ -333,7 +333,7 @@ class RandomEstimator:
         self._columns, self._eps = responses.columns, responses.eps
 
     def result(self) -> Spectrum:
-        """The spectrum of all inputs, once every rotation's responses were added."""
+        """Return the spectrum of all inputs, once every rotation's responses were added."""
         n = self.rotations.shape[1]
         covered = sorted(index for chunk, _ in self._responses for index in range(chunk.start, chunk.stop))
         if covered != list(range(n)):
@@ -350,7 +350,7 @@ class RandomEstimator:
         return Spectrum(self.irreps, np.stack(power, axis=-1), self._norm, n, rounding_floor(self._eps), "random")
 
     def _grams(self) -> list[NDArray[np.float64]]:
-        """(samples, n, n) scalar products of the responses of each input, for each parity half."""
+        """Compute (samples, n, n) scalar products of the responses of each input, for each parity half."""
         order = np.argsort(np.concatenate([np.arange(chunk.start, chunk.stop) for chunk, _ in self._responses]))
         xp = array_namespace(*self._responses[0][1])
         chunks = zip(*(cosets for _, cosets in self._responses), strict=True)
@@ -364,7 +364,7 @@ class RandomEstimator:
 
 
 def centred_gram(gram: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(u_i − c_ij) · (u_j − c_ij) from u_i · u_j (…, n, n), with c_ij the mean of the other n − 2 vectors."""
+    """Compute (u_i − c_ij) · (u_j − c_ij) from u_i · u_j (…, n, n), with c_ij the mean of the other n − 2 vectors."""
     n = gram.shape[-1]
     squares = np.diagonal(gram, axis1=-2, axis2=-1)
     with_sum = gram.sum(axis=-1)

@@ -53,6 +53,11 @@ class Irrep(NamedTuple):
         return False
 
     @property
+    def limit(self) -> str:
+        """What this irrep is the last one of, in words: "λ = 4"."""
+        return f"{'m' if self.is_mode else 'λ'} = {self.lam}"
+
+    @property
     def parity(self) -> int | None:
         """Sign under the inversion, σ(−1)^λ; None where the group has no inversion."""
         return self.sigma * (-1) ** self.lam if self.sigma else None
@@ -112,6 +117,11 @@ class NamedIrrep(Irrep):
         """Whether this is an irrep of a group given by its elements."""
         return True
 
+    @property
+    def limit(self) -> str:
+        """What this irrep is the last one of."""
+        return "the table of irreps"
+
     def to_list(self) -> list[Any]:
         """Return what :func:`read_irrep` makes an irrep of, for JSON."""
         return [self.lam, *self._table]
@@ -127,6 +137,9 @@ class NamedIrrep(Irrep):
 
     def __hash__(self) -> int:
         return hash(self.__getnewargs__())
+
+    def __repr__(self) -> str:
+        return f"NamedIrrep{self.__getnewargs__()}"
 
     def __str__(self) -> str:
         return self._table[0]

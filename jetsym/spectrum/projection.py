@@ -5,7 +5,7 @@ every n ≥ 0 one product with w e^{−imα} d^λ_mn(β) e^{−inγ₀} gives al
 hold the same power. Cosines and sines are kept apart, so that everything is real. Where rings come in antipodal pairs,
 sums and differences of the two are transformed instead, which halves those products: see :func:`_paired_bands`. A rule
 on SO(2) has rings of one rotation and a single product, with w cos mφ and w sin mφ; a window of boosts likewise, with
-w p_n(η).
+w p_n(y).
 
 :func:`advance` is a pure function of arrays of one library, and of nothing else: it can be traced by ``jax.jit``.
 """
@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from jetsym.spectrum.finite import FiniteRule
 from jetsym.spectrum.quadrature import Quadrature
-from jetsym.spectrum.responses import Columns, Responses, as_like, lasting, to_numpy
+from jetsym.spectrum.responses import InputColumns, Responses, as_like, lasting, to_numpy
 from jetsym.spectrum.wigner import small_d
 from jetsym.spectrum.windows import Window
 
@@ -48,7 +48,7 @@ Rule = Quadrature | FiniteRule | Window
 
 @dataclass(frozen=True, eq=False)
 class Band:
-    """A block of coefficients that one product gives.
+    """The coefficients that one product gives.
 
     Parameters
     ----------
@@ -67,7 +67,7 @@ class Band:
 
 
 def bands_of(rule: Rule) -> tuple[Band, ...]:
-    """The blocks of a rule; made once for each rule, as all layers share them."""
+    """Return the bands of a rule; made once for each rule, as all layers share them."""
     cache = rule.__dict__
     if "_bands" not in cache:
         object.__setattr__(rule, "_bands", tuple(_bands(rule)))
@@ -81,7 +81,7 @@ def has_rings(rule: Rule) -> TypeGuard[Quadrature]:
 
 
 def ring_transform(rule: Rule) -> NDArray[np.float64]:
-    """(F, unit) transform of what stays together, its rows in the order of the bands.
+    """Return the (F, unit) transform of what stays together, its rows in the order of the bands.
 
     Over the angles of a ring: cos 0γ, cos γ, sin γ, cos 2γ, sin 2γ, …. Of a pair of rings, c± and s± are those of the
     sum and of the difference of the two: c₊(0), c₋(0), then c₊(n), s₋(n), s₊(n), c₋(n). For one node only 1.
@@ -109,7 +109,7 @@ def _bands(rule: Rule) -> Iterator[Band]:
 
 
 def _polynomial_bands(window: Window) -> Iterator[Band]:
-    """w p_n(η) of all polynomials, also of those above n_max: together they hold all of the norm."""
+    """Yield w p_n(y) of all polynomials, also of those above n_max: together they hold all of the norm."""
     order = np.arange(len(window))
     yield Band((window.polynomials * window.weights)[:, None], order, np.ones(len(order)))
 
@@ -125,7 +125,7 @@ def _irrep_bands(rule: FiniteRule) -> Iterator[Band]:
 
 
 def _circular_bands(rule: Quadrature) -> Iterator[Band]:
-    """cos mφ and sin mφ of all modes: B_m = 2(‖∫u cos mφ‖² + ‖∫u sin mφ‖²), and half of it, once, for m = 0."""
+    """Yield cos mφ and sin mφ of all modes: B_m = 2(‖∫u cos mφ‖² + ‖∫u sin mφ‖²), and half of it, once, for m = 0."""
     m = np.arange(1, rule.l_max + 1)
     angles = np.multiply.outer(m, rule.alpha)
     matrix = np.concatenate([np.ones((1, len(rule))), np.cos(angles), np.sin(angles)]) * rule.ring_weights
@@ -134,7 +134,7 @@ def _circular_bands(rule: Quadrature) -> Iterator[Band]:
 
 
 def _spherical_bands(rule: Quadrature) -> Iterator[Band]:
-    """The matrices w e^{−imα} d^λ_mn(β) e^{−inγ₀}, for n = 0 … l_max."""
+    """Yield the matrices w e^{−imα} d^λ_mn(β) e^{−inγ₀}, for n = 0 … l_max."""
     elements = [small_d(lam, rule.beta) for lam in range(rule.l_max + 1)]
     for n in range(rule.l_max + 1):
         blocks = []
@@ -151,7 +151,7 @@ def _spherical_bands(rule: Quadrature) -> Iterator[Band]:
 
 
 def _paired_bands(rule: Quadrature) -> Iterator[Band]:
-    """The matrices of antipodal pairs of rings, two bands for every n.
+    """Yield the matrices of antipodal pairs of rings, two bands for every n.
 
     A ring and its antipode, with transforms x and y = c − is, add w e^{−imα} (P x + (−1)^λ Q y) to the coefficient of
     (λ, m, n), with P = d^λ_mn(β) and Q = d^λ_m,−n(β), and w e^{imα} (Q x + (−1)^λ P y), but for a sign, to that of −m.
@@ -190,7 +190,7 @@ def _paired_bands(rule: Quadrature) -> Iterator[Band]:
 
 
 class Matrices(NamedTuple):
-    """What the responses of one chunk are multiplied with, in their own library.
+    """The factors that the responses of one chunk are multiplied with, in their own library.
 
     Parameters
     ----------
@@ -199,7 +199,7 @@ class Matrices(NamedTuple):
     transform
         (F, unit) transform of what stays together.
     bands
-        For each block (rows, 1 or 2 · units).
+        For each band (rows, 1 or 2 · units).
     """
 
     weights: Any
@@ -208,7 +208,7 @@ class Matrices(NamedTuple):
 
 
 def matrices_of(rule: Rule, chunk: slice, *, like: Any) -> Matrices:
-    """The matrices of a chunk in the library, dtype and device of another array; kept for the next call."""
+    """Return the matrices of a chunk in the library, dtype and device of another array; kept for the next call."""
     bands, units = bands_of(rule), rule.units(chunk)
     converted: dict[Any, Matrices] = rule.__dict__["_converted"]
     key = (units.start, units.stop, array_namespace(like).__name__, like.dtype, device(like))
@@ -225,14 +225,14 @@ def matrices_of(rule: Rule, chunk: slice, *, like: Any) -> Matrices:
 
 
 class State(NamedTuple):
-    """What is known of the responses so far; a tree of arrays.
+    """The sums over the responses so far; a tree of arrays.
 
     Parameters
     ----------
     norm
         (samples,) ∫‖u‖² over the rotations so far.
     coefficients
-        For each coset (of R, and of −R), for each block: (rows, columns).
+        For each coset (of R, and of −R), for each band: (rows, columns).
     """
 
     norm: Any
@@ -240,7 +240,7 @@ class State(NamedTuple):
 
 
 def advance(state: State | None, matrices: Matrices, responses: Responses) -> State:
-    """The state after the responses of one more chunk; None is the state before the first.
+    """Return the state after the responses of one more chunk; None is the state before the first.
 
     Torch states are updated in place, which saves a copy of all coefficients: go on with the state that comes back.
     """
@@ -254,14 +254,14 @@ def advance(state: State | None, matrices: Matrices, responses: Responses) -> St
 
 
 def add_norms(norm: Any, weights: Any, responses: Responses) -> Any:
-    """The sums (samples,) of squared norms with those of a chunk of weights (n_chunk,); None is the first sum."""
+    """Add a chunk's squared norms, with weights (n_chunk,), to the sums (samples,); None is the first sum."""
     for u in responses.cosets:
         norm = _plus(norm, weights / len(responses.cosets), responses.columns.squared_norms(u))
     return norm
 
 
 def transform(matrix: Any, u: Any, *, out: Any = None) -> Any:
-    """The transforms (F, units, columns) of responses (n_chunk, columns), written to ``out``."""
+    """Compute the transforms (F, units, columns) of responses (n_chunk, columns), written to ``out``."""
     xp = array_namespace(u)
     rows, unit = matrix.shape
     by_unit = xp.reshape(u, (u.shape[0] // unit, unit, u.shape[1]))
@@ -277,7 +277,7 @@ def transform(matrix: Any, u: Any, *, out: Any = None) -> Any:
 
 
 def add_products(before: tuple[Any, ...] | None, bands: tuple[Any, ...], transformed: Any) -> tuple[Any, ...]:
-    """The coefficients of one coset with the products of all bands and of transforms (F, units, columns)."""
+    """Add the products of all bands with transforms (F, units, columns) to the coefficients of one coset."""
     xp = array_namespace(transformed)
     (_, units, columns), after, start = transformed.shape, [], 0
     for place, matrix in enumerate(bands):
@@ -289,7 +289,7 @@ def add_products(before: tuple[Any, ...] | None, bands: tuple[Any, ...], transfo
 
 
 def _plus(state: Any, matrix: Any, rows: Any) -> Any:
-    """state + matrix @ rows, in place where the library can."""
+    """Return state + matrix @ rows, in place where the library can."""
     if state is None:
         return matrix @ rows
     if is_torch_array(state) and state.ndim == 2:
@@ -298,15 +298,15 @@ def _plus(state: Any, matrix: Any, rows: Any) -> Any:
 
 
 def parity_halves(cosets: tuple[Any, ...]) -> tuple[Any, ...]:
-    """The even and the odd half (u(R) ± u(−R))/2 of what belongs to R and −R; one coset is its own only half."""
+    """Split what belongs to R and −R into the halves (u(R) ± u(−R))/2, even and odd; one coset is its own only half."""
     if len(cosets) == 1:
         return cosets
     proper, improper = cosets
     return (proper + improper) / 2, (proper - improper) / 2
 
 
-def powers_of(rule: Rule, state: State, columns: Columns) -> NDArray[np.float64]:
-    """(halves, samples, λ) power of every λ in each parity half."""
+def powers_of(rule: Rule, state: State, columns: InputColumns) -> NDArray[np.float64]:
+    """Compute the (halves, samples, λ) power of every λ in each parity half."""
     bands = bands_of(rule)
     lam, factor = (np.concatenate([getattr(band, name) for band in bands]) for name in ("lam", "factor"))
     weights = np.where(lam[:, None] == np.arange(1 + lam.max()), factor[:, None], 0.0)

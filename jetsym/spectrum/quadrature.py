@@ -28,7 +28,7 @@ LEBEDEV_ORDERS = (3, 5, 7, 9, 11, 15, 17, 19, 21, 23, 29, 31, 35, 41, 47, 53, 59
 
 
 def lebedev_order(degree: int) -> int:
-    """The smallest Lebedev rule with positive weights that integrates every polynomial of a degree on the sphere."""
+    """Return the lowest order of Lebedev's rules, with positive weights, that is exact to a degree on the sphere."""
     for order in LEBEDEV_ORDERS:
         if order >= degree:
             return order
@@ -38,7 +38,7 @@ def lebedev_order(degree: int) -> int:
 def euler_matrices(
     alpha: NDArray[np.float64], beta: NDArray[np.float64], gamma: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Rotation matrices Rz(α) Ry(β) Rz(γ), shape (…, 3, 3), of broadcast angles in radians."""
+    """Compute rotation matrices Rz(α) Ry(β) Rz(γ), shape (…, 3, 3), of broadcast angles in radians."""
     ca, cb, cg = np.cos(alpha), np.cos(beta), np.cos(gamma)
     sa, sb, sg = np.sin(alpha), np.sin(beta), np.sin(gamma)
     rows = [
@@ -50,7 +50,7 @@ def euler_matrices(
 
 
 def axis_matrices(axis: NDArray[np.float64], angle: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Rotation matrices (…, 3, 3) about a unit axis (3,) by angles (…) in radians (Rodrigues)."""
+    """Compute rotation matrices (…, 3, 3) about a unit axis (3,) by angles (…) in radians (Rodrigues)."""
     x, y, z = axis
     cross = np.array([[0.0, -z, y], [z, 0.0, -x], [-y, x, 0.0]])
     along = np.outer(axis, axis)
@@ -158,7 +158,7 @@ class Quadrature(Nodes):
 
 
 def product_rule(l_max: int, *, degree: int | None = None) -> Quadrature:
-    """Lebedev nodes on the sphere times equispaced γ, exact to ``degree`` (default 2·l_max).
+    """Return the rule of Lebedev nodes on the sphere times equispaced γ, exact to ``degree`` (default 2·l_max).
 
     A response band-limited at L has all its coefficients up to λ exact when degree ≥ λ + L: the default resolves
     responses whose own bandwidth is l_max. Anything beyond that aliases, which a rule of higher degree shows.
@@ -198,7 +198,7 @@ def product_rule(l_max: int, *, degree: int | None = None) -> Quadrature:
 
 
 def icosahedral_rule(l_max: int, *, degree: int | None = None) -> Quadrature:
-    """The 60 rotations of the icosahedron, which integrate every D^ℓ up to ℓ = 5.
+    """Return the rule of the icosahedron's 60 rotations, which integrate every D^ℓ up to ℓ = 5.
 
     An average over a finite group is exact for ℓ when D^ℓ restricted to it does not hold the trivial representation;
     for the icosahedral group the first that does is ℓ = 6. The group is generated from two of its elements. Its twelve
@@ -230,7 +230,7 @@ def icosahedral_rule(l_max: int, *, degree: int | None = None) -> Quadrature:
     starts = _one_of_each_coset(_generate(_ICOSAHEDRAL_GENERATORS))
     x, y, z = starts[:, :, 2].T
     alpha, beta = np.arctan2(y, x), np.arctan2(np.hypot(x, y), z)
-    # What is left of an element after Rz(α) Ry(β) turns about z; at the poles it makes up for an arbitrary α.
+    # What is left of an element after Rz(α) Ry(β) is a rotation about z; at the poles it makes up for an arbitrary α.
     left = np.swapaxes(euler_matrices(alpha, beta, np.zeros_like(alpha)), 1, 2) @ starts
     return Quadrature(
         alpha=alpha,
@@ -243,7 +243,7 @@ def icosahedral_rule(l_max: int, *, degree: int | None = None) -> Quadrature:
     )
 
 
-#: A fifth of a turn about the vertex z, and half a turn about the midpoint between z and the vertex at tan β = 2.
+#: Rotations by 2π/5 about the vertex z, and by π about the midpoint between z and the vertex at tan β = 2.
 _ICOSAHEDRAL_GENERATORS = (
     axis_matrices(np.array([0.0, 0.0, 1.0]), np.array(2 * np.pi / 5)),
     axis_matrices(np.array([np.sin(np.arctan(2) / 2), 0.0, np.cos(np.arctan(2) / 2)]), np.array(np.pi)),
@@ -251,7 +251,7 @@ _ICOSAHEDRAL_GENERATORS = (
 
 
 def _generate(generators: tuple[NDArray[np.float64], ...]) -> NDArray[np.float64]:
-    """All products (n, 3, 3) of the generators of a finite group."""
+    """Return all products (n, 3, 3) of the generators of a finite group."""
     elements = [np.eye(3)]
     for element in elements:  # the list grows while it is walked through, and ends when no product is new
         for generator in generators:
@@ -262,13 +262,13 @@ def _generate(generators: tuple[NDArray[np.float64], ...]) -> NDArray[np.float64
 
 
 def _one_of_each_coset(elements: NDArray[np.float64]) -> NDArray[np.float64]:
-    """One element for each image of the z axis."""
+    """Choose one element for each image of the z axis."""
     _, first = np.unique(elements[:, :, 2].round(6) + 0.0, axis=0, return_index=True)
     return elements[np.sort(first)]
 
 
 def circle_rule(l_max: int, axis: NDArray[np.float64], *, degree: int | None = None) -> Quadrature:
-    """Equispaced rotations about an axis, exact to ``degree`` (default 2·l_max), which takes degree + 1 of them.
+    """Return the rule of degree + 1 equispaced rotations about an axis, exact to ``degree`` (default 2·l_max).
 
     Parameters
     ----------
@@ -299,7 +299,7 @@ def circle_rule(l_max: int, axis: NDArray[np.float64], *, degree: int | None = N
 
 
 def _degree(l_max: int, degree: int | None) -> int:
-    """The degree of a rule for l_max, 2·l_max unless more is asked for."""
+    """Return the degree of a rule for l_max, 2·l_max unless more is asked for."""
     if l_max < 0:
         raise SpectrumError(f"l_max is {l_max}; expected an integer ≥ 0")
     if degree is not None and degree < 2 * l_max:

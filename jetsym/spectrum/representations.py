@@ -1,4 +1,4 @@
-"""How an output is said to transform: ρ(g) of scalars, vectors, tensors and their irreducible blocks."""
+"""Representations ρ(g) of outputs: scalars, vectors, tensors and their irreducible blocks."""
 
 from __future__ import annotations
 
@@ -63,19 +63,19 @@ class Representation:
 
     @property
     def lam(self) -> int:
-        """The largest λ of the blocks, λ_α: ρ(g)⁻¹ f(g·x) has a bandwidth larger than that of f by so much."""
+        """Largest λ of the blocks, λ_α: ρ(g)⁻¹ f(g·x) has a bandwidth larger than that of f by so much."""
         return max(block.lam for block in self.blocks)
 
     @property
     def slices(self) -> tuple[slice, ...]:
-        """Where each block stands among the components in the basis."""
+        """Slices of the components in the basis, one for each block."""
         stops = np.cumsum([block.dimension for block in self.blocks])
         return tuple(
             slice(int(stop) - block.dimension, int(stop)) for block, stop in zip(self.blocks, stops, strict=True)
         )
 
     def matrices(self, elements: NDArray[np.float64]) -> NDArray[np.float64]:
-        """ρ(g) (…, dim, dim) on flattened components, for orthogonal matrices (…, 3, 3), proper or not.
+        """Compute ρ(g) (…, dim, dim) on flattened components, for orthogonal matrices (…, 3, 3), proper or not.
 
         Examples
         --------
@@ -84,23 +84,23 @@ class Representation:
                [0., 1., 0.],
                [0., 0., 1.]])
         """
-        turned = np.zeros((*elements.shape[:-2], *self.basis.shape))
+        diagonal = np.zeros((*elements.shape[:-2], *self.basis.shape))
         for block, place in zip(self.block_matrices(elements), self.slices, strict=True):
-            turned[..., place, place] = block
-        return self.basis.T @ turned @ self.basis
+            diagonal[..., place, place] = block
+        return self.basis.T @ diagonal @ self.basis
 
     def block_matrices(self, elements: NDArray[np.float64]) -> list[NDArray[np.float64]]:
-        """D^β(g) (…, d_β, d_β) of every block, for orthogonal matrices (…, 3, 3) of the group."""
+        """Compute D^β(g) (…, d_β, d_β) of every block, for orthogonal matrices (…, 3, 3) of the group."""
         if self.whole is None:
             return [irrep_matrices(block, elements) for block in self.blocks]
-        turned = self.basis @ self.whole.matrices(elements) @ self.basis.T
-        return [turned[..., place, place] for place in self.slices]
+        whole = self.basis @ self.whole.matrices(elements) @ self.basis.T
+        return [whole[..., place, place] for place in self.slices]
 
     def under(self, group: Group) -> Representation:
-        """Return the same outputs under a group: as they are for SO(3) and O(3), split into its irreps for others.
+        """Restrict the representation to a group: as it is for SO(3) and O(3), split into its irreps for others.
 
         A block (λ, σ) of O(3) holds every mode m ≤ λ of the rotations about an axis once. In components along that axis
-        m = 0 stands alone, and ±m turn into each other.
+        m = 0 stands alone, and ±m mix with each other.
 
         Examples
         --------
@@ -112,38 +112,38 @@ class Representation:
             return self if group.on_four_vectors else self._split(group)  # those have scalars only
         if group.axis is None:
             return self
-        upright = _turn_to_z(group.axis)
+        to_z = _rotation_to_z(group.axis)
         blocks, rows = [], []
         for irrep, place in zip(self.blocks, self.slices, strict=True):
-            along = irrep_matrices(irrep, upright) @ self.basis[place]
+            along = irrep_matrices(irrep, to_z) @ self.basis[place]
             for m in range(irrep.lam + 1):
                 blocks.append(Irrep(m, 0))
                 rows.append(along[[irrep.lam - m, irrep.lam + m][: blocks[-1].dimension]])
         return Representation(self.name, self.shape, tuple(blocks), np.concatenate(rows), whole=self)
 
     def _split(self, group: FiniteGroup) -> Representation:
-        """Return the same outputs under a group given by its elements."""
-        turned, blocks, rows = self.matrices(group.elements), [], []
+        """Split the representation into the irreps of a group given by its elements."""
+        whole, blocks, rows = self.matrices(group.elements), [], []
         for irrep, matrices in zip(group.irreps(0), group.matrices, strict=True):
-            for row in _intertwiners(matrices, turned, group.weights):
+            for row in _intertwiners(matrices, whole, group.weights):
                 blocks.append(irrep)
                 rows.append(row)
-        if not rows or len(basis := np.concatenate(rows)) < len(turned[0]):
+        if not rows or len(basis := np.concatenate(rows)) < len(self.basis):
             raise SpectrumError(f"{self.name} holds irreps of {group.name} that its table lacks; add all of them")
         return Representation(self.name, self.shape, tuple(blocks), basis, whole=self)
 
     def to_blocks(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Objects (…, *shape) as components (…, dim) in the basis of the blocks."""
+        """Convert objects (…, *shape) to components (…, dim) in the basis of the blocks."""
         leading = values.shape[: values.ndim - len(self.shape)]
         return values.reshape(*leading, len(self.basis)) @ self.basis.T
 
     def from_blocks(self, components: NDArray[np.float64]) -> NDArray[np.float64]:
-        """The inverse of :meth:`to_blocks`."""
+        """Convert components (…, dim) back to objects (…, *shape), the inverse of :meth:`to_blocks`."""
         return (components @ self.basis).reshape(*components.shape[:-1], *self.shape)
 
 
 def irrep_matrices(irrep: Irrep, elements: NDArray[np.float64]) -> NDArray[np.float64]:
-    """D^λσ(g) of orthogonal matrices (…, 3, 3): D^λσ(±R) = (±1)^p D^λ(R) with the parity p = σ(−1)^λ.
+    """Compute D^λσ(g) of orthogonal matrices (…, 3, 3): D^λσ(−R) = p D^λ(R) with the parity p = σ(−1)^λ.
 
     Parameters
     ----------
@@ -167,7 +167,7 @@ def irrep_matrices(irrep: Irrep, elements: NDArray[np.float64]) -> NDArray[np.fl
 
 
 def representation(kind: Kind) -> Representation:
-    """The representation of a kind of output.
+    """Return the representation of a kind of output.
 
     Parameters
     ----------
@@ -212,16 +212,16 @@ def _intertwiner(irrep: Irrep, cartesian: Callable[[NDArray[np.float64]], NDArra
 
 
 def _intertwiners(
-    turned: NDArray[np.float64], fixed: NDArray[np.float64], weights: NDArray[np.float64]
+    irrep: NDArray[np.float64], whole: NDArray[np.float64], weights: NDArray[np.float64]
 ) -> Iterator[NDArray[np.float64]]:
     """Yield rows Q with D(g) Q = Q ρ(g) and Q Qᵀ = 1, each orthogonal to those before: ∫ D(g) M ρ(g)ᵀ dμ for some M.
 
     By Schur's lemma Q Qᵀ is a multiple of 1 for any irrep D, (n, d, d), of ρ, (n, k, k).
     """
-    rng, left = np.random.default_rng(0), np.eye(fixed.shape[-1])
+    rng, left = np.random.default_rng(0), np.eye(whole.shape[-1])
     while True:
-        start = rng.normal(size=(turned.shape[-1], fixed.shape[-1])) @ left
-        rows = np.einsum("n,nab,bc,ndc->ad", weights, turned, start, fixed, optimize=True)
+        start = rng.normal(size=(irrep.shape[-1], whole.shape[-1])) @ left
+        rows = np.einsum("n,nab,bc,ndc->ad", weights, irrep, start, whole, optimize=True)
         if np.linalg.norm(rows) < NOTHING:
             return
         rows = rows / np.linalg.norm(rows) * np.sqrt(len(rows))
@@ -229,10 +229,10 @@ def _intertwiners(
         yield rows
 
 
-def _turn_to_z(axis: NDArray[np.float64]) -> NDArray[np.float64]:
-    """A rotation (3, 3) that takes a unit axis to z: half a turn about the direction between the two.
+def _rotation_to_z(axis: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return a rotation (3, 3) that takes a unit axis to z: by π about the direction between the two.
 
-    An axis that points down is turned over first, as next to −z that direction would be lost to rounding.
+    An axis that points down is rotated up first, as next to −z that direction would be lost to rounding.
     """
     over = np.diag([1.0, -1.0, -1.0]) if axis[2] < 0 else np.eye(3)
     between = over @ axis + [0.0, 0.0, 1.0]

@@ -20,14 +20,24 @@ from numpy.typing import NDArray
 from jetsym.errors import SpectrumError
 from jetsym.spectrum.groups import Group
 
-__all__ = ["EPS", "Columns", "Responses", "as_like", "check_finite", "lasting", "prepare", "rounding_floor", "to_numpy"]
+__all__ = [
+    "EPS",
+    "InputColumns",
+    "Responses",
+    "as_like",
+    "check_finite",
+    "lasting",
+    "prepare",
+    "rounding_floor",
+    "to_numpy",
+]
 
 #: Rounding of a response and of its accumulation, in units of the dtype's eps, that the noise floor allows for.
 ROUNDING_FACTOR = 8.0
 
 
 def rounding_floor(eps: float) -> float:
-    """The noise floor of a spectrum, as a fraction of power, for a relative rounding eps of the responses.
+    """Return the noise floor of a spectrum, as a fraction of power, for a relative rounding eps of the responses.
 
     By Parseval all irreps together hold no more of a rounding error than its own power, (ROUNDING_FACTOR · eps)².
     """
@@ -35,7 +45,7 @@ def rounding_floor(eps: float) -> float:
 
 
 def to_numpy(array: Any) -> NDArray[Any]:
-    """A numpy view or copy of an array of any library, wherever it lives."""
+    """Return a numpy view or copy of an array of any library, wherever it lives."""
     if isinstance(array, np.ndarray):
         return array
     if is_jax_array(array):
@@ -49,12 +59,12 @@ def to_numpy(array: Any) -> NDArray[Any]:
 
 
 def as_like(matrix: NDArray[np.float64], like: Any) -> Any:
-    """A numpy matrix as an array of the library, dtype and device of another array."""
+    """Convert a numpy matrix to an array of the library, dtype and device of another array."""
     return array_namespace(like).asarray(matrix, dtype=like.dtype, device=device(like))
 
 
 def lasting(array: Any) -> bool:
-    """Whether an array may be kept for later calls.
+    """Tell whether an array may be kept for later calls.
 
     What jax and torch make while they trace must not outlive the trace, and autograd refuses what torch makes in
     inference mode.
@@ -65,8 +75,8 @@ def lasting(array: Any) -> bool:
 
 
 @dataclass(frozen=True, eq=False)
-class Columns:
-    """Which input each column of flattened responses belongs to.
+class InputColumns:
+    """The input that each column of flattened responses belongs to.
 
     Parameters
     ----------
@@ -80,7 +90,7 @@ class Columns:
     owner: NDArray[np.int64] | None = None
 
     def squared_norms(self, u: Any) -> Any:
-        """Squared norms (rows, samples) of responses (rows, columns), in their library and dtype."""
+        """Compute squared norms (rows, samples) of responses (rows, columns), in their library and dtype."""
         xp = array_namespace(u)
         if self.owner is None:
             norms = xp.linalg.vector_norm(xp.reshape(u, (u.shape[0], self.samples, -1)), axis=-1)
@@ -90,7 +100,7 @@ class Columns:
         return norms * norms
 
     def slices(self, total: int) -> list[slice]:
-        """The columns of each input, among ``total`` ones."""
+        """Return the columns of each input, among ``total`` ones."""
         if self.owner is None:
             bounds = np.arange(self.samples + 1) * (total // self.samples)
         else:
@@ -103,7 +113,7 @@ class Responses:
     """Responses to R, and for O(3) to −R, as real arrays (n_chunk, columns) in the dtype of accumulation."""
 
     cosets: tuple[Any, ...]
-    columns: Columns
+    columns: InputColumns
     eps: float
 
 
@@ -142,13 +152,13 @@ def prepare(
     if u_improper is not None and tuple(u_improper.shape) != tuple(u_proper.shape):
         raise SpectrumError(f"u_improper has shape {tuple(u_improper.shape)}; u_proper has {tuple(u_proper.shape)}")
     kept = None if mask is None else _kept_tokens(mask, u_proper)
-    columns = Columns(int(u_proper.shape[1]), None if kept is None else kept // int(u_proper.shape[2]))
+    columns = InputColumns(int(u_proper.shape[1]), None if kept is None else kept // int(u_proper.shape[2]))
     cosets = tuple(_flatten(xp, u, kept, accumulate) for u in (u_proper, u_improper) if u is not None)
     return Responses(cosets, columns, float(xp.finfo(u_proper.dtype).eps))
 
 
 def _kept_tokens(mask: Any, u: Any) -> NDArray[np.int64] | None:
-    """Positions of the real tokens among all (samples · tokens); None if every token is real."""
+    """Return the positions of the real tokens among all (samples · tokens); None if every token is real."""
     if tuple(u.shape[1:3]) != tuple(mask.shape):
         raise SpectrumError(f"mask has shape {tuple(mask.shape)}; the responses' tokens are {tuple(u.shape[1:3])}")
     flat = to_numpy(mask).reshape(-1)
@@ -172,7 +182,7 @@ def _flatten(xp: Any, u: Any, kept: NDArray[np.int64] | None, accumulate: str | 
 
 
 def check_finite(norm: NDArray[np.float64]) -> None:
-    """Raise if the summed squares of responses say that some were NaN or infinite."""
+    """Refuse responses whose summed squares say that some were NaN or infinite."""
     if not np.isfinite(norm).all():
         bad = np.flatnonzero(~np.isfinite(norm))
         raise SpectrumError(f"responses of {len(bad)} of {norm.size} inputs are not finite, or overflow when squared")

@@ -19,7 +19,7 @@ __all__ = ["Spectrum", "WindowEnergies", "jackknife_ratio"]
 def jackknife_ratio(
     numerator: NDArray[np.float64], denominator: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Ratio of sums over inputs, and its standard error by leaving out one input at a time.
+    """Compute a ratio of sums over inputs, and its standard error by leaving out one input at a time.
 
     Parameters
     ----------
@@ -56,7 +56,7 @@ def _divide(numerator: NDArray[np.float64], denominator: NDArray[np.float64]) ->
 
 
 class Powers:
-    """What follows from the power of the components of a response, of any kind: errors, tail, joining of batches."""
+    """Power of a response per component, of any kind, and what follows from it: errors, tail, joining of batches."""
 
     power: NDArray[np.float64]
     norm: NDArray[np.float64]
@@ -65,7 +65,7 @@ class Powers:
     _rows: ClassVar[tuple[str, ...]] = ("power", "norm")
 
     def _measure(self) -> Hashable:
-        """What two results have to agree in to be joined."""
+        """Return what two results have to agree in to be joined."""
         raise NotImplementedError
 
     @property
@@ -101,7 +101,7 @@ class Powers:
 
     @classmethod
     def sum_features(cls, parts: Sequence[Self]) -> Self:
-        """The result of all features, from those of disjoint blocks of them for the same inputs and rotations.
+        """Add the results of disjoint blocks of features, for the same inputs and rotations, to that of all features.
 
         Power and norm are sums over features, so that they add. With one estimator for each block of features, the
         memory that coefficients need is bounded by the largest block; one pass over the orbit is needed for each.
@@ -138,7 +138,7 @@ class Powers:
 
 @dataclass(frozen=True, eq=False)
 class Spectrum(Powers):
-    """How the power of a response u(g) = f(g·x) is distributed over irreps.
+    """The power of a response u(g) = f(g·x) per irrep and input.
 
     Parameters
     ----------
@@ -171,7 +171,7 @@ class Spectrum(Powers):
 
 @dataclass(frozen=True, eq=False)
 class WindowEnergies(Powers):
-    """How the power of a response u(η) to boosts is distributed over the orthonormal polynomials of a window.
+    """The power of a response u(y) to boosts per orthonormal polynomial of a window of rapidity, and input.
 
     Window energies belong to the declared measure on rapidity: another window gives other numbers for the same
     response. They are no irreps; boosts have no invariant probability measure.
@@ -181,12 +181,12 @@ class WindowEnergies(Powers):
     window
         The measure, with its nodes.
     power
-        (samples, n_max + 1) B_n = ‖∫ p_n(η) u(η) dμ‖², in the response's unit squared.
+        (samples, n_max + 1) B_n = ‖∫ p_n(y) u(y) dμ‖², in the response's unit squared.
     norm
         (samples,) N = ∫‖u‖² dμ = Σ_n B_n over all n.
     deviation
         (samples,) A² = ∫‖u − ū‖² dμ = Σ_{n≥1} B_n over all n, also those beyond n_max; from the coefficients rather
-        than as N − B_0, so that nothing cancels where u hardly depends on η.
+        than as N − B_0, so that nothing cancels where u hardly depends on y.
     noise_floor
         The fraction of power that rounding alone can put into any energy.
     """
@@ -200,7 +200,7 @@ class WindowEnergies(Powers):
 
     @property
     def slope2(self) -> NDArray[np.float64]:
-        """(samples,) B_1/Var(η): the squared slope of the best straight line, ‖du/dη‖² at 0 for a narrow window."""
+        """(samples,) B_1/Var(y): the squared slope of the best straight line, ‖du/dy‖² at 0 for a narrow window."""
         if self.window.n_max < 1:
             raise SpectrumError("the window has n_max = 0; take n_max ≥ 1 for a slope")
         return self.power[:, 1] / self.window.variance

@@ -53,7 +53,7 @@ class FeatureSketch:
         self.matrix = rng.choice([-1.0, 1.0], size=(features, width)) / np.sqrt(width)
 
     def __call__(self, u: Any) -> Any:
-        """Responses (…, F) of any library, real or complex, as (…, width) of the same type and dtype.
+        """Project responses (…, F) of any library, real or complex, on (…, width) of the same type and dtype.
 
         Raises
         ------

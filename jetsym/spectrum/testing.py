@@ -16,7 +16,7 @@ __all__ = ["known_modes", "known_spectrum"]
 def known_spectrum(
     powers: Mapping[Irrep, float], *, features: int = 1, rng: np.random.Generator
 ) -> Callable[[NDArray[np.float64]], NDArray[np.float64]]:
-    """A function of a frame whose power in every irrep is prescribed.
+    """Return a function of a frame whose power in every irrep is prescribed.
 
     f(x) = Σ_α √(d_α P_α) Σ_mn C^α_mn D^α_mn(x) with random C of unit norm. The input x is an orthogonal matrix (three
     orthonormal vectors as columns) on which g acts as g·x; Schur's orthogonality then gives B_α = P_α for every x.
@@ -60,10 +60,10 @@ def known_spectrum(
 def known_modes(
     powers: Mapping[int, float], *, features: int = 1, rng: np.random.Generator
 ) -> Callable[[NDArray[np.float64]], NDArray[np.float64]]:
-    """A function of vectors whose power in every mode of SO(2) about z is prescribed.
+    """Return a function of vectors whose power in every mode of SO(2) about z is prescribed.
 
     f(x) = Σ_m √(P_m) (a_m cos mφ + b_m sin mφ) of the azimuth φ of x, with Σ(a² + b²)/2 = 1 over the features, and a
-    constant of power P_0. A turn about z shifts φ, so that B_m = P_m for every x.
+    constant of power P_0. A rotation about z shifts φ, so that B_m = P_m for every x.
 
     Parameters
     ----------

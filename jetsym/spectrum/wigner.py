@@ -22,7 +22,7 @@ __all__ = ["characters", "mode_characters", "real_spherical_harmonics", "real_wi
 
 
 def small_d(lam: int, beta: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Wigner's small-d matrices d^λ_mn(β) = ⟨λm| e^{−iβJ_y} |λn⟩.
+    """Compute Wigner's small-d matrices d^λ_mn(β) = ⟨λm| e^{−iβJ_y} |λn⟩.
 
     Computed as V e^{−iβΛ} V† from the eigenvectors of J_y, which keeps full precision at any λ and β.
 
@@ -55,7 +55,7 @@ def small_d(lam: int, beta: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def characters(l_max: int, rotations: Any) -> Any:
-    """Characters χ_λ(R) = sin((2λ+1)θ/2) / sin(θ/2) for λ = 0 … l_max, straight from the trace.
+    """Compute the characters χ_λ(R) = sin((2λ+1)θ/2) / sin(θ/2) for λ = 0 … l_max, straight from the trace.
 
     cos θ = (tr R − 1)/2 and χ_λ = 1 + 2 Σ_{k≤λ} T_k(cos θ) with Chebyshev polynomials T_k, so no angle is ever taken
     and nothing happens at θ = 0 or π.
@@ -85,7 +85,7 @@ def characters(l_max: int, rotations: Any) -> Any:
 
 
 def mode_characters(l_max: int, rotations: Any) -> Any:
-    """1, 2 cos θ, 2 cos 2θ, … 2 cos l_max·θ of the rotation angle θ, straight from the trace.
+    """Compute 1, 2 cos θ, 2 cos 2θ, … 2 cos l_max·θ of the rotation angle θ, straight from the trace.
 
     Characters of the real irreps of SO(2), and what each λ adds to the character of λ − 1 of SO(3): 2 T_m(cos θ) with
     Chebyshev polynomials T_m and cos θ = (tr R − 1)/2.
@@ -118,7 +118,7 @@ def mode_characters(l_max: int, rotations: Any) -> Any:
 
 
 def real_spherical_harmonics(lam: int, directions: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Real orthonormal spherical harmonics Y_λm of unit vectors (…, 3), as (…, 2λ+1) with m from −λ to λ.
+    """Compute real orthonormal spherical harmonics Y_λm of unit vectors (…, 3), as (…, 2λ+1) with m from −λ to λ.
 
     For λ = 1 the components are (y, z, x) times √(3/4π).
     """
@@ -137,7 +137,7 @@ def real_spherical_harmonics(lam: int, directions: NDArray[np.float64]) -> NDArr
 
 
 def real_wigner_d(lam: int, rotations: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Orthogonal matrices D with Y_λ(R x) = D(R) Y_λ(x), straight from rotation matrices.
+    """Compute the orthogonal matrices D with Y_λ(R x) = D(R) Y_λ(x), straight from rotation matrices.
 
     D(R) = ∫ Y_λ(R x) Y_λ(x)ᵀ dx, by a Lebedev rule of degree 2λ, for which the integral is exact: no Euler angles, so
     no pole is special.
@@ -155,14 +155,14 @@ def real_wigner_d(lam: int, rotations: NDArray[np.float64]) -> NDArray[np.float6
 
     Examples
     --------
-    >>> turn = np.array([[0.0, -1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 1.0]])  # x → y
-    >>> np.abs(real_wigner_d(1, turn)).round(12)  # in the order y, z, x
+    >>> rotation = np.array([[0.0, -1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 1.0]])  # x → y
+    >>> np.abs(real_wigner_d(1, rotation)).round(12)  # in the order y, z, x
     array([[0., 0., 1.],
            [0., 1., 0.],
            [1., 0., 0.]])
     """
     points, weights = lebedev_rule(lebedev_order(2 * lam))
     moved = np.asarray(rotations, dtype=float) @ points
-    turned = real_spherical_harmonics(lam, np.swapaxes(moved, -1, -2))
+    rotated = real_spherical_harmonics(lam, np.swapaxes(moved, -1, -2))
     fixed = real_spherical_harmonics(lam, points.T) * weights[:, None]
-    return np.swapaxes(turned, -1, -2) @ fixed
+    return np.swapaxes(rotated, -1, -2) @ fixed

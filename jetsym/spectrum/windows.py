@@ -2,7 +2,7 @@
 
 The boosts along a direction are a group of the kind (ℝ, +): it has no invariant probability measure, so that there is
 no spectrum over irreps as for rotations. What can be measured honestly belongs to a measure μ that is declared, uniform
-on [−η₀, η₀] or normal of width σ: the response u(η) expands in its orthonormal polynomials p_n, u = Σ c_n p_n with
+on [−y₀, y₀] or normal of width σ: the response u(y) expands in its orthonormal polynomials p_n, u = Σ c_n p_n with
 c_n = ∫ p_n u dμ, and the window energies B_n = ‖c_n‖² add up to ∫‖u‖² dμ, those with n ≥ 1 to A² = ∫‖u − ū‖² dμ.
 """
 
@@ -38,18 +38,18 @@ class Window(Nodes):
     distribution
         "uniform" or "normal".
     width
-        η₀ of the uniform measure on [−η₀, η₀], or the standard deviation σ of the normal one.
+        y₀ of the uniform measure on [−y₀, y₀], or the standard deviation σ of the normal one.
     rapidity
-        (n,) nodes η_i.
+        (n,) nodes y_i.
     weights
         (n,) positive weights, summing to one.
     polynomials
-        (n, n) values p_k(η_i) of the orthonormal polynomials of orders k = 0 … n − 1.
+        (n, n) values p_k(y_i) of the orthonormal polynomials of orders k = 0 … n − 1.
     n_max
         Largest order to report.
     degree
-        Σ w_i q(η_i) = ∫ q dμ for polynomials q up to this degree, 2n − 1: the energies up to n_max are exact for
-        responses that are polynomials in η up to the degree − n_max, and A² up to n − 1.
+        Σ w_i q(y_i) = ∫ q dμ for polynomials q up to this degree, 2n − 1: the energies up to n_max are exact for
+        responses that are polynomials in y up to the degree − n_max, and A² up to n − 1.
     """
 
     distribution: Distribution
@@ -65,20 +65,20 @@ class Window(Nodes):
 
     @property
     def variance(self) -> float:
-        """Var(η) of the measure."""
+        """Var(y) of the measure."""
         return self.width**2 / 3 if self.distribution == "uniform" else self.width**2
 
 
 def rapidity_window(distribution: Distribution, width: float, n_max: int, *, degree: int | None = None) -> Window:
-    """Gauss nodes of a measure on rapidity, for energies up to n_max.
+    """Return the Gauss nodes of a measure on rapidity, for energies up to n_max.
 
     Parameters
     ----------
     distribution
-        "uniform" on [−width, width], with Legendre's polynomials √(2n+1) P_n(η/η₀); or "normal" of mean 0 and standard
-        deviation width, with the probabilists' Hermite polynomials He_n(η/σ)/√(n!).
+        "uniform" on [−width, width], with Legendre's polynomials √(2n+1) P_n(y/y₀); or "normal" of mean 0 and standard
+        deviation width, with the probabilists' Hermite polynomials He_n(y/σ)/√(n!).
     width
-        η₀ or σ, more than 0.
+        y₀ or σ, more than 0.
     n_max
         Largest order to report, ≥ 0.
     degree
@@ -126,7 +126,7 @@ def rapidity_window(distribution: Distribution, width: float, n_max: int, *, deg
 def rapidity_windows(
     distribution: Distribution, widths: Sequence[float], n_max: int, *, degree: int | None = None
 ) -> tuple[Window, ...]:
-    """Windows of several widths, for curves of A and B_n over η₀ or σ. They share no nodes.
+    """Return windows of several widths, for curves of A and B_n over y₀ or σ; they share no nodes.
 
     Parameters, errors: those of :func:`rapidity_window`.
 

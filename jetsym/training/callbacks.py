@@ -1,4 +1,4 @@
-"""Watching the symmetry of a tagger while it is trained: spectra of its layers every so many steps."""
+"""Symmetry of a tagger while it is trained: spectra of its layers every so many steps."""
 
 from __future__ import annotations
 
@@ -39,25 +39,26 @@ class Watch:
         self._monitor = Monitor(run, some_of(jets, n_jets), every=every) if every else None
 
     def begin(self, model: Tagger, step: int) -> None:
-        """Forget what an earlier run saw after this step, and look at the tagger if it is the first."""
+        """Remove what an earlier run measured after this step, and probe the tagger if it is the first."""
         if self._monitor is not None:
             self._monitor.forget(after=step)
             if step == 0:
                 self._monitor(model, 0)
 
     def __call__(self, moment: Moment) -> None:
+        """Probe the tagger if it is time to."""
         if self._monitor is not None and moment.metrics is None:
             self._monitor(moment.model, moment.step)
 
     def end(self, model: Tagger, step: int) -> None:
-        """Look at the tagger as it is in the end, unless that has just been done."""
+        """Probe the tagger as it is in the end, unless that has just been done."""
         if self._monitor is not None and step % self._monitor.every:
             self._monitor(model, step, last=True)
 
 
 @dataclass(frozen=True)
 class Moment:
-    """Where a run stands when a callback is called: after every step, and once more after every epoch.
+    """State of a run when a callback is called: after every step, and once more after every epoch.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""What a training run is made of. The same fields are Python arguments, command-line flags and YAML keys."""
+"""Configuration of a training run. The same fields are Python arguments, command-line flags and YAML keys."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Precision = Literal["auto", "32-true", "bf16-mixed", "16-mixed"]
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """A training run.
+    """Configuration of a training run.
 
     Parameters
     ----------
@@ -39,9 +39,9 @@ class TrainConfig:
     options
         Options of the tagger, such as ``{"width": 64}``; see the model's ``Config``.
     augmentation
-        How jets are moved before they are shown.
+        Random moves of the jets before the model sees them.
     penalty
-        What is added to the loss for the symmetries that the logits lack.
+        Terms that are added to the loss for symmetries that the logits lack.
     epochs
         Passes over the training jets.
     batch_size
@@ -52,13 +52,13 @@ class TrainConfig:
     lr
         Largest learning rate, reached after the warm-up; from there it falls to zero along a half cosine.
     weight_decay
-        Of AdamW, on weight matrices; biases and norms are not decayed.
+        Weight decay of AdamW, on weight matrices; biases and norms are not decayed.
     warmup
-        Share of all steps in which the learning rate rises linearly.
+        Fraction of all steps in which the learning rate rises linearly.
     clip
         Largest norm of the gradient; longer ones are scaled down to it.
     label_smoothing
-        Share of the target probability that is spread evenly over all classes.
+        Fraction of the target probability that is spread evenly over all classes.
     class_weights
         ``none``; ``balanced``, so that every class has the same weight in all; or class -> weight of its jets in the
         loss, 1 for those that are not named. The validation loss has no weights.
@@ -66,7 +66,7 @@ class TrainConfig:
         Decay of the exponential moving average of the weights, such as 0.999; 0 for none. The average is then what is
         validated and saved.
     patience
-        Epochs without a better validation loss after which the run ends before its time.
+        Early stopping: epochs without a better validation loss after which the run ends; by default it runs to the end.
     init
         A run folder, checkpoint or published weights to begin from. The model and its options are then taken from
         there; ``options`` change single ones. The last layer begins anew where the classes are others.
@@ -92,10 +92,10 @@ class TrainConfig:
     max_skipped
         Steps in a row that are left out because loss or gradient are not finite, before the run is given up.
     mapping
-        A YAML file that says which branches of other ROOT trees hold what, see :mod:`jetsym.jets.io.mapping.mapping`;
+        A YAML file that says which branches of other ROOT trees hold what, see :mod:`jetsym.jets.io.mapping`;
         for ``data`` and ``val``.
     seed
-        Of initialisation, shuffling, augmentation and dropout.
+        Seed of initialisation, shuffling, augmentation and dropout.
     device
         ``auto`` (an accelerator if there is one), ``cpu`` or ``cuda``.
     devices, num_nodes
@@ -169,7 +169,7 @@ class TrainConfig:
             _expect(name, getattr(self, name), getattr(self, name) > 0, "more than 0")
         _expect("weight_decay", self.weight_decay, self.weight_decay >= 0, "at least 0")
         for name in ("warmup", "label_smoothing", "ema"):
-            _expect(name, getattr(self, name), 0 <= getattr(self, name) < 1, "a share in [0, 1)")
+            _expect(name, getattr(self, name), 0 <= getattr(self, name) < 1, "a fraction in [0, 1)")
         _expect("monitor_every", self.monitor_every, self.monitor_every >= 0, "0 or more steps")
         _expect("monitor_jets", self.monitor_jets, self.monitor_jets >= 1, "at least 1")
         fits = not self.penalty.generators or self.precision == "32-true"
@@ -192,12 +192,12 @@ class TrainConfig:
             configure(self.model, **self.options)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain values for YAML and JSON."""
+        """Return the fields as plain values for YAML and JSON."""
         return asdict(self)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> TrainConfig:
-        """Return the inverse of :meth:`to_dict`."""
+        """Make a configuration of plain values, the inverse of :meth:`to_dict`."""
         return cls(**values)
 
     def differing(self, other: TrainConfig) -> list[str]:

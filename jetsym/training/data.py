@@ -1,4 +1,4 @@
-"""Jets in memory or streamed from files, and the order in which an epoch shows them."""
+"""Training jets, in memory or streamed from files, and their order in an epoch."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _NO_LABELS = "the files of {flag} have no label branches; expected labelled jets
 
 
 class StreamedJets:
-    """Training jets that are read anew in every epoch; those few that fill no batch are other ones each time.
+    """Training jets that are read anew in every epoch; the few that fill no batch are others each time.
 
     Raises
     ------
@@ -48,15 +48,15 @@ class StreamedJets:
             raise DataError(_NO_LABELS.format(flag="--data"))
 
     def __len__(self) -> int:
-        """Jets that an epoch shows, on all processes together."""
+        """Return the number of jets in an epoch, of all processes together."""
         return len(self._stream) * self._batch_size
 
     def fingerprint(self) -> dict[str, Any]:
-        """What the order of the jets depends on, besides the epoch."""
+        """Return what the order of the jets depends on, besides the epoch."""
         return {name: value for name, value in self._stream.state_dict().items() if name not in ("epoch", "batch")}
 
     def batches(self, epoch: int, device: torch.device | str, *, start: int = 0) -> Iterator[JetBatch]:
-        """An epoch's batches from number ``start`` on, padded on the device."""
+        """Yield an epoch's batches from number ``start`` on, padded on the device."""
         self._stream.load_state_dict(self._stream.state_dict() | {"epoch": epoch, "batch": start})
         for batch in self._stream:
             yield batch.to(device).to_padded(self._max_particles)
@@ -115,7 +115,7 @@ def batches(
     ranks: int = 1,
     device: torch.device | str = "cpu",
 ) -> Iterator[JetBatch]:
-    """All jets once, in the random order of an epoch, in batches of nearly the same size, none above ``batch_size``.
+    """Yield all jets once, in the random order of an epoch, in nearly equal batches of at most ``batch_size``.
 
     The first ``start`` batches are left out, and the others are as they would be after them. Of every batch comes the
     part of one of ``ranks`` processes. Streamed jets come on the device, others where they are.
@@ -129,10 +129,10 @@ def batches(
 
 
 def in_parts(jets: JetBatch, parts: int, *, by_length: bool = True) -> list[JetBatch]:
-    """The jets in up to ``parts`` nearly equal groups, each trimmed to its longest jet.
+    """Divide jets into up to ``parts`` nearly equal parts, each trimmed to its longest jet.
 
-    They are as they come, or from few particles to many. Padding is then a small part of each: JetClass jets fill 63%
-    of 64 slots, and nearly all of them in four groups.
+    They stay in their order, or are sorted from few particles to many. Padding is then a small part of each: JetClass
+    jets fill 63% of 64 slots, and nearly all of them in four parts.
 
     Examples
     --------
@@ -146,12 +146,12 @@ def in_parts(jets: JetBatch, parts: int, *, by_length: bool = True) -> list[JetB
 
 
 def count_batches(jets: JetBatch | StreamedJets, *, batch_size: int) -> int:
-    """Steps of an epoch."""
+    """Return the number of steps of an epoch."""
     return -(-len(jets) // batch_size)
 
 
 def size_of_batch(jets: JetBatch | StreamedJets, number: int, *, batch_size: int) -> int:
-    """Jets of a batch on all processes together; the first ones are the larger ones, by one jet.
+    """Return the number of jets of a batch, on all processes together; the first batches are larger, by one jet.
 
     Examples
     --------

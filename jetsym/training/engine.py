@@ -1,4 +1,4 @@
-"""Where a run computes: device, processes and precision, through Lightning Fabric."""
+"""Device, processes and precision of a run, through Lightning Fabric."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ __all__ = ["is_first_process", "make_fabric", "total"]
 
 
 def make_fabric(config: TrainConfig) -> Fabric:
-    """Devices, the processes that drive them, and a precision in which JetBatches go to the model as they are.
+    """Set up devices, the processes that drive them, and a precision that leaves the model's JetBatches as they are.
 
     Under torchrun and SLURM's srun this process is one of those that they have started; otherwise Lightning starts this
     program again for every further device.
@@ -52,12 +52,12 @@ def make_fabric(config: TrainConfig) -> Fabric:
 
 
 def is_first_process() -> bool:
-    """Whether this is the process that tells and writes, of those that :func:`make_fabric` knows of."""
+    """Tell whether this is the process that prints and writes, of those that :func:`make_fabric` knows of."""
     return not rank_zero_only.rank  # type: ignore[attr-defined]
 
 
 def _processes() -> tuple[int, int]:
-    """Processes per node, and nodes, as torchrun or srun have started them; 1 and 1 otherwise."""
+    """Return processes per node, and nodes, as torchrun or srun have started them; 1 and 1 otherwise."""
     if TorchElasticEnvironment.detect():
         local, everywhere = int(os.environ["LOCAL_WORLD_SIZE"]), int(os.environ["WORLD_SIZE"])
         return local, everywhere // local
@@ -68,7 +68,7 @@ def _processes() -> tuple[int, int]:
 
 
 def total(fabric: Fabric, value: float) -> float:
-    """The sum of a number over all processes, in each of them."""
+    """Sum a number over all processes, in each of them."""
     if fabric.world_size == 1:
         return value
     summed = fabric.all_reduce(torch.tensor(value, dtype=torch.float64, device=fabric.device), reduce_op="sum")
@@ -77,7 +77,7 @@ def total(fabric: Fabric, value: float) -> float:
 
 
 class _Untouched:
-    """Fabric casts the inputs of a model to its precision; momenta must not be rounded to 16 bits."""
+    """Inputs as they are: Fabric casts those of a model to its precision; momenta must not be rounded to 16 bits."""
 
     def convert_input(self, data: Any) -> Any:
         return data

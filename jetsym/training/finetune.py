@@ -1,4 +1,4 @@
-"""Going on from a trained tagger on other jets: its weights, a new last layer, and what stays as it is."""
+"""Fine-tuning of a trained tagger on other jets: its weights, a new last layer, and what stays frozen."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ BACKBONE = "backbone"
 
 
 def starting_point(config: TrainConfig) -> tuple[TrainConfig, Tagger | None]:
-    """The tagger that a run begins from, if any, and its configuration with that tagger's model and options.
+    """Load the tagger that a run begins from, if any; return the configuration with its model and options, and it.
 
     Raises
     ------
@@ -40,7 +40,7 @@ def starting_point(config: TrainConfig) -> tuple[TrainConfig, Tagger | None]:
 
 
 def adopt(tagger: Tagger, source: Tagger) -> list[str]:
-    """Give a tagger the weights of another one; where the classes are others, all but its last layer.
+    """Copy the weights of another tagger; where the classes are others, all but those of the last layer.
 
     Returns
     -------
@@ -66,7 +66,7 @@ def adopt(tagger: Tagger, source: Tagger) -> list[str]:
 
 
 def freeze(tagger: Tagger, patterns: Sequence[str]) -> list[nn.Module]:
-    """Take weights out of the training, by the names of blocks or weights, which may have wildcards.
+    """Exclude weights from training, by the names of blocks or weights, which may have wildcards.
 
     Returns
     -------
@@ -108,6 +108,6 @@ def _fits(name: str, pattern: str) -> bool:
 
 
 def _of_the_classes(tagger: Tagger) -> list[str]:
-    """Names of the weights whose shapes depend on the number of classes."""
+    """Return the names of the weights whose shapes depend on the number of classes."""
     wider = build(name_of(tagger), (*tagger.classes, "one more"), **asdict(tagger.config)).state_dict()
     return [name for name, tensor in tagger.state_dict().items() if tensor.shape != wider[name].shape]

@@ -1,4 +1,4 @@
-"""A run directory: what was asked for, what came out, epoch by epoch, and the weights.
+"""The folder of a run: its configuration, its metrics epoch by epoch, and the weights.
 
 ======================  =============================================================================
 ``config.yaml``         the configuration, as ``jetsym train --config`` takes it
@@ -40,7 +40,7 @@ _NO_RESULT = (
 
 
 class RunFolder:
-    """Where one run lives.
+    """The folder of one run.
 
     Parameters
     ----------
@@ -50,12 +50,12 @@ class RunFolder:
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path).expanduser()
-        self.history: list[dict[str, Any]] = []
+        self.metrics: list[dict[str, Any]] = []
         #: Whether this process writes; of several only the first does.
         self.writes = True
 
     def check(self, config: TrainConfig, *, resume: bool = False, overwrite: bool = False) -> None:
-        """See whether a run may be put there, without changing anything.
+        """Check whether a run may be put there, without changing anything.
 
         Parameters
         ----------
@@ -85,7 +85,7 @@ class RunFolder:
             self._check_same(config)
 
     def begin(self, config: TrainConfig, *, overwrite: bool = False) -> None:
-        """Make the folder and write the configuration down; with ``overwrite``, remove the files named above."""
+        """Make the folder and write the configuration; with ``overwrite``, remove the files named above."""
         if not self.writes:
             return
         for name in _RESULTS:
@@ -96,7 +96,7 @@ class RunFolder:
         write_atomically(self.path / CONFIG, yaml.safe_dump(config.to_dict(), sort_keys=False, allow_unicode=True))
 
     def restore(self) -> tuple[checkpoint.Header, dict[str, Tensor]] | None:
-        """Header and tensors of the last checkpoint and, in ``history``, the metrics up to there; None if none."""
+        """Return header and tensors of the last checkpoint, or None; the metrics up to there go into ``metrics``."""
         last = self.path / checkpoint.LAST
         if not last.is_file():
             return None
@@ -104,7 +104,7 @@ class RunFolder:
         # A run killed between the two writes of an epoch has a line of metrics too many.
         lines = (self.path / LINES).read_text().splitlines() if (self.path / LINES).is_file() else []
         try:
-            self.history = [line for line in map(json.loads, lines) if line["epoch"] <= header.epoch]
+            self.metrics = [line for line in map(json.loads, lines) if line["epoch"] <= header.epoch]
         except (ValueError, KeyError) as error:
             raise CheckpointError(f"{self.path / LINES} cannot be read ({error!r}); remove the broken line") from error
         return header, tensors
@@ -112,24 +112,24 @@ class RunFolder:
     @property
     def epochs_without_gain(self) -> int:
         """Epochs since the one with the lowest validation loss; the first of equal ones."""
-        losses = [line["val_loss"] for line in self.history]
+        losses = [line["val_loss"] for line in self.metrics]
         return len(losses) - 1 - losses.index(min(losses)) if losses else 0
 
     def finish_epoch(self, model: Tagger, line: dict[str, Any], **saved: Any) -> bool:
-        """Write an epoch's metrics and checkpoints; True if it is the best so far.
+        """Write an epoch's metrics and checkpoints, and return whether it is the best so far.
 
         ``saved`` are arguments of :func:`jetsym.jets.checkpoint.save`: ``config``, and what only the last
         checkpoint holds, ``state`` and ``progress``.
         """
-        best = all(line["val_loss"] < earlier["val_loss"] for earlier in self.history)
-        self.history.append(line)
+        best = all(line["val_loss"] < earlier["val_loss"] for earlier in self.metrics)
+        self.metrics.append(line)
         if not self.writes:
             return best
-        write_atomically(self.path / LINES, "".join(json.dumps(entry) + "\n" for entry in self.history))
+        write_atomically(self.path / LINES, "".join(json.dumps(entry) + "\n" for entry in self.metrics))
         table = io.StringIO()
         writer = csv.DictWriter(table, fieldnames=list(line), lineterminator="\n")
         writer.writeheader()
-        writer.writerows(self.history)
+        writer.writerows(self.metrics)
         write_atomically(self.path / TABLE, table.getvalue())
         if best:
             said = {"epoch": line["epoch"], "metrics": line, "config": saved["config"]}
@@ -138,10 +138,10 @@ class RunFolder:
         return best
 
     def save_last(self, model: Tagger, *, epoch: int, **saved: Any) -> None:
-        """Write what a run is continued from, after ``epoch`` finished epochs; arguments as above."""
+        """Write the checkpoint that a run is continued from, after ``epoch`` finished epochs; arguments as above."""
         if not self.writes:
             return
-        metrics = self.history[-1] if self.history else {}
+        metrics = self.metrics[-1] if self.metrics else {}
         checkpoint.save(self.path / checkpoint.LAST, model, epoch=epoch, metrics=metrics, **saved)
 
     def _check_same(self, config: TrainConfig) -> None:

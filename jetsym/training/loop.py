@@ -1,4 +1,4 @@
-"""Training: read it from top to bottom."""
+"""The training loop, to be read from top to bottom."""
 
 from __future__ import annotations
 
@@ -45,15 +45,15 @@ class Run:
     ----------
     path
         Its folder, which :func:`jetsym.jets.checkpoint.load` takes.
-    history
-        One dictionary of metrics per epoch.
+    metrics
+        One dictionary per epoch.
     """
 
     path: Path
-    history: list[dict[str, Any]]
+    metrics: list[dict[str, Any]]
 
     def model(self, *, device: torch.device | str = "cpu") -> Tagger:
-        """The tagger of the best epoch, in evaluation mode."""
+        """Load the tagger of the best epoch, in evaluation mode."""
         return checkpoint.load(self.path, device=device)
 
 
@@ -86,7 +86,7 @@ def train(
     penalties
         Terms to add to the loss, besides that of the configuration.
     callbacks
-        What to call after every step and every epoch.
+        Functions to call after every step and every epoch.
     options
         The other fields of :class:`~jetsym.training.config.TrainConfig`.
 
@@ -136,15 +136,15 @@ def train(
             tell(callbacks, state, folder, metrics=line)
             finish_epoch(state, folder, line, progress=progress)
         watch.end(state.judged, state.steps_done)
-    return Run(path=folder.path, history=folder.history)
+    return Run(path=folder.path, metrics=folder.metrics)
 
 
 def finished(state: State, folder: RunFolder, *, progress: bool) -> bool:
-    """Whether no further epoch is to come, because all are done or they no longer help."""
+    """Tell whether the run is over: all epochs are done, or it is stopped early as they no longer help."""
     patience = state.config.patience
     if patience is not None and folder.epochs_without_gain >= patience:
         if progress:
-            print(f"ended early: no better validation loss in {patience} epochs", file=sys.stderr, flush=True)
+            print(f"stopped early: no better validation loss in {patience} epochs", file=sys.stderr, flush=True)
         return True
     return state.position.epoch > state.config.epochs
 
@@ -152,12 +152,12 @@ def finished(state: State, folder: RunFolder, *, progress: bool) -> bool:
 def train_epoch(
     state: State, jets: JetBatch | StreamedJets, *, penalties: Sequence[Penalty] = ()
 ) -> Iterator[tuple[float, int]]:
-    """Show the jets that are left of this epoch; yields each step's mean loss and number of jets."""
+    """Train on the jets that are left of this epoch, and yield each step's mean loss and number of jets."""
     fabric, position, config = state.fabric, state.position, state.config
     begin = time.perf_counter() - position.seconds
     order = {"batch_size": config.batch_size, "seed": config.seed, "epoch": position.epoch, "start": position.step}
-    share = {"rank": fabric.global_rank, "ranks": fabric.world_size}
-    for batch in batches(jets, **order, **share, device=fabric.device):
+    ranks = {"rank": fabric.global_rank, "ranks": fabric.world_size}
+    for batch in batches(jets, **order, **ranks, device=fabric.device):
         size = size_of_batch(jets, position.step, batch_size=config.batch_size)
         rate = learning_rate(state.steps_done, state.steps, config)
         loss = take_step(state, batch, size=size, rate=rate, penalties=penalties)
@@ -167,12 +167,12 @@ def train_epoch(
 
 
 def keep(state: State, folder: RunFolder, *, ending: bool) -> None:
-    """Write ``last`` in the midst of an epoch when it is time to, and end the run if that is asked for.
+    """Write the last checkpoint within an epoch when it is time to, and end the run when the process has to.
 
     Raises
     ------
     TerminatedError
-        It is.
+        The process was asked to end.
     """
     if ending or state.steps_done % state.config.checkpoint_every == 0:
         folder.save_last(state.judged, epoch=state.position.epoch - 1, **state.to_save())
@@ -185,7 +185,7 @@ def keep(state: State, folder: RunFolder, *, ending: bool) -> None:
 
 
 def epoch_line(state: State) -> dict[str, Any]:
-    """What the training says of an epoch that has been shown."""
+    """Return the metrics of the training in a finished epoch."""
     position = state.position
     return {
         "epoch": position.epoch,
@@ -198,7 +198,7 @@ def epoch_line(state: State) -> dict[str, Any]:
 
 
 def finish_epoch(state: State, folder: RunFolder, line: dict[str, Any], *, progress: bool) -> None:
-    """Go on to the next epoch, and write everything down."""
+    """Go on to the next epoch, and write metrics and checkpoints."""
     state.position = Position(epoch=state.position.epoch + 1, in_a_row=state.position.in_a_row)
     best = folder.finish_epoch(state.judged, line, **state.to_save())
     if progress:
@@ -239,13 +239,13 @@ def tell(
     loss: float = math.nan,
     metrics: Mapping[str, Any] | None = None,
 ) -> None:
-    """Call everyone who wants to know how far the run has come."""
+    """Call all callbacks with the state of the run."""
     for callback in callbacks:
         callback(Moment(state.steps_done, state.judged, folder.path, loss, metrics))
 
 
 def epoch_summary(line: Mapping[str, Any], *, epochs: int, best: bool) -> str:
-    """An epoch's metrics in one line."""
+    """Format an epoch's metrics as one line."""
     shown = ("loss", "val_loss", "accuracy", "macro_auc", "auc_top_qcd")
     numbers = "  ".join(f"{name} {line[name]:.4f}" for name in shown if name in line)
     head = f"epoch {line['epoch']:>{len(str(epochs))}}/{epochs}"

@@ -14,7 +14,7 @@ T = TypeVar("T")
 
 
 def nested(flag: str, kind: type[T], values: object, *, example: Mapping[str, Any]) -> T:
-    """A dataclass of options, also as YAML and notebooks write it; errors name the flag and give the example.
+    """Make a dataclass of options of a mapping, as YAML and notebooks write it; errors name the flag and an example.
 
     Raises
     ------

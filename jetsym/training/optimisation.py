@@ -1,4 +1,4 @@
-"""How weights follow their gradients: optimizer, learning rate, and the average of the weights."""
+"""Optimizer, learning rate, and the moving average of the weights."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _OPTIMIZER = "optimizer."  # prefix of the optimizer's tensors in a checkpoint
 
 
 def make_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.AdamW:
-    """AdamW of what is not frozen, which decays weight matrices, not biases and norms."""
+    """Make AdamW for what is not frozen; it decays weight matrices, not biases and norms."""
     free = [parameter for parameter in model.parameters() if parameter.requires_grad]
     matrices = [parameter for parameter in free if parameter.ndim >= 2]
     others = [parameter for parameter in free if parameter.ndim < 2]
@@ -35,12 +35,12 @@ def make_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.AdamW:
 
 
 def learning_rate(step: int, total_steps: int, config: TrainConfig) -> float:
-    """Linear warm-up over a share of the steps, then half a cosine down to zero at the end."""
+    """Compute the rate of a step: a linear warm-up, then half a cosine down to zero at the end."""
     warm_steps = max(1, round(config.warmup * total_steps))
     if step < warm_steps:
         return config.lr * (step + 1) / warm_steps
-    share = (step - warm_steps) / max(1, total_steps - warm_steps)
-    return config.lr * 0.5 * (1.0 + math.cos(math.pi * share))
+    past = (step - warm_steps) / max(1, total_steps - warm_steps)
+    return config.lr * 0.5 * (1.0 + math.cos(math.pi * past))
 
 
 def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
@@ -50,7 +50,7 @@ def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
 
 
 def make_average(model: nn.Module, decay: float) -> AveragedModel:
-    """A copy of the model with the exponential moving average of its weights, followed by ``update_parameters``.
+    """Copy the model for the exponential moving average of its weights, updated by its ``update_parameters``.
 
     The n-th update moves it by 1 − min(decay, (1 + n)/(10 + n)), so that the first weights are soon forgotten.
     """
@@ -63,7 +63,7 @@ def make_average(model: nn.Module, decay: float) -> AveragedModel:
 
 
 def class_weights(config: TrainConfig, classes: tuple[str, ...], jets: object) -> Tensor | None:
-    """By what the loss of a jet of each class is multiplied, (classes,), or None where all count alike.
+    """Return the factor (classes,) of the loss of a jet of each class, or None where all count alike.
 
     "balanced" gives every class that is there the same total weight, and jets a mean weight of 1: n/(k n_c) for n_c of
     n jets in one of k classes.
@@ -89,13 +89,13 @@ def class_weights(config: TrainConfig, classes: tuple[str, ...], jets: object) -
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """The optimizer's state as tensors named ``optimizer.<parameter number>.<quantity>``."""
+    """Return the optimizer's state as tensors named ``optimizer.<parameter number>.<quantity>``."""
     state = optimizer.state_dict()["state"]
     return {f"{_OPTIMIZER}{number}.{name}": value for number, values in state.items() for name, value in values.items()}
 
 
 def load_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
-    """The inverse of :func:`optimizer_tensors`; tensors of other names are left alone."""
+    """Load the optimizer's state, the inverse of :func:`optimizer_tensors`; tensors of other names are ignored."""
     state: dict[int, dict[str, Tensor]] = {}
     for key, tensor in tensors.items():
         if key.startswith(_OPTIMIZER):

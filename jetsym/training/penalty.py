@@ -21,12 +21,12 @@ __all__ = ["PenaltyConfig", "penalties_of"]
 
 @dataclass(frozen=True)
 class PenaltyConfig:
-    """What is added to the loss for every symmetry that the logits lack; see :mod:`jetsym.remedies.penalty`.
+    """Configuration of a term in the loss for symmetries that the logits lack; see :mod:`jetsym.remedies.penalty`.
 
     Parameters
     ----------
     weight
-        Of the penalty, which is in units of logits squared; 0 for none.
+        Weight of the penalty, which is in units of logits squared; 0 for none.
     moves
         Random transformations: the logits of each jet are compared in two positions. For a rotation group the mean of
         the penalty is A² of a probe.
@@ -35,7 +35,7 @@ class PenaltyConfig:
     generators
         In place of moves, some of J_x, J_y, J_z, K_x, K_y, K_z: the slopes of the logits along them.
     axes
-        Of the generators: ``beam`` for x, y, z of the lab, ``jet`` for those along each jet.
+        Axes of the generators: ``beam`` for x, y, z of the lab, ``jet`` for those along each jet.
 
     Raises
     ------
@@ -95,7 +95,7 @@ def two_positions(batch: JetBatch, generator: torch.Generator | None, *, config:
     >>> batch = JetBatch(p4, torch.ones(1, 1, dtype=bool), torch.zeros(1, 1, 10), p4[:, 0])
     >>> config = PenaltyConfig(weight=1.0, moves={"group": "SO2"}, against="input")
     >>> both = two_positions(batch, torch.Generator().manual_seed(0), config=config)
-    >>> both.p4[0, 0], both.p4[1, 0, 3]  # turned about the beam
+    >>> both.p4[0, 0], both.p4[1, 0, 3]  # rotated about the beam
     (tensor([5., 3., 0., 4.]), tensor(4.))
     """
     first = augment(batch, config.moves, generator=generator) if config.against == "moved" else batch

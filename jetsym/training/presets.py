@@ -1,4 +1,4 @@
-"""Presets: configurations of training that come with jetsym."""
+"""Presets: configurations of training that come with jetsym, the YAML files of ``jetsym/presets``."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from jetsym.errors import ConfigError, closest
 
 
 def preset_names() -> list[str]:
-    """Names of the configurations that come with jetsym."""
+    """Return the names of the presets."""
     entries = (entry.name for entry in files("jetsym.presets").iterdir())
     return sorted(entry.removesuffix(".yaml") for entry in entries if entry.endswith(".yaml"))
 
 
 def preset_path(name: str) -> Path:
-    """The file of a preset.
+    """Find the file of a preset.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Where a run's random numbers come from: every draw depends on its purpose, the seed, and where the run stands.
+"""Seeds of a run's random numbers: every draw depends on its purpose, the seed, and how far the run has come.
 
 No state of a generator is ever kept. A run that is continued at any step repeats what the uninterrupted one would have
 done, because nothing that was drawn before the step matters to it.
@@ -19,7 +19,7 @@ STREAMS = ("initialisation", "split", "shuffle", "augmentation", "dropout", "pen
 
 
 def seed_for(stream: str, *, seed: int, epoch: int = 0, step: int = 0, rank: int = 0) -> int:
-    """A 63-bit seed from a run's seed, an epoch, a step of it, a process and a stream.
+    """Derive a 63-bit seed from a run's seed, an epoch, a step of it, a process and a stream.
 
     It is alike on every machine and unrelated to its neighbours.
 
@@ -33,13 +33,13 @@ def seed_for(stream: str, *, seed: int, epoch: int = 0, step: int = 0, rank: int
 
 
 def generator_for(stream: str, *, device: torch.device | str = "cpu", **place: int) -> torch.Generator:
-    """A generator on ``device``, seeded by :func:`seed_for`, which takes the other arguments."""
+    """Make a generator on ``device``, seeded by :func:`seed_for`, which takes the other arguments."""
     return torch.Generator(device=device).manual_seed(seed_for(stream, **place))
 
 
 @contextmanager
 def forked() -> Iterator[None]:
-    """Put torch's global generators back afterwards: initialisers and dropout know no others, so these are seeded."""
+    """Restore torch's global generators afterwards: initialisers and dropout use no others, so these are seeded."""
     # torch.manual_seed reaches every accelerator, so the state of each is put back.
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         yield

@@ -1,4 +1,4 @@
-"""Being told to end: what batch systems send to a job before they kill it."""
+"""SIGTERM, which batch systems send to a job before they kill it."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ __all__ = ["noticing_sigterm"]
 
 @contextmanager
 def noticing_sigterm() -> Iterator[Callable[[], bool]]:
-    """Take note of SIGTERM instead of dying of it; yields a function that says whether one has come.
+    """Handle SIGTERM, which batch systems send before killing a job: yield a function that says whether it came.
 
-    Python lets only the main thread do so; elsewhere the function never says yes.
+    Python lets only the main thread handle signals; elsewhere the function always returns False.
 
     Examples
     --------

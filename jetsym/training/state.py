@@ -1,4 +1,4 @@
-"""What a run changes while it goes on, and how it is kept and restored."""
+"""State of a run: all that changes while it goes on, saved in its checkpoints and restored from them."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from jetsym.training.seeds import forked, seed_for
 
 __all__ = ["CPU_PARTS", "Position", "State", "begin"]
 
-#: Groups of similar length into which a batch is divided on a CPU.
+#: Parts of similar length into which a batch is divided on a CPU.
 CPU_PARTS = 4
 
 #: Names in a checkpoint with an average: the weights under training, and how many updates the average has had.
@@ -41,7 +41,7 @@ _TRAINED, _UPDATES = "trained.", "average.updates"
 
 @dataclass
 class Position:
-    """How far a run has come.
+    """Position of a run in its epochs.
 
     Parameters
     ----------
@@ -72,14 +72,14 @@ class Position:
 
 @dataclass
 class State:
-    """A run as it stands.
+    """State of a run.
 
     Parameters
     ----------
     fabric
         Devices, processes and precision.
     config
-        What was asked for.
+        Its configuration.
     tagger
         The model under training.
     model
@@ -89,11 +89,11 @@ class State:
     steps_per_epoch
         Steps of an epoch.
     data
-        What tells its training jets from others, so that it goes on with its own.
+        Values that tell its training jets from others, so that it goes on with its own.
     average
         The average of its weights, or None.
     weights
-        By what the loss of each class is multiplied, or None.
+        Factors of the loss of each class, or None.
     frozen
         Layers that stay in evaluation mode.
     position
@@ -119,17 +119,17 @@ class State:
 
     @property
     def parts(self) -> int:
-        """Groups of jets that go through the model one after the other.
+        """Parts of a batch that go through the model one after the other.
 
         On a CPU at least four of similar length: the same gradient, for two thirds of the work. An accelerator is
-        better served by one large group, and statistics of batches are to be those of all kinds of jets.
+        better served by one large part, and statistics of batches are to be those of all kinds of jets.
         """
         by_length = self.fabric.device.type == "cpu" and not self.normalises_batches
         return max(self.config.accumulate, CPU_PARTS if by_length else 1)
 
     @property
     def normalises_batches(self) -> bool:
-        """Whether the model has layers whose output depends on the other jets of the batch."""
+        """True if the model has layers whose output depends on the other jets of the batch."""
         return any(isinstance(layer, nn.modules.batchnorm._BatchNorm) for layer in self.tagger.modules())
 
     @property
@@ -143,7 +143,7 @@ class State:
         return (self.position.epoch - 1) * self.steps_per_epoch + self.position.step
 
     def to_save(self) -> dict[str, Any]:
-        """What a checkpoint needs besides the judged model, as arguments of :func:`jetsym.jets.checkpoint.save`."""
+        """Return all of a checkpoint but the judged model, as arguments of :func:`jetsym.jets.checkpoint.save`."""
         state = optimizer_tensors(self.optimizer)
         if self.average is not None:
             state |= {_TRAINED + name: tensor for name, tensor in self.tagger.state_dict().items()}
@@ -154,7 +154,7 @@ class State:
         return {"config": self.config.to_dict(), "progress": progress, "state": state}
 
     def restore(self, folder: RunFolder) -> None:
-        """Put everything where the run in ``folder`` left it, if there is one.
+        """Restore everything as the run in ``folder`` left it, if there is one.
 
         Raises
         ------
@@ -196,7 +196,7 @@ class State:
 
 
 def begin(fabric: Fabric, config: TrainConfig, jets: JetBatch | StreamedJets, *, source: Tagger | None = None) -> State:
-    """A run that has done nothing yet.
+    """Begin a run: its model, optimizer, average and position.
 
     Raises
     ------

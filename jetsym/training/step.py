@@ -1,4 +1,4 @@
-"""One step of the training: the gradient of the loss of some jets, and whether it is followed."""
+"""One step of the training: the gradient of the loss of a batch, followed unless it is not finite."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Penalty = Callable[[nn.Module, JetBatch, torch.Generator], Tensor]
 
 
 def take_step(state: State, batch: JetBatch, *, size: int, rate: float, penalties: Sequence[Penalty] = ()) -> float:
-    """Follow the gradient of the mean loss of ``size`` jets, of which ``batch`` are this process's; gives the loss."""
+    """Follow the gradient of the mean loss of ``size`` jets, of which ``batch`` are this process's; return the loss."""
     position, config = state.position, state.config
     place = {"epoch": position.epoch, "step": position.step, "seed": config.seed, "rank": state.fabric.global_rank}
     torch.manual_seed(seed_for("dropout", **place))
@@ -57,7 +57,7 @@ def take_step(state: State, batch: JetBatch, *, size: int, rate: float, penaltie
 def add_gradient(
     state: State, batch: JetBatch, *, size: int, place: Mapping[str, int], penalties: Sequence[Penalty] = ()
 ) -> Tensor:
-    """Add the gradient of the jets' part of a mean over ``size`` jets; gives this part of the loss."""
+    """Add the gradient of the jets' part of a mean over ``size`` jets; return this part of the loss."""
     fabric, model, config = state.fabric, state.model, state.config
     summed = torch.zeros((), device=fabric.device)
     moves = generator_for("augmentation", device=fabric.device, **place)
@@ -78,7 +78,7 @@ def add_gradient(
 
 
 def skip(position: Position, config: TrainConfig, *, loss: float, rate: float) -> None:
-    """Leave a step out whose loss or gradient is not finite.
+    """Leave out a step whose loss or gradient is not finite.
 
     Raises
     ------

@@ -1,12 +1,12 @@
-"""What to try before a run: one batch through everything, and which learning rate it can bear. Nothing is written."""
+"""Trials before a run: one batch through everything, and a search for the learning rate. Nothing is written."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import count
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,7 @@ from scipy.ndimage import gaussian_filter1d
 from jetsym.errors import ConfigError
 from jetsym.jets.batch import JetBatch
 from jetsym.progress import progress_bar
+from jetsym.storage import Stored
 from jetsym.text import as_text
 from jetsym.training.config import TrainConfig
 from jetsym.training.data import StreamedJets, batches, load_jets, size_of_batch
@@ -33,13 +34,13 @@ __all__ = ["RateCurve", "dry_run", "find_lr"]
 
 #: The search ends when the loss has grown to so many times its smallest value.
 _RUNAWAY = 4.0
-#: Of the moving average by which that is judged.
+#: Decay of the moving average by which that is judged.
 _SMOOTHING = 0.9
 
 
 @dataclass(frozen=True)
-class RateCurve:
-    """The loss while the learning rate grows from step to step.
+class RateCurve(Stored):
+    """The loss of a training in which the learning rate grows from step to step.
 
     Parameters
     ----------
@@ -51,6 +52,9 @@ class RateCurve:
 
     rates: NDArray[np.float64]
     losses: NDArray[np.float64]
+
+    KIND: ClassVar[str] = "learning-rates"
+    FORMAT: ClassVar[int] = 1
 
     @property
     def smoothed(self) -> NDArray[np.float64]:
@@ -67,14 +71,17 @@ class RateCurve:
         slope = np.gradient(smoothed, np.log(self.rates))
         return float(self.rates[int(slope[: int(smoothed.argmin()) + 1].argmin())])
 
-    def to_dict(self) -> dict[str, Any]:
-        """Everything as values that JSON can hold."""
+    def _content(self) -> dict[str, Any]:
         return {
             "rates": self.rates.tolist(),
             "losses": self.losses.tolist(),
             "smoothed": self.smoothed.tolist(),
             "suggestion": self.suggestion,
         }
+
+    @classmethod
+    def _read(cls, data: Mapping[str, Any]) -> Self:
+        return cls(np.array(data["rates"], dtype=float), np.array(data["losses"], dtype=float))
 
     def __str__(self) -> str:
         smoothed = self.smoothed
@@ -86,7 +93,7 @@ class RateCurve:
         return f"{as_text(table, width=80)}the loss falls fastest at --lr {self.suggestion:.2g}\n"
 
     def plot(self, ax: Axes | None = None) -> Axes:
-        """Draw the loss against the learning rate, into ``ax`` or a new figure."""
+        """Plot the loss against the learning rate, into ``ax`` or a new figure."""
         import matplotlib.pyplot as plt
 
         if ax is None:
@@ -117,7 +124,7 @@ def find_lr(
     smallest, largest
         The rates of the first and of the last step.
     steps
-        How many there are; epochs follow each other until they are done.
+        Number of steps; epochs follow each other until they are done.
     penalties
         Terms to add to the loss.
     progress
@@ -179,11 +186,11 @@ def _prepared(config: TrainConfig) -> tuple[State, JetBatch | StreamedJets, JetB
 
 
 def _endless(state: State, jets: JetBatch | StreamedJets) -> Iterator[tuple[JetBatch, int]]:
-    """Batches of one epoch after the other, this process's share and the size of the whole."""
+    """Yield the batches of one epoch after the other: this process's part, and the size of the whole."""
     fabric, config = state.fabric, state.config
-    share = {"rank": fabric.global_rank, "ranks": fabric.world_size}
+    ranks = {"rank": fabric.global_rank, "ranks": fabric.world_size}
     for epoch in count(1):
         order = {"batch_size": config.batch_size, "seed": config.seed, "epoch": epoch}
-        for number, batch in enumerate(batches(jets, **order, **share, device=fabric.device)):
+        for number, batch in enumerate(batches(jets, **order, **ranks, device=fabric.device)):
             state.position.epoch, state.position.step = epoch, number
             yield batch, size_of_batch(jets, number, batch_size=config.batch_size)

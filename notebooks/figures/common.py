@@ -1,4 +1,4 @@
-"""What all figures share: their command line, the trained taggers they measure, and how a figure is kept."""
+"""Common parts of all figures: their command line, the trained taggers they measure, and how a figure is saved."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ ONE_COLUMN, TWO_COLUMNS = 3.5, 7.2
 #: Text that is still legible in print at those widths.
 FONT_SIZE = 8
 
-#: The two taggers most figures measure: the same network, shown upright jets or jets rotated at random.
-TAGGERS = {"upright": "pointnet", "rotated": "pointnet-rotated"}
-LABELS = {"upright": "trained on upright jets", "rotated": "trained on rotated jets"}
+#: The two taggers most figures measure: the same network, shown unrotated jets or jets rotated at random.
+TAGGERS = {"unrotated": "pointnet", "rotated": "pointnet-rotated"}
+LABELS = {"unrotated": "trained on unrotated jets", "rotated": "trained on rotated jets"}
 
 
 def run_as_script(draw: Callable[..., None]) -> None:
@@ -61,7 +61,7 @@ def keep(figure: Figure, name: str, out: Path, numbers: Mapping[str, Any]) -> No
 
 
 def tagger(name: str, out: Path, *, quick: bool, preset: str | None = None, **options: Any) -> Path:
-    """The folder of a trained tagger; trained here on the bundled jets where it is not there yet.
+    """Return the folder of a trained tagger, trained here on the bundled jets where it is not there yet.
 
     Parameters
     ----------
@@ -80,25 +80,25 @@ def tagger(name: str, out: Path, *, quick: bool, preset: str | None = None, **op
 
 
 def potential(name: str, out: Path, *, quick: bool) -> Path:
-    """The folder of a small PET for copper, shown "turned" structures or "upright" ones; trained at need."""
+    """Return the folder of a small PET for copper, shown "rotated" or "unrotated" structures; trained at need."""
     from jetsym.benchmarks.copper import train_copper
 
     folder = out / "runs" / (f"copper-{name}-quick" if quick else f"copper-{name}")
     if not (folder / "run" / "model.ckpt").is_file():
         budget = {"structures": 20, "epochs": 2} if quick else {"structures": 160, "epochs": 40}
-        train_copper(folder, augment=name == "turned", progress=False, **budget)
+        train_copper(folder, augment=name == "rotated", progress=False, **budget)
     return folder
 
 
 def copper_frames(folder: Path, *, quick: bool) -> list[Any]:
-    """Some of the structures that a potential has not seen."""
+    """Read some of the structures that a potential has not seen."""
     from jetsym.atoms import read_frames
 
     return read_frames(folder / "validation.xyz")[: 2 if quick else 8]
 
 
 def energies_of(folder: Path) -> Any:
-    """The potential without forces and stress."""
+    """Load the potential without forces and stress."""
     from jetsym.atoms import Model, load
 
     return Model(load(folder / "run").module, gradients=False)

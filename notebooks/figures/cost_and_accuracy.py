@@ -1,4 +1,4 @@
-"""Figure 8: what the estimators cost, and how accurate they are."""
+"""Figure 8: cost and accuracy of the estimators."""
 
 from __future__ import annotations
 
@@ -32,13 +32,15 @@ def draw(out: Path, *, quick: bool = False) -> None:
 
 
 def accuracy(ax: Axes, out: Path, *, quick: bool) -> dict[str, Any]:
-    """How far the share of (0,+) in the logits of a trained tagger is from that of a much finer grid."""
+    """Draw how far the fraction of (0,+) in a trained tagger's logits is from that of a much finer grid."""
     folder = tagger("rotated", out, quick=quick)
     jets = sample("test", limit=10 if quick else 40, max_particles=24 if quick else 64)
     finest = 4 if quick else 10
-    truth = _share(folder, jets, l_max=finest)[0]
-    grids = [_share(folder, jets, l_max=l_max) for l_max in (range(1, 4) if quick else range(1, 8))]
-    draws = {n: [_share(folder, jets, n_rotations=n, seed=s) for s in range(2 if quick else 6)] for n in (8, 32, 128)}
+    truth = _fraction(folder, jets, l_max=finest)[0]
+    grids = [_fraction(folder, jets, l_max=l_max) for l_max in (range(1, 4) if quick else range(1, 8))]
+    draws = {
+        n: [_fraction(folder, jets, n_rotations=n, seed=s) for s in range(2 if quick else 6)] for n in (8, 32, 128)
+    }
     ax.plot(
         [g[1] for g in grids],
         [abs(g[0] - truth) for g in grids],
@@ -47,7 +49,9 @@ def accuracy(ax: Axes, out: Path, *, quick: bool) -> dict[str, Any]:
         markersize=4,
         label="quadrature",
     )
-    spread = {n: float(np.sqrt(np.mean([(share - truth) ** 2 for share, _ in found]))) for n, found in draws.items()}
+    spread = {
+        n: float(np.sqrt(np.mean([(fraction - truth) ** 2 for fraction, _ in found]))) for n, found in draws.items()
+    }
     evaluations = [found[0][1] for found in draws.values()]
     ax.plot(evaluations, list(spread.values()), "s--", color=RANDOM, markersize=4, label="random rotations")
     ax.set(xscale="log", yscale="log", xlabel="evaluations per jet", ylabel="error of b(0,+) of the logits")
@@ -60,14 +64,14 @@ def accuracy(ax: Axes, out: Path, *, quick: bool) -> dict[str, Any]:
     }
 
 
-def _share(folder: Path, jets: Any, **options: Any) -> tuple[float, int]:
-    """The share of (0,+) in the logits, and the evaluations per jet it took."""
+def _fraction(folder: Path, jets: Any, **options: Any) -> tuple[float, int]:
+    """Measure the fraction of (0,+) in the logits, and count the evaluations per jet."""
     report: Any = jetsym.probe(folder, jets, layers=[], progress=False, **options)
     return float(report.fractions[0, 0]), report.meta["evaluations"] // len(jets)
 
 
 def cost(ax: Axes, *, quick: bool) -> dict[str, Any]:
-    """Seconds to turn the responses of one input into its spectrum, beside the sum over all pairs of rotations."""
+    """Draw the seconds from the responses of one input to its spectrum, beside the sum over all pairs of rotations."""
     degrees, features = (range(2, 5), 16) if quick else (range(2, 9), 64)
     rows = [_seconds(l_max, features) for l_max in degrees]
     for column, (label, colour, mark) in enumerate((("ring by ring", QUADRATURE, "o-"), ("pairs", PAIRS, "^--"))):

@@ -1,4 +1,4 @@
-"""Figure 7: a failure in each domain, and what mends it."""
+"""Figure 7: a failure in each domain, and what repairs it."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from jetsym.plotting.style import PALETTE
 
 STUDIES = Path(__file__).parents[1] / "studies"
 
-#: Quantity -> what is on the axis, of each study.
-JETS = {"accuracy": "accuracy", "accuracy turned": "accuracy, turned jets", "A": "relative A"}
+#: Quantity -> label of its axis, of each study.
+JETS = {"accuracy": "accuracy", "accuracy rotated": "accuracy, rotated jets", "A": "relative A"}
 ATOMS = {"forces": "forces RMSE [meV/Å]", "torque": "torque [meV/atom]", "splitting": "phonon splitting [THz]"}
 
 
@@ -33,18 +33,18 @@ def draw(out: Path, *, quick: bool = False) -> None:
 
 
 def results(name: str, out: Path, *, quick: bool) -> dict[str, Any]:
-    """The numbers of a study."""
+    """Read the numbers of a study, done here where it is not done yet."""
     folder = out / "studies" / (f"{name}-quick" if quick else name)
     path = folder / f"{name}.json"
     if not path.is_file():
         words = ["--quick", "--seeds", "1"] if quick else []
         subprocess.run([sys.executable, STUDIES / f"{name}.py", "--out", folder, *words], check=True)
-    found: dict[str, Any] = json.loads(path.read_text())
+    found: dict[str, Any] = json.loads(path.read_text().replace(" turned", " rotated"))  # as 0.1.0 called it
     return found
 
 
 def variants(ax: Axes, rows: list[dict[str, Any]], key: str, label: str) -> None:
-    """One quantity of all variants: every seed, and the mean."""
+    """Draw one quantity of all variants: every seed, and the mean."""
     names = list(dict.fromkeys(row["variant"] for row in rows))
     for place, name in enumerate(names):
         values = np.array([row[key] for row in rows if row["variant"] == name])

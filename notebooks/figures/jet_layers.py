@@ -1,4 +1,4 @@
-"""Figure 3: the layers of a jet tagger before and after training, on upright and on rotated jets."""
+"""Figure 3: the layers of a jet tagger before and after training, on unrotated and on rotated jets."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from jetsym.plotting import plot_spectrum
 
 
 def draw(out: Path, *, quick: bool = False) -> None:
-    """Draw the layer spectra of a tagger untrained, trained on upright jets, and trained on rotated jets."""
+    """Draw the layer spectra of a tagger untrained, trained on unrotated jets, and trained on rotated jets."""
     reports = measure(out, quick=quick)
     figure, panels = plt.subplots(1, len(reports), figsize=(TWO_COLUMNS, 2.7), sharey=True, layout="constrained")
     for ax, (name, report) in zip(panels, reports.items(), strict=True):
@@ -27,7 +27,7 @@ def draw(out: Path, *, quick: bool = False) -> None:
 
 
 def measure(out: Path, *, quick: bool) -> dict[str, Any]:
-    """Reports on the network untrained and trained in both ways."""
+    """Probe the network, untrained and trained in both ways."""
     jets = sample("test", limit=10 if quick else 40, max_particles=24 if quick else 64)
     reports: dict[str, Any] = {}
     for name in TAGGERS:

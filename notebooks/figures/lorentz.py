@@ -36,7 +36,7 @@ def draw(out: Path, *, quick: bool = False) -> None:
 
 
 def taggers(out: Path, *, quick: bool) -> dict[str, Any]:
-    """The networks: two trained here, one with public weights where they are, one exactly equivariant."""
+    """Return the networks: two trained here, one with public weights where they are, one exactly equivariant."""
     small = {"epochs": 6, "limit": 3000, "max_particles": 64}
     found: dict[str, Any] = {"PointNet": tagger("rotated", out, quick=quick)}
     weights = Path(os.environ.get("JETSYM_REAL_DATA", "."), "particlenet", "ParticleNet_kin.pt")
@@ -60,14 +60,14 @@ def taggers(out: Path, *, quick: bool) -> dict[str, Any]:
 
 
 def measure(model: Any, *, quick: bool) -> Any:
-    """The Lorentz report of a tagger's logits on bundled jets."""
+    """Probe a tagger's logits on bundled jets: the Lorentz report."""
     network = jetsym.load(model)
     jets = sample("test", limit=2 if quick else 20, max_particles=min(network.max_particles, 8 if quick else 64))
     return jetsym.probe(network, jets, group="lorentz", l_max=1 if quick else 2, layers=[], progress=False)
 
 
 def compact_groups(ax: Axes, reports: Mapping[str, Any]) -> None:
-    """Relative A of the logits under the compact subgroups, with errors; below the noise floor as open marks."""
+    """Draw relative A of the logits under the compact subgroups, with errors; open marks below the noise floor."""
     names = list(next(iter(reports.values())).compact)
     for number, (tagger_name, report) in enumerate(reports.items()):
         errors = [next(iter(part.equivariance.values())) for part in report.compact.values()]
@@ -77,7 +77,7 @@ def compact_groups(ax: Axes, reports: Mapping[str, Any]) -> None:
 
 
 def generators(ax: Axes, reports: Mapping[str, Any]) -> None:
-    """Slopes of the logits under the generators along the axes of each jet."""
+    """Draw the slopes of the logits under the generators along the axes of each jet."""
     for number, (tagger_name, report) in enumerate(reports.items()):
         part = report.local["jet"]
         values = np.sqrt(np.maximum(part.squared[-1], 0))
@@ -89,7 +89,7 @@ def generators(ax: Axes, reports: Mapping[str, Any]) -> None:
 
 
 def boosts(ax: Axes, reports: Mapping[str, Any]) -> None:
-    """Relative A of the logits against the width of the window of rapidity, boosts along the jet."""
+    """Draw relative A of the logits against the half-width of the window of rapidity, boosts along the jet."""
     for tagger_name, report in reports.items():
         part = report.windows["jet"]
         values = part.relative[:, -1]
@@ -99,12 +99,12 @@ def boosts(ax: Axes, reports: Mapping[str, Any]) -> None:
     ax.set_xscale("log")
     ax.set_xticks(part.widths, [f"{width:g}" for width in part.widths])
     ax.minorticks_off()
-    ax.set_xlabel("rapidity η₀, along the jet")
+    ax.set_xlabel("half-width y₀ in rapidity, along the jet")
     ax.set_ylabel("relative A of the logits")
 
 
 def _dots(ax: Axes, number: int, count: int, name: str, values: list[tuple[float, float, float]]) -> None:
-    """One tagger's values with errors, beside those of the others; open where they do not rise above their floor."""
+    """Draw a tagger's values with errors, beside the others'; open where they do not rise above their floor."""
     shift = (number - (count - 1) / 2) * 0.14
     for place, (value, error, floor) in enumerate(values):
         ax.errorbar(

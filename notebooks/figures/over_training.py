@@ -1,4 +1,4 @@
-"""Figure 4: equivariance errors and invariant shares over training, for a jet tagger and an atomistic transformer."""
+"""Figure 4: equivariance errors and invariant fractions over training, of a jet tagger and an atomistic transformer."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from matplotlib.axes import Axes
 import jetsym
 from jetsym.probing.reports.history import History
 
-COLOURS = {"upright": "#D55E00", "rotated": "#0072B2", "turned": "#0072B2"}
-MARKS = {"upright": "o-", "rotated": "s--", "turned": "s--"}
+COLOURS = {"unrotated": "#D55E00", "rotated": "#0072B2"}
+MARKS = {"unrotated": "o-", "rotated": "s--"}
 
 
 def draw(out: Path, *, quick: bool = False) -> None:
-    """Draw A over training, with and without augmentation, and the invariant share of a layer and of the output."""
+    """Draw A over training, with and without augmentation, and the invariant fraction of a layer and of the output."""
     figure, axes = plt.subplots(2, 2, figsize=(TWO_COLUMNS, 4.4), layout="constrained", sharex="col")
     jets, atoms = taggers(out, quick=quick), potentials(out, quick=quick)
     for column, (histories, output, layer) in enumerate(
         ((jets, "logits", "pool"), (atoms, "forces", "gnn_layers.0_node"))
     ):
         errors(axes[0, column], histories, output)
-        shares(axes[1, column], histories, layer)
+        fractions(axes[1, column], histories, layer)
     axes[0, 0].set_title("jet tagger")
     axes[0, 1].set_title("PET on copper")
     figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=2, frameon=False)
@@ -34,7 +34,7 @@ def draw(out: Path, *, quick: bool = False) -> None:
 
 
 def taggers(out: Path, *, quick: bool) -> dict[str, History]:
-    """The two taggers, probed while they were trained."""
+    """Train the two taggers, probed while they are trained."""
     every = 2 if quick else 100
     runs = {
         name: tagger(f"watched-{name}", out, quick=quick, preset=preset, monitor_every=every)
@@ -44,9 +44,9 @@ def taggers(out: Path, *, quick: bool) -> dict[str, History]:
 
 
 def potentials(out: Path, *, quick: bool) -> dict[str, History]:
-    """Two PETs, with and without augmentation, probed at their checkpoints."""
+    """Probe two PETs, with and without augmentation, at their checkpoints."""
     found = {}
-    for name in ("upright", "turned"):
+    for name in TAGGERS:
         folder = potential(name, out, quick=quick)
         frames = copper_frames(folder, quick=quick)
         options: dict[str, Any] = {"layers": ["gnn_layers.0_node"], "l_max": 2, "progress": False}
@@ -55,10 +55,10 @@ def potentials(out: Path, *, quick: bool) -> dict[str, History]:
 
 
 def errors(ax: Axes, histories: dict[str, History], output: str) -> None:
-    """A over the spread across inputs, which both domains share."""
+    """Draw A over the spread across inputs, which both domains have."""
     for name, history in histories.items():
         values, stderr = (history.error(key, output) for key in ("over_spread", "over_spread_stderr"))
-        label = "as the inputs come" if name == "upright" else "turned at random in training"
+        label = "as the inputs come" if name == "unrotated" else "rotated at random in training"
         ax.errorbar(
             history.steps, values, yerr=np.nan_to_num(stderr), fmt=MARKS[name], color=COLOURS[name], markersize=3.5,
             capsize=2, linewidth=1.2, label=label,
@@ -68,8 +68,8 @@ def errors(ax: Axes, histories: dict[str, History], output: str) -> None:
     _finish(ax)
 
 
-def shares(ax: Axes, histories: dict[str, History], layer: str) -> None:
-    """What in a layer is not invariant."""
+def fractions(ax: Axes, histories: dict[str, History], layer: str) -> None:
+    """Draw the part of a layer that is not invariant."""
     for name, history in histories.items():
         row = history.row(layer)
         values, stderr = 1 - history.over_steps("fractions")[:, row, 0], history.over_steps("stderr")[:, row, 0]

@@ -12,7 +12,7 @@ from common import TWO_COLUMNS, copper_frames, energies_of, keep, potential, run
 import jetsym
 from jetsym.plotting import plot_spectrum
 
-#: From input to output: what the figure shows of a PET.
+#: The layers of a PET in the figure, from input to output.
 LAYERS = [
     "gnn_layers.0.edge_embedder",
     "gnn_layers.0.compress",
@@ -25,7 +25,7 @@ NAMES = ["edge embedder", "compress", "GNN node", "GNN edge", "node head", "edge
 
 
 def draw(out: Path, *, quick: bool = False) -> None:
-    """Draw the layer spectra of a small PET on copper, untrained, and trained on turned structures."""
+    """Draw the layer spectra of a small PET on copper, untrained, and trained on rotated structures."""
     reports = measure(out, quick=quick)
     figure, panels = plt.subplots(1, len(reports), figsize=(TWO_COLUMNS, 2.9), sharey=True, layout="constrained")
     for ax, (name, report) in zip(panels, reports.items(), strict=True):
@@ -38,12 +38,12 @@ def draw(out: Path, *, quick: bool = False) -> None:
 
 
 def measure(out: Path, *, quick: bool) -> dict[str, Any]:
-    """Reports on the untrained and the trained network."""
-    folder = potential("turned", out, quick=quick)
+    """Probe the untrained and the trained network."""
+    folder = potential("rotated", out, quick=quick)
     model, frames = energies_of(folder), copper_frames(folder, quick=quick)
     l_max = 2 if quick else 4
     trained: Any = jetsym.probe(model, frames, layers=LAYERS, l_max=l_max, baseline="untrained", progress=False)
-    return {"untrained": trained.baseline, "trained on turned structures": trained}
+    return {"untrained": trained.baseline, "trained on rotated structures": trained}
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ import jetsym
 from jetsym.jets import sample
 from jetsym.plotting import plot_comparison
 
-#: Of a PET: the way of the messages from input to output.
+#: The layers of a PET along the way of the messages, from input to output.
 LAYERS = [
     "gnn_layers.0.edge_embedder",
     "gnn_layers.0.compress",
@@ -23,11 +23,11 @@ LAYERS = [
 
 
 def draw(out: Path, *, quick: bool = False) -> None:
-    """Draw shares, bandwidths, parity and errors by depth, of both domains."""
+    """Draw invariant fractions, bandwidths, parity and errors by depth, of both domains."""
     l_max = 2 if quick else 4
     jets = sample("test", limit=6 if quick else 40, max_particles=24 if quick else 64)
     tagged: Any = jetsym.probe(tagger("rotated", out, quick=quick), jets, l_max=l_max, progress=False)
-    folder = potential("turned", out, quick=quick)
+    folder = potential("rotated", out, quick=quick)
     model, frames = energies_of(folder), copper_frames(folder, quick=quick)
     atoms: Any = jetsym.probe(model, frames, layers=LAYERS, l_max=l_max, progress=False)
     compared = jetsym.compare(tagged, atoms, names=["PointNet (jets)", "PET (atoms)"])

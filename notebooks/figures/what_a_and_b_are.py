@@ -20,10 +20,10 @@ POWERS = {Irrep(0, 1): 0.5, Irrep(1, 1): 0.3, Irrep(1, -1): 0.03, Irrep(2, 1): 0
 
 
 def draw(out: Path, *, quick: bool = False) -> None:
-    """Draw how responses turn, the spectrum B of a known one, and the error A of a vector output."""
+    """Draw how responses rotate, the spectrum B of a known one, and the error A of a vector output."""
     figure, axes = plt.subplots(1, 3, figsize=(TWO_COLUMNS, 2.5), layout="constrained")
     numbers = {
-        "turning": responses_along_a_turn(axes[0]),
+        "rotation": responses_along_a_rotation(axes[0]),
         "spectrum": known_and_measured(axes[1], inputs=3 if quick else 20),
         "error": cloud_of_outputs(axes[2]),
     }
@@ -33,8 +33,8 @@ def draw(out: Path, *, quick: bool = False) -> None:
     keep(figure, "what_a_and_b_are", out, numbers)
 
 
-def responses_along_a_turn(ax: Axes) -> dict[str, Any]:
-    """The response of three functions of one unit vector while it is turned about an axis across it."""
+def responses_along_a_rotation(ax: Axes) -> dict[str, Any]:
+    """Draw the responses of three functions of one unit vector while it is rotated about an axis across it."""
     angle = np.linspace(0, 2 * np.pi, 121)
     height = np.cos(angle)
     curves = {Irrep(0, 1): np.ones_like(angle), Irrep(1, 1): height, Irrep(2, 1): (3 * height**2 - 1) / 2}
@@ -49,11 +49,11 @@ def responses_along_a_turn(ax: Axes) -> dict[str, Any]:
 
 
 def known_and_measured(ax: Axes, *, inputs: int) -> dict[str, Any]:
-    """The spectrum prescribed for a function, and what a probe finds of it."""
+    """Draw the spectrum prescribed for a function, and what a probe finds of it."""
     rng = np.random.default_rng(1)
     function = known_spectrum(POWERS, features=8, rng=rng)
     frames = O3().sample(inputs, rng)
-    report: Any = jetsym.probe(function, frames, action=_turned, l_max=3, layers=[], progress=False)
+    report: Any = jetsym.probe(function, frames, action=_rotated, l_max=3, layers=[], progress=False)
     places = np.arange(len(report.irreps))
     known = [POWERS.get(irrep, 0.0) for irrep in report.irreps]
     ax.bar(places, known, color="0.85", label="prescribed")
@@ -67,13 +67,13 @@ def known_and_measured(ax: Axes, *, inputs: int) -> dict[str, Any]:
     return {"irreps": [str(i) for i in report.irreps], "prescribed": known, "measured": report.fractions[0].tolist()}
 
 
-def _turned(frames: Any, matrices: Any) -> Any:
-    """Every frame (three vectors as columns) under every group element."""
+def _rotated(frames: Any, matrices: Any) -> Any:
+    """Move every frame (three vectors as columns) by every group element."""
     return (np.asarray(matrices)[:, None] @ frames[None]).reshape(-1, 3, 3)
 
 
 def cloud_of_outputs(ax: Axes) -> dict[str, Any]:
-    """Outputs of a vector-valued function, turned back: their mean f̄, and A, their root-mean-square distance to it."""
+    """Draw outputs of a vector-valued function, rotated back: their mean f̄, and A, their rms distance to it."""
     rng = np.random.default_rng(2)
     x = np.array([0.8, 0.45, 0.0])
     rotations = O3().sample(1500, rng)
@@ -94,7 +94,7 @@ def cloud_of_outputs(ax: Axes) -> dict[str, Any]:
     ax.margins(0.15)
     ax.set_xlabel("z₁ of z(g) = ρ(g)⁻¹ f(g·x)")
     ax.set_ylabel("z₂")
-    return {"mean": mean.tolist(), "A": error, "outputs turned back": back[:200].tolist()}
+    return {"mean": mean.tolist(), "A": error, "outputs rotated back": back[:200].tolist()}
 
 
 if __name__ == "__main__":

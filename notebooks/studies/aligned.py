@@ -22,7 +22,7 @@ MOMENTUM = ("part_px", "part_py", "part_pz")
 
 
 def aligned_sample(out: Path, *, seed: int = 0, limit: int | None = None) -> Path:
-    """The bundled sample, every jet turned as a whole into a narrow cone about the x axis; made where it is not there.
+    """Make the bundled sample with every jet rotated as a whole into a narrow cone about x, where it is not there.
 
     Nothing but the direction of the jets is changed: this is what a network sees that was trained on one small part of
     a detector. With a limit, only the first jets of each file are taken.
@@ -41,16 +41,16 @@ def aligned_sample(out: Path, *, seed: int = 0, limit: int | None = None) -> Pat
 
 
 def aligned(columns: dict[str, ak.Array], rng: np.random.Generator) -> dict[str, ak.Array]:
-    """All branches of the jets after the turn; impact parameters are left as they are, as in every move of jetsym."""
+    """Rotate all branches of the jets; impact parameters are left as they are, as in every move of jetsym."""
     pt, eta, phi = (_tensor(columns[name]) for name in ("jet_pt", "jet_eta", "jet_phi"))
     jets = kinematics.from_pt_eta_phi_energy(pt, eta, phi, torch.zeros_like(pt))
     goal = torch.from_numpy(np.insert(rng.uniform(-CONE, CONE, size=(2, len(jets))), 0, 1.0, axis=0).T)
-    turn = axes_along(goal).mT @ axes_along(jets[:, 1:])
+    rotation = axes_along(goal).mT @ axes_along(jets[:, 1:])
 
     counts = ak.num(columns["part_px"])
     owner = np.repeat(np.arange(len(jets)), counts)
     momenta = torch.stack([_tensor(ak.flatten(columns[name])) for name in MOMENTUM], dim=-1)
-    moved = torch.einsum("pij,pj->pi", turn[owner], momenta)
+    moved = torch.einsum("pij,pj->pi", rotation[owner], momenta)
     goal_eta, goal_phi = _angles(goal)
     moved_eta, moved_phi = _angles(moved)
     sign = torch.where(goal_eta < 0, -1.0, 1.0)
@@ -68,6 +68,6 @@ def _tensor(column: ak.Array) -> torch.Tensor:
 
 
 def _angles(momenta: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """η and φ of three-momenta (n, 3)."""
+    """Compute η and φ of three-momenta (n, 3)."""
     p4 = torch.nn.functional.pad(momenta, (1, 0))
     return kinematics.eta(p4), kinematics.phi(p4)

@@ -1,7 +1,7 @@
-"""A natural failure of an atomistic transformer: found by ``diagnose``, mended by what it advises, at equal budget.
+"""A natural failure of an atomistic transformer: found by ``diagnose``, repaired by what it advises, at equal budget.
 
 A small PET is trained on copper of effective-medium theory, every structure as it comes. It is probed and diagnosed;
-what the diagnosis advises is done: turning structures in training, and averaging over a group in use, O(3) to the
+what the diagnosis advises is done: structures rotated in training, and symmetrised at inference, over O(3) to the
 degree that the error spectrum asks for, or the space group of the crystal. All are measured on held-out structures and
 on what broken symmetry does to the physics: bands that should be degenerate, forbidden stress, the energy in
 molecular dynamics. What did not help stays in the table.
@@ -34,7 +34,7 @@ QUICK = {"structures": 20, "epochs": 1}
 #: The part of A² that the average over O(3) may leave.
 TOLERANCE = 0.1
 
-#: The failures that are mended, if they are found.
+#: The failures that are repaired, if they are found.
 SOUGHT = ("leakage", "misalignment")
 
 COLUMNS = {
@@ -79,17 +79,17 @@ def study(out: Path, *, quick: bool = False, seeds: int = 3) -> dict[str, Any]:
 
 
 def diagnose(report: Any, out: Path) -> list[dict[str, Any]]:
-    """What is wrong with the model, kept and shown; it must be one of what is sought."""
+    """Diagnose the model, save and print what is found; it must be one of the failures that are sought."""
     diagnosis = jetsym.diagnose(report)
     diagnosis.save(out / "diagnosis.json")
     print(diagnosis)
     if not any(name in diagnosis for name in SOUGHT):
-        raise SystemExit(f"nothing to mend: found {[finding.name for finding in diagnosis]}")
+        raise SystemExit(f"nothing to repair: found {[finding.name for finding in diagnosis]}")
     return [asdict(finding) for finding in diagnosis]
 
 
 def measure(potential: Any, frames: list[Any], crystal: Any, *, quick: bool) -> dict[str, float]:
-    """Accuracy on held-out structures; what broken symmetry does to phonons, stress and molecular dynamics; cost."""
+    """Measure accuracy on held-out structures, effects on phonons, stress and molecular dynamics, and cost."""
     few = frames[: 1 if quick else 4]
     start = time.perf_counter()
     scores = evaluate(potential, few, progress=False).scores["all"]
@@ -110,7 +110,7 @@ def measure(potential: Any, frames: list[Any], crystal: Any, *, quick: bool) -> 
 
 
 def _trained(folder: Path, augment: bool, seed: int, quick: bool) -> tuple[Path, float]:
-    """The run of a PET, and the seconds its training took."""
+    """Train a PET at need; return its run, and the seconds that its training took."""
     budget = QUICK if quick else BUDGET
     seconds = trained_once(folder, lambda: train_copper(folder, seed=seed, augment=augment, progress=False, **budget))
     return folder / "run", seconds

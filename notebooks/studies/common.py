@@ -1,4 +1,4 @@
-"""What the studies share: their command line, and a table of results over seeds."""
+"""Common parts of the studies: their command line, and a table of results over seeds."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from jetsym.text import as_text, concise
 
 
 def arguments(description: str, *, out: str, data: str = "") -> argparse.Namespace:
-    """Folder, size and seeds, from the command line; and a file of data, where it is said what that holds."""
+    """Parse folder, size and seeds from the command line; and a file of data, where it is said what that holds."""
     parser = argparse.ArgumentParser(description=description.splitlines()[0])
     parser.add_argument("--out", type=Path, default=Path(out), help="folder for data, runs and results")
     parser.add_argument("--quick", action="store_true", help="a small version: to see that it works, not to learn from")
@@ -37,7 +37,7 @@ class Table:
     rows: list[dict[str, Any]] = field(default_factory=list)
 
     def add(self, variant: str, seed: int, values: Mapping[str, float]) -> None:
-        """One variant's numbers for one seed."""
+        """Add one variant's numbers for one seed, and print them."""
         self.rows.append({"variant": variant, "seed": seed, **values})
         print(
             f"{variant}, seed {seed}: " + ", ".join(f"{name} {value:.4g}" for name, value in values.items()), flush=True
@@ -45,17 +45,17 @@ class Table:
 
     @property
     def variants(self) -> list[str]:
-        """In the order in which they came."""
+        """Names of the variants, in the order in which they came."""
         return list(dict.fromkeys(row["variant"] for row in self.rows))
 
     def mean(self, variant: str, column: str) -> tuple[float, float]:
-        """Mean over the seeds, and its standard error; NaN for the error of one seed."""
+        """Compute the mean over the seeds, and its standard error; NaN for the error of one seed."""
         values = np.array([row[column] for row in self.rows if row["variant"] == variant])
         error = values.std(ddof=1) / math.sqrt(len(values)) if len(values) > 1 else math.nan
         return float(values.mean()), float(error)
 
     def text(self, columns: Mapping[str, str]) -> str:
-        """As a table, with standard errors over the seeds in the last digits."""
+        """Format a table, with standard errors over the seeds in the last digits."""
         table = rich.table.Table(box=rich.box.SIMPLE)
         table.add_column("")
         for title in columns.values():
@@ -66,7 +66,7 @@ class Table:
 
 
 def trained_once(folder: Path, train: Callable[[], object]) -> float:
-    """Train into a folder where that is not done yet; the seconds it took, which are kept there."""
+    """Train into a folder where that is not done yet; return the seconds it took, which are kept there."""
     taken = folder / "seconds.txt"
     if not taken.is_file():
         start = time.perf_counter()
@@ -83,7 +83,7 @@ def keep(path: Path, numbers: Mapping[str, Any], text: str) -> None:
 
 
 def degree(report: Any, output: str, *, tolerance: float) -> int:
-    """Of the average that leaves so much of an output's A², as far as the report can tell."""
+    """Return the degree of the average that leaves so much of an output's A², as far as the report can tell."""
     try:
         return averaging_degree(report.equivariance[output], tolerance=tolerance)
     except ConfigError:

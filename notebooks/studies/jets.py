@@ -1,9 +1,9 @@
-"""A planted failure of a jet tagger: found by ``diagnose``, mended by what it advises, compared at equal budget.
+"""A planted failure of a jet tagger: found by ``diagnose``, repaired by what it advises, compared at equal budget.
 
-The bundled jets are turned into one narrow cone, as if they came from one small part of a detector, and a PointNet is
+The bundled jets are rotated into one narrow cone, as if they came from one small part of a detector, and a PointNet is
 trained on them. It is probed and diagnosed; every remedy that ``repair`` has for the finding is trained with the same
-data, epochs and seeds; so is the plain tagger, averaged over rotations in use. Every tagger is then measured on
-jets as it knows them, turned at random, and boosted. What did not help stays in the table.
+data, epochs and seeds; so is the plain tagger, symmetrised at inference. Every tagger is then measured on jets
+as it knows them, rotated at random, and boosted. What did not help stays in the table.
 
     python notebooks/studies/jets.py [--quick] [--out DIR]
 """
@@ -36,25 +36,25 @@ BUDGET = {"epochs": 12, "limit": 4000, "batch_size": 128, "lr": 0.002, "max_part
 QUICK = BUDGET | {"epochs": 1, "limit": 400}
 
 #: How the test jets are moved, anew for every jet and draw.
-MOVES = {"turned": AugmentationConfig("SO3"), "boosted": AugmentationConfig("boost", axis="beam", width=0.5)}
+MOVES = {"rotated": AugmentationConfig("SO3"), "boosted": AugmentationConfig("boost", axis="beam", width=0.5)}
 
 #: The part of A² that the average over rotations may leave.
 TOLERANCE = 0.01
 
-#: The failures that are mended, if they are found; the first one that is.
+#: The failures that are repaired, if they are found; the first one that is.
 SOUGHT = ("leakage", "misalignment")
 
 
 def study(out: Path, *, quick: bool = False, seeds: int = 3) -> dict[str, Any]:
     """Train, diagnose, repair and compare; everything that is there already is taken up."""
     data = aligned_sample(out / "aligned", limit=40 if quick else None)
-    where = {"data": str(data / "train"), "val": str(data / "val")}
+    files = {"data": str(data / "train"), "val": str(data / "val")}
     test = read(data / "test", limit=300 if quick else 2000, max_particles=BUDGET["max_particles"])
     budget = (QUICK if quick else BUDGET) | TAGGER
 
     plain = [out / f"plain-{seed}" for seed in range(seeds)]
     for seed, folder in enumerate(plain):
-        _train(folder, seed, where | budget)
+        _train(folder, seed, files | budget)
     report: Any = probe(
         plain[0], test, group="SO3", l_max=4, limit=10 if quick else 40, baseline="untrained", progress=False
     )
@@ -63,16 +63,16 @@ def study(out: Path, *, quick: bool = False, seeds: int = 3) -> dict[str, Any]:
     print(diagnosis)
     finding = next((name for name in SOUGHT if name in diagnosis), None)
     if finding is None:
-        raise SystemExit(f"nothing to mend: found {[found.name for found in diagnosis]}")
+        raise SystemExit(f"nothing to repair: found {[found.name for found in diagnosis]}")
 
     table = Table()
     for seed, folder in enumerate(plain):
         tagger = jetsym.load(folder)
         table.add("plain", seed, measure(tagger, test, quick=quick) | {"train_s": train_seconds(folder)})
         for remedy in MENDS[finding]:
-            mended = repair(folder, finding=finding, report=out / "diagnosis.json", remedy=remedy)
+            recipe = repair(folder, finding=finding, report=out / "diagnosis.json", remedy=remedy)
             repaired = out / f"{remedy}-{seed}"
-            _train(repaired, seed, mended.config.to_dict())
+            _train(repaired, seed, recipe.config.to_dict())
             values = measure(jetsym.load(repaired), test, quick=quick)
             table.add(remedy, seed, values | {"train_s": train_seconds(repaired)})
         averaged = Symmetrized(tagger, "SO3", 2 if quick else degree(report, "logits", tolerance=TOLERANCE))
@@ -83,11 +83,11 @@ def study(out: Path, *, quick: bool = False, seeds: int = 3) -> dict[str, Any]:
     return found
 
 
-#: Column -> what it is called.
+#: Column -> its title.
 COLUMNS = {
     "accuracy": "accuracy",
-    "accuracy turned": "turned",
-    "auc turned, worst": "AUC turned, worst",
+    "accuracy rotated": "rotated",
+    "auc rotated, worst": "AUC rotated, worst",
     "auc boosted, worst": "AUC boosted, worst",
     "A": "relative A",
     "train_s": "training s",
@@ -96,7 +96,7 @@ COLUMNS = {
 
 
 def measure(tagger: torch.nn.Module, test: JetBatch, *, quick: bool) -> dict[str, float]:
-    """How well a tagger does on jets as they are, turned and boosted; relative A; seconds per 1000 jets."""
+    """Measure a tagger on jets as they are, rotated and boosted; its relative A; seconds per 1000 jets."""
     start = time.perf_counter()
     logits = predict_logits(tagger, test)
     seconds = time.perf_counter() - start

@@ -1,9 +1,9 @@
-"""What a transformer learns of O(3) from real molecules, over its training, with and without rotational augmentation.
+"""Symmetry that a transformer learns from real molecules, over its training, with and without augmentation.
 
-The same small PET is trained on ethanol as it comes, and turned and mirrored at random; SOAP-BPNN, which is invariant
+The same small PET is trained on ethanol as it comes, and rotated and mirrored at random; SOAP-BPNN, which is invariant
 by construction, beside them. Spectra and A are measured at the checkpoints of every training, on structures that none
-of them saw; then the models that validated best, with their errors on structures as they come and turned at random: on
-these, the square of the error is that of the average over all orientations, and A².
+of them saw; then the models that validated best, with their errors on structures as they come and rotated at random:
+on these, the square of the error is that of the average over all orientations, and A².
 
     python notebooks/studies/molecules.py [--quick] [--out DIR] [--data FILE]
 """
@@ -56,7 +56,7 @@ BUDGET = {"epochs": 150, "learning_rate": 3e-3, "batch_size": 4}
 QUICK = {"epochs": 2}
 LOSS = {"energy": {"type": "mse", "weight": 1.0, "forces": {"weight": 1.0}}}
 
-#: A line each for the variants.
+#: Style of the line of each variant.
 STYLES: tuple[dict[str, Any], ...] = (
     {"color": PALETTE[1], "marker": "o", "linestyle": "-", "markersize": 3.5, "linewidth": 1.2},
     {"color": PALETTE[2], "marker": "s", "linestyle": "--", "markersize": 3.5, "linewidth": 1.2},
@@ -71,13 +71,13 @@ PROBED = 6
 
 COLUMNS = {
     "forces": "forces RMSE, meV/Å",
-    "forces turned": "turned, meV/Å",
+    "forces rotated": "rotated, meV/Å",
     "A forces": "A of forces, meV/Å",
     "energy": "energy RMSE, meV/atom",
     "A energy": "A of energy, meV/atom",
     "torque": "torque, meV/atom",
-    "turning first": "1 − b(0,+), first",
-    "turning last": "1 − b(0,+), last",
+    "1 - b first": "1 − b(0,+), first",
+    "1 - b last": "1 − b(0,+), last",
     "train_s": "training s",
 }
 
@@ -104,7 +104,7 @@ def study(out: Path, data: Path, *, quick: bool = False, seeds: int = 3) -> dict
 
 
 def split(data: Path, out: Path) -> list[Any]:
-    """Write structures to learn from and to validate on, in eV; those to measure."""
+    """Write structures to learn from and to validate on, in eV, and return those to measure."""
     from ase.io import write
 
     frames = read_frames(data)
@@ -127,10 +127,10 @@ def split(data: Path, out: Path) -> list[Any]:
 
 
 def measure(run: Path, frames: list[Any], history: History, *, l_max: int) -> dict[str, float]:
-    """Accuracy and broken symmetry of a finished model, by component of forces and by atom."""
+    """Measure accuracy and broken symmetry of a finished model, by component of forces and by atom."""
     potential = calculator(run)
-    scores, turned_scores = (
-        evaluate(potential, many, progress=False).scores["all"] for many in (frames, turned(frames))
+    scores, rotated_scores = (
+        evaluate(potential, many, progress=False).scores["all"] for many in (frames, rotated(frames))
     )
     report: Any = jetsym.probe(load(run), frames[:PROBED], layers=[], l_max=l_max, baseline=None, progress=False)
     atoms = len(frames[0])
@@ -138,7 +138,7 @@ def measure(run: Path, frames: list[Any], history: History, *, l_max: int) -> di
     torques = [np.sum((torque(frame, potential) / atoms) ** 2) for frame in frames]
     values = {
         "forces": scores.forces_rmse,
-        "forces turned": turned_scores.forces_rmse,
+        "forces rotated": rotated_scores.forces_rmse,
         "energy": scores.energy_rmse,
         "A forces": 1000 * forces.absolute / np.sqrt(3 * atoms),
         "A forces, relative": forces.relative,
@@ -148,13 +148,13 @@ def measure(run: Path, frames: list[Any], history: History, *, l_max: int) -> di
     }
     for when, place in {"first": 0, "last": -1}.items():
         inside = LAYER in history.layers
-        shares = history.over_steps("fractions")[place, history.row(LAYER)] if inside else [float("nan")]
-        values[f"turning {when}"] = 1 - float(shares[0])
+        fractions = history.over_steps("fractions")[place, history.row(LAYER)] if inside else [float("nan")]
+        values[f"1 - b {when}"] = 1 - float(fractions[0])
     return values
 
 
-def turned(frames: list[Any], *, times: int = 4) -> list[Any]:
-    """Every molecule with its forces at random orientations, half of them mirrored."""
+def rotated(frames: list[Any], *, times: int = 4) -> list[Any]:
+    """Rotate every molecule with its forces at random, half of them mirrored."""
     found = []
     for place, matrix in enumerate(Rotation.random(times * len(frames), rng=0).as_matrix()):
         frame, improper = frames[place // times], (-1) ** place * matrix
@@ -167,7 +167,7 @@ def turned(frames: list[Any], *, times: int = 4) -> list[Any]:
 
 
 def draw(histories: dict[str, list[History]], out: Path) -> None:
-    """Draw A of the forces over training for all seeds, and what turns in a layer of PET, irrep by irrep."""
+    """Draw A of the forces over training for all seeds, and the spectrum of a layer of PET, irrep by irrep."""
     pets = [name for name, many in histories.items() if LAYER in many[0].layers]
     figure, axes = plt.subplots(1, 1 + len(pets), figsize=(3.6 * (1 + len(pets)), 3.2), layout="constrained")
     for (name, many), style in zip(histories.items(), STYLES, strict=True):
@@ -185,7 +185,7 @@ def draw(histories: dict[str, list[History]], out: Path) -> None:
 
 
 def _trained(out: Path, name: str, seed: int, options: dict[str, Any], quick: bool) -> tuple[Path, float]:
-    """The run of a model, and the seconds its training took."""
+    """Train a model at need; return its run, and the seconds that its training took."""
     run = out / f"{name.replace(' ', '-')}-{seed}"
 
     def fit() -> None:
@@ -208,14 +208,14 @@ def _trained(out: Path, name: str, seed: int, options: dict[str, Any], quick: bo
 
 
 def _history(run: Path, frames: list[Any], **options: Any) -> History:
-    """Spectra at the checkpoints of a run, taken up where they are kept already."""
+    """Measure spectra at the checkpoints of a run, or read them where they are kept already."""
     path = run / "history.json"
     if not path.is_file():
         over_training(run, frames, progress=False, **options).save(path)
     return History.load(path)
 
 
-def _where(data: Path | None) -> Path:
+def _data(data: Path | None) -> Path:
     folder = os.environ.get("JETSYM_REAL_DATA")
     if data is None and folder is None:
         raise SystemExit(f"no structures to train on; give --data: {HELP}")
@@ -224,4 +224,4 @@ def _where(data: Path | None) -> Path:
 
 if __name__ == "__main__":
     options = arguments(__doc__ or "", out="runs/studies/molecules", data=HELP)
-    study(options.out, _where(options.data), quick=options.quick, seeds=options.seeds)
+    study(options.out, _data(options.data), quick=options.quick, seeds=options.seeds)

@@ -46,10 +46,10 @@ def test_moved_structures_are_those_of_moved_frames(pet, molecule, copper, sign)
     model = Model(pet)
     for frame in (molecule("CH3CH2OH", 0), copper):
         for matrix, moved in zip(sign * TURN, model.structures([frame]).moved(sign * TURN).systems, strict=True):
-            turned = frame.copy()
-            turned.set_cell(frame.cell.array @ matrix.T)
-            turned.positions = frame.positions @ matrix.T
-            (fresh,) = model.systems([turned])
+            rotated = frame.copy()
+            rotated.set_cell(frame.cell.array @ matrix.T)
+            rotated.positions = frame.positions @ matrix.T
+            (fresh,) = model.systems([rotated])
             torch.testing.assert_close(moved.positions, fresh.positions)
             torch.testing.assert_close(moved.cell, fresh.cell)
             ours, theirs = pairs_of(moved), pairs_of(fresh)
@@ -307,9 +307,9 @@ def test_the_average_over_the_orbit_is_equivariant(make_model, molecule):
 
     model = make_model({"dipole": {"cartesian": {"rank": 1}}})
     frames = [molecule("H2O", 0), molecule("CH3OH", 1)]
-    turned = [frame.copy() for frame in frames]
-    for frame in turned:
+    rotated = [frame.copy() for frame in frames]
+    for frame in rotated:
         frame.positions = frame.positions @ TURN[0].T
-    plain, after = (orbit_average(model, some, bandwidth=5)["dipole"] for some in (frames, turned))
+    plain, after = (orbit_average(model, some, bandwidth=5)["dipole"] for some in (frames, rotated))
     assert plain.mean.shape == (2, 1, 3)
     np.testing.assert_allclose(after.mean, plain.mean @ TURN[0].T, atol=1e-3 * np.abs(plain.mean).max())

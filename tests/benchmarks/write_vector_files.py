@@ -6,7 +6,7 @@ environment of its own, which needs nothing of jetsym::
     python -m venv /tmp/root && /tmp/root/bin/python -m pip install root uproot awkward
     /tmp/root/bin/python tests/benchmarks/write_vector_files.py data/sample/train OUT --jets 50000
 
-Each file holds one class: jets of the sample, drawn with replacement, turned about the beam and rescaled, so that a
+Each file holds one class: jets of the sample, drawn with replacement, rotated about the beam and rescaled, so that a
 jet which is drawn twice compresses no better than two jets.
 """
 
@@ -65,8 +65,8 @@ def resample(source: Path, n_jets: int, seed: int) -> tuple[dict[str, np.ndarray
         return np.repeat(values, counts).astype("float32")
 
     angle, scale = rng.uniform(-np.pi, np.pi, n_jets), rng.uniform(0.9, 1.1, n_jets)
-    turned = (columns["part_px"] + 1j * columns["part_py"]) * np.repeat(scale * np.exp(1j * angle), counts)
-    columns["part_px"], columns["part_py"] = turned.real.astype("float32"), turned.imag.astype("float32")
+    rotated = (columns["part_px"] + 1j * columns["part_py"]) * np.repeat(scale * np.exp(1j * angle), counts)
+    columns["part_px"], columns["part_py"] = rotated.real.astype("float32"), rotated.imag.astype("float32")
     for name in ("part_pz", "part_energy"):
         columns[name] *= per_particle(scale)
     for name in ("part_d0val", "part_d0err", "part_dzval", "part_dzerr", "part_deta", "part_dphi"):

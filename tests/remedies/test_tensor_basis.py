@@ -11,10 +11,10 @@ from torch import nn
 import jetsym
 from jetsym.errors import ConfigError
 from jetsym.remedies import CartesianHead, InvariantNetwork, TensorBasisHead
-from jetsym.remedies.harmonics import couple, rotate_infinitesimally, solid_harmonics
 from jetsym.remedies.tensor_basis import rank_note
 from jetsym.spectrum import O3, Irrep
 from jetsym.spectrum.coupling import rotation_generators, stretched_coupling
+from jetsym.spectrum.harmonics import couple, rotate_infinitesimally, solid_harmonics
 from jetsym.spectrum.quadrature import axis_matrices
 from jetsym.spectrum.representations import irrep_matrices, representation
 from jetsym.spectrum.wigner import real_spherical_harmonics, real_wigner_d

@@ -45,10 +45,10 @@ def test_cartesian_objects_turn_as_they_should(elements):
     """Against the definitions in Cartesian components, which the construction from irreps must reproduce."""
     rng = np.random.default_rng(1)
     a, b, tensor = rng.normal(size=3), rng.normal(size=3), rng.normal(size=(3, 3))
-    turned_a, turned_b = elements @ a, elements @ b
-    np.testing.assert_allclose(representation("vector").matrices(elements) @ a, turned_a, atol=1e-13)
+    rotated_a, rotated_b = elements @ a, elements @ b
+    np.testing.assert_allclose(representation("vector").matrices(elements) @ a, rotated_a, atol=1e-13)
     np.testing.assert_allclose(
-        representation("pseudovector").matrices(elements) @ np.cross(a, b), np.cross(turned_a, turned_b), atol=1e-13
+        representation("pseudovector").matrices(elements) @ np.cross(a, b), np.cross(rotated_a, rotated_b), atol=1e-13
     )
     np.testing.assert_allclose(
         representation("rank2").matrices(elements) @ tensor.ravel(),
@@ -56,7 +56,7 @@ def test_cartesian_objects_turn_as_they_should(elements):
         atol=1e-13,
     )
     moved = representation("four-vector").matrices(elements) @ np.array([5.0, *a])
-    np.testing.assert_allclose(moved, np.column_stack([np.full(24, 5.0), turned_a]), atol=1e-13)
+    np.testing.assert_allclose(moved, np.column_stack([np.full(24, 5.0), rotated_a]), atol=1e-13)
     chirality = representation("pseudoscalar").matrices(elements)[:, 0, 0]
     np.testing.assert_allclose(chirality, np.linalg.det(elements), atol=1e-13)
 
@@ -78,7 +78,7 @@ def test_a_rank2_tensor_splits_into_trace_axial_vector_and_the_rest():
 
 
 def test_spherical_tensors_have_the_order_of_real_harmonics(elements):
-    """Y_2m of a direction, from scipy's complex harmonics, turns as (2,+)."""
+    """Y_2m of a direction, from scipy's complex harmonics, rotates as (2,+)."""
 
     def harmonics(direction):
         x, y, z = np.moveaxis(direction, -1, 0)
@@ -88,8 +88,8 @@ def test_spherical_tensors_have_the_order_of_real_harmonics(elements):
         return np.stack([*negative, values[0].real, *positive], axis=-1)
 
     n = np.array([0.48, 0.6, 0.64])
-    turned = representation((2, 1)).matrices(elements) @ harmonics(n)
-    np.testing.assert_allclose(turned, harmonics(elements @ n), atol=1e-13)
+    rotated = representation((2, 1)).matrices(elements) @ harmonics(n)
+    np.testing.assert_allclose(rotated, harmonics(elements @ n), atol=1e-13)
     wrong = representation((2, -1)).matrices(elements) @ harmonics(n)
     assert np.abs(wrong - harmonics(elements @ n)).max() > 0.1
 

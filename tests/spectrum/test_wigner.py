@@ -57,8 +57,8 @@ def test_real_spherical_harmonics_turn_with_their_matrix():
     points = RNG.normal(size=(5, 3))
     points /= np.linalg.norm(points, axis=-1, keepdims=True)
     rotation = SO3().rotations(1, RNG)[0]
-    turned = real_spherical_harmonics(3, points @ rotation.T)
-    np.testing.assert_allclose(turned, real_spherical_harmonics(3, points) @ real_wigner_d(3, rotation).T, atol=1e-14)
+    rotated = real_spherical_harmonics(3, points @ rotation.T)
+    np.testing.assert_allclose(rotated, real_spherical_harmonics(3, points) @ real_wigner_d(3, rotation).T, atol=1e-14)
 
 
 def test_characters_closed_form_at_all_angles():

@@ -20,7 +20,7 @@ widths = st.sampled_from([0.1, 0.5, 1.0, 2.0])
 
 
 def energies_of(function, window, *, chunk=3, convert=lambda u: u, **options):
-    """Window energies of u(η), a function from (n,) rapidities to (n, samples, features…)."""
+    """Window energies of u(y), a function from (n,) rapidities to (n, samples, features…)."""
     estimator = WindowEstimator(window, **options)
     for part in window.chunks(chunk):
         estimator.add(part, convert(function(window.rapidity[part])))
@@ -33,7 +33,7 @@ def one(function):
 
 
 def coefficients_of_exp(distribution, k, width, n):
-    """∫ p_n(η) e^{kη} dμ: the expansions of a plane wave in Legendre and in Hermite polynomials."""
+    """∫ p_n(y) e^{ky} dμ: the expansions of a plane wave in Legendre and in Hermite polynomials."""
     if distribution == "uniform":
         return np.sqrt(2 * n + 1) * spherical_in(n, k * width)
     return np.exp((k * width) ** 2 / 2) * (k * width) ** n / np.sqrt(factorial(n))
@@ -100,7 +100,7 @@ def test_closed_forms(distribution, wave, width):
 
 
 def test_deviation_of_an_exponential_in_elementary_functions():
-    """∫(u − ū)² of e^{kη} on [−η₀, η₀]: sinh(2x)/2x − (sinh x/x)² with x = kη₀."""
+    """∫(u − ū)² of e^{ky} on [−y₀, y₀]: sinh(2x)/2x − (sinh x/x)² with x = ky₀."""
     for window in rapidity_windows("uniform", [0.1, 0.5, 1.0, 2.0], 4, degree=40):
         x = 1.3 * window.width
         energies = energies_of(one(lambda eta: np.exp(1.3 * eta)), window)
@@ -137,7 +137,7 @@ def test_polynomials_have_no_tail_and_energies_add_up(distribution, width, degre
 
 @pytest.mark.parametrize("distribution", ["uniform", "normal"])
 def test_the_slope_of_a_narrow_window(distribution):
-    """B₁/Var(η) → ‖du/dη‖² at 0, with an error of second order in the width; here u′(0) = (1.5, −0.4)."""
+    """B₁/Var(y) → ‖du/dy‖² at 0, with an error of second order in the width; here u′(0) = (1.5, −0.4)."""
     slopes = np.array([1.5, -0.4])
 
     def u(eta):

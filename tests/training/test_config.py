@@ -38,7 +38,7 @@ def parser() -> ArgumentParser:
         ({"lr": float("nan")}, "--lr is nan"),
         ({"clip": -1.0}, "--clip is -1.0"),
         ({"weight_decay": -0.1}, "--weight_decay is -0.1; expected at least 0"),
-        ({"warmup": 1.0}, r"--warmup is 1.0; expected a share in \[0, 1\)"),
+        ({"warmup": 1.0}, r"--warmup is 1.0; expected a fraction in \[0, 1\)"),
         ({"label_smoothing": 1.0}, "--label_smoothing is 1.0"),
         ({"seed": -1}, "--seed is -1"),
         ({"device": "gpu"}, "--device is 'gpu'; expected 'auto', 'cpu' or 'cuda'"),
@@ -49,7 +49,7 @@ def parser() -> ArgumentParser:
         ({"max_skipped": 0}, "--max_skipped is 0"),
         ({"devices": 0}, "--devices is 0"),
         ({"num_nodes": -1}, "--num_nodes is -1"),
-        ({"ema": 1.0}, r"--ema is 1.0; expected a share in \[0, 1\)"),
+        ({"ema": 1.0}, r"--ema is 1.0; expected a fraction in \[0, 1\)"),
         ({"class_weights": "even"}, "--class_weights is 'even'; expected 'none', 'balanced', or a weight"),
         ({"init": ""}, "--init is ''"),
         ({"augmentation": {"gruop": "O3"}}, "--augmentation has no option 'gruop'; the nearest are 'group'"),
@@ -145,7 +145,7 @@ def test_presets_train(tmp_path, name):
     """A few steps on the bundled sample with every preset; the loss stays finite and something is saved."""
     options = preset(name).to_dict() | {"data": str(sample_dir() / "train" / "*.root"), "limit": 80, "epochs": 1}
     run = train(out=tmp_path / "run", progress=False, **(options | {"batch_size": 24}))
-    assert run.history[-1]["val_loss"] > 0
+    assert run.metrics[-1]["val_loss"] > 0
     assert type(run.model()) is type(build(options["model"], **options["options"]))
 
 
@@ -158,5 +158,5 @@ def test_a_preset_trained_and_then_finetuned(tmp_path):
     options = values | few | {"init": str(first.path), "epochs": 1}
     second = train(out=tmp_path / "second", **options)
     assert second.model().config == first.model().config
-    assert second.history[0]["loss"] < first.history[0]["loss"]
-    assert second.history[0]["val_loss"] < first.history[0]["val_loss"]
+    assert second.metrics[0]["loss"] < first.metrics[0]["loss"]
+    assert second.metrics[0]["val_loss"] < first.metrics[0]["val_loss"]

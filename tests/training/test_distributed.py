@@ -59,7 +59,7 @@ def test_two_processes_give_the_loss_curve_of_one(jetclass_file, tmp_path):
     for name, tensor in last[0].items():  # the weights, their average, and the optimizer's moments
         torch.testing.assert_close(last[1][name], tensor, atol=1e-4, rtol=1e-2)
     lines = [json.loads(line) for line in (tmp_path / "two" / "metrics.jsonl").read_text().splitlines()]
-    for line, other in zip(lines, one.history, strict=True):
+    for line, other in zip(lines, one.metrics, strict=True):
         assert line["val_loss"] == pytest.approx(other["val_loss"], abs=1e-5)
         assert line["accuracy"] == other["accuracy"]
 

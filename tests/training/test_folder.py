@@ -30,12 +30,12 @@ def test_best_is_the_first_with_the_lowest_validation_loss(tmp_path):
     assert checkpoint.read(tmp_path / checkpoint.LAST)[0].epoch == 4
 
 
-def test_restoring_remembers_the_history(tmp_path):
-    history = filled(tmp_path).history
+def test_restoring_remembers_the_metrics(tmp_path):
+    metrics = filled(tmp_path).metrics
     folder = RunFolder(tmp_path)
     header, _ = folder.restore()
     assert header.epoch == 4
-    assert folder.history == history
+    assert folder.metrics == metrics
     line = {"epoch": 5, "val_loss": 0.6}
     assert not folder.finish_epoch(PointNet(width=8, blocks=1), line, config=CONFIG.to_dict())
 

@@ -188,5 +188,5 @@ def test_a_run_of_format_1_is_gone_on_with(jetclass_file, tmp_path):
     del header["progress"]
     save_file(load_file(last), last, metadata={"jetsym": json.dumps(header | {"version": 1})})
     run = train(resume=True, **options)
-    assert [line["epoch"] for line in run.history] == [1, 2, 3]
+    assert [line["epoch"] for line in run.metrics] == [1, 2, 3]
     assert checkpoint.read(last)[0].version == 2

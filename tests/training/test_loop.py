@@ -68,7 +68,7 @@ def test_a_run_leaves_what_its_folder_promises(data, tmp_path):
         "metrics.jsonl",
     ]
     lines = [json.loads(line) for line in (run.path / "metrics.jsonl").read_text().splitlines()]
-    assert lines == run.history
+    assert lines == run.metrics
     assert [line["epoch"] for line in lines] == [1, 2, 3]
     assert {"loss", "val_loss", "accuracy", "lr", "seconds", "jets_per_s"} <= set(lines[0])
     with (run.path / "metrics.csv").open() as stream:
@@ -103,8 +103,8 @@ def test_a_resumed_run_ends_bit_for_bit_where_an_uninterrupted_one_does(data, tm
     for name in (checkpoint.LAST, checkpoint.BEST):
         assert same(tensors(whole.path / name), tensors(resumed.path / name))
     timing = ("seconds", "jets_per_s")
-    assert [{key: value for key, value in line.items() if key not in timing} for line in resumed.history] == [
-        {key: value for key, value in line.items() if key not in timing} for line in whole.history
+    assert [{key: value for key, value in line.items() if key not in timing} for line in resumed.metrics] == [
+        {key: value for key, value in line.items() if key not in timing} for line in whole.metrics
     ]
 
 
@@ -114,14 +114,14 @@ def test_a_run_killed_between_metrics_and_checkpoint_has_no_line_twice(data, tmp
     lines = tmp_path / "run" / "metrics.jsonl"
     lines.write_text(lines.read_text() + json.dumps(json.loads(lines.read_text()) | {"epoch": 2}) + "\n")
     resumed = train(data, tmp_path / "run", resume=True, **QUICK)
-    assert [line["epoch"] for line in resumed.history] == [1, 2, 3]
+    assert [line["epoch"] for line in resumed.metrics] == [1, 2, 3]
 
 
 def test_resuming_nothing_begins_and_resuming_the_end_ends(data, tmp_path):
     run = train(data, tmp_path / "run", resume=True, **QUICK)
-    assert len(run.history) == 3
+    assert len(run.metrics) == 3
     again = train(data, tmp_path / "run", resume=True, **QUICK)
-    assert again.history == run.history
+    assert again.metrics == run.metrics
 
 
 def test_a_run_in_place_is_protected(data, tmp_path):
@@ -138,7 +138,7 @@ def test_a_run_in_place_is_protected(data, tmp_path):
     with pytest.raises(ConfigError, match="which is a file"):
         train(data, data, **QUICK)
     run = train(data, tmp_path / "run", overwrite=True, **QUICK | {"epochs": 1})
-    assert len(run.history) == 1
+    assert len(run.metrics) == 1
     assert (tmp_path / "run" / "notes.txt").read_text() == "keep"
 
 
@@ -150,7 +150,7 @@ def test_a_failed_start_destroys_and_blocks_nothing(data, tmp_path):
     assert same(tensors(run.path), before)
     with pytest.raises(DataError):
         train(str(tmp_path / "nowhere.root"), tmp_path / "new", **QUICK)
-    assert len(train(data, tmp_path / "new", **QUICK).history) == 3
+    assert len(train(data, tmp_path / "new", **QUICK).metrics) == 3
 
 
 def test_it_learns(make_jets, tmp_path, monkeypatch):
@@ -161,8 +161,8 @@ def test_it_learns(make_jets, tmp_path, monkeypatch):
     shuffled = jets[torch.randperm(400, generator=torch.Generator().manual_seed(0))]
     monkeypatch.setattr(loop, "load_jets", lambda config, **place: (shuffled[:300], shuffled[300:]))
     run = train("a.root", tmp_path / "run", epochs=6, batch_size=32, lr=5e-3, options={"width": 16}, progress=False)
-    assert run.history[-1]["auc_top_qcd"] > 0.97
-    assert run.history[-1]["loss"] < 0.5 < run.history[0]["loss"]
+    assert run.metrics[-1]["auc_top_qcd"] > 0.97
+    assert run.metrics[-1]["loss"] < 0.5 < run.metrics[0]["loss"]
 
 
 def test_augmentation_reaches_the_training_jets_only(data, tmp_path, monkeypatch):
@@ -193,8 +193,8 @@ def test_steps_that_are_not_finite_are_left_out_and_counted(make_jets, tmp_path,
     monkeypatch.setattr(loop, "load_jets", lambda config, **place: (with_nan(jets, 7), jets))
     losses = []
     run = train("a.root", tmp_path / "run", callbacks=[lambda moment: losses.append(moment.loss)], **QUICK)
-    assert [line["skipped"] for line in run.history] == [1, 1, 1]
-    assert [line["loss"] > 0 for line in run.history] == [True] * 3
+    assert [line["skipped"] for line in run.metrics] == [1, 1, 1]
+    assert [line["loss"] > 0 for line in run.metrics] == [True] * 3
     assert sum(map(math.isnan, losses)) == 3 + 3  # and one call after each epoch
     assert all(tensor.isfinite().all() for tensor in tensors(run.path / checkpoint.LAST).values())
 
@@ -282,9 +282,9 @@ def test_callbacks_see_every_step_and_every_epoch(data, tmp_path):
     moments = []
     run = train(data, tmp_path / "run", callbacks=[moments.append], **QUICK)
     assert [moment.step for moment in moments] == [1, 2, 3, 4, 4, 5, 6, 7, 8, 8, 9, 10, 11, 12, 12]
-    assert [moment.metrics for moment in moments if moment.metrics is not None] == run.history
+    assert [moment.metrics for moment in moments if moment.metrics is not None] == run.metrics
     losses = [moment.loss for moment in moments if moment.metrics is None]
-    assert run.history[0]["loss"] == pytest.approx(sum(losses[:4]) / 4, rel=0.05)
+    assert run.metrics[0]["loss"] == pytest.approx(sum(losses[:4]) / 4, rel=0.05)
     assert {moment.folder for moment in moments} == {run.path}
 
 
@@ -327,7 +327,7 @@ def test_a_streamed_run_learns_from_the_files_and_continues_bit_for_bit(jetclass
         train(files, tmp_path / "run", callbacks=dying_after(1), **options)
     again = train(files, tmp_path / "run", resume=True, **options)
     assert same(tensors(again.path / "last.safetensors"), tensors(whole.path / "last.safetensors"))
-    assert len({line["loss"] for line in whole.history}) == 3
+    assert len({line["loss"] for line in whole.metrics}) == 3
 
 
 def test_a_streamed_epoch_shows_the_files_jets(jetclass_file):

@@ -57,8 +57,8 @@ def test_the_average_is_what_is_validated_and_saved(jetclass_file, tmp_path):
         assert torch.equal(tensors[f"trained.{name}"], expected[f"model.{name}"])  # it does not touch the training
         assert torch.equal(tensors[f"model.{name}"], seen[-1].state_dict()[name])
     assert not torch.equal(tensors["model.head.4.weight"], expected["model.head.4.weight"])
-    assert run.history[-1]["loss"] == plain.history[-1]["loss"]
-    assert run.history[-1]["val_loss"] != plain.history[-1]["val_loss"]
+    assert run.metrics[-1]["loss"] == plain.metrics[-1]["loss"]
+    assert run.metrics[-1]["val_loss"] != plain.metrics[-1]["val_loss"]
     _, best = checkpoint.read(run.path)
     assert not [name for name in best if not name.startswith("model.")]
 
@@ -120,10 +120,10 @@ def test_a_run_that_no_longer_helps_ends(jetclass_file, tmp_path, monkeypatch, c
     options = {"epochs": 9, "batch_size": 16, "options": SMALL, "device": "cpu", "patience": 2}
     data = str(jetclass_file(n=40))
     run = train(data, tmp_path / "run", **options)
-    assert [line["val_loss"] for line in run.history] == [3.0, 2.0, 2.5, 2.0]
-    assert "ended early: no better validation loss in 2 epochs" in capsys.readouterr().err
+    assert [line["val_loss"] for line in run.metrics] == [3.0, 2.0, 2.5, 2.0]
+    assert "stopped early: no better validation loss in 2 epochs" in capsys.readouterr().err
     again = train(data, tmp_path / "run", resume=True, **options)
-    assert again.history == run.history
+    assert again.metrics == run.metrics
 
 
 def test_half_precision_scales_its_loss_and_remembers_by_how_much(make_jets):
@@ -153,5 +153,5 @@ def test_compiled_models_train_and_are_saved_as_others(jetclass_file, tmp_path, 
     options = {"epochs": 1, "batch_size": 16, "options": SMALL | {"blocks": 0}, "device": "cpu", "progress": False}
     run = train(data, tmp_path / "run", compile=True, **options)
     plain = train(data, tmp_path / "plain", **options)
-    assert run.history[-1]["loss"] == pytest.approx(plain.history[-1]["loss"], abs=1e-4)
+    assert run.metrics[-1]["loss"] == pytest.approx(plain.metrics[-1]["loss"], abs=1e-4)
     assert checkpoint.read(run.path)[1].keys() == checkpoint.read(plain.path)[1].keys()

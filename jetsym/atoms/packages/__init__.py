@@ -1,4 +1,4 @@
-"""The packages of the extra ``atoms``, imported only where they are needed."""
+"""Packages of the extra ``atoms``: imported only where they are needed, one file for the inputs and layers of each."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from jetsym.errors import MissingDependencyError
 
 __all__ = ["quiet", "require"]
 
-#: (message, module) of what no caller can mend: torch on the TorchScript that metatrain is built on, and numpy on the
+#: (message, module) of what no caller can help: torch on the TorchScript that metatrain is built on, and numpy on the
 #: stress that metatomic takes along with every energy, also of molecules, which have no volume.
 EXPECTED = ((r"`torch\.jit\.\w+` is (deprecated|not supported)", ""), ("invalid value encountered", r"metatomic_ase\."))
 
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Without the warnings that metatrain's own use of torch gives rise to."""
+    """Ignore the warnings that metatrain's own use of torch gives rise to."""
     with warnings.catch_warnings():
         for message, module in EXPECTED:
             warnings.filterwarnings("ignore", message=message, module=module)
@@ -27,7 +27,7 @@ def quiet() -> Iterator[None]:
 
 
 def require(module: str, purpose: str) -> ModuleType:
-    """A module of one of the packages.
+    """Import a module of one of the packages.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""The layers of a PET: their names, which are metatrain's, and their features structure by structure.
+"""The layers of metatrain's PET: their names, which are metatrain's, and their features structure by structure.
 
 A PET keeps what belongs to atoms as (atoms, features), and what belongs to pairs as (atoms, neighbours, features),
 padded to the largest number of neighbours. Layers that hold both are named ``LAYER_node`` and ``LAYER_edge``, as in
@@ -29,12 +29,12 @@ SUFFIXES = ("_node", "_edge")
 
 
 def is_pet(module: Any) -> bool:
-    """Whether a module has the layers of a PET."""
+    """Tell whether a module has the layers of a PET."""
     return hasattr(getattr(module, "backend", None), "gnn_layers")
 
 
 def select(pet: Any, layers: str | Sequence[str]) -> dict[str, nn.Module]:
-    """The modules to read for "auto", or for names or patterns such as "gnn_layers.*_node".
+    """Select the modules to read for "auto", or for names or patterns such as "gnn_layers.*_node".
 
     Raises
     ------
@@ -52,12 +52,12 @@ def select(pet: Any, layers: str | Sequence[str]) -> dict[str, nn.Module]:
 
 
 def _matches(name: str, patterns: Sequence[str]) -> bool:
-    """Whether a module may hold what one of the patterns asks for."""
+    """Tell whether a module may hold what one of the patterns asks for."""
     return any(fnmatchcase(name + suffix, pattern) for pattern in patterns for suffix in ("", *SUFFIXES))
 
 
 class PairGrid:
-    """Where the real pairs are among (atoms, neighbours) of a batch of structures with equally many of both.
+    """Positions of the real pairs among (atoms, neighbours) of a batch of structures with equally many of both.
 
     Parameters
     ----------
@@ -79,20 +79,20 @@ class PairGrid:
         if (counts != counts[0]).any():
             raise ProbeError(
                 f"a structure has {int(counts.min())} or {int(counts.max())} pairs of neighbours, depending on how it "
-                "is turned, as some are at the very cutoff; shift its atoms a little, or leave it out of the inputs"
+                "is rotated, as some are at the very cutoff; shift its atoms a little, or leave it out of the inputs"
             )
         self._real = mask.flatten().nonzero().squeeze(1)
 
     def nodes(self, array: Tensor) -> Tensor:
-        """(structures, atoms, features)."""
+        """Return (structures, atoms, features) of (atoms of all structures, …, features)."""
         return array.reshape(self.structures, -1, array.shape[-1])
 
     def edges(self, array: Tensor) -> Tensor:
-        """(structures, pairs, features) of (atoms, neighbours, features), without padding."""
+        """Return (structures, pairs, features) of (atoms, neighbours, features), without padding."""
         return array.flatten(0, 1)[self._real].reshape(self.structures, -1, array.shape[-1])
 
     def parts(self, array: Tensor, *, node: bool) -> Iterator[tuple[str, Tensor]]:
-        """What an array holds: features of atoms, of pairs, or both; with the suffix that tells them apart.
+        """Yield what an array holds: features of atoms, of pairs, or both, with the suffix that tells them apart.
 
         ``node`` says that an array (atoms, 1, features) belongs to atoms, where every atom has one neighbour as well.
         """
@@ -111,16 +111,16 @@ class PairGrid:
 def features(
     recorded: Mapping[str, Tensor], grid: PairGrid, *, modules: Mapping[str, nn.Module], layers: str | Sequence[str]
 ) -> dict[str, Tensor]:
-    """What the modules returned, as (structures, atoms or pairs, features), by metatrain's names of the layers.
+    """Arrange what the modules returned as (structures, atoms or pairs, features), by metatrain's names of layers.
 
     Parameters
     ----------
     recorded
         Responses by name; the parts of a pair (of atoms, of pairs) are named ``NAME.0`` and ``NAME.1``.
     grid
-        Of the batch.
+        Positions of the pairs of the batch.
     modules, layers
-        The selected modules, and what was asked for.
+        The selected modules, and the names or patterns that were asked for.
     """
     patterns = ["*"] if layers == "auto" else [layers] if isinstance(layers, str) else layers
     found = {}

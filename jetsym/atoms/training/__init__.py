@@ -1,1 +1,1 @@
-"""Training of potentials by metatrain."""
+"""Training of potentials by metatrain, fine-tuning, and their symmetry over training."""

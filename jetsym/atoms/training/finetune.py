@@ -1,4 +1,4 @@
-"""Fine-tuning a trained PET on structures of one's own, and giving it an uncertainty: metatrain's options for both."""
+"""Fine-tuning of a trained PET on structures of one's own, and its uncertainty: metatrain's options for both."""
 
 from __future__ import annotations
 
@@ -60,18 +60,18 @@ def finetune(
     method
         "full" trains all weights; "heads" the heads and last layers only; "lora" small matrices added to the attention.
     version
-        Of a published model.
+        Version of a published model.
     energy, unit, forces, stress
         Names in the file, and the unit of the energy; forces and stress None to train without.
     variant
         Train an energy of another kind, such as of another functional, as a head of its own, "energy/VARIANT", that
         starts from that of "energy".
     rank, alpha
-        Of the matrices of "lora", and what their product is scaled by.
+        Rank of the matrices of "lora", and the factor that their product is scaled by.
     validation
         The fraction of the structures that is set aside, or another file.
     epochs, batch_size, learning_rate, seed, device
-        Of the training.
+        Options of the training, as for :func:`jetsym.atoms.train`.
     progress
         Show a progress bar.
 
@@ -154,7 +154,7 @@ def add_uncertainty(
     energy, unit, forces, stress
         Names in the file, and the unit of the energy; forces and stress as the model was trained with them.
     variant
-        Of an energy of another kind, "energy/VARIANT".
+        Name of an energy of another kind, "energy/VARIANT".
     validation
         The fraction of the structures to calibrate on, or another file.
     batch_size, seed, device, progress
@@ -210,7 +210,7 @@ def _check_target(model: Any, target: str, file: Path) -> None:
 
 
 def _section(model: Any, target: str, key: str, unit: str, forces: str | None, stress: str | None) -> dict[str, Any]:
-    """metatrain's section of an energy, in the words of the model: it compares units and descriptions by letter."""
+    """Return metatrain's section of an energy, in the words of the model: it compares units and descriptions."""
     known = model.dataset_info.targets.get(target)
     if known is not None and known.unit.lower() not in ("", unit.lower()):
         raise ConfigError(f"unit is {unit!r}, but {target!r} of the model is in {known.unit!r}; convert the data first")
@@ -219,7 +219,7 @@ def _section(model: Any, target: str, key: str, unit: str, forces: str | None, s
 
 
 def _pet(model: str, version: str | None) -> tuple[Path, Any]:
-    """The checkpoint of a PET, with an uncertainty or without, and the PET in it.
+    """Load the checkpoint of a PET, with an uncertainty or without; return its file and the PET in it.
 
     metatrain trains what is inside a model with an uncertainty, so that it need not be taken out of the file.
     """
@@ -232,7 +232,7 @@ def _pet(model: str, version: str | None) -> tuple[Path, Any]:
 
 
 def _checkpoint(model: str, version: str | None) -> tuple[Path, dict[str, Any]]:
-    """File and content of a checkpoint, which is read without running anything before metatrain opens it itself."""
+    """Return file and content of a checkpoint, read without running anything before metatrain opens it itself."""
     published = NAME.fullmatch(str(model)) and not Path(model).exists()
     file = fetch(model, version=version) if published else checkpoint.find(model)
     if file.suffix != ".ckpt":

@@ -1,4 +1,4 @@
-"""The symmetry of a model of atoms over its training, from the checkpoints that metatrain left."""
+"""Symmetry of a potential over its training, from the checkpoints that metatrain left."""
 
 from __future__ import annotations
 
@@ -35,16 +35,16 @@ def over_training(
     inputs
         Structures, or files of them.
     gradients
-        Whether to measure forces and stress: None for what the model was trained with.
+        True to measure forces and stress; None for what the model was trained with.
     every
-        Only every so many checkpoints.
+        Take every so many-th checkpoint.
     options
-        Those of :func:`jetsym.probe`.
+        Options of :func:`jetsym.probe`.
 
     Returns
     -------
     History
-        With epochs for steps.
+        The reports, with epochs for steps.
 
     Raises
     ------

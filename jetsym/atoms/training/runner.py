@@ -23,7 +23,7 @@ FAILED = "training stopped: "
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Train by the ``options.yaml`` of a folder; 0 if that went well, else 1 with the reason in the last line."""
+    """Train by the ``options.yaml`` of a folder; return 0, or 1 with the reason in the last line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--no-augmentation", action="store_true")
@@ -49,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def stop_with_parent() -> None:
-    """End when the process that started this one is gone, killed as it may be: it holds the other end of the input."""
+    """End when the process that started this one is gone, even killed: it holds the other end of the input."""
     if not stat.S_ISFIFO(os.fstat(0).st_mode):  # started by hand
         return
 
@@ -62,11 +62,11 @@ def stop_with_parent() -> None:
 
 
 def leave_out_augmentation() -> None:
-    """PET's trainer without random rotations: it has no option for that, so what it augments with does nothing."""
+    """Replace the augmentation of PET's trainer by one that does nothing, as it has no option for that."""
     trainer: Any = require("metatrain.pet.trainer", "jetsym atoms train")
 
     class Unaugmented(trainer.O3Augmenter):
-        """Returns structures and targets as they are."""
+        """An augmentation that returns structures and targets as they are."""
 
         def apply_random_augmentations(
             self, systems: Any, targets: Any, extra_data: Any = None

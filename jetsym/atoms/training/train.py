@@ -1,15 +1,15 @@
-"""Training models of metatrain: a thin layer over the options of ``mtt train``.
+"""Training of metatrain's models: a thin layer over the options of ``mtt train``.
 
 The training runs in a process of its own, as metatrain seeds global generators and sets up logging for itself. Its
 folder holds
 
 ==================  ====================================================================================
 ``train.yaml``      the options of ``jetsym atoms train``, as its ``--config`` takes them
-``options.yaml``    what they are in metatrain's terms, as it was given them
+``options.yaml``    the same in metatrain's terms, as it was given them
 ``model_5.ckpt`` …  checkpoints along the way, for :func:`jetsym.atoms.over_training`
 ``model.ckpt``      the model with the weights that validated best; ``model.pt`` is its export
 ``train.csv``       metrics by epoch
-``train.log``       what metatrain had to say, and ``output.txt`` the same with warnings
+``train.log``       metatrain's log, and ``output.txt`` the same with warnings
 ==================  ====================================================================================
 """
 
@@ -96,12 +96,12 @@ def train(
     checkpoint_every
         Epochs between checkpoints; by default ten over the run.
     augment
-        Whether PET sees every structure under a random rotation or improper rotation, anew in every epoch. metatrain
-        has no option for this; without, its augmentation is replaced by the identity. SOAP-BPNN needs and has none.
+        Show PET every structure under a random rotation or improper rotation, anew in every epoch. metatrain has no
+        option for this; without, its augmentation is replaced by the identity. SOAP-BPNN needs and has none.
     precision
         32 or 64 bits.
     seed
-        Of splits, weights and augmentation.
+        Seed of splits, weights and augmentation.
     device
         metatrain's ``device``, such as "cpu" or "cuda"; None for its choice.
     model, training, options
@@ -151,8 +151,8 @@ def train(
             },
         },
         "training_set": _set(data, section, length_unit),
-        "validation_set": _share(validation, section, length_unit),
-        "test_set": _share(test, section, length_unit),
+        "validation_set": _held_out(validation, section, length_unit),
+        "test_set": _held_out(test, section, length_unit),
         **(options or {}),
     }
     start = _prepare(folder, resume)
@@ -182,27 +182,27 @@ def _check(
             raise ConfigError(f"{name} is {value}; expected at least 1")
     if precision not in (32, 64):
         raise ConfigError(f"precision is {precision}; expected 32 or 64")
-    for name, share in {"validation": validation, "test": test}.items():
-        if not isinstance(share, str) and not 0 <= share < 1:
-            raise ConfigError(f"{name} is {share}; expected a fraction from 0 to below 1, or a file")
+    for name, part in {"validation": validation, "test": test}.items():
+        if not isinstance(part, str) and not 0 <= part < 1:
+            raise ConfigError(f"{name} is {part}; expected a fraction from 0 to below 1, or a file")
 
 
 def _again(given: Mapping[str, Any]) -> dict[str, Any]:
-    """The options that train another run in the same way, from wherever it is started."""
+    """Return the options that train another run in the same way, from wherever it is started."""
     parts = {name: given[name] for name in ("data", "validation", "test")}
     files = {name: str(_file(part)) for name, part in parts.items() if not isinstance(part, (int, float))}
     return {name: value for name, value in given.items() if name not in ("out", "resume", "progress")} | files
 
 
 def energy_section(key: str, unit: str, forces: str | None, stress: str | None) -> dict[str, Any]:
-    """metatrain's section of an energy."""
+    """Return metatrain's section of an energy."""
     slopes = {"forces": forces, "stress": stress}
     named = {name: False if found is None else {"key": found} for name, found in slopes.items()}
     return {"quantity": "energy", "key": key, "unit": unit, **named}
 
 
 def _set(data: str, targets: Mapping[str, Any], length_unit: str) -> dict[str, Any]:
-    """metatrain's section of a file of structures."""
+    """Return metatrain's section of a file of structures."""
     file = _file(data)
     if not file.is_file():
         raise DataError(f"there is no file {file}; expected structures, such as extended XYZ")
@@ -215,7 +215,7 @@ def _file(name: str) -> Path:
 
 
 def _check_slopes(file: Path, targets: Mapping[str, Any]) -> None:
-    """metatrain trains without forces or stress that a file does not have, and says so in its log alone."""
+    """Refuse forces or stress that a file does not have: metatrain trains without, and says so in its log alone."""
     named = {
         slope: section[slope]["key"]
         for section in targets.values()
@@ -237,12 +237,12 @@ def _check_slopes(file: Path, targets: Mapping[str, Any]) -> None:
             )
 
 
-def _share(part: float | str, targets: Mapping[str, Any], length_unit: str) -> Any:
+def _held_out(part: float | str, targets: Mapping[str, Any], length_unit: str) -> Any:
     return _set(part, targets, length_unit) if isinstance(part, str) else float(part)
 
 
 def _prepare(folder: Path, resume: bool) -> tuple[int, Path] | None:
-    """Make the folder of a run; the epoch and the checkpoint to go on from, looked at for what it may run."""
+    """Make the folder of a run; return epoch and checkpoint to go on from, looked at for what it may run."""
     if not resume and folder.exists() and any(folder.iterdir()):
         raise ConfigError(f"out is {folder}, which is not empty; choose another folder, or resume=true to continue")
     folder.mkdir(parents=True, exist_ok=True)
@@ -257,7 +257,7 @@ def _prepare(folder: Path, resume: bool) -> tuple[int, Path] | None:
 
 
 def _join_metrics(file: Path) -> None:
-    """Metrics of a run that went on: metatrain appends to them, with the names once more and epochs it repeats."""
+    """Join the metrics of a continued run: metatrain appends to them, with the names once more and repeated epochs."""
     if not file.is_file():
         return
     with file.open(encoding="utf-8", newline="") as text:
@@ -269,7 +269,7 @@ def _join_metrics(file: Path) -> None:
 
 
 def _run(folder: Path, *, augment: bool, start: Path | None, advance: Callable[[int], None]) -> None:
-    """metatrain in a process of its own, whose words are kept and whose epochs are counted."""
+    """Run metatrain in a process of its own, and keep its output and count its epochs."""
     command = [*RUNNER, str(folder.resolve())]
     command += [] if augment else ["--no-augmentation"]
     command += [] if start is None else ["--restart", str(start.resolve())]

@@ -1,1 +1,1 @@
-"""What a potential is used for: relaxation, phonons, dynamics, errors on a file; symmetrised or not."""
+"""Uses of a potential, symmetrised at inference or not: relaxation, phonons, dynamics, errors on a file."""

@@ -23,9 +23,9 @@ class BandPath:
     segments
         q-points of each segment in fractions of the reciprocal vectors, each of shape (points, 3).
     distances
-        Where these stand along the path, in 1/Å without 2π.
+        Distances of these along the path, in 1/Å without 2π.
     ticks
-        Where special points stand on it, and their names.
+        Distances and names of the special points.
     points
         The special points on the path.
     """
@@ -36,7 +36,7 @@ class BandPath:
     points: Mapping[str, np.ndarray]
 
     def to_dict(self) -> dict[str, Any]:
-        """Everything as values that JSON can hold."""
+        """Return everything as values that JSON can hold."""
         return {
             "segments": [segment.tolist() for segment in self.segments],
             "distances": [distance.tolist() for distance in self.distances],
@@ -46,7 +46,7 @@ class BandPath:
 
 
 def band_path(cell: np.ndarray, *, path: str | None = None, points: int = 41, eps: float = 2e-4) -> BandPath:
-    """A path through the Brillouin zone of a primitive cell, by default the standard one of its lattice.
+    """Make a path through the Brillouin zone of a primitive cell, by default the standard one of its lattice.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""From the name or the file of a model to an ASE calculator: metatrain's checkpoints, exports, PET-MAD, and EMT."""
+"""ASE calculators by the name or the file of a model: metatrain's checkpoints, exports, PET-MAD, and EMT."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def calculator(
     dtype: Dtype | None = None,
     device: str | None = None,
 ) -> Calculator:
-    """An ASE calculator with energies, forces and stress.
+    """Make an ASE calculator with energies, forces and stress.
 
     Parameters
     ----------
@@ -43,13 +43,13 @@ def calculator(
         "pet-mad-s" or "pet-mad-s-v1.1.0"; "emt" for ASE's effective-medium theory of Al, Ni, Cu, Pd, Ag, Pt and Au; or
         an ASE calculator, which is returned as it is.
     version
-        Of a published model, such as "1.1.0"; the newest where None.
+        Version of a published model, such as "1.1.0"; the newest where None.
     variant
-        Which energy of a model with several, "energy/VARIANT"; by default "energy", or the only one there is.
+        The energy of a model with several, "energy/VARIANT"; by default "energy", or the only one there is.
     dtype
         "float32" or "float64"; by default float64, which small displacements need. An export keeps its own.
     device
-        Such as "cpu" or "cuda"; by default the best that the model supports.
+        Device of the model, such as "cpu" or "cuda"; by default the best that the model supports.
 
     Raises
     ------
@@ -121,7 +121,7 @@ def _metatomic(file: Path, variant: str | None, dtype: Dtype | None, device: str
 
 
 def _energy(outputs: Iterable[str], variant: str | None, file: Path) -> str:
-    """The name of the energy to use."""
+    """Return the name of the energy to use."""
     energies = [name for name in outputs if name.partition("/")[0] == "energy"]
     if not energies:
         raise CheckpointError(
@@ -135,7 +135,7 @@ def _energy(outputs: Iterable[str], variant: str | None, file: Path) -> str:
 
 
 def uncertainty(calculator: Calculator, atoms: Atoms, *, per_atom: bool = False) -> np.ndarray | float | None:
-    """Standard deviation of the energy by last-layer prediction rigidity (LLPR), where the model has it.
+    """Compute the energy's standard deviation by last-layer prediction rigidity (LLPR), where the model has it.
 
     Bigi, Chong, Ceriotti, Grasselli, Mach. Learn.: Sci. Technol. 5, 045018 (2024): σ² = α² fᵀ (FᵀF + ς²)⁻¹ f with f the
     last-layer features of the structure, and F those of the training set.
@@ -143,16 +143,16 @@ def uncertainty(calculator: Calculator, atoms: Atoms, *, per_atom: bool = False)
     Parameters
     ----------
     calculator
-        From :func:`calculator`, of a model of metatrain's architecture "llpr" (PET-MAD is one).
+        One of :func:`calculator`, of a model of metatrain's architecture "llpr" (PET-MAD is one).
     atoms
         The structure.
     per_atom
-        Of the energy of every atom, shape (atoms,), instead of that of the structure.
+        True for that of the energy of every atom, shape (atoms,), instead of that of the structure.
 
     Returns
     -------
     numpy.ndarray or float or None
-        In eV; None for models without.
+        The standard deviation in eV; None for models without.
     """
     run, model = getattr(calculator, "run_model", None), getattr(calculator, "model", None)
     if run is None or model is None:

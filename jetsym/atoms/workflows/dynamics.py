@@ -23,7 +23,7 @@ __all__ = ["Drift", "drift"]
 
 @dataclass(frozen=True)
 class Drift:
-    """Conservation in a run at constant energy.
+    """Drift of what should be conserved in a run at constant energy.
 
     Parameters
     ----------
@@ -47,7 +47,7 @@ class Drift:
     time: float
 
     def to_dict(self) -> dict[str, Any]:
-        """Everything as values that JSON can hold."""
+        """Return everything as values that JSON can hold."""
         return asdict(self)
 
 
@@ -65,16 +65,16 @@ def drift(
     Parameters
     ----------
     atoms
-        Where to start; it is not changed. Momenta are drawn anew, without a total momentum and, for molecules, without
-        rotation.
+        The structure to start from; it is not changed. Momenta are drawn anew, without a total momentum and, for
+        molecules, without rotation.
     calculator
         Any ASE calculator with energies and forces.
     steps, timestep
         Number of steps and their length in fs.
     temperature
-        Of the momenta that are drawn, in K. Near a minimum half of it goes into potential energy.
+        Temperature of the momenta that are drawn, in K. Near a minimum half of it goes into potential energy.
     seed
-        Of the momenta.
+        Seed of the momenta.
 
     Raises
     ------
@@ -125,7 +125,7 @@ def drift(
 
 
 def _stop_rotating(atoms: Atoms) -> None:
-    """Take the rotation out of the momenta; a linear molecule has none around its axis, hence the pseudo-inverse."""
+    """Remove the rotation from the momenta; a linear molecule has none around its axis, hence the pseudo-inverse."""
     masses, arms = atoms.get_masses(), atoms.positions - atoms.get_center_of_mass()
     inertia = np.einsum(
         "a,aij->ij", masses, (arms**2).sum(axis=1)[:, None, None] * np.eye(3) - arms[:, :, None] * arms[:, None]

@@ -1,12 +1,11 @@
-"""How well a potential does on structures with known energies and forces, subset by subset."""
+"""Errors of a potential on structures with known energies and forces, subset by subset."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 from rich.markup import escape
@@ -15,8 +14,8 @@ from rich.table import Table
 from jetsym.atoms.packages import quiet
 from jetsym.atoms.workflows.calculators import uncertainty
 from jetsym.errors import ConfigError, DataError
-from jetsym.files import write_json
 from jetsym.progress import progress_bar
+from jetsym.storage import Stored
 from jetsym.text import as_text
 
 if TYPE_CHECKING:
@@ -59,7 +58,7 @@ class Scores:
 
 
 @dataclass(frozen=True)
-class Evaluation:
+class Evaluation(Stored):
     """Errors of a potential.
 
     Parameters
@@ -73,16 +72,18 @@ class Evaluation:
     scores: Mapping[str, Scores]
     meta: Mapping[str, Any]
 
-    def to_dict(self) -> dict[str, Any]:
-        """Everything as values that JSON can hold."""
+    KIND: ClassVar[str] = "potential"
+    FORMAT: ClassVar[int] = 1
+
+    def _content(self) -> dict[str, Any]:
         return {"scores": {name: asdict(scores) for name, scores in self.scores.items()}, "meta": dict(self.meta)}
 
-    def save(self, path: str | Path) -> Path:
-        """Write everything as JSON, whole or not at all."""
-        return write_json(path, self.to_dict())
+    @classmethod
+    def _read(cls, data: Mapping[str, Any]) -> Self:
+        return cls({name: Scores(**scores) for name, scores in data["scores"].items()}, dict(data["meta"]))
 
     def table(self) -> Table:
-        """One line for each subset."""
+        """Return a table with a line for each subset."""
         columns = {
             "energy_mae": "E MAE [meV/atom]",
             "energy_rmse": "E RMSE [meV/atom]",

@@ -1,4 +1,4 @@
-"""What a broken symmetry does to physics: spurious forces and torques, stress and forces a crystal forbids.
+"""Forbidden quantities, by which a broken symmetry shows: net forces, torques, forces and stress a crystal forbids.
 
 An unconstrained potential E(x) is not exactly invariant: E(R·x) ≠ E(x). Three things follow, measured here for any ASE
 calculator. A structure as a whole feels a torque τ = −∂E/∂θ; atoms on symmetric sites feel forces that their site
@@ -51,15 +51,16 @@ class SymmetryOperations:
     images: np.ndarray
 
     def site_projectors(self) -> np.ndarray:
-        """Mean of the rotations that leave each site where it is, shape (atoms, 3, 3): P_i F_i is what symmetry allows.
+        """Average the rotations that leave each site where it is, shape (atoms, 3, 3).
 
-        P projects a vector onto what the site symmetry leaves unchanged: 0 for a site with inversion.
+        P_i F_i is the force that symmetry allows: P projects a vector onto what the site symmetry leaves unchanged, 0
+        for a site with inversion.
         """
         stays = self.images == np.arange(self.images.shape[1])  # (operations, atoms)
         return np.einsum("ga,gij->aij", stays / stays.sum(axis=0), self.rotations)
 
     def point_group(self) -> np.ndarray:
-        """The distinct rotations, shape (order of the point group, 3, 3)."""
+        """Return the distinct rotations, shape (order of the point group, 3, 3)."""
         _, first = np.unique(np.round(self.rotations, 6), axis=0, return_index=True)
         return self.rotations[np.sort(first)]
 
@@ -92,22 +93,22 @@ class Spurious:
     symmetric_sites: int | None
 
     def to_dict(self) -> dict[str, Any]:
-        """Everything as values that JSON can hold."""
+        """Return everything as values that JSON can hold."""
         return asdict(self)
 
 
 def operations(atoms: Atoms, *, symprec: float = 1e-5, modulo_translations: bool = False) -> SymmetryOperations | None:
-    """Space group of a crystal from spglib, or None where not all directions are periodic.
+    """Find the space group of a crystal by spglib; None where not all directions are periodic.
 
     Parameters
     ----------
     atoms
         The structure.
     symprec
-        How far an atom may be from its image, in Å.
+        Largest distance of an atom from its image, in Å.
     modulo_translations
-        One operation for every rotation, of those that differ by translations that carry the crystal onto itself: all
-        that is needed of a supercell, where there are many.
+        True for one operation for every rotation, of those that differ by translations that carry the crystal onto
+        itself: all that is needed of a supercell, where there are many.
 
     Raises
     ------
@@ -116,7 +117,7 @@ def operations(atoms: Atoms, *, symprec: float = 1e-5, modulo_translations: bool
     """
     if not atoms.pbc.all():
         return None
-    found = _dataset(atoms, symprec)
+    found = symmetry_dataset(atoms, symprec)
     fractional, translations = np.asarray(found.rotations), np.asarray(found.translations)
     if modulo_translations:
         _, first = np.unique(fractional, axis=0, return_index=True)
@@ -131,16 +132,17 @@ def operations(atoms: Atoms, *, symprec: float = 1e-5, modulo_translations: bool
         distance = np.linalg.norm((apart - np.round(apart)) @ cell, axis=-1)
         distance[atoms.numbers[:, None] != atoms.numbers[None]] = np.inf
         images[place] = distance.argmin(axis=1)
-    return SymmetryOperations(_orthogonal(rotations), images)
+    return SymmetryOperations(nearest_orthogonal(rotations), images)
 
 
-def _orthogonal(matrices: np.ndarray) -> np.ndarray:
-    """The nearest orthogonal matrices: a cell that is symmetric to symprec only gives rotations that are so as well."""
+def nearest_orthogonal(matrices: np.ndarray) -> np.ndarray:
+    """Return the nearest orthogonal matrices: rotations of a cell that is symmetric to symprec are so only to that."""
     left, _, right = np.linalg.svd(matrices)
     return left @ right
 
 
-def _dataset(atoms: Atoms, symprec: float) -> Any:
+def symmetry_dataset(atoms: Atoms, symprec: float) -> Any:
+    """Return what spglib finds of a structure's symmetry; refuse a structure of which it finds nothing."""
     spglib = require("spglib", "the space group of a structure")
     cell = (atoms.cell.array, atoms.get_scaled_positions(), atoms.numbers)
     with warnings.catch_warnings():
@@ -159,7 +161,7 @@ def _dataset(atoms: Atoms, symprec: float) -> Any:
 
 
 def space_group(atoms: Atoms, *, symprec: float = 1e-5) -> str:
-    """International symbol and number of a crystal's space group; "not periodic" for anything else.
+    """Return symbol and number of a crystal's space group; "not periodic" for anything else.
 
     Examples
     --------
@@ -171,12 +173,12 @@ def space_group(atoms: Atoms, *, symprec: float = 1e-5) -> str:
     """
     if not atoms.pbc.all():
         return "not periodic"
-    found = _dataset(atoms, symprec)
+    found = symmetry_dataset(atoms, symprec)
     return f"{found.international} ({found.number})"
 
 
 def space_groups(atoms: Atoms) -> dict[str, str]:
-    """Space group at several tolerances, in Å, from coarse to fine; a dash where spglib finds none."""
+    """Return the space groups at several tolerances, in Å, from coarse to fine; a dash where spglib finds none."""
     groups = {}
     for symprec in TOLERANCES:
         try:
@@ -187,7 +189,7 @@ def space_groups(atoms: Atoms) -> dict[str, str]:
 
 
 def torque(atoms: Atoms, calculator: Calculator, *, step: float = 1e-2) -> np.ndarray:
-    """Torque on a structure as a whole, −∂E/∂θ around x, y and z, by central differences of the energy.
+    """Compute the torque on a whole structure, −∂E/∂θ around x, y and z, by central differences of the energy.
 
     Atoms and cell are rotated together, so that it is defined for crystals as for molecules, where it equals Σ r × F.
 
@@ -203,7 +205,7 @@ def torque(atoms: Atoms, calculator: Calculator, *, step: float = 1e-2) -> np.nd
     Returns
     -------
     numpy.ndarray
-        In eV per radian, shape (3,).
+        The torque in eV per radian, shape (3,).
     """
     from scipy.spatial.transform import Rotation
 

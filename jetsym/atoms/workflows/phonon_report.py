@@ -1,19 +1,18 @@
-"""What is found of a crystal's phonons, with and without symmetrisation."""
+"""Reports on a crystal's phonons, with and without symmetrisation."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 from rich.table import Table
 
 from jetsym.atoms.workflows.band_path import BandPath
 from jetsym.atoms.workflows.forbidden import Spurious
-from jetsym.atoms.workflows.tables import compared, number, structure_dict
-from jetsym.files import write_json
+from jetsym.atoms.workflows.tables import compared, number, structure_dict, structure_of
+from jetsym.storage import Stored
 from jetsym.text import as_text
 
 if TYPE_CHECKING:
@@ -68,7 +67,7 @@ class Phonons:
     spurious
         Forces, torque and stress that symmetry forbids, in the cell without displacements.
     force_constants
-        In eV/Å², shape (atoms, atoms, 3, 3) of the supercell.
+        In eV/Å², shape (atoms, atoms, 3, 3) of the supercell; None in a report that was loaded, as they are not saved.
     """
 
     bands: Sequence[np.ndarray]
@@ -80,7 +79,7 @@ class Phonons:
     dos_frequencies: np.ndarray
     dos: np.ndarray
     spurious: Spurious
-    force_constants: np.ndarray
+    force_constants: np.ndarray | None
 
     @property
     def worst(self) -> Splitting | None:
@@ -88,7 +87,7 @@ class Phonons:
         return max(self.splittings, key=lambda item: item.splitting, default=None)
 
     def to_dict(self) -> dict[str, Any]:
-        """Everything but the force constants as values that JSON can hold."""
+        """Return everything but the force constants as values that JSON can hold."""
         return {
             "bands_THz": [segment.tolist() for segment in self.bands],
             "points_THz": {name: values.tolist() for name, values in self.points.items()},
@@ -104,9 +103,28 @@ class Phonons:
             "spurious": self.spurious.to_dict(),
         }
 
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Self:
+        """Return the phonons whose :meth:`to_dict` gave ``data``."""
+        return cls(
+            bands=[np.array(segment) for segment in data["bands_THz"]],
+            points={name: np.array(values) for name, values in data["points_THz"].items()},
+            splittings=[
+                Splitting(item["point"], tuple(item["bands"]), item["THz"], item["splitting_THz"])
+                for item in data["splittings"]
+            ],
+            gamma_acoustic=data["gamma_acoustic_THz"],
+            lowest=data["lowest_THz"],
+            asymmetry=data["asymmetry"],
+            dos_frequencies=np.array(data["dos_frequencies_THz"]),
+            dos=np.array(data["dos"]),
+            spurious=Spurious(**data["spurious"]),
+            force_constants=None,
+        )
+
 
 @dataclass(frozen=True)
-class PhononReport:
+class PhononReport(Stored):
     """Phonons of a crystal, with and without symmetrisation.
 
     Parameters
@@ -129,8 +147,10 @@ class PhononReport:
     runs: Mapping[str, Phonons]
     meta: Mapping[str, Any]
 
-    def to_dict(self) -> dict[str, Any]:
-        """Everything but the force constants as values that JSON can hold."""
+    KIND: ClassVar[str] = "phonons"
+    FORMAT: ClassVar[int] = 1
+
+    def _content(self) -> dict[str, Any]:
         return {
             "structure": structure_dict(self.structure),
             "group": self.group,
@@ -139,12 +159,24 @@ class PhononReport:
             "meta": dict(self.meta),
         }
 
-    def save(self, path: str | Path) -> Path:
-        """Write everything but the force constants as JSON, whole or not at all."""
-        return write_json(path, self.to_dict())
+    @classmethod
+    def _read(cls, data: Mapping[str, Any]) -> Self:
+        path = data["path"]
+        return cls(
+            structure=structure_of(data["structure"]),
+            group=data["group"],
+            path=BandPath(
+                segments=[np.array(segment) for segment in path["segments"]],
+                distances=[np.array(distance) for distance in path["distances"]],
+                ticks=[(place, name) for place, name in path["ticks"]],
+                points={name: np.array(point) for name, point in path["points"].items()},
+            ),
+            runs={name: Phonons.from_dict(run) for name, run in data["runs"].items()},
+            meta=dict(data["meta"]),
+        )
 
     def table(self) -> Table:
-        """The runs side by side: splittings of degenerate bands, and what else symmetry forbids."""
+        """Return the runs side by side: splittings of degenerate bands, and what else symmetry forbids."""
         runs = list(self.runs.values())
         rows: dict[str, list[str]] = {}
         for place, item in enumerate(runs[0].splittings):
@@ -162,7 +194,7 @@ class PhononReport:
         return as_text(self.table(), width=140)
 
     def plot(self) -> Figure:
-        """Bands along the path, and the density of states beside them."""
+        """Draw bands along the path, and the density of states beside them."""
         from jetsym.plotting.crystals import plot_phonons
 
         return plot_phonons(

@@ -6,17 +6,18 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import numpy as np
 from rich.table import Table
 
 from jetsym.atoms.workflows.dynamics import Drift, drift
 from jetsym.atoms.workflows.forbidden import Spurious, space_groups, spurious
-from jetsym.atoms.workflows.tables import compared, number, structure_dict
+from jetsym.atoms.workflows.tables import compared, number, structure_dict, structure_of
 from jetsym.errors import ConfigError, DataError
-from jetsym.files import finished_file, write_json
+from jetsym.files import finished_file
 from jetsym.progress import progress_bar
+from jetsym.storage import Stored
 from jetsym.text import as_text
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ class Relaxation:
     drift: Drift | None
 
     def to_dict(self) -> dict[str, Any]:
-        """Everything as values that JSON can hold."""
+        """Return all of it as values that JSON can hold."""
         return {
             "final": structure_dict(self.final),
             "energies": self.energies.tolist(),
@@ -73,9 +74,22 @@ class Relaxation:
             "drift": None if self.drift is None else self.drift.to_dict(),
         }
 
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Self:
+        """Return the relaxation whose :meth:`to_dict` gave ``data``."""
+        return cls(
+            final=structure_of(data["final"]),
+            energies=np.array(data["energies"]),
+            fmax=np.array(data["fmax"]),
+            converged=data["converged"],
+            groups=dict(data["groups"]),
+            spurious=Spurious(**data["spurious"]),
+            drift=None if data["drift"] is None else Drift(**data["drift"]),
+        )
+
 
 @dataclass(frozen=True)
-class RelaxationReport:
+class RelaxationReport(Stored):
     """What relaxing a structure has given, with and without symmetrisation.
 
     Parameters
@@ -95,8 +109,10 @@ class RelaxationReport:
     runs: Mapping[str, Relaxation]
     meta: Mapping[str, Any]
 
-    def to_dict(self) -> dict[str, Any]:
-        """Everything as values that JSON can hold."""
+    KIND: ClassVar[str] = "relaxation"
+    FORMAT: ClassVar[int] = 1
+
+    def _content(self) -> dict[str, Any]:
         return {
             "initial": structure_dict(self.initial),
             "initial_groups": dict(self.initial_groups),
@@ -104,9 +120,14 @@ class RelaxationReport:
             "meta": dict(self.meta),
         }
 
-    def save(self, path: str | Path) -> Path:
-        """Write everything as JSON, whole or not at all."""
-        return write_json(path, self.to_dict())
+    @classmethod
+    def _read(cls, data: Mapping[str, Any]) -> Self:
+        return cls(
+            initial=structure_of(data["initial"]),
+            initial_groups=dict(data["initial_groups"]),
+            runs={name: Relaxation.from_dict(run) for name, run in data["runs"].items()},
+            meta=dict(data["meta"]),
+        )
 
     def write_structures(self, path: str | Path) -> list[Path]:
         """Write each relaxed structure as extended XYZ, named ``path`` with the run's name before the suffix."""
@@ -121,7 +142,7 @@ class RelaxationReport:
         return written
 
     def table(self) -> Table:
-        """The runs side by side."""
+        """Return the runs side by side."""
         rows: dict[str, list[str]] = {}
 
         def add(name: str, cells: list[str]) -> None:
@@ -153,7 +174,7 @@ class RelaxationReport:
         return as_text(self.table(), width=140)
 
     def plot(self) -> Figure:
-        """Energy and largest force against the steps."""
+        """Draw energy and largest force against the steps."""
         from jetsym.plotting.crystals import plot_relaxation
 
         return plot_relaxation(

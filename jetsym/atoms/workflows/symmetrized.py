@@ -1,18 +1,19 @@
-"""Symmetry restored at inference for ASE: any calculator, averaged over O(3) or over the rotations of a crystal."""
+"""ASE calculators symmetrised at inference: any of them, averaged over O(3) or over the rotations of a crystal."""
 
 from __future__ import annotations
 
 import sys
-import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from jetsym.atoms.workflows.forbidden import nearest_orthogonal, symmetry_dataset
 from jetsym.errors import ConfigError, MissingDependencyError, SpectrumError
-from jetsym.spectrum import O3, SO3, Quadrature
+from jetsym.spectrum import Quadrature, group_of
 from jetsym.spectrum.averaging import GroupAverage, group_average
+from jetsym.symmetry import GroupName, Symmetry
 
 try:
     from ase import Atoms
@@ -23,8 +24,9 @@ except ImportError:
 
 __all__ = ["SymmetrizedCalculator", "space_group_rotations", "symmetrized_calculator"]
 
-GROUPS = {"O3": O3(), "SO3": SO3()}
-#: What is computed together, so that a structure goes along its orbit once: forces ask for the energy as well.
+#: What stands for the rotations in the space group of the crystal.
+SPACE = "space"
+#: Properties computed together, so that a structure goes along its orbit once: forces ask for the energy as well.
 TOGETHER = {
     "energy": ("energy",),
     "free_energy": ("energy",),
@@ -39,14 +41,14 @@ ATOMS_AT_ONCE = 512
 
 def symmetrized_calculator(
     calculator: Calculator,
-    group: str | NDArray[np.float64] = "O3",
+    group: str | NDArray[np.float64] = GroupName.O3,
     l_max: int = 4,
     *,
     rule: str | Quadrature = "auto",
     batch_size: int | None = None,
     **options: Any,
 ) -> Calculator:
-    """A calculator averaged over a group: metatomic's own where it serves, else ours.
+    """Average a calculator over a group: by metatomic's own average where it serves, else by ours.
 
     Parameters
     ----------
@@ -61,13 +63,13 @@ def symmetrized_calculator(
         Further options of :class:`SymmetrizedCalculator`.
     """
     metatomic = sys.modules.get("metatomic_ase")  # imported, if this is one of its calculators
-    plain = isinstance(group, str) and group in GROUPS and rule == "auto" and not options
+    plain = isinstance(group, str) and group != SPACE and rule == "auto" and not options
     if plain and metatomic is not None and isinstance(calculator, metatomic.MetatomicCalculator):
         return metatomic.SymmetrizedCalculator(
             calculator,
             l_max=l_max,
             batch_size=batch_size,
-            include_inversion=group == "O3",
+            include_inversion=_all_rotations(str(group)).has_inversion,
             store_rotational_std=True,
         )
     return SymmetrizedCalculator(calculator, group, l_max, rule=rule, **options)
@@ -96,7 +98,7 @@ class SymmetrizedCalculator(Calculator):
         degeneracies but not the invariance of its energy under other rotations; or orthogonal matrices (n, 3, 3), such
         as the point group of a molecule.
     l_max
-        Degree of the average over O(3) or SO(3): the largest λ in which the energy of a turning structure breaks the
+        Degree of the average over O(3) or SO(3): the largest λ in which the energy of a rotating structure breaks the
         symmetry, plus one for forces, plus two for stress. The space group has no use for it.
     rule, n_rotations, seed
         As for :func:`jetsym.spectrum.averaging.group_average`.
@@ -124,7 +126,7 @@ class SymmetrizedCalculator(Calculator):
     def __init__(
         self,
         calculator: Calculator,
-        group: str | NDArray[np.float64] = "O3",
+        group: str | NDArray[np.float64] = GroupName.O3,
         l_max: int = 4,
         *,
         rule: str | Quadrature = "auto",
@@ -138,22 +140,21 @@ class SymmetrizedCalculator(Calculator):
         self.implemented_properties = [name for name in TOGETHER if name in calculator.implemented_properties]
         self._reference, self._symprec = reference, symprec
         self._average: GroupAverage | None = None
-        if reference is not None and not (isinstance(group, str) and group == "space"):
+        if reference is not None and not (isinstance(group, str) and group == SPACE):
             raise ConfigError(f"there is a reference structure, but group is {group!r}; it goes with group='space'")
         if not isinstance(group, str):
             self._average = _equal_weights(np.asarray(group, dtype=float))
-        elif group in GROUPS:
+        elif group != SPACE:
+            element = group_of(_all_rotations(group))
             try:
-                self._average = group_average(GROUPS[group], l_max, rule=rule, n_rotations=n_rotations, seed=seed)
+                self._average = group_average(element, l_max, rule=rule, n_rotations=n_rotations, seed=seed)
             except SpectrumError as error:
                 raise ConfigError(str(error)) from error
-        elif group != "space":
-            raise ConfigError(f"group is {group!r}; expected 'O3', 'SO3', 'space', or orthogonal matrices (n, 3, 3)")
         elif reference is not None:
             self._average = _equal_weights(space_group_rotations(reference, symprec=symprec))
 
     def average(self, atoms: Atoms) -> GroupAverage:
-        """The elements and weights that the properties of a structure are averaged over."""
+        """Return the elements and weights that the properties of a structure are averaged over."""
         if self._average is not None:
             return self._average
         return _equal_weights(space_group_rotations(atoms, symprec=self._symprec))
@@ -164,18 +165,19 @@ class SymmetrizedCalculator(Calculator):
         properties: Sequence[str] = ("energy",),
         system_changes: Sequence[str] = all_changes,
     ) -> None:
+        """Compute properties as ASE asks for them, each averaged over the group."""
         super().calculate(atoms, properties, system_changes)
         assert self.atoms is not None  # set by ASE
         names = self._wanted(properties)
         elements, weights, _ = self.average(self.atoms)
-        orbit = [_turned(self.atoms, element) for element in elements]
+        orbit = [_rotated(self.atoms, element) for element in elements]
         first: dict[str, Any] = {}
         mean, square = dict.fromkeys(names, 0.0), dict.fromkeys(names, 0.0)
         for element, weight, found in zip(
             elements, weights, _evaluated(self.base_calculator, orbit, names), strict=True
         ):
             for name in names:
-                value = _turned_back(name, found[name], element)
+                value = _rotated_back(name, found[name], element)
                 shifted = value - first.setdefault(name, value)  # so that nothing cancels in the variance
                 mean[name] = mean[name] + weight * shifted
                 square[name] = square[name] + weight * shifted**2
@@ -196,8 +198,13 @@ class SymmetrizedCalculator(Calculator):
         return list(dict.fromkeys(name for name in wanted if name in self.implemented_properties))
 
 
+def _all_rotations(group: str) -> Symmetry:
+    """Return O(3) or SO(3) by its name; refuse others."""
+    return Symmetry.parse(group, groups=(GroupName.O3, GroupName.SO3, SPACE))
+
+
 def space_group_rotations(atoms: Atoms, *, symprec: float = 1e-5) -> NDArray[np.float64]:
-    """The orthogonal parts of the operations of a crystal's space group, each once, by spglib.
+    """Return the orthogonal parts of the operations of a crystal's space group, each once, by spglib.
 
     Parameters
     ----------
@@ -213,7 +220,9 @@ def space_group_rotations(atoms: Atoms, *, symprec: float = 1e-5) -> NDArray[np.
     Raises
     ------
     ConfigError
-        Other boundaries, or a structure in which spglib finds no group.
+        Other boundaries.
+    DataError
+        spglib finds no space group, as where two atoms coincide.
 
     Examples
     --------
@@ -221,26 +230,14 @@ def space_group_rotations(atoms: Atoms, *, symprec: float = 1e-5) -> NDArray[np.
     >>> [len(space_group_rotations(bulk(*crystal))) for crystal in [("Cu", "fcc", 3.6), ("Ru", "hcp", 2.7)]]
     [48, 24]
     """
-    try:
-        import spglib
-    except ImportError:
-        raise MissingDependencyError.of("spglib", extra="atoms", purpose="averaging over a space group") from None
     if not atoms.pbc.all():
         raise ConfigError(
             f"the structure {atoms.get_chemical_formula()} has boundaries pbc = {atoms.pbc.tolist()}; a space group "
             "needs a crystal, with periodic ones in all directions: give orthogonal matrices as the group instead"
         )
     cell = atoms.cell.array
-    with warnings.catch_warnings():  # of how later versions will report that nothing was found
-        warnings.simplefilter("ignore", DeprecationWarning)
-        found = spglib.get_symmetry((cell, atoms.get_scaled_positions(), atoms.numbers), symprec=symprec)
-    if found is None:
-        raise ConfigError(f"spglib finds no space group of {atoms.get_chemical_formula()} at symprec {symprec:g}")
-    fractional = np.unique(found["rotations"], axis=0)
-    cartesian = cell.T @ fractional @ np.linalg.inv(cell.T)
-    # A lattice that has its symmetry up to symprec only gives matrices near to orthogonal ones.
-    left, _, right = np.linalg.svd(cartesian)
-    return left @ right
+    fractional = np.unique(symmetry_dataset(atoms, symprec).rotations, axis=0)
+    return nearest_orthogonal(cell.T @ fractional @ np.linalg.inv(cell.T))
 
 
 def _equal_weights(elements: NDArray[np.float64]) -> GroupAverage:
@@ -251,8 +248,8 @@ def _equal_weights(elements: NDArray[np.float64]) -> GroupAverage:
     return GroupAverage(elements, np.full(len(elements), 1 / len(elements)), None)
 
 
-def _turned(atoms: Atoms, element: NDArray[np.float64]) -> Atoms:
-    """The structure with positions and cell moved by an orthogonal matrix, without constraints."""
+def _rotated(atoms: Atoms, element: NDArray[np.float64]) -> Atoms:
+    """Copy a structure with positions and cell moved by an orthogonal matrix, without constraints."""
     moved = atoms.copy()
     moved.set_constraint()
     moved.set_cell(atoms.cell.array @ element.T, scale_atoms=False)
@@ -261,7 +258,7 @@ def _turned(atoms: Atoms, element: NDArray[np.float64]) -> Atoms:
 
 
 def _evaluated(calculator: Calculator, orbit: Sequence[Atoms], names: Sequence[str]) -> Iterator[dict[str, Any]]:
-    """Properties of every structure of an orbit; by metatomic's calculators of several at once."""
+    """Yield the properties of every structure of an orbit; by metatomic's calculators of several at once."""
     together = getattr(calculator, "compute_energy", None)
     crystal = "stress" not in names or orbit[0].pbc.all()
     if together is None or not crystal or not set(names) <= {"energy", "energies", "forces", "stress"}:
@@ -279,8 +276,8 @@ def _evaluated(calculator: Calculator, orbit: Sequence[Atoms], names: Sequence[s
         )
 
 
-def _turned_back(name: str, value: Any, element: NDArray[np.float64]) -> Any:
-    """g⁻¹ of a property; stress as (3, 3)."""
+def _rotated_back(name: str, value: Any, element: NDArray[np.float64]) -> Any:
+    """Return g⁻¹ of a property; stress as (3, 3)."""
     if name in ("forces", "dipole"):
         return np.asarray(value) @ element
     if name == "stress":
@@ -289,7 +286,7 @@ def _turned_back(name: str, value: Any, element: NDArray[np.float64]) -> Any:
 
 
 def _layout(name: str, value: Any) -> Any:
-    """A property in the form that ASE expects."""
+    """Return a property in the form that ASE expects."""
     if name == "stress":
         return full_3x3_to_voigt_6_stress(value)
     return float(value) if np.ndim(value) == 0 else value

@@ -1,21 +1,22 @@
-"""How the workflows on atoms print and store what they find."""
+"""Tables of the workflows on atoms, and structures as JSON."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from rich.markup import escape
 from rich.table import Table
 
 if TYPE_CHECKING:
     from ase import Atoms
 
-__all__ = ["compared", "number", "structure_dict"]
+__all__ = ["compared", "number", "structure_dict", "structure_of"]
 
 
 def number(value: float | None) -> str:
-    """Three digits; a dash for None.
+    """Write three digits; a dash for None.
 
     Examples
     --------
@@ -26,7 +27,7 @@ def number(value: float | None) -> str:
 
 
 def compared(title: str, columns: Iterable[str], rows: Mapping[str, Sequence[str]]) -> Table:
-    """A table of quantities, one column for each run."""
+    """Return a table of quantities, one column for each run."""
     table = Table(title=escape(title), title_justify="left")
     table.add_column("quantity")
     for name in columns:
@@ -37,10 +38,23 @@ def compared(title: str, columns: Iterable[str], rows: Mapping[str, Sequence[str
 
 
 def structure_dict(atoms: Atoms) -> dict[str, Any]:
-    """A structure as values that JSON can hold; lengths in Å."""
+    """Return a structure as values that JSON can hold: lengths in Å, energy and forces, where it has them, in eV."""
+    results = {} if atoms.calc is None else atoms.calc.results
     return {
         "symbols": atoms.get_chemical_symbols(),
         "positions": atoms.positions.tolist(),
         "cell": atoms.cell.array.tolist(),
         "pbc": atoms.pbc.tolist(),
+        "results": {name: np.asarray(results[name]).tolist() for name in ("energy", "forces") if name in results},
     }
+
+
+def structure_of(data: Mapping[str, Any]) -> Atoms:
+    """Return the structure that :func:`structure_dict` gave ``data`` of."""
+    from ase import Atoms
+    from ase.calculators.singlepoint import SinglePointCalculator
+
+    atoms = Atoms(data["symbols"], data["positions"], cell=data["cell"], pbc=data["pbc"])
+    if data.get("results"):  # which version 0.1.0 did not write
+        atoms.calc = SinglePointCalculator(atoms, **{name: np.array(value) for name, value in data["results"].items()})
+    return atoms

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, ClassVar
@@ -13,8 +12,9 @@ from rich.table import Table
 
 from jetsym.jets.evaluation.calibration import Calibration
 from jetsym.jets.evaluation.rejection import FEW, Rejection
+from jetsym.jets.evaluation.stability_report import Stability
 from jetsym.storage import Stored
-from jetsym.text import as_text
+from jetsym.text import as_text, concise
 
 __all__ = ["Bin", "ClassQuality", "Evaluation"]
 
@@ -53,7 +53,7 @@ class ClassQuality:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> ClassQuality:
-        """The inverse of what :meth:`Evaluation.to_dict` holds of it."""
+        """Return it from what :meth:`Evaluation.to_dict` holds of it."""
         efficiency, share = data["roc"]
         changes = {"rejection": _rejection(data["rejection"]), "roc": (tuple(efficiency), tuple(share))}
         return cls(**{**data, **changes})
@@ -74,7 +74,7 @@ class Bin:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Bin:
-        """The inverse of what :meth:`Evaluation.to_dict` holds of it."""
+        """Return it from what :meth:`Evaluation.to_dict` holds of it."""
         rejections = {name: Rejection.from_dict(item) for name, item in data["rejections"].items()}
         return cls(**{**data, "rejections": rejections})
 
@@ -103,6 +103,8 @@ class Evaluation(Stored):
         The same by the jets' pT.
     rotated
         The same tagger on the same jets, each after a rotation of its own.
+    stability
+        How stable its decisions are on the same jets, if that was asked for.
     meta
         What was measured: number of jets, level of the intervals, and what the caller added.
     """
@@ -115,21 +117,20 @@ class Evaluation(Stored):
     calibration: Calibration
     bins: tuple[Bin, ...] = ()
     rotated: Evaluation | None = None
+    stability: Stability | None = None
     meta: Mapping[str, Any] = field(default_factory=dict)
 
     KIND: ClassVar[str] = "evaluation"
-    FORMAT: ClassVar[int] = 1
+    FORMAT: ClassVar[int] = 2
 
     @property
     def rejections(self) -> dict[str, Rejection]:
         """Of every signal class, at its working point."""
         return {item.name: item.rejection for item in self.qualities if item.rejection is not None}
 
-    def to_dict(self) -> dict[str, Any]:
-        """Everything as values that JSON can hold; an infinite rejection is None."""
+    def _content(self) -> dict[str, Any]:
+        """Return values that JSON can hold; an infinite rejection is None."""
         return {
-            "kind": self.KIND,
-            "format": self.FORMAT,
             "metrics": dict(self.metrics),
             "classes": list(self.classes),
             "background": list(self.background),
@@ -144,6 +145,7 @@ class Evaluation(Stored):
                 for each in self.bins
             ],
             "rotated": None if self.rotated is None else self.rotated.to_dict(),
+            "stability": None if self.stability is None else self.stability.to_dict(),
             "meta": dict(self.meta),
         }
 
@@ -158,11 +160,12 @@ class Evaluation(Stored):
             calibration=Calibration.from_dict(data["calibration"]),
             bins=tuple(Bin.from_dict(item) for item in data["bins"]),
             rotated=None if data["rotated"] is None else cls.from_dict(data["rotated"]),
+            stability=None if data["stability"] is None else Stability.from_dict(data["stability"]),
             meta=dict(data["meta"]),
         )
 
     def table(self) -> Group:
-        """All numbers, to be printed by rich."""
+        """Return all numbers, to be printed by rich."""
         parts = [self._overview(), self._classes()]
         if self.bins:
             parts.append(self._bins())
@@ -185,13 +188,13 @@ class Evaluation(Stored):
         against = "QCD" if all(name.startswith("QCD") for name in self.background) else ", ".join(self.background)
         heads = ("class", "jets", "found", "AUC", "signal", "rejection", *(["rotated"] if self.rotated else []))
         table = _table(f"each class against {against}", *heads)
-        turned = self.rotated.rejections if self.rotated else {}
+        rotated = self.rotated.rejections if self.rotated else {}
         for item in self.qualities[:SHOWN]:
             cells = [f"{item.jets:,}", f"{100 * item.found:.1f} %"]
             if item.rejection is not None and item.auc_background is not None:
                 cells.append(_with_error(item.auc_background, item.auc_background_stderr))
                 cells += [f"{100 * item.rejection.signal_efficiency:.4g} %", str(item.rejection)]
-                cells += [_short(turned[item.name])] if self.rotated else []
+                cells += [_short(rotated[item.name])] if self.rotated else []
             table.add_row(item.name, *cells)
         return table
 
@@ -200,7 +203,7 @@ class Evaluation(Stored):
         table = _table("by jet pT [GeV]; rejections with a cut for every bin", "", *ranges)
         table.add_row("jets", *(f"{each.jets:,}" for each in self.bins))
         for name in ("accuracy", "macro_auc"):
-            cells = (_measured(each.metrics, name).replace(" ± ", "±") for each in self.bins)
+            cells = (_measured(each.metrics, name) for each in self.bins)
             table.add_row(name, *cells, end_section=name == "macro_auc")
         for name in list(self.rejections)[:SHOWN]:
             table.add_row(name, *(_short(each.rejections.get(name)) for each in self.bins))
@@ -239,11 +242,7 @@ def _measured(metrics: Mapping[str, float], name: str) -> str:
 
 
 def _with_error(value: float, error: float | None) -> str:
-    """To the error's first digit, and to three decimals at least where one is said."""
-    if not error:
-        return f"{value:.4f}"
-    digits = max(3, -math.floor(math.log10(error)))
-    return f"{value:.{digits}f} ± {error:.{digits}f}"
+    return concise(value, error) if error else f"{value:.4f}"
 
 
 def _short(rejection: Rejection | None) -> str:

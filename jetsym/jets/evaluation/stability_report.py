@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from rich.table import Table
 
-from jetsym.text import as_text
+from jetsym.storage import Stored
+from jetsym.text import as_text, concise
 
 __all__ = ["FLIPS", "REJECTION", "Change", "Stability"]
 
@@ -42,7 +43,7 @@ class Change:
 
 
 @dataclass(frozen=True)
-class Stability:
+class Stability(Stored):
     """How stable a tagger's decisions are.
 
     Parameters
@@ -67,9 +68,20 @@ class Stability:
     seed: int
     notes: tuple[str, ...] = ()
 
-    def to_dict(self) -> dict[str, Any]:
-        """Everything as values that JSON can hold."""
+    KIND: ClassVar[str] = "stability"
+    FORMAT: ClassVar[int] = 1
+
+    def _content(self) -> dict[str, Any]:
         return asdict(self)
+
+    @classmethod
+    def _read(cls, data: Mapping[str, Any]) -> Self:
+        changes = {
+            action: {name: Change(**change) for name, change in found.items()}
+            for action, found in data["changes"].items()
+        }
+        others = {key: data[key] for key in ("signal", "background", "jets", "draws", "seed")}
+        return cls(changes=changes, **others, notes=tuple(data["notes"]))
 
     def __str__(self) -> str:
         lines = Table(title=f"{self.jets:,} jets, {self.draws} elements of each action", title_justify="left")
@@ -82,7 +94,7 @@ class Stability:
         return as_text(lines, width=120) + "".join(f"{note}\n" for note in [*self.notes, *self._limits()])
 
     def _limits(self) -> list[str]:
-        """What finite samples cannot tell."""
+        """Say what finite samples cannot tell."""
         notes = []
         still = [action for action, changes in self.changes.items() if not changes[FLIPS].mean]
         if still:
@@ -96,16 +108,16 @@ class Stability:
 def _cells(name: str, change: Change) -> list[str]:
     scale, unit = (100, " %") if name in (FLIPS, "accuracy") else (1, "")
 
-    def number(value: float, error: float | None = None, sign: str = "") -> str:
-        if np.isnan(value):
-            return "–"
-        text = f"{scale * value:{sign}.4g}"
-        return text + (unit if error is None else "" if np.isnan(error) else f" ± {scale * error:.1g}")
+    def number(value: float) -> str:
+        return "—" if np.isnan(value) else f"{scale * value:.4g}{unit}"
+
+    def measured(value: float, error: float) -> str:
+        return concise(scale * value, scale * error) + ("" if np.isnan(value) else unit)
 
     return [
-        "" if name == FLIPS else number(change.unmoved, change.unmoved_stderr),
+        "" if name == FLIPS else measured(change.unmoved, change.unmoved_stderr),
         number(change.mean),
         number(change.std),
         number(change.worst),
-        number(change.difference, change.difference_stderr, "+"),
+        "+" * (change.difference > 0) + measured(change.difference, change.difference_stderr),
     ]

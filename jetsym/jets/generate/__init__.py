@@ -1,4 +1,4 @@
-"""Making JetClass-like jets: Pythia 8 collisions, a simple detector, FastJet jets, ROOT files with JetClass's schema.
+"""Generation of JetClass-like jets: Pythia 8 collisions, a simple detector, FastJet jets, ROOT files of its schema.
 
 Importing this needs neither Pythia nor FastJet; :func:`generate` does (``pip install 'jetsym[generate]'``).
 """

@@ -1,4 +1,4 @@
-"""The unit of work: a fixed number of jets of one class, a pure function of its seed."""
+"""Chunks, the units of work: a fixed number of jets of one class, a pure function of its seed."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _FLAGS = ("part_isChargedHadron", "part_isNeutralHadron", "part_isPhoton", "part
 
 @dataclass(frozen=True)
 class ChunkTask:
-    """What one call of :func:`generate_chunk` does.
+    """The task of one call of :func:`generate_chunk`.
 
     Parameters
     ----------
@@ -37,9 +37,9 @@ class ChunkTask:
     seed
         The sample's seed.
     key
-        What tells this chunk from all others of the sample: numbers of the class, the split, the file and the chunk.
+        Numbers of the class, the split, the file and the chunk, which tell this chunk from all others of the sample.
     detector, selection
-        Constants.
+        Constants of the detector and of the selection of jets.
     """
 
     label: str
@@ -95,7 +95,7 @@ class JetTable:
         )
 
     def columns(self) -> dict[str, ak.Array | NDArray[np.generic]]:
-        """Ragged awkward arrays and flat numpy arrays by branch name, as the writer takes them."""
+        """Return ragged awkward arrays and flat numpy arrays by branch name, as the writer takes them."""
         offsets = ak.index.Index64(np.concatenate([[0], np.cumsum(self.counts)]))
         ragged = {
             name: ak.Array(ak.contents.ListOffsetArray(offsets, ak.contents.NumpyArray(column)))
@@ -116,7 +116,7 @@ def generate_chunk(task: ChunkTask) -> JetTable:
 
 
 def _simulate(source: EventSource, task: ChunkTask, *, rng: np.random.Generator) -> JetTable:
-    """All jets of the class in the next batch of events."""
+    """Make all jets of the class in the next batch of events."""
     process = PROCESSES[task.label]
     batch = source.batch(_EVENTS_PER_BATCH)
     candidates = _as_stored(detect(batch.visible(), task.detector, rng=rng))
@@ -137,7 +137,7 @@ def _simulate(source: EventSource, task: ChunkTask, *, rng: np.random.Generator)
 
 
 def _as_stored(candidates: Candidates) -> Candidates:
-    """The candidates with momenta as the file will hold them, so that everything computed from them agrees with it."""
+    """Round momenta as the file will hold them, so that everything computed from them agrees with it."""
     momentum = (candidates.px, candidates.py, candidates.pz)
     return candidates.with_momentum(*(component.astype(np.float32).astype(np.float64) for component in momentum))
 

@@ -44,7 +44,7 @@ _GEV_PER_TESLA_MM = 0.299792458e-3
 
 @dataclass(frozen=True)
 class DetectorConfig:
-    """The constants of the detector. ⊕ adds in quadrature; η is the true pseudorapidity.
+    """Constants of the detector. ⊕ adds in quadrature; η is the true pseudorapidity.
 
     Parameters
     ----------
@@ -134,9 +134,9 @@ class Particles:
     pid
         PDG number.
     charge
-        In units of e.
+        Charge in units of e.
     px, py, pz, energy
-        In GeV.
+        Four-momentum in GeV.
     x, y, z
         Production vertex in mm; the primary vertex is the origin.
     """
@@ -157,20 +157,23 @@ class Particles:
 
     @property
     def pt(self) -> Array:
+        """Transverse momentum in GeV."""
         return np.hypot(self.px, self.py)
 
     @property
     def eta(self) -> Array:
+        """Pseudorapidity."""
         return np.arcsinh(self.pz / np.maximum(self.pt, 1e-12))
 
     @property
     def phi(self) -> Array:
+        """Azimuth in radians."""
         return np.arctan2(self.py, self.px)
 
 
 @dataclass(frozen=True)
 class Candidates:
-    """What the detector reports for a batch of events, each column of shape (candidates,), grouped by event.
+    """Candidates that the detector reports for a batch of events, each column (candidates,), grouped by event.
 
     ``category`` is one of :data:`CHARGED_HADRON`, … :data:`MUON`. Impact parameters and their resolutions are in mm, 0
     for neutral candidates. ``mass`` is the mass hypothesis; the energy is √(p² + mass²).
@@ -196,10 +199,11 @@ class Candidates:
 
     @property
     def energy(self) -> Array:
+        """Energy √(p² + mass²) in GeV."""
         return np.sqrt(self.px**2 + self.py**2 + self.pz**2 + self.mass**2)
 
     def with_momentum(self, px: Array, py: Array, pz: Array) -> Candidates:
-        """A copy with other momenta and the same masses."""
+        """Return a copy with other momenta and the same masses."""
         return replace(self, px=px, py=py, pz=pz)
 
     @classmethod
@@ -210,7 +214,7 @@ class Candidates:
 
 
 def detect(particles: Particles, config: DetectorConfig, *, rng: np.random.Generator) -> Candidates:
-    """Candidates that the detector makes of stable visible particles.
+    """Simulate the candidates that the detector makes of stable visible particles.
 
     A charged particle that leaves no track (inefficiency, too soft, too far out) is measured by the calorimeters as if
     it were neutral; a muon is then lost.
@@ -229,7 +233,7 @@ def detect(particles: Particles, config: DetectorConfig, *, rng: np.random.Gener
 
 
 def impact_parameters(particles: Particles, magnetic_field: float) -> tuple[Array, Array]:
-    """True transverse and longitudinal impact parameter (mm) of charged particles on their helices about the beam.
+    """Compute true transverse and longitudinal impact parameters (mm) of charged particles on helices about the beam.
 
     ``d0`` is the distance of the helix from the beam line in the transverse plane, with the sign of x·py − y·px for a
     straight line; ``dz`` is the z coordinate of the point of closest approach.
@@ -239,18 +243,18 @@ def impact_parameters(particles: Particles, magnetic_field: float) -> tuple[Arra
     particles
         Charged particles; a charge of 0 is not allowed.
     magnetic_field
-        Along +z, in T.
+        Field along +z, in T.
     """
     sign, pt = np.sign(particles.charge), particles.pt
     radius = pt / (_GEV_PER_TESLA_MM * magnetic_field * np.abs(particles.charge))
-    # In a field along +z a positive charge turns clockwise: the centre lies to the right of the momentum.
+    # In a field along +z a positive charge circles clockwise: the centre lies to the right of the momentum.
     centre_x = particles.x + sign * radius * particles.py / pt
     centre_y = particles.y - sign * radius * particles.px / pt
     d0 = sign * (np.hypot(centre_x, centre_y) - radius)
     # Angle about the centre from the closest approach to the vertex: in the frame of the closest approach's direction.
     out_x, out_y = particles.x - centre_x, particles.y - centre_y
-    turn = np.arctan2(out_x * centre_y - out_y * centre_x, -out_x * centre_x - out_y * centre_y)
-    arc = -sign * radius * turn
+    angle = np.arctan2(out_x * centre_y - out_y * centre_x, -out_x * centre_x - out_y * centre_y)
+    arc = -sign * radius * angle
     return d0, particles.z - arc * particles.pz / pt
 
 
@@ -294,7 +298,7 @@ def _tracks(particles: Particles, config: DetectorConfig, *, rng: np.random.Gene
 
 
 def _towers(particles: Particles, config: DetectorConfig, category: int, *, rng: np.random.Generator) -> Candidates:
-    """One massless candidate per tower above threshold, at a random point of the tower."""
+    """Make one massless candidate per tower above threshold, at a random point of the tower."""
     if category == PHOTON:
         width, threshold = config.ecal_tower, config.ecal_et_min
         stochastic, noise, constant = config.ecal_stochastic, config.ecal_noise, config.ecal_constant
@@ -303,17 +307,17 @@ def _towers(particles: Particles, config: DetectorConfig, category: int, *, rng:
         stochastic, noise, constant = config.hcal_stochastic, config.hcal_noise, config.hcal_constant
     eta, phi = particles.eta, particles.phi
     widths = np.where(np.abs(eta) < config.forward_eta_min, width, config.forward_tower)
-    per_turn = np.floor(2 * np.pi / widths)  # a whole number of towers around the beam
+    around = np.floor(2 * np.pi / widths)  # a whole number of towers around the beam
     columns = np.floor(eta / widths)
-    rows = np.minimum(np.floor((phi + np.pi) * per_turn / (2 * np.pi)), per_turn - 1)
-    cells = np.stack([particles.event, widths, per_turn, columns, rows])
+    rows = np.minimum(np.floor((phi + np.pi) * around / (2 * np.pi)), around - 1)
+    cells = np.stack([particles.event, widths, around, columns, rows])
     cells, tower_of = np.unique(cells, axis=1, return_inverse=True)
-    event, widths, per_turn, columns, rows = cells
+    event, widths, around, columns, rows = cells
     true_energy = np.bincount(tower_of.ravel(), weights=particles.energy, minlength=len(event)).astype(np.float64)
     relative = np.sqrt(stochastic**2 / true_energy + (noise / true_energy) ** 2 + constant**2)
     energy = _smear(true_energy, relative, rng=rng)
     eta = (columns + rng.random(len(event))) * widths
-    phi = (rows + rng.random(len(event))) * 2 * np.pi / per_turn - np.pi
+    phi = (rows + rng.random(len(event))) * 2 * np.pi / around - np.pi
     pt = energy / np.cosh(eta)
     zero = np.zeros_like(pt)
     candidates = Candidates(
@@ -333,6 +337,6 @@ def _towers(particles: Particles, config: DetectorConfig, category: int, *, rng:
 
 
 def _smear(value: Array, relative: Array, *, rng: np.random.Generator) -> Array:
-    """Log-normal values with the given means and relative standard deviations: never negative."""
+    """Draw log-normal values with the given means and relative standard deviations: never negative."""
     width = np.sqrt(np.log1p(relative**2))
     return value * np.exp(width * rng.standard_normal(len(value)) - width**2 / 2)

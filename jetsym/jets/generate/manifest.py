@@ -1,4 +1,4 @@
-"""What a generated sample consists of: its plan of files, and the manifest that lies beside them."""
+"""Plan of the files of a generated sample, and the manifest that lies beside them."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class PlannedFile:
     key: tuple[int, int, int]
 
     def tasks(self, *, seed: int, detector: DetectorConfig) -> Iterator[ChunkTask]:
-        """The chunks of the file, in order."""
+        """Yield the chunks of the file, in order."""
         for chunk, start in enumerate(range(0, self.n_jets, JETS_PER_CHUNK)):
             n_jets = min(JETS_PER_CHUNK, self.n_jets - start)
             yield ChunkTask(self.label, n_jets, seed, (*self.key, chunk), detector)
@@ -48,7 +48,7 @@ class PlannedFile:
 def plan(
     classes: Sequence[str], *, jets_per_class: int, jets_per_file: int, split: Mapping[str, float] | None
 ) -> list[PlannedFile]:
-    """The files of a sample. What is in a file does not depend on how many others there are."""
+    """Plan the files of a sample. What is in a file does not depend on how many others there are."""
     files = []
     for number, (name, n_jets) in enumerate(_split_sizes(jets_per_class, split)):
         for label in classes:
@@ -67,7 +67,7 @@ def plan(
 
 
 def _split_sizes(n_jets: int, split: Mapping[str, float] | None) -> list[tuple[str | None, int]]:
-    """Whole numbers of jets that add up to the total: the parts lie between the rounded cumulative fractions."""
+    """Split jets into whole numbers that add up to the total: the parts between the rounded cumulative fractions."""
     if split is None:
         return [(None, n_jets)]
     edges, total = [0], 0.0
@@ -93,7 +93,7 @@ def settings(
     split: Mapping[str, float] | None,
     detector: DetectorConfig,
 ) -> dict[str, Any]:
-    """Everything that decides which jets come out, in a form that survives JSON."""
+    """Return everything that decides which jets come out, in a form that survives JSON."""
     return {
         "seed": seed,
         "classes": list(classes),
@@ -109,7 +109,7 @@ def settings(
 
 
 class Manifest:
-    """``manifest.json``: the settings of a sample and, for every finished file, its jets, size and sha256."""
+    """The manifest of a sample, ``manifest.json``: its settings and, for every finished file, jets, size and sha256."""
 
     def __init__(self, folder: Path, settings: Mapping[str, Any]) -> None:
         self.path = folder / MANIFEST
@@ -120,7 +120,7 @@ class Manifest:
     def open(
         cls, folder: Path, settings: Mapping[str, Any], files: Iterable[PlannedFile], *, overwrite: bool
     ) -> Manifest:
-        """Take up the manifest that is there if its settings are the same, or start one and save it.
+        """Read the manifest that is there if its settings are the same, or start one and save it.
 
         Raises
         ------
@@ -163,7 +163,7 @@ class Manifest:
             self.files = files
 
     def is_finished(self, file: PlannedFile) -> bool:
-        """Whether a file is there as the manifest says, byte for byte."""
+        """Tell whether a file is there as the manifest says, byte for byte."""
         path, entry = self.path.parent / file.name, self.files.get(file.name)
         return entry is not None and path.exists() and sha256_of(path) == entry["sha256"]
 
@@ -190,7 +190,7 @@ class Manifest:
 
 
 def _differences(found: Mapping[str, Any], asked: Mapping[str, Any], *, prefix: str = "") -> list[str]:
-    """What differs between two nested settings, as ``name: there …, asked …``."""
+    """List what differs between two nested settings, as ``name: there …, asked …``."""
     differing = []
     for name in {**found, **asked}:
         there, here = found.get(name), asked.get(name)

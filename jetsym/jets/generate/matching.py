@@ -67,13 +67,13 @@ class Parent:
 def delta_r(
     eta: NDArray[np.float64] | float, phi: NDArray[np.float64] | float, axis_eta: float, axis_phi: float
 ) -> NDArray[np.float64]:
-    """Distance √(Δη² + Δφ²) from an axis, with the difference in azimuth taken across ±π."""
+    """Compute the distance √(Δη² + Δφ²) from an axis, with the difference in azimuth taken across ±π."""
     dphi = np.remainder(np.asarray(phi) - axis_phi + np.pi, 2 * np.pi) - np.pi
     return np.hypot(np.asarray(eta) - axis_eta, dphi)
 
 
 def find_parents(event: Event, process: Process) -> list[Parent]:
-    """Every particle of an event whose decay is the one that defines the class, in the order of the record."""
+    """Find the particles of an event whose decay is the one that defines the class, in the order of the record."""
     pid = np.abs(event.pid)
     if process.parent == 0:
         # Status 23 marks outgoing particles of the hard process; the minus sign says that they went on to shower.
@@ -90,7 +90,7 @@ def find_parents(event: Event, process: Process) -> list[Parent]:
 
 
 def match(eta: float, phi: float, parents: Sequence[Parent], *, radius: float) -> int | None:
-    """Index of the first parent all of whose products lie within ``radius`` of the jet axis; None if there is none."""
+    """Return the index of the first parent with all products within ``radius`` of the jet axis; None if none has."""
     for i, parent in enumerate(parents):
         if np.all(delta_r(parent.products[:, 0], parent.products[:, 1], eta, phi) < radius):
             return i
@@ -112,7 +112,7 @@ def _last_copy(event: Event, i: int) -> int:
 
 
 def _visible_products(event: Event, i: int) -> tuple[list[int], list[int]]:
-    """Entries of the quarks and gluons, and of the charged leptons, from a decay and the bosons in it."""
+    """Find the entries of quarks and gluons, and of charged leptons, from a decay and the bosons in it."""
     partons: list[int] = []
     leptons: list[int] = []
     for j in _daughters(event, i):
@@ -129,7 +129,7 @@ def _visible_products(event: Event, i: int) -> tuple[list[int], list[int]]:
 
 
 def _truth_code(process: Process, pid: NDArray[np.int32], partons: list[int], leptons: list[int]) -> int:
-    """JetClass's code: top 11 (with charm), 12, 15 (e), 16 (µ); W 21 (with charm), 22; Z 31 (b), 32 (c), 33."""
+    """Return JetClass's code: top 11 (with charm), 12, 15 (e), 16 (µ); W 21 (with charm), 22; Z 31 (b), 32 (c), 33."""
     code = process.truth_match
     if process.parent == 6 and leptons:
         return code + int(pid[leptons[0]] == 13)
@@ -158,7 +158,7 @@ def _parent(event: Event, i: int, products: list[int], truth_match: int) -> Pare
 
 
 def _coordinates(momentum: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(3, n) transverse momentum, pseudorapidity and azimuth of (n, 3) momenta."""
+    """Compute (3, n) transverse momentum, pseudorapidity and azimuth of (n, 3) momenta."""
     px, py, pz = momentum.T
     pt = np.hypot(px, py)
     return np.stack([pt, np.arcsinh(pz / np.maximum(pt, 1e-12)), np.arctan2(py, px)])

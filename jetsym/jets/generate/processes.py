@@ -39,7 +39,7 @@ _QUARKS = "1 2 3 4 5"
 
 @dataclass(frozen=True, kw_only=True)
 class Process:
-    """How jets of one class are made and recognised.
+    """The process and the decay by which jets of one class are made and recognised.
 
     Parameters
     ----------

@@ -141,7 +141,7 @@ def _write(path: Path, file: PlannedFile, tables: Iterator[JetTable], advance: C
 
 
 def _generate_all(tasks: Sequence[ChunkTask], processes: int) -> Generator[JetTable, None, None]:
-    """Chunks in the order of the tasks, computed ahead by several processes; no more are kept than can be used soon."""
+    """Yield chunks in the order of the tasks, computed ahead by several processes, but not further than is of use."""
     if processes == 1:
         for task in tasks:
             with _named(task):
@@ -175,14 +175,14 @@ def _prepare_worker(lifeline: Connection) -> None:
 
 
 def _end_with_parent(lifeline: Connection) -> None:
-    """The other end closes when the parent wants it, and when the parent is killed: it could not tell its workers."""
+    """End when the other end closes: as the parent wants it, or as it is killed and cannot tell its workers."""
     lifeline.poll(None)
     os._exit(1)
 
 
 @contextmanager
 def _named(task: ChunkTask) -> Iterator[None]:
-    """Say of which chunk an error came, and what to do."""
+    """Name the chunk that an error came from, and what to do."""
     try:
         yield
     except BrokenProcessPool as error:
@@ -204,7 +204,7 @@ def _check(
     seed: int,
     processes: int | None,
 ) -> tuple[str, ...]:
-    """Refuse arguments that cannot work; the classes as a tuple."""
+    """Refuse arguments that cannot work, and return the classes as a tuple."""
     if isinstance(classes, str) or not classes:
         raise ConfigError(f"classes={classes!r} is not a list of classes; expected one or more of {', '.join(CLASSES)}")
     for name in classes:

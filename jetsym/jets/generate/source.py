@@ -36,7 +36,7 @@ class EventBatch:
     Parameters
     ----------
     offsets
-        (events + 1,).
+        (events + 1,) first entry of each event, and the end.
     pid, status, first_daughter, last_daughter
         (entries,) as in Pythia's event record; daughters are counted within the event.
     charge
@@ -60,7 +60,7 @@ class EventBatch:
         return len(self.offsets) - 1
 
     def record(self, i: int) -> Event:
-        """The columns of one event that truth matching reads."""
+        """Return the columns of one event that truth matching reads."""
         entries = slice(self.offsets[i], self.offsets[i + 1])
         return Event(
             pid=self.pid[entries],
@@ -71,7 +71,7 @@ class EventBatch:
         )
 
     def visible(self) -> Particles:
-        """The stable particles of all events, without neutrinos."""
+        """Return the stable particles of all events, without neutrinos."""
         seen = (self.status > 0) & ~np.isin(np.abs(self.pid), _NEUTRINOS)
         event = np.repeat(np.arange(len(self)), np.diff(self.offsets))
         energy, px, py, pz = self.p4[seen].T
@@ -105,7 +105,7 @@ class EventSource:
             raise JetsymError(f"Pythia could not be initialised for class {name} with seed {seed}")
 
     def batch(self, count: int) -> EventBatch:
-        """The next ``count`` events (fewer, should Pythia give up on some)."""
+        """Generate the next ``count`` events (fewer, should Pythia give up on some)."""
         entries = self._pythia.nextBatch(count).prt
         if len(entries) == 0:
             raise JetsymError(f"Pythia failed on {count} events of class {self._name} in a row")
@@ -130,7 +130,7 @@ class EventSource:
 
 
 def _may_give_a_jet(parent: Parent) -> bool:
-    """Whether a parent in the hard process, before any radiation, can end up in a selected and matched jet."""
+    """Tell whether a parent in the hard process, before any radiation, can end up in a selected and matched jet."""
     eta, phi = parent.products.T
     if any(delta_r(eta, phi, *axis).max() > _SEPARATION_MAX for axis in parent.products):
         return False
@@ -138,7 +138,7 @@ def _may_give_a_jet(parent: Parent) -> bool:
 
 
 def _early_filter(pythia8mc: Any, process: Process) -> Any:
-    """A hook that drops events that cannot give a jet of the class before most of the shower is spent on them."""
+    """Make a hook that drops events that cannot give a jet of the class, before most of the shower is spent on them."""
 
     class EarlyFilter(pythia8mc.UserHooks):
         def canVetoProcessLevel(self) -> bool:

@@ -19,7 +19,7 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class JetSelection:
-    """Which jets are kept and how their substructure is computed: JetClass's values.
+    """Selection of jets, and constants of their substructure: JetClass's values.
 
     Parameters
     ----------
@@ -66,7 +66,7 @@ class Jets:
         return len(self.event)
 
     def take(self, chosen: list[int]) -> Jets:
-        """Some of the jets, by number."""
+        """Select some of the jets, by number."""
         index = np.array(chosen, dtype=np.int64)
         return Jets(
             self.event[index],
@@ -104,7 +104,7 @@ def find_jets(candidates: Candidates, n_events: int, selection: JetSelection) ->
 
 
 def soft_drop_mass(constituents: ak.Array, selection: JetSelection) -> Array:
-    """(jets,) mass in GeV after soft drop on the Cambridge/Aachen tree (arXiv:1402.2657).
+    """Compute the (jets,) mass in GeV after soft drop on the Cambridge/Aachen tree (arXiv:1402.2657).
 
     Parameters
     ----------
@@ -122,7 +122,7 @@ def soft_drop_mass(constituents: ak.Array, selection: JetSelection) -> Array:
 
 
 def nsubjettiness(constituents: ak.Array, selection: JetSelection) -> Array:
-    """(jets, 4) N-subjettiness τ₁ … τ₄, β = 1, normalised by Σ pT R₀ (arXiv:1011.2268, arXiv:1108.2701).
+    """Compute the (jets, 4) N-subjettiness τ₁ … τ₄, β = 1, over Σ pT R₀ (arXiv:1011.2268, arXiv:1108.2701).
 
     The axes are those of exclusive kt, moved to the next local minimum of τ ("one-pass kt axes"). Jets of fewer
     constituents than axes have τ = 0.

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from jetsym.jets.io.packed import PackedJets
+from jetsym.jets.io.ragged import check_alike
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -36,7 +37,7 @@ class Arena:
         self._used = 0
 
     def reserve(self, particles: int) -> int | None:
-        """The first of so many places, or None where there are not as many left."""
+        """Reserve so many places and return the first, or None where there are not as many left."""
         with self._lock:
             if self._used + particles > len(self.values):
                 return None
@@ -44,7 +45,7 @@ class Arena:
             return self._used - particles
 
     def move(self, jets: PackedJets, place: int | None) -> PackedJets:
-        """Jets whose values lie in their places already, as a part of the arena; others as they are."""
+        """Return jets whose values lie in their places already as a part of the arena; others as they are."""
         if place is None or (jets.kinds is not None and jets.kinds.ndim == 2):
             return jets
         if self.kinds is not None and jets.kinds is not None:
@@ -52,7 +53,7 @@ class Arena:
         return replace(jets, offsets=jets.offsets + place, values=self.values, kinds=self.kinds)
 
     def join(self, parts: Sequence[PackedJets]) -> tuple[PackedJets, NDArray[np.int64]] | None:
-        """Parts as one, without a copy of their particles, and where each of their jets is; None if that cannot be."""
+        """Join parts without a copy of their particles, and say where each of their jets is; None if that cannot be."""
         order = sorted(range(len(parts)), key=lambda number: int(parts[number].offsets[0]))
         there = [parts[number] for number in order]
         if not there or any(part.values is not self.values for part in there):
@@ -60,7 +61,7 @@ class Arena:
         if any(one.offsets[-1] != other.offsets[0] for one, other in pairwise(there)):
             return None
         for part in there[1:]:
-            there[0].check_like(part)
+            check_alike(there[0].facts, part.facts)
         jets = replace(
             there[0],
             offsets=np.concatenate([there[0].offsets[:1], *(part.offsets[1:] for part in there)]),

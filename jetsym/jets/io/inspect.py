@@ -1,4 +1,4 @@
-"""What is in files of jets: jets per class, branches, ranges, bad values."""
+"""A summary of files of jets: jets per class, branches, ranges, bad values."""
 
 from __future__ import annotations
 
@@ -13,14 +13,13 @@ from rich.table import Table
 
 from jetsym.errors import DataError
 from jetsym.jets.io.arena import Arena
-from jetsym.jets.io.formats.opening import open_tree
-from jetsym.jets.io.formats.parquet import column_types
-from jetsym.jets.io.mapping.mapping import TreeMapping
-from jetsym.jets.io.mapping.yaml_file import open_mapping
+from jetsym.jets.io.mapping.parse import open_mapping
+from jetsym.jets.io.mapping.tree_mapping import TreeMapping
 from jetsym.jets.io.packed import PackedJets
-from jetsym.jets.io.paths import ARRAYS, File, Paths, jet_files
+from jetsym.jets.io.paths import Paths, jet_files
 from jetsym.jets.io.read import MappingFile, read_block
-from jetsym.jets.io.registry import index_file
+from jetsym.jets.io.registry import index_file, types_of
+from jetsym.jets.io.remote import File
 from jetsym.jets.io.streaming.blocks import cut
 from jetsym.jets.io.streaming.cache import CacheFiles, is_cache, load_manifest
 from jetsym.jets.schema import P4_BRANCHES, SCALARS
@@ -61,7 +60,7 @@ class Range:
 
 @dataclass
 class Summary:
-    """What :func:`inspect` has found.
+    """The findings of :func:`inspect`.
 
     Parameters
     ----------
@@ -98,7 +97,7 @@ class Summary:
         return sum(each.bad for each in self.ranges.values())
 
     def table(self) -> Group:
-        """Everything but the histograms, to be printed by rich."""
+        """Return everything but the histograms, to be printed by rich."""
         what = "files" if self.branches else "cache"
         title = f"{len(self.paths)} {what}, {self.n_jets:,} jets, {self.n_empty} of them without particles"
         classes = Table("class")
@@ -117,7 +116,7 @@ class Summary:
         return Group(title, classes, values, *(f"damaged: {reason}" for reason in self.damaged))
 
     def plot(self, axes: Any = None) -> Axes:
-        """Histograms of jet pT, jet mass and multiplicity, one line per class; gives the first of the three axes."""
+        """Draw histograms of jet pT, jet mass and multiplicity, a line per class; give the first of the three axes."""
         import matplotlib.pyplot as plt
 
         if axes is None:
@@ -183,22 +182,12 @@ def _blocks(summary: Summary, mapping: TreeMapping | None) -> Iterator[PackedJet
             summary.damaged.append(str(error))
             continue
         if not summary.branches:
-            summary.branches = _types(path, mapping)
+            summary.branches = types_of(path, mapping)
         for start, stop in cut(index.boundaries):
             try:
                 yield read_block(index, start, stop, bad_jets="keep")[0]
             except DataError as error:
                 summary.damaged.append(str(error))
-
-
-def _types(path: File, mapping: TreeMapping | None) -> dict[str, str]:
-    if path.suffix == ".parquet" and mapping is None:
-        return column_types(path)
-    if mapping is not None or path.suffix in ARRAYS:
-        layout = index_file(path, mapping).layout
-        return dict.fromkeys((*layout.ragged, *layout.labels), "")
-    with open_tree(path) as tree:
-        return {name: tree[name].typename for name in tree.keys(recursive=False)}
 
 
 def _add(summary: Summary, jets: PackedJets) -> None:

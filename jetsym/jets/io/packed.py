@@ -16,9 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from jetsym.errors import DataError
 from jetsym.jets.batch import JetBatch
-from jetsym.jets.io.records import RaggedJets
+from jetsym.jets.io.ragged import RaggedJets, check_alike, facts_of, offsets_of
 from jetsym.jets.schema import CLASSES, SCALARS
 
 if TYPE_CHECKING:
@@ -62,10 +61,10 @@ class PackedJets:
         return len(self.offsets) - 1
 
     def take(self, jets: NDArray[np.int64]) -> PackedJets:
-        """The jets (n,) of these numbers, in their order."""
+        """Select the jets (n,) of these numbers, in their order."""
         starts = self.offsets[jets]
         counts = self.offsets[jets + 1] - starts
-        offsets = _offsets(counts)
+        offsets = offsets_of(counts)
         particles = np.repeat(starts - offsets[:-1], counts)
         particles += np.arange(offsets[-1])
         return self._map(
@@ -73,7 +72,7 @@ class PackedJets:
         )
 
     def slice(self, start: int, stop: int) -> PackedJets:
-        """The jets ``start`` to ``stop``: views, no copies, but for the offsets."""
+        """Select the jets ``start`` to ``stop``: views, no copies, but for the offsets."""
         offsets = self.offsets[start : stop + 1] - self.offsets[start]
         first, last = self.offsets[start], self.offsets[stop]
         return self._map(lambda values: values[first:last], lambda column: column[start:stop], offsets)
@@ -91,8 +90,8 @@ class PackedJets:
         if len(parts) == 1:
             return first
         for part in parts[1:]:
-            first.check_like(part)
-        offsets = _offsets(np.concatenate([np.diff(part.offsets) for part in parts]))
+            check_alike(first.facts, part.facts)
+        offsets = offsets_of(np.concatenate([np.diff(part.offsets) for part in parts]))
         packed = all(part.kinds is not None and part.kinds.ndim == 1 for part in parts)
         joined = first._map(
             lambda values: np.empty((offsets[-1], *values.shape[1:]), values.dtype),
@@ -116,17 +115,17 @@ class PackedJets:
 
     @classmethod
     def none(cls) -> PackedJets:
-        """No jets at all."""
+        """Make an object that holds no jets at all."""
         return cls(np.zeros(1, np.int64), np.empty((0, 8), np.float32), None, np.empty((0, 4), np.float32))
 
     def loose_kinds(self) -> NDArray[np.float32]:
-        """(P, 6) float32 charge and flags of every particle."""
+        """Return charge and flags of every particle as (P, 6) float32."""
         if self.kinds is None or self.kinds.ndim == 2:
             return np.empty((len(self.values), 0), np.float32) if self.kinds is None else self.kinds
         return unpack_kinds(torch.from_numpy(self.kinds)).numpy()
 
     def ragged(self) -> RaggedJets:
-        """The same jets with all quantities spelled out."""
+        """Return the same jets with all quantities spelled out."""
         scalars = np.concatenate([self.loose_kinds(), self.values[:, 4:]], axis=1)
         return RaggedJets(
             offsets=self.offsets,
@@ -140,7 +139,7 @@ class PackedJets:
         )
 
     def batch(self) -> RaggedBatch:
-        """The same memory as torch tensors."""
+        """Return the same memory as torch tensors."""
         counts = np.diff(self.offsets)
         return RaggedBatch(
             offsets=torch.from_numpy(self.offsets),
@@ -176,23 +175,10 @@ class PackedJets:
             columns={name: jets(column) for name, column in self.columns.items()},
         )
 
-    def check_like(self, other: PackedJets) -> None:
-        """Refuse jets that do not hold the same quantities.
-
-        Raises
-        ------
-        DataError
-            If they do not.
-        """
-        facts = {
-            "labels": (self.label is not None, other.label is not None),
-            "classes": (self.classes, other.classes),
-            "scalars": (self.kinds is not None, other.kinds is not None),
-            "columns": (sorted(self.columns), sorted(other.columns)),
-        }
-        for name, (here, there) in facts.items():
-            if here != there:
-                raise DataError(f"jets that differ in their {name} cannot be joined: {here} and {there}")
+    @property
+    def facts(self) -> dict[str, Any]:
+        """The properties that have to be the same in jets that are joined."""
+        return facts_of(self, scalars=self.kinds is not None)
 
 
 @dataclass(frozen=True, eq=False)
@@ -231,12 +217,12 @@ class RaggedBatch:
 
     @property
     def p4(self) -> Tensor:
-        """(P, 4) four-momenta (E, px, py, pz) of all particles, GeV."""
+        """Map (P, 4) four-momenta (E, px, py, pz) of all particles, GeV."""
         return self.values[:, :4]
 
     @property
     def scalars(self) -> Tensor:
-        """(P, 10) what is known of the particles besides, by :attr:`scalar_names`; unpacked at every call."""
+        """Map (P, 10) what is known of the particles besides, by :attr:`scalar_names`; unpacked at every call."""
         if self.kinds is None:
             return self.values[:, 4:]
         kinds = self.kinds if self.kinds.ndim == 2 else unpack_kinds(self.kinds)
@@ -249,20 +235,20 @@ class RaggedBatch:
 
     @property
     def n_particles(self) -> Tensor:
-        """(B,) int64 number of particles of each jet."""
+        """Map (B,) int64 number of particles of each jet."""
         return self.offsets.diff()
 
     def to(self, device: torch.device | str) -> RaggedBatch:
-        """The batch on a device; from pinned memory the copy does not block."""
+        """Move the batch to a device; from pinned memory the copy does not block."""
         asynchronous = torch.device(device).type != "cpu"
         return self._map(lambda tensor: tensor.to(device, non_blocking=asynchronous))
 
     def pin_memory(self) -> RaggedBatch:
-        """The batch in page-locked memory, from where an accelerator fetches it fastest."""
+        """Copy the batch to page-locked memory, from where an accelerator fetches it fastest."""
         return self._map(lambda tensor: tensor.pin_memory())
 
     def to_padded(self, max_particles: int | None = None) -> JetBatch:
-        """A JetBatch of the first ``max_particles`` particles of every jet, made on the device where the batch is.
+        """Pad the first ``max_particles`` particles of every jet to a JetBatch, on the device where the batch is.
 
         It has as many slots as its fullest jet needs, at most ``max_particles``.
         """
@@ -301,7 +287,7 @@ class RaggedBatch:
 
 
 def pack_kinds(columns: Sequence[NDArray[Any]]) -> NDArray[Any]:
-    """Charge and five flags of P particles, in the order of :data:`KINDS`, as a byte each if they fit.
+    """Pack charge and five flags of P particles, in the order of :data:`KINDS`, as a byte each if they fit.
 
     Returns
     -------
@@ -334,14 +320,8 @@ def pack_kinds(columns: Sequence[NDArray[Any]]) -> NDArray[Any]:
 
 
 def unpack_kinds(packed: Tensor) -> Tensor:
-    """(P, 6) float32 charge and flags from (P,) uint8; the inverse of :func:`pack_kinds`."""
+    """Unpack (P,) uint8 to charge and flags (P, 6) float32; the inverse of :func:`pack_kinds`."""
     order = torch.tensor([_POSITIVE, 0, 1, 2, 3, 4], dtype=torch.uint8, device=packed.device)
     bits = ((packed[:, None] >> order) & 1).float()
     bits[:, 0] -= (packed >> _NEGATIVE).float()
     return bits
-
-
-def _offsets(counts: NDArray[np.int64]) -> NDArray[np.int64]:
-    offsets = np.zeros(len(counts) + 1, dtype=np.int64)
-    np.cumsum(counts, out=offsets[1:])
-    return offsets

@@ -1,4 +1,4 @@
-"""From what a user names (files, patterns, directories) to a list of ROOT files that can be opened."""
+"""Paths that users name (files, patterns, directories), and the files of jets that they mean."""
 
 from __future__ import annotations
 
@@ -7,29 +7,24 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from jetsym.errors import DataError
-from jetsym.jets.io.remote import RemoteFile, is_remote
+from jetsym.jets.io.registry import FORMATS, readable
+from jetsym.jets.io.remote import File, RemoteFile, is_remote
 
-__all__ = ["ARRAYS", "File", "Paths", "check_header", "check_root", "jet_files", "root_files"]
+__all__ = ["Paths", "jet_files", "local_files"]
 
 #: A file, a glob pattern, a directory, or a sequence of these.
 Paths = str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
 
-#: Suffixes of files that hold padded arrays.
-ARRAYS = (".npz", ".h5", ".hdf5")
 
-#: A file of jets, on this machine or on another one.
-File = Path | RemoteFile
-
-
-def root_files(paths: Paths) -> list[Path]:
-    """Files meant by a path, a glob pattern, a directory, or a sequence of these.
+def local_files(paths: Paths) -> list[Path]:
+    """List the files meant by a path, a glob pattern, a directory, or a sequence of these.
 
     Parameters
     ----------
     paths
         A pattern gives what it matches, sorted by name (``**`` descends); a directory all ``*.root`` below it,
-        sorted by path (else all ``*.parquet``, ``*.h5`` or ``*.npz``); a sequence keeps its own order. A file that is
-        named twice is listed once.
+        sorted by path (else all files of the next format that is there); a sequence keeps its own order. A file that
+        is named twice is listed once.
 
     Raises
     ------
@@ -38,7 +33,7 @@ def root_files(paths: Paths) -> list[Path]:
 
     Examples
     --------
-    >>> root_files([])
+    >>> local_files([])
     Traceback (most recent call last):
     ...
     jetsym.errors.DataError: no paths to read; expected a ROOT file, a pattern, a directory or a sequence of these
@@ -52,7 +47,7 @@ def root_files(paths: Paths) -> list[Path]:
 
 
 def jet_files(paths: Paths) -> list[File]:
-    """As :func:`root_files`, for readers that take addresses (https, http, s3, root) as well.
+    """List files as :func:`local_files` does, for readers that take addresses (https, http, s3, root) as well.
 
     Examples
     --------
@@ -76,12 +71,12 @@ def jet_files(paths: Paths) -> list[File]:
 
 def _expand(path: Path) -> list[Path]:
     if path.is_dir():
-        found = sorted(file for file in path.rglob("*.root") if file.is_file())
-        for other in ("*.parquet", "*.h5", "*.npz"):
-            found = found or sorted(file for file in path.rglob(other) if file.is_file())
-        if not found:
-            raise DataError(f"{path}: no *.root files in this directory or below; expected at least one")
-        return found
+        for one in FORMATS.values():
+            if found := sorted(file for end in one.suffixes for file in path.rglob(f"*{end}") if file.is_file()):
+                return found
+        raise DataError(
+            f"{path}: no *.root files in this directory or below, nor others; expected at least one of {readable()}"
+        )
     if path.exists():
         return [path]
     if any(character in str(path) for character in "*?["):
@@ -90,34 +85,6 @@ def _expand(path: Path) -> list[Path]:
         if not matches:
             raise DataError(f"{path}: no file matches this pattern (seen from {Path.cwd()}); check it with ls")
         return [file for match in matches for file in _expand(match)]
-    raise DataError(f"{path}: no such file (seen from {Path.cwd()}); expected a ROOT file, a pattern or a directory")
-
-
-def check_root(path: Path) -> None:
-    """Refuse what cannot be a whole ROOT file, from its first bytes and its size alone.
-
-    Raises
-    ------
-    DataError
-        If the file cannot be read, is empty, lacks the magic bytes, or is shorter than its header says.
-    """
-    try:
-        size = path.stat().st_size
-        with path.open("rb") as file:
-            header = file.read(20)
-    except OSError as error:
-        raise DataError(f"{path}: cannot be opened ({error.strerror}); expected a readable ROOT file") from error
-    check_header(path, header, size)
-
-
-def check_header(path: File, header: bytes, size: int) -> None:
-    """As :func:`check_root`, from the first 20 bytes and the size."""
-    if size == 0:
-        raise DataError(f"{path}: empty (0 bytes); expected a ROOT file: fetch or write it again")
-    if not header.startswith(b"root"):
-        raise DataError(f"{path}: not a ROOT file; it begins with {header[:4]!r}, expected b'root'")
-    # TFile's header: version, fBEGIN, fEND; the end is 8 bytes wide in files that have outgrown 2 GB.
-    version = int.from_bytes(header[4:8], "big")
-    end = int.from_bytes(header[12 : 20 if version >= 1_000_000 else 16], "big")
-    if size < end or len(header) < 20:
-        raise DataError(f"{path}: truncated: it holds {size} bytes, and its header says {end}; fetch or write it again")
+    raise DataError(
+        f"{path}: no such file (seen from {Path.cwd()}); expected one of {readable()}, a pattern or a directory"
+    )

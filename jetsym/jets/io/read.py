@@ -10,16 +10,18 @@ import numpy as np
 import torch
 
 from jetsym.errors import ConfigError, DataError
+from jetsym.jets.batch import JetBatch
 from jetsym.jets.io.arena import Arena
 from jetsym.jets.io.formats.index import FileIndex
 from jetsym.jets.io.formats.layout import AXIS_BRANCHES, labels
 from jetsym.jets.io.formats.opening import explained
-from jetsym.jets.io.mapping.mapping import TreeMapping
-from jetsym.jets.io.mapping.yaml_file import open_mapping
+from jetsym.jets.io.mapping.parse import open_mapping
+from jetsym.jets.io.mapping.tree_mapping import TreeMapping
 from jetsym.jets.io.packed import DISPLACEMENTS, KINDS, PackedJets, pack_kinds
-from jetsym.jets.io.paths import File, Paths, jet_files
-from jetsym.jets.io.records import RaggedJets
+from jetsym.jets.io.paths import Paths, jet_files
+from jetsym.jets.io.ragged import RaggedJets
 from jetsym.jets.io.registry import count_jets, index_file
+from jetsym.jets.io.remote import File
 from jetsym.jets.kinematics import from_pt_eta_phi_energy
 from jetsym.jets.schema import P4_BRANCHES
 
@@ -27,9 +29,8 @@ if TYPE_CHECKING:
     import awkward as ak
     from numpy.typing import NDArray
 
-    from jetsym.jets.batch import JetBatch
 
-__all__ = ["BadJets", "Columns", "MappingFile", "check_number", "read", "read_block", "read_ragged"]
+__all__ = ["BadJets", "ColumnSet", "MappingFile", "check_number", "read", "read_block", "read_ragged"]
 
 
 BadJets = Literal["raise", "drop"]
@@ -92,12 +93,12 @@ def read(
         slots as its fullest jet needs.
     library
         "torch" for a :class:`~jetsym.jets.batch.JetBatch`; "ak" for awkward records as in
-        :func:`jetsym.jets.io.records.to_awkward`.
+        :func:`jetsym.jets.io.records.to_records`.
     bad_jets
         What to do with jets without particles, and with NaN or infinity in momenta, scalars or axis: "raise" or
         "drop".
     mapping
-        A YAML file that says what the branches of another tree hold, see :mod:`jetsym.jets.io.mapping.mapping`.
+        A YAML file that says what the branches of another tree hold, see :mod:`jetsym.jets.io.mapping`.
 
     Returns
     -------
@@ -125,10 +126,10 @@ def read(
         raise ConfigError(f"library={library!r}; expected 'torch' or 'ak'")
     jets = read_ragged(paths, limit=limit, max_particles=max_particles, bad_jets=bad_jets, mapping=mapping)
     if library == "ak":
-        from jetsym.jets.io.records import records
+        from jetsym.jets.io.records import to_records
 
-        return records(jets)
-    return jets.pad()
+        return to_records(jets)
+    return JetBatch.from_ragged(jets)
 
 
 def read_ragged(
@@ -185,7 +186,7 @@ def _spread(limit: int, files: Sequence[File], mapping: TreeMapping | None) -> l
     return shares
 
 
-Columns = Literal["all", "full", "kin"]
+ColumnSet = Literal["all", "full", "kin"]
 
 
 def read_block(
@@ -193,7 +194,7 @@ def read_block(
     start: int,
     stop: int,
     *,
-    columns: Columns = "all",
+    columns: ColumnSet = "all",
     bad_jets: BadJets | Literal["keep"] = "raise",
     arena: Arena | None = None,
 ) -> tuple[PackedJets, NDArray[np.bool_] | None]:

@@ -1,22 +1,32 @@
-"""The registry of formats: which reader a file belongs to."""
+"""The registry of formats: what can be asked of a file of jets, whatever its format.
+
+A format registers itself with :func:`register`; those of jetsym stand in :mod:`jetsym.jets.io.formats`.
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from jetsym.errors import DataError
-from jetsym.jets.io.formats.index import FileIndex
-from jetsym.jets.io.formats.layout import find_layout
-from jetsym.jets.io.formats.opening import explained, open_tree, stamp_of
-from jetsym.jets.io.formats.root import index_tree
-from jetsym.jets.io.mapping.mapping import TreeMapping
-from jetsym.jets.io.paths import ARRAYS, File
-from jetsym.jets.schema import TREE
+import jetsym.jets.io.formats  # noqa: F401 - whose formats register themselves
+from jetsym.jets.io.formats.base import FORMATS, Format, format_of, readable, register
+from jetsym.jets.io.formats.index import FileIndex, JetReader
+from jetsym.jets.io.formats.opening import explained
+from jetsym.jets.io.remote import File
 
 if TYPE_CHECKING:
-    from jetsym.jets.io.mapping.mapping import TreeMapping
+    from jetsym.jets.io.mapping.tree_mapping import TreeMapping
 
-__all__ = ["count_jets", "index_file"]
+__all__ = [
+    "FORMATS",
+    "FileIndex",
+    "Format",
+    "JetReader",
+    "count_jets",
+    "index_file",
+    "readable",
+    "register",
+    "types_of",
+]
 
 
 def index_file(path: File, mapping: TreeMapping | None = None) -> FileIndex:
@@ -25,42 +35,37 @@ def index_file(path: File, mapping: TreeMapping | None = None) -> FileIndex:
     Raises
     ------
     DataError
-        If the file is missing, is no ROOT file, is damaged, or lacks the tree, jets or a branch.
+        If the file is missing, is not what its name says, is damaged, or lacks the tree, jets or a branch.
     """
     if mapping is not None:
-        from jetsym.jets.io.mapping.reader import index_mapped
+        from jetsym.jets.io.mapping.mapped_reader import index_mapped
 
         return index_mapped(path, mapping)
-    if path.suffix == ".parquet":
-        from jetsym.jets.io.formats.parquet import index_parquet
-
-        return index_parquet(path)
-    if path.suffix in ARRAYS:
-        from jetsym.jets.io.formats.arrays import index_arrays
-
-        return index_arrays(path)
-    size, mtime_ns = stamp_of(path)
-    with open_tree(path) as tree:
-        if not tree.num_entries:
-            raise DataError(f"{path}: the tree {TREE!r} holds no jets; expected at least one")
-        with explained(path):
-            layout = find_layout(tree, path)
-            return index_tree(path, size, mtime_ns, tree, {name: tree[name] for name in layout.branches}, layout)
+    form = format_of(path)
+    with explained(path):
+        return form.index(path)
 
 
 def count_jets(path: File, mapping: TreeMapping | None = None) -> int:
-    """Number of jets of one file, from its tree's header alone, or of those that a mapping selects.
+    """Return the number of jets of a file, from its header alone if that has it, or of those that a mapping selects.
 
     Raises
     ------
     DataError
-        If the file is missing, is no ROOT file, is damaged, or lacks the tree.
+        If the file is missing, is not what its name says, is damaged, or lacks the tree.
     """
-    if path.suffix == ".parquet" and mapping is None:
-        from jetsym.jets.io.formats.parquet import count_rows
-
-        return count_rows(path)
-    if mapping is not None or path.suffix in ARRAYS:
+    count = None if mapping is not None else format_of(path).count
+    if count is None:
         return index_file(path, mapping).n_jets
-    with open_tree(path) as tree:
-        return int(tree.num_entries)
+    with explained(path):
+        return count(path)
+
+
+def types_of(path: File, mapping: TreeMapping | None = None) -> dict[str, str]:
+    """Return the types of a file's branches by name, or, where they are not known, the names of those that are read."""
+    types = None if mapping is not None else format_of(path).types
+    if types is None:
+        layout = index_file(path, mapping).layout
+        return dict.fromkeys((*layout.ragged, *layout.labels), "")
+    with explained(path):
+        return types(path)

@@ -13,13 +13,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, cast
 from urllib.parse import urlsplit
 
 from jetsym.errors import DataError, JetsymError, MissingDependencyError
 
-__all__ = ["PACKAGES", "RemoteFile", "is_remote", "open_remote"]
+__all__ = ["PACKAGES", "File", "RemoteFile", "is_remote", "open_remote"]
 
 #: Kind of address -> the package that reads it, of the extra ``remote``.
 PACKAGES = {"http": "aiohttp", "https": "aiohttp", "s3": "s3fs", "root": "fsspec-xrootd"}
@@ -54,23 +54,31 @@ class RemoteFile:
 
     @property
     def name(self) -> str:
+        """Name of the file."""
         return self._path.name
 
     @property
     def stem(self) -> str:
+        """Its name without the suffix."""
         return self._path.stem
 
     @property
     def suffix(self) -> str:
+        """Its suffix, with the dot."""
         return self._path.suffix
 
     @property
     def parent(self) -> PurePosixPath:
+        """Folder of the file on its server."""
         return self._path.parent
 
 
+#: A file of jets, on this machine or on another one.
+File = Path | RemoteFile
+
+
 def is_remote(path: object) -> bool:
-    """Whether something is the address of a file on another machine.
+    """Tell whether something is the address of a file on another machine.
 
     Examples
     --------
@@ -169,7 +177,7 @@ def _whole(url: str, stamp: int) -> bytes:
 
 @contextmanager
 def _explained(url: str) -> Iterator[None]:
-    """Whatever a protocol raises on a file that cannot be had becomes one line."""
+    """Turn whatever a protocol raises on a file that cannot be had into one line."""
     try:
         yield
     except JetsymError:

@@ -17,7 +17,7 @@ SPLITS = ("train", "val", "test")
 
 
 def sample_dir() -> Path:
-    """Folder of the bundled sample, with its splits ``train``, ``val`` and ``test``.
+    """Find the folder of the bundled sample, with its splits ``train``, ``val`` and ``test``.
 
     An installed package carries it as ``jetsym/data/sample``; a checkout has it in ``data/sample``.
 
@@ -43,7 +43,7 @@ def sample_dir() -> Path:
 
 
 def sample(split: str = "test", *, limit: int | None = None, max_particles: int = 128) -> JetBatch:
-    """Jets of the bundled sample, all ten classes of JetClass.
+    """Read jets of the bundled sample, all ten classes of JetClass.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Writing jets as JetClass-schema ROOT files: TTree ``tree``, 41 branches and a counter, never half a file."""
+"""Writers of ROOT files in JetClass's schema: TTree ``tree``, 41 branches and a counter, never half a file."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ COUNTER = "npart"
 
 _COMPRESSION = {"zlib": uproot.ZLIB, "lzma": uproot.LZMA, "lz4": uproot.LZ4, "zstd": uproot.ZSTD}
 
-Columns = Mapping[str, Any]
+Branches = Mapping[str, Any]
 
 
 class JetClassWriter:
@@ -42,7 +42,7 @@ class JetClassWriter:
     def __len__(self) -> int:
         return self._n_jets
 
-    def extend(self, columns: Columns) -> None:
+    def extend(self, columns: Branches) -> None:
         """Append jets.
 
         Parameters
@@ -103,7 +103,7 @@ def open_jetclass(path: str | Path, *, compression: str = "zlib", level: int = 6
 
 def write_jetclass(
     path: str | Path,
-    columns: Columns,
+    columns: Branches,
     *,
     compression: str = "zlib",
     level: int = 6,
@@ -137,7 +137,7 @@ def write_jetclass(
     return Path(path)
 
 
-def _check_names(columns: Columns) -> None:
+def _check_names(columns: Branches) -> None:
     expected = {**PARTICLE_BRANCHES, **JET_BRANCHES}
     if unknown := [name for name in columns if name not in expected]:
         raise DataError(f"{unknown[0]!r} is not a branch of JetClass; {closest(unknown[0], expected)}")
@@ -145,8 +145,8 @@ def _check_names(columns: Columns) -> None:
         raise DataError(f"{len(missing)} of JetClass's {len(expected)} branches are missing, first {missing[0]!r}")
 
 
-def _ragged(columns: Columns) -> tuple[dict[str, ak.Array], NDArray[np.int64]]:
-    """The per-particle columns in their types, all with the same offsets, and the number of particles per jet."""
+def _ragged(columns: Branches) -> tuple[dict[str, ak.Array], NDArray[np.int64]]:
+    """Return the per-particle columns in their types, with the same offsets, and the number of particles per jet."""
     arrays = {name: ak.Array(columns[name]) for name in PARTICLE_BRANCHES}
     counts = None
     ragged = {}

@@ -1,7 +1,9 @@
 """Jet taggers. Every model maps a :class:`~jetsym.jets.batch.JetBatch` to logits (B, classes).
 
 Each has ``classes``, the names of its outputs, and ``config``, the dataclass of its options; both go into
-checkpoints. Features are computed inside the model, so that a moved jet is seen as moved.
+checkpoints. Features are computed inside the model, so that a moved jet is seen as moved. A tagger registers itself,
+see :mod:`jetsym.jets.models.registry`; those of jetsym do when this package is imported: a new one takes its file and
+one line here.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ from jetsym.jets.models.lorentz_gatr import LGATr, LGATrConfig
 from jetsym.jets.models.particle_transformer import ParticleTransformer, ParticleTransformerConfig
 from jetsym.jets.models.particlenet import ParticleNet, ParticleNetConfig
 from jetsym.jets.models.pointnet import PointNet, PointNetConfig
-from jetsym.jets.models.registry import MODELS, build, configure, name_of
+from jetsym.jets.models.registry import MODELS, build, configure, name_of, register
 
 __all__ = [
     "MODELS",
@@ -36,4 +38,5 @@ __all__ = [
     "build",
     "configure",
     "name_of",
+    "register",
 ]

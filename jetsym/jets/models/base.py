@@ -1,12 +1,16 @@
-"""What every tagger of jetsym has in common."""
+"""The base class of taggers."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import fields
 from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
+from jetsym.errors import ConfigError, closest
 from jetsym.jets.batch import JetBatch
+from jetsym.jets.schema import CLASSES
 
 __all__ = ["Tagger"]
 
@@ -14,23 +18,51 @@ __all__ = ["Tagger"]
 class Tagger(nn.Module):
     """A torch module from jets to logits.
 
-    A subclass names the dataclass of its options as ``Config``, takes ``(classes, **options)``, and sets
+    A subclass names the dataclass of its options as ``Config``, registers itself with
+    :func:`jetsym.jets.models.registry.register`, and builds its layers from ``self.config``. Every parameter lives in a
+    layer with ``reset_parameters``, so that an untrained copy can be made.
 
-    - ``classes``: names of the classes, in the order of the logits;
-    - ``config``: its options, an instance of ``Config`` with values that JSON can hold.
+    Parameters
+    ----------
+    classes
+        Names of the classes, in the order of the logits.
+    options
+        Fields of ``Config``, with values that JSON can hold.
 
-    Every parameter lives in a layer with ``reset_parameters``, so that an untrained copy can be made.
+    Raises
+    ------
+    ConfigError
+        There is no such option, or it cannot have that value.
     """
 
     Config: ClassVar[type[Any]]
-    classes: tuple[str, ...]
-    config: Any
+    name: ClassVar[str] = ""  # under which it is registered
+    no_graph: ClassVar[str] = ""  # why it cannot be written as a graph, if it cannot
     max_particles: int = 128  # how many particles of a jet it was trained on; checkpoints set it
 
+    def __init__(self, classes: Sequence[str] = CLASSES, **options: Any) -> None:
+        super().__init__()
+        self.classes = tuple(classes)
+        self.config: Any = self.configure(**options)
+
+    @classmethod
+    def configure(cls, **options: Any) -> Any:
+        """Return the options as a ``Config``, without making a tagger; errors are those of the class."""
+        known, name = [field.name for field in fields(cls.Config)], cls.name or cls.__name__
+        for option in options:
+            if option not in known:
+                raise ConfigError(f"model {name!r} has no option {option!r}; {closest(option, known)}")
+        try:
+            return cls.Config(**options)
+        except TypeError as error:
+            raise ConfigError(
+                f"an option of model {name!r} has a value of a wrong type, in {options}: {error}"
+            ) from error
+
     def forward(self, jets: JetBatch) -> Tensor:
-        """B jets → logits (B, classes)."""
+        """Compute the logits (B, classes) of B jets."""
         raise NotImplementedError
 
     def ablations(self) -> dict[str, Tagger]:
-        """What the model can do without, such as reference vectors -> a copy that does without it."""
+        """Return, by what the model can do without, such as reference vectors, a copy that does without it."""
         return {}

@@ -9,26 +9,26 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, get_args
 
 import torch
 from torch import Tensor
 
-from jetsym.errors import ConfigError, closest
+from jetsym.errors import ConfigError
 from jetsym.jets.batch import JetBatch
 from jetsym.jets.models.base import Tagger
+from jetsym.jets.models.options import Options, option
+from jetsym.jets.models.registry import build, configure, register
 from jetsym.jets.moves.canonical import ROTATIONS, Signs, poses
 from jetsym.jets.schema import CLASSES
 from jetsym.symmetry import GROUPS, Symmetry
 
 __all__ = ["Canonical", "CanonicalConfig"]
 
-SIGNS = ("moment", "all")
-
 
 @dataclass(frozen=True)
-class CanonicalConfig:
-    """What a :class:`Canonical` holds, and which poses it shows it.
+class CanonicalConfig(Options):
+    """The tagger that a :class:`Canonical` holds, and the poses that it shows it.
 
     Parameters
     ----------
@@ -51,16 +51,13 @@ class CanonicalConfig:
     options: dict[str, Any] = field(default_factory=dict)
     group: str = ROTATIONS.group
     frame: str = ROTATIONS.frame
-    signs: Signs = "moment"
+    signs: Signs = option("moment", choices=get_args(Signs))
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         object.__setattr__(self, "group", self.symmetry.group)
-        if self.signs not in SIGNS:
-            raise ConfigError(f"Canonical option signs is {self.signs!r}; {closest(str(self.signs), SIGNS)}")
         if self.backbone == "canonical":
             raise ConfigError("Canonical option backbone is 'canonical'; expected the name of another tagger")
-        from jetsym.jets.models.registry import configure  # which lists this model as well
-
         # Its options are kept in full, as those of any other tagger are.
         object.__setattr__(self, "options", asdict(configure(self.backbone, **self.options)))
 
@@ -72,6 +69,7 @@ class CanonicalConfig:
         return Symmetry.parse(self.group, self.frame, called=called, groups=rotations)
 
 
+@register("canonical")
 class Canonical(Tagger):
     """Tag jets with another tagger that sees them in canonical poses.
 
@@ -82,8 +80,8 @@ class Canonical(Tagger):
     ----------
     classes
         Names of the classes, in the order of the logits.
-    backbone, options, group, frame, signs
-        See :class:`CanonicalConfig`.
+    options
+        Fields of :class:`CanonicalConfig`.
 
     Raises
     ------
@@ -101,26 +99,14 @@ class Canonical(Tagger):
     """
 
     Config: ClassVar[type[Any]] = CanonicalConfig
+    config: CanonicalConfig
 
-    def __init__(
-        self,
-        classes: Sequence[str] = CLASSES,
-        *,
-        backbone: str = "pointnet",
-        options: dict[str, Any] | None = None,
-        group: str = ROTATIONS.group,
-        frame: str = ROTATIONS.frame,
-        signs: Signs = "moment",
-    ) -> None:
-        super().__init__()
-        from jetsym.jets.models.registry import build  # which lists this model as well
-
-        self.classes = tuple(classes)
-        self.config = CanonicalConfig(backbone, options or {}, group, frame, signs)
-        self.tagger = build(backbone, self.classes, **self.config.options)
+    def __init__(self, classes: Sequence[str] = CLASSES, **options: Any) -> None:
+        super().__init__(classes, **options)
+        self.tagger = build(self.config.backbone, self.classes, **self.config.options)
 
     def ablations(self) -> dict[str, Tagger]:
-        """Return the taggers without what the backbone can do without."""
+        """Return copies without what the backbone can do without."""
         found: dict[str, Tagger] = {}
         for name, other in self.tagger.ablations().items():
             found[name] = copy.copy(self)
@@ -128,7 +114,7 @@ class Canonical(Tagger):
         return found
 
     def forward(self, jets: JetBatch) -> Tensor:
-        """B jets → logits (B, classes)."""
+        """Compute the logits (B, classes) of B jets."""
         with torch.autocast(jets.device.type, enabled=False):  # axes are made in float64
             seen = poses(jets, self.config.symmetry, signs=self.config.signs)
         return torch.stack([self.tagger(pose) for pose in seen]).mean(dim=0)

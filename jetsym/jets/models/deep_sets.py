@@ -16,17 +16,18 @@ from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
-from jetsym.errors import ConfigError, closest
 from jetsym.jets.batch import JetBatch
 from jetsym.jets.features import FEATURE_SETS
 from jetsym.jets.models.base import Tagger
+from jetsym.jets.models.options import Options, option
+from jetsym.jets.models.registry import register
 from jetsym.jets.schema import CLASSES
 
 __all__ = ["DeepSets", "DeepSetsConfig"]
 
 
 @dataclass(frozen=True)
-class DeepSetsConfig:
+class DeepSetsConfig(Options):
     """Inputs and size of a :class:`DeepSets`; the defaults are the paper's sizes.
 
     Parameters
@@ -41,22 +42,10 @@ class DeepSetsConfig:
         Probability of dropping a channel of F's hidden layers, in training.
     """
 
-    features: str = "full"
+    features: str = option("full", choices=FEATURE_SETS)
     particles: Sequence[int] = (100, 100, 256)
     jets: Sequence[int] = (100, 100, 100)
-    dropout: float = 0.0
-
-    def __post_init__(self) -> None:
-        if self.features not in FEATURE_SETS:
-            near = closest(str(self.features), FEATURE_SETS)
-            raise ConfigError(f"DeepSets option features is {self.features!r}; {near}")
-        for name in ("particles", "jets"):
-            sizes = tuple(getattr(self, name))
-            object.__setattr__(self, name, sizes)  # JSON and YAML hand over lists
-            if not sizes or not all(isinstance(size, int) and size >= 1 for size in sizes):
-                raise ConfigError(f"DeepSets option {name} is {sizes}; expected one or more whole numbers from 1")
-        if not 0 <= self.dropout < 1:
-            raise ConfigError(f"DeepSets option dropout is {self.dropout}; expected 0 or more and less than 1")
+    dropout: float = option(0.0, below=1)
 
 
 class ParticleLayer(nn.Module):
@@ -67,7 +56,7 @@ class ParticleLayer(nn.Module):
         self.map = nn.Sequential(nn.Linear(width_in, width_out), nn.ReLU())
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
-        """(B, N, C) and (B, N) mask → (B, N, C′)."""
+        """Map (B, N, C) and (B, N) mask → (B, N, C′)."""
         return self.map(x) * mask[..., None]
 
 
@@ -75,10 +64,11 @@ class SumPool(nn.Module):
     """Sum over the particles of a jet."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, N, C), zero where padded, → (B, C)."""
+        """Map (B, N, C), zero where padded, → (B, C)."""
         return x.sum(dim=1)
 
 
+@register("deepsets")
 class DeepSets(Tagger):
     """Tag jets by a function of the sum of functions of single particles: no two particles meet before the sum.
 
@@ -89,8 +79,8 @@ class DeepSets(Tagger):
     ----------
     classes
         Names of the classes, in the order of the logits.
-    features, particles, jets, dropout
-        See :class:`DeepSetsConfig`.
+    options
+        Fields of :class:`DeepSetsConfig`.
 
     Raises
     ------
@@ -107,30 +97,22 @@ class DeepSets(Tagger):
     """
 
     Config: ClassVar[type[Any]] = DeepSetsConfig
+    config: DeepSetsConfig
 
-    def __init__(
-        self,
-        classes: Sequence[str] = CLASSES,
-        *,
-        features: str = "full",
-        particles: Sequence[int] = (100, 100, 256),
-        jets: Sequence[int] = (100, 100, 100),
-        dropout: float = 0.0,
-    ) -> None:
-        super().__init__()
-        self.classes = tuple(classes)
-        self.config = DeepSetsConfig(features=features, particles=particles, jets=jets, dropout=dropout)
-        self.compute_features, names = FEATURE_SETS[features]
-        widths = [len(names), *self.config.particles]
+    def __init__(self, classes: Sequence[str] = CLASSES, **options: Any) -> None:
+        super().__init__(classes, **options)
+        config = self.config
+        self.compute_features, names = FEATURE_SETS[config.features]
+        widths = [len(names), *config.particles]
         self.particles = nn.ModuleList(ParticleLayer(*pair) for pair in pairwise(widths))
         self.pool = SumPool()
         layers: list[nn.Module] = []
-        for width_in, width_out in zip([widths[-1], *self.config.jets], self.config.jets, strict=False):
-            layers += [nn.Linear(width_in, width_out), nn.ReLU(), nn.Dropout(dropout)]
-        self.head = nn.Sequential(*layers, nn.Linear(self.config.jets[-1], len(self.classes)))
+        for width_in, width_out in zip([widths[-1], *config.jets], config.jets, strict=False):
+            layers += [nn.Linear(width_in, width_out), nn.ReLU(), nn.Dropout(config.dropout)]
+        self.head = nn.Sequential(*layers, nn.Linear(config.jets[-1], len(self.classes)))
 
     def forward(self, jets: JetBatch) -> Tensor:
-        """B jets → logits (B, classes)."""
+        """Compute the logits (B, classes) of B jets."""
         x = self.compute_features(jets).to(next(self.head.parameters()).dtype)
         for layer in self.particles:
             x = layer(x, jets.mask)

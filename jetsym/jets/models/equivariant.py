@@ -1,4 +1,4 @@
-"""What networks with built-in Lorentz symmetry have in common: inputs that do not move, and references that break it.
+"""Common parts of networks with built-in Lorentz symmetry: inputs that do not move, and references that break it.
 
 A reference is a vector, or a plane, that stays where it is when the jet is moved. A network that sees it keeps the
 transformations that leave it as it is and loses the others:
@@ -26,7 +26,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from jetsym.errors import ConfigError, closest
 from jetsym.jets.batch import JetBatch
 from jetsym.jets.features import FULL_FEATURES, KINPID_FEATURES, full_features, kinpid_features
 from jetsym.jets.models.base import Tagger
@@ -34,7 +33,6 @@ from jetsym.jets.models.base import Tagger
 __all__ = [
     "BEAMS",
     "SCALAR_SETS",
-    "check_inputs",
     "count_scalars",
     "reference_vectors",
     "renewable",
@@ -59,15 +57,8 @@ SCALAR_SETS: dict[str, tuple[Callable[[JetBatch], Tensor] | None, slice]] = {
 }
 
 
-def check_inputs(model: str, *, scalars: str, beam: str) -> None:
-    """Raise a ConfigError if there is no such set of scalars or no such beam reference."""
-    for name, value, known in (("scalars", scalars, SCALAR_SETS), ("beam", beam, BEAMS)):
-        if value not in known:
-            raise ConfigError(f"{model} option {name} is {value!r}; {closest(str(value), known)}")
-
-
 def count_scalars(kind: str) -> int:
-    """Number of columns of :func:`scalars`.
+    """Count the columns of :func:`scalars`.
 
     Examples
     --------
@@ -79,7 +70,7 @@ def count_scalars(kind: str) -> int:
 
 
 def scalars(jets: JetBatch, kind: str) -> Tensor:
-    """(B, N, F) what does not move with the momenta; zero where padded.
+    """Return what does not move with the momenta, (B, N, F); zero where padded.
 
     ``kind`` is "none" (F = 0), "pid" (charge and particle flags, F = 6), or "full" (impact parameters as well, which
     have no law under transformations and are held fixed, F = 10).
@@ -89,7 +80,7 @@ def scalars(jets: JetBatch, kind: str) -> Tensor:
 
 
 def reference_vectors(beam: str, time: bool) -> Tensor:
-    """(R, 4) the vectors among the references, in float64.
+    """Return the vectors (R, 4) among the references, in float64.
 
     Examples
     --------
@@ -101,7 +92,7 @@ def reference_vectors(beam: str, time: bool) -> Tensor:
 
 
 def without_references(model: Any) -> dict[str, Tagger]:
-    """A copy of a network whose embedding leaves its references out; nothing where it has none."""
+    """Copy a network so that its embedding leaves its references out; nothing where it has none."""
     if model.config.beam == "none" and not model.config.time:
         return {}
     other = copy.deepcopy(model)
@@ -110,7 +101,7 @@ def without_references(model: Any) -> dict[str, Tagger]:
 
 
 def renewable(make: Callable[[], nn.Module]) -> nn.Module:
-    """A module of another package, made by ``make``, with a ``reset_parameters`` that initialises all of it afresh.
+    """Make a module of another package, by ``make``, with a ``reset_parameters`` that initialises all of it afresh.
 
     Its parts, whose own initialisers need to be told how, if they have any, are left to that of the whole.
     """
@@ -126,4 +117,4 @@ def _renew(module: nn.Module, make: Callable[[], nn.Module]) -> None:
 
 
 def _leave() -> None:
-    """The whole has been reset already."""
+    """Do nothing: the whole has been reset already."""

@@ -1,4 +1,4 @@
-"""What two particles have to do with each other: four logarithms, and the perceptron that turns them into biases.
+"""Interactions of two particles: four logarithms, and the perceptron that turns them into attention biases.
 
 After H. Qu, C. Li, S. Qian, arXiv:2202.03772, eq. (3). All four are symmetric in the particles, so that every pair is
 computed once, and only pairs of real particles are.
@@ -30,7 +30,7 @@ CHUNK = 4096
 
 
 def interaction_features(p4: Tensor, i: Tensor, j: Tensor) -> Tensor:
-    """ln kT, ln z, ln Δ and ln m² of pairs of particles, as :data:`INTERACTIONS` names them.
+    """Compute ln kT, ln z, ln Δ and ln m² of pairs of particles, as :data:`INTERACTIONS` names them.
 
     With y the rapidity: Δ² = (y_i − y_j)² + (φ_i − φ_j)², kT = min(pT_i, pT_j) Δ, z = min(pT_i, pT_j)/(pT_i + pT_j),
     m² = (p_i + p_j)²; each at least 1e-8 (in GeV) before the logarithm. Derivatives are finite everywhere, and zero
@@ -87,7 +87,7 @@ class Interactions(nn.Module):
         self.last_activation = last_activation
 
     def biases(self, p4: Tensor, packing: Packing) -> list[Tensor]:
-        """(n, 4) momenta of real particles → for each group (b, heads, s, s), −∞ towards padded slots."""
+        """Map (n, 4) momenta of real particles → for each group (b, heads, s, s), −∞ towards padded slots."""
         pairs = [group.pairs() for group in packing.groups]
         if not pairs:
             return []
@@ -107,7 +107,7 @@ class Interactions(nn.Module):
         return result
 
     def _train(self, features: Tensor) -> Tensor:
-        """(P, 4) → (P, heads)."""
+        """Map (P, 4) → (P, heads)."""
         x = self.norm(features)
         for layer, (linear, norm) in enumerate(zip(self.linears, self.norms, strict=True), start=1):
             x = norm(linear(x))
@@ -116,13 +116,13 @@ class Interactions(nn.Module):
         return x
 
     def _evaluate(self, features: Tensor) -> Tensor:
-        """The same with stored statistics, some pairs at a time, so that a processor's cache holds them."""
+        """Compute the same with stored statistics, some pairs at a time, so that a processor's cache holds them."""
         folded = self._folded()
         size = CHUNK if features.device.type == "cpu" else max(len(features), 1)
         return torch.cat([self._evaluate_part(part, folded) for part in features.split(size)])
 
     def evaluate(self, features: Tensor) -> Tensor:
-        """The same for all pairs at once."""
+        """Compute the same for all pairs at once."""
         return self._evaluate_part(features, self._folded())
 
     def _folded(self) -> list[tuple[Tensor, Tensor]]:

@@ -20,18 +20,21 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from jetsym.errors import ConfigError, MissingDependencyError, closest
+from jetsym.errors import MissingDependencyError
 from jetsym.jets.batch import JetBatch
 from jetsym.jets.models.base import Tagger
 from jetsym.jets.models.equivariant import (
-    check_inputs,
+    BEAMS,
+    SCALAR_SETS,
     count_scalars,
     reference_vectors,
     renewable,
     scalars,
     without_references,
 )
+from jetsym.jets.models.options import Options, option
 from jetsym.jets.models.packing import MeanPool, unpack
+from jetsym.jets.models.registry import register
 from jetsym.jets.schema import CLASSES
 
 __all__ = ["FRAMES", "LLoCa", "LLoCaConfig"]
@@ -51,7 +54,7 @@ _TIMELIKE, _LENGTH, _ANGLE = 1e-10, 1e-7, 1e-6
 
 
 @dataclass(frozen=True)
-class LLoCaConfig:
+class LLoCaConfig(Options):
     """Inputs, frames and size of an :class:`LLoCa`.
 
     Parameters
@@ -81,27 +84,16 @@ class LLoCaConfig:
         Probability of dropping a channel of a block's updates, in training.
     """
 
-    scalars: str = "full"
-    beam: str = "none"
+    scalars: str = option("full", choices=SCALAR_SETS)
+    beam: str = option("none", choices=BEAMS)
     time: bool = False
-    frames: str = "polar"
+    frames: str = option("polar", choices=FRAMES)
     hidden: int = 64
     head_scalars: int = 8
     head_vectors: int = 2
     blocks: int = 6
     heads: int = 8
-    dropout: float = 0.0
-
-    def __post_init__(self) -> None:
-        check_inputs("LLoCa", scalars=self.scalars, beam=self.beam)
-        if self.frames not in FRAMES:
-            raise ConfigError(f"LLoCa option frames is {self.frames!r}; {closest(str(self.frames), FRAMES)}")
-        for name in ("hidden", "head_scalars", "head_vectors", "blocks", "heads"):
-            value = getattr(self, name)
-            if not isinstance(value, int) or value < 1:
-                raise ConfigError(f"LLoCa option {name} is {value}; expected a whole number from 1")
-        if not 0 <= self.dropout < 1:
-            raise ConfigError(f"LLoCa option dropout is {self.dropout}; expected 0 or more and less than 1")
+    dropout: float = option(0.0, below=1)
 
     @property
     def width(self) -> int:
@@ -122,7 +114,7 @@ class LocalFrames(nn.Module):
         self.vectors = nn.Identity() if self.kind == "none" else renewable(partial(_predictor, config))
 
     def forward(self, jets: JetBatch) -> Tensor:
-        """B jets → (B, N, 4, 4) in float64, zero where padded."""
+        """Map B jets → (B, N, 4, 4) in float64, zero where padded."""
         paired = jets.mask & (jets.n_particles > 1)[:, None]
         if self.kind == "none" or not paired.any():
             return jets.mask[..., None, None] * torch.eye(4, dtype=torch.float64, device=jets.device)
@@ -147,7 +139,7 @@ class LocalFrames(nn.Module):
 
 
 class LocalView(nn.Module):
-    """What a particle sees in its own frame: itself, the jet, references and scalars, to C channels."""
+    """A particle's own view, in its frame: itself, the jet, references and scalars, to C channels."""
 
     references: Tensor
     reference_weight: float = 1.0  # 0 leaves the references out of a trained network
@@ -160,7 +152,7 @@ class LocalView(nn.Module):
         self.linear = nn.Linear(inputs, config.width)
 
     def forward(self, jets: JetBatch, frames: Tensor) -> Tensor:
-        """B jets and their frames (B, N, 4, 4) → (B, N, C)."""
+        """Map B jets and their frames (B, N, 4, 4) → (B, N, C)."""
         p4 = jets.p4.masked_fill(~jets.mask[..., None], 0.0).to(frames.dtype)
         references = self.reference_weight * self.references.to(frames).expand(*p4.shape[:2], -1, -1)
         jet = jets.jet_p4.to(frames.dtype)[:, None].expand_as(p4)
@@ -175,7 +167,7 @@ class LocalView(nn.Module):
         return self.linear(torch.cat([local, scalars(jets, self.kind).to(dtype)], dim=-1)) * jets.mask[..., None]
 
 
-class Block(nn.Module):
+class AttentionBlock(nn.Module):
     """A transformer block of lloca; messages change from the sender's frame to the receiver's."""
 
     def __init__(self, config: LLoCaConfig, attention: nn.Module) -> None:
@@ -194,10 +186,11 @@ class Block(nn.Module):
         )
 
     def forward(self, x: Tensor, mask: Tensor, attended: Tensor) -> Tensor:
-        """(B, N, C), (B, N) mask of real particles and of those attended to → (B, N, C)."""
+        """Map (B, N, C), (B, N) mask of real particles and of those attended to → (B, N, C)."""
         return self.inner(x, attn_mask=attended[:, None, None, :]) * mask[..., None]
 
 
+@register("lloca")
 class LLoCa(Tagger):
     """Tag jets with a transformer in local frames.
 
@@ -209,8 +202,8 @@ class LLoCa(Tagger):
     ----------
     classes
         Names of the classes, in the order of the logits.
-    scalars, beam, time, frames, hidden, head_scalars, head_vectors, blocks, heads, dropout
-        See :class:`LLoCaConfig`.
+    options
+        Fields of :class:`LLoCaConfig`.
 
     Raises
     ------
@@ -228,55 +221,31 @@ class LLoCa(Tagger):
     """
 
     Config: ClassVar[type[Any]] = LLoCaConfig
+    config: LLoCaConfig
+    no_graph = "the shapes in which lloca computes its frames depend on the data"
 
-    def __init__(
-        self,
-        classes: Sequence[str] = CLASSES,
-        *,
-        scalars: str = "full",
-        beam: str = "none",
-        time: bool = False,
-        frames: str = "polar",
-        hidden: int = 64,
-        head_scalars: int = 8,
-        head_vectors: int = 2,
-        blocks: int = 6,
-        heads: int = 8,
-        dropout: float = 0.0,
-    ) -> None:
-        super().__init__()
-        self.classes = tuple(classes)
-        self.config = config = LLoCaConfig(
-            scalars=scalars,
-            beam=beam,
-            time=time,
-            frames=frames,
-            hidden=hidden,
-            head_scalars=head_scalars,
-            head_vectors=head_vectors,
-            blocks=blocks,
-            heads=heads,
-            dropout=dropout,
-        )
+    def __init__(self, classes: Sequence[str] = CLASSES, **options: Any) -> None:
+        super().__init__(classes, **options)
+        config = self.config
         attention = _attention(config)
         self.frames = LocalFrames(config)
         self.embedding = LocalView(config)
-        self.blocks = nn.ModuleList(Block(config, attention) for _ in range(blocks))
+        self.blocks = nn.ModuleList(AttentionBlock(config, attention) for _ in range(config.blocks))
         self.pool = MeanPool()
         self.head = nn.Sequential(
             nn.LayerNorm(config.width),
             nn.Linear(config.width, config.width),
             nn.GELU(),
-            nn.Dropout(dropout),
+            nn.Dropout(config.dropout),
             nn.Linear(config.width, len(self.classes)),
         )
 
     def ablations(self) -> dict[str, Tagger]:
-        """A copy without the references, if there are any."""
+        """Return a copy without the references, if there are any."""
         return without_references(self)
 
     def forward(self, jets: JetBatch) -> Tensor:
-        """B jets → logits (B, classes)."""
+        """Compute the logits (B, classes) of B jets."""
         from lloca.framesnet.frames import Frames
 
         # A jet without particles attends to its padding: not every attention kernel bears a softmax over nothing.
@@ -299,7 +268,7 @@ class LLoCa(Tagger):
 
 
 def spanning(vectors: Tensor) -> Tensor:
-    """(n, 3, 4) predicted vectors → as many that span a space: one timelike, two that are orthonormal at rest with it.
+    """Make (n, 3, 4) predicted vectors span a space: one timelike, two that are orthonormal at rest with it.
 
     A first one that is not timelike becomes that of the lab; if the others are collinear in its rest frame, they become
     the x and y axes there. Without this, lloca adds random numbers to them, and to those that nearly are.
@@ -326,7 +295,7 @@ def spanning(vectors: Tensor) -> Tensor:
 
 
 def _massive(p4: Tensor) -> Tensor:
-    """(n, 4) momenta, the energies raised where the mass would be below the floor."""
+    """Raise the energies of (n, 4) momenta where the mass would be below the floor."""
     momentum2 = p4[:, 1:].square().sum(dim=-1)
     light = p4[:, 0].square() - momentum2 < MASS_FLOOR**2
     energy = torch.where(light, (momentum2 + MASS_FLOOR**2).sqrt(), p4[:, 0])
@@ -334,7 +303,7 @@ def _massive(p4: Tensor) -> Tensor:
 
 
 def _predictor(config: LLoCaConfig) -> nn.Module:
-    """lloca's predictor of three vectors per particle, with the standardisation of pair masses filled in."""
+    """Make lloca's predictor of three vectors per particle, with the standardisation of pair masses filled in."""
     from lloca.equivectors import MLPVectors
 
     predictor: nn.Module = MLPVectors(
@@ -348,7 +317,7 @@ def _predictor(config: LLoCaConfig) -> nn.Module:
 
 
 def _attention(config: LLoCaConfig) -> nn.Module:
-    """The attention that all blocks share; it has no parameters."""
+    """Make the attention that all blocks share; it has no parameters."""
     select = torch.index_select
     try:
         with warnings.catch_warnings():

@@ -18,18 +18,21 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from jetsym.errors import ConfigError, MissingDependencyError
+from jetsym.errors import MissingDependencyError
 from jetsym.jets.batch import JetBatch
 from jetsym.jets.models.base import Tagger
 from jetsym.jets.models.equivariant import (
-    check_inputs,
+    BEAMS,
+    SCALAR_SETS,
     count_scalars,
     reference_vectors,
     renewable,
     scalars,
     without_references,
 )
+from jetsym.jets.models.options import Options, option
 from jetsym.jets.models.packing import MeanPool
+from jetsym.jets.models.registry import register
 from jetsym.jets.schema import CLASSES
 
 __all__ = ["LGATr", "LGATrConfig"]
@@ -42,7 +45,7 @@ COMPONENTS = 16
 
 
 @dataclass(frozen=True)
-class LGATrConfig:
+class LGATrConfig(Options):
     """Inputs, symmetry and size of an :class:`LGATr`.
 
     Parameters
@@ -67,24 +70,15 @@ class LGATrConfig:
         Probability of dropping parts of a block's updates, in training.
     """
 
-    scalars: str = "full"
-    beam: str = "none"
+    scalars: str = option("full", choices=SCALAR_SETS)
+    beam: str = option("none", choices=BEAMS)
     time: bool = False
     reflections: bool = False
     multivectors: int = 16
     channels: int = 32
-    blocks: int = 6
+    blocks: int = option(6, least=0)
     heads: int = 8
-    dropout: float = 0.0
-
-    def __post_init__(self) -> None:
-        check_inputs("LGATr", scalars=self.scalars, beam=self.beam)
-        for name in ("multivectors", "channels", "blocks", "heads"):
-            value, least = getattr(self, name), 0 if name == "blocks" else 1
-            if not isinstance(value, int) or value < least:
-                raise ConfigError(f"LGATr option {name} is {value}; expected a whole number from {least}")
-        if not 0 <= self.dropout < 1:
-            raise ConfigError(f"LGATr option dropout is {self.dropout}; expected 0 or more and less than 1")
+    dropout: float = option(0.0, below=1)
 
 
 class Embedding(nn.Module):
@@ -118,7 +112,7 @@ class Embedding(nn.Module):
         idle.mvs2s.weight.requires_grad_(False)
 
     def forward(self, jets: JetBatch) -> Tensor:
-        """B jets → (B, N, 16 M + S)."""
+        """Map B jets → (B, N, 16 M + S)."""
         from lgatr import embed_vector
 
         dtype = next(self.linear.parameters()).dtype
@@ -131,7 +125,7 @@ class Embedding(nn.Module):
         return _join(multivectors, channels, jets.mask)
 
 
-class Block(nn.Module):
+class AttentionBlock(nn.Module):
     """Equivariant self-attention among the real particles of a jet, then a geometric perceptron."""
 
     def __init__(self, config: LGATrConfig) -> None:
@@ -152,13 +146,14 @@ class Block(nn.Module):
         )
 
     def forward(self, x: Tensor, mask: Tensor, attended: Tensor) -> Tensor:
-        """(B, N, 16 M + S), (B, N) mask of real particles and of those attended to → (B, N, 16 M + S)."""
+        """Map (B, N, 16 M + S), (B, N) mask of real particles and of those attended to → (B, N, 16 M + S)."""
         multivectors, channels = x.split(self.split, dim=-1)
         multivectors = multivectors.unflatten(-1, (-1, COMPONENTS))
         multivectors, channels = self.inner(multivectors, scalars=channels, attn_mask=attended[:, None, None, :])
         return _join(multivectors, channels, mask)
 
 
+@register("lgatr")
 class LGATr(Tagger):
     """Tag jets with the Lorentz-equivariant geometric algebra transformer.
 
@@ -169,8 +164,8 @@ class LGATr(Tagger):
     ----------
     classes
         Names of the classes, in the order of the logits.
-    scalars, beam, time, reflections, multivectors, channels, blocks, heads, dropout
-        See :class:`LGATrConfig`.
+    options
+        Fields of :class:`LGATrConfig`.
 
     Raises
     ------
@@ -188,56 +183,33 @@ class LGATr(Tagger):
     """
 
     Config: ClassVar[type[Any]] = LGATrConfig
+    config: LGATrConfig
 
-    def __init__(
-        self,
-        classes: Sequence[str] = CLASSES,
-        *,
-        scalars: str = "full",
-        beam: str = "none",
-        time: bool = False,
-        reflections: bool = False,
-        multivectors: int = 16,
-        channels: int = 32,
-        blocks: int = 6,
-        heads: int = 8,
-        dropout: float = 0.0,
-    ) -> None:
-        super().__init__()
-        self.classes = tuple(classes)
-        self.config = config = LGATrConfig(
-            scalars=scalars,
-            beam=beam,
-            time=time,
-            reflections=reflections,
-            multivectors=multivectors,
-            channels=channels,
-            blocks=blocks,
-            heads=heads,
-            dropout=dropout,
-        )
+    def __init__(self, classes: Sequence[str] = CLASSES, **options: Any) -> None:
+        super().__init__(classes, **options)
+        config = self.config
         try:
             import lgatr  # noqa: F401
         except ImportError as error:
             raise MissingDependencyError.of("lgatr", extra="equivariant", purpose="the tagger LGATr") from error
         self.embedding = Embedding(config)
-        self.blocks = nn.ModuleList(Block(config) for _ in range(blocks))
+        self.blocks = nn.ModuleList(AttentionBlock(config) for _ in range(config.blocks))
         self.pool = MeanPool()
-        invariants = channels + multivectors * (1 if reflections else 2)
+        invariants = config.channels + config.multivectors * (1 if config.reflections else 2)
         self.head = nn.Sequential(
             nn.LayerNorm(invariants),
             nn.Linear(invariants, 2 * invariants),
             nn.GELU(),
-            nn.Dropout(dropout),
+            nn.Dropout(config.dropout),
             nn.Linear(2 * invariants, len(self.classes)),
         )
 
     def ablations(self) -> dict[str, Tagger]:
-        """A copy without the references, if there are any."""
+        """Return a copy without the references, if there are any."""
         return without_references(self)
 
     def forward(self, jets: JetBatch) -> Tensor:
-        """B jets → logits (B, classes)."""
+        """Compute the logits (B, classes) of B jets."""
         # A jet without particles attends to its padding: not every attention kernel bears a softmax over nothing.
         attended = jets.mask | ~jets.mask.any(dim=1, keepdim=True)
         x = self.embedding(jets)
@@ -247,7 +219,7 @@ class LGATr(Tagger):
         return logits
 
     def _invariants(self, pooled: Tensor) -> Tensor:
-        """Of the pooled jets (B, 16 M + S): scalars, and pseudoscalars where reflections need not be kept."""
+        """Select of the pooled jets (B, 16 M + S) the scalars, and pseudoscalars where reflections need not be kept."""
         split = COMPONENTS * self.config.multivectors
         multivectors, channels = pooled[:, :split].unflatten(-1, (-1, COMPONENTS)), pooled[:, split:]
         kept = [0] if self.config.reflections else [0, COMPONENTS - 1]
@@ -261,5 +233,5 @@ def _primitives(config: LGATrConfig) -> Any:
 
 
 def _join(multivectors: Tensor, channels: Tensor, mask: Tensor) -> Tensor:
-    """(B, N, M, 16) and (B, N, S) → (B, N, 16 M + S), zero where padded."""
+    """Join (B, N, M, 16) and (B, N, S) to (B, N, 16 M + S), zero where padded."""
     return torch.cat([multivectors.flatten(2), channels], dim=-1) * mask[..., None]

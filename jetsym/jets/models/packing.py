@@ -1,4 +1,4 @@
-"""Working on real particles alone: rows (n, C) of all jets one after the other instead of padded slots (B, N, C)."""
+"""Real particles alone: rows (n, C) of all jets one after the other instead of padded slots (B, N, C)."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-__all__ = ["Group", "MeanPool", "Packing", "RowNorm", "pack", "unpack"]
+__all__ = ["MeanPool", "MultiplicityGroup", "Packing", "RowNorm", "pack", "unpack"]
 
 #: Groups of similar multiplicity into which a batch is divided where particles meet in pairs.
 CPU_GROUPS, GPU_GROUPS = 8, 2
 
 
 @dataclass(frozen=True)
-class Group:
+class MultiplicityGroup:
     """Jets of similar multiplicity, as a batch of their own with as few padded slots as it can have.
 
     Parameters
@@ -37,17 +37,17 @@ class Group:
     places: Tensor
 
     def pad(self, rows: Tensor) -> Tensor:
-        """The group's (m, C) rows → (b, s, C), zero where padded."""
+        """Pad the group's (m, C) rows to (b, s, C), zero where padded."""
         shape = (len(self.counts), self.slots, rows.shape[1])
         return rows.new_zeros((shape[0] * shape[1], shape[2])).index_copy(0, self.places, rows).view(shape)
 
     @property
     def real(self) -> Tensor:
-        """(b, s) bool, True for a real particle."""
+        """Map (b, s) bool, True for a real particle."""
         return torch.arange(self.slots, device=self.counts.device) < self.counts[:, None]
 
     def pairs(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Jet b and particles i ≥ j, counted within their jet, of every unordered pair, each (p,)."""
+        """Return jet b and particles i ≥ j, counted within their jet, of every unordered pair, each (p,)."""
         slots = torch.arange(self.slots, device=self.counts.device)
         lower = (slots[:, None] >= slots) & (slots[:, None] < self.counts[:, None, None])
         jet, i, j = lower.nonzero(as_tuple=True)
@@ -56,7 +56,7 @@ class Group:
 
 @dataclass(frozen=True)
 class Packing:
-    """Where the real particles of a batch are; jets of few particles come first.
+    """The places of the real particles of a batch; jets of few particles come first.
 
     Parameters
     ----------
@@ -70,14 +70,14 @@ class Packing:
 
     shape: tuple[int, int]
     places: Tensor
-    groups: tuple[Group, ...]
+    groups: tuple[MultiplicityGroup, ...]
 
     def rows(self, padded: Tensor) -> Tensor:
-        """(B, N, C) → (n, C)."""
+        """Map (B, N, C) → (n, C)."""
         return padded.flatten(0, 1).index_select(0, self.places)
 
     def unpack(self, rows: Tensor) -> Tensor:
-        """(n, C) → (B, N, C), zero where padded."""
+        """Put rows (n, C), in the order of the real particles, into padded slots (B, N, C), zero where padded."""
         shape = (*self.shape, rows.shape[1])
         return rows.new_zeros((shape[0] * shape[1], shape[2])).index_copy(0, self.places, rows).view(shape)
 
@@ -104,7 +104,7 @@ def pack(mask: Tensor) -> Packing:
         longest = offsets[last] - offsets[last - 1]
         if longest:
             places = (jets[rows] - first) * longest + ranks[rows]
-            groups.append(Group(rows, counts[first:last], longest, places))
+            groups.append(MultiplicityGroup(rows, counts[first:last], longest, places))
     return Packing((mask.shape[0], mask.shape[1]), order[jets] * mask.shape[1] + slots, tuple(groups))
 
 
@@ -115,13 +115,13 @@ class RowNorm(nn.BatchNorm1d):
     running_var: Tensor
 
     def forward(self, input: Tensor) -> Tensor:
-        """(n, C) → (n, C)."""
+        """Map (n, C) → (n, C)."""
         if self.training and len(input) < 2:  # it has no variance
             return F.batch_norm(input, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
         return super().forward(input)
 
     def fold(self, weight: Tensor, bias: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Weight (C, C′) and bias (C) of one linear map that does a linear map and, in evaluation, this after it."""
+        """Return weight (C, C′) and bias (C) of a linear map that does one and, in evaluation, this after it."""
         scale = self.weight * (self.running_var + self.eps).rsqrt()
         shift = -self.running_mean if bias is None else bias - self.running_mean
         return weight * scale[:, None], self.bias + shift * scale
@@ -131,12 +131,12 @@ class MeanPool(nn.Module):
     """Mean over the real particles of a jet; zero for a jet without any."""
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
-        """(B, N, C), zero where padded, and (B, N) mask → (B, C)."""
+        """Map (B, N, C), zero where padded, and (B, N) mask → (B, C)."""
         return x.sum(dim=1) / mask.sum(dim=1, keepdim=True).clamp_min(1)
 
 
 def unpack(rows: Tensor, mask: Tensor) -> Tensor:
-    """(n, C) real particles, in the order of ``mask.nonzero()``, and (B, N) mask → (B, N, C), zero where padded."""
+    """Put rows (n, C), in the order of the real particles, into padded slots (B, N, C), zero where padded."""
     places = mask.flatten().nonzero().flatten()
     padded = rows.new_zeros((mask.numel(), rows.shape[1])).index_copy(0, places, rows)
     return padded.view(*mask.shape, rows.shape[1])

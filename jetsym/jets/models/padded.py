@@ -18,14 +18,19 @@ from jetsym.jets.batch import JetBatch
 from jetsym.jets.features import angular_points
 from jetsym.jets.models.base import Tagger
 from jetsym.jets.models.interactions import Interactions, interaction_features
-from jetsym.jets.models.particle_transformer import Block, ClassBlock, ParticleTransformer, attend
+from jetsym.jets.models.particle_transformer import (
+    AttentionBlock,
+    ClassAttentionBlock,
+    ParticleTransformer,
+    attend,
+)
 from jetsym.jets.models.particlenet import EdgeConv, LinearNorm, ParticleNet, edges_of, per_particle
 
 __all__ = ["padded"]
 
 
 def padded(model: Tagger) -> nn.Module:
-    """A copy of a tagger, in evaluation mode, in which no shape depends on how many particles are real.
+    """Copy a tagger, in evaluation mode, so that no shape depends on how many particles are real.
 
     Examples
     --------
@@ -49,7 +54,7 @@ class _PaddedTransformer(nn.Module):
         self.model = model
 
     def forward(self, jets: JetBatch) -> Tensor:
-        """B jets → logits (B, classes)."""
+        """Compute the logits (B, classes) of B jets."""
         model, mask = self.model, jets.mask
         features = model.compute_features(jets).to(model.head.weight.dtype)
         normed = model.embedding.norm.over(features.flatten(0, 1), 0).view(features.shape)
@@ -59,16 +64,16 @@ class _PaddedTransformer(nn.Module):
         biases = _biases(model.interactions, jets.p4.masked_fill(~mask[..., None], 0.0))
         biases = biases.masked_fill(~attended[:, None, None], -torch.inf)
         for block in model.blocks:
-            x = _attend_particles(cast(Block, block), x, biases) * mask[..., None]
+            x = _attend_particles(cast(AttentionBlock, block), x, biases) * mask[..., None]
         token = model.class_token.token.expand(mask.shape[0], -1)
         for block in model.class_blocks:
-            token = _attend_class(cast(ClassBlock, block), token, x, mask)
+            token = _attend_class(cast(ClassAttentionBlock, block), token, x, mask)
         logits: Tensor = model.head(model.pool(token))
         return logits
 
 
 def _biases(interactions: Interactions, p4: Tensor) -> Tensor:
-    """(B, N, 4) → (B, heads, N, N), for every pair as if its later particle came first, as in the packed network."""
+    """Map (B, N, 4) → (B, heads, N, N), of every pair as if its later particle came first, as when packed."""
     jets, slots = p4.shape[:2]
     slot = torch.arange(slots, device=p4.device)
     start = torch.arange(jets, device=p4.device)[:, None, None] * slots
@@ -78,8 +83,8 @@ def _biases(interactions: Interactions, p4: Tensor) -> Tensor:
     return interactions.evaluate(features).unflatten(0, (jets, slots, slots)).permute(0, 3, 1, 2)
 
 
-def _attend_particles(block: Block, x: Tensor, biases: Tensor) -> Tensor:
-    """(B, N, C) and (B, heads, N, N) → (B, N, C)."""
+def _attend_particles(block: AttentionBlock, x: Tensor, biases: Tensor) -> Tensor:
+    """Map (B, N, C) and (B, heads, N, N) → (B, N, C)."""
     projected = block.query_key_value(block.attention_norm(x)).unflatten(2, (3, block.heads, -1))
     query, key, value = projected.permute(2, 0, 3, 1, 4)
     mixed = attend(query, key, value, biases, dropout=0.0).transpose(1, 2)
@@ -88,8 +93,8 @@ def _attend_particles(block: Block, x: Tensor, biases: Tensor) -> Tensor:
     return block.update(x.flatten(0, 1), mixed.flatten(0, 1)).view(x.shape)
 
 
-def _attend_class(block: ClassBlock, token: Tensor, x: Tensor, mask: Tensor) -> Tensor:
-    """(B, C), (B, N, C) and (B, N) mask → (B, C)."""
+def _attend_class(block: ClassAttentionBlock, token: Tensor, x: Tensor, mask: Tensor) -> Tensor:
+    """Map (B, C), (B, N, C) and (B, N) mask → (B, C)."""
     own = block.query_key_value(token[:, None]).unflatten(2, (3, block.heads, -1))  # the query is not normalised
     normed = block.attention_norm(torch.cat([token[:, None], x], dim=1))
     _, key, value = block.query_key_value(normed).unflatten(2, (3, block.heads, -1)).permute(2, 0, 3, 1, 4)
@@ -106,7 +111,7 @@ class _PaddedParticleNet(nn.Module):
         self.model = model
 
     def forward(self, jets: JetBatch) -> Tensor:
-        """B jets → logits (B, classes)."""
+        """Compute the logits (B, classes) of B jets."""
         model, mask = self.model, jets.mask
         features = model.compute_features(jets, angles=model.angles).to(model.norm.rows.weight.dtype)
         x = model.norm.rows(features.flatten(0, 1)).view(features.shape) * mask[..., None]
@@ -118,7 +123,7 @@ class _PaddedParticleNet(nn.Module):
 
 
 def _convolve(block: EdgeConv, x: Tensor, points: Tensor, mask: Tensor) -> Tensor:
-    """(B, N, C), (B, N, D) and (B, N) mask → (B, N, C′)."""
+    """Map (B, N, C), (B, N, D) and (B, N) mask → (B, N, C′)."""
     rows = x.flatten(0, 1)
     first, *others = [layer.folded() for layer in cast("Sequence[LinearNorm]", list(block.layers))]
     edges = F.relu(edges_of(*per_particle(rows, *first), _nearest(points, mask, block.k)))
@@ -130,7 +135,7 @@ def _convolve(block: EdgeConv, x: Tensor, points: Tensor, mask: Tensor) -> Tenso
 
 
 def _nearest(points: Tensor, mask: Tensor, k: int) -> Tensor:
-    """(B · N, k) numbers among all slots of the nearest real others of every slot; B · N where there is none."""
+    """Find the nearest real others of every slot, (B · N, k) numbers of slots; B · N where there is none."""
     jets, slots = mask.shape
     points = points.detach().double()
     product = points @ points.mT

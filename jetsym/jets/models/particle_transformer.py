@@ -13,21 +13,23 @@ particles are computed: where particles meet, jets of similar multiplicity stand
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from jetsym.errors import ConfigError, closest
+from jetsym.errors import ConfigError
 from jetsym.jets.batch import JetBatch
 from jetsym.jets.features import FEATURE_SETS
-from jetsym.jets.models.base import Tagger
 from jetsym.jets.models.interactions import Interactions
+from jetsym.jets.models.options import Options, option
 from jetsym.jets.models.packing import Packing, RowNorm, pack
+from jetsym.jets.models.registry import register
+from jetsym.jets.models.weaver import WeaverNames, WeaverTagger, feature_set, length
 from jetsym.jets.schema import CLASSES
 
 __all__ = ["ParticleTransformer", "ParticleTransformerConfig"]
@@ -37,7 +39,7 @@ STATISTICS = ("particles", "slots")
 
 
 @dataclass(frozen=True)
-class ParticleTransformerConfig:
+class ParticleTransformerConfig(Options):
     """Inputs and size of a :class:`ParticleTransformer`; the defaults are those of the published weights.
 
     Parameters
@@ -64,38 +66,23 @@ class ParticleTransformerConfig:
         weaver-core does, over all slots of the batch, padded ones counted as zeros ("slots").
     """
 
-    features: str = "full"
+    features: str = option("full", choices=FEATURE_SETS)
     embedding: Sequence[int] = (128, 512, 128)
-    pairs: Sequence[int] = (64, 64, 64)
-    blocks: int = 8
+    pairs: Sequence[int] = option((64, 64, 64), empty=True)
+    blocks: int = option(8, least=0)
     class_blocks: int = 2
     heads: int = 8
     expansion: int = 4
-    dropout: float = 0.1
+    dropout: float = option(0.1, below=1)
     pair_activation: bool = True
-    statistics: str = "particles"
+    statistics: str = option("particles", choices=STATISTICS)
 
     def __post_init__(self) -> None:
-        for name, known in {"features": FEATURE_SETS, "statistics": STATISTICS}.items():
-            value = getattr(self, name)
-            if value not in known:
-                raise ConfigError(f"ParticleTransformer option {name} is {value!r}; {closest(str(value), known)}")
-        for name in ("embedding", "pairs"):
-            object.__setattr__(self, name, tuple(getattr(self, name)))  # JSON and YAML hand over lists
-        sizes = {name: (getattr(self, name),) for name in ("blocks", "class_blocks", "heads", "expansion")}
-        for name, values in (sizes | {"embedding": self.embedding, "pairs": self.pairs}).items():
-            least = 0 if name == "blocks" else 1
-            if (not values and name == "embedding") or not all(isinstance(v, int) and v >= least for v in values):
-                given = getattr(self, name)
-                raise ConfigError(f"ParticleTransformer option {name} is {given}; expected whole numbers from {least}")
+        super().__post_init__()
         if self.embedding[-1] % self.heads:
             raise ConfigError(
                 f"ParticleTransformer option embedding ends with {self.embedding[-1]}; expected a multiple of "
                 f"heads = {self.heads}"
-            )
-        if not 0 <= self.dropout < 1:
-            raise ConfigError(
-                f"ParticleTransformer option dropout is {self.dropout}; expected 0 or more and less than 1"
             )
 
 
@@ -126,7 +113,7 @@ class SlotNorm(RowNorm):
         self.statistics = statistics
 
     def over(self, rows: Tensor, slots: int) -> Tensor:
-        """(n, F) rows out of ``slots``, the others being zero, → (n, F)."""
+        """Normalise (n, F) rows out of ``slots``, the others being zero, → (n, F)."""
         if self.statistics == "particles" or not self.training or slots < 2:
             return self(rows)
         mean = rows.sum(dim=0) / slots
@@ -152,12 +139,12 @@ class Embedding(nn.Module):
         self.mlp = nn.Sequential(*layers)
 
     def forward(self, features: Tensor, packing: Packing) -> Tensor:
-        """(B, N, F) → (B, N, C)."""
+        """Map (B, N, F) → (B, N, C)."""
         rows = self.norm.over(packing.rows(features), features.shape[0] * features.shape[1])
         return packing.unpack(self.mlp(rows))
 
 
-class Block(nn.Module):
+class AttentionBlock(nn.Module):
     """Attention, then a perceptron, both added to what came in; each is normalised before and once more within."""
 
     def __init__(self, config: ParticleTransformerConfig, *, gain: float, dropout: float) -> None:
@@ -176,12 +163,12 @@ class Block(nn.Module):
         self.residual_scale = nn.Parameter(torch.ones(width))
 
     def reset_parameters(self) -> None:
-        """Of the block's own parameters; its layers have theirs."""
+        """Reset the block's own parameters; its layers have theirs."""
         nn.init.ones_(self.head_scale)
         nn.init.ones_(self.residual_scale)
 
     def forward(self, x: Tensor, packing: Packing, biases: Sequence[Tensor]) -> Tensor:
-        """(B, N, C) and the groups' biases → (B, N, C)."""
+        """Map (B, N, C) and the groups' biases → (B, N, C)."""
         rows = packing.rows(x)
         projected = self.query_key_value(self.attention_norm(rows))
         mixed = [rows[:0]]
@@ -194,7 +181,7 @@ class Block(nn.Module):
         return packing.unpack(self.update(rows, torch.cat(mixed)))
 
     def update(self, rows: Tensor, mixed: Tensor) -> Tensor:
-        """Rows (n, C) and what attention has gathered for them (n, C) → (n, C)."""
+        """Update rows (n, C) by what attention has gathered for them (n, C) → (n, C)."""
         per_channel = self.head_scale.repeat_interleave(rows.shape[1] // self.heads)
         rows = rows + self._drop(self.output_norm(self.output(mixed) * per_channel))
         hidden = self.hidden_norm(self._drop(F.gelu(self.expand(self.mlp_norm(rows)))))
@@ -204,11 +191,11 @@ class Block(nn.Module):
         return drop(x, self.dropout) if self.training else x
 
 
-class ClassBlock(Block):
+class ClassAttentionBlock(AttentionBlock):
     """A block whose only query is the jet's class token; it attends to itself and to the real particles."""
 
     def forward(self, token: Tensor, x: Tensor, packing: Packing, mask: Tensor) -> Tensor:  # type: ignore[override]
-        """(B, C), (B, N, C) and (B, N) mask → (B, C)."""
+        """Map (B, C), (B, N, C) and (B, N) mask → (B, C)."""
         jets, width = token.shape
         of_query, of_others = self.query_key_value.weight.split([width, 2 * width])
         query_bias, others_bias = self.query_key_value.bias.split([width, 2 * width])
@@ -222,7 +209,7 @@ class ClassBlock(Block):
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor, bias: Tensor, *, dropout: float) -> Tensor:
-    """Queries (b, h, t, d), keys and values (b, h, s, d) and biases (b, 1 or h, t, s) → (b, h, t, d)."""
+    """Attend with queries (b, h, t, d), keys, values (b, h, s, d) and biases (b, 1 or h, t, s) → (b, h, t, d)."""
     if not dropout or not query.is_cpu:
         return F.scaled_dot_product_attention(query, key, value, attn_mask=bias, dropout_p=dropout)
     # What torch does step by step as well when it drops on a CPU, with fewer passes over the (b, h, t, s).
@@ -233,7 +220,7 @@ def attend(query: Tensor, key: Tensor, value: Tensor, bias: Tensor, *, dropout: 
 
 
 def drop(x: Tensor, share: float) -> Tensor:
-    """Dropout; on a CPU a random number serves four elements, as drawing one for each takes longer than to attend.
+    """Drop out; on a CPU a random number serves four elements, as drawing one for each takes longer than to attend.
 
     The share is rounded to a multiple of 2⁻¹⁶, and the scale with it.
     """
@@ -246,7 +233,7 @@ def drop(x: Tensor, share: float) -> Tensor:
 
 
 class ClassToken(nn.Module):
-    """What every jet's class token is before it has seen the jet."""
+    """Every jet's class token before it has seen the jet."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -257,11 +244,17 @@ class ClassToken(nn.Module):
         nn.init.trunc_normal_(self.token, std=0.02)
 
     def forward(self, jets: int) -> Tensor:
-        """→ (B, C)."""
+        """Return the token of every jet, (B, C)."""
         return self.token.expand(jets, -1)
 
 
-class ParticleTransformer(Tagger):
+def _weaver_pair_layer(match: re.Match[str]) -> str:
+    """Count layers as weaver-core does, in whose sequence activations have places of their own."""
+    return f"pair_embed.embed.{3 * int(match[2]) + (1 if match[1] == 'linears' else 2)}."
+
+
+@register("part")
+class ParticleTransformer(WeaverTagger):
     """Tag jets by attention with pairwise interactions.
 
     Invariant by construction under permutations of the particles and under padding, and under rotations about the
@@ -271,8 +264,8 @@ class ParticleTransformer(Tagger):
     ----------
     classes
         Names of the classes, in the order of the logits.
-    features, embedding, pairs, blocks, class_blocks, heads, expansion, dropout, pair_activation, statistics
-        See :class:`ParticleTransformerConfig`.
+    options
+        Fields of :class:`ParticleTransformerConfig`.
 
     Raises
     ------
@@ -288,50 +281,28 @@ class ParticleTransformer(Tagger):
     """
 
     Config: ClassVar[type[Any]] = ParticleTransformerConfig
+    config: ParticleTransformerConfig
 
-    def __init__(
-        self,
-        classes: Sequence[str] = CLASSES,
-        *,
-        features: str = "full",
-        embedding: Sequence[int] = (128, 512, 128),
-        pairs: Sequence[int] = (64, 64, 64),
-        blocks: int = 8,
-        class_blocks: int = 2,
-        heads: int = 8,
-        expansion: int = 4,
-        dropout: float = 0.1,
-        pair_activation: bool = True,
-        statistics: str = "particles",
-    ) -> None:
-        super().__init__()
-        self.classes = tuple(classes)
-        self.config = config = ParticleTransformerConfig(
-            features=features,
-            embedding=embedding,
-            pairs=pairs,
-            blocks=blocks,
-            class_blocks=class_blocks,
-            heads=heads,
-            expansion=expansion,
-            dropout=dropout,
-            pair_activation=pair_activation,
-            statistics=statistics,
-        )
-        self.compute_features, names = FEATURE_SETS[features]
-        width = embedding[-1]
-        self.embedding = Embedding(len(names), embedding, statistics=statistics)
-        self.interactions = Interactions(pairs, heads, last_activation=pair_activation)
+    def __init__(self, classes: Sequence[str] = CLASSES, **options: Any) -> None:
+        super().__init__(classes, **options)
+        config = self.config
+        self.compute_features, names = FEATURE_SETS[config.features]
+        width = config.embedding[-1]
+        self.embedding = Embedding(len(names), config.embedding, statistics=config.statistics)
+        self.interactions = Interactions(config.pairs, config.heads, last_activation=config.pair_activation)
         self.blocks = nn.ModuleList(
-            Block(config, gain=1 / math.sqrt(2 * depth), dropout=dropout) for depth in range(1, blocks + 1)
+            AttentionBlock(config, gain=1 / math.sqrt(2 * depth), dropout=config.dropout)
+            for depth in range(1, config.blocks + 1)
         )
         self.class_token = ClassToken(width)
-        self.class_blocks = nn.ModuleList(ClassBlock(config, gain=1.0, dropout=0.0) for _ in range(class_blocks))
+        self.class_blocks = nn.ModuleList(
+            ClassAttentionBlock(config, gain=1.0, dropout=0.0) for _ in range(config.class_blocks)
+        )
         self.pool = nn.LayerNorm(width)
         self.head = Linear(width, len(self.classes))
 
     def forward(self, jets: JetBatch) -> Tensor:
-        """B jets → logits (B, classes)."""
+        """Compute the logits (B, classes) of B jets."""
         packing = pack(jets.mask)
         x = self.embedding(self.compute_features(jets).to(self.head.weight.dtype), packing)
         biases = self.interactions.biases(packing.rows(jets.p4), packing)
@@ -343,17 +314,65 @@ class ParticleTransformer(Tagger):
         logits: Tensor = self.head(self.pool(token))
         return logits
 
+    weaver_names: ClassVar[WeaverNames] = (
+        (r"^interactions\.(linears|norms)\.(\d+)\.", _weaver_pair_layer),
+        (r"^interactions\.norm\.", "pair_embed.embed.0."),
+        (r"^embedding\.norm\.", "embed.input_bn."),
+        (r"^embedding\.mlp\.", "embed.embed."),
+        (r"^class_token\.token$", "cls_token"),
+        (r"^class_blocks\.", "cls_blocks."),
+        (r"^pool\.", "norm."),
+        (r"^head\.", "fc.0."),
+        (r"blocks\.(\d+)\.attention_norm\.", r"blocks.\1.pre_attn_norm."),
+        (r"blocks\.(\d+)\.query_key_value\.", r"blocks.\1.attn.in_proj."),
+        (r"blocks\.(\d+)\.output\.", r"blocks.\1.attn.out_proj."),
+        (r"blocks\.(\d+)\.head_scale$", r"blocks.\1.c_attn"),
+        (r"blocks\.(\d+)\.output_norm\.", r"blocks.\1.post_attn_norm."),
+        (r"blocks\.(\d+)\.mlp_norm\.", r"blocks.\1.pre_fc_norm."),
+        (r"blocks\.(\d+)\.expand\.", r"blocks.\1.fc1."),
+        (r"blocks\.(\d+)\.hidden_norm\.", r"blocks.\1.post_fc_norm."),
+        (r"blocks\.(\d+)\.contract\.", r"blocks.\1.fc2."),
+        (r"blocks\.(\d+)\.residual_scale$", r"blocks.\1.w_resid"),
+    )
+    weaver_marks = ("cls_token", "cls_blocks.", "pair_embed.", "blocks.0.attn.")
+    weaver_output = "fc.0.weight"
+
     @classmethod
-    def from_weaver(
-        cls, path: str | Path, *, classes: Sequence[str] = CLASSES, pair_activation: bool = True
-    ) -> ParticleTransformer:
-        """A network from a file of weaver-core; see :func:`jetsym.jets.models.weaver.particle_transformer`."""
-        from jetsym.jets.models.weaver import particle_transformer
+    def weaver_options(cls, theirs: Mapping[str, Tensor]) -> dict[str, Any]:
+        """Find all sizes; of weaver-core's version 1, without further layers before the logits.
 
-        return particle_transformer(path, classes=classes, pair_activation=pair_activation)
+        The shapes do not tell ``pair_activation``, which is that of the published networks; when trained on, the
+        network takes its statistics as weaver-core does.
+        """
+        embedding = _channels(theirs, "embed.embed")
+        *pairs, heads = _channels(theirs, "pair_embed.embed") or [0]
+        features = feature_set(theirs.get("embed.input_bn.weight"), layers=len(embedding), of="layers of the embedding")
+        return {
+            "features": features,
+            "embedding": embedding,
+            "pairs": pairs,
+            "blocks": _count(theirs, "blocks"),
+            "class_blocks": _count(theirs, "cls_blocks"),
+            "heads": heads,
+            "expansion": length(theirs.get("blocks.0.fc1.weight")) // embedding[-1] or 4,
+            "statistics": "slots",
+        }
 
-    def to_weaver(self, path: str | Path) -> None:
-        """Write the weights for weaver-core; see :func:`jetsym.jets.models.weaver.export`."""
-        from jetsym.jets.models.weaver import export
+    @staticmethod
+    def weaver_shape(name: str, tensor: Tensor) -> Sequence[int]:
+        """Add axes of length one: weaver-core convolves over pairs, and has a token for a batch of one jet."""
+        if name == "cls_token":
+            return (1, 1, *tensor.shape)
+        return (*tensor.shape, 1) if name.startswith("pair_embed.") and tensor.ndim == 2 else tensor.shape
 
-        export(self, path)
+
+def _channels(theirs: Mapping[str, Tensor], prefix: str) -> list[int]:
+    """Find the channels of the linear layers of a sequence in which every third module, from the second on, is one."""
+    found: list[int] = []
+    while (weight := theirs.get(f"{prefix}.{3 * len(found) + 1}.weight")) is not None:
+        found.append(length(weight))
+    return found
+
+
+def _count(theirs: Mapping[str, Tensor], prefix: str) -> int:
+    return len({name.split(".")[1] for name in theirs if name.startswith(f"{prefix}.")})

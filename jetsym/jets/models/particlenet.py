@@ -16,21 +16,22 @@ several neighbours at exactly the same distance is taken depends on the order of
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from pathlib import Path
 from typing import Any, ClassVar, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from jetsym.errors import ConfigError, closest
 from jetsym.jets.batch import JetBatch
 from jetsym.jets.features import FEATURE_SETS, Angles, angular_points
 from jetsym.jets.models.base import Tagger
+from jetsym.jets.models.options import Options, option
 from jetsym.jets.models.packing import MeanPool, RowNorm, unpack
+from jetsym.jets.models.registry import register
+from jetsym.jets.models.weaver import WeaverNames, WeaverTagger, feature_set, length
 from jetsym.jets.schema import CLASSES
 
 __all__ = ["ParticleNet", "ParticleNetConfig"]
@@ -40,7 +41,7 @@ CHUNK = 64
 
 
 @dataclass(frozen=True)
-class ParticleNetConfig:
+class ParticleNetConfig(Options):
     """Inputs and size of a :class:`ParticleNet`; the defaults are those of the published weights.
 
     Parameters
@@ -57,25 +58,11 @@ class ParticleNetConfig:
         Probability of dropping a channel of the hidden layer, in training.
     """
 
-    features: str = "full"
+    features: str = option("full", choices=FEATURE_SETS)
     k: int = 16
     channels: Sequence[Sequence[int]] = ((64, 64, 64), (128, 128, 128), (256, 256, 256))
     hidden: int = 256
-    dropout: float = 0.1
-
-    def __post_init__(self) -> None:
-        if self.features not in FEATURE_SETS:
-            near = closest(str(self.features), FEATURE_SETS)
-            raise ConfigError(f"ParticleNet option features is {self.features!r}; {near}")
-        channels = tuple(tuple(block) for block in self.channels)
-        object.__setattr__(self, "channels", channels)  # JSON and YAML hand over lists
-        for name, sizes in {"k": [self.k], "hidden": [self.hidden], "channels": sum(channels, ())}.items():
-            if not all(isinstance(size, int) and size >= 1 for size in sizes):
-                raise ConfigError(f"ParticleNet option {name} is {getattr(self, name)}; expected whole numbers from 1")
-        if not channels or not all(channels):
-            raise ConfigError(f"ParticleNet option channels is {channels}; expected at least one layer in every block")
-        if not 0 <= self.dropout < 1:
-            raise ConfigError(f"ParticleNet option dropout is {self.dropout}; expected 0 or more and less than 1")
+    dropout: float = option(0.1, below=1)
 
 
 class LinearNorm(nn.Module):
@@ -91,11 +78,11 @@ class LinearNorm(nn.Module):
         self.norm = RowNorm(width_out)
 
     def rows(self, x: Tensor) -> Tensor:
-        """(n, C) → (n, C′)."""
+        """Map (n, C) → (n, C′)."""
         return self.norm(self.linear(x)) if self.training else F.linear(x, *self.folded())
 
     def folded(self) -> tuple[Tensor, Tensor]:
-        """Weight (C′, C) and bias (C′) of the linear map that does both in evaluation."""
+        """Return weight (C′, C) and bias (C′) of the linear map that does both in evaluation."""
         return self.norm.fold(self.linear.weight)
 
 
@@ -113,14 +100,14 @@ class EdgeConv(nn.Module):
         self.shortcut = nn.Identity() if width_in == channels[-1] else LinearNorm(width_in, channels[-1])
 
     def forward(self, x: Tensor, points: Tensor, mask: Tensor) -> Tensor:
-        """(B, N, C), positions (B, N, D) and (B, N) mask → (B, N, C′)."""
+        """Map (B, N, C), positions (B, N, D) and (B, N) mask → (B, N, C′)."""
         rows, neighbours = x[mask], nearest(points, mask, self.k)
         mean = self._train(rows, neighbours) if self.training else self._evaluate(rows, neighbours)
         own = self.shortcut.rows(rows) if isinstance(self.shortcut, LinearNorm) else rows
         return unpack(F.relu(own + mean), mask)
 
     def _train(self, rows: Tensor, neighbours: Tensor) -> Tensor:
-        """(n, C) particles and the numbers (n, k) of their neighbours → mean over the edges (n, C′)."""
+        """Map (n, C) particles and the numbers (n, k) of their neighbours → mean over the edges (n, C′)."""
         first, *others = self._maps()
         edges = F.relu(first.norm(edges_of(*per_particle(rows, first.linear.weight), neighbours)))
         for layer in others:
@@ -128,7 +115,7 @@ class EdgeConv(nn.Module):
         return edges.view(len(rows), self.k, edges.shape[1]).mean(dim=1)
 
     def _evaluate(self, rows: Tensor, neighbours: Tensor) -> Tensor:
-        """The same without statistics, some particles at a time, so that a processor's cache holds their edges."""
+        """Compute the same without statistics, some particles at a time, whose edges a processor's cache holds."""
         first, *others = [layer.folded() for layer in self._maps()]
         own, other = per_particle(rows, *first)
         size = CHUNK if rows.device.type == "cpu" else max(len(rows), 1)
@@ -145,7 +132,7 @@ class EdgeConv(nn.Module):
 
 
 def per_particle(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """A linear map of (x_i, x_j − x_i) as the sum of a part of x_i (n, C′), with the bias, and one of x_j (n + 1, C′).
+    """Split a linear map of (x_i, x_j − x_i) into one of x_i (n, C′), with the bias, and one of x_j (n + 1, C′).
 
     The last row of the latter is zero: it belongs to a neighbour that is not there, x_j = 0.
     """
@@ -154,7 +141,7 @@ def per_particle(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> tuple
 
 
 def edges_of(own: Tensor, other: Tensor, neighbours: Tensor) -> Tensor:
-    """Parts of m particles (m, C) and of their neighbours, which ``neighbours`` (m, k) counts out → edges (m·k, C)."""
+    """Add parts of m particles (m, C) to those of ``neighbours``, numbered (m, k) → edges (m·k, C)."""
     return other[neighbours].add_(own[:, None]).flatten(0, 1)
 
 
@@ -166,11 +153,12 @@ class FeatureNorm(nn.Module):
         self.rows = RowNorm(features)
 
     def forward(self, features: Tensor, mask: Tensor) -> Tensor:
-        """(B, N, F) and (B, N) mask → (B, N, F)."""
+        """Map (B, N, F) and (B, N) mask → (B, N, F)."""
         return unpack(self.rows(features[mask]), mask)
 
 
-class ParticleNet(Tagger):
+@register("particlenet")
+class ParticleNet(WeaverTagger):
     """Tag jets by convolutions on the graph of nearest neighbours, first in (Δη, Δφ), then among the activations.
 
     Invariant by construction under permutations of the particles, under padding, and under rotations about the beam
@@ -184,8 +172,8 @@ class ParticleNet(Tagger):
     ----------
     classes
         Names of the classes, in the order of the logits.
-    features, k, channels, hidden, dropout
-        See :class:`ParticleNetConfig`.
+    options
+        Fields of :class:`ParticleNetConfig`.
 
     Raises
     ------
@@ -201,32 +189,26 @@ class ParticleNet(Tagger):
     """
 
     Config: ClassVar[type[Any]] = ParticleNetConfig
+    config: ParticleNetConfig
 
-    def __init__(
-        self,
-        classes: Sequence[str] = CLASSES,
-        *,
-        features: str = "full",
-        k: int = 16,
-        channels: Sequence[Sequence[int]] = ((64, 64, 64), (128, 128, 128), (256, 256, 256)),
-        hidden: int = 256,
-        dropout: float = 0.1,
-    ) -> None:
-        super().__init__()
-        self.classes = tuple(classes)
-        self.config = ParticleNetConfig(features=features, k=k, channels=channels, hidden=hidden, dropout=dropout)
+    def __init__(self, classes: Sequence[str] = CLASSES, **options: Any) -> None:
+        super().__init__(classes, **options)
+        config = self.config
         self.angles: Angles = "field"
-        self.compute_features, names = FEATURE_SETS[features]
-        widths = [len(names), *(block[-1] for block in channels)]
+        self.compute_features, names = FEATURE_SETS[config.features]
+        widths = [len(names), *(block[-1] for block in config.channels)]
         self.norm = FeatureNorm(len(names))
-        self.blocks = nn.ModuleList(EdgeConv(k, *pair) for pair in zip(widths, channels, strict=False))
+        self.blocks = nn.ModuleList(EdgeConv(config.k, *pair) for pair in zip(widths, config.channels, strict=False))
         self.pool = MeanPool()
         self.head = nn.Sequential(
-            nn.Linear(widths[-1], hidden), nn.ReLU(), nn.Dropout(dropout), nn.Linear(hidden, len(self.classes))
+            nn.Linear(widths[-1], config.hidden),
+            nn.ReLU(),
+            nn.Dropout(config.dropout),
+            nn.Linear(config.hidden, len(self.classes)),
         )
 
     def forward(self, jets: JetBatch) -> Tensor:
-        """B jets → logits (B, classes)."""
+        """Compute the logits (B, classes) of B jets."""
         x = self.norm(self.compute_features(jets, angles=self.angles).to(self.norm.rows.weight.dtype), jets.mask)
         points = angular_points(jets, angles=self.angles)
         for block in self.blocks:
@@ -236,30 +218,46 @@ class ParticleNet(Tagger):
         return logits
 
     def ablations(self) -> dict[str, Tagger]:
-        """Copies without the factor sign(η_jet) in Δη, and with rapidities in place of pseudorapidities."""
+        """Return copies without the factor sign(η_jet) in Δη, and with rapidities in place of pseudorapidities."""
         copies: dict[str, Tagger] = {}
         for name, angles in (("sign(η_jet) in Δη", "unsigned"), ("pseudorapidity for rapidity", "rapidity")):
             copies[name] = other = copy.deepcopy(self)
             other.angles = angles  # type: ignore[assignment]
         return copies
 
+    weaver_names: ClassVar[WeaverNames] = (
+        (r"^norm\.rows\.", "bn_fts."),
+        (r"^blocks\.(\d+)\.layers\.(\d+)\.linear\.", r"edge_convs.\1.convs.\2."),
+        (r"^blocks\.(\d+)\.layers\.(\d+)\.norm\.", r"edge_convs.\1.bns.\2."),
+        (r"^blocks\.(\d+)\.shortcut\.linear\.", r"edge_convs.\1.sc."),
+        (r"^blocks\.(\d+)\.shortcut\.norm\.", r"edge_convs.\1.sc_bn."),
+        (r"^head\.0\.", "fc.0.0."),
+        (r"^head\.3\.", "fc.1."),
+    )
+    weaver_marks = ("edge_convs.",)
+    weaver_output = "fc.1.weight"
+
     @classmethod
-    def from_weaver(cls, path: str | Path) -> ParticleNet:
-        """A trained network from a file of weaver-core; see :func:`jetsym.jets.models.weaver.particlenet`."""
-        from jetsym.jets.models.weaver import particlenet
+    def weaver_options(cls, theirs: Mapping[str, Tensor]) -> dict[str, Any]:
+        """Find feature set and channels; 16 neighbours are taken for granted, and no fusion block."""
+        channels: list[list[int]] = []
+        while f"edge_convs.{len(channels)}.convs.0.weight" in theirs:
+            block, layers = len(channels), list[int]()
+            while (weight := theirs.get(f"edge_convs.{block}.convs.{len(layers)}.weight")) is not None:
+                layers.append(length(weight))
+            channels.append(layers)
+        features = feature_set(theirs.get("bn_fts.weight"), layers=len(channels), of="edge convolutions")
+        return {"features": features, "channels": channels, "hidden": length(theirs.get("fc.0.0.weight"))}
 
-        return particlenet(path)
-
-    def to_weaver(self, path: str | Path) -> None:
-        """Write the weights for weaver-core; see :func:`jetsym.jets.models.weaver.export`."""
-        from jetsym.jets.models.weaver import export
-
-        export(self, path)
+    @staticmethod
+    def weaver_shape(name: str, tensor: Tensor) -> Sequence[int]:
+        """Add axes of length one: weaver-core convolves over particles, and over these and their neighbours."""
+        return (*tensor.shape, *[1] * (1 if ".sc." in name else 2 if ".convs." in name else 0))
 
 
 @torch.no_grad()
 def nearest(points: Tensor, mask: Tensor, k: int) -> Tensor:
-    """The k nearest other particles of every real particle in its jet.
+    """Find the k nearest other particles of every real particle in its jet.
 
     Parameters
     ----------

@@ -11,7 +11,7 @@ normalization in the transformer architecture", arXiv:2002.04745 (pre-norm block
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
@@ -29,13 +29,15 @@ from jetsym.jets.features import (
     pair_invariants,
 )
 from jetsym.jets.models.base import Tagger
+from jetsym.jets.models.options import Options, option
+from jetsym.jets.models.registry import register
 from jetsym.jets.schema import CLASSES
 
 __all__ = ["PointNet", "PointNetConfig"]
 
 
 @dataclass(frozen=True)
-class PointNetConfig:
+class PointNetConfig(Options):
     """Size of a :class:`PointNet`.
 
     Parameters
@@ -62,24 +64,18 @@ class PointNetConfig:
     """
 
     width: int = 64
-    blocks: int = 3
+    blocks: int = option(3, least=0)
     heads: int = 4
     expansion: int = 2
-    dropout: float = 0.0
+    dropout: float = option(0.0, below=1)
     harmonics: int = 1
-    pairs: int = 0
-    invariants: int = 0
+    pairs: int = option(0, least=0)
+    invariants: int = option(0, least=0)
 
     def __post_init__(self) -> None:
-        for field in fields(self):
-            none = field.name in ("blocks", "dropout", "pairs", "invariants")
-            value, least = getattr(self, field.name), 0 if none else 1
-            if isinstance(value, bool) or value < least:
-                raise ConfigError(f"PointNet option {field.name} is {value}; expected a number, at least {least}")
+        super().__post_init__()
         if self.width % self.heads:
             raise ConfigError(f"PointNet option width is {self.width}; expected a multiple of heads = {self.heads}")
-        if self.dropout >= 1:
-            raise ConfigError(f"PointNet option dropout is {self.dropout}; expected less than 1")
 
 
 class Embedding(nn.Module):
@@ -91,7 +87,7 @@ class Embedding(nn.Module):
         self.mlp = nn.Sequential(nn.GELU(), nn.Linear(width, width))
 
     def forward(self, features: Tensor, mask: Tensor) -> Tensor:
-        """(B, N, F) features and (B, N) mask → (B, N, C)."""
+        """Map (B, N, F) features and (B, N) mask → (B, N, C)."""
         return _hide(self.mlp(self.linear(features)), mask)
 
 
@@ -105,7 +101,7 @@ class Attention(nn.Module):
         self.output = nn.Linear(width, width)
 
     def forward(self, x: Tensor, attended: Tensor) -> Tensor:
-        """(B, N, C), and what may be attended to or is added to the scores, (B, 1 or heads, 1 or N, N), → (B, N, C)."""
+        """Map (B, N, C), and what is attended to or added to the scores, (B, 1 or heads, 1 or N, N), → (B, N, C)."""
         jets, particles, width = x.shape
         projected = self.query_key_value(x).view(jets, particles, 3, self.heads, width // self.heads)
         query, key, value = projected.permute(2, 0, 3, 1, 4)
@@ -113,7 +109,7 @@ class Attention(nn.Module):
         return self.output(mixed.transpose(1, 2).reshape(jets, particles, width))
 
 
-class Block(nn.Module):
+class AttentionBlock(nn.Module):
     """A pre-norm transformer block: attention, then a perceptron, both added to what came in."""
 
     def __init__(self, config: PointNetConfig) -> None:
@@ -126,7 +122,7 @@ class Block(nn.Module):
         self.dropout = nn.Dropout(config.dropout)
 
     def forward(self, x: Tensor, mask: Tensor, attended: Tensor) -> Tensor:
-        """(B, N, C), (B, N) mask of real particles, and what is attended to → (B, N, C)."""
+        """Map (B, N, C), (B, N) mask of real particles, and what is attended to → (B, N, C)."""
         x = x + self.dropout(self.attention(self.attention_norm(x), attended))
         x = x + self.dropout(self.mlp(self.mlp_norm(x)))
         return _hide(x, mask)
@@ -140,7 +136,7 @@ class PairBias(nn.Module):
         self.mlp = nn.Sequential(nn.Linear(2, hidden), nn.GELU(), nn.Linear(hidden, heads))
 
     def forward(self, invariants: Tensor, mask: Tensor) -> Tensor:
-        """(B, N, N, 2) and (B, N) mask → (B, heads, N, N), zero where one of the two is padding."""
+        """Map (B, N, N, 2) and (B, N) mask → (B, heads, N, N), zero where one of the two is padding."""
         bias: Tensor = self.mlp(invariants)
         return bias.permute(0, 3, 1, 2) * (mask[:, :, None] & mask[:, None])[:, None]
 
@@ -149,13 +145,14 @@ class MaskedPool(nn.Module):
     """Mean and maximum over the real particles of a jet, side by side; zero for a jet without any."""
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
-        """(B, N, C) and (B, N) mask → (B, 2C)."""
+        """Map (B, N, C) and (B, N) mask → (B, 2C)."""
         count = mask.sum(dim=1, keepdim=True).clamp_min(1)
         mean = _hide(x, mask).sum(dim=1) / count
         maximum = x.masked_fill(~mask[..., None], -torch.inf).amax(dim=1)
         return torch.cat([mean, maximum.masked_fill(~mask.any(dim=1, keepdim=True), 0.0)], dim=-1)
 
 
+@register("pointnet")
 class PointNet(Tagger):
     """Tag jets with a plain transformer on the particles' :func:`~jetsym.jets.features.cartesian_features`.
 
@@ -165,8 +162,8 @@ class PointNet(Tagger):
     ----------
     classes
         Names of the classes, in the order of the logits.
-    width, blocks, heads, expansion, dropout, harmonics, pairs, invariants
-        See :class:`PointNetConfig`.
+    options
+        Fields of :class:`PointNetConfig`.
 
     Raises
     ------
@@ -182,49 +179,28 @@ class PointNet(Tagger):
     """
 
     Config: ClassVar[type[Any]] = PointNetConfig
+    config: PointNetConfig
 
-    def __init__(
-        self,
-        classes: Sequence[str] = CLASSES,
-        *,
-        width: int = 64,
-        blocks: int = 3,
-        heads: int = 4,
-        expansion: int = 2,
-        dropout: float = 0.0,
-        harmonics: int = 1,
-        pairs: int = 0,
-        invariants: int = 0,
-    ) -> None:
-        super().__init__()
-        self.classes = tuple(classes)
-        self.config = PointNetConfig(
-            width=width,
-            blocks=blocks,
-            heads=heads,
-            expansion=expansion,
-            dropout=dropout,
-            harmonics=harmonics,
-            pairs=pairs,
-            invariants=invariants,
-        )
-        more = len(CARTESIAN_VECTORS) * ((harmonics + 1) ** 2 - 4)  # components from λ = 2 on
-        more += invariants + 1 if invariants else 0
-        self.embedding = Embedding(len(CARTESIAN_FEATURES) + more, width)
-        if pairs:
-            self.pairs = PairBias(pairs, heads)
-        self.blocks = nn.ModuleList(Block(self.config) for _ in range(blocks))
+    def __init__(self, classes: Sequence[str] = CLASSES, **options: Any) -> None:
+        super().__init__(classes, **options)
+        config = self.config
+        more = len(CARTESIAN_VECTORS) * ((config.harmonics + 1) ** 2 - 4)  # components from λ = 2 on
+        more += config.invariants + 1 if config.invariants else 0
+        self.embedding = Embedding(len(CARTESIAN_FEATURES) + more, config.width)
+        if config.pairs:
+            self.pairs = PairBias(config.pairs, config.heads)
+        self.blocks = nn.ModuleList(AttentionBlock(config) for _ in range(config.blocks))
         self.pool = MaskedPool()
         self.head = nn.Sequential(
-            nn.LayerNorm(2 * width),
-            nn.Linear(2 * width, width),
+            nn.LayerNorm(2 * config.width),
+            nn.Linear(2 * config.width, config.width),
             nn.GELU(),
-            nn.Dropout(dropout),
-            nn.Linear(width, len(self.classes)),
+            nn.Dropout(config.dropout),
+            nn.Linear(config.width, len(self.classes)),
         )
 
     def forward(self, jets: JetBatch) -> Tensor:
-        """B jets → logits (B, classes)."""
+        """Compute the logits (B, classes) of B jets."""
         dtype = self.embedding.linear.weight.dtype
         features = [cartesian_features(jets)]
         if self.config.harmonics > 1:

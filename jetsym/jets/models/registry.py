@@ -1,35 +1,82 @@
-"""The registry of taggers: made by name, from options that their config checks."""
+"""The registry of taggers: made by name, from options that their config checks.
+
+A tagger registers itself. What is defined elsewhere is found by its name once its module has been imported, or, of an
+installed package, by the entry point of that name in the group ``jetsym.taggers``.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict, fields
-from typing import Any
+from collections.abc import Callable, Sequence
+from importlib.metadata import entry_points
+from typing import Any, TypeVar
 
 from jetsym.errors import ConfigError, closest
 from jetsym.jets.models.base import Tagger
-from jetsym.jets.models.canonical import Canonical
-from jetsym.jets.models.deep_sets import DeepSets
-from jetsym.jets.models.lloca_net import LLoCa
-from jetsym.jets.models.lorentz_gatr import LGATr
-from jetsym.jets.models.particle_transformer import ParticleTransformer
-from jetsym.jets.models.particlenet import ParticleNet
-from jetsym.jets.models.pointnet import PointNet
 from jetsym.jets.schema import CLASSES
 
-__all__ = ["MODELS", "build", "configure", "name_of"]
+__all__ = ["ENTRY_POINTS", "MODELS", "build", "configure", "name_of", "register", "tagger_class"]
+
+_Class = TypeVar("_Class", bound=type[Tagger])
+
+#: Group of entry points by which installed packages name their taggers.
+ENTRY_POINTS = "jetsym.taggers"
+
+#: Name -> class of every tagger that has registered itself: what :func:`build` makes and checkpoints hold.
+MODELS: dict[str, type[Tagger]] = {}
 
 
-#: Name -> class of every tagger that :func:`build` makes and checkpoints hold.
-MODELS: dict[str, type[Tagger]] = {
-    "pointnet": PointNet,
-    "part": ParticleTransformer,
-    "particlenet": ParticleNet,
-    "deepsets": DeepSets,
-    "lgatr": LGATr,
-    "lloca": LLoCa,
-    "canonical": Canonical,
-}
+def register(name: str) -> Callable[[_Class], _Class]:
+    """Register a class of taggers under a name, as a decorator.
+
+    Raises
+    ------
+    ConfigError
+        Another class has the name.
+
+    Examples
+    --------
+    ::
+
+        @dataclass(frozen=True)
+        class LinearConfig(Options):
+            width: int = 8
+
+        @register("linear")
+        class Linear(Tagger):
+            Config = LinearConfig
+
+            def __init__(self, classes=CLASSES, **options):
+                super().__init__(classes, **options)
+                self.head = nn.Linear(self.config.width, len(self.classes))
+    """
+
+    def add(tagger: _Class) -> _Class:
+        other = MODELS.get(name, tagger)
+        # The same class made anew, as when a cell of a notebook runs again, takes the place of the old one.
+        if (other.__module__, other.__qualname__) != (tagger.__module__, tagger.__qualname__):
+            raise ConfigError(f"the model {name!r} is {other.__module__}.{other.__qualname__}; choose another name")
+        tagger.name = name
+        MODELS[name] = tagger
+        return tagger
+
+    return add
+
+
+def tagger_class(name: str) -> type[Tagger]:
+    """Return the class that is registered under a name.
+
+    Raises
+    ------
+    ConfigError
+        There is none.
+    """
+    if name not in MODELS:
+        for point in entry_points(group=ENTRY_POINTS, name=name):
+            register(name)(point.load())
+    if name not in MODELS:
+        known = dict.fromkeys([*MODELS, *entry_points(group=ENTRY_POINTS).names])
+        raise ConfigError(f"there is no model {name!r}; {closest(name, known)}")
+    return MODELS[name]
 
 
 def build(name: str, classes: Sequence[str] = CLASSES, **options: Any) -> Tagger:
@@ -38,7 +85,7 @@ def build(name: str, classes: Sequence[str] = CLASSES, **options: Any) -> Tagger
     Parameters
     ----------
     name
-        A key of :data:`MODELS`.
+        Under which it is registered, such as "pointnet".
     classes
         Names of the classes, in the order of the logits.
     options
@@ -54,12 +101,11 @@ def build(name: str, classes: Sequence[str] = CLASSES, **options: Any) -> Tagger
     >>> build("pointnet", ("QCD", "Tbqq"), width=32).config
     PointNetConfig(width=32, blocks=3, heads=4, expansion=2, dropout=0.0, harmonics=1, pairs=0, invariants=0)
     """
-    config = configure(name, **options)
-    return MODELS[name](classes, **asdict(config))
+    return tagger_class(name)(classes, **options)
 
 
 def configure(name: str, **options: Any) -> Any:
-    """The ``Config`` of a model, without making one; arguments and errors are those of :func:`build`.
+    """Return the ``Config`` of a model, without making one; arguments and errors are those of :func:`build`.
 
     Examples
     --------
@@ -67,29 +113,20 @@ def configure(name: str, **options: Any) -> Any:
     Traceback (most recent call last):
     jetsym.errors.ConfigError: model 'pointnet' has no option 'widht'; the nearest are 'width'
     """
-    if name not in MODELS:
-        raise ConfigError(f"there is no model {name!r}; {closest(name, MODELS)}")
-    known = [field.name for field in fields(MODELS[name].Config)]
-    for option in options:
-        if option not in known:
-            raise ConfigError(f"model {name!r} has no option {option!r}; {closest(option, known)}")
-    try:
-        return MODELS[name].Config(**options)
-    except TypeError as error:
-        raise ConfigError(f"an option of model {name!r} has a value of a wrong type, in {options}: {error}") from error
+    return tagger_class(name).configure(**options)
 
 
 def name_of(model: Tagger) -> str:
-    """The name under which :data:`MODELS` lists a model's class.
+    """Return the name under which a model's class is registered.
 
     Raises
     ------
     ConfigError
-        It does not list it.
+        It is not.
 
     Examples
     --------
-    >>> name_of(PointNet(width=8, heads=2))
+    >>> name_of(build("pointnet", width=8, heads=2))
     'pointnet'
     """
     for name, model_class in MODELS.items():

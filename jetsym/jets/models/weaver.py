@@ -2,143 +2,153 @@
 
 Source: H. Qu, C. Li, S. Qian, "Particle Transformer for Jet Tagging", arXiv:2202.03772, whose repository holds
 networks trained on JetClass with each of the three feature sets; weaver-core names the tensors. The published networks
-list their classes in JetClass's order, :data:`jetsym.jets.schema.CLASSES`.
+list their classes in JetClass's order, :data:`jetsym.jets.schema.CLASSES`. A tagger that weaver-core has as well is a
+:class:`WeaverTagger`, and says what its tensors are called there.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from abc import abstractmethod
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, ClassVar, Self
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from jetsym.errors import CheckpointError, ConfigError
 from jetsym.files import finished_file
 from jetsym.jets.features import FEATURE_SETS
 from jetsym.jets.models.base import Tagger
-from jetsym.jets.models.particle_transformer import ParticleTransformer
-from jetsym.jets.models.particlenet import ParticleNet
+from jetsym.jets.models.registry import MODELS
 from jetsym.jets.schema import CLASSES
 
-__all__ = ["export", "load", "particle_transformer", "particlenet", "read_state"]
+__all__ = ["WeaverNames", "WeaverTagger", "export", "feature_set", "length", "load", "read_state"]
 
-_Model = TypeVar("_Model", bound=Tagger)
-
-#: Our names of ParticleNet's parts -> weaver-core's.
-_PARTICLENET_NAMES = (
-    (r"^norm\.rows\.", "bn_fts."),
-    (r"^blocks\.(\d+)\.layers\.(\d+)\.linear\.", r"edge_convs.\1.convs.\2."),
-    (r"^blocks\.(\d+)\.layers\.(\d+)\.norm\.", r"edge_convs.\1.bns.\2."),
-    (r"^blocks\.(\d+)\.shortcut\.linear\.", r"edge_convs.\1.sc."),
-    (r"^blocks\.(\d+)\.shortcut\.norm\.", r"edge_convs.\1.sc_bn."),
-    (r"^head\.0\.", "fc.0.0."),
-    (r"^head\.3\.", "fc.1."),
-)
-
-#: Our names of ParticleTransformer's parts -> weaver-core's; those of the interactions count differently.
-_TRANSFORMER_NAMES = (
-    (r"^embedding\.norm\.", "embed.input_bn."),
-    (r"^embedding\.mlp\.", "embed.embed."),
-    (r"^interactions\.norm\.", "pair_embed.embed.0."),
-    (r"^class_token\.token$", "cls_token"),
-    (r"^class_blocks\.", "cls_blocks."),
-    (r"^pool\.", "norm."),
-    (r"^head\.", "fc.0."),
-    (r"blocks\.(\d+)\.attention_norm\.", r"blocks.\1.pre_attn_norm."),
-    (r"blocks\.(\d+)\.query_key_value\.", r"blocks.\1.attn.in_proj."),
-    (r"blocks\.(\d+)\.output\.", r"blocks.\1.attn.out_proj."),
-    (r"blocks\.(\d+)\.head_scale$", r"blocks.\1.c_attn"),
-    (r"blocks\.(\d+)\.output_norm\.", r"blocks.\1.post_attn_norm."),
-    (r"blocks\.(\d+)\.mlp_norm\.", r"blocks.\1.pre_fc_norm."),
-    (r"blocks\.(\d+)\.expand\.", r"blocks.\1.fc1."),
-    (r"blocks\.(\d+)\.hidden_norm\.", r"blocks.\1.post_fc_norm."),
-    (r"blocks\.(\d+)\.contract\.", r"blocks.\1.fc2."),
-    (r"blocks\.(\d+)\.residual_scale$", r"blocks.\1.w_resid"),
-)
+#: Patterns of the names of a tagger's tensors, and what stands in their place in weaver-core; all are applied in turn.
+WeaverNames = Sequence[tuple[str, str | Callable[[re.Match[str]], str]]]
 
 
-def load(path: str | Path) -> ParticleNet | ParticleTransformer:
-    """The network of a weaver-core state dictionary, whichever of the two its tensors are named for.
+class WeaverTagger(Tagger):
+    """A tagger that weaver-core has as well, whose weights go from one to the other.
 
-    It has JetClass's ten classes; :func:`particle_transformer` takes others.
+    A subclass sets
+
+    - ``weaver_names``: how its tensors are called in weaver-core;
+    - ``weaver_marks``: beginnings of names by which such a file is recognised;
+    - ``weaver_output``: the name in weaver-core of the weight that gives the logits.
+    """
+
+    weaver_names: ClassVar[WeaverNames]
+    weaver_marks: ClassVar[tuple[str, ...]]
+    weaver_output: ClassVar[str]
+
+    @classmethod
+    @abstractmethod
+    def weaver_options(cls, theirs: Mapping[str, Tensor]) -> dict[str, Any]:
+        """Find in the shapes of weaver-core's tensors the options with which such a network is made.
+
+        Raises
+        ------
+        ConfigError
+            They are not those of such a network.
+        """
+
+    @staticmethod
+    @abstractmethod
+    def weaver_shape(name: str, tensor: Tensor) -> Sequence[int]:
+        """Return the shape in weaver-core of a tensor, by its name there."""
+
+    @classmethod
+    def from_weaver(cls, path: str | Path, *, classes: Sequence[str] = CLASSES, **options: Any) -> Self:
+        """Load a state dictionary of weaver-core.
+
+        Parameters
+        ----------
+        path
+            Weights as published with the ParT paper (``ParT_full.pt``, ``ParticleNet_kin.pt``, …), or of a network of
+            your own with one of the same feature sets. Names may begin with ``mod.`` or not, and may spell
+            ``in_proj_weight`` or ``in_proj.weight``.
+        classes
+            Names of the classes, in the order of the logits.
+        options
+            Of the network, where the shapes of the tensors do not tell and it is not as the published ones are.
+
+        Returns
+        -------
+        WeaverTagger
+            In evaluation mode.
+
+        Raises
+        ------
+        CheckpointError
+            There is no such file, or it is not a state dictionary, or not one of such a network.
+        """
+        theirs, name = read_state(path), cls.__name__
+        try:
+            found = cls.weaver_options(theirs) | options
+            outputs = length(theirs.get(cls.weaver_output))
+            if outputs != len(classes):
+                raise CheckpointError(
+                    f"{path} has {outputs} outputs, but {len(classes)} classes are named: {tuple(classes)}; "
+                    f"{name}.from_weaver(path, classes=…) takes other names"
+                )
+            model = cls(classes, **found)
+        except ConfigError as error:
+            raise CheckpointError(f"{path} does not fit a {name} of weaver-core: {error}") from error
+        wanted = model.state_dict()
+        ours = {model.weaver_name(one): one for one in wanted}
+        tensors = {ours.get(one, one): tensor for one, tensor in theirs.items()}
+        differing = sorted(
+            one
+            for one in wanted.keys() | tensors.keys()
+            if one not in wanted or one not in tensors or _lengths(wanted[one]) != _lengths(tensors[one])
+        )
+        if differing:
+            first = differing[0]
+            raise CheckpointError(
+                f"{path} does not fit a {name} of weaver-core: {len(differing)} tensors differ, the first is {first!r} "
+                f"(file: {_shape(tensors, first)}, model: {_shape(wanted, first)})"
+            )
+        model.load_state_dict({one: tensor.reshape(wanted[one].shape) for one, tensor in tensors.items()})
+        return model.eval()
+
+    def to_weaver(self, path: str | Path) -> None:
+        """Write the weights for weaver-core; see :func:`export`."""
+        export(self, path)
+
+    @classmethod
+    def weaver_name(cls, name: str) -> str:
+        """Return weaver-core's name of a tensor."""
+        for pattern, replacement in cls.weaver_names:
+            name = re.sub(pattern, replacement, name)
+        return name
+
+
+def load(path: str | Path) -> WeaverTagger:
+    """Load a state dictionary of weaver-core of whichever network its tensors are named for.
+
+    It has JetClass's ten classes; :meth:`WeaverTagger.from_weaver` takes others.
 
     Raises
     ------
     CheckpointError
-        There is no such file, it is not a state dictionary, or not one of either network.
+        There is no such file, it is not a state dictionary, or not one of a registered network.
     """
     names = read_state(path).keys()
-    if any(name.startswith("edge_convs.") for name in names):
-        return particlenet(path)
-    if any(name.startswith(("cls_token", "cls_blocks.", "pair_embed.", "blocks.0.attn.")) for name in names):
-        return particle_transformer(path)
-    first = ", ".join(sorted(names)[:3])
+    networks = [tagger for tagger in MODELS.values() if issubclass(tagger, WeaverTagger)]
+    for tagger in networks:
+        if any(name.startswith(tagger.weaver_marks) for name in names):
+            return tagger.from_weaver(path)
+    known = " nor ".join(f"a {tagger.__name__} ({', '.join(tagger.weaver_marks)})" for tagger in networks)
     raise CheckpointError(
-        f"{path} holds tensors of neither a ParticleNet (edge_convs.…) nor a ParticleTransformer (cls_token, blocks.…) "
-        f"of weaver-core; the first of its {len(names)} are {first}"
+        f"{path} holds tensors of neither {known} of weaver-core; the first of its {len(names)} are "
+        f"{', '.join(sorted(names)[:3])}"
     )
 
 
-def particlenet(path: str | Path) -> ParticleNet:
-    """The ParticleNet of a weaver-core state dictionary, trained on JetClass.
-
-    Parameters
-    ----------
-    path
-        ``ParticleNet_kin.pt``, ``ParticleNet_kinpid.pt``, ``ParticleNet_full.pt`` as published, or the weights of a
-        network of your own with one of these feature sets, 16 neighbours and JetClass's ten classes, and without a
-        fusion block. Feature set and channels are found from the shapes. Names may begin with ``mod.`` or not.
-
-    Returns
-    -------
-    ParticleNet
-        In evaluation mode.
-
-    Raises
-    ------
-    CheckpointError
-        There is no such file, or it is not a state dictionary, or not one of such a network.
-    """
-    theirs = read_state(path)
-    return _filled(_particlenet_like(theirs, source=path), theirs, source=path)
-
-
-def particle_transformer(
-    path: str | Path, *, classes: Sequence[str] = CLASSES, pair_activation: bool = True
-) -> ParticleTransformer:
-    """The ParticleTransformer of a weaver-core state dictionary.
-
-    Parameters
-    ----------
-    path
-        ``ParT_kin.pt``, ``ParT_kinpid.pt``, ``ParT_full.pt`` as published, or the weights of a network of your own with
-        one of these feature sets, of weaver-core's version 1 without further layers before the logits. All sizes are
-        found from the shapes. Names may begin with ``mod.`` or not, and may spell ``in_proj_weight`` or
-        ``in_proj.weight``.
-    classes
-        Names of the classes, in the order of the logits.
-    pair_activation
-        Whether it was trained with ``use_pre_activation_pair=False``, as the published ones were; the shapes do not
-        tell.
-
-    Returns
-    -------
-    ParticleTransformer
-        In evaluation mode; when trained on, it takes its statistics as weaver-core does.
-
-    Raises
-    ------
-    CheckpointError
-        There is no such file, or it is not a state dictionary, or not one of such a network.
-    """
-    theirs = {re.sub(r"in_proj_(weight|bias)$", r"in_proj.\1", name): t for name, t in read_state(path).items()}
-    return _filled(_transformer_like(theirs, classes, pair_activation, source=path), theirs, source=path)
-
-
-def export(model: ParticleTransformer | ParticleNet, path: str | Path) -> None:
+def export(model: Tagger, path: str | Path) -> None:
     """Write a network's weights as a state dictionary of weaver-core 0.5, without ``mod.``.
 
     Its ``ParticleTransformer`` reads it with ``load_state_dict``, when it is made with the sizes of ``model.config``,
@@ -155,31 +165,21 @@ def export(model: ParticleTransformer | ParticleNet, path: str | Path) -> None:
     Raises
     ------
     ConfigError
-        It is another network, of which weaver-core has none.
+        It is a network of which weaver-core has none.
     """
-    if not isinstance(model, ParticleTransformer | ParticleNet):
-        raise ConfigError(
-            f"a {type(model).__name__} has no layout in weaver-core; expected a ParticleTransformer or a ParticleNet"
-        )
+    if not isinstance(model, WeaverTagger):
+        known = " or ".join(f"a {tagger.__name__}" for tagger in MODELS.values() if issubclass(tagger, WeaverTagger))
+        raise ConfigError(f"a {type(model).__name__} has no layout in weaver-core; expected {known}")
     state = {}
     for name, tensor in model.state_dict().items():
-        theirs = _weaver_name(model, name)
-        axes = _axes_after(theirs) if tensor.ndim == 2 else 0
-        tensor = tensor.detach().cpu().reshape((*tensor.shape, *[1] * axes))
-        state[theirs] = tensor[None, None] if theirs == "cls_token" else tensor
+        theirs = model.weaver_name(name)
+        state[theirs] = tensor.detach().cpu().reshape(model.weaver_shape(theirs, tensor))
     with finished_file(path) as unfinished:
         torch.save(state, unfinished)
 
 
-def _axes_after(theirs: str) -> int:
-    """How many axes of length one a weight has in weaver-core, which convolves over pairs, over edges and particles."""
-    if theirs.startswith("pair_embed.") or ".sc." in theirs:
-        return 1
-    return 2 if ".convs." in theirs else 0
-
-
 def read_state(path: str | Path) -> dict[str, Tensor]:
-    """The tensors of a state dictionary that torch.save wrote, on the CPU, by name without ``mod.``.
+    """Read the tensors of a state dictionary that torch.save wrote, on the CPU, by name without ``mod.``.
 
     Nothing in the file is executed: only tensors and plain containers are opened.
 
@@ -201,119 +201,35 @@ def read_state(path: str | Path) -> dict[str, Tensor]:
         ) from error
     if not isinstance(state, dict) or not state or not all(isinstance(value, Tensor) for value in state.values()):
         raise CheckpointError(f"{path} holds a {type(state).__name__} and not tensors by name; save model.state_dict()")
-    return {str(name).removeprefix("mod."): tensor for name, tensor in state.items()}
+    # Older versions of weaver-core had torch's own attention, whose projections are no layers.
+    names = {name: re.sub(r"in_proj_(weight|bias)$", r"in_proj.\1", str(name)).removeprefix("mod.") for name in state}
+    return {names[name]: tensor for name, tensor in state.items()}
 
 
-def _weaver_name(model: nn.Module, name: str) -> str:
-    """weaver-core's name of a network's tensor."""
-    if match := re.match(r"interactions\.(linears|norms)\.(\d+)\.(.*)", name):
-        kind, layer, rest = match.groups()
-        return f"pair_embed.embed.{3 * int(layer) + (1 if kind == 'linears' else 2)}.{rest}"
-    for pattern, replacement in _PARTICLENET_NAMES if isinstance(model, ParticleNet) else _TRANSFORMER_NAMES:
-        name = re.sub(pattern, replacement, name)
-    return name
+def feature_set(norm: Tensor | None, *, layers: int, of: str) -> str:
+    """Name the feature set that a normalisation of the inputs is of; ``layers`` of what follows must be there.
+
+    Raises
+    ------
+    ConfigError
+        There is none of that length, or no layer.
+    """
+    features, sets = length(norm), {len(names): kind for kind, (_, names) in FEATURE_SETS.items()}
+    if not layers or features not in sets:
+        known = ", ".join(map(str, sets))
+        raise ConfigError(f"expected one with {known} features ({layers} {of}, {features} features)")
+    return sets[features]
 
 
-def _filled(model: _Model, theirs: dict[str, Tensor], *, source: str | Path) -> _Model:
-    """The model in evaluation mode with the tensors of weaver-core, if they are the ones it wants."""
-    wanted = model.state_dict()
-    names = {_weaver_name(model, name): name for name in wanted}
-    found = {names.get(name, name): tensor for name, tensor in theirs.items()}
-    differing = sorted(
-        name
-        for name in wanted.keys() | found.keys()
-        if name not in wanted or name not in found or _lengths(wanted[name]) != _lengths(found[name])
-    )
-    if differing:
-        first = differing[0]
-        raise CheckpointError(
-            f"{source} does not fit a {type(model).__name__} of weaver-core: {len(differing)} tensors differ, the "
-            f"first is {first!r} (file: {_shape(found, first)}, model: {_shape(wanted, first)})"
-        )
-    model.load_state_dict({name: tensor.reshape(wanted[name].shape) for name, tensor in found.items()})
-    return model.eval()
-
-
-def _transformer_like(
-    theirs: dict[str, Tensor], classes: Sequence[str], pair_activation: bool, *, source: str | Path
-) -> ParticleTransformer:
-    """An untrained network of the same sizes as the tensors."""
-    embedding = _channels(theirs, "embed.embed")
-    *pairs, heads = _channels(theirs, "pair_embed.embed") or [0]
-    features = _length(theirs.get("embed.input_bn.weight"))
-    sets = {len(names): kind for kind, (_, names) in FEATURE_SETS.items()}
-    if not embedding or features not in sets:
-        raise CheckpointError(
-            f"{source} holds no ParticleTransformer of weaver-core with {', '.join(map(str, sets))} features "
-            f"({len(embedding)} layers of the embedding, {features} features)"
-        )
-    outputs = _length(theirs.get("fc.0.weight"))
-    if outputs != len(classes):
-        raise CheckpointError(
-            f"{source} has {outputs} outputs, but {len(classes)} classes are named: {tuple(classes)}; "
-            "ParticleTransformer.from_weaver(path, classes=…) takes other names"
-        )
-    try:
-        return ParticleTransformer(
-            classes,
-            features=sets[features],
-            embedding=embedding,
-            pairs=pairs,
-            blocks=_count(theirs, "blocks"),
-            class_blocks=_count(theirs, "cls_blocks"),
-            heads=heads,
-            expansion=_length(theirs.get("blocks.0.fc1.weight")) // embedding[-1] or 4,
-            pair_activation=pair_activation,
-            statistics="slots",
-        )
-    except ConfigError as error:
-        raise CheckpointError(f"{source} does not fit a ParticleTransformer of weaver-core: {error}") from error
-
-
-def _channels(theirs: dict[str, Tensor], prefix: str) -> list[int]:
-    """Of the linear layers of a sequence in which every third module, from the second on, is one."""
-    found: list[int] = []
-    while (weight := theirs.get(f"{prefix}.{3 * len(found) + 1}.weight")) is not None:
-        found.append(_length(weight))
-    return found
-
-
-def _count(theirs: dict[str, Tensor], prefix: str) -> int:
-    return len({name.split(".")[1] for name in theirs if name.startswith(f"{prefix}.")})
-
-
-def _particlenet_like(theirs: dict[str, Tensor], *, source: str | Path) -> ParticleNet:
-    """An untrained network of the same feature set and channels as the tensors."""
-    channels: list[list[int]] = []
-    while f"edge_convs.{len(channels)}.convs.0.weight" in theirs:
-        block, layers = len(channels), list[int]()
-        while (weight := theirs.get(f"edge_convs.{block}.convs.{len(layers)}.weight")) is not None:
-            layers.append(_length(weight))
-        channels.append(layers)
-    features = _length(theirs.get("bn_fts.weight"))
-    sets = {len(names): kind for kind, (_, names) in FEATURE_SETS.items()}
-    if not channels or features not in sets:
-        raise CheckpointError(
-            f"{source} holds no ParticleNet of weaver-core with {', '.join(map(str, sets))} features "
-            f"({len(channels)} edge convolutions, {features} features)"
-        )
-    try:
-        return ParticleNet(
-            CLASSES, features=sets[features], channels=channels, hidden=_length(theirs.get("fc.0.0.weight"))
-        )
-    except ConfigError as error:
-        raise CheckpointError(f"{source} does not fit a ParticleNet of weaver-core: {error}") from error
-
-
-def _length(tensor: Tensor | None) -> int:
-    """Of the first axis; 0 where there is none."""
+def length(tensor: Tensor | None) -> int:
+    """Return the length of the first axis; 0 where there is none."""
     return 0 if tensor is None or not tensor.ndim else len(tensor)
 
 
 def _lengths(tensor: Tensor) -> list[int]:
-    """Of the axes that are longer than one."""
+    """List the axes that are longer than one."""
     return [length for length in tensor.shape if length != 1]
 
 
-def _shape(tensors: dict[str, Tensor], name: str) -> tuple[int, ...] | str:
+def _shape(tensors: Mapping[str, Tensor], name: str) -> tuple[int, ...] | str:
     return tuple(tensors[name].shape) if name in tensors else "absent"

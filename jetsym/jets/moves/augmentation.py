@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from functools import cached_property
 from typing import Any
 
 import torch
@@ -106,7 +105,7 @@ take the group 'SO3' or 'O3'
         axis, rapidity = given.get("axis"), given.get("distribution")
         return cls(symmetry.group, given.get("frame"), axis, rapidity, symmetry.width)
 
-    @cached_property
+    @property
     def symmetry(self) -> Symmetry | None:
         """What acts; None leaves jets as they are."""
         if self.group == NONE:

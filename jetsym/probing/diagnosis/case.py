@@ -99,7 +99,7 @@ class Case:
 
 def _with_error(item: Equivariance, part: str) -> tuple[float, float]:
     """A number of an output's error and its standard error; an irrep means that of the error spectrum."""
-    if part.startswith(("(", "m=")):
+    if not hasattr(item, part):
         return item.error_spectrum.get(part, NAN), item.error_spectrum_stderr.get(part, NAN)
     return float(getattr(item, part)), float(getattr(item, f"{part}_stderr"))
 

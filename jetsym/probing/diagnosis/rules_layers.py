@@ -8,7 +8,7 @@ from jetsym.probing.reports.derived import Share
 from jetsym.probing.reports.diagnosis import Evidence, Finding
 from jetsym.probing.reports.spectrum import tail_floor
 from jetsym.spectrum import Irrep
-from jetsym.text import share as percent
+from jetsym.text import percent
 
 __all__ = ["bottleneck", "late_collapse", "parity_blindness", "saturation", "starvation"]
 

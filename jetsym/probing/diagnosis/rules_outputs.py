@@ -12,8 +12,7 @@ from jetsym.probing.reports.boosts import BoostReport
 from jetsym.probing.reports.diagnosis import NAN, Evidence, Finding
 from jetsym.probing.reports.equivariance import Equivariance
 from jetsym.probing.reports.spectrum import SymmetryReport
-from jetsym.text import concise
-from jetsym.text import share as percent
+from jetsym.text import concise, percent
 
 __all__ = [
     "about_the_beam",

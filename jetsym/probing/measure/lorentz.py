@@ -71,7 +71,8 @@ def measure_lorentz(
         meta = {
             **session.facts(inputs),
             "group": symmetry.group,
-            "evaluations": sum(part.meta["evaluations"] for part in (*spectra.values(), *curves.values())),
+            "evaluations": sum(part.meta["evaluations"] for part in spectra.values())
+            + sum(part.meta["evaluations"] for part in curves.values()),
         }
         sides = _both_sides(session, inputs, spectra["O3 lab"].meta["l_max"])
         return LorentzReport(spectra, local, curves, sides, {**meta, "seconds": time.perf_counter() - start})

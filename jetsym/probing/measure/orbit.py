@@ -262,7 +262,7 @@ def plan_passes(session: Session, inputs: Any, orbit: Orbit) -> list[Plan]:
 def _plan(session: Session, inputs: Any, alike: slice, orbit: Orbit) -> Plan:
     one = session.domain.select(inputs, slice(alike.start, alike.start + 1))
     mask = session.domain.mask(one)
-    responses = session.along(one, np.eye(3)[None])
+    responses = session.along(one, np.eye(3)[None] if orbit.rule is None else orbit.rule.rotations[:1])
     sizes = {
         name: Size.of(
             response, orbit.numbers, has_tokens=token_mask(mask, response, session.outputs.get(name)) is not None

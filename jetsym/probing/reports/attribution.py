@@ -70,10 +70,8 @@ class Attribution(Stored):
         """What was found for every output, in plain words."""
         return [" ".join(_sentences(name, self)) for name in self.equivariance]
 
-    def to_dict(self) -> dict[str, Any]:
+    def _content(self) -> dict[str, Any]:
         return {
-            "kind": self.KIND,
-            "format": self.FORMAT,
             "equivariance": {name: asdict(item) for name, item in self.equivariance.items()},
             "effects": {
                 name: {source: asdict(effect) for source, effect in effects.items()}

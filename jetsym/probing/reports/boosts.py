@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
+from markupsafe import Markup
 from rich.table import Table
 
 from jetsym.probing.reports.equivariance import Array, Equivariance
-from jetsym.probing.reports.html import paragraphs, table_element
+from jetsym.probing.reports.html import render
 from jetsym.storage import Stored
-from jetsym.text import _printed, concise, root
+from jetsym.text import as_text, concise, concise_root
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["BoostReport", "boost_fragment", "boost_sentences", "boost_table", "width_cells"]
+__all__ = ["DIRECTIONS", "BoostReport"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,7 +32,7 @@ class BoostReport(Stored):
     layers
         Names of the layers from input to output; outputs stand last.
     widths
-        (widths,) η₀ of the uniform measures on [−η₀, η₀], or standard deviations of the normal ones, rising.
+        (widths,) y₀ of the uniform measures on [−y₀, y₀], or standard deviations of the normal ones, rising.
     energies, energies_stderr
         (widths, layers, orders) B_n/N of the orthonormal polynomials n = 0 … n_max, ratios of sums over inputs, with
         jackknife standard errors.
@@ -72,7 +72,7 @@ class BoostReport(Stored):
 
     @property
     def relative(self) -> Array:
-        """(widths, layers) relative A of every layer and output: the curves in η₀."""
+        """(widths, layers) relative A of every layer and output: the curves in y₀."""
         return np.sqrt(np.maximum(self.squared, 0.0))
 
     def plot(self, ax: Axes | None = None) -> Axes:
@@ -82,14 +82,55 @@ class BoostReport(Stored):
         return plot_boosts(self, ax)
 
     def sentences(self) -> list[str]:
-        """What was found, in plain words."""
+        """Say what happens to every output under boosts."""
+        axis = self.meta["axis"]
+        along = DIRECTIONS.get(axis, axis) if isinstance(axis, str) else axis
+        measure = f"{self.meta['distribution']} measure of width {self.widths[-1]:g}"
+        result = []
+        for name, item in self.equivariance.items():
+            if abs(item.relative) <= item.noise_floor:
+                text = f"{name} is invariant under boosts along {along} to within rounding ({measure})."
+            else:
+                text = (
+                    f"{name} changes by {concise(item.relative, item.relative_stderr)} of its size (relative A) under "
+                    f"boosts along {along} ({measure})."
+                )
+            result.append(text)
+        return result
 
-        return boost_sentences(self)
+    def rows(self) -> list[list[str]]:
+        """Write relative A of every layer and output in every window, after its name."""
+        floors = np.sqrt(self.noise_floor)
+        return [
+            [
+                layer,
+                *(
+                    concise_root(squared[row], stderr[row], floor=floors[row])
+                    for squared, stderr in zip(self.squared, self.squared_stderr, strict=True)
+                ),
+            ]
+            for row, layer in enumerate(self.layers)
+        ]
 
-    def to_dict(self) -> dict[str, Any]:
+    def table(self) -> str:
+        """Return relative A of every layer and output in every window, as text."""
+        title = f"Relative A under boosts along {self.meta['axis']}, by window width"
+        table = Table(title=title, title_justify="left")
+        table.add_column("layer")
+        for width in self.widths:
+            table.add_column(f"{width:g}", justify="right")
+        for cells in self.rows():
+            table.add_row(*cells)
+        return as_text(table)
+
+    def section(self) -> Markup:
+        """Return it for a notebook's cell or a page."""
+        symbol = "y₀" if self.meta["distribution"] == "uniform" else "σ"
+        header = ["layer", *(f"{symbol} = {width:g}" for width in self.widths)]
+        return render("boosts.html", sentences=self.sentences(), header=header, rows=self.rows())
+
+    def _content(self) -> dict[str, Any]:
         return {
-            "kind": self.KIND,
-            "format": self.FORMAT,
             "layers": list(self.layers),
             **{name: getattr(self, name).tolist() for name in self.ARRAYS},
             "equivariance": {name: asdict(item) for name, item in self.equivariance.items()},
@@ -108,12 +149,10 @@ class BoostReport(Stored):
         )
 
     def __str__(self) -> str:
-
-        return boost_table(self) + "\n".join(self.sentences()) + "\n"
+        return self.table() + "\n".join(self.sentences()) + "\n"
 
     def _repr_html_(self) -> str:
-
-        return boost_fragment(self)
+        return str(self.section())
 
     def __repr__(self) -> str:
         return f"BoostReport({self.meta['axis']}, {len(self.layers)} layers, {len(self.widths)} widths)"
@@ -121,52 +160,3 @@ class BoostReport(Stored):
 
 #: What each direction is called in a sentence.
 DIRECTIONS = {"beam": "the beam", "jet": "the jet", "random": "random directions"}
-
-
-def width_cells(report: BoostReport, row: int) -> list[str]:
-    """Relative A of a layer in every window."""
-    floor = math.sqrt(float(report.noise_floor[row]))
-    return [root(report.squared[w, row], report.squared_stderr[w, row], floor=floor) for w in range(len(report.widths))]
-
-
-def boost_sentences(report: BoostReport) -> list[str]:
-    """What happens to every output under boosts."""
-    axis = report.meta["axis"]
-    along = DIRECTIONS.get(axis, axis) if isinstance(axis, str) else axis
-    measure = f"{report.meta['distribution']} measure of width {report.widths[-1]:g}"
-    result = []
-    for name, item in report.equivariance.items():
-        if abs(item.relative) <= item.noise_floor:
-            text = f"{name} is invariant under boosts along {along} to within rounding ({measure})."
-        else:
-            text = (
-                f"{name} changes by {concise(item.relative, item.relative_stderr)} of its size (relative A) under "
-                f"boosts along {along} ({measure})."
-            )
-        result.append(text)
-    return result
-
-
-def boost_table(report: BoostReport) -> str:
-    """Relative A of every layer and output in every window."""
-    table = Table(title=f"Relative A under boosts along {report.meta['axis']}, by window width", title_justify="left")
-    table.add_column("layer")
-    for width in report.widths:
-        table.add_column(f"{width:g}", justify="right")
-    for row, layer in enumerate(report.layers):
-        table.add_row(layer, *width_cells(report, row))
-    return _printed(table, columns=len(report.widths))
-
-
-READING_BOOSTS = (
-    "Each cell is relative A, how far a layer departs from its mean over boosts, for a declared measure on rapidity of "
-    "that width. Boosts have no invariant measure: other widths are other questions."
-)
-
-
-def boost_fragment(report: BoostReport) -> str:
-    """Relative A of every layer and output in every window."""
-    rows = [[layer, *width_cells(report, row)] for row, layer in enumerate(report.layers)]
-    symbol = "η₀" if report.meta["distribution"] == "uniform" else "σ"
-    table = table_element(["layer", *(f"{symbol} = {width:g}" for width in report.widths)], rows)
-    return "\n".join([paragraphs(report.sentences()), table, paragraphs([READING_BOOSTS], note=True)])

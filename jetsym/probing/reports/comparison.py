@@ -7,22 +7,23 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
 
 import numpy as np
+from markupsafe import Markup
 from numpy.typing import NDArray
 from rich.table import Table
 
 from jetsym.errors import MissingDependencyError, ProbeError
 from jetsym.probing.reports.derived import bandwidth, pseudo_share, weighted
-from jetsym.probing.reports.html import paragraphs, table_element
+from jetsym.probing.reports.html import render
 from jetsym.probing.reports.spectrum import SymmetryReport, tail_floor
 from jetsym.storage import Stored
-from jetsym.text import as_text, concise, share
+from jetsym.text import as_text, concise, percent
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["Column", "Comparison", "compare", "comparison_fragment"]
+__all__ = ["Column", "Comparison", "compare", "numbered"]
 
 Array = NDArray[np.float64]
 
@@ -170,6 +171,8 @@ class Comparison(Stored):
         """The warnings, and how far each model's power moves from its first layer to its output."""
         texts = []
         for place, (name, report) in enumerate(zip(self.names, self.reports, strict=True)):
+            if report.irreps[0].is_named:
+                continue
             width = self.bandwidth(place)
             ends = [concise(width.value[row], width.stderr[row], floor=width.floor[row]) for row in (0, -1)]
             texts.append(
@@ -191,7 +194,7 @@ class Comparison(Stored):
                         layer,
                         f"{depths[row]:.2f}",
                         *(_percent(column, row) if column is not None else "—" for column in by_lam),
-                        share(report.tail[row], report.tail_stderr[row], tail_floor(floor)),
+                        percent(report.tail[row], report.tail_stderr[row], tail_floor(floor)),
                         concise(width.value[row], width.stderr[row], floor=floor),
                         _percent(pseudo, row) if report.irreps[0].sigma == 1 else "—",
                         concise(item.relative, item.relative_stderr, floor=item.noise_floor) if item else "—",
@@ -205,13 +208,18 @@ class Comparison(Stored):
         return [
             "layer",
             "depth",
-            *(f"λ = {lam} (%)" for lam in self.lams),
+            *(f"{name} (%)" for name in self._names_of_lams()),
             "tail (%)",
             "bandwidth",
             "σ = − (%)",
             "relative A",
             "A / spread",
         ]
+
+    def _names_of_lams(self) -> list[str]:
+        """Return what the columns of :attr:`lams` hold: a λ, or for a group given by its elements an irrep by name."""
+        irreps = max((report.irreps for report in self.reports), key=lambda irreps: irreps[-1].lam)
+        return [str(irreps[lam]) if irreps[lam].is_named else f"λ = {lam}" for lam in self.lams]
 
     def to_dataframe(self) -> pd.DataFrame:
         """One row per report, layer and quantity, with value and standard error (needs pandas).
@@ -251,13 +259,13 @@ class Comparison(Stored):
 
         return plot_comparison(self, axes)
 
-    def to_dict(self) -> dict[str, Any]:
-        return {
-            "kind": self.KIND,
-            "format": self.FORMAT,
-            "names": list(self.names),
-            "reports": [report.to_dict() for report in self.reports],
-        }
+    def section(self) -> Markup:
+        """Return the warnings and the table, for a notebook's cell or a page."""
+        rows = [[name, *cells] for name, cells in self.rows()]
+        return render("comparison.html", sentences=self.sentences(), header=["report", *self.header], rows=rows)
+
+    def _content(self) -> dict[str, Any]:
+        return {"names": list(self.names), "reports": [report.to_dict() for report in self.reports]}
 
     @classmethod
     def _read(cls, data: Mapping[str, Any]) -> Self:
@@ -276,14 +284,13 @@ class Comparison(Stored):
                 table.add_section()
             table.add_row(name, *cells)
             last = name
-        return as_text(table, width=50 + 13 * len(self.header)) + "\n".join(self.sentences()) + "\n"
+        return as_text(table) + "\n".join(self.sentences()) + "\n"
 
     def __repr__(self) -> str:
         return f"Comparison({', '.join(self.names)})"
 
     def _repr_html_(self) -> str:
-
-        return comparison_fragment(self)
+        return str(self.section())
 
 
 #: What reports should have been measured alike in, and what follows where they were not.
@@ -302,18 +309,4 @@ def _listed(names: Sequence[str], values: Sequence[str]) -> str:
 
 
 def _percent(column: Column, row: int) -> str:
-    return share(column.value[row], column.stderr[row], column.floor[row])
-
-
-READING_COMPARISON = (
-    "Depth runs from 0, the input, to 1, the output. Shares of power are in per cent, the standard error over inputs "
-    "in brackets for the last digits; those of sums over irreps are upper bounds. The bandwidth is Σ λ(λ+1) b: how "
-    "finely a layer resolves the orientation. Relative A is over the size of the output; A over spread, over the "
-    "standard deviation of the symmetrised output across inputs, is the one to compare across domains."
-)
-
-
-def comparison_fragment(compared: Comparison) -> str:
-    """The table of a comparison, with the warnings first."""
-    table = table_element(["report", *compared.header], ([name, *cells] for name, cells in compared.rows()))
-    return "\n".join([paragraphs(compared.sentences()), table, paragraphs([READING_COMPARISON], note=True)])
+    return percent(column.value[row], column.stderr[row], column.floor[row])

@@ -85,6 +85,8 @@ def weighted(report: SymmetryReport, weight: Callable[[Irrep], float]) -> tuple[
 
 def casimir_of(irrep: Irrep) -> float:
     """λ(λ+1), or m² for a mode: minus the eigenvalue of the Laplacian on the group."""
+    if irrep.is_named:  # has no λ
+        return float("nan")
     return float(irrep.lam**2 if irrep.is_mode else irrep.lam * (irrep.lam + 1))
 
 

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
-from html import escape
+from math import isnan
 from typing import Any, ClassVar, NamedTuple, Self
 
+from markupsafe import Markup
 from rich.table import Table
 from rich.text import Text
 
-from jetsym.probing.reports.html import paragraphs, table_element
+from jetsym.probing.reports.html import render
 from jetsym.storage import Stored
 from jetsym.text import as_text, concise
 
-__all__ = ["MODES", "SEVERITIES", "Diagnosis", "Evidence", "Finding", "Mode", "diagnosis_fragment"]
+__all__ = ["MODES", "SEVERITIES", "Diagnosis", "Evidence", "Finding", "Mode"]
 
 #: From harmless to grave.
 SEVERITIES = ("note", "warning", "problem")
@@ -125,14 +126,14 @@ class Evidence:
     untrained_stderr: float = NAN
 
     def cells(self) -> list[str]:
-        """What it was, its value, the bound, the untrained copy and the noise floor, as text."""
+        """Write what it was, its value, the bound, the untrained copy and the noise floor."""
         floor = self.noise_floor if self.noise_floor > 0 else 0.0
         return [
             self.what,
             concise(self.value, self.stderr, floor=floor),
-            _or_dash(self.bound, f"{self.bound:.3g}"),
-            _or_dash(self.untrained, concise(self.untrained, self.untrained_stderr, floor=floor)),
-            _or_dash(self.noise_floor, f"{self.noise_floor:.0e}"),
+            concise(self.bound),
+            concise(self.untrained, self.untrained_stderr, floor=floor),
+            "—" if isnan(self.noise_floor) else f"{self.noise_floor:.0e}",
         ]
 
 
@@ -218,7 +219,7 @@ class Diagnosis(Stored):
         return name in self.names
 
     def sentences(self) -> list[str]:
-        """Every finding in one sentence, or that there is none."""
+        """Say every finding in one sentence, or that there is none."""
         if not self.findings:
             return [f"Nothing was found; {self._looked_for()}"]
         return [f"{finding.name} ({finding.severity}): {finding.text}" for finding in self.findings]
@@ -227,10 +228,25 @@ class Diagnosis(Stored):
         judged = [name for name in MODES if name not in self.not_judged]
         return f"looked for: {', '.join(judged)}."
 
-    def to_dict(self) -> dict[str, Any]:
+    def section(self, *, explained: bool = True) -> Markup:
+        """Return the findings with their evidence, why they matter and what to try; and what could not be judged.
+
+        For a notebook's cell or a page, with or without a word on when a number counts.
+        """
+        return render(
+            "diagnosis.html",
+            sentences=self.sentences(),
+            header=EVIDENCE_COLUMNS,
+            findings=[(finding, [item.cells() for item in finding.evidence]) for finding in self.findings],
+            not_judged=self._unknown(),
+            explained=explained,
+        )
+
+    def _unknown(self) -> list[str]:
+        return [f"Not judged, {name}: {reason}." for name, reason in self.not_judged.items()]
+
+    def _content(self) -> dict[str, Any]:
         return {
-            "kind": self.KIND,
-            "format": self.FORMAT,
             "findings": [{**asdict(finding), "why": finding.why, "remedy": finding.remedy} for finding in self],
             "not_judged": dict(self.not_judged),
             "meta": dict(self.meta),
@@ -262,42 +278,11 @@ class Diagnosis(Stored):
                 table.add_row(*item.cells())
             parts += [table, Text(finding.text), Text(f"Why: {finding.why}"), Text(f"Try: {finding.remedy}"), ""]
         parts.append(Text(self._looked_for().capitalize() if self.findings else self.sentences()[0]))
-        parts += [Text(f"Not judged, {name}: {reason}.") for name, reason in self.not_judged.items()]
+        parts += map(Text, self._unknown())
         return as_text(*parts, width=120)
 
     def __repr__(self) -> str:
         return f"Diagnosis({', '.join(finding.name for finding in self.findings) or 'nothing found'})"
 
     def _repr_html_(self) -> str:
-
-        return diagnosis_fragment(self)
-
-
-def _or_dash(value: float, text: str) -> str:
-    return "—" if value != value else text
-
-
-READING_FINDINGS = (
-    "A number counts as a failure only where it is beyond its bound by three standard errors (in brackets, for the "
-    "last digits) and by what rounding can do. For sums of shares the error is an upper bound."
-)
-
-
-def diagnosis_fragment(found: Diagnosis, *, explained: bool = True) -> str:
-    """Findings with their evidence, why they matter and what to try; and what could not be judged.
-
-    With or without a word on when a number counts.
-    """
-    parts = []
-    for finding in found:
-        parts += [
-            f"<h3>{escape(finding.name)}: {escape(finding.subject)} ({escape(finding.severity)})</h3>",
-            paragraphs([finding.text]),
-            table_element(EVIDENCE_COLUMNS, [item.cells() for item in finding.evidence]),
-            f"<p><b>Why it matters.</b> {escape(finding.why)}</p>",
-            f"<p><b>What to try.</b> {escape(finding.remedy)}</p>",
-        ]
-    if not found.findings:
-        parts.append(paragraphs(found.sentences()))
-    unknown = [f"Not judged, {name}: {reason}." for name, reason in found.not_judged.items()]
-    return "\n".join([*parts, paragraphs([READING_FINDINGS] * explained + unknown, note=True)])
+        return str(self.section())

@@ -11,9 +11,9 @@ from rich.table import Table
 
 from jetsym.probing.reports.equivariance import Array
 from jetsym.storage import Stored
-from jetsym.text import _printed, root
+from jetsym.text import as_text, concise_root
 
-__all__ = ["LocalReport", "local_cells", "local_sentence", "local_table"]
+__all__ = ["LocalReport"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,10 +42,25 @@ class LocalReport(Stored):
     FORMAT: ClassVar[int] = 1
     ARRAYS: ClassVar[tuple[str, ...]] = ("squared", "squared_stderr")
 
-    def to_dict(self) -> dict[str, Any]:
+    def rows(self) -> list[list[str]]:
+        """Write ‖L_X f‖/‖f‖ of every layer and output for every generator, after its name."""
+        return [
+            [layer, *(concise_root(*pair) for pair in zip(squared, stderr, strict=True))]
+            for layer, squared, stderr in zip(self.layers, self.squared, self.squared_stderr, strict=True)
+        ]
+
+    def sentence(self) -> str:
+        """Say which generator the last output feels most, and which least."""
+        most, least = int(self.squared[-1].argmax()), int(self.squared[-1].argmin())
+        cells = self.rows()[-1][1:]
+        return (
+            f"Locally, {self.layers[-1]} changes fastest under {self.generators[most]} ({cells[most]} of its size per "
+            f"radian or unit of rapidity, axes of the {self.meta['axes']}) and slowest under {self.generators[least]} "
+            f"({cells[least]}); by {self.meta['method']}."
+        )
+
+    def _content(self) -> dict[str, Any]:
         return {
-            "kind": self.KIND,
-            "format": self.FORMAT,
             "layers": list(self.layers),
             "generators": list(self.generators),
             **{name: getattr(self, name).tolist() for name in self.ARRAYS},
@@ -62,33 +77,11 @@ class LocalReport(Stored):
         )
 
     def __str__(self) -> str:
-
-        return local_table(self)
-
-
-def local_cells(report: LocalReport, row: int) -> list[str]:
-    """‖L_X f‖/‖f‖ of a layer for every generator."""
-    return [root(*pair) for pair in zip(report.squared[row], report.squared_stderr[row], strict=True)]
-
-
-def local_table(report: LocalReport) -> str:
-    """‖L_X f‖/‖f‖ of every layer and output for every generator."""
-    title = f"Slope ‖L_X f‖/‖f‖ per radian or unit of rapidity, axes of the {report.meta['axes']}"
-    table = Table(title=title, title_justify="left")
-    table.add_column("layer")
-    for name in report.generators:
-        table.add_column(name, justify="right")
-    for row, layer in enumerate(report.layers):
-        table.add_row(layer, *local_cells(report, row))
-    return _printed(table, columns=len(report.generators))
-
-
-def local_sentence(report: LocalReport) -> str:
-    """Which generator the last output feels most, and which least."""
-    slopes = np.sqrt(np.maximum(report.squared[-1], 0.0))
-    most, least = int(slopes.argmax()), int(slopes.argmin())
-    return (
-        f"Locally, {report.layers[-1]} changes fastest under {report.generators[most]} "
-        f"({slopes[most]:.3g} of its size per radian or unit of rapidity, axes of the {report.meta['axes']}) and "
-        f"slowest under {report.generators[least]} ({slopes[least]:.3g}); by {report.meta['method']}."
-    )
+        title = f"Slope ‖L_X f‖/‖f‖ per radian or unit of rapidity, axes of the {self.meta['axes']}"
+        table = Table(title=title, title_justify="left")
+        table.add_column("layer")
+        for name in self.generators:
+            table.add_column(name, justify="right")
+        for cells in self.rows():
+            table.add_row(*cells)
+        return as_text(table)

@@ -15,7 +15,7 @@ from jetsym.errors import DataError, ProbeError, closest
 from jetsym.probing.reports.spectrum import SymmetryReport
 from jetsym.spectrum import Irrep
 from jetsym.storage import Stored
-from jetsym.text import as_text, concise, share
+from jetsym.text import as_text, concise, percent
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -111,7 +111,7 @@ class History(Stored):
         return tuple(self.reports[0].equivariance)
 
     @property
-    def meta(self) -> Mapping[str, Any]:  # type: ignore[override]
+    def meta(self) -> Mapping[str, Any]:
         """What the first probe says of itself."""
         return self.reports[0].meta
 
@@ -176,11 +176,11 @@ class History(Stored):
             cells = ["—", "—"]
             if error is not None:
                 relative = concise(error.relative, error.relative_stderr, floor=error.noise_floor)
-                cells = [relative, f"{error.over_spread:.3g}"]
+                cells = [relative, concise(error.over_spread, error.over_spread_stderr)]
             place: Any = (slice(None), 0) if row is None else row
             shares = zip(report.fractions[place], report.stderr[place], strict=True)
-            table.add_row(str(report.meta["step"]), *cells, *(share(b, e) for b, e in shares))
-        return as_text(table, width=32 + 16 * (len(columns) + 1))
+            table.add_row(str(report.meta["step"]), *cells, *(percent(b, e) for b, e in shares))
+        return as_text(table)
 
     def __str__(self) -> str:
         return self.table()
@@ -189,13 +189,8 @@ class History(Stored):
         steps = self.steps
         return f"History({len(steps)} probes of {len(self.layers)} layers, steps {steps[0]} to {steps[-1]})"
 
-    def to_dict(self) -> dict[str, Any]:
-        return {
-            "kind": self.KIND,
-            "format": self.FORMAT,
-            "steps": self.steps.tolist(),
-            "reports": [report.to_dict() for report in self.reports],
-        }
+    def _content(self) -> dict[str, Any]:
+        return {"steps": self.steps.tolist(), "reports": [report.to_dict() for report in self.reports]}
 
     @classmethod
     def _read(cls, data: Mapping[str, Any]) -> History:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from html import escape
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
-from jetsym.probing.reports.boosts import DIRECTIONS, BoostReport, boost_fragment, boost_table
+from markupsafe import Markup
+
+from jetsym.probing.reports.boosts import DIRECTIONS, BoostReport
 from jetsym.probing.reports.equivariance import Equivariance
-from jetsym.probing.reports.generators import LocalReport, local_cells, local_sentence
-from jetsym.probing.reports.html import paragraphs, table_element
-from jetsym.probing.reports.spectrum import SymmetryReport, report_fragment
+from jetsym.probing.reports.generators import LocalReport
+from jetsym.probing.reports.html import render
+from jetsym.probing.reports.spectrum import SymmetryReport
 from jetsym.storage import Stored
 from jetsym.text import concise
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["LorentzReport", "lorentz_fragment", "lorentz_sentences", "lorentz_text"]
+__all__ = ["LorentzReport"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,14 +71,42 @@ class LorentzReport(Stored):
         return plot_lorentz(self, axes)
 
     def sentences(self) -> list[str]:
-        """One plain sentence for each part."""
+        """Say in one plain sentence each what the three parts have found, and how two of them compare."""
+        result = []
+        for name in self.equivariance:
+            errors = [f"{_relative(part.equivariance[name])} under {title}" for title, part in self.compact.items()]
+            result.append(f"Compact groups, exactly: relative A of {name} is {', '.join(errors)}.")
+        result.append(self.local["jet"].sentence())
+        for name in self.equivariance:
+            errors = [
+                f"{_relative(part.equivariance[name])} along {DIRECTIONS.get(axis, axis)}"
+                for axis, part in self.windows.items()
+            ]
+            first = next(iter(self.windows.values()))
+            result.append(
+                f"Boosts, of a declared {first.meta['distribution']} measure of width {first.widths[-1]:g}: relative A "
+                f"of {name} is {', '.join(errors)}."
+            )
+        return [*result, _sides(self)]
 
-        return lorentz_sentences(self)
+    def section(self) -> Markup:
+        """Return the three parts, one after the other, for a notebook's cell or a page."""
+        return render(
+            "lorentz.html",
+            sentences=self.sentences(),
+            compact=[
+                (title, part.section(explained=not place)) for place, (title, part) in enumerate(self.compact.items())
+            ],
+            local=[(axes, ["layer", *part.generators], part.rows()) for axes, part in self.local.items()],
+            windows=[(axis, part.section()) for axis, part in self.windows.items()],
+            sides=[
+                [layer, f"{sides['local']:.4g}", f"{sides['spectrum']:.4g}", f"{100 * sides['tail']:.2g}"]
+                for layer, sides in self.casimir.items()
+            ],
+        )
 
-    def to_dict(self) -> dict[str, Any]:
+    def _content(self) -> dict[str, Any]:
         return {
-            "kind": self.KIND,
-            "format": self.FORMAT,
             **{
                 name: {key: report.to_dict() for key, report in getattr(self, name).items()}
                 for name in ("compact", "local", "windows")
@@ -99,35 +128,16 @@ class LorentzReport(Stored):
         )
 
     def __str__(self) -> str:
-
-        return lorentz_text(self)
+        parts = [f"{title}\n{part}" for title, part in self.compact.items()]
+        parts += [str(part) for part in self.local.values()]
+        parts += [part.table() for part in self.windows.values()]
+        return "\n".join([*parts, *self.sentences()]) + "\n"
 
     def __repr__(self) -> str:
         return f"LorentzReport({len(self.layers)} layers, {self.meta['n_inputs']} inputs)"
 
     def _repr_html_(self) -> str:
-
-        return lorentz_fragment(self)
-
-
-def lorentz_sentences(report: LorentzReport) -> list[str]:
-    """One plain sentence for each part."""
-    result = []
-    for name in report.equivariance:
-        errors = [f"{_relative(part.equivariance[name])} under {title}" for title, part in report.compact.items()]
-        result.append(f"Compact groups, exactly: relative A of {name} is {', '.join(errors)}.")
-    result.append(local_sentence(report.local["jet"]))
-    for name in report.equivariance:
-        errors = [
-            f"{_relative(part.equivariance[name])} along {DIRECTIONS.get(axis, axis)}"
-            for axis, part in report.windows.items()
-        ]
-        first = next(iter(report.windows.values()))
-        result.append(
-            f"Boosts, of a declared {first.meta['distribution']} measure of width {first.widths[-1]:g}: relative A of "
-            f"{name} is {', '.join(errors)}."
-        )
-    return [*result, _sides(report)]
+        return str(self.section())
 
 
 def _relative(item: Equivariance) -> str:
@@ -143,43 +153,3 @@ def _sides(report: LorentzReport) -> str:
         f"{sides['local']:.4g} of its power, Σ λ(λ+1) b up to λ = {l_max} is {sides['spectrum']:.4g}, and "
         f"{100 * sides['tail']:.2g} % of the power lies beyond, where it weighs most. (Slopes do not see jumps.)"
     )
-
-
-def lorentz_text(report: LorentzReport) -> str:
-    """All three parts, one below the other."""
-    parts = [f"{title}\n{part}" for title, part in report.compact.items()]
-    parts += [str(part) for part in report.local.values()]
-    parts += [boost_table(part) for part in report.windows.values()]
-    return "\n".join([*parts, *report.sentences()]) + "\n"
-
-
-READING_SIDES = (
-    "Both columns are ∫Σ‖J_a u‖² over ∫‖u‖² of the same first inputs: measured by slopes, and summed from the spectrum "
-    "up to l_max. They hold no sampling error against each other; the gap is what lies beyond l_max, or in jumps."
-)
-
-
-READING_SLOPES = (
-    "Each cell is ‖L f‖/‖f‖, how fast a layer starts to change under a generator, per radian for the rotations J and "
-    "per unit of rapidity for the boosts K. Jumps, such as exchanged neighbours, are not seen."
-)
-
-
-def lorentz_fragment(report: LorentzReport) -> str:
-    """The three parts, one after the other."""
-    parts = [paragraphs(report.sentences())]
-    for place, (title, compact) in enumerate(report.compact.items()):
-        parts += [f"<h2>Compact: {escape(title)}</h2>", report_fragment(compact, explained=not place)]
-    for axes, local in report.local.items():
-        rows = [[layer, *local_cells(local, row)] for row, layer in enumerate(local.layers)]
-        parts += [f"<h2>Local: generators along the axes of the {escape(axes)}</h2>"]
-        parts += [table_element(["layer", *local.generators], rows), paragraphs([READING_SLOPES], note=True)]
-    for axis, window in report.windows.items():
-        parts += [f"<h2>Boosts along {escape(axis)}</h2>", boost_fragment(window)]
-    rows = [
-        [layer, f"{sides['local']:.4g}", f"{sides['spectrum']:.4g}", f"{100 * sides['tail']:.2g}"]
-        for layer, sides in report.casimir.items()
-    ]
-    reading = paragraphs([READING_SIDES], note=True)
-    header = ["layer", "∫ Σ‖J_a u‖² (slopes)", "Σ λ(λ+1) b (spectrum)", "beyond l_max (%)"]
-    return "\n".join([*parts, "<h2>Slopes against spectrum</h2>", table_element(header, rows), reading])

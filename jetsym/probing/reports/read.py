@@ -13,13 +13,14 @@ from jetsym.storage import read_json
 
 __all__ = ["Report", "read_report"]
 
-KINDS: dict[str, type[SymmetryReport] | type[BoostReport] | type[LorentzReport]] = {
-    kind.KIND: kind for kind in (SymmetryReport, BoostReport, LorentzReport)
-}
+#: What a probe gives: of compact groups, of boosts, and of all that can be said of the Lorentz group.
+Report = SymmetryReport | BoostReport | LorentzReport
+
+KINDS: dict[str, type[Report]] = {kind.KIND: kind for kind in (SymmetryReport, BoostReport, LorentzReport)}
 
 
-def read_report(path: str | Path) -> SymmetryReport | BoostReport | LorentzReport:
-    """The report that :func:`jetsym.probe` gave and its ``save`` wrote, whatever its kind.
+def read_report(path: str | Path) -> Report:
+    """Read the report that :func:`jetsym.probe` gave and its ``save`` wrote, whatever its kind.
 
     Raises
     ------
@@ -27,11 +28,8 @@ def read_report(path: str | Path) -> SymmetryReport | BoostReport | LorentzRepor
         No such file, or it does not hold a report of a probe.
     """
     data: dict[str, Any] = read_json(path)
-    kind = data.get("kind")
+    # The first two formats of spectra did not say their kind, and there was no other.
+    kind = data.get("kind", SymmetryReport.KIND if data.get("format") in (1, 2) else None)
     if kind not in KINDS:
         raise DataError(f"{path} holds {kind!r}; expected a report of a probe: {', '.join(map(repr, KINDS))}")
     return KINDS[kind].from_dict(data)
-
-
-#: What a probe gives: of compact groups, of boosts, and of all that can be said of the Lorentz group.
-Report = SymmetryReport | BoostReport | LorentzReport

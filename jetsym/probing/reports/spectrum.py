@@ -1,28 +1,28 @@
-"""SymmetryReport: what a probe found, as numbers, text, table, picture and JSON."""
+"""Reports on compact groups: the symmetry content of layers, and the equivariance error of outputs."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
+from markupsafe import Markup
 from numpy.typing import NDArray
 from rich.table import Table
 
 from jetsym.errors import MissingDependencyError
 from jetsym.probing.reports.equivariance import Equivariance
-from jetsym.probing.reports.html import paragraphs, table_element
-from jetsym.spectrum import Irrep
+from jetsym.probing.reports.html import render
+from jetsym.spectrum import Irrep, read_irrep
 from jetsym.storage import Stored
-from jetsym.text import as_text, concise, share
+from jetsym.text import as_text, concise, percent
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
 
-__all__ = ["SymmetryReport", "report_fragment", "sentences", "spectrum_table", "tail_floor", "text_table"]
+__all__ = ["SymmetryReport", "tail_floor"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,17 +78,47 @@ class SymmetryReport(Stored):
         return plot_spectrum(self, ax)
 
     def sentences(self) -> list[str]:
-        """What was found, in plain words."""
+        """Say where the content lies, how it moves through the layers, and how far outputs are from their law."""
+        errors = [_error(name, item, self) for name, item in self.equivariance.items()]
+        return [_depth(self), *errors, *_cut(self), *_resolution(self.meta.get("resolution"))]
 
-        return sentences(self)
+    def settings(self) -> str:
+        """Say in one line how it was measured."""
+        meta = self.meta
+        return (
+            f"{meta['model']}; group {meta['group']}, frame {meta['frame']}, l_max {meta['l_max']}, "
+            f"method {meta['method']}, {meta['n_inputs']} inputs × {meta['n_rotations']} rotations "
+            f"({meta['evaluations']:,} evaluations in {meta['seconds']:.1f} s on {meta['device']}, {meta['dtype']}), "
+            f"seed {meta['seed']}. " + " ".join(meta["notes"])
+        )
 
-    def to_dict(self) -> dict[str, Any]:
-        """Everything as values that JSON can hold."""
+    def cells(self, row: int) -> list[str]:
+        """Write the fractions of a layer and its tail, in per cent with errors."""
+        floor = float(self.noise_floor[row])
+        pairs = zip(self.fractions[row], self.stderr[row], strict=True)
+        return [
+            *(percent(b, e, floor) for b, e in pairs),
+            percent(self.tail[row], self.tail_stderr[row], tail_floor(floor)),
+        ]
+
+    def section(self, *, explained: bool = True) -> Markup:
+        """Return it for a notebook's cell or a page, with or without a word on how to read its tables."""
+        floors = [f"{floor:.0e}" for floor in self.noise_floor]
+        return render(
+            "spectrum.html",
+            sentences=self.sentences(),
+            shares_header=["layer", *map(str, self.irreps), "tail", "noise floor (fraction)"],
+            shares=[[layer, *self.cells(row), floors[row]] for row, layer in enumerate(self.layers)],
+            errors_header=ERROR_COLUMNS,
+            errors=[_error_cells(name, item) for name, item in self.equivariance.items()],
+            explained=explained,
+            settings=self.settings(),
+        )
+
+    def _content(self) -> dict[str, Any]:
         return {
-            "kind": self.KIND,
-            "format": self.FORMAT,
             "layers": list(self.layers),
-            "irreps": [[irrep.lam, irrep.sigma] for irrep in self.irreps],
+            "irreps": [irrep.to_list() for irrep in self.irreps],
             **{name: getattr(self, name).tolist() for name in _ARRAYS},
             "equivariance": {name: asdict(item) for name, item in self.equivariance.items()},
             "meta": dict(self.meta),
@@ -99,7 +129,7 @@ class SymmetryReport(Stored):
     def _read(cls, data: Mapping[str, Any]) -> SymmetryReport:
         report = cls(
             layers=tuple(data["layers"]),
-            irreps=tuple(Irrep(lam, sigma) for lam, sigma in data["irreps"]),
+            irreps=tuple(map(read_irrep, data["irreps"])),
             **{name: np.array(data[name], dtype=float) for name in _ARRAYS},
             equivariance={name: Equivariance(**item) for name, item in data["equivariance"].items()},
             meta=dict(data["meta"]),
@@ -113,7 +143,7 @@ class SymmetryReport(Stored):
         return report
 
     def to_dataframe(self) -> pd.DataFrame:
-        """One row per layer and irrep, with fraction, standard error, norm and noise floor (needs pandas)."""
+        """Return one row per layer and irrep, with fraction, standard error, norm and noise floor (needs pandas)."""
         try:
             import pandas as pd
         except ImportError:
@@ -135,8 +165,14 @@ class SymmetryReport(Stored):
         )
 
     def __str__(self) -> str:
-
-        return text_table(self)
+        title = f"Power per irrep of {self.meta['group']} in %, standard error in the last digits"
+        table = Table(title=title, title_justify="left")
+        table.add_column("layer")
+        for head in (*map(str, self.irreps), "tail"):
+            table.add_column(head, justify="right")
+        for row, layer in enumerate(self.layers):
+            table.add_row(layer, *self.cells(row))
+        return as_text(table) + "\n".join(self.sentences()) + "\n"
 
     def __repr__(self) -> str:
         return (
@@ -145,29 +181,10 @@ class SymmetryReport(Stored):
         )
 
     def _repr_html_(self) -> str:
-
-        return report_fragment(self)
+        return str(self.section())
 
 
 _ARRAYS = ("fractions", "stderr", "norm", "tail", "tail_stderr", "noise_floor")
-
-
-READING = (
-    "Each cell is the share of a layer's power that turns with the inputs as that irrep does, in per cent, the "
-    "standard error over inputs in brackets for the last digits. (0,+) does not turn at all; λ = 1 turns as a vector, "
-    "λ = 2 as a quadrupole; + and − are true tensors and pseudotensors. The shares say how the content is distributed "
-    "over orientation patterns, not that the layer is equivariant."
-)
-
-
-READING_ERRORS = (
-    "A is how far an output is from turning as its kind says, averaged over the group. Its square, as a share of the "
-    "output's power (relative A squared), is the sum of the power in irreps that the output should not have and of "
-    "the power in the right irrep that is turned the wrong way; the error spectrum sorts the same sum by irreps. A "
-    "over spread is over the standard deviation of the symmetrised output across inputs. Below the noise floor "
-    "relative A is rounding. Brackets hold standard errors over inputs, for the last digits."
-)
-
 
 ERROR_COLUMNS = (
     "output",
@@ -182,41 +199,19 @@ ERROR_COLUMNS = (
 )
 
 
-def spectrum_table(report: SymmetryReport) -> str:
-    """The fractions of every layer, with errors."""
-    rows = []
-    for row, layer in enumerate(report.layers):
-        floor = float(report.noise_floor[row])
-        cells = [share(b, e, floor) for b, e in zip(report.fractions[row], report.stderr[row], strict=True)]
-        rows.append(
-            [layer, *cells, share(report.tail[row], report.tail_stderr[row], tail_floor(floor)), f"{floor:.0e}"]
-        )
-    return table_element(["layer", *map(str, report.irreps), "tail", "noise floor (fraction)"], rows)
-
-
-def report_fragment(report: SymmetryReport, *, explained: bool = True) -> str:
-    """A report for a notebook's cell or a section of a page, with or without a word on how to read its tables."""
-    errors = table_element(
-        ERROR_COLUMNS,
-        [
-            [
-                name,
-                item.kind,
-                concise(item.absolute, item.absolute_stderr),
-                concise(item.relative, item.relative_stderr),
-                concise(item.over_spread, item.over_spread_stderr),
-                share(item.leakage, item.leakage_stderr, item.noise_floor**2),
-                share(item.misalignment, item.misalignment_stderr, item.noise_floor**2),
-                _largest(item),
-                f"{item.noise_floor:.0e}",
-            ]
-            for name, item in report.equivariance.items()
-        ],
-    )
-    parts = [paragraphs(sentences(report)), spectrum_table(report), paragraphs([READING] * explained, note=True)]
-    if report.equivariance:
-        parts += [errors, paragraphs([READING_ERRORS] * explained, note=True)]
-    return "\n".join([*parts, paragraphs([settings(report.meta)], note=True)])
+def _error_cells(name: str, item: Equivariance) -> list[str]:
+    """Write the error of an output, by :data:`ERROR_COLUMNS`."""
+    return [
+        name,
+        item.kind,
+        concise(item.absolute, item.absolute_stderr),
+        concise(item.relative, item.relative_stderr),
+        concise(item.over_spread, item.over_spread_stderr),
+        percent(item.leakage, item.leakage_stderr, item.noise_floor**2),
+        percent(item.misalignment, item.misalignment_stderr, item.noise_floor**2),
+        _largest(item),
+        f"{item.noise_floor:.0e}",
+    ]
 
 
 def _largest(item: Equivariance) -> str:
@@ -224,30 +219,12 @@ def _largest(item: Equivariance) -> str:
     name = max(item.error_spectrum, key=lambda irrep: item.error_spectrum[irrep], default=None)
     if name is None or abs(item.relative) <= item.noise_floor:
         return "—"
-    return f"{name} {share(item.error_spectrum[name], item.error_spectrum_stderr[name], item.noise_floor**2)}"
-
-
-def settings(meta: Any) -> str:
-    """How it was measured, in one line."""
-    return (
-        f"{meta['model']}; group {meta['group']}, frame {meta['frame']}, l_max {meta['l_max']}, "
-        f"method {meta['method']}, {meta['n_inputs']} inputs × {meta['n_rotations']} rotations "
-        f"({meta['evaluations']:,} evaluations in {meta['seconds']:.1f} s on {meta['device']}, {meta['dtype']}), "
-        f"seed {meta['seed']}. " + " ".join(meta["notes"])
-    )
+    return f"{name} {percent(item.error_spectrum[name], item.error_spectrum_stderr[name], item.noise_floor**2)}"
 
 
 def tail_floor(floor: float) -> float:
-    """What rounding can make of 1 − Σ b: an error of the size √floor in a norm of 1."""
-    return 2 * math.sqrt(float(floor))
-
-
-def sentences(report: SymmetryReport) -> list[str]:
-    """What a report says: where the content lies, how it moves through the layers, and how far outputs turn."""
-    result = [_depth(report)]
-    for name, item in report.equivariance.items():
-        result.append(_error(name, item, report))
-    return result + _cut(report) + _resolution(report.meta.get("resolution"))
+    """Return what rounding can make of 1 − Σ b: an error of the size √floor in a norm of 1."""
+    return 2 * float(np.sqrt(floor))
 
 
 def _cut(report: SymmetryReport) -> list[str]:
@@ -257,9 +234,11 @@ def _cut(report: SymmetryReport) -> list[str]:
         return []
     largest = report.irreps[-1]
     text = (
-        f"{share(report.tail[worst], report.tail_stderr[worst])} % of {report.layers[worst]} lies beyond "
-        f"{'m' if largest.is_mode else 'λ'} = {largest.lam}"
+        f"{percent(report.tail[worst], report.tail_stderr[worst])} % of {report.layers[worst]} lies beyond "
+        f"{largest.limit}"
     )
+    if largest.is_named:  # all elements were evaluated
+        return [f"{text}."]
     if report.meta["method"] == "random":
         return [f"{text}: a larger l_max would show where."]
     return [
@@ -285,7 +264,7 @@ def _resolution(found: Mapping[str, Any] | None) -> list[str]:
 def _depth(report: SymmetryReport) -> str:
     first, last = 0, len(report.layers) - 1
     invariant = report.fractions[:, 0]
-    shares = [share(invariant[row], report.stderr[row, 0]) for row in (first, last)]
+    shares = [percent(invariant[row], report.stderr[row, 0]) for row in (first, last)]
     if first == last:
         return f"{report.layers[0]} holds {shares[0]} % of its power in the invariant {report.irreps[0]}."
     return (
@@ -312,26 +291,12 @@ def _error(name: str, item: Equivariance, report: SymmetryReport) -> str:
 
 def _split(item: Equivariance) -> str:
     """Where the error of an output that turns comes from; for an invariant one there is nothing to split."""
-    if item.kind in ("logits", "scalar", "pseudoscalar"):
+    if item.kind in ("logits", "scalar", "pseudoscalar") or np.isnan(item.leakage):
         return ""
     floor = item.noise_floor**2
+    wrong = percent(item.leakage, item.leakage_stderr, floor)
+    misaligned = percent(item.misalignment, item.misalignment_stderr, floor)
     return (
-        f"Of its power {share(item.leakage, item.leakage_stderr, floor)} % lies in irreps that it should not have, and "
-        f"{share(item.misalignment, item.misalignment_stderr, floor)} % in the right ones but turned the wrong way."
+        f"Of its power {wrong} % lies in irreps that it should not have, and {misaligned} % in the right ones but "
+        "rotated wrongly."
     )
-
-
-def text_table(report: SymmetryReport) -> str:
-    """The fractions in per cent, a row per layer, with the outputs' errors below."""
-    table = Table(
-        title=f"Power per irrep of {report.meta['group']} in %, standard error in the last digits", title_justify="left"
-    )
-    table.add_column("layer")
-    for irrep in report.irreps:
-        table.add_column(str(irrep), justify="right")
-    table.add_column("tail", justify="right")
-    for row, layer in enumerate(report.layers):
-        floor = report.noise_floor[row]
-        cells = [share(b, e, floor) for b, e in zip(report.fractions[row], report.stderr[row], strict=True)]
-        table.add_row(layer, *cells, share(report.tail[row], report.tail_stderr[row], tail_floor(floor)))
-    return as_text(table, width=28 + 15 * (len(report.irreps) + 1)) + "\n".join(sentences(report)) + "\n"

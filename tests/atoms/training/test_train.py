@@ -234,9 +234,9 @@ def test_augmentation_can_be_left_out(make_model, monkeypatch):
     systems = model.systems([molecule("H2O")])
     targets = model.module.dataset_info.targets
     plain = trainer.O3Augmenter(targets).apply_random_augmentations(systems, {})[0][0]
-    turned = original(targets).apply_random_augmentations(systems, {})[0][0]
+    rotated = original(targets).apply_random_augmentations(systems, {})[0][0]
     torch.testing.assert_close(plain.positions, systems[0].positions)
-    assert not torch.allclose(turned.positions, systems[0].positions)
+    assert not torch.allclose(rotated.positions, systems[0].positions)
 
 
 @pytest.mark.parametrize(

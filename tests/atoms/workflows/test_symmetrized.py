@@ -117,7 +117,7 @@ def test_the_space_group_restores_the_symmetry_of_a_crystal():
     assert strained["plain"] > 1e-2
     assert strained["space"] < 1e-13
 
-    # Three displacements that the crystal turns into each other: stiffness is the same for all with the reference.
+    # Three displacements that the crystal's rotations exchange: stiffness is the same for all with the reference.
     def stiffness(calculator):
         found = []
         for direction in np.eye(3):
@@ -148,8 +148,8 @@ class Lattice(Calculator):
 
 
 def test_the_space_group_of_an_average_over_all_rotations():
-    """An average over O(3) to a low degree is not exact in a crystal, and that over its space group ignores turns."""
-    turns = O3().sample(2, np.random.default_rng(0))
+    """An average over O(3) to a low degree is inexact in a crystal, and that over its space group ignores rotations."""
+    rotations = O3().sample(2, np.random.default_rng(0))
 
     def everywhere(crystal):
         return SymmetrizedCalculator(Lattice(), "O3", 2)
@@ -168,8 +168,8 @@ def test_the_space_group_of_an_average_over_all_rotations():
     for average in (everywhere, space, both, other_order):
         perfect.calc = average(perfect)
         stress, energies = perfect.get_stress(), [perfect.get_potential_energy()]
-        for turn in turns:
-            crystal = Atoms("Cu", cell=perfect.cell.array @ turn.T, pbc=True)
+        for rotation in rotations:
+            crystal = Atoms("Cu", cell=perfect.cell.array @ rotation.T, pbc=True)
             energies.append(average(crystal).get_potential_energy(crystal))
         shear[average] = max(np.ptp(stress[:3]), np.abs(stress[3:]).max())
         spread[average] = np.ptp(energies)
@@ -180,8 +180,8 @@ def test_the_space_group_of_an_average_over_all_rotations():
 
 def test_rotations_of_space_groups():
     for atoms, count in [(bulk("Cu"), 48), (bulk("NaCl", "rocksalt", a=5.6), 48), (bulk("ZnS", "zincblende", 5.4), 24)]:
-        turn = O3().sample(1, np.random.default_rng(0))[0]
-        atoms.set_cell(atoms.cell.array @ turn.T, scale_atoms=True)
+        rotation = O3().sample(1, np.random.default_rng(0))[0]
+        atoms.set_cell(atoms.cell.array @ rotation.T, scale_atoms=True)
         rotations = space_group_rotations(atoms)
         assert len(rotations) == count
         np.testing.assert_allclose(
@@ -245,9 +245,9 @@ def test_many_at_once_are_one_after_another(make_model, tmp_path, monkeypatch, a
         average.calculate(frame, names)
         expected = dict.fromkeys(names, 0.0)
         for element, weight in zip(*average.average(frame)[:2], strict=True):
-            moved = module._turned(frame, element)
+            moved = module._rotated(frame, element)
             for name in names:
-                expected[name] += weight * module._turned_back(name, potential.get_property(name, moved), element)
+                expected[name] += weight * module._rotated_back(name, potential.get_property(name, moved), element)
         for name in names:
             np.testing.assert_allclose(average.results[name], module._layout(name, expected[name]), atol=1e-12)
             assert np.abs(average.results[f"{name}_std"]).max() > 1e-6  # an untrained PET is not invariant
@@ -255,7 +255,7 @@ def test_many_at_once_are_one_after_another(make_model, tmp_path, monkeypatch, a
 
 def test_what_cannot_be_averaged_is_refused(crystal):
     for arguments, options, message in [
-        (("O2",), {}, "group is 'O2'; expected 'O3', 'SO3', 'space'"),
+        (("O2",), {}, "group is 'O2'; expected one of 'O3', 'SO3', 'space'"),
         (("O3", -1), {}, "l_max is -1"),
         (("O3",), {"reference": crystal}, "goes with group='space'"),
         ((np.ones((2, 3, 3)),), {}, "not orthogonal"),

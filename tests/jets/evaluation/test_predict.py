@@ -13,12 +13,12 @@ from torch import nn
 import jetsym
 from jetsym.errors import ConfigError, DataError
 from jetsym.jets import read
+from jetsym.jets.evaluation import predict as predict_module
 from jetsym.jets.evaluation.predict import predict
 from jetsym.jets.io.sample import sample_dir
-from jetsym.jets.io.streaming.blocks import RootFiles
+from jetsym.jets.io.streaming.blocks import JetFiles
 from jetsym.jets.models import PointNet
 from jetsym.jets.schema import CLASSES, SCALARS
-from jetsym.training import predict as predict_module
 
 
 @pytest.fixture(scope="module")
@@ -172,7 +172,7 @@ def test_files_are_read_as_they_are_needed(model, jetclass_file, tmp_path, monke
     monkeypatch.setattr(predict_module, "ROWS", 16)
     monkeypatch.setattr(predict_module, "BUFFER", 20)
     read_so_far, ahead, rows = [0], [], []
-    real_read, real_columns = RootFiles.read, predict_module._columns
+    real_read, real_columns = JetFiles.read, predict_module._columns
 
     def counted(self, block, arena=None):
         read_so_far[0] += len(block)
@@ -183,7 +183,7 @@ def test_files_are_read_as_they_are_needed(model, jetclass_file, tmp_path, monke
         ahead.append(read_so_far[0] - sum(rows))
         return real_columns(jets, *rest, **options)
 
-    monkeypatch.setattr(RootFiles, "read", counted)
+    monkeypatch.setattr(JetFiles, "read", counted)
     monkeypatch.setattr(predict_module, "_columns", noted)
     files = [jetclass_file(f"{number:02}.root", n=20, seed=number) for number in range(12)]
     predict(model, files, tmp_path / "p.root", progress=False)

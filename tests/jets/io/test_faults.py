@@ -18,7 +18,7 @@ import uproot
 from jetsym.errors import DataError
 from jetsym.jets import read
 from jetsym.jets.io import JetStream
-from jetsym.jets.io.streaming.blocks import RootFiles, cut
+from jetsym.jets.io.streaming.blocks import JetFiles, cut
 from jetsym.jets.io.streaming.cache import load_manifest, verify
 from jetsym.jets.io.streaming.convert import convert
 from jetsym.jets.io.writer import write_jetclass
@@ -170,7 +170,7 @@ def test_a_thread_that_dies_ends_the_epoch_at_once(numbered_files, small_blocks,
     files = numbered_files([60] * 4)
     stream = JetStream(files, batch_size=20, buffer=40, shuffle=False, skip_bad=skip_bad)
     expected = [batch.jet_p4 for batch in stream]
-    read_block, before = RootFiles.read, threading.active_count()
+    read_block, before = JetFiles.read, threading.active_count()
 
     def die(self, block, arena=None):
         if block.file == 2:
@@ -187,7 +187,7 @@ def test_a_thread_that_dies_ends_the_epoch_at_once(numbered_files, small_blocks,
             given.append(raised)
 
     with monkeypatch.context() as patch:
-        patch.setattr(RootFiles, "read", die)
+        patch.setattr(JetFiles, "read", die)
         consumer = threading.Thread(target=consume, daemon=True)
         consumer.start()
         consumer.join(timeout=20)
@@ -205,7 +205,7 @@ def test_a_thread_that_dies_ends_the_epoch_at_once(numbered_files, small_blocks,
 @pytest.mark.parametrize("error", [MemoryError("no room"), SystemExit(3)])
 def test_a_thread_that_dies_leaves_an_unfinished_cache(numbered_files, small_blocks, tmp_path, monkeypatch, error):
     files = numbered_files([60] * 2)
-    read_block = RootFiles.read
+    read_block = JetFiles.read
 
     def die(self, block, arena=None):
         if block.file == 1:
@@ -213,7 +213,7 @@ def test_a_thread_that_dies_leaves_an_unfinished_cache(numbered_files, small_blo
         return read_block(self, block, arena)
 
     with monkeypatch.context() as patch:
-        patch.setattr(RootFiles, "read", die)
+        patch.setattr(JetFiles, "read", die)
         with pytest.raises(type(error)):
             convert(files, tmp_path / "cache", skip_bad=True, progress=False)
     with pytest.raises(DataError, match="one that is not finished: run jetsym convert again"):

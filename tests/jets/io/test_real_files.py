@@ -15,11 +15,9 @@ import vector
 from jetsym.errors import DataError
 from jetsym.jets import JetBatch, kinematics, read
 from jetsym.jets.io import JetStream
-from jetsym.jets.io.formats.parquet import to_parquet
 from jetsym.jets.io.read import read_block
-from jetsym.jets.io.records import from_awkward
 from jetsym.jets.io.registry import index_file
-from jetsym.jets.io.streaming.convert import convert
+from jetsym.jets.io.streaming.convert import convert, to_parquet
 from jetsym.jets.schema import AUX_BRANCHES, CLASSES, CLASSES_II, P4_BRANCHES, SCALAR_BRANCHES
 
 
@@ -154,7 +152,7 @@ def test_limits_patterns_and_directories(jetclass, real_data):
 
 def test_records_round_trip(either):
     jets, records = read(either), read(either, library="ak")
-    assert_same(from_awkward(records), jets)
+    assert_same(JetBatch.from_awkward(records), jets)
     assert ak.all(records.constituents[:, 0].pt >= records.constituents[:, -1].pt)
     assert ak.max(abs(ak.sum(records.constituents, axis=1).deltaR(records.jet))) < 0.1
 

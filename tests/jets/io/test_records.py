@@ -10,7 +10,6 @@ import vector
 
 from jetsym.errors import ConfigError, DataError
 from jetsym.jets import JetBatch, kinematics
-from jetsym.jets.io.records import from_awkward, to_awkward
 
 
 def assert_same(first: JetBatch, second: JetBatch) -> None:
@@ -28,7 +27,7 @@ def assert_same(first: JetBatch, second: JetBatch) -> None:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_round_trip_is_exact(make_jets, dtype):
     jets = make_jets(50, seed=4, dtype=dtype).trim()
-    again = from_awkward(to_awkward(jets))
+    again = JetBatch.from_awkward(jets.to_awkward())
     assert_same(again, jets)
     assert again.dtype == dtype
     assert_same(JetBatch.from_awkward(jets.to_awkward()), jets)
@@ -37,8 +36,8 @@ def test_round_trip_is_exact(make_jets, dtype):
 def test_round_trip_without_label_columns_scalars_or_jets(make_jets):
     jets = make_jets(5).trim()
     bare = jets.replace(label=None, columns={}, scalars=jets.scalars[..., :0], scalar_names=())
-    assert_same(from_awkward(to_awkward(bare)), bare)
-    assert len(from_awkward(to_awkward(jets[[]]))) == 0
+    assert_same(JetBatch.from_awkward(bare.to_awkward()), bare)
+    assert len(JetBatch.from_awkward(jets[[]].to_awkward())) == 0
 
 
 def test_integer_columns_and_odd_values_survive(make_jets):
@@ -46,7 +45,7 @@ def test_integer_columns_and_odd_values_survive(make_jets):
     p4 = jets.p4.clone()
     p4[0, 0, 0], p4[1, 0, 1] = float("inf"), -0.0
     odd = jets.replace(p4=p4, columns={"count": torch.tensor([1, 2, 3], dtype=torch.int32)})
-    again = from_awkward(to_awkward(odd))
+    again = JetBatch.from_awkward(odd.to_awkward())
     assert again.p4.numpy().tobytes() == odd.p4.numpy().tobytes()
     assert again.columns["count"].dtype == torch.int32
 
@@ -54,7 +53,7 @@ def test_integer_columns_and_odd_values_survive(make_jets):
 def test_selections_of_records_come_back_with_their_classes(make_jets):
     names = tuple(f"kind{place}" for place in range(10))
     jets = make_jets(20, seed=2).replace(classes=names)
-    records = to_awkward(jets)
+    records = jets.to_awkward()
     order = np.argsort(records.label)
     for chosen, index in [
         (records[records.label > 4], jets.label > 4),
@@ -63,12 +62,12 @@ def test_selections_of_records_come_back_with_their_classes(make_jets):
         (ak.concatenate([records[:5], records[15:]]), [*range(5), *range(15, 20)]),
         (ak.drop_none(ak.mask(records, records.label != 3)), jets.label != 3),
     ]:
-        assert_same(from_awkward(chosen), jets[index].trim())
+        assert_same(JetBatch.from_awkward(chosen), jets[index].trim())
 
 
 def test_vector_knows_the_momenta(make_jets):
     jets = make_jets(20, seed=5, dtype=torch.float64)
-    records = to_awkward(jets)
+    records = jets.to_awkward()
     assert isinstance(records.jet, vector.backends.awkward.MomentumArray4D)
     flat = jets.p4[jets.mask]
     for name in ("pt", "eta", "phi", "mass2"):
@@ -82,12 +81,12 @@ def test_vector_knows_the_momenta(make_jets):
 
 def test_nothing_is_registered_globally(make_jets):
     before = dict(ak.behavior)
-    to_awkward(make_jets(2))
+    make_jets(2).to_awkward()
     assert dict(ak.behavior) == before
 
 
 def test_layout_is_the_documented_one(make_jets):
-    records = to_awkward(make_jets(4))
+    records = make_jets(4).to_awkward()
     assert records.fields == ["jet", "constituents", "label", "jet_sdmass", "jet_nparticles", "jet_tau1"]
     assert records.constituents.fields[:6] == ["E", "px", "py", "pz", "charge", "isChargedHadron"]
     assert ak.all(ak.num(records.constituents) == make_jets(4).n_particles.numpy())
@@ -95,17 +94,17 @@ def test_layout_is_the_documented_one(make_jets):
 
 def test_max_particles_keeps_the_first(make_jets):
     jets = make_jets(10, seed=1)
-    cut = from_awkward(to_awkward(jets), max_particles=3)
+    cut = JetBatch.from_awkward(jets.to_awkward(), max_particles=3)
     assert cut.max_particles == 3
     assert torch.equal(cut.p4, jets.p4[:, :3])
     assert torch.equal(cut.mask, jets.mask[:, :3])
     with pytest.raises(ConfigError, match="max_particles=0"):
-        from_awkward(to_awkward(jets), max_particles=0)
+        JetBatch.from_awkward(jets.to_awkward(), max_particles=0)
 
 
 def test_a_batch_does_not_share_memory_with_its_records(make_jets):
     jets = make_jets(1, max_particles=1)
-    records = to_awkward(jets)
+    records = jets.to_awkward()
     before = records.to_list()
     for tensor in (jets.p4, jets.scalars, jets.jet_p4, jets.label, *jets.columns.values()):
         tensor.add_(1)
@@ -134,12 +133,12 @@ def test_a_batch_does_not_share_memory_with_its_records(make_jets):
 )
 def test_unfit_records_are_refused(make_jets, change, message):
     with pytest.raises(DataError, match=message):
-        from_awkward(change(to_awkward(make_jets(4))))
+        JetBatch.from_awkward(change(make_jets(4).to_awkward()))
 
 
 def test_clashing_names_are_refused(make_jets):
     jets = make_jets(2)
     with pytest.raises(DataError, match="a column is called 'label'"):
-        to_awkward(jets.replace(columns={"label": torch.zeros(2)}))
+        jets.replace(columns={"label": torch.zeros(2)}).to_awkward()
     with pytest.raises(DataError, match="a particle scalar is called 'px'"):
-        to_awkward(jets.replace(scalar_names=("px", *jets.scalar_names[1:])))
+        jets.replace(scalar_names=("px", *jets.scalar_names[1:])).to_awkward()

@@ -31,7 +31,7 @@ def test_both_networks_are_recognised(tmp_path, make_jets, name, prefix):
 def test_a_file_of_neither_is_named(tmp_path):
     torch.save(PointNet(width=8, heads=2, blocks=1).state_dict(), tmp_path / "weights.pt")
     with pytest.raises(
-        CheckpointError, match="neither a ParticleNet .* nor a ParticleTransformer .* blocks.0.attention"
+        CheckpointError, match="neither a ParticleTransformer .* nor a ParticleNet .* blocks.0.attention"
     ):
         jetsym.load(tmp_path / "weights.pt")
 

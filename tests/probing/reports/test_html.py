@@ -13,10 +13,13 @@ import matplotlib as mpl
 import numpy as np
 import pytest
 import torch
+from markupsafe import Markup
 
 import jetsym
 from jetsym.probing.diagnosis.page import report_page
-from jetsym.probing.reports.html import page, table_element
+from jetsym.probing.reports.html import TEMPLATES, page
+
+table_element = TEMPLATES.get_template("macros.html").module.table
 
 #: Widths of a phone and of a window on a desk, in CSS pixels.
 WIDTHS = (390, 1280)
@@ -147,7 +150,7 @@ def test_pages_of_other_kinds_in_a_browser(browser, make_jets, tmp_path):
     lorentz = jetsym.probe(tagger, jets, group="lorentz", outputs={"logits": "logits"}, l_max=2, progress=False)
     compared = jetsym.compare(*lorentz.compact.values(), names=list(lorentz.compact))
     with mpl.rc_context({"backend": "agg"}):
-        pages = [report_page(lorentz, lorentz.plot()), page("compared", [compared._repr_html_()])]
+        pages = [report_page(lorentz, lorentz.plot()), page("compared", compared.section())]
         mpl.pyplot.close("all")
     for html in pages:
         rows, console = look(browser, html, tmp_path)
@@ -159,7 +162,7 @@ def test_pages_of_other_kinds_in_a_browser(browser, make_jets, tmp_path):
 def test_columns_are_sorted_by_value(browser, tmp_path):
     cells = ["83.25(42)", "<1e-11", "-0.01230(40)", "1.23(25)e-7", "—", "100"]
     table = table_element(["layer", "value"], [[f"layer {place}", cell] for place, cell in enumerate(cells)])
-    rows, console = look(browser, page("sorting", [table]), tmp_path)
+    rows, console = look(browser, page("sorting", table), tmp_path)
     assert console == []
     for row in rows:
         assert row[5].split(";") == ["-0.01230(40)", "<1e-11", "1.23(25)e-7", "83.25(42)", "100", "—"]
@@ -169,6 +172,6 @@ def test_columns_are_sorted_by_value(browser, tmp_path):
 @pytest.mark.slow
 def test_the_checker_sees_what_is_wrong(browser, tmp_path):
     wide = "<div style='width: 700px'>wide</div><script>undefined_name()</script>"
-    rows, console = look(browser, page("broken", [wide, table_element(["a", "b"], [["1", "2"]])]), tmp_path)
+    rows, console = look(browser, page("broken", Markup(wide) + table_element(["a", "b"], [["1", "2"]])), tmp_path)
     assert overflows(rows) == [True, False]
     assert any("undefined_name" in line for line in console)

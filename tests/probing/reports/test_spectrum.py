@@ -10,7 +10,7 @@ import pytest
 
 import jetsym
 from jetsym.errors import DataError
-from jetsym.text import concise, share
+from jetsym.text import concise, percent
 
 
 @pytest.fixture(scope="module")
@@ -41,8 +41,8 @@ def test_json_round_trip(report, tmp_path):
         (None, "no report can be read from"),
         ("not json", "does not hold JSON"),
         ("[1]", "holds a list"),
-        ('{"format": 99}', "format 99"),
-        ('{"format": 2, "layers": []}', "format 2; this jetsym reads format 3: measure it again"),
+        ('{"format": 99}', "format 99; this jetsym reads formats up to 3: read it with the version"),
+        ('{"format": 2, "layers": []}', "damaged: KeyError"),
         ('{"format": 3, "layers": []}', "damaged"),
         ('{"format": 1, "kind": "boosts"}', "kind 'boosts'; expected 'spectrum'"),
     ],
@@ -92,10 +92,10 @@ def test_outputs_that_turn_are_said_in_words(turning):
     item = turning.equivariance["tilted"]
     assert sentences["tilted"].startswith("tilted misses its law as vector by 0.")
     assert (
-        f"Of its power {share(item.leakage, item.leakage_stderr)} % lies in irreps that it should not have"
+        f"Of its power {percent(item.leakage, item.leakage_stderr)} % lies in irreps that it should not have"
         in (sentences["tilted"])
     )
-    assert f"{share(item.misalignment, item.misalignment_stderr)} % in the right ones" in sentences["tilted"]
+    assert f"{percent(item.misalignment, item.misalignment_stderr)} % in the right ones" in sentences["tilted"]
     assert "as (1,+) by" in sentences["axis"]
     assert item.relative**2 == pytest.approx(item.leakage + item.misalignment, rel=1e-12)
     assert min(item.leakage, item.misalignment) > 1e-4
@@ -106,7 +106,7 @@ def test_outputs_that_turn_are_in_the_table(turning):
     assert "<th>wrong irrep (%)</th><th>misaligned (%)</th><th>largest in the error spectrum (%)</th>" in html
     item = turning.equivariance["axis"]
     largest = max(item.error_spectrum, key=item.error_spectrum.get)
-    assert f"<td>{largest} {share(item.error_spectrum[largest], item.error_spectrum_stderr[largest])}</td>" in html
+    assert f"<td>{largest} {percent(item.error_spectrum[largest], item.error_spectrum_stderr[largest])}</td>" in html
     assert html.count("<td>—</td>") == 2  # nothing is largest in the noise of force and stress
 
 

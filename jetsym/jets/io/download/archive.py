@@ -62,7 +62,7 @@ def unpack(archive: Path, folder: Path, *, progress: bool = True) -> dict[str, i
 
 
 def _checked(archive: Path, tar: tarfile.TarFile) -> dict[str, tarfile.TarInfo]:
-    """The ROOT files by name; an archive with one bad member is refused as a whole."""
+    """Return the ROOT files by name; an archive with one bad member is refused as a whole."""
     files: dict[str, tarfile.TarInfo] = {}
     for member in tar:
         path = PurePosixPath(member.name)

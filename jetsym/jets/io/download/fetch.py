@@ -61,7 +61,7 @@ class _Transfer:
             self.arrived += len(chunk)
 
     def matches(self) -> bool:
-        """Whether what has arrived has the checksum expected, if there is one."""
+        """Tell whether what has arrived has the checksum expected, if there is one."""
         return self.expected is None or self.digest.hexdigest() == self.expected.lower()
 
     def restart(self) -> None:
@@ -116,7 +116,7 @@ class _Transfer:
         return response
 
     def _total(self, response: HTTPResponse) -> int | None:
-        """Size of the whole file as the server says; goes back to the start where the server sends it from there."""
+        """Return the size of the whole file as the server says; go back to the start where it sends it from there."""
         if response.status == 206:
             found = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", response.headers.get("Content-Range", ""))
             if not found or int(found[1]) != self.arrived:
@@ -237,7 +237,7 @@ def fetch(
 
 
 def size_of(url: str, *, timeout: float = 60.0) -> int | None:
-    """Size of a file in bytes as its server says, or None where it does not; fetching will tell what is wrong."""
+    """Ask the server for the size of a file in bytes; None where it does not say, as fetching tells what is wrong."""
     agent = {"User-Agent": f"jetsym/{__version__}"}
     try:
         with urllib.request.urlopen(
@@ -265,7 +265,7 @@ def check_space(folder: Path, needed: int) -> None:
 
 
 def checksum(path: Path, algorithm: str = "sha256") -> str:
-    """The checksum of a file, in hexadecimal."""
+    """Compute the checksum of a file, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, lambda: hashlib.new(algorithm, usedforsecurity=False)).hexdigest()
 
@@ -299,7 +299,7 @@ def _check_existing(path: Path, algorithm: str, expected: str | None) -> None:
 
 @contextmanager
 def opened_alone(path: Path) -> Iterator[BinaryIO]:
-    """A file to append to, open for this process alone; it is removed if it stays empty."""
+    """Open a file to append to, for this process alone; it is removed if it stays empty."""
     with path.open("a+b") as file:
         try:
             import fcntl

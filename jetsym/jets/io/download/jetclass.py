@@ -32,18 +32,21 @@ class Archive:
 
     @property
     def name(self) -> str:
+        """Name of the file."""
         return f"JetClass_Pythia_{self.split}.tar"
 
     @property
     def url(self) -> str:
+        """Address at Zenodo."""
         return f"{_RECORD}/{self.name}"
 
     @property
     def folder(self) -> str:
+        """Folder of its files."""
         return self.split.partition("_part")[0]
 
     def is_there(self, out: Path) -> bool:
-        """Whether the files of this archive are in their folder, whole."""
+        """Tell whether the files of this archive are in their folder, whole."""
         try:
             listed = json.loads(self._list(out).read_text(encoding="utf-8"))
             sizes = {name: (out / self.folder / name).stat().st_size for name in listed["files"]}
@@ -81,7 +84,7 @@ JETCLASS = {
 
 
 def chosen_splits(split: str | Sequence[str] = "val_5M") -> list[Archive]:
-    """The archives meant by names of splits, each once.
+    """Return the archives meant by names of splits, each once.
 
     Parameters
     ----------
@@ -164,7 +167,7 @@ def download_jetclass(
 
 
 def _needed(archives: Sequence[Archive], folder: Path, *, keep_archives: bool) -> int:
-    """Bytes for the archives and what is in them, as far as the server says their sizes."""
+    """Return the bytes for the archives and what is in them, as far as the server says their sizes."""
     sizes = [size_of(archive.url) or 0 for archive in archives]
     # What is in an archive takes as much room as the archive. Those that are not kept are there one at a time.
     held = sum(sizes) if keep_archives else max(sizes)

@@ -40,6 +40,7 @@ class Published:
 
     @property
     def url(self) -> str:
+        """Address of the file."""
         return f"{_REPOSITORY}/{_COMMIT}/models/{self.file}"
 
 
@@ -57,7 +58,7 @@ WEIGHTS = {
 
 
 def chosen(model: str | Sequence[str] | None, *, allow_unverified: bool = False) -> dict[str, Published]:
-    """The files meant by the options of ``jetsym download weights``.
+    """Return the files meant by the options of ``jetsym download weights``.
 
     Parameters
     ----------

@@ -55,7 +55,7 @@ class RecordFile(NamedTuple):
 
 
 def files_of(name: str, *, timeout: float = 60.0) -> list[RecordFile]:
-    """The files of a public set, as its record lists them.
+    """Return the files of a public set, as its record lists them.
 
     Raises
     ------
@@ -86,7 +86,7 @@ def files_of(name: str, *, timeout: float = 60.0) -> list[RecordFile]:
 
 
 def _file_of(record: str, entry: dict[str, object]) -> RecordFile:
-    """An entry of the list; only its name, its size and its md5 are believed."""
+    """Read an entry of the list; only its name, its size and its md5 are believed."""
     name, kind, md5 = str(entry["key"]), *str(entry["checksum"]).split(":", 1)
     if not re.fullmatch(r"\w[\w.+-]*", name):
         raise ValueError(f"a file is called {name!r}")
@@ -96,7 +96,7 @@ def _file_of(record: str, entry: dict[str, object]) -> RecordFile:
 
 
 def chosen_files(name: str, files: str | Sequence[str] | None = None) -> list[RecordFile]:
-    """The files of a public set that are meant by names or patterns; all by default.
+    """Return the files of a public set that are meant by names or patterns; all by default.
 
     Raises
     ------

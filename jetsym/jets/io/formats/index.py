@@ -1,26 +1,30 @@
-"""The index of a file: its branches, and where their baskets lie."""
+"""The index of a file (its branches, and where their baskets lie), and what reads its jets."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
 from jetsym.errors import DataError
 from jetsym.jets.io.formats.layout import Layout
-from jetsym.jets.io.paths import File
+from jetsym.jets.io.remote import File
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["Branch", "FileIndex"]
+__all__ = ["Branch", "FileIndex", "JetReader"]
+
+#: Jets that are read at once where a file does not say.
+_ROWS = 10_000
 
 
 @dataclass(frozen=True)
 class Branch:
-    """Where the values of a branch lie.
+    """The places where the values of a branch lie.
 
     Parameters
     ----------
@@ -52,7 +56,7 @@ class Branch:
 
 @dataclass(frozen=True)
 class FileIndex:
-    """What is known of a file without reading its jets.
+    """The index of a file: all that is known of it without reading its jets.
 
     Parameters
     ----------
@@ -62,12 +66,12 @@ class FileIndex:
         How many there are; of particles at most so many.
     layout
         Which branches hold what.
-    branches
-        Where they lie.
     boundaries
         Numbers of jets where a basket of every per-particle branch begins; the first is 0, the last ``n_jets``.
     reader
-        What reads its jets.
+        What reads its jets, as a :class:`JetReader` does.
+    branches
+        Where they lie in a ROOT file.
     chosen
         Bits that say which of the file's entries the jets are; None if all.
     """
@@ -78,14 +82,38 @@ class FileIndex:
     n_jets: int
     particles: int
     layout: Layout
-    branches: dict[str, Branch]
     boundaries: NDArray[np.int64]
     reader: Callable[[FileIndex], Any]
+    branches: dict[str, Branch] = field(default_factory=dict)
     chosen: NDArray[np.uint8] | None = None
+
+    @classmethod
+    def of(
+        cls,
+        path: Path,
+        *,
+        n_jets: int,
+        particles: int,
+        layout: Layout,
+        reader: Callable[[FileIndex], Any],
+        boundaries: NDArray[np.int64] | None = None,
+    ) -> FileIndex:
+        """Make the index of a file on this machine as it is now; without boundaries, some thousand jets go together.
+
+        Raises
+        ------
+        DataError
+            If it holds no jets.
+        """
+        if not n_jets:
+            raise DataError(f"{path}: holds no jets; expected at least one")
+        if boundaries is None:
+            boundaries = np.array([*range(0, n_jets, _ROWS), n_jets])
+        return cls(path, *_stamp(path), n_jets, particles, layout, boundaries, reader)
 
     @property
     def entries(self) -> NDArray[np.int64]:
-        """(n_jets,) the entry of the file that each jet is."""
+        """Map (n_jets,) the entry of the file that each jet is."""
         return np.arange(self.n_jets) if self.chosen is None else np.flatnonzero(np.unpackbits(self.chosen))
 
     def check_unchanged(self, status: tuple[int, int] | None) -> None:
@@ -100,3 +128,31 @@ class FileIndex:
             raise DataError(f"{self.path}: cannot be opened any more; it was there before")
         if status != (self.size, self.mtime_ns):
             raise DataError(f"{self.path}: has changed since it was first opened; start again with it as it is now")
+
+
+class JetReader:
+    """An open file from which ranges of jets are read, branch by branch; a format derives one of its own from it."""
+
+    def __init__(self, index: FileIndex) -> None:
+        self.index = index
+
+    def __enter__(self) -> Self:
+        path = self.index.path
+        self.index.check_unchanged(_stamp(path) if isinstance(path, Path) and path.exists() else None)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close what has been opened."""
+
+    def flat(self, name: str, start: int, stop: int) -> NDArray[Any]:
+        """Read (stop − start,) values with one number per jet."""
+        raise NotImplementedError
+
+    def ragged(self, name: str, start: int, stop: int) -> tuple[NDArray[Any], NDArray[np.int64]]:
+        """Read the values (P,) of the particles of some jets, and their number in each jet."""
+        raise NotImplementedError
+
+
+def _stamp(path: Path) -> tuple[int, int]:
+    status = path.stat()
+    return status.st_size, status.st_mtime_ns

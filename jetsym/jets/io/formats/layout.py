@@ -1,4 +1,4 @@
-"""Which branches of a JetClass or JetClass-II file hold what, and its labels, whose storage the two do differently."""
+"""The layout of a JetClass or JetClass-II file: its branches, and its labels, which the two store differently."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 import uproot
 
 from jetsym.errors import DataError, closest
-from jetsym.jets.io.paths import File
+from jetsym.jets.io.remote import File
 from jetsym.jets.schema import (
     AUX_BRANCHES,
     CLASSES,
@@ -131,12 +131,12 @@ def choose_layout(path: File, types: Mapping[str, str], *, ragged: set[str], fla
 
 
 def is_number(interpretation: Any) -> bool:
-    """Whether an interpretation of uproot's is of plain numbers."""
+    """Tell whether an interpretation of uproot's is of plain numbers."""
     return isinstance(interpretation, uproot.AsDtype) and not interpretation.inner_shape
 
 
 def axis_of(p4: NDArray[Any]) -> dict[str, NDArray[np.float64]]:
-    """The branches of the jet axis from its four-momenta (4, B) as (E, px, py, pz); η is 0 where pT is.
+    """Compute the branches of the jet axis from its four-momenta (4, B) as (E, px, py, pz); η is 0 where pT is.
 
     Examples
     --------
@@ -150,7 +150,7 @@ def axis_of(p4: NDArray[Any]) -> dict[str, NDArray[np.float64]]:
 
 
 def labels(path: File, columns: dict[str, NDArray[Any]], layout: Layout, *, first: int = 0) -> NDArray[np.int64] | None:
-    """Index of each jet's class, (B,) int64, or None for unlabelled jets; ``first`` is the number of the first jet.
+    """Find the index of each jet's class, (B,) int64, or None; ``first`` is the number of the first jet.
 
     Raises
     ------

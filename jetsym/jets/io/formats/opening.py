@@ -1,23 +1,24 @@
-"""Opening ROOT files, here or on another machine, and what to say of those that cannot be read."""
+"""ROOT files opened, here or on another machine, and messages about those that cannot be read."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import Any
 
 import uproot
 
 from jetsym.errors import DataError, JetsymError
-from jetsym.jets.io.paths import File, check_header, check_root
-from jetsym.jets.io.remote import RemoteFile, open_remote
+from jetsym.jets.io.formats.base import readable
+from jetsym.jets.io.remote import File, RemoteFile, open_remote
 from jetsym.jets.schema import TREE
 
-__all__ = ["explained", "open_tree", "stamp_of"]
+__all__ = ["explained", "open_root", "open_tree", "stamp_of"]
 
 
 def stamp_of(path: File) -> tuple[int, int]:
-    """Size of a file, and a number that changes when it does."""
+    """Return the size of a ROOT file, and a number that changes when it does."""
     if isinstance(path, RemoteFile):
         opened, size, stamp = open_remote(path, ahead=False)
         opened.close()
@@ -34,13 +35,13 @@ VERSIONS = {kind: dict(kind.known_versions) for kind in CLASSES.values() if hasa
 
 
 @contextmanager
-def open_tree(path: File, name: str | None = TREE) -> Iterator[Any]:
-    """A tree of a file, by default JetClass's, as uproot's object; None for the only one that the file has.
+def open_root(path: File) -> Iterator[Any]:
+    """Open a ROOT file as uproot's object.
 
     Raises
     ------
     DataError
-        If the file is missing, is no ROOT file, is damaged, or lacks the tree.
+        If the file is missing, is no ROOT file, or is damaged.
     """
     uproot.classes.update(CLASSES)
     for kind, versions in VERSIONS.items():
@@ -59,23 +60,69 @@ def open_tree(path: File, name: str | None = TREE) -> Iterator[Any]:
             with explained(path):
                 # A dict keeps colons in names from being taken for a tree's.
                 file = stack.enter_context(uproot.open({path: None}))
+        yield file
+
+
+@contextmanager
+def open_tree(path: File, name: str | None = TREE, *, kind: type[Any] = uproot.TTree) -> Iterator[Any]:
+    """Open a tree of a file, by default JetClass's, as uproot's object; None for the only one that the file has.
+
+    Raises
+    ------
+    DataError
+        If the file is missing, is no ROOT file, is damaged, or lacks the tree.
+    """
+    with open_root(path) as file:
         with explained(path):
             trees = file.classnames(cycle=False)
-            only = [each for each, kind in trees.items() if kind == "TTree"]
+            only = [each for each, found in trees.items() if found == "TTree"]
             name = only[0] if name is None and len(only) == 1 else name
             tree = file[name] if name in trees else None
-        if not isinstance(tree, uproot.TTree):
-            found = ", ".join(f"{each!r} ({kind})" for each, kind in trees.items()) or "nothing"
+        if not isinstance(tree, kind):
+            there = ", ".join(f"{each!r} ({found})" for each, found in trees.items()) or "nothing"
             wanted = (
                 "no single TTree, so that its name has to be given" if name is None else f"no TTree called {name!r}"
             )
-            raise DataError(f"{path}: {wanted}; the file holds {found}; expected one entry per jet there")
+            raise DataError(f"{path}: {wanted}; the file holds {there}; expected one entry per jet there")
         yield tree
+
+
+def check_root(path: Path) -> None:
+    """Refuse what cannot be a whole ROOT file, from its first bytes and its size alone.
+
+    Raises
+    ------
+    DataError
+        If the file cannot be read, is empty, lacks the magic bytes, or is shorter than its header says.
+    """
+    try:
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            header = file.read(20)
+    except OSError as error:
+        raise DataError(f"{path}: cannot be opened ({error.strerror}); expected a readable ROOT file") from error
+    check_header(path, header, size)
+
+
+def check_header(path: File, header: bytes, size: int) -> None:
+    """Refuse the same, from the first 20 bytes and the size."""
+    if size == 0:
+        raise DataError(f"{path}: empty (0 bytes); expected a ROOT file: fetch or write it again")
+    if not header.startswith(b"root"):
+        raise DataError(
+            f"{path}: not a ROOT file; it begins with {header[:4]!r}, expected b'root': files are read as what their "
+            f"names end in: {readable()}"
+        )
+    # TFile's header: version, fBEGIN, fEND; the end is 8 bytes wide in files that have outgrown 2 GB.
+    version = int.from_bytes(header[4:8], "big")
+    end = int.from_bytes(header[12 : 20 if version >= 1_000_000 else 16], "big")
+    if size < end or len(header) < 20:
+        raise DataError(f"{path}: truncated: it holds {size} bytes, and its header says {end}; fetch or write it again")
 
 
 @contextmanager
 def explained(path: File) -> Iterator[None]:
-    """Whatever goes wrong inside uproot on a damaged file, of whatever type, becomes one DataError with the file."""
+    """Turn whatever goes wrong inside a library on a damaged file, of whatever type, into a DataError with the file."""
     try:
         yield
     except JetsymError:

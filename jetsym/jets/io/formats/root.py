@@ -1,4 +1,4 @@
-"""Reading the baskets of a ROOT file in bulk: where they lie, what is in them, and every way in which they can be bad.
+"""TTrees of ROOT files, their baskets read in bulk: where they lie, what is in them, and every way to be bad.
 
 uproot reads the file's directory, its tree and the types of the branches, and decompresses. What is done here is to
 read whole baskets in one go, in any thread (decompression and the copies of numpy leave Python's lock alone), and to
@@ -11,30 +11,59 @@ import os
 import struct
 from collections.abc import Mapping
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import uproot
 
 from jetsym.errors import DataError
-from jetsym.jets.io.formats.index import Branch, FileIndex
-from jetsym.jets.io.formats.layout import Layout
-from jetsym.jets.io.paths import File
-from jetsym.jets.io.remote import RemoteFile, open_remote
+from jetsym.jets.io.formats.base import Format, register
+from jetsym.jets.io.formats.index import Branch, FileIndex, JetReader
+from jetsym.jets.io.formats.layout import Layout, find_layout
+from jetsym.jets.io.formats.opening import open_tree, stamp_of
+from jetsym.jets.io.remote import File, RemoteFile, open_remote
+from jetsym.jets.schema import TREE
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-__all__ = ["BasketReader", "index_tree"]
+__all__ = ["BasketReader", "index_root", "index_tree"]
 
 # A basket begins with a key (TKey) and ends this with what TBasket adds to it; all numbers are big-endian.
 _KEY = struct.Struct(">ihiIhh")  # bytes, version, bytes when decompressed, date, length of the key, cycle
 _BASKET = struct.Struct(">HiiiiB")  # version, buffer size, entry size, entries, end of the data, flag
 
 
+def index_root(path: File) -> FileIndex:
+    """Read where everything in a file with JetClass's tree lies.
+
+    Raises
+    ------
+    DataError
+        If the file is missing, is no ROOT file, is damaged, or lacks the tree, jets or a branch.
+    """
+    size, mtime_ns = stamp_of(path)
+    with open_tree(path) as tree:
+        if not tree.num_entries:
+            raise DataError(f"{path}: the tree {TREE!r} holds no jets; expected at least one")
+        layout = find_layout(tree, path)
+        return index_tree(path, size, mtime_ns, tree, {name: tree[name] for name in layout.branches}, layout)
+
+
+def _count(path: File) -> int:
+    """Return the number of jets, from the tree's header alone."""
+    with open_tree(path) as tree:
+        return int(tree.num_entries)
+
+
+def _types(path: File) -> dict[str, str]:
+    with open_tree(path) as tree:
+        return {name: tree[name].typename for name in tree.keys(recursive=False)}
+
+
 def index_tree(path: File, size: int, mtime_ns: int, tree: Any, chosen: Mapping[str, Any], layout: Layout) -> FileIndex:
-    """Where the baskets of chosen branches of an open tree lie; parameters as of :class:`FileIndex`.
+    """Find where the baskets of chosen branches of an open tree lie; parameters as of :class:`FileIndex`.
 
     Raises
     ------
@@ -86,16 +115,16 @@ def _branch(name: str, branch: Any) -> Branch:
     )
 
 
-class BasketReader:
+class BasketReader(JetReader):
     """An open file from which ranges of jets are read, branch by branch; not to be shared between threads."""
 
     def __init__(self, index: FileIndex) -> None:
-        self._index = index
+        super().__init__(index)
         self._lengths: dict[tuple[str, int, int], NDArray[np.int64]] = {}
         self._mask: tuple[NDArray[np.int64], int, int, NDArray[np.bool_]] | None = None
 
-    def __enter__(self) -> BasketReader:
-        path = self._index.path
+    def __enter__(self) -> Self:
+        path = self.index.path
         if isinstance(path, RemoteFile):
             self._file, *status = open_remote(path, ahead=False)
         else:
@@ -106,7 +135,7 @@ class BasketReader:
             found = os.fstat(self._file.fileno())
             status = [found.st_size, found.st_mtime_ns]
         try:
-            self._index.check_unchanged((status[0], status[1]))
+            self.index.check_unchanged((status[0], status[1]))
         except DataError:
             self._file.close()
             raise
@@ -116,8 +145,8 @@ class BasketReader:
         self._file.close()
 
     def flat(self, name: str, start: int, stop: int) -> NDArray[Any]:
-        """(stop − start,) values of a branch with one number per jet, in the machine's byte order."""
-        branch = self._index.branches[name]
+        """Read (stop − start,) values of a branch with one number per jet, in the machine's byte order."""
+        branch = self.index.branches[name]
         first, last, parts = self._baskets(branch, start, stop)
         data = np.concatenate([part for part, _ in parts])
         if len(data) != (last - first) * branch.dtype.itemsize:
@@ -125,8 +154,8 @@ class BasketReader:
         return data.view(branch.dtype)[start - first : stop - first].astype(branch.dtype.newbyteorder("="))
 
     def ragged(self, name: str, start: int, stop: int) -> tuple[NDArray[Any], NDArray[np.int64]]:
-        """Values (P,) of the particles of some jets, in the file's byte order, and their number in each jet."""
-        branch = self._index.branches[name]
+        """Read the values (P,) of some jets' particles, in the file's byte order, and their number in each jet."""
+        branch = self.index.branches[name]
         first, last, parts = self._baskets(branch, start, stop)
         data = np.concatenate([part for part, _ in parts]) if len(parts) > 1 else parts[0][0]
         offsets = self._offsets(branch, first, last, parts)
@@ -145,7 +174,7 @@ class BasketReader:
     def _stripped(
         self, data: NDArray[np.uint8], offsets: NDArray[np.int64], header: int, itemsize: int
     ) -> NDArray[np.uint8]:
-        """The bytes without the headers of the lists."""
+        """Strip the headers of the lists from the bytes."""
         # Two bytes at a time where nothing begins at an odd one: half the work.
         unit = 2 if header % 2 == 0 and itemsize % 2 == 0 else 1
         same = self._mask is not None and self._mask[1:3] == (header, itemsize)
@@ -156,7 +185,7 @@ class BasketReader:
         return data.view(f"u{unit}")[self._mask[3]].view(np.uint8)
 
     def _offsets(self, branch: Branch, first: int, last: int, parts: list[Any]) -> NDArray[np.int64]:
-        """(jets + 1,) where the bytes of each jet begin in the joined baskets."""
+        """Find where the bytes of each jet begin in the joined baskets, (jets + 1,)."""
         if any(starts is None for _, starts in parts):
             if branch.counter is None:
                 raise ValueError(f"{branch.name!r} does not say where its lists begin")
@@ -172,7 +201,7 @@ class BasketReader:
         return np.append(np.concatenate([starts for _, starts in parts]) + begins, ends[-1])
 
     def _baskets(self, branch: Branch, start: int, stop: int) -> tuple[int, int, list[Any]]:
-        """All baskets that hold some of the jets: their first and last jet, and for each its bytes and the starts."""
+        """Read all baskets that hold some of the jets: their first and last jet, and the bytes and starts of each."""
         begin = int(np.searchsorted(branch.entries, start, side="right")) - 1
         end = int(np.searchsorted(branch.entries, stop, side="left"))
         parts = [self._basket(branch, number) for number in range(begin, end)]
@@ -196,7 +225,7 @@ class BasketReader:
         if size - key == n_bytes:
             data = np.frombuffer(raw, np.uint8)[key:]
         else:
-            source: Any = SimpleNamespace(file_path=self._index.path)
+            source: Any = SimpleNamespace(file_path=self.index.path)
             chunk = uproot.source.chunk.Chunk.wrap(source, np.frombuffer(raw, np.uint8))
             cursor = uproot.source.cursor.Cursor(key)
             data = uproot.compression.decompress(chunk, cursor, {}, size - key, n_bytes).raw_data
@@ -209,3 +238,8 @@ class BasketReader:
         if len(starts) != n_jets:
             raise ValueError(f"{branch.name!r} has a basket at byte {seek} with {len(starts)} jets, expected {n_jets}")
         return data[:end], starts.astype(np.int64) - key
+
+
+register(
+    Format(name="ROOT", suffixes=(".root",), index=index_root, count=_count, types=_types, remote=True, mappable=True)
+)

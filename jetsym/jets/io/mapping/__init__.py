@@ -1,1 +1,35 @@
-"""Mappings from the columns of any tree to jets."""
+"""Mappings from the branches of any ROOT tree to jets: YAML files that say which hold what.
+
+::
+
+    tree: Events                        # one entry per jet; may be left out where a file holds a single tree
+    particles:
+      pt: fj_part_pt                    # px, py, pz or pt, eta, phi, with energy or mass: branches or expressions
+      eta: fj_part_eta
+      phi: fj_part_phi
+      mass: 0.13957
+      units: GeV                        # of momenta, energies and masses; GeV if not given, or MeV
+      order: pt                         # sort by falling pT; in the order of the file if not given
+      charge: fj_part_charge            # none of the further quantities, the charge and the five flags, or all ten
+      isChargedHadron: abs(fj_part_pdg) == 211
+      ...
+    jet:                                # the jet axis, in the same forms; the sum of the particles if not given
+      {px: fj_px, py: fj_py, pz: fj_pz, energy: fj_e, units: MeV}
+    columns:                            # further numbers of jets
+      jet_sdmass: fj_msd / 1000
+    labels:                             # one of three forms, in the order of the classes; unlabelled if not given
+      one_hot: {QCD: is_qcd, top: is_top}
+      # value: fj_flavour
+      # classes: {light: [1, 2, 3], c: 4, b: 5}          (or a list of names for 0, 1, 2, ...)
+      # files: {QCD: "QCD_*.root", top: [top_a.root, "top/*.root"]}
+    selection: fj_pt > 200e3 and abs(fj_eta) < 2         # only these jets
+    reweight:                           # a column `weight`, see jetsym.jets.io.mapping.reweighting
+      bins: {fj_pt / 1000: [200, 300, 500, 1000], fj_msd / 1000: [0, 50, 100, 200]}
+      to: flat                          # or the name of a class
+      cap: 10                           # largest weight, where 1 is the mean; none if not given
+
+What can stand in expressions is said in :mod:`jetsym.jets.io.mapping.expressions`; nothing in them is run by Python.
+The particles' quantities are those of :data:`jetsym.jets.schema.SCALARS`, lengths in mm; a flag that the tree does not
+tell is written as ``isMuon: 0``. Weights are computed from all jets of all files that the selection leaves, also where
+only some of them are read; jets outside of the bins have none.
+"""

@@ -158,7 +158,7 @@ floor, hypot, isfinite, log, log10, log1p, max, min, sign, sin, sinh, sqrt, sum,
             raise DataError(f"{source} has no branch {name!r}, of which {self}; {closest(name, sorted(known))}")
 
     def evaluate(self, branch: Callable[[str], Quantity]) -> Quantity:
-        """Its value, from the values of branches; computed in float64 and int64, a branch alone as it is stored.
+        """Compute its value from those of branches, in float64 and int64; a branch alone stays as it is stored.
 
         Raises
         ------
@@ -243,7 +243,7 @@ floor, hypot, isfinite, log, log10, log1p, max, min, sign, sin, sinh, sqrt, sum,
         return first
 
     def _apply(self, function: Callable[..., Any], *operands: Quantity) -> Quantity:
-        """A function of numbers, where each jet's goes with all its particles if others are of particles."""
+        """Apply a function to numbers, where each jet's goes with all its particles if others are of particles."""
         lists = [operand.counts for operand in operands if operand.counts is not None]
         if not lists:
             return Quantity(np.asarray(function(*(operand.values for operand in operands))))
@@ -253,7 +253,7 @@ floor, hypot, isfinite, log, log10, log1p, max, min, sign, sin, sinh, sqrt, sum,
 
 
 def spread(quantity: Quantity, counts: NDArray[np.int64]) -> NDArray[Any]:
-    """(P,) values for particles: a jet's number goes with each of its ``counts`` particles, a constant with all."""
+    """Spread values to particles (P,): a jet's number goes to each of its ``counts`` particles, a constant to all."""
     if quantity.counts is not None:
         return quantity.values
     if quantity.values.ndim == 0:
@@ -275,20 +275,20 @@ def _same_counts(one: NDArray[np.int64], other: NDArray[np.int64], what: str) ->
 
 
 def _widened(values: NDArray[Any]) -> NDArray[Any]:
-    """Numbers so wide that sums of small integers do not wrap around, in the machine's byte order."""
+    """Make numbers so wide that sums of small integers do not wrap around, in the machine's byte order."""
     kind = values.dtype.kind
     return values if kind == "b" else values.astype(np.float64 if kind == "f" else np.int64)
 
 
 def _numeric(quantity: Quantity) -> Quantity:
-    """Conditions as 0 and 1."""
+    """Turn conditions into 0 and 1."""
     if quantity.values.dtype != np.bool_:
         return quantity
     return Quantity(quantity.values.astype(np.int64), quantity.counts)
 
 
 def _refused(node: ast.expr, names: set[str], depth: int = 0) -> list[str]:
-    """What is not allowed in a syntax tree, in words; the names in it are collected."""
+    """Say what is not allowed in a syntax tree; the names in it are collected."""
     inner: list[ast.expr] = []
     match node:
         case ast.Constant(value):

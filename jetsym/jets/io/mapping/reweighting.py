@@ -18,7 +18,7 @@ __all__ = ["bin_numbers", "bin_weights"]
 def bin_weights(
     counts: NDArray[np.int64], *, reference: int | None = None, cap: float | None = None
 ) -> NDArray[np.float64]:
-    """Weight of a jet by its class and bin.
+    """Compute the weight of a jet by its class and bin.
 
     With n_cb jets of class c in bin b, the weights are w_cb = f / n_cb ("flat": each class has the same sum of weights
     in all bins where it has jets), or w_cb = f · n_rb / n_cb (the distribution of a reference class r). So all classes
@@ -85,7 +85,7 @@ def bin_weights(
 def bin_numbers(
     values: Sequence[NDArray[Any]], edges: Sequence[NDArray[np.float64]]
 ) -> tuple[tuple[NDArray[np.int64], ...], NDArray[np.bool_]]:
-    """The bin of each jet along each axis, and whether it lies in one; the last edge belongs to the last bin.
+    """Find the bin of each jet along each axis, and whether it lies in one; the last edge belongs to the last bin.
 
     Examples
     --------

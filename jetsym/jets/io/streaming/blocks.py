@@ -17,17 +17,17 @@ import numpy as np
 from jetsym.errors import DataError
 from jetsym.jets.io.arena import Arena
 from jetsym.jets.io.formats.index import FileIndex
-from jetsym.jets.io.mapping.yaml_file import open_mapping
+from jetsym.jets.io.mapping.parse import open_mapping
 from jetsym.jets.io.packed import PackedJets
-from jetsym.jets.io.paths import File
-from jetsym.jets.io.read import BadJets, Columns, MappingFile, read_block
+from jetsym.jets.io.read import BadJets, ColumnSet, MappingFile, read_block
 from jetsym.jets.io.registry import index_file
+from jetsym.jets.io.remote import File
 from jetsym.jets.schema import SCALAR_BRANCHES
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["Block", "RootFiles", "Skipped", "cut", "mixed"]
+__all__ = ["Block", "JetFiles", "Skipped", "cut", "mixed"]
 
 #: A block is made of whole clusters of a file, with at least so many jets …
 _SMALLEST = 8192
@@ -52,14 +52,14 @@ class Block:
 
 @dataclass(frozen=True)
 class Skipped:
-    """What ``skip_bad`` has left out: a file, or some jets of it (``n_jets`` is None for a file that did not open)."""
+    """A file that ``skip_bad`` has left out, or some jets of it (``n_jets`` is None for a file that did not open)."""
 
     path: File
     n_jets: int | None
     reason: str
 
 
-class RootFiles:
+class JetFiles:
     """Files as a stream's source; only what is needed to plan an epoch is kept of each."""
 
     #: A cache has all its jets at hand; files must be read.
@@ -69,7 +69,7 @@ class RootFiles:
         self,
         files: Sequence[File],
         *,
-        columns: Columns,
+        columns: ColumnSet,
         bad_jets: BadJets = "raise",
         skip_bad: bool = False,
         mapping: MappingFile = None,
@@ -105,7 +105,7 @@ class RootFiles:
         self._agree(kinds, columns, skip_bad)
         self.groups = [f"{path.parent.name}/{re.sub('[0-9]+$', '', path.stem)}" for path in self.files]
 
-    def _agree(self, kinds: list[tuple[Any, ...]], columns: Columns, skip_bad: bool) -> None:
+    def _agree(self, kinds: list[tuple[Any, ...]], columns: ColumnSet, skip_bad: bool) -> None:
         """Refuse, or leave out, files that hold other quantities than most."""
         usual = Counter(kinds).most_common(1)[0][0]
         self.labelled, self.classes = bool(usual[0]), usual[1]
@@ -124,15 +124,15 @@ class RootFiles:
             self.blocks = [block for block in self.blocks if block.file != number]
 
     def particles(self, block: Block) -> int:
-        """How many particles a block has, a little too many rather than too few."""
+        """Estimate how many particles a block has, a little too many rather than too few."""
         return round(self._density[block.file] * len(block)) + 1
 
     def arena(self, particles: int) -> Arena:
-        """Room for so many particles."""
+        """Make room for so many particles."""
         return Arena(particles, 4 if self.columns == "kin" else 8)
 
     def read(self, block: Block, arena: Arena | None = None) -> tuple[PackedJets, NDArray[np.bool_] | None]:
-        """The jets of a block; see :func:`jetsym.jets.io.read.read_block`."""
+        """Read the jets of a block; see :func:`jetsym.jets.io.read.read_block`."""
         with self._lock:
             index = self._indices.get(block.file)
         if index is None:
@@ -142,7 +142,7 @@ class RootFiles:
         return read_block(index, block.start, block.stop, columns=self.columns, bad_jets=self._bad_jets, arena=place)
 
     def fingerprint(self) -> str:
-        """Of names and blocks, not of folders: files may be moved between two parts of an epoch."""
+        """Digest names and blocks, not folders: files may be moved between two parts of an epoch."""
         facts: list[Any] = [
             self.columns,
             [path.name for path in self.files],
@@ -159,7 +159,7 @@ class RootFiles:
 
 
 def cut(boundaries: NDArray[np.int64], *, smallest: int = _SMALLEST, largest: int = _LARGEST) -> list[tuple[int, int]]:
-    """Blocks of whole clusters of a file, small clusters joined, and large ones cut evenly.
+    """Cut a file into blocks of whole clusters: small ones are joined, and large ones cut evenly.
 
     Examples
     --------
@@ -181,7 +181,7 @@ def cut(boundaries: NDArray[np.int64], *, smallest: int = _SMALLEST, largest: in
 
 
 def mixed(blocks: Sequence[Block], groups: Sequence[str], rng: np.random.Generator) -> list[Block]:
-    """The blocks in random order, those of each group spread evenly over the epoch.
+    """Put the blocks in random order, those of each group spread evenly over the epoch.
 
     Examples
     --------

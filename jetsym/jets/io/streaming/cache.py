@@ -27,8 +27,8 @@ from jetsym.progress import progress_bar
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from jetsym.jets.io.mapping.mapping import TreeMapping
-    from jetsym.jets.io.read import Columns
+    from jetsym.jets.io.mapping.tree_mapping import TreeMapping
+    from jetsym.jets.io.read import ColumnSet
 
 __all__ = ["FORMAT", "MANIFEST", "CacheFiles", "SourceFile", "column_file", "is_cache", "load_manifest", "verify"]
 
@@ -51,7 +51,7 @@ class SourceFile:
     sha256: str
 
     def differs(self, path: Path) -> str | None:
-        """In what a file is not this one, or None. Its checksum is computed only if its time has changed."""
+        """Say in what a file is not this one, or None. Its checksum is computed only if its time has changed."""
         status = path.stat()
         if status.st_size != self.bytes:
             return f"it holds {status.st_size} bytes, and held {self.bytes}"
@@ -86,7 +86,7 @@ class CacheFiles:
         *,
         sources: Sequence[Path] | None = None,
         mapping: TreeMapping | None = None,
-        columns: Columns = "full",
+        columns: ColumnSet = "full",
     ) -> None:
         manifest = load_manifest(folder)
         made_with, asked = manifest.get("mapping"), None if mapping is None else mapping.fingerprint
@@ -130,17 +130,17 @@ class CacheFiles:
         self.blocks = [Block(0, start, min(start + step, n_jets)) for start in range(0, n_jets, step)]
 
     def particles(self, block: Block) -> int:
-        """How many particles a block has."""
+        """Count the particles of a block."""
         return int(self._jets.offsets[block.stop] - self._jets.offsets[block.start])
 
     def arena(self, particles: int) -> Arena:
-        """Room for so many particles."""
+        """Make room for so many particles."""
         width = self._jets.values.shape[1]
         known = (width > 4) == (self._jets.kinds is not None)  # else rows are of another form than an arena's
         return Arena(particles if known else 0, width)
 
     def read(self, block: Block, arena: Arena) -> tuple[PackedJets, None]:
-        """The jets of a block, read from the disk."""
+        """Read the jets of a block from the disk."""
         jets = self._jets.slice(block.start, block.stop)
         place = arena.reserve(len(jets.values))
         if place is not None:
@@ -149,12 +149,12 @@ class CacheFiles:
         return jets, None
 
     def fingerprint(self) -> str:
-        """Of the arrays."""
+        """Digest the arrays."""
         return f"{self._sha256} {self._columns}"
 
 
 def is_cache(folder: Path) -> bool:
-    """Whether a folder holds a finished cache."""
+    """Tell whether a folder holds a finished cache."""
     try:
         found = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -163,7 +163,7 @@ def is_cache(folder: Path) -> bool:
 
 
 def load_manifest(folder: Path) -> dict[str, Any]:
-    """What the manifest of a cache says.
+    """Read the manifest of a cache.
 
     Raises
     ------
@@ -184,7 +184,7 @@ def load_manifest(folder: Path) -> dict[str, Any]:
 
 
 def column_file(name: str) -> str:
-    """The file of a per-jet column."""
+    """Name the file of a per-jet column."""
     return f"column_{name}.npy"
 
 
@@ -218,7 +218,7 @@ def verify(folder: str | Path, *, progress: bool = True) -> int:
 
 
 def describe(paths: Sequence[Path], *, progress: bool) -> list[dict[str, Any]]:
-    """The sources of a cache as its manifest lists them."""
+    """Describe the sources of a cache as its manifest lists them."""
     entries = []
     with progress_bar("checksums", len(paths), shown=progress) as advance:
         for path in paths:

@@ -1,4 +1,4 @@
-"""Making a ragged cache of files of jets: one pass that can be interrupted at any moment and continued."""
+"""Conversion of files of jets to a ragged cache, in one pass that can be interrupted, or to Parquet files."""
 
 from __future__ import annotations
 
@@ -17,16 +17,17 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from jetsym.errors import ConfigError, DataError
-from jetsym.files import sha256_of, write_atomically, write_json
-from jetsym.jets.io.mapping.yaml_file import load_mapping
+from jetsym.files import finished_file, sha256_of, write_atomically, write_json
+from jetsym.jets.io.formats.parquet import write_parquet
+from jetsym.jets.io.mapping.parse import load_mapping
 from jetsym.jets.io.packed import PackedJets
-from jetsym.jets.io.paths import Paths, root_files
-from jetsym.jets.io.read import BadJets, Columns, MappingFile, check_number
-from jetsym.jets.io.streaming.blocks import Block, RootFiles, Skipped
+from jetsym.jets.io.paths import Paths, local_files
+from jetsym.jets.io.read import BadJets, ColumnSet, MappingFile, check_number
+from jetsym.jets.io.streaming.blocks import Block, JetFiles, Skipped
 from jetsym.jets.io.streaming.cache import FORMAT, MANIFEST, CacheFiles, column_file, describe, is_cache
 from jetsym.progress import progress_bar
 
-__all__ = ["JOURNAL", "convert"]
+__all__ = ["JOURNAL", "convert", "to_parquet"]
 
 #: How far an unfinished cache has come; it goes when the manifest comes.
 JOURNAL = "unfinished.json"
@@ -38,7 +39,7 @@ def convert(
     paths: Paths,
     out: str | os.PathLike[str],
     *,
-    columns: Columns = "all",
+    columns: ColumnSet = "all",
     bad_jets: BadJets = "raise",
     skip_bad: bool = False,
     threads: int = 2,
@@ -79,7 +80,7 @@ def convert(
     if columns not in ("all", "full", "kin"):
         raise ConfigError(f"columns={columns!r}; expected 'all', 'full' or 'kin'")
     check_number("threads", threads, "threads")
-    files, folder, known = root_files(paths), Path(out).expanduser(), load_mapping(mapping)
+    files, folder, known = local_files(paths), Path(out).expanduser(), load_mapping(mapping)
     if folder.exists() and not folder.is_dir():
         raise DataError(f"{folder} is a file; expected a folder to write the cache to")
     folder.mkdir(parents=True, exist_ok=True)
@@ -92,7 +93,7 @@ def convert(
             return folder
         if overwrite:
             _clear(folder)
-        source = RootFiles(files, columns=columns, bad_jets=bad_jets, skip_bad=skip_bad, mapping=known)
+        source = JetFiles(files, columns=columns, bad_jets=bad_jets, skip_bad=skip_bad, mapping=known)
         _check_space(folder, source)
         described = describe([path for path in source.files if isinstance(path, Path)], progress=progress)
         files_skipped = [_as_entry(one) for one in source.skipped]
@@ -114,15 +115,54 @@ def convert(
     return folder
 
 
+def to_parquet(paths: Paths, out: str | os.PathLike[str], *, overwrite: bool = False, progress: bool = True) -> Path:
+    """Write ROOT files as Parquet files of the same names, with all branches that hold a number or a list of them.
+
+    Parameters
+    ----------
+    paths
+        As in :func:`jetsym.jets.read`.
+    out
+        A folder. Files that are there already, and not older than their sources, are left alone.
+    overwrite
+        Write them again nevertheless.
+    progress
+        Show a progress bar.
+
+    Returns
+    -------
+    Path
+        The folder.
+
+    Raises
+    ------
+    DataError
+        If a file cannot be read, or two have the same name.
+    MissingDependencyError
+        If pyarrow is not installed.
+    """
+    files, folder = local_files(paths), Path(out).expanduser()
+    targets = [folder / f"{path.stem}.parquet" for path in files]
+    if twice := next((target for target in targets if targets.count(target) > 1), None):
+        raise DataError(f"several of the files would become {twice}; convert them into folders of their own")
+    with progress_bar("convert", len(files), shown=progress) as advance:
+        for path, target in zip(files, targets, strict=True):
+            if overwrite or not target.exists() or target.stat().st_mtime_ns < path.stat().st_mtime_ns:
+                with finished_file(target) as unfinished:
+                    write_parquet(path, unfinished)
+            advance(1)
+    return folder
+
+
 def _write(
-    folder: Path, source: RootFiles, described: Any, *, threads: int, skip_bad: bool, progress: bool
+    folder: Path, source: JetFiles, described: Any, *, threads: int, skip_bad: bool, progress: bool
 ) -> dict[str, Any]:
     """Append what is not there yet; gives the journal."""
     journal = _journal(folder, [source.fingerprint(), described])
     blocks = source.blocks[journal["blocks"] :]
     done = sum(map(len, source.blocks)) - sum(map(len, blocks))
     with ExitStack() as stack:
-        columns: dict[str, _Column] = {}
+        columns: dict[str, _GrowingArray] = {}
         bar = stack.enter_context(progress_bar("convert", done + sum(map(len, blocks)), shown=progress))
         bar(done)
         for block, jets in _ahead(source, blocks, threads=threads, skip_bad=skip_bad):
@@ -132,7 +172,9 @@ def _write(
                 for name, values in _arrays(jets, journal["particles"]).items():
                     if name not in columns:
                         first = values[:1] * 0 if name == "offsets.npy" else values[:0]
-                        columns[name] = stack.enter_context(_Column(folder / name, first, journal["rows"].get(name)))
+                        columns[name] = stack.enter_context(
+                            _GrowingArray(folder / name, first, journal["rows"].get(name))
+                        )
                     columns[name].append(values)
                 journal["jets"] += len(jets)
                 journal["particles"] += len(jets.values)
@@ -149,9 +191,9 @@ def _write(
 
 
 def _ahead(
-    source: RootFiles, blocks: list[Block], *, threads: int, skip_bad: bool
+    source: JetFiles, blocks: list[Block], *, threads: int, skip_bad: bool
 ) -> Iterator[tuple[Block, PackedJets | Skipped]]:
-    """Blocks in order, some of them read in advance."""
+    """Give blocks in order, some of them read in advance."""
     remaining = iter(blocks)
     with ThreadPoolExecutor(threads, thread_name_prefix="jetsym-convert") as pool:
         try:
@@ -186,7 +228,7 @@ def _arrays(jets: PackedJets, particles: int) -> dict[str, NDArray[Any]]:
     return arrays | {column_file(name): column for name, column in jets.columns.items()}
 
 
-class _Column:
+class _GrowingArray:
     """A ``.npy`` file that grows; its header, of constant length, is written again whenever it is flushed."""
 
     def __init__(self, path: Path, first: NDArray[Any], rows: int | None) -> None:
@@ -194,7 +236,7 @@ class _Column:
         self._first, self._path = first, path
         self._new = rows is None
 
-    def __enter__(self) -> _Column:
+    def __enter__(self) -> _GrowingArray:
         self._file: BinaryIO = self._path.open("wb" if self._new else "r+b")
         self._header()
         if self._new:
@@ -232,7 +274,7 @@ def _as_entry(skipped: Skipped) -> dict[str, Any]:
 
 
 def _journal(folder: Path, plan: Any) -> dict[str, Any]:
-    """How far an unfinished cache of the same plan has come; another one is removed."""
+    """Read how far an unfinished cache of the same plan has come; another one is removed."""
     fresh = {"plan": plan, "blocks": 0, "jets": 0, "particles": 0, "names": [], "rows": {}, "skipped": []}
     try:
         found: dict[str, Any] = json.loads((folder / JOURNAL).read_text(encoding="utf-8"))
@@ -250,7 +292,7 @@ def _clear(folder: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def _check_space(folder: Path, source: RootFiles) -> None:
+def _check_space(folder: Path, source: JetFiles) -> None:
     width = 4 * 4 if source.columns == "kin" else 8 * 4 + 1
     needed = sum(source.particles(block) * width + len(block) * 120 for block in source.blocks)
     there = sum(path.stat().st_size for path in folder.glob("*.npy"))

@@ -14,12 +14,12 @@ import torch
 
 from jetsym.errors import ConfigError, DataError, closest
 from jetsym.jets.io.arena import Arena
-from jetsym.jets.io.mapping.mapping import TreeMapping
-from jetsym.jets.io.mapping.yaml_file import load_mapping
+from jetsym.jets.io.mapping.parse import load_mapping
+from jetsym.jets.io.mapping.tree_mapping import TreeMapping
 from jetsym.jets.io.packed import PackedJets, RaggedBatch
-from jetsym.jets.io.paths import Paths, jet_files, root_files
-from jetsym.jets.io.read import BadJets, Columns, MappingFile, check_number
-from jetsym.jets.io.streaming.blocks import Block, RootFiles, Skipped, mixed
+from jetsym.jets.io.paths import Paths, jet_files, local_files
+from jetsym.jets.io.read import BadJets, ColumnSet, MappingFile, check_number
+from jetsym.jets.io.streaming.blocks import Block, JetFiles, Skipped, mixed
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -94,7 +94,7 @@ class JetStream:
         paths: Paths,
         *,
         batch_size: int,
-        columns: Columns = "full",
+        columns: ColumnSet = "full",
         shuffle: bool = True,
         seed: int = 0,
         rank: int = 0,
@@ -136,7 +136,7 @@ class JetStream:
             )
 
     def __len__(self) -> int:
-        """Batches per epoch on this rank."""
+        """Count the batches per epoch on this rank."""
         if self._shuffle:
             return self.n_jets // self._world_size // self._batch_size
         start, stop = self._share
@@ -149,16 +149,16 @@ class JetStream:
 
     @property
     def labelled(self) -> bool:
-        """Whether the jets have labels."""
+        """True if the jets have labels."""
         return self._source.labelled
 
     @property
     def skipped(self) -> list[Skipped]:
-        """What has been left out so far because it is damaged."""
+        """Files, and parts of files, that have been left out so far because they are damaged."""
         return self._source.skipped
 
     def __iter__(self) -> Iterator[RaggedBatch]:
-        """The batches that are left of the epoch."""
+        """Give the batches that are left of the epoch."""
         batch, parts = self._batch, []
         start, stop = self._share
         position, stop = batch * self._batch_size, min(stop - start, len(self) * self._batch_size)
@@ -182,7 +182,7 @@ class JetStream:
         self._epoch, self._batch = epoch, 0
 
     def state_dict(self) -> dict[str, Any]:
-        """Where the stream stands: a few numbers and strings, the same on all ranks after the same batch."""
+        """Return where the stream stands: a few numbers and strings, the same on all ranks after the same batch."""
         return {**self._settings(), "epoch": self._epoch, "batch": self._batch}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -216,14 +216,14 @@ class JetStream:
 
     @property
     def _share(self) -> tuple[int, int]:
-        """This rank's part of the epoch's sequence of jets; the parts differ by one jet at most."""
+        """The part of the epoch's sequence of jets that is this rank's; the parts differ by one jet at most."""
         return tuple((self._rank + end) * self.n_jets // self._world_size for end in (0, 1))  # type: ignore[return-value]
 
     def _rng(self, *place: int) -> np.random.Generator:
         return np.random.default_rng((self._seed, self._epoch, *place))
 
     def _windows(self, position: int, stop: int) -> Iterator[tuple[int, int, _Window]]:
-        """The filled buffers from a position of this rank's sequence on, each with its first position and its end."""
+        """Fill the buffers from a position of this rank's sequence on; each with its first position and its end."""
         if self._whole is not None:
             start, end = self._share
             order = self._rng(0).permutation(self.n_jets)[start:end] if self._shuffle else np.arange(start, end)
@@ -250,7 +250,7 @@ class JetStream:
                 pool.shutdown(wait=True, cancel_futures=True)
 
     def _plan(self) -> list[tuple[int, int, list[Block]]]:
-        """What this rank reads in the epoch, a buffer at a time: first position, end, blocks."""
+        """Plan what this rank reads in the epoch, a buffer at a time: first position, end, blocks."""
         blocks = list(self._source.blocks)
         if self._shuffle:
             blocks = mixed(blocks, self._source.groups, self._rng(0))
@@ -320,20 +320,20 @@ def _open(
     paths: Paths,
     cache: str | os.PathLike[str] | None,
     mapping: TreeMapping | None,
-    columns: Columns,
+    columns: ColumnSet,
     *,
     bad_jets: BadJets,
     skip_bad: bool,
     alone: bool,
-) -> RootFiles | CacheFiles:
-    """The source that paths and cache mean."""
+) -> JetFiles | CacheFiles:
+    """Open the source that paths and cache mean."""
     from jetsym.jets.io.streaming.cache import CacheFiles, is_cache
 
     if isinstance(paths, str | os.PathLike) and is_cache(Path(paths).expanduser()):
         return CacheFiles(Path(paths).expanduser(), mapping=mapping, columns=columns)
     if cache is None:
-        return RootFiles(jet_files(paths), columns=columns, bad_jets=bad_jets, skip_bad=skip_bad, mapping=mapping)
-    files, folder = root_files(paths), Path(cache).expanduser()
+        return JetFiles(jet_files(paths), columns=columns, bad_jets=bad_jets, skip_bad=skip_bad, mapping=mapping)
+    files, folder = local_files(paths), Path(cache).expanduser()
     if not is_cache(folder):
         if not alone:
             raise ConfigError(f"{folder} holds no cache yet; make it before a distributed run, with: jetsym convert")

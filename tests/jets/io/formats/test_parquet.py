@@ -12,10 +12,9 @@ from jetsym.cli import main
 from jetsym.errors import DataError, MissingDependencyError
 from jetsym.jets import read
 from jetsym.jets.io import JetStream
-from jetsym.jets.io.formats.parquet import to_parquet
 from jetsym.jets.io.inspect import inspect
 from jetsym.jets.io.registry import count_jets
-from jetsym.jets.io.streaming.convert import convert
+from jetsym.jets.io.streaming.convert import convert, to_parquet
 
 pq = pytest.importorskip("pyarrow.parquet")
 

@@ -20,7 +20,7 @@ from jetsym.errors import ConfigError, DataError
 from jetsym.jets import JetBatch, read
 from jetsym.jets.io import JetStream
 from jetsym.jets.io.inspect import inspect
-from jetsym.jets.io.mapping.yaml_file import load_mapping
+from jetsym.jets.io.mapping.parse import load_mapping
 from jetsym.jets.io.streaming.convert import convert
 from jetsym.jets.schema import CLASSES, CLASSES_II, LABEL_BRANCHES, P4_BRANCHES, SCALARS
 
@@ -225,7 +225,7 @@ def test_constants_and_quantities_that_the_tree_lacks(pair, write_mapping):
 
 
 def test_a_selection(pair, write_mapping, small_blocks, monkeypatch, tmp_path):
-    monkeypatch.setattr("jetsym.jets.io.mapping.reader._ROWS", 16)  # several pieces of each file
+    monkeypatch.setattr("jetsym.jets.io.mapping.mapped_reader._ROWS", 16)  # several pieces of each file
     pairs = [pair(f"{seed}.root", seed=seed) for seed in range(3)]
     files = [other for _, other in pairs]
     truth = read([own for own, _ in pairs])
@@ -310,7 +310,7 @@ def test_labels_that_are_none(pair, write_mapping):
 
 def test_weights_make_the_classes_alike(pair, write_mapping, monkeypatch, tmp_path):
     """By hand: background 3 + 1 and signal 1 + 1 jets in two bins of pT; flat, f = 6/4; like background, f = 6/8."""
-    monkeypatch.setattr("jetsym.jets.io.mapping.reader._ROWS", 4)
+    monkeypatch.setattr("jetsym.jets.io.mapping.mapped_reader._ROWS", 4)
     signal = np.array([0, 0, 0, 0, 1, 1, 1])
     pt = np.array([510, 550, 599, 600, 500, 700, 701], "f8") * 1000  # the last lies outside
     first = pair("a.root", n=5, signal=signal[:5], **{"fj.pt": pt[:5]})[1]

@@ -17,7 +17,7 @@ from jetsym.jets import read
 from jetsym.jets.io import JetStream
 from jetsym.jets.io.packed import RaggedBatch
 from jetsym.jets.io.sample import sample_dir
-from jetsym.jets.io.streaming.blocks import Block, RootFiles, cut, mixed
+from jetsym.jets.io.streaming.blocks import Block, JetFiles, cut, mixed
 from jetsym.jets.io.streaming.convert import convert
 from jetsym.jets.io.writer import write_jetclass
 from jetsym.jets.schema import JET_BRANCHES, PARTICLE_BRANCHES
@@ -136,8 +136,8 @@ def a_million(tmp_path_factory) -> list[Path]:
 @pytest.mark.slow
 def test_a_million_jets_once(a_million, monkeypatch):
     asked: list[Block] = []
-    read_block = RootFiles.read
-    monkeypatch.setattr(RootFiles, "read", lambda self, *block: asked.append(block[0]) or read_block(self, *block))
+    read_block = JetFiles.read
+    monkeypatch.setattr(JetFiles, "read", lambda self, *block: asked.append(block[0]) or read_block(self, *block))
     count, particles, labels = np.zeros(20_000, int), 0, np.zeros(10, int)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     for batch in JetStream(a_million, batch_size=2000, columns="all"):

@@ -1,4 +1,4 @@
-"""YAML files of mappings (:mod:`jetsym.jets.io.mapping.mapping`): read, and refused where they have no meaning."""
+"""YAML files of mappings (:mod:`jetsym.jets.io.mapping`): read, and refused where they have no meaning."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ import yaml
 
 from jetsym.errors import ConfigError, closest
 from jetsym.jets.io.mapping.expressions import Expression
-from jetsym.jets.io.mapping.mapping import WEIGHT, Labels, Momentum, Reweighting, TreeMapping
-from jetsym.jets.io.paths import File
+from jetsym.jets.io.mapping.tree_mapping import WEIGHT, Labels, Momentum, Reweighting, TreeMapping
+from jetsym.jets.io.remote import File
 from jetsym.jets.schema import SCALARS
 
 __all__ = ["load_mapping", "open_mapping"]
@@ -51,7 +51,7 @@ def load_mapping(path: str | os.PathLike[str] | TreeMapping | None) -> TreeMappi
 def open_mapping(
     path: str | os.PathLike[str] | TreeMapping | None, files: Iterable[File], *, skip_bad: bool = False
 ) -> TreeMapping | None:
-    """As :func:`load_mapping`, with the weights that it asks for computed from the jets of all files.
+    """Read a mapping, and compute the weights that it asks for from the jets of all files.
 
     Raises
     ------
@@ -63,7 +63,7 @@ def open_mapping(
     mapping = load_mapping(path)
     if mapping is None or mapping.reweighting is None:
         return mapping
-    from jetsym.jets.io.mapping.reader import fitted
+    from jetsym.jets.io.mapping.mapped_reader import fitted
 
     return fitted(mapping, files, skip_bad=skip_bad)
 

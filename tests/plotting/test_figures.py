@@ -1,4 +1,4 @@
-"""Every picture is drawn into the axes it is given, with its errors, also where nothing lies above rounding."""
+"""Every figure is drawn into the axes it is given, with its errors, also where nothing lies above rounding."""
 
 from __future__ import annotations
 
@@ -73,10 +73,10 @@ def test_all_take_axes_and_give_them_back(report, lorentz):
     assert plotting.plot_lorentz(lorentz, axes) is axes[0].figure
 
 
-def test_nothing_above_rounding_is_an_empty_picture_and_no_error(lorentz):
+def test_nothing_above_rounding_is_an_empty_figure_and_no_error(lorentz):
     for subject in (lorentz.windows["beam"], lorentz.compact["SO2 beam"], lorentz):
-        picture = subject.plot()
-        plotting.figure_of(picture).canvas.draw()
+        ax = subject.plot()
+        plotting.figure_of(ax).canvas.draw()
 
 
 def test_baseline_and_tail_have_errors(report):
@@ -87,7 +87,7 @@ def test_baseline_and_tail_have_errors(report):
 
 
 @pytest.mark.parametrize("group", [O3(), SO2()])
-def test_an_irrep_has_one_colour_in_every_picture(report, group):
+def test_an_irrep_has_one_colour_in_every_figure(report, group):
     colours = {irrep.lam: plotting.irrep_style(irrep)["color"] for irrep in group.irreps(2)}
     assert colours == dict(enumerate(PALETTE[:3]))
     ax = jetsym.compare(report).plot().axes[0]

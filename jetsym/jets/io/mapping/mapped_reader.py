@@ -1,4 +1,4 @@
-"""Trees that are read through a mapping, see :mod:`jetsym.jets.io.mapping.mapping`, as if they were JetClass's."""
+"""Trees that are read through a mapping, see :mod:`jetsym.jets.io.mapping`, as if they were JetClass's."""
 
 from __future__ import annotations
 
@@ -12,14 +12,15 @@ import numpy as np
 import uproot
 
 from jetsym.errors import ConfigError, DataError
+from jetsym.jets.io.formats.base import format_of
 from jetsym.jets.io.formats.index import FileIndex
 from jetsym.jets.io.formats.layout import AXIS_BRANCHES, LABEL_II, Layout, axis_of, is_number
 from jetsym.jets.io.formats.opening import explained, open_tree, stamp_of
 from jetsym.jets.io.formats.root import BasketReader, index_tree
 from jetsym.jets.io.mapping.expressions import Expression, Quantity, spread
-from jetsym.jets.io.mapping.mapping import WEIGHT, TreeMapping, cartesian
 from jetsym.jets.io.mapping.reweighting import bin_numbers, bin_weights
-from jetsym.jets.io.paths import ARRAYS, File
+from jetsym.jets.io.mapping.tree_mapping import WEIGHT, TreeMapping, cartesian
+from jetsym.jets.io.remote import File
 from jetsym.jets.schema import CLASSES, P4_BRANCHES
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ _ROWS = 65_536
 
 
 def index_mapped(path: File, mapping: TreeMapping) -> FileIndex:
-    """What :func:`jetsym.jets.io.registry.index_file` gives, of any tree with one entry per jet, after the selection.
+    """Read where everything lies in any tree with one entry per jet, after the selection.
 
     Raises
     ------
@@ -41,8 +42,8 @@ def index_mapped(path: File, mapping: TreeMapping) -> FileIndex:
     ConfigError
         If what the mapping says has no meaning for these branches.
     """
-    if path.suffix in (".parquet", *ARRAYS):
-        raise DataError(f"{path}: {mapping.path} maps the trees of ROOT files, which this is not")
+    if not (form := format_of(path)).mappable:
+        raise DataError(f"{path}: {mapping.path} maps the trees of ROOT files, which this is not ({form.name})")
     size, mtime_ns = stamp_of(path)
     with open_tree(path, mapping.tree) as tree:
         source = f"{path}: the tree {tree.name!r}"
@@ -78,7 +79,7 @@ def index_mapped(path: File, mapping: TreeMapping) -> FileIndex:
 
 
 def fitted(mapping: TreeMapping, files: Iterable[File], *, skip_bad: bool = False) -> TreeMapping:
-    """A mapping whose weights are known, from a look at the labels and the binned quantities of all its jets.
+    """Fill in the weights of a mapping, from a look at the labels and the binned quantities of all its jets.
 
     Raises
     ------
@@ -100,7 +101,7 @@ def fitted(mapping: TreeMapping, files: Iterable[File], *, skip_bad: bool = Fals
 
 
 def _counted(mapping: TreeMapping, path: File, counts: NDArray[np.int64]) -> NDArray[np.int64]:
-    """The jets of a file by class and bin, added to ``counts``."""
+    """Add the jets of a file by class and bin to ``counts``."""
     index = index_mapped(path, mapping)
     with index.reader(index) as file, explained(path):
         for start in range(0, index.n_jets, _ROWS):
@@ -126,15 +127,15 @@ class MappedReader:
         self._file.__exit__(*arguments)
 
     def flat(self, name: str, start: int, stop: int) -> NDArray[Any]:
-        """(stop − start,) values with one number per jet."""
+        """Read (stop − start,) values with one number per jet."""
         return self.jets(start, stop).flat(name)
 
     def ragged(self, name: str, start: int, stop: int) -> tuple[NDArray[Any], NDArray[np.int64]]:
-        """Values (P,) of the particles of some jets, and their number in each jet."""
+        """Read the values (P,) of the particles of some jets, and their number in each jet."""
         return self.jets(start, stop).ragged(name)
 
     def jets(self, start: int, stop: int) -> _MappedJets:
-        """Jets ``start`` to ``stop``, of those that are selected."""
+        """Return jets ``start`` to ``stop``, of those that are selected."""
         if self._last is None or self._last[:2] != (start, stop):
             self._last = start, stop, _MappedJets(self._mapping, self._raw, self._file, self._entries[start:stop])
         return self._last[2]
@@ -164,7 +165,7 @@ class _MappedJets:
         return values if self._order is None else values[self._order], counts
 
     def selected(self) -> NDArray[np.bool_]:
-        """Which of the entries are wanted."""
+        """Tell which of the entries are wanted."""
         assert self._mapping.selection is not None
         chosen = self._of_jets(self._mapping.selection)
         if chosen.dtype != np.bool_:
@@ -172,7 +173,7 @@ class _MappedJets:
         return chosen
 
     def bins(self) -> tuple[tuple[NDArray[np.int64], ...], NDArray[np.bool_]]:
-        """Class and bin of each jet, as an index of a table of weights, and whether it lies in the bins."""
+        """Find class and bin of each jet, as an index of a table of weights, and whether it lies in the bins."""
         reweighting = self._mapping.reweighting
         assert reweighting is not None
         values = [self._of_jets(axis) for axis in reweighting.axes]
@@ -182,7 +183,7 @@ class _MappedJets:
 
     @cached_property
     def label(self) -> NDArray[np.int64]:
-        """(B,) number of each jet's class."""
+        """Map (B,) number of each jet's class."""
         labels, path = self._mapping.labels, self._raw.path
         assert labels is not None
         if labels.files:
@@ -227,7 +228,7 @@ class _MappedJets:
 
     @cached_property
     def _particles(self) -> tuple[list[NDArray[Any]], NDArray[np.int64]]:
-        """(E, px, py, pz) of all particles in GeV, in the order of the file, and their number in each jet."""
+        """Map (E, px, py, pz) of all particles in GeV, in the order of the file, and their number in each jet."""
         momentum = self._mapping.particles
         found = {name: self._value(expression) for name, expression in momentum.parts.items()}
         counts = next((one.counts for one in found.values() if one.counts is not None), None)
@@ -251,7 +252,7 @@ class _MappedJets:
         return found.values if found.values.ndim else np.full(len(self._entries), found.values)
 
     def _spread(self, expression: Expression, found: Quantity, counts: NDArray[np.int64]) -> NDArray[Any]:
-        """Values (P,) for the particles."""
+        """Return values (P,) for the particles."""
         if found.counts is not None and not np.array_equal(counts, found.counts):
             jet = int(np.flatnonzero(counts != found.counts)[0])
             raise DataError(
@@ -267,7 +268,7 @@ class _MappedJets:
             raise DataError(f"{self._raw.path}: {error}") from error
 
     def _branch(self, name: str) -> Quantity:
-        """The values of a branch, of the entries that are wanted."""
+        """Return the values of a branch, of the entries that are wanted."""
         if name not in self._read:
             pieces = [self._piece(name, entries) for entries in _in_pieces(self._entries)]
             lists = [piece.counts for piece in pieces if piece.counts is not None]
@@ -309,7 +310,7 @@ def _is_list(path: File, name: str, branch: Any) -> bool:
 
 
 def _class_of_file(mapping: TreeMapping, path: File) -> int:
-    """The class whose pattern a file's name, or the end of its path, matches."""
+    """Find the class whose pattern a file's name, or the end of its path, matches."""
     assert mapping.labels is not None
     patterns = mapping.labels.files
     # A remote file's parent is a pure path, which knows the same patterns.
@@ -324,7 +325,7 @@ def _class_of_file(mapping: TreeMapping, path: File) -> int:
 
 
 def _in_pieces(entries: NDArray[np.int64]) -> list[NDArray[np.int64]]:
-    """Successive entries of a file in parts that lie close together."""
+    """Split successive entries of a file into parts that lie close together."""
     parts = []
     while len(entries):
         stop = int(np.searchsorted(entries, entries[0] + _ROWS))

@@ -1,39 +1,4 @@
-"""How to read the jets of any ROOT tree: a YAML file that says which branches hold what.
-
-::
-
-    tree: Events                        # one entry per jet; may be left out where a file holds a single tree
-    particles:
-      pt: fj_part_pt                    # px, py, pz or pt, eta, phi, with energy or mass: branches or expressions
-      eta: fj_part_eta
-      phi: fj_part_phi
-      mass: 0.13957
-      units: GeV                        # of momenta, energies and masses; GeV if not given, or MeV
-      order: pt                         # sort by falling pT; in the order of the file if not given
-      charge: fj_part_charge            # none of the further quantities, the charge and the five flags, or all ten
-      isChargedHadron: abs(fj_part_pdg) == 211
-      ...
-    jet:                                # the jet axis, in the same forms; the sum of the particles if not given
-      {px: fj_px, py: fj_py, pz: fj_pz, energy: fj_e, units: MeV}
-    columns:                            # further numbers of jets
-      jet_sdmass: fj_msd / 1000
-    labels:                             # one of three forms, in the order of the classes; unlabelled if not given
-      one_hot: {QCD: is_qcd, top: is_top}
-      # value: fj_flavour
-      # classes: {light: [1, 2, 3], c: 4, b: 5}          (or a list of names for 0, 1, 2, ...)
-      # files: {QCD: "QCD_*.root", top: [top_a.root, "top/*.root"]}
-    selection: fj_pt > 200e3 and abs(fj_eta) < 2         # only these jets
-    reweight:                           # a column `weight`, see jetsym.jets.io.mapping.reweighting
-      bins: {fj_pt / 1000: [200, 300, 500, 1000], fj_msd / 1000: [0, 50, 100, 200]}
-      to: flat                          # or the name of a class
-      cap: 10                           # largest weight, where 1 is the mean; none if not given
-
-What can stand in expressions is said in :mod:`jetsym.jets.io.mapping.expressions`; nothing in them is run by Python.
-The
-particles' quantities are those of :data:`jetsym.jets.schema.SCALARS`, lengths in mm; a flag that the tree does not tell
-is written as ``isMuon: 0``. Weights are computed from all jets of all files that the selection leaves, also where only
-some of them are read; jets outside of the bins have none.
-"""
+"""TreeMapping: what a mapping says, once it has been read from its file."""
 
 from __future__ import annotations
 
@@ -71,7 +36,7 @@ class Momentum:
     divisor: float
 
     def in_gev(self, values: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-        """The values of the parts in GeV, where they are no angles; GeV are left as they are."""
+        """Return the values of the parts in GeV, where they are no angles; GeV are left as they are."""
         if self.divisor == 1:
             return values
         angles = ("eta", "phi")
@@ -80,7 +45,7 @@ class Momentum:
 
 @dataclass(frozen=True)
 class Labels:
-    """Where the class of a jet is found; one of the last three is not empty.
+    """The source of a jet's class; one of the last three is not empty.
 
     Parameters
     ----------
@@ -126,7 +91,7 @@ class Reweighting:
 
 @dataclass(frozen=True)
 class TreeMapping:
-    """What a mapping says.
+    """A mapping from the branches of a tree to jets.
 
     Parameters
     ----------
@@ -159,7 +124,7 @@ class TreeMapping:
     fingerprint: str
 
     def expressions(self) -> list[Expression]:
-        """All expressions."""
+        """Return all expressions."""
         found = [*self.particles.parts.values(), *self.scalars.values(), *self.columns.values()]
         found += [] if self.jet is None else self.jet.parts.values()
         found += [] if self.labels is None else self.labels.one_hot
@@ -168,13 +133,13 @@ class TreeMapping:
         return found + ([] if self.reweighting is None else [*self.reweighting.axes])
 
     def with_weights(self, table: NDArray[np.float64]) -> TreeMapping:
-        """The same with the weights known."""
+        """Return the same with the weights known."""
         assert self.reweighting is not None
         return replace(self, reweighting=replace(self.reweighting, table=table))
 
 
 def cartesian(parts: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
-    """(E, px, py, pz) of n momenta, from any of the forms that they have; what is stored so is taken over as it is.
+    """Return (E, px, py, pz) of n momenta, from any of the forms that they have; what is stored so is taken over.
 
     Examples
     --------

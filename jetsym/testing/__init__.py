@@ -1,0 +1,21 @@
+"""Contracts for models and domains of your own, and inputs to test them with; they need pytest.
+
+Derive a test class from a contract, say how the thing is made, and pytest runs the rest:
+
+    from jetsym.testing import TaggerContract
+
+    class TestMyTagger(TaggerContract):
+        name = "mine"
+        options = {"width": 16}
+"""
+
+from __future__ import annotations
+
+import pytest
+
+pytest.register_assert_rewrite("jetsym.testing.taggers", "jetsym.testing.domains")
+
+from jetsym.testing.jets import degenerate_jets, random_jets  # noqa: E402  # after the rewriting is registered
+from jetsym.testing.taggers import TaggerContract  # noqa: E402
+
+__all__ = ["TaggerContract", "degenerate_jets", "random_jets"]

@@ -1,0 +1,194 @@
+"""A group that the package does not know, C₄ about the beam, joins by the public registry alone: nothing else is told.
+
+It is given by its elements and its real irreps; it is probed, averaged over, moved by in training and reported.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import jetsym
+from jetsym import symmetry as names
+from jetsym.errors import ConfigError, ProbeError
+from jetsym.jets.moves.actions import rotate, transform
+from jetsym.jets.moves.augmentation import AugmentationConfig, augment
+from jetsym.probing.diagnosis.page import report_page
+from jetsym.probing.measure.attribution import attribute
+from jetsym.probing.measure.average import orbit_average
+from jetsym.remedies.symmetrized import Symmetrized
+from jetsym.spectrum import FiniteGroup, groups, register_group
+from jetsym.symmetry import Symmetry
+from jetsym.training.config import TrainConfig
+from jetsym.training.penalty import penalties_of
+
+QUIET = {"progress": False}
+TURN = np.array([[0.0, -1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 1.0]])
+TURNS = np.stack([np.linalg.matrix_power(TURN, k) for k in range(4)])
+#: A does not change, B changes its sign with every turn, E turns: the modes m = 0, 2 and ±1.
+IRREPS = {"A": [1, 1, 1, 1], "B": [1, -1, 1, -1], "E": TURNS[:, :2, :2]}
+
+
+@pytest.fixture(autouse=True)
+def c4(monkeypatch: pytest.MonkeyPatch) -> FiniteGroup:
+    """C₄, known while a test runs."""
+    monkeypatch.setattr(names, "GROUPS", dict(names.GROUPS))
+    monkeypatch.setattr(groups, "_GROUPS", dict(groups._GROUPS))
+    group = FiniteGroup("C4", TURNS, IRREPS)
+    register_group(group, words="quarter turns about the beam")
+    return group
+
+
+@pytest.fixture
+def points() -> np.ndarray:
+    return np.random.default_rng(0).normal(size=(16, 3))
+
+
+def features(x):
+    """One function in every irrep, and one that holds two of them, three to one in power."""
+    phi, rho = np.arctan2(x[:, 1], x[:, 0]), np.hypot(x[:, 0], x[:, 1])
+    return {
+        "height": x[:, 2],
+        "fourfold": np.cos(4 * phi),
+        "quadrupole": rho * np.cos(2 * phi - 1),
+        "turning": np.stack([np.cos(phi), np.sin(phi)], axis=-1),
+        "threefold": np.cos(3 * phi),
+        "both": 3**0.5 + np.sign(np.cos(2 * phi)),
+    }
+
+
+def test_it_is_probed(points):
+    report = jetsym.probe(features, points, group="c4", **QUIET)
+    assert [str(irrep) for irrep in report.irreps] == ["A", "B", "E"]
+    found = dict(zip(report.layers, report.fractions, strict=True))
+    for name, fractions in {
+        "height": [1, 0, 0],
+        "fourfold": [1, 0, 0],
+        "quadrupole": [0, 1, 0],
+        "turning": [0, 0, 1],
+        "both": [0.75, 0.25, 0],
+    }.items():
+        np.testing.assert_allclose(found[name], fractions, atol=1e-12)
+    np.testing.assert_allclose(report.tail, 0, atol=1e-12)
+    error = report.equivariance
+    assert error["height"].relative < 1e-12
+    assert error["both"].relative == pytest.approx(0.5)
+    assert error["both"].error_spectrum == pytest.approx({"B": 0.25, "E": 0})
+    assert (report.meta["group"], report.meta["n_rotations"], report.meta["frame"]) == ("C4", 4, "lab")
+
+
+def test_outputs_that_turn_keep_their_law(points):
+    kinds = {"kept": "vector", "fixed": "vector", "square": "rank2"}
+
+    def model(x):
+        return {"kept": x, "fixed": x + np.array([1, 0, 1]), "square": x[:, :, None] * x[:, None]}
+
+    error = jetsym.probe(model, points, group="C4", outputs=kinds, **QUIET).equivariance
+    assert error["kept"].relative < 1e-12
+    assert error["square"].relative < 1e-12
+    # The step along the beam is allowed, that along x is not: it stays where it is, in the wrong irrep.
+    assert error["fixed"].absolute == pytest.approx(1)
+    assert error["fixed"].leakage * (error["fixed"].absolute / error["fixed"].relative) ** 2 == pytest.approx(1)
+    assert error["fixed"].misalignment == pytest.approx(0, abs=1e-12)
+
+
+def test_l_max_has_no_meaning_and_random_elements_are_refused(points):
+    few, settled = (jetsym.probe(features, points, group="C4", l_max=l_max, **QUIET) for l_max in (0, "auto"))
+    assert np.allclose(few.fractions, settled.fractions)
+    assert settled.meta["resolution"]["agreed"]
+    with pytest.raises(jetsym.JetsymError, match="4 elements, all of which are evaluated; leave out method='random'"):
+        jetsym.probe(features, points, group="C4", method="random", **QUIET)
+    with pytest.raises(ProbeError, match="axis is 'x', which the group 'C4' does not take"):
+        jetsym.probe(features, points, group="C4", axis="x", **QUIET)
+
+
+def test_it_is_reported(points, tmp_path):
+    report = jetsym.probe(features, points, group="C4", **QUIET)
+    loaded = jetsym.SymmetryReport.load(report.save(tmp_path / "c4.json"))
+    assert (loaded.irreps, str(loaded)) == (report.irreps, str(report))
+    for text in (str(report), report_page(report, report.plot())):
+        assert "C4" in text
+        assert "The invariant part A is 100 % of the power in height" in text
+    assert [text.get_text() for text in report.plot().get_legend().get_texts()] == ["A", "B", "E"]
+    assert report.to_dataframe().query("layer == 'both' and irrep == 'B'").fraction.item() == pytest.approx(0.25)
+    table = str(jetsym.compare(report, loaded))
+    assert "B (%)" in table
+    assert "λ" not in table.splitlines()[2]
+    assert "under quarter turns about the beam" in str(attribute(features, points, group="c4", l_max=1, **QUIET))
+
+
+def test_a_table_that_is_not_complete_leaves_a_tail(points):
+    register_group(FiniteGroup("C4 less", TURNS, {"A": IRREPS["A"], "E": IRREPS["E"]}))
+    report = jetsym.probe(lambda x: {"both": features(x)["both"]}, points, group="C4 less", **QUIET)
+    np.testing.assert_allclose(report.tail, 0.25)
+    assert "% of both lies beyond the table of irreps." in str(report)
+
+
+def test_predictions_are_averaged_over_it(points):
+    average = orbit_average(features, points, group="C4")["both"]
+    np.testing.assert_allclose(average.mean, 3**0.5)
+    np.testing.assert_allclose(average.squared_error, 1)
+    x = torch.as_tensor(points)
+    model = Symmetrized(lambda x: x[:, 0] ** 2, "C4", 2)
+    torch.testing.assert_close(model(x), (x[:, 0] ** 2 + x[:, 1] ** 2) / 2)
+
+
+def test_jets_are_moved_by_it(make_jets):
+    jets = make_jets(64)
+    moved = augment(jets, AugmentationConfig("c4"), generator=torch.Generator().manual_seed(0))
+    choices = rotate(jets, torch.as_tensor(TURNS)).p4.reshape(4, *jets.p4.shape)
+    fits = torch.isclose(moved.p4, choices, atol=1e-3).all(dim=-1).all(dim=-1)  # (turns, jets)
+    assert fits.any(dim=0).all()
+    assert (fits.sum(dim=1) > 4).all()  # every turn is drawn, and by each jet for itself
+    config = TrainConfig("a.root", augmentation={"group": "C4"}, penalty={"weight": 1.0, "moves": {"group": "c4"}})
+    assert TrainConfig.from_dict(config.to_dict()) == config
+    (penalty,) = penalties_of(config.penalty)
+    generator = torch.Generator().manual_seed(0)
+    assert penalty(lambda jets: jets.jet_p4[:, [0, 3]], jets, generator) < 1e-6
+    assert penalty(lambda jets: jets.jet_p4[:, 1:3], jets, generator) > 1
+
+
+def test_jets_are_probed_at_rest_and_in_the_lab(make_jets):
+    jets = make_jets(4, min_particles=5)
+
+    class Tagger(nn.Module):
+        def forward(self, jets):
+            return torch.stack([jets.p4[..., 3].sum(dim=1), jets.p4[..., 1].square().sum(dim=1)], dim=1)
+
+    for frame in ("lab", "rest"):
+        report = jetsym.probe(Tagger(), jets, group="C4", frame=frame, outputs={"y": "scalar"}, layers=[], **QUIET)
+        assert report.fractions[0].sum() == pytest.approx(1, abs=1e-5)
+        assert report.equivariance["y"].relative > 0.01
+        moved = augment(jets, AugmentationConfig("C4", frame=frame), generator=torch.Generator().manual_seed(0))
+        assert not torch.equal(moved.p4, jets.p4)
+        torch.testing.assert_close(moved.p4[..., 0].sum(dim=1), jets.p4[..., 0].sum(dim=1))
+
+
+def test_elements_may_be_lorentz_transformations(make_jets):
+    mirror = np.stack([np.eye(4), np.diag([1.0, 1.0, 1.0, -1.0])])
+    register_group(FiniteGroup("forward-backward", mirror, {"even": [1, 1], "odd": [1, -1]}))
+    p4 = np.random.default_rng(0).normal(size=(6, 4))
+    report = jetsym.probe(lambda p: {"pz": p[:, 3], "pt": p[:, 1]}, p4, group="Forward-Backward", **QUIET)
+    np.testing.assert_allclose(report.fractions, [[0, 1], [1, 0]], atol=1e-12)
+    assert [item.relative for item in report.equivariance.values()] == pytest.approx([1, 0], abs=1e-12)
+    with pytest.raises(ProbeError, match="whose law is known"):
+        jetsym.probe(lambda p: p, p4, group="forward-backward", outputs={"p": "four-vector"}, **QUIET)
+    jets = make_jets(16)
+    moved = augment(jets, AugmentationConfig("forward-backward"), generator=torch.Generator().manual_seed(0))
+    back = transform(jets, torch.as_tensor(mirror[1:]))
+    flipped = (moved.p4 == back.p4).flatten(1).all(dim=1)
+    assert 2 < int(flipped.sum()) < 14
+    assert (moved.p4 == jets.p4).flatten(1).all(dim=1)[~flipped].all()
+    with pytest.raises(ConfigError, match="frame is 'rest', which the group 'forward-backward' does not take"):
+        AugmentationConfig("forward-backward", frame="rest")
+
+
+def test_a_report_is_read_where_the_group_is_not_known(points, tmp_path, monkeypatch):
+    path = jetsym.probe(features, points, group="C4", **QUIET).save(tmp_path / "c4.json")
+    monkeypatch.delitem(names.GROUPS, "c4")
+    loaded = jetsym.SymmetryReport.load(path)
+    assert [str(irrep) for irrep in loaded.irreps] == ["A", "B", "E"]
+    assert Symmetry.from_dict(loaded.meta).words == "C4"
+    assert "C4" in str(loaded)
