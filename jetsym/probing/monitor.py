@@ -54,6 +54,7 @@ class Monitor:
     Examples
     --------
     >>> import tempfile
+    >>> from jetsym.probing.reports.history import History
     >>> points, layer = torch.randn(4, 3), torch.nn.Linear(3, 2)
     >>> run = tempfile.mkdtemp()
     >>> monitor = Monitor(run, points, every=2)
