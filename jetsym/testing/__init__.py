@@ -15,8 +15,9 @@ import pytest
 
 pytest.register_assert_rewrite("jetsym.testing.taggers", "jetsym.testing.domains")
 
-from jetsym.testing.jets import degenerate_jets, random_jets  # noqa: E402  # after the rewriting is registered
+from jetsym.testing.domains import DomainContract  # noqa: E402  # after the rewriting is registered
+from jetsym.testing.jets import degenerate_jets, random_jets  # noqa: E402
 from jetsym.testing.spectra import known_modes, known_spectrum  # noqa: E402
 from jetsym.testing.taggers import TaggerContract  # noqa: E402
 
-__all__ = ["TaggerContract", "degenerate_jets", "known_modes", "known_spectrum", "random_jets"]
+__all__ = ["DomainContract", "TaggerContract", "degenerate_jets", "known_modes", "known_spectrum", "random_jets"]
