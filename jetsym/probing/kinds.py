@@ -40,6 +40,7 @@ def as_measured(response: Any, kind: Kind) -> Any:
     Examples
     --------
     >>> import numpy as np
+    >>> import numpy as np
     >>> as_measured(np.array([[1.0, 2.0, 6.0]]), "logits")
     array([[-2., -1.,  3.]])
     """
