@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from jetsym.plotting.spectrum import SMALLEST
-from jetsym.plotting.style import LEGEND, PALETTE, TAIL_COLOUR, finished, irrep_style, log_scale
+from jetsym.plotting.style import LEGEND, PALETTE, TAIL_COLOUR, beyond, finished, irrep_style, irrep_title, log_scale
 
 __all__ = ["plot_error_over_training", "plot_layer_over_training", "plot_over_training"]
 
@@ -47,12 +47,11 @@ def plot_layer_over_training(history: Any, layer: str, ax: Axes | None = None, *
     if np.isfinite(tail).any():
         style: dict[str, Any] = {"color": TAIL_COLOUR, "linestyle": ":", "marker": "x", "markersize": 5, "capsize": 2}
         errors = np.nan_to_num(history.over_steps("tail_stderr")[:, row])
-        l_max = max(irrep.lam for irrep in history.irreps)
-        ax.errorbar(history.steps, tail, yerr=errors, label=f"λ > {l_max}", **style)
+        ax.errorbar(history.steps, tail, yerr=errors, label=beyond(history.irreps), **style)
     ax.set_ylim(lowest, 1.6)
     ax.set_title(layer, fontsize="medium")
     ax.set_ylabel("fraction of power b")
-    return _finished(ax, history, "irrep (λ,σ)" if legend else None)
+    return _finished(ax, history, irrep_title(history.irreps) if legend else None)
 
 
 def plot_error_over_training(history: Any, ax: Axes | None = None, *, legend: bool = True) -> Axes:
@@ -107,7 +106,7 @@ def plot_over_training(history: Any) -> Figure:
     for ax in axes[:panels]:
         lines, labels = ax.get_legend_handles_labels()
         handles |= dict(zip(labels, lines, strict=True))
-    names = sorted(handles, key=lambda name: name.startswith("λ"))  # the tail comes last
+    names = sorted(handles, key=beyond(history.irreps).__eq__)  # the tail comes last
     figure.legend([handles[name] for name in names], names, loc="outside right center", frameon=False, fontsize="small")
     return figure
 

@@ -20,9 +20,11 @@ __all__ = [
     "PALETTE",
     "REPORTS",
     "TAIL_COLOUR",
+    "beyond",
     "figure_of",
     "finished",
     "irrep_style",
+    "irrep_title",
     "label_layers",
     "log_scale",
     "save_figure",
@@ -66,6 +68,18 @@ def irrep_style(irrep: Irrep) -> dict[str, Any]:
         "linewidth": 1.4,
         "label": str(irrep),
     }
+
+
+def beyond(irreps: Sequence[Irrep]) -> str:
+    """Return what lies in none of a report's irreps, for a legend: "λ > 4"."""
+    return "others" if irreps[-1].is_named else irreps[-1].order.replace("=", ">")
+
+
+def irrep_title(irreps: Sequence[Irrep]) -> str:
+    """Return the head of a legend of irreps: what their names tell."""
+    last = irreps[-1]
+    of_rotations = "irrep (λ,σ)" if last.sigma else "irrep (λ)"
+    return "irrep" if last.is_named else "mode m" if last.is_mode else of_rotations
 
 
 def log_scale(ax: Axes, *, low: float, high: float = 1.6) -> None:

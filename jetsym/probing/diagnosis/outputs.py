@@ -149,6 +149,7 @@ def drift(case: Case) -> Iterator[Finding]:
 
 
 def _refuse_without_inversion(case: Case) -> None:
+    case.refuse_named()
     if case.report.irreps[0].sigma != 1:
         raise NotJudged(f"{case.report.meta['group']} has no inversion; probe under O3")
 

@@ -76,7 +76,7 @@ def test_depth_runs_from_input_to_output(reports):
     compared = jetsym.compare(reports[1], layered, names=["all outputs", "one layer"])
     np.testing.assert_allclose(compared.depths(0), [1, 1])
     np.testing.assert_allclose(compared.depths(1), [0.5, 1])
-    assert compared.shares(0, 1).value == pytest.approx(reports[1].fractions[:, 2:4].sum(axis=1))
+    assert compared.shares(0, "λ = 1").value == pytest.approx(reports[1].fractions[:, 2:4].sum(axis=1))
 
 
 def test_what_differs_is_said_in_words(reports):
