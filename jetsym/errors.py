@@ -55,7 +55,7 @@ class ProbeError(JetsymError):
 
 
 class TrainingError(JetsymError):
-    """Training has gone wrong in a way that going on cannot mend."""
+    """Training has gone wrong in a way that going on cannot repair."""
 
 
 class TerminatedError(JetsymError):

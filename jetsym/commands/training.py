@@ -260,7 +260,7 @@ def repair(
     from_weights: bool = False,
     out: str | None = None,
 ) -> Path:
-    """Write the configuration of a run that mends what was found in another, of jetsym train or jetsym atoms train.
+    """Write the configuration of a run that repairs what was found in another, of jetsym train or jetsym atoms train.
 
     Where it is the measurement that says too little, the options of a probe that would say more.
     See :func:`jetsym.repair.dispatch.repair`.
@@ -276,7 +276,7 @@ def repair(
         at inference takes.
     remedy
         What to do about it, such as augment; another word names those that there are. By default the least intrusive
-        one that mends the finding and that the run does not have.
+        one that repairs the finding and that the run does not have.
     weight
         Of a new penalty; by default 0.1.
     from_weights
@@ -284,12 +284,14 @@ def repair(
     out
         A YAML file to write to; by default ``repair-FINDING.yaml`` in the folder of the run.
     """
-    from jetsym.repair import repair as mend
+    from jetsym.repair import repair as repaired_run
 
-    mended = mend(run, finding=finding, report=report, remedy=remedy, weight=weight, from_weights=from_weights)
-    print(mended, end="")
-    path = mended.save(Path(run).expanduser() / f"repair-{finding}.yaml" if out is None else out)
-    print(f"Go on with: {mended.start(path)}")
+    repaired = repaired_run(
+        run, finding=finding, report=report, remedy=remedy, weight=weight, from_weights=from_weights
+    )
+    print(repaired, end="")
+    path = repaired.save(Path(run).expanduser() / f"repair-{finding}.yaml" if out is None else out)
+    print(f"Go on with: {repaired.start(path)}")
     return path
 
 

@@ -55,7 +55,7 @@ def misalignment(case: Case) -> Iterator[Finding]:
         if item.kind not in (*INVARIANT, "pseudoscalar") and case.counts(part, stderr, item):
             what = f"misaligned in {name}, of its power"
             evidence = case.error(name, what, "misalignment", case.bounds.deviation**2)
-            text = f"{percent(part, stderr)} % of the power of {name} is {item.kind}, but turned the wrong way"
+            text = f"{percent(part, stderr)} % of the power of {name} is {item.kind}, but rotated wrongly"
             yield _finding(case, name, part, text, evidence)
 
 

@@ -1,4 +1,4 @@
-"""Reports side by side: sums of known spectra, their errors, words, table, JSON and picture."""
+"""Reports side by side: sums of known spectra, their errors, words, table, JSON and figure."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def test_table_frame_and_json(reports, tmp_path):
         Comparison.from_dict({**data, "names": ["known"]})
 
 
-def test_picture(reports):
+def test_figure(reports):
     compared = jetsym.compare(*reports, names=["known", "wide"])
     with mpl.rc_context({"backend": "agg"}):
         figure = compared.plot()
