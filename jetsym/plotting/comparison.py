@@ -12,12 +12,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from jetsym.plotting.style import LEGEND, REPORTS, figure_of, finished, irrep_style, log_scale
+from jetsym.plotting.style import LEGEND, REPORTS, axes_of, figure_of, finished, irrep_style, log_scale
 
 __all__ = ["plot_bandwidths", "plot_comparison", "plot_depths", "plot_output_errors", "plot_pseudotensors"]
 
 #: Shares below this are not drawn.
 SMALLEST = 1e-5
+#: Of new figures, in inches.
+SIZE = 5.2, 3.4
 
 
 def plot_depths(comparison: Any, ax: Axes | None = None) -> Axes:
@@ -30,7 +32,7 @@ def plot_depths(comparison: Any, ax: Axes | None = None) -> Axes:
     ax
         Axes to draw into; a new figure where None.
     """
-    ax = _axes(ax)
+    ax = axes_of(ax, *SIZE)
     colours = {order: irrep_style(irrep)["color"] for order, irrep in comparison.orders.items()}
     for place, (report, name) in enumerate(zip(comparison.reports, comparison.names, strict=True)):
         for order in {irrep.order: irrep for irrep in report.irreps}:
@@ -50,7 +52,7 @@ def plot_depths(comparison: Any, ax: Axes | None = None) -> Axes:
 
 def plot_bandwidths(comparison: Any, ax: Axes | None = None) -> Axes:
     """Draw the effective bandwidth Σ λ(λ+1) b against depth, with errors, where irreps have a λ."""
-    ax = _axes(ax)
+    ax = axes_of(ax, *SIZE)
     for place, (report, name) in enumerate(zip(comparison.reports, comparison.names, strict=True)):
         if not report.irreps[0].is_named:
             _line(ax, comparison, place, comparison.bandwidth(place), color="black", label=name, hide=False)
@@ -62,7 +64,7 @@ def plot_bandwidths(comparison: Any, ax: Axes | None = None) -> Axes:
 
 def plot_pseudotensors(comparison: Any, ax: Axes | None = None) -> Axes:
     """Draw the share of power in pseudotensors against depth, with errors, where the group has an inversion."""
-    ax = _axes(ax)
+    ax = axes_of(ax, *SIZE)
     for place, (report, name) in enumerate(zip(comparison.reports, comparison.names, strict=True)):
         if report.irreps[0].sigma == 1:
             pseudo = comparison.pseudo(place)
@@ -81,7 +83,7 @@ def plot_output_errors(comparison: Any, ax: Axes | None = None) -> Axes:
 
     A bar marks the noise floor of relative A, where it is near enough to be seen.
     """
-    ax = _axes(ax)
+    ax = axes_of(ax, *SIZE)
     labels: list[str] = []
     lowest = 1.0
     for place, (report, name) in enumerate(zip(comparison.reports, comparison.names, strict=True)):
@@ -130,10 +132,6 @@ def plot_comparison(comparison: Any, axes: Sequence[Axes] | None = None) -> Figu
     for one, ax in zip(draw, axes, strict=True):
         one(comparison, ax)
     return figure_of(axes[0])
-
-
-def _axes(ax: Axes | None) -> Axes:
-    return plt.subplots(figsize=(5.2, 3.4), layout="constrained")[1] if ax is None else ax
 
 
 def _line(ax: Axes, comparison: Any, place: int, column: Any, *, color: Any, label: str, hide: bool = True) -> None:

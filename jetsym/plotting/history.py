@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from jetsym.plotting.spectrum import SMALLEST
-from jetsym.plotting.style import LEGEND, PALETTE, TAIL_COLOUR, beyond, finished, irrep_style, irrep_title, log_scale
+from jetsym.plotting.style import LEGEND, PALETTE, TAIL, axes_of, beyond, finished, irrep_style, irrep_title, log_scale
 
 __all__ = ["plot_error_over_training", "plot_layer_over_training", "plot_over_training"]
 
@@ -33,8 +33,7 @@ def plot_layer_over_training(history: Any, layer: str, ax: Axes | None = None, *
     legend
         Whether to name the irreps beside the axes.
     """
-    if ax is None:
-        ax = plt.subplots(figsize=(5.6, 3.4), layout="constrained")[1]
+    ax = axes_of(ax, 5.6, 3.4)
     row = history.layers.index(layer)
     fractions, stderr = (history.over_steps(name)[:, row] for name in ("fractions", "stderr"))
     lowest = max(SMALLEST, float(history.over_steps("noise_floor")[:, row].max()))
@@ -45,9 +44,8 @@ def plot_layer_over_training(history: Any, layer: str, ax: Axes | None = None, *
     tail = history.over_steps("tail")[:, row]
     tail = np.where(tail > lowest, tail, np.nan)
     if np.isfinite(tail).any():
-        style: dict[str, Any] = {"color": TAIL_COLOUR, "linestyle": ":", "marker": "x", "markersize": 5, "capsize": 2}
         errors = np.nan_to_num(history.over_steps("tail_stderr")[:, row])
-        ax.errorbar(history.steps, tail, yerr=errors, label=beyond(history.irreps), **style)
+        ax.errorbar(history.steps, tail, yerr=errors, label=beyond(history.irreps), **TAIL)
     ax.set_ylim(lowest, 1.6)
     ax.set_title(layer, fontsize="medium")
     ax.set_ylabel("fraction of power b")
@@ -59,8 +57,7 @@ def plot_error_over_training(history: Any, ax: Axes | None = None, *, legend: bo
 
     Parameters are those of :func:`plot_layer_over_training`.
     """
-    if ax is None:
-        ax = plt.subplots(figsize=(5.6, 3.4), layout="constrained")[1]
+    ax = axes_of(ax, 5.6, 3.4)
     for place, output in enumerate(history.outputs):
         colour = PALETTE[place % len(PALETTE)]
         relative, stderr, spread, spread_stderr = (

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 
 from jetsym.plotting.style import (
     LEGEND,
+    TAIL,
     TAIL_COLOUR,
+    axes_of,
     beyond,
     finished,
     irrep_style,
@@ -44,9 +45,8 @@ def plot_spectrum(report: Any, ax: Axes | None = None, *, legend: bool = True) -
     -------
     The axes.
     """
-    if ax is None:
-        width = max(5.0, 2.8 + 0.75 * len(report.layers))
-        ax = plt.subplots(figsize=(width, 3.6), layout="constrained")[1]
+    width = max(5.0, 2.8 + 0.75 * len(report.layers))
+    ax = axes_of(ax, width, 3.6)
     positions = np.arange(len(report.layers))
     lowest = max(SMALLEST, float(np.max(report.noise_floor)))
     if report.baseline is not None and report.baseline.layers == report.layers:
@@ -58,8 +58,7 @@ def plot_spectrum(report: Any, ax: Axes | None = None, *, legend: bool = True) -
             ax.errorbar(positions, shown, yerr=errors, capsize=2, zorder=3, **irrep_style(irrep))
     tail = np.where(report.tail > lowest, report.tail, np.nan)
     if np.isfinite(tail).any():
-        style: dict[str, Any] = {"color": TAIL_COLOUR, "linestyle": ":", "marker": "x", "markersize": 5, "capsize": 2}
-        ax.errorbar(positions, tail, yerr=np.nan_to_num(report.tail_stderr), label=beyond(report.irreps), **style)
+        ax.errorbar(positions, tail, yerr=np.nan_to_num(report.tail_stderr), label=beyond(report.irreps), **TAIL)
     _finish(ax, report, lowest, legend)
     return ax
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast
 
+import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib import colormaps
 from matplotlib.axes import Axes
@@ -19,7 +20,9 @@ __all__ = [
     "LEGEND",
     "PALETTE",
     "REPORTS",
+    "TAIL",
     "TAIL_COLOUR",
+    "axes_of",
     "beyond",
     "figure_of",
     "finished",
@@ -33,6 +36,8 @@ __all__ = [
 #: Okabe and Ito's palette, legible with every kind of colour blindness; one colour per λ.
 PALETTE = ("#000000", "#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C6D31", "#7F7F7F")
 TAIL_COLOUR = "#999999"
+#: How what lies beyond l_max is drawn.
+TAIL: dict[str, Any] = {"color": TAIL_COLOUR, "linestyle": ":", "marker": "x", "markersize": 5, "capsize": 2}
 #: Line and marker of the first report, the second, …, where several are drawn together and colours say the irrep.
 REPORTS: tuple[tuple[Any, str], ...] = (
     ("-", "o"),
@@ -89,15 +94,20 @@ def log_scale(ax: Axes, *, low: float, high: float = 1.6) -> None:
     ax.set_yscale("log")
 
 
+def axes_of(ax: Axes | None, width: float, height: float, *, layout: str = "constrained") -> Axes:
+    """Return axes to draw into: those given, or those of a new figure of this size, in inches."""
+    return plt.subplots(figsize=(width, height), layout=layout)[1] if ax is None else ax
+
+
 def label_layers(ax: Axes, layers: Sequence[str]) -> None:
     """Name the layers along the x axis, tilted so that long names do not run into each other."""
     ax.set_xticks(range(len(layers)), layers, rotation=35, ha="right", rotation_mode="anchor", fontsize="small")
     ax.set_xlim(-0.4, len(layers) - 0.6)
 
 
-def finished(ax: Axes) -> Axes:
+def finished(ax: Axes, grid: Literal["y", "both"] = "y") -> Axes:
     """Give axes a light grid, and no frame above and to the right."""
-    ax.grid(axis="y", alpha=0.25)
+    ax.grid(axis=grid, alpha=0.25)
     ax.spines[["top", "right"]].set_visible(False)
     return ax
 

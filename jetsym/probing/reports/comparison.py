@@ -11,7 +11,7 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 from rich.table import Table
 
-from jetsym.errors import MissingDependencyError, ProbeError
+from jetsym.errors import ProbeError, required
 from jetsym.probing.reports.derived import bandwidth, pseudo_share, weighted
 from jetsym.probing.reports.html import render
 from jetsym.probing.reports.spectrum import SymmetryReport, tail_floor
@@ -223,13 +223,10 @@ class Comparison(Stored):
 
         Quantities are the irreps by name, "tail", "bandwidth" and "pseudo", for outputs "relative A" and "A / spread".
         """
-        try:
-            import pandas as pd
-        except ImportError:
-            purpose = "Comparison.to_dataframe"
-            raise MissingDependencyError.of("pandas", extra="notebooks", purpose=purpose) from None
+        frames = required("pandas", extra="notebooks", purpose="Comparison.to_dataframe")
         columns = ["report", "layer", "depth", "quantity", "value", "stderr"]
-        return pd.DataFrame(list(self._numbers()), columns=columns)
+        found: pd.DataFrame = frames.DataFrame(list(self._numbers()), columns=columns)
+        return found
 
     def _numbers(self) -> Iterator[tuple[str, str, float, str, float, float]]:
         for place, (name, report) in enumerate(zip(self.names, self.reports, strict=True)):

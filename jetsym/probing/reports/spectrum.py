@@ -11,7 +11,7 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 from rich.table import Table
 
-from jetsym.errors import MissingDependencyError
+from jetsym.errors import required
 from jetsym.probing.reports.equivariance import Equivariance
 from jetsym.probing.reports.html import render
 from jetsym.spectrum import Irrep, read_irrep
@@ -146,12 +146,8 @@ class SymmetryReport(Stored):
 
     def to_dataframe(self) -> pd.DataFrame:
         """Return one row per layer and irrep, with fraction, standard error, norm and noise floor (needs pandas)."""
-        try:
-            import pandas as pd
-        except ImportError:
-            purpose = "SymmetryReport.to_dataframe"
-            raise MissingDependencyError.of("pandas", extra="notebooks", purpose=purpose) from None
-        return pd.DataFrame(
+        frames = required("pandas", extra="notebooks", purpose="SymmetryReport.to_dataframe")
+        found: pd.DataFrame = frames.DataFrame(
             {
                 "layer": layer,
                 "irrep": str(irrep),
@@ -165,6 +161,7 @@ class SymmetryReport(Stored):
             for row, layer in enumerate(self.layers)
             for column, irrep in enumerate(self.irreps)
         )
+        return found
 
     def __str__(self) -> str:
         title = f"Power per irrep of {self.meta['group']} in %, standard error in the last digits"
