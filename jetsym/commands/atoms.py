@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,7 +9,7 @@ import numpy as np
 from jetsym.atoms.packages import quiet
 from jetsym.atoms.read import read_frames
 from jetsym.atoms.workflows.calculators import Dtype, calculator
-from jetsym.commands import check_out
+from jetsym.commands import check_out, save
 from jetsym.errors import ConfigError, DataError
 from jetsym.symmetry import GroupName, Symmetry
 
@@ -85,7 +84,7 @@ def relax(
     print(report, end="")
     if out is not None:
         report.write_structures(out)
-    _written(report, out)
+    save(report, out)
     return report
 
 
@@ -138,7 +137,7 @@ def phonons(
     with quiet():
         report = measure(atoms, potential, symmetrized=symmetrized, **options)
     print(report, end="")
-    _written(report, out)
+    save(report, out)
     return report
 
 
@@ -241,16 +240,3 @@ def _prepared(
 
     reference = atoms.copy() if over == SPACE else None
     return atoms, potential, SymmetrizedCalculator(potential, over, l_max, reference=reference)
-
-
-def _written(report: Any, out: str | None) -> None:
-    if out is None:
-        return
-    import matplotlib.pyplot as plt
-
-    from jetsym.plotting import save_figure
-
-    report.save(out)
-    figure = report.plot()
-    save_figure(figure, Path(out).with_suffix(".png"))
-    plt.close(figure)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from rich.console import Console
 
-from jetsym.commands import check_out
+from jetsym.commands import check_out, save
 from jetsym.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -47,7 +47,6 @@ def train(
 
 
 def _try_before(data: str | list[str], out: Path, options: dict[str, Any], *, find: bool) -> None:
-    from jetsym.plotting import save_figure
     from jetsym.training.config import TrainConfig
     from jetsym.training.engine import is_first_process
     from jetsym.training.trials import dry_run, find_lr
@@ -58,8 +57,7 @@ def _try_before(data: str | list[str], out: Path, options: dict[str, Any], *, fi
         curve = find_lr(config, progress=options.get("progress", True))
         if is_first_process():
             print(curve, end="")
-            curve.save(out / "learning_rate.json")
-            save_figure(curve.plot(), out / "learning_rate.png")
+            save(curve, out / "learning_rate.json")
         return
     found = dry_run(config)
     if is_first_process():
