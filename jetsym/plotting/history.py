@@ -11,7 +11,18 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from jetsym.plotting.spectrum import SMALLEST
-from jetsym.plotting.style import LEGEND, PALETTE, TAIL, axes_of, beyond, finished, irrep_style, irrep_title, log_scale
+from jetsym.plotting.style import (
+    LEGEND,
+    PALETTE,
+    TAIL,
+    axes_of,
+    beyond,
+    draw_above,
+    finished,
+    irrep_style,
+    irrep_title,
+    log_scale,
+)
 
 __all__ = ["plot_error_over_training", "plot_layer_over_training", "plot_over_training"]
 
@@ -38,14 +49,10 @@ def plot_layer_over_training(history: Any, layer: str, ax: Axes | None = None, *
     fractions, stderr = (history.over_steps(name)[:, row] for name in ("fractions", "stderr"))
     lowest = max(SMALLEST, float(history.over_steps("noise_floor")[:, row].max()))
     for column, irrep in enumerate(history.irreps):
-        shown = np.where(fractions[:, column] > lowest, fractions[:, column], np.nan)
-        if np.isfinite(shown).any():
-            ax.errorbar(history.steps, shown, yerr=np.nan_to_num(stderr[:, column]), capsize=2, **irrep_style(irrep))
-    tail = history.over_steps("tail")[:, row]
-    tail = np.where(tail > lowest, tail, np.nan)
-    if np.isfinite(tail).any():
-        errors = np.nan_to_num(history.over_steps("tail_stderr")[:, row])
-        ax.errorbar(history.steps, tail, yerr=errors, label=beyond(history.irreps), **TAIL)
+        values, errors = fractions[:, column], stderr[:, column]
+        draw_above(ax, history.steps, values, errors, lowest, capsize=2, **irrep_style(irrep))
+    values, errors = (history.over_steps(name)[:, row] for name in ("tail", "tail_stderr"))
+    draw_above(ax, history.steps, values, errors, lowest, label=beyond(history.irreps), **TAIL)
     ax.set_ylim(lowest, 1.6)
     ax.set_title(layer, fontsize="medium")
     ax.set_ylabel("fraction of power b")

@@ -13,6 +13,7 @@ from jetsym.plotting.style import (
     TAIL_COLOUR,
     axes_of,
     beyond,
+    draw_above,
     finished,
     irrep_style,
     irrep_title,
@@ -52,13 +53,9 @@ def plot_spectrum(report: Any, ax: Axes | None = None, *, legend: bool = True) -
     if report.baseline is not None and report.baseline.layers == report.layers:
         _draw_baseline(ax, positions, report.baseline, lowest)
     for column, irrep in enumerate(report.irreps):
-        values, errors = report.fractions[:, column], np.nan_to_num(report.stderr[:, column])
-        shown = np.where(values > lowest, values, np.nan)
-        if np.isfinite(shown).any():
-            ax.errorbar(positions, shown, yerr=errors, capsize=2, zorder=3, **irrep_style(irrep))
-    tail = np.where(report.tail > lowest, report.tail, np.nan)
-    if np.isfinite(tail).any():
-        ax.errorbar(positions, tail, yerr=np.nan_to_num(report.tail_stderr), label=beyond(report.irreps), **TAIL)
+        values, errors = report.fractions[:, column], report.stderr[:, column]
+        draw_above(ax, positions, values, errors, lowest, capsize=2, zorder=3, **irrep_style(irrep))
+    draw_above(ax, positions, report.tail, report.tail_stderr, lowest, label=beyond(report.irreps), **TAIL)
     _finish(ax, report, lowest, legend)
     return ax
 

@@ -24,6 +24,7 @@ __all__ = [
     "TAIL_COLOUR",
     "axes_of",
     "beyond",
+    "draw_above",
     "figure_of",
     "finished",
     "irrep_style",
@@ -97,6 +98,13 @@ def log_scale(ax: Axes, *, low: float, high: float = 1.6) -> None:
 def axes_of(ax: Axes | None, width: float, height: float, *, layout: str = "constrained") -> Axes:
     """Return axes to draw into: those given, or those of a new figure of this size, in inches."""
     return plt.subplots(figsize=(width, height), layout=layout)[1] if ax is None else ax
+
+
+def draw_above(ax: Axes, x: Any, values: Any, errors: Any, lowest: float, **look: Any) -> None:
+    """Draw values with errors where they exceed ``lowest``; where none does nothing, nor a name in the legend."""
+    shown = np.where(values > lowest, values, np.nan)
+    if np.isfinite(shown).any():
+        ax.errorbar(x, shown, yerr=np.nan_to_num(errors), **look)
 
 
 def label_layers(ax: Axes, layers: Sequence[str]) -> None:
