@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
-from typing import ClassVar
+from importlib import import_module
+from typing import Any, ClassVar
 
 __all__ = [
     "CheckpointError",
@@ -18,6 +19,7 @@ __all__ = [
     "TerminatedError",
     "TrainingError",
     "closest",
+    "required",
 ]
 
 
@@ -55,7 +57,7 @@ class ProbeError(JetsymError):
 
 
 class TrainingError(JetsymError):
-    """Training has gone wrong in a way that going on cannot mend."""
+    """Training has gone wrong in a way that going on cannot repair."""
 
 
 class TerminatedError(JetsymError):
@@ -81,6 +83,15 @@ python -m pip install 'jetsym[generate]'
             f"{purpose} needs the package {package!r}, which is not installed; "
             f"install it with: python -m pip install 'jetsym[{extra}]'"
         )
+
+
+def required(module: str, *, extra: str, purpose: str) -> Any:
+    """Import a module of an optional package, or refuse with the pip line that installs it."""
+    try:
+        return import_module(module)
+    except ImportError as error:
+        package = module.partition(".")[0]
+        raise MissingDependencyError.of(package, extra=extra, purpose=purpose) from error
 
 
 def closest(name: str, valid: Iterable[str], *, limit: int = 5) -> str:

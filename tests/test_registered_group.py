@@ -119,6 +119,80 @@ def test_it_is_reported(points, tmp_path):
     assert "under quarter turns about the beam" in str(attribute(features, points, group="c4", l_max=1, **QUIET))
 
 
+def layered():
+    """A model whose second layer holds directions in the plane alone, nothing of A; one output of A, one of E."""
+
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.second = nn.Identity(), nn.Identity()
+
+        def forward(self, x):
+            plane = self.first(x) * torch.tensor([1.0, 1.0, 0.0])
+            second = self.second(plane / plane.norm(dim=-1, keepdim=True))
+            return {"y": (second**4).sum(dim=-1), "v": 2 * second}
+
+    return Net()
+
+
+def test_what_has_no_λ_is_not_judged_by_it(points):
+    options = {"outputs": {"y": "scalar", "v": "vector"}, "layers": ["first", "second"], "l_max": "auto"}
+    report = jetsym.probe(layered(), points, group="C4", **options, **QUIET)
+    found = jetsym.diagnose(report)
+    unnamed = "the irreps of C4 have names in place of λ"
+    for mode in ("bottleneck", "saturation", "parity-contamination", "parity-blindness"):
+        assert found.not_judged[mode] == unnamed
+    assert found.not_judged["starvation"] == "which irreps of C4 v needs is not in the report; say so by needs"
+    # What a scalar needs is known, and what is invariant: the second layer holds nothing of A, the output all.
+    assert [finding.irreps for finding in found if finding.name == "starvation"] == [("A",)]
+    (late,) = [finding for finding in found if finding.name == "late-collapse"]
+    assert late.subject == "second"
+    assert "% of second is not invariant" in late.text
+    assert late.irreps == ("A",)
+    assert "λ" not in "".join(finding.text for finding in found)
+    told = jetsym.diagnose(report, needs={"v": ["E"]})
+    assert "starvation" not in told.not_judged
+    assert [finding.irreps for finding in told if finding.name == "starvation"] == [("A",)]
+    starved = jetsym.diagnose(report, needs={"v": ["B"]})
+    assert ("B",) in [finding.irreps for finding in starved if finding.name == "starvation"]
+    with pytest.raises(ProbeError, match="needs names 'F', which is no irrep of the report"):
+        jetsym.diagnose(report, needs={"v": ["F"]})
+
+
+def test_a_tail_of_a_table_is_no_matter_of_l_max(points):
+    register_group(FiniteGroup("C4 less", TURNS, {"A": IRREPS["A"], "E": IRREPS["E"]}))
+    options = {"group": "C4 less", "outputs": {"both": "scalar"}, **QUIET}
+    report = jetsym.probe(lambda x: {"both": features(x)["both"]}, points, l_max="auto", **options)
+    found = jetsym.diagnose(report)
+    assert "saturation" in found.not_judged
+    assert not any(finding.options for finding in found)
+    page = report_page(report, report.plot())
+    for words in ("l_max", "λ = 1 transforms", "quadrupole", "grid"):
+        assert words not in page
+    assert "A is invariant;" in page
+    # A vector needs no λ = 1 here.
+    vector = jetsym.probe(lambda x: {"v": x}, points, group="C4", outputs={"v": "vector"}, l_max=0, **QUIET)
+    assert vector.equivariance["v"].error_exact_to is None
+
+
+def test_it_stands_beside_other_groups(points):
+    here = jetsym.probe(features, points, group="C4", **QUIET)
+    there = jetsym.probe(features, points, group="SO3", l_max=2, **QUIET)
+    compared = jetsym.compare(here, there, names=["here", "there"])
+    assert list(compared.orders) == ["A", "B", "E", "λ = 0", "λ = 1", "λ = 2"]
+    rows = [(name, dict(zip(compared.header, cells, strict=True))) for name, cells in compared.rows()]
+    quadrupole = {name: cells for name, cells in rows if cells["layer"] == "quadrupole"}
+    assert quadrupole["here"]["bandwidth"] == quadrupole["here"]["λ = 1 (%)"] == quadrupole["there"]["B (%)"] == "—"
+    assert quadrupole["here"]["B (%)"].startswith("100")
+    assert [text for text in compared.sentences() if text.startswith("here")] == []
+    frame = compared.to_dataframe().query("report == 'here'")
+    assert set(frame.quantity) == {"A", "B", "E", "tail", "relative A", "A / spread"}
+    assert here.to_dataframe().lam.isna().all()
+    bandwidths, shares = compared.plot().axes[1], compared.plot().axes[0]
+    assert bandwidths.get_legend_handles_labels()[1] == ["there"]
+    assert {"A", "λ = 1"} <= {text.get_text() for text in shares.get_legend().get_texts()}
+
+
 def test_a_table_that_is_not_complete_leaves_a_tail(points):
     register_group(FiniteGroup("C4 less", TURNS, {"A": IRREPS["A"], "E": IRREPS["E"]}))
     report = jetsym.probe(lambda x: {"both": features(x)["both"]}, points, group="C4 less", **QUIET)

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from jetsym.atoms.packages import quiet
 from jetsym.atoms.read import read_frames
 from jetsym.atoms.workflows.calculators import Dtype, calculator
-from jetsym.commands import check_out
+from jetsym.commands import check_out, save
 from jetsym.errors import ConfigError, DataError
+from jetsym.symmetry import GroupName, Symmetry
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -20,9 +20,10 @@ if TYPE_CHECKING:
     from jetsym.atoms.workflows.phonon_report import PhononReport
     from jetsym.atoms.workflows.relaxation import RelaxationReport
 
-__all__ = ["Symmetrize", "evaluate", "phonons", "relax"]
+__all__ = ["evaluate", "phonons", "relax"]
 
-Symmetrize = Literal["none", "space", "O3", "SO3"]
+#: What --symmetrize may be besides the groups of all rotations.
+NONE, SPACE = "none", "space"
 
 
 def relax(
@@ -31,7 +32,7 @@ def relax(
     model: str,
     version: str | None = None,
     variant: str | None = None,
-    symmetrize: Symmetrize = "space",
+    symmetrize: str = SPACE,
     l_max: int = 4,
     index: int = 0,
     rattle: float = 0.0,
@@ -83,7 +84,7 @@ def relax(
     print(report, end="")
     if out is not None:
         report.write_structures(out)
-    _written(report, out)
+    save(report, out)
     return report
 
 
@@ -93,7 +94,7 @@ def phonons(
     model: str,
     version: str | None = None,
     variant: str | None = None,
-    symmetrize: Symmetrize = "space",
+    symmetrize: str = SPACE,
     l_max: int = 4,
     index: int = 0,
     dtype: Dtype | None = None,
@@ -136,7 +137,7 @@ def phonons(
     with quiet():
         report = measure(atoms, potential, symmetrized=symmetrized, **options)
     print(report, end="")
-    _written(report, out)
+    save(report, out)
     return report
 
 
@@ -209,15 +210,19 @@ def _prepared(
     variant: str | None,
     dtype: Dtype | None,
     device: str | None,
-    symmetrize: Symmetrize,
+    symmetrize: str,
     l_max: int,
 ) -> tuple[Atoms, Calculator, Calculator | None]:
     """Load the structure, the model's calculator, and that averaged over a group."""
+    over = symmetrize.lower()
+    if over not in (NONE, SPACE):
+        names = (NONE, SPACE, GroupName.O3, GroupName.SO3)
+        over = Symmetry.parse(symmetrize, called={"group": "--symmetrize"}, groups=names).group
     frames = read_frames(structure)
     if not -len(frames) <= index < len(frames):
         raise DataError(f"--index is {index}, but {structure} holds {len(frames)} structures")
     atoms = frames[index]
-    if symmetrize == "space" and not atoms.pbc.all():
+    if over == SPACE and not atoms.pbc.all():
         raise ConfigError(
             f"--symmetrize is 'space', but {structure} is no crystal (its pbc is {atoms.pbc.tolist()}); "
             "use --symmetrize O3 or none"
@@ -229,22 +234,9 @@ def _prepared(
             potential.get_potential_energy(atoms)
     except (NotImplementedError, ValueError) as error:  # for elements that a potential does not know
         raise DataError(f"{structure}, {atoms.get_chemical_formula()}: {error}") from error
-    if symmetrize == "none":
+    if over == NONE:
         return atoms, potential, None
     from jetsym.atoms.workflows.symmetrized import SymmetrizedCalculator
 
-    reference = atoms.copy() if symmetrize == "space" else None
-    return atoms, potential, SymmetrizedCalculator(potential, symmetrize, l_max, reference=reference)
-
-
-def _written(report: Any, out: str | None) -> None:
-    if out is None:
-        return
-    import matplotlib.pyplot as plt
-
-    from jetsym.plotting import save_figure
-
-    report.save(out)
-    figure = report.plot()
-    save_figure(figure, Path(out).with_suffix(".png"))
-    plt.close(figure)
+    reference = atoms.copy() if over == SPACE else None
+    return atoms, potential, SymmetrizedCalculator(potential, over, l_max, reference=reference)

@@ -143,7 +143,7 @@ def convert(
 
 
 def inspect(
-    path: str | list[str], *, picture: str | None = None, verify: bool = False, mapping: str | None = None
+    path: str | list[str], *, figure: str | None = None, verify: bool = False, mapping: str | None = None
 ) -> None:
     """Say what files of jets or a cache hold: jets per class, branches, ranges, bad values.
 
@@ -152,7 +152,7 @@ def inspect(
     path
         Files of jets (ROOT, Parquet, HDF5 or npz: a path, an address, a glob pattern, a directory, or a list of these),
         or the folder of a cache.
-    picture
+    figure
         A file for histograms (.png, .pdf or .svg).
     verify
         Compare the files of a folder with the checksums in its manifest first.
@@ -168,7 +168,7 @@ def inspect(
         print(f"{compare(path)} files are as {path}/manifest.json says")
     summary = look(path, mapping=mapping)
     Console().print(summary.table())
-    if picture is not None:
+    if figure is not None:
         from jetsym.plotting import save_figure
 
-        save_figure(summary.plot(), picture)
+        save_figure(summary.plot(), figure)

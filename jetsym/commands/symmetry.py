@@ -7,9 +7,8 @@ from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jetsym.commands import check_out
+from jetsym.commands import check_out, save
 from jetsym.errors import ConfigError
-from jetsym.files import write_atomically
 
 if TYPE_CHECKING:
     from jetsym.probing.reports.attribution import Attribution
@@ -46,7 +45,6 @@ def probe(
         Show what a run with --monitor_every measured as it was trained, instead of measuring it now: a table, and the
         data and the figure in ``over_training.json`` and ``.png`` in its folder, or as ``out`` says.
     """
-    from jetsym.plotting import save_figure
     from jetsym.probing.diagnosis.page import report_page
     from jetsym.probing.probe import probe as measure
 
@@ -61,11 +59,7 @@ def probe(
         return _kept(History.load(model), model, out)
     report = measure(model, _jets(model, inputs, mapping, options), **options)
     print(report)
-    if out is not None:
-        figure = report.plot()
-        report.save(out)
-        write_atomically(Path(out).with_suffix(".html"), report_page(report, figure))
-        save_figure(figure, Path(out).with_suffix(".png"))
+    save(report, out, lambda figure: report_page(report, figure))
     return report
 
 
@@ -169,7 +163,6 @@ def compare(reports: list[str], *, names: list[str] | None = None, out: str | No
     out
         A JSON file to write all of it to; a figure (.png) and a page (.html) of the same name go beside it.
     """
-    from jetsym.plotting import save_figure
     from jetsym.probing.reports.comparison import compare as put_together
     from jetsym.probing.reports.comparison import numbered
     from jetsym.probing.reports.html import page
@@ -179,13 +172,8 @@ def compare(reports: list[str], *, names: list[str] | None = None, out: str | No
     read: list[Any] = [read_report(path) for path in reports]
     compared = put_together(*read, names=names or numbered([Path(path).stem for path in reports]))
     print(compared, end="")
-    if out is not None:
-        figure = compared.plot()
-        compared.save(out)
-        title, described = f"Symmetry of {', '.join(compared.names)}", "Reports side by side, by depth"
-        html = page(title, compared.section(), figure=figure, description=described)
-        write_atomically(Path(out).with_suffix(".html"), html)
-        save_figure(figure, Path(out).with_suffix(".png"))
+    title, described = f"Symmetry of {', '.join(compared.names)}", "Reports side by side, by depth"
+    save(compared, out, lambda figure: page(title, compared.section(), figure=figure, description=described))
     return compared
 
 
@@ -235,12 +223,8 @@ def _jets(
 
 def _kept(history: History, run: str, out: str | None) -> History:
     """Print the spectra of a run over its training, and save them with their figure."""
-    from jetsym.plotting import save_figure
-
     print(history, end="")
-    path = Path(run, "over_training.json") if out is None else Path(out)
-    history.save(path)
-    save_figure(history.plot(), path.with_suffix(".png"))
+    save(history, out or Path(run, "over_training.json"))
     return history
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from rich.console import Console
 
-from jetsym.commands import check_out
+from jetsym.commands import check_out, save
 from jetsym.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -47,7 +47,6 @@ def train(
 
 
 def _try_before(data: str | list[str], out: Path, options: dict[str, Any], *, find: bool) -> None:
-    from jetsym.plotting import save_figure
     from jetsym.training.config import TrainConfig
     from jetsym.training.engine import is_first_process
     from jetsym.training.trials import dry_run, find_lr
@@ -58,8 +57,7 @@ def _try_before(data: str | list[str], out: Path, options: dict[str, Any], *, fi
         curve = find_lr(config, progress=options.get("progress", True))
         if is_first_process():
             print(curve, end="")
-            curve.save(out / "learning_rate.json")
-            save_figure(curve.plot(), out / "learning_rate.png")
+            save(curve, out / "learning_rate.json")
         return
     found = dry_run(config)
     if is_first_process():
@@ -260,7 +258,7 @@ def repair(
     from_weights: bool = False,
     out: str | None = None,
 ) -> Path:
-    """Write the configuration of a run that mends what was found in another, of jetsym train or jetsym atoms train.
+    """Write the configuration of a run that repairs what was found in another, of jetsym train or jetsym atoms train.
 
     Where it is the measurement that says too little, the options of a probe that would say more.
     See :func:`jetsym.repair.dispatch.repair`.
@@ -276,7 +274,7 @@ def repair(
         at inference takes.
     remedy
         What to do about it, such as augment; another word names those that there are. By default the least intrusive
-        one that mends the finding and that the run does not have.
+        one that repairs the finding and that the run does not have.
     weight
         Of a new penalty; by default 0.1.
     from_weights
@@ -284,12 +282,14 @@ def repair(
     out
         A YAML file to write to; by default ``repair-FINDING.yaml`` in the folder of the run.
     """
-    from jetsym.repair import repair as mend
+    from jetsym.repair import repair as repaired_run
 
-    mended = mend(run, finding=finding, report=report, remedy=remedy, weight=weight, from_weights=from_weights)
-    print(mended, end="")
-    path = mended.save(Path(run).expanduser() / f"repair-{finding}.yaml" if out is None else out)
-    print(f"Go on with: {mended.start(path)}")
+    repaired = repaired_run(
+        run, finding=finding, report=report, remedy=remedy, weight=weight, from_weights=from_weights
+    )
+    print(repaired, end="")
+    path = repaired.save(Path(run).expanduser() / f"repair-{finding}.yaml" if out is None else out)
+    print(f"Go on with: {repaired.start(path)}")
     return path
 
 

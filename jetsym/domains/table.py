@@ -94,7 +94,9 @@ class Row:
         try:
             found = self.domain.load()
         except Exception as error:  # whatever the import of a foreign package raises
-            raise ProbeError(f"{place} cannot be loaded: {error}; mend or remove the package it comes from") from error
+            raise ProbeError(
+                f"{place} cannot be loaded: {error}; repair or remove the package it comes from"
+            ) from error
         if not isinstance(found, Domain):
             raise ProbeError(f"{place} is a {type(found).__name__}; expected an instance of jetsym.domains.base.Domain")
         return found

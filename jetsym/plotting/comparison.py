@@ -12,17 +12,18 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from jetsym.plotting.style import LEGEND, REPORTS, figure_of, finished, irrep_style, log_scale
-from jetsym.spectrum import Irrep
+from jetsym.plotting.style import LEGEND, REPORTS, axes_of, figure_of, finished, irrep_style, log_scale
 
 __all__ = ["plot_bandwidths", "plot_comparison", "plot_depths", "plot_output_errors", "plot_pseudotensors"]
 
 #: Shares below this are not drawn.
 SMALLEST = 1e-5
+#: Of new figures, in inches.
+SIZE = 5.2, 3.4
 
 
 def plot_depths(comparison: Any, ax: Axes | None = None) -> Axes:
-    """Draw the share of power at every λ against depth: a colour for each λ, a line and marker for each report.
+    """Draw the share of power at every λ, m or named irrep against depth, each with a colour; reports differ in line.
 
     Parameters
     ----------
@@ -31,40 +32,39 @@ def plot_depths(comparison: Any, ax: Axes | None = None) -> Axes:
     ax
         Axes to draw into; a new figure where None.
     """
-    ax = _axes(ax)
+    ax = axes_of(ax, *SIZE)
+    colours = {order: irrep_style(irrep)["color"] for order, irrep in comparison.orders.items()}
     for place, (report, name) in enumerate(zip(comparison.reports, comparison.names, strict=True)):
-        for lam in range(1 + report.irreps[-1].lam):
-            colour = irrep_style(Irrep(lam, 1))["color"]
-            _line(ax, comparison, place, comparison.shares(place, lam), color=colour, label=f"λ = {lam}, {name}")
+        for order in {irrep.order: irrep for irrep in report.irreps}:
+            shares = comparison.shares(place, order)
+            _line(ax, comparison, place, shares, color=colours[order], label=f"{order}, {name}")
     log_scale(ax, low=SMALLEST)
     ax.set_ylim(SMALLEST, 1.6)
-    ax.set_ylabel("fraction of power at λ")
-    lams = [
-        Line2D([], [], color=irrep_style(Irrep(lam, 1))["color"], linewidth=1.6, label=f"λ = {lam}")
-        for lam in comparison.lams
-    ]
+    ax.set_ylabel("fraction of power")
+    orders = [Line2D([], [], color=colour, linewidth=1.6, label=order) for order, colour in colours.items()]
     lines = [
         Line2D([], [], color="0.4", linestyle=linestyle, marker=marker, markersize=4.5, linewidth=1.4, label=name)
         for name, (linestyle, marker) in zip(comparison.names, cycle(REPORTS), strict=False)
     ]
-    ax.legend(handles=[*lams, *lines], **LEGEND)
+    ax.legend(handles=[*orders, *lines], **LEGEND)
     return _by_depth(ax)
 
 
 def plot_bandwidths(comparison: Any, ax: Axes | None = None) -> Axes:
-    """Draw the effective bandwidth Σ λ(λ+1) b against depth, with errors."""
-    ax = _axes(ax)
-    for place, name in enumerate(comparison.names):
-        _line(ax, comparison, place, comparison.bandwidth(place), color="black", label=name, hide=False)
+    """Draw the effective bandwidth Σ λ(λ+1) b against depth, with errors, where irreps have a λ."""
+    ax = axes_of(ax, *SIZE)
+    for place, (report, name) in enumerate(zip(comparison.reports, comparison.names, strict=True)):
+        if not report.irreps[0].is_named:
+            _line(ax, comparison, place, comparison.bandwidth(place), color="black", label=name, hide=False)
     ax.set_ylim(bottom=0)
     ax.set_ylabel("effective bandwidth Σ λ(λ+1) b")
-    ax.legend(**LEGEND)
+    _legend(ax)
     return _by_depth(ax)
 
 
 def plot_pseudotensors(comparison: Any, ax: Axes | None = None) -> Axes:
     """Draw the share of power in pseudotensors against depth, with errors, where the group has an inversion."""
-    ax = _axes(ax)
+    ax = axes_of(ax, *SIZE)
     for place, (report, name) in enumerate(zip(comparison.reports, comparison.names, strict=True)):
         if report.irreps[0].sigma == 1:
             pseudo = comparison.pseudo(place)
@@ -72,8 +72,7 @@ def plot_pseudotensors(comparison: Any, ax: Axes | None = None) -> Axes:
             label = name if seen else f"{name} (below {SMALLEST:.0e})"
             _line(ax, comparison, place, pseudo, color="black", label=label)
     log_scale(ax, low=SMALLEST)
-    if ax.get_legend_handles_labels()[0]:
-        ax.legend(**LEGEND)
+    _legend(ax)
     ax.set_ylim(SMALLEST, 1.6)
     ax.set_ylabel("fraction of power at σ = −")
     return _by_depth(ax)
@@ -84,7 +83,7 @@ def plot_output_errors(comparison: Any, ax: Axes | None = None) -> Axes:
 
     A bar marks the noise floor of relative A, where it is near enough to be seen.
     """
-    ax = _axes(ax)
+    ax = axes_of(ax, *SIZE)
     labels: list[str] = []
     lowest = 1.0
     for place, (report, name) in enumerate(zip(comparison.reports, comparison.names, strict=True)):
@@ -135,10 +134,6 @@ def plot_comparison(comparison: Any, axes: Sequence[Axes] | None = None) -> Figu
     return figure_of(axes[0])
 
 
-def _axes(ax: Axes | None) -> Axes:
-    return plt.subplots(figsize=(5.2, 3.4), layout="constrained")[1] if ax is None else ax
-
-
 def _line(ax: Axes, comparison: Any, place: int, column: Any, *, color: Any, label: str, hide: bool = True) -> None:
     """Draw one quantity of one report against depth; what is not above rounding is left out with ``hide``."""
     linestyle, marker = REPORTS[place % len(REPORTS)]
@@ -156,6 +151,12 @@ def _line(ax: Axes, comparison: Any, place: int, column: Any, *, color: Any, lab
         capsize=2,
         label=label,
     )
+
+
+def _legend(ax: Axes) -> None:
+    """Name the reports, where any was drawn."""
+    if ax.get_legend_handles_labels()[0]:
+        ax.legend(**LEGEND)
 
 
 def _by_depth(ax: Axes) -> Axes:

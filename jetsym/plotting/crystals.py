@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from jetsym.plotting.style import PALETTE
+from jetsym.plotting.style import PALETTE, finished
 
 __all__ = ["plot_phonons", "plot_relaxation"]
 
@@ -87,5 +87,4 @@ def plot_relaxation(runs: Mapping[str, tuple[np.ndarray, np.ndarray]], *, fmax: 
 def _finished(ax: Axes, label: str) -> None:
     ax.set_xlabel("step")
     ax.set_ylabel(label)
-    ax.grid(axis="y", alpha=0.25)
-    ax.spines[["top", "right"]].set_visible(False)
+    finished(ax)

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 
-from jetsym.plotting.style import PALETTE, TAIL_COLOUR
+from jetsym.plotting.style import LEGEND, PALETTE, TAIL_COLOUR, axes_of, finished
 
 __all__ = ["plot_confusion", "plot_reliability", "plot_roc"]
 
@@ -30,8 +29,7 @@ def plot_roc(evaluation: Any, ax: Axes | None = None) -> Axes:
     ax
         Axes to draw into; a new figure where None.
     """
-    if ax is None:
-        ax = plt.subplots(figsize=(6.4, 4.2), layout="constrained")[1]
+    ax = axes_of(ax, 6.4, 4.2)
     drawn = [item for item in evaluation.qualities if item.rejection is not None]
     highest = 10.0
     for number, item in enumerate(drawn[:MOST]):
@@ -54,11 +52,9 @@ def plot_roc(evaluation: Any, ax: Axes | None = None) -> Axes:
     ax.set_xlabel("signal efficiency")
     against = ", ".join(evaluation.background) if len(evaluation.background) <= 2 else "background"
     ax.set_ylabel(f"rejection of {against}, 1/ε")
-    ax.grid(alpha=0.25)
-    ax.spines[["top", "right"]].set_visible(False)
     if drawn:
-        ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False, fontsize="small", title="class")
-    return ax
+        ax.legend(**LEGEND, title="class")
+    return finished(ax, "both")
 
 
 def plot_confusion(evaluation: Any, ax: Axes | None = None) -> Axes:
@@ -75,9 +71,8 @@ def plot_confusion(evaluation: Any, ax: Axes | None = None) -> Axes:
     total = counts.sum(axis=1, keepdims=True)
     shares = np.divide(100 * counts, total, out=np.full_like(counts, np.nan), where=total > 0)
     few = len(counts) <= MOST
-    if ax is None:
-        size = 2.2 + (0.42 * len(counts) if few else 6)
-        ax = plt.subplots(figsize=(size + 0.9, size), layout="compressed")[1]
+    size = 2.2 + (0.42 * len(counts) if few else 6)
+    ax = axes_of(ax, size + 0.9, size, layout="compressed")
     image = ax.imshow(shares, cmap="cividis", vmin=0, vmax=100)
     if few:
         ax.set_xticks(range(len(counts)), evaluation.classes, rotation=45, ha="right")
@@ -103,8 +98,7 @@ def plot_reliability(evaluation: Any, ax: Axes | None = None) -> Axes:
     ax
         Axes to draw into; a new figure where None.
     """
-    if ax is None:
-        ax = plt.subplots(figsize=(4.6, 4.2), layout="constrained")[1]
+    ax = axes_of(ax, 4.6, 4.2)
     found = evaluation.calibration
     filled = [place for place, jets in enumerate(found.jets) if jets]
     x, y, low, high = (
@@ -122,10 +116,8 @@ def plot_reliability(evaluation: Any, ax: Axes | None = None) -> Axes:
     ax.set_ylim(0, 1.02)
     ax.set_xlabel("confidence: probability of the most probable class")
     ax.set_ylabel("accuracy")
-    ax.grid(alpha=0.25)
-    ax.spines[["top", "right"]].set_visible(False)
     ax.legend(loc="upper left", frameon=False, fontsize="small")
-    return ax
+    return finished(ax, "both")
 
 
 def _working_point(ax: Axes, rejection: Any, aside: float, colour: Any) -> float:

@@ -11,7 +11,18 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from jetsym.plotting.spectrum import SMALLEST
-from jetsym.plotting.style import LEGEND, PALETTE, TAIL_COLOUR, finished, irrep_style, log_scale
+from jetsym.plotting.style import (
+    LEGEND,
+    PALETTE,
+    TAIL,
+    axes_of,
+    beyond,
+    draw_above,
+    finished,
+    irrep_style,
+    irrep_title,
+    log_scale,
+)
 
 __all__ = ["plot_error_over_training", "plot_layer_over_training", "plot_over_training"]
 
@@ -33,26 +44,19 @@ def plot_layer_over_training(history: Any, layer: str, ax: Axes | None = None, *
     legend
         Whether to name the irreps beside the axes.
     """
-    if ax is None:
-        ax = plt.subplots(figsize=(5.6, 3.4), layout="constrained")[1]
+    ax = axes_of(ax, 5.6, 3.4)
     row = history.layers.index(layer)
     fractions, stderr = (history.over_steps(name)[:, row] for name in ("fractions", "stderr"))
     lowest = max(SMALLEST, float(history.over_steps("noise_floor")[:, row].max()))
     for column, irrep in enumerate(history.irreps):
-        shown = np.where(fractions[:, column] > lowest, fractions[:, column], np.nan)
-        if np.isfinite(shown).any():
-            ax.errorbar(history.steps, shown, yerr=np.nan_to_num(stderr[:, column]), capsize=2, **irrep_style(irrep))
-    tail = history.over_steps("tail")[:, row]
-    tail = np.where(tail > lowest, tail, np.nan)
-    if np.isfinite(tail).any():
-        style: dict[str, Any] = {"color": TAIL_COLOUR, "linestyle": ":", "marker": "x", "markersize": 5, "capsize": 2}
-        errors = np.nan_to_num(history.over_steps("tail_stderr")[:, row])
-        l_max = max(irrep.lam for irrep in history.irreps)
-        ax.errorbar(history.steps, tail, yerr=errors, label=f"λ > {l_max}", **style)
+        values, errors = fractions[:, column], stderr[:, column]
+        draw_above(ax, history.steps, values, errors, lowest, capsize=2, **irrep_style(irrep))
+    values, errors = (history.over_steps(name)[:, row] for name in ("tail", "tail_stderr"))
+    draw_above(ax, history.steps, values, errors, lowest, label=beyond(history.irreps), **TAIL)
     ax.set_ylim(lowest, 1.6)
     ax.set_title(layer, fontsize="medium")
     ax.set_ylabel("fraction of power b")
-    return _finished(ax, history, "irrep (λ,σ)" if legend else None)
+    return _finished(ax, history, irrep_title(history.irreps) if legend else None)
 
 
 def plot_error_over_training(history: Any, ax: Axes | None = None, *, legend: bool = True) -> Axes:
@@ -60,8 +64,7 @@ def plot_error_over_training(history: Any, ax: Axes | None = None, *, legend: bo
 
     Parameters are those of :func:`plot_layer_over_training`.
     """
-    if ax is None:
-        ax = plt.subplots(figsize=(5.6, 3.4), layout="constrained")[1]
+    ax = axes_of(ax, 5.6, 3.4)
     for place, output in enumerate(history.outputs):
         colour = PALETTE[place % len(PALETTE)]
         relative, stderr, spread, spread_stderr = (
@@ -107,7 +110,7 @@ def plot_over_training(history: Any) -> Figure:
     for ax in axes[:panels]:
         lines, labels = ax.get_legend_handles_labels()
         handles |= dict(zip(labels, lines, strict=True))
-    names = sorted(handles, key=lambda name: name.startswith("λ"))  # the tail comes last
+    names = sorted(handles, key=beyond(history.irreps).__eq__)  # the tail comes last
     figure.legend([handles[name] for name in names], names, loc="outside right center", frameon=False, fontsize="small")
     return figure
 

@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from jetsym.plotting.spectrum import plot_spectrum
-from jetsym.plotting.style import DIRECTIONS, LEGEND, figure_of, finished, label_layers, log_scale
+from jetsym.plotting.style import DIRECTIONS, LEGEND, axes_of, figure_of, finished, label_layers, log_scale
 
 __all__ = ["plot_boosts", "plot_generators", "plot_lorentz"]
 
@@ -27,8 +27,7 @@ def plot_boosts(report: Any, ax: Axes | None = None) -> Axes:
     ax
         Axes to draw into; a new figure where None.
     """
-    if ax is None:
-        ax = plt.subplots(figsize=(5.2, 3.6), layout="constrained")[1]
+    ax = axes_of(ax, 5.2, 3.6)
     shades = colormaps["viridis_r"](np.linspace(0.15, 0.85, len(report.layers)))
     for row, layer in enumerate(report.layers):
         values = np.where(report.squared[:, row] > report.noise_floor[row], report.relative[:, row], np.nan)
@@ -58,9 +57,8 @@ def plot_generators(report: Any, ax: Axes | None = None) -> Axes:
     ax
         Axes to draw into; a new figure where None.
     """
-    if ax is None:
-        width = max(5.0, 2.8 + 0.75 * len(report.layers))
-        ax = plt.subplots(figsize=(width, 3.6), layout="constrained")[1]
+    width = max(5.0, 2.8 + 0.75 * len(report.layers))
+    ax = axes_of(ax, width, 3.6)
     positions = np.arange(len(report.layers))
     for column, name in enumerate(report.generators):
         squared = np.where(report.squared[:, column] > 0, report.squared[:, column], np.nan)

@@ -4,11 +4,22 @@ from __future__ import annotations
 
 from typing import Any
 
-import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 
-from jetsym.plotting.style import LEGEND, TAIL_COLOUR, finished, irrep_style, label_layers, log_scale
+from jetsym.plotting.style import (
+    LEGEND,
+    TAIL,
+    TAIL_COLOUR,
+    axes_of,
+    beyond,
+    draw_above,
+    finished,
+    irrep_style,
+    irrep_title,
+    label_layers,
+    log_scale,
+)
 
 __all__ = ["plot_spectrum"]
 
@@ -35,25 +46,16 @@ def plot_spectrum(report: Any, ax: Axes | None = None, *, legend: bool = True) -
     -------
     The axes.
     """
-    if ax is None:
-        width = max(5.0, 2.8 + 0.75 * len(report.layers))
-        ax = plt.subplots(figsize=(width, 3.6), layout="constrained")[1]
+    width = max(5.0, 2.8 + 0.75 * len(report.layers))
+    ax = axes_of(ax, width, 3.6)
     positions = np.arange(len(report.layers))
     lowest = max(SMALLEST, float(np.max(report.noise_floor)))
     if report.baseline is not None and report.baseline.layers == report.layers:
         _draw_baseline(ax, positions, report.baseline, lowest)
     for column, irrep in enumerate(report.irreps):
-        values, errors = report.fractions[:, column], np.nan_to_num(report.stderr[:, column])
-        shown = np.where(values > lowest, values, np.nan)
-        if np.isfinite(shown).any():
-            ax.errorbar(positions, shown, yerr=errors, capsize=2, zorder=3, **irrep_style(irrep))
-    tail = np.where(report.tail > lowest, report.tail, np.nan)
-    if np.isfinite(tail).any():
-        l_max = max(irrep.lam for irrep in report.irreps)
-        style: dict[str, Any] = {"color": TAIL_COLOUR, "linestyle": ":", "marker": "x", "markersize": 5, "capsize": 2}
-        last = report.irreps[-1]
-        beyond = "others" if last.is_named else f"m > {l_max}" if last.is_mode else f"λ > {l_max}"
-        ax.errorbar(positions, tail, yerr=np.nan_to_num(report.tail_stderr), label=beyond, **style)
+        values, errors = report.fractions[:, column], report.stderr[:, column]
+        draw_above(ax, positions, values, errors, lowest, capsize=2, zorder=3, **irrep_style(irrep))
+    draw_above(ax, positions, report.tail, report.tail_stderr, lowest, label=beyond(report.irreps), **TAIL)
     _finish(ax, report, lowest, legend)
     return ax
 
@@ -78,8 +80,7 @@ def _finish(ax: Axes, report: Any, lowest: float, legend: bool) -> None:
     finished(ax)
     if legend:
         handles, labels = ax.get_legend_handles_labels()
-        order = sorted(range(len(labels)), key=lambda place: ">" in labels[place])  # the tail comes last
-        last = report.irreps[-1]
-        of_rotations = "irrep (λ,σ)" if last.sigma else "irrep (λ)"
-        title = "irrep" if last.is_named else "mode m" if last.is_mode else of_rotations
+        last = beyond(report.irreps)
+        order = sorted(range(len(labels)), key=lambda place: labels[place] == last)  # the tail comes last
+        title = irrep_title(report.irreps)
         ax.legend([handles[place] for place in order], [labels[place] for place in order], title=title, **LEGEND)

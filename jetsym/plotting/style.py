@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast
 
+import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib import colormaps
 from matplotlib.axes import Axes
@@ -19,10 +20,15 @@ __all__ = [
     "LEGEND",
     "PALETTE",
     "REPORTS",
+    "TAIL",
     "TAIL_COLOUR",
+    "axes_of",
+    "beyond",
+    "draw_above",
     "figure_of",
     "finished",
     "irrep_style",
+    "irrep_title",
     "label_layers",
     "log_scale",
     "save_figure",
@@ -31,6 +37,8 @@ __all__ = [
 #: Okabe and Ito's palette, legible with every kind of colour blindness; one colour per λ.
 PALETTE = ("#000000", "#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C6D31", "#7F7F7F")
 TAIL_COLOUR = "#999999"
+#: How what lies beyond l_max is drawn.
+TAIL: dict[str, Any] = {"color": TAIL_COLOUR, "linestyle": ":", "marker": "x", "markersize": 5, "capsize": 2}
 #: Line and marker of the first report, the second, …, where several are drawn together and colours say the irrep.
 REPORTS: tuple[tuple[Any, str], ...] = (
     ("-", "o"),
@@ -68,11 +76,35 @@ def irrep_style(irrep: Irrep) -> dict[str, Any]:
     }
 
 
+def beyond(irreps: Sequence[Irrep]) -> str:
+    """Return what lies in none of a report's irreps, for a legend: "λ > 4"."""
+    return "others" if irreps[-1].is_named else irreps[-1].order.replace("=", ">")
+
+
+def irrep_title(irreps: Sequence[Irrep]) -> str:
+    """Return the head of a legend of irreps: what their names tell."""
+    last = irreps[-1]
+    of_rotations = "irrep (λ,σ)" if last.sigma else "irrep (λ)"
+    return "irrep" if last.is_named else "mode m" if last.is_mode else of_rotations
+
+
 def log_scale(ax: Axes, *, low: float, high: float = 1.6) -> None:
     """Make the y axis logarithmic; where nothing is drawn that could set its limits, these do."""
     if not np.isfinite(ax.dataLim.minposy) or ax.dataLim.minposy <= 0:
         ax.set_ylim(low, high)
     ax.set_yscale("log")
+
+
+def axes_of(ax: Axes | None, width: float, height: float, *, layout: str = "constrained") -> Axes:
+    """Return axes to draw into: those given, or those of a new figure of this size, in inches."""
+    return plt.subplots(figsize=(width, height), layout=layout)[1] if ax is None else ax
+
+
+def draw_above(ax: Axes, x: Any, values: Any, errors: Any, lowest: float, **look: Any) -> None:
+    """Draw values with errors where they exceed ``lowest``; where none does nothing, nor a name in the legend."""
+    shown = np.where(values > lowest, values, np.nan)
+    if np.isfinite(shown).any():
+        ax.errorbar(x, shown, yerr=np.nan_to_num(errors), **look)
 
 
 def label_layers(ax: Axes, layers: Sequence[str]) -> None:
@@ -81,9 +113,9 @@ def label_layers(ax: Axes, layers: Sequence[str]) -> None:
     ax.set_xlim(-0.4, len(layers) - 0.6)
 
 
-def finished(ax: Axes) -> Axes:
+def finished(ax: Axes, grid: Literal["y", "both"] = "y") -> Axes:
     """Give axes a light grid, and no frame above and to the right."""
-    ax.grid(axis="y", alpha=0.25)
+    ax.grid(axis=grid, alpha=0.25)
     ax.spines[["top", "right"]].set_visible(False)
     return ax
 

@@ -131,10 +131,10 @@ class GeneratorPenalty:
         matrices = torch.as_tensor(domain.generators(inputs, self.axes))[self._chosen]
         if self.draws is not None:
             matrices = _combinations(matrices, self.draws, domain.size(inputs), generator)
-        turned = torch.linalg.matrix_exp(STEP * torch.cat([matrices, -matrices]))
-        if turned.shape[1] == 1:  # the same for all inputs
-            turned = turned[:, 0]
-        ahead, back = _measured(model(domain.transform(inputs, turned)), self.kind).chunk(2)
+        moved = torch.linalg.matrix_exp(STEP * torch.cat([matrices, -matrices]))
+        if moved.shape[1] == 1:  # the same for all inputs
+            moved = moved[:, 0]
+        ahead, back = _measured(model(domain.transform(inputs, moved)), self.kind).chunk(2)
         squares = ((ahead - back) / (2 * STEP)).square().sum(dim=1)
         return squares.sum() / (domain.size(inputs) * (self.draws or 1))
 

@@ -1,4 +1,4 @@
-"""Repair: the configuration of a run that mends what was found, by remedies that register themselves by word."""
+"""Repair: the configuration of a run that repairs what was found, by remedies that register themselves by word."""
 
 from __future__ import annotations
 

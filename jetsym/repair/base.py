@@ -61,7 +61,7 @@ WEIGHT = 0.1
 RENAMED = {"handed": "no-mirror", "calmer": "lower-rate", "deeper": "more-attention"}
 
 
-def register(word: str, runs: str, *, mends: Sequence[str] = ()) -> Callable[[Change], Change]:
+def register(word: str, runs: str, *, repairs: Sequence[str] = ()) -> Callable[[Change], Change]:
     """Add the change that follows to the remedies of a kind of run.
 
     Parameters
@@ -70,7 +70,7 @@ def register(word: str, runs: str, *, mends: Sequence[str] = ()) -> Callable[[Ch
         What ``--remedy`` calls it.
     runs
         The kind of runs, such as "jets" or "atoms".
-    mends
+    repairs
         Failure modes whose rows do not name the word: it joins them as the last, the most intrusive one.
 
     Raises
@@ -81,12 +81,12 @@ def register(word: str, runs: str, *, mends: Sequence[str] = ()) -> Callable[[Ch
     known = REMEDIES.setdefault(runs, {})
     if word in known:
         raise ConfigError(f"runs of {runs} have a remedy {word!r} already; expected another name")
-    for finding in mends:
-        refuse_unknown("mends", finding, MODES)
+    for finding in repairs:
+        refuse_unknown("repairs", finding, MODES)
 
     def add(change: Change) -> Change:
         known[word] = change
-        for finding in mends:
+        for finding in repairs:
             MODES[finding] = replace(MODES[finding], remedies=(*MODES[finding].remedies, word))
         return change
 
@@ -115,7 +115,7 @@ class Repair:
     costs
         What it costs, in words.
     run
-        The run that it mends.
+        The run that it repairs.
     instead
         What would do without training, by averaging at inference, and its cost; empty where no report tells.
     command
@@ -138,7 +138,7 @@ class Repair:
         return "\n".join([*lines, self.costs, *([self.instead] if self.instead else [])]) + "\n"
 
     def save(self, path: str | Path) -> Path:
-        """Write the configuration as ``--config`` takes it, with what it mends as comments."""
+        """Write the configuration as ``--config`` takes it, with what it repairs as comments."""
         comment = "".join(f"# {line.strip()}\n" for line in str(self).splitlines())
         values = self.config if isinstance(self.config, dict) else self.config.to_dict()
         return write_atomically(path, comment + yaml.safe_dump(values, sort_keys=False, allow_unicode=True))
@@ -151,12 +151,12 @@ class Repair:
 def chosen(
     finding: str, remedy: str | None, values: Values, symmetry: Symmetry, weight: float, *, runs: str, when: str
 ) -> tuple[str, Step]:
-    """Return the remedy that was asked for, or the first of those that mend a finding that changes something.
+    """Return the remedy that was asked for, or the first of those that repair a finding that changes something.
 
     Raises
     ------
     ConfigError
-        There is no such remedy, nothing mends the finding, or all of it is there already or cannot be what ``when``
+        There is no such remedy, nothing repairs the finding, or all of it is there already or cannot be what ``when``
         says.
     """
     known = REMEDIES[runs]
@@ -166,7 +166,7 @@ def chosen(
         refuse_unknown("--remedy", remedy, known)
     names = words(finding, runs) if remedy is None else [remedy]
     if not names:
-        raise ConfigError(f"no option of such a training mends {finding!r}; by hand: {MODES[finding].remedy}")
+        raise ConfigError(f"no option of such a training repairs {finding!r}; by hand: {MODES[finding].remedy}")
     for name in names:
         step = known[name](values, symmetry, weight)
         if step is not None and any(values[key] != value for key, value in step.changes.items()):

@@ -1,4 +1,4 @@
-"""From a finding to the configuration of a run that mends it, whatever the kind of run."""
+"""From a finding to the configuration of a run that repairs it, whatever the kind of run."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def repair(
     weight: float | None = None,
     from_weights: bool = False,
 ) -> Repair:
-    """Return the configuration of a run that mends what was found in another.
+    """Return the configuration of a run that repairs what was found in another.
 
     Parameters
     ----------
@@ -58,7 +58,7 @@ def repair(
         The report or the diagnosis it was found in, for group, frame and axis; by default O(3) in the lab, and for
         frame locking rotations about the beam. The error spectrum of a report tells what averages at inference take.
     remedy
-        A word of :data:`jetsym.repair.base.REMEDIES` for such runs; by default the least intrusive one that mends the
+        A word of :data:`jetsym.repair.base.REMEDIES` for such runs; by default the least intrusive one that repairs the
         finding and that the run does not have already.
     weight
         Of a new penalty; by default 0.1.
@@ -68,7 +68,7 @@ def repair(
     Raises
     ------
     ConfigError
-        There is no such finding or remedy, or no option that would mend it.
+        There is no such finding or remedy, or no option that would repair it.
     CheckpointError
         The folder holds no run, or does not say how it was trained.
 
@@ -77,12 +77,12 @@ def repair(
     >>> import tempfile
     >>> run = Path(tempfile.mkdtemp())
     >>> _ = (run / "config.yaml").write_text("data: train/*.root")
-    >>> mended = repair(run, finding="leakage")
-    >>> mended.remedy, mended.config.augmentation.group
+    >>> repaired = repair(run, finding="leakage")
+    >>> repaired.remedy, repaired.config.augmentation.group
     ('augment', 'O3')
     >>> repair(run, finding="leakage", remedy="penalty").costs
-    'A step takes every jet through the network 3 times instead of once, over 20 epochs as before; in use the tagger \
-costs what it did.'
+    'A step takes every jet through the network 3 times instead of once, over 20 epochs as before; at inference the \
+tagger costs what it did.'
     """
     refuse_unknown("--finding", finding, MODES)
     kind = kind_of(run)

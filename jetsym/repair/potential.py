@@ -52,7 +52,7 @@ class PotentialRun(Run):
 
     def _costs(self, values: Values, more: str) -> str:
         epochs = int(_training(self.values).get("num_epochs") or self.values["epochs"])
-        return f"The training takes {epochs} epochs as before; {more or 'in use the model costs what it did'}."
+        return f"The training takes {epochs} epochs as before; {more or 'at inference the model costs what it did'}."
 
     def _symmetrized(self, symmetry: Symmetry, degree: int) -> str:
         if not symmetry.is_orthogonal:
@@ -98,7 +98,7 @@ def _equivariant(values: Values, symmetry: Symmetry, weight: float) -> Step | No
     kept = {name: value for name, value in _training(values).items() if name in _default("soap_bpnn", "training")}
     changes = {"architecture": "soap_bpnn", "model": None, "training": kept or None}
     effect = "trains a SOAP-BPNN in place of the PET, whose features are invariant by construction, in all its layers"
-    return Step(changes, effect, "it is another network, with another accuracy and cost in use, to be measured")
+    return Step(changes, effect, "it is another network, with another accuracy and cost at inference, to be measured")
 
 
 @register("more-attention", "atoms")
@@ -111,7 +111,7 @@ def _more_attention(values: Values, symmetry: Symmetry, weight: float) -> Step |
         "adds an attention layer to every GNN layer of the PET, one product more between its embedding, which is "
         "linear in the vectors, and what reads its features; metatrain has no option for harmonics at the embedding"
     )
-    more = f"an epoch, and the model in use, take about {layers / (layers - 1):.2g} times as long"
+    more = f"an epoch, and the model at inference, take about {layers / (layers - 1):.2g} times as long"
     return Step({"model": {**model, "num_attention_layers": layers}}, effect, more)
 
 

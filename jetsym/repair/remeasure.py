@@ -27,7 +27,7 @@ def measured_again(finding: str, run: str | Path, report: str | Path | None) -> 
         There is no report, it does not have the finding, or no option would do.
     """
     if report is None:
-        raise ConfigError(f"{finding!r} is mended by measuring again: give the --report, whose errors say with what")
+        raise ConfigError(f"{finding!r} is repaired by measuring again: give the --report, whose errors say with what")
     meta, _ = facts(finding, report)
     saved = read_json(report).get("kind") == Diagnosis.KIND
     found = Diagnosis.load(report) if saved else diagnose(read_report(report))
@@ -35,7 +35,7 @@ def measured_again(finding: str, run: str | Path, report: str | Path | None) -> 
     if item is None:
         raise ConfigError(f"{report} shows no {finding!r}; it shows {', '.join(sorted(found.names)) or 'nothing'}")
     if not item.options:
-        raise ConfigError(f"no option of jetsym probe mends it: {item.text}")
+        raise ConfigError(f"no option of jetsym probe repairs it: {item.text}")
     random = meta.get("method") == "random"
     before: Values = {
         "group": meta["group"],

@@ -63,7 +63,7 @@ class TaggerRun(Run):
         text = "A step of the training costs what it did"
         if passes != were:
             text = f"A step takes every jet through the network {_times(passes)} instead of {_times(were)}"
-        used = f"here and in use comes {more}." if more else "in use the tagger costs what it did."
+        used = f"here and at inference comes {more}." if more else "at inference the tagger costs what it did."
         return f"{text}, over {values['epochs']} epochs as before; {used}"
 
     def _symmetrized(self, symmetry: Symmetry, degree: int) -> str:

@@ -53,8 +53,8 @@ class Irrep(NamedTuple):
         return False
 
     @property
-    def limit(self) -> str:
-        """What this irrep is the last one of, in words: "λ = 4"."""
+    def order(self) -> str:
+        """The λ or m that irreps of either parity have in common, in words: "λ = 4"; a named irrep is its own."""
         return f"{'m' if self.is_mode else 'λ'} = {self.lam}"
 
     @property
@@ -118,9 +118,9 @@ class NamedIrrep(Irrep):
         return True
 
     @property
-    def limit(self) -> str:
-        """What this irrep is the last one of."""
-        return "the table of irreps"
+    def order(self) -> str:
+        """Its name: there is no λ."""
+        return str(self)
 
     def to_list(self) -> list[Any]:
         """Return what :func:`read_irrep` makes an irrep of, for JSON."""

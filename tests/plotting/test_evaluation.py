@@ -1,4 +1,4 @@
-"""Pictures of an evaluation show what it holds, in axes of one's own or in new ones."""
+"""Figures of an evaluation show what it holds, in axes of one's own or in new ones."""
 
 from functools import cache
 

@@ -155,7 +155,7 @@ def test_table(history):
         history.table("tlit")
 
 
-def test_pictures(history):
+def test_figures(history):
     with mpl.rc_context({"backend": "agg"}):
         figure = history.plot()
         assert [ax.get_title() for ax in figure.axes] == ["length", "tilt", "height", "equivariance error"]

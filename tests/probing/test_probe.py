@@ -203,13 +203,13 @@ def test_layers_of_a_foreign_module_have_their_irreps():
 
 def test_the_spectrum_does_not_depend_on_the_orientation_of_the_jets(tagger, jets):
     """Exact for band-limited layers, and nearly so for these smooth ones, whose tail beyond l_max = 6 is small."""
-    turned = jets.replace(p4=jets.p4.clone(), jet_p4=jets.jet_p4.clone())
+    rotated = jets.replace(p4=jets.p4.clone(), jet_p4=jets.jet_p4.clone())
     g = torch.tensor(O3().sample(1, np.random.default_rng(4))[0])
-    turned.p4[..., 1:] @= g.T
-    turned.jet_p4[..., 1:] @= g.T
+    rotated.p4[..., 1:] @= g.T
+    rotated.jet_p4[..., 1:] @= g.T
     tagger = tagger.double()
     options = {"layers": ["embedding", "blocks.?"], "l_max": 6, "limit": 1, **QUIET}
-    here, there = (jetsym.probe(tagger, each, **options) for each in (jets, turned))
+    here, there = (jetsym.probe(tagger, each, **options) for each in (jets, rotated))
     np.testing.assert_allclose(here.fractions[:3], there.fractions[:3], atol=1e-7)
     assert here.layers[:3] == ("embedding", "blocks.0", "blocks.1")
     assert np.abs(here.fractions[:, 1:]).max() > 1e-2

@@ -42,11 +42,11 @@ def spread_about_axis(weight, points):
 
 
 def in_two_positions(points, generator, *, with_input=False):
-    """Each point turned by two rotations, or one, of its own."""
-    turned = [
+    """Each point rotated by two rotations, or one, of its own."""
+    rotated = [
         (random_rotations(len(points), generator=generator) @ points[..., None])[..., 0] for _ in range(2 - with_input)
     ]
-    return torch.cat([points, *turned] if with_input else turned)
+    return torch.cat([points, *rotated] if with_input else rotated)
 
 
 def test_generators_of_a_linear_model():

@@ -145,7 +145,7 @@ def test_forces_are_minus_the_gradient_of_the_averaged_energy(positions, batch_s
             difference[:, *place] = (averaged(up) - averaged(down)) / (2 * step)
     torch.testing.assert_close(gradient.detach(), difference, rtol=1e-8, atol=1e-7)
 
-    # The average of the forces, turned back, is the same thing.
+    # The average of the forces, rotated back, is the same thing.
     both = Symmetrized(
         Energy(forces=True), "O3", 2, outputs={"energy": "scalar", "forces": "vector"}, batch_size=batch_size
     )

@@ -46,7 +46,7 @@ def height():
     return probed
 
 
-def test_every_finding_has_a_remedy_or_a_word_on_where_it_is_mended():
+def test_every_finding_has_a_remedy_or_a_word_on_where_it_is_repaired():
     offered = {name: words(name, "atoms") for name in MODES}
     by_hand = {name for name, known in offered.items() if not known and MEASURE_AGAIN not in MODES[name].remedies}
     assert by_hand == {"parity-blindness"}
@@ -63,9 +63,9 @@ def test_a_folder_tells_who_repairs_it(run, tmp_path):
 
 
 def test_augmentation_is_turned_on(run):
-    mended = repair(run(augment=False), finding="leakage")
-    assert (mended.remedy, mended.changes) == ("augment", {"augment": (False, True)})
-    assert "takes 5 epochs as before; in use the model costs what it did" in str(mended)
+    repaired = repair(run(augment=False), finding="leakage")
+    assert (repaired.remedy, repaired.changes) == ("augment", {"augment": (False, True)})
+    assert "takes 5 epochs as before; at inference the model costs what it did" in str(repaired)
     assert "takes 7 epochs" in str(repair(run(augment=False, training={"num_epochs": 7}), finding="leakage"))
     with pytest.raises(ConfigError, match="the run has augment already"):
         repair(run(), finding="leakage", remedy="augment")
@@ -136,7 +136,7 @@ def test_what_cannot_be_repaired_is_refused(run, tmp_path, capsys):
         repair(run(), finding="leakage", remedy="penalty")
     with pytest.raises(ConfigError, match="metatrain has no penalty"):
         repair(run(), finding="leakage", weight=0.2)
-    with pytest.raises(ConfigError, match="no option of such a training mends 'parity-blindness'; by hand: Let in"):
+    with pytest.raises(ConfigError, match="no option of such a training repairs 'parity-blindness'; by hand: Let in"):
         repair(run(), finding="parity-blindness")
     with pytest.raises(ConfigError, match="an architecture section of its own"):
         repair(run(options={"architecture": {"name": "llpr"}}), finding="leakage")
@@ -164,8 +164,8 @@ def test_the_command_trains_what_the_repair_wrote(tmp_path, monkeypatch, capsys)
     assert main(["repair", "run", "--finding", "leakage"]) == 0
     line = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("Go on with: "))
     assert line == "Go on with: jetsym atoms train --config run/repair-leakage.yaml --out NEW_RUN"
-    assert main([*line.replace("NEW_RUN", "mended").split()[4:], "--progress", "false"]) == 0
-    assert (tmp_path / "mended/output.txt").read_text() == "\n"
-    given, then = (yaml.safe_load((tmp_path / name / "train.yaml").read_text()) for name in ("run", "mended"))
+    assert main([*line.replace("NEW_RUN", "repaired").split()[4:], "--progress", "false"]) == 0
+    assert (tmp_path / "repaired/output.txt").read_text() == "\n"
+    given, then = (yaml.safe_load((tmp_path / name / "train.yaml").read_text()) for name in ("run", "repaired"))
     assert given["data"] == str(tmp_path / "some.xyz")
     assert then == given | {"augment": True}

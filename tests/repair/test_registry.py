@@ -18,7 +18,7 @@ SHORTER = '''
 from jetsym.repair import Step, register
 
 
-@register("fewer-epochs", "jets", mends=("drift", "parity-blindness"))
+@register("fewer-epochs", "jets", repairs=("drift", "parity-blindness"))
 def fewer_epochs(config, symmetry, weight):
     """Stop before the error rises."""
     if config["epochs"] < 2:
@@ -66,8 +66,8 @@ def test_what_is_taken_or_unknown_is_refused(fewer_epochs, tmp_path):
         fewer_epochs.loader.exec_module(importlib.util.module_from_spec(fewer_epochs))
     from jetsym.repair import register
 
-    with pytest.raises(ConfigError, match="mends is 'drifft'; the nearest are 'drift'"):
-        register("other", "jets", mends=("drifft",))
+    with pytest.raises(ConfigError, match="repairs is 'drifft'; the nearest are 'drift'"):
+        register("other", "jets", repairs=("drifft",))
     assert "other" not in REMEDIES["jets"]
     (tmp_path / "config.yaml").write_text("{data: train/*.root, epochs: 1}")
     with pytest.raises(ConfigError, match="the run has no-mirror and fewer-epochs already"):

@@ -23,7 +23,9 @@ from jetsym.training.config import TrainConfig
 from jetsym.training.loop import train
 
 #: Mode -> remedies of a tagger, for the modes that are not the measurement's.
-MENDS = {name: words(name, tagger.TaggerRun.RUNS) for name, mode in MODES.items() if MEASURE_AGAIN not in mode.remedies}
+REPAIRS = {
+    name: words(name, tagger.TaggerRun.RUNS) for name, mode in MODES.items() if MEASURE_AGAIN not in mode.remedies
+}
 SMALL = {"width": 8, "blocks": 1, "heads": 2}
 
 
@@ -39,23 +41,23 @@ def run(tmp_path):
     return make
 
 
-def test_every_finding_has_a_remedy_or_a_word_on_where_it_is_mended():
-    assert all(MENDS.values())
-    assert {name for names in MENDS.values() for name in names} == set(REMEDIES["jets"])
+def test_every_finding_has_a_remedy_or_a_word_on_where_it_is_repaired():
+    assert all(REPAIRS.values())
+    assert {name for names in REPAIRS.values() for name in names} == set(REMEDIES["jets"])
 
 
-@pytest.mark.parametrize("finding", MENDS)
+@pytest.mark.parametrize("finding", REPAIRS)
 def test_every_remedy_of_a_finding_gives_a_configuration(run, finding):
     mirrored = {"augmentation": AugmentationConfig("O3")} if finding == "parity-blindness" else {}
-    for remedy in MENDS[finding]:
-        mended = repair(run(**mirrored), finding=finding, remedy=remedy)
-        assert mended.changes
+    for remedy in REPAIRS[finding]:
+        repaired = repair(run(**mirrored), finding=finding, remedy=remedy)
+        assert repaired.changes
         before = TrainConfig("train/*.root", options=SMALL, epochs=1, **mirrored)
-        assert set(mended.changes) == set(before.differing(mended.config))
-        assert mended.config.epochs == 1
-        path = mended.save(run() / "repaired.yaml")
+        assert set(repaired.changes) == set(before.differing(repaired.config))
+        assert repaired.config.epochs == 1
+        path = repaired.save(run() / "repaired.yaml")
         text = path.read_text()
-        assert TrainConfig.from_dict(yaml.safe_load(text)) == mended.config
+        assert TrainConfig.from_dict(yaml.safe_load(text)) == repaired.config
         assert text.startswith(f"# {finding} of ")
 
 
@@ -69,26 +71,26 @@ def skewed(tmp_path):
 
 
 def test_a_measurement_is_made_again_by_its_own_errors(run, skewed, tmp_path, capsys):
-    mended = repair(run(), finding="under-resolved", report=skewed)
-    (option,) = mended.changes
-    before, after = mended.changes[option]
+    repaired = repair(run(), finding="under-resolved", report=skewed)
+    (option,) = repaired.changes
+    before, after = repaired.changes[option]
     assert (option, before) == ("limit", 6)
     assert after > 12
-    assert f"about {after / 6:.2g} times the evaluations" in str(mended)
+    assert f"about {after / 6:.2g} times the evaluations" in str(repaired)
     found = jetsym.diagnose(jetsym.SymmetryReport.load(skewed)).save(tmp_path / "found.json")
-    assert repair(run(), finding="under-resolved", report=found).config == mended.config
+    assert repair(run(), finding="under-resolved", report=found).config == repaired.config
     # The command takes what was written: group, frame, l_max and all.
     assert main(["repair", str(run()), "--finding", "under-resolved", "--report", str(skewed)]) == 0
     path = tmp_path / "repair-under-resolved.yaml"
     line = f"Go on with: jetsym probe {tmp_path} --config {path} --out NEW_REPORT.json"
     assert line in capsys.readouterr().out
     known = set(inspect.signature(jetsym.probe).parameters)
-    assert set(yaml.safe_load(path.read_text())) == set(mended.config) <= known
+    assert set(yaml.safe_load(path.read_text())) == set(repaired.config) <= known
     points = np.random.default_rng(1).normal(size=(6, 3))
     smooth = jetsym.probe(lambda x: x[:, 2], points, l_max=2, progress=False).save(tmp_path / "smooth.json")
     with pytest.raises(ConfigError, match="shows no 'saturation'; it shows leakage"):
         repair(run(), finding="saturation", report=smooth)
-    with pytest.raises(ConfigError, match="'saturation' is mended by measuring again: give the --report"):
+    with pytest.raises(ConfigError, match="'saturation' is repaired by measuring again: give the --report"):
         repair(run(), finding="saturation")
     assert repair(run(), finding="saturation", remedy="augment").config.augmentation.group == "O3"
 
@@ -101,37 +103,37 @@ def test_more_of_a_group_is_looked_at_where_power_is_beyond_l_max(run, tmp_path,
 
     options = {"outputs": {"logits": "scalar"}, "l_max": 2, "progress": False}
     report = jetsym.probe(tagger, jets, group="SO3", frame="rest", **options).save(tmp_path / "report.json")
-    mended = repair(run(), finding="saturation", report=report)
-    assert (mended.config["group"], mended.config["frame"], mended.config["limit"]) == ("SO3", "rest", 6)
-    assert mended.changes["l_max"][1] > 2
-    again = jetsym.probe(tagger, jets, outputs={"logits": "scalar"}, progress=False, **mended.config)
+    repaired = repair(run(), finding="saturation", report=report)
+    assert (repaired.config["group"], repaired.config["frame"], repaired.config["limit"]) == ("SO3", "rest", 6)
+    assert repaired.changes["l_max"][1] > 2
+    again = jetsym.probe(tagger, jets, outputs={"logits": "scalar"}, progress=False, **repaired.config)
     assert again.tail.max() < jetsym.SymmetryReport.load(report).tail.max()
 
 
 def test_the_next_remedy_is_taken_where_the_first_is_there_already(run):
-    turned = {"augmentation": AugmentationConfig("SO3")}
-    mended = repair(run(**turned), finding="leakage")
-    assert mended.remedy == "penalty"
-    assert "3 times instead of once" in str(mended)
-    both = {**turned, "penalty": asdict(mended.config.penalty)}
+    rotated = {"augmentation": AugmentationConfig("SO3")}
+    repaired = repair(run(**rotated), finding="leakage")
+    assert repaired.remedy == "penalty"
+    assert "3 times instead of once" in str(repaired)
+    both = {**rotated, "penalty": asdict(repaired.config.penalty)}
     doubled = repair(run(**both), finding="leakage")
-    assert doubled.config.penalty.weight == 2 * mended.config.penalty.weight
+    assert doubled.config.penalty.weight == 2 * repaired.config.penalty.weight
     assert doubled.costs.startswith("A step of the training costs what it did, over 1 epochs")
     with pytest.raises(ConfigError, match="the run has augment already"):
-        repair(run(**turned), finding="leakage", remedy="augment")
+        repair(run(**rotated), finding="leakage", remedy="augment")
 
 
 def test_canonical_keeps_the_network_and_drops_turns_but_not_boosts(run):
     options = {"finding": "late-collapse", "remedy": "canonical"}
-    mended = repair(run(augmentation=AugmentationConfig("SO3")), **options).config
-    assert mended.options == {
+    repaired = repair(run(augmentation=AugmentationConfig("SO3")), **options).config
+    assert repaired.options == {
         "backbone": "pointnet",
         "options": SMALL,
         "group": "O3",
         "frame": "lab",
         "signs": "moment",
     }
-    assert mended.augmentation.group == "none"
+    assert repaired.augmentation.group == "none"
     boosts = AugmentationConfig("boost", width=0.5)
     assert repair(run(augmentation=boosts), **options).config.augmentation == boosts
     with pytest.raises(ConfigError, match="changes the network"):
@@ -158,16 +160,16 @@ def test_a_network_is_given_tensors_and_invariants(run):
 
 def test_mirrors_are_added_to_turns_in_their_frame(run):
     moved = AugmentationConfig("SO3", frame="rest")
-    mended = repair(run(augmentation=moved), finding="parity-contamination").config
-    assert mended.augmentation == AugmentationConfig("O3", frame="rest")
+    repaired = repair(run(augmentation=moved), finding="parity-contamination").config
+    assert repaired.augmentation == AugmentationConfig("O3", frame="rest")
 
 
 def test_a_network_that_is_blind_for_parity_is_let_see_it(run, make_jets):
     posed = {"model": "canonical", "options": {"backbone": "pointnet", "options": SMALL, "group": "O3"}}
-    mended = repair(run(**posed), finding="parity-blindness").config
+    repaired = repair(run(**posed), finding="parity-blindness").config
     chiral = make_jets(2, dtype=torch.float64, max_particles=6, min_particles=4)
     image = rotate(chiral, torch.diag(torch.tensor([1.0, -1.0, 1.0]))[None])
-    for options, blind in ((posed["options"], True), (mended.options, False)):
+    for options, blind in ((posed["options"], True), (repaired.options, False)):
         torch.manual_seed(0)
         tagger = build("canonical", **options).double().eval()
         assert torch.allclose(tagger(chiral), tagger(image), atol=1e-8) == blind
@@ -244,8 +246,8 @@ def test_the_repaired_run_trains(tmp_path, make_jets, jetclass_columns, write_tr
     printed = capsys.readouterr().out
     assert "Go on with: jetsym train --config" in printed
     config = str(tmp_path / "run/repair-leakage.yaml")
-    assert main(["train", "--config", config, "--out", str(tmp_path / "mended")]) == 0
-    report = jetsym.probe(tmp_path / "mended", data, limit=4, l_max=2, progress=False)
+    assert main(["train", "--config", config, "--out", str(tmp_path / "repaired")]) == 0
+    report = jetsym.probe(tmp_path / "repaired", data, limit=4, l_max=2, progress=False)
     broken = report.equivariance["logits"].relative > 1e-3
     assert broken == (remedy != "canonical")
 
@@ -256,4 +258,4 @@ def test_a_repair_may_begin_from_the_weights(tmp_path, make_jets, jetclass_colum
     data = str(tmp_path / "train.root")
     train(data, tmp_path / "run", epochs=1, options=SMALL, device="cpu", progress=False)
     path = repair(tmp_path / "run", finding="leakage", from_weights=True).save(tmp_path / "repaired.yaml")
-    assert main(["train", "--config", str(path), "--out", str(tmp_path / "mended")]) == 0
+    assert main(["train", "--config", str(path), "--out", str(tmp_path / "repaired")]) == 0

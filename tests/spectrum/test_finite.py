@@ -149,12 +149,12 @@ def test_outputs_fall_apart_into_its_irreps(kind, group):
     whole = representation(kind)
     split = whole.under(group)
     np.testing.assert_allclose(split.basis @ split.basis.T, np.eye(len(whole.basis)), atol=1e-10)
-    turned = split.basis @ whole.matrices(group.elements) @ split.basis.T
+    rotated = split.basis @ whole.matrices(group.elements) @ split.basis.T
     for irrep, place in zip(split.blocks, split.slices, strict=True):
         matrices = group.matrices[irrep.lam]
-        np.testing.assert_allclose(turned[:, place, place], matrices, atol=1e-10)
-        turned[:, place, place] = 0
-    np.testing.assert_allclose(turned, 0, atol=1e-10)
+        np.testing.assert_allclose(rotated[:, place, place], matrices, atol=1e-10)
+        rotated[:, place, place] = 0
+    np.testing.assert_allclose(rotated, 0, atol=1e-10)
 
 
 def test_a_table_that_lacks_an_irrep_of_an_output_is_refused():

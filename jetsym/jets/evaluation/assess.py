@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from jetsym.errors import ConfigError
 from jetsym.jets.evaluation import metrics
 from jetsym.jets.evaluation.calibration import measure_calibration
-from jetsym.jets.evaluation.rejection import Rejection, background_of, log_odds, measure_rejection, working_points_of
+from jetsym.jets.evaluation.rejection import Rejection, background_of, measure_rejection, working_points_of
 from jetsym.jets.evaluation.report import Bin, ClassQuality, Evaluation
 
 __all__ = ["assess"]
@@ -44,7 +44,7 @@ class _Setting:
         return [name for name in self.working_points if name in present]
 
     def scored(self, logits: Tensor, label: Tensor, name: str) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-        return log_odds(logits, label, name, self.background, classes=self.classes)
+        return metrics.log_odds(logits, label, name, self.background, classes=self.classes)
 
     def rejection(self, name: str, score: NDArray[np.float64], is_signal: NDArray[np.bool_]) -> Rejection:
         return measure_rejection(

@@ -20,6 +20,7 @@ __all__ = [
     "auc_with_influence",
     "background_rejection",
     "background_share_with_influence",
+    "log_odds",
     "macro_auc",
     "pair_score",
     "summary",
@@ -84,20 +85,41 @@ def pair_score(
     :func:`auc_pair`; both results have shape (jets of the two classes,).
     """
     _check(logits, label)
-    numbers = []
     for name in (signal, background):
         if name not in classes:
             raise DataError(f"there is no class {name!r}; {closest(name, classes)}")
-        numbers.append(list(classes).index(name))
-    scores, truth = logits.double().numpy(force=True), label.numpy(force=True)
-    chosen = np.isin(truth, numbers)
-    is_signal = truth[chosen] == numbers[0]
+    odds, is_signal = log_odds(logits, label, signal, (background,), classes=classes)
     if is_signal.all() or not is_signal.any():
         counts = f"{int(is_signal.sum())} jets of {signal} and {int((~is_signal).sum())} of {background}"
         raise DataError(f"the sample has {counts}; expected both")
-    # log-odds: the same order as p_s / (p_s + p_b), without its rounding to 0 and 1
-    odds = scores[chosen, numbers[0]] - scores[chosen, numbers[1]]
     return odds, is_signal
+
+
+def log_odds(
+    logits: Tensor, label: Tensor, signal: str, background: Sequence[str], *, classes: Sequence[str]
+) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Compute log(p_s / p_b) of the jets of signal and background, p_b summed over the latter, and which are signal.
+
+    It orders jets as the score p_s / (p_s + p_b) of the field does, without its rounding to 0 and 1.
+
+    Parameters
+    ----------
+    logits, label
+        (B, classes) and (B,) int64.
+    signal, background, classes
+        Names; the last in the order of the logits.
+
+    Returns
+    -------
+    (n,) float64, (n,) bool
+    """
+    names = list(classes)
+    numbers = [names.index(name) for name in background]
+    truth, scores = label.numpy(force=True), logits.double()
+    is_signal = truth == names.index(signal)
+    odds = scores[:, names.index(signal)] - scores[:, numbers].logsumexp(dim=1)
+    chosen = is_signal | np.isin(truth, numbers)
+    return odds.numpy(force=True)[chosen], is_signal[chosen]
 
 
 def auc_pair(logits: Tensor, label: Tensor, signal: str, background: str, *, classes: Sequence[str] = CLASSES) -> float:

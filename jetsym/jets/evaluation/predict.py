@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any
 
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from jetsym.errors import ConfigError, DataError, MissingDependencyError
+from jetsym.errors import ConfigError, DataError, required
 from jetsym.files import finished_file
 from jetsym.jets import kinematics
 from jetsym.jets.batch import JetBatch
@@ -27,6 +27,8 @@ from jetsym.progress import progress_bar
 __all__ = ["predict", "predictions"]
 
 Columns = dict[str, NDArray[Any]]
+#: Appends rows to a file.
+Write = Callable[[Columns], None]
 
 #: Jets whose particles are in memory at a time, and jets of a basket or of a row group.
 BUFFER, ROWS = 16_384, 16_384
@@ -123,13 +125,13 @@ def predict(
         facts["label_classes"] = json.dumps(stream.classes)
     with (
         finished_file(out) as unfinished,
-        _WRITERS[out.suffix](unfinished, facts) as writer,
+        _WRITERS[out.suffix](unfinished, facts) as write,
         progress_bar("jets", stream.n_jets, shown=progress) as advance,
     ):
         written = 0
         for columns in predictions(model, stream, logits=logits, max_particles=max_particles, batch_size=batch_size):
             rows = len(columns["jet_pt"])
-            writer.write(columns)
+            write(columns)
             advance(rows)
             written += rows
         if not written:
@@ -182,64 +184,41 @@ def _columns(jets: JetBatch, logits: Tensor, model: nn.Module, *, keep_logits: b
     return columns
 
 
-class _Writer(Protocol):
-    def write(self, columns: Columns) -> None:
-        """Append rows."""
-
-
-class _RootWriter:
-    """A TTree that takes rows in portions."""
-
-    def __init__(self, file: Any) -> None:
-        self._file, self._tree = file, cast(Any, None)
-
-    def write(self, columns: Columns) -> None:
-        if self._tree is None:
-            self._tree = self._file.mktree(TREE, {name: column.dtype for name, column in columns.items()})
-        self._tree.extend(columns)
-
-
-class _ParquetWriter:
-    """A table that takes rows in portions, each a row group."""
-
-    def __init__(self, path: Path, facts: dict[str, str]) -> None:
-        self._path, self._facts, self._writer = path, facts, cast(Any, None)
-
-    def write(self, columns: Columns) -> None:
-        import pyarrow
-        import pyarrow.parquet
-
-        table = pyarrow.table(columns, metadata=self._facts)
-        if self._writer is None:
-            self._writer = pyarrow.parquet.ParquetWriter(self._path, table.schema, write_page_checksum=True)
-        self._writer.write_table(table)
-
-    def close(self) -> None:
-        if self._writer is not None:
-            self._writer.close()
-
-
 @contextmanager
-def _open_root(path: Path, facts: dict[str, str]) -> Iterator[_Writer]:
+def _root(path: Path, facts: dict[str, str]) -> Iterator[Write]:
+    """Open a TTree that takes rows in portions."""
     import uproot
 
     with uproot.recreate(path, compression=uproot.ZLIB(4)) as file:
         for name, text in facts.items():
             file[name] = text
-        yield _RootWriter(file)
+        trees: list[Any] = []
+
+        def write(columns: Columns) -> None:
+            if not trees:
+                trees.append(file.mktree(TREE, {name: column.dtype for name, column in columns.items()}))
+            trees[0].extend(columns)
+
+        yield write
 
 
 @contextmanager
-def _open_parquet(path: Path, facts: dict[str, str]) -> Iterator[_Writer]:
-    try:
-        import pyarrow.parquet  # noqa: F401
-    except ImportError as error:
-        raise MissingDependencyError.of("pyarrow", extra="formats", purpose="writing Parquet") from error
-    writer = _ParquetWriter(path, facts)
-    try:
-        yield writer
-    finally:
-        writer.close()
+def _parquet(path: Path, facts: dict[str, str]) -> Iterator[Write]:
+    """Open a table that takes rows in portions, each a row group."""
+    arrow, parquet = (
+        required(module, extra="formats", purpose="writing Parquet") for module in ("pyarrow", "pyarrow.parquet")
+    )
+    with ExitStack() as stack:
+        writers: list[Any] = []
+
+        def write(columns: Columns) -> None:
+            table = arrow.table(columns, metadata=facts)
+            if not writers:
+                writer = parquet.ParquetWriter(path, table.schema, write_page_checksum=True)
+                writers.append(stack.enter_context(writer))
+            writers[0].write_table(table)
+
+        yield write
 
 
-_WRITERS = {".root": _open_root, ".parquet": _open_parquet}
+_WRITERS = {".root": _root, ".parquet": _parquet}

@@ -16,7 +16,6 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import brentq
 from scipy.stats import beta, binom
-from torch import Tensor
 
 from jetsym.errors import ConfigError, DataError, closest
 from jetsym.jets.evaluation.metrics import background_rejection
@@ -25,7 +24,6 @@ __all__ = [
     "FEW",
     "Rejection",
     "background_of",
-    "log_odds",
     "measure_rejection",
     "passing_share_interval",
     "working_points_of",
@@ -160,32 +158,6 @@ def working_points_of(signals: Sequence[str], changes: Mapping[str, float] | Non
         if not 0 < value <= 1:
             raise ConfigError(f"working_points has {value} for {name!r}; expected a share in (0, 1]")
     return {name: (changes or {}).get(name, WORKING_POINTS.get(name, 0.5)) for name in signals}
-
-
-def log_odds(
-    logits: Tensor, label: Tensor, signal: str, background: Sequence[str], *, classes: Sequence[str]
-) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """Compute log(p_s / p_b) of the jets of signal and background, p_b summed over the latter, and which are signal.
-
-    It orders jets as the score p_s / (p_s + p_b) of the field does, without its rounding to 0 and 1.
-
-    Parameters
-    ----------
-    logits, label
-        (B, classes) and (B,) int64.
-    signal, background, classes
-        Names; the last in the order of the logits.
-
-    Returns
-    -------
-    (n,) float64, (n,) bool
-    """
-    numbers = [classes.index(name) for name in background]
-    truth, scores = label.numpy(force=True), logits.double()
-    is_signal = truth == classes.index(signal)
-    odds = scores[:, classes.index(signal)] - scores[:, numbers].logsumexp(dim=1)
-    chosen = is_signal | np.isin(truth, numbers)
-    return odds.numpy(force=True)[chosen], is_signal[chosen]
 
 
 def measure_rejection(

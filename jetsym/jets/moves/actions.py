@@ -97,7 +97,7 @@ def about_jet_axis(batch: JetBatch, matrices: Tensor) -> JetBatch:
 def rotate_at_rest(batch: JetBatch, matrices: Tensor) -> JetBatch:
     """Apply elements of O(3) in the rest frame of each jet: the little group of its total momentum P.
 
-    Each four-vector is boosted along P to where P is at rest, turned there, and boosted back, one after the other: as
+    Each four-vector is boosted along P to where P is at rest, rotated there, and boosted back, one after the other: as
     one matrix the product would break the group law. P is the sum of the constituents, :func:`jet_momentum`; it is
     fixed to 4γ²ε of itself, γ = E/M and ε = 2.2e-16, before the momenta are rounded to the dtype of the jets. The axes
     at rest are those of the lab, carried along by the boost. The stored ``jet_p4`` moves as well: it is not P.

@@ -46,7 +46,7 @@ class AugmentationConfig:
         an axis), ``"lorentz"`` (rotation, boost, rotation), or one that was registered, in any case of letters.
     frame
         Of SO3 and O3: ``"lab"``, if not given, or ``"rest"``, the rest frame of each jet's constituents. A jet that has
-        none, such as a single particle, is turned about its momentum (and mirrored through planes that hold it): this
+        none, such as a single particle, is rotated about its momentum (and mirrored through planes that hold it): this
         is what is left of the rotations at rest as the mass goes to zero.
     axis
         Of SO2 and boost: ``"beam"``, if not given, ``"jet"`` (the axis of each jet) or ``"random"`` (uniform on the
@@ -168,7 +168,7 @@ def _boosted(
 
 
 def _rotate_at_rest_or_about_momentum(batch: JetBatch, elements: Tensor, turns: Tensor) -> JetBatch:
-    """Move jets by elements (B, 3, 3) at rest; those without a rest frame are turned (B, 3, 3) about their momentum."""
+    """Move jets by elements (B, 3, 3) at rest; those that cannot rest are rotated (B, 3, 3) about their momentum."""
     massive = has_rest_frame(batch)
     if massive.all():
         return rotate_at_rest(batch, elements[None])

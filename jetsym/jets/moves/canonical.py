@@ -1,4 +1,4 @@
-"""Canonical poses: every jet turned into axes that its own momenta define, so that how it lay is no longer seen.
+"""Canonical poses: every jet rotated into axes that its own momenta define, so that how it lay is no longer seen.
 
 The axes are eigenvectors of the momentum tensor S = Σ p pᵀ/E, which is infrared and collinear safe. In the lab the
 first is the direction of the total momentum P, and the other two are those of the part of S across it; in the rest
@@ -98,8 +98,8 @@ def poses(batch: JetBatch, symmetry: Symmetry = ROTATIONS, *, signs: Signs = "mo
     along = None if symmetry.is_at_rest else total[:, 1:]
     found = []
     for chosen in _signed(real, axes, along, mirrors=symmetry.has_inversion, signs=signs):
-        turned = rotate(real, chosen[None])
-        found.append(turned.replace(jet_p4=axis).to(batch.dtype))
+        moved = rotate(real, chosen[None])
+        found.append(moved.replace(jet_p4=axis).to(batch.dtype))
     return found
 
 

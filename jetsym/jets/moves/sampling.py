@@ -234,6 +234,6 @@ def random_lorentz(
     boosts, first, last = torch.eye(4, device=device, dtype=torch.float64).repeat(3, n, 1, 1)
     boosts[:, 0, 0] = boosts[:, 3, 3] = rapidity.cosh()
     boosts[:, 0, 3] = boosts[:, 3, 0] = rapidity.sinh()
-    for turned in (first, last):
-        turned[:, 1:, 1:] = random_rotations(n, **source)
+    for rotation in (first, last):
+        rotation[:, 1:, 1:] = random_rotations(n, **source)
     return (last @ boosts @ first).to(dtype)

@@ -55,12 +55,25 @@ def parse_irrep(text: str | Sequence[int]) -> Irrep:
         raise ProbeError(f"{text!r} is no irrep of O(3); expected (λ, σ) with σ = ±1, or a name like '(1,+)'") from None
 
 
-def needed(kind: str, report: SymmetryReport, needs: Sequence[Irrep] | None = None) -> tuple[Irrep, ...]:
+def needed(kind: str, report: SymmetryReport, needs: Sequence[Any] | None = None) -> tuple[Irrep, ...]:
     """Return the irreps that features must hold for an output of this kind, as the group of the report names them.
 
-    Under SO(3) an irrep (λ, σ) is λ, under SO(2) its largest mode stands for it.
+    Under SO(3) an irrep (λ, σ) is λ, under SO(2) its largest mode stands for it. Of a group whose irreps have names
+    alone, it is known which one is invariant, and no more.
+
+    Raises
+    ------
+    ProbeError
+        What ``needs`` names is no irrep.
     """
-    blocks = needs or SYMMETRIC.get(kind) or (NAMED[kind][1] if kind in NAMED else (parse_irrep(kind),))
+    if report.irreps[0].is_named:
+        by_name = {str(irrep): irrep for irrep in report.irreps}
+        for name in needs or ():
+            if name not in by_name:
+                raise ProbeError(f"needs names {name!r}, which is no irrep of the report; {closest(name, by_name)}")
+        return tuple(by_name[name] for name in needs or ()) or report.irreps[: kind in INVARIANT]
+    given = tuple(map(parse_irrep, needs or ()))
+    blocks = given or SYMMETRIC.get(kind) or (NAMED[kind][1] if kind in NAMED else (parse_irrep(kind),))
     sigma = report.irreps[0].sigma
     return tuple(dict.fromkeys(Irrep(block.lam, block.sigma if sigma == 1 else sigma) for block in blocks))
 
@@ -109,6 +122,11 @@ class Case:
         if self.compact is None:
             raise NotJudged("boosts have no irreps; probe under a compact group")
         return self.compact
+
+    def refuse_named(self) -> None:
+        """Raise NotJudged where irreps have names, and no λ to judge by."""
+        if self.report.irreps[0].is_named:
+            raise NotJudged(f"the irreps of {self.report.meta['group']} have names in place of λ")
 
     @property
     def outputs(self) -> dict[str, Equivariance]:
@@ -217,7 +235,6 @@ def case_of(
         )
     whole = source.baseline if baseline is None else baseline
     report, other = _compact(source), _compact(whole)
-    wanted = {name: tuple(map(parse_irrep, irreps)) for name, irreps in (needs or {}).items()}
     if report is None:
         return Case(source, whole, report, other, tuple(history), None, {}, bounds)
     for past in (*history, *([] if other is None else [other])):
@@ -226,15 +243,15 @@ def case_of(
                 f"a report under {past.meta['group']} cannot be compared with one under {report.meta['group']}; "
                 "measure both under the same group"
             )
+    wanted = needs or {}
     for name in wanted:
         if name not in report.equivariance:
             raise ProbeError(f"needs names {name!r}, which is no output; {closest(name, report.equivariance)}")
     if readout is not None and readout not in report.layers:
         raise ProbeError(f"readout is {readout!r}, which is no layer; {closest(readout, report.layers)}")
     hidden = [layer for layer in report.layers if layer not in report.equivariance]
-    needed_irreps = {
-        name: needed(item.kind, report, wanted.get(name) or None) for name, item in report.equivariance.items()
-    }
+    by_output = {name: needed(item.kind, report, wanted.get(name)) for name, item in report.equivariance.items()}
+    needed_irreps = {name: irreps for name, irreps in by_output.items() if irreps}  # where they are known
     last = hidden[-1] if hidden else None
     return Case(source, whole, report, other, tuple(history), readout or last, needed_irreps, bounds)
 

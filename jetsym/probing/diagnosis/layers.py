@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from jetsym.probing.diagnosis.case import INVARIANT, Case, NotJudged, is_pseudo
+from jetsym.probing.diagnosis.case import INVARIANT, Case, NotJudged
 from jetsym.probing.diagnosis.modes import MEASURE_AGAIN, register
 from jetsym.probing.diagnosis.thresholds import Bound
 from jetsym.probing.measure.resolution import LADDER, LADDER_OF_MODES
@@ -43,6 +43,10 @@ def starvation(case: Case) -> Iterator[Finding]:
                 continue
             if case.below(case.share(row, irrep.__eq__), case.bounds.starved):
                 yield _starved(case, row, name, irrep)
+    unknown = [name for name in case.report.equivariance if name not in case.needs]
+    if unknown:
+        group = case.report.meta["group"]
+        raise NotJudged(f"which irreps of {group} {' and '.join(unknown)} needs is not in the report; say so by needs")
 
 
 def _starved(case: Case, row: int, name: str, irrep: Irrep) -> Finding:
@@ -71,6 +75,7 @@ def _starved(case: Case, row: int, name: str, irrep: Irrep) -> Finding:
 def bottleneck(case: Case) -> Iterator[Finding]:
     """Find an embedding that is linear in the vectors, so that λ ≥ 2 is made by later layers alone."""
     case.readout_row  # noqa: B018  judged where features were measured
+    case.refuse_named()
     if case.report.irreps[-1].lam < 2:
         raise NotJudged("the report ends below λ = 2")
 
@@ -115,6 +120,7 @@ def bottleneck(case: Case) -> Iterator[Finding]:
 )
 def saturation(case: Case) -> Iterator[Finding]:
     """Find the layer that has most power beyond l_max, and more than the tolerance."""
+    case.refuse_named()
     report, bounds, last = case.report, case.bounds, case.report.irreps[-1].lam
     least = report.tail - list(map(tail_floor, report.noise_floor)) - bounds.sigma * report.tail_stderr
     lost = [(float(report.tail[row]), row) for row in range(len(report.layers)) if least[row] > bounds.tail]
@@ -191,12 +197,11 @@ def late_collapse(case: Case) -> Iterator[Finding]:
         raise NotJudged("no output is said to be invariant")
     if row == case.hidden[0]:
         raise NotJudged("it takes at least two layers before the output")
+    invariant = case.report.irreps[0]
     for name in names:
         first, head = case.hidden[0], case.report.layers.index(name)
         turning = [
-            case.evidence(
-                f"not invariant in {case.report.layers[place]}", place, lambda irrep: irrep.lam > 0 or is_pseudo(irrep)
-            )
+            case.evidence(f"not invariant in {case.report.layers[place]}", place, invariant.__ne__)
             for place in (first, row, head)
         ]
         start, readout, end = (Share(item.value, item.stderr, item.noise_floor) for item in turning)
@@ -204,12 +209,8 @@ def late_collapse(case: Case) -> Iterator[Finding]:
         if not carried or not case.below(end, readout.value / bounds.collapse):
             continue
         text = (
-            f"{percent(readout.value, readout.stderr)} % of {case.report.layers[row]} still turns, after "
+            f"{percent(readout.value, readout.stderr)} % of {case.report.layers[row]} is not invariant, after "
             f"{percent(start.value, start.stderr)} % of {case.report.layers[first]}, and "
             f"{percent(end.value, end.stderr)} % of {name}: the last step alone makes it invariant."
         )
-        yield Finding("note", case.report.layers[row], text, turning, (str(case.report.irreps[0]),))
-
-
-def _turns(irrep: Irrep) -> bool:
-    return irrep.lam > 0 or is_pseudo(irrep)
+        yield Finding("note", case.report.layers[row], text, turning, (str(invariant),))

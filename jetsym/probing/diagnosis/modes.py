@@ -12,7 +12,7 @@ from jetsym.probing.reports.diagnosis import Finding
 
 __all__ = ["MEASURE_AGAIN", "MODES", "Mode", "Rule", "register"]
 
-#: The word for what mends a measurement rather than a model.
+#: The word for what repairs a measurement rather than a model.
 MEASURE_AGAIN = "measure-again"
 
 

@@ -34,10 +34,8 @@ def leakage(case: Case) -> Iterator[Finding]:
         if Symmetry.from_dict(case.report.meta).is_about_beam and item.kind in INVARIANT:
             continue
         if case.counts(part, stderr, item):
-            whole = case.error(name, f"wrong irreps in {name}, of its power", "leakage", case.bounds.deviation**2)
-            evidence = replace(whole, value=part, stderr=stderr)
-            text = f"{percent(part, stderr)} % of the power of {name} lies in irreps other than those of {item.kind}"
-            yield _finding(case, name, part, text, evidence)
+            text = f"lies in irreps other than those of {item.kind}"
+            yield _finding(case, name, ("leakage", part, stderr), f"wrong irreps in {name}", text)
 
 
 @register(
@@ -51,12 +49,10 @@ def leakage(case: Case) -> Iterator[Finding]:
 def misalignment(case: Case) -> Iterator[Finding]:
     """Find outputs that lie in their irrep and turn otherwise than they should."""
     for name, item in case.outputs.items():
-        part, stderr = item.misalignment, item.misalignment_stderr
-        if item.kind not in (*INVARIANT, "pseudoscalar") and case.counts(part, stderr, item):
-            what = f"misaligned in {name}, of its power"
-            evidence = case.error(name, what, "misalignment", case.bounds.deviation**2)
-            text = f"{percent(part, stderr)} % of the power of {name} is {item.kind}, but turned the wrong way"
-            yield _finding(case, name, part, text, evidence)
+        part = item.misalignment, item.misalignment_stderr
+        if item.kind not in (*INVARIANT, "pseudoscalar") and case.counts(*part, item):
+            text = f"is {item.kind}, but rotated wrongly"
+            yield _finding(case, name, ("misalignment", *part), f"misaligned in {name}", text)
 
 
 @register(
@@ -149,12 +145,16 @@ def drift(case: Case) -> Iterator[Finding]:
 
 
 def _refuse_without_inversion(case: Case) -> None:
+    case.refuse_named()
     if case.report.irreps[0].sigma != 1:
         raise NotJudged(f"{case.report.meta['group']} has no inversion; probe under O3")
 
 
-def _finding(case: Case, name: str, part: float, text: str, evidence: Evidence) -> Finding:
-    """Return a failure of an output's error, with what training did to it and the irreps of the error."""
+def _finding(case: Case, name: str, part: tuple[str, float, float], what: str, text: str) -> Finding:
+    """Return a failure by a part (name, value, error) of A², with what training did to A, and the irreps of it."""
+    of, value, stderr = part
+    evidence = case.error(name, f"{what}, of its power", of, case.bounds.deviation**2)
+    text = f"{percent(value, stderr)} % of the power of {name} {text}"
     relative = case.error(name, "", "relative")
     if np.isfinite(relative.untrained):
         gap = relative.untrained - relative.value
@@ -164,4 +164,5 @@ def _finding(case: Case, name: str, part: float, text: str, evidence: Evidence) 
         text += f"; training has {verb} relative A, from {before} to {concise(relative.value, relative.stderr)}"
     spectrum = case.outputs[name].error_spectrum
     irreps = [irrep for irrep, power in spectrum.items() if irrep != MIRRORED and power > 0.1 * max(spectrum.values())]
-    return Finding(case.severity(max(part, 0.0) ** 0.5), name, f"{text}.", [evidence, *case.about(name)], irreps)
+    evidence = replace(evidence, value=value, stderr=stderr)
+    return Finding(case.severity(max(value, 0.0) ** 0.5), name, f"{text}.", [evidence, *case.about(name)], irreps)

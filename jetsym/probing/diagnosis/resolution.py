@@ -67,7 +67,7 @@ def _one_input(case: Case) -> Iterator[Reason]:
 
 def _grids_disagree(case: Case) -> Iterator[Reason]:
     found = case.report.meta.get("resolution")
-    if found and not found["agreed"]:
+    if found and not found["agreed"] and not case.report.irreps[0].is_named:  # those have no grid
         last = found["steps"][-1]
         text = f"two grids still disagree at l_max = {last['l_max']}, the largest tried: use method='random'"
         changed = Evidence("change of a share of power on the next grid", last["difference"], NAN, found["tolerance"])
@@ -105,6 +105,8 @@ def _loose_errors(case: Case) -> Iterator[Reason]:
 def _out_of_reach(case: Case) -> Iterator[Reason]:
     largest = case.report.irreps[-1].lam
     for name, irreps in case.needs.items():
+        if irreps[0].is_named:  # all of the table was measured
+            continue
         most = max(irrep.lam for irrep in irreps)
         if most > largest:
             text = f"{name} needs λ = {most}, and the report ends at {largest}: raise l_max"

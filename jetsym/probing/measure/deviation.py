@@ -181,8 +181,8 @@ class BlockError:
         self._coset_square = self._coset_square + weights @ _squares(even)
         if self._irrep.dimension > 1:
             weights = self._leak_weights[chunk]
-            turned = even @ np.swapaxes(matrices, -1, -2)
-            weighted = weights[:, None, None, None] * turned
+            rotated = even @ np.swapaxes(matrices, -1, -2)
+            weighted = weights[:, None, None, None] * rotated
             self._coefficients = self._coefficients + _products(matrices, weighted)
             self._leak_square = self._leak_square + weights @ _squares(*shifted)
             self._leak_coset_square = self._leak_coset_square + weights @ _squares(even)

@@ -21,7 +21,7 @@ from jetsym.probing.measure.rounding import rounding_response
 from jetsym.probing.options import AUTO, check_kinds
 from jetsym.probing.reports.spectrum import SymmetryReport
 from jetsym.progress import progress_bar
-from jetsym.spectrum import Spectrum, group_of
+from jetsym.spectrum import FiniteGroup, Spectrum, group_of
 from jetsym.spectrum.representations import Kind, representation
 from jetsym.spectrum.responses import rounding_floor
 from jetsym.symmetry import Symmetry
@@ -45,7 +45,8 @@ def measure_rotations(
     """
     group = group_of(symmetry)
     exact = method != "random" and n_rotations is None
-    check_kinds(session.kinds, None if l_max == AUTO or not exact else int(l_max))
+    resolved = l_max == AUTO or not exact or isinstance(group, FiniteGroup)
+    check_kinds(session.kinds, None if resolved else int(l_max))
     inputs, action = session.act(inputs, symmetry)
     check_law(session.kinds, action)
 

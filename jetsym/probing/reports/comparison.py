@@ -11,10 +11,11 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 from rich.table import Table
 
-from jetsym.errors import MissingDependencyError, ProbeError
+from jetsym.errors import ProbeError, required
 from jetsym.probing.reports.derived import bandwidth, pseudo_share, weighted
 from jetsym.probing.reports.html import render
 from jetsym.probing.reports.spectrum import SymmetryReport, tail_floor
+from jetsym.spectrum import Irrep
 from jetsym.storage import Stored
 from jetsym.text import as_text, concise, percent
 
@@ -119,9 +120,9 @@ class Comparison(Stored):
         return len(self.reports)
 
     @property
-    def lams(self) -> range:
-        """All λ that any of the reports goes up to."""
-        return range(1 + max(report.irreps[-1].lam for report in self.reports))
+    def orders(self) -> dict[str, Irrep]:
+        """All λ, modes m and irreps with a name that any of the reports holds, in words, with an irrep of each."""
+        return {irrep.order: irrep for report in self.reports for irrep in report.irreps}
 
     def depths(self, place: int) -> Array:
         """Return (layers,) the depth of every layer and output of a report."""
@@ -134,9 +135,9 @@ class Comparison(Stored):
             ]
         )
 
-    def shares(self, place: int, lam: int) -> Column:
-        """Return the fraction of power at λ, of either parity."""
-        return self._sum(place, lambda report: weighted(report, lambda irrep: float(irrep.lam == lam)))
+    def shares(self, place: int, order: str) -> Column:
+        """Return the fraction of power at one of :attr:`orders`, of either parity, such as "λ = 2"."""
+        return self._sum(place, lambda report: weighted(report, lambda irrep: float(irrep.order == order)))
 
     def bandwidth(self, place: int) -> Column:
         """Compute Σ λ(λ+1) b_λ; see :func:`jetsym.probing.reports.derived.bandwidth`."""
@@ -185,7 +186,8 @@ class Comparison(Stored):
         """Yield the cells of the table: name of the report, and the cells of one of its layers."""
         for place, (name, report) in enumerate(zip(self.names, self.reports, strict=True)):
             depths, width, pseudo = self.depths(place), self.bandwidth(place), self.pseudo(place)
-            by_lam = [self.shares(place, lam) if lam <= report.irreps[-1].lam else None for lam in self.lams]
+            own = {irrep.order for irrep in report.irreps}
+            shares = [self.shares(place, order) if order in own else None for order in self.orders]
             for row, layer in enumerate(report.layers):
                 floor, item = float(report.noise_floor[row]), report.equivariance.get(layer)
                 yield (
@@ -193,7 +195,7 @@ class Comparison(Stored):
                     [
                         layer,
                         f"{depths[row]:.2f}",
-                        *(_percent(column, row) if column is not None else "—" for column in by_lam),
+                        *(_percent(column, row) if column is not None else "—" for column in shares),
                         percent(report.tail[row], report.tail_stderr[row], tail_floor(floor)),
                         concise(width.value[row], width.stderr[row], floor=floor),
                         _percent(pseudo, row) if report.irreps[0].sigma == 1 else "—",
@@ -208,7 +210,7 @@ class Comparison(Stored):
         return [
             "layer",
             "depth",
-            *(f"{name} (%)" for name in self._names_of_lams()),
+            *(f"{order} (%)" for order in self.orders),
             "tail (%)",
             "bandwidth",
             "σ = − (%)",
@@ -216,35 +218,25 @@ class Comparison(Stored):
             "A / spread",
         ]
 
-    def _names_of_lams(self) -> list[str]:
-        """Return what the columns of :attr:`lams` hold: a λ, or for a group given by its elements an irrep by name."""
-        irreps = max((report.irreps for report in self.reports), key=lambda irreps: irreps[-1].lam)
-        return [str(irreps[lam]) if irreps[lam].is_named else f"λ = {lam}" for lam in self.lams]
-
     def to_dataframe(self) -> pd.DataFrame:
         """Return one row per report, layer and quantity, with value and standard error (needs pandas).
 
         Quantities are the irreps by name, "tail", "bandwidth" and "pseudo", for outputs "relative A" and "A / spread".
         """
-        try:
-            import pandas as pd
-        except ImportError:
-            purpose = "Comparison.to_dataframe"
-            raise MissingDependencyError.of("pandas", extra="notebooks", purpose=purpose) from None
+        frames = required("pandas", extra="notebooks", purpose="Comparison.to_dataframe")
         columns = ["report", "layer", "depth", "quantity", "value", "stderr"]
-        return pd.DataFrame(list(self._numbers()), columns=columns)
+        found: pd.DataFrame = frames.DataFrame(list(self._numbers()), columns=columns)
+        return found
 
     def _numbers(self) -> Iterator[tuple[str, str, float, str, float, float]]:
         for place, (name, report) in enumerate(zip(self.names, self.reports, strict=True)):
             quantities = {
-                **{
-                    str(irrep): (report.fractions[:, column], report.stderr[:, column])
-                    for column, irrep in enumerate(report.irreps)
-                },
-                "tail": (report.tail, report.tail_stderr),
-                "bandwidth": self.bandwidth(place)[:2],
-                "pseudo": self.pseudo(place)[:2],
+                str(irrep): (report.fractions[:, column], report.stderr[:, column])
+                for column, irrep in enumerate(report.irreps)
             }
+            quantities["tail"] = (report.tail, report.tail_stderr)
+            if not report.irreps[0].is_named:  # those have neither
+                quantities |= {"bandwidth": self.bandwidth(place)[:2], "pseudo": self.pseudo(place)[:2]}
             for row, (layer, depth) in enumerate(zip(report.layers, self.depths(place), strict=True)):
                 for quantity, (value, stderr) in quantities.items():
                     yield name, layer, float(depth), quantity, float(value[row]), float(stderr[row])
@@ -275,7 +267,7 @@ class Comparison(Stored):
         return cls(tuple(names), tuple(SymmetryReport.from_dict(item) for item in reports))
 
     def __str__(self) -> str:
-        table = Table(title="Power per λ, effective bandwidth Σ λ(λ+1) b, pseudotensors, errors", title_justify="left")
+        table = Table(title="Power per λ, m or irrep, effective bandwidth, pseudotensors, errors", title_justify="left")
         for column in ("report", *self.header):
             table.add_column(column, justify="left" if column in ("report", "layer") else "right")
         last = self.names[0]

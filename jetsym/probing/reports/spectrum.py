@@ -11,7 +11,7 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 from rich.table import Table
 
-from jetsym.errors import MissingDependencyError
+from jetsym.errors import required
 from jetsym.probing.reports.equivariance import Equivariance
 from jetsym.probing.reports.html import render
 from jetsym.spectrum import Irrep, read_irrep
@@ -80,14 +80,15 @@ class SymmetryReport(Stored):
     def sentences(self) -> list[str]:
         """Say where the content lies, how it moves through the layers, and how far outputs are from their law."""
         errors = [_error(name, item, self) for name, item in self.equivariance.items()]
-        return [_depth(self), *errors, *_cut(self), *_resolution(self.meta.get("resolution"))]
+        return [_depth(self), *errors, *_cut(self), *_resolution(self)]
 
     def settings(self) -> str:
         """Say in one line how it was measured."""
         meta = self.meta
+        reach = "" if self.irreps[0].is_named else f"l_max {meta['l_max']}, "
         return (
-            f"{meta['model']}; group {meta['group']}, frame {meta['frame']}, l_max {meta['l_max']}, "
-            f"method {meta['method']}, {meta['n_inputs']} inputs × {meta['n_rotations']} rotations "
+            f"{meta['model']}; group {meta['group']}, frame {meta['frame']}, {reach}method {meta['method']}, "
+            f"{meta['n_inputs']} inputs × {meta['n_rotations']} rotations "
             f"({meta['evaluations']:,} evaluations in {meta['seconds']:.1f} s on {meta['device']}, {meta['dtype']}), "
             f"seed {meta['seed']}. " + " ".join(meta["notes"])
         )
@@ -112,6 +113,7 @@ class SymmetryReport(Stored):
             errors_header=ERROR_COLUMNS,
             errors=[_error_cells(name, item) for name, item in self.equivariance.items()],
             explained=explained,
+            irreps=self.irreps,
             settings=self.settings(),
         )
 
@@ -144,16 +146,12 @@ class SymmetryReport(Stored):
 
     def to_dataframe(self) -> pd.DataFrame:
         """Return one row per layer and irrep, with fraction, standard error, norm and noise floor (needs pandas)."""
-        try:
-            import pandas as pd
-        except ImportError:
-            purpose = "SymmetryReport.to_dataframe"
-            raise MissingDependencyError.of("pandas", extra="notebooks", purpose=purpose) from None
-        return pd.DataFrame(
+        frames = required("pandas", extra="notebooks", purpose="SymmetryReport.to_dataframe")
+        found: pd.DataFrame = frames.DataFrame(
             {
                 "layer": layer,
                 "irrep": str(irrep),
-                "lam": irrep.lam,
+                "lam": None if irrep.is_named else irrep.lam,
                 "sigma": irrep.sigma,
                 "fraction": self.fractions[row, column],
                 "stderr": self.stderr[row, column],
@@ -163,6 +161,7 @@ class SymmetryReport(Stored):
             for row, layer in enumerate(self.layers)
             for column, irrep in enumerate(self.irreps)
         )
+        return found
 
     def __str__(self) -> str:
         title = f"Power per irrep of {self.meta['group']} in %, standard error in the last digits"
@@ -235,7 +234,7 @@ def _cut(report: SymmetryReport) -> list[str]:
     largest = report.irreps[-1]
     text = (
         f"{percent(report.tail[worst], report.tail_stderr[worst])} % of {report.layers[worst]} lies beyond "
-        f"{largest.limit}"
+        f"{'the table of irreps' if largest.is_named else largest.order}"
     )
     if largest.is_named:  # all elements were evaluated
         return [f"{text}."]
@@ -247,9 +246,10 @@ def _cut(report: SymmetryReport) -> list[str]:
     ]
 
 
-def _resolution(found: Mapping[str, Any] | None) -> list[str]:
-    """Say what l_max='auto' found."""
-    if not found:
+def _resolution(report: SymmetryReport) -> list[str]:
+    """Say what l_max='auto' found; irreps without λ need none."""
+    found = report.meta.get("resolution")
+    if not found or report.irreps[0].is_named:
         return []
     last, asked = found["steps"][-1], f"{100 * found['tolerance']:.2g}"
     numbers = f"{100 * last['tail']:.2g} % beyond it, {100 * last['difference']:.2g} % of change on the next grid"

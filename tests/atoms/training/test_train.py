@@ -97,9 +97,9 @@ def test_spectra_over_training(run, data, capsys, tmp_path):
 @pytest.mark.parametrize("remedy", [{"finding": "drift", "from_weights": True}, {"finding": "late-collapse"}])
 def test_the_repaired_run_trains(run, tmp_path, remedy):
     path = repair(run, **remedy).save(tmp_path / "repaired.yaml")
-    command = ["atoms", "train", "--config", str(path), "--out", str(tmp_path / "mended"), "--epochs", "1"]
+    command = ["atoms", "train", "--config", str(path), "--out", str(tmp_path / "repaired"), "--epochs", "1"]
     assert cli.main([*command, "--progress", "false"]) == 0
-    assert (tmp_path / "mended/model.ckpt").is_file()
+    assert (tmp_path / "repaired/model.ckpt").is_file()
 
 
 @pytest.mark.slow

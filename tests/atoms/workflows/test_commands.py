@@ -47,7 +47,7 @@ def test_relax(copper, tmp_path, capsys):
 def test_phonons(copper, tmp_path, capsys):
     out = tmp_path / "phonons.json"
     words = ["--model", "emt", "--supercell", "[3,3,3]", "--mesh", "8", "--path", "GX", "--points", "5"]
-    assert cli.main(["phonons", copper, *words, "--out", str(out), "--symmetrize", "none"]) == 0
+    assert cli.main(["phonons", copper, *words, "--out", str(out), "--symmetrize", "None"]) == 0
     assert "splitting at X, bands 1, 2 [THz]" in capsys.readouterr().out
     stored = json.loads(out.read_text())
     assert list(stored["runs"]) == ["plain"]
@@ -115,7 +115,10 @@ def wrong(make_model, tmp_path, monkeypatch):
         ("atoms evaluate model.ckpt cu.xyz --variant pbe", "variant is 'pbe', but the energies of .* are 'energy'"),
         ("atoms spectra none --inputs cu.xyz", "none"),
         ("relax cu.xyz --model emt --symmetrize O3 --l_max -1", "l_max is -1"),
-        ("relax cu.xyz --model emt --symmetrize C4", "symmetrize"),
+        (
+            "relax cu.xyz --model emt --symmetrize C4",
+            "--symmetrize is 'C4'; expected one of 'none', 'space', 'O3', 'SO3'",
+        ),
         ("relax au.xyz --model model.ckpt", "au.xyz, Au: .*does not support the atomic type '79'"),
         ("relax fe.xyz --model emt", "fe.xyz, Fe: No EMT-potential for Fe"),
         ("relax empty.xyz --model emt", "empty.xyz holds 0 structures"),
@@ -137,6 +140,6 @@ def test_a_molecule_has_no_space_group(tmp_path, capsys):
     ase.io.write(tmp_path / "water.xyz", molecule("H2O"))
     assert cli.main(["relax", str(tmp_path / "water.xyz"), "--model", "emt"]) == 1
     assert "use --symmetrize O3 or none" in capsys.readouterr().err
-    words = ["--model", "emt", "--symmetrize", "O3", "--l_max", "1", "--steps", "2"]
+    words = ["--model", "emt", "--symmetrize", "o3", "--l_max", "1", "--steps", "2"]
     assert cli.main(["relax", str(tmp_path / "water.xyz"), *words]) == 0
     assert "symmetrized" in capsys.readouterr().out

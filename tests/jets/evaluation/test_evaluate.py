@@ -32,7 +32,7 @@ def test_batches_change_nothing(make_jets):
     assert not logits.requires_grad
 
 
-def test_upright_and_rotated(make_jets):
+def test_unrotated_and_rotated(make_jets):
     jets, model = make_jets(300), Oriented()
     jets = jets.replace(label=model(jets).argmax(-1))
     found = evaluate(model, jets, rotated=3, batch_size=64)

@@ -8,11 +8,10 @@ import torch
 from scipy.stats import beta, binom, norm
 
 from jetsym.errors import ConfigError, DataError
-from jetsym.jets.evaluation.metrics import pair_score
+from jetsym.jets.evaluation.metrics import log_odds, pair_score
 from jetsym.jets.evaluation.rejection import (
     Rejection,
     background_of,
-    log_odds,
     measure_rejection,
     passing_share_interval,
     working_points_of,

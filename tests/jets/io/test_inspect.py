@@ -54,9 +54,9 @@ def test_from_the_shell(numbered_files, tmp_path, capsys):
     text = capsys.readouterr().out
     assert "50 jets" in text
     assert "files are as" in text
-    assert main(["inspect", f"{folder}/*.root", "--picture", str(tmp_path / "jets.png")]) == 0
-    with Image.open(tmp_path / "jets.png") as picture:
-        assert picture.width > 1000
+    assert main(["inspect", f"{folder}/*.root", "--figure", str(tmp_path / "jets.png")]) == 0
+    with Image.open(tmp_path / "jets.png") as image:
+        assert image.width > 1000
     (cache / "values.npy").write_bytes(b"")
     assert main(["inspect", str(cache), "--verify"]) == 1
     assert "values.npy: damaged" in capsys.readouterr().err

@@ -34,9 +34,9 @@ def test_it_is_the_mean_of_the_backbone_over_the_poses(make_jets, group, signs):
 def test_networks_on_collider_coordinates_find_theirs_in_the_pose(make_jets, backbone, options):
     """The jet lies across the beam, where Δη and Δφ are coordinates about it."""
     jets, model = make_jets(4, dtype=torch.float64, min_particles=4), make(backbone=backbone, options=options).double()
-    turned = rotate(jets, random_rotations(1, generator=torch.Generator().manual_seed(0)))
-    torch.testing.assert_close(model(turned), model(jets), atol=1e-9, rtol=0)
-    assert (model.tagger(turned) - model.tagger(jets)).abs().max() > 1e-4
+    rotated = rotate(jets, random_rotations(1, generator=torch.Generator().manual_seed(0)))
+    torch.testing.assert_close(model(rotated), model(jets), atol=1e-9, rtol=0)
+    assert (model.tagger(rotated) - model.tagger(jets)).abs().max() > 1e-4
 
 
 def test_options_of_the_backbone_are_kept_in_full():

@@ -66,9 +66,9 @@ def test_the_embedding_has_the_tensors_it_is_given_and_no_others(make_jets):
 
 def test_pairs_are_invariant_and_padding_does_nothing(make_jets):
     jets = make_jets(4, dtype=torch.float64, max_particles=12)
-    turned = rotate(jets, torch.from_numpy(O3().sample(4, np.random.default_rng(0)))[None])
+    rotated = rotate(jets, torch.from_numpy(O3().sample(4, np.random.default_rng(0)))[None])
     pairs = pair_invariants(jets)
-    torch.testing.assert_close(pair_invariants(turned), pairs, atol=1e-9, rtol=1e-9)
+    torch.testing.assert_close(pair_invariants(rotated), pairs, atol=1e-9, rtol=1e-9)
     p4, (b, i, j) = jets.p4, (0, 0, 1)
     products = p4[b, i, 1:].norm() * p4[b, j, 1:].norm()
     assert pairs[b, i, j, 0].item() == pytest.approx((2 * (products - p4[b, i, 1:] @ p4[b, j, 1:])).log().item() / 4)
@@ -87,13 +87,13 @@ def test_pairs_are_invariant_and_padding_does_nothing(make_jets):
 
 
 def test_the_embedding_sees_the_invariants_as_such(make_jets):
-    """With nothing but the columns of the invariants it is the same however a jet is turned, mirrored or boosted."""
+    """With nothing but the columns of the invariants it is the same however a jet is rotated, mirrored or boosted."""
     jets, model = make_jets(3, dtype=torch.float64), make(torch.float64, invariants=4)
     with torch.no_grad():
         model.embedding.linear.weight[:, :21] = 0
-    turned = rotate(jets, torch.from_numpy(O3().sample(3, np.random.default_rng(0)))[None])
+    rotated = rotate(jets, torch.from_numpy(O3().sample(3, np.random.default_rng(0)))[None])
     before = model(jets)
-    for moved in (turned, boost(jets, torch.tensor([0.7], dtype=torch.float64), "beam")):
+    for moved in (rotated, boost(jets, torch.tensor([0.7], dtype=torch.float64), "beam")):
         torch.testing.assert_close(model(moved), before, atol=1e-9, rtol=1e-9)
     assert before.std(dim=0).max() > 1e-4
 

@@ -89,11 +89,11 @@ def test_differentiable_in_the_element(make_jets):
     jets = make_jets(3, dtype=torch.float64)
     generator = torch.tensor([[0.0, -1, 0], [1, 0, 0], [0, 0, 0]], dtype=torch.float64)
 
-    def turned(angle):
+    def rotated(angle):
         return rotate(jets, torch.linalg.matrix_exp(angle * generator)[None]).p4
 
     _, derivative = torch.func.jvp(
-        turned, (torch.zeros((), dtype=torch.float64),), (torch.ones((), dtype=torch.float64),)
+        rotated, (torch.zeros((), dtype=torch.float64),), (torch.ones((), dtype=torch.float64),)
     )
     torch.testing.assert_close(derivative[..., 1], -jets.p4[..., 2])
     torch.testing.assert_close(derivative[..., 2], jets.p4[..., 1])

@@ -329,11 +329,11 @@ def test_jets_without_a_rest_frame_turn_about_their_momentum(make_jets, group):
     aside = torch.tensor([9.0, 1.0, 4.0, 8.0], dtype=torch.float64).expand(64, 4)
     p4 = torch.stack([p, 2 * p]).expand(64, 2, 4)
     collinear = JetBatch(p4, torch.ones(64, 2, dtype=torch.bool), torch.zeros(64, 2, 10), aside)
-    turned = augment(collinear, config, generator=torch.Generator().manual_seed(5))
-    torch.testing.assert_close(turned.p4, p4)
-    torch.testing.assert_close(turned.jet_p4[:, 0], aside[:, 0])
-    torch.testing.assert_close(turned.jet_p4[:, 1:] @ p[1:], aside[:, 1:] @ p[1:])
-    assert len(turned.jet_p4.round(decimals=6).unique(dim=0)) == 64
+    rotated = augment(collinear, config, generator=torch.Generator().manual_seed(5))
+    torch.testing.assert_close(rotated.p4, p4)
+    torch.testing.assert_close(rotated.jet_p4[:, 0], aside[:, 0])
+    torch.testing.assert_close(rotated.jet_p4[:, 1:] @ p[1:], aside[:, 1:] @ p[1:])
+    assert len(rotated.jet_p4.round(decimals=6).unique(dim=0)) == 64
 
 
 def test_empty_jets_go_through(make_jets):

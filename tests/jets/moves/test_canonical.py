@@ -119,8 +119,8 @@ def test_single_and_collinear_particles_have_one_pose():
     for jet in (one, line):
         for frame in ("lab", "rest"):
             pose = poses(jet, Symmetry("SO3", frame))[0]
-            turned = poses(rotate(jet, random_rotations(1, generator=seeded())), Symmetry("SO3", frame))[0]
-            torch.testing.assert_close(pose.p4, turned.p4, atol=1e-9, rtol=0)
+            rotated = poses(rotate(jet, random_rotations(1, generator=seeded())), Symmetry("SO3", frame))[0]
+            torch.testing.assert_close(pose.p4, rotated.p4, atol=1e-9, rtol=0)
             assert (pose.p4[..., 2:].abs() < 1e-12).all()
     # Without a rest frame the boost is held back at γ = 1000.
     assert poses(one, Symmetry("SO3", "rest"))[0].p4[0, 0, 0] == pytest.approx(50 / 2000, rel=1e-3)

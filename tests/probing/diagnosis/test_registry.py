@@ -1,4 +1,4 @@
-"""A failure mode joins by one file that registers it, and is then looked for, printed, saved and mended."""
+"""A failure mode joins by one file that registers it, and is then looked for, printed, saved and repaired."""
 
 from __future__ import annotations
 
@@ -87,8 +87,8 @@ def test_its_remedy_is_offered(constancy, constant, tmp_path):
 
     (tmp_path / "config.yaml").write_text("data: train/*.root")
     found = jetsym.diagnose(constant).save(tmp_path / "found.json")
-    mended = repair(tmp_path, finding="constancy", report=found)
-    assert (mended.remedy, mended.config.lr) == ("lower-rate", 5e-4)
+    repaired = repair(tmp_path, finding="constancy", report=found)
+    assert (repaired.remedy, repaired.config.lr) == ("lower-rate", 5e-4)
 
 
 def test_what_it_found_is_read_without_it(constancy, constant):

@@ -1,4 +1,4 @@
-"""Memory: several passes give the same as one, too large a batch is mended, and rotations cost nothing."""
+"""Memory: several passes give the same as one, too large a batch is repaired, and rotations cost nothing."""
 
 from __future__ import annotations
 

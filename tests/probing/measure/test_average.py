@@ -49,9 +49,9 @@ def test_the_average_is_equivariant_and_splits_the_squared_error(kind):
     frames = O3().sample(3, rng)  # rows are the vectors that move
     average = orbit_average(model, frames, outputs={"t": kind}, bandwidth=2)["t"]
     g = O3().sample(1, rng)[0]
-    turned = orbit_average(model, frames @ g.T, outputs={"t": kind}, bandwidth=2)["t"]
+    rotated = orbit_average(model, frames @ g.T, outputs={"t": kind}, bandwidth=2)["t"]
     expected = average.mean.reshape(3, -1) @ rho.matrices(g).T
-    np.testing.assert_allclose(turned.mean.reshape(3, -1), expected, atol=1e-12)
+    np.testing.assert_allclose(rotated.mean.reshape(3, -1), expected, atol=1e-12)
     assert np.abs(model(frames @ g.T).reshape(3, -1) - model(frames).reshape(3, -1) @ rho.matrices(g).T).max() > 0.1
 
     target = rng.normal(size=average.mean.shape)

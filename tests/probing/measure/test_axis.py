@@ -19,7 +19,7 @@ def points():
     return np.random.default_rng(0).normal(size=(12, 3))
 
 
-def turned(function, axis):
+def rotated(function, axis):
     """The same function about another axis: f′(x) = Tᵀ f(T x) with a rotation T of the axis to z."""
     z = np.array([0, 0, 1.0])
     v = np.cross(axis, z)
@@ -40,7 +40,7 @@ def test_a_fixed_direction_leaks(points, axis):
     def model(x):
         return x + c * np.hypot(x[:, 0], x[:, 1])[:, None] * np.array([1.0, 0, 0])
 
-    item = jetsym.probe(turned(model, axis), points, axis=axis, outputs={"v": "vector"}, l_max=2, **QUIET).equivariance
+    item = jetsym.probe(rotated(model, axis), points, axis=axis, outputs={"v": "vector"}, l_max=2, **QUIET).equivariance
     perpendicular = (points**2).sum(axis=1) - (points @ axis) ** 2
     assert item["v"].absolute == pytest.approx(c * np.sqrt(perpendicular.mean()), rel=1e-12)
     assert item["v"].leakage == pytest.approx(item["v"].relative ** 2, rel=1e-10)
@@ -55,7 +55,7 @@ def test_a_stretched_plane_is_misaligned(points, axis):
     def model(x):
         return x * np.array([1.0, 2.0, 6.0])
 
-    item = jetsym.probe(turned(model, axis), points, axis=axis, outputs={"v": "vector"}, l_max=3, **QUIET).equivariance
+    item = jetsym.probe(rotated(model, axis), points, axis=axis, outputs={"v": "vector"}, l_max=3, **QUIET).equivariance
     perpendicular = (points**2).sum(axis=1) - (points @ axis) ** 2
     assert item["v"].absolute == pytest.approx(0.5 * np.sqrt(perpendicular.mean()), rel=1e-12)
     assert abs(item["v"].leakage) < 1e-14

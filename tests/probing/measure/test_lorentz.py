@@ -122,7 +122,7 @@ def test_the_rest_frame_is_the_jet_s_own(jets):
 
 
 def test_window_energies_add_up_and_meet_the_slope(tagger, jets):
-    """Σ_{n≥1} B_n = A²(η₀), and B_1/Var(η) → ‖L_K f‖² as η₀ → 0, for every layer."""
+    """Σ_{n≥1} B_n = A²(y₀), and B_1/Var(y) → ‖L_K f‖² as y₀ → 0, for every layer."""
     report = jetsym.probe(tagger, jets, group="boost", axis="beam", l_max=4, widths=[1e-3, 0.3], progress=False)
     assert isinstance(report, BoostReport)
     assert np.all(report.energies[:, :, 1:].sum(-1) <= report.squared * (1 + 1e-12))

@@ -1,4 +1,4 @@
-"""Reports side by side: sums of known spectra, their errors, words, table, JSON and picture."""
+"""Reports side by side: sums of known spectra, their errors, words, table, JSON and figure."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def test_depth_runs_from_input_to_output(reports):
     compared = jetsym.compare(reports[1], layered, names=["all outputs", "one layer"])
     np.testing.assert_allclose(compared.depths(0), [1, 1])
     np.testing.assert_allclose(compared.depths(1), [0.5, 1])
-    assert compared.shares(0, 1).value == pytest.approx(reports[1].fractions[:, 2:4].sum(axis=1))
+    assert compared.shares(0, "λ = 1").value == pytest.approx(reports[1].fractions[:, 2:4].sum(axis=1))
 
 
 def test_what_differs_is_said_in_words(reports):
@@ -112,7 +112,7 @@ def test_table_frame_and_json(reports, tmp_path):
         Comparison.from_dict({**data, "names": ["known"]})
 
 
-def test_picture(reports):
+def test_figure(reports):
     compared = jetsym.compare(*reports, names=["known", "wide"])
     with mpl.rc_context({"backend": "agg"}):
         figure = compared.plot()

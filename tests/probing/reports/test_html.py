@@ -104,9 +104,9 @@ def spectrum_page():
 
     report = jetsym.probe(model, points, outputs={"force": "vector", "t": "rank2"}, progress=False)
     with mpl.rc_context({"backend": "agg"}):
-        picture = report.plot()
-        html = report_page(report, picture)
-    mpl.pyplot.close(picture.figure)
+        figure = report.plot()
+        html = report_page(report, figure)
+    mpl.pyplot.close(figure.figure)
     return html
 
 
@@ -160,9 +160,9 @@ def test_what_comes_from_outside_is_escaped():
     for result in (spectrum, boosts, lorentz, found, compared):
         assert _is_escaped(result._repr_html_()), result
     with mpl.rc_context({"backend": "agg"}):
-        picture = spectrum.plot()
-        assert _is_escaped(report_page(spectrum, picture))
-        assert _is_escaped(page(EVIL, compared.section(), figure=picture, description=EVIL))
+        figure = spectrum.plot()
+        assert _is_escaped(report_page(spectrum, figure))
+        assert _is_escaped(page(EVIL, compared.section(), figure=figure, description=EVIL))
     mpl.pyplot.close("all")
 
 
