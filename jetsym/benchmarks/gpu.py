@@ -13,12 +13,12 @@ from typing import Any
 
 import torch
 from rich.console import Console
-from rich.table import Table
 
 from jetsym._version import __version__
 from jetsym.benchmarks.gpu_parts import PARTS, Row, Size, in_words
 from jetsym.errors import ConfigError, closest
 from jetsym.files import write_json
+from jetsym.text import table_of
 
 __all__ = ["gpu"]
 
@@ -67,12 +67,10 @@ def gpu(
         print(f"[{time.monotonic() - start:4.0f} s] {name}: {row.what}: {row.figure}", flush=True)
         if out is not None:
             write_json(out, {"machine": machine, "quick": quick, "rows": found})
-    table = Table(title=", ".join(f"{name} {value}" for name, value in machine.items()), title_justify="left")
-    for column in ("part", "what", "figure"):
-        table.add_column(column)
-    for entry in found:
-        table.add_row(entry["part"], entry["what"], entry["figure"])
-    Console(width=150).print(table)
+    heads = ("part", "what", "figure")
+    rows = [[entry[head] for head in heads] for entry in found]
+    title = ", ".join(f"{name} {value}" for name, value in machine.items())
+    Console(width=150).print(table_of(title, heads, rows, words=3))
 
 
 def machine_of(device: str) -> dict[str, str]:

@@ -13,7 +13,6 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from rich.console import Console
-from rich.table import Table
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -25,6 +24,7 @@ from jetsym.jets.io.sample import sample
 from jetsym.jets.models import ParticleTransformer
 from jetsym.jets.models.registry import build
 from jetsym.jets.moves.augmentation import AugmentationConfig, augment
+from jetsym.text import table_of
 
 __all__ = ["train"]
 
@@ -84,12 +84,10 @@ def train(
         names.insert(names.index("part"), WEAVER)
     setting = (batch_size, slots, batches, device, precision, seed)
     seconds = {phase: _measured(names, phase, setting, warmup) for phase in ("training", "inference")}
-    table = Table(
-        title=f"{batch_size} jets, {slots} slots, {precision} on {device}, {torch.get_num_threads()} threads",
-        title_justify="left",
+    table = table_of(
+        f"{batch_size} jets, {slots} slots, {precision} on {device}, {torch.get_num_threads()} threads",
+        ("model", "training jets/s", "ratio", "inference jets/s", "ratio", "training MiB", "inference MiB"),
     )
-    for column in ("model", "training jets/s", "ratio", "inference jets/s", "ratio", "training MiB", "inference MiB"):
-        table.add_column(column, justify="left" if column == "model" else "right")
     for name in names:
         row = [name]
         for times in seconds.values():

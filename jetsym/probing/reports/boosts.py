@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 from markupsafe import Markup
-from rich.table import Table
 
 from jetsym.probing.reports.equivariance import Array, Equivariance
 from jetsym.probing.reports.html import render
 from jetsym.storage import Stored
-from jetsym.text import as_text, concise, concise_root
+from jetsym.text import as_text, concise, concise_root, table_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -115,13 +114,7 @@ class BoostReport(Stored):
     def table(self) -> str:
         """Return relative A of every layer and output in every window, as text."""
         title = f"Relative A under boosts along {self.meta['axis']}, by window width"
-        table = Table(title=title, title_justify="left")
-        table.add_column("layer")
-        for width in self.widths:
-            table.add_column(f"{width:g}", justify="right")
-        for cells in self.rows():
-            table.add_row(*cells)
-        return as_text(table)
+        return as_text(table_of(title, ("layer", *(f"{width:g}" for width in self.widths)), self.rows()))
 
     def section(self) -> Markup:
         """Return it for a notebook's cell or a page."""

@@ -9,14 +9,13 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
 import numpy as np
 from markupsafe import Markup
 from numpy.typing import NDArray
-from rich.table import Table
 
 from jetsym.errors import MissingDependencyError, ProbeError
 from jetsym.probing.reports.derived import bandwidth, pseudo_share, weighted
 from jetsym.probing.reports.html import render
 from jetsym.probing.reports.spectrum import SymmetryReport, tail_floor
 from jetsym.storage import Stored
-from jetsym.text import as_text, concise, percent
+from jetsym.text import as_text, concise, percent, table_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -275,9 +274,8 @@ class Comparison(Stored):
         return cls(tuple(names), tuple(SymmetryReport.from_dict(item) for item in reports))
 
     def __str__(self) -> str:
-        table = Table(title="Power per λ, effective bandwidth Σ λ(λ+1) b, pseudotensors, errors", title_justify="left")
-        for column in ("report", *self.header):
-            table.add_column(column, justify="left" if column in ("report", "layer") else "right")
+        title = "Power per λ, effective bandwidth Σ λ(λ+1) b, pseudotensors, errors"
+        table = table_of(title, ("report", *self.header), words=2)
         last = self.names[0]
         for name, cells in self.rows():
             if name != last:

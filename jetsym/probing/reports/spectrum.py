@@ -9,14 +9,13 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from markupsafe import Markup
 from numpy.typing import NDArray
-from rich.table import Table
 
 from jetsym.errors import MissingDependencyError
 from jetsym.probing.reports.equivariance import Equivariance
 from jetsym.probing.reports.html import render
 from jetsym.spectrum import Irrep, read_irrep
 from jetsym.storage import Stored
-from jetsym.text import as_text, concise, percent
+from jetsym.text import as_text, concise, percent, table_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -166,12 +165,8 @@ class SymmetryReport(Stored):
 
     def __str__(self) -> str:
         title = f"Power per irrep of {self.meta['group']} in %, standard error in the last digits"
-        table = Table(title=title, title_justify="left")
-        table.add_column("layer")
-        for head in (*map(str, self.irreps), "tail"):
-            table.add_column(head, justify="right")
-        for row, layer in enumerate(self.layers):
-            table.add_row(layer, *self.cells(row))
+        rows = [(layer, *self.cells(row)) for row, layer in enumerate(self.layers)]
+        table = table_of(title, ("layer", *map(str, self.irreps), "tail"), rows)
         return as_text(table) + "\n".join(self.sentences()) + "\n"
 
     def __repr__(self) -> str:
