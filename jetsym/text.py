@@ -44,7 +44,7 @@ def table_of(
     no_wrap: bool = False,
     **options: Any,
 ) -> Table:
-    """Return a table of rich: words set to the left, and numbers to the right.
+    r"""Return a table of rich: words set to the left, and numbers to the right.
 
     Parameters
     ----------
@@ -59,9 +59,8 @@ def table_of(
 
     Examples
     --------
-    >>> print(as_text(table_of(None, ["what", "GeV"], [["mass", "80.4"]], box=None)), end="")
-     what   GeV
-     mass  80.4
+    >>> as_text(table_of(None, ["what", "GeV"], [["mass", "80.4"]], box=None))
+    ' what   GeV \n mass  80.4 \n'
     """
     table = Table(title=title, title_justify="left", **options)
     for place, head in enumerate(heads):

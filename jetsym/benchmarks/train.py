@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from jetsym.benchmarks.measure import alternate, finished, peak_growth
-from jetsym.errors import ConfigError
+from jetsym.errors import expect_at_least, expect_one_of
 from jetsym.jets.batch import JetBatch
 from jetsym.jets.features import full_features
 from jetsym.jets.io.sample import sample
@@ -74,11 +74,9 @@ def train(
     seed
         Seed of weights and batches.
     """
-    if precision not in ("32-true", "bf16-mixed"):
-        raise ConfigError(f"precision is {precision!r}; expected '32-true' or 'bf16-mixed'")
+    expect_one_of("precision", precision, ("32-true", "bf16-mixed"))
     for name, value, least in (("batch_size", batch_size, 1), ("batches", batches, 1), ("warmup", warmup, 0)):
-        if value < least:
-            raise ConfigError(f"{name} is {value}; expected at least {least}")
+        expect_at_least(name, value, least)
     names = list(models or ["part", "pointnet"])
     if "part" in names and has_weaver():
         names.insert(names.index("part"), WEAVER)

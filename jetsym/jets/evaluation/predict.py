@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from jetsym.errors import ConfigError, DataError, MissingDependencyError
+from jetsym.errors import ConfigError, DataError, require
 from jetsym.files import finished_file
 from jetsym.jets import kinematics
 from jetsym.jets.batch import JetBatch
@@ -231,10 +231,7 @@ def _open_root(path: Path, facts: dict[str, str]) -> Iterator[_Writer]:
 
 @contextmanager
 def _open_parquet(path: Path, facts: dict[str, str]) -> Iterator[_Writer]:
-    try:
-        import pyarrow.parquet  # noqa: F401
-    except ImportError as error:
-        raise MissingDependencyError.of("pyarrow", extra="formats", purpose="writing Parquet") from error
+    require("pyarrow.parquet", extra="formats", purpose="writing Parquet")
     writer = _ParquetWriter(path, facts)
     try:
         yield writer

@@ -9,7 +9,7 @@ import awkward as ak
 import numpy as np
 from numpy.typing import NDArray
 
-from jetsym.errors import JetsymError, MissingDependencyError
+from jetsym.errors import JetsymError, require
 from jetsym.jets.generate.detector import Particles
 from jetsym.jets.generate.matching import Event, Parent, delta_r, find_parents
 from jetsym.jets.generate.processes import COMMON_SETTINGS, PROCESSES, Process
@@ -90,7 +90,7 @@ class EventSource:
     """
 
     def __init__(self, name: str, *, seed: int) -> None:
-        pythia8mc = _pythia8mc()
+        pythia8mc = require("pythia8mc", extra="generate", purpose="jetsym generate")
         process = PROCESSES[name]
         self._name = name
         self._pythia = pythia8mc.Pythia("", False)
@@ -168,14 +168,6 @@ def _early_filter(pythia8mc: Any, process: Process) -> Any:
             return all(event[parent.iBotCopyId()].pT() < _RECOILED_PT_MIN for parent in parents)
 
     return EarlyFilter()
-
-
-def _pythia8mc() -> Any:
-    try:
-        import pythia8mc
-    except ImportError as error:
-        raise MissingDependencyError.of("pythia8mc", extra="generate", purpose="jetsym generate") from error
-    return pythia8mc
 
 
 def _numpy(array: ak.Array) -> NDArray[Any]:

@@ -10,7 +10,7 @@ import numpy as np
 from markupsafe import Markup
 from numpy.typing import NDArray
 
-from jetsym.errors import MissingDependencyError, ProbeError
+from jetsym.errors import ProbeError, require
 from jetsym.probing.reports.derived import bandwidth, pseudo_share, weighted
 from jetsym.probing.reports.html import render
 from jetsym.probing.reports.spectrum import SymmetryReport, tail_floor
@@ -225,13 +225,9 @@ class Comparison(Stored):
 
         Quantities are the irreps by name, "tail", "bandwidth" and "pseudo", for outputs "relative A" and "A / spread".
         """
-        try:
-            import pandas as pd
-        except ImportError:
-            purpose = "Comparison.to_dataframe"
-            raise MissingDependencyError.of("pandas", extra="notebooks", purpose=purpose) from None
+        pandas = require("pandas", extra="notebooks", purpose="Comparison.to_dataframe")
         columns = ["report", "layer", "depth", "quantity", "value", "stderr"]
-        return pd.DataFrame(list(self._numbers()), columns=columns)
+        return pandas.DataFrame(list(self._numbers()), columns=columns)
 
     def _numbers(self) -> Iterator[tuple[str, str, float, str, float, float]]:
         for place, (name, report) in enumerate(zip(self.names, self.reports, strict=True)):

@@ -10,7 +10,7 @@ import numpy as np
 from markupsafe import Markup
 from numpy.typing import NDArray
 
-from jetsym.errors import MissingDependencyError
+from jetsym.errors import require
 from jetsym.probing.reports.equivariance import Equivariance
 from jetsym.probing.reports.html import render
 from jetsym.spectrum import Irrep, read_irrep
@@ -143,12 +143,8 @@ class SymmetryReport(Stored):
 
     def to_dataframe(self) -> pd.DataFrame:
         """Return one row per layer and irrep, with fraction, standard error, norm and noise floor (needs pandas)."""
-        try:
-            import pandas as pd
-        except ImportError:
-            purpose = "SymmetryReport.to_dataframe"
-            raise MissingDependencyError.of("pandas", extra="notebooks", purpose=purpose) from None
-        return pd.DataFrame(
+        pandas = require("pandas", extra="notebooks", purpose="SymmetryReport.to_dataframe")
+        return pandas.DataFrame(
             {
                 "layer": layer,
                 "irrep": str(irrep),
