@@ -10,8 +10,7 @@ import numpy as np
 from markupsafe import Markup
 
 from jetsym.probing.reports.equivariance import Array, Equivariance
-from jetsym.probing.reports.html import render
-from jetsym.storage import Stored
+from jetsym.probing.reports.html import Sectioned, render
 from jetsym.text import as_text, concise, concise_root, table_of
 
 if TYPE_CHECKING:
@@ -21,7 +20,7 @@ __all__ = ["DIRECTIONS", "BoostReport"]
 
 
 @dataclass(frozen=True, eq=False)
-class BoostReport(Stored):
+class BoostReport(Sectioned):
     """Window energies of every layer, and the error of every output, under boosts.
 
     They belong to the declared measure on rapidity; boosts have no invariant one, and no spectrum over irreps.
@@ -143,9 +142,6 @@ class BoostReport(Stored):
 
     def __str__(self) -> str:
         return self.table() + "\n".join(self.sentences()) + "\n"
-
-    def _repr_html_(self) -> str:
-        return str(self.section())
 
     def __repr__(self) -> str:
         return f"BoostReport({self.meta['axis']}, {len(self.layers)} layers, {len(self.widths)} widths)"

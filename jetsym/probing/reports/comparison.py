@@ -12,9 +12,8 @@ from numpy.typing import NDArray
 
 from jetsym.errors import ProbeError, require
 from jetsym.probing.reports.derived import bandwidth, pseudo_share, weighted
-from jetsym.probing.reports.html import render
+from jetsym.probing.reports.html import Sectioned, render
 from jetsym.probing.reports.spectrum import SymmetryReport, tail_floor
-from jetsym.storage import Stored
 from jetsym.text import as_text, concise, percent, table_of
 
 if TYPE_CHECKING:
@@ -91,7 +90,7 @@ class Column(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class Comparison(Stored):
+class Comparison(Sectioned):
     """Reports side by side.
 
     Parameters
@@ -282,9 +281,6 @@ class Comparison(Stored):
 
     def __repr__(self) -> str:
         return f"Comparison({', '.join(self.names)})"
-
-    def _repr_html_(self) -> str:
-        return str(self.section())
 
 
 #: What reports should have been measured alike in, and what follows where they were not.

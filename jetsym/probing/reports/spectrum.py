@@ -12,9 +12,8 @@ from numpy.typing import NDArray
 
 from jetsym.errors import require
 from jetsym.probing.reports.equivariance import Equivariance
-from jetsym.probing.reports.html import render
+from jetsym.probing.reports.html import Sectioned, render
 from jetsym.spectrum import Irrep, read_irrep
-from jetsym.storage import Stored
 from jetsym.text import as_text, concise, percent, table_of
 
 if TYPE_CHECKING:
@@ -25,7 +24,7 @@ __all__ = ["SymmetryReport", "tail_floor"]
 
 
 @dataclass(frozen=True, eq=False)
-class SymmetryReport(Stored):
+class SymmetryReport(Sectioned):
     """Symmetry content of every layer and equivariance error of every output.
 
     Parameters
@@ -170,9 +169,6 @@ class SymmetryReport(Stored):
             f"SymmetryReport({self.meta['group']}, {len(self.layers)} layers, {len(self.irreps)} irreps, "
             f"{self.meta['n_inputs']} inputs × {self.meta['n_rotations']} rotations)"
         )
-
-    def _repr_html_(self) -> str:
-        return str(self.section())
 
 
 _ARRAYS = ("fractions", "stderr", "norm", "tail", "tail_stderr", "noise_floor")
