@@ -20,7 +20,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from jetsym.errors import require
+from jetsym.errors import MissingDependencyError
 from jetsym.jets.batch import JetBatch
 from jetsym.jets.models.base import Tagger
 from jetsym.jets.models.equivariant import (
@@ -318,15 +318,18 @@ def _predictor(config: LLoCaConfig) -> nn.Module:
 def _attention(config: LLoCaConfig) -> nn.Module:
     """Make the attention that all blocks share; it has no parameters."""
     select = torch.index_select
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # of torch_geometric, which it imports
-        backbone = require("lloca.backbone", extra="equivariant", purpose="the tagger LLoCa")
-        from lloca.reps.tensorreps import TensorReps
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # of torch_geometric, which it imports
+            from lloca.backbone import LLoCaAttention
+            from lloca.reps.tensorreps import TensorReps
+    except ImportError as error:
+        raise MissingDependencyError.of("lloca", extra="equivariant", purpose="the tagger LLoCa") from error
     # torch_geometric puts a function of its own there, with which TorchScript does not compile metatensor's operations:
     # no PET could be read in this process.
     torch.index_select = select
     reps = TensorReps(f"{config.head_scalars}x0n+{config.head_vectors}x1n")
-    attention: nn.Module = backbone.LLoCaAttention(reps, config.heads)
+    attention: nn.Module = LLoCaAttention(reps, config.heads)
     for part in attention.modules():  # constants; checkpoints do not bear that several blocks hold them
         for name, constant in list(part.named_buffers(recurse=False)):
             part.register_buffer(name, constant, persistent=False)
