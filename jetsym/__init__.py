@@ -7,11 +7,11 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from jetsym._version import __version__
 from jetsym.errors import JetsymError
+from jetsym.lazy import attach
 
 if TYPE_CHECKING:
     from jetsym.jets.checkpoint import load
@@ -23,20 +23,14 @@ if TYPE_CHECKING:
 __all__ = ["JetsymError", "SymmetryReport", "__version__", "compare", "diagnose", "load", "probe"]
 
 # Imported when first used: `import jetsym` loads neither torch nor matplotlib.
-_LAZY = {
-    "SymmetryReport": "jetsym.probing.reports.spectrum",
-    "compare": "jetsym.probing.reports.comparison",
-    "diagnose": "jetsym.probing.diagnosis.diagnose",
-    "load": "jetsym.jets.checkpoint",
-    "probe": "jetsym.probing.probe",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name in _LAZY:
-        return getattr(import_module(_LAZY[name]), name)
-    raise AttributeError(f"module 'jetsym' has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+__getattr__, __dir__ = attach(
+    __name__,
+    __all__,
+    {
+        "SymmetryReport": "jetsym.probing.reports.spectrum",
+        "compare": "jetsym.probing.reports.comparison",
+        "diagnose": "jetsym.probing.diagnosis.diagnose",
+        "load": "jetsym.jets.checkpoint",
+        "probe": "jetsym.probing.probe",
+    },
+)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from importlib import import_module
+from types import ModuleType
 from typing import Any, ClassVar
 
 __all__ = [
@@ -19,7 +20,9 @@ __all__ = [
     "TerminatedError",
     "TrainingError",
     "closest",
-    "required",
+    "expect_at_least",
+    "expect_one_of",
+    "require",
 ]
 
 
@@ -85,15 +88,6 @@ python -m pip install 'jetsym[generate]'
         )
 
 
-def required(module: str, *, extra: str, purpose: str) -> Any:
-    """Import a module of an optional package, or refuse with the pip line that installs it."""
-    try:
-        return import_module(module)
-    except ImportError as error:
-        package = module.partition(".")[0]
-        raise MissingDependencyError.of(package, extra=extra, purpose=purpose) from error
-
-
 def closest(name: str, valid: Iterable[str], *, limit: int = 5) -> str:
     """Say which of the valid names come nearest to a wrong one, for the end of an error message.
 
@@ -112,3 +106,46 @@ def closest(name: str, valid: Iterable[str], *, limit: int = 5) -> str:
         return "the nearest are " + ", ".join(repr(item) for item in near)
     shown = ", ".join(repr(item) for item in names[: 4 * limit])
     return f"there is {shown}" + (", …" if len(names) > 4 * limit else "")
+
+
+def expect_at_least(name: str, value: float, least: int, error: type[JetsymError] = ConfigError) -> None:
+    """Refuse a number that is too small.
+
+    Examples
+    --------
+    >>> expect_at_least("l_max", -1, 0)
+    Traceback (most recent call last):
+    jetsym.errors.ConfigError: l_max is -1; expected an integer ≥ 0
+    """
+    if value < least:
+        raise error(f"{name} is {value}; expected an integer ≥ {least}")
+
+
+def expect_one_of(name: str, value: Any, allowed: Collection[Any], error: type[JetsymError] = ConfigError) -> None:
+    """Refuse a value that is none of those allowed.
+
+    Examples
+    --------
+    >>> expect_one_of("rule", "cubic", ["lebedev", "icosahedral"])
+    Traceback (most recent call last):
+    jetsym.errors.ConfigError: rule is 'cubic'; expected one of 'lebedev', 'icosahedral'
+    """
+    if value not in allowed:
+        raise error(f"{name} is {value!r}; expected one of {', '.join(map(repr, allowed))}")
+
+
+def require(module: str, *, extra: str, purpose: str) -> ModuleType:
+    """Import a module of a package of one of jetsym's extras.
+
+    Raises
+    ------
+    MissingDependencyError
+        It is not installed; the message says how to install it.
+    """
+    try:
+        return import_module(module)
+    except ModuleNotFoundError as error:
+        package = module.partition(".")[0]
+        if error.name is None or error.name.partition(".")[0] != package:
+            raise
+        raise MissingDependencyError.of(package, extra=extra, purpose=purpose) from None

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import io
 import math
+from collections.abc import Iterable
 from typing import Any
 
 from rich.console import Console
+from rich.table import Table
 
-__all__ = ["as_text", "concise", "concise_root", "percent"]
+__all__ = ["as_text", "concise", "concise_root", "percent", "table_of"]
 
 
 def as_text(*renderables: Any, width: int = 10_000) -> str:
@@ -31,6 +33,41 @@ def as_text(*renderables: Any, width: int = 10_000) -> str:
     for renderable in renderables:
         console.print(renderable)
     return stream.getvalue()
+
+
+def table_of(
+    title: str | None,
+    heads: Iterable[str],
+    rows: Iterable[Iterable[str]] = (),
+    *,
+    words: int = 1,
+    no_wrap: bool = False,
+    **options: Any,
+) -> Table:
+    r"""Return a table of rich: words set to the left, and numbers to the right.
+
+    Parameters
+    ----------
+    title, heads, rows
+        What stands above it and in it; more rows can be added.
+    words
+        Number of columns, from the left, that hold words.
+    no_wrap
+        Keep every cell on one line.
+    options
+        Of :class:`rich.table.Table`.
+
+    Examples
+    --------
+    >>> as_text(table_of(None, ["what", "GeV"], [["mass", "80.4"]], box=None))
+    ' what   GeV \n mass  80.4 \n'
+    """
+    table = Table(title=title, title_justify="left", **options)
+    for place, head in enumerate(heads):
+        table.add_column(head, justify="left" if place < words else "right", no_wrap=no_wrap)
+    for row in rows:
+        table.add_row(*row)
+    return table
 
 
 def concise(value: float, error: float = math.nan, *, floor: float = 0.0) -> str:

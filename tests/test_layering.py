@@ -16,7 +16,7 @@ import jetsym
 
 PACKAGE = Path(jetsym.__file__).parent
 
-GROUND = {"_version", "errors", "files", "progress"}
+GROUND = {"_version", "errors", "files", "lazy", "progress"}
 LOW = GROUND | {"text", "storage", "symmetry"}
 MATHEMATICS = LOW | {"spectrum"}
 SHOWN = MATHEMATICS | {"plotting"}

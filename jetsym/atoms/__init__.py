@@ -6,8 +6,9 @@ inside. Needs the extra ``atoms``: ``python -m pip install 'jetsym[atoms]'``.
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from jetsym.lazy import attach
 
 if TYPE_CHECKING:
     from jetsym.atoms.model import Model, load
@@ -45,33 +46,27 @@ __all__ = [
 ]
 
 # Imported when first used: nothing heavy comes with the package.
-_LAZY = {
-    "Evaluation": "jetsym.atoms.workflows.evaluation",
-    "Model": "jetsym.atoms.model",
-    "PhononReport": "jetsym.atoms.workflows.phonon_report",
-    "RelaxationReport": "jetsym.atoms.workflows.relaxation",
-    "Structures": "jetsym.atoms.structures",
-    "SymmetrizedCalculator": "jetsym.atoms.workflows.symmetrized",
-    "add_uncertainty": "jetsym.atoms.training.finetune",
-    "calculator": "jetsym.atoms.workflows.calculators",
-    "evaluate": "jetsym.atoms.workflows.evaluation",
-    "finetune": "jetsym.atoms.training.finetune",
-    "load": "jetsym.atoms.model",
-    "over_training": "jetsym.atoms.training.over_training",
-    "pretrained": "jetsym.atoms.published",
-    "phonons": "jetsym.atoms.workflows.phonons",
-    "read_frames": "jetsym.atoms.read",
-    "relax": "jetsym.atoms.workflows.relaxation",
-    "train": "jetsym.atoms.training.train",
-    "uncertainty": "jetsym.atoms.workflows.calculators",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name in _LAZY:
-        return getattr(import_module(_LAZY[name]), name)
-    raise AttributeError(f"module 'jetsym.atoms' has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+__getattr__, __dir__ = attach(
+    __name__,
+    __all__,
+    {
+        "Evaluation": "jetsym.atoms.workflows.evaluation",
+        "Model": "jetsym.atoms.model",
+        "PhononReport": "jetsym.atoms.workflows.phonon_report",
+        "RelaxationReport": "jetsym.atoms.workflows.relaxation",
+        "Structures": "jetsym.atoms.structures",
+        "SymmetrizedCalculator": "jetsym.atoms.workflows.symmetrized",
+        "add_uncertainty": "jetsym.atoms.training.finetune",
+        "calculator": "jetsym.atoms.workflows.calculators",
+        "evaluate": "jetsym.atoms.workflows.evaluation",
+        "finetune": "jetsym.atoms.training.finetune",
+        "load": "jetsym.atoms.model",
+        "over_training": "jetsym.atoms.training.over_training",
+        "pretrained": "jetsym.atoms.published",
+        "phonons": "jetsym.atoms.workflows.phonons",
+        "read_frames": "jetsym.atoms.read",
+        "relax": "jetsym.atoms.workflows.relaxation",
+        "train": "jetsym.atoms.training.train",
+        "uncertainty": "jetsym.atoms.workflows.calculators",
+    },
+)

@@ -23,7 +23,6 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
-from rich.table import Table
 
 from jetsym.errors import ConfigError, closest
 from jetsym.jets import checkpoint
@@ -40,7 +39,7 @@ from jetsym.probing.reports.spectrum import SymmetryReport
 from jetsym.storage import Stored
 from jetsym.symmetry import FRAMES as ALL_FRAMES
 from jetsym.symmetry import GroupName, Symmetry
-from jetsym.text import as_text, concise
+from jetsym.text import as_text, concise, table_of
 
 __all__ = [
     "FRAMES",
@@ -278,12 +277,10 @@ class Comparison(Stored):
         return tuple(dict.fromkeys(name for outcome in self.outcomes for name in outcome.symmetry))
 
     def __str__(self) -> str:
-        table = Table(title=self._title(), title_justify="left")
         quality = {"accuracy": "accuracy", "rotated_accuracy": "rotated", "macro_auc": "AUC"}
         cost = {"parameters": "parameters", "train_seconds": "train s", "jets_per_s": "jets/s"}
         heads = [*quality.values(), *(f"A {name}" for name in self.symmetries), *cost.values()]
-        for place, name in enumerate(("regime", *heads)):
-            table.add_column(name, justify="right" if place else "left")
+        table = table_of(self._title(), ("regime", *heads))
         for regime in self.regimes:
             cells = [concise(*self.values(regime, "quality", key)) for key in quality]
             for name in self.symmetries:

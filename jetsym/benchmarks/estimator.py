@@ -9,13 +9,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from rich.console import Console
-from rich.table import Table
 from torch import Tensor
 
 from jetsym.benchmarks.measure import alternate, matrix_product_rate
 from jetsym.spectrum import SO3, Quadrature, QuadratureEstimator
 from jetsym.spectrum.projection import bands_of, ring_transform
 from jetsym.spectrum.wigner import characters
+from jetsym.text import table_of
 
 __all__ = ["estimator", "operations", "pairwise"]
 
@@ -51,13 +51,12 @@ def estimator(
     generator = torch.Generator().manual_seed(seed)
     chunk = len(rule) if rings is None else rings * rule.ring_size
     rate = matrix_product_rate()
-    table = Table(
-        title=f"l_max = {l_max}, {len(rule)} rotations, {torch.get_num_threads()} threads, "
+    table = table_of(
+        f"l_max = {l_max}, {len(rule)} rotations, {torch.get_num_threads()} threads, "
         f"matrix product {rate / 1e9:.0f} Gflop/s",
-        title_justify="left",
+        ("features", "pairwise ms", "quadrature ms", "speed-up", "of the matrix product"),
+        words=0,
     )
-    for column in ("features", "pairwise ms", "quadrature ms", "speed-up", "of the matrix product"):
-        table.add_column(column, justify="right")
     for count in features or [4, 64, 4096]:
         u = torch.randn(len(rule), 1, count, generator=generator)
         np.testing.assert_allclose(quadrature(rule, u, chunk), pairwise(rule, u), rtol=1e-3)

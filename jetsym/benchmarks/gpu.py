@@ -8,17 +8,16 @@ import subprocess
 import time
 from collections.abc import Iterator, Sequence
 from multiprocessing.connection import Connection
-from multiprocessing.context import SpawnContext
 from typing import Any
 
 import torch
 from rich.console import Console
-from rich.table import Table
 
 from jetsym._version import __version__
 from jetsym.benchmarks.gpu_parts import PARTS, Row, Size, in_words
 from jetsym.errors import ConfigError, closest
 from jetsym.files import write_json
+from jetsym.text import table_of
 
 __all__ = ["gpu"]
 
@@ -67,12 +66,10 @@ def gpu(
         print(f"[{time.monotonic() - start:4.0f} s] {name}: {row.what}: {row.figure}", flush=True)
         if out is not None:
             write_json(out, {"machine": machine, "quick": quick, "rows": found})
-    table = Table(title=", ".join(f"{name} {value}" for name, value in machine.items()), title_justify="left")
-    for column in ("part", "what", "figure"):
-        table.add_column(column)
-    for entry in found:
-        table.add_row(entry["part"], entry["what"], entry["figure"])
-    Console(width=150).print(table)
+    heads = ("part", "what", "figure")
+    rows = [[entry[head] for head in heads] for entry in found]
+    title = ", ".join(f"{name} {value}" for name, value in machine.items())
+    Console(width=150).print(table_of(title, heads, rows, words=3))
 
 
 def machine_of(device: str) -> dict[str, str]:
@@ -90,19 +87,9 @@ def machine_of(device: str) -> dict[str, str]:
 
 def _all_rows(names: Sequence[str], size: Size, *, isolate: bool) -> Iterator[tuple[str, Row]]:
     """Yield the lines of all parts, with their names."""
-    if not isolate:
-        for name in names:
-            yield from ((name, row) for row in _rows(name, size))
-        return
-    end, context = time.monotonic() + ALTOGETHER, multiprocessing.get_context("spawn")
-    # All at once, as each takes seconds to import what it needs; it then waits for its turn.
-    workers = {name: Worker(context, name, size) for name in names}
-    try:
-        for name, worker in workers.items():
-            yield from ((name, row) for row in worker.rows(PARTS[name][1], end))
-    finally:
-        for worker in workers.values():
-            worker.end()
+    end = time.monotonic() + ALTOGETHER
+    for name in names:
+        yield from ((name, row) for row in (_isolated(name, size, end) if isolate else _rows(name, size)))
 
 
 def _rows(name: str, size: Size) -> Iterator[Row]:
@@ -113,44 +100,29 @@ def _rows(name: str, size: Size) -> Iterator[Row]:
         yield Row("failed", in_words(error))
 
 
-class Worker:
-    """A part in a process of its own."""
-
-    def __init__(self, context: SpawnContext, name: str, size: Size) -> None:
-        self._connection, theirs = context.Pipe()
-        self._process = context.Process(target=_work, args=(theirs, name, size))
-        self._process.start()
-        theirs.close()
-
-    def rows(self, limit: float, end: float) -> Iterator[Row]:
-        """Let it begin, and hear its lines for so many seconds, and until the ``end`` by the clock at most."""
-        try:
-            if not self._connection.poll(max(0.0, end - time.monotonic())):
-                yield Row("ended", "there was no time left to start it")
-                return
-            self._connection.recv()
-            self._connection.send(None)
-            limit = max(0.0, min(limit, end - time.monotonic()))
-            end = time.monotonic() + limit
-            while self._connection.poll(max(0.0, end - time.monotonic())):
-                yield self._connection.recv()
-            yield Row("ended", f"not done in {limit:.0f} s")
-        except (EOFError, ConnectionError):  # it is done, or gone
-            self._process.join(10)
-            if self._process.exitcode:
-                yield Row("failed", f"its process ended with status {self._process.exitcode}")
-        finally:
-            self.end()
-
-    def end(self) -> None:
-        """End the process, whatever it does."""
-        self._process.kill()
-        self._process.join()
+def _isolated(name: str, size: Size, end: float) -> Iterator[Row]:
+    """Yield the lines of a part from a process of its own, until its limit and until ``end`` by the clock at most."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["jetsym.benchmarks.gpu_parts"])  # which takes seconds, once for all parts
+    ours, theirs = context.Pipe(duplex=False)
+    process = context.Process(target=_work, args=(theirs, name, size))
+    process.start()
+    theirs.close()
+    limit = max(0.0, min(PARTS[name][1], end - time.monotonic()))
+    end = time.monotonic() + limit
+    try:
+        while ours.poll(max(0.0, end - time.monotonic())):
+            yield ours.recv()
+        yield Row("ended", f"not done in {limit:.0f} s")
+    except (EOFError, ConnectionError):  # it is done, or gone
+        process.join(10)
+        if process.exitcode:
+            yield Row("failed", f"its process ended with status {process.exitcode}")
+    finally:
+        process.kill()
+        process.join()
 
 
 def _work(connection: Connection, name: str, size: Size) -> None:
-    connection.send(None)  # all is imported
-    connection.recv()
     for row in _rows(name, size):
         connection.send(row)
-    connection.close()

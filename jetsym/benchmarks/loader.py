@@ -14,7 +14,6 @@ import numpy as np
 import torch
 import uproot
 from rich.console import Console
-from rich.table import Table
 
 from jetsym.benchmarks.measure import alternate, peak_growth
 from jetsym.errors import ConfigError
@@ -24,6 +23,7 @@ from jetsym.jets.io.paths import local_files
 from jetsym.jets.io.registry import index_file
 from jetsym.jets.io.streaming.convert import convert
 from jetsym.jets.schema import LABEL_BRANCHES, P4_BRANCHES, SCALAR_BRANCHES, TREE
+from jetsym.text import table_of
 
 __all__ = ["loader"]
 
@@ -184,12 +184,11 @@ _FEATURES = (
 
 def print_table(rates: dict[str, Any], title: str) -> None:
     """Print medians in jets per second, and as multiples of bare uproot and of weaver-core."""
-    table = Table(title=f"{title}, {torch.get_num_threads()} torch threads", title_justify="left")
+    heads = ("", "jets/s", "× bare uproot", "× weaver's default", "× weaver's best")
+    table = table_of(f"{title}, {torch.get_num_threads()} torch threads", heads)
     slow = [name for name in rates if name.startswith("weaver")]
     best = max(slow, key=lambda name: float(rates[name][0]), default=None)
     default = slow[0] if slow else None
-    for name in ("", "jets/s", "× bare uproot", "× weaver's default", "× weaver's best"):
-        table.add_column(name, justify="right" if name else "left")
     first = next(iter(rates.values()))
     for name, rate in rates.items():
         to_bare = np.median(rate / first) if len(rate) == len(first) else rate[0] / np.median(first)

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from jetsym.errors import ConfigError, DataError, MissingDependencyError
+from jetsym.errors import ConfigError, DataError, require
 from jetsym.spectrum.representations import representation
 
 __all__ = ["TARGETS", "Molecules", "read_molecules"]
@@ -57,10 +57,7 @@ def read_molecules(path: str | Path, targets: Sequence[str]) -> Molecules:
     DataError
         There is no such file, or a molecule without a target or with one of another shape.
     """
-    try:
-        from ase.io import read
-    except ImportError:
-        raise MissingDependencyError.of("ase", extra="atoms", purpose="the benchmark tensor_basis") from None
+    read = require("ase.io", extra="atoms", purpose="the benchmark tensor_basis").read
     unknown = sorted(set(targets) - set(TARGETS))
     if unknown:
         raise ConfigError(f"targets has {unknown}; expected some of {list(TARGETS)}")

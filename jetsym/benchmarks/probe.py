@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import torch
 from rich.console import Console
-from rich.table import Table
 
 from jetsym.benchmarks.measure import alternate, finished, peak_growth
 from jetsym.jets.batch import JetBatch
@@ -18,6 +17,7 @@ from jetsym.probing.probe import probe as probe_model
 from jetsym.probing.reports.read import Report
 from jetsym.spectrum import SO3
 from jetsym.spectrum.accumulation import block_size
+from jetsym.text import table_of
 
 __all__ = ["probe"]
 
@@ -55,13 +55,9 @@ def probe(
     seed
         Seed of the network's weights.
     """
-    table = Table(
-        title=f"PointNet({width}, {blocks} blocks), {jets} jets, float32, {torch.get_num_threads()} threads",
-        title_justify="left",
-    )
-    columns = ("l_max", "rings/product", "passes", "evaluations/s", "forward s", "probe s", "ratio")
-    for column in (*columns, "forward MiB", "probe MiB"):
-        table.add_column(column, justify="right")
+    title = f"PointNet({width}, {blocks} blocks), {jets} jets, float32, {torch.get_num_threads()} threads"
+    speed = ("l_max", "rings/product", "passes", "evaluations/s", "forward s", "probe s", "ratio")
+    table = table_of(title, (*speed, "forward MiB", "probe MiB"), words=0)
     for degree in l_max or [8, 12]:
         case = (degree, jets, width, blocks, batch_size, seed)
         row = _row(case, repeats)

@@ -79,22 +79,21 @@ def regimes(
     for seed in [] if runs else seeds or [0]:
         for name, own in settings.items():
             folder = Path(out, f"{name}-{seed}")
-            budget: dict[str, Any] = {
+            common: dict[str, Any] = {
+                "val": str(sample_dir() / "val"),
                 "epochs": epochs,
                 "limit": limit,
                 "batch_size": batch_size,
                 "lr": lr,
                 "warmup": 0.1,
-            }
-            place: dict[str, Any] = {
-                "val": str(sample_dir() / "val"),
                 "max_particles": max_particles,
+                "monitor_every": monitor_every,
                 "device": device,
                 "seed": seed,
+                "progress": progress,
             }
-            budget |= {"monitor_every": monitor_every}
             try:
-                train(str(sample_dir() / "train"), folder, resume=True, progress=progress, **budget, **place, **own)
+                train(str(sample_dir() / "train"), folder, resume=True, **common, **own)
             except ConfigError as error:
                 raise ConfigError(f"{name} (seed {seed}): {error}") from error
             pairs.append((str(folder), name))

@@ -22,7 +22,7 @@ from jetsym.progress import progress_bar
 from jetsym.remedies import CartesianHead, InvariantNetwork
 from jetsym.remedies.tensor_basis import TensorBasisHead, rank_note
 from jetsym.spectrum import SO3
-from jetsym.text import concise
+from jetsym.text import concise, table_of
 
 __all__ = ["run", "tensor_basis"]
 
@@ -278,13 +278,12 @@ def _count(module: Any) -> int:
 
 
 def _table(found: Sequence[Mapping[str, Any]], molecules: int, seeds: int) -> Table:
-    table = Table(
-        title=f"{molecules} molecules, {seeds} seeds (standard errors in the last digits): RMSE per component of "
+    table = table_of(
+        f"{molecules} molecules, {seeds} seeds (standard errors in the last digits): RMSE per component of "
         "held-out ones, as given and rotated at random, and its ratio to that of the first head, seed by seed",
-        title_justify="left",
+        ("target", "head", "RMSE as given", "RMSE rotated", "to the first", "relative A", "head size", "s"),
+        words=2,
     )
-    for column in ("target", "head", "RMSE as given", "RMSE rotated", "to the first", "relative A", "head size", "s"):
-        table.add_column(column, justify="left" if column in ("target", "head") else "right")
     for target, method in dict.fromkeys((row["target"], row["method"]) for row in found):
         rows = [row for row in found if (row["target"], row["method"]) == (target, method)]
 

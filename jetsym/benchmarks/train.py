@@ -13,18 +13,18 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from rich.console import Console
-from rich.table import Table
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from jetsym.benchmarks.measure import alternate, finished, peak_growth
-from jetsym.errors import ConfigError
+from jetsym.errors import expect_at_least, expect_one_of
 from jetsym.jets.batch import JetBatch
 from jetsym.jets.features import full_features
 from jetsym.jets.io.sample import sample
 from jetsym.jets.models import ParticleTransformer
 from jetsym.jets.models.registry import build
 from jetsym.jets.moves.augmentation import AugmentationConfig, augment
+from jetsym.text import table_of
 
 __all__ = ["train"]
 
@@ -74,22 +74,18 @@ def train(
     seed
         Seed of weights and batches.
     """
-    if precision not in ("32-true", "bf16-mixed"):
-        raise ConfigError(f"precision is {precision!r}; expected '32-true' or 'bf16-mixed'")
+    expect_one_of("precision", precision, ("32-true", "bf16-mixed"))
     for name, value, least in (("batch_size", batch_size, 1), ("batches", batches, 1), ("warmup", warmup, 0)):
-        if value < least:
-            raise ConfigError(f"{name} is {value}; expected at least {least}")
+        expect_at_least(name, value, least)
     names = list(models or ["part", "pointnet"])
     if "part" in names and has_weaver():
         names.insert(names.index("part"), WEAVER)
     setting = (batch_size, slots, batches, device, precision, seed)
     seconds = {phase: _measured(names, phase, setting, warmup) for phase in ("training", "inference")}
-    table = Table(
-        title=f"{batch_size} jets, {slots} slots, {precision} on {device}, {torch.get_num_threads()} threads",
-        title_justify="left",
+    table = table_of(
+        f"{batch_size} jets, {slots} slots, {precision} on {device}, {torch.get_num_threads()} threads",
+        ("model", "training jets/s", "ratio", "inference jets/s", "ratio", "training MiB", "inference MiB"),
     )
-    for column in ("model", "training jets/s", "ratio", "inference jets/s", "ratio", "training MiB", "inference MiB"):
-        table.add_column(column, justify="left" if column == "model" else "right")
     for name in names:
         row = [name]
         for times in seconds.values():

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from jetsym.lazy import attach
 
 if TYPE_CHECKING:
     from jetsym.jets.batch import JetBatch
@@ -12,19 +13,13 @@ if TYPE_CHECKING:
 
 __all__ = ["JetBatch", "read", "sample"]
 
-_HOMES = {
-    "JetBatch": "jetsym.jets.batch",
-    "read": "jetsym.jets.io.read",
-    "sample": "jetsym.jets.io.sample",
-}
-
-
-def __getattr__(name: str) -> Any:
-    # Looked up on first use, so that jetsym.jets.schema can be had without torch.
-    if name in _HOMES:
-        return getattr(import_module(_HOMES[name]), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+# Looked up on first use, so that jetsym.jets.schema can be had without torch.
+__getattr__, __dir__ = attach(
+    __name__,
+    __all__,
+    {
+        "JetBatch": "jetsym.jets.batch",
+        "read": "jetsym.jets.io.read",
+        "sample": "jetsym.jets.io.sample",
+    },
+)

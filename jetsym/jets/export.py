@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from jetsym._version import __version__
-from jetsym.errors import ConfigError, DataError, MissingDependencyError
+from jetsym.errors import ConfigError, DataError, require
 from jetsym.files import finished_file
 from jetsym.jets.batch import JetBatch
 from jetsym.jets.io.sample import sample
@@ -217,10 +217,6 @@ def _quiet() -> Iterator[None]:
 
 def _import_onnx() -> Any:
     """Import onnxruntime, if all of the extra is there."""
-    try:
-        import onnx  # noqa: F401
-        import onnxruntime
-        import onnxscript  # noqa: F401
-    except ImportError as error:
-        raise MissingDependencyError.of(error.name or "onnx", extra="onnx", purpose="writing ONNX graphs") from error
-    return onnxruntime
+    for name in ("onnx", "onnxscript", "onnxruntime"):
+        found = require(name, extra="onnx", purpose="writing ONNX graphs")
+    return found

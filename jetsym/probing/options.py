@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from jetsym.errors import ProbeError
+from jetsym.errors import ProbeError, expect_one_of
 from jetsym.probing.kinds import representation_of
 from jetsym.spectrum.representations import Kind
 
@@ -24,8 +24,7 @@ def check(
     *, method: str, l_max: int | str, n_rotations: int | None, limit: int, seed: int, baseline: str | None, device: Any
 ) -> None:
     """Refuse options that cannot be used."""
-    if method not in METHODS:
-        raise ProbeError(f"method is {method!r}; expected one of {', '.join(map(repr, METHODS))}")
+    expect_one_of("method", method, METHODS, ProbeError)
     if l_max != AUTO:
         _check_integer("l_max", l_max, 0, f"{AUTO!r} or ")
     elif method in ("random", "icosahedral") or n_rotations is not None:

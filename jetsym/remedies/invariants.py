@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from jetsym.errors import ConfigError
+from jetsym.errors import ConfigError, expect_one_of
 from jetsym.spectrum.lorentz import minkowski_products
 
 __all__ = ["InvariantNetwork", "distances", "log_products"]
@@ -90,8 +90,7 @@ class InvariantNetwork(nn.Module):
         extent: float | None = None,
     ) -> None:
         super().__init__()
-        if pairs not in PAIRS:
-            raise ConfigError(f"pairs is {pairs!r}; expected one of {', '.join(map(repr, PAIRS))}")
+        expect_one_of("pairs", pairs, PAIRS)
         if scalars < 0 or min(width, layers, gaussians) < 1:
             raise ConfigError(
                 f"scalars, width, layers, gaussians are {scalars}, {width}, {layers}, {gaussians}; expected numbers ≥ 1"

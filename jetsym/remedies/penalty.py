@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 
 from jetsym.domains.table import domain_of
-from jetsym.errors import ConfigError, closest
+from jetsym.errors import ConfigError, closest, expect_one_of
 from jetsym.probing.kinds import as_measured
 from jetsym.spectrum.lorentz import GENERATORS
 
@@ -119,8 +119,7 @@ class GeneratorPenalty:
                 raise ConfigError(f"there is no generator {name!r}; {closest(name, known)}")
         if not self.generators:
             raise ConfigError(f"generators is {self.generators!r}; expected at least one of {', '.join(known)}")
-        if self.axes not in ("beam", "jet"):
-            raise ConfigError(f"axes is {self.axes!r}; expected 'beam' or 'jet'")
+        expect_one_of("axes", self.axes, ("beam", "jet"))
         if self.draws is not None and self.draws < 1:
             raise ConfigError(f"draws is {self.draws}; expected at least 1, or None for every generator")
         object.__setattr__(self, "_chosen", [known.index(name) for name in self.generators])

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from jetsym.errors import ConfigError
+from jetsym.errors import ConfigError, expect_at_least, expect_one_of
 from jetsym.spectrum.harmonics import bounded, couple, rotate_infinitesimally, solid_harmonics
 from jetsym.spectrum.representations import NAMED, representation
 
@@ -307,13 +307,11 @@ are confined by a symmetry, or direct=… or axial=True must join the basis
 def _check(lam: int, sigma: int, basis: str, tensors: int | None, counts: Mapping[str, int], length: float) -> None:
     if lam < 0 or sigma not in (1, -1):
         raise ConfigError(f"the output is said to be ({lam}, {sigma}); expected λ ≥ 0 and σ = 1 or −1")
-    if basis not in BASES:
-        raise ConfigError(f"basis is {basis!r}; expected one of {', '.join(map(repr, BASES))}")
+    expect_one_of("basis", basis, BASES)
     if tensors is not None and not 1 <= tensors <= 2 * lam + 1:
         raise ConfigError(f"tensors is {tensors}; expected 1 … {2 * lam + 1} for λ = {lam}, or None for all")
     for name, count in counts.items():
-        if count < 0:
-            raise ConfigError(f"{name} is {count}; expected a number ≥ 0")
+        expect_at_least(name, count, 0)
     if not 0 < length < float("inf"):
         raise ConfigError(f"length is {length}; expected the typical length of the vectors, above 0")
 

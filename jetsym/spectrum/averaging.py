@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from jetsym.errors import SpectrumError
+from jetsym.errors import SpectrumError, expect_at_least
 from jetsym.spectrum.finite import FiniteGroup, FiniteRule
 from jetsym.spectrum.groups import SO2, SO3, Group
 from jetsym.spectrum.quadrature import Quadrature
@@ -73,8 +73,7 @@ def group_average(
     >>> len(average.elements), np.linalg.det(average.elements).sum().round(9) + 0.0
     (120, np.float64(0.0))
     """
-    if l_max < 0:
-        raise SpectrumError(f"l_max is {l_max}; expected an integer ≥ 0")
+    expect_at_least("l_max", l_max, 0, SpectrumError)
     if isinstance(rule, str) and rule not in RULES:
         raise SpectrumError(f"rule is {rule!r}; expected one of {', '.join(map(repr, RULES))}, or a quadrature")
     if (rule == "random") != (n_rotations is not None):
@@ -82,8 +81,7 @@ def group_average(
             f"rule is {rule!r} and n_rotations {n_rotations}; expected a number with rule='random' only"
         )
     if n_rotations is not None:
-        if n_rotations < 1:
-            raise SpectrumError(f"n_rotations is {n_rotations}; expected an integer ≥ 1")
+        expect_at_least("n_rotations", n_rotations, 1, SpectrumError)
         rotations = group.rotations((n_rotations,), np.random.default_rng(seed))
         weights, degree = np.full(n_rotations, 1.0 / n_rotations), None
     else:

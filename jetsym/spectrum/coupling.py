@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.integrate import lebedev_rule
 
-from jetsym.errors import SpectrumError
+from jetsym.errors import SpectrumError, expect_at_least
 from jetsym.spectrum.quadrature import lebedev_order
 from jetsym.spectrum.responses import lasting
 from jetsym.spectrum.wigner import real_spherical_harmonics, real_wigner_d
@@ -85,8 +85,7 @@ def rotation_generators(lam: int) -> NDArray[np.float64]:
     >>> rotation_generators(1)[2] @ [0.0, 0.0, 1.0]  # z × x = y, in the order y, z, x
     array([1., 0., 0.])
     """
-    if lam < 0:
-        raise SpectrumError(f"lam is {lam}; expected an integer ≥ 0")
+    expect_at_least("lam", lam, 0, SpectrumError)
     about_z = np.zeros((2 * lam + 1, 2 * lam + 1))
     m = np.arange(-lam, lam + 1)
     about_z[lam + m, lam - m] = -m  # d/dφ cos mφ = −m sin mφ, d/dφ sin mφ = m cos mφ

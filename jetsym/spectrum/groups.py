@@ -9,7 +9,7 @@ import numpy as np
 from array_api_compat import array_namespace
 from numpy.typing import NDArray
 
-from jetsym.errors import SpectrumError
+from jetsym.errors import SpectrumError, expect_at_least, expect_one_of
 from jetsym.spectrum.finite import FiniteGroup
 from jetsym.spectrum.irreps import Irrep
 from jetsym.spectrum.quadrature import Quadrature, axis_matrices, circle_rule, icosahedral_rule, product_rule
@@ -60,7 +60,7 @@ class SO2:
 
     def irreps(self, l_max: int) -> tuple[Irrep, ...]:
         """Return the modes m = 0 … l_max."""
-        _check(l_max)
+        expect_at_least("l_max", l_max, 0, SpectrumError)
         return tuple(Irrep(m, 0) for m in range(l_max + 1))
 
     def quadrature(self, l_max: int, *, degree: int | None = None) -> Quadrature:
@@ -92,7 +92,7 @@ class SO3:
 
     def irreps(self, l_max: int) -> tuple[Irrep, ...]:
         """Return all irreps up to l_max, by rising λ."""
-        _check(l_max)
+        expect_at_least("l_max", l_max, 0, SpectrumError)
         return tuple(Irrep(lam) for lam in range(l_max + 1))
 
     def quadrature(
@@ -120,8 +120,7 @@ class SO3:
         >>> len(SO3().quadrature(2)), len(SO3().quadrature(2, degree=5)), len(SO3().quadrature(2, rule="icosahedral"))
         (70, 84, 60)
         """
-        if rule not in RULES:
-            raise SpectrumError(f"rule is {rule!r}; expected one of {', '.join(map(repr, RULES))}")
+        expect_one_of("rule", rule, RULES, SpectrumError)
         return RULES[rule](l_max, degree=degree)
 
     def rotations(self, shape: int | tuple[int, ...], rng: np.random.Generator) -> NDArray[np.float64]:
@@ -168,7 +167,7 @@ class O3(SO3):
 
     def irreps(self, l_max: int) -> tuple[Irrep, ...]:
         """Return all irreps up to l_max, by rising λ, true tensors before pseudotensors."""
-        _check(l_max)
+        expect_at_least("l_max", l_max, 0, SpectrumError)
         return tuple(Irrep(lam, sigma) for lam in range(l_max + 1) for sigma in (1, -1))
 
     def sample(self, n: int, rng: np.random.Generator) -> NDArray[np.float64]:
@@ -227,8 +226,3 @@ def register_group(group: FiniteGroup, *, words: str | None = None) -> None:
     is_of = {"has_inversion": group.has_reflections, "on_four_vectors": group.on_four_vectors}
     register(NamedGroup(group.name, words or group.name, () if group.on_four_vectors else ("frame",), **is_of))
     _GROUPS[group.name] = lambda symmetry: group
-
-
-def _check(l_max: int) -> None:
-    if l_max < 0:
-        raise SpectrumError(f"l_max is {l_max}; expected an integer ≥ 0")

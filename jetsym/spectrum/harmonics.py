@@ -6,7 +6,7 @@ from typing import Any
 
 from array_api_compat import array_namespace, device
 
-from jetsym.errors import SpectrumError
+from jetsym.errors import SpectrumError, expect_at_least
 from jetsym.spectrum.coupling import rotation_generators_in, stretched_coupling_in
 
 __all__ = ["bounded", "couple", "rotate_infinitesimally", "solid_harmonics"]
@@ -43,8 +43,7 @@ def solid_harmonics(lam: int, vectors: Any) -> Any:
     >>> solid_harmonics(2, np.array([0.0, 0.0, 3.0])).round(12) + 0.0
     array([0., 0., 9., 0., 0.])
     """
-    if lam < 0:
-        raise SpectrumError(f"lam is {lam}; expected an integer ≥ 0")
+    expect_at_least("lam", lam, 0, SpectrumError)
     xp = array_namespace(vectors)
     spherical, result = xp.roll(vectors, -1, axis=-1), xp.ones_like(vectors[..., :1])
     for _ in range(lam):

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.integrate import lebedev_rule
 
-from jetsym.errors import SpectrumError
+from jetsym.errors import SpectrumError, expect_at_least
 
 __all__ = [
     "Nodes",
@@ -300,8 +300,7 @@ def circle_rule(l_max: int, axis: NDArray[np.float64], *, degree: int | None = N
 
 def _degree(l_max: int, degree: int | None) -> int:
     """Return the degree of a rule for l_max, 2·l_max unless more is asked for."""
-    if l_max < 0:
-        raise SpectrumError(f"l_max is {l_max}; expected an integer ≥ 0")
+    expect_at_least("l_max", l_max, 0, SpectrumError)
     if degree is not None and degree < 2 * l_max:
         raise SpectrumError(f"degree is {degree}; expected at least 2·l_max = {2 * l_max}")
     return 2 * l_max if degree is None else degree

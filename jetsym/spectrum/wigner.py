@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scipy.integrate import lebedev_rule
 from scipy.special import sph_harm_y
 
-from jetsym.errors import SpectrumError
+from jetsym.errors import SpectrumError, expect_at_least
 from jetsym.spectrum.quadrature import lebedev_order
 
 __all__ = ["characters", "mode_characters", "real_spherical_harmonics", "real_wigner_d", "small_d"]
@@ -42,8 +42,7 @@ def small_d(lam: int, beta: NDArray[np.float64]) -> NDArray[np.float64]:
     >>> small_d(1, np.array(np.pi / 3))[1, 1].round(12)  # d¹₀₀(β) = cos β
     np.float64(0.5)
     """
-    if lam < 0:
-        raise SpectrumError(f"lam is {lam}; expected an integer ≥ 0")
+    expect_at_least("lam", lam, 0, SpectrumError)
     m = np.arange(-lam, lam)
     raising = np.sqrt((lam - m) * (lam + m + 1.0))
     j_y = np.zeros((2 * lam + 1, 2 * lam + 1), dtype=complex)
@@ -107,8 +106,7 @@ def mode_characters(l_max: int, rotations: Any) -> Any:
     >>> mode_characters(3, half_turn)
     array([ 1., -2.,  2., -2.])
     """
-    if l_max < 0:
-        raise SpectrumError(f"l_max is {l_max}; expected an integer ≥ 0")
+    expect_at_least("l_max", l_max, 0, SpectrumError)
     xp = array_namespace(rotations)
     cosine = (rotations[..., 0, 0] + rotations[..., 1, 1] + rotations[..., 2, 2] - 1.0) / 2.0
     chebyshev = [xp.ones_like(cosine), cosine]

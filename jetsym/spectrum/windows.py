@@ -19,7 +19,7 @@ from numpy.polynomial.legendre import leggauss, legvander
 from numpy.typing import NDArray
 from scipy.special import gammaln
 
-from jetsym.errors import SpectrumError
+from jetsym.errors import SpectrumError, expect_at_least, expect_one_of
 from jetsym.spectrum.quadrature import Nodes
 from jetsym.symmetry import Distribution
 
@@ -96,14 +96,10 @@ def rapidity_window(distribution: Distribution, width: float, n_max: int, *, deg
     >>> len(window), window.degree, float((window.weights @ window.rapidity**2).round(12)), round(window.variance, 12)
     (4, 7, 1.333333333333, 1.333333333333)
     """
-    if distribution not in get_args(Distribution):
-        raise SpectrumError(
-            f"distribution is {distribution!r}; expected one of {', '.join(map(repr, get_args(Distribution)))}"
-        )
+    expect_one_of("distribution", distribution, get_args(Distribution), SpectrumError)
     if not 0 < width < math.inf:
         raise SpectrumError(f"width is {width!r}; expected a rapidity more than 0")
-    if n_max < 0:
-        raise SpectrumError(f"n_max is {n_max}; expected an integer ≥ 0")
+    expect_at_least("n_max", n_max, 0, SpectrumError)
     if degree is None:
         degree = 4 * n_max + 3
     if not 2 * n_max <= degree < 2 * MAX_NODES:

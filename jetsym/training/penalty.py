@@ -10,7 +10,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from jetsym.errors import ConfigError
+from jetsym.errors import ConfigError, expect_one_of
 from jetsym.jets.batch import JetBatch
 from jetsym.jets.moves.augmentation import AugmentationConfig, augment
 from jetsym.symmetry import GroupName
@@ -61,8 +61,7 @@ penalty.generators
         object.__setattr__(self, "moves", moves)
         if not 0 <= self.weight < float("inf"):
             raise ConfigError(f"penalty.weight is {self.weight}; expected 0 or more")
-        if self.against not in ("moved", "input"):
-            raise ConfigError(f"penalty.against is {self.against!r}; expected 'moved' or 'input'")
+        expect_one_of("penalty.against", self.against, ("moved", "input"))
         by_moves, by_generators = self.moves.symmetry is not None, bool(self.generators)
         if by_moves and by_generators:
             raise ConfigError("penalty.moves and penalty.generators were both given; choose one")

@@ -10,14 +10,13 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from rich.table import Table
 from scipy.ndimage import gaussian_filter1d
 
 from jetsym.errors import ConfigError
 from jetsym.jets.batch import JetBatch
 from jetsym.progress import progress_bar
 from jetsym.storage import Stored
-from jetsym.text import as_text
+from jetsym.text import as_text, table_of
 from jetsym.training.config import TrainConfig
 from jetsym.training.data import StreamedJets, batches, load_jets, size_of_batch
 from jetsym.training.engine import make_fabric
@@ -84,12 +83,10 @@ class RateCurve(Stored):
         return cls(np.array(data["rates"], dtype=float), np.array(data["losses"], dtype=float))
 
     def __str__(self) -> str:
-        smoothed = self.smoothed
-        table = Table(title=f"{len(self.rates)} steps", title_justify="left")
-        for name in ("learning rate", "loss", "smoothed"):
-            table.add_column(name, justify="right")
-        for place in np.unique(np.linspace(0, len(self.rates) - 1, 15).round().astype(int)):
-            table.add_row(f"{self.rates[place]:.2g}", f"{self.losses[place]:.4f}", f"{smoothed[place]:.4f}")
+        places = np.unique(np.linspace(0, len(self.rates) - 1, 15).round().astype(int))
+        shown = zip(self.rates[places], self.losses[places], self.smoothed[places], strict=True)
+        rows = [(f"{rate:.2g}", f"{loss:.4f}", f"{smoothed:.4f}") for rate, loss, smoothed in shown]
+        table = table_of(f"{len(self.rates)} steps", ("learning rate", "loss", "smoothed"), rows, words=0)
         return f"{as_text(table, width=80)}the loss falls fastest at --lr {self.suggestion:.2g}\n"
 
     def plot(self, ax: Axes | None = None) -> Axes:

@@ -120,7 +120,7 @@ def test_the_training_benchmark(capsys):
     assert "deepsets" in text
     assert "inference jets/s" in text
     assert main(["train", "--precision", "16"]) == 1
-    assert "expected '32-true' or 'bf16-mixed'" in capsys.readouterr().err
+    assert "expected one of '32-true', 'bf16-mixed'" in capsys.readouterr().err
     assert main(["train", "--models", "[deepset]", "--batches", "1"]) == 1
     assert "the nearest are 'deepsets'" in capsys.readouterr().err
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib import import_module
 from types import ModuleType
 
-from jetsym.errors import MissingDependencyError
+from jetsym import errors
 
 __all__ = ["quiet", "require"]
 
@@ -34,10 +33,5 @@ def require(module: str, purpose: str) -> ModuleType:
     MissingDependencyError
         It is not installed; the message says how to install it.
     """
-    try:
-        with quiet():
-            return import_module(module)
-    except ModuleNotFoundError as error:
-        if error.name is None or module.partition(".")[0] != error.name.partition(".")[0]:
-            raise
-        raise MissingDependencyError.of(error.name.partition(".")[0], extra="atoms", purpose=purpose) from None
+    with quiet():
+        return errors.require(module, extra="atoms", purpose=purpose)

@@ -8,7 +8,7 @@ from typing import Any, Literal
 from jetsym.atoms import checkpoint
 from jetsym.atoms.published import NAME, fetch
 from jetsym.atoms.training.train import energy_section, train
-from jetsym.errors import ConfigError
+from jetsym.errors import ConfigError, expect_at_least, expect_one_of
 
 __all__ = ["add_uncertainty", "finetune"]
 
@@ -89,10 +89,8 @@ def finetune(
     TrainingError
         metatrain stopped; the message is its own.
     """
-    if method not in ("full", "heads", "lora"):
-        raise ConfigError(f"method is {method!r}; expected 'full', 'heads' or 'lora'")
-    if rank < 1:
-        raise ConfigError(f"rank is {rank}; expected at least 1")
+    expect_one_of("method", method, ("full", "heads", "lora"))
+    expect_at_least("rank", rank, 1)
     file, pet = _pet(model, version)
     target = _target(variant)
     source = target if target in pet.dataset_info.targets else "energy"

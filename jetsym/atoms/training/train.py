@@ -31,7 +31,7 @@ from jetsym.atoms.checkpoint import FINAL, epochs_in, read_checkpoint
 from jetsym.atoms.packages import require
 from jetsym.atoms.read import FORMATS, read_frames
 from jetsym.atoms.training.runner import FAILED
-from jetsym.errors import ConfigError, DataError, TrainingError
+from jetsym.errors import ConfigError, DataError, TrainingError, expect_at_least, expect_one_of
 from jetsym.files import finished_file, write_atomically
 from jetsym.progress import progress_bar
 
@@ -175,13 +175,11 @@ def _check(
     test: float | str,
     checkpoint_every: int | None,
 ) -> None:
-    if architecture not in ARCHITECTURES:
-        raise ConfigError(f"architecture is {architecture!r}; expected one of {', '.join(map(repr, ARCHITECTURES))}")
+    expect_one_of("architecture", architecture, ARCHITECTURES)
     for name, value in {"epochs": epochs, "batch_size": batch_size, "checkpoint_every": checkpoint_every}.items():
-        if value is not None and value < 1:
-            raise ConfigError(f"{name} is {value}; expected at least 1")
-    if precision not in (32, 64):
-        raise ConfigError(f"precision is {precision}; expected 32 or 64")
+        if value is not None:
+            expect_at_least(name, value, 1)
+    expect_one_of("precision", precision, (32, 64))
     for name, part in {"validation": validation, "test": test}.items():
         if not isinstance(part, str) and not 0 <= part < 1:
             raise ConfigError(f"{name} is {part}; expected a fraction from 0 to below 1, or a file")

@@ -16,7 +16,7 @@ from jetsym.atoms.workflows.calculators import uncertainty
 from jetsym.errors import ConfigError, DataError
 from jetsym.progress import progress_bar
 from jetsym.storage import Stored
-from jetsym.text import as_text
+from jetsym.text import as_text, table_of
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -94,10 +94,8 @@ class Evaluation(Stored):
         }
         shown = {key: name for key, name in columns.items() if getattr(self.scores[ALL], key) is not None}
         title = "energies relative to a least-squares energy of every element" if self.meta["fit_baseline"] else None
-        table = Table(title=title, title_justify="left")
-        table.add_column(str(self.meta["by"] or "subset"))
-        for name in ("structures", "atoms", *shown.values()):
-            table.add_column(escape(name), justify="right")
+        heads = map(escape, ("structures", "atoms", *shown.values()))
+        table = table_of(title, (str(self.meta["by"] or "subset"), *heads))
         for subset, scores in self.scores.items():
             values = [getattr(scores, key) for key in shown]
             cells = ["–" if value is None else f"{value:.4g}" for value in values]

@@ -9,6 +9,8 @@ import numpy as np
 from rich.markup import escape
 from rich.table import Table
 
+from jetsym.text import table_of
+
 if TYPE_CHECKING:
     from ase import Atoms
 
@@ -28,13 +30,8 @@ def number(value: float | None) -> str:
 
 def compared(title: str, columns: Iterable[str], rows: Mapping[str, Sequence[str]]) -> Table:
     """Return a table of quantities, one column for each run."""
-    table = Table(title=escape(title), title_justify="left")
-    table.add_column("quantity")
-    for name in columns:
-        table.add_column(name, justify="right")
-    for name, cells in rows.items():
-        table.add_row(escape(name), *map(escape, cells))
-    return table
+    lines = [map(escape, (name, *cells)) for name, cells in rows.items()]
+    return table_of(escape(title), ("quantity", *columns), lines)
 
 
 def structure_dict(atoms: Atoms) -> dict[str, Any]:

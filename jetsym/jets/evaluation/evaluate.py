@@ -9,7 +9,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from jetsym.errors import ConfigError, DataError
+from jetsym.errors import DataError, expect_at_least
 from jetsym.jets.batch import JetBatch, first_difference, labels_of
 from jetsym.jets.evaluation.assess import assess
 from jetsym.jets.evaluation.report import Evaluation
@@ -33,8 +33,7 @@ def predict_logits(model: nn.Module, batch: JetBatch, *, batch_size: int = 512) 
     >>> predict_logits(PointNet(("QCD", "Tbqq"), width=8), jets).shape
     torch.Size([1, 2])
     """
-    if batch_size < 1:
-        raise ConfigError(f"batch_size is {batch_size}; expected at least 1")
+    expect_at_least("batch_size", batch_size, 1)
     if not len(batch):
         raise DataError("there are no jets to evaluate; expected at least one")
     parameter = next(model.parameters(), None)

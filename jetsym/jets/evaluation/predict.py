@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from jetsym.errors import ConfigError, DataError, required
+from jetsym.errors import ConfigError, DataError, require
 from jetsym.files import finished_file
 from jetsym.jets import kinematics
 from jetsym.jets.batch import JetBatch
@@ -206,7 +206,7 @@ def _root(path: Path, facts: dict[str, str]) -> Iterator[Write]:
 def _parquet(path: Path, facts: dict[str, str]) -> Iterator[Write]:
     """Open a table that takes rows in portions, each a row group."""
     arrow, parquet = (
-        required(module, extra="formats", purpose="writing Parquet") for module in ("pyarrow", "pyarrow.parquet")
+        require(module, extra="formats", purpose="writing Parquet") for module in ("pyarrow", "pyarrow.parquet")
     )
     with ExitStack() as stack:
         writers: list[Any] = []

@@ -14,7 +14,7 @@ from jetsym.jets.evaluation.calibration import Calibration
 from jetsym.jets.evaluation.rejection import FEW, Rejection
 from jetsym.jets.evaluation.stability_report import Stability
 from jetsym.storage import Stored
-from jetsym.text import as_text, concise
+from jetsym.text import as_text, concise, table_of
 
 __all__ = ["Bin", "ClassQuality", "Evaluation"]
 
@@ -227,10 +227,7 @@ class Evaluation(Stored):
 
 def _table(title: str, *heads: str) -> Table:
     """Return a table with names on the left and numbers on the right, narrow enough for 80 columns."""
-    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False, padding=(0, 0, 0, 1))
-    for place, head in enumerate(heads):
-        table.add_column(head, justify="right" if place else "left", no_wrap=True)
-    return table
+    return table_of(title, heads, no_wrap=True, box=SIMPLE_HEAD, pad_edge=False, padding=(0, 0, 0, 1))
 
 
 def _measured(metrics: Mapping[str, float], name: str) -> str:

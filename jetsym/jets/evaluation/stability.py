@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from jetsym.errors import ConfigError, DataError
+from jetsym.errors import ConfigError, DataError, expect_at_least
 from jetsym.jets.batch import JetBatch
 from jetsym.jets.evaluation import metrics
 from jetsym.jets.evaluation.evaluate import expect_same_classes, predict_logits
@@ -106,8 +106,7 @@ def stability(
     >>> list(found.changes["beam"]), found.notes
     (['flips'], ('The jets have no labels: only the flips of classes can be counted.',))
     """
-    if draws < 1:
-        raise ConfigError(f"draws is {draws}; expected at least 1")
+    expect_at_least("draws", draws, 1)
     moves = actions_on_jets(width) if actions is None else actions
     label = None if jets.label is None else jets.label.cpu()
     pair = None

@@ -7,10 +7,9 @@ from dataclasses import asdict, dataclass
 from typing import Any, ClassVar, Self
 
 import numpy as np
-from rich.table import Table
 
 from jetsym.storage import Stored
-from jetsym.text import as_text, concise
+from jetsym.text import as_text, concise, table_of
 
 __all__ = ["FLIPS", "REJECTION", "Change", "Stability"]
 
@@ -84,9 +83,9 @@ class Stability(Stored):
         return cls(changes=changes, **others, notes=tuple(data["notes"]))
 
     def __str__(self) -> str:
-        lines = Table(title=f"{self.jets:,} jets, {self.draws} elements of each action", title_justify="left")
-        for name in ("action", "quantity", "unmoved", "mean", "std", "worst", "change"):
-            lines.add_column(name, justify="left" if name in ("action", "quantity") else "right", no_wrap=True)
+        heads = ("action", "quantity", "unmoved", "mean", "std", "worst", "change")
+        title = f"{self.jets:,} jets, {self.draws} elements of each action"
+        lines = table_of(title, heads, words=2, no_wrap=True)
         for action, changes in self.changes.items():
             for place, (name, change) in enumerate(changes.items()):
                 cells = _cells(name, change)

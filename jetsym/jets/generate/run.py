@@ -16,7 +16,7 @@ from importlib.util import find_spec
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-from jetsym.errors import ConfigError, JetsymError, MissingDependencyError, closest
+from jetsym.errors import ConfigError, JetsymError, MissingDependencyError, closest, expect_at_least
 from jetsym.files import remove_leftovers
 from jetsym.jets.generate.chunk import ChunkTask, JetTable, generate_chunk
 from jetsym.jets.generate.detector import DetectorConfig
@@ -218,8 +218,7 @@ def _check(
         ("seed", seed, 0),
         ("processes", 1 if processes is None else processes, 1),
     ):
-        if value < least:
-            raise ConfigError(f"{name}={value} is not possible; expected at least {least}")
+        expect_at_least(name, value, least)
     for name, fraction in (split or {}).items():
         if not name.isidentifier():
             raise ConfigError(f"split {name!r} is not a plain folder name; expected letters, digits and underscores")

@@ -9,7 +9,7 @@ import awkward as ak
 import numpy as np
 from numpy.typing import NDArray
 
-from jetsym.errors import JetsymError, required
+from jetsym.errors import JetsymError, require
 from jetsym.jets.generate.detector import Particles
 from jetsym.jets.generate.matching import Event, Parent, delta_r, find_parents
 from jetsym.jets.generate.processes import COMMON_SETTINGS, PROCESSES, Process
@@ -90,7 +90,7 @@ class EventSource:
     """
 
     def __init__(self, name: str, *, seed: int) -> None:
-        pythia8mc = required("pythia8mc", extra="generate", purpose="jetsym generate")
+        pythia8mc = require("pythia8mc", extra="generate", purpose="jetsym generate")
         process = PROCESSES[name]
         self._name = name
         self._pythia = pythia8mc.Pythia("", False)

@@ -9,7 +9,7 @@ import awkward as ak
 import numpy as np
 from numpy.typing import NDArray
 
-from jetsym.errors import required
+from jetsym.errors import require
 from jetsym.jets.generate.detector import Candidates
 
 __all__ = ["JetSelection", "Jets", "find_jets", "nsubjettiness", "soft_drop_mass"]
@@ -154,6 +154,6 @@ def _momenta(candidates: Candidates, counts: NDArray[np.int64]) -> ak.Array:
 
 
 def _fastjet() -> Any:
-    fastjet = required("fastjet", extra="generate", purpose="jetsym generate")
+    fastjet = require("fastjet", extra="generate", purpose="jetsym generate")
     fastjet._swig.ClusterSequence.set_fastjet_banner_stream(None)
     return fastjet

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from rich.console import Group
-from rich.table import Table
 
 from jetsym.errors import DataError
 from jetsym.jets.io.arena import Arena
@@ -23,6 +22,7 @@ from jetsym.jets.io.remote import File
 from jetsym.jets.io.streaming.blocks import cut
 from jetsym.jets.io.streaming.cache import CacheFiles, is_cache, load_manifest
 from jetsym.jets.schema import P4_BRANCHES, SCALARS
+from jetsym.text import table_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -100,14 +100,9 @@ class Summary:
         """Return everything but the histograms, to be printed by rich."""
         what = "files" if self.branches else "cache"
         title = f"{len(self.paths)} {what}, {self.n_jets:,} jets, {self.n_empty} of them without particles"
-        classes = Table("class")
-        classes.add_column("jets", justify="right")
-        for name, count in self.counts.items():
-            if count:
-                classes.add_row(name, f"{count:,}")
-        values = Table("quantity", "type")
-        for name in ("lowest", "mean", "highest", "NaN or ∞"):
-            values.add_column(name, justify="right")
+        jets = [(name, f"{count:,}") for name, count in self.counts.items() if count]
+        classes = table_of(None, ("class", "jets"), jets)
+        values = table_of(None, ("quantity", "type", "lowest", "mean", "highest", "NaN or ∞"), words=2)
         for name in {**self.ranges, **self.branches}:
             each = self.ranges.get(name)
             numbers = ["-"] * 4 if each is None else [f"{each.low:.4g}", f"{each.total / max(each.finite, 1):.4g}"]

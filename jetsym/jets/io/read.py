@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 import numpy as np
 import torch
 
-from jetsym.errors import ConfigError, DataError
+from jetsym.errors import ConfigError, DataError, expect_one_of
 from jetsym.jets.batch import JetBatch
 from jetsym.jets.io.arena import Arena
 from jetsym.jets.io.formats.index import FileIndex
@@ -123,8 +123,7 @@ def read(
     >>> read(sample_dir() / "test" / "*.root", limit=30, library="ak").constituents.pt.ndim
     2
     """
-    if library not in ("torch", "ak"):
-        raise ConfigError(f"library={library!r}; expected 'torch' or 'ak'")
+    expect_one_of("library", library, ("torch", "ak"))
     check_number("max_particles", max_particles, "particles")
     jets = read_packed(paths, limit=limit, bad_jets=bad_jets, mapping=mapping)
     if library == "ak":
@@ -141,8 +140,7 @@ def read_packed(
 ) -> PackedJets:
     """Read jets with all their particles, without padding; parameters and errors as in :func:`read`."""
     check_number("limit", limit, "jets", none="None for all")
-    if bad_jets not in ("raise", "drop"):
-        raise ConfigError(f"bad_jets={bad_jets!r}; expected 'raise' or 'drop'")
+    expect_one_of("bad_jets", bad_jets, ("raise", "drop"))
     files = jet_files(paths)
     known = open_mapping(mapping, files)
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jetsym import _version
-from jetsym.errors import ConfigError, DataError
+from jetsym.errors import DataError, expect_one_of
 
 if TYPE_CHECKING:
     from jetsym.jets.batch import JetBatch
@@ -70,8 +70,7 @@ def sample(split: str = "test", *, limit: int | None = None, max_particles: int 
     >>> jets.label.bincount().tolist()
     [2, 2, 2, 2, 2, 2, 2, 2, 2, 2]
     """
-    if split not in SPLITS:
-        raise ConfigError(f"split={split!r}; expected one of {', '.join(map(repr, SPLITS))}")
+    expect_one_of("split", split, SPLITS)
     from jetsym.jets.io.read import read
 
     return read(sample_dir() / split, limit=limit, max_particles=max_particles)

@@ -12,7 +12,7 @@ import numpy as np
 import uproot
 from numpy.typing import NDArray
 
-from jetsym.errors import ConfigError, DataError, closest
+from jetsym.errors import ConfigError, DataError, closest, expect_at_least
 from jetsym.files import finished_file
 from jetsym.jets.schema import JET_BRANCHES, PARTICLE_BRANCHES, TREE
 
@@ -127,8 +127,7 @@ def write_jetclass(
     Path
         The file written.
     """
-    if jets_per_basket < 1:
-        raise ConfigError(f"jets_per_basket={jets_per_basket} is not possible; expected at least 1")
+    expect_at_least("jets_per_basket", jets_per_basket, 1)
     _check_names(columns)
     n_jets = len(columns[next(iter(JET_BRANCHES))])
     with open_jetclass(path, compression=compression, level=level) as writer:

@@ -18,7 +18,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from jetsym.errors import required
+from jetsym.errors import MissingDependencyError
 from jetsym.jets.batch import JetBatch
 from jetsym.jets.models.base import Tagger
 from jetsym.jets.models.equivariant import (
@@ -187,7 +187,10 @@ class LGATr(Tagger):
     def __init__(self, classes: Sequence[str] = CLASSES, **options: Any) -> None:
         super().__init__(classes, **options)
         config = self.config
-        required("lgatr", extra="equivariant", purpose="the tagger LGATr")
+        try:
+            import lgatr  # noqa: F401
+        except ImportError as error:
+            raise MissingDependencyError.of("lgatr", extra="equivariant", purpose="the tagger LGATr") from error
         self.embedding = Embedding(config)
         self.blocks = nn.ModuleList(AttentionBlock(config) for _ in range(config.blocks))
         self.pool = MeanPool()

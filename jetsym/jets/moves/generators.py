@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from jetsym.errors import DataError
+from jetsym.errors import DataError, expect_one_of
 from jetsym.jets.batch import JetBatch
 from jetsym.jets.moves.frames import jet_axes
 from jetsym.spectrum.lorentz import GENERATORS
@@ -44,8 +44,7 @@ def aligned_generators(batch: JetBatch, axes: Literal["beam", "jet"] = "beam") -
     >>> aligned_generators(batch, "jet")[5, 0, 0]  # the boost along the jet (0.6, 0, 0.8)
     tensor([0.0000, 0.6000, 0.0000, 0.8000], dtype=torch.float64)
     """
-    if axes not in ("beam", "jet"):
-        raise DataError(f"axes is {axes!r}; expected 'beam' or 'jet'")
+    expect_one_of("axes", axes, ("beam", "jet"), DataError)
     generators = torch.as_tensor(np.stack(list(GENERATORS.values())), device=batch.device)[:, None]
     if axes == "beam":
         return generators

@@ -6,12 +6,10 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar, Self
 
-from rich.table import Table
-
 from jetsym.probing.reports.equivariance import Equivariance
 from jetsym.storage import Stored
 from jetsym.symmetry import Symmetry
-from jetsym.text import as_text, concise
+from jetsym.text import as_text, concise, table_of
 
 __all__ = ["Attribution", "Effect"]
 
@@ -95,12 +93,11 @@ class Attribution(Stored):
         )
 
     def __str__(self) -> str:
-        table = Table(
-            title=f"Relative A under {Symmetry.from_dict(self.meta).words}, {self.meta['n_inputs']} inputs",
-            title_justify="left",
+        table = table_of(
+            f"Relative A under {Symmetry.from_dict(self.meta).words}, {self.meta['n_inputs']} inputs",
+            ("output", "source", "", "what was done", "relative A", "difference"),
+            words=4,
         )
-        for column in ("output", "source", "", "what was done", "relative A", "difference"):
-            table.add_column(column, justify="right" if column in ("relative A", "difference") else "left")
         for name, item in self.equivariance.items():
             table.add_row(name, "", "", "as it is", _relative(item), "")
             for source, effect in self.effects[name].items():

@@ -8,12 +8,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 from markupsafe import Markup
-from rich.table import Table
 
 from jetsym.probing.reports.equivariance import Array, Equivariance
-from jetsym.probing.reports.html import render
-from jetsym.storage import Stored
-from jetsym.text import as_text, concise, concise_root
+from jetsym.probing.reports.html import Sectioned, render
+from jetsym.text import as_text, concise, concise_root, table_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -22,7 +20,7 @@ __all__ = ["DIRECTIONS", "BoostReport"]
 
 
 @dataclass(frozen=True, eq=False)
-class BoostReport(Stored):
+class BoostReport(Sectioned):
     """Window energies of every layer, and the error of every output, under boosts.
 
     They belong to the declared measure on rapidity; boosts have no invariant one, and no spectrum over irreps.
@@ -115,13 +113,7 @@ class BoostReport(Stored):
     def table(self) -> str:
         """Return relative A of every layer and output in every window, as text."""
         title = f"Relative A under boosts along {self.meta['axis']}, by window width"
-        table = Table(title=title, title_justify="left")
-        table.add_column("layer")
-        for width in self.widths:
-            table.add_column(f"{width:g}", justify="right")
-        for cells in self.rows():
-            table.add_row(*cells)
-        return as_text(table)
+        return as_text(table_of(title, ("layer", *(f"{width:g}" for width in self.widths)), self.rows()))
 
     def section(self) -> Markup:
         """Return it for a notebook's cell or a page."""
@@ -150,9 +142,6 @@ class BoostReport(Stored):
 
     def __str__(self) -> str:
         return self.table() + "\n".join(self.sentences()) + "\n"
-
-    def _repr_html_(self) -> str:
-        return str(self.section())
 
     def __repr__(self) -> str:
         return f"BoostReport({self.meta['axis']}, {len(self.layers)} layers, {len(self.widths)} widths)"

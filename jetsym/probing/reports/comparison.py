@@ -9,15 +9,13 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
 import numpy as np
 from markupsafe import Markup
 from numpy.typing import NDArray
-from rich.table import Table
 
-from jetsym.errors import ProbeError, required
+from jetsym.errors import ProbeError, require
 from jetsym.probing.reports.derived import bandwidth, pseudo_share, weighted
-from jetsym.probing.reports.html import render
+from jetsym.probing.reports.html import Sectioned, render
 from jetsym.probing.reports.spectrum import SymmetryReport, tail_floor
 from jetsym.spectrum import Irrep
-from jetsym.storage import Stored
-from jetsym.text import as_text, concise, percent
+from jetsym.text import as_text, concise, percent, table_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -93,7 +91,7 @@ class Column(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class Comparison(Stored):
+class Comparison(Sectioned):
     """Reports side by side.
 
     Parameters
@@ -223,10 +221,9 @@ class Comparison(Stored):
 
         Quantities are the irreps by name, "tail", "bandwidth" and "pseudo", for outputs "relative A" and "A / spread".
         """
-        frames = required("pandas", extra="notebooks", purpose="Comparison.to_dataframe")
+        pandas = require("pandas", extra="notebooks", purpose="Comparison.to_dataframe")
         columns = ["report", "layer", "depth", "quantity", "value", "stderr"]
-        found: pd.DataFrame = frames.DataFrame(list(self._numbers()), columns=columns)
-        return found
+        return pandas.DataFrame(list(self._numbers()), columns=columns)
 
     def _numbers(self) -> Iterator[tuple[str, str, float, str, float, float]]:
         for place, (name, report) in enumerate(zip(self.names, self.reports, strict=True)):
@@ -267,9 +264,8 @@ class Comparison(Stored):
         return cls(tuple(names), tuple(SymmetryReport.from_dict(item) for item in reports))
 
     def __str__(self) -> str:
-        table = Table(title="Power per λ, m or irrep, effective bandwidth, pseudotensors, errors", title_justify="left")
-        for column in ("report", *self.header):
-            table.add_column(column, justify="left" if column in ("report", "layer") else "right")
+        title = "Power per λ, m or irrep, effective bandwidth, pseudotensors, errors"
+        table = table_of(title, ("report", *self.header), words=2)
         last = self.names[0]
         for name, cells in self.rows():
             if name != last:
@@ -280,9 +276,6 @@ class Comparison(Stored):
 
     def __repr__(self) -> str:
         return f"Comparison({', '.join(self.names)})"
-
-    def _repr_html_(self) -> str:
-        return str(self.section())
 
 
 #: What reports should have been measured alike in, and what follows where they were not.

@@ -11,8 +11,7 @@ from markupsafe import Markup
 from rich.table import Table
 from rich.text import Text
 
-from jetsym.probing.reports.html import render
-from jetsym.storage import Stored
+from jetsym.probing.reports.html import Sectioned, render
 from jetsym.text import as_text, concise
 
 __all__ = ["SEVERITIES", "Diagnosis", "Evidence", "Finding"]
@@ -103,7 +102,7 @@ class Finding:
 
 
 @dataclass(frozen=True, eq=False)
-class Diagnosis(Stored):
+class Diagnosis(Sectioned):
     """The findings of :func:`jetsym.diagnose`: iterate over it, ask for a mode with ``in``, print it, save it.
 
     Parameters
@@ -206,6 +205,3 @@ class Diagnosis(Stored):
 
     def __repr__(self) -> str:
         return f"Diagnosis({', '.join(finding.name for finding in self.findings) or 'nothing found'})"
-
-    def _repr_html_(self) -> str:
-        return str(self.section())

@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
 import numpy as np
-from rich.table import Table
 
 from jetsym.probing.reports.equivariance import Array
 from jetsym.storage import Stored
-from jetsym.text import as_text, concise_root
+from jetsym.text import as_text, concise_root, table_of
 
 __all__ = ["LocalReport"]
 
@@ -78,10 +77,4 @@ class LocalReport(Stored):
 
     def __str__(self) -> str:
         title = f"Slope ‖L_X f‖/‖f‖ per radian or unit of rapidity, axes of the {self.meta['axes']}"
-        table = Table(title=title, title_justify="left")
-        table.add_column("layer")
-        for name in self.generators:
-            table.add_column(name, justify="right")
-        for cells in self.rows():
-            table.add_row(*cells)
-        return as_text(table)
+        return as_text(table_of(title, ("layer", *self.generators), self.rows()))

@@ -9,13 +9,12 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
-from rich.table import Table
 
 from jetsym.errors import DataError, ProbeError, closest
 from jetsym.probing.reports.spectrum import SymmetryReport
 from jetsym.spectrum import Irrep
 from jetsym.storage import Stored
-from jetsym.text import as_text, concise, percent
+from jetsym.text import as_text, concise, percent, table_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -167,10 +166,9 @@ class History(Stored):
         group = self.meta["group"]
         row = None if layer is None else self.row(layer)
         what = f"invariant share in % under {group}, by layer" if row is None else f"shares in % in {layer}"
-        table = Table(title=f"Over training: A of {', '.join(self.outputs[:1])}; {what}", title_justify="left")
         columns = self.layers if row is None else tuple(map(str, self.irreps))
-        for name in (self.unit.removesuffix("s"), "relative A", "A/spread", *columns):
-            table.add_column(name, justify="right")
+        heads = (self.unit.removesuffix("s"), "relative A", "A/spread", *columns)
+        table = table_of(f"Over training: A of {', '.join(self.outputs[:1])}; {what}", heads, words=0)
         for report in self.reports:
             error = next(iter(report.equivariance.values()), None)
             cells = ["—", "—"]

@@ -11,9 +11,8 @@ from markupsafe import Markup
 from jetsym.probing.reports.boosts import DIRECTIONS, BoostReport
 from jetsym.probing.reports.equivariance import Equivariance
 from jetsym.probing.reports.generators import LocalReport
-from jetsym.probing.reports.html import render
+from jetsym.probing.reports.html import Sectioned, render
 from jetsym.probing.reports.spectrum import SymmetryReport
-from jetsym.storage import Stored
 from jetsym.text import concise
 
 if TYPE_CHECKING:
@@ -24,7 +23,7 @@ __all__ = ["LorentzReport"]
 
 
 @dataclass(frozen=True, eq=False)
-class LorentzReport(Stored):
+class LorentzReport(Sectioned):
     """Three honest measurements in place of a Lorentz spectrum, which does not exist.
 
     Parameters
@@ -135,9 +134,6 @@ class LorentzReport(Stored):
 
     def __repr__(self) -> str:
         return f"LorentzReport({len(self.layers)} layers, {self.meta['n_inputs']} inputs)"
-
-    def _repr_html_(self) -> str:
-        return str(self.section())
 
 
 def _relative(item: Equivariance) -> str:

@@ -9,14 +9,12 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from markupsafe import Markup
 from numpy.typing import NDArray
-from rich.table import Table
 
-from jetsym.errors import required
+from jetsym.errors import require
 from jetsym.probing.reports.equivariance import Equivariance
-from jetsym.probing.reports.html import render
+from jetsym.probing.reports.html import Sectioned, render
 from jetsym.spectrum import Irrep, read_irrep
-from jetsym.storage import Stored
-from jetsym.text import as_text, concise, percent
+from jetsym.text import as_text, concise, percent, table_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -26,7 +24,7 @@ __all__ = ["SymmetryReport", "tail_floor"]
 
 
 @dataclass(frozen=True, eq=False)
-class SymmetryReport(Stored):
+class SymmetryReport(Sectioned):
     """Symmetry content of every layer and equivariance error of every output.
 
     Parameters
@@ -146,8 +144,8 @@ class SymmetryReport(Stored):
 
     def to_dataframe(self) -> pd.DataFrame:
         """Return one row per layer and irrep, with fraction, standard error, norm and noise floor (needs pandas)."""
-        frames = required("pandas", extra="notebooks", purpose="SymmetryReport.to_dataframe")
-        found: pd.DataFrame = frames.DataFrame(
+        pandas = require("pandas", extra="notebooks", purpose="SymmetryReport.to_dataframe")
+        return pandas.DataFrame(
             {
                 "layer": layer,
                 "irrep": str(irrep),
@@ -161,16 +159,11 @@ class SymmetryReport(Stored):
             for row, layer in enumerate(self.layers)
             for column, irrep in enumerate(self.irreps)
         )
-        return found
 
     def __str__(self) -> str:
         title = f"Power per irrep of {self.meta['group']} in %, standard error in the last digits"
-        table = Table(title=title, title_justify="left")
-        table.add_column("layer")
-        for head in (*map(str, self.irreps), "tail"):
-            table.add_column(head, justify="right")
-        for row, layer in enumerate(self.layers):
-            table.add_row(layer, *self.cells(row))
+        rows = [(layer, *self.cells(row)) for row, layer in enumerate(self.layers)]
+        table = table_of(title, ("layer", *map(str, self.irreps), "tail"), rows)
         return as_text(table) + "\n".join(self.sentences()) + "\n"
 
     def __repr__(self) -> str:
@@ -178,9 +171,6 @@ class SymmetryReport(Stored):
             f"SymmetryReport({self.meta['group']}, {len(self.layers)} layers, {len(self.irreps)} irreps, "
             f"{self.meta['n_inputs']} inputs × {self.meta['n_rotations']} rotations)"
         )
-
-    def _repr_html_(self) -> str:
-        return str(self.section())
 
 
 _ARRAYS = ("fractions", "stderr", "norm", "tail", "tail_stderr", "noise_floor")

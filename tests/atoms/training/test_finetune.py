@@ -161,7 +161,7 @@ def test_what_cannot_be_trained_further(make_model, make_uncertain, data, tmp_pa
 
 
 def test_what_cannot_be_finetuned(make_model, make_uncertain, tmp_path):
-    with pytest.raises(ConfigError, match="method is 'head'; expected 'full', 'heads' or 'lora'"):
+    with pytest.raises(ConfigError, match="method is 'head'; expected one of 'full', 'heads', 'lora'"):
         atoms.finetune("model.ckpt", "data.xyz", out="new", method="head")
     with pytest.raises(ConfigError, match="rank is 0"):
         atoms.finetune("model.ckpt", "data.xyz", out="new", method="lora", rank=0)

@@ -42,7 +42,7 @@ def test_without_a_sample_the_message_says_what_to_do(install):
 
 
 def test_there_are_three_splits():
-    with pytest.raises(ConfigError, match="split='valid'; expected one of 'train', 'val', 'test'"):
+    with pytest.raises(ConfigError, match="split is 'valid'; expected one of 'train', 'val', 'test'"):
         sample("valid")
 
 

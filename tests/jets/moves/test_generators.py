@@ -83,7 +83,7 @@ def test_beam_axes_are_the_generators_themselves(make_jets):
     generators = aligned_generators(make_jets(3))
     assert generators.shape == (6, 1, 4, 4)
     assert torch.equal(generators[:, 0], torch.stack(list(GENERATORS.values())))
-    with pytest.raises(DataError, match="axes is 'rest'; expected 'beam' or 'jet'"):
+    with pytest.raises(DataError, match="axes is 'rest'; expected one of 'beam', 'jet'"):
         aligned_generators(make_jets(3), "rest")
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from jetsym.errors import DataError, MissingDependencyError, required
+from jetsym.errors import DataError, MissingDependencyError, require
 from jetsym.jets.io.formats.base import Format, register
 from jetsym.jets.io.formats.padded import TOP, PaddedArrays, PaddedJets, index_padded, whole_labels
 
@@ -33,7 +33,7 @@ def open_hdf5(path: Path) -> Iterator[PaddedArrays]:
     MissingDependencyError
         If h5py, or a filter with which the file is compressed, is not installed.
     """
-    h5py = required("h5py", extra="formats", purpose="reading HDF5")
+    h5py = require("h5py", extra="formats", purpose="reading HDF5")
     with suppress(ImportError):  # some files are compressed with what HDF5 itself does not know
         import hdf5plugin  # noqa: F401
     with h5py.File(path, "r") as file:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 import uproot
 
-from jetsym.errors import DataError, required
+from jetsym.errors import DataError, require
 from jetsym.jets.io.formats.base import Format, register
 from jetsym.jets.io.formats.index import FileIndex, JetReader
 from jetsym.jets.io.formats.layout import choose_layout, is_number
@@ -152,8 +152,9 @@ def _open(path: Any) -> Any:
 
 
 def _pyarrow() -> Sequence[Any]:
-    purpose = "reading and writing Parquet"
-    return [required(module, extra="formats", purpose=purpose) for module in ("pyarrow", "pyarrow.parquet")]
+    return [
+        require(name, extra="formats", purpose="reading and writing Parquet") for name in ("pyarrow", "pyarrow.parquet")
+    ]
 
 
 register(Format(name="Parquet", suffixes=(".parquet",), index=index_parquet))

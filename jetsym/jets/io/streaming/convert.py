@@ -16,7 +16,7 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
-from jetsym.errors import ConfigError, DataError
+from jetsym.errors import ConfigError, DataError, expect_one_of
 from jetsym.files import finished_file, sha256_of, write_atomically, write_json
 from jetsym.jets.io.formats.parquet import write_parquet
 from jetsym.jets.io.mapping.parse import load_mapping
@@ -77,8 +77,7 @@ def convert(
     ConfigError
         If an option has no meaning, or another process writes the same cache.
     """
-    if columns not in ("all", "full", "kin"):
-        raise ConfigError(f"columns={columns!r}; expected 'all', 'full' or 'kin'")
+    expect_one_of("columns", columns, ("all", "full", "kin"))
     check_number("threads", threads, "threads")
     files, folder, known = local_files(paths), Path(out).expanduser(), load_mapping(mapping)
     if folder.exists() and not folder.is_dir():

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from jetsym.errors import ConfigError, DataError, closest
+from jetsym.errors import ConfigError, DataError, closest, expect_one_of
 from jetsym.jets.io.arena import Arena
 from jetsym.jets.io.mapping.parse import load_mapping
 from jetsym.jets.io.mapping.tree_mapping import TreeMapping
@@ -115,10 +115,8 @@ class JetStream:
                 raise ConfigError(f"{name}={value!r}; expected a number of at least 0")
         if rank >= world_size:
             raise ConfigError(f"rank={rank}; expected less than world_size={world_size}")
-        if columns not in ("all", "full", "kin"):
-            raise ConfigError(f"columns={columns!r}; expected 'all', 'full' or 'kin'")
-        if bad_jets not in ("raise", "drop"):
-            raise ConfigError(f"bad_jets={bad_jets!r}; expected 'raise' or 'drop'")
+        expect_one_of("columns", columns, ("all", "full", "kin"))
+        expect_one_of("bad_jets", bad_jets, ("raise", "drop"))
         known = load_mapping(mapping)
         self._source = _open(paths, cache, known, columns, bad_jets=bad_jets, skip_bad=skip_bad, alone=world_size == 1)
         self._batch_size, self._shuffle, self._seed = batch_size, shuffle, seed
