@@ -88,4 +88,6 @@ def openings(first: Any, second: Any) -> Any:
 def modulus(vectors: Any) -> Any:
     """Return |v| (…, 1) of vectors (…, 3), not below 1e-15, so that quotients and derivatives are finite."""
     xp = array_namespace(vectors)
-    return xp.sqrt(xp.sum(vectors * vectors, axis=-1, keepdims=True) + 1e-30)
+    squared = xp.sum(vectors * vectors, axis=-1, keepdims=True)
+    # A floor, not a sum with it: onnxruntime drops a small summand under a root, and divides by zero.
+    return xp.sqrt(xp.where(squared > 1e-30, squared, 1e-30))

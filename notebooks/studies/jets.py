@@ -27,7 +27,10 @@ from jetsym.jets.evaluation.stability import stability
 from jetsym.jets.moves.augmentation import AugmentationConfig
 from jetsym.probing.probe import probe
 from jetsym.remedies import Symmetrized
-from jetsym.repair import repair
+from jetsym.repair import (
+    repair,
+    tagger,  # noqa: F401  brings the remedies of taggers
+)
 from jetsym.repair.base import words
 from jetsym.training import train
 
