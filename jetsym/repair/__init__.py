@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from jetsym.repair.base import REMEDIES, Repair, Step, register
-from jetsym.repair.dispatch import repair
+from jetsym.repair.dispatch import repair, words
 
-__all__ = ["REMEDIES", "Repair", "Step", "register", "repair"]
+__all__ = ["REMEDIES", "Repair", "Step", "register", "repair", "words"]

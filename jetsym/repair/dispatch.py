@@ -8,9 +8,10 @@ from pathlib import Path
 from jetsym.errors import CheckpointError, ConfigError
 from jetsym.probing.diagnosis.modes import MEASURE_AGAIN, MODES
 from jetsym.repair.base import REMEDIES, Repair, Run, refuse_unknown
+from jetsym.repair.base import words as known_words
 from jetsym.repair.remeasure import measured_again
 
-__all__ = ["RUNS", "kind_of", "repair"]
+__all__ = ["RUNS", "kind_of", "repair", "words"]
 
 #: File in the folder of a run -> what such runs are of, and "module:class" of their kind, whose module is imported when
 #: such a run turns up.
@@ -35,6 +36,20 @@ def kind_of(run: str | Path) -> type[Run]:
             return kind
     expected = " or ".join(f"{file} ({name})" for file, (name, _) in RUNS.items())
     raise CheckpointError(f"{run} holds no run; expected a folder with {expected}")
+
+
+def words(finding: str, runs: str) -> list[str]:
+    """Return the remedies that a kind of runs, "jets" or "atoms", has for a failure mode, the least intrusive first.
+
+    Examples
+    --------
+    >>> words("drift", "jets")
+    ['penalty', 'lower-rate']
+    """
+    for kind, place in RUNS.values():
+        if kind == runs:
+            import_module(place.partition(":")[0])  # which registers its remedies
+    return known_words(finding, runs)
 
 
 def repair(

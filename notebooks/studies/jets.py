@@ -27,11 +27,7 @@ from jetsym.jets.evaluation.stability import stability
 from jetsym.jets.moves.augmentation import AugmentationConfig
 from jetsym.probing.probe import probe
 from jetsym.remedies import Symmetrized
-from jetsym.repair import (
-    repair,
-    tagger,  # noqa: F401  brings the remedies of taggers
-)
-from jetsym.repair.base import words
+from jetsym.repair import repair, words
 from jetsym.training import train
 
 #: What all taggers have in common: the network, the data, the budget.
