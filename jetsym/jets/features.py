@@ -220,7 +220,7 @@ def harmonic_features(batch: JetBatch, l_max: int) -> Tensor:
     direction = vectors / modulus(vectors)
     tensor, found = vectors, []
     for _ in range(2, l_max + 1):
-        tensor = couple(tensor, direction)
+        tensor = couple(tensor, direction, xp=torch)
         found.append(tensor.flatten(-2))
     return torch.cat(found, dim=-1) if found else vectors[..., :0, 0]
 

@@ -51,16 +51,17 @@ def solid_harmonics(lam: int, vectors: Any) -> Any:
     return result
 
 
-def couple(first: Any, second: Any) -> Any:
+def couple(first: Any, second: Any, *, xp: Any = None) -> Any:
     """Couple spherical tensors (…, 2l₁+1) and (…, 2l₂+1) to λ = l₁ + l₂, (…, 2λ+1).
 
-    See :func:`~jetsym.spectrum.coupling.stretched_coupling`; S_l₁(v) and S_l₂(v) couple to S_λ(v).
+    See :func:`~jetsym.spectrum.coupling.stretched_coupling`; S_l₁(v) and S_l₂(v) couple to S_λ(v). ``xp`` names the
+    arrays' namespace, which torch cannot look up while it compiles.
     """
     lams = first.shape[-1] // 2, second.shape[-1] // 2
     if 0 in lams:
         return first * second
-    xp = array_namespace(first)
-    coupling = stretched_coupling_in(xp, *lams, dtype=first.dtype, device=device(first))
+    xp = xp or array_namespace(first)
+    coupling = stretched_coupling_in(xp, *lams, dtype=first.dtype, device=first.device)
     # As one matrix product: an einsum of three would fix the numbers of jets and particles in exported graphs.
     products = first[..., :, None] * second[..., None, :]
     return xp.reshape(products, (*products.shape[:-2], -1)) @ xp.reshape(coupling, (-1, coupling.shape[-1]))

@@ -1,11 +1,13 @@
-"""The Lorentz group on four-momenta (E, px, py, pz): its Lie algebra, its boosts, and the products it preserves."""
+"""The Lorentz group on four-momenta (E, px, py, pz): its Lie algebra, its boosts, and the products it preserves.
+
+Products are written with what all arrays have in common, and no namespace is looked up: compiled taggers use them.
+"""
 
 from __future__ import annotations
 
 from typing import Any
 
 import numpy as np
-from array_api_compat import array_namespace
 from numpy.typing import NDArray
 
 __all__ = ["GENERATORS", "boost_matrices", "minkowski_products", "modulus", "openings"]
@@ -78,16 +80,13 @@ def openings(first: Any, second: Any) -> Any:
     >>> openings(np.array([[1.0, 0.0, 0.0]]), np.array([[1.0, 1e-9, 0.0]]))
     array([[5.e-19]])
     """
-    xp = array_namespace(first)
     # From differences of directions: scalar products of parallel vectors would lose all digits.
     first, second = first / modulus(first), second / modulus(second)
     difference = first[..., :, None, :] - second[..., None, :, :]
-    return xp.sum(difference * difference, axis=-1) / 2
+    return (difference * difference).sum(-1) / 2
 
 
 def modulus(vectors: Any) -> Any:
     """Return |v| (…, 1) of vectors (…, 3), not below 1e-15, so that quotients and derivatives are finite."""
-    xp = array_namespace(vectors)
-    squared = xp.sum(vectors * vectors, axis=-1, keepdims=True)
     # A floor, not a sum with it: onnxruntime drops a small summand under a root, and divides by zero.
-    return xp.sqrt(xp.where(squared > 1e-30, squared, 1e-30))
+    return (vectors * vectors).sum(-1)[..., None].clip(1e-30) ** 0.5
