@@ -115,7 +115,7 @@ def attribute(
     """
     check(method=AUTO, l_max=l_max, n_rotations=None, limit=limit, seed=seed, baseline=None, device=device)
     symmetry = Symmetry.parse(group, frame, axis, error=ProbeError)
-    if symmetry.is_whole or l_max == AUTO:
+    if symmetry.is_whole or isinstance(l_max, str):
         raise ProbeError(
             f"group={GroupName.LORENTZ!r} and l_max='auto' are for jetsym.probe; attribution needs one group, one l_max"
         )
