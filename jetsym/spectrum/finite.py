@@ -154,10 +154,13 @@ class FiniteGroup:
         *others, own = [float(self.weights @ (character * characters[-1])) for character in characters]
         if place == 0 and np.abs(characters[0] - 1).max() > EXACT:
             raise SpectrumError(f"irrep {which!r} of {self.name} comes first; expected the invariant one, all 1")
-        if min(abs(own - size) for size in (1, 2, 4)) > EXACT or any(abs(other) > EXACT for other in others):
+        # ∫ χ(g²) dμ is 1, 0 and −2 for irreps of the three types, and tells them from sums of several.
+        squares = float(self.weights @ np.einsum("nab,nba->n", matrices, matrices))
+        is_one = min(abs(own - size) for size in (1, 2, 4)) < EXACT and abs(own + squares - 2) < EXACT
+        if not is_one or any(abs(other) > EXACT for other in others):
             raise SpectrumError(
-                f"irrep {which!r} of {self.name} is reducible, or holds one of those before it: ∫ χ² dμ is {own:.6g}; "
-                "expected 1, 2 or 4, and characters that are orthogonal"
+                f"irrep {which!r} of {self.name} is reducible, or holds one of those before it: ∫ χ² dμ is {own:.6g} "
+                f"and ∫ χ(g²) dμ {squares:.6g}; expected 1 and 1, 2 and 0, or 4 and −2, and orthogonal characters"
             )
         return round(own)
 

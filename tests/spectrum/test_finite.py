@@ -259,3 +259,10 @@ def test_a_group_is_registered_by_its_name(monkeypatch):
         register_group(FiniteGroup("o3", np.eye(3)[None], {"A": [1]}))
     with pytest.raises(SpectrumError, match="group is 'boost', .* expected one of SO2, SO3, O3, C3v"):
         group_of(Symmetry("boost"))
+
+
+def test_a_sum_of_two_irreps_does_not_pass_for_one_of_complex_type():
+    """Both have ∫ χ² dμ = 2; the sum would give powers that are wrong where its parts differ in dimension."""
+    turns = np.stack([np.diag(signs) for signs in ([1, 1, 1], [1, -1, -1], [-1, 1, -1], [-1, -1, 1])]).astype(float)
+    with pytest.raises(SpectrumError, match="'both' of D2 is reducible, .*∫ χ² dμ is 2 and ∫ χ\\(g²\\) dμ 2"):
+        FiniteGroup("D2", turns, {"A": np.ones(4), "both": turns[:, :2, :2]})
