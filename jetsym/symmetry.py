@@ -261,7 +261,7 @@ class Symmetry:
     @property
     def words(self) -> str:
         """What acts, for a sentence: "O3 at rest", "boosts along the beam, rapidity up to 0.5"."""
-        told = self.named.words.format(axis=self.axis_words) + (" at rest" if self.is_at_rest else "")
+        told = self.named.words.replace("{axis}", self.axis_words) + (" at rest" if self.is_at_rest else "")
         if self.width is None:
             return told
         return f"{told}, {'σ =' if self.distribution == 'normal' else 'rapidity up to'} {self.width:g}"

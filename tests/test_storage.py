@@ -13,6 +13,7 @@ import pytest
 import jetsym
 from jetsym.errors import DataError
 from jetsym.jets.evaluation.stability_report import Change, Stability
+from jetsym.probing.reports.html import Sectioned
 from jetsym.storage import UPGRADES, Stored, read_json
 from jetsym.training.trials import RateCurve
 
@@ -26,7 +27,7 @@ def kinds():
         if not module.name.endswith("__main__"):
             with suppress(ImportError):  # of an optional package
                 import_module(module.name)
-    found = Stored.__subclasses__()
+    found = [kind for kind in (*Stored.__subclasses__(), *Sectioned.__subclasses__()) if hasattr(kind, "KIND")]
     assert len(found) >= 14
     return [kind for kind in found if kind.__module__.startswith("jetsym.")]
 

@@ -197,7 +197,8 @@ def averaging_degree(equivariance: Equivariance, *, tolerance: float = 1e-3) -> 
     """
     power: dict[int, float] = {}
     for name, value in equivariance.error_spectrum.items():
-        lam = int(re.sub(r"\D", "", name))
+        numbered = re.fullmatch(r"\(?(?:m=|λ=)?(\d+)(?:,[+−-])?\)?", name)
+        lam = int(numbered[1]) if numbered else 0  # an irrep of a finite group, all elements of which average exactly
         power[lam] = power.get(lam, 0.0) + value
     allowed = tolerance * equivariance.relative**2
     beyond = equivariance.error_tail

@@ -74,14 +74,26 @@ class FiniteGroup:
         n = len(self.elements)
         self.weights: Array = np.full(n, 1.0 / n) if weights is None else np.asarray(weights, dtype=float)
         self._check_elements()
+        unfit = [which for which in irreps if not isinstance(which, str) or which in ("", "tail")]
+        if unfit or not irreps:
+            raise SpectrumError(f"irreps of {name} are {[*irreps]}; expected names, and none of them '' or 'tail'")
         self.matrices: tuple[Array, ...] = tuple(_square(which, given, n) for which, given in irreps.items())
-        if weights is None:  # weights may be those of a rule, which is no group by itself
+        if weights is None:
             self._check_products()
+        else:  # those of a rule, whose elements are no group by themselves, but average as one does
+            self._check_weights()
         sizes = [self._commuting(which, place) for place, which in enumerate(irreps)]
         self._irreps = tuple(
             NamedIrrep(place, which, matrices.shape[-1], size)
             for place, (which, matrices, size) in enumerate(zip(irreps, self.matrices, sizes, strict=True))
         )
+
+    def is_same(self, other: object) -> bool:
+        """Return whether another group has the same elements, weights and irreps, as one that is made anew."""
+        if not isinstance(other, FiniteGroup):
+            return False
+        own, theirs = ((group.elements, group.weights, *group.matrices) for group in (self, other))
+        return len(own) == len(theirs) and all(np.array_equal(a, b) for a, b in zip(own, theirs, strict=True))
 
     def irreps(self, l_max: int) -> tuple[Irrep, ...]:
         """Return all irreps of the table, whatever l_max."""
@@ -138,12 +150,32 @@ class FiniteGroup:
             found = distance.argmin(axis=1)
             if not distance.min(axis=1).max() < EXACT * max(1.0, np.abs(flat).max()):
                 raise SpectrumError(f"elements of {self.name} are no group: a product of two is none of them")
+            if len(np.unique(found)) < len(flat):
+                raise SpectrumError(f"elements of {self.name} are no group: some come more than once")
             for which, matrices in enumerate(self.matrices):
                 if not np.abs(matrices[place] @ matrices - matrices[found]).max() < EXACT:
                     raise SpectrumError(
                         f"irrep number {which} of {self.name} does not follow the products of its elements; expected "
                         "D(g) D(h) = D(gh), with matrices in the order of the elements"
                     )
+
+    def _check_weights(self) -> None:
+        """Refuse weights with which vectors are not averaged as over a group, ∫ g dμ being a projector."""
+        mean = np.einsum("n,nij->ij", self.weights, self.elements)
+        if not np.abs(mean @ mean - mean).max() < EXACT * max(1.0, float(np.square(self.elements).max())):
+            raise SpectrumError(
+                f"weights of {self.name} do not average as a group does; expected those of a rule of it, for which "
+                "∫ g dμ is a projector, or none for a finite group, whose elements weigh alike"
+            )
+        flat = self.elements.reshape(len(self.elements), -1)
+        if np.ptp(self.weights) < EXACT and len(np.unique(flat.round(4), axis=0)) == len(flat):
+            self._check_products_if_closed(flat)
+
+    def _check_products_if_closed(self, flat: Array) -> None:
+        """Look at the products of elements that weigh alike, if they hold those of the first with all."""
+        products = (self.elements[-1] @ self.elements).reshape(flat.shape)
+        if np.abs(products[:, None] - flat).max(axis=-1).min(axis=1).max() < EXACT * max(1.0, np.abs(flat).max()):
+            self._check_products()
 
     def _commuting(self, which: str, place: int) -> int:
         """Return t of an irrep, by the orthogonality of characters."""

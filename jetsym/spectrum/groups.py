@@ -9,7 +9,7 @@ import numpy as np
 from array_api_compat import array_namespace
 from numpy.typing import NDArray
 
-from jetsym.errors import SpectrumError, expect_at_least, expect_one_of
+from jetsym.errors import ConfigError, SpectrumError, expect_at_least, expect_one_of
 from jetsym.spectrum.finite import FiniteGroup
 from jetsym.spectrum.irreps import Irrep
 from jetsym.spectrum.quadrature import Quadrature, axis_matrices, circle_rule, icosahedral_rule, product_rule
@@ -223,6 +223,9 @@ def register_group(group: FiniteGroup, *, words: str | None = None) -> None:
     ConfigError
         Another group has that name.
     """
+    known = _GROUPS.get(group.name)
+    if known is not None and not group.is_same(known(Symmetry(group.name))):
+        raise ConfigError(f"group is {group.name!r}, a name that another group has; expected another name")
     is_of = {"has_inversion": group.has_reflections, "on_four_vectors": group.on_four_vectors}
     register(NamedGroup(group.name, words or group.name, () if group.on_four_vectors else ("frame",), **is_of))
     _GROUPS[group.name] = lambda symmetry: group

@@ -22,7 +22,7 @@ __all__ = ["NAMED", "Kind", "Representation", "irrep_matrices", "representation"
 Kind = str | tuple[int, int]
 
 #: Norm below which what is left of a random matrix is rounding.
-NOTHING = 1e-6
+NOTHING = 1e-3
 
 #: Name -> shape of one object, and its irreducible blocks under O(3).
 NAMED: dict[str, tuple[tuple[int, ...], tuple[Irrep, ...]]] = {
@@ -128,7 +128,7 @@ class Representation:
             for row in _intertwiners(matrices, whole, group.weights):
                 blocks.append(irrep)
                 rows.append(row)
-        if not rows or len(basis := np.concatenate(rows)) < len(self.basis):
+        if not rows or len(basis := np.concatenate(rows)) != len(self.basis):
             raise SpectrumError(f"{self.name} holds irreps of {group.name} that its table lacks; add all of them")
         return Representation(self.name, self.shape, tuple(blocks), basis, whole=self)
 
@@ -219,7 +219,7 @@ def _intertwiners(
     By Schur's lemma Q Qᵀ is a multiple of 1 for any irrep D, (n, d, d), of ρ, (n, k, k).
     """
     rng, left = np.random.default_rng(0), np.eye(whole.shape[-1])
-    while True:
+    while np.trace(left) > irrep.shape[-1] - 0.5:
         start = rng.normal(size=(irrep.shape[-1], whole.shape[-1])) @ left
         rows = np.einsum("n,nab,bc,ndc->ad", weights, irrep, start, whole, optimize=True)
         if np.linalg.norm(rows) < NOTHING:

@@ -95,7 +95,10 @@ class DomainContract:
         domain, inputs = self.domain(), self._together()
         g, h = self.elements(2)
         twice = domain.move(domain.move(inputs, h[None]), g[None])
-        self.alike(twice, domain.move(inputs, (g @ h)[None]))
+        once = domain.move(inputs, (g @ h)[None])
+        self.alike(twice, once)
+        before = self.numbers(inputs)
+        assert np.abs(self.numbers(once) - before).max() > self.tolerance * np.abs(before).max(), "nothing is moved"
 
     def test_moves_do_not_change_the_inputs_they_are_given(self) -> None:
         """A move makes new inputs."""
@@ -117,7 +120,8 @@ class DomainContract:
         """O(3) acts in the lab; what has no law is refused by a JetsymError."""
         domain, inputs = self.domain(), self._together()
         prepared, action = domain.act(inputs, Symmetry(GroupName.O3), seed=0)
-        self.alike(action.move(prepared, np.eye(3)[None]), inputs)
+        elements = self.elements(2)
+        self.alike(action.move(prepared, elements), domain.move(inputs, elements))
         assert action.note
         for symmetry in (Symmetry(GroupName.O3, frame="rest"), Symmetry(GroupName.BOOST)):
             with suppress(JetsymError):  # any other error comes through

@@ -118,7 +118,9 @@ class TaggerContract:
         twin = build(self.name, model.classes, **json.loads(json.dumps(asdict(model.config))))
         twin.load_state_dict(model.state_dict())
         assert twin.config == model.config
-        assert build(self.name, ("a", "b")).classes == ("a", "b")
+        two = build(self.name, ("a", "b"), **self.options).eval()
+        assert two.classes == ("a", "b")
+        assert two(random_jets(3)).shape == (3, 2)
 
     def test_named_blocks_return_one_tensor_with_hidden_padding(self) -> None:
         """Layers of "auto" return one tensor a pass; features of tokens are zero in padded slots."""

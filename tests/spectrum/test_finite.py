@@ -7,6 +7,7 @@ import copy
 import numpy as np
 import pytest
 
+from jetsym import symmetry
 from jetsym.errors import ConfigError, SpectrumError
 from jetsym.spectrum import (
     SO2,
@@ -17,6 +18,7 @@ from jetsym.spectrum import (
     QuadratureEstimator,
     RandomEstimator,
     group_of,
+    groups,
     read_irrep,
     register_group,
 )
@@ -173,8 +175,8 @@ def test_averages_and_draws():
     counts = [(np.abs(drawn - element).max(axis=(1, 2)) < 1e-9).sum() for element in group.elements]
     assert sum(counts) == 400
     assert min(counts) > 60
-    heavy = FiniteGroup("C2w", group.elements[::2], {"A": [1, 1]}, weights=[0.9, 0.1])
-    assert np.isclose(heavy.sample(1000, np.random.default_rng(0))[:, 0, 0].mean(), 0.8, atol=0.06)
+    heavy = FiniteGroup("C4w", group.elements, {"A": np.ones(4)}, weights=[0.4, 0.1, 0.4, 0.1])
+    assert np.isclose(np.abs(heavy.sample(1000, np.random.default_rng(0))[:, 0, 0]).mean(), 0.8, atol=0.06)
     with pytest.raises(SpectrumError, match="4 elements, all of which are evaluated; leave out method='random'"):
         group_average(group, 2, rule="random", n_rotations=3)
 
@@ -222,7 +224,7 @@ C4 = cyclic(4)
         ({"irreps": {"A": np.ones(4), "AB": np.stack([np.diag([1.0, s]) for s in (1, -1, 1, -1)])}}, "'AB' of bad"),
         ({"irreps": {"A": np.ones(4), "E": 1.1 * C4.matrices[2]}}, "does not follow the products"),
         ({"irreps": {"A": np.ones((4, 2))}}, r"'A' has shape \(4, 2\); expected \(4, d, d\)"),
-        ({"irreps": {"A": np.ones(4), "E": 1.1 * C4.matrices[2]}, "weights": np.full(4, 0.25)}, "not orthogonal"),
+        ({"irreps": {"A": np.ones(4), "E": 1.1 * C4.matrices[2]}, "weights": [0.3, 0.2, 0.3, 0.2]}, "not orthogonal"),
         ({"weights": [0.5, 0.5, 0.0, 0.0]}, "expected 4 above 0 with sum 1"),
         ({"weights": [0.25, 0.25, 0.25]}, "expected 4 above 0 with sum 1"),
         ({"weights": [0.3, 0.3, 0.3, 0.3]}, "expected 4 above 0 with sum 1"),
@@ -242,9 +244,6 @@ def test_lorentz_transformations_may_be_elements():
 
 
 def test_a_group_is_registered_by_its_name(monkeypatch):
-    from jetsym import symmetry
-    from jetsym.spectrum import groups
-
     monkeypatch.setattr(symmetry, "GROUPS", dict(symmetry.GROUPS))
     monkeypatch.setattr(groups, "_GROUPS", dict(groups._GROUPS))
     group = dihedral()
@@ -266,3 +265,38 @@ def test_a_sum_of_two_irreps_does_not_pass_for_one_of_complex_type():
     turns = np.stack([np.diag(signs) for signs in ([1, 1, 1], [1, -1, -1], [-1, 1, -1], [-1, -1, 1])]).astype(float)
     with pytest.raises(SpectrumError, match="'both' of D2 is reducible, .*∫ χ² dμ is 2 and ∫ χ\\(g²\\) dμ 2"):
         FiniteGroup("D2", turns, {"A": np.ones(4), "both": turns[:, :2, :2]})
+
+
+@pytest.mark.parametrize(
+    ("elements", "irreps", "weights", "message"),
+    [
+        ([0, 1, 2, 3, 0], {"A": np.ones(5)}, None, "some come more than once"),
+        ([0, 1, 2, 3], {"A": np.ones(4), "B": [1, 1, -1, -1]}, np.full(4, 0.25), "does not follow the products"),
+        ([0, 1, 2, 3], {"A": np.ones(4), "B": [-1, 1, -1, 1]}, np.full(4, 0.25), "does not follow the products"),
+        ([0, 1, 2, 3], {"A": np.ones(4)}, [0.7, 0.1, 0.1, 0.1], "do not average as a group does"),
+        ([0, 1], {"A": np.ones(2)}, [0.5, 0.5], "do not average as a group does"),
+        ([0, 1, 2, 3], {"A": np.ones(4), "tail": [1, -1, 1, -1]}, None, "none of them '' or 'tail'"),
+    ],
+)
+def test_what_would_average_wrongly_is_refused(elements, irreps, weights, message):
+    turns = axis_matrices(np.array([0.0, 0.0, 1.0]), np.pi / 2 * np.arange(4))
+    with pytest.raises(SpectrumError, match=message):
+        FiniteGroup("bad", turns[elements], irreps, weights=weights)
+
+
+def test_a_name_stands_for_one_group(monkeypatch):
+    monkeypatch.setattr(symmetry, "GROUPS", dict(symmetry.GROUPS))
+    monkeypatch.setattr(groups, "_GROUPS", dict(groups._GROUPS))
+    turns = axis_matrices(np.array([0.0, 0.0, 1.0]), np.pi / 2 * np.arange(4))
+    four = FiniteGroup("G", turns, {"A": np.ones(4)})
+    register_group(four)
+    register_group(FiniteGroup("G", turns, {"A": np.ones(4)}))  # as when a cell of a notebook runs again
+    with pytest.raises(ConfigError, match="a name that another group has"):
+        register_group(FiniteGroup("G", turns[::2], {"A": np.ones(2)}))
+
+
+@pytest.mark.parametrize("digits", [6, 7])
+def test_elements_of_a_few_digits_find_the_irreps_of_outputs(digits):
+    turns = axis_matrices(np.array([0.0, 0.0, 1.0]), 2 * np.pi / 3 * np.arange(3)).round(digits)
+    group = FiniteGroup("C3", turns, {"A": np.ones(3), "E": turns[:, :2, :2]})
+    assert [str(block) for block in representation("vector").under(group).blocks] == ["A", "E"]

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from jetsym.errors import ProbeError
+from jetsym.errors import ProbeError, expect_at_least
 from jetsym.probing.forward.session import Session
 from jetsym.probing.kinds import check_law, representation_of
 from jetsym.probing.measure.deviation import Deviation
@@ -113,6 +113,7 @@ def orbit_average(
     session = Session.of(model, inputs, outputs, layers=[], **options)
     l_max = max([bandwidth, *(representation_of(kind).lam for kind in session.kinds.values())])
     orbit = orbit_of(element, method=AUTO, l_max=l_max, n_rotations=None, seed=session.seed)
+    expect_at_least("limit", limit, 1, ProbeError)
     loaded = session.domain.load(inputs, limit=limit, model=session.model)
     loaded, acting = session.act(loaded, symmetry)
     check_law(session.kinds, acting)

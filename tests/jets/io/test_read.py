@@ -221,8 +221,8 @@ def test_max_particles_keeps_the_first(jetclass_file, make_jets):
         ({"limit": True}, "limit=True"),
         ({"max_particles": 0}, "max_particles=0; expected a number of particles of at least 1"),
         ({"max_particles": None}, "max_particles=None"),
-        ({"library": "np"}, "library='np'; expected 'torch' or 'ak'"),
-        ({"bad_jets": "keep"}, "bad_jets='keep'; expected 'raise' or 'drop'"),
+        ({"library": "np"}, "library is 'np'; expected one of 'torch', 'ak'"),
+        ({"bad_jets": "keep"}, "bad_jets is 'keep'; expected one of 'raise', 'drop'"),
     ],
 )
 def test_options_without_a_meaning(jetclass_file, options, message):

@@ -116,6 +116,6 @@ def test_errors_name_what_is_wrong(tmp_path: Path) -> None:
         write_jetclass(path, columns, compression="zlibb")
     with pytest.raises(ConfigError, match="level 0"):
         write_jetclass(path, columns, level=0)
-    with pytest.raises(ConfigError, match="jets_per_basket=0"):
+    with pytest.raises(ConfigError, match="jets_per_basket is 0"):
         write_jetclass(path, columns, jets_per_basket=0)
     assert not list(tmp_path.iterdir())

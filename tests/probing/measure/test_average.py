@@ -148,3 +148,9 @@ def test_what_cannot_be_averaged_is_refused(points):
     average = OrbitAverage(mean=np.zeros((2, 3)), squared_error=np.zeros(2), mask=None)
     with pytest.raises(ProbeError, match=r"target has shape \(2,\); expected that of the output, \(2, 3\)"):
         accuracy_split(average, np.zeros(2))
+
+
+@pytest.mark.parametrize("limit", [0, -3])
+def test_a_limit_without_inputs_is_refused(limit):
+    with pytest.raises(ProbeError, match=f"limit is {limit}; expected an integer ≥ 1"):
+        orbit_average(lambda x: x[:, 0], np.ones((4, 3)), group="SO3", limit=limit)
