@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import operator
 from collections.abc import Collection, Iterable
 from importlib import import_module
 from types import ModuleType
@@ -108,17 +109,23 @@ def closest(name: str, valid: Iterable[str], *, limit: int = 5) -> str:
     return f"there is {shown}" + (", …" if len(names) > 4 * limit else "")
 
 
-def expect_at_least(name: str, value: float, least: int, error: type[JetsymError] = ConfigError) -> None:
-    """Refuse a number that is too small.
+def expect_at_least(
+    name: str, value: Any, least: int, error: type[JetsymError] = ConfigError, *, otherwise: str = ""
+) -> None:
+    """Refuse what is no integer, or too small; ``otherwise`` says what else may stand there.
 
     Examples
     --------
-    >>> expect_at_least("l_max", -1, 0)
+    >>> expect_at_least("l_max", 2.5, 0, otherwise="'auto' or ")
     Traceback (most recent call last):
-    jetsym.errors.ConfigError: l_max is -1; expected an integer ≥ 0
+    jetsym.errors.ConfigError: l_max is 2.5; expected 'auto' or an integer ≥ 0
     """
-    if value < least:
-        raise error(f"{name} is {value}; expected an integer ≥ {least}")
+    try:
+        fits = not isinstance(value, bool) and operator.index(value) >= least
+    except TypeError:
+        fits = False
+    if not fits:
+        raise error(f"{name} is {value!r}; expected {otherwise}an integer ≥ {least}")
 
 
 def expect_one_of(name: str, value: Any, allowed: Collection[Any], error: type[JetsymError] = ConfigError) -> None:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Mapping
 from typing import Any
 
 import torch
 
-from jetsym.errors import ProbeError, expect_one_of
+from jetsym.errors import ProbeError, expect_at_least, expect_one_of
 from jetsym.probing.kinds import representation_of
 from jetsym.spectrum.representations import Kind
 
@@ -26,28 +25,19 @@ def check(
     """Refuse options that cannot be used."""
     expect_one_of("method", method, METHODS, ProbeError)
     if l_max != AUTO:
-        _check_integer("l_max", l_max, 0, f"{AUTO!r} or ")
+        expect_at_least("l_max", l_max, 0, ProbeError, otherwise=f"{AUTO!r} or ")
     elif method in ("random", "icosahedral") or n_rotations is not None:
         raise ProbeError("l_max='auto' compares two rules of quadrature; give a number for other methods")
-    _check_integer("limit", limit, 1)
-    _check_integer("seed", seed, 0)
+    expect_at_least("limit", limit, 1, ProbeError)
+    expect_at_least("seed", seed, 0, ProbeError)
     if n_rotations is not None:
-        _check_integer("n_rotations", n_rotations, 3)
+        expect_at_least("n_rotations", n_rotations, 3, ProbeError)
         if method in ("quadrature", "icosahedral"):
             raise ProbeError("n_rotations goes with method='random'; those of a quadrature follow from l_max")
     if baseline not in (None, "untrained"):
         raise ProbeError(f"baseline is {baseline!r}; expected None or 'untrained'")
     if device is not None:
         _check_device(device)
-
-
-def _check_integer(name: str, value: Any, least: int, otherwise: str = "") -> None:
-    try:
-        fits = not isinstance(value, bool) and operator.index(value) >= least
-    except TypeError:
-        fits = False
-    if not fits:
-        raise ProbeError(f"{name} is {value!r}; expected {otherwise}an integer ≥ {least}")
 
 
 def _check_device(device: Any) -> None:

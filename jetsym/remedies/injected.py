@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from jetsym.errors import ConfigError
+from jetsym.errors import ConfigError, expect_at_least
 from jetsym.probing.forward.layers import select_layers
 from jetsym.remedies.invariants import InvariantNetwork
 from jetsym.spectrum.harmonics import bounded, solid_harmonics
@@ -47,8 +47,7 @@ class HarmonicFeatures(nn.Module):
 
     def __init__(self, lam: int, vectors: Take) -> None:
         super().__init__()
-        if lam < 1:
-            raise ConfigError(f"lam is {lam}; expected an integer ≥ 1")
+        expect_at_least("lam", lam, 1)
         self.lam, self._vectors = lam, vectors
         self.width = lam * (lam + 2)
 

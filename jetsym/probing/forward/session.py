@@ -18,12 +18,12 @@ from torch.utils.checkpoint import checkpoint
 from jetsym._version import __version__
 from jetsym.domains.base import Action, Domain
 from jetsym.domains.table import domain_of, load_model
-from jetsym.errors import ProbeError, closest
+from jetsym.errors import ProbeError, closest, expect_at_least
 from jetsym.probing.forward.capture import Record, capture, flatten_outputs, untouched
 from jetsym.probing.forward.layers import Layered, is_compiled, select_layers, unwrapped
 from jetsym.probing.forward.precision import full_precision
 from jetsym.probing.kinds import as_measured
-from jetsym.probing.options import AUTO, _check_integer
+from jetsym.probing.options import AUTO
 from jetsym.spectrum.representations import Kind
 from jetsym.symmetry import Symmetry
 
@@ -90,7 +90,7 @@ class Session:
             on_cpu = str(self.device or self._whereabouts["device"]).startswith("cpu")
             self.evaluations = BATCH_SIZE_CPU if on_cpu else BATCH_SIZE_ACCELERATOR
         else:
-            _check_integer("batch_size", self.batch_size, 1, f"{AUTO!r} or ")
+            expect_at_least("batch_size", self.batch_size, 1, ProbeError, otherwise=f"{AUTO!r} or ")
             self.evaluations = int(self.batch_size)
 
     @classmethod

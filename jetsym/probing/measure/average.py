@@ -106,14 +106,13 @@ def orbit_average(
     (True, array([1., 1., 1., 1.]))
     """
     symmetry = Symmetry.parse(group, frame, axis, error=ProbeError, groups=group_names(compact=True))
-    if bandwidth < 0:
-        raise ProbeError(f"bandwidth is {bandwidth}; expected an integer ≥ 0, the largest λ in the outputs")
+    expect_at_least("bandwidth", bandwidth, 0, ProbeError)
+    expect_at_least("limit", limit, 1, ProbeError)
     element = group_of(symmetry)
     options: dict[str, Any] = {"call": call, "action": action, "device": device, "batch_size": batch_size}
     session = Session.of(model, inputs, outputs, layers=[], **options)
     l_max = max([bandwidth, *(representation_of(kind).lam for kind in session.kinds.values())])
     orbit = orbit_of(element, method=AUTO, l_max=l_max, n_rotations=None, seed=session.seed)
-    expect_at_least("limit", limit, 1, ProbeError)
     loaded = session.domain.load(inputs, limit=limit, model=session.model)
     loaded, acting = session.act(loaded, symmetry)
     check_law(session.kinds, acting)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 import torch
@@ -150,7 +152,15 @@ def test_what_cannot_be_averaged_is_refused(points):
         accuracy_split(average, np.zeros(2))
 
 
-@pytest.mark.parametrize("limit", [0, -3])
-def test_a_limit_without_inputs_is_refused(limit):
-    with pytest.raises(ProbeError, match=f"limit is {limit}; expected an integer ≥ 1"):
-        orbit_average(lambda x: x[:, 0], np.ones((4, 3)), group="SO3", limit=limit)
+@pytest.mark.parametrize("value", [-3, 2.5, 2.0, True, "2", None, [2]])
+@pytest.mark.parametrize(("option", "least"), [("limit", 1), ("bandwidth", 0)])
+def test_what_is_no_number_of_inputs_or_bandwidth_is_refused(option, least, value):
+    with pytest.raises(ProbeError, match=re.escape(f"{option} is {value!r}; expected an integer ≥ {least}")):
+        orbit_average(lambda x: x[:, 0], np.ones((4, 3)), group="SO3", **{option: value})
+
+
+def test_a_limit_without_inputs_is_refused():
+    with pytest.raises(ProbeError, match="limit is 0; expected an integer ≥ 1"):
+        orbit_average(lambda x: x[:, 0], np.ones((4, 3)), group="SO3", limit=0)
+    found = orbit_average(lambda x: x[:, 0], np.ones((4, 3)), group="SO3", limit=np.int64(2), bandwidth=np.int32(1))
+    assert len(found["output"].mean) == 2
