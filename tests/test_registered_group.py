@@ -247,6 +247,9 @@ def test_elements_may_be_lorentz_transformations(make_jets):
     report = jetsym.probe(lambda p: {"pz": p[:, 3], "pt": p[:, 1]}, p4, group="Forward-Backward", **QUIET)
     np.testing.assert_allclose(report.fractions, [[0, 1], [1, 0]], atol=1e-12)
     assert [item.relative for item in report.equivariance.values()] == pytest.approx([1, 0], abs=1e-12)
+    wrong = r"has shape \(6, 3\); Lorentz transformations need four-vectors \(…, 4\)"
+    with pytest.raises(ProbeError, match=wrong):
+        jetsym.probe(lambda p: p[:, 0], p4[:, 1:], group="forward-backward", **QUIET)
     with pytest.raises(ProbeError, match="whose law is known"):
         jetsym.probe(lambda p: p, p4, group="forward-backward", outputs={"p": "four-vector"}, **QUIET)
     jets = make_jets(16)

@@ -64,10 +64,12 @@ class Arrays(Domain):
 
     @override
     def act(self, inputs: Any, symmetry: Symmetry, *, seed: int) -> tuple[Any, Action]:
-        """Return the action in the lab: rotations and reflections, or boosts of four-vectors."""
-        if symmetry.group != GroupName.BOOST or symmetry.axis in ("jet", "random"):
+        """Return the action in the lab: rotations and reflections, or Lorentz transformations of four-vectors."""
+        is_boost = symmetry.group == GroupName.BOOST and symmetry.axis not in ("jet", "random")
+        if is_boost or symmetry.named.on_four_vectors:
+            _map(_check_four_vectors, inputs)
+        if not is_boost:
             return super().act(inputs, symmetry, seed=seed)
-        _map(_check_four_vectors, inputs)
         direction = SO2("z" if symmetry.axis == "beam" else symmetry.axis or "z").axis
 
         def boost(inputs: Any, rapidity: Any) -> Any:
@@ -139,7 +141,8 @@ def _transform(array: Any, matrices: Any) -> Any:
 def _check_four_vectors(array: Any) -> None:
     if array.ndim < 2 or array.shape[-1] != 4:
         raise ProbeError(
-            f"an input array has shape {tuple(array.shape)}; boosts need four-vectors (…, 4) as (E, px, py, pz)"
+            f"an input array has shape {tuple(array.shape)}; Lorentz transformations need four-vectors (…, 4) as "
+            "(E, px, py, pz)"
         )
 
 

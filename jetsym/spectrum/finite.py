@@ -49,7 +49,8 @@ class FiniteGroup:
     Raises
     ------
     SpectrumError
-        Matrices that are no symmetries, elements that are no group, or irreps that are none, or are not its own.
+        Matrices that are no symmetries or turn time back, elements that are no group, weights that do not average as
+        one, or irreps that are none, or are not its own.
 
     Examples
     --------
@@ -69,20 +70,24 @@ class FiniteGroup:
     def __init__(
         self, name: str, elements: ArrayLike, irreps: Mapping[str, ArrayLike], *, weights: ArrayLike | None = None
     ) -> None:
+        if not isinstance(name, str) or not name:
+            raise SpectrumError(f"the name of a group is {name!r}; expected what is typed for it, such as 'C4'")
         self.name = name
-        self.elements: Array = np.asarray(elements, dtype=float)
-        n = len(self.elements)
-        self.weights: Array = np.full(n, 1.0 / n) if weights is None else np.asarray(weights, dtype=float)
+        self.elements: Array = _real(f"elements of {name}", elements)
+        n = len(self.elements) if self.elements.ndim else 0
+        self.weights: Array = np.full(n, 1 / max(n, 1)) if weights is None else _real(f"weights of {name}", weights)
         self._check_elements()
-        unfit = [which for which in irreps if not isinstance(which, str) or which in ("", "tail")]
-        if unfit or not irreps:
-            raise SpectrumError(f"irreps of {name} are {[*irreps]}; expected names, and none of them '' or 'tail'")
+        named = isinstance(irreps, Mapping) and all(isinstance(which, str) for which in irreps)
+        if not named or not irreps or {"", "tail"} & set(irreps):
+            told = [*irreps] if isinstance(irreps, Mapping) else type(irreps).__name__
+            raise SpectrumError(f"irreps of {name} are {told}; expected names, and none of them '' or 'tail'")
         self.matrices: tuple[Array, ...] = tuple(_square(which, given, n) for which, given in irreps.items())
         if weights is None:
             self._check_products()
-        else:  # those of a rule, whose elements are no group by themselves, but average as one does
-            self._check_weights()
         sizes = [self._commuting(which, place) for place, which in enumerate(irreps)]
+        if weights is not None:  # of a rule, whose elements need be no group by themselves, but average as one does
+            self._check_weights()
+            self._check_products(is_rule=True)
         self._irreps = tuple(
             NamedIrrep(place, which, matrices.shape[-1], size)
             for place, (which, matrices, size) in enumerate(zip(irreps, self.matrices, sizes, strict=True))
@@ -137,45 +142,65 @@ class FiniteGroup:
                 f"elements of {self.name} are wrong by {defect:.1e}; expected orthogonal matrices, or 4 × 4 Lorentz "
                 "transformations of (E, px, py, pz)"
             )
+        if shape[-1] == 4 and (self.elements[:, 0, 0] < 0).any():
+            raise SpectrumError(
+                f"elements of {self.name} turn time back, as energies would be negative; expected Lorentz "
+                "transformations, proper or not, with a positive element E, E"
+            )
         positive = self.weights.shape == shape[:1] and (self.weights > 0).all()
         if not positive or abs(self.weights.sum() - 1) > EXACT:
             raise SpectrumError(f"weights of {self.name} are {self.weights}; expected {shape[0]} above 0 with sum 1")
 
-    def _check_products(self) -> None:
-        """Refuse elements whose products are none of them, and irreps that do not follow the products."""
+    def _products(self) -> NDArray[np.intp] | None:
+        """Return (n, n) the place of g h for elements g, h; None at the first row with a product that is none of them.
+
+        The last row comes first: that of an identity, which often leads, would not tell a rule from a group.
+        """
         flat = self.elements.reshape(len(self.elements), -1)
-        for place, element in enumerate(self.elements):
-            products = (element @ self.elements).reshape(flat.shape)
+        table = np.empty((len(flat), len(flat)), dtype=np.intp)
+        for place in reversed(range(len(flat))):
+            products = (self.elements[place] @ self.elements).reshape(flat.shape)
             distance = np.abs(products[:, None] - flat).max(axis=-1)
-            found = distance.argmin(axis=1)
             if not distance.min(axis=1).max() < EXACT * max(1.0, np.abs(flat).max()):
-                raise SpectrumError(f"elements of {self.name} are no group: a product of two is none of them")
-            if len(np.unique(found)) < len(flat):
-                raise SpectrumError(f"elements of {self.name} are no group: some come more than once")
-            for which, matrices in enumerate(self.matrices):
-                if not np.abs(matrices[place] @ matrices - matrices[found]).max() < EXACT:
-                    raise SpectrumError(
-                        f"irrep number {which} of {self.name} does not follow the products of its elements; expected "
-                        "D(g) D(h) = D(gh), with matrices in the order of the elements"
-                    )
+                return None
+            table[place] = distance.argmin(axis=1)
+        return table
+
+    def _check_products(self, *, is_rule: bool = False) -> None:
+        """Refuse elements that are no group, but for those of a rule, and irreps that do not follow their products."""
+        table = self._products()
+        repeated = table is not None and any(len(set(row)) < len(row) for row in table.tolist())
+        if table is None or repeated:
+            if is_rule:
+                return
+            what = "some come more than once" if repeated else "a product of two is none of them"
+            raise SpectrumError(f"elements of {self.name} are no group: {what}")
+        for which, matrices in enumerate(self.matrices):
+            if not max(np.abs(g @ matrices - matrices[row]).max() for g, row in zip(matrices, table, strict=True)) < EXACT:
+                raise SpectrumError(
+                    f"irrep number {which} of {self.name} does not follow the products of its elements; expected "
+                    "D(g) D(h) = D(gh), with matrices in the order of the elements"
+                )
 
     def _check_weights(self) -> None:
-        """Refuse weights with which vectors are not averaged as over a group, ∫ g dμ being a projector."""
+        """Refuse weights that do not average vectors, or products of two irreps' matrix elements, as a group does.
+
+        ∫ g dμ is a projector; so is X ↦ ∫ D^α X D^αᵀ dμ, on the t_α matrices that commute with D^α; and by Schur's
+        lemma ∫ D^α_ij D^β_kl dμ = 0 for two that differ.
+        """
         mean = np.einsum("n,nij->ij", self.weights, self.elements)
-        if not np.abs(mean @ mean - mean).max() < EXACT * max(1.0, float(np.square(self.elements).max())):
+        wrong = [np.abs(mean @ mean - mean).max() / max(1.0, float(np.square(self.elements).max()))]
+        for place, one in enumerate(self.matrices):
+            squares = np.einsum("n,nij,nkl->ikjl", self.weights, one, one).reshape(2 * (one.shape[-1] ** 2,))
+            wrong.append(np.abs(squares @ squares - squares).max())
+            for other in self.matrices[:place]:
+                wrong.append(np.abs(np.einsum("n,nij,nkl->ijkl", self.weights, one, other)).max())
+        if not max(wrong) < EXACT:
             raise SpectrumError(
                 f"weights of {self.name} do not average as a group does; expected those of a rule of it, for which "
-                "∫ g dμ is a projector, or none for a finite group, whose elements weigh alike"
+                "∫ g dμ is a projector and the matrix elements of the irreps are orthogonal, or none for a finite "
+                "group, whose elements weigh alike"
             )
-        flat = self.elements.reshape(len(self.elements), -1)
-        if np.ptp(self.weights) < EXACT and len(np.unique(flat.round(4), axis=0)) == len(flat):
-            self._check_products_if_closed(flat)
-
-    def _check_products_if_closed(self, flat: Array) -> None:
-        """Look at the products of elements that weigh alike, if they hold those of the first with all."""
-        products = (self.elements[-1] @ self.elements).reshape(flat.shape)
-        if np.abs(products[:, None] - flat).max(axis=-1).min(axis=1).max() < EXACT * max(1.0, np.abs(flat).max()):
-            self._check_products()
 
     def _commuting(self, which: str, place: int) -> int:
         """Return t of an irrep, by the orthogonality of characters."""
@@ -240,8 +265,20 @@ class FiniteRule(Nodes):
 
 def _square(which: str, given: ArrayLike, n: int) -> Array:
     """Return matrices (n, d, d) of an irrep, also of one that is given by signs (n,)."""
-    matrices = np.asarray(given, dtype=float)
+    matrices = _real(f"matrices of the irrep {which!r}", given)
     matrices = matrices[:, None, None] if matrices.ndim == 1 else matrices
     if matrices.ndim != 3 or matrices.shape[1] != matrices.shape[2] or len(matrices) != n:
         raise SpectrumError(f"irrep {which!r} has shape {matrices.shape}; expected ({n}, d, d), or ({n},) signs")
     return matrices
+
+
+def _real(what: str, given: ArrayLike) -> Array:
+    """Return an array of real numbers, or refuse what is none."""
+    try:
+        array = np.asarray(given)
+    except (TypeError, ValueError):  # lists of several lengths
+        array = np.empty(0, dtype=object)
+    if array.dtype.kind not in "biuf":
+        held = "complex numbers" if array.dtype.kind == "c" else f"{given!r:.60}"
+        raise SpectrumError(f"{what} are {held}; expected one array of real numbers")
+    return array.astype(float)

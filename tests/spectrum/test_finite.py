@@ -25,6 +25,7 @@ from jetsym.spectrum import (
 from jetsym.spectrum.averaging import group_average
 from jetsym.spectrum.quadrature import axis_matrices
 from jetsym.spectrum.representations import representation
+from jetsym.spectrum.wigner import real_wigner_d
 from jetsym.symmetry import Symmetry
 
 
@@ -282,6 +283,100 @@ def test_what_would_average_wrongly_is_refused(elements, irreps, weights, messag
     turns = axis_matrices(np.array([0.0, 0.0, 1.0]), np.pi / 2 * np.arange(4))
     with pytest.raises(SpectrumError, match=message):
         FiniteGroup("bad", turns[elements], irreps, weights=weights)
+
+
+def cube() -> tuple[np.ndarray, np.ndarray]:
+    """The 24 turns of a cube, and their irrep E: how x², y² and z² change places, without their sum."""
+    turns = products([axis_matrices(axis, np.array(np.pi / 2)) for axis in np.eye(3)[:2]])
+    basis = np.array([[1, -1, 0], [1, 1, -2]]) / np.sqrt([[2], [6]])
+    return turns, basis @ turns**2 @ basis.T
+
+
+def test_weights_are_those_under_which_matrix_elements_are_orthogonal():
+    """Weights 1 + c E_12(g) leave vectors and all characters as they were, but not the energies of E."""
+    turns, e = cube()
+    irreps = {"A": np.ones(24), "E": e, "T": turns}
+    plain = FiniteGroup("O", turns, irreps)
+    assert len(turns) == 24
+    for c in (1e-3, 0.5):
+        weights = (1 + c * e[:, 0, 1]) / 24
+        FiniteGroup("vectors", turns, {"A": irreps["A"], "T": turns}, weights=np.full(24, 1 / 24))
+        np.testing.assert_allclose(np.einsum("n,nij->ij", weights, turns), 0, atol=1e-12)
+        with pytest.raises(SpectrumError, match="do not average as a group does; .* matrix elements of the irreps"):
+            FiniteGroup("bad", turns, irreps, weights=weights)
+    # What would have been wrong: a response in E has not all of its power there.
+    u = np.einsum("nij,j->ni", e, [0.6, 0.8])[:, None]
+    assert spectrum(plain, u).power[0, 1] == pytest.approx(spectrum(plain, u).norm[0])
+    # Another irrep that the weights mix with the first: ∫ E dμ is not 0.
+    with pytest.raises(SpectrumError, match="orthogonal characters|do not average"):
+        FiniteGroup("bad", turns, {"A": np.ones(24), "E": e}, weights=(1 + 0.5 * e[:, 0, 0]) / 24)
+
+
+def test_a_rule_that_integrates_its_irreps_is_a_group():
+    """Of real, complex and quaternionic type; one degree less would do for vectors, but not for squares of irreps."""
+    rule = SO3().quadrature(2)
+    irreps = {f"λ={lam}": real_wigner_d(lam, rule.rotations) for lam in range(3)}
+    FiniteGroup("nodes", rule.rotations, irreps, weights=rule.weights)
+    coarse = SO3().quadrature(1)
+    irreps = {f"λ={lam}": real_wigner_d(lam, coarse.rotations) for lam in range(3)}
+    with pytest.raises(SpectrumError, match="reducible|do not average as a group does"):
+        FiniteGroup("nodes", coarse.rotations, irreps, weights=coarse.weights)
+    turns = SO2("z").quadrature(3)
+    angles = 2 * np.pi * np.arange(len(turns)) / len(turns)
+    modes = {"m=0": np.ones(len(turns)), "m=3": axis_matrices(np.array([0.0, 0.0, 1.0]), 3 * angles)[:, :2, :2]}
+    FiniteGroup("turns", axis_matrices(np.array([0.0, 0.0, 1.0]), angles), modes, weights=turns.weights)
+
+
+def test_a_rule_that_is_closed_in_part_stays_a_rule():
+    """Turns by thirds and the same after a tilt: products with the last hit others, with the first of the rest none."""
+    turns = axis_matrices(np.array([0.0, 0.0, 1.0]), 2 * np.pi / 3 * np.arange(3))
+    tilted = turns @ axis_matrices(np.array([0.0, 1.0, 0.0]), np.array(1.0))
+    elements = np.concatenate([tilted, turns])  # from the left the last keeps both halves
+    with pytest.raises(SpectrumError, match="do not average as a group does"):
+        FiniteGroup("half", elements, {"A": np.ones(6)}, weights=np.full(6, 1 / 6))
+    group = FiniteGroup.__new__(FiniteGroup)
+    group.elements = elements
+    assert group._products() is None
+    group.elements = turns
+    np.testing.assert_array_equal(group._products(), (np.arange(3)[:, None] + np.arange(3)) % 3)
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"name": None}, "the name of a group is None; expected what is typed for it"),
+        ({"name": ""}, "the name of a group is ''"),
+        ({"name": 4}, "the name of a group is 4"),
+        ({"irreps": {"A": np.ones(4), "E": np.array([1, 1j, -1, -1j])}}, "irrep 'E' are complex numbers; expected one"),
+        ({"irreps": {"A": np.ones(4), "E": [1, 1j, -1, -1j]}}, "irrep 'E' are complex numbers"),
+        ({"irreps": {"A": np.ones(4), "B": ["1", "-1", "1", "-1"]}}, r"irrep 'B' are \['1', '-1', '1', '-1'\]; expected"),
+        ({"irreps": {"A": np.ones(4), "B": [[1], [1, 2]]}}, r"irrep 'B' are \[\[1\], \[1, 2\]\]; expected one array"),
+        ({"irreps": {"A": np.ones(4), "B": None}}, "irrep 'B' are None; expected one array of real numbers"),
+        ({"irreps": [np.ones(4)]}, "irreps of bad are list; expected names"),
+        ({"irreps": {1: np.ones(4)}}, r"irreps of bad are \[1\]; expected names"),
+        ({"irreps": {}}, r"irreps of bad are \[\]; expected names"),
+        ({"elements": C4.elements + 0j}, "elements of bad are complex numbers"),
+        ({"elements": 1.0}, r"elements of bad have shape \(\); expected"),
+        ({"elements": "C4"}, "elements of bad are 'C4'; expected one array of real numbers"),
+        ({"weights": ["a"] * 4}, "weights of bad are .*; expected one array of real numbers"),
+        ({"weights": 0.25}, "weights of bad are 0.25; expected 4 above 0"),
+        ({"weights": [np.nan, 0.25, 0.25, 0.5]}, "expected 4 above 0"),
+        ({"irreps": {"A": np.ones(4), "B": [1, np.nan, 1, -1]}}, "does not follow the products"),
+    ],
+)
+def test_what_is_no_name_or_no_real_numbers_is_refused(changed, message):
+    with pytest.raises(SpectrumError, match=message):
+        FiniteGroup(**of_c4(**changed))
+
+
+@pytest.mark.parametrize("signs", [(-1, 1, 1, 1), (-1, -1, -1, -1), (-1, -1, 1, 1)])
+@pytest.mark.parametrize("weights", [None, [0.5, 0.5]])
+def test_elements_keep_the_direction_of_time(signs, weights):
+    elements = np.stack([np.eye(4), np.diag(np.array(signs, dtype=float))])
+    with pytest.raises(SpectrumError, match="elements of T turn time back, as energies would be negative; expected"):
+        FiniteGroup("T", elements, {"A": np.ones(2)}, weights=weights)
+    improper = FiniteGroup("P", np.stack([np.eye(4), np.diag([1.0, -1.0, -1.0, -1.0])]), {"A": np.ones(2)})
+    assert improper.has_reflections
 
 
 def test_a_name_stands_for_one_group(monkeypatch):
