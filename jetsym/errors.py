@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import operator
+import warnings
 from collections.abc import Collection, Iterable
 from importlib import import_module
 from types import ModuleType
@@ -23,6 +24,7 @@ __all__ = [
     "closest",
     "expect_at_least",
     "expect_one_of",
+    "refuse_unknown",
     "require",
 ]
 
@@ -141,8 +143,21 @@ def expect_one_of(name: str, value: Any, allowed: Collection[Any], error: type[J
         raise error(f"{name} is {value!r}; expected one of {', '.join(map(repr, allowed))}")
 
 
+def refuse_unknown(option: str, name: Any, names: Collection[str], error: type[JetsymError] = ConfigError) -> None:
+    """Refuse a name that is none of those known, and say which come nearest.
+
+    Examples
+    --------
+    >>> refuse_unknown("--finding", "drifft", ["drift", "leakage"])
+    Traceback (most recent call last):
+    jetsym.errors.ConfigError: --finding is 'drifft'; the nearest are 'drift'
+    """
+    if not isinstance(name, str) or name not in names:
+        raise error(f"{option} is {name!r}; {closest(str(name), names)}")
+
+
 def require(module: str, *, extra: str, purpose: str) -> ModuleType:
-    """Import a module of a package of one of jetsym's extras.
+    """Import a module of a package of one of jetsym's extras, without its warnings of what will be deprecated.
 
     Raises
     ------
@@ -150,7 +165,9 @@ def require(module: str, *, extra: str, purpose: str) -> ModuleType:
         It is not installed; the message says how to install it.
     """
     try:
-        return import_module(module)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # which no caller can help
+            return import_module(module)
     except ModuleNotFoundError as error:
         package = module.partition(".")[0]
         if error.name is None or error.name.partition(".")[0] != package:

@@ -21,8 +21,8 @@ from typing import Any, Literal
 
 import torch
 
-from jetsym.atoms.packages import quiet, require
-from jetsym.errors import CheckpointError
+from jetsym.atoms.packages import quiet
+from jetsym.errors import CheckpointError, require
 
 __all__ = ["Weights", "find", "model_from", "model_of", "read_checkpoint", "read_export"]
 
@@ -113,7 +113,7 @@ def model_from(content: dict[str, Any], file: str | Path, *, weights: Weights = 
     CheckpointError
         metatrain cannot load it, or the architecture is not installed.
     """
-    build = require("metatrain.utils.io", "jetsym.atoms").model_from_checkpoint
+    build = require("metatrain.utils.io", extra="atoms", purpose="jetsym.atoms").model_from_checkpoint
     # A model with uncertainties wraps another; its own best weights may be none, and those of the other count.
     missing = content.get("best_model_state_dict") is None and "wrapped_model_checkpoint" not in content
     try:
@@ -131,7 +131,7 @@ def read_export(file: str | Path) -> torch.nn.Module:
     CheckpointError
         It is damaged, or no exported model.
     """
-    load = require("metatomic.torch", "jetsym.atoms").load_atomistic_model
+    load = require("metatomic.torch", extra="atoms", purpose="jetsym.atoms").load_atomistic_model
     try:
         with quiet():
             return load(str(file))
@@ -143,9 +143,9 @@ def read_export(file: str | Path) -> torch.nn.Module:
 @contextmanager
 def _known_types() -> Iterator[None]:
     """Allow the types that a checkpoint of metatrain may name beyond torch's own."""
-    require("metatrain.pet", "jetsym.atoms")  # registers the classes of metatensor and metatomic
-    dataset = require("metatrain.utils.data.dataset", "jetsym.atoms").DatasetInfo
-    target = require("metatrain.utils.data.target_info", "jetsym.atoms").TargetInfo
+    require("metatrain.pet", extra="atoms", purpose="jetsym.atoms")  # registers the classes of metatensor and metatomic
+    dataset = require("metatrain.utils.data.dataset", extra="atoms", purpose="jetsym.atoms").DatasetInfo
+    target = require("metatrain.utils.data.target_info", extra="atoms", purpose="jetsym.atoms").TargetInfo
     with torch.serialization.safe_globals([dataset, target, torch.ScriptObject]):
         yield
 

@@ -14,10 +14,10 @@ from torch import Tensor, nn
 from jetsym.atoms import checkpoint
 from jetsym.atoms.checkpoint import Weights
 from jetsym.atoms.outputs import Block, arrays, blocks_of, by_structure
-from jetsym.atoms.packages import quiet, require
+from jetsym.atoms.packages import quiet
 from jetsym.atoms.packages.metatrain import PairGrid, features, is_pet, select
 from jetsym.atoms.structures import Structures
-from jetsym.errors import ConfigError, DataError, ProbeError
+from jetsym.errors import ConfigError, DataError, ProbeError, require
 from jetsym.spectrum.representations import Kind
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def load(path: str | Path, *, weights: Weights = "best", dtype: str | None = Non
     """
     if dtype not in (None, "float32", "float64"):
         raise ConfigError(f"dtype is {dtype!r}; expected 'float32' or 'float64'")
-    require("metatrain", "loading a model of atoms")
+    require("metatrain", extra="atoms", purpose="loading a model of atoms")
     file = checkpoint.find(path)
     if file.suffix == ".pt":
         if dtype is not None:
@@ -156,7 +156,9 @@ class Model(nn.Module):
         named = [name for name in declared if not AUXILIARY.match(name)]
         self._per_atom = {name: name.startswith(PER_ATOM) for name in named}
         self._blocks = {name: [] for name in named}
-        atom = require("ase", "jetsym.atoms").Atoms([capabilities.atomic_types[0]], [[0.0, 0.0, 0.0]])
+        atom = require("ase", extra="atoms", purpose="jetsym.atoms").Atoms(
+            [capabilities.atomic_types[0]], [[0.0, 0.0, 0.0]]
+        )
         with torch.no_grad():
             found = self._predict(list(self.structures([atom]).systems))
         for name, prediction in found.items():
@@ -180,7 +182,11 @@ class Model(nn.Module):
         """The neighbour lists that the model asks for."""
         if self.exported:
             return list(self.module.requested_neighbor_lists())
-        return list(require("metatrain.utils.neighbor_lists", "jetsym.atoms").get_requested_neighbor_lists(self.module))
+        return list(
+            require(
+                "metatrain.utils.neighbor_lists", extra="atoms", purpose="jetsym.atoms"
+            ).get_requested_neighbor_lists(self.module)
+        )
 
     def structures(self, frames: Sequence[Atoms]) -> Structures:
         """Return ASE frames as the model takes them: with neighbour lists, on its device and in its dtype.
@@ -236,7 +242,7 @@ class Model(nn.Module):
         }
 
     def _predict(self, systems: list[System]) -> dict[str, Any]:
-        package = require("metatomic.torch", "jetsym.atoms")
+        package = require("metatomic.torch", extra="atoms", purpose="jetsym.atoms")
         wanted = {
             name: package.ModelOutput(sample_kind="atom" if per_atom else "system")
             for name, per_atom in self._per_atom.items()
@@ -292,7 +298,7 @@ def without_baseline(module: nn.Module) -> Iterator[None]:
             yield
         return
     additive: Any = module.additive_models
-    composition = require("metatrain.composition", "jetsym.atoms").CompositionModel
+    composition = require("metatrain.composition", extra="atoms", purpose="jetsym.atoms").CompositionModel
     module.additive_models = nn.ModuleList(item for item in additive if not isinstance(item, composition))
     try:
         yield
@@ -302,7 +308,7 @@ def without_baseline(module: nn.Module) -> Iterator[None]:
 
 def _differentiable(structures: Structures) -> tuple[list[System], list[Tensor], list[Tensor]]:
     """Return structures as functions of their positions and of a strain ε: r (1 + ε)."""
-    package = require("metatomic.torch", "jetsym.atoms")
+    package = require("metatomic.torch", extra="atoms", purpose="jetsym.atoms")
     systems, positions, strains = [], [], []
     for system in structures.systems:
         position = system.positions.detach().requires_grad_()

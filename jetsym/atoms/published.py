@@ -9,8 +9,8 @@ from urllib.parse import urlsplit
 from urllib.request import getproxies
 
 from jetsym.atoms.model import Model, load
-from jetsym.atoms.packages import quiet, require
-from jetsym.errors import ConfigError, DownloadError, closest
+from jetsym.atoms.packages import quiet
+from jetsym.errors import ConfigError, DownloadError, closest, require
 
 __all__ = ["NAME", "fetch", "pretrained"]
 
@@ -70,7 +70,7 @@ def fetch(name: str, *, version: str | None = None) -> Path:
     if None not in (version, parts["version"]) and version != parts["version"]:
         raise ConfigError(f"{name!r} is of version {parts['version']}, but version is {version!r}; leave one out")
     model, size, chosen = parts["model"], parts["size"], version or parts["version"]
-    hub = require("huggingface_hub", "loading a published model")
+    hub = require("huggingface_hub", extra="atoms", purpose="loading a published model")
     chosen = chosen or _newest(model, size)
     file = f"{model}-{size}-v{chosen}.ckpt"
     cached = hub.try_to_load_from_cache(REPOSITORY, f"{FOLDER}/{file}")
@@ -89,7 +89,7 @@ def fetch(name: str, *, version: str | None = None) -> Path:
 
 def _newest(model: str, size: str) -> str:
     """Return the newest version there is; without a network the newest in the cache."""
-    upet = require("upet", "loading a published model")
+    upet = require("upet", extra="atoms", purpose="loading a published model")
     file = f"{model}-{size}-vVERSION.ckpt"
     try:
         _check_network(file)
@@ -108,7 +108,7 @@ def _newest(model: str, size: str) -> str:
 
 
 def _cached_versions(model: str, size: str) -> list[str]:
-    hub = require("huggingface_hub", "loading a published model")
+    hub = require("huggingface_hub", extra="atoms", purpose="loading a published model")
     try:
         repositories = hub.scan_cache_dir().repos
     except hub.errors.CacheNotFound:
@@ -126,7 +126,7 @@ def _cached_versions(model: str, size: str) -> list[str]:
 
 def _check_network(file: str) -> None:
     """Refuse at once where the host is not resolved: without a network huggingface_hub tries for half a minute."""
-    hub = require("huggingface_hub", "loading a published model")
+    hub = require("huggingface_hub", extra="atoms", purpose="loading a published model")
     host = urlsplit(hub.constants.ENDPOINT).hostname
     if hub.constants.HF_HUB_OFFLINE or getproxies():  # it says so itself, or the proxy resolves the name
         return

@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jetsym.atoms.packages import require
-from jetsym.errors import DataError
+from jetsym.errors import DataError, require
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -58,7 +57,7 @@ def _read(file: Path, limit: int | None) -> list[Atoms]:
         raise DataError(f"{file} ends in {file.suffix!r}; expected a file of structures: {', '.join(FORMATS)}")
     if not file.is_file():
         raise DataError(f"there is no file {file}")
-    ase_io = require("ase.io", "reading structures")
+    ase_io = require("ase.io", extra="atoms", purpose="reading structures")
     try:
         return list(ase_io.iread(str(file), index=slice(0, limit), format=form))
     except Exception as error:  # ASE's readers raise whatever the parsing of broken text gives
@@ -73,7 +72,7 @@ def frames_of(source: Any, *, limit: int) -> list[Atoms]:
     DataError
         There are none, or one has no atoms or positions that are not finite.
     """
-    atoms = require("ase", "jetsym.atoms").Atoms
+    atoms = require("ase", extra="atoms", purpose="jetsym.atoms").Atoms
     items = list(source) if isinstance(source, (list, tuple)) else [source]
     if items and all(isinstance(item, (str, Path)) for item in items):
         frames = read_frames(items, limit=limit)

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from jetsym.atoms.packages import quiet, require
+from jetsym.atoms.packages import quiet
+from jetsym.errors import require
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -41,7 +42,7 @@ class Structures:
     def build(cls, frames: Sequence[Atoms], neighbor_lists: Sequence[NeighborListOptions]) -> Structures:
         """Return structures of ASE frames in float64, with neighbour lists; lengths in the unit of the frames (Å)."""
         with quiet():
-            to_systems = require("metatomic.torch", "jetsym.atoms").systems_to_torch
+            to_systems = require("metatomic.torch", extra="atoms", purpose="jetsym.atoms").systems_to_torch
             return cls(tuple(_with_pairs(system, neighbor_lists) for system in to_systems(list(frames), torch.float64)))
 
     def __len__(self) -> int:
@@ -93,8 +94,8 @@ class Structures:
 
 def _copies(system: System, elements: Tensor) -> Iterator[System]:
     """Yield a structure under elements (n, 3, 3)."""
-    package = require("metatomic.torch", "jetsym.atoms")
-    blocks = require("metatensor.torch", "jetsym.atoms").TensorBlock
+    package = require("metatomic.torch", extra="atoms", purpose="jetsym.atoms")
+    blocks = require("metatensor.torch", extra="atoms", purpose="jetsym.atoms").TensorBlock
     positions = system.positions @ elements.mT  # (n, atoms, 3)
     cells = system.cell @ elements.mT
     lists = []
@@ -113,10 +114,12 @@ def _copies(system: System, elements: Tensor) -> Iterator[System]:
 
 def _with_pairs(system: System, neighbor_lists: Sequence[NeighborListOptions]) -> System:
     """Return a structure with its neighbour lists, without pairs at the very cutoff."""
-    lists = require("metatrain.utils.neighbor_lists", "jetsym.atoms")
-    torch_blocks = require("metatensor.torch", "jetsym.atoms")
+    lists = require("metatrain.utils.neighbor_lists", extra="atoms", purpose="jetsym.atoms")
+    torch_blocks = require("metatensor.torch", extra="atoms", purpose="jetsym.atoms")
     full = lists.get_system_with_neighbor_lists(system, list(neighbor_lists))
-    result = require("metatomic.torch", "jetsym.atoms").System(full.types, full.positions, full.cell, full.pbc)
+    result = require("metatomic.torch", extra="atoms", purpose="jetsym.atoms").System(
+        full.types, full.positions, full.cell, full.pbc
+    )
     for options in neighbor_lists:
         pairs = full.get_neighbor_list(options)
         vectors = pairs.values.detach()

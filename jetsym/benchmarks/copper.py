@@ -14,11 +14,12 @@ import numpy as np
 from rich.console import Console
 
 from jetsym.atoms import SymmetrizedCalculator, calculator, evaluate, read_frames, train
-from jetsym.atoms.packages import quiet, require
+from jetsym.atoms.packages import quiet
 from jetsym.atoms.workflows.phonon_report import PhononReport
 from jetsym.atoms.workflows.phonons import phonons
 from jetsym.atoms.workflows.relaxation import RelaxationReport, relax
 from jetsym.atoms.workflows.tables import compared
+from jetsym.errors import require
 from jetsym.files import finished_file
 
 if TYPE_CHECKING:
@@ -120,9 +121,9 @@ def copper_frames(count: int, *, seed: int = 0) -> list[Atoms]:
     >>> [len(frame) for frame in copper_frames(2)]
     [4, 8]
     """
-    build = require("ase.build", "copper").bulk
-    potential = require("ase.calculators.emt", "copper").EMT
-    single = require("ase.calculators.singlepoint", "copper").SinglePointCalculator
+    build = require("ase.build", extra="atoms", purpose="copper").bulk
+    potential = require("ase.calculators.emt", extra="atoms", purpose="copper").EMT
+    single = require("ase.calculators.singlepoint", extra="atoms", purpose="copper").SinglePointCalculator
     rng = np.random.default_rng(seed)
     frames = []
     for place in range(count):
@@ -161,7 +162,7 @@ def train_copper(
     Path
         The folder of the run.
     """
-    write = require("ase.io", "copper").write
+    write = require("ase.io", extra="atoms", purpose="copper").write
     frames = copper_frames(structures, seed=seed)
     split = max(1, structures // 10)
     for name, part in {"train": frames[split:], "validation": frames[:split]}.items():

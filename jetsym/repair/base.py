@@ -10,7 +10,7 @@ from typing import Any, ClassVar, NamedTuple
 
 import yaml
 
-from jetsym.errors import CheckpointError, ConfigError, closest
+from jetsym.errors import CheckpointError, ConfigError, refuse_unknown
 from jetsym.files import write_atomically
 from jetsym.probing.diagnosis.modes import MODES
 from jetsym.probing.reports.diagnosis import Diagnosis
@@ -21,7 +21,7 @@ from jetsym.spectrum.averaging import group_average
 from jetsym.storage import read_json
 from jetsym.symmetry import Symmetry
 
-__all__ = ["REMEDIES", "Change", "Repair", "Run", "Step", "Values", "chosen", "facts", "register", "words"]
+__all__ = ["REMEDIES", "Change", "Repair", "Run", "Step", "Values", "chosen", "facts", "register"]
 
 #: The options of a run.
 Values = dict[str, Any]
@@ -51,7 +51,7 @@ Change = Callable[[Values, Symmetry, float], Step | None]
 
 
 #: Kind of run -> word -> what it changes.
-REMEDIES: dict[str, dict[str, Change]] = {}
+REMEDIES: dict[str, dict[str, Change]] = {"jets": {}, "atoms": {}}
 
 #: Part of A² that an average at inference may leave.
 LEFT = 0.05
@@ -69,16 +69,17 @@ def register(word: str, runs: str, *, repairs: Sequence[str] = ()) -> Callable[[
     word
         What ``--remedy`` calls it.
     runs
-        The kind of runs, such as "jets" or "atoms".
+        The kind of runs: "jets" or "atoms".
     repairs
         Failure modes whose rows do not name the word: it joins them as the last, the most intrusive one.
 
     Raises
     ------
     ConfigError
-        Such runs have a remedy of that name, or there is no such failure mode.
+        Such runs have a remedy of that name, or there is no such kind of runs or failure mode.
     """
-    known = REMEDIES.setdefault(runs, {})
+    refuse_unknown("runs", runs, REMEDIES)
+    known = REMEDIES[runs]
     if word in known:
         raise ConfigError(f"runs of {runs} have a remedy {word!r} already; expected another name")
     for finding in repairs:
@@ -91,11 +92,6 @@ def register(word: str, runs: str, *, repairs: Sequence[str] = ()) -> Callable[[
         return change
 
     return add
-
-
-def words(finding: str, runs: str) -> list[str]:
-    """Return the remedies of a failure mode that a kind of run has, the least intrusive first."""
-    return [word for word in MODES[finding].remedies if word in REMEDIES[runs]]
 
 
 @dataclass(frozen=True)
@@ -149,7 +145,7 @@ class Repair:
 
 
 def chosen(
-    finding: str, remedy: str | None, values: Values, symmetry: Symmetry, weight: float, *, runs: str, when: str
+    finding: str, remedy: str | None, values: Values, symmetry: Symmetry, weight: float, *, runs: type[Run], when: str
 ) -> tuple[str, Step]:
     """Return the remedy that was asked for, or the first of those that repair a finding that changes something.
 
@@ -159,12 +155,12 @@ def chosen(
         There is no such remedy, nothing repairs the finding, or all of it is there already or cannot be what ``when``
         says.
     """
-    known = REMEDIES[runs]
+    known = REMEDIES[runs.RUNS]
     if remedy in RENAMED:
         raise ConfigError(f"--remedy is {remedy!r}, which is called {RENAMED[remedy]!r} now")
     if remedy is not None:
         refuse_unknown("--remedy", remedy, known)
-    names = words(finding, runs) if remedy is None else [remedy]
+    names = runs.remedies(finding) if remedy is None else [remedy]
     if not names:
         raise ConfigError(f"no option of such a training repairs {finding!r}; by hand: {MODES[finding].remedy}")
     for name in names:
@@ -196,11 +192,6 @@ def facts(finding: str, report: str | Path) -> tuple[Mapping[str, Any], list[str
     if "group" not in meta:
         raise ConfigError(f"{report} says no group; expected a report of jetsym probe or a diagnosis")
     return meta, evidence
-
-
-def refuse_unknown(option: str, name: str, names: Mapping[str, Any]) -> None:
-    if name not in names:
-        raise ConfigError(f"{option} is {name!r}; {closest(name, names)}")
 
 
 class Run(ABC):
@@ -246,6 +237,11 @@ class Run(ABC):
             raise CheckpointError(f"{path} cannot be read: {error}") from error
         self.values = self._checked(found, path)
 
+    @classmethod
+    def remedies(cls, finding: str) -> list[str]:
+        """Return the remedies of a failure mode that such runs have, the least intrusive first."""
+        return [word for word in MODES[finding].remedies if word in REMEDIES[cls.RUNS]]
+
     @abstractmethod
     def _checked(self, found: Any, path: Path) -> Values:
         """Return all options of the run from what its file holds; CheckpointError where it is something else."""
@@ -272,7 +268,7 @@ class Run(ABC):
 
     def _instead(self, finding: str, report: str | Path | None) -> str:
         """Say what does without training: by default an average at inference, where augmentation would do."""
-        return self._averaged(report) if "augment" in words(finding, self.RUNS) else ""
+        return self._averaged(report) if "augment" in self.remedies(finding) else ""
 
     def repaired(
         self,
@@ -290,7 +286,7 @@ class Run(ABC):
             self.values,
             symmetry,
             WEIGHT if weight is None else weight,
-            runs=self.RUNS,
+            runs=type(self),
             when=self.CANNOT.format(symmetry.words),
         )
         after = self.values | step.changes

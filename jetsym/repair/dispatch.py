@@ -5,10 +5,9 @@ from __future__ import annotations
 from importlib import import_module
 from pathlib import Path
 
-from jetsym.errors import CheckpointError, ConfigError
+from jetsym.errors import CheckpointError, ConfigError, refuse_unknown
 from jetsym.probing.diagnosis.modes import MEASURE_AGAIN, MODES
-from jetsym.repair.base import REMEDIES, Repair, Run, refuse_unknown
-from jetsym.repair.base import words as known_words
+from jetsym.repair.base import REMEDIES, Repair, Run
 from jetsym.repair.remeasure import measured_again
 
 __all__ = ["RUNS", "kind_of", "repair", "words"]
@@ -31,25 +30,35 @@ def kind_of(run: str | Path) -> type[Run]:
     """
     for file, (_, place) in RUNS.items():
         if (Path(run).expanduser() / file).is_file():
-            module, _, name = place.partition(":")
-            kind: type[Run] = getattr(import_module(module), name)
-            return kind
+            return _class_at(place)
     expected = " or ".join(f"{file} ({name})" for file, (name, _) in RUNS.items())
     raise CheckpointError(f"{run} holds no run; expected a folder with {expected}")
 
 
+def _class_at(place: str) -> type[Run]:
+    """Import the class of a kind of runs, whose module registers its remedies."""
+    module, _, name = place.partition(":")
+    kind: type[Run] = getattr(import_module(module), name)
+    return kind
+
+
 def words(finding: str, runs: str) -> list[str]:
     """Return the remedies that a kind of runs, "jets" or "atoms", has for a failure mode, the least intrusive first.
+
+    Raises
+    ------
+    ConfigError
+        There is no such failure mode, or no such kind of runs.
 
     Examples
     --------
     >>> words("drift", "jets")
     ['penalty', 'lower-rate']
     """
-    for kind, place in RUNS.values():
-        if kind == runs:
-            import_module(place.partition(":")[0])  # which registers its remedies
-    return known_words(finding, runs)
+    places = dict(RUNS.values())
+    refuse_unknown("finding", finding, MODES)
+    refuse_unknown("runs", runs, places)
+    return _class_at(places[runs]).remedies(finding)
 
 
 def repair(

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from jetsym.atoms.checkpoint import FINAL
-from jetsym.atoms.packages import quiet, require
+from jetsym.atoms.packages import quiet
 from jetsym.atoms.training.train import ARCHITECTURES, GIVEN, train
-from jetsym.errors import CheckpointError, ConfigError
+from jetsym.errors import CheckpointError, ConfigError, require
 from jetsym.repair.base import Run, Step, Values, facts, register
 from jetsym.symmetry import Symmetry
 
@@ -79,7 +79,7 @@ def _training(values: Values) -> Values:
 def _default(architecture: str, section: str) -> Values:
     """Return metatrain's own options of an architecture."""
     with quiet():
-        defaults = require("metatrain.utils.architectures", "jetsym repair").get_default_hypers
+        defaults = require("metatrain.utils.architectures", extra="atoms", purpose="jetsym repair").get_default_hypers
         return dict(defaults(architecture)[section])
 
 

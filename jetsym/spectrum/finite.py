@@ -176,7 +176,10 @@ class FiniteGroup:
             what = "some come more than once" if repeated else "a product of two is none of them"
             raise SpectrumError(f"elements of {self.name} are no group: {what}")
         for which, matrices in enumerate(self.matrices):
-            if not max(np.abs(g @ matrices - matrices[row]).max() for g, row in zip(matrices, table, strict=True)) < EXACT:
+            if (
+                not max(np.abs(g @ matrices - matrices[row]).max() for g, row in zip(matrices, table, strict=True))
+                < EXACT
+            ):
                 raise SpectrumError(
                     f"irrep number {which} of {self.name} does not follow the products of its elements; expected "
                     "D(g) D(h) = D(gh), with matrices in the order of the elements"

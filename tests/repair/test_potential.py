@@ -12,8 +12,7 @@ import jetsym
 from jetsym.cli import main
 from jetsym.errors import CheckpointError, ConfigError
 from jetsym.probing.diagnosis.modes import MEASURE_AGAIN, MODES
-from jetsym.repair import REMEDIES, repair
-from jetsym.repair.base import words
+from jetsym.repair import REMEDIES, repair, words
 from jetsym.repair.dispatch import kind_of
 from jetsym.repair.potential import PotentialRun
 from jetsym.repair.tagger import TaggerRun

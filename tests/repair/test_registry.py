@@ -10,8 +10,7 @@ import yaml
 from jetsym.cli import main
 from jetsym.errors import ConfigError
 from jetsym.probing.diagnosis import MODES
-from jetsym.repair import REMEDIES, repair, tagger  # noqa: F401  tagger brings the remedies of its own
-from jetsym.repair.base import words
+from jetsym.repair import REMEDIES, register, repair, tagger, words  # noqa: F401  tagger brings the remedies of its own
 
 #: The one file of a remedy from outside.
 SHORTER = '''
@@ -56,19 +55,27 @@ def test_a_remedy_joins_by_one_file(fewer_epochs, tmp_path, capsys):
 
 
 def test_it_is_none_of_other_runs(fewer_epochs):
-    from jetsym.repair import potential  # noqa: F401
-
     assert "fewer-epochs" not in words("drift", "atoms")
 
 
 def test_what_is_taken_or_unknown_is_refused(fewer_epochs, tmp_path):
     with pytest.raises(ConfigError, match="runs of jets have a remedy 'fewer-epochs' already"):
         fewer_epochs.loader.exec_module(importlib.util.module_from_spec(fewer_epochs))
-    from jetsym.repair import register
-
     with pytest.raises(ConfigError, match="repairs is 'drifft'; the nearest are 'drift'"):
         register("other", "jets", repairs=("drifft",))
     assert "other" not in REMEDIES["jets"]
+    with pytest.raises(ConfigError, match="runs is 'jetz'; the nearest are 'jets'"):
+        register("other", "jetz")
+    assert "jetz" not in REMEDIES
     (tmp_path / "config.yaml").write_text("{data: train/*.root, epochs: 1}")
     with pytest.raises(ConfigError, match="the run has no-mirror and fewer-epochs already"):
         repair(tmp_path, finding="parity-blindness")
+
+
+def test_words_of_what_is_unknown_are_refused():
+    assert words("drift", "atoms") == ["lower-rate"]
+    with pytest.raises(ConfigError, match="finding is 'drifft'; the nearest are 'drift'"):
+        words("drifft", "jets")
+    for runs in ("jetz", "atom", None):
+        with pytest.raises(ConfigError, match=f"runs is {runs!r}; (the nearest are|there is) '"):
+            words("drift", runs)

@@ -17,8 +17,8 @@ from jetsym.jets.models.registry import build
 from jetsym.jets.moves.actions import rotate
 from jetsym.jets.moves.augmentation import AugmentationConfig
 from jetsym.probing.diagnosis.modes import MEASURE_AGAIN, MODES
-from jetsym.repair import REMEDIES, repair, tagger
-from jetsym.repair.base import RENAMED, words
+from jetsym.repair import REMEDIES, repair, tagger, words
+from jetsym.repair.base import RENAMED
 from jetsym.training.config import TrainConfig
 from jetsym.training.loop import train
 

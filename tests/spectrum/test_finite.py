@@ -349,7 +349,10 @@ def test_a_rule_that_is_closed_in_part_stays_a_rule():
         ({"name": 4}, "the name of a group is 4"),
         ({"irreps": {"A": np.ones(4), "E": np.array([1, 1j, -1, -1j])}}, "irrep 'E' are complex numbers; expected one"),
         ({"irreps": {"A": np.ones(4), "E": [1, 1j, -1, -1j]}}, "irrep 'E' are complex numbers"),
-        ({"irreps": {"A": np.ones(4), "B": ["1", "-1", "1", "-1"]}}, r"irrep 'B' are \['1', '-1', '1', '-1'\]; expected"),
+        (
+            {"irreps": {"A": np.ones(4), "B": ["1", "-1", "1", "-1"]}},
+            r"irrep 'B' are \['1', '-1', '1', '-1'\]; expected",
+        ),
         ({"irreps": {"A": np.ones(4), "B": [[1], [1, 2]]}}, r"irrep 'B' are \[\[1\], \[1, 2\]\]; expected one array"),
         ({"irreps": {"A": np.ones(4), "B": None}}, "irrep 'B' are None; expected one array of real numbers"),
         ({"irreps": [np.ones(4)]}, "irreps of bad are list; expected names"),

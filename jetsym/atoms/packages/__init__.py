@@ -5,11 +5,8 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from types import ModuleType
 
-from jetsym import errors
-
-__all__ = ["quiet", "require"]
+__all__ = ["quiet"]
 
 #: (message, module) of what no caller can help: torch on the TorchScript that metatrain is built on, and numpy on the
 #: stress that metatomic takes along with every energy, also of molecules, which have no volume.
@@ -23,15 +20,3 @@ def quiet() -> Iterator[None]:
         for message, module in EXPECTED:
             warnings.filterwarnings("ignore", message=message, module=module)
         yield
-
-
-def require(module: str, purpose: str) -> ModuleType:
-    """Import a module of one of the packages.
-
-    Raises
-    ------
-    MissingDependencyError
-        It is not installed; the message says how to install it.
-    """
-    with quiet():
-        return errors.require(module, extra="atoms", purpose=purpose)

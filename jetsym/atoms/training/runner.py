@@ -14,7 +14,8 @@ from typing import Any
 
 import yaml
 
-from jetsym.atoms.packages import quiet, require
+from jetsym.atoms.packages import quiet
+from jetsym.errors import require
 
 __all__ = ["FAILED", "main"]
 
@@ -31,9 +32,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     wanted = parser.parse_args(arguments)
     stop_with_parent()
     with quiet():
-        train = require("metatrain.cli.train", "jetsym atoms train").train_model
-        log = require("metatrain.utils.logging", "jetsym atoms train")
-        configuration = require("omegaconf", "jetsym atoms train").OmegaConf
+        train = require("metatrain.cli.train", extra="atoms", purpose="jetsym atoms train").train_model
+        log = require("metatrain.utils.logging", extra="atoms", purpose="jetsym atoms train")
+        configuration = require("omegaconf", extra="atoms", purpose="jetsym atoms train").OmegaConf
         if wanted.no_augmentation:
             leave_out_augmentation()
     os.chdir(wanted.folder)  # metatrain writes where it is
@@ -63,7 +64,7 @@ def stop_with_parent() -> None:
 
 def leave_out_augmentation() -> None:
     """Replace the augmentation of PET's trainer by one that does nothing, as it has no option for that."""
-    trainer: Any = require("metatrain.pet.trainer", "jetsym atoms train")
+    trainer: Any = require("metatrain.pet.trainer", extra="atoms", purpose="jetsym atoms train")
 
     class Unaugmented(trainer.O3Augmenter):
         """An augmentation that returns structures and targets as they are."""

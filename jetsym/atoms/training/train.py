@@ -28,10 +28,9 @@ from typing import Any, Literal
 import yaml
 
 from jetsym.atoms.checkpoint import FINAL, epochs_in, read_checkpoint
-from jetsym.atoms.packages import require
 from jetsym.atoms.read import FORMATS, read_frames
 from jetsym.atoms.training.runner import FAILED
-from jetsym.errors import ConfigError, DataError, TrainingError, expect_at_least, expect_one_of
+from jetsym.errors import ConfigError, DataError, TrainingError, expect_at_least, expect_one_of, require
 from jetsym.files import finished_file, write_atomically
 from jetsym.progress import progress_bar
 
@@ -128,7 +127,7 @@ def train(
         The extra ``atoms`` is not installed.
     """
     given = dict(locals())
-    require("metatrain", "jetsym atoms train")
+    require("metatrain", extra="atoms", purpose="jetsym atoms train")
     _check(architecture, epochs, batch_size, precision, validation, test, checkpoint_every)
     folder = Path(out).expanduser()
     every = checkpoint_every or max(1, epochs // 10)

@@ -11,9 +11,9 @@ import numpy as np
 import torch
 
 from jetsym.atoms import checkpoint
-from jetsym.atoms.packages import quiet, require
+from jetsym.atoms.packages import quiet
 from jetsym.atoms.published import NAME, fetch
-from jetsym.errors import CheckpointError, ConfigError
+from jetsym.errors import CheckpointError, ConfigError, require
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -67,14 +67,14 @@ def calculator(
     >>> calculator("emt").name
     'emt'
     """
-    base = require("ase.calculators.calculator", "a calculator").BaseCalculator
+    base = require("ase.calculators.calculator", extra="atoms", purpose="a calculator").BaseCalculator
     if isinstance(model, base):
         return model
     if dtype not in (None, "float32", "float64"):
         raise ConfigError(f"dtype is {dtype!r}; expected 'float32' or 'float64'")
     named = str(model)
     if named == "emt":
-        return require("ase.calculators.emt", "a calculator").EMT()
+        return require("ase.calculators.emt", extra="atoms", purpose="a calculator").EMT()
     if NAME.fullmatch(named) and not Path(named).exists():
         file = fetch(named, version=version)
     elif version is not None:
@@ -107,7 +107,7 @@ def _metatomic(file: Path, variant: str | None, dtype: Dtype | None, device: str
     target = _energy(exported.capabilities().outputs, variant, file)
     variants = {"energy": target.partition("/")[2]} if "/" in target else None
     with quiet(), redirect_stdout(io.StringIO()):  # a package of neighbour lists greets when it is imported
-        kind = require("metatomic_ase", "a calculator").MetatomicCalculator
+        kind = require("metatomic_ase", extra="atoms", purpose="a calculator").MetatomicCalculator
         # The threshold only makes it warn; uncertainty() gives the numbers.
         try:
             found = kind(exported, device=device, variants=variants, uncertainty_threshold=None)
@@ -164,7 +164,7 @@ def uncertainty(calculator: Calculator, atoms: Atoms, *, per_atom: bool = False)
     name = next((name for name in (names if variant else ("energy_uncertainty",)) if name in outputs), None)
     if name is None:
         return None
-    output = require("metatomic.torch", "the uncertainty").ModelOutput(
+    output = require("metatomic.torch", extra="atoms", purpose="the uncertainty").ModelOutput(
         unit="eV", sample_kind="atom" if per_atom else "system"
     )
     with quiet(), torch.no_grad():

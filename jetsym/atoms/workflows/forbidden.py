@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from jetsym.atoms.packages import require
-from jetsym.errors import DataError
+from jetsym.errors import DataError, require
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -143,7 +142,7 @@ def nearest_orthogonal(matrices: np.ndarray) -> np.ndarray:
 
 def symmetry_dataset(atoms: Atoms, symprec: float) -> Any:
     """Return what spglib finds of a structure's symmetry; refuse a structure of which it finds nothing."""
-    spglib = require("spglib", "the space group of a structure")
+    spglib = require("spglib", extra="atoms", purpose="the space group of a structure")
     cell = (atoms.cell.array, atoms.get_scaled_positions(), atoms.numbers)
     with warnings.catch_warnings():
         # By a setting of the whole process, which is not ours to change, spglib raises or returns None and warns of it.

@@ -14,11 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from jetsym.atoms.packages import require
 from jetsym.atoms.workflows.band_path import BandPath, band_path
 from jetsym.atoms.workflows.forbidden import SymmetryOperations, operations, space_group, spurious
 from jetsym.atoms.workflows.phonon_report import PhononReport, Phonons, Splitting
-from jetsym.errors import ConfigError, DataError
+from jetsym.errors import ConfigError, DataError, require
 from jetsym.progress import progress_bar
 
 if TYPE_CHECKING:
@@ -116,8 +115,8 @@ def phonons(
 
 def _displaced(atoms: Atoms, supercell: Sequence[int], displacement: float, symprec: float) -> Phonopy:
     """Return phonopy with every atom of the primitive cell displaced both ways along x, y and z."""
-    cells = require("phonopy.structure.cells", "phonons")
-    unit = require("phonopy.structure.atoms", "phonons").PhonopyAtoms(
+    cells = require("phonopy.structure.cells", extra="atoms", purpose="phonons")
+    unit = require("phonopy.structure.atoms", extra="atoms", purpose="phonons").PhonopyAtoms(
         numbers=atoms.numbers,
         cell=atoms.cell.array,
         scaled_positions=atoms.get_scaled_positions(),
@@ -126,7 +125,7 @@ def _displaced(atoms: Atoms, supercell: Sequence[int], displacement: float, symp
     with warnings.catch_warnings():
         # That "auto" takes the primitive cell is what is wanted.
         warnings.simplefilter("ignore", cells.PrimitiveMatrixAutoDefaultWarning)
-        lattice = require("phonopy", "phonons").Phonopy(
+        lattice = require("phonopy", extra="atoms", purpose="phonons").Phonopy(
             unit, np.diag(supercell), "auto", symprec=symprec, is_symmetry=False
         )
     # Phonopy's own displacements are along the lattice vectors. Along x, y and z the error of the differences, which

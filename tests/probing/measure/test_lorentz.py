@@ -253,7 +253,11 @@ def test_arrays_of_four_vectors_are_boosted_too():
         ),
         ({"frame": "rest", "outputs": {"logits": (1, 1)}}, ProbeError, "whose law is known"),
         ({"group": "boost", "action": lambda x, r: x}, ProbeError, "must be jets or four-vectors"),
-        ({"group": "boost", "inputs": np.ones((3, 3))}, ProbeError, r"Lorentz transformations need four-vectors \(…, 4\)"),
+        (
+            {"group": "boost", "inputs": np.ones((3, 3))},
+            ProbeError,
+            r"Lorentz transformations need four-vectors \(…, 4\)",
+        ),
         ({"frame": "rest", "inputs": np.ones((3, 4))}, ProbeError, "frame='rest' needs jets"),
         ({"group": "lorentz", "inputs": np.ones((3, 4))}, ProbeError, "needs jets"),
     ],
