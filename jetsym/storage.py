@@ -46,6 +46,8 @@ class Stored:
         DataError
             The dictionary is not that of such a result, or that of a newer jetsym.
         """
+        if not isinstance(data, Mapping):
+            raise DataError(f"a report is {data!r:.60}; expected the dictionary that to_dict of {cls.__name__} gave")
         kind, found = data.get("kind", cls.KIND), data.get("format", 0)
         if kind != cls.KIND:
             raise DataError(f"a report of kind {kind!r}; expected {cls.KIND!r}: read it with its own class")

@@ -13,6 +13,7 @@ import pytest
 import jetsym
 from jetsym.errors import DataError
 from jetsym.jets.evaluation.stability_report import Change, Stability
+from jetsym.probing.reports.base import LayerReport
 from jetsym.probing.reports.html import Sectioned
 from jetsym.storage import UPGRADES, Stored, read_json
 from jetsym.training.trials import RateCurve
@@ -27,7 +28,8 @@ def kinds():
         if not module.name.endswith("__main__"):
             with suppress(ImportError):  # of an optional package
                 import_module(module.name)
-    found = [kind for kind in (*Stored.__subclasses__(), *Sectioned.__subclasses__()) if hasattr(kind, "KIND")]
+    families = (Stored, Sectioned, LayerReport)
+    found = {kind for family in families for kind in family.__subclasses__() if hasattr(kind, "KIND")}
     assert len(found) >= 14
     return [kind for kind in found if kind.__module__.startswith("jetsym.")]
 
@@ -37,7 +39,8 @@ def test_every_result_has_a_kind_of_its_own(kinds):
     assert len(set(names)) == len(names)
     for kind in kinds:
         assert kind.FORMAT >= 1
-        assert {"_content", "_read"} <= set(vars(kind)), kind
+        assert kind._content is not Stored._content, kind
+        assert kind._read.__func__ is not Stored._read.__func__, kind
 
 
 def test_every_upgrade_leads_to_a_format_that_is_read(kinds):

@@ -14,6 +14,7 @@ from jetsym.errors import CheckpointError, ConfigError, refuse_unknown
 from jetsym.files import write_atomically
 from jetsym.probing.diagnosis.modes import MODES
 from jetsym.probing.reports.diagnosis import Diagnosis
+from jetsym.probing.reports.read import read_report
 from jetsym.probing.reports.spectrum import SymmetryReport
 from jetsym.remedies.symmetrized import averaging_degree
 from jetsym.spectrum import group_of
@@ -145,15 +146,22 @@ class Repair:
 
 
 def chosen(
-    finding: str, remedy: str | None, values: Values, symmetry: Symmetry, weight: float, *, runs: type[Run], when: str
+    finding: str,
+    remedy: str | None,
+    values: Values,
+    symmetry: Symmetry,
+    weight: float | None,
+    *,
+    runs: type[Run],
+    when: str,
 ) -> tuple[str, Step]:
     """Return the remedy that was asked for, or the first of those that repair a finding that changes something.
 
     Raises
     ------
     ConfigError
-        There is no such remedy, nothing repairs the finding, or all of it is there already or cannot be what ``when``
-        says.
+        There is no such remedy, nothing repairs the finding, all of it is there already or cannot be what ``when``
+        says, or a weight was given that changes nothing.
     """
     known = REMEDIES[runs.RUNS]
     if remedy in RENAMED:
@@ -164,9 +172,14 @@ def chosen(
     if not names:
         raise ConfigError(f"no option of such a training repairs {finding!r}; by hand: {MODES[finding].remedy}")
     for name in names:
-        step = known[name](values, symmetry, weight)
-        if step is not None and any(values[key] != value for key, value in step.changes.items()):
-            return name, step
+        steps = [known[name](values, symmetry, (weight or WEIGHT) * factor) for factor in (1, 2)]
+        if steps[0] is not None and any(values[key] != value for key, value in steps[0].changes.items()):
+            if weight is not None and steps[1] is not None and steps[0].changes == steps[1].changes:
+                raise ConfigError(
+                    f"--weight is {weight:g}, that of a new penalty, but {name} {steps[0].effect}; leave it out, or "
+                    "choose another --remedy"
+                )
+            return name, steps[0]
     raise ConfigError(
         f"the run has {' and '.join(names)} already, or {'it' if len(names) == 1 else 'they'} cannot be {when}; "
         f"average over the group at inference, or choose another --remedy: {', '.join(known)}"
@@ -178,20 +191,25 @@ def facts(finding: str, report: str | Path) -> tuple[Mapping[str, Any], list[str
 
     Raises
     ------
+    DataError
+        It is neither, or damaged, or of a newer jetsym.
     ConfigError
-        It is neither, or a diagnosis without the finding.
+        A diagnosis without the finding.
     """
-    data = read_json(report)
-    meta, evidence = data.get("meta", {}), []
-    if data.get("kind") == Diagnosis.KIND:
-        names = [item["name"] for item in data["findings"]]
-        if finding not in names:
-            raise ConfigError(f"{report} did not find {finding!r}; it found {', '.join(names) or 'nothing'}")
-        evidence = [item["evidence"][0]["what"] for item in data["findings"] if item["name"] == finding]
-        meta = meta.get("report", {})
-    if "group" not in meta:
+    if read_json(report).get("kind") != Diagnosis.KIND:
+        return _with_group(read_report(report).meta, report), []
+    found = Diagnosis.load(report)
+    names = [item.name for item in found]
+    if finding not in names:
+        raise ConfigError(f"{report} did not find {finding!r}; it found {', '.join(names) or 'nothing'}")
+    evidence = [item.evidence[0].what for item in found if item.name == finding]
+    return _with_group(found.meta.get("report", {}), report), evidence
+
+
+def _with_group(meta: Any, report: str | Path) -> Mapping[str, Any]:
+    if not isinstance(meta, Mapping) or not isinstance(meta.get("group"), str):
         raise ConfigError(f"{report} says no group; expected a report of jetsym probe or a diagnosis")
-    return meta, evidence
+    return meta
 
 
 class Run(ABC):
@@ -285,7 +303,7 @@ class Run(ABC):
             remedy,
             self.values,
             symmetry,
-            WEIGHT if weight is None else weight,
+            weight,
             runs=type(self),
             when=self.CANNOT.format(symmetry.words),
         )

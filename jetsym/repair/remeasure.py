@@ -37,9 +37,13 @@ def measured_again(finding: str, run: str | Path, report: str | Path | None) -> 
     if not item.options:
         raise ConfigError(f"no option of jetsym probe repairs it: {item.text}")
     random = meta.get("method") == "random"
+    asked = [name for name in Symmetry.from_dict(meta).named.takes if name in ("frame", "axis")]
+    needed = {*asked, "l_max", "n_inputs", "seed", *(["n_rotations"] if random else [])} - set(meta)
+    if needed:
+        raise ConfigError(f"{report} does not say with what {', '.join(sorted(needed))} it was measured; probe again")
     before: Values = {
         "group": meta["group"],
-        **{name: meta[name] for name in Symmetry.from_dict(meta).named.takes if name in ("frame", "axis")},
+        **{name: meta[name] for name in asked},
         "l_max": meta["l_max"],
         "method": "random" if random else "auto",
         **({"n_rotations": meta["n_rotations"]} if random else {}),

@@ -71,6 +71,8 @@ def measure_lorentz(
         meta = {
             **session.facts(inputs),
             "group": symmetry.group,
+            "l_max": spectra["O3 lab"].meta["l_max"],
+            "method": spectra["O3 lab"].meta["method"],
             "evaluations": sum(part.meta["evaluations"] for part in spectra.values())
             + sum(part.meta["evaluations"] for part in curves.values()),
         }

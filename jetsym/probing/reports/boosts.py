@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from markupsafe import Markup
 
+from jetsym.probing.reports.base import LayerReport
 from jetsym.probing.reports.equivariance import Array, Equivariance
 from jetsym.probing.reports.html import Sectioned, render
 from jetsym.text import as_text, concise, concise_root, table_of
@@ -20,7 +21,7 @@ __all__ = ["DIRECTIONS", "BoostReport"]
 
 
 @dataclass(frozen=True, eq=False)
-class BoostReport(Sectioned):
+class BoostReport(LayerReport, Sectioned):
     """Window energies of every layer, and the error of every output, under boosts.
 
     They belong to the declared measure on rapidity; boosts have no invariant one, and no spectrum over irreps.
@@ -59,14 +60,14 @@ class BoostReport(Sectioned):
 
     KIND: ClassVar[str] = "boosts"
     FORMAT: ClassVar[int] = 1
-    ARRAYS: ClassVar[tuple[str, ...]] = (
-        "widths",
-        "energies",
-        "energies_stderr",
-        "squared",
-        "squared_stderr",
-        "noise_floor",
-    )
+    ARRAYS: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "widths": ("widths",),
+        "energies": ("widths", "layers", "orders"),
+        "energies_stderr": ("widths", "layers", "orders"),
+        "squared": ("widths", "layers"),
+        "squared_stderr": ("widths", "layers"),
+        "noise_floor": ("layers",),
+    }
 
     @property
     def relative(self) -> Array:
@@ -120,25 +121,6 @@ class BoostReport(Sectioned):
         symbol = "y₀" if self.meta["distribution"] == "uniform" else "σ"
         header = ["layer", *(f"{symbol} = {width:g}" for width in self.widths)]
         return render("boosts.html", sentences=self.sentences(), header=header, rows=self.rows())
-
-    def _content(self) -> dict[str, Any]:
-        return {
-            "layers": list(self.layers),
-            **{name: getattr(self, name).tolist() for name in self.ARRAYS},
-            "equivariance": {name: asdict(item) for name, item in self.equivariance.items()},
-            "meta": dict(self.meta),
-            "baseline": None if self.baseline is None else self.baseline.to_dict(),
-        }
-
-    @classmethod
-    def _read(cls, data: Mapping[str, Any]) -> Self:
-        return cls(
-            layers=tuple(data["layers"]),
-            **{name: np.array(data[name], dtype=float) for name in cls.ARRAYS},
-            equivariance={name: Equivariance(**item) for name, item in data["equivariance"].items()},
-            meta=dict(data["meta"]),
-            baseline=None if data["baseline"] is None else cls.from_dict(data["baseline"]),
-        )
 
     def __str__(self) -> str:
         return self.table() + "\n".join(self.sentences()) + "\n"

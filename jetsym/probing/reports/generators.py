@@ -4,19 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
-import numpy as np
-
+from jetsym.probing.reports.base import LayerReport
 from jetsym.probing.reports.equivariance import Array
-from jetsym.storage import Stored
 from jetsym.text import as_text, concise_root, table_of
 
 __all__ = ["LocalReport"]
 
 
 @dataclass(frozen=True, eq=False)
-class LocalReport(Stored):
+class LocalReport(LayerReport):
     """The slopes of every layer and output along the six generators of the Lorentz group.
 
     Parameters
@@ -39,7 +37,9 @@ class LocalReport(Stored):
 
     KIND: ClassVar[str] = "local"
     FORMAT: ClassVar[int] = 1
-    ARRAYS: ClassVar[tuple[str, ...]] = ("squared", "squared_stderr")
+    ARRAYS: ClassVar[Mapping[str, tuple[str, ...]]] = dict.fromkeys(
+        ("squared", "squared_stderr"), ("layers", "generators")
+    )
 
     def rows(self) -> list[list[str]]:
         """Write ‖L_X f‖/‖f‖ of every layer and output for every generator, after its name."""
@@ -56,23 +56,6 @@ class LocalReport(Stored):
             f"Locally, {self.layers[-1]} changes fastest under {self.generators[most]} ({cells[most]} of its size per "
             f"radian or unit of rapidity, axes of the {self.meta['axes']}) and slowest under {self.generators[least]} "
             f"({cells[least]}); by {self.meta['method']}."
-        )
-
-    def _content(self) -> dict[str, Any]:
-        return {
-            "layers": list(self.layers),
-            "generators": list(self.generators),
-            **{name: getattr(self, name).tolist() for name in self.ARRAYS},
-            "meta": dict(self.meta),
-        }
-
-    @classmethod
-    def _read(cls, data: Mapping[str, Any]) -> Self:
-        return cls(
-            layers=tuple(data["layers"]),
-            generators=tuple(data["generators"]),
-            **{name: np.array(data[name], dtype=float) for name in cls.ARRAYS},
-            meta=dict(data["meta"]),
         )
 
     def __str__(self) -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from markupsafe import Markup
 
+from jetsym.probing.reports.base import read_meta
 from jetsym.probing.reports.boosts import DIRECTIONS, BoostReport
 from jetsym.probing.reports.equivariance import Equivariance
 from jetsym.probing.reports.generators import LocalReport
@@ -117,14 +118,20 @@ class LorentzReport(Sectioned):
 
     @classmethod
     def _read(cls, data: Mapping[str, Any]) -> Self:
-        return cls(
+        for part, name in (("compact", "O3 lab"), ("local", "jet"), ("windows", "beam")):
+            if name not in data[part]:
+                raise KeyError(f"{part}, {name}")
+        report = cls(
             compact={key: SymmetryReport.from_dict(item) for key, item in data["compact"].items()},
             local={key: LocalReport.from_dict(item) for key, item in data["local"].items()},
             windows={key: BoostReport.from_dict(item) for key, item in data["windows"].items()},
             casimir=dict(data["casimir"]),
-            meta=dict(data["meta"]),
+            meta=read_meta(data["meta"]),
             baseline=None if data["baseline"] is None else cls.from_dict(data["baseline"]),
         )
+        if not set(report.layers) <= set(report.casimir):
+            raise KeyError("casimir")
+        return report
 
     def __str__(self) -> str:
         parts = [f"{title}\n{part}" for title, part in self.compact.items()]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from jetsym.errors import DataError
 from jetsym.probing.reports.boosts import BoostReport
@@ -16,7 +16,7 @@ __all__ = ["Report", "read_report"]
 #: What a probe gives: of compact groups, of boosts, and of all that can be said of the Lorentz group.
 Report = SymmetryReport | BoostReport | LorentzReport
 
-KINDS: dict[str, type[Report]] = {kind.KIND: kind for kind in (SymmetryReport, BoostReport, LorentzReport)}
+KINDS: dict[str, type[Report]] = {kind.KIND: kind for kind in get_args(Report)}
 
 
 def read_report(path: str | Path) -> Report:
@@ -30,6 +30,6 @@ def read_report(path: str | Path) -> Report:
     data: dict[str, Any] = read_json(path)
     # The first two formats of spectra did not say their kind, and there was no other.
     kind = data.get("kind", SymmetryReport.KIND if data.get("format") in (1, 2) else None)
-    if kind not in KINDS:
+    if not isinstance(kind, str) or kind not in KINDS:
         raise DataError(f"{path} holds {kind!r}; expected a report of a probe: {', '.join(map(repr, KINDS))}")
     return KINDS[kind].from_dict(data)

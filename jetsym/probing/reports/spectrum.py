@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -11,9 +11,10 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 
 from jetsym.errors import require
+from jetsym.probing.reports.base import LayerReport
 from jetsym.probing.reports.equivariance import Equivariance
 from jetsym.probing.reports.html import Sectioned, render
-from jetsym.spectrum import Irrep, read_irrep
+from jetsym.spectrum import Irrep
 from jetsym.text import as_text, concise, percent, table_of
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ __all__ = ["SymmetryReport", "tail_floor"]
 
 
 @dataclass(frozen=True, eq=False)
-class SymmetryReport(Sectioned):
+class SymmetryReport(LayerReport, Sectioned):
     """Symmetry content of every layer and equivariance error of every output.
 
     Parameters
@@ -68,6 +69,10 @@ class SymmetryReport(Sectioned):
 
     KIND: ClassVar[str] = "spectrum"
     FORMAT: ClassVar[int] = 3  # 2: the parts of an output's error; 3: the kind of report
+    ARRAYS: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        **dict.fromkeys(("fractions", "stderr"), ("layers", "irreps")),
+        **dict.fromkeys(("norm", "tail", "tail_stderr", "noise_floor"), ("layers",)),
+    }
 
     def plot(self, ax: Axes | None = None) -> Axes:
         """Draw the layer spectra; see :func:`jetsym.plotting.plot_spectrum`."""
@@ -115,33 +120,6 @@ class SymmetryReport(Sectioned):
             settings=self.settings(),
         )
 
-    def _content(self) -> dict[str, Any]:
-        return {
-            "layers": list(self.layers),
-            "irreps": [irrep.to_list() for irrep in self.irreps],
-            **{name: getattr(self, name).tolist() for name in _ARRAYS},
-            "equivariance": {name: asdict(item) for name, item in self.equivariance.items()},
-            "meta": dict(self.meta),
-            "baseline": None if self.baseline is None else self.baseline.to_dict(),
-        }
-
-    @classmethod
-    def _read(cls, data: Mapping[str, Any]) -> SymmetryReport:
-        report = cls(
-            layers=tuple(data["layers"]),
-            irreps=tuple(map(read_irrep, data["irreps"])),
-            **{name: np.array(data[name], dtype=float) for name in _ARRAYS},
-            equivariance={name: Equivariance(**item) for name, item in data["equivariance"].items()},
-            meta=dict(data["meta"]),
-            baseline=None if data["baseline"] is None else cls.from_dict(data["baseline"]),
-        )
-        rows, table = (len(report.layers),), (len(report.layers), len(report.irreps))
-        for name in _ARRAYS:
-            shape, expected = getattr(report, name).shape, table if name in ("fractions", "stderr") else rows
-            if shape != expected:
-                raise ValueError(f"{name} has shape {shape} instead of {expected}")
-        return report
-
     def to_dataframe(self) -> pd.DataFrame:
         """Return one row per layer and irrep, with fraction, standard error, norm and noise floor (needs pandas)."""
         pandas = require("pandas", extra="notebooks", purpose="SymmetryReport.to_dataframe")
@@ -172,8 +150,6 @@ class SymmetryReport(Sectioned):
             f"{self.meta['n_inputs']} inputs × {self.meta['n_rotations']} rotations)"
         )
 
-
-_ARRAYS = ("fractions", "stderr", "norm", "tail", "tail_stderr", "noise_floor")
 
 ERROR_COLUMNS = (
     "output",

@@ -1,0 +1,88 @@
+"""Reports whose numbers are arrays over layers: how they are kept, and refused where they do not fit each other."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Mapping
+from dataclasses import asdict, fields
+from typing import Any, ClassVar, Self
+
+import numpy as np
+
+from jetsym.probing.reports.equivariance import Equivariance
+from jetsym.spectrum import read_irrep
+from jetsym.storage import Stored
+from jetsym.symmetry import Symmetry
+
+__all__ = ["LayerReport", "read_meta"]
+
+
+def read_meta(meta: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the facts of a measurement; KeyError, TypeError or ValueError where group or numbers are none."""
+    if not isinstance(meta["group"], str):
+        raise TypeError(f"the group is {meta['group']!r}")
+    Symmetry.from_dict(meta)
+    for name in {"n_inputs", *({"n_rotations", "seed"} & set(meta))}:
+        operator.index(meta[name])
+    return dict(meta)
+
+
+class LayerReport(Stored):
+    """A dataclass of names, arrays over them, errors of outputs, and the facts of a measurement.
+
+    Its fields are ``layers`` and other names, the arrays, ``irreps``, ``equivariance``, ``meta`` and ``baseline``, as
+    far as it has them.
+    """
+
+    layers: tuple[str, ...]
+    meta: Mapping[str, Any]
+
+    #: Array -> its axes; one that has the name of a field has the length of that field.
+    ARRAYS: ClassVar[Mapping[str, tuple[str, ...]]]
+
+    def _content(self) -> dict[str, Any]:
+        return {name: self._written(name, getattr(self, name)) for name in self._fields()}
+
+    @classmethod
+    def _read(cls, data: Mapping[str, Any]) -> Self:
+        report = cls(**{name: cls._as_read(name, data[name]) for name in cls._fields()})
+        report._check_shapes()
+        return report
+
+    @classmethod
+    def _fields(cls) -> list[str]:
+        return [field.name for field in fields(cls)]  # type: ignore[arg-type]  # every report is a dataclass
+
+    @classmethod
+    def _written(cls, name: str, value: Any) -> Any:
+        if name in cls.ARRAYS:
+            return value.tolist()
+        if name == "irreps":
+            return [irrep.to_list() for irrep in value]
+        if name == "equivariance":
+            return {output: asdict(item) for output, item in value.items()}
+        if name == "baseline":
+            return None if value is None else value.to_dict()
+        return dict(value) if name == "meta" else list(value)
+
+    @classmethod
+    def _as_read(cls, name: str, value: Any) -> Any:
+        if name in cls.ARRAYS:
+            return np.array(value, dtype=float)
+        if name == "irreps":
+            return tuple(map(read_irrep, value))
+        if name == "equivariance":
+            return {output: Equivariance(**item) for output, item in value.items()}
+        if name == "baseline":
+            return None if value is None else cls.from_dict(value)
+        return read_meta(value) if name == "meta" else tuple(value)
+
+    def _check_shapes(self) -> None:
+        """Refuse arrays that are empty, or do not have the lengths of their names and of each other."""
+        named = {axis for axes in self.ARRAYS.values() for axis in axes} & {*self._fields()}
+        lengths = {axis: len(getattr(self, axis)) for axis in named}
+        for name, axes in self.ARRAYS.items():
+            shape = getattr(self, name).shape
+            expected = tuple(lengths.setdefault(axis, size) for axis, size in zip(axes, shape, strict=False))
+            if len(shape) != len(axes) or shape != expected or 0 in shape:
+                raise ValueError(f"{name} has shape {shape}; expected lengths above 0 of {', '.join(axes)}: {lengths}")
