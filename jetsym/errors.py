@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import difflib
+import math
 import operator
 import warnings
 from collections.abc import Collection, Iterable
 from importlib import import_module
+from numbers import Real
 from types import ModuleType
 from typing import Any, ClassVar
 
@@ -22,10 +24,13 @@ __all__ = [
     "TerminatedError",
     "TrainingError",
     "closest",
+    "expect_a",
     "expect_at_least",
     "expect_one_of",
+    "is_positive",
     "refuse_unknown",
     "require",
+    "shorten",
 ]
 
 
@@ -141,6 +146,42 @@ def expect_one_of(name: str, value: Any, allowed: Collection[Any], error: type[J
     """
     if value not in allowed:
         raise error(f"{name} is {value!r}; expected one of {', '.join(map(repr, allowed))}")
+
+
+def is_positive(value: Any) -> bool:
+    """Tell whether a value is a finite real number above 0, and neither a truth value nor text.
+
+    Examples
+    --------
+    >>> is_positive(0.5), is_positive(True), is_positive("0.5"), is_positive(float("inf"))
+    (True, False, False, False)
+    """
+    return isinstance(value, Real) and not isinstance(value, bool) and 0 < value < math.inf
+
+
+def shorten(value: Any) -> str:
+    """Return a value as Python writes it, in one line of 80 characters at most.
+
+    Examples
+    --------
+    >>> shorten([1, 2]), len(shorten("x" * 200))
+    ('[1, 2]', 80)
+    """
+    text = " ".join(repr(value).split())
+    return text if len(text) <= 80 else f"{text[:79]}…"
+
+
+def expect_a(name: str, value: Any, kind: Any, error: type[JetsymError] = ConfigError) -> None:
+    """Refuse what is no instance of a class.
+
+    Examples
+    --------
+    >>> expect_a("row", 3, str)
+    Traceback (most recent call last):
+    jetsym.errors.ConfigError: row is 3; expected a str
+    """
+    if not isinstance(value, kind):
+        raise error(f"{name} is {shorten(value)}; expected a {getattr(kind, '__name__', kind)}")
 
 
 def refuse_unknown(option: str, name: Any, names: Collection[str], error: type[JetsymError] = ConfigError) -> None:

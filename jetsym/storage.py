@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
-from jetsym.errors import DataError
+from jetsym.errors import DataError, shorten
 from jetsym.files import write_json
 
 __all__ = ["UPGRADES", "Stored", "read_json"]
@@ -47,7 +47,7 @@ class Stored:
             The dictionary is not that of such a result, or that of a newer jetsym.
         """
         if not isinstance(data, Mapping):
-            raise DataError(f"a report is {data!r:.60}; expected the dictionary that to_dict of {cls.__name__} gave")
+            raise DataError(f"a report is {shorten(data)}; expected the dictionary that to_dict of {cls.__name__} gave")
         kind, found = data.get("kind", cls.KIND), data.get("format", 0)
         if kind != cls.KIND:
             raise DataError(f"a report of kind {kind!r}; expected {cls.KIND!r}: read it with its own class")

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Final, Literal, get_args
 
-from jetsym.errors import ConfigError, JetsymError
+from jetsym.errors import ConfigError, JetsymError, expect_a, is_positive
 
 __all__ = [
     "AXES",
@@ -95,8 +95,9 @@ def register(group: NamedGroup) -> None:
     Raises
     ------
     ConfigError
-        Another group has that name.
+        Another group has that name, or it is no group.
     """
+    expect_a("group", group, NamedGroup)
     if GROUPS.setdefault(group.name.lower(), group) != group:
         raise ConfigError(
             f"group is {group.name!r}, a name that is taken; expected another one than {_listed(group_names())}"
@@ -165,7 +166,7 @@ class Symmetry:
                 takers = " or ".join(repr(other.name) for other in GROUPS.values() if field in other.takes)
                 remedy = f"leave it out, or take the group {takers}"
                 raise _Refused(field, f" is {value!r}, which the group {named.name!r} does not take; {remedy}")
-        if self.width is not None and not 0 < self.width < math.inf:
+        if self.width is not None and not is_positive(self.width):
             raise _Refused("width", f" is {self.width!r}; expected a rapidity more than 0, such as 0.5")
         settled: dict[str, Any] = {
             "group": named.name,

@@ -85,6 +85,11 @@ def test_labels_are_short() -> None:
         ({"group": "O3", "width": 0.5}, "width is 0.5, which the group 'O3' does not take"),
         ({"group": "boost", "width": 0.0}, "width is 0.0; expected a rapidity more than 0, such as 0.5"),
         ({"group": "boost", "width": float("nan")}, "width is nan"),
+        ({"group": "boost", "width": float("inf")}, "width is inf"),
+        ({"group": "boost", "width": "0.5"}, "width is '0.5'; expected a rapidity more than 0, such as 0.5"),
+        ({"group": "boost", "width": True}, "width is True; expected a rapidity"),
+        ({"group": "lorentz", "width": [0.5]}, r"width is \[0.5\]; expected a rapidity"),
+        ({"group": "lorentz", "width": 1j}, "width is 1j; expected a rapidity"),
         ({"group": "boost", "distribution": "flat"}, "distribution is 'flat'; expected one of 'uniform', 'normal'"),
     ],
 )
@@ -150,3 +155,6 @@ def test_a_group_joins_by_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
     assert Symmetry("lorentz").words == "everything"
     with pytest.raises(ConfigError, match="group is 'O3', a name that is taken"):
         register(NamedGroup("O3", "other things"))
+    with pytest.raises(ConfigError, match="group is 'T_h'; expected a NamedGroup"):
+        register("T_h")  # type: ignore[arg-type]
+    assert Symmetry("boost", width=np.float32(0.5)).width == 0.5  # type: ignore[arg-type]  # a number as well

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from jetsym.domains.base import Domain
-from jetsym.errors import ProbeError
+from jetsym.errors import ProbeError, expect_a
 
 __all__ = ["TABLE", "Known", "Row", "domain_of", "load_model", "register"]
 
@@ -74,11 +74,21 @@ class Row:
         The domain, or where to load it from.
     owns
         ``owns(inputs, model)``: whether inputs are its own; the model may be a path that is not loaded yet.
+
+    Raises
+    ------
+    ProbeError
+        One of them is something else.
     """
 
     name: str
     domain: Domain | metadata.EntryPoint
     owns: Callable[[Any, Any], bool]
+
+    def __post_init__(self) -> None:
+        expect_a("the name of a domain", self.name, str, ProbeError)
+        expect_a(f"the domain {self.name!r}", self.domain, Domain | metadata.EntryPoint, ProbeError)
+        expect_a(f"owns of the domain {self.name!r}", self.owns, Callable, ProbeError)
 
     def load(self) -> Domain:
         """Return the domain, imported now where it has not been.
@@ -134,8 +144,9 @@ def register(row: Row) -> None:
     Raises
     ------
     ProbeError
-        Another has its name.
+        Another has its name, or it is no row.
     """
+    expect_a("row", row, Row, ProbeError)
     if any(row.name == other.name for other in TABLE):
         raise ProbeError(f"there is a domain {row.name!r} already; expected another name")
     TABLE.insert(0, row)

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, NamedTuple
 
 import yaml
 
-from jetsym.errors import CheckpointError, ConfigError, refuse_unknown
+from jetsym.errors import CheckpointError, ConfigError, expect_a, refuse_unknown
 from jetsym.files import write_atomically
 from jetsym.probing.diagnosis.modes import MODES
 from jetsym.probing.reports.diagnosis import Diagnosis
@@ -79,6 +79,7 @@ def register(word: str, runs: str, *, repairs: Sequence[str] = ()) -> Callable[[
     ConfigError
         Such runs have a remedy of that name, or there is no such kind of runs or failure mode.
     """
+    expect_a("the word of a remedy", word, str)
     refuse_unknown("runs", runs, REMEDIES)
     known = REMEDIES[runs]
     if word in known:
@@ -87,6 +88,7 @@ def register(word: str, runs: str, *, repairs: Sequence[str] = ()) -> Callable[[
         refuse_unknown("repairs", finding, MODES)
 
     def add(change: Change) -> Change:
+        expect_a(f"the change by {word!r}", change, Callable)
         known[word] = change
         for finding in repairs:
             MODES[finding] = replace(MODES[finding], remedies=(*MODES[finding].remedies, word))

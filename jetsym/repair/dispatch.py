@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 from pathlib import Path
 
-from jetsym.errors import CheckpointError, ConfigError, refuse_unknown
+from jetsym.errors import CheckpointError, ConfigError, is_positive, refuse_unknown
 from jetsym.probing.diagnosis.modes import MEASURE_AGAIN, MODES
 from jetsym.repair.base import REMEDIES, Repair, Run
 from jetsym.repair.remeasure import measured_again
@@ -110,8 +110,15 @@ tagger costs what it did.'
     """
     refuse_unknown("--finding", finding, MODES)
     kind = kind_of(run)
+    if weight is not None and not is_positive(weight):
+        raise ConfigError(f"--weight is {weight!r}; expected the weight of a new penalty, above 0, such as 0.1")
     if weight is not None and "penalty" not in REMEDIES[kind.RUNS]:
         raise ConfigError(f"--weight is {weight:g}, but {kind.TRAINER} has no penalty on asymmetry; leave it out")
     if MEASURE_AGAIN in MODES[finding].remedies and remedy is None:
+        for option, value in {"weight": weight, "from_weights": from_weights or None}.items():
+            if value is not None:
+                raise ConfigError(
+                    f"--{option} is {value}, but {finding!r} is repaired by measuring again: leave it out"
+                )
         return measured_again(finding, run, report)
     return kind(run).repaired(finding, report, remedy, weight, from_weights)

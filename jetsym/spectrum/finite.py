@@ -17,7 +17,7 @@ from typing import ClassVar, NoReturn
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from jetsym.errors import SpectrumError
+from jetsym.errors import SpectrumError, shorten
 from jetsym.spectrum.irreps import Irrep, NamedIrrep
 from jetsym.spectrum.quadrature import Nodes
 
@@ -282,6 +282,6 @@ def _real(what: str, given: ArrayLike) -> Array:
     except (TypeError, ValueError):  # lists of several lengths
         array = np.empty(0, dtype=object)
     if array.dtype.kind not in "biuf":
-        held = "complex numbers" if array.dtype.kind == "c" else f"{given!r:.60}"
+        held = "complex numbers" if array.dtype.kind == "c" else shorten(given)
         raise SpectrumError(f"{what} are {held}; expected one array of real numbers")
     return array.astype(float)

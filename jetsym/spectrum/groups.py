@@ -9,7 +9,7 @@ import numpy as np
 from array_api_compat import array_namespace
 from numpy.typing import NDArray
 
-from jetsym.errors import ConfigError, SpectrumError, expect_at_least, expect_one_of
+from jetsym.errors import ConfigError, SpectrumError, expect_a, expect_at_least, expect_one_of
 from jetsym.spectrum.finite import FiniteGroup
 from jetsym.spectrum.irreps import Irrep
 from jetsym.spectrum.quadrature import Quadrature, axis_matrices, circle_rule, icosahedral_rule, product_rule
@@ -221,8 +221,9 @@ def register_group(group: FiniteGroup, *, words: str | None = None) -> None:
     Raises
     ------
     ConfigError
-        Another group has that name.
+        Another group has that name, or it is not given by its elements.
     """
+    expect_a("group", group, FiniteGroup)
     known = _GROUPS.get(group.name)
     if known is not None and not group.is_same(known(Symmetry(group.name))):
         raise ConfigError(f"group is {group.name!r}, a name that another group has; expected another name")

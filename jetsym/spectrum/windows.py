@@ -8,7 +8,6 @@ c_n = ∫ p_n u dμ, and the window energies B_n = ‖c_n‖² add up to ∫‖u
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import get_args
@@ -19,7 +18,7 @@ from numpy.polynomial.legendre import leggauss, legvander
 from numpy.typing import NDArray
 from scipy.special import gammaln
 
-from jetsym.errors import SpectrumError, expect_at_least, expect_one_of
+from jetsym.errors import SpectrumError, expect_at_least, expect_one_of, is_positive
 from jetsym.spectrum.quadrature import Nodes
 from jetsym.symmetry import Distribution
 
@@ -97,7 +96,7 @@ def rapidity_window(distribution: Distribution, width: float, n_max: int, *, deg
     (4, 7, 1.333333333333, 1.333333333333)
     """
     expect_one_of("distribution", distribution, get_args(Distribution), SpectrumError)
-    if not 0 < width < math.inf:
+    if not is_positive(width):
         raise SpectrumError(f"width is {width!r}; expected a rapidity more than 0")
     expect_at_least("n_max", n_max, 0, SpectrumError)
     if degree is None:

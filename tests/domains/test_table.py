@@ -13,7 +13,7 @@ import jetsym
 from jetsym.domains import table
 from jetsym.domains.arrays import ARRAYS
 from jetsym.domains.base import Domain
-from jetsym.domains.table import Known, Row, domain_of, load_model, register
+from jetsym.domains.table import TABLE, Known, Row, domain_of, load_model, register
 from jetsym.errors import ProbeError
 
 HERE = __name__
@@ -109,6 +109,24 @@ def test_a_package_joins_by_the_registry(clouds, monkeypatch):
     check(jetsym.probe("a run of clouds", "some.cloud", **OPTIONS))
     with pytest.raises(ProbeError, match="there is a domain 'clouds' already"):
         register(row)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (("clouds", object(), Known()), "the domain 'clouds' is <object .*; expected a .*Domain | .*EntryPoint"),
+        (("clouds", "jetsym.atoms.domain:ATOMS", Known()), "the domain 'clouds' is 'jetsym.atoms.domain:ATOMS'"),
+        (("clouds", Domain, Known()), "the domain 'clouds' is <class"),
+        ((None, ARRAYS, Known()), "the name of a domain is None; expected a str"),
+        (("clouds", ARRAYS, "everything"), "owns of the domain 'clouds' is 'everything'; expected a Callable"),
+    ],
+)
+def test_what_is_no_row_is_refused(values, message):
+    with pytest.raises(ProbeError, match=message):
+        register(Row(*values))
+    with pytest.raises(ProbeError, match="row is .*; expected a Row"):
+        register(values)
+    assert all(row.name != "clouds" for row in TABLE)
 
 
 @pytest.mark.parametrize(

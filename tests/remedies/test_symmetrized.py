@@ -8,12 +8,14 @@ import torch
 from torch import nn
 
 import jetsym
+from jetsym import symmetry
 from jetsym.errors import ConfigError, JetsymError
 from jetsym.jets.models.deep_sets import DeepSets
 from jetsym.probing.measure.average import orbit_average
 from jetsym.remedies import Symmetrized, averaging_degree
-from jetsym.spectrum import O3, SO3, Irrep
+from jetsym.spectrum import O3, SO3, FiniteGroup, Irrep, groups, register_group
 from jetsym.spectrum.averaging import group_average
+from jetsym.spectrum.quadrature import axis_matrices
 from jetsym.spectrum.representations import representation
 from jetsym.spectrum.wigner import real_wigner_d
 from jetsym.testing.spectra import known_spectrum
@@ -80,6 +82,29 @@ def test_a_vector_asks_for_one_more_degree():
     ]
     assert errors[0] > 1e-2
     assert errors[1] < 1e-13
+
+
+def test_named_irreps_ask_for_no_degree(monkeypatch):
+    """All elements are averaged over, whatever the degree: only what the table of irreps lacks cannot be told."""
+    monkeypatch.setattr(symmetry, "GROUPS", dict(symmetry.GROUPS))
+    monkeypatch.setattr(groups, "_GROUPS", dict(groups._GROUPS))
+    turns = axis_matrices(np.array([0.0, 0.0, 1.0]), np.pi / 2 * np.arange(4))
+    irreps = {"A": np.ones(4), "B": [1, -1, 1, -1], "E": turns[:, :2, :2]}
+    register_group(FiniteGroup("C4", turns, irreps))
+    register_group(FiniteGroup("C4 less", turns, {"A": irreps["A"], "E": irreps["E"]}))
+    points = np.random.default_rng(0).normal(size=(6, 3))
+
+    def model(x):
+        return 2 + x[:, 0] + np.cos(2 * np.arctan2(x[:, 1], x[:, 0]))  # A, E and B
+
+    error = error_of(model, points, group="C4")
+    assert min(error.error_spectrum["B"], error.error_spectrum["E"]) > 0.01
+    assert [averaging_degree(error, tolerance=tolerance) for tolerance in (1e-12, 1e-3, 0.5)] == [0, 0, 0]
+    average = Symmetrized(model, "C4", 0)
+    np.testing.assert_allclose(average(points @ turns[1].T), average(points), atol=1e-14)
+    np.testing.assert_allclose(average(points), 2, atol=1e-14)
+    with pytest.raises(ConfigError, match="where the error spectrum ends"):  # B is not in this table
+        averaging_degree(error_of(model, points, group="C4 less"))
 
 
 def test_a_spectrum_that_ends_too_early_is_said():

@@ -67,6 +67,10 @@ def test_what_is_taken_or_unknown_is_refused(fewer_epochs, tmp_path):
     with pytest.raises(ConfigError, match="runs is 'jetz'; the nearest are 'jets'"):
         register("other", "jetz")
     assert "jetz" not in REMEDIES
+    with pytest.raises(ConfigError, match="the change by 'other' is 3; expected a Callable"):
+        register("other", "jets")(3)
+    with pytest.raises(ConfigError, match="the word of a remedy is 3; expected a str"):
+        register(3, "jets")
     (tmp_path / "config.yaml").write_text("{data: train/*.root, epochs: 1}")
     with pytest.raises(ConfigError, match="the run has no-mirror and fewer-epochs already"):
         repair(tmp_path, finding="parity-blindness")

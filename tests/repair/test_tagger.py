@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import inspect
+import json
 from dataclasses import asdict
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,7 +14,7 @@ import yaml
 
 import jetsym
 from jetsym.cli import main
-from jetsym.errors import CheckpointError, ConfigError, DataError
+from jetsym.errors import CheckpointError, ConfigError, DataError, JetsymError
 from jetsym.jets.models.registry import build
 from jetsym.jets.moves.actions import rotate
 from jetsym.jets.moves.augmentation import AugmentationConfig
@@ -26,6 +28,7 @@ from jetsym.training.loop import train
 REPAIRS = {
     name: words(name, tagger.TaggerRun.RUNS) for name, mode in MODES.items() if MEASURE_AGAIN not in mode.remedies
 }
+WRITTEN = Path(__file__).parents[1] / "written_before" / "reports"
 SMALL = {"width": 8, "blocks": 1, "heads": 2}
 
 
@@ -234,6 +237,61 @@ def test_what_cannot_be_repaired_is_refused(run, tmp_path, capsys):
         repair(tmp_path, finding="leakage")
     assert main(["repair", str(tmp_path / "none"), "--finding", "leakage"]) == 1
     assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+def test_a_weight_that_would_be_dropped_is_refused(run, skewed):
+    with pytest.raises(ConfigError, match="--weight is 0.3, that of a new penalty, but augment "):
+        repair(run(), finding="leakage", remedy="augment", weight=0.3)
+    with pytest.raises(ConfigError, match="--weight is 0.3, that of a new penalty, but augment .* another --remedy"):
+        repair(run(), finding="leakage", weight=0.3)  # augment is the least intrusive
+    penalty = repair(run(), finding="leakage", remedy="penalty", weight=0.3).config.penalty
+    assert penalty.weight == 0.3
+    assert repair(run(), finding="drift", weight=0.3).config.penalty.weight == 0.3  # the penalty is the least intrusive
+    with pytest.raises(ConfigError, match="--weight is 0.5, .* but penalty doubles the weight of the penalty"):
+        repair(run(penalty=penalty), finding="leakage", remedy="penalty", weight=0.5)
+    for weight in (0.0, -1.0, float("nan"), True, "0.1"):
+        with pytest.raises(ConfigError, match=f"--weight is {weight!r}; expected the weight of a new penalty, above 0"):
+            repair(run(), finding="leakage", remedy="penalty", weight=weight)
+    for options in ({"weight": 0.1}, {"from_weights": True}):
+        with pytest.raises(ConfigError, match=f"--{next(iter(options))} is .* is repaired by measuring again: leave"):
+            repair(run(), finding="under-resolved", report=skewed, **options)
+
+
+@pytest.mark.parametrize("finding", ["leakage", "under-resolved"])
+@pytest.mark.parametrize("name", ["diagnosis", "o3", "so3-random", "boosts", "lorentz"])
+def test_damaged_and_newer_reports_are_refused(run, tmp_path, name, finding):
+    """Whatever is lacking or of another type, it is an error of the package's own, or nothing that is looked at."""
+    whole = json.loads((WRITTEN / f"{name}.json").read_text())
+
+    def attempt(data) -> str:
+        (tmp_path / "report.json").write_text(json.dumps(data))
+        try:
+            repair(run(), finding=finding, report=tmp_path / "report.json")
+        except JetsymError as error:
+            return str(error)
+        return ""
+
+    assert "this jetsym reads formats up to" in attempt({**whole, "format": 99})
+    for key in whole:
+        for damaged in ({k: v for k, v in whole.items() if k != key}, {**whole, key: 3}, {**whole, key: []}):
+            assert attempt(damaged) or key in ("format", "not_judged"), key
+    for key in whole["meta"]:
+        rest = {k: v for k, v in whole["meta"].items() if k != key}
+        for meta in (rest, {**rest, key: None}, {**rest, key: "a"}):
+            attempt({**whole, "meta": meta})
+
+
+def test_a_report_on_the_lorentz_group_is_measured_again(run, tmp_path, make_jets):
+    def tagger(jets):
+        return torch.exp(2 * jets.p4[:, 0, 1] / jets.p4[:, 0, 0])
+
+    jets = make_jets(4, dtype=torch.float64, max_particles=5, min_particles=3)
+    report = jetsym.probe(tagger, jets, group="lorentz", outputs={"y": "scalar"}, l_max=1, widths=[0.1], progress=False)
+    found = jetsym.diagnose(report)
+    asked = next(finding for finding in found if finding.options)
+    repaired = repair(run(), finding=asked.name, report=report.save(tmp_path / "lorentz.json"))
+    assert (repaired.config["group"], repaired.config["l_max"], repaired.changes["limit"][0]) == ("lorentz", 1, 4)
+    assert {name: after for name, (_, after) in repaired.changes.items()} == asked.options
 
 
 @pytest.mark.slow

@@ -389,6 +389,8 @@ def test_a_name_stands_for_one_group(monkeypatch):
     four = FiniteGroup("G", turns, {"A": np.ones(4)})
     register_group(four)
     register_group(FiniteGroup("G", turns, {"A": np.ones(4)}))  # as when a cell of a notebook runs again
+    with pytest.raises(ConfigError, match="group is SO3.*; expected a FiniteGroup"):
+        register_group(SO3())
     with pytest.raises(ConfigError, match="a name that another group has"):
         register_group(FiniteGroup("G", turns[::2], {"A": np.ones(2)}))
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from importlib.metadata import entry_points
 from typing import Any, TypeVar
 
-from jetsym.errors import ConfigError, closest
+from jetsym.errors import ConfigError, closest, expect_a, shorten
 from jetsym.jets.models.base import Tagger
 from jetsym.jets.schema import CLASSES
 
@@ -31,7 +31,7 @@ def register(name: str) -> Callable[[_Class], _Class]:
     Raises
     ------
     ConfigError
-        Another class has the name.
+        Another class has the name, or it is no class of taggers.
 
     Examples
     --------
@@ -49,8 +49,11 @@ def register(name: str) -> Callable[[_Class], _Class]:
                 super().__init__(classes, **options)
                 self.head = nn.Linear(self.config.width, len(self.classes))
     """
+    expect_a("the name of a model", name, str)
 
     def add(tagger: _Class) -> _Class:
+        if not (isinstance(tagger, type) and issubclass(tagger, Tagger)):
+            raise ConfigError(f"the model {name!r} is {shorten(tagger)}; expected a class derived from Tagger")
         other = MODELS.get(name, tagger)
         # The same class made anew, as when a cell of a notebook runs again, takes the place of the old one.
         if (other.__module__, other.__qualname__) != (tagger.__module__, tagger.__qualname__):

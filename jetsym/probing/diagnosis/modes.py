@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from jetsym.errors import ConfigError
+from jetsym.errors import ConfigError, expect_a
 from jetsym.probing.diagnosis.case import Case
 from jetsym.probing.diagnosis.thresholds import BOUNDS, Bound
 from jetsym.probing.reports.diagnosis import Finding
@@ -83,12 +83,14 @@ def register(
     ConfigError
         The name of the mode or of a bound is taken.
     """
+    expect_a("the name of a failure mode", name, str)
     own = thresholds or {}
     taken = [*({name} & MODES.keys()), *(own.keys() & BOUNDS.keys())]
     if taken:
         raise ConfigError(f"failure mode {name!r} brings {taken[0]!r}, a name that is taken; expected another")
 
     def add(rule: Rule) -> Rule:
+        expect_a(f"the rule of {name!r}", rule, Callable)
         MODES[name] = Mode(name, rule, why, remedy, tuple(remedies))
         BOUNDS.update(own)
         return rule

@@ -51,7 +51,7 @@ def windows_of(symmetry: Symmetry, widths: Sequence[float], n_max: int | str) ->
     if n_max == AUTO:
         raise ProbeError("l_max='auto' goes with rotations; for boosts l_max is the largest order of the polynomials")
     try:
-        widths = sorted({float(width) for width in widths})
+        widths = sorted(set(widths))
         if not widths:
             raise ProbeError("widths holds no rapidity; expected at least one, such as [0.5, 1.0]")
         return rapidity_windows(symmetry.distribution or "uniform", widths, int(n_max))

@@ -115,6 +115,15 @@ def test_a_name_belongs_to_one_class():
     assert type(build("mine")) is again
 
 
+@pytest.mark.parametrize("given", [object, torch.nn.Linear, lambda: None, PointNet(width=8, heads=2), "pointnet"])
+def test_what_is_no_class_of_taggers_is_refused(given):
+    with pytest.raises(ConfigError, match="the model 'mine' is .*; expected a class derived from Tagger"):
+        register("mine")(given)
+    assert "mine" not in MODELS
+    with pytest.raises(ConfigError, match="the name of a model is <class .*; expected a str"):
+        register(PointNet)  # without its brackets
+
+
 def test_all_taggers_of_jetsym_are_registered():
     assert set(MODELS) >= {"canonical", "deepsets", "lgatr", "lloca", "part", "particlenet", "pointnet"}
     assert all(issubclass(tagger, Tagger) and tagger.name == name for name, tagger in MODELS.items())

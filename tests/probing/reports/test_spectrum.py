@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import matplotlib as mpl
 import numpy as np
@@ -10,6 +11,11 @@ import pytest
 
 import jetsym
 from jetsym.errors import DataError
+from jetsym.probing.reports.boosts import BoostReport
+from jetsym.probing.reports.diagnosis import Diagnosis
+from jetsym.probing.reports.generators import LocalReport
+from jetsym.probing.reports.lorentz import LorentzReport
+from jetsym.probing.reports.spectrum import SymmetryReport
 from jetsym.text import concise, percent
 
 
@@ -61,6 +67,41 @@ def test_damaged_reports_are_refused(report):
         del data[key]
         with pytest.raises(DataError):
             jetsym.SymmetryReport.from_dict(data)
+
+
+WRITTEN = Path(__file__).parents[2] / "written_before" / "reports"
+KINDS = {"o3": SymmetryReport, "boosts": BoostReport, "local": LocalReport}
+
+
+@pytest.mark.parametrize("data", [[1], None, "report", 3, [("kind", "spectrum")]])
+@pytest.mark.parametrize("kind", [*KINDS.values(), LorentzReport, Diagnosis])
+def test_what_is_no_dictionary_is_refused(kind, data):
+    with pytest.raises(DataError, match=f"a report is .*; expected the dictionary that to_dict of {kind.__name__}"):
+        kind.from_dict(data)
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_arrays_that_are_empty_or_do_not_fit_are_refused(name):
+    kind, whole = KINDS[name], json.loads((WRITTEN / f"{name}.json").read_text())
+    assert kind.from_dict(whole).to_dict() == kind.from_dict(kind.from_dict(whole).to_dict()).to_dict()
+    for array, axes in kind.ARRAYS.items():
+        value = whole[array]
+        one_more = [*value, value[0]]
+        for damaged in ([], [[]], None, 3.0, [value], one_more, value[:-1] if len(value) > 1 else []):
+            with pytest.raises(DataError, match=f"the report is damaged: .*{array}|damaged: (Type|Value)Error"):
+                kind.from_dict({**whole, array: damaged})
+        for axis in axes:
+            if axis in kind.__dataclass_fields__ and axis not in kind.ARRAYS:
+                with pytest.raises(DataError, match="the report is damaged"):
+                    kind.from_dict({**whole, axis: whole[axis][:-1]})
+    nothing = {array: np.empty([0] * len(axes)).tolist() for array, axes in kind.ARRAYS.items()}
+    names = {axis: [] for axes in kind.ARRAYS.values() for axis in axes if axis in whole}
+    with pytest.raises(DataError, match="expected lengths above 0"):
+        kind.from_dict({**whole, **names, **nothing})
+    for array, axes in kind.ARRAYS.items():
+        if axes[0] == "layers" != axes[-1]:  # as many rows as layers, but nothing in them
+            with pytest.raises(DataError, match="the report is damaged"):
+                kind.from_dict({**whole, array: [[]] * len(whole["layers"]), axes[-1]: []})
 
 
 def test_text_and_html_hold_every_layer(report):

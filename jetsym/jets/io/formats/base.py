@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jetsym.errors import DataError
+from jetsym.errors import DataError, expect_a
 from jetsym.jets.io.formats.index import FileIndex
 from jetsym.jets.io.remote import File, RemoteFile
 
@@ -48,7 +48,8 @@ FORMATS: dict[str, Format] = {}
 
 
 def register(new: Format) -> Format:
-    """Register a format; one of the same name is replaced."""
+    """Register a format, or refuse what is none with a ConfigError; one of the same name is replaced."""
+    expect_a("format", new, Format)
     FORMATS[new.name] = new
     return new
 

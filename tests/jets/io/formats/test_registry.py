@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from jetsym.errors import DataError
+from jetsym.errors import ConfigError, DataError
 from jetsym.jets import JetBatch, read
 from jetsym.jets.io import JetStream
 from jetsym.jets.io.formats.layout import choose_layout
@@ -108,3 +108,8 @@ def test_an_empty_file_is_refused(lines, tmp_path):
 
 def test_the_formats_of_jetsym():
     assert readable() == "ROOT (.root), RNTuple (.root), Parquet (.parquet), HDF5 (.h5, .hdf5), NumPy (.npz)"
+
+
+def test_what_is_no_format_is_refused():
+    with pytest.raises(ConfigError, match="format is 'ROOT'; expected a Format"):
+        register("ROOT")
