@@ -23,7 +23,7 @@ from jetsym.probing.diagnosis.diagnose import diagnose
 from jetsym.probing.probe import probe
 from jetsym.probing.reports.html import image, render
 from jetsym.probing.reports.spectrum import SymmetryReport
-from jetsym.text import concise, percent
+from jetsym.text import at_most, concise, percent
 from jetsym.training.config import TrainConfig
 from jetsym.training.folder import RunFolder
 from jetsym.training.loop import train
@@ -187,7 +187,7 @@ def findings(metrics: dict[str, Any], reports: dict[str, SymmetryReport]) -> lis
         "tagger has seen many too, as jets leave a collision in nearly every direction, but each jet in one.",
         f"Rotations and reflections change the first tagger's logits by {_relative(plain)} of their size (relative A), "
         f"the second's by {_relative(rotated)}, {ratio:.2f} times as much. The same network untrained stands at "
-        f"{plain['relative_A_untrained']:.2f}; rounding alone would give {rotated['noise_floor']:.0e}. "
+        f"{plain['relative_A_untrained']:.2f}; rounding alone would give {at_most(rotated['noise_floor'])}. "
         + _verdict(plain, rotated),
         _where(reports),
         *[text for report in reports.values() for text in report.sentences()[1 + len(report.equivariance) :]],
@@ -233,7 +233,7 @@ def html(metrics: dict[str, Any], reports: dict[str, SymmetryReport], axes: Axes
         "AUC top against QCD, rotated": lambda numbers: f"{numbers['auc_top_qcd_rotated']:.4f}",
         "relative A of the logits": _relative,
         "relative A, untrained copy": lambda numbers: f"{numbers['relative_A_untrained']:.3f}",
-        "rounding alone": lambda numbers: f"{numbers['noise_floor']:.0e}",
+        "rounding alone": lambda numbers: at_most(numbers["noise_floor"]),
     }
     diagnoses = {name: diagnose(report) for name, report in reports.items()}
     taggers = [

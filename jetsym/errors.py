@@ -156,7 +156,7 @@ def is_positive(value: Any) -> bool:
     >>> is_positive(0.5), is_positive(True), is_positive("0.5"), is_positive(float("inf"))
     (True, False, False, False)
     """
-    return isinstance(value, Real) and not isinstance(value, bool) and 0 < value < math.inf
+    return isinstance(value, Real) and not isinstance(value, bool) and 0 < float(value) < math.inf
 
 
 def shorten(value: Any) -> str:

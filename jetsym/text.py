@@ -5,12 +5,13 @@ from __future__ import annotations
 import io
 import math
 from collections.abc import Iterable
+from decimal import ROUND_CEILING, Context
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
-__all__ = ["as_text", "concise", "concise_root", "percent", "table_of"]
+__all__ = ["as_text", "at_most", "concise", "concise_root", "percent", "table_of"]
 
 
 def as_text(*renderables: Any, width: int = 10_000) -> str:
@@ -70,28 +71,45 @@ def table_of(
     return table
 
 
+def at_most(bound: float) -> str:
+    """Write a bound with one digit, rounded up, so that what is below the bound is below what is written.
+
+    Examples
+    --------
+    >>> at_most(2.4e-15), at_most(1e-11), at_most(0.0301), at_most(0.0)
+    ('3e-15', '1e-11', '0.04', '0')
+    """
+    if not math.isfinite(bound):
+        return f"{bound}"
+    digit = Context(prec=1, rounding=ROUND_CEILING).create_decimal(repr(float(bound)))
+    return f"{float(digit):g}".replace("e-0", "e-")
+
+
 def concise(value: float, error: float = math.nan, *, floor: float = 0.0) -> str:
     """Write a number with its standard error in the last digits, as physicists do.
 
     Parameters
     ----------
     value, error
-        The number and its standard error; without one (NaN or 0) three digits are given. NaN is a dash.
+        The number and its standard error; without one (NaN, 0, or less than 0, which none can be) three digits are
+        given. NaN is a dash.
     floor
-        A modulus below which the number is only said to be smaller.
+        A modulus below which the number is only said to be smaller, unless its error is larger than that.
 
     Examples
     --------
-    >>> concise(83.251, 0.42), concise(0.2276, 0.0016), concise(1.234e-7, 2.5e-8)
-    ('83.25(42)', '0.2276(16)', '1.23(25)e-7')
-    >>> concise(3e-17, 1e-17, floor=1e-11), concise(float("nan"))
-    ('<1e-11', '—')
+    >>> concise(83.251, 0.42), concise(0.2276, 0.0016), concise(1.234e-7, 2.5e-8), concise(0.5, math.inf)
+    ('83.25(42)', '0.2276(16)', '1.23(25)e-7', '0.5(inf)')
+    >>> concise(3e-17, 1e-17, floor=1e-11), concise(3e-17, 2e-3, floor=1e-11), concise(float("nan"))
+    ('<1e-11', '0.0000(20)', '—')
     """
     if math.isnan(value):
         return "—"
-    if abs(value) < floor:
-        return f"<{floor:.0e}".replace("e-0", "e-")
-    if not (math.isfinite(value) and math.isfinite(error)) or error == 0:
+    if abs(value) < floor and not error > floor:
+        return f"<{at_most(floor)}"
+    if error == math.inf and math.isfinite(value):
+        return f"{value + 0.0:.3g}(inf)"
+    if not (math.isfinite(value) and error > 0):
         return f"{value + 0.0:.3g}"
     largest = max(abs(value), error)
     exponent = math.floor(math.log10(largest)) if largest < 1e-3 else 0
@@ -111,12 +129,17 @@ def percent(fraction: float, error: float, floor: float = 0.0) -> str:
 def concise_root(squared: float, error: float, *, floor: float = 0.0) -> str:
     """Write the root of a squared quantity, with the error of the square carried over to it; see :func:`concise`.
 
+    The error of the root is δ/2√s for an error δ of the square s, as long as that is less than √(s + δ).
+
     Examples
     --------
     >>> concise_root(0.04, 0.004), concise_root(1e-30, 1e-31, floor=1e-12)
     ('0.200(10)', '<1e-12')
+    >>> concise_root(-1e-9, 1e-4, floor=1e-12)  # the root may be as large as 0.01
+    '0.000(10)'
     """
-    value = math.sqrt(max(float(squared), 0.0))
-    if value <= floor:
-        return f"<{floor:.0e}".replace("e-0", "e-") if floor else "0"
-    return concise(value, float(error) / (2 * value))
+    value, error = math.sqrt(max(float(squared), 0.0)), float(error)
+    if error > 0:
+        most = math.sqrt(value**2 + error)
+        error = min(error / (2 * value), most) if value else most
+    return concise(value, error, floor=floor)

@@ -117,7 +117,7 @@ def _sentences(name: str, report: Attribution) -> list[str]:
     item, effects = report.equivariance[name], report.effects[name]
     off = {source: effect for source, effect in effects.items() if not effect.adds}
     on = {source: effect for source, effect in effects.items() if effect.adds and effect.is_real}
-    if item.relative <= item.noise_floor:
+    if item.is_within_rounding:
         result = [f"{name} is invariant or equivariant as it is, to within rounding."]
     elif not off:
         result = [f"{name} has a relative A of {_relative(item)}; no source was switched off."]

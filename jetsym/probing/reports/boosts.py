@@ -87,7 +87,7 @@ class BoostReport(LayerReport, Sectioned):
         measure = f"{self.meta['distribution']} measure of width {self.widths[-1]:g}"
         result = []
         for name, item in self.equivariance.items():
-            if abs(item.relative) <= item.noise_floor:
+            if item.is_within_rounding:
                 text = f"{name} is invariant under boosts along {along} to within rounding ({measure})."
             else:
                 text = (

@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from jetsym.probing.reports.html import Sectioned, render
-from jetsym.text import as_text, concise
+from jetsym.text import as_text, at_most, concise
 
 __all__ = ["SEVERITIES", "Diagnosis", "Evidence", "Finding"]
 
@@ -56,7 +56,7 @@ class Evidence:
             concise(self.value, self.stderr, floor=floor),
             concise(self.bound),
             concise(self.untrained, self.untrained_stderr, floor=floor),
-            "—" if isnan(self.noise_floor) else f"{self.noise_floor:.0e}",
+            "—" if isnan(self.noise_floor) else at_most(self.noise_floor),
         ]
 
 

@@ -64,5 +64,10 @@ class Equivariance:
     error_exact_to: int | None
     over_spread_stderr: float = float("nan")
 
+    @property
+    def is_within_rounding(self) -> bool:
+        """Whether relative A is below the noise floor, and its standard error does not reach beyond it."""
+        return abs(self.relative) <= self.noise_floor and not self.relative_stderr > self.noise_floor
+
 
 Array = NDArray[np.float64]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -15,7 +16,7 @@ from jetsym.probing.reports.base import LayerReport
 from jetsym.probing.reports.equivariance import Equivariance
 from jetsym.probing.reports.html import Sectioned, render
 from jetsym.spectrum import Irrep
-from jetsym.text import as_text, concise, percent, table_of
+from jetsym.text import as_text, at_most, concise, percent, table_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -107,7 +108,7 @@ class SymmetryReport(LayerReport, Sectioned):
 
     def section(self, *, explained: bool = True) -> Markup:
         """Return it for a notebook's cell or a page, with or without a word on how to read its tables."""
-        floors = [f"{floor:.0e}" for floor in self.noise_floor]
+        floors = [at_most(floor) for floor in self.noise_floor]
         return render(
             "spectrum.html",
             sentences=self.sentences(),
@@ -175,14 +176,14 @@ def _error_cells(name: str, item: Equivariance) -> list[str]:
         percent(item.leakage, item.leakage_stderr, item.noise_floor**2),
         percent(item.misalignment, item.misalignment_stderr, item.noise_floor**2),
         _largest(item),
-        f"{item.noise_floor:.0e}",
+        at_most(item.noise_floor),
     ]
 
 
 def _largest(item: Equivariance) -> str:
     """Write the irrep that holds most of an output's error, with its share of the output's power."""
     name = max(item.error_spectrum, key=lambda irrep: item.error_spectrum[irrep], default=None)
-    if name is None or abs(item.relative) <= item.noise_floor:
+    if name is None or item.is_within_rounding:
         return "—"
     return f"{name} {percent(item.error_spectrum[name], item.error_spectrum_stderr[name], item.noise_floor**2)}"
 
@@ -228,26 +229,30 @@ def _resolution(report: SymmetryReport) -> list[str]:
 
 
 def _depth(report: SymmetryReport) -> str:
-    first, last = 0, len(report.layers) - 1
-    invariant = report.fractions[:, 0]
-    shares = [percent(invariant[row], report.stderr[row, 0]) for row in (first, last)]
-    if first == last:
-        return f"{report.layers[0]} holds {shares[0]} % of its power in the invariant {report.irreps[0]}."
-    return (
-        f"The invariant part {report.irreps[0]} is {shares[0]} % of the power in {report.layers[first]} and "
-        f"{shares[1]} % in {report.layers[last]}."
-    )
+    """Say how much of the first and the last layer is invariant, as far as that can be told from rounding."""
+    told = [_invariant(report, row) for row in (0, -1)][: len(report.layers)]
+    if told[0].startswith("is ") and told[-1].startswith("is "):
+        told[1:] = [text.replace("is ", "", 1).replace(" of the power", "", 1) for text in told[1:]]
+    return f"The invariant part {report.irreps[0]} {' and '.join(told)}."
+
+
+def _invariant(report: SymmetryReport, row: int) -> str:
+    share = percent(report.fractions[row, 0], report.stderr[row, 0], report.noise_floor[row])
+    if share.startswith("<"):
+        return f"cannot be told from rounding in {report.layers[row]}"
+    return f"is {share} % of the power in {report.layers[row]}"
 
 
 def _error(name: str, item: Equivariance, report: SymmetryReport) -> str:
     group = report.meta["group"]
     law = "invariant" if item.kind in ("logits", "scalar") else f"equivariant as {item.kind}"
-    if abs(item.relative) <= item.noise_floor:
-        return f"{name} is {law} under {group} to within rounding (relative A below {item.noise_floor:.0e})."
+    if item.is_within_rounding:
+        return f"{name} is {law} under {group} to within rounding (relative A below {at_most(item.noise_floor)})."
+    times = abs(item.relative) / item.noise_floor if item.noise_floor else math.inf
     verb = "changes" if law == "invariant" else f"misses its law as {item.kind}"
     text = (
         f"{name} {verb} by {concise(item.relative, item.relative_stderr)} of its size (relative A) under {group}, "
-        f"{abs(item.relative) / item.noise_floor:.0e} times what rounding explains"
+        + (f"{times:.0e} times what rounding explains" if not times <= 1 else "which is nothing within its error")
     )
     untrained = report.baseline.equivariance.get(name) if report.baseline else None
     if untrained:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import matplotlib as mpl
@@ -16,7 +17,7 @@ from jetsym.probing.reports.diagnosis import Diagnosis
 from jetsym.probing.reports.generators import LocalReport
 from jetsym.probing.reports.lorentz import LorentzReport
 from jetsym.probing.reports.spectrum import SymmetryReport
-from jetsym.text import concise, percent
+from jetsym.text import at_most, concise, concise_root, percent
 
 
 @pytest.fixture(scope="module")
@@ -188,7 +189,78 @@ def test_plot(report):
         (-0.0, 0.0, "0"),
         (float("nan"), 0.1, "—"),
         (float("inf"), 2.0, "inf"),
+        (0.5, float("inf"), "0.5(inf)"),
+        (-0.0, float("inf"), "0(inf)"),
+        (0.5, -0.1, "0.5"),
+        (float("-inf"), float("inf"), "-inf"),
     ],
 )
 def test_concise(value, error, text):
     assert concise(value, error) == text
+
+
+@pytest.mark.parametrize("floor", [2.4e-15, 1e-11, 9.6e-3, 0.0301, 1.5, 1e-300, 0.1 + 0.2, 100 * 1.1e-9, 9.99e-5])
+def test_a_floor_is_rounded_up_never_down(floor):
+    for text in (at_most(floor), concise(0.3 * floor, 0.1 * floor, floor=floor).removeprefix("<")):
+        assert floor <= float(text) <= 2 * floor
+        assert len(text.partition("e")[0].replace("0", "").replace(".", "")) == 1
+    assert concise_root((0.3 * floor) ** 2, 0.0, floor=floor) == f"<{at_most(floor)}"
+    assert at_most(1.0) == "1"
+
+
+def test_an_error_beyond_the_floor_is_not_hidden():
+    assert concise(1e-9, 1e-10, floor=1e-8) == "<1e-8"
+    assert concise(1e-9, 0.02, floor=1e-8) == "0.000(20)"
+    assert concise(1e-9, float("inf"), floor=1e-8) == "1e-09(inf)"
+    assert concise(1e-9, float("nan"), floor=1e-8) == "<1e-8"
+    assert percent(1e-9, 1e-3, 1e-8) == "0.00(10)"
+    assert concise_root(1e-18, 1e-18, floor=1e-8) == "<1e-8"
+    # The square may be as large as 1e-4: of the root nothing below 0.01 is told, whatever s is.
+    for squared in (-1e-7, 0.0, 1e-18):
+        assert concise_root(squared, 1e-4, floor=1e-8) == concise_root(squared, 1e-4) == "0.000(10)"
+    assert concise_root(float("nan"), 0.1) == "—"
+    assert concise_root(0.0, 0.0) == "0"
+
+
+def changed(report, **arrays):
+    return replace(report, **{name: np.asarray(value, dtype=float) for name, value in arrays.items()})
+
+
+def test_depth_is_said_as_far_as_it_can_be_told(report):
+    rows = len(report.layers)
+    first, last = report.layers[0], report.layers[-1]
+
+    def sentence(invariant, error, floor=1e-9):
+        fractions, stderr = np.zeros_like(report.fractions), np.zeros_like(report.stderr)
+        fractions[[0, -1], 0], stderr[[0, -1], 0] = invariant, error
+        return changed(report, fractions=fractions, stderr=stderr, noise_floor=[floor] * rows).sentences()[0]
+
+    start = f"The invariant part {report.irreps[0]}"
+    assert sentence([0.5, 0.25], 0.01) == f"{start} is 50.0(10) % of the power in {first} and 25.0(10) % in {last}."
+    assert sentence([0.5, 1e-10], [0.01, 1e-11]) == (
+        f"{start} is 50.0(10) % of the power in {first} and cannot be told from rounding in {last}."
+    )
+    assert sentence([1e-10, 0.25], [0.0, 0.01]) == (
+        f"{start} cannot be told from rounding in {first} and is 25.0(10) % of the power in {last}."
+    )
+    assert sentence([0, 0], 0) == (
+        f"{start} cannot be told from rounding in {first} and cannot be told from rounding in {last}."
+    )
+    assert "0.0(10) % in" in sentence([0.5, 1e-10], 0.01)  # its error tells more than the floor
+    one = changed(report, fractions=report.fractions[:1], stderr=report.stderr[:1], noise_floor=report.noise_floor[:1])
+    assert replace(one, layers=one.layers[:1]).sentences()[0].endswith(f" % of the power in {first}.")
+
+
+def test_invariance_is_not_claimed_within_a_large_error(report):
+    name, item = next(iter(report.equivariance.items()))
+    floor = 2.4e-15
+
+    def sentence(relative, error):
+        told = replace(item, kind="scalar", relative=relative, relative_stderr=error, noise_floor=floor)
+        return replace(report, equivariance={name: told}).sentences()[1]
+
+    assert "to within rounding (relative A below 3e-15)" in sentence(1e-15, 1e-16)
+    assert "changes by 0.00(10) of its size (relative A) under O3, which is nothing within its error" in sentence(
+        1e-15, 0.1
+    )
+    assert "4e+13 times what rounding explains" in sentence(0.1, 0.01)
