@@ -73,7 +73,7 @@ class NamedGroup:
     has_inversion
         Whether it holds reflections.
     on_four_vectors
-        Whether its elements are Lorentz transformations (n, 4, 4) of (E, px, py, pz).
+        Whether its elements are matrices (n, 4, 4) on (E, px, py, pz), such as Lorentz transformations.
     """
 
     name: str
@@ -83,6 +83,11 @@ class NamedGroup:
     is_orthogonal: bool = False
     has_inversion: bool = False
     on_four_vectors: bool = False
+
+    @property
+    def is_drawn_from(self) -> bool:
+        """Whether random elements have a law: the Haar measure, or a distribution of rapidities."""
+        return self.is_compact or "distribution" in self.takes
 
 
 #: Name in lower case -> group.
@@ -328,15 +333,19 @@ def _settled_axis(axis: Axis | None) -> str | tuple[float, ...]:
     return "beam" if unit == (0.0, 0.0, 1.0) else unit
 
 
-def group_names(*, compact: bool = False) -> tuple[str, ...]:
-    """Return the names of all groups, or of those with a spectrum.
+def group_names(*, compact: bool = False, drawn: bool = False) -> tuple[str, ...]:
+    """Return the names of all groups, or of those with a spectrum, or of those that random elements are drawn from.
 
     Examples
     --------
     >>> group_names(compact=True)[:3]
     ('SO2', 'SO3', 'O3')
     """
-    return tuple(group.name for group in GROUPS.values() if group.is_compact or not compact)
+    return tuple(
+        group.name
+        for group in GROUPS.values()
+        if (group.is_compact or not compact) and (group.is_drawn_from or not drawn)
+    )
 
 
 def _listed(names: Iterable[str]) -> str:

@@ -173,14 +173,14 @@ class Domain(ABC):
             self.refuse(f"frame={symmetry.frame!r}")
         if symmetry.axis in ("jet", "random"):
             self.refuse(f"axis={symmetry.axis!r}")
-        if not symmetry.is_compact:
-            self.refuse(f"group={symmetry.group!r}")
         if symmetry.named.on_four_vectors:
             return inputs, Action(self.transform, False, self.lab_note)
+        if not symmetry.is_compact:
+            self.refuse(f"group={symmetry.group!r}")
         return inputs, Action(self.move, True, self.lab_note)
 
     def transform(self, inputs: Any, matrices: Any) -> Any:
-        """Move every input by n Lorentz matrices (n, 4, 4), or (n, samples, 4, 4) of its own."""
+        """Move every input by n matrices on (E, px, py, pz), (n, 4, 4), or (n, samples, 4, 4) of its own."""
         self.refuse("a Lorentz transformation")
 
     def generators(self, inputs: Any, axes: str) -> Any:

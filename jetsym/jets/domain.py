@@ -79,7 +79,7 @@ class Jets(Domain):
 
     @override
     def transform(self, inputs: JetBatch, matrices: Any) -> JetBatch:
-        return actions.transform(inputs, torch.as_tensor(matrices))
+        return actions.multiply(inputs, torch.as_tensor(matrices))
 
     @override
     def generators(self, inputs: JetBatch, axes: str) -> Tensor:

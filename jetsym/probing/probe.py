@@ -19,6 +19,13 @@ from jetsym.symmetry import Axis, Distribution, GroupName, Symmetry
 
 __all__ = ["probe"]
 
+#: Group without a spectrum -> ``measure(session, inputs, symmetry, **options)``, which prepares its measurement from
+#: the options of a probe; what comes back measures a session's model, with a title, and gives a report.
+MEASUREMENTS: dict[str, Callable[..., Callable[[Session, str], Any]]] = {
+    GroupName.BOOST: measure_boosts,
+    GroupName.LORENTZ: measure_lorentz,
+}
+
 
 def probe(
     model: Any,
@@ -154,7 +161,7 @@ def probe(
         device=device,
     )
     symmetry = Symmetry.parse(group, frame, axis, error=ProbeError)
-    if not symmetry.is_compact:
+    if "distribution" in symmetry.named.takes:
         symmetry = Symmetry.parse(group, frame, axis, None, distribution, error=ProbeError)
     session = Session.of(
         model,
@@ -171,14 +178,17 @@ def probe(
     )
     check_kinds(session.kinds, None)
     inputs = session.domain.load(inputs, limit=limit, model=session.model)
-    spectra: dict[str, Any] = {"l_max": l_max, "tolerance": tolerance, "method": method, "n_rotations": n_rotations}
-    measured: Callable[[Session, str], Any]
-    if symmetry.is_compact:
-        measured = measure_rotations(session, inputs, symmetry, **spectra)
-    elif symmetry.is_whole:
-        measured = measure_lorentz(session, inputs, symmetry, widths=widths, **spectra)
-    else:
-        measured = measure_boosts(session, inputs, symmetry, n_max=l_max, widths=widths)
+    measure = MEASUREMENTS.get(symmetry.group, measure_rotations)
+    measured = measure(
+        session,
+        inputs,
+        symmetry,
+        l_max=l_max,
+        tolerance=tolerance,
+        method=method,
+        n_rotations=n_rotations,
+        widths=widths,
+    )
     report: Any = measured(session, "probing")
     if baseline is None:
         return cast(Report, report)

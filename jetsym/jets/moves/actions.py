@@ -20,7 +20,7 @@ from jetsym.jets.batch import JetBatch
 from jetsym.jets.kinematics import mass2, momentum
 from jetsym.jets.moves.frames import axes_along, expect_rest_frame, jet_axes, jet_momentum
 
-__all__ = ["HELD_FIXED", "METRIC", "about_jet_axis", "boost", "rotate", "rotate_at_rest", "transform"]
+__all__ = ["HELD_FIXED", "METRIC", "about_jet_axis", "boost", "multiply", "rotate", "rotate_at_rest", "transform"]
 
 #: Scalars measured about the beam line: rotations about the beam leave them as they are, but they have no law under
 #: anything else, and every action holds them fixed. A report on a model that uses them should say so. Charge and the
@@ -201,6 +201,32 @@ def transform(batch: JetBatch, matrices: Tensor) -> JetBatch:
         )
     if (elements[..., 0, 0] < 0).any():
         raise DataError("some matrices reverse time; expected Λ with a positive element E, E")
+    return multiply(batch, matrices)
+
+
+def multiply(batch: JetBatch, matrices: Tensor) -> JetBatch:
+    """Apply any real matrices to four-momenta (E, px, py, pz), in float64: Lorentz transformations, or a scale.
+
+    Parameters
+    ----------
+    batch
+        B jets.
+    matrices
+        (n, 4, 4) or (n, B, 4, 4).
+
+    Raises
+    ------
+    DataError
+        Another shape.
+
+    Examples
+    --------
+    >>> p4 = torch.tensor([[[5.0, 3.0, 0.0, 4.0]]])
+    >>> batch = JetBatch(p4, torch.ones(1, 1, dtype=bool), torch.zeros(1, 1, 10), p4[:, 0])
+    >>> multiply(batch, 2 * torch.eye(4)[None]).p4
+    tensor([[[10.,  6.,  0.,  8.]]])
+    """
+    elements = _per_jet("matrices", matrices, batch, (4, 4)).double()
     return _apply(batch, lambda p4: p4 @ elements.mT)
 
 

@@ -113,7 +113,7 @@ take the group 'SO3' or 'O3'
         called = {name: f"augmentation.{name}" for name in ("group", "frame", "axis", "width")}
         options = (self.frame, self.axis, self.width, self.rapidity)
         called["distribution"] = "augmentation.rapidity"
-        return Symmetry.parse(self.group, *options, called=called, groups=(NONE, *group_names()))
+        return Symmetry.parse(self.group, *options, called=called, groups=(NONE, *group_names(drawn=True)))
 
     def _refuse(self, name: str, expected: str) -> None:
         raise ConfigError(f"augmentation.{name} is {getattr(self, name)!r}{expected}")

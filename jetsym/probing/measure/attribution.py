@@ -117,7 +117,8 @@ def attribute(
     symmetry = Symmetry.parse(group, frame, axis, error=ProbeError)
     if symmetry.is_whole or isinstance(l_max, str):
         raise ProbeError(
-            f"group={GroupName.LORENTZ!r} and l_max='auto' are for jetsym.probe; attribution needs one group, one l_max"
+            f"group={symmetry.group!r} with l_max={l_max!r} is for jetsym.probe; attribution needs a compact group, or "
+            "boosts along one axis, and a number for l_max"
         )
     if not symmetry.is_compact:
         symmetry = Symmetry.parse(group, frame, axis, width, error=ProbeError)

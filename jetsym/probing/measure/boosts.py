@@ -30,17 +30,17 @@ __all__ = ["measure_boosts", "window_energies", "windows_of"]
 
 
 def measure_boosts(
-    session: Session, inputs: Any, symmetry: Symmetry, *, n_max: int | str, widths: Sequence[float]
+    session: Session, inputs: Any, symmetry: Symmetry, *, l_max: int | str, widths: Sequence[float], **_: Any
 ) -> Callable[[Session, str], BoostReport]:
     """Prepare a measurement; what comes back measures a session's model, with a title.
 
-    Parameters are those of :func:`jetsym.probe`.
+    Parameters are those of :func:`jetsym.probe`; those of rotations alone have no meaning here.
     """
     if session.action is not None:
         raise ProbeError(
             f"action=… moves inputs by rotations; for group={symmetry.group!r} the inputs must be jets or four-vectors"
         )
-    windows = windows_of(symmetry, widths, n_max)
+    windows = windows_of(symmetry, widths, l_max)
     inputs, action = session.act(inputs, symmetry)
     check_law(session.kinds, action)
     return lambda session, title: _report_on(session, inputs, action, windows, title=title, symmetry=symmetry)

@@ -58,7 +58,7 @@ def measure_lorentz(
 
     def boosted(axis: str) -> Callable[[Session, str], BoostReport]:
         along = Symmetry(GroupName.BOOST, axis=axis, distribution=symmetry.distribution)
-        return measure_boosts(session, inputs, along, n_max=l_max, widths=widths)
+        return measure_boosts(session, inputs, along, l_max=l_max, widths=widths)
 
     compact = {name: prepared(part) for name, part in COMPACT.items()}
     boosts = {axis: boosted(axis) for axis in BOOSTS}

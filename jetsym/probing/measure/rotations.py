@@ -38,10 +38,12 @@ def measure_rotations(
     tolerance: float = 0.01,
     method: str = AUTO,
     n_rotations: int | None = None,
+    **_: Any,
 ) -> Callable[[Session, str], SymmetryReport]:
     """Prepare a measurement; what comes back measures a session's model, or that of a copy, with a title.
 
-    Parameters are those of :func:`jetsym.probe`. l_max="auto" is settled here, with the session's own model.
+    Parameters are those of :func:`jetsym.probe`; those of boosts have no meaning here. l_max="auto" is settled here,
+    with the session's own model.
     """
     group = group_of(symmetry)
     exact = method != "random" and n_rotations is None
