@@ -18,6 +18,7 @@ from jetsym.jets.moves.augmentation import AugmentationConfig, augment
 from jetsym.probing.diagnosis.page import report_page
 from jetsym.probing.measure.attribution import attribute
 from jetsym.probing.measure.average import orbit_average
+from jetsym.probing.probe import MEASUREMENTS
 from jetsym.remedies.symmetrized import Symmetrized
 from jetsym.spectrum import FiniteGroup, groups, register_group
 from jetsym.symmetry import Symmetry
@@ -247,7 +248,7 @@ def test_elements_may_be_lorentz_transformations(make_jets):
     report = jetsym.probe(lambda p: {"pz": p[:, 3], "pt": p[:, 1]}, p4, group="Forward-Backward", **QUIET)
     np.testing.assert_allclose(report.fractions, [[0, 1], [1, 0]], atol=1e-12)
     assert [item.relative for item in report.equivariance.values()] == pytest.approx([1, 0], abs=1e-12)
-    wrong = r"has shape \(6, 3\); Lorentz transformations need four-vectors \(…, 4\)"
+    wrong = r"has shape \(6, 3\); expected four-vectors \(…, 4\)"
     with pytest.raises(ProbeError, match=wrong):
         jetsym.probe(lambda p: p[:, 0], p4[:, 1:], group="forward-backward", **QUIET)
     with pytest.raises(ProbeError, match="whose law is known"):
@@ -260,6 +261,39 @@ def test_elements_may_be_lorentz_transformations(make_jets):
     assert (moved.p4 == jets.p4).flatten(1).all(dim=1)[~flipped].all()
     with pytest.raises(ConfigError, match="frame is 'rest', which the group 'forward-backward' does not take"):
         AugmentationConfig("forward-backward", frame="rest")
+
+
+def test_a_group_may_bring_its_own_measurement(make_jets, monkeypatch):
+    """Dilations p → s p, which have no Haar measure: a name, and a row in the probe's table of measurements."""
+    names.register(names.NamedGroup("dilation", "dilations", is_compact=False, on_four_vectors=True))
+    scales, asked = np.exp(np.linspace(-1, 1, 5)), {}
+
+    def measure(session, inputs, symmetry, **options):
+        inputs, action = session.act(inputs, symmetry)
+        asked.update(options)
+
+        def report(session, title):
+            with session.open(inputs, action) as (running, placed):
+                return {
+                    name: np.asarray(y) for name, y in running.along(placed, scales[:, None, None] * np.eye(4)).items()
+                }
+
+        return report
+
+    monkeypatch.setitem(MEASUREMENTS, "dilation", measure)
+    options = {"group": "Dilation", "outputs": {"y": "scalar"}, "layers": [], "widths": (0.5,), "l_max": 3, **QUIET}
+    p4 = np.random.default_rng(0).normal(size=(6, 2, 4))
+    found = jetsym.probe(lambda p: {"y": p.sum(axis=1)[:, 0]}, p4, **options)["y"]
+    np.testing.assert_allclose(found, scales[:, None] * p4.sum(axis=1)[:, 0], rtol=1e-12)
+    assert (asked["l_max"], asked["widths"]) == (3, (0.5,))
+    jets = make_jets(4)
+    tagger = lambda jets: {"y": jets.p4[..., 0].sum(dim=1) * jets.jet_p4[:, 3]}  # noqa: E731
+    found = jetsym.probe(tagger, jets, **options)["y"]
+    np.testing.assert_allclose(found, scales[:, None] ** 2 * tagger(jets)["y"].numpy(), rtol=1e-5)
+    with pytest.raises(ConfigError, match="augmentation.group is 'dilation'; expected one of 'none', 'SO2'"):
+        _ = AugmentationConfig("dilation").symmetry  # from which no random elements can be drawn
+    with pytest.raises(ProbeError, match="group='dilation' with l_max=1 is for jetsym.probe"):
+        attribute(lambda p: p[:, 0, 0], p4, group="dilation", l_max=1, **QUIET)
 
 
 def test_a_report_is_read_where_the_group_is_not_known(points, tmp_path, monkeypatch):

@@ -141,8 +141,8 @@ def _transform(array: Any, matrices: Any) -> Any:
 def _check_four_vectors(array: Any) -> None:
     if array.ndim < 2 or array.shape[-1] != 4:
         raise ProbeError(
-            f"an input array has shape {tuple(array.shape)}; Lorentz transformations need four-vectors (…, 4) as "
-            "(E, px, py, pz)"
+            f"an input array has shape {tuple(array.shape)}; expected four-vectors (…, 4) as (E, px, py, pz) for a "
+            "group that acts on them"
         )
 
 

@@ -120,7 +120,8 @@ class Case:
     def report(self) -> SymmetryReport:
         """The report under a compact group; NotJudged where there is none."""
         if self.compact is None:
-            raise NotJudged("boosts have no irreps; probe under a compact group")
+            group = self.source.meta["group"]
+            raise NotJudged(f"the group {group} has no irreps; probe under a compact group")
         return self.compact
 
     def refuse_named(self) -> None:

@@ -256,7 +256,7 @@ def test_arrays_of_four_vectors_are_boosted_too():
         (
             {"group": "boost", "inputs": np.ones((3, 3))},
             ProbeError,
-            r"Lorentz transformations need four-vectors \(…, 4\)",
+            r"expected four-vectors \(…, 4\)",
         ),
         ({"frame": "rest", "inputs": np.ones((3, 4))}, ProbeError, "frame='rest' needs jets"),
         ({"group": "lorentz", "inputs": np.ones((3, 4))}, ProbeError, "needs jets"),
