@@ -19,9 +19,12 @@ from jetsym.symmetry import Axis, Distribution, GroupName, Symmetry
 
 __all__ = ["probe"]
 
-#: Group without a spectrum -> ``measure(session, inputs, symmetry, **options)``, which prepares its measurement from
-#: the options of a probe; what comes back measures a session's model, with a title, and gives a report.
-MEASUREMENTS: dict[str, Callable[..., Callable[[Session, str], Any]]] = {
+#: ``measure(session, inputs, symmetry, **options)``: prepares a measurement from the options of a probe; what comes
+#: back measures a session's model, with a title, and gives a report.
+Measure = Callable[..., Callable[[Session, str], Any]]
+
+#: Group without a spectrum -> how it is measured.
+MEASUREMENTS: dict[str, Measure] = {
     GroupName.BOOST: measure_boosts,
     GroupName.LORENTZ: measure_lorentz,
 }
@@ -178,7 +181,7 @@ def probe(
     )
     check_kinds(session.kinds, None)
     inputs = session.domain.load(inputs, limit=limit, model=session.model)
-    measure = MEASUREMENTS.get(symmetry.group, measure_rotations)
+    measure: Measure = MEASUREMENTS.get(symmetry.group, measure_rotations)
     measured = measure(
         session,
         inputs,
