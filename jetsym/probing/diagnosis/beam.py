@@ -10,10 +10,10 @@ from jetsym.probing.diagnosis.case import INVARIANT, Case, NotJudged
 from jetsym.probing.diagnosis.modes import register
 from jetsym.probing.diagnosis.thresholds import Bound, Thresholds
 from jetsym.probing.reports.boosts import BoostReport
-from jetsym.probing.reports.derived import quantile
 from jetsym.probing.reports.diagnosis import NAN, Evidence, Finding
 from jetsym.probing.reports.lorentz import LorentzReport
 from jetsym.probing.reports.read import Report
+from jetsym.probing.reports.significance import quantile
 from jetsym.probing.reports.spectrum import SymmetryReport
 from jetsym.symmetry import Symmetry
 from jetsym.text import concise

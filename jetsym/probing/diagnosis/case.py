@@ -11,12 +11,13 @@ import numpy as np
 
 from jetsym.errors import ProbeError, closest
 from jetsym.probing.diagnosis.thresholds import Thresholds
-from jetsym.probing.reports.derived import Share, quantile, share_of
+from jetsym.probing.reports.derived import share_of
 from jetsym.probing.reports.diagnosis import NAN, Evidence
 from jetsym.probing.reports.draws import least_gap
 from jetsym.probing.reports.equivariance import Equivariance
 from jetsym.probing.reports.lorentz import LorentzReport
 from jetsym.probing.reports.read import Report
+from jetsym.probing.reports.significance import Share, quantile
 from jetsym.probing.reports.spectrum import SymmetryReport
 from jetsym.spectrum import Irrep
 from jetsym.spectrum.representations import NAMED

@@ -10,8 +10,8 @@ from jetsym.probing.diagnosis.case import INVARIANT, Case, NotJudged
 from jetsym.probing.diagnosis.modes import MEASURE_AGAIN, register
 from jetsym.probing.diagnosis.thresholds import Bound
 from jetsym.probing.measure.resolution import LADDER, LADDER_OF_MODES
-from jetsym.probing.reports.derived import Share
 from jetsym.probing.reports.diagnosis import Evidence, Finding
+from jetsym.probing.reports.significance import Share
 from jetsym.probing.reports.spectrum import SymmetryReport, tail_floor
 from jetsym.spectrum import Irrep
 from jetsym.text import percent

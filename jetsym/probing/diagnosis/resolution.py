@@ -11,8 +11,8 @@ import numpy as np
 from jetsym.probing.diagnosis.case import Case
 from jetsym.probing.diagnosis.modes import MEASURE_AGAIN, register
 from jetsym.probing.diagnosis.thresholds import Bound
-from jetsym.probing.reports.derived import FEWEST_INPUTS
 from jetsym.probing.reports.diagnosis import NAN, Evidence, Finding
+from jetsym.probing.reports.significance import FEWEST_INPUTS
 
 __all__ = ["under_resolved"]
 

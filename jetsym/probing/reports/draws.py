@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from jetsym.probing.reports.derived import quantile
+from jetsym.probing.reports.significance import quantile
 
 if TYPE_CHECKING:
     from jetsym.storage import Stored

@@ -16,8 +16,8 @@ from jetsym.errors import ConfigError, DataError, ProbeError
 from jetsym.probing.diagnosis.modes import MODES
 from jetsym.probing.diagnosis.thresholds import Thresholds
 from jetsym.probing.reports.boosts import BoostReport
-from jetsym.probing.reports.derived import quantile
 from jetsym.probing.reports.diagnosis import Diagnosis
+from jetsym.probing.reports.significance import quantile
 from jetsym.spectrum import O3, Irrep
 from jetsym.testing.spectra import known_modes, known_spectrum
 

@@ -13,8 +13,8 @@ from jetsym.jets import checkpoint
 from jetsym.jets.io.sample import sample, sample_dir
 from jetsym.jets.models import PointNet
 from jetsym.probing.forward.untrained import untrained_copy
-from jetsym.probing.reports.derived import quantile
 from jetsym.probing.reports.draws import least_gap, over_draws
+from jetsym.probing.reports.significance import quantile
 from jetsym.training import train
 
 QUIET = {"progress": False, "l_max": 1}

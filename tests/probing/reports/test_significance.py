@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from jetsym.probing.reports.derived import FEWEST_INPUTS, Share, quantile
+from jetsym.probing.reports.significance import FEWEST_INPUTS, Share, quantile
 from jetsym.spectrum.result import jackknife_ratio
 
 DRAWS = 100_000
