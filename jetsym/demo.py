@@ -189,8 +189,8 @@ def findings(metrics: dict[str, Any], reports: dict[str, SymmetryReport]) -> lis
         "tagger has seen many too, as jets leave a collision in nearly every direction, but each jet in one.",
         f"Rotations and reflections change the first tagger's logits by {_relative(plain)} of their size (relative A), "
         f"the second's by {_relative(rotated)}, {ratio:.2f} times as much. The same network untrained stands at "
-        f"{_untrained(plain)} (mean and standard deviation of several initialisations); rounding alone would give {rotated['noise_floor']:.0e}. "
-        + _verdict(plain, rotated),
+        f"{_untrained(plain)} (mean and standard deviation of several initialisations); rounding alone would give "
+        f"{rotated['noise_floor']:.0e}. " + _verdict(plain, rotated),
         _where(reports),
         *[text for report in reports.values() for text in report.sentences()[1 + len(report.equivariance) :]],
     ]
