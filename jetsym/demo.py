@@ -127,7 +127,7 @@ def train_one(
 
 
 def probe_runs(folder: Path, jets: JetBatch, *, l_max: int, seed: int, progress: bool) -> dict[str, SymmetryReport]:
-    """Probe both taggers; the untrained copy is the same network for both, so it is measured once."""
+    """Probe both taggers; untrained copies are the same networks for both, so they are measured once."""
     reports: dict[str, SymmetryReport] = {}
     untrained = None
     for name in RUNS:
@@ -145,6 +145,7 @@ def measure(run: Path, test: JetBatch, report: SymmetryReport, *, seed: int) -> 
     found = evaluate(load(run), test, rotated=seed)
     original, rotated = found.metrics, found.rotated.metrics if found.rotated else {}
     error = report.equivariance["logits"]
+    untrained = None if report.baseline is None else report.baseline.equivariance["logits"]
     return {
         "auc_top_qcd": original["auc_top_qcd"],
         "auc_top_qcd_rotated": rotated["auc_top_qcd"],
@@ -155,7 +156,8 @@ def measure(run: Path, test: JetBatch, report: SymmetryReport, *, seed: int) -> 
         "absolute_A": error.absolute,
         "A_over_spread": error.over_spread,
         "noise_floor": error.noise_floor,
-        "relative_A_untrained": report.baseline.equivariance["logits"].relative if report.baseline else None,
+        "relative_A_untrained": None if untrained is None else untrained.relative,
+        "relative_A_untrained_stderr": None if untrained is None else untrained.relative_stderr,
         "test_jets": len(test),
     }
 
@@ -187,8 +189,8 @@ def findings(metrics: dict[str, Any], reports: dict[str, SymmetryReport]) -> lis
         "tagger has seen many too, as jets leave a collision in nearly every direction, but each jet in one.",
         f"Rotations and reflections change the first tagger's logits by {_relative(plain)} of their size (relative A), "
         f"the second's by {_relative(rotated)}, {ratio:.2f} times as much. The same network untrained stands at "
-        f"{plain['relative_A_untrained']:.2f}; rounding alone would give {at_most(rotated['noise_floor'])}. "
-        + _verdict(plain, rotated),
+        f"{_untrained(plain)} (mean and standard deviation of several initialisations); rounding alone would give "
+        f"{at_most(rotated['noise_floor'])}. " + _verdict(plain, rotated),
         _where(reports),
         *[text for report in reports.values() for text in report.sentences()[1 + len(report.equivariance) :]],
     ]
@@ -214,6 +216,10 @@ def _relative(numbers: dict[str, Any]) -> str:
     return concise(numbers["relative_A"], numbers["relative_A_stderr"])
 
 
+def _untrained(numbers: dict[str, Any]) -> str:
+    return concise(numbers["relative_A_untrained"], numbers["relative_A_untrained_stderr"])
+
+
 def _where(reports: dict[str, SymmetryReport]) -> str:
     """Say in which layers the two taggers hold invariant content."""
     parts = []
@@ -232,7 +238,7 @@ def html(metrics: dict[str, Any], reports: dict[str, SymmetryReport], axes: Axes
         "AUC top against QCD, original": lambda numbers: f"{numbers['auc_top_qcd']:.4f}",
         "AUC top against QCD, rotated": lambda numbers: f"{numbers['auc_top_qcd_rotated']:.4f}",
         "relative A of the logits": _relative,
-        "relative A, untrained copy": lambda numbers: f"{numbers['relative_A_untrained']:.3f}",
+        "relative A, untrained copies": _untrained,
         "rounding alone": lambda numbers: at_most(numbers["noise_floor"]),
     }
     diagnoses = {name: diagnose(report) for name, report in reports.items()}

@@ -143,6 +143,10 @@ class Domain(ABC):
         """Return the model of a run folder or checkpoint."""
         raise ProbeError(f"model is {str(path)!r}, but no model for these inputs can be loaded from a path; give it")
 
+    def load_initial(self, path: str | Path) -> Any:
+        """Return the model of a run as it was before its first step."""
+        raise ProbeError(f"the run {str(path)!r} keeps no weights of step 0; give another baseline")
+
     def prepare(self, model: Any, outputs: Mapping[str, Any] | None) -> Measurand:
         """Return a model as it is measured here, with the kinds of its outputs (None: nobody says what they are)."""
         return Measurand(model, self.outputs if outputs is None else outputs)

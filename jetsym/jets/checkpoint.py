@@ -1,8 +1,9 @@
 """Checkpoints: safetensors files whose header says in JSON what they hold. Nothing is ever unpickled.
 
-A run directory has two. ``best.safetensors`` holds the model of the epoch with the lowest validation loss;
-``last.safetensors`` the model, the optimizer and how far the run has come, from which it is continued. No state of a
-random generator is kept: every step draws from generators of its own, see :mod:`jetsym.training.seeds`.
+A run directory has three. ``initial.safetensors`` holds the model before the first step; ``best.safetensors`` that of
+the epoch with the lowest validation loss; ``last.safetensors`` the model, the optimizer and how far the run has come,
+from which it is continued. No state of a random generator is kept: every step draws from generators of its own, see
+:mod:`jetsym.training.seeds`.
 
 Files are written beside their place and moved there in one step, so that a killed run leaves a whole file; a digest of
 the tensors in the header catches flipped bits, which the format itself would pass on.
@@ -27,13 +28,14 @@ from jetsym.files import finished_file
 from jetsym.jets.models import Tagger, weaver
 from jetsym.jets.models.registry import build, name_of
 
-__all__ = ["BEST", "FORMAT_VERSION", "LAST", "Header", "find", "load", "read", "restore", "save"]
+__all__ = ["BEST", "FORMAT_VERSION", "INITIAL", "LAST", "Header", "find", "initial", "load", "read", "restore", "save"]
 
 #: Version of the layout of names and header. It is raised, and gets an upgrade below, when files of the old kind could
 #: no longer be read as they are.
 FORMAT_VERSION = 2
 BEST = "best.safetensors"
 LAST = "last.safetensors"
+INITIAL = "initial.safetensors"
 
 _KEY = "jetsym"  # of the header in safetensors' string-to-string metadata
 _MODEL = "model."  # prefix of the model's tensors
@@ -221,6 +223,20 @@ def find(path: str | Path) -> Path:
         if (path / name).is_file():
             return path / name
     raise CheckpointError(f"{path} holds neither {BEST} nor {LAST}; expected the folder of a run of jetsym train")
+
+
+def initial(path: str | Path) -> Path:
+    """Find the weights before the first step that the run of a folder, or of one of its checkpoints, has kept.
+
+    Raises
+    ------
+    CheckpointError
+        It has not kept them.
+    """
+    file = find(path).with_name(INITIAL)
+    if not file.is_file():
+        raise CheckpointError(f"there is no {file}; runs keep it since version 0.2.0: give another baseline")
+    return file
 
 
 def _from_1(values: dict[str, Any]) -> dict[str, Any]:

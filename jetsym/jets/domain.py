@@ -14,6 +14,7 @@ from typing_extensions import override
 from jetsym.domains.base import Action, Domain, Source
 from jetsym.errors import DataError
 from jetsym.jets.batch import JetBatch
+from jetsym.jets.checkpoint import initial
 from jetsym.jets.checkpoint import load as load_tagger
 from jetsym.jets.io.read import read
 from jetsym.jets.io.sample import sample
@@ -50,6 +51,10 @@ class Jets(Domain):
     @override
     def load_model(self, path: str | Path) -> Any:
         return load_tagger(path)
+
+    @override
+    def load_initial(self, path: str | Path) -> Any:
+        return load_tagger(initial(path))
 
     @override
     def sources(self, source: Any, *, limit: int, model: Any) -> tuple[JetBatch, list[Source]]:

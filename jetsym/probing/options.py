@@ -20,7 +20,7 @@ RANDOM_ROTATIONS = 32
 
 
 def check(
-    *, method: str, l_max: int | str, n_rotations: int | None, limit: int, seed: int, baseline: str | None, device: Any
+    *, method: str, l_max: int | str, n_rotations: int | None, limit: int, seed: int, device: Any, n_draws: int = 2
 ) -> None:
     """Refuse options that cannot be used."""
     expect_one_of("method", method, METHODS, ProbeError)
@@ -34,8 +34,7 @@ def check(
         expect_at_least("n_rotations", n_rotations, 3, ProbeError)
         if method in ("quadrature", "icosahedral"):
             raise ProbeError("n_rotations goes with method='random'; those of a quadrature follow from l_max")
-    if baseline not in (None, "untrained"):
-        raise ProbeError(f"baseline is {baseline!r}; expected None or 'untrained'")
+    _check_integer("n_draws", n_draws, 2)
     if device is not None:
         _check_device(device)
 

@@ -8,7 +8,7 @@ from typing import Any, cast
 
 from jetsym.errors import ProbeError
 from jetsym.probing.forward.session import Session
-from jetsym.probing.forward.untrained import untrained_copy
+from jetsym.probing.measure.baseline import prepare_baseline
 from jetsym.probing.measure.boosts import measure_boosts
 from jetsym.probing.measure.lorentz import measure_lorentz
 from jetsym.probing.measure.rotations import measure_rotations
@@ -51,7 +51,8 @@ def probe(
     seed: int = 0,
     device: str | None = None,
     batch_size: int | str = "auto",
-    baseline: str | None = None,
+    baseline: Any = None,
+    n_draws: int = 5,
     progress: bool = True,
 ) -> Report:
     """Measure which symmetry a model has, layer by layer.
@@ -120,7 +121,12 @@ def probe(
         Evaluations per forward pass. "auto" starts from a size that is fast and halves it where memory does not
         suffice; ``report.meta["batch_size"]`` says what was used in the end.
     baseline
-        "untrained" adds the same measurement of a freshly initialised copy of the module as ``report.baseline``.
+        What to compare with, as ``report.baseline``: "untrained" measures ``n_draws`` copies of the module, each
+        initialised afresh, and holds the means over them, its standard errors being the standard deviations over the
+        draws; "initial" measures the run's own weights before its first step (of runs of ``jetsym train``); any other
+        model or path of one is measured as the model is, such as the pretrained network behind a fine-tuned one.
+    n_draws
+        Number of untrained copies, at least two: a single one says nothing of the next.
     progress
         Show a progress bar on the standard error stream.
 
@@ -160,7 +166,7 @@ def probe(
         n_rotations=n_rotations,
         limit=limit,
         seed=seed,
-        baseline=baseline,
+        n_draws=n_draws,
         device=device,
     )
     symmetry = Symmetry.parse(group, frame, axis, error=ProbeError)
@@ -170,7 +176,6 @@ def probe(
         model,
         inputs,
         outputs,
-        baseline=baseline,
         layers=layers,
         call=call,
         action=action,
@@ -192,8 +197,6 @@ def probe(
         n_rotations=n_rotations,
         widths=widths,
     )
+    compared = prepare_baseline(session, inputs, baseline=baseline, model=model, n_draws=n_draws)
     report: Any = measured(session, "probing")
-    if baseline is None:
-        return cast(Report, report)
-    untrained = replace(session, model=untrained_copy(session.model, seed=seed))
-    return cast(Report, replace(report, baseline=measured(untrained, "untrained copy")))
+    return cast(Report, replace(report, baseline=compared(measured)))

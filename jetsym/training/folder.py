@@ -5,6 +5,7 @@
 ``metrics.jsonl``       one JSON object per epoch
 ``metrics.csv``         the same as a table
 ``last.safetensors``    model, optimizer and how far the run has come, every so many steps and after each epoch
+``initial.safetensors`` model before the first step
 ``best.safetensors``    model of the epoch with the lowest validation loss
 ``spectra``             layer spectra over training, a JSON file each, where they were asked for
 ======================  =============================================================================
@@ -88,7 +89,7 @@ class RunFolder:
         """Make the folder and write the configuration; with ``overwrite``, remove the files named above."""
         if not self.writes:
             return
-        for name in _RESULTS:
+        for name in (*_RESULTS, checkpoint.INITIAL):
             remove_leftovers(self.path / name)
             if overwrite:
                 (self.path / name).unlink(missing_ok=True)
@@ -136,6 +137,11 @@ class RunFolder:
             checkpoint.save(self.path / checkpoint.BEST, model, **said)
         self.save_last(model, epoch=line["epoch"], **saved)
         return best
+
+    def save_initial(self, model: Tagger, *, config: dict[str, Any]) -> None:
+        """Write the weights before the first step, to compare those of later ones with."""
+        if self.writes:
+            checkpoint.save(self.path / checkpoint.INITIAL, model, config=config)
 
     def save_last(self, model: Tagger, *, epoch: int, **saved: Any) -> None:
         """Write the checkpoint that a run is continued from, after ``epoch`` finished epochs; arguments as above."""

@@ -119,6 +119,8 @@ def train(
     fabric.barrier()
 
     state.restore(folder)
+    if state.steps_done == 0:
+        folder.save_initial(state.tagger, config=config.to_dict())
     every = config.monitor_every if fabric.is_global_zero else 0
     watch = Watch(folder.path, validation, every=every, n_jets=config.monitor_jets)
     watch.begin(state.judged, state.steps_done)

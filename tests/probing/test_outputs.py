@@ -52,7 +52,7 @@ def test_a_fixed_direction_is_an_error_of_known_size(points):
     assert item.kind == "vector"
     assert item.absolute == pytest.approx(c * np.sqrt(squares.mean()), rel=1e-12)
     assert item.relative == pytest.approx(c / np.sqrt(1 + c**2), rel=1e-12)
-    spread = np.sqrt(((points - points.mean(axis=0)) ** 2).sum(axis=1).mean())
+    spread = np.sqrt(points.var(axis=0, ddof=1).sum())
     assert item.over_spread == pytest.approx(c * np.sqrt(squares.mean()) / spread, rel=1e-12)
     assert item.leakage == pytest.approx(c**2 / (1 + c**2), rel=1e-12)
     assert abs(item.misalignment) < 1e-14

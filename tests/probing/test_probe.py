@@ -132,7 +132,7 @@ def test_the_error_over_the_spread():
     points = np.random.default_rng(1).normal(size=(50, 3))
     report = jetsym.probe(lambda x: (x**2).sum(-1) + 0.1 * x[:, 2], points, l_max=1, **QUIET)
     squares = (points**2).sum(-1)
-    expected = np.sqrt(0.01 * squares.mean() / 3) / squares.std()
+    expected = np.sqrt(0.01 * squares.mean() / 3) / squares.std(ddof=1)
     assert report.equivariance["output"].over_spread == pytest.approx(expected, rel=1e-12)
 
 
@@ -148,19 +148,46 @@ def test_the_error_of_the_error_over_the_spread_is_that_of_leaving_out_inputs():
     assert over_spread(points).over_spread_stderr == pytest.approx(expected, rel=1e-10)
 
 
-def test_inputs_with_several_tokens_are_left_out_whole():
+def spread_of(rows, owner):
+    """The jackknife estimate, over inputs, of the squares of an input's rows about the mean of all rows."""
+
+    def biased(kept):
+        those = rows[np.isin(owner, kept)]
+        return ((those - those.mean(axis=0)) ** 2).sum() / len(kept)
+
+    inputs = np.unique(owner)
+    n = len(inputs)
+    return n * biased(inputs) - (n - 1) * np.mean([biased(np.delete(inputs, place)) for place in range(n)])
+
+
+def test_the_spread_of_inputs_with_several_tokens_is_the_jackknife_over_whole_inputs():
     rng = np.random.default_rng(0)
     counts = np.array([1, 4, 2, 3, 5])
     a2, rows = rng.uniform(1, 2, size=5), rng.normal(size=(15, 2))
-    owner = np.repeat(np.arange(5), counts)
+    value, stderr = _over_spread(a2, rows, counts, noise=0.0, least=0.0)
+    assert value == pytest.approx(np.sqrt(a2.mean() / spread_of(rows, np.repeat(np.arange(5), counts))), rel=1e-12)
+    assert 0.1 * value < stderr < value
 
-    def value(kept):
-        those = rows[np.isin(owner, kept)]
-        return np.sqrt(a2[kept].sum() / ((those - those.mean(axis=0)) ** 2).sum())
 
-    left_out = np.array([value(np.delete(np.arange(5), place)) for place in range(5)])
-    expected = np.sqrt(4 / 5 * ((left_out - left_out.mean()) ** 2).sum())
-    np.testing.assert_allclose(_over_spread(a2, rows, counts), (value(np.arange(5)), expected), rtol=1e-12)
+def test_what_random_rotations_add_to_the_spread_is_taken_off():
+    """f(x) = e_z + 0.1 x, with A = 1: a number of rotations blurs f̄ = 0.1 x by as much as a seventh of its spread²."""
+    points = np.random.default_rng(0).normal(size=(64, 3))
+    options = {"group": "SO3", "outputs": {"output": "vector"}, "l_max": 2, **QUIET}
+
+    def over_spread(**more):
+        model = lambda x: 0.1 * x + np.array([0, 0, 1.0])  # noqa: E731
+        return jetsym.probe(model, points, **options, **more).equivariance["output"].over_spread
+
+    exact = 1 / (0.1 * np.sqrt(points.var(axis=0, ddof=1).sum()))
+    assert over_spread() == pytest.approx(exact, rel=1e-9)
+    found = [over_spread(method="random", n_rotations=256, seed=seed) for seed in range(12)]
+    assert np.mean(found) == pytest.approx(exact, rel=0.04)  # 0.94 of it without
+
+
+def test_outputs_that_are_the_same_for_all_inputs_have_no_spread():
+    report = jetsym.probe(lambda x: np.ones(len(x)) + 0 * x[:, 0], np.eye(3), l_max=1, **QUIET)
+    assert np.isnan(report.equivariance["output"].over_spread)
+    assert "output: no spread across inputs that can be told from rounding." in report.sentences()
 
 
 def test_logits_are_centred_over_classes():
@@ -365,7 +392,8 @@ def test_several_input_arrays_move_together():
         ({"limit": 0}, ProbeError, "limit is 0"),
         ({"batch_size": 0}, ProbeError, "batch_size is 0"),
         ({"batch_size": "big"}, ProbeError, "batch_size is 'big'"),
-        ({"baseline": "trained"}, ProbeError, "expected None or 'untrained'"),
+        ({"n_draws": 1}, ProbeError, "n_draws is 1; expected an integer ≥ 2"),
+        ({"baseline": "trained"}, ProbeError, "baseline is 'trained'; expected 'untrained'"),
         ({"layers": "block.0"}, ProbeError, "matches no module of PointNet.*'blocks.0'"),
         ({"layers": ["pool", "nothing*"]}, ProbeError, r"nothing\*"),
         ({"outputs": {"a": "scalar", "b": "scalar"}}, ProbeError, "no output 'a'"),

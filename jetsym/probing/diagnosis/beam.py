@@ -13,6 +13,7 @@ from jetsym.probing.reports.boosts import BoostReport
 from jetsym.probing.reports.diagnosis import NAN, Evidence, Finding
 from jetsym.probing.reports.lorentz import LorentzReport
 from jetsym.probing.reports.read import Report
+from jetsym.probing.reports.significance import quantile
 from jetsym.probing.reports.spectrum import SymmetryReport
 from jetsym.symmetry import Symmetry
 from jetsym.text import concise
@@ -64,7 +65,8 @@ def _locked_to_azimuth(
 ) -> Iterator[Finding]:
     """Find invariant outputs that change when everything is rotated about the beam."""
     for name, item in report.equivariance.items():
-        certain = abs(item.relative) - bounds.sigma * item.relative_stderr > max(bounds.azimuth, item.noise_floor)
+        least = abs(item.relative) - quantile(bounds.sigma, report.meta["n_inputs"]) * item.relative_stderr
+        certain = least > max(bounds.azimuth, item.noise_floor)
         if item.kind not in INVARIANT or not certain:
             continue
         other = baseline.equivariance.get(name) if baseline is not None else None
@@ -91,7 +93,8 @@ def _locked_to_rapidity(report: BoostReport, bounds: Thresholds, baseline: Boost
         if item.kind not in INVARIANT or name not in report.layers:
             continue
         evidence = _window(report, place, name, bounds.boost, baseline)
-        if evidence.value - bounds.sigma * evidence.stderr - evidence.noise_floor <= bounds.boost:
+        error = quantile(bounds.sigma, report.meta["n_inputs"]) * evidence.stderr
+        if not evidence.value - error - evidence.noise_floor > bounds.boost:
             continue
         text = (
             f"{name} changes by {concise(evidence.value, evidence.stderr)} of its size under boosts along the beam of "

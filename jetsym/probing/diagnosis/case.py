@@ -7,13 +7,17 @@ from dataclasses import dataclass
 from math import isfinite
 from typing import Any
 
+import numpy as np
+
 from jetsym.errors import ProbeError, closest
 from jetsym.probing.diagnosis.thresholds import Thresholds
-from jetsym.probing.reports.derived import Share, share_of
+from jetsym.probing.reports.derived import share_of
 from jetsym.probing.reports.diagnosis import NAN, Evidence
+from jetsym.probing.reports.draws import least_gap
 from jetsym.probing.reports.equivariance import Equivariance
 from jetsym.probing.reports.lorentz import LorentzReport
 from jetsym.probing.reports.read import Report
+from jetsym.probing.reports.significance import Share, quantile
 from jetsym.probing.reports.spectrum import SymmetryReport
 from jetsym.spectrum import Irrep
 from jetsym.spectrum.representations import NAMED
@@ -149,6 +153,16 @@ class Case:
             raise NotJudged("only outputs were measured, no features")
         return layers.index(self.readout)
 
+    @property
+    def inputs(self) -> int:
+        """Number of inputs that errors are taken over."""
+        return int(self.report.meta["n_inputs"])
+
+    @property
+    def errors(self) -> float:
+        """Standard errors that a difference must exceed: ``sigma`` normal ones, at this number of inputs."""
+        return quantile(self.bounds.sigma, self.inputs)
+
     def share(self, row: int, chosen: Any) -> Share:
         """Return the power of a layer in chosen irreps."""
         return share_of(self.report, row, chosen)
@@ -169,13 +183,15 @@ class Case:
 
     def counts(self, part: float, stderr: float, item: Equivariance) -> bool:
         """Tell whether a part of relative A² is surely more than is tolerated, and than rounding makes."""
-        least = max(max(part, 0.0) ** 0.5 - item.noise_floor, 0.0) ** 2 - self.bounds.sigma * stderr
-        return bool(least > self.bounds.deviation**2)
+        share = Share(part, stderr, item.noise_floor**2, self.inputs)
+        return self.above(share, self.bounds.deviation**2)
 
     def is_kept(self, name: str) -> bool:
         """Tell whether an output surely obeys its law, to the tolerance of the diagnosis."""
-        item, bounds = self.report.equivariance[name], self.bounds
-        return bool(abs(item.relative) + bounds.sigma * item.relative_stderr + item.noise_floor < bounds.deviation)
+        item = self.report.equivariance[name]
+        size = abs(item.relative)
+        squared = Share(size**2, 2 * size * item.relative_stderr, item.noise_floor**2, self.inputs)
+        return self.below(squared, self.bounds.deviation**2)
 
     def severity(self, relative: float) -> str:
         """Return how grave a relative A is."""
@@ -196,6 +212,14 @@ class Case:
         floor = item.noise_floor if part == "relative" else item.noise_floor**2
         untrained = (NAN, NAN) if other is None else _with_error(other, part)
         return Evidence(what, *_with_error(item, part), bound, floor, *untrained)
+
+    def gap_to_baseline(self, evidence: Evidence) -> float:
+        """Return by how much a number must differ from that of the baseline for training to have changed it."""
+        assert self.baseline is not None
+        meta, sigma = self.baseline.meta, self.bounds.sigma
+        if "n_draws" in meta:  # of the same inputs
+            return least_gap(evidence.untrained_stderr, meta, sigma)
+        return float(np.hypot(self.errors * evidence.stderr, least_gap(evidence.untrained_stderr, meta, sigma)))
 
     def about(self, name: str) -> list[Evidence]:
         """Return relative A of an output, and where in the error spectrum most of it lies."""

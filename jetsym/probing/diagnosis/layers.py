@@ -10,8 +10,8 @@ from jetsym.probing.diagnosis.case import INVARIANT, Case, NotJudged
 from jetsym.probing.diagnosis.modes import MEASURE_AGAIN, register
 from jetsym.probing.diagnosis.thresholds import Bound
 from jetsym.probing.measure.resolution import LADDER, LADDER_OF_MODES
-from jetsym.probing.reports.derived import Share
 from jetsym.probing.reports.diagnosis import Evidence, Finding
+from jetsym.probing.reports.significance import Share
 from jetsym.probing.reports.spectrum import SymmetryReport, tail_floor
 from jetsym.spectrum import Irrep
 from jetsym.text import percent
@@ -122,7 +122,7 @@ def saturation(case: Case) -> Iterator[Finding]:
     """Find the layer that has most power beyond l_max, and more than the tolerance."""
     case.refuse_named()
     report, bounds, last = case.report, case.bounds, case.report.irreps[-1].lam
-    least = report.tail - list(map(tail_floor, report.noise_floor)) - bounds.sigma * report.tail_stderr
+    least = report.tail - list(map(tail_floor, report.noise_floor)) - case.errors * report.tail_stderr
     lost = [(float(report.tail[row]), row) for row in range(len(report.layers)) if least[row] > bounds.tail]
     if not lost:
         return
@@ -130,7 +130,7 @@ def saturation(case: Case) -> Iterator[Finding]:
     layer, floor = case.report.layers[worst], tail_floor(report.noise_floor[worst])
     beyond = Evidence(f"beyond λ = {last} in {layer}", value, float(report.tail_stderr[worst]), bounds.tail, floor)
     at_cut, before = (case.evidence(f"λ = {lam} in {layer}", worst, _at(lam)) for lam in (last, last - 1))
-    piled = at_cut.value - before.value > bounds.sigma * (at_cut.stderr + before.stderr)
+    piled = at_cut.value - before.value > case.errors * (at_cut.stderr + before.stderr)
     text = f"{percent(value, beyond.stderr)} % of {layer} lies beyond λ = {last}"
     if piled and last:
         text += f", and power piles up at the cut: {percent(at_cut.value, at_cut.stderr)} % at λ = {last}"
@@ -204,7 +204,7 @@ def late_collapse(case: Case) -> Iterator[Finding]:
             case.evidence(f"not invariant in {case.report.layers[place]}", place, invariant.__ne__)
             for place in (first, row, head)
         ]
-        start, readout, end = (Share(item.value, item.stderr, item.noise_floor) for item in turning)
+        start, readout, end = (Share(item.value, item.stderr, item.noise_floor, case.inputs) for item in turning)
         carried = case.above(readout, max(bounds.severe, start.value / 2))
         if not carried or not case.below(end, readout.value / bounds.collapse):
             continue

@@ -127,7 +127,7 @@ def drift(case: Case) -> Iterator[Finding]:
         step = min(range(len(earlier)), key=lambda place: earlier[place].relative)
         best = earlier[step]
         rise = item.relative - best.relative
-        error = case.bounds.sigma * float(np.hypot(item.relative_stderr, best.relative_stderr))
+        error = case.errors * float(np.hypot(item.relative_stderr, best.relative_stderr))
         allowed = case.bounds.drift * max(best.relative, case.bounds.deviation)
         if not rise - error > allowed + item.noise_floor:
             continue
@@ -158,7 +158,7 @@ def _finding(case: Case, name: str, part: tuple[str, float, float], what: str, t
     relative = case.error(name, "", "relative")
     if np.isfinite(relative.untrained):
         gap = relative.untrained - relative.value
-        error = case.bounds.sigma * float(np.hypot(relative.stderr, relative.untrained_stderr))
+        error = case.gap_to_baseline(relative)
         verb = "lowered" if gap > error else "raised" if gap < -error else "not changed"
         before = concise(relative.untrained, relative.untrained_stderr)
         text += f"; training has {verb} relative A, from {before} to {concise(relative.value, relative.stderr)}"

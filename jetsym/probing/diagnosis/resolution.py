@@ -12,6 +12,7 @@ from jetsym.probing.diagnosis.case import Case
 from jetsym.probing.diagnosis.modes import MEASURE_AGAIN, register
 from jetsym.probing.diagnosis.thresholds import Bound
 from jetsym.probing.reports.diagnosis import NAN, Evidence, Finding
+from jetsym.probing.reports.significance import FEWEST_INPUTS
 
 __all__ = ["under_resolved"]
 
@@ -56,13 +57,15 @@ def _together(several: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 def _more(case: Case, factor: float) -> dict[str, Any]:
     """Return the option of as many inputs as lower variances by a factor, which falls with their number."""
-    return {"limit": math.ceil(case.report.meta["n_inputs"] * factor)}
+    return {"limit": math.ceil(case.inputs * factor)}
 
 
-def _one_input(case: Case) -> Iterator[Reason]:
-    count = case.report.meta["n_inputs"]
-    if count <= 1:
-        yield "one input has no standard errors: take more", Evidence("inputs", count, NAN, 2), {"limit": INPUTS}
+def _few_inputs(case: Case) -> Iterator[Reason]:
+    if case.inputs <= 1:
+        yield "one input has no standard errors: take more", Evidence("inputs", case.inputs, NAN, 2), {"limit": INPUTS}
+    elif case.inputs < FEWEST_INPUTS:
+        text = f"of fewer than {FEWEST_INPUTS} inputs nothing is said to stay below a bound: take more"
+        yield text, Evidence("inputs", case.inputs, NAN, FEWEST_INPUTS), {"limit": INPUTS}
 
 
 def _grids_disagree(case: Case) -> Iterator[Reason]:
@@ -91,7 +94,7 @@ def _loose_errors(case: Case) -> Iterator[Reason]:
         # Near zero the error of A itself diverges; that of its square does not.
         square = item.relative * abs(item.relative)
         stderr = 2 * abs(item.relative) * item.relative_stderr
-        needed = max(square, bound**2) / case.bounds.sigma
+        needed = max(square, bound**2) / case.errors
         if stderr > needed and stderr > item.noise_floor**2:
             evidence = Evidence(f"relative A² of {name}", square, stderr, bound**2, item.noise_floor**2)
             text = f"A of {name} cannot be told from zero: take more inputs or rotations"
@@ -114,7 +117,7 @@ def _out_of_reach(case: Case) -> Iterator[Reason]:
 
 
 _RULES: tuple[Callable[[Case], Iterator[Reason]], ...] = (
-    _one_input,
+    _few_inputs,
     _grids_disagree,
     _loose_shares,
     _loose_errors,

@@ -94,14 +94,12 @@ class Session:
             self.evaluations = int(self.batch_size)
 
     @classmethod
-    def of(
-        cls, model: Any, inputs: Any, outputs: Mapping[str, Kind] | None, *, baseline: str | None = None, **options: Any
-    ) -> Self:
+    def of(cls, model: Any, inputs: Any, outputs: Mapping[str, Kind] | None, **options: Any) -> Self:
         """Make a session of what a user gave: the model is loaded, taken out of wrappers, and known to its domain.
 
         Parameters
         ----------
-        model, inputs, outputs, baseline
+        model, inputs, outputs
             As for :func:`jetsym.probe`; the inputs are only looked at.
         **options
             See :class:`Session`.
@@ -109,7 +107,7 @@ class Session:
         Raises
         ------
         ProbeError
-            The model is neither a callable nor the path of one, or is no module and should have a baseline.
+            The model is neither a callable nor the path of one.
         """
         if isinstance(model, (str, Path)):
             model = load_model(model, inputs)
@@ -120,8 +118,6 @@ class Session:
         compiled = isinstance(model, nn.Module) and is_compiled(model)
         if isinstance(model, nn.Module):
             model = unwrapped(model)
-        elif baseline:
-            raise ProbeError("baseline='untrained' needs a torch module, whose layers can be initialised afresh")
         domain = domain_of(inputs, model)
         model, kinds, notes = domain.prepare(model, outputs)
         return cls(model, domain, kinds, notes=(*notes, *([COMPILED_NOTE] if compiled else [])), **options)

@@ -113,7 +113,7 @@ def attribute(
     >>> [f"{name}: {abs(effect.difference) < 0.01}" for name, effect in report.effects["y"].items()]
     ['rounding: True', 'mixed precision: True']
     """
-    check(method=AUTO, l_max=l_max, n_rotations=None, limit=limit, seed=seed, baseline=None, device=device)
+    check(method=AUTO, l_max=l_max, n_rotations=None, limit=limit, seed=seed, device=device)
     symmetry = Symmetry.parse(group, frame, axis, error=ProbeError)
     if symmetry.is_whole or isinstance(l_max, str):
         raise ProbeError(

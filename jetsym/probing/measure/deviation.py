@@ -27,6 +27,8 @@ class Deviation:
     ----------
     squared, norm, leakage
         (samples,) A² = ∫‖z − f̄‖² dμ, N = ∫‖z‖² dμ, and the part Σ_blocks (N − B_α[u]) of A² in the wrong irreps.
+    noise
+        (samples,) what the finite number of random rotations adds to ‖f̄‖²: zero for a rule.
     average
         (samples, …, *shape) f̄ = ∫z dμ in the layout of the output; zero for padded tokens.
     spectrum
@@ -40,6 +42,7 @@ class Deviation:
     squared: Array
     norm: Array
     leakage: Array
+    noise: Array
     average: NDArray[np.floating | np.complexfloating]
     spectrum: Spectrum | None
     mask: NDArray[np.bool_] | None
@@ -116,8 +119,8 @@ class EquivarianceError:
     def result(self) -> Deviation:
         """Return A², its split, N and f̄ of the batch."""
         parts = [block.result() for block in self._blocks]
-        squared, norm, leakage = (np.sum([part[index] for part in parts], axis=0) for index in range(3))
-        mean = np.concatenate([part[3] for part in parts], axis=-1)
+        squared, norm, leakage, noise = (np.sum([part[index] for part in parts], axis=0) for index in range(4))
+        mean = np.concatenate([part[4] for part in parts], axis=-1)
         average = self._rho.from_blocks(mean)
         if self._complex:
             real, imaginary = average[:, ::2], average[:, 1::2]
@@ -127,6 +130,7 @@ class EquivarianceError:
             squared=squared,
             norm=norm,
             leakage=leakage,
+            noise=noise,
             average=average.reshape(self._layout),
             spectrum=None if self._estimator is None else self._estimator.result(),
             mask=self._kept,
@@ -188,16 +192,18 @@ class BlockError:
             self._leak_coset_square = self._leak_coset_square + weights @ _squares(even)
         return shifted
 
-    def result(self) -> tuple[Array, Array, Array, Array]:
-        """Return A² (samples,), N (samples,), leakage (samples,) and f̄ (samples, objects, d)."""
+    def result(self) -> tuple[Array, Array, Array, Array, Array]:
+        """Return A², N, leakage and the noise of ‖f̄‖² (samples,), and f̄ (samples, objects, d)."""
         assert self._first is not None
-        squared = self._square - self._squared_mean((self._mean**2).sum(axis=(1, 2)), self._coset_square, self._n)
+        modulus = (self._mean**2).sum(axis=(1, 2))
+        unbiased = self._squared_mean(modulus, self._coset_square, self._n)
+        squared = self._square - unbiased
         leakage = squared  # for d = 1, B_α[u] is ‖f̄‖²: nothing can be misaligned
         if (d := self._irrep.dimension) > 1:
-            modulus = (self._coefficients**2).sum(axis=(1, 2))
-            content = self._irrep.factor * self._squared_mean(modulus, d * self._leak_coset_square, self._n - 1)
+            summed = (self._coefficients**2).sum(axis=(1, 2))
+            content = self._irrep.factor * self._squared_mean(summed, d * self._leak_coset_square, self._n - 1)
             leakage = self._leak_square - content
-        return squared, self._norm, leakage, self._mean + self._first
+        return squared, self._norm, leakage, modulus - unbiased, self._mean + self._first
 
     def _squared_mean(self, modulus: Array, mean_square: Array, n: int) -> Array:
         """Return ‖∫v‖² from ‖mean of v‖² and the mean of ‖v‖²."""
@@ -234,14 +240,17 @@ def combine(kind: Kind, parts: Sequence[Deviation], noise_floor: float, *, exact
     exact_to
         Largest λ up to which the error spectrum is exact.
     """
-    a2, norm, leakage, rows = (
-        np.concatenate([getattr(part, name) for part in parts]) for name in ("squared", "norm", "leakage", "rows")
+    a2, norm, leakage, noise, rows = (
+        np.concatenate([getattr(part, name) for part in parts])
+        for name in ("squared", "norm", "leakage", "noise", "rows")
     )
     absolute, absolute_stderr = _root(*jackknife_ratio(a2, np.ones_like(a2)))
     relative, relative_stderr = _root(*jackknife_ratio(a2, norm))
     leaked, leaked_stderr = jackknife_ratio(leakage, norm)
     misaligned, misaligned_stderr = jackknife_ratio(a2 - leakage, norm)
-    over_spread, over_spread_stderr = _over_spread(a2, rows, np.concatenate([_counts(part) for part in parts]))
+    counts = np.concatenate([_counts(part) for part in parts])
+    least = noise.mean() + noise_floor * norm.mean()
+    over_spread, over_spread_stderr = _over_spread(a2, rows, counts, noise=noise.mean(), least=least)
     spectra = [part.spectrum for part in parts if part.spectrum is not None]
     power = np.concatenate([spectrum.power[:, 1:] for spectrum in spectra]) if spectra else np.zeros((len(a2), 0))
     names = [str(irrep) for irrep in spectra[0].irreps[1:]] if spectra else []
@@ -272,8 +281,13 @@ def _counts(part: Deviation) -> NDArray[np.int64]:
     return np.full(samples, len(part.rows) // samples) if part.mask is None else part.mask.sum(axis=1)
 
 
-def _over_spread(a2: NDArray[np.float64], rows: NDArray[np.float64], counts: NDArray[np.int64]) -> tuple[float, float]:
-    """Return √(Σ A² / Σ‖f̄ − mean‖²), and its standard error by leaving out one input, with its rows, at a time.
+def _over_spread(
+    a2: Array, rows: Array, counts: NDArray[np.int64], *, noise: float, least: float
+) -> tuple[float, float]:
+    """Return √(⟨A²⟩ / spread²) and its standard error, each by leaving out one input, with its rows, at a time.
+
+    The spread of the rows f̄ about their mean, Σ‖f̄ − mean‖² over the inputs, is too small by what the mean follows them;
+    the jackknife takes that out, n/(n − 1) for one row an input. NaN where no spread can be told from rounding.
 
     Parameters
     ----------
@@ -283,6 +297,10 @@ def _over_spread(a2: NDArray[np.float64], rows: NDArray[np.float64], counts: NDA
         (Σ counts, features) f̄, the rows of one input after those of another.
     counts
         (samples,) rows of each input.
+    noise
+        What the rotations' finite number adds to the spread² of an input.
+    least
+        The spread² of an input that must be exceeded for there to be any: noise, and what rounding makes.
     """
     samples = len(a2)
     if samples < 2:
@@ -295,12 +313,14 @@ def _over_spread(a2: NDArray[np.float64], rows: NDArray[np.float64], counts: NDA
     # About their own mean the rest spread by Σ‖r‖² − ‖Σr‖²/n, where the sums of all are 0.
     left = len(rows) - counts
     others = squares.sum() - squares - (sums**2).sum(axis=1) / np.maximum(left, 1)
-    if not squares.sum() > 0:
+    spread = squares.sum() - others.mean()
+    if not spread > least:
         return float("nan"), float("nan")
-    value = _root(a2.sum() / squares.sum(), np.array(0.0))[0]
+    value = _root(a2.mean() / (spread - noise), np.array(0.0))[0]
+    others = others * spread / squares.sum() * (samples - 1) / max(samples - 2, 1) - noise
     if not (others > 0).all():
         return value, float("nan")
-    left_out = (a2.sum() - a2) / others
+    left_out = (a2.sum() - a2) / (samples - 1) / others
     left_out = np.sign(left_out) * np.sqrt(np.abs(left_out))
     return value, float(np.sqrt((samples - 1) / samples * ((left_out - left_out.mean()) ** 2).sum()))
 

@@ -3,49 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from jetsym.probing.reports.significance import Share
 from jetsym.spectrum import Irrep
 
 if TYPE_CHECKING:
     from jetsym.probing.reports.spectrum import SymmetryReport
 
-__all__ = ["Share", "bandwidth", "casimir_of", "pseudo_share", "share_of", "weighted"]
+__all__ = ["bandwidth", "casimir_of", "pseudo_share", "share_of", "weighted"]
 
 Array = NDArray[np.float64]
-
-
-class Share(NamedTuple):
-    """A fraction of power that is uncertain in two ways: by the choice of inputs, and by rounding.
-
-    Rounding changes √b by no more than √floor (see :class:`~jetsym.spectrum.Spectrum`), so that b lies between
-    (√b − √floor)² and (√b + √floor)²; the standard error over inputs comes on top. One input has no standard error:
-    nothing is then certain.
-
-    Examples
-    --------
-    >>> Share(0.02, 0.001, 0.0).surely_above(0.01), Share(0.02, 0.004, 0.0).surely_above(0.01)
-    (True, False)
-    >>> Share(1e-12, 0.0, 1e-6).surely_below(1e-5), Share(0.0, float("nan"), 0.0).surely_below(1.0)
-    (True, False)
-    """
-
-    value: float
-    stderr: float
-    floor: float
-
-    def surely_above(self, bound: float, sigma: float = 3.0) -> bool:
-        """Tell whether it exceeds a bound by more than ``sigma`` standard errors and what rounding can do."""
-        least = max(np.sqrt(max(self.value, 0.0)) - np.sqrt(self.floor), 0.0) ** 2
-        return bool(least - sigma * self.stderr > bound)
-
-    def surely_below(self, bound: float, sigma: float = 3.0) -> bool:
-        """Tell whether it stays below a bound by more than ``sigma`` standard errors and what rounding can do."""
-        most = (np.sqrt(max(self.value, 0.0)) + np.sqrt(self.floor)) ** 2
-        return bool(most + sigma * self.stderr < bound)
 
 
 def weighted(report: SymmetryReport, weight: Callable[[Irrep], float]) -> tuple[Array, Array]:
@@ -117,4 +88,4 @@ def pseudo_share(report: SymmetryReport) -> tuple[Array, Array]:
 def share_of(report: SymmetryReport, row: int, chosen: Callable[[Irrep], bool]) -> Share:
     """Return the power of a layer in chosen irreps."""
     value, stderr = weighted(report, lambda irrep: float(chosen(irrep)))
-    return Share(float(value[row]), float(stderr[row]), float(report.noise_floor[row]))
+    return Share(float(value[row]), float(stderr[row]), float(report.noise_floor[row]), report.meta["n_inputs"])

@@ -26,7 +26,8 @@ class Equivariance:
         √(Σ A² / Σ N): the part of the output's root-mean-square value that the group makes or breaks.
     over_spread
         A over the standard deviation of f̄ across inputs: the number to compare across domains, as it is free of
-        arbitrary constants in the output. Real tokens of all inputs spread about one mean. NaN for a single input.
+        arbitrary constants in the output. Real tokens of all inputs spread about one mean; the spread is free of the
+        bias of few inputs and of few rotations. NaN for a single input, and where no spread can be told from rounding.
     over_spread_stderr
         Its standard error by leaving out one input at a time; NaN in reports from before it was measured.
     noise_floor

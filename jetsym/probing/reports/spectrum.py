@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from jetsym.errors import require
 from jetsym.probing.reports.base import LayerReport
+from jetsym.probing.reports.draws import baseline_words, least_gap
 from jetsym.probing.reports.equivariance import Equivariance
 from jetsym.probing.reports.html import Sectioned, render
 from jetsym.spectrum import Irrep
@@ -84,7 +85,7 @@ class SymmetryReport(LayerReport, Sectioned):
     def sentences(self) -> list[str]:
         """Say where the content lies, how it moves through the layers, and how far outputs are from their law."""
         errors = [_error(name, item, self) for name, item in self.equivariance.items()]
-        return [_depth(self), *errors, *_cut(self), *_resolution(self)]
+        return [_depth(self), *errors, *_spread(self), *_cut(self), *_resolution(self)]
 
     def settings(self) -> str:
         """Say in one line how it was measured."""
@@ -193,6 +194,14 @@ def tail_floor(floor: float) -> float:
     return 2 * float(np.sqrt(floor))
 
 
+def _spread(report: SymmetryReport) -> list[str]:
+    """Say which outputs are the same for all inputs, so that A has no spread to be compared with."""
+    flat = [name for name, item in report.equivariance.items() if np.isnan(item.over_spread)]
+    if not flat or report.meta["n_inputs"] < 2:
+        return []
+    return [f"{', '.join(flat)}: no spread across inputs that can be told from rounding."]
+
+
 def _cut(report: SymmetryReport) -> list[str]:
     """Say where much lies beyond l_max, which is not only missing: part of it may alias into what is reported."""
     worst = int(report.tail.argmax())
@@ -254,9 +263,10 @@ def _error(name: str, item: Equivariance, report: SymmetryReport) -> str:
         f"{name} {verb} by {concise(item.relative, item.relative_stderr)} of its size (relative A) under {group}, "
         + (f"{times:.0e} times what rounding explains" if not times <= 1 else "which is nothing within its error")
     )
-    untrained = report.baseline.equivariance.get(name) if report.baseline else None
-    if untrained:
-        text += f"; an untrained copy: {concise(untrained.relative, untrained.relative_stderr)}"
+    if report.baseline and (other := report.baseline.equivariance.get(name)):
+        meta, gap = report.baseline.meta, abs(item.relative - other.relative)
+        text += f"; {baseline_words(meta)}: {concise(other.relative, other.relative_stderr)}"
+        text += "" if gap > least_gap(other.relative_stderr, meta) else ", from which it does not surely differ"
     return f"{text}. {_split(item)}".strip()
 
 

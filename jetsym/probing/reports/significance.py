@@ -1,0 +1,69 @@
+"""What can surely be said of a number that was measured on a few inputs, or over a few draws."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from scipy import special
+
+__all__ = ["FEWEST_INPUTS", "Share", "quantile"]
+
+#: With fewer inputs the tail of their distribution is out of sight: nothing is said to stay below a bound.
+FEWEST_INPUTS = 8
+
+
+def quantile(sigma: float, inputs: int) -> float:
+    """Return how many standard errors of so many inputs have the tail probability of ``sigma`` normal ones.
+
+    It is that of Student's t with ``inputs`` − 1 degrees of freedom; infinite for a single input.
+
+    Examples
+    --------
+    >>> [round(quantile(3.0, inputs), 2) for inputs in (1, 4, 16, 10**6)]
+    [inf, 9.22, 3.59, 3.0]
+    """
+    return float(special.stdtrit(inputs - 1, special.ndtr(sigma))) if inputs > 1 else float("inf")
+
+
+class Share(NamedTuple):
+    """A fraction of power that is uncertain in two ways: by the choice of inputs, and by rounding.
+
+    Rounding changes √b by no more than √floor (see :class:`~jetsym.spectrum.Spectrum`), so that b lies between
+    (√b − √floor)² and (√b + √floor)². The choice of inputs is judged on the log-odds ln b/(1 − b), whose standard error
+    is that of b by b(1 − b), by Student's t of ``inputs`` − 1 degrees: shares are skew, and a few of them have no
+    normal mean. An error over twice the value is that of an unbiased estimate about zero, and taken as it is.
+
+    Examples
+    --------
+    >>> Share(0.02, 0.001, 0.0, 64).surely_above(0.01), Share(0.02, 0.006, 0.0, 64).surely_above(0.01)
+    (True, False)
+    >>> Share(1e-12, 0.0, 1e-6, 64).surely_below(1e-5), Share(0.0, float("nan"), 0.0, 1).surely_below(1.0)
+    (True, False)
+    >>> Share(0.02, 0.001, 0.0, 3).surely_above(0.01), Share(0.001, 0.0001, 0.0, 7).surely_below(0.1)
+    (False, False)
+    """
+
+    value: float
+    stderr: float
+    floor: float
+    inputs: int
+
+    def surely_above(self, bound: float, sigma: float = 3.0) -> bool:
+        """Tell whether it exceeds a bound, beyond what chance and rounding can do."""
+        least = max(np.sqrt(max(self.value, 0.0)) - np.sqrt(self.floor), 0.0) ** 2
+        return bool(self._moved(least, -quantile(sigma, self.inputs)) > bound)
+
+    def surely_below(self, bound: float, sigma: float = 3.0) -> bool:
+        """Tell whether it stays below a bound, beyond what chance and rounding can do."""
+        most = (np.sqrt(max(self.value, 0.0)) + np.sqrt(self.floor)) ** 2
+        return self.inputs >= FEWEST_INPUTS and bool(self._moved(most, quantile(sigma, self.inputs)) < bound)
+
+    def _moved(self, value: float, errors: float) -> float:
+        """Return a value so many standard errors away."""
+        if self.stderr == 0.0:
+            return value
+        if not self.stderr <= 2.0 * self.value < 2.0 or not 0.0 < value < 1.0:
+            return value + errors * self.stderr
+        step = errors * self.stderr / (self.value * (1.0 - self.value))
+        return float(special.expit(special.logit(value) + step))
