@@ -260,7 +260,10 @@ def _beat(path: Path, mine: Holder, stop: threading.Event, lost: threading.Event
             if found is None or found[0] != mine:
                 if not stop.is_set():
                     lost.set()
-                    _thread.interrupt_main()
+                    if os.name == "nt":
+                        _thread.interrupt_main()
+                    else:  # wakes it as well
+                        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
                 return
             os.utime(path)
 
