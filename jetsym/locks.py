@@ -197,8 +197,13 @@ def _take(path: Path, mine: Holder) -> Holder | None:
     while True:
         path.parent.mkdir(parents=True, exist_ok=True)
         with suppress(FileExistsError, FileNotFoundError):  # the latter where another process has removed the folder
-            with path.open("x", encoding="utf-8") as file:
-                json.dump(asdict(mine), file)
+            file = path.open("x", encoding="utf-8")
+            try:
+                with file:
+                    json.dump(asdict(mine), file)
+            except BaseException:  # such as a full disk: no lock is better than one that cannot be read
+                path.unlink()
+                raise
             return None
         found = _look(path)
         if found is None:

@@ -218,6 +218,7 @@ def fetch(
     if final.exists():
         _check_existing(final, algorithm, expected)
         return final
+    final.parent.mkdir(parents=True, exist_ok=True)
     purpose = f"jetsym download of {final.name}"
     with locked(final.parent, purpose, name=final.name), _kept(final.with_name(final.name + ".part")) as part:
         if expected is None:
