@@ -139,7 +139,7 @@ or write elsewhere
     """
     path = Path(folder).expanduser() / f".{name}.lock"
     if path.parent.exists() and not path.parent.is_dir():
-        raise ConfigError(f"{path.parent} is a file; expected a folder to write to")
+        raise ConfigError(f"out is {str(path.parent)!r}, which is a file; expected a folder to write to")
     made = [place for place in path.parents if not place.exists()]
     mine = _this_process(purpose)
     stop, lost = threading.Event(), threading.Event()
