@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -14,12 +15,16 @@ from typing import TYPE_CHECKING, Any
 
 from jetsym._version import __version__
 from jetsym.errors import JetsymError, closest
+from jetsym.locks import locked
 from jetsym.training.presets import preset_names, preset_path
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser
 
 __all__ = ["Command", "dispatch", "main"]
+
+#: What ends the names of files that commands write at their end; those that write into folders lock these themselves.
+FILES = frozenset({".json", ".onnx", ".parquet", ".pt", ".root", ".yaml"})
 
 
 @dataclass(frozen=True)
@@ -198,7 +203,12 @@ def run(program: str, command: Command, words: Sequence[str]) -> int:
         return _fail(program, f"{reason} ({program} --help lists the options)", status=2)
     for own in ("config", "preset"):
         options.pop(own, None)
-    result = function(**vars(options))
+    out = Path(getattr(options, "out", None) or "").expanduser()
+    with ExitStack() as stack:
+        if out.suffix in FILES:
+            with suppress(OSError):  # what cannot be written is the command's to tell
+                stack.enter_context(locked(out.parent, program, name=out.name))
+        result = function(**vars(options))
     if isinstance(result, Path):
         print(result)
     return 0

@@ -18,6 +18,7 @@ from jetsym.files import write_atomically, write_json
 from jetsym.jets.batch import JetBatch
 from jetsym.jets.evaluation.evaluate import evaluate
 from jetsym.jets.io.sample import sample, sample_dir
+from jetsym.locks import locked
 from jetsym.plotting import plot_spectrum, save_figure
 from jetsym.probing.diagnosis.diagnose import diagnose
 from jetsym.probing.probe import probe
@@ -86,23 +87,24 @@ def demo(
     """
     scale, folder = QUICK if quick else FULL, Path(out)
     console = Console(stderr=True, quiet=not progress)
-    for name, preset in RUNS.items():
-        console.rule(f"training {name}", align="left")
-        train_one(name, preset, folder, scale, overwrite=overwrite, seed=seed, device=device, progress=progress)
+    with locked(folder, "jetsym demo"):
+        for name, preset in RUNS.items():
+            console.rule(f"training {name}", align="left")
+            train_one(name, preset, folder, scale, overwrite=overwrite, seed=seed, device=device, progress=progress)
 
-    test = sample("test", limit=scale.test_jets, max_particles=64)
-    few = sample("test", limit=scale.probe_jets, max_particles=64)
-    console.rule("evaluating and probing", align="left")
-    reports = probe_runs(folder, few, l_max=scale.l_max, seed=seed, progress=progress)
-    metrics = {name: measure(folder / name, test, reports[name], seed=seed) for name in RUNS}
+        test = sample("test", limit=scale.test_jets, max_particles=64)
+        few = sample("test", limit=scale.probe_jets, max_particles=64)
+        console.rule("evaluating and probing", align="left")
+        reports = probe_runs(folder, few, l_max=scale.l_max, seed=seed, progress=progress)
+        metrics = {name: measure(folder / name, test, reports[name], seed=seed) for name in RUNS}
 
-    write_json(folder / "metrics.json", metrics)
-    for name, report in reports.items():
-        report.save(folder / f"report_{name}.json")
-    axes = draw(reports)
-    for suffix in ("png", "pdf"):
-        save_figure(axes, folder / f"spectrum.{suffix}")
-    result = write_atomically(folder / "report.html", html(metrics, reports, axes, quick=quick))
+        write_json(folder / "metrics.json", metrics)
+        for name, report in reports.items():
+            report.save(folder / f"report_{name}.json")
+        axes = draw(reports)
+        for suffix in ("png", "pdf"):
+            save_figure(axes, folder / f"spectrum.{suffix}")
+        result = write_atomically(folder / "report.html", html(metrics, reports, axes, quick=quick))
     plt.close(axes.get_figure(root=True))
     for text in findings(metrics, reports):
         console.print(text, highlight=False)

@@ -18,6 +18,7 @@ __all__ = [
     "DataError",
     "DownloadError",
     "JetsymError",
+    "LockedError",
     "MissingDependencyError",
     "ProbeError",
     "SpectrumError",
@@ -69,6 +70,10 @@ class ProbeError(JetsymError):
 
 class TrainingError(JetsymError):
     """Training has gone wrong in a way that going on cannot repair."""
+
+
+class LockedError(JetsymError):
+    """Another process is writing where this one was to write."""
 
 
 class TerminatedError(JetsymError):

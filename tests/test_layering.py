@@ -17,7 +17,7 @@ import jetsym
 PACKAGE = Path(jetsym.__file__).parent
 
 GROUND = {"_version", "errors", "files", "lazy", "progress"}
-LOW = GROUND | {"text", "storage", "symmetry"}
+LOW = GROUND | {"locks", "text", "storage", "symmetry"}
 MATHEMATICS = LOW | {"spectrum"}
 SHOWN = MATHEMATICS | {"plotting"}
 INSTRUMENT = SHOWN | {"domains", "probing", "remedies"}
@@ -27,6 +27,7 @@ PRODUCTS = INSTRUMENT | {"jets", "atoms", "training", "repair"}
 #: allows all rooms within it.
 MAY_IMPORT: dict[str, set[str]] = {
     **{name: set() for name in sorted(GROUND)},
+    "locks": GROUND,
     "text": GROUND,
     "storage": GROUND,
     "symmetry": GROUND | {"text"},

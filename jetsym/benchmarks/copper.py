@@ -21,6 +21,7 @@ from jetsym.atoms.workflows.relaxation import RelaxationReport, relax
 from jetsym.atoms.workflows.tables import compared
 from jetsym.errors import require
 from jetsym.files import finished_file
+from jetsym.locks import locked
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -165,25 +166,26 @@ def train_copper(
     write = require("ase.io", extra="atoms", purpose="copper").write
     frames = copper_frames(structures, seed=seed)
     split = max(1, structures // 10)
-    for name, part in {"train": frames[split:], "validation": frames[:split]}.items():
-        with finished_file(Path(folder) / f"{name}.xyz") as unfinished:
-            write(unfinished, part, format="extxyz")
-    return train(
-        str(Path(folder) / "train.xyz"),
-        out=str(Path(folder) / "run"),
-        validation=str(Path(folder) / "validation.xyz"),
-        forces="forces",
-        stress="stress",
-        epochs=epochs,
-        batch_size=8,
-        learning_rate=2e-3,
-        seed=seed,
-        augment=augment,
-        device="cpu",
-        progress=progress,
-        model=SMALL | (model or {}),
-        training={"loss": LOSS, "num_workers": 0},
-    )
+    with locked(folder, "benchmark of copper"):
+        for name, part in {"train": frames[split:], "validation": frames[:split]}.items():
+            with finished_file(Path(folder) / f"{name}.xyz") as unfinished:
+                write(unfinished, part, format="extxyz")
+        return train(
+            str(Path(folder) / "train.xyz"),
+            out=str(Path(folder) / "run"),
+            validation=str(Path(folder) / "validation.xyz"),
+            forces="forces",
+            stress="stress",
+            epochs=epochs,
+            batch_size=8,
+            learning_rate=2e-3,
+            seed=seed,
+            augment=augment,
+            device="cpu",
+            progress=progress,
+            model=SMALL | (model or {}),
+            training={"loss": LOSS, "num_workers": 0},
+        )
 
 
 def _show(console: Console, folder: Path, title: str, report: RelaxationReport | PhononReport) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -10,6 +11,7 @@ from rich.console import Console
 
 from jetsym.commands import check_out, save
 from jetsym.errors import ConfigError
+from jetsym.locks import locked
 
 if TYPE_CHECKING:
     from jetsym.jets.evaluation.report import Evaluation
@@ -54,10 +56,11 @@ def _try_before(data: str | list[str], out: Path, options: dict[str, Any], *, fi
     run = ("resume", "overwrite", "progress")
     config = TrainConfig(data=data, **{name: value for name, value in options.items() if name not in run})
     if find:
-        curve = find_lr(config, progress=options.get("progress", True))
-        if is_first_process():
-            print(curve, end="")
-            save(curve, out / "learning_rate.json")
+        with locked(out, "jetsym train --find_lr") if is_first_process() else nullcontext():
+            curve = find_lr(config, progress=options.get("progress", True))
+            if is_first_process():
+                print(curve, end="")
+                save(curve, out / "learning_rate.json")
         return
     found = dry_run(config)
     if is_first_process():

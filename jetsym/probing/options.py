@@ -34,7 +34,7 @@ def check(
         expect_at_least("n_rotations", n_rotations, 3, ProbeError)
         if method in ("quadrature", "icosahedral"):
             raise ProbeError("n_rotations goes with method='random'; those of a quadrature follow from l_max")
-    _check_integer("n_draws", n_draws, 2)
+    expect_at_least("n_draws", n_draws, 2, ProbeError)
     if device is not None:
         _check_device(device)
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,10 +17,11 @@ from lightning_fabric.plugins.precision import MixedPrecision, Precision
 from lightning_fabric.utilities.rank_zero import rank_zero_only
 from torch import Tensor
 
-from jetsym.errors import ConfigError
+from jetsym.errors import ConfigError, JetsymError
+from jetsym.locks import locked
 from jetsym.training.config import TrainConfig
 
-__all__ = ["is_first_process", "make_fabric", "total"]
+__all__ = ["is_first_process", "locked_by_first", "make_fabric", "total"]
 
 
 def make_fabric(config: TrainConfig) -> Fabric:
@@ -65,6 +69,28 @@ def _processes() -> tuple[int, int]:
         nodes = int(os.environ["SLURM_STEP_NUM_NODES"])
         return int(os.environ["SLURM_STEP_NUM_TASKS"]) // nodes, nodes
     return 1, 1
+
+
+@contextmanager
+def locked_by_first(fabric: Fabric, folder: Path, purpose: str) -> Iterator[None]:
+    """Hold the lock of a folder in the first process, see :func:`jetsym.locks.locked`; without it all of them end.
+
+    Raises
+    ------
+    LockedError
+        A process of another run holds the lock.
+    """
+    refused: Exception | None = None
+    with ExitStack() as stack:
+        if fabric.is_global_zero:
+            try:
+                stack.enter_context(locked(folder, purpose))
+            except (JetsymError, OSError) as error:
+                refused = error
+        refused = fabric.broadcast(refused)
+        if refused is not None:
+            raise refused
+        yield
 
 
 def total(fabric: Fabric, value: float) -> float:

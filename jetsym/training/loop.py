@@ -25,7 +25,7 @@ from jetsym.progress import progress_bar
 from jetsym.training.callbacks import Callback, Moment, Watch
 from jetsym.training.config import TrainConfig
 from jetsym.training.data import StreamedJets, batches, load_jets, size_of_batch
-from jetsym.training.engine import make_fabric, total
+from jetsym.training.engine import locked_by_first, make_fabric, total
 from jetsym.training.finetune import starting_point
 from jetsym.training.folder import RunFolder
 from jetsym.training.optimisation import learning_rate
@@ -94,6 +94,8 @@ def train(
     ------
     ConfigError
         A value cannot be used, or ``out`` holds a run already.
+    LockedError
+        Another process is writing to ``out``.
     DataError
         The files do not hold labelled jets.
     CheckpointError
@@ -109,35 +111,36 @@ def train(
         raise ConfigError(f"a training option is not known or has a value of a wrong type: {error}") from error
     config, source = starting_point(config)
     folder = RunFolder(out)
-    folder.check(config, resume=resume, overwrite=overwrite)
     fabric = make_fabric(config)
-    training, validation = load_jets(config, rank=fabric.global_rank, ranks=fabric.world_size)
-    state = begin(fabric, config, training, source=source)
-    if not fabric.is_global_zero:  # the first process alone writes and tells
-        folder.writes, progress, callbacks = False, False, ()
-    folder.begin(config, overwrite=overwrite)
-    fabric.barrier()
+    with locked_by_first(fabric, folder.path, "jetsym train"):
+        folder.check(config, resume=resume, overwrite=overwrite)
+        training, validation = load_jets(config, rank=fabric.global_rank, ranks=fabric.world_size)
+        state = begin(fabric, config, training, source=source)
+        if not fabric.is_global_zero:  # the first process alone writes and tells
+            folder.writes, progress, callbacks = False, False, ()
+        folder.begin(config, overwrite=overwrite)
+        fabric.barrier()
 
-    state.restore(folder)
-    if state.steps_done == 0:
-        folder.save_initial(state.tagger, config=config.to_dict())
-    every = config.monitor_every if fabric.is_global_zero else 0
-    watch = Watch(folder.path, validation, every=every, n_jets=config.monitor_jets)
-    watch.begin(state.judged, state.steps_done)
-    callbacks = [*callbacks, watch]
-    with noticing_sigterm() as asked_to_end, forked():
-        while not finished(state, folder, progress=progress):
-            title = f"epoch {state.position.epoch}/{config.epochs}"
-            with progress_bar(title, len(training), shown=progress) as advance:
-                advance(state.position.jets)
-                for loss, shown in train_epoch(state, training, penalties=penalties):
-                    advance(shown)
-                    tell(callbacks, state, folder, loss=loss)
-                    keep(state, folder, ending=total(fabric, asked_to_end()) > 0)
-            line = epoch_line(state) | validate(fabric, state.judged, validation, batch_size=config.batch_size)
-            tell(callbacks, state, folder, metrics=line)
-            finish_epoch(state, folder, line, progress=progress)
-        watch.end(state.judged, state.steps_done)
+        state.restore(folder)
+        if state.steps_done == 0:
+            folder.save_initial(state.tagger, config=config.to_dict())
+        every = config.monitor_every if fabric.is_global_zero else 0
+        watch = Watch(folder.path, validation, every=every, n_jets=config.monitor_jets)
+        watch.begin(state.judged, state.steps_done)
+        callbacks = [*callbacks, watch]
+        with noticing_sigterm() as asked_to_end, forked():
+            while not finished(state, folder, progress=progress):
+                title = f"epoch {state.position.epoch}/{config.epochs}"
+                with progress_bar(title, len(training), shown=progress) as advance:
+                    advance(state.position.jets)
+                    for loss, shown in train_epoch(state, training, penalties=penalties):
+                        advance(shown)
+                        tell(callbacks, state, folder, loss=loss)
+                        keep(state, folder, ending=total(fabric, asked_to_end()) > 0)
+                line = epoch_line(state) | validate(fabric, state.judged, validation, batch_size=config.batch_size)
+                tell(callbacks, state, folder, metrics=line)
+                finish_epoch(state, folder, line, progress=progress)
+            watch.end(state.judged, state.steps_done)
     return Run(path=folder.path, metrics=folder.metrics)
 
 

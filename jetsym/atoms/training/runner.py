@@ -16,6 +16,7 @@ import yaml
 
 from jetsym.atoms.packages import quiet
 from jetsym.errors import require
+from jetsym.locks import locked
 
 __all__ = ["FAILED", "main"]
 
@@ -39,7 +40,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             leave_out_augmentation()
     os.chdir(wanted.folder)  # metatrain writes where it is
     options = configuration.create(yaml.safe_load(Path("options.yaml").read_text(encoding="utf-8")))
-    with log.setup_logging(log.ROOT_LOGGER, log_file="train.log", level=logging.INFO):
+    # A lock of its own: this process outlives a parent that is killed by a moment, and another may be started in it.
+    with (
+        locked(Path.cwd(), "jetsym atoms train", name="metatrain"),
+        log.setup_logging(log.ROOT_LOGGER, log_file="train.log", level=logging.INFO),
+    ):
         try:
             train(options, output="model.pt", checkpoint_dir=".", restart_from=wanted.restart)
         except Exception as error:  # of any kind: it is the parent that reports it

@@ -32,6 +32,7 @@ from jetsym.atoms.read import FORMATS, read_frames
 from jetsym.atoms.training.runner import FAILED
 from jetsym.errors import ConfigError, DataError, TrainingError, expect_at_least, expect_one_of, require
 from jetsym.files import finished_file, write_atomically
+from jetsym.locks import locked
 from jetsym.progress import progress_bar
 
 __all__ = ["ARCHITECTURES", "GIVEN", "OPTIONS", "energy_section", "train"]
@@ -119,6 +120,8 @@ def train(
     ------
     ConfigError
         An option that cannot be used, or a folder that is in use.
+    LockedError
+        Another process is writing to the folder.
     DataError
         There is no such file of structures, or no forces or stress of that name in it.
     TrainingError
@@ -154,14 +157,15 @@ def train(
         "test_set": _held_out(test, section, length_unit),
         **(options or {}),
     }
-    start = _prepare(folder, resume)
-    for name, values in {GIVEN: _again(given), OPTIONS: content}.items():
-        write_atomically(folder / name, yaml.safe_dump(values, sort_keys=False, allow_unicode=True))
-    with progress_bar("training", epochs, shown=progress) as advance:
-        advance(0 if start is None else start[0] + 1)
-        _run(folder, augment=augment, start=None if start is None else start[1], advance=advance)
-    if start is not None:
-        _join_metrics(folder / METRICS)
+    with locked(folder, "jetsym atoms train"):
+        start = _prepare(folder, resume)
+        for name, values in {GIVEN: _again(given), OPTIONS: content}.items():
+            write_atomically(folder / name, yaml.safe_dump(values, sort_keys=False, allow_unicode=True))
+        with progress_bar("training", epochs, shown=progress) as advance:
+            advance(0 if start is None else start[0] + 1)
+            _run(folder, augment=augment, start=None if start is None else start[1], advance=advance)
+        if start is not None:
+            _join_metrics(folder / METRICS)
     return folder
 
 
@@ -239,10 +243,9 @@ def _held_out(part: float | str, targets: Mapping[str, Any], length_unit: str) -
 
 
 def _prepare(folder: Path, resume: bool) -> tuple[int, Path] | None:
-    """Make the folder of a run; return epoch and checkpoint to go on from, looked at for what it may run."""
-    if not resume and folder.exists() and any(folder.iterdir()):
+    """Prepare the folder of a run; return epoch and checkpoint to go on from, looked at for what it may run."""
+    if not resume and any(not path.name.startswith(".") for path in folder.iterdir()):
         raise ConfigError(f"out is {folder}, which is not empty; choose another folder, or resume=true to continue")
-    folder.mkdir(parents=True, exist_ok=True)
     shutil.rmtree(folder / "indices", ignore_errors=True)  # metatrain writes them anew, but not over others
     epochs = epochs_in(folder)
     if not resume or not epochs:

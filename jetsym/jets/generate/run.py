@@ -23,6 +23,7 @@ from jetsym.jets.generate.detector import DetectorConfig
 from jetsym.jets.generate.manifest import Manifest, PlannedFile, plan, settings
 from jetsym.jets.io.writer import open_jetclass
 from jetsym.jets.schema import CLASSES
+from jetsym.locks import locked
 from jetsym.progress import progress_bar
 
 __all__ = ["generate"]
@@ -91,6 +92,8 @@ def generate(
         If ``out`` holds files of the same names that no manifest knows.
     MissingDependencyError
         If Pythia or FastJet is not installed.
+    LockedError
+        If another process is writing to ``out``.
     JetsymError
         If a process fails. Files that were finished are kept.
 
@@ -113,15 +116,16 @@ def generate(
         split=split,
         detector=detector,
     )
-    manifest = Manifest.open(folder, recipe, files, overwrite=overwrite)
-    missing = [file for file in files if not manifest.is_finished(file)]
-    tasks = [task for file in missing for task in file.tasks(seed=seed, detector=detector)]
-    workers = min(processes or _cpu_count(), max(len(tasks), 1))
-    total = sum(file.n_jets for file in missing)
-    with progress_bar("jets", total, shown=progress) as advance, closing(_generate_all(tasks, workers)) as tables:
-        for file in missing:
-            _write(folder / file.name, file, tables, advance)
-            manifest.add(file)
+    with locked(folder, "jetsym generate"):
+        manifest = Manifest.open(folder, recipe, files, overwrite=overwrite)
+        missing = [file for file in files if not manifest.is_finished(file)]
+        tasks = [task for file in missing for task in file.tasks(seed=seed, detector=detector)]
+        workers = min(processes or _cpu_count(), max(len(tasks), 1))
+        total = sum(file.n_jets for file in missing)
+        with progress_bar("jets", total, shown=progress) as advance, closing(_generate_all(tasks, workers)) as tables:
+            for file in missing:
+                _write(folder / file.name, file, tables, advance)
+                manifest.add(file)
     return manifest.path
 
 

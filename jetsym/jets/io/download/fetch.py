@@ -23,9 +23,10 @@ from typing import Any, BinaryIO
 
 from jetsym._version import __version__
 from jetsym.errors import DownloadError
+from jetsym.locks import locked
 from jetsym.progress import progress_bar
 
-__all__ = ["check_space", "checksum", "fetch", "opened_alone", "size_of"]
+__all__ = ["check_space", "checksum", "fetch", "size_of"]
 
 _CHUNK = 1 << 20
 
@@ -206,7 +207,9 @@ def fetch(
     ------
     DownloadError
         There is no connection, the server does not have the file or has another one, it keeps breaking off, there is
-        too little space, another process is fetching the same file, or another file of that name is there.
+        too little space, or another file of that name is there.
+    LockedError
+        Another process is fetching the same file.
     """
     if sha256 is not None and md5 is not None:
         raise ValueError("both sha256 and md5 are given; expected one of them")
@@ -218,7 +221,8 @@ def fetch(
         _check_existing(final, algorithm, expected)
         return final
     final.parent.mkdir(parents=True, exist_ok=True)
-    with opened_alone(final.with_name(final.name + ".part")) as part:
+    purpose = f"jetsym download of {final.name}"
+    with locked(final.parent, purpose, name=final.name), _kept(final.with_name(final.name + ".part")) as part:
         if expected is None:
             part.truncate()
         transfer = _Transfer(url, part, final.name, size, algorithm, expected, timeout, progress)
@@ -300,17 +304,9 @@ def _check_existing(path: Path, algorithm: str, expected: str | None) -> None:
 
 
 @contextmanager
-def opened_alone(path: Path) -> Iterator[BinaryIO]:
-    """Open a file to append to, for this process alone; it is removed if it stays empty."""
+def _kept(path: Path) -> Iterator[BinaryIO]:
+    """Open a file to append to; it is removed if it stays empty."""
     with path.open("a+b") as file:
-        try:
-            import fcntl
-
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except ImportError:  # not on Windows
-            pass
-        except BlockingIOError as error:
-            raise DownloadError(f"another process is fetching to {path}; wait for it to end") from error
         file.seek(0)
         try:
             yield file

@@ -16,7 +16,8 @@ from pathlib import Path
 from jetsym.errors import ConfigError, closest
 from jetsym.files import write_json
 from jetsym.jets.io.download.archive import unpack
-from jetsym.jets.io.download.fetch import check_space, fetch, opened_alone, size_of
+from jetsym.jets.io.download.fetch import check_space, fetch, size_of
+from jetsym.locks import locked
 
 __all__ = ["JETCLASS", "Archive", "chosen_splits", "download_jetclass"]
 
@@ -150,6 +151,8 @@ def download_jetclass(
     DownloadError
         See :func:`jetsym.jets.io.download.fetch.fetch` and :func:`jetsym.jets.io.download.archive.unpack`; nothing is
         fetched where the disk has too little room for all.
+    LockedError
+        Another process is fetching one of the archives to ``out``.
     """
     archives, folder = chosen_splits(split), Path(out).expanduser()
     missing = [archive for archive in archives if not archive.is_there(folder)]
@@ -158,7 +161,9 @@ def download_jetclass(
         check_space(folder, _needed(missing, folder, keep_archives=keep_archives))
     for archive in missing:
         path = folder / archive.name
-        with opened_alone(path.with_name(f".{archive.name}.lock")):
+        with locked(folder, f"jetsym download of {archive.split}", name=archive.split):
+            if archive.is_there(folder):  # by now, from another process
+                continue
             fetch(archive.url, path, md5=archive.md5, progress=progress)
             archive.note(folder, unpack(path, folder / archive.folder, progress=progress))
             if not keep_archives:

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
-from jetsym.errors import ConfigError, DataError, expect_one_of
+from jetsym.errors import DataError, expect_one_of
 from jetsym.files import finished_file, sha256_of, write_atomically, write_json
 from jetsym.jets.io.formats.parquet import write_parquet
 from jetsym.jets.io.mapping.parse import load_mapping
@@ -25,14 +25,13 @@ from jetsym.jets.io.paths import Paths, local_files
 from jetsym.jets.io.read import BadJets, ColumnSet, MappingFile, check_number
 from jetsym.jets.io.streaming.blocks import Block, JetFiles, Skipped
 from jetsym.jets.io.streaming.cache import FORMAT, MANIFEST, CacheFiles, column_file, describe, is_cache
+from jetsym.locks import locked
 from jetsym.progress import progress_bar
 
 __all__ = ["JOURNAL", "convert", "to_parquet"]
 
 #: How far an unfinished cache has come; it goes when the manifest comes.
 JOURNAL = "unfinished.json"
-
-_LOCK = ".lock"
 
 
 def convert(
@@ -75,18 +74,19 @@ def convert(
     DataError
         If files cannot be read, or the folder holds something else, or cannot be written to.
     ConfigError
-        If an option has no meaning, or another process writes the same cache.
+        If an option has no meaning.
+    LockedError
+        If another process is writing to the folder.
     """
     expect_one_of("columns", columns, ("all", "full", "kin"))
     check_number("threads", threads, "threads")
     files, folder, known = local_files(paths), Path(out).expanduser(), load_mapping(mapping)
     if folder.exists() and not folder.is_dir():
         raise DataError(f"{folder} is a file; expected a folder to write the cache to")
-    folder.mkdir(parents=True, exist_ok=True)
-    strangers = [path.name for path in folder.iterdir() if path.name != _LOCK]
-    if strangers and not is_cache(folder) and not (folder / JOURNAL).exists():
-        raise DataError(f"{folder} holds {strangers[0]!r} and no cache; choose another folder")
-    with _alone(folder), _explained(folder):
+    with locked(folder, "jetsym convert"), _explained(folder):
+        strangers = [path.name for path in folder.iterdir() if not path.name.startswith(".")]
+        if strangers and not is_cache(folder) and not (folder / JOURNAL).exists():
+            raise DataError(f"{folder} holds {strangers[0]!r} and no cache; choose another folder")
         if is_cache(folder) and not overwrite:
             CacheFiles(folder, sources=files, mapping=known, columns=columns)
             return folder
@@ -137,6 +137,8 @@ def to_parquet(paths: Paths, out: str | os.PathLike[str], *, overwrite: bool = F
     ------
     DataError
         If a file cannot be read, or two have the same name.
+    LockedError
+        If another process is writing to the folder.
     MissingDependencyError
         If pyarrow is not installed.
     """
@@ -144,7 +146,7 @@ def to_parquet(paths: Paths, out: str | os.PathLike[str], *, overwrite: bool = F
     targets = [folder / f"{path.stem}.parquet" for path in files]
     if twice := next((target for target in targets if targets.count(target) > 1), None):
         raise DataError(f"several of the files would become {twice}; convert them into folders of their own")
-    with progress_bar("convert", len(files), shown=progress) as advance:
+    with locked(folder, "jetsym convert"), progress_bar("convert", len(files), shown=progress) as advance:
         for path, target in zip(files, targets, strict=True):
             if overwrite or not target.exists() or target.stat().st_mtime_ns < path.stat().st_mtime_ns:
                 with finished_file(target) as unfinished:
@@ -310,19 +312,3 @@ def _explained(folder: Path) -> Iterator[None]:
             f"{folder}: the cache could not be written ({error.strerror}); what is there will not be read as a cache. "
             "Make room and run the same command again: it continues"
         ) from error
-
-
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Keep other processes from writing to the same folder."""
-    try:
-        import fcntl
-    except ImportError:  # Windows
-        yield
-        return
-    with (folder / _LOCK).open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise ConfigError(f"{folder}: another process is writing this cache; wait for it to end") from error
-        yield

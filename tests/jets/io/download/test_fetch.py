@@ -345,16 +345,6 @@ def test_a_full_disk_is_noticed_before_anything_is_written(server, path, monkeyp
     assert get(server, path).read_bytes() == BODY
 
 
-def test_two_processes_do_not_write_the_same_file(server, path):
-    fcntl = pytest.importorskip("fcntl")
-    path.parent.mkdir()
-    with part_of(path).open("ab") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        with pytest.raises(DownloadError, match="another process is fetching to"):
-            get(server, path)
-    assert get(server, path).read_bytes() == BODY
-
-
 def test_an_interrupted_transfer_keeps_what_has_arrived(server, path, monkeypatch):
     @contextlib.contextmanager
     def bar(title, total, **options):

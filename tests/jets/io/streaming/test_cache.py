@@ -164,16 +164,6 @@ def test_damage_is_found(files, tmp_path):
         verify(tmp_path)
 
 
-def test_two_writers_do_not_mix(files, tmp_path):
-    fcntl = pytest.importorskip("fcntl")
-    folder = tmp_path / "cache"
-    folder.mkdir()
-    with (folder / ".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        with pytest.raises(ConfigError, match="another process is writing this cache"):
-            convert(files, folder, progress=False)
-
-
 def test_the_space_is_checked_first(files, tmp_path, monkeypatch):
     usage = shutil.disk_usage(tmp_path)
     monkeypatch.setattr("shutil.disk_usage", lambda folder: usage._replace(free=1000))
