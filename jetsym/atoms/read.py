@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from jetsym.atoms.packages import require
 from jetsym.errors import DataError
+from jetsym.files import expect_data
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -53,6 +54,7 @@ def read_frames(path: str | Path | Sequence[str | Path], *, limit: int | None = 
 
 
 def _read(file: Path, limit: int | None) -> list[Atoms]:
+    expect_data(file)
     form = FORMATS.get(file.suffix.lower())
     if form is None:
         raise DataError(f"{file} ends in {file.suffix!r}; expected a file of structures: {', '.join(FORMATS)}")
