@@ -71,6 +71,8 @@ def finished_file(path: str | Path) -> Iterator[Path]:
     final = Path(path).expanduser()
     if final.is_dir():
         raise IsADirectoryError(errno.EISDIR, "a file cannot be written where a folder is", str(final))
+    if final.exists() and not final.is_file():
+        raise FileExistsError(errno.EEXIST, "a device cannot be replaced by a file", str(final))
     final.parent.mkdir(parents=True, exist_ok=True)
     remove_leftovers(final)
     # Host and process keep two writers of the same file apart: the last one to finish wins, neither is torn.
@@ -244,7 +246,7 @@ def mark_unfinished(folder: Path, *, command: str) -> None:
     write_atomically(
         folder / UNFINISHED,
         f"Not all files are here yet: {command} is writing them, or was stopped. Run the same command again: it goes "
-        "on, and removes this file when they are all there.\n",
+        "on, and removes this file when they are all there. Or remove it, to read those that are.\n",
     )
 
 
