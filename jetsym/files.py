@@ -15,6 +15,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from jetsym.errors import ConfigError, DataError
 
 __all__ = [
@@ -281,24 +283,15 @@ def _unfinished(path: Path) -> Path:
 
 def _is_being_written(path: Path, host: str, process: int, written: float) -> bool:
     """Tell whether a process may still be writing a file that was last written to at a time."""
-    if host != _HOST or os.name == "nt":  # where asking for a process may end it
+    if host != _HOST:
         return time.time() - written < _GIVEN_UP
     if process == os.getpid():
         return path.absolute() in _WRITING
     try:
-        os.kill(process, 0)
-    except (ProcessLookupError, OverflowError):
+        writer = psutil.Process(process)
+        # One that began later is another one, of the same number; a zombie has ended.
+        return writer.create_time() < written + 1.0 and writer.status() != psutil.STATUS_ZOMBIE
+    except (psutil.NoSuchProcess, OverflowError):
         return False
-    except PermissionError:
-        pass
-    started = _start_of(process)
-    return started is None or started < written + 1.0  # else it is another one, of the same number
-
-
-def _start_of(process: int) -> float | None:
-    """Return when a process began, in seconds of the epoch; None where it cannot be told."""
-    try:
-        ticks = int(Path(f"/proc/{process}/stat").read_text(errors="replace").rpartition(")")[2].split()[19])
-        return time.time() - time.clock_gettime(time.CLOCK_BOOTTIME) + ticks / os.sysconf("SC_CLK_TCK")
-    except (OSError, ValueError, IndexError, AttributeError):  # no Linux
-        return None
+    except psutil.Error:  # it may not be asked
+        return True
