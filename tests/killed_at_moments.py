@@ -1,10 +1,10 @@
 """Do a piece of work in processes that are killed at moments spread over it; a program of its own.
 
 ``python killed_at_moments.py WORK FOLDER DATA MOMENTS``: the work is done once in ``FOLDER/whole``, to count how often
-it touches a file (opens, renames or removes it, or makes a folder) or goes on to the next batch of jets. Then it is begun anew as often as there are moments,
-each time in a folder of its own, and killed with SIGKILL at one of these. A copy of what is left stays in ``N-left``;
-in ``N`` the work is then done again, to its end. Processes are forked, so that what takes long to import is imported
-once. Prints how often files were touched.
+it touches a file (opens, renames or removes it, or makes a folder) or goes on to the next batch of jets. Then it is
+begun anew as often as there are moments, each time in a folder of its own, and killed with SIGKILL at one of these. A
+copy of what is left stays in ``N-left``; in ``N`` the work is then done again, to its end. Processes are forked, so
+that what takes long to import is imported once. Prints how often files were touched.
 """
 
 import os

@@ -1,4 +1,4 @@
-"""What commands write: it is there before it is shown, over no input, and where it cannot be written no work is done."""
+"""What commands write is there before it is shown, never over an input; where it cannot be, no work is begun."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from jetsym.jets import read
 from jetsym.jets.evaluation.predict import predict
 from jetsym.jets.io.streaming.convert import convert, to_parquet
 from jetsym.jets.models import PointNet
+from jetsym.repair import repair
 
 
 @pytest.fixture(scope="module")
@@ -113,7 +114,7 @@ def test_functions_do_not_overwrite_either(place):
     for write in (convert, to_parquet):
         with pytest.raises(ConfigError, match="which is to be read"):
             write("train.root", place, progress=False)
-    repaired = jetsym.repair("run", finding="leakage")
+    repaired = repair("run", finding="leakage")
     with pytest.raises(ConfigError, match="would be lost"):
         repaired.save("run/config.yaml")
     assert contents(place) == before
@@ -121,7 +122,7 @@ def test_functions_do_not_overwrite_either(place):
 
 PLACES = ("taken.json", "file/r.json", "protected.json", "full.json", "/sys/r.json")
 WORK = {
-    "probe": ("probe run --inputs train.root --l_max 1 --limit 2", "jetsym.probing.probe.probe"),
+    "probe": ("probe run --inputs train.root", "jetsym.probing.probe.probe"),
     "attribute": ("attribute run --inputs train.root", "jetsym.probing.measure.attribution.attribute"),
     "evaluate": ("evaluate run train.root", "jetsym.jets.evaluation.evaluate.evaluate"),
     "compare": ("compare a.json b.json", "jetsym.probing.reports.comparison.compare"),
