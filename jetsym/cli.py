@@ -1,17 +1,21 @@
 """The command line: every command is a typed Python function, its options are the function's parameters.
 
 Errors a user can cause end in one line on the standard error stream and a non-zero status, never in a traceback.
+What a command writes to files is there before it prints. Where the terminal lacks a letter a question mark stands for
+it, and where the reader of the output has gone (``| head -1``) the command does its work all the same.
 """
 
 from __future__ import annotations
 
+import io
+import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack, suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 from jetsym._version import __version__
 from jetsym.errors import JetsymError, closest
@@ -125,13 +129,63 @@ def main(arguments: Sequence[str] | None = None) -> int:
     0 done, 1 an error, 2 a wrong command line, 130 interrupted (Ctrl-C), 143 terminated (SIGTERM).
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
-    if words[:1] == ["--version"]:
-        print(__version__)
-        return 0
-    status = dispatch("jetsym", COMMANDS, "Which symmetry has a trained network learned, and in which layer?", words)
-    if not words or words[0] in ("-h", "--help"):
-        print("jetsym --version says which jetsym this is.")
-    return status
+    with _patient_streams():
+        if words[:1] == ["--version"]:
+            print(__version__)
+            return 0
+        purpose = "Which symmetry has a trained network learned, and in which layer?"
+        status = dispatch("jetsym", COMMANDS, purpose, words)
+        if not words or words[0] in ("-h", "--help"):
+            print("jetsym --version says which jetsym this is.")
+        return status
+
+
+class _Outlet(io.FileIO):
+    """A stream to a terminal, a file or a pipe; when its reader has gone, what is written to it is dropped."""
+
+    lost = False
+
+    def write(self, data: Any) -> int:
+        if self.lost:
+            return memoryview(data).nbytes
+        try:
+            return super().write(data)
+        except BrokenPipeError:
+            self.lost = True
+            return memoryview(data).nbytes
+        except OSError:  # such as a full disk: said once
+            self.lost = True
+            raise
+
+
+@contextmanager
+def _patient_streams() -> Iterator[None]:
+    """Let nothing that is printed, in whatever encoding and to whomever, end the work."""
+    before = sys.stdout, sys.stderr
+    sys.stdout, sys.stderr = _patient(sys.stdout, sys.__stdout__), _patient(sys.stderr, sys.__stderr__)
+    try:
+        yield
+    finally:
+        with suppress(OSError):
+            sys.stdout.flush()
+        sys.stdout, sys.stderr = before
+
+
+def _patient(stream: TextIO | None, own: TextIO | None) -> TextIO:
+    """Return what stands for a stream of the process; another, such as a notebook's, is returned as it is."""
+    if stream is None:  # closed by whoever started the process
+        return Path(os.devnull).open("w", encoding="utf-8")
+    if not isinstance(stream, io.TextIOWrapper) or stream is not own or os.name == "nt":
+        return stream
+    stream.flush()
+    outlet = io.BufferedWriter(_Outlet(stream.fileno(), "w", closefd=False))
+    return io.TextIOWrapper(
+        outlet,
+        stream.encoding,
+        errors="replace",
+        line_buffering=stream.line_buffering,
+        write_through=stream.write_through,
+    )
 
 
 def dispatch(program: str, commands: Mapping[str, Command | CommandGroup], purpose: str, words: Sequence[str]) -> int:
@@ -157,16 +211,21 @@ def dispatch(program: str, commands: Mapping[str, Command | CommandGroup], purpo
     command = commands[name]
     if isinstance(command, CommandGroup):
         return dispatch(f"{program} {name}", command.commands, command.help.capitalize() + ".", rest)
-    try:
-        return run(f"{program} {name}", command, rest)
-    except JetsymError as error:
-        return _fail(f"{program} {name}", str(error), status=error.status)
-    except OSError as error:  # a folder that cannot be written, a full disk
-        return _fail(f"{program} {name}", f"{error.strerror or error}: {error.filename or ''}", status=1)
-    except UnicodeDecodeError as error:
-        return _fail(f"{program} {name}", f"a configuration is not UTF-8 text: {error}", status=1)
-    except KeyboardInterrupt:
-        return _fail(f"{program} {name}", "interrupted", status=130)
+    program = f"{program} {name}"
+    with _patient_streams():
+        try:
+            status = run(program, command, rest)
+            sys.stdout.flush()
+            return status
+        except JetsymError as error:
+            return _fail(program, str(error), status=error.status)
+        except OSError as error:  # a folder that cannot be written, a full disk
+            where = f": {error.filename}" if error.filename else ""
+            return _fail(program, f"{error.strerror or error}{where}", status=1)
+        except UnicodeDecodeError as error:
+            return _fail(program, f"a configuration is not UTF-8 text: {error}", status=1)
+        except KeyboardInterrupt:
+            return _fail(program, "interrupted", status=130)
 
 
 def overview(program: str, commands: Mapping[str, Command | CommandGroup], purpose: str) -> str:

@@ -14,7 +14,7 @@ from matplotlib.axes import Axes
 from rich.console import Console
 
 from jetsym.errors import ConfigError
-from jetsym.files import write_atomically, write_json
+from jetsym.files import check_out, write_atomically, write_json
 from jetsym.jets.batch import JetBatch
 from jetsym.jets.evaluation.evaluate import evaluate
 from jetsym.jets.io.sample import sample, sample_dir
@@ -85,7 +85,7 @@ def demo(
     Path
         The page ``report.html``.
     """
-    scale, folder = QUICK if quick else FULL, Path(out)
+    scale, folder = QUICK if quick else FULL, check_out(out, folder=True)
     console = Console(stderr=True, quiet=not progress)
     with locked(folder, "jetsym demo"):
         for name, preset in RUNS.items():

@@ -1,4 +1,4 @@
-"""Writing files whole or not at all."""
+"""Files that are written whole or not at all, what killed writers left of them, and places that can be written to."""
 
 from __future__ import annotations
 
@@ -6,17 +6,60 @@ import errno
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+import re
+import socket
+import stat
+import time
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-__all__ = ["finished_file", "remove_leftovers", "sha256_of", "write_atomically", "write_json"]
+import psutil
+
+from jetsym.errors import ConfigError, DataError
+
+__all__ = [
+    "UNFINISHED",
+    "Inputs",
+    "check_out",
+    "expect_data",
+    "finished_file",
+    "is_hidden",
+    "is_unfinished",
+    "mark_finished",
+    "mark_unfinished",
+    "remove_leftovers",
+    "sha256_of",
+    "write_atomically",
+    "write_json",
+]
+
+#: What is read: paths, patterns, several of them, or none.
+Inputs = str | os.PathLike[str] | Iterable[Any] | None
+
+#: A file that says of a folder that the files in it are not all there yet.
+UNFINISHED = "unfinished.txt"
+
+#: The name of an unfinished file: what it will be called, host and number of the process; older versions gave no
+#: host. The suffix stays last, as some writers choose the format by it.
+_NAME = re.compile(r"\.(?P<stem>.+)\.((?P<host>[\w-]+)-)?(?P<process>\d+)\.part(?P<suffix>\.[^.]*)?", re.DOTALL)
+_HOST = re.sub(r"[^\w-]", "_", socket.gethostname().partition(".")[0])[:32] or "localhost"
+
+#: Unfinished files that this process is writing.
+_WRITING: set[Path] = set()
+
+#: Seconds after which nobody is taken to write a file any more whose process is on another machine.
+_GIVEN_UP = 86_400.0
+#: Bytes that a place must have room for.
+_TRIAL = 2048
 
 
 @contextmanager
 def finished_file(path: str | Path) -> Iterator[Path]:
     """Give a temporary path beside ``path`` to write to, which takes its name only if the block ends without an error.
+
+    What killed processes left of the same file is removed, see :func:`remove_leftovers`.
 
     Examples
     --------
@@ -30,14 +73,19 @@ def finished_file(path: str | Path) -> Iterator[Path]:
     final = Path(path).expanduser()
     if final.is_dir():
         raise IsADirectoryError(errno.EISDIR, "a file cannot be written where a folder is", str(final))
+    if final.exists() and not final.is_file():
+        raise FileExistsError(errno.EEXIST, "a device cannot be replaced by a file", str(final))
     final.parent.mkdir(parents=True, exist_ok=True)
-    # The process number keeps two writers of the same file apart: the last one to finish wins, neither is torn.
-    unfinished = final.with_name(_unfinished_name(final, os.getpid()))
+    remove_leftovers(final)
+    # Host and process keep two writers of the same file apart: the last one to finish wins, neither is torn.
+    unfinished = _unfinished(final)
+    _WRITING.add(unfinished.absolute())
     try:
         yield unfinished
         unfinished.replace(final)
     finally:
         unfinished.unlink(missing_ok=True)
+        _WRITING.discard(unfinished.absolute())
 
 
 def write_atomically(path: str | Path, text: str) -> Path:
@@ -58,12 +106,192 @@ def sha256_of(path: str | Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def remove_leftovers(path: str | Path) -> None:
-    """Remove what killed processes left behind while they wrote a file."""
-    for leftover in Path(path).parent.glob(_unfinished_name(Path(path), "*")):
-        leftover.unlink(missing_ok=True)
+def check_out(path: str | os.PathLike[str], *, inputs: Inputs = None, folder: bool = False) -> Path:
+    """Refuse, before any work is done, a place that cannot be written to, or where what is read would be lost.
+
+    Some bytes are written there and removed again. What killed processes left of the file is removed as well.
+
+    Parameters
+    ----------
+    path
+        The file to write, which may be there already; or with ``folder`` the folder.
+    inputs
+        What is read, as a user names it: paths, patterns, or lists of these; None, and what is not there, is left out.
+    folder
+        Expect a folder, which must neither be one of the inputs nor hold one.
+
+    Returns
+    -------
+    Path
+        The path, with ``~`` expanded.
+
+    Raises
+    ------
+    ConfigError
+        It is a folder where a file is expected, or the other way around; a device; write-protected; it lies in what is
+        no folder; nothing can be written there; or it is one of the inputs, by whatever name or link.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> report = Path(tempfile.mkdtemp(), "report.json")
+    >>> check_out(report) == report, report.exists()
+    (True, False)
+    >>> check_out(report.parent)
+    Traceback (most recent call last):
+    ...
+    jetsym.errors.ConfigError: out is '/tmp/...', which is a folder; expected the name of a file
+    """
+    final, said = Path(path).expanduser(), f"out is {os.fspath(path)!r}"
+    try:
+        mode = final.stat().st_mode if final.exists() else None
+        if mode is not None:
+            _check_kind(mode, said, folder=folder)
+            _check_inputs(final, said, inputs, folder=folder)
+        place = final if folder else final.parent
+        while not place.exists():
+            place = place.parent
+        if not place.is_dir():
+            raise ConfigError(f"{said}, but {str(place)!r} is a file; expected a folder")
+        trial = _unfinished(place / "trial" if folder else place / final.name)
+        remove_leftovers(trial.parent if folder else place / final.name)
+        try:
+            with trial.open("wb") as file:
+                file.write(bytes(_TRIAL))
+                file.flush()
+                os.fsync(file.fileno())
+        finally:
+            trial.unlink(missing_ok=True)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise ConfigError(f"{said}, where nothing can be written ({reason}); choose another place") from error
+    return final
 
 
-def _unfinished_name(path: Path, process: int | str) -> str:
-    # The suffix stays last, as some writers choose the format by it.
-    return f".{path.stem}.{process}.part{path.suffix}"
+def _check_kind(mode: int, said: str, *, folder: bool) -> None:
+    """Refuse what is there and cannot be replaced, or written into."""
+    if folder and not stat.S_ISDIR(mode):
+        raise ConfigError(f"{said}, which is a file; expected a folder to write to")
+    if not folder and not stat.S_ISREG(mode):
+        what = "a folder" if stat.S_ISDIR(mode) else "a device"
+        raise ConfigError(f"{said}, which is {what}; expected the name of a file")
+    if not folder and not mode & 0o222:
+        raise ConfigError(f"{said}, which is write-protected; choose another name, or allow it with chmod u+w")
+
+
+def _check_inputs(out: Path, said: str, inputs: Inputs, *, folder: bool) -> None:
+    """Refuse to write over an input, or into a folder that is one or holds one."""
+    for given in _named(inputs):
+        if not folder:
+            if given.samefile(out):
+                raise ConfigError(f"{said}, one of the files to read, which would be lost; choose another name")
+            continue
+        # Where a link is, and where it leads to.
+        places = {given.parent.resolve() / given.name, given.resolve()}
+        if any(one.samefile(out) for place in places for one in (place, *place.parents)):
+            raise ConfigError(f"{said}, but {given} is there, which is to be read; choose another folder")
+
+
+def _named(inputs: Inputs) -> Iterator[Path]:
+    """Give what is there of the files and folders that a user names."""
+    if inputs is None:
+        return
+    if not isinstance(inputs, str | os.PathLike):
+        for one in inputs:
+            yield from _named(one)
+        return
+    path = Path(inputs).expanduser()
+    if path.exists():
+        yield path
+    elif any(character in str(path) for character in "*?["):
+        yield from Path(path.anchor).glob(str(path.relative_to(path.anchor)))
+
+
+def is_hidden(name: str) -> bool:
+    """Tell whether a name is that of a hidden file or of an editor's copy, which are never data.
+
+    Examples
+    --------
+    >>> [is_hidden(name) for name in ("a.root", ".a.root", "._a.root", ".nfs000a1", "a.root~")]
+    [False, True, True, True, True]
+    """
+    return name.startswith(".") or name.endswith("~")
+
+
+def is_unfinished(path: str | os.PathLike[str]) -> bool:
+    """Tell whether a name is that of a file that :func:`finished_file` has not finished.
+
+    Examples
+    --------
+    >>> is_unfinished(".TTBar_000.4711.part.root"), is_unfinished("TTBar_000.root")
+    (True, False)
+    """
+    return _NAME.fullmatch(Path(path).name) is not None
+
+
+def expect_data(file: Path) -> None:
+    """Refuse a file that was never finished, and what macOS writes beside a file on other disks.
+
+    Raises
+    ------
+    DataError
+        By its name it is one of these.
+    """
+    if is_unfinished(file):
+        raise DataError(f"{file} was being written and is not whole; expected a finished file: write it again")
+    if file.name.startswith("._"):
+        raise DataError(f"{file} holds what macOS notes on {file.name[2:]!r}, and no data; name that file instead")
+
+
+def mark_unfinished(folder: Path, *, command: str) -> None:
+    """Say in a folder that not all of its files are there yet, so that they are not read as if they were all."""
+    write_atomically(
+        folder / UNFINISHED,
+        f"Not all files are here yet: {command} is writing them, or was stopped. Run the same command again: it goes "
+        "on, and removes this file when they are all there. Or remove it, to read those that are.\n",
+    )
+
+
+def mark_finished(folder: Path) -> None:
+    """Take back what :func:`mark_unfinished` has said."""
+    (folder / UNFINISHED).unlink(missing_ok=True)
+
+
+def remove_leftovers(place: str | Path) -> None:
+    """Remove what killed processes left behind while they wrote a file, or any file in a folder.
+
+    What a process that runs is writing stays. Of processes on other machines that cannot be told: what they left goes
+    when nothing has been written to it for a day.
+    """
+    place = Path(place)
+    folder = place if place.is_dir() else place.parent
+    for left in folder.iterdir() if folder.is_dir() else ():
+        found = _NAME.fullmatch(left.name)
+        if found is None or (folder != place and (found["stem"], found["suffix"] or "") != (place.stem, place.suffix)):
+            continue
+        try:
+            written = left.lstat().st_mtime
+        except FileNotFoundError:  # it has just been finished, or removed
+            continue
+        if not _is_being_written(left, found["host"] or _HOST, int(found["process"]), written):
+            left.unlink(missing_ok=True)
+
+
+def _unfinished(path: Path) -> Path:
+    return path.with_name(f".{path.stem}.{_HOST}-{os.getpid()}.part{path.suffix}")
+
+
+def _is_being_written(path: Path, host: str, process: int, written: float) -> bool:
+    """Tell whether a process may still be writing a file that was last written to at a time."""
+    if host != _HOST:
+        return time.time() - written < _GIVEN_UP
+    if process == os.getpid():
+        return path.absolute() in _WRITING
+    try:
+        writer = psutil.Process(process)
+        # One that began later is another one, of the same number; a zombie has ended.
+        return writer.create_time() < written + 1.0 and writer.status() != psutil.STATUS_ZOMBIE
+    except (psutil.NoSuchProcess, OverflowError):
+        return False
+    except psutil.Error:  # it may not be asked
+        return True

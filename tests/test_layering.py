@@ -27,6 +27,7 @@ PRODUCTS = INSTRUMENT | {"jets", "atoms", "training", "repair"}
 #: allows all rooms within it.
 MAY_IMPORT: dict[str, set[str]] = {
     **{name: set() for name in sorted(GROUND)},
+    "files": {"errors"},
     "locks": GROUND,
     "text": GROUND,
     "storage": GROUND,

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jetsym.errors import DataError, require
+from jetsym.files import expect_data
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -52,6 +53,7 @@ def read_frames(path: str | Path | Sequence[str | Path], *, limit: int | None = 
 
 
 def _read(file: Path, limit: int | None) -> list[Atoms]:
+    expect_data(file)
     form = FORMATS.get(file.suffix.lower())
     if form is None:
         raise DataError(f"{file} ends in {file.suffix!r}; expected a file of structures: {', '.join(FORMATS)}")

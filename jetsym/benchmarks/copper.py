@@ -20,7 +20,7 @@ from jetsym.atoms.workflows.phonons import phonons
 from jetsym.atoms.workflows.relaxation import RelaxationReport, relax
 from jetsym.atoms.workflows.tables import compared
 from jetsym.errors import require
-from jetsym.files import finished_file
+from jetsym.files import check_out, finished_file
 from jetsym.locks import locked
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ def copper(
     from ase.build import bulk
 
     console = Console()
-    folder = Path(out).expanduser()
+    folder = check_out(out, folder=True)
     run = folder / "run"
     if not (run / "model.ckpt").is_file():
         train_copper(folder, structures=structures, epochs=epochs, seed=seed, progress=progress)
@@ -194,12 +194,12 @@ def _show(console: Console, folder: Path, title: str, report: RelaxationReport |
     from jetsym.plotting import save_figure
 
     stem = folder / "-".join("".join(letter if letter.isalnum() else " " for letter in title).split())
-    console.print(f"{title}: {stem}.json")
-    print(report)
     report.save(stem.with_suffix(".json"))
     figure = report.plot()
     save_figure(figure, stem.with_suffix(".png"))
     plt.close(figure)
+    console.print(f"{title}: {stem}.json")
+    print(report)
 
 
 def _summary(found: dict[str, PhononReport]) -> Any:

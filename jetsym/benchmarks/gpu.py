@@ -16,7 +16,7 @@ from rich.console import Console
 from jetsym._version import __version__
 from jetsym.benchmarks.gpu_parts import PARTS, Row, Size, in_words
 from jetsym.errors import ConfigError, closest
-from jetsym.files import write_json
+from jetsym.files import check_out, write_json
 from jetsym.text import table_of
 
 __all__ = ["gpu"]
@@ -57,15 +57,17 @@ def gpu(
     for name in chosen:
         if name not in PARTS:
             raise ConfigError(f"parts names {name!r}; {closest(name, PARTS)}")
+    if out is not None:
+        check_out(out)
     if device.startswith("cuda") and not torch.cuda.is_available():
         raise ConfigError("torch finds no CUDA device here; run it on a machine with one, or try it with --device cpu")
     machine, found, start = machine_of(device), list[dict[str, Any]](), time.monotonic()
     for name, row in _all_rows(chosen, Size(device, quick, seed), isolate=isolate):
         values = {key: value for key, value in row.values.items() if math.isfinite(value)}
         found.append({"part": name, "what": row.what, "figure": row.figure, "values": values})
-        print(f"[{time.monotonic() - start:4.0f} s] {name}: {row.what}: {row.figure}", flush=True)
         if out is not None:
             write_json(out, {"machine": machine, "quick": quick, "rows": found})
+        print(f"[{time.monotonic() - start:4.0f} s] {name}: {row.what}: {row.figure}", flush=True)
     heads = ("part", "what", "figure")
     rows = [[entry[head] for head in heads] for entry in found]
     title = ", ".join(f"{name} {value}" for name, value in machine.items())

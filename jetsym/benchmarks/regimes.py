@@ -7,6 +7,7 @@ from typing import Any
 
 from jetsym.benchmarks.compare_regimes import REGIMES, compare_runs, regime_options
 from jetsym.errors import ConfigError
+from jetsym.files import check_out
 from jetsym.jets.io.sample import sample, sample_dir
 from jetsym.symmetry import GroupName
 from jetsym.training.loop import train
@@ -75,6 +76,7 @@ def regimes(
     chosen = [*REGIMES] if names is None else names
     aim: dict[str, Any] = {"backbone": backbone, "options": options, "group": group, "frame": frame, "weight": weight}
     settings = {name: regime_options(name, **aim) for name in chosen}  # refuses a wrong name before anything is trained
+    table = check_out(Path(out, "regimes.json"))
     pairs: list[tuple[str, str]] = [(run, Path(run).name) for run in runs or []]
     for seed in [] if runs else seeds or [0]:
         for name, own in settings.items():
@@ -99,5 +101,5 @@ def regimes(
             pairs.append((str(folder), name))
     test = sample("test", limit=test_jets, max_particles=max_particles)
     found = compare_runs(pairs, test, probed=probed, n_rotations=n_rotations)
+    found.save(table)
     print(found, end="")
-    found.save(Path(out, "regimes.json"))

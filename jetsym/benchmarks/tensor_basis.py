@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,7 +15,7 @@ from torch import Tensor, nn
 
 from jetsym.benchmarks.molecules import TARGETS, Molecules, read_molecules
 from jetsym.errors import ConfigError
-from jetsym.files import write_atomically
+from jetsym.files import check_out, write_json
 from jetsym.probing.probe import probe
 from jetsym.progress import progress_bar
 from jetsym.remedies import CartesianHead, InvariantNetwork
@@ -88,6 +87,8 @@ def tensor_basis(
             f"seeds, epochs, direct_factor are {seeds}, {epochs}, {direct_factor}, test_fraction {test_fraction}; "
             "expected whole numbers ≥ 1, and a fraction within (0, 1)"
         )
+    if out is not None:
+        check_out(out, inputs=data)
     molecules = read_molecules(data, chosen)
     options: dict[str, Any] = {
         "width": width,
@@ -103,12 +104,12 @@ def tensor_basis(
                     factor = 1 if method in BASES else direct_factor
                     found.append(run(molecules, target, method, seed=seed, **options | {"epochs": factor * epochs}))
                     advance(1)
+    if out is not None:
+        write_json(out, {"data": Path(data).name, "options": options, "runs": found})
     console = Console(width=120)
     console.print(_table(found, len(molecules), seeds))
     for target in chosen:
         console.print(f"{target}: {next(row['rank'] for row in found if row['target'] == target)}", highlight=False)
-    if out is not None:
-        write_atomically(out, json.dumps({"data": Path(data).name, "options": options, "runs": found}, indent=1))
 
 
 class TensorBasisModel(nn.Module):

@@ -2,33 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from jetsym.errors import ConfigError
-from jetsym.files import write_atomically
+from jetsym.files import Inputs, check_out, write_atomically
 
-__all__ = ["check_out", "save"]
+__all__ = ["check_results", "save"]
 
 
-def check_out(out: str | None) -> None:
-    """Refuse to write numbers to anything but a JSON file; all that goes beside it is named after it."""
-    if out is not None and Path(out).suffix != ".json":
-        beside = "figures and all else beside it take its stem"
-        raise ConfigError(f"--out is {out!r}; expected a name that ends in .json ({beside})")
+def check_results(out: str | None, *inputs: Inputs, beside: Sequence[str] = ()) -> None:
+    """Refuse, before anything is measured, a file for numbers that is no JSON file, or as :func:`check_out` refuses it.
+
+    ``beside`` are endings of further files, in place of ``.json``. Of a folder among the inputs, such as that of a run,
+    what is read of it has to be named; its spectra are taken to be.
+    """
+    if out is None:
+        return
+    path = Path(out)
+    if path.suffix != ".json":
+        named = "figures and all else beside it take its stem"
+        raise ConfigError(f"--out is {out!r}; expected a name that ends in .json ({named})")
+    read = [*inputs, *(f"{name}/spectra/*" for name in inputs if isinstance(name, str))]
+    for name in (path.name, *(path.stem + ending for ending in beside)):
+        check_out(path.with_name(name), inputs=read)
 
 
 def save(result: Any, out: str | Path | None, page: Callable[[Any], str] | None = None) -> None:
-    """Save a result with a figure beside it, and with the page that is made of the figure; not without a file."""
+    """Save a result, and then a figure beside it and the page that is made of the figure; not without a file."""
     if out is None:
         return
     import matplotlib.pyplot as plt
 
     from jetsym.plotting import figure_of, save_figure
 
-    figure = result.plot()
     result.save(out)
+    figure = result.plot()
     if page is not None:
         write_atomically(Path(out).with_suffix(".html"), page(figure))
     save_figure(figure, Path(out).with_suffix(".png"))

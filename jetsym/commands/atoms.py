@@ -9,7 +9,7 @@ import numpy as np
 from jetsym.atoms.packages import quiet
 from jetsym.atoms.read import read_frames
 from jetsym.atoms.workflows.calculators import Dtype, calculator
-from jetsym.commands import check_out, save
+from jetsym.commands import check_results, save
 from jetsym.errors import ConfigError, DataError
 from jetsym.symmetry import GroupName, Symmetry
 
@@ -72,7 +72,7 @@ def relax(
     """
     from jetsym.atoms.workflows.relaxation import relax as minimise
 
-    check_out(out)
+    check_results(out, model, structure, beside=(".png", "-plain.xyz", "-symmetrized.xyz"))
     atoms, potential, symmetrized = _prepared(
         structure, index, model, version, variant, dtype, device, symmetrize, l_max
     )
@@ -81,10 +81,10 @@ def relax(
         atoms.set_positions(atoms.positions + moves)
     with quiet():
         report = minimise(atoms, potential, symmetrized=symmetrized, **options)
-    print(report, end="")
     if out is not None:
         report.write_structures(out)
     save(report, out)
+    print(report, end="")
     return report
 
 
@@ -130,14 +130,14 @@ def phonons(
     """
     from jetsym.atoms.workflows.phonons import phonons as measure
 
-    check_out(out)
+    check_results(out, model, structure, beside=(".png",))
     atoms, potential, symmetrized = _prepared(
         structure, index, model, version, variant, dtype, device, symmetrize, l_max
     )
     with quiet():
         report = measure(atoms, potential, symmetrized=symmetrized, **options)
-    print(report, end="")
     save(report, out)
+    print(report, end="")
     return report
 
 
@@ -187,7 +187,7 @@ def evaluate(
     """
     from jetsym.atoms.workflows.evaluation import evaluate as measure
 
-    check_out(out)
+    check_results(out, model, data)
     frames = read_frames(data, limit=limit)
     found = measure(
         calculator(model, version=version, variant=variant, dtype=dtype, device=device),
@@ -197,9 +197,9 @@ def evaluate(
         skip_unknown=skip_unknown,
         progress=progress,
     )
-    print(found, end="")
     if out is not None:
         found.save(out)
+    print(found, end="")
 
 
 def _prepared(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 from rich.console import Console
 
 from jetsym.errors import ConfigError
+from jetsym.files import check_out
 
 if TYPE_CHECKING:
     from jetsym.jets.io.read import BadJets, ColumnSet
@@ -52,6 +53,8 @@ def download(
     progress
         Show a progress bar.
     """
+    if not dry_run:
+        check_out(out, folder=True)
     if what == "jetclass":
         from jetsym.jets.io.download.jetclass import chosen_splits, download_jetclass
 
@@ -162,13 +165,17 @@ def inspect(
     from jetsym.jets.io.inspect import inspect as look
     from jetsym.jets.io.streaming.cache import verify as compare
 
+    if figure is not None:
+        if Path(figure).suffix not in (".png", ".pdf", ".svg"):
+            raise ConfigError(f"--figure is {figure!r}; expected a name that ends in .png, .pdf or .svg")
+        check_out(figure, inputs=path)
     if verify:
         if not isinstance(path, str):
             raise ConfigError("--verify takes one folder with a manifest.json")
         print(f"{compare(path)} files are as {path}/manifest.json says")
     summary = look(path, mapping=mapping)
-    Console().print(summary.table())
     if figure is not None:
         from jetsym.plotting import save_figure
 
         save_figure(summary.plot(), figure)
+    Console().print(summary.table())

@@ -7,7 +7,7 @@ from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jetsym.commands import check_out, save
+from jetsym.commands import check_results, save
 from jetsym.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from jetsym.probing.reports.read import Report
 
 __all__ = ["attribute", "compare", "diagnose", "probe", "spectra"]
+
+#: File in the folder of a run for its spectra over training.
+KEPT = "over_training.json"
 
 
 def probe(
@@ -48,7 +51,7 @@ def probe(
     from jetsym.probing.diagnosis.page import report_page
     from jetsym.probing.probe import probe as measure
 
-    check_out(out)
+    check_results(out, model, inputs, beside=(".html", ".png"))
     if over_training:
         from jetsym.probing.reports.history import History
 
@@ -58,8 +61,8 @@ def probe(
         _refuse_changed(measure, {"inputs": inputs, **options}, why=why)
         return _kept(History.load(model), model, out)
     report = measure(model, _jets(model, inputs, mapping, options), **options)
-    print(report)
     save(report, out, lambda figure: report_page(report, figure))
+    print(report)
     return report
 
 
@@ -87,10 +90,11 @@ def attribute(
     from jetsym.jets.sources import ALL_PARTICLES
     from jetsym.probing.measure.attribution import attribute as measure
 
+    check_results(out, model, inputs)
     report = measure(model, _jets(model, inputs, mapping, options, max_particles=ALL_PARTICLES), **options)
-    print(report, end="")
     if out is not None:
         report.save(out)
+    print(report, end="")
     return report
 
 
@@ -130,6 +134,7 @@ def diagnose(
     from jetsym.probing.reports.read import read_report
     from jetsym.probing.reports.spectrum import SymmetryReport
 
+    check_results(out, report, baseline, *(history or []))
     past = [SymmetryReport.load(path) for path in history or []]
     subject: Report
     if Path(report).is_dir():
@@ -145,9 +150,9 @@ def diagnose(
         needs=needs,
         thresholds=Thresholds(**(thresholds or {})),
     )
-    print(found, end="")
     if out is not None:
         found.save(out)
+    print(found, end="")
     return found
 
 
@@ -168,12 +173,12 @@ def compare(reports: list[str], *, names: list[str] | None = None, out: str | No
     from jetsym.probing.reports.html import page
     from jetsym.probing.reports.read import read_report
 
-    check_out(out)
+    check_results(out, *reports, beside=(".html", ".png"))
     read: list[Any] = [read_report(path) for path in reports]
     compared = put_together(*read, names=names or numbered([Path(path).stem for path in reports]))
-    print(compared, end="")
     title, described = f"Symmetry of {', '.join(compared.names)}", "Reports side by side, by depth"
     save(compared, out, lambda figure: page(title, compared.section(), figure=figure, description=described))
+    print(compared, end="")
     return compared
 
 
@@ -196,7 +201,7 @@ def spectra(run: str, *, inputs: str | list[str], out: str | None = None, limit:
     """
     from jetsym.atoms.training.over_training import over_training
 
-    check_out(out)
+    check_results(out or str(Path(run, KEPT)), run, inputs, beside=(".png",))
     return _kept(over_training(run, inputs, limit=limit, l_max=l_max), run, out)
 
 
@@ -222,9 +227,9 @@ def _jets(
 
 
 def _kept(history: History, run: str, out: str | None) -> History:
-    """Print the spectra of a run over its training, and save them with their figure."""
+    """Save the spectra of a run over its training with their figure, and print them."""
+    save(history, out or Path(run, KEPT))
     print(history, end="")
-    save(history, out or Path(run, "over_training.json"))
     return history
 
 

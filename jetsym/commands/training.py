@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any, cast
 
 from rich.console import Console
 
-from jetsym.commands import check_out, save
+from jetsym.commands import check_results, save
 from jetsym.errors import ConfigError
+from jetsym.files import check_out
 from jetsym.locks import locked
 
 if TYPE_CHECKING:
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
     from jetsym.jets.models import ParticleNet, Tagger
 
 __all__ = ["evaluate", "export", "predict", "repair", "train"]
+
+#: Figures of an evaluation, which go beside its numbers.
+FIGURES = ("roc", "confusion", "reliability")
 
 
 def train(
@@ -56,11 +60,12 @@ def _try_before(data: str | list[str], out: Path, options: dict[str, Any], *, fi
     run = ("resume", "overwrite", "progress")
     config = TrainConfig(data=data, **{name: value for name, value in options.items() if name not in run})
     if find:
+        check_out(out, inputs=[config.data, config.val, config.init], folder=True)
         with locked(out, "jetsym train --find_lr") if is_first_process() else nullcontext():
             curve = find_lr(config, progress=options.get("progress", True))
             if is_first_process():
-                print(curve, end="")
                 save(curve, out / "learning_rate.json")
+                print(curve, end="")
         return
     found = dry_run(config)
     if is_first_process():
@@ -125,7 +130,7 @@ def evaluate(
     from jetsym.jets import read
     from jetsym.jets.evaluation.evaluate import evaluate as measure
 
-    check_out(out)
+    check_results(out, model, data, beside=[f"_{name}.png" for name in FIGURES])
     tagger = _load(model, device)
     jets = read(data, limit=limit, max_particles=max_particles or tagger.max_particles, mapping=mapping)
     evaluation, decisions = None, None
@@ -140,29 +145,34 @@ def evaluate(
             pt_edges=pt_edges,
         )
         evaluation = replace(evaluation, meta={**evaluation.meta, "model": model, "data": data})
-        Console().print(evaluation.table())
+        if out is not None:
+            evaluation.save(out)
     if stability:
         from jetsym.jets.evaluation.stability import stability as decide
 
         seed = rotated or 0
         decisions = decide(tagger, jets, draws=draws, width=width, seed=seed, batch_size=batch_size, progress=True)
-        print(decisions, end="")
     if out is not None and evaluation is not None:
         evaluation = replace(evaluation, stability=decisions)
         evaluation.save(out)
         _draw(evaluation, Path(out))
     elif out is not None and decisions is not None:
         decisions.save(out)
+    if evaluation is not None:
+        Console().print(evaluation.table())
+    if decisions is not None:
+        print(decisions, end="")
 
 
 def _draw(evaluation: Evaluation, out: Path) -> None:
     """Draw the figures of an evaluation beside its numbers."""
     import matplotlib.pyplot as plt
 
-    from jetsym.plotting import figure_of, plot_confusion, plot_reliability, plot_roc, save_figure
+    import jetsym.plotting
+    from jetsym.plotting import figure_of, save_figure
 
-    for name, plot in {"roc": plot_roc, "confusion": plot_confusion, "reliability": plot_reliability}.items():
-        figure = plot(evaluation)
+    for name in FIGURES:
+        figure = getattr(jetsym.plotting, f"plot_{name}")(evaluation)
         save_figure(figure, out.with_name(f"{out.stem}_{name}.png"))
         plt.close(figure_of(figure))
 
@@ -240,15 +250,16 @@ def export(model: str, *, out: str, tolerance: float = 1e-5) -> Path:
     """
     if Path(out).suffix not in (".onnx", ".pt"):
         raise ConfigError(f"--out is {out!r}; expected a name that ends in .onnx, or in .pt for weaver's layout")
+    path = check_out(out, inputs=model)
     tagger = _load(model, "cpu")
-    if Path(out).suffix == ".pt":
+    if path.suffix == ".pt":
         from jetsym.jets.models.weaver import export as write_weights
 
-        write_weights(cast("ParticleNet", tagger), out)  # which refuses others
-        return Path(out)
+        write_weights(cast("ParticleNet", tagger), path)  # which refuses others
+        return path
     from jetsym.jets.export import export_onnx
 
-    return export_onnx(tagger, out, tolerance=tolerance)
+    return export_onnx(tagger, path, tolerance=tolerance)
 
 
 def repair(
@@ -287,11 +298,14 @@ def repair(
     """
     from jetsym.repair import repair as repaired_run
 
+    name = Path(run).expanduser() / f"repair-{finding}.yaml" if out is None else out
+    if Path(name).suffix not in (".yaml", ".yml"):
+        raise ConfigError(f"--out is {out!r}; expected a name that ends in .yaml")
     repaired = repaired_run(
         run, finding=finding, report=report, remedy=remedy, weight=weight, from_weights=from_weights
     )
+    path = repaired.save(name)
     print(repaired, end="")
-    path = repaired.save(Path(run).expanduser() / f"repair-{finding}.yaml" if out is None else out)
     print(f"Go on with: {repaired.start(path)}")
     return path
 

@@ -19,7 +19,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from jetsym._version import __version__
 from jetsym.errors import ConfigError, DataError, require
-from jetsym.files import finished_file
+from jetsym.files import check_out, finished_file
 from jetsym.jets.batch import JetBatch
 from jetsym.jets.io.sample import sample
 from jetsym.jets.models import Tagger
@@ -78,13 +78,14 @@ def export_onnx(model: Tagger, path: str | Path, *, tolerance: float = TOLERANCE
     Raises
     ------
     ConfigError
-        The tagger cannot be written as a graph, or the graph gives other logits than torch.
+        The tagger cannot be written as a graph, or the graph gives other logits than torch; or nothing can be written
+        there.
     MissingDependencyError
         One of onnx, onnxscript and onnxruntime is not installed.
     """
-    path = Path(path).expanduser()
-    if path.suffix != ".onnx":
+    if Path(path).suffix != ".onnx":
         raise ConfigError(f"the graph is to be written to {str(path)!r}; expected a name that ends in .onnx")
+    path = check_out(path)
     _import_onnx()
     name = type(model).__name__
     if model.no_graph:

@@ -110,7 +110,7 @@ class Monitor:
 
     def forget(self, *, after: int = -1) -> None:
         """Remove the probes of later steps, as of a run that begins again: all of them, if nothing is given."""
-        remove_leftovers(self.folder / "step.json")
+        remove_leftovers(self.folder)
         for path in self.folder.glob(PATTERN):
             if int(path.stem.rpartition("-")[2]) > after:
                 path.unlink()

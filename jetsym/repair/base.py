@@ -11,7 +11,7 @@ from typing import Any, ClassVar, NamedTuple
 import yaml
 
 from jetsym.errors import CheckpointError, ConfigError, expect_a, refuse_unknown
-from jetsym.files import write_atomically
+from jetsym.files import check_out, write_atomically
 from jetsym.probing.diagnosis.modes import MODES
 from jetsym.probing.reports.diagnosis import Diagnosis
 from jetsym.probing.reports.read import read_report
@@ -54,6 +54,8 @@ Change = Callable[[Values, Symmetry, float], Step | None]
 #: Kind of run -> word -> what it changes.
 REMEDIES: dict[str, dict[str, Change]] = {"jets": {}, "atoms": {}}
 
+#: Files in the folders of runs that say how they were trained.
+CONFIGURATIONS = ("config.yaml", "options.yaml", "train.yaml")
 #: Part of A² that an average at inference may leave.
 LEFT = 0.05
 #: Of a new penalty.
@@ -137,7 +139,14 @@ class Repair:
         return "\n".join([*lines, self.costs, *([self.instead] if self.instead else [])]) + "\n"
 
     def save(self, path: str | Path) -> Path:
-        """Write the configuration as ``--config`` takes it, with what it repairs as comments."""
+        """Write the configuration as ``--config`` takes it, with what it repairs as comments.
+
+        Raises
+        ------
+        ConfigError
+            Nothing can be written there, or it is the configuration of the run itself.
+        """
+        check_out(path, inputs=[Path(self.run) / name for name in CONFIGURATIONS])
         comment = "".join(f"# {line.strip()}\n" for line in str(self).splitlines())
         values = self.config if isinstance(self.config, dict) else self.config.to_dict()
         return write_atomically(path, comment + yaml.safe_dump(values, sort_keys=False, allow_unicode=True))

@@ -23,7 +23,7 @@ import yaml
 from torch import Tensor
 
 from jetsym.errors import CheckpointError, ConfigError
-from jetsym.files import remove_leftovers, write_atomically
+from jetsym.files import check_out, remove_leftovers, write_atomically
 from jetsym.jets import checkpoint
 from jetsym.jets.models import Tagger
 from jetsym.training.config import TrainConfig
@@ -70,12 +70,13 @@ class RunFolder:
         Raises
         ------
         ConfigError
-            The folder is in use, and neither was asked for; or the run there has another configuration.
+            The folder is in use, and neither was asked for; the run there has another configuration; nothing can be
+            written there; or it holds the jets or the run that this one begins from.
         """
         if resume and overwrite:
             raise ConfigError("--resume and --overwrite were both given; choose one")
-        if self.path.exists() and not self.path.is_dir():
-            raise ConfigError(f"--out is {self.path}, which is a file; expected a folder")
+        if self.writes:
+            check_out(self.path, inputs=[config.data, config.val, *([] if resume else [config.init])], folder=True)
         used = any((self.path / name).exists() for name in _RESULTS)
         if used and not (resume or overwrite):
             raise ConfigError(
@@ -89,10 +90,9 @@ class RunFolder:
         """Make the folder and write the configuration; with ``overwrite``, remove the files named above."""
         if not self.writes:
             return
-        for name in (*_RESULTS, checkpoint.INITIAL):
-            remove_leftovers(self.path / name)
-            if overwrite:
-                (self.path / name).unlink(missing_ok=True)
+        remove_leftovers(self.path)
+        for name in (*_RESULTS, checkpoint.INITIAL) if overwrite else ():
+            (self.path / name).unlink(missing_ok=True)
         self.path.mkdir(parents=True, exist_ok=True)
         write_atomically(self.path / CONFIG, yaml.safe_dump(config.to_dict(), sort_keys=False, allow_unicode=True))
 

@@ -31,7 +31,7 @@ from jetsym.atoms.checkpoint import FINAL, epochs_in, read_checkpoint
 from jetsym.atoms.read import FORMATS, read_frames
 from jetsym.atoms.training.runner import FAILED
 from jetsym.errors import ConfigError, DataError, TrainingError, expect_at_least, expect_one_of, require
-from jetsym.files import finished_file, write_atomically
+from jetsym.files import check_out, expect_data, finished_file, write_atomically
 from jetsym.locks import locked
 from jetsym.progress import progress_bar
 
@@ -157,6 +157,8 @@ def train(
         "test_set": _held_out(test, section, length_unit),
         **(options or {}),
     }
+    read = [data, validation, test, (training or {}).get("finetune", {}).get("read_from")]
+    check_out(folder, inputs=[part for part in read if isinstance(part, str)], folder=True)
     with locked(folder, "jetsym atoms train"):
         start = _prepare(folder, resume)
         for name, values in {GIVEN: _again(given), OPTIONS: content}.items():
@@ -205,6 +207,7 @@ def energy_section(key: str, unit: str, forces: str | None, stress: str | None) 
 def _set(data: str, targets: Mapping[str, Any], length_unit: str) -> dict[str, Any]:
     """Return metatrain's section of a file of structures."""
     file = _file(data)
+    expect_data(file)
     if not file.is_file():
         raise DataError(f"there is no file {file}; expected structures, such as extended XYZ")
     _check_slopes(file, targets)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -13,13 +14,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from jetsym.errors import ConfigError, DataError, require
-from jetsym.files import finished_file
+from jetsym.files import check_out, finished_file
 from jetsym.jets import kinematics
 from jetsym.jets.batch import JetBatch
 from jetsym.jets.evaluation.evaluate import predict_logits
-from jetsym.jets.io.paths import Paths, jet_files
+from jetsym.jets.io.paths import Paths, would_be_read
 from jetsym.jets.io.read import BadJets, MappingFile, check_number
-from jetsym.jets.io.streaming.cache import is_cache
 from jetsym.jets.io.streaming.stream import JetStream
 from jetsym.jets.schema import TREE
 from jetsym.progress import progress_bar
@@ -95,19 +95,19 @@ def predict(
     Raises
     ------
     ConfigError
-        The name ends otherwise, is that of one of the files to read, or an option has no meaning.
+        The name ends otherwise, is that of one of the files to read or would be read with them, or cannot be written;
+        or an option has no meaning.
     DataError
         Files cannot be read, differ in their columns, or have not what the tagger needs.
     MissingDependencyError
         The name ends in .parquet and pyarrow is not installed.
     """
-    out = Path(out).expanduser()
-    if out.suffix not in _WRITERS:
+    data = data if isinstance(data, str | os.PathLike) else list(data)
+    if Path(out).suffix not in _WRITERS:
         raise ConfigError(f"out is {str(out)!r}; expected a name that ends in {' or '.join(_WRITERS)}")
-    cached = isinstance(data, str | Path) and is_cache(Path(data).expanduser())
-    files = [] if cached or not out.exists() else jet_files(data)
-    if any(isinstance(file, Path) and file.samefile(out) for file in files):
-        raise ConfigError(f"out is {str(out)!r}, one of the files to read, which would be lost; choose another name")
+    out = check_out(out, inputs=data)
+    if would_be_read(out, data):
+        raise ConfigError(f"out is {str(out)!r}, which would be read as jets with the files there; write it elsewhere")
     check_number("batch_size", batch_size, "jets")
     stream = JetStream(
         data,

@@ -11,11 +11,12 @@ from typing import Any
 
 from jetsym._version import __version__
 from jetsym.errors import ConfigError, DataError
-from jetsym.files import sha256_of, write_atomically
+from jetsym.files import mark_unfinished, remove_leftovers, sha256_of, write_atomically
 from jetsym.jets.generate.chunk import ChunkTask
 from jetsym.jets.generate.detector import DetectorConfig
 from jetsym.jets.generate.processes import COMMON_SETTINGS, PROCESSES
 from jetsym.jets.generate.substructure import JetSelection
+from jetsym.jets.io.paths import data_in
 from jetsym.jets.schema import CLASSES
 
 __all__ = ["JETS_PER_CHUNK", "MANIFEST", "Manifest", "PlannedFile", "plan", "settings"]
@@ -115,6 +116,8 @@ class Manifest:
         self.path = folder / MANIFEST
         self._settings = dict(settings)
         self.files: dict[str, dict[str, Any]] = {}
+        #: Folders of the files of the sample.
+        self.folders: set[Path] = set()
 
     @classmethod
     def open(
@@ -122,25 +125,46 @@ class Manifest:
     ) -> Manifest:
         """Read the manifest that is there if its settings are the same, or start one and save it.
 
+        The folders are marked as unfinished; what a killed process has left half written in them is removed.
+
         Raises
         ------
         ConfigError
             If the folder holds a sample of other settings and ``overwrite`` is false.
         DataError
-            If it holds one of the files but no manifest, and ``overwrite`` is false; or something else than a manifest.
+            If it holds one of the files but no manifest, and ``overwrite`` is false; or something else than a manifest;
+            or data that is none of this sample's, or of the one to be replaced.
         """
         manifest = cls(folder, settings)
+        planned, former = [folder / file.name for file in files], dict[str, Any]()
         if manifest.path.exists():
-            manifest._take_up(overwrite=overwrite)
-        elif not overwrite and (strangers := [file.name for file in files if (folder / file.name).exists()]):
+            former = manifest._former(overwrite=overwrite)
+        elif not overwrite and (there := [path for path in planned if path.exists()]):
             raise DataError(
-                f"{folder / strangers[0]} is there already, but no {MANIFEST} says what it is; choose another folder, "
+                f"{there[0]} is there already, but no {MANIFEST} says what it is; choose another folder, "
                 "or replace it with overwrite=True (--overwrite=true)"
             )
+        own = {*planned, *map(folder.joinpath, former)}
+        if strangers := [path for path in data_in(folder) if path not in own]:
+            raise DataError(
+                f"{folder} holds {strangers[0].relative_to(folder)}, which is not of this sample; choose another folder"
+            )
+        manifest.folders = {folder, *(path.parent for path in planned)}
+        for place in manifest.folders:
+            place.mkdir(parents=True, exist_ok=True)
+            remove_leftovers(place)
+            mark_unfinished(place, command="jetsym generate")
+        if overwrite:
+            for path in map(folder.joinpath, former):
+                if path.resolve().is_relative_to(folder.resolve()):  # whatever the manifest may say
+                    path.unlink(missing_ok=True)
+        else:
+            manifest.files = former
         manifest._save()
         return manifest
 
-    def _take_up(self, *, overwrite: bool) -> None:
+    def _former(self, *, overwrite: bool) -> dict[str, Any]:
+        """Return the files that the manifest lists; without ``overwrite`` it has to be of the same settings."""
         folder = self.path.parent
         try:
             found = json.loads(self.path.read_text(encoding="utf-8"))
@@ -149,18 +173,12 @@ class Manifest:
             raise DataError(
                 f"{self.path} is not a manifest of jetsym generate; remove it or write elsewhere"
             ) from error
-        if overwrite:
-            for path in map(folder.joinpath, files):
-                if path.resolve().is_relative_to(folder.resolve()):  # whatever the manifest may say
-                    path.unlink(missing_ok=True)
-            self.path.unlink()
-        elif differing:
+        if differing and not overwrite:
             raise ConfigError(
                 f"{folder} holds a sample made with other settings ({'; '.join(differing)}); repeat them to continue "
                 "it, choose another folder, or replace it with overwrite=True (--overwrite=true)"
             )
-        else:
-            self.files = files
+        return files
 
     def is_finished(self, file: PlannedFile) -> bool:
         """Tell whether a file is there as the manifest says, byte for byte."""

@@ -17,7 +17,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 from jetsym.errors import ConfigError, JetsymError, MissingDependencyError, closest, expect_at_least
-from jetsym.files import remove_leftovers
+from jetsym.files import check_out, mark_finished
 from jetsym.jets.generate.chunk import ChunkTask, JetTable, generate_chunk
 from jetsym.jets.generate.detector import DetectorConfig
 from jetsym.jets.generate.manifest import Manifest, PlannedFile, plan, settings
@@ -48,8 +48,9 @@ def generate(
     """Generate JetClass-like jets with Pythia 8, a simple detector and FastJet, as ROOT files with JetClass's schema.
 
     Writes one or more files per class, named as in JetClass (``HToBB_000.root``, …), in one folder per split, and a
-    ``manifest.json`` with settings, versions, jet counts and checksums. Every file appears complete or not at all;
-    running the same call again continues where the last one stopped. The jets depend on the seed, not on the number of
+    ``manifest.json`` with settings, versions, jet counts and checksums. Every file appears complete or not at all, and
+    the folders are read only when all files are there; running the same call again continues where the last one
+    stopped. The jets depend on the seed, not on the number of
     processes. About 30 to 60 jets per second and core.
 
     As the work is done by fresh processes, a script that calls this needs ``if __name__ == "__main__":``, unless
@@ -87,9 +88,9 @@ def generate(
     Raises
     ------
     ConfigError
-        If an argument cannot be used, or ``out`` holds a sample with other settings.
+        If an argument cannot be used, nothing can be written to ``out``, or it holds a sample with other settings.
     DataError
-        If ``out`` holds files of the same names that no manifest knows.
+        If ``out`` holds other data: files of the same names that no manifest knows, or any of other names.
     MissingDependencyError
         If Pythia or FastJet is not installed.
     LockedError
@@ -104,9 +105,7 @@ def generate(
     """
     classes = _check(classes, jets_per_class, jets_per_file, split, seed, processes)
     _require_packages()
-    folder = Path(out)
-    if folder.exists() and not folder.is_dir():
-        raise ConfigError(f"out={str(folder)!r} is a file; expected a folder to write to")
+    folder = check_out(out, folder=True)
     files = plan(classes, jets_per_class=jets_per_class, jets_per_file=jets_per_file, split=split)
     recipe = settings(
         classes=classes,
@@ -126,13 +125,13 @@ def generate(
             for file in missing:
                 _write(folder / file.name, file, tables, advance)
                 manifest.add(file)
+        for place in manifest.folders:
+            mark_finished(place)
     return manifest.path
 
 
 def _write(path: Path, file: PlannedFile, tables: Iterator[JetTable], advance: Callable[[int], None]) -> None:
     """Take a file's jets from the stream of chunks and write them, basket by basket."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    remove_leftovers(path)  # of a run that was killed
     waiting: list[JetTable] = []
     with open_jetclass(path) as writer:
         while len(writer) < file.n_jets:

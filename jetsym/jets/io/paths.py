@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from jetsym.errors import DataError
+from jetsym.files import UNFINISHED, expect_data, is_hidden
 from jetsym.jets.io.registry import FORMATS, readable
 from jetsym.jets.io.remote import File, RemoteFile, is_remote
 
-__all__ = ["Paths", "jet_files", "local_files"]
+__all__ = ["Paths", "data_in", "jet_files", "local_files", "would_be_read"]
 
 #: A file, a glob pattern, a directory, or a sequence of these.
 Paths = str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
@@ -24,12 +25,14 @@ def local_files(paths: Paths) -> list[Path]:
     paths
         A pattern gives what it matches, sorted by name (``**`` descends); a directory all ``*.root`` below it,
         sorted by path (else all files of the next format that is there); a sequence keeps its own order. A file that
-        is named twice is listed once.
+        is named twice is listed once. Hidden files, in hidden folders too, and editors' copies (``x.root~``) are
+        matched by no pattern and taken from no directory, unless a pattern names the hidden folder.
 
     Raises
     ------
     DataError
-        If something named does not exist, or a pattern, a directory or the sequence holds no file.
+        If something named does not exist, or a pattern, a directory or the sequence holds no file; if a folder is not
+        finished; or if a file that is named is none of data: one that was being written, or macOS's notes on another.
 
     Examples
     --------
@@ -69,22 +72,75 @@ def jet_files(paths: Paths) -> list[File]:
     return list(files.values())
 
 
+def data_in(folder: Path) -> list[Path]:
+    """List all files in a directory or below that are data by their names, of whatever format, sorted by path.
+
+    Those of a directory that is not finished are listed as well.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> folder = Path(tempfile.mkdtemp())
+    >>> for name in ("b.root", ".b.4711.part.root", "._b.root", "notes.txt", "a.parquet"):
+    ...     (folder / name).touch()
+    >>> [file.name for file in data_in(folder)]
+    ['a.parquet', 'b.root']
+    """
+    return sorted({file for one in FORMATS.values() for end in one.suffixes for file in _seen(folder, f"*{end}")})
+
+
+def would_be_read(file: Path, paths: Paths) -> bool:
+    """Tell whether a file, were it there, would be one of those that a directory or a pattern among the paths means."""
+    named = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
+    places = [Path(path).expanduser() for path in named if not (isinstance(path, str) and is_remote(path))]
+    return any(
+        file.resolve().is_relative_to(place.resolve())
+        if place.is_dir()
+        else file.absolute().match(str(place.absolute()))
+        for place in places
+    )
+
+
 def _expand(path: Path) -> list[Path]:
     if path.is_dir():
+        _expect_finished(path)
         for one in FORMATS.values():
-            if found := sorted(file for end in one.suffixes for file in path.rglob(f"*{end}") if file.is_file()):
+            if found := sorted(file for end in one.suffixes for file in _seen(path, f"*{end}")):
+                for folder in {file.parent for file in found}:
+                    _expect_finished(folder)
                 return found
         raise DataError(
             f"{path}: no *.root files in this directory or below, nor others; expected at least one of {readable()}"
         )
     if path.exists():
+        expect_data(path)
         return [path]
     if any(character in str(path) for character in "*?["):
         # pathlib globs only relative patterns, so an absolute one is taken apart at its root.
         matches = sorted(Path(path.anchor).glob(str(path.relative_to(path.anchor))))
-        if not matches:
-            raise DataError(f"{path}: no file matches this pattern (seen from {Path.cwd()}); check it with ls")
-        return [file for match in matches for file in _expand(match)]
+        shown = [match for match in matches if not any(map(is_hidden, {*match.parts} - {*path.parent.parts}))]
+        if not shown:
+            remedy = "those that do are hidden or unfinished" if matches else "check it with ls"
+            raise DataError(f"{path}: no file matches this pattern (seen from {Path.cwd()}); {remedy}")
+        for folder in {match.parent for match in shown}:
+            _expect_finished(folder)
+        return [file for match in shown for file in _expand(match)]
     raise DataError(
         f"{path}: no such file (seen from {Path.cwd()}); expected one of {readable()}, a pattern or a directory"
     )
+
+
+def _seen(folder: Path, pattern: str) -> Iterator[Path]:
+    """Give the files in a directory or below that match a pattern and are not hidden."""
+    for file in folder.rglob(pattern):
+        if not any(map(is_hidden, file.relative_to(folder).parts)) and file.is_file():
+            yield file
+
+
+def _expect_finished(folder: Path) -> None:
+    """Refuse a directory whose files are not all there yet."""
+    if (folder / UNFINISHED).exists():
+        raise DataError(
+            f"{folder} is not finished, as {UNFINISHED} in it says; run the command that was writing it again, or name "
+            "single files"
+        )

@@ -19,6 +19,7 @@ import pytest
 import uproot
 
 from jetsym.errors import ConfigError, DataError, JetsymError, MissingDependencyError
+from jetsym.files import UNFINISHED
 from jetsym.jets.generate import DetectorConfig, generate, run
 from jetsym.jets.generate.chunk import ChunkTask, JetTable
 from jetsym.jets.schema import CLASSES, JET_BRANCHES, LABEL_BRANCHES, PARTICLE_BRANCHES
@@ -186,7 +187,7 @@ def test_a_failure_leaves_finished_files_and_no_half_ones(
     if expected is JetsymError:
         assert "generating Hbb, seed 0, chunk (1, 0, 0, 1) failed: no luck" in str(caught.value)
         assert "the same command continues" in str(caught.value)
-    assert {path.name for path in tmp_path.iterdir()} == {"ZJetsToNuNu_000.root", "manifest.json"}
+    assert {path.name for path in tmp_path.iterdir()} == {"ZJetsToNuNu_000.root", "manifest.json", UNFINISHED}
     monkeypatch.setattr(run, "generate_chunk", fake_chunk)
     make(tmp_path, jets_per_class=700)
     assert len(read(tmp_path / "HToBB_000.root")) == 700

@@ -7,6 +7,7 @@ import tarfile
 from pathlib import Path, PurePosixPath
 
 from jetsym.errors import DownloadError
+from jetsym.files import is_hidden
 from jetsym.jets.io.download.fetch import check_space
 from jetsym.progress import progress_bar
 
@@ -14,7 +15,7 @@ __all__ = ["unpack"]
 
 
 def unpack(archive: Path, folder: Path, *, progress: bool = True) -> dict[str, int]:
-    """Put the ``*.root`` files of an archive into a folder, whatever folders they are in there.
+    """Put the ``*.root`` files of an archive that are not hidden into a folder, whatever folders they are in there.
 
     They are written into a hidden folder beside ``folder`` first, and moved when all of them are complete. One that is
     there already, from an earlier attempt, is replaced.
@@ -77,7 +78,7 @@ def _checked(archive: Path, tar: tarfile.TarFile) -> dict[str, tarfile.TarInfo]:
             raise DownloadError(
                 f"{archive}: holds {member.name!r}, which is a {kind}; expected files and folders; nothing was unpacked"
             )
-        if path.suffix != ".root":
+        if path.suffix != ".root" or is_hidden(path.name):
             continue
         if path.name in files:
             raise DownloadError(f"{archive}: holds two files called {path.name!r}; nothing was unpacked")

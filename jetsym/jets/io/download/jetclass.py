@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from jetsym.errors import ConfigError, closest
-from jetsym.files import write_json
+from jetsym.files import UNFINISHED, mark_finished, mark_unfinished, write_json
 from jetsym.jets.io.download.archive import unpack
 from jetsym.jets.io.download.fetch import check_space, fetch, size_of
 from jetsym.locks import locked
@@ -125,7 +125,8 @@ def download_jetclass(
     """Fetch JetClass, or parts of it, check it and unpack it.
 
     One archive after the other is fetched to ``out``, checked against its md5, unpacked and removed. A call that was
-    cut off is continued by the next one with the same ``out``, and what is there whole is left alone.
+    cut off is continued by the next one with the same ``out``, and what is there whole is left alone. Until all parts
+    that were asked for are there, their folder is not read as one of jets.
 
     Parameters
     ----------
@@ -159,16 +160,25 @@ def download_jetclass(
     if missing:
         folder.mkdir(parents=True, exist_ok=True)
         check_space(folder, _needed(missing, folder, keep_archives=keep_archives))
-    for archive in missing:
-        path = folder / archive.name
+    for archive in archives:
+        path, place = folder / archive.name, folder / archive.folder
+        if archive not in missing:
+            if not keep_archives and (place / UNFINISHED).exists():  # of a call that was cut off
+                path.unlink(missing_ok=True)
+            continue
         with locked(folder, f"jetsym download of {archive.split}", name=archive.split):
             if archive.is_there(folder):  # by now, from another process
                 continue
             fetch(archive.url, path, md5=archive.md5, progress=progress)
-            archive.note(folder, unpack(path, folder / archive.folder, progress=progress))
+            place.mkdir(exist_ok=True)
+            mark_unfinished(place, command="jetsym download")
+            archive.note(folder, unpack(path, place, progress=progress))
             if not keep_archives:
                 path.unlink()
-    return list(dict.fromkeys(folder / archive.folder for archive in archives))
+    places = list(dict.fromkeys(folder / archive.folder for archive in archives))
+    for place in places:
+        mark_finished(place)
+    return places
 
 
 def _needed(archives: Sequence[Archive], folder: Path, *, keep_archives: bool) -> int:

@@ -20,6 +20,7 @@ from typing import NamedTuple
 
 from jetsym._version import __version__
 from jetsym.errors import ConfigError, DownloadError, closest
+from jetsym.files import mark_finished, mark_unfinished
 from jetsym.jets.io.download.fetch import check_space, fetch
 
 __all__ = ["PUBLIC_SETS", "PublicSet", "RecordFile", "chosen_files", "download_set", "files_of"]
@@ -120,7 +121,8 @@ def download_set(
 ) -> list[Path]:
     """Fetch a public set, or some of its files, each checked against the md5 of its record.
 
-    A call that was cut off is continued by the next one with the same ``out``; what is there whole is left alone.
+    A call that was cut off is continued by the next one with the same ``out``; what is there whole is left alone. Until
+    all files that were asked for are there, the folder is not read as one of jets.
 
     Parameters
     ----------
@@ -150,4 +152,8 @@ def download_set(
     parts = [folder / f"{file.name}.part" for file in missing]
     arrived = sum(part.stat().st_size for part in parts if part.exists())
     check_space(folder, max(sum(file.size for file in missing) - arrived, 0))
-    return [fetch(file.url, folder / file.name, md5=file.md5, size=file.size, progress=progress) for file in chosen]
+    if missing:
+        mark_unfinished(folder, command="jetsym download")
+    done = [fetch(file.url, folder / file.name, md5=file.md5, size=file.size, progress=progress) for file in chosen]
+    mark_finished(folder)
+    return done

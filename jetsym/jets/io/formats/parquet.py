@@ -19,14 +19,20 @@ from jetsym.jets.io.formats.opening import explained, open_tree
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["ParquetReader", "index_parquet", "write_parquet"]
+__all__ = ["ParquetReader", "index_parquet", "source_of", "write_parquet"]
 
 #: Jets of a row group, which is what is read at once.
 _ROWS = 10_000
 
 
-def write_parquet(path: Path, target: Path) -> None:
+#: Key of the schema's metadata that says what a file was made of.
+_SOURCE = b"jetsym.source"
+
+
+def write_parquet(path: Path, target: Path, *, source: str = "") -> None:
     """Write a ROOT file as a Parquet file, with all branches that hold a number or a list of them.
+
+    ``source`` is kept in it as a description of the ROOT file, see :func:`source_of`.
 
     Raises
     ------
@@ -47,7 +53,8 @@ def write_parquet(path: Path, target: Path) -> None:
         try:
             for start in range(0, tree.num_entries, _ROWS):
                 arrays = tree.arrays(names, entry_start=start, entry_stop=start + _ROWS, library="ak", how=dict)
-                table = arrow.table({name: _column(arrow, array) for name, array in arrays.items()})
+                columns = {name: _column(arrow, array) for name, array in arrays.items()}
+                table = arrow.table(columns, metadata={_SOURCE: source})
                 if writer is None:
                     writer = parquet.ParquetWriter(
                         target, table.schema, compression="zstd", use_dictionary=False, write_page_checksum=True
@@ -58,6 +65,16 @@ def write_parquet(path: Path, target: Path) -> None:
                 writer.close()
     if writer is None:
         raise DataError(f"{path}: the tree holds no jets; expected at least one")
+
+
+def source_of(path: Path) -> str | None:
+    """Return how a Parquet file describes what it was made of; None for any other file."""
+    arrow, parquet = _pyarrow()
+    try:
+        found = (parquet.read_schema(path).metadata or {}).get(_SOURCE)
+    except (OSError, arrow.ArrowException):
+        return None
+    return None if found is None else str(found, "utf-8")
 
 
 def _column(arrow: Any, array: Any) -> Any:

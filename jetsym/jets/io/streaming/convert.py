@@ -17,14 +17,23 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from jetsym.errors import DataError, expect_one_of
-from jetsym.files import finished_file, sha256_of, write_atomically, write_json
-from jetsym.jets.io.formats.parquet import write_parquet
+from jetsym.files import (
+    check_out,
+    finished_file,
+    is_hidden,
+    mark_finished,
+    mark_unfinished,
+    sha256_of,
+    write_atomically,
+    write_json,
+)
+from jetsym.jets.io.formats.parquet import source_of, write_parquet
 from jetsym.jets.io.mapping.parse import load_mapping
 from jetsym.jets.io.packed import PackedJets
-from jetsym.jets.io.paths import Paths, local_files
+from jetsym.jets.io.paths import Paths, data_in, local_files
 from jetsym.jets.io.read import BadJets, ColumnSet, MappingFile, check_number
 from jetsym.jets.io.streaming.blocks import Block, JetFiles, Skipped
-from jetsym.jets.io.streaming.cache import FORMAT, MANIFEST, CacheFiles, column_file, describe, is_cache
+from jetsym.jets.io.streaming.cache import FORMAT, MANIFEST, CacheFiles, SourceFile, column_file, describe, is_cache
 from jetsym.locks import locked
 from jetsym.progress import progress_bar
 
@@ -80,15 +89,19 @@ def convert(
     """
     expect_one_of("columns", columns, ("all", "full", "kin"))
     check_number("threads", threads, "threads")
-    files, folder, known = local_files(paths), Path(out).expanduser(), load_mapping(mapping)
-    if folder.exists() and not folder.is_dir():
-        raise DataError(f"{folder} is a file; expected a folder to write the cache to")
+    files, known = local_files(paths), load_mapping(mapping)
+    if Path(out).expanduser().is_file():
+        raise DataError(f"{out} is a file; expected a folder to write the cache to")
+    folder = check_out(out, inputs=files, folder=True)
     with locked(folder, "jetsym convert"), _explained(folder):
-        strangers = [path.name for path in folder.iterdir() if not path.name.startswith(".")]
-        if strangers and not is_cache(folder) and not (folder / JOURNAL).exists():
-            raise DataError(f"{folder} holds {strangers[0]!r} and no cache; choose another folder")
+        there = is_cache(folder) or (folder / JOURNAL).exists()
+        strangers = data_in(folder) if there else [path for path in folder.iterdir() if not is_hidden(path.name)]
+        if strangers:
+            beside = "besides a cache" if there else "and no cache"
+            raise DataError(f"{folder} holds {strangers[0].name!r} {beside}; choose another folder")
         if is_cache(folder) and not overwrite:
             CacheFiles(folder, sources=files, mapping=known, columns=columns)
+            (folder / JOURNAL).unlink(missing_ok=True)  # of a process that was killed at its very end
             return folder
         if overwrite:
             _clear(folder)
@@ -97,7 +110,7 @@ def convert(
         described = describe([path for path in source.files if isinstance(path, Path)], progress=progress)
         files_skipped = [_as_entry(one) for one in source.skipped]
         done = _write(folder, source, described, threads=threads, skip_bad=skip_bad, progress=progress)
-        written = sorted(path for path in folder.glob("*.npy"))
+        written = [folder / name for name in sorted(done["rows"])]
         manifest = {
             **FORMAT,
             "columns": columns,
@@ -117,14 +130,17 @@ def convert(
 def to_parquet(paths: Paths, out: str | os.PathLike[str], *, overwrite: bool = False, progress: bool = True) -> Path:
     """Write ROOT files as Parquet files of the same names, with all branches that hold a number or a list of them.
 
+    Until all of them are there the folder is not read as one of jets. Every file says of which ROOT file it was made.
+
     Parameters
     ----------
     paths
         As in :func:`jetsym.jets.read`.
     out
-        A folder. Files that are there already, and not older than their sources, are left alone.
+        A folder for these files alone. What an earlier call has made of the same files is left as it is, so that one
+        that was stopped is continued.
     overwrite
-        Write them again nevertheless.
+        Replace what was made of other files, or of files that have changed since, by these.
     progress
         Show a progress bar.
 
@@ -136,23 +152,54 @@ def to_parquet(paths: Paths, out: str | os.PathLike[str], *, overwrite: bool = F
     Raises
     ------
     DataError
-        If a file cannot be read, or two have the same name.
+        If a file cannot be read, or two have the same name; or if the folder holds other data: what was not made here
+        of these files, or, with ``overwrite``, what was not made here at all.
+    ConfigError
+        If nothing can be written to the folder, or it holds the files to read.
     LockedError
         If another process is writing to the folder.
     MissingDependencyError
         If pyarrow is not installed.
     """
-    files, folder = local_files(paths), Path(out).expanduser()
+    files = local_files(paths)
+    folder = check_out(out, inputs=files, folder=True)
     targets = [folder / f"{path.stem}.parquet" for path in files]
     if twice := next((target for target in targets if targets.count(target) > 1), None):
         raise DataError(f"several of the files would become {twice}; convert them into folders of their own")
     with locked(folder, "jetsym convert"), progress_bar("convert", len(files), shown=progress) as advance:
+        old = data_in(folder)
+        if not overwrite:
+            _refuse_others(folder, old, dict(zip(targets, files, strict=True)))
+        elif strangers := [path for path in old if path not in targets and source_of(path) is None]:
+            raise DataError(f"{folder} holds {strangers[0].name!r}, which was not made here; choose another folder")
+        mark_unfinished(folder, command="jetsym convert")
+        for path in old if overwrite else ():
+            path.unlink()
         for path, target in zip(files, targets, strict=True):
-            if overwrite or not target.exists() or target.stat().st_mtime_ns < path.stat().st_mtime_ns:
+            if not target.exists():
                 with finished_file(target) as unfinished:
-                    write_parquet(path, unfinished)
+                    write_parquet(path, unfinished, source=json.dumps(describe([path], progress=False)[0]))
             advance(1)
+        mark_finished(folder)
     return folder
+
+
+def _refuse_others(folder: Path, old: list[Path], wanted: dict[Path, Path]) -> None:
+    """Refuse a folder with any data but what was made of the same files as they are now."""
+    for path in old:
+        said = source_of(path)
+        if path not in wanted:
+            reason = "none of the files to write"
+        elif said is None:
+            reason = f"which does not say that it was made of {wanted[path]}"
+        elif (differs := SourceFile(**json.loads(said)).differs(wanted[path])) is not None:
+            reason = f"made of another file than {wanted[path]}: {differs}"
+        else:
+            continue
+        raise DataError(
+            f"{folder} holds {path.name!r}, {reason}; choose another folder, or replace what jetsym convert has made "
+            "there: --overwrite"
+        )
 
 
 def _write(
@@ -288,8 +335,9 @@ def _journal(folder: Path, plan: Any) -> dict[str, Any]:
 
 
 def _clear(folder: Path) -> None:
-    """Remove a cache, the manifest first."""
-    for path in (folder / MANIFEST, folder / JOURNAL, *folder.glob("*.npy")):
+    """Remove a cache, the manifest first; the journal stays, and says what the folder is for."""
+    write_atomically(folder / JOURNAL, "{}")
+    for path in (folder / MANIFEST, *folder.glob("*.npy")):
         path.unlink(missing_ok=True)
 
 
