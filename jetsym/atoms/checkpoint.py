@@ -109,7 +109,8 @@ def read_checkpoint(file: str | Path, *, trust: bool = False) -> dict[str, Any]:
         if not trust:
             _check_models(content)
     except UnpicklingError as error:
-        what = str(error).partition("\n")[0]
+        said = re.search(r"WeightsUnpickler error: ([^\n.]*)", str(error))
+        what = said[1] if said else str(error).partition("\n")[0]
         raise CheckpointError(
             f"{file} is not opened, as it holds more than metatrain writes: {what}; {TRUST}"
         ) from None

@@ -88,9 +88,7 @@ def test_libraries_that_are_not_of_installed_packages_are_refused(honest, tmp_pa
         entry = {key: value.replace("FD", str(held.fileno())) for key, value in ways_to_name(made)[way].items()}
         file = hostile.write_records(tmp_path / "model.pt", hostile.with_libraries(honest, [entry], record))
         for load in (read_export, atoms.load, atoms.calculator):
-            with pytest.raises(
-                CheckpointError, match=r"model.pt is not opened, as it names the native library .*--trust"
-            ):
+            with pytest.raises(CheckpointError, match=r"model.pt is not opened, as it names the native lib.*--trust"):
                 load(file)
     assert not marker.exists()
 
@@ -248,7 +246,7 @@ def test_trust_runs_the_code(honest, tmp_path, marker, case):
 )
 def test_computation_is_allowed(honest, tmp_path, statement):
     file = hostile.write_records(tmp_path / "model.pt", hostile.with_statement(honest, statement))
-    with pytest.warns(Warning) if "warn" in statement else quiet():
+    with pytest.warns(Warning, match="of_all") if "warn" in statement else quiet():
         assert read_export(file).capabilities().dtype == "float64"
 
 
@@ -291,7 +289,7 @@ def test_code_that_is_hidden_in_the_archive(honest, tmp_path, marker, way):
     file = tmp_path / "model.pt"
     with zipfile.ZipFile(file, "w") as archive:
         for name, content in ways_to_hide(honest, evil)[way]:
-            with pytest.warns(UserWarning) if f"model/{name}" in archive.namelist() else quiet():
+            with pytest.warns(UserWarning, match="Duplicate") if f"model/{name}" in archive.namelist() else quiet():
                 archive.writestr(name.removeprefix("../") if name.startswith("..") else f"model/{name}", content)
     with pytest.raises(CheckpointError, match="model.pt"):
         read_export(file)
