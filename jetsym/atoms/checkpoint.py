@@ -4,9 +4,9 @@ A ``.ckpt`` of metatrain is a pickle. It is read by torch's restricted unpickler
 tensors, containers and numbers, and here in addition what metatrain writes into every checkpoint: two classes that
 describe the targets, and values of metatensor and metatomic. Whatever else a file names is refused.
 
-A ``.pt`` is an exported model: a TorchScript archive. Its code is compiled and run by torch's interpreter, which knows
-the operations of torch and no Python; that is the nature of the format. Libraries that an export brings along
-(``extensions/``) are not loaded.
+Its architecture decides what metatrain does with it: some take the name of another file out of the options in the
+checkpoint, and unpickle that. So only those of :data:`ARCHITECTURES` are built, also where one model wraps another, and
+options that name files are refused. ``trust=True`` opens a file without all that; then whoever made it can run anything.
 """
 
 from __future__ import annotations
@@ -119,9 +119,12 @@ def read_checkpoint(file: str | Path, *, trust: bool = False) -> dict[str, Any]:
     except Exception as error:  # what torch raises over a broken file is anything, down to KeyError
         reason = str(error).strip().partition("\n")[0]
         raise CheckpointError(f"{file} cannot be read as a checkpoint of metatrain: {reason}") from error
-    known = isinstance(content, dict) and "architecture_name" in content
     # The first models with uncertainties, such as PET-MAD 1.0.2, say all about themselves in the model inside.
-    if not known or not {"model_data", "wrapped_model_checkpoint"} & content.keys():
+    if (
+        not isinstance(content, dict)
+        or "architecture_name" not in content
+        or not {"model_data", "wrapped_model_checkpoint"} & content.keys()
+    ):
         raise CheckpointError(
             f"{file} holds no model; expected a checkpoint that mtt train or jetsym atoms train wrote"
         )
@@ -147,7 +150,7 @@ def model_from(content: dict[str, Any], file: str | Path, *, weights: Weights = 
     CheckpointError
         metatrain cannot load it, or the architecture is not installed.
     """
-    build = require("metatrain.utils.io", "jetsym.atoms").model_from_checkpoint
+    build: Callable[..., torch.nn.Module] = require("metatrain.utils.io", "jetsym.atoms").model_from_checkpoint
     # A model with uncertainties wraps another; its own best weights may be none, and those of the other count.
     missing = content.get("best_model_state_dict") is None and "wrapped_model_checkpoint" not in content
     try:
