@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from jetsym._version import __version__
-from jetsym.errors import JetsymError, closest
+from jetsym.errors import ConfigError, JetsymError, closest
 from jetsym.locks import locked
 from jetsym.training.presets import preset_names, preset_path
 
@@ -260,6 +260,8 @@ def run(program: str, command: Command, words: Sequence[str]) -> int:
     except ArgumentError as error:
         reason = " ".join(str(error).split())
         return _fail(program, f"{reason} ({program} --help lists the options)", status=2)
+    if options.get("trust") and not any(word.partition("=")[0] == "--trust" for word in words):
+        raise ConfigError("trust is set in a file of options; expected it on the command line alone: --trust")
     for own in ("config", "preset"):
         options.pop(own, None)
     out = Path(getattr(options, "out", None) or "").expanduser()

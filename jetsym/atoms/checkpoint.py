@@ -4,16 +4,17 @@ A ``.ckpt`` of metatrain is a pickle. It is read by torch's restricted unpickler
 tensors, containers and numbers, and here in addition what metatrain writes into every checkpoint: two classes that
 describe the targets, and values of metatensor and metatomic. Whatever else a file names is refused.
 
-A ``.pt`` is an exported model: a TorchScript archive. Its code is compiled and run by torch's interpreter, which knows
-the operations of torch and no Python; that is the nature of the format. Libraries that an export brings along
-(``extensions/``) are not loaded.
+Its architecture decides what metatrain does with it: some take the name of another file out of the options in the
+checkpoint, and unpickle that. So only those of :data:`ARCHITECTURES` are built, also where one model wraps another, and
+options that name files are refused. ``trust=True`` opens a file without all that; whoever made it can then run
+anything.
 """
 
 from __future__ import annotations
 
 import pickletools
-import zipfile
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from pickle import UnpicklingError
@@ -21,13 +22,32 @@ from typing import Any, Literal
 
 import torch
 
+from jetsym.atoms.exports import TRUST
 from jetsym.atoms.packages import quiet
+from jetsym.atoms.torchscript import RefusedError
 from jetsym.errors import CheckpointError, require
 
-__all__ = ["Weights", "find", "model_from", "model_of", "read_checkpoint", "read_export"]
+__all__ = ["ARCHITECTURES", "Weights", "find", "known_types", "model_from", "model_of", "read_checkpoint"]
 
 #: Which weights of a checkpoint: of the epoch that validated best, or of the last one.
 Weights = Literal["best", "last"]
+
+#: The architectures whose models are built out of the checkpoint alone. What metatrain has besides reads other files.
+ARCHITECTURES = frozenset(
+    {
+        "composition",
+        "experimental.classifier",
+        "experimental.flashmd",
+        "experimental.flashmd_symplectic",
+        "experimental.space",
+        "llpr",
+        "pet",
+        "scaler",
+        "soap_bpnn",
+    }
+)
+#: Options of a model that name files, which no option of these architectures does.
+NAMES_FILE = re.compile(r"(/|~|\.{1,2}/|[A-Za-z]:\\|\w+://)|.*\.(ckpt|pt|pth|model|pkl|pickle|bin)$", re.DOTALL)
 
 #: Where the values live that TorchScript classes may hold.
 SCRIPT_CLASSES = "__torch__."
@@ -66,8 +86,15 @@ def epochs_in(folder: Path) -> dict[int, Path]:
     return {int(epoch): files[epoch] for epoch in sorted(files) if epoch.isdecimal()}
 
 
-def read_checkpoint(file: str | Path) -> dict[str, Any]:
+def read_checkpoint(file: str | Path, *, trust: bool = False) -> dict[str, Any]:
     """Read the content of a ``.ckpt``.
+
+    Parameters
+    ----------
+    file
+        What metatrain wrote.
+    trust
+        Unpickle whatever it holds, which can run anything.
 
     Raises
     ------
@@ -76,14 +103,22 @@ def read_checkpoint(file: str | Path) -> dict[str, Any]:
     """
     file = Path(file).expanduser()
     try:
-        _check_classes(file)
-        with quiet(), _known_types():
-            content = torch.load(file, map_location="cpu", weights_only=True)
+        if not trust:
+            _check_names(file)
+        with quiet(), known_types():
+            content = torch.load(file, map_location="cpu", weights_only=not trust)
+        if not trust:
+            _check_models(content)
     except UnpicklingError as error:
-        what = str(error).partition("\n")[0]
-        raise CheckpointError(f"{file} is not opened, as it holds more than metatrain writes: {what}") from None
-    except (OSError, RuntimeError, zipfile.BadZipFile, KeyError, ValueError) as error:
-        reason = str(error).partition("\n")[0]
+        said = re.search(r"WeightsUnpickler error: ([^\n.]*)", str(error))
+        what = said[1] if said else str(error).partition("\n")[0]
+        raise CheckpointError(
+            f"{file} is not opened, as it holds more than metatrain writes: {what}; {TRUST}"
+        ) from None
+    except RefusedError as error:
+        raise CheckpointError(f"{file} is not opened, as it holds {error}; {TRUST}") from None
+    except Exception as error:  # what torch raises over a broken file is anything, down to KeyError
+        reason = str(error).strip().partition("\n")[0]
         raise CheckpointError(f"{file} cannot be read as a checkpoint of metatrain: {reason}") from error
     # The first models with uncertainties, such as PET-MAD 1.0.2, say all about themselves in the model inside.
     if (
@@ -97,7 +132,7 @@ def read_checkpoint(file: str | Path) -> dict[str, Any]:
     return content
 
 
-def model_of(file: str | Path, *, weights: Weights = "best") -> torch.nn.Module:
+def model_of(file: str | Path, *, weights: Weights = "best", trust: bool = False) -> torch.nn.Module:
     """Load the model of a ``.ckpt``, with metatrain's own upgrades of older files.
 
     Raises
@@ -105,7 +140,7 @@ def model_of(file: str | Path, *, weights: Weights = "best") -> torch.nn.Module:
     CheckpointError
         As for :func:`read_checkpoint` and :func:`model_from`.
     """
-    return model_from(read_checkpoint(file), file, weights=weights)
+    return model_from(read_checkpoint(file, trust=trust), file, weights=weights)
 
 
 def model_from(content: dict[str, Any], file: str | Path, *, weights: Weights = "best") -> torch.nn.Module:
@@ -116,39 +151,20 @@ def model_from(content: dict[str, Any], file: str | Path, *, weights: Weights = 
     CheckpointError
         metatrain cannot load it, or the architecture is not installed.
     """
-    build: Callable[..., torch.nn.Module] = require(
-        "metatrain.utils.io", extra="atoms", purpose="jetsym.atoms"
-    ).model_from_checkpoint
+    opening: Any = require("metatrain.utils.io", extra="atoms", purpose="jetsym.atoms")
     # A model with uncertainties wraps another; its own best weights may be none, and those of the other count.
     missing = content.get("best_model_state_dict") is None and "wrapped_model_checkpoint" not in content
     try:
         with quiet():
-            return build(content, context="restart" if weights == "last" or missing else "export")
-    except (ValueError, RuntimeError, KeyError, ImportError) as error:
+            context = "restart" if weights == "last" or missing else "export"
+            model: torch.nn.Module = opening.model_from_checkpoint(content, context=context)
+            return model
+    except Exception as error:  # whatever metatrain's own code raises over values that it does not expect
         raise CheckpointError(f"{file} cannot be loaded by metatrain: {' '.join(str(error).split())}") from error
 
 
-def read_export(file: str | Path) -> torch.nn.Module:
-    """Load the model of a ``.pt``.
-
-    Raises
-    ------
-    CheckpointError
-        It is damaged, or no exported model.
-    """
-    load: Callable[[str], torch.nn.Module] = require(
-        "metatomic.torch", extra="atoms", purpose="jetsym.atoms"
-    ).load_atomistic_model
-    try:
-        with quiet():
-            return load(str(file))
-    except (OSError, RuntimeError, ValueError) as error:
-        reason = str(error).partition("\n")[0]
-        raise CheckpointError(f"{file} cannot be read as an exported model of metatomic: {reason}") from error
-
-
 @contextmanager
-def _known_types() -> Iterator[None]:
+def known_types() -> Iterator[None]:
     """Allow the types that a checkpoint of metatrain may name beyond torch's own."""
     require("metatrain.pet", extra="atoms", purpose="jetsym.atoms")  # registers the classes of metatensor and metatomic
     dataset = require("metatrain.utils.data.dataset", extra="atoms", purpose="jetsym.atoms").DatasetInfo
@@ -157,13 +173,41 @@ def _known_types() -> Iterator[None]:
         yield
 
 
-def _check_classes(file: Path) -> None:
-    """Refuse values of compiled classes that are not metatensor's or metatomic's."""
-    with zipfile.ZipFile(file) as archive:
-        (name,) = [name for name in archive.namelist() if name.rpartition("/")[2] == "data.pkl"] or [""]
-        if not name:
-            raise ValueError("it is no archive of torch.save")
-        content = archive.read(name)
+def _check_names(file: Path) -> None:
+    """Refuse values of compiled classes that are not metatensor's or metatomic's, and what could spell their names."""
+    content = torch._C.PyTorchFileReader(str(file)).get_record("data.pkl")  # by which torch.load finds it
     for _, argument, _ in pickletools.genops(content):
-        if isinstance(argument, str) and argument.startswith(SCRIPT_CLASSES) and not argument.startswith(KNOWN_CLASSES):
-            raise UnpicklingError(f"a value of the class {argument}")
+        if not isinstance(argument, str):
+            continue
+        if argument.startswith(SCRIPT_CLASSES) and not argument.startswith(KNOWN_CLASSES):
+            raise RefusedError(f"a value of the class {argument}")
+        if argument.startswith("_codecs"):
+            raise RefusedError(f"the function {argument.replace(' ', '.')}")
+
+
+def _check_models(content: Any) -> None:
+    """Refuse architectures that read other files, wherever in a checkpoint they are, and options that name files."""
+    found, seen = [content], set[int]()
+    while found:
+        value = found.pop()
+        if id(value) in seen:
+            continue
+        seen.add(id(value))
+        if isinstance(value, Mapping):
+            if "architecture_name" in value and value["architecture_name"] not in ARCHITECTURES:
+                raise RefusedError(
+                    f"a model of the architecture {value['architecture_name']!r}, which may read other files"
+                )
+            found += value.values()
+            _check_options(value.get("model_data"))
+        elif isinstance(value, (list, tuple)):
+            found += value
+
+
+def _check_options(values: Any) -> None:
+    """Refuse options of a model that name files."""
+    if isinstance(values, str) and NAMES_FILE.match(values):
+        raise RefusedError(f"an option that names a file, {values!r}")
+    if isinstance(values, (Mapping, list, tuple)):
+        for value in values.values() if isinstance(values, Mapping) else values:
+            _check_options(value)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from jetsym.atoms import checkpoint
 from jetsym.atoms.checkpoint import Weights
+from jetsym.atoms.exports import read_export
 from jetsym.atoms.outputs import Block, arrays, blocks_of, by_structure
 from jetsym.atoms.packages import quiet
 from jetsym.atoms.packages.metatrain import PairGrid, features, is_pet, select
@@ -38,18 +39,22 @@ NO_LAYERS_NOTE = "The layers of a {name} are not read: outputs only."
 FORCES, STRESS = "forces", "stress"
 
 
-def load(path: str | Path, *, weights: Weights = "best", dtype: str | None = None) -> Model:
+def load(path: str | Path, *, weights: Weights = "best", dtype: str | None = None, trust: bool = False) -> Model:
     """Load a PET, or another model of metatrain.
 
     Parameters
     ----------
     path
-        A ``.ckpt`` or ``.pt`` file, or the folder of a run. Checkpoints execute nothing: see
-        :mod:`jetsym.atoms.checkpoint`.
+        A ``.ckpt`` or ``.pt`` file, or the folder of a run. What a file brings along is not run, and a file that asks
+        for it is refused; an export computes by its own code, of operators that touch no files: see
+        :mod:`jetsym.atoms.checkpoint` and :mod:`jetsym.atoms.exports`.
     weights
         Of a checkpoint: those of the epoch that validated "best", or the "last" ones.
     dtype
         "float32" or "float64", to convert a checkpoint's model; by default as it was trained.
+    trust
+        Open what would be refused as well: pickles, models of any architecture with the files that they name, native
+        libraries, any operator. Whoever made the file can then run anything as you.
 
     Returns
     -------
@@ -59,7 +64,7 @@ def load(path: str | Path, *, weights: Weights = "best", dtype: str | None = Non
     Raises
     ------
     CheckpointError
-        There is no such file, or it cannot be loaded.
+        There is no such file, it cannot be loaded, or it is refused.
     MissingDependencyError
         The extra ``atoms`` is not installed.
     """
@@ -70,8 +75,8 @@ def load(path: str | Path, *, weights: Weights = "best", dtype: str | None = Non
     if file.suffix == ".pt":
         if dtype is not None:
             raise ConfigError(f"dtype is {dtype!r}, but {file} is an export of a fixed type; load the .ckpt instead")
-        return Model(checkpoint.read_export(file)).eval()
-    module = checkpoint.model_of(file, weights=weights)
+        return Model(read_export(file, trust=trust)).eval()
+    module = checkpoint.model_of(file, weights=weights, trust=trust)
     return Model(module if dtype is None else module.to(getattr(torch, dtype))).eval()
 
 

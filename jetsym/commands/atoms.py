@@ -38,6 +38,7 @@ def relax(
     rattle: float = 0.0,
     dtype: Dtype | None = None,
     device: str | None = None,
+    trust: bool = False,
     out: str | None = None,
     **options: Any,
 ) -> RelaxationReport:
@@ -67,6 +68,8 @@ def relax(
         Precision of the model, float32 or float64, by default float64; an export keeps its own.
     device
         Device of the model, such as cpu or cuda; by default the best that the model supports.
+    trust
+        Open a file that would be refused, as for :func:`jetsym.atoms.load`: whoever made it can run anything.
     out
         A JSON file to write the report to; relaxed structures (-plain.xyz, …) and a figure (.png) go beside it.
     """
@@ -74,7 +77,7 @@ def relax(
 
     check_results(out, model, structure, beside=(".png", "-plain.xyz", "-symmetrized.xyz"))
     atoms, potential, symmetrized = _prepared(
-        structure, index, model, version, variant, dtype, device, symmetrize, l_max
+        structure, index, model, version, variant, dtype, device, trust, symmetrize, l_max
     )
     if rattle:
         moves = np.random.default_rng(options.get("seed", 0)).normal(scale=rattle, size=(len(atoms), 3))
@@ -99,6 +102,7 @@ def phonons(
     index: int = 0,
     dtype: Dtype | None = None,
     device: str | None = None,
+    trust: bool = False,
     out: str | None = None,
     **options: Any,
 ) -> PhononReport:
@@ -125,6 +129,8 @@ def phonons(
         Precision of the model, float32 or float64, by default float64; an export keeps its own.
     device
         Device of the model, such as cpu or cuda; by default the best that the model supports.
+    trust
+        Open a file that would be refused, as for :func:`jetsym.atoms.load`: whoever made it can run anything.
     out
         A JSON file to write the report to; a figure (.png) goes beside it.
     """
@@ -132,7 +138,7 @@ def phonons(
 
     check_results(out, model, structure, beside=(".png",))
     atoms, potential, symmetrized = _prepared(
-        structure, index, model, version, variant, dtype, device, symmetrize, l_max
+        structure, index, model, version, variant, dtype, device, trust, symmetrize, l_max
     )
     with quiet():
         report = measure(atoms, potential, symmetrized=symmetrized, **options)
@@ -153,6 +159,7 @@ def evaluate(
     limit: int | None = None,
     dtype: Dtype | None = None,
     device: str | None = None,
+    trust: bool = False,
     out: str | None = None,
     progress: bool = True,
 ) -> None:
@@ -180,6 +187,8 @@ def evaluate(
         Precision of the model, float32 or float64, by default float64; an export keeps its own.
     device
         Device of the model, such as cpu or cuda; by default the best that the model supports.
+    trust
+        Open a file that would be refused, as for :func:`jetsym.atoms.load`: whoever made it can run anything.
     out
         A JSON file to write the numbers to.
     progress
@@ -190,7 +199,7 @@ def evaluate(
     check_results(out, model, data)
     frames = read_frames(data, limit=limit)
     found = measure(
-        calculator(model, version=version, variant=variant, dtype=dtype, device=device),
+        calculator(model, version=version, variant=variant, dtype=dtype, device=device, trust=trust),
         frames,
         by=by,
         fit_baseline=fit_baseline,
@@ -210,6 +219,7 @@ def _prepared(
     variant: str | None,
     dtype: Dtype | None,
     device: str | None,
+    trust: bool,
     symmetrize: str,
     l_max: int,
 ) -> tuple[Atoms, Calculator, Calculator | None]:
@@ -227,7 +237,7 @@ def _prepared(
             f"--symmetrize is 'space', but {structure} is no crystal (its pbc is {atoms.pbc.tolist()}); "
             "use --symmetrize O3 or none"
         )
-    potential = calculator(model, version=version, variant=variant, dtype=dtype, device=device)
+    potential = calculator(model, version=version, variant=variant, dtype=dtype, device=device, trust=trust)
     atoms.calc = None
     try:
         with quiet():

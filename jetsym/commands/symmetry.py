@@ -30,6 +30,7 @@ def probe(
     mapping: str | None = None,
     out: str | None = None,
     over_training: bool = False,
+    trust: bool = False,
     **options: Any,
 ) -> Report | History:
     """Measure which symmetry a trained tagger has; see :func:`jetsym.probe`.
@@ -47,6 +48,9 @@ def probe(
     over_training
         Show what a run with --monitor_every measured as it was trained, instead of measuring it now: a table, and the
         data and the figure in ``over_training.json`` and ``.png`` in its folder, or as ``out`` says.
+    trust
+        Open a model of atoms that would be refused, see :func:`jetsym.atoms.load`: whoever made it can run anything.
+        Files of taggers hold nothing that could run, or are not opened at all.
     """
     from jetsym.probing.diagnosis.page import report_page
     from jetsym.probing.probe import probe as measure
@@ -60,7 +64,12 @@ def probe(
             raise ConfigError(f"--mapping is {mapping!r}, but {why}; leave it out")
         _refuse_changed(measure, {"inputs": inputs, **options}, why=why)
         return _kept(History.load(model), model, out)
-    report = measure(model, _jets(model, inputs, mapping, options), **options)
+    subject: Any = model
+    if trust:
+        from jetsym.atoms import load
+
+        subject = load(model, trust=True)
+    report = measure(subject, _jets(model, inputs, mapping, options), **options)
     save(report, out, lambda figure: report_page(report, figure))
     print(report)
     return report
@@ -182,7 +191,15 @@ def compare(reports: list[str], *, names: list[str] | None = None, out: str | No
     return compared
 
 
-def spectra(run: str, *, inputs: str | list[str], out: str | None = None, limit: int = 8, l_max: int = 4) -> History:
+def spectra(
+    run: str,
+    *,
+    inputs: str | list[str],
+    out: str | None = None,
+    limit: int = 8,
+    l_max: int = 4,
+    trust: bool = False,
+) -> History:
     """Print the symmetry of a metatrain run's model over training.
 
     Parameters
@@ -198,11 +215,13 @@ def spectra(run: str, *, inputs: str | list[str], out: str | None = None, limit:
         At most so many structures.
     l_max
         Largest λ.
+    trust
+        Open checkpoints that would be refused, see :func:`jetsym.atoms.load`: whoever made them can run anything.
     """
     from jetsym.atoms.training.over_training import over_training
 
     check_results(out or str(Path(run, KEPT)), run, inputs, beside=(".png",))
-    return _kept(over_training(run, inputs, limit=limit, l_max=l_max), run, out)
+    return _kept(over_training(run, inputs, limit=limit, l_max=l_max, trust=trust), run, out)
 
 
 def _jets(

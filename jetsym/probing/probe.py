@@ -67,7 +67,8 @@ def probe(
     model
         A torch module, the path of a run directory or checkpoint, or any callable that returns an array or a
         dictionary of arrays (only its outputs are then measured). With structures for inputs: a PET, or another
-        model of metatrain, loaded or as a ``.ckpt`` or ``.pt`` file (see :class:`jetsym.atoms.Model`).
+        model of metatrain, loaded or as a ``.ckpt`` or ``.pt`` file (see :class:`jetsym.atoms.Model`). A file that asks
+        to run something is refused; ``jetsym.atoms.load(path, trust=True)`` opens it.
     inputs
         A :class:`~jetsym.jets.JetBatch`, paths of ROOT files, an array or a tuple of arrays, samples along the first
         axis; arrays (…, 3) move as vectors, (…, 4) as (E, px, py, pz). A list of ``ase.Atoms``, or files of such

@@ -92,6 +92,134 @@ def test_values_of_other_compiled_classes_are_refused(saved):
         atoms.load(saved)
 
 
+@pytest.fixture
+def marker(tmp_path):
+    return tmp_path / "ran"
+
+
+@pytest.fixture
+def second(tmp_path, marker):
+    """A second file, which writes the marker when it is unpickled."""
+
+    class Writes:
+        def __reduce__(self):
+            return type(marker).write_text, (marker, "ran")
+
+    file = tmp_path / "second.model"
+    torch.save({"model": Writes()}, file)
+    return file
+
+
+def of_another_file(name, option, second):
+    """What a checkpoint holds whose architecture unpickles a second file, and that holds no order itself."""
+    hypers = {option: str(second), "mace_head_name": None, "descriptor": {}, "fitting_net": {}}
+    return {
+        "architecture_name": name,
+        "model_ckpt_version": 1,
+        "model_data": {"hypers": hypers, "model_hypers": hypers, "dataset_info": None},
+        "model_state_dict": {},
+        "best_model_state_dict": {},
+        "epoch": 0,
+        "best_epoch": 0,
+    }
+
+
+WRAPPED = {
+    "by itself": lambda inner: inner,
+    "in llpr": lambda inner: {"architecture_name": "llpr", "model_data": {}, "wrapped_model_checkpoint": inner},
+    "in a classifier": lambda inner: {
+        "architecture_name": "experimental.classifier",
+        "model_data": {},
+        "wrapped_model_checkpoint": inner,
+    },
+    "in llpr in a classifier": lambda inner: WRAPPED["in a classifier"](WRAPPED["in llpr"](inner)),
+    "somewhere else": lambda inner: {"architecture_name": "pet", "model_data": {}, "further": [({"x": inner},)]},
+}
+
+
+@pytest.mark.parametrize("wrapped", WRAPPED)
+@pytest.mark.parametrize(
+    ("name", "option"),
+    [
+        ("experimental.mace", "mace_model"),
+        ("experimental.dpa3", "dpa3_model"),
+        ("gap", "x"),
+        ("utils.io", "x"),
+        ([], "x"),
+    ],
+)
+def test_architectures_that_read_another_file_are_refused(tmp_path, second, marker, monkeypatch, name, option, wrapped):
+    import metatrain.utils.io
+
+    monkeypatch.setattr(metatrain.utils.io, "model_from_checkpoint", lambda *a, **k: pytest.fail("it was built"))
+    file = tmp_path / "model.ckpt"
+    torch.save(WRAPPED[wrapped](of_another_file(name, option, second)), file)
+    refused = r"model.ckpt is not opened, as it holds a model of the architecture .* \(--trust\)"
+    for load in (atoms.load, atoms.calculator):
+        with pytest.raises(CheckpointError, match=refused):
+            load(file)
+    assert not marker.exists()
+    torch.load(second, weights_only=False)  # as those architectures do
+    assert marker.exists()
+
+
+@pytest.mark.parametrize(
+    "value", ["/tmp/x", "~/x", "./x", "../x", "C:\\x", "https://x/y", "file:///x", "x.ckpt", "x/y.pt", "a\nb.pkl"]
+)
+def test_options_that_name_files_are_refused(pet, saved, value):
+    content = pet.get_checkpoint() | {"epoch": 3, "best_epoch": 2}
+    for hypers in ({"cutoff_function": value}, {"long_range": {"use": [value]}}):
+        content["model_data"] = {**content["model_data"], "model_hypers": hypers}
+        torch.save(content, saved)
+        with pytest.raises(CheckpointError, match="an option that names a file"):
+            atoms.load(saved)
+
+
+def test_names_that_are_spelled_by_a_function_are_refused(pet, saved):
+    """As a class could then be named without its name being in the file."""
+    import codecs
+
+    class Spelled:
+        def __reduce__(self):
+            return codecs.encode, ("__gbepu__", "rot13")
+
+    torch.save(pet.get_checkpoint() | {"epoch": 3, "best_epoch": 2, "more": Spelled()}, saved)
+    with pytest.raises(CheckpointError, match=r"the function _codecs.encode"):
+        atoms.load(saved)
+
+
+def test_values_that_metatrain_does_not_expect(pet, saved):
+    for changes in (
+        {"model_data": 3},
+        {"model_state_dict": 3, "best_model_state_dict": 3},
+        {"model_ckpt_version": "x"},
+    ):
+        torch.save(pet.get_checkpoint() | {"epoch": 3, "best_epoch": 2} | changes, saved)
+        with pytest.raises(CheckpointError, match="cannot be loaded by metatrain"):
+            atoms.load(saved)
+
+
+def test_trust_opens_what_is_refused(pet, saved, marker):
+    class Writes:
+        def __reduce__(self):
+            return type(marker).write_text, (marker, "ran")
+
+    torch.save(pet.get_checkpoint() | {"epoch": 3, "best_epoch": 2, "more": Writes()}, saved)
+    with pytest.raises(CheckpointError, match="--trust"):
+        atoms.load(saved)
+    assert not marker.exists()
+    assert atoms.load(saved, trust=True).name == "PET"
+    assert marker.exists()
+
+
+def test_trust_comes_from_the_command_line_alone(saved, tmp_path, capsys):
+    """Not from a file of options, which could have come with the model."""
+    (tmp_path / "options.yaml").write_text("trust: true\n")
+    words = ["probe", str(saved), "--config", str(tmp_path / "options.yaml"), "--progress", "false"]
+    assert cli.main(words) == 1
+    assert "trust is set in a file of options" in capsys.readouterr().err
+
+
 def test_what_is_no_checkpoint(tmp_path):
     with pytest.raises(CheckpointError, match="there is no .*none.ckpt"):
         atoms.load(tmp_path / "none.ckpt")

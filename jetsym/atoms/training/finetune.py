@@ -42,6 +42,7 @@ def finetune(
     learning_rate: float = 1e-4,
     seed: int = 0,
     device: str | None = None,
+    trust: bool = False,
     progress: bool = True,
 ) -> Path:
     """Train a PET further on structures of one's own, see metatrain's documentation of fine-tuning.
@@ -72,6 +73,8 @@ def finetune(
         The fraction of the structures that is set aside, or another file.
     epochs, batch_size, learning_rate, seed, device
         Options of the training, as for :func:`jetsym.atoms.train`.
+    trust
+        Open a file that would be refused, as for :func:`jetsym.atoms.load`.
     progress
         Show a progress bar.
 
@@ -91,7 +94,7 @@ def finetune(
     """
     expect_one_of("method", method, ("full", "heads", "lora"))
     expect_at_least("rank", rank, 1)
-    file, pet = _pet(model, version)
+    file, pet = _pet(model, version, trust)
     target = _target(variant)
     source = target if target in pet.dataset_info.targets else "energy"
     _check_target(pet, source, file)
@@ -107,6 +110,7 @@ def finetune(
         learning_rate=learning_rate,
         seed=seed,
         device=device,
+        trust=trust,
         progress=progress,
         model=dict(pet.hypers),
         training={
@@ -134,6 +138,7 @@ def add_uncertainty(
     batch_size: int = 8,
     seed: int = 0,
     device: str | None = None,
+    trust: bool = False,
     progress: bool = True,
 ) -> Path:
     """Add the last-layer uncertainty (LLPR) of the energy to a trained model, by the data that it was trained on.
@@ -155,7 +160,7 @@ def add_uncertainty(
         Name of an energy of another kind, "energy/VARIANT".
     validation
         The fraction of the structures to calibrate on, or another file.
-    batch_size, seed, device, progress
+    batch_size, seed, device, trust, progress
         As for :func:`jetsym.atoms.train`.
 
     Returns
@@ -163,7 +168,7 @@ def add_uncertainty(
     Path
         The folder.
     """
-    file, content = _checkpoint(model, None)
+    file, content = _checkpoint(model, None, trust)
     if "wrapped_model_checkpoint" in content:
         raise ConfigError(f"{file} has an uncertainty already; give the checkpoint of the model that it was added to")
     known: Any = checkpoint.model_from(content, file)
@@ -188,6 +193,7 @@ def add_uncertainty(
         batch_size=batch_size,
         seed=seed,
         device=device,
+        trust=trust,
         progress=progress,
         options={"architecture": architecture},
     )
@@ -216,12 +222,12 @@ def _section(model: Any, target: str, key: str, unit: str, forces: str | None, s
     return {**energy_section(key, unit, forces, stress), **words}
 
 
-def _pet(model: str, version: str | None) -> tuple[Path, Any]:
+def _pet(model: str, version: str | None, trust: bool) -> tuple[Path, Any]:
     """Load the checkpoint of a PET, with an uncertainty or without; return its file and the PET in it.
 
     metatrain trains what is inside a model with an uncertainty, so that it need not be taken out of the file.
     """
-    file, content = _checkpoint(model, version)
+    file, content = _checkpoint(model, version, trust)
     inner = content["wrapped_model_checkpoint"] if content["architecture_name"] == "llpr" else content
     if inner["architecture_name"] != "pet":
         raise ConfigError(f"{file} is of the architecture {inner['architecture_name']!r}; only 'pet' can be fine-tuned")
@@ -229,10 +235,10 @@ def _pet(model: str, version: str | None) -> tuple[Path, Any]:
     return file, getattr(built, "model", built)
 
 
-def _checkpoint(model: str, version: str | None) -> tuple[Path, dict[str, Any]]:
+def _checkpoint(model: str, version: str | None, trust: bool) -> tuple[Path, dict[str, Any]]:
     """Return file and content of a checkpoint, read without running anything before metatrain opens it itself."""
     published = NAME.fullmatch(str(model)) and not Path(model).exists()
     file = fetch(model, version=version) if published else checkpoint.find(model)
     if file.suffix != ".ckpt":
         raise ConfigError(f"{file} is an export, which cannot be trained any further; give the .ckpt")
-    return file.resolve(), checkpoint.read_checkpoint(file)
+    return file.resolve(), checkpoint.read_checkpoint(file, trust=trust)

@@ -22,6 +22,7 @@ def over_training(
     *,
     gradients: bool | None = None,
     every: int = 1,
+    trust: bool = False,
     **options: Any,
 ) -> History:
     """Probe every checkpoint of a run of :func:`jetsym.atoms.train`, with the weights that the model had then.
@@ -38,6 +39,8 @@ def over_training(
         True to measure forces and stress; None for what the model was trained with.
     every
         Take every so many-th checkpoint.
+    trust
+        Open a file that would be refused, as for :func:`jetsym.atoms.load`.
     options
         Options of :func:`jetsym.probe`.
 
@@ -54,7 +57,7 @@ def over_training(
     folder = Path(run).expanduser()
     files = epochs_in(folder)
     if files and (folder / FINAL).is_file():
-        end = read_checkpoint(folder / FINAL).get("epoch")
+        end = read_checkpoint(folder / FINAL, trust=trust).get("epoch")
         files |= {} if end is None else {int(end): folder / FINAL}
     if not files:
         raise CheckpointError(
@@ -64,7 +67,7 @@ def over_training(
     epochs = tuple(sorted(files))[::every]
     reports = []
     for epoch in epochs:
-        module = load(files[epoch], weights="last").module
+        module = load(files[epoch], weights="last", trust=trust).module
         report = cast(SymmetryReport, probe(Model(module, gradients=gradients), inputs, **options))
         reports.append(replace(report, meta={**report.meta, "step": epoch, "unit": "epochs"}))
     return History(tuple(reports))

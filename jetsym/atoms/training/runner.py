@@ -1,4 +1,7 @@
-"""The process that trains: ``python -m jetsym.atoms.training.runner FOLDER [--no-augmentation] [--restart FILE]``."""
+"""The process that trains: ``python -m jetsym.atoms.training.runner FOLDER``.
+
+Its options are ``--no-augmentation``, ``--trust`` and ``--restart FILE``.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,8 @@ from typing import Any
 
 import yaml
 
+from jetsym.atoms.checkpoint import known_types
+from jetsym.atoms.exports import TRUST, read_export
 from jetsym.atoms.packages import quiet
 from jetsym.errors import require
 from jetsym.locks import locked
@@ -22,6 +27,8 @@ __all__ = ["FAILED", "main"]
 
 #: What the line with the reason starts with, when training stops.
 FAILED = "training stopped: "
+#: How torch says that a file holds more than tensors.
+REFUSED = "Weights only load failed"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -29,6 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--no-augmentation", action="store_true")
+    parser.add_argument("--trust", action="store_true")
     parser.add_argument("--restart", type=Path)
     wanted = parser.parse_args(arguments)
     stop_with_parent()
@@ -39,17 +47,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if wanted.no_augmentation:
             leave_out_augmentation()
     os.chdir(wanted.folder)  # metatrain writes where it is
+    if not wanted.trust:
+        open_without_running()
     options = configuration.create(yaml.safe_load(Path("options.yaml").read_text(encoding="utf-8")))
     # A lock of its own: this process outlives a parent that is killed by a moment, and another may be started in it.
     with (
         locked(Path.cwd(), "jetsym atoms train", name="metatrain"),
         log.setup_logging(log.ROOT_LOGGER, log_file="train.log", level=logging.INFO),
+        known_types(),
     ):
         try:
             train(options, output="model.pt", checkpoint_dir=".", restart_from=wanted.restart)
         except Exception as error:  # of any kind: it is the parent that reports it
             logging.debug("metatrain stopped", exc_info=True)
-            print(FAILED + (" ".join(str(error).split()) or type(error).__name__), flush=True)
+            reason = " ".join(str(error).split()) or type(error).__name__
+            print(FAILED + (f"a file of pickles is not opened; {TRUST}" if REFUSED in reason else reason), flush=True)
             return 1
     return 0
 
@@ -65,6 +77,14 @@ def stop_with_parent() -> None:
         os._exit(1)
 
     threading.Thread(target=wait, daemon=True).start()
+
+
+def open_without_running() -> None:
+    """Make metatrain open files as jetsym does: it unpickles what its options name, and loads libraries of exports."""
+    os.environ.pop("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", None)
+    os.environ["TORCH_FORCE_WEIGHTS_ONLY_LOAD"] = "1"  # goes before what a caller of torch.load asks for
+    opening: Any = require("metatrain.utils.io", extra="atoms", purpose="jetsym atoms train")
+    opening.load_atomistic_model = lambda path, extensions_directory=None: read_export(path)
 
 
 def leave_out_augmentation() -> None:

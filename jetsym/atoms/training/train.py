@@ -28,6 +28,7 @@ from typing import Any, Literal
 import yaml
 
 from jetsym.atoms.checkpoint import FINAL, epochs_in, read_checkpoint
+from jetsym.atoms.exports import read_export
 from jetsym.atoms.read import FORMATS, read_frames
 from jetsym.atoms.training.runner import FAILED
 from jetsym.errors import ConfigError, DataError, TrainingError, expect_at_least, expect_one_of, require
@@ -69,6 +70,7 @@ def train(
     training: dict[str, Any] | None = None,
     options: dict[str, Any] | None = None,
     resume: bool = False,
+    trust: bool = False,
     progress: bool = True,
 ) -> Path:
     """Train a PET, or SOAP-BPNN as the exactly equivariant reference, on structures with energies or other targets.
@@ -107,7 +109,10 @@ def train(
     model, training, options
         Further options of metatrain: of ``architecture.model``, of ``architecture.training``, and at the top.
     resume
-        Continue from the last whole checkpoint in the folder, which is read without running anything first.
+        Continue from the last whole checkpoint in the folder, which is read without running anything.
+    trust
+        Open files that would be refused, as for :func:`jetsym.atoms.load`: the checkpoint that the run goes on from,
+        and those that the options name, which metatrain itself unpickles.
     progress
         Show a progress bar on the standard error stream.
 
@@ -124,6 +129,8 @@ def train(
         Another process is writing to the folder.
     DataError
         There is no such file of structures, or no forces or stress of that name in it.
+    CheckpointError
+        A file to go on from, or one that the options name, cannot be read or is refused.
     TrainingError
         metatrain stopped; the message is its own.
     MissingDependencyError
@@ -159,13 +166,15 @@ def train(
     }
     read = [data, validation, test, (training or {}).get("finetune", {}).get("read_from")]
     check_out(folder, inputs=[part for part in read if isinstance(part, str)], folder=True)
+    if not trust:
+        _check_files(content["architecture"])
     with locked(folder, "jetsym atoms train"):
-        start = _prepare(folder, resume)
+        start = _prepare(folder, resume, trust)
         for name, values in {GIVEN: _again(given), OPTIONS: content}.items():
             write_atomically(folder / name, yaml.safe_dump(values, sort_keys=False, allow_unicode=True))
         with progress_bar("training", epochs, shown=progress) as advance:
             advance(0 if start is None else start[0] + 1)
-            _run(folder, augment=augment, start=None if start is None else start[1], advance=advance)
+            _run(folder, augment=augment, trust=trust, start=None if start is None else start[1], advance=advance)
         if start is not None:
             _join_metrics(folder / METRICS)
     return folder
@@ -194,7 +203,7 @@ def _again(given: Mapping[str, Any]) -> dict[str, Any]:
     """Return the options that train another run in the same way, from wherever it is started."""
     parts = {name: given[name] for name in ("data", "validation", "test")}
     files = {name: str(_file(part)) for name, part in parts.items() if not isinstance(part, (int, float))}
-    return {name: value for name, value in given.items() if name not in ("out", "resume", "progress")} | files
+    return {name: value for name, value in given.items() if name not in ("out", "resume", "trust", "progress")} | files
 
 
 def energy_section(key: str, unit: str, forces: str | None, stress: str | None) -> dict[str, Any]:
@@ -245,7 +254,16 @@ def _held_out(part: float | str, targets: Mapping[str, Any], length_unit: str) -
     return _set(part, targets, length_unit) if isinstance(part, str) else float(part)
 
 
-def _prepare(folder: Path, resume: bool) -> tuple[int, Path] | None:
+def _check_files(options: Any) -> None:
+    """Refuse checkpoints and exports that options name and that hold what may run, as metatrain would run it."""
+    if isinstance(options, str) and Path(options).suffix in (".ckpt", ".pt"):
+        read_export(options) if options.endswith(".pt") else read_checkpoint(options)
+    elif isinstance(options, (Mapping, list, tuple)):
+        for value in options.values() if isinstance(options, Mapping) else options:
+            _check_files(value)
+
+
+def _prepare(folder: Path, resume: bool, trust: bool) -> tuple[int, Path] | None:
     """Prepare the folder of a run; return epoch and checkpoint to go on from, looked at for what it may run."""
     if not resume and any(not path.name.startswith(".") for path in folder.iterdir()):
         raise ConfigError(f"out is {folder}, which is not empty; choose another folder, or resume=true to continue")
@@ -255,7 +273,7 @@ def _prepare(folder: Path, resume: bool) -> tuple[int, Path] | None:
         return None
     # One that was being written when the run was killed has no end; the one before it serves as well.
     last = max([epoch for epoch, file in epochs.items() if zipfile.is_zipfile(file)] or epochs)
-    read_checkpoint(epochs[last])  # metatrain itself would run what is in there
+    read_checkpoint(epochs[last], trust=trust)  # metatrain itself would run what is in there
     return last, epochs[last]
 
 
@@ -271,10 +289,11 @@ def _join_metrics(file: Path) -> None:
         csv.writer(text).writerows([names, units, *(epochs[epoch] for epoch in sorted(epochs, key=int))])
 
 
-def _run(folder: Path, *, augment: bool, start: Path | None, advance: Callable[[int], None]) -> None:
+def _run(folder: Path, *, augment: bool, trust: bool, start: Path | None, advance: Callable[[int], None]) -> None:
     """Run metatrain in a process of its own, and keep its output and count its epochs."""
     command = [*RUNNER, str(folder.resolve())]
     command += [] if augment else ["--no-augmentation"]
+    command += ["--trust"] if trust else []
     command += [] if start is None else ["--restart", str(start.resolve())]
     # Nothing is written to its input, which ends with this process: then it stops as well.
     streams: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from jetsym.atoms import checkpoint
+from jetsym.atoms.exports import read_export
 from jetsym.atoms.packages import quiet
 from jetsym.atoms.published import NAME, fetch
 from jetsym.errors import CheckpointError, ConfigError, require
@@ -33,6 +34,7 @@ def calculator(
     variant: str | None = None,
     dtype: Dtype | None = None,
     device: str | None = None,
+    trust: bool = False,
 ) -> Calculator:
     """Make an ASE calculator with energies, forces and stress.
 
@@ -50,11 +52,13 @@ def calculator(
         "float32" or "float64"; by default float64, which small displacements need. An export keeps its own.
     device
         Device of the model, such as "cpu" or "cuda"; by default the best that the model supports.
+    trust
+        Open a file that would be refused, as for :func:`jetsym.atoms.load`.
 
     Raises
     ------
     CheckpointError
-        There is no such model, or its file cannot be used.
+        There is no such model, or its file cannot be used or is refused.
     DownloadError
         A published model is neither in the cache nor can it be fetched.
     ConfigError
@@ -86,16 +90,16 @@ def calculator(
         )
     else:
         file = checkpoint.find(named)
-    return _metatomic(file, variant, dtype, device)
+    return _metatomic(file, variant, dtype, device, trust)
 
 
-def _metatomic(file: Path, variant: str | None, dtype: Dtype | None, device: str | None) -> Calculator:
+def _metatomic(file: Path, variant: str | None, dtype: Dtype | None, device: str | None, trust: bool) -> Calculator:
     if file.suffix == ".pt":
         if dtype is not None:
             raise ConfigError(f"dtype is {dtype!r}, but {file} is an export of a fixed type; load the .ckpt instead")
-        exported: Any = checkpoint.read_export(file)
+        exported: Any = read_export(file, trust=trust)
     else:
-        module = checkpoint.model_of(file).to(getattr(torch, dtype or "float64"))
+        module = checkpoint.model_of(file, trust=trust).to(getattr(torch, dtype or "float64"))
         declared: Any = getattr(module, "capabilities", None)
         if declared is not None:  # metatrain's "llpr" goes on declaring the type that the model had
             declared.dtype = dtype or "float64"

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 
+import hostile
 import numpy as np
 import pytest
 import torch
@@ -273,3 +274,55 @@ def test_the_command_line(capsys):
     assert "unknown command 'trian'; the nearest are 'train'" in capsys.readouterr().err
     assert cli.main(["atoms", "train", "none.xyz", "--out", "nowhere"]) == 1
     assert "there is no file" in capsys.readouterr().err
+
+
+class Writes:
+    """What a pickle holds: an order to write a file."""
+
+    def __init__(self, marker):
+        self.marker = marker
+
+    def __reduce__(self):
+        return type(self.marker).write_text, (self.marker, "ran")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("trust", [False, True])
+def test_metatrain_unpickles_nothing_that_the_options_name(data, tmp_path, trust):
+    """In its own process, where it would unpickle the file whatever its name; with trust it does."""
+    marker, file = tmp_path / "ran", tmp_path / "composition.model"
+    torch.save({"architecture_name": "composition", "further": Writes(marker)}, file)
+    options = {**OPTIONS, "training": {"atomic_baseline": str(file)}, "model": TINY}
+    reason = "metatrain stopped" if trust else r"a file of pickles is not opened; .* \(--trust\)"
+    with pytest.raises(TrainingError, match=reason):
+        atoms.train(data, out=tmp_path / "run", trust=trust, **options)
+    assert marker.exists() == trust
+    assert "trust" not in (tmp_path / "run" / "train.yaml").read_text()
+
+
+@pytest.mark.slow
+def test_metatrain_loads_no_library_that_an_export_in_the_options_names(data, tmp_path):
+    marker, file = tmp_path / "ran", tmp_path / "composition.model"
+    made = hostile.library(tmp_path / "library", marker)
+    with quiet():
+        honest = hostile.records_of(hostile.write_honest_export(tmp_path / "honest.pt"))
+    hostile.write_records(file, hostile.with_libraries(honest, [{"name": "evil", "path": str(made)}]))
+    options = {**OPTIONS, "training": {"atomic_baseline": str(file)}, "model": TINY}
+    with pytest.raises(TrainingError, match="names the native library"):
+        atoms.train(data, out=tmp_path / "run", **options)
+    assert not marker.exists()
+
+
+@pytest.mark.parametrize("place", ["atomic_baseline", "fixed_scaling_weights", "finetune", "model_checkpoint"])
+def test_checkpoints_that_the_options_name_are_looked_at_first(data, tmp_path, monkeypatch, place):
+    monkeypatch.setattr(training, "_run", lambda *a, **k: pytest.fail("it was started"))
+    marker, file = tmp_path / "ran", tmp_path / "other.ckpt"
+    torch.save({"architecture_name": "composition", "further": Writes(marker)}, file)
+    named = {"read_from": str(file), "method": "full"} if place == "finetune" else str(file)
+    with pytest.raises(CheckpointError, match=r"other.ckpt is not opened, .* \(--trust\)"):
+        atoms.train(data, out=tmp_path / "run", training={place: named}, **OPTIONS)
+    architecture = {"name": "llpr", "training": {place: named}}
+    with pytest.raises(CheckpointError, match=r"other.ckpt is not opened, .* \(--trust\)"):
+        atoms.train(data, out=tmp_path / "run", options={"architecture": architecture}, **OPTIONS)
+    assert not marker.exists()
+    assert not (tmp_path / "run").exists()

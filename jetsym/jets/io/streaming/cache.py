@@ -234,7 +234,10 @@ def _mapped(folder: Path, name: str, entry: dict[str, Any]) -> NDArray[Any]:
         if path.stat().st_size != entry["bytes"]:
             raise ValueError(f"it holds {path.stat().st_size} bytes, expected {entry['bytes']}")
         # The plain view is faster to index than numpy's memmap; writable privately, as torch wants its memory.
-        return np.asarray(np.load(path, mmap_mode="c", allow_pickle=False))
+        array = np.load(path, mmap_mode="c", allow_pickle=False)
+        if not isinstance(array, np.ndarray):
+            raise ValueError("it is an archive, expected one array")
+        return np.asarray(array)
     except (OSError, ValueError) as error:
         raise DataError(f"{path}: damaged ({error}); make the cache again: jetsym convert … --overwrite") from error
 
