@@ -300,6 +300,8 @@ def test_weights_are_those_under_which_matrix_elements_are_orthogonal():
     assert len(turns) == 24
     for c in (1e-3, 0.5):
         weights = (1 + c * e[:, 0, 1]) / 24
+        with pytest.raises(SpectrumError, match="do not average as a group does"):  # T ⊗ T holds E, which is not listed
+            FiniteGroup("bad", turns, {"A": irreps["A"], "T": turns}, weights=weights)
         FiniteGroup("vectors", turns, {"A": irreps["A"], "T": turns}, weights=np.full(24, 1 / 24))
         np.testing.assert_allclose(np.einsum("n,nij->ij", weights, turns), 0, atol=1e-12)
         with pytest.raises(SpectrumError, match="do not average as a group does; .* matrix elements of the irreps"):
