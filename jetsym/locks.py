@@ -93,7 +93,7 @@ class Holder:
                 return False
             return abs(_age(process) - self.started) < _SAME_START
         except psutil.Error:  # it has ended, or is another user's and hidden
-            return psutil.pid_exists(self.pid)
+            return bool(psutil.pid_exists(self.pid))
 
     def __str__(self) -> str:
         return f"{self.purpose} (process {self.pid} on {self.host}) since {self.since}"
