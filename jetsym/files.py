@@ -290,7 +290,7 @@ def _is_being_written(path: Path, host: str, process: int, written: float) -> bo
     try:
         writer = psutil.Process(process)
         # One that began later is another one, of the same number; a zombie has ended.
-        return bool(writer.create_time() < written + 1.0) and writer.status() != psutil.STATUS_ZOMBIE
+        return bool(writer.create_time() < written + 1.0 and writer.status() != psutil.STATUS_ZOMBIE)
     except (psutil.NoSuchProcess, OverflowError):
         return False
     except psutil.Error:  # it may not be asked
