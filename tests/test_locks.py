@@ -24,6 +24,7 @@ import torch
 from jetsym import locks
 from jetsym.cli import main
 from jetsym.errors import ConfigError, LockedError
+from jetsym.files import write_atomically
 from jetsym.jets import checkpoint
 from jetsym.jets.io import JetStream
 from jetsym.jets.io.download.fetch import fetch
@@ -163,7 +164,14 @@ def test_a_number_that_another_process_has_by_now(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("state", ["ended", "gone", "unreadable", "torn", "elsewhere", "a step left behind"])
-def test_of_many_that_take_over_a_lock_one_goes_on(tmp_path: Path, often: None, state: str) -> None:
+def test_of_many_that_take_over_a_lock_one_goes_on(
+    tmp_path: Path, often: None, monkeypatch: pytest.MonkeyPatch, state: str
+) -> None:
+    def write_slowly(path: Path, text: str) -> Path:
+        time.sleep(0.01)
+        return write_atomically(path, text)
+
+    monkeypatch.setattr(locks, "write_atomically", write_slowly)
     ended = replace(locks._this_process("an earlier run"), started=-1000.0, token="1" * 32)
     path = tmp_path / LOCK
     rounds = {"unreadable": 2, "torn": 2, "elsewhere": 2}.get(state, 20)
