@@ -6,14 +6,15 @@ describe the targets, and values of metatensor and metatomic. Whatever else a fi
 
 Its architecture decides what metatrain does with it: some take the name of another file out of the options in the
 checkpoint, and unpickle that. So only those of :data:`ARCHITECTURES` are built, also where one model wraps another, and
-options that name files are refused. ``trust=True`` opens a file without all that; then whoever made it can run anything.
+options that name files are refused. ``trust=True`` opens a file without all that; whoever made it can then run
+anything.
 """
 
 from __future__ import annotations
 
 import pickletools
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from pickle import UnpicklingError
