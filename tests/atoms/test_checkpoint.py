@@ -145,7 +145,6 @@ WRAPPED = {
         ("experimental.dpa3", "dpa3_model"),
         ("gap", "x"),
         ("utils.io", "x"),
-        ([], "x"),
     ],
 )
 def test_architectures_that_read_another_file_are_refused(tmp_path, second, marker, monkeypatch, name, option, wrapped):
