@@ -155,6 +155,7 @@ def check_out(path: str | os.PathLike[str], *, inputs: Inputs = None, folder: bo
             raise ConfigError(f"{said}, but {str(place)!r} is a file; expected a folder")
         trial = _unfinished(place / "trial" if folder else place / final.name)
         remove_leftovers(trial.parent if folder else place / final.name)
+        before = trial.parent.stat()
         try:
             with trial.open("wb") as file:
                 file.write(bytes(_TRIAL))
@@ -162,6 +163,8 @@ def check_out(path: str | os.PathLike[str], *, inputs: Inputs = None, folder: bo
                 os.fsync(file.fileno())
         finally:
             trial.unlink(missing_ok=True)
+        with suppress(OSError):  # as if nothing had been there: the folder may be another process's to write to
+            os.utime(trial.parent, ns=(before.st_atime_ns, before.st_mtime_ns))
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise ConfigError(f"{said}, where nothing can be written ({reason}); choose another place") from error
