@@ -312,7 +312,7 @@ def test_a_diagnosis_from_the_shell(tmp_path, capsys):
 
 
 def test_a_watched_run_is_judged_as_a_whole(tmp_path, capsys):
-    points = np.random.default_rng(0).normal(size=(8, 3))
+    points = np.random.default_rng(0).normal(size=(32, 3))
     for step, tilt in enumerate((0.5, 0.1, 0.4)):
         report = jetsym.probe(lambda x, tilt=tilt: 1 + tilt * x[:, 2], points, l_max=2, progress=False)
         replace(report, meta={**report.meta, "step": 10 * step}).save(tmp_path / f"spectra/step-{10 * step:08d}.json")
