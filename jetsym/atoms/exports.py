@@ -63,12 +63,15 @@ def read_export(file: str | Path, *, trust: bool = False) -> torch.nn.Module:
     package = require("metatomic.torch", "jetsym.atoms")
     try:
         with quiet():
+            opened: torch.nn.Module
             if trust:
-                return package.load_atomistic_model(str(file))
-            _check(file)
-            package.check_atomistic_model(str(file))
-            model = torch.jit.load(str(file))
-            return package.AtomisticModel(model, model.metadata(), model.capabilities())
+                opened = package.load_atomistic_model(str(file))
+            else:
+                _check(file)
+                package.check_atomistic_model(str(file))
+                model = torch.jit.load(str(file))
+                opened = package.AtomisticModel(model, model.metadata(), model.capabilities())
+            return opened
     except RefusedError as error:
         raise CheckpointError(f"{file} is not opened, as it names {error}; {TRUST}") from None
     except (
