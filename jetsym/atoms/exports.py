@@ -63,14 +63,15 @@ def read_export(file: str | Path, *, trust: bool = False) -> torch.nn.Module:
     package: Any = require("metatomic.torch", extra="atoms", purpose="jetsym.atoms")
     try:
         with quiet():
+            opened: torch.nn.Module
             if trust:
-                trusted: torch.nn.Module = package.load_atomistic_model(str(file))
-                return trusted
-            _check(file)
-            package.check_atomistic_model(str(file))
-            model = torch.jit.load(str(file))
-            checked: torch.nn.Module = package.AtomisticModel(model, model.metadata(), model.capabilities())
-            return checked
+                opened = package.load_atomistic_model(str(file))
+            else:
+                _check(file)
+                package.check_atomistic_model(str(file))
+                model = torch.jit.load(str(file))
+                opened = package.AtomisticModel(model, model.metadata(), model.capabilities())
+            return opened
     except RefusedError as error:
         raise CheckpointError(f"{file} is not opened, as it names {error}; {TRUST}") from None
     except Exception as error:  # torch and metatomic raise anything over a broken archive, down to AttributeError
