@@ -38,6 +38,7 @@ def test_a_plain_export_is_opened(honest, tmp_path, molecule):
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:module does not have '_mts_buffer_names'")  # of metatrain, as it saves
 @pytest.mark.parametrize("architecture", ["pet", "soap_bpnn"])
 def test_exports_of_metatrain_are_opened(make_model, make_uncertain, tmp_path, architecture):
     """With __setstate__, with the operators of sphericart, and with all that the maker's process had loaded."""
