@@ -37,7 +37,7 @@ class BoostReport(Sectioned):
     squared, squared_stderr
         (widths, layers) A²/N = Σ_{n≥1} B_n/N over all n: relative A is the root.
     noise_floor
-        (layers,) fraction that rounding can put into any energy.
+        (widths, layers) fraction that rounding can put into any energy: wide boosts magnify it.
     equivariance
         Output name -> its error in the widest window.
     meta
@@ -58,7 +58,7 @@ class BoostReport(Sectioned):
     baseline: BoostReport | None = field(default=None)
 
     KIND: ClassVar[str] = "boosts"
-    FORMAT: ClassVar[int] = 1
+    FORMAT: ClassVar[int] = 2  # a noise floor for every width
     ARRAYS: ClassVar[tuple[str, ...]] = (
         "widths",
         "energies",
@@ -103,8 +103,8 @@ class BoostReport(Sectioned):
             [
                 layer,
                 *(
-                    concise_root(squared[row], stderr[row], floor=floors[row])
-                    for squared, stderr in zip(self.squared, self.squared_stderr, strict=True)
+                    concise_root(squared[row], stderr[row], floor=floor[row])
+                    for squared, stderr, floor in zip(self.squared, self.squared_stderr, floors, strict=True)
                 ),
             ]
             for row, layer in enumerate(self.layers)
