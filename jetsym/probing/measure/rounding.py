@@ -37,9 +37,9 @@ Array = NDArray[np.float64]
 #: Values along each path, largest order of their differences, and their distance in units of the numbers' spacing.
 POINTS, ORDERS, STEP = 8, 6, 4.0
 #: Inputs that travel together, inputs in all, and paths at least, each near an element of its own.
-TOGETHER, PLACES, PATHS = 4, 12, 3
+TOGETHER, PLACES, PATHS = 8, 64, 3
 #: The floor over the measured size of rounding: A of an exactly invariant network lies between a third of it and all.
-MARGIN = 3**0.5
+MARGIN = 2.0
 #: Rounding of a response to its own numbers, in units of their spacing: what there is at least.
 LEAST = 0.2
 #: Part of the steps that leave a response as it is, from where on it seems to be rounded coarsely, and surely is.
@@ -50,7 +50,7 @@ AGREE = 1.5
 SUSPECTED = (2.0**-15, EPS["float16"], EPS["bfloat16"])
 #: What turning an output back in double precision adds, relative to its size: matrices are orthogonal to a rounding.
 TURNING_BACK = 1.2 * EPS["float64"]
-#: A place whose rounding is as many times that of the others is one where the response jumps.
+#: A place whose rounding is as many times that of the others, and more than its root, is one where the response jumps.
 JUMP = 100.0
 
 
@@ -155,7 +155,7 @@ class Differences:
         """
         ratios = self.squares / np.where(self.norm > 0, self.norm, np.inf)[:, None]
         usual = np.maximum(np.sqrt(np.median(ratios, axis=0)), eps)
-        kept = np.where(ratios <= (JUMP * usual) ** 2, self.weights[:, None], 0.0)
+        kept = np.where(ratios <= np.maximum((JUMP * usual) ** 2, usual), self.weights[:, None], 0.0)
         norm = (kept * self.norm[:, None]).sum(axis=0)
         levels = np.sqrt((kept * self.squares).sum(axis=0) / np.where(norm > 0, norm, 1.0))
         agree = [level <= AGREE * levels[order:].min() for order, level in enumerate(levels[:last])]
@@ -178,7 +178,7 @@ def along_turns(group: Group) -> Way:
             (base,) = group.sample(1, rng)
             axis = group.axis if isinstance(group, SO2) else rng.normal(size=3)
             turns = np.tile(np.eye(len(base)), (POINTS, 1, 1))
-            turns[:, -3:, -3:] = axis_matrices(axis / np.linalg.norm(axis), step * np.arange(POINTS))
+            turns[:, -3:, -3:] = axis_matrices(axis / np.linalg.norm(axis), step * np.arange(float(POINTS)))
             result.append(Path(part, turns @ base, np.ones(1)))
         return result
 
@@ -189,7 +189,7 @@ def along_boosts(window: Window) -> Way:
     """Return the way of small boosts near all nodes of a window, which a few inputs share between them."""
 
     def paths(session: Session, inputs: Any, step: float) -> list[Path]:
-        parts = _parts(session, inputs, 1)[: len(window)]
+        parts = _parts(session, inputs, TOGETHER)[: len(window)]
         near = window.rapidity[:, None] + step * (np.arange(POINTS) - (POINTS - 1) / 2)
         nodes = [slice(place, None, len(parts)) for place in range(len(parts))]
         return [Path(part, near[own].ravel(), window.weights[own]) for part, own in zip(parts, nodes, strict=True)]
@@ -257,8 +257,9 @@ def _along(session: Session, inputs: Any, way: Way, answers: Answers, finest: fl
             sizes.append(_hidden([steps[name].size(finest) for steps in hidden]))
         if item.unchanged > QUITE_STILL and coarser:
             sizes.append(float(np.sqrt(finest * max(coarser))))  # few values change: how often, times how much
-        least = max(LEAST * answers.eps[name], answers.differing[name] / 2**0.5)
-        size = max(least, item.size(finest, last=ORDERS), *sizes)
+        changes = any(steps[name].squares.any() for steps in (first, *coarser.values(), *hidden))
+        least = LEAST * (answers.eps[name] if changes else finest)
+        size = max(least, answers.differing[name] / 2**0.5, item.size(finest, last=ORDERS), *sizes)
         result[name] = Rounding(size if item.norm.any() else 0.0, answers.eps[name])
     return result
 

@@ -117,8 +117,9 @@ def _sentences(name: str, report: Attribution) -> list[str]:
     item, effects = report.equivariance[name], report.effects[name]
     off = {source: effect for source, effect in effects.items() if not effect.adds}
     on = {source: effect for source, effect in effects.items() if effect.adds and effect.is_real}
-    if item.relative <= item.noise_floor:
-        result = [f"{name} is invariant or equivariant as it is, to within rounding."]
+    if item.is_rounding:
+        under = Symmetry.from_dict(report.meta).words
+        result = [f"{item.verdict(name, 'invariant or equivariant as it is', under)}."]
     elif not off:
         result = [f"{name} has a relative A of {_relative(item)}; no source was switched off."]
     else:

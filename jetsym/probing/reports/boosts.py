@@ -86,8 +86,8 @@ class BoostReport(Sectioned):
         measure = f"{self.meta['distribution']} measure of width {self.widths[-1]:g}"
         result = []
         for name, item in self.equivariance.items():
-            if abs(item.relative) <= item.noise_floor:
-                text = f"{name} is invariant under boosts along {along} to within rounding ({measure})."
+            if item.is_rounding:
+                text = f"{item.verdict(name, 'invariant', f'boosts along {along}')} ({measure})."
             else:
                 text = (
                     f"{name} changes by {concise(item.relative, item.relative_stderr)} of its size (relative A) under "

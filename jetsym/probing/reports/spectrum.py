@@ -11,7 +11,7 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 
 from jetsym.errors import require
-from jetsym.probing.reports.equivariance import Equivariance
+from jetsym.probing.reports.equivariance import HIDES, Equivariance
 from jetsym.probing.reports.html import Sectioned, render
 from jetsym.spectrum import Irrep, read_irrep
 from jetsym.text import as_text, concise, percent, table_of
@@ -78,7 +78,7 @@ class SymmetryReport(Sectioned):
     def sentences(self) -> list[str]:
         """Say where the content lies, how it moves through the layers, and how far outputs are from their law."""
         errors = [_error(name, item, self) for name, item in self.equivariance.items()]
-        return [_depth(self), *errors, *_cut(self), *_resolution(self)]
+        return [_depth(self), *errors, *_rounded(self), *_cut(self), *_resolution(self)]
 
     def settings(self) -> str:
         """Say in one line how it was measured."""
@@ -194,7 +194,7 @@ def _error_cells(name: str, item: Equivariance) -> list[str]:
         name,
         item.kind,
         concise(item.absolute, item.absolute_stderr),
-        concise(item.relative, item.relative_stderr),
+        concise(item.relative, item.relative_stderr, floor=item.noise_floor if item.is_hidden else 0.0),
         concise(item.over_spread, item.over_spread_stderr),
         percent(item.leakage, item.leakage_stderr, item.noise_floor**2),
         percent(item.misalignment, item.misalignment_stderr, item.noise_floor**2),
@@ -206,7 +206,7 @@ def _error_cells(name: str, item: Equivariance) -> list[str]:
 def _largest(item: Equivariance) -> str:
     """Write the irrep that holds most of an output's error, with its share of the output's power."""
     name = max(item.error_spectrum, key=lambda irrep: item.error_spectrum[irrep], default=None)
-    if name is None or abs(item.relative) <= item.noise_floor:
+    if name is None or item.is_rounding:
         return "—"
     return f"{name} {percent(item.error_spectrum[name], item.error_spectrum_stderr[name], item.noise_floor**2)}"
 
@@ -214,6 +214,16 @@ def _largest(item: Equivariance) -> str:
 def tail_floor(floor: float) -> float:
     """Return what rounding can make of 1 − Σ b: an error of the size √floor in a norm of 1."""
     return 2 * float(np.sqrt(floor))
+
+
+def _rounded(report: SymmetryReport) -> list[str]:
+    """Say in which layers rounding hides small shares: not those of outputs, of which A tells."""
+    rows = [row for row, layer in enumerate(report.layers) if layer not in report.equivariance]
+    hidden = [report.layers[row] for row in rows if report.noise_floor[row] > HIDES]
+    if not hidden:
+        return []
+    most = 100 * max(report.noise_floor[report.layers.index(layer)] for layer in hidden)
+    return [f"Shares below {most:.2g} % of {', '.join(hidden)} cannot be told from rounding."]
 
 
 def _cut(report: SymmetryReport) -> list[str]:
@@ -266,8 +276,8 @@ def _depth(report: SymmetryReport) -> str:
 def _error(name: str, item: Equivariance, report: SymmetryReport) -> str:
     group = report.meta["group"]
     law = "invariant" if item.kind in ("logits", "scalar") else f"equivariant as {item.kind}"
-    if abs(item.relative) <= item.noise_floor:
-        return f"{name} is {law} under {group} to within rounding (relative A below {item.noise_floor:.0e})."
+    if item.is_rounding:
+        return f"{item.verdict(name, law, group)}."
     verb = "changes" if law == "invariant" else f"misses its law as {item.kind}"
     text = (
         f"{name} {verb} by {concise(item.relative, item.relative_stderr)} of its size (relative A) under {group}, "
