@@ -138,6 +138,7 @@ def _stability(data: dict[str, Any]) -> dict[str, Any]:
 UPGRADES: dict[tuple[str, int], Callable[[dict[str, Any]], dict[str, Any]]] = {
     ("spectrum", 1): _with_parts_of_errors,
     ("spectrum", 2): _of_kind("spectrum"),
+    ("boosts", 1): lambda data: data | {"noise_floor": [data["noise_floor"]] * len(data["widths"])},
     ("diagnosis", 1): lambda data: {"modes": _FIRST_MODES} | data,
     ("evaluation", 1): lambda data: {"stability": None} | data,
     ("stability", 0): _stability,

@@ -30,7 +30,7 @@ def plot_boosts(report: Any, ax: Axes | None = None) -> Axes:
     ax = axes_of(ax, 5.2, 3.6)
     shades = colormaps["viridis_r"](np.linspace(0.15, 0.85, len(report.layers)))
     for row, layer in enumerate(report.layers):
-        values = np.where(report.squared[:, row] > report.noise_floor[row], report.relative[:, row], np.nan)
+        values = np.where(report.squared[:, row] > report.noise_floor[:, row], report.relative[:, row], np.nan)
         errors = np.nan_to_num(report.squared_stderr[:, row] / (2 * values))
         is_output = layer in report.equivariance
         style = {"color": "black", "linewidth": 2.0} if is_output else {"color": shades[row], "linewidth": 1.2}

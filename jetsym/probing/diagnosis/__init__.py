@@ -15,5 +15,5 @@ from jetsym.probing.diagnosis.thresholds import Bound, Thresholds
 __all__ = ["MODES", "Bound", "Case", "Mode", "NotJudged", "Thresholds", "register"]
 
 # In the order of the table, in which findings of one severity stand.
-for _file in ("layers", "outputs", "beam", "resolution"):
+for _file in ("layers", "outputs", "beam", "resolution", "rounding"):
     import_module(f"{__name__}.{_file}")

@@ -111,7 +111,7 @@ def _window(report: BoostReport, place: int, name: str, bound: float, baseline: 
         root = float(of.relative[place, row])
         return root, float(of.squared_stderr[place, row]) / (2 * root) if root else NAN
 
-    floor = float(np.sqrt(report.noise_floor[report.layers.index(name)]))
+    floor = float(np.sqrt(report.noise_floor[place, report.layers.index(name)]))
     untrained = relative(baseline) if baseline is not None and name in baseline.layers else (NAN, NAN)
     what = f"relative A of {name} under boosts along the beam, width {report.widths[place]:g}"
     return Evidence(what, *relative(report), bound, floor, *untrained)

@@ -27,7 +27,7 @@ Reason = tuple[str, Evidence, Mapping[str, Any]]
 @register(
     "under-resolved",
     why="The measurement cannot carry a conclusion: what looks like a failure, or like none, may be its own error.",
-    remedy="Measure again with more inputs, more rotations, a larger l_max or in float64, as the evidence says.",
+    remedy="Measure again with more inputs, more rotations or a larger l_max, as the evidence says.",
     remedies=(MEASURE_AGAIN,),
     thresholds={
         "uncertain": Bound(
@@ -37,7 +37,7 @@ Reason = tuple[str, Evidence, Mapping[str, Any]]
     },
 )
 def under_resolved(case: Case) -> Iterator[Finding]:
-    """Find what makes a measurement say too little: too few inputs, a grid that is too coarse, too much rounding."""
+    """Find what makes a measurement say too little: too few inputs, or a grid that is too coarse."""
     reasons = [reason for rule in _RULES for reason in rule(case)]
     if reasons:
         subject = str(case.report.meta.get("model", "the report"))
@@ -88,7 +88,7 @@ def _loose_shares(case: Case) -> Iterator[Reason]:
 
 
 def _loose_errors(case: Case) -> Iterator[Reason]:
-    """Find outputs whose A could as well be nothing as be too large, and such that rounding hides."""
+    """Find outputs whose A could as well be nothing as be too large."""
     bound = case.bounds.deviation
     for name, item in case.report.equivariance.items():
         # Near zero the error of A itself diverges; that of its square does not.
@@ -99,10 +99,6 @@ def _loose_errors(case: Case) -> Iterator[Reason]:
             evidence = Evidence(f"relative A² of {name}", square, stderr, bound**2, item.noise_floor**2)
             text = f"A of {name} cannot be told from zero: take more inputs or rotations"
             yield text, evidence, _more(case, (stderr / needed) ** 2)
-        if item.noise_floor > bound:
-            evidence = Evidence(f"noise floor of relative A of {name}", item.noise_floor, NAN, bound)
-            text = f"rounding hides errors of {name} below {item.noise_floor:.1g}: measure in float64"
-            yield text, evidence, {}
 
 
 def _out_of_reach(case: Case) -> Iterator[Reason]:

@@ -21,13 +21,12 @@ from jetsym.probing.kinds import check_law
 from jetsym.probing.measure.boosts import window_energies, windows_of
 from jetsym.probing.measure.deviation import Deviation, combine
 from jetsym.probing.measure.orbit import deviations_along, orbit_of
-from jetsym.probing.measure.rounding import rounding_response
+from jetsym.probing.measure.rounding import along_boosts, along_turns, measure_rounding
 from jetsym.probing.options import AUTO, check, check_kinds
 from jetsym.probing.reports.attribution import Attribution, Effect
 from jetsym.progress import progress_bar
 from jetsym.spectrum import group_of
 from jetsym.spectrum.representations import Kind
-from jetsym.spectrum.responses import EPS, rounding_floor
 from jetsym.symmetry import Axis, GroupName, Symmetry
 
 __all__ = ["attribute"]
@@ -237,15 +236,11 @@ def _measure(session: Session, inputs: Any, symmetry: Symmetry, l_max: int) -> M
                 return deviations_along(running, placed, orbit)
             return window_energies(running, placed, window)[1]
 
-        floors = within_memory(running, lambda: _floors(running, placed))
+        way = along_turns(orbit.group) if symmetry.is_compact else along_boosts(window)
+        (rounding,) = within_memory(running, lambda: measure_rounding(running, placed, way))
+        floors = {name: rounding[name].floor_of_error(kind) for name, kind in running.outputs.items()}
         parts = within_memory(running, attempt)
         return Measured(dict(running.outputs), floors, parts, session.facts(placed, action))
-
-
-def _floors(session: Session, inputs: Any) -> dict[str, float]:
-    """Return what rounding explains of every output, as a fraction of power."""
-    least = EPS[session.domain.dtype_name(inputs)]
-    return {name: rounding_floor(max(value, least)) for name, value in rounding_response(session, inputs).items()}
 
 
 def _effect(name: str, source: Source, as_is: Measured, switched: Measured) -> Effect:

@@ -15,13 +15,12 @@ from jetsym.probing.forward.memory import within_memory
 from jetsym.probing.forward.session import Responses, Session
 from jetsym.probing.kinds import check_law, token_mask
 from jetsym.probing.measure.deviation import Deviation, EquivarianceError, combine
-from jetsym.probing.measure.rounding import rounding_response
+from jetsym.probing.measure.rounding import Rounding, along_boosts, measure_rounding, spread_of_a_constant
 from jetsym.probing.options import AUTO
 from jetsym.probing.reports.boosts import BoostReport
 from jetsym.progress import progress_bar
 from jetsym.spectrum import WindowEnergies, WindowEstimator
 from jetsym.spectrum.representations import Kind, representation
-from jetsym.spectrum.responses import rounding_floor
 from jetsym.spectrum.result import jackknife_ratio
 from jetsym.spectrum.windows import Window, rapidity_windows
 from jetsym.symmetry import Symmetry
@@ -68,7 +67,7 @@ def _report_on(
     samples = session.domain.size(inputs)
     with session.open(inputs, action) as (running, placed):
         start = time.perf_counter()
-        rounding = within_memory(running, lambda: rounding_response(running, placed))
+        rounding = within_memory(running, lambda: measure_rounding(running, placed, *map(along_boosts, windows)))
         found = []
         evaluations = samples * sum(map(len, windows))
         with progress_bar(f"{title}, boosts", evaluations, shown=session.progress) as advance:
@@ -123,12 +122,15 @@ def window_energies(session: Session, inputs: Any, window: Window) -> Found:
 def _assemble(
     windows: Sequence[Window],
     found: Sequence[Found],
-    rounding: Mapping[str, float],
+    rounding: Sequence[Mapping[str, Rounding]],
     kinds: Mapping[str, Kind],
     meta: dict[str, Any],
 ) -> BoostReport:
     layers = tuple(found[0][0])
-    floors = {name: max(found[0][0][name].noise_floor, rounding_floor(rounding[name])) for name in layers}
+    sums = {
+        eps: [spread_of_a_constant(WindowEstimator(window), [slice(0, len(window))], eps) for window in windows]
+        for eps in {item.eps for item in rounding[0].values()}
+    }
     ratios = [
         [jackknife_ratio(energies[name].deviation, energies[name].norm) for name in layers] for energies, _ in found
     ]
@@ -139,7 +141,12 @@ def _assemble(
         energies_stderr=np.array([[energies[name].stderr for name in layers] for energies, _ in found]),
         squared=np.array([[value for value, _ in row] for row in ratios]),
         squared_stderr=np.array([[stderr for _, stderr in row] for row in ratios]),
-        noise_floor=np.array([floors[name] for name in layers]),
-        equivariance={name: combine(kinds[name], parts, floors[name]) for name, parts in found[-1][1].items()},
+        noise_floor=np.array(
+            [[one[name].floor(sums[one[name].eps][place]) for name in layers] for place, one in enumerate(rounding)]
+        ),
+        equivariance={
+            name: combine(kinds[name], parts, rounding[-1][name].floor_of_error(kinds[name]))
+            for name, parts in found[-1][1].items()
+        },
         meta=meta,
     )

@@ -16,6 +16,7 @@ from jetsym.probing.forward.precision import full_precision
 from jetsym.probing.forward.session import Responses, Session
 from jetsym.probing.kinds import representation_of, token_mask
 from jetsym.probing.measure.deviation import Deviation, EquivarianceError
+from jetsym.probing.measure.rounding import spread_of_a_constant
 from jetsym.probing.options import AUTO, RANDOM_ROTATIONS
 from jetsym.spectrum import SO3, FiniteRule, Group, Quadrature, QuadratureEstimator, RandomEstimator, Spectrum
 from jetsym.spectrum.accumulation import coefficients, waiting_numbers
@@ -86,6 +87,12 @@ class Orbit:
         weights = None if self.rule is None else self.rule.weights
         rho = representation_of(kind).under(self.group)
         return EquivarianceError(rho, weights, self.n_rotations, estimator=estimator)
+
+    def rounding_of_sums(self, eps: float) -> float:
+        """Return what the sums of responses of that spacing make of a constant: the root of its share beside (0,+)."""
+        if self.rule is None:  # what varies is summed without its mean
+            return 0.0
+        return spread_of_a_constant(QuadratureEstimator(self.rule, self.group), self.chunks(self.n_rotations), eps)
 
     def inputs_together(self, evaluations: int, bytes_each: int = 0) -> int:
         """Return how many inputs travel together: few, so that many rotations of each fit into one forward pass."""

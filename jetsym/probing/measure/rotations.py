@@ -17,13 +17,12 @@ from jetsym.probing.kinds import check_law, representation_of
 from jetsym.probing.measure import resolution
 from jetsym.probing.measure.deviation import combine
 from jetsym.probing.measure.orbit import Measurement, Orbit, measure, orbit_of, plan_passes
-from jetsym.probing.measure.rounding import rounding_response
+from jetsym.probing.measure.rounding import Rounding, along_turns, measure_rounding
 from jetsym.probing.options import AUTO, check_kinds
 from jetsym.probing.reports.spectrum import SymmetryReport
 from jetsym.progress import progress_bar
 from jetsym.spectrum import FiniteGroup, Spectrum, group_of
 from jetsym.spectrum.representations import Kind, representation
-from jetsym.spectrum.responses import rounding_floor
 from jetsym.symmetry import Symmetry
 
 __all__ = ["measure_rotations"]
@@ -98,8 +97,9 @@ def _report_on(
     """Measure one model on inputs that are ready for the action."""
     with session.open(inputs, action) as (running, placed):
         start = time.perf_counter()
-        rounding, plans = within_memory(
-            running, lambda: (rounding_response(running, placed), plan_passes(running, placed, orbit))
+        way = along_turns(orbit.group)
+        (rounding,), plans = within_memory(
+            running, lambda: (measure_rounding(running, placed, way), plan_passes(running, placed, orbit))
         )
         evaluations = sum(len(plan.groups) * orbit.evaluations(plan.inputs.stop - plan.inputs.start) for plan in plans)
         with progress_bar(title, evaluations, shown=session.progress) as advance:
@@ -116,15 +116,19 @@ def _report_on(
             "seconds": time.perf_counter() - start,
             "batch_size": running.evaluations,
         }
-    return _assemble(found, rounding, running.outputs, meta)
+    return _assemble(found, rounding, orbit, running.outputs, meta)
 
 
 def _assemble(
-    found: Measurement, rounding: Mapping[str, float], kinds: Mapping[str, Kind], meta: dict[str, Any]
+    found: Measurement,
+    rounding: Mapping[str, Rounding],
+    orbit: Orbit,
+    kinds: Mapping[str, Kind],
+    meta: dict[str, Any],
 ) -> SymmetryReport:
     """Put the report of a finished measurement together."""
     spectra = {name: Spectrum.concatenate(parts) for name, parts in found.spectra.items()}
-    floors = {name: max(item.noise_floor, rounding_floor(rounding[name])) for name, item in spectra.items()}
+    sums = {eps: orbit.rounding_of_sums(eps) for eps in {item.eps for item in rounding.values()}}
     items = list(spectra.values())
     return SymmetryReport(
         layers=tuple(spectra),
@@ -134,9 +138,14 @@ def _assemble(
         norm=np.array([item.norm.mean() for item in items]),
         tail=np.array([item.tail for item in items]),
         tail_stderr=np.array([item.tail_stderr for item in items]),
-        noise_floor=np.array([floors[name] for name in spectra]),
+        noise_floor=np.array([rounding[name].floor(sums[rounding[name].eps]) for name in spectra]),
         equivariance={
-            name: combine(kinds[name], parts, floors[name], exact_to=_error_exact_to(kinds[name], meta))
+            name: combine(
+                kinds[name],
+                parts,
+                rounding[name].floor_of_error(kinds[name]),
+                exact_to=_error_exact_to(kinds[name], meta),
+            )
             for name, parts in found.deviations.items()
         },
         meta=meta,

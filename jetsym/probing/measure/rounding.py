@@ -1,43 +1,315 @@
-"""Rounding and what it alone makes of responses: the measured noise floor."""
+"""Rounding and what it alone makes of responses: the measured noise floor, by differences along small turns.
+
+A computed response is ũ = u + δ, with a smooth u and a rounding error δ that differs between neighbouring inputs. Of
+values at equispaced steps along the group, the k-th differences Δᵏ leave of u what goes as (step)ᵏ, and of an error of
+variance σ² a mean square of C(2k, k) σ², whatever k: σ² is where mean (Δᵏ)² / C(2k, k) no longer falls with k (Moré and
+Wild, "Estimating computational noise", SIAM J. Sci. Comput. 33, 1292 (2011)).
+
+The steps have to be a few times as large as the spacing of the numbers in which a model computes: much smaller ones
+change nothing that is rounded. So there are steps for the precision of the inputs, and for every coarser one
+inside.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from itertools import cycle, islice
+from math import comb
+from typing import Any, NamedTuple
 
 import numpy as np
+import torch
+from numpy.typing import NDArray
 
-from jetsym.errors import ProbeError
 from jetsym.probing.forward.session import Session
-from jetsym.probing.kinds import token_mask
-from jetsym.spectrum.responses import EPS, to_numpy
+from jetsym.probing.measure.reproducibility import Answers, as_numbers, ask
+from jetsym.spectrum import SO2, Group, QuadratureEstimator, WindowEstimator
+from jetsym.spectrum.quadrature import axis_matrices
+from jetsym.spectrum.representations import Kind, representation
+from jetsym.spectrum.responses import EPS
+from jetsym.spectrum.windows import Window
 
-__all__ = ["rounding_response"]
+__all__ = ["Path", "Rounding", "along_boosts", "along_turns", "measure_rounding", "spread_of_a_constant"]
+
+Array = NDArray[np.float64]
+
+#: Values along each path, largest order of their differences, and their distance in units of the numbers' spacing.
+POINTS, ORDERS, STEP = 8, 6, 4.0
+#: Inputs that travel together, inputs in all, and paths at least, each near an element of its own.
+TOGETHER, PLACES, PATHS = 8, 64, 3
+#: The floor over the measured size of rounding: A of an exactly invariant network lies between a third of it and all.
+MARGIN = 2.0
+#: Rounding of a response to its own numbers, in units of their spacing: what there is at least.
+LEAST = 0.2
+#: Part of the steps that leave a response as it is, from where on it seems to be rounded coarsely, and surely is.
+STILL, QUITE_STILL = 0.5, 0.95
+#: Orders of differences that agree to this factor are those of rounding.
+AGREE = 1.5
+#: Spacings that a library other than torch may compute in without a word: 16 bits, after a step to compare them with.
+SUSPECTED = (2.0**-15, EPS["float16"], EPS["bfloat16"])
+#: What turning an output back in double precision adds, relative to its size: matrices are orthogonal to a rounding.
+TURNING_BACK = 1.2 * EPS["float64"]
+#: A place whose rounding is as many times that of the others, and more than its root, is one where the response jumps.
+JUMP = 100.0
 
 
-#: Inputs and perturbations of each that the effect of rounding is measured with.
-INPUTS, DRAWS = 8, 4
+class Rounding(NamedTuple):
+    """The rounding of a response.
 
-
-def rounding_response(session: Session, inputs: Any) -> dict[str, float]:
-    """Measure how far the responses move, relative to their own size, when the inputs move by one rounding error.
-
-    Each input is acted on by matrices that differ from the identity by random numbers of the size of the input's eps.
-    Returns ‖δu‖/‖u‖ of every layer and output, over a few inputs.
+    Parameters
+    ----------
+    size
+        Its root mean square, relative to that of the response.
+    eps
+        Relative spacing of the response's numbers.
     """
-    domain = session.domain
-    some = domain.select(inputs, slice(0, min(INPUTS, session.evaluations, domain.batches(inputs)[0].stop)))
-    eps = EPS[domain.dtype_name(some)]
-    noise = np.random.default_rng(session.seed).uniform(-2, 2, size=(DRAWS, 3, 3))
-    matrices = np.eye(3) + eps * np.concatenate([np.zeros((1, 3, 3)), noise])
+
+    size: float
+    eps: float
+
+    def floor(self, sums: float = 0.0) -> float:
+        """Return the fraction of power that it may make, with the relative rounding of sums over the orbit."""
+        return MARGIN**2 * (self.size**2 + sums**2)
+
+    def floor_of_error(self, kind: Kind) -> float:
+        """Return the fraction of power that it may make of A² of an output, which is turned back."""
+        return self.floor(TURNING_BACK if representation(kind).lam else 0.0)
+
+
+class Path(NamedTuple):
+    """Steps along the group near some of its elements.
+
+    Parameters
+    ----------
+    inputs
+        The inputs that go along.
+    elements
+        (bases · POINTS, …) matrices or rapidities, of one base after those of another.
+    weights
+        (bases,) how much each base counts.
+    """
+
+    inputs: slice
+    elements: Array
+    weights: Array
+
+
+@dataclass(frozen=True, eq=False)
+class Differences:
+    """The mean square differences of a response at every place.
+
+    Parameters
+    ----------
+    squares
+        (places, ORDERS) mean (Δᵏ)² / C(2k, k), summed over features.
+    norm
+        (places,) mean ‖u‖².
+    weights
+        (places,) how much each counts.
+    still
+        (places,) part of the first differences that is exactly zero.
+    """
+
+    squares: Array
+    norm: Array
+    weights: Array
+    still: Array
+
+    @classmethod
+    def of(cls, values: Array, weights: Array) -> Differences:
+        """Take them of values (bases, POINTS, samples, features) of equispaced inputs, and the weights (bases,)."""
+        squares, difference = [], values
+        for order in range(1, ORDERS + 1):
+            difference = np.diff(difference, axis=1)
+            if order == 1:
+                still = (difference == 0).mean(axis=(1, 3))
+            squares.append((np.abs(difference) ** 2).mean(axis=1).sum(axis=-1) / comb(2 * order, order))
+        norm = (np.abs(values) ** 2).mean(axis=1).sum(axis=-1)
+        repeated = np.repeat(weights, values.shape[2])
+        return cls(np.stack(squares, axis=-1).reshape(-1, ORDERS), norm.ravel(), repeated, still.ravel())
+
+    @classmethod
+    def concatenate(cls, parts: Sequence[Differences]) -> Differences:
+        """Return those of all places."""
+        names = ("squares", "norm", "weights", "still")
+        return cls(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
+
+    @property
+    def unchanged(self) -> float:
+        """Part of the steps that do not change the response at all, in the median over places."""
+        return float(np.median(self.still))
+
+    def size(self, eps: float, *, last: int = ORDERS - 2) -> float:
+        """Return the relative size of the rounding: of the first order that the further ones agree with.
+
+        Places where the response jumps are left out, as a step looks like rounding in all orders.
+
+        Parameters
+        ----------
+        eps
+            Relative spacing of the finest numbers, which no place is below.
+        last
+            The last order to try; 0 is returned where all further ones are smaller, of a response that is not smooth
+            enough for these steps.
+        """
+        ratios = self.squares / np.where(self.norm > 0, self.norm, np.inf)[:, None]
+        usual = np.maximum(np.sqrt(np.median(ratios, axis=0)), eps)
+        kept = np.where(ratios <= np.maximum((JUMP * usual) ** 2, usual), self.weights[:, None], 0.0)
+        norm = (kept * self.norm[:, None]).sum(axis=0)
+        levels = np.sqrt((kept * self.squares).sum(axis=0) / np.where(norm > 0, norm, 1.0))
+        agree = [level <= AGREE * levels[order:].min() for order, level in enumerate(levels[:last])]
+        return float(levels[agree.index(True)]) if any(agree) else 0.0
+
+
+#: The paths with steps of a size, on some inputs of a session.
+Way = Callable[[Session, Any, float], list[Path]]
+
+
+def along_turns(group: Group) -> Way:
+    """Return the way of small turns near elements of a group: about its axis, or about any."""
+
+    def paths(session: Session, inputs: Any, step: float) -> list[Path]:
+        parts = _parts(session, inputs, TOGETHER)
+        parts = list(islice(cycle(parts), max(PATHS, len(parts))))
+        rng = np.random.default_rng(session.seed)
+        result = []
+        for part in parts:
+            (base,) = group.sample(1, rng)
+            axis = group.axis if isinstance(group, SO2) else rng.normal(size=3)
+            turns = np.tile(np.eye(len(base)), (POINTS, 1, 1))
+            turns[:, -3:, -3:] = axis_matrices(axis / np.linalg.norm(axis), step * np.arange(float(POINTS)))
+            result.append(Path(part, turns @ base, np.ones(1)))
+        return result
+
+    return paths
+
+
+def along_boosts(window: Window) -> Way:
+    """Return the way of small boosts near all nodes of a window, which a few inputs share between them."""
+
+    def paths(session: Session, inputs: Any, step: float) -> list[Path]:
+        parts = _parts(session, inputs, TOGETHER)[: len(window)]
+        near = window.rapidity[:, None] + step * (np.arange(POINTS) - (POINTS - 1) / 2)
+        nodes = [slice(place, None, len(parts)) for place in range(len(parts))]
+        return [Path(part, near[own].ravel(), window.weights[own]) for part, own in zip(parts, nodes, strict=True)]
+
+    return paths
+
+
+def _parts(session: Session, inputs: Any, together: int) -> list[slice]:
+    """Return slices of a few inputs, of those that may travel together."""
+    some = session.domain.select(inputs, slice(0, PLACES))
+    return list(session.parts(some, min(together, session.evaluations)))
+
+
+def measure_rounding(session: Session, inputs: Any, *ways: Way) -> list[dict[str, Rounding]]:
+    """Return what rounding makes of each layer and output along ways through the group.
+
+    Parameters
+    ----------
+    session, inputs
+        What is measured, on which inputs; a few of them are looked at.
+    ways
+        Each gets a result.
+
+    Raises
+    ------
+    ProbeError
+        The model is random, or mixes the inputs of a batch, by more than rounding; see
+        :mod:`jetsym.probing.measure.reproducibility`. Or responses are not finite.
+
+    Notes
+    -----
+    The coarsest precision inside is that of any operation of torch in a forward pass, of inputs, layers and outputs. Of
+    other libraries it is found where small steps change nothing at all, and larger ones do so everywhere. What differs
+    between two evaluations, such as sums in any order on an accelerator, is part of the rounding.
+    """
+    finest = EPS[session.domain.dtype_name(inputs)]
+    nearest = ways[0](session, inputs, STEP * finest)
+    answers = ask(session, inputs, nearest[0].inputs, np.stack([path.elements[0] for path in nearest]))
+    found = [_along(session, inputs, way, answers, finest) for way in ways]
+    if any(map(answers.apart_by, answers.apart)):
+        together, session.evaluations = session.evaluations, 1
+        alone = _along(session, inputs, ways[0], answers, finest)
+        session.evaluations = together
+        answers.refuse_batches({name: item.size for name, item in alone.items()})
+    return found
+
+
+def _along(session: Session, inputs: Any, way: Way, answers: Answers, finest: float) -> dict[str, Rounding]:
+    """Return the rounding along one way, from steps for the finest precision and for every coarser one inside."""
+
+    def differences(eps: float) -> dict[str, Differences]:
+        return _differences(session, inputs, way(session, inputs, STEP * eps))
+
+    first = differences(finest)
+    unexplained = any(item.unchanged > STILL for item in first.values())
+    inside = {eps for eps in answers.inside if eps > finest}
+    if not inside and finest < EPS["float32"] and (unexplained or not answers.by_torch):
+        inside = {EPS["float32"]}
+    coarser = {eps: differences(eps) for eps in sorted(inside)}
+    hidden = [differences(eps) for eps in SUSPECTED] if unexplained and not answers.by_torch else []
     result = {}
-    for name, response in session.along(some, matrices, in_lab=True).items():
-        values = to_numpy(response).astype(np.complex128 if np.iscomplexobj(to_numpy(response)) else np.float64)
-        mask = token_mask(domain.mask(some), response, session.outputs.get(name))
-        if mask is not None:
-            values = values[:, to_numpy(mask)]
-        if not np.isfinite(values).all():
-            raise ProbeError(f"{name!r} cannot be measured: its responses to the inputs as they are are not finite")
-        change = (np.abs(values[1:] - values[:1]) ** 2).sum() / DRAWS
-        norm = (np.abs(values[0]) ** 2).sum()
-        result[name] = float(np.sqrt(change / norm)) if norm else 0.0
+    for name, item in first.items():
+        sizes = [coarser[eps][name].size(finest) for eps in coarser]
+        if item.unchanged > STILL:
+            sizes.append(_hidden([steps[name].size(finest) for steps in hidden]))
+        if item.unchanged > QUITE_STILL and coarser:
+            sizes.append(float(np.sqrt(finest * max(coarser))))  # few values change: how often, times how much
+        changes = any(steps[name].squares.any() for steps in (first, *coarser.values(), *hidden))
+        least = LEAST * (answers.eps[name] if changes else finest)
+        size = max(least, answers.differing[name] / 2**0.5, item.size(finest, last=ORDERS), *sizes)
+        result[name] = Rounding(size if item.norm.any() else 0.0, answers.eps[name])
     return result
+
+
+def _hidden(sizes: Sequence[float]) -> float:
+    """Return the rounding in a precision that only the response tells of, from steps for :data:`SUSPECTED`.
+
+    Such a response does not change along the smallest steps, changes nearly everywhere along larger ones, by the root
+    of their size until all is rounded anew, and by a few units of that precision. What has steps of its own, such as
+    the towers of a calorimeter, changes by more, or in some places only.
+    """
+    if not sizes:
+        return 0.0
+    first, *_ = sizes
+    found = zip(sizes, sizes[1:], SUSPECTED[1:], strict=False)
+    return max(
+        [0.0, *(size for last, size, eps in found if last >= size / 10 and first >= size / 30 and size <= 16 * eps)]
+    )
+
+
+def _differences(session: Session, inputs: Any, paths: Sequence[Path]) -> dict[str, Differences]:
+    found: dict[str, list[Differences]] = {}
+    for path in paths:
+        some = session.domain.select(inputs, path.inputs)
+        for name, values in as_numbers(session, some, session.along(some, path.elements)).items():
+            parted = values.reshape(len(path.weights), POINTS, values.shape[1], -1)
+            found.setdefault(name, []).append(Differences.of(parted, path.weights))
+    return {name: Differences.concatenate(parts) for name, parts in found.items()}
+
+
+def spread_of_a_constant(
+    estimator: QuadratureEstimator | WindowEstimator, chunks: Iterable[slice], eps: float
+) -> float:
+    """Return the root of what an estimator puts beside the invariant part of a constant: the rounding of its sums.
+
+    Parameters
+    ----------
+    estimator
+        A fresh one.
+    chunks
+        Slices of its nodes.
+    eps
+        Relative spacing of the numbers of a response; sums are made in at least 32 bits.
+    """
+    dtype = torch.float64 if eps <= EPS["float64"] else torch.float32
+    for chunk in chunks:
+        constant = torch.full((chunk.stop - chunk.start, 1, 1), np.pi, dtype=dtype)
+        if isinstance(estimator, QuadratureEstimator):
+            estimator.add(chunk, constant, constant if estimator.group.has_inversion else None)
+        else:
+            estimator.add(chunk, constant)
+    found = estimator.result()
+    return float(np.sqrt(found.power[:, 1:].sum() / found.norm.sum()))

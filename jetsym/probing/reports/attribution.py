@@ -118,7 +118,8 @@ def _sentences(name: str, report: Attribution) -> list[str]:
     off = {source: effect for source, effect in effects.items() if not effect.adds}
     on = {source: effect for source, effect in effects.items() if effect.adds and effect.is_real}
     if item.is_within_rounding:
-        result = [f"{name} is invariant or equivariant as it is, to within rounding."]
+        under = Symmetry.from_dict(report.meta).words
+        result = [f"{item.verdict(name, 'invariant or equivariant as it is', under)}."]
     elif not off:
         result = [f"{name} has a relative A of {_relative(item)}; no source was switched off."]
     else:

@@ -38,7 +38,7 @@ class BoostReport(LayerReport, Sectioned):
     squared, squared_stderr
         (widths, layers) A²/N = Σ_{n≥1} B_n/N over all n: relative A is the root.
     noise_floor
-        (layers,) fraction that rounding can put into any energy.
+        (widths, layers) fraction that rounding can put into any energy: wide boosts magnify it.
     equivariance
         Output name -> its error in the widest window.
     meta
@@ -59,14 +59,14 @@ class BoostReport(LayerReport, Sectioned):
     baseline: BoostReport | None = field(default=None)
 
     KIND: ClassVar[str] = "boosts"
-    FORMAT: ClassVar[int] = 1
+    FORMAT: ClassVar[int] = 2  # a noise floor for every width
     ARRAYS: ClassVar[Mapping[str, tuple[str, ...]]] = {
         "widths": ("widths",),
         "energies": ("widths", "layers", "orders"),
         "energies_stderr": ("widths", "layers", "orders"),
         "squared": ("widths", "layers"),
         "squared_stderr": ("widths", "layers"),
-        "noise_floor": ("layers",),
+        "noise_floor": ("widths", "layers"),
     }
 
     @property
@@ -88,7 +88,7 @@ class BoostReport(LayerReport, Sectioned):
         result = []
         for name, item in self.equivariance.items():
             if item.is_within_rounding:
-                text = f"{name} is invariant under boosts along {along} to within rounding ({measure})."
+                text = f"{item.verdict(name, 'invariant', f'boosts along {along}')} ({measure})."
             else:
                 text = (
                     f"{name} changes by {concise(item.relative, item.relative_stderr)} of its size (relative A) under "
@@ -104,8 +104,8 @@ class BoostReport(LayerReport, Sectioned):
             [
                 layer,
                 *(
-                    concise_root(squared[row], stderr[row], floor=floors[row])
-                    for squared, stderr in zip(self.squared, self.squared_stderr, strict=True)
+                    concise_root(squared[row], stderr[row], floor=floor[row])
+                    for squared, stderr, floor in zip(self.squared, self.squared_stderr, floors, strict=True)
                 ),
             ]
             for row, layer in enumerate(self.layers)

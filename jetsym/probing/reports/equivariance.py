@@ -8,7 +8,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Equivariance"]
+from jetsym.text import at_most
+
+__all__ = ["HIDES", "Equivariance"]
+
+Array = NDArray[np.float64]
+
+#: Relative A from where on a noise floor hides what matters, as the bound of a diagnosis: a hundredth of the output.
+HIDES = 0.01
 
 
 @dataclass(frozen=True)
@@ -70,5 +77,22 @@ class Equivariance:
         """Whether relative A is below the noise floor, and its standard error does not reach beyond it."""
         return abs(self.relative) <= self.noise_floor and not self.relative_stderr > self.noise_floor
 
+    @property
+    def is_hidden(self) -> bool:
+        """Whether it cannot be told from rounding if the output obeys its law: rounding explains it, and too much."""
+        return self.is_within_rounding and self.noise_floor > HIDES
 
-Array = NDArray[np.float64]
+    def verdict(self, name: str, law: str, under: str) -> str:
+        """Say what is known of an output that errs by no more than rounding, without a full stop.
+
+        Parameters
+        ----------
+        name, law, under
+            Of the output, such as "invariant", and of what acts.
+        """
+        if self.is_hidden:
+            return (
+                f"Whether {name} is {law} under {under} cannot be told from rounding, which alone makes relative A "
+                f"{self.noise_floor:.1g}: measure in a higher precision"
+            )
+        return f"{name} is {law} under {under} to within rounding (relative A below {at_most(self.noise_floor)})"

@@ -87,7 +87,7 @@ class LorentzReport(Sectioned):
                 f"Boosts, of a declared {first.meta['distribution']} measure of width {first.widths[-1]:g}: relative A "
                 f"of {name} is {', '.join(errors)}."
             )
-        return [*result, _sides(self)]
+        return [*result, *_hidden(self), _sides(self)]
 
     def section(self) -> Markup:
         """Return the three parts, one after the other, for a notebook's cell or a page."""
@@ -145,6 +145,21 @@ class LorentzReport(Sectioned):
 
 def _relative(item: Equivariance) -> str:
     return concise(item.relative, item.relative_stderr, floor=item.noise_floor)
+
+
+def _hidden(report: LorentzReport) -> list[str]:
+    """Say of which outputs and groups rounding hides the error."""
+    parts: dict[str, SymmetryReport | BoostReport] = {
+        **report.compact,
+        **{f"boosts along {axis}": part for axis, part in report.windows.items()},
+    }
+    hidden = [
+        f"{name} under {title} (relative A of up to {item.noise_floor:.1g})"
+        for title, part in parts.items()
+        for name, item in part.equivariance.items()
+        if item.is_hidden
+    ]
+    return [f"Cannot be told from rounding: {', '.join(hidden)}."] if hidden else []
 
 
 def _sides(report: LorentzReport) -> str:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from jetsym.errors import require
 from jetsym.probing.reports.base import LayerReport
 from jetsym.probing.reports.draws import baseline_words, least_gap
-from jetsym.probing.reports.equivariance import Equivariance
+from jetsym.probing.reports.equivariance import HIDES, Equivariance
 from jetsym.probing.reports.html import Sectioned, render
 from jetsym.spectrum import Irrep
 from jetsym.text import as_text, at_most, concise, percent, table_of
@@ -85,7 +85,7 @@ class SymmetryReport(LayerReport, Sectioned):
     def sentences(self) -> list[str]:
         """Say where the content lies, how it moves through the layers, and how far outputs are from their law."""
         errors = [_error(name, item, self) for name, item in self.equivariance.items()]
-        return [_depth(self), *errors, *_spread(self), *_cut(self), *_resolution(self)]
+        return [_depth(self), *errors, *_rounded(self), *_spread(self), *_cut(self), *_resolution(self)]
 
     def settings(self) -> str:
         """Say in one line how it was measured."""
@@ -172,7 +172,7 @@ def _error_cells(name: str, item: Equivariance) -> list[str]:
         name,
         item.kind,
         concise(item.absolute, item.absolute_stderr),
-        concise(item.relative, item.relative_stderr),
+        concise(item.relative, item.relative_stderr, floor=item.noise_floor if item.is_hidden else 0.0),
         concise(item.over_spread, item.over_spread_stderr),
         percent(item.leakage, item.leakage_stderr, item.noise_floor**2),
         percent(item.misalignment, item.misalignment_stderr, item.noise_floor**2),
@@ -200,6 +200,16 @@ def _spread(report: SymmetryReport) -> list[str]:
     if not flat or report.meta["n_inputs"] < 2:
         return []
     return [f"{', '.join(flat)}: no spread across inputs that can be told from rounding."]
+
+
+def _rounded(report: SymmetryReport) -> list[str]:
+    """Say in which layers rounding hides small shares: not those of outputs, of which A tells."""
+    rows = [row for row, layer in enumerate(report.layers) if layer not in report.equivariance]
+    hidden = [report.layers[row] for row in rows if report.noise_floor[row] > HIDES]
+    if not hidden:
+        return []
+    most = 100 * max(report.noise_floor[report.layers.index(layer)] for layer in hidden)
+    return [f"Shares below {most:.2g} % of {', '.join(hidden)} cannot be told from rounding."]
 
 
 def _cut(report: SymmetryReport) -> list[str]:
@@ -256,7 +266,7 @@ def _error(name: str, item: Equivariance, report: SymmetryReport) -> str:
     group = report.meta["group"]
     law = "invariant" if item.kind in ("logits", "scalar") else f"equivariant as {item.kind}"
     if item.is_within_rounding:
-        return f"{name} is {law} under {group} to within rounding (relative A below {at_most(item.noise_floor)})."
+        return f"{item.verdict(name, law, group)}."
     times = abs(item.relative) / item.noise_floor if item.noise_floor else math.inf
     verb = "changes" if law == "invariant" else f"misses its law as {item.kind}"
     text = (

@@ -1,0 +1,322 @@
+"""The noise floor is the actual rounding of exactly invariant networks, to a factor of three, in every precision."""
+
+from __future__ import annotations
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import jetsym
+from jetsym.jets.io.sample import sample
+from jetsym.probing.forward.precision import Precisions
+from jetsym.probing.reports.boosts import BoostReport
+from jetsym.probing.reports.read import read_report
+
+QUIET = {"progress": False}
+CLOUDS = torch.randn(12, 8, 3, generator=torch.Generator().manual_seed(1)).double()
+
+
+def distances(x):
+    return (x[:, :, None] - x[:, None]).pow(2).sum(-1)
+
+
+class Norms(nn.Module):
+    """Lengths and a perceptron."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.last = nn.Linear(8, 32), nn.Linear(32, 3)
+
+    def forward(self, x):
+        return self.last(torch.tanh(self.first(self.invariants(x))))
+
+    def invariants(self, x):
+        return x.norm(dim=-1)
+
+
+class Distances(Norms):
+    """Distances of all pairs and a perceptron."""
+
+    def __init__(self):
+        super().__init__()
+        self.first = nn.Linear(64, 32)
+
+    def invariants(self, x):
+        return distances(x).flatten(1)
+
+
+class Masses(Distances):
+    """Invariant masses of pairs of massless particles."""
+
+    def invariants(self, x):
+        energy = x.norm(dim=-1)
+        squared = (energy[:, :, None] + energy[:, None]) ** 2 - (x[:, :, None] + x[:, None]).pow(2).sum(-1)
+        return torch.log(1 + squared.clamp(min=0)).flatten(1)
+
+
+class Products(nn.Module):
+    """Scalar products of mixed vectors, as of a network of vectors."""
+
+    def __init__(self):
+        super().__init__()
+        self.mix, self.head = nn.Linear(8, 16, bias=False), nn.Linear(256, 2)
+
+    def forward(self, x):
+        vectors = self.mix(x.mT)
+        return self.head((vectors.mT @ vectors).flatten(1))
+
+
+class DeepSets(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.each, self.all, self.head = nn.Linear(2, 32), nn.Linear(32, 32), nn.Linear(32, 1)
+
+    def forward(self, x):
+        features = torch.stack([(x - x.mean(1, keepdim=True)).norm(dim=-1), x.norm(dim=-1)], -1)
+        return self.head(torch.relu(self.all(torch.relu(self.each(features)).sum(1))))
+
+
+class Attention(nn.Module):
+    """Attention by distances."""
+
+    def __init__(self):
+        super().__init__()
+        self.value, self.head = nn.Linear(1, 16), nn.Linear(16, 3)
+
+    def forward(self, x):
+        return self.head((torch.softmax(-distances(x), -1) @ self.value(x.norm(dim=-1, keepdim=True))).mean(1))
+
+
+class Messages(nn.Module):
+    """Messages of radial functions over three layers, as of a potential."""
+
+    def __init__(self):
+        super().__init__()
+        self.embedding, self.norm, self.head = nn.Linear(8, 16), nn.LayerNorm(16), nn.Linear(16, 1)
+        self.layers = nn.ModuleList(nn.Linear(16, 16) for _ in range(3))
+
+    def forward(self, x):
+        r = (distances(x) + 1e-2).sqrt()
+        h = self.embedding(torch.exp(-((r[..., None] - torch.linspace(0, 4, 8).to(r)) ** 2))).sum(2)
+        for layer in self.layers:
+            h = h + nn.functional.silu(layer(self.norm(torch.exp(-r) @ h)))
+        return self.head(h).sum((1, 2))
+
+
+NETS = [Norms, Distances, Masses, Products, DeepSets, Attention, Messages]
+
+
+def behind(dtype, arrays):
+    """Return a network in one precision behind arrays of another."""
+
+    def made(net):
+        model = net.to(dtype)
+        return lambda x: model(x.to(dtype)).to(arrays), CLOUDS.to(arrays)
+
+    return made
+
+
+def under_autocast(dtype):
+    def made(net):
+        def model(x):
+            with torch.autocast("cpu", dtype=dtype):
+                return net.float()(x.to(dtype)).float()
+
+        return model, CLOUDS.float()
+
+    return made
+
+
+PRECISIONS = {
+    "float64": lambda net: (net.double(), CLOUDS),
+    "float32": lambda net: (net.float(), CLOUDS.float()),
+    "bfloat16": lambda net: (net.bfloat16(), CLOUDS.bfloat16()),
+    "float16": lambda net: (net.half(), CLOUDS.half()),
+    "float32 behind float64": behind(torch.float32, torch.float64),
+    "float16 behind float32": behind(torch.float16, torch.float32),
+    "bfloat16 behind float64": behind(torch.bfloat16, torch.float64),
+    "autocast to bfloat16": under_autocast(torch.bfloat16),
+    "autocast to float16": under_autocast(torch.float16),
+}
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("net", NETS)
+def test_the_floor_is_the_rounding_of_invariant_networks(net, precision):
+    torch.manual_seed(3)
+    model, inputs = PRECISIONS[precision](net())
+    report = jetsym.probe(model, inputs, l_max=2, outputs={"y": "scalar"}, **QUIET)
+    item = report.equivariance["y"]
+    assert item.noise_floor / 3 < item.relative < item.noise_floor
+    assert item.is_within_rounding
+    rest = np.sqrt(max(report.fractions[-1, 1:].sum(), 0.0))  # up to l_max: part of what rounding makes
+    assert rest < np.sqrt(report.noise_floor[-1]) < 12 * rest
+    assert ("cannot be told" in report.sentences()[1]) == (item.noise_floor > 0.01)
+
+
+def plain(xp, dtype, result):
+    """Return a network of distances of a library without layers, in one precision behind another."""
+    rng = np.random.default_rng(0)
+    first, last = (rng.normal(size=shape) / 8 for shape in ((64, 16), (16, 3)))
+
+    def model(x):
+        y = xp.asarray(x).astype(dtype)
+        r = xp.sqrt(((y[:, :, None] - y[:, None]) ** 2).sum(-1)).reshape(len(x), -1)
+        return (xp.tanh(r @ xp.asarray(first, dtype=dtype)) @ xp.asarray(last, dtype=dtype)).astype(result)
+
+    return model
+
+
+@pytest.mark.parametrize(
+    ("model", "arrays"),
+    [
+        (plain(np, np.float32, np.float64), np.float64),
+        (plain(np, np.float16, np.float64), np.float64),
+        (plain(np, np.float16, np.float32), np.float32),
+        (plain(np, np.float64, np.float32), np.float32),
+        (plain(jnp, jnp.float32, jnp.float32), np.float32),
+        (plain(jnp, jnp.bfloat16, jnp.float32), np.float32),
+        (lambda x: np.tanh(plain(np, np.float16, np.float64)(x) / 3).sum(-1), np.float64),
+        (lambda x: np.sqrt((x.astype(np.float16) ** 2).sum(-1)).astype(float), np.float64),
+    ],
+)
+def test_what_other_libraries_compute_in_is_found_by_the_response(model, arrays):
+    inputs = CLOUDS.numpy().astype(arrays)
+    item = jetsym.probe(model, inputs, l_max=2, **QUIET).equivariance["output"]
+    assert item.noise_floor / 3 < item.relative < item.noise_floor
+
+
+@pytest.mark.parametrize("towers", [72, 360])
+@pytest.mark.parametrize("height", [1.0, 0.05])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_jumps_are_no_rounding(towers, height, dtype):
+    def model(x):
+        return 1 + height * (np.floor(np.arctan2(x[..., 1], x[..., 0]) * towers / (2 * np.pi)) % 2).mean(-1)
+
+    item = jetsym.probe(model, CLOUDS.numpy()[:, :1].astype(dtype), l_max=2, **QUIET).equivariance["output"]
+    assert item.relative > 0.2 * height > 1e4 * item.noise_floor
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_what_is_broken_is_seen_above_the_floor(dtype):
+    """By 5 %, which eight times the spacing of bfloat16 would hide."""
+
+    def model(x):
+        return 1 + 0.05 * 3**0.5 * x[:, 0, 2:] / x.norm(dim=-1)[:, :1]
+
+    item = jetsym.probe(model, CLOUDS.to(dtype), l_max=2, **QUIET).equivariance["output"]
+    assert item.relative == pytest.approx(0.05, rel=0.05)
+    assert item.relative > 5 * item.noise_floor
+
+
+def test_rapid_content_is_no_rounding():
+    """A response of λ = 40 moves by more than a spacing of bfloat16 along every step."""
+    x = CLOUDS.numpy()[:, 0]
+    for group, dtype in (("O3", np.float64), ("SO2", np.float32)):
+        report = jetsym.probe(
+            lambda x: 2 + np.cos(40 * np.arctan2(x[:, 1], x[:, 0])), x.astype(dtype), group=group, **QUIET
+        )
+        assert report.equivariance["output"].noise_floor < 1e3 * np.finfo(dtype).eps
+
+
+def test_precisions_are_seen_inside_whatever_goes_in():
+    inner = nn.Linear(3, 3)
+    with Precisions() as seen, torch.autocast("cpu", dtype=torch.bfloat16):
+        inner(torch.ones(1, 3)).double()
+    assert {2.0**-7, 2.0**-23, 2.0**-52} <= seen.eps
+
+
+def test_rare_changes_of_what_is_rounded_twice():
+    """Invariants in float32 under autocast change at few inputs only; the floor knows of them."""
+    torch.manual_seed(3)
+    net = Attention()
+
+    def model(x):
+        with torch.autocast("cpu", dtype=torch.float16):
+            return net(x).float()
+
+    item = jetsym.probe(model, CLOUDS.float(), l_max=2, outputs={"y": "scalar"}, **QUIET).equivariance["y"]
+    assert item.relative < item.noise_floor < 1e-4
+
+
+def light():
+    """Particles of γ = 1000, whose mass in float32 is mostly rounding."""
+    momentum = 1000 * jetsym.spectrum.O3().sample(12, np.random.default_rng(10))[:, :, 0]
+    return np.concatenate([np.sqrt((momentum**2).sum(-1, keepdims=True) + 1), momentum], -1).astype(np.float32)
+
+
+def mass2(p):
+    return p[:, 0] ** 2 - (p[:, 1:] ** 2).sum(-1)
+
+
+def test_floors_that_hide_have_a_verdict_of_their_own():
+    report = jetsym.probe(mass2, light(), l_max=2, **QUIET)
+    item = report.equivariance["output"]
+    assert item.is_hidden
+    assert item.noise_floor / 3 < item.relative
+    for text in (report.sentences()[1], str(report), report._repr_html_()):
+        assert "cannot be told from rounding" in text
+        assert "to within rounding" not in text
+    (finding,) = [found for found in jetsym.diagnose(report) if found.name == "hidden-by-rounding"]
+    assert finding.severity == "warning"
+    assert "cannot be told from rounding" in finding.text
+    precise = jetsym.probe(mass2, light().astype(np.float64), l_max=2, **QUIET)
+    assert "to within rounding" in precise.sentences()[1]
+    assert "hidden-by-rounding" not in jetsym.diagnose(precise)
+
+
+def test_layers_that_rounding_hides_are_said():
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.mass, self.head = nn.Identity(), nn.Linear(1, 1)
+
+        def forward(self, p):
+            return self.head(0 * self.mass(mass2(p)[:, None]))
+
+    report = jetsym.probe(Net(), light(), layers=["mass"], l_max=2, **QUIET)
+    assert any(text.startswith("Shares below") and "mass" in text for text in report.sentences())
+    assert "hidden-by-rounding" in jetsym.diagnose(report)
+
+
+def test_boosts_have_a_floor_for_every_width(tmp_path):
+    rng = np.random.default_rng(0)
+    momenta = rng.normal(size=(12, 4, 4)).astype(np.float32)
+    momenta[..., 0] = np.sqrt((momenta[..., 1:] ** 2).sum(-1) + 1)
+
+    def masses(p):
+        total = p.sum(1)
+        return np.sqrt(total[:, :1] ** 2 - (total[:, 1:] ** 2).sum(-1, keepdims=True))
+
+    report = jetsym.probe(masses, momenta, group="boost", l_max=3, widths=[0.1, 1.0, 5.0], **QUIET)
+    floors = np.sqrt(report.noise_floor[:, 0])
+    ratio = floors / report.relative[:, 0]
+    assert ((ratio > 1) & (ratio < 3)).all(), ratio
+    assert floors[-1] > 30 * floors[0]  # rapid boosts magnify
+    saved = report.to_dict()
+    again = BoostReport.from_dict(saved)
+    np.testing.assert_array_equal(again.noise_floor, report.noise_floor)
+    older = BoostReport.from_dict({**saved, "format": 1, "noise_floor": saved["noise_floor"][-1]})
+    assert older.noise_floor.shape == report.noise_floor.shape
+    report.save(tmp_path / "report.json")
+    assert read_report(tmp_path / "report.json").rows() == report.rows()
+    hidden = jetsym.probe(mass2, light(), group="boost", l_max=1, widths=[0.5], **QUIET)
+    assert "cannot be told from rounding" in hidden.sentences()[0]
+    assert "hidden-by-rounding" in jetsym.diagnose(hidden)
+
+
+def test_the_masses_of_real_jets():
+    """Few jets, of large E/m, make most of the rounding."""
+
+    class Mass(nn.Module):
+        def forward(self, jets):
+            total = (jets.p4 * jets.mask[..., None]).sum(1)
+            mass = (total[:, 0] ** 2 - (total[:, 1:] ** 2).sum(-1)).clamp(min=0).sqrt()
+            return torch.stack([mass, -mass], -1)
+
+    jets = sample("test", limit=64)
+    for options in ({"frame": "lab"}, {"frame": "rest"}):
+        item = jetsym.probe(Mass(), jets, l_max=2, **options, **QUIET).equivariance["logits"]
+        assert item.noise_floor / 3 < item.relative < item.noise_floor
