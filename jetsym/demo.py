@@ -22,6 +22,7 @@ from jetsym.locks import locked
 from jetsym.plotting import plot_spectrum, save_figure
 from jetsym.probing.diagnosis.diagnose import diagnose
 from jetsym.probing.probe import probe
+from jetsym.probing.reports.equivariance import KNOWN_TO
 from jetsym.probing.reports.html import image, render
 from jetsym.probing.reports.spectrum import SymmetryReport
 from jetsym.text import at_most, concise, percent
@@ -211,7 +212,7 @@ def _verdict(plain: dict[str, Any], rotated: dict[str, Any]) -> str:
 
 
 def _is_invariant(numbers: dict[str, float]) -> bool:
-    return abs(numbers["relative_A"]) <= numbers["noise_floor"]
+    return abs(numbers["relative_A"]) <= KNOWN_TO * numbers["noise_floor"]
 
 
 def _relative(numbers: dict[str, Any]) -> str:

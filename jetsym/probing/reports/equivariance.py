@@ -10,12 +10,14 @@ from numpy.typing import NDArray
 
 from jetsym.text import at_most
 
-__all__ = ["HIDES", "Equivariance"]
+__all__ = ["HIDES", "KNOWN_TO", "Equivariance"]
 
 Array = NDArray[np.float64]
 
 #: Relative A from where on a noise floor hides what matters, as the bound of a diagnosis: a hundredth of the output.
 HIDES = 0.01
+#: The factor to which noise floors are known.
+KNOWN_TO = 3.0
 
 
 @dataclass(frozen=True)
@@ -74,8 +76,8 @@ class Equivariance:
 
     @property
     def is_within_rounding(self) -> bool:
-        """Whether relative A is below the noise floor, and its standard error does not reach beyond it."""
-        return abs(self.relative) <= self.noise_floor and not self.relative_stderr > self.noise_floor
+        """Whether rounding explains relative A and its standard error, as far as the noise floor is known."""
+        return max(abs(self.relative), np.nan_to_num(self.relative_stderr)) <= KNOWN_TO * self.noise_floor
 
     @property
     def is_hidden(self) -> bool:
@@ -95,4 +97,4 @@ class Equivariance:
                 f"Whether {name} is {law} under {under} cannot be told from rounding, which alone makes relative A "
                 f"{self.noise_floor:.1g}: measure in a higher precision"
             )
-        return f"{name} is {law} under {under} to within rounding (relative A below {at_most(self.noise_floor)})"
+        return f"{name} is {law} under {under} to within rounding (relative A below {at_most(KNOWN_TO * self.noise_floor)})"

@@ -323,7 +323,7 @@ def test_frame_locking_in_boosts_along_the_beam():
     assert "frame-locking" not in jetsym.diagnose(boosted(0.1))
     found = jetsym.diagnose(boosted(1.0), thresholds=Thresholds(boost_width=0.05))
     assert found.not_judged["frame-locking"] == "no window is as narrow as 0.05"
-    assert set(found.not_judged) == set(MODES)
+    assert set(found.not_judged) == set(MODES) - {"hidden-by-rounding"}
 
 
 def test_frame_locking_in_a_lorentz_report(make_jets):

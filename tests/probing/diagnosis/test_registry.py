@@ -125,4 +125,4 @@ def test_the_readme_names_every_mode():
 def test_a_diagnosis_of_format_1_looked_for_the_first_modes(constant):
     data = jetsym.diagnose(constant).to_dict() | {"format": 1}
     del data["modes"]
-    assert set(Diagnosis.from_dict(data).modes) == set(MODES)
+    assert set(Diagnosis.from_dict(data).modes) == set(MODES) - {"hidden-by-rounding"}

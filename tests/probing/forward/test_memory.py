@@ -105,7 +105,7 @@ FAILURES = [
 class Limited:
     """A model that can bear so many inputs at a time, after a few passes in which it can bear more."""
 
-    def __init__(self, limit, failure, grace=16):
+    def __init__(self, limit, failure, grace=17):
         self.limit, self.failure, self.grace, self.sizes = limit, failure, grace, []
 
     def __call__(self, x):
