@@ -110,6 +110,27 @@ class Arrays(Domain):
         return _map(to, inputs)
 
     @override
+    def slots(self, inputs: Any) -> int | None:
+        """Return the length of the second axis of arrays (samples, points, …, 3 or 4), if all have the same."""
+        lengths = {int(array.shape[1]) for array in _arrays(inputs) if array.ndim > 2}
+        return lengths.pop() if len(lengths) == 1 else None
+
+    @override
+    def rearrange(self, inputs: Any, places: Any) -> Any:
+        """Return arrays with other points in their second axis; there are no empty slots."""
+
+        def rearranged(array: Any) -> Any:
+            if array.ndim < 3:
+                return array
+            xp = array_namespace(array)
+            rows = np.reshape(places + array.shape[1] * np.arange(len(places))[:, None], -1)
+            flat = xp.reshape(array, (-1, *array.shape[2:]))
+            taken = xp.take(flat, xp.asarray(rows, device=device_of(array)), axis=0)
+            return xp.reshape(taken, (*np.shape(places), *array.shape[2:]))
+
+        return _map(rearranged, inputs)
+
+    @override
     def dtype_name(self, inputs: Any) -> str:
         return super().dtype_name(_first(inputs))
 
@@ -159,5 +180,9 @@ def _map(change: Any, inputs: Any) -> Any:
     return tuple(change(array) for array in inputs) if isinstance(inputs, tuple) else change(inputs)
 
 
+def _arrays(inputs: Any) -> tuple[Any, ...]:
+    return inputs if isinstance(inputs, tuple) else (inputs,)
+
+
 def _first(inputs: Any) -> Any:
-    return inputs[0] if isinstance(inputs, tuple) else inputs
+    return _arrays(inputs)[0]

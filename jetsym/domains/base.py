@@ -203,6 +203,14 @@ class Domain(ABC):
         """Return (samples, tokens) bool, True for real tokens; None where inputs have no padding."""
         return None
 
+    def slots(self, inputs: Any) -> int | None:
+        """Return how many points each input has place for; None where they are not made of points, or none move."""
+        return None
+
+    def rearrange(self, inputs: Any, places: Any) -> Any:
+        """Return inputs with their points in other slots: places (samples, slots) are those they come from, −1 none."""
+        self.refuse("another order of the points")
+
     def dtype_name(self, inputs: Any) -> str:
         """Return the name of the floating-point type of the inputs, such as "float32"."""
         return str(inputs.dtype).rpartition(".")[2]

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.autograd import forward_ad
@@ -107,6 +108,21 @@ class Jets(Domain):
     @override
     def mask(self, inputs: JetBatch) -> Tensor:
         return inputs.mask
+
+    @override
+    def slots(self, inputs: JetBatch) -> int:
+        return inputs.max_particles
+
+    @override
+    def rearrange(self, inputs: JetBatch, places: Any) -> JetBatch:
+        index = torch.as_tensor(np.array(places), device=inputs.device)  # torch refuses read-only memory
+
+        def taken(tensor: Tensor) -> Tensor:
+            shape = (*index.shape, *[1] * (tensor.ndim - 2))
+            rows = torch.take_along_dim(tensor, index.clamp(min=0).reshape(shape), dim=1)
+            return rows.masked_fill((index < 0).reshape(shape), 0)
+
+        return inputs.replace(p4=taken(inputs.p4), mask=taken(inputs.mask), scalars=taken(inputs.scalars))
 
 
 JETS = Jets()

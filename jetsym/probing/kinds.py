@@ -9,7 +9,7 @@ from jetsym.domains.base import Action
 from jetsym.errors import ProbeError, SpectrumError
 from jetsym.spectrum.representations import Kind, Representation, representation
 
-__all__ = ["as_measured", "check_law", "representation_of", "token_mask"]
+__all__ = ["as_measured", "axes_of_object", "check_law", "representation_of", "token_mask"]
 
 INVARIANT = ("logits", "scalar")
 
@@ -59,12 +59,24 @@ def as_measured(response: Any, kind: Kind) -> Any:
     return response - response.sum(-1)[..., None] / response.shape[-1]
 
 
+def axes_of_object(kind: Kind | None) -> int:
+    """Return how many axes one object of an output has, such as the 3 × 3 of a rank-2 tensor or the classes of logits.
+
+    Examples
+    --------
+    >>> axes_of_object("rank2"), axes_of_object("logits"), axes_of_object("scalar")
+    (2, 1, 0)
+    """
+    return 1 if kind == "logits" else 0 if kind is None else len(representation_of(kind).shape)
+
+
 def token_mask(mask: Any, response: Any, kind: Kind | None = None) -> Any:
     """Return the mask of the inputs' tokens, where a response (elements, samples, tokens, features…) has them, or None.
 
-    The axes of one object of an output, such as the 3 × 3 of a rank-2 tensor, are never taken for tokens.
+    By its shape, for inputs of which nothing else is known. The axes of one object of an output, such as the 3 × 3 of a
+    rank-2 tensor, are never taken for tokens.
     """
-    own = 1 if kind is None else max(1, len(representation(kind).shape))
+    own = 1 if kind is None else max(1, axes_of_object(kind))
     if mask is None or response.ndim < 3 + own or tuple(response.shape[1:3]) != tuple(mask.shape):
         return None
     return mask

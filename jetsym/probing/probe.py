@@ -40,6 +40,7 @@ def probe(
     action: Callable[[Any, Any], Any] | None = None,
     call: Callable[[Any, Any], Any] | None = None,
     layers: str | Sequence[str] = "auto",
+    tokens: Mapping[str, int | tuple[int, int] | None] | None = None,
     outputs: Mapping[str, Kind] | None = None,
     l_max: int | str = 4,
     tolerance: float = 0.01,
@@ -90,6 +91,10 @@ def probe(
     layers
         "auto" (the children of the module), names or glob patterns as in ``model.named_modules()``; [] measures
         the outputs only. The layers of a PET go by metatrain's names, such as "gnn_layers.0_node"; "auto" takes all.
+    tokens
+        Layer or output -> the axis of what it returns along which the points of an input are (two axes for pairs of
+        them, None for neither), where a dry pass cannot find it out: a few inputs with their points in other slots, and
+        with more slots and fewer points. ``report.meta["tokens"]`` says what was found, the notes what was left out.
     outputs
         Output name -> "logits" (invariant up to a shift common to all classes), "scalar", "pseudoscalar", "vector",
         "pseudovector" (…, 3), "rank2" (…, 3, 3), "four-vector" (…, 4) as (E, px, py, pz), or (λ, σ) for spherical
@@ -178,6 +183,7 @@ def probe(
         inputs,
         outputs,
         layers=layers,
+        tokens=tokens or {},
         call=call,
         action=action,
         device=device,

@@ -116,6 +116,22 @@ class DomainContract:
             assert mask.shape[0] == domain.size(inputs)
             assert str(mask.dtype).endswith("bool")
 
+    def test_points_change_places(self) -> None:
+        """Where points are counted, their slots can be changed; empty ones are added where there is a mask."""
+        domain, inputs = self.domain(), self._together()
+        n, slots, mask = domain.size(inputs), domain.slots(inputs), domain.mask(inputs)
+        if slots is None:
+            return
+        places = np.tile(np.arange(slots), (n, 1))
+        self.alike(domain.rearrange(inputs, places), inputs)
+        back = domain.rearrange(domain.rearrange(inputs, places[:, ::-1]), places[:, ::-1])
+        self.alike(back, inputs)
+        assert domain.slots(domain.rearrange(inputs, places[:, 1:])) == slots - 1
+        if mask is not None:
+            wider = domain.mask(domain.rearrange(inputs, np.concatenate([places, np.full((n, 1), -1)], axis=1)))
+            assert tuple(wider.shape) == (n, slots + 1)
+            assert not bool(wider[:, -1].any()), "an empty slot counts as real"
+
     def test_symmetries_act_or_are_refused(self) -> None:
         """O(3) acts in the lab; what has no law is refused by a JetsymError."""
         domain, inputs = self.domain(), self._together()

@@ -21,13 +21,16 @@ from jetsym.domains.table import domain_of, load_model
 from jetsym.errors import ProbeError, closest, expect_at_least
 from jetsym.probing.forward.capture import Record, capture, flatten_outputs, untouched
 from jetsym.probing.forward.layers import Layered, is_compiled, select_layers, unwrapped
+from jetsym.probing.forward.layouts import Layout
+from jetsym.probing.forward.memory import is_out_of_memory
 from jetsym.probing.forward.precision import full_precision
-from jetsym.probing.kinds import as_measured
+from jetsym.probing.forward.tokens import Named
+from jetsym.probing.kinds import as_measured, token_mask
 from jetsym.probing.options import AUTO
 from jetsym.spectrum.representations import Kind
 from jetsym.symmetry import Symmetry
 
-__all__ = ["OWN_ACTION", "Call", "Responses", "Session", "plain_call"]
+__all__ = ["OWN_ACTION", "Call", "Responses", "Session", "plain_call", "without_inputs"]
 
 OWN_ACTION = "The inputs were moved by the caller's own action."
 COMPILED_NOTE = "The model is compiled; it was evaluated without compilation, so that every layer is seen."
@@ -52,7 +55,7 @@ class Session:
         The domain of its inputs.
     kinds
         Output name -> kind; an output that is not named there is a "scalar".
-    layers, call, action, device, batch_size, seed, progress
+    layers, tokens, call, action, device, batch_size, seed, progress
         As for :func:`jetsym.probe`.
     notes
         What a reader of a report must know of the model.
@@ -63,6 +66,9 @@ class Session:
     ----------
     outputs
         Name and kind of every output, known after the first pass.
+    layouts, left_out
+        Where responses have their inputs and tokens, and why some are left out, by name: known after
+        :func:`jetsym.probing.forward.settle.settle`.
     evaluations
         Evaluations per forward pass; they may be halved where the batch size is "auto".
     """
@@ -71,6 +77,7 @@ class Session:
     domain: Domain
     kinds: Mapping[str, Kind] = field(default_factory=dict)
     layers: str | Sequence[str] = AUTO
+    tokens: Mapping[str, Named] = field(default_factory=dict)
     call: Call | None = None
     action: Call | None = None
     device: str | None = None
@@ -80,8 +87,11 @@ class Session:
     notes: tuple[str, ...] = ()
     move: Call | None = None
     outputs: dict[str, Kind] = field(default_factory=dict, init=False)
+    layouts: dict[str, Layout] = field(default_factory=dict, init=False)
+    left_out: dict[str, str] = field(default_factory=dict, init=False)
     evaluations: int = field(init=False)
     _record: Record = field(default_factory=Record, init=False)
+    _kinds: dict[str, Kind] = field(default_factory=dict, init=False)
     _names: list[str] = field(default_factory=list, init=False)
     _returned: Any = field(default=None, init=False)  # something like what the model returned last
 
@@ -159,6 +169,8 @@ class Session:
         was.
         """
         running = replace(self, move=None if action is None else action.move)
+        running.layouts = self.layouts = {}
+        running.left_out = self.left_out = {}
         with ExitStack() as stack:
             if isinstance(self.model, nn.Module):
                 modules = select_layers(self.model, self.layers)
@@ -187,7 +199,13 @@ class Session:
             "dtype": self.domain.dtype_name(inputs),
             "device": str(self._whereabouts["device"]),
             "seed": self.seed,
-            "notes": [*self.notes, *own, *(self.domain.notes if self.action is None else ())],
+            "tokens": {name: str(layout) for name, layout in self.layouts.items()},
+            "notes": [
+                *self.notes,
+                *own,
+                *(self.domain.notes if self.action is None else ()),
+                *(f"{name!r} is left out: {reason}." for name, reason in self.left_out.items()),
+            ],
         }
 
     # --- along the orbit ---
@@ -255,24 +273,50 @@ class Session:
         responses = self.responses(moved)
         for name, response in responses.items():
             if response.ndim < 1 or response.shape[0] != samples * n:
-                raise ProbeError(
-                    f"{name!r} has shape {tuple(response.shape)} for a batch of {samples * n} inputs; expected "
-                    "the inputs along its first axis: choose other layers, or wrap the model with call=…"
-                )
+                raise ProbeError(without_inputs(name, response, samples * n))
         return {name: array.reshape(n, samples, *array.shape[1:]) for name, array in responses.items()}
 
-    def name_outputs(self, inputs: Any) -> None:
-        """Run one input, after which the outputs are known."""
-        self.along(self.domain.select(inputs, slice(0, 1)), np.eye(3)[None], in_lab=True)
+    def real(self, name: str, response: Any, inputs: Any) -> Any:
+        """Return (samples, tokens), True for real tokens of a response (elements, samples, tokens, …), or None."""
+        mask = self.domain.mask(inputs)
+        if mask is None or name not in self.layouts:
+            return token_mask(mask, response, self.outputs.get(name))
+        layout = self.layouts[name]
+        return layout.real(mask) if layout.axes else None
 
     # --- one forward pass ---
 
     def responses(self, inputs: Any) -> Responses:
-        """Return responses by name: layers in the order in which they ran, then outputs, centred if they are logits."""
+        """Return responses by name: layers in the order in which they ran, then outputs, centred if they are logits.
+
+        Inputs come first, and then tokens where there are any, once it is settled where they are.
+        """
+        size, mask = self.domain.size(inputs), self.domain.mask(inputs) if self.layouts else None
+        responses = {}
+        for name, array in self.arrays(inputs).items():
+            if name in self.left_out:
+                continue
+            layout = self.layouts.get(name)
+            try:
+                arranged = array if layout is None else layout.arranged(array, size, mask=mask)
+            except (ProbeError, RuntimeError, ValueError) as error:
+                if is_out_of_memory(error):
+                    raise
+                raise ProbeError(
+                    f"{name!r} of shape {tuple(array.shape)} is not as in the dry pass ({layout}): {error}; choose "
+                    "other layers"
+                ) from error
+            responses[name] = as_measured(arranged, self.outputs[name]) if name in self.outputs else arranged
+        self._check_names(list(responses))
+        return responses
+
+    def arrays(self, inputs: Any) -> Responses:
+        """Return what layers and outputs are, as the model returned them."""
         try:
             found = self._named(self._run(inputs))
-            if not self.outputs:
-                self.outputs |= self._kinds_of(found)
+            if not self._kinds:
+                self._kinds = self._kinds_of(found)
+                self.outputs |= self._kinds
             layers: Mapping[str, Any] = {
                 name: array
                 for name, array in self._record.items()
@@ -282,12 +326,10 @@ class Session:
                 layers = self.model.probe_features(layers)
         finally:
             self._record.clear()  # hold no activations beyond the pass
-        lacking = [name for name in self.outputs if name not in found]
+        lacking = [name for name in self._kinds if name not in found]
         if lacking:
             raise ProbeError(f"the model returned its output {lacking[0]!r} in some forward passes only")
-        responses = dict(layers) | {name: as_measured(found[name], kind) for name, kind in self.outputs.items()}
-        self._check_names(list(responses))
-        return responses
+        return dict(layers) | {name: found[name] for name in self._kinds}
 
     def _run(self, inputs: Any) -> Any:
         """Call the model, a second time to copy what the first pass has overwritten in place."""
@@ -302,7 +344,7 @@ class Session:
         """Refuse layers that run in one pass and not in the next, whose average over the orbit has no meaning."""
         if not self._names:
             self._names = names
-        differing = sorted(set(names) ^ set(self._names))
+        differing = sorted((set(names) ^ set(self._names)) - set(self.left_out))
         if differing:
             raise ProbeError(
                 f"{', '.join(map(repr, differing))} ran in some forward passes only, so that there is no response to "
@@ -340,6 +382,14 @@ class Session:
 def plain_call(model: Callable[..., Any], inputs: Any) -> Any:
     """Call a model with its inputs, several where they are a tuple."""
     return model(*inputs) if isinstance(inputs, tuple) else model(inputs)
+
+
+def without_inputs(name: str, response: Any, size: int) -> str:
+    """Say that a response does not hold its inputs where they should be."""
+    return (
+        f"{name!r} has shape {tuple(response.shape)} for a batch of {size} inputs; expected the inputs along its first "
+        "axis: choose other layers, or wrap the model with call=…"
+    )
 
 
 def _is_floating(array: Any) -> bool:

@@ -17,6 +17,7 @@ from jetsym.domains.base import Source
 from jetsym.errors import JetsymError, ProbeError, closest
 from jetsym.probing.forward.memory import within_memory
 from jetsym.probing.forward.session import Session, plain_call
+from jetsym.probing.forward.settle import settle
 from jetsym.probing.kinds import check_law
 from jetsym.probing.measure.boosts import window_energies, windows_of
 from jetsym.probing.measure.deviation import Deviation, combine
@@ -224,6 +225,7 @@ def _measure(session: Session, inputs: Any, symmetry: Symmetry, l_max: int) -> M
     """Measure deviations of all outputs of one model on one set of inputs."""
     inputs, action = session.act(inputs, symmetry)
     check_law(session.kinds, action)
+    orbit = None
     if symmetry.is_compact:
         orbit = orbit_of(group_of(symmetry), method=AUTO, l_max=l_max, n_rotations=None, seed=session.seed)
     else:
@@ -232,11 +234,12 @@ def _measure(session: Session, inputs: Any, symmetry: Symmetry, l_max: int) -> M
     with session.open(inputs, action) as (running, placed):
 
         def attempt() -> Mapping[str, Sequence[Deviation]]:
-            if symmetry.is_compact:
+            if orbit is not None:
                 return deviations_along(running, placed, orbit)
             return window_energies(running, placed, window)[1]
 
-        way = along_turns(orbit.group) if symmetry.is_compact else along_boosts(window)
+        within_memory(running, lambda: orbit.settle(running, placed) if orbit else settle(running, placed))
+        way = along_boosts(window) if orbit is None else along_turns(orbit.group)
         (rounding,) = within_memory(running, lambda: measure_rounding(running, placed, way))
         floors = {name: rounding[name].floor_of_error(kind) for name, kind in running.outputs.items()}
         parts = within_memory(running, attempt)

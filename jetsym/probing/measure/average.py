@@ -29,8 +29,8 @@ class OrbitAverage:
     Parameters
     ----------
     mean
-        (samples, …) f̄ = ∫ ρ(g)⁻¹ f(g·x) dμ in the layout and unit of the output; logits are centred over classes,
-        padded tokens are zero.
+        (samples, …) f̄ = ∫ ρ(g)⁻¹ f(g·x) dμ in the layout and unit of the output, tokens behind the samples; logits
+        are centred over classes, padded tokens are zero.
     squared_error
         (samples,) A² = ∫ ‖ρ(g)⁻¹ f(g·x) − f̄‖² dμ, summed over components and real tokens.
     mask
@@ -117,7 +117,7 @@ def orbit_average(
     loaded, acting = session.act(loaded, symmetry)
     check_law(session.kinds, acting)
     with session.open(loaded, acting) as (running, placed):
-        running.name_outputs(placed)
+        orbit.settle(running, placed)
         found = deviations_along(running, placed, orbit)
     return {name: _joined(parts) for name, parts in found.items()}
 

@@ -13,7 +13,8 @@ from jetsym.domains.base import Action
 from jetsym.errors import ProbeError, SpectrumError
 from jetsym.probing.forward.memory import within_memory
 from jetsym.probing.forward.session import Responses, Session
-from jetsym.probing.kinds import check_law, token_mask
+from jetsym.probing.forward.settle import settle
+from jetsym.probing.kinds import check_law
 from jetsym.probing.measure.deviation import Deviation, EquivarianceError, combine
 from jetsym.probing.measure.rounding import Rounding, along_boosts, measure_rounding, spread_of_a_constant
 from jetsym.probing.options import AUTO
@@ -67,6 +68,8 @@ def _report_on(
     samples = session.domain.size(inputs)
     with session.open(inputs, action) as (running, placed):
         start = time.perf_counter()
+        few = windows[-1].rapidity[[0, len(windows[-1]) // 2, -1]]
+        within_memory(running, lambda: settle(running, placed, few))
         rounding = within_memory(running, lambda: measure_rounding(running, placed, *map(along_boosts, windows)))
         found = []
         evaluations = samples * sum(map(len, windows))
@@ -98,11 +101,10 @@ def window_energies(session: Session, inputs: Any, window: Window) -> Found:
     still = np.broadcast_to(np.eye(3), (len(window), 3, 3))  # invariant outputs stay as they are
     for part in session.parts(inputs, max(1, session.evaluations // len(window))):
         some = domain.select(inputs, part)
-        real = domain.mask(some)
 
-        def take(chunk: slice, responses: Responses, _: Responses, real: Any = real) -> None:
+        def take(chunk: slice, responses: Responses, _: Responses, some: Any = some) -> None:
             for name, response in responses.items():
-                mask = token_mask(real, response, kinds.get(name))
+                mask = session.real(name, response, some)
                 try:
                     estimator = WindowEstimator(window)
                     estimator.add(chunk, response, mask=mask)

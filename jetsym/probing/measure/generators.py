@@ -18,7 +18,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from jetsym.errors import ProbeError
 from jetsym.probing.forward.precision import full_precision
 from jetsym.probing.forward.session import Responses, Session
-from jetsym.probing.kinds import token_mask
+from jetsym.probing.forward.settle import settle
 from jetsym.probing.reports.generators import LocalReport
 from jetsym.spectrum import O3, SO3
 from jetsym.spectrum.lorentz import GENERATORS
@@ -129,14 +129,14 @@ def _by_best_method(
     if isinstance(model, nn.Module):
         try:
             with session.open(inputs) as (running, placed):
-                running.name_outputs(placed)
+                settle(running, placed)
                 return dict(measured(running, placed, True)), "forward-mode"
         except (RuntimeError, NotImplementedError) as error:
             if isinstance(error, ProbeError) or not any(words in str(error) for words in COMPLAINTS):
                 raise
         model = copy.deepcopy(model).double()
     with replace(session, model=model).open(inputs) as (running, placed):
-        running.name_outputs(placed)
+        settle(running, placed)
         found, dtype = dict(measured(running, placed, False)), session.domain.dtype_name(placed)
     return found, f"central differences of {STEP:.1e} in {dtype}"
 
@@ -161,7 +161,7 @@ def slopes(session: Session, inputs: Any, generators: Any, forward: bool) -> Slo
     for name, derivative in derivatives.items():
         shaped = derivative.reshape(k, samples, *derivative.shape[1:])
         value = values[name].reshape(-1, samples, *derivative.shape[1:])[:1]
-        mask = token_mask(session.domain.mask(inputs), shaped, session.outputs.get(name))
+        mask = session.real(name, shaped, inputs)
         squares, norm = (
             to_numpy(item.columns.squared_norms(item.cosets[0])).astype(np.float64)
             for item in (prepare(None, len(u), u, None, mask=mask, accumulate="float64") for u in (shaped, value))

@@ -14,11 +14,20 @@ from jetsym.probing.forward import memory as budget
 from jetsym.probing.forward.memory import Piece, Size, within_memory
 from jetsym.probing.forward.precision import full_precision
 from jetsym.probing.forward.session import Responses, Session
-from jetsym.probing.kinds import representation_of, token_mask
+from jetsym.probing.forward.settle import settle
+from jetsym.probing.kinds import representation_of
 from jetsym.probing.measure.deviation import Deviation, EquivarianceError
 from jetsym.probing.measure.rounding import spread_of_a_constant
 from jetsym.probing.options import AUTO, RANDOM_ROTATIONS
-from jetsym.spectrum import SO3, FiniteRule, Group, Quadrature, QuadratureEstimator, RandomEstimator, Spectrum
+from jetsym.spectrum import (
+    SO3,
+    FiniteRule,
+    Group,
+    Quadrature,
+    QuadratureEstimator,
+    RandomEstimator,
+    Spectrum,
+)
 from jetsym.spectrum.accumulation import coefficients, waiting_numbers
 from jetsym.spectrum.representations import Kind
 
@@ -27,6 +36,8 @@ __all__ = ["Measurement", "Orbit", "Plan", "deviations_along", "measure", "orbit
 
 #: Rings of a quadrature rule that are evaluated together if the batch size allows: their products then run at speed.
 RINGS_PER_CHUNK = 16
+#: Rotations along which rows of responses are to keep their places.
+FEW = 4
 
 
 @dataclass(frozen=True)
@@ -99,6 +110,13 @@ class Orbit:
         rotations = self.n_rotations if self.rule is None else RINGS_PER_CHUNK * self.rule.ring_size
         return max(1, min(evaluations // min(rotations, self.n_rotations), self.memory // max(1, bytes_each)))
 
+    def settle(self, session: Session, inputs: Any) -> None:
+        """Find out where the responses have inputs and tokens, and which keep their order along the orbit."""
+        if isinstance(self.rule, FiniteRule):  # whose elements may exchange features, as those of a regular irrep
+            settle(session, inputs, self.rule.rotations[:FEW], features=False)
+        else:
+            settle(session, inputs, self.group.rotations((FEW,), np.random.default_rng(self.seed)))
+
     def chunks(self, size: int) -> Iterator[slice]:
         """Yield slices of about so many rotations."""
         size = max(1, size)
@@ -120,9 +138,9 @@ class InputBatch:
     ) -> None:
         self._session, self._orbit, self._pieces = session, orbit, pieces
         self._inputs = session.domain.select(inputs, part)
-        self._mask = session.domain.mask(self._inputs)
         self._rotations, self._samples = orbit.rotations(part), part.stop - part.start
         self._shapes: dict[str, tuple[int, ...]] = {}
+        self._masks: dict[str, Any] = {}
         self.estimators = {piece: self._new_estimator() for piece in pieces}
         outputs = [piece.name for piece in pieces if piece.start == 0] if pieces else session.outputs
         self.errors = {
@@ -157,7 +175,9 @@ class InputBatch:
         return self._orbit.cosets * self._samples * len(self._rotations[chunk])
 
     def _real(self, name: str, response: Any) -> Any:
-        return token_mask(self._mask, response, self._session.outputs.get(name))
+        if name not in self._masks:
+            self._masks[name] = self._session.real(name, response, self._inputs)
+        return self._masks[name]
 
     def _new_estimator(self) -> QuadratureEstimator | RandomEstimator:
         if self._orbit.rule is not None:
@@ -272,12 +292,9 @@ def plan_passes(session: Session, inputs: Any, orbit: Orbit) -> list[Plan]:
 
 def _plan(session: Session, inputs: Any, alike: slice, orbit: Orbit) -> Plan:
     one = session.domain.select(inputs, slice(alike.start, alike.start + 1))
-    mask = session.domain.mask(one)
     responses = session.along(one, np.eye(3)[None] if orbit.rule is None else orbit.rule.rotations[:1])
     sizes = {
-        name: Size.of(
-            response, orbit.numbers, has_tokens=token_mask(mask, response, session.outputs.get(name)) is not None
-        )
+        name: Size.of(response, orbit.numbers, has_tokens=session.real(name, response, one) is not None)
         for name, response in responses.items()
     }
     groups = budget.passes(sizes, orbit.memory)

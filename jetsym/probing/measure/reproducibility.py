@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from jetsym.errors import JetsymError, ProbeError
 from jetsym.probing.forward.precision import Precisions
 from jetsym.probing.forward.session import Responses, Session
-from jetsym.probing.kinds import token_mask
 from jetsym.spectrum.responses import EPS, to_numpy
 
 __all__ = ["Answers", "as_numbers", "ask"]
@@ -142,13 +141,13 @@ def as_numbers(session: Session, inputs: Any, found: Responses) -> dict[str, NDA
     found
         Responses (elements, samples, features…).
     """
-    mask, result = session.domain.mask(inputs), {}
+    result = {}
     for name, response in found.items():
-        real = token_mask(mask, response, session.outputs.get(name))
+        real = session.real(name, response, inputs)
         values = to_numpy(response)
         values = values.astype(np.complex128 if np.iscomplexobj(values) else np.float64)
         if real is not None:
-            values = np.where(to_numpy(real).reshape(*real.shape, *[1] * (values.ndim - 3)), values, 0.0)
+            values = np.where(to_numpy(real).reshape(*real.shape, *[1] * (values.ndim - 1 - real.ndim)), values, 0.0)
         if not np.isfinite(values).all():
             raise ProbeError(f"{name!r} cannot be measured: its responses to the inputs as they are are not finite")
         result[name] = values

@@ -97,6 +97,7 @@ def _report_on(
     """Measure one model on inputs that are ready for the action."""
     with session.open(inputs, action) as (running, placed):
         start = time.perf_counter()
+        within_memory(running, lambda: orbit.settle(running, placed))
         way = along_turns(orbit.group)
         (rounding,), plans = within_memory(
             running, lambda: (measure_rounding(running, placed, way), plan_passes(running, placed, orbit))

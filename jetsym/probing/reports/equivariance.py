@@ -77,7 +77,7 @@ class Equivariance:
     @property
     def is_within_rounding(self) -> bool:
         """Whether rounding explains relative A and its standard error, as far as the noise floor is known."""
-        return max(abs(self.relative), np.nan_to_num(self.relative_stderr)) <= KNOWN_TO * self.noise_floor
+        return bool(max(abs(self.relative), np.nan_to_num(self.relative_stderr)) <= KNOWN_TO * self.noise_floor)
 
     @property
     def is_hidden(self) -> bool:
@@ -97,4 +97,5 @@ class Equivariance:
                 f"Whether {name} is {law} under {under} cannot be told from rounding, which alone makes relative A "
                 f"{self.noise_floor:.1g}: measure in a higher precision"
             )
-        return f"{name} is {law} under {under} to within rounding (relative A below {at_most(KNOWN_TO * self.noise_floor)})"
+        floor = at_most(KNOWN_TO * self.noise_floor)
+        return f"{name} is {law} under {under} to within rounding (relative A below {floor})"

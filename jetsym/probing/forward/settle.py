@@ -1,0 +1,152 @@
+"""Settling where responses have their inputs and tokens, before anything is measured."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from array_api_compat import array_namespace
+from numpy.typing import NDArray
+
+from jetsym.errors import ProbeError, closest
+from jetsym.probing.forward.dry import INPUTS, dry_passes
+from jetsym.probing.forward.layers import Layered
+from jetsym.probing.forward.layouts import Layout
+from jetsym.probing.forward.session import Session, without_inputs
+from jetsym.probing.forward.tokens import (
+    ROUNDINGS,
+    TOLERANCE,
+    UNNAMED,
+    WITHOUT_INPUTS,
+    find_layouts,
+    own_orders,
+)
+from jetsym.probing.kinds import axes_of_object
+from jetsym.spectrum.responses import to_numpy
+
+__all__ = ["reordered", "settle"]
+
+OWN_ORDER = "its rows stand in an order of the model's own, which may change along the orbit; " + UNNAMED
+REORDERED = "its rows change places along the orbit, as those of a graph that is built anew"
+
+
+def settle(
+    session: Session, inputs: Any, elements: NDArray[np.float64] | None = None, *, features: bool = True
+) -> None:
+    """Find out by a dry pass what the outputs are called, and where responses have their inputs and tokens.
+
+    Parameters
+    ----------
+    session
+        An open session, whose outputs, layouts and responses that are left out are known afterwards.
+    inputs
+        All inputs, ready for the action.
+    elements
+        A few elements of the group (n, …), along which rows are to keep their places; None does without.
+    features
+        Whether features should keep theirs as well (elements of a finite group may exchange them).
+
+    Raises
+    ------
+    ProbeError
+        No response can be measured, or what the caller says of tokens is not so.
+    """
+    domain = session.domain
+    if isinstance(session.model, Layered):
+        session.responses(domain.select(inputs, slice(0, 1)))
+        return
+    move = session.action or domain.move
+    passes = dry_passes(session.arrays, domain, inputs, move=move, evaluations=session.evaluations)
+    arrays = passes.alone.arrays
+    for name in session.tokens:
+        if name not in arrays:
+            raise ProbeError(f"tokens names {name!r}, which is no layer that is read; {closest(name, arrays)}")
+    own = {name: axes_of_object(kind) for name, kind in session.outputs.items()}
+    with np.errstate(all="ignore"):  # what is not finite tells nothing here, and is refused when it is measured
+        found, left_out = find_layouts(passes, own_axes=own, named=session.tokens)
+        doubtful = own_orders(passes, found) - set(session.tokens)
+    # A domain that does not count its points knows them by the shapes of responses, if there are any.
+    known = found if passes.has_points else {name: item for name, item in found.items() if item != Layout()}
+    session.layouts.update(known)
+    session.left_out.update(left_out)
+    if set(session.left_out) != set(arrays):
+        session.left_out.update(_out_of_order(session, inputs, elements, doubtful, features=features))
+    for name in session.left_out:
+        session.layouts.pop(name, None)
+        session.outputs.pop(name, None)
+    if set(session.left_out) == set(arrays):
+        name, reason = next(iter(session.left_out.items()))
+        if reason == WITHOUT_INPUTS:
+            raise ProbeError(without_inputs(name, arrays[name], passes.alone.size))
+        raise ProbeError(f"{name!r} cannot be measured: {reason}")
+
+
+def _out_of_order(
+    session: Session, inputs: Any, elements: NDArray[np.float64] | None, doubtful: set[str], *, features: bool
+) -> dict[str, str]:
+    """Return why responses are left out whose rows change places along the orbit, or may: the doubtful ones."""
+    if elements is None:
+        return {name: OWN_ORDER.format(name=name) for name in doubtful}
+    reasons, domain = {}, session.domain
+    few = domain.select(inputs, slice(0, min(INPUTS, session.evaluations, domain.batches(inputs)[0].stop)))
+    for name, response in session.along(few, elements).items():
+        has_tokens = name in session.layouts and bool(session.layouts[name].axes)
+        real = session.real(name, response, few) if has_tokens else None
+        eps = float(array_namespace(response).finfo(response.dtype).eps)
+        with np.errstate(all="ignore"):
+            moves = reordered(to_numpy(response), real, eps=eps, axes=None if features else int(has_tokens))
+        if moves:
+            reasons[name] = REORDERED
+        elif moves is False and name in doubtful:
+            reasons[name] = OWN_ORDER.format(name=name)
+    return reasons
+
+
+def reordered(along: NDArray[Any], real: NDArray[np.bool_] | None, *, eps: float, axes: int | None) -> bool | None:
+    """Return whether rows of responses (elements, inputs, …) change places along an orbit.
+
+    Two elements then have the same rows, in another order.
+
+    Parameters
+    ----------
+    along
+        Responses, the tokens of each input first.
+    real
+        (inputs, tokens) of real points, or None for all.
+    eps
+        Rounding of the responses.
+    axes
+        How many axes behind the inputs to look along; None for all.
+
+    Returns
+    -------
+    None where the responses are the same for all elements, in the same order.
+
+    Examples
+    --------
+    >>> bonds = np.array([[[1.0, 2.0, 3.0]], [[3.0, 1.0, 2.0]]])
+    >>> [reordered(u, None, eps=1e-16, axes=None) for u in (bonds, bonds[[0, 0]])]
+    [True, None]
+    """
+    values = np.asarray(np.abs(along) if np.iscomplexobj(along) else along, dtype=np.float64)
+    tolerance = max(TOLERANCE, ROUNDINGS * eps)
+    same = True
+    for axis in range(2, values.ndim if axes is None else min(2 + axes, values.ndim)):
+        rows = np.moveaxis(values, axis, 2).reshape(*values.shape[:2], values.shape[axis], -1)
+        key = rows @ np.random.default_rng(0).normal(size=rows.shape[-1])
+        for place in range(values.shape[1]):
+            kept = slice(None) if real is None or axis > 2 else real[place]
+            ours, keys = rows[:, place, kept], key[:, place, kept]
+            spread = ((ours[0] - ours[0].mean(axis=0)) ** 2).sum()
+            sorted_rows = np.take_along_axis(ours, np.argsort(keys, axis=1)[..., None], axis=1)
+            in_order, matched = (((item[1:] - item[:1]) ** 2).sum(axis=(1, 2)) for item in (ours, sorted_rows))
+            moved = in_order > tolerance**2 * spread
+            same = same and not moved.any()
+            if (
+                axis > 2
+                and 2 * len(np.unique(np.round(keys[0] / (tolerance * (np.abs(keys[0]).max() or 1))))) < keys.shape[1]
+            ):
+                continue  # few values, as those of a picture, come in any order
+            if (moved & (matched <= tolerance**2 * spread) & (100 * matched < in_order)).any():
+                return True
+    return None if same else False
