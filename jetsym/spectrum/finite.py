@@ -72,6 +72,8 @@ class FiniteGroup:
         self.name = name
         self.elements: Array = np.asarray(elements, dtype=float)
         n = len(self.elements)
+        #: Whether the elements are all there are, in place of the nodes of a rule.
+        self.is_finite = weights is None
         self.weights: Array = np.full(n, 1.0 / n) if weights is None else np.asarray(weights, dtype=float)
         self._check_elements()
         unfit = [which for which in irreps if not isinstance(which, str) or which in ("", "tail")]

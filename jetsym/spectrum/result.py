@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jetsym.errors import SpectrumError
+from jetsym.spectrum.heldout import Estimates, HeldOut
 from jetsym.spectrum.irreps import Irrep
 from jetsym.spectrum.windows import Window
 
@@ -17,7 +18,10 @@ __all__ = ["Spectrum", "WindowEnergies", "jackknife_ratio"]
 
 
 def jackknife_ratio(
-    numerator: NDArray[np.float64], denominator: NDArray[np.float64]
+    numerator: NDArray[np.float64],
+    denominator: NDArray[np.float64],
+    *,
+    left_out: Sequence[tuple[NDArray[np.float64], NDArray[np.float64]]] = (),
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Compute a ratio of sums over inputs, and its standard error by leaving out one input at a time.
 
@@ -27,11 +31,14 @@ def jackknife_ratio(
         (samples, …) one value per input.
     denominator
         (samples,) one value per input.
+    left_out
+        For a single input: both again without one of its random elements after the other.
 
     Returns
     -------
     ratio, stderr
-        Arrays of shape (…). The error is NaN for a single input; a vanishing denominator gives the ratio 0.
+        Arrays of shape (…). The error is NaN for a single input of which nothing was left out; a vanishing denominator
+        gives the ratio 0.
 
     Examples
     --------
@@ -39,20 +46,26 @@ def jackknife_ratio(
     >>> float(ratio), float(stderr.round(6))  # for equal denominators the standard error of the mean
     (1.0, 0.288675)
     """
-    samples = len(numerator)
-    denominator = denominator.reshape(-1, *[1] * (numerator.ndim - 1))
-    total, norm = numerator.sum(axis=0), denominator.sum(axis=0)
+    samples, axes = len(numerator), (1,) * (numerator.ndim - 1)
+    total, norm = numerator.sum(axis=0), denominator.sum(axis=0).reshape(axes)
     ratio = _divide(total, norm)
-    if samples < 2:
+    if samples > 1:
+        without = _divide(total - numerator, norm - denominator.reshape((-1, *axes)))
+    elif left_out:
+        without = np.stack([_divide(part.sum(axis=0), rest.sum(axis=0).reshape(axes)) for part, rest in left_out])
+    else:
         return ratio, np.full_like(ratio, np.nan)
-    left_out = _divide(total - numerator, norm - denominator)
-    variance = (samples - 1) / samples * ((left_out - left_out.mean(axis=0)) ** 2).sum(axis=0)
+    variance = (len(without) - 1) * ((without - without.mean(axis=0)) ** 2).mean(axis=0)
     return ratio, np.sqrt(variance)
 
 
 def _divide(numerator: NDArray[np.float64], denominator: NDArray[np.float64]) -> NDArray[np.float64]:
     safe = np.where(denominator == 0, 1.0, denominator)
     return np.where(denominator == 0, 0.0, numerator / safe)
+
+
+#: What may stay unexplained of the power: √b is wrong by a hundredth at most.
+MATERIAL = 1e-4
 
 
 class Powers:
@@ -63,6 +76,9 @@ class Powers:
     noise_floor: float
     #: Fields with one row per input; squares, so that they add over features.
     _rows: ClassVar[tuple[str, ...]] = ("power", "norm")
+    #: What held-out elements say, where there were any, and the estimates without each of them for a single input.
+    held_out: HeldOut | None = None
+    left_out: tuple[Estimates, ...] = ()
 
     def _measure(self) -> Hashable:
         """Return what two results have to agree in to be joined."""
@@ -71,22 +87,73 @@ class Powers:
     @property
     def fractions(self) -> NDArray[np.float64]:
         """(components,) b = Σ_x B / Σ_x N, a ratio of sums."""
-        return jackknife_ratio(self.power, self.norm)[0]
+        return self._share(lambda power, norm: power)[0]
 
     @property
     def stderr(self) -> NDArray[np.float64]:
         """(components,) jackknife standard errors of the fractions over inputs."""
-        return jackknife_ratio(self.power, self.norm)[1]
+        return self._share(lambda power, norm: power)[1]
 
     @property
     def tail(self) -> float:
         """1 − Σ b: the fraction of the power beyond the last component."""
-        return float(jackknife_ratio(self.norm - self.power.sum(axis=1), self.norm)[0])
+        return float(self._share(lambda power, norm: norm - power.sum(axis=1))[0])
 
     @property
     def tail_stderr(self) -> float:
         """Jackknife standard error of the tail."""
-        return float(jackknife_ratio(self.norm - self.power.sum(axis=1), self.norm)[1])
+        return float(self._share(lambda power, norm: norm - power.sum(axis=1))[1])
+
+    @property
+    def unexplained(self) -> tuple[float, float]:
+        """What the rule does not see over N, with its error: the power beyond the last component, and what aliased.
+
+        It is no share, and may exceed 1: |√b − √b̂| ≤ √unexplained for every fraction. NaN without held-out elements.
+        """
+        if self.held_out is None:
+            return float("nan"), float("nan")
+        _, norm, unexplained = self.held_out.estimates()
+        rest = [(each.unexplained, each.norm) for each in self.held_out.left_out()]
+        value, stderr = jackknife_ratio(unexplained, norm, left_out=rest)
+        return float(value), float(stderr)
+
+    def is_resolved(self, floor: float) -> bool:
+        """Return whether the rule may stand as it is: what it leaves unexplained is rounding, or hardly anything.
+
+        A response that is band-limited leaves nothing unexplained but rounding, whatever the inputs, so that more is no
+        chance. Up to :data:`MATERIAL` it counts if it changes what the rule says by more than chance.
+
+        Parameters
+        ----------
+        floor
+            What rounding can make of it.
+        """
+        unexplained = self.unexplained[0]
+        if self.held_out is None or unexplained <= floor:
+            return True
+        return unexplained <= MATERIAL and not self.held_out.is_significant(self.norm)
+
+    def unbiased(self) -> Self:
+        """Return it with the estimates from held-out elements, which are unbiased whatever the bandwidth.
+
+        Raises
+        ------
+        SpectrumError
+            There were no held-out elements.
+        """
+        if self.held_out is None:
+            raise SpectrumError("no responses to held-out elements were added, which it takes for unbiased estimates")
+        power, norm, _ = self.held_out.estimates()
+        left_out = tuple(self.held_out.left_out()) if len(norm) == 1 else ()
+        return self._with(power, norm, left_out)
+
+    def _with(self, power: NDArray[np.float64], norm: NDArray[np.float64], left_out: tuple[Estimates, ...]) -> Self:
+        return replace(self, power=power, norm=norm, left_out=left_out)  # type: ignore[type-var]
+
+    def _share(self, of: Callable[[NDArray[np.float64], NDArray[np.float64]], NDArray[np.float64]]) -> Any:
+        """Return a quantity of power and norm over the norm, with its error."""
+        rest = [(of(each.power, each.norm), each.norm) for each in self.left_out]
+        return jackknife_ratio(of(self.power, self.norm), self.norm, left_out=rest)
 
     @classmethod
     def concatenate(cls, parts: Sequence[Self]) -> Self:
@@ -132,7 +199,9 @@ class Powers:
             raise SpectrumError(
                 "spectra measured with other irreps, methods, numbers of rotations or windows cannot be joined"
             )
-        rows = {name: combine([getattr(part, name) for part in parts]) for name in cls._rows}
+        rows: dict[str, Any] = {name: combine([getattr(part, name) for part in parts]) for name in cls._rows}
+        held = [part.held_out for part in parts if part.held_out is not None]
+        rows["held_out"] = HeldOut.joined(held, combine) if len(held) == len(parts) else None
         return replace(parts[0], **rows, noise_floor=max(part.noise_floor for part in parts))  # type: ignore[type-var]
 
 
@@ -156,6 +225,10 @@ class Spectrum(Powers):
         √b_α by no more than √noise_floor.
     method
         "quadrature" or "random".
+    held_out
+        What held-out elements say, see :mod:`jetsym.spectrum.heldout`; None where there were none.
+    left_out
+        Of unbiased estimates about a single input: the same without one held-out element after the other.
     """
 
     irreps: tuple[Irrep, ...]
@@ -164,6 +237,8 @@ class Spectrum(Powers):
     n_rotations: int
     noise_floor: float
     method: str
+    held_out: HeldOut | None = None
+    left_out: tuple[Estimates, ...] = ()
 
     def _measure(self) -> Hashable:
         return self.irreps, self.method, self.n_rotations
@@ -189,6 +264,8 @@ class WindowEnergies(Powers):
         than as N − B_0, so that nothing cancels where u hardly depends on y.
     noise_floor
         The fraction of power that rounding alone can put into any energy.
+    held_out, left_out
+        As of :class:`Spectrum`, at rapidities of each input's own; the components are all polynomials of the nodes.
     """
 
     window: Window
@@ -196,7 +273,16 @@ class WindowEnergies(Powers):
     norm: NDArray[np.float64]
     deviation: NDArray[np.float64]
     noise_floor: float
+    held_out: HeldOut | None = None
+    left_out: tuple[Estimates, ...] = ()
     _rows: ClassVar[tuple[str, ...]] = ("power", "norm", "deviation")
+
+    @property
+    def deviation_share(self) -> tuple[float, float]:
+        """A²/N as a ratio of sums over inputs, with its error: Σ_{n≥1} B_n/N."""
+        rest = [(each.norm - each.power[:, 0], each.norm) for each in self.left_out]
+        value, stderr = jackknife_ratio(self.deviation, self.norm, left_out=rest)
+        return float(value), float(stderr)
 
     @property
     def slope2(self) -> NDArray[np.float64]:
@@ -204,6 +290,11 @@ class WindowEnergies(Powers):
         if self.window.n_max < 1:
             raise SpectrumError("the window has n_max = 0; take n_max ≥ 1 for a slope")
         return self.power[:, 1] / self.window.variance
+
+    def _with(self, power: NDArray[np.float64], norm: NDArray[np.float64], left_out: tuple[Estimates, ...]) -> Self:
+        orders = slice(0, self.window.n_max + 1)
+        rest = tuple(each._replace(power=each.power[:, orders]) for each in left_out)
+        return replace(self, power=power[:, orders], norm=norm, deviation=norm - power[:, 0], left_out=rest)
 
     def _measure(self) -> Hashable:
         window = self.window
