@@ -32,7 +32,7 @@ from jetsym.spectrum.quadrature import Quadrature
 from jetsym.spectrum.responses import InputColumns, Responses, as_like, check_finite, to_numpy
 from jetsym.spectrum.windows import Window
 
-__all__ = ["Estimates", "HeldOut", "HeldOutElements", "HeldOutResponses", "is_beyond_chance"]
+__all__ = ["Estimates", "HeldOut", "HeldOutElements", "HeldOutResponses", "chance", "is_beyond_chance"]
 
 Array = NDArray[np.float64]
 
@@ -66,16 +66,11 @@ class HeldOut:
     cross: Array
     pairs: Array
 
-    def estimates(self, without: int | None = None) -> Estimates:
-        """Return the estimates from all elements, or from all but one of each input."""
-        squares, cross, pairs, k = self.squares, self.cross, self.pairs.sum(axis=1), self.squares.shape[1]
-        if without is not None:
-            squares, cross = (np.delete(part, without, axis=1) for part in (squares, cross))
-            pairs, k = pairs - 2 * self.pairs[:, without], k - 1
-        unexplained = squares.mean(axis=1)
-        power = self.power + cross.mean(axis=1) + pairs / (k * (k - 1))
-        norm = self.power.sum(axis=1) + unexplained + cross.mean(axis=1).sum(axis=1)
-        return Estimates(power, norm, unexplained)
+    def estimates(self) -> Estimates:
+        """Return the estimates."""
+        k = self.squares.shape[1]
+        power = self.power + self.cross.mean(axis=1) + self.pairs.sum(axis=1) / (k * (k - 1))
+        return Estimates(power, self.power.sum(axis=1) + self.of_norm.mean(axis=1), self.squares.mean(axis=1))
 
     def is_significant(self, norm: Array) -> bool:
         """Return whether the estimates differ from the rule in some component, or in its norm, by more than chance."""
@@ -92,15 +87,17 @@ class HeldOut:
         """(samples, k) ‖r‖² + 2⟨ũ, r⟩, whose mean is that of the norm less Σ B̂."""
         return self.squares + self.cross.sum(axis=-1)
 
-    def left_out(self) -> list[Estimates]:
-        """Return the estimates without one element after the other: for errors where there is a single input."""
-        return [self.estimates(place) for place in range(self.squares.shape[1])]
-
     @classmethod
     def joined(cls, parts: Sequence[Self], combine: Any) -> Self:
         """Join or add the findings about batches of inputs, or about blocks of features."""
         names = ("power", "squares", "cross", "pairs")
         return cls(**{name: combine([getattr(part, name) for part in parts]) for name in names})
+
+
+def chance(influence: Array) -> Array:
+    """Return the standard error of a sum over inputs from the spread over the elements of each, (samples, k, …)."""
+    error: Array = np.sqrt(influence.var(axis=1, ddof=1).sum(axis=0) / influence.shape[1])
+    return error
 
 
 def is_beyond_chance(change: Array, influence: Array) -> bool:
@@ -110,7 +107,7 @@ def is_beyond_chance(change: Array, influence: Array) -> bool:
     degrees of freedom, at the tail of three standard deviations of a normal, shared by all that are looked at.
     """
     samples, k = influence.shape[:2]
-    error = np.sqrt(influence.var(axis=1, ddof=1).sum(axis=0) / k)
+    error = chance(influence)
     quantile = student.isf(normal.sf(3) / error.size, samples * (k - 1))
     return bool((np.abs(change.sum(axis=0)) > quantile * error).any())
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jetsym.errors import SpectrumError
-from jetsym.spectrum.heldout import Estimates, HeldOut
+from jetsym.spectrum.heldout import HeldOut, chance
 from jetsym.spectrum.irreps import Irrep
 from jetsym.spectrum.windows import Window
 
@@ -21,7 +21,7 @@ def jackknife_ratio(
     numerator: NDArray[np.float64],
     denominator: NDArray[np.float64],
     *,
-    left_out: Sequence[tuple[NDArray[np.float64], NDArray[np.float64]]] = (),
+    influence: tuple[NDArray[np.float64], NDArray[np.float64]] | None = None,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Compute a ratio of sums over inputs, and its standard error by leaving out one input at a time.
 
@@ -31,14 +31,15 @@ def jackknife_ratio(
         (samples, …) one value per input.
     denominator
         (samples,) one value per input.
-    left_out
-        For a single input: both again without one of its random elements after the other.
+    influence
+        What each random element of an input makes of both, (samples, k, …) and (samples, k): the error is then at least
+        that by chance of these elements, which few inputs may not show, and a single one does not.
 
     Returns
     -------
     ratio, stderr
-        Arrays of shape (…). The error is NaN for a single input of which nothing was left out; a vanishing denominator
-        gives the ratio 0.
+        Arrays of shape (…). The error is NaN for a single input without random elements; a vanishing denominator gives
+        the ratio 0.
 
     Examples
     --------
@@ -48,15 +49,14 @@ def jackknife_ratio(
     """
     samples, axes = len(numerator), (1,) * (numerator.ndim - 1)
     total, norm = numerator.sum(axis=0), denominator.sum(axis=0).reshape(axes)
-    ratio = _divide(total, norm)
+    ratio, stderr = _divide(total, norm), np.full_like(total, np.nan)
     if samples > 1:
         without = _divide(total - numerator, norm - denominator.reshape((-1, *axes)))
-    elif left_out:
-        without = np.stack([_divide(part.sum(axis=0), rest.sum(axis=0).reshape(axes)) for part, rest in left_out])
-    else:
-        return ratio, np.full_like(ratio, np.nan)
-    variance = (len(without) - 1) * ((without - without.mean(axis=0)) ** 2).mean(axis=0)
-    return ratio, np.sqrt(variance)
+        stderr = np.sqrt((samples - 1) * ((without - without.mean(axis=0)) ** 2).mean(axis=0))
+    if influence is not None:
+        of, over = influence
+        stderr = np.fmax(stderr, _divide(chance(of - ratio * over.reshape((*over.shape, *axes))), np.abs(norm)))
+    return ratio, stderr
 
 
 def _divide(numerator: NDArray[np.float64], denominator: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -76,9 +76,9 @@ class Powers:
     noise_floor: float
     #: Fields with one row per input; squares, so that they add over features.
     _rows: ClassVar[tuple[str, ...]] = ("power", "norm")
-    #: What held-out elements say, where there were any, and the estimates without each of them for a single input.
+    #: What held-out elements say, where there were any, and whether power and norm are estimates with their help.
     held_out: HeldOut | None = None
-    left_out: tuple[Estimates, ...] = ()
+    is_unbiased: bool = False
 
     def _measure(self) -> Hashable:
         """Return what two results have to agree in to be joined."""
@@ -112,9 +112,9 @@ class Powers:
         """
         if self.held_out is None:
             return float("nan"), float("nan")
-        _, norm, unexplained = self.held_out.estimates()
-        rest = [(each.unexplained, each.norm) for each in self.held_out.left_out()]
-        value, stderr = jackknife_ratio(unexplained, norm, left_out=rest)
+        held = self.held_out
+        _, norm, unexplained = held.estimates()
+        value, stderr = jackknife_ratio(unexplained, norm, influence=(held.squares, held.of_norm))
         return float(value), float(stderr)
 
     def is_resolved(self, floor: float) -> bool:
@@ -143,17 +143,19 @@ class Powers:
         """
         if self.held_out is None:
             raise SpectrumError("no responses to held-out elements were added, which it takes for unbiased estimates")
-        power, norm, _ = self.held_out.estimates()
-        left_out = tuple(self.held_out.left_out()) if len(norm) == 1 else ()
-        return self._with(power, norm, left_out)
+        return self._with(*self.held_out.estimates()[:2])
 
-    def _with(self, power: NDArray[np.float64], norm: NDArray[np.float64], left_out: tuple[Estimates, ...]) -> Self:
-        return replace(self, power=power, norm=norm, left_out=left_out)  # type: ignore[type-var]
+    def _with(self, power: NDArray[np.float64], norm: NDArray[np.float64]) -> Self:
+        return replace(self, power=power, norm=norm, is_unbiased=True)  # type: ignore[type-var]
 
     def _share(self, of: Callable[[NDArray[np.float64], NDArray[np.float64]], NDArray[np.float64]]) -> Any:
         """Return a quantity of power and norm over the norm, with its error."""
-        rest = [(of(each.power, each.norm), each.norm) for each in self.left_out]
-        return jackknife_ratio(of(self.power, self.norm), self.norm, left_out=rest)
+        influence = None
+        if self.is_unbiased and self.held_out is not None:
+            components, over = self.held_out.influence()[..., : self.power.shape[1]], self.held_out.of_norm
+            flat = of(components.reshape(-1, self.power.shape[1]), over.ravel())
+            influence = flat.reshape(*over.shape, *flat.shape[1:]), over
+        return jackknife_ratio(of(self.power, self.norm), self.norm, influence=influence)
 
     @classmethod
     def concatenate(cls, parts: Sequence[Self]) -> Self:
@@ -227,8 +229,8 @@ class Spectrum(Powers):
         "quadrature" or "random".
     held_out
         What held-out elements say, see :mod:`jetsym.spectrum.heldout`; None where there were none.
-    left_out
-        Of unbiased estimates about a single input: the same without one held-out element after the other.
+    is_unbiased
+        Whether power and norm are estimates with their help.
     """
 
     irreps: tuple[Irrep, ...]
@@ -238,7 +240,7 @@ class Spectrum(Powers):
     noise_floor: float
     method: str
     held_out: HeldOut | None = None
-    left_out: tuple[Estimates, ...] = ()
+    is_unbiased: bool = False
 
     def _measure(self) -> Hashable:
         return self.irreps, self.method, self.n_rotations
@@ -264,7 +266,7 @@ class WindowEnergies(Powers):
         than as N − B_0, so that nothing cancels where u hardly depends on y.
     noise_floor
         The fraction of power that rounding alone can put into any energy.
-    held_out, left_out
+    held_out, is_unbiased
         As of :class:`Spectrum`, at rapidities of each input's own; the components are all polynomials of the nodes.
     """
 
@@ -274,14 +276,17 @@ class WindowEnergies(Powers):
     deviation: NDArray[np.float64]
     noise_floor: float
     held_out: HeldOut | None = None
-    left_out: tuple[Estimates, ...] = ()
+    is_unbiased: bool = False
     _rows: ClassVar[tuple[str, ...]] = ("power", "norm", "deviation")
 
     @property
     def deviation_share(self) -> tuple[float, float]:
         """A²/N as a ratio of sums over inputs, with its error: Σ_{n≥1} B_n/N."""
-        rest = [(each.norm - each.power[:, 0], each.norm) for each in self.left_out]
-        value, stderr = jackknife_ratio(self.deviation, self.norm, left_out=rest)
+        influence = None
+        if self.is_unbiased and self.held_out is not None:
+            over = self.held_out.of_norm
+            influence = over - self.held_out.influence()[..., 0], over
+        value, stderr = jackknife_ratio(self.deviation, self.norm, influence=influence)
         return float(value), float(stderr)
 
     @property
@@ -291,10 +296,10 @@ class WindowEnergies(Powers):
             raise SpectrumError("the window has n_max = 0; take n_max ≥ 1 for a slope")
         return self.power[:, 1] / self.window.variance
 
-    def _with(self, power: NDArray[np.float64], norm: NDArray[np.float64], left_out: tuple[Estimates, ...]) -> Self:
-        orders = slice(0, self.window.n_max + 1)
-        rest = tuple(each._replace(power=each.power[:, orders]) for each in left_out)
-        return replace(self, power=power[:, orders], norm=norm, deviation=norm - power[:, 0], left_out=rest)
+    def _with(self, power: NDArray[np.float64], norm: NDArray[np.float64]) -> Self:
+        deviation = norm - power[:, 0]
+        power = power[:, : self.window.n_max + 1]
+        return replace(self, power=power, norm=norm, deviation=deviation, is_unbiased=True)
 
     def _measure(self) -> Hashable:
         window = self.window

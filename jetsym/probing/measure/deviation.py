@@ -85,13 +85,17 @@ class HeldOutError:
     rows: Array
     noise: Array
 
-    def estimates(self, without: int | None = None) -> Errors:
-        """Return unbiased estimates from all elements, or from all but one of each input."""
-        power, norm, _ = self.shifted.estimates(without)
-        content = self.content.estimates(without).power[:, 0]
-        along = self.along if without is None else np.delete(self.along, without, axis=1)
-        squared = norm - power[:, 0]
-        return Errors(squared, norm + self.constant + along.mean(axis=1), norm - content, power[:, 1:])
+    def estimates(self) -> Errors:
+        """Return the unbiased estimates."""
+        power, norm, _ = self.shifted.estimates()
+        content = self.content.estimates().power[:, 0]
+        return Errors(norm - power[:, 0], norm + self.constant + self.along.mean(axis=1), norm - content, power[:, 1:])
+
+    def influence(self) -> Errors:
+        """Return what each element of an input makes of them, (samples, k) and (samples, k, irreps)."""
+        norm, power = self.shifted.of_norm, self.shifted.influence()
+        content = self.content.influence()[..., 0]
+        return Errors(norm - power[..., 0], norm + self.along, norm - content, power[..., 1:])
 
 
 class Errors(NamedTuple):
@@ -422,12 +426,13 @@ def combine(
     """
     held = [part.held_out for part in parts if part.held_out is not None]
     chosen: Sequence[Any] = held if unbiased else parts
-    found, rest = _errors_of(held) if unbiased else (_errors_by_rule(parts), [])
+    found = _joined([each.estimates() for each in held]) if unbiased else _errors_by_rule(parts)
+    sway = _joined([each.influence() for each in held]) if unbiased else None
     rows, noise = (np.concatenate([getattr(part, name) for part in chosen]) for name in ("rows", "noise"))
     counts = np.concatenate([_counts(part) for part in parts])
 
     def share(of: Callable[[Errors], Array], over: Callable[[Errors], Array] = lambda one: one.norm) -> Any:
-        return jackknife_ratio(of(found), over(found), left_out=[(of(each), over(each)) for each in rest])
+        return jackknife_ratio(of(found), over(found), influence=None if sway is None else (of(sway), over(sway)))
 
     absolute, absolute_stderr = _root(*share(lambda one: one.squared, lambda one: np.ones_like(one.norm)))
     relative, relative_stderr = _root(*share(lambda one: one.squared))
@@ -436,7 +441,7 @@ def combine(
     over_spread, over_spread_stderr = _over_spread(found.squared, rows, counts, noise)
     irreps = next((part.spectrum.irreps for part in parts if part.spectrum is not None), ())  # boosts have none
     names = [str(irrep) for irrep in irreps[1:]]
-    error, error_stderr = share(lambda one: one.power[:, : len(names)])
+    error, error_stderr = share(lambda one: one.power[..., : len(names)])
     unexplained, unexplained_stderr = _unexplained(parts, held)
     return Equivariance(
         kind=representation(kind).name,
@@ -453,7 +458,7 @@ def combine(
         misalignment_stderr=float(misaligned_stderr),
         error_spectrum=dict(zip(names, error.tolist(), strict=True)),
         error_spectrum_stderr=dict(zip(names, error_stderr.tolist(), strict=True)),
-        error_tail=float(share(lambda one: one.squared - one.power[:, : len(names)].sum(axis=1))[0]),
+        error_tail=float(share(lambda one: one.squared - one.power[..., : len(names)].sum(axis=-1))[0]),
         error_exact_to=None if unbiased else exact_to,
         unexplained=unexplained,
         unexplained_stderr=unexplained_stderr,
@@ -465,9 +470,8 @@ def is_wrong(parts: Sequence[Deviation]) -> bool:
     held = [part.held_out for part in parts if part.held_out is not None]
     if not held:
         return False
-    shifted = HeldOut.joined([each.shifted for each in held], np.concatenate)
-    change = _errors_of(held)[0].squared - _errors_by_rule(parts).squared
-    return is_beyond_chance(change, shifted.of_norm - shifted.influence()[..., 0])
+    change = _joined([each.estimates() for each in held]).squared - _errors_by_rule(parts).squared
+    return is_beyond_chance(change, _joined([each.influence() for each in held]).squared)
 
 
 def _errors_by_rule(parts: Sequence[Deviation]) -> Errors:
@@ -479,14 +483,9 @@ def _errors_by_rule(parts: Sequence[Deviation]) -> Errors:
     return Errors(squared, norm, leakage, power)
 
 
-def _errors_of(held: Sequence[HeldOutError]) -> tuple[Errors, list[Errors]]:
-    """Return the unbiased estimates of all inputs, and for a single input those without one element after the other."""
-
-    def joined(without: int | None) -> Errors:
-        return Errors(*map(np.concatenate, zip(*(each.estimates(without) for each in held), strict=True)))
-
-    k = held[0].along.shape[1]
-    return joined(None), [joined(place) for place in range(k)] if sum(len(each.along) for each in held) == 1 else []
+def _joined(parts: Sequence[Errors]) -> Errors:
+    """Put the numbers of batches together."""
+    return Errors(*map(np.concatenate, zip(*parts, strict=True)))
 
 
 def _unexplained(parts: Sequence[Deviation], held: Sequence[HeldOutError]) -> tuple[float, float]:
@@ -494,9 +493,8 @@ def _unexplained(parts: Sequence[Deviation], held: Sequence[HeldOutError]) -> tu
     if not held:
         return float("nan"), float("nan")
     by_rule = _errors_by_rule(parts).squared
-    found, rest = _errors_of(held)
-    pairs = [(each.squared - by_rule, each.norm) for each in rest]
-    value, stderr = jackknife_ratio(found.squared - by_rule, found.norm, left_out=pairs)
+    found, sway = (_joined([of(each) for each in held]) for of in (HeldOutError.estimates, HeldOutError.influence))
+    value, stderr = jackknife_ratio(found.squared - by_rule, found.norm, influence=(sway.squared, sway.norm))
     return float(value), float(stderr)
 
 

@@ -51,7 +51,7 @@ UNSEEN = {
 }
 
 
-@pytest.mark.parametrize("n", [16])
+@pytest.mark.parametrize("n", [4, 16])
 @pytest.mark.parametrize("name", UNSEEN)
 def test_what_lies_beyond_the_rule_is_seen(name, n):
     model, options, truth = UNSEEN[name]
