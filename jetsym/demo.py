@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -162,7 +162,7 @@ def measure(run: Path, test: JetBatch, report: SymmetryReport, *, seed: int) -> 
 
 def draw(reports: dict[str, SymmetryReport]) -> Axes:
     """Draw the layer spectra of all taggers side by side; return the last axes."""
-    panels = plt.subplots(1, len(reports), figsize=(11.5, 4.2), sharey=True, layout="constrained")[1]
+    panels: Sequence[Axes] = plt.subplots(1, len(reports), figsize=(11.5, 4.2), sharey=True, layout="constrained")[1]
     for ax, (name, report) in zip(panels, reports.items(), strict=True):
         plot_spectrum(report, ax, legend=ax is panels[-1])
         ax.set_title(TITLES[name], fontsize="medium")
@@ -206,7 +206,7 @@ def _verdict(plain: dict[str, Any], rotated: dict[str, Any]) -> str:
     return f"Neither tagger is invariant; the difference of the two, {concise(gain, error)}, is within its error."
 
 
-def _is_invariant(numbers: dict[str, Any]) -> bool:
+def _is_invariant(numbers: dict[str, float]) -> bool:
     return abs(numbers["relative_A"]) <= numbers["noise_floor"]
 
 

@@ -142,7 +142,7 @@ def _of_kind(kind: str) -> Callable[[dict[str, Any]], dict[str, Any]]:
 
 def _stability(data: dict[str, Any]) -> dict[str, Any]:
     """Take it out of what ``jetsym evaluate`` of 0.1.0 wrote for jets without labels."""
-    return data.get("stability", data) | {"kind": "stability"}
+    return {**data.get("stability", data), "kind": "stability"}
 
 
 #: Kind and format -> what makes a dictionary of this format one of the next. Version 0.1.0 had no kinds and formats

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import pickletools
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from pickle import UnpicklingError
@@ -85,9 +85,12 @@ def read_checkpoint(file: str | Path) -> dict[str, Any]:
     except (OSError, RuntimeError, zipfile.BadZipFile, KeyError, ValueError) as error:
         reason = str(error).partition("\n")[0]
         raise CheckpointError(f"{file} cannot be read as a checkpoint of metatrain: {reason}") from error
-    known = isinstance(content, dict) and "architecture_name" in content
     # The first models with uncertainties, such as PET-MAD 1.0.2, say all about themselves in the model inside.
-    if not known or not {"model_data", "wrapped_model_checkpoint"} & content.keys():
+    if (
+        not isinstance(content, dict)
+        or "architecture_name" not in content
+        or not {"model_data", "wrapped_model_checkpoint"} & content.keys()
+    ):
         raise CheckpointError(
             f"{file} holds no model; expected a checkpoint that mtt train or jetsym atoms train wrote"
         )
@@ -113,7 +116,7 @@ def model_from(content: dict[str, Any], file: str | Path, *, weights: Weights = 
     CheckpointError
         metatrain cannot load it, or the architecture is not installed.
     """
-    build = require("metatrain.utils.io", "jetsym.atoms").model_from_checkpoint
+    build: Callable[..., torch.nn.Module] = require("metatrain.utils.io", "jetsym.atoms").model_from_checkpoint
     # A model with uncertainties wraps another; its own best weights may be none, and those of the other count.
     missing = content.get("best_model_state_dict") is None and "wrapped_model_checkpoint" not in content
     try:
@@ -131,7 +134,7 @@ def read_export(file: str | Path) -> torch.nn.Module:
     CheckpointError
         It is damaged, or no exported model.
     """
-    load = require("metatomic.torch", "jetsym.atoms").load_atomistic_model
+    load: Callable[[str], torch.nn.Module] = require("metatomic.torch", "jetsym.atoms").load_atomistic_model
     try:
         with quiet():
             return load(str(file))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor
@@ -64,12 +64,12 @@ class Structures:
     @property
     def dtype(self) -> torch.dtype:
         """Floating-point type of the positions."""
-        return self.systems[0].positions.dtype
+        return cast("torch.dtype", self.systems[0].positions.dtype)
 
     @property
     def device(self) -> torch.device:
         """Where the positions are."""
-        return self.systems[0].positions.device
+        return cast("torch.device", self.systems[0].positions.device)
 
     def to(self, *, device: Any = None, dtype: torch.dtype | None = None) -> Structures:
         """Return the same on a device and in a floating-point type (None: as they are)."""

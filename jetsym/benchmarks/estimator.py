@@ -78,7 +78,7 @@ def quadrature(rule: Quadrature, u: Tensor, chunk_size: int) -> NDArray[np.float
     running = QuadratureEstimator(rule, SO3())
     for chunk in rule.chunks(chunk_size):
         running.add(chunk, u[chunk])
-    return running.result().power[0]
+    return running.result().power.squeeze(0)
 
 
 def pairwise(rule: Quadrature, u: Tensor) -> NDArray[np.float64]:

@@ -68,7 +68,7 @@ class Size:
     @property
     def small(self) -> dict[str, Any]:
         """Options of a PointNet that make it quick, if it is to be."""
-        return self.of({}, {"width": 8, "blocks": 1, "heads": 2})
+        return {"width": 8, "blocks": 1, "heads": 2} if self.quick else {}
 
 
 def in_words(error: BaseException) -> str:

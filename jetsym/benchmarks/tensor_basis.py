@@ -6,7 +6,7 @@ import json
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -120,7 +120,7 @@ class TensorBasisModel(nn.Module):
         self.head = CartesianHead(kind, features=width, width=width, **options)
 
     def forward(self, positions: Tensor, elements: Tensor, mask: Tensor) -> Tensor:
-        return self.head(self.features(elements, positions, mask), positions, mask)
+        return cast("Tensor", self.head(self.features(elements, positions, mask), positions, mask))
 
 
 class DirectModel(nn.Module):
@@ -139,7 +139,7 @@ class DirectModel(nn.Module):
 
     def forward(self, positions: Tensor, elements: Tensor, mask: Tensor) -> Tensor:
         features = self.features(elements, positions, mask)
-        added = (self.head(torch.cat([features, positions], dim=-1)) * mask[..., None].bool()).sum(dim=1) / 10
+        added: Tensor = (self.head(torch.cat([features, positions], dim=-1)) * mask[..., None].bool()).sum(dim=1) / 10
         if not self.symmetric:
             return added
         matrix = added.reshape(-1, 3, 3)
@@ -240,7 +240,7 @@ def _scaling(train: Molecules, target: str) -> tuple[float, Any]:
     if values.ndim == 2:
         return values.std().item(), lambda molecules: torch.zeros_like(molecules.targets[target])
     trace = torch.einsum("bii->b", values)[:, None] / 3
-    fit = torch.linalg.lstsq(composition(train), trace).solution
+    fit: Tensor = torch.linalg.lstsq(composition(train), trace).solution
 
     def baseline(molecules: Molecules) -> Tensor:
         return (composition(molecules) @ fit)[..., None] * torch.eye(3)

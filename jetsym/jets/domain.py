@@ -158,4 +158,4 @@ def _with_directions(inputs: JetBatch, seed: int) -> JetBatch:
 def _directions_of(inputs: JetBatch) -> Tensor:
     """Return (B, 3) float64 unit vectors."""
     directions = torch.stack([inputs.columns[name] for name in DIRECTION], dim=-1).double()
-    return directions / directions.norm(dim=-1, keepdim=True)
+    return directions.div(directions.norm(dim=-1, keepdim=True))

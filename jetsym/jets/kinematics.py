@@ -73,7 +73,8 @@ def momentum(p4: Tensor) -> Tensor:
     >>> momentum(torch.tensor([5.0, 3.0, 0.0, 4.0]))
     tensor(5.)
     """
-    return torch.linalg.vector_norm(p4[..., 1:], dim=-1)
+    modulus: Tensor = torch.linalg.vector_norm(p4[..., 1:], dim=-1)
+    return modulus
 
 
 def mass2(p4: Tensor) -> Tensor:

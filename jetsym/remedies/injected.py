@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -81,7 +81,9 @@ class InvariantFeatures(nn.Module):
     def forward(self, inputs: Any) -> Tensor:
         """Return the invariant channels (B, N, width)."""
         vectors = self._vectors(inputs).to(self.network.embed.weight.dtype)
-        return self.network(vectors[..., :0], vectors, None if self._mask is None else self._mask(inputs))
+        return cast(
+            "Tensor", self.network(vectors[..., :0], vectors, None if self._mask is None else self._mask(inputs))
+        )
 
 
 class Injected(nn.Module):

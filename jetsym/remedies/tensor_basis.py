@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -167,7 +167,7 @@ class TensorBasisHead(nn.Module):
         """
         tensors = self.basis_tensors(features, vectors, mask)
         least = torch.finfo(tensors.dtype).eps ** 0.5 if tolerance is None else tolerance
-        return (torch.linalg.svdvals(tensors) > least).sum(dim=-1)
+        return torch.sum(torch.linalg.svdvals(tensors) > least, dim=-1)
 
     def _vectors_needed(self) -> int:
         """Count the vectors that make the basis without the pseudoscalar; for λ = 0 their products are invariants."""
@@ -218,11 +218,11 @@ class TensorBasisHead(nn.Module):
         if self.lam == 0:
             return v.new_ones(*v.shape[:-2], 1, 1)
         if not self._coupled:
-            return solid_harmonics(self.lam, v[..., : self._tensors, :])
+            return cast("Tensor", solid_harmonics(self.lam, v[..., : self._tensors, :]))
 
         def factor(place: int, exponent: int) -> Tensor:
             # The power 0 is 1, also of a vector that the basis does not need.
-            return solid_harmonics(exponent, v[..., min(place, v.shape[-2] - 1), :])
+            return cast("Tensor", solid_harmonics(exponent, v[..., min(place, v.shape[-2] - 1), :]))
 
         products = [couple(couple(factor(0, k), factor(1, m)), factor(2, n)) for k, m, n in self._terms()]
         return torch.stack(products, dim=-2)
@@ -232,7 +232,7 @@ class TensorBasisHead(nn.Module):
         if not self._pseudo:
             return tensors
         first, second, third = v[..., -3:, :].unbind(dim=-2)
-        pseudoscalar = (first * torch.linalg.cross(second, third)).sum(dim=-1)[..., None, None]
+        pseudoscalar: Tensor = (first * torch.linalg.cross(second, third)).sum(dim=-1)[..., None, None]
         if not self._axial:
             return pseudoscalar * tensors
         axial = rotate_infinitesimally(v[..., :1, :], tensors)

@@ -90,7 +90,7 @@ class Accumulation:
         self._block = slice(0, 0)  # the units that the buffers are for
         self._waiting = np.zeros(0, dtype=bool)  # which of them are there
 
-    def check(self, chunk: slice) -> int:
+    def check(self, chunk: slice[int]) -> int:
         """Return the number of nodes of a chunk; refuse one that was added already, or that cuts through a ring."""
         if self._seen[self.rule.units(chunk)].any():
             raise SpectrumError(f"the chunk {chunk.start}:{chunk.stop} was added already; add every chunk once")

@@ -49,7 +49,7 @@ def stretched_coupling(first: int, second: int) -> NDArray[np.float64]:
     total = first + second
     points, weights = lebedev_rule(lebedev_order(2 * total))
     a, b, c = (real_spherical_harmonics(lam, points.T) for lam in (first, second, total))
-    coupling = np.einsum("n,na,nb,nc->abc", weights, a, b, c, optimize=True)
+    coupling: NDArray[np.float64] = np.einsum("n,na,nb,nc->abc", weights, a, b, c, optimize=True)
     # All harmonics of the direction z but those of m = 0 vanish.
     coupling /= coupling[first, second, total]
     coupling.setflags(write=False)

@@ -436,11 +436,13 @@ class RandomEstimator:
 
 def centred_gram(gram: NDArray[np.float64]) -> NDArray[np.float64]:
     """Compute (u_i − c_ij) · (u_j − c_ij) from u_i · u_j (…, n, n), with c_ij the mean of the other n − 2 vectors."""
-    n = gram.shape[-1]
+    n: int = gram.shape[-1]
     squares = np.diagonal(gram, axis1=-2, axis2=-1)
     with_sum = gram.sum(axis=-1)
     pair_with_sum = with_sum[..., :, None] + with_sum[..., None, :]
     pair_squares = squares[..., :, None] + squares[..., None, :]
-    pair_with_others = pair_with_sum - pair_squares - 2 * gram
-    others_squared = with_sum.sum(axis=-1)[..., None, None] - 2 * pair_with_sum + pair_squares + 2 * gram
+    pair_with_others: NDArray[np.float64] = pair_with_sum - pair_squares - 2 * gram
+    others_squared: NDArray[np.float64] = (
+        with_sum.sum(axis=-1)[..., None, None] - 2 * pair_with_sum + pair_squares + 2 * gram
+    )
     return gram - pair_with_others / (n - 2) + others_squared / (n - 2) ** 2

@@ -126,7 +126,7 @@ class FiniteGroup:
     @property
     def on_four_vectors(self) -> bool:
         """Whether the elements are Lorentz transformations, in place of rotations and reflections."""
-        return self.elements.shape[-1] == 4
+        return self.elements.shape[1:] == (4, 4)
 
     def _check_elements(self) -> None:
         shape = self.elements.shape

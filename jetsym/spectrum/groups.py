@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 from array_api_compat import array_namespace
@@ -172,7 +172,7 @@ class O3(SO3):
 
     def sample(self, n: int, rng: np.random.Generator) -> NDArray[np.float64]:
         """Draw n Haar-uniform elements (n, 3, 3) of the group, each proper or improper with equal chance."""
-        return self.rotations(n, rng) * rng.choice([-1.0, 1.0], size=(n, 1, 1))
+        return cast("NDArray[np.float64]", self.rotations(n, rng) * rng.choice([-1.0, 1.0], size=(n, 1, 1)))
 
 
 #: Any of the groups.

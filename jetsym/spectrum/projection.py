@@ -70,11 +70,11 @@ class Band:
 
 def bands_of(rule: Rule) -> tuple[Band, ...]:
     """Return the bands of a rule; made once for each rule, as all layers share them."""
-    cache = rule.__dict__
-    if "_bands" not in cache:
+    if "_bands" not in rule.__dict__:
         object.__setattr__(rule, "_bands", tuple(_bands(rule)))
         object.__setattr__(rule, "_converted", {})
-    return cache["_bands"]
+    bands: tuple[Band, ...] = rule.__dict__["_bands"]
+    return bands
 
 
 def has_rings(rule: Rule) -> TypeGuard[Quadrature]:

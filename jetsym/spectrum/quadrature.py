@@ -68,8 +68,10 @@ def axis_matrices(axis: NDArray[np.float64], angle: NDArray[np.float64]) -> NDAr
     x, y, z = axis
     cross = np.array([[0.0, -z, y], [z, 0.0, -x], [-y, x, 0.0]])
     along = np.outer(axis, axis)
-    cosine, sine = (np.asarray(part)[..., None, None] for part in (np.cos(angle), np.sin(angle)))
-    return along + cosine * (np.eye(3) - along) + sine * cross
+    matrices: NDArray[np.float64] = (
+        along + np.multiply.outer(np.cos(angle), np.eye(3) - along) + np.multiply.outer(np.sin(angle), cross)
+    )
+    return matrices
 
 
 class Nodes:
@@ -83,7 +85,7 @@ class Nodes:
         """Number of nodes that stay together; here every node stands for itself."""
         return 1
 
-    def chunks(self, size: int) -> Iterator[slice]:
+    def chunks(self, size: int) -> Iterator[slice[int]]:
         """Return slices of whole units, with at most ``size`` nodes each (one unit at least).
 
         Examples

@@ -168,5 +168,5 @@ def real_wigner_d(lam: int, rotations: NDArray[np.float64]) -> NDArray[np.float6
     points, weights = lebedev_rule(lebedev_order(2 * lam))
     moved = np.asarray(rotations, dtype=float) @ points
     rotated = real_spherical_harmonics(lam, np.swapaxes(moved, -1, -2))
-    fixed = real_spherical_harmonics(lam, points.T) * weights[:, None]
+    fixed: NDArray[np.float64] = real_spherical_harmonics(lam, points.T) * weights[:, None]
     return np.swapaxes(rotated, -1, -2) @ fixed

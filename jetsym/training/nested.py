@@ -36,7 +36,7 @@ def nested(flag: str, kind: type[T], values: object, *, example: Mapping[str, An
         if name not in known:
             raise ConfigError(f"--{flag} has no option {name!r}; {closest(name, known)}")
     try:
-        made: Any = kind(**values)
+        made: T = kind(**values)
     except TypeError as error:
         raise ConfigError(f"--{flag} has a value of a wrong type, in {dict(values)}: {error}") from error
     return made

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import count
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -58,7 +58,7 @@ class RateCurve(Stored):
     @property
     def smoothed(self) -> NDArray[np.float64]:
         """The losses, averaged over neighbouring steps with Gaussian weights, a twelfth of them wide."""
-        return gaussian_filter1d(self.losses, len(self.losses) / 12, mode="nearest")
+        return cast("NDArray[np.float64]", gaussian_filter1d(self.losses, len(self.losses) / 12, mode="nearest"))
 
     @property
     def suggestion(self) -> float:

@@ -65,7 +65,7 @@ def leave_out_augmentation() -> None:
     """Replace the augmentation of PET's trainer by one that does nothing, as it has no option for that."""
     trainer: Any = require("metatrain.pet.trainer", "jetsym atoms train")
 
-    class Unaugmented(trainer.O3Augmenter):
+    class Unaugmented(trainer.O3Augmenter):  # type: ignore[misc]  # metatrain has no types
         """An augmentation that returns structures and targets as they are."""
 
         def apply_random_augmentations(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from contextlib import redirect_stdout
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 import torch
@@ -67,14 +67,14 @@ def calculator(
     >>> calculator("emt").name
     'emt'
     """
-    base = require("ase.calculators.calculator", "a calculator").BaseCalculator
+    base: type[Calculator] = require("ase.calculators.calculator", "a calculator").BaseCalculator
     if isinstance(model, base):
         return model
     if dtype not in (None, "float32", "float64"):
         raise ConfigError(f"dtype is {dtype!r}; expected 'float32' or 'float64'")
     named = str(model)
     if named == "emt":
-        return require("ase.calculators.emt", "a calculator").EMT()
+        return cast("Calculator", require("ase.calculators.emt", "a calculator").EMT())
     if NAME.fullmatch(named) and not Path(named).exists():
         file = fetch(named, version=version)
     elif version is not None:
@@ -110,7 +110,7 @@ def _metatomic(file: Path, variant: str | None, dtype: Dtype | None, device: str
         kind = require("metatomic_ase", "a calculator").MetatomicCalculator
         # The threshold only makes it warn; uncertainty() gives the numbers.
         try:
-            found = kind(exported, device=device, variants=variants, uncertainty_threshold=None)
+            found: Calculator = kind(exported, device=device, variants=variants, uncertainty_threshold=None)
         except RuntimeError as error:
             if device is None:
                 raise

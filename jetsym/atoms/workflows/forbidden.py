@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -57,7 +57,7 @@ class SymmetryOperations:
         for a site with inversion.
         """
         stays = self.images == np.arange(self.images.shape[1])  # (operations, atoms)
-        return np.einsum("ga,gij->aij", stays / stays.sum(axis=0), self.rotations)
+        return cast("np.ndarray", np.einsum("ga,gij->aij", stays / stays.sum(axis=0), self.rotations))
 
     def point_group(self) -> np.ndarray:
         """Return the distinct rotations, shape (order of the point group, 3, 3)."""
@@ -138,7 +138,7 @@ def operations(atoms: Atoms, *, symprec: float = 1e-5, modulo_translations: bool
 def nearest_orthogonal(matrices: np.ndarray) -> np.ndarray:
     """Return the nearest orthogonal matrices: rotations of a cell that is symmetric to symprec are so only to that."""
     left, _, right = np.linalg.svd(matrices)
-    return left @ right
+    return cast("np.ndarray", left @ right)
 
 
 def symmetry_dataset(atoms: Atoms, symprec: float) -> Any:

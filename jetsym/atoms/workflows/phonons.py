@@ -126,13 +126,13 @@ def _displaced(atoms: Atoms, supercell: Sequence[int], displacement: float, symp
     with warnings.catch_warnings():
         # That "auto" takes the primitive cell is what is wanted.
         warnings.simplefilter("ignore", cells.PrimitiveMatrixAutoDefaultWarning)
-        lattice = require("phonopy", "phonons").Phonopy(
+        lattice: Phonopy = require("phonopy", "phonons").Phonopy(
             unit, np.diag(supercell), "auto", symprec=symprec, is_symmetry=False
         )
     # Phonopy's own displacements are along the lattice vectors. Along x, y and z the error of the differences, which
     # is of second order, has the symmetry of cubic crystals, so that it splits none of their bands.
     steps = displacement * np.concatenate([np.eye(3), -np.eye(3)])
-    moves = [
+    moves: list[Any] = [
         {"number": int(atom), "displacement": step.tolist()} for atom in lattice.primitive.p2s_map for step in steps
     ]
     lattice.dataset = {"natom": len(lattice.supercell), "first_atoms": moves}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -65,12 +65,15 @@ def symmetrized_calculator(
     metatomic = sys.modules.get("metatomic_ase")  # imported, if this is one of its calculators
     plain = isinstance(group, str) and group != SPACE and rule == "auto" and not options
     if plain and metatomic is not None and isinstance(calculator, metatomic.MetatomicCalculator):
-        return metatomic.SymmetrizedCalculator(
-            calculator,
-            l_max=l_max,
-            batch_size=batch_size,
-            include_inversion=_all_rotations(str(group)).has_inversion,
-            store_rotational_std=True,
+        return cast(
+            "Calculator",
+            metatomic.SymmetrizedCalculator(
+                calculator,
+                l_max=l_max,
+                batch_size=batch_size,
+                include_inversion=_all_rotations(str(group)).has_inversion,
+                store_rotational_std=True,
+            ),
         )
     return SymmetrizedCalculator(calculator, group, l_max, rule=rule, **options)
 
@@ -135,7 +138,7 @@ class SymmetrizedCalculator(Calculator):
         reference: Atoms | None = None,
         symprec: float = 1e-5,
     ) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]  # ASE's, without types
         self.base_calculator = calculator
         self.implemented_properties = [name for name in TOGETHER if name in calculator.implemented_properties]
         self._reference, self._symprec = reference, symprec
@@ -166,7 +169,7 @@ class SymmetrizedCalculator(Calculator):
         system_changes: Sequence[str] = all_changes,
     ) -> None:
         """Compute properties as ASE asks for them, each averaged over the group."""
-        super().calculate(atoms, properties, system_changes)
+        super().calculate(atoms, properties, system_changes)  # type: ignore[no-untyped-call]  # ASE's, without types
         assert self.atoms is not None  # set by ASE
         names = self._wanted(properties)
         elements, weights, _ = self.average(self.atoms)
@@ -250,7 +253,7 @@ def _equal_weights(elements: NDArray[np.float64]) -> GroupAverage:
 
 def _rotated(atoms: Atoms, element: NDArray[np.float64]) -> Atoms:
     """Copy a structure with positions and cell moved by an orthogonal matrix, without constraints."""
-    moved = atoms.copy()
+    moved: Atoms = atoms.copy()
     moved.set_constraint()
     moved.set_cell(atoms.cell.array @ element.T, scale_atoms=False)
     moved.set_positions(atoms.positions @ element.T)

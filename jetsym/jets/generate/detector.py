@@ -260,15 +260,19 @@ def impact_parameters(particles: Particles, magnetic_field: float) -> tuple[Arra
 
 def _has_track(particles: Particles, config: DetectorConfig, *, rng: np.random.Generator) -> NDArray[np.bool_]:
     eta = np.abs(particles.eta)
-    efficiency = np.where(eta < config.barrel_eta_max, config.track_efficiency, config.track_efficiency_endcap)
-    efficiency = np.where(np.abs(particles.pid) == 13, config.muon_efficiency, efficiency)
-    return (
+    efficiency = np.where(
+        np.abs(particles.pid) == 13,
+        config.muon_efficiency,
+        np.where(eta < config.barrel_eta_max, config.track_efficiency, config.track_efficiency_endcap),
+    )
+    found: NDArray[np.bool_] = (
         (particles.charge != 0)
         & (eta < config.track_eta_max)
         & (particles.pt > config.track_pt_min)
         & (np.hypot(particles.x, particles.y) < config.track_radius_max)
         & (rng.random(len(eta)) < efficiency)
     )
+    return found
 
 
 def _tracks(particles: Particles, config: DetectorConfig, *, rng: np.random.Generator) -> Candidates:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import awkward as ak
 import numpy as np
@@ -140,7 +140,7 @@ def _may_give_a_jet(parent: Parent) -> bool:
 def _early_filter(pythia8mc: Any, process: Process) -> Any:
     """Make a hook that drops events that cannot give a jet of the class, before most of the shower is spent on them."""
 
-    class EarlyFilter(pythia8mc.UserHooks):
+    class EarlyFilter(pythia8mc.UserHooks):  # type: ignore[misc]  # pythia8mc has no types
         def canVetoProcessLevel(self) -> bool:
             return True
 
@@ -171,4 +171,4 @@ def _early_filter(pythia8mc: Any, process: Process) -> Any:
 
 
 def _numpy(array: ak.Array) -> NDArray[Any]:
-    return ak.to_numpy(array, allow_missing=False)
+    return cast("NDArray[Any]", ak.to_numpy(array, allow_missing=False))

@@ -111,14 +111,18 @@ def soft_drop_mass(constituents: ak.Array, selection: JetSelection) -> Array:
     constituents
         ``jets * var * {px, py, pz, E}``.
     """
-    groomed = _cambridge(constituents).exclusive_jets_softdrop_grooming(
-        njets=1,
-        beta=selection.soft_drop_beta,
-        symmetry_cut=selection.soft_drop_z_cut,
-        R0=selection.radius,
+    mass: Array = ak.to_numpy(
+        _cambridge(constituents)
+        .exclusive_jets_softdrop_grooming(
+            njets=1,
+            beta=selection.soft_drop_beta,
+            symmetry_cut=selection.soft_drop_z_cut,
+            R0=selection.radius,
+        )
+        .msoftdrop
     )
     # A single massless constituent comes out with a mass of −0.
-    return np.maximum(ak.to_numpy(groomed.msoftdrop).astype(np.float64), 0.0)
+    return np.maximum(mass.astype(np.float64), 0.0)
 
 
 def nsubjettiness(constituents: ak.Array, selection: JetSelection) -> Array:
@@ -132,14 +136,16 @@ def nsubjettiness(constituents: ak.Array, selection: JetSelection) -> Array:
     constituents
         ``jets * var * {px, py, pz, E}``.
     """
-    taus = _cambridge(constituents).njettiness(
-        measure_definition="NormalizedMeasure",
-        axes_definition="OnePass_KT_Axes",
-        njets=[1, 2, 3, 4],
-        beta=1.0,
-        R0=selection.radius,
+    taus: Array = ak.to_numpy(
+        _cambridge(constituents).njettiness(
+            measure_definition="NormalizedMeasure",
+            axes_definition="OnePass_KT_Axes",
+            njets=[1, 2, 3, 4],
+            beta=1.0,
+            R0=selection.radius,
+        )
     )
-    return ak.to_numpy(taus).astype(np.float64).reshape(len(constituents), 4)
+    return taus.astype(np.float64).reshape(len(constituents), 4)
 
 
 def _cambridge(constituents: ak.Array) -> Any:

@@ -299,7 +299,7 @@ def pack_kinds(columns: Sequence[NDArray[Any]]) -> NDArray[Any]:
     """
     charge, *flags = columns
     positive, negative = charge == 1, charge == -1
-    packed = positive.view(np.uint8) << _POSITIVE
+    packed: NDArray[np.uint8] = positive.view(np.uint8) << _POSITIVE
     packed |= negative.view(np.uint8) << _NEGATIVE
     fits = bool((positive | negative | (charge == 0)).all())
     for bit, flag in enumerate(flags):

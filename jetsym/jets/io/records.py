@@ -120,7 +120,7 @@ def _label(jets: ak.Array) -> tuple[NDArray[np.int64] | None, tuple[str, ...]]:
 def _column(array: ak.Array, name: str) -> NDArray[Any]:
     column = _complete(array[name], name)
     try:
-        values = ak.to_numpy(column)
+        values: NDArray[Any] = ak.to_numpy(column)
     except ValueError as error:
         raise DataError(f"the field {name!r} is of type {column.type}; expected one number per record") from error
     if values.ndim != 1 or values.dtype.kind not in "biuf":

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 from torch import Tensor, nn
 
@@ -57,7 +57,7 @@ class ParticleLayer(nn.Module):
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
         """Map (B, N, C) and (B, N) mask → (B, N, C′)."""
-        return self.map(x) * mask[..., None]
+        return cast("Tensor", self.map(x) * mask[..., None])
 
 
 class SumPool(nn.Module):

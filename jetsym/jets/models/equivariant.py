@@ -50,7 +50,7 @@ BEAMS: dict[str, tuple[tuple[float, float, float, float], ...]] = {
 }
 
 #: Name of a set of a particle's scalars -> the function that computes features, and which of its columns these are.
-SCALAR_SETS: dict[str, tuple[Callable[[JetBatch], Tensor] | None, slice]] = {
+SCALAR_SETS: dict[str, tuple[Callable[[JetBatch], Tensor] | None, slice[int | None, int]]] = {
     "none": (None, slice(0)),
     "pid": (kinpid_features, slice(5, len(KINPID_FEATURES) - 2)),
     "full": (full_features, slice(5, len(FULL_FEATURES) - 2)),

@@ -108,7 +108,7 @@ class Interactions(nn.Module):
 
     def _train(self, features: Tensor) -> Tensor:
         """Map (P, 4) → (P, heads)."""
-        x = self.norm(features)
+        x: Tensor = self.norm(features)
         for layer, (linear, norm) in enumerate(zip(self.linears, self.norms, strict=True), start=1):
             x = norm(linear(x))
             if layer < len(self.linears) or self.last_activation:
@@ -130,7 +130,7 @@ class Interactions(nn.Module):
         return [norm.fold(linear.weight, linear.bias) for linear, norm in layers]
 
     def _evaluate_part(self, features: Tensor, folded: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
-        x = self.norm(features)
+        x: Tensor = self.norm(features)
         for layer, (weight, bias) in enumerate(folded, start=1):
             x = F.linear(x, weight, bias)
             if layer < len(folded) or self.last_activation:

@@ -135,7 +135,7 @@ class LocalFrames(nn.Module):
             frames = orthogonalize_4d(vectors)
         else:
             frames = polar_decomposition(vectors[:, 0], vectors[:, 1:])
-        return unpack(frames.flatten(1), jets.mask).unflatten(-1, (4, 4))
+        return torch.unflatten(unpack(frames.flatten(1), jets.mask), -1, (4, 4))
 
 
 class LocalView(nn.Module):
@@ -163,8 +163,8 @@ class LocalView(nn.Module):
             above, below = torch.triu_indices(4, 4, 1, device=frames.device).unbind()
             parts.append(self.reference_weight * (outer - outer.mT)[..., above, below])
         dtype = self.linear.weight.dtype
-        local = torch.asinh(torch.cat(parts, dim=-1)).to(dtype)
-        return self.linear(torch.cat([local, scalars(jets, self.kind).to(dtype)], dim=-1)) * jets.mask[..., None]
+        columns = [torch.asinh(torch.cat(parts, dim=-1)).to(dtype), scalars(jets, self.kind).to(dtype)]
+        return torch.mul(self.linear(torch.cat(columns, dim=-1)), jets.mask[..., None])
 
 
 class AttentionBlock(nn.Module):
@@ -187,7 +187,7 @@ class AttentionBlock(nn.Module):
 
     def forward(self, x: Tensor, mask: Tensor, attended: Tensor) -> Tensor:
         """Map (B, N, C), (B, N) mask of real particles and of those attended to → (B, N, C)."""
-        return self.inner(x, attn_mask=attended[:, None, None, :]) * mask[..., None]
+        return torch.mul(self.inner(x, attn_mask=attended[:, None, None, :]), mask[..., None])
 
 
 @register("lloca")

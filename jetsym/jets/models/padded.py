@@ -80,7 +80,7 @@ def _biases(interactions: Interactions, p4: Tensor) -> Tensor:
     first = (start + torch.maximum(slot[:, None], slot)).flatten()
     second = (start + torch.minimum(slot[:, None], slot)).flatten()
     features = interaction_features(p4.flatten(0, 1), first, second).to(interactions.norm.weight.dtype)
-    return interactions.evaluate(features).unflatten(0, (jets, slots, slots)).permute(0, 3, 1, 2)
+    return torch.unflatten(interactions.evaluate(features), 0, (jets, slots, slots)).permute(0, 3, 1, 2)
 
 
 def _attend_particles(block: AttentionBlock, x: Tensor, biases: Tensor) -> Tensor:
@@ -131,7 +131,7 @@ def _convolve(block: EdgeConv, x: Tensor, points: Tensor, mask: Tensor) -> Tenso
         edges = F.relu(F.linear(edges, weight, bias))
     mean = edges.unflatten(0, (-1, block.k)).mean(dim=1)
     own = block.shortcut.rows(rows) if isinstance(block.shortcut, LinearNorm) else rows
-    return F.relu(own + mean).unflatten(0, mask.shape) * mask[..., None]
+    return torch.unflatten(F.relu(own + mean), 0, mask.shape) * mask[..., None]
 
 
 def _nearest(points: Tensor, mask: Tensor, k: int) -> Tensor:

@@ -16,7 +16,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -115,7 +115,7 @@ class SlotNorm(RowNorm):
     def over(self, rows: Tensor, slots: int) -> Tensor:
         """Normalise (n, F) rows out of ``slots``, the others being zero, → (n, F)."""
         if self.statistics == "particles" or not self.training or slots < 2:
-            return self(rows)
+            return cast("Tensor", self(rows))
         mean = rows.sum(dim=0) / slots
         variance = ((rows - mean).square().sum(dim=0) + (slots - len(rows)) * mean.square()) / slots
         with torch.no_grad():
@@ -216,7 +216,7 @@ def attend(query: Tensor, key: Tensor, value: Tensor, bias: Tensor, *, dropout: 
     leading, scale = query.shape[:2], query.shape[-1] ** -0.5
     query, key, value, bias = (part.flatten(0, 1) for part in (query, key, value, bias))
     weights = torch.baddbmm(bias, query, key.mT, alpha=scale).softmax(dim=-1)
-    return torch.bmm(drop(weights, dropout), value).unflatten(0, leading)
+    return torch.unflatten(torch.bmm(drop(weights, dropout), value), 0, leading)
 
 
 def drop(x: Tensor, share: float) -> Tensor:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -106,7 +106,7 @@ class Attention(nn.Module):
         projected = self.query_key_value(x).view(jets, particles, 3, self.heads, width // self.heads)
         query, key, value = projected.permute(2, 0, 3, 1, 4)
         mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=attended)
-        return self.output(mixed.transpose(1, 2).reshape(jets, particles, width))
+        return cast("Tensor", self.output(mixed.transpose(1, 2).reshape(jets, particles, width)))
 
 
 class AttentionBlock(nn.Module):

@@ -229,7 +229,7 @@ def _directions(batch: JetBatch, direction: Tensor | str, n: int) -> Tensor:
     if shape not in {(3,), (jets, 3), (n, jets, 3)}:
         raise DataError(f"direction has shape {shape}; expected (3,), ({jets}, 3) or ({n}, {jets}, 3)")
     vectors = direction.to(batch.device, torch.float64)
-    length = torch.linalg.vector_norm(vectors, dim=-1, keepdim=True)
+    length: Tensor = torch.linalg.vector_norm(vectors, dim=-1, keepdim=True)
     if not torch.allclose(length, torch.ones_like(length), atol=1e-5):
         raise DataError("some directions are not of unit length; divide them by their norms")
     return vectors / length

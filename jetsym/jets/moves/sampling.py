@@ -155,7 +155,7 @@ def random_directions(
     tensor([1., 1.], dtype=torch.float64)
     """
     vectors = torch.randn(n, 3, generator=generator, device=device, dtype=dtype)
-    return vectors / torch.linalg.vector_norm(vectors, dim=-1, keepdim=True)
+    return vectors.div(torch.linalg.vector_norm(vectors, dim=-1, keepdim=True))
 
 
 def random_rapidities(
@@ -231,7 +231,7 @@ def random_lorentz(
     """
     source: dict[str, Any] = {"generator": generator, "device": device}
     rapidity = random_rapidities(n, distribution, width=width, bound=bound, **source)
-    boosts, first, last = torch.eye(4, device=device, dtype=torch.float64).repeat(3, n, 1, 1)
+    boosts, first, last = torch.eye(4, device=device, dtype=torch.float64).repeat(3, n, 1, 1).unbind()
     boosts[:, 0, 0] = boosts[:, 3, 3] = rapidity.cosh()
     boosts[:, 0, 3] = boosts[:, 3, 0] = rapidity.sinh()
     for rotation in (first, last):

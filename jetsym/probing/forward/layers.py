@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
@@ -44,7 +44,7 @@ def unwrapped(model: nn.Module) -> nn.Module:
     >>> unwrapped(nn.DataParallel(nn.Linear(3, 2)))
     Linear(in_features=3, out_features=2, bias=True)
     """
-    wrapped: Any = _not_compiled(model)
+    wrapped = _not_compiled(model)
     while isinstance(wrapped, (nn.DataParallel, DistributedDataParallel)):
         wrapped = _not_compiled(wrapped.module)
     return wrapped

@@ -154,7 +154,7 @@ def evaluations_at_once(responses: Iterable[Any]) -> int:
     512
     """
     on_cpu = [x for x in responses if str(device(x)).startswith("cpu")]
-    needed = sum(math.prod(x.shape) * array_namespace(x).finfo(x.dtype).bits // 8 for x in on_cpu)
+    needed: int = sum(math.prod(x.shape) * array_namespace(x).finfo(x.dtype).bits // 8 for x in on_cpu)
     return max(1, FORWARD_BUDGET // max(1, needed))
 
 

@@ -366,8 +366,7 @@ class BlockError:
         assert self._first is not None
         squared = self._square - self._squared_mean((self._mean**2).sum(axis=(1, 2)), self._coset_square, self._n)
         leakage = squared  # for d = 1, B_α[u] is ‖f̄‖²: nothing can be misaligned
-        if self._irrep.dimension > 1:
-            d = self._irrep.dimension
+        if (d := self._irrep.dimension) > 1:
             modulus = (self._coefficients**2).sum(axis=(1, 2))
             content = self._irrep.factor * self._squared_mean(modulus, d * self._leak_coset_square, self._n - 1)
             leakage = self._leak_square - content
@@ -393,7 +392,8 @@ def _flattened(shifted: Sequence[Sequence[Array]]) -> list[Array]:
 
 def _squares(*cosets: Array) -> Array:
     """Return (n, samples) squared norms, averaged over cosets."""
-    return np.mean([np.einsum("nsmd,nsmd->ns", values, values) for values in cosets], axis=0)
+    squares: Array = np.mean([np.einsum("nsmd,nsmd->ns", values, values) for values in cosets], axis=0)
+    return squares
 
 
 def _products(matrices: Array, values: Array) -> Array:

@@ -144,7 +144,9 @@ class InputBatch:
     Where there are no pieces to measure, there is an error for all outputs, without its spectrum.
     """
 
-    def __init__(self, session: Session, inputs: Any, part: slice, orbit: Orbit, pieces: Sequence[Piece] = ()) -> None:
+    def __init__(
+        self, session: Session, inputs: Any, part: slice[int], orbit: Orbit, pieces: Sequence[Piece] = ()
+    ) -> None:
         self._session, self._orbit, self._pieces = session, orbit, pieces
         self._inputs = session.domain.select(inputs, part)
         self._mask = session.domain.mask(self._inputs)

@@ -99,7 +99,9 @@ class _Transfer:
             if self.etag:
                 headers["If-Range"] = self.etag
         try:
-            response = urllib.request.urlopen(urllib.request.Request(self.url, headers=headers), timeout=self.timeout)
+            response: HTTPResponse = urllib.request.urlopen(
+                urllib.request.Request(self.url, headers=headers), timeout=self.timeout
+            )
         except urllib.error.HTTPError:
             raise
         except (OSError, HTTPException) as error:

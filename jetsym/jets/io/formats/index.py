@@ -85,7 +85,7 @@ class FileIndex:
     particles: int
     layout: Layout
     boundaries: NDArray[np.int64]
-    reader: Callable[[FileIndex], Any]
+    reader: Callable[[FileIndex], JetReader]
     types: Mapping[str, str] = field(default_factory=dict)
     branches: Mapping[str, Branch] = field(default_factory=dict)
     chosen: NDArray[np.uint8] | None = None
@@ -98,7 +98,7 @@ class FileIndex:
         n_jets: int,
         particles: int,
         layout: Layout,
-        reader: Callable[[FileIndex], Any],
+        reader: Callable[[FileIndex], JetReader],
         boundaries: NDArray[np.int64] | None = None,
         types: Mapping[str, str] | None = None,
     ) -> FileIndex:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import uproot
@@ -177,4 +177,4 @@ def labels(path: File, columns: dict[str, NDArray[Any]], layout: Layout, *, firs
             f"{path}: entry {first + wrong[0]} has the labels {given or 'none'} ({len(wrong)} such jets); "
             "expected exactly one of the ten label_* branches to be 1 and the others 0"
         )
-    return table.argmax(axis=1)
+    return cast("NDArray[np.int64]", table.argmax(axis=1))

@@ -6,14 +6,14 @@ from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import replace
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self, cast
 
 import numpy as np
 import uproot
 
 from jetsym.errors import ConfigError, DataError
 from jetsym.jets.io.formats.base import format_of
-from jetsym.jets.io.formats.index import FileIndex
+from jetsym.jets.io.formats.index import FileIndex, JetReader
 from jetsym.jets.io.formats.layout import AXIS_BRANCHES, LABEL_II, Layout, axis_of, is_number
 from jetsym.jets.io.formats.opening import explained, open_tree, stamp_of
 from jetsym.jets.io.formats.root import BasketReader, index_tree
@@ -103,23 +103,23 @@ def fitted(mapping: TreeMapping, files: Iterable[File], *, skip_bad: bool = Fals
 def _counted(mapping: TreeMapping, path: File, counts: NDArray[np.int64]) -> NDArray[np.int64]:
     """Add the jets of a file by class and bin to ``counts``."""
     index = index_mapped(path, mapping)
-    with index.reader(index) as file, explained(path):
+    with cast("MappedReader", index.reader(index)) as file, explained(path):
         for start in range(0, index.n_jets, _ROWS):
             places, inside = file.jets(start, min(start + _ROWS, index.n_jets)).bins()
             np.add.at(counts, tuple(place[inside] for place in places), 1)
     return counts
 
 
-class MappedReader:
+class MappedReader(JetReader):
     """An open file from which ranges of jets are read, like :class:`jetsym.jets.io.formats.root.BasketReader`."""
 
     def __init__(self, mapping: TreeMapping, raw: FileIndex, index: FileIndex) -> None:
-        self._mapping, self._raw, self._index = mapping, raw, index
+        self._mapping, self._raw, self.index = mapping, raw, index
         self._last: tuple[int, int, _MappedJets] | None = None
 
-    def __enter__(self) -> MappedReader:
+    def __enter__(self) -> Self:
         self._file = BasketReader(self._raw).__enter__()
-        self._entries = self._index.entries
+        self._entries = self.index.entries
         return self
 
     def __exit__(self, *arguments: object) -> None:
@@ -204,7 +204,7 @@ class _MappedJets:
                 f"{path}: at entry {self._entries[wrong[0]]} {remedy} ({len(wrong)} such jets); "
                 f"leave such jets out with 'selection' in {self._mapping.path}, or give them a class"
             )
-        return np.argmax(match, axis=0)
+        return cast("NDArray[np.int64]", np.argmax(match, axis=0))
 
     def _weight(self) -> NDArray[np.float32]:
         reweighting = self._mapping.reweighting

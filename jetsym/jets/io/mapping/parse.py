@@ -68,7 +68,7 @@ def open_mapping(
     return fitted(mapping, files, skip_bad=skip_bad)
 
 
-class _Loader(yaml.SafeLoader):
+class _Loader(yaml.SafeLoader):  # type: ignore[misc]  # yaml has no types
     """yaml's own safe loader, which takes the last of two equal keys without a word."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
