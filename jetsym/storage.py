@@ -116,6 +116,20 @@ def _with_parts_of_errors(data: dict[str, Any]) -> dict[str, Any]:
     return data | {"equivariance": {name: _PARTS_OF_AN_ERROR | item for name, item in data["equivariance"].items()}}
 
 
+def _without_held_out(rows: str) -> Callable[[dict[str, Any]], dict[str, Any]]:
+    """Return the upgrade of a report whose rule was not checked at other elements: NaN in the shape of its rows."""
+
+    def upgrade(data: dict[str, Any]) -> dict[str, Any]:
+        nothing = _nan_like(data[rows])
+        return data | {"unexplained": nothing, "unexplained_stderr": nothing}
+
+    return upgrade
+
+
+def _nan_like(values: Any) -> Any:
+    return [_nan_like(value) for value in values] if isinstance(values, list) else float("nan")
+
+
 #: The failure modes that a diagnosis of format 1 looked for, which it does not say.
 _FIRST_MODES = (
     *("starvation", "bottleneck", "saturation", "leakage", "misalignment", "parity-contamination"),
@@ -138,7 +152,10 @@ def _stability(data: dict[str, Any]) -> dict[str, Any]:
 UPGRADES: dict[tuple[str, int], Callable[[dict[str, Any]], dict[str, Any]]] = {
     ("spectrum", 1): _with_parts_of_errors,
     ("spectrum", 2): _of_kind("spectrum"),
-    ("boosts", 1): lambda data: data | {"noise_floor": [data["noise_floor"]] * len(data["widths"])},
+    ("spectrum", 3): _without_held_out("tail"),
+    ("boosts", 1): lambda data: _without_held_out("squared")(
+        data | {"noise_floor": [data["noise_floor"]] * len(data["widths"])}
+    ),
     ("diagnosis", 1): lambda data: {"modes": _FIRST_MODES} | data,
     ("evaluation", 1): lambda data: {"stability": None} | data,
     ("stability", 0): _stability,

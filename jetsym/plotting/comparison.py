@@ -51,11 +51,17 @@ def plot_depths(comparison: Any, ax: Axes | None = None) -> Axes:
 
 
 def plot_bandwidths(comparison: Any, ax: Axes | None = None) -> Axes:
-    """Draw the effective bandwidth Σ λ(λ+1) b against depth, with errors, where irreps have a λ."""
+    """Draw the effective bandwidth Σ λ(λ+1) b against depth, with errors, where irreps have a λ.
+
+    A caret upwards marks a lower bound, where what lies beyond l_max is not small.
+    """
     ax = axes_of(ax, *SIZE)
     for place, (report, name) in enumerate(zip(comparison.reports, comparison.names, strict=True)):
         if not report.irreps[0].is_named:
-            _line(ax, comparison, place, comparison.bandwidth(place), color="black", label=name, hide=False)
+            width = comparison.bandwidth(place)
+            _line(ax, comparison, place, width, color="black", label=name, hide=False)
+            least = comparison.is_lower_bound(place)
+            ax.scatter(comparison.depths(place)[least], width.value[least], marker="^", color="0.4")
     ax.set_ylim(bottom=0)
     ax.set_ylabel("effective bandwidth Σ λ(λ+1) b")
     _legend(ax)

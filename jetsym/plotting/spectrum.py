@@ -11,6 +11,7 @@ from jetsym.plotting.style import (
     LEGEND,
     TAIL,
     TAIL_COLOUR,
+    UNEXPLAINED,
     axes_of,
     beyond,
     draw_above,
@@ -30,8 +31,9 @@ SMALLEST = 1e-7
 def plot_spectrum(report: Any, ax: Axes | None = None, *, legend: bool = True) -> Axes:
     """Draw the spectrum of every layer of a report, on a logarithmic scale.
 
-    One line per irrep; the same measurement of the report's baseline as thin lines behind it; the part beyond l_max in
-    grey, all with standard errors; the noise floor as a hatched band, where it is not too low to be seen.
+    One line per irrep; the same measurement of the report's baseline as thin lines behind it; in grey the part beyond
+    l_max, and what is unexplained, that part with what aliased from there; all with standard errors; the noise floor as
+    a hatched band, where it is not too low to be seen.
 
     Parameters
     ----------
@@ -56,6 +58,8 @@ def plot_spectrum(report: Any, ax: Axes | None = None, *, legend: bool = True) -
         values, errors = report.fractions[:, column], report.stderr[:, column]
         draw_above(ax, positions, values, errors, lowest, capsize=2, zorder=3, **irrep_style(irrep))
     draw_above(ax, positions, report.tail, report.tail_stderr, lowest, label=beyond(report.irreps), **TAIL)
+    if report.meta.get("held_out"):
+        draw_above(ax, positions, report.unexplained, report.unexplained_stderr, lowest, **UNEXPLAINED)
     _finish(ax, report, lowest, legend)
     return ax
 
@@ -80,7 +84,7 @@ def _finish(ax: Axes, report: Any, lowest: float, legend: bool) -> None:
     finished(ax)
     if legend:
         handles, labels = ax.get_legend_handles_labels()
-        last = beyond(report.irreps)
-        order = sorted(range(len(labels)), key=lambda place: labels[place] == last)  # the tail comes last
+        last = (beyond(report.irreps), UNEXPLAINED["label"])
+        order = sorted(range(len(labels)), key=lambda place: labels[place] in last)  # they come last
         title = irrep_title(report.irreps)
         ax.legend([handles[place] for place in order], [labels[place] for place in order], title=title, **LEGEND)

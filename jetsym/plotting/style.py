@@ -39,6 +39,8 @@ PALETTE = ("#000000", "#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#5
 TAIL_COLOUR = "#999999"
 #: How what lies beyond l_max is drawn.
 TAIL: dict[str, Any] = {"color": TAIL_COLOUR, "linestyle": ":", "marker": "x", "markersize": 5, "capsize": 2}
+#: Of what held-out elements find beyond a rule.
+UNEXPLAINED: dict[str, Any] = {**TAIL, "linestyle": "-.", "marker": "+", "label": "unexplained"}
 #: Line and marker of the first report, the second, …, where several are drawn together and colours say the irrep.
 REPORTS: tuple[tuple[Any, str], ...] = (
     ("-", "o"),

@@ -8,6 +8,7 @@ Backend-neutral mathematics: numpy, scipy and the caller's array type; no torch,
 from jetsym.spectrum.estimators import QuadratureEstimator, RandomEstimator, WindowEstimator
 from jetsym.spectrum.finite import FiniteGroup, FiniteRule
 from jetsym.spectrum.groups import O3, SO2, SO3, Group, group_of, register_group
+from jetsym.spectrum.heldout import HeldOutElements
 from jetsym.spectrum.irreps import Irrep, NamedIrrep, read_irrep
 from jetsym.spectrum.quadrature import Quadrature
 from jetsym.spectrum.result import Spectrum, WindowEnergies
@@ -22,6 +23,7 @@ __all__ = [
     "FiniteGroup",
     "FiniteRule",
     "Group",
+    "HeldOutElements",
     "Irrep",
     "NamedIrrep",
     "Quadrature",

@@ -7,6 +7,7 @@ come back as numpy.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from jetsym.errors import SpectrumError
 from jetsym.spectrum.accumulation import Accumulation
 from jetsym.spectrum.finite import FiniteGroup, FiniteRule
 from jetsym.spectrum.groups import Group
+from jetsym.spectrum.heldout import HeldOut, HeldOutElements, HeldOutResponses
 from jetsym.spectrum.irreps import Irrep
 from jetsym.spectrum.projection import (
     Matrices,
@@ -27,7 +29,7 @@ from jetsym.spectrum.projection import (
     powers_of,
 )
 from jetsym.spectrum.quadrature import Quadrature
-from jetsym.spectrum.responses import InputColumns, check_finite, prepare, rounding_floor, to_numpy
+from jetsym.spectrum.responses import EPS, InputColumns, check_finite, prepare, rounding_floor, to_numpy
 from jetsym.spectrum.result import Spectrum, WindowEnergies
 from jetsym.spectrum.windows import Window
 
@@ -82,6 +84,7 @@ class QuadratureEstimator:
         self.group = group
         self.accumulate = accumulate
         self._sum = Accumulation(rule)
+        self._held_out: HeldOutResponses | None = None
 
     def add(self, chunk: slice, u_proper: Any, u_improper: Any = None, *, mask: Any = None) -> None:
         """Add the responses to the rotations of one chunk.
@@ -105,15 +108,55 @@ class QuadratureEstimator:
         responses = prepare(self.group, n_chunk, u_proper, u_improper, mask=mask, accumulate=self.accumulate)
         self._sum.add(chunk, responses)
 
-    def result(self) -> Spectrum:
-        """Return the spectrum of all inputs, once every ring was added.
+    def add_held_out(
+        self, elements: HeldOutElements, chunk: slice, u_proper: Any, u_improper: Any = None, *, mask: Any = None
+    ) -> None:
+        """Add the responses to a chunk of held-out elements, before or after those of the rule.
+
+        Parameters
+        ----------
+        elements
+            Elements of each input's own.
+        chunk
+            Slice of them; in their order, and all of them before the result.
+        u_proper, u_improper, mask
+            As for :meth:`add`: (n_chunk, samples, features…).
 
         Raises
         ------
         SpectrumError
-            Rings are missing.
+            Elements of another rule, out of order, or shapes that do not fit.
         """
-        return self._spectrum(self._sum.state(), self._sum.columns, self._sum.eps)
+        responses = prepare(
+            self.group, chunk.stop - chunk.start, u_proper, u_improper, mask=mask, accumulate=self.accumulate
+        )
+        self._held_out = held_out_of(self._held_out, elements, self.rule)
+        self._held_out.add(chunk, responses)
+
+    def result(self) -> Spectrum:
+        """Return the spectrum of all inputs, once every ring was added, with what held-out elements say of it.
+
+        Raises
+        ------
+        SpectrumError
+            Rings, or held-out elements, are missing.
+        """
+        state, columns = self._sum.state(), self._sum.columns
+        spectrum = self._spectrum(state, columns, self._sum.eps)
+        if self._held_out is None:
+            return spectrum
+        halves = self._held_out.compare(state, columns)
+        squares = np.sum([half[0] for half in halves], axis=0)
+        cross, pairs = (
+            np.stack([halves[half_of(irrep)][place][..., irrep.lam] for irrep in spectrum.irreps], axis=-1)
+            for place in (1, 2)
+        )
+        return replace(spectrum, held_out=HeldOut(spectrum.power, squares, cross, pairs))
+
+    def held_out_residuals(self) -> Any:
+        """Return r = u − ũ at the held-out elements, of even parity, as (samples, k, features)."""
+        assert self._held_out is not None
+        return self._held_out.residuals(self._sum.state(), self._sum.columns)
 
     def matrices(self, chunk: slice, *, like: Any) -> Matrices:
         """Return the factors of a chunk's responses for ``update``, in the library, dtype and device of ``like``.
@@ -163,7 +206,9 @@ class QuadratureEstimator:
         halves = powers_of(self.rule, state, columns)
         power = np.stack([halves[half_of(irrep)][:, irrep.lam] for irrep in irreps], axis=-1)
         norm = to_numpy(state.norm).astype(np.float64)
-        return Spectrum(irreps, power, norm, len(self.rule), rounding_floor(eps), "quadrature")
+        # The elements are rounded as well, to float64, and move what has λ by up to λ times that.
+        floor = rounding_floor(max(eps, EPS["float64"] * self.rule.l_max / 2))
+        return Spectrum(irreps, power, norm, len(self.rule), floor, "quadrature")
 
 
 class WindowEstimator:
@@ -197,6 +242,7 @@ class WindowEstimator:
         self.window = window
         self.accumulate = accumulate
         self._sum = Accumulation(window)
+        self._held_out: HeldOutResponses | None = None
 
     def add(self, chunk: slice, responses: Any, *, mask: Any = None) -> None:
         """Add the responses to the boosts of one chunk.
@@ -218,8 +264,14 @@ class WindowEstimator:
         n_chunk = self._sum.check(chunk)
         self._sum.add(chunk, prepare(None, n_chunk, responses, None, mask=mask, accumulate=self.accumulate))
 
+    def add_held_out(self, elements: HeldOutElements, chunk: slice, responses: Any, *, mask: Any = None) -> None:
+        """Add the responses to a chunk of held-out rapidities; see :meth:`QuadratureEstimator.add_held_out`."""
+        n_chunk = chunk.stop - chunk.start
+        self._held_out = held_out_of(self._held_out, elements, self.window)
+        self._held_out.add(chunk, prepare(None, n_chunk, responses, None, mask=mask, accumulate=self.accumulate))
+
     def result(self) -> WindowEnergies:
-        """Return the window energies of all inputs, once every node was added.
+        """Return the window energies of all inputs, once every node was added, with what held-out rapidities say.
 
         Raises
         ------
@@ -228,18 +280,37 @@ class WindowEstimator:
         """
         state = self._sum.state()
         (power,) = powers_of(self.window, state, self._sum.columns)
+        held_out = None
+        if self._held_out is not None:
+            ((squares, cross, pairs),) = self._held_out.compare(state, self._sum.columns)
+            held_out = HeldOut(power, squares, cross, pairs)
         return WindowEnergies(
             self.window,
             power[:, : self.window.n_max + 1],
             to_numpy(state.norm).astype(np.float64),
             power[:, 1:].sum(axis=1),
             rounding_floor(self._sum.eps),
+            held_out,
         )
+
+    def held_out_residuals(self) -> Any:
+        """Return r = u − ũ at the held-out rapidities, as (samples, k, features)."""
+        assert self._held_out is not None
+        return self._held_out.residuals(self._sum.state(), self._sum.columns)
 
 
 def check_accumulate(accumulate: str | None) -> None:
     if accumulate not in (None, "float64"):
         raise SpectrumError(f"accumulate is {accumulate!r}; expected None (the response's dtype) or 'float64'")
+
+
+def held_out_of(
+    before: HeldOutResponses | None, elements: HeldOutElements, rule: Quadrature | FiniteRule | Window
+) -> HeldOutResponses:
+    """Return what collects responses to held-out elements; refuse those of another rule, or others than before."""
+    if elements.rule is not rule or (before is not None and before.elements is not elements):
+        raise SpectrumError("these held-out elements are of another rule, or others than before; expected the same")
+    return before or HeldOutResponses(elements)
 
 
 def check_axis(rule: Quadrature | FiniteRule, group: Group) -> None:

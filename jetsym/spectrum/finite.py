@@ -75,6 +75,8 @@ class FiniteGroup:
         self.name = name
         self.elements: Array = _real(f"elements of {name}", elements)
         n = len(self.elements) if self.elements.ndim else 0
+        #: Whether the elements are all there are, in place of the nodes of a rule.
+        self.is_finite = weights is None
         self.weights: Array = np.full(n, 1 / max(n, 1)) if weights is None else _real(f"weights of {name}", weights)
         self._check_elements()
         named = isinstance(irreps, Mapping) and all(isinstance(which, str) for which in irreps)

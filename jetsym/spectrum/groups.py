@@ -43,7 +43,7 @@ class SO2:
     Examples
     --------
     >>> SO2("z").irreps(2)[2].dimension, len(SO2([1, 1, 0]).quadrature(4))
-    (2, 9)
+    (2, 17)
     """
 
     name = GroupName.SO2
@@ -64,7 +64,7 @@ class SO2:
         return tuple(Irrep(m, 0) for m in range(l_max + 1))
 
     def quadrature(self, l_max: int, *, degree: int | None = None) -> Quadrature:
-        """Return equispaced angles, 2·l_max + 1 by default; see :func:`jetsym.spectrum.quadrature.circle_rule`."""
+        """Return equispaced angles, 4·l_max + 1 by default; see :func:`jetsym.spectrum.quadrature.circle_rule`."""
         return circle_rule(l_max, self.axis, degree=degree)
 
     def rotations(self, shape: int | tuple[int, ...], rng: np.random.Generator) -> NDArray[np.float64]:

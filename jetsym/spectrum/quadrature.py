@@ -17,6 +17,7 @@ __all__ = [
     "Quadrature",
     "axis_matrices",
     "circle_rule",
+    "euler_angles",
     "euler_matrices",
     "icosahedral_rule",
     "lebedev_order",
@@ -47,6 +48,19 @@ def euler_matrices(
         [-sb * cg, sb * sg, cb],
     ]
     return np.stack([np.stack(np.broadcast_arrays(*row), axis=-1) for row in rows], axis=-2)
+
+
+def euler_angles(
+    rotations: NDArray[np.float64],
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Compute angles α, β and γ in radians, (…) each, of proper rotations Rz(α) Ry(β) Rz(γ), (…, 3, 3).
+
+    At the poles of β, where α and γ turn about one axis, γ makes up for any α.
+    """
+    x, y, z = np.moveaxis(rotations[..., 2], -1, 0)
+    alpha, beta = np.arctan2(y, x), np.arctan2(np.hypot(x, y), z)
+    left = np.swapaxes(euler_matrices(alpha, beta, np.zeros_like(alpha)), -1, -2) @ rotations
+    return alpha, beta, np.arctan2(left[..., 1, 0], left[..., 0, 0])
 
 
 def axis_matrices(axis: NDArray[np.float64], angle: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -230,10 +244,7 @@ def icosahedral_rule(l_max: int, *, degree: int | None = None) -> Quadrature:
             "take the rule 'lebedev'"
         )
     starts = _one_of_each_coset(_generate(_ICOSAHEDRAL_GENERATORS))
-    x, y, z = starts[:, :, 2].T
-    alpha, beta = np.arctan2(y, x), np.arctan2(np.hypot(x, y), z)
-    # What is left of an element after Rz(α) Ry(β) is a rotation about z; at the poles it makes up for an arbitrary α.
-    left = np.swapaxes(euler_matrices(alpha, beta, np.zeros_like(alpha)), 1, 2) @ starts
+    alpha, beta, offset = euler_angles(starts)
     return Quadrature(
         alpha=alpha,
         beta=beta,
@@ -241,7 +252,7 @@ def icosahedral_rule(l_max: int, *, degree: int | None = None) -> Quadrature:
         ring_size=5,
         l_max=l_max,
         degree=5,
-        offset=np.arctan2(left[:, 1, 0], left[:, 0, 0]),
+        offset=offset,
     )
 
 
@@ -270,7 +281,10 @@ def _one_of_each_coset(elements: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def circle_rule(l_max: int, axis: NDArray[np.float64], *, degree: int | None = None) -> Quadrature:
-    """Return the rule of degree + 1 equispaced rotations about an axis, exact to ``degree`` (default 2·l_max).
+    """Return the rule of degree + 1 equispaced rotations about an axis, exact to ``degree`` (default 4·l_max).
+
+    With 2·l_max + 1 angles the modes up to l_max would hold all of the norm, whatever the response: no tail would show
+    what lies beyond them. With 4·l_max + 1 those up to 3·l_max are in the tail, and do not pass for lower ones.
 
     Parameters
     ----------
@@ -285,9 +299,9 @@ def circle_rule(l_max: int, axis: NDArray[np.float64], *, degree: int | None = N
     --------
     >>> rule = circle_rule(3, np.array([0.0, 0.0, 1.0]))
     >>> len(rule), rule.degree
-    (7, 6)
+    (13, 12)
     """
-    degree = _degree(l_max, degree)
+    degree = _degree(l_max, degree, default=4 * l_max)
     angle = 2 * np.pi * np.arange(degree + 1) / (degree + 1)
     return Quadrature(
         alpha=angle,
@@ -300,9 +314,11 @@ def circle_rule(l_max: int, axis: NDArray[np.float64], *, degree: int | None = N
     )
 
 
-def _degree(l_max: int, degree: int | None) -> int:
-    """Return the degree of a rule for l_max, 2·l_max unless more is asked for."""
+def _degree(l_max: int, degree: int | None, *, default: int | None = None) -> int:
+    """Return the degree of a rule for l_max, unless one is asked for that of ``default``, or 2·l_max."""
     expect_at_least("l_max", l_max, 0, SpectrumError)
     if degree is not None and degree < 2 * l_max:
         raise SpectrumError(f"degree is {degree}; expected at least 2·l_max = {2 * l_max}")
-    return 2 * l_max if degree is None else degree
+    if degree is not None:
+        return degree
+    return 2 * l_max if default is None else default

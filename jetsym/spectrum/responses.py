@@ -99,6 +99,19 @@ class InputColumns:
             norms = xp.stack(parts, axis=-1)
         return norms * norms
 
+    def by_input(self, u: Any) -> Any:
+        """Return responses (rows, columns) as (samples, rows, features), with zeros where an input has fewer tokens."""
+        xp = array_namespace(u)
+        if self.owner is None:
+            return xp.permute_dims(xp.reshape(u, (u.shape[0], self.samples, -1)), (1, 0, 2))
+        tokens = xp.reshape(u, (u.shape[0], len(self.owner), -1))
+        counts = np.bincount(self.owner, minlength=self.samples)
+        place = np.arange(max(1, counts.max()))
+        index = np.where(place < counts[:, None], (counts.cumsum() - counts)[:, None] + place, len(self.owner))
+        padded = xp.concat([tokens, xp.zeros_like(tokens[:, :1, :])], axis=1)
+        taken = xp.take(padded, xp.asarray(index.reshape(-1), device=device(u)), axis=1)
+        return xp.permute_dims(xp.reshape(taken, (u.shape[0], self.samples, -1)), (1, 0, 2))
+
     def slices(self, total: int) -> list[slice]:
         """Return the columns of each input, among ``total`` ones."""
         if self.owner is None:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jetsym.errors import SpectrumError
+from jetsym.spectrum.heldout import HeldOut, chance
 from jetsym.spectrum.irreps import Irrep
 from jetsym.spectrum.windows import Window
 
@@ -17,7 +18,10 @@ __all__ = ["Spectrum", "WindowEnergies", "jackknife_ratio"]
 
 
 def jackknife_ratio(
-    numerator: NDArray[np.float64], denominator: NDArray[np.float64]
+    numerator: NDArray[np.float64],
+    denominator: NDArray[np.float64],
+    *,
+    influence: tuple[NDArray[np.float64], NDArray[np.float64]] | None = None,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Compute a ratio of sums over inputs, and its standard error by leaving out one input at a time.
 
@@ -27,11 +31,15 @@ def jackknife_ratio(
         (samples, …) one value per input.
     denominator
         (samples,) one value per input.
+    influence
+        What each random element of an input makes of both, (samples, k, …) and (samples, k): the error is then at least
+        that by chance of these elements, which few inputs may not show, and a single one does not.
 
     Returns
     -------
     ratio, stderr
-        Arrays of shape (…). The error is NaN for a single input; a vanishing denominator gives the ratio 0.
+        Arrays of shape (…). The error is NaN for a single input without random elements; a vanishing denominator gives
+        the ratio 0.
 
     Examples
     --------
@@ -39,20 +47,25 @@ def jackknife_ratio(
     >>> float(ratio), float(stderr.round(6))  # for equal denominators the standard error of the mean
     (1.0, 0.288675)
     """
-    samples = len(numerator)
-    denominator = denominator.reshape(-1, *[1] * (numerator.ndim - 1))
-    total, norm = numerator.sum(axis=0), denominator.sum(axis=0)
-    ratio = _divide(total, norm)
-    if samples < 2:
-        return ratio, np.full_like(ratio, np.nan)
-    left_out = _divide(total - numerator, norm - denominator)
-    variance = (samples - 1) / samples * ((left_out - left_out.mean(axis=0)) ** 2).sum(axis=0)
-    return ratio, np.sqrt(variance)
+    samples, axes = len(numerator), (1,) * (numerator.ndim - 1)
+    total, norm = numerator.sum(axis=0), denominator.sum(axis=0).reshape(axes)
+    ratio, stderr = _divide(total, norm), np.full_like(total, np.nan)
+    if samples > 1:
+        without = _divide(total - numerator, norm - denominator.reshape((-1, *axes)))
+        stderr = np.sqrt((samples - 1) * ((without - without.mean(axis=0)) ** 2).mean(axis=0))
+    if influence is not None:
+        of, over = influence
+        stderr = np.fmax(stderr, _divide(chance(of - ratio * over.reshape((*over.shape, *axes))), np.abs(norm)))
+    return ratio, stderr
 
 
 def _divide(numerator: NDArray[np.float64], denominator: NDArray[np.float64]) -> NDArray[np.float64]:
     safe = np.where(denominator == 0, 1.0, denominator)
     return np.where(denominator == 0, 0.0, numerator / safe)
+
+
+#: What may stay unexplained of the power: √b is wrong by a hundredth at most.
+MATERIAL = 1e-4
 
 
 class Powers:
@@ -63,6 +76,9 @@ class Powers:
     noise_floor: float
     #: Fields with one row per input; squares, so that they add over features.
     _rows: ClassVar[tuple[str, ...]] = ("power", "norm")
+    #: What held-out elements say, where there were any, and whether power and norm are estimates with their help.
+    held_out: HeldOut | None = None
+    is_unbiased: bool = False
 
     def _measure(self) -> Hashable:
         """Return what two results have to agree in to be joined."""
@@ -71,22 +87,75 @@ class Powers:
     @property
     def fractions(self) -> NDArray[np.float64]:
         """(components,) b = Σ_x B / Σ_x N, a ratio of sums."""
-        return jackknife_ratio(self.power, self.norm)[0]
+        return self._share(lambda power, norm: power)[0]
 
     @property
     def stderr(self) -> NDArray[np.float64]:
         """(components,) jackknife standard errors of the fractions over inputs."""
-        return jackknife_ratio(self.power, self.norm)[1]
+        return self._share(lambda power, norm: power)[1]
 
     @property
     def tail(self) -> float:
         """1 − Σ b: the fraction of the power beyond the last component."""
-        return float(jackknife_ratio(self.norm - self.power.sum(axis=1), self.norm)[0])
+        return float(self._share(lambda power, norm: norm - power.sum(axis=1))[0])
 
     @property
     def tail_stderr(self) -> float:
         """Jackknife standard error of the tail."""
-        return float(jackknife_ratio(self.norm - self.power.sum(axis=1), self.norm)[1])
+        return float(self._share(lambda power, norm: norm - power.sum(axis=1))[1])
+
+    @property
+    def unexplained(self) -> tuple[float, float]:
+        """What the rule does not see over N, with its error: the power beyond the last component, and what aliased.
+
+        It is no share, and may exceed 1: |√b − √b̂| ≤ √unexplained for every fraction. NaN without held-out elements.
+        """
+        if self.held_out is None:
+            return float("nan"), float("nan")
+        held = self.held_out
+        _, norm, unexplained = held.estimates()
+        value, stderr = jackknife_ratio(unexplained, norm, influence=(held.squares, held.of_norm))
+        return float(value), float(stderr)
+
+    def is_resolved(self, floor: float) -> bool:
+        """Return whether the rule may stand as it is: what it leaves unexplained is rounding, or hardly anything.
+
+        A response that is band-limited leaves nothing unexplained but rounding, whatever the inputs, so that more is no
+        chance. Up to :data:`MATERIAL` it counts if it changes what the rule says by more than chance.
+
+        Parameters
+        ----------
+        floor
+            What rounding can make of it.
+        """
+        unexplained = self.unexplained[0]
+        if self.held_out is None or unexplained <= floor:
+            return True
+        return unexplained <= MATERIAL and not self.held_out.is_significant(self.norm)
+
+    def unbiased(self) -> Self:
+        """Return it with the estimates from held-out elements, which are unbiased whatever the bandwidth.
+
+        Raises
+        ------
+        SpectrumError
+            There were no held-out elements.
+        """
+        if self.held_out is None:
+            raise SpectrumError("no responses to held-out elements were added, which it takes for unbiased estimates")
+        return self._with(*self.held_out.estimates()[:2])
+
+    def _with(self, power: NDArray[np.float64], norm: NDArray[np.float64]) -> Self:
+        return replace(self, power=power, norm=norm, is_unbiased=True)  # type: ignore[type-var]
+
+    def _share(self, of: Callable[[NDArray[np.float64], NDArray[np.float64]], NDArray[np.float64]]) -> Any:
+        """Return a quantity of power and norm over the norm, with its error."""
+        influence = None
+        if self.is_unbiased and self.held_out is not None:
+            components, over = self.held_out.influence()[..., : self.power.shape[1]], self.held_out.of_norm
+            flat = of(components.reshape(-1, self.power.shape[1]), over.ravel())
+            influence = flat.reshape(*over.shape, *flat.shape[1:]), over
+        return jackknife_ratio(of(self.power, self.norm), self.norm, influence=influence)
 
     @classmethod
     def concatenate(cls, parts: Sequence[Self]) -> Self:
@@ -132,7 +201,9 @@ class Powers:
             raise SpectrumError(
                 "spectra measured with other irreps, methods, numbers of rotations or windows cannot be joined"
             )
-        rows = {name: combine([getattr(part, name) for part in parts]) for name in cls._rows}
+        rows: dict[str, Any] = {name: combine([getattr(part, name) for part in parts]) for name in cls._rows}
+        held = [part.held_out for part in parts if part.held_out is not None]
+        rows["held_out"] = HeldOut.joined(held, combine) if len(held) == len(parts) else None
         return replace(parts[0], **rows, noise_floor=max(part.noise_floor for part in parts))  # type: ignore[type-var]
 
 
@@ -156,6 +227,10 @@ class Spectrum(Powers):
         √b_α by no more than √noise_floor.
     method
         "quadrature" or "random".
+    held_out
+        What held-out elements say, see :mod:`jetsym.spectrum.heldout`; None where there were none.
+    is_unbiased
+        Whether power and norm are estimates with their help.
     """
 
     irreps: tuple[Irrep, ...]
@@ -164,6 +239,8 @@ class Spectrum(Powers):
     n_rotations: int
     noise_floor: float
     method: str
+    held_out: HeldOut | None = None
+    is_unbiased: bool = False
 
     def _measure(self) -> Hashable:
         return self.irreps, self.method, self.n_rotations
@@ -189,6 +266,8 @@ class WindowEnergies(Powers):
         than as N − B_0, so that nothing cancels where u hardly depends on y.
     noise_floor
         The fraction of power that rounding alone can put into any energy.
+    held_out, is_unbiased
+        As of :class:`Spectrum`, at rapidities of each input's own; the components are all polynomials of the nodes.
     """
 
     window: Window
@@ -196,7 +275,19 @@ class WindowEnergies(Powers):
     norm: NDArray[np.float64]
     deviation: NDArray[np.float64]
     noise_floor: float
+    held_out: HeldOut | None = None
+    is_unbiased: bool = False
     _rows: ClassVar[tuple[str, ...]] = ("power", "norm", "deviation")
+
+    @property
+    def deviation_share(self) -> tuple[float, float]:
+        """A²/N as a ratio of sums over inputs, with its error: Σ_{n≥1} B_n/N."""
+        influence = None
+        if self.is_unbiased and self.held_out is not None:
+            over = self.held_out.of_norm
+            influence = over - self.held_out.influence()[..., 0], over
+        value, stderr = jackknife_ratio(self.deviation, self.norm, influence=influence)
+        return float(value), float(stderr)
 
     @property
     def slope2(self) -> NDArray[np.float64]:
@@ -204,6 +295,11 @@ class WindowEnergies(Powers):
         if self.window.n_max < 1:
             raise SpectrumError("the window has n_max = 0; take n_max ≥ 1 for a slope")
         return self.power[:, 1] / self.window.variance
+
+    def _with(self, power: NDArray[np.float64], norm: NDArray[np.float64]) -> Self:
+        deviation = norm - power[:, 0]
+        power = power[:, : self.window.n_max + 1]
+        return replace(self, power=power, norm=norm, deviation=deviation, is_unbiased=True)
 
     def _measure(self) -> Hashable:
         window = self.window

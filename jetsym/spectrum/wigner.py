@@ -7,6 +7,7 @@ the array type they are given.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -43,14 +44,19 @@ def small_d(lam: int, beta: NDArray[np.float64]) -> NDArray[np.float64]:
     np.float64(0.5)
     """
     expect_at_least("lam", lam, 0, SpectrumError)
+    vectors = _eigenvectors(lam)
+    phases = np.exp(-1j * np.asarray(beta)[..., None] * np.arange(-lam, lam + 1))
+    return np.real((vectors * phases[..., None, :]) @ vectors.conj().T)
+
+
+@lru_cache(maxsize=128)
+def _eigenvectors(lam: int) -> NDArray[np.complex128]:
+    """Return the eigenvectors of J_y, one a column, by rising eigenvalue −λ … λ; do not write to them."""
     m = np.arange(-lam, lam)
     raising = np.sqrt((lam - m) * (lam + m + 1.0))
     j_y = np.zeros((2 * lam + 1, 2 * lam + 1), dtype=complex)
     j_y[np.arange(1, 2 * lam + 1), np.arange(2 * lam)] = raising / 2j
-    j_y = j_y + j_y.conj().T
-    _, vectors = np.linalg.eigh(j_y)
-    phases = np.exp(-1j * np.asarray(beta)[..., None] * np.arange(-lam, lam + 1))
-    return np.real((vectors * phases[..., None, :]) @ vectors.conj().T)
+    return np.linalg.eigh(j_y + j_y.conj().T)[1]
 
 
 def characters(l_max: int, rotations: Any) -> Any:

@@ -67,6 +67,30 @@ class Window(Nodes):
         """Var(y) of the measure."""
         return self.width**2 / 3 if self.distribution == "uniform" else self.width**2
 
+    def polynomials_at(self, rapidity: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Compute p_k(y) (n, …) of the orders k = 0 … n − 1 at rapidities (…)."""
+        return _polynomials(self.distribution, rapidity / self.width, len(self))
+
+    def draw(self, shape: int | tuple[int, ...], rng: np.random.Generator) -> NDArray[np.float64]:
+        """Draw rapidities of the measure.
+
+        Examples
+        --------
+        >>> rapidity_window("uniform", 2.0, 1).draw((5, 3), np.random.default_rng(0)).shape
+        (5, 3)
+        """
+        if self.distribution == "uniform":
+            return rng.uniform(-self.width, self.width, size=shape)
+        return rng.normal(scale=self.width, size=shape)
+
+
+def _polynomials(distribution: Distribution, x: NDArray[np.float64], n: int) -> NDArray[np.float64]:
+    """Compute the orthonormal polynomials (n, …) of the orders 0 … n − 1 at rapidities (…) over the width."""
+    order = np.arange(n)
+    uniform = distribution == "uniform"
+    vander, scale = (legvander, np.sqrt(2 * order + 1)) if uniform else (hermevander, np.exp(-gammaln(order + 1) / 2))
+    return np.moveaxis(np.asarray(vander(x, n - 1) * scale, dtype=np.float64), -1, 0)
+
 
 def rapidity_window(distribution: Distribution, width: float, n_max: int, *, degree: int | None = None) -> Window:
     """Return the Gauss nodes of a measure on rapidity, for energies up to n_max.
@@ -107,15 +131,9 @@ def rapidity_window(distribution: Distribution, width: float, n_max: int, *, deg
             + ("" if 2 * n_max < 2 * MAX_NODES else ": lower n_max")
         )
     n = degree // 2 + 1
-    order = np.arange(n)
-    if distribution == "uniform":
-        nodes, weights = leggauss(n)
-        polynomials = legvander(nodes, n - 1) * np.sqrt(2 * order + 1)
-    else:
-        nodes, weights = hermegauss(n)
-        polynomials = hermevander(nodes, n - 1) * np.exp(-gammaln(order + 1) / 2)
-    weights = weights / weights.sum()
-    return Window(distribution, width, width * nodes, weights, np.asarray(polynomials.T), n_max, 2 * n - 1)
+    nodes, weights = leggauss(n) if distribution == "uniform" else hermegauss(n)
+    polynomials = _polynomials(distribution, nodes, n)
+    return Window(distribution, width, width * nodes, weights / weights.sum(), polynomials, n_max, 2 * n - 1)
 
 
 def rapidity_windows(

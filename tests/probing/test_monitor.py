@@ -78,12 +78,12 @@ def test_probes_are_those_of_jetsym_probe(tmp_path, make_jets):
     assert found.equivariance == direct.equivariance
 
 
-def test_120_evaluations_of_every_input_with_parity(tmp_path):
+def test_136_evaluations_of_every_input_with_parity(tmp_path):
     seen = []
     model = nn.Linear(3, 1)
     report = Monitor(tmp_path, POINTS, every=1, call=lambda model, x: seen.append(len(x)) or model(x))(model, 0)
-    assert report.meta["evaluations"] == 120 * len(POINTS)
-    assert sum(seen) < 120 * len(POINTS) + 200  # to learn the names and the effect of rounding, on however few inputs
+    assert report.meta["evaluations"] == 2 * (60 + 8) * len(POINTS)
+    assert sum(seen) < 136 * len(POINTS) + 200  # to learn the names and the effect of rounding, on however few inputs
 
 
 def test_a_probe_is_written_whole_beside_the_checkpoints(tmp_path):

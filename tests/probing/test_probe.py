@@ -237,7 +237,7 @@ def test_the_spectrum_does_not_depend_on_the_orientation_of_the_jets(tagger, jet
     tagger = tagger.double()
     options = {"layers": ["embedding", "blocks.?"], "l_max": 6, "limit": 1, **QUIET}
     here, there = (jetsym.probe(tagger, each, **options) for each in (jets, rotated))
-    np.testing.assert_allclose(here.fractions[:3], there.fractions[:3], atol=1e-7)
+    np.testing.assert_allclose(here.fractions[:3], there.fractions[:3], atol=2e-6)
     assert here.layers[:3] == ("embedding", "blocks.0", "blocks.1")
     assert np.abs(here.fractions[:, 1:]).max() > 1e-2
 

@@ -10,6 +10,7 @@ from jetsym.probing.diagnosis.case import INVARIANT, Case, NotJudged
 from jetsym.probing.diagnosis.modes import MEASURE_AGAIN, register
 from jetsym.probing.diagnosis.thresholds import Bound
 from jetsym.probing.measure.resolution import LADDER, LADDER_OF_MODES
+from jetsym.probing.reports.derived import NOT_SMALL, unseen
 from jetsym.probing.reports.diagnosis import Evidence, Finding
 from jetsym.probing.reports.significance import Share
 from jetsym.probing.reports.spectrum import SymmetryReport, tail_floor
@@ -114,7 +115,8 @@ def bottleneck(case: Case) -> Iterator[Finding]:
     remedies=(MEASURE_AGAIN,),
     thresholds={
         "tail": Bound(
-            0.01, 'Fraction of power beyond l_max that is left unexplained; the tolerance of l_max="auto" as well.'
+            NOT_SMALL,
+            'Power beyond l_max, or aliased from there, over all power; the tolerance of l_max="auto" as well.',
         )
     },
 )
@@ -122,16 +124,23 @@ def saturation(case: Case) -> Iterator[Finding]:
     """Find the layer that has most power beyond l_max, and more than the tolerance."""
     case.refuse_named()
     report, bounds, last = case.report, case.bounds, case.report.irreps[-1].lam
-    least = report.tail - list(map(tail_floor, report.noise_floor)) - case.errors * report.tail_stderr
-    lost = [(float(report.tail[row]), row) for row in range(len(report.layers)) if least[row] > bounds.tail]
+    unexplained, stderr = unseen(report)
+    floors = [*map(tail_floor, report.noise_floor)]
+    least = unexplained - floors - case.errors * stderr
+    lost = [(float(unexplained[row]), row) for row in range(len(report.layers)) if least[row] > bounds.tail]
     if not lost:
         return
     value, worst = max(lost)
-    layer, floor = case.report.layers[worst], tail_floor(report.noise_floor[worst])
-    beyond = Evidence(f"beyond λ = {last} in {layer}", value, float(report.tail_stderr[worst]), bounds.tail, floor)
+    layer, what = (
+        case.report.layers[worst],
+        "beyond, or aliased from beyond," if report.meta.get("held_out") else "beyond",
+    )
+    beyond = Evidence(f"{what} λ = {last} in {layer}", value, float(stderr[worst]), bounds.tail, floors[worst])
     at_cut, before = (case.evidence(f"λ = {lam} in {layer}", worst, _at(lam)) for lam in (last, last - 1))
     piled = at_cut.value - before.value > case.errors * (at_cut.stderr + before.stderr)
     text = f"{percent(value, beyond.stderr)} % of {layer} lies beyond λ = {last}"
+    if report.meta.get("held_out"):
+        text += ", or has strayed from there"
     if piled and last:
         text += f", and power piles up at the cut: {percent(at_cut.value, at_cut.stderr)} % at λ = {last}"
     if len(lost) > 1:

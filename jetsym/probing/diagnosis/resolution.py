@@ -68,13 +68,27 @@ def _few_inputs(case: Case) -> Iterator[Reason]:
         yield text, Evidence("inputs", case.inputs, NAN, FEWEST_INPUTS), {"limit": INPUTS}
 
 
-def _grids_disagree(case: Case) -> Iterator[Reason]:
+def _never_resolved(case: Case) -> Iterator[Reason]:
     found = case.report.meta.get("resolution")
     if found and not found["agreed"] and not case.report.irreps[0].is_named:  # those have no grid
         last = found["steps"][-1]
-        text = f"two grids still disagree at l_max = {last['l_max']}, the largest tried: use method='random'"
-        changed = Evidence("change of a share of power on the next grid", last["difference"], NAN, found["tolerance"])
-        yield text, changed, {"l_max": last["l_max"], "method": "random"}
+        left = last.get("unexplained", last.get("difference"))  # former versions compared two grids
+        text = f"{100 * left:.2g} % is unexplained at l_max = {last['l_max']}, the largest tried: use method='random'"
+        beyond = Evidence("unexplained, of the power", left, NAN, found["tolerance"])
+        yield text, beyond, {"l_max": last["l_max"], "method": "random"}
+
+
+def _wrong_by_rule(case: Case) -> Iterator[Reason]:
+    """Find outputs of which the rule surely has A² wrong by a quarter and more, so that its error spectrum is cut."""
+    last = case.report.irreps[-1].lam
+    for name, item in case.report.equivariance.items():
+        bound = max(case.bounds.deviation**2, item.noise_floor**2, item.relative**2 / 4)
+        if abs(item.unexplained) - case.bounds.sigma * item.unexplained_stderr > bound:
+            evidence = Evidence(
+                f"relative A² of {name} that the rule does not see", item.unexplained, item.unexplained_stderr, bound
+            )
+            text = f"a rule for l_max = {last} has A of {name} wrong: raise l_max, or use method='random'"
+            yield text, evidence, {"l_max": max(2 * last, 1)}
 
 
 def _loose_shares(case: Case) -> Iterator[Reason]:
@@ -114,7 +128,8 @@ def _out_of_reach(case: Case) -> Iterator[Reason]:
 
 _RULES: tuple[Callable[[Case], Iterator[Reason]], ...] = (
     _few_inputs,
-    _grids_disagree,
+    _never_resolved,
+    _wrong_by_rule,
     _loose_shares,
     _loose_errors,
     _out_of_reach,

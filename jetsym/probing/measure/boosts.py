@@ -15,14 +15,14 @@ from jetsym.probing.forward.memory import within_memory
 from jetsym.probing.forward.session import Responses, Session
 from jetsym.probing.forward.settle import settle
 from jetsym.probing.kinds import check_law
-from jetsym.probing.measure.deviation import Deviation, EquivarianceError, combine
+from jetsym.probing.measure import orbit
+from jetsym.probing.measure.deviation import Deviation, EquivarianceError, combine, is_wrong
 from jetsym.probing.measure.rounding import Rounding, along_boosts, measure_rounding, spread_of_a_constant
 from jetsym.probing.options import AUTO
 from jetsym.probing.reports.boosts import BoostReport
 from jetsym.progress import progress_bar
-from jetsym.spectrum import WindowEnergies, WindowEstimator
+from jetsym.spectrum import HeldOutElements, WindowEnergies, WindowEstimator
 from jetsym.spectrum.representations import Kind, representation
-from jetsym.spectrum.result import jackknife_ratio
 from jetsym.spectrum.windows import Window, rapidity_windows
 from jetsym.symmetry import Symmetry
 
@@ -72,11 +72,11 @@ def _report_on(
         within_memory(running, lambda: settle(running, placed, few))
         rounding = within_memory(running, lambda: measure_rounding(running, placed, *map(along_boosts, windows)))
         found = []
-        evaluations = samples * sum(map(len, windows))
+        evaluations = samples * sum(len(window) + orbit.HELD_OUT for window in windows)
         with progress_bar(f"{title}, boosts", evaluations, shown=session.progress) as advance:
             for window in windows:
                 found.append(within_memory(running, partial(window_energies, running, placed, window)))
-                advance(samples * len(window))
+                advance(samples * (len(window) + orbit.HELD_OUT))
         meta = {
             **session.facts(placed, action),
             **symmetry.to_dict(),
@@ -93,31 +93,69 @@ def _report_on(
 Found = tuple[dict[str, WindowEnergies], dict[str, list[Deviation]]]
 
 
+class WindowBatch:
+    """A few inputs under the boosts of a window, and under held-out ones of each input's own."""
+
+    def __init__(self, session: Session, inputs: Any, part: slice, window: Window) -> None:
+        self._session, self._window = session, window
+        self._inputs = session.domain.select(inputs, part)
+        generators = [np.random.default_rng([session.seed, index, 1]) for index in range(part.start, part.stop)]
+        own = np.stack([window.draw((orbit.HELD_OUT,), each) for each in generators], axis=1)
+        self._held_out = HeldOutElements(window, own) if len(own) else None
+        self.estimators: dict[str, WindowEstimator] = {}
+        self.errors: dict[str, EquivarianceError] = {}
+
+    def travel(self) -> None:
+        """Evaluate all of them."""
+        sum(
+            1
+            for _ in self._session.orbit(self._inputs, self._window.rapidity, [slice(0, len(self._window))], self._take)
+        )
+        if self._held_out is not None:
+            elements = self._held_out.elements
+            sum(1 for _ in self._session.orbit(self._inputs, elements, [slice(0, len(elements))], self._compare))
+
+    def _take(self, chunk: slice, responses: Responses, _: Responses) -> None:
+        window, kinds = self._window, self._session.outputs
+        still = np.broadcast_to(np.eye(3), (len(window), 3, 3))  # invariant outputs stay as they are
+        for name, response in responses.items():
+            estimator = self.estimators[name] = WindowEstimator(window)
+            mask = self._real(name, response)
+            try:
+                estimator.add(chunk, response, mask=mask)
+            except SpectrumError as error:
+                raise ProbeError(f"{name!r} cannot be measured: {error}") from error
+            if name in kinds:
+                rho, own = representation(kinds[name]), WindowEstimator(window)
+                self.errors[name] = EquivarianceError(rho, window.weights, len(window), estimator=own)
+                self.errors[name].add(chunk, still, response, mask=mask)
+
+    def _compare(self, chunk: slice, responses: Responses, _: Responses) -> None:
+        assert self._held_out is not None
+        for name, response in responses.items():
+            mask = self._real(name, response)
+            try:
+                self.estimators[name].add_held_out(self._held_out, chunk, response, mask=mask)
+            except SpectrumError as error:
+                raise ProbeError(f"{name!r} cannot be measured: {error}") from error
+            if name in self.errors:
+                self.errors[name].add_held_out(self._held_out, chunk, response, turns=False, mask=mask)
+
+    def _real(self, name: str, response: Any) -> Any:
+        return self._session.real(name, response, self._inputs)
+
+
 def window_energies(session: Session, inputs: Any, window: Window) -> Found:
     """Measure window energies of every layer and deviations of every output, over all inputs."""
-    domain, kinds = session.domain, session.outputs
     energies: dict[str, list[WindowEnergies]] = {}
     deviations: dict[str, list[Deviation]] = {}
-    still = np.broadcast_to(np.eye(3), (len(window), 3, 3))  # invariant outputs stay as they are
-    for part in session.parts(inputs, max(1, session.evaluations // len(window))):
-        some = domain.select(inputs, part)
-
-        def take(chunk: slice, responses: Responses, _: Responses, some: Any = some) -> None:
-            for name, response in responses.items():
-                mask = session.real(name, response, some)
-                try:
-                    estimator = WindowEstimator(window)
-                    estimator.add(chunk, response, mask=mask)
-                except SpectrumError as error:
-                    raise ProbeError(f"{name!r} cannot be measured: {error}") from error
-                energies.setdefault(name, []).append(estimator.result())
-                if name in kinds:
-                    deviation = EquivarianceError(representation(kinds[name]), window.weights, len(window))
-                    deviation.add(chunk, still, response, mask=mask)
-                    deviations.setdefault(name, []).append(deviation.result())
-
-        for _ in session.orbit(some, window.rapidity, [slice(0, len(window))], take):
-            pass
+    for part in session.parts(inputs, max(1, session.evaluations // max(len(window), orbit.HELD_OUT))):
+        batch = WindowBatch(session, inputs, part, window)
+        batch.travel()
+        for name, estimator in batch.estimators.items():
+            energies.setdefault(name, []).append(estimator.result())
+        for name, error in batch.errors.items():
+            deviations.setdefault(name, []).append(error.result())
     return {name: WindowEnergies.concatenate(parts) for name, parts in energies.items()}, deviations
 
 
@@ -133,22 +171,39 @@ def _assemble(
         eps: [spread_of_a_constant(WindowEstimator(window), [slice(0, len(window))], eps) for window in windows]
         for eps in {item.eps for item in rounding[0].values()}
     }
-    ratios = [
-        [jackknife_ratio(energies[name].deviation, energies[name].norm) for name in layers] for energies, _ in found
+    floors = [
+        {name: one[name].floor(sums[one[name].eps][place]) for name in layers} for place, one in enumerate(rounding)
     ]
+    unexplained = np.array([[energies[name].unexplained for name in layers] for energies, _ in found])
+    unbiased = [
+        [
+            name
+            for name in layers
+            if not energies[name].is_resolved(least[name])
+            or (energies[name].unexplained[0] > least[name] and is_wrong(errors.get(name, ())))
+        ]
+        for (energies, errors), least in zip(found, floors, strict=True)
+    ]
+    shown = [
+        [energies[name].unbiased() if name in beyond else energies[name] for name in layers]
+        for (energies, _), beyond in zip(found, unbiased, strict=True)
+    ]
+    ratios = [[item.deviation_share for item in row] for row in shown]
     return BoostReport(
         layers=layers,
         widths=np.array([window.width for window in windows]),
-        energies=np.array([[energies[name].fractions for name in layers] for energies, _ in found]),
-        energies_stderr=np.array([[energies[name].stderr for name in layers] for energies, _ in found]),
+        energies=np.array([[item.fractions for item in row] for row in shown]),
+        energies_stderr=np.array([[item.stderr for item in row] for row in shown]),
         squared=np.array([[value for value, _ in row] for row in ratios]),
         squared_stderr=np.array([[stderr for _, stderr in row] for row in ratios]),
-        noise_floor=np.array(
-            [[one[name].floor(sums[one[name].eps][place]) for name in layers] for place, one in enumerate(rounding)]
-        ),
+        unexplained=unexplained[..., 0],
+        unexplained_stderr=unexplained[..., 1],
+        noise_floor=np.array([[one[name] for name in layers] for one in floors]),
         equivariance={
-            name: combine(kinds[name], parts, rounding[-1][name].floor_of_error(kinds[name]))
+            name: combine(
+                kinds[name], parts, rounding[-1][name].floor_of_error(kinds[name]), unbiased=name in unbiased[-1]
+            )
             for name, parts in found[-1][1].items()
         },
-        meta=meta,
+        meta={**meta, "held_out": orbit.HELD_OUT, "unbiased": unbiased},
     )

@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from jetsym.probing.reports.equivariance import Equivariance
-from jetsym.spectrum import Irrep, QuadratureEstimator, RandomEstimator, Spectrum
+from jetsym.spectrum import (
+    HeldOutElements,
+    Irrep,
+    QuadratureEstimator,
+    RandomEstimator,
+    Spectrum,
+    WindowEstimator,
+)
+from jetsym.spectrum.heldout import HeldOut, is_beyond_chance
 from jetsym.spectrum.representations import Kind, Representation, representation
 from jetsym.spectrum.responses import to_numpy
 from jetsym.spectrum.result import jackknife_ratio
 
-__all__ = ["Deviation", "EquivarianceError", "combine"]
+__all__ = ["Deviation", "EquivarianceError", "combine", "is_wrong"]
 
 Array = NDArray[np.float64]
 
@@ -28,7 +37,8 @@ class Deviation:
     squared, norm, leakage
         (samples,) A² = ∫‖z − f̄‖² dμ, N = ∫‖z‖² dμ, and the part Σ_blocks (N − B_α[u]) of A² in the wrong irreps.
     noise
-        (samples,) what the finite number of random rotations adds to ‖f̄‖²: zero for a rule.
+        (samples,) what chance adds to ‖f̄‖², summed over the rows of an input: of n random pairs
+        Σ‖z̄_i − f̄‖²/(n(n−1)); 0 by a rule.
     average
         (samples, …, *shape) f̄ = ∫z dμ in the layout of the output; zero for padded tokens.
     spectrum
@@ -37,6 +47,8 @@ class Deviation:
         (samples, tokens) bool, True for real tokens; None where there is no padding.
     rows
         (inputs or real tokens, features) f̄ as the spread across inputs takes it.
+    held_out
+        What held-out elements say of z − z₀; None where there were none.
     """
 
     squared: Array
@@ -47,6 +59,52 @@ class Deviation:
     spectrum: Spectrum | None
     mask: NDArray[np.bool_] | None
     rows: Array
+    held_out: HeldOutError | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class HeldOutError:
+    """The findings at held-out elements about one output.
+
+    Parameters
+    ----------
+    shifted
+        Of z − z₀ per irrep: its norm less its invariant part is A².
+    content
+        Of Σ_blocks B_α[u], one component: its norm less this is the leakage.
+    constant, along
+        (samples,) and (samples, k): N = the norm of z − z₀ + constant + mean_h along.
+    rows, noise
+        As of :class:`Deviation`, with f̄ unbiased.
+    """
+
+    shifted: HeldOut
+    content: HeldOut
+    constant: Array
+    along: Array
+    rows: Array
+    noise: Array
+
+    def estimates(self) -> Errors:
+        """Return the unbiased estimates."""
+        power, norm, _ = self.shifted.estimates()
+        content = self.content.estimates().power[:, 0]
+        return Errors(norm - power[:, 0], norm + self.constant + self.along.mean(axis=1), norm - content, power[:, 1:])
+
+    def influence(self) -> Errors:
+        """Return what each element of an input makes of them, (samples, k) and (samples, k, irreps)."""
+        norm, power = self.shifted.of_norm, self.shifted.influence()
+        content = self.content.influence()[..., 0]
+        return Errors(norm - power[..., 0], norm + self.along, norm - content, power[..., 1:])
+
+
+class Errors(NamedTuple):
+    """A², N and leakage (samples,), and the error spectrum (samples, irreps without the invariant one)."""
+
+    squared: Array
+    norm: Array
+    leakage: Array
+    power: Array
 
 
 class EquivarianceError:
@@ -80,11 +138,12 @@ class EquivarianceError:
         weights: Array | None,
         n_rotations: int,
         *,
-        estimator: QuadratureEstimator | RandomEstimator | None = None,
+        estimator: QuadratureEstimator | RandomEstimator | WindowEstimator | None = None,
     ) -> None:
         self._rho = rho
         self._blocks = [BlockError(block, weights, n_rotations) for block in rho.blocks]
         self._estimator = estimator
+        self._held_out: HeldOutElements | None = None
         self._layout: tuple[int, ...] = ()
         self._complex = False
         self._kept: NDArray[np.bool_] | None = None
@@ -106,15 +165,51 @@ class EquivarianceError:
             (samples, tokens) bool for outputs (n_chunk, samples, tokens, …, *shape): only True tokens count.
         """
         self._kept = None if mask is None else to_numpy(mask)
-        cosets = [self._components(f) for f in (f_proper, f_improper) if f is not None]
         matrices = self._rho.block_matrices(elements if elements.ndim == 4 else elements[:, None])
+        by_block = self._by_block(f_proper, f_improper)
         shifted = [
-            block.add(chunk, turns, [coset[..., place] for coset in cosets])
-            for block, turns, place in zip(self._blocks, matrices, self._rho.slices, strict=True)
+            block.add(chunk, turns, parts) for block, turns, parts in zip(self._blocks, matrices, by_block, strict=True)
         ]
         if self._estimator is not None:
-            by_coset = [np.concatenate(parts, axis=-1) for parts in zip(*shifted, strict=True)]
-            self._estimator.add(chunk, *(z.reshape(*z.shape[:2], -1) for z in by_coset))
+            self._estimator.add(chunk, *_flattened(shifted))
+
+    def add_held_out(
+        self,
+        held_out: HeldOutElements,
+        chunk: slice,
+        f_proper: object,
+        f_improper: object = None,
+        *,
+        turns: bool = True,
+        mask: object = None,
+    ) -> None:
+        """Add outputs to a chunk of held-out elements, after those of the rule.
+
+        Parameters
+        ----------
+        held_out, chunk
+            Elements of each input's own, and a slice of them.
+        f_proper, f_improper, mask
+            As for :meth:`add`.
+        turns
+            Whether the elements are rotations; boosts leave invariant outputs as they are.
+        """
+        self._kept = None if mask is None else to_numpy(mask)
+        samples = held_out.elements.shape[1]
+        still = np.broadcast_to(np.eye(3), (chunk.stop - chunk.start, samples, 3, 3))
+        matrices = self._rho.block_matrices(held_out.elements[chunk] if turns else still)
+        by_block = self._by_block(f_proper, f_improper)
+        shifted = [
+            block.compare(turned, parts) for block, turned, parts in zip(self._blocks, matrices, by_block, strict=True)
+        ]
+        self._held_out = held_out
+        assert isinstance(self._estimator, (QuadratureEstimator, WindowEstimator))
+        self._estimator.add_held_out(held_out, chunk, *_flattened(shifted))
+
+    def _by_block(self, *cosets: object) -> list[list[Array]]:
+        """Return for each block its components (n, samples, objects, d) of every coset."""
+        components = [self._components(f) for f in cosets if f is not None]
+        return [[each[..., place] for each in components] for place in self._rho.slices]
 
     def result(self) -> Deviation:
         """Return A², its split, N and f̄ of the batch."""
@@ -125,17 +220,44 @@ class EquivarianceError:
         if self._complex:
             real, imaginary = average[:, ::2], average[:, 1::2]
             average = real + 1j * imaginary
-        kept = np.ones((len(mean), 1), dtype=bool) if self._kept is None else self._kept
+        found = None if self._estimator is None else self._estimator.result()
         return Deviation(
             squared=squared,
             norm=norm,
             leakage=leakage,
             noise=noise,
             average=average.reshape(self._layout),
-            spectrum=None if self._estimator is None else self._estimator.result(),
+            spectrum=found if isinstance(found, Spectrum) else None,
             mask=self._kept,
-            rows=mean.reshape(*kept.shape, -1)[kept],
+            rows=self._rows(mean),
+            held_out=None if found is None or found.held_out is None else self._compared(found.held_out, mean),
         )
+
+    def _compared(self, shifted: HeldOut, mean: Array) -> HeldOutError:
+        """Put together what held-out elements say, with f̄ (samples, objects, dim) of the rule."""
+        assert isinstance(self._estimator, (QuadratureEstimator, WindowEstimator))
+        r = to_numpy(self._estimator.held_out_residuals())  # of even parity
+        r = r.reshape(*r.shape[:2], *mean.shape[1:])
+        k = r.shape[1]
+        first = np.concatenate([block.first for block in self._blocks], axis=-1)
+        contents = [
+            block.content(r[..., place], l_max=shifted_l_max(self._estimator))
+            for block, place in zip(self._blocks, self._rho.slices, strict=True)
+        ]
+        spread = r - r.mean(axis=1, keepdims=True)
+        return HeldOutError(
+            shifted=shifted,
+            content=HeldOut.joined(contents, lambda parts: np.sum(parts, axis=0)),
+            constant=2 * (first * (mean - first)).sum(axis=(1, 2)) + (first**2).sum(axis=(1, 2)),
+            along=2 * np.einsum("sod,skod->sk", first, r),
+            rows=self._rows(mean + r.mean(axis=1)),
+            noise=(spread**2).sum(axis=(1, 2, 3)) / (k * (k - 1)),
+        )
+
+    def _rows(self, mean: Array) -> Array:
+        """Return f̄ (samples, objects, dim) with a row for each input, or for each of its real tokens."""
+        kept = np.ones((len(mean), 1), dtype=bool) if self._kept is None else self._kept
+        return mean.reshape(*kept.shape, -1)[kept]
 
     def _components(self, f: object) -> Array:
         """Return (n, samples, objects, dim) components in the basis of the blocks; padded tokens are zero."""
@@ -167,13 +289,13 @@ class BlockError:
         if weights is None:
             self._leak_weights = np.where(np.arange(n_rotations) == 0, 0.0, 1.0 / (n_rotations - 1))
         self._first: Array | None = None
+        self._held_out: list[tuple[Array, Array]] = []  # matrices, and the even part of z − z₀
         self._mean = self._norm = self._square = self._coset_square = np.zeros(1)
         self._coefficients = self._leak_square = self._leak_coset_square = np.zeros(1)
 
     def add(self, chunk: slice, matrices: Array, cosets: Sequence[Array]) -> list[Array]:
         """Add components (n, samples, objects, d) under D(R) (n, samples or 1, d, d); returns z − z₀ of each."""
-        signs = (1, self._irrep.parity or 1)
-        z = [sign * (u @ matrices) for sign, u in zip(signs, cosets, strict=False)]
+        z = self._turned_back(matrices, cosets)
         if self._first is None:
             self._first = z[0][0].copy()
         shifted = [values - self._first for values in z]
@@ -192,8 +314,55 @@ class BlockError:
             self._leak_coset_square = self._leak_coset_square + weights @ _squares(even)
         return shifted
 
+    def _turned_back(self, matrices: Array, cosets: Sequence[Array]) -> list[Array]:
+        """Return z of every coset from components (n, samples, objects, d) under D(R) (n, samples or 1, d, d)."""
+        signs = (1, self._irrep.parity or 1)
+        return [sign * (u @ matrices) for sign, u in zip(signs, cosets, strict=False)]
+
+    @property
+    def first(self) -> Array:
+        """(samples, objects, d) z₀."""
+        assert self._first is not None
+        return self._first
+
+    def compare(self, matrices: Array, cosets: Sequence[Array]) -> list[Array]:
+        """Keep components (n, samples, objects, d) at held-out elements; returns z − z₀ of each coset."""
+        shifted = [values - self.first for values in self._turned_back(matrices, cosets)]
+        self._held_out.append((matrices, np.mean(shifted, axis=0)))
+        return shifted
+
+    def content(self, r: Array, *, l_max: int) -> HeldOut:
+        """Compare ũ_α, what has the law of the block in u′ = D(z − z₀), with held-out elements: B_α[u′].
+
+        Parameters
+        ----------
+        r
+            (samples, k, objects, d) z − z₀ less what the rule makes of it. D r has no part of what the rule holds of
+            u′ if l_max reaches twice the λ of the block, and then varies least; otherwise u′ − ũ_α is taken.
+        l_max
+            Of the rule.
+        """
+        matrices, even = (np.swapaxes(np.concatenate(parts), 0, 1) for parts in zip(*self._held_out, strict=True))
+        samples, k, _, d = even.shape
+        matrices = np.broadcast_to(matrices, (samples, k, d, d))
+        flat = matrices.reshape(samples, k, -1)
+        if self._irrep.dimension > 1:
+            held = self._irrep.factor * (flat @ self._coefficients).reshape(even.shape)
+            power = self._irrep.factor * (self._coefficients**2).sum(axis=(1, 2))
+        else:
+            held = self._mean[:, None] @ np.swapaxes(matrices, -1, -2)
+            power = (self._mean**2).sum(axis=(1, 2))
+        left = (r if 2 * self._irrep.lam <= l_max else even) @ np.swapaxes(matrices, -1, -2)
+        if 2 * self._irrep.lam > l_max:
+            left = left - held
+        left, held = left.reshape(samples, k, -1), held.reshape(samples, k, -1)
+        gram = left @ np.swapaxes(left, 1, 2) * (1 - np.eye(k))
+        pairs = gram * (self._irrep.factor * flat @ np.swapaxes(flat, 1, 2))
+        cross = 2 * (held * left).sum(axis=-1)
+        return HeldOut(power[:, None], np.zeros((samples, k)), cross[..., None], pairs.sum(axis=-1)[..., None])
+
     def result(self) -> tuple[Array, Array, Array, Array, Array]:
-        """Return A², N, leakage and the noise of ‖f̄‖² (samples,), and f̄ (samples, objects, d)."""
+        """Return A², N, leakage and the noise of ‖f̄‖², (samples,) each, and f̄ (samples, objects, d)."""
         assert self._first is not None
         modulus = (self._mean**2).sum(axis=(1, 2))
         unbiased = self._squared_mean(modulus, self._coset_square, self._n)
@@ -208,6 +377,17 @@ class BlockError:
     def _squared_mean(self, modulus: Array, mean_square: Array, n: int) -> Array:
         """Return ‖∫v‖² from ‖mean of v‖² and the mean of ‖v‖²."""
         return modulus if self._exact else (n * modulus - mean_square) / (n - 1)
+
+
+def shifted_l_max(estimator: QuadratureEstimator | WindowEstimator) -> int:
+    """Return the l_max of an estimator's rule; the outputs under boosts are invariant."""
+    return estimator.rule.l_max if isinstance(estimator, QuadratureEstimator) else 0
+
+
+def _flattened(shifted: Sequence[Sequence[Array]]) -> list[Array]:
+    """Return for each coset z − z₀ (n, samples, features) of all blocks."""
+    by_coset = [np.concatenate(parts, axis=-1) for parts in zip(*shifted, strict=True)]
+    return [z.reshape(*z.shape[:2], -1) for z in by_coset]
 
 
 def _squares(*cosets: Array) -> Array:
@@ -226,7 +406,9 @@ def _products(matrices: Array, values: Array) -> Array:
     return np.transpose(flat, (1, 2, 0)) @ np.swapaxes(values.reshape(n, samples, -1), 0, 1)
 
 
-def combine(kind: Kind, parts: Sequence[Deviation], noise_floor: float, *, exact_to: int | None = None) -> Equivariance:
+def combine(
+    kind: Kind, parts: Sequence[Deviation], noise_floor: float, *, exact_to: int | None = None, unbiased: bool = False
+) -> Equivariance:
     """Combine the errors of batches into that over all inputs.
 
     Parameters
@@ -239,22 +421,30 @@ def combine(kind: Kind, parts: Sequence[Deviation], noise_floor: float, *, exact
         As a fraction of power.
     exact_to
         Largest λ up to which the error spectrum is exact.
+    unbiased
+        Whether to give the estimates from held-out elements in place of those of the rule.
     """
-    a2, norm, leakage, noise, rows = (
-        np.concatenate([getattr(part, name) for part in parts])
-        for name in ("squared", "norm", "leakage", "noise", "rows")
-    )
-    absolute, absolute_stderr = _root(*jackknife_ratio(a2, np.ones_like(a2)))
-    relative, relative_stderr = _root(*jackknife_ratio(a2, norm))
-    leaked, leaked_stderr = jackknife_ratio(leakage, norm)
-    misaligned, misaligned_stderr = jackknife_ratio(a2 - leakage, norm)
+    held = [part.held_out for part in parts if part.held_out is not None]
+    chosen: Sequence[Any] = held if unbiased else parts
+    found = _joined([each.estimates() for each in held]) if unbiased else _errors_by_rule(parts)
+    sway = _joined([each.influence() for each in held]) if unbiased else None
+    rows, noise = (np.concatenate([getattr(part, name) for part in chosen]) for name in ("rows", "noise"))
     counts = np.concatenate([_counts(part) for part in parts])
-    least = noise.mean() + noise_floor * norm.mean()
-    over_spread, over_spread_stderr = _over_spread(a2, rows, counts, noise=noise.mean(), least=least)
-    spectra = [part.spectrum for part in parts if part.spectrum is not None]
-    power = np.concatenate([spectrum.power[:, 1:] for spectrum in spectra]) if spectra else np.zeros((len(a2), 0))
-    names = [str(irrep) for irrep in spectra[0].irreps[1:]] if spectra else []
-    error, error_stderr = jackknife_ratio(power, norm)
+
+    def share(of: Callable[[Errors], Array], over: Callable[[Errors], Array] = lambda one: one.norm) -> Any:
+        return jackknife_ratio(of(found), over(found), influence=None if sway is None else (of(sway), over(sway)))
+
+    absolute, absolute_stderr = _root(*share(lambda one: one.squared, lambda one: np.ones_like(one.norm)))
+    relative, relative_stderr = _root(*share(lambda one: one.squared))
+    leaked, leaked_stderr = share(lambda one: one.leakage)
+    misaligned, misaligned_stderr = share(lambda one: one.squared - one.leakage)
+    blur = float(noise.mean())
+    least = blur + noise_floor * float(found.norm.mean())
+    over_spread, over_spread_stderr = _over_spread(found.squared, rows, counts, noise=blur, least=least)
+    irreps = next((part.spectrum.irreps for part in parts if part.spectrum is not None), ())  # boosts have none
+    names = [str(irrep) for irrep in irreps[1:]]
+    error, error_stderr = share(lambda one: one.power[..., : len(names)])
+    unexplained, unexplained_stderr = _unexplained(parts, held)
     return Equivariance(
         kind=representation(kind).name,
         absolute=absolute,
@@ -270,9 +460,44 @@ def combine(kind: Kind, parts: Sequence[Deviation], noise_floor: float, *, exact
         misalignment_stderr=float(misaligned_stderr),
         error_spectrum=dict(zip(names, error.tolist(), strict=True)),
         error_spectrum_stderr=dict(zip(names, error_stderr.tolist(), strict=True)),
-        error_tail=float(jackknife_ratio(a2 - power.sum(axis=1), norm)[0]),
-        error_exact_to=exact_to,
+        error_tail=float(share(lambda one: one.squared - one.power[..., : len(names)].sum(axis=-1))[0]),
+        error_exact_to=None if unbiased else exact_to,
+        unexplained=unexplained,
+        unexplained_stderr=unexplained_stderr,
     )
+
+
+def is_wrong(parts: Sequence[Deviation]) -> bool:
+    """Return whether held-out elements change A² of a rule by more than chance."""
+    held = [part.held_out for part in parts if part.held_out is not None]
+    if not held:
+        return False
+    change = _joined([each.estimates() for each in held]).squared - _errors_by_rule(parts).squared
+    return is_beyond_chance(change, _joined([each.influence() for each in held]).squared)
+
+
+def _errors_by_rule(parts: Sequence[Deviation]) -> Errors:
+    squared, norm, leakage = (
+        np.concatenate([getattr(part, name) for part in parts]) for name in ("squared", "norm", "leakage")
+    )
+    spectra = [part.spectrum for part in parts if part.spectrum is not None]
+    power = np.concatenate([spectrum.power[:, 1:] for spectrum in spectra]) if spectra else np.zeros((len(squared), 0))
+    return Errors(squared, norm, leakage, power)
+
+
+def _joined(parts: Sequence[Errors]) -> Errors:
+    """Put the numbers of batches together."""
+    return Errors(*map(np.concatenate, zip(*parts, strict=True)))
+
+
+def _unexplained(parts: Sequence[Deviation], held: Sequence[HeldOutError]) -> tuple[float, float]:
+    """Return A² from held-out elements less that of the rule, over N, with its error; NaN where none were held out."""
+    if not held:
+        return float("nan"), float("nan")
+    by_rule = _errors_by_rule(parts).squared
+    found, sway = (_joined([of(each) for each in held]) for of in (HeldOutError.estimates, HeldOutError.influence))
+    value, stderr = jackknife_ratio(found.squared - by_rule, found.norm, influence=(sway.squared, sway.norm))
+    return float(value), float(stderr)
 
 
 def _counts(part: Deviation) -> NDArray[np.int64]:
@@ -298,7 +523,7 @@ def _over_spread(
     counts
         (samples,) rows of each input.
     noise
-        What the rotations' finite number adds to the spread² of an input.
+        What a finite number of random elements adds to the spread² of an input.
     least
         The spread² of an input that must be exceeded for there to be any: noise, and what rounding makes.
     """
@@ -309,7 +534,7 @@ def _over_spread(
     centred = rows - rows.mean(axis=0)
     sums = np.zeros((samples, rows.shape[1]))
     np.add.at(sums, owner, centred)
-    squares = np.bincount(owner, weights=(centred**2).sum(axis=1), minlength=samples)
+    squares = np.bincount(owner, weights=(centred**2).sum(axis=1), minlength=samples) - noise
     # About their own mean the rest spread by Σ‖r‖² − ‖Σr‖²/n, where the sums of all are 0.
     left = len(rows) - counts
     others = squares.sum() - squares - (sums**2).sum(axis=1) / np.maximum(left, 1)

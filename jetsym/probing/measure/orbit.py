@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from array_api_compat import array_namespace
 from numpy.typing import NDArray
 
 from jetsym.errors import ProbeError, SpectrumError
@@ -23,6 +24,7 @@ from jetsym.spectrum import (
     SO3,
     FiniteRule,
     Group,
+    HeldOutElements,
     Quadrature,
     QuadratureEstimator,
     RandomEstimator,
@@ -33,6 +35,9 @@ from jetsym.spectrum.representations import Kind
 
 __all__ = ["Measurement", "Orbit", "Plan", "deviations_along", "measure", "orbit_of", "plan_passes"]
 
+
+#: Held-out elements of each input, a pair ±R counting as one.
+HELD_OUT = 8
 
 #: Rings of a quadrature rule that are evaluated together if the batch size allows: their products then run at speed.
 RINGS_PER_CHUNK = 16
@@ -74,7 +79,7 @@ class Orbit:
 
     def evaluations(self, samples: int) -> int:
         """Return the forward evaluations that a number of inputs takes."""
-        return self.cosets * samples * self.n_rotations
+        return self.cosets * samples * (self.n_rotations + self.n_held_out)
 
     def rotations(self, inputs: slice) -> NDArray[np.float64]:
         """Return (n, 3, 3) rotations of a rule, or (n, samples, 3, 3) random ones, the same in whatever batches."""
@@ -85,10 +90,33 @@ class Orbit:
         return np.swapaxes(own, 0, 1)
 
     @property
+    def n_held_out(self) -> int:
+        """Number of held-out elements of each input, beside a rule; random ones and those of a finite group need none.
+
+        All elements of a finite group are exact, and of a group given by the nodes of a rule no others are known.
+        """
+        return HELD_OUT if isinstance(self.rule, Quadrature) else 0
+
+    @property
+    def sees_all(self) -> bool:
+        """Whether nothing aliases, whatever the response: of random elements, or all elements of a finite group."""
+        return self.rule is None or (isinstance(self.rule, FiniteRule) and self.rule.group.is_finite)
+
+    def held_out(self, inputs: slice) -> HeldOutElements | None:
+        """Return elements of each input's own that the rule does not hold, the same in whatever batches."""
+        if not isinstance(self.rule, Quadrature) or not self.n_held_out:
+            return None
+        # One more number than the random rotations of the same seed, which are others.
+        generators = [np.random.default_rng([self.seed, index, 1]) for index in range(inputs.start, inputs.stop)]
+        own = np.stack([self.group.rotations((HELD_OUT,), each) for each in generators], axis=1)
+        return HeldOutElements(self.rule, own)
+
+    @property
     def numbers(self) -> int:
         """The real numbers that an estimator holds for one real feature of one input."""
         if self.rule is not None:
-            return self.cosets * (coefficients(self.rule) + waiting_numbers(self.rule))
+            # Of held-out elements the responses, and while they are compared the two halves and what is left of them.
+            return self.cosets * (coefficients(self.rule) + waiting_numbers(self.rule) + 3 * self.n_held_out)
         return 2 * self.cosets * self.n_rotations  # every response, and once more in order
 
     def error_of(
@@ -139,6 +167,7 @@ class InputBatch:
         self._session, self._orbit, self._pieces = session, orbit, pieces
         self._inputs = session.domain.select(inputs, part)
         self._rotations, self._samples = orbit.rotations(part), part.stop - part.start
+        self._held_out = orbit.held_out(part) if pieces else None
         self._shapes: dict[str, tuple[int, ...]] = {}
         self._masks: dict[str, Any] = {}
         self.estimators = {piece: self._new_estimator() for piece in pieces}
@@ -150,29 +179,66 @@ class InputBatch:
         }
 
     def travel(self) -> Iterator[int]:
-        """Go along the orbit; yield the number of evaluations of every chunk."""
-        chunks = self._orbit.chunks(self._session.evaluations // self._samples)
+        """Go along the orbit, then to the held-out elements; yield the number of evaluations of every chunk."""
+        at_once = self._session.evaluations // self._samples
         inversion = self._orbit.group.has_inversion
-        return self._session.orbit(self._inputs, self._rotations, chunks, self._take, inversion=inversion)
+        chunks = self._orbit.chunks(at_once)
+        yield from self._session.orbit(self._inputs, self._rotations, chunks, self._take, inversion=inversion)
+        if self._held_out is not None:
+            elements, step = self._held_out.elements, max(1, at_once)
+            parts = [slice(start, min(start + step, HELD_OUT)) for start in range(0, HELD_OUT, step)]
+            if self._session.action is None:
+                yield from self._session.orbit(self._inputs, elements, parts, self._compare, inversion=inversion)
+            else:
+                yield from self._one_by_one(elements, parts, (1, -1) if inversion else (1,))
+
+    def _one_by_one(self, elements: NDArray[np.float64], parts: Sequence[slice], signs: Sequence[int]) -> Iterator[int]:
+        """Evaluate input by input: an action of the caller's may know no elements of each input's own."""
+        session = self._session
+        inputs = [session.domain.select(self._inputs, slice(place, place + 1)) for place in range(self._samples)]
+        for chunk in parts:
+            cosets: list[Responses] = []
+            for sign in signs:
+                own = [session.along(one, sign * elements[chunk, place]) for place, one in enumerate(inputs)]
+                joined = {name: [one[name] for one in own] for name in own[0]}
+                cosets.append({name: array_namespace(*some).concat(some, axis=1) for name, some in joined.items()})
+            with full_precision():
+                yield self._compare(chunk, cosets[0], cosets[1] if len(cosets) > 1 else {})
 
     def _take(self, chunk: slice, proper: Responses, improper: Responses) -> int:
         """Take in the responses to one chunk of rotations."""
         for piece in self._pieces:
-            name, u = piece.name, proper[piece.name]
-            shape = tuple(u.shape[1:])
-            if self._shapes.setdefault(name, shape) != shape:
-                raise ProbeError(
-                    f"{name!r} has features of shape {shape[1:]} and {self._shapes[name][1:]} for one input"
-                )
-            try:
-                inverted = piece.of(improper[name]) if improper else None
-                self.estimators[piece].add(chunk, piece.of(u), inverted, mask=self._real(name, u))
-            except SpectrumError as error:
-                raise ProbeError(f"{name!r} cannot be measured: {error}") from error
+            estimator = self.estimators[piece]
+            self._add(piece, proper, improper, lambda *u, add=estimator.add, **mask: add(chunk, *u, **mask))
         for name, deviation in self.errors.items():
             u, real = proper[name], self._real(name, proper[name])
             deviation.add(chunk, self._rotations[chunk], u, improper.get(name), mask=real)
         return self._orbit.cosets * self._samples * len(self._rotations[chunk])
+
+    def _compare(self, chunk: slice, proper: Responses, improper: Responses) -> int:
+        """Take in the responses to one chunk of held-out elements."""
+        held = self._held_out
+        assert held is not None
+        for piece in self._pieces:
+            estimator = self.estimators[piece]
+            assert isinstance(estimator, QuadratureEstimator)
+            add = estimator.add_held_out
+            self._add(piece, proper, improper, lambda *u, add=add, **mask: add(held, chunk, *u, **mask))
+        for name, deviation in self.errors.items():
+            u, real = proper[name], self._real(name, proper[name])
+            deviation.add_held_out(held, chunk, u, improper.get(name), mask=real)
+        return self._orbit.cosets * self._samples * (chunk.stop - chunk.start)
+
+    def _add(self, piece: Piece, proper: Responses, improper: Responses, add: Callable[..., None]) -> None:
+        """Add a piece of the responses to its estimator."""
+        name, u = piece.name, proper[piece.name]
+        shape = tuple(u.shape[1:])
+        if self._shapes.setdefault(name, shape) != shape:
+            raise ProbeError(f"{name!r} has features of shape {shape[1:]} and {self._shapes[name][1:]} for one input")
+        try:
+            add(piece.of(u), piece.of(improper[name]) if improper else None, mask=self._real(name, u))
+        except SpectrumError as error:
+            raise ProbeError(f"{name!r} cannot be measured: {error}") from error
 
     def _real(self, name: str, response: Any) -> Any:
         if name not in self._masks:

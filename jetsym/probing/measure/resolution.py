@@ -1,13 +1,14 @@
-"""The l_max that a measurement needs: grow it until the tail is small and two grids agree."""
+"""The l_max that a measurement needs: grow it until hardly anything is left unexplained."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from jetsym.probing.reports.derived import unseen
 
 if TYPE_CHECKING:
     from jetsym.probing.reports.spectrum import SymmetryReport
@@ -30,14 +31,13 @@ class Step:
         The l_max.
     tail
         The largest fraction of power, among layers and outputs, that lies beyond it.
-    difference
-        The largest change, by the next finer grid, of a fraction of power up to l_max, or of relative A², both signed
-        parts of the same norm: what the grid of l_max aliases.
+    unexplained
+        The largest power, among them, that held-out elements find beyond it or aliased, over the norm.
     """
 
     l_max: int
     tail: float
-    difference: float
+    unexplained: float
 
 
 @dataclass(frozen=True)
@@ -47,9 +47,9 @@ class Resolution:
     Parameters
     ----------
     tolerance
-        What tail and difference were to stay below, as a fraction of power.
+        What was to stay unexplained at most, as a fraction of power.
     agreed
-        Whether they do at the last step.
+        Whether it does at the last step.
     steps
         The steps, by rising l_max; the last is the one that counts.
     inputs
@@ -80,18 +80,18 @@ def ladder(*, about_an_axis: bool, at_least: int) -> tuple[int, ...]:
 def settle(
     measured: Callable[[int], SymmetryReport], steps: Sequence[int], *, tolerance: float, inputs: int
 ) -> Resolution:
-    """Grow l_max until the tail and the difference to the next grid are below a tolerance.
+    """Grow l_max until what a rule leaves unexplained is below a tolerance.
 
     A rule for l_max integrates what is band-limited at l_max. Content beyond it is missing from the fractions, which
-    the tail says, but part of it also aliases into them, and into A², which only another grid can show: one irrep at
-    3·l_max may put more than half of its power below l_max.
+    the tail says, but part of it also aliases into them, and into A²: one irrep at 3·l_max may put more than half of
+    its power below l_max. Held-out elements see both.
 
     Parameters
     ----------
     measured
         The report for an l_max, always of the same few inputs.
     steps
-        Values of l_max to try; the last serves for comparison only.
+        Values of l_max to try.
     tolerance
         As a fraction of power.
     inputs
@@ -100,25 +100,12 @@ def settle(
     Returns
     -------
     Resolution
-        At the first l_max that fulfils both, or at the last that was compared.
+        At the first l_max that fulfils it, or at the last.
     """
     taken: list[Step] = []
-    coarse = measured(steps[0])
-    for here, finer in pairwise(steps):
-        fine = measured(finer)
-        taken.append(Step(here, float(np.abs(coarse.tail).max()), difference(coarse, fine)))
-        if max(taken[-1].tail, taken[-1].difference) <= tolerance:
+    for l_max in steps:
+        report = measured(l_max)
+        taken.append(Step(l_max, float(np.abs(report.tail).max()), float(unseen(report)[0].max())))
+        if taken[-1].unexplained <= tolerance:
             return Resolution(tolerance, True, tuple(taken), inputs)
-        coarse = fine
     return Resolution(tolerance, False, tuple(taken), inputs)
-
-
-def difference(coarse: SymmetryReport, fine: SymmetryReport) -> float:
-    """Return the largest change of a fraction of power in both reports: of a layer in an irrep, or relative A²."""
-    shared = [fine.irreps.index(irrep) for irrep in coarse.irreps]
-    changes = [np.abs(fine.fractions[:, shared] - coarse.fractions).max()]
-    for name, item in coarse.equivariance.items():
-        # What is reported of A² is its signed root.
-        squares = [one.relative * abs(one.relative) for one in (item, fine.equivariance[name])]
-        changes.append(abs(squares[1] - squares[0]))
-    return float(max(changes))

@@ -15,7 +15,7 @@ from jetsym.probing.forward.memory import within_memory
 from jetsym.probing.forward.session import Session
 from jetsym.probing.kinds import check_law, representation_of
 from jetsym.probing.measure import resolution
-from jetsym.probing.measure.deviation import combine
+from jetsym.probing.measure.deviation import combine, is_wrong
 from jetsym.probing.measure.orbit import Measurement, Orbit, measure, orbit_of, plan_passes
 from jetsym.probing.measure.rounding import Rounding, along_turns, measure_rounding
 from jetsym.probing.options import AUTO, check_kinds
@@ -130,7 +130,28 @@ def _assemble(
     """Put the report of a finished measurement together."""
     spectra = {name: Spectrum.concatenate(parts) for name, parts in found.spectra.items()}
     sums = {eps: orbit.rounding_of_sums(eps) for eps in {item.eps for item in rounding.values()}}
-    items = list(spectra.values())
+    floors = {name: rounding[name].floor(sums[rounding[name].eps]) for name in spectra}
+    unbiased = [
+        name
+        for name, item in spectra.items()
+        if not item.is_resolved(floors[name])
+        or (item.unexplained[0] > floors[name] and is_wrong(found.deviations.get(name, ())))
+    ]
+    items = [item.unbiased() if name in unbiased else item for name, item in spectra.items()]
+    errors = {
+        name: combine(
+            kinds[name],
+            parts,
+            rounding[name].floor_of_error(kinds[name]),
+            exact_to=_error_exact_to(kinds[name], meta),
+            unbiased=name in unbiased,
+        )
+        for name, parts in found.deviations.items()
+    }
+    unexplained = [item.unexplained for item in items]
+    if orbit.sees_all:  # nothing aliases: what is not shown is the tail
+        unexplained = [(item.tail, item.tail_stderr) for item in items]
+        errors = {name: replace(item, unexplained=0.0, unexplained_stderr=0.0) for name, item in errors.items()}
     return SymmetryReport(
         layers=tuple(spectra),
         irreps=items[0].irreps,
@@ -139,17 +160,11 @@ def _assemble(
         norm=np.array([item.norm.mean() for item in items]),
         tail=np.array([item.tail for item in items]),
         tail_stderr=np.array([item.tail_stderr for item in items]),
-        noise_floor=np.array([rounding[name].floor(sums[rounding[name].eps]) for name in spectra]),
-        equivariance={
-            name: combine(
-                kinds[name],
-                parts,
-                rounding[name].floor_of_error(kinds[name]),
-                exact_to=_error_exact_to(kinds[name], meta),
-            )
-            for name, parts in found.deviations.items()
-        },
-        meta=meta,
+        unexplained=np.array([value for value, _ in unexplained]),
+        unexplained_stderr=np.array([stderr for _, stderr in unexplained]),
+        noise_floor=np.array([floors[name] for name in spectra]),
+        equivariance=errors,
+        meta={**meta, "held_out": orbit.n_held_out, "unbiased": unbiased},
     )
 
 

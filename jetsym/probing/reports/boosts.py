@@ -12,7 +12,7 @@ from markupsafe import Markup
 from jetsym.probing.reports.base import LayerReport
 from jetsym.probing.reports.equivariance import Array, Equivariance
 from jetsym.probing.reports.html import Sectioned, render
-from jetsym.text import as_text, concise, concise_root, table_of
+from jetsym.text import as_text, concise, concise_root, percent, table_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -37,6 +37,11 @@ class BoostReport(LayerReport, Sectioned):
         jackknife standard errors.
     squared, squared_stderr
         (widths, layers) A²/N = Σ_{n≥1} B_n/N over all n: relative A is the root.
+    unexplained, unexplained_stderr
+        (widths, layers) what the nodes of the window do not see, over the power: that beyond the largest order they
+        resolve and that of what strayed into lower ones, found at ``meta["held_out"]`` random boosts of each input's
+        own. Where it is more than rounding, which ``meta["unbiased"]`` names for every width, energies and A are
+        unbiased estimates with their help. NaN in older reports.
     noise_floor
         (widths, layers) fraction that rounding can put into any energy: wide boosts magnify it.
     equivariance
@@ -53,19 +58,20 @@ class BoostReport(LayerReport, Sectioned):
     energies_stderr: Array
     squared: Array
     squared_stderr: Array
+    unexplained: Array
+    unexplained_stderr: Array
     noise_floor: Array
     equivariance: Mapping[str, Equivariance]
     meta: Mapping[str, Any]
     baseline: BoostReport | None = field(default=None)
 
     KIND: ClassVar[str] = "boosts"
-    FORMAT: ClassVar[int] = 2  # a noise floor for every width
+    FORMAT: ClassVar[int] = 2  # 2: a noise floor for every width, and what the nodes do not see
     ARRAYS: ClassVar[Mapping[str, tuple[str, ...]]] = {
         "widths": ("widths",),
         "energies": ("widths", "layers", "orders"),
         "energies_stderr": ("widths", "layers", "orders"),
-        "squared": ("widths", "layers"),
-        "squared_stderr": ("widths", "layers"),
+        **dict.fromkeys(("squared", "squared_stderr", "unexplained", "unexplained_stderr"), ("widths", "layers")),
         "noise_floor": ("widths", "layers"),
     }
 
@@ -87,7 +93,8 @@ class BoostReport(LayerReport, Sectioned):
         measure = f"{self.meta['distribution']} measure of width {self.widths[-1]:g}"
         result = []
         for name, item in self.equivariance.items():
-            if item.is_within_rounding:
+            row = self.layers.index(name)
+            if item.is_within_rounding and not self.unexplained[-1, row] > self.noise_floor[-1, row]:
                 text = f"{item.verdict(name, 'invariant', f'boosts along {along}')} ({measure})."
             else:
                 text = (
@@ -95,7 +102,20 @@ class BoostReport(LayerReport, Sectioned):
                     f"boosts along {along} ({measure})."
                 )
             result.append(text)
-        return result
+        return [*result, *self._convergence()]
+
+    def _convergence(self) -> list[str]:
+        """Say where the nodes of a window do not resolve a layer."""
+        largest = float(np.nan_to_num(self.unexplained).max())
+        if largest <= 0.01:
+            return []
+        place, row = np.unravel_index(int(np.nan_to_num(self.unexplained).argmax()), self.unexplained.shape)
+        left = percent(largest, self.unexplained_stderr[place, row])
+        return [
+            f"The nodes of width {self.widths[place]:g} leave {left} % of {self.layers[row]} unexplained: it varies "
+            "faster than they resolve. Its numbers are unbiased estimates, with the help of "
+            f"{self.meta.get('held_out', 0)} random boosts of each input's own; a larger l_max takes more nodes."
+        ]
 
     def rows(self) -> list[list[str]]:
         """Write relative A of every layer and output in every window, after its name."""

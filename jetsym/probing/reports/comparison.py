@@ -11,7 +11,7 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 
 from jetsym.errors import ProbeError, require
-from jetsym.probing.reports.derived import bandwidth, pseudo_share, weighted
+from jetsym.probing.reports.derived import NOT_SMALL, bandwidth, pseudo_share, unseen, weighted
 from jetsym.probing.reports.html import Sectioned, render
 from jetsym.probing.reports.spectrum import SymmetryReport, tail_floor
 from jetsym.spectrum import Irrep
@@ -141,6 +141,10 @@ class Comparison(Sectioned):
         """Compute Σ λ(λ+1) b_λ; see :func:`jetsym.probing.reports.derived.bandwidth`."""
         return self._sum(place, bandwidth)
 
+    def is_lower_bound(self, place: int) -> NDArray[np.bool_]:
+        """Tell of which layers the bandwidth is a lower bound, as what lies beyond l_max is not small."""
+        return unseen(self.reports[place])[0] > NOT_SMALL
+
     def pseudo(self, place: int) -> Column:
         """Return the fraction of power in pseudotensors."""
         return self._sum(place, pseudo_share)
@@ -173,7 +177,11 @@ class Comparison(Sectioned):
             if report.irreps[0].is_named:
                 continue
             width = self.bandwidth(place)
-            ends = [concise(width.value[row], width.stderr[row], floor=width.floor[row]) for row in (0, -1)]
+            least = self.is_lower_bound(place)
+            ends = [
+                "at least " * bool(least[row]) + concise(width.value[row], width.stderr[row], floor=width.floor[row])
+                for row in (0, -1)
+            ]
             texts.append(
                 f"{name}: the effective bandwidth goes from {ends[0]} in {report.layers[0]} to {ends[1]} in "
                 f"{report.layers[-1]}."
@@ -184,6 +192,7 @@ class Comparison(Sectioned):
         """Yield the cells of the table: name of the report, and the cells of one of its layers."""
         for place, (name, report) in enumerate(zip(self.names, self.reports, strict=True)):
             depths, width, pseudo = self.depths(place), self.bandwidth(place), self.pseudo(place)
+            least, (value, stderr) = self.is_lower_bound(place), unseen(report)
             own = {irrep.order for irrep in report.irreps}
             shares = [self.shares(place, order) if order in own else None for order in self.orders]
             for row, layer in enumerate(report.layers):
@@ -195,7 +204,8 @@ class Comparison(Sectioned):
                         f"{depths[row]:.2f}",
                         *(_percent(column, row) if column is not None else "—" for column in shares),
                         percent(report.tail[row], report.tail_stderr[row], tail_floor(floor)),
-                        concise(width.value[row], width.stderr[row], floor=floor),
+                        percent(value[row], stderr[row], floor),
+                        "≥" * bool(least[row]) + concise(width.value[row], width.stderr[row], floor=floor),
                         _percent(pseudo, row) if report.irreps[0].sigma == 1 else "—",
                         concise(item.relative, item.relative_stderr, floor=item.noise_floor) if item else "—",
                         concise(item.over_spread, item.over_spread_stderr) if item else "—",
@@ -210,6 +220,7 @@ class Comparison(Sectioned):
             "depth",
             *(f"{order} (%)" for order in self.orders),
             "tail (%)",
+            "unexplained (%)",
             "bandwidth",
             "σ = − (%)",
             "relative A",
@@ -219,7 +230,8 @@ class Comparison(Sectioned):
     def to_dataframe(self) -> pd.DataFrame:
         """Return one row per report, layer and quantity, with value and standard error (needs pandas).
 
-        Quantities are the irreps by name, "tail", "bandwidth" and "pseudo", for outputs "relative A" and "A / spread".
+        Quantities are the irreps by name, "tail", "unexplained", "bandwidth" and "pseudo", for outputs "relative A" and
+        "A / spread".
         """
         pandas = require("pandas", extra="notebooks", purpose="Comparison.to_dataframe")
         columns = ["report", "layer", "depth", "quantity", "value", "stderr"]
@@ -231,7 +243,7 @@ class Comparison(Sectioned):
                 str(irrep): (report.fractions[:, column], report.stderr[:, column])
                 for column, irrep in enumerate(report.irreps)
             }
-            quantities["tail"] = (report.tail, report.tail_stderr)
+            quantities |= {"tail": (report.tail, report.tail_stderr), "unexplained": unseen(report)}
             if not report.irreps[0].is_named:  # those have neither
                 quantities |= {"bandwidth": self.bandwidth(place)[:2], "pseudo": self.pseudo(place)[:2]}
             for row, (layer, depth) in enumerate(zip(report.layers, self.depths(place), strict=True)):
@@ -283,7 +295,7 @@ SETTINGS = {
     "group": "their irreps are not the same ones",
     "frame": "the group acts in different frames",
     "axis": "their axes differ",
-    "l_max": "the bandwidth counts what lies up to each report's own l_max, and with quadrature aliasing differs",
+    "l_max": "the bandwidth counts what lies up to each report's own l_max",
     "method": "random rotations are unbiased and noisier, quadrature aliases what lies beyond l_max",
     "dtype": "their noise floors are not the same",
 }

@@ -52,7 +52,13 @@ class Equivariance:
         What is left of relative² beyond l_max.
     error_exact_to
         Largest λ up to which the error spectrum is exact for an output of bandwidth l_max: z has bandwidth
-        l_max + λ_α, so a probe at l_max says it up to l_max − λ_α. None for random rotations, which do not alias.
+        l_max + λ_α, so a probe at l_max says it up to l_max − λ_α. None for random rotations and estimates from
+        held-out elements, which do not alias.
+    unexplained, unexplained_stderr
+        A² from held-out elements less that of the rule, as a fraction of Σ N: what the rule does not see of A², or sees
+        too much of. Where the output's response is not band-limited, the numbers above are those from held-out
+        elements, which are unbiased. NaN where there were none, as in older reports; random rotations and finite
+        groups, all elements of which are evaluated, need none.
 
     A negative unbiased estimate of A² is reported as minus the root of its modulus, never clipped.
     """
@@ -73,6 +79,8 @@ class Equivariance:
     error_tail: float
     error_exact_to: int | None
     over_spread_stderr: float = float("nan")
+    unexplained: float = float("nan")
+    unexplained_stderr: float = float("nan")
 
     @property
     def is_within_rounding(self) -> bool:

@@ -30,7 +30,7 @@ class LorentzReport(Sectioned):
     Parameters
     ----------
     compact
-        "O3 rest", "O3 lab", "SO2 jet", "SO2 beam" -> spectra and errors under that subgroup, exactly.
+        "O3 rest", "O3 lab", "SO2 jet", "SO2 beam" -> spectra and errors under that subgroup.
     local
         "jet", "beam" -> the six generators along the axes of each jet, or of the lab.
     windows
@@ -75,7 +75,8 @@ class LorentzReport(Sectioned):
         result = []
         for name in self.equivariance:
             errors = [f"{_relative(part.equivariance[name])} under {title}" for title, part in self.compact.items()]
-            result.append(f"Compact groups, exactly: relative A of {name} is {', '.join(errors)}.")
+            how = ", exactly" if all(part.is_seen(name) for part in self.compact.values()) else ""
+            result.append(f"Compact groups{how}: relative A of {name} is {', '.join(errors)}.")
         result.append(self.local["jet"].sentence())
         for name in self.equivariance:
             errors = [

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from jetsym.errors import require
 from jetsym.probing.reports.base import LayerReport
+from jetsym.probing.reports.derived import NOT_SMALL, unseen
 from jetsym.probing.reports.draws import baseline_words, least_gap
 from jetsym.probing.reports.equivariance import HIDES, Equivariance
 from jetsym.probing.reports.html import Sectioned, render
@@ -43,6 +44,13 @@ class SymmetryReport(LayerReport, Sectioned):
         (layers,) mean power N per input, in the layer's unit squared.
     tail, tail_stderr
         (layers,) fraction beyond l_max, 1 − Σ b, with its error.
+    unexplained, unexplained_stderr
+        (layers,) what a rule of quadrature does not see, over the power: that beyond l_max and that of what aliased,
+        found at ``meta["held_out"]`` random elements of each input's own beside the rule. It is no share and may
+        exceed 1, and bounds what aliasing does to every fraction b of the rule: √b changes by no more than its root.
+        Where it is more than rounding, which ``meta["unbiased"]`` names, fractions, tail and norm are unbiased
+        estimates with the help of these elements, and so is the error of such an output. Random elements and finite
+        groups need none: for them it is the tail. NaN where nothing was held out, as in older reports.
     noise_floor
         (layers,) fraction that rounding can put into any irrep: √b is uncertain by no more than its root.
     equivariance
@@ -64,16 +72,19 @@ class SymmetryReport(LayerReport, Sectioned):
     norm: NDArray[np.float64]
     tail: NDArray[np.float64]
     tail_stderr: NDArray[np.float64]
+    unexplained: NDArray[np.float64]
+    unexplained_stderr: NDArray[np.float64]
     noise_floor: NDArray[np.float64]
     equivariance: Mapping[str, Equivariance]
     meta: Mapping[str, Any]
     baseline: SymmetryReport | None = field(default=None)
 
     KIND: ClassVar[str] = "spectrum"
-    FORMAT: ClassVar[int] = 3  # 2: the parts of an output's error; 3: the kind of report
+    FORMAT: ClassVar[int] = 4  # 2: the parts of an output's error; 3: the kind of report; 4: what a rule does not see
     ARRAYS: ClassVar[Mapping[str, tuple[str, ...]]] = {
         **dict.fromkeys(("fractions", "stderr"), ("layers", "irreps")),
-        **dict.fromkeys(("norm", "tail", "tail_stderr", "noise_floor"), ("layers",)),
+        **dict.fromkeys(("norm", "tail", "tail_stderr", "unexplained", "unexplained_stderr"), ("layers",)),
+        "noise_floor": ("layers",),
     }
 
     def plot(self, ax: Axes | None = None) -> Axes:
@@ -99,13 +110,19 @@ class SymmetryReport(LayerReport, Sectioned):
         )
 
     def cells(self, row: int) -> list[str]:
-        """Write the fractions of a layer and its tail, in per cent with errors."""
+        """Write the fractions of a layer, its tail and what is unexplained, in per cent with errors."""
         floor = float(self.noise_floor[row])
         pairs = zip(self.fractions[row], self.stderr[row], strict=True)
         return [
             *(percent(b, e, floor) for b, e in pairs),
             percent(self.tail[row], self.tail_stderr[row], tail_floor(floor)),
+            percent(self.unexplained[row], self.unexplained_stderr[row], floor),
         ]
+
+    def is_seen(self, layer: str) -> bool:
+        """Return whether nothing of a layer is known to lie beyond the rule: what is unexplained is rounding."""
+        row = self.layers.index(layer)
+        return not self.unexplained[row] > self.noise_floor[row]
 
     def section(self, *, explained: bool = True) -> Markup:
         """Return it for a notebook's cell or a page, with or without a word on how to read its tables."""
@@ -113,7 +130,7 @@ class SymmetryReport(LayerReport, Sectioned):
         return render(
             "spectrum.html",
             sentences=self.sentences(),
-            shares_header=["layer", *map(str, self.irreps), "tail", "noise floor (fraction)"],
+            shares_header=["layer", *map(str, self.irreps), "tail", "unexplained", "noise floor (fraction)"],
             shares=[[layer, *self.cells(row), floors[row]] for row, layer in enumerate(self.layers)],
             errors_header=ERROR_COLUMNS,
             errors=[_error_cells(name, item) for name, item in self.equivariance.items()],
@@ -123,7 +140,7 @@ class SymmetryReport(LayerReport, Sectioned):
         )
 
     def to_dataframe(self) -> pd.DataFrame:
-        """Return one row per layer and irrep, with fraction, standard error, norm and noise floor (needs pandas)."""
+        """Return one row per layer and irrep: fraction, error, norm, noise floor and unexplained (needs pandas)."""
         pandas = require("pandas", extra="notebooks", purpose="SymmetryReport.to_dataframe")
         return pandas.DataFrame(
             {
@@ -134,6 +151,7 @@ class SymmetryReport(LayerReport, Sectioned):
                 "fraction": self.fractions[row, column],
                 "stderr": self.stderr[row, column],
                 "norm": self.norm[row],
+                "unexplained": self.unexplained[row],
                 "noise_floor": self.noise_floor[row],
             }
             for row, layer in enumerate(self.layers)
@@ -143,7 +161,7 @@ class SymmetryReport(LayerReport, Sectioned):
     def __str__(self) -> str:
         title = f"Power per irrep of {self.meta['group']} in %, standard error in the last digits"
         rows = [(layer, *self.cells(row)) for row, layer in enumerate(self.layers)]
-        table = table_of(title, ("layer", *map(str, self.irreps), "tail"), rows)
+        table = table_of(title, ("layer", *map(str, self.irreps), "tail", "unexplained"), rows)
         return as_text(table) + "\n".join(self.sentences()) + "\n"
 
     def __repr__(self) -> str:
@@ -213,15 +231,19 @@ def _rounded(report: SymmetryReport) -> list[str]:
 
 
 def _cut(report: SymmetryReport) -> list[str]:
-    """Say where much lies beyond l_max, which is not only missing: part of it may alias into what is reported."""
-    worst = int(report.tail.argmax())
-    if report.tail[worst] <= 0.01:
-        return []
-    largest = report.irreps[-1]
-    text = (
-        f"{percent(report.tail[worst], report.tail_stderr[worst])} % of {report.layers[worst]} lies beyond "
-        f"{'the table of irreps' if largest.is_named else largest.order}"
-    )
+    """Say where much lies beyond l_max, which is not only missing: part of it may alias into what a rule gives."""
+    value, stderr = unseen(report)
+    worst = int(value.argmax())
+    if value[worst] <= NOT_SMALL:
+        return [_replaced(report)] if report.meta.get("unbiased") else []
+    largest, layer = report.irreps[-1], report.layers[worst]
+    beyond = "the table of irreps" if largest.is_named else largest.order
+    if layer in report.meta.get("unbiased", ()):
+        return [
+            f"The rule leaves {percent(value[worst], stderr[worst])} % of {layer} unexplained, beyond "
+            f"{beyond} or strayed into the irreps shown. {_replaced(report)} A larger l_max would show where it lies."
+        ]
+    text = f"{percent(report.tail[worst], report.tail_stderr[worst])} % of {layer} lies beyond {beyond}"
     if largest.is_named:  # all elements were evaluated
         return [f"{text}."]
     if report.meta["method"] == "random":
@@ -232,18 +254,31 @@ def _cut(report: SymmetryReport) -> list[str]:
     ]
 
 
+def _replaced(report: SymmetryReport) -> str:
+    """Say which numbers do not come from the rule alone."""
+    names = report.meta["unbiased"]
+    of = "all layers" if len(names) == len(report.layers) else ", ".join(names)
+    return (
+        f"The numbers of {of} are unbiased estimates, with the help of {report.meta['held_out']} random elements of "
+        "each input's own beside the rule."
+    )
+
+
 def _resolution(report: SymmetryReport) -> list[str]:
     """Say what l_max='auto' found; irreps without λ need none."""
     found = report.meta.get("resolution")
     if not found or report.irreps[0].is_named:
         return []
     last, asked = found["steps"][-1], f"{100 * found['tolerance']:.2g}"
-    numbers = f"{100 * last['tail']:.2g} % beyond it, {100 * last['difference']:.2g} % of change on the next grid"
+    if "unexplained" in last:
+        numbers = f"{100 * last['unexplained']:.2g} % unexplained"
+    else:  # as former versions compared two grids
+        numbers = f"{100 * last['tail']:.2g} % beyond it, {100 * last['difference']:.2g} % of change on the next grid"
     if found["agreed"]:
         return [f"l_max = {last['l_max']} resolves {found['inputs']} of the inputs: {numbers}."]
     return [
         f"Not resolved: l_max = {last['l_max']}, the largest tried, leaves {numbers}, where {asked} % was asked for; "
-        "the shares are those of this grid, and method='random' gives some without aliasing."
+        "method='random' has no l_max to choose."
     ]
 
 
@@ -266,7 +301,8 @@ def _error(name: str, item: Equivariance, report: SymmetryReport) -> str:
     group = report.meta["group"]
     law = "invariant" if item.kind in ("logits", "scalar") else f"equivariant as {item.kind}"
     if item.is_within_rounding:
-        return f"{item.verdict(name, law, group)}."
+        text = item.verdict(name, law, group)
+        return f"{text}." if report.is_seen(name) else f"{text} as far as the rule sees, which is not all of it."
     times = abs(item.relative) / item.noise_floor if item.noise_floor else math.inf
     verb = "changes" if law == "invariant" else f"misses its law as {item.kind}"
     text = (

@@ -150,7 +150,7 @@ def test_what_comes_from_outside_is_escaped():
     meta = {**spectrum.meta, "model": EVIL, "notes": [EVIL]}
     spectrum = replace(spectrum, layers=(EVIL,), equivariance=errors, meta=meta)
     one, meta = np.full((1, 1), 0.1), {"axis": EVIL, "distribution": "uniform"}
-    boosts = BoostReport((EVIL,), np.ones(1), one[None], one[None], one, one, 0 * one, errors, meta)
+    boosts = BoostReport((EVIL,), np.ones(1), one[None], one[None], one, one, one, one, 0 * one, errors, meta)
     local = LocalReport((EVIL,), (EVIL,), one, one, meta={"axes": EVIL, "method": EVIL})
     sides, meta = {EVIL: dict.fromkeys(("local", "spectrum", "tail"), 0.1)}, {"group": "lorentz", "model": EVIL}
     compact = {EVIL: spectrum, "O3 lab": spectrum}
