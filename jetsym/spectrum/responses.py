@@ -99,6 +99,16 @@ class InputColumns:
             norms = xp.stack(parts, axis=-1)
         return norms * norms
 
+    def blocks(self, u: Any) -> list[tuple[slice, Any]]:
+        """Return responses (rows, columns) as arrays (samples, rows, features) of some inputs each, and which.
+
+        Where inputs differ in their tokens, each has its own on a CPU, without a copy; elsewhere calls are dear.
+        """
+        if self.owner is None or not str(device(u)).startswith("cpu"):
+            return [(slice(0, self.samples), self.by_input(u))]
+        parts = enumerate(self.slices(u.shape[1]))
+        return [(slice(place, place + 1), u[None, :, columns]) for place, columns in parts]
+
     def by_input(self, u: Any) -> Any:
         """Return responses (rows, columns) as (samples, rows, features), with zeros where an input has fewer tokens."""
         xp = array_namespace(u)

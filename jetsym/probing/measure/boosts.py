@@ -15,7 +15,8 @@ from jetsym.probing.forward.memory import within_memory
 from jetsym.probing.forward.session import Responses, Session
 from jetsym.probing.kinds import check_law, token_mask
 from jetsym.probing.measure import orbit
-from jetsym.probing.measure.deviation import Deviation, EquivarianceError, combine, is_wrong
+from jetsym.probing.measure.combination import combine, is_wrong
+from jetsym.probing.measure.deviation import Deviation, EquivarianceError
 from jetsym.probing.measure.rounding import rounding_response
 from jetsym.probing.options import AUTO
 from jetsym.probing.reports.boosts import BoostReport
