@@ -85,9 +85,9 @@ def probe(
         takes the name given here. Default: logits for jets, what a metatrain model declares, scalar otherwise.
     l_max
         Largest λ (for "SO2", m) to report, or "auto": a few inputs are measured with rising l_max until what is
-        unexplained is below ``tolerance``; ``report.meta["resolution"]`` holds all steps, and whether that was reached. The error spectrum of an output with irreps up to λ_α is exact up to
-        l_max − λ_α by quadrature (see :class:`~jetsym.probing.reports.equivariance.Equivariance`): add λ_α to have
-        all of it.
+        unexplained is below ``tolerance``; ``report.meta["resolution"]`` holds all steps, and whether that was
+        reached. The error spectrum of an output with irreps up to λ_α is exact up to l_max − λ_α by quadrature (see
+        :class:`~jetsym.probing.reports.equivariance.Equivariance`): add λ_α to have all of it.
     tolerance
         Of l_max="auto", as a fraction of power.
     method

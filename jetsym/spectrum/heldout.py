@@ -80,12 +80,14 @@ class HeldOut:
 
     def influence(self) -> Array:
         """Return what each element of an input makes of its estimates (samples, k, components), but for a constant."""
-        return self.cross + 2 * self.pairs / (self.squares.shape[1] - 1)  # it is in two of every pair
+        influence: Array = self.cross + 2 * self.pairs / (self.squares.shape[1] - 1)  # it is in two of every pair
+        return influence
 
     @property
     def of_norm(self) -> Array:
         """(samples, k) ‖r‖² + 2⟨ũ, r⟩, whose mean is that of the norm less Σ B̂."""
-        return self.squares + self.cross.sum(axis=-1)
+        of_norm: Array = self.squares + self.cross.sum(axis=-1)
+        return of_norm
 
     @classmethod
     def joined(cls, parts: Sequence[Self], combine: Any) -> Self:
@@ -181,7 +183,8 @@ class HeldOutElements:
 
     def belonging(self) -> Array:
         """Return (rows, λ) which row of all bands, one after the other, belongs to which λ."""
-        return np.concatenate(self._lams)[:, None] == np.arange(self.n_components)
+        lams = np.concatenate(self._lams)
+        return np.asarray(lams[:, None] == np.arange(self.n_components), dtype=np.float64)
 
     def weighted_like(self, like: Any) -> list[Any]:
         """Return for each band the functions times their factors (samples, k, rows), as arrays like another one."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 from typing import Any
 
@@ -89,6 +90,11 @@ class InputColumns:
     samples: int
     owner: NDArray[np.int64] | None = None
 
+    @cached_property
+    def _starts(self) -> NDArray[np.int64]:
+        """(samples + 1,) first token of each input, and the number of all."""
+        return np.searchsorted(self.owner if self.owner is not None else [], np.arange(self.samples + 1))
+
     def squared_norms(self, u: Any) -> Any:
         """Compute squared norms (rows, samples) of responses (rows, columns), in their library and dtype."""
         xp = array_namespace(u)
@@ -127,7 +133,7 @@ class InputColumns:
         if self.owner is None:
             bounds = np.arange(self.samples + 1) * (total // self.samples)
         else:
-            bounds = np.searchsorted(self.owner, np.arange(self.samples + 1)) * (total // max(1, len(self.owner)))
+            bounds = self._starts * (total // max(1, len(self.owner)))
         return [slice(int(start), int(stop)) for start, stop in pairwise(bounds)]
 
 
