@@ -101,15 +101,15 @@ def probe(
         tensors (…, 2λ+1) in the order m = −λ … λ of real harmonics, σ = −1 for pseudotensors. A single unnamed output
         takes the name given here. Default: logits for jets, what a metatrain model declares, scalar otherwise.
     l_max
-        Largest λ (for "SO2", m) to report, or "auto": a few inputs are measured with rising l_max until the tail and
-        the difference between two grids are below ``tolerance``; ``report.meta["resolution"]`` holds all steps, and
-        whether they agreed in the end. The error spectrum of an output with irreps up to λ_α is exact up to
-        l_max − λ_α by quadrature (see :class:`~jetsym.probing.reports.equivariance.Equivariance`): add λ_α to have
-        all of it.
+        Largest λ (for "SO2", m) to report, or "auto": a few inputs are measured with rising l_max until what is
+        unexplained is below ``tolerance``; ``report.meta["resolution"]`` holds all steps, and whether that was
+        reached. The error spectrum of an output with irreps up to λ_α is exact up to l_max − λ_α by quadrature (see
+        :class:`~jetsym.probing.reports.equivariance.Equivariance`): add λ_α to have all of it.
     tolerance
         Of l_max="auto", as a fraction of power.
     method
-        "quadrature" is exact for responses of bandwidth l_max (the rest shows in the tail, and in part aliases);
+        "quadrature" is exact for responses of bandwidth l_max; what lies beyond, and what aliases from there, is found
+        at random elements beside the rule (``report.unexplained``), and estimates without bias take over;
         "icosahedral" is a quadrature of 60 rotations for l_max ≤ 2; "random" is unbiased for any bandwidth and noisier.
         "auto" is quadrature, unless ``n_rotations`` is given.
     n_rotations

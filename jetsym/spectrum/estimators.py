@@ -156,7 +156,8 @@ class QuadratureEstimator:
     def held_out_residuals(self) -> Any:
         """Return r = u − ũ at the held-out elements, of even parity, as (samples, k, features)."""
         assert self._held_out is not None
-        return self._held_out.residuals(self._sum.state(), self._sum.columns)
+        residuals = self._held_out.residuals(self._sum.state(), self._sum.columns)
+        return array_namespace(residuals[0][1][0]).concat([halves[0] for _, halves in residuals], axis=0)
 
     def matrices(self, chunk: slice, *, like: Any) -> Matrices:
         """Return the factors of a chunk's responses for ``update``, in the library, dtype and device of ``like``.
@@ -296,7 +297,8 @@ class WindowEstimator:
     def held_out_residuals(self) -> Any:
         """Return r = u − ũ at the held-out rapidities, as (samples, k, features)."""
         assert self._held_out is not None
-        return self._held_out.residuals(self._sum.state(), self._sum.columns)
+        residuals = self._held_out.residuals(self._sum.state(), self._sum.columns)
+        return array_namespace(residuals[0][1][0]).concat([halves[0] for _, halves in residuals], axis=0)
 
 
 def check_accumulate(accumulate: str | None) -> None:

@@ -27,7 +27,7 @@ from scipy.stats import norm as normal
 from scipy.stats import t as student
 
 from jetsym.errors import SpectrumError
-from jetsym.spectrum.projection import State, bands_of, basis_at, parity_half
+from jetsym.spectrum.projection import State, bands_of, basis_at, parity_half, parity_halves
 from jetsym.spectrum.quadrature import Quadrature
 from jetsym.spectrum.responses import InputColumns, Responses, as_like, check_finite, to_numpy
 from jetsym.spectrum.windows import Window
@@ -80,12 +80,14 @@ class HeldOut:
 
     def influence(self) -> Array:
         """Return what each element of an input makes of its estimates (samples, k, components), but for a constant."""
-        return self.cross + 2 * self.pairs / (self.squares.shape[1] - 1)  # it is in two of every pair
+        influence: Array = self.cross + 2 * self.pairs / (self.squares.shape[1] - 1)  # it is in two of every pair
+        return influence
 
     @property
     def of_norm(self) -> Array:
         """(samples, k) ‖r‖² + 2⟨ũ, r⟩, whose mean is that of the norm less Σ B̂."""
-        return self.squares + self.cross.sum(axis=-1)
+        of_norm: Array = self.squares + self.cross.sum(axis=-1)
+        return of_norm
 
     @classmethod
     def joined(cls, parts: Sequence[Self], combine: Any) -> Self:
@@ -181,7 +183,8 @@ class HeldOutElements:
 
     def belonging(self) -> Array:
         """Return (rows, λ) which row of all bands, one after the other, belongs to which λ."""
-        return np.concatenate(self._lams)[:, None] == np.arange(self.n_components)
+        lams = np.concatenate(self._lams)
+        return np.asarray(lams[:, None] == np.arange(self.n_components), dtype=np.float64)
 
     def weighted_like(self, like: Any) -> list[Any]:
         """Return for each band the functions times their factors (samples, k, rows), as arrays like another one."""
@@ -207,29 +210,42 @@ class HeldOutResponses:
             raise SpectrumError(f"held-out elements {chunk.start}:{chunk.stop} are out of order; add each chunk once")
         self._chunks.append((chunk, responses.cosets))
 
-    def residuals(self, state: State, columns: InputColumns, *, half: int = 0) -> Any:
-        """Return r (samples, k, features) of a parity half, in the library of the responses."""
-        r = columns.by_input(parity_half(self._cosets(state), half))
-        for values, cosets in zip(self.elements.weighted_like(r), _by_band(state), strict=True):
-            r = r - values @ columns.by_input(parity_half(cosets, half))
-        return r
+    def residuals(self, state: State, columns: InputColumns) -> list[tuple[slice, tuple[Any, ...]]]:
+        """Return r (samples, k, features) of every parity half, for some inputs each, and which."""
+        cosets = [columns.blocks(u) for u in self._cosets(state)]
+        functions = self.elements.weighted_like(cosets[0][0][1])
+        for blocks, coefficients in zip(cosets, state.coefficients, strict=True):
+            for values, band in zip(functions, coefficients, strict=True):
+                for place, (some, c) in enumerate(columns.blocks(band)):
+                    blocks[place] = some, blocks[place][1] - values[some, ...] @ c
+        return [(parts[0][0], parity_halves(tuple(r for _, r in parts))) for parts in zip(*cosets, strict=True)]
 
     def compare(self, state: State, columns: InputColumns) -> list[tuple[Array, Array, Array]]:
         """Return for every half squares (samples, k), cross and pairs (samples, k, λ); see :class:`HeldOut`."""
-        found = []
-        for half in range(len(state.coefficients)):
-            r = self.residuals(state, columns, half=half)
-            xp = array_namespace(r)
-            turned = xp.matrix_transpose(r)
-            along = [
-                values * xp.matrix_transpose(columns.by_input(parity_half(cosets, half)) @ turned)
-                for values, cosets in zip(self.elements.weighted_like(r), _by_band(state), strict=True)
+        residuals, k = self.residuals(state, columns), len(self.elements)
+        xp = array_namespace(*residuals[0][1])
+        turned = [xp.matrix_transpose(xp.concat(list(halves), axis=1)) for _, halves in residuals]
+        functions = self.elements.weighted_like(turned[0])
+        along = []  # of each coset (samples, rows, halves · k): no copies of the coefficients are made for the halves
+        for coefficients in state.coefficients:
+            products = [
+                xp.concat([c @ r for (_, c), r in zip(columns.blocks(band), turned, strict=True)], axis=0)
+                for band in coefficients
             ]
-            cross = xp.concat(along, axis=-1) @ as_like(self.elements.belonging(), r)
-            gram = to_numpy(r @ turned).astype(np.float64)
+            along.append(products)
+        belonging, found = as_like(self.elements.belonging(), turned[0]), []
+        for half in range(len(state.coefficients)):
+            own = slice(half * k, (half + 1) * k)
+            by_band = [
+                values * xp.matrix_transpose(parity_half(tuple(part[..., own] for part in parts), half))
+                for values, *parts in zip(functions, *along, strict=True)
+            ]
+            cross = xp.concat(by_band, axis=-1) @ belonging
+            r = [halves[half] for _, halves in residuals]
+            gram = to_numpy(xp.concat([each @ xp.matrix_transpose(each) for each in r], axis=0)).astype(np.float64)
             squares = np.diagonal(gram, axis1=1, axis2=2)
             check_finite(squares.sum(axis=1))
-            pairs = np.einsum("shj,shjl->shl", gram * (1 - np.eye(len(self.elements))), self.elements.kernels)
+            pairs = np.einsum("shj,shjl->shl", gram * (1 - np.eye(k)), self.elements.kernels)
             found.append((squares, 2 * to_numpy(cross).astype(np.float64), pairs))
         return found
 
@@ -244,8 +260,3 @@ class HeldOutResponses:
             raise SpectrumError(f"responses to held-out elements have {found} features in all; the others {expected}")
         xp = array_namespace(parts[0][0])
         return tuple(xp.concat(list(each), axis=0) if len(each) > 1 else each[0] for each in zip(*parts, strict=True))
-
-
-def _by_band(state: State) -> list[tuple[Any, ...]]:
-    """Return the coefficients of all cosets, band by band."""
-    return list(zip(*state.coefficients, strict=True))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 from typing import Any
 
@@ -89,6 +90,11 @@ class InputColumns:
     samples: int
     owner: NDArray[np.int64] | None = None
 
+    @cached_property
+    def _starts(self) -> NDArray[np.int64]:
+        """(samples + 1,) first token of each input, and the number of all."""
+        return np.searchsorted(self.owner if self.owner is not None else [], np.arange(self.samples + 1))
+
     def squared_norms(self, u: Any) -> Any:
         """Compute squared norms (rows, samples) of responses (rows, columns), in their library and dtype."""
         xp = array_namespace(u)
@@ -98,6 +104,16 @@ class InputColumns:
             parts = [xp.linalg.vector_norm(u[:, columns], axis=-1) for columns in self.slices(u.shape[1])]
             norms = xp.stack(parts, axis=-1)
         return norms * norms
+
+    def blocks(self, u: Any) -> list[tuple[slice, Any]]:
+        """Return responses (rows, columns) as arrays (samples, rows, features) of some inputs each, and which.
+
+        Where inputs differ in their tokens, each has its own on a CPU, without a copy; elsewhere calls are dear.
+        """
+        if self.owner is None or not str(device(u)).startswith("cpu"):
+            return [(slice(0, self.samples), self.by_input(u))]
+        parts = enumerate(self.slices(u.shape[1]))
+        return [(slice(place, place + 1), u[None, :, columns]) for place, columns in parts]
 
     def by_input(self, u: Any) -> Any:
         """Return responses (rows, columns) as (samples, rows, features), with zeros where an input has fewer tokens."""
@@ -117,7 +133,7 @@ class InputColumns:
         if self.owner is None:
             bounds = np.arange(self.samples + 1) * (total // self.samples)
         else:
-            bounds = np.searchsorted(self.owner, np.arange(self.samples + 1)) * (total // max(1, len(self.owner)))
+            bounds = self._starts * (total // max(1, len(self.owner)))
         return [slice(int(start), int(stop)) for start, stop in pairwise(bounds)]
 
 

@@ -148,7 +148,9 @@ class Powers:
     def _with(self, power: NDArray[np.float64], norm: NDArray[np.float64]) -> Self:
         return replace(self, power=power, norm=norm, is_unbiased=True)  # type: ignore[type-var]
 
-    def _share(self, of: Callable[[NDArray[np.float64], NDArray[np.float64]], NDArray[np.float64]]) -> Any:
+    def _share(
+        self, of: Callable[[NDArray[np.float64], NDArray[np.float64]], NDArray[np.float64]]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return a quantity of power and norm over the norm, with its error."""
         influence = None
         if self.is_unbiased and self.held_out is not None:

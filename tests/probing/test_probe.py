@@ -10,7 +10,7 @@ from torch import nn
 import jetsym
 from jetsym.errors import DataError, JetsymError, ProbeError
 from jetsym.jets.models.pointnet import PointNet
-from jetsym.probing.measure.deviation import _over_spread
+from jetsym.probing.measure.combination import _over_spread
 from jetsym.spectrum import O3, Irrep
 
 QUIET = {"progress": False}

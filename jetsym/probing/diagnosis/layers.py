@@ -10,10 +10,9 @@ from jetsym.probing.diagnosis.case import INVARIANT, Case, NotJudged
 from jetsym.probing.diagnosis.modes import MEASURE_AGAIN, register
 from jetsym.probing.diagnosis.thresholds import Bound
 from jetsym.probing.measure.resolution import LADDER, LADDER_OF_MODES
-from jetsym.probing.reports.derived import NOT_SMALL, unseen
 from jetsym.probing.reports.diagnosis import Evidence, Finding
 from jetsym.probing.reports.significance import Share
-from jetsym.probing.reports.spectrum import SymmetryReport, tail_floor
+from jetsym.probing.reports.spectrum import NOT_SMALL, SymmetryReport, tail_floor
 from jetsym.spectrum import Irrep
 from jetsym.text import percent
 
@@ -124,7 +123,7 @@ def saturation(case: Case) -> Iterator[Finding]:
     """Find the layer that has most power beyond l_max, and more than the tolerance."""
     case.refuse_named()
     report, bounds, last = case.report, case.bounds, case.report.irreps[-1].lam
-    unexplained, stderr = unseen(report)
+    unexplained, stderr = report.unseen()
     floors = [*map(tail_floor, report.noise_floor)]
     least = unexplained - floors - case.errors * stderr
     lost = [(float(unexplained[row]), row) for row in range(len(report.layers)) if least[row] > bounds.tail]

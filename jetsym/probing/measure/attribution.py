@@ -20,7 +20,8 @@ from jetsym.probing.forward.session import Session, plain_call
 from jetsym.probing.forward.settle import settle
 from jetsym.probing.kinds import check_law
 from jetsym.probing.measure.boosts import window_energies, windows_of
-from jetsym.probing.measure.deviation import Deviation, combine
+from jetsym.probing.measure.combination import combine
+from jetsym.probing.measure.deviation import Deviation
 from jetsym.probing.measure.orbit import deviations_along, orbit_of
 from jetsym.probing.measure.rounding import along_boosts, along_turns, measure_rounding
 from jetsym.probing.options import AUTO, check, check_kinds

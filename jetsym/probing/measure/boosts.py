@@ -16,7 +16,8 @@ from jetsym.probing.forward.session import Responses, Session
 from jetsym.probing.forward.settle import settle
 from jetsym.probing.kinds import check_law
 from jetsym.probing.measure import orbit
-from jetsym.probing.measure.deviation import Deviation, EquivarianceError, combine, is_wrong
+from jetsym.probing.measure.combination import combine, is_wrong
+from jetsym.probing.measure.deviation import Deviation, EquivarianceError
 from jetsym.probing.measure.rounding import Rounding, along_boosts, measure_rounding, spread_of_a_constant
 from jetsym.probing.options import AUTO
 from jetsym.probing.reports.boosts import BoostReport

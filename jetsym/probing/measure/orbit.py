@@ -227,7 +227,7 @@ class InputBatch:
         for name, deviation in self.errors.items():
             u, real = proper[name], self._real(name, proper[name])
             deviation.add_held_out(held, chunk, u, improper.get(name), mask=real)
-        return self._orbit.cosets * self._samples * (chunk.stop - chunk.start)
+        return self._orbit.cosets * self._samples * len(range(chunk.start, chunk.stop))
 
     def _add(self, piece: Piece, proper: Responses, improper: Responses, add: Callable[..., None]) -> None:
         """Add a piece of the responses to its estimator."""

@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from jetsym.probing.reports.derived import unseen
-
 if TYPE_CHECKING:
     from jetsym.probing.reports.spectrum import SymmetryReport
 
@@ -105,7 +103,7 @@ def settle(
     taken: list[Step] = []
     for l_max in steps:
         report = measured(l_max)
-        taken.append(Step(l_max, float(np.abs(report.tail).max()), float(unseen(report)[0].max())))
+        taken.append(Step(l_max, float(np.abs(report.tail).max()), float(report.unseen()[0].max())))
         if taken[-1].unexplained <= tolerance:
             return Resolution(tolerance, True, tuple(taken), inputs)
     return Resolution(tolerance, False, tuple(taken), inputs)

@@ -15,7 +15,7 @@ from jetsym.probing.forward.memory import within_memory
 from jetsym.probing.forward.session import Session
 from jetsym.probing.kinds import check_law, representation_of
 from jetsym.probing.measure import resolution
-from jetsym.probing.measure.deviation import combine, is_wrong
+from jetsym.probing.measure.combination import combine, is_wrong
 from jetsym.probing.measure.orbit import Measurement, Orbit, measure, orbit_of, plan_passes
 from jetsym.probing.measure.rounding import Rounding, along_turns, measure_rounding
 from jetsym.probing.options import AUTO, check_kinds

@@ -11,9 +11,9 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 
 from jetsym.errors import ProbeError, require
-from jetsym.probing.reports.derived import NOT_SMALL, bandwidth, pseudo_share, unseen, weighted
+from jetsym.probing.reports.derived import bandwidth, pseudo_share, weighted
 from jetsym.probing.reports.html import Sectioned, render
-from jetsym.probing.reports.spectrum import SymmetryReport, tail_floor
+from jetsym.probing.reports.spectrum import NOT_SMALL, SymmetryReport, tail_floor
 from jetsym.spectrum import Irrep
 from jetsym.text import as_text, concise, percent, table_of
 
@@ -143,7 +143,7 @@ class Comparison(Sectioned):
 
     def is_lower_bound(self, place: int) -> NDArray[np.bool_]:
         """Tell of which layers the bandwidth is a lower bound, as what lies beyond l_max is not small."""
-        return unseen(self.reports[place])[0] > NOT_SMALL
+        return self.reports[place].unseen()[0] > NOT_SMALL
 
     def pseudo(self, place: int) -> Column:
         """Return the fraction of power in pseudotensors."""
@@ -192,7 +192,7 @@ class Comparison(Sectioned):
         """Yield the cells of the table: name of the report, and the cells of one of its layers."""
         for place, (name, report) in enumerate(zip(self.names, self.reports, strict=True)):
             depths, width, pseudo = self.depths(place), self.bandwidth(place), self.pseudo(place)
-            least, (value, stderr) = self.is_lower_bound(place), unseen(report)
+            least, (value, stderr) = self.is_lower_bound(place), report.unseen()
             own = {irrep.order for irrep in report.irreps}
             shares = [self.shares(place, order) if order in own else None for order in self.orders]
             for row, layer in enumerate(report.layers):
@@ -243,7 +243,7 @@ class Comparison(Sectioned):
                 str(irrep): (report.fractions[:, column], report.stderr[:, column])
                 for column, irrep in enumerate(report.irreps)
             }
-            quantities |= {"tail": (report.tail, report.tail_stderr), "unexplained": unseen(report)}
+            quantities |= {"tail": (report.tail, report.tail_stderr), "unexplained": report.unseen()}
             if not report.irreps[0].is_named:  # those have neither
                 quantities |= {"bandwidth": self.bandwidth(place)[:2], "pseudo": self.pseudo(place)[:2]}
             for row, (layer, depth) in enumerate(zip(report.layers, self.depths(place), strict=True)):

@@ -14,12 +14,9 @@ from jetsym.spectrum import Irrep
 if TYPE_CHECKING:
     from jetsym.probing.reports.spectrum import SymmetryReport
 
-__all__ = ["NOT_SMALL", "bandwidth", "casimir_of", "pseudo_share", "share_of", "unseen", "weighted"]
+__all__ = ["bandwidth", "casimir_of", "pseudo_share", "share_of", "weighted"]
 
 Array = NDArray[np.float64]
-
-#: What is unseen of a layer above this is not small.
-NOT_SMALL = 0.01
 
 
 def weighted(report: SymmetryReport, weight: Callable[[Irrep], float]) -> tuple[Array, Array]:
@@ -68,8 +65,8 @@ def bandwidth(report: SymmetryReport) -> tuple[Array, Array]:
     """Compute the effective bandwidth Σ λ(λ+1) b_λ of every layer, with an upper bound of its standard error.
 
     It is the mean squared slope under rotations over the mean square, ∫ Σ_a‖X_a u‖² dμ / ∫‖u‖² dμ, as far as l_max
-    reaches: what lies beyond is not in it, so that it is a lower bound where :func:`unseen` is not small. For SO(2) it
-    is Σ m² b_m.
+    reaches: what lies beyond is not in it, so that it is a lower bound where ``report.unseen()`` is not small. For
+    SO(2) it is Σ m² b_m.
 
     Examples
     --------
@@ -87,16 +84,6 @@ def bandwidth(report: SymmetryReport) -> tuple[Array, Array]:
 def pseudo_share(report: SymmetryReport) -> tuple[Array, Array]:
     """Return the power of layers in pseudotensors, Σ_λ b_(λ,−), with a bound of its error; 0 without inversion."""
     return weighted(report, lambda irrep: float(irrep.sigma == -1))
-
-
-def unseen(report: SymmetryReport) -> tuple[Array, Array]:
-    """Return what is not among the irreps of every layer over its power, with errors.
-
-    That is what held-out elements find beyond a rule or aliased; the tail where nothing was held out.
-    """
-    missing = np.isnan(report.unexplained)
-    value = np.where(missing, report.tail, report.unexplained)
-    return value, np.where(missing, report.tail_stderr, report.unexplained_stderr)
 
 
 def share_of(report: SymmetryReport, row: int, chosen: Callable[[Irrep], bool]) -> Share:

@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from jetsym.errors import require
 from jetsym.probing.reports.base import LayerReport
-from jetsym.probing.reports.derived import NOT_SMALL, unseen
 from jetsym.probing.reports.draws import baseline_words, least_gap
 from jetsym.probing.reports.equivariance import HIDES, Equivariance
 from jetsym.probing.reports.html import Sectioned, render
@@ -24,7 +23,10 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
 
-__all__ = ["SymmetryReport", "tail_floor"]
+__all__ = ["NOT_SMALL", "SymmetryReport", "tail_floor"]
+
+#: What is unseen of a layer above this is not small.
+NOT_SMALL = 0.01
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,6 +120,12 @@ class SymmetryReport(LayerReport, Sectioned):
             percent(self.tail[row], self.tail_stderr[row], tail_floor(floor)),
             percent(self.unexplained[row], self.unexplained_stderr[row], floor),
         ]
+
+    def unseen(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return (layers,) what is unexplained, with errors; where nothing was held out, the tail."""
+        missing = np.isnan(self.unexplained)
+        value = np.where(missing, self.tail, self.unexplained)
+        return value, np.where(missing, self.tail_stderr, self.unexplained_stderr)
 
     def is_seen(self, layer: str) -> bool:
         """Return whether nothing of a layer is known to lie beyond the rule: what is unexplained is rounding."""
@@ -232,7 +240,7 @@ def _rounded(report: SymmetryReport) -> list[str]:
 
 def _cut(report: SymmetryReport) -> list[str]:
     """Say where much lies beyond l_max, which is not only missing: part of it may alias into what a rule gives."""
-    value, stderr = unseen(report)
+    value, stderr = report.unseen()
     worst = int(value.argmax())
     if value[worst] <= NOT_SMALL:
         return [_replaced(report)] if report.meta.get("unbiased") else []
