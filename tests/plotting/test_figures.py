@@ -79,10 +79,11 @@ def test_nothing_above_rounding_is_an_empty_figure_and_no_error(lorentz):
         plotting.figure_of(ax).canvas.draw()
 
 
-def test_baseline_and_tail_have_errors(report):
+def test_baseline_tail_and_what_is_unexplained_have_errors(report):
     ax = report.plot()
     irreps = sum((report.fractions > 1e-7).any(axis=0))
-    assert drawn(ax) == len(report.irreps) + irreps + 1  # the untrained copy, the trained network, the tail
+    # The untrained copy, the trained network, the tail, and what is unexplained.
+    assert drawn(ax) == len(report.irreps) + irreps + 2
     assert all(container.has_yerr for container in ax.containers)
 
 
