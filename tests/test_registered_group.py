@@ -187,7 +187,7 @@ def test_it_stands_beside_other_groups(points):
     assert quadrupole["here"]["B (%)"].startswith("100")
     assert [text for text in compared.sentences() if text.startswith("here")] == []
     frame = compared.to_dataframe().query("report == 'here'")
-    assert set(frame.quantity) == {"A", "B", "E", "tail", "relative A", "A / spread"}
+    assert set(frame.quantity) == {"A", "B", "E", "tail", "unexplained", "relative A", "A / spread"}
     assert here.to_dataframe().lam.isna().all()
     bandwidths, shares = compared.plot().axes[1], compared.plot().axes[0]
     assert bandwidths.get_legend_handles_labels()[1] == ["there"]

@@ -405,7 +405,8 @@ def test_the_model_of_atoms_gives_its_report_again(atoms_run):
     found = jetsym.probe(str(atoms_run), data, layers=[], limit=2, l_max=1, progress=False)
     before = jetsym.SymmetryReport.load(ATOMS / "report.json")
     for name, error in before.equivariance.items():
-        assert found.equivariance[name].relative == pytest.approx(error.relative, rel=1e-2)
+        # It read what aliases at l_max 1 as it came; held-out elements take that out.
+        assert found.equivariance[name].relative == pytest.approx(error.relative, rel=5e-2)
 
 
 def test_a_run_of_atoms_is_repaired(atoms_run, tmp_path, capsys):

@@ -204,6 +204,8 @@ def probe(
         n_rotations=n_rotations,
         widths=widths,
     )
-    compared = prepare_baseline(session, inputs, baseline=baseline, model=model, n_draws=n_draws)
+    compared = None
+    if baseline is not None:
+        compared = prepare_baseline(session, inputs, baseline=baseline, model=model, n_draws=n_draws)
     report: Any = measured(session, "probing")
-    return cast(Report, replace(report, baseline=compared(measured)))
+    return cast(Report, replace(report, baseline=compared(measured)) if compared else report)

@@ -99,7 +99,7 @@ def test_a_measurement_is_made_again_by_its_own_errors(run, skewed, tmp_path, ca
 
 
 def test_more_of_a_group_is_looked_at_where_power_is_beyond_l_max(run, tmp_path, make_jets):
-    jets = make_jets(6, dtype=torch.float64, max_particles=5, min_particles=3)
+    jets = make_jets(24, dtype=torch.float64, max_particles=5, min_particles=3)
 
     def tagger(jets):
         return torch.exp(4 * jets.p4[:, 0, 1] / jets.p4[:, 0, 0])
@@ -107,7 +107,7 @@ def test_more_of_a_group_is_looked_at_where_power_is_beyond_l_max(run, tmp_path,
     options = {"outputs": {"logits": "scalar"}, "l_max": 2, "progress": False}
     report = jetsym.probe(tagger, jets, group="SO3", frame="rest", **options).save(tmp_path / "report.json")
     repaired = repair(run(), finding="saturation", report=report)
-    assert (repaired.config["group"], repaired.config["frame"], repaired.config["limit"]) == ("SO3", "rest", 6)
+    assert (repaired.config["group"], repaired.config["frame"], repaired.config["limit"]) == ("SO3", "rest", 24)
     assert repaired.changes["l_max"][1] > 2
     again = jetsym.probe(tagger, jets, outputs={"logits": "scalar"}, progress=False, **repaired.config)
     assert again.tail.max() < jetsym.SymmetryReport.load(report).tail.max()

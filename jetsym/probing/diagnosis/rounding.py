@@ -11,6 +11,7 @@ from jetsym.probing.reports.diagnosis import NAN, Evidence, Finding
 from jetsym.probing.reports.lorentz import LorentzReport
 from jetsym.probing.reports.read import Report
 from jetsym.probing.reports.spectrum import SymmetryReport
+from jetsym.symmetry import Symmetry
 
 __all__ = ["hidden_by_rounding"]
 
@@ -19,7 +20,7 @@ def _parts(source: Report) -> dict[str, SymmetryReport | BoostReport]:
     """Return the reports on single groups, by what acts."""
     if isinstance(source, LorentzReport):
         return {**source.compact, **{f"boosts along {axis}": part for axis, part in source.windows.items()}}
-    return {f"boosts along {source.meta['axis']}" if isinstance(source, BoostReport) else source.meta["group"]: source}
+    return {Symmetry.from_dict(source.meta).words: source}
 
 
 @register(

@@ -39,8 +39,6 @@ def prepare_baseline(
     ProbeError
         There is no such baseline; or, when it is measured, it answers as the model does.
     """
-    if baseline is None:
-        return lambda measured: None
     if not (isinstance(baseline, str) and baseline == UNTRAINED):
         other = _other(session, inputs, baseline, model)
         return lambda measured: with_model(measured(other, "baseline"), _name(baseline))

@@ -129,8 +129,8 @@ class SymmetryReport(LayerReport, Sectioned):
 
     def is_seen(self, layer: str) -> bool:
         """Return whether nothing of a layer is known to lie beyond the rule: what is unexplained is rounding."""
-        row = self.layers.index(layer)
-        return not self.unexplained[row] > self.noise_floor[row]
+        rows = [row for row, name in enumerate(self.layers) if name == layer]
+        return not any(self.unexplained[row] > self.noise_floor[row] for row in rows)
 
     def section(self, *, explained: bool = True) -> Markup:
         """Return it for a notebook's cell or a page, with or without a word on how to read its tables."""
