@@ -99,15 +99,15 @@ def test_a_measurement_is_made_again_by_its_own_errors(run, skewed, tmp_path, ca
 
 
 def test_more_of_a_group_is_looked_at_where_power_is_beyond_l_max(run, tmp_path, make_jets):
-    jets = make_jets(24, dtype=torch.float64, max_particles=5, min_particles=3)
+    jets = make_jets(128, dtype=torch.float64, max_particles=5, min_particles=3)
 
     def tagger(jets):
         return torch.exp(4 * jets.p4[:, 0, 1] / jets.p4[:, 0, 0])
 
-    options = {"outputs": {"logits": "scalar"}, "l_max": 2, "progress": False}
+    options = {"outputs": {"logits": "scalar"}, "l_max": 2, "limit": 128, "progress": False}
     report = jetsym.probe(tagger, jets, group="SO3", frame="rest", **options).save(tmp_path / "report.json")
     repaired = repair(run(), finding="saturation", report=report)
-    assert (repaired.config["group"], repaired.config["frame"], repaired.config["limit"]) == ("SO3", "rest", 24)
+    assert (repaired.config["group"], repaired.config["frame"], repaired.config["limit"]) == ("SO3", "rest", 128)
     assert repaired.changes["l_max"][1] > 2
     again = jetsym.probe(tagger, jets, outputs={"logits": "scalar"}, progress=False, **repaired.config)
     assert again.tail.max() < jetsym.SymmetryReport.load(report).tail.max()

@@ -21,6 +21,7 @@ from jetsym.probing.measure.deviation import Deviation, EquivarianceError
 from jetsym.probing.measure.rounding import Rounding, along_boosts, measure_rounding, spread_of_a_constant
 from jetsym.probing.options import AUTO
 from jetsym.probing.reports.boosts import BoostReport
+from jetsym.probing.reports.equivariance import KNOWN_TO
 from jetsym.progress import progress_bar
 from jetsym.spectrum import HeldOutElements, WindowEnergies, WindowEstimator
 from jetsym.spectrum.representations import Kind, representation
@@ -180,8 +181,8 @@ def _assemble(
         [
             name
             for name in layers
-            if not energies[name].is_resolved(least[name])
-            or (energies[name].unexplained[0] > least[name] and is_wrong(errors.get(name, ())))
+            if not energies[name].is_resolved(KNOWN_TO**2 * least[name])
+            or (energies[name].unexplained[0] > KNOWN_TO**2 * least[name] and is_wrong(errors.get(name, ())))
         ]
         for (energies, errors), least in zip(found, floors, strict=True)
     ]

@@ -19,6 +19,7 @@ from jetsym.probing.measure.combination import combine, is_wrong
 from jetsym.probing.measure.orbit import Measurement, Orbit, measure, orbit_of, plan_passes
 from jetsym.probing.measure.rounding import Rounding, along_turns, measure_rounding
 from jetsym.probing.options import AUTO, check_kinds
+from jetsym.probing.reports.equivariance import KNOWN_TO
 from jetsym.probing.reports.spectrum import SymmetryReport
 from jetsym.progress import progress_bar
 from jetsym.spectrum import FiniteGroup, Spectrum, group_of
@@ -134,8 +135,8 @@ def _assemble(
     unbiased = [
         name
         for name, item in spectra.items()
-        if not item.is_resolved(floors[name])
-        or (item.unexplained[0] > floors[name] and is_wrong(found.deviations.get(name, ())))
+        if not item.is_resolved(KNOWN_TO**2 * floors[name])
+        or (item.unexplained[0] > KNOWN_TO**2 * floors[name] and is_wrong(found.deviations.get(name, ())))
     ]
     items = [item.unbiased() if name in unbiased else item for name, item in spectra.items()]
     errors = {

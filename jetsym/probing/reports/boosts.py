@@ -10,7 +10,7 @@ import numpy as np
 from markupsafe import Markup
 
 from jetsym.probing.reports.base import LayerReport
-from jetsym.probing.reports.equivariance import Array, Equivariance
+from jetsym.probing.reports.equivariance import KNOWN_TO, Array, Equivariance
 from jetsym.probing.reports.html import Sectioned, render
 from jetsym.text import as_text, concise, concise_root, percent, table_of
 
@@ -94,7 +94,7 @@ class BoostReport(LayerReport, Sectioned):
         result = []
         for name, item in self.equivariance.items():
             row = self.layers.index(name)
-            if item.is_within_rounding and not self.unexplained[-1, row] > self.noise_floor[-1, row]:
+            if item.is_within_rounding and not self.unexplained[-1, row] > KNOWN_TO**2 * self.noise_floor[-1, row]:
                 text = f"{item.verdict(name, 'invariant', f'boosts along {along}')} ({measure})."
             else:
                 text = (

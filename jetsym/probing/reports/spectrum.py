@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from jetsym.errors import require
 from jetsym.probing.reports.base import LayerReport
 from jetsym.probing.reports.draws import baseline_words, least_gap
-from jetsym.probing.reports.equivariance import HIDES, Equivariance
+from jetsym.probing.reports.equivariance import HIDES, KNOWN_TO, Equivariance
 from jetsym.probing.reports.html import Sectioned, render
 from jetsym.spectrum import Irrep
 from jetsym.text import as_text, at_most, concise, percent, table_of
@@ -130,7 +130,7 @@ class SymmetryReport(LayerReport, Sectioned):
     def is_seen(self, layer: str) -> bool:
         """Return whether nothing of a layer is known to lie beyond the rule: what is unexplained is rounding."""
         rows = [row for row, name in enumerate(self.layers) if name == layer]
-        return not any(self.unexplained[row] > self.noise_floor[row] for row in rows)
+        return not any(self.unexplained[row] > KNOWN_TO**2 * self.noise_floor[row] for row in rows)
 
     def section(self, *, explained: bool = True) -> Markup:
         """Return it for a notebook's cell or a page, with or without a word on how to read its tables."""

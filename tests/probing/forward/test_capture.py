@@ -153,9 +153,7 @@ def test_untrained_copies():
             super().__init__()
             self.scale = nn.Parameter(torch.ones(3))
 
-    with pytest.raises(
-        ProbeError, match="nothing redraws '0.scale': the modules that hold them have no reset_parameters"
-    ):
+    with pytest.raises(ProbeError, match="nothing redraws '0.scale': the modules that hold them"):
         untrained_copy(nn.Sequential(Own()), seed=0)
 
 
