@@ -158,9 +158,6 @@ def test_fast_waves_in_rapidity_are_seen():
     held = report.to_dict()
     old = {key: value for key, value in held.items() if not key.startswith("unexplained")}
     old |= {"format": 1, "noise_floor": held["noise_floor"][0]}
-        "format": 1,
-        "noise_floor": held["noise_floor"][0],
-    }
     assert np.isnan(type(report).from_dict(old).unexplained).all()
 
 
