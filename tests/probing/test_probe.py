@@ -187,7 +187,7 @@ def test_what_random_rotations_add_to_the_spread_is_taken_off():
 def test_outputs_that_are_the_same_for_all_inputs_have_no_spread():
     report = jetsym.probe(lambda x: np.ones(len(x)) + 0 * x[:, 0], np.eye(3), l_max=1, **QUIET)
     assert np.isnan(report.equivariance["output"].over_spread)
-    assert "output: no spread across inputs that can be told from rounding." in report.sentences()
+    assert "It has no spread across inputs that can be told from rounding." in report.sentences()[1]
 
 
 def test_logits_are_centred_over_classes():

@@ -98,7 +98,7 @@ class SymmetryReport(LayerReport, Sectioned):
     def sentences(self) -> list[str]:
         """Say where the content lies, how it moves through the layers, and how far outputs are from their law."""
         errors = [_error(name, item, self) for name, item in self.equivariance.items()]
-        return [_depth(self), *errors, *_rounded(self), *_spread(self), *_cut(self), *_resolution(self)]
+        return [_depth(self), *errors, *_rounded(self), *_cut(self), *_resolution(self)]
 
     def settings(self) -> str:
         """Say in one line how it was measured."""
@@ -220,12 +220,11 @@ def tail_floor(floor: float) -> float:
     return 2 * float(np.sqrt(floor))
 
 
-def _spread(report: SymmetryReport) -> list[str]:
-    """Say which outputs are the same for all inputs, so that A has no spread to be compared with."""
-    flat = [name for name, item in report.equivariance.items() if np.isnan(item.over_spread)]
-    if not flat or report.meta["n_inputs"] < 2:
-        return []
-    return [f"{', '.join(flat)}: no spread across inputs that can be told from rounding."]
+def _spread(item: Equivariance, report: SymmetryReport) -> str:
+    """Say of an output that is the same for all inputs that A has no spread to be compared with."""
+    if not np.isnan(item.over_spread) or report.meta["n_inputs"] < 2:
+        return ""
+    return " It has no spread across inputs that can be told from rounding."
 
 
 def _rounded(report: SymmetryReport) -> list[str]:
@@ -310,7 +309,8 @@ def _error(name: str, item: Equivariance, report: SymmetryReport) -> str:
     law = "invariant" if item.kind in ("logits", "scalar") else f"equivariant as {item.kind}"
     if item.is_within_rounding:
         text = item.verdict(name, law, group)
-        return f"{text}." if report.is_seen(name) else f"{text} as far as the rule sees, which is not all of it."
+        seen = "" if report.is_seen(name) else " as far as the rule sees, which is not all of it"
+        return f"{text}{seen}.{_spread(item, report)}"
     times = abs(item.relative) / item.noise_floor if item.noise_floor else math.inf
     verb = "changes" if law == "invariant" else f"misses its law as {item.kind}"
     text = (
@@ -321,7 +321,7 @@ def _error(name: str, item: Equivariance, report: SymmetryReport) -> str:
         meta, gap = report.baseline.meta, abs(item.relative - other.relative)
         text += f"; {baseline_words(meta)}: {concise(other.relative, other.relative_stderr)}"
         text += "" if gap > least_gap(other.relative_stderr, meta) else ", from which it does not surely differ"
-    return f"{text}. {_split(item)}".strip()
+    return f"{text}.{_spread(item, report)} {_split(item)}".strip()
 
 
 def _split(item: Equivariance) -> str:
