@@ -27,7 +27,7 @@ from jetsym.atoms.packages import quiet
 from jetsym.atoms.torchscript import RefusedError
 from jetsym.errors import CheckpointError, require
 
-__all__ = ["ARCHITECTURES", "Weights", "find", "known_types", "model_from", "model_of", "read_checkpoint"]
+__all__ = ["ARCHITECTURES", "Weights", "find", "is_whole", "known_types", "model_from", "model_of", "read_checkpoint"]
 
 #: Which weights of a checkpoint: of the epoch that validated best, or of the last one.
 Weights = Literal["best", "last"]
@@ -84,6 +84,15 @@ def epochs_in(folder: Path) -> dict[int, Path]:
     """Find the checkpoints of a run by epoch, as metatrain writes them: ``model_EPOCH.ckpt``."""
     files = {file.stem.removeprefix("model_"): file for file in folder.glob("model_*.ckpt")}
     return {int(epoch): files[epoch] for epoch in sorted(files) if epoch.isdecimal()}
+
+
+def is_whole(file: Path) -> bool:
+    """Tell whether a checkpoint was written to its end; one that was cut off may end in a smaller archive's end."""
+    try:
+        torch._C.PyTorchFileReader(str(file))
+    except RuntimeError:
+        return False
+    return True
 
 
 def read_checkpoint(file: str | Path, *, trust: bool = False) -> dict[str, Any]:

@@ -20,14 +20,13 @@ import re
 import shutil
 import subprocess
 import sys
-import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 import yaml
 
-from jetsym.atoms.checkpoint import FINAL, epochs_in, read_checkpoint
+from jetsym.atoms.checkpoint import FINAL, epochs_in, is_whole, read_checkpoint
 from jetsym.atoms.exports import read_export
 from jetsym.atoms.read import FORMATS, read_frames
 from jetsym.atoms.training.runner import FAILED
@@ -272,7 +271,7 @@ def _prepare(folder: Path, resume: bool, trust: bool) -> tuple[int, Path] | None
     if not resume or not epochs:
         return None
     # One that was being written when the run was killed has no end; the one before it serves as well.
-    last = max([epoch for epoch, file in epochs.items() if zipfile.is_zipfile(file)] or epochs)
+    last = max([epoch for epoch, file in epochs.items() if is_whole(file)] or epochs)
     read_checkpoint(epochs[last], trust=trust)  # metatrain itself would run what is in there
     return last, epochs[last]
 

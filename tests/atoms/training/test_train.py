@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import re
 import signal
 import subprocess
 import sys
 import time
+import zipfile
 
 import hostile
 import numpy as np
@@ -18,7 +20,7 @@ import yaml
 
 import jetsym
 from jetsym import atoms, cli
-from jetsym.atoms.checkpoint import epochs_in
+from jetsym.atoms.checkpoint import epochs_in, is_whole
 from jetsym.atoms.packages import quiet
 from jetsym.atoms.training import train as training
 from jetsym.errors import CheckpointError, ConfigError, DataError, ProbeError, TrainingError
@@ -167,6 +169,16 @@ def test_a_run_that_was_killed_goes_on(data, tmp_path):
     assert (made["training"]["num_epochs"], made["model"]) == (reached + 2, TINY)
     first, last = (atoms.load(folder / f"model_{epoch}.ckpt", weights="last") for epoch in (0, reached + 1))
     assert not torch.equal(*(model.module.backend.edge_embedder.weight for model in (first, last)))
+
+
+def test_a_checkpoint_that_was_cut_off_is_told_though_a_smaller_archive_ends_in_it(tmp_path):
+    inner, whole, torn = io.BytesIO(), tmp_path / "model_1.ckpt", tmp_path / "model_2.ckpt"
+    torch.save({"labels": torch.arange(3)}, inner)
+    torch.save({"labels": torch.frombuffer(bytearray(inner.getvalue()), dtype=torch.uint8)}, whole)
+    content = whole.read_bytes()
+    torn.write_bytes(content[: content.rindex(b"PK\5\6", 0, content.rindex(b"PK\5\6")) + 30])
+    assert zipfile.is_zipfile(torn)
+    assert (is_whole(whole), is_whole(torn), is_whole(tmp_path / "none.ckpt")) == (True, False, False)
 
 
 def test_metrics_of_a_run_that_went_on(tmp_path):
