@@ -267,7 +267,7 @@ def run(program: str, command: Command, words: Sequence[str]) -> int:
     out = Path(getattr(options, "out", None) or "").expanduser()
     with ExitStack() as stack:
         if out.suffix in FILES:
-            with suppress(OSError):  # what cannot be written is the command's to tell
+            with suppress(OSError, ConfigError):  # what cannot be written is the command's to tell
                 stack.enter_context(locked(out.parent, program, name=out.name))
         result = function(**vars(options))
     if isinstance(result, Path):

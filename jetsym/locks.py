@@ -145,7 +145,12 @@ or write elsewhere
     stop, lost = threading.Event(), threading.Event()
     try:
         with _ended_by_sigterm():
-            if (other := _take(path, mine)) is not None:
+            try:
+                other = _take(path, mine)
+            except OSError as error:
+                reason = f"where nothing can be written ({error.strerror}); choose another place"
+                raise ConfigError(f"out is {str(path.parent)!r}, {reason}") from error
+            if other is not None:
                 what = path.parent if name == NAME else path.parent / name
                 raise LockedError(f"{what} is being written by {other}; wait until it has ended, or write elsewhere")
             threading.Thread(target=_beat, args=(path, mine, stop, lost), daemon=True).start()

@@ -144,6 +144,7 @@ def test_leftovers_of_dead_processes_go_and_those_of_others_stay(tmp_path):
     assert all(map(is_unfinished, gone))
 
 
+@pytest.mark.filterwarnings("ignore:os.fork")  # of jax, where other tests have loaded it
 def test_a_zombie_has_ended(tmp_path):
     process = os.fork()
     if not process:

@@ -273,6 +273,7 @@ def test_sigterm_and_errors_remove_the_lock(tmp_path: Path) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded")
+@pytest.mark.filterwarnings("ignore:os.fork")  # of jax, where other tests have loaded it
 def test_a_fork_is_not_the_holder(tmp_path: Path) -> None:
     with locked(tmp_path, "a test"):
         child = os.fork()

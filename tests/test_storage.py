@@ -140,4 +140,4 @@ def test_the_first_spectra_are_read(tmp_path):
     assert loaded.equivariance[name].relative == report.equivariance[name].relative
     assert np.isnan(loaded.equivariance[name].leakage)
     assert "nan" not in str(loaded) + loaded._repr_html_()
-    assert loaded.to_dict()["format"] == 3
+    assert loaded.to_dict()["format"] == jetsym.SymmetryReport.FORMAT

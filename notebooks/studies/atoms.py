@@ -56,7 +56,7 @@ def study(out: Path, *, quick: bool = False, seeds: int = 3) -> dict[str, Any]:
     table, findings = Table(), []
     for seed in range(seeds):
         runs = {name: _trained(out / f"{name}-{seed}", name == "augment", seed, quick) for name in ("plain", "augment")}
-        frames = read_frames(out / f"plain-{seed}" / "validation.xyz")[: 2 if quick else None]
+        frames = read_frames(out / f"plain-{seed}" / "validation.xyz")[: 8 if quick else None]
         with quiet():
             potentials = {name: calculator(run) for name, (run, _) in runs.items()}
             reports = {name: _probe(run, frames, quick) for name, (run, _) in runs.items()}
@@ -117,9 +117,7 @@ def _trained(folder: Path, augment: bool, seed: int, quick: bool) -> tuple[Path,
 
 
 def _probe(run: Path, frames: list[Any], quick: bool) -> Any:
-    return jetsym.probe(
-        jetsym.atoms.load(run), frames[: 2 if quick else 6], l_max=2 if quick else 6, baseline=None, progress=False
-    )
+    return jetsym.probe(jetsym.atoms.load(run), frames[:8], l_max=2 if quick else 6, baseline=None, progress=False)
 
 
 if __name__ == "__main__":

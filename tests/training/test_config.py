@@ -54,7 +54,10 @@ def parser() -> ArgumentParser:
         ({"init": ""}, "--init is ''"),
         ({"augmentation": {"gruop": "O3"}}, "--augmentation has no option 'gruop'; the nearest are 'group'"),
         ({"augmentation": "O3"}, "--augmentation is 'O3'; expected its options, such as {'group': 'O3'}"),
-        ({"augmentation": {"group": "boost", "axis": "jet", "width": "x"}}, "--augmentation has a value of a wrong"),
+        (
+            {"augmentation": {"group": "boost", "axis": "jet", "width": "x"}},
+            "augmentation.width is 'x'",
+        ),
         ({"model": "pointent"}, "no model 'pointent'"),
         ({"options": {"widht": 3}}, "no option 'widht'"),
     ],

@@ -63,6 +63,7 @@ def test_a_run_leaves_what_its_folder_promises(data, tmp_path):
     assert sorted(path.name for path in run.path.iterdir()) == [
         "best.safetensors",
         "config.yaml",
+        "initial.safetensors",
         "last.safetensors",
         "metrics.csv",
         "metrics.jsonl",
@@ -231,7 +232,7 @@ def test_validation_jets_that_are_not_finite_are_named(make_jets, tmp_path, monk
     monkeypatch.setattr(loop, "load_jets", lambda config, **place: (make_jets(40), with_nan(make_jets(40), 0)))
     with pytest.raises(TrainingError, match="the validation loss is nan, while the weights are finite; look for jets"):
         train("a.root", tmp_path / "run", **QUICK)
-    assert not list((tmp_path / "run").glob("*.safetensors"))
+    assert [file.name for file in (tmp_path / "run").glob("*.safetensors")] == ["initial.safetensors"]
 
 
 @pytest.mark.parametrize("parts", [1, 4, 100])
