@@ -29,7 +29,7 @@ from jetsym.atoms.workflows.forbidden import spurious
 from jetsym.benchmarks.copper import LATTICE, train_copper
 
 BUDGET = {"structures": 100, "epochs": 25}
-QUICK = {"structures": 20, "epochs": 1}
+QUICK = {"structures": 80, "epochs": 1}
 
 #: The part of A² that the average over O(3) may leave.
 TOLERANCE = 0.1
