@@ -98,6 +98,18 @@ def jetclass_file(tmp_path: Path) -> Callable[..., Path]:
     return write
 
 
+@pytest.fixture(scope="module")
+def small_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run folder with a tagger trained for one epoch on random jets, beside its data ``train.root``."""
+    from jetsym.training.loop import train
+
+    folder = tmp_path_factory.mktemp("trained")
+    _write_tree(folder / "train.root", _jetclass_columns(random_jets(60, seed=1)))
+    options = {"width": 8, "blocks": 1, "heads": 2}
+    train(str(folder / "train.root"), folder / "run", epochs=1, options=options, device="cpu", progress=False)
+    return folder / "run"
+
+
 @pytest.fixture(autouse=True)
 def one_thread() -> Iterator[None]:
     """Small networks train faster on one thread, and much faster where other processes want the cores as well."""

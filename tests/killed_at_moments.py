@@ -15,10 +15,10 @@ from pathlib import Path
 
 import awkward  # noqa: F401
 import matplotlib.pyplot  # noqa: F401
-import numpy as np
 import pyarrow.parquet  # noqa: F401
 import torch
 import uproot  # noqa: F401
+from random_chunk import random_chunk
 
 import jetsym.plotting
 import jetsym.probing.reports.comparison
@@ -26,24 +26,11 @@ import jetsym.probing.reports.html  # noqa: F401
 from jetsym.commands.symmetry import compare
 from jetsym.jets.evaluation.predict import predict
 from jetsym.jets.generate import run
-from jetsym.jets.generate.chunk import ChunkTask, JetTable
 from jetsym.jets.io.download import jetclass
 from jetsym.jets.io.streaming.convert import convert, to_parquet
 from jetsym.jets.models import PointNet
-from jetsym.jets.schema import CLASSES, JET_BRANCHES, LABEL_BRANCHES, PARTICLE_BRANCHES
 
 TOUCHES = {"open", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "batch"}
-
-
-def some_jets(task: ChunkTask) -> JetTable:
-    """Random columns in place of a simulation."""
-    rng = np.random.default_rng(np.random.SeedSequence(task.seed, spawn_key=task.key))
-    counts = rng.integers(1, 5, task.n_jets)
-    jets = {name: rng.normal(size=task.n_jets).astype(dtype) for name, dtype in JET_BRANCHES.items()}
-    for name, branch in zip(CLASSES, LABEL_BRANCHES, strict=True):
-        jets[branch] = np.full(task.n_jets, name == task.label).astype(LABEL_BRANCHES[branch])
-    particles = {name: rng.normal(size=counts.sum()).astype(dtype) for name, dtype in PARTICLE_BRANCHES.items()}
-    return JetTable(counts, particles, jets)
 
 
 def predicted(out: Path, data: Path) -> None:
@@ -53,7 +40,7 @@ def predicted(out: Path, data: Path) -> None:
 
 
 def generated(folder: Path, data: Path) -> None:
-    run.generate_chunk, run._require_packages = some_jets, lambda: None
+    run.generate_chunk, run._require_packages = random_chunk, lambda: None
     split = {"train": 0.5, "val": 0.5}
     run.generate(folder, jets_per_class=40, classes=["QCD", "Hbb"], split=split, processes=1, progress=False)
 

@@ -36,18 +36,6 @@ def run(*words: object) -> subprocess.CompletedProcess[str]:
     )
 
 
-@pytest.fixture(scope="module")
-def small_run(tmp_path_factory, make_jets, jetclass_columns, write_tree) -> Path:
-    """A run folder with a tagger trained for one epoch on random jets."""
-    from jetsym.training.loop import train
-
-    folder = tmp_path_factory.mktemp("cli")
-    write_tree(folder / "train.root", jetclass_columns(make_jets(60, seed=1)))
-    options = {"width": 8, "blocks": 1, "heads": 2}
-    train(str(folder / "train.root"), folder / "run", epochs=1, options=options, device="cpu", progress=False)
-    return folder / "run"
-
-
 def test_overview_and_version():
     assert run("--version").stdout.strip() == jetsym.__version__
     text = run().stdout

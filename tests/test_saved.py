@@ -23,18 +23,6 @@ from jetsym.repair import repair
 
 
 @pytest.fixture(scope="module")
-def small_run(tmp_path_factory, make_jets, jetclass_columns, write_tree) -> Path:
-    """A run folder with a tagger trained for one epoch on random jets, beside its data."""
-    from jetsym.training.loop import train
-
-    folder = tmp_path_factory.mktemp("saved")
-    write_tree(folder / "train.root", jetclass_columns(make_jets(60, seed=1)))
-    options = {"width": 8, "blocks": 1, "heads": 2}
-    train(str(folder / "train.root"), folder / "run", epochs=1, options=options, device="cpu", progress=False)
-    return folder
-
-
-@pytest.fixture(scope="module")
 def reports(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("reports")
     points = np.random.default_rng(0).normal(size=(8, 3))
@@ -46,7 +34,7 @@ def reports(tmp_path_factory) -> Path:
 @pytest.fixture
 def place(small_run, reports, tmp_path, monkeypatch) -> Path:
     """A folder of one's own with a run, jets, reports, weights and structures."""
-    for folder in (small_run, reports):
+    for folder in (small_run.parent, reports):
         shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
     for name in ("pn.pt", "cu-plain.xyz", "cu.xyz"):
         (tmp_path / name).write_text("not to be lost")

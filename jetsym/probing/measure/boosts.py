@@ -16,12 +16,11 @@ from jetsym.probing.forward.session import Responses, Session
 from jetsym.probing.forward.settle import settle
 from jetsym.probing.kinds import check_law
 from jetsym.probing.measure import orbit
-from jetsym.probing.measure.combination import combine, is_wrong
+from jetsym.probing.measure.combination import combine, is_beyond_rule
 from jetsym.probing.measure.deviation import Deviation, EquivarianceError
 from jetsym.probing.measure.rounding import Rounding, along_boosts, measure_rounding, spread_of_a_constant
 from jetsym.probing.options import AUTO
 from jetsym.probing.reports.boosts import BoostReport
-from jetsym.probing.reports.equivariance import KNOWN_TO
 from jetsym.progress import progress_bar
 from jetsym.spectrum import HeldOutElements, WindowEnergies, WindowEstimator
 from jetsym.spectrum.representations import Kind, representation
@@ -101,7 +100,7 @@ class WindowBatch:
     def __init__(self, session: Session, inputs: Any, part: slice, window: Window) -> None:
         self._session, self._window = session, window
         self._inputs = session.domain.select(inputs, part)
-        generators = [np.random.default_rng([session.seed, index, 1]) for index in range(part.start, part.stop)]
+        generators = orbit.held_out_generators(session.seed, part)
         own = np.stack([window.draw((orbit.HELD_OUT,), each) for each in generators], axis=1)
         self._held_out = HeldOutElements(window, own) if len(own) else None
         self.estimators: dict[str, WindowEstimator] = {}
@@ -178,12 +177,7 @@ def _assemble(
     ]
     unexplained = np.array([[energies[name].unexplained for name in layers] for energies, _ in found])
     unbiased = [
-        [
-            name
-            for name in layers
-            if not energies[name].is_resolved(KNOWN_TO**2 * least[name])
-            or (energies[name].unexplained[0] > KNOWN_TO**2 * least[name] and is_wrong(errors.get(name, ())))
-        ]
+        [name for name in layers if is_beyond_rule(energies[name], errors.get(name, ()), least[name])]
         for (energies, errors), least in zip(found, floors, strict=True)
     ]
     shown = [

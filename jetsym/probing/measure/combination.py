@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from jetsym.probing.measure.deviation import Deviation, Errors, HeldOutError
-from jetsym.probing.reports.equivariance import Equivariance
+from jetsym.probing.measure.deviation import Deviation, Errors
+from jetsym.probing.reports.equivariance import KNOWN_TO, Equivariance
+from jetsym.spectrum import Spectrum, WindowEnergies
 from jetsym.spectrum.heldout import is_beyond_chance
 from jetsym.spectrum.representations import Kind, representation
 from jetsym.spectrum.result import jackknife_ratio
 
-__all__ = ["combine", "is_wrong"]
+__all__ = ["combine", "is_beyond_rule"]
 
 Array = NDArray[np.float64]
 
@@ -37,10 +38,10 @@ def combine(
     unbiased
         Whether to give the estimates from held-out elements in place of those of the rule.
     """
-    held = [part.held_out for part in parts if part.held_out is not None]
-    chosen: Sequence[Any] = held if unbiased else parts
-    found = _joined([each.estimates() for each in held]) if unbiased else _errors_by_rule(parts)
-    sway = _joined([each.influence() for each in held]) if unbiased else None
+    by_rule, held = _errors_by_rule(parts), _held_out(parts)
+    found, sway, chosen = by_rule, None, list[Any](parts)
+    if unbiased and held is not None:
+        found, sway, chosen = *held, [part.held_out for part in parts]
     rows, noise = (np.concatenate([getattr(part, name) for part in chosen]) for name in ("rows", "noise"))
     counts = np.concatenate([_counts(part) for part in parts])
 
@@ -57,7 +58,7 @@ def combine(
     irreps = next((part.spectrum.irreps for part in parts if part.spectrum is not None), ())  # boosts have none
     names = [str(irrep) for irrep in irreps[1:]]
     error, error_stderr = share(lambda one: one.power[..., : len(names)])
-    unexplained, unexplained_stderr = _unexplained(parts, held)
+    unexplained, unexplained_stderr = _unexplained(by_rule, held)
     return Equivariance(
         kind=representation(kind).name,
         absolute=absolute,
@@ -80,13 +81,43 @@ def combine(
     )
 
 
-def is_wrong(parts: Sequence[Deviation]) -> bool:
-    """Return whether held-out elements change A² of a rule by more than chance."""
+def is_beyond_rule(found: Spectrum | WindowEnergies, errors: Sequence[Deviation], floor: float) -> bool:
+    """Tell whether estimates from held-out elements take the place of what a rule gives of a layer or output.
+
+    Parameters
+    ----------
+    found
+        By the rule, with its held-out elements.
+    errors
+        Of an output, its deviations; else none.
+    floor
+        Fraction of power that rounding makes, as far as it is known.
+    """
+    known = KNOWN_TO**2 * floor
+    return not found.is_resolved(known) or (found.unexplained[0] > known and _is_wrong(errors))
+
+
+def _is_wrong(parts: Sequence[Deviation]) -> bool:
+    """Tell whether held-out elements change A² of a rule by more than chance."""
+    held = _held_out(parts)
+    if held is None:
+        return False
+    return is_beyond_chance(held.found.squared - _errors_by_rule(parts).squared, held.sway.squared)
+
+
+class HeldOutErrors(NamedTuple):
+    """The errors from held-out elements of all batches, and what each element makes of them."""
+
+    found: Errors
+    sway: Errors
+
+
+def _held_out(parts: Sequence[Deviation]) -> HeldOutErrors | None:
+    """Put together what held-out elements say; None where there were none."""
     held = [part.held_out for part in parts if part.held_out is not None]
     if not held:
-        return False
-    change = _joined([each.estimates() for each in held]).squared - _errors_by_rule(parts).squared
-    return is_beyond_chance(change, _joined([each.influence() for each in held]).squared)
+        return None
+    return HeldOutErrors(_joined([each.estimates() for each in held]), _joined([each.influence() for each in held]))
 
 
 def _errors_by_rule(parts: Sequence[Deviation]) -> Errors:
@@ -103,13 +134,12 @@ def _joined(parts: Sequence[Errors]) -> Errors:
     return Errors(*map(np.concatenate, zip(*parts, strict=True)))
 
 
-def _unexplained(parts: Sequence[Deviation], held: Sequence[HeldOutError]) -> tuple[float, float]:
+def _unexplained(by_rule: Errors, held: HeldOutErrors | None) -> tuple[float, float]:
     """Return A² from held-out elements less that of the rule, over N, with its error; NaN where none were held out."""
-    if not held:
+    if held is None:
         return float("nan"), float("nan")
-    by_rule = _errors_by_rule(parts).squared
-    found, sway = (_joined([of(each) for each in held]) for of in (HeldOutError.estimates, HeldOutError.influence))
-    value, stderr = jackknife_ratio(found.squared - by_rule, found.norm, influence=(sway.squared, sway.norm))
+    found, sway = held
+    value, stderr = jackknife_ratio(found.squared - by_rule.squared, found.norm, influence=(sway.squared, sway.norm))
     return float(value), float(stderr)
 
 

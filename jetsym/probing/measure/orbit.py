@@ -33,7 +33,16 @@ from jetsym.spectrum import (
 from jetsym.spectrum.accumulation import coefficients, waiting_numbers
 from jetsym.spectrum.representations import Kind
 
-__all__ = ["Measurement", "Orbit", "Plan", "deviations_along", "measure", "orbit_of", "plan_passes"]
+__all__ = [
+    "Measurement",
+    "Orbit",
+    "Plan",
+    "deviations_along",
+    "held_out_generators",
+    "measure",
+    "orbit_of",
+    "plan_passes",
+]
 
 
 #: Held-out elements of each input, a pair ±R counting as one.
@@ -106,8 +115,7 @@ class Orbit:
         """Return elements of each input's own that the rule does not hold, the same in whatever batches."""
         if not isinstance(self.rule, Quadrature) or not self.n_held_out:
             return None
-        # One more number than the random rotations of the same seed, which are others.
-        generators = [np.random.default_rng([self.seed, index, 1]) for index in range(inputs.start, inputs.stop)]
+        generators = held_out_generators(self.seed, inputs)
         own = np.stack([self.group.rotations((HELD_OUT,), each) for each in generators], axis=1)
         return HeldOutElements(self.rule, own)
 
@@ -153,6 +161,12 @@ class Orbit:
         else:
             for start in range(0, self.n_rotations, size):
                 yield slice(start, min(start + size, self.n_rotations))
+
+
+def held_out_generators(seed: int, inputs: slice) -> list[np.random.Generator]:
+    """Return one generator for the held-out elements of each input, the same in whatever batches."""
+    # One more number than the random rotations of the same seed, which are others.
+    return [np.random.default_rng([seed, index, 1]) for index in range(inputs.start, inputs.stop)]
 
 
 class InputBatch:

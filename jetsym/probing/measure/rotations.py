@@ -15,11 +15,10 @@ from jetsym.probing.forward.memory import within_memory
 from jetsym.probing.forward.session import Session
 from jetsym.probing.kinds import check_law, representation_of
 from jetsym.probing.measure import resolution
-from jetsym.probing.measure.combination import combine, is_wrong
+from jetsym.probing.measure.combination import combine, is_beyond_rule
 from jetsym.probing.measure.orbit import Measurement, Orbit, measure, orbit_of, plan_passes
 from jetsym.probing.measure.rounding import Rounding, along_turns, measure_rounding
 from jetsym.probing.options import AUTO, check_kinds
-from jetsym.probing.reports.equivariance import KNOWN_TO
 from jetsym.probing.reports.spectrum import SymmetryReport
 from jetsym.progress import progress_bar
 from jetsym.spectrum import FiniteGroup, Spectrum, group_of
@@ -133,10 +132,7 @@ def _assemble(
     sums = {eps: orbit.rounding_of_sums(eps) for eps in {item.eps for item in rounding.values()}}
     floors = {name: rounding[name].floor(sums[rounding[name].eps]) for name in spectra}
     unbiased = [
-        name
-        for name, item in spectra.items()
-        if not item.is_resolved(KNOWN_TO**2 * floors[name])
-        or (item.unexplained[0] > KNOWN_TO**2 * floors[name] and is_wrong(found.deviations.get(name, ())))
+        name for name, item in spectra.items() if is_beyond_rule(item, found.deviations.get(name, ()), floors[name])
     ]
     items = [item.unbiased() if name in unbiased else item for name, item in spectra.items()]
     errors = {

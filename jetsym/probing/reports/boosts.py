@@ -12,6 +12,7 @@ from markupsafe import Markup
 from jetsym.probing.reports.base import LayerReport
 from jetsym.probing.reports.equivariance import KNOWN_TO, Array, Equivariance
 from jetsym.probing.reports.html import Sectioned, render
+from jetsym.probing.reports.spectrum import NOT_SMALL
 from jetsym.text import as_text, concise, concise_root, percent, table_of
 
 if TYPE_CHECKING:
@@ -106,11 +107,11 @@ class BoostReport(LayerReport, Sectioned):
 
     def _convergence(self) -> list[str]:
         """Say where the nodes of a window do not resolve a layer."""
-        largest = float(np.nan_to_num(self.unexplained).max())
-        if largest <= 0.01:
+        values = np.nan_to_num(self.unexplained)
+        place, row = np.unravel_index(int(values.argmax()), values.shape)
+        if values[place, row] <= NOT_SMALL:
             return []
-        place, row = np.unravel_index(int(np.nan_to_num(self.unexplained).argmax()), self.unexplained.shape)
-        left = percent(largest, self.unexplained_stderr[place, row])
+        left = percent(values[place, row], self.unexplained_stderr[place, row])
         return [
             f"The nodes of width {self.widths[place]:g} leave {left} % of {self.layers[row]} unexplained: it varies "
             "faster than they resolve. Its numbers are unbiased estimates, with the help of "

@@ -17,25 +17,15 @@ import awkward as ak
 import numpy as np
 import pytest
 import uproot
+from random_chunk import random_chunk
 
 from jetsym.errors import ConfigError, DataError, JetsymError, MissingDependencyError
 from jetsym.files import UNFINISHED
 from jetsym.jets.generate import DetectorConfig, generate, run
 from jetsym.jets.generate.chunk import ChunkTask, JetTable
-from jetsym.jets.schema import CLASSES, JET_BRANCHES, LABEL_BRANCHES, PARTICLE_BRANCHES
+from jetsym.jets.schema import CLASSES
 
 SPLIT = {"train": 0.7, "val": 0.1, "test": 0.2}
-
-
-def fake_chunk(task: ChunkTask) -> JetTable:
-    """Random columns that depend on the task as the real ones do."""
-    rng = np.random.default_rng(np.random.SeedSequence(task.seed, spawn_key=task.key))
-    counts = rng.integers(1, 5, task.n_jets)
-    jets = {name: rng.normal(size=task.n_jets).astype(dtype) for name, dtype in JET_BRANCHES.items()}
-    for name, branch in zip(CLASSES, LABEL_BRANCHES, strict=True):
-        jets[branch] = np.full(task.n_jets, name == task.label).astype(LABEL_BRANCHES[branch])
-    particles = {name: rng.normal(size=counts.sum()).astype(dtype) for name, dtype in PARTICLE_BRANCHES.items()}
-    return JetTable(counts, particles, jets)
 
 
 @pytest.fixture
@@ -45,7 +35,7 @@ def simulated(monkeypatch: pytest.MonkeyPatch) -> list[ChunkTask]:
 
     def record(task: ChunkTask) -> JetTable:
         tasks.append(task)
-        return fake_chunk(task)
+        return random_chunk(task)
 
     monkeypatch.setattr(run, "generate_chunk", record)
     monkeypatch.setattr(run, "_require_packages", lambda: None)
@@ -178,7 +168,7 @@ def test_a_failure_leaves_finished_files_and_no_half_ones(
     def fail_late(task: ChunkTask) -> JetTable:
         if task.label == "Hbb" and task.key[-1] == 1:
             raise error
-        return fake_chunk(task)
+        return random_chunk(task)
 
     monkeypatch.setattr(run, "generate_chunk", fail_late)
     expected = KeyboardInterrupt if isinstance(error, KeyboardInterrupt) else JetsymError
@@ -188,7 +178,7 @@ def test_a_failure_leaves_finished_files_and_no_half_ones(
         assert "generating Hbb, seed 0, chunk (1, 0, 0, 1) failed: no luck" in str(caught.value)
         assert "the same command continues" in str(caught.value)
     assert {path.name for path in tmp_path.iterdir()} == {"ZJetsToNuNu_000.root", "manifest.json", UNFINISHED}
-    monkeypatch.setattr(run, "generate_chunk", fake_chunk)
+    monkeypatch.setattr(run, "generate_chunk", random_chunk)
     make(tmp_path, jets_per_class=700)
     assert len(read(tmp_path / "HToBB_000.root")) == 700
 
