@@ -7,6 +7,7 @@ A result derives from :class:`Stored`. When the meaning of its JSON form changes
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -147,6 +148,18 @@ def _stability(data: dict[str, Any]) -> dict[str, Any]:
     return {**data.get("stability", data), "kind": "stability"}
 
 
+def _one_against_the_rest(data: dict[str, Any]) -> dict[str, Any]:
+    """Say of ``macro_auc`` which one it was, wherever it stands."""
+
+    def renamed(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {re.sub("macro_auc(?!_ov)", "macro_auc_ovr", key): renamed(item) for key, item in value.items()}
+        return [renamed(item) for item in value] if isinstance(value, list) else value
+
+    upgraded: dict[str, Any] = renamed(data)
+    return upgraded
+
+
 #: Kind and format -> what makes a dictionary of this format one of the next. Version 0.1.0 had no kinds and formats
 #: (format 0) for some results.
 UPGRADES: dict[tuple[str, int], Callable[[dict[str, Any]], dict[str, Any]]] = {
@@ -158,7 +171,10 @@ UPGRADES: dict[tuple[str, int], Callable[[dict[str, Any]], dict[str, Any]]] = {
     ),
     ("diagnosis", 1): lambda data: {"modes": _FIRST_MODES} | data,
     ("evaluation", 1): lambda data: {"stability": None} | data,
+    ("evaluation", 2): _one_against_the_rest,
     ("stability", 0): _stability,
+    ("stability", 1): _one_against_the_rest,
+    ("regimes", 1): _one_against_the_rest,
     ("learning-rates", 0): _of_kind("learning-rates"),
     ("potential", 0): _of_kind("potential"),
     ("relaxation", 0): _of_kind("relaxation"),

@@ -76,7 +76,7 @@ def test_train_evaluate_probe_from_the_shell(small_run, tmp_path):
     done = run("evaluate", tmp_path / "run", data, "--out", tmp_path / "numbers.json")
     assert done.returncode == 0, done.stderr
     found = Evaluation.load(tmp_path / "numbers.json")
-    assert {"accuracy", "macro_auc"} <= set(found.metrics) & set(found.rotated.metrics)
+    assert {"accuracy", "macro_auc_ovo"} <= set(found.metrics) & set(found.rotated.metrics)
     assert found.meta["model"] == str(tmp_path / "run")
     for name in ("roc", "confusion", "reliability"):
         assert (tmp_path / f"numbers_{name}.png").stat().st_size > 10_000
@@ -126,7 +126,7 @@ def test_stability_from_the_shell(small_run, tmp_path, jetclass_columns, make_je
     numbers = json.loads(out.read_text())
     assert "accuracy" in numbers["rotated"]["metrics"]
     assert numbers["stability"]["draws"] == 2
-    assert set(numbers["stability"]["changes"]["O3 rest"]) >= {"flips", "macro_auc"}
+    assert set(numbers["stability"]["changes"]["O3 rest"]) >= {"flips", "macro_auc_ovo"}
 
     columns = {name: column for name, column in jetclass_columns(make_jets(9)).items() if "label" not in name}
     words[2] = write_tree(tmp_path / "unlabelled.root", columns)

@@ -173,12 +173,18 @@ def test_regimes():
     found = Regimes.load(REPORTS / "regimes.json")
     assert found.regimes == ("none", "augmentation")
     assert found.values("augmentation", "symmetry", "O3 rest", "relative")[0] == about(0.09065884054407593)
+    assert "macro_auc_ovr" in str(found)
+    assert found.values("augmentation", "quality", "rotated_macro_auc_ovr")[0] > 0
     assert found.values("none", "cost", "parameters")[0] == 1106
 
 
 def test_evaluation():
     found = Evaluation.load(REPORTS / "evaluation.json")
-    assert found.metrics["macro_auc"] == about(0.71)
+    assert found.metrics["macro_auc_ovr"] == about(0.71)
+    assert {"macro_auc", "macro_auc_ovo"}.isdisjoint(found.metrics)
+    assert found.rotated.metrics["macro_auc_ovr"] == about(0.79)
+    assert found.bins[0].metrics["macro_auc_ovr_stderr"] > 0
+    assert "all others together" in str(found)
     assert found.rotated.metrics["auc_top_qcd"] == about(0.79)
     assert (found.rejections["Tbqq"].value, found.rejections["Tbqq"].passed) == (10, 1)
     assert [(each.low, each.high, each.jets) for each in found.bins] == [(500, 1000, 20)]
@@ -199,6 +205,7 @@ def test_stability():
         assert "boost random" in str(found)
     change = inside.changes["O3 lab"]
     assert change["flips"].mean == about(0.35)
+    assert "macro_auc_ovr" in change
     assert change["rejection_50"].difference == about(-6.0)
     assert (inside.signal, inside.background, inside.jets, inside.draws) == ("Tbqq", "QCD", 20, 2)
     assert [*alone.changes["O3 lab"]] == ["flips"]

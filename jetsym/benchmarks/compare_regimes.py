@@ -215,7 +215,7 @@ def _quality(tagger: Tagger, test: JetBatch, *, seed: int) -> tuple[dict[str, fl
     start = time.perf_counter()
     for prefix, jets in (("", test), ("rotated_", rotated)):
         logits = predict_logits(tagger, jets)
-        found = metrics.summary(logits, labels_of(jets), classes=jets.classes, efficiencies=())
+        found = metrics.summary(logits, labels_of(jets), classes=jets.classes, efficiencies=(), scores="logits")
         values |= {f"{prefix}{name}": value for name, value in found.items()}
     return values, 2 * len(test) / (time.perf_counter() - start)
 
@@ -245,7 +245,7 @@ class Comparison(Stored):
     meta: Mapping[str, Any]
 
     KIND: ClassVar[str] = "regimes"
-    FORMAT: ClassVar[int] = 1
+    FORMAT: ClassVar[int] = 2
 
     def values(self, regime: str, part: str, *keys: str) -> tuple[float, float]:
         """Return the mean over the runs of a regime of a number, and its standard error; NaN for that of a single run.
@@ -277,7 +277,9 @@ class Comparison(Stored):
         return tuple(dict.fromkeys(name for outcome in self.outcomes for name in outcome.symmetry))
 
     def __str__(self) -> str:
-        quality = {"accuracy": "accuracy", "rotated_accuracy": "rotated", "macro_auc": "AUC"}
+        quality = {"accuracy": "accuracy", "rotated_accuracy": "rotated"}
+        measured = {key for outcome in self.outcomes for key in outcome.quality}
+        quality |= {name: name for name in ("macro_auc_ovo", "macro_auc_ovr") if name in measured}
         cost = {"parameters": "parameters", "train_seconds": "train s", "jets_per_s": "jets/s"}
         heads = [*quality.values(), *(f"A {name}" for name in self.symmetries), *cost.values()]
         table = table_of(self._title(), ("regime", *heads))

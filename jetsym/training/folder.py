@@ -31,6 +31,7 @@ from jetsym.training.config import TrainConfig
 __all__ = ["RunFolder"]
 
 CONFIG, TABLE, LINES = "config.yaml", "metrics.csv", "metrics.jsonl"
+_RENAMED = {"macro_auc": "macro_auc_ovr"}
 _RESULTS = (TABLE, LINES, checkpoint.BEST, checkpoint.LAST)
 
 #: Options that may be others when a run is continued; everything else is part of the result.
@@ -105,7 +106,9 @@ class RunFolder:
         # A run killed between the two writes of an epoch has a line of metrics too many.
         lines = (self.path / LINES).read_text().splitlines() if (self.path / LINES).is_file() else []
         try:
-            self.metrics = [line for line in map(json.loads, lines) if line["epoch"] <= header.epoch]
+            kept = [line for line in map(json.loads, lines) if line["epoch"] <= header.epoch]
+            # what is now said to be of one class against the rest had no such name before
+            self.metrics = [{_RENAMED.get(name, name): value for name, value in line.items()} for line in kept]
         except (ValueError, KeyError) as error:
             raise CheckpointError(f"{self.path / LINES} cannot be read ({error!r}); remove the broken line") from error
         return header, tensors
@@ -128,7 +131,8 @@ class RunFolder:
             return best
         write_atomically(self.path / LINES, "".join(json.dumps(entry) + "\n" for entry in self.metrics))
         table = io.StringIO()
-        writer = csv.DictWriter(table, fieldnames=list(line), lineterminator="\n")
+        names = dict.fromkeys([*line, *(name for earlier in self.metrics for name in earlier)])
+        writer = csv.DictWriter(table, fieldnames=list(names), lineterminator="\n")
         writer.writeheader()
         writer.writerows(self.metrics)
         write_atomically(self.path / TABLE, table.getvalue())

@@ -225,7 +225,8 @@ def validate(fabric: Fabric, model: Tagger, jets: JetBatch, *, batch_size: int) 
     logits = torch.zeros(len(jets), len(jets.classes), device=fabric.device)
     if len(jets) > fabric.global_rank:
         with fabric.autocast():
-            logits[mine] = predict_logits(model, jets[mine], batch_size=batch_size).to(fabric.device)
+            own = predict_logits(model, jets[mine], batch_size=batch_size, scores="logits")
+            logits[mine] = own.to(fabric.device)
     logits = cast("Tensor", fabric.all_reduce(logits, reduce_op="sum")).cpu()
     loss = float(F.cross_entropy(logits, label))
     if not math.isfinite(loss):
@@ -233,7 +234,8 @@ def validate(fabric: Fabric, model: Tagger, jets: JetBatch, *, batch_size: int) 
             f"the validation loss is {loss}, while the weights are finite; look for jets with momenta that are not "
             "finite among those of --val, or of --data where these are held out from it"
         )
-    return {"val_loss": loss, **metrics.summary(logits, label, classes=jets.classes, efficiencies=())}
+    found = metrics.summary(logits, label, classes=jets.classes, efficiencies=(), scores="logits")
+    return {"val_loss": loss, **found}
 
 
 def tell(
@@ -251,7 +253,7 @@ def tell(
 
 def epoch_summary(line: Mapping[str, Any], *, epochs: int, best: bool) -> str:
     """Format an epoch's metrics as one line."""
-    shown = ("loss", "val_loss", "accuracy", "macro_auc", "auc_top_qcd")
+    shown = ("loss", "val_loss", "accuracy", "macro_auc_ovo", "auc_top_qcd")
     numbers = "  ".join(f"{name} {line[name]:.4f}" for name in shown if name in line)
     head = f"epoch {line['epoch']:>{len(str(epochs))}}/{epochs}"
     return f"{head}  {numbers}  {line['jets_per_s']:,.0f} jets/s{'  best' if best else ''}"

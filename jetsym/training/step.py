@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from jetsym.errors import TrainingError
 from jetsym.jets.batch import JetBatch, labels_of
+from jetsym.jets.evaluation.scores import as_logits
 from jetsym.jets.moves.augmentation import augment
 from jetsym.training.config import TrainConfig
 from jetsym.training.data import in_parts
@@ -67,7 +68,8 @@ def add_gradient(
         with fabric.no_backward_sync(model, enabled=number < len(parts) - 1):
             jets = augment(part.to(fabric.device), config.augmentation, generator=moves)
             label = labels_of(jets)
-            each = F.cross_entropy(model(jets), label, label_smoothing=config.label_smoothing, reduction="none")
+            logits = as_logits(model(jets), "logits", classes=jets.classes)
+            each = F.cross_entropy(logits, label, label_smoothing=config.label_smoothing, reduction="none")
             loss = (each if state.weights is None else each * state.weights[label]).mean()
             for penalty in (*penalties, *penalties_of(config.penalty)):
                 loss = loss + penalty(model, jets, draws)

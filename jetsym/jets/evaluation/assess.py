@@ -17,8 +17,10 @@ from torch.nn import functional as F
 from jetsym.errors import ConfigError
 from jetsym.jets.evaluation import metrics
 from jetsym.jets.evaluation.calibration import measure_calibration
+from jetsym.jets.evaluation.metrics import MultiClass
 from jetsym.jets.evaluation.rejection import Rejection, background_of, measure_rejection, working_points_of
 from jetsym.jets.evaluation.report import Bin, ClassQuality, Evaluation
+from jetsym.jets.evaluation.scores import Scores
 
 __all__ = ["assess"]
 
@@ -35,6 +37,7 @@ class _Setting:
     background: tuple[str, ...]
     working_points: Mapping[str, float]
     confidence: float
+    multi_class: MultiClass
 
     def signals(self, label: Tensor) -> list[str]:
         """Return those of which the sample has jets, if it has background as well."""
@@ -44,7 +47,7 @@ class _Setting:
         return [name for name in self.working_points if name in present]
 
     def scored(self, logits: Tensor, label: Tensor, name: str) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-        return metrics.log_odds(logits, label, name, self.background, classes=self.classes)
+        return metrics.log_odds(logits, label, name, self.background, classes=self.classes, scores="logits")
 
     def rejection(self, name: str, score: NDArray[np.float64], is_signal: NDArray[np.bool_]) -> Rejection:
         return measure_rejection(
@@ -67,13 +70,15 @@ def assess(
     working_points: Mapping[str, float] | None = None,
     pt_edges: Sequence[float] | None = None,
     confidence: float = 0.95,
+    multi_class: MultiClass = "ovo",
+    scores: Scores | None = None,
 ) -> Evaluation:
     """Measure logits against labels.
 
     Parameters
     ----------
     logits
-        (B, classes).
+        (B, classes), or one alone for two classes: the larger, the more like the second one.
     label
         (B,) int64.
     classes
@@ -89,11 +94,15 @@ def assess(
         Edges of the bins of pT in GeV; by default five bins with as many jets each.
     confidence
         Level of the rejections' intervals.
+    multi_class
+        Which macro AUC is taken, "ovo" or "ovr"; see :func:`jetsym.jets.evaluation.metrics.macro_auc`.
+    scores
+        What the numbers are; see :func:`jetsym.jets.evaluation.scores.as_logits`.
 
     Raises
     ------
     DataError
-        Shapes do not go together, there are no jets, or logits are not finite.
+        Shapes do not go together, there are no jets, logits are not finite, or are probabilities.
     ConfigError
         An option names no class, or has no meaning.
 
@@ -108,13 +117,13 @@ def assess(
         raise ConfigError(f"confidence is {confidence}; expected a level in (0, 1)")
     classes, against = tuple(classes), background_of(classes, background)
     points = working_points_of([name for name in classes if name not in against], working_points)
-    setting = _Setting(classes, against, points, confidence)
-    metrics.accuracy(logits, label)  # refuses what cannot be measured
+    setting = _Setting(classes, against, points, confidence, multi_class)
     logits, label = logits.detach().cpu(), label.cpu()
-    calibration = measure_calibration(logits, label)
+    logits = metrics.checked(logits, label, scores, classes=classes)
+    calibration = measure_calibration(logits, label, scores="logits")
     confusion = torch.zeros(len(classes), len(classes), dtype=torch.int64)
     confusion.index_put_((label, logits.argmax(dim=-1)), torch.tensor(1), accumulate=True)
-    found = _metrics(logits, label, classes) | {
+    found = _metrics(logits, label, setting) | {
         "log_loss": float(F.cross_entropy(logits.double(), label)),
         "ece": calibration.ece,
         "ece_floor": calibration.ece_floor,
@@ -131,21 +140,20 @@ def assess(
     )
 
 
-def _metrics(logits: Tensor, label: Tensor, classes: Sequence[str]) -> dict[str, float]:
+def _metrics(logits: Tensor, label: Tensor, setting: _Setting) -> dict[str, float]:
     """Compute accuracy and areas as far as a sample allows, each with its standard error over jets."""
     share = metrics.accuracy(logits, label)
     values = {"accuracy": share, "accuracy_stderr": math.sqrt(share * (1 - share) / len(label))}
-    truth = label.numpy()
-    present = np.unique(truth)
+    present = label.unique().tolist()
+    areas = {}
     if len(present) > 1:
-        probabilities = logits.double().softmax(dim=-1).numpy()
-        areas = [metrics.auc_with_influence(probabilities[:, number], truth == number) for number in present]
-        influence = np.mean([psi for _, psi in areas], axis=0)
-        values["macro_auc"] = float(np.mean([area for area, _ in areas]))
-        values["macro_auc_stderr"] = float(np.sqrt(np.square(influence).sum()))
-    if {"Tbqq", "QCD"} <= {classes[number] for number in present}:
-        area, influence = metrics.auc_with_influence(*metrics.pair_score(logits, label, "Tbqq", "QCD", classes=classes))
-        values |= {"auc_top_qcd": area, "auc_top_qcd_stderr": float(np.sqrt(np.square(influence).sum()))}
+        found = metrics.macro_auc_with_influence(logits, label, multi_class=setting.multi_class)
+        areas[f"macro_auc_{setting.multi_class}"] = found
+    if {"Tbqq", "QCD"} <= {setting.classes[number] for number in present}:
+        pair = metrics.pair_score(logits, label, "Tbqq", "QCD", classes=setting.classes, scores="logits")
+        areas["auc_top_qcd"] = metrics.auc_with_influence(*pair)
+    for name, (area, influence) in areas.items():
+        values |= {name: area, f"{name}_stderr": float(np.sqrt(np.square(influence).sum()))}
     return values
 
 
@@ -199,7 +207,7 @@ def _by_pt(
     for low, high in pairwise(edges):
         chosen = torch.from_numpy((values >= low) & (values < high))
         own = logits[chosen], label[chosen]
-        found = _metrics(*own, setting.classes) if chosen.any() else {}
+        found = _metrics(*own, setting) if chosen.any() else {}
         rejections = {name: setting.rejection(name, *setting.scored(*own, name)) for name in setting.signals(own[1])}
         bins.append(Bin(float(low), float(high), int(chosen.sum()), found, rejections))
     return tuple(bins)

@@ -11,6 +11,7 @@ from scipy.stats import beta
 from torch import Tensor
 
 from jetsym.errors import DataError
+from jetsym.jets.evaluation.scores import Scores, as_logits
 
 __all__ = ["Calibration", "measure_calibration"]
 
@@ -58,22 +59,24 @@ class Calibration:
         return cls(**found)
 
 
-def measure_calibration(logits: Tensor, label: Tensor, *, bins: int = 15) -> Calibration:
+def measure_calibration(logits: Tensor, label: Tensor, *, bins: int = 15, scores: Scores | None = None) -> Calibration:
     """Compare the probability of the most probable class with the share of jets in which it is the true one.
 
     Parameters
     ----------
     logits
-        (B, classes).
+        (B, classes), or one alone for two classes.
     label
         (B,) int64.
     bins
         Bins of equal width in the probability.
+    scores
+        What the numbers are; see :func:`jetsym.jets.evaluation.scores.as_logits`.
 
     Raises
     ------
     DataError
-        There are no jets.
+        There are no jets, or the logits are probabilities.
 
     Notes
     -----
@@ -90,7 +93,7 @@ def measure_calibration(logits: Tensor, label: Tensor, *, bins: int = 15) -> Cal
     """
     if not len(label):
         raise DataError("there are no jets to calibrate on; expected at least one")
-    best, decided = logits.double().softmax(dim=-1).max(dim=-1)
+    best, decided = as_logits(logits, scores).double().softmax(dim=-1).max(dim=-1)
     probability, right = best.numpy(force=True), (decided == label).numpy(force=True)
     edges = np.linspace(0, 1, bins + 1)
     place = np.clip(np.searchsorted(edges, probability, side="left") - 1, 0, bins - 1)

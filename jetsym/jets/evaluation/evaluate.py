@@ -12,7 +12,9 @@ from torch import Tensor, nn
 from jetsym.errors import DataError, expect_at_least
 from jetsym.jets.batch import JetBatch, first_difference, labels_of
 from jetsym.jets.evaluation.assess import assess
+from jetsym.jets.evaluation.metrics import MultiClass
 from jetsym.jets.evaluation.report import Evaluation
+from jetsym.jets.evaluation.scores import Scores, as_logits
 from jetsym.jets.kinematics import pt
 from jetsym.jets.moves.actions import rotate
 from jetsym.jets.moves.sampling import random_rotations
@@ -20,10 +22,27 @@ from jetsym.jets.moves.sampling import random_rotations
 __all__ = ["evaluate", "expect_same_classes", "predict_logits"]
 
 
-def predict_logits(model: nn.Module, batch: JetBatch, *, batch_size: int = 512) -> Tensor:
+def predict_logits(model: nn.Module, batch: JetBatch, *, batch_size: int = 512, scores: Scores | None = None) -> Tensor:
     """Compute logits (B, classes) of a tagger in evaluation mode, without gradients, on the CPU.
 
     The jets are taken ``batch_size`` at a time to the model's device; its training mode is put back afterwards.
+
+    Parameters
+    ----------
+    model
+        From a JetBatch to logits (B, classes), or to one alone, (B, 1) or (B,), for two classes. The classes are
+        those that it has as ``classes``, else those of the jets.
+    batch
+        The jets.
+    batch_size
+        Jets per forward pass.
+    scores
+        What the model gives; see :func:`jetsym.jets.evaluation.scores.as_logits`.
+
+    Raises
+    ------
+    DataError
+        There are no jets; or the model gives probabilities, or not one logit for every class.
 
     Examples
     --------
@@ -41,7 +60,8 @@ def predict_logits(model: nn.Module, batch: JetBatch, *, batch_size: int = 512) 
     # Jets of similar length go together, so that little padding is computed; their order is put back afterwards.
     order = batch.n_particles.argsort(stable=True)
     with _inference(model):
-        logits = torch.cat([model(batch[chosen].trim().to(device)).float().cpu() for chosen in order.split(batch_size)])
+        found = torch.cat([model(batch[chosen].trim().to(device)).cpu() for chosen in order.split(batch_size)])
+        logits = as_logits(found, scores, classes=getattr(model, "classes", batch.classes)).float()
     return logits[order.argsort().cpu()]
 
 
@@ -55,13 +75,15 @@ def evaluate(
     working_points: Mapping[str, float] | None = None,
     pt_edges: Sequence[float] | None = None,
     confidence: float = 0.95,
+    multi_class: MultiClass = "ovo",
+    scores: Scores | None = None,
 ) -> Evaluation:
     """Measure a tagger on labelled jets.
 
     Parameters
     ----------
     model
-        From a JetBatch to logits (B, classes).
+        From a JetBatch to logits (B, classes), or to one alone for two classes, see :func:`predict_logits`.
     batch
         Jets with labels.
     rotated
@@ -69,22 +91,26 @@ def evaluate(
         measure, as :attr:`~jetsym.jets.evaluation.report.Evaluation.rotated`.
     batch_size
         Jets per forward pass.
-    background, working_points, pt_edges, confidence
+    background, working_points, pt_edges, confidence, multi_class
         See :func:`jetsym.jets.evaluation.assess.assess`.
+    scores
+        "probabilities" for a model that gives these, such as one that ends in a softmax; see
+        :func:`jetsym.jets.evaluation.scores.as_logits`.
 
     Raises
     ------
     DataError
-        The jets have no labels, there are none, or their classes are not those of ``model.classes``.
+        The jets have no labels, there are none, or their classes are not those of ``model.classes``; or the model
+        gives probabilities.
     ConfigError
         An option names no class, or has no meaning.
     """
     expect_same_classes(model, batch)
     label, jet_pt = labels_of(batch).cpu(), pt(batch.jet_p4).cpu()
 
-    def measured(jets: JetBatch) -> Evaluation:
+    def measured(jets: JetBatch, scores: Scores | None) -> Evaluation:
         return assess(
-            predict_logits(model, jets, batch_size=batch_size),
+            predict_logits(model, jets, batch_size=batch_size, scores=scores),
             label,
             classes=batch.classes,
             jet_pt=jet_pt,  # a rotated jet keeps its bin
@@ -92,13 +118,16 @@ def evaluate(
             working_points=working_points,
             pt_edges=pt_edges,
             confidence=confidence,
+            multi_class=multi_class,
+            scores="logits",
         )
 
-    found = measured(batch)
+    found = measured(batch, scores)
     if rotated is None:
         return found
     elements = random_rotations(len(batch), generator=torch.Generator().manual_seed(rotated))
-    return replace(found, rotated=measured(rotate(batch, elements[None])), meta={**found.meta, "rotated": rotated})
+    rotated_jets = rotate(batch, elements[None])
+    return replace(found, rotated=measured(rotated_jets, scores or "logits"), meta={**found.meta, "rotated": rotated})
 
 
 def expect_same_classes(model: nn.Module, batch: JetBatch) -> None:

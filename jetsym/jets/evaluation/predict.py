@@ -18,6 +18,7 @@ from jetsym.files import check_out, finished_file
 from jetsym.jets import kinematics
 from jetsym.jets.batch import JetBatch
 from jetsym.jets.evaluation.evaluate import predict_logits
+from jetsym.jets.evaluation.scores import Scores
 from jetsym.jets.io.paths import Paths, would_be_read
 from jetsym.jets.io.read import BadJets, MappingFile, check_number
 from jetsym.jets.io.streaming.stream import JetStream
@@ -43,6 +44,7 @@ def predict(
     out: str | Path,
     *,
     logits: bool = False,
+    scores: Scores | None = None,
     max_particles: int | None = None,
     batch_size: int = 512,
     bad_jets: BadJets = "raise",
@@ -58,13 +60,16 @@ def predict(
     Parameters
     ----------
     model
-        A tagger with ``classes``, from a JetBatch to logits (B, classes).
+        A tagger with ``classes``, from a JetBatch to logits (B, classes), or to one alone for two classes.
     data
         Files of jets, with or without labels.
     out
         A name that ends in ``.root`` or ``.parquet``; a file of that name is replaced.
     logits
         Write the logits as well.
+    scores
+        What the tagger gives, judged by the first jets where it is not said; see
+        :func:`jetsym.jets.evaluation.scores.as_logits`.
     max_particles
         Particles kept per jet; by default as many as in the tagger's training.
     batch_size
@@ -129,7 +134,8 @@ def predict(
         progress_bar("jets", stream.n_jets, shown=progress) as advance,
     ):
         written = 0
-        for columns in predictions(model, stream, logits=logits, max_particles=max_particles, batch_size=batch_size):
+        size: dict[str, Any] = {"max_particles": max_particles, "batch_size": batch_size}
+        for columns in predictions(model, stream, logits=logits, scores=scores, **size):
             rows = len(columns["jet_pt"])
             write(columns)
             advance(rows)
@@ -144,6 +150,7 @@ def predictions(
     stream: JetStream,
     *,
     logits: bool = False,
+    scores: Scores | None = None,
     max_particles: int | None = None,
     batch_size: int = 512,
 ) -> Iterator[Columns]:
@@ -162,13 +169,13 @@ def predictions(
     check_number("max_particles", limit, "particles", none="None for all")
     for batch in stream:
         jets = batch.to_padded(limit)
-        yield _columns(jets, predict_logits(model, jets, batch_size=batch_size), model, keep_logits=logits)
+        found = predict_logits(model, jets, batch_size=batch_size, scores=scores)
+        scores = scores or "logits"  # as the first jets have shown: a few may look like anything
+        yield _columns(jets, found, model, keep_logits=logits)
 
 
 def _columns(jets: JetBatch, logits: Tensor, model: nn.Module, *, keep_logits: bool) -> Columns:
     classes = getattr(model, "classes", jets.classes)
-    if logits.shape[1] != len(classes):
-        raise DataError(f"the tagger has {logits.shape[1]} outputs, but {len(classes)} classes are named: {classes}")
     values = {"score": logits.double().softmax(dim=-1).float(), **({"logit": logits} if keep_logits else {})}
     columns = {
         f"{kind}_{name}": column.numpy()

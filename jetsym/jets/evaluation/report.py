@@ -21,6 +21,12 @@ __all__ = ["Bin", "ClassQuality", "Evaluation"]
 #: Classes that a table shows; the JSON form holds all.
 SHOWN = 20
 
+#: Macro-averaged areas, and what is averaged.
+MACRO = {
+    "macro_auc_ovo": "the mean over all pairs of classes, one against one",
+    "macro_auc_ovr": "the mean over classes, each against all others together",
+}
+
 
 @dataclass(frozen=True)
 class ClassQuality:
@@ -86,8 +92,9 @@ class Evaluation(Stored):
     Parameters
     ----------
     metrics
-        ``accuracy``, ``macro_auc`` (of the classes present) and ``auc_top_qcd`` as far as the sample allows, each with
-        its standard error as ``…_stderr``; ``log_loss`` (nats); ``ece`` and ``ece_floor``, see
+        ``accuracy``, ``macro_auc_ovo`` (one class against one other; or ``macro_auc_ovr``, one against the rest; of the
+        classes present) and ``auc_top_qcd`` as far as the sample allows, each with its standard error as ``…_stderr``;
+        ``log_loss`` (nats); ``ece`` and ``ece_floor``, see
         :class:`~jetsym.jets.evaluation.calibration.Calibration`.
     classes
         Names of all classes, in the order of the logits.
@@ -121,7 +128,7 @@ class Evaluation(Stored):
     meta: Mapping[str, Any] = field(default_factory=dict)
 
     KIND: ClassVar[str] = "evaluation"
-    FORMAT: ClassVar[int] = 2
+    FORMAT: ClassVar[int] = 3
 
     @property
     def rejections(self) -> dict[str, Rejection]:
@@ -178,7 +185,9 @@ class Evaluation(Stored):
         jets = self.meta.get("jets", sum(map(sum, self.confusion)))
         columns = [self, *([self.rotated] if self.rotated else [])]
         heads = ("as they are", "rotated at random")[: len(columns)]
-        table = _table(f"{self.meta.get('model', 'tagger')} on {jets:,} jets", "metric", *heads)
+        table = _table(
+            f"{self.meta.get('model', self.meta.get('scores', 'tagger'))} on {jets:,} jets", "metric", *heads
+        )
         for name in self.metrics:
             if not name.endswith(("_stderr", "_floor")):
                 table.add_row(name, *(_measured(each.metrics, name) for each in columns))
@@ -202,16 +211,18 @@ class Evaluation(Stored):
         ranges = (f"{each.low:g}–{each.high:g}" for each in self.bins)
         table = _table("by jet pT [GeV]; rejections with a cut for every bin", "", *ranges)
         table.add_row("jets", *(f"{each.jets:,}" for each in self.bins))
-        for name in ("accuracy", "macro_auc"):
+        names = [name for name in ("accuracy", *MACRO) if name in self.metrics]
+        for name in names:
             cells = (_measured(each.metrics, name) for each in self.bins)
-            table.add_row(name, *cells, end_section=name == "macro_auc")
+            table.add_row(name, *cells, end_section=name == names[-1])
         for name in list(self.rejections)[:SHOWN]:
             table.add_row(name, *(_short(each.rejections.get(name)) for each in self.bins))
         return table
 
     def _notes(self) -> list[str]:
         level = f"{100 * float(self.meta.get('confidence', 0.95)):.4g} %"
-        notes = [f"[…] {level} interval; it counts that the cut is found on the same sample."]
+        notes = [f"{name}: {words}." for name, words in MACRO.items() if name in self.metrics]
+        notes.append(f"[…] {level} interval; it counts that the cut is found on the same sample.")
         every = [*self.rejections.values(), *(item for each in self.bins for item in each.rejections.values())]
         every += self.rotated.rejections.values() if self.rotated else []
         if any(item.passed and item.few for item in every):

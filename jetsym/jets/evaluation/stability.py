@@ -7,16 +7,20 @@ the sample happens to point. It does not shrink as the sample grows, as it would
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from jetsym.errors import ConfigError, DataError, expect_at_least
+from jetsym.errors import ConfigError, expect_at_least
 from jetsym.jets.batch import JetBatch
 from jetsym.jets.evaluation import metrics
 from jetsym.jets.evaluation.evaluate import expect_same_classes, predict_logits
+from jetsym.jets.evaluation.metrics import MultiClass
+from jetsym.jets.evaluation.scores import Scores
 from jetsym.jets.evaluation.stability_report import FLIPS, REJECTION, Change, Stability
 from jetsym.jets.moves.augmentation import AXES, AugmentationConfig, augment
 from jetsym.jets.moves.frames import has_rest_frame
@@ -57,6 +61,8 @@ def stability(
     signal: str | None = None,
     background: str | None = None,
     batch_size: int = 512,
+    multi_class: MultiClass = "ovo",
+    scores: Scores | None = None,
     progress: bool = False,
 ) -> Stability:
     """Measure how many decisions flip, and how far the metrics move, when the jets are moved.
@@ -64,7 +70,7 @@ def stability(
     Parameters
     ----------
     model
-        From a JetBatch to logits (B, classes).
+        From a JetBatch to logits (B, classes), or to one alone for two classes.
     jets
         The jets; without labels only flips can be counted.
     actions
@@ -81,6 +87,10 @@ def stability(
         classes the second against the first.
     batch_size
         Jets per forward pass.
+    multi_class
+        Which macro AUC is taken, "ovo" or "ovr"; see :func:`jetsym.jets.evaluation.metrics.macro_auc`.
+    scores
+        What the model gives; see :func:`jetsym.jets.evaluation.scores.as_logits`.
     progress
         Show a progress bar.
 
@@ -95,7 +105,8 @@ def stability(
     ConfigError
         No draws, or only one of signal and background.
     DataError
-        There are no jets, they are of other classes than the tagger's, or there is no such class.
+        There are no jets, they are of other classes than the tagger's, or there is no such class; or the model gives
+        probabilities.
 
     Examples
     --------
@@ -114,29 +125,26 @@ def stability(
         expect_same_classes(model, jets)
         pair = _pair(jets.classes, label, signal, background)
     signal, background = pair or (None, None)
-    unmoved = _logits(model, jets, None, batch_size=batch_size)
-    expected = _quantities(unmoved, unmoved, label, jets.classes, pair)
+    unmoved = predict_logits(model, jets, batch_size=batch_size, scores=scores)
+    setting = _Setting(unmoved, label, jets.classes, pair, multi_class)
+    expected = setting.quantities(unmoved)
     changes = {}
     with progress_bar("moving jets", len(moves) * draws * len(jets), shown=progress) as advance:
         for number, (name, move) in enumerate(moves.items()):
             found = []
             for draw in range(draws):
                 own = int(np.random.SeedSequence((seed, number, draw)).generate_state(1, np.uint64)[0] >> np.uint64(1))
-                logits = _logits(model, jets, _mover(move, own), batch_size=batch_size)
-                found.append(_quantities(logits, unmoved, label, jets.classes, pair))
+                options = {"batch_size": batch_size, "scores": scores or "logits"}
+                found.append(setting.quantities(_logits(model, jets, _mover(move, own), **options)))
                 advance(len(jets))
             changes[name] = {key: _change(key, expected[key], [item[key] for item in found]) for key in expected}
     return Stability(changes, signal, background, len(jets), draws, seed, _notes(jets, moves))
 
 
-def _logits(
-    model: nn.Module, jets: JetBatch, move: Callable[[JetBatch], JetBatch] | None, *, batch_size: int
-) -> Tensor:
+def _logits(model: nn.Module, jets: JetBatch, move: Callable[[JetBatch], JetBatch], **options: Any) -> Tensor:
     """Compute logits (B, classes) of moved jets, moved some at a time."""
-    if not len(jets):
-        raise DataError("there are no jets to evaluate; expected at least one")
     parts = (jets[start : start + TOGETHER] for start in range(0, len(jets), TOGETHER))
-    return torch.cat([predict_logits(model, move(part) if move else part, batch_size=batch_size) for part in parts])
+    return torch.cat([predict_logits(model, move(part), **options) for part in parts])
 
 
 def _mover(move: AugmentationConfig | Move, seed: int) -> Callable[[JetBatch], JetBatch]:
@@ -155,28 +163,34 @@ def _mover(move: AugmentationConfig | Move, seed: int) -> Callable[[JetBatch], J
 Quantity = tuple[float, Array]
 
 
-def _quantities(
-    logits: Tensor, unmoved: Tensor, label: Tensor | None, classes: Sequence[str], pair: tuple[str, str] | None
-) -> dict[str, Quantity]:
-    """Compute all numbers that a sample allows."""
-    values = {FLIPS: _share((logits.argmax(dim=-1) != unmoved.argmax(dim=-1)).numpy())}
-    if label is None:
+@dataclass(frozen=True)
+class _Setting:
+    """Unmoved logits and labels of the jets, the two classes of AUC and rejections, and which macro AUC is taken."""
+
+    unmoved: Tensor
+    label: Tensor | None
+    classes: Sequence[str]
+    pair: tuple[str, str] | None
+    multi_class: MultiClass
+
+    def quantities(self, logits: Tensor) -> dict[str, Quantity]:
+        """Compute all numbers that a sample allows."""
+        label = self.label
+        values = {FLIPS: _share((logits.argmax(dim=-1) != self.unmoved.argmax(dim=-1)).numpy())}
+        if label is None:
+            return values
+        values["accuracy"] = _share((logits.argmax(dim=-1) == label).numpy())
+        if len(label.unique()) > 1:
+            found = metrics.macro_auc_with_influence(logits, label, multi_class=self.multi_class)
+            values[f"macro_auc_{self.multi_class}"] = found
+        if self.pair is not None:
+            score, is_signal = metrics.pair_score(logits, label, *self.pair, classes=self.classes, scores="logits")
+            chosen = np.isin(label.numpy(), [self.classes.index(name) for name in self.pair])
+            values["auc"] = _spread(metrics.auc_with_influence(score, is_signal), chosen)
+            for efficiency in (0.3, 0.5):
+                share = metrics.background_share_with_influence(score, is_signal, signal_efficiency=efficiency)
+                values[f"{REJECTION}{100 * efficiency:.4g}"] = _spread(share, chosen)
         return values
-    values["accuracy"] = _share((logits.argmax(dim=-1) == label).numpy())
-    truth = label.numpy()
-    present = np.unique(truth)
-    if len(present) > 1:
-        probabilities = logits.double().softmax(dim=-1).numpy()
-        areas = [metrics.auc_with_influence(probabilities[:, number], truth == number) for number in present]
-        values["macro_auc"] = float(np.mean([area for area, _ in areas])), np.mean([psi for _, psi in areas], axis=0)
-    if pair is not None:
-        score, is_signal = metrics.pair_score(logits, label, *pair, classes=classes)
-        chosen = np.isin(truth, [classes.index(name) for name in pair])
-        values["auc"] = _spread(metrics.auc_with_influence(score, is_signal), chosen)
-        for efficiency in (0.3, 0.5):
-            found = metrics.background_share_with_influence(score, is_signal, signal_efficiency=efficiency)
-            values[f"{REJECTION}{100 * efficiency:.4g}"] = _spread(found, chosen)
-    return values
 
 
 def _share(hits: NDArray[np.bool_]) -> Quantity:

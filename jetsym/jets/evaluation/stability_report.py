@@ -49,8 +49,9 @@ class Stability(Stored):
     ----------
     changes
         Action -> quantity -> :class:`Change`. "flips" is the share of jets whose most probable class is another one
-        than that of the jet unmoved; with labels "accuracy", "macro_auc", and of signal against background "auc",
-        "rejection_30" and "rejection_50", the inverse share of background that passes with 30 % and 50 % of the signal.
+        than that of the jet unmoved; with labels "accuracy", "macro_auc_ovo" (or "macro_auc_ovr"), and of signal
+        against background "auc", "rejection_30" and "rejection_50", the inverse share of background that passes with 30 % and
+        50 % of the signal.
     signal, background
         The two classes of "auc" and of the rejections, or None.
     jets, draws, seed
@@ -68,7 +69,7 @@ class Stability(Stored):
     notes: tuple[str, ...] = ()
 
     KIND: ClassVar[str] = "stability"
-    FORMAT: ClassVar[int] = 1
+    FORMAT: ClassVar[int] = 2
 
     def _content(self) -> dict[str, Any]:
         return asdict(self)

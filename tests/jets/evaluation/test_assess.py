@@ -37,7 +37,7 @@ def test_of_two_normal_distributions_everything_is_known():
     assert found.background == ("g",)
     assert found.metrics["accuracy"] == pytest.approx(best, abs=3 * found.metrics["accuracy_stderr"])
     assert found.metrics["accuracy_stderr"] == pytest.approx((best * (1 - best) / 40_000) ** 0.5, rel=0.02)
-    assert found.metrics["macro_auc"] == pytest.approx(area, abs=3 * found.metrics["macro_auc_stderr"])
+    assert found.metrics["macro_auc_ovo"] == pytest.approx(area, abs=3 * found.metrics["macro_auc_ovo_stderr"])
     quality = found.qualities[1]
     assert quality.auc == pytest.approx(quality.auc_background)
     assert quality.auc_background == pytest.approx(area, abs=3 * quality.auc_background_stderr)
@@ -56,7 +56,7 @@ def test_numbers_are_those_of_the_metrics(scored):
     logits, label = scored
     found = assess(logits, label, classes=CLASSES)
     expected = metrics.summary(logits, label)
-    for name in ("accuracy", "macro_auc", "auc_top_qcd"):
+    for name in ("accuracy", "macro_auc_ovo", "auc_top_qcd"):
         assert found.metrics[name] == pytest.approx(expected[name])
     assert found.rejections["Tbqq"].value == pytest.approx(expected["rejection_50"])
     points = {name: item.signal_efficiency for name, item in found.rejections.items()}
@@ -74,8 +74,8 @@ def test_numbers_are_those_of_the_metrics(scored):
 
 def test_standard_errors_are_the_spread_over_samples():
     areas = [assess(*two_classes(400, seed=seed), classes=("g", "q")).metrics for seed in range(60)]
-    spread = np.std([item["macro_auc"] for item in areas], ddof=1)
-    assert np.mean([item["macro_auc_stderr"] for item in areas]) == pytest.approx(spread, rel=0.3)
+    spread = np.std([item["macro_auc_ovo"] for item in areas], ddof=1)
+    assert np.mean([item["macro_auc_ovo_stderr"] for item in areas]) == pytest.approx(spread, rel=0.3)
 
 
 def test_background_and_working_points_are_chosen(scored):
@@ -95,7 +95,7 @@ def test_bins_of_pt(scored):
     assert (found.bins[0].low, found.bins[-1].high) == (500, 1000)
     chosen = (jet_pt >= found.bins[1].low) & (jet_pt < found.bins[1].high)
     alone = assess(logits[chosen], label[chosen], classes=CLASSES)
-    assert found.bins[1].metrics["macro_auc"] == alone.metrics["macro_auc"]
+    assert found.bins[1].metrics["macro_auc_ovo"] == alone.metrics["macro_auc_ovo"]
     assert found.bins[1].rejections == alone.rejections
     own = assess(logits, label, classes=CLASSES, jet_pt=jet_pt, pt_edges=[500, 600, 2000, 3000]).bins
     assert sum(each.jets for each in own) == 3000
@@ -121,7 +121,7 @@ def test_what_a_sample_lacks_is_left_out(scored):
     assert "auc_top_qcd" not in found.metrics
     assert found.rejections == {}
     alone = assess(logits[label == 3], label[label == 3], classes=CLASSES)
-    assert "macro_auc" not in alone.metrics
+    assert "macro_auc_ovo" not in alone.metrics
     assert [(item.name, item.auc) for item in alone.qualities] == [("Hgg", None)]
     assert len(str(alone)) > 100
 

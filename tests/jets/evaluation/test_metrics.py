@@ -5,9 +5,18 @@ import math
 import numpy as np
 import pytest
 import torch
+from sklearn.metrics import roc_auc_score
 
-from jetsym.errors import DataError
-from jetsym.jets.evaluation.metrics import accuracy, auc_pair, background_rejection, macro_auc, pair_score, summary
+from jetsym.errors import ConfigError, DataError
+from jetsym.jets.evaluation.metrics import (
+    accuracy,
+    auc_pair,
+    background_rejection,
+    macro_auc,
+    macro_auc_with_influence,
+    pair_score,
+    summary,
+)
 
 CLASSES = ("QCD", "Hbb", "Tbqq")
 
@@ -35,7 +44,51 @@ def test_macro_auc_is_the_mean_of_one_against_the_rest(scored):
     logits, label = scored
     probabilities, truth = logits.double().softmax(-1).numpy(), label.numpy()
     expected = [auc_by_counting(probabilities[truth == c, c], probabilities[truth != c, c]) for c in range(3)]
-    assert macro_auc(logits, label) == pytest.approx(np.mean(expected), abs=1e-12)
+    assert macro_auc(logits, label, multi_class="ovr") == pytest.approx(np.mean(expected), abs=1e-12)
+    assert macro_auc(logits, label, multi_class="ovr") == pytest.approx(
+        roc_auc_score(truth, probabilities, multi_class="ovr", average="macro"), abs=1e-12
+    )
+
+
+def test_macro_auc_is_the_mean_over_ordered_pairs(scored):
+    """The field's: scikit-learn's one-vs-one, and pair counting; ties count half."""
+    logits, label = scored
+    logits = (4 * logits).round() / 4
+    probabilities, truth = logits.double().softmax(-1).numpy(), label.numpy()
+    pairs = [(a, b) for a in range(3) for b in range(3) if a != b]
+    expected = np.mean([auc_by_counting(probabilities[truth == a, a], probabilities[truth == b, a]) for a, b in pairs])
+    assert macro_auc(logits, label) == pytest.approx(expected, abs=1e-12)
+    oracle = roc_auc_score(truth, probabilities, multi_class="ovo", average="macro")
+    assert macro_auc(logits, label) == pytest.approx(oracle, abs=1e-12)
+    assert abs(oracle - macro_auc(logits, label, multi_class="ovr")) > 1e-4
+    with pytest.raises(ConfigError, match="multi_class is 'ova'; expected one of 'ovo', 'ovr'"):
+        macro_auc(logits, label, multi_class="ova")
+
+
+def test_one_against_one_does_not_depend_on_how_many_jets_each_class_has(scored):
+    logits, label = scored
+    more = torch.cat([torch.arange(200), *[(label == 2).nonzero().flatten()] * 5])
+    assert macro_auc(logits[more], label[more]) == pytest.approx(macro_auc(logits, label), abs=1e-12)
+    rest = [macro_auc(x, y, multi_class="ovr") for x, y in ((logits, label), (logits[more], label[more]))]
+    assert abs(rest[0] - rest[1]) > 1e-4
+
+
+@pytest.mark.parametrize("multi_class", ["ovo", "ovr"])
+def test_errors_of_macro_aucs_are_their_spread_over_samples(multi_class):
+    generator, found = torch.Generator().manual_seed(1), []
+    for _ in range(150):
+        label = torch.tensor([0] * 200 + [1] * 60 + [2] * 25)
+        logits = torch.randn(285, 3, generator=generator) + torch.eye(3)[label]
+        found.append(macro_auc_with_influence(logits, label, multi_class=multi_class))
+    spread = np.std([area for area, _ in found], ddof=1)
+    errors = [np.sqrt((influence**2).sum()) for _, influence in found]
+    assert np.mean(errors) == pytest.approx(spread, rel=0.2)  # the spread itself is known to 6 %
+    if multi_class == "ovo":  # a jet's contribution is what leaving it out takes, up to 1/n
+        for place in (0, 230, 270):
+            kept = torch.arange(285) != place
+            without, n = macro_auc(logits[kept], label[kept]), int((label == label[place]).sum())
+            own = macro_auc_with_influence(logits, label)
+            assert (own[0] - without) * (n - 1) / n == pytest.approx(own[1][place], rel=0.05, abs=2e-5)
 
 
 def test_macro_auc_leaves_absent_classes_out(scored):
@@ -43,7 +96,7 @@ def test_macro_auc_leaves_absent_classes_out(scored):
     kept = label != 1
     probabilities, truth = logits[kept].double().softmax(-1).numpy(), label[kept].numpy()
     expected = [auc_by_counting(probabilities[truth == c, c], probabilities[truth != c, c]) for c in (0, 2)]
-    assert macro_auc(logits[kept], label[kept]) == pytest.approx(np.mean(expected), abs=1e-12)
+    assert macro_auc(logits[kept], label[kept], multi_class="ovr") == pytest.approx(np.mean(expected), abs=1e-12)
     with pytest.raises(DataError, match=r"all .* jets are of class number \[2\]"):
         macro_auc(logits[label == 2], label[label == 2])
 
@@ -104,10 +157,11 @@ def test_background_rejection_needs_both_kinds():
 def test_summary_holds_what_the_sample_allows(scored):
     logits, label = scored
     full = summary(logits, label, classes=CLASSES, efficiencies=(0.3, 0.5, 0.995))
-    assert set(full) == {"accuracy", "macro_auc", "auc_top_qcd", "rejection_30", "rejection_50", "rejection_99.5"}
+    assert set(full) == {"accuracy", "macro_auc_ovo", "auc_top_qcd", "rejection_30", "rejection_50", "rejection_99.5"}
     assert full["auc_top_qcd"] == auc_pair(logits, label, "Tbqq", "QCD", classes=CLASSES)
     without = summary(logits[label != 2], label[label != 2], classes=CLASSES)
-    assert set(without) == {"accuracy", "macro_auc"}
+    assert set(without) == {"accuracy", "macro_auc_ovo"}
+    assert set(summary(logits, label, classes=CLASSES, multi_class="ovr")) > {"macro_auc_ovr"}
     assert set(summary(logits[label == 0], label[label == 0], classes=CLASSES)) == {"accuracy"}
 
 
@@ -119,3 +173,7 @@ def test_bad_input_is_refused(scored):
         accuracy(logits[:0], label[:0])
     with pytest.raises(DataError, match="not all finite"):
         macro_auc(logits.masked_fill(logits > 2, torch.nan), label)
+    with pytest.raises(DataError, match="labels are 0 to 2; expected 0 to 1 for 2 classes"):
+        macro_auc(logits[:, :2], label)
+    with pytest.raises(DataError, match=r"tells 3 classes apart, and there are 2: QCD, Hbb"):
+        summary(logits, label, classes=CLASSES[:2])
