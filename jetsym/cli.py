@@ -12,7 +12,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
@@ -35,7 +35,8 @@ FILES = frozenset({".json", ".onnx", ".parquet", ".pt", ".root", ".yaml"})
 class Command:
     """A command: the function behind it, a line of help, and how its parameters appear.
 
-    ``many`` names a parameter that takes all words of the command line that belong to no option.
+    ``many`` names a parameter that takes all words of the command line that belong to no option; ``instead`` an option
+    with which another function is behind the command.
     """
 
     function: str
@@ -44,6 +45,7 @@ class Command:
     skip: frozenset[str] = frozenset()
     presets: bool = False
     many: str | None = None
+    instead: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -86,7 +88,10 @@ COMMANDS: dict[str, Command | CommandGroup] = {
         presets=True,
     ),
     "evaluate": Command(
-        "jetsym.commands.training:evaluate", "measure how well a tagger does on unrotated and rotated jets", True
+        "jetsym.commands.training:evaluate",
+        "measure how well a tagger does on unrotated and rotated jets, or how good the scores in a file are",
+        positional=True,
+        instead={"--scores": "jetsym.commands.training:evaluate_scores"},
     ),
     "predict": Command("jetsym.commands.training:predict", "write a tagger's probabilities for jets to a file", True),
     "export": Command(
@@ -249,10 +254,12 @@ def run(program: str, command: Command, words: Sequence[str]) -> int:
     """Parse the options of a command and call its function."""
     from jsonargparse import ArgumentError
 
-    module, _, name = command.function.partition(":")
+    words = [underscored(word) for word in words]
+    flags = {word.partition("=")[0] for word in words}
+    chosen = next((own for flag, own in command.instead.items() if flag in flags), command.function)
+    module, _, name = chosen.partition(":")
     function = getattr(import_module(module), name)
     parser = make_parser(program, command, function)
-    words = [underscored(word) for word in words]
     if command.presets:
         words = expand_presets(words)
     try:
@@ -281,7 +288,8 @@ def make_parser(program: str, command: Command, function: Callable[..., Any]) ->
 
     # A configuration holds values only: it can name no class to build and nothing to import.
     set_parsing_settings(instantiate_subclass_spec_in_any=False, import_path_denylist=["*"])
-    parser = ArgumentParser(prog=program, description=command.help, exit_on_error=False)
+    others = "; ".join(f"{program} {flag} ... --help lists the options with {flag}" for flag in command.instead) or None
+    parser = ArgumentParser(prog=program, description=command.help, epilog=others, exit_on_error=False)
     parser.add_argument("--config", action="config", help="YAML file with options; later options override it")
     if command.presets:
         parser.add_argument("--preset", help=f"a ready configuration: {', '.join(preset_names())}")

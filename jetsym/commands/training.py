@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from rich.console import Console
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from jetsym.jets.io.read import BadJets
     from jetsym.jets.models import ParticleNet, Tagger
 
-__all__ = ["evaluate", "export", "predict", "repair", "train"]
+__all__ = ["evaluate", "evaluate_scores", "export", "predict", "repair", "train"]
 
 #: Figures of an evaluation, which go beside its numbers.
 FIGURES = ("roc", "confusion", "reliability")
@@ -87,6 +87,7 @@ def evaluate(
     background: str | list[str] | None = None,
     working_points: dict[str, float] | None = None,
     pt_edges: list[float] | None = None,
+    multi_class: Literal["ovo", "ovr"] = "ovo",
     device: str = "auto",
     mapping: str | None = None,
     out: str | None = None,
@@ -120,6 +121,8 @@ def evaluate(
         0.995 for Tbl and 0.5 for all others.
     pt_edges
         Edges of the bins of jet pT in GeV; by default five bins of as many jets each.
+    multi_class
+        Which macro AUC: "ovo", one class against one other, which the field quotes, or "ovr", one against the rest.
     device
         "cpu", "cuda", or "auto" for the latter where there is one.
     mapping
@@ -143,6 +146,7 @@ def evaluate(
             background=background,
             working_points=working_points,
             pt_edges=pt_edges,
+            multi_class=multi_class,
         )
         evaluation = replace(evaluation, meta={**evaluation.meta, "model": model, "data": data})
         if out is not None:
@@ -151,7 +155,16 @@ def evaluate(
         from jetsym.jets.evaluation.stability import stability as decide
 
         seed = rotated or 0
-        decisions = decide(tagger, jets, draws=draws, width=width, seed=seed, batch_size=batch_size, progress=True)
+        decisions = decide(
+            tagger,
+            jets,
+            draws=draws,
+            width=width,
+            seed=seed,
+            batch_size=batch_size,
+            multi_class=multi_class,
+            progress=True,
+        )
     if out is not None and evaluation is not None:
         evaluation = replace(evaluation, stability=decisions)
         evaluation.save(out)
@@ -162,6 +175,64 @@ def evaluate(
         Console().print(evaluation.table())
     if decisions is not None:
         print(decisions, end="")
+
+
+def evaluate_scores(
+    data: str | list[str],
+    *,
+    scores: str | list[str],
+    label: str | None = None,
+    kind: Literal["probabilities", "logits"] | None = None,
+    background: str | list[str] | None = None,
+    working_points: dict[str, float] | None = None,
+    pt_edges: list[float] | None = None,
+    multi_class: Literal["ovo", "ovr"] = "ovo",
+    out: str | None = None,
+) -> None:
+    """Measure the scores that files hold, without a model; see :mod:`jetsym.jets.evaluation.scored_files`.
+
+    Parameters
+    ----------
+    data
+        Files with one value per jet in a column (ROOT, Parquet, HDF5 or npz), such as jetsym predict and weaver-core
+        write: a path, a glob pattern, or a list of them.
+    scores
+        The columns of the scores: a pattern such as 'score_*', or a list of names. What stands for * is the class.
+    label
+        The column of the labels, numbers or names; or a pattern of flags such as 'label_*'. By default label, flags
+        label_CLASS, jet_label, or is_signal_new, as the files have it.
+    kind
+        "probabilities" or "logits"; by default probabilities, but for columns whose names begin with logit.
+    background
+        Class or classes that the others are told from; by default QCD, or the first.
+    working_points
+        Class -> signal efficiency at which its background rejection is quoted: {Tbqq: 0.3}. By default 0.99 for Hqql,
+        0.995 for Tbl and 0.5 for all others.
+    pt_edges
+        Edges of the bins of jet pT in GeV, where there is a column jet_pt; by default five bins of as many jets each.
+    multi_class
+        Which macro AUC: "ovo", one class against one other, which the field quotes, or "ovr", one against the rest.
+    out
+        A JSON file to write the numbers to; figures (_roc.png, _confusion.png, _reliability.png) go beside it.
+    """
+    from jetsym.jets.evaluation.scored_files import evaluate_scores as measure
+
+    check_results(out, data, beside=[f"_{name}.png" for name in FIGURES])
+    evaluation = measure(
+        data,
+        scores,
+        label=label,
+        kind=kind,
+        background=background,
+        working_points=working_points,
+        pt_edges=pt_edges,
+        multi_class=multi_class,
+    )
+    evaluation = replace(evaluation, meta={**evaluation.meta, "data": data})
+    if out is not None:
+        evaluation.save(out)
+        _draw(evaluation, Path(out))
+    Console().print(evaluation.table())
 
 
 def _draw(evaluation: Evaluation, out: Path) -> None:

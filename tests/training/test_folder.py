@@ -1,5 +1,6 @@
 """A run directory keeps the best epoch beside the last."""
 
+import csv
 import json
 
 import pytest
@@ -49,3 +50,19 @@ def test_broken_metrics_are_named(tmp_path):
     (tmp_path / "metrics.jsonl").write_text(json.dumps({"epoch": 1}) + "\n{half")
     with pytest.raises(CheckpointError, match=r"metrics\.jsonl cannot be read"):
         RunFolder(tmp_path).restore()
+
+
+def test_the_history_of_an_older_version_goes_on(tmp_path):
+    """What was called macro_auc is the one against the rest, and stands beside the newer one in the table."""
+    folder = filled(tmp_path)
+    lines = [{**line, "macro_auc": 0.7 + line["epoch"] / 100} for line in folder.metrics]
+    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    again = RunFolder(tmp_path)
+    again.restore()
+    assert [line["macro_auc_ovr"] for line in again.metrics] == pytest.approx([0.71, 0.72, 0.73, 0.74])
+    line = {"epoch": 5, "val_loss": 0.4, "macro_auc_ovo": 0.8}
+    assert again.finish_epoch(PointNet(width=8, blocks=1), line, config=CONFIG.to_dict())
+    with (tmp_path / "metrics.csv").open() as table:
+        rows = list(csv.DictReader(table))
+    assert [row["macro_auc_ovr"] for row in rows] == ["0.71", "0.72", "0.73", "0.74", ""]
+    assert [row["macro_auc_ovo"] for row in rows] == ["", "", "", "", "0.8"]

@@ -322,6 +322,35 @@ def test_penalties_are_added_to_the_loss_and_its_gradient(make_jets):
     assert len({tuple(draw.tolist()) for draw in draws}) == 4
 
 
+def test_a_tagger_with_one_logit_trains_as_the_two_that_it_stands_for(make_jets):
+    """The cross-entropy of (0, z) is the binary one of z; epochs are measured alike, however early they are."""
+    from jetsym.jets.models import PointNet
+
+    class OneLogit(PointNet):
+        def forward(self, jets):
+            return super().forward(jets)[:, 1:]
+
+    jets = make_jets(40)
+    jets = jets.replace(classes=("QCD", "Tbqq"), label=jets.label % 2)
+    config = TrainConfig("a.root", device="cpu", options=SMALL)
+    fabric = make_fabric(config)
+    run = begin(fabric, config, jets)
+    run.tagger.__class__ = OneLogit
+    z = run.tagger(jets)
+    expected = torch.nn.functional.binary_cross_entropy_with_logits(z[:, 0], jets.label.float())
+    assert step.add_gradient(run, jets, size=40, place={"seed": 0}).item() == pytest.approx(expected.item(), rel=1e-5)
+    gradient = torch.autograd.grad(expected, run.tagger.head[-1].weight)[0]
+    torch.testing.assert_close(run.tagger.head[-1].weight.grad, gradient, atol=1e-5, rtol=1e-4)
+    found = loop.validate(fabric, run.tagger, jets, batch_size=8)
+    assert found["val_loss"] == pytest.approx(expected.item(), rel=1e-5)
+    assert found["accuracy"] == float(((z[:, 0] > 0) == (jets.label == 1)).double().mean())
+    with torch.no_grad():
+        run.tagger.head[-1].bias[1] = 0.5  # untrained, all of them may lie in [0, 1]
+        run.tagger.head[-1].weight[1] *= 0.01
+    assert ((run.tagger(jets) >= 0) & (run.tagger(jets) <= 1)).all()
+    assert loop.validate(fabric, run.tagger, jets, batch_size=8)["accuracy"] == float((jets.label == 1).double().mean())
+
+
 # --- streamed from files ----------------------------------------------------------------------------------------------
 
 

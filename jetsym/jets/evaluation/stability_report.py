@@ -50,8 +50,8 @@ class Stability(Stored):
     changes
         Action -> quantity -> :class:`Change`. "flips" is the share of jets whose most probable class is another one
         than that of the jet unmoved; with labels "accuracy", "macro_auc_ovo" (or "macro_auc_ovr"), and of signal
-        against background "auc", "rejection_30" and "rejection_50", the inverse share of background that passes with 30 % and
-        50 % of the signal.
+        against background "auc", "rejection_30" and "rejection_50", the inverse share of background that passes with
+        30 % and 50 % of the signal.
     signal, background
         The two classes of "auc" and of the rejections, or None.
     jets, draws, seed

@@ -19,7 +19,7 @@ from jetsym.errors import DataError, MissingDependencyError, require
 from jetsym.jets.io.formats.base import Format, register
 from jetsym.jets.io.formats.padded import TOP, PaddedArrays, PaddedJets, index_padded, whole_labels
 
-__all__ = ["open_hdf5"]
+__all__ = ["column_names", "open_hdf5"]
 
 
 @contextmanager
@@ -42,7 +42,7 @@ def open_hdf5(path: Path) -> Iterator[PaddedArrays]:
             raise DataError(f"{path}: holds {', '.join(file) or 'nothing'}; expected a table written by pandas")
         places: dict[str, tuple[str, int]] = {}
         for array in table.dtype.names:
-            names = _names(table, array)
+            names = column_names(table, array)
             if names and table.dtype[array].shape != (len(names),):
                 raise DataError(f"{path}: {array} has shape {table.dtype[array].shape} for {len(names)} names")
             for place, name in enumerate(names):
@@ -75,8 +75,8 @@ def open_hdf5(path: Path) -> Iterator[PaddedArrays]:
         yield PaddedArrays(len(table), slots, None if signal is None else TOP, load)
 
 
-def _names(table: Any, array: str) -> list[str]:
-    """Return the names of the columns in an array. Their pickle is taken apart here, and never run."""
+def column_names(table: Any, array: str) -> list[str]:
+    """Return the names of the columns in an array of pandas. Their pickle is taken apart here, and never run."""
     if array == "index" or f"{array}_kind" not in table.attrs:
         return []
     content = np.asarray(table.attrs[f"{array}_kind"])

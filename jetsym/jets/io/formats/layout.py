@@ -175,6 +175,6 @@ def labels(path: File, columns: dict[str, NDArray[Any]], layout: Layout, *, firs
         given = {name: float(value) for name, value in zip(layout.labels, table[wrong[0]], strict=True) if value != 0}
         raise DataError(
             f"{path}: entry {first + wrong[0]} has the labels {given or 'none'} ({len(wrong)} such jets); "
-            "expected exactly one of the ten label_* branches to be 1 and the others 0"
+            f"expected exactly one of {layout.labels[0]} and the {len(layout.labels) - 1} other label branches to be 1"
         )
     return cast("NDArray[np.int64]", table.argmax(axis=1))

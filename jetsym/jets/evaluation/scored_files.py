@@ -1,0 +1,343 @@
+"""Evaluation of scores that files hold already: those of jetsym predict, of weaver-core, or of anything else."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from jetsym.errors import DataError, closest, shorten
+from jetsym.jets.evaluation.assess import assess
+from jetsym.jets.evaluation.metrics import MultiClass
+from jetsym.jets.evaluation.report import Evaluation
+from jetsym.jets.evaluation.scores import Scores, as_logits
+from jetsym.jets.io.columns import Columns, open_columns
+from jetsym.jets.io.formats.layout import LABEL_II, Layout, labels
+from jetsym.jets.io.formats.padded import TOP
+from jetsym.jets.io.paths import Paths, jet_files
+from jetsym.jets.schema import CLASSES_II
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["ScoredJets", "evaluate_scores", "read_scores"]
+
+#: Columns that number the classes, in the order in which they are looked for, with the classes if these are known.
+NUMBERS: dict[str, tuple[str, ...] | None] = {
+    "label": None,
+    LABEL_II: CLASSES_II,
+    "_label_": None,
+    "is_signal_new": TOP,
+}
+FLAG = "label_"
+
+
+@dataclass(frozen=True, eq=False)
+class ScoredJets:
+    """Jets of which a tagger's scores and the truth are known.
+
+    Parameters
+    ----------
+    logits, label
+        (B, classes) and (B,) int64.
+    classes
+        Names, in the order of the logits.
+    jet_pt
+        (B,) GeV, if it is known.
+    columns
+        Names of the columns that hold the scores.
+    """
+
+    logits: Tensor
+    label: Tensor
+    classes: tuple[str, ...]
+    jet_pt: Tensor | None
+    columns: tuple[str, ...]
+
+
+def evaluate_scores(
+    data: Paths,
+    scores: str | Sequence[str] = "score_*",
+    *,
+    label: str | None = None,
+    kind: Scores | None = None,
+    background: str | Sequence[str] | None = None,
+    working_points: Mapping[str, float] | None = None,
+    pt_edges: Sequence[float] | None = None,
+    confidence: float = 0.95,
+    multi_class: MultiClass = "ovo",
+) -> Evaluation:
+    """Measure the scores that files hold, without a model.
+
+    Parameters
+    ----------
+    data, scores, label, kind
+        See :func:`read_scores`.
+    background, working_points, pt_edges, confidence, multi_class
+        See :func:`jetsym.jets.evaluation.assess.assess`; bins of pT need a column ``jet_pt``.
+
+    Raises
+    ------
+    DataError
+        As in :func:`read_scores`.
+    ConfigError
+        An option names no class, or has no meaning.
+    """
+    jets = read_scores(data, scores, label=label, kind=kind)
+    found = assess(
+        jets.logits,
+        jets.label,
+        classes=jets.classes,
+        jet_pt=jets.jet_pt,
+        background=background,
+        working_points=working_points,
+        pt_edges=pt_edges,
+        confidence=confidence,
+        multi_class=multi_class,
+        scores="logits",
+    )
+    named = scores if isinstance(scores, str) else ", ".join(scores)
+    return replace(found, meta={**found.meta, "scores": named, "columns": list(jets.columns)})
+
+
+def read_scores(
+    data: Paths, scores: str | Sequence[str] = "score_*", *, label: str | None = None, kind: Scores | None = None
+) -> ScoredJets:
+    """Read a tagger's scores and the jets' labels from files.
+
+    Parameters
+    ----------
+    data
+        ROOT, Parquet or HDF5 files, or ``.npz``, with one value per jet in a column; see
+        :func:`jetsym.jets.io.columns.open_columns`.
+    scores
+        A pattern of the columns that hold the scores, such as ``score_*``, or their names one by one. The class of a
+        column is what stands for ``*``, without ``label_``; of names, what follows the words that all begin with. A
+        single column tells two classes apart: it is larger for the one that its name ends in, else for label 1.
+    label
+        The column of the labels: numbers, or names of classes; or a pattern of columns that are 1 for jets of a class
+        and 0 for others. By default ``label``, as jetsym predict writes; else flags ``label_QCD`` and so on, or flags
+        named as what stands for ``*``, as weaver-core writes; else the numbers of JetClass-II (``jet_label``), of
+        weaver-core (``_label_``) or of the top-tagging reference set (``is_signal_new``). Numbers count the classes
+        that stand beside them as ``label_classes``, else those of the scores.
+    kind
+        "probabilities" or "logits". By default probabilities, but for columns whose names begin with ``logit``.
+
+    Raises
+    ------
+    DataError
+        A file cannot be read; no column fits; the probabilities of a jet do not sum to 1; a score is NaN or infinite;
+        there are no labels, or jets of a class without a score.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> path = Path(tempfile.mkdtemp()) / "scores.npz"
+    >>> np.savez(path, score_QCD=[0.75, 0.25], score_top=[0.25, 0.75], label_QCD=[1, 0], label_top=[0, 1])
+    >>> jets = read_scores(path)
+    >>> jets.classes, jets.label.tolist(), jets.logits.exp().tolist()
+    (('QCD', 'top'), [0, 1], [[0.75, 0.25], [0.25, 0.75]])
+    """
+    patterns = [scores] if isinstance(scores, str) else list(scores)
+    files = jet_files(data)
+    parts: list[_Part] = []
+    for path in files:
+        with open_columns(path) as columns:
+            parts.append(_part(path, columns, patterns, label))
+        if (parts[-1].columns, parts[-1].classes) != (parts[0].columns, parts[0].classes):
+            raise DataError(
+                f"{path}: has scores {', '.join(parts[-1].columns)} of {', '.join(parts[-1].classes)}, and {files[0]} "
+                f"has {', '.join(parts[0].columns)} of {', '.join(parts[0].classes)}; evaluate them one by one"
+            )
+    first = parts[0]
+    table = torch.from_numpy(np.concatenate([part.table for part in parts]))
+    if not len(table):
+        raise DataError(f"{files[0]}: holds no jets; expected at least one")
+    logits = _logits(table, first.columns, kind, shown=f"{files[0]}{' …' if len(files) > 1 else ''}")
+    known = [part.jet_pt for part in parts if part.jet_pt is not None]
+    return ScoredJets(
+        logits,
+        torch.from_numpy(np.concatenate([part.label for part in parts])),
+        first.classes,
+        torch.from_numpy(np.concatenate(known)) if len(known) == len(parts) else None,
+        first.columns,
+    )
+
+
+def _logits(table: Tensor, columns: Sequence[str], kind: Scores | None, *, shown: str) -> Tensor:
+    """Return (B, classes) logits of what columns hold."""
+    named = all(name.startswith("logit") for name in columns)
+    try:
+        if not bool(table.isfinite().all()):
+            jet, place = table.isfinite().logical_not().nonzero()[0].tolist()
+            raise DataError(f"{columns[place]} is {table[jet, place]} at jet {jet}; expected finite numbers")
+        return as_logits(table, kind or (None if named else "probabilities"))
+    except DataError as error:
+        remedy = "" if kind or named else "; if they are logits, say so with kind='logits' (--kind logits)"
+        raise DataError(f"{shown}: {error}{remedy}") from error
+
+
+@dataclass(frozen=True, eq=False)
+class _Part:
+    """What one file gives; fields as of :class:`ScoredJets`, with the scores as they are."""
+
+    table: NDArray[Any]
+    label: NDArray[np.int64]
+    classes: tuple[str, ...]
+    jet_pt: NDArray[np.float64] | None
+    columns: tuple[str, ...]
+
+
+def _part(path: Any, columns: Columns, patterns: Sequence[str], label: str | None) -> _Part:
+    """Read one file."""
+    found = _matching(columns.names, patterns)
+    if not found:
+        raise DataError(
+            f"{path}: no column fits {', '.join(patterns)}; {closest(patterns[0], columns.names)}: name those that "
+            "hold the scores"
+        )
+    values = [columns.read(name) for name in found]
+    for name, one in zip(found, values, strict=True):
+        if one.dtype.kind not in "fiub":
+            raise DataError(f"{path}: the column {name!r} holds {one.dtype}; expected numbers")
+    truth = _labels(path, columns, found, label)
+    shown, label_classes, number, _ = truth
+    classes = tuple(raw.removeprefix(FLAG) for raw in found.values())
+    if len(found) == 1:
+        classes = _two(path, next(iter(found)), classes[0], truth)
+        label_classes = label_classes or classes
+    elif label_classes is None:
+        if not columns.ordered and not all(name in patterns for name in found):
+            raise DataError(
+                f"{path}: {shown} numbers classes whose order this file does not keep; name the columns of the scores "
+                f"in the order of the numbers, such as --scores '[{', '.join(found)}]'"
+            )
+        label_classes = classes
+    if len(set(classes)) != len(classes):
+        raise DataError(f"{path}: the columns {', '.join(found)} are of the classes {classes}; expected different ones")
+    if len(number) and not 0 <= number.min() <= number.max() < len(label_classes):
+        raise DataError(
+            f"{path}: {shown} is {number.min()} to {number.max()}; expected 0 to {len(label_classes) - 1}, as there "
+            f"are the classes {', '.join(label_classes[:12])}"
+        )
+    places = np.array([classes.index(name) if name in classes else -1 for name in label_classes])
+    own = places[number]
+    if (own < 0).any():
+        name = label_classes[number[own < 0][0]]
+        raise DataError(
+            f"{path}: {(own < 0).sum()} of {len(own)} jets are of classes without a score, the first of {name!r} (by "
+            f"{shown}); {closest(name, classes)}. Leave these jets out, or name the columns of all classes"
+        )
+    momenta = columns.read("jet_pt").astype(np.float64) if "jet_pt" in columns.names else None
+    if momenta is not None and not np.isfinite(momenta).all():
+        raise DataError(f"{path}: jet_pt is not finite for {(~np.isfinite(momenta)).sum()} jets; expected GeV")
+    return _Part(np.stack(values, axis=1), own.astype(np.int64), classes, momenta, tuple(found))
+
+
+def _matching(names: Sequence[str], patterns: Sequence[str]) -> dict[str, str]:
+    """Return the columns that fit, in the order of the patterns, each with what its class is called."""
+    found: dict[str, str] = {}
+    for pattern in patterns:
+        stars = re.compile("".join("(.*)" if part == "*" else re.escape(part) for part in re.split(r"(\*)", pattern)))
+        for name in names:
+            if name not in found and (name == pattern or fnmatchcase(name, pattern)):
+                match = stars.fullmatch(name) if "*" in pattern else None
+                found[name] = "".join(match.groups()) if match is not None else name
+    if len(found) > 1 and set(found) <= set(patterns):  # named one by one
+        words = [name.split("_") for name in found]
+        shared = next((n for n, each in enumerate(zip(*words, strict=False)) if len(set(each)) > 1), 0)
+        return {name: "_".join(name.split("_")[shared:]) for name in found}
+    return found
+
+
+def _two(path: Any, column: str, raw: str, truth: _Truth) -> tuple[str, ...]:
+    """Return (background, signal) of a single column of scores."""
+    if truth.classes is None:
+        return ("background", raw)
+    if len(truth.classes) != 2:
+        raise DataError(
+            f"{path}: the column {column!r} alone tells two classes apart, and the labels are of {len(truth.classes)}: "
+            f"{', '.join(truth.classes[:12])}; name the columns of all classes"
+        )
+    first, second = truth.classes
+    if column.endswith(first) != column.endswith(second):
+        return (second, first) if column.endswith(first) else (first, second)
+    if truth.counted:
+        return truth.classes
+    raise DataError(
+        f"{path}: the column {column!r} may be larger for {first!r} or for {second!r}; expected a name ending in one "
+        "of them, or labels 0 and 1"
+    )
+
+
+class _Truth(NamedTuple):
+    """What labels are called, the names of the classes if these are known, the numbers, and whether the file has them.
+
+    Those that it has may tell background (0) and signal (1) apart.
+    """
+
+    shown: str
+    classes: tuple[str, ...] | None
+    number: NDArray[np.int64]
+    counted: bool = False
+
+
+def _labels(path: Any, columns: Columns, found: Mapping[str, str], label: str | None) -> _Truth:
+    """Find the labels."""
+    names = [name for name in columns.names if name not in found]
+    if label is not None and "*" not in label:
+        if label not in names:
+            raise DataError(f"{path}: there is no column {label!r} of labels; {closest(label, names)}")
+        return _numbered(path, columns, label)
+    if label is not None:
+        flags = {name: raw.removeprefix(FLAG) for name, raw in _matching(names, [label]).items()}
+        if len(flags) < 2:
+            raise DataError(f"{path}: {label} fits {len(flags)} columns of labels; expected one for every class")
+        return _flagged(path, columns, flags)
+    if "label" in names:
+        return _numbered(path, columns, "label")
+    flags = {name: name.removeprefix(FLAG) for name in names if name.startswith(FLAG) or name in found.values()}
+    if len(flags) > 1:
+        return _flagged(path, columns, flags)
+    numbers = next((name for name in NUMBERS if name in names), None)
+    if numbers is None:
+        raise DataError(
+            f"{path}: there are no labels, neither numbers ({', '.join(NUMBERS)}) nor flags ({FLAG}…); name their "
+            f"column, or a pattern of flags, with label=… (--label): there is {', '.join(names[:20]) or 'nothing else'}"
+        )
+    return _numbered(path, columns, numbers)
+
+
+def _flagged(path: Any, columns: Columns, flags: Mapping[str, str]) -> _Truth:
+    """Return the number of the flag that is 1."""
+    classes = tuple(flags.values())
+    number = labels(path, {name: columns.read(name) for name in flags}, Layout(tuple(flags), classes, ()))
+    assert number is not None
+    return _Truth(f"the flags {', '.join(list(flags)[:3])}{', …' if len(flags) > 3 else ''}", classes, number)
+
+
+def _numbered(path: Any, columns: Columns, name: str) -> _Truth:
+    """Return numbers as they are, and names as numbers."""
+    values = columns.read(name)
+    if values.dtype.kind in "SU":
+        classes, number = np.unique(values.astype(str), return_inverse=True)
+        return _Truth(name, tuple(each.removeprefix(FLAG) for each in classes.tolist()), number.astype(np.int64))
+    with np.errstate(invalid="ignore"):
+        whole = values.astype(np.int64) if values.dtype.kind in "fiub" else None
+    if whole is None or not np.array_equal(values, whole):
+        raise DataError(f"{path}: the column {name!r} holds no whole numbers; expected these, or names")
+    known = columns.facts.get("label_classes")
+    if name == "label" and known is not None:
+        try:
+            return _Truth(name, tuple(map(str, json.loads(known))), whole, counted=True)
+        except (ValueError, TypeError) as error:
+            raise DataError(f"{path}: label_classes is {shorten(known)}; expected a list of names in JSON") from error
+    return _Truth(name, NUMBERS.get(name), whole, counted=True)
