@@ -69,7 +69,7 @@ def test_a_run_with_monitor_penalty_and_weights_of_classes(options, tmp_path):
 
 
 # A freshly compiled function warns about its own imports in some versions of torch.
-@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning")
 def test_a_compiled_run(options, tmp_path):
     run = train(out=tmp_path / "run", compile=True, **options | {"epochs": 1})
     assert 1 < run.metrics[0]["loss"] < 4
@@ -106,7 +106,7 @@ def test_items_one_ahead_pass_errors_on():
         list(one_ahead(items()))
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning")
 def test_a_compiled_tagger_answers_alike(cuda, make_jets):
     jets, model = make_jets(16).to(cuda), PointNet(**SMALL).to(cuda).eval()
     with torch.no_grad():
