@@ -234,6 +234,7 @@ class Foreign(nn.Module):
             "softmax": torch.stack([torch.zeros_like(z), z], dim=-1).softmax(-1),
             "half": torch.stack([torch.zeros_like(z), z], dim=-1).half().softmax(-1),
             "three": torch.stack([z, z, z], dim=-1),
+            "late": torch.full_like(z, 0.5) if len(jets) == 1 else z,
         }[self.form]
 
 
@@ -300,6 +301,9 @@ def test_predictions_of_one_logit_and_of_probabilities(jetclass_file, tmp_path, 
         if scores:
             with pytest.raises(DataError, match=LOOKS):
                 predict(model, data, tmp_path / f"{form}.root", progress=False)
+    late = Foreign("late")
+    late.classes = NAMES
+    assert predict(late, data, tmp_path / "late.root", progress=False).is_file()
     nameless = Foreign("one")
     with pytest.raises(DataError, match="of a model, those of its attribute 'classes'"):
         predict(nameless, data, tmp_path / "n.root", progress=False)
