@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -11,9 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from jetsym.errors import ProbeError
-from jetsym.probing.forward.layers import is_compiled
+from jetsym.probing.forward.returned import flatten_outputs
 
-__all__ = ["Record", "capture", "flatten_outputs", "untouched"]
+__all__ = ["Record", "capture", "untouched"]
 
 
 class Record(dict[str, Tensor]):
@@ -86,19 +87,6 @@ def capture(layers: Mapping[str, nn.Module]) -> Iterator[Record]:
         record.clear()
 
 
-def flatten_outputs(output: Any, name: str) -> dict[str, Any]:
-    """Name the arrays of an output: an array as it is, tuples by position, dictionaries by key; the rest is skipped."""
-    if isinstance(output, (tuple, list)):
-        output = dict(enumerate(output))
-    if isinstance(output, Mapping):
-        return {
-            label: array
-            for key, value in output.items()
-            for label, array in flatten_outputs(value, f"{name}.{key}").items()
-        }
-    return {name: output} if hasattr(output, "shape") and hasattr(output, "dtype") else {}
-
-
 @contextmanager
 def untouched(model: nn.Module, device: Any) -> Iterator[None]:
     """Put a module in evaluation mode, without gradients and compilation, on a device, and back afterwards.
@@ -119,10 +107,10 @@ def untouched(model: nn.Module, device: Any) -> Iterator[None]:
     modes = {module: module.training for module in model.modules()}
     home = next((parameter.device for parameter in model.parameters()), None)
     try:
-        model.eval()
+        _evaluate(model)
         if device is not None and home is not None:
             model.to(device)
-        with torch.no_grad(), _eager(model):
+        with torch.no_grad(), _eager():
             yield
     finally:
         for module, mode in modes.items():
@@ -131,6 +119,15 @@ def untouched(model: nn.Module, device: Any) -> Iterator[None]:
             model.to(home)
 
 
-def _eager(model: nn.Module) -> AbstractContextManager[Any]:
-    """Return a context without compilation, where there is any (importing the compiler takes seconds)."""
-    return torch.compiler.set_stance("force_eager") if is_compiled(model) else nullcontext()
+def _evaluate(model: nn.Module) -> None:
+    """Put a module in evaluation mode; what is exported stays in the mode that it was exported in."""
+    try:
+        model.eval()
+    except NotImplementedError:
+        for module in model.modules():
+            module.training = False
+
+
+def _eager() -> AbstractContextManager[Any]:
+    """Return a context without compilation, wherever there is any; nothing is compiled before the compiler is there."""
+    return torch.compiler.set_stance("force_eager") if "torch._dynamo" in sys.modules else nullcontext()

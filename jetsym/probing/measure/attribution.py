@@ -15,8 +15,10 @@ from torch import nn
 
 from jetsym.domains.base import Source
 from jetsym.errors import JetsymError, ProbeError, closest
+from jetsym.probing.forward.calling import plain_call
+from jetsym.probing.forward.closed import has_closed
 from jetsym.probing.forward.memory import within_memory
-from jetsym.probing.forward.session import Session, plain_call
+from jetsym.probing.forward.session import Session
 from jetsym.probing.forward.settle import settle
 from jetsym.probing.kinds import check_law
 from jetsym.probing.measure.boosts import window_energies, windows_of
@@ -62,7 +64,7 @@ def attribute(
     l_max: int = 2,
     width: float = 0.5,
     sources: str | Sequence[str] = AUTO,
-    outputs: Mapping[str, Kind] | None = None,
+    outputs: Mapping[str, Kind | None] | None = None,
     call: Call | None = None,
     limit: int = 64,
     seed: int = 0,
@@ -165,7 +167,7 @@ def _chosen(offered: Sequence[Source], wanted: str | Sequence[str]) -> list[Sour
 def _precisions(session: Session, inputs: Any) -> list[Source]:
     """Return what rounding adds, for torch modules."""
     model = session.model
-    if not isinstance(model, nn.Module):
+    if not isinstance(model, nn.Module) or has_closed(model):  # precision is part of code that runs as one
         return []
     parameter = next((p for p in model.parameters() if p.is_floating_point()), None)
     name = session.domain.dtype_name(inputs) if parameter is None else str(parameter.dtype).removeprefix("torch.")

@@ -68,7 +68,7 @@ def orbit_average(
     group: str = GroupName.O3,
     frame: str | None = None,
     axis: Axis | None = None,
-    outputs: Mapping[str, Kind] | None = None,
+    outputs: Mapping[str, Kind | None] | None = None,
     bandwidth: int = 4,
     action: Callable[[Any, Any], Any] | None = None,
     call: Callable[[Any, Any], Any] | None = None,
