@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from array_api_compat import array_namespace
+
 from jetsym.domains.base import Action
 from jetsym.errors import ProbeError, SpectrumError
 from jetsym.spectrum.representations import Kind, Representation, representation
@@ -28,7 +30,8 @@ def as_measured(response: Any, kind: Kind) -> Any:
     Parameters
     ----------
     response
-        (evaluations, …, *shape) array.
+        (evaluations, …, *shape) array. A single logit, (evaluations, …, 1) or (evaluations,), tells two classes apart:
+        it is measured as the logits (0, z) that it stands for, of which the softmax is the sigmoid of z.
     kind
         What it is said to be; see :func:`jetsym.spectrum.representations.representation`.
 
@@ -40,9 +43,10 @@ def as_measured(response: Any, kind: Kind) -> Any:
     Examples
     --------
     >>> import numpy as np
-    >>> import numpy as np
     >>> as_measured(np.array([[1.0, 2.0, 6.0]]), "logits")
     array([[-2., -1.,  3.]])
+    >>> as_measured(np.array([[4.0]]), "logits")
+    array([[-2.,  2.]])
     """
     rho = representation_of(kind)
     shape = tuple(response.shape)
@@ -54,8 +58,11 @@ def as_measured(response: Any, kind: Kind) -> Any:
         )
     if kind != "logits":
         return response
-    if response.ndim < 2 or response.shape[-1] < 2:
+    if not shape or 0 in shape[1:]:
         raise ProbeError(f"logits of shape {shape} have no classes; call this output 'scalar'")
+    if len(shape) == 1 or shape[-1] == 1:
+        half = (response[:, None] if len(shape) == 1 else response) / 2
+        return array_namespace(half).concat([-half, half], axis=-1)
     return response - response.sum(-1)[..., None] / response.shape[-1]
 
 

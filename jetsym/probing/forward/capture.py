@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from jetsym.errors import ProbeError
-from jetsym.probing.forward.returned import flatten_outputs
+from jetsym.probing.forward.returned import flatten_outputs, is_transformed
 
 __all__ = ["Record", "capture", "untouched"]
 
@@ -21,11 +21,13 @@ class Record(dict[str, Tensor]):
     """The arrays that layers returned in one forward pass, by name, in the order in which they ran.
 
     A module that returns a tuple or a dictionary appears as ``name.0``, ``name.key``; the second call of a shared
-    module in one pass as ``name@2``.
+    module in one pass as ``name@2``. What runs inside a transformation of ``torch.func`` is ``transformed``, and has no
+    array of its own.
     """
 
     def __init__(self) -> None:
         super().__init__()
+        self.transformed: set[str] = set()
         self._calls: Counter[str] = Counter()
         self._versions: dict[str, int] = {}
         self._returned: dict[str, Tensor] = {}
@@ -43,7 +45,9 @@ class Record(dict[str, Tensor]):
         self._calls[name] += 1
         label = name if self._calls[name] == 1 else f"{name}@{self._calls[name]}"
         for key, array in flatten_outputs(output, label).items():
-            if isinstance(array, Tensor):
+            if is_transformed(array):
+                self.transformed.add(key)
+            elif isinstance(array, Tensor):
                 self[key] = array.clone() if key in self._copied or array.is_inference() else array
                 self._returned[key], self._versions[key] = array, _version(self[key])
 
@@ -104,7 +108,7 @@ def untouched(model: nn.Module, device: Any) -> Iterator[None]:
             f"device is {str(device)!r}, but the model is spread over {', '.join(sorted(map(str, places)))}; leave "
             "device out to evaluate it where it is"
         )
-    modes = {module: module.training for module in model.modules()}
+    modes = {module: module.training for module in model.modules() if hasattr(module, "training")}  # frozen have none
     home = next((parameter.device for parameter in model.parameters()), None)
     try:
         _evaluate(model)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from fnmatch import fnmatchcase
 from typing import Any
 
 import torch
@@ -46,31 +47,33 @@ def opened(model: Any) -> Any:
 def readable(
     model: nn.Module, modules: Mapping[str, nn.Module], layers: str | Sequence[str]
 ) -> tuple[dict[str, nn.Module], list[str]]:
-    """Return those of the selected modules that can be read, and what a reader of a report must know of the others.
+    """Return those of some modules that can be read, and what a reader of a report must know of the others.
+
+    An exported module can be read as one, where another calls it; a scripted one does not even say what it returned.
 
     Raises
     ------
     ProbeError
-        Modules that cannot be read were asked for.
+        A name or pattern means none that can be read.
     """
-    how = {
-        id(part): (name, word)
-        for name, module in model.named_modules()
-        if (word := closed(module))
-        for part in module.modules()
-        if part is not module or word != "exported"
-    }
-    hidden = {name: how[id(module)] for name, module in modules.items() if id(module) in how}
-    word = closed(model)
-    if hidden and layers != AUTO:
-        name, (outer, word) = next(iter(hidden.items()))
-        raise ProbeError(
-            f"layer {name!r} cannot be read: {repr(outer) if outer else 'the model'} is {word} and runs as one; leave "
-            "it out, or give the module that it was made from"
-        )
-    notes = (
-        [f"The model is {word} and runs as one: only its outputs are measured."]
-        if word
-        else [f"{name!r} is {word} and cannot be read." for name, (_, word) in hidden.items()]
-    )
-    return {name: module for name, module in modules.items() if name not in hidden}, notes
+    outer: dict[int, tuple[str, str]] = {}
+    for name, module in model.named_modules():
+        if word := closed(module):
+            for part in module.modules():
+                if part is not module or word != "exported" or not name:
+                    outer.setdefault(id(part), (name, word))
+    hidden = {name: outer[id(module)] for name, module in modules.items() if id(module) in outer}
+    open_names = [name for name in modules if name not in hidden]
+    patterns = [] if layers == AUTO else [layers] if isinstance(layers, str) else layers
+    for pattern in patterns:
+        meant = [outer[id(model)]] if id(model) in outer else [hidden[k] for k in hidden if fnmatchcase(k, pattern)]
+        if meant and not any(fnmatchcase(name, pattern) for name in open_names):
+            name, word = meant[0]
+            raise ProbeError(
+                f"layer {pattern!r} cannot be read: {repr(name) if name else 'the model'} is {word} and runs as one; "
+                "leave it out, or give the module that it was made from"
+            )
+    if id(model) in outer:
+        return {}, [f"The model is {outer[id(model)][1]} and runs as one: only its outputs are measured."]
+    notes = [f"{name!r} is {word} and runs as one: what it does inside is not read." for name, word in hidden.values()]
+    return {name: modules[name] for name in open_names}, list(dict.fromkeys(notes))

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from jetsym.errors import ProbeError, closest
 from jetsym.probing.forward.returned import Returned, detached
+from jetsym.probing.kinds import as_measured
 from jetsym.spectrum.representations import Kind
 from jetsym.spectrum.responses import to_numpy
 
@@ -110,7 +111,7 @@ def declared_outputs(model: Any) -> Mapping[str, Kind]:
     said: Mapping[str, Kind] | None = getattr(model, DECLARED, None)
     if said is not None:
         return said
-    package = getattr(getattr(type(model), "forward", None), "__module__", "").partition(".")[0]
+    package = (getattr(getattr(type(model), "forward", None), "__module__", None) or "").partition(".")[0]
     if package not in OF_TAGGERS or any(getattr(part, "fc", part) is None for part in model.modules()):
         return {}
     return {"logits": "logits"}
@@ -129,7 +130,7 @@ def _kinds_of(
         By the caller: None for outputs without a law.
     declared
         By the model, of what its own forward pass returns. It holds for what a caller makes of that where it is the
-        same still, logits up to a shift. Probabilities are no logits, and a single logit has no others to shift with.
+        same still, logits up to a shift; probabilities are no logits.
     own
         What the model's own forward pass returned, where it was called by another function.
 
@@ -169,14 +170,12 @@ def _fitting(kind: Kind, array: Any, own: Any) -> Kind | None:
     if values.shape != others.shape:
         return None
     if kind == "logits":
-        if values.ndim < 2 or values.shape[-1] == 1:
-            kind = "scalar"
-        elif values.ndim > 2 or _are_probabilities(values.real):
+        if values.ndim > 2 or _are_probabilities(values.real):
             return None
-        else:
-            values, others = (x - x.mean(axis=-1, keepdims=True) for x in (values, others))
+        values, others = (as_measured(x, kind) for x in (values, others))
     return kind if np.allclose(values, others, rtol=SAME, atol=SAME * np.abs(others).max(initial=0)) else None
 
 
 def _are_probabilities(rows: NDArray[np.float64]) -> bool:
-    return bool(((rows >= 0) & (rows <= 1)).all() and np.allclose(rows.sum(axis=-1), 1, atol=SUM))
+    several = rows.ndim > 1 and rows.shape[-1] > 1
+    return several and bool(((rows >= 0) & (rows <= 1)).all() and np.allclose(rows.sum(axis=-1), 1, atol=SUM))

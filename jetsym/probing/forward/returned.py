@@ -15,7 +15,7 @@ from torch.autograd import forward_ad
 
 from jetsym.errors import ProbeError
 
-__all__ = ["Returned", "detached", "flatten_outputs", "is_floating"]
+__all__ = ["Returned", "detached", "flatten_outputs", "is_floating", "is_transformed"]
 
 
 class Returned:
@@ -175,6 +175,11 @@ def is_floating(array: Any) -> bool:
         return bool(array_namespace(array).isdtype(array.dtype, ("real floating", "complex floating")))
     except (TypeError, ValueError):  # of objects, or types of numbers that no standard knows
         return False
+
+
+def is_transformed(array: Any) -> bool:
+    """Return whether an array is what a function of torch.func, such as vmap or grad, gives to what it transforms."""
+    return isinstance(array, torch.Tensor) and torch._C._functorch.is_functorch_wrapped_tensor(array)
 
 
 def detached(array: Any) -> Any:

@@ -13,8 +13,9 @@ from jetsym.domains.base import Domain
 from jetsym.errors import ProbeError
 from jetsym.probing.forward.calling import DIFFERENTIATES_NOTE, Call, Caller, keep_gradients, place
 from jetsym.probing.forward.capture import Record, capture, untouched
-from jetsym.probing.forward.closed import readable
+from jetsym.probing.forward.closed import closed, readable
 from jetsym.probing.forward.layers import Layered, select_layers
+from jetsym.probing.forward.memory import is_out_of_memory
 from jetsym.probing.forward.outputs import Outputs
 from jetsym.probing.forward.returned import detached, is_floating
 from jetsym.probing.options import AUTO
@@ -56,7 +57,7 @@ class Running:
         with ExitStack() as stack:
             stack.enter_context(torch.inference_mode(False))  # where a model could not differentiate
             if isinstance(model, nn.Module):
-                modules = self._readable(select_layers(model, layers), layers)
+                modules = self._layers(layers)
                 stack.enter_context(untouched(model, device))
                 stack.enter_context(keep_gradients(model))
                 self._record = stack.enter_context(capture(modules))
@@ -85,31 +86,53 @@ class Running:
             self._record.clear()  # hold no activations beyond the pass
             self._own = None
         arrays = {f"{name} (layer)" if name in found else name: array for name, array in layers.items()} | found
-        if self._caller.differentiates and not torch.is_grad_enabled():
+        if self.differentiates and not torch.is_grad_enabled():
             return {name: detached(array) for name, array in arrays.items()}
         return arrays
 
     def notes(self, left_out: Mapping[str, str]) -> Iterator[str]:
         """Yield what a reader of a report must know, where some layers and outputs are left out."""
         yield from self.remarks
+        if self._record.transformed:
+            names = ", ".join(map(repr, sorted(self._record.transformed)))
+            yield f"Not read, as they run inside a transformation of torch.func: {names}."
         yield from (f"{name!r} is left out: {reason}." for name, reason in left_out.items())
         yield from self.outputs.notes(left_out)
-        if self._caller.differentiates:
+        if self.differentiates:
             yield DIFFERENTIATES_NOTE
 
-    def _readable(self, modules: Mapping[str, nn.Module], layers: str | Sequence[str]) -> Mapping[str, nn.Module]:
-        if isinstance(self._model, Layered):
-            return modules
-        modules, remarks = readable(self._model, modules, layers)
+    def _layers(self, layers: str | Sequence[str]) -> Mapping[str, nn.Module]:
+        """Return the modules that are to be read; those of code that runs as one cannot be."""
+        model = self._model
+        if isinstance(model, Layered):
+            return model.probe_layers(layers)
+        selected = {} if closed(model) else select_layers(model, layers)
+        modules, remarks = readable(model, selected, layers)
         self.remarks.extend(remarks)
         return modules
+
+    @property
+    def differentiates(self) -> bool:
+        """Whether the forward pass has asked for gradients, to differentiate by itself."""
+        return self._caller.differentiates
 
     def _keep_own(self, module: nn.Module, arguments: Any, returned: Any) -> None:
         self._own = returned
 
     def _run(self, inputs: Any) -> Any:
         """Call the model, a second time to copy what the first pass has overwritten in place."""
-        returned = self._caller(self._model, inputs, before=self._record.clear)
-        if self._record.overwritten():
-            returned = self._caller(self._model, inputs, before=self._record.clear)
-        return returned
+        returned = self._called(inputs)
+        return self._called(inputs) if self._record.overwritten() else returned
+
+    def _called(self, inputs: Any) -> Any:
+        try:
+            return self._caller(self._model, inputs, before=self._record.clear)
+        except Exception as error:
+            word = closed(self._model)
+            if word is None or isinstance(error, ProbeError) or is_out_of_memory(error):
+                raise
+            reason = str(error).strip().rpartition("\n")[2]
+            raise ProbeError(
+                f"the {word} model cannot be run ({reason}): it takes inputs of the number, the shapes and the types "
+                "that it was made for; make it for any number of inputs, or give the module that it was made from"
+            ) from error

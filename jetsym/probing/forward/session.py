@@ -184,6 +184,11 @@ class Session:
         with running._running.open(inputs, self.domain, layers=self.layers, device=self.device) as placed:
             yield running, placed
 
+    @property
+    def differentiates(self) -> bool:
+        """Whether the forward pass has asked for gradients, to differentiate by itself."""
+        return self._running.differentiates
+
     def facts(self, inputs: Any, action: Action | None = None) -> dict[str, Any]:
         """Return what every report says about its measurement."""
         model, own = self.model, () if action is None else (action.note,)
@@ -195,6 +200,7 @@ class Session:
             "dtype": self.domain.dtype_name(inputs),
             "device": str(home_of(model)),
             "seed": self.seed,
+            "without_law": sorted(self.without_law - set(self.left_out)),
             "tokens": {name: str(layout) for name, layout in self.layouts.items()},
             "notes": [
                 *self.notes,

@@ -242,6 +242,8 @@ def _measure(session: Session, inputs: Any, symmetry: Symmetry, l_max: int) -> M
             return window_energies(running, placed, window)[1]
 
         within_memory(running, lambda: orbit.settle(running, placed) if orbit else settle(running, placed))
+        if not running.outputs:
+            raise ProbeError("no output has a law that could be broken; say with outputs=… what one of them is")
         way = along_boosts(window) if orbit is None else along_turns(orbit.group)
         (rounding,) = within_memory(running, lambda: measure_rounding(running, placed, way))
         floors = {name: rounding[name].floor_of_error(kind) for name, kind in running.outputs.items()}
