@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -15,7 +16,7 @@ from jetsym.probing.forward.memory import is_out_of_memory
 from jetsym.probing.forward.returned import flatten_outputs
 from jetsym.spectrum.responses import EPS
 
-__all__ = ["Call", "Caller", "home_of", "keep_gradients", "numbers_of", "place", "plain_call"]
+__all__ = ["Call", "Caller", "home_of", "in_numbers", "keep_gradients", "numbers_of", "place", "plain_call"]
 
 Call = Callable[[Any, Any], Any]
 
@@ -143,6 +144,19 @@ def numbers_of(model: nn.Module, own: str) -> list[torch.dtype | None]:
         return sorted(found, key=lambda dtype: str(dtype) != f"torch.{own}")
     others = dict.fromkeys([*filter(None, map(_real_type, model.buffers())), *USUAL])
     return [None, *(dtype for dtype in others if str(dtype) != f"torch.{own}")]
+
+
+def in_numbers(model: nn.Module, dtype: torch.dtype) -> nn.Module:
+    """Return a copy of a module in a type of numbers; complex ones are pairs of them."""
+
+    def converted(tensor: torch.Tensor) -> torch.Tensor:
+        if tensor.is_complex():
+            return tensor.to(dtype.to_complex())
+        return tensor.to(dtype) if tensor.is_floating_point() else tensor
+
+    wide = copy.deepcopy(model)
+    wide._apply(converted)
+    return wide
 
 
 def _real_type(numbers: torch.Tensor) -> torch.dtype | None:

@@ -53,7 +53,7 @@ class Outputs:
     others: dict[str, str] = field(default_factory=dict, init=False)
     _returned: Returned | None = field(default=None, init=False)  # without its arrays
 
-    def take(self, returned: Any, own: Any = None) -> dict[str, Any]:
+    def take(self, returned: Any, own: Any) -> dict[str, Any]:
         """Return the outputs by name.
 
         Parameters
@@ -61,7 +61,7 @@ class Outputs:
         returned
             What a pass gave.
         own
-            What the model's own forward pass returned in it, where it was called by another function.
+            What the model's own forward pass returned in it; None where it did not run, or nobody looked.
         """
         found = Returned(returned)
         if not self.kinds:
@@ -132,7 +132,7 @@ def _kinds_of(
         By the model, of what its own forward pass returns. It holds for what a caller makes of that where it is the
         same still, logits up to a shift; probabilities are no logits.
     own
-        What the model's own forward pass returned, where it was called by another function.
+        What the model's own forward pass returned; None where that is not known.
 
     Raises
     ------
@@ -148,7 +148,8 @@ def _kinds_of(
             if name not in found.arrays:
                 raise ProbeError(f"the model has no output {name!r}; {closest(name, found.arrays)}")
         return dict(said)
-    own = own or found
+    if own is None:
+        return {}
     theirs = own.arrays
     if not own.is_named and len(theirs) == len(declared) == 1:
         theirs = dict(zip(declared, theirs.values(), strict=True))

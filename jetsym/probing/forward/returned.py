@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping, MutableMapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from itertools import repeat
 from types import SimpleNamespace
@@ -88,17 +88,17 @@ def flatten_outputs(output: Any, name: str) -> dict[str, Any]:
     return {label: leaf for label, leaf in _leaves(output, name).items() if is_array_api_obj(leaf)}
 
 
-def _parts(value: Any) -> dict[str, Any] | None:
-    """Return what a container holds, by name; None for what is none."""
+def _parts(value: Any) -> list[tuple[str, Any]] | None:
+    """Return names and parts of what a container holds; None for what is none."""
     if isinstance(value, Mapping):
-        return {str(key): part for key, part in value.items()}
+        return [(str(key), part) for key, part in value.items()]
     if isinstance(value, (list, tuple)):
         names = () if _is_counted(value) else _fields(value)
-        return dict(zip(names or map(str, range(len(value))), value, strict=True))
+        return list(zip(names or map(str, range(len(value))), value, strict=True))
     if isinstance(value, type) or is_array_api_obj(value):
         return None
     names = _attributes(value)
-    return {name: getattr(value, name, None) for name in names} if names else None
+    return [(name, getattr(value, name, None)) for name in names] if names else None
 
 
 def _attributes(value: Any) -> Sequence[str]:
@@ -129,7 +129,7 @@ def _leaves(value: Any, name: str) -> dict[str, Any]:
     if parts is None:
         return {name: value}
     found: dict[str, Any] = {}
-    for key, part in parts.items():
+    for key, part in parts:
         for label, leaf in _leaves(part, f"{name}.{key}" if name else key).items():
             times = next(n for n in range(1, len(found) + 2) if (f"{label}@{n}" if n > 1 else label) not in found)
             found[f"{label}@{times}" if times > 1 else label] = leaf
@@ -141,17 +141,17 @@ def _with_leaves(value: Any, leaves: Iterator[Any]) -> Any:
     parts = _parts(value)
     if parts is None:
         return next(leaves)
-    new = [_with_leaves(part, leaves) for part in parts.values()]
-    if type(value) is dict or (isinstance(value, Mapping) and not isinstance(value, MutableMapping)):
+    new = [_with_leaves(part, leaves) for _, part in parts]
+    if type(value) is dict or (isinstance(value, Mapping) and not isinstance(value, dict)):
         return dict(zip(value, new, strict=True))
     if isinstance(value, (list, tuple)):
         return type(value)._make(new) if hasattr(value, "_make") else type(value)(new)
     changed = copy.copy(value)
-    for key, part in zip(value if isinstance(value, Mapping) else parts, new, strict=True):
-        if isinstance(value, Mapping):
-            changed[key] = part
-        else:
-            object.__setattr__(changed, key, part)  # of frozen dataclasses as well
+    if isinstance(value, Mapping):
+        changed.update(zip(value, new, strict=True))
+        return changed
+    for (name, _), part in zip(parts, new, strict=True):
+        object.__setattr__(changed, name, part)  # of frozen dataclasses as well
     return changed
 
 

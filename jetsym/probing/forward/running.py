@@ -74,7 +74,8 @@ class Running:
     def arrays(self, inputs: Any) -> dict[str, Any]:
         """Return what layers and outputs are in one pass, as the model returned them."""
         try:
-            found = self.outputs.take(self._run(inputs), self._own)
+            returned = self._run(inputs)
+            found = self.outputs.take(returned, returned if self._call is None else self._own)
             layers: Mapping[str, Any] = {
                 name: array
                 for name, array in self._record.items()

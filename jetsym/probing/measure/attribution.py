@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -15,7 +14,7 @@ from torch import nn
 
 from jetsym.domains.base import Source
 from jetsym.errors import JetsymError, ProbeError, closest
-from jetsym.probing.forward.calling import plain_call
+from jetsym.probing.forward.calling import in_numbers, plain_call
 from jetsym.probing.forward.closed import has_closed
 from jetsym.probing.forward.memory import within_memory
 from jetsym.probing.forward.session import Session
@@ -174,7 +173,7 @@ def _precisions(session: Session, inputs: Any) -> list[Source]:
 
     def in_(dtype: torch.dtype) -> dict[str, Any]:
         return {
-            "model": copy.deepcopy(model).to(dtype),
+            "model": in_numbers(model, dtype),
             "inputs": session.domain.to(inputs, device=None, dtype=dtype),
         }
 

@@ -21,6 +21,8 @@ CHANNELS = 6
 class Layouts(nn.Module):
     """Features of the particles of jets, which padding has as well (a bias), shown in one layout after the other."""
 
+    probe_outputs = {"logits": "logits"}  # noqa: RUF012  # read only
+
     def __init__(self, shown, *, slots=None, position=None, mixes=False, channels=CHANNELS):
         super().__init__()
         torch.manual_seed(0)
@@ -527,6 +529,8 @@ def test_masks_may_have_holes(jets):
 
 class Attention(nn.Module):
     """torch's own layers, with the particles first or second, and weights of attention."""
+
+    probe_outputs = {"logits": "logits"}  # noqa: RUF012  # read only
 
     def __init__(self, batch_first):
         super().__init__()

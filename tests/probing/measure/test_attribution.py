@@ -21,6 +21,8 @@ QUIET = {"progress": False}
 class Function(nn.Module):
     """Two logits (0, f) of a function of jets; cut, if it says so, to a number of particles."""
 
+    probe_outputs = {"logits": "logits"}  # noqa: RUF012  # read only
+
     def __init__(self, function, max_particles=128):
         super().__init__()
         self.function, self.max_particles = function, max_particles
