@@ -158,6 +158,8 @@ def test_rounding_is_found(make_jets):
 class Precise(nn.Module):
     """Invariant under rotations: a product of matrices that autocast rounds, of direction² − 1/3."""
 
+    probe_outputs = {"logits": "logits"}  # noqa: RUF012  # read only
+
     def __init__(self):
         super().__init__()
         self.linear = nn.Linear(3, 2, bias=False)
