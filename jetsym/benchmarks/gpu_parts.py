@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from itertools import cycle, islice
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -213,6 +213,8 @@ def _finished_call(model: nn.Module, jets: JetBatch) -> Tensor:
 
 class Invariant(nn.Module):
     """Logits of the scalar products of the four leading momenta: exactly invariant under O(3) but for rounding."""
+
+    probe_outputs: ClassVar[dict[str, str]] = {"logits": "logits"}
 
     def __init__(self) -> None:
         super().__init__()

@@ -37,7 +37,6 @@ AXES = {"jet": "the stored axis of each jet", "random": "a random direction of e
 class Jets(Domain):
     """Jets of constituents, which taggers take as a :class:`~jetsym.jets.batch.JetBatch`."""
 
-    outputs = {"logits": "logits"}  # noqa: RUF012  # read only
     notes = (
         "Constituents and jet axis move together; features are recomputed from them.",
         f"Held fixed, as only turns about the beam leave them alone: {', '.join(actions.HELD_FIXED)}.",

@@ -49,8 +49,6 @@ def _check_device(device: Any) -> None:
 
 def check_kinds(kinds: Mapping[str, Kind], l_max: int | None) -> None:
     """Refuse what is no kind of output, and what a rule for l_max does not resolve (None: there is no such limit)."""
-    if not isinstance(kinds, Mapping):
-        raise ProbeError(f"outputs is {kinds!r}; expected a dictionary like {{'logits': 'logits'}}")
     for name, kind in kinds.items():
         lam = representation_of(kind).lam
         if l_max is not None and lam > l_max:  # what the rule says about it would be wrong

@@ -41,7 +41,7 @@ def probe(
     call: Callable[[Any, Any], Any] | None = None,
     layers: str | Sequence[str] = "auto",
     tokens: Mapping[str, int | tuple[int, int] | None] | None = None,
-    outputs: Mapping[str, Kind] | None = None,
+    outputs: Mapping[str, Kind | None] | None = None,
     l_max: int | str = 4,
     tolerance: float = 0.01,
     method: str = "auto",
@@ -98,8 +98,10 @@ def probe(
     outputs
         Output name -> "logits" (invariant up to a shift common to all classes), "scalar", "pseudoscalar", "vector",
         "pseudovector" (…, 3), "rank2" (…, 3, 3), "four-vector" (…, 4) as (E, px, py, pz), or (λ, σ) for spherical
-        tensors (…, 2λ+1) in the order m = −λ … λ of real harmonics, σ = −1 for pseudotensors. A single unnamed output
-        takes the name given here. Default: logits for jets, what a metatrain model declares, scalar otherwise.
+        tensors (…, 2λ+1) in the order m = −λ … λ of real harmonics, σ = −1 for pseudotensors; None for an output that
+        has no law, whose content is measured as that of a layer. A single unnamed output takes the name given here;
+        dictionaries, named tuples and dataclasses name theirs, and what lies deeper is "name.key" or "name.0". Default:
+        what a model declares (metatrain's; logits for the taggers of jetsym and weaver), scalar otherwise, with a note.
     l_max
         Largest λ (for "SO2", m) to report, or "auto": a few inputs are measured with rising l_max until what is
         unexplained is below ``tolerance``; ``report.meta["resolution"]`` holds all steps, and whether that was

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, cast
 
 import torch
@@ -10,8 +10,10 @@ from torch import Tensor, nn
 
 from jetsym.errors import ConfigError, expect_at_least
 from jetsym.probing.forward.layers import select_layers
+from jetsym.probing.forward.outputs import declared_outputs
 from jetsym.remedies.invariants import InvariantNetwork
 from jetsym.spectrum.harmonics import bounded, solid_harmonics
+from jetsym.spectrum.representations import Kind
 
 __all__ = ["HarmonicFeatures", "Injected", "InvariantFeatures"]
 
@@ -137,6 +139,11 @@ class Injected(nn.Module):
         self.mix = nn.Linear(features.width, channels, bias=False)
         nn.init.zeros_(self.mix.weight)
         self._layer = name
+
+    @property
+    def probe_outputs(self) -> Mapping[str, Kind]:
+        """What the model says of its outputs."""
+        return declared_outputs(self.model)
 
     def forward(self, inputs: Any) -> Any:
         """Return what the model does, with the features added at the layer."""

@@ -15,6 +15,7 @@ from torch import nn
 from jetsym.domains.base import Domain
 from jetsym.domains.table import domain_of
 from jetsym.errors import ConfigError, ProbeError, SpectrumError
+from jetsym.probing.forward.outputs import declared_outputs
 from jetsym.probing.forward.session import Responses, Session
 from jetsym.probing.kinds import representation_of
 from jetsym.probing.reports.equivariance import Equivariance
@@ -103,6 +104,11 @@ class Symmetrized(nn.Module):
             self.average: GroupAverage = group_average(element, l_max, rule=rule, n_rotations=n_rotations, seed=seed)
         except SpectrumError as error:
             raise ConfigError(str(error)) from error
+
+    @property
+    def probe_outputs(self) -> Mapping[str, Kind]:
+        """What the model says of its outputs, of which these are averages."""
+        return declared_outputs(self.model)
 
     def forward(self, *inputs: Any) -> Any:
         """Return the average f̄, as an array, or as a tuple or a dictionary of arrays where the model returns one."""

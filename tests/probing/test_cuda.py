@@ -35,6 +35,8 @@ def model():
 class Invariant(nn.Module):
     """A tagger on the scalar products of the four leading momenta: exactly invariant under O(3)."""
 
+    probe_outputs = {"logits": "logits"}  # noqa: RUF012  # read only
+
     def __init__(self):
         super().__init__()
         torch.manual_seed(1)

@@ -19,6 +19,8 @@ QUIET = {"progress": False}
 class InvariantTagger(nn.Module):
     """A tagger on the scalar products of the four leading momenta: exactly invariant under O(3)."""
 
+    probe_outputs = {"logits": "logits"}  # noqa: RUF012  # read only
+
     def __init__(self):
         super().__init__()
         self.hidden = nn.Linear(16, 8)
@@ -341,7 +343,8 @@ def test_a_foreign_module_through_call_and_action():
     )
     assert report.layers == ("out",)
     assert report.fractions[0, 0] + report.fractions[0, 2] == pytest.approx(1, abs=1e-5)
-    assert report.meta["notes"] == ["The inputs were moved by the caller's own action."]
+    assert report.meta["notes"][0] == "The inputs were moved by the caller's own action."
+    assert "taken as scalars" in report.meta["notes"][1].lower()
 
 
 def test_numpy_inputs_reach_a_torch_module_as_tensors_of_its_dtype():

@@ -84,6 +84,8 @@ def test_invariant_channels_stay_invariant(make_jets):
     jets = make_jets(3, seed=2, dtype=torch.float64, max_particles=5, min_particles=2)
 
     class Blind(nn.Module):
+        probe_outputs = {"logits": "logits"}  # noqa: RUF012  # read only
+
         def __init__(self):
             super().__init__()
             self.embed, self.read = nn.Linear(1, 8), nn.Linear(8, 2)

@@ -36,6 +36,7 @@ class Tagger(nn.Module):
     """
 
     Config: ClassVar[type[Any]]
+    probe_outputs: ClassVar[dict[str, str]] = {"logits": "logits"}  # what a probe takes the outputs for
     name: ClassVar[str] = ""  # under which it is registered
     no_graph: ClassVar[str] = ""  # why it cannot be written as a graph, if it cannot
     max_particles: int = 128  # how many particles of a jet it was trained on; checkpoints set it

@@ -143,7 +143,7 @@ class Case:
     @property
     def hidden(self) -> list[int]:
         """Rows of the layers that are no outputs."""
-        return [row for row, layer in enumerate(self.report.layers) if layer not in self.report.equivariance]
+        return [row for row, layer in enumerate(self.report.layers) if layer in self.report.hidden]
 
     @property
     def readout_row(self) -> int:
@@ -274,10 +274,9 @@ def case_of(
             raise ProbeError(f"needs names {name!r}, which is no output; {closest(name, report.equivariance)}")
     if readout is not None and readout not in report.layers:
         raise ProbeError(f"readout is {readout!r}, which is no layer; {closest(readout, report.layers)}")
-    hidden = [layer for layer in report.layers if layer not in report.equivariance]
     by_output = {name: needed(item.kind, report, wanted.get(name)) for name, item in report.equivariance.items()}
     needed_irreps = {name: irreps for name, irreps in by_output.items() if irreps}  # where they are known
-    last = hidden[-1] if hidden else None
+    last = report.hidden[-1] if report.hidden else None
     return Case(source, whole, report, other, tuple(history), readout or last, needed_irreps, bounds)
 
 

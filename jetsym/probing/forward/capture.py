@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -11,20 +12,22 @@ import torch
 from torch import Tensor, nn
 
 from jetsym.errors import ProbeError
-from jetsym.probing.forward.layers import is_compiled
+from jetsym.probing.forward.returned import flatten_outputs, is_transformed
 
-__all__ = ["Record", "capture", "flatten_outputs", "untouched"]
+__all__ = ["Record", "capture", "untouched"]
 
 
 class Record(dict[str, Tensor]):
     """The arrays that layers returned in one forward pass, by name, in the order in which they ran.
 
     A module that returns a tuple or a dictionary appears as ``name.0``, ``name.key``; the second call of a shared
-    module in one pass as ``name@2``.
+    module in one pass as ``name@2``. What runs inside a transformation of ``torch.func`` is ``transformed``, and has no
+    array of its own.
     """
 
     def __init__(self) -> None:
         super().__init__()
+        self.transformed: set[str] = set()
         self._calls: Counter[str] = Counter()
         self._versions: dict[str, int] = {}
         self._returned: dict[str, Tensor] = {}
@@ -42,7 +45,9 @@ class Record(dict[str, Tensor]):
         self._calls[name] += 1
         label = name if self._calls[name] == 1 else f"{name}@{self._calls[name]}"
         for key, array in flatten_outputs(output, label).items():
-            if isinstance(array, Tensor):
+            if is_transformed(array):
+                self.transformed.add(key)
+            elif isinstance(array, Tensor):
                 self[key] = array.clone() if key in self._copied or array.is_inference() else array
                 self._returned[key], self._versions[key] = array, _version(self[key])
 
@@ -86,19 +91,6 @@ def capture(layers: Mapping[str, nn.Module]) -> Iterator[Record]:
         record.clear()
 
 
-def flatten_outputs(output: Any, name: str) -> dict[str, Any]:
-    """Name the arrays of an output: an array as it is, tuples by position, dictionaries by key; the rest is skipped."""
-    if isinstance(output, (tuple, list)):
-        output = dict(enumerate(output))
-    if isinstance(output, Mapping):
-        return {
-            label: array
-            for key, value in output.items()
-            for label, array in flatten_outputs(value, f"{name}.{key}").items()
-        }
-    return {name: output} if hasattr(output, "shape") and hasattr(output, "dtype") else {}
-
-
 @contextmanager
 def untouched(model: nn.Module, device: Any) -> Iterator[None]:
     """Put a module in evaluation mode, without gradients and compilation, on a device, and back afterwards.
@@ -116,13 +108,13 @@ def untouched(model: nn.Module, device: Any) -> Iterator[None]:
             f"device is {str(device)!r}, but the model is spread over {', '.join(sorted(map(str, places)))}; leave "
             "device out to evaluate it where it is"
         )
-    modes = {module: module.training for module in model.modules()}
+    modes = {module: module.training for module in model.modules() if hasattr(module, "training")}  # frozen have none
     home = next((parameter.device for parameter in model.parameters()), None)
     try:
-        model.eval()
+        _evaluate(model)
         if device is not None and home is not None:
             model.to(device)
-        with torch.no_grad(), _eager(model):
+        with torch.no_grad(), _eager():
             yield
     finally:
         for module, mode in modes.items():
@@ -131,6 +123,15 @@ def untouched(model: nn.Module, device: Any) -> Iterator[None]:
             model.to(home)
 
 
-def _eager(model: nn.Module) -> AbstractContextManager[Any]:
-    """Return a context without compilation, where there is any (importing the compiler takes seconds)."""
-    return torch.compiler.set_stance("force_eager") if is_compiled(model) else nullcontext()
+def _evaluate(model: nn.Module) -> None:
+    """Put a module in evaluation mode; what is exported stays in the mode that it was exported in."""
+    try:
+        model.eval()
+    except NotImplementedError:
+        for module in model.modules():
+            module.training = False
+
+
+def _eager() -> AbstractContextManager[Any]:
+    """Return a context without compilation, wherever there is any; nothing is compiled before the compiler is there."""
+    return torch.compiler.set_stance("force_eager") if "torch._dynamo" in sys.modules else nullcontext()

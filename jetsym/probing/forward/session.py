@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
 import numpy as np
-import torch
 from array_api_compat import array_namespace
 from numpy.typing import NDArray
 from torch import nn
@@ -18,19 +17,22 @@ from torch.utils.checkpoint import checkpoint
 from jetsym._version import __version__
 from jetsym.domains.base import Action, Domain
 from jetsym.domains.table import domain_of, load_model
-from jetsym.errors import ProbeError, closest, expect_at_least
-from jetsym.probing.forward.capture import Record, capture, flatten_outputs, untouched
-from jetsym.probing.forward.layers import Layered, is_compiled, select_layers, unwrapped
+from jetsym.errors import ProbeError, expect_at_least
+from jetsym.probing.forward.calling import Call, home_of
+from jetsym.probing.forward.closed import opened
+from jetsym.probing.forward.layers import Layered, is_compiled, unwrapped
 from jetsym.probing.forward.layouts import Layout
 from jetsym.probing.forward.memory import is_out_of_memory
+from jetsym.probing.forward.outputs import Outputs, declared_outputs
 from jetsym.probing.forward.precision import full_precision
+from jetsym.probing.forward.running import Running
 from jetsym.probing.forward.tokens import Named
 from jetsym.probing.kinds import as_measured, token_mask
 from jetsym.probing.options import AUTO
 from jetsym.spectrum.representations import Kind
 from jetsym.symmetry import Symmetry
 
-__all__ = ["OWN_ACTION", "Call", "Responses", "Session", "plain_call", "without_inputs"]
+__all__ = ["OWN_ACTION", "Responses", "Session", "without_inputs"]
 
 OWN_ACTION = "The inputs were moved by the caller's own action."
 COMPILED_NOTE = "The model is compiled; it was evaluated without compilation, so that every layer is seen."
@@ -39,7 +41,6 @@ BATCH_SIZE_CPU, BATCH_SIZE_ACCELERATOR = 512, 8192
 
 #: Name of a layer or output -> array (evaluations, features…).
 Responses = dict[str, Any]
-Call = Callable[[Any, Any], Any]
 T = TypeVar("T")
 
 
@@ -54,7 +55,11 @@ class Session:
     domain
         The domain of its inputs.
     kinds
-        Output name -> kind; an output that is not named there is a "scalar".
+        Output name -> kind, as somebody says; an output that is not named anywhere is taken as a "scalar".
+    without_law
+        Outputs that have none: they are measured as layers are.
+    declared
+        What the model says of its own outputs; see :func:`~jetsym.probing.forward.outputs.Outputs`.
     layers, tokens, call, action, device, batch_size, seed, progress
         As for :func:`jetsym.probe`.
     notes
@@ -76,6 +81,8 @@ class Session:
     model: Any
     domain: Domain
     kinds: Mapping[str, Kind] = field(default_factory=dict)
+    without_law: frozenset[str] = frozenset()
+    declared: Mapping[str, Kind] = field(default_factory=dict)
     layers: str | Sequence[str] = AUTO
     tokens: Mapping[str, Named] = field(default_factory=dict)
     call: Call | None = None
@@ -90,21 +97,21 @@ class Session:
     layouts: dict[str, Layout] = field(default_factory=dict, init=False)
     left_out: dict[str, str] = field(default_factory=dict, init=False)
     evaluations: int = field(init=False)
-    _record: Record = field(default_factory=Record, init=False)
-    _kinds: dict[str, Kind] = field(default_factory=dict, init=False)
+    _running: Running = field(init=False)
     _names: list[str] = field(default_factory=list, init=False)
-    _returned: Any = field(default=None, init=False)  # something like what the model returned last
 
     def __post_init__(self) -> None:
+        said = {**self.kinds, **dict.fromkeys(self.without_law)}
+        self._running = Running(self.model, self.call, Outputs(said, self.declared))
         if self.adaptive:
-            on_cpu = str(self.device or self._whereabouts["device"]).startswith("cpu")
+            on_cpu = str(self.device or home_of(self.model)).startswith("cpu")
             self.evaluations = BATCH_SIZE_CPU if on_cpu else BATCH_SIZE_ACCELERATOR
         else:
             expect_at_least("batch_size", self.batch_size, 1, ProbeError, otherwise=f"{AUTO!r} or ")
             self.evaluations = int(self.batch_size)
 
     @classmethod
-    def of(cls, model: Any, inputs: Any, outputs: Mapping[str, Kind] | None, **options: Any) -> Self:
+    def of(cls, model: Any, inputs: Any, outputs: Mapping[str, Kind | None] | None, **options: Any) -> Self:
         """Make a session of what a user gave: the model is loaded, taken out of wrappers, and known to its domain.
 
         Parameters
@@ -121,6 +128,7 @@ class Session:
         """
         if isinstance(model, (str, Path)):
             model = load_model(model, inputs)
+        model = opened(model)
         if not callable(model):
             raise ProbeError(
                 f"model is a {type(model).__name__}; expected a torch module, a callable, or the path of a run"
@@ -129,22 +137,25 @@ class Session:
         if isinstance(model, nn.Module):
             model = unwrapped(model)
         domain = domain_of(inputs, model)
-        model, kinds, notes = domain.prepare(model, outputs)
-        return cls(model, domain, kinds, notes=(*notes, *([COMPILED_NOTE] if compiled else [])), **options)
+        if not isinstance(outputs, Mapping | None):
+            raise ProbeError(f"outputs is {outputs!r}; expected a dictionary like {{'logits': 'logits'}}")
+        said = None if outputs is None else {name: kind for name, kind in outputs.items() if kind is not None}
+        without_law = frozenset(outputs or ()) - frozenset(said or ())
+        model, kinds, notes = domain.prepare(model, said)
+        return cls(
+            model,
+            domain,
+            {name: kind for name, kind in kinds.items() if name not in without_law},
+            without_law=without_law,
+            declared=declared_outputs(model) if outputs is None else {},
+            notes=(*notes, *([COMPILED_NOTE] if compiled else [])),
+            **options,
+        )
 
     @property
     def adaptive(self) -> bool:
         """The freedom to halve the evaluations per pass where memory does not suffice."""
         return self.batch_size == AUTO
-
-    @property
-    def _whereabouts(self) -> dict[str, Any]:
-        """Device and dtype of a module's parameters; CPU and None where there are none."""
-        parameters = list(self.model.parameters()) if isinstance(self.model, nn.Module) else []
-        if not parameters:
-            return {"device": torch.device("cpu"), "dtype": None}
-        parameter = next((p for p in parameters if p.is_floating_point()), parameters[0])
-        return {"device": parameter.device, "dtype": parameter.dtype}
 
     def act(self, inputs: Any, symmetry: Symmetry) -> tuple[Any, Action]:
         """Return inputs ready for a symmetry, and how it acts on them: by the domain, or by the caller's own action."""
@@ -169,24 +180,14 @@ class Session:
         was.
         """
         running = replace(self, move=None if action is None else action.move)
-        running.layouts = self.layouts = {}
-        running.left_out = self.left_out = {}
-        with ExitStack() as stack:
-            if isinstance(self.model, nn.Module):
-                modules = select_layers(self.model, self.layers)
-                stack.enter_context(untouched(self.model, self.device))
-                running._record = stack.enter_context(capture(modules))
-                # A module without parameters may hold its numbers anywhere: its inputs stay where they are.
-                bare = not any(True for _ in self.model.parameters())
-                inputs = self.domain.to(
-                    inputs, **({"device": self.device, "dtype": None} if bare else self._whereabouts)
-                )
-            elif self.layers not in (AUTO, []):
-                raise ProbeError(
-                    f"layers={self.layers!r} of a {type(self.model).__name__}; only torch modules have layers: leave "
-                    "it out"
-                )
-            yield running, inputs
+        self.layouts, self.left_out, self._running = running.layouts, running.left_out, running._running
+        with running._running.open(inputs, self.domain, layers=self.layers, device=self.device) as placed:
+            yield running, placed
+
+    @property
+    def differentiates(self) -> bool:
+        """Whether the forward pass has asked for gradients, to differentiate by itself."""
+        return self._running.differentiates
 
     def facts(self, inputs: Any, action: Action | None = None) -> dict[str, Any]:
         """Return what every report says about its measurement."""
@@ -197,14 +198,15 @@ class Session:
             "model": model.name if isinstance(model, Layered) else plain,
             "n_inputs": self.domain.size(inputs),
             "dtype": self.domain.dtype_name(inputs),
-            "device": str(self._whereabouts["device"]),
+            "device": str(home_of(model)),
             "seed": self.seed,
+            "without_law": sorted(self.without_law - set(self.left_out)),
             "tokens": {name: str(layout) for name, layout in self.layouts.items()},
             "notes": [
                 *self.notes,
                 *own,
                 *(self.domain.notes if self.action is None else ()),
-                *(f"{name!r} is left out: {reason}." for name, reason in self.left_out.items()),
+                *self._running.notes(self.left_out),
             ],
         }
 
@@ -312,33 +314,11 @@ class Session:
 
     def arrays(self, inputs: Any) -> Responses:
         """Return what layers and outputs are, as the model returned them."""
-        try:
-            found = self._named(self._run(inputs))
-            if not self._kinds:
-                self._kinds = self._kinds_of(found)
-                self.outputs |= self._kinds
-            layers: Mapping[str, Any] = {
-                name: array
-                for name, array in self._record.items()
-                if _is_floating(array) and not any(self._record.is_same(name, output) for output in found.values())
-            }
-            if isinstance(self.model, Layered):
-                layers = self.model.probe_features(layers)
-        finally:
-            self._record.clear()  # hold no activations beyond the pass
-        lacking = [name for name in self._kinds if name not in found]
-        if lacking:
-            raise ProbeError(f"the model returned its output {lacking[0]!r} in some forward passes only")
-        return dict(layers) | {name: found[name] for name in self._kinds}
-
-    def _run(self, inputs: Any) -> Any:
-        """Call the model, a second time to copy what the first pass has overwritten in place."""
-        call = self.call or plain_call
-        returned = call(self.model, inputs)
-        if self._record.overwritten():
-            self._record.clear()
-            returned = call(self.model, inputs)
-        return returned
+        is_first = not self._running.outputs.kinds
+        found = self._running.arrays(inputs)
+        if is_first:
+            self.outputs |= {name: kind for name, kind in self._running.outputs.kinds.items() if kind is not None}
+        return found
 
     def _check_names(self, names: list[str]) -> None:
         """Refuse layers that run in one pass and not in the next, whose average over the orbit has no meaning."""
@@ -351,37 +331,9 @@ class Session:
                 "every rotation; choose layers=… that always run"
             )
 
-    def _named(self, returned: Any) -> dict[str, Any]:
-        """Name the arrays of what the model returned."""
-        named = isinstance(returned, Mapping)
-        self._returned = {} if named else () if isinstance(returned, (tuple, list)) else None
-        found = returned if named else flatten_outputs(returned, "output")
-        outputs = {str(name): array for name, array in found.items() if _is_floating(array)}
-        if not outputs:
-            raise ProbeError(
-                f"the model returned {type(returned).__name__}, which holds no floating-point array; say with call=… "
-                "how to get one from it"
-            )
-        if not named and len(outputs) == 1 and len(self.kinds) == 1:
-            return {next(iter(self.kinds)): next(iter(outputs.values()))}
-        return outputs
-
     def as_returned(self, arrays: dict[str, Any]) -> Any:
         """Put an array for every output together as the model returned them: alone, as a tuple, or by name."""
-        if self._returned is None:
-            return next(iter(arrays.values()))
-        return arrays if isinstance(self._returned, dict) else tuple(arrays.values())
-
-    def _kinds_of(self, outputs: Mapping[str, Any]) -> dict[str, Kind]:
-        for name in self.kinds:
-            if name not in outputs:
-                raise ProbeError(f"the model has no output {name!r}; {closest(name, outputs)}")
-        return {name: self.kinds.get(name, "scalar") for name in outputs}
-
-
-def plain_call(model: Callable[..., Any], inputs: Any) -> Any:
-    """Call a model with its inputs, several where they are a tuple."""
-    return model(*inputs) if isinstance(inputs, tuple) else model(inputs)
+        return self._running.outputs.as_returned(arrays)
 
 
 def without_inputs(name: str, response: Any, size: int) -> str:
@@ -390,9 +342,3 @@ def without_inputs(name: str, response: Any, size: int) -> str:
         f"{name!r} has shape {tuple(response.shape)} for a batch of {size} inputs; expected the inputs along its first "
         "axis: choose other layers, or wrap the model with call=…"
     )
-
-
-def _is_floating(array: Any) -> bool:
-    if not (hasattr(array, "dtype") and hasattr(array, "shape")):
-        return False
-    return bool(array_namespace(array).isdtype(array.dtype, ("real floating", "complex floating")))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -15,8 +14,10 @@ from torch import nn
 
 from jetsym.domains.base import Source
 from jetsym.errors import JetsymError, ProbeError, closest
+from jetsym.probing.forward.calling import in_numbers, plain_call
+from jetsym.probing.forward.closed import has_closed
 from jetsym.probing.forward.memory import within_memory
-from jetsym.probing.forward.session import Session, plain_call
+from jetsym.probing.forward.session import Session
 from jetsym.probing.forward.settle import settle
 from jetsym.probing.kinds import check_law
 from jetsym.probing.measure.boosts import window_energies, windows_of
@@ -62,7 +63,7 @@ def attribute(
     l_max: int = 2,
     width: float = 0.5,
     sources: str | Sequence[str] = AUTO,
-    outputs: Mapping[str, Kind] | None = None,
+    outputs: Mapping[str, Kind | None] | None = None,
     call: Call | None = None,
     limit: int = 64,
     seed: int = 0,
@@ -165,14 +166,14 @@ def _chosen(offered: Sequence[Source], wanted: str | Sequence[str]) -> list[Sour
 def _precisions(session: Session, inputs: Any) -> list[Source]:
     """Return what rounding adds, for torch modules."""
     model = session.model
-    if not isinstance(model, nn.Module):
+    if not isinstance(model, nn.Module) or has_closed(model):  # precision is part of code that runs as one
         return []
     parameter = next((p for p in model.parameters() if p.is_floating_point()), None)
     name = session.domain.dtype_name(inputs) if parameter is None else str(parameter.dtype).removeprefix("torch.")
 
     def in_(dtype: torch.dtype) -> dict[str, Any]:
         return {
-            "model": copy.deepcopy(model).to(dtype),
+            "model": in_numbers(model, dtype),
             "inputs": session.domain.to(inputs, device=None, dtype=dtype),
         }
 
@@ -240,6 +241,8 @@ def _measure(session: Session, inputs: Any, symmetry: Symmetry, l_max: int) -> M
             return window_energies(running, placed, window)[1]
 
         within_memory(running, lambda: orbit.settle(running, placed) if orbit else settle(running, placed))
+        if not running.outputs:
+            raise ProbeError("no output has a law that could be broken; say with outputs=… what one of them is")
         way = along_boosts(window) if orbit is None else along_turns(orbit.group)
         (rounding,) = within_memory(running, lambda: measure_rounding(running, placed, way))
         floors = {name: rounding[name].floor_of_error(kind) for name, kind in running.outputs.items()}

@@ -68,7 +68,7 @@ def orbit_average(
     group: str = GroupName.O3,
     frame: str | None = None,
     axis: Axis | None = None,
-    outputs: Mapping[str, Kind] | None = None,
+    outputs: Mapping[str, Kind | None] | None = None,
     bandwidth: int = 4,
     action: Callable[[Any, Any], Any] | None = None,
     call: Callable[[Any, Any], Any] | None = None,
@@ -118,6 +118,8 @@ def orbit_average(
     check_law(session.kinds, acting)
     with session.open(loaded, acting) as (running, placed):
         orbit.settle(running, placed)
+        if not running.outputs:
+            raise ProbeError(f"outputs={dict(outputs or {})}: none has a law to average by; say what one of them is")
         found = deviations_along(running, placed, orbit)
     return {name: _joined(parts) for name, parts in found.items()}
 

@@ -66,8 +66,16 @@ def _other(session: Session, inputs: Any, baseline: Any, model: Any) -> Session:
         raise ProbeError(
             f"baseline is {str(baseline)!r}; expected {UNTRAINED!r}, {INITIAL!r}, a model, or the path of one"
         )
-    other = Session.of(baseline, inputs, session.kinds or None)
-    return replace(session, model=other.model, domain=other.domain, kinds=other.kinds, notes=other.notes)
+    other = Session.of(baseline, inputs, {**session.kinds, **dict.fromkeys(session.without_law)} or None)
+    return replace(
+        session,
+        model=other.model,
+        domain=other.domain,
+        kinds=other.kinds,
+        without_law=other.without_law,
+        declared=other.declared,
+        notes=other.notes,
+    )
 
 
 def _name(baseline: Any) -> str:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import copy
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from scipy.linalg import expm
 from torch import nn
@@ -16,6 +16,9 @@ from torch.autograd import forward_ad
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from jetsym.errors import ProbeError
+from jetsym.probing.forward.calling import in_numbers
+from jetsym.probing.forward.closed import has_closed
+from jetsym.probing.forward.memory import is_out_of_memory
 from jetsym.probing.forward.precision import full_precision
 from jetsym.probing.forward.session import Responses, Session
 from jetsym.probing.forward.settle import settle
@@ -126,19 +129,36 @@ def _by_best_method(
 ) -> tuple[dict[str, Any], str]:
     """Return what ``measured(session, inputs, forward)`` gives by forward mode, or else by differences; and which."""
     model = session.model
-    if isinstance(model, nn.Module):
+    if isinstance(model, nn.Module) and not has_closed(model):  # whose code may lose tangents without a word
         try:
             with session.open(inputs) as (running, placed):
                 settle(running, placed)
-                return dict(measured(running, placed, True)), "forward-mode"
+                found = dict(measured(running, placed, True))
+                if not running.differentiates:  # with detached inputs, as a rule
+                    return found, "forward-mode"
         except (RuntimeError, NotImplementedError) as error:
             if isinstance(error, ProbeError) or not any(words in str(error) for words in COMPLAINTS):
                 raise
-        model = copy.deepcopy(model).double()
+    if isinstance(model, nn.Module):
+        model = _widened(session, inputs)
     with replace(session, model=model).open(inputs) as (running, placed):
         settle(running, placed)
         found, dtype = dict(measured(running, placed, False)), session.domain.dtype_name(placed)
     return found, f"central differences of {STEP:.1e} in {dtype}"
+
+
+def _widened(session: Session, inputs: Any) -> nn.Module:
+    """Return a module in float64, or as it is where a part that runs as one takes no other numbers than its own."""
+    wide: nn.Module = in_numbers(session.model, torch.float64)
+    if has_closed(wide):
+        try:
+            with replace(session, model=wide).open(session.domain.select(inputs, slice(0, 1))) as (running, placed):
+                running.arrays(placed)
+        except Exception as error:  # whatever it says of these numbers
+            if is_out_of_memory(error):
+                raise
+            wide = session.model
+    return wide
 
 
 def _all_slopes(session: Session, inputs: Any, axes: str, forward: bool) -> Slopes:

@@ -40,6 +40,12 @@ class LayerReport(Stored):
     #: Array -> its axes; one that has the name of a field has the length of that field.
     ARRAYS: ClassVar[Mapping[str, tuple[str, ...]]]
 
+    @property
+    def hidden(self) -> list[str]:
+        """Layers that are no outputs, neither such as have a law nor others."""
+        outputs = {*getattr(self, "equivariance", ()), *self.meta.get("without_law", ())}
+        return [layer for layer in self.layers if layer not in outputs]
+
     def _content(self) -> dict[str, Any]:
         return {name: self._written(name, getattr(self, name)) for name in self._fields()}
 

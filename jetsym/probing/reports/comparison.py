@@ -125,12 +125,9 @@ class Comparison(Sectioned):
     def depths(self, place: int) -> Array:
         """Return (layers,) the depth of every layer and output of a report."""
         report = self.reports[place]
-        hidden = [layer for layer in report.layers if layer not in report.equivariance]
+        hidden = report.hidden
         return np.array(
-            [
-                1.0 if layer in report.equivariance else (hidden.index(layer) + 1) / (len(hidden) + 1)
-                for layer in report.layers
-            ]
+            [(hidden.index(layer) + 1) / (len(hidden) + 1) if layer in hidden else 1.0 for layer in report.layers]
         )
 
     def shares(self, place: int, order: str) -> Column:

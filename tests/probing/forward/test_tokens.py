@@ -21,6 +21,8 @@ CHANNELS = 6
 class Layouts(nn.Module):
     """Features of the particles of jets, which padding has as well (a bias), shown in one layout after the other."""
 
+    probe_outputs = {"logits": "logits"}  # noqa: RUF012  # read only
+
     def __init__(self, shown, *, slots=None, position=None, mixes=False, channels=CHANNELS):
         super().__init__()
         torch.manual_seed(0)
@@ -176,6 +178,8 @@ def test_pairs_along_one_axis(jets, rows, count):
 
 class Trimmer(nn.Module):
     """After a few passes, cuts all jets to the longest of the batch; rounds its length up to a multiple."""
+
+    probe_outputs = {"logits": "logits"}  # noqa: RUF012  # read only
 
     def __init__(self, net, *, warm_up, multiple=1):
         super().__init__()
@@ -527,6 +531,8 @@ def test_masks_may_have_holes(jets):
 
 class Attention(nn.Module):
     """torch's own layers, with the particles first or second, and weights of attention."""
+
+    probe_outputs = {"logits": "logits"}  # noqa: RUF012  # read only
 
     def __init__(self, batch_first):
         super().__init__()

@@ -21,6 +21,8 @@ QUIET = {"progress": False}
 class Function(nn.Module):
     """Two logits (0, f) of a function of jets; cut, if it says so, to a number of particles."""
 
+    probe_outputs = {"logits": "logits"}  # noqa: RUF012  # read only
+
     def __init__(self, function, max_particles=128):
         super().__init__()
         self.function, self.max_particles = function, max_particles
@@ -128,6 +130,8 @@ def test_truncation_is_found(jets):
 class Ill(nn.Module):
     """A small difference of large energies: rounding makes it depend on the order of summation after a boost."""
 
+    probe_outputs = {"logits": "logits"}  # noqa: RUF012  # read only
+
     def __init__(self):
         super().__init__()
         self.scale = nn.Parameter(torch.tensor(1.0))
@@ -155,6 +159,8 @@ def test_rounding_is_found(make_jets):
 
 class Precise(nn.Module):
     """Invariant under rotations: a product of matrices that autocast rounds, of direction² − 1/3."""
+
+    probe_outputs = {"logits": "logits"}  # noqa: RUF012  # read only
 
     def __init__(self):
         super().__init__()

@@ -114,7 +114,7 @@ def test_a_run_folder_and_a_checkpoint_are_averaged_like_their_model(make_jets, 
     jets, tagger = make_jets(2, seed=3, max_particles=5), PointNet(("QCD", "Tbqq"), width=8, blocks=1, heads=2).eval()
     checkpoint.save(tmp_path / checkpoint.BEST, tagger)
     expected, *found = (
-        orbit_average(model, jets, bandwidth=1)["logits"]
+        orbit_average(model, jets, outputs={"logits": "logits"}, bandwidth=1)["logits"]
         for model in (tagger, tmp_path, str(tmp_path / checkpoint.BEST), nn.DataParallel(tagger), lambda x: tagger(x))
     )
     assert expected.mean.shape == (2, 2)

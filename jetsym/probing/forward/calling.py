@@ -1,0 +1,200 @@
+"""Calling a model: as it is to be called, with gradients where its forward pass differentiates by itself."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from array_api_compat import is_torch_array
+from torch import nn
+
+from jetsym.domains.base import Domain
+from jetsym.probing.forward.memory import is_out_of_memory
+from jetsym.probing.forward.returned import flatten_outputs
+from jetsym.spectrum.responses import EPS
+
+__all__ = ["Call", "Caller", "home_of", "in_numbers", "keep_gradients", "numbers_of", "place", "plain_call"]
+
+Call = Callable[[Any, Any], Any]
+
+DIFFERENTIATES_NOTE = "The forward pass differentiates by itself; it was evaluated with gradients enabled."
+#: What a forward pass is given in turn, if it asks for gradients: none, a graph, and a graph from its inputs on.
+WITHOUT, WITH_GRAPH, FROM_INPUTS = range(3)
+#: How an error says that a forward pass asks for gradients; an assertion need not say anything.
+ASKS = "grad"
+#: Numbers that a model may take if it does not say which.
+USUAL = (torch.float32, torch.float64)
+
+
+def plain_call(model: Callable[..., Any], inputs: Any) -> Any:
+    """Call a model with its inputs, several where they are a tuple."""
+    return model(*inputs) if isinstance(inputs, tuple) else model(inputs)
+
+
+class Caller:
+    """A way to call a model, which tries again with gradients once a forward pass asks for them.
+
+    Forces are derivatives of an energy, and many potentials take them as they run. Where gradients are disabled they
+    say that there is no graph; such a model is called with gradients from then on.
+
+    Parameters
+    ----------
+    call
+        ``call(model, inputs)``; None for :func:`plain_call`.
+
+    Attributes
+    ----------
+    differentiates
+        Whether the model has asked for gradients.
+
+    Examples
+    --------
+    >>> def force(x):
+    ...     x.requires_grad_()
+    ...     return -torch.autograd.grad((x**2).sum(), x)[0]
+    >>> with torch.no_grad():
+    ...     Caller()(force, torch.ones(2))
+    tensor([-2., -2.])
+    """
+
+    def __init__(self, call: Call | None = None) -> None:
+        self._call, self._gives = call or plain_call, WITHOUT
+
+    @property
+    def differentiates(self) -> bool:
+        """Whether the model has asked for gradients."""
+        return self._gives != WITHOUT
+
+    def __call__(self, model: Any, inputs: Any, *, before: Callable[[], None] = lambda: None) -> Any:
+        """Return what the model does; ``before`` is called before every try."""
+        first: Exception | None = None
+        for gives in range(self._gives, FROM_INPUTS + 1):
+            before()
+            try:
+                with _graph(inputs, gives):
+                    returned = self._call(model, inputs)
+            except Exception as error:
+                if is_out_of_memory(error) or not _asks(error):
+                    raise
+                first = first or error
+            else:
+                self._gives = gives
+                return returned
+        assert first is not None
+        raise first
+
+
+def _asks(error: Exception) -> bool:
+    return ASKS in str(error).lower() or isinstance(error, AssertionError)
+
+
+@contextmanager
+def _graph(inputs: Any, gives: int) -> Iterator[None]:
+    """Enable gradients, if they are to be given, from inputs whose own are those of this pass alone."""
+    if gives == WITHOUT:
+        yield
+        return
+    with torch.enable_grad():
+        for array in flatten_outputs(inputs, "").values():
+            if is_torch_array(array) and array.is_leaf:
+                array.grad = None
+                if gives == FROM_INPUTS and (array.is_floating_point() or array.is_complex()):
+                    array.requires_grad_()
+        yield
+
+
+@contextmanager
+def keep_gradients(model: nn.Module) -> Iterator[None]:
+    """Leave gradients of the parameters as they are, whatever a forward pass adds to them."""
+    kept = [(parameter, parameter.grad) for parameter in model.parameters()]
+    try:
+        for parameter, _ in kept:
+            parameter.grad = None
+        yield
+    finally:
+        for parameter, gradient in kept:
+            parameter.grad = gradient
+
+
+def numbers_of(model: nn.Module, own: str) -> list[torch.dtype | None]:
+    """Return the types of numbers that a model may take, the likeliest first; None for those of the inputs.
+
+    Its parameters say which, if they all have one. Complex parameters count by their real parts, and whole numbers and
+    those of 8 bits, to which networks are quantised, do not count.
+
+    Parameters
+    ----------
+    model
+        The model.
+    own
+        Name of the type of the inputs.
+
+    Examples
+    --------
+    >>> numbers_of(nn.Linear(3, 2), "float64"), numbers_of(nn.Linear(3, 2, dtype=torch.complex128), "float32")
+    ([torch.float32], [torch.float64])
+    >>> numbers_of(nn.Sequential(nn.Linear(3, 2), nn.Linear(2, 1).double()), "float64")
+    [torch.float64, torch.float32]
+    """
+    found = list(dict.fromkeys(filter(None, map(_real_type, model.parameters()))))
+    if found:
+        return sorted(found, key=lambda dtype: str(dtype) != f"torch.{own}")
+    others = dict.fromkeys([*filter(None, map(_real_type, model.buffers())), *USUAL])
+    return [None, *(dtype for dtype in others if str(dtype) != f"torch.{own}")]
+
+
+def in_numbers(model: nn.Module, dtype: torch.dtype) -> nn.Module:
+    """Return a copy of a module in a type of numbers; complex ones are pairs of them."""
+
+    def converted(tensor: torch.Tensor) -> torch.Tensor:
+        if tensor.is_complex():
+            return tensor.to(dtype.to_complex())
+        return tensor.to(dtype) if tensor.is_floating_point() else tensor
+
+    wide = copy.deepcopy(model)
+    wide._apply(converted)
+    return wide
+
+
+def _real_type(numbers: torch.Tensor) -> torch.dtype | None:
+    dtype = numbers.dtype.to_real() if numbers.is_complex() else numbers.dtype
+    return dtype if dtype.is_floating_point and str(dtype).removeprefix("torch.") in EPS else None
+
+
+def home_of(model: Any) -> torch.device:
+    """Return the device of a module's parameters; the CPU where there are none."""
+    parameters = model.parameters() if isinstance(model, nn.Module) else iter(())
+    return next((parameter.device for parameter in parameters), torch.device("cpu"))
+
+
+def place(
+    inputs: Any, model: nn.Module, domain: Domain, *, device: str | None, try_out: Callable[[Any], object] | None
+) -> Any:
+    """Return inputs on the device of a module, and in numbers that it takes.
+
+    Parameters
+    ----------
+    inputs, model, domain
+        The inputs of the domain, for the module.
+    device
+        Where they go if the module has no parameters, whose numbers may be anywhere.
+    try_out
+        Runs the module on a few inputs, where its parameters do not tell; None takes the likeliest numbers.
+    """
+    there = home_of(model) if any(True for _ in model.parameters()) else device
+    types = numbers_of(model, domain.dtype_name(inputs))
+    for dtype in types if len(types) > 1 else ():
+        if try_out is None:
+            break
+        placed = domain.to(inputs, device=there, dtype=dtype)
+        try:
+            try_out(domain.select(placed, slice(0, 1)))
+        except Exception as error:  # whatever a model says of numbers that it does not take
+            if is_out_of_memory(error):
+                raise
+        else:
+            return placed
+    return domain.to(inputs, device=there, dtype=types[0])

@@ -1,0 +1,139 @@
+"""A model while it runs, one forward pass at a time: its layers recorded, its outputs named."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import torch
+from torch import nn
+
+from jetsym.domains.base import Domain
+from jetsym.errors import ProbeError
+from jetsym.probing.forward.calling import DIFFERENTIATES_NOTE, Call, Caller, keep_gradients, place
+from jetsym.probing.forward.capture import Record, capture, untouched
+from jetsym.probing.forward.closed import closed, readable
+from jetsym.probing.forward.layers import Layered, select_layers
+from jetsym.probing.forward.memory import is_out_of_memory
+from jetsym.probing.forward.outputs import Outputs
+from jetsym.probing.forward.returned import detached, is_floating
+from jetsym.probing.options import AUTO
+
+__all__ = ["Running"]
+
+
+class Running:
+    """A model, called with inputs, and what its layers and outputs then are.
+
+    Parameters
+    ----------
+    model, call
+        What is called, and how.
+    outputs
+        What is known of its outputs.
+
+    Attributes
+    ----------
+    remarks
+        What a reader of a report must know of the layers.
+    """
+
+    def __init__(self, model: Any, call: Call | None, outputs: Outputs) -> None:
+        self.outputs, self.remarks = outputs, list[str]()
+        self._model, self._call, self._caller = model, call, Caller(call)
+        self._record = Record()
+        self._own: Any = None  # what the model's own forward pass returned, where another function calls it
+
+    @contextmanager
+    def open(self, inputs: Any, domain: Domain, *, layers: str | Sequence[str], device: str | None) -> Iterator[Any]:
+        """Run the model in evaluation mode, without gradients, on its device, with its layers recorded.
+
+        Yields
+        ------
+        The inputs on the device and in the numbers of the model. Afterwards the model is as it was.
+        """
+        model = self._model
+        with ExitStack() as stack:
+            stack.enter_context(torch.inference_mode(False))  # where a model could not differentiate
+            if isinstance(model, nn.Module):
+                modules = self._layers(layers)
+                stack.enter_context(untouched(model, device))
+                stack.enter_context(keep_gradients(model))
+                self._record = stack.enter_context(capture(modules))
+                if self._call is not None and self.outputs.declared:
+                    stack.callback(model.register_forward_hook(self._keep_own).remove)
+                try_out = None if isinstance(model, Layered) else self._run
+                inputs = place(inputs, model, domain, device=device, try_out=try_out)
+            elif layers not in (AUTO, []):
+                raise ProbeError(
+                    f"layers={layers!r} of a {type(model).__name__}; only torch modules have layers: leave it out"
+                )
+            yield inputs
+
+    def arrays(self, inputs: Any) -> dict[str, Any]:
+        """Return what layers and outputs are in one pass, as the model returned them."""
+        try:
+            returned = self._run(inputs)
+            found = self.outputs.take(returned, returned if self._call is None else self._own)
+            layers: Mapping[str, Any] = {
+                name: array
+                for name, array in self._record.items()
+                if is_floating(array) and not any(self._record.is_same(name, output) for output in found.values())
+            }
+            if isinstance(self._model, Layered):
+                layers = self._model.probe_features(layers)
+        finally:
+            self._record.clear()  # hold no activations beyond the pass
+            self._own = None
+        arrays = {f"{name} (layer)" if name in found else name: array for name, array in layers.items()} | found
+        if self.differentiates and not torch.is_grad_enabled():
+            return {name: detached(array) for name, array in arrays.items()}
+        return arrays
+
+    def notes(self, left_out: Mapping[str, str]) -> Iterator[str]:
+        """Yield what a reader of a report must know, where some layers and outputs are left out."""
+        yield from self.remarks
+        if self._record.transformed:
+            names = ", ".join(map(repr, sorted(self._record.transformed)))
+            yield f"Not read, as they run inside a transformation of torch.func: {names}."
+        yield from (f"{name!r} is left out: {reason}." for name, reason in left_out.items())
+        yield from self.outputs.notes(left_out)
+        if self.differentiates:
+            yield DIFFERENTIATES_NOTE
+
+    def _layers(self, layers: str | Sequence[str]) -> Mapping[str, nn.Module]:
+        """Return the modules that are to be read; those of code that runs as one cannot be."""
+        model = self._model
+        if isinstance(model, Layered):
+            return model.probe_layers(layers)
+        selected = {} if closed(model) else select_layers(model, layers)
+        modules, remarks = readable(model, selected, layers)
+        self.remarks.extend(remarks)
+        return modules
+
+    @property
+    def differentiates(self) -> bool:
+        """Whether the forward pass has asked for gradients, to differentiate by itself."""
+        return self._caller.differentiates
+
+    def _keep_own(self, module: nn.Module, arguments: Any, returned: Any) -> None:
+        self._own = returned
+
+    def _run(self, inputs: Any) -> Any:
+        """Call the model, a second time to copy what the first pass has overwritten in place."""
+        returned = self._called(inputs)
+        return self._called(inputs) if self._record.overwritten() else returned
+
+    def _called(self, inputs: Any) -> Any:
+        try:
+            return self._caller(self._model, inputs, before=self._record.clear)
+        except Exception as error:
+            word = closed(self._model)
+            if word is None or isinstance(error, ProbeError) or is_out_of_memory(error):
+                raise
+            reason = str(error).strip().rpartition("\n")[2]
+            raise ProbeError(
+                f"the {word} model cannot be run ({reason}): it takes inputs of the number, the shapes and the types "
+                "that it was made for; make it for any number of inputs, or give the module that it was made from"
+            ) from error
