@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from jetsym.errors import ProbeError, closest
 from jetsym.probing.forward.returned import Returned, detached
@@ -21,8 +20,8 @@ __all__ = ["Outputs", "declared_outputs"]
 DECLARED = "probe_outputs"
 #: Packages whose networks return logits, recognised by where their forward pass is written.
 OF_TAGGERS = ("weaver",)
-#: Rows of probabilities sum to one within so much, and logits agree to so much of their size.
-SUM, SAME = 1e-2, 1e-2
+#: Outputs are the same to so much of their size, in whatever precision.
+SAME = 1e-2
 
 
 @dataclass(eq=False)
@@ -100,8 +99,8 @@ class Outputs:
 def declared_outputs(model: Any) -> Mapping[str, Kind]:
     """Return what a model says its outputs are, by name, as ``probe_outputs``: taggers return logits.
 
-    Networks of weaver-core say nothing, and are known by the package of their forward pass; those that end before
-    their head are no taggers.
+    Networks of weaver-core say nothing, and are known by the package of their forward pass; those that are made for
+    inference return probabilities, and those without a head features.
 
     Examples
     --------
@@ -112,9 +111,10 @@ def declared_outputs(model: Any) -> Mapping[str, Kind]:
     if said is not None:
         return said
     package = (getattr(getattr(type(model), "forward", None), "__module__", None) or "").partition(".")[0]
-    if package not in OF_TAGGERS or any(getattr(part, "fc", part) is None for part in model.modules()):
+    if package not in OF_TAGGERS:
         return {}
-    return {"logits": "logits"}
+    others = any(getattr(part, "for_inference", False) or getattr(part, "fc", part) is None for part in model.modules())
+    return {} if others else {"logits": "logits"}
 
 
 def _kinds_of(
@@ -130,7 +130,7 @@ def _kinds_of(
         By the caller: None for outputs without a law.
     declared
         By the model, of what its own forward pass returns. It holds for what a caller makes of that where it is the
-        same still, logits up to a shift; probabilities are no logits.
+        same still, logits up to a shift.
     own
         What the model's own forward pass returned; None where that is not known.
 
@@ -171,12 +171,7 @@ def _fitting(kind: Kind, array: Any, own: Any) -> Kind | None:
     if values.shape != others.shape:
         return None
     if kind == "logits":
-        if values.ndim > 2 or _are_probabilities(values.real):
+        if values.ndim > 2:
             return None
         values, others = (as_measured(x, kind) for x in (values, others))
     return kind if np.allclose(values, others, rtol=SAME, atol=SAME * np.abs(others).max(initial=0)) else None
-
-
-def _are_probabilities(rows: NDArray[np.float64]) -> bool:
-    several = rows.ndim > 1 and rows.shape[-1] > 1
-    return several and bool(((rows >= 0) & (rows <= 1)).all() and np.allclose(rows.sum(axis=-1), 1, atol=SUM))

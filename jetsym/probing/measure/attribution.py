@@ -132,9 +132,10 @@ def attribute(
     start, found = time.perf_counter(), {}
     with progress_bar("attributing", len(chosen) + 1, shown=progress) as advance:
         as_is = _measure(session, inputs, symmetry, l_max)
+        alike = replace(session, kinds=as_is.kinds, declared={})  # outputs are what they were found to be
         advance(1)
         for source in chosen:
-            found[source.name] = _switched(session, inputs, source, symmetry, l_max)
+            found[source.name] = _switched(alike, inputs, source, symmetry, l_max)
             advance(1)
     meta = {
         **as_is.facts,
