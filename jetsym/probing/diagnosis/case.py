@@ -199,9 +199,11 @@ class Case:
 
     def embeddings_of(self, name: str) -> list[int]:
         """Return rows of the first layers that an output depends on: those that no earlier layer changes."""
-        first = self._dependence.get("embeddings")
-        rows = self._counting(name, "through", self.hidden[:1])
-        return [row for row in rows if first is None or self.report.layers[row] in first]
+        return self._counting(name, "through", self.hidden[:1], among=self._dependence.get("embeddings"))
+
+    def rows_behind(self, name: str) -> list[int]:
+        """Return rows of all layers that an output depends on, in the order in which they ran."""
+        return self._counting(name, "through", self.hidden)
 
     def is_linear(self, row: int, name: str) -> bool | None:
         """Tell whether an output is linear in a layer of its readout; None where that is not known."""
@@ -220,13 +222,15 @@ class Case:
         found: Mapping[str, Any] = self._dependence.get("outputs", {}).get(name, {})
         return found
 
-    def _counting(self, name: str, way: str, otherwise: list[int]) -> list[int]:
+    def _counting(self, name: str, way: str, otherwise: list[int], *, among: Sequence[str] | None = None) -> list[int]:
         """Return rows of the layers that count for an output, by its gains along a way; NotJudged where none does."""
         if not self.hidden:
             raise NotJudged("only outputs were measured, no features")
         if not self._dependence:
             return otherwise
-        gains = self._disturbed(name).get(way, {})
+        gains = {
+            layer: gain for layer, gain in self._disturbed(name).get(way, {}).items() if among is None or layer in among
+        }
         least = self.bounds.passes * sum(gain**2 for gain in gains.values())
         rows = [row for row in self.hidden if gains.get(self.report.layers[row], 0.0) ** 2 > least]
         if not rows:

@@ -35,7 +35,10 @@ __all__ = ["bottleneck", "late_collapse", "saturation", "starvation"]
     },
 )
 def starvation(case: Case) -> Iterator[Finding]:
-    """Find irreps that an output needs and that are missing, or all but missing, in all layers that it is read from."""
+    """Find irreps that an output needs and that are missing, or all but missing, in all layers that it is read from.
+
+    Where an output obeys its law, products of what the layers hold, or what reaches it past them, may well be its own.
+    """
     case.refuse_few()
 
     def judge(name: str) -> Iterator[Finding]:
@@ -43,8 +46,12 @@ def starvation(case: Case) -> Iterator[Finding]:
         case.refuse_rounded(rows, case.bounds.starved)
         for irrep in irreps:
             shares = {row: case.share(row, irrep.__eq__) for row in rows}
-            if not case.is_blind(irrep) and all(case.below(share, case.bounds.starved) for share in shares.values()):
-                yield _starved(case, max(rows, key=lambda row: shares[row].value), name, irrep)
+            most = max(rows, key=lambda row: shares[row].value)
+            made = case.comes_past(name) or any(case.is_linear(row, name) is False for row in rows)
+            if case.is_blind(irrep) or (made and case.serves(name, irrep)):
+                continue
+            if all(case.below(share, case.bounds.starved) for share in shares.values()):
+                yield _starved(case, most, name, irrep)
 
     yield from one_by_one(case.report.equivariance, judge)
 
@@ -85,13 +92,14 @@ def _starved(case: Case, row: int, name: str, irrep: Irrep) -> Finding:
 @register(
     "bottleneck",
     why="An embedding that is linear in the vectors holds no content at λ ≥ 2; every quadrupole has to be made by "
-    "products in later layers, which costs depth and training.",
+    "products in later layers, which costs depth and training. And what a layer in the middle does not let through, no "
+    "later one has.",
     remedy="Add spherical harmonics up to the λ that is needed to what the embedding sees, or pairwise invariants "
-    "where the target is one.",
+    "where the target is one; carry vectors and tensors past a layer that keeps their lengths alone.",
     remedies=("harmonics", "more-attention"),
 )
 def bottleneck(case: Case) -> Iterator[Finding]:
-    """Find an embedding that is linear in the vectors, so that λ ≥ 2 is made by later layers alone.
+    """Find an embedding linear in the vectors, so that λ ≥ 2 is made by later layers alone, or a layer that loses more.
 
     Where an output obeys its law, as that of products of exact tensors does, nothing is in its way.
     """
@@ -99,7 +107,12 @@ def bottleneck(case: Case) -> Iterator[Finding]:
     if case.report.irreps[-1].lam < 2:
         raise NotJudged("the report ends below λ = 2")
     case.refuse_few()
-    found = list(one_by_one(case.report.equivariance, lambda name: _narrow(case, name)))
+
+    def judge(name: str) -> Iterator[Finding]:
+        yield from _narrow(case, name)
+        yield from _lost(case, name)
+
+    found = list(one_by_one(case.report.equivariance, judge))
     yield from sorted(found, key=lambda finding: -SEVERITIES.index(finding.severity))[:1]
 
 
@@ -117,18 +130,40 @@ def _narrow(case: Case, name: str) -> Iterator[Finding]:
         return
     needs = any(map(high, case.needs.get(name, ())))
     later = [row for row in range(first + 1, len(layers)) if case.above(case.share(row, high), bounds.starved)]
-    if not needs and not later:
+    if not later:  # what no layer makes is missing, which is starvation
         return
-    evidence = [case.evidence(f"λ ≥ 2 in {layers[first]}", first, high, bounds.absent)]
-    text = f"{layers[first]} holds no content at λ ≥ 2"
-    if later:
-        evidence.append(case.evidence(f"λ ≥ 2 in {layers[later[0]]}", later[0], high))
-        text += f"; it first appears in {layers[later[0]]}"
+    evidence = [
+        case.evidence(f"λ ≥ 2 in {layers[first]}", first, high, bounds.absent),
+        case.evidence(f"λ ≥ 2 in {layers[later[0]]}", later[0], high),
+    ]
+    text = f"{layers[first]} holds no content at λ ≥ 2; it first appears in {layers[later[0]]}"
     if needs:
         evidence.append(case.error(name, f"relative A of {name}", "relative", bounds.deviation))
         text += f", and {name} needs it"
     severity = "note" if not needs else "problem" if case.is_broken(name) else "warning"
     yield Finding(severity, layers[first], f"{text}.", evidence, [*map(str, filter(high, case.report.irreps))])
+
+
+def _lost(case: Case, name: str) -> Iterator[Finding]:
+    """Find a layer from which on there is nothing of an irrep that a broken output needs, and that there was before."""
+    if not case.is_broken(name) or name not in case.needs:
+        return
+    layers, rows = case.report.layers, case.rows_behind(name)
+    for irrep in case.needs[name]:
+        if irrep not in case.report.irreps:
+            continue
+        held = [row for row in rows if not case.below(case.share(row, irrep.__eq__), case.bounds.absent)]
+        after = [row for row in rows if held and row > held[-1]]
+        if not after or not case.above(case.share(held[-1], irrep.__eq__), case.bounds.starved):
+            continue
+        evidence = [
+            case.evidence(f"{irrep} in {layers[after[0]]}", after[0], irrep.__eq__, case.bounds.absent),
+            case.evidence(f"{irrep} in {layers[held[-1]]}", held[-1], irrep.__eq__),
+            case.error(name, f"relative A of {name}", "relative", case.bounds.deviation),
+        ]
+        text = f"{layers[after[0]]} lets nothing through of {irrep}, which {layers[held[-1]]} holds and {name} needs."
+        severity = "warning" if case.readout_words else "problem"
+        yield Finding(severity, layers[after[0]], f"{text}{case.readout_words}", evidence, (str(irrep),))
 
 
 @register(
@@ -226,7 +261,7 @@ def _further(report: SymmetryReport, *, tail: float, at_cut: float, before: floa
     },
 )
 def late_collapse(case: Case) -> Iterator[Finding]:
-    """Find a part that is not invariant, stays as it is through the layers, and is removed by the head alone."""
+    """Find a part that is not invariant, stays as it is through the layers, and is removed at the end alone."""
     names = [name for name, item in case.report.equivariance.items() if item.kind in INVARIANT]
     if not names:
         raise NotJudged("no output is said to be invariant")
@@ -235,26 +270,34 @@ def late_collapse(case: Case) -> Iterator[Finding]:
 
 
 def _collapsed(case: Case, name: str) -> Iterator[Finding]:
-    """Find an invariant output whose last layers turn as much as the first ones."""
+    """Find an invariant output whose late layers turn as much as the first ones."""
     bounds, layers, invariant = case.bounds, case.report.layers, case.report.irreps[0]
+    broken = case.is_broken(name)
 
     def turning(row: int) -> Share:
         return case.share(row, invariant.__ne__)
 
-    first, last = (
-        max(rows, key=lambda row: turning(row).value) for rows in (case.embeddings_of(name), case.readout_of(name))
-    )
-    if first == last:
+    behind, rows = case.rows_behind(name), case.readout_of(name)
+    first = max(case.embeddings_of(name), key=lambda row: turning(row).value)
+    if behind[-1] == first:
         raise NotJudged("it takes at least two layers before the output")
-    rows = first, last, layers.index(name)
-    start, readout, end = map(turning, rows)
-    carried = case.above(start, bounds.severe) and case.above(readout, max(bounds.severe, start.value / 2))
-    if not carried or not case.below(end, readout.value / bounds.collapse):
+    start = turning(first)
+    carried = [row for row in behind if case.above(turning(row), max(bounds.severe, start.value / 2))]
+    # Of an output that obeys its law it is told only where the head alone makes it do so.
+    late = [row for row in carried if row in rows or (broken and 2 * behind.index(row) >= len(behind))]
+    if not late or not case.above(start, bounds.severe):
         return
+    last, output = late[-1], layers.index(name)
+    readout, end = turning(last), turning(output)
+    if last == first or not case.below(end, readout.value / bounds.collapse):
+        return
+    step = "the last step alone makes it invariant" if last in rows else "it is made so late, and in part"
     text = (
         f"{percent(readout.value, readout.stderr)} % of {layers[last]} is not invariant, after "
         f"{percent(start.value, start.stderr)} % of {layers[first]}, and {percent(end.value, end.stderr)} % of {name}: "
-        f"the last step alone makes it invariant.{case.readout_words}"
+        f"{step}.{case.readout_words}"
     )
-    evidence = [case.evidence(f"not invariant in {layers[row]}", row, invariant.__ne__) for row in rows]
-    yield Finding("note", layers[last], text, evidence, (str(invariant),))
+    shown = (first, last, output)
+    evidence = [case.evidence(f"not invariant in {layers[row]}", row, invariant.__ne__) for row in shown]
+    severity = "problem" if broken and not case.readout_words else "note"
+    yield Finding(severity, layers[last], text, evidence, (str(invariant),))
