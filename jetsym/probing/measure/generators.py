@@ -179,11 +179,13 @@ def _by_best_method(
             if isinstance(error, ProbeError) or not any(words in str(error) for words in COMPLAINTS):
                 raise
         else:
-            checked, dtype = _in_double(session, inputs, lambda *opened: _all_slopes(*opened, axes, False))
+            checked, dtype = _in_double(
+                session, inputs, lambda opened, placed: _all_slopes(opened, placed, axes, False)
+            )
             notes = _contradicted(found, checked, AGREE if dtype == "float64" else 10 * AGREE)
             if not notes:
                 return result, "forward-mode", notes
-    result, dtype = _in_double(session, inputs, lambda *opened: dict(measured(*opened, False)))
+    result, dtype = _in_double(session, inputs, lambda opened, placed: dict(measured(opened, placed, False)))
     reason = ", as forward mode cannot be trusted here" if notes else ""
     return result, f"central differences of {STEP:.1e} in {dtype}{reason}", notes
 
