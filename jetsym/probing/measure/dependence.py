@@ -9,8 +9,9 @@ its readout.
 
 from __future__ import annotations
 
+import copy
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,11 +20,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.utils._pytree import tree_map_only
 
-from jetsym.errors import ProbeError
 from jetsym.probing.forward.capture import flatten_outputs
 from jetsym.probing.forward.layers import Layered, select_layers
+from jetsym.probing.forward.memory import is_out_of_memory
 from jetsym.probing.forward.session import Session
 from jetsym.probing.measure.reproducibility import as_numbers
 
@@ -63,7 +63,22 @@ class Meddling:
             if not self.changes:
                 self.seen |= {key: array.clone() for key, array in arrays.items()}
             return None
-        return tree_map_only(Tensor, lambda array: wanted[id(array)](array) if id(array) in wanted else array, output)
+        return _with_changes(output, wanted)
+
+
+def _with_changes(output: Any, changes: Mapping[int, Change]) -> Any:
+    """Return what a layer returned with some of its arrays changed, by identity; containers stay of their kind."""
+    if isinstance(output, Tensor):
+        return changes[id(output)](output) if id(output) in changes else output
+    if isinstance(output, (tuple, list)):
+        items = [_with_changes(item, changes) for item in output]
+        return type(output)(*items) if hasattr(output, "_fields") else type(output)(items)
+    if isinstance(output, MutableMapping):
+        changed = copy.copy(output)
+        for key, item in output.items():
+            changed[key] = _with_changes(item, changes)
+        return changed
+    return output
 
 
 @contextmanager
@@ -120,8 +135,8 @@ class _Experiment:
         self._usual = self._responses({})
         self._layers = [name for name in self._usual if name not in session.outputs and name in meddling.seen]
         self._held = {name: meddling.seen[name] for name in self._layers}
-        generator = torch.Generator().manual_seed(session.seed)
-        self._noise = {name: _noise_like(array, generator) for name, array in self._held.items()}
+        self._generator = torch.Generator().manual_seed(session.seed)
+        self._noise = {name: _noise_like(array, self._generator) for name, array in self._held.items()}
 
     def result(self, elements: NDArray[np.float64]) -> dict[str, Any]:
         """Return what :func:`measure_dependence` gives."""
@@ -143,7 +158,7 @@ class _Experiment:
                     "through": {name: gains[name][output] for name in self._layers},
                     "readout": {name: direct[name][output] for name in self._layers if name in direct},
                     "nonlinear": {name: even[name][output] for name in self._layers if name in even},
-                    "past": past[output],
+                    "past": past[output] if past else 0.0,
                 }
                 for output in self._session.outputs
             },
@@ -158,7 +173,7 @@ class _Experiment:
         for place in reversed(range(len(self._layers))):
             name, earlier = self._layers[place], self._layers[:place]
             later = {other: self._kept(other) for other in self._layers[place + 1 :]}
-            found[name] = self._of_outputs(self._gains({**later, name: self._disturbed(name)}))
+            found[name] = self._of_outputs(self._gains({**later, name: self._disturbed(name)}, unknown=0.0))
             rest = {**later, name: self._kept(name), **{other: self._disturbed(other) for other in earlier}}
             if not earlier or not any(self._of_outputs(self._gains(rest)).values()):
                 break
@@ -183,15 +198,23 @@ class _Experiment:
     def _of_outputs(self, gains: Mapping[str, float]) -> dict[str, float]:
         return {output: gains[output] for output in self._session.outputs}
 
-    def _gains(self, changes: Mapping[str, Change]) -> dict[str, float]:
-        """Return the relative change of every response over that of the disturbed layers, 0 where rounding does it."""
-        return {name: change / NOISE if change > MOVED else 0.0 for name, change in self._changes(changes).items()}
+    def _gains(self, changes: Mapping[str, Change], *, unknown: float = 1.0) -> dict[str, float]:
+        """Return the relative change of every response over that of the disturbed layers, 0 where rounding does it.
 
-    def _changes(self, changes: Mapping[str, Change], elements: NDArray[np.float64] | None = None) -> dict[str, float]:
+        ``unknown`` is that of a model that cannot compute with such layers.
+        """
+        found = self._changes(changes)
+        if found is None:
+            return dict.fromkeys(self._usual, unknown)
+        return {name: change / NOISE if change > MOVED else 0.0 for name, change in found.items()}
+
+    def _changes(
+        self, changes: Mapping[str, Change], elements: NDArray[np.float64] | None = None
+    ) -> dict[str, float] | None:
         """Return the relative change of every response where layers are changed, or the inputs moved as well."""
         found = self._responses(changes, elements, careful=True)
-        if found is None:  # beyond what the model can compute, and so changed
-            return dict.fromkeys(self._usual, 1.0)
+        if found is None:
+            return None
         return {
             name: _size(found[name] - values) / size if (size := _size(values)) else float(found[name].any())
             for name, values in self._usual.items()
@@ -200,17 +223,17 @@ class _Experiment:
     def _responses(
         self, changes: Mapping[str, Change], elements: NDArray[np.float64] | None = None, *, careful: bool = False
     ) -> Any:
-        """Evaluate the model with layers changed; None, if asked for, where its responses are not finite."""
+        """Evaluate the model with layers changed; None, if asked for, where it cannot compute with them."""
         self._meddling.begin(changes)
         session, some = self._session, self._inputs
-        if elements is None:
-            found = {name: array[None] for name, array in session.responses(some).items()}
-        else:
-            found = session.along(some, elements)
         try:
+            if elements is None:
+                found = {name: array[None] for name, array in session.responses(some).items()}
+            else:
+                found = session.along(some, elements)
             return as_numbers(session, some, found)
-        except ProbeError:
-            if careful:
+        except Exception as error:  # whatever a model raises where a layer returns what it never would
+            if careful and not is_out_of_memory(error):
                 return None
             raise
 
@@ -218,7 +241,13 @@ class _Experiment:
         return lambda array: self._held[name].clone() if array.shape == self._held[name].shape else array
 
     def _disturbed(self, name: str, times: float = 1.0) -> Change:
-        return lambda array: self._held[name] + times * self._noise[name].to(array)
+        def change(array: Tensor) -> Tensor:
+            noise = self._noise[name]
+            if noise.shape != array.shape:  # of a model that trims otherwise in every pass
+                noise = _noise_like(array, self._generator)
+            return self._kept(name)(array) + times * noise
+
+        return change
 
 
 def _noise_like(array: Tensor, generator: torch.Generator) -> Tensor:

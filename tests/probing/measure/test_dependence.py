@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import namedtuple
+from collections import OrderedDict, namedtuple
 
 import pytest
 import torch
@@ -124,6 +124,55 @@ def test_tuples_and_layers_that_run_twice_are_told_apart():
     assert through["both.0"] == 0
     assert min(through["both.1"], through["shared"], through["shared@2"]) > 0
     assert report.meta["dependence"]["embeddings"] == ["both.0", "both.1"]
+
+
+class Output(OrderedDict):
+    """A dictionary of its own kind, as libraries of language models return."""
+
+
+class Wrapped(nn.Module):
+    def forward(self, x):
+        return Output(states=2 * x, extra=[x[..., 0], None, "words"])
+
+
+def test_containers_stay_what_they_are():
+    def forward(net, x):
+        found = net.wrapped(lengths(x))
+        assert type(found) is Output
+        return net.head(found["states"])[:, 0] + 0 * found["extra"][0]
+
+    through = found(Net(forward, wrapped=Wrapped(), head=nn.Linear(8, 1))).meta["dependence"]["outputs"]["y"]["through"]
+    assert through["wrapped.states"] > 0.1
+    assert through["wrapped.extra.0"] == 0
+
+
+def test_a_model_that_cannot_bear_noise_is_measured_all_the_same():
+    """What raises or is not finite where a layer is disturbed depends on that layer."""
+
+    def strict(net, x):
+        h = net.turns(x)
+        if not torch.allclose(h.norm(dim=-1), x.norm(dim=-1)):
+            raise ValueError("no rotation")
+        return net.head(h.norm(dim=-1))[:, 0]
+
+    def logarithm(net, x):
+        return net.head(torch.log(net.turns(x).norm(dim=-1) - x.norm(dim=-1) + 1e-9))[:, 0]
+
+    for forward in (strict, logarithm):
+        report = found(Net(forward, turns=nn.Identity(), head=nn.Linear(8, 4)))
+        assert report.meta["dependence"]["outputs"]["y"]["through"]["turns"] > 0.1
+        assert readout(report) == {"head"}
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_coarse_numbers_show_the_same(dtype):
+    def forward(net, x):
+        return (net.deep(torch.relu(net.body(x.norm(dim=-1)))) + 1e-3 * net.aux(x[:, 0]))[:, 0]
+
+    torch.manual_seed(0)
+    net = Net(forward, body=nn.Linear(8, 16), deep=nn.Linear(16, 3), aux=Twice()).to(dtype)
+    report = jetsym.probe(net, torch.randn(16, 8, 3).to(dtype), outputs={"y": "scalar"}, **QUIET)
+    assert readout(report) == {"deep"}
 
 
 def test_a_linear_head_is_told_from_one_that_is_not():
