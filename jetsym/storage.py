@@ -160,6 +160,15 @@ def _one_against_the_rest(data: dict[str, Any]) -> dict[str, Any]:
     return upgraded
 
 
+def _with_rounding_of_effects(data: dict[str, Any]) -> dict[str, Any]:
+    """Say of effects what rounding makes of them; their differences are of two ratios, as they were measured."""
+    effects = {
+        name: {source: item | {"rounding": item["equivariance"]["noise_floor"]} for source, item in of.items()}
+        for name, of in data["effects"].items()
+    }
+    return data | {"effects": effects}
+
+
 #: Kind and format -> what makes a dictionary of this format one of the next. Version 0.1.0 had no kinds and formats
 #: (format 0) for some results.
 UPGRADES: dict[tuple[str, int], Callable[[dict[str, Any]], dict[str, Any]]] = {
@@ -169,6 +178,7 @@ UPGRADES: dict[tuple[str, int], Callable[[dict[str, Any]], dict[str, Any]]] = {
     ("boosts", 1): lambda data: _without_held_out("squared")(
         data | {"noise_floor": [data["noise_floor"]] * len(data["widths"])}
     ),
+    ("attribution", 1): _with_rounding_of_effects,
     ("diagnosis", 1): lambda data: {"modes": _FIRST_MODES} | data,
     ("evaluation", 1): lambda data: {"stability": None} | data,
     ("evaluation", 2): _one_against_the_rest,

@@ -129,7 +129,7 @@ def diagnose(
     history
         Those of earlier steps of the training, in their order and measured alike, for drift.
     readout
-        The layer that the outputs are read from; by default the last one before them.
+        The layer that the outputs are read from; by default those that they depend on by themselves.
     needs
         Output -> irreps that it needs, such as '{"dipole": ["(1,+)"]}'; by default those of its kind.
     thresholds

@@ -75,7 +75,7 @@ def _locked_to_azimuth(
         evidence = Evidence(what, item.relative, item.relative_stderr, bounds.azimuth, item.noise_floor, *untrained)
         modes = sorted(item.error_spectrum, key=lambda mode: -item.error_spectrum[mode])[:2]
         text = f"{name} changes by {concise(item.relative, item.relative_stderr)} of its size with the azimuth."
-        yield Finding("problem" if item.relative > bounds.severe else "warning", name, text, (evidence,), modes)
+        yield Finding("problem" if least > bounds.severe else "warning", name, text, (evidence,), modes)
 
 
 def _locked_to_rapidity(report: BoostReport, bounds: Thresholds, baseline: BoostReport | None) -> Iterator[Finding]:
@@ -94,13 +94,14 @@ def _locked_to_rapidity(report: BoostReport, bounds: Thresholds, baseline: Boost
             continue
         evidence = _window(report, place, name, bounds.boost, baseline)
         error = quantile(bounds.sigma, report.meta["n_inputs"]) * evidence.stderr
-        if not evidence.value - error - evidence.noise_floor > bounds.boost:
+        least = evidence.value - error - evidence.noise_floor
+        if not least > bounds.boost:
             continue
         text = (
             f"{name} changes by {concise(evidence.value, evidence.stderr)} of its size under boosts along the beam of "
             f"width {report.widths[place]:g}, where {bounds.boost:g} may be the detector's."
         )
-        yield Finding("problem" if evidence.value > 3 * bounds.boost else "warning", name, text, (evidence,))
+        yield Finding("problem" if least > 3 * bounds.boost else "warning", name, text, (evidence,))
 
 
 def _window(report: BoostReport, place: int, name: str, bound: float, baseline: BoostReport | None) -> Evidence:

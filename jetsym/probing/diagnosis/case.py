@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import isfinite
 from typing import Any
@@ -12,12 +12,12 @@ import numpy as np
 from jetsym.errors import ProbeError, closest
 from jetsym.probing.diagnosis.thresholds import Thresholds
 from jetsym.probing.reports.derived import share_of
-from jetsym.probing.reports.diagnosis import NAN, Evidence
+from jetsym.probing.reports.diagnosis import NAN, Evidence, Finding
 from jetsym.probing.reports.draws import least_gap
 from jetsym.probing.reports.equivariance import Equivariance
 from jetsym.probing.reports.lorentz import LorentzReport
 from jetsym.probing.reports.read import Report
-from jetsym.probing.reports.significance import Share, quantile
+from jetsym.probing.reports.significance import FEWEST_INPUTS, Share, quantile
 from jetsym.probing.reports.spectrum import SymmetryReport
 from jetsym.spectrum import Irrep
 from jetsym.spectrum.representations import NAMED
@@ -30,6 +30,7 @@ __all__ = [
     "case_of",
     "is_pseudo",
     "needed",
+    "one_by_one",
     "parse_irrep",
 ]
 
@@ -91,6 +92,19 @@ class NotJudged(Exception):
     """A report does not hold what a rule needs; the message says what is missing."""
 
 
+def one_by_one(names: Iterable[str], judge: Callable[[str], Iterable[Finding]]) -> Iterator[Finding]:
+    """Yield what is found in each of some outputs; NotJudged, with all reasons, where none can be judged."""
+    reasons, judged = [], False
+    for name in names:
+        try:
+            yield from judge(name)
+            judged = True
+        except NotJudged as reason:
+            reasons.append(str(reason))
+    if reasons and not judged:
+        raise NotJudged("; ".join(dict.fromkeys(reasons)))
+
+
 @dataclass(frozen=True, eq=False)
 class Case:
     """A report and what is needed to judge it.
@@ -104,7 +118,7 @@ class Case:
     history
         Reports of earlier steps of the training.
     readout
-        Name of the layer that the outputs are read from; None where only outputs were measured.
+        Name of the layer that the outputs are read from, where the caller says so.
     needs
         Output name -> irreps that it needs.
     bounds
@@ -135,23 +149,95 @@ class Case:
 
     @property
     def outputs(self) -> dict[str, Equivariance]:
-        """What was measured of every output; NotJudged where none was."""
+        """What was measured of every output; NotJudged where none was, or on one input."""
         if not self.report.equivariance:
             raise NotJudged("no outputs were measured")
+        if self.inputs < 2:
+            raise NotJudged("one input has no standard errors")
         return dict(self.report.equivariance)
+
+    def refuse_few(self) -> None:
+        """Raise NotJudged where nothing is said to stay below a bound: of few inputs."""
+        if self.inputs < FEWEST_INPUTS:
+            raise NotJudged(f"of {self.inputs} inputs nothing surely stays below a bound: take {FEWEST_INPUTS} or more")
+
+    def refuse_rounded(self, rows: Iterable[int], bound: float) -> None:
+        """Raise NotJudged where rounding alone may put as much as a bound into the irreps of a layer."""
+        for row in rows:
+            if not self.report.noise_floor[row] < bound:
+                floor, layer = self.report.noise_floor[row], self.report.layers[row]
+                raise NotJudged(f"shares of {layer} below {100 * floor:.2g} % cannot be told from rounding")
 
     @property
     def hidden(self) -> list[int]:
         """Rows of the layers that are no outputs."""
         return [row for row, layer in enumerate(self.report.layers) if layer in self.report.hidden]
 
+    # --- what outputs depend on ---
+
     @property
-    def readout_row(self) -> int:
-        """Row of the features that the readout sees; NotJudged where there is none."""
-        layers = self.report.layers
-        if self.readout is None:
+    def readout_words(self) -> str:
+        """What is said of a readout that nothing but the order of the layers tells; "" where it is known."""
+        if self.readout is not None or self._dependence:
+            return ""
+        return " (The last layer that ran is taken for the readout, as the report does not say what outputs depend on.)"
+
+    def readout_of(self, name: str) -> list[int]:
+        """Return rows of the layers that an output is read from, through which it depends on all others.
+
+        They are known by what disturbing each does to the output; in reports from before that was measured, it is the
+        last layer before the outputs.
+
+        Raises
+        ------
+        NotJudged
+            There is none.
+        """
+        if self.readout is not None:
+            return [self.report.layers.index(self.readout)]
+        return self._counting(name, "readout", self.hidden[-1:])
+
+    def embeddings_of(self, name: str) -> list[int]:
+        """Return rows of the first layers that an output depends on: those that no earlier layer changes."""
+        return self._counting(name, "through", self.hidden[:1], among=self._dependence.get("embeddings"))
+
+    def rows_behind(self, name: str) -> list[int]:
+        """Return rows of all layers that an output depends on, in the order in which they ran."""
+        return self._counting(name, "through", self.hidden)
+
+    def is_linear(self, row: int, name: str) -> bool | None:
+        """Tell whether an output is linear in a layer of its readout; None where that is not known."""
+        even = self._disturbed(name).get("nonlinear", {}).get(self.report.layers[row])
+        return None if even is None else bool(even < self.bounds.deviation)
+
+    def comes_past(self, name: str) -> bool:
+        """Tell whether what turns in an output reaches it past the layers."""
+        return bool(self._disturbed(name).get("past", 0.0) > self.bounds.deviation)
+
+    @property
+    def _dependence(self) -> Mapping[str, Any]:
+        return self.report.meta.get("dependence") or {}
+
+    def _disturbed(self, name: str) -> Mapping[str, Any]:
+        found: Mapping[str, Any] = self._dependence.get("outputs", {}).get(name, {})
+        return found
+
+    def _counting(self, name: str, way: str, otherwise: list[int], *, among: Sequence[str] | None = None) -> list[int]:
+        """Return rows of the layers that count for an output, by its gains along a way; NotJudged where none does."""
+        if not self.hidden:
             raise NotJudged("only outputs were measured, no features")
-        return layers.index(self.readout)
+        if not self._dependence:
+            return otherwise
+        gains = {
+            layer: gain for layer, gain in self._disturbed(name).get(way, {}).items() if among is None or layer in among
+        }
+        least = self.bounds.passes * sum(gain**2 for gain in gains.values())
+        rows = [row for row in self.hidden if gains.get(self.report.layers[row], 0.0) ** 2 > least]
+        if not rows:
+            raise NotJudged(f"{name} depends on no layer that was measured")
+        return rows
+
+    # --- what numbers say ---
 
     @property
     def inputs(self) -> int:
@@ -193,9 +279,19 @@ class Case:
         squared = Share(size**2, 2 * size * item.relative_stderr, item.noise_floor**2, self.inputs)
         return self.below(squared, self.bounds.deviation**2)
 
-    def severity(self, relative: float) -> str:
-        """Return how grave a relative A is."""
-        return "problem" if relative > self.bounds.severe else "warning"
+    def serves(self, name: str, irrep: Irrep) -> bool:
+        """Tell whether an output surely holds an irrep that it needs, and obeys its law."""
+        row = self.report.layers.index(name) if name in self.report.layers else None
+        return row is not None and self.above(self.share(row, irrep.__eq__), self.bounds.starved) and self.is_kept(name)
+
+    def is_broken(self, name: str) -> bool:
+        """Tell whether an output surely misses its law, beyond the tolerance of the diagnosis."""
+        item = self.report.equivariance[name]
+        return self.counts(item.relative * abs(item.relative), 2 * abs(item.relative) * item.relative_stderr, item)
+
+    def severity(self, part: float, stderr: float, floor: float = 0.0) -> str:
+        """Return how grave a part of relative A² is: a problem if it is surely more than ``severe``."""
+        return "problem" if self.above(Share(part, stderr, floor, self.inputs), self.bounds.severe**2) else "warning"
 
     def evidence(self, what: str, row: int, chosen: Any, bound: float = NAN) -> Evidence:
         """Return the power of a layer in chosen irreps, with that of the untrained copy."""
@@ -276,8 +372,7 @@ def case_of(
         raise ProbeError(f"readout is {readout!r}, which is no layer; {closest(readout, report.layers)}")
     by_output = {name: needed(item.kind, report, wanted.get(name)) for name, item in report.equivariance.items()}
     needed_irreps = {name: irreps for name, irreps in by_output.items() if irreps}  # where they are known
-    last = report.hidden[-1] if report.hidden else None
-    return Case(source, whole, report, other, tuple(history), readout or last, needed_irreps, bounds)
+    return Case(source, whole, report, other, tuple(history), readout, needed_irreps, bounds)
 
 
 def _compact(report: Report | None) -> SymmetryReport | None:

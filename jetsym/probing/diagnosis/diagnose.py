@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
-from jetsym.probing.diagnosis.case import NotJudged, case_of
-from jetsym.probing.diagnosis.modes import MODES
+from jetsym.probing.diagnosis.case import Case, NotJudged, case_of
+from jetsym.probing.diagnosis.modes import MEASURE_AGAIN, MODES, Mode
 from jetsym.probing.diagnosis.thresholds import Thresholds
 from jetsym.probing.reports.diagnosis import SEVERITIES, Diagnosis, Finding
 from jetsym.probing.reports.read import Report
+from jetsym.probing.reports.significance import FEWEST_INPUTS
 from jetsym.probing.reports.spectrum import SymmetryReport
 
 __all__ = ["diagnose"]
@@ -37,7 +39,8 @@ def diagnose(
         Reports of earlier steps of the training, in their order and measured like this one, for drift: of a run with
         --monitor_every, ``History.load(run).reports[:-1]`` beside the last.
     readout
-        Name of the layer whose features the outputs are read from; the last one before the outputs by default.
+        Name of the layer whose features the outputs are read from; by default those that each depends on by itself,
+        as the report says, or in reports that do not the last one before the outputs.
     needs
         Output name -> irreps that it needs, such as [(2, 1)] or ["(2,+)"]; by default those of its kind, where
         rank2 stands for a symmetric tensor.
@@ -47,7 +50,8 @@ def diagnose(
     Returns
     -------
     Diagnosis
-        The findings, the gravest first, and which modes could not be judged and why.
+        The findings, the gravest first, and which modes could not be judged and why. Of fewer than eight inputs what
+        is found in the model is no more than a note.
 
     Raises
     ------
@@ -76,9 +80,28 @@ def diagnose(
     not_judged: dict[str, str] = {}
     for name, mode in MODES.items():
         try:
-            found.extend(mode.findings(case))
+            found.extend(_cautious(finding, mode, case) for finding in mode.findings(case))
         except NotJudged as reason:
             not_judged[name] = str(reason)
     found.sort(key=lambda finding: -SEVERITIES.index(finding.severity))
-    meta = {"report": dict(report.meta), "readout": case.readout, "thresholds": vars(bounds)}
+    meta = {"report": dict(report.meta), "readout": _readout(case), "thresholds": vars(bounds)}
     return Diagnosis(tuple(found), tuple(MODES), not_judged, meta)
+
+
+def _cautious(finding: Finding, mode: Mode, case: Case) -> Finding:
+    """Return a finding as grave as few inputs allow: of a model a note, of the measurement itself a warning."""
+    if int(case.source.meta["n_inputs"]) >= FEWEST_INPUTS:
+        return finding
+    most = "warning" if MEASURE_AGAIN in mode.remedies else "note"
+    return replace(finding, severity=min(finding.severity, most, key=SEVERITIES.index))
+
+
+def _readout(case: Case) -> str | None:
+    """Return the names of the layers that the outputs are read from; None where there are none."""
+    found: list[str] = []
+    for name in case.compact.equivariance if case.compact is not None else ():
+        try:
+            found += [case.report.layers[row] for row in case.readout_of(name)]
+        except NotJudged:
+            continue
+    return ", ".join(dict.fromkeys(found)) or None

@@ -6,11 +6,11 @@ import math
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from jetsym.probing.diagnosis.case import INVARIANT, Case, NotJudged
+from jetsym.probing.diagnosis.case import INVARIANT, Case, NotJudged, one_by_one
 from jetsym.probing.diagnosis.modes import MEASURE_AGAIN, register
 from jetsym.probing.diagnosis.thresholds import Bound
 from jetsym.probing.measure.resolution import LADDER, LADDER_OF_MODES
-from jetsym.probing.reports.diagnosis import Evidence, Finding
+from jetsym.probing.reports.diagnosis import SEVERITIES, Evidence, Finding
 from jetsym.probing.reports.significance import Share
 from jetsym.probing.reports.spectrum import NOT_SMALL, SymmetryReport, tail_floor
 from jetsym.spectrum import Irrep
@@ -35,18 +35,36 @@ __all__ = ["bottleneck", "late_collapse", "saturation", "starvation"]
     },
 )
 def starvation(case: Case) -> Iterator[Finding]:
-    """Find irreps that an output needs and that are missing, or all but missing, where the readout sees them."""
-    row = case.readout_row
-    for name, irreps in case.needs.items():
+    """Find irreps that an output needs and that are missing, or all but missing, in all layers that it is read from.
+
+    Where an output obeys its law, products of what the layers hold, or what reaches it past them, may well be its own.
+    """
+    case.refuse_few()
+
+    def judge(name: str) -> Iterator[Finding]:
+        rows, irreps = case.readout_of(name), _needed(case, name)
+        case.refuse_rounded(rows, case.bounds.starved)
         for irrep in irreps:
-            if irrep not in case.report.irreps or case.is_blind(irrep):
+            shares = {row: case.share(row, irrep.__eq__) for row in rows}
+            most = max(rows, key=lambda row: shares[row].value)
+            made = case.comes_past(name) or any(case.is_linear(row, name) is False for row in rows)
+            if case.is_blind(irrep) or (made and case.serves(name, irrep)):
                 continue
-            if case.below(case.share(row, irrep.__eq__), case.bounds.starved):
-                yield _starved(case, row, name, irrep)
-    unknown = [name for name in case.report.equivariance if name not in case.needs]
-    if unknown:
+            if all(case.below(share, case.bounds.starved) for share in shares.values()):
+                yield _starved(case, most, name, irrep)
+
+    yield from one_by_one(case.report.equivariance, judge)
+
+
+def _needed(case: Case, name: str) -> list[Irrep]:
+    """Return the irreps that an output needs, as far as the report goes; NotJudged where it holds none of them."""
+    if name not in case.needs:
         group = case.report.meta["group"]
-        raise NotJudged(f"which irreps of {group} {' and '.join(unknown)} needs is not in the report; say so by needs")
+        raise NotJudged(f"which irreps of {group} {name} needs is not in the report; say so by needs")
+    irreps = [irrep for irrep in case.needs[name] if irrep in case.report.irreps]
+    if not irreps:
+        raise NotJudged(f"the report does not reach what {name} needs, {', '.join(map(str, case.needs[name]))}")
+    return irreps
 
 
 def _starved(case: Case, row: int, name: str, irrep: Irrep) -> Finding:
@@ -56,53 +74,96 @@ def _starved(case: Case, row: int, name: str, irrep: Irrep) -> Finding:
     text = f"{layer} holds {percent(first.value, first.stderr, first.noise_floor)} % of {irrep}, which {name} needs"
     if first.untrained > 10 * max(first.value, first.noise_floor):
         text += "; training has taken it away"
-    output = case.report.layers.index(name) if name in case.report.layers else None
-    severity = "problem" if case.below(case.share(row, chosen), bounds.absent) else "warning"
-    if output is not None and case.above(case.share(output, chosen), bounds.starved) and case.is_kept(name):
+    absent, guessed = case.below(case.share(row, chosen), bounds.absent), case.readout_words
+    severity = "problem" if absent and case.is_broken(name) and not guessed else "warning"
+    invariant = case.report.irreps[0]
+    if case.serves(name, irrep):
         text += ". The output holds it and obeys its law: it is amplified, or reaches the output another way"
         severity = "note"
-    return Finding(severity, layer, f"{text}.", evidence, (str(irrep),))
+    elif irrep != invariant and case.comes_past(name):
+        text += f". What turns in {name} reaches it past the layers"
+        severity = "note"
+    elif case.is_linear(row, name) is False and not case.below(case.share(row, invariant.__ne__), bounds.starved):
+        text += f". {name} is not linear in {layer}, so that products may make it of what is there"
+        severity = "note"
+    return Finding(severity, layer, f"{text}.{guessed}", evidence, (str(irrep),))
 
 
 @register(
     "bottleneck",
     why="An embedding that is linear in the vectors holds no content at λ ≥ 2; every quadrupole has to be made by "
-    "products in later layers, which costs depth and training.",
+    "products in later layers, which costs depth and training. And what a layer in the middle does not let through, no "
+    "later one has.",
     remedy="Add spherical harmonics up to the λ that is needed to what the embedding sees, or pairwise invariants "
-    "where the target is one.",
+    "where the target is one; carry vectors and tensors past a layer that keeps their lengths alone.",
     remedies=("harmonics", "more-attention"),
 )
 def bottleneck(case: Case) -> Iterator[Finding]:
-    """Find an embedding that is linear in the vectors, so that λ ≥ 2 is made by later layers alone."""
-    case.readout_row  # noqa: B018  judged where features were measured
+    """Find an embedding linear in the vectors, so that λ ≥ 2 is made by later layers alone, or a layer that loses more.
+
+    Where an output obeys its law, as that of products of exact tensors does, nothing is in its way.
+    """
     case.refuse_named()
     if case.report.irreps[-1].lam < 2:
         raise NotJudged("the report ends below λ = 2")
+    case.refuse_few()
+
+    def judge(name: str) -> Iterator[Finding]:
+        yield from _narrow(case, name)
+        yield from _lost(case, name)
+
+    found = list(one_by_one(case.report.equivariance, judge))
+    yield from sorted(found, key=lambda finding: -SEVERITIES.index(finding.severity))[:1]
+
+
+def _narrow(case: Case, name: str) -> Iterator[Finding]:
+    """Find embeddings without λ ≥ 2 in the way of one output."""
 
     def high(irrep: Irrep) -> bool:
         return irrep.lam >= 2
 
-    first, bounds = case.hidden[0], case.bounds
-    turns = case.above(case.share(first, lambda irrep: irrep.lam == 1), bounds.starved)
-    if not turns or not case.below(case.share(first, high), bounds.absent):
+    bounds, layers, embeddings = case.bounds, case.report.layers, case.embeddings_of(name)
+    case.refuse_rounded(embeddings, bounds.absent)
+    first = max(embeddings, key=lambda row: case.share(row, high).value)
+    turns = any(case.above(case.share(row, lambda irrep: irrep.lam == 1), bounds.starved) for row in embeddings)
+    if not turns or not case.below(case.share(first, high), bounds.absent) or case.is_kept(name):
         return
-    needing = [name for name, irreps in case.needs.items() if any(map(high, irreps))]
-    below = range(first + 1, len(case.report.layers))
-    later = [row for row in below if case.above(case.share(row, high), bounds.starved)]
-    if not needing and not later:
+    needs = any(map(high, case.needs.get(name, ())))
+    later = [row for row in range(first + 1, len(layers)) if case.above(case.share(row, high), bounds.starved)]
+    if not later:  # what no layer makes is missing, which is starvation
         return
-    evidence = [case.evidence(f"λ ≥ 2 in {case.report.layers[first]}", first, high, bounds.absent)]
-    text = f"{case.report.layers[first]} holds no content at λ ≥ 2"
-    if later:
-        evidence.append(case.evidence(f"λ ≥ 2 in {case.report.layers[later[0]]}", later[0], high))
-        text += f"; it first appears in {case.report.layers[later[0]]}"
-    if needing:
-        evidence.append(case.error(needing[0], f"relative A of {needing[0]}", "relative", bounds.deviation))
-        text += f", and {needing[0]} needs it"
-    severity = "note" if not needing else "warning" if case.is_kept(needing[0]) else "problem"
-    yield Finding(
-        severity, case.report.layers[first], f"{text}.", evidence, [*map(str, filter(high, case.report.irreps))]
-    )
+    evidence = [
+        case.evidence(f"λ ≥ 2 in {layers[first]}", first, high, bounds.absent),
+        case.evidence(f"λ ≥ 2 in {layers[later[0]]}", later[0], high),
+    ]
+    text = f"{layers[first]} holds no content at λ ≥ 2; it first appears in {layers[later[0]]}"
+    if needs:
+        evidence.append(case.error(name, f"relative A of {name}", "relative", bounds.deviation))
+        text += f", and {name} needs it"
+    severity = "note" if not needs else "problem" if case.is_broken(name) else "warning"
+    yield Finding(severity, layers[first], f"{text}.", evidence, [*map(str, filter(high, case.report.irreps))])
+
+
+def _lost(case: Case, name: str) -> Iterator[Finding]:
+    """Find a layer from which on there is nothing of an irrep that a broken output needs, and that there was before."""
+    if not case.is_broken(name) or name not in case.needs:
+        return
+    layers, rows = case.report.layers, case.rows_behind(name)
+    for irrep in case.needs[name]:
+        if irrep not in case.report.irreps:
+            continue
+        held = [row for row in rows if not case.below(case.share(row, irrep.__eq__), case.bounds.absent)]
+        after = [row for row in rows if held and row > held[-1]]
+        if not after or not case.above(case.share(held[-1], irrep.__eq__), case.bounds.starved):
+            continue
+        evidence = [
+            case.evidence(f"{irrep} in {layers[after[0]]}", after[0], irrep.__eq__, case.bounds.absent),
+            case.evidence(f"{irrep} in {layers[held[-1]]}", held[-1], irrep.__eq__),
+            case.error(name, f"relative A of {name}", "relative", case.bounds.deviation),
+        ]
+        text = f"{layers[after[0]]} lets nothing through of {irrep}, which {layers[held[-1]]} holds and {name} needs."
+        severity = "warning" if case.readout_words else "problem"
+        yield Finding(severity, layers[after[0]], f"{text}{case.readout_words}", evidence, (str(irrep),))
 
 
 @register(
@@ -123,6 +184,8 @@ def saturation(case: Case) -> Iterator[Finding]:
     """Find the layer that has most power beyond l_max, and more than the tolerance."""
     case.refuse_named()
     report, bounds, last = case.report, case.bounds, case.report.irreps[-1].lam
+    if case.inputs < 2:
+        raise NotJudged("one input has no standard errors")
     unexplained, stderr = report.unseen()
     floors = [*map(tail_floor, report.noise_floor)]
     least = unexplained - floors - case.errors * stderr
@@ -144,7 +207,7 @@ def saturation(case: Case) -> Iterator[Finding]:
         text += f", and power piles up at the cut: {percent(at_cut.value, at_cut.stderr)} % at λ = {last}"
     if len(lost) > 1:
         text += f"; {len(lost) - 1} more of {len(report.layers)} layers lose more than {100 * bounds.tail:g} %"
-    severity = "problem" if piled else case.severity(value)
+    severity = "problem" if least[worst] > bounds.severe else "warning"
     options = _further(
         report, tail=value, at_cut=at_cut.value, before=before.value if last else 0.0, tolerance=bounds.tail
     )
@@ -198,27 +261,43 @@ def _further(report: SymmetryReport, *, tail: float, at_cut: float, before: floa
     },
 )
 def late_collapse(case: Case) -> Iterator[Finding]:
-    """Find a part that is not invariant, stays as it is through the layers, and is removed by the head alone."""
-    row, bounds = case.readout_row, case.bounds
+    """Find a part that is not invariant, stays as it is through the layers, and is removed at the end alone."""
     names = [name for name, item in case.report.equivariance.items() if item.kind in INVARIANT]
     if not names:
         raise NotJudged("no output is said to be invariant")
-    if row == case.hidden[0]:
+    case.refuse_few()
+    yield from one_by_one(names, lambda name: _collapsed(case, name))
+
+
+def _collapsed(case: Case, name: str) -> Iterator[Finding]:
+    """Find an invariant output whose late layers turn as much as the first ones."""
+    bounds, layers, invariant = case.bounds, case.report.layers, case.report.irreps[0]
+    broken = case.is_broken(name)
+
+    def turning(row: int) -> Share:
+        return case.share(row, invariant.__ne__)
+
+    behind, rows = case.rows_behind(name), case.readout_of(name)
+    first = max(case.embeddings_of(name), key=lambda row: turning(row).value)
+    if behind[-1] == first:
         raise NotJudged("it takes at least two layers before the output")
-    invariant = case.report.irreps[0]
-    for name in names:
-        first, head = case.hidden[0], case.report.layers.index(name)
-        turning = [
-            case.evidence(f"not invariant in {case.report.layers[place]}", place, invariant.__ne__)
-            for place in (first, row, head)
-        ]
-        start, readout, end = (Share(item.value, item.stderr, item.noise_floor, case.inputs) for item in turning)
-        carried = case.above(readout, max(bounds.severe, start.value / 2))
-        if not carried or not case.below(end, readout.value / bounds.collapse):
-            continue
-        text = (
-            f"{percent(readout.value, readout.stderr)} % of {case.report.layers[row]} is not invariant, after "
-            f"{percent(start.value, start.stderr)} % of {case.report.layers[first]}, and "
-            f"{percent(end.value, end.stderr)} % of {name}: the last step alone makes it invariant."
-        )
-        yield Finding("note", case.report.layers[row], text, turning, (str(invariant),))
+    start = turning(first)
+    carried = [row for row in behind if case.above(turning(row), max(bounds.severe, start.value / 2))]
+    # Of an output that obeys its law it is told only where the head alone makes it do so.
+    late = [row for row in carried if row in rows or (broken and 2 * behind.index(row) >= len(behind))]
+    if not late or not case.above(start, bounds.severe):
+        return
+    last, output = late[-1], layers.index(name)
+    readout, end = turning(last), turning(output)
+    if last == first or not case.below(end, readout.value / bounds.collapse):
+        return
+    step = "the last step alone makes it invariant" if last in rows else "it is made so late, and in part"
+    text = (
+        f"{percent(readout.value, readout.stderr)} % of {layers[last]} is not invariant, after "
+        f"{percent(start.value, start.stderr)} % of {layers[first]}, and {percent(end.value, end.stderr)} % of {name}: "
+        f"{step}.{case.readout_words}"
+    )
+    shown = (first, last, output)
+    evidence = [case.evidence(f"not invariant in {layers[row]}", row, invariant.__ne__) for row in shown]
+    severity = "problem" if broken and not case.readout_words else "note"
+    yield Finding(severity, layers[last], text, evidence, (str(invariant),))

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from jetsym.probing.diagnosis.case import INVARIANT, MIRRORED, Case, NotJudged, is_pseudo
+from jetsym.probing.diagnosis.case import INVARIANT, MIRRORED, Case, NotJudged, is_pseudo, one_by_one
 from jetsym.probing.diagnosis.modes import register
 from jetsym.probing.diagnosis.thresholds import Bound
 from jetsym.probing.reports.diagnosis import NAN, Evidence, Finding
@@ -27,15 +27,25 @@ __all__ = ["drift", "leakage", "misalignment", "parity_blindness", "parity_conta
 )
 def leakage(case: Case) -> Iterator[Finding]:
     """Find outputs that lie in part in irreps they should not have, besides mirror images that are told apart."""
-    for name, item in case.outputs.items():
+
+    def judge(name: str) -> Iterator[Finding]:
+        item = case.outputs[name]
+        if Symmetry.from_dict(case.report.meta).is_about_beam and item.kind in INVARIANT:
+            raise NotJudged(f"{name} is judged as frame-locking")
+        _refuse_unsplit(name, item.leakage)
         part = item.leakage - item.error_spectrum.get(MIRRORED, 0.0)
         # Whatever the correlation of the two, no more than the sum of their errors.
         stderr = item.leakage_stderr + float(np.nan_to_num(item.error_spectrum_stderr.get(MIRRORED, 0.0)))
-        if Symmetry.from_dict(case.report.meta).is_about_beam and item.kind in INVARIANT:
-            continue
         if case.counts(part, stderr, item):
             text = f"lies in irreps other than those of {item.kind}"
             yield _finding(case, name, ("leakage", part, stderr), f"wrong irreps in {name}", text)
+
+    yield from one_by_one(case.outputs, judge)
+
+
+def _refuse_unsplit(name: str, part: float) -> None:
+    if np.isnan(part):
+        raise NotJudged(f"the report does not say where the error of {name} lies")
 
 
 @register(
@@ -48,11 +58,18 @@ def leakage(case: Case) -> Iterator[Finding]:
 )
 def misalignment(case: Case) -> Iterator[Finding]:
     """Find outputs that lie in their irrep and turn otherwise than they should."""
-    for name, item in case.outputs.items():
+
+    def judge(name: str) -> Iterator[Finding]:
+        item = case.outputs[name]
+        if item.kind in (*INVARIANT, "pseudoscalar"):
+            raise NotJudged(f"{name} is {item.kind}, which cannot turn")
+        _refuse_unsplit(name, item.misalignment)
         part = item.misalignment, item.misalignment_stderr
-        if item.kind not in (*INVARIANT, "pseudoscalar") and case.counts(*part, item):
+        if case.counts(*part, item):
             text = f"is {item.kind}, but rotated wrongly"
             yield _finding(case, name, ("misalignment", *part), f"misaligned in {name}", text)
+
+    yield from one_by_one(case.outputs, judge)
 
 
 @register(
@@ -78,7 +95,7 @@ def parity_contamination(case: Case) -> Iterator[Finding]:
             text += f"changes sign in a mirror, as {item.kind} does not."
         else:
             text += f"turns as {item.kind} does and mirrors the other way."
-        yield Finding(case.severity(part**0.5), name, text, evidence, (MIRRORED,))
+        yield Finding(case.severity(part, stderr, item.noise_floor**2), name, text, evidence, (MIRRORED,))
 
 
 @register(
@@ -91,20 +108,26 @@ def parity_contamination(case: Case) -> Iterator[Finding]:
 )
 def parity_blindness(case: Case) -> Iterator[Finding]:
     """Find outputs that are pseudotensors, of which no layer holds any."""
-    row = case.readout_row
     _refuse_without_inversion(case)
-    for name, irreps in case.needs.items():
-        odd = [irrep for irrep in irreps if is_pseudo(irrep)]
-        if not odd or not case.is_blind(odd[0]):
+    names = [name for name, irreps in case.needs.items() if any(map(is_pseudo, irreps))]
+    if not names:
+        raise NotJudged("no output is a pseudotensor")
+    if not case.hidden:
+        raise NotJudged("only outputs were measured, no features")
+    case.refuse_few()
+    case.refuse_rounded(case.hidden, case.bounds.absent)
+    for name in names:
+        odd = [irrep for irrep in case.needs[name] if is_pseudo(irrep)]
+        if not case.is_blind(odd[0]) or case.serves(name, odd[0]):
             continue
         most = max(case.hidden, key=lambda row: case.share(row, is_pseudo).value)
+        what = f"σ = − in {case.report.layers[most]}"
         evidence = [
-            case.evidence(f"σ = − in {case.report.layers[place]}", place, is_pseudo, case.bounds.absent)
-            for place in dict.fromkeys((row, most))
+            case.evidence(what, most, is_pseudo, case.bounds.absent),
+            case.error(name, f"relative A of {name}", "relative", case.bounds.deviation),
         ]
-        evidence.append(case.error(name, f"relative A of {name}", "relative", case.bounds.deviation))
         text = f"{name} is a pseudotensor, and none of {len(case.hidden)} layers holds any content at σ = −."
-        yield Finding("problem", case.report.layers[row], text, evidence, [*map(str, odd)])
+        yield Finding("problem", case.report.layers[most], text, evidence, [*map(str, odd)])
 
 
 @register(
@@ -120,28 +143,37 @@ def drift(case: Case) -> Iterator[Finding]:
     """Find outputs whose relative A has risen from its lowest value in training."""
     if case.compact is not None and not case.history:
         raise NotJudged("it takes reports of earlier steps of the training (history=…)")
-    for name, item in case.outputs.items():
-        if not all(name in past.equivariance for past in case.history):
-            continue
-        earlier = [past.equivariance[name] for past in case.history]
-        step = min(range(len(earlier)), key=lambda place: earlier[place].relative)
-        best = earlier[step]
-        rise = item.relative - best.relative
-        error = case.errors * float(np.hypot(item.relative_stderr, best.relative_stderr))
-        allowed = case.bounds.drift * max(best.relative, case.bounds.deviation)
-        if not rise - error > allowed + item.noise_floor:
-            continue
-        passed = case.history[step].meta.get("step")
-        when = f"report {step + 1} of the training" if passed is None else f"step {passed}"
-        evidence = (
-            case.error(name, f"relative A of {name} now", "relative", best.relative + allowed),
-            Evidence(f"at its lowest, {when}", best.relative, best.relative_stderr, NAN, best.noise_floor),
-        )
-        text = (
-            f"relative A of {name} has risen from {concise(best.relative, best.relative_stderr)} to "
-            f"{concise(item.relative, item.relative_stderr)} since {when}."
-        )
-        yield Finding(case.severity(item.relative), name, text, evidence)
+    yield from one_by_one(case.outputs, lambda name: _risen(case, name))
+
+
+def _risen(case: Case, name: str) -> Iterator[Finding]:
+    """Find one output whose relative A has risen, and A itself as well: a smaller output alone is no drift."""
+    item = case.outputs[name]
+    if not all(name in past.equivariance for past in case.history):
+        raise NotJudged(f"not all earlier reports measured {name}")
+    earlier = [past.equivariance[name] for past in case.history]
+    step = min(range(len(earlier)), key=lambda place: earlier[place].relative)
+    best = earlier[step]
+    rise, absolute = item.relative - best.relative, item.absolute - best.absolute
+    error, absolute_error = (
+        case.errors * float(np.hypot(getattr(item, of), getattr(best, of)))
+        for of in ("relative_stderr", "absolute_stderr")
+    )
+    allowed = case.bounds.drift * max(best.relative, case.bounds.deviation)
+    if not rise - error > allowed + item.noise_floor or not absolute > absolute_error:
+        return
+    passed = case.history[step].meta.get("step")
+    when = f"report {step + 1} of the training" if passed is None else f"step {passed}"
+    evidence = (
+        case.error(name, f"relative A of {name} now", "relative", best.relative + allowed),
+        Evidence(f"at its lowest, {when}", best.relative, best.relative_stderr, NAN, best.noise_floor),
+    )
+    text = (
+        f"relative A of {name} has risen from {concise(best.relative, best.relative_stderr)} to "
+        f"{concise(item.relative, item.relative_stderr)} since {when}."
+    )
+    squared = item.relative**2, 2 * item.relative * item.relative_stderr, item.noise_floor**2
+    yield Finding(case.severity(*squared), name, text, evidence)
 
 
 def _refuse_without_inversion(case: Case) -> None:
@@ -165,4 +197,5 @@ def _finding(case: Case, name: str, part: tuple[str, float, float], what: str, t
     spectrum = case.outputs[name].error_spectrum
     irreps = [irrep for irrep, power in spectrum.items() if irrep != MIRRORED and power > 0.1 * max(spectrum.values())]
     evidence = replace(evidence, value=value, stderr=stderr)
-    return Finding(case.severity(max(value, 0.0) ** 0.5), name, f"{text}.", [evidence, *case.about(name)], irreps)
+    severity = case.severity(value, stderr, case.outputs[name].noise_floor ** 2)
+    return Finding(severity, name, f"{text}.", [evidence, *case.about(name)], irreps)

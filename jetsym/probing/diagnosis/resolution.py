@@ -83,7 +83,7 @@ def _wrong_by_rule(case: Case) -> Iterator[Reason]:
     last = case.report.irreps[-1].lam
     for name, item in case.report.equivariance.items():
         bound = max(case.bounds.deviation**2, item.noise_floor**2, item.relative**2 / 4)
-        if abs(item.unexplained) - case.bounds.sigma * item.unexplained_stderr > bound:
+        if abs(item.unexplained) - case.errors * item.unexplained_stderr > bound:
             evidence = Evidence(
                 f"relative A² of {name} that the rule does not see", item.unexplained, item.unexplained_stderr, bound
             )

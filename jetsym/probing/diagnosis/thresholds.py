@@ -43,6 +43,11 @@ BOUNDS: dict[str, Bound] = {
         "Fraction of power that counts as none at all, where an architecture forbids an irrep: a thousandth in "
         "amplitude. (Rounding in float32 stays below it.)",
     ),
+    "passes": Bound(
+        1e-3,
+        "Part of an output's squared gain that has to pass through a layer for it to count among those that the output "
+        "is read from, or depends on: a thirtieth in amplitude.",
+    ),
 }
 
 

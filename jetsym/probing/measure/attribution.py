@@ -21,14 +21,16 @@ from jetsym.probing.forward.session import Session
 from jetsym.probing.forward.settle import settle
 from jetsym.probing.kinds import check_law
 from jetsym.probing.measure.boosts import window_energies, windows_of
-from jetsym.probing.measure.combination import combine
+from jetsym.probing.measure.combination import combine, errors_of, is_beyond_rule
 from jetsym.probing.measure.deviation import Deviation
-from jetsym.probing.measure.orbit import deviations_along, orbit_of
+from jetsym.probing.measure.orbit import measure, orbit_of, plan_passes
 from jetsym.probing.measure.rounding import along_boosts, along_turns, measure_rounding
 from jetsym.probing.options import AUTO, check, check_kinds
-from jetsym.probing.reports.attribution import Attribution, Effect
+from jetsym.probing.reports.attribution import Attribution, Effect, judged
+from jetsym.probing.reports.equivariance import KNOWN_TO, Equivariance
 from jetsym.progress import progress_bar
-from jetsym.spectrum import group_of
+from jetsym.spectrum import Spectrum, WindowEnergies, group_of
+from jetsym.spectrum.heldout import chance
 from jetsym.spectrum.representations import Kind
 from jetsym.symmetry import Axis, GroupName, Symmetry
 
@@ -40,17 +42,29 @@ MIXED_PRECISION = "mixed precision"
 
 
 class Measured(NamedTuple):
-    """One measurement of all outputs: kind, noise floor as a fraction of power, one row per input; and its facts."""
+    """One measurement of all outputs.
+
+    Parameters
+    ----------
+    kinds, floors
+        Of every output, and its noise floor as a fraction of power.
+    parts
+        Its deviations, one row per input.
+    beyond
+        Outputs of which the rule does not see all, so that held-out elements tell.
+    facts
+        Of the measurement.
+    """
 
     kinds: Mapping[str, Kind]
     floors: Mapping[str, float]
     parts: Mapping[str, Sequence[Deviation]]
+    beyond: frozenset[str]
     facts: Mapping[str, Any]
 
-    def sums(self, name: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Return A² and N (inputs,) of an output."""
-        parts = self.parts[name]
-        return np.concatenate([part.squared for part in parts]), np.concatenate([part.norm for part in parts])
+    def combined(self, name: str, *, unbiased: bool) -> Equivariance:
+        """Return the error of an output over all inputs."""
+        return combine(self.kinds[name], self.parts[name], self.floors[name], unbiased=unbiased)
 
 
 def attribute(
@@ -73,7 +87,10 @@ def attribute(
 ) -> Attribution:
     """Measure which inputs, features and settings a model's equivariance error comes from.
 
-    A is measured as it is, and again with each source switched off, or on, on the same inputs and group elements.
+    A is measured as it is, and again with each source switched off, or on, on the same inputs and group elements. What
+    is compared is A itself, over the size of the output as it is: a size that changes with a source tells nothing.
+    Where a rule does not see all of A in one of the two, estimates from held-out elements are compared, which are
+    unbiased.
 
     Parameters
     ----------
@@ -142,13 +159,17 @@ def attribute(
         **symmetry.to_dict(),
         "l_max": l_max,
         "seconds": time.perf_counter() - start,
+        "unbiased": sorted(as_is.beyond.union(*(item.beyond for item in found.values()))),
     }
     return Attribution(
-        equivariance={name: combine(kind, as_is.parts[name], as_is.floors[name]) for name, kind in as_is.kinds.items()},
-        effects={
-            name: {source.name: _effect(name, source, as_is, found[source.name]) for source in chosen}
-            for name in as_is.kinds
-        },
+        equivariance={name: as_is.combined(name, unbiased=name in as_is.beyond) for name in as_is.kinds},
+        effects=judged(
+            {
+                name: {source.name: _effect(name, source, as_is, found[source.name]) for source in chosen}
+                for name in as_is.kinds
+            },
+            meta["n_inputs"],
+        ),
         meta=meta,
     )
 
@@ -235,67 +256,89 @@ def _measure(session: Session, inputs: Any, symmetry: Symmetry, l_max: int) -> M
         assert symmetry.width is not None
         (window,) = windows_of(symmetry, [symmetry.width], l_max)
     with session.open(inputs, action) as (running, placed):
-
-        def attempt() -> Mapping[str, Sequence[Deviation]]:
-            if orbit is not None:
-                return deviations_along(running, placed, orbit)
-            return window_energies(running, placed, window)[1]
-
         within_memory(running, lambda: orbit.settle(running, placed) if orbit else settle(running, placed))
         if not running.outputs:
             raise ProbeError("no output has a law that could be broken; say with outputs=… what one of them is")
         way = along_boosts(window) if orbit is None else along_turns(orbit.group)
         (rounding,) = within_memory(running, lambda: measure_rounding(running, placed, way))
         floors = {name: rounding[name].floor_of_error(kind) for name, kind in running.outputs.items()}
-        parts = within_memory(running, attempt)
-        return Measured(dict(running.outputs), floors, parts, session.facts(placed, action))
+        spectra: Mapping[str, Spectrum | WindowEnergies]
+        parts: Mapping[str, Sequence[Deviation]]
+        if orbit is None:
+            spectra, parts = within_memory(running, lambda: window_energies(running, placed, window))
+        else:
+            plans = within_memory(running, lambda: plan_passes(running, placed, orbit))
+            measured = measure(running, placed, orbit, plans, lambda _: None)
+            spectra = {name: Spectrum.concatenate(some) for name, some in measured.spectra.items()}
+            parts = measured.deviations
+        beyond = frozenset(name for name in parts if is_beyond_rule(spectra[name], parts[name], floors[name]))
+        return Measured(dict(running.outputs), floors, parts, beyond, session.facts(placed, action))
 
 
 def _effect(name: str, source: Source, as_is: Measured, switched: Measured) -> Effect:
     if name not in switched.parts:
         raise ProbeError(f"{source.name!r} cannot be switched: the model then has no output {name!r}")
-    difference, stderr = paired_difference(switched.sums(name), as_is.sums(name))
+    unbiased = name in as_is.beyond | switched.beyond
+    found, sway = errors_of(switched.parts[name], unbiased=unbiased)
+    before, sway_before = errors_of(as_is.parts[name], unbiased=unbiased)
+    influence = None if sway is None or sway_before is None else (sway.squared, sway_before.squared)
+    difference, stderr = paired_difference(
+        (found.squared, found.norm), (before.squared, before.norm), influence=influence
+    )
+    size = before.norm.sum()
+    scale = float(np.sqrt(found.norm.sum() / size)) if size > 0 else 1.0
+    floors = np.sqrt(as_is.floors[name]), scale * np.sqrt(switched.floors[name])
     return Effect(
         change=source.change,
         adds=source.adds,
-        equivariance=combine(as_is.kinds[name], switched.parts[name], switched.floors[name]),
+        equivariance=switched.combined(name, unbiased=unbiased),
         difference=difference,
         difference_stderr=stderr,
+        rounding=float(KNOWN_TO * min(floors)),
     )
 
 
 Sums = tuple[NDArray[np.float64], NDArray[np.float64]]
 
 
-def paired_difference(switched: Sums, as_is: Sums) -> tuple[float, float]:
-    """Return the difference of two relative A = √(ΣA²/ΣN) on the same inputs, and its jackknife error over inputs.
+def paired_difference(switched: Sums, as_is: Sums, *, influence: Sums | None = None) -> tuple[float, float]:
+    """Return √(ΣA²/ΣN) with a source switched less that as it is, with N as it is in both, and its jackknife error.
 
     Parameters
     ----------
     switched, as_is
-        (inputs,) A² and N of each measurement.
+        (inputs,) A² and N of each measurement, on the same inputs.
+    influence
+        (inputs, k) what each held-out element makes of either A², where they are estimates: the error is at least that
+        by chance of these elements, which both measurements share.
 
     Examples
     --------
-    >>> same = np.array([1.0, 2.0, 4.0]), np.array([4.0, 4.0, 4.0])
-    >>> paired_difference(same, same)
-    (0.0, 0.0)
+    >>> same, size = np.array([1.0, 2.0, 4.0]), np.array([4.0, 4.0, 4.0])
+    >>> paired_difference((same, size), (same, size)), paired_difference((same, 9 * size), (same, size))
+    ((0.0, 0.0), (0.0, 0.0))
     """
-    totals, left_out = zip(*(_roots(*sums) for sums in (switched, as_is)), strict=True)
+    norm = as_is[1]
+    totals, left_out = zip(*(_roots(squared, norm) for squared in (switched[0], as_is[0])), strict=True)
     difference = float(totals[0] - totals[1])
-    changes = left_out[0] - left_out[1]
-    n = len(changes)
+    changes, n = left_out[0] - left_out[1], len(norm)
     if n < 2:
         return difference, float("nan")
-    return difference, float(np.sqrt((n - 1) / n * ((changes - changes.mean()) ** 2).sum()))
+    stderr = float(np.sqrt((n - 1) / n * ((changes - changes.mean()) ** 2).sum()))
+    if influence is not None and norm.sum() > 0:
+        parts = [sway / (2 * abs(root)) for sway, root in zip(influence, totals, strict=True) if root]
+        signs = [sign for sign, root in zip((1, -1), totals, strict=True) if root]
+        together = sum(sign * part for sign, part in zip(signs, parts, strict=True))
+        stderr = max(stderr, float(chance(together)) / float(norm.sum())) if parts else stderr
+    return difference, stderr
 
 
 def _roots(squared: NDArray[np.float64], norm: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
-    """Return √(ΣA²/ΣN) over all inputs, and without each of them."""
+    """Return the signed √(ΣA²/ΣN) over all inputs, and without each of them."""
 
     def root(numerator: Any, denominator: Any) -> Any:
-        safe = np.where(denominator > 0, denominator, 1.0)
-        return np.where(denominator > 0, np.sqrt(np.maximum(numerator, 0.0) / safe), 0.0)
+        ratio = numerator / np.where(denominator > 0, denominator, 1.0)
+        return np.where(denominator > 0, np.sign(ratio) * np.sqrt(np.abs(ratio)), 0.0)
 
     total = squared.sum(), norm.sum()
     return float(root(*total)), root(total[0] - squared, total[1] - norm)

@@ -15,7 +15,7 @@ from jetsym.spectrum.heldout import is_beyond_chance
 from jetsym.spectrum.representations import Kind, representation
 from jetsym.spectrum.result import jackknife_ratio
 
-__all__ = ["combine", "is_beyond_rule"]
+__all__ = ["combine", "errors_of", "is_beyond_rule"]
 
 Array = NDArray[np.float64]
 
@@ -39,9 +39,8 @@ def combine(
         Whether to give the estimates from held-out elements in place of those of the rule.
     """
     by_rule, held = _errors_by_rule(parts), _held_out(parts)
-    found, sway, chosen = by_rule, None, list[Any](parts)
-    if unbiased and held is not None:
-        found, sway, chosen = *held, [part.held_out for part in parts]
+    found, sway = errors_of(parts, unbiased=unbiased)
+    chosen = list[Any](parts) if sway is None else [part.held_out for part in parts]
     rows, noise = (np.concatenate([getattr(part, name) for part in chosen]) for name in ("rows", "noise"))
     counts = np.concatenate([_counts(part) for part in parts])
 
@@ -79,6 +78,12 @@ def combine(
         unexplained=unexplained,
         unexplained_stderr=unexplained_stderr,
     )
+
+
+def errors_of(parts: Sequence[Deviation], *, unbiased: bool) -> tuple[Errors, Errors | None]:
+    """Return the errors of every input by the rule; or unbiased, if held-out elements tell, with their influence."""
+    held = _held_out(parts) if unbiased else None
+    return (_errors_by_rule(parts), None) if held is None else held
 
 
 def is_beyond_rule(found: Spectrum | WindowEnergies, errors: Sequence[Deviation], floor: float) -> bool:

@@ -16,6 +16,7 @@ from jetsym.probing.forward.session import Session
 from jetsym.probing.kinds import check_law, representation_of
 from jetsym.probing.measure import resolution
 from jetsym.probing.measure.combination import combine, is_beyond_rule
+from jetsym.probing.measure.dependence import measure_dependence
 from jetsym.probing.measure.orbit import Measurement, Orbit, measure, orbit_of, plan_passes
 from jetsym.probing.measure.rounding import Rounding, along_turns, measure_rounding
 from jetsym.probing.options import AUTO, check_kinds
@@ -102,6 +103,8 @@ def _report_on(
         (rounding,), plans = within_memory(
             running, lambda: (measure_rounding(running, placed, way), plan_passes(running, placed, orbit))
         )
+        (element,) = orbit.group.sample(1, np.random.default_rng(session.seed))
+        dependence = within_memory(running, lambda: measure_dependence(running, placed, element[None]))
         evaluations = sum(len(plan.groups) * orbit.evaluations(plan.inputs.stop - plan.inputs.start) for plan in plans)
         with progress_bar(title, evaluations, shown=session.progress) as advance:
             found = measure(running, placed, orbit, plans, advance)
@@ -116,6 +119,7 @@ def _report_on(
             "passes": found.passes,
             "seconds": time.perf_counter() - start,
             "batch_size": running.evaluations,
+            "dependence": dependence,
         }
     return _assemble(found, rounding, orbit, running.outputs, meta)
 

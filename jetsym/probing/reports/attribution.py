@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, ClassVar, Self
 
 from jetsym.probing.reports.equivariance import Equivariance
+from jetsym.probing.reports.significance import chance_of, corrected, p_value
 from jetsym.storage import Stored
 from jetsym.symmetry import Symmetry
 from jetsym.text import as_text, concise, table_of
 
-__all__ = ["Attribution", "Effect"]
+__all__ = ["Attribution", "Effect", "judged"]
+
+
+#: Probability that anything at all is said to change A where nothing does: that of two standard deviations.
+LEVEL = chance_of(2.0)
 
 
 @dataclass(frozen=True)
@@ -27,8 +32,13 @@ class Effect:
     equivariance
         The error with the source switched.
     difference, difference_stderr
-        Relative A with the source switched minus relative A as it is, with the jackknife error over inputs of the
-        difference: both are measured on the same inputs and elements.
+        A with the source switched minus A as it is, over the size of the output as it is, with the jackknife error over
+        inputs of the difference: both are measured on the same inputs and elements.
+    rounding
+        What rounding alone makes of the difference, at most.
+    p_value
+        How probable such a difference is by chance: by Student's t over the inputs, corrected for the number of
+        sources and outputs in which anything changes but rounding (Holm).
     """
 
     change: str
@@ -36,11 +46,36 @@ class Effect:
     equivariance: Equivariance
     difference: float
     difference_stderr: float
+    rounding: float = 0.0
+    p_value: float = 1.0
 
     @property
     def is_real(self) -> bool:
-        """True where the difference is more than rounding, and than twice its error."""
-        return abs(self.difference) > max(2 * self.difference_stderr, self.equivariance.noise_floor)
+        """True where the difference is more than rounding, and surely no chance, for all that was tried."""
+        return abs(self.difference) > self.rounding and self.p_value < LEVEL
+
+
+Effects = Mapping[str, Mapping[str, Effect]]
+
+
+def judged(effects: Effects, inputs: int) -> dict[str, dict[str, Effect]]:
+    """Return effects with their probabilities by chance on so many inputs, corrected for how many there are.
+
+    What changes nothing but rounding cannot be said to by chance, and is not counted.
+    """
+    places = [
+        (name, source)
+        for name, of in effects.items()
+        for source, item in of.items()
+        if abs(item.difference) > item.rounding
+    ]
+    found = [effects[name][source] for name, source in places]
+    chances = corrected([p_value(item.difference, item.difference_stderr, inputs - 1) for item in found])
+    values = dict(zip(places, chances, strict=True))
+    return {
+        name: {source: replace(item, p_value=values.get((name, source), 1.0)) for source, item in of.items()}
+        for name, of in effects.items()
+    }
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,11 +93,11 @@ class Attribution(Stored):
     """
 
     equivariance: Mapping[str, Equivariance]
-    effects: Mapping[str, Mapping[str, Effect]]
+    effects: Effects
     meta: Mapping[str, Any]
 
     KIND: ClassVar[str] = "attribution"
-    FORMAT: ClassVar[int] = 1
+    FORMAT: ClassVar[int] = 2  # 2: differences of A over the size as it is, with their probabilities by chance
 
     def sentences(self) -> list[str]:
         """Say in plain words what was found for every output."""
@@ -80,31 +115,31 @@ class Attribution(Stored):
 
     @classmethod
     def _read(cls, data: Mapping[str, Any]) -> Self:
+        effects = {
+            name: {
+                source: Effect(**{**effect, "equivariance": Equivariance(**effect["equivariance"])})
+                for source, effect in of.items()
+            }
+            for name, of in data["effects"].items()
+        }
         return cls(
             equivariance={name: Equivariance(**item) for name, item in data["equivariance"].items()},
-            effects={
-                name: {
-                    source: Effect(**{**effect, "equivariance": Equivariance(**effect["equivariance"])})
-                    for source, effect in effects.items()
-                }
-                for name, effects in data["effects"].items()
-            },
+            effects=judged(effects, data["meta"]["n_inputs"]),
             meta=dict(data["meta"]),
         )
 
     def __str__(self) -> str:
         table = table_of(
             f"Relative A under {Symmetry.from_dict(self.meta).words}, {self.meta['n_inputs']} inputs",
-            ("output", "source", "", "what was done", "relative A", "difference"),
+            ("output", "source", "", "what was done", "A / size as it is", "difference", "by chance"),
             words=4,
         )
         for name, item in self.equivariance.items():
-            table.add_row(name, "", "", "as it is", _relative(item), "")
+            table.add_row(name, "", "", "as it is", _relative(item), "", "")
             for source, effect in self.effects[name].items():
-                floor = effect.equivariance.noise_floor
-                difference = concise(effect.difference, effect.difference_stderr, floor=floor)
-                switched = "on" if effect.adds else "off"
-                table.add_row("", source, switched, effect.change, _relative(effect.equivariance), difference)
+                difference = concise(effect.difference, effect.difference_stderr, floor=effect.rounding)
+                switched, chance = "on" if effect.adds else "off", f"{effect.p_value:.1g}"
+                table.add_row("", source, switched, effect.change, _switched(item, effect), difference, chance)
             table.add_section()
         return as_text(table, width=140) + "\n".join(self.sentences()) + "\n"
 
@@ -113,21 +148,37 @@ def _relative(item: Equivariance) -> str:
     return concise(item.relative, item.relative_stderr, floor=item.noise_floor)
 
 
+def _switched(item: Equivariance, effect: Effect) -> str:
+    """Write A with a source switched, over the size of the output as it is."""
+    size = item.absolute / item.relative if item.relative else float("nan")
+    other = effect.equivariance
+    floor = other.noise_floor * (other.absolute / other.relative / size if other.relative else 1.0)
+    return concise(item.relative + effect.difference, other.absolute_stderr / size, floor=floor)
+
+
 def _sentences(name: str, report: Attribution) -> list[str]:
     item, effects = report.equivariance[name], report.effects[name]
     off = {source: effect for source, effect in effects.items() if not effect.adds}
     on = {source: effect for source, effect in effects.items() if effect.adds and effect.is_real}
+    still = [source for source, effect in effects.items() if effect.adds and not effect.is_real]
     if item.is_within_rounding:
         under = Symmetry.from_dict(report.meta).words
         result = [f"{item.verdict(name, 'invariant or equivariant as it is', under)}."]
     elif not off:
         result = [f"{name} has a relative A of {_relative(item)}; no source was switched off."]
+    elif report.meta["n_inputs"] < 2:
+        result = [f"{name} has a relative A of {_relative(item)}. One input has no errors to judge sources by."]
     else:
         result = [f"{name} has a relative A of {_relative(item)}. {_largest(item, off)}"]
     for source, effect in on.items():
         verb = "adds" if effect.difference > 0 else "takes away"
         amount = concise(abs(effect.difference), effect.difference_stderr)
         result.append(f"{source.capitalize()} ({effect.change}) {verb} {amount}.")
+    if still:
+        what = ", ".join(still).capitalize()
+        result.append(f"{what} {'changes' if len(still) == 1 else 'change'} nothing that can be told from chance.")
+    if name in report.meta.get("unbiased", ()):
+        result.append("The rule does not see all of it: held-out elements tell the differences.")
     return result
 
 
@@ -137,8 +188,8 @@ def _largest(item: Equivariance, off: Mapping[str, Effect]) -> str:
     if not lowering:
         return f"None of {', '.join(off)} explains it: without any one of them it is not measurably smaller."
     source, effect = min(lowering.items(), key=lambda pair: pair[1].difference)
-    left = max(effect.equivariance.relative, 0.0) ** 2 / item.relative**2
-    value = _relative(effect.equivariance)
+    left = max(item.relative + effect.difference, 0.0) ** 2 / item.relative**2
+    value = _switched(item, effect)
     if left < 0.5:
         return f"Most of it comes from {source}: {effect.change}, A falls to {value}."
     return f"No source explains half of it; without {source} ({effect.change}) A falls furthest, to {value}."

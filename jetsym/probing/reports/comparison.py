@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from jetsym.errors import ProbeError, require
 from jetsym.probing.reports.derived import bandwidth, pseudo_share, weighted
+from jetsym.probing.reports.differences import Difference, differences_of
 from jetsym.probing.reports.html import Sectioned, render
 from jetsym.probing.reports.spectrum import NOT_SMALL, SymmetryReport, tail_floor
 from jetsym.spectrum import Irrep
@@ -183,7 +184,40 @@ class Comparison(Sectioned):
                 f"{name}: the effective bandwidth goes from {ends[0]} in {report.layers[0]} to {ends[1]} in "
                 f"{report.layers[-1]}."
             )
-        return [*self.warnings, *texts]
+        return [*self.warnings, *texts, *self._differences()]
+
+    def differences(self, place: int) -> list[Difference]:
+        """Return by how much each number of a report exceeds that of the first; see :mod:`.differences`."""
+        return differences_of(self.reports[place], self.reports[0])
+
+    def differing(self) -> list[list[str]]:
+        """Write what surely differs from the first report: which report, layer and quantity, by how much, by chance."""
+        return [
+            [self.names[place], item.layer, item.quantity, concise(item.value, item.stderr), f"{item.p_value:.0e}"]
+            for place in range(1, len(self))
+            for item in sorted(self.differences(place), key=lambda item: item.p_value)
+            if item.is_real
+        ]
+
+    def _differences(self) -> list[str]:
+        """Say how many of the numbers of each report surely differ from those of the first, and which errors do."""
+        texts = []
+        for place in range(1, len(self)):
+            found, names = self.differences(place), f"{self.names[place]} and {self.names[0]}"
+            if not found:
+                texts.append(
+                    f"{names} have no layer or output of one name under one group, whose numbers could differ."
+                )
+                continue
+            real = sum(item.is_real for item in found)
+            text = f"{names}: {real} of {len(found)} numbers surely differ"
+            for item in found:
+                if item.quantity == "A":
+                    by = concise(item.value, item.stderr)
+                    verdict = f"differs by {by}" if item.is_real else f"does not surely differ ({by})"
+                    text += f"; A of {item.layer} {verdict}"
+            texts.append(f"{text}. Errors are combined as of independent inputs: of the same ones they are smaller.")
+        return texts
 
     def rows(self) -> Iterator[tuple[str, list[str]]]:
         """Yield the cells of the table: name of the report, and the cells of one of its layers."""
@@ -260,7 +294,14 @@ class Comparison(Sectioned):
     def section(self) -> Markup:
         """Return the warnings and the table, for a notebook's cell or a page."""
         rows = [[name, *cells] for name, cells in self.rows()]
-        return render("comparison.html", sentences=self.sentences(), header=["report", *self.header], rows=rows)
+        return render(
+            "comparison.html",
+            sentences=self.sentences(),
+            header=["report", *self.header],
+            rows=rows,
+            differing=self.differing(),
+            differing_header=DIFFERING,
+        )
 
     def _content(self) -> dict[str, Any]:
         return {"names": list(self.names), "reports": [report.to_dict() for report in self.reports]}
@@ -281,11 +322,17 @@ class Comparison(Sectioned):
                 table.add_section()
             table.add_row(name, *cells)
             last = name
-        return as_text(table) + "\n".join(self.sentences()) + "\n"
+        differing = self.differing()
+        title = f"Surely not as in {self.names[0]}"
+        shown = [table, *([table_of(title, DIFFERING, differing, words=3)] if differing else [])]
+        return as_text(*shown) + "\n".join(self.sentences()) + "\n"
 
     def __repr__(self) -> str:
         return f"Comparison({', '.join(self.names)})"
 
+
+#: Heads of the columns of :meth:`Comparison.differing`.
+DIFFERING = ("report", "layer", "quantity", "difference", "by chance")
 
 #: What reports should have been measured alike in, and what follows where they were not.
 SETTINGS = {

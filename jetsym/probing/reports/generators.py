@@ -26,7 +26,8 @@ class LocalReport(LayerReport):
     squared, squared_stderr
         (layers, generators) Σ_x ‖L_X f‖² / Σ_x ‖f‖², per squared radian or unit of rapidity, with jackknife errors.
     meta
-        Axes, method, numbers of inputs, dtype, cost, notes.
+        Axes, method, numbers of inputs, dtype, cost, notes: among them where forward-mode derivatives are not those of
+        what a model computes, as its graph is cut, so that the slopes are central differences.
     """
 
     layers: tuple[str, ...]
@@ -55,9 +56,10 @@ class LocalReport(LayerReport):
         return (
             f"Locally, {self.layers[-1]} changes fastest under {self.generators[most]} ({cells[most]} of its size per "
             f"radian or unit of rapidity, axes of the {self.meta['axes']}) and slowest under {self.generators[least]} "
-            f"({cells[least]}); by {self.meta['method']}."
+            f"({cells[least]}); by {self.meta['method']}. Slopes do not see jumps."
         )
 
     def __str__(self) -> str:
         title = f"Slope ‖L_X f‖/‖f‖ per radian or unit of rapidity, axes of the {self.meta['axes']}"
-        return as_text(table_of(title, ("layer", *self.generators), self.rows()))
+        cut = [note for note in self.meta["notes"] if "central differences" in note]
+        return as_text(table_of(title, ("layer", *self.generators), self.rows()), *cut)

@@ -170,5 +170,5 @@ def _sides(report: LorentzReport) -> str:
     return (
         f"The slopes under rotations and the spectrum of {name} are two measurements of one thing: ∫Σ‖J_a u‖² is "
         f"{sides['local']:.4g} of its power, Σ λ(λ+1) b up to λ = {l_max} is {sides['spectrum']:.4g}, and "
-        f"{100 * sides['tail']:.2g} % of the power lies beyond, where it weighs most. (Slopes do not see jumps.)"
+        f"{100 * sides['tail']:.2g} % of the power lies beyond, where it weighs most."
     )

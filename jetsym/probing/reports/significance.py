@@ -2,15 +2,50 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 from scipy import special
 
-__all__ = ["FEWEST_INPUTS", "Share", "quantile"]
+__all__ = ["FEWEST_INPUTS", "Share", "chance_of", "corrected", "p_value", "quantile"]
 
 #: With fewer inputs the tail of their distribution is out of sight: nothing is said to stay below a bound.
 FEWEST_INPUTS = 8
+
+
+def p_value(difference: float, stderr: float, degrees: float) -> float:
+    """Return how probable a difference of this size or more is by chance, by Student's t; 1 where no error is known.
+
+    Examples
+    --------
+    >>> round(p_value(2.0, 1.0, 11), 3), p_value(1.0, 0.0, 11), p_value(0.0, 0.0, 11), p_value(1.0, float("nan"), 0)
+    (0.071, 0.0, 1.0, 1.0)
+    """
+    if degrees <= 0 or not np.isfinite(stderr) or not difference:
+        return 1.0
+    return float(2 * special.stdtr(degrees, -abs(difference) / stderr)) if stderr else 0.0
+
+
+def chance_of(sigma: float) -> float:
+    """Return the probability of a normal number beyond so many standard deviations, on either side."""
+    return 2.0 * float(special.ndtr(-sigma))
+
+
+def corrected(p_values: Sequence[float]) -> list[float]:
+    """Return probabilities corrected for how many were looked at, by Holm's step-down rule.
+
+    Examples
+    --------
+    >>> corrected([0.01, 0.04, 0.03])
+    [0.03, 0.06, 0.06]
+    """
+    values = np.asarray(p_values, dtype=float)
+    order = np.argsort(values)
+    steps = np.maximum.accumulate(values[order] * np.arange(len(values), 0, -1))
+    result = np.empty_like(values)
+    result[order] = np.minimum(steps, 1.0)
+    return [float(value) for value in result]
 
 
 def quantile(sigma: float, inputs: int) -> float:

@@ -75,8 +75,13 @@ def handed(x: torch.Tensor) -> torch.Tensor:
 
 
 def staged(*layers, head=vector, kind="vector", n=8, **options):
-    outputs = {"output": kind}
-    return jetsym.probe(Staged(*layers, head=head), frames(n), outputs=outputs, **{"l_max": 3, **QUIET, **options})
+    """A report on layers of known spectra, that says the output is read from the last one by a linear map."""
+    options = {"l_max": 3, **QUIET, **options}
+    report = jetsym.probe(Staged(*layers, head=head), frames(n), outputs={"output": kind}, **options)
+    names = [f"layers.{place}" for place in range(len(layers))]
+    chain = {"through": dict.fromkeys(names, 1.0), "readout": {names[-1]: 1.0}, "nonlinear": {names[-1]: 0.0}}
+    dependence = {"embeddings": names[:1], "outputs": {"output": {**chain, "past": 0.0}}}
+    return replace(report, meta={**report.meta, "dependence": dependence})
 
 
 def function(model, kind, n=8, **options):
@@ -101,7 +106,7 @@ def fed():
 
 
 def narrow():
-    return staged(LINEAR, WELL, head=traceless, kind="rank2")
+    return staged(LINEAR, WELL, head=lambda x: 1.1 * traceless(x) + 0.1 * torch.eye(3)[2] * x[:, :1, 2:], kind="rank2")
 
 
 def wide():
@@ -236,8 +241,12 @@ def test_it_is_silent_on_every_clean_twin(diagnoses, mode, twin):
 
 @pytest.mark.parametrize("mode", MODES)
 def test_nothing_else_is_found_where_one_thing_is_wrong(diagnoses, mode):
-    """Besides what follows: who is blind gives the same answer for mirror images, and what drifts is leakage."""
-    also = {"parity-blindness": {"parity-contamination"}, "drift": {"leakage"}}
+    """Besides what follows: who is blind answers mirror images alike, what drifts or lacks λ = 2 leaks."""
+    also = {
+        "parity-blindness": {"parity-contamination"},
+        "drift": {"leakage"},
+        "bottleneck": {"leakage"},
+    }
     assert diagnoses[mode][0].names == {mode} | also.get(mode, set())
 
 
@@ -279,6 +288,87 @@ def test_the_bottleneck_of_a_linear_embedding():
     assert (item.subject, item.severity) == ("embed", "problem")
     assert "first appears in body" in item.text
     assert item.irreps[0] == "(2,+)"
+
+
+def exact(embed, *, head=None):
+    """Vectors, their products, and the trace or the products themselves: exact at every step."""
+
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.embed, self.mix, self.products = (
+                nn.Linear(4, 8, bias=False),
+                nn.Linear(8, 3, bias=False),
+                nn.Identity(),
+            )
+
+        def forward(self, x):
+            v = self.mix(self.embed(x.mT))
+            h = self.products(v @ v.mT)
+            return h if head is None else head(v if embed else h)
+
+    return Net().double()
+
+
+@pytest.mark.parametrize(
+    ("kind", "net"),
+    [
+        ("rank2", exact(False)),
+        ("scalar", exact(False, head=lambda h: h.diagonal(dim1=-2, dim2=-1).sum(-1))),
+        ("scalar", exact(True, head=lambda v: (v**2).sum((-1, -2)))),
+        ("vector", exact(True, head=lambda v: v[..., 0] * (v**2).sum((-1, -2))[:, None])),
+    ],
+)
+@pytest.mark.parametrize("n", [8, 24])
+def test_exact_products_of_tensors_are_no_bottleneck(kind, net, n):
+    """No layer of vectors holds λ ≥ 2 or (0,+), and nothing is wrong with that; a twin that breaks is found."""
+    points = np.random.default_rng(2).normal(size=(n, 4, 3))
+    found = jetsym.diagnose(jetsym.probe(net, points, outputs={"y": kind}, **QUIET))
+    assert not found.names & {"bottleneck", "leakage", "misalignment"}
+    assert {item.severity for item in found} <= {"note"}
+
+
+@pytest.mark.parametrize("n", [2, 4])
+def test_few_inputs_make_no_problem(n):
+    """What breaks altogether is a note of few inputs, and what they cannot tell is not looked for."""
+    found = jetsym.diagnose(function(lambda x: x[:, 2] + 0.1, "scalar", n=n))
+    assert {item.severity for item in found if item.name != "under-resolved"} <= {"note"}
+    assert {"starvation", "bottleneck", "late-collapse", "parity-blindness"} <= set(found.not_judged)
+    sure = jetsym.diagnose(function(lambda x: x[:, 2] + 0.1, "scalar", n=16))
+    assert ("leakage", "problem") in [(item.name, item.severity) for item in sure] or "parity-contamination" in sure
+
+
+def test_late_collapse_needs_a_start_that_turns():
+    turning, still = {**WELL, Irrep(0, 1): 0.1}, {Irrep(0, 1): 1.0}
+    assert "late-collapse" in jetsym.diagnose(staged(turning, turning, head=lengths, kind="scalar"))
+    assert "late-collapse" not in jetsym.diagnose(staged(still, turning, head=lengths, kind="scalar"))
+
+
+@pytest.mark.parametrize(
+    ("report", "modes"),
+    [
+        (enough, {"late-collapse", "parity-blindness", "drift", "frame-locking"}),
+        (gradual, {"misalignment", "parity-blindness", "drift", "frame-locking"}),
+        (lambda: function(lambda x: x, "vector"), {"starvation", "bottleneck", "parity-blindness"}),
+        (lambda: staged(WELL, WELL, l_max=1), {"bottleneck"}),
+        (free, {"leakage", "misalignment", "parity-contamination"}),
+        (few, {"saturation", "leakage", "misalignment", "starvation"}),
+    ],
+)
+def test_what_cannot_fire_is_not_looked_for(report, modes):
+    found = jetsym.diagnose(report())
+    assert modes <= set(found.not_judged), found.not_judged
+    looked_for = str(found).partition("ooked for:")[2].partition("Not judged")[0]
+    assert not any(mode in looked_for for mode in modes)
+
+
+def test_a_report_that_does_not_say_what_outputs_depend_on_is_judged_with_caution():
+    report = staged(WELL, without(Irrep(1, 1)), head=lambda x: x[:, 0] * torch.tensor([1.0, 1.0, 2.0]))
+    old = replace(report, meta={key: value for key, value in report.meta.items() if key != "dependence"})
+    now, before = (next(item for item in jetsym.diagnose(one) if item.name == "starvation") for one in (report, old))
+    assert (now.severity, before.severity) == ("problem", "warning")
+    assert "The last layer that ran is taken for the readout" in before.text
+    assert "taken for the readout" not in now.text
 
 
 def test_starvation_served_another_way_is_only_a_note():

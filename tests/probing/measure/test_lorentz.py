@@ -163,6 +163,76 @@ def test_forward_mode_and_central_differences_agree(tagger, jets):
         np.testing.assert_allclose(forward.squared[-1], other.squared[-1], rtol=1e-3)  # kinks within the step
 
 
+class Wrong(torch.autograd.Function):
+    """The identity, with a forward-mode derivative that is none."""
+
+    @staticmethod
+    def forward(x):
+        return x.clone()
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        pass
+
+    @staticmethod
+    def jvp(ctx, tangent):
+        return -2 * tangent
+
+
+class Cut(nn.Module):
+    """A network of momenta, through something that may cut its graph."""
+
+    def __init__(self, through, dtype=torch.float64):
+        super().__init__()
+        torch.manual_seed(0)
+        self.through, self.a, self.b = through, nn.Linear(4, 8, dtype=dtype), nn.Linear(8, 1, dtype=dtype)
+
+    def forward(self, p4):
+        return {"y": self.b(torch.tanh(self.a(self.through(p4)))).sum(1)}
+
+
+CUTS = {
+    "detach": lambda x: x.detach(),
+    "some particles": lambda x: torch.cat([x[:, :1].detach(), x[:, 1:]], 1),
+    "one input": lambda x: torch.cat([x[:1].detach(), x[1:]]),
+    "data": lambda x: x.data + 0,
+    "numpy": lambda x: torch.from_numpy(x.detach().numpy().copy()),
+    "derivative of its own": Wrong.apply,
+    "fine steps": lambda x: torch.round(x * 1e5) / 1e5,
+    "no number": lambda x: x * (1 + 0 * torch.sqrt((x * 0).sum(-1, keepdim=True))),
+}
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+@pytest.mark.parametrize("cut", CUTS)
+def test_a_graph_that_is_cut_is_found(cut, dtype):
+    """The slopes are those of the network without the cut, by differences, and the report says so."""
+    rng = np.random.default_rng(0)
+    momenta = rng.normal(size=(12, 3, 3))
+    p4 = torch.tensor(np.concatenate([np.sqrt(1 + (momenta**2).sum(-1, keepdims=True)), momenta], -1)).to(dtype)
+
+    def measured(through):
+        session = Session.of(Cut(through, dtype), p4, {"y": "scalar"}, progress=False)
+        return lie.measure_generators(session, p4, axes="beam"), lie.casimir(session, p4[:2], l_max=1)["y"]
+
+    (expected, sides), (found, others) = measured(lambda x: x), measured(CUTS[cut])
+    assert (expected.meta["method"], expected.meta["notes"]) == ("forward-mode", found.meta["notes"][:-1])
+    assert found.meta["method"].startswith("central differences")
+    assert "Slopes are central differences" in found.meta["notes"][-1]
+    np.testing.assert_allclose(found.squared, expected.squared, rtol=1e-2 if cut == "fine steps" else 1e-4)
+    assert others == pytest.approx(sides, rel=1e-2)
+    assert "Slopes are central differences" in " ".join(str(found).split())
+
+
+@pytest.mark.parametrize("through", [torch.abs, torch.relu, torch.round], ids=["abs", "relu", "round"])
+def test_kinks_and_jumps_are_no_cut(through):
+    p4 = torch.tensor(np.random.default_rng(1).normal(size=(12, 3, 4)))
+    session = Session.of(Cut(through), p4, {"y": "scalar"}, progress=False)
+    found = lie.measure_generators(session, p4, axes="beam")
+    assert found.meta["method"] == "forward-mode"
+    assert "do not see jumps" in found.sentence()
+
+
 class Polynomials(nn.Module):
     """Harmonic polynomials of momenta up to λ = 3, and a constant."""
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 import matplotlib as mpl
 import numpy as np
 import pytest
+import torch
 
 import jetsym
 from jetsym.errors import DataError, ProbeError
@@ -110,6 +111,80 @@ def test_table_frame_and_json(reports, tmp_path):
     data = compared.to_dict()
     with pytest.raises(DataError, match="1 names for 2 reports"):
         Comparison.from_dict({**data, "names": ["known"]})
+
+
+def drawn(seed, n=12, tilt=0.3, dtype=float, **options):
+    """A report on an output that is broken by some amount, which differs between inputs, of inputs of its own."""
+    points = np.random.default_rng(seed).normal(size=(n, 3)).astype(dtype)
+    return jetsym.probe(
+        lambda x: 2 + tilt * x[:, 2] + 0.2 * np.sin(x[:, 0]), points, group="SO3", **{"l_max": 2, **QUIET, **options}
+    )
+
+
+def test_of_the_same_model_nothing_surely_differs():
+    """Other inputs are another draw: of 45 pairs, with 6 numbers each, at most one is said to differ."""
+    several = [drawn(seed) for seed in range(10)]
+    pairs = [(one, two) for place, one in enumerate(several) for two in several[:place]]
+    real = [any(item.is_real for item in jetsym.compare(*pair).differences(1)) for pair in pairs]
+    assert sum(real) <= 1
+    assert not any(item.p_value < 1 for item in jetsym.compare(several[0], several[0]).differences(1))
+
+
+def test_what_surely_differs_is_found_with_its_sign():
+    weak, strong = drawn(0, n=64, limit=64), drawn(1, n=64, tilt=1.0, limit=64)
+    compared = jetsym.compare(weak, strong, names=["weak", "strong"])
+    (a,) = [item for item in compared.differences(1) if item.quantity == "A"]
+    one, two = (report.equivariance["output"] for report in (weak, strong))
+    assert a.value == two.absolute - one.absolute > 0
+    assert a.stderr == pytest.approx(np.hypot(one.absolute_stderr, two.absolute_stderr))
+    assert a.is_real
+    (share,) = [item for item in compared.differences(1) if item.quantity == "(0)"]
+    assert share.value < 0
+    assert share.is_real
+    text, page = str(compared), compared._repr_html_()
+    assert "Surely not as in weak" in text
+    assert "A of output differs by" in text
+    assert "as of independent inputs" in page
+    back = jetsym.compare(strong, weak).differences(1)
+    assert [item.value for item in back] == [-item.value for item in compared.differences(1)]
+
+
+def test_a_size_that_differs_is_no_difference_of_errors():
+    """The output of one has a constant a hundred times larger: relative A differs, and A does not."""
+    points = np.random.default_rng(0).normal(size=(32, 3))
+    near, far = (jetsym.probe(lambda x, c=c: c + x[:, 2], points, group="SO3", l_max=1, **QUIET) for c in (1.0, 100.0))
+    (a,) = [item for item in jetsym.compare(near, far).differences(1) if item.quantity == "A"]
+    assert near.equivariance["output"].relative > 50 * far.equivariance["output"].relative
+    assert not a.is_real
+
+
+def test_rounding_and_few_inputs_make_no_difference():
+    def length(x):
+        return (x**2).sum(-1)
+
+    points = np.random.default_rng(0).normal(size=(16, 3))
+    both = [jetsym.probe(length, points.astype(dtype), l_max=1, **QUIET) for dtype in (np.float32, np.float64)]
+    assert not any(item.is_real for item in jetsym.compare(*both).differences(1))
+    one, other = drawn(0, n=1), drawn(1, n=1, tilt=1.0)
+    assert not any(item.is_real for item in jetsym.compare(one, other).differences(1))
+
+
+def test_draws_differ_as_draws_do():
+    """A trained network against untrained ones: their number counts, not that of the inputs."""
+    torch.manual_seed(0)
+    net, points = torch.nn.Linear(3, 2, bias=False), torch.randn(32, 3)
+    report = jetsym.probe(net, points, l_max=1, baseline="untrained", n_draws=3, **QUIET)
+    (a,) = [item for item in jetsym.compare(report.baseline, report).differences(1) if item.quantity == "A"]
+    spread = report.baseline.equivariance["output"].absolute_stderr * (4 / 3) ** 0.5
+    assert a.stderr == pytest.approx(np.hypot(spread, report.equivariance["output"].absolute_stderr))
+    assert not a.is_real
+
+
+def test_reports_under_other_groups_have_nothing_to_compare(reports):
+    other = known(POWERS, group="SO3")
+    compared = jetsym.compare(reports[0], other)
+    assert compared.differences(1) == []
+    assert "no layer or output of one name under one group" in " ".join(compared.sentences())
 
 
 def test_figure(reports):
