@@ -19,12 +19,13 @@ from jetsym._version import __version__
 from jetsym.domains.base import Action, Domain
 from jetsym.domains.table import domain_of, load_model
 from jetsym.errors import ProbeError, closest, expect_at_least
-from jetsym.probing.forward.capture import Record, capture, flatten_outputs, untouched
-from jetsym.probing.forward.layers import Layered, is_compiled, select_layers, unwrapped
+from jetsym.probing.forward.capture import Record, capture, flatten_outputs
+from jetsym.probing.forward.layers import Layered, is_compiled, unwrapped
 from jetsym.probing.forward.layouts import Layout
 from jetsym.probing.forward.memory import is_out_of_memory
 from jetsym.probing.forward.precision import full_precision
 from jetsym.probing.forward.tokens import Named
+from jetsym.probing.forward.untouched import untouched
 from jetsym.probing.kinds import as_measured, token_mask
 from jetsym.probing.options import AUTO
 from jetsym.spectrum.representations import Kind
@@ -173,9 +174,7 @@ class Session:
         running.left_out = self.left_out = {}
         with ExitStack() as stack:
             if isinstance(self.model, nn.Module):
-                modules = select_layers(self.model, self.layers)
                 stack.enter_context(untouched(self.model, self.device))
-                running._record = stack.enter_context(capture(modules))
                 # A module without parameters may hold its numbers anywhere: its inputs stay where they are.
                 bare = not any(True for _ in self.model.parameters())
                 inputs = self.domain.to(
@@ -186,6 +185,7 @@ class Session:
                     f"layers={self.layers!r} of a {type(self.model).__name__}; only torch modules have layers: leave "
                     "it out"
                 )
+            running._record = stack.enter_context(capture(self.model, self.layers))
             yield running, inputs
 
     def facts(self, inputs: Any, action: Action | None = None) -> dict[str, Any]:
@@ -314,6 +314,9 @@ class Session:
         """Return what layers and outputs are, as the model returned them."""
         try:
             found = self._named(self._run(inputs))
+            if self._record.is_first:
+                self._record.end_first(found)
+                found = self._named(self._run(inputs))
             if not self._kinds:
                 self._kinds = self._kinds_of(found)
                 self.outputs |= self._kinds
@@ -329,7 +332,7 @@ class Session:
         lacking = [name for name in self._kinds if name not in found]
         if lacking:
             raise ProbeError(f"the model returned its output {lacking[0]!r} in some forward passes only")
-        return dict(layers) | {name: found[name] for name in self._kinds}
+        return self._record.apart(dict(layers) | {name: found[name] for name in self._kinds})
 
     def _run(self, inputs: Any) -> Any:
         """Call the model, a second time to copy what the first pass has overwritten in place."""
