@@ -93,9 +93,7 @@ def test_options():
     named = jetsym.layers(net, x, tokens={"channels": None}, outputs={"output": "pseudoscalar"})
     assert named["channels"].tokens == "none"
     assert named["output"].module == "pseudoscalar"
-    called = jetsym.layers(
-        net, [{"x": each} for each in x], call=lambda model, some: model(stacked(some)), action=turned
-    )
+    called = jetsym.layers(net, x.mT, call=lambda model, some: model(some.mT), action=turned)
     assert called["pool"].shape == (2, 6)
     assert jetsym.layers(net, x, call=lambda model, some: {"a": model(some)}).names[-1] == "a"
 
