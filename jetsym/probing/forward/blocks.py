@@ -9,8 +9,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch._C import _functorch
+from torch.nn.utils.parametrize import ParametrizationList
 
-__all__ = ["Call", "address", "find_blocks", "is_equal", "tensors_in"]
+__all__ = ["Call", "address", "find_blocks", "is_equal", "tensors_in", "unwrapped_tensor"]
 
 #: The attribute in which a wrapper says which of its children is the model whose layers are to be read.
 WITHIN = "probe_within"
@@ -49,7 +51,8 @@ class Call:
 
     def end(self, returned: Iterable[Any], *, has_parameters: bool) -> None:
         """Take note of the arrays that the module returned."""
-        self.returned = [x for x in returned if isinstance(x, Tensor) and (x.is_floating_point() or x.is_complex())]
+        tensors = map(unwrapped_tensor, returned)
+        self.returned = [x for x in tensors if x is not None and (x.is_floating_point() or x.is_complex())]
         pairs = list(zip(self.given, self.copies, strict=True))
         self.hands_on = bool(self.returned) and all(
             any(_is_handed_on(x, *pair, has_parameters=has_parameters) for pair in pairs) for x in self.returned
@@ -70,7 +73,8 @@ class Call:
 def tensors_in(value: Any, depth: int = DEPTH) -> list[Tensor]:
     """Return the tensors within tuples, dictionaries, and objects that hold some."""
     if isinstance(value, Tensor):
-        return [value]
+        tensor = unwrapped_tensor(value)
+        return [] if tensor is None else [tensor]
     if depth == 0 or value is None or isinstance(value, (str, bytes, int, float, complex, type, nn.Module)):
         return []
     if isinstance(value, Mapping):
@@ -82,6 +86,13 @@ def tensors_in(value: Any, depth: int = DEPTH) -> list[Tensor]:
     else:
         items = getattr(value, "__dict__", {}).values()
     return [tensor for item in items for tensor in tensors_in(item, depth - 1)]
+
+
+def unwrapped_tensor(array: Any) -> Tensor | None:
+    """Return a tensor outside the gradients of torch.func; None for another value, and for one within a vmap."""
+    while isinstance(array, Tensor) and _functorch.is_gradtrackingtensor(array):
+        array = _functorch.get_unwrapped(array)
+    return array if isinstance(array, Tensor) and not _functorch.is_functorch_wrapped_tensor(array) else None
 
 
 def address(array: Any) -> int | None:
@@ -133,6 +144,7 @@ class Tree:
     outputs: Sequence[Any]
     within: str | None = None
     _best: dict[str, Score | None] = field(default_factory=dict)
+    _opened: set[str] = field(default_factory=set)
 
     @cached_property
     def _children(self) -> dict[str, list[str]]:
@@ -140,7 +152,9 @@ class Tree:
         running = set()
         for name in self.calls:
             parts = name.split(".")
-            running |= {".".join(parts[: n + 1]) for n in range(len(parts))}
+            held = [".".join(parts[: n + 1]) for n in range(len(parts))]
+            if not any(isinstance(self.modules.get(item), ParametrizationList) for item in held):  # which make weights
+                running.update(held)
         found: dict[str, list[str]] = {}
         for name in self.modules:
             parts = name.split(".")
@@ -213,17 +227,37 @@ class Tree:
         has_blocks, _ = here or (False, 0)
         for child in children:
             inside = self.best(child)
-            if (inside and inside > here) if has_blocks and here else (inside or child not in self.calls):
+            is_open = (inside and inside > here) if has_blocks and here else (inside or child not in self.calls)
+            if is_open:
                 yield from self.open_to_stacks(child)
-            elif child in self.calls:
+            if child in self.calls and (not is_open or self._adds(child)):
                 yield child
 
     # --- what is read ---
 
     def open_once(self, names: Iterable[str], *, only_opaque: bool = False) -> list[str]:
-        """Return the modules within some, and those that have none within; or only within what returns no arrays."""
-        shut = {name for name in names if only_opaque and any(call.returned for call in self.calls.get(name, ()))}
-        return [inner for name in names for inner in ([] if name in shut else self.children(name)) or [name]]
+        """Return modules, and those within them, or only within what returns no arrays, in place of the former."""
+        found = []
+        for name in names:
+            calls = self.calls.get(name, ())
+            inside = [] if only_opaque and any(call.returned for call in calls) else self.children(name)
+            if name in self._opened or not inside:
+                found.append(name)
+                continue
+            self._opened.add(name)
+            found += [*inside, name] if self._adds(name) else inside
+        return found
+
+    def _adds(self, name: str) -> bool:
+        """Return whether a module returns something that no module within it does."""
+        inside = [
+            x
+            for other, calls in self.calls.items()
+            if other.startswith(f"{name}.")
+            for call in calls
+            for x in call.returned
+        ]
+        return any(call.returned and not call.returns(inside) for call in self.calls.get(name, ()))
 
     def is_layer(self, name: str) -> bool:
         """Return whether a module returns arrays that are neither what it was given nor the outputs of the model."""
@@ -239,8 +273,9 @@ def find_blocks(
 
     Modules are opened until a stack of equal blocks appears, each of which goes on from the one before: what stands
     beside it is taken as it is, unless it holds a longer one. Where no blocks are stacked, all are opened until there
-    are at least three layers. A wrapper says in ``probe_within`` which of its children is the model whose layers are to
-    be read: what it adds beside is not what the outputs are read from.
+    are at least three layers. What is opened is read as well if it returns what nothing within it does. A wrapper says
+    in ``probe_within`` which of its children is the model whose layers are to be read: what it adds beside is not what
+    the outputs are read from.
 
     Parameters
     ----------

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from jetsym.errors import ProbeError, closest
-from jetsym.probing.forward.blocks import Call, address, find_blocks, is_equal, tensors_in
+from jetsym.probing.forward.blocks import Call, address, find_blocks, is_equal, tensors_in, unwrapped_tensor
 from jetsym.probing.forward.layers import Layered, match_layers, name_modules, select_layers
 from jetsym.probing.options import AUTO
 
@@ -57,6 +57,8 @@ class Record(dict[str, Tensor]):
         self._running: dict[str, list[Call]] = {}
         self._hooks: dict[str, list[RemovableHandle]] = {}
         for name, module in (modules or {}).items():
+            if isinstance(module, torch.jit.ScriptModule):
+                continue  # has no hooks
             self._hooks[name] = [module.register_forward_hook(self._hook(name))]
             if choose is not None:
                 self._hooks[name].append(module.register_forward_pre_hook(self._pre_hook(name), with_kwargs=True))
@@ -99,8 +101,8 @@ class Record(dict[str, Tensor]):
         """Keep what a layer has just returned."""
         self._counts[name] += 1
         label = name if self._counts[name] == 1 else f"{name}@{self._counts[name]}"
-        for key, array in flatten_outputs(output, label).items():
-            if isinstance(array, Tensor):
+        for key, value in flatten_outputs(output, label).items():
+            if (array := unwrapped_tensor(value)) is not None:
                 is_copied = self.is_first or key in self._copied or array.is_inference()
                 self[key] = array.clone() if is_copied else array
                 self._returned[key], self._versions[key] = array, _version(self[key])
@@ -193,13 +195,20 @@ def capture(model: Any, layers: str | Sequence[str]) -> Iterator[Record]:
 
 
 def _chosen(
-    patterns: Sequence[str], names: Sequence[str], calls: Mapping[str, Sequence[Call]], outputs: Sequence[Any]
+    patterns: Sequence[str],
+    modules: Mapping[str, nn.Module],
+    calls: Mapping[str, Sequence[Call]],
+    outputs: Sequence[Any],
 ) -> list[str]:
     """Return the layers that were asked for, of which every name or pattern has to mean some that ran."""
     for pattern in patterns:
-        meant = match_layers(pattern, names)
+        meant = match_layers(pattern, list(modules))
         ran = [name for name in meant if name in calls]
         if not ran:
+            if isinstance(modules[meant[0]], torch.jit.ScriptModule):
+                raise ProbeError(
+                    f"layer {pattern!r} is compiled to TorchScript, which cannot be read; choose other layers"
+                )
             beside = [name for name in calls if name.startswith(f"{meant[0]}.")] or list(calls)
             raise ProbeError(
                 f"layer {pattern!r} never ran when the model was called; {closest(pattern, beside)}, which did"
@@ -209,7 +218,7 @@ def _chosen(
                 f"layer {pattern!r} returned no array of floating-point numbers, by itself, in a tuple or in a "
                 "dictionary; choose layers within it"
             )
-    return list(names)
+    return list(modules)
 
 
 def flatten_outputs(output: Any, name: str) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, OrderedDict, defaultdict, deque
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from functools import partial
 from typing import Any
 
@@ -45,7 +45,8 @@ def untouched(model: nn.Module, device: Any) -> Iterator[None]:
     kept = Kept(model)
     home = next((parameter.device for parameter in model.parameters()), None)
     try:
-        model.eval()
+        with suppress(NotImplementedError, AttributeError):  # exported and frozen modules have no modes
+            model.eval()
         if device is not None and home is not None:
             model.to(device)
         with torch.no_grad(), _eager(model):
@@ -67,7 +68,7 @@ class Kept:
     def __init__(self, model: nn.Module) -> None:
         self._seen: dict[int, Any] = {}
         self._steps: list[Callable[[], None]] = []
-        modes = {module: module.training for module in model.modules()}
+        modes = {module: module.training for module in model.modules() if hasattr(module, "training")}
         self._keep(model)
         for tensor in (*model.parameters(), *model.buffers()):
             self._keep(tensor)  # those that are no attributes, as of scripted modules

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 import jetsym
+from jetsym.errors import ProbeError
 from jetsym.probing.forward.capture import capture
 from jetsym.probing.forward.layers import name_modules
 
@@ -516,6 +517,54 @@ def test_modules_that_pass_objects_on_are_read_inside():
     assert blocks_of(Net()) == [f"layers.{n}.{part}" for n in range(2) for part in ("nodes", "edges")]
 
 
+def test_what_is_opened_is_read_where_it_does_something_of_its_own():
+    class Pooled(nn.Module):
+        def __init__(self, trunk):
+            super().__init__()
+            self.trunk = trunk
+
+        def forward(self, x):
+            return torch.sort(self.trunk(x), dim=1).values.mean(1)
+
+    class Model(nn.Module):
+        def __init__(self, trunk):
+            super().__init__()
+            self.pooled, self.head = Pooled(trunk), nn.Linear(C, 2)
+
+        def forward(self, x):
+            return self.head(self.pooled(x))
+
+    assert blocks_of(Model(Trunk())) == [*within("pooled.trunk"), "pooled"]
+    assert blocks_of(Model(nn.Linear(3, C))) == ["pooled.trunk", "pooled"]
+
+
+def test_what_makes_weights_is_no_layer():
+    parametrized = [nn.utils.parametrizations.weight_norm(nn.Linear(3, C)), nn.Tanh(), nn.Linear(C, 2)]
+    assert blocks_of(nn.Sequential(*parametrized)) == ["0", "1"]
+
+
+def test_parts_without_hooks_are_passed_over():
+    scripted = nn.Sequential(torch.jit.script(nn.Linear(3, C)), nn.Tanh(), nn.Linear(C, 2))
+    assert blocks_of(scripted) == ["1"]
+    with pytest.raises(ProbeError, match="layer '0' is compiled to TorchScript, which has no hooks"):
+        jetsym.probe(scripted, torch.randn(2, 5, 3), layers=["0"], l_max=1, progress=False)
+    for whole in (torch.jit.script(nn.Sequential(*scripted)), torch.jit.freeze(torch.jit.script(scripted.eval()))):
+        assert jetsym.probe(whole, torch.randn(2, 5, 3), l_max=1, progress=False).layers == ("output",)
+
+
+def test_networks_within_a_vmap():
+    class Ensemble(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.stem, self.base = nn.Linear(3, 3), nn.Sequential(nn.Linear(3, C), nn.Tanh(), nn.Linear(C, 2))
+
+        def forward(self, x):
+            return torch.vmap(self.base, in_dims=1)(torch.tanh(self.stem(x))).mean(0)
+
+    assert blocks_of(Ensemble()) == ["stem"]
+    assert jetsym.probe(Ensemble(), torch.randn(2, 5, 3), l_max=1, progress=False).layers == ("stem", "output")
+
+
 # --- what hands its input on, and what returns the outputs ---
 
 
@@ -614,7 +663,7 @@ def test_networks_of_weaver():
     x = torch.cat([x, x.norm(dim=1, keepdim=True) + 0.1], 1)
     mask = torch.ones(2, 1, 20, dtype=torch.bool)
     convolutions = blocks_of(ParticleNet(4, 2), x, call=lambda model, x: model(x[:, :2], x, mask))
-    assert {f"edge_convs.{n}" for n in range(3)} <= set(convolutions)
+    assert convolutions == ["bn_fts", "edge_convs.0", "edge_convs.1", "fusion_block"]
     transformer = blocks_of(ParticleTransformer(4, 2, trim=False), x, call=lambda model, x: model(x, x, mask))
     stacks = [*(f"blocks.{n}" for n in range(8)), "cls_blocks.0", "cls_blocks.1"]
     assert [name for name in transformer if "locks" in name] == stacks
