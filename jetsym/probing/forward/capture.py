@@ -183,9 +183,7 @@ def capture(model: Any, layers: str | Sequence[str]) -> Iterator[Record]:
         if layers == AUTO:
             choose = partial(find_blocks, model, modules)
         else:
-            choose = partial(
-                _chosen, [layers] if isinstance(layers, str) else layers, list(select_layers(model, layers))
-            )
+            choose = partial(_chosen, [layers] if isinstance(layers, str) else layers, select_layers(model, layers))
     record = Record(modules, choose, is_first=True)
     try:
         yield record
