@@ -205,7 +205,7 @@ def _chosen(
         if not ran:
             if isinstance(modules[meant[0]], torch.jit.ScriptModule):
                 raise ProbeError(
-                    f"layer {pattern!r} is compiled to TorchScript, which cannot be read; choose other layers"
+                    f"layer {pattern!r} is compiled to TorchScript, which has no hooks; choose other layers"
                 )
             beside = [name for name in calls if name.startswith(f"{meant[0]}.")] or list(calls)
             raise ProbeError(
