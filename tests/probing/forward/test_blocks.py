@@ -543,6 +543,7 @@ def test_what_makes_weights_is_no_layer():
     assert blocks_of(nn.Sequential(*parametrized)) == ["0", "1"]
 
 
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
 def test_parts_without_hooks_are_passed_over():
     scripted = nn.Sequential(torch.jit.script(nn.Linear(3, C)), nn.Tanh(), nn.Linear(C, 2))
     assert blocks_of(scripted) == ["1"]
