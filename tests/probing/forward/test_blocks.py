@@ -461,8 +461,9 @@ def test_equal_networks_side_by_side_are_no_stack():
 
     inside = [*within("trunk"), "head"]
     assert blocks_of(Ensemble(Net)) == [*within("members.0", inside), *within("members.1", inside)]
-    single = Ensemble(lambda: nn.Sequential(nn.Linear(3, C), nn.ReLU(), nn.Linear(C, 2)))
-    assert blocks_of(single) == [f"members.{i}.{n}" for i in range(2) for n in range(3)]
+    for width in (2, 3):  # be what they return of the shape of what they are given
+        single = Ensemble(lambda width=width: nn.Sequential(nn.Linear(3, C), nn.ReLU(), nn.Linear(C, width)))
+        assert blocks_of(single) == [f"members.{i}.{n}" for i in range(2) for n in range(3)]
 
 
 def test_modules_that_are_run_by_another_method_are_opened():
