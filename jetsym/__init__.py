@@ -2,7 +2,7 @@
 
 >>> import jetsym
 >>> sorted(jetsym.__all__)
-['JetsymError', 'SymmetryReport', '__version__', 'compare', 'diagnose', 'load', 'probe']
+['JetsymError', 'Layered', 'SymmetryReport', '__version__', 'compare', 'diagnose', 'layers', 'load', 'probe']
 """
 
 from __future__ import annotations
@@ -16,20 +16,34 @@ from jetsym.lazy import attach
 if TYPE_CHECKING:
     from jetsym.jets.checkpoint import load
     from jetsym.probing.diagnosis.diagnose import diagnose
+    from jetsym.probing.forward.layers import Layered
+    from jetsym.probing.layers import layers
     from jetsym.probing.probe import probe
     from jetsym.probing.reports.comparison import compare
     from jetsym.probing.reports.spectrum import SymmetryReport
 
-__all__ = ["JetsymError", "SymmetryReport", "__version__", "compare", "diagnose", "load", "probe"]
+__all__ = [
+    "JetsymError",
+    "Layered",
+    "SymmetryReport",
+    "__version__",
+    "compare",
+    "diagnose",
+    "layers",
+    "load",
+    "probe",
+]
 
 # Imported when first used: `import jetsym` loads neither torch nor matplotlib.
 __getattr__, __dir__ = attach(
     __name__,
     __all__,
     {
+        "Layered": "jetsym.probing.forward.layers",
         "SymmetryReport": "jetsym.probing.reports.spectrum",
         "compare": "jetsym.probing.reports.comparison",
         "diagnose": "jetsym.probing.diagnosis.diagnose",
+        "layers": "jetsym.probing.layers",
         "load": "jetsym.jets.checkpoint",
         "probe": "jetsym.probing.probe",
     },

@@ -44,6 +44,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "probing.diagnosis": SHOWN | {"probing.kinds", "probing.options", "probing.measure", "probing.reports"},
     "probing.probe": SHOWN
     | {"domains", "probing.kinds", "probing.options", "probing.forward", "probing.measure", "probing.reports"},
+    "probing.layers": SHOWN
+    | {"domains", "probing.kinds", "probing.options", "probing.forward", "probing.measure", "probing.reports"},
     "probing.monitor": SHOWN | {"probing.options", "probing.probe", "probing.reports"},
     "remedies": MATHEMATICS | {"domains", "probing"},
     "jets": SHOWN | {"domains"},
@@ -249,10 +251,12 @@ def test_importing_stays_light(module, heavy):
 def test_public_names():
     assert sorted(jetsym.__all__) == [
         "JetsymError",
+        "Layered",
         "SymmetryReport",
         "__version__",
         "compare",
         "diagnose",
+        "layers",
         "load",
         "probe",
     ]

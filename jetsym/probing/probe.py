@@ -89,8 +89,12 @@ def probe(
     call
         ``call(model, inputs)`` says how to call a model that does not take the inputs as they are.
     layers
-        "auto" (the children of the module), names or glob patterns as in ``model.named_modules()``; [] measures
-        the outputs only. The layers of a PET go by metatrain's names, such as "gnn_layers.0_node"; "auto" takes all.
+        "auto" takes the blocks of the module, by what ran in a dry pass: modules are opened, at whatever depth, until a
+        stack of equal blocks appears, and what stands beside it, such as embedding, pooling and head, is taken as it
+        is; not what hands its input on, nor what returns the output. Or names as in ``model.named_modules()``, or
+        patterns: "blocks.*" means the blocks, "blocks.**" everything in them. [] measures the outputs only.
+        :func:`jetsym.layers` lists what there is; a module that knows its layers best is a :class:`jetsym.Layered`. The
+        layers of a PET go by metatrain's names, such as "gnn_layers.0_node", and * also stands for dots in them.
     tokens
         Layer or output -> the axis of what it returns along which the points of an input are (two axes for pairs of
         them, None for neither), where a dry pass cannot find it out: a few inputs with their points in other slots, and

@@ -17,8 +17,8 @@ from jetsym.jets.models.base import Tagger
 from jetsym.jets.models.registry import build, name_of
 from jetsym.jets.moves.actions import rotate
 from jetsym.jets.moves.sampling import random_rotations
-from jetsym.probing.forward.layers import select_layers
 from jetsym.probing.forward.untrained import untrained_copy
+from jetsym.probing.layers import layers
 from jetsym.testing.jets import degenerate_jets, random_jets
 
 __all__ = ["TaggerContract"]
@@ -125,22 +125,22 @@ class TaggerContract:
     def test_named_blocks_return_one_tensor_with_hidden_padding(self) -> None:
         """Layers of "auto" return one tensor a pass; features of tokens are zero in padded slots."""
         jets, model = random_jets(5), self.make()
-        outputs: dict[str, list[torch.Tensor]] = {layer: [] for layer in select_layers(model, "auto")}
-        for layer, found in outputs.items():
-            model.get_submodule(layer).register_forward_hook(lambda _, __, out, found=found: found.append(out))
+        heads = [layer for layer, _ in model.named_modules() if layer.split(".")[-1] == "head"]
+        names = [row.name for row in layers(model, jets) if row.in_auto and row.name != "logits"]
+        assert all(layer in dict(model.named_modules()) for layer in names)  # one tensor, once
+        outputs: dict[str, torch.Tensor] = {}
+        for layer in [*names, heads[-1]]:
+            model.get_submodule(layer).register_forward_hook(
+                lambda _, __, out, layer=layer: outputs.update({layer: out})
+            )
         logits = model(jets)
-        called = {layer: found[0] for layer, found in outputs.items() if len(found) == 1}
-        assert {layer: len(found) for layer, found in outputs.items()} == {
-            layer: 0 if layer == "interactions" else 1 for layer in outputs
-        }
-        assert all(len(tensor) == 5 for tensor in called.values())
-        tokens = {layer: tensor for layer, tensor in called.items() if tensor.shape[:2] == jets.mask.shape}
+        assert all(len(tensor) == 5 for tensor in outputs.values())
+        tokens = {layer: tensor for layer, tensor in outputs.items() if tensor.shape[:2] == jets.mask.shape}
         assert len(tokens) >= 2
         for layer, tensor in tokens.items():
             assert (tensor[~jets.mask] == 0).all(), layer
             assert (tensor[jets.mask] != 0).any(), layer
-        head = next(tensor for layer, tensor in called.items() if layer.split(".")[-1] == "head")
-        assert torch.equal(head, logits)
+        assert torch.equal(outputs[heads[-1]], logits)
 
     def test_an_untrained_copy_is_another_network_and_reproducible(self) -> None:
         """A copy drawn anew differs from the model, and is the same for the same seed."""

@@ -110,7 +110,7 @@ def test_a_run_that_goes_back_forgets_what_came_after(tmp_path):
 def history(tmp_path_factory):
     """A net that becomes less and less invariant: |x|² + step · x₃, whose power is known."""
     folder = tmp_path_factory.mktemp("run")
-    monitor = Monitor(folder, POINTS, every=1, call=lambda model, x: {"height": model(x)})
+    monitor = Monitor(folder, POINTS, every=1, layers=["*"], call=lambda model, x: {"height": model(x)})
     for step in range(4):
         monitor(Growing(step), step)
     return History.load(folder)

@@ -131,7 +131,7 @@ def test_what_cannot_be_injected_is_refused():
     with pytest.raises(ProbeError, match=r"'embeding' matches no module"):
         Injected(model, "embeding", features)
     with pytest.raises(ConfigError, match="expected the name of one"):
-        Injected(model, "embedding*", features)
+        Injected(model, "embedding.*", features)
     with pytest.raises(ConfigError, match="is a Embedding, which does not say how many channels"):
         Injected(model, "embedding", features)
     with pytest.raises(ConfigError, match="lam is 0"):

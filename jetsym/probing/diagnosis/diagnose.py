@@ -70,7 +70,7 @@ def diagnose(
     ...     def forward(self, x):
     ...         return self.distance((x**2).sum(-1, keepdim=True)) * torch.ones(3)
     >>> points = np.random.default_rng(0).normal(size=(8, 3))
-    >>> report = jetsym.probe(Net(), points, outputs={"force": "vector"}, l_max=2, progress=False)
+    >>> report = jetsym.probe(Net(), points, outputs={"force": "vector"}, layers=["*"], l_max=2, progress=False)
     >>> [finding.name for finding in diagnose(report)]
     ['starvation', 'leakage']
     """

@@ -2,54 +2,121 @@
 
 from __future__ import annotations
 
-import sys
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
-from jetsym.errors import ProbeError
+from jetsym.errors import ProbeError, closest
+from jetsym.probing.forward.blocks import Call, address, find_blocks, is_equal, tensors_in, unwrapped_tensor
+from jetsym.probing.forward.layers import Layered, match_layers, name_modules, select_layers
 from jetsym.probing.forward.returned import flatten_outputs, is_transformed
+from jetsym.probing.options import AUTO
 
-__all__ = ["Record", "capture", "untouched"]
+__all__ = ["Record", "capture"]
+
+#: Which of the modules that ran are read, by their calls and by what the model returned.
+Choose = Callable[[Mapping[str, Sequence[Call]], Sequence[Any]], Collection[str]]
 
 
 class Record(dict[str, Tensor]):
     """The arrays that layers returned in one forward pass, by name, in the order in which they ran.
 
     A module that returns a tuple or a dictionary appears as ``name.0``, ``name.key``; the second call of a shared
-    module in one pass as ``name@2``. What runs inside a transformation of ``torch.func`` is ``transformed``, and has no
-    array of its own.
+    module in one pass as ``name@2``. What runs inside a vmap of ``torch.func`` is ``transformed``, and has no array of
+    its own. The first pass tells which modules ran, which of them are read from then on, and which arrays are written
+    to once they were returned: these are copied, whether or not torch counts the changes.
+
+    Parameters
+    ----------
+    modules
+        Those that are watched, by name.
+    choose
+        ``choose(calls, outputs)`` returns the names of those to read, by what they did in the first pass and by what
+        the model then returned; None reads all.
+    is_first
+        Whether the next pass is the first.
     """
 
-    def __init__(self) -> None:
+    def __init__(
+        self, modules: Mapping[str, nn.Module] | None = None, choose: Choose | None = None, *, is_first: bool = False
+    ) -> None:
         super().__init__()
         self.transformed: set[str] = set()
-        self._calls: Counter[str] = Counter()
+        self.modules = {
+            name: module for name, module in (modules or {}).items() if not isinstance(module, torch.jit.ScriptModule)
+        }
+        self.is_first = is_first
+        self._choose = choose
+        self._counts: Counter[str] = Counter()
         self._versions: dict[str, int] = {}
         self._returned: dict[str, Tensor] = {}
         self._copied: set[str] = set()
+        self._shared: set[str] = set()
+        self._before: dict[str, Any] = {}
+        self._calls: dict[str, list[Call]] = {}
+        self._running: dict[str, list[Call]] = {}
+        self._hooks: dict[str, list[RemovableHandle]] = {}
+        for name, module in self.modules.items():
+            self._hooks[name] = [module.register_forward_hook(self._hook(name))]
+            if choose is not None:
+                self._hooks[name].append(module.register_forward_pre_hook(self._pre_hook(name), with_kwargs=True))
+
+    def _pre_hook(self, name: str) -> Callable[..., None]:
+        def hook(module: nn.Module, positional: Any, named: Any) -> None:
+            if self.is_first:
+                given = tensors_in((positional, named))
+                call = Call(sum(map(len, self._calls.values())), given, [tensor.clone() for tensor in given])
+                self._calls.setdefault(name, []).append(call)
+                self._running.setdefault(name, []).append(call)
+
+        return hook
+
+    def _hook(self, name: str) -> Callable[..., None]:
+        def hook(module: nn.Module, arguments: Any, output: Any) -> None:
+            self.take(name, output)
+            if self.is_first and self._running.get(name):
+                has_parameters = next(module.parameters(), None) is not None
+                self._running[name].pop().end(flatten_outputs(output, "").values(), has_parameters=has_parameters)
+
+        return hook
+
+    def remove_hooks(self, keep: Collection[str] = ()) -> None:
+        """Stop to watch all modules, or all but some."""
+        for name in self._hooks.keys() - set(keep):
+            for handle in self._hooks.pop(name):
+                handle.remove()
+        self.modules = {name: module for name, module in self.modules.items() if name in self._hooks}
 
     def clear(self) -> None:
         """Forget everything, as between passes."""
         super().clear()
         self._returned.clear()
-        self._calls.clear()
+        self._counts.clear()
         self._versions.clear()
+        self._calls.clear()
+        self._running.clear()
 
     def take(self, name: str, output: Any) -> None:
         """Keep what a layer has just returned."""
-        self._calls[name] += 1
-        label = name if self._calls[name] == 1 else f"{name}@{self._calls[name]}"
-        for key, array in flatten_outputs(output, label).items():
-            if is_transformed(array):
-                self.transformed.add(key)
-            elif isinstance(array, Tensor):
-                self[key] = array.clone() if key in self._copied or array.is_inference() else array
+        self._counts[name] += 1
+        label = self.label(name)
+        for key, value in flatten_outputs(output, label).items():
+            if (array := unwrapped_tensor(value)) is not None:
+                is_copied = self.is_first or key in self._copied or array.is_inference()
+                self[key] = array.clone() if is_copied else array
                 self._returned[key], self._versions[key] = array, _version(self[key])
+            elif is_transformed(value):
+                self.transformed.add(key)
+
+    def label(self, name: str) -> str:
+        """Return what is called what a layer has returned last in this pass."""
+        return name if self._counts[name] == 1 else f"{name}@{self._counts[name]}"
 
     def is_same(self, name: str, output: Any) -> bool:
         """Return whether a layer returned this very array, and nothing changed it since."""
@@ -65,6 +132,38 @@ class Record(dict[str, Tensor]):
         self._copied.update(names)
         return names
 
+    def end_first(self, outputs: Mapping[str, Any]) -> None:
+        """Take note of what the first pass tells, and forget it; the model is then to be run again.
+
+        Raises
+        ------
+        ProbeError
+            What is to be read did not run.
+        """
+        self.is_first = False
+        self._copied |= {name for name, kept in self.items() if not is_equal(kept, self._returned[name])}
+        self._before = {**self._returned, **outputs}
+        if self._choose is not None:
+            kept = self._choose(self._calls, list(outputs.values()))
+            self.remove_hooks(keep=kept)
+            inside = self.transformed.intersection(kept)
+            self.transformed = inside or {x for x in self.transformed if x.rpartition(".")[0] not in self.transformed}
+        self.clear()
+
+    def apart(self, arrays: dict[str, Any]) -> dict[str, Any]:
+        """Return arrays of a pass, with copies of those that the model writes to the same memory in every pass."""
+        if self._before:  # still alive, so that nothing else has its place in memory
+            self._shared = {
+                name
+                for name, array in arrays.items()
+                if name in self._before and address(array) == address(self._before[name]) is not None
+            }
+            self._before = {}
+        return {
+            name: (array.clone() if isinstance(array, Tensor) else array.copy()) if name in self._shared else array
+            for name, array in arrays.items()
+        }
+
 
 def _version(array: Tensor) -> int:
     """Return how often an array was changed in place; inference tensors do not count, and are copied at once."""
@@ -72,66 +171,62 @@ def _version(array: Tensor) -> int:
 
 
 @contextmanager
-def capture(layers: Mapping[str, nn.Module]) -> Iterator[Record]:
-    """Record what the given modules return, from entry to exit; the hooks are removed whatever happens."""
-    record = Record()
+def capture(model: Any, layers: str | Sequence[str], *, closed: Collection[str] = ()) -> Iterator[Record]:
+    """Record what layers of a model return, from entry to exit; the hooks are removed whatever happens.
 
-    def hook_for(name: str) -> Any:
-        def hook(module: nn.Module, arguments: Any, output: Any) -> None:
-            record.take(name, output)
-
-        return hook
-
-    handles = [module.register_forward_hook(hook_for(name)) for name, module in layers.items()]
-    try:
-        yield record
-    finally:
-        for handle in handles:
-            handle.remove()
-        record.clear()
-
-
-@contextmanager
-def untouched(model: nn.Module, device: Any) -> Iterator[None]:
-    """Put a module in evaluation mode, without gradients and compilation, on a device, and back afterwards.
-
-    Compiled code was traced without hooks, and may run past them; so the module is evaluated as it was written.
+    Parameters
+    ----------
+    model
+        A module; of another callable nothing is recorded.
+    layers
+        "auto" for the blocks of the model (see :func:`~jetsym.probing.forward.blocks.find_blocks`), or names and
+        patterns (see :func:`~jetsym.probing.forward.layers.select_layers`). A
+        :class:`~jetsym.probing.forward.layers.Layered` model selects by itself.
+    closed
+        Names of modules that cannot be read.
 
     Raises
     ------
     ProbeError
-        The module is spread over several devices and should go to a single one.
+        A name or pattern that matches no module, or, after the first pass, none that ran and returned arrays.
     """
-    places = {parameter.device for parameter in model.parameters()}
-    if device is not None and len(places) > 1:
-        raise ProbeError(
-            f"device is {str(device)!r}, but the model is spread over {', '.join(sorted(map(str, places)))}; leave "
-            "device out to evaluate it where it is"
-        )
-    modes = {module: module.training for module in model.modules() if hasattr(module, "training")}  # frozen have none
-    home = next((parameter.device for parameter in model.parameters()), None)
+    modules: Mapping[str, nn.Module] = {}
+    choose: Choose | None = None
+    if isinstance(model, Layered):
+        modules = model.probe_layers(layers)
+    elif isinstance(model, nn.Module) and layers != []:
+        modules = {name: module for name, module in name_modules(model).items() if name not in closed}
+        if layers == AUTO:
+            choose = partial(find_blocks, model, modules)
+        else:
+            asked = {name: modules[name] for name in select_layers(model, layers) if name in modules}
+            choose = partial(_chosen, [layers] if isinstance(layers, str) else layers, asked)
+    record = Record(modules, choose, is_first=True)
     try:
-        _evaluate(model)
-        if device is not None and home is not None:
-            model.to(device)
-        with torch.no_grad(), _eager():
-            yield
+        yield record
     finally:
-        for module, mode in modes.items():
-            module.training = mode
-        if device is not None and home is not None:
-            model.to(home)
+        record.remove_hooks()
+        record.clear()
 
 
-def _evaluate(model: nn.Module) -> None:
-    """Put a module in evaluation mode; what is exported stays in the mode that it was exported in."""
-    try:
-        model.eval()
-    except NotImplementedError:
-        for module in model.modules():
-            module.training = False
-
-
-def _eager() -> AbstractContextManager[Any]:
-    """Return a context without compilation, wherever there is any; nothing is compiled before the compiler is there."""
-    return torch.compiler.set_stance("force_eager") if "torch._dynamo" in sys.modules else nullcontext()
+def _chosen(
+    patterns: Sequence[str],
+    modules: Mapping[str, nn.Module],
+    calls: Mapping[str, Sequence[Call]],
+    outputs: Sequence[Any],
+) -> list[str]:
+    """Return the layers that were asked for, of which every name or pattern has to mean some that ran."""
+    for pattern in patterns:
+        meant = match_layers(pattern, list(modules))
+        ran = [name for name in meant if name in calls]
+        if not ran:
+            beside = [name for name in calls if name.startswith(f"{meant[0]}.")] or list(calls)
+            raise ProbeError(
+                f"layer {pattern!r} never ran when the model was called; {closest(pattern, beside)}, which did"
+            )
+        if not any(call.returned for name in ran for call in calls[name]):
+            raise ProbeError(
+                f"layer {pattern!r} returned no array of floating-point numbers, by itself, in a tuple or in a "
+                "dictionary; choose layers within it"
+            )
+    return list(modules)

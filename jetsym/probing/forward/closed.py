@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from fnmatch import fnmatchcase
 from typing import Any
 
 import torch
 from torch import fx, nn
 
 from jetsym.errors import ProbeError
+from jetsym.probing.forward.layers import match_layers
 from jetsym.probing.options import AUTO
 
 __all__ = ["closed", "has_closed", "opened", "readable"]
@@ -64,11 +64,13 @@ def readable(
                     outer.setdefault(id(part), (name, word))
     hidden = {name: outer[id(module)] for name, module in modules.items() if id(module) in outer}
     open_names = [name for name in modules if name not in hidden]
+    names = list(modules)
     patterns = [] if layers == AUTO else [layers] if isinstance(layers, str) else layers
     for pattern in patterns:
-        meant = [outer[id(model)]] if id(model) in outer else [hidden[k] for k in hidden if fnmatchcase(k, pattern)]
-        if meant and not any(fnmatchcase(name, pattern) for name in open_names):
-            name, word = meant[0]
+        meant = match_layers(pattern, names)
+        closed_ones = [outer[id(model)]] if id(model) in outer else [hidden[name] for name in meant if name in hidden]
+        if closed_ones and all(name in hidden for name in meant):
+            name, word = closed_ones[0]
             raise ProbeError(
                 f"layer {pattern!r} cannot be read: {repr(name) if name else 'the model'} is {word} and runs as one; "
                 "leave it out, or give the module that it was made from"

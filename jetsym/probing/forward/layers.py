@@ -1,28 +1,55 @@
-"""The layers of a model: which modules are read, and by what names."""
+"""The layers of a model: what its modules are called, and which of them a name or pattern means."""
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from jetsym.errors import ProbeError, closest
 
-__all__ = ["Layered", "is_compiled", "select_layers", "unwrapped"]
+__all__ = ["Layered", "is_compiled", "match_layers", "name_modules", "select_layers", "unwrapped"]
 
 #: What ``torch.compile`` puts between the name of a module and those of its children.
 COMPILED = "_orig_mod"
-
-#: The attribute in which a wrapper says which of its children is the model whose layers are to be read.
-WITHIN = "probe_within"
+#: The part of a pattern that stands for any number of parts of a name.
+ANY_DEPTH = "**"
 
 
 @runtime_checkable
 class Layered(Protocol):
-    """A model that knows best what its layers are, and which input their responses belong to."""
+    """A module that knows best what its layers are, and which input their responses belong to.
+
+    A probe finds out by itself which modules run, and which axes of what they return are inputs and points. Where that
+    cannot be found out, as with rows for the atoms of all structures, a module says it: one that has ``name`` and the
+    two methods is read by them, and by nothing else.
+
+    Examples
+    --------
+    Rows for the points of all clouds, as many as there are of each:
+
+    >>> import torch, jetsym
+    >>> class Cloud(nn.Module):
+    ...     name = "a cloud"
+    ...     def __init__(self):
+    ...         super().__init__()
+    ...         self.lengths = nn.Linear(1, 8)
+    ...     def forward(self, points):
+    ...         self.shape = points.shape[:2]
+    ...         rows = points.norm(dim=-1, keepdim=True).flatten(0, 1)
+    ...         return self.lengths(rows).unflatten(0, self.shape).sum(1)
+    ...     def probe_layers(self, layers):
+    ...         return {"lengths": self.lengths}
+    ...     def probe_features(self, recorded):
+    ...         return {name: rows.unflatten(0, self.shape) for name, rows in recorded.items()}
+    >>> report = jetsym.probe(Cloud(), torch.randn(3, 5, 3), l_max=1, progress=False)
+    >>> report.meta["model"], report.layers
+    ('a cloud', ('lengths', 'output'))
+    """
 
     #: What the model is called in a report.
     name: str
@@ -64,51 +91,92 @@ def is_compiled(model: nn.Module) -> bool:
     )
 
 
-def select_layers(model: nn.Module, layers: str | Sequence[str]) -> dict[str, nn.Module]:
-    """Return the modules to read, by name, in the model's own order.
+def name_modules(model: nn.Module) -> dict[str, nn.Module]:
+    """Return the modules within a model by name, in the model's own order.
 
-    ``"auto"`` takes the direct children of the model, and opens lists of modules. It looks into the only child of a
-    model, and into the one that a wrapper with further children names as ``probe_within``: what a wrapper adds beside
-    is not what the outputs are read from. Otherwise ``layers`` holds names as in ``model.named_modules()``, or glob
-    patterns of them. A compiled part of the model goes by its plain name, and is read inside. A :class:`Layered` model
-    selects by itself.
+    Names are those of ``model.named_modules()``; compiled parts go by their plain names. Modules that torch does not
+    know of, as they stand in plain lists or dictionaries, follow by the name of the attribute that holds them.
 
-    Raises
-    ------
-    ProbeError
-        A name or pattern that matches no module; the message names the nearest.
+    Examples
+    --------
+    >>> list(name_modules(nn.Sequential(nn.Linear(3, 2), nn.Tanh())))
+    ['0', '1']
     """
-    if isinstance(model, Layered):
-        return dict(model.probe_layers(layers))
-    if layers == "auto":
-        return dict(_open(model, ""))
-    patterns = [layers] if isinstance(layers, str) else list(layers)
-    modules = {_plain(name): _not_compiled(module) for name, module in model.named_modules() if _plain(name)}
-    for pattern in patterns:
-        if not any(fnmatchcase(name, pattern) for name in modules):
-            raise ProbeError(
-                f"layer {pattern!r} matches no module of {type(model).__name__}; {closest(pattern, modules)}"
-            )
-    return {name: module for name, module in modules.items() if any(fnmatchcase(name, item) for item in patterns)}
+    found = {_plain(name): _not_compiled(module) for name, module in model.named_modules() if _plain(name)}
+    known = {id(module) for module in (model, *found.values())}
+    waiting = deque([("", model), *found.items()])
+    while waiting:
+        prefix, module = waiting.popleft()
+        for name, held in _held(module):
+            for inner, each in held.named_modules(prefix=f"{prefix}.{name}" if prefix else name):
+                if id(each) not in known:
+                    known.add(id(each))
+                    found[_plain(inner)] = _not_compiled(each)
+                    waiting.append((_plain(inner), found[_plain(inner)]))
+    return found
+
+
+def _held(module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    """Yield modules in plain lists, tuples and dictionaries that a module holds."""
+    for attribute, value in vars(module).items():
+        if attribute == "_modules" or not isinstance(value, (list, tuple, dict)):
+            continue
+        items: Sequence[tuple[Any, Any]] = list(value.items() if isinstance(value, dict) else enumerate(value))
+        yield from ((f"{attribute}.{key}", item) for key, item in items if isinstance(item, nn.Module))
 
 
 def _plain(name: str) -> str:
     return ".".join(part for part in name.split(".") if part != COMPILED)
 
 
-def _open(module: nn.Module, prefix: str) -> Iterator[tuple[str, nn.Module]]:
-    within = getattr(module, WITHIN, None)
-    children = [
-        (name, _not_compiled(child)) for name, child in module.named_children() if within is None or name == within
-    ]
-    if len(children) == 1 and not isinstance(children[0][1], (nn.ModuleList, nn.ModuleDict)):
-        name, child = children[0]
-        if list(child.children()):
-            yield from _open(child, f"{prefix}{name}.")
-            return
-    for name, child in children:
-        if isinstance(child, (nn.ModuleList, nn.ModuleDict)):
-            for item, grandchild in child.named_children():
-                yield f"{prefix}{name}.{item}", _not_compiled(grandchild)
-        else:
-            yield f"{prefix}{name}", child
+def match_layers(pattern: str, names: Sequence[str]) -> list[str]:
+    """Return the names that a name or pattern of layers means.
+
+    ``*``, ``?`` and ``[…]`` stand for what is between two dots, ``**`` for any number of such parts. What so means
+    none of the names may cross dots.
+
+    Examples
+    --------
+    >>> names = ["blocks", "blocks.0", "blocks.0.mlp", "blocks.1", "head"]
+    >>> match_layers("blocks.*", names), match_layers("blocks.**", names)
+    (['blocks.0', 'blocks.1'], ['blocks.0', 'blocks.0.mlp', 'blocks.1'])
+    >>> match_layers("**.mlp", names), match_layers("*mlp", names)
+    (['blocks.0.mlp'], ['blocks.0.mlp'])
+    """
+    found = [name for name in names if _fits(name.split("."), pattern.split("."))]
+    return found or [name for name in names if fnmatchcase(name, pattern)]
+
+
+def _fits(parts: Sequence[str], patterns: Sequence[str]) -> bool:
+    if not patterns:
+        return not parts
+    first, *rest = patterns
+    if first == ANY_DEPTH:  # something, where it stands last
+        return any(_fits(parts[n:], rest) for n in range(0 if rest else 1, len(parts) + 1))
+    return bool(parts) and fnmatchcase(parts[0], first) and _fits(parts[1:], rest)
+
+
+def select_layers(model: nn.Module, layers: str | Sequence[str]) -> dict[str, nn.Module]:
+    """Return the modules that names or patterns mean, by name, in the model's own order.
+
+    Parameters
+    ----------
+    model
+        The module.
+    layers
+        Names as of :func:`name_modules`, or patterns of them: see :func:`match_layers`.
+
+    Raises
+    ------
+    ProbeError
+        A name or pattern that matches no module; the message names the nearest.
+    """
+    modules, chosen = name_modules(model), set()
+    for pattern in [layers] if isinstance(layers, str) else layers:
+        found = match_layers(pattern, list(modules))
+        if not found:
+            raise ProbeError(
+                f"layer {pattern!r} matches no module of {type(model).__name__}; {closest(pattern, modules)}"
+            )
+        chosen.update(found)
+    return {name: module for name, module in modules.items() if name in chosen}

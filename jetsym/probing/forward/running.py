@@ -12,12 +12,13 @@ from torch import nn
 from jetsym.domains.base import Domain
 from jetsym.errors import ProbeError
 from jetsym.probing.forward.calling import DIFFERENTIATES_NOTE, Call, Caller, keep_gradients, place
-from jetsym.probing.forward.capture import Record, capture, untouched
+from jetsym.probing.forward.capture import Record, capture
 from jetsym.probing.forward.closed import closed, readable
-from jetsym.probing.forward.layers import Layered, select_layers
+from jetsym.probing.forward.layers import Layered, name_modules, select_layers
 from jetsym.probing.forward.memory import is_out_of_memory
 from jetsym.probing.forward.outputs import Outputs
 from jetsym.probing.forward.returned import detached, is_floating
+from jetsym.probing.forward.untouched import untouched
 from jetsym.probing.options import AUTO
 
 __all__ = ["Running"]
@@ -57,10 +58,10 @@ class Running:
         with ExitStack() as stack:
             stack.enter_context(torch.inference_mode(False))  # where a model could not differentiate
             if isinstance(model, nn.Module):
-                modules = self._layers(layers)
+                closed_names = self._closed(layers)
                 stack.enter_context(untouched(model, device))
                 stack.enter_context(keep_gradients(model))
-                self._record = stack.enter_context(capture(modules))
+                self._record = stack.enter_context(capture(model, layers, closed=closed_names))
                 if self._call is not None and self.outputs.declared:
                     stack.callback(model.register_forward_hook(self._keep_own).remove)
                 try_out = None if isinstance(model, Layered) else self._run
@@ -69,13 +70,26 @@ class Running:
                 raise ProbeError(
                     f"layers={layers!r} of a {type(model).__name__}; only torch modules have layers: leave it out"
                 )
+            else:
+                self._record = stack.enter_context(capture(model, []))
             yield inputs
+
+    @property
+    def modules(self) -> Mapping[str, nn.Module]:
+        """The modules that are read, by name; before the first pass all that may be."""
+        return self._record.modules
+
+    def label(self, name: str) -> str:
+        """Return what is called what a module has returned last in this pass."""
+        return self._record.label(name)
 
     def arrays(self, inputs: Any) -> dict[str, Any]:
         """Return what layers and outputs are in one pass, as the model returned them."""
         try:
-            returned = self._run(inputs)
-            found = self.outputs.take(returned, returned if self._call is None else self._own)
+            found = self._found(inputs)
+            if self._record.is_first:
+                self._record.end_first(found)
+                found = self._found(inputs)
             layers: Mapping[str, Any] = {
                 name: array
                 for name, array in self._record.items()
@@ -87,6 +101,7 @@ class Running:
             self._record.clear()  # hold no activations beyond the pass
             self._own = None
         arrays = {f"{name} (layer)" if name in found else name: array for name, array in layers.items()} | found
+        arrays = self._record.apart(arrays)
         if self.differentiates and not torch.is_grad_enabled():
             return {name: detached(array) for name, array in arrays.items()}
         return arrays
@@ -102,15 +117,20 @@ class Running:
         if self.differentiates:
             yield DIFFERENTIATES_NOTE
 
-    def _layers(self, layers: str | Sequence[str]) -> Mapping[str, nn.Module]:
-        """Return the modules that are to be read; those of code that runs as one cannot be."""
+    def _closed(self, layers: str | Sequence[str]) -> set[str]:
+        """Return the names of modules that cannot be read, as they are of code that runs as one."""
         model = self._model
         if isinstance(model, Layered):
-            return model.probe_layers(layers)
-        selected = {} if closed(model) else select_layers(model, layers)
-        modules, remarks = readable(model, selected, layers)
+            return set()
+        modules = name_modules(model) if layers == AUTO or closed(model) else select_layers(model, layers)
+        open_modules, remarks = readable(model, modules, layers)
         self.remarks.extend(remarks)
-        return modules
+        return modules.keys() - open_modules.keys()
+
+    def _found(self, inputs: Any) -> dict[str, Any]:
+        """Return the outputs of one pass."""
+        returned = self._run(inputs)
+        return self.outputs.take(returned, returned if self._call is None else self._own)
 
     @property
     def differentiates(self) -> bool:

@@ -185,6 +185,15 @@ class Session:
             yield running, placed
 
     @property
+    def modules(self) -> Mapping[str, nn.Module]:
+        """The modules that are read, by name; before the first pass all that may be."""
+        return self._running.modules
+
+    def label(self, name: str) -> str:
+        """Return what is called what a module has returned last in this pass."""
+        return self._running.label(name)
+
+    @property
     def differentiates(self) -> bool:
         """Whether the forward pass has asked for gradients, to differentiate by itself."""
         return self._running.differentiates

@@ -10,7 +10,6 @@ its readout.
 from __future__ import annotations
 
 import copy
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -21,7 +20,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from jetsym.probing.forward.layers import Layered, select_layers
+from jetsym.probing.forward.layers import Layered
 from jetsym.probing.forward.memory import is_out_of_memory
 from jetsym.probing.forward.returned import flatten_outputs
 from jetsym.probing.forward.session import Session
@@ -44,20 +43,18 @@ Change = Callable[[Tensor], Tensor]
 class Meddling:
     """The layers of a module, which return what they are told while it runs."""
 
+    label: Callable[[str], str]
     changes: Mapping[str, Change] = field(default_factory=dict)
     seen: dict[str, Tensor] = field(default_factory=dict)
-    _calls: Counter[str] = field(default_factory=Counter)
 
     def begin(self, changes: Mapping[str, Change]) -> None:
         """Say what layers are to return in the next forward pass."""
         self.changes, self.seen = changes, {}
-        self._calls.clear()
 
     def hook(self, name: str, output: Any) -> Any:
         """Return what a layer that has returned ``output`` is to return, by the names of a record of layers."""
-        self._calls[name] += 1
-        label = name if self._calls[name] == 1 else f"{name}@{self._calls[name]}"
-        arrays = {key: array for key, array in flatten_outputs(output, label).items() if isinstance(array, Tensor)}
+        named = flatten_outputs(output, self.label(name))
+        arrays = {key: array for key, array in named.items() if isinstance(array, Tensor)}
         wanted = {id(array): self.changes[key] for key, array in arrays.items() if key in self.changes}
         if not wanted:
             if not self.changes:
@@ -82,9 +79,9 @@ def _with_changes(output: Any, changes: Mapping[int, Change]) -> Any:
 
 
 @contextmanager
-def meddled(layers: Mapping[str, nn.Module]) -> Iterator[Meddling]:
+def meddled(layers: Mapping[str, nn.Module], label: Callable[[str], str]) -> Iterator[Meddling]:
     """Change what the given modules return, from entry to exit; the hooks are removed whatever happens."""
-    meddling = Meddling()
+    meddling = Meddling(label)
 
     def hook_for(name: str) -> Any:
         return lambda module, arguments, output: meddling.hook(name, output)
@@ -123,7 +120,8 @@ def measure_dependence(session: Session, inputs: Any, elements: NDArray[np.float
     some = session.domain.select(
         inputs, slice(0, min(FEW, session.evaluations, session.domain.batches(inputs)[0].stop))
     )
-    with meddled(select_layers(session.model, session.layers)) as meddling:
+    session.along(some, np.eye(3)[None])  # by which it is known what is read
+    with meddled(session.modules, session.label) as meddling:
         return _Experiment(session, some, meddling).result(elements)
 
 
@@ -227,10 +225,7 @@ class _Experiment:
         self._meddling.begin(changes)
         session, some = self._session, self._inputs
         try:
-            if elements is None:
-                found = {name: array[None] for name, array in session.responses(some).items()}
-            else:
-                found = session.along(some, elements)
+            found = session.along(some, np.eye(3)[None] if elements is None else elements)
             return as_numbers(session, some, found)
         except Exception as error:  # whatever a model raises where a layer returns what it never would
             if careful and not is_out_of_memory(error):

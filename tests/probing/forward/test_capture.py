@@ -9,8 +9,9 @@ from torch import nn
 
 import jetsym
 from jetsym.errors import ProbeError
-from jetsym.probing.forward.capture import capture, untouched
+from jetsym.probing.forward.capture import capture
 from jetsym.probing.forward.layers import is_compiled, select_layers, unwrapped
+from jetsym.probing.forward.untouched import untouched
 from jetsym.probing.forward.untrained import untrained_copy
 
 
@@ -44,17 +45,42 @@ def hooks(model):
     return sum(len(module._forward_hooks) for module in model.modules())
 
 
+def read(model, layers="auto", inputs=None):
+    """Names of what is read of a model after its first pass, and what it is."""
+    with capture(model, layers) as record:
+        x = torch.ones(2, 3) if inputs is None else inputs
+        record.end_first({"output": model(x)})
+        model(x)
+        return dict(record)
+
+
 def test_names():
     model = Outer()
-    assert list(select_layers(model, "auto")) == ["inner.shared", "inner.pair"]
-    assert list(select_layers(model, ["inner*"])) == ["inner", "inner.shared", "inner.pair"]
+    assert list(select_layers(model, ["inner*"])) == ["inner"]
+    assert list(select_layers(model, ["inner.*"])) == ["inner.shared", "inner.pair"]
+    assert list(select_layers(model, ["**"])) == ["inner", "inner.shared", "inner.pair"]
     assert list(select_layers(model, "inner.pair")) == ["inner.pair"]
     assert select_layers(model, []) == {}
-    assert list(select_layers(nn.Sequential(nn.Linear(3, 3), nn.Tanh()), "auto")) == ["0", "1"]
-    blocks = nn.ModuleDict({"stack": nn.ModuleList([nn.Tanh(), nn.Tanh()]), "out": nn.Linear(1, 1)})
-    assert list(select_layers(blocks, "auto")) == ["stack.0", "stack.1", "out"]
     with pytest.raises(ProbeError, match="the nearest are 'inner.shared'"):
         select_layers(model, "inner.share")
+
+
+def test_patterns_of_blocks_and_of_all_within():
+    stack = nn.Sequential(nn.Sequential(nn.Linear(3, 3), nn.Tanh()), nn.Sequential(nn.Linear(3, 3), nn.Tanh()))
+    model = nn.ModuleDict({"blocks": stack, "head": nn.Linear(3, 2)})
+    inside = ["blocks.0", "blocks.0.0", "blocks.0.1", "blocks.1", "blocks.1.0", "blocks.1.1"]
+    assert list(select_layers(model, ["blocks.*"])) == ["blocks.0", "blocks.1"]
+    assert list(select_layers(model, ["blocks.**"])) == inside
+    assert list(select_layers(model, ["blocks.**.1"])) == ["blocks.0.1", "blocks.1", "blocks.1.1"]
+    assert list(select_layers(model, ["*.?.1", "head"])) == ["blocks.0.1", "blocks.1.1", "head"]
+    assert list(select_layers(model, "blocks.[!0]")) == ["blocks.1"]
+    assert list(select_layers(model, "**")) == ["blocks", *inside, "head"]
+
+
+def test_patterns_that_crossed_dots_still_do_where_nothing_else_is_meant():
+    model = nn.Sequential(nn.Sequential(nn.Linear(3, 3), nn.Tanh()), nn.Linear(3, 3))
+    assert list(select_layers(model, ["*.0"])) == ["0.0"]
+    assert list(select_layers(nn.ModuleDict({"a": nn.ModuleDict({"b": model})}), ["a*1"])) == ["a.b.0.1", "a.b.1"]
 
 
 def test_a_wrapper_names_the_child_that_is_read():
@@ -65,22 +91,62 @@ def test_a_wrapper_names_the_child_that_is_read():
             super().__init__()
             self.beside = nn.Linear(3, 3)
 
-    assert list(select_layers(Wrapper(), "auto")) == ["inner.shared", "inner.pair"]
-    assert list(select_layers(Wrapper(), ["beside"])) == ["beside"]
+        def forward(self, x):
+            return self.inner(x) + self.beside(x)
+
+    names = ["inner.shared", "inner.shared@2", "inner.pair.0", "inner.pair.1.twice"]
+    # What the child returns by itself is no output of the wrapper.
+    assert list(read(Wrapper())) == [*names, "inner"]
+    assert list(read(Wrapper(), ["beside"])) == ["beside"]
     outer = Outer()
     outer.inner = Wrapper()
-    assert list(select_layers(outer, "auto")) == ["inner.inner.shared", "inner.inner.pair"]
+    assert list(read(outer)) == [f"inner.{name}" for name in [*names, "inner"]]
 
 
 def test_tuples_dictionaries_and_shared_modules_are_named():
-    model, x = Outer(), torch.ones(2, 3)
-    with capture(select_layers(model, "auto")) as record:
-        model(x)
-        assert list(record) == ["inner.shared", "inner.shared@2", "inner.pair.0", "inner.pair.1.twice"]
-        record.clear()
-        model(x)
-        assert list(record) == ["inner.shared", "inner.shared@2", "inner.pair.0", "inner.pair.1.twice"]
+    model = Outer()
+    assert list(read(model)) == ["inner.shared", "inner.shared@2", "inner.pair.0", "inner.pair.1.twice"]
     assert hooks(model) == 0
+
+
+def test_names_that_never_ran_are_refused():
+    class Losses(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.net, self.loss = nn.Sequential(nn.Linear(3, 4), nn.Tanh()), nn.CrossEntropyLoss()
+            self.blocks = nn.ModuleList([nn.Tanh(), nn.Tanh(), nn.Tanh()])
+
+        def forward(self, x):
+            return self.blocks[1](self.blocks[0](self.net(x))).sum(-1)
+
+    ran = "'net', 'net.0', 'net.1', 'blocks.0', 'blocks.1', which did"
+    with pytest.raises(ProbeError, match=f"layer 'loss' never ran when the model was called; there is {ran}"):
+        probe(Losses(), layers=["net", "loss"])
+    with pytest.raises(ProbeError, match="layer 'blocks' never ran .* 'blocks.1', 'blocks.0', which did"):
+        probe(Losses(), layers="blocks")
+    with pytest.raises(ProbeError, match="layer 'blocks.2' never ran"):
+        probe(Losses(), layers=["blocks.2"])
+    assert probe(Losses(), layers=["blocks.*"]).layers == ("blocks.0", "blocks.1", "output")
+    assert probe(Losses(), layers=["**"]).layers == ("net.0", "net.1", "net", "blocks.0", "blocks.1", "output")
+
+
+def test_layers_that_return_no_numbers_are_refused_by_name():
+    class Count(nn.Module):
+        def forward(self, x):
+            return (x > 0).sum(-1)
+
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.linear, self.count = nn.Linear(3, 4), Count()
+
+        def forward(self, x):
+            y = self.linear(x)
+            return y.sum(-1) + self.count(y)
+
+    with pytest.raises(ProbeError, match="layer 'count' returned no array of floating-point numbers"):
+        probe(Net(), layers=["count"])
+    assert probe(Net(), layers=["*"]).layers == ("linear", "output")
 
 
 @pytest.mark.parametrize("failure", [KeyboardInterrupt, RuntimeError, torch.OutOfMemoryError])
@@ -243,10 +309,100 @@ def test_activations_are_those_returned_however_they_are_changed_later(plain, in
     assert np.abs(report.fractions[0] - report.fractions[1]).max() > 0.01
 
 
-def test_a_layer_that_passes_its_input_on_is_measured_as_well(plain):
-    report = probe(nn.Sequential(nn.Linear(3, 4), nn.Identity(), nn.Linear(4, 2)))
-    assert report.layers == ("0", "1", "output")
-    np.testing.assert_array_equal(report.fractions[0], report.fractions[1])
+def test_a_layer_that_hands_its_input_on_is_measured_where_it_is_named(plain):
+    model = nn.Sequential(nn.Linear(3, 4), nn.Identity(), nn.Dropout(0.5), nn.Linear(4, 2))
+    assert probe(model).layers == ("0", "output")
+    report = probe(model, layers=["?"])
+    assert report.layers == ("0", "1", "2", "output")
+    np.testing.assert_array_equal(report.fractions[[0, 0]], report.fractions[1:3])
+
+
+class Sly(nn.Module):
+    """Changes what it was given, or what it returned before, in a way that torch does not count."""
+
+    def __init__(self, how):
+        super().__init__()
+        self.first, self.second, self.head = nn.Linear(3, 4), nn.Linear(4, 4), nn.Linear(4, 2)
+        self.how = how
+
+    def forward(self, x):
+        h = self.first(x)
+        y = self.second(h)
+        self.how(h)
+        return self.head(y + h)
+
+
+def by_numpy(h):
+    h.numpy()[...] = np.abs(h.numpy())
+
+
+def by_data(h):
+    h.data.abs_()
+
+
+def by_another_tensor(h):
+    torch.from_numpy(h.numpy()).abs_()
+
+
+def by_set(h):
+    h.untyped_storage().fill_(0)
+
+
+@pytest.mark.parametrize("how", [by_numpy, by_data, by_another_tensor, by_set])
+@pytest.mark.parametrize("layers", ["auto", ["first"]])
+def test_changes_that_torch_does_not_count_are_seen(how, layers):
+    torch.manual_seed(0)
+    sly = Sly(how)
+    expected = probe(nn.Sequential(sly.first, nn.Tanh()), layers=["0"])
+    report = probe(sly, layers=layers)
+    assert report.layers[0] == "first"
+    np.testing.assert_allclose(report.fractions[0], expected.fractions[0], atol=1e-12)
+    np.testing.assert_allclose(report.norm[0], expected.norm[0], rtol=1e-6)
+
+
+class Reusing(nn.Module):
+    """Writes what it returns to the same memory in every pass, as graphs of CUDA do."""
+
+    def __init__(self, copied):
+        super().__init__()
+        self.layer, self.copied, self.memory = nn.Linear(3, 2), copied, {}
+
+    def forward(self, x):
+        y = self.layer(x)
+        if self.copied:
+            return y.clone()
+        memory = self.memory.setdefault(tuple(y.shape), torch.zeros_like(y))
+        memory.data.copy_(y)
+        return memory
+
+
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_memory_that_is_written_to_in_every_pass_is_copied(wrapped):
+    """f(R) and f(−R) would else be the same array, and everything even."""
+
+    def make(copied):
+        torch.manual_seed(0)
+        layer = Reusing(copied)
+        return nn.Sequential(layer, nn.Tanh(), nn.Linear(2, 1)) if wrapped else layer
+
+    expected, report = (probe(make(copied)) for copied in (True, False))
+    assert expected.layers == report.layers
+    np.testing.assert_allclose(report.fractions, expected.fractions, atol=1e-12)
+    np.testing.assert_allclose(report.norm, expected.norm, rtol=1e-6)
+
+
+def test_memory_of_numpy_that_is_written_to_in_every_call_is_copied():
+    memory = {}
+
+    def function(x):
+        out = memory.setdefault(len(x), np.zeros((len(x), 1)))
+        out[...] = x[:, :1]
+        return out
+
+    points = np.random.default_rng(0).normal(size=(4, 3))
+    reports = [jetsym.probe(f, points, l_max=1, progress=False) for f in (lambda x: x[:, :1], function)]
+    np.testing.assert_allclose(reports[1].fractions, reports[0].fractions, atol=1e-12)
+    assert reports[1].equivariance["output"].relative == pytest.approx(1.0)
 
 
 def test_layers_that_run_now_and_then_are_refused(plain):

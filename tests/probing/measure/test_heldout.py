@@ -89,7 +89,8 @@ def test_band_limited_layers_read_below_the_floor(dtype, options):
 
     torch.manual_seed(0)
     x = torch.tensor(points(5), dtype=dtype)
-    report = jetsym.probe(Net().to(dtype), x, outputs={"y": "scalar"}, **options, **QUIET)
+    report = jetsym.probe(Net().to(dtype), x, outputs={"y": "scalar"}, layers=["*"], **options, **QUIET)
+    assert report.layers == ("linear", "square", "y")
     assert (report.unexplained < report.noise_floor).all()
     assert report.meta["unbiased"] == []
     assert abs(report.equivariance["y"].unexplained) < report.equivariance["y"].noise_floor
