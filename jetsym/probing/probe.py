@@ -105,7 +105,8 @@ def probe(
         tensors (…, 2λ+1) in the order m = −λ … λ of real harmonics, σ = −1 for pseudotensors; None for an output that
         has no law, whose content is measured as that of a layer. A single unnamed output takes the name given here;
         dictionaries, named tuples and dataclasses name theirs, and what lies deeper is "name.key" or "name.0". Default:
-        what a model declares (metatrain's; logits for the taggers of jetsym and weaver), scalar otherwise, with a note.
+        what a model declares (metatrain's, logits of the taggers of jetsym and weaver, ``probe_outputs`` of any
+        module), scalar otherwise, with a note.
     l_max
         Largest λ (for "SO2", m) to report, or "auto": a few inputs are measured with rising l_max until what is
         unexplained is below ``tolerance``; ``report.meta["resolution"]`` holds all steps, and whether that was

@@ -23,8 +23,8 @@ def closed(module: Any) -> str | None:
 
     Examples
     --------
-    >>> closed(torch.jit.trace(nn.Linear(3, 2), torch.ones(1, 3))), closed(nn.Linear(3, 2))
-    ('traced', None)
+    >>> closed(torch.export.export(nn.Linear(3, 2), (torch.ones(1, 3),)).module()), closed(nn.Linear(3, 2))
+    ('exported', None)
     """
     if isinstance(module, torch.jit.ScriptModule):
         return "traced" if type(module).__name__ == "TopLevelTracedModule" else "scripted"

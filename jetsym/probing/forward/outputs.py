@@ -104,6 +104,7 @@ def declared_outputs(model: Any) -> Mapping[str, Kind]:
 
     Examples
     --------
+    >>> import torch
     >>> declared_outputs(torch.nn.Linear(3, 2))
     {}
     """

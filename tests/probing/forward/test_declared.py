@@ -90,11 +90,11 @@ def test_the_outputs_of_taggers_are_logits(tagger, jets):
 
 @pytest.mark.parametrize("make", [Weaver, Subclass, lambda: Weaver(7)])
 def test_so_are_those_of_networks_of_weaver(make, points):
-    assert "weaver" not in sys.modules
+    before = "weaver" in sys.modules
     report = jetsym.probe(make(), points, **QUIET)
     assert kinds(report) == {"logits": "logits"}
     assert not unsaid(report)
-    assert "weaver" not in sys.modules
+    assert ("weaver" in sys.modules) == before
 
 
 def test_weavers_own_networks_are_known(make_jets):
