@@ -338,6 +338,42 @@ def test_few_inputs_make_no_problem(n):
     assert ("leakage", "problem") in [(item.name, item.severity) for item in sure] or "parity-contamination" in sure
 
 
+def test_a_layer_that_keeps_lengths_alone_is_a_bottleneck():
+    """Vectors before it, none after it; where none were made before, it is starvation alone."""
+    bent = {"head": lambda x: x[:, 0] * torch.tensor([1.0, 1.0, 2.0])}
+    lost = jetsym.diagnose(staged(WELL, {Irrep(0, 1): 1.0}, {Irrep(0, 1): 1.0}, **bent))
+    item = next(item for item in lost if item.name == "bottleneck")
+    assert (item.subject, item.severity, item.irreps) == ("layers.1", "problem", ("(1,+)",))
+    assert "layers.0 holds" in item.text
+    never = jetsym.diagnose(staged(*[{Irrep(0, 1): 1.0}] * 3, **bent))
+    assert "starvation" in never
+    assert "bottleneck" not in never
+    assert "bottleneck" not in jetsym.diagnose(staged(WELL, {Irrep(0, 1): 1.0}))  # the output obeys its law
+
+
+def test_what_a_broken_output_needs_and_no_layer_makes_is_no_bottleneck():
+    """A rank-2 output read linearly of vectors: the λ = 2 is nowhere, which is starvation."""
+    tilted_tensor = {"head": lambda x: x[:, 0, :, None] * torch.tensor([0.0, 0.0, 1.0]), "kind": "rank2"}
+    found = jetsym.diagnose(staged(LINEAR, LINEAR, **tilted_tensor))
+    assert "starvation" in found
+    assert "bottleneck" not in found
+
+
+def test_a_broken_output_that_is_made_invariant_late_is_found_in_the_middle():
+    turning, still = {Irrep(0, 1): 0.02, Irrep(1, 1): 0.98}, {Irrep(0, 1): 0.99, Irrep(2, 1): 0.01}
+
+    def almost(x):
+        return 3 * lengths(x) + x[:, 0, 2]
+
+    report = staged(turning, turning, still, head=almost, kind="scalar")
+    item = next(item for item in jetsym.diagnose(report) if item.name == "late-collapse")
+    assert (item.subject, item.severity) == ("layers.1", "problem")
+    exact = staged(turning, turning, still, head=lengths, kind="scalar")
+    assert "late-collapse" not in jetsym.diagnose(exact)
+    early = staged(turning, still, still, head=almost, kind="scalar")
+    assert "late-collapse" not in jetsym.diagnose(early)
+
+
 def test_late_collapse_needs_a_start_that_turns():
     turning, still = {**WELL, Irrep(0, 1): 0.1}, {Irrep(0, 1): 1.0}
     assert "late-collapse" in jetsym.diagnose(staged(turning, turning, head=lengths, kind="scalar"))
