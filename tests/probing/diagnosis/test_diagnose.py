@@ -324,8 +324,8 @@ def test_exact_products_of_tensors_are_no_bottleneck(kind, net, n):
     """No layer of vectors holds λ ≥ 2 or (0,+), and nothing is wrong with that; a twin that breaks is found."""
     points = np.random.default_rng(2).normal(size=(n, 4, 3))
     found = jetsym.diagnose(jetsym.probe(net, points, outputs={"y": kind}, **QUIET))
-    assert not found.names & {"bottleneck", "leakage", "misalignment"}
-    assert {item.severity for item in found} <= {"note"}
+    assert not found.names & {"bottleneck", "starvation", "leakage", "misalignment"}
+    assert {item.severity for item in found if item.name != "under-resolved"} <= {"note"}
 
 
 @pytest.mark.parametrize("n", [2, 4])
