@@ -583,3 +583,18 @@ def test_a_bound_is_not_crossed_by_what_is_within_its_errors():
     assert "leakage" in jetsym.diagnose(report, thresholds=Thresholds(**fifth))
     assert "leakage" not in jetsym.diagnose(loose, thresholds=Thresholds(**fifth))
     assert "leakage" in jetsym.diagnose(loose, thresholds=Thresholds(**fifth, sigma=1))
+
+
+def test_what_a_rule_gets_wrong_is_judged_by_students_t():
+    """At eight inputs three standard deviations are worth 4.5 standard errors: four of them are no finding."""
+    report = function(lambda x: 1 + x[:, 0], "scalar")
+    item = report.equivariance["output"]
+    bound = max(Thresholds().deviation ** 2, item.relative**2 / 4)
+
+    def judged(errors):
+        seen = replace(item, unexplained=2 * bound, unexplained_stderr=bound / errors)
+        found = jetsym.diagnose(replace(report, equivariance={"output": seen}))
+        return any("wrong: raise l_max" in finding.text for finding in found)
+
+    assert 4 < quantile(3, 8) < 6
+    assert [judged(errors) for errors in (4, 6)] == [False, True]
