@@ -284,10 +284,12 @@ class Case:
         row = self.report.layers.index(name) if name in self.report.layers else None
         return row is not None and self.above(self.share(row, irrep.__eq__), self.bounds.starved) and self.is_kept(name)
 
-    def is_broken(self, name: str) -> bool:
-        """Tell whether an output surely misses its law, beyond the tolerance of the diagnosis."""
+    def is_broken(self, name: str, *, severely: bool = False) -> bool:
+        """Tell whether an output surely misses its law, beyond the tolerance of the diagnosis, or by what is severe."""
         item = self.report.equivariance[name]
-        return self.counts(item.relative * abs(item.relative), 2 * abs(item.relative) * item.relative_stderr, item)
+        size, bound = abs(item.relative), self.bounds.severe if severely else self.bounds.deviation
+        squared = Share(item.relative * size, 2 * size * item.relative_stderr, item.noise_floor**2, self.inputs)
+        return self.above(squared, bound**2)
 
     def severity(self, part: float, stderr: float, floor: float = 0.0) -> str:
         """Return how grave a part of relative A² is: a problem if it is surely more than ``severe``."""

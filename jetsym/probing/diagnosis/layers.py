@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Any
 
 from jetsym.probing.diagnosis.case import INVARIANT, Case, NotJudged, one_by_one
@@ -37,7 +38,8 @@ __all__ = ["bottleneck", "late_collapse", "saturation", "starvation"]
 def starvation(case: Case) -> Iterator[Finding]:
     """Find irreps that an output needs and that are missing, or all but missing, in all layers that it is read from.
 
-    Where an output obeys its law, products of what the layers hold, or what reaches it past them, may well be its own.
+    Products of what the layers hold, or what reaches it past them, may well be all that an output needs, unless it is
+    known to miss its law.
     """
     case.refuse_few()
 
@@ -48,7 +50,7 @@ def starvation(case: Case) -> Iterator[Finding]:
             shares = {row: case.share(row, irrep.__eq__) for row in rows}
             most = max(rows, key=lambda row: shares[row].value)
             made = case.comes_past(name) or any(case.is_linear(row, name) is False for row in rows)
-            if case.is_blind(irrep) or (made and case.serves(name, irrep)):
+            if case.is_blind(irrep) or (made and not case.is_broken(name)):
                 continue
             if all(case.below(share, case.bounds.starved) for share in shares.values()):
                 yield _starved(case, most, name, irrep)
@@ -74,8 +76,10 @@ def _starved(case: Case, row: int, name: str, irrep: Irrep) -> Finding:
     text = f"{layer} holds {percent(first.value, first.stderr, first.noise_floor)} % of {irrep}, which {name} needs"
     if first.untrained > 10 * max(first.value, first.noise_floor):
         text += "; training has taken it away"
-    absent, guessed = case.below(case.share(row, chosen), bounds.absent), case.readout_words
-    severity = "problem" if absent and case.is_broken(name) and not guessed else "warning"
+    guessed, grave = case.readout_words, case.is_broken(name, severely=True)
+    if case.below(case.share(row, chosen), bounds.absent):
+        grave = case.is_broken(name)
+    severity = "problem" if grave and not guessed else "warning"
     invariant = case.report.irreps[0]
     if case.serves(name, irrep):
         text += ". The output holds it and obeys its law: it is amplified, or reaches the output another way"
@@ -108,11 +112,9 @@ def bottleneck(case: Case) -> Iterator[Finding]:
         raise NotJudged("the report ends below λ = 2")
     case.refuse_few()
 
-    def judge(name: str) -> Iterator[Finding]:
-        yield from _narrow(case, name)
-        yield from _lost(case, name)
-
-    found = list(one_by_one(case.report.equivariance, judge))
+    found = list(one_by_one(case.report.equivariance, lambda name: _lost(case, name)))
+    with suppress(NotJudged):  # where rounding hides what an embedding holds, a loss still shows
+        found += one_by_one(case.report.equivariance, lambda name: _narrow(case, name))
     yield from sorted(found, key=lambda finding: -SEVERITIES.index(finding.severity))[:1]
 
 
@@ -145,24 +147,26 @@ def _narrow(case: Case, name: str) -> Iterator[Finding]:
 
 
 def _lost(case: Case, name: str) -> Iterator[Finding]:
-    """Find a layer from which on there is nothing of an irrep that a broken output needs, and that there was before."""
+    """Find a layer from which on there is hardly any of an irrep that a broken output needs, and there was before."""
+    layers, rows = case.report.layers, case.rows_behind(name)
     if not case.is_broken(name) or name not in case.needs:
         return
-    layers, rows = case.report.layers, case.rows_behind(name)
     for irrep in case.needs[name]:
         if irrep not in case.report.irreps:
             continue
-        held = [row for row in rows if not case.below(case.share(row, irrep.__eq__), case.bounds.absent)]
+        held = [row for row in rows if not case.below(case.share(row, irrep.__eq__), case.bounds.starved)]
         after = [row for row in rows if held and row > held[-1]]
-        if not after or not case.above(case.share(held[-1], irrep.__eq__), case.bounds.starved):
+        if not after or not case.above(case.share(held[-1], irrep.__eq__), case.bounds.collapse * case.bounds.starved):
             continue
         evidence = [
-            case.evidence(f"{irrep} in {layers[after[0]]}", after[0], irrep.__eq__, case.bounds.absent),
+            case.evidence(f"{irrep} in {layers[after[0]]}", after[0], irrep.__eq__, case.bounds.starved),
             case.evidence(f"{irrep} in {layers[held[-1]]}", held[-1], irrep.__eq__),
             case.error(name, f"relative A of {name}", "relative", case.bounds.deviation),
         ]
-        text = f"{layers[after[0]]} lets nothing through of {irrep}, which {layers[held[-1]]} holds and {name} needs."
-        severity = "warning" if case.readout_words else "problem"
+        text = f"{layers[after[0]]} lets all but nothing through of {irrep}, which {layers[held[-1]]} holds"
+        text += f" and {name} needs."
+        grave = case.is_broken(name, severely=True) and not case.readout_words
+        severity = "problem" if grave else "warning"
         yield Finding(severity, layers[after[0]], f"{text}{case.readout_words}", evidence, (str(irrep),))
 
 
@@ -284,7 +288,7 @@ def _collapsed(case: Case, name: str) -> Iterator[Finding]:
     start = turning(first)
     carried = [row for row in behind if case.above(turning(row), max(bounds.severe, start.value / 2))]
     # Of an output that obeys its law it is told only where the head alone makes it do so.
-    late = [row for row in carried if row in rows or (broken and 2 * behind.index(row) >= len(behind))]
+    late = [row for row in carried if row in rows or (broken and 2 * behind.index(row) + 2 > len(behind))]
     if not late or not case.above(start, bounds.severe):
         return
     last, output = late[-1], layers.index(name)
