@@ -2,7 +2,7 @@
 
 >>> import jetsym
 >>> sorted(jetsym.__all__)
-['JetsymError', 'SymmetryReport', '__version__', 'compare', 'diagnose', 'load', 'probe']
+['JetsymError', 'SymmetryReport', '__version__', 'compare', 'diagnose', 'load', 'moves', 'probe']
 """
 
 from __future__ import annotations
@@ -14,13 +14,14 @@ from jetsym.errors import JetsymError
 from jetsym.lazy import attach
 
 if TYPE_CHECKING:
+    from jetsym.domains.moves import moves
     from jetsym.jets.checkpoint import load
     from jetsym.probing.diagnosis.diagnose import diagnose
     from jetsym.probing.probe import probe
     from jetsym.probing.reports.comparison import compare
     from jetsym.probing.reports.spectrum import SymmetryReport
 
-__all__ = ["JetsymError", "SymmetryReport", "__version__", "compare", "diagnose", "load", "probe"]
+__all__ = ["JetsymError", "SymmetryReport", "__version__", "compare", "diagnose", "load", "moves", "probe"]
 
 # Imported when first used: `import jetsym` loads neither torch nor matplotlib.
 __getattr__, __dir__ = attach(
@@ -31,6 +32,7 @@ __getattr__, __dir__ = attach(
         "compare": "jetsym.probing.reports.comparison",
         "diagnose": "jetsym.probing.diagnosis.diagnose",
         "load": "jetsym.jets.checkpoint",
+        "moves": "jetsym.domains.moves",
         "probe": "jetsym.probing.probe",
     },
 )

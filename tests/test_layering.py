@@ -254,6 +254,7 @@ def test_public_names():
         "compare",
         "diagnose",
         "load",
+        "moves",
         "probe",
     ]
     assert dir(jetsym) == sorted(jetsym.__all__)

@@ -13,7 +13,11 @@ from torch import Tensor, nn
 from jetsym.errors import ProbeError
 from jetsym.probing.forward.layers import is_compiled
 
-__all__ = ["Record", "capture", "flatten_outputs", "untouched"]
+__all__ = ["LATER_CALL", "Record", "capture", "flatten_outputs", "untouched"]
+
+
+#: What stands between the name of a module and the number of its call, from the second one on.
+LATER_CALL = "@"
 
 
 class Record(dict[str, Tensor]):
@@ -40,7 +44,7 @@ class Record(dict[str, Tensor]):
     def take(self, name: str, output: Any) -> None:
         """Keep what a layer has just returned."""
         self._calls[name] += 1
-        label = name if self._calls[name] == 1 else f"{name}@{self._calls[name]}"
+        label = name if self._calls[name] == 1 else f"{name}{LATER_CALL}{self._calls[name]}"
         for key, array in flatten_outputs(output, label).items():
             if isinstance(array, Tensor):
                 self[key] = array.clone() if key in self._copied or array.is_inference() else array

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from jetsym.errors import ProbeError, SpectrumError
 from jetsym.probing.forward import memory as budget
+from jetsym.probing.forward.actions import check_action
 from jetsym.probing.forward.memory import Piece, Size, within_memory
 from jetsym.probing.forward.precision import full_precision
 from jetsym.probing.forward.session import Responses, Session
@@ -147,7 +148,8 @@ class Orbit:
         return max(1, min(evaluations // min(rotations, self.n_rotations), self.memory // max(1, bytes_each)))
 
     def settle(self, session: Session, inputs: Any) -> None:
-        """Find out where the responses have inputs and tokens, and which keep their order along the orbit."""
+        """Check the caller's action; find where responses have inputs and tokens, and which keep their order."""
+        check_action(session, inputs, self.group.sample(2, np.random.default_rng(self.seed)), own=self.rule is None)
         if isinstance(self.rule, FiniteRule):  # whose elements may exchange features, as those of a regular irrep
             settle(session, inputs, self.rule.rotations[:FEW], features=False)
         else:
