@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -52,7 +53,7 @@ def find_mask(
     take: Callable[[Any, int | str], Any],
     put: Callable[[Any, int | str, Any], Any],
     one: Callable[[Any, int], Any],
-    disturbed: Callable[[Any, int], Any],
+    disturbed: Callable[..., Any],
     outputs: Callable[[Any], Mapping[str, Any]],
 ) -> Mask | None:
     """Find the mask among inputs: where it marks a point as padding, the outputs do not depend on that point.
@@ -72,7 +73,7 @@ def find_mask(
     one
         ``one(inputs, place)``: a single sample.
     disturbed
-        ``disturbed(inputs, slot)``: with another point in a slot.
+        ``disturbed(inputs, slot=…)``: with another point in a slot.
     outputs
         What a model returns for inputs, by name.
     """
@@ -87,7 +88,7 @@ def find_mask(
             slot = int(np.flatnonzero(real[place])[-1])
             alone = one(inputs, place)
             marked = put(alone, key, _marked(take(alone, key), slot, padding))
-            if _is_unseen(alone, marked, lambda some, slot=slot: disturbed(some, slot), outputs):
+            if _is_unseen(alone, marked, partial(disturbed, slot=slot), outputs):
                 return Mask(key, padding)
     by_name = [(key, int("pad" in name.lower())) for key, name in known.items() if _is_called_mask(name)]
     return Mask(*by_name[0]) if by_name else None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from itertools import groupby
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -147,8 +148,4 @@ def _each(inputs: Sequence[Mapping[str, Any]], elements: Any, move: Move) -> lis
         move(_lifted(record), elements[:, place : place + 1] if has_own else elements)
         for place, record in enumerate(inputs)
     ]
-    return [
-        _map(lambda array, element=element: array[element], sample)
-        for element in range(len(elements))
-        for sample in moved
-    ]
+    return [_map(itemgetter(element), sample) for element in range(len(elements)) for sample in moved]

@@ -31,7 +31,7 @@ from jetsym.probing.options import AUTO
 from jetsym.spectrum.representations import Kind
 from jetsym.symmetry import Symmetry
 
-__all__ = ["OWN_ACTION", "Call", "Responses", "Session", "domain_with", "plain_call", "without_inputs"]
+__all__ = ["OWN_ACTION", "Call", "Responses", "Session", "arguments_of", "domain_with", "plain_call", "without_inputs"]
 
 OWN_ACTION = "The inputs were moved by the caller's own action."
 COMPILED_NOTE = "The model is compiled; it was evaluated without compilation, so that every layer is seen."
