@@ -231,7 +231,7 @@ def is_floating(array: Any) -> bool:
 
 
 def _example(own: str) -> str:
-    return "px py pz e" if "e" in own else "x y z"
+    return "px py pz e" if "e" in own else own
 
 
 def _taken(array: Any, places: Sequence[int]) -> Any:

@@ -67,7 +67,7 @@ def _derived(p: Array, *, of_points: bool) -> Iterator[tuple[str, Array]]:
         eta, phi = own["η"] - whole["η"][:, None], own["φ"] - whole["φ"][:, None]
         phi = (phi + np.pi) % (2 * np.pi) - np.pi
         sign = np.sign(whole["η"])[:, None]
-        yield from (("Δη", eta), ("Δη", sign * eta), ("Δφ", phi), ("ΔR", np.hypot(eta, phi)))
+        yield from (("Δη", eta), ("Δη by the side", sign * eta), ("Δφ", phi), ("ΔR", np.hypot(eta, phi)))
         for name in ("pT", "|p|", "E"):
             if name in own:
                 yield f"{name} ratio", own[name] / whole[name][:, None]

@@ -58,7 +58,8 @@ def settle(
         session.responses(domain.select(inputs, slice(0, 1)))
         return
     move = session.action or domain.move
-    passes = dry_passes(session.arrays, domain, inputs, move=move, evaluations=session.evaluations)
+    own = {} if session.action is None or elements is None else {"turn": elements[-1]}  # of the caller's own group
+    passes = dry_passes(session.arrays, domain, inputs, move=move, evaluations=session.evaluations, **own)
     arrays = passes.alone.arrays
     for name in session.tokens:
         if name not in arrays:

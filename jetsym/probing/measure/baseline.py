@@ -67,7 +67,7 @@ def _other(session: Session, inputs: Any, baseline: Any, model: Any) -> Session:
             f"baseline is {str(baseline)!r}; expected {UNTRAINED!r}, {INITIAL!r}, a model, or the path of one"
         )
     other = Session.of(baseline, inputs, session.kinds or None)
-    return replace(session, model=other.model, domain=other.domain, kinds=other.kinds, notes=other.notes)
+    return replace(session, model=other.model, kinds=other.kinds, notes=other.notes)
 
 
 def _name(baseline: Any) -> str:
