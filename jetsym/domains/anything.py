@@ -11,8 +11,8 @@ from array_api_compat import is_array_api_obj
 from torch.utils._pytree import tree_leaves, tree_map
 from typing_extensions import override
 
-from jetsym.domains.arrays import CONSTANTS
 from jetsym.domains.base import Domain
+from jetsym.domains.members import CONSTANTS
 from jetsym.domains.moves import is_floating
 from jetsym.errors import ProbeError
 

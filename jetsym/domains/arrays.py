@@ -10,17 +10,30 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import torch
-from array_api_compat import array_namespace, is_array_api_obj, is_numpy_array, is_torch_array
+from array_api_compat import array_namespace, is_array_api_obj
 from array_api_compat import device as device_of
 from torch.autograd import forward_ad
 from typing_extensions import override
 
 from jetsym.domains.base import Action, Domain
 from jetsym.domains.masks import Mask, find_mask
-from jetsym.domains.moves import HELD_FIXED, Move, as_move, is_floating
+from jetsym.domains.members import (
+    CONSTANTS,
+    Key,
+    arrays_of,
+    by_point,
+    first,
+    is_of_marks,
+    is_of_pairs,
+    mapped,
+    members,
+    placed,
+    rearranged,
+)
+from jetsym.domains.moves import Move, is_floating
+from jetsym.domains.naming import STILL, Naming, said_of
 from jetsym.domains.stale import SAMPLES, refuse_stale
-from jetsym.errors import ProbeError, closest
+from jetsym.errors import ProbeError
 from jetsym.spectrum import SO2, group_of
 from jetsym.spectrum.lorentz import GENERATORS, boost_matrices
 from jetsym.spectrum.responses import EPS, to_numpy
@@ -28,12 +41,6 @@ from jetsym.symmetry import GroupName, Symmetry
 
 __all__ = ["ARRAYS", "Arrays"]
 
-#: Position of an argument, or its keyword.
-Key = int | str
-#: What a model takes beside arrays, the same for all samples.
-CONSTANTS = (type(None), bool, int, float, str)
-#: Last axis -> what an array is taken for that nobody names.
-BY_SHAPE = {3: "vector", 4: "four-vector"}
 UNKNOWN = (
     "inputs of type {} are not known; expected a JetBatch, paths of ROOT files, an array, a tuple of arrays (numpy, "
     "torch, …), a dictionary of them, which go in as keywords, a list of dictionaries, one a sample, or anything with "
@@ -41,7 +48,7 @@ UNKNOWN = (
 )
 
 
-class Arrays(Domain):
+class Arrays(Naming, Domain):
     """Arrays of any library that follows the array API: one, a tuple, or a dictionary of keywords.
 
     Parameters
@@ -60,114 +67,16 @@ class Arrays(Domain):
     def __init__(
         self, moves: Mapping[Key, Move] | None = None, arguments: Sequence[str] = (), mask: Mask | None = None
     ) -> None:
-        self._moves, self._arguments, self._mask = moves, tuple(arguments), mask
-
-    # --- which arrays move ---
+        super().__init__(moves, arguments)
+        self._mask = mask
 
     @override
     def with_moves(self, moves: Mapping[Any, Any] | None, arguments: Sequence[str]) -> Arrays:
-        if moves is None:
-            return type(self)(None, arguments)
-        if not isinstance(moves, Mapping) or not moves:
-            raise ProbeError(f"moves is {moves!r}; expected a dictionary such as {{'points': 'vector'}}")
-        return type(self)({key: as_move(said, repr(key)) for key, said in moves.items()}, arguments)
-
-    def _name(self, key: Key) -> str:
-        return self._arguments[key] if isinstance(key, int) and key < len(self._arguments) else str(key)
-
-    def _key(self, said: Key, inputs: Any) -> Key:
-        """Return the key of an input that a caller names."""
-        items = dict(_items(inputs))
-        by_name = {self._name(key): key for key in items} | {str(key): key for key in items}
-        if said in items and not isinstance(said, bool):
-            return said
-        if isinstance(said, str) and said in by_name and not said.isdigit():
-            return by_name[said]
-        unnamed = not isinstance(inputs, Mapping) and not self._arguments and isinstance(said, str)
-        why = (
-            "the arguments of the model have no names here: say moves={0: …}, by position"
-            if unnamed
-            else closest(str(said), by_name)
-        )
-        raise ProbeError(f"moves names {said!r}, which is no array among the inputs; {why}")
-
-    def moving(self, inputs: Any) -> dict[Key, Move]:
-        """Return how each input that moves does so.
-
-        Raises
-        ------
-        ProbeError
-            What is named is no such array; or nothing is, and several arrays may be meant, or none.
-        """
-        items = dict(_items(inputs))
-        if self._moves is None:
-            return self._by_shape(inputs, items)
-        found = {self._key(said, inputs): move for said, move in self._moves.items()}
-        for key, move in found.items():
-            self._check(move, items[key], self._name(key))
-        if not any(move.moves for move in found.values()):
-            raise ProbeError(f"moves={self._said()} holds nothing that moves; name what the group moves")
-        return {key: move for key, move in found.items() if move.moves}
-
-    def _said(self) -> str:
-        return "{" + ", ".join(f"{key!r}: {str(move.kind)!r}" for key, move in (self._moves or {}).items()) + "}"
-
-    def _check(self, move: Move, array: Any, name: str) -> None:
-        move.check(array, name)
-
-    def _candidates(self, items: Mapping[Key, Any]) -> dict[Key, Move]:
-        return {
-            key: Move(BY_SHAPE[array.shape[-1]])
-            for key, array in items.items()
-            if array.ndim >= self._least_ndim and array.shape[-1] in BY_SHAPE and is_floating(array)
-        }
-
-    #: Axes that an array needs to move without a name.
-    _least_ndim = 2
-
-    def _by_shape(self, inputs: Any, items: Mapping[Key, Any]) -> dict[Key, Move]:
-        """Return the only array that may move, or refuse to choose."""
-        found = self._candidates(items)
-        if len(items) == 1 and found:
-            return found
-        listed = ", ".join(f"{self._name(key)} {tuple(array.shape)}" for key, array in items.items())
-        say = self._remedy(items, found)
-        if not found:
-            shape = tuple(next(iter(items.values())).shape)
-            which = f"an input array has shape {shape}" if len(items) == 1 else f"the input arrays are {listed}"
-            raise ProbeError(
-                f"{which}; expected (samples, …, 3) for vectors or (samples, …, 4) for four-vectors (E, px, py, pz). "
-                f"Name what moves, as {say}, another layout with jetsym.moves(…, order=…, axis=…), or say with "
-                "action=… what moves your inputs"
-            )
-        if len(found) > 1:
-            which = ", ".join(f"{self._name(key)} {tuple(items[key].shape)}" for key in found)
-            raise ProbeError(
-                f"what of the inputs moves cannot be told: it may be any of {which}. Name what does: {say} moves all "
-                "of them, and what is not named stays"
-            )
-        return found
-
-    def _remedy(self, items: Mapping[Key, Any], found: Mapping[Key, Move]) -> str:
-        """Return how to say that some inputs move; with none of them, an example."""
-        kinds: dict[Key, Any] = {key: move.kind for key, move in found.items()}
-        if not kinds:
-            sizes = {key: set(array.shape[1:]) & set(BY_SHAPE) for key, array in items.items() if is_floating(array)}
-            key = max(sizes, key=lambda key: len(sizes[key]))
-            kinds = {key: BY_SHAPE[max(sizes[key], default=3)]}
-        return f"moves={ {key if self._name(key).isdigit() else self._name(key): kind for key, kind in kinds.items()} }"
+        return Arrays(said_of(moves), arguments)
 
     @override
     def what_moves(self, inputs: Any) -> dict[str, str]:
-        items, moving = dict(_items(inputs)), self.moving(inputs)
-        words = {self._word(key, inputs): str(moving.get(key, HELD_FIXED_WORDS)) for key in items}
-        if self._mask is not None:
-            words[self._word(self._mask.key, inputs)] += f", {self._mask}"
-        return words
-
-    def _word(self, key: Key, inputs: Any) -> str:
-        name = self._name(key)
-        return f"input {name}" if name.isdigit() and isinstance(inputs, tuple) else "input" if name.isdigit() else name
+        return self.words(inputs, {} if self._mask is None else {self._mask.key: str(self._mask)})
 
     @override
     def settled(self, inputs: Any, outputs: Callable[[Any], Mapping[str, Any]]) -> Arrays:
@@ -176,31 +85,31 @@ class Arrays(Domain):
         if self._mask is not None or points is None:
             return self
         slots, axes = points
-        first, (axis,) = next(iter(axes.items()))
-        move = self._likely(inputs)[first]
-        marks = {key: self._name(key) for key, _ in _items(inputs) if key not in axes}
+        one, (axis,) = next(iter(axes.items()))
+        move = self.likely(inputs)[one]
+        marks = {key: self.name(key) for key in arrays_of(inputs) if key not in axes}
 
         def put(some: Any, key: Key, array: Any) -> Any:
-            return _map(lambda own, old: array if own == key else old, some)
+            return mapped(lambda own, old: array if own == key else old, some)
 
         def disturbed(some: Any, slot: int) -> Any:
-            array = dict(_items(some))[first]
+            array = arrays_of(some)[one]
             xp = array_namespace(array)
             here = (np.arange(slots) == slot).reshape(slots, *[1] * (array.ndim - 1 - axis))
             turned = 1.25 * move.moved(array, np.roll(np.eye(3), 1, axis=0)[None])
-            return put(some, first, xp.where(xp.asarray(here, device=device_of(array)), turned, array))
+            return put(some, one, xp.where(xp.asarray(here, device=device_of(array)), turned, array))
 
         found = find_mask(
             inputs,
             marks,
             slots,
-            take=lambda some, key: dict(_items(some))[key],
+            take=lambda some, key: arrays_of(some)[key],
             put=put,
             one=lambda some, place: self.select(some, slice(place, place + 1)),
             disturbed=disturbed,
             outputs=outputs,
         )
-        return self if found is None else type(self)(self._moves, self._arguments, found)
+        return self if found is None else type(self)(self.said, self.arguments, found)
 
     # --- as any domain ---
 
@@ -208,11 +117,11 @@ class Arrays(Domain):
     def load(self, source: Any, *, limit: int, model: Any) -> Any:
         """Return the first samples of the arrays, or refuse what is no array of numbers."""
         source = dict(source) if isinstance(source, Mapping) else source
-        members = _members(source)
-        for array in members.values():
-            if not is_array_api_obj(array) and not (len(members) > 1 and isinstance(array, CONSTANTS)):
+        given = members(source)
+        for array in given.values():
+            if not is_array_api_obj(array) and not (len(given) > 1 and isinstance(array, CONSTANTS)):
                 raise ProbeError(UNKNOWN.format(type(array).__name__))
-        arrays = [array for _, array in _items(source)]
+        arrays = list(arrays_of(source).values())
         for array in arrays:
             if str(getattr(array.dtype, "kind", "f")) in "OSUV":
                 raise ProbeError(f"an input array has dtype {array.dtype}; expected numbers")
@@ -229,16 +138,16 @@ class Arrays(Domain):
 
     @override
     def size(self, inputs: Any) -> int:
-        return int(_first(inputs).shape[0])
+        return int(first(inputs).shape[0])
 
     @override
     def select(self, inputs: Any, selection: slice) -> Any:
-        return _map(lambda _, array: array[selection], inputs)
+        return mapped(lambda _, array: array[selection], inputs)
 
     @override
     def move(self, inputs: Any, matrices: Any) -> Any:
         moving = self.moving(inputs)
-        return _map(lambda key, array: moving.get(key, STILL).moved(array, matrices), inputs)
+        return mapped(lambda key, array: moving.get(key, STILL).moved(array, matrices), inputs)
 
     @override
     def act(self, inputs: Any, symmetry: Symmetry, *, seed: int) -> tuple[Any, Action]:
@@ -261,13 +170,13 @@ class Arrays(Domain):
 
     def _refuse_doubtful(self, inputs: Any, symmetry: Symmetry, action: Action) -> None:
         """Refuse marks that nobody names for vectors, and what stays though it was computed from what moves."""
-        moving, items = self.moving(inputs), dict(_items(inputs))
-        said = {self._key(key, inputs) for key in self._moves or ()}
-        if self._moves is None and len(items) > 1 and all(_is_of_marks(items[key]) for key in moving):
+        moving, items = self.moving(inputs), arrays_of(inputs)
+        said = {self.key(key, inputs) for key in self.said or ()}
+        if self.said is None and len(items) > 1 and all(is_of_marks(items[key]) for key in moving):
             (key,) = moving
             raise ProbeError(
-                f"the only input that may move is {self._name(key)} {tuple(items[key].shape)}, but it holds nothing "
-                f"but 0 and 1, as marks do. Name what moves, as {self._remedy(items, moving)}"
+                f"the only input that may move is {self.name(key)} {tuple(items[key].shape)}, but it holds nothing "
+                f"but 0 and 1, as marks do. Name what moves, as {self.remedy(items, moving)}"
             )
         kept = {
             key: array for key, array in items.items() if key not in said and key not in moving and is_floating(array)
@@ -279,22 +188,22 @@ class Arrays(Domain):
         rng = np.random.default_rng(0)
         elements = group_of(symmetry).sample(2, rng) if symmetry.is_compact else np.array([0.5, -0.7])
         before, after = (
-            {self._name(key): _by_point(move.components(dict(_items(these))[key])) for key, move in known.items()}
+            {self.name(key): by_point(move.components(arrays_of(these)[key])) for key, move in known.items()}
             for these in (some, action.move(some, elements))
         )
         points = self._axes(some)
         columns = {}
         for key in kept:
             axes = () if points is None else points[1][key]
-            values = to_numpy(dict(_items(some))[key]).astype(np.float64)
+            values = to_numpy(arrays_of(some)[key]).astype(np.float64)
             values = np.moveaxis(values, axes[0], 1) if len(axes) == 1 else values
-            columns[self._name(key)] = values.reshape(*values.shape[: 1 + (len(axes) == 1)], -1)
+            columns[self.name(key)] = values.reshape(*values.shape[: 1 + (len(axes) == 1)], -1)
         refuse_stale(before, after, columns)
 
     def _check_four_vectors(self, inputs: Any) -> None:
         for key, move in self.moving(inputs).items():
             if move.kind != "four-vector":
-                shape = tuple(dict(_items(inputs))[key].shape)
+                shape = tuple(arrays_of(inputs)[key].shape)
                 raise ProbeError(
                     f"an input array has shape {shape}, and moves as {move}; expected four-vectors (…, 4) as (E, px, "
                     "py, pz) for a group that acts on them"
@@ -322,30 +231,26 @@ class Arrays(Domain):
                 return repeated
             return forward_ad.make_dual(repeated, moving[key].moved(array, generators, others=0.0))
 
-        return _map(tilt, inputs)
+        return mapped(tilt, inputs)
 
     @override
     def to(self, inputs: Any, *, device: Any, dtype: Any) -> Any:
         """Return arrays as a torch module takes them; those of a third library stay as they are."""
-        return _map(lambda _, array: placed(array, device, dtype), inputs)
+        return mapped(lambda _, array: placed(array, device, dtype), inputs)
 
     @override
     def dtype_name(self, inputs: Any) -> str:
-        moving = {} if self._moves is None else self.moving(inputs)
-        arrays = [array for key, array in _items(inputs) if key in moving or not moving]
+        moving = {} if self.said is None else self.moving(inputs)
+        arrays = [array for key, array in arrays_of(inputs).items() if key in moving or not moving]
         return super().dtype_name(next(array for array in arrays if is_floating(array)))
 
     # --- points ---
 
-    def _likely(self, inputs: Any) -> dict[Key, Move]:
-        """Return what moves, or may."""
-        return self._candidates(dict(_items(inputs))) if self._moves is None else self.moving(inputs)
-
     def _points(self, inputs: Any) -> tuple[int, dict[Key, tuple[int, ...]]] | None:
         """Return how many points the moving arrays have, and the axis of each; None where they have none in common."""
-        items = dict(_items(inputs))
+        items = arrays_of(inputs)
         axes: dict[Key, tuple[int, ...]] = {}
-        for key, move in self._likely(inputs).items():
+        for key, move in self.likely(inputs).items():
             others = [axis for axis in range(1, items[key].ndim) if axis not in move.axes(items[key].ndim)]
             if others:
                 axes[key] = (others[0],)
@@ -358,17 +263,17 @@ class Arrays(Domain):
         if found is None:
             return None
         n, axes = found[0], dict(found[1])
-        for key, array in _items(inputs):
+        for key, array in arrays_of(inputs).items():
             if key not in axes:
                 own = tuple(axis for axis in range(1, array.ndim) if array.shape[axis] == n)
-                if len(own) > 2 or (len(own) == 2 and not _is_of_pairs(array, own)):
+                if len(own) > 2 or (len(own) == 2 and not is_of_pairs(array, own)):
                     return None
                 axes[key] = own
         return n, axes
 
     @override
     def mask(self, inputs: Any) -> Any:
-        return None if self._mask is None else self._mask.real(dict(_items(inputs))[self._mask.key])
+        return None if self._mask is None else self._mask.real(arrays_of(inputs)[self._mask.key])
 
     @override
     def slots(self, inputs: Any) -> int | None:
@@ -383,79 +288,13 @@ class Arrays(Domain):
         assert found is not None
         places, axes = np.asarray(places), found[1]
 
-        def rearranged(key: Key, array: Any) -> Any:
+        def with_others(key: Key, array: Any) -> Any:
             fill = self._mask.padding if self._mask is not None and key == self._mask.key else 0
             for axis in axes[key]:
-                array = _rearranged(array, places, axis, fill)
+                array = rearranged(array, places, axis, fill)
             return array
 
-        return _map(rearranged, inputs)
+        return mapped(with_others, inputs)
 
 
 ARRAYS = Arrays()
-STILL = Move(HELD_FIXED)
-HELD_FIXED_WORDS = str(STILL)
-
-
-def placed(array: Any, device: Any, dtype: Any) -> Any:
-    """Return an array of numpy or torch as a tensor, floating-point numbers in a dtype; others as they are."""
-    if is_numpy_array(array):
-        array = torch.as_tensor(array)
-    if not is_torch_array(array):
-        return array
-    return array.to(device=device, dtype=dtype if array.is_floating_point() else None)
-
-
-def _rearranged(array: Any, places: Any, axis: int, fill: int) -> Any:
-    xp = array_namespace(array)
-    first = array if axis == 1 else xp.moveaxis(array, axis, 1)
-    n, rest = first.shape[1], tuple(first.shape[2:])
-    rows = np.reshape(np.maximum(places, 0) + n * np.arange(len(places))[:, None], -1)
-    taken = xp.take(xp.reshape(first, (-1, *rest)), xp.asarray(rows, device=device_of(array)), axis=0)
-    taken = xp.reshape(taken, (*np.shape(places), *rest))
-    if (places < 0).any():
-        empty = xp.reshape(xp.asarray(places < 0, device=device_of(array)), (*np.shape(places), *[1] * len(rest)))
-        taken = xp.where(empty, xp.full_like(taken, fill), taken)
-    return taken if axis == 1 else xp.moveaxis(taken, 1, axis)
-
-
-def _is_of_pairs(array: Any, axes: Sequence[int]) -> bool:
-    """Return whether two axes are the two points of pairs: of marks, or the same when they are exchanged."""
-    if str(array.dtype).rpartition(".")[2] == "bool":
-        return True
-    values = to_numpy(array)
-    return bool(np.array_equal(values, np.swapaxes(values, *axes), equal_nan=values.dtype.kind == "f"))
-
-
-def _is_of_marks(array: Any) -> bool:
-    values = to_numpy(array)
-    return bool(((values == 0) | (values == 1)).all())
-
-
-def _by_point(array: Any) -> Any:
-    """Return components (samples, …, 3 or 4) as (samples, points, 3 or 4) in float64."""
-    values = to_numpy(array).astype(np.float64)
-    return values.reshape(len(values), -1, values.shape[-1])
-
-
-def _members(inputs: Any) -> dict[Key, Any]:
-    if isinstance(inputs, Mapping):
-        return dict(inputs)
-    return dict(enumerate(inputs)) if isinstance(inputs, tuple) else {0: inputs}
-
-
-def _items(inputs: Any) -> list[tuple[Key, Any]]:
-    """Return the arrays among inputs, by position or keyword."""
-    return [(key, array) for key, array in _members(inputs).items() if not isinstance(array, CONSTANTS)]
-
-
-def _map(change: Callable[[Key, Any], Any], inputs: Any) -> Any:
-    """Return inputs with every array changed; constants stay."""
-    found = {
-        key: value if isinstance(value, CONSTANTS) else change(key, value) for key, value in _members(inputs).items()
-    }
-    return found if isinstance(inputs, Mapping) else tuple(found.values()) if isinstance(inputs, tuple) else found[0]
-
-
-def _first(inputs: Any) -> Any:
-    return _items(inputs)[0][1]

@@ -12,8 +12,9 @@ import numpy as np
 from array_api_compat import is_array_api_obj
 from typing_extensions import override
 
-from jetsym.domains.arrays import ARRAYS, CONSTANTS, Arrays, placed
+from jetsym.domains.arrays import ARRAYS, Arrays
 from jetsym.domains.base import Action, Domain
+from jetsym.domains.members import CONSTANTS, placed
 from jetsym.domains.moves import as_move
 from jetsym.errors import ProbeError
 from jetsym.symmetry import Symmetry

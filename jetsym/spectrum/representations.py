@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
@@ -58,6 +58,8 @@ class Representation:
         The representation of O(3) that this one is the restriction of to rotations about an axis; None for O(3).
     is_proper
         Whether it is one of rotations alone.
+    accuracy
+        How far its matrices are from those that a function gives.
     function
         What gives the matrices where they are no representation of all rotations; there are no blocks then, but under
         a smaller group.
@@ -69,6 +71,7 @@ class Representation:
     basis: NDArray[np.float64]
     whole: Representation | None = None
     is_proper: bool = False
+    accuracy: float = 0.0
     function: Callable[[NDArray[np.float64]], Any] | None = None
 
     @property
@@ -273,7 +276,9 @@ def _of_function(function: Callable[[NDArray[np.float64]], Any]) -> Representati
             rows, blocks = rows + found, blocks + [irrep] * len(found)
         if rows and len(basis := np.concatenate(rows)) == d:
             named = " ⊕ ".join(map(str, blocks))
-            return Representation(named, (d,), tuple(blocks), basis, is_proper=len(signs) == 1)
+            found_all = Representation(named, (d,), tuple(blocks), basis, is_proper=len(signs) == 1)
+            apart = found_all.matrices(proper) - _given_matrices(function, proper)
+            return replace(found_all, accuracy=float(np.linalg.norm(apart, axis=(1, 2), ord=2).max()))
     return Representation(name, (d,), (), np.eye(d), function=function)
 
 

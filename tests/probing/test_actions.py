@@ -112,9 +112,8 @@ def test_anything_with_a_length(clouds, kind, options):
     for model, expected in ((lengths, 0.0), (heights, 1.0)):
         report = jetsym.probe(lambda x, f=model: f(read(x)), make(clouds), action=move, **QUIET | options)
         error = report.equivariance["output"]
-        assert error.relative == pytest.approx(
-            expected, abs=1e-6 if expected == 0 or "n_rotations" not in options else 0.3
-        )
+        tolerance = 0.3 if expected and "n_rotations" in options else 1e-6
+        assert error.relative == pytest.approx(expected, abs=tolerance)
         assert report.meta["n_inputs"] == options.get("limit", 4)
         assert report.meta["moves"] == {}
 
@@ -148,11 +147,6 @@ def test_structures_move_by_the_callers_action_with_the_callers_model():
     assert report.equivariance["output"].relative > 0.1
 
 
-def bent(matrices):
-    """Matrices that are a little off."""
-    return matrices * 1.01
-
-
 FAULTS = {
     "under the identity": lambda x, g: [cloud + 0.01 for cloud in turned(x, g)],
     "returned 2 inputs for 2 inputs and matrices": lambda x, g: turned(x, g[:1]),
@@ -169,18 +163,18 @@ def test_what_is_no_action_is_refused_by_name(clouds, message):
         jetsym.probe(lengths, clouds, action=FAULTS[message], **QUIET)
 
 
-@pytest.mark.parametrize(
-    "message", ["under the identity", "returned 1 inputs for 1 inputs and matrices", "is no action"]
-)
+OPAQUE = ["under the identity", "returned 1 inputs for 1 inputs and matrices", "is no action"]
+
+
+@pytest.mark.parametrize("message", OPAQUE)
 def test_what_holds_no_arrays_is_compared_by_what_a_model_returns(clouds, message):
+    fault = next(fault for name, fault in FAULTS.items() if name[:9] == message[:9])
+
     def action(batch, matrices):
-        fault = next(fault for name, fault in FAULTS.items() if name[:9] == message[:9])
         return Batch(fault(batch.clouds, matrices))
 
-    with pytest.raises(
-        ProbeError, match=message if "order" not in message and "returned" not in message else "action=…"
-    ):
-        jetsym.probe(lambda batch: heights(batch.clouds), Equal(clouds[2:]), action=action, **QUIET)
+    with pytest.raises(ProbeError, match=message):
+        jetsym.probe(lambda batch: heights(batch.clouds), Batch(clouds), action=action, **QUIET)
 
 
 def test_matrices_of_each_inputs_own_are_tried_where_they_are_needed(clouds):
