@@ -142,8 +142,8 @@ class Representation:
 
     def _under_smaller(self, group: Group, function: Callable[[NDArray[np.float64]], Any]) -> Representation:
         """Restrict matrices that a function gives to a group that they are a representation of."""
-        rng, is_finite = np.random.default_rng(0), isinstance(group, FiniteGroup)
-        if wrong := _fault(function, group.sample(8, rng), closes=not is_finite or group.is_finite):
+        rng, closes = np.random.default_rng(0), not isinstance(group, FiniteGroup) or group.is_finite
+        if wrong := _fault(function, group.sample(8, rng), closes=closes):
             raise SpectrumError(f"the function {self.name} gives no representation of {group}: {wrong}")
         if isinstance(group, FiniteGroup):
             return self._split(group)
@@ -151,7 +151,7 @@ class Representation:
             raise SpectrumError(f"the function {self.name} gives no representation of {group} of finite dimension")
         angles = 2 * np.pi * np.arange(4 * MODES + 1) / (4 * MODES + 1)
         turns, weights = axis_matrices(group.axis, angles), np.full(len(angles), 1 / len(angles))
-        whole, blocks, rows = self.matrices(turns), [], []
+        whole, blocks, rows = self.matrices(turns), list[Irrep](), list[NDArray[np.float64]]()
         for m in range(MODES + 1):
             c, s = np.cos(m * angles), np.sin(m * angles)
             matrices = np.moveaxis(np.array([[c, -s], [s, c]] if m else [[c]]), -1, 0)
@@ -270,7 +270,7 @@ def _of_function(function: Callable[[NDArray[np.float64]], Any]) -> Representati
         rule = product_rule(max(1, lam))
         elements = np.concatenate([sign * rule.rotations for sign in signs])
         whole, weights = _given_matrices(function, elements), np.tile(rule.weights, len(signs)) / len(signs)
-        blocks, rows = [], []
+        blocks, rows = list[Irrep](), list[NDArray[np.float64]]()
         for irrep in (Irrep(each, sigma) for each in range(lam + 1) for sigma in (1, -1)[: len(signs)]):
             found = list(_intertwiners(irrep_matrices(irrep, elements), whole, weights))
             rows, blocks = rows + found, blocks + [irrep] * len(found)
@@ -282,10 +282,12 @@ def _of_function(function: Callable[[NDArray[np.float64]], Any]) -> Representati
     return Representation(name, (d,), (), np.eye(d), function=function)
 
 
-def _given_matrices(function: Callable[[NDArray[np.float64]], Any], elements: NDArray[np.float64]) -> Any:
+def _given_matrices(
+    function: Callable[[NDArray[np.float64]], Any], elements: NDArray[np.float64]
+) -> NDArray[np.float64]:
     """Return ρ(g) (…, d, d) as a function gives it for one matrix after the other."""
     flat = elements.reshape(-1, *elements.shape[-2:])
-    found = np.stack([np.asarray(function(element), dtype=np.float64) for element in flat])
+    found: NDArray[np.float64] = np.stack([np.asarray(function(element), dtype=np.float64) for element in flat])
     return found.reshape(*elements.shape[:-2], *found.shape[1:])
 
 
