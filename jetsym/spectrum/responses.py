@@ -121,12 +121,23 @@ class InputColumns:
         if self.owner is None:
             return xp.permute_dims(xp.reshape(u, (u.shape[0], self.samples, -1)), (1, 0, 2))
         tokens = xp.reshape(u, (u.shape[0], len(self.owner), -1))
-        counts = np.bincount(self.owner, minlength=self.samples)
-        place = np.arange(max(1, counts.max()))
-        index = np.where(place < counts[:, None], (counts.cumsum() - counts)[:, None] + place, len(self.owner))
         padded = xp.concat([tokens, xp.zeros_like(tokens[:, :1, :])], axis=1)
-        taken = xp.take(padded, xp.asarray(index.reshape(-1), device=device(u)), axis=1)
+        taken = xp.take(padded, self._places_like(u), axis=1)
         return xp.permute_dims(xp.reshape(taken, (u.shape[0], self.samples, -1)), (1, 0, 2))
+
+    def _places_like(self, u: Any) -> Any:
+        """Return the token in every slot of padded inputs (samples · slots,), one past the last where it is empty."""
+        key = (array_namespace(u).__name__, str(device(u)))
+        if key not in self._places:  # it is sent to a device once
+            counts = np.diff(self._starts)
+            slot = np.arange(max(1, counts.max()))
+            places = np.where(slot < counts[:, None], self._starts[:-1, None] + slot, self._starts[-1])
+            self._places[key] = array_namespace(u).asarray(places.reshape(-1), device=device(u))
+        return self._places[key]
+
+    @cached_property
+    def _places(self) -> dict[tuple[str, str], Any]:
+        return {}
 
     def slices(self, total: int) -> list[slice]:
         """Return the columns of each input, among ``total`` ones."""

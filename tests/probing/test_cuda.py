@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager, nullcontext
+
 import numpy as np
 import pytest
 import torch
+from invariant_nets import CLOUDS, NETS, Distances, distances
 from torch import nn
 
 import jetsym
@@ -130,6 +133,77 @@ def test_an_invariant_tagger_is_at_the_floor(cuda, jets, how):
     finally:
         torch.set_float32_matmul_precision("highest")
     assert abs(found.relative) <= found.noise_floor
+
+
+@contextmanager
+def tf32():
+    torch.set_float32_matmul_precision("high")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision("highest")
+
+
+#: Precision of weights and inputs, the one inside, and the context. The network rounds its inputs to the one inside: of
+#: float32 invariants such products see no change at all.
+WAYS = {
+    "float64": (torch.float64, torch.float64, nullcontext),
+    "float32": (torch.float32, torch.float32, nullcontext),
+    "TF32": (torch.float32, torch.float16, lambda _: tf32()),
+    "bfloat16": (torch.bfloat16, torch.bfloat16, nullcontext),
+    "float16": (torch.float16, torch.float16, nullcontext),
+    "autocast to bfloat16": (torch.float32, torch.bfloat16, lambda device: torch.autocast(device, torch.bfloat16)),
+    "autocast to float16": (torch.float32, torch.float16, lambda device: torch.autocast(device, torch.float16)),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("net", NETS)
+def test_the_floor_is_the_rounding_of_invariant_networks(cuda, net, way):
+    torch.manual_seed(3)
+    dtype, inside, context = WAYS[way]
+
+    def call(model, x):
+        with context(cuda):
+            return model(x.to(inside).to(dtype))
+
+    model = net().to(cuda, dtype)
+    item = jetsym.probe(
+        model, CLOUDS.to(cuda, dtype), l_max=2, outputs={"y": "scalar"}, layers=[], call=call, progress=False
+    ).equivariance["y"]
+    print(f"{net.__name__}, {way}: floor {item.noise_floor:.2e}, relative A {item.relative:.2e}")
+    assert item.noise_floor / 3 < item.relative < item.noise_floor
+
+
+class Scattered(Distances):
+    """Sums of messages in whatever order the device's atomic additions take."""
+
+    def forward(self, x):
+        n, k = x.shape[:2]
+        messages = torch.exp(-(distances(x) + 1e-2).sqrt()).flatten()
+        place = torch.arange(n, device=x.device).repeat_interleave(k * k)
+        summed = torch.zeros(n, dtype=x.dtype, device=x.device).index_add_(0, place, messages * 1e3)
+        return summed[:, None] / 1e3 + 0 * self.last(torch.tanh(self.first(distances(x).flatten(1))))
+
+
+@pytest.mark.parametrize("points", [8, 64])
+def test_additions_in_any_order_count_into_the_floor(cuda, points):
+    clouds = torch.randn(64, points, 3, generator=torch.Generator().manual_seed(2))
+    model = Scattered()
+    model.first = nn.Linear(points**2, 32)
+    item = jetsym.probe(
+        model.to(cuda), clouds.to(cuda), l_max=2, outputs={"y": "scalar"}, layers=[], progress=False
+    ).equivariance["y"]
+    print(f"atomic additions of {points}: floor {item.noise_floor:.2e}, relative A {item.relative:.2e}")
+    assert item.noise_floor / 3 < item.relative < item.noise_floor
+
+
+def test_a_model_that_draws_random_numbers_is_refused(cuda):
+    model = nn.Sequential(nn.Flatten(), nn.Linear(24, 16), nn.Dropout(0.1), nn.Linear(16, 2)).to(cuda)
+    with pytest.raises(ProbeError, match="random"):
+        jetsym.probe(
+            lambda x: model.train()(x), CLOUDS.float().to(cuda), l_max=2, outputs={"y": "scalar"}, progress=False
+        )
 
 
 def test_lorentz(cuda, jets, model):

@@ -34,7 +34,7 @@ def weights(run) -> dict[str, torch.Tensor]:
 
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed", "16-mixed"])
 def test_a_run_in_each_precision(options, tmp_path, precision):
-    run = train(out=tmp_path, precision=precision, ema=0.9, **options)
+    run = train(out=tmp_path / "run", precision=precision, ema=0.9, **options)
     assert [line["skipped"] for line in run.metrics][-1] <= (3 if precision == "16-mixed" else 0)
     assert all(1 < line["loss"] < 4 for line in run.metrics)
 
@@ -68,13 +68,15 @@ def test_a_run_with_monitor_penalty_and_weights_of_classes(options, tmp_path):
     assert train(out=tmp_path / "generators", **options | generators).metrics
 
 
+# A freshly compiled function warns about its own imports in some versions of torch.
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning")
 def test_a_compiled_run(options, tmp_path):
-    run = train(out=tmp_path, compile=True, **options | {"epochs": 1})
+    run = train(out=tmp_path / "run", compile=True, **options | {"epochs": 1})
     assert 1 < run.metrics[0]["loss"] < 4
 
 
 def test_a_checkpoint_from_there_is_read_here(cuda, options, tmp_path):
-    run = train(out=tmp_path, **options)
+    run = train(out=tmp_path / "run", **options)
     here, there = run.model(), run.model(device=cuda)
     _, jets = load_jets(TrainConfig(**{name: options[name] for name in ("data", "val", "max_particles")}))
     torch.testing.assert_close(predict_logits(there, jets), predict_logits(here, jets), atol=1e-4, rtol=0)
@@ -104,6 +106,7 @@ def test_items_one_ahead_pass_errors_on():
         list(one_ahead(items()))
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning")
 def test_a_compiled_tagger_answers_alike(cuda, make_jets):
     jets, model = make_jets(16).to(cuda), PointNet(**SMALL).to(cuda).eval()
     with torch.no_grad():

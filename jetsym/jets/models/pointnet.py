@@ -148,7 +148,7 @@ class MaskedPool(nn.Module):
         """Map (B, N, C) and (B, N) mask → (B, 2C)."""
         count = mask.sum(dim=1, keepdim=True).clamp_min(1)
         mean = _hide(x, mask).sum(dim=1) / count
-        maximum = x.masked_fill(~mask[..., None], -torch.inf).amax(dim=1)
+        maximum = x.masked_fill(~mask[..., None], -torch.inf).max(dim=1).values
         return torch.cat([mean, maximum.masked_fill(~mask.any(dim=1, keepdim=True), 0.0)], dim=-1)
 
 

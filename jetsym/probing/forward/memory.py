@@ -19,6 +19,7 @@ __all__ = [
     "evaluations_at_once",
     "largest",
     "passes",
+    "room_beside",
     "within_memory",
 ]
 
@@ -38,6 +39,10 @@ class Adaptive(Protocol):
 #: Bytes that the estimators of one pass may hold above the forward pass. It decides how many inputs travel together;
 #: where one input alone needs more, its layers are measured in several passes over its orbit.
 MEMORY_BUDGET = 2**30
+
+#: Share of an accelerator's free memory that they may hold where that is more: there calls are dear, and many inputs at
+#: once take fewer.
+SHARE_OF_FREE = 1 / 8
 
 #: Bytes of responses that one forward pass may leave in main memory, which ends without a warning. Where the
 #: batch size is asked for, that is the caller's affair.
@@ -117,6 +122,13 @@ def passes(sizes: Mapping[str, Size], budget: int) -> list[list[Piece]]:
             groups[-1].append(piece)
             held += needed
     return groups
+
+
+def room_beside(responses: Iterable[Any]) -> int:
+    """Return the bytes that the estimators may hold, from where responses are."""
+    places = {str(device(x)) for x in responses if isinstance(x, torch.Tensor) and x.is_cuda}
+    free = [torch.cuda.mem_get_info(place)[0] for place in places]
+    return max(MEMORY_BUDGET, int(SHARE_OF_FREE * min(free, default=0)))
 
 
 def largest(groups: Sequence[Sequence[Piece]], sizes: Mapping[str, Size]) -> int:

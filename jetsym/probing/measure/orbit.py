@@ -71,8 +71,6 @@ class Orbit:
         Number of rotations per input.
     seed
         Seed of the random rotations.
-    memory
-        Bytes that the estimators of one pass may hold.
     """
 
     group: Group
@@ -80,7 +78,6 @@ class Orbit:
     rule: Quadrature | FiniteRule | None
     n_rotations: int
     seed: int
-    memory: int = budget.MEMORY_BUDGET
 
     @property
     def cosets(self) -> int:
@@ -142,10 +139,10 @@ class Orbit:
             return 0.0
         return spread_of_a_constant(QuadratureEstimator(self.rule, self.group), self.chunks(self.n_rotations), eps)
 
-    def inputs_together(self, evaluations: int, bytes_each: int = 0) -> int:
+    def inputs_together(self, evaluations: int) -> int:
         """Return how many inputs travel together: few, so that many rotations of each fit into one forward pass."""
         rotations = self.n_rotations if self.rule is None else RINGS_PER_CHUNK * self.rule.ring_size
-        return max(1, min(evaluations // min(rotations, self.n_rotations), self.memory // max(1, bytes_each)))
+        return max(1, evaluations // min(rotations, self.n_rotations))
 
     def settle(self, session: Session, inputs: Any) -> None:
         """Check the caller's action; find where responses have inputs and tokens, and which keep their order."""
@@ -301,7 +298,7 @@ def measure(
         while done < plan.inputs.stop:
 
             def attempt(start: int = done, plan: Plan = plan) -> tuple[int, dict[str, Spectrum], dict[str, Deviation]]:
-                together = orbit.inputs_together(session.evaluations, plan.bytes_each)
+                together = min(orbit.inputs_together(session.evaluations), plan.inputs_at_most)
                 part = slice(start, min(start + together, plan.inputs.stop))
                 return part.stop, *_travel(session, inputs, part, orbit, plan.groups, advance)
 
@@ -355,7 +352,7 @@ def deviations_along(session: Session, inputs: Any, orbit: Orbit) -> dict[str, l
 
 @dataclass(frozen=True)
 class Plan:
-    """The layers of each pass over the orbit, and the bytes that one input needs in the largest.
+    """The layers of each pass over the orbit, and how many inputs the memory allows to travel together.
 
     It is for the ``inputs`` whose responses have the same shapes. A forward pass takes at most so many ``evaluations``
     where the batch size is left open.
@@ -363,7 +360,7 @@ class Plan:
 
     inputs: slice
     groups: Sequence[Sequence[Piece]]
-    bytes_each: int
+    inputs_at_most: int
     evaluations: int
 
 
@@ -382,15 +379,16 @@ def _plan(session: Session, inputs: Any, alike: slice, orbit: Orbit) -> Plan:
         name: Size.of(response, orbit.numbers, has_tokens=session.real(name, response, one) is not None)
         for name, response in responses.items()
     }
-    groups = budget.passes(sizes, orbit.memory)
+    memory = budget.room_beside(responses.values())
+    groups = budget.passes(sizes, memory)
     evaluations = min(budget.evaluations_at_once(responses.values()), session.domain.max_evaluations(one))
-    return Plan(alike, groups, budget.largest(groups, sizes), evaluations)
+    return Plan(alike, groups, max(1, memory // max(1, budget.largest(groups, sizes))), evaluations)
 
 
 def orbit_of(group: Group, *, method: str, l_max: int, n_rotations: int | None, seed: int) -> Orbit:
     """Return the rotations that each input is evaluated at."""
     if method == "random" or (method == AUTO and n_rotations is not None):
-        return Orbit(group, l_max, None, n_rotations or RANDOM_ROTATIONS, seed, budget.MEMORY_BUDGET)
+        return Orbit(group, l_max, None, n_rotations or RANDOM_ROTATIONS, seed)
     try:
         if method != "icosahedral":
             rule = group.quadrature(l_max)
@@ -400,4 +398,4 @@ def orbit_of(group: Group, *, method: str, l_max: int, n_rotations: int | None, 
             raise ProbeError(f"method is 'icosahedral', which are rotations about several axes; {group} has one")
     except SpectrumError as error:
         raise ProbeError(str(error)) from error
-    return Orbit(group, l_max, rule, len(rule), seed, budget.MEMORY_BUDGET)
+    return Orbit(group, l_max, rule, len(rule), seed)

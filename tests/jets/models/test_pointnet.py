@@ -1,5 +1,7 @@
 """The unconstrained transformer on its own; what it shares with the others is in test_contract.py."""
 
+import shutil
+
 import numpy as np
 import pytest
 import torch
@@ -133,3 +135,21 @@ def test_dropout_acts_in_training_only(make_jets):
 def test_impossible_options_are_named(options, message):
     with pytest.raises(ConfigError, match=message):
         build("pointnet", **options)
+
+
+# A freshly compiled function warns about its own imports in some versions of torch.
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="compiling needs a C++ compiler")
+def test_gradients_of_the_compiled_network_are_finite_in_half_precision(make_jets):
+    """A fused backward pass computes the maximum's argument anew, and unrounded: nothing equals what was rounded."""
+    jets, norms = make_jets(32, max_particles=12), []
+    for backend in ("eager", "inductor"):
+        torch.manual_seed(0)
+        model = PointNet(("QCD", "Tbqq"), width=16, blocks=1, heads=2)
+        model.compile(backend=backend)
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            loss = model(jets).float().square().mean()
+        loss.backward()
+        norms.append(torch.stack([weight.grad.norm() for weight in model.parameters()]))
+    torch.testing.assert_close(norms[1], norms[0], rtol=0.1, atol=1e-3)
