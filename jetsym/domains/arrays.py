@@ -205,7 +205,7 @@ class Arrays(Naming, Domain):
             if move.kind != "four-vector":
                 shape = tuple(arrays_of(inputs)[key].shape)
                 raise ProbeError(
-                    f"an input array has shape {shape}, and moves as {move}; expected four-vectors (…, 4) as (E, px, "
+                    f"an input array that moves as {move} has shape {shape}; expected four-vectors (…, 4) as (E, px, "
                     "py, pz) for a group that acts on them"
                 )
 
