@@ -2,7 +2,7 @@
 
 >>> import jetsym
 >>> sorted(jetsym.__all__)
-['JetsymError', 'Layered', 'SymmetryReport', '__version__', 'compare', 'diagnose', 'layers', 'load', 'probe']
+['JetsymError', 'Layered', 'SymmetryReport', '__version__', 'compare', 'diagnose', 'layers', 'load', 'moves', 'probe']
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from jetsym.errors import JetsymError
 from jetsym.lazy import attach
 
 if TYPE_CHECKING:
+    from jetsym.domains.moves import moves
     from jetsym.jets.checkpoint import load
     from jetsym.probing.diagnosis.diagnose import diagnose
     from jetsym.probing.forward.layers import Layered
@@ -31,6 +32,7 @@ __all__ = [
     "diagnose",
     "layers",
     "load",
+    "moves",
     "probe",
 ]
 
@@ -45,6 +47,7 @@ __getattr__, __dir__ = attach(
         "diagnose": "jetsym.probing.diagnosis.diagnose",
         "layers": "jetsym.probing.layers",
         "load": "jetsym.jets.checkpoint",
+        "moves": "jetsym.domains.moves",
         "probe": "jetsym.probing.probe",
     },
 )

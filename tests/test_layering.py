@@ -258,6 +258,7 @@ def test_public_names():
         "diagnose",
         "layers",
         "load",
+        "moves",
         "probe",
     ]
     assert dir(jetsym) == sorted(jetsym.__all__)

@@ -1,85 +1,218 @@
-"""Plain arrays as inputs: (samples, …, 3) rotate as vectors, (samples, …, 4) as four-vectors (E, px, py, pz).
+"""Arrays as inputs: one, a tuple of arguments, or a dictionary of keywords, with the samples along their first axes.
 
-Inputs are one array or a tuple of arrays of any library that follows the array API; all move together.
+What is named with ``moves=…`` moves, all else stays. Where nothing is named an array (samples, …, 3) moves as vectors
+and (samples, …, 4) as four-vectors (E, px, py, pz), if it is the only one of such a shape.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import torch
-from array_api_compat import array_namespace, is_array_api_obj, is_numpy_array, is_torch_array
+from array_api_compat import array_namespace, is_array_api_obj
 from array_api_compat import device as device_of
 from torch.autograd import forward_ad
 from typing_extensions import override
 
 from jetsym.domains.base import Action, Domain
+from jetsym.domains.masks import Mask, find_mask
+from jetsym.domains.members import (
+    CONSTANTS,
+    Key,
+    arrays_of,
+    by_point,
+    first,
+    is_of_marks,
+    is_of_pairs,
+    mapped,
+    members,
+    placed,
+    rearranged,
+)
+from jetsym.domains.moves import Move, is_floating
+from jetsym.domains.naming import STILL, Naming, said_of
+from jetsym.domains.stale import SAMPLES, refuse_stale
 from jetsym.errors import ProbeError
-from jetsym.spectrum import SO2
+from jetsym.spectrum import SO2, group_of
 from jetsym.spectrum.lorentz import GENERATORS, boost_matrices
-from jetsym.spectrum.responses import EPS
+from jetsym.spectrum.responses import EPS, to_numpy
 from jetsym.symmetry import GroupName, Symmetry
 
 __all__ = ["ARRAYS", "Arrays"]
 
+UNKNOWN = (
+    "inputs of type {} are not known; expected a JetBatch, paths of ROOT files, an array, a tuple of arrays (numpy, "
+    "torch, …), a dictionary of them, which go in as keywords, a list of dictionaries, one a sample, or anything with "
+    "a length and action=…"
+)
 
-class Arrays(Domain):
-    """Plain arrays of any library that follows the array API, one or a tuple of them."""
 
-    notes = ("Arrays (…, 3) move as vectors, arrays (…, 4) as four-vectors (E, px, py, pz).",)
+class Arrays(Naming, Domain):
+    """Arrays of any library that follows the array API: one, a tuple, or a dictionary of keywords.
+
+    Parameters
+    ----------
+    moves
+        Argument -> how it moves; None where nobody says so.
+    arguments
+        Names of arguments by position, for words.
+    mask
+        Which input says what points are real; None where none does.
+    """
+
     lab_note = "The group acts in the frame of the arrays."
     reach = "plain arrays move in the lab, about or along 'x', 'y', 'z' or a vector"
+
+    def __init__(
+        self, moves: Mapping[Key, Move] | None = None, arguments: Sequence[str] = (), mask: Mask | None = None
+    ) -> None:
+        super().__init__(moves, arguments)
+        self._mask = mask
+
+    @override
+    def with_moves(self, moves: Mapping[Any, Any] | None, arguments: Sequence[str]) -> Arrays:
+        return Arrays(said_of(moves), arguments)
+
+    @override
+    def what_moves(self, inputs: Any) -> dict[str, str]:
+        return self.words(inputs, {} if self._mask is None else {self._mask.key: str(self._mask)})
+
+    @override
+    def settled(self, inputs: Any, outputs: Callable[[Any], Mapping[str, Any]]) -> Arrays:
+        """Return the domain with the mask among the inputs, if there is one."""
+        points = self._points(inputs)
+        if self._mask is not None or points is None:
+            return self
+        slots, axes = points
+        one, (axis,) = next(iter(axes.items()))
+        move = self.likely(inputs)[one]
+        marks = {key: self.name(key) for key in arrays_of(inputs) if key not in axes}
+
+        def put(some: Any, key: Key, array: Any) -> Any:
+            return mapped(lambda own, old: array if own == key else old, some)
+
+        def disturbed(some: Any, slot: int) -> Any:
+            array = arrays_of(some)[one]
+            xp = array_namespace(array)
+            here = (np.arange(slots) == slot).reshape(slots, *[1] * (array.ndim - 1 - axis))
+            turned = 1.25 * move.moved(array, np.roll(np.eye(3), 1, axis=0)[None])
+            return put(some, one, xp.where(xp.asarray(here, device=device_of(array)), turned, array))
+
+        found = find_mask(
+            inputs,
+            marks,
+            slots,
+            take=lambda some, key: arrays_of(some)[key],
+            put=put,
+            one=lambda some, place: self.select(some, slice(place, place + 1)),
+            disturbed=disturbed,
+            outputs=outputs,
+        )
+        return self if found is None else type(self)(self.said, self.arguments, found)
+
+    # --- as any domain ---
 
     @override
     def load(self, source: Any, *, limit: int, model: Any) -> Any:
         """Return the first samples of the arrays, or refuse what is no array of numbers."""
-        arrays = source if isinstance(source, tuple) else (source,)
+        source = dict(source) if isinstance(source, Mapping) else source
+        given = members(source)
+        for array in given.values():
+            if not is_array_api_obj(array) and not (len(given) > 1 and isinstance(array, CONSTANTS)):
+                raise ProbeError(UNKNOWN.format(type(array).__name__))
+        arrays = list(arrays_of(source).values())
         for array in arrays:
-            if not is_array_api_obj(array):
-                raise ProbeError(
-                    f"inputs of type {type(array).__name__} are not known; expected a JetBatch, paths of ROOT files, "
-                    "an array or a tuple of arrays (numpy, torch, …)"
-                )
-            if super().dtype_name(array) not in EPS:
-                raise ProbeError(
-                    f"an input array has dtype {array.dtype}; expected one of {', '.join(EPS)}: convert it first"
-                )
-        sizes = {int(array.shape[0]) for array in arrays}
+            if str(getattr(array.dtype, "kind", "f")) in "OSUV":
+                raise ProbeError(f"an input array has dtype {array.dtype}; expected numbers")
+        if not any(map(is_floating, arrays)):
+            dtypes = ", ".join(dict.fromkeys(str(array.dtype) for array in arrays)) or "none"
+            raise ProbeError(f"an input array has dtype {dtypes}; expected one of {', '.join(EPS)}: convert it first")
+        sizes = {int(array.shape[0]) if array.ndim else 0 for array in arrays}
         if len(sizes) > 1 or 0 in sizes:
-            raise ProbeError(f"the input arrays hold {sorted(sizes)} samples; expected one common number, at least 1")
+            raise ProbeError(
+                f"the input arrays hold {sorted(sizes)} samples; expected one common number, at least 1: what all "
+                "samples share goes in with call=…, and graphs are a list of one for each, with action=…"
+            )
         return self.select(source, slice(0, limit))
 
     @override
     def size(self, inputs: Any) -> int:
-        return int(_first(inputs).shape[0])
+        return int(first(inputs).shape[0])
 
     @override
     def select(self, inputs: Any, selection: slice) -> Any:
-        return _map(lambda array: array[selection], inputs)
+        return mapped(lambda _, array: array[selection], inputs)
 
     @override
     def move(self, inputs: Any, matrices: Any) -> Any:
-        return _map(lambda array: _move(array, matrices), inputs)
+        moving = self.moving(inputs)
+        return mapped(lambda key, array: moving.get(key, STILL).moved(array, matrices), inputs)
 
     @override
     def act(self, inputs: Any, symmetry: Symmetry, *, seed: int) -> tuple[Any, Action]:
         """Return the action in the lab: rotations and reflections, or Lorentz transformations of four-vectors."""
+        self.moving(inputs)
         is_boost = symmetry.group == GroupName.BOOST and symmetry.axis not in ("jet", "random")
         if is_boost or symmetry.named.on_four_vectors:
-            _map(_check_four_vectors, inputs)
+            self._check_four_vectors(inputs)
         if not is_boost:
-            return super().act(inputs, symmetry, seed=seed)
-        direction = SO2("z" if symmetry.axis == "beam" else symmetry.axis or "z").axis
+            inputs, action = super().act(inputs, symmetry, seed=seed)
+        else:
+            direction = SO2("z" if symmetry.axis == "beam" else symmetry.axis or "z").axis
 
-        def boost(inputs: Any, rapidity: Any) -> Any:
-            return self.transform(inputs, boost_matrices(np.asarray(rapidity), direction))
+            def boost(inputs: Any, rapidity: Any) -> Any:
+                return self.transform(inputs, boost_matrices(np.asarray(rapidity), direction))
 
-        return inputs, Action(boost, False, f"Boosts along ({', '.join(f'{x:g}' for x in direction)}).")
+            action = Action(boost, False, f"Boosts along ({', '.join(f'{x:g}' for x in direction)}).")
+        self._refuse_doubtful(inputs, symmetry, action)
+        return inputs, action
+
+    def _refuse_doubtful(self, inputs: Any, symmetry: Symmetry, action: Action) -> None:
+        """Refuse marks that nobody names for vectors, and what stays though it was computed from what moves."""
+        moving, items = self.moving(inputs), arrays_of(inputs)
+        said = {self.key(key, inputs) for key in self.said or ()}
+        if self.said is None and len(items) > 1 and all(is_of_marks(items[key]) for key in moving):
+            (key,) = moving
+            raise ProbeError(
+                f"the only input that may move is {self.name(key)} {tuple(items[key].shape)}, but it holds nothing "
+                f"but 0 and 1, as marks do. Name what moves, as {self.remedy(items, moving)}"
+            )
+        kept = {
+            key: array for key, array in items.items() if key not in said and key not in moving and is_floating(array)
+        }
+        known = {key: move for key, move in moving.items() if move.kind in ("vector", "four-vector")}
+        if not kept or not known:
+            return
+        some = self.select(inputs, slice(0, SAMPLES))
+        rng = np.random.default_rng(0)
+        elements = group_of(symmetry).sample(2, rng) if symmetry.is_compact else np.array([0.5, -0.7])
+        before, after = (
+            {self.name(key): by_point(move.components(arrays_of(these)[key])) for key, move in known.items()}
+            for these in (some, action.move(some, elements))
+        )
+        points = self._axes(some)
+        columns = {}
+        for key in kept:
+            axes = () if points is None else points[1][key]
+            values = to_numpy(arrays_of(some)[key]).astype(np.float64)
+            values = np.moveaxis(values, axes[0], 1) if len(axes) == 1 else values
+            columns[self.name(key)] = values.reshape(*values.shape[: 1 + (len(axes) == 1)], -1)
+        refuse_stale(before, after, columns)
+
+    def _check_four_vectors(self, inputs: Any) -> None:
+        for key, move in self.moving(inputs).items():
+            if move.kind != "four-vector":
+                shape = tuple(arrays_of(inputs)[key].shape)
+                raise ProbeError(
+                    f"an input array that moves as {move} has shape {shape}; expected four-vectors (…, 4) as (E, px, "
+                    "py, pz) for a group that acts on them"
+                )
 
     @override
     def transform(self, inputs: Any, matrices: Any) -> Any:
-        return _map(lambda array: _transform(array, matrices), inputs)
+        self._check_four_vectors(inputs)
+        return self.move(inputs, matrices)
 
     @override
     def generators(self, inputs: Any, axes: str) -> Any:
@@ -89,100 +222,79 @@ class Arrays(Domain):
 
     @override
     def with_tangents(self, inputs: Any, generators: Any) -> Any:
-        def tilt(array: Any) -> Any:
-            tangent = _transform(array, generators)
-            repeated = array.expand(len(generators), *array.shape).flatten(0, 1)
-            return forward_ad.make_dual(repeated, tangent)
+        self._check_four_vectors(inputs)
+        moving = self.moving(inputs)
 
-        return _map(tilt, inputs)
+        def tilt(key: Key, array: Any) -> Any:
+            repeated = Move.repeated(array, len(generators))
+            if key not in moving:
+                return repeated
+            return forward_ad.make_dual(repeated, moving[key].moved(array, generators, others=0.0))
+
+        return mapped(tilt, inputs)
 
     @override
     def to(self, inputs: Any, *, device: Any, dtype: Any) -> Any:
         """Return arrays as a torch module takes them; those of a third library stay as they are."""
-
-        def to(array: Any) -> Any:
-            if is_numpy_array(array):
-                array = torch.as_tensor(array)
-            if not is_torch_array(array):
-                return array
-            return array.to(device=device, dtype=dtype if array.is_floating_point() else None)
-
-        return _map(to, inputs)
-
-    @override
-    def slots(self, inputs: Any) -> int | None:
-        """Return the length of the second axis of arrays (samples, points, …, 3 or 4), if all have the same."""
-        lengths = {int(array.shape[1]) for array in _arrays(inputs) if array.ndim > 2}
-        return lengths.pop() if len(lengths) == 1 else None
-
-    @override
-    def rearrange(self, inputs: Any, places: Any) -> Any:
-        """Return arrays with other points in their second axis; there are no empty slots."""
-
-        def rearranged(array: Any) -> Any:
-            if array.ndim < 3:
-                return array
-            xp = array_namespace(array)
-            rows = np.reshape(places + array.shape[1] * np.arange(len(places))[:, None], -1)
-            flat = xp.reshape(array, (-1, *array.shape[2:]))
-            taken = xp.take(flat, xp.asarray(rows, device=device_of(array)), axis=0)
-            return xp.reshape(taken, (*np.shape(places), *array.shape[2:]))
-
-        return _map(rearranged, inputs)
+        return mapped(lambda _, array: placed(array, device, dtype), inputs)
 
     @override
     def dtype_name(self, inputs: Any) -> str:
-        return super().dtype_name(_first(inputs))
+        moving = {} if self.said is None else self.moving(inputs)
+        arrays = [array for key, array in arrays_of(inputs).items() if key in moving or not moving]
+        return super().dtype_name(next(array for array in arrays if is_floating(array)))
+
+    # --- points ---
+
+    def _points(self, inputs: Any) -> tuple[int, dict[Key, tuple[int, ...]]] | None:
+        """Return how many points the moving arrays have, and the axis of each; None where they have none in common."""
+        items = arrays_of(inputs)
+        axes: dict[Key, tuple[int, ...]] = {}
+        for key, move in self.likely(inputs).items():
+            others = [axis for axis in range(1, items[key].ndim) if axis not in move.axes(items[key].ndim)]
+            if others:
+                axes[key] = (others[0],)
+        lengths = {int(items[key].shape[axis]) for key, (axis,) in axes.items()}
+        return (lengths.pop(), axes) if len(lengths) == 1 else None
+
+    def _axes(self, inputs: Any) -> tuple[int, dict[Key, tuple[int, ...]]] | None:
+        """Return how many points there are, and along which axes of every input; None where that cannot be told."""
+        found = self._points(inputs)
+        if found is None:
+            return None
+        n, axes = found[0], dict(found[1])
+        for key, array in arrays_of(inputs).items():
+            if key not in axes:
+                own = tuple(axis for axis in range(1, array.ndim) if array.shape[axis] == n)
+                if len(own) > 2 or (len(own) == 2 and not is_of_pairs(array, own)):
+                    return None
+                axes[key] = own
+        return n, axes
+
+    @override
+    def mask(self, inputs: Any) -> Any:
+        return None if self._mask is None else self._mask.real(arrays_of(inputs)[self._mask.key])
+
+    @override
+    def slots(self, inputs: Any) -> int | None:
+        """Return the length of the axis of points that all moving arrays have, where it is known in the others."""
+        found = self._axes(inputs)
+        return None if found is None else found[0]
+
+    @override
+    def rearrange(self, inputs: Any, places: Any) -> Any:
+        """Return arrays with other points; slots that are empty hold zeros, where a mask says so."""
+        found = self._axes(inputs)
+        assert found is not None
+        places, axes = np.asarray(places), found[1]
+
+        def with_others(key: Key, array: Any) -> Any:
+            fill = self._mask.padding if self._mask is not None and key == self._mask.key else 0
+            for axis in axes[key]:
+                array = rearranged(array, places, axis, fill)
+            return array
+
+        return mapped(with_others, inputs)
 
 
 ARRAYS = Arrays()
-
-
-def _move(array: Any, matrices: Any) -> Any:
-    """Move (samples, …, 3 or 4) by (n, 3, 3) or (n, samples, 3, 3), to (n · samples, …)."""
-    if array.ndim < 2 or array.shape[-1] not in (3, 4):
-        raise ProbeError(
-            f"an input array has shape {tuple(array.shape)}; expected (samples, …, 3) for vectors or (samples, …, 4) "
-            "for four-vectors (E, px, py, pz), or say with action=… what moves your inputs"
-        )
-    xp = array_namespace(array)
-    moved = _times(array[..., -3:], matrices)
-    if array.shape[-1] == 4:
-        energy = xp.broadcast_to(array[..., :1], (*moved.shape[:-1], 1))
-        moved = xp.concat([energy, moved], axis=-1)
-    return xp.reshape(moved, (-1, *array.shape[1:]))
-
-
-def _transform(array: Any, matrices: Any) -> Any:
-    """Move (samples, …, 4) by (n, 4, 4) or (n, samples, 4, 4), to (n · samples, …)."""
-    _check_four_vectors(array)
-    return array_namespace(array).reshape(_times(array, matrices), (-1, *array.shape[1:]))
-
-
-def _check_four_vectors(array: Any) -> None:
-    if array.ndim < 2 or array.shape[-1] != 4:
-        raise ProbeError(
-            f"an input array has shape {tuple(array.shape)}; expected four-vectors (…, 4) as (E, px, py, pz) for a "
-            "group that acts on them"
-        )
-
-
-def _times(array: Any, matrices: Any) -> Any:
-    """Multiply (samples, …, d) with matrices (n, d, d) or (n, samples, d, d), to (n, samples, …, d)."""
-    xp = array_namespace(array)
-    g = xp.asarray(matrices, dtype=array.dtype, device=device_of(array))
-    own = () if g.ndim == 4 else (1,)
-    g = xp.reshape(g, (*g.shape[:-2], *own, *[1] * (array.ndim - 2), *g.shape[-2:]))
-    return xp.matmul(g, array[..., None])[..., 0]
-
-
-def _map(change: Any, inputs: Any) -> Any:
-    return tuple(change(array) for array in inputs) if isinstance(inputs, tuple) else change(inputs)
-
-
-def _arrays(inputs: Any) -> tuple[Any, ...]:
-    return inputs if isinstance(inputs, tuple) else (inputs,)
-
-
-def _first(inputs: Any) -> Any:
-    return _arrays(inputs)[0]

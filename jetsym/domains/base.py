@@ -155,6 +155,20 @@ class Domain(ABC):
         """Return the inputs as :meth:`load` does, and what in them or in the model may break a symmetry."""
         return self.load(source, limit=limit, model=model), ()
 
+    def with_moves(self, moves: Mapping[Any, Any] | None, arguments: Sequence[str]) -> Domain:
+        """Return the domain with what a caller says of arrays that move, and with names of the model's arguments."""
+        if moves is not None:
+            raise ProbeError(f"moves={moves!r} goes with arrays; {self.reach}: leave it out")
+        return self
+
+    def what_moves(self, inputs: Any) -> Mapping[str, str]:
+        """Return, where inputs are of several kinds, their names and how each moves, or "held fixed"."""
+        return {}
+
+    def settled(self, inputs: Any, outputs: Callable[[Any], Mapping[str, Any]]) -> Domain:
+        """Return the domain with what the outputs of a model for a few inputs tell of them, such as which are masks."""
+        return self
+
     def size(self, inputs: Any) -> int:
         """Return the number of inputs."""
         return len(inputs)

@@ -8,7 +8,7 @@ than types can tell, by :func:`register`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib import metadata
@@ -133,8 +133,11 @@ TABLE = [
         Known(types=("jetsym.jets",), endings=("",), are_nothing=True),
     ),
 ]
-#: Inputs that no row owns are plain arrays, and a path that no row loads is that of a tagger.
+#: Inputs that no row owns are plain arrays, lists of dictionaries, or anything that the caller moves; and a path that
+#: no row loads is that of a tagger.
 ARRAYS = _row("arrays", "jetsym.domains.arrays:ARRAYS", Known())
+RECORDS = _row("records", "jetsym.domains.records:RECORDS", Known())
+ANYTHING = _row("anything", "jetsym.domains.anything:ANYTHING", Known())
 TAGGERS = TABLE[-1]
 
 
@@ -160,17 +163,43 @@ def _joined(entry_points: Callable[..., Any]) -> tuple[Row, ...]:
     )
 
 
-def _owner(inputs: Any, model: Any) -> Row:
+def _owner(inputs: Any, model: Any, *, is_moved: bool = False) -> Row:
     rows = (*_joined(metadata.entry_points), *TABLE)
-    return next((row for row in rows if row.owns(inputs, model)), ARRAYS)
+    own = next((row for row in rows if row.owns(inputs, model)), None)
+    if is_moved and isinstance(inputs, list) and inputs and not isinstance(inputs[0], (str, Path)):
+        # What another package knows how to move, for its own models, is the caller's here.
+        own = own if any(row.owns({}, model) for row in rows) else None
+    if own is not None:
+        return own
+    if isinstance(inputs, list) and inputs and all(isinstance(one, Mapping) for one in inputs):
+        return ANYTHING if is_moved and not all(map(_is_of_arrays, inputs)) else RECORDS
+    return ANYTHING if is_moved and not _is_of_arrays(inputs) else ARRAYS
 
 
-def domain_of(inputs: Any, model: Any = None) -> Domain:
-    """Return the domain that inputs belong to, where such a model is to take them."""
-    return _owner(inputs, model).load()
+def _is_of_arrays(inputs: Any) -> bool:
+    """Return whether inputs are an array, or a tuple or a dictionary of arrays and numbers."""
+    members = inputs.values() if isinstance(inputs, Mapping) else inputs if isinstance(inputs, tuple) else [inputs]
+    return all(_is_array(one) or one is None or isinstance(one, (int, float, str)) for one in members)
+
+
+def _is_array(value: Any) -> bool:
+    return not getattr(value, "is_nested", False) and hasattr(value, "dtype") and hasattr(value, "shape")
+
+
+def domain_of(inputs: Any, model: Any = None, *, is_moved: bool = False) -> Domain:
+    """Return the domain that inputs belong to, where such a model is to take them.
+
+    Parameters
+    ----------
+    inputs, model
+        Both are only looked at.
+    is_moved
+        Whether the caller says what moves the inputs, which may then be anything.
+    """
+    return _owner(inputs, model, is_moved=is_moved).load()
 
 
 def load_model(path: str | Path, inputs: Any = None) -> Any:
     """Return the model of a run folder or checkpoint, which is to take such inputs."""
     row = _owner(inputs, path)
-    return (TAGGERS if row is ARRAYS else row).load().load_model(path)
+    return (TAGGERS if row in (ARRAYS, RECORDS) else row).load().load_model(path)

@@ -9,6 +9,7 @@ from array_api_compat import array_namespace
 
 from jetsym.domains.base import Action
 from jetsym.errors import ProbeError, SpectrumError
+from jetsym.spectrum import Group
 from jetsym.spectrum.representations import Kind, Representation, representation
 
 __all__ = ["as_measured", "axes_of_object", "check_law", "representation_of", "token_mask"]
@@ -16,10 +17,10 @@ __all__ = ["as_measured", "axes_of_object", "check_law", "representation_of", "t
 INVARIANT = ("logits", "scalar")
 
 
-def representation_of(kind: Kind) -> Representation:
-    """Return the representation of a kind of output; what is none is the caller's mistake, a ProbeError."""
+def representation_of(kind: Kind, group: Group | None = None) -> Representation:
+    """Return the representation of a kind of output, of a group; what is none is the caller's mistake, a ProbeError."""
     try:
-        return representation(kind)
+        return representation(kind) if group is None else representation(kind).under(group)
     except SpectrumError as error:
         raise ProbeError(str(error)) from error
 
@@ -53,8 +54,8 @@ def as_measured(response: Any, kind: Kind) -> Any:
     if shape[max(1, len(shape) - len(rho.shape)) :] != rho.shape:
         expected = ", ".join(["samples", "…", *map(str, rho.shape)])
         raise ProbeError(
-            f"an output of shape {shape} is said to be {kind!r}, which needs shape ({expected}); say what it is with "
-            "outputs=…, or wrap the model with call=…"
+            f"an output of shape {shape} is said to be {rho.name!r}, which needs shape ({expected}); say what it is "
+            "with outputs=…, or wrap the model with call=…"
         )
     if kind != "logits":
         return response
@@ -93,7 +94,8 @@ def check_law(kinds: Mapping[str, Kind], action: Action) -> None:
     """Refuse outputs that turn, where an action does not say how."""
     turning = [name for name, kind in kinds.items() if kind not in INVARIANT]
     if turning and not action.on_outputs:
+        said = representation_of(kinds[turning[0]]).name
         raise ProbeError(
-            f"output {turning[0]!r} is said to be {kinds[turning[0]]!r}, whose law is known for rotations in the lab "
+            f"output {turning[0]!r} is said to be {said!r}, whose law is known for rotations in the lab "
             "about a fixed axis or all axes only; measure scalars or logits here, or outputs={}"
         )

@@ -7,7 +7,7 @@ Content of λ ≥ 4 may stray into what is shown; ``unexplained`` says how much.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -43,7 +43,7 @@ class Monitor:
         "O3" or "SO3".
     frame
         "lab" or "rest".
-    layers, call
+    layers, moves, action, call
         As for :func:`jetsym.probe`.
 
     Raises
@@ -73,6 +73,8 @@ class Monitor:
         group: str = GroupName.O3,
         frame: str | None = None,
         layers: str | Sequence[str] = "auto",
+        moves: Mapping[Any, Any] | None = None,
+        action: Callable[[Any, Any], Any] | None = None,
         call: Callable[[Any, Any], Any] | None = None,
     ) -> None:
         symmetry = Symmetry.parse(group, frame, error=ProbeError)
@@ -86,6 +88,8 @@ class Monitor:
             "group": symmetry.group,
             "frame": symmetry.frame,
             "layers": layers,
+            "moves": moves,
+            "action": action,
             "call": call,
         }
 

@@ -50,9 +50,10 @@ def _check_device(device: Any) -> None:
 def check_kinds(kinds: Mapping[str, Kind], l_max: int | None) -> None:
     """Refuse what is no kind of output, and what a rule for l_max does not resolve (None: there is no such limit)."""
     for name, kind in kinds.items():
-        lam = representation_of(kind).lam
+        rho = representation_of(kind)
+        lam = rho.lam
         if l_max is not None and lam > l_max:  # what the rule says about it would be wrong
             raise ProbeError(
-                f"output {name!r} is said to be {kind!r}, with λ up to {lam}, but l_max is {l_max}; "
+                f"output {name!r} is said to be {rho.name!r}, with λ up to {lam}, but l_max is {l_max}; "
                 f"expected l_max of at least {lam}"
             )

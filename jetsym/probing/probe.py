@@ -37,6 +37,7 @@ def probe(
     group: str = GroupName.O3,
     frame: str | None = None,
     axis: Axis | None = None,
+    moves: Mapping[Any, Any] | None = None,
     action: Callable[[Any, Any], Any] | None = None,
     call: Callable[[Any, Any], Any] | None = None,
     layers: str | Sequence[str] = "auto",
@@ -71,9 +72,10 @@ def probe(
         model of metatrain, loaded or as a ``.ckpt`` or ``.pt`` file (see :class:`jetsym.atoms.Model`). A file that asks
         to run something is refused; ``jetsym.atoms.load(path, trust=True)`` opens it.
     inputs
-        A :class:`~jetsym.jets.JetBatch`, paths of ROOT files, an array or a tuple of arrays, samples along the first
-        axis; arrays (…, 3) move as vectors, (…, 4) as (E, px, py, pz). A list of ``ase.Atoms``, or files of such
-        structures; their neighbour lists are built once and move along. None takes the bundled jets.
+        A :class:`~jetsym.jets.JetBatch`, paths of ROOT files, or arrays with the samples along the first axis: one, a
+        tuple of arguments, or a dictionary of keywords; a list of dictionaries is one sample each, of any sizes. A list
+        of ``ase.Atoms``, or files of such structures; their neighbour lists are built once and move along. With
+        ``action`` anything that has a length. None takes the bundled jets.
     group
         "O3" (rotations and inversion), "SO3" (rotations) or "SO2" (rotations about an axis, with modes m for irreps);
         "boost" for boosts along an axis, in windows of rapidity; or "lorentz" for all that can be said of jets: O(3) in
@@ -83,9 +85,18 @@ def probe(
     axis
         Of "SO2" and "boost": "beam" (the default), "x", "y", "z" or three numbers; for jets also "jet", the stored axis
         of each, or "random", a direction of each jet's own.
+    moves
+        Which arrays move, and how: {"points": "vector", "momenta": "four-vector"}, by the names of the model's
+        arguments, by position, or by key; everything else stays. A four-vector is (E, px, py, pz) along the last axis,
+        unless :func:`jetsym.moves` says another order or axis; any kind of an output may stand there. Where nothing is
+        named the only floating-point array (…, 3), a vector, or (…, 4), a four-vector, moves; several are refused.
+        Integers and marks never move. What was computed from momenta would be stale: compute it in ``call``; where such
+        an input is recognised it is refused, unless it is named with None. Of arrays (samples, points) of 0 and 1, one
+        that hides points from the model is the mask: real points alone are counted. ``report.meta["moves"]`` lists all.
     action
-        ``action(inputs, matrices)`` moves inputs of another kind: matrices are numpy (n, 3, 3) or (n, samples, 3, 3),
-        the result holds n · samples inputs, element by element.
+        ``action(inputs, matrices)`` moves inputs of another kind: matrices are numpy (n, 3, 3) or, for random
+        rotations, (n, samples, 3, 3); the result holds n · samples inputs, all under the first element before those
+        under the second. It is checked: the identity must change nothing, and moving by h and then g be moving by gh.
     call
         ``call(model, inputs)`` says how to call a model that does not take the inputs as they are.
     layers
@@ -102,11 +113,12 @@ def probe(
     outputs
         Output name -> "logits" (invariant up to a shift common to all classes), "scalar", "pseudoscalar", "vector",
         "pseudovector" (…, 3), "rank2" (…, 3, 3), "four-vector" (…, 4) as (E, px, py, pz), or (λ, σ) for spherical
-        tensors (…, 2λ+1) in the order m = −λ … λ of real harmonics, σ = −1 for pseudotensors; None for an output that
-        has no law, whose content is measured as that of a layer. A single unnamed output takes the name given here;
-        dictionaries, named tuples and dataclasses name theirs, and what lies deeper is "name.key" or "name.0". Default:
-        what a model declares (metatrain's, logits of the taggers of jetsym and weaver, ``probe_outputs`` of any
-        module), scalar otherwise, with a note.
+        tensors (…, 2λ+1) in the order m = −λ … λ of real harmonics, σ = −1 for pseudotensors; or a function R → ρ(R)
+        from (3, 3) to the orthogonal matrix (d, d) that outputs (…, d) turn with, which is checked; None for an output
+        that has no law, whose content is measured as that of a layer. A single unnamed output takes the name given
+        here; dictionaries, named tuples and dataclasses name theirs, and what lies deeper is "name.key" or "name.0".
+        Default: what a model declares (metatrain's, logits of the taggers of jetsym and weaver, ``probe_outputs`` of
+        any module), scalar otherwise, with a note.
     l_max
         Largest λ (for "SO2", m) to report, or "auto": a few inputs are measured with rising l_max until what is
         unexplained is below ``tolerance``; ``report.meta["resolution"]`` holds all steps, and whether that was
@@ -172,6 +184,15 @@ def probe(
     >>> report = probe(lambda x: {"length": (x**2).sum(-1), "height": x[:, 2]}, points, l_max=1, progress=False)
     >>> [f"{name} {item.relative:.3f}" for name, item in report.equivariance.items()]
     ['length 0.000', 'height 1.000']
+
+    Three colours of each point do not turn:
+
+    >>> clouds, colours = np.random.default_rng(0).normal(size=(2, 4, 6, 3))
+    >>> def model(points, colours):
+    ...     return ((points**2).sum(-1) * colours[..., 0]).sum(-1)
+    >>> report = probe(model, (clouds, colours), moves={"points": "vector"}, l_max=1, progress=False)
+    >>> report.meta["moves"], abs(report.equivariance["output"].relative) < 1e-12
+    ({'points': 'vector', 'colours': 'held fixed'}, True)
     """
     check(
         method=method,
@@ -191,6 +212,7 @@ def probe(
         outputs,
         layers=layers,
         tokens=tokens or {},
+        moves=moves,
         call=call,
         action=action,
         device=device,

@@ -17,7 +17,7 @@ positions differ for an invariant model as well: the first penalty then counts t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -85,6 +85,8 @@ class GeneratorPenalty:
         ‖L f‖² is the sum over all X, exactly. None takes every generator.
     kind
         "logits" or "scalar".
+    moves
+        What of several arrays moves, by position or key, as for :func:`jetsym.probe`.
 
     Notes
     -----
@@ -110,6 +112,7 @@ class GeneratorPenalty:
     axes: Literal["beam", "jet"] = "beam"
     draws: int | None = 1
     kind: Invariant = "logits"
+    moves: Mapping[Any, Any] | None = None
     _chosen: list[int] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -126,7 +129,7 @@ class GeneratorPenalty:
 
     def __call__(self, model: Callable[[Any], Tensor], inputs: Any, generator: torch.Generator | None = None) -> Tensor:
         """Return the mean penalty of some inputs."""
-        domain = domain_of(inputs)
+        domain = domain_of(inputs).with_moves(self.moves, ())
         matrices = torch.as_tensor(domain.generators(inputs, self.axes))[self._chosen]
         if self.draws is not None:
             matrices = _combinations(matrices, self.draws, domain.size(inputs), generator)

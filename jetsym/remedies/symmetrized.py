@@ -13,10 +13,9 @@ from numpy.typing import NDArray
 from torch import nn
 
 from jetsym.domains.base import Domain
-from jetsym.domains.table import domain_of
 from jetsym.errors import ConfigError, ProbeError, SpectrumError
 from jetsym.probing.forward.outputs import declared_outputs
-from jetsym.probing.forward.session import Responses, Session
+from jetsym.probing.forward.session import Responses, Session, arguments_of, domain_with
 from jetsym.probing.kinds import representation_of
 from jetsym.probing.reports.equivariance import Equivariance
 from jetsym.spectrum import Quadrature, group_of
@@ -42,8 +41,8 @@ class Symmetrized(nn.Module):
     ----------
     model
         A torch module, or any callable of what :func:`jetsym.probe` takes: jets, arrays, ….
-    group, frame, axis, action, call
-        As for :func:`jetsym.probe`: "O3", "SO3" or "SO2".
+    group, frame, axis, moves, action, call
+        As for :func:`jetsym.probe`: "O3", "SO3" or "SO2". Keywords are what a dictionary is there.
     l_max
         The largest λ of the error spectrum that is to go, at most: z(g) = ρ(g)⁻¹ f(g·x) has the bandwidth of f plus λ
         of the output. :func:`averaging_degree` reads it off a report; :meth:`left_over` says what an average misses.
@@ -81,6 +80,7 @@ class Symmetrized(nn.Module):
         outputs: Mapping[str, Kind] | None = None,
         frame: str | None = None,
         axis: Axis | None = None,
+        moves: Mapping[Any, Any] | None = None,
         action: Callable[[Any, Any], Any] | None = None,
         call: Callable[[Any, Any], Any] | None = None,
         batch_size: int | str = "auto",
@@ -96,7 +96,7 @@ class Symmetrized(nn.Module):
             "batch_size": batch_size,
             "seed": seed,
         }
-        self._outputs = outputs
+        self._outputs, self._moves = outputs, moves
         for kind in (outputs or {}).values():
             representation_of(kind)
         element = group_of(self._symmetry)
@@ -110,22 +110,22 @@ class Symmetrized(nn.Module):
         """What the model says of its outputs, of which these are averages."""
         return declared_outputs(self.model)
 
-    def forward(self, *inputs: Any) -> Any:
+    def forward(self, *inputs: Any, **keywords: Any) -> Any:
         """Return the average f̄, as an array, or as a tuple or a dictionary of arrays where the model returns one."""
-        mean, _, rebuild = self._sums(inputs, self.average.elements)
+        mean, _, rebuild = self._sums(self._given(inputs, keywords), self.average.elements)
         return rebuild(mean)
 
-    def with_std(self, *inputs: Any) -> tuple[Any, Any]:
+    def with_std(self, *inputs: Any, **keywords: Any) -> tuple[Any, Any]:
         """Return the average f̄, and component by component the standard deviation of ρ(g)⁻¹ f(g·x) over the group.
 
         The standard deviation has no gradient. It says how far single predictions are from symmetric, √A² for
         invariant outputs: an uncertainty that costs nothing more.
         """
-        mean, variance, rebuild = self._sums(inputs, self.average.elements)
+        mean, variance, rebuild = self._sums(self._given(inputs, keywords), self.average.elements)
         std = {name: array_namespace(array).sqrt(array) for name, array in variance.items()}
         return rebuild(mean), rebuild(std)
 
-    def left_over(self, *inputs: Any) -> dict[str, float]:
+    def left_over(self, *inputs: Any, **keywords: Any) -> dict[str, float]:
         """Estimate what is left of relative A of every output: rounding, where the degree of the average suffices.
 
         An average that is not exact depends on where its elements start. It is taken again over the elements g h with a
@@ -140,8 +140,9 @@ class Symmetrized(nn.Module):
         """
         elements = self.average.elements
         turned = elements @ group_of(self._symmetry).sample(1, np.random.default_rng(self._options["seed"]))
+        given = self._given(inputs, keywords)
         with torch.no_grad():
-            mean, other = (self._sums(inputs, some)[0] for some in (elements, turned))
+            mean, other = (self._sums(given, some)[0] for some in (elements, turned))
         result = {}
         for name, values in mean.items():
             xp = array_namespace(values)
@@ -149,12 +150,15 @@ class Symmetrized(nn.Module):
             result[name] = (square / 2 / norm) ** 0.5 if norm else 0.0
         return result
 
-    def _sums(
-        self, inputs: tuple[Any, ...], elements: NDArray[np.float64]
-    ) -> tuple[Arrays, Arrays, Callable[[Arrays], Any]]:
+    def _given(self, inputs: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
+        """Return inputs as a probe takes them: one, a tuple, or a dictionary."""
+        if keywords:
+            return dict(zip(arguments_of(self.model), inputs, strict=False)) | keywords
+        return inputs[0] if len(inputs) == 1 else inputs
+
+    def _sums(self, given: Any, elements: NDArray[np.float64]) -> tuple[Arrays, Arrays, Callable[[Arrays], Any]]:
         """Return mean and variance of every output, and how to put outputs together as the model does."""
-        given = inputs[0] if len(inputs) == 1 else inputs
-        domain = domain_of(given, self.model)
+        domain = domain_with(given, self.model, moves=self._moves, **{k: self._options[k] for k in ("action", "call")})
         session = Session(self.model, domain, self._kinds(domain), **self._options)
         x, action = session.act(given, self._symmetry)
         for name, kind in session.kinds.items():
@@ -188,7 +192,7 @@ class Symmetrized(nn.Module):
         """Apply ρ(g)⁻¹ to responses (elements, samples, …, *shape)."""
         result = {}
         for name, values in responses.items():
-            rho = representation_of(kinds[name])
+            rho = representation_of(kinds[name], group_of(self._symmetry))
             if rho.lam == 0 and all(block.sigma == 1 for block in rho.blocks):
                 result[name] = values
                 continue

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,9 +19,11 @@ from jetsym.spectrum.wigner import real_wigner_d
 
 __all__ = ["NAMED", "Kind", "Representation", "irrep_matrices", "representation"]
 
-#: A name of :data:`NAMED`, or (λ, σ) of a spherical tensor.
-Kind = str | tuple[int, int]
+#: A name of :data:`NAMED`, (λ, σ) of a spherical tensor, or a function R → ρ(R) that gives matrices.
+Kind = str | tuple[int, int] | Callable[[NDArray[np.float64]], Any]
 
+#: How far matrices that a function gives may be from a representation, and the largest mode they are looked at for.
+EXACT, MODES = 1e-5, 32
 #: Norm below which what is left of a random matrix is rounding.
 NOTHING = 1e-3
 
@@ -53,6 +56,13 @@ class Representation:
         Q ρ(g) Qᵀ = diag(D^β(g), …), with D^λ in the order of :func:`~jetsym.spectrum.wigner.real_wigner_d`.
     whole
         The representation of O(3) that this one is the restriction of to rotations about an axis; None for O(3).
+    is_proper
+        Whether it is one of rotations alone.
+    accuracy
+        How far its matrices are from those that a function gives.
+    function
+        What gives the matrices where they are no representation of all rotations; there are no blocks then, but under
+        a smaller group.
     """
 
     name: str
@@ -60,11 +70,14 @@ class Representation:
     blocks: tuple[Irrep, ...]
     basis: NDArray[np.float64]
     whole: Representation | None = None
+    is_proper: bool = False
+    accuracy: float = 0.0
+    function: Callable[[NDArray[np.float64]], Any] | None = None
 
     @property
     def lam(self) -> int:
         """Largest λ of the blocks, λ_α: ρ(g)⁻¹ f(g·x) has a bandwidth larger than that of f by so much."""
-        return max(block.lam for block in self.blocks)
+        return max((block.lam for block in self.blocks), default=1)
 
     @property
     def slices(self) -> tuple[slice, ...]:
@@ -84,6 +97,8 @@ class Representation:
                [0., 1., 0.],
                [0., 0., 1.]])
         """
+        if self.function is not None:
+            return _given_matrices(self.function, elements)
         diagonal = np.zeros((*elements.shape[:-2], *self.basis.shape))
         for block, place in zip(self.block_matrices(elements), self.slices, strict=True):
             diagonal[..., place, place] = block
@@ -108,6 +123,10 @@ class Representation:
         >>> [str(block) for block in representation("four-vector").under(SO2("x")).blocks]
         ['m=0', 'm=0', 'm=1']
         """
+        if self.is_proper and (group.has_inversion or (isinstance(group, FiniteGroup) and group.has_reflections)):
+            raise SpectrumError(f"{self.name} is a representation of rotations, not of the reflections of {group}")
+        if self.function is not None:
+            return self._under_smaller(group, self.function)
         if isinstance(group, FiniteGroup):
             return self if group.on_four_vectors else self._split(group)  # those have scalars only
         if group.axis is None:
@@ -120,6 +139,27 @@ class Representation:
                 blocks.append(Irrep(m, 0))
                 rows.append(along[[irrep.lam - m, irrep.lam + m][: blocks[-1].dimension]])
         return Representation(self.name, self.shape, tuple(blocks), np.concatenate(rows), whole=self)
+
+    def _under_smaller(self, group: Group, function: Callable[[NDArray[np.float64]], Any]) -> Representation:
+        """Restrict matrices that a function gives to a group that they are a representation of."""
+        rng, closes = np.random.default_rng(0), not isinstance(group, FiniteGroup) or group.is_finite
+        if wrong := _fault(function, group.sample(8, rng), closes=closes):
+            raise SpectrumError(f"the function {self.name} gives no representation of {group}: {wrong}")
+        if isinstance(group, FiniteGroup):
+            return self._split(group)
+        if group.axis is None:
+            raise SpectrumError(f"the function {self.name} gives no representation of {group} of finite dimension")
+        angles = 2 * np.pi * np.arange(4 * MODES + 1) / (4 * MODES + 1)
+        turns, weights = axis_matrices(group.axis, angles), np.full(len(angles), 1 / len(angles))
+        whole, blocks, rows = self.matrices(turns), list[Irrep](), list[NDArray[np.float64]]()
+        for m in range(MODES + 1):
+            c, s = np.cos(m * angles), np.sin(m * angles)
+            matrices = np.moveaxis(np.array([[c, -s], [s, c]] if m else [[c]]), -1, 0)
+            found = list(_intertwiners(matrices, whole, weights))
+            rows, blocks = rows + found, blocks + [Irrep(m, 0)] * len(found)
+        if not rows or len(basis := np.concatenate(rows)) != len(self.basis):
+            raise SpectrumError(f"the function {self.name} has modes above {MODES} under {group}; expected none")
+        return Representation(self.name, self.shape, tuple(blocks), basis, whole=self)
 
     def _split(self, group: FiniteGroup) -> Representation:
         """Split the representation into the irreps of a group given by its elements."""
@@ -176,6 +216,9 @@ def representation(kind: Kind) -> Representation:
         x, y, z, "rank2" (…, 3, 3) Cartesian, "four-vector" (…, 4) as (E, px, py, pz), or (λ, σ) for spherical
         tensors (…, 2λ+1) in the order m = −λ … λ of real harmonics, σ = +1 for true and −1 for pseudotensors.
 
+        Or a function R → ρ(R) of an orthogonal matrix (3, 3), which gives the orthogonal matrix (d, d) that outputs
+        (…, d) turn with: ρ(gh) = ρ(g) ρ(h) is checked, and the irreps it holds are found by its characters.
+
     Raises
     ------
     SpectrumError
@@ -185,7 +228,11 @@ def representation(kind: Kind) -> Representation:
     --------
     >>> [str(block) for block in representation("rank2").blocks], representation((2, 1)).shape
     (['(0,+)', '(1,−)', '(2,+)'], (5,))
+    >>> representation(lambda r: np.kron(r, r)).name
+    '(0,+) ⊕ (1,−) ⊕ (2,+)'
     """
+    if callable(kind):
+        return _of_function(kind)
     if isinstance(kind, str) and kind in NAMED:
         shape, blocks = NAMED[kind]
         return Representation(kind, shape, blocks, _basis(kind, blocks))
@@ -196,6 +243,72 @@ def representation(kind: Kind) -> Representation:
         f"an output is said to be {kind!r}; expected one of {', '.join(map(repr, NAMED))}, "
         "or (λ, σ) with λ ≥ 0 and σ = 1 or −1 for a spherical tensor"
     )
+
+
+@lru_cache(maxsize=16)
+def _of_function(function: Callable[[NDArray[np.float64]], Any]) -> Representation:
+    """Return the representation whose matrices a function gives, of O(3), of rotations, or of what is known later."""
+    name = str(getattr(function, "__name__", type(function).__name__))
+    try:
+        one = _given_matrices(function, np.eye(3)[None])[0]
+    except Exception as error:  # whatever the function raises
+        raise SpectrumError(
+            f"the function {name} cannot be called with a matrix (3, 3) ({error}); expected ρ(R), (d, d)"
+        ) from error
+    d = len(one)
+    if one.shape != (d, d) or not np.abs(one - np.eye(d)).max(initial=0) < EXACT:
+        raise SpectrumError(f"the function {name} gives {one.tolist()} for the identity; expected that of (d, d)")
+    rng, angles = np.random.default_rng(0), 2 * np.pi * np.arange(2 * d + 1) / (2 * d + 1)
+    drawn = np.linalg.qr(rng.normal(size=(8, 3, 3)))[0]
+    proper = drawn * np.sign(np.linalg.det(drawn))[:, None, None]
+    for signs in ((1.0, -1.0), (1.0,)):
+        if _fault(function, np.concatenate([sign * proper for sign in signs])):
+            continue
+        about_z = _given_matrices(function, axis_matrices(np.array([0.0, 0.0, 1.0]), angles))
+        modes = np.abs(np.fft.rfft(np.trace(about_z, axis1=1, axis2=2))) / len(angles)
+        lam = int(np.flatnonzero(modes > 0.5)[-1])
+        rule = product_rule(max(1, lam))
+        elements = np.concatenate([sign * rule.rotations for sign in signs])
+        whole, weights = _given_matrices(function, elements), np.tile(rule.weights, len(signs)) / len(signs)
+        blocks, rows = list[Irrep](), list[NDArray[np.float64]]()
+        for irrep in (Irrep(each, sigma) for each in range(lam + 1) for sigma in (1, -1)[: len(signs)]):
+            found = list(_intertwiners(irrep_matrices(irrep, elements), whole, weights))
+            rows, blocks = rows + found, blocks + [irrep] * len(found)
+        if rows and len(basis := np.concatenate(rows)) == d:
+            named = " ⊕ ".join(map(str, blocks))
+            found_all = Representation(named, (d,), tuple(blocks), basis, is_proper=len(signs) == 1)
+            apart = found_all.matrices(proper) - _given_matrices(function, proper)
+            return replace(found_all, accuracy=float(np.linalg.norm(apart, axis=(1, 2), ord=2).max()))
+    return Representation(name, (d,), (), np.eye(d), function=function)
+
+
+def _given_matrices(
+    function: Callable[[NDArray[np.float64]], Any], elements: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Return ρ(g) (…, d, d) as a function gives it for one matrix after the other."""
+    flat = elements.reshape(-1, *elements.shape[-2:])
+    found: NDArray[np.float64] = np.stack([np.asarray(function(element), dtype=np.float64) for element in flat])
+    return found.reshape(*elements.shape[:-2], *found.shape[1:])
+
+
+def _fault(
+    function: Callable[[NDArray[np.float64]], Any], elements: NDArray[np.float64], *, closes: bool = True
+) -> str | None:
+    """Return what keeps matrices that a function gives from being an orthogonal representation, if anything does."""
+    others = np.roll(elements, 1, axis=0)
+    try:
+        own, theirs = _given_matrices(function, elements), _given_matrices(function, others)
+        both = _given_matrices(function, elements @ others) if closes else own @ theirs
+    except Exception as error:  # whatever the function raises for elements that it does not know
+        return f"it cannot be called with all its elements ({error})"
+    if not np.isfinite(own).all() or (apart := np.abs(own @ theirs - both).max()) > EXACT:
+        return f"ρ(g) ρ(h) is not ρ(gh), by {apart:.1g}" if np.isfinite(own).all() else "it is not finite"
+    if (apart := np.abs(own @ np.swapaxes(own, 1, 2) - np.eye(own.shape[-1])).max()) > EXACT:
+        return (
+            f"its matrices are not orthogonal, by {apart:.1g}; the error A needs ρ⁻¹ = ρᵀ and a norm that ρ keeps, so "
+            "that outputs are to be given in an orthonormal basis"
+        )
+    return None
 
 
 @lru_cache(maxsize=16)

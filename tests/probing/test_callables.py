@@ -26,7 +26,8 @@ def test_jax_and_numpy_callables_give_the_same():
 
         return call
 
-    for options in ({}, {"n_rotations": 6}, {"batch_size": 7}):
+    moves = {"v": "vector", "p": "four-vector"}  # by the names of the function's arguments
+    for options in ({"moves": moves}, {"n_rotations": 6, "moves": moves}, {"batch_size": 7, "moves": moves}):
         options |= {"l_max": 1, "progress": False}  # jax compiles for every shape, and each λ has its own
         expected = jetsym.probe(model(np), (vectors, momenta), **options)
         arrays = jax.numpy.asarray(vectors), jax.numpy.asarray(momenta)

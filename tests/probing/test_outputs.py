@@ -88,20 +88,21 @@ def test_every_kind_holds_for_its_own_objects_and_fails_for_others(points):
 
     right = {"length": "scalar", "chirality": "pseudoscalar", "vector": "vector", "axial": "pseudovector"}
     right |= {"tensor": "rank2", "four": "four-vector", "harmonics": (1, 1)}
-    found = errors(model, (a, b, c), right)
+    moves = {"x": "vector", "y": "vector", "w": "vector"}
+    found = errors(model, (a, b, c), right, moves=moves)
     assert all(holds(item) for item in found.values()), {name: item.relative for name, item in found.items()}
     wrong = {"length": "pseudoscalar", "chirality": "scalar", "vector": "pseudovector", "axial": "vector"}
     wrong |= {"harmonics": "vector", "four": "scalar"}
-    found = errors(model, (a, b, c), wrong)
+    found = errors(model, (a, b, c), wrong, moves=moves)
     assert all(item.relative > 0.1 for name, item in found.items() if name in wrong)
 
 
 def test_parity_makes_the_difference_between_vector_and_pseudovector(points):
     """A cross product passes as a vector under rotations only; under O(3) its average vanishes, so A² = N."""
-    pair = (points, np.random.default_rng(1).normal(size=points.shape))
-    assert holds(errors(np.cross, pair, {"b": "pseudovector"})["b"])
-    assert holds(errors(np.cross, pair, {"b": "vector"}, group="SO3")["b"])
-    wrong = errors(np.cross, pair, {"b": "vector"})["b"]
+    pair, moves = (points, np.random.default_rng(1).normal(size=points.shape)), {0: "vector", 1: "vector"}
+    assert holds(errors(np.cross, pair, {"b": "pseudovector"}, moves=moves)["b"])
+    assert holds(errors(np.cross, pair, {"b": "vector"}, group="SO3", moves=moves)["b"])
+    wrong = errors(np.cross, pair, {"b": "vector"}, moves=moves)["b"]
     assert wrong.relative == pytest.approx(1, abs=1e-13)
     assert wrong.leakage == pytest.approx(1, abs=1e-13)
     assert wrong.error_spectrum["(0,−)"] == pytest.approx(1, abs=1e-13)

@@ -361,7 +361,7 @@ def test_several_input_arrays_move_together():
     def model(v, p):
         return {"product": np.einsum("bi,bi->b", v[:, 0], p[:, 1:]), "energy": p[:, 0]}
 
-    report = jetsym.probe(model, (vectors, momenta), l_max=1, **QUIET)
+    report = jetsym.probe(model, (vectors, momenta), moves={"v": "vector", 1: "four-vector"}, l_max=1, **QUIET)
     for error in report.equivariance.values():
         assert abs(error.relative) <= error.noise_floor
 

@@ -92,3 +92,29 @@ def test_a_transformer_with_its_defaults_is_probed_with_the_defaults(weaver, mak
     report = jetsym.probe(weaver["part"](7, 10), make_jets(2, max_particles=6), call=call_transformer, progress=False)
     assert [name for name in report.layers if name.startswith("blocks")] == [f"blocks.{i}" for i in range(8)]
     assert report.meta["tokens"]["pair_embed"] == "pairs: axis 2 and axis 3"
+
+
+def test_a_transformer_takes_channels_first_momenta_by_name(weaver):
+    """Its momenta are (px, py, pz, E) along axis 1, its mask (N, 1, P); the features given here stay."""
+    torch.manual_seed(0)
+    sizes = {"embed_dims": (16, 32, 16), "pair_embed_dims": (8, 8), "num_heads": 2, "num_layers": 1}
+    model = weaver["part"](7, 10, trim=False, **sizes).double()
+    p = torch.randn(4, 3, 12, dtype=torch.float64)
+    v = torch.cat([p, p.square().sum(1, keepdim=True).add(0.1).sqrt()], 1)
+    mask = torch.arange(12) < torch.tensor([12, 7, 9, 5])[:, None, None]
+    report = jetsym.probe(
+        model,
+        (torch.rand(4, 7, 12, dtype=torch.float64), v * mask, mask),
+        moves={"v": jetsym.moves("four-vector", order="px py pz e", axis=1)},
+        outputs={"logits": "logits"},
+        layers=["embed", "pair_embed", "blocks.*"],
+        call=None,
+        **QUIET,
+    )
+    assert report.meta["moves"]["mask"] == "held fixed, True for real points"
+    assert report.meta["moves"]["x"] == "held fixed"
+    assert report.meta["tokens"]["pair_embed"] == "pairs: axis 2 and axis 3"
+    assert report.meta["tokens"]["embed"].startswith("points")
+    embed, pairs = (report.fractions[report.layers.index(name), 0] for name in ("embed", "pair_embed"))
+    assert embed == pytest.approx(1, abs=1e-12)  # of features alone
+    assert pairs < 1 - 1e-4  # ln kT and ln Δ are no invariants of O(3)

@@ -60,6 +60,11 @@ def parse_irrep(text: str | Sequence[int]) -> Irrep:
         raise ProbeError(f"{text!r} is no irrep of O(3); expected (λ, σ) with σ = ±1, or a name like '(1,+)'") from None
 
 
+def _parts(kind: str) -> tuple[Irrep, ...]:
+    """Return the irreps that the name of a function's representation tells; none where it is known by modes alone."""
+    return tuple(map(parse_irrep, kind.split(" ⊕ "))) if kind.startswith("(") else ()
+
+
 def needed(kind: str, report: SymmetryReport, needs: Sequence[Any] | None = None) -> tuple[Irrep, ...]:
     """Return the irreps that features must hold for an output of this kind, as the group of the report names them.
 
@@ -78,7 +83,7 @@ def needed(kind: str, report: SymmetryReport, needs: Sequence[Any] | None = None
                 raise ProbeError(f"needs names {name!r}, which is no irrep of the report; {closest(name, by_name)}")
         return tuple(by_name[name] for name in needs or ()) or report.irreps[: kind in INVARIANT]
     given = tuple(map(parse_irrep, needs or ()))
-    blocks = given or SYMMETRIC.get(kind) or (NAMED[kind][1] if kind in NAMED else (parse_irrep(kind),))
+    blocks = given or SYMMETRIC.get(kind) or (NAMED[kind][1] if kind in NAMED else _parts(kind))
     sigma = report.irreps[0].sigma
     return tuple(dict.fromkeys(Irrep(block.lam, block.sigma if sigma == 1 else sigma) for block in blocks))
 

@@ -30,7 +30,9 @@ USUAL = (torch.float32, torch.float64)
 
 
 def plain_call(model: Callable[..., Any], inputs: Any) -> Any:
-    """Call a model with its inputs, several where they are a tuple."""
+    """Call a model with its inputs: several where they are a tuple, keywords where they are a dictionary."""
+    if isinstance(inputs, dict):
+        return model(**inputs)
     return model(*inputs) if isinstance(inputs, tuple) else model(inputs)
 
 

@@ -18,10 +18,12 @@ from jetsym.probing.forward.layers import Layered, match_layers, name_modules, s
 from jetsym.probing.forward.returned import flatten_outputs, is_transformed
 from jetsym.probing.options import AUTO
 
-__all__ = ["Record", "capture"]
+__all__ = ["LATER_CALL", "Record", "capture"]
 
 #: Which of the modules that ran are read, by their calls and by what the model returned.
 Choose = Callable[[Mapping[str, Sequence[Call]], Sequence[Any]], Collection[str]]
+#: What stands between the name of a module and the number of its call, from the second one on.
+LATER_CALL = "@"
 
 
 class Record(dict[str, Tensor]):
@@ -116,7 +118,7 @@ class Record(dict[str, Tensor]):
 
     def label(self, name: str) -> str:
         """Return what is called what a layer has returned last in this pass."""
-        return name if self._counts[name] == 1 else f"{name}@{self._counts[name]}"
+        return name if self._counts[name] == 1 else f"{name}{LATER_CALL}{self._counts[name]}"
 
     def is_same(self, name: str, output: Any) -> bool:
         """Return whether a layer returned this very array, and nothing changed it since."""

@@ -21,6 +21,8 @@ Evaluate = Callable[[Any], Mapping[str, Any]]
 
 #: Inputs of a dry pass; slots that are added, and real points that are left out; points that change places.
 INPUTS, ADDED, LEFT_OUT, PERMUTED = 2, 3, 2, 3
+#: A third of a turn about the diagonal, x → y → z.
+ABOUT_DIAGONAL = np.roll(np.eye(3), 1, axis=0)
 
 
 @dataclass(frozen=True)
@@ -75,7 +77,9 @@ class DryPasses:
         return [self.alone, *self.together, *self.others]
 
 
-def dry_passes(evaluate: Evaluate, domain: Domain, inputs: Any, *, move: Any, evaluations: int) -> DryPasses:
+def dry_passes(
+    evaluate: Evaluate, domain: Domain, inputs: Any, *, move: Any, evaluations: int, turn: Array = ABOUT_DIAGONAL
+) -> DryPasses:
     """Evaluate a few inputs as they are, in company, with points in other slots, and with other numbers of slots.
 
     Parameters
@@ -88,9 +92,11 @@ def dry_passes(evaluate: Evaluate, domain: Domain, inputs: Any, *, move: Any, ev
         ``move(inputs, matrices)`` in the lab.
     evaluations
         Inputs that a forward pass may take.
+    turn
+        What a second input is made with, where only one shares a pass with itself.
     """
     mask, n = domain.mask(inputs), domain.slots(inputs)
-    some = _few_inputs(domain, inputs, move, INPUTS if evaluations >= 2 * INPUTS else 1)
+    some = _few_inputs(domain, inputs, move, INPUTS if evaluations >= 2 * INPUTS else 1, turn)
 
     def run(given: Any) -> Pass:
         real = domain.mask(given)
@@ -130,14 +136,14 @@ def dry_passes(evaluate: Evaluate, domain: Domain, inputs: Any, *, move: Any, ev
     )
 
 
-def _few_inputs(domain: Domain, inputs: Any, move: Any, size: int) -> Any:
+def _few_inputs(domain: Domain, inputs: Any, move: Any, size: int, turn: Array) -> Any:
     """Return inputs that share a pass; where there are masks, the fullest, and the same turned with half its points."""
     mask, n, alike = domain.mask(inputs), domain.slots(inputs), domain.batches(inputs)[0]
     if mask is None and alike.stop - alike.start >= size:
         return domain.select(inputs, slice(alike.start, alike.start + size))
     known = None if mask is None else to_numpy(mask)[alike]
     place = alike.start + (0 if known is None else int(known.sum(axis=1).argmax()))
-    turns = np.stack([np.eye(3), np.roll(np.eye(3), 1, axis=0)])[:size]
+    turns = np.stack([np.eye(len(turn)), turn])[:size]
     some = move(domain.select(inputs, slice(place, place + 1)), turns)
     if known is None or n is None or size == 1:
         return some

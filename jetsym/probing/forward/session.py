@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -19,6 +20,7 @@ from jetsym.domains.base import Action, Domain
 from jetsym.domains.table import domain_of, load_model
 from jetsym.errors import ProbeError, expect_at_least
 from jetsym.probing.forward.calling import Call, home_of
+from jetsym.probing.forward.capture import LATER_CALL
 from jetsym.probing.forward.closed import opened
 from jetsym.probing.forward.layers import Layered, is_compiled, unwrapped
 from jetsym.probing.forward.layouts import Layout
@@ -32,7 +34,7 @@ from jetsym.probing.options import AUTO
 from jetsym.spectrum.representations import Kind
 from jetsym.symmetry import Symmetry
 
-__all__ = ["OWN_ACTION", "Responses", "Session", "without_inputs"]
+__all__ = ["OWN_ACTION", "Responses", "Session", "arguments_of", "domain_with", "without_inputs"]
 
 OWN_ACTION = "The inputs were moved by the caller's own action."
 COMPILED_NOTE = "The model is compiled; it was evaluated without compilation, so that every layer is seen."
@@ -111,12 +113,20 @@ class Session:
             self.evaluations = int(self.batch_size)
 
     @classmethod
-    def of(cls, model: Any, inputs: Any, outputs: Mapping[str, Kind | None] | None, **options: Any) -> Self:
+    def of(
+        cls,
+        model: Any,
+        inputs: Any,
+        outputs: Mapping[str, Kind | None] | None,
+        *,
+        moves: Mapping[Any, Any] | None = None,
+        **options: Any,
+    ) -> Self:
         """Make a session of what a user gave: the model is loaded, taken out of wrappers, and known to its domain.
 
         Parameters
         ----------
-        model, inputs, outputs
+        model, inputs, outputs, moves
             As for :func:`jetsym.probe`; the inputs are only looked at.
         **options
             See :class:`Session`.
@@ -136,7 +146,7 @@ class Session:
         compiled = isinstance(model, nn.Module) and is_compiled(model)
         if isinstance(model, nn.Module):
             model = unwrapped(model)
-        domain = domain_of(inputs, model)
+        domain = domain_with(inputs, model, moves=moves, action=options.get("action"), call=options.get("call"))
         if not isinstance(outputs, Mapping | None):
             raise ProbeError(f"outputs is {outputs!r}; expected a dictionary like {{'logits': 'logits'}}")
         said = None if outputs is None else {name: kind for name, kind in outputs.items() if kind is not None}
@@ -182,6 +192,7 @@ class Session:
         running = replace(self, move=None if action is None else action.move)
         self.layouts, self.left_out, self._running = running.layouts, running.left_out, running._running
         with running._running.open(inputs, self.domain, layers=self.layers, device=self.device) as placed:
+            running.domain = self.domain = self.domain.settled(placed, running.returned)
             yield running, placed
 
     @property
@@ -200,7 +211,8 @@ class Session:
 
     def facts(self, inputs: Any, action: Action | None = None) -> dict[str, Any]:
         """Return what every report says about its measurement."""
-        model, own = self.model, () if action is None else (action.note,)
+        model, own = self.model, [] if action is None else [action.note]
+        moves = {} if self.action is not None else self.domain.what_moves(inputs)
         plain = type(model).__name__ if isinstance(model, nn.Module) else getattr(model, "__name__", "callable")
         return {
             "jetsym": __version__,
@@ -211,9 +223,11 @@ class Session:
             "seed": self.seed,
             "without_law": sorted(self.without_law - set(self.left_out)),
             "tokens": {name: str(layout) for name, layout in self.layouts.items()},
+            "moves": moves,
             "notes": [
                 *self.notes,
                 *own,
+                *([f"What moves: {'; '.join(f'{name}: {how}' for name, how in moves.items())}."] if moves else []),
                 *(self.domain.notes if self.action is None else ()),
                 *self._running.notes(self.left_out),
             ],
@@ -305,7 +319,7 @@ class Session:
         size, mask = self.domain.size(inputs), self.domain.mask(inputs) if self.layouts else None
         responses = {}
         for name, array in self.arrays(inputs).items():
-            if name in self.left_out:
+            if self.is_left_out(name):
                 continue
             layout = self.layouts.get(name)
             try:
@@ -321,6 +335,15 @@ class Session:
         self._check_names(list(responses))
         return responses
 
+    def is_left_out(self, name: str) -> bool:
+        """Return whether a response is left out, or the module whose later call it is."""
+        return name in self.left_out or name.partition(LATER_CALL)[0] in self.left_out
+
+    def returned(self, inputs: Any) -> Responses:
+        """Return what the outputs are, as the model returned them."""
+        arrays = self.arrays(inputs)
+        return {name: arrays[name] for name in self.outputs or arrays}
+
     def arrays(self, inputs: Any) -> Responses:
         """Return what layers and outputs are, as the model returned them."""
         is_first = not self._running.outputs.kinds
@@ -333,7 +356,7 @@ class Session:
         """Refuse layers that run in one pass and not in the next, whose average over the orbit has no meaning."""
         if not self._names:
             self._names = names
-        differing = sorted((set(names) ^ set(self._names)) - set(self.left_out))
+        differing = sorted(name for name in set(names) ^ set(self._names) if not self.is_left_out(name))
         if differing:
             raise ProbeError(
                 f"{', '.join(map(repr, differing))} ran in some forward passes only, so that there is no response to "
@@ -343,6 +366,25 @@ class Session:
     def as_returned(self, arrays: dict[str, Any]) -> Any:
         """Put an array for every output together as the model returned them: alone, as a tuple, or by name."""
         return self._running.outputs.as_returned(arrays)
+
+
+def domain_with(
+    inputs: Any, model: Any, *, moves: Mapping[Any, Any] | None, action: Call | None, call: Call | None
+) -> Domain:
+    """Return the domain of inputs, with what the caller says of them."""
+    if moves is not None and action is not None:
+        raise ProbeError("moves=… and action=… both say what moves the inputs; give one of them")
+    arguments = arguments_of(model) if call is None and isinstance(inputs, tuple) else ()
+    return domain_of(inputs, model, is_moved=action is not None).with_moves(moves, arguments)
+
+
+def arguments_of(model: Callable[..., Any]) -> tuple[str, ...]:
+    """Return the names of the arguments that a model takes by position; none where they are not known."""
+    try:
+        parameters = inspect.signature(model.forward if isinstance(model, nn.Module) else model).parameters.values()
+    except (TypeError, ValueError):
+        return ()
+    return tuple(one.name for one in parameters if one.kind in (one.POSITIONAL_ONLY, one.POSITIONAL_OR_KEYWORD))
 
 
 def without_inputs(name: str, response: Any, size: int) -> str:

@@ -9,7 +9,8 @@ from array_api_compat import array_namespace
 from numpy.typing import NDArray
 
 from jetsym.errors import ProbeError, closest
-from jetsym.probing.forward.dry import INPUTS, dry_passes
+from jetsym.probing.forward.capture import LATER_CALL
+from jetsym.probing.forward.dry import INPUTS, DryPasses, dry_passes
 from jetsym.probing.forward.layers import Layered
 from jetsym.probing.forward.layouts import Layout
 from jetsym.probing.forward.session import Session, without_inputs
@@ -27,6 +28,7 @@ from jetsym.spectrum.responses import to_numpy
 __all__ = ["reordered", "settle"]
 
 OWN_ORDER = "its rows stand in an order of the model's own, which may change along the orbit; " + UNNAMED
+FOR_EACH = "it runs once for every input"
 REORDERED = "its rows change places along the orbit, as those of a graph that is built anew"
 
 
@@ -56,7 +58,8 @@ def settle(
         session.responses(domain.select(inputs, slice(0, 1)))
         return
     move = session.action or domain.move
-    passes = dry_passes(session.arrays, domain, inputs, move=move, evaluations=session.evaluations)
+    own = {} if session.action is None or elements is None else {"turn": elements[-1]}  # of the caller's own group
+    passes = dry_passes(session.arrays, domain, inputs, move=move, evaluations=session.evaluations, **own)
     arrays = passes.alone.arrays
     for name in session.tokens:
         if name not in arrays:
@@ -64,21 +67,41 @@ def settle(
     own = {name: axes_of_object(kind) for name, kind in session.outputs.items()}
     with np.errstate(all="ignore"):  # what is not finite tells nothing here, and is refused when it is measured
         found, left_out = find_layouts(passes, own_axes=own, named=session.tokens)
+        session.left_out.update(_for_each_input(passes))
+        found = {name: item for name, item in found.items() if not session.is_left_out(name)}
         doubtful = own_orders(passes, found) - set(session.tokens)
     # A domain that does not count its points knows them by the shapes of responses, if there are any.
     known = found if passes.has_points else {name: item for name, item in found.items() if item != Layout()}
     session.layouts.update(known)
     session.left_out.update(left_out)
-    if set(session.left_out) != set(arrays):
+    if not all(map(session.is_left_out, arrays)):
         session.left_out.update(_out_of_order(session, inputs, elements, doubtful, features=features))
     for name in session.left_out:
         session.layouts.pop(name, None)
         session.outputs.pop(name, None)
-    if set(session.left_out) == set(arrays):
+    if all(map(session.is_left_out, arrays)):
         name, reason = next(iter(session.left_out.items()))
         if reason == WITHOUT_INPUTS:
             raise ProbeError(without_inputs(name, arrays[name], passes.alone.size))
         raise ProbeError(f"{name!r} cannot be measured: {reason}")
+
+
+def _for_each_input(passes: DryPasses) -> dict[str, str]:
+    """Return why modules are left out that run as often as there are inputs, by the names of their first calls."""
+    if len({one.size for one in passes.all}) == 1:
+        return {}
+    calls: dict[str, list[int]] = {}
+    for place, one in enumerate(passes.all):
+        for name in one.arrays:
+            module, _, number = name.partition(LATER_CALL)
+            counts = calls.setdefault(module, [1] * len(passes.all))
+            counts[place] = max(counts[place], int(number.partition(".")[0] or 1))
+    repeated = {
+        module
+        for module, counts in calls.items()
+        if len({count / one.size for count, one in zip(counts, passes.all, strict=True)}) == 1
+    }
+    return {name: FOR_EACH for name in calls if name in repeated or name.rpartition(".")[0] in repeated}
 
 
 def _out_of_order(

@@ -78,6 +78,7 @@ def attribute(
     width: float = 0.5,
     sources: str | Sequence[str] = AUTO,
     outputs: Mapping[str, Kind | None] | None = None,
+    moves: Mapping[Any, Any] | None = None,
     call: Call | None = None,
     limit: int = 64,
     seed: int = 0,
@@ -94,7 +95,7 @@ def attribute(
 
     Parameters
     ----------
-    model, inputs, frame, axis, outputs, call, limit, seed, device, batch_size, progress
+    model, inputs, frame, axis, outputs, moves, call, limit, seed, device, batch_size, progress
         As for :func:`jetsym.probe`. Jets are cut to the model's ``max_particles``, as they are for its training.
     group
         "O3", "SO3", "SO2", or "boost".
@@ -142,7 +143,7 @@ def attribute(
     if not symmetry.is_compact:
         symmetry = Symmetry.parse(group, frame, axis, width, error=ProbeError)
     options: dict[str, Any] = {"call": call, "device": device, "batch_size": batch_size, "seed": seed}
-    session = Session.of(model, inputs, outputs, layers=[], **options)
+    session = Session.of(model, inputs, outputs, moves=moves, layers=[], **options)
     check_kinds(session.kinds, l_max)
     inputs, offered = session.domain.sources(inputs, limit=limit, model=session.model)
     chosen = _chosen([*offered, *_precisions(session, inputs)], sources)

@@ -70,6 +70,7 @@ def orbit_average(
     axis: Axis | None = None,
     outputs: Mapping[str, Kind | None] | None = None,
     bandwidth: int = 4,
+    moves: Mapping[Any, Any] | None = None,
     action: Callable[[Any, Any], Any] | None = None,
     call: Callable[[Any, Any], Any] | None = None,
     limit: int = 64,
@@ -80,7 +81,7 @@ def orbit_average(
 
     Parameters
     ----------
-    model, inputs, group, frame, axis, outputs, action, call, limit, device, batch_size
+    model, inputs, group, frame, axis, outputs, moves, action, call, limit, device, batch_size
         As for :func:`jetsym.probe`.
     bandwidth
         L, the largest λ in the outputs along the orbit. The integrand ρ(g)⁻¹ f(g·x) has bandwidth L + λ_α, so f̄ needs
@@ -110,7 +111,7 @@ def orbit_average(
     expect_at_least("limit", limit, 1, ProbeError)
     element = group_of(symmetry)
     options: dict[str, Any] = {"call": call, "action": action, "device": device, "batch_size": batch_size}
-    session = Session.of(model, inputs, outputs, layers=[], **options)
+    session = Session.of(model, inputs, outputs, moves=moves, layers=[], **options)
     l_max = max([bandwidth, *(representation_of(kind).lam for kind in session.kinds.values())])
     orbit = orbit_of(element, method=AUTO, l_max=l_max, n_rotations=None, seed=session.seed)
     loaded = session.domain.load(inputs, limit=limit, model=session.model)

@@ -70,7 +70,6 @@ def _other(session: Session, inputs: Any, baseline: Any, model: Any) -> Session:
     return replace(
         session,
         model=other.model,
-        domain=other.domain,
         kinds=other.kinds,
         without_law=other.without_law,
         declared=other.declared,

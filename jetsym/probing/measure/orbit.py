@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from jetsym.errors import ProbeError, SpectrumError
 from jetsym.probing.forward import memory as budget
+from jetsym.probing.forward.actions import check_action
 from jetsym.probing.forward.memory import Piece, Size, within_memory
 from jetsym.probing.forward.precision import full_precision
 from jetsym.probing.forward.session import Responses, Session
@@ -129,7 +130,7 @@ class Orbit:
     ) -> EquivarianceError:
         """Return an accumulator of the error of an output of a kind, and with an estimator its spectrum."""
         weights = None if self.rule is None else self.rule.weights
-        rho = representation_of(kind).under(self.group)
+        rho = representation_of(kind, self.group)
         return EquivarianceError(rho, weights, self.n_rotations, estimator=estimator)
 
     def rounding_of_sums(self, eps: float) -> float:
@@ -144,7 +145,11 @@ class Orbit:
         return max(1, evaluations // min(rotations, self.n_rotations))
 
     def settle(self, session: Session, inputs: Any) -> None:
-        """Find out where the responses have inputs and tokens, and which keep their order along the orbit."""
+        """Check the caller's action; find where responses have inputs and tokens, and which keep their order."""
+        check_action(session, inputs, self.group.sample(2, np.random.default_rng(self.seed)), own=self.rule is None)
+        for name, kind in session.kinds.items():
+            if (lam := representation_of(kind, self.group).lam) > self.l_max and callable(kind) and self.rule:
+                raise ProbeError(f"output {name!r} has modes up to {lam}, but l_max is {self.l_max}; expected {lam}")
         if isinstance(self.rule, FiniteRule):  # whose elements may exchange features, as those of a regular irrep
             settle(session, inputs, self.rule.rotations[:FEW], features=False)
         else:

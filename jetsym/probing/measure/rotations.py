@@ -23,7 +23,7 @@ from jetsym.probing.options import AUTO, check_kinds
 from jetsym.probing.reports.spectrum import SymmetryReport
 from jetsym.progress import progress_bar
 from jetsym.spectrum import FiniteGroup, Spectrum, group_of
-from jetsym.spectrum.representations import Kind, representation
+from jetsym.spectrum.representations import Kind
 from jetsym.symmetry import Symmetry
 
 __all__ = ["measure_rotations"]
@@ -144,7 +144,7 @@ def _assemble(
             kinds[name],
             parts,
             rounding[name].floor_of_error(kinds[name]),
-            exact_to=_error_exact_to(kinds[name], meta),
+            exact_to=_error_exact_to(representation_of(kinds[name], orbit.group).lam, meta),
             unbiased=name in unbiased,
         )
         for name, parts in found.deviations.items()
@@ -169,8 +169,8 @@ def _assemble(
     )
 
 
-def _error_exact_to(kind: Kind, meta: Mapping[str, Any]) -> int | None:
+def _error_exact_to(lam: int, meta: Mapping[str, Any]) -> int | None:
     """Return up to which λ the error spectrum of an output of bandwidth l_max is exact: degree − (l_max + λ_α)."""
     if meta["degree"] is None:
         return None
-    return int(min(meta["l_max"], meta["degree"] - meta["l_max"] - representation(kind).lam))
+    return int(min(meta["l_max"], meta["degree"] - meta["l_max"] - lam))

@@ -74,7 +74,8 @@ class Rounding(NamedTuple):
 
     def floor_of_error(self, kind: Kind) -> float:
         """Return the fraction of power that it may make of A² of an output, which is turned back."""
-        return self.floor(TURNING_BACK if representation(kind).lam else 0.0)
+        rho = representation(kind)
+        return self.floor(TURNING_BACK + rho.accuracy if rho.lam else 0.0)
 
 
 class Path(NamedTuple):

@@ -95,7 +95,9 @@ def test_the_callers_own_action_comes_first(points):
     inputs, action = session.act("anything", Symmetry("O3", frame="rest"))
     assert (inputs, action.move, action.note) == ("anything", ARRAYS.move, OWN_ACTION)
     assert session.facts(points, action)["notes"] == [OWN_ACTION]
-    assert Session(lambda x: x, ARRAYS).facts(points)["notes"] == list(ARRAYS.notes)
+    assert session.facts(points, action)["moves"] == {}
+    facts = Session(lambda x: x, ARRAYS).facts(points)
+    assert (facts["moves"], facts["notes"]) == ({"input": "vector"}, ["What moves: input: vector."])
 
 
 def test_parts_cover_all_inputs_and_keep_shapes_apart(points):

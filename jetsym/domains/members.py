@@ -1,0 +1,100 @@
+"""Arrays as a model takes them: one, a tuple of arguments, or a dictionary of keywords, beside numbers and words."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from array_api_compat import array_namespace, is_numpy_array, is_torch_array
+from array_api_compat import device as device_of
+
+from jetsym.spectrum.responses import to_numpy
+
+__all__ = [
+    "CONSTANTS",
+    "Key",
+    "arrays_of",
+    "by_point",
+    "first",
+    "is_of_marks",
+    "is_of_pairs",
+    "mapped",
+    "members",
+    "placed",
+    "rearranged",
+]
+
+#: Position of an argument, or its keyword.
+Key = int | str
+#: What a model takes beside arrays, the same for all samples.
+CONSTANTS = (type(None), bool, int, float, str)
+
+
+def placed(array: Any, device: Any, dtype: Any) -> Any:
+    """Return an array of numpy or torch as a tensor, floating-point numbers in a dtype; others as they are."""
+    if is_numpy_array(array):
+        array = torch.as_tensor(array)
+    if not is_torch_array(array):
+        return array
+    return array.to(device=device, dtype=dtype if array.is_floating_point() else None)
+
+
+def rearranged(array: Any, places: Any, axis: int, fill: int) -> Any:
+    """Return an array (samples, …) with other points along an axis; empty slots, of negative places, are filled."""
+    xp = array_namespace(array)
+    first = array if axis == 1 else xp.moveaxis(array, axis, 1)
+    n, rest = first.shape[1], tuple(first.shape[2:])
+    rows = np.reshape(np.maximum(places, 0) + n * np.arange(len(places))[:, None], -1)
+    taken = xp.take(xp.reshape(first, (-1, *rest)), xp.asarray(rows, device=device_of(array)), axis=0)
+    taken = xp.reshape(taken, (*np.shape(places), *rest))
+    if (places < 0).any():
+        empty = xp.reshape(xp.asarray(places < 0, device=device_of(array)), (*np.shape(places), *[1] * len(rest)))
+        taken = xp.where(empty, xp.full_like(taken, fill), taken)
+    return taken if axis == 1 else xp.moveaxis(taken, 1, axis)
+
+
+def is_of_pairs(array: Any, axes: Sequence[int]) -> bool:
+    """Return whether two axes are the two points of pairs: of marks, or the same when they are exchanged."""
+    if str(array.dtype).rpartition(".")[2] == "bool":
+        return True
+    values = to_numpy(array)
+    return bool(np.array_equal(values, np.swapaxes(values, *axes), equal_nan=values.dtype.kind == "f"))
+
+
+def is_of_marks(array: Any) -> bool:
+    """Return whether an array holds nothing but 0 and 1."""
+    values = to_numpy(array)
+    return bool(((values == 0) | (values == 1)).all())
+
+
+def by_point(array: Any) -> Any:
+    """Return components (samples, …, 3 or 4) as (samples, points, 3 or 4) in float64."""
+    values = to_numpy(array).astype(np.float64)
+    return values.reshape(len(values), -1, values.shape[-1])
+
+
+def members(inputs: Any) -> dict[Key, Any]:
+    """Return arrays and constants by position or keyword."""
+    if isinstance(inputs, Mapping):
+        return dict(inputs)
+    return dict(enumerate(inputs)) if isinstance(inputs, tuple) else {0: inputs}
+
+
+def arrays_of(inputs: Any) -> dict[Key, Any]:
+    """Return the arrays among inputs, by position or keyword."""
+    return {key: array for key, array in members(inputs).items() if not isinstance(array, CONSTANTS)}
+
+
+def mapped(change: Callable[[Key, Any], Any], inputs: Any) -> Any:
+    """Return inputs with every array changed; constants stay."""
+    found = {
+        key: value if isinstance(value, CONSTANTS) else change(key, value) for key, value in members(inputs).items()
+    }
+    return found if isinstance(inputs, Mapping) else tuple(found.values()) if isinstance(inputs, tuple) else found[0]
+
+
+def first(inputs: Any) -> Any:
+    """Return the first array."""
+    return next(iter(arrays_of(inputs).values()))
