@@ -1,6 +1,8 @@
 """Networks whose symmetry is known by construction: what is said to be true of them, and what a diagnosis says."""
 
 import importlib.util
+import json
+import subprocess
 import sys
 from pathlib import Path
 
@@ -65,3 +67,17 @@ def test_truths(study):
     for name, known in study.NETWORKS.items():
         for error in relative_errors(study, known):
             assert (error < 1e-6) if known.healthy else (error > 0.1), name
+
+
+@pytest.mark.slow
+def test_diagnosis(tmp_path):
+    words = ["--inputs", "16", "--precisions", "float32", "--out", tmp_path / "found.json"]
+    command = [sys.executable, "-W", "default", SCRIPT, *words]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    judgements = json.loads((tmp_path / "found.json").read_text())["judgements"]
+    assert len(judgements) == 24
+    assert not [one["network"] for one in judgements if one["refused"]]
+    assert not [(one["network"], one["problems"]) for one in judgements if one["healthy"] and one["problems"]]
+    missed = [(one["network"], one["missed"]) for one in judgements if one["missed"]]
+    assert len(missed) <= 2, missed
