@@ -8,6 +8,7 @@ than types can tell, by :func:`register`.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -18,7 +19,7 @@ from typing import Any
 from jetsym.domains.base import Domain
 from jetsym.errors import ProbeError, expect_a
 
-__all__ = ["TABLE", "Known", "Row", "domain_of", "load_model", "register"]
+__all__ = ["TABLE", "Known", "Row", "arguments_of", "domain_of", "domain_with", "load_model", "register"]
 
 #: The group of the entry points.
 ENTRY_POINTS = "jetsym.domains"
@@ -203,3 +204,20 @@ def load_model(path: str | Path, inputs: Any = None) -> Any:
     """Return the model of a run folder or checkpoint, which is to take such inputs."""
     row = _owner(inputs, path)
     return (TAGGERS if row in (ARRAYS, RECORDS) else row).load().load_model(path)
+
+
+def domain_with(inputs: Any, model: Any, *, moves: Mapping[Any, Any] | None, action: Any, call: Any) -> Domain:
+    """Return the domain of inputs, with what the caller says of them."""
+    if moves is not None and action is not None:
+        raise ProbeError("moves=… and action=… both say what moves the inputs; give one of them")
+    arguments = arguments_of(model) if call is None and isinstance(inputs, tuple) else ()
+    return domain_of(inputs, model, is_moved=action is not None).with_moves(moves, arguments)
+
+
+def arguments_of(model: Callable[..., Any]) -> tuple[str, ...]:
+    """Return the names of the arguments that a model takes by position; none where they are not known."""
+    try:
+        parameters = inspect.signature(getattr(model, "forward", model)).parameters.values()
+    except (TypeError, ValueError):
+        return ()
+    return tuple(one.name for one in parameters if one.kind in (one.POSITIONAL_ONLY, one.POSITIONAL_OR_KEYWORD))

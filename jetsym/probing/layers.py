@@ -31,6 +31,7 @@ def layers(
     model: Any,
     inputs: Any = None,
     *,
+    moves: Mapping[Any, Any] | None = None,
     action: Callable[[Any, Any], Any] | None = None,
     call: Callable[[Any, Any], Any] | None = None,
     layers: str | Sequence[str] = ALL,
@@ -46,7 +47,7 @@ def layers(
 
     Parameters
     ----------
-    model, inputs, action, call, tokens, outputs, seed, device
+    model, inputs, moves, action, call, tokens, outputs, seed, device
         As for :func:`jetsym.probe`.
     layers
         Names or patterns of those to list; all by default.
@@ -76,7 +77,7 @@ def layers(
     """
     check(method=AUTO, l_max=0, n_rotations=None, limit=1, seed=seed, device=device)
     options: dict[str, Any] = {"tokens": tokens or {}, "call": call, "action": action, "device": device, "seed": seed}
-    session = Session.of(model, inputs, outputs, **options)
+    session = Session.of(model, inputs, outputs, moves=moves, **options)
     check_kinds(session.kinds, None)
     inputs = session.domain.load(inputs, limit=INPUTS, model=session.model)
     modules = name_modules(session.model) if isinstance(session.model, nn.Module) else {}

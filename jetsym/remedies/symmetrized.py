@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 from torch import nn
 
 from jetsym.domains.base import Domain
+from jetsym.domains.table import arguments_of, domain_with
 from jetsym.errors import ConfigError, ProbeError, SpectrumError
 from jetsym.probing.forward.outputs import declared_outputs
-from jetsym.probing.forward.session import Responses, Session, arguments_of, domain_with
+from jetsym.probing.forward.session import Responses, Session
 from jetsym.probing.kinds import representation_of
 from jetsym.probing.reports.equivariance import Equivariance
 from jetsym.spectrum import Quadrature, group_of

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -17,7 +16,7 @@ from torch.utils.checkpoint import checkpoint
 
 from jetsym._version import __version__
 from jetsym.domains.base import Action, Domain
-from jetsym.domains.table import domain_of, load_model
+from jetsym.domains.table import domain_with, load_model
 from jetsym.errors import ProbeError, expect_at_least
 from jetsym.probing.forward.calling import Call, home_of
 from jetsym.probing.forward.capture import LATER_CALL
@@ -34,7 +33,7 @@ from jetsym.probing.options import AUTO
 from jetsym.spectrum.representations import Kind
 from jetsym.symmetry import Symmetry
 
-__all__ = ["OWN_ACTION", "Responses", "Session", "arguments_of", "domain_with", "without_inputs"]
+__all__ = ["OWN_ACTION", "Responses", "Session", "without_inputs"]
 
 OWN_ACTION = "The inputs were moved by the caller's own action."
 COMPILED_NOTE = "The model is compiled; it was evaluated without compilation, so that every layer is seen."
@@ -366,25 +365,6 @@ class Session:
     def as_returned(self, arrays: dict[str, Any]) -> Any:
         """Put an array for every output together as the model returned them: alone, as a tuple, or by name."""
         return self._running.outputs.as_returned(arrays)
-
-
-def domain_with(
-    inputs: Any, model: Any, *, moves: Mapping[Any, Any] | None, action: Call | None, call: Call | None
-) -> Domain:
-    """Return the domain of inputs, with what the caller says of them."""
-    if moves is not None and action is not None:
-        raise ProbeError("moves=… and action=… both say what moves the inputs; give one of them")
-    arguments = arguments_of(model) if call is None and isinstance(inputs, tuple) else ()
-    return domain_of(inputs, model, is_moved=action is not None).with_moves(moves, arguments)
-
-
-def arguments_of(model: Callable[..., Any]) -> tuple[str, ...]:
-    """Return the names of the arguments that a model takes by position; none where they are not known."""
-    try:
-        parameters = inspect.signature(model.forward if isinstance(model, nn.Module) else model).parameters.values()
-    except (TypeError, ValueError):
-        return ()
-    return tuple(one.name for one in parameters if one.kind in (one.POSITIONAL_ONLY, one.POSITIONAL_OR_KEYWORD))
 
 
 def without_inputs(name: str, response: Any, size: int) -> str:
