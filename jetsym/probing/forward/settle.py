@@ -28,7 +28,7 @@ from jetsym.spectrum.responses import to_numpy
 __all__ = ["reordered", "settle"]
 
 OWN_ORDER = "its rows stand in an order of the model's own, which may change along the orbit; " + UNNAMED
-FOR_EACH = "it runs once for every input"
+FOR_EACH = "it runs more often in some forward passes than in others, as once for every input"
 REORDERED = "its rows change places along the orbit, as those of a graph that is built anew"
 
 

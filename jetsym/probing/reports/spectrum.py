@@ -315,7 +315,11 @@ def _error(name: str, item: Equivariance, report: SymmetryReport) -> str:
     verb = "changes" if law == "invariant" else f"misses its law as {item.kind}"
     text = (
         f"{name} {verb} by {concise(item.relative, item.relative_stderr)} of its size (relative A) under {group}, "
-        + (f"{times:.0e} times what rounding explains" if not times <= 1 else "which is nothing within its error")
+        + (
+            f"{times:{'.0f' if times < 1e3 else '.0e'}} times what rounding explains"
+            if not times <= 1
+            else "which is nothing within its error"
+        )
     )
     if report.baseline and (other := report.baseline.equivariance.get(name)):
         meta, gap = report.baseline.meta, abs(item.relative - other.relative)

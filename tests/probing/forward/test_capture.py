@@ -414,7 +414,7 @@ def test_layers_that_run_now_and_then_are_refused(plain):
         def forward(self, x):
             self.passes += 1
             y = self.layer(x)
-            return y + (self.layer(x) if self.passes % 2 else 0)
+            return y + (0 * self.layer(x) if self.passes > 12 else 0)
 
     with pytest.raises(ProbeError, match="'layer@2' ran in some forward passes only"):
         probe(Moody())
