@@ -357,6 +357,8 @@ def case_of(
     bounds: Thresholds,
 ) -> Case:
     """Check and gather what a diagnosis was given; the parameters are those of :func:`jetsym.diagnose`."""
+    if not isinstance(source, Report):
+        raise ProbeError(f"report is a {type(source).__name__}; expected what jetsym.probe returned")
     if baseline is not None and type(baseline) is not type(source):
         raise ProbeError(
             f"the baseline is a {type(baseline).__name__}; expected a {type(source).__name__}, measured like the report"

@@ -12,7 +12,7 @@ from jetsym.probing.diagnosis.case import Case
 from jetsym.probing.diagnosis.modes import MEASURE_AGAIN, register
 from jetsym.probing.diagnosis.thresholds import Bound
 from jetsym.probing.reports.diagnosis import NAN, Evidence, Finding
-from jetsym.probing.reports.significance import FEWEST_INPUTS
+from jetsym.probing.reports.significance import FEWEST_INPUTS, Share
 
 __all__ = ["under_resolved"]
 
@@ -104,12 +104,13 @@ def _loose_shares(case: Case) -> Iterator[Reason]:
 def _loose_errors(case: Case) -> Iterator[Reason]:
     """Find outputs whose A could as well be nothing as be too large."""
     bound = case.bounds.deviation
-    for name, item in case.report.equivariance.items():
+    for name, item in case.report.equivariance.items() if case.inputs > 1 else ():
         # Near zero the error of A itself diverges; that of its square does not.
         square = item.relative * abs(item.relative)
         stderr = 2 * abs(item.relative) * item.relative_stderr
         needed = max(square, bound**2) / case.errors
-        if stderr > needed and stderr > item.noise_floor**2:
+        is_large = case.above(Share(square, stderr, item.noise_floor**2, case.inputs), bound**2)
+        if stderr > needed and stderr > item.noise_floor**2 and not is_large:
             evidence = Evidence(f"relative A² of {name}", square, stderr, bound**2, item.noise_floor**2)
             text = f"A of {name} cannot be told from zero: take more inputs or rotations"
             yield text, evidence, _more(case, (stderr / needed) ** 2)

@@ -598,3 +598,21 @@ def test_what_a_rule_gets_wrong_is_judged_by_students_t():
 
     assert 4 < quantile(3, 8) < 6
     assert [judged(errors) for errors in (4, 6)] == [False, True]
+
+
+@pytest.mark.parametrize("inputs", [1, 2, 3, 16])
+def test_an_output_that_surely_breaks_the_symmetry_is_not_called_uncertain(inputs):
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(torch.nn.Linear(3, 8), torch.nn.Tanh(), torch.nn.Linear(8, 2))
+    points = torch.randn(inputs, 3, generator=torch.Generator().manual_seed(0))
+    found = jetsym.diagnose(jetsym.probe(model, points, l_max=2, progress=False))
+    leaks = [item for item in found if item.name == "leakage"]
+    unsure = [item for item in found if "cannot be told from zero" in item.text]
+    assert not (leaks and unsure)
+    assert bool(leaks) == (inputs > 2)
+
+
+def test_what_is_no_report_is_refused():
+    for other in (3, None, "report.json", {}):
+        with pytest.raises(ProbeError, match="expected what jetsym.probe returned"):
+            jetsym.diagnose(other)
