@@ -159,16 +159,16 @@ def _metrics(logits: Tensor, label: Tensor, setting: _Setting) -> dict[str, floa
 
 def _qualities(logits: Tensor, label: Tensor, setting: _Setting) -> tuple[ClassQuality, ...]:
     """Measure how well each class present is found."""
-    probabilities, decided = logits.double().softmax(dim=-1).numpy(), logits.argmax(dim=-1)
-    signals = setting.signals(label)
+    decided, signals = logits.argmax(dim=-1), setting.signals(label)
     qualities = []
     for number in label.unique().tolist():
         name, own = setting.classes[number], label == number
+        odds = metrics.odds_against_rest(logits, number)
         quality = ClassQuality(
             name=name,
             jets=int(own.sum()),
             found=float((decided == number)[own].double().mean()),
-            auc=None if own.all() else float(roc_auc_score(own.numpy(), probabilities[:, number])),
+            auc=None if own.all() else float(roc_auc_score(own.numpy(), odds)),
         )
         if name in signals:
             score, is_signal = setting.scored(logits, label, name)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score, roc_curve
 from torch import Tensor
@@ -26,6 +27,7 @@ __all__ = [
     "log_odds",
     "macro_auc",
     "macro_auc_with_influence",
+    "odds_against_rest",
     "pair_score",
     "summary",
 ]
@@ -105,13 +107,31 @@ def macro_auc_with_influence(
     √Σψ² is its standard error, see :func:`auc_with_influence`.
     """
     expect_one_of("multi_class", multi_class, ("ovo", "ovr"))
-    probabilities, truth = logits.double().softmax(dim=-1).numpy(force=True), label.numpy(force=True)
+    truth = label.numpy(force=True)
     present = np.unique(truth)
     if len(present) < 2:
         raise DataError(f"all {len(truth)} jets are of class number {present.tolist()}; a ROC curve needs two classes")
     kinds = truth if multi_class == "ovo" else None
-    areas = [auc_with_influence(probabilities[:, number], truth == number, kinds=kinds) for number in present]
+    areas = [auc_with_influence(odds_against_rest(logits, number), truth == number, kinds=kinds) for number in present]
     return float(np.mean([area for area, _ in areas])), np.mean([influence for _, influence in areas], axis=0)
+
+
+def odds_against_rest(logits: Tensor, number: int) -> NDArray[np.float64]:
+    """Compute log(p / (1 − p)) of the class with a number, (B,), from logits (B, classes).
+
+    It orders jets as the probability p of the class does, without its rounding to 0 and 1.
+
+    Examples
+    --------
+    >>> import torch
+    >>> odds_against_rest(torch.tensor([[0.0, 50.0], [0.0, 40.0]]), 1).tolist()
+    [50.0, 40.0]
+    """
+    table = logits.double()
+    own, rest = table[:, number], torch.cat([table[:, :number], table[:, number + 1 :]], dim=1)
+    # sorted, and from the largest on, jets that differ by a shift or by the order of the rest tie in spite of rounding
+    rest = rest.sort(dim=1, descending=True).values
+    return (own - rest[:, 0] - (rest - rest[:, :1]).logsumexp(dim=1)).numpy(force=True)
 
 
 def pair_score(
