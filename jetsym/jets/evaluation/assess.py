@@ -159,16 +159,15 @@ def _metrics(logits: Tensor, label: Tensor, setting: _Setting) -> dict[str, floa
 
 def _qualities(logits: Tensor, label: Tensor, setting: _Setting) -> tuple[ClassQuality, ...]:
     """Measure how well each class present is found."""
-    decided, signals = logits.argmax(dim=-1), setting.signals(label)
+    decided, signals, odds = logits.argmax(dim=-1), setting.signals(label), metrics.odds_against_rest(logits)
     qualities = []
     for number in label.unique().tolist():
         name, own = setting.classes[number], label == number
-        odds = metrics.odds_against_rest(logits, number)
         quality = ClassQuality(
             name=name,
             jets=int(own.sum()),
             found=float((decided == number)[own].double().mean()),
-            auc=None if own.all() else float(roc_auc_score(own.numpy(), odds)),
+            auc=None if own.all() else float(roc_auc_score(own.numpy(), odds[:, number])),
         )
         if name in signals:
             score, is_signal = setting.scored(logits, label, name)

@@ -107,31 +107,33 @@ def macro_auc_with_influence(
     √Σψ² is its standard error, see :func:`auc_with_influence`.
     """
     expect_one_of("multi_class", multi_class, ("ovo", "ovr"))
-    truth = label.numpy(force=True)
+    odds, truth = odds_against_rest(logits), label.numpy(force=True)
     present = np.unique(truth)
     if len(present) < 2:
         raise DataError(f"all {len(truth)} jets are of class number {present.tolist()}; a ROC curve needs two classes")
     kinds = truth if multi_class == "ovo" else None
-    areas = [auc_with_influence(odds_against_rest(logits, number), truth == number, kinds=kinds) for number in present]
+    areas = [auc_with_influence(odds[:, number], truth == number, kinds=kinds) for number in present]
     return float(np.mean([area for area, _ in areas])), np.mean([influence for _, influence in areas], axis=0)
 
 
-def odds_against_rest(logits: Tensor, number: int) -> NDArray[np.float64]:
-    """Compute log(p / (1 − p)) of the class with a number, (B,), from logits (B, classes).
+def odds_against_rest(logits: Tensor) -> NDArray[np.float64]:
+    """Compute log(p / (1 − p)) of every class, (B, classes), from logits (B, classes).
 
-    It orders jets as the probability p of the class does, without its rounding to 0 and 1.
+    It orders jets as the probability p of a class does, without its rounding to 0 and 1.
 
     Examples
     --------
     >>> import torch
-    >>> odds_against_rest(torch.tensor([[0.0, 50.0], [0.0, 40.0]]), 1).tolist()
-    [50.0, 40.0]
+    >>> odds_against_rest(torch.tensor([[0.0, 50.0], [0.0, 40.0]])).tolist()
+    [[-50.0, 50.0], [-40.0, 40.0]]
     """
     table = logits.double()
-    own, rest = table[:, number], torch.cat([table[:, :number], table[:, number + 1 :]], dim=1)
-    # sorted, and from the largest on, jets that differ by a shift or by the order of the rest tie in spite of rounding
-    rest = rest.sort(dim=1, descending=True).values
-    return (own - rest[:, 0] - (rest - rest[:, :1]).logsumexp(dim=1)).numpy(force=True)
+    below = table - table.amax(dim=1, keepdim=True)
+    # sorted, as jets whose logits differ by a shift or by the order of the rest tie, in spite of rounding
+    rest = below.sort(dim=1, descending=True).values[:, 1:]  # without the largest, which is 0
+    others = (rest.exp().sum(dim=1, keepdim=True) - below.exp()).clamp(min=0)  # without the class's own as well
+    odds = torch.where(below == 0, -rest.logsumexp(dim=1, keepdim=True), below - others.log1p())
+    return odds.numpy(force=True)
 
 
 def pair_score(
