@@ -159,8 +159,7 @@ def _metrics(logits: Tensor, label: Tensor, setting: _Setting) -> dict[str, floa
 
 def _qualities(logits: Tensor, label: Tensor, setting: _Setting) -> tuple[ClassQuality, ...]:
     """Measure how well each class present is found."""
-    probabilities, decided = logits.double().softmax(dim=-1).numpy(), logits.argmax(dim=-1)
-    signals = setting.signals(label)
+    decided, signals, odds = logits.argmax(dim=-1), setting.signals(label), metrics.odds_against_rest(logits)
     qualities = []
     for number in label.unique().tolist():
         name, own = setting.classes[number], label == number
@@ -168,7 +167,7 @@ def _qualities(logits: Tensor, label: Tensor, setting: _Setting) -> tuple[ClassQ
             name=name,
             jets=int(own.sum()),
             found=float((decided == number)[own].double().mean()),
-            auc=None if own.all() else float(roc_auc_score(own.numpy(), probabilities[:, number])),
+            auc=None if own.all() else float(roc_auc_score(own.numpy(), odds[:, number])),
         )
         if name in signals:
             score, is_signal = setting.scored(logits, label, name)

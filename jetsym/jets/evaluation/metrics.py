@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score, roc_curve
 from torch import Tensor
@@ -26,6 +27,7 @@ __all__ = [
     "log_odds",
     "macro_auc",
     "macro_auc_with_influence",
+    "odds_against_rest",
     "pair_score",
     "summary",
 ]
@@ -105,13 +107,33 @@ def macro_auc_with_influence(
     √Σψ² is its standard error, see :func:`auc_with_influence`.
     """
     expect_one_of("multi_class", multi_class, ("ovo", "ovr"))
-    probabilities, truth = logits.double().softmax(dim=-1).numpy(force=True), label.numpy(force=True)
+    odds, truth = odds_against_rest(logits), label.numpy(force=True)
     present = np.unique(truth)
     if len(present) < 2:
         raise DataError(f"all {len(truth)} jets are of class number {present.tolist()}; a ROC curve needs two classes")
     kinds = truth if multi_class == "ovo" else None
-    areas = [auc_with_influence(probabilities[:, number], truth == number, kinds=kinds) for number in present]
+    areas = [auc_with_influence(odds[:, number], truth == number, kinds=kinds) for number in present]
     return float(np.mean([area for area, _ in areas])), np.mean([influence for _, influence in areas], axis=0)
+
+
+def odds_against_rest(logits: Tensor) -> NDArray[np.float64]:
+    """Compute log(p / (1 − p)) of every class, (B, classes), from logits (B, classes).
+
+    It orders jets as the probability p of a class does, without its rounding to 0 and 1.
+
+    Examples
+    --------
+    >>> import torch
+    >>> odds_against_rest(torch.tensor([[0.0, 50.0], [0.0, 40.0]])).tolist()
+    [[-50.0, 50.0], [-40.0, 40.0]]
+    """
+    table = logits.double()
+    below = table - table.amax(dim=1, keepdim=True)
+    # sorted, as jets whose logits differ by a shift or by the order of the rest tie, in spite of rounding
+    rest = below.sort(dim=1, descending=True).values[:, 1:]  # without the largest, which is 0
+    others = (rest.exp().sum(dim=1, keepdim=True) - below.exp()).clamp(min=0)  # without the class's own as well
+    odds = torch.where(below == 0, -rest.logsumexp(dim=1, keepdim=True), below - others.log1p())
+    return odds.numpy(force=True)
 
 
 def pair_score(

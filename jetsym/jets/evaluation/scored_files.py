@@ -38,6 +38,9 @@ NUMBERS: dict[str, tuple[str, ...] | None] = {
 }
 FLAG = "label_"
 
+#: What turns the class that it stands before into the one for which a score is smaller: not_QCD, TvsQCD.
+DENIAL = re.compile(r"(?:not|non|anti|vs|versus|against|veto|(?:^|[^A-Za-z])no)[^0-9A-Za-z]*$", re.IGNORECASE)
+
 
 @dataclass(frozen=True, eq=False)
 class ScoredJets:
@@ -90,7 +93,7 @@ def evaluate_scores(
     ConfigError
         An option names no class, or has no meaning.
     """
-    jets = read_scores(data, scores, label=label, kind=kind)
+    jets = read_scores(data, scores, label=label, kind=kind, background=background)
     found = assess(
         jets.logits,
         jets.label,
@@ -104,11 +107,18 @@ def evaluate_scores(
         scores="logits",
     )
     named = scores if isinstance(scores, str) else ", ".join(scores)
+    if len(jets.columns) == 1:
+        named = f"{jets.columns[0]} (larger for {jets.classes[1]})"
     return replace(found, meta={**found.meta, "scores": named, "columns": list(jets.columns)})
 
 
 def read_scores(
-    data: Paths, scores: str | Sequence[str] = "score_*", *, label: str | None = None, kind: Scores | None = None
+    data: Paths,
+    scores: str | Sequence[str] = "score_*",
+    *,
+    label: str | None = None,
+    kind: Scores | None = None,
+    background: str | Sequence[str] | None = None,
 ) -> ScoredJets:
     """Read a tagger's scores and the jets' labels from files.
 
@@ -120,7 +130,9 @@ def read_scores(
     scores
         A pattern of the columns that hold the scores, such as ``score_*``, or their names one by one. The class of a
         column is what stands for ``*``, without ``label_``; of names, what follows the words that all begin with. A
-        single column tells two classes apart: it is larger for the one that its name ends in, else for label 1.
+        single column tells two classes apart: it is larger for the one that is the last word of its name (as in
+        ``score_top``; neither in ``prob`` for b, nor in ``score_not_QCD``), else for that which is not ``background``,
+        else for label 1.
     label
         The column of the labels: numbers, or names of classes; or a pattern of columns that are 1 for jets of a class
         and 0 for others. By default ``label``, as jetsym predict writes; else flags ``label_QCD`` and so on, or flags
@@ -129,6 +141,8 @@ def read_scores(
         that stand beside them as ``label_classes``, else those of the scores.
     kind
         "probabilities" or "logits". By default probabilities, but for columns whose names begin with ``logit``.
+    background
+        Of two classes, the one for which a single column is smaller, where its name does not tell.
 
     Raises
     ------
@@ -151,7 +165,7 @@ def read_scores(
     parts: list[_Part] = []
     for path in files:
         with open_columns(path) as columns:
-            parts.append(_part(path, columns, patterns, label))
+            parts.append(_part(path, columns, patterns, label, background))
         if (parts[-1].columns, parts[-1].classes) != (parts[0].columns, parts[0].classes):
             raise DataError(
                 f"{path}: has scores {', '.join(parts[-1].columns)} of {', '.join(parts[-1].classes)}, and {files[0]} "
@@ -196,7 +210,13 @@ class _Part:
     columns: tuple[str, ...]
 
 
-def _part(path: Any, columns: Columns, patterns: Sequence[str], label: str | None) -> _Part:
+def _part(
+    path: Any,
+    columns: Columns,
+    patterns: Sequence[str],
+    label: str | None,
+    background: str | Sequence[str] | None,
+) -> _Part:
     """Read one file."""
     found = _matching(columns.names, patterns)
     if not found:
@@ -212,7 +232,7 @@ def _part(path: Any, columns: Columns, patterns: Sequence[str], label: str | Non
     shown, label_classes, number, _ = truth
     classes = tuple(raw.removeprefix(FLAG) for raw in found.values())
     if len(found) == 1:
-        classes = _two(path, next(iter(found)), classes[0], truth)
+        classes = _two(path, next(iter(found)), classes[0], truth, background)
         label_classes = label_classes or classes
     elif label_classes is None:
         if not columns.ordered and not all(name in patterns for name in found):
@@ -258,7 +278,7 @@ def _matching(names: Sequence[str], patterns: Sequence[str]) -> dict[str, str]:
     return found
 
 
-def _two(path: Any, column: str, raw: str, truth: _Truth) -> tuple[str, ...]:
+def _two(path: Any, column: str, raw: str, truth: _Truth, background: str | Sequence[str] | None) -> tuple[str, ...]:
     """Return (background, signal) of a single column of scores."""
     if truth.classes is None:
         return ("background", raw)
@@ -268,14 +288,27 @@ def _two(path: Any, column: str, raw: str, truth: _Truth) -> tuple[str, ...]:
             f"{', '.join(truth.classes[:12])}; name the columns of all classes"
         )
     first, second = truth.classes
-    if column.endswith(first) != column.endswith(second):
-        return (second, first) if column.endswith(first) else (first, second)
-    if truth.counted:
-        return truth.classes
-    raise DataError(
-        f"{path}: the column {column!r} may be larger for {first!r} or for {second!r}; expected a name ending in one "
-        "of them, or labels 0 and 1"
-    )
+    named = max((name for name in truth.classes if _ends_in(column, name, raw)), key=len, default=None)
+    denied = named is not None and DENIAL.search(column.removesuffix(named)) is not None
+    against = (background,) if isinstance(background, str) else tuple(background or ())
+    if named is not None and not denied:
+        signal = named
+    elif len(against) == 1 and against[0] in truth.classes:
+        signal = first if against[0] == second else second
+    elif truth.counted and not (denied and named == second):
+        signal = second
+    else:
+        raise DataError(
+            f"{path}: the column {column!r} may be larger for {first!r} or for {second!r}; expected a name ending in "
+            "one of them as a word, labels 0 and 1, or the one for which it is smaller as background=… (--background)"
+        )
+    return (second, first) if signal == first else (first, second)
+
+
+def _ends_in(column: str, name: str, raw: str) -> bool:
+    """Tell whether a class is the last word of a column's name, or what stands for ``*`` in it."""
+    begins = "(?<=[a-z])" if name[:1].isupper() else "(?!)"  # as in scoreQCD
+    return raw == name or re.search(rf"(?:^|[^0-9A-Za-z]|{begins}){re.escape(name)}$", column) is not None
 
 
 class _Truth(NamedTuple):

@@ -112,12 +112,23 @@ def _parquet(path: Any) -> Iterator[Columns]:
     with parquet.ParquetFile(path, page_checksum_verification=True) as file:
         schema = file.schema_arrow
 
+        def is_text(kind: Any) -> bool:
+            """Tell whether values are texts, or bytes that stand for them."""
+            return any(
+                getattr(arrow.types, f"is_{name}")(kind)
+                for name in ("string", "large_string", "string_view", "binary", "large_binary", "binary_view")
+            )
+
         def load(name: str) -> NDArray[Any]:
             column = file.read(columns=[name]).column(0)
+            if arrow.types.is_dictionary(column.type):
+                column = column.cast(column.type.value_type)
             if column.null_count:
                 raise DataError(f"{path}: the column {name!r} has {column.null_count} missing values")
+            if arrow.types.is_decimal(column.type):
+                column = column.cast(arrow.float64())
             values: NDArray[Any] = column.to_numpy()
-            return values.astype(str) if arrow.types.is_string(column.type) else values
+            return column.cast(arrow.string()).to_numpy().astype(str) if is_text(column.type) else values
 
         facts = {key.decode(): value.decode(errors="replace") for key, value in (schema.metadata or {}).items()}
         yield Columns(tuple(schema.names), load, facts)

@@ -72,6 +72,17 @@ def test_numbers_are_those_of_the_metrics(scored):
         assert share[place] == pytest.approx(item.rejection.passed / 300)
 
 
+def test_areas_of_confident_logits_do_not_tie():
+    """One logit of 38 to 44 for one class and of 45 to 55 for the other tells them apart without a mistake."""
+    rng = np.random.default_rng(0)
+    label = np.arange(400) % 2
+    z = np.where(label == 1, rng.uniform(45, 55, 400), rng.uniform(38, 44, 400))
+    found = assess(torch.from_numpy(z), torch.from_numpy(label), classes=("QCD", "top"))
+    assert found.metrics["macro_auc_ovo"] == 1
+    assert [item.auc for item in found.qualities] == [1, 1]
+    assert found.qualities[1].auc_background == 1
+
+
 def test_standard_errors_are_the_spread_over_samples():
     areas = [assess(*two_classes(400, seed=seed), classes=("g", "q")).metrics for seed in range(60)]
     spread = np.std([item["macro_auc_ovo"] for item in areas], ddof=1)

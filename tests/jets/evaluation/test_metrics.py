@@ -1,6 +1,7 @@
 """Metrics against pair counting and hand-made samples."""
 
 import math
+from decimal import Decimal, localcontext
 
 import numpy as np
 import pytest
@@ -54,7 +55,8 @@ def test_macro_auc_is_the_mean_over_ordered_pairs(scored):
     """The field's: scikit-learn's one-vs-one, and pair counting; ties count half."""
     logits, label = scored
     logits = (4 * logits).round() / 4
-    probabilities, truth = logits.double().softmax(-1).numpy(), label.numpy()
+    # rounded, as jets with the same logits in another order, or shifted, tie, and a softmax puts 1e-16 between them
+    probabilities, truth = logits.double().softmax(-1).numpy().round(12), label.numpy()
     pairs = [(a, b) for a in range(3) for b in range(3) if a != b]
     expected = np.mean([auc_by_counting(probabilities[truth == a, a], probabilities[truth == b, a]) for a, b in pairs])
     assert macro_auc(logits, label) == pytest.approx(expected, abs=1e-12)
@@ -118,6 +120,44 @@ def test_confident_scores_keep_their_order():
     """p_s / (p_s + p_b) of these rounds to 1 in float32, and would tie."""
     logits = torch.tensor([[0.0, 0, 40], [0, 0, 60]])
     assert auc_pair(logits, torch.tensor([0, 2]), "Tbqq", "QCD", classes=CLASSES) == 1.0
+
+
+@pytest.mark.parametrize("multi_class", ["ovo", "ovr"])
+@pytest.mark.parametrize("scale", [1.0, 40.0, 1000.0])
+def test_areas_of_two_classes_are_that_of_the_difference_of_logits(multi_class, scale):
+    """However confident the tagger: a softmax of these rounds to 1 beyond differences of 37, and would tie."""
+    rng = np.random.default_rng(0)
+    truth = np.arange(400) % 2
+    logits = scale * (rng.normal(size=(400, 2)) + 0.6 * np.eye(2)[truth])
+    expected = roc_auc_score(truth, logits[:, 1] - logits[:, 0])
+    pair = torch.from_numpy(logits), torch.from_numpy(truth)
+    assert macro_auc(*pair, multi_class=multi_class) == pytest.approx(expected, abs=1e-12)
+    one = torch.from_numpy(np.where(truth == 1, rng.uniform(45, 55, 400), rng.uniform(38, 44, 400)))
+    assert macro_auc(one, pair[1], multi_class=multi_class) == 1.0
+
+
+@pytest.mark.parametrize("multi_class", ["ovo", "ovr"])
+def test_areas_of_confident_scores_of_many_classes_are_those_of_exact_probabilities(multi_class):
+    """Probabilities with 400 digits, of which the order is scikit-learn's score."""
+    rng = np.random.default_rng(1)
+    truth = np.arange(150) % 3
+    logits = 60 * (rng.normal(size=(150, 3)) + np.eye(3)[truth]) + 100 * rng.normal(size=(150, 1))
+    with localcontext() as context:
+        context.prec = 400
+        exact = np.array([[Decimal(value).exp() for value in row] for row in logits.tolist()], dtype=object)
+        exact = exact / exact.sum(axis=1, keepdims=True)
+        ranks = np.stack([np.argsort(np.argsort(exact[:, number])) for number in range(3)], axis=1)
+    against = {
+        "ovr": [roc_auc_score(truth == a, ranks[:, a]) for a in range(3)],
+        "ovo": [
+            roc_auc_score(truth[kept] == a, ranks[kept, a])
+            for a in range(3)
+            for b in range(3)
+            if a != b and (kept := np.isin(truth, (a, b))) is not None
+        ],
+    }
+    found = macro_auc(torch.from_numpy(logits), torch.from_numpy(truth), multi_class=multi_class)
+    assert found == pytest.approx(np.mean(against[multi_class]), abs=1e-12)
 
 
 def test_auc_pair_errors(scored):

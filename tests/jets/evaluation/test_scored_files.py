@@ -218,6 +218,79 @@ def test_one_column_that_may_mean_either(tmp_path):
         read_scores(npz(tmp_path / "t.npz", scores(), flags()), "score_QCD")
 
 
+@pytest.mark.parametrize(
+    ("column", "names", "signal"),
+    [
+        ("prob", ("b", "s"), None),
+        ("score_notQCD", ("QCD", "top"), None),
+        ("score_not_QCD", ("QCD", "top"), None),
+        ("score_anti_top", ("QCD", "top"), None),
+        ("TvsQCD", ("QCD", "top"), None),
+        ("output", ("q", "t"), None),
+        ("top_like", ("QCD", "top"), None),
+        ("prob_b", ("b", "s"), "b"),
+        ("net.s", ("b", "s"), "s"),
+        ("t", ("q", "t"), "t"),
+        ("scoreQCD", ("QCD", "top"), "QCD"),
+        ("score_H_bb", ("bb", "H_bb"), "H_bb"),
+    ],
+)
+@pytest.mark.parametrize("flagged", [False, True])
+def test_a_column_names_a_class_by_a_whole_word(column, names, signal, flagged, tmp_path):
+    """Where none is named, the background tells, or labels 0 and 1; names in any order do not."""
+    score = expit(Z if signal is None else Z if names[1] == signal else -Z)
+    truth = {f"label_{name}": place == BINARY for place, name in enumerate(names)}
+    path = npz(tmp_path / "s.npz", truth if flagged else {"label": np.array(names)[BINARY]}, **{column: score})
+    expected = pytest.approx((Z[BINARY == 1][:, None] > Z[BINARY == 0][None]).mean(), abs=1e-12)
+    if signal is None:
+        with pytest.raises(DataError, match=rf"'{column}' may be larger for .* as background="):
+            evaluate_scores(path, column)
+        found = evaluate_scores(path, column, background=names[0])
+        turned = evaluate_scores(path, column, background=names[1])
+        assert turned.metrics["macro_auc_ovo"] == pytest.approx(1 - found.metrics["macro_auc_ovo"])
+        signal = names[1]
+    else:
+        found = evaluate_scores(path, column)
+    assert found.metrics["macro_auc_ovo"] == expected
+    assert found.classes[1] == signal
+    assert " ".join(str(found).split()).startswith(f"{column} (larger for {signal}) on 300 jets")
+
+
+@pytest.mark.parametrize("column", ["prob", "score_notb", "score_not_b", "output"])
+def test_a_column_that_names_no_class_is_of_label_1(column, tmp_path):
+    for names, told in ((("b", "s"), True), (("s", "b"), column != "score_not_b")):
+        path = tmp_path / "p.root"
+        with uproot.recreate(path) as file:
+            columns = {column: expit(Z), "label": BINARY}
+            file["label_classes"] = json.dumps(names)
+            file.mktree("tree", {name: values.dtype for name, values in columns.items()}).extend(columns)
+        if told:
+            assert read_scores(path, column).classes == names
+        else:  # label 1 is the class that the name denies
+            with pytest.raises(DataError, match="may be larger"):
+                read_scores(path, column)
+
+
+@pytest.mark.parametrize("kind", ["string", "large_string", "string_view", "binary", "large_binary", "dictionary"])
+def test_labels_of_parquet_of_every_type_of_text(kind, tmp_path):
+    arrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    label = arrow.array(np.array(NAMES)[LABEL].tolist())
+    label = label.dictionary_encode() if kind == "dictionary" else label.cast(getattr(arrow, kind)())
+    parquet.write_table(arrow.table({**scores(), "label": label}), tmp_path / "s.parquet")
+    np.testing.assert_array_equal(read_scores(tmp_path / "s.parquet").label, LABEL)
+
+
+def test_labels_of_parquet_that_are_numbers_in_disguise_or_missing(tmp_path):
+    arrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    for label in (arrow.array(LABEL).dictionary_encode(), arrow.array(LABEL).cast(arrow.decimal128(21, 1))):
+        parquet.write_table(arrow.table({**scores(), "label": label}), tmp_path / "s.parquet")
+        np.testing.assert_array_equal(read_scores(tmp_path / "s.parquet").label, LABEL)
+    label = arrow.array([None, *np.array(NAMES)[LABEL][1:].tolist()]).dictionary_encode()
+    parquet.write_table(arrow.table({**scores(), "label": label}), tmp_path / "s.parquet")
+    with pytest.raises(DataError, match="the column 'label' has 1 missing values"):
+        read_scores(tmp_path / "s.parquet")
+
+
 # --- mistakes ---
 
 BROKEN = SCORES.copy()
