@@ -87,7 +87,8 @@ class Arrays(Naming, Domain):
         slots, axes = points
         one, (axis,) = next(iter(axes.items()))
         move = self.likely(inputs)[one]
-        marks = {key: self.name(key) for key in arrays_of(inputs) if key not in axes}
+        said = {self.key(key, inputs) for key in self.said or ()}  # with None: a feature that stays, and no mask
+        marks = {key: self.name(key) for key in arrays_of(inputs) if key not in axes and key not in said}
 
         def put(some: Any, key: Key, array: Any) -> Any:
             return mapped(lambda own, old: array if own == key else old, some)

@@ -123,6 +123,42 @@ def test_marks_that_hide_nothing_are_no_mask(arrays):
     assert report.norm[list(report.layers).index("emb")] == pytest.approx(norm, rel=1e-9)
 
 
+FLAGS = ["is_muon", "muon_mask", "in_padded_region", "padding"]
+
+
+@pytest.mark.parametrize("name", FLAGS)
+@pytest.mark.parametrize("muons", [1, 2])
+@pytest.mark.parametrize("constant", [False, True])
+def test_a_flag_is_a_mask_by_what_it_does_and_never_where_it_is_said_to_stay(name, muons, constant):
+    """Σ z over muons, and |x|² or 3 of any other point: vectors beside scalars, in closed form."""
+    points, flags = np.random.default_rng(0).normal(size=(8, 6, 3)), np.zeros((8, 6))
+    flags[:, [3, 0][:muons]] = 1
+    square = (points**2).sum(-1)
+    scope = {"rest": (lambda x: 3 + 0 * x[..., 2]) if constant else lambda x: (x**2).sum(-1), "np": np}
+    exec(f"def model(points, {name}): return np.where({name} > 0, points[..., 2], rest(points))", scope)
+
+    def probed(**more):
+        said = {"points": "vector", **more}
+        return jetsym.probe(scope["model"], (points, flags), moves=said, layers=[], l_max=2, progress=False)
+
+    moving, rest = (square * flags / 3).sum(), (np.where(constant, 9.0, square**2) * (1 - flags)).sum()
+    for report in [probed(**{name: None}), *([] if constant else [probed()])]:
+        assert report.meta["moves"][name] == "held fixed"
+        assert relative(report) == pytest.approx(np.sqrt(moving / (moving + rest)), rel=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("name", "word"),
+    [("mask", "True"), ("key_padding_mask", "False"), ("padMask", "False"), ("unmasked", ""), ("padova", "")],
+)
+def test_names_tell_by_whole_words_where_a_model_cannot_be_asked(name, word):
+    scope = {}
+    exec(f"def model(points, {name}): return {name}.sum(-1) + 0 * points.sum((1, 2))", scope)
+    given = (np.random.default_rng(0).normal(size=(8, 6, 3)), np.eye(8, 6) == 0)
+    report = jetsym.probe(scope["model"], given, moves={"points": "vector"}, **QUIET)
+    assert report.meta["moves"][name] == "held fixed" + (f", {word} for real points" if word else "")
+
+
 def test_several_candidates_are_refused_with_the_remedy(arrays):
     both = (arrays["pos"], arrays["types"], arrays["colours"], arrays["mask"])
     with pytest.raises(ProbeError, match=r"any of pos \(6, 9, 3\), colours \(6, 9, 3\).*moves=\{'pos': 'vector', 'col"):
