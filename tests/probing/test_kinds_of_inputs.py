@@ -340,6 +340,13 @@ def test_axes_of_records_are_those_of_one_sample():
     assert relative(jetsym.probe(model, records, moves={"p": move, "q": "vector"}, **QUIET)) > 0.05
 
 
+@pytest.mark.parametrize("form", [lambda x: x, lambda x: (x,), lambda x: {"x": x}, lambda x: [{"x": x[0]}]])
+def test_masked_arrays_are_refused(form):
+    given = np.ma.masked_array(np.random.default_rng(0).normal(size=(4, 5, 3)), mask=np.arange(3) == 1)
+    with pytest.raises(ProbeError, match=r"a masked array of numpy.*array\.filled"):
+        jetsym.probe(lambda x: x.sum(1), form(given), **QUIET)
+
+
 @pytest.mark.parametrize(
     ("inputs", "message"),
     [
