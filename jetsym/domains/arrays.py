@@ -30,7 +30,7 @@ from jetsym.domains.members import (
     placed,
     rearranged,
 )
-from jetsym.domains.moves import Move, is_floating
+from jetsym.domains.moves import Move, is_floating, likely_order
 from jetsym.domains.naming import STILL, Naming, said_of
 from jetsym.domains.stale import SAMPLES, refuse_stale
 from jetsym.errors import ProbeError
@@ -175,7 +175,7 @@ class Arrays(Naming, Domain):
         return inputs, action
 
     def _refuse_doubtful(self, inputs: Any, symmetry: Symmetry, action: Action) -> None:
-        """Refuse marks that nobody names for vectors, and what stays though it was computed from what moves."""
+        """Refuse marks that nobody names for vectors, energies elsewhere, and what stays but comes from what moves."""
         moving, items = self.moving(inputs), arrays_of(inputs)
         said = {self.key(key, inputs) for key in self.said or ()}
         if self.said is None and len(items) > 1 and all(is_of_marks(items[key]) for key in moving):
@@ -184,6 +184,16 @@ class Arrays(Naming, Domain):
                 f"the only input that may move is {self.name(key)} {tuple(items[key].shape)}, but it holds nothing "
                 f"but 0 and 1, as marks do. Name what moves, as {self.remedy(items, moving)}"
             )
+        for key, move in moving.items():
+            plain = move.kind == "four-vector" and move.order is None
+            if plain and (order := likely_order(move.components(items[key]))) is not None:
+                where = "" if move.axis is None else f", axis={move.axis}"
+                raise ProbeError(
+                    f"the input {self.name(key)} {tuple(items[key].shape)} would move as four-vectors (E, px, py, pz), "
+                    f"but many are space-like so, E² < p², and none as ({order}). Say which order it is, with "
+                    f'moves={{{self.said_as(key)!r}: jetsym.moves("four-vector", order="{order}"{where})}}, or with '
+                    'order="e px py pz"'
+                )
         kept = {
             key: array for key, array in items.items() if key not in said and key not in moving and is_floating(array)
         }

@@ -247,6 +247,33 @@ def test_channels_first_momenta_in_any_order(momenta, group):
     assert relative(jetsym.probe(net, (x, momenta, mask), moves={"v": wrong}, group=group, **QUIET)) > 0.01
 
 
+@pytest.mark.parametrize("place", [1, 2, 3])
+@pytest.mark.parametrize("moves", [None, {0: "four-vector"}, {0: jetsym.moves("four-vector", axis=2)}])
+def test_energies_in_another_column_are_refused_with_the_order(place, moves):
+    p = np.random.default_rng(0).normal(size=(8, 5, 3))
+    e = np.sqrt((p**2).sum(-1) + 0.1)
+    order = " ".join(np.insert(np.array(["px", "py", "pz"], dtype=object), place, "e"))
+    given = np.insert(p, place, e, axis=-1)
+
+    def masses(x):
+        return (2 * x[..., place] ** 2 - (x**2).sum(-1)).sum(1)
+
+    with pytest.raises(ProbeError, match=rf"moves=\{{0: jetsym.moves\(\"four-vector\", order=\"{order}\""):
+        jetsym.probe(masses, given, moves=moves, **QUIET)
+    right = jetsym.probe(masses, given, moves={0: jetsym.moves("four-vector", order=order)}, **QUIET)
+    assert abs(relative(right)) < 1e-12
+    wrong = jetsym.probe(masses, given, moves={0: jetsym.moves("four-vector", order="e px py pz")}, **QUIET)
+    assert relative(wrong) > 0.1
+
+
+def test_the_order_that_was_taken_is_told():
+    p = np.random.default_rng(0).normal(size=(8, 5, 3))
+    massless = np.concatenate([np.sqrt((p**2).sum(-1, keepdims=True)), p], -1).astype(np.float32)
+    for given in (massless, np.random.default_rng(0).normal(size=(8, 5, 4))):  # the second are no momenta at all
+        report = jetsym.probe(lambda x: x[..., 0].sum(1), given, **QUIET)
+        assert any(note.startswith("What moves: input: four-vector (E, px, py, pz)") for note in report.meta["notes"])
+
+
 def test_vectors_have_no_law_under_boosts():
     with pytest.raises(ProbeError, match=r"that moves as vector has shape \(2, 3\); expected four-vectors"):
         jetsym.probe(
