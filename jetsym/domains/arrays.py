@@ -207,13 +207,15 @@ class Arrays(Naming, Domain):
             {self.name(key): by_point(move.components(arrays_of(these)[key])) for key, move in known.items()}
             for these in (some, action.move(some, elements))
         )
-        points = self._axes(some)
+        points = self._points(some)
         columns = {}
         for key in kept:
-            axes = () if points is None else points[1][key]
             values = to_numpy(arrays_of(some)[key]).astype(np.float64)
-            values = np.moveaxis(values, axes[0], 1) if len(axes) == 1 else values
-            columns[self.name(key)] = values.reshape(*values.shape[: 1 + (len(axes) == 1)], -1)
+            axes = [] if points is None else [axis for axis in range(1, values.ndim) if values.shape[axis] == points[0]]
+            axes = axes[:2] if len(axes) > 1 else axes
+            values = np.moveaxis(values, axes, range(1, 1 + len(axes)))
+            rows = [points[0] ** len(axes)] if points is not None and axes else []
+            columns[self.name(key)] = values.reshape(len(values), *rows, -1)
         refuse_stale(before, after, columns)
 
     def _check_four_vectors(self, inputs: Any) -> None:

@@ -247,6 +247,46 @@ def test_channels_first_momenta_in_any_order(momenta, group):
     assert relative(jetsym.probe(net, (x, momenta, mask), moves={"v": wrong}, group=group, **QUIET)) > 0.01
 
 
+EVERYDAY = {
+    "x - mean": lambda p, pt: p[..., 1:] - p[..., 1:].mean(1, keepdims=True),
+    "x_i - x_j": lambda p, pt: p[:, :, None] - p[:, None],
+    "share": lambda p, pt: pt / pt.sum(1, keepdims=True),
+    "scalar sum": lambda p, pt: pt.sum(1),
+    "θ": lambda p, pt: np.arctan2(pt, p[..., 3]),
+    "rapidity": lambda p, pt: np.arctanh(p[..., 3] / p[..., 0]),
+    "1/pT": lambda p, pt: 1 / pt,
+    "pT²": lambda p, pt: pt**2,
+    "sin φ": lambda p, pt: p[..., 2] / pt,
+    "cos φ": lambda p, pt: p[..., 1] / pt,
+    "mT²": lambda p, pt: p[..., 0] ** 2 - p[..., 3] ** 2,
+    "log(1 + pT)": lambda p, pt: np.log1p(pt),
+    "moments": lambda p, pt: np.einsum("spi,spj->sij", p, p),
+}
+
+
+@pytest.mark.parametrize("what", EVERYDAY)
+def test_everyday_functions_of_what_moves_are_refused(what):
+    p = np.random.default_rng(0).normal(size=(16, 6, 4))
+    p[..., 0] = np.sqrt((p[..., 1:] ** 2).sum(-1) + 0.1)
+    given = (p, EVERYDAY[what](p, np.hypot(p[..., 1], p[..., 2])))
+
+    def model(x, q):
+        return q.reshape(len(q), -1)[:, 0]
+
+    with pytest.raises(ProbeError, match=r"the input q holds .* of x \(column .*call=…"):
+        jetsym.probe(model, given, moves={"x": "four-vector"}, **QUIET)
+
+
+def test_what_is_held_fixed_is_told_with_what_it_must_not_be():
+    rng = np.random.default_rng(0)
+    given = (rng.normal(size=(8, 5, 3)), rng.normal(size=(8, 5, 2)), rng.normal(size=(8, 5, 5, 2)))
+    report = jetsym.probe(lambda x, colours, bonds: (x**2).sum((1, 2)) + colours.sum((1, 2)), given, **QUIET)
+    note = "colours, bonds held fixed: it must not be computed from what moves (then compute it inside call=…"
+    assert any(one.startswith(note) for one in report.meta["notes"])
+    alone = jetsym.probe(lambda x: (x**2).sum((1, 2)), given[0], **QUIET)
+    assert not any("held fixed" in one for one in alone.meta["notes"])
+
+
 @pytest.mark.parametrize("place", [1, 2, 3])
 @pytest.mark.parametrize("moves", [None, {0: "four-vector"}, {0: jetsym.moves("four-vector", axis=2)}])
 def test_energies_in_another_column_are_refused_with_the_order(place, moves):
