@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from itertools import groupby
 from typing import Any, NoReturn
 
+import numpy as np
 import torch
 from array_api_compat import is_array_api_obj
 from torch.utils._pytree import tree_leaves, tree_map
@@ -122,16 +123,21 @@ ANYTHING = Anything()
 
 
 def arrays_within(inputs: Any) -> list[Any] | None:
-    """Return the arrays in lists, tuples and dictionaries at any depth; None where there is anything else."""
-    found = []
+    """Return the arrays in lists, tuples and dictionaries at any depth, or the numbers where there are no arrays.
+
+    None where there is anything else, or nothing.
+    """
+    found, numbers = list[Any](), list[Any]()
     for leaf in tree_leaves(inputs):
         if _is_nested(leaf):
             found.extend(leaf.unbind())
         elif is_array_api_obj(leaf):
             found.append(leaf)
+        elif isinstance(leaf, (int, float)):
+            numbers.append(np.asarray(leaf, dtype=np.float64))
         elif not isinstance(leaf, CONSTANTS):
             return None
-    return found
+    return found or numbers or None
 
 
 def _is_of_members(inputs: Any) -> bool:

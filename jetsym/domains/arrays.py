@@ -30,7 +30,7 @@ from jetsym.domains.members import (
     placed,
     rearranged,
 )
-from jetsym.domains.moves import Move, is_floating
+from jetsym.domains.moves import Move, is_floating, likely_order
 from jetsym.domains.naming import STILL, Naming, said_of
 from jetsym.domains.stale import SAMPLES, refuse_stale
 from jetsym.errors import ProbeError
@@ -87,7 +87,8 @@ class Arrays(Naming, Domain):
         slots, axes = points
         one, (axis,) = next(iter(axes.items()))
         move = self.likely(inputs)[one]
-        marks = {key: self.name(key) for key in arrays_of(inputs) if key not in axes}
+        said = {self.key(key, inputs) for key in self.said or ()}  # with None: a feature that stays, and no mask
+        marks = {key: self.name(key) for key in arrays_of(inputs) if key not in axes and key not in said}
 
         def put(some: Any, key: Key, array: Any) -> Any:
             return mapped(lambda own, old: array if own == key else old, some)
@@ -121,6 +122,11 @@ class Arrays(Naming, Domain):
         for array in given.values():
             if not is_array_api_obj(array) and not (len(given) > 1 and isinstance(array, CONSTANTS)):
                 raise ProbeError(UNKNOWN.format(type(array).__name__))
+            if isinstance(array, np.ma.MaskedArray):
+                raise ProbeError(
+                    "an input is a masked array of numpy, whose masked numbers have no value to move; give "
+                    "array.filled(…), and a mask of its own if the model takes one"
+                )
         arrays = list(arrays_of(source).values())
         for array in arrays:
             if str(getattr(array.dtype, "kind", "f")) in "OSUV":
@@ -169,7 +175,7 @@ class Arrays(Naming, Domain):
         return inputs, action
 
     def _refuse_doubtful(self, inputs: Any, symmetry: Symmetry, action: Action) -> None:
-        """Refuse marks that nobody names for vectors, and what stays though it was computed from what moves."""
+        """Refuse marks that nobody names for vectors, energies elsewhere, and what stays but comes from what moves."""
         moving, items = self.moving(inputs), arrays_of(inputs)
         said = {self.key(key, inputs) for key in self.said or ()}
         if self.said is None and len(items) > 1 and all(is_of_marks(items[key]) for key in moving):
@@ -178,6 +184,16 @@ class Arrays(Naming, Domain):
                 f"the only input that may move is {self.name(key)} {tuple(items[key].shape)}, but it holds nothing "
                 f"but 0 and 1, as marks do. Name what moves, as {self.remedy(items, moving)}"
             )
+        for key, move in moving.items():
+            plain = move.kind == "four-vector" and move.order is None
+            if plain and (order := likely_order(move.components(items[key]))) is not None:
+                where = "" if move.axis is None else f", axis={move.axis}"
+                raise ProbeError(
+                    f"the input {self.name(key)} {tuple(items[key].shape)} would move as four-vectors (E, px, py, pz), "
+                    f"but many are space-like so, E² < p², and none as ({order}). Say which order it is, with "
+                    f'moves={{{self.said_as(key)!r}: jetsym.moves("four-vector", order="{order}"{where})}}, or with '
+                    'order="e px py pz"'
+                )
         kept = {
             key: array for key, array in items.items() if key not in said and key not in moving and is_floating(array)
         }
@@ -191,13 +207,15 @@ class Arrays(Naming, Domain):
             {self.name(key): by_point(move.components(arrays_of(these)[key])) for key, move in known.items()}
             for these in (some, action.move(some, elements))
         )
-        points = self._axes(some)
+        points = self._points(some)
         columns = {}
         for key in kept:
-            axes = () if points is None else points[1][key]
             values = to_numpy(arrays_of(some)[key]).astype(np.float64)
-            values = np.moveaxis(values, axes[0], 1) if len(axes) == 1 else values
-            columns[self.name(key)] = values.reshape(*values.shape[: 1 + (len(axes) == 1)], -1)
+            axes = [] if points is None else [axis for axis in range(1, values.ndim) if values.shape[axis] == points[0]]
+            axes = axes[:2] if len(axes) > 1 else axes
+            values = np.moveaxis(values, axes, range(1, 1 + len(axes)))
+            rows = [points[0] ** len(axes)] if points is not None and axes else []
+            columns[self.name(key)] = values.reshape(len(values), *rows, -1)
         refuse_stale(before, after, columns)
 
     def _check_four_vectors(self, inputs: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -18,6 +19,8 @@ __all__ = ["Mask", "find_mask"]
 
 #: What a point that is marked as padding may change, relative to what it changes otherwise; and in roundings.
 UNSEEN, ROUNDINGS = 1e-3, 30.0
+#: Words of a name such as key_padding_mask or attentionMask, and those of padding.
+WORD, PADDING = re.compile(r"[A-Z]?[a-z]+|[A-Z]+"), {"pad", "padding"}
 
 
 @dataclass(frozen=True)
@@ -58,7 +61,7 @@ def find_mask(
 ) -> Mask | None:
     """Find the mask among inputs: where it marks a point as padding, the outputs do not depend on that point.
 
-    What tells nothing so is taken by its name: "mask" for real points, "…pad…" for padding.
+    Where a model cannot be asked so, a name tells by its words: "mask" for real points, "pad" or "padding" for padding.
 
     Parameters
     ----------
@@ -77,25 +80,27 @@ def find_mask(
     outputs
         What a model returns for inputs, by name.
     """
-    known = {key: name for key, name in marks.items() if _may_mark(take(inputs, key), slots)}
-    for key in known:
+    by_name = None
+    for key, name in marks.items():
+        if not _may_mark(take(inputs, key), slots):
+            continue
+        words = {word.lower() for word in WORD.findall(name)}
+        named = 1 if words & PADDING else 0 if "mask" in words else None
         for padding in (0, 1):
             array = take(inputs, key)
             real = to_numpy(Mask(key, padding).real(array))
             place = int(real.sum(axis=1).argmax())
-            if real[place].sum() < 2:
-                continue
-            slot = int(np.flatnonzero(real[place])[-1])
+            slot = int(np.flatnonzero(real[place])[-1]) if real[place].any() else slots - 1
             alone = one(inputs, place)
+            if real[place].sum() < 2:
+                alone = put(alone, key, _marked(take(alone, key), slice(None), 1 - padding))
             marked = put(alone, key, _marked(take(alone, key), slot, padding))
-            if _is_unseen(alone, marked, partial(disturbed, slot=slot), outputs):
+            hides = _hides(alone, marked, partial(disturbed, slot=slot), outputs)
+            if hides:
                 return Mask(key, padding)
-    by_name = [(key, int("pad" in name.lower())) for key, name in known.items() if _is_called_mask(name)]
-    return Mask(*by_name[0]) if by_name else None
-
-
-def _is_called_mask(name: str) -> bool:
-    return "mask" in name.lower() or "pad" in name.lower()
+            if hides is None and padding == named and by_name is None:
+                by_name = Mask(key, padding)
+    return by_name
 
 
 def _may_mark(array: Any, slots: int) -> bool:
@@ -106,27 +111,32 @@ def _may_mark(array: Any, slots: int) -> bool:
     return bool(((values == 0) | (values == 1)).all())
 
 
-def _marked(array: Any, slot: int, padding: int) -> Any:
-    """Return an array (1, …) that marks one more point as padding."""
+def _marked(array: Any, slot: int | slice, mark: int) -> Any:
+    """Return an array (1, …) with another mark in a slot."""
     xp = array_namespace(array)
     here = np.zeros(int(np.prod(array.shape)), dtype=bool)
     here[slot] = True
     where = xp.asarray(here.reshape(array.shape), device=device_of(array))
-    return xp.where(where, xp.full_like(array, padding), array)
+    return xp.where(where, xp.full_like(array, mark), array)
 
 
-def _is_unseen(
+def _hides(
     as_it_is: Any, marked: Any, disturbed: Callable[[Any], Any], outputs: Callable[[Any], Mapping[str, Any]]
-) -> bool:
-    """Return whether another point changes the outputs, and does so no more where it is marked."""
+) -> bool | None:
+    """Return whether another point changes the outputs, and does so no more where it is marked; None if none can tell.
+
+    That is so where the model does not take the inputs, does not look at the point, or only to rounding.
+    """
     try:
         seen, unseen = ((outputs(some), outputs(disturbed(some))) for some in (as_it_is, marked))
-    except (RuntimeError, ValueError, TypeError, IndexError):  # a model that does not take it tells nothing
-        return False
+    except (RuntimeError, ValueError, TypeError, IndexError):
+        return None
     contrast, left = (sum(map(_difference, *(one.values() for one in pair))) for pair in (seen, unseen))
-    sizes = [_difference(array, array * 0) for array in seen[0].values()]
     eps = max(float(array_namespace(array).finfo(array.dtype).eps) for array in seen[0].values())
-    return bool(contrast > (ROUNDINGS * eps) ** 2 * sum(sizes) and left <= UNSEEN**2 * contrast)
+    rounding = (ROUNDINGS * eps) ** 2 * sum(_difference(array, array * 0) for array in seen[0].values())
+    if contrast > rounding and left <= UNSEEN**2 * contrast:
+        return True
+    return False if left > max(rounding, UNSEEN**2 * contrast) else None
 
 
 def _difference(one: Any, other: Any) -> float:

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from jetsym.errors import ProbeError, SpectrumError, shorten
 from jetsym.spectrum.representations import NAMED, Kind, Representation, representation
-from jetsym.spectrum.responses import EPS
+from jetsym.spectrum.responses import EPS, to_numpy
 
-__all__ = ["HELD_FIXED", "Move", "as_move", "is_floating", "moves"]
+__all__ = ["HELD_FIXED", "Move", "as_move", "is_floating", "likely_order", "moves"]
 
 #: What stays as it is.
 HELD_FIXED = "scalar"
@@ -25,6 +25,9 @@ COMPONENTS = {"vector": "x y z", "pseudovector": "x y z", "four-vector": "e x y 
 WORDS = {"energy": "e", "t": "e", "px": "x", "py": "y", "pz": "z"}
 #: Columns that change as momenta move, and have no law of their own.
 DERIVED = {"pt", "eta", "phi", "theta", "rapidity", "deta", "dphi", "dr"}
+#: Place of the energy -> order; what rounding may take from it; and the share of momenta that are many.
+ORDERS = {3: "px py pz e", 1: "px e py pz", 2: "px py e pz"}
+ROUNDED, MANY = 1e-3, 0.1
 #: A column without a name that stays.
 NAMELESS = "_"
 
@@ -99,7 +102,7 @@ class Move:
     def __str__(self) -> str:
         if not self.moves:
             return "held fixed"
-        more = [f"({self.order})"] if self.order else []
+        more = [f"({self.order})"] if self.order else ["(E, px, py, pz)"] if self.kind == "four-vector" else []
         return " ".join([str(self._representation.name), *more, *([f"along axis {self.axis}"] if self.axis else [])])
 
     # --- an array (samples, …) ---
@@ -223,6 +226,23 @@ def as_move(said: Any, name: str) -> Move:
             "None for what stays"
         )
     return Move(HELD_FIXED if said is None else said)
+
+
+def likely_order(array: Any) -> str | None:
+    """Return the order in which four-vectors (…, 4) are momenta, where many of them are space-like as (E, px, py, pz).
+
+    None too where there is no such order.
+    """
+    rows = to_numpy(array).astype(np.float64).reshape(-1, 4)
+    rows = rows[np.isfinite(rows).all(axis=1) & (rows != 0).any(axis=1)]
+
+    def share(energy: int) -> float:
+        size = np.linalg.norm(np.delete(rows, energy, axis=1), axis=1)
+        return float((rows[:, energy] >= (1 - ROUNDED) * size).mean())
+
+    if not len(rows) or share(0) > 1 - MANY:
+        return None
+    return next((order for energy, order in ORDERS.items() if share(energy) == 1), None)
 
 
 def is_floating(array: Any) -> bool:

@@ -117,7 +117,11 @@ class Naming:
             sizes = {key: set(array.shape[1:]) & set(BY_SHAPE) for key, array in items.items() if is_floating(array)}
             key = max(sizes, key=lambda key: len(sizes[key]))
             kinds = {key: BY_SHAPE[max(sizes[key], default=3)]}
-        return f"moves={ {key if self.name(key).isdigit() else self.name(key): kind for key, kind in kinds.items()} }"
+        return f"moves={ {self.said_as(key): kind for key, kind in kinds.items()} }"
+
+    def said_as(self, key: Key) -> Key:
+        """Return how a caller names an input."""
+        return key if self.name(key).isdigit() else self.name(key)
 
     def words(self, inputs: Any, also: Mapping[Key, str]) -> dict[str, str]:
         """Return how each input moves, by name, and what else is known of some."""

@@ -251,6 +251,10 @@ def _of_function(function: Callable[[NDArray[np.float64]], Any]) -> Representati
     name = str(getattr(function, "__name__", type(function).__name__))
     try:
         one = _given_matrices(function, np.eye(3)[None])[0]
+    except SpectrumError as error:
+        raise SpectrumError(
+            f"the function {name} {error} for the identity; expected that of (d, d), [[1]] for a single number"
+        ) from None
     except Exception as error:  # whatever the function raises
         raise SpectrumError(
             f"the function {name} cannot be called with a matrix (3, 3) ({error}); expected ρ(R), (d, d)"
@@ -287,7 +291,10 @@ def _given_matrices(
 ) -> NDArray[np.float64]:
     """Return ρ(g) (…, d, d) as a function gives it for one matrix after the other."""
     flat = elements.reshape(-1, *elements.shape[-2:])
-    found: NDArray[np.float64] = np.stack([np.asarray(function(element), dtype=np.float64) for element in flat])
+    each = [np.asarray(function(element), dtype=np.float64) for element in flat]
+    if wrong := [one for one in each if one.ndim != 2 or one.shape != each[0].shape or len(set(one.shape)) != 1]:
+        raise SpectrumError(f"gives {wrong[0].tolist()} of shape {wrong[0].shape}")
+    found: NDArray[np.float64] = np.stack(each)
     return found.reshape(*elements.shape[:-2], *found.shape[1:])
 
 

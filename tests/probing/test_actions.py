@@ -91,6 +91,11 @@ KINDS = {
     "jagged tensor": lambda: nested(torch.jagged),
     "strided tensor": lambda: nested(torch.strided),
     "torch_geometric": graphs,
+    "list of lists of numbers": lambda: (
+        lambda clouds: [cloud.tolist() for cloud in clouds],
+        lambda given: [torch.as_tensor(rows, dtype=torch.float64) for rows in given],
+        lambda given, g: [x.tolist() for x in turned([torch.as_tensor(rows).double() for rows in given], g)],
+    ),
     "list of tuples": lambda: (
         lambda clouds: [(cloud, "a name") for cloud in clouds],
         lambda given: [cloud for cloud, _ in given],
@@ -161,6 +166,29 @@ FAULTS = {
 def test_what_is_no_action_is_refused_by_name(clouds, message):
     with pytest.raises(ProbeError, match=message):
         jetsym.probe(lengths, clouds, action=FAULTS[message], **QUIET)
+
+
+@pytest.mark.parametrize("message", list(FAULTS)[:-1])
+def test_numbers_in_lists_are_compared_where_there_are_no_arrays(clouds, message):
+    def action(rows, matrices):
+        return [cloud.tolist() for cloud in FAULTS[message]([torch.as_tensor(one).double() for one in rows], matrices)]
+
+    given = [cloud.tolist() for cloud in clouds]
+    with pytest.raises(ProbeError, match=message):
+        jetsym.probe(lambda rows: np.array([np.sum(np.square(one)) for one in rows]), given, action=action, **QUIET)
+
+
+def test_words_alone_are_compared_by_what_a_model_returns():
+    """Signs of a number in words, which an inversion turns over."""
+
+    def action(words, matrices):
+        return [(w if np.linalg.det(g) > 0 else w[::-1],) for g in matrices for (w,) in words]
+
+    def sign(words):
+        return np.array([1.0 - 2 * (w == "-+") for (w,) in words])
+
+    report = jetsym.probe(sign, [("+-",)], action=action, **QUIET)
+    assert report.equivariance["output"].relative == pytest.approx(1.0)
 
 
 OPAQUE = ["under the identity", "returned 1 inputs for 1 inputs and matrices", "is no action"]

@@ -123,6 +123,42 @@ def test_marks_that_hide_nothing_are_no_mask(arrays):
     assert report.norm[list(report.layers).index("emb")] == pytest.approx(norm, rel=1e-9)
 
 
+FLAGS = ["is_muon", "muon_mask", "in_padded_region", "padding"]
+
+
+@pytest.mark.parametrize("name", FLAGS)
+@pytest.mark.parametrize("muons", [1, 2])
+@pytest.mark.parametrize("constant", [False, True])
+def test_a_flag_is_a_mask_by_what_it_does_and_never_where_it_is_said_to_stay(name, muons, constant):
+    """Σ z over muons, and |x|² or 3 of any other point: vectors beside scalars, in closed form."""
+    points, flags = np.random.default_rng(0).normal(size=(8, 6, 3)), np.zeros((8, 6))
+    flags[:, [3, 0][:muons]] = 1
+    square = (points**2).sum(-1)
+    scope = {"rest": (lambda x: 3 + 0 * x[..., 2]) if constant else lambda x: (x**2).sum(-1), "np": np}
+    exec(f"def model(points, {name}): return np.where({name} > 0, points[..., 2], rest(points))", scope)
+
+    def probed(**more):
+        said = {"points": "vector", **more}
+        return jetsym.probe(scope["model"], (points, flags), moves=said, layers=[], l_max=2, progress=False)
+
+    moving, rest = (square * flags / 3).sum(), (np.where(constant, 9.0, square**2) * (1 - flags)).sum()
+    for report in [probed(**{name: None}), *([] if constant else [probed()])]:
+        assert report.meta["moves"][name] == "held fixed"
+        assert relative(report) == pytest.approx(np.sqrt(moving / (moving + rest)), rel=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("name", "word"),
+    [("mask", "True"), ("key_padding_mask", "False"), ("padMask", "False"), ("unmasked", ""), ("padova", "")],
+)
+def test_names_tell_by_whole_words_where_a_model_cannot_be_asked(name, word):
+    scope = {}
+    exec(f"def model(points, {name}): return {name}.sum(-1) + 0 * points.sum((1, 2))", scope)
+    given = (np.random.default_rng(0).normal(size=(8, 6, 3)), np.eye(8, 6) == 0)
+    report = jetsym.probe(scope["model"], given, moves={"points": "vector"}, **QUIET)
+    assert report.meta["moves"][name] == "held fixed" + (f", {word} for real points" if word else "")
+
+
 def test_several_candidates_are_refused_with_the_remedy(arrays):
     both = (arrays["pos"], arrays["types"], arrays["colours"], arrays["mask"])
     with pytest.raises(ProbeError, match=r"any of pos \(6, 9, 3\), colours \(6, 9, 3\).*moves=\{'pos': 'vector', 'col"):
@@ -209,6 +245,73 @@ def test_channels_first_momenta_in_any_order(momenta, group):
         return
     wrong = jetsym.moves("four-vector", order="pz e px py", axis=1)
     assert relative(jetsym.probe(net, (x, momenta, mask), moves={"v": wrong}, group=group, **QUIET)) > 0.01
+
+
+EVERYDAY = {
+    "x - mean": lambda p, pt: p[..., 1:] - p[..., 1:].mean(1, keepdims=True),
+    "x_i - x_j": lambda p, pt: p[:, :, None] - p[:, None],
+    "share": lambda p, pt: pt / pt.sum(1, keepdims=True),
+    "scalar sum": lambda p, pt: pt.sum(1),
+    "θ": lambda p, pt: np.arctan2(pt, p[..., 3]),
+    "rapidity": lambda p, pt: np.arctanh(p[..., 3] / p[..., 0]),
+    "1/pT": lambda p, pt: 1 / pt,
+    "pT²": lambda p, pt: pt**2,
+    "sin φ": lambda p, pt: p[..., 2] / pt,
+    "cos φ": lambda p, pt: p[..., 1] / pt,
+    "mT²": lambda p, pt: p[..., 0] ** 2 - p[..., 3] ** 2,
+    "log(1 + pT)": lambda p, pt: np.log1p(pt),
+    "moments": lambda p, pt: np.einsum("spi,spj->sij", p, p),
+}
+
+
+@pytest.mark.parametrize("what", EVERYDAY)
+def test_everyday_functions_of_what_moves_are_refused(what):
+    p = np.random.default_rng(0).normal(size=(16, 6, 4))
+    p[..., 0] = np.sqrt((p[..., 1:] ** 2).sum(-1) + 0.1)
+    given = (p, EVERYDAY[what](p, np.hypot(p[..., 1], p[..., 2])))
+
+    def model(x, q):
+        return q.reshape(len(q), -1)[:, 0]
+
+    with pytest.raises(ProbeError, match=r"the input q holds .* of x \(column .*call=…"):
+        jetsym.probe(model, given, moves={"x": "four-vector"}, **QUIET)
+
+
+def test_what_is_held_fixed_is_told_with_what_it_must_not_be():
+    rng = np.random.default_rng(0)
+    given = (rng.normal(size=(8, 5, 3)), rng.normal(size=(8, 5, 2)), rng.normal(size=(8, 5, 5, 2)))
+    report = jetsym.probe(lambda x, colours, bonds: (x**2).sum((1, 2)) + colours.sum((1, 2)), given, **QUIET)
+    note = "colours, bonds held fixed: it must not be computed from what moves (then compute it inside call=…"
+    assert any(one.startswith(note) for one in report.meta["notes"])
+    alone = jetsym.probe(lambda x: (x**2).sum((1, 2)), given[0], **QUIET)
+    assert not any("held fixed" in one for one in alone.meta["notes"])
+
+
+@pytest.mark.parametrize("place", [1, 2, 3])
+@pytest.mark.parametrize("moves", [None, {0: "four-vector"}, {0: jetsym.moves("four-vector", axis=2)}])
+def test_energies_in_another_column_are_refused_with_the_order(place, moves):
+    p = np.random.default_rng(0).normal(size=(8, 5, 3))
+    e = np.sqrt((p**2).sum(-1) + 0.1)
+    order = " ".join(np.insert(np.array(["px", "py", "pz"], dtype=object), place, "e"))
+    given = np.insert(p, place, e, axis=-1)
+
+    def masses(x):
+        return (2 * x[..., place] ** 2 - (x**2).sum(-1)).sum(1)
+
+    with pytest.raises(ProbeError, match=rf"moves=\{{0: jetsym.moves\(\"four-vector\", order=\"{order}\""):
+        jetsym.probe(masses, given, moves=moves, **QUIET)
+    right = jetsym.probe(masses, given, moves={0: jetsym.moves("four-vector", order=order)}, **QUIET)
+    assert abs(relative(right)) < 1e-12
+    wrong = jetsym.probe(masses, given, moves={0: jetsym.moves("four-vector", order="e px py pz")}, **QUIET)
+    assert relative(wrong) > 0.1
+
+
+def test_the_order_that_was_taken_is_told():
+    p = np.random.default_rng(0).normal(size=(8, 5, 3))
+    massless = np.concatenate([np.sqrt((p**2).sum(-1, keepdims=True)), p], -1).astype(np.float32)
+    for given in (massless, np.random.default_rng(0).normal(size=(8, 5, 4))):  # the second are no momenta at all
+        report = jetsym.probe(lambda x: x[..., 0].sum(1), given, **QUIET)
+        assert any(note.startswith("What moves: input: four-vector (E, px, py, pz)") for note in report.meta["notes"])
 
 
 def test_vectors_have_no_law_under_boosts():
@@ -302,6 +405,13 @@ def test_axes_of_records_are_those_of_one_sample():
     model = lambda some: np.array([(one["p"][:3] ** 2).sum() + one["q"].sum() for one in some])  # noqa: E731
     assert abs(relative(jetsym.probe(model, records, moves={"p": move}, **QUIET))) < 1e-13
     assert relative(jetsym.probe(model, records, moves={"p": move, "q": "vector"}, **QUIET)) > 0.05
+
+
+@pytest.mark.parametrize("form", [lambda x: x, lambda x: (x,), lambda x: {"x": x}, lambda x: [{"x": x[0]}]])
+def test_masked_arrays_are_refused(form):
+    given = np.ma.masked_array(np.random.default_rng(0).normal(size=(4, 5, 3)), mask=np.arange(3) == 1)
+    with pytest.raises(ProbeError, match=r"a masked array of numpy.*array\.filled"):
+        jetsym.probe(lambda x: x.sum(1), form(given), **QUIET)
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from torch.utils.checkpoint import checkpoint
 
 from jetsym._version import __version__
 from jetsym.domains.base import Action, Domain
+from jetsym.domains.naming import STILL
 from jetsym.domains.table import domain_with, load_model
 from jetsym.errors import ProbeError, expect_at_least
 from jetsym.probing.forward.calling import Call, home_of
@@ -36,6 +37,7 @@ from jetsym.symmetry import Symmetry
 __all__ = ["OWN_ACTION", "Responses", "Session", "without_inputs"]
 
 OWN_ACTION = "The inputs were moved by the caller's own action."
+HELD_NOTE = "it must not be computed from what moves (then compute it inside call=…, from what moved)."
 COMPILED_NOTE = "The model is compiled; it was evaluated without compilation, so that every layer is seen."
 #: Evaluations per forward pass where the caller leaves it open, on a CPU and on an accelerator.
 BATCH_SIZE_CPU, BATCH_SIZE_ACCELERATOR = 512, 8192
@@ -212,6 +214,7 @@ class Session:
         """Return what every report says about its measurement."""
         model, own = self.model, [] if action is None else [action.note]
         moves = {} if self.action is not None else self.domain.what_moves(inputs)
+        held = [name for name, how in moves.items() if how == str(STILL)]
         plain = type(model).__name__ if isinstance(model, nn.Module) else getattr(model, "__name__", "callable")
         return {
             "jetsym": __version__,
@@ -227,6 +230,7 @@ class Session:
                 *self.notes,
                 *own,
                 *([f"What moves: {'; '.join(f'{name}: {how}' for name, how in moves.items())}."] if moves else []),
+                *([f"{', '.join(held)} held fixed: {HELD_NOTE}"] if held else []),
                 *(self.domain.notes if self.action is None else ()),
                 *self._running.notes(self.left_out),
             ],
