@@ -23,6 +23,8 @@ from jetsym.probing.options import AUTO
 
 __all__ = ["Running"]
 
+CONVERTED = "The inputs were converted from {own} to {taken}, which the model takes."
+
 
 class Running:
     """A model, called with inputs, and what its layers and outputs then are.
@@ -65,7 +67,10 @@ class Running:
                 if self._call is not None and self.outputs.declared:
                     stack.callback(model.register_forward_hook(self._keep_own).remove)
                 try_out = None if isinstance(model, Layered) else self._run
+                own = domain.dtype_name(inputs)
                 inputs = place(inputs, model, domain, device=device, try_out=try_out)
+                if (taken := domain.dtype_name(inputs)) != own:
+                    self.remarks.append(CONVERTED.format(own=own, taken=taken))
             elif layers not in (AUTO, []):
                 raise ProbeError(
                     f"layers={layers!r} of a {type(model).__name__}; only torch modules have layers: leave it out"
