@@ -17,10 +17,10 @@ from jetsym.errors import ProbeError
 from jetsym.probing.forward.calling import DIFFERENTIATES_NOTE, Call, Caller, keep_gradients, place
 from jetsym.probing.forward.capture import Record, capture
 from jetsym.probing.forward.closed import closed, readable
+from jetsym.probing.forward.dry import ABOUT_DIAGONAL
 from jetsym.probing.forward.layers import Layered, name_modules, select_layers
 from jetsym.probing.forward.memory import is_out_of_memory
 from jetsym.probing.forward.outputs import Outputs
-from jetsym.probing.forward.dry import ABOUT_DIAGONAL
 from jetsym.probing.forward.returned import detached, flatten_outputs, is_floating
 from jetsym.probing.forward.untouched import Kept, untouched
 from jetsym.probing.options import AUTO
@@ -82,8 +82,8 @@ class Fresh(NamedTuple):
                 between, apart = (np.abs(item - first).max(initial=0.0) for item in (second, third))
                 if apart > ROUNDINGS * max(between, np.finfo(first.dtype).eps * np.abs(first).max(initial=0.0)):
                     raise ProbeError(
-                        "the model keeps a state that its first inputs set: the same inputs have another response after "
-                        f"others, by {apart:.1g}; run it once on typical inputs before, or set that state"
+                        "the model keeps a state that its first inputs set: the same inputs have another response "
+                        f"after others, by {apart:.1g}; run it once on typical inputs before, or set that state"
                     )
 
 
@@ -108,6 +108,8 @@ class Running:
         self._model, self._call, self._caller = model, call, Caller(call)
         self._record = Record()
         self._fresh: Fresh | None = None
+        self._listed_as: dict[str, str] = {}  # layers that are outputs
+        self._named = False
         self._own: Any = None  # what the model's own forward pass returned, where another function calls it
 
     @contextmanager
@@ -118,7 +120,7 @@ class Running:
         ------
         The inputs on the device and in the numbers of the model. Afterwards the model is as it was.
         """
-        model = self._model
+        model, self._named = self._model, layers != AUTO
         with ExitStack() as stack:
             stack.enter_context(torch.inference_mode(False))  # where a model could not differentiate
             if isinstance(model, nn.Module):
@@ -163,10 +165,17 @@ class Running:
                     found = self._found(inputs)
                 self._record.end_first(found)
                 found = self._found(inputs)
+            same = (
+                (name, key)
+                for key, output in found.items()
+                for name in self._record
+                if self._record.is_same(name, output)
+            )
+            self._listed_as = dict(same)
             layers: Mapping[str, Any] = {
                 name: array
                 for name, array in self._record.items()
-                if is_floating(array) and not any(self._record.is_same(name, output) for output in found.values())
+                if is_floating(array) and name not in self._listed_as
             }
             if isinstance(self._model, Layered):
                 layers = self._model.probe_features(layers)
@@ -185,6 +194,9 @@ class Running:
         if self._record.transformed:
             names = ", ".join(map(repr, sorted(self._record.transformed)))
             yield f"Not read, as they run inside a transformation of torch.func: {names}."
+        if self._named:
+            for name, output in self._listed_as.items():
+                yield f"{name!r} is not listed by itself: it is the output {output!r}."
         yield from (f"{name!r} is left out: {reason}." for name, reason in left_out.items())
         yield from self.outputs.notes(left_out)
         if self.differentiates:
