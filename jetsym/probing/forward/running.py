@@ -131,12 +131,12 @@ class Running:
                 if self._call is not None and self.outputs.declared:
                     stack.callback(model.register_forward_hook(self._keep_own).remove)
                 try_out = None if isinstance(model, Layered) else self._run
-                fresh = Fresh.of(model)
+                self._fresh = Fresh.of(model)  # before it is tried, and until its first pass: it is a copy
                 own = domain.dtype_name(inputs)
                 inputs = place(inputs, model, domain, device=device, try_out=try_out)
                 if (taken := domain.dtype_name(inputs)) != own:
                     self.remarks.append(CONVERTED.format(own=own, taken=taken))
-                self._fresh = fresh and fresh._replace(inputs=inputs, domain=domain)
+                self._fresh = self._fresh and self._fresh._replace(inputs=inputs, domain=domain)
             elif layers not in (AUTO, []):
                 raise ProbeError(
                     f"layers={layers!r} of a {type(model).__name__}; only torch modules have layers: leave it out"
