@@ -143,7 +143,7 @@ def numbers_of(model: nn.Module, own: str) -> list[torch.dtype | None]:
     """
     found = list(dict.fromkeys(filter(None, map(_real_type, model.parameters()))))
     if found:
-        return sorted(found, key=lambda dtype: str(dtype) != f"torch.{own}")
+        return sorted(found, key=lambda dtype: (str(dtype) != f"torch.{own}", EPS[str(dtype).removeprefix("torch.")]))
     others = dict.fromkeys([*filter(None, map(_real_type, model.buffers())), *USUAL])
     return [None, *(dtype for dtype in others if str(dtype) != f"torch.{own}")]
 
@@ -177,6 +177,8 @@ def place(
 ) -> Any:
     """Return inputs on the device of a module, and in numbers that it takes.
 
+    Parameters of 16 bits do not say that a module rounds its inputs to them: it is tried on the caller's own numbers.
+
     Parameters
     ----------
     inputs, model, domain
@@ -184,11 +186,14 @@ def place(
     device
         Where they go if the module has no parameters, whose numbers may be anywhere.
     try_out
-        Runs the module on a few inputs, where its parameters do not tell; None takes the likeliest numbers.
+        Runs the module on an input, where its parameters do not tell; None takes the likeliest numbers.
     """
     there = home_of(model) if any(True for _ in model.parameters()) else device
-    types = numbers_of(model, domain.dtype_name(inputs))
-    for dtype in types if len(types) > 1 else ():
+    own = domain.dtype_name(inputs)
+    types = numbers_of(model, own)
+    finest = torch.finfo(types[0]).eps if types[0] is not None else 0.0
+    tried = [None, *types] if finest > max(EPS["float32"], EPS.get(own, 0.0)) else types
+    for dtype in tried if len(tried) > 1 else ():
         if try_out is None:
             break
         placed = domain.to(inputs, device=there, dtype=dtype)

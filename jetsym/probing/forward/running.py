@@ -2,26 +2,89 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from typing import Any, NamedTuple, Self
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
+from torch.nn.parameter import is_lazy
 
 from jetsym.domains.base import Domain
 from jetsym.errors import ProbeError
 from jetsym.probing.forward.calling import DIFFERENTIATES_NOTE, Call, Caller, keep_gradients, place
 from jetsym.probing.forward.capture import Record, capture
 from jetsym.probing.forward.closed import closed, readable
+from jetsym.probing.forward.dry import ABOUT_DIAGONAL
 from jetsym.probing.forward.layers import Layered, name_modules, select_layers
 from jetsym.probing.forward.memory import is_out_of_memory
 from jetsym.probing.forward.outputs import Outputs
-from jetsym.probing.forward.returned import detached, is_floating
-from jetsym.probing.forward.untouched import untouched
+from jetsym.probing.forward.returned import detached, flatten_outputs, is_floating
+from jetsym.probing.forward.untouched import Kept, untouched
 from jetsym.probing.options import AUTO
+from jetsym.spectrum.responses import to_numpy
 
 __all__ = ["Running"]
+
+CONVERTED = "The inputs were converted from {own} to {taken}, which the model takes."
+#: How many times the rounding of a response, or what it differs by between two evaluations, is more than that.
+ROUNDINGS = 1e3
+
+
+class Fresh(NamedTuple):
+    """A module that has not run yet, and inputs to run it on.
+
+    Parameters
+    ----------
+    kept
+        All that it holds.
+    inputs, domain
+        The inputs, as it takes them.
+    """
+
+    kept: Kept
+    inputs: Any = None
+    domain: Any = None
+
+    @classmethod
+    def of(cls, model: nn.Module) -> Self | None:
+        """Keep what a module holds; None where its first pass only makes its parameters."""
+        return None if any(map(is_lazy, model.parameters())) else cls(Kept(model))
+
+    def refuse_histories(self, some: Any, run: Callable[[Any], Any]) -> None:
+        """Refuse a module whose response to some inputs depends on those that it was given before.
+
+        Raises
+        ------
+        ProbeError
+            The same inputs have another response after others, by more than from one evaluation to the next.
+        """
+        last = self.domain.size(self.inputs)
+        turns = [np.linalg.matrix_power(ABOUT_DIAGONAL, k + 1) for k in range(self.domain.size(some))]
+        other = self.domain.select(self.inputs, slice(last - 1, last))
+        with suppress(ProbeError):  # of inputs that only the caller's own action moves
+            other = self.domain.move(other, np.stack(turns))
+
+        def response(*before: Any) -> list[NDArray[Any]]:
+            self.kept.restore()
+            for inputs in before:
+                run(inputs)
+            arrays = flatten_outputs(run(some), "").values()
+            return [to_numpy(array).copy() for array in arrays if is_floating(array)]
+
+        alone, again, after = response(), response(), response(other)
+        for first, second, third in zip(alone, again, after, strict=True):
+            if not first.shape == second.shape == third.shape:
+                continue  # refused by what names it
+            with np.errstate(all="ignore"):
+                between, apart = (np.abs(item - first).max(initial=0.0) for item in (second, third))
+                if apart > ROUNDINGS * max(between, np.finfo(first.dtype).eps * np.abs(first).max(initial=0.0)):
+                    raise ProbeError(
+                        "the model keeps a state that its first inputs set: the same inputs have another response "
+                        f"after others, by {apart:.1g}; run it once on typical inputs before, or set that state"
+                    )
 
 
 class Running:
@@ -44,6 +107,9 @@ class Running:
         self.outputs, self.remarks = outputs, list[str]()
         self._model, self._call, self._caller = model, call, Caller(call)
         self._record = Record()
+        self._fresh: Fresh | None = None
+        self._listed_as: dict[str, str] = {}  # layers that are outputs
+        self._named = False
         self._own: Any = None  # what the model's own forward pass returned, where another function calls it
 
     @contextmanager
@@ -54,7 +120,7 @@ class Running:
         ------
         The inputs on the device and in the numbers of the model. Afterwards the model is as it was.
         """
-        model = self._model
+        model, self._named = self._model, layers != AUTO
         with ExitStack() as stack:
             stack.enter_context(torch.inference_mode(False))  # where a model could not differentiate
             if isinstance(model, nn.Module):
@@ -65,7 +131,12 @@ class Running:
                 if self._call is not None and self.outputs.declared:
                     stack.callback(model.register_forward_hook(self._keep_own).remove)
                 try_out = None if isinstance(model, Layered) else self._run
+                self._fresh = Fresh.of(model)  # before it is tried, and until its first pass: it is a copy
+                own = domain.dtype_name(inputs)
                 inputs = place(inputs, model, domain, device=device, try_out=try_out)
+                if (taken := domain.dtype_name(inputs)) != own:
+                    self.remarks.append(CONVERTED.format(own=own, taken=taken))
+                self._fresh = self._fresh and self._fresh._replace(inputs=inputs, domain=domain)
             elif layers not in (AUTO, []):
                 raise ProbeError(
                     f"layers={layers!r} of a {type(model).__name__}; only torch modules have layers: leave it out"
@@ -88,12 +159,23 @@ class Running:
         try:
             found = self._found(inputs)
             if self._record.is_first:
+                fresh, self._fresh = self._fresh, None
+                if fresh is not None and fresh.kept.restore():
+                    fresh.refuse_histories(inputs, self._run)
+                    found = self._found(inputs)
                 self._record.end_first(found)
                 found = self._found(inputs)
+            same = (
+                (name, key)
+                for key, output in found.items()
+                for name in self._record
+                if self._record.is_same(name, output)
+            )
+            self._listed_as = dict(same)
             layers: Mapping[str, Any] = {
                 name: array
                 for name, array in self._record.items()
-                if is_floating(array) and not any(self._record.is_same(name, output) for output in found.values())
+                if is_floating(array) and name not in self._listed_as
             }
             if isinstance(self._model, Layered):
                 layers = self._model.probe_features(layers)
@@ -112,6 +194,9 @@ class Running:
         if self._record.transformed:
             names = ", ".join(map(repr, sorted(self._record.transformed)))
             yield f"Not read, as they run inside a transformation of torch.func: {names}."
+        if self._named:
+            for name, output in self._listed_as.items():
+                yield f"{name!r} is not listed by itself: it is the output {output!r}."
         yield from (f"{name!r} is left out: {reason}." for name, reason in left_out.items())
         yield from self.outputs.notes(left_out)
         if self.differentiates:

@@ -16,7 +16,7 @@ from torch.nn.parameter import is_lazy
 from jetsym.errors import ProbeError
 from jetsym.probing.forward.blocks import is_equal
 
-__all__ = ["untouched"]
+__all__ = ["Kept", "untouched"]
 
 #: Types whose content is put back.
 MAPPINGS = (dict, OrderedDict, defaultdict, Counter)
@@ -76,17 +76,16 @@ class Kept:
 
     def __init__(self, model: nn.Module) -> None:
         self._seen: dict[int, Any] = {}
-        self._steps: list[Callable[[], None]] = []
+        self._steps: list[Callable[[], bool]] = []
         modes = {module: module.training for module in model.modules() if hasattr(module, "training")}
         self._keep(model)
         for tensor in (*model.parameters(), *model.buffers()):
             self._keep(tensor)  # those that are no attributes, as of scripted modules
         self._steps.append(lambda: _set_modes(modes))
 
-    def restore(self) -> None:
-        """Put back what is not as it was."""
-        for step in self._steps:
-            step()
+    def restore(self) -> bool:
+        """Put back what is not as it was, and return whether there was any."""
+        return sum(step() for step in self._steps) > 0
 
     def _keep(self, value: Any) -> None:
         if not isinstance(value, (Tensor, nn.Module, tuple, *MAPPINGS, *SEQUENCES)) or id(value) in self._seen:
@@ -119,29 +118,35 @@ class Kept:
         if is_leaf:
             gradient = tensor.grad
 
-        def put_back() -> None:
+        def put_back() -> bool:
             if is_leaf:
                 tensor.requires_grad_(requires_grad)
                 if tensor.grad is not gradient:
                     tensor.grad = gradient
             if tensor.shape != copy.shape:
-                tensor.data = copy
-            elif not is_equal(tensor.detach(), copy):
+                tensor.data = copy.clone()
+            elif is_equal(tensor.detach(), copy):
+                return False
+            else:
                 with torch.inference_mode(tensor.is_inference()), torch.no_grad():
                     tensor.copy_(copy)
+            return True
 
         self._steps.append(put_back)
 
 
-def _put_back(container: Any, items: Any, held: Any, put: Callable[[Any], Any]) -> None:
-    """Give a container what it held, unless it is that."""
+def _put_back(container: Any, items: Any, held: Any, put: Callable[[Any], Any]) -> bool:
+    """Give a container what it held, unless it is that, and return whether it was not."""
     now, then = list(items), list(held)
     if len(now) != len(then) or any(a != c or b is not d for (a, b), (c, d) in zip(now, then, strict=True)):
         container.clear()
         put(then)
+        return True
+    return False
 
 
-def _set_modes(modes: dict[nn.Module, bool]) -> None:
-    for module, mode in modes.items():
-        if module.training != mode:
-            module.training = mode
+def _set_modes(modes: dict[nn.Module, bool]) -> bool:
+    changed = {module: mode for module, mode in modes.items() if module.training != mode}
+    for module, mode in changed.items():
+        module.training = mode
+    return bool(changed)

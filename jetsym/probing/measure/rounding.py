@@ -256,7 +256,8 @@ def _along(session: Session, inputs: Any, way: Way, answers: Answers, finest: fl
         sizes = [coarser[eps][name].size(finest) for eps in coarser]
         if item.unchanged > STILL:
             sizes.append(_hidden([steps[name].size(finest) for steps in hidden]))
-        if item.unchanged > QUITE_STILL and coarser:
+        still = [item.unchanged > QUITE_STILL, *(steps[name].unchanged > STILL for steps in coarser.values())]
+        if coarser and all(still):  # what changes along coarser steps is measured there
             sizes.append(float(np.sqrt(finest * max(coarser))))  # few values change: how often, times how much
         changes = any(steps[name].squares.any() for steps in (first, *coarser.values(), *hidden))
         least = LEAST * (answers.eps[name] if changes else finest)

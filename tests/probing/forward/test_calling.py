@@ -298,6 +298,45 @@ def test_which_numbers_may_be_taken():
     assert numbers_of(Waves(torch.complex128), "float32") == [DOUBLE]
 
 
+class Beside(nn.Module):
+    """One component on a large offset, which 16 bits do not hold, beside a layer of 16 bits, if any."""
+
+    def __init__(self, *types):
+        super().__init__()
+        self.sides = nn.ModuleList(nn.Linear(3, 4, dtype=dtype) for dtype in types)
+
+    def forward(self, x):
+        for side in self.sides:
+            side(x.to(side.weight.dtype))
+        return 1e4 + x[:, 2]
+
+
+@pytest.mark.parametrize("types", [(HALF,), (torch.float16,), (HALF, SINGLE), (SINGLE, HALF)])
+@pytest.mark.parametrize("given", [SINGLE, DOUBLE])
+def test_coarse_parameters_do_not_round_what_the_caller_gave(points, types, given):
+    x = torch.tensor(points, dtype=given)
+    expected = (x.norm(dim=1).square().mean() / 3).sqrt().item()  # the root mean square of x_z over rotations
+    item = jetsym.probe(Beside(*types), x, layers=[], **QUIET).equivariance["output"]
+    assert item.absolute == pytest.approx(expected, rel=1e-2)
+
+
+@pytest.mark.parametrize(
+    ("model", "given", "note"),
+    [
+        (nn.Linear(3, 2, dtype=HALF), SINGLE, "converted from float32 to bfloat16"),
+        (nn.Linear(3, 2), DOUBLE, "converted from float64 to float32"),
+        (nn.Linear(3, 2, dtype=DOUBLE), SINGLE, "converted from float32 to float64"),
+        (nn.Linear(3, 2), SINGLE, None),
+        (Beside(HALF), SINGLE, None),
+    ],
+)
+def test_numbers_that_are_converted_are_said(points, model, given, note):
+    report = jetsym.probe(model, torch.tensor(points, dtype=given), l_max=1, progress=False)
+    said = [text for text in report.meta["notes"] if "converted" in text]
+    assert len(said) == (note is not None)
+    assert note is None or note in said[0]
+
+
 def test_complex_features_are_two_real_ones(points):
     """Layer by layer, what a network of pairs says: powers add."""
 

@@ -426,3 +426,11 @@ def test_a_model_on_several_devices_stays_there(plain):
     with pytest.raises(ProbeError, match="spread over cpu, meta; leave device out"):
         probe(plain, device="cpu")
     assert [parameter.device for parameter in plain.parameters()] == before
+
+
+@pytest.mark.parametrize("layers", [["0", "2"], ["0"], "auto"])
+def test_a_named_layer_that_is_an_output_is_said(layers):
+    net = nn.Sequential(nn.Linear(3, 8), nn.Tanh(), nn.Linear(8, 2))
+    report = jetsym.probe(net, torch.randn(6, 3), layers=layers, l_max=1, progress=False)
+    said = [note for note in report.meta["notes"] if "not listed by itself" in note]
+    assert said == (["'2' is not listed by itself: it is the output 'output'."] if "2" in layers else [])

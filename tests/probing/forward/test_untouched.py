@@ -162,6 +162,62 @@ def test_it_is_put_back_when_the_model_fails():
     assert state(model) == before
 
 
+class FirstShift(nn.Module):
+    """Takes a shift from the first batch that it sees, as lazily fitted normalisers do, in one of their ways."""
+
+    def __init__(self, way):
+        super().__init__()
+        self.way, self.shift, self.cache = way, None, {}
+        self.loc = nn.Parameter(torch.zeros(3))
+        self.register_buffer("done", torch.tensor(False))
+
+    def forward(self, x):
+        mean = -x.detach().mean((0, 1))
+        if self.way == "attribute":
+            self.shift = mean if self.shift is None else self.shift
+            shift = self.shift
+        elif self.way == "cache":
+            shift = self.cache.setdefault("shift", mean)
+        else:
+            if not self.done:
+                self.loc.data.copy_(mean)
+                self.done.fill_(True)
+            shift = self.loc
+        return ((x + shift).sum(1) ** 2).sum(-1)
+
+
+@pytest.mark.parametrize("way", ["attribute", "cache", "parameter"])
+@pytest.mark.parametrize("size", [1, 6])
+def test_a_state_that_the_first_inputs_set_is_refused(way, size):
+    torch.manual_seed(0)
+    model, x = FirstShift(way), torch.randn(size, 4, 3) + 2
+    before = state(model)
+    with pytest.raises(jetsym.JetsymError, match="keeps a state that its first inputs set"):
+        jetsym.probe(model, x, l_max=1, progress=False)
+    assert state(model) == before
+    model(x)  # a model from here on
+    report = jetsym.probe(model, x, l_max=2, progress=False)
+    assert report.equivariance["output"].relative > 0.01
+
+
+def test_states_that_do_not_change_outputs_are_not_refused():
+    class Caching(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.head, self.count, self.last, self.eye = nn.Linear(3, 2), 0, None, {}
+
+        def forward(self, x):
+            self.count += 1
+            self.last = x
+            return self.head(x @ self.eye.setdefault(x.dtype, torch.eye(3, dtype=x.dtype)))
+
+    model = Caching()
+    plain = jetsym.probe(model.head, torch.ones(4, 3), l_max=1, progress=False, layers=[])
+    report = jetsym.probe(model, torch.ones(4, 3), l_max=1, progress=False, layers=[])
+    assert report.equivariance["output"].relative == pytest.approx(plain.equivariance["output"].relative)
+    assert (model.count, model.last, model.eye) == (0, None, {})
+
+
 @pytest.mark.parametrize(
     "odd",
     [

@@ -151,6 +151,23 @@ def test_rare_changes_of_what_is_rounded_twice():
     assert item.relative < item.noise_floor < 1e-4
 
 
+@pytest.mark.parametrize(("given", "offset"), [(torch.float32, 1e4), (torch.float64, 1e10)])
+@pytest.mark.parametrize("beside", [torch.bfloat16, torch.float16])
+def test_a_coarse_layer_beside_does_not_raise_the_floor_of_a_large_offset(given, offset, beside):
+    side = nn.Linear(3, 4, dtype=beside)
+    x = CLOUDS[:, 0].to(given)
+
+    def model(x):
+        side(x.to(beside))
+        return offset + x[:, 2]
+
+    item = jetsym.probe(model, x, l_max=2, **QUIET).equivariance["output"]
+    expected = (x.square().sum(1).mean() / 3).sqrt().item()
+    assert item.absolute == pytest.approx(expected, rel=1e-2)
+    assert item.relative > 100 * item.noise_floor
+    assert not item.is_within_rounding
+
+
 def light():
     """Particles of γ = 1000, whose mass in float32 is mostly rounding."""
     momentum = 1000 * jetsym.spectrum.O3().sample(12, np.random.default_rng(10))[:, :, 0]
