@@ -26,8 +26,8 @@ def refuse_stale(before: Mapping[str, Array], after: Mapping[str, Array], kept: 
     """Refuse inputs that stay though they are functions of others that move.
 
     What is known are, each up to an affine map and clipping: components, pT, |p|, E, mT and their squares, inverses and
-    logarithms; φ, η, θ, the rapidity, and the sine and cosine of angles; of points, of their sums, of points relative to
-    these and to their mean, of differences of pairs; shares and sums of the scales, and second moments.
+    logarithms; φ, η, θ, the rapidity, and sines and cosines of angles; of points, of their sums, of points relative
+    to these and to their mean, of differences of pairs; shares and sums of the scales, and second moments.
 
     Parameters
     ----------

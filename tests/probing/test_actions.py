@@ -218,15 +218,31 @@ def test_matrices_of_each_inputs_own_are_tried_where_they_are_needed(clouds):
         jetsym.probe(heights, clouds, action=action, n_rotations=4, **QUIET)
 
 
-def test_elements_are_those_of_the_group(clouds):
-    """An action that knows turns about z alone is never asked for others."""
+NOT_CHECKED = "The sense in which action=… turns was not checked"
 
-    def action(x, matrices):
+
+def test_an_action_may_know_turns_about_one_axis_alone_and_a_note_says_so(clouds):
+    def strict(x, matrices):
         assert np.allclose(matrices[..., 2, 2], 1)
         return turned(x, matrices)
 
-    found = jetsym.probe(heights, clouds, action=action, group="SO2", **QUIET)
-    assert abs(found.equivariance["output"].relative) < 1e-13
+    def by_angle(x, matrices):  # no action of other rotations
+        angle = np.arctan2(matrices[:, 1, 0], matrices[:, 0, 0])
+        c, s, o = np.cos(angle), np.sin(angle), np.zeros(len(angle))
+        return turned(x, np.stack([c, -s, o, s, c, o, o, o, o + 1], -1).reshape(-1, 3, 3))
+
+    for action, notes in ((strict, 1), (by_angle, 1), (turned, 0)):
+        found = jetsym.probe(heights, clouds, action=action, group="SO2", **QUIET)
+        assert abs(found.equivariance["output"].relative) < 1e-13
+        assert sum(note.startswith(NOT_CHECKED) for note in found.meta["notes"]) == notes
+
+
+def test_an_action_that_turns_backwards_about_an_axis_is_refused(clouds):
+    def backwards(x, matrices):
+        return turned(x, np.swapaxes(matrices, -1, -2))
+
+    with pytest.raises(ProbeError, match=r"turns backwards.*x @ g\.T"):
+        jetsym.probe(lengths, clouds, action=backwards, group="SO2", **QUIET)
 
 
 @pytest.mark.parametrize(

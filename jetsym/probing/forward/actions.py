@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from jetsym.domains.anything import arrays_within
 from jetsym.errors import JetsymError, ProbeError
 from jetsym.probing.forward.memory import is_out_of_memory
 from jetsym.probing.forward.session import Session
+from jetsym.spectrum import SO3
 from jetsym.spectrum.responses import EPS, to_numpy
 
 __all__ = ["check_action"]
@@ -21,11 +23,18 @@ Array = NDArray[np.float64]
 INPUTS = 2
 #: What counts as the same, relative to the largest number: of inputs, of outputs, and in roundings of either.
 SAME_INPUTS, SAME_OUTPUTS, ROUNDINGS = 1e-5, 1e-3, 16.0
+ON_COLUMNS = "Matrices act on columns, x → g x, so on the rows of an array as x @ g.T"
+UNKNOWN_SENSE = (
+    "The sense in which action=… turns was not checked: the elements commute, and other rotations do not tell it here."
+)
 ORDER = "all inputs under the first element, then all under the second, and so on"
 
 
 def check_action(session: Session, inputs: Any, elements: Array, *, own: bool) -> None:
     """Refuse an action of the caller's that is none, by what it does to a few inputs.
+
+    Elements that commute cannot tell the sense of turns: it is tried with rotations about other axes, which an action
+    may not know; then a note of the session says so.
 
     Moved inputs are compared by their arrays; where they hold anything else, by what the model returns for them.
 
@@ -82,10 +91,9 @@ def check_action(session: Session, inputs: Any, elements: Array, *, own: bool) -
     if compare.differ([moved(few, g, h)], alone):
         raise ProbeError(f"action=… returns inputs under two elements in another order, or others; expected {ORDER}")
     if compare.differ([moved(moved(few, h), g)], [moved(few, g @ h)]):
-        raise ProbeError(
-            "action=… is no action: moving by h and then by g is not moving by g h. Matrices act on columns, x → g x, "
-            "so on the rows of an array as x @ g.T"
-        )
+        raise ProbeError(f"action=… is no action: moving by h and then by g is not moving by g h. {ON_COLUMNS}")
+    if g.shape == (3, 3) and np.allclose(g @ h, h @ g) and not _turns_forwards(session, few, moved, compare):
+        session.doubts[UNKNOWN_SENSE] = None
     if not compare.by_outputs and not compare.differ([alone[0]], [few]):
         raise ProbeError("action=… leaves the inputs as they are; expected what the matrices make of them")
     if own and n > 1:
@@ -95,6 +103,24 @@ def check_action(session: Session, inputs: Any, elements: Array, *, own: bool) -
                 "action=… moves inputs in another way by matrices (n, samples, 3, 3), of each one's own, than one by "
                 "one; take these in, or leave out method='random' and n_rotations"
             )
+
+
+def _turns_forwards(session: Session, few: Any, moved: Callable[..., Any], compare: _Comparison) -> bool:
+    """Return whether rotations that do not commute tell the sense of an action, or refuse one that turns backwards."""
+    g, h = SO3().sample(2, np.random.default_rng(session.seed))
+    try:
+        both = moved(moved(few, h), g)
+        forwards, backwards = (not compare.differ([both], [moved(few, product)]) for product in (g @ h, h @ g))
+    except Exception as error:  # whatever an action or a model raises that knows turns about one axis alone
+        if is_out_of_memory(error):
+            raise
+        return False
+    if backwards and not forwards:
+        raise ProbeError(
+            "action=… turns backwards: moving by h and then by g is moving by h g, as g and h about other axes show. "
+            f"{ON_COLUMNS}"
+        )
+    return forwards and not backwards
 
 
 class _Comparison:

@@ -77,6 +77,8 @@ class Session:
     layouts, left_out
         Where responses have their inputs and tokens, and why some are left out, by name: known after
         :func:`jetsym.probing.forward.settle.settle`.
+    doubts
+        Notes on what could not be checked of the caller's action, each once.
     evaluations
         Evaluations per forward pass; they may be halved where the batch size is "auto".
     """
@@ -99,6 +101,7 @@ class Session:
     outputs: dict[str, Kind] = field(default_factory=dict, init=False)
     layouts: dict[str, Layout] = field(default_factory=dict, init=False)
     left_out: dict[str, str] = field(default_factory=dict, init=False)
+    doubts: dict[str, None] = field(default_factory=dict, init=False)
     evaluations: int = field(init=False)
     _running: Running = field(init=False)
     _names: list[str] = field(default_factory=list, init=False)
@@ -192,6 +195,7 @@ class Session:
         """
         running = replace(self, move=None if action is None else action.move)
         self.layouts, self.left_out, self._running = running.layouts, running.left_out, running._running
+        self.doubts = running.doubts
         with running._running.open(inputs, self.domain, layers=self.layers, device=self.device) as placed:
             running.domain = self.domain = self.domain.settled(placed, running.returned)
             yield running, placed
@@ -229,6 +233,7 @@ class Session:
             "notes": [
                 *self.notes,
                 *own,
+                *self.doubts,
                 *([f"What moves: {'; '.join(f'{name}: {how}' for name, how in moves.items())}."] if moves else []),
                 *([f"{', '.join(held)} held fixed: {HELD_NOTE}"] if held else []),
                 *(self.domain.notes if self.action is None else ()),
