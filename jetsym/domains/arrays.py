@@ -120,13 +120,13 @@ class Arrays(Naming, Domain):
         source = dict(source) if isinstance(source, Mapping) else source
         given = members(source)
         for array in given.values():
-            if not is_array_api_obj(array) and not (len(given) > 1 and isinstance(array, CONSTANTS)):
-                raise ProbeError(UNKNOWN.format(type(array).__name__))
             if isinstance(array, np.ma.MaskedArray):
                 raise ProbeError(
                     "an input is a masked array of numpy, whose masked numbers have no value to move; give "
                     "array.filled(…), and a mask of its own if the model takes one"
                 )
+            if not is_array_api_obj(array) and not (len(given) > 1 and isinstance(array, CONSTANTS)):
+                raise ProbeError(UNKNOWN.format(type(array).__name__))
         arrays = list(arrays_of(source).values())
         for array in arrays:
             if str(getattr(array.dtype, "kind", "f")) in "OSUV":

@@ -409,7 +409,8 @@ def test_axes_of_records_are_those_of_one_sample():
 
 @pytest.mark.parametrize("form", [lambda x: x, lambda x: (x,), lambda x: {"x": x}, lambda x: [{"x": x[0]}]])
 def test_masked_arrays_are_refused(form):
-    given = np.ma.masked_array(np.random.default_rng(0).normal(size=(4, 5, 3)), mask=np.arange(3) == 1)
+    points = np.random.default_rng(0).normal(size=(4, 5, 3))
+    given = np.ma.masked_array(points, mask=points > 1)
     with pytest.raises(ProbeError, match=r"a masked array of numpy.*array\.filled"):
         jetsym.probe(lambda x: x.sum(1), form(given), **QUIET)
 
