@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from geometric import geometric
 from torch import nn
 
 import jetsym
@@ -72,7 +73,7 @@ def nested(layout):
 
 def graphs():
     """Graph batches of torch_geometric."""
-    data = pytest.importorskip("torch_geometric.data")
+    data = geometric("data")
 
     def make(clouds):
         return data.Batch.from_data_list([data.Data(pos=cloud) for cloud in clouds])

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import pytest
 import torch
+from geometric import geometric
 from torch import Tensor, nn
 
 import jetsym
@@ -634,9 +635,9 @@ def test_what_returns_the_outputs_in_another_shape_or_precision_is_no_layer(call
 
 
 def test_graph_networks_of_torch_geometric():
-    geometric = pytest.importorskip("torch_geometric.nn")
+    networks = geometric("nn")
     edges = torch.tensor([[0, 1, 2, 3], [1, 2, 3, 0]])
-    net = geometric.GCN(3, C, num_layers=3, out_channels=2)
+    net = networks.GCN(3, C, num_layers=3, out_channels=2)
 
     class Tagger(nn.Module):
         def __init__(self):
