@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Self
 from jetsym.errors import DataError, shorten
 from jetsym.files import write_json
 
-__all__ = ["UPGRADES", "Stored", "read_json"]
+__all__ = ["UPGRADES", "Stored", "one_against_the_rest", "read_json"]
 
 
 class Stored:
@@ -148,7 +148,7 @@ def _stability(data: dict[str, Any]) -> dict[str, Any]:
     return {**data.get("stability", data), "kind": "stability"}
 
 
-def _one_against_the_rest(data: dict[str, Any]) -> dict[str, Any]:
+def one_against_the_rest(data: dict[str, Any]) -> dict[str, Any]:
     """Say of ``macro_auc`` which one it was, wherever it stands."""
 
     def renamed(value: Any) -> Any:
@@ -181,10 +181,10 @@ UPGRADES: dict[tuple[str, int], Callable[[dict[str, Any]], dict[str, Any]]] = {
     ("attribution", 1): _with_rounding_of_effects,
     ("diagnosis", 1): lambda data: {"modes": _FIRST_MODES} | data,
     ("evaluation", 1): lambda data: {"stability": None} | data,
-    ("evaluation", 2): _one_against_the_rest,
+    ("evaluation", 2): one_against_the_rest,
     ("stability", 0): _stability,
-    ("stability", 1): _one_against_the_rest,
-    ("regimes", 1): _one_against_the_rest,
+    ("stability", 1): one_against_the_rest,
+    ("regimes", 1): one_against_the_rest,
     ("learning-rates", 0): _of_kind("learning-rates"),
     ("potential", 0): _of_kind("potential"),
     ("relaxation", 0): _of_kind("relaxation"),

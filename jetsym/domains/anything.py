@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from itertools import groupby
 from typing import Any, NoReturn
 
 import numpy as np
@@ -12,7 +11,7 @@ from array_api_compat import is_array_api_obj
 from torch.utils._pytree import tree_leaves, tree_map
 from typing_extensions import override
 
-from jetsym.domains.base import Domain
+from jetsym.domains.base import Domain, runs_of
 from jetsym.domains.members import CONSTANTS
 from jetsym.domains.moves import is_floating
 from jetsym.errors import ProbeError
@@ -86,12 +85,7 @@ class Anything(Domain):
     @override
     def batches(self, inputs: Any) -> list[slice]:
         """Return slices of inputs that are made of arrays of the same shapes; what is unknown stands alone."""
-        found, start = [], 0
-        for _, alike in groupby(range(self.size(inputs)), key=lambda place: self._shapes(inputs, place)):
-            stop = start + len(list(alike))
-            found.append(slice(start, stop))
-            start = stop
-        return found
+        return runs_of(self._shapes(inputs, place) for place in range(self.size(inputs)))
 
     def _shapes(self, inputs: Any, place: int) -> Any:
         arrays = arrays_within(self.select(inputs, slice(place, place + 1)))

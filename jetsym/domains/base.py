@@ -5,14 +5,15 @@ from __future__ import annotations
 import inspect
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn, Self
 
 from jetsym.errors import ProbeError
 from jetsym.symmetry import Symmetry
 
-__all__ = ["Action", "Domain", "Measurand", "Source"]
+__all__ = ["Action", "Domain", "Measurand", "Source", "runs_of"]
 
 
 class Action(NamedTuple):
@@ -232,3 +233,19 @@ class Domain(ABC):
     def refuse(self, what: str) -> NoReturn:
         """Refuse what these inputs have no law for."""
         raise ProbeError(f"{what} needs jets; {self.reach}")
+
+
+def runs_of(shapes: Iterable[Any]) -> list[slice]:
+    """Return slices of inputs that follow each other with the same shapes.
+
+    Examples
+    --------
+    >>> runs_of([(3, 3), (3, 3), (5, 3)])
+    [slice(0, 2, None), slice(2, 3, None)]
+    """
+    found, start = list[slice](), 0
+    for _, alike in groupby(shapes):
+        stop = start + len(list(alike))
+        found.append(slice(start, stop))
+        start = stop
+    return found

@@ -13,6 +13,7 @@ from array_api_compat import array_namespace
 from array_api_compat import device as device_of
 from numpy.typing import NDArray
 
+from jetsym.domains.members import is_of_marks
 from jetsym.spectrum.responses import to_numpy
 
 __all__ = ["Mask", "find_mask"]
@@ -107,8 +108,7 @@ def _may_mark(array: Any, slots: int) -> bool:
     """Return whether an array holds a 0 or 1 for every point of a sample."""
     if sorted(array.shape[1:]) not in ([slots], sorted([1, slots])):
         return False
-    values = to_numpy(array)
-    return bool(((values == 0) | (values == 1)).all())
+    return is_of_marks(array)
 
 
 def _marked(array: Any, slot: int | slice, mark: int) -> Any:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from itertools import groupby
 from operator import itemgetter
 from typing import Any
 
@@ -13,7 +12,7 @@ from array_api_compat import is_array_api_obj
 from typing_extensions import override
 
 from jetsym.domains.arrays import ARRAYS, Arrays
-from jetsym.domains.base import Action, Domain
+from jetsym.domains.base import Action, Domain, runs_of
 from jetsym.domains.members import CONSTANTS, placed
 from jetsym.domains.moves import as_move
 from jetsym.errors import ProbeError
@@ -75,12 +74,7 @@ class Records(Domain):
     @override
     def batches(self, inputs: Any) -> list[slice]:
         """Return slices of samples whose arrays have the same shapes, as they stand."""
-        found, start = [], 0
-        for _, alike in groupby(inputs, key=_shapes):
-            stop = start + len(list(alike))
-            found.append(slice(start, stop))
-            start = stop
-        return found
+        return runs_of(map(_shapes, inputs))
 
     @override
     def move(self, inputs: Any, matrices: Any) -> list[Record]:

@@ -26,12 +26,12 @@ from jetsym.errors import CheckpointError, ConfigError
 from jetsym.files import check_out, remove_leftovers, write_atomically
 from jetsym.jets import checkpoint
 from jetsym.jets.models import Tagger
+from jetsym.storage import one_against_the_rest
 from jetsym.training.config import TrainConfig
 
 __all__ = ["RunFolder"]
 
 CONFIG, TABLE, LINES = "config.yaml", "metrics.csv", "metrics.jsonl"
-_RENAMED = {"macro_auc": "macro_auc_ovr"}
 _RESULTS = (TABLE, LINES, checkpoint.BEST, checkpoint.LAST)
 
 #: Options that may be others when a run is continued; everything else is part of the result.
@@ -107,8 +107,7 @@ class RunFolder:
         lines = (self.path / LINES).read_text().splitlines() if (self.path / LINES).is_file() else []
         try:
             kept = [line for line in map(json.loads, lines) if line["epoch"] <= header.epoch]
-            # what is now said to be of one class against the rest had no such name before
-            self.metrics = [{_RENAMED.get(name, name): value for name, value in line.items()} for line in kept]
+            self.metrics = [one_against_the_rest(line) for line in kept]
         except (ValueError, KeyError) as error:
             raise CheckpointError(f"{self.path / LINES} cannot be read ({error!r}); remove the broken line") from error
         return header, tensors

@@ -16,7 +16,7 @@ from jetsym.probing.forward.memory import is_out_of_memory
 from jetsym.probing.forward.returned import flatten_outputs
 from jetsym.spectrum.responses import EPS
 
-__all__ = ["Call", "Caller", "home_of", "in_numbers", "keep_gradients", "numbers_of", "place", "plain_call"]
+__all__ = ["Call", "Caller", "home_of", "in_numbers", "numbers_of", "place", "plain_call"]
 
 Call = Callable[[Any, Any], Any]
 
@@ -106,19 +106,6 @@ def _graph(inputs: Any, gives: int) -> Iterator[None]:
                 if gives == FROM_INPUTS and (array.is_floating_point() or array.is_complex()):
                     array.requires_grad_()
         yield
-
-
-@contextmanager
-def keep_gradients(model: nn.Module) -> Iterator[None]:
-    """Leave gradients of the parameters as they are, whatever a forward pass adds to them."""
-    kept = [(parameter, parameter.grad) for parameter in model.parameters()]
-    try:
-        for parameter, _ in kept:
-            parameter.grad = None
-        yield
-    finally:
-        for parameter, gradient in kept:
-            parameter.grad = gradient
 
 
 def numbers_of(model: nn.Module, own: str) -> list[torch.dtype | None]:

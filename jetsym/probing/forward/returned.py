@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from itertools import repeat
 from types import SimpleNamespace
@@ -15,7 +15,7 @@ from torch.autograd import forward_ad
 
 from jetsym.errors import ProbeError
 
-__all__ = ["Returned", "detached", "flatten_outputs", "is_floating", "is_transformed"]
+__all__ = ["Returned", "changed_leaves", "detached", "flatten_outputs", "is_floating", "is_transformed"]
 
 
 class Returned:
@@ -86,6 +86,17 @@ class Returned:
 def flatten_outputs(output: Any, name: str) -> dict[str, Any]:
     """Name the arrays of an output as :class:`Returned` does, below a name; the rest is skipped."""
     return {label: leaf for label, leaf in _leaves(output, name).items() if is_array_api_obj(leaf)}
+
+
+def changed_leaves(output: Any, change: Callable[[Any], Any]) -> Any:
+    """Return an output with every leaf changed; containers stay of their kind.
+
+    Examples
+    --------
+    >>> changed_leaves({"energy": 1, "parts": (2, None)}, lambda leaf: leaf and 10 * leaf)
+    {'energy': 10, 'parts': (20, None)}
+    """
+    return _with_leaves(output, map(change, _leaves(output, "").values()))
 
 
 def _parts(value: Any) -> list[tuple[str, Any]] | None:

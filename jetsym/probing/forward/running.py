@@ -14,7 +14,7 @@ from torch.nn.parameter import is_lazy
 
 from jetsym.domains.base import Domain
 from jetsym.errors import ProbeError
-from jetsym.probing.forward.calling import DIFFERENTIATES_NOTE, Call, Caller, keep_gradients, place
+from jetsym.probing.forward.calling import DIFFERENTIATES_NOTE, Call, Caller, place
 from jetsym.probing.forward.capture import Record, capture
 from jetsym.probing.forward.closed import closed, readable
 from jetsym.probing.forward.dry import ABOUT_DIAGONAL
@@ -126,7 +126,6 @@ class Running:
             if isinstance(model, nn.Module):
                 closed_names = self._closed(layers)
                 stack.enter_context(untouched(model, device))
-                stack.enter_context(keep_gradients(model))
                 self._record = stack.enter_context(capture(model, layers, closed=closed_names))
                 if self._call is not None and self.outputs.declared:
                     stack.callback(model.register_forward_hook(self._keep_own).remove)

@@ -28,8 +28,8 @@ def untouched(model: nn.Module, device: Any) -> Iterator[None]:
     """Put a module in evaluation mode, without gradients and compilation, on a device, and back afterwards.
 
     What a forward pass, or the caller's way of calling it, changes in the module is put back as well: parameters and
-    buffers, such as running statistics, and attributes, such as modes, counters, caches and hooks. Compiled code was
-    traced without hooks, and may run past them; so the module is evaluated as it was written.
+    buffers, such as running statistics, their gradients, and attributes, such as modes, counters, caches and hooks.
+    Compiled code was traced without hooks, and may run past them; so the module is evaluated as it was written.
 
     Raises
     ------
@@ -45,6 +45,8 @@ def untouched(model: nn.Module, device: Any) -> Iterator[None]:
     kept = Kept(model)
     home = next((parameter.device for parameter in model.parameters()), None)
     try:
+        for parameter in model.parameters():
+            parameter.grad = None  # where a forward pass differentiates, it adds to them
         _evaluate(model)
         if device is not None and home is not None:
             model.to(device)
@@ -111,28 +113,31 @@ class Kept:
                 self._keep(item)
 
     def _keep_tensor(self, tensor: Tensor) -> None:
-        if is_lazy(tensor) or tensor.is_meta or tensor.layout is not torch.strided:
-            return
-        copy, requires_grad, gradient = tensor.detach().clone(), tensor.requires_grad, None
-        is_leaf = tensor.is_leaf and not tensor.is_inference()
-        if is_leaf:
-            gradient = tensor.grad
+        if not (is_lazy(tensor) or tensor.is_meta) and tensor.layout is torch.strided:
+            self._steps.append(partial(_put_back_numbers, tensor, tensor.detach().clone()))
+        if is_lazy(tensor) or (tensor.is_leaf and not tensor.is_inference()):
+            self._steps.append(partial(_put_back_gradient, tensor, tensor.grad, tensor.requires_grad))
 
-        def put_back() -> bool:
-            if is_leaf:
-                tensor.requires_grad_(requires_grad)
-                if tensor.grad is not gradient:
-                    tensor.grad = gradient
-            if tensor.shape != copy.shape:
-                tensor.data = copy.clone()
-            elif is_equal(tensor.detach(), copy):
-                return False
-            else:
-                with torch.inference_mode(tensor.is_inference()), torch.no_grad():
-                    tensor.copy_(copy)
-            return True
 
-        self._steps.append(put_back)
+def _put_back_numbers(tensor: Tensor, numbers: Tensor) -> bool:
+    """Give a tensor its numbers, unless it has them, and return whether it had not."""
+    if tensor.shape != numbers.shape:
+        tensor.data = numbers.clone()
+    elif is_equal(tensor.detach(), numbers):
+        return False
+    else:
+        with torch.inference_mode(tensor.is_inference()), torch.no_grad():
+            tensor.copy_(numbers)
+    return True
+
+
+def _put_back_gradient(tensor: Tensor, gradient: Tensor | None, requires_grad: bool) -> bool:
+    """Give a tensor its gradient and its wish for one, which are no state that it computes with."""
+    if tensor.requires_grad is not requires_grad:
+        tensor.requires_grad_(requires_grad)
+    if tensor.grad is not gradient:
+        tensor.grad = gradient
+    return False
 
 
 def _put_back(container: Any, items: Any, held: Any, put: Callable[[Any], Any]) -> bool:

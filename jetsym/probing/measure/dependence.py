@@ -9,8 +9,7 @@ its readout.
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Callable, Iterator, Mapping, MutableMapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -22,7 +21,7 @@ from torch import Tensor, nn
 
 from jetsym.probing.forward.layers import Layered
 from jetsym.probing.forward.memory import is_out_of_memory
-from jetsym.probing.forward.returned import flatten_outputs
+from jetsym.probing.forward.returned import changed_leaves, flatten_outputs
 from jetsym.probing.forward.session import Session
 from jetsym.probing.measure.reproducibility import as_numbers
 
@@ -60,22 +59,7 @@ class Meddling:
             if not self.changes:
                 self.seen |= {key: array.clone() for key, array in arrays.items()}
             return None
-        return _with_changes(output, wanted)
-
-
-def _with_changes(output: Any, changes: Mapping[int, Change]) -> Any:
-    """Return what a layer returned with some of its arrays changed, by identity; containers stay of their kind."""
-    if isinstance(output, Tensor):
-        return changes[id(output)](output) if id(output) in changes else output
-    if isinstance(output, (tuple, list)):
-        items = [_with_changes(item, changes) for item in output]
-        return type(output)(*items) if hasattr(output, "_fields") else type(output)(items)
-    if isinstance(output, MutableMapping):
-        changed = copy.copy(output)
-        for key, item in output.items():
-            changed[key] = _with_changes(item, changes)
-        return changed
-    return output
+        return changed_leaves(output, lambda leaf: wanted[id(leaf)](leaf) if id(leaf) in wanted else leaf)
 
 
 @contextmanager

@@ -9,7 +9,7 @@ import numpy as np
 from scipy import special
 
 from jetsym.probing.reports.equivariance import KNOWN_TO, Equivariance
-from jetsym.probing.reports.significance import chance_of, corrected, p_value
+from jetsym.probing.reports.significance import chance_of, corrected, error_of_log_odds, p_value
 from jetsym.probing.reports.spectrum import SymmetryReport
 
 __all__ = ["Difference", "differences_of"]
@@ -115,10 +115,8 @@ def _share(layer: str, irrep: str, one: Measured, two: Measured) -> Difference:
 
 def _log_odds(item: Measured) -> Measured | None:
     """Return the log-odds of a share; None for one about zero or one, whose error is not that of its log-odds."""
-    if not 0.0 < item.value < 1.0 or not item.stderr <= 2 * item.value:
-        return None
-    error = item.stderr / (item.value * (1 - item.value))
-    return item._replace(value=float(special.logit(item.value)), stderr=error)
+    error = error_of_log_odds(item.value, item.stderr)
+    return None if error is None else item._replace(value=float(special.logit(item.value)), stderr=error)
 
 
 def _errors(report: SymmetryReport, other: SymmetryReport) -> Iterator[Difference]:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy import special
 
-__all__ = ["FEWEST_INPUTS", "Share", "chance_of", "corrected", "p_value", "quantile"]
+__all__ = ["FEWEST_INPUTS", "Share", "chance_of", "corrected", "error_of_log_odds", "p_value", "quantile"]
 
 #: With fewer inputs the tail of their distribution is out of sight: nothing is said to stay below a bound.
 FEWEST_INPUTS = 8
@@ -61,6 +61,13 @@ def quantile(sigma: float, inputs: int) -> float:
     return float(special.stdtrit(inputs - 1, special.ndtr(sigma))) if inputs > 1 else float("inf")
 
 
+def error_of_log_odds(share: float, stderr: float) -> float | None:
+    """Return the standard error of ln b/(1 − b) for a share b; None where b is an estimate about zero."""
+    if not stderr <= 2.0 * share < 2.0 or not share > 0.0:
+        return None
+    return stderr / (share * (1.0 - share))
+
+
 class Share(NamedTuple):
     """A fraction of power that is uncertain in two ways: by the choice of inputs, and by rounding.
 
@@ -98,7 +105,7 @@ class Share(NamedTuple):
         """Return a value so many standard errors away."""
         if self.stderr == 0.0:
             return value
-        if not self.stderr <= 2.0 * self.value < 2.0 or not 0.0 < value < 1.0:
+        error = error_of_log_odds(self.value, self.stderr)
+        if error is None or not 0.0 < value < 1.0:
             return value + errors * self.stderr
-        step = errors * self.stderr / (self.value * (1.0 - self.value))
-        return float(special.expit(special.logit(value) + step))
+        return float(special.expit(special.logit(value) + errors * error))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict, namedtuple
+from dataclasses import dataclass
 
 import pytest
 import torch
@@ -206,3 +207,21 @@ def test_the_model_is_left_as_it_was():
     assert not net.body._forward_hooks
     functions = jetsym.probe(lambda x: x[:, 0], torch.randn(8, 3), **QUIET | {"layers": []})
     assert not functions.meta["dependence"]
+
+
+@dataclass(frozen=True)
+class States:
+    states: torch.Tensor
+    words: str = "words"
+
+
+def test_what_a_layer_returns_within_a_dataclass_is_disturbed():
+    class Stated(nn.Module):
+        def forward(self, x):
+            return States(2 * x)
+
+    def forward(net, x):
+        return net.head(net.states(lengths(x)).states)[:, 0]
+
+    report = found(Net(forward, states=Stated(), head=nn.Linear(8, 1)))
+    assert report.meta["dependence"]["outputs"]["y"]["through"]["states.states"] > 0.1
