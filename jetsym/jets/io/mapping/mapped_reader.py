@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any, Self, cast
 import numpy as np
 
 from jetsym.errors import ConfigError, DataError
-from jetsym.jets.io.formats.base import format_of
 from jetsym.jets.io.formats.index import FileIndex, JetReader
 from jetsym.jets.io.formats.layout import AXIS_BRANCHES, LABEL_II, Layout, axis_of
 from jetsym.jets.io.formats.opening import explained
 from jetsym.jets.io.mapping.expressions import Expression, Quantity, spread
 from jetsym.jets.io.mapping.reweighting import bin_numbers, bin_weights
+from jetsym.jets.io.mapping.several_jets import index_jets, open_mapped
 from jetsym.jets.io.mapping.tree_mapping import WEIGHT, TreeMapping, cartesian
 from jetsym.jets.io.remote import File
 from jetsym.jets.schema import CLASSES, P4_BRANCHES
@@ -40,10 +40,7 @@ def index_mapped(path: File, mapping: TreeMapping) -> FileIndex:
     ConfigError
         If what the mapping says has no meaning for these branches.
     """
-    form = format_of(path)
-    if (open_table := form.table) is None:
-        raise DataError(f"{path}: {mapping.path} maps columns of files, of which {form.name} does not tell")
-    with explained(path), open_table(path, mapping.tree) as table:
+    with explained(path), open_mapped(path, mapping) as table:
         if not table.n_entries:
             raise DataError(f"{table.source} holds no jets; expected at least one")
         known = [*table.names, *(name for one in mapping.expressions() for name in one.names if table.column(name))]
@@ -51,10 +48,11 @@ def index_mapped(path: File, mapping: TreeMapping) -> FileIndex:
             expression.check_names(known, source=table.source)
         first = sorted({name for part in mapping.particles.parts.values() for name in part.names})
         names = dict.fromkeys([*first, *(name for each in mapping.expressions() for name in sorted(each.names))])
+        names |= dict.fromkeys(name for name in (mapping.owner, mapping.place) if name is not None)
         depths = {name: table.depth(name) for name in names}
         if not any(depths[name] for name in first):
             raise DataError(f"{table.source} has no list of particles in any of {', '.join(first)}, its particles")
-        raw = table.index([*names], _layout(mapping, path))
+        raw = index_jets(mapping, table, table.index([*names], _layout(mapping, path)))
     reader = partial(MappedReader, mapping, raw)
     if mapping.selection is None:
         return replace(raw, reader=reader)

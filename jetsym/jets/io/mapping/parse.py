@@ -101,6 +101,12 @@ class _Section:
         found = self.take(key)
         return None if found is None else _expression(found, self.at(key))
 
+    def branch(self, key: str) -> str | None:
+        found = self.take(key)
+        if found is not None and not isinstance(found, str):
+            raise ConfigError(f"{self.at(key)} is {_shown(found)}; expected the name of a branch")
+        return None if found is None else found.strip("`")
+
     def at(self, key: str) -> str:
         return f"{self.where}{self._separator}{key}"
 
@@ -118,6 +124,9 @@ def _mapping(path: Path, found: _Section) -> TreeMapping:
     order = particles.take("order", "file")
     if order not in ("file", "pt"):
         raise ConfigError(f"{particles.at('order')} is {_shown(order)}; expected pt, or file")
+    owner, place = particles.branch("jet"), particles.branch("index")
+    if place is not None and owner is None:
+        raise ConfigError(f"{particles.at('index')} says which particle a row is; expected {particles.at('jet')} too")
     scalars = {name: one for name in SCALARS if (one := particles.expression(name)) is not None}
     if len(scalars) not in (0, 6, 10) or list(scalars) != list(SCALARS[: len(scalars)]):
         missing = [name for name in SCALARS[: 10 if set(scalars) & set(SCALARS[6:]) else 6] if name not in scalars]
@@ -138,6 +147,7 @@ def _mapping(path: Path, found: _Section) -> TreeMapping:
         raise ConfigError(f"{found.at('tree')} is {_shown(tree)}; expected the name of a tree")
     columns = _columns(found.section("columns"), weighted=reweighting is not None)
     selection = found.expression("selection")
+    friends = _friends(found.section("friends"))
     found.end()
     return TreeMapping(
         path=path,
@@ -151,7 +161,24 @@ def _mapping(path: Path, found: _Section) -> TreeMapping:
         selection=selection,
         reweighting=reweighting,
         fingerprint=hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16],
+        owner=owner,
+        place=place,
+        friends=friends,
     )
+
+
+def _friends(section: _Section | None) -> dict[str, tuple[str, str | None]]:
+    friends = {}
+    for name, found in ({} if section is None else section.left).items():
+        place = {"file": found} if isinstance(found, str) else found
+        words = isinstance(place, dict) and all(isinstance(each, str) for each in place.values())
+        if not words or "file" not in place or not {*place} <= {"file", "tree"} or not name.isidentifier():
+            raise ConfigError(
+                f"friends: {name} is {_shown(found)}; expected a name of letters, digits and _, with a file beside "
+                "the data ({stem} stands for the data's own name), or with file: and tree:"
+            )
+        friends[name] = place["file"], place.get("tree")
+    return friends
 
 
 def _momentum(section: _Section) -> Momentum:

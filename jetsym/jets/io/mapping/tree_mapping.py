@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -109,6 +109,11 @@ class TreeMapping:
         As far as they are given.
     fingerprint
         Of all that it says, comments and spaces aside.
+    owner, place
+        Where there are several jets in an entry: branches with the number of the jet that each particle, or each row
+        of a table between jets and particles, is of, and with the number of the particle of each row.
+    friends
+        Name -> file, beside the data, and its tree, whose branches are read as ``name.branch``.
     """
 
     path: Path
@@ -122,6 +127,9 @@ class TreeMapping:
     selection: Expression | None
     reweighting: Reweighting | None
     fingerprint: str
+    owner: str | None = None
+    place: str | None = None
+    friends: Mapping[str, tuple[str, str | None]] = field(default_factory=dict)
 
     def expressions(self) -> list[Expression]:
         """Return all expressions."""
