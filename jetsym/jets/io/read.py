@@ -54,6 +54,7 @@ def read(
     max_particles: int = ...,
     library: Literal["torch"] = ...,
     columns: ColumnSet = ...,
+    also: Sequence[str] = ...,
     bad_jets: BadJets = ...,
     skip_bad: bool = ...,
     mapping: MappingFile = ...,
@@ -67,6 +68,7 @@ def read(
     max_particles: int = ...,
     library: Literal["ak"],
     columns: ColumnSet = ...,
+    also: Sequence[str] = ...,
     bad_jets: BadJets = ...,
     skip_bad: bool = ...,
     mapping: MappingFile = ...,
@@ -79,6 +81,7 @@ def read(
     max_particles: int = 128,
     library: Literal["torch", "ak"] = "torch",
     columns: ColumnSet = "all",
+    also: Sequence[str] = (),
     bad_jets: BadJets = "raise",
     skip_bad: bool = False,
     mapping: MappingFile = None,
@@ -103,8 +106,8 @@ def read(
     limit
         Read at most this many jets in total. They are spread evenly over the files, and over the jets of each, as some
         files keep class after class or are sorted by pT; where a file has fewer, the others give more. Up to 256
-        clusters of a file are looked into, and 4 where all its labels are the same. Jets left out by ``bad_jets="drop"``
-        count as read.
+        clusters of a file are looked into, and 4 where all its labels are the same. Jets that ``bad_jets="drop"``
+        leaves out count as read.
     max_particles
         Keep the first this many particles of each jet in the order of the file (falling pT). The batch has as many
         slots as its fullest jet needs.
@@ -114,6 +117,8 @@ def read(
     columns
         "kin" for momenta, axis and label; "full" for the particles' scalars as well; "all" for the further per-jet
         branches as well, which the files must then have in common.
+    also
+        Per-jet branches to read in any case, as far as the files have them.
     bad_jets
         What to do with jets without particles, and with NaN or infinity in momenta, scalars or axis: "raise" or
         "drop".
@@ -154,6 +159,7 @@ def read(
         paths,
         limit=limit,
         columns=columns,
+        also=also,
         bad_jets=bad_jets,
         skip_bad=skip_bad,
         mapping=mapping,
@@ -177,6 +183,7 @@ def read_packed(
     *,
     limit: int | None = None,
     columns: ColumnSet = "all",
+    also: Sequence[str] = (),
     bad_jets: BadJets = "raise",
     skip_bad: bool = False,
     mapping: MappingFile = None,
@@ -191,7 +198,7 @@ def read_packed(
     expect_one_of("bad_jets", bad_jets, ("raise", "drop"))
     files, said = jet_files(paths), Oddities() if oddities is None else oddities
     known = open_mapping(mapping, files, skip_bad=skip_bad)
-    options: dict[str, Any] = {"columns": columns, "bad_jets": bad_jets}
+    options: dict[str, Any] = {"columns": columns, "also": also, "bad_jets": bad_jets}
 
     @cache
     def index_of(number: int) -> FileIndex | None:
@@ -245,11 +252,11 @@ def _joined(parts: list[PackedJets], files: Sequence[File], said: Oddities) -> P
 
 
 def _read_chosen(
-    index: FileIndex, jets: NDArray[np.int64], said: Oddities, *, columns: ColumnSet, bad_jets: BadJets
+    index: FileIndex, jets: NDArray[np.int64], said: Oddities, *, bad_jets: BadJets, **columns: Any
 ) -> PackedJets:
     """Read jets of growing numbers; those between them may be bad."""
     start, stop = int(jets[0]), int(jets[-1]) + 1
-    found = read_block(index, start, stop, columns=columns, bad_jets="keep")[0]
+    found = read_block(index, start, stop, bad_jets="keep", **columns)[0]
     if len(jets) < stop - start:
         found = found.take(jets - start)
     said.see(index.path, found)
@@ -328,6 +335,7 @@ def read_block(
     stop: int,
     *,
     columns: ColumnSet = "all",
+    also: Sequence[str] = (),
     bad_jets: BadJets | Literal["keep"] = "raise",
     arena: Arena | None = None,
 ) -> tuple[PackedJets, NDArray[np.bool_] | None]:
@@ -342,6 +350,8 @@ def read_block(
     columns
         "kin" for momenta, axis and label; "full" for the particles' scalars as well; "all" for the further per-jet
         branches as well.
+    also
+        Per-jet branches to read in any case, as far as the file has them.
     bad_jets
         As in :func:`read`, or "keep" to count them.
     arena
@@ -358,7 +368,7 @@ def read_block(
         If the file is damaged, has changed or gone, or holds bad jets or labels.
     """
     path, layout = index.path, index.layout
-    names = layout.columns if columns == "all" else ()
+    names = layout.columns if columns == "all" else tuple(name for name in layout.columns if name in also)
     with index.reader(index) as file, explained(path):
         flat = {name: file.flat(name, start, stop) for name in (*AXIS_BRANCHES, *layout.labels, *names)}
         first = P4_BRANCHES[0]
