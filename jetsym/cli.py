@@ -365,7 +365,7 @@ def joined(words: Sequence[str], parser: ArgumentParser, *, positional: bool = F
 def _put_together(
     options: Sequence[str], lists: Mapping[str, list[str]], free: list[str], places: Sequence[Any]
 ) -> list[str]:
-    """Write the words again, a list as one of them; where positional words are missing, the last of a list are these."""
+    """Write the words again, a list as one of them; the last of a list are the positional words that are missing."""
     for given in lists.values():
         while len(given) > 1 and len(free) < len([place for place in places if place.required]):
             free.append(given.pop())
