@@ -194,6 +194,7 @@ def read_block(
     stop: int,
     *,
     columns: ColumnSet = "all",
+    also: Sequence[str] = (),
     bad_jets: BadJets | Literal["keep"] = "raise",
     arena: Arena | None = None,
 ) -> tuple[PackedJets, NDArray[np.bool_] | None]:
@@ -208,6 +209,8 @@ def read_block(
     columns
         "kin" for momenta, axis and label; "full" for the particles' scalars as well; "all" for the further per-jet
         branches as well.
+    also
+        Per-jet branches to read in any case, as far as the file has them.
     bad_jets
         As in :func:`read`, or "keep" to count them.
     arena
@@ -224,7 +227,7 @@ def read_block(
         If the file is damaged, has changed or gone, or holds bad jets or labels.
     """
     path, layout = index.path, index.layout
-    names = layout.columns if columns == "all" else ()
+    names = layout.columns if columns == "all" else tuple(name for name in layout.columns if name in also)
     with index.reader(index) as file, explained(path):
         flat = {name: file.flat(name, start, stop) for name in (*AXIS_BRANCHES, *layout.labels, *names)}
         first = P4_BRANCHES[0]
