@@ -11,7 +11,7 @@ import awkward as ak
 import numpy as np
 
 from jetsym.errors import DataError, closest
-from jetsym.jets.io.formats.index import FileIndex
+from jetsym.jets.io.formats.index import EmptyFileError, FileIndex
 from jetsym.jets.io.formats.layout import Layout, choose_layout
 from jetsym.jets.io.remote import File
 from jetsym.jets.schema import TREE
@@ -98,7 +98,7 @@ def index_jetclass(open_table: OpenTable, path: File) -> FileIndex:
     """
     with open_table(path, TREE) as table:
         if not table.n_entries:
-            raise DataError(f"{path}: the tree {TREE!r} holds no jets; expected at least one")
+            raise EmptyFileError(f"{path}: the tree {TREE!r} holds no jets; expected at least one")
         columns = {name: found for name in table.names if (found := table.column(name)) is not None}
         layout = choose_layout(
             path,

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any, Self, cast
 import numpy as np
 
 from jetsym.errors import ConfigError, DataError
-from jetsym.jets.io.formats.index import FileIndex, JetReader
+from jetsym.jets.io.formats.index import EmptyFileError, FileIndex, JetReader
 from jetsym.jets.io.formats.layout import AXIS_BRANCHES, LABEL_II, Layout, axis_of
 from jetsym.jets.io.formats.opening import explained
-from jetsym.jets.io.mapping.expressions import Expression, Quantity, spread
+from jetsym.jets.io.mapping.expressions import Expression
+from jetsym.jets.io.mapping.functions import Quantity, spread
 from jetsym.jets.io.mapping.reweighting import bin_numbers, bin_weights
 from jetsym.jets.io.mapping.several_jets import index_jets, open_mapped
 from jetsym.jets.io.mapping.tree_mapping import WEIGHT, TreeMapping, cartesian
@@ -42,7 +43,7 @@ def index_mapped(path: File, mapping: TreeMapping) -> FileIndex:
     """
     with explained(path), open_mapped(path, mapping) as table:
         if not table.n_entries:
-            raise DataError(f"{table.source} holds no jets; expected at least one")
+            raise EmptyFileError(f"{table.source} holds no jets; expected at least one")
         known = [*table.names, *(name for one in mapping.expressions() for name in one.names if table.column(name))]
         for expression in mapping.expressions():
             expression.check_names(known, source=table.source)
@@ -76,7 +77,7 @@ def fitted(mapping: TreeMapping, files: Iterable[File], *, skip_bad: bool = Fals
     Raises
     ------
     DataError
-        If a file cannot be read (left out with ``skip_bad``), or no jet gets a weight.
+        If a file with entries cannot be read (left out with ``skip_bad``), or no jet gets a weight.
     """
     reweighting = mapping.reweighting
     if reweighting is None:
@@ -84,7 +85,7 @@ def fitted(mapping: TreeMapping, files: Iterable[File], *, skip_bad: bool = Fals
     classes = 1 if mapping.labels is None else len(mapping.labels.classes)
     counts = np.zeros((classes, *(len(edges) - 1 for edges in reweighting.edges)), np.int64)
     for path in files:
-        with suppress(*([DataError] if skip_bad else [])):
+        with suppress(DataError if skip_bad else EmptyFileError):
             counts += _counted(mapping, path, np.zeros_like(counts))
     try:
         return mapping.with_weights(bin_weights(counts, reference=reweighting.reference, cap=reweighting.cap))
