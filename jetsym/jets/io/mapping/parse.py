@@ -19,7 +19,11 @@ from jetsym.jets.io.mapping.tree_mapping import WEIGHT, Labels, Momentum, Reweig
 from jetsym.jets.io.remote import File
 from jetsym.jets.schema import SCALARS
 
-__all__ = ["load_mapping", "open_mapping"]
+__all__ = ["PUBLIC", "load_mapping", "open_mapping"]
+
+_PUBLIC = Path(__file__).parent / "public"
+#: Names of mappings that jetsym knows, of public sets of jets.
+PUBLIC = tuple(sorted(file.stem for file in _PUBLIC.glob("*.yaml")))
 
 _UNITS = {"GeV": 1.0, "MeV": 1000.0}
 _DIRECTIONS = (("px", "py", "pz"), ("pt", "eta", "phi"))
@@ -29,7 +33,7 @@ _RESERVED = ("jet", "constituents", "label", "jet_label", "jet_pt", "jet_eta", "
 
 
 def load_mapping(path: str | os.PathLike[str] | TreeMapping | None) -> TreeMapping | None:
-    """Read a mapping from its file; what has been read already, and None, are given back.
+    """Read a mapping from its file, or from its name in :data:`PUBLIC`; what has been read, and None, are given back.
 
     Raises
     ------
@@ -39,10 +43,14 @@ def load_mapping(path: str | os.PathLike[str] | TreeMapping | None) -> TreeMappi
     if path is None or isinstance(path, TreeMapping):
         return path
     file = Path(path).expanduser()
+    if not file.exists() and file.name in PUBLIC and file == Path(file.name):
+        file = _PUBLIC / f"{file.name}.yaml"
     try:
         found = yaml.load(file.read_text(encoding="utf-8"), Loader=_Loader)
     except OSError as error:
-        raise ConfigError(f"the mapping {file} cannot be read ({error.strerror}); expected a YAML file") from error
+        raise ConfigError(
+            f"the mapping {file} cannot be read ({error.strerror}); expected a YAML file, or one of {', '.join(PUBLIC)}"
+        ) from error
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         raise ConfigError(f"the mapping {file} is no YAML ({' '.join(str(error).split())})") from error
     return _mapping(file, _Section(str(file), found, separator=": "))

@@ -14,7 +14,7 @@ import numpy as np
 
 from jetsym.errors import ConfigError, DataError
 from jetsym.jets.io.formats.base import format_of
-from jetsym.jets.io.formats.index import FileIndex, JetReader
+from jetsym.jets.io.formats.index import EmptyFileError, FileIndex, JetReader
 from jetsym.jets.io.formats.layout import Layout
 from jetsym.jets.io.formats.opening import explained
 from jetsym.jets.io.formats.table import Column, Table
@@ -183,7 +183,7 @@ def index_jets(mapping: TreeMapping, table: Table, raw: FileIndex) -> FileIndex:
         ]
     starts = np.concatenate([[0], np.cumsum(np.concatenate(counts))])
     if not starts[-1]:
-        raise DataError(f"{table.source} holds no jets in its {table.n_entries} entries; expected at least one")
+        raise EmptyFileError(f"{table.source} holds no jets in its {table.n_entries} entries; expected at least one")
     return replace(
         raw,
         n_jets=int(starts[-1]),
