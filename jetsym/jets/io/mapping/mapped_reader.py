@@ -258,7 +258,8 @@ class _MappedJets:
         try:
             return expression.evaluate(self._branch)
         except DataError as error:
-            raise DataError(f"{self._raw.path}: {error}") from error
+            where = f"{self._raw.path}: "  # what reads the file has said so already
+            raise DataError(f"{'' if str(error).startswith(where) else where}{error}") from error
 
     def _branch(self, name: str) -> Quantity:
         """Return the values of a branch, of the entries that are wanted."""
