@@ -73,7 +73,7 @@ class TreeTable(Table):
                 if not shape or part >= shape[-1]:
                     return None
                 shape = shape[:-1]
-            return Column(type_, lists + len(shape) if dtype.kind in "biuf" else None)
+            return Column(type_, lists + len(shape) if dtype.kind in "biuf" else None, fixed=bool(shape))
         if part is not None:
             return Column(type_, None) if isinstance(part, str) else None
         try:

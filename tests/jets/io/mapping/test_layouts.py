@@ -66,9 +66,9 @@ def mapped(tmp_path) -> Callable[..., Path]:
     return write
 
 
-def write_ntuple(path: Path, **columns: Any) -> Path:
+def write_ntuple(path: Path, tree: str = "Events", **columns: Any) -> Path:
     with uproot.recreate(path) as file:
-        file["Events"] = columns
+        file[tree] = columns
     return path
 
 
@@ -232,6 +232,20 @@ def test_jetclass_as_awkward_writes_it(tmp_path, make_jets, jetclass_columns, je
     write_ttree(tmp_path / "a.root", "tree", **columns)
     own, other = read(tmp_path / "a.root"), read(tmp_path / "a.parquet")
     assert all(np.array_equal(getattr(own, n), getattr(other, n)) for n in ("p4", "mask", "scalars", "label"))
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_fixed_arrays_of_jetclass_may_be_padded(tmp_path, make_jets, jetclass_columns, name):
+    columns = jetclass_columns(make_jets(20))
+    padded = {
+        key: ak.to_numpy(ak.fill_none(ak.pad_none(values, 40, clip=True), 0))
+        if isinstance(values, ak.Array)
+        else values
+        for key, values in columns.items()
+    }
+    path = WRITERS[name](tmp_path / name, **({} if name == "a.parquet" else {"tree": "tree"}), **padded)
+    with pytest.raises(DataError, match="the branch 'part_.*' is .*40.*; expected one list per jet"):
+        read(path)
 
 
 # --- several jets in an entry, friends --------------------------------------------------------------------------------
@@ -407,21 +421,14 @@ def test_odd_branches_do_no_harm(tmp_path, mapped, name, make_jets, jetclass_col
     if name != "a.root":
         odd |= {"lists_of_words": ak.Array([["a", "b"]] * 10), "deep": ak.Array([[[[1.0]]]] * 10)}
         odd |= {"vector": ak.zip({"fE": np.ones(10), "fP": ak.zip({"x": np.ones(10), "name": ["a"] * 10})})}
-    write = uproot_trees if name == "a.root" else WRITERS[name]
-    path = write(tmp_path / name, **columns, **odd)
-    if name == "n.root":
-        with uproot.recreate(path) as file:
-            file["tree"] = {**columns, **odd}
+    tree = {} if name == "a.parquet" else {"tree": "tree"}
+    path = WRITERS[name](tmp_path / name, **tree, **columns, **odd)
     assert read(path).p4.shape[0] == 10
     particles = {part: f"part_{part}" for part in ("px", "py", "pz", "energy")}
     assert len(read(path, mapping=mapped(particles, labels=None))) == 10
     for each in odd.keys() - {"vector"}:
         with pytest.raises(DataError, match=f"the branch '{each}' is .*; expected one number"):
             read(path, mapping=mapped(particles, labels=None, columns={"x": each}))
-
-
-def uproot_trees(path: Path, **columns: Any) -> Path:
-    return write_ttree(path, "tree", **columns)
 
 
 def test_branches_that_uproot_does_not_know(tmp_path, mapped, monkeypatch):
