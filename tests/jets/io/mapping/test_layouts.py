@@ -16,6 +16,9 @@ from jetsym.errors import ConfigError, DataError
 from jetsym.jets import JetBatch, read
 from jetsym.jets.io import JetStream
 from jetsym.jets.io.inspect import inspect
+from jetsym.jets.io.mapping.parse import load_mapping
+from jetsym.jets.io.read import read_block
+from jetsym.jets.io.registry import index_file
 
 ENTRIES = 40
 
@@ -255,6 +258,18 @@ def axis_of(name: str) -> dict[str, Any]:
     return {"pt": name, "eta": f"0 * {name}", "phi": f"0 * {name}", "mass": 0}
 
 
+def check_ranges(path: Path, mapping: Path, truth: Truth) -> None:
+    """Read some jets of an entry alone, and those of several entries from the middle of one to that of another."""
+    index, ends = index_file(path, load_mapping(mapping)), np.concatenate([[0], np.cumsum(truth.counts)])
+    assert index.n_jets == truth.jets
+    for start, stop in ((0, 1), (1, 2), (5, 6), (3, 17), (truth.jets - 1, truth.jets), (0, truth.jets)):
+        jets, _ = read_block(index, start, stop)
+        assert np.diff(jets.offsets).tolist() == truth.counts[start:stop].tolist()
+        pt = truth.parts["pt"][ends[start] : ends[stop]]
+        np.testing.assert_allclose(np.hypot(jets.values[:, 1], jets.values[:, 2]), pt, rtol=1e-5)
+        np.testing.assert_allclose(np.hypot(*jets.jet_p4[:, 1:3].T), truth.jet_pt[start:stop], rtol=1e-5)
+
+
 @pytest.mark.parametrize("name", ["n.root", "a.parquet"])
 def test_lists_of_lists(tmp_path, mapped, name):
     truth = Truth(several=True)
@@ -267,6 +282,7 @@ def test_lists_of_lists(tmp_path, mapped, name):
     assert jets.columns["n"].tolist() == truth.counts.tolist()
     batches = [batch.to_padded() for batch in JetStream(path, batch_size=7, shuffle=False, mapping=mapping)]
     truth.check(JetBatch.concatenate(batches))
+    check_ranges(path, mapping, truth)
     chosen = read(path, mapping=mapped(names("p_{}"), jet=axis_of("j_pt"), selection="j_pt > 500"))
     np.testing.assert_allclose(chosen.jet_p4[:, 1], truth.jet_pt[truth.jet_pt > 500], rtol=1e-6)
     wrong = {"columns": {"odd": "j_odd"}}
@@ -321,6 +337,7 @@ def test_particles_found_by_index(tmp_path, mapped, name, table):
     np.testing.assert_allclose(jets.jet_p4[:, 1], truth.jet_pt, rtol=1e-6)
     batches = [batch.to_padded() for batch in JetStream(path, batch_size=7, shuffle=False, mapping=mapping)]
     truth.check(JetBatch.concatenate(batches))
+    check_ranges(path, mapping, truth)
 
 
 def test_indices_that_lead_nowhere(tmp_path, mapped):
