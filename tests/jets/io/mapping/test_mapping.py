@@ -250,7 +250,7 @@ def test_a_selection(pair, write_mapping, small_blocks, monkeypatch, tmp_path):
         assert torch.equal(found, jets.columns["jet_sdmass"])
         shuffled = torch.cat([b.columns["jet_sdmass"] for b in JetStream(source, batch_size=1, columns="all", **how)])
         assert torch.equal(shuffled.sort().values, jets.columns["jet_sdmass"].sort().values)
-    with pytest.raises(DataError, match=r"2.root: the selection leaves no jets"):
+    with pytest.raises(DataError, match=r"2.root: no jets, the selection leaves none"):
         read(files[2], mapping=mapping)
     with pytest.raises(DataError, match=r"2.root and the other files: the selection leaves no jets"):
         JetStream(files[2], mapping=mapping, batch_size=2)
