@@ -248,9 +248,9 @@ class RaggedBatch:
         return self._map(lambda tensor: tensor.pin_memory())
 
     def to_padded(self, max_particles: int | None = None) -> JetBatch:
-        """Pad the first ``max_particles`` particles of every jet to a JetBatch, on the device where the batch is.
+        """Pad every jet, its ``max_particles`` of largest pT at most, to a JetBatch, on the device where the batch is.
 
-        It has as many slots as its fullest jet needs, at most ``max_particles``.
+        Particles stay in their order. It has as many slots as its fullest jet needs, at most ``max_particles``.
         """
         slots = max(1, self.longest if max_particles is None else min(self.longest, max_particles))
         return JetBatch.of_rows(
@@ -258,6 +258,7 @@ class RaggedBatch:
             self.p4,
             self.scalars,
             slots=slots,
+            longest=self.longest,
             jet_p4=self.jet_p4,
             label=self.label,
             classes=self.classes,

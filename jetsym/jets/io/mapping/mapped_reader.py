@@ -15,7 +15,8 @@ from jetsym.jets.io.formats.index import EmptyFileError, FileIndex, JetReader
 from jetsym.jets.io.formats.layout import AXIS_BRANCHES, LABEL_II, Layout, axis_of
 from jetsym.jets.io.formats.opening import explained
 from jetsym.jets.io.mapping.expressions import Expression
-from jetsym.jets.io.mapping.functions import Quantity, spread
+from jetsym.jets.io.mapping.functions import Quantity, as_condition, spread
+from jetsym.jets.io.mapping.padding import refuse_padding
 from jetsym.jets.io.mapping.reweighting import bin_numbers, bin_weights
 from jetsym.jets.io.mapping.several_jets import index_jets, open_mapped
 from jetsym.jets.io.mapping.tree_mapping import WEIGHT, TreeMapping, cartesian
@@ -151,19 +152,17 @@ class _MappedJets:
     def ragged(self, name: str) -> tuple[NDArray[Any], NDArray[np.int64]]:
         momenta, counts = self._particles
         if name in P4_BRANCHES:
-            values = momenta[P4_BRANCHES.index(name)]
-        else:
-            expression = self._mapping.scalars[name.removeprefix("part_")]
-            values = self._spread(expression, self._value(expression), counts)
-        return values if self._order is None else values[self._order], counts
+            return momenta[P4_BRANCHES.index(name)], counts
+        expression = self._mapping.scalars[name.removeprefix("part_")]
+        chosen, all_counts = self._chosen
+        values = self._spread(expression, self._value(expression), all_counts)
+        return values if chosen is None else values[chosen], counts
 
     def selected(self) -> NDArray[np.bool_]:
         """Tell which of the entries are wanted."""
         assert self._mapping.selection is not None
-        chosen = self._of_jets(self._mapping.selection)
-        if chosen.dtype != np.bool_:
-            raise ConfigError(f"{self._mapping.selection} is no condition; expected a comparison, such as jet_pt > 500")
-        return chosen
+        selection = self._mapping.selection
+        return as_condition(Quantity(self._of_jets(selection)), str(selection)).values
 
     def bins(self) -> tuple[tuple[NDArray[np.int64], ...], NDArray[np.bool_]]:
         """Find class and bin of each jet, as an index of a table of weights, and whether it lies in the bins."""
@@ -214,13 +213,23 @@ class _MappedJets:
             jet = np.repeat(np.arange(len(counts)), counts)
             return axis_of(np.stack([np.bincount(jet, weights=one, minlength=len(counts)) for one in momenta]))
         parts = momentum.in_gev({name: self._of_jets(each) for name, each in momentum.parts.items()})
-        if "pt" in parts:
+        if "eta" in parts:
             values = [parts[name] for name in ("pt", "eta", "phi")]
             return dict(zip(AXIS_BRANCHES, [*values, cartesian(parts)[0]], strict=True))
         return axis_of(np.stack(cartesian(parts)))
 
     @cached_property
     def _particles(self) -> tuple[list[NDArray[Any]], NDArray[np.int64]]:
+        """(E, px, py, pz) of the particles that are meant, in GeV, in their order, and their number in each jet."""
+        momenta, counts = self._momenta
+        chosen, _ = self._chosen
+        if chosen is None:
+            return momenta, counts
+        jets = np.repeat(np.arange(len(counts)), counts)[chosen]
+        return [one[chosen] for one in momenta], np.bincount(jets, minlength=len(counts))
+
+    @cached_property
+    def _momenta(self) -> tuple[list[NDArray[Any]], NDArray[np.int64]]:
         """(E, px, py, pz) of all particles in GeV, in the order of the file, and their number in each jet."""
         momentum = self._mapping.particles
         found = {name: self._value(expression) for name, expression in momentum.parts.items()}
@@ -228,15 +237,28 @@ class _MappedJets:
         if counts is None:
             raise ConfigError(f"{momentum.parts['px' if 'px' in found else 'pt']} has no value per particle")
         parts = {name: self._spread(momentum.parts[name], one, counts) for name, one in found.items()}
+        where = self._mapping.where
+        kept = None if where is None else self._spread(where, as_condition(self._value(where), str(where)), counts)
+        lists = {name: parts[name] for name, one in found.items() if one.counts is not None}
+        refuse_padding(self._raw.path, self._mapping, lists, counts, self._entries, kept)
+        # What is computed from padding need not be a constant, such as a direction relative to the jet's.
+        names = dict.fromkeys(name for each in momentum.parts.values() for name in sorted(each.names))
+        stored = {name: one.values for name in names if (one := self._branch(name)).counts is not None}
+        if all(len(one) == counts.sum() for one in stored.values()):
+            refuse_padding(self._raw.path, self._mapping, stored, counts, self._entries, kept)
+        self._kept = kept
         return cartesian(momentum.in_gev(parts)), counts
 
     @cached_property
-    def _order(self) -> NDArray[np.int64] | None:
-        if not self._mapping.by_pt:
-            return None
-        (_, px, py, _), counts = self._particles
-        pt = np.hypot(px.astype(np.float64), py.astype(np.float64))
-        return np.lexsort((-pt, np.repeat(np.arange(len(counts)), counts)))
+    def _chosen(self) -> tuple[NDArray[np.int64] | None, NDArray[np.int64]]:
+        """Which particles of all are meant, in their order, None for all as they are; and how many all jets have."""
+        (_, px, py, _), counts = self._momenta
+        chosen = None if self._kept is None else np.flatnonzero(self._kept)
+        if self._mapping.by_pt:
+            chosen = np.arange(len(px)) if chosen is None else chosen
+            pt = np.hypot(px[chosen].astype(np.float64), py[chosen].astype(np.float64))
+            chosen = chosen[np.lexsort((-pt, np.repeat(np.arange(len(counts)), counts)[chosen]))]
+        return chosen, counts
 
     def _of_jets(self, expression: Expression) -> NDArray[Any]:
         found = self._value(expression)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from jetsym.errors import ConfigError
+from jetsym.errors import ConfigError, DataError
 from jetsym.jets import JetBatch, read
 from jetsym.jets.io.mapping.parse import PUBLIC, load_mapping
 
@@ -146,3 +146,21 @@ def test_names(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "jetnet").write_text("particles: {px: a, py: b, pz: c, energy: d}")
     assert load_mapping("jetnet").labels is None, "a file of this name goes before"
+
+
+@pytest.mark.parametrize("name", ["atlas-top-tagging", "jetnet", "omnilearn-top"])
+def test_padding_that_a_mapping_does_not_leave_out(tmp_path, name):
+    """A copy of the mapping without its condition reads no slot that is padding as a particle."""
+    one = Padded()
+    particles = np.stack([one.eta, one.phi, one.pt / one.jet_pt[:, None], one.real], axis=2)
+    features = np.stack([one.jet_pt, one.jet_eta, one.jet_mass, one.real.sum(axis=1)], axis=1)
+    columns = {"fjet_clus_pt": one.pt, "fjet_clus_eta": one.eta, "fjet_clus_phi": one.phi, "labels": one.label}
+    columns |= {"fjet_clus_E": one.pt * np.cosh(one.eta), "particle_features": particles, "jet_features": features}
+    columns |= {"fjet_pt": one.jet_pt, "fjet_eta": one.jet_eta, "fjet_phi": one.flat, "fjet_m": one.jet_mass}
+    columns |= {"data": np.stack([one.eta, one.phi, one.pt, np.log(np.maximum(one.pt, 1))] * 2, axis=2)}
+    path = write(tmp_path / "g.hdf5", jet=features, pid=one.label, **columns)
+    own = [line for line in load_mapping(name).path.read_text().splitlines() if not line.startswith("  where:")]
+    (tmp_path / "map.yaml").write_text("\n".join(own))
+    assert read(path, mapping=name).mask.sum() == one.real.sum()
+    with pytest.raises(DataError, match="are padding"):
+        read(path, mapping=tmp_path / "map.yaml")
