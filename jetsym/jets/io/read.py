@@ -250,6 +250,7 @@ def read_block(
         if scalars:
             bits = (particles(f"part_{name}") for name in KINDS)
             kinds = pack_kinds([one.astype(one.dtype.newbyteorder("=")) for one in bits])
+        inputs = {} if columns == "kin" else file.inputs(start, stop)
     axis = [torch.from_numpy(flat[name].astype(np.float64)) for name in AXIS_BRANCHES]
     jets = PackedJets(
         offsets=np.concatenate([[0], np.cumsum(counts)]),
@@ -259,6 +260,7 @@ def read_block(
         label=labels(path, flat, layout, first=start),
         classes=layout.classes,
         columns={name: flat[name] for name in names},
+        inputs=inputs,
     )
     if bad_jets == "keep":
         return jets, None
