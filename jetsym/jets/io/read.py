@@ -272,7 +272,7 @@ def _without_bad(
     index: FileIndex, start: int, jets: PackedJets, bad_jets: BadJets
 ) -> tuple[PackedJets, NDArray[np.bool_] | None]:
     """Raise on, or leave out, jets that no model can use."""
-    empty = np.diff(jets.offsets) == 0
+    empty = (np.diff(jets.offsets) == 0) & index.layout.momenta
     finite: Any = np.isfinite(jets.jet_p4).all(axis=1)
     for values in (jets.values, jets.kinds):
         if values is None or values.dtype == np.uint8:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import replace
@@ -18,8 +19,10 @@ from jetsym.jets.io.formats.layout import AXIS_BRANCHES, LABEL_II, Layout, axis_
 from jetsym.jets.io.formats.opening import explained, open_tree, stamp_of
 from jetsym.jets.io.formats.root import BasketReader, index_tree
 from jetsym.jets.io.mapping.expressions import Expression, Quantity, spread
+from jetsym.jets.io.mapping.inputs import pack_input
 from jetsym.jets.io.mapping.reweighting import bin_numbers, bin_weights
 from jetsym.jets.io.mapping.tree_mapping import WEIGHT, TreeMapping, cartesian
+from jetsym.jets.io.packed_inputs import PackedInput
 from jetsym.jets.io.remote import File
 from jetsym.jets.schema import CLASSES, P4_BRANCHES
 
@@ -51,10 +54,11 @@ def index_mapped(path: File, mapping: TreeMapping) -> FileIndex:
             raise DataError(f"{source} holds no jets; expected at least one")
         with explained(path):
             known = {branch.name: branch for branch in tree.itervalues(recursive=True)}
+        given = [*known, *mapping.variables, *mapping.file_values]
         for expression in mapping.expressions():
-            expression.check_names([*known], source=source)
-        first = sorted({name for part in mapping.particles.parts.values() for name in part.names})
-        names = dict.fromkeys([*first, *(name for each in mapping.expressions() for name in sorted(each.names))])
+            expression.check_names(given, source=source)
+        first = mapping.branches(_of_particles(mapping))
+        names = dict.fromkeys([*first, *mapping.branches(mapping.expressions())])
         with explained(path):
             lists = {name for name in names if _is_list(path, name, known[name])}
             if lists.isdisjoint(first):
@@ -134,6 +138,10 @@ class MappedReader(JetReader):
         """Read the values (P,) of the particles of some jets, and their number in each jet."""
         return self.jets(start, stop).ragged(name)
 
+    def inputs(self, start: int, stop: int) -> dict[str, PackedInput]:
+        """Read what other networks take."""
+        return self.jets(start, stop).inputs()
+
     def jets(self, start: int, stop: int) -> _MappedJets:
         """Return jets ``start`` to ``stop``, of those that are selected."""
         if self._last is None or self._last[:2] != (start, stop):
@@ -156,6 +164,8 @@ class _MappedJets:
         return self._axis[name] if name in AXIS_BRANCHES else self._of_jets(self._mapping.columns[name])
 
     def ragged(self, name: str) -> tuple[NDArray[Any], NDArray[np.int64]]:
+        if self._mapping.particles is None:
+            return np.empty(0, np.float32), np.zeros(len(self._entries), np.int64)
         momenta, counts = self._particles
         if name in P4_BRANCHES:
             values = momenta[P4_BRANCHES.index(name)]
@@ -163,6 +173,16 @@ class _MappedJets:
             expression = self._mapping.scalars[name.removeprefix("part_")]
             values = self._spread(expression, self._value(expression), counts)
         return values if self._order is None else values[self._order], counts
+
+    def inputs(self) -> dict[str, PackedInput]:
+        """Compute the inputs, standardised and without padding."""
+        path, jets = self._raw.path, len(self._entries)
+        return {
+            name: pack_input(
+                f"{path}: the input {name!r}", one, [self._value(each) for each in one.variables], jets=jets
+            )
+            for name, one in self._mapping.inputs.items()
+        }
 
     def selected(self) -> NDArray[np.bool_]:
         """Tell which of the entries are wanted."""
@@ -216,6 +236,8 @@ class _MappedJets:
     @cached_property
     def _axis(self) -> dict[str, NDArray[Any]]:
         momentum = self._mapping.jet
+        if momentum is None and self._mapping.particles is None:
+            return dict.fromkeys(AXIS_BRANCHES, np.zeros(len(self._entries)))
         if momentum is None:
             momenta, counts = self._particles
             jet = np.repeat(np.arange(len(counts)), counts)
@@ -230,6 +252,7 @@ class _MappedJets:
     def _particles(self) -> tuple[list[NDArray[Any]], NDArray[np.int64]]:
         """(E, px, py, pz) of all particles in GeV, in the order of the file, and their number in each jet."""
         momentum = self._mapping.particles
+        assert momentum is not None
         found = {name: self._value(expression) for name, expression in momentum.parts.items()}
         counts = next((one.counts for one in found.values() if one.counts is not None), None)
         if counts is None:
@@ -269,7 +292,13 @@ class _MappedJets:
 
     def _branch(self, name: str) -> Quantity:
         """Return the values of a branch, of the entries that are wanted."""
-        if name not in self._read:
+        if name not in self._read and name in self._mapping.variables:
+            self._read[name] = self._value(self._mapping.variables[name])
+        elif name not in self._read and name in self._mapping.file_values:
+            patterns, path = self._mapping.file_values[name], str(self._raw.path)
+            value = next((number for pattern, number in patterns if re.search(pattern, path)), 0)
+            self._read[name] = Quantity(np.full(len(self._entries), value))
+        elif name not in self._read:
             pieces = [self._piece(name, entries) for entries in _in_pieces(self._entries)]
             lists = [piece.counts for piece in pieces if piece.counts is not None]
             values = np.concatenate([piece.values for piece in pieces])
@@ -295,7 +324,15 @@ def _layout(mapping: TreeMapping, path: File) -> Layout:
         classes=CLASSES if labels is None else labels.classes,
         columns=(*mapping.columns, *(() if weights is None or weights.table is None else (WEIGHT,))),
         scalars=tuple(f"part_{name}" for name in mapping.scalars),
+        momenta=mapping.particles is not None,
     )
+
+
+def _of_particles(mapping: TreeMapping) -> list[Expression]:
+    """Return the expressions of which some must be lists."""
+    if mapping.particles is not None:
+        return [*mapping.particles.parts.values()]
+    return [one for each in mapping.inputs.values() for one in each.variables]
 
 
 def _is_list(path: File, name: str, branch: Any) -> bool:
