@@ -82,7 +82,8 @@ class PackedInput:
     def padded(self) -> Tensor:
         """Return the input (B, V, length) of torch tensors, filled up on the device where they are."""
         if self.offsets is None:
-            return self.values  # type: ignore[no-any-return]
+            values: Tensor = self.values
+            return values
         place = torch.arange(self.form.shape[-1], device=self.values.device)
         counts = self.offsets.diff()[:, None]
         there = place < counts
@@ -90,7 +91,8 @@ class PackedInput:
             place, there = place % counts.clamp_min(1), (counts > 0).expand_as(there)
         fill = self.values.new_tensor(self.form.fill or [0.0] * len(self.form.names))
         if not len(self.values):
-            return fill[:, None].expand(len(counts), *self.form.shape).clone()
+            empty: Tensor = fill[:, None].expand(len(counts), *self.form.shape).clone()
+            return empty
         rows = torch.where(there, self.offsets[:-1, None] + place, 0)
         found: Tensor = torch.where(there[..., None], self.values[rows], fill).mT.contiguous()
         return found

@@ -226,7 +226,8 @@ def read_block(
     path, layout = index.path, index.layout
     names = layout.columns if columns == "all" else ()
     with index.reader(index) as file, explained(path):
-        flat = {name: file.flat(name, start, stop) for name in (*AXIS_BRANCHES, *layout.labels, *names)}
+        flat = {name: file.flat(name, start, stop) for name in (*AXIS_BRANCHES, *layout.labels)}
+        further = {name: file.column(name, start, stop) for name in names}
         first = P4_BRANCHES[0]
         content, counts = file.ragged(first, start, stop)
 
@@ -259,7 +260,7 @@ def read_block(
         jet_p4=from_pt_eta_phi_energy(*axis).to(torch.float32).numpy(),
         label=labels(path, flat, layout, first=start),
         classes=layout.classes,
-        columns={name: flat[name] for name in names},
+        columns=further,
         inputs=inputs,
     )
     if bad_jets == "keep":

@@ -157,6 +157,10 @@ class JetReader:
         """Read the values (P,) of the particles of some jets, and their number in each jet."""
         raise NotImplementedError
 
+    def column(self, name: str, start: int, stop: int) -> NDArray[Any]:
+        """Read (stop − start,) values of a further column of jets."""
+        return self.flat(name, start, stop)
+
     def inputs(self, start: int, stop: int) -> dict[str, PackedInput]:
         """Read what other networks take of some jets, by name; nothing where nobody has said what that is."""
         return {}

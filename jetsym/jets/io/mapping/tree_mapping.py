@@ -11,11 +11,12 @@ import numpy as np
 
 from jetsym.jets.inputs import InputForm
 from jetsym.jets.io.mapping.expressions import Expression
+from jetsym.jets.io.mapping.reweighting import WeaverWeights
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["WEIGHT", "Labels", "MappedInput", "Momentum", "Reweighting", "TreeMapping", "cartesian"]
+__all__ = ["WEIGHT", "Labels", "MappedInput", "Momentum", "Reweighting", "TreeMapping", "Unmeasured", "cartesian"]
 
 #: The column that reweighting gives.
 WEIGHT = "weight"
@@ -89,6 +90,10 @@ class Reweighting:
     cap: float | None
     table: NDArray[np.float64] | None = None
 
+    def expressions(self) -> list[Expression]:
+        """Return all expressions."""
+        return [*self.axes]
+
 
 @dataclass(frozen=True)
 class MappedInput:
@@ -96,6 +101,25 @@ class MappedInput:
 
     form: InputForm
     variables: tuple[Expression, ...]
+
+
+@dataclass(frozen=True)
+class Unmeasured:
+    """What a mapping says that must be measured on the files first.
+
+    Parameters
+    ----------
+    bounds
+        Variables of inputs whose centre and scale are measured, with the bounds at which they are clipped.
+    fraction
+        Of the entries of each file, from the first on, that are measured.
+    labels
+        Columns that are the label if they are whole numbers.
+    """
+
+    bounds: Mapping[str, tuple[float, float]]
+    fraction: float
+    labels: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -126,6 +150,12 @@ class TreeMapping:
     file_values
         Names that stand for numbers which a file's path tells: regular expressions and numbers, of which the first
         that is found in the path counts, or else 0.
+    jet_if_there
+        Whether the momenta of the jets are left out for files that lack a part of them.
+    test_selection
+        The selection of jets that a network is tested with.
+    unmeasured
+        What must be measured first.
     """
 
     path: Path
@@ -137,11 +167,14 @@ class TreeMapping:
     columns: dict[str, Expression]
     labels: Labels | None
     selection: Expression | None
-    reweighting: Reweighting | None
+    reweighting: Reweighting | WeaverWeights | None
     fingerprint: str
     inputs: Mapping[str, MappedInput] = field(default_factory=dict)
     variables: Mapping[str, Expression] = field(default_factory=dict)
     file_values: Mapping[str, tuple[tuple[str, float], ...]] = field(default_factory=dict)
+    jet_if_there: bool = False
+    test_selection: Expression | None = None
+    unmeasured: Unmeasured | None = None
 
     def expressions(self) -> list[Expression]:
         """Return all expressions, those of variables as far as others are of them."""
@@ -152,7 +185,7 @@ class TreeMapping:
         found += [] if self.labels is None else self.labels.one_hot
         found += [] if self.labels is None or self.labels.value is None else [self.labels.value]
         found += [] if self.selection is None else [self.selection]
-        found += [] if self.reweighting is None else [*self.reweighting.axes]
+        found += [] if self.reweighting is None else self.reweighting.expressions()
         named = {name: False for each in found for name in each.names}
         while name := next((name for name, seen in named.items() if not seen), None):
             named[name] = True
@@ -160,6 +193,12 @@ class TreeMapping:
                 found.append(self.variables[name])
                 named = dict.fromkeys(self.variables[name].names, False) | named
         return found
+
+    @property
+    def is_unmeasured(self) -> bool:
+        """Whether standardisation, classes or weights of weaver-core's must be measured on the files first."""
+        weights = self.reweighting
+        return self.unmeasured is not None or (isinstance(weights, WeaverWeights) and weights.table is None)
 
     def branches(self, expressions: Iterable[Expression]) -> list[str]:
         """List the branches of the file that expressions are of, in the end."""
@@ -174,7 +213,7 @@ class TreeMapping:
 
     def with_weights(self, table: NDArray[np.float64]) -> TreeMapping:
         """Return the same with the weights known."""
-        assert self.reweighting is not None
+        assert isinstance(self.reweighting, Reweighting)
         return replace(self, reweighting=replace(self.reweighting, table=table))
 
 
