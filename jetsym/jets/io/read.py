@@ -17,7 +17,7 @@ from jetsym.jets.io.arena import Arena
 from jetsym.jets.io.formats.index import FileIndex
 from jetsym.jets.io.formats.layout import AXIS_BRANCHES, labels
 from jetsym.jets.io.formats.opening import explained
-from jetsym.jets.io.mapping.parse import open_mapping
+from jetsym.jets.io.mapping.parse import load_mapping, open_mapping
 from jetsym.jets.io.mapping.tree_mapping import TreeMapping
 from jetsym.jets.io.packed import DISPLACEMENTS, KINDS, PackedJets, pack_kinds
 from jetsym.jets.io.paths import Paths, jet_files
@@ -49,6 +49,7 @@ def read(
     library: Literal["torch"] = ...,
     bad_jets: BadJets = ...,
     mapping: MappingFile = ...,
+    vectors: str | None = ...,
 ) -> JetBatch: ...
 @overload
 def read(
@@ -59,6 +60,7 @@ def read(
     library: Literal["ak"],
     bad_jets: BadJets = ...,
     mapping: MappingFile = ...,
+    vectors: str | None = ...,
 ) -> ak.Array: ...
 def read(
     paths: Paths,
@@ -68,6 +70,7 @@ def read(
     library: Literal["torch", "ak"] = "torch",
     bad_jets: BadJets = "raise",
     mapping: MappingFile = None,
+    vectors: str | None = None,
 ) -> JetBatch | ak.Array:
     """Read jets from JetClass or JetClass-II files into memory.
 
@@ -99,7 +102,10 @@ def read(
         What to do with jets without particles, and with NaN or infinity in momenta, scalars or axis: "raise" or
         "drop".
     mapping
-        A YAML file that says what the branches of another tree hold, see :mod:`jetsym.jets.io.mapping`.
+        A YAML file that says what the branches of another tree hold, see :mod:`jetsym.jets.io.mapping`, or a data
+        configuration of weaver-core.
+    vectors
+        The input of weaver-core's configuration that holds px, py, pz and energy; None for ``pf_vectors``.
 
     Returns
     -------
@@ -125,7 +131,8 @@ def read(
     """
     expect_one_of("library", library, ("torch", "ak"))
     check_number("max_particles", max_particles, "particles")
-    jets = read_packed(paths, limit=limit, bad_jets=bad_jets, mapping=mapping)
+    known = load_mapping(mapping, vectors=vectors)
+    jets = read_packed(paths, limit=limit, bad_jets=bad_jets, mapping=known)
     if library == "ak":
         from jetsym.jets.io.records import to_records
 

@@ -194,6 +194,10 @@ class TreeMapping:
                 named = dict.fromkeys(self.variables[name].names, False) | named
         return found
 
+    def for_test(self) -> TreeMapping:
+        """Return the same with the selection that a network is tested with."""
+        return self if self.test_selection is None else replace(self, selection=self.test_selection)
+
     @property
     def is_unmeasured(self) -> bool:
         """Whether standardisation, classes or weights of weaver-core's must be measured on the files first."""

@@ -287,12 +287,8 @@ class _Options:
                 f"{self.path}: monitor_variables has {both[0]!r}, which is a variable of an input as well and would "
                 "be standardised; give it another name among the new_variables"
             )
-        reserved = ("jet_pt", "jet_eta", "jet_phi", "jet_energy")  # a batch holds them as jet_p4
-        return {
-            name: self.of(name, "observers" if observers else "monitor_variables")
-            for name in [*observers, *monitored]
-            if name not in reserved
-        }
+        key = "observers" if observers else "monitor_variables"
+        return {name: self.of(name, key) for name in [*observers, *monitored]}
 
     def _weights(self, columns: dict[str, Expression]) -> WeaverWeights | None:
         """Return how weights are computed; those that are in the file already become a column."""
