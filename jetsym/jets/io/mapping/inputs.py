@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from jetsym.errors import ConfigError, DataError
-from jetsym.jets.io.mapping.expressions import Quantity, spread
+from jetsym.jets.io.mapping.functions import Quantity, spread
 from jetsym.jets.io.packed_inputs import PackedInput
 from jetsym.jets.io.ragged import offsets_of
 

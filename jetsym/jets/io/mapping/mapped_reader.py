@@ -18,7 +18,8 @@ from jetsym.jets.io.formats.index import FileIndex, JetReader
 from jetsym.jets.io.formats.layout import AXIS_BRANCHES, LABEL_II, Layout, axis_of, is_number
 from jetsym.jets.io.formats.opening import explained, open_tree, stamp_of
 from jetsym.jets.io.formats.root import BasketReader, index_tree
-from jetsym.jets.io.mapping.expressions import Expression, Quantity, spread
+from jetsym.jets.io.mapping.expressions import Expression
+from jetsym.jets.io.mapping.functions import Quantity, spread
 from jetsym.jets.io.mapping.inputs import pack_input
 from jetsym.jets.io.mapping.reweighting import WeaverWeights, bin_numbers, bin_weights
 from jetsym.jets.io.mapping.tree_mapping import WEIGHT, Reweighting, TreeMapping, cartesian
