@@ -65,7 +65,7 @@ _Law = Callable[[_Quantities], Tensor]
 
 
 def _of_field(name: str, *others: str) -> tuple[_Law, ...]:
-    return tuple(lambda q, how=how: getattr(q, how)[name] for how in ("field", *others))  # type: ignore[misc]
+    return tuple(lambda q, how=how: getattr(q, how)[name] for how in ("field", *others))
 
 
 _PT_LOG, _E_LOG = _of_field("pt_log"), _of_field("e_log")

@@ -12,14 +12,12 @@ import numpy as np
 from jetsym.jets.inputs import InputForm
 from jetsym.jets.io.mapping.expressions import Expression
 from jetsym.jets.io.mapping.reweighting import WeaverWeights
+from jetsym.jets.schema import WEIGHT
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 __all__ = ["WEIGHT", "Labels", "MappedInput", "Momentum", "Reweighting", "TreeMapping", "Unmeasured", "cartesian"]
-
-#: The column that reweighting gives.
-WEIGHT = "weight"
 
 
 @dataclass(frozen=True)

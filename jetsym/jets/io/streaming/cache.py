@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -23,7 +23,7 @@ from jetsym.jets.inputs import InputForm
 from jetsym.jets.io.arena import Arena
 from jetsym.jets.io.packed import PackedJets
 from jetsym.jets.io.packed_inputs import PackedInput
-from jetsym.jets.io.streaming.blocks import Block, Skipped
+from jetsym.jets.io.streaming.blocks import Block, Flat, Skipped
 from jetsym.progress import progress_bar
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ class CacheFiles:
         The files that it should hold, in this order; None for whatever it holds.
     mapping
         The one that it should have been made with; None, where no ``sources`` are given, for whatever it was.
-    columns
+    columns, also
         As for :class:`jetsym.jets.io.streaming.stream.JetStream`.
 
     Raises
@@ -99,6 +99,7 @@ class CacheFiles:
         sources: Sequence[Path] | None = None,
         mapping: TreeMapping | None = None,
         columns: ColumnSet = "full",
+        also: Sequence[str] = (),
     ) -> None:
         manifest = load_manifest(folder)
         made_with, asked = manifest.get("mapping"), None if mapping is None else mapping.fingerprint
@@ -122,6 +123,7 @@ class CacheFiles:
         self.groups = [""]
         self.classes = tuple(manifest["classes"])
         self._columns = columns
+        self.names = tuple(name for name in manifest["names"] if columns == "all" or name in also)
         self._sha256 = hashlib.sha256(json.dumps(manifest["files"], sort_keys=True).encode()).hexdigest()[:16]
         self._jets = PackedJets(
             offsets=arrays["offsets.npy"],
@@ -130,7 +132,7 @@ class CacheFiles:
             jet_p4=arrays["jet_p4.npy"],
             label=arrays.get("label.npy"),
             classes=self.classes,
-            columns={name: arrays[column_file(name)] for name in manifest["names"]} if columns == "all" else {},
+            columns={name: arrays[column_file(name)] for name in self.names},
             inputs={} if columns == "kin" else _inputs(manifest.get("inputs", {}), arrays),
         )
         self.labelled = self._jets.label is not None
@@ -141,6 +143,14 @@ class CacheFiles:
         self.whole = None if narrow or size > _AT_ONCE else self._jets
         step = max(1, -(-_BLOCK * n_jets // size))
         self.blocks = [Block(0, start, min(start + step, n_jets)) for start in range(0, n_jets, step)]
+
+    def count(self) -> NDArray[np.int64] | None:
+        """Count the jets of each class in each block, (blocks, classes); None without labels."""
+        label = self._jets.label
+        if label is None:
+            return None
+        parts = (label[block.start : block.stop] for block in self.blocks)
+        return np.stack([np.bincount(part, minlength=len(self.classes)) for part in parts])
 
     def particles(self, block: Block) -> int:
         """Count the particles of a block."""
@@ -161,9 +171,14 @@ class CacheFiles:
             return arena.move(jets, place), None
         return jets, None
 
+    def flat(self, names: Sequence[str]) -> Iterator[Flat]:
+        """Yield number, labels and some per-jet columns of all jets."""
+        yield len(self._jets), self._jets.label, {name: self._jets.columns[name] for name in names}
+
     def fingerprint(self) -> str:
         """Digest the arrays."""
-        return f"{self._sha256} {self._columns}"
+        names = " ".join(self.names) if self._columns != "all" else ""
+        return f"{self._sha256} {self._columns} {names}".rstrip()
 
 
 def is_cache(folder: Path) -> bool:
