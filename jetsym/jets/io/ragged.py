@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -13,6 +13,9 @@ from torch import Tensor
 
 from jetsym.errors import DataError
 from jetsym.jets.schema import CLASSES, SCALARS
+
+if TYPE_CHECKING:
+    from jetsym.jets.inputs import InputForm
 
 __all__ = ["RaggedJets", "check_alike", "leading", "leading_places", "offsets_of"]
 
@@ -42,6 +45,8 @@ class RaggedJets:
         Names of the columns of ``scalars``.
     columns
         Further per-jet columns of shape (B,), by branch name.
+    inputs, input_forms
+        As in :class:`jetsym.jets.batch.JetBatch`.
 
     Examples
     --------
@@ -59,6 +64,8 @@ class RaggedJets:
     classes: tuple[str, ...] = CLASSES
     scalar_names: tuple[str, ...] = SCALARS
     columns: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    inputs: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    input_forms: Mapping[str, InputForm] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
@@ -73,8 +80,8 @@ class RaggedJets:
         counts = self.counts
         if not len(self) or counts.max() <= max_particles:
             return self
-        offsets, p4 = torch.from_numpy(np.array(self.offsets)), torch.from_numpy(np.array(self.p4))
-        places = leading_places(offsets, p4, slots=max_particles, longest=int(counts.max())).numpy()
+        tensors = [torch.from_numpy(np.array(one)) for one in (self.offsets, self.p4)]
+        places = leading_places(*tensors, slots=max_particles, longest=int(counts.max())).numpy()
         kept = (self.offsets[:-1, None] + places)[places < counts[:, None]]
         offsets = offsets_of(np.minimum(counts, max_particles))
         return replace(self, offsets=offsets, p4=self.p4[kept], scalars=self.scalars[kept])
@@ -137,6 +144,7 @@ def _facts(jets: Any) -> dict[str, Any]:
         "classes": jets.classes,
         "scalars": jets.scalar_names,
         "columns": sorted(jets.columns),
+        "inputs": dict(jets.input_forms),
         "dtypes": getattr(jets, "dtype", None),
     }
 

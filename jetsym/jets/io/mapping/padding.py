@@ -52,6 +52,7 @@ def refuse_padding(
         return
     value = {name: one[filled[0]] for name, one in parts.items()}
     said = ", ".join(f"{name} = {each:g}" for name, each in value.items())
+    assert mapping.particles is not None
     name = next((name for name in ("pt", "energy", "px") if name in value), next(iter(value)))
     text = mapping.particles.parts[name].text if name in mapping.particles.parts else f"`{name}`"
     condition = f"isfinite({text})" if not np.isfinite(value[name]) else f"{text} != {value[name]:g}"
@@ -120,4 +121,4 @@ def _at_the_end(same: NDArray[np.bool_], counts: NDArray[np.int64]) -> NDArray[n
     """Tell which particles are followed by none of another kind in their jet."""
     others = np.concatenate([[0], np.cumsum(~same)])
     ends = np.repeat(np.cumsum(counts), counts)
-    return others[ends] == others[1:]
+    return np.asarray(others[ends] == others[1:])
