@@ -16,10 +16,14 @@ from jetsym.jets.io.remote import File
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["Branch", "FileIndex", "JetReader"]
+__all__ = ["Branch", "EmptyFileError", "FileIndex", "JetReader"]
 
 #: Jets that are read at once where a file does not say.
 _ROWS = 10_000
+
+
+class EmptyFileError(DataError):
+    """A whole file without a single entry: no fault where it is one among others."""
 
 
 @dataclass(frozen=True)
@@ -106,11 +110,11 @@ class FileIndex:
 
         Raises
         ------
-        DataError
+        EmptyFileError
             If it holds no jets.
         """
         if not n_jets:
-            raise DataError(f"{path}: holds no jets; expected at least one")
+            raise EmptyFileError(f"{path}: holds no jets; expected at least one")
         if boundaries is None:
             boundaries = np.array([*range(0, n_jets, _ROWS), n_jets])
         return cls(path, *_stamp(path), n_jets, particles, layout, boundaries, reader, types or {})

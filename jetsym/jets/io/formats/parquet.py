@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 import uproot
 
-from jetsym.errors import DataError, require
+from jetsym.errors import require
 from jetsym.jets.io.formats.base import Format, register
-from jetsym.jets.io.formats.index import FileIndex, JetReader
+from jetsym.jets.io.formats.index import EmptyFileError, FileIndex, JetReader
 from jetsym.jets.io.formats.layout import choose_layout, is_number
 from jetsym.jets.io.formats.opening import explained, open_tree
 
@@ -64,7 +64,7 @@ def write_parquet(path: Path, target: Path, *, source: str = "") -> None:
             if writer is not None:
                 writer.close()
     if writer is None:
-        raise DataError(f"{path}: the tree holds no jets; expected at least one")
+        raise EmptyFileError(f"{path}: the tree holds no jets; expected at least one")
 
 
 def source_of(path: Path) -> str | None:

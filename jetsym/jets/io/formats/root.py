@@ -19,7 +19,7 @@ import uproot
 
 from jetsym.errors import DataError
 from jetsym.jets.io.formats.base import Format, register
-from jetsym.jets.io.formats.index import Branch, FileIndex, JetReader
+from jetsym.jets.io.formats.index import Branch, EmptyFileError, FileIndex, JetReader
 from jetsym.jets.io.formats.layout import Layout, find_layout
 from jetsym.jets.io.formats.opening import open_tree, stamp_of
 from jetsym.jets.io.remote import File, RemoteFile, open_remote
@@ -47,7 +47,7 @@ def index_root(path: File) -> FileIndex:
     size, mtime_ns = stamp_of(path)
     with open_tree(path) as tree:
         if not tree.num_entries:
-            raise DataError(f"{path}: the tree {TREE!r} holds no jets; expected at least one")
+            raise EmptyFileError(f"{path}: the tree {TREE!r} holds no jets; expected at least one")
         layout = find_layout(tree, path)
         raw = index_tree(path, size, mtime_ns, tree, {name: tree[name] for name in layout.branches}, layout)
         return replace(raw, types={name: tree[name].typename for name in tree.keys(recursive=False)})

@@ -13,7 +13,7 @@ import uproot
 
 from jetsym.errors import ConfigError, DataError
 from jetsym.jets.io.formats.base import format_of
-from jetsym.jets.io.formats.index import FileIndex, JetReader
+from jetsym.jets.io.formats.index import EmptyFileError, FileIndex, JetReader
 from jetsym.jets.io.formats.layout import AXIS_BRANCHES, LABEL_II, Layout, axis_of, is_number
 from jetsym.jets.io.formats.opening import explained, open_tree, stamp_of
 from jetsym.jets.io.formats.root import BasketReader, index_tree
@@ -48,7 +48,7 @@ def index_mapped(path: File, mapping: TreeMapping) -> FileIndex:
     with open_tree(path, mapping.tree) as tree:
         source = f"{path}: the tree {tree.name!r}"
         if not tree.num_entries:
-            raise DataError(f"{source} holds no jets; expected at least one")
+            raise EmptyFileError(f"{source} holds no jets; expected at least one")
         with explained(path):
             known = {branch.name: branch for branch in tree.itervalues(recursive=True)}
         for expression in mapping.expressions():
@@ -84,7 +84,7 @@ def fitted(mapping: TreeMapping, files: Iterable[File], *, skip_bad: bool = Fals
     Raises
     ------
     DataError
-        If a file cannot be read (left out with ``skip_bad``), or no jet gets a weight.
+        If a file with entries cannot be read (left out with ``skip_bad``), or no jet gets a weight.
     """
     reweighting = mapping.reweighting
     if reweighting is None:
@@ -92,7 +92,7 @@ def fitted(mapping: TreeMapping, files: Iterable[File], *, skip_bad: bool = Fals
     classes = 1 if mapping.labels is None else len(mapping.labels.classes)
     counts = np.zeros((classes, *(len(edges) - 1 for edges in reweighting.edges)), np.int64)
     for path in files:
-        with suppress(*([DataError] if skip_bad else [])):
+        with suppress(DataError if skip_bad else EmptyFileError):
             counts += _counted(mapping, path, np.zeros_like(counts))
     try:
         return mapping.with_weights(bin_weights(counts, reference=reweighting.reference, cap=reweighting.cap))

@@ -22,6 +22,7 @@ from jetsym.jets.io.formats.index import FileIndex
 from jetsym.jets.io.formats.layout import labels
 from jetsym.jets.io.formats.opening import explained
 from jetsym.jets.io.mapping.parse import open_mapping
+from jetsym.jets.io.oddities import Skipped
 from jetsym.jets.io.packed import PackedJets
 from jetsym.jets.io.read import BadJets, ColumnSet, MappingFile, read_block
 from jetsym.jets.io.registry import index_file
@@ -52,15 +53,6 @@ class Block:
 
     def __len__(self) -> int:
         return self.stop - self.start
-
-
-@dataclass(frozen=True)
-class Skipped:
-    """A file that ``skip_bad`` has left out, or some jets of it (``n_jets`` is None for a file that did not open)."""
-
-    path: File
-    n_jets: int | None
-    reason: str
 
 
 class JetFiles:
