@@ -11,8 +11,11 @@ import torch
 
 from jetsym.errors import ConfigError, DataError
 from jetsym.jets.batch import JetBatch, first_difference
+from jetsym.jets.schema import WEIGHT
+from jetsym.jets.weights import NO_WEIGHTS, weight_column
 from jetsym.training.config import TrainConfig
 from jetsym.training.seeds import generator_for, seed_for
+from jetsym.training.weights import expect_alike, mean_weight, weighed
 
 __all__ = ["StreamedJets", "batches", "count_batches", "in_parts", "load_jets", "size_of_batch"]
 
@@ -32,7 +35,7 @@ class StreamedJets:
         A batch cannot be divided evenly among the processes.
     """
 
-    def __init__(self, config: TrainConfig, *, rank: int = 0, ranks: int = 1) -> None:
+    def __init__(self, config: TrainConfig, *, rank: int = 0, ranks: int = 1, progress: bool = False) -> None:
         from jetsym.jets.io import JetStream
 
         if config.batch_size % ranks:
@@ -46,10 +49,18 @@ class StreamedJets:
             rank=rank,
             world_size=ranks,
             mapping=config.mapping,
+            also=() if config.weights == NO_WEIGHTS else (config.weights or WEIGHT,),
         )
         self.classes = self._stream.classes
         if not self._stream.labelled:
             raise DataError(_NO_LABELS.format(flag="--data"))
+        #: The column that weighs the jets, or None; with it, or for balanced classes, a first look at all files tells
+        #: the sum of the weights of each class, of mean 1, and the effective number of jets.
+        self.weighed_by = weight_column(self._stream.names, config.weights)
+        if self.weighed_by is not None or config.class_weights == "balanced":
+            jets, sums, squares = self._stream.sums(self.weighed_by, progress=progress)
+            self._mean = mean_weight(jets.sum(), sums.sum(), column=self.weighed_by or "")
+            self.sums, self.n_eff = sums / self._mean, float(sums.sum() ** 2 / squares.sum())
 
     def __len__(self) -> int:
         """Return the number of jets in an epoch, of all processes together."""
@@ -64,7 +75,10 @@ class StreamedJets:
         self._stream.load_state_dict(self._stream.state_dict() | {"epoch": epoch, "batch": start})
         on_cpu = torch.device(device).type == "cpu"
         for batch in self._stream if on_cpu else one_ahead(iter(self._stream)):
-            yield batch.to(device).to_padded(self._max_particles)
+            jets = batch.to(device).to_padded(self._max_particles)
+            if self.weighed_by is not None:
+                jets = jets.replace(columns={WEIGHT: (jets.columns[self.weighed_by].double() / self._mean).float()})
+            yield jets
 
 
 def one_ahead(items: Iterator[T]) -> Iterator[T]:
@@ -82,10 +96,13 @@ def one_ahead(items: Iterator[T]) -> Iterator[T]:
             yield found[0]
 
 
-def load_jets(config: TrainConfig, *, rank: int = 0, ranks: int = 1) -> tuple[JetBatch | StreamedJets, JetBatch]:
+def load_jets(
+    config: TrainConfig, *, rank: int = 0, ranks: int = 1, progress: bool = False
+) -> tuple[JetBatch | StreamedJets, JetBatch]:
     """Read a run's training and validation jets, for one of ``ranks`` processes.
 
-    Jets in memory are the same in every process, which take their parts of each batch.
+    Jets in memory are the same in every process, which take their parts of each batch. Where a column weighs them, it
+    is their only further one, called ``weight``, of mean 1 over the files; see :mod:`jetsym.training.weights`.
 
     Returns
     -------
@@ -107,21 +124,24 @@ def load_jets(config: TrainConfig, *, rank: int = 0, ranks: int = 1) -> tuple[Je
         "mapping": config.mapping,
     }
     if config.stream:
-        training: JetBatch | StreamedJets = StreamedJets(config, rank=rank, ranks=ranks)
+        training: JetBatch | StreamedJets = StreamedJets(config, rank=rank, ranks=ranks, progress=progress)
     else:
-        training = _labelled(read(config.data, **options), "--data")
+        training = _labelled(read(config.data, **options), "--data", config.weights)
     if config.val is not None:
-        validation = _labelled(read(config.val, **options), "--val")
+        validation = _labelled(read(config.val, **options), "--val", config.weights)
         if validation.classes != training.classes:
             difference = first_difference(validation.classes, training.classes)
             raise DataError(f"the jets of --val are of other classes than those of --data: {difference}")
+        expect_alike(training, validation, config)
         return training, validation
     assert isinstance(training, JetBatch)  # a stream has jets of its own to validate on
     held_out = len(training) // 10
     if not held_out:
         raise ConfigError(f"--data holds {len(training)} jets, too few to hold a tenth out; give --val as well")
     order = torch.randperm(len(training), generator=generator_for("split", seed=config.seed))
-    return training[order[:-held_out]], training[order[-held_out:]]
+    training, validation = training[order[:-held_out]], training[order[-held_out:]]
+    expect_alike(training, validation, config)
+    return training, validation
 
 
 def batches(
@@ -184,7 +204,7 @@ def size_of_batch(jets: JetBatch | StreamedJets, number: int, *, batch_size: int
     return least + (number < larger)
 
 
-def _labelled(jets: JetBatch, flag: str) -> JetBatch:
+def _labelled(jets: JetBatch, flag: str, weights: str | None) -> JetBatch:
     if jets.label is None:
         raise DataError(_NO_LABELS.format(flag=flag))
-    return jets.replace(columns={})
+    return weighed(jets, weights, flag)

@@ -6,7 +6,7 @@ import hashlib
 import json
 import re
 from collections import Counter, OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import pairwise
@@ -42,6 +42,9 @@ _LARGEST = 65_536
 #: Files whose index is kept; each takes some 50 kB.
 _INDICES = 1024
 
+#: Number of some jets, their labels if they have some, and per-jet columns.
+Flat = tuple[int, "NDArray[np.int64] | None", dict[str, "NDArray[Any]"]]
+
 
 @dataclass(frozen=True)
 class Block:
@@ -66,6 +69,7 @@ class JetFiles:
         files: Sequence[File],
         *,
         columns: ColumnSet,
+        also: Sequence[str] = (),
         bad_jets: BadJets = "raise",
         skip_bad: bool = False,
         mapping: MappingFile = None,
@@ -74,7 +78,7 @@ class JetFiles:
         self.skipped: list[Skipped] = []
         self.blocks: list[Block] = []
         self.files: list[File] = []
-        self.columns, self._bad_jets = columns, bad_jets
+        self.columns, self._also, self._bad_jets = columns, also, bad_jets
         self._mapping = open_mapping(mapping, files, skip_bad=skip_bad)
         self._indices: OrderedDict[int, FileIndex] = OrderedDict()
         self._lock = Lock()
@@ -90,7 +94,8 @@ class JetFiles:
                 continue
             layout = index.layout
             scalars = layout.scalars if columns != "kin" else ()
-            kinds.append((layout.labels, layout.classes, layout.columns if columns == "all" else (), scalars))
+            names = tuple(name for name in layout.columns if columns == "all" or name in also)
+            kinds.append((layout.labels, layout.classes, names, scalars))
             pieces = cut(index.boundaries) if largest is None else cut(index.boundaries, largest=largest)
             self.blocks += [Block(len(self.files), start, stop) for start, stop in pieces]
             self.files.append(path)
@@ -106,7 +111,7 @@ class JetFiles:
     def _agree(self, kinds: list[tuple[Any, ...]], columns: ColumnSet, skip_bad: bool) -> None:
         """Refuse, or leave out, files that hold other quantities than most."""
         usual = Counter(kinds).most_common(1)[0][0]
-        self.labelled, self.classes = bool(usual[0]), usual[1]
+        self.labelled, self.classes, self.names = bool(usual[0]), usual[1], usual[2]
         self._in_arena = columns == "kin" or usual[3] == SCALAR_BRANCHES  # the rows that an arena has room for
         for number, kind in enumerate(kinds):
             if kind == usual:
@@ -143,26 +148,27 @@ class JetFiles:
 
     def _count(self, block: Block) -> NDArray[np.int64]:
         try:
-            index = self._index(block.file)
-            with index.reader(index) as file, explained(index.path):
-                flat = {name: file.flat(name, block.start, block.stop) for name in index.layout.labels}
-            label = labels(index.path, flat, index.layout, first=block.start)
+            label = self._flat(block, ())[1]
         except DataError:  # which is the same when the jets are read, and raised then, or the block skipped
             label = None
         return np.bincount([] if label is None else label, minlength=len(self.classes))
 
-    def _index(self, number: int) -> FileIndex:
-        with self._lock:
-            index = self._indices.get(number)
-        if index is None:
-            index = index_file(self.files[number], self._mapping)
-            self._keep(number, index)
-        return index
+    def _flat(self, block: Block, names: Sequence[str]) -> Flat:
+        index = self._index(block.file)
+        with index.reader(index) as file, explained(index.path):
+            found = {name: file.flat(name, block.start, block.stop) for name in (*index.layout.labels, *names)}
+        own = labels(index.path, found, index.layout, first=block.start)
+        return len(block), own, {name: found[name] for name in names}
 
     def read(self, block: Block, arena: Arena | None = None) -> tuple[PackedJets, NDArray[np.bool_] | None]:
         """Read the jets of a block; see :func:`jetsym.jets.io.read.read_block`."""
         index, place = self._index(block.file), arena if self._in_arena else None
-        return read_block(index, block.start, block.stop, columns=self.columns, bad_jets=self._bad_jets, arena=place)
+        options: dict[str, Any] = {"columns": self.columns, "also": self._also, "bad_jets": self._bad_jets}
+        return read_block(index, block.start, block.stop, **options, arena=place)
+
+    def flat(self, names: Sequence[str]) -> Iterator[Flat]:
+        """Yield number, labels and some per-jet columns of the jets of one block after the other."""
+        return (self._flat(block, names) for block in self.blocks)
 
     def fingerprint(self) -> str:
         """Digest names and blocks, not folders: files may be moved between two parts of an epoch."""
@@ -172,7 +178,16 @@ class JetFiles:
             [(b.file, b.start, b.stop) for b in self.blocks],
         ]
         facts += [] if self._mapping is None else [self._mapping.fingerprint]
+        facts += [self.names] if self.columns != "all" and self.names else []
         return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
+
+    def _index(self, number: int) -> FileIndex:
+        with self._lock:
+            index = self._indices.get(number)
+        if index is None:
+            index = index_file(self.files[number], self._mapping)
+            self._keep(number, index)
+        return index
 
     def _keep(self, number: int, index: FileIndex) -> None:
         with self._lock:
