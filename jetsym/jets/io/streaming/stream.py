@@ -213,6 +213,13 @@ class JetStream:
         """Files, and parts of files, that have been left out so far because they are damaged."""
         return self._source.skipped
 
+    def class_counts(self) -> dict[str, int] | None:
+        """Count the jets of each class, from the labels alone; None where they would have to be fetched from afar."""
+        counts = None if self._counts is None else self._counts.sum(axis=0)
+        if counts is None or counts[len(self.classes) :].any():
+            return None
+        return dict(zip(self.classes, counts.tolist(), strict=False))
+
     def __iter__(self) -> Iterator[RaggedBatch]:
         """Give the batches that are left of the epoch."""
         if not self._passed or self._passed[-1][0] != self._world_size:
