@@ -20,8 +20,9 @@ import numpy as np
 from jetsym.errors import ConfigError, DataError
 from jetsym.files import sha256_of
 from jetsym.jets.io.arena import Arena
+from jetsym.jets.io.oddities import Oddities, Skipped
 from jetsym.jets.io.packed import PackedJets
-from jetsym.jets.io.streaming.blocks import Block, Skipped
+from jetsym.jets.io.streaming.blocks import Block
 from jetsym.progress import progress_bar
 
 if TYPE_CHECKING:
@@ -106,7 +107,8 @@ class CacheFiles:
         arrays = {name: _mapped(folder, name, entry) for name, entry in manifest["files"].items()}
         narrow = columns == "kin" and manifest["columns"] != "kin"
         self.files = [folder]
-        self.skipped: list[Skipped] = []
+        self.oddities = Oddities()
+        self.skipped: list[Skipped] = self.oddities.skipped
         self.groups = [""]
         self.classes = tuple(manifest["classes"])
         self._columns = columns
@@ -124,6 +126,8 @@ class CacheFiles:
         n_jets = len(self._jets)
         if n_jets != manifest["jets"] or self._jets.offsets[-1] != len(self._jets.values):
             raise DataError(f"{folder}: its arrays do not go together; make the cache again")
+        some = np.unique(np.linspace(0, n_jets - 1, min(n_jets, 2000)).astype(np.int64))
+        self.oddities.see(folder, self._jets.take(some), counted=False)
         size = sum(entry["bytes"] for entry in manifest["files"].values())
         self.whole = None if narrow or size > _AT_ONCE else self._jets
         step = max(1, -(-_BLOCK * n_jets // size))
@@ -156,8 +160,8 @@ class CacheFiles:
             return arena.move(jets, place), None
         return jets, None
 
-    def fingerprint(self) -> str:
-        """Digest the arrays."""
+    def fingerprint(self, *, names: bool = True) -> str:
+        """Digest the arrays, which have no names."""
         return f"{self._sha256} {self._columns}"
 
 
