@@ -182,6 +182,7 @@ UPGRADES: dict[tuple[str, int], Callable[[dict[str, Any]], dict[str, Any]]] = {
     ("diagnosis", 1): lambda data: {"modes": _FIRST_MODES} | data,
     ("evaluation", 1): lambda data: {"stability": None} | data,
     ("evaluation", 2): one_against_the_rest,
+    ("evaluation", 3): dict,  # which knows no weights: what it lacks is None
     ("stability", 0): _stability,
     ("stability", 1): one_against_the_rest,
     ("regimes", 1): one_against_the_rest,

@@ -88,6 +88,7 @@ def evaluate(
     working_points: dict[str, float] | None = None,
     pt_edges: list[float] | None = None,
     multi_class: Literal["ovo", "ovr"] = "ovo",
+    weights: str | None = None,
     device: str = "auto",
     mapping: str | None = None,
     bad_jets: BadJets = "raise",
@@ -125,6 +126,8 @@ def evaluate(
         Edges of the bins of jet pT in GeV; by default five bins of as many jets each.
     multi_class
         Which macro AUC: "ovo", one class against one other, which the field quotes, or "ovr", one against the rest.
+    weights
+        Column of the jets that weighs them in every number: by default weight, where there is one; "none" for none.
     device
         "cpu", "cuda", or "auto" for the latter where there is one.
     mapping
@@ -165,6 +168,7 @@ def evaluate(
             working_points=working_points,
             pt_edges=pt_edges,
             multi_class=multi_class,
+            weights=weights,
         )
         evaluation = replace(evaluation, meta={**evaluation.meta, "model": model, "data": data})
         if out is not None:
@@ -181,6 +185,7 @@ def evaluate(
             seed=seed,
             batch_size=batch_size,
             multi_class=multi_class,
+            weights=weights,
             progress=True,
         )
     if out is not None and evaluation is not None:
@@ -205,6 +210,7 @@ def evaluate_scores(
     working_points: dict[str, float] | None = None,
     pt_edges: list[float] | None = None,
     multi_class: Literal["ovo", "ovr"] = "ovo",
+    weights: str | None = None,
     out: str | None = None,
 ) -> None:
     """Measure the scores that files hold, without a model; see :mod:`jetsym.jets.evaluation.scored_files`.
@@ -230,6 +236,8 @@ def evaluate_scores(
         Edges of the bins of jet pT in GeV, where there is a column jet_pt; by default five bins of as many jets each.
     multi_class
         Which macro AUC: "ovo", one class against one other, which the field quotes, or "ovr", one against the rest.
+    weights
+        Column that weighs the jets in every number: by default weight, where there is one; "none" for none.
     out
         A JSON file to write the numbers to; figures (_roc.png, _confusion.png, _reliability.png) go beside it.
     """
@@ -245,6 +253,7 @@ def evaluate_scores(
         working_points=working_points,
         pt_edges=pt_edges,
         multi_class=multi_class,
+        weights=weights,
     )
     evaluation = replace(evaluation, meta={**evaluation.meta, "data": data})
     if out is not None:

@@ -19,9 +19,13 @@ __all__ = [
     "SCALARS",
     "SCALAR_BRANCHES",
     "TREE",
+    "WEIGHT",
 ]
 
 TREE = "tree"
+
+#: The per-jet column that weighs the jets, see :mod:`jetsym.jets.weights`.
+WEIGHT = "weight"
 
 #: Label order of the ten classes, as in the field's configurations.
 CLASSES = ("QCD", "Hbb", "Hcc", "Hgg", "H4q", "Hqql", "Zqq", "Wqq", "Tbqq", "Tbl")

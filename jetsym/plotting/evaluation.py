@@ -100,7 +100,7 @@ def plot_reliability(evaluation: Any, ax: Axes | None = None) -> Axes:
     """
     ax = axes_of(ax, 4.6, 4.2)
     found = evaluation.calibration
-    filled = [place for place, jets in enumerate(found.jets) if jets]
+    filled = [place for place, value in enumerate(found.accuracy) if value is not None]
     x, y, low, high = (
         np.array([values[place] for place in filled], dtype=float)
         for values in (found.confidence, found.accuracy, found.low, found.high)
@@ -108,8 +108,9 @@ def plot_reliability(evaluation: Any, ax: Axes | None = None) -> Axes:
     counts = np.array(found.jets)
     ax.stairs(0.25 * counts / counts.max(), found.edges, fill=True, color=TAIL_COLOUR, alpha=0.35, label="jets")
     ax.plot([0, 1], [0, 1], color="black", linestyle=":", linewidth=1.0, label="perfect")
+    bars = np.maximum([y - low, high - y], 0)  # with negative weights an accuracy may leave [0, 1]
     ax.errorbar(
-        x, y, yerr=[y - low, high - y], color=PALETTE[2], marker="o", markersize=4, linewidth=1.2, capsize=2,
+        x, y, yerr=bars, color=PALETTE[2], marker="o", markersize=4, linewidth=1.2, capsize=2,
         label=f"ECE {found.ece:.3f} (perfect: {found.ece_floor:.3f})",
     )  # fmt: skip
     ax.set_xlim(0, 1)

@@ -63,7 +63,11 @@ class TrainConfig:
         Fraction of the target probability that is spread evenly over all classes.
     class_weights
         ``none``; ``balanced``, so that every class has the same weight in all; or class -> weight of its jets in the
-        loss, 1 for those that are not named. The validation loss has no weights.
+        loss, 1 for those that are not named; the weights of the jets count besides. The validation loss has no weights
+        of classes.
+    weights
+        Column of the jets that weighs them in the loss, in validation and in its metrics: by default ``weight`` where
+        there is one, from ``reweight`` or ``columns`` of a mapping or the files' own; ``none`` for none.
     ema
         Decay of the exponential moving average of the weights, such as 0.999; 0 for none. The average is then what is
         validated and saved.
@@ -102,8 +106,8 @@ class TrainConfig:
     skip_bad
         Leave out files that cannot be read, and damaged parts of files; which is said.
     other_jets
-        Continue a run although files of ``data`` are gone for good, or others have come. The epoch that it was in begins
-        anew, and the learning rate follows the new number of steps; needs ``val``.
+        Continue a run although files of ``data`` are gone for good, or others have come. The epoch that it was in
+        begins anew, and the learning rate follows the new number of steps; needs ``val``.
     seed
         Seed of initialisation, shuffling, augmentation and dropout.
     device
@@ -144,6 +148,7 @@ class TrainConfig:
     clip: float = 1.0
     label_smoothing: float = 0.0
     class_weights: Literal["none", "balanced"] | dict[str, float] = "none"
+    weights: str | None = None
     ema: float = 0.0
     patience: int | None = None
     init: str | None = None
@@ -201,6 +206,7 @@ class TrainConfig:
             _expect(
                 "class_weights", self.class_weights, good, "'none', 'balanced', or a weight of at least 0 per class"
             )
+        _expect("weights", self.weights, self.weights != "", "the name of a column, or 'none'")
         _expect("init", self.init, self.init != "", "a run folder, a checkpoint or published weights to begin from")
         if self.init is None:
             configure(self.model, **self.options)

@@ -20,8 +20,11 @@ from jetsym.jets.io.packed import RaggedBatch
 from jetsym.jets.io.paths import Paths, jet_files
 from jetsym.jets.io.remote import File
 from jetsym.jets.io.streaming.cache import MANIFEST
+from jetsym.jets.schema import WEIGHT
+from jetsym.jets.weights import NO_WEIGHTS, weight_column
 from jetsym.training.config import TrainConfig
 from jetsym.training.seeds import generator_for, seed_for
+from jetsym.training.weights import expect_alike, mean_weight, weighed
 
 __all__ = [
     "StreamedJets",
@@ -53,7 +56,13 @@ class StreamedJets:
     """
 
     def __init__(
-        self, config: TrainConfig, *, rank: int = 0, ranks: int = 1, earlier: Sequence[Sequence[str]] = ()
+        self,
+        config: TrainConfig,
+        *,
+        rank: int = 0,
+        ranks: int = 1,
+        earlier: Sequence[Sequence[str]] = (),
+        progress: bool = False,
     ) -> None:
         from jetsym.jets.io import JetStream
 
@@ -70,6 +79,7 @@ class StreamedJets:
             mapping=config.mapping,
             bad_jets=config.bad_jets,
             skip_bad=config.skip_bad,
+            also=() if config.weights == NO_WEIGHTS else (config.weights or WEIGHT,),
         )
         self._rank, self._own = rank, config.batch_size // ranks
         self.classes = self._stream.classes
@@ -79,6 +89,13 @@ class StreamedJets:
         self.loses = config.bad_jets == "drop" or config.skip_bad
         self.oddities = self._stream.oddities
         self.oddities.counts = self._stream.class_counts() or {}
+        #: The column that weighs the jets, or None; with it, or for balanced classes, a first look at all files tells
+        #: the sum of the weights of each class, of mean 1, and the effective number of jets.
+        self.weighed_by = weight_column(self._stream.names, config.weights)
+        if self.weighed_by is not None or config.class_weights == "balanced":
+            jets, sums, squares = self._stream.sums(self.weighed_by, progress=progress)
+            self._mean = mean_weight(jets.sum(), sums.sum(), column=self.weighed_by or "")
+            self.sums, self.n_eff = sums / self._mean, float(sums.sum() ** 2 / squares.sum())
 
     def __len__(self) -> int:
         """Return the number of jets in an epoch, of all processes together."""
@@ -102,7 +119,10 @@ class StreamedJets:
         on_cpu = torch.device(device).type == "cpu"
         found = self._all_steps(len(self._stream) - start)
         for batch in found if on_cpu else one_ahead(found):
-            yield batch.to(device).to_padded(self._max_particles)
+            jets = batch.to(device).to_padded(self._max_particles)
+            if self.weighed_by is not None:
+                jets = jets.replace(columns={WEIGHT: (jets.columns[self.weighed_by].double() / self._mean).float()})
+            yield jets
         if self._rank == 0:
             self.oddities.say("--data")
 
@@ -144,13 +164,19 @@ def one_ahead(items: Iterator[T]) -> Iterator[T]:
 
 
 def load_jets(
-    config: TrainConfig, *, rank: int = 0, ranks: int = 1, earlier: Sequence[Sequence[str]] = ()
+    config: TrainConfig,
+    *,
+    rank: int = 0,
+    ranks: int = 1,
+    earlier: Sequence[Sequence[str]] = (),
+    progress: bool = False,
 ) -> tuple[JetBatch | StreamedJets, JetBatch]:
     """Read a run's training and validation jets, for one of ``ranks`` processes.
 
-    Jets in memory are the same in every process, which take their parts of each batch. What is odd about the jets, and
-    what is left out of them, is said once, by the first process. ``earlier`` are the fingerprints of the files of the
-    run that is continued, in their order.
+    Jets in memory are the same in every process, which take their parts of each batch. Where a column weighs them, it
+    is their only further one, called ``weight``, of mean 1 over the files; see :mod:`jetsym.training.weights`. What is
+    odd about the jets, and what is left out of them, is said once, by the first process. ``earlier`` are the
+    fingerprints of the files of the run that is continued, in their order.
 
     Returns
     -------
@@ -170,35 +196,40 @@ def load_jets(
         "limit": config.limit,
         "max_particles": config.max_particles,
         "columns": "full",
+        "also": () if config.weights == NO_WEIGHTS else (config.weights or WEIGHT,),
         "bad_jets": config.bad_jets,
         "skip_bad": config.skip_bad,
         "mapping": config.mapping,
     }
+    odd = Oddities()
     if config.stream:
-        training: JetBatch | StreamedJets = StreamedJets(config, rank=rank, ranks=ranks, earlier=earlier)
-        odd = training.oddities
+        stream = StreamedJets(config, rank=rank, ranks=ranks, earlier=earlier, progress=progress)
+        training: JetBatch | StreamedJets = stream
+        odd = stream.oddities
     else:
-        odd = Oddities()
-        training = _labelled(read(in_order(config.data, earlier), **options, oddities=odd), "--data")
+        training = _labelled(read(in_order(config.data, earlier), **options, oddities=odd), "--data", config.weights)
     if rank == 0:
         odd.say("--data")
     _expect_classes(odd.counts)
     if config.val is not None:
         others = Oddities()
-        validation = _labelled(read(config.val, **options, oddities=others), "--val")
+        validation = _labelled(read(config.val, **options, oddities=others), "--val", config.weights)
         others.beside(odd)
         if rank == 0:
             others.say("--val")
         if validation.classes != training.classes:
             difference = first_difference(validation.classes, training.classes)
             raise DataError(f"the jets of --val are of other classes than those of --data: {difference}")
+        expect_alike(training, validation, config)
         return training, validation
     assert isinstance(training, JetBatch)  # a stream has jets of its own to validate on
     held_out = len(training) // 10
     if not held_out:
         raise ConfigError(f"--data holds {len(training)} jets, too few to hold a tenth out; give --val as well")
     order = torch.randperm(len(training), generator=generator_for("split", seed=config.seed))
-    return training[order[:-held_out]], training[order[-held_out:]]
+    training, validation = training[order[:-held_out]], training[order[-held_out:]]
+    expect_alike(training, validation, config)
+    return training, validation
 
 
 def _expect_classes(counts: Mapping[str, int]) -> None:
@@ -317,7 +348,7 @@ def size_of_batch(jets: JetBatch | StreamedJets, number: int, *, batch_size: int
     return least + (number < larger)
 
 
-def _labelled(jets: JetBatch, flag: str) -> JetBatch:
+def _labelled(jets: JetBatch, flag: str, weights: str | None) -> JetBatch:
     if jets.label is None:
         raise DataError(_NO_LABELS.format(flag=flag))
-    return jets.replace(columns={})
+    return weighed(jets, weights, flag)

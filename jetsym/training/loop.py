@@ -21,6 +21,7 @@ from jetsym.jets.batch import JetBatch, labels_of
 from jetsym.jets.evaluation import metrics
 from jetsym.jets.evaluation.evaluate import predict_logits
 from jetsym.jets.models import Tagger
+from jetsym.jets.schema import WEIGHT
 from jetsym.progress import progress_bar
 from jetsym.training.callbacks import Callback, Moment, Watch
 from jetsym.training.config import TrainConfig
@@ -33,6 +34,7 @@ from jetsym.training.seeds import forked
 from jetsym.training.signals import noticing_sigterm
 from jetsym.training.state import Position, State, begin
 from jetsym.training.step import Penalty, take_step
+from jetsym.training.weights import words_on_weights
 
 __all__ = ["Run", "train"]
 
@@ -116,11 +118,15 @@ def train(
     with locked_by_first(fabric, folder.path, "jetsym train"):
         folder.check(config, resume=resume, overwrite=overwrite)
         earlier = folder.earlier().get("files", ()) if resume else ()
-        training, validation = load_jets(config, rank=fabric.global_rank, ranks=fabric.world_size, earlier=earlier)
+        progress = progress and fabric.is_global_zero
+        ranks = {"rank": fabric.global_rank, "ranks": fabric.world_size}
+        training, validation = load_jets(config, **ranks, earlier=earlier, progress=progress)
+        if progress and (words := words_on_weights(training, config)) is not None:
+            print(words, file=sys.stderr, flush=True)
         state = begin(fabric, config, training, source=source)
         state.data["validation"] = contents_of(validation)
         if not fabric.is_global_zero:  # the first process alone writes and tells
-            folder.writes, progress, callbacks = False, False, ()
+            folder.writes, callbacks = False, ()
         folder.begin(config, overwrite=overwrite)
         fabric.barrier()
 
@@ -218,6 +224,9 @@ def finish_epoch(state: State, folder: RunFolder, line: dict[str, Any], *, progr
 def validate(fabric: Fabric, model: Tagger, jets: JetBatch, *, batch_size: int) -> dict[str, float]:
     """Compute loss and metrics of unrotated validation jets, each seen by one of the processes.
 
+    Where jets have weights, the loss is Σ w l / Σ w, and the metrics are those of
+    :mod:`jetsym.jets.evaluation.metrics` with weights.
+
     Raises
     ------
     TrainingError
@@ -233,13 +242,19 @@ def validate(fabric: Fabric, model: Tagger, jets: JetBatch, *, batch_size: int) 
             own = predict_logits(model, jets[mine], batch_size=batch_size, scores="logits")
             logits[mine] = own.to(fabric.device)
     logits = cast("Tensor", fabric.all_reduce(logits, reduce_op="sum")).cpu()
-    loss = float(F.cross_entropy(logits, label))
+    weights = jets.columns.get(WEIGHT)
+    if weights is None:
+        loss = float(F.cross_entropy(logits, label))
+    else:
+        weights = weights.cpu().double()
+        losses = F.cross_entropy(logits.double(), label, reduction="none")
+        loss = float((weights * losses).sum() / weights.sum())
     if not math.isfinite(loss):
         raise TrainingError(
             f"the validation loss is {loss}, while the weights are finite; look for jets with momenta that are not "
             "finite among those of --val, or of --data where these are held out from it"
         )
-    found = metrics.summary(logits, label, classes=jets.classes, efficiencies=(), scores="logits")
+    found = metrics.summary(logits, label, classes=jets.classes, efficiencies=(), scores="logits", weights=weights)
     return {"val_loss": loss, **found}
 
 

@@ -11,6 +11,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from jetsym.errors import ConfigError, closest
 from jetsym.jets.batch import JetBatch
 from jetsym.training.config import TrainConfig
+from jetsym.training.weights import WeighedStream, sums_of_classes
 
 __all__ = [
     "class_weights",
@@ -62,24 +63,29 @@ def make_average(model: nn.Module, decay: float) -> AveragedModel:
     return AveragedModel(model, multi_avg_fn=update)  # type: ignore[arg-type]
 
 
-def class_weights(config: TrainConfig, classes: tuple[str, ...], jets: object) -> Tensor | None:
+def class_weights(config: TrainConfig, classes: tuple[str, ...], jets: JetBatch | WeighedStream) -> Tensor | None:
     """Return the factor (classes,) of the loss of a jet of each class, or None where all count alike.
 
     "balanced" gives every class that is there the same total weight, and jets a mean weight of 1: n/(k n_c) for n_c of
-    n jets in one of k classes.
+    n jets in one of k classes. Where jets have weights themselves, sums of these stand for numbers of jets. Of a stream
+    the jets of all files count, as far as their labels tell.
 
     Raises
     ------
     ConfigError
-        A class is not one of the jets', or the jets cannot be counted as they are streamed.
+        A class is not one of the jets', or its weights sum to less than 0.
     """
     if config.class_weights == "none":
         return None
     if isinstance(config.class_weights, str):
-        if not isinstance(jets, JetBatch) or jets.label is None:
-            raise ConfigError("--class_weights is 'balanced', which goes with no --stream; give a weight per class")
-        counts = jets.label.cpu().bincount(minlength=len(classes)).float()
-        return torch.where(counts > 0, len(jets) / (counts.count_nonzero() * counts), 0.0)
+        sums = torch.from_numpy(sums_of_classes(jets))
+        if bool((sums < 0).any()):
+            number = int(sums.argmin())
+            raise ConfigError(
+                f"--class_weights is 'balanced', and the weights of the jets of {classes[number]!r} sum to "
+                f"{float(sums[number]):.4g}; expected more than 0: give a weight per class"
+            )
+        return torch.where(sums > 0, sums.sum() / (sums.count_nonzero() * sums), 0.0).float()
     for name in config.class_weights:
         if name not in classes:
             raise ConfigError(

@@ -31,6 +31,7 @@ from jetsym.training.optimisation import (
     optimizer_tensors,
 )
 from jetsym.training.seeds import forked, seed_for
+from jetsym.training.weights import weighed_by
 
 __all__ = ["CPU_PARTS", "Position", "State", "begin"]
 
@@ -298,7 +299,7 @@ def begin(fabric: Fabric, config: TrainConfig, jets: JetBatch | StreamedJets, *,
         model=model,
         optimizer=optimizer,
         steps_per_epoch=steps,
-        data={**fingerprint(jets, config), "steps_per_epoch": steps},
+        data={**fingerprint(jets, config), "steps_per_epoch": steps, "weights": weighed_by(jets, config)},
         average=average,
         weights=None if weights is None else weights.to(fabric.device),
         frozen=frozen,

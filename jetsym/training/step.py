@@ -1,4 +1,14 @@
-"""One step of the training: the gradient of the loss of a batch, followed unless it is not finite."""
+"""One step of the training: the gradient of the loss of a batch, followed unless it is not finite.
+
+The loss of a batch of n jets, of all processes and parts together, is
+
+    L = Σ_i w_i c_{y_i} l_i / n + penalties,
+
+with the cross-entropy l_i of a jet, its weight w_i of mean 1 over all training jets, and the factor c of its class
+(``class_weights``). The mean is not taken over the weights of the batch, so that the gradient of a batch is an unbiased
+estimate of that of Σ w c l / Σ w over all jets, also with negative weights, whose sum over a batch may vanish.
+Penalties are means over jets that count once each.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +23,7 @@ from jetsym.errors import TrainingError
 from jetsym.jets.batch import JetBatch, labels_of
 from jetsym.jets.evaluation.scores import as_logits
 from jetsym.jets.moves.augmentation import augment
+from jetsym.jets.schema import WEIGHT
 from jetsym.training.config import TrainConfig
 from jetsym.training.data import in_parts
 from jetsym.training.engine import total
@@ -70,7 +81,8 @@ def add_gradient(
             label = labels_of(jets)
             logits = as_logits(model(jets), "logits", classes=jets.classes)
             each = F.cross_entropy(logits, label, label_smoothing=config.label_smoothing, reduction="none")
-            loss = (each if state.weights is None else each * state.weights[label]).mean()
+            each = each if state.weights is None else each * state.weights[label]
+            loss = (each * jets.columns[WEIGHT] if WEIGHT in jets.columns else each).mean()
             for penalty in (*penalties, *penalties_of(config.penalty)):
                 loss = loss + penalty(model, jets, draws)
             loss = loss * (len(part) / size)

@@ -82,8 +82,6 @@ def test_weights_by_name(make_jets):
     assert class_weights(TrainConfig("a.root"), jets.classes, jets) is None
     with pytest.raises(ConfigError, match="--class_weights names a class 'QDC' .*; the nearest are 'QCD'"):
         class_weights(TrainConfig("a.root", class_weights={"QDC": 1.0}), jets.classes, jets)
-    with pytest.raises(ConfigError, match="'balanced', which goes with no --stream; give a weight per class"):
-        class_weights(TrainConfig("a.root", class_weights="balanced"), jets.classes, None)
 
 
 @pytest.mark.parametrize("wrong", ["equal", {"QCD": -1.0}, {"QCD": float("inf")}, {"QCD": "much"}])

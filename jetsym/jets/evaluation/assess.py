@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -10,17 +9,18 @@ from itertools import pairwise
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sklearn.metrics import roc_auc_score
 from torch import Tensor
 from torch.nn import functional as F
 
 from jetsym.errors import ConfigError
 from jetsym.jets.evaluation import metrics
 from jetsym.jets.evaluation.calibration import measure_calibration
-from jetsym.jets.evaluation.metrics import MultiClass
+from jetsym.jets.evaluation.metrics import MultiClass, Weights
 from jetsym.jets.evaluation.rejection import Rejection, background_of, measure_rejection, working_points_of
 from jetsym.jets.evaluation.report import Bin, ClassQuality, Evaluation
 from jetsym.jets.evaluation.scores import Scores
+from jetsym.jets.schema import WEIGHT
+from jetsym.jets.weights import as_weights, check_weights, describe_weights, effective_number
 
 __all__ = ["assess"]
 
@@ -31,13 +31,14 @@ PT_BINS = 5
 
 @dataclass(frozen=True)
 class _Setting:
-    """Classes, backgrounds, working points and edges of an assessment."""
+    """Classes, backgrounds, working points and edges of an assessment, and whether jets are weighted."""
 
     classes: tuple[str, ...]
     background: tuple[str, ...]
     working_points: Mapping[str, float]
     confidence: float
     multi_class: MultiClass
+    weighted: bool
 
     def signals(self, label: Tensor) -> list[str]:
         """Return those of which the sample has jets, if it has background as well."""
@@ -46,10 +47,17 @@ class _Setting:
             return []
         return [name for name in self.working_points if name in present]
 
-    def scored(self, logits: Tensor, label: Tensor, name: str) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-        return metrics.log_odds(logits, label, name, self.background, classes=self.classes, scores="logits")
+    def scored(self, sample: _Sample, name: str) -> tuple[NDArray[np.float64], NDArray[np.bool_], NDArray[np.float64]]:
+        """Return score and truth of the jets of a signal and of the background, and their weights."""
+        own = sample.weights[metrics.of_classes(sample.label, (name, *self.background), self.classes)]
+        pair = metrics.log_odds(
+            sample.logits, sample.label, name, self.background, classes=self.classes, scores="logits"
+        )
+        return *pair, own
 
-    def rejection(self, name: str, score: NDArray[np.float64], is_signal: NDArray[np.bool_]) -> Rejection:
+    def rejection(
+        self, name: str, score: NDArray[np.float64], is_signal: NDArray[np.bool_], weights: NDArray[np.float64]
+    ) -> Rejection:
         return measure_rejection(
             score,
             is_signal,
@@ -57,7 +65,21 @@ class _Setting:
             signal=name,
             background=self.background,
             confidence=self.confidence,
+            weights=weights if self.weighted else None,
         )
+
+
+@dataclass(frozen=True, eq=False)
+class _Sample:
+    """Logits (B, classes), labels (B,) and weights (B,) of jets."""
+
+    logits: Tensor
+    label: Tensor
+    weights: NDArray[np.float64]
+
+    def __getitem__(self, chosen: NDArray[np.bool_]) -> _Sample:
+        those = torch.from_numpy(chosen)
+        return _Sample(self.logits[those], self.label[those], self.weights[chosen])
 
 
 def assess(
@@ -72,6 +94,8 @@ def assess(
     confidence: float = 0.95,
     multi_class: MultiClass = "ovo",
     scores: Scores | None = None,
+    weights: Weights = None,
+    column: str = WEIGHT,
 ) -> Evaluation:
     """Measure logits against labels.
 
@@ -91,18 +115,24 @@ def assess(
         Class -> signal efficiency of its rejection, where it is not the field's, see
         :func:`jetsym.jets.evaluation.rejection.working_points_of`.
     pt_edges
-        Edges of the bins of pT in GeV; by default five bins with as many jets each.
+        Edges of the bins of pT in GeV; by default five bins with as many jets each, whatever their weights.
     confidence
         Level of the rejections' intervals.
     multi_class
         Which macro AUC is taken, "ovo" or "ovr"; see :func:`jetsym.jets.evaluation.metrics.macro_auc`.
     scores
         What the numbers are; see :func:`jetsym.jets.evaluation.scores.as_logits`.
+    weights
+        (B,) of the jets, see :mod:`jetsym.jets.evaluation.metrics`: every number counts them, the confusion included.
+        A bin of pT in which a class has jets, and weights that sum to zero or less, has no metrics.
+    column
+        What the weights are called.
 
     Raises
     ------
     DataError
-        Shapes do not go together, there are no jets, logits are not finite, or are probabilities.
+        Shapes do not go together, there are no jets, logits are not finite, or are probabilities; or the weights of a
+        class sum to zero or less.
     ConfigError
         An option names no class, or has no meaning.
 
@@ -117,14 +147,19 @@ def assess(
         raise ConfigError(f"confidence is {confidence}; expected a level in (0, 1)")
     classes, against = tuple(classes), background_of(classes, background)
     points = working_points_of([name for name in classes if name not in against], working_points)
-    setting = _Setting(classes, against, points, confidence, multi_class)
+    setting = _Setting(classes, against, points, confidence, multi_class, weights is not None)
     logits, label = logits.detach().cpu(), label.cpu()
-    logits = metrics.checked(logits, label, scores, classes=classes)
-    calibration = measure_calibration(logits, label, scores="logits")
-    confusion = torch.zeros(len(classes), len(classes), dtype=torch.int64)
-    confusion.index_put_((label, logits.argmax(dim=-1)), torch.tensor(1), accumulate=True)
-    found = _metrics(logits, label, setting) | {
-        "log_loss": float(F.cross_entropy(logits.double(), label)),
+    sample = _Sample(
+        metrics.checked(logits, label, scores, classes=classes), label, own := as_weights(weights, len(label))
+    )
+    check_weights(own, label.numpy(), classes)
+    calibration = measure_calibration(sample.logits, label, scores="logits", weights=own)
+    confusion = np.zeros((len(classes), len(classes)), np.int64 if weights is None else np.float64)
+    decided = sample.logits.argmax(dim=-1).numpy()
+    np.add.at(confusion, (label.numpy(), decided), 1 if weights is None else own)
+    losses = F.cross_entropy(sample.logits.double(), label, reduction="none").numpy()
+    found = _metrics(sample, setting) | {
+        "log_loss": float((own * losses).sum() / own.sum()),
         "ece": calibration.ece,
         "ece_floor": calibration.ece_floor,
     }
@@ -132,69 +167,77 @@ def assess(
         metrics=found,
         classes=classes,
         background=against,
-        qualities=_qualities(logits, label, setting),
+        qualities=_qualities(sample, setting),
         confusion=tuple(map(tuple, confusion.tolist())),
         calibration=calibration,
-        bins=() if jet_pt is None else _by_pt(logits, label, jet_pt, pt_edges, setting),
-        meta={"jets": len(label), "confidence": confidence},
+        bins=() if jet_pt is None else _by_pt(sample, jet_pt, pt_edges, setting),
+        meta={
+            "jets": len(label),
+            "confidence": confidence,
+            "weights": None if weights is None else describe_weights(column, own),
+        },
     )
 
 
-def _metrics(logits: Tensor, label: Tensor, setting: _Setting) -> dict[str, float]:
+def _metrics(sample: _Sample, setting: _Setting) -> dict[str, float]:
     """Compute accuracy and areas as far as a sample allows, each with its standard error over jets."""
-    share = metrics.accuracy(logits, label)
-    values = {"accuracy": share, "accuracy_stderr": math.sqrt(share * (1 - share) / len(label))}
+    logits, label, weights = sample.logits, sample.label, sample.weights
+    found = {"accuracy": metrics.share_with_influence((logits.argmax(dim=-1) == label).numpy(), weights)}
     present = label.unique().tolist()
-    areas = {}
     if len(present) > 1:
-        found = metrics.macro_auc_with_influence(logits, label, multi_class=setting.multi_class)
-        areas[f"macro_auc_{setting.multi_class}"] = found
+        found[f"macro_auc_{setting.multi_class}"] = metrics.macro_auc_with_influence(
+            logits, label, multi_class=setting.multi_class, weights=weights
+        )
     if {"Tbqq", "QCD"} <= {setting.classes[number] for number in present}:
         pair = metrics.pair_score(logits, label, "Tbqq", "QCD", classes=setting.classes, scores="logits")
-        areas["auc_top_qcd"] = metrics.auc_with_influence(*pair)
-    for name, (area, influence) in areas.items():
-        values |= {name: area, f"{name}_stderr": float(np.sqrt(np.square(influence).sum()))}
+        own = weights[metrics.of_classes(label, ("Tbqq", "QCD"), setting.classes)]
+        found["auc_top_qcd"] = metrics.auc_with_influence(*pair, weights=own)
+    values: dict[str, float] = {}
+    for name, (value, influence) in found.items():
+        values |= {name: value, f"{name}_stderr": float(np.sqrt(np.square(influence).sum()))}
     return values
 
 
-def _qualities(logits: Tensor, label: Tensor, setting: _Setting) -> tuple[ClassQuality, ...]:
+def _qualities(sample: _Sample, setting: _Setting) -> tuple[ClassQuality, ...]:
     """Measure how well each class present is found."""
-    decided, signals, odds = logits.argmax(dim=-1), setting.signals(label), metrics.odds_against_rest(logits)
-    qualities = []
+    label, weights = sample.label, sample.weights
+    decided, signals = sample.logits.argmax(dim=-1).numpy(), setting.signals(label)
+    odds, qualities = metrics.odds_against_rest(sample.logits), []
     for number in label.unique().tolist():
-        name, own = setting.classes[number], label == number
+        name, own = setting.classes[number], label.numpy() == number
         quality = ClassQuality(
             name=name,
             jets=int(own.sum()),
-            found=float((decided == number)[own].double().mean()),
-            auc=None if own.all() else float(roc_auc_score(own.numpy(), odds[:, number])),
+            found=metrics.share_with_influence((decided == number)[own], weights[own])[0],
+            auc=None if own.all() else metrics.auc_with_influence(odds[:, number], own, weights=weights)[0],
+            n_eff=effective_number(weights[own]) if setting.weighted else None,
         )
         if name in signals:
-            score, is_signal = setting.scored(logits, label, name)
-            area, influence = metrics.auc_with_influence(score, is_signal)
+            scored = setting.scored(sample, name)
+            area, influence = metrics.auc_with_influence(*scored[:2], weights=scored[2])
             quality = replace(
                 quality,
                 auc_background=area,
                 auc_background_stderr=float(np.sqrt(np.square(influence).sum())),
-                rejection=setting.rejection(name, score, is_signal),
-                roc=_roc(score, is_signal),
+                rejection=setting.rejection(name, *scored),
+                roc=_roc(*scored),
             )
         qualities.append(quality)
     return tuple(qualities)
 
 
-def _roc(score: NDArray[np.float64], is_signal: NDArray[np.bool_]) -> tuple[tuple[float, ...], tuple[float, ...]]:
+def _roc(
+    score: NDArray[np.float64], is_signal: NDArray[np.bool_], weights: NDArray[np.float64]
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Return signal efficiencies, and the share of background that passes at each."""
-    falling, background = np.sort(score[is_signal])[::-1], np.sort(score[~is_signal])
-    efficiencies = np.array(EFFICIENCIES)
-    cuts = falling[np.ceil(efficiencies * len(falling) - 1e-9).astype(int) - 1]
-    shares = 1 - np.searchsorted(background, cuts, side="left") / len(background)
+    order = np.argsort(score[~is_signal])
+    below = np.concatenate([[0.0], np.cumsum(weights[~is_signal][order])])
+    cuts = metrics.cuts_at(score[is_signal], np.array(EFFICIENCIES), weights[is_signal])
+    shares = 1 - below[np.searchsorted(score[~is_signal][order], cuts, side="left")] / below[-1]
     return EFFICIENCIES, tuple(shares.tolist())
 
 
-def _by_pt(
-    logits: Tensor, label: Tensor, jet_pt: Tensor, edges: Sequence[float] | None, setting: _Setting
-) -> tuple[Bin, ...]:
+def _by_pt(sample: _Sample, jet_pt: Tensor, edges: Sequence[float] | None, setting: _Setting) -> tuple[Bin, ...]:
     """Compute the metrics in bins of pT; of a bin without jets there are none."""
     values = jet_pt.detach().cpu().double().numpy()
     if edges is None:
@@ -204,9 +247,13 @@ def _by_pt(
         raise ConfigError(f"pt_edges is {list(edges)}; expected two or more rising numbers, in GeV")
     bins = []
     for low, high in pairwise(edges):
-        chosen = torch.from_numpy((values >= low) & (values < high))
-        own = logits[chosen], label[chosen]
-        found = _metrics(*own, setting) if chosen.any() else {}
-        rejections = {name: setting.rejection(name, *setting.scored(*own, name)) for name in setting.signals(own[1])}
-        bins.append(Bin(float(low), float(high), int(chosen.sum()), found, rejections))
+        chosen = (values >= low) & (values < high)
+        own = sample[chosen]
+        numbers, place = np.unique(own.label.numpy(), return_inverse=True)
+        known = len(numbers) > 0 and bool((np.bincount(place, own.weights) > 0).all())
+        found = _metrics(own, setting) if known else {}
+        names = setting.signals(own.label) if known else []
+        rejections = {name: setting.rejection(name, *setting.scored(own, name)) for name in names}
+        n_eff = effective_number(own.weights) if setting.weighted else None
+        bins.append(Bin(float(low), float(high), int(chosen.sum()), found, rejections, n_eff))
     return tuple(bins)

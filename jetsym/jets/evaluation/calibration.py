@@ -11,7 +11,10 @@ from scipy.stats import beta
 from torch import Tensor
 
 from jetsym.errors import DataError
+from jetsym.jets.evaluation.metrics import Weights
+from jetsym.jets.evaluation.rejection import effective_counts
 from jetsym.jets.evaluation.scores import Scores, as_logits
+from jetsym.jets.weights import as_weights
 
 __all__ = ["Calibration", "measure_calibration"]
 
@@ -28,11 +31,13 @@ class Calibration:
         (bins,) number of jets.
     confidence, accuracy
         (bins,) mean probability of the most probable class, and share of jets where it is the true one; None in empty
-        bins.
+        bins, and where the weights of the jets sum to zero or less.
     low, high
-        (bins,) 95 % interval of the accuracy after Clopper and Pearson.
+        (bins,) 95 % interval of the accuracy after Clopper and Pearson; of weighted jets with the effective numbers of
+        :func:`jetsym.jets.evaluation.rejection.effective_counts`.
     ece
-        Expected calibration error Σ n_b |accuracy_b − confidence_b| / n.
+        Expected calibration error Σ n_b |accuracy_b − confidence_b| / n, where n_b and n are sums of the jets' weights
+        if these have some.
     ece_floor
         What a perfectly calibrated tagger of the same confidences would show, as n is finite.
     """
@@ -59,7 +64,9 @@ class Calibration:
         return cls(**found)
 
 
-def measure_calibration(logits: Tensor, label: Tensor, *, bins: int = 15, scores: Scores | None = None) -> Calibration:
+def measure_calibration(
+    logits: Tensor, label: Tensor, *, bins: int = 15, scores: Scores | None = None, weights: Weights = None
+) -> Calibration:
     """Compare the probability of the most probable class with the share of jets in which it is the true one.
 
     Parameters
@@ -72,6 +79,8 @@ def measure_calibration(logits: Tensor, label: Tensor, *, bins: int = 15, scores
         Bins of equal width in the probability.
     scores
         What the numbers are; see :func:`jetsym.jets.evaluation.scores.as_logits`.
+    weights
+        (B,) of the jets, which sum to more than zero.
 
     Raises
     ------
@@ -81,7 +90,7 @@ def measure_calibration(logits: Tensor, label: Tensor, *, bins: int = 15, scores
     Notes
     -----
     After C. Guo et al., "On Calibration of Modern Neural Networks", arXiv:1706.04599. The deviation of a bin's accuracy
-    from the mean confidence is nearly normal with variance Σ p(1 − p)/n_b², so that without any miscalibration its
+    from the mean confidence is nearly normal with variance Σ w² p(1 − p)/n_b², so that without any miscalibration its
     modulus is √(2/π) of the standard deviation on average: this makes the floor.
 
     Examples
@@ -97,18 +106,25 @@ def measure_calibration(logits: Tensor, label: Tensor, *, bins: int = 15, scores
     probability, right = best.numpy(force=True), (decided == label).numpy(force=True)
     edges = np.linspace(0, 1, bins + 1)
     place = np.clip(np.searchsorted(edges, probability, side="left") - 1, 0, bins - 1)
+    own = as_weights(weights, len(label))
     jets = np.bincount(place, minlength=bins)
-    sums, hits, variance = (
-        np.bincount(place, weights, minlength=bins)
-        for weights in (probability, right.astype(float), probability * (1 - probability))
+    sums, hits, weight, variance, squares, squared_hits = (
+        np.bincount(place, values, minlength=bins)
+        for values in (
+            *(own * probability, own * right, own, own**2 * probability * (1 - probability)),
+            *(own**2, own**2 * right),
+        )
     )
+    there = weight > 0
     with np.errstate(invalid="ignore", divide="ignore"):
-        confidence, accuracy = sums / jets, hits / jets
-        low = np.where(hits > 0, beta.ppf(0.025, hits, jets - hits + 1), 0.0)
-        high = np.where(hits < jets, beta.ppf(0.975, hits + 1, jets - hits), 1.0)
+        confidence, accuracy = sums / weight, hits / weight
+        spread = (squared_hits * (1 - accuracy) ** 2 + (squares - squared_hits) * accuracy**2) / weight**2
+        k, n = effective_counts(accuracy, spread, weight**2 / squares)
+        low = np.where(k > 0, beta.ppf(0.025, k, n - k + 1), 0.0)
+        high = np.where(k < n, beta.ppf(0.975, k + 1, n - k), 1.0)
 
     def known(values: Any) -> tuple[float | None, ...]:
-        return tuple(float(value) if count else None for value, count in zip(values, jets, strict=True))
+        return tuple(float(value) if one else None for value, one in zip(values, there, strict=True))
 
     return Calibration(
         edges=tuple(edges.tolist()),
@@ -117,6 +133,6 @@ def measure_calibration(logits: Tensor, label: Tensor, *, bins: int = 15, scores
         accuracy=known(accuracy),
         low=known(low),
         high=known(high),
-        ece=float(np.abs(hits - sums).sum() / len(label)),
-        ece_floor=float(np.sqrt(2 / np.pi * variance).sum() / len(label)),
+        ece=float(np.abs(hits - sums).sum() / own.sum()),
+        ece_floor=float(np.sqrt(2 / np.pi * variance).sum() / own.sum()),
     )

@@ -18,6 +18,8 @@ from jetsym.jets.evaluation.scores import Scores, as_logits
 from jetsym.jets.kinematics import pt
 from jetsym.jets.moves.actions import rotate
 from jetsym.jets.moves.sampling import random_rotations
+from jetsym.jets.schema import WEIGHT
+from jetsym.jets.weights import weight_column
 
 __all__ = ["evaluate", "expect_same_classes", "predict_logits"]
 
@@ -77,6 +79,7 @@ def evaluate(
     confidence: float = 0.95,
     multi_class: MultiClass = "ovo",
     scores: Scores | None = None,
+    weights: str | None = None,
 ) -> Evaluation:
     """Measure a tagger on labelled jets.
 
@@ -96,15 +99,18 @@ def evaluate(
     scores
         "probabilities" for a model that gives these, such as one that ends in a softmax; see
         :func:`jetsym.jets.evaluation.scores.as_logits`.
+    weights
+        Column of the jets that weighs them in every number: by default ``weight`` where there is one; "none" for none.
 
     Raises
     ------
     DataError
         The jets have no labels, there are none, or their classes are not those of ``model.classes``; or the model
-        gives probabilities.
+        gives probabilities; or the weights of a class sum to zero or less.
     ConfigError
-        An option names no class, or has no meaning.
+        An option names no class or column, or has no meaning.
     """
+    column = weight_column(batch.columns, weights)
     expect_same_classes(model, batch)
     label, jet_pt = labels_of(batch).cpu(), pt(batch.jet_p4).cpu()
 
@@ -120,6 +126,8 @@ def evaluate(
             confidence=confidence,
             multi_class=multi_class,
             scores="logits",
+            weights=None if column is None else batch.columns[column],
+            column=column or WEIGHT,
         )
 
     found = measured(batch, scores)

@@ -1,34 +1,45 @@
-"""Metrics of taggers: accuracy, areas under ROC curves, background rejections. Scores in, plain floats out."""
+"""Metrics of taggers: accuracy, areas under ROC curves, background rejections. Scores in, plain floats out.
+
+Where jets have weights w, every count of jets becomes a sum of weights: shares are Σ w 1[…] / Σ w, and the area under a
+ROC curve is Σ_ij w_i w_j (1[s_i > s_j] + ½ 1[s_i = s_j]) / (Σ_i w_i Σ_j w_j) over signal i and background j. Standard
+errors are √Σψ², with the contribution ψ_i ∝ w_i of every jet; where the weights know nothing of the scores, they are
+those of n_eff = (Σw)²/Σw² jets. Weights may be negative, as event generators beyond leading order give them: sums over
+the jets of a class must be positive, and an area, or the share that passes a cut, is the unbiased estimate that it is,
+which may then lie outside of [0, 1].
+"""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any, Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sklearn.metrics import roc_auc_score, roc_curve
 from torch import Tensor
 
 from jetsym.errors import DataError, closest, expect_one_of
 from jetsym.jets.evaluation.scores import Scores, as_logits
 from jetsym.jets.schema import CLASSES
+from jetsym.jets.weights import as_weights
 
 __all__ = [
     "MultiClass",
+    "Weights",
     "accuracy",
     "auc_pair",
     "auc_with_influence",
     "background_rejection",
     "background_share_with_influence",
     "checked",
+    "cuts_at",
     "log_odds",
     "macro_auc",
     "macro_auc_with_influence",
     "odds_against_rest",
+    "of_classes",
     "pair_score",
+    "share_with_influence",
     "summary",
 ]
 
@@ -36,8 +47,11 @@ __all__ = [
 #: rest. The name of the metric ends in it: ``macro_auc_ovo``, ``macro_auc_ovr``.
 MultiClass = Literal["ovo", "ovr"]
 
+#: (n,) weights of jets; None where each counts once.
+Weights = Tensor | NDArray[Any] | None
 
-def accuracy(logits: Tensor, label: Tensor, *, scores: Scores | None = None) -> float:
+
+def accuracy(logits: Tensor, label: Tensor, *, scores: Scores | None = None, weights: Weights = None) -> float:
     """Return the share of the jets whose largest logit is at their label.
 
     Parameters
@@ -48,21 +62,53 @@ def accuracy(logits: Tensor, label: Tensor, *, scores: Scores | None = None) -> 
         (B,) int64.
     scores
         What a single one is; see :func:`jetsym.jets.evaluation.scores.as_logits`.
+    weights
+        (B,) of the jets.
 
     Examples
     --------
     >>> import torch
     >>> accuracy(torch.tensor([[2.0, 1.0], [0.0, 3.0]]), torch.tensor([0, 0]))
     0.5
+    >>> accuracy(torch.tensor([[2.0, 1.0], [0.0, 3.0]]), torch.tensor([0, 0]), weights=torch.tensor([3.0, 1.0]))
+    0.75
     >>> accuracy(torch.tensor([2.0, -3.0]), torch.tensor([1, 0]))
     1.0
     """
     several = logits.ndim == 2 and logits.shape[1] > 1  # the largest is the same one of logits and of probabilities
     logits = checked(logits, label, "logits" if several and scores is None else scores)
-    return float((logits.argmax(dim=-1) == label).double().mean())
+    return share_with_influence((logits.argmax(dim=-1) == label).numpy(force=True), weights)[0]
 
 
-def macro_auc(logits: Tensor, label: Tensor, *, multi_class: MultiClass = "ovo", scores: Scores | None = None) -> float:
+def share_with_influence(hits: NDArray[np.bool_], weights: Weights = None) -> tuple[float, NDArray[np.float64]]:
+    """Compute the share Σ w h / Σ w of hits among jets, and what each jet contributes to its error, (n,) ψ.
+
+    ψ_i = w_i (h_i − share) / Σ w, so that √Σψ² is its standard error: the binomial one where all weights are equal.
+
+    Raises
+    ------
+    DataError
+        The weights do not sum to more than zero.
+
+    Examples
+    --------
+    >>> share, influence = share_with_influence(np.array([True, False, False, True]))
+    >>> share, float(np.square(influence).sum()) == share * (1 - share) / 4
+    (0.5, True)
+    """
+    values = _positive(as_weights(weights, len(hits)), "the jets")
+    share = float((values * hits).sum() / values.sum())
+    return share, values * (hits - share) / values.sum()
+
+
+def macro_auc(
+    logits: Tensor,
+    label: Tensor,
+    *,
+    multi_class: MultiClass = "ovo",
+    scores: Scores | None = None,
+    weights: Weights = None,
+) -> float:
     """Average the area under the ROC curve over the classes present.
 
     Parameters
@@ -77,11 +123,13 @@ def macro_auc(logits: Tensor, label: Tensor, *, multi_class: MultiClass = "ovo",
         the number of jets of each class does not change. "ovr" takes it against all others together.
     scores
         What the numbers are; see :func:`jetsym.jets.evaluation.scores.as_logits`.
+    weights
+        (B,) of the jets.
 
     Raises
     ------
     DataError
-        All jets are of one class, so that there is no curve at all.
+        All jets are of one class, so that there is no curve at all; or the weights of a class sum to zero or less.
 
     Notes
     -----
@@ -96,11 +144,12 @@ def macro_auc(logits: Tensor, label: Tensor, *, multi_class: MultiClass = "ovo",
     >>> round(macro_auc(logits, label), 4), round(macro_auc(logits, label, multi_class="ovr"), 4)
     (0.8056, 0.875)
     """
-    return macro_auc_with_influence(checked(logits, label, scores), label, multi_class=multi_class)[0]
+    table = checked(logits, label, scores)
+    return macro_auc_with_influence(table, label, multi_class=multi_class, weights=weights)[0]
 
 
 def macro_auc_with_influence(
-    logits: Tensor, label: Tensor, *, multi_class: MultiClass = "ovo"
+    logits: Tensor, label: Tensor, *, multi_class: MultiClass = "ovo", weights: Weights = None
 ) -> tuple[float, NDArray[np.float64]]:
     """Compute :func:`macro_auc` of logits (B, classes), and what each jet contributes to its error, (B,) ψ.
 
@@ -112,7 +161,7 @@ def macro_auc_with_influence(
     if len(present) < 2:
         raise DataError(f"all {len(truth)} jets are of class number {present.tolist()}; a ROC curve needs two classes")
     kinds = truth if multi_class == "ovo" else None
-    areas = [auc_with_influence(odds[:, number], truth == number, kinds=kinds) for number in present]
+    areas = [auc_with_influence(odds[:, one], truth == one, kinds=kinds, weights=weights) for one in present]
     return float(np.mean([area for area, _ in areas])), np.mean([influence for _, influence in areas], axis=0)
 
 
@@ -191,8 +240,13 @@ def log_odds(
     truth, table = label.numpy(force=True), checked(logits, label, scores, classes=classes).double()
     is_signal = truth == names.index(signal)
     odds = table[:, names.index(signal)] - table[:, numbers].logsumexp(dim=1)
-    chosen = is_signal | np.isin(truth, numbers)
+    chosen = of_classes(label, (signal, *background), classes)
     return odds.numpy(force=True)[chosen], is_signal[chosen]
+
+
+def of_classes(label: Tensor, names: Sequence[str], classes: Sequence[str]) -> NDArray[np.bool_]:
+    """Tell which jets, of labels (B,), are of some classes: (B,) bool."""
+    return np.isin(label.numpy(force=True), [list(classes).index(name) for name in names])
 
 
 def auc_pair(
@@ -203,6 +257,7 @@ def auc_pair(
     *,
     classes: Sequence[str] = CLASSES,
     scores: Scores | None = None,
+    weights: Weights = None,
 ) -> float:
     """Compute the area under the ROC curve of one class against another, by the score p_s / (p_s + p_b).
 
@@ -218,11 +273,13 @@ def auc_pair(
         Names of all classes, in the order of the logits.
     scores
         What the numbers are; see :func:`jetsym.jets.evaluation.scores.as_logits`.
+    weights
+        (B,) of the jets.
 
     Raises
     ------
     DataError
-        A name is not among the classes, or the sample has no jet of one of the two.
+        A name is not among the classes, the sample has no jet of one of the two, or its weights sum to zero or less.
 
     Examples
     --------
@@ -231,11 +288,46 @@ def auc_pair(
     1.0
     """
     score, is_signal = pair_score(logits, label, signal, background, classes=classes, scores=scores)
-    return float(roc_auc_score(is_signal, score))
+    own = as_weights(weights, len(label))[of_classes(label, (signal, background), classes)]
+    return auc_with_influence(score, is_signal, weights=own)[0]
+
+
+def cuts_at(
+    score: NDArray[np.floating], efficiencies: NDArray[np.float64], weights: Weights = None
+) -> NDArray[np.floating]:
+    """Find the tightest cuts that at least given shares of some jets pass: those with score ≥ cut.
+
+    Parameters
+    ----------
+    score
+        (n,) of the jets.
+    efficiencies
+        (k,) in (0, 1].
+    weights
+        (n,) of the jets. With negative ones the share that passes may fall again as the cut is loosened; the tightest
+        cut that reaches the efficiency is taken all the same.
+
+    Returns
+    -------
+    (k,) scores of jets
+
+    Examples
+    --------
+    >>> cuts_at(np.array([0.9, 0.7, 0.5, 0.3]), np.array([0.25, 0.3, 1.0])).tolist()
+    [0.9, 0.7, 0.3]
+    >>> cuts_at(np.array([0.9, 0.7, 0.5, 0.3]), np.array([0.5]), np.array([1.0, -0.5, 0.5, 1.0])).tolist()
+    [0.9]
+    """
+    values = _positive(as_weights(weights, len(score)), "the signal")
+    falling, place = np.unique(-np.asarray(score), return_inverse=True)
+    passed = np.cumsum(np.bincount(place, values))
+    # The tolerance absorbs the rounding of k/n; all of the jets pass the last cut.
+    reached = np.maximum.accumulate(passed / passed[-1])
+    return -falling[np.minimum(np.searchsorted(reached, efficiencies - 1e-12), len(falling) - 1)]
 
 
 def background_rejection(
-    score: NDArray[np.floating], is_signal: NDArray[np.bool_], *, signal_efficiency: float
+    score: NDArray[np.floating], is_signal: NDArray[np.bool_], *, signal_efficiency: float, weights: Weights = None
 ) -> float:
     """Compute one over the share of the background that passes the cut at which a given share of the signal does.
 
@@ -246,36 +338,41 @@ def background_rejection(
     is_signal
         (n,) bool.
     signal_efficiency
-        The least share of the signal that has to pass, in (0, 1]; the tightest cut that lets it pass is taken.
+        The least share of the signal that has to pass, in (0, 1]; the tightest cut that lets it pass is taken, see
+        :func:`cuts_at`.
+    weights
+        (n,) of the jets.
 
     Returns
     -------
     float
-        1 / ε_b. Where not one background jet passes it is infinite, which says that the sample is too small: with n_b
-        background jets the rejection is then beyond about n_b.
+        1 / ε_b. Where not one background jet passes, or the weights of those that pass sum to zero or less, it is
+        infinite, which says that the sample is too small: with n_b background jets the rejection is then beyond about
+        n_b.
 
     Raises
     ------
     DataError
-        The efficiency is out of range, or one of the two kinds is missing.
+        The efficiency is out of range, or one of the two kinds is missing, or its weights sum to zero or less.
 
     Examples
     --------
-    >>> background_rejection(np.array([0.9, 0.8, 0.7, 0.1]), np.array([1, 0, 1, 0], bool), signal_efficiency=0.8)
+    >>> score, is_signal = np.array([0.9, 0.8, 0.7, 0.1]), np.array([1, 0, 1, 0], bool)
+    >>> background_rejection(score, is_signal, signal_efficiency=0.8)
     2.0
+    >>> background_rejection(score, is_signal, signal_efficiency=0.8, weights=np.array([1.0, 1.0, 1.0, 3.0]))
+    4.0
     """
-    if not 0 < signal_efficiency <= 1:
-        raise DataError(f"signal_efficiency is {signal_efficiency}; expected a share in (0, 1]")
-    is_signal = _both_kinds(is_signal)
-    false_positive, true_positive, _ = roc_curve(is_signal, score, drop_intermediate=False)
-    # the tolerance absorbs the rounding of k/n; curves start at (0, 0) and end at (1, 1), so that one always passes
-    passing = int(np.argmax(true_positive >= signal_efficiency - 1e-12))
-    share = float(false_positive[passing])
+    share, _ = background_share_with_influence(score, is_signal, signal_efficiency=signal_efficiency, weights=weights)
     return 1.0 / share if share > 0 else float("inf")
 
 
 def auc_with_influence(
-    score: NDArray[np.floating], is_signal: NDArray[np.bool_], *, kinds: NDArray[Any] | None = None
+    score: NDArray[np.floating],
+    is_signal: NDArray[np.bool_],
+    *,
+    kinds: NDArray[Any] | None = None,
+    weights: Weights = None,
 ) -> tuple[float, NDArray[np.float64]]:
     """Compute the area under the ROC curve, and what each jet contributes to its error.
 
@@ -287,6 +384,8 @@ def auc_with_influence(
         (n,) bool.
     kinds
         (n,) which kind of background a jet is: the area is then the mean of those against each kind. None for one.
+    weights
+        (n,) of the jets.
 
     Returns
     -------
@@ -297,7 +396,7 @@ def auc_with_influence(
     Raises
     ------
     DataError
-        One of the two kinds is missing.
+        One of the two kinds is missing, or the weights of one, or of a kind of background, sum to zero or less.
 
     Examples
     --------
@@ -306,24 +405,27 @@ def auc_with_influence(
     (0.75, [0.125, -0.125, -0.125, 0.125])
     """
     is_signal = _both_kinds(is_signal)
+    values = as_weights(weights, len(score))
     signal, background = score[is_signal], score[~is_signal]
-    _, kind, counts = np.unique(
-        np.zeros(len(background)) if kinds is None else np.asarray(kinds)[~is_signal],
-        return_inverse=True,
-        return_counts=True,
+    of_signal, of_background = _positive(values[is_signal], "the signal"), values[~is_signal]
+    _, kind = np.unique(
+        np.zeros(len(background)) if kinds is None else np.asarray(kinds)[~is_signal], return_inverse=True
     )
-    weight = len(background) / (len(counts) * counts[kind])  # 1 where there is one kind
-    order = np.argsort(background)
-    passed = np.concatenate([[0.0], np.cumsum(weight[order])]) / len(background)
+    sums = _positive(np.bincount(kind, of_background).astype(np.float64), "a class of the background", each=True)
+    total = of_background.sum()
+    factor = of_background * total / (len(sums) * sums[kind])  # the weights, where there is one kind
+    order, rising = np.argsort(background), np.argsort(signal)
+    passed = np.concatenate([[0.0], np.cumsum(factor[order])]) / total
+    below = np.concatenate([[0.0], np.cumsum(of_signal[rising])])
     # Of the others, the share that stands below: of those with the same score, half.
     overtaken = np.empty(len(score))
     overtaken[is_signal] = passed[_places(background[order], signal)].mean(axis=0)
-    overtaken[~is_signal] = 1 - _places(np.sort(signal), background).mean(axis=0) / len(signal)
-    area, centre = float(overtaken[is_signal].mean()), np.empty(len(score))
+    overtaken[~is_signal] = 1 - below[_places(signal[rising], background)].mean(axis=0) / of_signal.sum()
+    area, centre = float((of_signal * overtaken[is_signal]).sum() / of_signal.sum()), np.empty(len(score))
     centre[is_signal] = area
-    centre[~is_signal] = (np.bincount(kind, overtaken[~is_signal]) / counts)[kind]
+    centre[~is_signal] = (np.bincount(kind, of_background * overtaken[~is_signal]) / sums)[kind]
     share = np.empty(len(score))
-    share[is_signal], share[~is_signal] = 1 / len(signal), weight / len(background)
+    share[is_signal], share[~is_signal] = of_signal / of_signal.sum(), factor / total
     return area, (overtaken - centre) * share
 
 
@@ -333,15 +435,15 @@ def _places(ordered: NDArray[np.floating], values: NDArray[np.floating]) -> NDAr
 
 
 def background_share_with_influence(
-    score: NDArray[np.floating], is_signal: NDArray[np.bool_], *, signal_efficiency: float
+    score: NDArray[np.floating], is_signal: NDArray[np.bool_], *, signal_efficiency: float, weights: Weights = None
 ) -> tuple[float, NDArray[np.float64]]:
     """Compute the inverse of :func:`background_rejection`, and what each jet contributes to its error at the cut.
 
     Returns
     -------
     share, influence
-        ε_b and (n,) ψ, of which √Σψ² = √(ε_b (1 − ε_b) / n_b), the binomial error. How far the cut itself may move
-        with the sample of signal is not in it.
+        ε_b and (n,) ψ, of which √Σψ² = √(ε_b (1 − ε_b) / n_b) without weights, the binomial error. How far the cut
+        itself may move with the sample of signal is not in it.
 
     Examples
     --------
@@ -349,11 +451,14 @@ def background_share_with_influence(
     >>> background_share_with_influence(score, is_signal, signal_efficiency=0.8)
     (0.5, array([ 0.  ,  0.25,  0.  , -0.25]))
     """
-    share = 1 / background_rejection(score, is_signal, signal_efficiency=signal_efficiency)
-    is_signal = _both_kinds(is_signal)
-    ordered = np.sort(score[is_signal])[::-1]
-    cut = ordered[math.ceil(signal_efficiency * len(ordered) - 1e-9) - 1]
-    return share, np.where(is_signal, 0.0, (score >= cut) - share) / (~is_signal).sum()
+    if not 0 < signal_efficiency <= 1:
+        raise DataError(f"signal_efficiency is {signal_efficiency}; expected a share in (0, 1]")
+    is_signal, values = _both_kinds(is_signal), as_weights(weights, len(score))
+    cut = cuts_at(score[is_signal], np.array([signal_efficiency]), values[is_signal])[0]
+    of_background = _positive(values[~is_signal], "the background")
+    influence = np.zeros(len(score))
+    share, influence[~is_signal] = share_with_influence(score[~is_signal] >= cut, of_background)
+    return share, influence
 
 
 def summary(
@@ -364,8 +469,11 @@ def summary(
     efficiencies: Sequence[float] = (0.3, 0.5),
     multi_class: MultiClass = "ovo",
     scores: Scores | None = None,
+    weights: Weights = None,
 ) -> dict[str, float]:
     """Compute all numbers that a sample allows: accuracy, macro AUC, and top against QCD where both are there.
+
+    Jets may have weights (B,). Where those of a class sum to zero or less there is the accuracy alone.
 
     Returns
     -------
@@ -380,17 +488,20 @@ def summary(
     >>> summary(3 * torch.eye(2), torch.tensor([0, 1]), classes=("Hbb", "QCD"))
     {'accuracy': 1.0, 'macro_auc_ovo': 1.0}
     """
-    logits = checked(logits, label, scores, classes=classes)
-    values = {"accuracy": accuracy(logits, label)}
-    present = {classes[number] for number in label.unique().tolist()}
+    logits, own = checked(logits, label, scores, classes=classes), as_weights(weights, len(label))
+    values = {"accuracy": accuracy(logits, label, weights=own)}
+    numbers, place = np.unique(label.numpy(force=True), return_inverse=True)
+    present = {classes[number] for number in numbers} if (np.bincount(place, own) > 0).all() else set()
     if len(present) > 1:
-        values[f"macro_auc_{multi_class}"] = macro_auc_with_influence(logits, label, multi_class=multi_class)[0]
+        found = macro_auc_with_influence(logits, label, multi_class=multi_class, weights=own)
+        values[f"macro_auc_{multi_class}"] = found[0]
     if {"Tbqq", "QCD"} <= present:
         score, is_signal = pair_score(logits, label, "Tbqq", "QCD", classes=classes, scores="logits")
-        values["auc_top_qcd"] = float(roc_auc_score(is_signal, score))
+        own = own[of_classes(label, ("Tbqq", "QCD"), classes)]
+        values["auc_top_qcd"] = auc_with_influence(score, is_signal, weights=own)[0]
         for efficiency in efficiencies:
             values[f"rejection_{100 * efficiency:.4g}"] = background_rejection(
-                score, is_signal, signal_efficiency=efficiency
+                score, is_signal, signal_efficiency=efficiency, weights=own
             )
     return values
 
@@ -431,3 +542,13 @@ def _both_kinds(is_signal: NDArray[np.bool_]) -> NDArray[np.bool_]:
     if is_signal.all() or not is_signal.any():
         raise DataError(f"the sample has {int(is_signal.sum())} signal jets of {len(is_signal)}; expected both kinds")
     return is_signal
+
+
+def _positive(weights: NDArray[np.float64], whose: str, *, each: bool = False) -> NDArray[np.float64]:
+    """Return weights that sum to more than zero; with ``each``, sums all of which are."""
+    smallest = float(weights.min() if each else weights.sum())
+    if smallest <= 0:
+        raise DataError(
+            f"the weights of {whose} sum to {smallest:.4g}; expected more than 0, or no share of them has a meaning"
+        )
+    return weights

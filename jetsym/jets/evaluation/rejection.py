@@ -18,12 +18,14 @@ from scipy.optimize import brentq
 from scipy.stats import beta, binom
 
 from jetsym.errors import ConfigError, DataError, closest
-from jetsym.jets.evaluation.metrics import background_rejection
+from jetsym.jets.evaluation.metrics import Weights, background_share_with_influence, cuts_at
+from jetsym.jets.weights import as_weights, effective_number
 
 __all__ = [
     "FEW",
     "Rejection",
     "background_of",
+    "effective_counts",
     "measure_rejection",
     "passing_share_interval",
     "working_points_of",
@@ -54,6 +56,11 @@ class Rejection:
         Confidence interval of the share ε_b of background that passes, see :func:`passing_share_interval`.
     confidence
         Its level.
+    share
+        Where jets have weights: the share ε_b of the background's weight that passes. With negative ones among few jets
+        it may be zero or below: then it bounds the rejection from below only.
+    passed_effective
+        Where jets have weights: n_eff of the background jets that pass.
 
     Examples
     --------
@@ -61,6 +68,8 @@ class Rejection:
     50 [33, 81]
     >>> print(Rejection("top", ("QCD",), 0.5, 1000, 1000, 0, 0.0, 0.0037, 0.95))
     > 270 (none passes)
+    >>> print(Rejection("top", ("QCD",), 0.5, 1000, 1000, 20, 0.005, 0.027, 0.95, 0.0125, 9.8))
+    80* [37, 200]
     """
 
     signal: str
@@ -72,10 +81,14 @@ class Rejection:
     low: float
     high: float
     confidence: float
+    share: float | None = None
+    passed_effective: float | None = None
 
     @property
     def value(self) -> float:
-        """1/ε_b, infinite where none passes."""
+        """1/ε_b, infinite where none passes, or where the weights of those that pass cancel."""
+        if self.share is not None:
+            return 1 / self.share if self.share > 0 else math.inf
         return self.n_background / self.passed if self.passed else math.inf
 
     @property
@@ -85,8 +98,8 @@ class Rejection:
 
     @property
     def few(self) -> bool:
-        """True where so few background jets pass that the interval says more than the value."""
-        return self.passed < FEW
+        """True where so few background jets pass that the interval says more than the value; by n_eff with weights."""
+        return (self.passed if self.passed_effective is None else self.passed_effective) < FEW
 
     def to_dict(self) -> dict[str, Any]:
         """Return all of it as values that JSON can hold; what is infinite is None."""
@@ -100,13 +113,13 @@ class Rejection:
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Rejection:
         """Return that of which :meth:`to_dict` gave ``data``."""
-        values = {name: data[name] for name in cls.__dataclass_fields__}
+        values = {name: data[name] for name in cls.__dataclass_fields__ if name in data}
         return cls(**values | {"background": tuple(values["background"])})
 
     def __str__(self) -> str:
         lower, upper = (f"{value:.2g}" if value < 100 else f"{value:.0f}" for value in self.interval)
-        if not self.passed:
-            return f"> {lower} (none passes)"
+        if self.value == math.inf:
+            return f"> {lower} ({'weights cancel' if self.passed else 'none passes'})"
         return f"{_digits(self.value)}{'*' if self.few else ''} [{lower}, {upper.replace('inf', '∞')}]"
 
 
@@ -168,6 +181,7 @@ def measure_rejection(
     signal: str = "signal",
     background: Sequence[str] = ("background",),
     confidence: float = 0.95,
+    weights: Weights = None,
 ) -> Rejection:
     """Measure the background rejection of a score with its confidence interval.
 
@@ -183,11 +197,13 @@ def measure_rejection(
         Names for the result.
     confidence
         Level of the interval, in (0, 1).
+    weights
+        (n,) of the jets. The cut is then the tightest that the asked share of the signal's weight passes.
 
     Raises
     ------
     DataError
-        The efficiency is out of range, or one of the two kinds is missing.
+        The efficiency is out of range, or one of the two kinds is missing, or its weights sum to zero or less.
 
     Examples
     --------
@@ -196,27 +212,41 @@ def measure_rejection(
     >>> found.passed, round(found.value, 2), tuple(round(float(edge), 2) for edge in found.interval)
     (26, 7.69, (4.96, 12.95))
     """
-    share = 1 / background_rejection(score, is_signal, signal_efficiency=signal_efficiency)
-    is_signal = np.asarray(is_signal, dtype=bool)
-    n_background = int((~is_signal).sum())
+    share, _ = background_share_with_influence(score, is_signal, signal_efficiency=signal_efficiency, weights=weights)
+    is_signal, values = np.asarray(is_signal, dtype=bool), as_weights(weights, len(score))
+    cut = cuts_at(score[is_signal], np.array([signal_efficiency]), values[is_signal])[0]
+    passing = ~is_signal & (np.asarray(score) >= cut)
     low, high = passing_share_interval(
-        score[is_signal], score[~is_signal], signal_efficiency=signal_efficiency, confidence=confidence
+        score[is_signal],
+        score[~is_signal],
+        signal_efficiency=signal_efficiency,
+        confidence=confidence,
+        signal_weights=values[is_signal],
+        background_weights=values[~is_signal],
     )
     return Rejection(
         signal,
         tuple(background),
         float(signal_efficiency),
         int(is_signal.sum()),
-        n_background,
-        round(share * n_background),
+        int((~is_signal).sum()),
+        int(passing.sum()),
         low,
         high,
         confidence,
+        share=None if weights is None else share,
+        passed_effective=None if weights is None else effective_number(values[passing]),
     )
 
 
 def passing_share_interval(
-    signal: NDArray[np.floating], background: NDArray[np.floating], *, signal_efficiency: float, confidence: float
+    signal: NDArray[np.floating],
+    background: NDArray[np.floating],
+    *,
+    signal_efficiency: float,
+    confidence: float,
+    signal_weights: Weights = None,
+    background_weights: Weights = None,
 ) -> tuple[float, float]:
     """Return the confidence interval of the share of background above the cut that lets a share of the signal pass.
 
@@ -227,12 +257,18 @@ def passing_share_interval(
     counted at the edge that makes it wider. With ever more signal it becomes that of Clopper and Pearson, which covers
     the truth too seldom where the signal is not much larger than the background that passes.
 
+    Where jets have weights, k and n are the effective numbers of :func:`effective_counts` at every cut; j is binomial
+    of the effective number of signal jets at the cut that was found, and the true cut lies between those that j and
+    j + 1 of it pass.
+
     Parameters
     ----------
     signal, background
         (n_s,) and (n,) scores.
     signal_efficiency, confidence
         In (0, 1] and (0, 1); either side misses with probability (1 − confidence)/2.
+    signal_weights, background_weights
+        (n_s,) and (n,) of the jets.
 
     Returns
     -------
@@ -249,36 +285,94 @@ def passing_share_interval(
     """
     if not 0 < confidence < 1:
         raise DataError(f"confidence is {confidence}; expected a level in (0, 1)")
-    n_signal, n = len(signal), len(background)
+    of_signal, of_background = as_weights(signal_weights, len(signal)), as_weights(background_weights, len(background))
+    found = np.asarray(signal) >= cuts_at(signal, np.array([signal_efficiency]), of_signal)[0]
+    share, variance = _share_and_variance(of_signal[found], of_signal[~found])
+    n_signal = max(1, round(float(effective_counts(share, variance, effective_number(of_signal))[1])))
     first, last = binom.ppf([1e-10, 1 - 1e-10], n_signal, signal_efficiency).astype(int)
     above = np.arange(first, last + 1)
     weights = binom.pmf(above, n_signal, signal_efficiency)
-    falling = np.concatenate([[np.inf], np.sort(signal)[::-1], [-np.inf]])
-    passing = n - np.searchsorted(np.sort(background), falling[first : last + 2], side="left")
+    levels = np.arange(first, last + 2) / n_signal
+    cuts = cuts_at(signal, levels.clip(1 / n_signal, 1), of_signal).astype(float)
+    cuts[levels == 0], cuts[levels > 1] = np.inf, -np.inf
+
+    order = np.argsort(background)
+    places, own = np.searchsorted(background[order], cuts), of_background[order]
+    sums, squares = (np.append(np.cumsum(values[::-1])[::-1], 0.0) for values in (own, own**2))
+    shares = sums / sums[0]  # that pass, by the number of the first jet that does
+    variances = (squares * (1 - shares) ** 2 + (squares[0] - squares) * shares**2) / sums[0] ** 2
+    counts, trials = effective_counts(shares, variances, effective_number(own))
     miss = (1 - confidence) / 2
-    fewest, most = _merged(passing[:-1], weights), _merged(passing[1:], weights)
-    return _averaged_quantile(miss, *fewest, n, extra=0), _averaged_quantile(1 - miss, *most, n, extra=1)
+
+    def quantile(level: float, at: NDArray[np.int64], extra: int) -> float:
+        unique, same = np.unique(at, return_inverse=True)
+        return _averaged_quantile(
+            level, counts[unique], np.bincount(same, weights) / weights.sum(), trials[unique], extra=extra
+        )
+
+    return quantile(miss, places[:-1], 0), quantile(1 - miss, places[1:], 1)
 
 
-def _merged(counts: NDArray[np.int64], weights: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Return each count once, with the sum of its weights; these sum to one."""
-    unique, places = np.unique(counts, return_inverse=True)
-    return unique, np.bincount(places, weights) / weights.sum()
+def effective_counts(
+    share: NDArray[np.float64] | float, variance: NDArray[np.float64] | float, n_eff: NDArray[np.float64] | float
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the hits k of n equal trials that say as much of a share as weighted ones do, for binomial intervals.
+
+    n = ε(1 − ε)/V and k = ε n have the share ε and its variance V = Σ w²(h − ε)²/(Σw)²; of equal weights they are the
+    numbers themselves. Where no trial hits, or all do, V is 0 and n is n_eff of all. Where hits are worth less than
+    one (as positive and negative weights cancel), ε/√V no longer counts anything, and √V is taken for the weight of a
+    hit: n = √((1 − ε)/V), which goes on smoothly from k = 1; likewise for the trials that do not hit. So the bound of a
+    share near or below 0 is 3.7 √V, and not without end.
+
+    Parameters
+    ----------
+    share, variance
+        Of any shape: ε and V.
+    n_eff
+        Of all trials.
+
+    Returns
+    -------
+    k, n
+        As above, 0 ≤ k ≤ n; a share outside of [0, 1] counts as the nearer end.
+
+    Examples
+    --------
+    >>> k, n = effective_counts(0.2, 0.2 * 0.8 / 50, 50)
+    >>> round(float(k), 6), round(float(n), 6)
+    (10.0, 50.0)
+    """
+    inside, spread = np.clip(np.asarray(share, np.float64), 0, 1), np.asarray(variance, np.float64)
+    rare = np.minimum(inside, 1 - inside)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        trials = inside * (1 - inside) / spread
+        trials = np.where(rare * trials < 1, np.sqrt((1 - rare) / spread), trials)
+    trials = np.where(spread > 0, trials, n_eff)
+    return inside * trials, trials
+
+
+def _share_and_variance(hits: NDArray[np.float64], others: NDArray[np.float64]) -> tuple[float, float]:
+    """Return the share of the weight that hits, and its variance, from the weights of those that do and do not."""
+    total = hits.sum() + others.sum()
+    share = float(hits.sum() / total)
+    variance = (np.square(hits).sum() * (1 - share) ** 2 + np.square(others).sum() * share**2) / total**2
+    return share, float(variance)
 
 
 def _averaged_quantile(
-    level: float, counts: NDArray[np.int64], weights: NDArray[np.float64], n: int, *, extra: int
+    level: float, counts: NDArray[np.float64], weights: NDArray[np.float64], n: NDArray[np.float64], *, extra: int
 ) -> float:
     """Return the quantile of Σ w_k Beta(k + extra, n − k + 1 − extra), a point at 0 for k = 0 and at 1 for k = n."""
     first, second = counts + extra, n - counts + 1 - extra
     ends = np.where(first == 0, 0.0, 1.0)
     inner = (first > 0) & (second > 0)
+    first, second = np.where(inner, first, 1), np.where(inner, second, 1)
 
     def excess(share: float) -> float:
-        below = np.where(inner, beta.cdf(share, np.maximum(first, 1), np.maximum(second, 1)), share >= ends)
+        below = np.where(inner, beta.cdf(share, first, second), share >= ends)
         return float(weights @ below) - level
 
-    quantiles = np.where(inner, beta.ppf(level, np.maximum(first, 1), np.maximum(second, 1)), ends)
+    quantiles = np.where(inner, beta.ppf(level, first, second), ends)
     low, high = float(quantiles.min()), float(quantiles.max())
     if excess(low) >= 0:
         return low

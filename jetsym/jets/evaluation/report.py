@@ -13,6 +13,7 @@ from rich.table import Table
 from jetsym.jets.evaluation.calibration import Calibration
 from jetsym.jets.evaluation.rejection import FEW, Rejection
 from jetsym.jets.evaluation.stability_report import Stability
+from jetsym.jets.weights import weights_in_words
 from jetsym.storage import Stored
 from jetsym.text import as_text, concise, table_of
 
@@ -46,6 +47,8 @@ class ClassQuality:
         At its working point; None for background.
     roc
         Signal efficiency, and share of background that passes: points of the ROC curve against the background.
+    n_eff
+        Number of equal jets that its jets are worth, (Σw)²/Σw²; None where jets have no weights.
     """
 
     name: str
@@ -56,6 +59,7 @@ class ClassQuality:
     auc_background_stderr: float | None = None
     rejection: Rejection | None = None
     roc: tuple[tuple[float, ...], tuple[float, ...]] = ((), ())
+    n_eff: float | None = None
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> ClassQuality:
@@ -69,7 +73,8 @@ class ClassQuality:
 class Bin:
     """The jets of a range of pT, low ≤ pT < high in GeV, with the metrics of :class:`Evaluation` that they allow.
 
-    ``rejections`` are at the same signal efficiency in every bin, so that each bin has a cut of its own.
+    ``rejections`` are at the same signal efficiency in every bin, so that each bin has a cut of its own. ``n_eff`` is
+    the number of equal jets that its jets are worth, None where jets have no weights.
     """
 
     low: float
@@ -77,6 +82,7 @@ class Bin:
     jets: int
     metrics: Mapping[str, float] = field(default_factory=dict)
     rejections: Mapping[str, Rejection] = field(default_factory=dict)
+    n_eff: float | None = None
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Bin:
@@ -103,7 +109,7 @@ class Evaluation(Stored):
     qualities
         One :class:`ClassQuality` for every class present.
     confusion
-        Jets by true class (rows) and most probable class (columns).
+        Jets by true class (rows) and most probable class (columns); where jets have weights, sums of these.
     calibration
         Reliability of the probabilities.
     bins
@@ -113,14 +119,16 @@ class Evaluation(Stored):
     stability
         How stable its decisions are on the same jets, if that was asked for.
     meta
-        What was measured: number of jets, level of the intervals, and what the caller added.
+        What was measured: number of ``jets``, level of the intervals, and what the caller added. ``weights`` is None
+        where every jet counted once, else the ``column`` that weighed them, ``n_eff`` = (Σw)²/Σw², their ``sum``, and
+        the share of ``negative`` ones; formats before 4 do not say, and counted every jet once.
     """
 
     metrics: Mapping[str, float]
     classes: tuple[str, ...]
     background: tuple[str, ...]
     qualities: tuple[ClassQuality, ...]
-    confusion: tuple[tuple[int, ...], ...]
+    confusion: tuple[tuple[float, ...], ...]
     calibration: Calibration
     bins: tuple[Bin, ...] = ()
     rotated: Evaluation | None = None
@@ -128,7 +136,7 @@ class Evaluation(Stored):
     meta: Mapping[str, Any] = field(default_factory=dict)
 
     KIND: ClassVar[str] = "evaluation"
-    FORMAT: ClassVar[int] = 3
+    FORMAT: ClassVar[int] = 4
 
     @property
     def rejections(self) -> dict[str, Rejection]:
@@ -182,7 +190,7 @@ class Evaluation(Stored):
         return as_text(self.table(), width=120)
 
     def _overview(self) -> Table:
-        jets = self.meta.get("jets", sum(map(sum, self.confusion)))
+        jets = self.meta["jets"] if "jets" in self.meta else round(sum(map(sum, self.confusion)))
         columns = [self, *([self.rotated] if self.rotated else [])]
         heads = ("as they are", "rotated at random")[: len(columns)]
         table = _table(
@@ -199,7 +207,7 @@ class Evaluation(Stored):
         table = _table(f"each class against {against}", *heads)
         rotated = self.rotated.rejections if self.rotated else {}
         for item in self.qualities[:SHOWN]:
-            cells = [f"{item.jets:,}", f"{100 * item.found:.1f} %"]
+            cells = [_jets(item), f"{100 * item.found:.1f} %"]
             if item.rejection is not None and item.auc_background is not None:
                 cells.append(_with_error(item.auc_background, item.auc_background_stderr))
                 cells += [f"{100 * item.rejection.signal_efficiency:.4g} %", str(item.rejection)]
@@ -210,7 +218,7 @@ class Evaluation(Stored):
     def _bins(self) -> Table:
         ranges = (f"{each.low:g}–{each.high:g}" for each in self.bins)
         table = _table("by jet pT [GeV]; rejections with a cut for every bin", "", *ranges)
-        table.add_row("jets", *(f"{each.jets:,}" for each in self.bins))
+        table.add_row("jets", *map(_jets, self.bins))
         names = [name for name in ("accuracy", *MACRO) if name in self.metrics]
         for name in names:
             cells = (_measured(each.metrics, name) for each in self.bins)
@@ -220,13 +228,16 @@ class Evaluation(Stored):
         return table
 
     def _notes(self) -> list[str]:
+        notes = [weights_in_words(self.meta["weights"], self.meta["jets"])] if "weights" in self.meta else []
         level = f"{100 * float(self.meta.get('confidence', 0.95)):.4g} %"
-        notes = [f"{name}: {words}." for name, words in MACRO.items() if name in self.metrics]
+        notes += [f"{name}: {words}." for name, words in MACRO.items() if name in self.metrics]
         notes.append(f"[…] {level} interval; it counts that the cut is found on the same sample.")
         every = [*self.rejections.values(), *(item for each in self.bins for item in each.rejections.values())]
         every += self.rotated.rejections.values() if self.rotated else []
         if any(item.passed and item.few for item in every):
             notes.append(f"* fewer than {FEW} background jets pass: read the interval, not the number.")
+        if any(item.passed and item.share is not None and item.share <= 0 for item in every):
+            notes.append("> weights cancel: those of the background that passes sum to 0 or less; a bound from below.")
         if any(not item.passed for item in every):
             notes.append("> no background jet passes: the sample bounds the rejection from below only.")
         if any(item.high == 1 for item in every):
@@ -239,6 +250,11 @@ class Evaluation(Stored):
 def _table(title: str, *heads: str) -> Table:
     """Return a table with names on the left and numbers on the right, narrow enough for 80 columns."""
     return table_of(title, heads, no_wrap=True, box=SIMPLE_HEAD, pad_edge=False, padding=(0, 0, 0, 1))
+
+
+def _jets(part: ClassQuality | Bin) -> str:
+    """Return the number of jets; where they have weights, with that of equal jets that they count as."""
+    return f"{part.jets:,}" if part.n_eff is None else f"{part.jets:,} ({part.n_eff:,.4g})"
 
 
 def _measured(metrics: Mapping[str, float], name: str) -> str:

@@ -22,7 +22,8 @@ from jetsym.jets.io.columns import Columns, open_columns
 from jetsym.jets.io.formats.layout import LABEL_II, Layout, labels
 from jetsym.jets.io.formats.padded import TOP
 from jetsym.jets.io.paths import Paths, jet_files
-from jetsym.jets.schema import CLASSES_II
+from jetsym.jets.schema import CLASSES_II, WEIGHT
+from jetsym.jets.weights import NO_WEIGHTS, as_weights, weight_column
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -56,6 +57,10 @@ class ScoredJets:
         (B,) GeV, if it is known.
     columns
         Names of the columns that hold the scores.
+    weights
+        (B,) float64 of the jets, or None.
+    weighed_by
+        Name of the column that holds them.
     """
 
     logits: Tensor
@@ -63,6 +68,8 @@ class ScoredJets:
     classes: tuple[str, ...]
     jet_pt: Tensor | None
     columns: tuple[str, ...]
+    weights: Tensor | None = None
+    weighed_by: str | None = None
 
 
 def evaluate_scores(
@@ -76,12 +83,13 @@ def evaluate_scores(
     pt_edges: Sequence[float] | None = None,
     confidence: float = 0.95,
     multi_class: MultiClass = "ovo",
+    weights: str | None = None,
 ) -> Evaluation:
     """Measure the scores that files hold, without a model.
 
     Parameters
     ----------
-    data, scores, label, kind
+    data, scores, label, kind, weights
         See :func:`read_scores`.
     background, working_points, pt_edges, confidence, multi_class
         See :func:`jetsym.jets.evaluation.assess.assess`; bins of pT need a column ``jet_pt``.
@@ -93,7 +101,7 @@ def evaluate_scores(
     ConfigError
         An option names no class, or has no meaning.
     """
-    jets = read_scores(data, scores, label=label, kind=kind, background=background)
+    jets = read_scores(data, scores, label=label, kind=kind, background=background, weights=weights)
     found = assess(
         jets.logits,
         jets.label,
@@ -105,6 +113,8 @@ def evaluate_scores(
         confidence=confidence,
         multi_class=multi_class,
         scores="logits",
+        weights=jets.weights,
+        column=jets.weighed_by or WEIGHT,
     )
     named = scores if isinstance(scores, str) else ", ".join(scores)
     if len(jets.columns) == 1:
@@ -119,6 +129,7 @@ def read_scores(
     label: str | None = None,
     kind: Scores | None = None,
     background: str | Sequence[str] | None = None,
+    weights: str | None = None,
 ) -> ScoredJets:
     """Read a tagger's scores and the jets' labels from files.
 
@@ -143,12 +154,14 @@ def read_scores(
         "probabilities" or "logits". By default probabilities, but for columns whose names begin with ``logit``.
     background
         Of two classes, the one for which a single column is smaller, where its name does not tell.
+    weights
+        The column that weighs the jets: by default ``weight`` where there is one; "none" for none.
 
     Raises
     ------
     DataError
         A file cannot be read; no column fits; the probabilities of a jet do not sum to 1; a score is NaN or infinite;
-        there are no labels, or jets of a class without a score.
+        there are no labels, or jets of a class without a score; or only some of the files have weights.
 
     Examples
     --------
@@ -165,7 +178,7 @@ def read_scores(
     parts: list[_Part] = []
     for path in files:
         with open_columns(path) as columns:
-            parts.append(_part(path, columns, patterns, label, background))
+            parts.append(_part(path, columns, patterns, label, background, weights))
         if (parts[-1].columns, parts[-1].classes) != (parts[0].columns, parts[0].classes):
             raise DataError(
                 f"{path}: has scores {', '.join(parts[-1].columns)} of {', '.join(parts[-1].classes)}, and {files[0]} "
@@ -176,6 +189,14 @@ def read_scores(
     if not len(table):
         raise DataError(f"{files[0]}: holds no jets; expected at least one")
     logits = _logits(table, first.columns, kind, shown=f"{files[0]}{' …' if len(files) > 1 else ''}")
+    for path, part in zip(files, parts, strict=True):
+        if part.weighed_by != first.weighed_by:
+            raise DataError(
+                f"{path} has {'no' if part.weighed_by is None else 'a'} column {WEIGHT!r} of weights, and {files[0]} "
+                f"has {'one' if part.weighed_by is None else 'none'}; evaluate them one by one, or leave the weights "
+                f"out with weights={NO_WEIGHTS!r} (--weights {NO_WEIGHTS})"
+            )
+    weighed = [part.weights for part in parts if part.weights is not None]
     known = [part.jet_pt for part in parts if part.jet_pt is not None]
     return ScoredJets(
         logits,
@@ -183,6 +204,8 @@ def read_scores(
         first.classes,
         torch.from_numpy(np.concatenate(known)) if len(known) == len(parts) else None,
         first.columns,
+        torch.from_numpy(np.concatenate(weighed)) if weighed else None,
+        first.weighed_by,
     )
 
 
@@ -208,6 +231,8 @@ class _Part:
     classes: tuple[str, ...]
     jet_pt: NDArray[np.float64] | None
     columns: tuple[str, ...]
+    weights: NDArray[np.float64] | None
+    weighed_by: str | None
 
 
 def _part(
@@ -216,6 +241,7 @@ def _part(
     patterns: Sequence[str],
     label: str | None,
     background: str | Sequence[str] | None,
+    weights: str | None,
 ) -> _Part:
     """Read one file."""
     found = _matching(columns.names, patterns)
@@ -259,7 +285,19 @@ def _part(
     momenta = columns.read("jet_pt").astype(np.float64) if "jet_pt" in columns.names else None
     if momenta is not None and not np.isfinite(momenta).all():
         raise DataError(f"{path}: jet_pt is not finite for {(~np.isfinite(momenta)).sum()} jets; expected GeV")
-    return _Part(np.stack(values, axis=1), own.astype(np.int64), classes, momenta, tuple(found))
+    column = weight_column((name for name in columns.names if name not in found), weights)
+    weighed = None if column is None else _weights(path, column, columns.read(column))
+    return _Part(np.stack(values, axis=1), own.astype(np.int64), classes, momenta, tuple(found), weighed, column)
+
+
+def _weights(path: Any, column: str, values: NDArray[Any]) -> NDArray[np.float64]:
+    """Return the weights that a column holds."""
+    try:
+        if values.dtype.kind not in "fiub":
+            raise DataError(f"they are {values.dtype}; expected numbers")
+        return as_weights(values, len(values))
+    except DataError as error:
+        raise DataError(f"{path}: the column {column!r} weighs the jets: {error}") from error
 
 
 def _matching(names: Sequence[str], patterns: Sequence[str]) -> dict[str, str]:

@@ -24,6 +24,7 @@ from jetsym.jets.evaluation.scores import Scores
 from jetsym.jets.evaluation.stability_report import FLIPS, REJECTION, Change, Stability
 from jetsym.jets.moves.augmentation import AXES, AugmentationConfig, augment
 from jetsym.jets.moves.frames import has_rest_frame
+from jetsym.jets.weights import as_weights, describe_weights, weight_column, weights_in_words
 from jetsym.progress import progress_bar
 from jetsym.symmetry import GroupName, Symmetry
 
@@ -63,6 +64,7 @@ def stability(
     batch_size: int = 512,
     multi_class: MultiClass = "ovo",
     scores: Scores | None = None,
+    weights: str | None = None,
     progress: bool = False,
 ) -> Stability:
     """Measure how many decisions flip, and how far the metrics move, when the jets are moved.
@@ -91,6 +93,9 @@ def stability(
         Which macro AUC is taken, "ovo" or "ovr"; see :func:`jetsym.jets.evaluation.metrics.macro_auc`.
     scores
         What the model gives; see :func:`jetsym.jets.evaluation.scores.as_logits`.
+    weights
+        Column of the jets that weighs them in every number, the flips as well: by default ``weight`` where there is
+        one; "none" for none.
     progress
         Show a progress bar.
 
@@ -120,13 +125,16 @@ def stability(
     expect_at_least("draws", draws, 1)
     moves = actions_on_jets(width) if actions is None else actions
     label = None if jets.label is None else jets.label.cpu()
-    pair = None
+    pair, column = None, weight_column(jets.columns, weights)
+    weighing = as_weights(None if column is None else jets.columns[column], len(jets))
+    said = () if column is None else (weights_in_words(describe_weights(column, weighing), len(jets)),)
+    notes = (*_notes(jets, moves), *said)
     if label is not None:
         expect_same_classes(model, jets)
         pair = _pair(jets.classes, label, signal, background)
     signal, background = pair or (None, None)
     unmoved = predict_logits(model, jets, batch_size=batch_size, scores=scores)
-    setting = _Setting(unmoved, label, jets.classes, pair, multi_class)
+    setting = _Setting(unmoved, label, jets.classes, pair, multi_class, weighing)
     expected = setting.quantities(unmoved)
     changes = {}
     with progress_bar("moving jets", len(moves) * draws * len(jets), shown=progress) as advance:
@@ -138,7 +146,7 @@ def stability(
                 found.append(setting.quantities(_logits(model, jets, _mover(move, own), **options)))
                 advance(len(jets))
             changes[name] = {key: _change(key, expected[key], [item[key] for item in found]) for key in expected}
-    return Stability(changes, signal, background, len(jets), draws, seed, _notes(jets, moves))
+    return Stability(changes, signal, background, len(jets), draws, seed, notes)
 
 
 def _logits(model: nn.Module, jets: JetBatch, move: Callable[[JetBatch], JetBatch], **options: Any) -> Tensor:
@@ -165,37 +173,35 @@ Quantity = tuple[float, Array]
 
 @dataclass(frozen=True)
 class _Setting:
-    """Unmoved logits and labels of the jets, the two classes of AUC and rejections, and which macro AUC is taken."""
+    """Unmoved logits, labels and weights of the jets, the two classes of AUC and rejections, and which macro AUC."""
 
     unmoved: Tensor
     label: Tensor | None
     classes: Sequence[str]
     pair: tuple[str, str] | None
     multi_class: MultiClass
+    weights: Array
 
     def quantities(self, logits: Tensor) -> dict[str, Quantity]:
         """Compute all numbers that a sample allows."""
-        label = self.label
-        values = {FLIPS: _share((logits.argmax(dim=-1) != self.unmoved.argmax(dim=-1)).numpy())}
+        label, decided, own = self.label, logits.argmax(dim=-1), self.weights
+        values = {FLIPS: metrics.share_with_influence((decided != self.unmoved.argmax(dim=-1)).numpy(), own)}
         if label is None:
             return values
-        values["accuracy"] = _share((logits.argmax(dim=-1) == label).numpy())
+        values["accuracy"] = metrics.share_with_influence((decided == label).numpy(), own)
         if len(label.unique()) > 1:
-            found = metrics.macro_auc_with_influence(logits, label, multi_class=self.multi_class)
+            found = metrics.macro_auc_with_influence(logits, label, multi_class=self.multi_class, weights=own)
             values[f"macro_auc_{self.multi_class}"] = found
         if self.pair is not None:
             score, is_signal = metrics.pair_score(logits, label, *self.pair, classes=self.classes, scores="logits")
-            chosen = np.isin(label.numpy(), [self.classes.index(name) for name in self.pair])
-            values["auc"] = _spread(metrics.auc_with_influence(score, is_signal), chosen)
+            chosen = metrics.of_classes(label, self.pair, self.classes)
+            values["auc"] = _spread(metrics.auc_with_influence(score, is_signal, weights=own[chosen]), chosen)
             for efficiency in (0.3, 0.5):
-                share = metrics.background_share_with_influence(score, is_signal, signal_efficiency=efficiency)
+                share = metrics.background_share_with_influence(
+                    score, is_signal, signal_efficiency=efficiency, weights=own[chosen]
+                )
                 values[f"{REJECTION}{100 * efficiency:.4g}"] = _spread(share, chosen)
         return values
-
-
-def _share(hits: NDArray[np.bool_]) -> Quantity:
-    share = float(hits.mean())
-    return share, (hits - share) / len(hits)
 
 
 def _spread(quantity: Quantity, chosen: NDArray[np.bool_]) -> Quantity:
@@ -234,7 +240,7 @@ def _shown(name: str, value: float) -> tuple[float, float]:
     """Return a quantity as it is shown, and its derivative: a rejection is the inverse of the measured share."""
     if not name.startswith(REJECTION):
         return value, 1.0
-    return (1 / value, -1 / value**2) if value else (float("inf"), float("nan"))
+    return (1 / value, -1 / value**2) if value > 0 else (float("inf"), float("nan"))
 
 
 def _pair(classes: Sequence[str], label: Tensor, signal: str | None, background: str | None) -> tuple[str, str] | None:

@@ -20,6 +20,7 @@ from jetsym.jets.schema import (
     P4_BRANCHES,
     SCALAR_BRANCHES,
     TREE,
+    WEIGHT,
 )
 
 if TYPE_CHECKING:
@@ -111,7 +112,9 @@ def choose_layout(path: File, types: Mapping[str, str], *, ragged: set[str], fla
         labels=(LABEL_II,) if second else tuple(LABEL_BRANCHES) if first else (),
         classes=CLASSES_II if second else CLASSES,
         # JetClass-II stores its truth particles as lists, which a per-jet column cannot hold.
-        columns=tuple(name for name in (*JET_OBSERVERS, *AUX_BRANCHES) if name in flat and name not in AXIS_BRANCHES),
+        columns=tuple(
+            name for name in (*JET_OBSERVERS, *AUX_BRANCHES, WEIGHT) if name in flat and name not in AXIS_BRANCHES
+        ),
     )
     missing = [name for name in layout.branches if name not in types]
     if missing:

@@ -10,14 +10,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from jetsym.jets.io.mapping.expressions import Expression
+from jetsym.jets.schema import WEIGHT
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 __all__ = ["WEIGHT", "Labels", "Momentum", "Reweighting", "TreeMapping", "cartesian"]
-
-#: The column that reweighting gives.
-WEIGHT = "weight"
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import hashlib
 import json
 import re
 from collections import Counter, OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import pairwise
@@ -45,6 +45,9 @@ _LOOK = 2000
 #: Files whose index is kept; each takes some 50 kB.
 _INDICES = 1024
 
+#: Number of some jets, their labels if they have some, and per-jet columns.
+Flat = tuple[int, "NDArray[np.int64] | None", dict[str, "NDArray[Any]"]]
+
 
 @dataclass(frozen=True)
 class Block:
@@ -69,6 +72,7 @@ class JetFiles:
         files: Sequence[File],
         *,
         columns: ColumnSet,
+        also: Sequence[str] = (),
         bad_jets: BadJets = "raise",
         skip_bad: bool = False,
         mapping: MappingFile = None,
@@ -78,7 +82,7 @@ class JetFiles:
         self.skipped = self.oddities.skipped
         self.blocks: list[Block] = []
         self.files: list[File] = []
-        self.columns, self._bad_jets = columns, bad_jets
+        self.columns, self._also, self._bad_jets = columns, also, bad_jets
         self._mapping = open_mapping(mapping, files, skip_bad=skip_bad)
         self._indices: OrderedDict[int, FileIndex] = OrderedDict()
         self._lock = Lock()
@@ -100,7 +104,8 @@ class JetFiles:
                 continue
             layout = index.layout
             scalars = layout.scalars if columns != "kin" else ()
-            kinds.append((layout.labels, layout.classes, layout.columns if columns == "all" else (), scalars))
+            names = tuple(name for name in layout.columns if columns == "all" or name in also)
+            kinds.append((layout.labels, layout.classes, names, scalars))
             pieces = cut(index.boundaries) if largest is None else cut(index.boundaries, largest=largest)
             self.blocks += [Block(len(self.files), start, stop) for start, stop in pieces]
             self.files.append(path)
@@ -117,7 +122,7 @@ class JetFiles:
     def _agree(self, kinds: list[tuple[Any, ...]], columns: ColumnSet, skip_bad: bool) -> None:
         """Refuse, or leave out, files that hold other quantities than most."""
         usual = Counter(kinds).most_common(1)[0][0]
-        self.labelled, self.classes = bool(usual[0]), usual[1]
+        self.labelled, self.classes, self.names = bool(usual[0]), usual[1], usual[2]
         self._in_arena = columns == "kin" or usual[3] == SCALAR_BRANCHES  # the rows that an arena has room for
         for number, kind in enumerate(kinds):
             if kind == usual:
@@ -173,7 +178,8 @@ class JetFiles:
     def read(self, block: Block, arena: Arena | None = None) -> tuple[PackedJets, NDArray[np.bool_] | None]:
         """Read the jets of a block; see :func:`jetsym.jets.io.read.read_block`."""
         index, place = self._index(block.file), arena if self._in_arena else None
-        found = read_block(index, block.start, block.stop, columns=self.columns, bad_jets=self._bad_jets, arena=place)
+        options: dict[str, Any] = {"columns": self.columns, "also": self._also, "bad_jets": self._bad_jets}
+        found = read_block(index, block.start, block.stop, **options, arena=place)
         jets, kept = found
         if block.start == 0 and index.path not in self._seen:  # enough to see what is odd
             self._seen.add(index.path)
@@ -181,6 +187,15 @@ class JetFiles:
         if kept is not None:
             self.oddities.drop(index.path, len(kept) - int(kept.sum()), part=(block.start, block.stop))
         return found
+
+    def flat(self, names: Sequence[str]) -> Iterator[Flat]:
+        """Yield number, labels and some per-jet columns of the jets of one block after the other."""
+        for block in self.blocks:
+            index = self._index(block.file)
+            with index.reader(index) as file, explained(index.path):
+                found = {name: file.flat(name, block.start, block.stop) for name in (*index.layout.labels, *names)}
+            own = labels(index.path, found, index.layout, first=block.start)
+            yield len(block), own, {name: found[name] for name in names}
 
     def fingerprint(self, *, names: bool = True) -> str:
         """Digest names and blocks, not folders: files may be moved between two parts of an epoch."""
@@ -190,6 +205,7 @@ class JetFiles:
             [(b.file, b.start, b.stop) for b in self.blocks],
         ]
         facts += [] if self._mapping is None else [self._mapping.fingerprint]
+        facts += [self.names] if self.columns != "all" and self.names else []
         return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
 
     def _keep(self, number: int, index: FileIndex) -> None:

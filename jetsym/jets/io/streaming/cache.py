@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,7 +22,7 @@ from jetsym.files import sha256_of
 from jetsym.jets.io.arena import Arena
 from jetsym.jets.io.oddities import Oddities, Skipped
 from jetsym.jets.io.packed import PackedJets
-from jetsym.jets.io.streaming.blocks import Block
+from jetsym.jets.io.streaming.blocks import Block, Flat
 from jetsym.progress import progress_bar
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ class CacheFiles:
         The files that it should hold, in this order; None for whatever it holds.
     mapping
         The one that it should have been made with; None, where no ``sources`` are given, for whatever it was.
-    columns
+    columns, also
         As for :class:`jetsym.jets.io.streaming.stream.JetStream`.
 
     Raises
@@ -88,6 +88,7 @@ class CacheFiles:
         sources: Sequence[Path] | None = None,
         mapping: TreeMapping | None = None,
         columns: ColumnSet = "full",
+        also: Sequence[str] = (),
     ) -> None:
         manifest = load_manifest(folder)
         made_with, asked = manifest.get("mapping"), None if mapping is None else mapping.fingerprint
@@ -112,6 +113,7 @@ class CacheFiles:
         self.groups = [""]
         self.classes = tuple(manifest["classes"])
         self._columns = columns
+        self.names = tuple(name for name in manifest["names"] if columns == "all" or name in also)
         self._sha256 = hashlib.sha256(json.dumps(manifest["files"], sort_keys=True).encode()).hexdigest()[:16]
         self._jets = PackedJets(
             offsets=arrays["offsets.npy"],
@@ -120,7 +122,7 @@ class CacheFiles:
             jet_p4=arrays["jet_p4.npy"],
             label=arrays.get("label.npy"),
             classes=self.classes,
-            columns={name: arrays[column_file(name)] for name in manifest["names"]} if columns == "all" else {},
+            columns={name: arrays[column_file(name)] for name in self.names},
         )
         self.labelled = self._jets.label is not None
         n_jets = len(self._jets)
@@ -160,9 +162,14 @@ class CacheFiles:
             return arena.move(jets, place), None
         return jets, None
 
+    def flat(self, names: Sequence[str]) -> Iterator[Flat]:
+        """Yield number, labels and some per-jet columns of all jets."""
+        yield len(self._jets), self._jets.label, {name: self._jets.columns[name] for name in names}
+
     def fingerprint(self, *, names: bool = True) -> str:
-        """Digest the arrays, which have no names."""
-        return f"{self._sha256} {self._columns}"
+        """Digest the arrays, which know no names of files."""
+        own = " ".join(self.names) if self._columns != "all" else ""
+        return f"{self._sha256} {self._columns} {own}".rstrip()
 
 
 def is_cache(folder: Path) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from itertools import islice
@@ -48,6 +48,7 @@ def convert(
     out: str | os.PathLike[str],
     *,
     columns: ColumnSet = "all",
+    also: Sequence[str] = (),
     bad_jets: BadJets = "raise",
     skip_bad: bool = False,
     threads: int = 2,
@@ -64,7 +65,7 @@ def convert(
     out
         Folder of the cache. If it holds an unfinished one of the same files, that is continued; if it holds a
         finished one of the same files, nothing is done.
-    columns, bad_jets, skip_bad, threads
+    columns, also, bad_jets, skip_bad, threads
         As for :class:`~jetsym.jets.io.streaming.stream.JetStream`; jets left out here are not in the cache.
     overwrite
         Replace a cache of other files.
@@ -100,12 +101,12 @@ def convert(
             beside = "besides a cache" if there else "and no cache"
             raise DataError(f"{folder} holds {strangers[0].name!r} {beside}; choose another folder")
         if is_cache(folder) and not overwrite:
-            CacheFiles(folder, sources=files, mapping=known, columns=columns)
+            CacheFiles(folder, sources=files, mapping=known, columns=columns, also=also)
             (folder / JOURNAL).unlink(missing_ok=True)  # of a process that was killed at its very end
             return folder
         if overwrite:
             _clear(folder)
-        source = JetFiles(files, columns=columns, bad_jets=bad_jets, skip_bad=skip_bad, mapping=known)
+        source = JetFiles(files, columns=columns, also=also, bad_jets=bad_jets, skip_bad=skip_bad, mapping=known)
         _check_space(folder, source)
         described = describe([path for path in source.files if isinstance(path, Path)], progress=progress)
         files_skipped = [_as_entry(one) for one in source.skipped]

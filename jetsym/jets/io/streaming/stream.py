@@ -18,10 +18,14 @@ from jetsym.jets.io.oddities import Oddities
 from jetsym.jets.io.packed import PackedJets, RaggedBatch
 from jetsym.jets.io.paths import Paths, jet_files, local_files
 from jetsym.jets.io.read import BadJets, ColumnSet, MappingFile, check_number
+from jetsym.jets.io.registry import index_file
 from jetsym.jets.io.remote import File
 from jetsym.jets.io.streaming.blocks import JetFiles, Skipped, count_names, mixed
 from jetsym.jets.io.streaming.mixing import Mixture
 from jetsym.jets.io.streaming.windows import Reader, Window
+from jetsym.jets.schema import WEIGHT
+from jetsym.jets.weights import as_weights
+from jetsym.progress import progress_bar
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -61,6 +65,8 @@ class JetStream:
     columns
         "kin" for momenta, axis and label; "full" for the particles' scalars as well; "all" for the further per-jet
         branches that :func:`jetsym.jets.read` gives as well.
+    also
+        Per-jet branches to give in any case, as far as the files have them: all, or none of them.
     shuffle
         True for training: jets in random order, and all ranks get the same number of batches, all of full size; the
         fewer than ``batch_size`` jets per rank that are left over are other ones in every epoch. False for
@@ -108,6 +114,7 @@ class JetStream:
         *,
         batch_size: int,
         columns: ColumnSet = "full",
+        also: Sequence[str] = (),
         shuffle: bool = True,
         seed: int = 0,
         rank: int = 0,
@@ -131,8 +138,9 @@ class JetStream:
         expect_one_of("columns", columns, ("all", "full", "kin"))
         expect_one_of("bad_jets", bad_jets, ("raise", "drop"))
         known = load_mapping(mapping)
-        reading: dict[str, Any] = {"bad_jets": bad_jets, "skip_bad": skip_bad, "largest": _LARGEST if shuffle else None}
-        self._source = _open(paths, cache, known, columns, alone=world_size == 1, **reading)
+        options: dict[str, Any] = {"columns": columns, "also": tuple(also), "bad_jets": bad_jets, "skip_bad": skip_bad}
+        largest = _LARGEST if shuffle else None
+        self._source = _open(paths, cache, known, options, alone=world_size == 1, largest=largest)
         self._batch_size, self._shuffle, self._seed = batch_size, shuffle, seed
         self._rank, self._world_size = rank, world_size
         self._threads, self._skip_bad = threads, skip_bad
@@ -164,6 +172,43 @@ class JetStream:
     def labelled(self) -> bool:
         """True if the jets have labels."""
         return self._source.labelled
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the further per-jet columns that the batches have."""
+        return self._source.names
+
+    def sums(self, column: str | None = None, *, progress: bool = False) -> NDArray[np.float64]:
+        """Sum, for each class, its jets, a column of theirs and its squares, from a look at labels and column alone.
+
+        Parameters
+        ----------
+        column
+            One of :attr:`names`; None for 1 of every jet.
+        progress
+            Show a progress bar.
+
+        Returns
+        -------
+        (3, classes) float64
+            Jets, sums and sums of squares; of one class where the jets have no labels. Jets that ``bad_jets`` will
+            leave out count.
+
+        Raises
+        ------
+        DataError
+            A value is NaN or infinite; or a file cannot be read.
+        """
+        classes = len(self.classes) if self.labelled else 1
+        total = np.zeros((3, classes))
+        names = () if column is None else (column,)
+        with progress_bar(" and ".join(("labels", *names)), self.n_jets, shown=progress) as advance:
+            for size, label, found in self._source.flat(names):
+                own = as_weights(None if column is None else found[column], size)
+                place = np.zeros(size, np.int64) if label is None else label
+                total += [np.bincount(place, values, classes) for values in (np.ones(size), own, own**2)]
+                advance(size)
+        return total
 
     @property
     def skipped(self) -> list[Skipped]:
@@ -360,26 +405,32 @@ def _open(
     paths: Paths,
     cache: str | os.PathLike[str] | None,
     mapping: TreeMapping | None,
-    columns: ColumnSet,
+    options: dict[str, Any],
     *,
-    bad_jets: BadJets,
-    skip_bad: bool,
     alone: bool,
     largest: int | None,
 ) -> JetFiles | CacheFiles:
     """Open the source that paths and cache mean."""
     from jetsym.jets.io.streaming.cache import CacheFiles, is_cache
 
+    wanted = {name: options[name] for name in ("columns", "also")}
     if isinstance(paths, str | os.PathLike) and is_cache(Path(paths).expanduser()):
-        return CacheFiles(Path(paths).expanduser(), mapping=mapping, columns=columns)
+        return CacheFiles(Path(paths).expanduser(), mapping=mapping, **wanted)
     if cache is None:
-        how: dict[str, Any] = {"bad_jets": bad_jets, "skip_bad": skip_bad, "mapping": mapping, "largest": largest}
-        return JetFiles(jet_files(paths), columns=columns, **how)
+        return JetFiles(jet_files(paths), **options, mapping=mapping, largest=largest)
     files, folder = local_files(paths), Path(cache).expanduser()
     if not is_cache(folder):
         if not alone:
             raise ConfigError(f"{folder} holds no cache yet; make it before a distributed run, with: jetsym convert")
         from jetsym.jets.io.streaming.convert import convert
 
-        convert(files, folder, columns=columns, bad_jets=bad_jets, skip_bad=skip_bad, mapping=mapping)
-    return CacheFiles(folder, sources=None if skip_bad else files, mapping=mapping, columns=columns)
+        convert(files, folder, **options, mapping=mapping)
+    found = CacheFiles(folder, sources=None if options["skip_bad"] else files, mapping=mapping, **wanted)
+    for name in set(options["also"]).difference(found.names):
+        computed = name == WEIGHT and mapping is not None and mapping.reweighting is not None
+        if computed or name in index_file(files[0], mapping).layout.columns:
+            raise ConfigError(
+                f"{folder} is a cache without the column {name!r}, which {files[0]} has; choose another folder, or "
+                "make it again: jetsym convert … --overwrite"
+            )
+    return found
