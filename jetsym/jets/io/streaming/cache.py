@@ -13,15 +13,17 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from jetsym.errors import ConfigError, DataError
 from jetsym.files import sha256_of
+from jetsym.jets.inputs import InputForm
 from jetsym.jets.io.arena import Arena
 from jetsym.jets.io.oddities import Oddities, Skipped
 from jetsym.jets.io.packed import PackedJets
+from jetsym.jets.io.packed_inputs import PackedInput
 from jetsym.jets.io.streaming.blocks import Block, Flat
 from jetsym.progress import progress_bar
 
@@ -31,7 +33,17 @@ if TYPE_CHECKING:
     from jetsym.jets.io.mapping.tree_mapping import TreeMapping
     from jetsym.jets.io.read import ColumnSet
 
-__all__ = ["FORMAT", "MANIFEST", "CacheFiles", "SourceFile", "column_file", "is_cache", "load_manifest", "verify"]
+__all__ = [
+    "FORMAT",
+    "MANIFEST",
+    "CacheFiles",
+    "SourceFile",
+    "column_file",
+    "input_file",
+    "is_cache",
+    "load_manifest",
+    "verify",
+]
 
 MANIFEST = "manifest.json"
 FORMAT = {"format": "jetsym cache", "version": 1}
@@ -123,6 +135,7 @@ class CacheFiles:
             label=arrays.get("label.npy"),
             classes=self.classes,
             columns={name: arrays[column_file(name)] for name in self.names},
+            inputs={} if columns == "kin" else _inputs(manifest.get("inputs", {}), arrays),
         )
         self.labelled = self._jets.label is not None
         n_jets = len(self._jets)
@@ -207,6 +220,11 @@ def column_file(name: str) -> str:
     return f"column_{name}.npy"
 
 
+def input_file(name: str, what: Literal["values", "offsets"]) -> str:
+    """Name one of the files of an input."""
+    return f"input_{name}_{what}.npy"
+
+
 def verify(folder: str | Path, *, progress: bool = True) -> int:
     """Compare all files of a cache, or of a generated sample, with the sha256 in its manifest; gives their number.
 
@@ -245,6 +263,16 @@ def describe(paths: Sequence[Path], *, progress: bool) -> list[dict[str, Any]]:
             entries.append(asdict(SourceFile(str(path.resolve()), status.st_size, status.st_mtime_ns, sha256_of(path))))
             advance(1)
     return entries
+
+
+def _inputs(forms: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> dict[str, PackedInput]:
+    """Put the inputs together, from their forms in the manifest."""
+    return {
+        name: PackedInput(
+            InputForm.read(said), arrays[input_file(name, "values")], arrays.get(input_file(name, "offsets"))
+        )
+        for name, said in forms.items()
+    }
 
 
 def _mapped(folder: Path, name: str, entry: dict[str, Any]) -> NDArray[Any]:
