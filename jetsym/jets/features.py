@@ -330,6 +330,11 @@ def _standardise(name: str, values: Tensor) -> Tensor:
 
 def _real_momenta(batch: JetBatch) -> Tensor:
     """Set the padded slots of the momenta to zero, so that rubbish there reaches neither values nor gradients."""
+    if not batch.has_momenta:
+        raise DataError(
+            f"the jets have inputs ({', '.join(batch.inputs)}) and no momenta, from which features are computed; name "
+            "the input that holds px, py, pz and energy: vectors="
+        )
     return batch.p4.masked_fill(~batch.mask[..., None], 0.0)
 
 

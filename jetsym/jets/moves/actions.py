@@ -290,6 +290,7 @@ def _boosted(p4: Tensor, direction: Tensor, factor: Tensor) -> Tensor:
 
 def _apply(batch: JetBatch, move: Callable[[Tensor], Tensor], *, dtype: torch.dtype = torch.float64) -> JetBatch:
     """Return the jets with momenta (B, N, 4) moved in a dtype to (n, B, N, 4), and all the rest repeated n times."""
+    _expect_movable(batch)
     p4, jet_p4 = move(batch.p4.to(dtype)), move(batch.jet_p4[:, None].to(dtype))
     n, jets = p4.shape[:2]
 
@@ -304,3 +305,23 @@ def _apply(batch: JetBatch, move: Callable[[Tensor], Tensor], *, dtype: torch.dt
         label=None if batch.label is None else repeat(batch.label),
         columns={name: repeat(column) for name, column in batch.columns.items()},
     )
+
+
+def _expect_movable(batch: JetBatch) -> None:
+    """Refuse jets whose inputs would stay as they are beside momenta that move.
+
+    Raises
+    ------
+    DataError
+        They have inputs, or no momenta.
+    """
+    if not batch.has_momenta:
+        raise DataError(
+            f"the jets have inputs ({', '.join(batch.inputs)}) and no momenta, so nothing can be moved; name the input "
+            "that holds px, py, pz and energy: vectors="
+        )
+    if batch.inputs:
+        raise DataError(
+            f"the inputs {', '.join(batch.inputs)} would stay as they are while the momenta move; leave them out: "
+            "jets.replace(inputs={}, input_forms={})"
+        )

@@ -11,6 +11,7 @@ import numpy as np
 
 from jetsym.errors import DataError
 from jetsym.jets.io.formats.layout import Layout
+from jetsym.jets.io.packed_inputs import PackedInput
 from jetsym.jets.io.remote import File
 
 if TYPE_CHECKING:
@@ -159,6 +160,14 @@ class JetReader:
     def ragged(self, name: str, start: int, stop: int) -> tuple[NDArray[Any], NDArray[np.int64]]:
         """Read the values (P,) of the particles of some jets, and their number in each jet."""
         raise NotImplementedError
+
+    def column(self, name: str, start: int, stop: int) -> NDArray[Any]:
+        """Read (stop − start,) values of a further column of jets."""
+        return self.flat(name, start, stop)
+
+    def inputs(self, start: int, stop: int) -> dict[str, PackedInput]:
+        """Read what other networks take of some jets, by name; nothing where nobody has said what that is."""
+        return {}
 
 
 def _stamp(path: Path) -> tuple[int, int]:

@@ -18,11 +18,11 @@ import numpy as np
 
 from jetsym.errors import DataError
 from jetsym.jets.io.arena import Arena
-from jetsym.jets.io.formats.index import FileIndex
+from jetsym.jets.io.formats.index import EmptyFileError, FileIndex
 from jetsym.jets.io.formats.layout import labels
 from jetsym.jets.io.formats.opening import explained
 from jetsym.jets.io.mapping.parse import open_mapping
-from jetsym.jets.io.oddities import Skipped
+from jetsym.jets.io.oddities import Oddities, Skipped
 from jetsym.jets.io.packed import PackedJets
 from jetsym.jets.io.read import BadJets, ColumnSet, MappingFile, read_block
 from jetsym.jets.io.registry import index_file
@@ -38,6 +38,9 @@ __all__ = ["Block", "JetFiles", "Skipped", "count_names", "cut", "mixed"]
 _SMALLEST = 8192
 #: … and is cut where a file's own clusters have more than this.
 _LARGEST = 65_536
+
+#: Jets of a file that are looked at for what is odd.
+_LOOK = 2000
 
 #: Files whose index is kept; each takes some 50 kB.
 _INDICES = 1024
@@ -75,18 +78,25 @@ class JetFiles:
         mapping: MappingFile = None,
         largest: int | None = None,
     ) -> None:
-        self.skipped: list[Skipped] = []
+        self.oddities = Oddities()
+        self.skipped = self.oddities.skipped
         self.blocks: list[Block] = []
         self.files: list[File] = []
         self.columns, self._also, self._bad_jets = columns, also, bad_jets
         self._mapping = open_mapping(mapping, files, skip_bad=skip_bad)
         self._indices: OrderedDict[int, FileIndex] = OrderedDict()
         self._lock = Lock()
+        self._seen: set[File] = set()
         self._density: list[float] = []
         kinds: list[tuple[Any, ...]] = []
         for path in files:
             try:
                 index = index_file(path, self._mapping)
+            except EmptyFileError:
+                if len(files) == 1:
+                    raise
+                self.oddities.empty.append(path)
+                continue
             except DataError as error:
                 if not skip_bad:
                     raise
@@ -102,7 +112,8 @@ class JetFiles:
             self._density.append(index.particles / max(index.n_jets, 1))
             self._keep(len(self.files) - 1, index)
         if not self.files:
-            raise DataError(f"none of {len(files)} files can be read; the first: {self.skipped[0].reason}")
+            first = self.skipped[0].reason if self.skipped else f"{files[0]} has no entries"
+            raise DataError(f"none of {len(files)} files can be read; the first: {first}")
         if not self.blocks:
             raise DataError(f"{self.files[0]} and the other files: the selection leaves no jets; expected at least one")
         self._agree(kinds, columns, skip_bad)
@@ -164,17 +175,24 @@ class JetFiles:
         """Read the jets of a block; see :func:`jetsym.jets.io.read.read_block`."""
         index, place = self._index(block.file), arena if self._in_arena else None
         options: dict[str, Any] = {"columns": self.columns, "also": self._also, "bad_jets": self._bad_jets}
-        return read_block(index, block.start, block.stop, **options, arena=place)
+        found = read_block(index, block.start, block.stop, **options, arena=place)
+        jets, kept = found
+        if block.start == 0 and index.path not in self._seen:  # enough to see what is odd
+            self._seen.add(index.path)
+            self.oddities.see(index.path, jets.slice(0, min(len(jets), _LOOK)), counted=False)
+        if kept is not None:
+            self.oddities.drop(index.path, len(kept) - int(kept.sum()), part=(block.start, block.stop))
+        return found
 
     def flat(self, names: Sequence[str]) -> Iterator[Flat]:
         """Yield number, labels and some per-jet columns of the jets of one block after the other."""
         return (self._flat(block, names) for block in self.blocks)
 
-    def fingerprint(self) -> str:
+    def fingerprint(self, *, names: bool = True) -> str:
         """Digest names and blocks, not folders: files may be moved between two parts of an epoch."""
         facts: list[Any] = [
             self.columns,
-            [path.name for path in self.files],
+            [path.name if names else "" for path in self.files],
             [(b.file, b.start, b.stop) for b in self.blocks],
         ]
         facts += [] if self._mapping is None else [self._mapping.fingerprint]

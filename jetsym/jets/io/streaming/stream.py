@@ -14,10 +14,12 @@ import torch
 from jetsym.errors import ConfigError, closest, expect_one_of
 from jetsym.jets.io.mapping.parse import load_mapping
 from jetsym.jets.io.mapping.tree_mapping import TreeMapping
+from jetsym.jets.io.oddities import Oddities
 from jetsym.jets.io.packed import PackedJets, RaggedBatch
 from jetsym.jets.io.paths import Paths, jet_files, local_files
 from jetsym.jets.io.read import BadJets, ColumnSet, MappingFile, check_number
 from jetsym.jets.io.registry import index_file
+from jetsym.jets.io.remote import File
 from jetsym.jets.io.streaming.blocks import JetFiles, Skipped, count_names, mixed
 from jetsym.jets.io.streaming.mixing import Mixture
 from jetsym.jets.io.streaming.windows import Reader, Window
@@ -212,6 +214,20 @@ class JetStream:
     def skipped(self) -> list[Skipped]:
         """Files, and parts of files, that have been left out so far because they are damaged."""
         return self._source.skipped
+
+    @property
+    def oddities(self) -> Oddities:
+        """What is odd about the jets read so far, and what has been left out of them."""
+        return self._source.oddities
+
+    @property
+    def files(self) -> list[File]:
+        """The files, or the folder of the cache, that are read."""
+        return [*self._source.files]
+
+    def fingerprint(self) -> str:
+        """Digest what the order of the jets depends on besides the settings, whatever the files are called."""
+        return self._source.fingerprint(names=False)
 
     def class_counts(self) -> dict[str, int] | None:
         """Count the jets of each class, from the labels alone; None where they would have to be fetched from afar."""
