@@ -81,6 +81,8 @@ class FileIndex:
         Where they lie in a ROOT file.
     chosen
         Bits that say which of the file's entries the jets are; None if all.
+    total
+        Number of the file's entries, where only some are jets.
     """
 
     path: File
@@ -94,6 +96,7 @@ class FileIndex:
     types: Mapping[str, str] = field(default_factory=dict)
     branches: Mapping[str, Branch] = field(default_factory=dict)
     chosen: NDArray[np.uint8] | None = None
+    total: int | None = None
 
     @classmethod
     def of(
@@ -119,6 +122,11 @@ class FileIndex:
         if boundaries is None:
             boundaries = np.array([*range(0, n_jets, _ROWS), n_jets])
         return cls(path, *_stamp(path), n_jets, particles, layout, boundaries, reader, types or {})
+
+    @property
+    def n_entries(self) -> int:
+        """Number of the file's entries, those that are no jets included."""
+        return self.n_jets if self.total is None else self.total
 
     @property
     def entries(self) -> NDArray[np.int64]:
