@@ -11,7 +11,7 @@ from jetsym.jets import JetBatch
 from jetsym.jets.inputs import InputForm
 from jetsym.jets.io.packed import PackedJets
 from jetsym.jets.io.packed_inputs import PackedInput
-from jetsym.jets.moves.actions import boost, rotate
+from jetsym.jets.moves.actions import boost
 
 FORMS = {
     "pf": InputForm(("pt", "eta"), length=4, fill=None),
@@ -101,11 +101,6 @@ def test_records_hold_them_and_give_them_back(make_jets):
     assert back.input_forms == FORMS
     for name in FORMS:
         assert torch.equal(back.inputs[name], jets.inputs[name][[5, 1]])
-
-
-def test_no_move_leaves_them_as_they_are(make_jets):
-    with pytest.raises(DataError, match="the inputs pf, mask, jet would stay as they are"):
-        rotate(with_inputs(make_jets(2)), torch.eye(3)[None])
 
 
 def test_jets_without_momenta_say_so_and_cannot_be_moved():

@@ -81,7 +81,8 @@ class Oddities:
     def see(self, path: Any, jets: PackedJets, *, counted: bool = True) -> None:
         """Look at some jets of a file, in any thread; not ``counted`` where they do not say which classes there are."""
         numbers: Counter[str] = Counter()
-        for kind, momenta in (("particles", jets.values[:, :4]), ("jets", jets.jet_p4)):
+        known = (("particles", jets.values[:, :4]), ("jets", jets.jet_p4)) if len(jets.values) else ()
+        for kind, momenta in known:  # jets known by inputs alone have none
             energy, *direction = momenta.T.astype(np.float64)
             with np.errstate(invalid="ignore", over="ignore"):
                 p = np.sqrt(sum(one * one for one in direction))
@@ -190,7 +191,7 @@ class Oddities:
         if axis and axis[most] > FACTOR * axis[least]:
             found.append(
                 f"the medians of jet pT are {axis[least]:.4g} GeV in {least} and {axis[most]:.4g} GeV in {most}, a "
-                f"factor of {axis[most] / axis[least]:.3g}: one is in MeV, it seems"
+                f"factor of {axis[most] / axis[least]:.4g}: one is in MeV, it seems"
             )
         elif axis and axis[least] > LARGEST_PT:
             found.append(f"the median of jet pT is {axis[least]:.4g} GeV in {least}: it is in MeV, it seems")

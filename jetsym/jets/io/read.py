@@ -58,8 +58,8 @@ def read(
     bad_jets: BadJets = ...,
     skip_bad: bool = ...,
     mapping: MappingFile = ...,
-    oddities: Oddities | None = ...,
     vectors: str | None = ...,
+    oddities: Oddities | None = ...,
 ) -> JetBatch: ...
 @overload
 def read(
@@ -73,8 +73,8 @@ def read(
     bad_jets: BadJets = ...,
     skip_bad: bool = ...,
     mapping: MappingFile = ...,
-    oddities: Oddities | None = ...,
     vectors: str | None = ...,
+    oddities: Oddities | None = ...,
 ) -> ak.Array: ...
 def read(
     paths: Paths,
@@ -87,8 +87,8 @@ def read(
     bad_jets: BadJets = "raise",
     skip_bad: bool = False,
     mapping: MappingFile = None,
-    oddities: Oddities | None = None,
     vectors: str | None = None,
+    oddities: Oddities | None = None,
 ) -> JetBatch | ak.Array:
     """Read jets from JetClass or JetClass-II files into memory.
 
@@ -131,10 +131,10 @@ def read(
     mapping
         A YAML file that says what the branches of another tree hold, see :mod:`jetsym.jets.io.mapping`, or a data
         configuration of weaver-core.
-    oddities
-        Takes up what has been left out and what is odd, see :class:`jetsym.jets.io.oddities.Oddities`.
     vectors
         The input of weaver-core's configuration that holds px, py, pz and energy; None for ``pf_vectors``.
+    oddities
+        Takes up what has been left out and what is odd, see :class:`jetsym.jets.io.oddities.Oddities`.
 
     Returns
     -------
@@ -161,6 +161,7 @@ def read(
     expect_one_of("library", library, ("torch", "ak"))
     check_number("max_particles", max_particles, "particles")
     expect_one_of("columns", columns, ("all", "full", "kin"))
+    known = load_mapping(mapping, vectors=vectors)
     jets = read_packed(
         paths,
         limit=limit,
@@ -168,7 +169,7 @@ def read(
         also=also,
         bad_jets=bad_jets,
         skip_bad=skip_bad,
-        mapping=load_mapping(mapping, vectors=vectors),
+        mapping=known,
         oddities=oddities,
     )
     if library == "ak":

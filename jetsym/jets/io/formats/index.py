@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -36,7 +37,7 @@ class Branch:
     name
         Its name.
     dtype
-        Type of one value, big-endian.
+        Type of one value, big-endian; of a leaf list, of all its leaves.
     header
         Bytes before each jet's list, or None for a branch with one number per jet.
     counter
@@ -45,6 +46,10 @@ class Branch:
         (baskets + 1,) numbers of the first jet of each basket, and of all jets.
     seeks, sizes
         (baskets,) positions and lengths in the file.
+    shape
+        Of a fixed array of such values.
+    part
+        The leaf of a leaf list, or the place in the last axis of an array; None for all.
     embedded
         Further baskets that lie in the tree itself: their bytes, and where each jet begins.
     """
@@ -56,7 +61,26 @@ class Branch:
     entries: NDArray[np.int64]
     seeks: NDArray[np.int64]
     sizes: NDArray[np.int64]
+    shape: tuple[int, ...] = ()
+    part: str | int | None = None
     embedded: tuple[tuple[NDArray[np.uint8], NDArray[np.int64] | None], ...] = ()
+
+    @property
+    def itemsize(self) -> int:
+        """Bytes of an entry without lists, or of an element of its list."""
+        return self.dtype.itemsize * math.prod(self.shape)
+
+    @property
+    def number(self) -> np.dtype[Any]:
+        """Type of one of the numbers that are read."""
+        return self.dtype[self.part].base if isinstance(self.part, str) else self.dtype
+
+    def values(self, data: NDArray[np.uint8]) -> NDArray[Any]:
+        """Return the numbers in the bytes of some entries, or of elements of their lists."""
+        found = data.view(self.dtype).reshape(-1, *self.shape) if self.shape else data.view(self.dtype)
+        if self.part is None:
+            return found
+        return found[self.part] if isinstance(self.part, str) else found[..., self.part]
 
 
 @dataclass(frozen=True)
@@ -79,8 +103,12 @@ class FileIndex:
         Types of all branches by name, to be shown to users, as far as the file tells them.
     branches
         Where they lie in a ROOT file.
+    depths
+        Of the columns of a table: 0 for one number per entry, 1 for a list, 2 for a list of lists.
     chosen
         Bits that say which of the file's entries the jets are; None if all.
+    total
+        Number of the file's entries, where only some are jets.
     """
 
     path: File
@@ -93,7 +121,9 @@ class FileIndex:
     reader: Callable[[FileIndex], JetReader]
     types: Mapping[str, str] = field(default_factory=dict)
     branches: Mapping[str, Branch] = field(default_factory=dict)
+    depths: Mapping[str, int] = field(default_factory=dict)
     chosen: NDArray[np.uint8] | None = None
+    total: int | None = None
 
     @classmethod
     def of(
@@ -106,6 +136,7 @@ class FileIndex:
         reader: Callable[[FileIndex], JetReader],
         boundaries: NDArray[np.int64] | None = None,
         types: Mapping[str, str] | None = None,
+        depths: Mapping[str, int] | None = None,
     ) -> FileIndex:
         """Make the index of a file on this machine as it is now; without boundaries, some thousand jets go together.
 
@@ -118,7 +149,13 @@ class FileIndex:
             raise EmptyFileError(f"{path}: holds no jets; expected at least one")
         if boundaries is None:
             boundaries = np.array([*range(0, n_jets, _ROWS), n_jets])
-        return cls(path, *_stamp(path), n_jets, particles, layout, boundaries, reader, types or {})
+        stamp = _stamp(path)
+        return cls(path, *stamp, n_jets, particles, layout, boundaries, reader, types or {}, depths=depths or {})
+
+    @property
+    def n_entries(self) -> int:
+        """Number of the file's entries, those that are no jets included."""
+        return self.n_jets if self.total is None else self.total
 
     @property
     def entries(self) -> NDArray[np.int64]:
@@ -168,6 +205,10 @@ class JetReader:
     def inputs(self, start: int, stop: int) -> dict[str, PackedInput]:
         """Read what other networks take of some jets, by name; nothing where nobody has said what that is."""
         return {}
+
+    def nested(self, name: str, start: int, stop: int) -> tuple[NDArray[Any], NDArray[np.int64], NDArray[np.int64]]:
+        """Read the values (P,) of a list of lists per entry, the lengths of the inner lists, and those of the outer."""
+        raise NotImplementedError
 
 
 def _stamp(path: Path) -> tuple[int, int]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 import numpy as np
 
 from jetsym.errors import DataError
+from jetsym.jets.io.formats.index import EmptyFileError
 from jetsym.jets.io.formats.opening import explained
 from jetsym.jets.io.mapping.inputs import measure_scaling
 from jetsym.jets.io.mapping.mapped_reader import MappedJets, MappedReader, index_mapped
@@ -62,7 +63,7 @@ def _look(
     """Look at file by file, and gather what has been found."""
     found: list[Found] = []
     for path in files:
-        with suppress(*([DataError] if skip_bad else [])):
+        with suppress(DataError if skip_bad else EmptyFileError):
             index = index_mapped(path, mapping)
             with cast("MappedReader", index.reader(index)) as file, explained(path):
                 found += look(file)

@@ -8,7 +8,7 @@ import re
 from collections import Counter, OrderedDict
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from threading import Lock
@@ -32,12 +32,15 @@ from jetsym.jets.schema import SCALAR_BRANCHES
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["Block", "JetFiles", "Skipped", "count_names", "cut", "mixed"]
+__all__ = ["ENTRY", "FILE", "Block", "JetFiles", "Skipped", "count_names", "cut", "mixed"]
 
 #: A block is made of whole clusters of a file, with at least so many jets …
 _SMALLEST = 8192
 #: … and is cut where a file's own clusters have more than this.
 _LARGEST = 65_536
+
+#: Columns of jets that are numbered: the place of the file among those that are read, and the entry there.
+FILE, ENTRY = "file", "entry"
 
 #: Jets of a file that are looked at for what is odd.
 _LOOK = 2000
@@ -77,6 +80,7 @@ class JetFiles:
         skip_bad: bool = False,
         mapping: MappingFile = None,
         largest: int | None = None,
+        numbered: bool = False,
     ) -> None:
         self.oddities = Oddities()
         self.skipped = self.oddities.skipped
@@ -88,6 +92,9 @@ class JetFiles:
         self._lock = Lock()
         self._seen: set[File] = set()
         self._density: list[float] = []
+        #: Whether jets get the columns FILE and ENTRY; then columns that only some files have are left out.
+        self._numbered = numbered
+        self.n_entries: list[int] = []
         kinds: list[tuple[Any, ...]] = []
         for path in files:
             try:
@@ -109,6 +116,7 @@ class JetFiles:
             pieces = cut(index.boundaries) if largest is None else cut(index.boundaries, largest=largest)
             self.blocks += [Block(len(self.files), start, stop) for start, stop in pieces]
             self.files.append(path)
+            self.n_entries.append(index.n_entries)
             self._density.append(index.particles / max(index.n_jets, 1))
             self._keep(len(self.files) - 1, index)
         if not self.files:
@@ -116,8 +124,17 @@ class JetFiles:
             raise DataError(f"none of {len(files)} files can be read; the first: {first}")
         if not self.blocks:
             raise DataError(f"{self.files[0]} and the other files: the selection leaves no jets; expected at least one")
+        if numbered:
+            kinds = self._common(kinds)
         self._agree(kinds, columns, skip_bad)
         self.groups = [f"{path.parent.name}/{re.sub('[0-9]+$', '', path.stem)}" for path in self.files]
+
+    def _common(self, kinds: list[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
+        """Leave out the columns that not all files have."""
+        shared = [name for name in kinds[0][2] if all(name in kind[2] for kind in kinds)]
+        self.oddities.left_out = sorted({name for kind in kinds for name in kind[2]} - {*shared})
+        self.columns, self._also = "full", shared
+        return [(*kind[:2], tuple(shared), *kind[3:]) for kind in kinds]
 
     def _agree(self, kinds: list[tuple[Any, ...]], columns: ColumnSet, skip_bad: bool) -> None:
         """Refuse, or leave out, files that hold other quantities than most."""
@@ -182,7 +199,12 @@ class JetFiles:
             self.oddities.see(index.path, jets.slice(0, min(len(jets), _LOOK)), counted=False)
         if kept is not None:
             self.oddities.drop(index.path, len(kept) - int(kept.sum()), part=(block.start, block.stop))
-        return found
+        if not self._numbered:
+            return found
+        entries = index.entries[block.start : block.stop]
+        entries = entries if kept is None else entries[kept]
+        places = {FILE: np.full(len(entries), block.file), ENTRY: entries}
+        return replace(jets, columns={**jets.columns, **places}), kept
 
     def flat(self, names: Sequence[str]) -> Iterator[Flat]:
         """Yield number, labels and some per-jet columns of the jets of one block after the other."""

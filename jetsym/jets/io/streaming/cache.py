@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -24,7 +24,7 @@ from jetsym.jets.io.arena import Arena
 from jetsym.jets.io.oddities import Oddities, Skipped
 from jetsym.jets.io.packed import PackedJets
 from jetsym.jets.io.packed_inputs import PackedInput
-from jetsym.jets.io.streaming.blocks import Block, Flat
+from jetsym.jets.io.streaming.blocks import ENTRY, FILE, Block, Flat
 from jetsym.progress import progress_bar
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ class CacheFiles:
         The files that it should hold, in this order; None for whatever it holds.
     mapping
         The one that it should have been made with; None, where no ``sources`` are given, for whatever it was.
-    columns, also
+    columns, also, numbered
         As for :class:`jetsym.jets.io.streaming.stream.JetStream`.
 
     Raises
@@ -101,6 +101,7 @@ class CacheFiles:
         mapping: TreeMapping | None = None,
         columns: ColumnSet = "full",
         also: Sequence[str] = (),
+        numbered: bool = False,
     ) -> None:
         manifest = load_manifest(folder)
         made_with, asked = manifest.get("mapping"), None if mapping is None else mapping.fingerprint
@@ -139,6 +140,10 @@ class CacheFiles:
         )
         self.labelled = self._jets.label is not None
         n_jets = len(self._jets)
+        self.n_entries = [n_jets]
+        if numbered:
+            places = {FILE: np.zeros(n_jets, np.int64), ENTRY: np.arange(n_jets)}
+            self._jets = replace(self._jets, columns={**self._jets.columns, **places})
         if n_jets != manifest["jets"] or self._jets.offsets[-1] != len(self._jets.values):
             raise DataError(f"{folder}: its arrays do not go together; make the cache again")
         some = np.unique(np.linspace(0, n_jets - 1, min(n_jets, 2000)).astype(np.int64))

@@ -91,6 +91,10 @@ class JetStream:
         As in :func:`jetsym.jets.read`, for other trees than JetClass's; a cache must have been made with the same one.
         Its column ``weight`` is one of "all" columns.
 
+    numbered
+        Give the jets the columns ``file``, the place of the file in :attr:`files`, and ``entry``, counted in it;
+        columns that only some of the files have are then left out.
+
     Raises
     ------
     DataError
@@ -126,6 +130,7 @@ class JetStream:
         bad_jets: BadJets = "raise",
         skip_bad: bool = False,
         mapping: MappingFile = None,
+        numbered: bool = False,
     ) -> None:
         for name, value in (("batch_size", batch_size), ("world_size", world_size), ("threads", threads)):
             check_number(name, value, "jets" if name == "batch_size" else name)
@@ -140,7 +145,7 @@ class JetStream:
         known = load_mapping(mapping)
         options: dict[str, Any] = {"columns": columns, "also": tuple(also), "bad_jets": bad_jets, "skip_bad": skip_bad}
         largest = _LARGEST if shuffle else None
-        self._source = _open(paths, cache, known, options, alone=world_size == 1, largest=largest)
+        self._source = _open(paths, cache, known, options, alone=world_size == 1, largest=largest, numbered=numbered)
         self._batch_size, self._shuffle, self._seed = batch_size, shuffle, seed
         self._rank, self._world_size = rank, world_size
         self._threads, self._skip_bad = threads, skip_bad
@@ -224,6 +229,11 @@ class JetStream:
     def files(self) -> list[File]:
         """The files, or the folder of the cache, that are read."""
         return [*self._source.files]
+
+    @property
+    def n_entries(self) -> list[int]:
+        """Number of entries of each of the files, those that are no jets included."""
+        return self._source.n_entries
 
     def fingerprint(self) -> str:
         """Digest what the order of the jets depends on besides the settings, whatever the files are called."""
@@ -409,15 +419,16 @@ def _open(
     *,
     alone: bool,
     largest: int | None,
+    numbered: bool,
 ) -> JetFiles | CacheFiles:
     """Open the source that paths and cache mean."""
     from jetsym.jets.io.streaming.cache import CacheFiles, is_cache
 
     wanted = {name: options[name] for name in ("columns", "also")}
     if isinstance(paths, str | os.PathLike) and is_cache(Path(paths).expanduser()):
-        return CacheFiles(Path(paths).expanduser(), mapping=mapping, **wanted)
+        return CacheFiles(Path(paths).expanduser(), mapping=mapping, numbered=numbered, **wanted)
     if cache is None:
-        return JetFiles(jet_files(paths), **options, mapping=mapping, largest=largest)
+        return JetFiles(jet_files(paths), **options, mapping=mapping, largest=largest, numbered=numbered)
     files, folder = local_files(paths), Path(cache).expanduser()
     if not is_cache(folder):
         if not alone:
@@ -425,7 +436,9 @@ def _open(
         from jetsym.jets.io.streaming.convert import convert
 
         convert(files, folder, **options, mapping=mapping)
-    found = CacheFiles(folder, sources=None if options["skip_bad"] else files, mapping=mapping, **wanted)
+    found = CacheFiles(
+        folder, sources=None if options["skip_bad"] else files, mapping=mapping, numbered=numbered, **wanted
+    )
     for name in set(options["also"]).difference(found.names):
         computed = name == WEIGHT and mapping is not None and mapping.reweighting is not None
         if computed or name in index_file(files[0], mapping).layout.columns:
