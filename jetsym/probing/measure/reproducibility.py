@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -114,12 +115,14 @@ def ask(session: Session, inputs: Any, part: slice, elements: NDArray[np.float64
         if any(differing.values()):
             break
     apart: dict[str, list[float]] = {name: [] for name in batch}
-    with Precisions() as seen:
-        for place in range(min(ALONE, samples * len(elements))):
-            sample, element = place % samples, place % len(elements)
-            for name, values in _alone(session, inputs, part.start + sample, elements[element]).items():
-                if values.shape == batch[name].shape[2:]:  # of a jet with fewer particles, some models make less
-                    apart[name].append(difference(name, values, batch[name][element, sample]))
+    seen = Precisions()
+    for place in range(min(ALONE, samples * len(elements))):
+        sample, element = place % samples, place % len(elements)
+        with nullcontext() if place else seen:  # which is half as fast, and sees all at once
+            alone = _alone(session, inputs, part.start + sample, elements[element])
+        for name, values in alone.items():
+            if values.shape == batch[name].shape[2:]:  # of a jet with fewer particles, some models make less
+                apart[name].append(difference(name, values, batch[name][element, sample]))
     eps = {
         name: max(float(array_namespace(array).finfo(array.dtype).eps), _spacing(batch[name]))
         for name, array in found.items()

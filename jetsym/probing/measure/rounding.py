@@ -37,7 +37,7 @@ Array = NDArray[np.float64]
 #: Values along each path, largest order of their differences, and their distance in units of the numbers' spacing.
 POINTS, ORDERS, STEP = 8, 6, 4.0
 #: Inputs that travel together, inputs in all, and paths at least, each near an element of its own.
-TOGETHER, PLACES, PATHS = 8, 64, 3
+TOGETHER, PLACES, PATHS = 4, 64, 4
 #: The floor over the measured size of rounding: A of an exactly invariant network lies between a third of it and all.
 MARGIN = 2.0
 #: Rounding of a response to its own numbers, in units of their spacing: what there is at least.
