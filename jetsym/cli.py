@@ -8,6 +8,7 @@ it, and where the reader of the output has gone (``| head -1``) the command does
 from __future__ import annotations
 
 import io
+import json
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -15,7 +16,9 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO, get_args
+
+import yaml
 
 from jetsym._version import __version__
 from jetsym.errors import ConfigError, JetsymError, closest
@@ -29,6 +32,10 @@ __all__ = ["Command", "dispatch", "main"]
 
 #: What ends the names of files that commands write at their end; those that write into folders lock these themselves.
 FILES = frozenset({".json", ".onnx", ".parquet", ".pt", ".root", ".yaml"})
+
+
+#: Options that name files, of which all words up to the next option are taken: the shell expands patterns to them.
+FILE_OPTIONS = frozenset({"data", "val", "inputs", "history"})
 
 
 @dataclass(frozen=True)
@@ -262,6 +269,7 @@ def run(program: str, command: Command, words: Sequence[str]) -> int:
     parser = make_parser(program, command, function)
     if command.presets:
         words = expand_presets(words)
+    words = joined(words, parser, positional=command.positional)
     try:
         options = parser.instantiate(parser.parse_args(words))
     except ArgumentError as error:
@@ -316,6 +324,80 @@ def underscored(word: str) -> str:
     if not flag.startswith("--"):
         return word
     return f"--{flag[2:].replace('-', '_')}{equals}{value}"
+
+
+def joined(words: Sequence[str], parser: ArgumentParser, *, positional: bool = False) -> list[str]:
+    """Join what is given to a parameter that takes a list: options that are repeated, and several files after one.
+
+    ``--data a.root b.root`` (an unquoted pattern, as the shell expands it) and ``--data a.root --data b.root`` become
+    ``--data '["a.root", "b.root"]'``; the last of the positional parameters takes all words that are left over.
+    """
+    actions = {flag: action for action in parser._actions for flag in action.option_strings}
+    places = [action for action in parser._actions if not action.option_strings and action.dest != "help"]
+    lists: dict[str, list[str]] = {}
+    free: list[str] = []
+    options: list[str] = []
+    remaining = list(words)
+    while remaining:
+        word = remaining.pop(0)
+        flag, equals, value = word.partition("=")
+        action = actions.get(flag)
+        if not word.startswith("--"):
+            free.append(word)
+        elif action is not None and _takes_list(action):
+            given = lists.setdefault(flag, [])
+            if flag not in options:
+                options.append(flag)
+            given += [value] if equals else remaining[:1]
+            del remaining[: 0 if equals else 1]
+            while not equals and action.dest in FILE_OPTIONS and remaining and not remaining[0].startswith("--"):
+                given.append(remaining.pop(0))
+        else:
+            options.append(word)
+            takes = remaining[:1] if not equals and (action is None or action.nargs != 0) else []
+            if takes and (action is None or action.nargs == "?") and not _is_value(takes[0], action):
+                takes = []
+            options += takes
+            del remaining[: len(takes)]
+    return _put_together(options, lists, free, places if positional else [])
+
+
+def _put_together(
+    options: Sequence[str], lists: Mapping[str, list[str]], free: list[str], places: Sequence[Any]
+) -> list[str]:
+    """Write the words again, a list as one of them; the last of a list are the positional words that are missing."""
+    for given in lists.values():
+        while len(given) > 1 and len(free) < len([place for place in places if place.required]):
+            free.append(given.pop())
+    if places and _takes_list(places[-1]) and len(free) > len(places):
+        last = len(places) - 1
+        free = [*free[:last], _as_list(free[last:])]
+    found = list(free)
+    for word in options:
+        found += [word] if word not in lists else [f"{word}={_as_list(lists[word])}"] if lists[word] else [word]
+    return found
+
+
+def _as_list(given: list[str]) -> str:
+    """Write words as one list, in which those that are lists already are taken apart."""
+    if len(given) == 1:
+        return given[0]
+    items: list[Any] = []
+    for word in given:
+        found = yaml.safe_load(word) if word.startswith("[") and word.endswith("]") else word
+        items += found if isinstance(found, list) else [word]
+    return json.dumps(items)
+
+
+def _is_value(word: str, action: Any) -> bool:
+    """Tell whether a word belongs to the flag before it, where that may stand alone, as --resume may."""
+    return word.lower() in ("true", "false") if action is not None else not word.startswith("--")
+
+
+def _takes_list(action: Any) -> bool:
+    """Tell whether a parameter takes words, one or a list of them."""
+    hint = getattr(action, "_typehint", None)
+    return any(one in (list[str], Sequence[str]) for one in (hint, *get_args(hint)))
 
 
 def expand_presets(words: Sequence[str]) -> list[str]:

@@ -9,11 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from rich.console import Group
+from rich.text import Text
 
 from jetsym.errors import DataError
 from jetsym.jets.io.arena import Arena
+from jetsym.jets.io.formats.index import EmptyFileError
 from jetsym.jets.io.mapping.parse import open_mapping
 from jetsym.jets.io.mapping.tree_mapping import TreeMapping
+from jetsym.jets.io.oddities import Oddities
 from jetsym.jets.io.packed import PackedJets
 from jetsym.jets.io.paths import Paths, jet_files
 from jetsym.jets.io.read import MappingFile, read_block
@@ -80,6 +83,8 @@ class Summary:
         Why files or parts of them could not be read.
     histograms
         By quantity and class.
+    oddities
+        What is odd about the jets.
     """
 
     paths: list[File]
@@ -90,6 +95,12 @@ class Summary:
     n_empty: int = 0
     damaged: list[str] = field(default_factory=list)
     histograms: dict[str, dict[str, NDArray[np.int64]]] = field(default_factory=dict)
+    oddities: Oddities = field(default_factory=Oddities)
+
+    @property
+    def notes(self) -> list[str]:
+        """What is odd about the jets, a line for each kind."""
+        return self.oddities.words()
 
     @property
     def n_bad(self) -> int:
@@ -108,7 +119,9 @@ class Summary:
             numbers = ["-"] * 4 if each is None else [f"{each.low:.4g}", f"{each.total / max(each.finite, 1):.4g}"]
             numbers += [] if each is None else [f"{each.high:.4g}", str(each.bad)]
             values.add_row(name, self.branches.get(name, ""), *numbers)
-        return Group(title, classes, values, *(f"damaged: {reason}" for reason in self.damaged))
+        # Text, as brackets in names are no markup.
+        notes = [Text(f"damaged: {reason}") for reason in self.damaged] + [Text(f"odd: {note}") for note in self.notes]
+        return Group(title, classes, values, *notes)
 
     def plot(self, axes: Any = None) -> Axes:
         """Draw histograms of jet pT, jet mass and multiplicity, a line per class; give the first of the three axes."""
@@ -159,18 +172,23 @@ def inspect(paths: Paths, *, mapping: MappingFile = None) -> Summary:
         cache = CacheFiles(folder, columns=manifest["columns"])
         summary = Summary([folder])
         for block in cache.blocks:
-            _add(summary, cache.read(block, Arena(0, 8))[0])
+            _add(summary, folder, cache.read(block, Arena(0, 8))[0])
         return summary
     summary = Summary([*jet_files(paths)])
-    for jets in _blocks(summary, open_mapping(mapping, summary.paths, skip_bad=True)):
-        _add(summary, jets)
+    for path, jets in _blocks(summary, open_mapping(mapping, summary.paths, skip_bad=True)):
+        _add(summary, path, jets)
     return summary
 
 
-def _blocks(summary: Summary, mapping: TreeMapping | None) -> Iterator[PackedJets]:
+def _blocks(summary: Summary, mapping: TreeMapping | None) -> Iterator[tuple[File, PackedJets]]:
     for path in summary.paths:
         try:
             index = index_file(path, mapping)
+        except EmptyFileError:
+            if len(summary.paths) == 1:
+                raise
+            summary.oddities.empty.append(path)
+            continue
         except DataError as error:
             if path == summary.paths[0]:
                 raise
@@ -181,12 +199,13 @@ def _blocks(summary: Summary, mapping: TreeMapping | None) -> Iterator[PackedJet
             summary.branches = dict(index.types) or dict.fromkeys(names, "")
         for start, stop in cut(index.boundaries):
             try:
-                yield read_block(index, start, stop, bad_jets="keep")[0]
+                yield path, read_block(index, start, stop, bad_jets="keep")[0]
             except DataError as error:
                 summary.damaged.append(str(error))
 
 
-def _add(summary: Summary, jets: PackedJets) -> None:
+def _add(summary: Summary, path: File, jets: PackedJets) -> None:
+    summary.oddities.see(path, jets)
     summary.n_jets += len(jets)
     counts = np.diff(jets.offsets)
     summary.n_empty += int(np.count_nonzero(counts == 0))

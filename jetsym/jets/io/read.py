@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cache
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
@@ -14,11 +15,12 @@ import torch
 from jetsym.errors import ConfigError, DataError, expect_one_of
 from jetsym.jets.batch import JetBatch
 from jetsym.jets.io.arena import Arena
-from jetsym.jets.io.formats.index import FileIndex
+from jetsym.jets.io.formats.index import EmptyFileError, FileIndex
 from jetsym.jets.io.formats.layout import AXIS_BRANCHES, labels
 from jetsym.jets.io.formats.opening import explained
 from jetsym.jets.io.mapping.parse import open_mapping
 from jetsym.jets.io.mapping.tree_mapping import TreeMapping
+from jetsym.jets.io.oddities import Oddities, Skipped
 from jetsym.jets.io.packed import DISPLACEMENTS, KINDS, PackedJets, pack_kinds
 from jetsym.jets.io.paths import Paths, jet_files
 from jetsym.jets.io.registry import index_file
@@ -31,10 +33,14 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-__all__ = ["BadJets", "ColumnSet", "MappingFile", "check_number", "read", "read_block", "read_packed"]
+__all__ = ["BadJets", "ColumnSet", "MappingFile", "check_number", "padded", "read", "read_block", "read_packed"]
 
 
 BadJets = Literal["raise", "drop"]
+ColumnSet = Literal["all", "full", "kin"]
+
+#: Jets of a piece of a file that is read at once, where only some of them are wanted.
+_LARGEST = 65_536
 
 #: A file with a mapping, one that has been read, or none for files that need none.
 MappingFile = str | os.PathLike[str] | TreeMapping | None
@@ -47,8 +53,12 @@ def read(
     limit: int | None = ...,
     max_particles: int = ...,
     library: Literal["torch"] = ...,
+    columns: ColumnSet = ...,
+    also: Sequence[str] = ...,
     bad_jets: BadJets = ...,
+    skip_bad: bool = ...,
     mapping: MappingFile = ...,
+    oddities: Oddities | None = ...,
 ) -> JetBatch: ...
 @overload
 def read(
@@ -57,8 +67,12 @@ def read(
     limit: int | None = ...,
     max_particles: int = ...,
     library: Literal["ak"],
+    columns: ColumnSet = ...,
+    also: Sequence[str] = ...,
     bad_jets: BadJets = ...,
+    skip_bad: bool = ...,
     mapping: MappingFile = ...,
+    oddities: Oddities | None = ...,
 ) -> ak.Array: ...
 def read(
     paths: Paths,
@@ -66,8 +80,12 @@ def read(
     limit: int | None = None,
     max_particles: int = 128,
     library: Literal["torch", "ak"] = "torch",
+    columns: ColumnSet = "all",
+    also: Sequence[str] = (),
     bad_jets: BadJets = "raise",
+    skip_bad: bool = False,
     mapping: MappingFile = None,
+    oddities: Oddities | None = None,
 ) -> JetBatch | ak.Array:
     """Read jets from JetClass or JetClass-II files into memory.
 
@@ -86,8 +104,9 @@ def read(
         A file, a glob pattern, a directory (all ``*.root`` below it), the address of a ROOT file (https, s3, root), or
         a sequence of these; files are read in sorted order, or in the order of the sequence, and each once.
     limit
-        Read at most this many jets in total. They are spread evenly over the files, the first jets of each, because
-        JetClass keeps one class per file; where a file has fewer, the others give more. Jets that ``bad_jets="drop"``
+        Read at most this many jets in total. They are spread evenly over the files, and over the jets of each, as some
+        files keep class after class or are sorted by pT; where a file has fewer, the others give more. Up to 256
+        clusters of a file are looked into, and 4 where all its labels are the same. Jets that ``bad_jets="drop"``
         leaves out count as read.
     max_particles
         Keep the first this many particles of each jet in the order of the file (falling pT). The batch has as many
@@ -95,11 +114,21 @@ def read(
     library
         "torch" for a :class:`~jetsym.jets.batch.JetBatch`; "ak" for awkward records as in
         :func:`jetsym.jets.io.records.to_records`.
+    columns
+        "kin" for momenta, axis and label; "full" for the particles' scalars as well; "all" for the further per-jet
+        branches as well, which the files must then have in common.
+    also
+        Per-jet branches to read in any case, as far as the files have them.
     bad_jets
         What to do with jets without particles, and with NaN or infinity in momenta, scalars or axis: "raise" or
         "drop".
+    skip_bad
+        Leave out files that cannot be read, and damaged parts of files. One without entries among others is always
+        left out.
     mapping
         A YAML file that says what the branches of another tree hold, see :mod:`jetsym.jets.io.mapping`.
+    oddities
+        Takes up what has been left out and what is odd, see :class:`jetsym.jets.io.oddities.Oddities`.
 
     Returns
     -------
@@ -125,40 +154,94 @@ def read(
     """
     expect_one_of("library", library, ("torch", "ak"))
     check_number("max_particles", max_particles, "particles")
-    jets = read_packed(paths, limit=limit, bad_jets=bad_jets, mapping=mapping)
+    expect_one_of("columns", columns, ("all", "full", "kin"))
+    jets = read_packed(
+        paths,
+        limit=limit,
+        columns=columns,
+        also=also,
+        bad_jets=bad_jets,
+        skip_bad=skip_bad,
+        mapping=mapping,
+        oddities=oddities,
+    )
     if library == "ak":
         from jetsym.jets.io.records import to_records
 
         return to_records(jets.ragged().cut(max_particles))
-    # What a file has given may be read-only, and a batch should own what it holds.
+    return padded(jets, max_particles)
+
+
+def padded(jets: PackedJets, max_particles: int | None) -> JetBatch:
+    """Pad jets to a batch that owns what it holds; what a file has given may be read-only."""
     own = {name: np.array(column) for name, column in jets.columns.items()}
     return replace(jets, columns=own).batch().to_padded(max_particles)
 
 
 def read_packed(
-    paths: Paths, *, limit: int | None = None, bad_jets: BadJets = "raise", mapping: MappingFile = None
+    paths: Paths,
+    *,
+    limit: int | None = None,
+    columns: ColumnSet = "all",
+    also: Sequence[str] = (),
+    bad_jets: BadJets = "raise",
+    skip_bad: bool = False,
+    mapping: MappingFile = None,
+    oddities: Oddities | None = None,
+    first: bool = False,
 ) -> PackedJets:
-    """Read jets with all their particles, without padding; parameters and errors as in :func:`read`."""
+    """Read jets with all their particles, without padding; parameters and errors as in :func:`read`.
+
+    With ``first`` a limit takes the first jets of each file, for files whose jets are in no order.
+    """
     check_number("limit", limit, "jets", none="None for all")
     expect_one_of("bad_jets", bad_jets, ("raise", "drop"))
-    files = jet_files(paths)
-    known = open_mapping(mapping, files)
+    files, said = jet_files(paths), Oddities() if oddities is None else oddities
+    known = open_mapping(mapping, files, skip_bad=skip_bad)
+    options: dict[str, Any] = {"columns": columns, "also": also, "bad_jets": bad_jets}
 
     @cache
-    def index_of(number: int) -> FileIndex:
-        return index_file(files[number], known)
+    def index_of(number: int) -> FileIndex | None:
+        try:
+            return index_file(files[number], known)
+        except DataError as error:
+            alone = isinstance(error, EmptyFileError) and len(files) > 1
+            if not (alone or skip_bad):
+                raise
+            if alone:
+                said.empty.append(files[number])
+            else:
+                said.skipped.append(Skipped(files[number], None, str(error)))
+            return None
 
-    stops: Sequence[int | None] = [None] * len(files)
+    def jets_in(number: int) -> int:
+        index = index_of(number)
+        return 0 if index is None else index.n_jets
+
+    shares: Sequence[int | None] = [None] * len(files)
     if limit is not None:
-        stops = [limit] if len(files) == 1 else _spread(limit, len(files), lambda number: index_of(number).n_jets)
+        shares = [limit] if len(files) == 1 else _spread(limit, len(files), jets_in)
     parts = []
-    for number, stop in enumerate(stops):
-        if stop != 0:
-            index = index_of(number)
-            if index.n_jets:  # a selection can leave none
-                parts.append(read_block(index, 0, min(stop or index.n_jets, index.n_jets), bad_jets=bad_jets)[0])
+    for number, share in enumerate(shares):
+        # A selection can leave no jets of a file, and so can a fault.
+        if share == 0 or (index := index_of(number)) is None or not index.n_jets:
+            continue
+        wanted = [np.arange(share)] if first and share and share < index.n_jets else _chosen(index, share, skip_bad)
+        for jets in wanted:
+            try:
+                parts.append(_read_chosen(index, jets, said, **options))
+            except DataError as error:
+                if not skip_bad:
+                    raise
+                said.skipped.append(Skipped(index.path, len(jets), str(error)))
+    return _joined(parts, files, said)
+
+
+def _joined(parts: list[PackedJets], files: Sequence[File], said: Oddities) -> PackedJets:
     if not parts:
-        raise DataError(f"{_few(files)}: the selection leaves no jets; expected at least one")
+        faults = f"; {said.skipped[0].reason}" if said.skipped else ""
+        why = f"none of {len(files)} files holds any" if faults or said.empty else "the selection leaves none"
+        raise DataError(f"{_few(files)}: no jets, {why}; expected at least one{faults}")
     try:
         joined = PackedJets.concatenate(parts)
     except DataError as error:
@@ -166,6 +249,67 @@ def read_packed(
     if not len(joined):
         raise DataError(f"{_few(files)}: no jets are left after dropping the bad ones; expected at least one")
     return joined
+
+
+def _read_chosen(
+    index: FileIndex, jets: NDArray[np.int64], said: Oddities, *, bad_jets: BadJets, **columns: Any
+) -> PackedJets:
+    """Read jets of growing numbers; those between them may be bad."""
+    start, stop = int(jets[0]), int(jets[-1]) + 1
+    found = read_block(index, start, stop, bad_jets="keep", **columns)[0]
+    if len(jets) < stop - start:
+        found = found.take(jets - start)
+    said.see(index.path, found)
+    good, kept = _without_bad(index, jets, found, bad_jets)
+    if kept is not None:
+        said.drop(index.path, len(kept) - int(kept.sum()))
+    return good
+
+
+def _chosen(index: FileIndex, share: int | None, in_pieces: bool) -> list[NDArray[np.int64]]:
+    """Choose jets of a file, all or a number of them spread evenly over it, as pieces to be read one by one.
+
+    Whole clusters have to be decompressed, so not all are visited: up to 256, evenly spaced, or a few where the labels
+    say that all jets are of one class.
+    """
+    if share is None or share >= index.n_jets:
+        if not in_pieces:
+            return [np.arange(index.n_jets)]
+        return [np.arange(start, stop) for start, stop in _clusters(index.boundaries, smallest=8192)]
+    clusters = _clusters(index.boundaries)
+    most = 4 if len(clusters) > 4 and _of_one_class(index) else 256
+    while True:
+        n = min(share, most, len(clusters))
+        visited = [clusters[(2 * place + 1) * len(clusters) // (2 * n)] for place in range(n)]
+        ends = np.cumsum([0, *(stop - start for start, stop in visited)])
+        if ends[-1] >= share or n == len(clusters):
+            break
+        most *= 2
+    places = (2 * np.arange(share) + 1) * ends[-1] // (2 * share)
+    edges = np.searchsorted(places, ends)
+    pieces = (
+        places[edges[number] : edges[number + 1]] - ends[number] + start for number, (start, _) in enumerate(visited)
+    )
+    return [piece for piece in pieces if len(piece)]
+
+
+def _clusters(boundaries: NDArray[np.int64], *, smallest: int = 1) -> list[tuple[int, int]]:
+    """Cut a file into whole clusters of at least so many jets, and large ones into parts."""
+    grid = np.arange(0, boundaries[-1] + smallest, smallest)
+    edges = np.unique(boundaries[np.searchsorted(boundaries, grid).clip(max=len(boundaries) - 1)])
+    inner = [np.linspace(a, b, -(-(b - a) // _LARGEST), endpoint=False).astype(np.int64) for a, b in pairwise(edges)]
+    return list(pairwise([*np.concatenate(inner).tolist(), int(boundaries[-1])]))
+
+
+def _of_one_class(index: FileIndex) -> bool:
+    """Tell whether the labels of a file, which take little to read, are all the same."""
+    layout = index.layout
+    if not layout.labels:
+        return False
+    with index.reader(index) as file, explained(index.path):
+        flat = {name: file.flat(name, 0, index.n_jets) for name in layout.labels}
+    label = labels(index.path, flat, layout)
+    return label is not None and bool((label == label[0]).all())
 
 
 def _spread(limit: int, files: int, size: Callable[[int], int]) -> list[int]:
@@ -183,9 +327,6 @@ def _spread(limit: int, files: int, size: Callable[[int], int]) -> list[int]:
         left = limit - sum(shares)
         spare = [number for number in spare if number not in sizes or shares[number] < sizes[number]]
     return shares
-
-
-ColumnSet = Literal["all", "full", "kin"]
 
 
 def read_block(
@@ -265,14 +406,14 @@ def read_block(
     )
     if bad_jets == "keep":
         return jets, None
-    good, kept = _without_bad(index, start, jets, bad_jets)
+    good, kept = _without_bad(index, np.arange(start, stop), jets, bad_jets)
     return good if arena is None or kept is not None else arena.move(good, place), kept
 
 
 def _without_bad(
-    index: FileIndex, start: int, jets: PackedJets, bad_jets: BadJets
+    index: FileIndex, numbers: NDArray[np.int64], jets: PackedJets, bad_jets: BadJets
 ) -> tuple[PackedJets, NDArray[np.bool_] | None]:
-    """Raise on, or leave out, jets that no model can use."""
+    """Raise on, or leave out, jets that no model can use; ``numbers`` are theirs in the file."""
     empty = np.diff(jets.offsets) == 0
     finite: Any = np.isfinite(jets.jet_p4).all(axis=1)
     for values in (jets.values, jets.kinds):
@@ -287,11 +428,11 @@ def _without_bad(
         return jets, None
     if bad_jets == "drop":
         return jets.take(np.flatnonzero(~bad)), ~bad
-    entries = ", ".join(str(entry) for entry in index.entries[start + np.flatnonzero(bad)[:5]])
+    entries = ", ".join(str(entry) for entry in index.entries[numbers[np.flatnonzero(bad)[:5]]])
     raise DataError(
         f"{index.path}: {bad.sum()} of {len(jets)} jets cannot be used ({empty.sum()} without particles, "
         f"{(~finite).sum()} with NaN or infinity), the first at entries {entries}; "
-        "jetsym.jets.read(…, bad_jets='drop') leaves them out"
+        "jetsym.jets.read(…, bad_jets='drop') leaves them out, and so does --bad_jets drop"
     )
 
 

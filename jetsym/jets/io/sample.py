@@ -50,7 +50,7 @@ def sample(split: str = "test", *, limit: int | None = None, max_particles: int 
     split
         "train", "val" or "test".
     limit, max_particles
-        As in :func:`jetsym.jets.io.read.read`: a limit is spread evenly over the classes.
+        As in :func:`jetsym.jets.io.read.read`; of each class, which has a file of its own, a limit takes the first.
 
     Returns
     -------
@@ -71,6 +71,7 @@ def sample(split: str = "test", *, limit: int | None = None, max_particles: int 
     [2, 2, 2, 2, 2, 2, 2, 2, 2, 2]
     """
     expect_one_of("split", split, SPLITS)
-    from jetsym.jets.io.read import read
+    from jetsym.jets.io.read import check_number, padded, read_packed
 
-    return read(sample_dir() / split, limit=limit, max_particles=max_particles)
+    check_number("max_particles", max_particles, "particles")
+    return padded(read_packed(sample_dir() / split, limit=limit, first=True), max_particles)

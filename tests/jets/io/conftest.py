@@ -55,7 +55,7 @@ def numbered_files(tmp_path_factory, make_jets, jetclass_columns) -> Callable[..
 def small_blocks(monkeypatch) -> None:
     """Blocks of ten to forty jets, so that small files are made of many."""
     monkeypatch.setattr(
-        "jetsym.jets.io.streaming.blocks.cut", lambda boundaries: cut(boundaries, smallest=10, largest=40)
+        "jetsym.jets.io.streaming.blocks.cut", lambda boundaries, **_: cut(boundaries, smallest=10, largest=40)
     )
 
 

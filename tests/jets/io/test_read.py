@@ -123,8 +123,8 @@ def test_only_the_needed_branches_and_entries_are_read(numbered, monkeypatch):
             return original(self, name, start, stop)
 
         monkeypatch.setattr(BasketReader, kind, spy)
-    assert ids(read(path, limit=5)) == [0, 1, 2, 3, 4]
-    assert {asked[name] for name in asked if not name.startswith("n")} == {(0, 5)}
+    assert ids(read(path, limit=5)) == [2, 6, 10, 14, 18]
+    assert {asked[name] for name in asked if name.startswith("part")} == {(2, 19)}
     assert "part_deta" not in asked
 
 
@@ -181,17 +181,17 @@ def test_files_that_are_not_there(paths, message, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("limit", "expected"),
     [
-        (1, [20]),
-        (2, [10, 20]),
-        (3, [0, 10, 20]),
-        (6, [0, 1, 10, 11, 20, 21]),
-        (7, [0, 1, 10, 11, 20, 21, 22]),
-        (9, [0, 1, 10, 11, 12, 20, 21, 22, 23]),
-        (12, [0, 1, 10, 11, 12, 13, 14, 20, 21, 22, 23, 24]),
+        (1, [24]),
+        (2, [12, 24]),
+        (3, [1, 12, 24]),
+        (6, [0, 1, 11, 13, 22, 26]),
+        (7, [0, 1, 11, 13, 21, 24, 26]),
+        (9, [0, 1, 10, 12, 14, 21, 23, 25, 27]),
+        (12, [0, 1, 10, 11, 12, 13, 14, 20, 22, 24, 25, 27]),
         (100, [0, 1, *range(10, 15), *range(20, 28)]),
     ],
 )
-def test_a_limit_is_spread_evenly_over_the_files(numbered, limit, expected):
+def test_a_limit_is_spread_evenly_over_the_files_and_their_jets(numbered, limit, expected):
     files = [numbered("a.root", 0, 2), numbered("b.root", 10, 5), numbered("c.root", 20, 8)]
     assert ids(read(files, limit=limit)) == expected
 
@@ -200,7 +200,7 @@ def test_a_limit_opens_only_files_it_reads(numbered, tmp_path):
     broken = tmp_path / "a.root"
     broken.write_bytes(b"rubbish")
     good = numbered("b.root", 5, 5)
-    assert ids(read([broken, good], limit=1)) == [5]
+    assert ids(read([broken, good], limit=1)) == [7]
     assert ids(read(good, limit=50)) == [5, 6, 7, 8, 9]
     assert index_file(good).n_jets == 5
 

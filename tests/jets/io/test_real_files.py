@@ -139,7 +139,8 @@ def test_counter_branches_read_like_vector_branches(jetclass, write_tree, tmp_pa
 
 def test_limits_patterns_and_directories(jetclass, real_data):
     jets = read(jetclass)
-    assert_same(read(jetclass, limit=30), jets[:30].trim())
+    spread = (2 * torch.arange(30) + 1) * len(jets) // 60
+    assert_same(read(jetclass, limit=30), jets[spread].trim())
     assert_same(
         read(jetclass, max_particles=10),
         jets.replace(p4=jets.p4[:, :10], mask=jets.mask[:, :10], scalars=jets.scalars[:, :10]),

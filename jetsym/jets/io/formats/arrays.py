@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import lru_cache, partial
 from pathlib import Path
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from jetsym.errors import DataError
+from jetsym.jets.io.formats.array_table import Source, open_array_table, sources
 from jetsym.jets.io.formats.base import Format, register
 from jetsym.jets.io.formats.padded import (
     PARTICLES,
@@ -61,6 +62,14 @@ def open_npz(path: Path) -> Iterator[PaddedArrays]:
     yield PaddedArrays(shape[0], shape[1], classes, load)
 
 
+@contextmanager
+def _open_arrays(path: Path, group: str | None) -> Iterator[Mapping[str, Source]]:
+    """Open the columns of any ``.npz`` file, which has no groups."""
+    status = path.stat()
+    arrays = _npz(path, status.st_size, status.st_mtime_ns)
+    yield {name: source for key, array in arrays.items() for name, source in sources(key, array).items()}
+
+
 @lru_cache(maxsize=1)
 def _npz(path: Path, size: int, mtime_ns: int) -> dict[str, NDArray[Any]]:
     """Read all arrays of a file; compressed as they are, they cannot be read in pieces."""
@@ -86,4 +95,11 @@ def _quark_gluon(path: Path, first: int, jets: NDArray[Any], label: Any) -> Padd
     return np.where(real[..., None], np.stack(p4, axis=2), 0), real, label, codes
 
 
-register(Format(name="NumPy", suffixes=(".npz",), index=partial(index_padded, open_npz)))
+register(
+    Format(
+        name="NumPy",
+        suffixes=(".npz",),
+        index=partial(index_padded, open_npz),
+        table=partial(open_array_table, _open_arrays),
+    )
+)

@@ -9,6 +9,7 @@ from typing import Any
 
 from jetsym.errors import DataError, expect_a
 from jetsym.jets.io.formats.index import FileIndex
+from jetsym.jets.io.formats.table import OpenTable
 from jetsym.jets.io.remote import File, RemoteFile
 
 __all__ = ["FORMATS", "Format", "format_of", "readable", "register"]
@@ -31,8 +32,9 @@ class Format:
         Whether an opened file of such a suffix is of this format; None where it is whatever other formats are not.
     remote
         Whether files on other machines are read.
-    mappable
-        Whether other trees than JetClass's are read through mappings.
+    table
+        From a file and the name of a tree or group, None for the only one, to its open table, with which mappings
+        read other columns than JetClass's; see :class:`jetsym.jets.io.formats.table.Table`. None where they do not.
     """
 
     name: str
@@ -40,7 +42,7 @@ class Format:
     index: Callable[[Any], FileIndex]
     look: Callable[[Path], bool] | None = None
     remote: bool = False
-    mappable: bool = False
+    table: OpenTable | None = None
 
 
 #: Name -> format, in the order in which directories are searched for them.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,10 +17,14 @@ from jetsym.jets.io.remote import File
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["Branch", "FileIndex", "JetReader"]
+__all__ = ["Branch", "EmptyFileError", "FileIndex", "JetReader"]
 
 #: Jets that are read at once where a file does not say.
 _ROWS = 10_000
+
+
+class EmptyFileError(DataError):
+    """A whole file without a single entry: no fault where it is one among others."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +36,7 @@ class Branch:
     name
         Its name.
     dtype
-        Type of one value, big-endian.
+        Type of one value, big-endian; of a leaf list, of all its leaves.
     header
         Bytes before each jet's list, or None for a branch with one number per jet.
     counter
@@ -40,6 +45,10 @@ class Branch:
         (baskets + 1,) numbers of the first jet of each basket, and of all jets.
     seeks, sizes
         (baskets,) positions and lengths in the file.
+    shape
+        Of a fixed array of such values.
+    part
+        The leaf of a leaf list, or the place in the last axis of an array; None for all.
     embedded
         Further baskets that lie in the tree itself: their bytes, and where each jet begins.
     """
@@ -51,7 +60,26 @@ class Branch:
     entries: NDArray[np.int64]
     seeks: NDArray[np.int64]
     sizes: NDArray[np.int64]
+    shape: tuple[int, ...] = ()
+    part: str | int | None = None
     embedded: tuple[tuple[NDArray[np.uint8], NDArray[np.int64] | None], ...] = ()
+
+    @property
+    def itemsize(self) -> int:
+        """Bytes of an entry without lists, or of an element of its list."""
+        return self.dtype.itemsize * math.prod(self.shape)
+
+    @property
+    def number(self) -> np.dtype[Any]:
+        """Type of one of the numbers that are read."""
+        return self.dtype[self.part].base if isinstance(self.part, str) else self.dtype
+
+    def values(self, data: NDArray[np.uint8]) -> NDArray[Any]:
+        """Return the numbers in the bytes of some entries, or of elements of their lists."""
+        found = data.view(self.dtype).reshape(-1, *self.shape) if self.shape else data.view(self.dtype)
+        if self.part is None:
+            return found
+        return found[self.part] if isinstance(self.part, str) else found[..., self.part]
 
 
 @dataclass(frozen=True)
@@ -74,6 +102,8 @@ class FileIndex:
         Types of all branches by name, to be shown to users, as far as the file tells them.
     branches
         Where they lie in a ROOT file.
+    depths
+        Of the columns of a table: 0 for one number per entry, 1 for a list, 2 for a list of lists.
     chosen
         Bits that say which of the file's entries the jets are; None if all.
     """
@@ -88,6 +118,7 @@ class FileIndex:
     reader: Callable[[FileIndex], JetReader]
     types: Mapping[str, str] = field(default_factory=dict)
     branches: Mapping[str, Branch] = field(default_factory=dict)
+    depths: Mapping[str, int] = field(default_factory=dict)
     chosen: NDArray[np.uint8] | None = None
 
     @classmethod
@@ -101,19 +132,21 @@ class FileIndex:
         reader: Callable[[FileIndex], JetReader],
         boundaries: NDArray[np.int64] | None = None,
         types: Mapping[str, str] | None = None,
+        depths: Mapping[str, int] | None = None,
     ) -> FileIndex:
         """Make the index of a file on this machine as it is now; without boundaries, some thousand jets go together.
 
         Raises
         ------
-        DataError
+        EmptyFileError
             If it holds no jets.
         """
         if not n_jets:
-            raise DataError(f"{path}: holds no jets; expected at least one")
+            raise EmptyFileError(f"{path}: holds no jets; expected at least one")
         if boundaries is None:
             boundaries = np.array([*range(0, n_jets, _ROWS), n_jets])
-        return cls(path, *_stamp(path), n_jets, particles, layout, boundaries, reader, types or {})
+        stamp = _stamp(path)
+        return cls(path, *stamp, n_jets, particles, layout, boundaries, reader, types or {}, depths=depths or {})
 
     @property
     def entries(self) -> NDArray[np.int64]:
@@ -154,6 +187,10 @@ class JetReader:
 
     def ragged(self, name: str, start: int, stop: int) -> tuple[NDArray[Any], NDArray[np.int64]]:
         """Read the values (P,) of the particles of some jets, and their number in each jet."""
+        raise NotImplementedError
+
+    def nested(self, name: str, start: int, stop: int) -> tuple[NDArray[Any], NDArray[np.int64], NDArray[np.int64]]:
+        """Read the values (P,) of a list of lists per entry, the lengths of the inner lists, and those of the outer."""
         raise NotImplementedError
 
 

@@ -26,7 +26,7 @@ from jetsym.jets.schema import (
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["AXIS_BRANCHES", "LABEL_II", "Layout", "axis_of", "choose_layout", "find_layout", "is_number", "labels"]
+__all__ = ["AXIS_BRANCHES", "LABEL_II", "Layout", "axis_of", "choose_layout", "is_number", "labels"]
 
 #: The stored jet axis, in the order of :func:`jetsym.jets.kinematics.from_pt_eta_phi_energy`.
 AXIS_BRANCHES = ("jet_pt", "jet_eta", "jet_phi", "jet_energy")
@@ -70,23 +70,6 @@ class Layout:
     def branches(self) -> tuple[str, ...]:
         """All branches to read."""
         return (*self.ragged, *self.flat)
-
-
-def find_layout(tree: Any, path: File) -> Layout:
-    """Find in a tree what a JetBatch holds.
-
-    Raises
-    ------
-    DataError
-        If a branch is missing, or does not hold lists or numbers where it should.
-    """
-    interpretations = {name: tree[name].interpretation for name in tree.keys(recursive=False)}
-    return choose_layout(
-        path,
-        {name: tree[name].typename for name in interpretations},
-        ragged={n for n, how in interpretations.items() if isinstance(how, uproot.AsJagged) and is_number(how.content)},
-        flat={name for name, how in interpretations.items() if is_number(how)},
-    )
 
 
 def choose_layout(path: File, types: Mapping[str, str], *, ragged: set[str], flat: set[str]) -> Layout:
@@ -135,7 +118,8 @@ def choose_layout(path: File, types: Mapping[str, str], *, ragged: set[str], fla
 
 def is_number(interpretation: Any) -> bool:
     """Tell whether an interpretation of uproot's is of plain numbers."""
-    return isinstance(interpretation, uproot.AsDtype) and not interpretation.inner_shape
+    plain = isinstance(interpretation, uproot.AsDtype) and not interpretation.inner_shape
+    return plain and interpretation.from_dtype.names is None
 
 
 def axis_of(p4: NDArray[Any]) -> dict[str, NDArray[np.float64]]:

@@ -62,7 +62,7 @@ def open_root(path: File) -> Iterator[Any]:
 
 
 @contextmanager
-def open_tree(path: File, name: str | None = TREE, *, kind: type[Any] = uproot.TTree) -> Iterator[Any]:
+def open_tree(path: File, name: str | None = TREE, *, kind: Any = uproot.TTree) -> Iterator[Any]:
     """Open a tree of a file, by default JetClass's, as uproot's object; None for the only one that the file has.
 
     Raises
@@ -73,7 +73,7 @@ def open_tree(path: File, name: str | None = TREE, *, kind: type[Any] = uproot.T
     with open_root(path) as file:
         with explained(path):
             trees = file.classnames(cycle=False)
-            only = [each for each, found in trees.items() if found == "TTree"]
+            only = [each for each, found in trees.items() if found in ("TTree", "ROOT::RNTuple")]
             name = only[0] if name is None and len(only) == 1 else name
             tree = file[name] if name in trees else None
         if not isinstance(tree, kind):

@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from functools import cached_property
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+import awkward as ak
 import numpy as np
 import uproot
 
-from jetsym.errors import DataError, require
+from jetsym.errors import require
 from jetsym.jets.io.formats.base import Format, register
-from jetsym.jets.io.formats.index import FileIndex, JetReader
-from jetsym.jets.io.formats.layout import choose_layout, is_number
+from jetsym.jets.io.formats.index import EmptyFileError, FileIndex, JetReader
+from jetsym.jets.io.formats.layout import Layout, is_number
 from jetsym.jets.io.formats.opening import explained, open_tree
+from jetsym.jets.io.formats.table import Column, Table, index_jetclass, unpacked
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["ParquetReader", "index_parquet", "source_of", "write_parquet"]
+__all__ = ["ParquetReader", "ParquetTable", "open_table", "source_of", "write_parquet"]
 
 #: Jets of a row group, which is what is read at once.
 _ROWS = 10_000
@@ -64,7 +67,7 @@ def write_parquet(path: Path, target: Path, *, source: str = "") -> None:
             if writer is not None:
                 writer.close()
     if writer is None:
-        raise DataError(f"{path}: the tree holds no jets; expected at least one")
+        raise EmptyFileError(f"{path}: the tree holds no jets; expected at least one")
 
 
 def source_of(path: Path) -> str | None:
@@ -78,49 +81,56 @@ def source_of(path: Path) -> str | None:
 
 
 def _column(arrow: Any, array: Any) -> Any:
-    import awkward as ak
-
     if array.ndim == 1:
         return arrow.array(ak.to_numpy(array))
     offsets = np.concatenate([[0], np.cumsum(ak.to_numpy(ak.num(array)))]).astype(np.int32)
     return arrow.ListArray.from_arrays(arrow.array(offsets), arrow.array(ak.to_numpy(ak.flatten(array))))
 
 
-def index_parquet(path: Path) -> FileIndex:
-    """Read where everything in a file lies.
+class ParquetTable(Table):
+    """An open file, with the fields of records and of lists of records as columns of their own."""
 
-    Raises
-    ------
-    DataError
-        If the file is damaged, or lacks jets or a column.
-    """
-    arrow, _ = _pyarrow()
-    with _open(path) as file:
-        types = {field.name: field.type for field in file.schema_arrow}
-        named = {name: str(kind) for name, kind in types.items()}
-        ragged = {name for name, kind in types.items() if arrow.types.is_list(kind) and _plain(arrow, kind.value_type)}
-        layout = choose_layout(
-            path,
-            named,
-            ragged=ragged,
-            flat={name for name, kind in types.items() if _plain(arrow, kind)},
+    def __init__(self, path: Path, file: Any) -> None:
+        self._file = file
+        leaves = (file.schema.column(number).path for number in range(len(file.schema)))
+        #: Name -> what it holds, where it lies in the file, and the number of its first leaf.
+        self._columns: dict[str, tuple[Column, str, int]] = {}
+        number = 0
+        for field in file.schema_arrow:
+            for name, kind, depth, size in _parts(field.name, field.type, 0):
+                place = [next(leaves) for _ in range(size)]
+                self._columns[name] = Column(str(kind), depth), place[0] if size == 1 else field.name, number
+                number += size
+        super().__init__(path, f"{path}: the table", int(file.metadata.num_rows), list(self._columns))
+
+    def column(self, name: str) -> Column | None:
+        """Tell what a column holds; None if there is none of this name."""
+        return self._columns[name][0] if name in self._columns else None
+
+    def index(self, names: Sequence[str], layout: Layout) -> FileIndex:
+        """Find where chosen columns lie; parameters as of :class:`FileIndex`."""
+        metadata = self._file.metadata
+        groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
+        depths = {name: self.depth(name) for name in names}
+        leaf = next((self._columns[name][2] for name in names if depths[name]), None)
+        assert isinstance(self.path, Path)
+        return FileIndex.of(
+            self.path,
+            n_jets=self.n_entries,
+            particles=0 if leaf is None else sum(group.column(leaf).num_values for group in groups),
+            layout=layout,
+            boundaries=np.cumsum([0, *(group.num_rows for group in groups if group.num_rows)]),
+            reader=partial(ParquetReader, places={name: self._columns[name][1] for name in names}),
+            depths=depths,
         )
-        groups = [file.metadata.row_group(number).num_rows for number in range(file.metadata.num_row_groups)]
-        first = next(i for i in range(len(types)) if file.schema.column(i).path.startswith(f"{layout.ragged[0]}."))
-        values = sum(file.metadata.row_group(number).column(first).num_values for number in range(len(groups)))
-    return FileIndex.of(
-        path,
-        n_jets=sum(groups),
-        particles=values,
-        layout=layout,
-        boundaries=np.concatenate([[0], np.cumsum([rows for rows in groups if rows])]).astype(np.int64),
-        reader=ParquetReader,
-        types=named,
-    )
 
 
 class ParquetReader(JetReader):
     """An open file from which ranges of jets are read."""
+
+    def __init__(self, index: FileIndex, *, places: Mapping[str, str]) -> None:
+        super().__init__(index)
+        self._places = places
 
     def __enter__(self) -> Self:
         super().__enter__()
@@ -137,30 +147,54 @@ class ParquetReader(JetReader):
 
     def flat(self, name: str, start: int, stop: int) -> NDArray[Any]:
         """Read (stop − start,) values of a column with one number per jet."""
-        values: NDArray[Any] = self._column(name, start, stop).to_numpy(zero_copy_only=False)
-        return values
+        return self._unpacked(name, start, stop)[0]
 
     def ragged(self, name: str, start: int, stop: int) -> tuple[NDArray[Any], NDArray[np.int64]]:
         """Read the values (P,) of the particles of some jets, and their number in each jet."""
-        column = self._column(name, start, stop)
-        offsets = column.offsets.to_numpy().astype(np.int64)
-        values = column.values.slice(offsets[0], offsets[-1] - offsets[0])
-        if values.null_count:
-            raise ValueError(f"{name!r} has {values.null_count} missing values")
-        return values.to_numpy(zero_copy_only=False), np.diff(offsets)
+        values, (counts,) = self._unpacked(name, start, stop)
+        return values, counts
 
-    def _column(self, name: str, start: int, stop: int) -> Any:
+    def nested(self, name: str, start: int, stop: int) -> tuple[NDArray[Any], NDArray[np.int64], NDArray[np.int64]]:
+        """Read the values (P,) of a list of lists per entry, the lengths of the inner lists, and those of the outer."""
+        values, (outer, inner) = self._unpacked(name, start, stop)
+        return values, inner, outer
+
+    def _unpacked(self, name: str, start: int, stop: int) -> tuple[NDArray[Any], list[NDArray[np.int64]]]:
         begin = int(np.searchsorted(self._edges, start, side="right")) - 1
         end = int(np.searchsorted(self._edges, stop, side="left"))
-        table = self._file.read_row_groups(list(range(begin, end)), columns=[name], use_threads=False)
-        column = table.column(name).slice(start - int(self._edges[begin]), stop - start).combine_chunks()
-        if column.null_count:
-            raise ValueError(f"{name!r} has {column.null_count} missing values")
-        return column
+        table = self._file.read_row_groups(list(range(begin, end)), columns=[self._places[name]], use_threads=False)
+        field = next(one for one in table.column_names if name == one or name.startswith(f"{one}."))
+        rows = table.column(field).slice(start - int(self._edges[begin]), stop - start).combine_chunks()
+        array = ak.from_arrow(rows)
+        for part in name[len(field) + 1 :].split(".") if name != field else ():
+            array = array[part]
+        return unpacked(array, f"{self.index.path}: the column {name!r}", first=start)
 
 
-def _plain(arrow: Any, kind: Any) -> bool:
-    return bool(arrow.types.is_integer(kind) or arrow.types.is_floating(kind) or arrow.types.is_boolean(kind))
+@contextmanager
+def open_table(path: Path, name: str | None) -> Iterator[Table]:
+    """Open the table of a file, which has one alone, whatever its name."""
+    with explained(path), _open(path) as file:
+        yield ParquetTable(path, file)
+
+
+def _parts(name: str, kind: Any, lists: int) -> Iterator[tuple[str, Any, int | None, int]]:
+    """List the columns of a field: their names, types, depths, and of how many leaves they are."""
+    types = require("pyarrow", extra="formats", purpose="reading Parquet").types
+    inner, depth = kind, lists
+    while any(test(inner) for test in (types.is_list, types.is_large_list, types.is_fixed_size_list)):
+        inner, depth = inner.value_type, depth + 1
+    if types.is_struct(inner):
+        for number in range(inner.num_fields):
+            yield from _parts(f"{name}.{inner.field(number).name}", inner.field(number).type, depth)
+        return
+    value = inner.value_type if types.is_dictionary(inner) else inner
+    plain = types.is_integer(value) or types.is_floating(value) or types.is_boolean(value)
+    yield name, kind, depth if plain else None, _leaves(kind)
+
+
+def _leaves(kind: Any) -> int:
+    return max(1, sum(_leaves(kind.field(number).type) for number in range(kind.num_fields)))
 
 
 def _open(path: Any) -> Any:
@@ -174,4 +208,4 @@ def _pyarrow() -> Sequence[Any]:
     ]
 
 
-register(Format(name="Parquet", suffixes=(".parquet",), index=index_parquet))
+register(Format(name="Parquet", suffixes=(".parquet",), index=partial(index_jetclass, open_table), table=open_table))

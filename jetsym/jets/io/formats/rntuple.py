@@ -1,81 +1,90 @@
-"""ROOT files whose ``tree`` is an RNTuple, as uproot reads it."""
+"""RNTuples of ROOT files, as uproot reads them."""
 
 from __future__ import annotations
 
-import re
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import awkward as ak
 import numpy as np
-from uproot.models.RNTuple import Model_ROOT_3a3a_RNTuple
+from uproot.models.RNTuple import Model_ROOT_3a3a_RNTuple as NTuple
 
 from jetsym.errors import DataError
 from jetsym.jets.io.formats.base import Format, register
 from jetsym.jets.io.formats.index import FileIndex, JetReader
-from jetsym.jets.io.formats.layout import choose_layout
-from jetsym.jets.io.formats.opening import open_root, open_tree
-from jetsym.jets.schema import TREE
+from jetsym.jets.io.formats.layout import Layout
+from jetsym.jets.io.formats.opening import explained, open_root, open_tree
+from jetsym.jets.io.formats.table import Column, Table, depth_of, index_jetclass, unpacked
+from jetsym.jets.io.remote import File
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["RNTupleReader", "holds_rntuple", "index_rntuple"]
-
-_NUMBER = r"(?:float|double|bool|(?:std::)?u?int(?:8|16|32|64)_t|char)"
+__all__ = ["NTuple", "NTupleReader", "NTupleTable", "holds_rntuple", "open_table"]
 
 
 def holds_rntuple(path: Path) -> bool:
-    """Tell whether a file opens, and has an RNTuple where JetClass has its TTree."""
+    """Tell whether a file opens, and has an RNTuple and no TTree."""
     try:
         with open_root(path) as file:
-            return bool(file.classnames(cycle=False).get(TREE) == "ROOT::RNTuple")
+            kinds = set(file.classnames(cycle=False).values())
+            return "ROOT::RNTuple" in kinds and "TTree" not in kinds
     except DataError:
         return False
 
 
-def _open(path: Path) -> Any:
-    return open_tree(path, kind=Model_ROOT_3a3a_RNTuple)
+class NTupleTable(Table):
+    """An open RNTuple, with the fields of records and of lists of records as columns of their own."""
 
+    def __init__(self, path: File, ntuple: Any) -> None:
+        self._ntuple = ntuple
+        self._columns: dict[str, Column] = {}
+        for name in ntuple.keys(recursive=False):
+            try:
+                form = ntuple[name].to_akform()[0].content(name)
+            except Exception:  # whatever uproot says of what it does not know
+                self._columns[name] = Column(ntuple[name].typename, None)
+                continue
+            kind = ntuple[name].typename
+            for each, part, depth in _parts(name, form, 0):
+                self._columns[each] = Column(kind if each == name and kind else str(part.type), depth)
+        where = f"{path}: the RNTuple {ntuple.name!r}"
+        super().__init__(path, where, int(ntuple.num_entries), list(self._columns))
 
-def index_rntuple(path: Path) -> FileIndex:
-    """Read where everything in a file lies.
+    def column(self, name: str) -> Column | None:
+        """Tell what a field holds; None if there is none of this name."""
+        return self._columns.get(name)
 
-    Raises
-    ------
-    DataError
-        If the file is damaged, or lacks jets or a field.
-    """
-    with _open(path) as ntuple:
-        types = {name: ntuple[name].typename for name in ntuple.keys(recursive=False)}
-        layout = choose_layout(
-            path,
-            types,
-            ragged={name for name, kind in types.items() if re.fullmatch(rf"std::vector<{_NUMBER}>", kind)},
-            flat={name for name, kind in types.items() if re.fullmatch(_NUMBER, kind)},
+    def index(self, names: Sequence[str], layout: Layout) -> FileIndex:
+        """Find where chosen fields lie; parameters as of :class:`FileIndex`."""
+        depths = {name: self.depth(name) for name in names}
+        lists = next((name for name in names if depths[name]), None)
+        assert isinstance(self.path, Path)
+        return FileIndex.of(
+            self.path,
+            n_jets=self.n_entries,
+            particles=int(ak.count(_read(self._ntuple, lists))) if lists else 0,
+            layout=layout,
+            boundaries=np.unique([*(one.num_first_entry for one in self._ntuple.cluster_summaries), self.n_entries]),
+            reader=partial(NTupleReader, name=self._ntuple.name),
+            depths=depths,
         )
-        n_jets, clusters = int(ntuple.num_entries), [one.num_first_entry for one in ntuple.cluster_summaries]
-        particles = int(ak.count(ntuple[layout.ragged[0]].array())) if n_jets else 0
-    return FileIndex.of(
-        path,
-        n_jets=n_jets,
-        particles=particles,
-        layout=layout,
-        boundaries=np.unique([*clusters, n_jets]),
-        reader=RNTupleReader,
-        types=types,
-    )
 
 
-class RNTupleReader(JetReader):
+class NTupleReader(JetReader):
     """An open file from which ranges of jets are read."""
+
+    def __init__(self, index: FileIndex, *, name: str) -> None:
+        super().__init__(index)
+        self._name = name
 
     def __enter__(self) -> Self:
         super().__enter__()
         self._stack = ExitStack()
-        assert isinstance(self.index.path, Path)
-        self._ntuple = self._stack.enter_context(_open(self.index.path))
+        self._ntuple = self._stack.enter_context(open_tree(self.index.path, self._name, kind=NTuple))
         return self
 
     def __exit__(self, *arguments: object) -> None:
@@ -83,13 +92,57 @@ class RNTupleReader(JetReader):
 
     def flat(self, name: str, start: int, stop: int) -> NDArray[Any]:
         """Read (stop − start,) values with one number per jet."""
-        values: NDArray[Any] = ak.to_numpy(self._ntuple[name].array(entry_start=start, entry_stop=stop))
-        return values
+        return self._unpacked(name, start, stop)[0]
 
     def ragged(self, name: str, start: int, stop: int) -> tuple[NDArray[Any], NDArray[np.int64]]:
         """Read the values (P,) of the particles of some jets, and their number in each jet."""
-        lists = self._ntuple[name].array(entry_start=start, entry_stop=stop)
-        return ak.to_numpy(ak.flatten(lists)), ak.to_numpy(ak.num(lists)).astype(np.int64)
+        values, (counts,) = self._unpacked(name, start, stop)
+        return values, counts
+
+    def nested(self, name: str, start: int, stop: int) -> tuple[NDArray[Any], NDArray[np.int64], NDArray[np.int64]]:
+        """Read the values (P,) of a list of lists per entry, the lengths of the inner lists, and those of the outer."""
+        values, (outer, inner) = self._unpacked(name, start, stop)
+        return values, inner, outer
+
+    def _unpacked(self, name: str, start: int, stop: int) -> tuple[NDArray[Any], list[NDArray[np.int64]]]:
+        array = _read(self._ntuple, name, entry_start=start, entry_stop=stop)
+        return unpacked(array, f"{self.index.path}: the field {name!r}", first=start)
 
 
-register(Format(name="RNTuple", suffixes=(".root",), index=index_rntuple, look=holds_rntuple))
+@contextmanager
+def open_table(path: Path, name: str | None) -> Iterator[Table]:
+    """Open an RNTuple of a file; None for the only one that it has."""
+    with open_tree(path, name, kind=NTuple) as ntuple, explained(path):
+        yield NTupleTable(path, ntuple)
+
+
+def _parts(name: str, form: Any, lists: int) -> Iterator[tuple[str, Any, int | None]]:
+    """List the columns of a field: their names, forms and depths."""
+    if form.is_record and not form.is_tuple:
+        for field in form.fields:
+            yield from _parts(f"{name}.{field}", form.content(field), lists)
+    elif form.is_list and form.content.is_record:
+        yield from _parts(name, form.content, lists + 1)
+    else:
+        depth = depth_of(form)
+        yield name, form, None if depth is None else depth + lists
+
+
+def _read(ntuple: Any, name: str, **entries: int) -> Any:
+    """Read a column; of records, the field behind the dots."""
+    field = next(one for one in ntuple.keys(recursive=False) if name == one or name.startswith(f"{one}."))
+    array = ntuple[field].array(**entries)
+    for part in name[len(field) + 1 :].split(".") if name != field else ():
+        array = array[part]
+    return array
+
+
+register(
+    Format(
+        name="RNTuple",
+        suffixes=(".root",),
+        index=partial(index_jetclass, open_table),
+        look=holds_rntuple,
+        table=open_table,
+    )
+)

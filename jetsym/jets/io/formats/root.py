@@ -9,8 +9,11 @@ from __future__ import annotations
 
 import os
 import struct
-from collections.abc import Mapping
-from dataclasses import replace
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Self
 
@@ -20,8 +23,9 @@ import uproot
 from jetsym.errors import DataError
 from jetsym.jets.io.formats.base import Format, register
 from jetsym.jets.io.formats.index import Branch, FileIndex, JetReader
-from jetsym.jets.io.formats.layout import Layout, find_layout
-from jetsym.jets.io.formats.opening import open_tree, stamp_of
+from jetsym.jets.io.formats.layout import Layout
+from jetsym.jets.io.formats.opening import explained, open_tree, stamp_of
+from jetsym.jets.io.formats.table import Column, Table, depth_of, index_jetclass, split_digits, unpacked
 from jetsym.jets.io.remote import File, RemoteFile, open_remote
 from jetsym.jets.schema import TREE
 
@@ -29,63 +33,114 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-__all__ = ["BasketReader", "index_root", "index_tree"]
+__all__ = ["BasketReader", "TreeTable", "open_table"]
 
 # A basket begins with a key (TKey) and ends this with what TBasket adds to it; all numbers are big-endian.
 _KEY = struct.Struct(">ihiIhh")  # bytes, version, bytes when decompressed, date, length of the key, cycle
 _BASKET = struct.Struct(">HiiiiB")  # version, buffer size, entry size, entries, end of the data, flag
 
 
-def index_root(path: File) -> FileIndex:
-    """Read where everything in a file with JetClass's tree lies.
+class TreeTable(Table):
+    """An open TTree, with branches of branches and the leaves of leaf lists; those that are no numbers do no harm."""
 
-    Raises
-    ------
-    DataError
-        If the file is missing, is no ROOT file, is damaged, or lacks the tree, jets or a branch.
-    """
-    size, mtime_ns = stamp_of(path)
-    with open_tree(path) as tree:
-        if not tree.num_entries:
-            raise DataError(f"{path}: the tree {TREE!r} holds no jets; expected at least one")
-        layout = find_layout(tree, path)
-        raw = index_tree(path, size, mtime_ns, tree, {name: tree[name] for name in layout.branches}, layout)
-        return replace(raw, types={name: tree[name].typename for name in tree.keys(recursive=False)})
+    def __init__(self, path: File, tree: Any) -> None:
+        self._tree, self._stamp = tree, stamp_of(path)
+        self._branches: dict[str, tuple[Any, str | None]] = {}
+        paths = dict(tree.iteritems(recursive=True))
+        names = Counter(branch.name for branch in paths.values())
+        for place, branch in paths.items():
+            name = branch.name if names[branch.name] == 1 else place
+            self._branches[name] = branch, None
+            if len(leaves := branch.member("fLeaves")) > 1:
+                for leaf in leaves:
+                    self._branches[f"{name}.{leaf.member('fName')}"] = branch, leaf.member("fName")
+        super().__init__(path, f"{path}: the tree {tree.name!r}", int(tree.num_entries), list(self._branches))
+
+    def column(self, name: str) -> Column | None:
+        """Tell what a branch holds; None if there is none of this name."""
+        if (found := self._find(name)) is None:
+            return None
+        (branch, _), part = found
+        type_ = str(branch.typename)
+        if (numbers := _numbers(branch)) is not None:
+            lists, dtype, shape = numbers
+            if isinstance(part, str):
+                return Column(type_, lists + len(dtype[part].shape))
+            if part is not None and not (shape and part < shape[-1]):
+                return None
+            return Column(type_, None if dtype.names else lists + len(shape) - (part is not None))
+        if part is not None:
+            return None
+        try:
+            return Column(type_, depth_of(branch.interpretation.awkward_form(branch.file)))
+        except Exception:  # whatever uproot says of what it does not know
+            return Column(type_, None)
+
+    def index(self, names: Sequence[str], layout: Layout) -> FileIndex:
+        """Find where the baskets of chosen branches lie; parameters as of :class:`FileIndex`.
+
+        Raises
+        ------
+        ValueError
+            If the baskets do not hold all jets.
+        """
+        chosen = {name: found for name in names if (found := self._find(name)) is not None}
+        fast = {name: found for name, found in chosen.items() if _numbers(found[0][0]) is not None}
+        branches = {name: _branch(name, branch, part) for name, ((branch, _), part) in fast.items()}
+        counters = {branch.counter for branch in branches.values()} - {None}
+        branches |= {name: _branch(name, self._tree[name], None) for name in counters if name is not None}
+        for branch in branches.values():
+            if branch.entries[-1] != self.n_entries or (np.diff(branch.entries) <= 0).any():
+                raise ValueError(f"the baskets of {branch.name!r} do not add up to {self.n_entries} jets")
+        # Clusters are where the lists begin anew: their baskets take longest to decompress.
+        lists = [name for name in fast if self.depth(name)]
+        common = branches[lists[0]].entries if lists else np.array([0, self.n_entries])
+        for name in lists[1:]:
+            common = np.intersect1d(common, branches[name].entries, assume_unique=True)
+        deepest = [name for name in chosen if self.depth(name)]
+        size = branches[deepest[0]].dtype.itemsize if deepest and deepest[0] in fast else 1
+        return FileIndex(
+            self.path,
+            *self._stamp,
+            n_jets=self.n_entries,
+            particles=chosen[deepest[0]][0][0].uncompressed_bytes // size if deepest else 0,
+            layout=layout,
+            branches=branches,
+            boundaries=common,
+            reader=partial(BasketReader, tree=self._tree.object_path.strip("/").rpartition(";")[0]),
+            depths={name: self.depth(name) for name in chosen},
+        )
+
+    def _find(self, name: str) -> tuple[tuple[Any, str | None], str | int | None] | None:
+        if name in self._branches:
+            return self._branches[name], self._branches[name][1]
+        split = split_digits(name)
+        whole = None if split is None else self._branches.get(split[0])
+        return None if split is None or whole is None or whole[1] is not None else (whole, split[1])
 
 
-def index_tree(path: File, size: int, mtime_ns: int, tree: Any, chosen: Mapping[str, Any], layout: Layout) -> FileIndex:
-    """Find where the baskets of chosen branches of an open tree lie; parameters as of :class:`FileIndex`.
+@contextmanager
+def open_table(path: File, name: str | None) -> Iterator[Table]:
+    """Open a tree of a file, an RNTuple beside trees as well; None for the only one that it has."""
+    from jetsym.jets.io.formats.rntuple import NTuple, NTupleTable  # registers itself after this format
 
-    Raises
-    ------
-    ValueError
-        If the baskets do not hold all jets.
-    """
-    branches = {name: _branch(name, branch) for name, branch in chosen.items()}
-    counters = {branch.counter for branch in branches.values()} - {None}
-    branches |= {name: _branch(name, tree[name]) for name in counters if name is not None}
-    for branch in branches.values():
-        if branch.entries[-1] != tree.num_entries or (np.diff(branch.entries) <= 0).any():
-            raise ValueError(f"the baskets of {branch.name!r} do not add up to {tree.num_entries} jets")
-    # Clusters are where the lists begin anew: their baskets take longest to decompress.
-    lists = [name for name in chosen if isinstance(chosen[name].interpretation, uproot.AsJagged)]
-    common = branches[lists[0]].entries
-    for name in lists[1:]:
-        common = np.intersect1d(common, branches[name].entries, assume_unique=True)
-    return FileIndex(
-        path=path,
-        size=size,
-        mtime_ns=mtime_ns,
-        n_jets=int(tree.num_entries),
-        particles=chosen[lists[0]].uncompressed_bytes // branches[lists[0]].dtype.itemsize,
-        layout=layout,
-        branches=branches,
-        boundaries=common,
-        reader=BasketReader,
-    )
+    kinds = (uproot.TTree, NTuple) if isinstance(path, Path) else uproot.TTree
+    with open_tree(path, name, kind=kinds) as tree, explained(path):
+        yield TreeTable(path, tree) if isinstance(tree, uproot.TTree) else NTupleTable(path, tree)
 
 
-def _branch(name: str, branch: Any) -> Branch:
+def _numbers(branch: Any) -> tuple[int, np.dtype[Any], tuple[int, ...]] | None:
+    """Tell how uproot's plain numbers lie in a branch: lists or not, their type, and the shape of arrays of them."""
+    try:
+        how = branch.interpretation
+    except Exception:  # whatever uproot says of what it does not know
+        return None
+    lists = isinstance(how, uproot.AsJagged)
+    how = how.content if lists else how
+    return (int(lists), how.from_dtype.base, how.inner_shape) if type(how) is uproot.AsDtype else None
+
+
+def _branch(name: str, branch: Any, part: str | int | None) -> Branch:
     how = branch.interpretation
     ragged = isinstance(how, uproot.AsJagged)
     embedded = tuple(
@@ -94,14 +149,17 @@ def _branch(name: str, branch: Any) -> Branch:
     )
     stored = branch.num_baskets - len(embedded)
     counter = branch.count_branch
+    numbers = how.content if ragged else how
     return Branch(
         name=name,
-        dtype=(how.content if ragged else how).from_dtype,
+        dtype=numbers.from_dtype.base,
         header=how.header_bytes if ragged else None,
         counter=counter.name if ragged and counter is not None else None,
         entries=np.array(branch.entry_offsets, np.int64),
         seeks=np.array(branch.member("fBasketSeek")[:stored], np.int64),
         sizes=np.array(branch.member("fBasketBytes")[:stored], np.int64),
+        shape=numbers.inner_shape,
+        part=part,
         embedded=embedded,
     )
 
@@ -109,8 +167,9 @@ def _branch(name: str, branch: Any) -> Branch:
 class BasketReader(JetReader):
     """An open file from which ranges of jets are read, branch by branch; not to be shared between threads."""
 
-    def __init__(self, index: FileIndex) -> None:
+    def __init__(self, index: FileIndex, *, tree: str = TREE) -> None:
         super().__init__(index)
+        self._tree, self._stack = tree, ExitStack()
         self._lengths: dict[tuple[str, int, int], NDArray[np.int64]] = {}
         self._mask: tuple[NDArray[np.int64], int, int, NDArray[np.bool_]] | None = None
 
@@ -134,23 +193,28 @@ class BasketReader(JetReader):
 
     def __exit__(self, *_: object) -> None:
         self._file.close()
+        self._stack.close()
 
     def flat(self, name: str, start: int, stop: int) -> NDArray[Any]:
         """Read (stop − start,) values of a branch with one number per jet, in the machine's byte order."""
+        if name not in self.index.branches:
+            return unpacked(*self._slowly(name, start, stop), first=start)[0]
         branch = self.index.branches[name]
-        first, last, parts = self._baskets(branch, start, stop)
-        data = np.concatenate([part for part, _ in parts])
-        if len(data) != (last - first) * branch.dtype.itemsize:
-            raise ValueError(f"{name!r} holds {len(data)} bytes for jets {first} to {last}")
-        return data.view(branch.dtype)[start - first : stop - first].astype(branch.dtype.newbyteorder("="))
+        return self._fixed(branch, start, stop).astype(branch.number.newbyteorder("="))
 
     def ragged(self, name: str, start: int, stop: int) -> tuple[NDArray[Any], NDArray[np.int64]]:
         """Read the values (P,) of some jets' particles, in the file's byte order, and their number in each jet."""
+        if name not in self.index.branches:
+            values, (counts,) = unpacked(*self._slowly(name, start, stop), first=start)
+            return values, counts
         branch = self.index.branches[name]
+        if branch.header is None:
+            values = self._fixed(branch, start, stop)
+            return values.ravel(), np.full(len(values), values.shape[1])
         first, last, parts = self._baskets(branch, start, stop)
         data = np.concatenate([part for part, _ in parts]) if len(parts) > 1 else parts[0][0]
         offsets = self._offsets(branch, first, last, parts)
-        header, itemsize = branch.header or 0, branch.dtype.itemsize
+        header, itemsize = branch.header, branch.itemsize
         if offsets[-1] != len(data):
             raise ValueError(f"{name!r} holds {len(data)} bytes for jets {first} to {last}, expected {offsets[-1]}")
         offsets = offsets[start - first : stop - first + 1]
@@ -160,7 +224,27 @@ class BasketReader(JetReader):
             raise ValueError(f"{name!r} holds lists of {lengths.min()} bytes and more for values of {itemsize}")
         if header:
             data = self._stripped(data, offsets, header, itemsize)
-        return data.view(branch.dtype), lengths // itemsize
+        return branch.values(data), lengths // itemsize
+
+    def nested(self, name: str, start: int, stop: int) -> tuple[NDArray[Any], NDArray[np.int64], NDArray[np.int64]]:
+        """Read the values (P,) of a list of lists per entry, the lengths of the inner lists, and those of the outer."""
+        values, (outer, inner) = unpacked(*self._slowly(name, start, stop), first=start)
+        return values, inner, outer
+
+    def _fixed(self, branch: Branch, start: int, stop: int) -> NDArray[Any]:
+        """Read (stop − start, …) values of a branch with as many numbers in every entry."""
+        first, last, parts = self._baskets(branch, start, stop)
+        data = np.concatenate([part for part, _ in parts])
+        if len(data) != (last - first) * branch.itemsize:
+            raise ValueError(f"{branch.name!r} holds {len(data)} bytes for jets {first} to {last}")
+        return branch.values(data)[start - first : stop - first]
+
+    def _slowly(self, name: str, start: int, stop: int) -> tuple[Any, str]:
+        """Read what is no plain numbers with uproot."""
+        if not hasattr(self, "_open"):
+            self._open = self._stack.enter_context(open_tree(self.index.path, self._tree))
+        array = self._open[name].array(entry_start=start, entry_stop=stop)
+        return array, f"{self.index.path}: the branch {name!r}"
 
     def _stripped(
         self, data: NDArray[np.uint8], offsets: NDArray[np.int64], header: int, itemsize: int
@@ -183,7 +267,7 @@ class BasketReader(JetReader):
             key = branch.counter, first, last
             if key not in self._lengths:
                 self._lengths[key] = self.flat(*key).astype(np.int64)
-            lengths = self._lengths[key] * branch.dtype.itemsize
+            lengths = self._lengths[key] * branch.itemsize
             if lengths.min() < 0:
                 raise ValueError(f"{branch.counter!r} counts {lengths.min()} particles")
             return np.concatenate([[0], np.cumsum(lengths)])
@@ -231,4 +315,12 @@ class BasketReader(JetReader):
         return data[:end], starts.astype(np.int64) - key
 
 
-register(Format(name="ROOT", suffixes=(".root",), index=index_root, remote=True, mappable=True))
+register(
+    Format(
+        name="ROOT",
+        suffixes=(".root",),
+        index=partial(index_jetclass, open_table),
+        remote=True,
+        table=open_table,
+    )
+)

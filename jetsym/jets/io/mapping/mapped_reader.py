@@ -9,14 +9,12 @@ from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, Self, cast
 
 import numpy as np
-import uproot
 
 from jetsym.errors import ConfigError, DataError
 from jetsym.jets.io.formats.base import format_of
-from jetsym.jets.io.formats.index import FileIndex, JetReader
-from jetsym.jets.io.formats.layout import AXIS_BRANCHES, LABEL_II, Layout, axis_of, is_number
-from jetsym.jets.io.formats.opening import explained, open_tree, stamp_of
-from jetsym.jets.io.formats.root import BasketReader, index_tree
+from jetsym.jets.io.formats.index import EmptyFileError, FileIndex, JetReader
+from jetsym.jets.io.formats.layout import AXIS_BRANCHES, LABEL_II, Layout, axis_of
+from jetsym.jets.io.formats.opening import explained
 from jetsym.jets.io.mapping.expressions import Expression, Quantity, spread
 from jetsym.jets.io.mapping.reweighting import bin_numbers, bin_weights
 from jetsym.jets.io.mapping.tree_mapping import WEIGHT, TreeMapping, cartesian
@@ -38,33 +36,29 @@ def index_mapped(path: File, mapping: TreeMapping) -> FileIndex:
     Raises
     ------
     DataError
-        If the file is missing, is no ROOT file, is damaged, or lacks the tree, jets or a branch that is named.
+        If the file is missing, is damaged, or lacks the tree, jets or a branch that is named.
     ConfigError
         If what the mapping says has no meaning for these branches.
     """
-    if not (form := format_of(path)).mappable:
-        raise DataError(f"{path}: {mapping.path} maps the trees of ROOT files, which this is not ({form.name})")
-    size, mtime_ns = stamp_of(path)
-    with open_tree(path, mapping.tree) as tree:
-        source = f"{path}: the tree {tree.name!r}"
-        if not tree.num_entries:
-            raise DataError(f"{source} holds no jets; expected at least one")
-        with explained(path):
-            known = {branch.name: branch for branch in tree.itervalues(recursive=True)}
+    form = format_of(path)
+    if (open_table := form.table) is None:
+        raise DataError(f"{path}: {mapping.path} maps columns of files, of which {form.name} does not tell")
+    with explained(path), open_table(path, mapping.tree) as table:
+        if not table.n_entries:
+            raise EmptyFileError(f"{table.source} holds no jets; expected at least one")
+        known = [*table.names, *(name for one in mapping.expressions() for name in one.names if table.column(name))]
         for expression in mapping.expressions():
-            expression.check_names([*known], source=source)
+            expression.check_names(known, source=table.source)
         first = sorted({name for part in mapping.particles.parts.values() for name in part.names})
         names = dict.fromkeys([*first, *(name for each in mapping.expressions() for name in sorted(each.names))])
-        with explained(path):
-            lists = {name for name in names if _is_list(path, name, known[name])}
-            if lists.isdisjoint(first):
-                raise DataError(f"{source} has no list of particles in any of {', '.join(first)}, its particles")
-            layout = _layout(mapping, path)
-            raw = index_tree(path, size, mtime_ns, tree, {name: known[name] for name in names}, layout)
+        depths = {name: table.depth(name) for name in names}
+        if not any(depths[name] for name in first):
+            raise DataError(f"{table.source} has no list of particles in any of {', '.join(first)}, its particles")
+        raw = table.index([*names], _layout(mapping, path))
     reader = partial(MappedReader, mapping, raw)
     if mapping.selection is None:
         return replace(raw, reader=reader)
-    with BasketReader(raw) as file, explained(path):
+    with raw.reader(raw) as file, explained(path):
         parts = [_MappedJets(mapping, raw, file, entries).selected() for entries in _in_pieces(raw.entries)]
     selected = np.concatenate(parts)
     before = np.concatenate([[0], np.cumsum(selected)])
@@ -84,7 +78,7 @@ def fitted(mapping: TreeMapping, files: Iterable[File], *, skip_bad: bool = Fals
     Raises
     ------
     DataError
-        If a file cannot be read (left out with ``skip_bad``), or no jet gets a weight.
+        If a file with entries cannot be read (left out with ``skip_bad``), or no jet gets a weight.
     """
     reweighting = mapping.reweighting
     if reweighting is None:
@@ -92,7 +86,7 @@ def fitted(mapping: TreeMapping, files: Iterable[File], *, skip_bad: bool = Fals
     classes = 1 if mapping.labels is None else len(mapping.labels.classes)
     counts = np.zeros((classes, *(len(edges) - 1 for edges in reweighting.edges)), np.int64)
     for path in files:
-        with suppress(*([DataError] if skip_bad else [])):
+        with suppress(DataError if skip_bad else EmptyFileError):
             counts += _counted(mapping, path, np.zeros_like(counts))
     try:
         return mapping.with_weights(bin_weights(counts, reference=reweighting.reference, cap=reweighting.cap))
@@ -118,7 +112,7 @@ class MappedReader(JetReader):
         self._last: tuple[int, int, _MappedJets] | None = None
 
     def __enter__(self) -> Self:
-        self._file = BasketReader(self._raw).__enter__()
+        self._file = self._raw.reader(self._raw).__enter__()
         self._entries = self.index.entries
         return self
 
@@ -144,7 +138,7 @@ class MappedReader(JetReader):
 class _MappedJets:
     """Some entries of a file in JetClass's branches; what is read or computed once is kept."""
 
-    def __init__(self, mapping: TreeMapping, raw: FileIndex, file: BasketReader, entries: NDArray[np.int64]) -> None:
+    def __init__(self, mapping: TreeMapping, raw: FileIndex, file: JetReader, entries: NDArray[np.int64]) -> None:
         self._mapping, self._raw, self._file, self._entries = mapping, raw, file, entries
         self._read: dict[str, Quantity] = {}
 
@@ -280,7 +274,7 @@ class _MappedJets:
         start, stop = int(entries[0]), int(entries[-1]) + 1
         wanted = np.zeros(stop - start, np.bool_)
         wanted[entries - start] = True
-        if self._raw.branches[name].header is None:
+        if not self._raw.depths[name]:
             return Quantity(self._file.flat(name, start, stop)[wanted])
         values, counts = self._file.ragged(name, start, stop)
         return Quantity(values if wanted.all() else values[np.repeat(wanted, counts)], counts[wanted])
@@ -295,17 +289,6 @@ def _layout(mapping: TreeMapping, path: File) -> Layout:
         classes=CLASSES if labels is None else labels.classes,
         columns=(*mapping.columns, *(() if weights is None or weights.table is None else (WEIGHT,))),
         scalars=tuple(f"part_{name}" for name in mapping.scalars),
-    )
-
-
-def _is_list(path: File, name: str, branch: Any) -> bool:
-    how = branch.interpretation
-    if is_number(how):
-        return False
-    if isinstance(how, uproot.AsJagged) and is_number(how.content):
-        return True
-    raise DataError(
-        f"{path}: the branch {name!r} is {branch.typename}; expected one number, or one list of numbers, per entry"
     )
 
 

@@ -7,8 +7,10 @@ import json
 import re
 from collections import Counter, OrderedDict
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import pairwise
+from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +22,7 @@ from jetsym.jets.io.formats.index import FileIndex
 from jetsym.jets.io.formats.layout import labels
 from jetsym.jets.io.formats.opening import explained
 from jetsym.jets.io.mapping.parse import open_mapping
+from jetsym.jets.io.oddities import Skipped
 from jetsym.jets.io.packed import PackedJets
 from jetsym.jets.io.read import BadJets, ColumnSet, MappingFile, read_block
 from jetsym.jets.io.registry import index_file
@@ -29,7 +32,7 @@ from jetsym.jets.schema import SCALAR_BRANCHES
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["Block", "JetFiles", "Skipped", "cut", "mixed"]
+__all__ = ["Block", "JetFiles", "Skipped", "count_names", "cut", "mixed"]
 
 #: A block is made of whole clusters of a file, with at least so many jets …
 _SMALLEST = 8192
@@ -55,15 +58,6 @@ class Block:
         return self.stop - self.start
 
 
-@dataclass(frozen=True)
-class Skipped:
-    """A file that ``skip_bad`` has left out, or some jets of it (``n_jets`` is None for a file that did not open)."""
-
-    path: File
-    n_jets: int | None
-    reason: str
-
-
 class JetFiles:
     """Files as a stream's source; only what is needed to plan an epoch is kept of each."""
 
@@ -79,6 +73,7 @@ class JetFiles:
         bad_jets: BadJets = "raise",
         skip_bad: bool = False,
         mapping: MappingFile = None,
+        largest: int | None = None,
     ) -> None:
         self.skipped: list[Skipped] = []
         self.blocks: list[Block] = []
@@ -101,7 +96,8 @@ class JetFiles:
             scalars = layout.scalars if columns != "kin" else ()
             names = tuple(name for name in layout.columns if columns == "all" or name in also)
             kinds.append((layout.labels, layout.classes, names, scalars))
-            self.blocks += [Block(len(self.files), start, stop) for start, stop in cut(index.boundaries)]
+            pieces = cut(index.boundaries) if largest is None else cut(index.boundaries, largest=largest)
+            self.blocks += [Block(len(self.files), start, stop) for start, stop in pieces]
             self.files.append(path)
             self._density.append(index.particles / max(index.n_jets, 1))
             self._keep(len(self.files) - 1, index)
@@ -138,10 +134,39 @@ class JetFiles:
         """Make room for so many particles."""
         return Arena(particles, 4 if self.columns == "kin" else 8)
 
+    def count(self) -> NDArray[np.int64] | None:
+        """Count the jets of each class in each block, (blocks, classes + 1), in the last column those that do not tell.
+
+        None where there are no labels, or they would have to be fetched from afar.
+        """
+        if not self.labelled or not all(isinstance(path, Path) for path in self.files):
+            return None
+        sizes = np.array([len(block) for block in self.blocks])
+        with ThreadPoolExecutor(thread_name_prefix="jetsym-count") as pool:
+            counts = np.stack(list(pool.map(self._count, self.blocks)))
+        return np.column_stack([counts, sizes - counts.sum(axis=1)])
+
+    def _count(self, block: Block) -> NDArray[np.int64]:
+        try:
+            index = self._index(block.file)
+            with index.reader(index) as file, explained(index.path):
+                flat = {name: file.flat(name, block.start, block.stop) for name in index.layout.labels}
+            label = labels(index.path, flat, index.layout, first=block.start)
+        except DataError:  # which is the same when the jets are read, and raised then, or the block skipped
+            label = None
+        return np.bincount([] if label is None else label, minlength=len(self.classes))
+
+    def _index(self, number: int) -> FileIndex:
+        with self._lock:
+            index = self._indices.get(number)
+        if index is None:
+            index = index_file(self.files[number], self._mapping)
+            self._keep(number, index)
+        return index
+
     def read(self, block: Block, arena: Arena | None = None) -> tuple[PackedJets, NDArray[np.bool_] | None]:
         """Read the jets of a block; see :func:`jetsym.jets.io.read.read_block`."""
-        index = self._index(block.file)
-        place = arena if self._in_arena else None
+        index, place = self._index(block.file), arena if self._in_arena else None
         options: dict[str, Any] = {"columns": self.columns, "also": self._also, "bad_jets": self._bad_jets}
         return read_block(index, block.start, block.stop, **options, arena=place)
 
@@ -164,14 +189,6 @@ class JetFiles:
         facts += [] if self._mapping is None else [self._mapping.fingerprint]
         facts += [self.names] if self.columns != "all" and self.names else []
         return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
-
-    def _index(self, number: int) -> FileIndex:
-        with self._lock:
-            index = self._indices.get(number)
-        if index is None:
-            index = index_file(self.files[number], self._mapping)
-            self._keep(number, index)
-        return index
 
     def _keep(self, number: int, index: FileIndex) -> None:
         with self._lock:
@@ -202,14 +219,28 @@ def cut(boundaries: NDArray[np.int64], *, smallest: int = _SMALLEST, largest: in
     return blocks
 
 
-def mixed(blocks: Sequence[Block], groups: Sequence[str], rng: np.random.Generator) -> list[Block]:
-    """Put the blocks in random order, those of each group spread evenly over the epoch.
+def count_names(blocks: Sequence[Block], groups: Sequence[str]) -> NDArray[np.int64]:
+    """Count the jets of each group of files in each block, (blocks, groups).
+
+    Examples
+    --------
+    >>> count_names([Block(0, 0, 5), Block(1, 0, 7)], ["QCD", "Tbqq"]).tolist()
+    [[5, 0], [0, 7]]
+    """
+    names, kinds = np.unique(np.array(groups)[[block.file for block in blocks]], return_inverse=True)
+    counts = np.zeros((len(blocks), len(names)), np.int64)
+    counts[np.arange(len(blocks)), kinds] = [len(block) for block in blocks]
+    return counts
+
+
+def mixed(blocks: Sequence[Block], groups: Sequence[str], rng: np.random.Generator) -> NDArray[np.int64]:
+    """Give the numbers of the blocks in random order, those of each group spread evenly over the epoch.
 
     Examples
     --------
     >>> blocks = [Block(file, start, start + 1) for file in (0, 1) for start in range(4)]
     >>> order = mixed(blocks, ["QCD", "Tbqq"], np.random.default_rng(0))
-    >>> [sum(block.file == 0 for block in half) for half in (order[:4], order[4:])]
+    >>> [sum(blocks[number].file == 0 for number in half) for half in (order[:4], order[4:])]
     [2, 2]
     """
     members: dict[str, list[int]] = {}
@@ -218,4 +249,4 @@ def mixed(blocks: Sequence[Block], groups: Sequence[str], rng: np.random.Generat
     place = np.empty(len(blocks))
     for numbers in members.values():
         place[numbers] = (rng.permutation(len(numbers)) + rng.uniform(size=len(numbers))) / len(numbers)
-    return [blocks[number] for number in np.argsort(place, kind="stable")]
+    return np.argsort(place, kind="stable")

@@ -131,6 +131,14 @@ class CacheFiles:
         step = max(1, -(-_BLOCK * n_jets // size))
         self.blocks = [Block(0, start, min(start + step, n_jets)) for start in range(0, n_jets, step)]
 
+    def count(self) -> NDArray[np.int64] | None:
+        """Count the jets of each class in each block, (blocks, classes); None without labels."""
+        label = self._jets.label
+        if label is None:
+            return None
+        parts = (label[block.start : block.stop] for block in self.blocks)
+        return np.stack([np.bincount(part, minlength=len(self.classes)) for part in parts])
+
     def particles(self, block: Block) -> int:
         """Count the particles of a block."""
         return int(self._jets.offsets[block.stop] - self._jets.offsets[block.start])

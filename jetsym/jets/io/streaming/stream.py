@@ -4,23 +4,23 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
-from jetsym.errors import ConfigError, DataError, closest, expect_one_of
-from jetsym.jets.io.arena import Arena
+from jetsym.errors import ConfigError, closest, expect_one_of
 from jetsym.jets.io.mapping.parse import load_mapping
 from jetsym.jets.io.mapping.tree_mapping import TreeMapping
 from jetsym.jets.io.packed import PackedJets, RaggedBatch
 from jetsym.jets.io.paths import Paths, jet_files, local_files
 from jetsym.jets.io.read import BadJets, ColumnSet, MappingFile, check_number
 from jetsym.jets.io.registry import index_file
-from jetsym.jets.io.streaming.blocks import Block, JetFiles, Skipped, mixed
+from jetsym.jets.io.streaming.blocks import JetFiles, Skipped, count_names, mixed
+from jetsym.jets.io.streaming.mixing import Mixture
+from jetsym.jets.io.streaming.windows import Reader, Window
 from jetsym.jets.schema import WEIGHT
 from jetsym.jets.weights import as_weights
 from jetsym.progress import progress_bar
@@ -32,18 +32,27 @@ if TYPE_CHECKING:
 
 __all__ = ["JetStream"]
 
-#: Jets in a shuffle buffer where none is asked for: 0.3 GB of JetClass. While one is used, the next is filled.
+#: Jets to be held where nothing is asked for: 0.3 GB of JetClass.
 BUFFER = 200_000
+
+#: A cluster of more jets is read in parts where jets are shuffled, and decompressed as a whole for each.
+_LARGEST = 131_072
+
+_VERSION = 2
 
 
 class JetStream:
     """Batches of jets without padding, epoch by epoch.
 
-    Blocks of some ten thousand jets, each a few whole clusters of one file, are shuffled so that the files' classes
-    alternate. ``buffer`` jets of successive blocks are read at once, by threads, and shuffled jet by jet, while the
-    next are being read. The order depends on the seed, the epoch and the files, and on nothing else: a stream
-    continues bit for bit where another one has stopped, and the ranks of a distributed run divide the epoch among
-    themselves without talking to each other.
+    Blocks of some ten thousand jets and more, each a few whole clusters of one file, are read by threads, and their
+    jets divided among many windows of 16,384 jets, so that batches hold the classes as a shuffle of all jets would,
+    however the classes lie in the files; see :mod:`jetsym.jets.io.streaming.mixing`. Every block is read once in an
+    epoch, and once more where an epoch or the part of a rank begins and ends within it: of a hundred blocks of each of
+    ten classes that makes 1% more. The labels of files on this machine are read once more, at the beginning.
+
+    The order depends on the seed, the epoch, the files and ``buffer``, and on nothing else: a stream continues bit for
+    bit where another one has stopped, and the ranks of a distributed run divide the epoch among themselves without
+    talking to each other. One that is continued by another number of ranks divides what is left of the epoch anew.
 
     Parameters
     ----------
@@ -65,7 +74,9 @@ class JetStream:
     rank, world_size
         Number of this process among all that share the epoch, over all nodes.
     buffer
-        Jets that are shuffled at a time, to within a block; by default 200,000, and of a cache below 16 GB all.
+        Jets to be held in memory at a time; by default 200,000, and of a cache below 16 GB all. Where a block of every
+        class is more, so many are held, up to five times ``buffer``: ten files of one cluster of 60,000 jets each are
+        held whole at first. If even that is not enough, small classes follow each other.
     threads
         Threads that read.
     cache
@@ -126,11 +137,13 @@ class JetStream:
         expect_one_of("bad_jets", bad_jets, ("raise", "drop"))
         known = load_mapping(mapping)
         options: dict[str, Any] = {"columns": columns, "also": tuple(also), "bad_jets": bad_jets, "skip_bad": skip_bad}
-        self._source = _open(paths, cache, known, options, alone=world_size == 1)
+        largest = _LARGEST if shuffle else None
+        self._source = _open(paths, cache, known, options, alone=world_size == 1, largest=largest)
         self._batch_size, self._shuffle, self._seed = batch_size, shuffle, seed
         self._rank, self._world_size = rank, world_size
         self._threads, self._skip_bad = threads, skip_bad
-        self._epoch, self._batch = epoch, 0
+        self._epoch = epoch
+        self._passed: list[list[int]] = []  # of each number of ranks: that, and the jets that each has given
         self._pin = torch.cuda.is_available()
         self.n_jets = sum(map(len, self._source.blocks))
         self._whole = self._source.whole if buffer is None or buffer >= self.n_jets else None
@@ -145,7 +158,7 @@ class JetStream:
         """Count the batches per epoch on this rank."""
         if self._shuffle:
             return self.n_jets // self._world_size // self._batch_size
-        start, stop = self._share
+        start, stop = _share(self.n_jets, self._rank, self._world_size)
         return -(-(stop - start) // self._batch_size)
 
     @property
@@ -200,163 +213,176 @@ class JetStream:
         """Files, and parts of files, that have been left out so far because they are damaged."""
         return self._source.skipped
 
+    def class_counts(self) -> dict[str, int] | None:
+        """Count the jets of each class, from the labels alone; None where they would have to be fetched from afar."""
+        counts = None if self._counts is None else self._counts.sum(axis=0)
+        if counts is None or counts[len(self.classes) :].any():
+            return None
+        return dict(zip(self.classes, counts.tolist(), strict=False))
+
     def __iter__(self) -> Iterator[RaggedBatch]:
         """Give the batches that are left of the epoch."""
-        batch, parts = self._batch, []
-        start, stop = self._share
-        position, stop = batch * self._batch_size, min(stop - start, len(self) * self._batch_size)
-        for begin, end, window in self._windows(position, stop):
-            while position < min(end, stop):
-                full = min((batch + 1) * self._batch_size, stop)
-                until = min(full, end)
-                parts.append(window.take(position - begin, until - begin))
-                position = until
-                if position == full:
-                    jets, parts = PackedJets.concatenate(parts), []
-                    batch += 1
-                    self._batch = batch
-                    if len(jets):
+        if not self._passed or self._passed[-1][0] != self._world_size:
+            self._passed.append([self._world_size, 0])
+        stage = self._passed[-1]
+        pieces = self._left()
+        before, given, stop = stage[1], 0, _total(pieces)
+        parts: list[PackedJets] = []
+        for window in (window for piece in pieces for window in self._windows(*piece)):
+            place = 0
+            while place < len(window):
+                until = min(place + self._batch_size - given % self._batch_size, len(window))
+                parts.append(window.take(place, until))
+                given, place = given + until - place, until
+                if given % self._batch_size == 0 or given == stop:
+                    there, parts = [part for part in parts if len(part)], []
+                    stage[1] = before + given
+                    if there:
+                        jets = PackedJets.concatenate(there)
                         yield jets.batch().pin_memory() if self._pin else jets.batch()
             del window  # the next but one is read as soon as the next is asked for
-        self._epoch, self._batch = self._epoch + 1, 0
+        self._epoch, self._passed = self._epoch + 1, []
 
-    def set_epoch(self, epoch: int) -> None:
-        """Go to the beginning of an epoch."""
-        self._epoch, self._batch = epoch, 0
+    def set_epoch(self, epoch: int, *, jets: int = 0) -> None:
+        """Go to a place in an epoch: ``jets`` of it have been shown, by all processes together.
+
+        In an epoch of which the stream has loaded a state, or in which it is, the processes are those that have really
+        shown them, as far as that goes; else as many as there are now.
+
+        Raises
+        ------
+        ConfigError
+            If the processes cannot have shown so many.
+        """
+        earlier, left = self._passed if epoch == self._epoch else [], jets
+        passed: list[list[int]] = []
+        for ranks, each in [*earlier, [self._world_size, self.n_jets // self._world_size]]:
+            own = min(each, left // ranks)
+            passed += [[ranks, own]] if own else []
+            left -= ranks * own
+            if own < each:
+                break
+        if left:
+            raise ConfigError(
+                f"jets={jets}; expected at most {self.n_jets}, in equal parts on each of {self._world_size} processes"
+            )
+        self._epoch, self._passed = epoch, passed
 
     def state_dict(self) -> dict[str, Any]:
-        """Return where the stream stands: a few numbers and strings, the same on all ranks after the same batch."""
-        return {**self._settings(), "epoch": self._epoch, "batch": self._batch}
+        """Return where the stream stands: a few numbers and strings, the same on all ranks after the same batch.
+
+        ``passed`` is what has been shown of the epoch: of each number of processes that have been at it, one after the
+        other, that number and the jets that each of them has shown.
+        """
+        return {**self._settings(), "epoch": self._epoch, "passed": [list(stage) for stage in self._passed if stage[1]]}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue where another stream over the same files stood: its next batch is the next one of this.
+        """Continue where another stream over the same files stood, with as many processes as there are now.
+
+        With as many as before the next batch is the next one of that stream; with others the rest of the epoch is
+        divided among them, so that every jet comes once all the same.
 
         Raises
         ------
         ConfigError
             If that stream had other files, or other options on which the order depends.
         """
+        if state.get("version") == 1:
+            state = self._upgraded(state)
         for name, own in self._settings().items():
             if state.get(name) != own:
                 raise ConfigError(
                     f"the saved stream had {name}={state.get(name)!r}, this one has {own!r}; "
                     "open it with the same files and options to continue"
                 )
-        if unknown := set(state) - {*self._settings(), "epoch", "batch"}:
-            raise ConfigError(f"{sorted(unknown)[0]!r} is not part of a stream's state; {closest('batch', state)}")
-        self._epoch, self._batch = int(state["epoch"]), int(state["batch"])
+        if unknown := set(state) - {*self._settings(), "epoch", "passed"}:
+            raise ConfigError(f"{sorted(unknown)[0]!r} is not part of a stream's state; {closest('passed', state)}")
+        self._epoch, self._passed = int(state["epoch"]), [[int(n) for n in stage] for stage in state["passed"]]
+
+    def _upgraded(self, state: dict[str, Any]) -> dict[str, Any]:
+        """Read a state of version 1: it counted batches, and its buffers were of whole blocks, mixed otherwise."""
+        state = {**state, "version": _VERSION}
+        ranks, size, batch = (state.pop(name, 0) for name in ("world_size", "batch_size", "batch"))
+        if batch and state.get("shuffle") and state.get("buffer") is not None:
+            raise ConfigError(
+                f"the saved stream stood in the middle of epoch {state.get('epoch')}, in an order that is no longer "
+                "made; begin with an epoch: set_epoch(…)"
+            )
+        return {**state, "passed": [[ranks, batch * size]] if batch else []}
 
     def _settings(self) -> dict[str, Any]:
         return {
-            "version": 1,
+            "version": _VERSION,
             "seed": self._seed,
-            "batch_size": self._batch_size,
             "shuffle": self._shuffle,
-            "world_size": self._world_size,
             "buffer": None if self._whole is not None else self._buffer,
             "jets": self._source.fingerprint(),
         }
 
-    @property
-    def _share(self) -> tuple[int, int]:
-        """The part of the epoch's sequence of jets that is this rank's; the parts differ by one jet at most."""
-        return tuple((self._rank + end) * self.n_jets // self._world_size for end in (0, 1))  # type: ignore[return-value]
+    def _left(self) -> list[tuple[int, int]]:
+        """Find which parts of the epoch's sequence of jets this rank is still to show."""
+        left = [(0, self.n_jets)]
+        for ranks, each in self._passed[:-1]:
+            total = _total(left)
+            left = [piece for rank in range(ranks) for piece in _part(left, *_share(total, rank, ranks), skipped=each)]
+        total, done = _total(left), self._passed[-1][1]
+        own = _part(left, *_share(total, self._rank, self._world_size), skipped=done)
+        if not self._shuffle:
+            return own
+        return _part(own, 0, (total // self._world_size - done) // self._batch_size * self._batch_size)
 
     def _rng(self, *place: int) -> np.random.Generator:
         return np.random.default_rng((self._seed, self._epoch, *place))
 
-    def _windows(self, position: int, stop: int) -> Iterator[tuple[int, int, _Window]]:
-        """Fill the buffers from a position of this rank's sequence on; each with its first position and its end."""
+    @cached_property
+    def _counts(self) -> NDArray[np.int64] | None:
+        return self._source.count()
+
+    @cached_property
+    def _mixture(self) -> Mixture:
+        counts = self._counts
+        if counts is None:
+            counts = count_names(self._source.blocks, self._source.groups)
+        return Mixture(counts, buffer=self._buffer)
+
+    def _windows(self, start: int, stop: int) -> Iterator[Window]:
+        """Read the jets from one place of the epoch's sequence to another."""
         if self._whole is not None:
-            start, end = self._share
-            order = self._rng(0).permutation(self.n_jets)[start:end] if self._shuffle else np.arange(start, end)
-            yield 0, len(order), _Window(self._whole, order)
-            return
-        plan = [(begin, end, blocks) for begin, end, blocks in self._plan() if position < end and begin < stop]
-        room = max((sum(map(self._source.particles, blocks)) for _, _, blocks in plan), default=0)
-        arenas = [self._source.arena(room) for _ in plan[:2]]
-        with ThreadPoolExecutor(self._threads, thread_name_prefix="jetsym-read") as pool:
-
-            def ask(number: int) -> list[Future[Any]]:
-                arena = arenas[number % 2]
-                arena.clear()
-                return [pool.submit(self._read, block, arena) for block in plan[number][2]]
-
-            try:
-                reading = [ask(0)] if plan else []
-                for number, (begin, end, blocks) in enumerate(plan):
-                    # Ask for the next ones first, so that the threads have work while these are used.
-                    if number + 1 < len(plan):
-                        reading.append(ask(number + 1))
-                    yield begin, end, self._fill(blocks, reading.pop(0), begin, arenas[number % 2])
-            finally:
-                pool.shutdown(wait=True, cancel_futures=True)
-
-    def _plan(self) -> list[tuple[int, int, list[Block]]]:
-        """Plan what this rank reads in the epoch, a buffer at a time: first position, end, blocks."""
-        blocks = list(self._source.blocks)
-        if self._shuffle:
-            blocks = mixed(blocks, self._source.groups, self._rng(0))
-        start, stop = self._share
-        # Buffers of the same size, lest the last one holds a few blocks of a few classes only.
-        size = (stop - start) / max(1, -(-(stop - start) // self._buffer))
-        windows: dict[int, tuple[int, int, list[Block]]] = {}
-        passed = 0
-        for block in blocks:
-            first, last = max(start - passed, 0), min(stop - passed, len(block))
-            begin = passed + first - start
-            passed += len(block)
-            if first < last:
-                own = Block(block.file, block.start + first, block.start + last)
-                place = int((begin + len(own) / 2) / size)
-                since, _, filled = windows.get(place, (begin, begin, []))
-                windows[place] = since, begin + len(own), [*filled, own]
-        return list(windows.values())
-
-    def _read(self, block: Block, arena: Arena) -> tuple[PackedJets, NDArray[np.bool_] | None] | Skipped:
-        try:
-            return self._source.read(block, arena)
-        except DataError as error:
-            if not self._skip_bad:
-                raise
-            return Skipped(self._source.files[block.file], len(block), str(error))
-
-    def _fill(self, blocks: Sequence[Block], reading: list[Future[Any]], begin: int, arena: Arena) -> _Window:
-        parts, kept = [], []
-        for block, future in zip(blocks, reading, strict=True):
-            found = future.result()
-            if isinstance(found, Skipped):
-                self._source.skipped.append(found)
-                kept.append(np.zeros(len(block), np.bool_))
-            else:
-                jets, those = found
-                parts.append(jets)
-                kept.append(np.ones(len(block), np.bool_) if those is None else those)
-        reading.clear()
-        there = np.concatenate(kept)
-        joined = arena.join(parts)
-        if joined is None:  # some block has left jets out, or needed more room
-            parts = [part.slice(0, len(part)) for part in parts]
-            filled, rows = PackedJets.concatenate(parts) if parts else PackedJets.none(), np.arange(there.sum())
-        else:
-            filled, rows = joined
-        places = np.full(len(there), -1)
-        places[there] = rows
-        if self._shuffle:
-            places = places[self._rng(1, begin).permutation(len(places))]
-        return _Window(filled, places)
+            order = self._rng(0).permutation(self.n_jets)[start:stop] if self._shuffle else np.arange(start, stop)
+            return iter([Window(self._whole, order)])
+        reader = Reader(self._source, self._threads, self._skip_bad)
+        if not self._shuffle:
+            return reader.in_order(start, stop, buffer=self._buffer)
+        rng = self._rng(0)
+        order = mixed(self._source.blocks, self._source.groups, rng)
+        plan = self._mixture.plan(order, rng)
+        return reader.mixed(start, stop, plan=plan, mixture=self._mixture, rng=self._rng)
 
 
-@dataclass(frozen=True)
-class _Window:
-    """A filled buffer: its jets, and their order; −1 stands for a jet that has been left out."""
+def _share(n_jets: int, rank: int, ranks: int) -> tuple[int, int]:
+    """Return the part of jets that is a rank's; the parts differ by one jet at most."""
+    return rank * n_jets // ranks, (rank + 1) * n_jets // ranks
 
-    jets: PackedJets
-    order: NDArray[np.int64]
 
-    def take(self, start: int, stop: int) -> PackedJets:
-        chosen = self.order[start:stop]
-        return self.jets.take(chosen[chosen >= 0])
+def _total(pieces: Sequence[tuple[int, int]]) -> int:
+    return sum(stop - start for start, stop in pieces)
+
+
+def _part(pieces: Sequence[tuple[int, int]], start: int, stop: int, *, skipped: int = 0) -> list[tuple[int, int]]:
+    """Cut from pieces, one after the other, what lies between two places, without the first ``skipped`` of it.
+
+    Examples
+    --------
+    >>> _part([(0, 10), (50, 60)], 5, 15, skipped=2)
+    [(7, 10), (50, 55)]
+    """
+    found, passed = [], 0
+    for begin, end in pieces:
+        first, last = max(start + skipped - passed, 0), min(stop - passed, end - begin)
+        if first < last:
+            found.append((begin + first, begin + last))
+        passed += end - begin
+    return found
 
 
 def _open(
@@ -366,6 +392,7 @@ def _open(
     options: dict[str, Any],
     *,
     alone: bool,
+    largest: int | None,
 ) -> JetFiles | CacheFiles:
     """Open the source that paths and cache mean."""
     from jetsym.jets.io.streaming.cache import CacheFiles, is_cache
@@ -374,7 +401,7 @@ def _open(
     if isinstance(paths, str | os.PathLike) and is_cache(Path(paths).expanduser()):
         return CacheFiles(Path(paths).expanduser(), mapping=mapping, **wanted)
     if cache is None:
-        return JetFiles(jet_files(paths), **options, mapping=mapping)
+        return JetFiles(jet_files(paths), **options, mapping=mapping, largest=largest)
     files, folder = local_files(paths), Path(cache).expanduser()
     if not is_cache(folder):
         if not alone:

