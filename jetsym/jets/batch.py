@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from jetsym.errors import ConfigError, DataError
+from jetsym.jets.inputs import InputForm
 from jetsym.jets.io.ragged import RaggedJets, check_alike, offsets_of
 from jetsym.jets.schema import CLASSES, SCALARS
 
@@ -45,6 +46,11 @@ class JetBatch:
         Names of the columns of ``scalars``.
     columns
         Further per-jet columns of shape (B,), by branch name (soft-drop mass, N-subjettiness, truth).
+    inputs
+        What networks of other stacks take, by name: (B, V, length), or (B, V) without a length; see
+        :mod:`jetsym.jets.inputs`. They are not padded with the momenta, nor trimmed.
+    input_forms
+        The form of each input, with the names of its V variables.
 
     Raises
     ------
@@ -71,17 +77,25 @@ class JetBatch:
     classes: tuple[str, ...] = CLASSES
     scalar_names: tuple[str, ...] = SCALARS
     columns: Mapping[str, Tensor] = field(default_factory=dict)
+    inputs: Mapping[str, Tensor] = field(default_factory=dict)
+    input_forms: Mapping[str, InputForm] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.p4.ndim != 3 or self.p4.shape[-1] != 4:
             raise DataError(f"p4 has shape {tuple(self.p4.shape)}; expected (jets, particles, 4) as (E, px, py, pz)")
         jets, particles = self.p4.shape[:2]
+        if self.inputs.keys() != self.input_forms.keys():
+            raise DataError(
+                f"the inputs are {', '.join(self.inputs) or 'none'}, and forms are given of "
+                f"{', '.join(self.input_forms) or 'none'}; expected an InputForm for each"
+            )
         expected = {
             "mask": (self.mask, (jets, particles)),
             "scalars": (self.scalars, (jets, particles, len(self.scalar_names))),
             "jet_p4": (self.jet_p4, (jets, 4)),
             **({} if self.label is None else {"label": (self.label, (jets,))}),
             **{name: (column, (jets,)) for name, column in self.columns.items()},
+            **{name: (one, (jets, *self.input_forms[name].shape)) for name, one in self.inputs.items()},
         }
         for name, (tensor, shape) in expected.items():
             if tuple(tensor.shape) != shape:
@@ -122,6 +136,11 @@ class JetBatch:
         return int(self.p4.shape[1])
 
     @property
+    def has_momenta(self) -> bool:
+        """False for jets of which inputs alone are known: they have no slots for particles, and cannot be moved."""
+        return self.max_particles > 0 or not self.inputs
+
+    @property
     def n_particles(self) -> Tensor:
         """(B,) int64 number of real particles of each jet."""
         return self.mask.sum(dim=1)
@@ -149,7 +168,7 @@ class JetBatch:
         return self._map(lambda tensor: tensor.to(target, non_blocking=asynchronous))
 
     def trim(self) -> JetBatch:
-        """Drop the slots that are padding in every jet (at least one slot stays)."""
+        """Drop the slots that are padding in every jet (at least one slot stays, if there is any); inputs stay."""
         used = self.mask.any(dim=0).nonzero()
         last = int(used.max()) + 1 if len(used) else 1
         return self.replace(p4=self.p4[:, :last], mask=self.mask[:, :last], scalars=self.scalars[:, :last])
@@ -165,7 +184,7 @@ class JetBatch:
 
     @classmethod
     def concatenate(cls, batches: Sequence[JetBatch]) -> JetBatch:
-        """Join batches of the same classes, scalars and columns along the jets, padding to the longest."""
+        """Join batches of the same classes, scalars, columns and inputs along the jets, padding to the longest."""
         if not batches:
             raise DataError("no batches to concatenate; expected at least one")
         first, slots = batches[0], max(batch.max_particles for batch in batches)
@@ -180,6 +199,7 @@ class JetBatch:
             jet_p4=torch.cat([batch.jet_p4 for batch in batches]),
             label=None if first.label is None else torch.cat([batch.label for batch in batches]),  # type: ignore[misc]
             columns={name: torch.cat([batch.columns[name] for batch in batches]) for name in first.columns},
+            inputs={name: torch.cat([batch.inputs[name] for batch in batches]) for name in first.inputs},
         )
 
     def ragged(self) -> RaggedJets:
@@ -194,6 +214,8 @@ class JetBatch:
             classes=batch.classes,
             scalar_names=batch.scalar_names,
             columns={name: column.detach().numpy().copy() for name, column in batch.columns.items()},
+            inputs={name: one.detach().numpy().copy() for name, one in batch.inputs.items()},
+            input_forms=batch.input_forms,
         )
 
     @classmethod
@@ -228,12 +250,14 @@ class JetBatch:
 
         return cls.of_rows(
             *map(tensor, (jets.offsets, jets.p4, jets.scalars)),
-            slots=max(1, longest if max_particles is None else min(longest, max_particles)),
+            slots=max(0 if jets.inputs else 1, longest if max_particles is None else min(longest, max_particles)),
             jet_p4=tensor(jets.jet_p4),
             label=None if jets.label is None else tensor(jets.label),
             classes=jets.classes,
             scalar_names=jets.scalar_names,
             columns={name: tensor(column) for name, column in jets.columns.items()},
+            inputs={name: tensor(one) for name, one in jets.inputs.items()},
+            input_forms=jets.input_forms,
         )
 
     def to_awkward(self) -> ak.Array:
@@ -287,6 +311,7 @@ class JetBatch:
             jet_p4=change(self.jet_p4),
             label=None if self.label is None else change(self.label),
             columns={name: change(column) for name, column in self.columns.items()},
+            inputs={name: change(one) for name, one in self.inputs.items()},
         )
 
 

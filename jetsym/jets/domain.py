@@ -22,6 +22,7 @@ from jetsym.jets.io.sample import sample
 from jetsym.jets.moves import actions
 from jetsym.jets.moves.frames import axes_along, expect_rest_frame
 from jetsym.jets.moves.generators import aligned_generators, tangents
+from jetsym.jets.moves.inputs import follow
 from jetsym.jets.moves.sampling import random_directions
 from jetsym.jets.sources import ALL_PARTICLES, max_particles_of, sources_of
 from jetsym.symmetry import GroupName, Symmetry
@@ -94,10 +95,11 @@ class Jets(Domain):
     def with_tangents(self, inputs: JetBatch, generators: Tensor) -> JetBatch:
         p4, jet_p4 = tangents(inputs, generators)
         repeated = self.move(inputs, torch.eye(3, dtype=torch.float64).expand(len(generators), 3, 3))
-        return repeated.replace(
+        moving = repeated.replace(
             p4=forward_ad.make_dual(repeated.p4, p4.flatten(0, 1)),
             jet_p4=forward_ad.make_dual(repeated.jet_p4, jet_p4.flatten(0, 1)),
         )
+        return follow(inputs, moving)
 
     @override
     def to(self, inputs: JetBatch, *, device: Any, dtype: Any) -> JetBatch:

@@ -46,6 +46,7 @@ __all__ = [
     "harmonic_features",
     "invariant_features",
     "kinematic_features",
+    "kinematic_quantities",
     "kinpid_features",
     "pair_invariants",
 ]
@@ -116,7 +117,7 @@ def kinematic_features(batch: JetBatch, *, angles: Angles = "field") -> Tensor:
     >>> kinematic_features(batch)[0, 0, 2:]
     tensor([ 3.2900,  3.2900, -0.8000,  0.0000,  0.0000])
     """
-    return _stack(batch, _kinematics(batch, angles), KINEMATIC_FEATURES)
+    return _stack(batch, kinematic_quantities(batch, angles), KINEMATIC_FEATURES)
 
 
 def kinpid_features(batch: JetBatch, *, angles: Angles = "field") -> Tensor:
@@ -129,7 +130,7 @@ def kinpid_features(batch: JetBatch, *, angles: Angles = "field") -> Tensor:
     DataError
         The batch lacks one of the scalars; read it with JetClass's per-particle branches.
     """
-    return _stack(batch, _kinematics(batch, angles) | _particle_id(batch), KINPID_FEATURES)
+    return _stack(batch, kinematic_quantities(batch, angles) | _particle_id(batch), KINPID_FEATURES)
 
 
 def full_features(batch: JetBatch, *, angles: Angles = "field") -> Tensor:
@@ -143,7 +144,9 @@ def full_features(batch: JetBatch, *, angles: Angles = "field") -> Tensor:
     DataError
         The batch lacks one of the scalars; read it with JetClass's per-particle branches.
     """
-    return _stack(batch, _kinematics(batch, angles) | _particle_id(batch) | _displacements(batch), FULL_FEATURES)
+    return _stack(
+        batch, kinematic_quantities(batch, angles) | _particle_id(batch) | _displacements(batch), FULL_FEATURES
+    )
 
 
 #: Name of a feature set -> the function that computes it, and the names of its columns.
@@ -164,7 +167,7 @@ def angular_points(batch: JetBatch, *, angles: Angles = "field") -> Tensor:
     >>> angular_points(batch)[0, 1]
     tensor([0.0000, 1.5708])
     """
-    columns = _kinematics(batch, angles)
+    columns = kinematic_quantities(batch, angles)
     points = torch.stack([columns["deta"], columns["dphi"]], dim=-1)
     return points.masked_fill(~batch.mask[..., None], 0.0)
 
@@ -282,7 +285,7 @@ def _log_products(first: Tensor, second: Tensor) -> Tensor:
     return products.clamp_min(0.0).log1p()
 
 
-def _kinematics(batch: JetBatch, angles: Angles) -> dict[str, Tensor]:
+def kinematic_quantities(batch: JetBatch, angles: Angles) -> dict[str, Tensor]:
     """Compute the seven kinematic quantities, each (B, N), before standardisation."""
     p4, jet = _off_beam(_real_momenta(batch)), _off_beam(batch.jet_p4)[:, None]
     pt, jet_pt = kinematics.pt(p4), kinematics.pt(jet)
@@ -330,6 +333,11 @@ def _standardise(name: str, values: Tensor) -> Tensor:
 
 def _real_momenta(batch: JetBatch) -> Tensor:
     """Set the padded slots of the momenta to zero, so that rubbish there reaches neither values nor gradients."""
+    if not batch.has_momenta:
+        raise DataError(
+            f"the jets have inputs ({', '.join(batch.inputs)}) and no momenta, from which features are computed; name "
+            "the input that holds px, py, pz and energy: vectors="
+        )
     return batch.p4.masked_fill(~batch.mask[..., None], 0.0)
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from jetsym.jets.io.packed import PackedJets
+from jetsym.jets.io.packed_inputs import join_inputs
 from jetsym.jets.io.ragged import check_alike
 
 if TYPE_CHECKING:
@@ -68,6 +69,7 @@ class Arena:
             jet_p4=np.concatenate([part.jet_p4 for part in there]),
             label=None if there[0].label is None else np.concatenate([part.label for part in there]),
             columns={name: np.concatenate([part.columns[name] for part in there]) for name in there[0].columns},
+            inputs=join_inputs([part.inputs for part in there]),
         )
         begins = np.empty(len(parts), np.int64)
         begins[order] = np.cumsum([0, *map(len, there[:-1])])

@@ -17,6 +17,8 @@ import torch
 from torch import Tensor
 
 from jetsym.jets.batch import JetBatch
+from jetsym.jets.inputs import InputForm
+from jetsym.jets.io.packed_inputs import PackedInput, join_inputs
 from jetsym.jets.io.ragged import RaggedJets, check_alike, offsets_of
 from jetsym.jets.schema import CLASSES, SCALARS
 
@@ -47,6 +49,8 @@ class PackedJets:
         (P,) uint8, or (P, 6) float32 where the values do not fit a byte, or None beside momenta alone.
     jet_p4, label, classes, columns
         As in :class:`jetsym.jets.batch.JetBatch`.
+    inputs
+        What other networks take, by name, without padding.
     """
 
     offsets: NDArray[np.int64]
@@ -56,6 +60,7 @@ class PackedJets:
     label: NDArray[np.int64] | None = None
     classes: tuple[str, ...] = CLASSES
     columns: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    inputs: Mapping[str, PackedInput] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
@@ -67,15 +72,17 @@ class PackedJets:
         offsets = offsets_of(counts)
         particles = np.repeat(starts - offsets[:-1], counts)
         particles += np.arange(offsets[-1])
-        return self._map(
+        taken = self._map(
             lambda values: values.take(particles, axis=0), lambda column: column.take(jets, axis=0), offsets
         )
+        return replace(taken, inputs={name: one.take(jets) for name, one in self.inputs.items()})
 
     def slice(self, start: int, stop: int) -> PackedJets:
         """Select the jets ``start`` to ``stop``: views, no copies, but for the offsets."""
         offsets = self.offsets[start : stop + 1] - self.offsets[start]
         first, last = self.offsets[start], self.offsets[stop]
-        return self._map(lambda values: values[first:last], lambda column: column[start:stop], offsets)
+        sliced = self._map(lambda values: values[first:last], lambda column: column[start:stop], offsets)
+        return replace(sliced, inputs={name: one.slice(start, stop) for name, one in self.inputs.items()})
 
     @classmethod
     def concatenate(cls, parts: list[PackedJets]) -> PackedJets:
@@ -98,6 +105,7 @@ class PackedJets:
             lambda column: np.empty((len(offsets) - 1, *column.shape[1:]), column.dtype),
             offsets,
         )
+        joined = replace(joined, inputs=join_inputs([part.inputs for part in parts]))
         if first.kinds is not None and not packed:
             joined = replace(joined, kinds=np.empty((offsets[-1], len(KINDS)), np.float32))
         jet = 0
@@ -136,6 +144,8 @@ class PackedJets:
             classes=self.classes,
             scalar_names=self.scalar_names,
             columns=self.columns,
+            inputs={name: one.batch().padded().numpy() for name, one in self.inputs.items()},
+            input_forms=self.input_forms,
         )
 
     def batch(self) -> RaggedBatch:
@@ -149,6 +159,7 @@ class PackedJets:
             label=None if self.label is None else torch.from_numpy(self.label),
             classes=self.classes,
             columns={name: torch.from_numpy(column) for name, column in self.columns.items()},
+            inputs={name: one.batch() for name, one in self.inputs.items()},
             longest=int(counts.max(initial=0)),
         )
 
@@ -180,6 +191,11 @@ class PackedJets:
         """Names of what is known of the particles besides their momenta."""
         return _scalar_names(self)
 
+    @property
+    def input_forms(self) -> dict[str, InputForm]:
+        """The form of each input."""
+        return {name: one.form for name, one in self.inputs.items()}
+
 
 @dataclass(frozen=True, eq=False)
 class RaggedBatch:
@@ -187,7 +203,7 @@ class RaggedBatch:
 
     Parameters
     ----------
-    offsets, values, kinds, jet_p4, label, classes, columns
+    offsets, values, kinds, jet_p4, label, classes, columns, inputs
         As in :class:`PackedJets`, as tensors.
     longest
         Number of particles of the fullest jet, known without asking the device.
@@ -211,6 +227,7 @@ class RaggedBatch:
     classes: tuple[str, ...] = CLASSES
     columns: Mapping[str, Tensor] = field(default_factory=dict)
     longest: int = 0
+    inputs: Mapping[str, PackedInput] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
@@ -252,7 +269,8 @@ class RaggedBatch:
 
         It has as many slots as its fullest jet needs, at most ``max_particles``.
         """
-        slots = max(1, self.longest if max_particles is None else min(self.longest, max_particles))
+        least = 0 if self.inputs else 1
+        slots = max(least, self.longest if max_particles is None else min(self.longest, max_particles))
         return JetBatch.of_rows(
             self.offsets,
             self.p4,
@@ -263,6 +281,8 @@ class RaggedBatch:
             classes=self.classes,
             scalar_names=self.scalar_names,
             columns=self.columns,
+            inputs={name: one.padded() for name, one in self.inputs.items()},
+            input_forms={name: one.form for name, one in self.inputs.items()},
         )
 
     def _map(self, change: Callable[[Tensor], Tensor]) -> RaggedBatch:
@@ -274,6 +294,7 @@ class RaggedBatch:
             jet_p4=change(self.jet_p4),
             label=None if self.label is None else change(self.label),
             columns={name: change(column) for name, column in self.columns.items()},
+            inputs={name: one.map(change) for name, one in self.inputs.items()},
         )
 
 

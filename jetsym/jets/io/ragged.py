@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from jetsym.errors import DataError
 from jetsym.jets.schema import CLASSES, SCALARS
+
+if TYPE_CHECKING:
+    from jetsym.jets.inputs import InputForm
 
 __all__ = ["RaggedJets", "check_alike", "offsets_of"]
 
@@ -37,6 +40,8 @@ class RaggedJets:
         Names of the columns of ``scalars``.
     columns
         Further per-jet columns of shape (B,), by branch name.
+    inputs, input_forms
+        As in :class:`jetsym.jets.batch.JetBatch`.
 
     Examples
     --------
@@ -54,6 +59,8 @@ class RaggedJets:
     classes: tuple[str, ...] = CLASSES
     scalar_names: tuple[str, ...] = SCALARS
     columns: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    inputs: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    input_forms: Mapping[str, InputForm] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
@@ -92,6 +99,7 @@ def _facts(jets: Any) -> dict[str, Any]:
         "classes": jets.classes,
         "scalars": jets.scalar_names,
         "columns": sorted(jets.columns),
+        "inputs": dict(jets.input_forms),
         "dtypes": getattr(jets, "dtype", None),
     }
 

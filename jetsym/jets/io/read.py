@@ -18,7 +18,7 @@ from jetsym.jets.io.arena import Arena
 from jetsym.jets.io.formats.index import EmptyFileError, FileIndex
 from jetsym.jets.io.formats.layout import AXIS_BRANCHES, labels
 from jetsym.jets.io.formats.opening import explained
-from jetsym.jets.io.mapping.parse import open_mapping
+from jetsym.jets.io.mapping.parse import load_mapping, open_mapping
 from jetsym.jets.io.mapping.tree_mapping import TreeMapping
 from jetsym.jets.io.oddities import Oddities, Skipped
 from jetsym.jets.io.packed import DISPLACEMENTS, KINDS, PackedJets, pack_kinds
@@ -58,6 +58,7 @@ def read(
     bad_jets: BadJets = ...,
     skip_bad: bool = ...,
     mapping: MappingFile = ...,
+    vectors: str | None = ...,
     oddities: Oddities | None = ...,
 ) -> JetBatch: ...
 @overload
@@ -72,6 +73,7 @@ def read(
     bad_jets: BadJets = ...,
     skip_bad: bool = ...,
     mapping: MappingFile = ...,
+    vectors: str | None = ...,
     oddities: Oddities | None = ...,
 ) -> ak.Array: ...
 def read(
@@ -85,6 +87,7 @@ def read(
     bad_jets: BadJets = "raise",
     skip_bad: bool = False,
     mapping: MappingFile = None,
+    vectors: str | None = None,
     oddities: Oddities | None = None,
 ) -> JetBatch | ak.Array:
     """Read jets from JetClass or JetClass-II files into memory.
@@ -126,7 +129,10 @@ def read(
         Leave out files that cannot be read, and damaged parts of files. One without entries among others is always
         left out.
     mapping
-        A YAML file that says what the branches of another tree hold, see :mod:`jetsym.jets.io.mapping`.
+        A YAML file that says what the branches of another tree hold, see :mod:`jetsym.jets.io.mapping`, or a data
+        configuration of weaver-core.
+    vectors
+        The input of weaver-core's configuration that holds px, py, pz and energy; None for ``pf_vectors``.
     oddities
         Takes up what has been left out and what is odd, see :class:`jetsym.jets.io.oddities.Oddities`.
 
@@ -155,6 +161,7 @@ def read(
     expect_one_of("library", library, ("torch", "ak"))
     check_number("max_particles", max_particles, "particles")
     expect_one_of("columns", columns, ("all", "full", "kin"))
+    known = load_mapping(mapping, vectors=vectors)
     jets = read_packed(
         paths,
         limit=limit,
@@ -162,7 +169,7 @@ def read(
         also=also,
         bad_jets=bad_jets,
         skip_bad=skip_bad,
-        mapping=mapping,
+        mapping=known,
         oddities=oddities,
     )
     if library == "ak":
@@ -262,7 +269,7 @@ def _read_chosen(
     said.see(index.path, found)
     good, kept = _without_bad(index, jets, found, bad_jets)
     if kept is not None:
-        said.drop(index.path, len(kept) - int(kept.sum()))
+        said.drop(index.path, len(kept) - int(kept.sum()), part=start)
     return good
 
 
@@ -370,7 +377,8 @@ def read_block(
     path, layout = index.path, index.layout
     names = layout.columns if columns == "all" else tuple(name for name in layout.columns if name in also)
     with index.reader(index) as file, explained(path):
-        flat = {name: file.flat(name, start, stop) for name in (*AXIS_BRANCHES, *layout.labels, *names)}
+        flat = {name: file.flat(name, start, stop) for name in (*AXIS_BRANCHES, *layout.labels)}
+        further = {name: file.column(name, start, stop) for name in names}
         first = P4_BRANCHES[0]
         content, counts = file.ragged(first, start, stop)
 
@@ -394,6 +402,7 @@ def read_block(
         if scalars:
             bits = (particles(f"part_{name}") for name in KINDS)
             kinds = pack_kinds([one.astype(one.dtype.newbyteorder("=")) for one in bits])
+        inputs = {} if columns == "kin" else file.inputs(start, stop)
     axis = [torch.from_numpy(flat[name].astype(np.float64)) for name in AXIS_BRANCHES]
     jets = PackedJets(
         offsets=np.concatenate([[0], np.cumsum(counts)]),
@@ -402,7 +411,8 @@ def read_block(
         jet_p4=from_pt_eta_phi_energy(*axis).to(torch.float32).numpy(),
         label=labels(path, flat, layout, first=start),
         classes=layout.classes,
-        columns={name: flat[name] for name in names},
+        columns=further,
+        inputs=inputs,
     )
     if bad_jets == "keep":
         return jets, None
@@ -414,7 +424,7 @@ def _without_bad(
     index: FileIndex, numbers: NDArray[np.int64], jets: PackedJets, bad_jets: BadJets
 ) -> tuple[PackedJets, NDArray[np.bool_] | None]:
     """Raise on, or leave out, jets that no model can use; ``numbers`` are theirs in the file."""
-    empty = np.diff(jets.offsets) == 0
+    empty = (np.diff(jets.offsets) == 0) & index.layout.momenta
     finite: Any = np.isfinite(jets.jet_p4).all(axis=1)
     for values in (jets.values, jets.kinds):
         if values is None or values.dtype == np.uint8:

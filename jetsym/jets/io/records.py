@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 import awkward as ak
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from vector.backends.awkward import behavior
 
 from jetsym.errors import DataError, closest
+from jetsym.jets.inputs import InputForm
 from jetsym.jets.io.ragged import RaggedJets
 from jetsym.jets.schema import CLASSES
 
@@ -18,7 +20,7 @@ __all__ = ["from_records", "to_records"]
 
 #: JetBatch's order of a four-momentum, in vector's names.
 _MOMENTUM = ("E", "px", "py", "pz")
-_RESERVED = ("jet", "constituents", "label")
+_RESERVED = ("jet", "constituents", "label", "inputs")
 
 
 def to_records(jets: RaggedJets) -> ak.Array:
@@ -29,8 +31,9 @@ def to_records(jets: RaggedJets) -> ak.Array:
     awkward.Array
         B records with the fields ``jet`` (vector's Momentum4D with px, py, pz, E in GeV), ``constituents`` (a list of
         Momentum4D that also hold the particle scalars by name), ``label`` (int64; absent for unlabelled jets) and one
-        field per column. The names of the classes travel as the parameter ``classes`` of the label. Vector's
-        behaviour is attached to the array; nothing is registered globally.
+        field per column, and ``inputs``, a record of arrays, where there are some. The names of the classes travel as
+        the parameter ``classes`` of the label, the form of an input as its parameter ``form``. Vector's behaviour is
+        attached to the array; nothing is registered globally.
 
     Raises
     ------
@@ -47,6 +50,12 @@ def to_records(jets: RaggedJets) -> ak.Array:
     if jets.label is not None:
         fields["label"] = ak.contents.NumpyArray(jets.label, parameters={"classes": list(jets.classes)})
     fields |= {name: ak.contents.NumpyArray(column) for name, column in jets.columns.items()}
+    if jets.inputs:
+        arrays = [
+            ak.contents.NumpyArray(one, parameters={"form": asdict(jets.input_forms[name])})
+            for name, one in jets.inputs.items()
+        ]
+        fields["inputs"] = ak.contents.RecordArray(arrays, list(jets.inputs), length=len(jets))
     layout = ak.contents.RecordArray(list(fields.values()), list(fields), length=len(jets))
     return ak.Array(layout, behavior=behavior)
 
@@ -83,6 +92,7 @@ def from_records(jets: ak.Array) -> RaggedJets:
     scalar_names = tuple(name for name in ak.fields(constituents) if name not in _MOMENTUM)
     dtype = _column(particles, "px").dtype
     label, classes = _label(jets)
+    forms = {name: _form(jets.inputs[name]) for name in (ak.fields(jets.inputs) if "inputs" in ak.fields(jets) else ())}
     return RaggedJets(
         offsets=np.concatenate([[0], np.cumsum(counts, dtype=np.int64)]),
         p4=_stack(particles, _MOMENTUM, dtype),
@@ -92,6 +102,8 @@ def from_records(jets: ak.Array) -> RaggedJets:
         classes=classes,
         scalar_names=scalar_names,
         columns={name: _column(jets, name) for name in ak.fields(jets) if name not in _RESERVED},
+        inputs={name: ak.to_numpy(jets.inputs[name]) for name in forms},
+        input_forms=forms,
     )
 
 
@@ -115,6 +127,13 @@ def _label(jets: ak.Array) -> tuple[NDArray[np.int64] | None, tuple[str, ...]]:
             f"{len(classes)} classes from {classes[0]} to {classes[-1]}; give it the parameter 'classes'"
         )
     return label.astype(np.int64), classes
+
+
+def _form(array: ak.Array) -> InputForm:
+    said = ak.parameters(ak.to_packed(array)).get("form")
+    if said is None:
+        raise DataError(f"an input is of type {array.type} and says nothing of its variables; expected 'form'")
+    return InputForm.read(said)
 
 
 def _column(array: ak.Array, name: str) -> NDArray[Any]:

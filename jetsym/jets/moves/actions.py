@@ -4,7 +4,8 @@ An element moves the four-momenta of the constituents and of the jet axis togeth
 Features are recomputed from the moved momenta inside the model.
 
 All actions give n · B jets, element by element: jet b under element k is number k·B + b. Masks, scalars, labels and
-columns are repeated as they are, padding stays zero, and momenta come back in the dtype of the jets. Boosts are
+columns are repeated as they are, padding stays zero, and momenta come back in the dtype of the jets. Inputs follow the
+momenta, or the move is refused (:mod:`jetsym.jets.moves.inputs`). Boosts are
 computed in float64 for each four-vector, in the factors e^±η of its light-cone components E ± p∥.
 """
 
@@ -19,6 +20,7 @@ from jetsym.errors import DataError
 from jetsym.jets.batch import JetBatch
 from jetsym.jets.kinematics import mass2, momentum
 from jetsym.jets.moves.frames import axes_along, expect_rest_frame, jet_axes, jet_momentum
+from jetsym.jets.moves.inputs import follow
 
 __all__ = ["HELD_FIXED", "METRIC", "about_jet_axis", "boost", "multiply", "rotate", "rotate_at_rest", "transform"]
 
@@ -296,11 +298,13 @@ def _apply(batch: JetBatch, move: Callable[[Tensor], Tensor], *, dtype: torch.dt
     def repeat(tensor: Tensor) -> Tensor:
         return tensor.expand(n, *tensor.shape).reshape(n * jets, *tensor.shape[1:])
 
-    return batch.replace(
+    moved = batch.replace(
         p4=p4.flatten(0, 1).to(batch.dtype),
         mask=repeat(batch.mask),
         scalars=repeat(batch.scalars),
         jet_p4=jet_p4[:, :, 0].flatten(0, 1).to(batch.dtype),
         label=None if batch.label is None else repeat(batch.label),
         columns={name: repeat(column) for name, column in batch.columns.items()},
+        inputs={name: repeat(one) for name, one in batch.inputs.items()},
     )
+    return follow(batch, moved)

@@ -16,6 +16,7 @@ from jetsym.errors import ConfigError
 from jetsym.jets.batch import JetBatch
 from jetsym.jets.moves.actions import about_jet_axis, boost, rotate, rotate_at_rest, transform
 from jetsym.jets.moves.frames import axes_along, has_rest_frame, jet_momentum
+from jetsym.jets.moves.inputs import follow
 from jetsym.jets.moves.sampling import (
     random_directions,
     random_elements,
@@ -178,7 +179,7 @@ def _rotate_at_rest_or_about_momentum(batch: JetBatch, elements: Tensor, turns: 
     at_rest = rotate_at_rest(batch[massive], elements[massive][None])
     p4, jet_p4 = moved.p4.clone(), moved.jet_p4.clone()
     p4[massive], jet_p4[massive] = at_rest.p4, at_rest.jet_p4
-    return moved.replace(p4=p4, jet_p4=jet_p4)
+    return follow(batch, moved.replace(p4=p4, jet_p4=jet_p4))
 
 
 def _conjugate(turns: Tensor, axes: Tensor) -> Tensor:

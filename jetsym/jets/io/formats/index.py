@@ -12,6 +12,7 @@ import numpy as np
 
 from jetsym.errors import DataError
 from jetsym.jets.io.formats.layout import Layout
+from jetsym.jets.io.packed_inputs import PackedInput
 from jetsym.jets.io.remote import File
 
 if TYPE_CHECKING:
@@ -106,6 +107,8 @@ class FileIndex:
         Of the columns of a table: 0 for one number per entry, 1 for a list, 2 for a list of lists.
     chosen
         Bits that say which of the file's entries the jets are; None if all.
+    total
+        Number of the file's entries, where only some are jets.
     """
 
     path: File
@@ -120,6 +123,7 @@ class FileIndex:
     branches: Mapping[str, Branch] = field(default_factory=dict)
     depths: Mapping[str, int] = field(default_factory=dict)
     chosen: NDArray[np.uint8] | None = None
+    total: int | None = None
 
     @classmethod
     def of(
@@ -147,6 +151,11 @@ class FileIndex:
             boundaries = np.array([*range(0, n_jets, _ROWS), n_jets])
         stamp = _stamp(path)
         return cls(path, *stamp, n_jets, particles, layout, boundaries, reader, types or {}, depths=depths or {})
+
+    @property
+    def n_entries(self) -> int:
+        """Number of the file's entries, those that are no jets included."""
+        return self.n_jets if self.total is None else self.total
 
     @property
     def entries(self) -> NDArray[np.int64]:
@@ -188,6 +197,14 @@ class JetReader:
     def ragged(self, name: str, start: int, stop: int) -> tuple[NDArray[Any], NDArray[np.int64]]:
         """Read the values (P,) of the particles of some jets, and their number in each jet."""
         raise NotImplementedError
+
+    def column(self, name: str, start: int, stop: int) -> NDArray[Any]:
+        """Read (stop − start,) values of a further column of jets."""
+        return self.flat(name, start, stop)
+
+    def inputs(self, start: int, stop: int) -> dict[str, PackedInput]:
+        """Read what other networks take of some jets, by name; nothing where nobody has said what that is."""
+        return {}
 
     def nested(self, name: str, start: int, stop: int) -> tuple[NDArray[Any], NDArray[np.int64], NDArray[np.int64]]:
         """Read the values (P,) of a list of lists per entry, the lengths of the inner lists, and those of the outer."""

@@ -49,12 +49,15 @@ class Layout:
         Further per-jet branches that the file has.
     scalars
         What is known of the particles besides their momenta: all, the charge and the five flags, or nothing.
+    momenta
+        False where not even the momenta are known, but only inputs.
     """
 
     labels: tuple[str, ...]
     classes: tuple[str, ...]
     columns: tuple[str, ...]
     scalars: tuple[str, ...] = SCALAR_BRANCHES
+    momenta: bool = True
 
     @property
     def ragged(self) -> tuple[str, ...]:

@@ -1,45 +1,47 @@
 """Expressions over the branches of a tree, such as ``hypot(px, py) / 1000``, evaluated without running any of them.
 
 An expression is parsed to Python's syntax tree and its nodes are computed one by one with numpy. What is not in the
-tables of this module is refused when the expression is parsed: no attributes, no strings, no calls but of the functions
-below, no powers but small ones that are written out. Branches have one number per jet or one list per jet; where both
-meet, each jet's number goes with all its particles.
+tables of this module and of :mod:`jetsym.jets.io.mapping.functions` is refused when the expression is parsed: no
+attributes, no strings, no powers but small ones that are written out. Branches have one number per jet or one list per
+jet; where both meet, each jet's number goes with all its particles.
+
+Precedence is Python's, but for what ROOT reads otherwise: ``a > 5 & b == 1`` means ``a > (5 & b) == 1`` to Python and
+``(a > 5) & (b == 1)`` to ROOT, and is refused. ``&&`` and ``||`` are ``and`` and ``or``. A line may end with a comment
+in a text of several lines, as in YAML's ``|``; elsewhere nobody can tell where it ends, and ``#`` is refused.
 """
 
 from __future__ import annotations
 
 import ast
+import math
 import re
+import reprlib
 import warnings
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from jetsym.errors import ConfigError, DataError, closest
+from jetsym.jets.io.mapping.functions import (
+    FUNCTIONS,
+    Function,
+    Quantity,
+    apply,
+    as_condition,
+    filtered,
+    numeric,
+    place,
+)
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["Expression", "Quantity", "spread"]
+__all__ = ["Expression"]
 
 #: Longest text, deepest nesting and largest exponent: beyond, it is a mistake or an attack.
 _LONGEST, _DEEPEST, _LARGEST_POWER = 1000, 100, 16
-
-_ONE: dict[str, Callable[..., Any]] = {
-    function.__name__: function
-    for function in (
-        *(np.exp, np.expm1, np.log, np.log10, np.log1p, np.sqrt, np.sign, np.floor, np.ceil, np.isfinite),
-        *(np.sin, np.cos, np.tan, np.arcsin, np.arccos, np.arctan),
-        *(np.sinh, np.cosh, np.tanh, np.arcsinh, np.arccosh, np.arctanh),
-    )
-} | {"abs": np.absolute}
-_TWO: dict[str, Callable[..., Any]] = {"arctan2": np.arctan2, "hypot": np.hypot}
-_MANY: dict[str, Callable[..., Any]] = {"max": np.maximum, "min": np.minimum}
-#: From a jet's particles to the jet.
-_OVER_PARTICLES = ("count", "sum")
-_FUNCTIONS = sorted((*_ONE, *_TWO, *_MANY, *_OVER_PARTICLES, "where"))
 
 _ARITHMETIC: dict[type[ast.operator], Callable[..., Any]] = {
     ast.Add: np.add,
@@ -50,7 +52,10 @@ _ARITHMETIC: dict[type[ast.operator], Callable[..., Any]] = {
     ast.Mod: np.mod,
     ast.Pow: np.float_power,
 }
-_BITS: dict[type[ast.operator], Callable[..., Any]] = {ast.BitAnd: np.bitwise_and, ast.BitOr: np.bitwise_or}
+_BITS: dict[type[ast.operator], tuple[str, Callable[..., Any]]] = {
+    ast.BitAnd: ("&", np.bitwise_and),
+    ast.BitOr: ("|", np.bitwise_or),
+}
 _COMPARISONS: dict[type[ast.cmpop], Callable[..., Any]] = {
     ast.Lt: np.less,
     ast.LtE: np.less_equal,
@@ -59,26 +64,15 @@ _COMPARISONS: dict[type[ast.cmpop], Callable[..., Any]] = {
     ast.Eq: np.equal,
     ast.NotEq: np.not_equal,
 }
+#: Comparisons that may stand in one chain, such as 0 < a <= 3.
+_DIRECTIONS = ({ast.Lt, ast.LtE}, {ast.Gt, ast.GtE}, {ast.Eq})
+_CONSTANTS = {"np.pi": math.pi, "math.pi": math.pi, "np.e": math.e, "np.inf": math.inf, "np.nan": math.nan}
+_MODULES = {"numpy": "np", "awkward": "ak"}
 _ALLOWED = (
     "numbers, names of branches (`in backticks` if they are no plain words), + - * / // % **, comparisons, "
-    f"& | ~ and or not, parentheses, and the functions {', '.join(_FUNCTIONS)}"
+    "& | ~ and or not, parentheses, x[:, 0], x[condition], and functions, among them abs, sqrt, hypot, clip, where, "
+    "isin and, over particles, count, sum, max, min, first, sort; numpy's and awkward's with np. or ak. as well"
 )
-
-
-@dataclass(frozen=True, eq=False)
-class Quantity:
-    """Numbers of jets or of their particles.
-
-    Parameters
-    ----------
-    values
-        (B,) of the jets, (P,) of all their particles, or () a constant.
-    counts
-        (B,) how many particles each jet has; None for what is not of particles.
-    """
-
-    values: NDArray[Any]
-    counts: NDArray[np.int64] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,15 +108,14 @@ class Expression:
         --------
         >>> sorted(Expression.parse("where(`Jet.PT` > 5, px, 0)").names)
         ['Jet.PT', 'px']
-        >>> Expression.parse("open('f')")
+        >>> Expression.parse("(pt > 5) & tight == 1")
         Traceback (most recent call last):
         ...
-        jetsym.errors.ConfigError: expression: "open('f')" holds a call of 'open'; allowed are numbers, names of \
-branches (`in backticks` if they are no plain words), + - * / // % **, comparisons, & | ~ and or not, parentheses, and \
-the functions abs, arccos, arccosh, arcsin, arcsinh, arctan, arctan2, arctanh, ceil, cos, cosh, count, exp, expm1, \
-floor, hypot, isfinite, log, log10, log1p, max, min, sign, sin, sinh, sqrt, sum, tan, tanh, where
+        jetsym.errors.ConfigError: expression: '(pt > 5) & tight == 1' compares '(pt > 5) & tight' without \
+parentheses, which Python and ROOT read differently; put every comparison in parentheses, such as (a > 5) & (b == 1), \
+or write 'and', 'or', 'not'
         """
-        line = " ".join(text.split())
+        line = _one_line(text, where)
         if not line or len(line) > _LONGEST:
             raise ConfigError(f"{where}: an expression of {len(line)} characters; expected 1 to {_LONGEST}")
         stem = "quoted"
@@ -134,17 +127,19 @@ floor, hypot, isfinite, log, log10, log1p, max, min, sign, sin, sinh, sqrt, sum,
             quoted[f"{stem}{len(quoted)}"] = match[1]
             return f" {stem}{len(quoted) - 1} "
 
-        plain = re.sub("`([^`]+)`", name, line).strip()
+        plain = re.sub(_QUOTED, name, line).replace("&&", " and ").replace("||", " or ").strip()
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("error")
                 root = ast.parse(plain, mode="eval").body
         except (SyntaxError, ValueError, MemoryError, RecursionError, Warning) as error:
             raise ConfigError(f"{where}: {line!r} is no expression ({error}); allowed are {_ALLOWED}") from error
-        names: set[str] = set()
-        for piece in _refused(root, names):
+        check = _Check(plain.encode(), quoted)
+        for piece in check.refused(root):
             raise ConfigError(f"{where}: {line!r} holds {piece}; allowed are {_ALLOWED}")
-        return cls(where, line, frozenset(quoted.get(name, name) for name in names), root, quoted)
+        if check.ambiguous:
+            raise ConfigError(f"{where}: {line!r} compares {check.ambiguous}")
+        return cls(where, line, frozenset(quoted.get(name, name) for name in check.names), root, quoted)
 
     def check_names(self, known: list[str], *, source: str) -> None:
         """Refuse branches that are not there.
@@ -190,16 +185,16 @@ floor, hypot, isfinite, log, log10, log1p, max, min, sign, sin, sinh, sqrt, sum,
                 return Quantity(np.asarray(value))
             case ast.Name(name):
                 found = branch(self._quoted.get(name, name))
-                return Quantity(_widened(found.values), found.counts)
+                return replace(found, values=_widened(found.values))
+            case ast.Attribute():
+                return Quantity(np.asarray(_CONSTANTS[_dotted(node)]))
             case ast.UnaryOp(operator, operand):
                 return self._unary(operator, self._value(operand, branch))
             case ast.BinOp(left, operator, right):
                 operands = self._value(left, branch), self._value(right, branch)
                 if type(operator) in _ARITHMETIC:
-                    return self._apply(_ARITHMETIC[type(operator)], *map(_numeric, operands))
-                if any(operand.values.dtype.kind == "f" for operand in operands):
-                    raise ConfigError(f"{self}: & or | of fractions; put comparisons in parentheses: (a > 1) & (b > 2)")
-                return self._apply(_BITS[type(operator)], *operands)
+                    return self._apply(_ARITHMETIC[type(operator)], *map(numeric, operands))
+                return self._bits(*_BITS[type(operator)], *operands)
             case ast.BoolOp(operator, values):
                 conditions = [self._value(value, branch) for value in values]
                 return self._reduced(np.logical_and if isinstance(operator, ast.And) else np.logical_or, conditions)
@@ -207,8 +202,15 @@ floor, hypot, isfinite, log, log10, log1p, max, min, sign, sin, sinh, sqrt, sum,
                 terms = [self._value(term, branch) for term in (left, *others)]
                 pairs = zip(operators, terms, terms[1:], strict=False)
                 return self._reduced(np.logical_and, [self._apply(_COMPARISONS[type(o)], a, b) for o, a, b in pairs])
-            case ast.Call(ast.Name(name), arguments):
-                return self._call(name, [self._value(argument, branch) for argument in arguments])
+            case ast.Call():
+                function, arguments, options = _taken_apart(node)
+                return function.compute(str(self), *(self._value(one, branch) for one in arguments), **options)
+            case ast.Subscript(value, ast.Tuple([ast.Slice(), ast.Slice(start, stop)])):
+                return place(self._value(value, branch), str(self), _whole(start), _whole(stop), alone=False)
+            case ast.Subscript(value, ast.Tuple([ast.Slice(), number])):
+                return place(self._value(value, branch), str(self), _whole(number), None, alone=True)
+            case ast.Subscript(value, index):
+                return filtered(self._value(value, branch), self._value(index, branch), str(self))
         raise AssertionError(ast.dump(node))  # parse has refused all other nodes
 
     def _unary(self, operator: ast.unaryop, operand: Quantity) -> Quantity:
@@ -218,23 +220,14 @@ floor, hypot, isfinite, log, log10, log1p, max, min, sign, sin, sinh, sqrt, sum,
             if operand.values.dtype != np.bool_:
                 raise ConfigError(f"{self}: ~ of something that is no condition; use 'not'")
             return self._apply(np.logical_not, operand)
-        return self._apply(np.negative if isinstance(operator, ast.USub) else np.positive, _numeric(operand))
+        return self._apply(np.negative if isinstance(operator, ast.USub) else np.positive, numeric(operand))
 
-    def _call(self, name: str, arguments: list[Quantity]) -> Quantity:
-        if name in _OVER_PARTICLES:
-            values, counts = arguments[0].values, arguments[0].counts
-            if counts is None:
-                raise ConfigError(f"{self}: {name} of something that has one value per jet; expected one per particle")
-            if name == "count":
-                return Quantity(counts)
-            jets = np.repeat(np.arange(len(counts)), counts)
-            return Quantity(np.bincount(jets, weights=values.astype(np.float64), minlength=len(counts)))
-        if name == "where":
-            return self._apply(np.where, *arguments)
-        arguments = [_numeric(argument) for argument in arguments]
-        if name in _MANY:
-            return self._reduced(_MANY[name], arguments)
-        return self._apply((_ONE | _TWO)[name], *arguments)
+    def _bits(self, sign: str, function: Callable[..., Any], *operands: Quantity) -> Quantity:
+        """Join whole numbers bit by bit, and conditions, or flags that are 0 and 1, as conditions."""
+        if any(operand.values.dtype.kind != "i" for operand in operands):
+            what = f"{self}: what stands beside {sign} (comparisons there go in parentheses, as in (a > 1) & (b > 2))"
+            operands = tuple(as_condition(operand, what) for operand in operands)
+        return self._apply(function, *operands)
 
     def _reduced(self, function: Callable[..., Any], operands: list[Quantity]) -> Quantity:
         first, *others = operands
@@ -243,35 +236,29 @@ floor, hypot, isfinite, log, log10, log1p, max, min, sign, sin, sinh, sqrt, sum,
         return first
 
     def _apply(self, function: Callable[..., Any], *operands: Quantity) -> Quantity:
-        """Apply a function to numbers, where each jet's goes with all its particles if others are of particles."""
-        lists = [operand.counts for operand in operands if operand.counts is not None]
-        if not lists:
-            return Quantity(np.asarray(function(*(operand.values for operand in operands))))
-        for other in lists[1:]:
-            _same_counts(lists[0], other, str(self))
-        return Quantity(function(*(spread(operand, lists[0]) for operand in operands)), lists[0])
+        return apply(function, str(self), *operands)
 
 
-def spread(quantity: Quantity, counts: NDArray[np.int64]) -> NDArray[Any]:
-    """Spread values to particles (P,): a jet's number goes to each of its ``counts`` particles, a constant to all."""
-    if quantity.counts is not None:
-        return quantity.values
-    if quantity.values.ndim == 0:
-        return np.broadcast_to(quantity.values, counts.sum())
-    return np.repeat(quantity.values, counts)
+#: A branch in backticks; a comment, or a branch of which a # is part.
+_QUOTED = "`([^`]+)`"
+_COMMENT = re.compile(r"`[^`\n]+`|#[^\n]*")
 
 
-def _same_counts(one: NDArray[np.int64], other: NDArray[np.int64], what: str) -> None:
-    """Refuse lists of different lengths.
+def _one_line(text: str, where: str) -> str:
+    """Join the lines of an expression without the comments at their ends.
 
     Raises
     ------
-    DataError
-        If they are not of one length in every jet.
+    ConfigError
+        If there is a comment in a single line, of which nobody can tell where it ends.
     """
-    if one is not other and not np.array_equal(one, other):
-        jet = int(np.flatnonzero(one != other)[0])
-        raise DataError(f"{what} has lists of {one[jet]} and of {other[jet]} particles in one jet; expected as many")
+    comments = [found[0] for found in _COMMENT.finditer(text) if found[0].startswith("#")]
+    if comments and "\n" not in text:
+        raise ConfigError(
+            f"{where}: {reprlib.repr(text)} holds #, and a comment in one line (as a folded block of YAML, >, is) "
+            "would swallow what follows; write a block with |, where every comment ends with its line"
+        )
+    return " ".join(_COMMENT.sub(lambda found: "" if found[0].startswith("#") else found[0], text).split())
 
 
 def _widened(values: NDArray[Any]) -> NDArray[Any]:
@@ -280,49 +267,164 @@ def _widened(values: NDArray[Any]) -> NDArray[Any]:
     return values if kind == "b" else values.astype(np.float64 if kind == "f" else np.int64)
 
 
-def _numeric(quantity: Quantity) -> Quantity:
-    """Turn conditions into 0 and 1."""
-    if quantity.values.dtype != np.bool_:
-        return quantity
-    return Quantity(quantity.values.astype(np.int64), quantity.counts)
-
-
-def _refused(node: ast.expr, names: set[str], depth: int = 0) -> list[str]:
-    """Say what is not allowed in a syntax tree; the names in it are collected."""
-    inner: list[ast.expr] = []
+def _dotted(node: ast.expr) -> str:
+    """Return a name such as np.sqrt, with the short names of modules; empty for anything else."""
     match node:
-        case ast.Constant(value):
-            if isinstance(value, bool) or not isinstance(value, int | float):
-                return [f"{value!r}, which is no number"]
-            if not abs(value) < 2**63:
-                return ["a number beyond 2^63"]
         case ast.Name(name):
-            names.add(name)
-        case ast.UnaryOp(_, operand):
-            inner = [operand]
-        case ast.BinOp(left, operator, right):
-            if isinstance(operator, ast.Pow) and not _small(right):
-                return [f"the power {_shown(right)}; expected a number of at most {_LARGEST_POWER}"]
-            if type(operator) not in {**_ARITHMETIC, **_BITS}:
-                return [f"the operator {type(operator).__name__}"]
-            inner = [left, right]
-        case ast.BoolOp(_, values):
-            inner = values
-        case ast.Compare(left, operators, others):
-            if wrong := [type(operator).__name__ for operator in operators if type(operator) not in _COMPARISONS]:
-                return [f"the comparison {wrong[0]}"]
-            inner = [left, *others]
-        case ast.Call(function, arguments, keywords):
-            if not isinstance(function, ast.Name) or function.id not in _FUNCTIONS:
-                return [f"a call of {_shown(function)}"]
-            if keywords or not _fits(function.id, len(arguments)):
-                return [f"{function.id} with {len(arguments)} arguments{' and keywords' if keywords else ''}"]
-            inner = arguments
+            return name
+        case ast.Attribute(ast.Name(module), name):
+            return f"{_MODULES.get(module, module)}.{name}"
+    return ""
+
+
+def _taken_apart(node: ast.Call) -> tuple[Function, list[ast.expr], dict[str, Any]]:
+    """Return the function of a call, its arguments and its options.
+
+    Raises
+    ------
+    ValueError
+        If there is no such function, or it does not take them; the message says what.
+    """
+    name = _dotted(node.func)
+    if name not in FUNCTIONS:
+        raise ValueError(f"a call of {_shown(node.func)}")
+    function, arguments = FUNCTIONS[name], list(node.args)
+    options = {str(keyword.arg): _constant(keyword.value) for keyword in node.keywords}
+    if function.axis == "needed" and len(arguments) == 2 and "axis" not in options:
+        options["axis"] = _constant(arguments.pop())
+    if function.lists:
+        lists = ast.List | ast.Tuple
+        arguments = [one for each in arguments for one in (each.elts if isinstance(each, lists) else [each])]
+    if not function.least <= len(arguments) <= (function.most or len(arguments)):
+        raise ValueError(f"{name} with {len(arguments)} arguments{' and keywords' if options else ''}")
+    over = options.pop("axis", None)
+    if over is None and function.axis == "needed":
+        raise ValueError(f"{name} without axis=1, over all particles of all jets; write {name}(…, axis=1)")
+    if over is not None and (over not in (1, -1) or not function.axis or len(arguments) > 1):
+        raise ValueError(
+            f"{name} with axis={over}; expected axis=1, over the particles of each jet"
+            if function.axis
+            else f"{name} with keywords"
+        )
+    for option, value in options.items():
+        if option not in function.options or value is None:
+            raise ValueError(f"{name} with {len(arguments)} arguments and keywords")
+    return function, arguments, options
+
+
+def _constant(node: ast.expr) -> Any:
+    """Return the number that stands there, or None."""
+    match node:
+        case ast.Constant(bool() | int() | float() as value):
+            return value
+        case ast.UnaryOp(ast.USub(), ast.Constant(int() | float() as value)):
+            return -value
+    return None
+
+
+def _whole(node: ast.expr | None) -> int | None:
+    return None if node is None else _constant(node)
+
+
+class _Check:
+    """A look through a syntax tree for what is not allowed."""
+
+    def __init__(self, text: bytes, quoted: Mapping[str, str]) -> None:
+        self._text, self._quoted = text, quoted
+        self.names: set[str] = set()
+        self.ambiguous = ""
+
+    def refused(self, node: ast.expr, depth: int = 0) -> list[str]:
+        """Say what is not allowed; the names are collected, and the first comparison that can be read in two ways."""
+        inner: list[ast.expr] = []
+        match node:
+            case ast.Constant(value):
+                if not isinstance(value, bool | int | float):
+                    return [f"{value!r}, which is no number"]
+                if not abs(value) < 2**63:
+                    return ["a number beyond 2^63"]
+            case ast.Name(name):
+                self.names.add(name)
+            case ast.Attribute() if _dotted(node) in _CONSTANTS:
+                pass
+            case ast.UnaryOp(_, operand):
+                inner = [operand]
+            case ast.BinOp(left, operator, right):
+                if isinstance(operator, ast.Pow) and not _small(right):
+                    return [f"the power {_shown(right)}; expected a number of at most {_LARGEST_POWER}"]
+                if isinstance(operator, ast.BitXor):
+                    return ["the operator ^, a power to ROOT and 'either, or' to Python; write ** or !="]
+                if type(operator) not in {**_ARITHMETIC, **_BITS}:
+                    return [f"the operator {type(operator).__name__}"]
+                inner = [left, right]
+            case ast.BoolOp(_, values):
+                inner = values
+            case ast.Compare(left, operators, others):
+                if wrong := [type(operator).__name__ for operator in operators if type(operator) not in _COMPARISONS]:
+                    return [f"the comparison {wrong[0]}{'; use isin' if wrong[0] in ('In', 'NotIn') else ''}"]
+                inner = [left, *others]
+                self._compare(node, inner)
+            case ast.Call():
+                try:
+                    inner = _taken_apart(node)[1]
+                except ValueError as error:
+                    return [str(error)]
+            case ast.Subscript(value, index):
+                if wrong_index := _wrong_index(index):
+                    return [wrong_index]
+                inner = [value] if isinstance(index, ast.Tuple) else [value, index]
+            case _:
+                return [f"{type(node).__name__} {_shown(node)}"]
+        if depth == _DEEPEST:
+            return [f"more than {_DEEPEST} levels of nesting"]
+        return [piece for one in inner for piece in self.refused(one, depth + 1)]
+
+    def _compare(self, node: ast.Compare, terms: list[ast.expr]) -> None:
+        """Remember a comparison that people, or Python and ROOT, read in two ways."""
+        for term in terms:
+            joined = (isinstance(term, ast.BinOp) and type(term.op) in _BITS) or (
+                isinstance(term, ast.UnaryOp) and isinstance(term.op, ast.Invert)
+            )
+            if joined and not self._in_parentheses(term):
+                self.ambiguous = self.ambiguous or (
+                    f"{self._words(term)} without parentheses, which Python and ROOT read differently; put every "
+                    "comparison in parentheses, such as (a > 5) & (b == 1), or write 'and', 'or', 'not'"
+                )
+        kinds = {type(operator) for operator in node.ops}
+        if len(node.ops) > 1 and not any(kinds <= direction for direction in _DIRECTIONS):
+            self.ambiguous = self.ambiguous or (
+                f"in several directions at once: {self._words(node)}; write each comparison by itself, joined by 'and'"
+            )
+
+    def _in_parentheses(self, node: ast.expr) -> bool:
+        before = self._text[: node.col_offset].rstrip()
+        after = self._text[node.end_col_offset :].lstrip()
+        return before.endswith(b"(") and after.startswith(b")")
+
+    def _words(self, node: ast.expr) -> str:
+        """Return a piece as it was written."""
+        piece = " ".join(self._text[node.col_offset : node.end_col_offset].decode().split())
+        for short, name in reversed([*self._quoted.items()]):
+            piece = piece.replace(short, f"`{name}`")
+        return reprlib.repr(piece)
+
+
+def _wrong_index(index: ast.expr) -> str | None:
+    """Say what is wrong with what stands in [ ], if it is not for the particles of each jet."""
+    match index:
+        case ast.Tuple([ast.Slice(None, None, None), ast.Slice(start, stop, None)]):
+            numbers = [one for one in (start, stop) if one is not None]
+        case ast.Tuple([ast.Slice(None, None, None), number]):
+            numbers = [number]
+        case ast.Tuple() | ast.Slice() | ast.Constant() | ast.UnaryOp(ast.USub()):
+            return (
+                f"[{_shown(index)}], which is not of the particles of each jet; expected [:, 0], [:, :5], [condition]"
+            )
         case _:
-            return [f"{type(node).__name__} {_shown(node)}"]
-    if depth == _DEEPEST:
-        return [f"more than {_DEEPEST} levels of nesting"]
-    return [piece for one in inner for piece in _refused(one, names, depth + 1)]
+            return None
+    if all(type(_constant(number)) is int for number in numbers):
+        return None
+    return f"[{_shown(index)}]; expected whole numbers that are written out"
 
 
 def _shown(node: ast.expr) -> str:
@@ -336,9 +438,3 @@ def _small(exponent: ast.expr) -> bool:
     value = exponent.operand if isinstance(exponent, ast.UnaryOp) else exponent
     number = value.value if isinstance(value, ast.Constant) else None
     return isinstance(number, int | float) and not isinstance(number, bool) and abs(number) <= _LARGEST_POWER
-
-
-def _fits(function: str, arguments: int) -> bool:
-    if function in _MANY:
-        return arguments >= 2
-    return arguments == (3 if function == "where" else 2 if function in _TWO else 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import replace
@@ -15,16 +16,19 @@ from jetsym.jets.io.formats.base import format_of
 from jetsym.jets.io.formats.index import EmptyFileError, FileIndex, JetReader
 from jetsym.jets.io.formats.layout import AXIS_BRANCHES, LABEL_II, Layout, axis_of
 from jetsym.jets.io.formats.opening import explained
-from jetsym.jets.io.mapping.expressions import Expression, Quantity, spread
-from jetsym.jets.io.mapping.reweighting import bin_numbers, bin_weights
-from jetsym.jets.io.mapping.tree_mapping import WEIGHT, TreeMapping, cartesian
+from jetsym.jets.io.mapping.expressions import Expression
+from jetsym.jets.io.mapping.functions import Quantity, spread
+from jetsym.jets.io.mapping.inputs import pack_input
+from jetsym.jets.io.mapping.reweighting import WeaverWeights, bin_numbers, bin_weights
+from jetsym.jets.io.mapping.tree_mapping import WEIGHT, Reweighting, TreeMapping, cartesian
+from jetsym.jets.io.packed_inputs import PackedInput
 from jetsym.jets.io.remote import File
 from jetsym.jets.schema import CLASSES, P4_BRANCHES
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["MappedReader", "fitted", "index_mapped"]
+__all__ = ["MappedJets", "MappedReader", "fitted", "index_mapped"]
 
 #: Entries of a file that are looked through at once.
 _ROWS = 65_536
@@ -46,11 +50,15 @@ def index_mapped(path: File, mapping: TreeMapping) -> FileIndex:
     with explained(path), open_table(path, mapping.tree) as table:
         if not table.n_entries:
             raise EmptyFileError(f"{table.source} holds no jets; expected at least one")
-        known = [*table.names, *(name for one in mapping.expressions() for name in one.names if table.column(name))]
-        for expression in mapping.expressions():
-            expression.check_names(known, source=table.source)
-        first = sorted({name for part in mapping.particles.parts.values() for name in part.names})
-        names = dict.fromkeys([*first, *(name for each in mapping.expressions() for name in sorted(each.names))])
+        if mapping.jet_if_there and mapping.jet is not None:
+            axis = mapping.branches(mapping.jet.parts.values())
+            mapping = mapping if all(table.column(name) for name in axis) else replace(mapping, jet=None)
+        expressions = mapping.expressions()
+        known = [*table.names, *(name for one in expressions for name in one.names if table.column(name))]
+        for expression in expressions:
+            expression.check_names([*known, *mapping.variables, *mapping.file_values], source=table.source)
+        first = mapping.branches(_of_particles(mapping))
+        names = dict.fromkeys([*first, *mapping.branches(expressions)])
         depths = {name: table.depth(name) for name in names}
         if not any(depths[name] for name in first):
             raise DataError(f"{table.source} has no list of particles in any of {', '.join(first)}, its particles")
@@ -59,7 +67,7 @@ def index_mapped(path: File, mapping: TreeMapping) -> FileIndex:
     if mapping.selection is None:
         return replace(raw, reader=reader)
     with raw.reader(raw) as file, explained(path):
-        parts = [_MappedJets(mapping, raw, file, entries).selected() for entries in _in_pieces(raw.entries)]
+        parts = [MappedJets(mapping, raw, file, entries).selected() for entries in _in_pieces(raw.entries)]
     selected = np.concatenate(parts)
     before = np.concatenate([[0], np.cumsum(selected)])
     return replace(
@@ -68,6 +76,7 @@ def index_mapped(path: File, mapping: TreeMapping) -> FileIndex:
         particles=-(-raw.particles * int(before[-1]) // raw.n_jets),
         boundaries=np.unique(before[raw.boundaries]),
         chosen=np.packbits(selected),
+        total=raw.n_entries,
         reader=reader,
     )
 
@@ -81,7 +90,7 @@ def fitted(mapping: TreeMapping, files: Iterable[File], *, skip_bad: bool = Fals
         If a file with entries cannot be read (left out with ``skip_bad``), or no jet gets a weight.
     """
     reweighting = mapping.reweighting
-    if reweighting is None:
+    if not isinstance(reweighting, Reweighting):
         return mapping
     classes = 1 if mapping.labels is None else len(mapping.labels.classes)
     counts = np.zeros((classes, *(len(edges) - 1 for edges in reweighting.edges)), np.int64)
@@ -109,7 +118,7 @@ class MappedReader(JetReader):
 
     def __init__(self, mapping: TreeMapping, raw: FileIndex, index: FileIndex) -> None:
         self._mapping, self._raw, self.index = mapping, raw, index
-        self._last: tuple[int, int, _MappedJets] | None = None
+        self._last: tuple[int, int, MappedJets] | None = None
 
     def __enter__(self) -> Self:
         self._file = self._raw.reader(self._raw).__enter__()
@@ -120,6 +129,10 @@ class MappedReader(JetReader):
         self._last = None
         self._file.__exit__(*arguments)
 
+    def first(self, fraction: float) -> int:
+        """Count the jets in a fraction of the entries of the file, from the first on, at least one."""
+        return int(np.searchsorted(self._entries, max(1, int(fraction * self._raw.n_jets))))
+
     def flat(self, name: str, start: int, stop: int) -> NDArray[Any]:
         """Read (stop − start,) values with one number per jet."""
         return self.jets(start, stop).flat(name)
@@ -128,14 +141,22 @@ class MappedReader(JetReader):
         """Read the values (P,) of the particles of some jets, and their number in each jet."""
         return self.jets(start, stop).ragged(name)
 
-    def jets(self, start: int, stop: int) -> _MappedJets:
+    def column(self, name: str, start: int, stop: int) -> NDArray[Any]:
+        """Read (stop − start,) values of a column, which may have the name of a part of the jet axis."""
+        return self.jets(start, stop).column(name)
+
+    def inputs(self, start: int, stop: int) -> dict[str, PackedInput]:
+        """Read what other networks take."""
+        return self.jets(start, stop).inputs()
+
+    def jets(self, start: int, stop: int) -> MappedJets:
         """Return jets ``start`` to ``stop``, of those that are selected."""
         if self._last is None or self._last[:2] != (start, stop):
-            self._last = start, stop, _MappedJets(self._mapping, self._raw, self._file, self._entries[start:stop])
+            self._last = start, stop, MappedJets(self._mapping, self._raw, self._file, self._entries[start:stop])
         return self._last[2]
 
 
-class _MappedJets:
+class MappedJets:
     """Some entries of a file in JetClass's branches; what is read or computed once is kept."""
 
     def __init__(self, mapping: TreeMapping, raw: FileIndex, file: JetReader, entries: NDArray[np.int64]) -> None:
@@ -143,25 +164,43 @@ class _MappedJets:
         self._read: dict[str, Quantity] = {}
 
     def flat(self, name: str) -> NDArray[Any]:
+        """Compute (B,) a part of the jet axis, the label, the weight or a column."""
         if name == LABEL_II:
             return self.label
         if name == WEIGHT and WEIGHT not in self._mapping.columns:
             return self._weight()
-        return self._axis[name] if name in AXIS_BRANCHES else self._of_jets(self._mapping.columns[name])
+        return self._axis[name] if name in AXIS_BRANCHES else self.column(name)
+
+    def column(self, name: str) -> NDArray[Any]:
+        """Compute (B,) a column of the mapping, or the weight."""
+        return self.flat(name) if name not in self._mapping.columns else self.of_jets(self._mapping.columns[name])
 
     def ragged(self, name: str) -> tuple[NDArray[Any], NDArray[np.int64]]:
+        """Compute (P,) a quantity of the particles, and their number in each jet."""
+        if self._mapping.particles is None:
+            return np.empty(0, np.float32), np.zeros(len(self._entries), np.int64)
         momenta, counts = self._particles
         if name in P4_BRANCHES:
             values = momenta[P4_BRANCHES.index(name)]
         else:
             expression = self._mapping.scalars[name.removeprefix("part_")]
-            values = self._spread(expression, self._value(expression), counts)
+            values = self._spread(expression, self.value(expression), counts)
         return values if self._order is None else values[self._order], counts
+
+    def inputs(self) -> dict[str, PackedInput]:
+        """Compute the inputs, standardised and without padding."""
+        path, jets = self._raw.path, len(self._entries)
+        return {
+            name: pack_input(
+                f"{path}: the input {name!r}", one, [self.value(each) for each in one.variables], jets=jets
+            )
+            for name, one in self._mapping.inputs.items()
+        }
 
     def selected(self) -> NDArray[np.bool_]:
         """Tell which of the entries are wanted."""
         assert self._mapping.selection is not None
-        chosen = self._of_jets(self._mapping.selection)
+        chosen = self.of_jets(self._mapping.selection)
         if chosen.dtype != np.bool_:
             raise ConfigError(f"{self._mapping.selection} is no condition; expected a comparison, such as jet_pt > 500")
         return chosen
@@ -169,8 +208,8 @@ class _MappedJets:
     def bins(self) -> tuple[tuple[NDArray[np.int64], ...], NDArray[np.bool_]]:
         """Find class and bin of each jet, as an index of a table of weights, and whether it lies in the bins."""
         reweighting = self._mapping.reweighting
-        assert reweighting is not None
-        values = [self._of_jets(axis) for axis in reweighting.axes]
+        assert isinstance(reweighting, Reweighting)
+        values = [self.of_jets(axis) for axis in reweighting.axes]
         numbers, inside = bin_numbers(values, reweighting.edges)
         label = np.zeros(len(self._entries), np.int64) if self._mapping.labels is None else self.label
         return (label, *numbers), inside
@@ -183,11 +222,11 @@ class _MappedJets:
         if labels.files:
             return np.full(len(self._entries), _class_of_file(self._mapping, path))
         if labels.value is not None:
-            values = self._of_jets(labels.value)
+            values = self.of_jets(labels.value)
             match = [np.isin(values, own) for own in labels.values]
             remedy = f"{labels.value} is none of {', '.join(str(value) for own in labels.values for value in own)}"
         else:
-            flags = [self._of_jets(each) for each in labels.one_hot]
+            flags = [self.of_jets(each) for each in labels.one_hot]
             odd = [(flag != 0) & (flag != 1) for flag in flags]
             match = [(flag == 1) | wrong for flag, wrong in zip(flags, odd, strict=True)]
             match = [*match, *(wrong for wrong in odd if wrong.any())]  # counts twice, and is refused
@@ -204,17 +243,21 @@ class _MappedJets:
         reweighting = self._mapping.reweighting
         assert reweighting is not None
         assert reweighting.table is not None
+        if isinstance(reweighting, WeaverWeights):
+            return reweighting.weigh(self.of_jets)
         places, inside = self.bins()
         return np.where(inside, reweighting.table[places], 0).astype(np.float32)
 
     @cached_property
     def _axis(self) -> dict[str, NDArray[Any]]:
         momentum = self._mapping.jet
+        if momentum is None and self._mapping.particles is None:
+            return dict.fromkeys(AXIS_BRANCHES, np.zeros(len(self._entries)))
         if momentum is None:
             momenta, counts = self._particles
             jet = np.repeat(np.arange(len(counts)), counts)
             return axis_of(np.stack([np.bincount(jet, weights=one, minlength=len(counts)) for one in momenta]))
-        parts = momentum.in_gev({name: self._of_jets(each) for name, each in momentum.parts.items()})
+        parts = momentum.in_gev({name: self.of_jets(each) for name, each in momentum.parts.items()})
         if "pt" in parts:
             values = [parts[name] for name in ("pt", "eta", "phi")]
             return dict(zip(AXIS_BRANCHES, [*values, cartesian(parts)[0]], strict=True))
@@ -224,7 +267,8 @@ class _MappedJets:
     def _particles(self) -> tuple[list[NDArray[Any]], NDArray[np.int64]]:
         """(E, px, py, pz) of all particles in GeV, in the order of the file, and their number in each jet."""
         momentum = self._mapping.particles
-        found = {name: self._value(expression) for name, expression in momentum.parts.items()}
+        assert momentum is not None
+        found = {name: self.value(expression) for name, expression in momentum.parts.items()}
         counts = next((one.counts for one in found.values() if one.counts is not None), None)
         if counts is None:
             raise ConfigError(f"{momentum.parts['px' if 'px' in found else 'pt']} has no value per particle")
@@ -239,8 +283,9 @@ class _MappedJets:
         pt = np.hypot(px.astype(np.float64), py.astype(np.float64))
         return np.lexsort((-pt, np.repeat(np.arange(len(counts)), counts)))
 
-    def _of_jets(self, expression: Expression) -> NDArray[Any]:
-        found = self._value(expression)
+    def of_jets(self, expression: Expression) -> NDArray[Any]:
+        """Compute (B,) numbers of jets."""
+        found = self.value(expression)
         if found.counts is not None:
             raise ConfigError(f"{expression} has a value per particle, and one per jet is expected; sum(…) makes one")
         return found.values if found.values.ndim else np.full(len(self._entries), found.values)
@@ -255,7 +300,8 @@ class _MappedJets:
             )
         return spread(found, counts)
 
-    def _value(self, expression: Expression) -> Quantity:
+    def value(self, expression: Expression) -> Quantity:
+        """Compute the value of an expression."""
         try:
             return expression.evaluate(self._branch)
         except DataError as error:
@@ -263,7 +309,13 @@ class _MappedJets:
 
     def _branch(self, name: str) -> Quantity:
         """Return the values of a branch, of the entries that are wanted."""
-        if name not in self._read:
+        if name not in self._read and name in self._mapping.variables:
+            self._read[name] = self.value(self._mapping.variables[name])
+        elif name not in self._read and name in self._mapping.file_values:
+            patterns, path = self._mapping.file_values[name], str(self._raw.path)
+            value = next((number for pattern, number in patterns if re.search(pattern, path)), 0)
+            self._read[name] = Quantity(np.full(len(self._entries), value))
+        elif name not in self._read:
             pieces = [self._piece(name, entries) for entries in _in_pieces(self._entries)]
             lists = [piece.counts for piece in pieces if piece.counts is not None]
             values = np.concatenate([piece.values for piece in pieces])
@@ -289,7 +341,15 @@ def _layout(mapping: TreeMapping, path: File) -> Layout:
         classes=CLASSES if labels is None else labels.classes,
         columns=(*mapping.columns, *(() if weights is None or weights.table is None else (WEIGHT,))),
         scalars=tuple(f"part_{name}" for name in mapping.scalars),
+        momenta=mapping.particles is not None,
     )
+
+
+def _of_particles(mapping: TreeMapping) -> list[Expression]:
+    """Return the expressions of which some must be lists."""
+    if mapping.particles is not None:
+        return [*mapping.particles.parts.values()]
+    return [one for each in mapping.inputs.values() for one in each.variables]
 
 
 def _class_of_file(mapping: TreeMapping, path: File) -> int:

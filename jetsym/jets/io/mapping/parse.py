@@ -16,6 +16,7 @@ import yaml
 from jetsym.errors import ConfigError, closest
 from jetsym.jets.io.mapping.expressions import Expression
 from jetsym.jets.io.mapping.tree_mapping import WEIGHT, Labels, Momentum, Reweighting, TreeMapping
+from jetsym.jets.io.mapping.weaver import is_weaver, weaver_mapping
 from jetsym.jets.io.remote import File
 from jetsym.jets.schema import SCALARS
 
@@ -28,8 +29,13 @@ _LABELS = ("one_hot", "value", "files")
 _RESERVED = ("jet", "constituents", "label", "jet_label", "jet_pt", "jet_eta", "jet_phi", "jet_energy")
 
 
-def load_mapping(path: str | os.PathLike[str] | TreeMapping | None) -> TreeMapping | None:
+def load_mapping(
+    path: str | os.PathLike[str] | TreeMapping | None, *, vectors: str | None = None
+) -> TreeMapping | None:
     """Read a mapping from its file; what has been read already, and None, are given back.
+
+    A data configuration of weaver-core is a mapping too, see :mod:`jetsym.jets.io.mapping.weaver`; ``vectors`` names
+    the input that holds the momenta.
 
     Raises
     ------
@@ -45,6 +51,10 @@ def load_mapping(path: str | os.PathLike[str] | TreeMapping | None) -> TreeMappi
         raise ConfigError(f"the mapping {file} cannot be read ({error.strerror}); expected a YAML file") from error
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         raise ConfigError(f"the mapping {file} is no YAML ({' '.join(str(error).split())})") from error
+    if is_weaver(found):
+        return weaver_mapping(file, found, vectors=vectors)
+    if vectors is not None:
+        raise ConfigError(f"vectors={vectors!r} names an input of a configuration of weaver-core, which {file} is not")
     return _mapping(file, _Section(str(file), found, separator=": "))
 
 
@@ -61,6 +71,10 @@ def open_mapping(
         If a file cannot be read; with ``skip_bad`` it is left out.
     """
     mapping = load_mapping(path)
+    if mapping is not None and mapping.is_unmeasured:
+        from jetsym.jets.io.mapping.measure import measured
+
+        return measured(mapping, files, skip_bad=skip_bad)
     if mapping is None or mapping.reweighting is None:
         return mapping
     from jetsym.jets.io.mapping.mapped_reader import fitted

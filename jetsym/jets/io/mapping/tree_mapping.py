@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from jetsym.jets.inputs import InputForm
 from jetsym.jets.io.mapping.expressions import Expression
+from jetsym.jets.io.mapping.reweighting import WeaverWeights
 from jetsym.jets.schema import WEIGHT
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["WEIGHT", "Labels", "Momentum", "Reweighting", "TreeMapping", "cartesian"]
+__all__ = ["WEIGHT", "Labels", "MappedInput", "Momentum", "Reweighting", "TreeMapping", "Unmeasured", "cartesian"]
 
 
 @dataclass(frozen=True)
@@ -86,6 +88,37 @@ class Reweighting:
     cap: float | None
     table: NDArray[np.float64] | None = None
 
+    def expressions(self) -> list[Expression]:
+        """Return all expressions."""
+        return [*self.axes]
+
+
+@dataclass(frozen=True)
+class MappedInput:
+    """An input of networks, see :mod:`jetsym.jets.inputs`: its form, and an expression for each of its variables."""
+
+    form: InputForm
+    variables: tuple[Expression, ...]
+
+
+@dataclass(frozen=True)
+class Unmeasured:
+    """What a mapping says that must be measured on the files first.
+
+    Parameters
+    ----------
+    bounds
+        Variables of inputs whose centre and scale are measured, with the bounds at which they are clipped.
+    fraction
+        Of the entries of each file, from the first on, that are measured.
+    labels
+        Columns that are the label if they are whole numbers.
+    """
+
+    bounds: Mapping[str, tuple[float, float]]
+    fraction: float
+    labels: tuple[str, ...]
+
 
 @dataclass(frozen=True)
 class TreeMapping:
@@ -98,7 +131,8 @@ class TreeMapping:
     tree
         Name of the tree; None for the only one of a file.
     particles, jet
-        The momenta; without those of the jets, the sum of the particles.
+        The momenta; without those of the jets, the sum of the particles. Without those of the particles the jets are
+        known by their inputs alone.
     by_pt
         Whether to sort the particles by falling pT.
     scalars, columns
@@ -107,32 +141,81 @@ class TreeMapping:
         As far as they are given.
     fingerprint
         Of all that it says, comments and spaces aside.
+    inputs
+        What networks take beside the momenta, by name.
+    variables
+        Names that stand for expressions, in expressions and in one another.
+    file_values
+        Names that stand for numbers which a file's path tells: regular expressions and numbers, of which the first
+        that is found in the path counts, or else 0.
+    jet_if_there
+        Whether the momenta of the jets are left out for files that lack a part of them.
+    test_selection
+        The selection of jets that a network is tested with.
+    unmeasured
+        What must be measured first.
     """
 
     path: Path
     tree: str | None
-    particles: Momentum
+    particles: Momentum | None
     jet: Momentum | None
     by_pt: bool
     scalars: dict[str, Expression]
     columns: dict[str, Expression]
     labels: Labels | None
     selection: Expression | None
-    reweighting: Reweighting | None
+    reweighting: Reweighting | WeaverWeights | None
     fingerprint: str
+    inputs: Mapping[str, MappedInput] = field(default_factory=dict)
+    variables: Mapping[str, Expression] = field(default_factory=dict)
+    file_values: Mapping[str, tuple[tuple[str, float], ...]] = field(default_factory=dict)
+    jet_if_there: bool = False
+    test_selection: Expression | None = None
+    unmeasured: Unmeasured | None = None
 
     def expressions(self) -> list[Expression]:
-        """Return all expressions."""
-        found = [*self.particles.parts.values(), *self.scalars.values(), *self.columns.values()]
+        """Return all expressions, those of variables as far as others are of them."""
+        found = [] if self.particles is None else [*self.particles.parts.values()]
+        found += [*self.scalars.values(), *self.columns.values()]
+        found += [one for each in self.inputs.values() for one in each.variables]
         found += [] if self.jet is None else self.jet.parts.values()
         found += [] if self.labels is None else self.labels.one_hot
         found += [] if self.labels is None or self.labels.value is None else [self.labels.value]
         found += [] if self.selection is None else [self.selection]
-        return found + ([] if self.reweighting is None else [*self.reweighting.axes])
+        found += [] if self.reweighting is None else self.reweighting.expressions()
+        named = {name: False for each in found for name in each.names}
+        while name := next((name for name, seen in named.items() if not seen), None):
+            named[name] = True
+            if name in self.variables:
+                found.append(self.variables[name])
+                named = dict.fromkeys(self.variables[name].names, False) | named
+        return found
+
+    def for_test(self) -> TreeMapping:
+        """Return the same with the selection that a network is tested with."""
+        return self if self.test_selection is None else replace(self, selection=self.test_selection)
+
+    @property
+    def is_unmeasured(self) -> bool:
+        """Whether standardisation, classes or weights of weaver-core's must be measured on the files first."""
+        weights = self.reweighting
+        return self.unmeasured is not None or (isinstance(weights, WeaverWeights) and weights.table is None)
+
+    def branches(self, expressions: Iterable[Expression]) -> list[str]:
+        """List the branches of the file that expressions are of, in the end."""
+        names, left = dict[str, None](), [name for each in expressions for name in sorted(each.names)]
+        while left:
+            name = left.pop(0)
+            if name in self.variables:
+                left += sorted(self.variables[name].names)
+            elif name not in self.file_values:
+                names[name] = None
+        return [*names]
 
     def with_weights(self, table: NDArray[np.float64]) -> TreeMapping:
         """Return the same with the weights known."""
-        assert self.reweighting is not None
+        assert isinstance(self.reweighting, Reweighting)
         return replace(self, reweighting=replace(self.reweighting, table=table))
 
 

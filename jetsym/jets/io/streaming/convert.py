@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
+from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -33,7 +34,16 @@ from jetsym.jets.io.packed import PackedJets
 from jetsym.jets.io.paths import Paths, data_in, local_files
 from jetsym.jets.io.read import BadJets, ColumnSet, MappingFile, check_number
 from jetsym.jets.io.streaming.blocks import Block, JetFiles, Skipped
-from jetsym.jets.io.streaming.cache import FORMAT, MANIFEST, CacheFiles, SourceFile, column_file, describe, is_cache
+from jetsym.jets.io.streaming.cache import (
+    FORMAT,
+    MANIFEST,
+    CacheFiles,
+    SourceFile,
+    column_file,
+    describe,
+    input_file,
+    is_cache,
+)
 from jetsym.locks import locked
 from jetsym.progress import progress_bar
 
@@ -118,6 +128,7 @@ def convert(
             "mapping": None if known is None else known.fingerprint,
             "classes": source.classes,
             "names": done["names"],
+            "inputs": done["inputs"],
             "jets": done["jets"],
             "sources": described,
             "skipped": files_skipped + done["skipped"],
@@ -218,9 +229,9 @@ def _write(
             if isinstance(jets, Skipped):
                 journal["skipped"].append(_as_entry(jets))
             else:
-                for name, values in _arrays(jets, journal["particles"]).items():
+                for name, values in _arrays(jets, journal["particles"], journal["rows"]).items():
                     if name not in columns:
-                        first = values[:1] * 0 if name == "offsets.npy" else values[:0]
+                        first = values[:1] * 0 if name.endswith("offsets.npy") else values[:0]
                         columns[name] = stack.enter_context(
                             _GrowingArray(folder / name, first, journal["rows"].get(name))
                         )
@@ -228,6 +239,7 @@ def _write(
                 journal["jets"] += len(jets)
                 journal["particles"] += len(jets.values)
                 journal["names"] = sorted(jets.columns)
+                journal["inputs"] = {name: asdict(form) for name, form in jets.input_forms.items()}
             for column in columns.values():
                 column.flush()
             journal["blocks"] += 1
@@ -262,7 +274,7 @@ def _ahead(
             pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _arrays(jets: PackedJets, particles: int) -> dict[str, NDArray[Any]]:
+def _arrays(jets: PackedJets, particles: int, rows: dict[str, int]) -> dict[str, NDArray[Any]]:
     if jets.kinds is not None and jets.kinds.ndim == 2:
         raise DataError(
             "some charges are not −1, 0 or 1, or flags not 0 or 1, which a cache cannot hold; stream from the files"
@@ -274,6 +286,10 @@ def _arrays(jets: PackedJets, particles: int) -> dict[str, NDArray[Any]]:
     }
     arrays |= {} if jets.kinds is None else {"kinds.npy": jets.kinds}
     arrays |= {} if jets.label is None else {"label.npy": jets.label}
+    for name, one in jets.inputs.items():
+        arrays[input_file(name, "values")] = one.values
+        if one.offsets is not None:
+            arrays[input_file(name, "offsets")] = one.offsets[1:] + rows.get(input_file(name, "values"), 0)
     return arrays | {column_file(name): column for name, column in jets.columns.items()}
 
 
@@ -324,7 +340,7 @@ def _as_entry(skipped: Skipped) -> dict[str, Any]:
 
 def _journal(folder: Path, plan: Any) -> dict[str, Any]:
     """Read how far an unfinished cache of the same plan has come; another one is removed."""
-    fresh = {"plan": plan, "blocks": 0, "jets": 0, "particles": 0, "names": [], "rows": {}, "skipped": []}
+    fresh = {"plan": plan, "blocks": 0, "jets": 0, "particles": 0, "names": [], "inputs": {}, "rows": {}, "skipped": []}
     try:
         found: dict[str, Any] = json.loads((folder / JOURNAL).read_text(encoding="utf-8"))
     except (OSError, ValueError):

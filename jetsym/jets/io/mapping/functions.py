@@ -1,0 +1,338 @@
+"""The functions that expressions may call: :data:`FUNCTIONS`, from a name to what computes it.
+
+Values are of jets, or of their particles one jet after the other (:class:`Quantity`). A function either works element
+by element, where each jet's number goes with all its particles, or it goes over the particles of each jet, as what
+numpy and awkward call ``axis=1``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from jetsym.errors import ConfigError, DataError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["FUNCTIONS", "Function", "Quantity", "apply", "as_condition", "filtered", "numeric", "place", "spread"]
+
+
+@dataclass(frozen=True, eq=False)
+class Quantity:
+    """Numbers of jets or of their particles.
+
+    Parameters
+    ----------
+    values
+        (B,) of the jets, (P,) of all their particles, or () a constant.
+    counts
+        (B,) how many particles each jet has; None for what is not of particles.
+    numbers
+        Whether they are numbers of particles within their jets, as ``argsort`` gives them.
+    """
+
+    values: NDArray[Any]
+    counts: NDArray[np.int64] | None = None
+    numbers: bool = False
+
+
+@dataclass(frozen=True)
+class Function:
+    """A function that expressions may call.
+
+    Parameters
+    ----------
+    compute
+        Called with the words that messages begin with, the arguments, each a :class:`Quantity`, and the options.
+    least, most
+        How many arguments it takes; None for any number.
+    options
+        Names of its options; they are numbers, True or False.
+    axis
+        Whether it goes over particles, or over something else without ``axis=1`` or ``axis=-1``: "taken" if these may
+        stand there, "needed" if they must. ``compute`` does not get them.
+    lists
+        Whether an argument may be a list of arguments, as in ``isin(x, [1, 2])``.
+    """
+
+    compute: Callable[..., Quantity]
+    least: int = 1
+    most: int | None = 1
+    options: frozenset[str] = frozenset()
+    axis: str = ""
+    lists: bool = False
+
+
+def spread(quantity: Quantity, counts: NDArray[np.int64]) -> NDArray[Any]:
+    """Spread values to particles (P,): a jet's number goes to each of its ``counts`` particles, a constant to all."""
+    if quantity.counts is not None:
+        return quantity.values
+    if quantity.values.ndim == 0:
+        return np.broadcast_to(quantity.values, counts.sum())
+    return np.repeat(quantity.values, counts)
+
+
+def apply(function: Callable[..., Any], what: str, *operands: Quantity) -> Quantity:
+    """Apply a function to numbers, where each jet's goes with all its particles if others are of particles.
+
+    Raises
+    ------
+    DataError
+        If two lists of particles do not have the same lengths.
+    """
+    lists = [operand.counts for operand in operands if operand.counts is not None]
+    if not lists:
+        return Quantity(np.asarray(function(*(operand.values for operand in operands))))
+    for other in lists[1:]:
+        _refuse_other_counts(lists[0], other, what)
+    return Quantity(function(*(spread(operand, lists[0]) for operand in operands)), lists[0])
+
+
+def numeric(quantity: Quantity) -> Quantity:
+    """Turn conditions into 0 and 1."""
+    if quantity.values.dtype != np.bool_:
+        return quantity
+    return replace(quantity, values=quantity.values.astype(np.int64))
+
+
+def as_condition(quantity: Quantity, what: str) -> Quantity:
+    """Turn flags, which are 0 and 1, into conditions.
+
+    Raises
+    ------
+    ConfigError
+        If there are other numbers.
+    """
+    values = quantity.values
+    if values.dtype == np.bool_:
+        return quantity
+    if (odd := (values != 0) & (values != 1)).any():
+        raise ConfigError(
+            f"{what} is no condition (it is {values[odd].ravel()[0]} somewhere); expected comparisons, such as "
+            "(jet_pt > 500), joined by 'and', 'or', 'not', or flags that are 0 and 1"
+        )
+    return replace(quantity, values=values == 1)
+
+
+def place(quantity: Quantity, what: str, start: int | None, stop: int | None, *, alone: bool) -> Quantity:
+    """Return a part of each jet's particles, ``x[:, start:stop]``, or one ``alone``, NaN in jets that do not have it.
+
+    Raises
+    ------
+    ConfigError
+        If there are no particles.
+    """
+    counts = _counts(quantity, what)
+    begins = np.cumsum(counts) - counts
+    if alone:
+        assert start is not None
+        there = (start < counts) & (start >= -counts)
+        found = np.full(len(counts), np.nan)
+        found[there] = quantity.values[(begins + np.where(start < 0, counts, 0) + start)[there]]
+        return Quantity(found)
+    within = np.arange(len(quantity.values)) - np.repeat(begins, counts)
+    ends = np.repeat(counts, counts)
+    kept = np.ones(len(within), np.bool_)
+    if start is not None:
+        kept &= within >= (start if start >= 0 else ends + start)
+    if stop is not None:
+        kept &= within < (stop if stop >= 0 else ends + stop)
+    return filtered(quantity, Quantity(kept, counts), what)
+
+
+def filtered(quantity: Quantity, which: Quantity, what: str) -> Quantity:
+    """Return some of each jet's particles: those that fulfil a condition, or those of given numbers, in their order.
+
+    Raises
+    ------
+    ConfigError
+        If one of the two is not of particles, or the second is neither conditions nor numbers of particles.
+    DataError
+        If they are not of as many particles, or a jet does not have a particle of that number.
+    """
+    counts, chosen = _counts(quantity, what), _counts(which, what)
+    numbers = which.values
+    if numbers.dtype == np.bool_:
+        _refuse_other_counts(counts, chosen, what)
+        jets = np.repeat(np.arange(len(counts)), counts)[numbers]
+        return replace(quantity, values=quantity.values[numbers], counts=np.bincount(jets, minlength=len(counts)))
+    if not which.numbers:
+        raise ConfigError(f"{what}: [ ] of what is no condition; expected one, such as [pt > 1], or argsort's numbers")
+    sizes = np.repeat(counts, chosen)
+    if (numbers >= sizes).any():
+        raise DataError(f"{what}: [ ] of numbers of particles that are not there, as of other lists")
+    starts = np.repeat(np.cumsum(counts) - counts, chosen)
+    return replace(quantity, values=quantity.values[starts + numbers], counts=chosen)
+
+
+def _counts(quantity: Quantity, what: str) -> NDArray[np.int64]:
+    if quantity.counts is None:
+        raise ConfigError(f"{what}: particles of something that has one value per jet; expected one per particle")
+    return quantity.counts
+
+
+def _refuse_other_counts(one: NDArray[np.int64], other: NDArray[np.int64], what: str) -> None:
+    """Refuse lists of different lengths."""
+    if one is not other and not np.array_equal(one, other):
+        jet = int(np.flatnonzero(one != other)[0])
+        raise DataError(f"{what} has lists of {one[jet]} and of {other[jet]} particles in one jet; expected as many")
+
+
+def _elementwise(function: Callable[..., Any], arguments: int = 1) -> Function:
+    def compute(what: str, *operands: Quantity) -> Quantity:
+        return apply(function, what, *map(numeric, operands))
+
+    return Function(compute, arguments, arguments)
+
+
+def _successive(what: str, function: Callable[..., Any], operands: Sequence[Quantity]) -> Quantity:
+    first, *others = operands
+    for other in others:
+        first = apply(function, what, first, other)
+    return first
+
+
+def _over(function: Callable[[NDArray[Any], NDArray[np.int64]], NDArray[Any]], name: str, axis: str) -> Function:
+    """Make a function from a jet's particles to the jet."""
+
+    def compute(what: str, quantity: Quantity) -> Quantity:
+        if quantity.counts is None:
+            raise ConfigError(f"{what}: {name} of something that has one value per jet; expected one per particle")
+        return Quantity(function(quantity.values, quantity.counts))
+
+    return Function(compute, axis=axis)
+
+
+def _sum(values: NDArray[Any], counts: NDArray[np.int64]) -> NDArray[np.float64]:
+    jets = np.repeat(np.arange(len(counts)), counts)
+    found: NDArray[np.float64] = np.bincount(jets, weights=values.astype(np.float64), minlength=len(counts))
+    return found
+
+
+def _mean(values: NDArray[Any], counts: NDArray[np.int64]) -> NDArray[np.float64]:
+    return _sum(values, counts) / counts
+
+
+def _reduced(function: Any, empty: Any) -> Callable[[NDArray[Any], NDArray[np.int64]], NDArray[Any]]:
+    """Go over the particles of each jet with one of numpy's operations; ``empty`` is said of jets without any."""
+
+    def reduce(values: NDArray[Any], counts: NDArray[np.int64]) -> NDArray[Any]:
+        found = np.full(len(counts), empty)
+        filled = counts > 0
+        if filled.any():
+            found[filled] = function.reduceat(values.astype(found.dtype), (np.cumsum(counts) - counts)[filled])
+        return found
+
+    return reduce
+
+
+def _extreme(function: Any, name: str) -> Function:
+    """Make ``max`` or ``min``: of one argument over particles, of more of them element by element."""
+    over = _over(_reduced(function, np.nan), name, "taken").compute
+
+    def compute(what: str, *operands: Quantity) -> Quantity:
+        return over(what, *operands) if len(operands) == 1 else _successive(what, function, [*map(numeric, operands)])
+
+    return Function(compute, most=None, axis="taken")
+
+
+def _order(what: str, quantity: Quantity, ascending: bool) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return which particle of all comes where when each jet's are sorted, and their number in each jet."""
+    counts = _counts(quantity, what)
+    values = numeric(quantity).values
+    return np.lexsort((values if ascending else -values, np.repeat(np.arange(len(counts)), counts))), counts
+
+
+def _sort(what: str, quantity: Quantity, *, ascending: bool = True) -> Quantity:
+    order, counts = _order(what, quantity, ascending)
+    return Quantity(quantity.values[order], counts)
+
+
+def _argsort(what: str, quantity: Quantity, *, ascending: bool = True) -> Quantity:
+    order, counts = _order(what, quantity, ascending)
+    return Quantity(order - np.repeat(np.cumsum(counts) - counts, counts), counts, numbers=True)
+
+
+def _first(what: str, quantity: Quantity) -> Quantity:
+    return place(quantity, what, 0, None, alone=True)
+
+
+def _count(values: NDArray[Any], counts: NDArray[np.int64]) -> NDArray[np.int64]:
+    return counts
+
+
+def _is_in(what: str, quantity: Quantity, *values: Quantity) -> Quantity:
+    same = [apply(np.equal, what, quantity, value) for value in values]
+    return _successive(what, np.logical_or, same)
+
+
+def _where(what: str, condition: Quantity, one: Quantity, other: Quantity) -> Quantity:
+    return apply(np.where, what, condition, one, other)
+
+
+def _logical(function: Callable[..., Any], arguments: int) -> Function:
+    return Function(lambda what, *operands: apply(function, what, *operands), arguments, arguments)
+
+
+_OVER: dict[str, Callable[[NDArray[Any], NDArray[np.int64]], NDArray[Any]]] = {
+    "sum": _sum,
+    "prod": _reduced(np.multiply, 1.0),
+    "mean": _mean,
+    "any": _reduced(np.logical_or, False),
+    "all": _reduced(np.logical_and, True),
+}
+_EXTREMES = {"max": np.maximum, "min": np.minimum}
+_SORTS = {"sort": _sort, "argsort": _argsort}
+
+#: What works element by element, under numpy's names: of one number, and of two.
+_ONE = (
+    "exp exp2 expm1 log log2 log10 log1p sqrt cbrt square abs absolute fabs sign floor ceil trunc rint isfinite isnan "
+    "isinf sin cos tan arcsin arccos arctan asin acos atan sinh cosh tanh arcsinh arccosh arctanh asinh acosh atanh "
+    "deg2rad rad2deg radians degrees nan_to_num zeros_like ones_like negative positive"
+)
+_TWO = "arctan2 atan2 hypot maximum minimum fmod"
+_ELEMENTWISE = {**dict.fromkeys(_ONE.split(), 1), **dict.fromkeys(_TWO.split(), 2), "clip": 3}
+_CONDITIONS = {"logical_not": 1, "logical_and": 2, "logical_or": 2, "logical_xor": 2}
+
+_NUMPYS: dict[str, Function] = {
+    **{name: _elementwise(getattr(np, name), arguments) for name, arguments in _ELEMENTWISE.items()},
+    **{name: _logical(getattr(np, name), arguments) for name, arguments in _CONDITIONS.items()},
+    **dict.fromkeys(("power", "pow"), _elementwise(np.float_power, 2)),
+    "where": Function(_where, 3, 3),
+    "isin": Function(_is_in, 2, None, lists=True),
+}
+_AWKWARDS: dict[str, Function] = {
+    "where": Function(_where, 3, 3),
+    "zeros_like": _NUMPYS["zeros_like"],
+    "ones_like": _NUMPYS["ones_like"],
+    "nan_to_num": _NUMPYS["nan_to_num"],
+    "num": _over(_count, "num", "taken"),
+    "firsts": Function(_first, axis="taken"),
+    "count": _over(_count, "count", "needed"),
+    "sort": Function(_sort, options=frozenset({"ascending"}), axis="taken"),
+    "argsort": Function(_argsort, options=frozenset({"ascending"}), axis="taken"),
+}
+
+#: All functions, by the name that stands in an expression.
+FUNCTIONS: dict[str, Function] = {
+    **_NUMPYS,
+    **{f"np.{name}": one for name, one in _NUMPYS.items()},
+    **{f"ak.{name}": one for name, one in _AWKWARDS.items()},
+    **{name: _over(function, name, "taken") for name, function in _OVER.items()},
+    **{name: _extreme(function, name) for name, function in _EXTREMES.items()},
+    **{
+        f"{module}.{name}": _over(function, name, "needed")
+        for module in ("np", "ak")
+        for name, function in {
+            **_OVER,
+            **{name: _reduced(one, np.nan) for name, one in _EXTREMES.items()},
+        }.items()
+    },
+    **{name: _AWKWARDS[name] for name in ("sort", "argsort")},
+    "count": _over(_count, "count", "taken"),
+    "first": Function(_first, axis="taken"),
+}

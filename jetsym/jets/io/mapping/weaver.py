@@ -1,0 +1,427 @@
+"""The data configurations of weaver-core as mappings, with all their keys but `bucketing`.
+
+What a configuration calls inputs stands in ``JetBatch.inputs``, value by value as weaver-core 0.5 fills, standardises
+and clips it. The momenta are the input ``pf_vectors``, px, py, pz and energy in GeV, or another one that is named; a
+configuration without any gives jets that cannot be moved. The jet axis is jet_pt, jet_eta, jet_phi and jet_energy where
+the file or the configuration has all four, and else the sum of the particles. Observers and monitored variables are
+columns, weights the column ``weight``. Charge, flags and displacements are scalars where the configuration names all
+of them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import reprlib
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from jetsym.errors import ConfigError, closest
+from jetsym.jets.inputs import InputForm
+from jetsym.jets.io.mapping.expressions import Expression
+from jetsym.jets.io.mapping.reweighting import WeaverWeights
+from jetsym.jets.io.mapping.tree_mapping import WEIGHT, Labels, MappedInput, Momentum, TreeMapping, Unmeasured
+from jetsym.jets.schema import SCALARS
+
+__all__ = ["is_weaver", "weaver_mapping"]
+
+#: The input of the momenta, where none is named.
+VECTORS = "pf_vectors"
+
+_KEYS = (
+    *("treename", "branch_magic", "file_magic", "selection", "test_time_selection", "preprocess", "new_variables"),
+    *("inputs", "labels", "observers", "monitor_variables", "weights", "bucketing"),
+)
+_WEIGHTS = (
+    *("use_precomputed_weights", "weight_branches", "reweight_method", "reweight_vars", "reweight_classes"),
+    *("class_weights", "reweight_threshold", "reweight_discard_under_overflow", "reweight_hists", "reweight_basewgt"),
+)
+#: Where weaver-core keeps how a variable is standardised, and what it takes where nothing is said.
+_PARAMETERS = {"center": None, "scale": 1, "min": -5, "max": 5, "pad_value": 0}
+#: Longest chain of variables that are of one another.
+_DEEPEST = 50
+#: What weaver-core itself adds to the branches; it differs between training and test.
+_TRAINING = "aux_training_"
+#: What momenta are called that are no px, py, pz and energy.
+_OTHER_AXES = re.compile(r"(^|_)(pt|eta|phi|mass|rapidity)$")
+
+
+def is_weaver(found: Any) -> bool:
+    """Tell a configuration of weaver-core by its keys: it has inputs and labels, and no particles.
+
+    Examples
+    --------
+    >>> is_weaver({"inputs": {}, "labels": {}}), is_weaver({"particles": {}, "labels": {}})
+    (True, False)
+    """
+    return isinstance(found, dict) and "particles" not in found and {"inputs", "labels"} <= found.keys()
+
+
+def weaver_mapping(path: Path, found: dict[str, Any], *, vectors: str | None = None) -> TreeMapping:
+    """Read a configuration that has been parsed as YAML.
+
+    Parameters
+    ----------
+    path
+        Its file. Where standardisation or weights would have to be measured, and weaver-core has done so already and
+        left its ``*.auto.yaml`` beside it, that is read instead, as weaver-core does.
+    found
+        What it says.
+    vectors
+        The input that holds px, py, pz and energy; None for ``pf_vectors``, if there is one.
+
+    Raises
+    ------
+    ConfigError
+        If it says something that has no meaning, or no counterpart here; the message names the key.
+    """
+    found = _measured_by_weaver(path, found)
+    options = _Options(path, found, vectors)
+    return options.mapping()
+
+
+def _measured_by_weaver(path: Path, found: dict[str, Any]) -> dict[str, Any]:
+    if not path.is_file() or ".auto.yaml" in path.name:
+        return found
+    digest = hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
+    automatic = path.with_name(path.name.replace(".yaml", f".{digest}.auto.yaml"))
+    if automatic == path or not automatic.is_file():
+        return found
+    try:
+        there = yaml.safe_load(automatic.read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+        raise ConfigError(f"{automatic}, which weaver-core has measured, cannot be read ({error})") from error
+    return there if is_weaver(there) else found
+
+
+class _Options:
+    """A configuration, key by key."""
+
+    def __init__(self, path: Path, found: dict[str, Any], vectors: str | None) -> None:
+        self.path = path
+        _expect_known(f"{path}", found, _KEYS)
+        self.found = {key: value for key, value in found.items() if value is not None}
+        if self.found.get("bucketing"):
+            raise ConfigError(
+                f"{path}: bucketing has no counterpart, as batches hold jets of any number of particles; leave it out"
+            )
+        self.variables = {
+            name: self.expression(text, f"new_variables.{name}")
+            for name, text in self.section("new_variables").items()
+            if text != name
+        }
+        _refuse_circles(self.path, self.variables)
+        self.parameters: dict[str, dict[str, Any]] = {}
+        self.vectors = vectors
+        self.files = {name: self._patterns(name, said) for name, said in self.section("file_magic").items()}
+
+    def mapping(self) -> TreeMapping:
+        preprocess = self.section("preprocess", known=("method", "data_fraction", "params"))
+        inputs = {name: self._input(name, preprocess) for name in self.section("inputs")}
+        if not inputs:
+            raise ConfigError(f"{self.path}: inputs are none; expected at least one")
+        automatic = {
+            name: self._bounds(name)
+            for name, one in self.parameters.items()
+            if one["center"] == "auto" and not name.endswith("_mask")
+        }
+        labels, columns, custom = self._labels()
+        columns = self._columns() | columns
+        weighting = self._weights(columns)
+        momentum, axis = self._momenta(inputs)
+        selection = self.selection("selection")
+        mapping = TreeMapping(
+            path=self.path,
+            tree=self.word("treename"),
+            particles=momentum,
+            jet=axis,
+            by_pt=False,
+            scalars={},
+            columns=columns,
+            labels=labels,
+            selection=selection,
+            reweighting=weighting,
+            fingerprint=hashlib.sha256(
+                json.dumps([self.found, self.vectors], default=str, sort_keys=True).encode()
+            ).hexdigest()[:16],
+            inputs=inputs,
+            variables=self.variables,
+            file_values=self.files,
+            jet_if_there=True,
+            test_selection=self.selection("test_time_selection") or selection,
+            unmeasured=None
+            if not automatic and not custom
+            else Unmeasured(automatic, float(preprocess.get("data_fraction", 0.1)), custom),
+        )
+        named = set(mapping.branches(mapping.expressions())) | self.variables.keys()
+        if _TRAINING in named:
+            raise ConfigError(f"{self.path}: {_TRAINING} has no counterpart; write selections without it")
+        return self._renamed(mapping, self._scalars(named))
+
+    def section(self, key: str, known: tuple[str, ...] | None = None) -> dict[str, Any]:
+        """Return a section; one that is not there is empty."""
+        found = self.found.get(key, {})
+        if not isinstance(found, dict) or not all(isinstance(name, str) for name in found):
+            raise ConfigError(f"{self.path}: {key} is {_shown(found)}; expected keys that are words, with their values")
+        if known is not None:
+            _expect_known(f"{self.path}: {key}", found, known)
+        return found
+
+    def word(self, key: str) -> str | None:
+        found = self.found.get(key)
+        if found is not None and not isinstance(found, str):
+            raise ConfigError(f"{self.path}: {key} is {_shown(found)}; expected a word")
+        return found
+
+    def names(self, key: str, found: Any) -> list[str]:
+        if not isinstance(found, list) or not all(isinstance(name, str) for name in found):
+            raise ConfigError(f"{self.path}: {key} is {_shown(found)}; expected a list of names")
+        return found
+
+    def selection(self, key: str) -> Expression | None:
+        found = self.found.get(key)
+        return self.expression(found, key) if found else None
+
+    def expression(self, text: Any, where: str) -> Expression:
+        if not isinstance(text, str) and not _is_number(text):
+            raise ConfigError(f"{self.path}: {where} is {_shown(text)}; expected an expression or the name of a branch")
+        return Expression.parse(str(text), where=f"{self.path}: {where}")
+
+    def of(self, name: str, where: str) -> Expression:
+        """Return what a name means, a branch or a new variable."""
+        return Expression.parse(f"`{name}`", where=f"{self.path}: {where}")
+
+    def _input(self, key: str, preprocess: dict[str, Any]) -> MappedInput:
+        where = f"{self.path}: inputs.{key}"
+        said = self.section("inputs")[key]
+        if not isinstance(said, dict) or not isinstance(said.get("vars"), list) or not said["vars"]:
+            raise ConfigError(f"{where} is {_shown(said)}; expected length, vars and perhaps pad_mode")
+        _expect_known(where, said, ("length", "pad_mode", "vars"))
+        if "length" not in said:
+            raise ConfigError(f"{where} has no key 'length'; expected a number of places, or null for numbers of jets")
+        automatic = str(preprocess.get("method", "manual")).lower().startswith("auto")
+        ready = preprocess.get("params") or {}
+        names = []
+        for variable in said["vars"]:
+            name, *given = variable if isinstance(variable, list) and variable else [variable]
+            if not isinstance(name, str) or len(given) > len(_PARAMETERS):
+                raise ConfigError(
+                    f"{where}.vars has {_shown(variable)}; expected a name, or a list of a name and up to five of "
+                    "centre, scale, smallest, largest and padding"
+                )
+            names.append(name)
+            own = {**_PARAMETERS, "center": "auto" if automatic else None}
+            own |= dict(zip(_PARAMETERS, given, strict=False))
+            own |= {"length": said["length"], "pad_mode": str(said.get("pad_mode", "constant")).lower()}
+            if name in ready:
+                own |= ready[name]
+            if own != self.parameters.setdefault(name, own):
+                raise ConfigError(f"{where}.vars says other things of {name!r} than another input does; expected one")
+        first = self.parameters[names[0]]
+        length, mode = first["length"], first["pad_mode"]
+        if length is not None and (not isinstance(length, int) or isinstance(length, bool) or length < 1):
+            raise ConfigError(f"{where}.length is {_shown(length)}; expected a number of places, or null")
+        if mode not in ("constant", "wrap") or (mode == "wrap" and key.endswith("_mask")):
+            expected = "constant for a mask" if key.endswith("_mask") else "constant or wrap"
+            raise ConfigError(f"{where}.pad_mode is {_shown(mode)}; expected {expected}")
+        fill = tuple(self._number(name, "pad_value") for name in names)
+        scaling = tuple(self._scaling(name) for name in names)
+        form = InputForm(tuple(names), length, None if mode == "wrap" else fill, scaling)
+        return MappedInput(form, tuple(self.of(name, f"inputs.{key}") for name in names))
+
+    def _scaling(self, name: str) -> tuple[float, float, float, float] | None:
+        own = self.parameters[name]
+        if own["center"] is None or own["center"] == "auto":
+            return None
+        return self._number(name, "center"), self._number(name, "scale"), *self._bounds(name)
+
+    def _bounds(self, name: str) -> tuple[float, float]:
+        own = self.parameters[name]
+        return (
+            -np.inf if own["min"] is None else self._number(name, "min"),
+            np.inf if own["max"] is None else self._number(name, "max"),
+        )
+
+    def _number(self, name: str, key: str) -> float:
+        found = self.parameters[name][key]
+        if not _is_number(found) or not np.isfinite(found):
+            raise ConfigError(f"{self.path}: {key} of the variable {name!r} is {_shown(found)}; expected a number")
+        return float(found)
+
+    def _labels(self) -> tuple[Labels | None, dict[str, Expression], tuple[str, ...]]:
+        """Return the labels, further columns of labels, and the names of those whose numbers must be looked at."""
+        said = self.section("labels", known=("type", "value", "classes"))
+        value = said.get("value")
+        if said.get("type") == "simple":
+            names = self.names("labels.value", value)
+            if len(set(names)) < len(names) or not names:
+                raise ConfigError(f"{self.path}: labels.value is {_shown(names)}; expected one or more different names")
+            flags = tuple(self.expression(name, "labels.value") for name in names)
+            classes = [name.removeprefix("label_") for name in names]
+            return Labels(tuple(classes if len(set(classes)) == len(classes) else names), one_hot=flags), {}, ()
+        if said.get("type") != "custom" or not isinstance(value, dict):
+            raise ConfigError(
+                f"{self.path}: labels have the type {_shown(said.get('type'))}; expected simple with a list as value, "
+                "or custom with names and expressions"
+            )
+        columns = {name: self.expression(text, f"labels.value.{name}") for name, text in value.items()}
+        if "classes" in said:
+            classes = self.names("labels.classes", said["classes"])
+            if len(columns) != 1:
+                raise ConfigError(f"{self.path}: labels.classes are those of one label, and {len(columns)} are given")
+            (expression,) = columns.values()
+            return Labels(tuple(classes), value=expression, values=tuple((n,) for n in range(len(classes)))), {}, ()
+        return None, columns, tuple(columns)
+
+    def _columns(self) -> dict[str, Expression]:
+        observers, monitored = (self.names(key, self.found.get(key, [])) for key in ("observers", "monitor_variables"))
+        if observers and monitored:
+            raise ConfigError(f"{self.path}: has both observers and monitor_variables; expected one of them")
+        if both := sorted({*monitored} & self.parameters.keys()):
+            raise ConfigError(
+                f"{self.path}: monitor_variables has {both[0]!r}, which is a variable of an input as well and would "
+                "be standardised; give it another name among the new_variables"
+            )
+        key = "observers" if observers else "monitor_variables"
+        return {name: self.of(name, key) for name in [*observers, *monitored]}
+
+    def _weights(self, columns: dict[str, Expression]) -> WeaverWeights | None:
+        """Return how weights are computed; those that are in the file already become a column."""
+        said = self.section("weights", known=_WEIGHTS)
+        if not said:
+            return None
+        if WEIGHT in columns:
+            raise ConfigError(f"{self.path}: {WEIGHT!r} is a column already, and weights are asked for")
+        if "use_precomputed_weights" not in said:
+            raise ConfigError(f"{self.path}: weights have no key 'use_precomputed_weights'; expected true or false")
+        if said["use_precomputed_weights"]:
+            names = self.names("weights.weight_branches", said.get("weight_branches"))
+            columns[WEIGHT] = self.expression("*".join(f"({name})" for name in names), "weights.weight_branches")
+            return None
+        return self._reweighting(said)
+
+    def _reweighting(self, said: dict[str, Any]) -> WeaverWeights:
+        where = f"{self.path}: weights"
+        bins = said.get("reweight_vars")
+        edges = [
+            np.array(each if isinstance(each, list) and all(map(_is_number, each)) else [], np.float64)
+            for each in (bins.values() if isinstance(bins, dict) else ())
+        ]
+        if (
+            not isinstance(bins, dict)
+            or len(edges) != 2
+            or not all(len(each) > 1 and (np.diff(each) > 0).all() for each in edges)
+        ):
+            raise ConfigError(f"{where}.reweight_vars is {_shown(bins)}; expected two variables with growing edges")
+        classes = self.names("weights.reweight_classes", said.get("reweight_classes"))
+        if (method := said.get("reweight_method")) not in ("flat", "ref"):
+            raise ConfigError(f"{where}.reweight_method is {_shown(method)}; expected flat or ref")
+        shares = said.get("class_weights") or [1] * len(classes)
+        if not isinstance(shares, list) or len(shares) != len(classes) or not all(_is_number(n) for n in shares):
+            raise ConfigError(f"{where}.class_weights is {_shown(shares)}; expected a number for each class")
+        threshold = said.get("reweight_threshold", 10)
+        if not _is_number(threshold) or not 0 <= threshold <= 100:
+            raise ConfigError(f"{where}.reweight_threshold is {_shown(threshold)}; expected a percentage")
+        base = said.get("reweight_basewgt")
+        hists = said.get("reweight_hists")
+        table = None
+        if hists is not None:
+            shape = tuple(len(each) - 1 for each in edges)
+            found = [np.array(hists.get(name, []), np.float32) for name in classes] if isinstance(hists, dict) else []
+            if not found or any(each.shape != shape for each in found):
+                raise ConfigError(f"{where}.reweight_hists has no table of {shape[0]} × {shape[1]} for each class")
+            table = np.stack(found)
+        return WeaverWeights(
+            axes=tuple(self.of(name, "weights.reweight_vars") for name in bins),
+            edges=tuple(edges),
+            classes=tuple(self.of(name, "weights.reweight_classes") for name in classes),
+            by_reference=method == "ref",
+            shares=tuple(map(float, shares)),
+            threshold=float(threshold),
+            inside_only=bool(said.get("reweight_discard_under_overflow", True)),
+            base=self.expression(base, "weights.reweight_basewgt") if base else None,
+            table=table,
+        )
+
+    def _momenta(self, inputs: dict[str, MappedInput]) -> tuple[Momentum | None, Momentum]:
+        if self.vectors is not None and self.vectors not in inputs:
+            raise ConfigError(f"{self.path} has no input {self.vectors!r}; {closest(self.vectors, [*inputs])}")
+        axis = {name: self.of(f"jet_{name}", "the jet axis") for name in ("pt", "eta", "phi", "energy")}
+        one = inputs.get(self.vectors or VECTORS)
+        if one is None:
+            return None, Momentum(axis, 1.0)
+        names = one.form.names
+        if len(names) != 4 or any(_OTHER_AXES.search(name) for name in names):
+            raise ConfigError(
+                f"{self.path}: the input {self.vectors or VECTORS!r} has {', '.join(names)}; expected px, py, pz and "
+                "energy, from which the jets can be moved; name another one with vectors="
+            )
+        return Momentum(dict(zip(("px", "py", "pz", "energy"), one.variables, strict=True)), 1.0), Momentum(axis, 1.0)
+
+    def _scalars(self, named: set[str]) -> dict[str, Expression]:
+        """Return charge and flags, and displacements, where all of them are named."""
+        there = [name for name in SCALARS if f"part_{name}" in named]
+        known = next((SCALARS[:n] for n in (10, 6) if all(name in there for name in SCALARS[:n])), ())
+        return {name: self.of(f"part_{name}", "the scalars") for name in known}
+
+    def _renamed(self, mapping: TreeMapping, scalars: dict[str, Expression]) -> TreeMapping:
+        """Let the names stand for branches of other names, as branch_magic says."""
+        mapping = replace(mapping, scalars=scalars)
+        magic, tested = self.section("branch_magic"), mapping.test_selection
+        aliases = {}
+        for name in mapping.branches([*mapping.expressions(), *([] if tested is None else [tested])]):
+            decoded = name
+            for old, new in magic.items():
+                decoded = decoded.replace(old, str(new))
+            if decoded != name:
+                aliases[name] = self.of(decoded, "branch_magic")
+        return replace(mapping, variables={**mapping.variables, **aliases})
+
+    def _patterns(self, name: str, said: Any) -> tuple[tuple[str, float], ...]:
+        where = f"{self.path}: file_magic.{name}"
+        if not isinstance(said, dict) or not all(_is_number(value) for value in said.values()):
+            raise ConfigError(f"{where} is {_shown(said)}; expected patterns of paths with a number for each")
+        for pattern in said:
+            try:
+                re.compile(str(pattern))
+            except re.error as error:
+                raise ConfigError(f"{where} has {pattern!r}, which is no regular expression ({error})") from error
+        return tuple((str(pattern), value) for pattern, value in said.items())
+
+
+def _refuse_circles(path: Path, variables: dict[str, Expression]) -> None:
+    done: set[str] = set()
+
+    def visit(name: str, above: tuple[str, ...]) -> None:
+        if len(above) > _DEEPEST:
+            raise ConfigError(f"{path}: new_variables are of one another {_DEEPEST} deep; expected fewer")
+        if name in above:
+            raise ConfigError(
+                f"{path}: new_variables go in a circle: {' → '.join((*above[above.index(name) :], name))}"
+            )
+        if name in variables and name not in done:
+            for inner in sorted(variables[name].names):
+                visit(inner, (*above, name))
+            done.add(name)
+
+    for name in variables:
+        visit(name, ())
+
+
+def _expect_known(where: str, found: dict[Any, Any], known: tuple[str, ...]) -> None:
+    for key in found:
+        if key not in known:
+            raise ConfigError(f"{where} has the key {key!r}, which is unknown; {closest(str(key), known)}")
+
+
+def _is_number(found: Any) -> bool:
+    return isinstance(found, int | float) and not isinstance(found, bool)
+
+
+def _shown(found: Any) -> str:
+    return reprlib.repr(found)

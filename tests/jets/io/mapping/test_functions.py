@@ -1,0 +1,236 @@
+"""Functions of expressions give what Python gives for the same text on awkward arrays, jet by jet."""
+
+from __future__ import annotations
+
+import awkward as ak
+import numpy as np
+import pytest
+
+from jetsym.errors import ConfigError, DataError
+from jetsym.jets.io.mapping.expressions import Expression
+from jetsym.jets.io.mapping.functions import Quantity
+
+COUNTS = np.array([3, 1, 0, 4, 2])
+FLAT = {
+    "x": np.array([3.0, -1.0, 2.0, 7.5, 0.0, 4.0, -2.0, 4.0, 1.0, 6.0], "float32"),
+    "k": np.array([211, -211, 22, 130, 11, 22, -13, 2112, 211, 0], "int32"),
+    "mu": np.array([0, 1, 0, 0, 1, 1, 0, 0, 0, 1], "int32"),
+}
+JETS = {
+    "pt": np.array([500.0, 620.0, 30.0, 700.0, 80.0]),
+    "flag": np.array([1, 0, 1, 1, 0], "int32"),
+    "qcd": np.array([0, 1, 0, 1, 0], "float32"),
+    "bits": np.array([5, 4, 2, 7, 0], "uint8"),
+}
+VALUES = {name: Quantity(values, COUNTS) for name, values in FLAT.items()} | {
+    name: Quantity(values) for name, values in JETS.items()
+}
+ARRAYS = {name: ak.unflatten(values, COUNTS) for name, values in FLAT.items()} | JETS
+
+
+def quantity(text: str) -> Quantity:
+    return Expression.parse(text).evaluate(VALUES.__getitem__)
+
+
+def check(text: str, expected: object) -> None:
+    """Compare with awkward's or numpy's answer, whose None is NaN here."""
+    found = quantity(text)
+    if isinstance(expected, ak.Array) and expected.ndim == 2:
+        assert ak.num(expected).tolist() == found.counts.tolist()
+        expected = ak.flatten(expected)
+    else:
+        assert found.counts is None
+    if isinstance(expected, ak.Array):
+        expected = ak.to_numpy(ak.fill_none(expected, np.nan))
+    np.testing.assert_allclose(found.values, expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "np.sqrt(np.abs(x)) + np.hypot(x, 3)",
+        "np.arctan2(x, pt) - np.log1p(np.abs(k))",
+        "np.where(x > 2, x, -1)",
+        "np.maximum(x, k) + np.minimum(pt, x)",
+        "numpy.square(x) + np.power(x, 2)",
+        "ak.ones_like(x) * pt",
+        "np.zeros_like(x) + pt / np.pi",
+        "np.logical_and(x > 0, mu == 1)",
+        "np.logical_not(x > 0) | np.logical_or(x > 5, mu == 1)",
+        "np.isfinite(np.log(x))",
+        "ak.num(x)",
+        "ak.num(x, axis=1) + ak.count(k, axis=-1)",
+        "ak.sum(x, axis=1) / pt",
+        "np.sum(x, axis=-1) + ak.sum(x, 1)",
+        "ak.sum(x[x > 1], axis=1)",
+        "ak.prod(x, axis=1)",
+        "ak.max(x, axis=1)",
+        "np.min(k, axis=1)",
+        "ak.mean(x, axis=1)",
+        "ak.any(x > 4, axis=1)",
+        "ak.all(x > 0, axis=1)",
+        "ak.firsts(x)",
+        "ak.firsts(x, axis=1) * 2",
+        "ak.sort(x, axis=1)",
+        "ak.sort(k, axis=-1, ascending=False)",
+        "k[ak.argsort(x, axis=1, ascending=False)]",
+        "x[ak.argsort(np.abs(k), axis=-1)] + 0",
+        "k[ak.argsort(x, axis=1)[:, :2]]",
+        "x[(x > 0) & (mu == 0)]",
+        "x[:, :2]",
+        "x[:, 1:]",
+        "x[:, -2:]",
+        "x[:, 1:-1]",
+        "ak.sum(x[:, :2], axis=1)",
+        "(x > 2) == True",
+        "np.isin(bits, [4, 7])",
+        "np.abs(k) * (mu != 0)",
+    ],
+)
+def test_as_awkward_does_it(text):
+    with np.errstate(all="ignore"):
+        check(text, eval(text, {"np": np, "numpy": np, "ak": ak, **ARRAYS}))  # noqa: S307  the text is this file's own
+
+
+@pytest.mark.parametrize(
+    ("text", "as_awkward"),
+    [
+        ("max(x)", "ak.max(x, axis=1)"),
+        ("min(x, axis=1)", "ak.min(x, axis=1)"),
+        ("max(x, 1)", "np.maximum(x, 1)"),
+        ("min(x, pt, 2)", "np.minimum(np.minimum(x, pt), 2)"),
+        ("np.clip(x, -0.5, 5) + clip(x, 0, k)", "np.minimum(np.maximum(x, -0.5), 5) + np.minimum(np.maximum(x, 0), k)"),
+        ("max(x) - min(x)", "ak.max(x, axis=1) - ak.min(x, axis=1)"),
+        ("mean(abs(x))", "ak.mean(np.abs(x), axis=1)"),
+        ("any(x > 5) or all(x > 5)", "ak.any(x > 5, axis=1) | ak.all(x > 5, axis=1)"),
+        ("first(x)", "ak.firsts(x)"),
+        ("x[:, 0]", "ak.firsts(x)"),
+        ("x[:, 1]", "ak.firsts(x[:, 1:])"),
+        ("x[:, -1]", "ak.firsts(x[:, -1:])"),
+        ("sort(x)", "ak.sort(x, axis=1)"),
+        ("sort(x, ascending=False)[:, 0]", "ak.max(x, axis=1)"),
+        ("first(k[argsort(x, ascending=False)])", "ak.firsts(k[ak.argsort(x, axis=1, ascending=False)])"),
+        ("isin(abs(k), [211, 130, 2112])", "(abs(k) == 211) | (abs(k) == 130) | (abs(k) == 2112)"),
+        ("isin(abs(k), 211, 13)", "(abs(k) == 211) | (abs(k) == 13)"),
+        ("sum(x[isin(k, (22, 211))])", "ak.sum(x[(k == 22) | (k == 211)], axis=1)"),
+        ("pt > 100 and flag", "(pt > 100) & (flag == 1)"),
+        ("flag & (pt > 100)", "(flag == 1) & (pt > 100)"),
+        ("(pt > 100) | qcd", "(pt > 100) | (qcd == 1)"),
+        ("flag | qcd", "(flag == 1) | (qcd == 1)"),
+        ("not flag and pt > 50", "(flag == 0) & (pt > 50)"),
+        ("(bits & 4) == 4", "(bits & 4) == 4"),
+        ("bits & 3", "bits & 3"),
+        ("pt > 100 && flag == 1 || pt < 50", "(pt > 100) & (flag == 1) | (pt < 50)"),
+        ("where(True, x, 0)", "x"),
+        ("flag == False", "flag == 0"),
+        ("pow(x, 2) + fabs(x) + atan2(x, 2)", "x**2 + np.abs(x) + np.arctan2(x, 2)"),
+        ("np.log10(2 * math.pi) * x", "np.log10(2 * np.pi) * x"),
+    ],
+)
+def test_under_names_of_their_own(text, as_awkward):
+    with np.errstate(all="ignore"):
+        check(text, eval(as_awkward, {"np": np, "ak": ak, **ARRAYS}))  # noqa: S307  the text is this file's own
+
+
+@pytest.mark.parametrize(
+    ("text", "piece"),
+    [
+        ("pt > 5 & flag == 1", "compares '5 & flag' without parentheses"),
+        ("flag == 1 & pt > 5", "'1 & pt'"),
+        ("pt > 5 | flag == 1", r"'5 \| flag'"),
+        ("pt > 5 & flag", "'5 & flag'"),
+        ("flag & pt > 5", "'flag & pt'"),
+        ("(pt > 5) & flag == 1", r"'\(pt > 5\) & flag'"),
+        ("flag == 1 & (pt > 5)", r"'1 & \(pt > 5\)'"),
+        ("pt > 5 & flag == 1 & bits < 3", "'5 & flag'"),
+        ("pt > 5 and (flag == 1 | bits < 3)", r"'1 \| bits'"),
+        ("not (pt > 5 & flag == 1)", "'5 & flag'"),
+        ("where(pt > 5 & flag == 1, 1, 0)", "'5 & flag'"),
+        ("sum(x > 5 & mu == 1)", "'5 & mu'"),
+        ("x[x > 5 & mu == 1]", "'5 & mu'"),
+        ("bits & 4 == 4", "'bits & 4'"),
+        ("4 == bits & 4", "'bits & 4'"),
+        ("~flag == 1", "'~flag'"),
+        ("pt > 5 & ~flag == 1", "'5 & ~flag'"),
+        ("`jet.x` > 5 & `né` == 1", "'5 & `né`'"),
+        ("5 < pt == flag", "in several directions at once: '5 < pt == flag'"),
+        ("pt > flag < 3", "in several directions at once"),
+        ("flag != bits != 3", "in several directions at once"),
+    ],
+)
+def test_what_root_and_python_read_differently_is_refused(text, piece):
+    with pytest.raises(ConfigError, match=f"(?s){piece}"):
+        Expression.parse(text)
+
+
+@pytest.mark.parametrize(
+    "text", ["((pt > 5)) & ( flag == 1 )", "1 < pt <= 600", "(bits & 4) > 0", "not (flag & 1) == 1"]
+)
+def test_parentheses_make_it_plain(text):
+    names = {"pt": JETS["pt"], "flag": JETS["flag"], "bits": JETS["bits"]}
+    expected = {"1 < pt <= 600": "(1 < pt) & (pt <= 600)", "not (flag & 1) == 1": "(flag & 1) != 1"}.get(text, text)
+    check(text, eval(expected, names))  # noqa: S307  the text is this file's own
+
+
+@pytest.mark.parametrize("text", ["pt > 20 # and pt < 500  and flag", "pt # in GeV / 1000", "#", "pt * 2 # -"])
+def test_a_comment_in_one_line_is_refused(text):
+    with pytest.raises(ConfigError, match=r"holds #.* would swallow what follows; write a block with \|"):
+        Expression.parse(text)
+
+
+def test_a_comment_ends_with_its_line():
+    check("pt > 20\n# and pt < 500   (switched off for now)\nand flag\n", (JETS["pt"] > 20) & (JETS["flag"] == 1))
+    check("(pt > 20) & # don`t ( care\n   (flag == 1) # the end", (JETS["pt"] > 20) & (JETS["flag"] == 1))
+    assert Expression.parse("`jet#1` > 2").names == {"jet#1"}
+    assert Expression.parse("`jet#1` > 2 # `jet#2`\n").names == {"jet#1"}
+
+
+@pytest.mark.parametrize(
+    ("text", "piece"),
+    [
+        ("ak.sum(x)", r"ak.sum without axis=1, over all particles of all jets; write ak.sum\(…, axis=1\)"),
+        ("np.max(x)", "np.max without axis=1"),
+        ("ak.sum(x, axis=0)", "ak.sum with axis=0; expected axis=1"),
+        ("ak.sum(x, axis=pt)", "ak.sum without axis=1"),
+        ("max(x, pt, axis=1)", "max with axis=1; expected"),
+        ("np.sqrt(x, axis=1)", "np.sqrt with keywords"),
+        ("ak.sort(x, reverse=True)", "ak.sort with 1 arguments and keywords"),
+        ("ak.sort(x, ascending=flag)", "ak.sort with 1 arguments and keywords"),
+        ("np.load(x)", "a call of 'np.load'"),
+        ("np.random.seed(1)", "a call of 'np.random.seed'"),
+        ("os.system(x)", "a call of 'os.system'"),
+        ("ak.firsts", "Attribute 'ak.firsts'"),
+        ("np.newaxis", "Attribute"),
+        ("isin(x)", "isin with 1 arguments"),
+        ("isin(x, [])", "isin with 1 arguments"),
+        ("sqrt([1, 2])", "List"),
+        ("x[:, flag]", "expected whole numbers that are written out"),
+        ("x[:, 0.5]", "expected whole numbers that are written out"),
+        ("x[:, ::2]", "whole numbers"),
+        ("x[:2]", "not of the particles of each jet"),
+        ("x[0, :]", "not of the particles of each jet"),
+        ("x[-1]", "not of the particles of each jet"),
+        ("k in [1, 2]", "the comparison In; use isin"),
+    ],
+)
+def test_what_has_no_meaning_is_refused_by_name(text, piece):
+    with pytest.raises(ConfigError, match=piece):
+        Expression.parse(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "piece"),
+    [
+        ("x[mu]", ConfigError, r"\[ \] of what is no condition"),
+        ("pt[flag == 1]", ConfigError, "particles of something that has one value per jet"),
+        ("pt[:, 0]", ConfigError, "particles of something that has one value per jet"),
+        ("max(pt)", ConfigError, "max of something that has one value per jet"),
+        ("~mu", ConfigError, "~ of something that is no condition; use 'not'"),
+        ("x[argsort(x[x > 3])] + x", DataError, "lists of 3 and of 0|lists of 0 and of 3|lists of 3 and of"),
+        ("x[x > 1][x > 1]", DataError, "lists of"),
+        ("x[x > 3][argsort(x)]", DataError, "numbers of particles that are not there"),
+    ],
+)
+def test_what_has_no_meaning_for_these_values_is_refused(text, kind, piece):
+    with pytest.raises(kind, match=piece):
+        quantity(text)
