@@ -11,6 +11,7 @@ from jetsym.commands import check_results, save
 from jetsym.errors import ConfigError
 
 if TYPE_CHECKING:
+    from jetsym.jets.io.read import BadJets
     from jetsym.probing.reports.attribution import Attribution
     from jetsym.probing.reports.comparison import Comparison
     from jetsym.probing.reports.diagnosis import Diagnosis
@@ -28,6 +29,8 @@ def probe(
     *,
     inputs: str | list[str] | None = None,
     mapping: str | None = None,
+    bad_jets: BadJets = "raise",
+    skip_bad: bool = False,
     out: str | None = None,
     over_training: bool = False,
     trust: bool = False,
@@ -43,6 +46,10 @@ def probe(
         Files of jets to probe with; the bundled jets where none are named.
     mapping
         A YAML file that says which branches of other ROOT trees hold what, see :mod:`jetsym.jets.io.mapping`.
+    bad_jets
+        "raise" or "drop", for jets without particles or with NaN or infinity; how many is said.
+    skip_bad
+        Leave out files of jets that cannot be read, and damaged parts of files; which is said.
     out
         A JSON file to write the report to; a figure (.png) and a page (.html) of the same name go beside it.
     over_training
@@ -69,7 +76,8 @@ def probe(
         from jetsym.atoms import load
 
         subject = load(model, trust=True)
-    report = measure(subject, _jets(model, inputs, mapping, options), **options)
+    how: dict[str, Any] = {"mapping": mapping, "bad_jets": bad_jets, "skip_bad": skip_bad}
+    report = measure(subject, _jets(model, inputs, how, options), **options)
     save(report, out, lambda figure: report_page(report, figure))
     print(report)
     return report
@@ -80,6 +88,8 @@ def attribute(
     *,
     inputs: str | list[str] | None = None,
     mapping: str | None = None,
+    bad_jets: BadJets = "raise",
+    skip_bad: bool = False,
     out: str | None = None,
     **options: Any,
 ) -> Attribution:
@@ -93,6 +103,10 @@ def attribute(
         Files of jets to measure on; the bundled jets where none are named.
     mapping
         A YAML file that says which branches of other ROOT trees hold what, see :mod:`jetsym.jets.io.mapping`.
+    bad_jets
+        "raise" or "drop", for jets without particles or with NaN or infinity; how many is said.
+    skip_bad
+        Leave out files of jets that cannot be read, and damaged parts of files; which is said.
     out
         A JSON file to write the report to.
     """
@@ -100,7 +114,8 @@ def attribute(
     from jetsym.probing.measure.attribution import attribute as measure
 
     check_results(out, model, inputs)
-    report = measure(model, _jets(model, inputs, mapping, options, max_particles=ALL_PARTICLES), **options)
+    how: dict[str, Any] = {"mapping": mapping, "bad_jets": bad_jets, "skip_bad": skip_bad}
+    report = measure(model, _jets(model, inputs, how, options, max_particles=ALL_PARTICLES), **options)
     if out is not None:
         report.save(out)
     print(report, end="")
@@ -227,22 +242,26 @@ def spectra(
 def _jets(
     model: str,
     inputs: str | list[str] | None,
-    mapping: str | None,
+    how: dict[str, Any],
     options: dict[str, Any],
     *,
     max_particles: int | None = None,
 ) -> Any:
-    """Return inputs as named, or read through a mapping, by default as many particles as the model takes."""
-    if mapping is None:
+    """Return inputs as named, or jets read as ``how`` says, by default as many particles as the model takes."""
+    asked = [name for name, value in how.items() if value not in (None, "raise", False)]
+    if not asked:
         return inputs
     if inputs is None:
-        raise ConfigError(f"--mapping is {mapping!r}, and --inputs names no files; expected both")
+        raise ConfigError(f"--{asked[0]} is {how[asked[0]]!r}, and --inputs names no files; expected both")
     from jetsym.jets import read
     from jetsym.jets.checkpoint import load
+    from jetsym.jets.io.oddities import Oddities
 
-    return read(
-        inputs, mapping=mapping, limit=options.get("limit"), max_particles=max_particles or load(model).max_particles
-    )
+    odd, most = Oddities(), max_particles or load(model).max_particles
+    limit = options.get("limit")
+    jets = read(inputs, limit=limit, max_particles=most, columns="full", **how, oddities=odd)
+    odd.say()
+    return jets
 
 
 def _kept(history: History, run: str, out: str | None) -> History:

@@ -33,7 +33,7 @@ def train(
     Parameters
     ----------
     data
-        ROOT files to train on: a path, a glob pattern, or a list of them.
+        Files of jets to train on: a path, a glob pattern, a directory, a cache, @LIST, or several of them.
     out
         Folder of the run.
     dry_run
@@ -91,6 +91,8 @@ def evaluate(
     weights: str | None = None,
     device: str = "auto",
     mapping: str | None = None,
+    bad_jets: BadJets = "raise",
+    skip_bad: bool = False,
     out: str | None = None,
 ) -> None:
     """Measure a trained tagger on jets, which need labels for all but the stability of its decisions.
@@ -100,7 +102,7 @@ def evaluate(
     model
         A run folder, a checkpoint, or weights in weaver's layout (.pt).
     data
-        Files of jets (ROOT, Parquet, HDF5 or npz): a path, a glob pattern, or a list of them.
+        Files of jets (ROOT, Parquet, HDF5 or npz): a path, a glob pattern, a cache, @LIST, or several of them.
     rotated
         Seed of the random rotations that the jets are measured under as well; null measures them unrotated only.
     stability
@@ -130,15 +132,31 @@ def evaluate(
         "cpu", "cuda", or "auto" for the latter where there is one.
     mapping
         A YAML file that says which branches of other ROOT trees hold what, see :mod:`jetsym.jets.io.mapping`.
+    bad_jets
+        "raise" or "drop", for jets without particles or with NaN or infinity; how many is said.
+    skip_bad
+        Leave out files that cannot be read, and damaged parts of files; which is said.
     out
         A JSON file to write the numbers to; figures (_roc.png, _confusion.png, _reliability.png) go beside it.
     """
     from jetsym.jets import read
     from jetsym.jets.evaluation.evaluate import evaluate as measure
+    from jetsym.jets.io.oddities import Oddities
 
     check_results(out, model, data, beside=[f"_{name}.png" for name in FIGURES])
     tagger = _load(model, device)
-    jets = read(data, limit=limit, max_particles=max_particles or tagger.max_particles, mapping=mapping)
+    odd = Oddities()
+    jets = read(
+        data,
+        limit=limit,
+        max_particles=max_particles or tagger.max_particles,
+        columns="full",
+        bad_jets=bad_jets,
+        skip_bad=skip_bad,
+        mapping=mapping,
+        oddities=odd,
+    )
+    odd.say()
     evaluation, decisions = None, None
     if jets.label is not None or not stability:
         evaluation = measure(
@@ -266,6 +284,7 @@ def predict(
     max_particles: int | None = None,
     batch_size: int = 512,
     bad_jets: BadJets = "raise",
+    skip_bad: bool = False,
     threads: int = 2,
     device: str = "auto",
     mapping: str | None = None,
@@ -288,7 +307,9 @@ def predict(
     batch_size
         Jets per forward pass.
     bad_jets
-        "raise" or "drop", for jets without particles or with NaN or infinity.
+        "raise" or "drop", for jets without particles or with NaN or infinity; these have rows with scores of NaN.
+    skip_bad
+        Leave out files that cannot be read; damaged parts of files have rows with scores of NaN.
     threads
         Threads that read.
     device
@@ -308,6 +329,7 @@ def predict(
         max_particles=max_particles,
         batch_size=batch_size,
         bad_jets=bad_jets,
+        skip_bad=skip_bad,
         threads=threads,
         mapping=mapping,
         progress=progress,

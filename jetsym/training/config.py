@@ -17,10 +17,11 @@ from jetsym.training.penalty import PenaltyConfig
 __all__ = ["TrainConfig"]
 
 _COUNTS = (
-    *("epochs", "batch_size", "accumulate", "patience", "max_particles", "limit"),
+    *("epochs", "batch_size", "accumulate", "patience", "max_particles", "limit", "buffer", "samples_per_epoch"),
     *("checkpoint_every", "max_skipped", "devices", "num_nodes"),
 )
 
+BadJets = Literal["raise", "drop"]
 Precision = Literal["auto", "32-true", "bf16-mixed", "16-mixed"]
 
 
@@ -31,9 +32,10 @@ class TrainConfig:
     Parameters
     ----------
     data
-        ROOT files to train on: a path, a glob pattern, or a list of them.
+        Files of jets to train on: a path, a glob pattern, a directory, a cache of ``jetsym convert``, ``@LIST`` for a
+        text file of these, or a list of all of them.
     val
-        ROOT files to validate on. Without them the last tenth of the shuffled training jets is held out.
+        Files of jets to validate on. Without them the last tenth of the shuffled training jets is held out.
     model
         Name of the tagger, such as ``pointnet``.
     options
@@ -80,12 +82,18 @@ class TrainConfig:
     max_particles
         Particles kept per jet, the ones of largest pT.
     limit
-        Largest number of jets taken from ``data``, and also from ``val``; all of them if not given.
+        Largest number of jets taken from ``data``, and also from ``val``, spread evenly over files and their jets; all
+        of them if not given.
     stream
         Read the training jets anew in every epoch instead of holding them in memory; see
         :class:`jetsym.jets.io.streaming.stream.JetStream`. Needs ``val``, whose jets stay in memory.
     cache
         With ``stream``: a folder for a cache of the training jets, made in the first epoch, as by ``jetsym convert``.
+    buffer
+        With ``stream``: jets held in memory to be mixed, 200,000 by default; see the same class.
+    samples_per_epoch
+        With ``stream``: jets of an epoch, after which there is a validation. The next epoch goes on where this one has
+        stopped, and begins with all jets anew when they have been shown; the learning rate follows. By default all.
     monitor_every
         Steps between two measurements of the spectra of all layers, kept in ``spectra``; 0 for none. The training is
         the same with and without.
@@ -98,6 +106,13 @@ class TrainConfig:
     mapping
         A YAML file that says which branches of other ROOT trees hold what, see :mod:`jetsym.jets.io.mapping`;
         for ``data`` and ``val``.
+    bad_jets
+        "raise", or "drop" to leave out jets without particles, and with NaN or infinity; how many is said.
+    skip_bad
+        Leave out files that cannot be read, and damaged parts of files; which is said.
+    other_jets
+        Continue a run although files of ``data`` are gone for good, or others have come. The epoch that it was in
+        begins anew, and the learning rate follows the new number of steps; needs ``val``.
     seed
         Seed of initialisation, shuffling, augmentation and dropout.
     device
@@ -147,11 +162,16 @@ class TrainConfig:
     limit: int | None = None
     stream: bool = False
     cache: str | None = None
+    buffer: int | None = None
+    samples_per_epoch: int | None = None
     monitor_every: int = 0
     monitor_jets: int = 16
     checkpoint_every: int = 1000
     max_skipped: int = 10
     mapping: str | None = None
+    bad_jets: BadJets = "raise"
+    skip_bad: bool = False
+    other_jets: bool = False
     seed: int = 0
     device: str = "auto"
     devices: int | None = None
@@ -181,11 +201,16 @@ class TrainConfig:
         _expect("precision", self.precision, fits, "'32-true', as --penalty.generators takes small differences")
         _expect("seed", self.seed, self.seed >= 0, "a number from 0 on")
         _expect("precision", self.precision, self.precision in get_args(Precision), _alternatives(Precision))
+        _expect("bad_jets", self.bad_jets, self.bad_jets in get_args(BadJets), _alternatives(BadJets))
         _expect("device", self.device, self.device in ("auto", "cpu", "cuda"), "'auto', 'cpu' or 'cuda'")
         if self.stream and (self.val is None or self.limit is not None):
             raise ConfigError("--stream reads all of --data in every epoch; it needs --val, and goes with no --limit")
-        if self.cache is not None and not self.stream:
-            raise ConfigError(f"--cache is {self.cache!r}; it is only used with --stream")
+        for name in ("cache", "buffer", "samples_per_epoch"):
+            if getattr(self, name) is not None and not self.stream:
+                raise ConfigError(f"--{name} is {getattr(self, name)!r}; it is only used with --stream")
+        if self.samples_per_epoch is not None:
+            fits = self.samples_per_epoch >= self.batch_size
+            _expect("samples_per_epoch", self.samples_per_epoch, fits, f"at least --batch_size {self.batch_size}")
         if self.class_weights not in ("none", "balanced"):
             weights = self.class_weights.values() if isinstance(self.class_weights, Mapping) else [-1.0]
             good = all(isinstance(weight, int | float) and 0 <= weight < inf for weight in weights)

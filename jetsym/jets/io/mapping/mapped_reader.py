@@ -75,6 +75,7 @@ def index_mapped(path: File, mapping: TreeMapping) -> FileIndex:
         particles=-(-raw.particles * int(before[-1]) // raw.n_jets),
         boundaries=np.unique(before[raw.boundaries]),
         chosen=np.packbits(selected),
+        total=raw.n_entries,
         reader=reader,
     )
 
