@@ -28,6 +28,7 @@ def probe(
     *,
     inputs: str | list[str] | None = None,
     mapping: str | None = None,
+    tree: str | None = None,
     out: str | None = None,
     over_training: bool = False,
     trust: bool = False,
@@ -43,6 +44,8 @@ def probe(
         Files of jets to probe with; the bundled jets where none are named.
     mapping
         A YAML file that says which branches of other ROOT trees hold what, see :mod:`jetsym.jets.io.mapping`.
+    tree
+        Name of the tree that the mapping is of, whatever it says itself.
     out
         A JSON file to write the report to; a figure (.png) and a page (.html) of the same name go beside it.
     over_training
@@ -69,7 +72,7 @@ def probe(
         from jetsym.atoms import load
 
         subject = load(model, trust=True)
-    report = measure(subject, _jets(model, inputs, mapping, options), **options)
+    report = measure(subject, _jets(model, inputs, mapping, tree, options), **options)
     save(report, out, lambda figure: report_page(report, figure))
     print(report)
     return report
@@ -80,6 +83,7 @@ def attribute(
     *,
     inputs: str | list[str] | None = None,
     mapping: str | None = None,
+    tree: str | None = None,
     out: str | None = None,
     **options: Any,
 ) -> Attribution:
@@ -93,6 +97,8 @@ def attribute(
         Files of jets to measure on; the bundled jets where none are named.
     mapping
         A YAML file that says which branches of other ROOT trees hold what, see :mod:`jetsym.jets.io.mapping`.
+    tree
+        Name of the tree that the mapping is of, whatever it says itself.
     out
         A JSON file to write the report to.
     """
@@ -100,7 +106,7 @@ def attribute(
     from jetsym.probing.measure.attribution import attribute as measure
 
     check_results(out, model, inputs)
-    report = measure(model, _jets(model, inputs, mapping, options, max_particles=ALL_PARTICLES), **options)
+    report = measure(model, _jets(model, inputs, mapping, tree, options, max_particles=ALL_PARTICLES), **options)
     if out is not None:
         report.save(out)
     print(report, end="")
@@ -228,12 +234,13 @@ def _jets(
     model: str,
     inputs: str | list[str] | None,
     mapping: str | None,
+    tree: str | None,
     options: dict[str, Any],
     *,
     max_particles: int | None = None,
 ) -> Any:
     """Return inputs as named, or read through a mapping, by default as many particles as the model takes."""
-    if mapping is None:
+    if mapping is None and tree is None:
         return inputs
     if inputs is None:
         raise ConfigError(f"--mapping is {mapping!r}, and --inputs names no files; expected both")
@@ -241,7 +248,11 @@ def _jets(
     from jetsym.jets.checkpoint import load
 
     return read(
-        inputs, mapping=mapping, limit=options.get("limit"), max_particles=max_particles or load(model).max_particles
+        inputs,
+        mapping=mapping,
+        tree=tree,
+        limit=options.get("limit"),
+        max_particles=max_particles or load(model).max_particles,
     )
 
 

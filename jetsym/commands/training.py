@@ -91,6 +91,7 @@ def evaluate(
     weights: str | None = None,
     device: str = "auto",
     mapping: str | None = None,
+    tree: str | None = None,
     out: str | None = None,
 ) -> None:
     """Measure a trained tagger on jets, which need labels for all but the stability of its decisions.
@@ -130,6 +131,8 @@ def evaluate(
         "cpu", "cuda", or "auto" for the latter where there is one.
     mapping
         A YAML file that says which branches of other ROOT trees hold what, see :mod:`jetsym.jets.io.mapping`.
+    tree
+        Name of the tree that the mapping is of, whatever it says itself.
     out
         A JSON file to write the numbers to; figures (_roc.png, _confusion.png, _reliability.png) go beside it.
     """
@@ -138,7 +141,7 @@ def evaluate(
 
     check_results(out, model, data, beside=[f"_{name}.png" for name in FIGURES])
     tagger = _load(model, device)
-    jets = read(data, limit=limit, max_particles=max_particles or tagger.max_particles, mapping=mapping)
+    jets = read(data, limit=limit, max_particles=max_particles or tagger.max_particles, mapping=mapping, tree=tree)
     evaluation, decisions = None, None
     if jets.label is not None or not stability:
         evaluation = measure(
@@ -269,6 +272,7 @@ def predict(
     threads: int = 2,
     device: str = "auto",
     mapping: str | None = None,
+    tree: str | None = None,
     progress: bool = True,
 ) -> Path:
     """Write a tagger's probabilities for jets, in their order; see :func:`jetsym.jets.evaluation.predict.predict`.
@@ -295,10 +299,13 @@ def predict(
         "cpu", "cuda", or "auto" for the latter where there is one.
     mapping
         A YAML file that says which branches of other ROOT trees hold what, see :mod:`jetsym.jets.io.mapping`.
+    tree
+        Name of the tree that the mapping is of, whatever it says itself.
     progress
         Show a progress bar.
     """
     from jetsym.jets.evaluation.predict import predict as write
+    from jetsym.jets.io.mapping.parse import load_mapping
 
     return write(
         _load(model, device),
@@ -309,7 +316,7 @@ def predict(
         batch_size=batch_size,
         bad_jets=bad_jets,
         threads=threads,
-        mapping=mapping,
+        mapping=load_mapping(mapping, tree=tree),
         progress=progress,
     )
 

@@ -98,6 +98,8 @@ class TrainConfig:
     mapping
         A YAML file that says which branches of other ROOT trees hold what, see :mod:`jetsym.jets.io.mapping`;
         for ``data`` and ``val``.
+    tree
+        Name of the tree that the mapping is of, whatever it says itself.
     seed
         Seed of initialisation, shuffling, augmentation and dropout.
     device
@@ -152,6 +154,7 @@ class TrainConfig:
     checkpoint_every: int = 1000
     max_skipped: int = 10
     mapping: str | None = None
+    tree: str | None = None
     seed: int = 0
     device: str = "auto"
     devices: int | None = None

@@ -11,6 +11,7 @@ import torch
 
 from jetsym.errors import ConfigError, DataError
 from jetsym.jets.batch import JetBatch, first_difference
+from jetsym.jets.io.mapping.parse import load_mapping
 from jetsym.jets.schema import WEIGHT
 from jetsym.jets.weights import NO_WEIGHTS, weight_column
 from jetsym.training.config import TrainConfig
@@ -48,7 +49,7 @@ class StreamedJets:
             cache=config.cache,
             rank=rank,
             world_size=ranks,
-            mapping=config.mapping,
+            mapping=load_mapping(config.mapping, tree=config.tree),
             also=() if config.weights == NO_WEIGHTS else (config.weights or WEIGHT,),
         )
         self.classes = self._stream.classes
@@ -122,6 +123,7 @@ def load_jets(
         "limit": config.limit,
         "max_particles": config.max_particles,
         "mapping": config.mapping,
+        "tree": config.tree,
     }
     if config.stream:
         training: JetBatch | StreamedJets = StreamedJets(config, rank=rank, ranks=ranks, progress=progress)

@@ -30,18 +30,24 @@ _RESERVED = ("jet", "constituents", "label", "jet_label", "jet_pt", "jet_eta", "
 
 
 def load_mapping(
-    path: str | os.PathLike[str] | TreeMapping | None, *, vectors: str | None = None
+    path: str | os.PathLike[str] | TreeMapping | None, *, vectors: str | None = None, tree: str | None = None
 ) -> TreeMapping | None:
     """Read a mapping from its file; what has been read already, and None, are given back.
 
     A data configuration of weaver-core is a mapping too, see :mod:`jetsym.jets.io.mapping.weaver`; ``vectors`` names
-    the input that holds the momenta.
+    the input that holds the momenta, and ``tree`` the tree, whatever the file says of it.
 
     Raises
     ------
     ConfigError
         If the file cannot be read, or says something that has no meaning; the message names the key.
     """
+    if tree is not None:
+        if (mapping := load_mapping(path, vectors=vectors)) is None:
+            raise ConfigError(
+                f"tree={tree!r} names the tree of a mapping, and there is none; expected mapping= as well"
+            )
+        return mapping.of_tree(tree)
     if path is None or isinstance(path, TreeMapping):
         return path
     file = Path(path).expanduser()

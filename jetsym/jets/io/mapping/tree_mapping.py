@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -198,6 +199,11 @@ class TreeMapping:
                 found.append(self.variables[name])
                 named = dict.fromkeys(self.variables[name].names, False) | named
         return found
+
+    def of_tree(self, tree: str) -> TreeMapping:
+        """Return the same of another tree."""
+        fingerprint = hashlib.sha256(f"{self.fingerprint} {tree}".encode()).hexdigest()[:16]
+        return self if tree == self.tree else replace(self, tree=tree, fingerprint=fingerprint)
 
     def for_test(self) -> TreeMapping:
         """Return the same with the selection that a network is tested with."""

@@ -9,9 +9,11 @@ from typing import Any
 import awkward as ak
 import numpy as np
 import pytest
+import uproot
 import vector
 import yaml
 
+from jetsym.cli import main
 from jetsym.errors import ConfigError, DataError
 from jetsym.jets import JetBatch, read
 from jetsym.jets.io import JetStream
@@ -224,3 +226,52 @@ def test_words_may_begin_with_backticks(jets, tmp_path, write_tree):
     found = read(path, mapping=tmp_path / "map.yaml")
     assert found.columns["n"].tolist() == ak.num(jets["c_px"]).tolist()
     assert found.columns["first"].tolist() == jets["c_pt"][:, 0].tolist()
+
+
+# --- another tree than the mapping says -------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def two_trees(jets, tmp_path) -> Path:
+    """A file with the jets in the tree ``one``, and with twice their momenta in the tree ``two``."""
+    with uproot.recreate(tmp_path / "trees.root") as file:
+        for name, factor in (("one", 1), ("two", 2)):
+            columns = {each: one * factor for each, one in jets.items() if each[2:] in CARTESIAN}
+            file.mktree(name, {each: one.type for each, one in columns.items()}).extend(columns)
+    (tmp_path / "map.yaml").write_text(yaml.safe_dump({"tree": "one", "particles": CARTESIAN}))
+    return tmp_path / "trees.root"
+
+
+def test_another_tree(two_trees, tmp_path):
+    mapping = tmp_path / "map.yaml"
+    one, two = read(two_trees, mapping=mapping), read(two_trees, mapping=mapping, tree="two")
+    np.testing.assert_array_equal(two.p4, 2 * one.p4)
+    same, other = load_mapping(mapping, tree="one"), load_mapping(mapping, tree="two")
+    assert same.fingerprint == load_mapping(mapping).fingerprint != other.fingerprint
+    with pytest.raises(DataError, match="three"):
+        read(two_trees, mapping=mapping, tree="three")
+    with pytest.raises(ConfigError, match="tree='two' names the tree of a mapping, and there is none"):
+        read(two_trees, tree="two")
+
+
+def test_another_tree_on_the_command_line(two_trees, tmp_path, capsys):
+    data = [str(two_trees), "--mapping", str(tmp_path / "map.yaml")]
+    assert main(["convert", *data, "--out", str(tmp_path / "one")]) == 0
+    assert main(["convert", *data, "--out", str(tmp_path / "two"), "--tree", "two"]) == 0
+    one, two = (
+        next(
+            iter(
+                JetStream(
+                    str(two_trees),
+                    batch_size=5,
+                    shuffle=False,
+                    cache=tmp_path / name,
+                    mapping=load_mapping(tmp_path / "map.yaml", tree=name),
+                )
+            )
+        )
+        for name in ("one", "two")
+    )
+    np.testing.assert_array_equal(two.p4, 2 * one.p4)
+    assert main(["inspect", *data, "--tree", "three"]) != 0
+    assert "three" in capsys.readouterr().err
