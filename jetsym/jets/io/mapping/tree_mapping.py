@@ -148,6 +148,9 @@ class TreeMapping:
         Names of the columns that are targets of a regression.
     inputs
         What networks take beside the momenta, by name.
+    members
+        Inputs whose variables all have the same members -> whether these are the particles that are meant, in their
+        order, or those of a collection.
     variables
         Names that stand for expressions, in expressions and in one another.
     file_values
@@ -175,6 +178,7 @@ class TreeMapping:
     where: Expression | None = None
     targets: tuple[str, ...] = ()
     inputs: Mapping[str, MappedInput] = field(default_factory=dict)
+    members: Mapping[str, bool] = field(default_factory=dict)
     variables: Mapping[str, Expression] = field(default_factory=dict)
     file_values: Mapping[str, tuple[tuple[str, float], ...]] = field(default_factory=dict)
     jet_if_there: bool = False
