@@ -50,7 +50,7 @@ def index_mapped(path: File, mapping: TreeMapping) -> FileIndex:
     with explained(path), open_table(path, mapping.tree) as table:
         if not table.n_entries:
             raise EmptyFileError(f"{table.source} holds no jets; expected at least one")
-        if mapping.jet_if_there and mapping.jet is not None:
+        if mapping.of_weaver and mapping.jet is not None:
             axis = mapping.branches(mapping.jet.parts.values())
             mapping = mapping if all(table.column(name) for name in axis) else replace(mapping, jet=None)
         expressions = mapping.expressions()

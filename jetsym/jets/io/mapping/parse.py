@@ -20,7 +20,7 @@ from jetsym.jets.io.mapping.weaver import is_weaver, weaver_mapping
 from jetsym.jets.io.remote import File
 from jetsym.jets.schema import SCALARS
 
-__all__ = ["load_mapping", "open_mapping"]
+__all__ = ["load_mapping", "open_mapping", "tagger_mapping"]
 
 _UNITS = {"GeV": 1.0, "MeV": 1000.0}
 _DIRECTIONS = (("px", "py", "pz"), ("pt", "eta", "phi"))
@@ -56,6 +56,21 @@ def load_mapping(
     if vectors is not None:
         raise ConfigError(f"vectors={vectors!r} names an input of a configuration of weaver-core, which {file} is not")
     return _mapping(file, _Section(str(file), found, separator=": "))
+
+
+def tagger_mapping(
+    path: str | os.PathLike[str] | TreeMapping | None, *, vectors: str | None = None, test: bool = False
+) -> TreeMapping | None:
+    """Read a mapping for one of jetsym's own taggers, in training or in a test; errors as of :func:`load_mapping`.
+
+    Of a configuration of weaver-core they take the momenta, not the inputs, and in a test its own selection.
+    """
+    if vectors is not None and path is None:
+        raise ConfigError(f"--vectors is {vectors!r}, and --mapping names no configuration of weaver-core")
+    mapping = load_mapping(path, vectors=vectors)
+    if mapping is None:
+        return None
+    return mapping.for_test().for_taggers() if test else mapping.for_taggers()
 
 
 def open_mapping(
