@@ -23,7 +23,7 @@ from jetsym.jets.schema import SCALARS
 __all__ = ["load_mapping", "open_mapping", "tagger_mapping"]
 
 _UNITS = {"GeV": 1.0, "MeV": 1000.0}
-_DIRECTIONS = (("px", "py", "pz"), ("pt", "eta", "phi"))
+_DIRECTIONS = (("px", "py", "pz"), ("pt", "eta", "phi"), ("pt", "rapidity", "phi"))
 _LABELS = ("one_hot", "value", "files")
 #: Fields of a record of jets, which no column may take.
 _RESERVED = ("jet", "constituents", "label", "jet_label", "jet_pt", "jet_eta", "jet_phi", "jet_energy")
@@ -98,7 +98,23 @@ def open_mapping(
 
 
 class _Loader(yaml.SafeLoader):  # type: ignore[misc]  # yaml has no types
-    """yaml's own safe loader, which takes the last of two equal keys without a word."""
+    """yaml's own safe loader, which takes the last of two equal keys without a word.
+
+    A word may begin with a backtick. Folded blocks (>) keep their lines where a # stands in them, as a comment ends
+    with its line; those of text in quotes cannot be told, and are one line, in which comments are refused.
+    """
+
+    def check_plain(self) -> bool:
+        return bool(super().check_plain()) or self.peek() == "`"
+
+    def construct_scalar(self, node: yaml.ScalarNode) -> Any:
+        found = super().construct_scalar(node)
+        if node.style == "|" or "#" not in found:
+            return found
+        if node.style == ">":
+            written = node.start_mark.buffer[node.start_mark.pointer : node.end_mark.pointer]
+            return written.partition("\n")[2]
+        return " ".join(found.split())
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         keys = [getattr(key, "value", None) for key, _ in node.value]
@@ -147,6 +163,7 @@ def _mapping(path: Path, found: _Section) -> TreeMapping:
     order = particles.take("order", "file")
     if order not in ("file", "pt"):
         raise ConfigError(f"{particles.at('order')} is {_shown(order)}; expected pt, or file")
+    where = particles.expression("where")
     scalars = {name: one for name in SCALARS if (one := particles.expression(name)) is not None}
     if len(scalars) not in (0, 6, 10) or list(scalars) != list(SCALARS[: len(scalars)]):
         missing = [name for name in SCALARS[: 10 if set(scalars) & set(SCALARS[6:]) else 6] if name not in scalars]
@@ -165,7 +182,11 @@ def _mapping(path: Path, found: _Section) -> TreeMapping:
     tree = found.take("tree")
     if tree is not None and not isinstance(tree, str):
         raise ConfigError(f"{found.at('tree')} is {_shown(tree)}; expected the name of a tree")
-    columns = _columns(found.section("columns"), weighted=reweighting is not None)
+    columns, targets = (
+        _columns(found.section(key), weighted=reweighting is not None) for key in ("columns", "targets")
+    )
+    if twice := sorted(columns.keys() & targets):
+        raise ConfigError(f"{found.at('targets')} has {twice[0]!r}, which is a column too; expected names of their own")
     selection = found.expression("selection")
     found.end()
     return TreeMapping(
@@ -175,11 +196,13 @@ def _mapping(path: Path, found: _Section) -> TreeMapping:
         jet=axis,
         by_pt=order == "pt",
         scalars=scalars,
-        columns=columns,
+        columns=columns | targets,
         labels=labels,
         selection=selection,
         reweighting=reweighting,
         fingerprint=hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16],
+        where=where,
+        targets=tuple(targets),
     )
 
 
@@ -187,12 +210,12 @@ def _momentum(section: _Section) -> Momentum:
     units = section.take("units", "GeV")
     if units not in _UNITS:
         raise ConfigError(f"{section.at('units')} is {_shown(units)}; expected {' or '.join(_UNITS)}")
-    names = [*_DIRECTIONS[0], *_DIRECTIONS[1], "energy", "mass"]
+    names = [*dict.fromkeys(name for direction in _DIRECTIONS for name in direction), "energy", "mass"]
     parts = {name: one for name in names if (one := section.expression(name)) is not None}
     if not any(parts.keys() == {*direction, scale} for direction in _DIRECTIONS for scale in ("energy", "mass")):
         raise ConfigError(
-            f"{section.where} has {', '.join(parts) or 'no momenta'}; expected px, py, pz or pt, eta, phi, and with "
-            "them energy or mass"
+            f"{section.where} has {', '.join(parts) or 'no momenta'}; expected px, py, pz or pt, eta (or "
+            "rapidity), phi, and with them energy or mass"
         )
     return Momentum(parts, _UNITS[units])
 
