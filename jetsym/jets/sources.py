@@ -62,8 +62,8 @@ def sources_of(full: JetBatch, model: Any) -> tuple[JetBatch, list[Source]]:
     """
     if full.inputs:
         raise DataError(
-            f"the jets have the inputs {', '.join(full.inputs)}, in which nothing would be switched off; leave them out: "
-            "jets.replace(inputs={}, input_forms={})"
+            f"the jets have the inputs {', '.join(full.inputs)}, in which nothing would be switched off; leave them "
+            "out: jets.replace(inputs={}, input_forms={})"
         )
     most = max_particles_of(model)
     cut = first(full, most).trim()
