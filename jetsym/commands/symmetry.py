@@ -11,6 +11,7 @@ from jetsym.commands import check_results, save
 from jetsym.errors import ConfigError
 
 if TYPE_CHECKING:
+    from jetsym.jets.io.read import BadJets
     from jetsym.probing.reports.attribution import Attribution
     from jetsym.probing.reports.comparison import Comparison
     from jetsym.probing.reports.diagnosis import Diagnosis
@@ -29,6 +30,9 @@ def probe(
     inputs: str | list[str] | None = None,
     mapping: str | None = None,
     tree: str | None = None,
+    vectors: str | None = None,
+    bad_jets: BadJets = "raise",
+    skip_bad: bool = False,
     out: str | None = None,
     over_training: bool = False,
     trust: bool = False,
@@ -46,6 +50,13 @@ def probe(
         A YAML file that says which branches of other ROOT trees hold what, see :mod:`jetsym.jets.io.mapping`.
     tree
         Name of the tree that the mapping is of, whatever it says itself.
+    vectors
+        The input that holds px, py, pz and energy, where the mapping is a data configuration of weaver-core; by default
+        pf_vectors.
+    bad_jets
+        "raise" or "drop", for jets without particles or with NaN or infinity; how many is said.
+    skip_bad
+        Leave out files of jets that cannot be read, and damaged parts of files; which is said.
     out
         A JSON file to write the report to; a figure (.png) and a page (.html) of the same name go beside it.
     over_training
@@ -63,8 +74,9 @@ def probe(
         from jetsym.probing.reports.history import History
 
         why = "--over_training shows what was measured earlier"
-        if mapping is not None:
-            raise ConfigError(f"--mapping is {mapping!r}, but {why}; leave it out")
+        for name, value in {"mapping": mapping, "vectors": vectors}.items():
+            if value is not None:
+                raise ConfigError(f"--{name} is {value!r}, but {why}; leave it out")
         _refuse_changed(measure, {"inputs": inputs, **options}, why=why)
         return _kept(History.load(model), model, out)
     subject: Any = model
@@ -72,7 +84,14 @@ def probe(
         from jetsym.atoms import load
 
         subject = load(model, trust=True)
-    report = measure(subject, _jets(model, inputs, mapping, tree, options), **options)
+    how: dict[str, Any] = {
+        "mapping": mapping,
+        "tree": tree,
+        "vectors": vectors,
+        "bad_jets": bad_jets,
+        "skip_bad": skip_bad,
+    }
+    report = measure(subject, _jets(model, inputs, how, options), **options)
     save(report, out, lambda figure: report_page(report, figure))
     print(report)
     return report
@@ -84,6 +103,9 @@ def attribute(
     inputs: str | list[str] | None = None,
     mapping: str | None = None,
     tree: str | None = None,
+    vectors: str | None = None,
+    bad_jets: BadJets = "raise",
+    skip_bad: bool = False,
     out: str | None = None,
     **options: Any,
 ) -> Attribution:
@@ -99,6 +121,13 @@ def attribute(
         A YAML file that says which branches of other ROOT trees hold what, see :mod:`jetsym.jets.io.mapping`.
     tree
         Name of the tree that the mapping is of, whatever it says itself.
+    vectors
+        The input that holds px, py, pz and energy, where the mapping is a data configuration of weaver-core; by default
+        pf_vectors.
+    bad_jets
+        "raise" or "drop", for jets without particles or with NaN or infinity; how many is said.
+    skip_bad
+        Leave out files of jets that cannot be read, and damaged parts of files; which is said.
     out
         A JSON file to write the report to.
     """
@@ -106,7 +135,14 @@ def attribute(
     from jetsym.probing.measure.attribution import attribute as measure
 
     check_results(out, model, inputs)
-    report = measure(model, _jets(model, inputs, mapping, tree, options, max_particles=ALL_PARTICLES), **options)
+    how: dict[str, Any] = {
+        "mapping": mapping,
+        "tree": tree,
+        "vectors": vectors,
+        "bad_jets": bad_jets,
+        "skip_bad": skip_bad,
+    }
+    report = measure(model, _jets(model, inputs, how, options, max_particles=ALL_PARTICLES), **options)
     if out is not None:
         report.save(out)
     print(report, end="")
@@ -233,27 +269,28 @@ def spectra(
 def _jets(
     model: str,
     inputs: str | list[str] | None,
-    mapping: str | None,
-    tree: str | None,
+    how: dict[str, Any],
     options: dict[str, Any],
     *,
     max_particles: int | None = None,
 ) -> Any:
-    """Return inputs as named, or read through a mapping, by default as many particles as the model takes."""
-    if mapping is None and tree is None:
+    """Return inputs as named, or jets read as ``how`` says, by default as many particles as the model takes."""
+    asked = [name for name, value in how.items() if value not in (None, "raise", False)]
+    if not asked:
         return inputs
     if inputs is None:
-        raise ConfigError(f"--mapping is {mapping!r}, and --inputs names no files; expected both")
+        raise ConfigError(f"--{asked[0]} is {how[asked[0]]!r}, and --inputs names no files; expected both")
     from jetsym.jets import read
     from jetsym.jets.checkpoint import load
+    from jetsym.jets.io.mapping.parse import tagger_mapping
+    from jetsym.jets.io.oddities import Oddities
 
-    return read(
-        inputs,
-        mapping=mapping,
-        tree=tree,
-        limit=options.get("limit"),
-        max_particles=max_particles or load(model).max_particles,
-    )
+    how["mapping"] = tagger_mapping(how["mapping"], vectors=how.pop("vectors"), tree=how.pop("tree"), test=True)
+    odd, most = Oddities(), max_particles or load(model).max_particles
+    limit = options.get("limit")
+    jets = read(inputs, limit=limit, max_particles=most, columns="full", **how, oddities=odd)
+    odd.say()
+    return jets
 
 
 def _kept(history: History, run: str, out: str | None) -> History:

@@ -33,7 +33,7 @@ def train(
     Parameters
     ----------
     data
-        ROOT files to train on: a path, a glob pattern, or a list of them.
+        Files of jets to train on: a path, a glob pattern, a directory, a cache, @LIST, or several of them.
     out
         Folder of the run.
     dry_run
@@ -92,6 +92,9 @@ def evaluate(
     device: str = "auto",
     mapping: str | None = None,
     tree: str | None = None,
+    vectors: str | None = None,
+    bad_jets: BadJets = "raise",
+    skip_bad: bool = False,
     out: str | None = None,
 ) -> None:
     """Measure a trained tagger on jets, which need labels for all but the stability of its decisions.
@@ -101,7 +104,7 @@ def evaluate(
     model
         A run folder, a checkpoint, or weights in weaver's layout (.pt).
     data
-        Files of jets (ROOT, Parquet, HDF5 or npz): a path, a glob pattern, or a list of them.
+        Files of jets (ROOT, Parquet, HDF5 or npz): a path, a glob pattern, a cache, @LIST, or several of them.
     rotated
         Seed of the random rotations that the jets are measured under as well; null measures them unrotated only.
     stability
@@ -133,15 +136,35 @@ def evaluate(
         A YAML file that says which branches of other ROOT trees hold what, see :mod:`jetsym.jets.io.mapping`.
     tree
         Name of the tree that the mapping is of, whatever it says itself.
+    vectors
+        The input that holds px, py, pz and energy, where the mapping is a data configuration of weaver-core; by default
+        pf_vectors.
+    bad_jets
+        "raise" or "drop", for jets without particles or with NaN or infinity; how many is said.
+    skip_bad
+        Leave out files that cannot be read, and damaged parts of files; which is said.
     out
         A JSON file to write the numbers to; figures (_roc.png, _confusion.png, _reliability.png) go beside it.
     """
     from jetsym.jets import read
     from jetsym.jets.evaluation.evaluate import evaluate as measure
+    from jetsym.jets.io.mapping.parse import tagger_mapping
+    from jetsym.jets.io.oddities import Oddities
 
     check_results(out, model, data, beside=[f"_{name}.png" for name in FIGURES])
     tagger = _load(model, device)
-    jets = read(data, limit=limit, max_particles=max_particles or tagger.max_particles, mapping=mapping, tree=tree)
+    odd = Oddities()
+    jets = read(
+        data,
+        limit=limit,
+        max_particles=max_particles or tagger.max_particles,
+        columns="full",
+        bad_jets=bad_jets,
+        skip_bad=skip_bad,
+        mapping=tagger_mapping(mapping, vectors=vectors, tree=tree, test=True),
+        oddities=odd,
+    )
+    odd.say()
     evaluation, decisions = None, None
     if jets.label is not None or not stability:
         evaluation = measure(
@@ -269,10 +292,12 @@ def predict(
     max_particles: int | None = None,
     batch_size: int = 512,
     bad_jets: BadJets = "raise",
+    skip_bad: bool = False,
     threads: int = 2,
     device: str = "auto",
     mapping: str | None = None,
     tree: str | None = None,
+    vectors: str | None = None,
     progress: bool = True,
 ) -> Path:
     """Write a tagger's probabilities for jets, in their order; see :func:`jetsym.jets.evaluation.predict.predict`.
@@ -292,7 +317,9 @@ def predict(
     batch_size
         Jets per forward pass.
     bad_jets
-        "raise" or "drop", for jets without particles or with NaN or infinity.
+        "raise" or "drop", for jets without particles or with NaN or infinity; these have rows with scores of NaN.
+    skip_bad
+        Leave out files that cannot be read; damaged parts of files have rows with scores of NaN.
     threads
         Threads that read.
     device
@@ -301,11 +328,14 @@ def predict(
         A YAML file that says which branches of other ROOT trees hold what, see :mod:`jetsym.jets.io.mapping`.
     tree
         Name of the tree that the mapping is of, whatever it says itself.
+    vectors
+        The input that holds px, py, pz and energy, where the mapping is a data configuration of weaver-core; by default
+        pf_vectors.
     progress
         Show a progress bar.
     """
     from jetsym.jets.evaluation.predict import predict as write
-    from jetsym.jets.io.mapping.parse import load_mapping
+    from jetsym.jets.io.mapping.parse import tagger_mapping
 
     return write(
         _load(model, device),
@@ -315,8 +345,9 @@ def predict(
         max_particles=max_particles,
         batch_size=batch_size,
         bad_jets=bad_jets,
+        skip_bad=skip_bad,
         threads=threads,
-        mapping=load_mapping(mapping, tree=tree),
+        mapping=tagger_mapping(mapping, vectors=vectors, tree=tree, test=True),
         progress=progress,
     )
 

@@ -21,6 +21,7 @@ _COUNTS = (
     *("checkpoint_every", "max_skipped", "devices", "num_nodes"),
 )
 
+BadJets = Literal["raise", "drop"]
 Precision = Literal["auto", "32-true", "bf16-mixed", "16-mixed"]
 
 
@@ -31,9 +32,10 @@ class TrainConfig:
     Parameters
     ----------
     data
-        ROOT files to train on: a path, a glob pattern, or a list of them.
+        Files of jets to train on: a path, a glob pattern, a directory, a cache of ``jetsym convert``, ``@LIST`` for a
+        text file of these, or a list of all of them.
     val
-        ROOT files to validate on. Without them the last tenth of the shuffled training jets is held out.
+        Files of jets to validate on. Without them the last tenth of the shuffled training jets is held out.
     model
         Name of the tagger, such as ``pointnet``.
     options
@@ -80,7 +82,8 @@ class TrainConfig:
     max_particles
         Particles kept per jet, the ones of largest pT.
     limit
-        Largest number of jets taken from ``data``, and also from ``val``; all of them if not given.
+        Largest number of jets taken from ``data``, and also from ``val``, spread evenly over files and their jets; all
+        of them if not given.
     stream
         Read the training jets anew in every epoch instead of holding them in memory; see
         :class:`jetsym.jets.io.streaming.stream.JetStream`. Needs ``val``, whose jets stay in memory.
@@ -100,6 +103,16 @@ class TrainConfig:
         for ``data`` and ``val``.
     tree
         Name of the tree that the mapping is of, whatever it says itself.
+    vectors
+        The input that holds px, py, pz and energy, where the mapping is a data configuration of weaver-core; by default
+        pf_vectors.
+    bad_jets
+        "raise", or "drop" to leave out jets without particles, and with NaN or infinity; how many is said.
+    skip_bad
+        Leave out files that cannot be read, and damaged parts of files; which is said.
+    other_jets
+        Continue a run although files of ``data`` are gone for good, or others have come. The epoch that it was in
+        begins anew, and the learning rate follows the new number of steps; needs ``val``.
     seed
         Seed of initialisation, shuffling, augmentation and dropout.
     device
@@ -155,6 +168,10 @@ class TrainConfig:
     max_skipped: int = 10
     mapping: str | None = None
     tree: str | None = None
+    vectors: str | None = None
+    bad_jets: BadJets = "raise"
+    skip_bad: bool = False
+    other_jets: bool = False
     seed: int = 0
     device: str = "auto"
     devices: int | None = None
@@ -184,6 +201,7 @@ class TrainConfig:
         _expect("precision", self.precision, fits, "'32-true', as --penalty.generators takes small differences")
         _expect("seed", self.seed, self.seed >= 0, "a number from 0 on")
         _expect("precision", self.precision, self.precision in get_args(Precision), _alternatives(Precision))
+        _expect("bad_jets", self.bad_jets, self.bad_jets in get_args(BadJets), _alternatives(BadJets))
         _expect("device", self.device, self.device in ("auto", "cpu", "cuda"), "'auto', 'cpu' or 'cuda'")
         if self.stream and (self.val is None or self.limit is not None):
             raise ConfigError("--stream reads all of --data in every epoch; it needs --val, and goes with no --limit")

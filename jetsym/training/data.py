@@ -2,23 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import hashlib
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from itertools import islice
+from itertools import islice, repeat
+from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
 
 from jetsym.errors import ConfigError, DataError
+from jetsym.files import fingerprint_of
 from jetsym.jets.batch import JetBatch, first_difference
-from jetsym.jets.io.mapping.parse import load_mapping
+from jetsym.jets.io.mapping.parse import tagger_mapping
+from jetsym.jets.io.oddities import Oddities
+from jetsym.jets.io.packed import RaggedBatch
+from jetsym.jets.io.paths import Paths, jet_files
+from jetsym.jets.io.remote import File
+from jetsym.jets.io.streaming.cache import MANIFEST
 from jetsym.jets.schema import WEIGHT
 from jetsym.jets.weights import NO_WEIGHTS, weight_column
 from jetsym.training.config import TrainConfig
 from jetsym.training.seeds import generator_for, seed_for
 from jetsym.training.weights import expect_alike, mean_weight, weighed
 
-__all__ = ["StreamedJets", "batches", "count_batches", "in_parts", "load_jets", "size_of_batch"]
+__all__ = [
+    "StreamedJets",
+    "batches",
+    "contents_of",
+    "count_batches",
+    "fingerprint",
+    "fingerprints",
+    "in_order",
+    "in_parts",
+    "load_jets",
+    "size_of_batch",
+]
 
 T = TypeVar("T")
 
@@ -36,25 +56,40 @@ class StreamedJets:
         A batch cannot be divided evenly among the processes.
     """
 
-    def __init__(self, config: TrainConfig, *, rank: int = 0, ranks: int = 1, progress: bool = False) -> None:
+    def __init__(
+        self,
+        config: TrainConfig,
+        *,
+        rank: int = 0,
+        ranks: int = 1,
+        earlier: Sequence[Sequence[str]] = (),
+        progress: bool = False,
+    ) -> None:
         from jetsym.jets.io import JetStream
 
         if config.batch_size % ranks:
             raise ConfigError(f"--batch_size is {config.batch_size}; expected a multiple of the {ranks} processes")
         self._max_particles, self._batch_size = config.max_particles, config.batch_size
         self._stream = JetStream(
-            config.data,
+            in_order(config.data, earlier),
             batch_size=config.batch_size // ranks,
             seed=seed_for("shuffle", seed=config.seed),
             cache=config.cache,
             rank=rank,
             world_size=ranks,
-            mapping=load_mapping(config.mapping, tree=config.tree),
+            mapping=tagger_mapping(config.mapping, vectors=config.vectors, tree=config.tree),
+            bad_jets=config.bad_jets,
+            skip_bad=config.skip_bad,
             also=() if config.weights == NO_WEIGHTS else (config.weights or WEIGHT,),
         )
+        self._rank, self._own = rank, config.batch_size // ranks
         self.classes = self._stream.classes
         if not self._stream.labelled:
             raise DataError(_NO_LABELS.format(flag="--data"))
+        #: Whether batches may be smaller than they should be, as jets of theirs are left out.
+        self.loses = config.bad_jets == "drop" or config.skip_bad
+        self.oddities = self._stream.oddities
+        self.oddities.counts = self._stream.class_counts() or {}
         #: The column that weighs the jets, or None; with it, or for balanced classes, a first look at all files tells
         #: the sum of the weights of each class, of mean 1, and the effective number of jets.
         self.weighed_by = weight_column(self._stream.names, config.weights)
@@ -68,18 +103,50 @@ class StreamedJets:
         return len(self._stream) * self._batch_size
 
     def fingerprint(self) -> dict[str, Any]:
-        """Return what the order of the jets depends on, besides the epoch."""
-        return {name: value for name, value in self._stream.state_dict().items() if name not in ("epoch", "batch")}
+        """Return what the order of the jets depends on, besides the epoch; the files by their contents."""
+        state, own = self._stream.state_dict(), ("version", "seed", "shuffle", "buffer")
+        files = [list(one) for one in fingerprints(self._stream.files)]
+        return {name: state[name] for name in own} | {"order": self._stream.fingerprint(), "files": files}
 
-    def batches(self, epoch: int, device: torch.device | str, *, start: int = 0) -> Iterator[JetBatch]:
-        """Yield an epoch's batches from number ``start`` on, padded on the device."""
-        self._stream.load_state_dict(self._stream.state_dict() | {"epoch": epoch, "batch": start})
+    def batches(
+        self, epoch: int, device: torch.device | str, *, start: int = 0, passed: Sequence[Sequence[int]] = ()
+    ) -> Iterator[JetBatch]:
+        """Yield an epoch's batches from number ``start`` on, padded on the device.
+
+        ``passed`` says which processes have shown those before, where these were not as many as now.
+        """
+        self._stream.load_state_dict(self._stream.state_dict() | {"epoch": epoch, "passed": passed})
+        self._stream.set_epoch(epoch, jets=start * self._batch_size)
         on_cpu = torch.device(device).type == "cpu"
-        for batch in self._stream if on_cpu else one_ahead(iter(self._stream)):
+        found = self._all_steps(len(self._stream) - start)
+        for batch in found if on_cpu else one_ahead(found):
             jets = batch.to(device).to_padded(self._max_particles)
             if self.weighed_by is not None:
                 jets = jets.replace(columns={WEIGHT: (jets.columns[self.weighed_by].double() / self._mean).float()})
             yield jets
+        if self._rank == 0:
+            self.oddities.say("--data")
+
+    def _all_steps(self, steps: int) -> Iterator[RaggedBatch]:
+        """Yield a batch for every step; where all jets of one are left out, the one before it, or else after it, again.
+
+        All processes have to take the same number of steps.
+        """
+        done, before, batch = 0, sum(each for _, each in self._passed), None
+        for batch in self._stream:
+            now = sum(each for _, each in self._passed)
+            due = max(1, round((now - before) / self._own)) - done
+            yield from repeat(batch, due)
+            done += due
+        if batch is None and steps:
+            raise DataError("no jets of --data are left of an epoch after dropping the bad ones; expected some")
+        if batch is not None:
+            yield from repeat(batch, steps - done)
+
+    @property
+    def _passed(self) -> list[list[int]]:
+        passed: list[list[int]] = self._stream.state_dict()["passed"]
+        return passed
 
 
 def one_ahead(items: Iterator[T]) -> Iterator[T]:
@@ -98,12 +165,19 @@ def one_ahead(items: Iterator[T]) -> Iterator[T]:
 
 
 def load_jets(
-    config: TrainConfig, *, rank: int = 0, ranks: int = 1, progress: bool = False
+    config: TrainConfig,
+    *,
+    rank: int = 0,
+    ranks: int = 1,
+    earlier: Sequence[Sequence[str]] = (),
+    progress: bool = False,
 ) -> tuple[JetBatch | StreamedJets, JetBatch]:
     """Read a run's training and validation jets, for one of ``ranks`` processes.
 
     Jets in memory are the same in every process, which take their parts of each batch. Where a column weighs them, it
-    is their only further one, called ``weight``, of mean 1 over the files; see :mod:`jetsym.training.weights`.
+    is their only further one, called ``weight``, of mean 1 over the files; see :mod:`jetsym.training.weights`. What is
+    odd about the jets, and what is left out of them, is said once, by the first process. ``earlier`` are the
+    fingerprints of the files of the run that is continued, in their order.
 
     Returns
     -------
@@ -113,7 +187,7 @@ def load_jets(
     Raises
     ------
     DataError
-        Files cannot be read, have no labels, or hold other classes for validation.
+        Files cannot be read, have no labels, hold jets of one class alone, or other classes for validation.
     ConfigError
         Too few jets to hold some out.
     """
@@ -122,15 +196,28 @@ def load_jets(
     options: dict[str, Any] = {
         "limit": config.limit,
         "max_particles": config.max_particles,
-        "mapping": config.mapping,
-        "tree": config.tree,
+        "columns": "full",
+        "also": () if config.weights == NO_WEIGHTS else (config.weights or WEIGHT,),
+        "bad_jets": config.bad_jets,
+        "skip_bad": config.skip_bad,
+        "mapping": tagger_mapping(config.mapping, vectors=config.vectors, tree=config.tree),
     }
+    odd = Oddities()
     if config.stream:
-        training: JetBatch | StreamedJets = StreamedJets(config, rank=rank, ranks=ranks, progress=progress)
+        stream = StreamedJets(config, rank=rank, ranks=ranks, earlier=earlier, progress=progress)
+        training: JetBatch | StreamedJets = stream
+        odd = stream.oddities
     else:
-        training = _labelled(read(config.data, **options), "--data", config.weights)
+        training = _labelled(read(in_order(config.data, earlier), **options, oddities=odd), "--data", config.weights)
+    if rank == 0:
+        odd.say("--data")
+    _expect_classes(odd.counts)
     if config.val is not None:
-        validation = _labelled(read(config.val, **options), "--val", config.weights)
+        others = Oddities()
+        validation = _labelled(read(config.val, **options, oddities=others), "--val", config.weights)
+        others.beside(odd)
+        if rank == 0:
+            others.say("--val")
         if validation.classes != training.classes:
             difference = first_difference(validation.classes, training.classes)
             raise DataError(f"the jets of --val are of other classes than those of --data: {difference}")
@@ -146,6 +233,60 @@ def load_jets(
     return training, validation
 
 
+def _expect_classes(counts: Mapping[str, int]) -> None:
+    """Refuse jets of one class alone, on which any model is always right."""
+    present = [name for name, number in counts.items() if number]
+    if len(present) == 1:
+        raise DataError(
+            f"all {counts[present[0]]:,} jets of --data are of the class {present[0]}; expected jets of two classes at "
+            "least, as there is nothing to tell apart: name the files of the others as well"
+        )
+
+
+def fingerprints(files: Sequence[File]) -> list[tuple[str, str]]:
+    """Return name and fingerprint of each file; of one on another machine its address stands for its contents."""
+    return [(file.name, _print_of(file)) for file in files]
+
+
+def _print_of(file: File) -> str:
+    if not isinstance(file, Path):
+        return str(file)
+    try:
+        return fingerprint_of(file / MANIFEST if file.is_dir() else file)
+    except OSError:  # one to be left out
+        return ""
+
+
+def in_order(data: str | list[str], earlier: Sequence[Sequence[str]]) -> Paths:
+    """Return the files in the order that they had in an earlier run, if they are the same, wherever they are now."""
+    if not earlier:
+        return data
+    files = jet_files(data)
+    places: dict[str, list[File]] = {}
+    for file, (_, own) in zip(files, fingerprints(files), strict=True):
+        places.setdefault(own, []).append(file)
+    if Counter(own for _, own in earlier) != Counter({own: len(found) for own, found in places.items()}):
+        return data
+    return [str(places[own].pop(0)) for _, own in earlier]
+
+
+def fingerprint(jets: JetBatch | StreamedJets, config: TrainConfig) -> dict[str, Any]:
+    """Return what tells a run's training jets from others, wherever they lie."""
+    if isinstance(jets, StreamedJets):
+        return jets.fingerprint()
+    files = [list(one) for one in fingerprints(jet_files(config.data))]
+    return {"jets": len(jets), "contents": contents_of(jets), "files": files}
+
+
+def contents_of(jets: JetBatch) -> str:
+    """Digest the axes, labels and multiplicities of jets, in their order."""
+    digest = hashlib.sha256()
+    for tensor in (jets.jet_p4, jets.n_particles, jets.label):
+        if tensor is not None:
+            digest.update(tensor.cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
 def batches(
     jets: JetBatch | StreamedJets,
     *,
@@ -155,15 +296,17 @@ def batches(
     start: int = 0,
     rank: int = 0,
     ranks: int = 1,
+    passed: Sequence[Sequence[int]] = (),
     device: torch.device | str = "cpu",
 ) -> Iterator[JetBatch]:
     """Yield all jets once, in the random order of an epoch, in nearly equal batches of at most ``batch_size``.
 
     The first ``start`` batches are left out, and the others are as they would be after them. Of every batch comes the
-    part of one of ``ranks`` processes. Streamed jets come on the device, others where they are.
+    part of one of ``ranks`` processes. Streamed jets come on the device, others where they are; ``passed`` is what
+    processes, perhaps of another number, have shown of these.
     """
     if isinstance(jets, StreamedJets):
-        yield from jets.batches(epoch, device, start=start)
+        yield from jets.batches(epoch, device, start=start, passed=passed)
         return
     order = torch.randperm(len(jets), generator=generator_for("shuffle", seed=seed, epoch=epoch))
     for chosen in order.tensor_split(count_batches(jets, batch_size=batch_size))[start:]:

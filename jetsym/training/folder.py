@@ -37,8 +37,10 @@ _RESULTS = (TABLE, LINES, checkpoint.BEST, checkpoint.LAST)
 #: Options that may be others when a run is continued; everything else is part of the result.
 _NO_RESULT = (
     *("device", "devices", "num_nodes", "compile"),
-    *("checkpoint_every", "max_skipped", "monitor_every", "monitor_jets"),
+    *("checkpoint_every", "max_skipped", "monitor_every", "monitor_jets", "bad_jets", "skip_bad", "other_jets"),
 )
+#: Options that say where files are; what was in them is told by its fingerprint.
+_PLACES = ("data", "val", "mapping", "cache")
 
 
 class RunFolder:
@@ -96,6 +98,12 @@ class RunFolder:
             (self.path / name).unlink(missing_ok=True)
         self.path.mkdir(parents=True, exist_ok=True)
         write_atomically(self.path / CONFIG, yaml.safe_dump(config.to_dict(), sort_keys=False, allow_unicode=True))
+
+    def earlier(self) -> dict[str, Any]:
+        """Return what the last checkpoint says of the training jets; nothing if there is none."""
+        last = self.path / checkpoint.LAST
+        found = checkpoint.read(last)[0].progress.get("data") if last.is_file() else None
+        return dict(found or {})
 
     def restore(self) -> tuple[checkpoint.Header, dict[str, Tensor]] | None:
         """Return header and tensors of the last checkpoint, or None; the metrics up to there go into ``metrics``."""
@@ -158,7 +166,9 @@ class RunFolder:
             earlier = TrainConfig.from_dict(yaml.safe_load((self.path / CONFIG).read_text()))
         except (yaml.YAMLError, TypeError) as error:
             raise ConfigError(f"{self.path / CONFIG} is not the configuration of a run ({error})") from error
-        changed = [name for name in config.differing(earlier) if name not in _NO_RESULT]
+        told = "files" in self.earlier() or not (self.path / checkpoint.LAST).is_file()
+        free = (*_NO_RESULT, *(_PLACES if told else ()))
+        changed = [name for name in config.differing(earlier) if name not in free]
         if changed:
             name = changed[0]
             raise ConfigError(

@@ -25,7 +25,7 @@ from jetsym.jets.schema import WEIGHT
 from jetsym.progress import progress_bar
 from jetsym.training.callbacks import Callback, Moment, Watch
 from jetsym.training.config import TrainConfig
-from jetsym.training.data import StreamedJets, batches, load_jets, size_of_batch
+from jetsym.training.data import StreamedJets, batches, contents_of, load_jets, size_of_batch
 from jetsym.training.engine import locked_by_first, make_fabric, total
 from jetsym.training.finetune import starting_point
 from jetsym.training.folder import RunFolder
@@ -80,7 +80,8 @@ def train(
         Folder of the run; see :mod:`jetsym.training.folder` for what it will hold.
     resume
         Continue the run in ``out`` where its last checkpoint stands, or begin it if there is none. The result is the
-        same, on a CPU bit for bit, as if it had never been interrupted.
+        same, on a CPU bit for bit, as if it had never been interrupted. The files may lie elsewhere: they are told by
+        their contents. With another number of processes what is left of the epoch is divided among these.
     overwrite
         Replace the run in ``out``.
     progress
@@ -116,12 +117,14 @@ def train(
     fabric = make_fabric(config)
     with locked_by_first(fabric, folder.path, "jetsym train"):
         folder.check(config, resume=resume, overwrite=overwrite)
+        earlier = folder.earlier().get("files", ()) if resume else ()
         progress = progress and fabric.is_global_zero
         ranks = {"rank": fabric.global_rank, "ranks": fabric.world_size}
-        training, validation = load_jets(config, **ranks, progress=progress)
+        training, validation = load_jets(config, **ranks, earlier=earlier, progress=progress)
         if progress and (words := words_on_weights(training, config)) is not None:
             print(words, file=sys.stderr, flush=True)
         state = begin(fabric, config, training, source=source)
+        state.data["validation"] = contents_of(validation)
         if not fabric.is_global_zero:  # the first process alone writes and tells
             folder.writes, callbacks = False, ()
         folder.begin(config, overwrite=overwrite)
@@ -168,11 +171,13 @@ def train_epoch(
     begin = time.perf_counter() - position.seconds
     order = {"batch_size": config.batch_size, "seed": config.seed, "epoch": position.epoch, "start": position.step}
     ranks = {"rank": fabric.global_rank, "ranks": fabric.world_size}
-    for batch in batches(jets, **order, **ranks, device=fabric.device):
+    loses = isinstance(jets, StreamedJets) and jets.loses
+    for batch in batches(jets, **order, **ranks, passed=position.passed, device=fabric.device):
         size = size_of_batch(jets, position.step, batch_size=config.batch_size)
+        size = int(total(fabric, len(batch))) if loses else size
         rate = learning_rate(state.steps_done, state.steps, config)
         loss = take_step(state, batch, size=size, rate=rate, penalties=penalties)
-        position.step += 1
+        position.count(fabric.world_size, config.batch_size // fabric.world_size)
         position.seconds = time.perf_counter() - begin
         yield loss, size
 

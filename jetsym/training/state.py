@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, cast
@@ -18,7 +20,7 @@ from jetsym.jets.batch import JetBatch, first_difference
 from jetsym.jets.models import Tagger
 from jetsym.jets.models.registry import build
 from jetsym.training.config import TrainConfig
-from jetsym.training.data import StreamedJets, count_batches
+from jetsym.training.data import StreamedJets, count_batches, fingerprint
 from jetsym.training.finetune import adopt, freeze
 from jetsym.training.folder import RunFolder
 from jetsym.training.optimisation import (
@@ -60,6 +62,8 @@ class Position:
         Steps left out immediately before.
     seconds
         Time spent in this epoch.
+    passed
+        Of a stream: which numbers of processes have been at this epoch, with the jets that each has shown.
     """
 
     epoch: int = 1
@@ -69,6 +73,14 @@ class Position:
     skipped: int = 0
     in_a_row: int = 0
     seconds: float = 0.0
+    passed: list[list[int]] = field(default_factory=list)
+
+    def count(self, ranks: int, jets: int) -> None:
+        """Count a step in which each of some processes has shown so many jets of a stream."""
+        if not self.passed or self.passed[-1][0] != ranks:
+            self.passed.append([ranks, 0])
+        self.passed[-1][1] += jets
+        self.step += 1
 
 
 @dataclass
@@ -157,6 +169,8 @@ class State:
     def restore(self, folder: RunFolder) -> None:
         """Restore everything as the run in ``folder`` left it, if there is one.
 
+        With ``config.other_jets`` its files may be others, as some are gone for good; the epoch then begins anew.
+
         Raises
         ------
         CheckpointError
@@ -171,7 +185,6 @@ class State:
         if header.classes != self.tagger.classes:
             difference = first_difference(self.tagger.classes, header.classes)
             raise CheckpointError(f"the jets are of other classes than those of the run in {folder.path}: {difference}")
-        self._expect_same_jets(header.progress.get("data"), folder)
         source = folder.path / checkpoint.LAST
         self.judged.load_state_dict(checkpoint.restore(header, tensors, source=source).state_dict())
         try:
@@ -182,18 +195,76 @@ class State:
             load_optimizer(self.optimizer, tensors)
             self.fabric.strategy.precision.load_state_dict(header.progress.get("scale", {}))
             self.position = Position(**header.progress["position"])
+            before = header.progress.get("data")
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             raise CheckpointError(f"{source} does not say how to go on ({error!r}); begin again elsewhere") from error
+        changed = self._expect_same_jets(before, folder, self.config.other_jets)
+        if changed is not None:
+            self._begin_anew(changed, before or {}, said=self.fabric.is_global_zero)
 
-    def _expect_same_jets(self, earlier: Mapping[str, Any] | None, folder: RunFolder) -> None:
+    def _expect_same_jets(self, earlier: Mapping[str, Any] | None, folder: RunFolder, others: bool) -> str | None:
+        """Refuse other jets than the run has been trained on; where they are asked for, say in what they differ."""
         if earlier is None:  # format 1 does not say
-            return
-        for name, own in self.data.items():
-            if earlier.get(name) != own:
+            return None
+        here = self.data
+        if "files" in earlier and "files" in here:
+            gone, new = difference(earlier["files"], here["files"])
+            if not gone and not new:  # whatever they are called and wherever they are
+                self.data["files"] = earlier["files"]
+            elif others:
+                return f"{len(gone)} files are gone ({', '.join(gone[:3]) or 'none'}), {len(new)} are new"
+            else:
                 raise ConfigError(
-                    f"the run in {folder.path} was trained on other jets: {name} was {earlier.get(name)!r} and is now "
-                    f"{own!r}; continue it with the same files and processes, or begin another with --out"
+                    f"the run in {folder.path} was trained on other jets: jets was of {len(earlier['files'])} files; "
+                    f"{len(gone)} are gone ({', '.join(gone[:3]) or 'none'}), and {len(new)} are new "
+                    f"({', '.join(new[:3]) or 'none'}); name the same files, wherever they are, or go on all the same "
+                    "with --other_jets"
                 )
+        for name, own in here.items():
+            if (
+                name in earlier
+                and name not in ("files", "steps_per_epoch")
+                and not (name == "version" and not self.position.step)
+            ):
+                if earlier[name] != own and others:
+                    return f"{name} was {earlier[name]!r} and is now {own!r}"
+                if earlier[name] != own:
+                    raise ConfigError(
+                        f"the run in {folder.path} was trained on other jets: {name} was {earlier[name]!r} and is now "
+                        f"{own!r}; continue it with the same files, or begin another with --out"
+                    )
+        return None
+
+    def _begin_anew(self, changed: str, earlier: Mapping[str, Any], *, said: bool) -> None:
+        """Go on with other jets: at the beginning of the epoch, as its order is another one."""
+        if self.config.val is None:
+            raise ConfigError(
+                f"--other_jets: {changed}; without --val the jets to validate on would be chosen anew, some of which "
+                "have been trained on: give --val"
+            )
+        before, shown = earlier.get("steps_per_epoch"), self.position.step
+        self.position = Position(epoch=self.position.epoch, in_a_row=self.position.in_a_row)
+        if said:
+            lengths = "" if before is None else f"an epoch has {self.steps_per_epoch} steps, and had {before}; "
+            print(
+                f"note: --data: {changed}; {lengths}epoch {self.position.epoch} begins anew (it had done {shown} "
+                "steps), and the learning rate follows the new number of steps",
+                file=sys.stderr,
+                flush=True,
+            )
+
+
+def difference(earlier: Sequence[Sequence[str]], here: Sequence[Sequence[str]]) -> tuple[list[str], list[str]]:
+    """Name the files, of (name, fingerprint), that are gone and those that are new.
+
+    Examples
+    --------
+    >>> difference([["a.root", "1"], ["b.root", "2"]], [["c.root", "2"], ["d.root", "3"]])
+    (['a.root'], ['d.root'])
+    """
+    gone = Counter(own for _, own in earlier) - Counter(own for _, own in here)
+    new = Counter(own for _, own in here) - Counter(own for _, own in earlier)
+    return [name for name, own in earlier if own in gone], [name for name, own in here if own in new]
 
 
 def begin(fabric: Fabric, config: TrainConfig, jets: JetBatch | StreamedJets, *, source: Tagger | None = None) -> State:
@@ -228,10 +299,7 @@ def begin(fabric: Fabric, config: TrainConfig, jets: JetBatch | StreamedJets, *,
         model=model,
         optimizer=optimizer,
         steps_per_epoch=steps,
-        data={
-            **(jets.fingerprint() if isinstance(jets, StreamedJets) else {"jets": len(jets)}),
-            "weights": weighed_by(jets, config),
-        },
+        data={**fingerprint(jets, config), "steps_per_epoch": steps, "weights": weighed_by(jets, config)},
         average=average,
         weights=None if weights is None else weights.to(fabric.device),
         frozen=frozen,

@@ -185,9 +185,9 @@ def _prepared(config: TrainConfig) -> tuple[State, JetBatch | StreamedJets, JetB
 def _endless(state: State, jets: JetBatch | StreamedJets) -> Iterator[tuple[JetBatch, int]]:
     """Yield the batches of one epoch after the other: this process's part, and the size of the whole."""
     fabric, config = state.fabric, state.config
-    ranks = {"rank": fabric.global_rank, "ranks": fabric.world_size}
+    ranks: dict[str, Any] = {"rank": fabric.global_rank, "ranks": fabric.world_size}
     for epoch in count(1):
-        order = {"batch_size": config.batch_size, "seed": config.seed, "epoch": epoch}
+        order: dict[str, Any] = {"batch_size": config.batch_size, "seed": config.seed, "epoch": epoch}
         for number, batch in enumerate(batches(jets, **order, **ranks, device=fabric.device)):
             state.position.epoch, state.position.step = epoch, number
             yield batch, size_of_batch(jets, number, batch_size=config.batch_size)

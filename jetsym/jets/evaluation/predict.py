@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
@@ -21,6 +22,7 @@ from jetsym.jets.evaluation.evaluate import predict_logits
 from jetsym.jets.evaluation.scores import Scores
 from jetsym.jets.io.paths import Paths, would_be_read
 from jetsym.jets.io.read import BadJets, MappingFile, check_number
+from jetsym.jets.io.streaming.blocks import ENTRY, FILE
 from jetsym.jets.io.streaming.stream import JetStream
 from jetsym.jets.schema import TREE
 from jetsym.progress import progress_bar
@@ -48,14 +50,17 @@ def predict(
     max_particles: int | None = None,
     batch_size: int = 512,
     bad_jets: BadJets = "raise",
+    skip_bad: bool = False,
     threads: int = 2,
     mapping: MappingFile = None,
     progress: bool = True,
 ) -> Path:
-    """Write a tagger's probabilities for every jet of some files.
+    """Write a tagger's probabilities for every entry of some files.
 
-    The jets keep their order: that of the files as :func:`jetsym.jets.read` sorts them, and of the jets in each. Memory
-    stays bounded, however many there are, and the file appears under its name only when it is whole.
+    Entries that are not scored, as a selection, ``bad_jets`` or ``skip_bad`` leaves them out, have a row of NaN (−1 in
+    whole numbers), so that the rows can be joined to the files' own. What is left out is said. The jets keep their
+    order: that of the files as :func:`jetsym.jets.read` sorts them, and of the jets in each. Memory stays bounded,
+    however many there are, and the file appears under its name only when it is whole.
 
     Parameters
     ----------
@@ -75,7 +80,9 @@ def predict(
     batch_size
         Jets per forward pass.
     bad_jets
-        "raise", or "drop" to leave out jets without particles, and with NaN or infinity.
+        "raise", or "drop" to give no scores to jets without particles, and with NaN or infinity.
+    skip_bad
+        Leave out files that cannot be read, and give no scores to jets in damaged parts of files.
     threads
         Threads that read.
     mapping
@@ -86,16 +93,18 @@ def predict(
     Returns
     -------
     Path
-        The file: a TTree ``tree`` or a table with one row per jet, and the columns
+        The file: a TTree ``tree`` or a table with one row per entry, and the columns
 
+        - ``file``, int32: the place of its file in the list ``files`` that is kept beside the columns, from 0;
+        - ``entry``, int64: its number in the file (or cache), from 0;
         - ``score_<class>``, float32: the probabilities, which add up to one;
         - ``logit_<class>``, float32, if asked for;
         - ``jet_pt``, ``jet_eta``, ``jet_phi``, ``jet_energy``, float32 (GeV, radians): the stored axis, to rounding;
-        - the further per-jet branches that the files have, as they are;
+        - the further per-jet branches that all the files have, as they are;
         - ``label``, int32: the number of the jet's class among ``label_classes``, if it is known.
 
-        The names of the classes are kept as JSON lists under ``classes`` and ``label_classes``: strings in a ROOT file,
-        metadata of the schema in a Parquet file.
+        The names of the classes are kept as JSON lists under ``classes`` and ``label_classes``, those of the files under
+        ``files``: strings in a ROOT file, metadata of the schema in a Parquet file.
 
     Raises
     ------
@@ -122,26 +131,29 @@ def predict(
         buffer=BUFFER,
         threads=threads,
         bad_jets=bad_jets,
+        skip_bad=skip_bad,
         mapping=mapping,
+        numbered=True,
     )
     classes = tuple(getattr(model, "classes", stream.classes))
-    facts = {"classes": json.dumps(classes)}
+    facts = {"classes": json.dumps(classes), "files": json.dumps([str(file) for file in stream.files])}
     if stream.labelled:
         facts["label_classes"] = json.dumps(stream.classes)
     with (
         finished_file(out) as unfinished,
         _WRITERS[out.suffix](unfinished, facts) as write,
-        progress_bar("jets", stream.n_jets, shown=progress) as advance,
+        progress_bar("entries", sum(stream.n_entries), shown=progress) as advance,
     ):
-        written = 0
         size: dict[str, Any] = {"max_particles": max_particles, "batch_size": batch_size}
-        for columns in predictions(model, stream, logits=logits, scores=scores, **size):
-            rows = len(columns["jet_pt"])
+        found = predictions(model, stream, logits=logits, scores=scores, **size)
+        scored = False
+        for columns in _every_entry(found, stream.n_entries):
             write(columns)
-            advance(rows)
-            written += rows
-        if not written:
+            advance(len(columns[ENTRY]))
+            scored = True
+        if not scored:
             raise DataError(f"no jets are left of {stream.n_jets} after dropping the bad ones; expected at least one")
+    stream.oddities.say()
     return out
 
 
@@ -191,6 +203,44 @@ def _columns(jets: JetBatch, logits: Tensor, model: nn.Module, *, keep_logits: b
     return columns
 
 
+def _every_entry(found: Iterator[Columns], n_entries: Sequence[int]) -> Iterator[Columns]:
+    """Add rows for the entries that have no scores, among some columns with file and entry in growing order.
+
+    Examples
+    --------
+    >>> parts = [{"file": np.array([0, 1]), "entry": np.array([1, 0]), "x": np.array([5.0, 7.0], "f4")}]
+    >>> [part["x"].tolist() for part in _every_entry(iter(parts), [2, 2])]
+    [[nan, 5.0, 7.0], [nan]]
+    """
+    begin = np.concatenate([[0], np.cumsum(n_entries)])
+    next_one, last = 0, None
+    for columns in found:
+        places = begin[columns[FILE]] + columns[ENTRY]
+        before = np.maximum(np.diff(places, prepend=next_one - 1) - 1, 0)  # several jets of an entry are not apart
+        rows = np.arange(len(places)) + np.cumsum(before)
+        entries = np.full(len(places) + int(before.sum()), -1)
+        entries[rows] = places
+        entries[entries < 0] = np.concatenate([np.arange(b - n, b) for b, n in zip(places, before, strict=True)])
+        last, next_one = columns, int(places[-1]) + 1
+        yield _placed(columns, rows, entries, begin)
+    if last is not None:
+        for start in range(next_one, int(begin[-1]), ROWS):
+            entries = np.arange(start, min(start + ROWS, int(begin[-1])))
+            yield _placed({name: column[:0] for name, column in last.items()}, np.arange(0), entries, begin)
+
+
+def _placed(columns: Columns, rows: NDArray[Any], entries: NDArray[Any], begin: NDArray[Any]) -> Columns:
+    """Put columns into some rows of as many as there are entries, the others without values."""
+    file = np.searchsorted(begin, entries, side="right") - 1
+    found: Columns = {FILE: file.astype(np.int32), ENTRY: entries - begin[file]}
+    for name, column in columns.items():
+        if name not in found:
+            nothing = np.nan if column.dtype.kind == "f" else -1 if column.dtype.kind == "i" else 0
+            found[name] = np.full((len(entries), *column.shape[1:]), nothing, column.dtype)
+            found[name][rows] = column
+    return found
+
+
 @contextmanager
 def _root(path: Path, facts: dict[str, str]) -> Iterator[Write]:
     """Open a TTree that takes rows in portions."""
@@ -203,8 +253,11 @@ def _root(path: Path, facts: dict[str, str]) -> Iterator[Write]:
 
         def write(columns: Columns) -> None:
             if not trees:
-                trees.append(file.mktree(TREE, {name: column.dtype for name, column in columns.items()}))
-            trees[0].extend(columns)
+                kinds = {n: "string" if column.dtype.kind == "U" else column.dtype for n, column in columns.items()}
+                trees.append(file.mktree(TREE, kinds))
+            trees[0].extend(
+                {n: ak.Array(column) if column.dtype.kind == "U" else column for n, column in columns.items()}
+            )
 
         yield write
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
@@ -21,6 +22,7 @@ from jetsym.jets.evaluation.scores import Scores, as_logits
 from jetsym.jets.io.columns import Columns, open_columns
 from jetsym.jets.io.formats.layout import LABEL_II, Layout, labels
 from jetsym.jets.io.formats.padded import TOP
+from jetsym.jets.io.oddities import plural
 from jetsym.jets.io.paths import Paths, jet_files
 from jetsym.jets.schema import CLASSES_II, WEIGHT
 from jetsym.jets.weights import NO_WEIGHTS, as_weights, weight_column
@@ -61,6 +63,8 @@ class ScoredJets:
         (B,) float64 of the jets, or None.
     weighed_by
         Name of the column that holds them.
+    lost
+        Number of rows that are left out, as they have no score at all (NaN).
     """
 
     logits: Tensor
@@ -70,6 +74,7 @@ class ScoredJets:
     columns: tuple[str, ...]
     weights: Tensor | None = None
     weighed_by: str | None = None
+    lost: int = 0
 
 
 def evaluate_scores(
@@ -102,6 +107,8 @@ def evaluate_scores(
         An option names no class, or has no meaning.
     """
     jets = read_scores(data, scores, label=label, kind=kind, background=background, weights=weights)
+    if jets.lost:
+        print(f"note: {plural(jets.lost, 'row')} without scores left out (NaN)", file=sys.stderr, flush=True)
     found = assess(
         jets.logits,
         jets.label,
@@ -206,6 +213,7 @@ def read_scores(
         first.columns,
         torch.from_numpy(np.concatenate(weighed)) if weighed else None,
         first.weighed_by,
+        sum(part.lost for part in parts),
     )
 
 
@@ -233,6 +241,7 @@ class _Part:
     columns: tuple[str, ...]
     weights: NDArray[np.float64] | None
     weighed_by: str | None
+    lost: int
 
 
 def _part(
@@ -250,6 +259,7 @@ def _part(
             f"{path}: no column fits {', '.join(patterns)}; {closest(patterns[0], columns.names)}: name those that "
             "hold the scores"
         )
+    columns, lost = _scored(columns, list(found))
     values = [columns.read(name) for name in found]
     for name, one in zip(found, values, strict=True):
         if one.dtype.kind not in "fiub":
@@ -287,7 +297,7 @@ def _part(
         raise DataError(f"{path}: jet_pt is not finite for {(~np.isfinite(momenta)).sum()} jets; expected GeV")
     column = weight_column((name for name in columns.names if name not in found), weights)
     weighed = None if column is None else _weights(path, column, columns.read(column))
-    return _Part(np.stack(values, axis=1), own.astype(np.int64), classes, momenta, tuple(found), weighed, column)
+    return _Part(np.stack(values, axis=1), own.astype(np.int64), classes, momenta, tuple(found), weighed, column, lost)
 
 
 def _weights(path: Any, column: str, values: NDArray[Any]) -> NDArray[np.float64]:
@@ -298,6 +308,16 @@ def _weights(path: Any, column: str, values: NDArray[Any]) -> NDArray[np.float64
         return as_weights(values, len(values))
     except DataError as error:
         raise DataError(f"{path}: the column {column!r} weighs the jets: {error}") from error
+
+
+def _scored(columns: Columns, names: Sequence[str]) -> tuple[Columns, int]:
+    """Leave out the rows without any score (NaN in all), as of jets that could not be used; and count them."""
+    values = [columns.read(name) for name in names]
+    lost = np.all([np.isnan(one) for one in values if one.dtype.kind == "f"] or [np.zeros(0, np.bool_)], axis=0)
+    if not lost.any() or lost.all() or not all(one.dtype.kind == "f" for one in values):
+        return columns, 0
+    whole = columns.load
+    return replace(columns, load=lambda name: np.asarray(whole(name))[~lost]), int(lost.sum())
 
 
 def _matching(names: Sequence[str], patterns: Sequence[str]) -> dict[str, str]:

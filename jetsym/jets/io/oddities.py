@@ -51,7 +51,7 @@ class Oddities:
     empty
         Files without a single entry.
     dropped
-        Jets left out by ``bad_jets="drop"``, by file.
+        Jets left out by ``bad_jets="drop"``, by file and part of it.
     counts
         Jets of each class; nothing where there are no labels.
     left_out
@@ -70,17 +70,19 @@ class Oddities:
 
     skipped: list[Skipped] = field(default_factory=list)
     empty: list[File] = field(default_factory=list)
-    dropped: Counter[Any] = field(default_factory=Counter)
+    dropped: dict[tuple[Any, Any], int] = field(default_factory=dict)
     counts: dict[str, int] = field(default_factory=dict)
     left_out: list[str] = field(default_factory=list)
     _numbers: Counter[str] = field(default_factory=Counter)
     _pt: dict[Any, list[NDArray[Any]]] = field(default_factory=dict)
+    _said: set[str] = field(default_factory=set)
     _lock: Any = field(default_factory=Lock)
 
-    def see(self, path: Any, jets: PackedJets) -> None:
-        """Look at some jets of a file, in any thread."""
+    def see(self, path: Any, jets: PackedJets, *, counted: bool = True) -> None:
+        """Look at some jets of a file, in any thread; not ``counted`` where they do not say which classes there are."""
         numbers: Counter[str] = Counter()
-        for kind, momenta in (("particles", jets.values[:, :4]), ("jets", jets.jet_p4)):
+        known = (("particles", jets.values[:, :4]), ("jets", jets.jet_p4)) if len(jets.values) else ()
+        for kind, momenta in known:  # jets known by inputs alone have none
             energy, *direction = momenta.T.astype(np.float64)
             with np.errstate(invalid="ignore", over="ignore"):
                 p = np.sqrt(sum(one * one for one in direction))
@@ -96,8 +98,8 @@ class Oddities:
                 numbers[f"all {name}"] = len(kinds)
             for name, column in zip(DISPLACEMENTS, jets.values[:, 4:].T, strict=False):
                 numbers[name], numbers[f"all {name}"] = int(np.count_nonzero(column)), len(column)
-        chosen = np.unique(np.linspace(0, max(len(jets) - 1, 0), min(len(jets), 1000)).astype(np.int64))
-        some = jets.take(chosen)
+        few = min(len(jets), 1000)
+        some = jets.take(np.arange(few) * len(jets) // max(few, 1))
         filled = np.diff(some.offsets) > 0
         sums = np.add.reduceat(some.values[:, 1:3], some.offsets[:-1][filled]) if filled.any() else np.zeros((0, 2))
         with self._lock:
@@ -106,32 +108,41 @@ class Oddities:
             if sum(len(one) for one in mine) < _ENOUGH:
                 axis, own = np.hypot(*some.jet_p4[filled, 1:3].T), np.hypot(*np.asarray(sums).T)
                 mine.append(np.stack([axis, own], axis=1).astype(np.float64))
-            if jets.label is not None:
+            if jets.label is not None and counted:
                 found = np.bincount(jets.label, minlength=len(jets.classes))
                 for name, number in zip(jets.classes, found.tolist(), strict=True):
                     self.counts[name] = self.counts.get(name, 0) + number
 
-    def drop(self, path: File, jets: int) -> None:
-        """Count jets of a file that have been left out."""
+    def drop(self, path: File, jets: int, *, part: Any = None) -> None:
+        """Count jets of a file, or of a part of it, that have been left out; once, however often it is read."""
         with self._lock:
-            self.dropped[path] += jets
+            self.dropped[path, part] = jets
 
     def words(self) -> list[str]:
         """Say all of it, a line for each kind."""
         return [*self._losses(), *self._classes(), *self._momenta(), *self._silent(), *self._units()]
 
     def say(self, about: str = "") -> None:
-        """Print it as notes on the standard error stream; nothing where nothing is odd."""
+        """Print what has not been said yet as notes on the standard error stream; nothing where nothing is odd."""
         for line in self.words():
-            print(f"note: {about}{': ' if about else ''}{line}", file=sys.stderr, flush=True)
+            if line not in self._said:
+                self._said.add(line)
+                print(f"note: {about}{': ' if about else ''}{line}", file=sys.stderr, flush=True)
+
+    def beside(self, other: Oddities) -> None:
+        """Compare with jets that have been read before, of which all has been said."""
+        self._pt = {**other._pt, **self._pt}
+        self._said |= other._said
 
     def _losses(self) -> list[str]:
         found = []
-        if dropped := sum(self.dropped.values()):
-            files = sum(number > 0 for number in self.dropped.values())
+        if self.dropped:
+            files: Counter[Any] = Counter()
+            for (path, _), number in self.dropped.items():
+                files[path] += number
             found.append(
-                f"{plural(dropped, 'jet')} of {plural(files, 'file')} left out: no particles, NaN or infinity "
-                f"({_few([f'{path} {number}' for path, number in self.dropped.items() if number])})"
+                f"{plural(files.total(), 'jet')} of {plural(len(files), 'file')} left out: no particles, NaN or "
+                f"infinity ({_few([f'{path} {number}' for path, number in files.items()])})"
             )
         whole = [one for one in self.skipped if one.n_jets is None]
         parts = [one for one in self.skipped if one.n_jets is not None]
@@ -180,7 +191,7 @@ class Oddities:
         if axis and axis[most] > FACTOR * axis[least]:
             found.append(
                 f"the medians of jet pT are {axis[least]:.4g} GeV in {least} and {axis[most]:.4g} GeV in {most}, a "
-                f"factor of {axis[most] / axis[least]:.3g}: one is in MeV, it seems"
+                f"factor of {axis[most] / axis[least]:.4g}: one is in MeV, it seems"
             )
         elif axis and axis[least] > LARGEST_PT:
             found.append(f"the median of jet pT is {axis[least]:.4g} GeV in {least}: it is in MeV, it seems")

@@ -274,7 +274,7 @@ def _read_chosen(
     said.see(index.path, found)
     good, kept = _without_bad(index, jets, found, bad_jets)
     if kept is not None:
-        said.drop(index.path, len(kept) - int(kept.sum()))
+        said.drop(index.path, len(kept) - int(kept.sum()), part=start)
     return good
 
 

@@ -15,6 +15,10 @@ from jetsym.errors import ConfigError, DataError
 from jetsym.jets import read
 from jetsym.jets.evaluation import predict as predict_module
 from jetsym.jets.evaluation.predict import predict
+from jetsym.jets.evaluation.scored_files import read_scores
+from jetsym.jets.io.columns import open_columns
+from jetsym.jets.io.mapping.parse import load_mapping
+from jetsym.jets.io.registry import index_file
 from jetsym.jets.io.sample import sample_dir
 from jetsym.jets.io.streaming.blocks import JetFiles
 from jetsym.jets.models import PointNet
@@ -124,7 +128,10 @@ def test_bad_jets_are_named_or_left_out(model, make_jets, jetclass_columns, writ
         predict(model, data, out, progress=False)
     assert not out.exists()
     found = columns_of(predict(model, data, out, bad_jets="drop", progress=False))
-    np.testing.assert_array_equal(found["label"], jets.label[[0, 1, 3, 4, 5]])
+    np.testing.assert_array_equal(found["entry"], np.arange(6))
+    np.testing.assert_array_equal(found["label"], np.where(np.arange(6) == 2, -1, jets.label))
+    np.testing.assert_array_equal(np.isnan(found["score_QCD"]), np.arange(6) == 2)
+    np.testing.assert_array_equal(found["file"], np.zeros(6))
 
 
 @pytest.mark.parametrize("suffix", [".root", ".parquet"])
@@ -209,5 +216,53 @@ def test_jets_through_a_mapping(model, jetclass_file, tmp_path):
     found = columns_of(predict(model, path, tmp_path / "p.root", mapping=mapping, progress=False))
     jets = read(path, mapping=mapping)
     assert 0 < len(jets) < 30
-    np.testing.assert_array_equal(found["number"], jets.columns["number"])
-    np.testing.assert_allclose(found["score_QCD"], model(jets).detach().softmax(-1)[:, 0], atol=1e-6)
+    chosen = index_file(path, load_mapping(mapping)).entries
+    np.testing.assert_array_equal(found["entry"], np.arange(30))
+    np.testing.assert_array_equal(found["number"][chosen], jets.columns["number"])
+    np.testing.assert_allclose(found["score_QCD"][chosen], model(jets).detach().softmax(-1)[:, 0], atol=1e-6)
+    np.testing.assert_array_equal(np.flatnonzero(np.isfinite(found["score_QCD"])), chosen)
+
+
+@pytest.mark.parametrize("suffix", [".root", ".parquet"])
+def test_rows_can_be_joined_to_the_entries_of_several_files(
+    suffix, model, make_jets, jetclass_columns, write_tree, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr(predict_module, "ROWS", 8)
+    monkeypatch.setattr(predict_module, "BUFFER", 16)
+    jets = make_jets(40, seed=3)
+    momenta = jets.p4.clone()
+    momenta[[0, 7, 8, 19, 20, 39], 0, 1] = torch.nan
+    bad = jets.replace(p4=momenta)
+    for folder, part in (("a", bad[:20]), ("b", bad[20:])):
+        (tmp_path / folder).mkdir()
+        write_tree(tmp_path / folder / "x.root", jetclass_columns(part))
+    (tmp_path / "b" / "y.root").write_bytes(b"no jets")
+    out = tmp_path / f"p{suffix}"
+    found = columns_of(
+        predict(model, [tmp_path / "a", tmp_path / "b"], out, bad_jets="drop", skip_bad=True, progress=False)
+    )
+    np.testing.assert_array_equal(found["file"], np.arange(40) // 20)
+    with open_columns(out) as columns:
+        assert json.loads(columns.facts["files"]) == [str(tmp_path / place / "x.root") for place in "ab"]
+    np.testing.assert_array_equal(found["entry"], np.arange(40) % 20)
+    lost = np.isin(np.arange(40), [0, 7, 8, 19, 20, 39])
+    np.testing.assert_array_equal(np.isnan(found["score_Hbb"]), lost)
+    expected = model(jets).detach().softmax(-1)[:, 1].numpy()
+    np.testing.assert_allclose(found["score_Hbb"][~lost], expected[~lost], atol=1e-6)
+    np.testing.assert_array_equal(found["label"], np.where(lost, -1, jets.label))
+    words = capsys.readouterr().err
+    assert "6 jets of 2 files left out" in words
+    assert "1 file left out" in words
+    read_again = read_scores(out)
+    assert (len(read_again.label), read_again.lost) == (34, 6)
+
+
+def test_columns_that_only_some_files_have_are_left_out(model, jetclass_columns, make_jets, write_tree, tmp_path):
+    jets = make_jets(6, seed=3)
+    first, second = jetclass_columns(jets), jetclass_columns(jets)
+    second.pop("jet_sdmass")
+    files = [write_tree(tmp_path / "a.root", first), write_tree(tmp_path / "b.root", second)]
+    found = columns_of(predict(model, files, tmp_path / "p.root", progress=False))
+    assert len(found["entry"]) == 12
+    assert "jet_sdmass" not in found
+    assert "jet_sdmass" in columns_of(predict(model, files[0], tmp_path / "p.root", progress=False))

@@ -107,6 +107,8 @@ class FileIndex:
         Of the columns of a table: 0 for one number per entry, 1 for a list, 2 for a list of lists.
     chosen
         Bits that say which of the file's entries the jets are; None if all.
+    total
+        Number of the file's entries, where only some are jets.
     """
 
     path: File
@@ -121,6 +123,7 @@ class FileIndex:
     branches: Mapping[str, Branch] = field(default_factory=dict)
     depths: Mapping[str, int] = field(default_factory=dict)
     chosen: NDArray[np.uint8] | None = None
+    total: int | None = None
 
     @classmethod
     def of(
@@ -148,6 +151,11 @@ class FileIndex:
             boundaries = np.array([*range(0, n_jets, _ROWS), n_jets])
         stamp = _stamp(path)
         return cls(path, *stamp, n_jets, particles, layout, boundaries, reader, types or {}, depths=depths or {})
+
+    @property
+    def n_entries(self) -> int:
+        """Number of the file's entries, those that are no jets included."""
+        return self.n_jets if self.total is None else self.total
 
     @property
     def entries(self) -> NDArray[np.int64]:

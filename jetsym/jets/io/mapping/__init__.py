@@ -56,6 +56,9 @@ those named so (up to the last _).
 Mappings of public sets have names (:data:`jetsym.jets.io.mapping.parse.PUBLIC`) that stand for files, as in
 ``--mapping jetnet``.
 
+A data configuration of weaver-core, known by its keys ``inputs`` and ``labels``, is a mapping as well; what becomes of
+its keys is said in :mod:`jetsym.jets.io.mapping.weaver`.
+
 What can stand in expressions is said in :mod:`jetsym.jets.io.mapping.expressions`; nothing in them is run by Python.
 The particles' quantities are those of :data:`jetsym.jets.schema.SCALARS`, lengths in mm; a flag that the tree does not
 tell is written as ``isMuon: 0``. Weights are computed from all jets of all files that the selection leaves, also where

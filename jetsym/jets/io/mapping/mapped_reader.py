@@ -48,7 +48,7 @@ def index_mapped(path: File, mapping: TreeMapping) -> FileIndex:
     with explained(path), open_mapped(path, mapping) as table:
         if not table.n_entries:
             raise EmptyFileError(f"{table.source} holds no jets; expected at least one")
-        if mapping.jet_if_there and mapping.jet is not None:
+        if mapping.of_weaver and mapping.jet is not None:
             axis = mapping.branches(mapping.jet.parts.values())
             mapping = mapping if all(table.column(name) for name in axis) else replace(mapping, jet=None)
         expressions = mapping.expressions()
@@ -75,6 +75,7 @@ def index_mapped(path: File, mapping: TreeMapping) -> FileIndex:
         particles=-(-raw.particles * int(before[-1]) // raw.n_jets),
         boundaries=np.unique(before[raw.boundaries]),
         chosen=np.packbits(selected),
+        total=raw.n_entries,
         reader=reader,
     )
 
@@ -200,9 +201,10 @@ class MappedJets:
         if self._mapping.members[name]:
             chosen, counts = self._chosen
         else:
-            chosen, counts = None, next((each.counts for each in found if each.counts is not None), None)
-            if counts is None:
+            lists = [each.counts for each in found if each.counts is not None]
+            if not lists:
                 raise ConfigError(f"{one.variables[0]} has one value per jet; expected one per member of {name!r}")
+            chosen, counts = None, lists[0]
         values = [self._spread(each, value, counts) for each, value in zip(one.variables, found, strict=True)]
         if chosen is None:
             return [Quantity(each, counts) for each in values]

@@ -22,7 +22,7 @@ from jetsym.jets.io.mapping.weaver import is_weaver, weaver_mapping
 from jetsym.jets.io.remote import File
 from jetsym.jets.schema import SCALARS
 
-__all__ = ["PUBLIC", "load_mapping", "open_mapping"]
+__all__ = ["PUBLIC", "load_mapping", "open_mapping", "tagger_mapping"]
 
 _PUBLIC = Path(__file__).parent / "public"
 #: Names of mappings that jetsym knows, of public sets of jets.
@@ -75,6 +75,25 @@ def load_mapping(
     if vectors is not None:
         raise ConfigError(f"vectors={vectors!r} names an input of a configuration of weaver-core, which {file} is not")
     return _mapping(file, _Section(str(file), found, separator=": "))
+
+
+def tagger_mapping(
+    path: str | os.PathLike[str] | TreeMapping | None,
+    *,
+    vectors: str | None = None,
+    tree: str | None = None,
+    test: bool = False,
+) -> TreeMapping | None:
+    """Read a mapping for one of jetsym's own taggers, in training or in a test; errors as of :func:`load_mapping`.
+
+    Of a configuration of weaver-core they take the momenta, not the inputs, and in a test its own selection.
+    """
+    if vectors is not None and path is None:
+        raise ConfigError(f"--vectors is {vectors!r}, and --mapping names no configuration of weaver-core")
+    mapping = load_mapping(path, vectors=vectors, tree=tree)
+    if mapping is None:
+        return None
+    return mapping.for_test().for_taggers() if test else mapping.for_taggers()
 
 
 def open_mapping(
@@ -286,7 +305,8 @@ def _input(section: _Section, fill: float) -> MappedInput:
         if not numbers["smallest"] < numbers["largest"]:
             raise ConfigError(f"{own.where} is clipped to nothing; expected smallest below largest")
         plain = numbers == _STANDARDISATION
-        scaling.append(None if plain else tuple(float(number) for number in numbers.values()))
+        centre, scale, smallest, largest = map(float, numbers.values())
+        scaling.append(None if plain else (centre, scale, smallest, largest))
     form = InputForm(tuple(variables.left), length, (fill,) * len(expressions), tuple(scaling))
     return MappedInput(form, tuple(expressions))
 

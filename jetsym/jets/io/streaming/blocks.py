@@ -8,7 +8,7 @@ import re
 from collections import Counter, OrderedDict
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from threading import Lock
@@ -18,11 +18,11 @@ import numpy as np
 
 from jetsym.errors import DataError
 from jetsym.jets.io.arena import Arena
-from jetsym.jets.io.formats.index import FileIndex
+from jetsym.jets.io.formats.index import EmptyFileError, FileIndex
 from jetsym.jets.io.formats.layout import labels
 from jetsym.jets.io.formats.opening import explained
 from jetsym.jets.io.mapping.parse import open_mapping
-from jetsym.jets.io.oddities import Skipped
+from jetsym.jets.io.oddities import Oddities, Skipped
 from jetsym.jets.io.packed import PackedJets
 from jetsym.jets.io.read import BadJets, ColumnSet, MappingFile, read_block
 from jetsym.jets.io.registry import index_file
@@ -32,12 +32,18 @@ from jetsym.jets.schema import SCALAR_BRANCHES
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["Block", "JetFiles", "Skipped", "count_names", "cut", "mixed"]
+__all__ = ["ENTRY", "FILE", "Block", "JetFiles", "Skipped", "count_names", "cut", "mixed"]
 
 #: A block is made of whole clusters of a file, with at least so many jets …
 _SMALLEST = 8192
 #: … and is cut where a file's own clusters have more than this.
 _LARGEST = 65_536
+
+#: Columns of jets that are numbered: the place of the file among those that are read, and the entry there.
+FILE, ENTRY = "file", "entry"
+
+#: Jets of a file that are looked at for what is odd.
+_LOOK = 2000
 
 #: Files whose index is kept; each takes some 50 kB.
 _INDICES = 1024
@@ -74,19 +80,30 @@ class JetFiles:
         skip_bad: bool = False,
         mapping: MappingFile = None,
         largest: int | None = None,
+        numbered: bool = False,
     ) -> None:
-        self.skipped: list[Skipped] = []
+        self.oddities = Oddities()
+        self.skipped = self.oddities.skipped
         self.blocks: list[Block] = []
         self.files: list[File] = []
         self.columns, self._also, self._bad_jets = columns, also, bad_jets
         self._mapping = open_mapping(mapping, files, skip_bad=skip_bad)
         self._indices: OrderedDict[int, FileIndex] = OrderedDict()
         self._lock = Lock()
+        self._seen: set[File] = set()
         self._density: list[float] = []
+        #: Whether jets get the columns FILE and ENTRY; then columns that only some files have are left out.
+        self._numbered = numbered
+        self.n_entries: list[int] = []
         kinds: list[tuple[Any, ...]] = []
         for path in files:
             try:
                 index = index_file(path, self._mapping)
+            except EmptyFileError:
+                if len(files) == 1:
+                    raise
+                self.oddities.empty.append(path)
+                continue
             except DataError as error:
                 if not skip_bad:
                     raise
@@ -99,14 +116,25 @@ class JetFiles:
             pieces = cut(index.boundaries) if largest is None else cut(index.boundaries, largest=largest)
             self.blocks += [Block(len(self.files), start, stop) for start, stop in pieces]
             self.files.append(path)
+            self.n_entries.append(index.n_entries)
             self._density.append(index.particles / max(index.n_jets, 1))
             self._keep(len(self.files) - 1, index)
         if not self.files:
-            raise DataError(f"none of {len(files)} files can be read; the first: {self.skipped[0].reason}")
+            first = self.skipped[0].reason if self.skipped else f"{files[0]} has no entries"
+            raise DataError(f"none of {len(files)} files can be read; the first: {first}")
         if not self.blocks:
             raise DataError(f"{self.files[0]} and the other files: the selection leaves no jets; expected at least one")
+        if numbered:
+            kinds = self._common(kinds)
         self._agree(kinds, columns, skip_bad)
         self.groups = [f"{path.parent.name}/{re.sub('[0-9]+$', '', path.stem)}" for path in self.files]
+
+    def _common(self, kinds: list[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
+        """Leave out the columns that not all files have."""
+        shared = [name for name in kinds[0][2] if all(name in kind[2] for kind in kinds)]
+        self.oddities.left_out = sorted({name for kind in kinds for name in kind[2]} - {*shared})
+        self.columns, self._also = "full", shared
+        return [(*kind[:2], tuple(shared), *kind[3:]) for kind in kinds]
 
     def _agree(self, kinds: list[tuple[Any, ...]], columns: ColumnSet, skip_bad: bool) -> None:
         """Refuse, or leave out, files that hold other quantities than most."""
@@ -168,7 +196,19 @@ class JetFiles:
         """Read the jets of a block; see :func:`jetsym.jets.io.read.read_block`."""
         index, place = self._index(block.file), arena if self._in_arena else None
         options: dict[str, Any] = {"columns": self.columns, "also": self._also, "bad_jets": self._bad_jets}
-        return read_block(index, block.start, block.stop, **options, arena=place)
+        found = read_block(index, block.start, block.stop, **options, arena=place)
+        jets, kept = found
+        if block.start == 0 and index.path not in self._seen:  # enough to see what is odd
+            self._seen.add(index.path)
+            self.oddities.see(index.path, jets.slice(0, min(len(jets), _LOOK)), counted=False)
+        if kept is not None:
+            self.oddities.drop(index.path, len(kept) - int(kept.sum()), part=(block.start, block.stop))
+        if not self._numbered:
+            return found
+        entries = index.entries[block.start : block.stop]
+        entries = entries if kept is None else entries[kept]
+        places = {FILE: np.full(len(entries), block.file), ENTRY: entries}
+        return replace(jets, columns={**jets.columns, **places}), kept
 
     def flat(self, names: Sequence[str]) -> Iterator[Flat]:
         """Yield number, labels and some per-jet columns of the jets of one block after the other."""
@@ -179,11 +219,11 @@ class JetFiles:
             own = labels(index.path, found, index.layout, first=block.start)
             yield len(block), own, {name: found[name] for name in names}
 
-    def fingerprint(self) -> str:
+    def fingerprint(self, *, names: bool = True) -> str:
         """Digest names and blocks, not folders: files may be moved between two parts of an epoch."""
         facts: list[Any] = [
             self.columns,
-            [path.name for path in self.files],
+            [path.name if names else "" for path in self.files],
             [(b.file, b.start, b.stop) for b in self.blocks],
         ]
         facts += [] if self._mapping is None else [self._mapping.fingerprint]

@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -21,9 +21,10 @@ from jetsym.errors import ConfigError, DataError
 from jetsym.files import sha256_of
 from jetsym.jets.inputs import InputForm
 from jetsym.jets.io.arena import Arena
+from jetsym.jets.io.oddities import Oddities, Skipped
 from jetsym.jets.io.packed import PackedJets
 from jetsym.jets.io.packed_inputs import PackedInput
-from jetsym.jets.io.streaming.blocks import Block, Flat, Skipped
+from jetsym.jets.io.streaming.blocks import ENTRY, FILE, Block, Flat
 from jetsym.progress import progress_bar
 
 if TYPE_CHECKING:
@@ -83,7 +84,7 @@ class CacheFiles:
         The files that it should hold, in this order; None for whatever it holds.
     mapping
         The one that it should have been made with; None, where no ``sources`` are given, for whatever it was.
-    columns, also
+    columns, also, numbered
         As for :class:`jetsym.jets.io.streaming.stream.JetStream`.
 
     Raises
@@ -100,6 +101,7 @@ class CacheFiles:
         mapping: TreeMapping | None = None,
         columns: ColumnSet = "full",
         also: Sequence[str] = (),
+        numbered: bool = False,
     ) -> None:
         manifest = load_manifest(folder)
         made_with, asked = manifest.get("mapping"), None if mapping is None else mapping.fingerprint
@@ -119,7 +121,8 @@ class CacheFiles:
         arrays = {name: _mapped(folder, name, entry) for name, entry in manifest["files"].items()}
         narrow = columns == "kin" and manifest["columns"] != "kin"
         self.files = [folder]
-        self.skipped: list[Skipped] = []
+        self.oddities = Oddities()
+        self.skipped: list[Skipped] = self.oddities.skipped
         self.groups = [""]
         self.classes = tuple(manifest["classes"])
         self._columns = columns
@@ -137,8 +140,14 @@ class CacheFiles:
         )
         self.labelled = self._jets.label is not None
         n_jets = len(self._jets)
+        self.n_entries = [n_jets]
+        if numbered:
+            places = {FILE: np.zeros(n_jets, np.int64), ENTRY: np.arange(n_jets)}
+            self._jets = replace(self._jets, columns={**self._jets.columns, **places})
         if n_jets != manifest["jets"] or self._jets.offsets[-1] != len(self._jets.values):
             raise DataError(f"{folder}: its arrays do not go together; make the cache again")
+        some = np.unique(np.linspace(0, n_jets - 1, min(n_jets, 2000)).astype(np.int64))
+        self.oddities.see(folder, self._jets.take(some), counted=False)
         size = sum(entry["bytes"] for entry in manifest["files"].values())
         self.whole = None if narrow or size > _AT_ONCE else self._jets
         step = max(1, -(-_BLOCK * n_jets // size))
@@ -175,10 +184,10 @@ class CacheFiles:
         """Yield number, labels and some per-jet columns of all jets."""
         yield len(self._jets), self._jets.label, {name: self._jets.columns[name] for name in names}
 
-    def fingerprint(self) -> str:
-        """Digest the arrays."""
-        names = " ".join(self.names) if self._columns != "all" else ""
-        return f"{self._sha256} {self._columns} {names}".rstrip()
+    def fingerprint(self, *, names: bool = True) -> str:
+        """Digest the arrays, which know no names of files."""
+        own = " ".join(self.names) if self._columns != "all" else ""
+        return f"{self._sha256} {self._columns} {own}".rstrip()
 
 
 def is_cache(folder: Path) -> bool:

@@ -14,10 +14,12 @@ import torch
 from jetsym.errors import ConfigError, closest, expect_one_of
 from jetsym.jets.io.mapping.parse import load_mapping
 from jetsym.jets.io.mapping.tree_mapping import TreeMapping
+from jetsym.jets.io.oddities import Oddities
 from jetsym.jets.io.packed import PackedJets, RaggedBatch
 from jetsym.jets.io.paths import Paths, jet_files, local_files
 from jetsym.jets.io.read import BadJets, ColumnSet, MappingFile, check_number
 from jetsym.jets.io.registry import index_file
+from jetsym.jets.io.remote import File
 from jetsym.jets.io.streaming.blocks import JetFiles, Skipped, count_names, mixed
 from jetsym.jets.io.streaming.mixing import Mixture
 from jetsym.jets.io.streaming.windows import Reader, Window
@@ -89,6 +91,10 @@ class JetStream:
         As in :func:`jetsym.jets.read`, for other trees than JetClass's; a cache must have been made with the same one.
         Its column ``weight`` is one of "all" columns.
 
+    numbered
+        Give the jets the columns ``file``, the place of the file in :attr:`files`, and ``entry``, counted in it;
+        columns that only some of the files have are then left out.
+
     Raises
     ------
     DataError
@@ -124,6 +130,7 @@ class JetStream:
         bad_jets: BadJets = "raise",
         skip_bad: bool = False,
         mapping: MappingFile = None,
+        numbered: bool = False,
     ) -> None:
         for name, value in (("batch_size", batch_size), ("world_size", world_size), ("threads", threads)):
             check_number(name, value, "jets" if name == "batch_size" else name)
@@ -138,7 +145,7 @@ class JetStream:
         known = load_mapping(mapping)
         options: dict[str, Any] = {"columns": columns, "also": tuple(also), "bad_jets": bad_jets, "skip_bad": skip_bad}
         largest = _LARGEST if shuffle else None
-        self._source = _open(paths, cache, known, options, alone=world_size == 1, largest=largest)
+        self._source = _open(paths, cache, known, options, alone=world_size == 1, largest=largest, numbered=numbered)
         self._batch_size, self._shuffle, self._seed = batch_size, shuffle, seed
         self._rank, self._world_size = rank, world_size
         self._threads, self._skip_bad = threads, skip_bad
@@ -212,6 +219,25 @@ class JetStream:
     def skipped(self) -> list[Skipped]:
         """Files, and parts of files, that have been left out so far because they are damaged."""
         return self._source.skipped
+
+    @property
+    def oddities(self) -> Oddities:
+        """What is odd about the jets read so far, and what has been left out of them."""
+        return self._source.oddities
+
+    @property
+    def files(self) -> list[File]:
+        """The files, or the folder of the cache, that are read."""
+        return [*self._source.files]
+
+    @property
+    def n_entries(self) -> list[int]:
+        """Number of entries of each of the files, those that are no jets included."""
+        return self._source.n_entries
+
+    def fingerprint(self) -> str:
+        """Digest what the order of the jets depends on besides the settings, whatever the files are called."""
+        return self._source.fingerprint(names=False)
 
     def class_counts(self) -> dict[str, int] | None:
         """Count the jets of each class, from the labels alone; None where they would have to be fetched from afar."""
@@ -393,15 +419,16 @@ def _open(
     *,
     alone: bool,
     largest: int | None,
+    numbered: bool,
 ) -> JetFiles | CacheFiles:
     """Open the source that paths and cache mean."""
     from jetsym.jets.io.streaming.cache import CacheFiles, is_cache
 
     wanted = {name: options[name] for name in ("columns", "also")}
     if isinstance(paths, str | os.PathLike) and is_cache(Path(paths).expanduser()):
-        return CacheFiles(Path(paths).expanduser(), mapping=mapping, **wanted)
+        return CacheFiles(Path(paths).expanduser(), mapping=mapping, numbered=numbered, **wanted)
     if cache is None:
-        return JetFiles(jet_files(paths), **options, mapping=mapping, largest=largest)
+        return JetFiles(jet_files(paths), **options, mapping=mapping, largest=largest, numbered=numbered)
     files, folder = local_files(paths), Path(cache).expanduser()
     if not is_cache(folder):
         if not alone:
@@ -409,7 +436,9 @@ def _open(
         from jetsym.jets.io.streaming.convert import convert
 
         convert(files, folder, **options, mapping=mapping)
-    found = CacheFiles(folder, sources=None if options["skip_bad"] else files, mapping=mapping, **wanted)
+    found = CacheFiles(
+        folder, sources=None if options["skip_bad"] else files, mapping=mapping, numbered=numbered, **wanted
+    )
     for name in set(options["also"]).difference(found.names):
         computed = name == WEIGHT and mapping is not None and mapping.reweighting is not None
         if computed or name in index_file(files[0], mapping).layout.columns:
