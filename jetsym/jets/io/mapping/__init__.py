@@ -62,5 +62,7 @@ its keys is said in :mod:`jetsym.jets.io.mapping.weaver`.
 What can stand in expressions is said in :mod:`jetsym.jets.io.mapping.expressions`; nothing in them is run by Python.
 The particles' quantities are those of :data:`jetsym.jets.schema.SCALARS`, lengths in mm; a flag that the tree does not
 tell is written as ``isMuon: 0``. Weights are computed from all jets of all files that the selection leaves, also where
-only some of them are read; jets outside of the bins have none.
+only some of them are read; jets outside of the bins have none. A column ``weight``, computed or given as ``columns:
+{weight: genWeight}``, counts in training, validation and evaluation (:mod:`jetsym.jets.weights`); ``--weights none``
+leaves it out.
 """
