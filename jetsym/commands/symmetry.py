@@ -29,6 +29,8 @@ def probe(
     *,
     inputs: str | list[str] | None = None,
     mapping: str | None = None,
+    tree: str | None = None,
+    vectors: str | None = None,
     bad_jets: BadJets = "raise",
     skip_bad: bool = False,
     out: str | None = None,
@@ -46,6 +48,11 @@ def probe(
         Files of jets to probe with; the bundled jets where none are named.
     mapping
         A YAML file that says which branches of other ROOT trees hold what, see :mod:`jetsym.jets.io.mapping`.
+    tree
+        Name of the tree that the mapping is of, whatever it says itself.
+    vectors
+        The input that holds px, py, pz and energy, where the mapping is a data configuration of weaver-core; by default
+        pf_vectors.
     bad_jets
         "raise" or "drop", for jets without particles or with NaN or infinity; how many is said.
     skip_bad
@@ -67,8 +74,9 @@ def probe(
         from jetsym.probing.reports.history import History
 
         why = "--over_training shows what was measured earlier"
-        if mapping is not None:
-            raise ConfigError(f"--mapping is {mapping!r}, but {why}; leave it out")
+        for name, value in {"mapping": mapping, "vectors": vectors}.items():
+            if value is not None:
+                raise ConfigError(f"--{name} is {value!r}, but {why}; leave it out")
         _refuse_changed(measure, {"inputs": inputs, **options}, why=why)
         return _kept(History.load(model), model, out)
     subject: Any = model
@@ -76,7 +84,13 @@ def probe(
         from jetsym.atoms import load
 
         subject = load(model, trust=True)
-    how: dict[str, Any] = {"mapping": mapping, "bad_jets": bad_jets, "skip_bad": skip_bad}
+    how: dict[str, Any] = {
+        "mapping": mapping,
+        "tree": tree,
+        "vectors": vectors,
+        "bad_jets": bad_jets,
+        "skip_bad": skip_bad,
+    }
     report = measure(subject, _jets(model, inputs, how, options), **options)
     save(report, out, lambda figure: report_page(report, figure))
     print(report)
@@ -88,6 +102,8 @@ def attribute(
     *,
     inputs: str | list[str] | None = None,
     mapping: str | None = None,
+    tree: str | None = None,
+    vectors: str | None = None,
     bad_jets: BadJets = "raise",
     skip_bad: bool = False,
     out: str | None = None,
@@ -103,6 +119,11 @@ def attribute(
         Files of jets to measure on; the bundled jets where none are named.
     mapping
         A YAML file that says which branches of other ROOT trees hold what, see :mod:`jetsym.jets.io.mapping`.
+    tree
+        Name of the tree that the mapping is of, whatever it says itself.
+    vectors
+        The input that holds px, py, pz and energy, where the mapping is a data configuration of weaver-core; by default
+        pf_vectors.
     bad_jets
         "raise" or "drop", for jets without particles or with NaN or infinity; how many is said.
     skip_bad
@@ -114,7 +135,13 @@ def attribute(
     from jetsym.probing.measure.attribution import attribute as measure
 
     check_results(out, model, inputs)
-    how: dict[str, Any] = {"mapping": mapping, "bad_jets": bad_jets, "skip_bad": skip_bad}
+    how: dict[str, Any] = {
+        "mapping": mapping,
+        "tree": tree,
+        "vectors": vectors,
+        "bad_jets": bad_jets,
+        "skip_bad": skip_bad,
+    }
     report = measure(model, _jets(model, inputs, how, options, max_particles=ALL_PARTICLES), **options)
     if out is not None:
         report.save(out)
@@ -255,8 +282,10 @@ def _jets(
         raise ConfigError(f"--{asked[0]} is {how[asked[0]]!r}, and --inputs names no files; expected both")
     from jetsym.jets import read
     from jetsym.jets.checkpoint import load
+    from jetsym.jets.io.mapping.parse import tagger_mapping
     from jetsym.jets.io.oddities import Oddities
 
+    how["mapping"] = tagger_mapping(how["mapping"], vectors=how.pop("vectors"), tree=how.pop("tree"), test=True)
     odd, most = Oddities(), max_particles or load(model).max_particles
     limit = options.get("limit")
     jets = read(inputs, limit=limit, max_particles=most, columns="full", **how, oddities=odd)

@@ -91,6 +91,8 @@ def evaluate(
     weights: str | None = None,
     device: str = "auto",
     mapping: str | None = None,
+    tree: str | None = None,
+    vectors: str | None = None,
     bad_jets: BadJets = "raise",
     skip_bad: bool = False,
     out: str | None = None,
@@ -132,6 +134,11 @@ def evaluate(
         "cpu", "cuda", or "auto" for the latter where there is one.
     mapping
         A YAML file that says which branches of other ROOT trees hold what, see :mod:`jetsym.jets.io.mapping`.
+    tree
+        Name of the tree that the mapping is of, whatever it says itself.
+    vectors
+        The input that holds px, py, pz and energy, where the mapping is a data configuration of weaver-core; by default
+        pf_vectors.
     bad_jets
         "raise" or "drop", for jets without particles or with NaN or infinity; how many is said.
     skip_bad
@@ -141,6 +148,7 @@ def evaluate(
     """
     from jetsym.jets import read
     from jetsym.jets.evaluation.evaluate import evaluate as measure
+    from jetsym.jets.io.mapping.parse import tagger_mapping
     from jetsym.jets.io.oddities import Oddities
 
     check_results(out, model, data, beside=[f"_{name}.png" for name in FIGURES])
@@ -153,7 +161,7 @@ def evaluate(
         columns="full",
         bad_jets=bad_jets,
         skip_bad=skip_bad,
-        mapping=mapping,
+        mapping=tagger_mapping(mapping, vectors=vectors, tree=tree, test=True),
         oddities=odd,
     )
     odd.say()
@@ -288,6 +296,8 @@ def predict(
     threads: int = 2,
     device: str = "auto",
     mapping: str | None = None,
+    tree: str | None = None,
+    vectors: str | None = None,
     progress: bool = True,
 ) -> Path:
     """Write a tagger's probabilities for jets, in their order; see :func:`jetsym.jets.evaluation.predict.predict`.
@@ -316,10 +326,16 @@ def predict(
         "cpu", "cuda", or "auto" for the latter where there is one.
     mapping
         A YAML file that says which branches of other ROOT trees hold what, see :mod:`jetsym.jets.io.mapping`.
+    tree
+        Name of the tree that the mapping is of, whatever it says itself.
+    vectors
+        The input that holds px, py, pz and energy, where the mapping is a data configuration of weaver-core; by default
+        pf_vectors.
     progress
         Show a progress bar.
     """
     from jetsym.jets.evaluation.predict import predict as write
+    from jetsym.jets.io.mapping.parse import tagger_mapping
 
     return write(
         _load(model, device),
@@ -331,7 +347,7 @@ def predict(
         bad_jets=bad_jets,
         skip_bad=skip_bad,
         threads=threads,
-        mapping=mapping,
+        mapping=tagger_mapping(mapping, vectors=vectors, tree=tree, test=True),
         progress=progress,
     )
 

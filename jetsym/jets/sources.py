@@ -48,6 +48,11 @@ def sources_of(full: JetBatch, model: Any) -> tuple[JetBatch, list[Source]]:
     model
         Its ``max_particles`` says where they are cut, its ``ablations()``, if it has them, what it can do without.
 
+    Raises
+    ------
+    DataError
+        The jets have inputs of other networks, in which nothing would be switched.
+
     Examples
     --------
     >>> p4 = torch.tensor([[[5.0, 3.0, 0.0, 4.0], [9.0, 0.0, 9.0, 0.0]]])
@@ -55,6 +60,11 @@ def sources_of(full: JetBatch, model: Any) -> tuple[JetBatch, list[Source]]:
     >>> [source.name for source in sources_of(jets, None)[1]]
     ['impact parameters', 'charge', 'particle flags', 'padding']
     """
+    if full.inputs:
+        raise DataError(
+            f"the jets have the inputs {', '.join(full.inputs)}, in which nothing would be switched off; leave them "
+            "out: jets.replace(inputs={}, input_forms={})"
+        )
     most = max_particles_of(model)
     cut = first(full, most).trim()
     found = []

@@ -106,6 +106,11 @@ class TrainConfig:
     mapping
         A YAML file that says which branches of other ROOT trees hold what, see :mod:`jetsym.jets.io.mapping`;
         for ``data`` and ``val``.
+    tree
+        Name of the tree that the mapping is of, whatever it says itself.
+    vectors
+        The input that holds px, py, pz and energy, where the mapping is a data configuration of weaver-core; by default
+        pf_vectors.
     bad_jets
         "raise", or "drop" to leave out jets without particles, and with NaN or infinity; how many is said.
     skip_bad
@@ -169,6 +174,8 @@ class TrainConfig:
     checkpoint_every: int = 1000
     max_skipped: int = 10
     mapping: str | None = None
+    tree: str | None = None
+    vectors: str | None = None
     bad_jets: BadJets = "raise"
     skip_bad: bool = False
     other_jets: bool = False

@@ -15,6 +15,7 @@ import torch
 from jetsym.errors import ConfigError, DataError
 from jetsym.files import fingerprint_of
 from jetsym.jets.batch import JetBatch, first_difference
+from jetsym.jets.io.mapping.parse import tagger_mapping
 from jetsym.jets.io.oddities import Oddities
 from jetsym.jets.io.packed import RaggedBatch
 from jetsym.jets.io.paths import Paths, jet_files
@@ -76,7 +77,7 @@ class StreamedJets:
             cache=config.cache,
             rank=rank,
             world_size=ranks,
-            mapping=config.mapping,
+            mapping=tagger_mapping(config.mapping, vectors=config.vectors, tree=config.tree),
             bad_jets=config.bad_jets,
             skip_bad=config.skip_bad,
             buffer=config.buffer,
@@ -220,7 +221,7 @@ def load_jets(
         "also": () if config.weights == NO_WEIGHTS else (config.weights or WEIGHT,),
         "bad_jets": config.bad_jets,
         "skip_bad": config.skip_bad,
-        "mapping": config.mapping,
+        "mapping": tagger_mapping(config.mapping, vectors=config.vectors, tree=config.tree),
     }
     odd = Oddities()
     if config.stream:

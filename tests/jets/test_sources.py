@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
+from jetsym.errors import DataError
+from jetsym.jets.inputs import InputForm
 from jetsym.jets.models import ParticleNet, PointNet
 from jetsym.jets.sources import first, hardest, max_particles_of, sources_of
 
@@ -104,3 +106,9 @@ def test_the_sign_matters_for_backward_jets_only(make_jets, features):
     forward = jets.jet_p4[:, 3] > 0
     assert same[forward].all()
     assert not same[~forward].all()  # so small a network may be blind to some
+
+
+def test_jets_with_inputs_of_other_networks_are_refused(make_jets):
+    jets = make_jets(3).replace(inputs={"pf": torch.zeros(3, 1)}, input_forms={"pf": InputForm(("charge",))})
+    with pytest.raises(DataError, match="the inputs pf, in which nothing would be switched off"):
+        sources_of(jets, None)

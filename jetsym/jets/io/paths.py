@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -61,7 +62,7 @@ def jet_files(paths: Paths) -> list[File]:
     if not named:
         raise DataError("no paths to read; expected a ROOT file, a pattern, a directory or a sequence of these")
     files: dict[File, File] = {}
-    for path in named:
+    for path in map(_unnamed, named):
         if isinstance(path, str) and is_remote(path):
             if "*" in path:
                 raise DataError(f"{path}: patterns work on this machine only; name the files one by one")
@@ -92,13 +93,27 @@ def data_in(folder: Path) -> list[Path]:
 def would_be_read(file: Path, paths: Paths) -> bool:
     """Tell whether a file, were it there, would be one of those that a directory or a pattern among the paths means."""
     named = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
-    places = [Path(path).expanduser() for path in named if not (isinstance(path, str) and is_remote(path))]
+    places = [
+        Path(path).expanduser() for path in map(_unnamed, named) if not (isinstance(path, str) and is_remote(path))
+    ]
     return any(
         file.resolve().is_relative_to(place.resolve())
         if place.is_dir()
         else file.absolute().match(str(place.absolute()))
         for place in places
     )
+
+
+def _unnamed(path: str | os.PathLike[str]) -> str | os.PathLike[str]:
+    """Take the name of a sample from ``name:path``, as weaver-core's file lists are written; it says no more.
+
+    Examples
+    --------
+    >>> _unnamed("QCD:/data/QCD_*.root"), _unnamed("https://example.org/a.root")
+    ('/data/QCD_*.root', 'https://example.org/a.root')
+    """
+    found = re.fullmatch(r"\w+:(?!//)(.+)", path) if isinstance(path, str) else None
+    return path if found is None or Path(str(path)).exists() else found[1]
 
 
 def _expand(path: Path) -> list[Path]:

@@ -21,7 +21,7 @@ from jetsym.jets.io.mapping.inputs import pack_input
 from jetsym.jets.io.mapping.padding import refuse_padding
 from jetsym.jets.io.mapping.reweighting import WeaverWeights, bin_numbers, bin_weights
 from jetsym.jets.io.mapping.several_jets import index_jets, open_mapped
-from jetsym.jets.io.mapping.tree_mapping import WEIGHT, Reweighting, TreeMapping, cartesian
+from jetsym.jets.io.mapping.tree_mapping import WEIGHT, MappedInput, Reweighting, TreeMapping, cartesian
 from jetsym.jets.io.packed_inputs import PackedInput
 from jetsym.jets.io.remote import File
 from jetsym.jets.schema import CLASSES, P4_BRANCHES
@@ -48,7 +48,7 @@ def index_mapped(path: File, mapping: TreeMapping) -> FileIndex:
     with explained(path), open_mapped(path, mapping) as table:
         if not table.n_entries:
             raise EmptyFileError(f"{table.source} holds no jets; expected at least one")
-        if mapping.jet_if_there and mapping.jet is not None:
+        if mapping.of_weaver and mapping.jet is not None:
             axis = mapping.branches(mapping.jet.parts.values())
             mapping = mapping if all(table.column(name) for name in axis) else replace(mapping, jet=None)
         expressions = mapping.expressions()
@@ -190,11 +190,27 @@ class MappedJets:
         """Compute the inputs, standardised and without padding."""
         path, jets = self._raw.path, len(self._entries)
         return {
-            name: pack_input(
-                f"{path}: the input {name!r}", one, [self.value(each) for each in one.variables], jets=jets
-            )
+            name: pack_input(f"{path}: the input {name!r}", one, self._variables(name, one), jets=jets)
             for name, one in self._mapping.inputs.items()
         }
+
+    def _variables(self, name: str, one: MappedInput) -> list[Quantity]:
+        found = [self.value(each) for each in one.variables]
+        if name not in self._mapping.members:
+            return found
+        if self._mapping.members[name]:
+            chosen, counts = self._chosen
+        else:
+            lists = [each.counts for each in found if each.counts is not None]
+            if not lists:
+                raise ConfigError(f"{one.variables[0]} has one value per jet; expected one per member of {name!r}")
+            chosen, counts = None, lists[0]
+        others = () if self._mapping.members[name] else ("others have {}",)
+        pairs = zip(one.variables, found, strict=True)
+        values = [self._spread(each, value, counts, *others) for each, value in pairs]
+        if chosen is None:
+            return [Quantity(each, counts) for each in values]
+        return [Quantity(each[chosen], self._particles[1]) for each in values]
 
     def selected(self) -> NDArray[np.bool_]:
         """Tell which of the entries are wanted."""
@@ -310,13 +326,19 @@ class MappedJets:
             raise ConfigError(f"{expression} has a value per particle, and one per jet is expected; sum(…) makes one")
         return found.values if found.values.ndim else np.full(len(self._entries), found.values)
 
-    def _spread(self, expression: Expression, found: Quantity, counts: NDArray[np.int64]) -> NDArray[Any]:
+    def _spread(
+        self,
+        expression: Expression,
+        found: Quantity,
+        counts: NDArray[np.int64],
+        others: str = "the momenta are of {} particles",
+    ) -> NDArray[Any]:
         """Return values (P,) for the particles."""
         if found.counts is not None and not np.array_equal(counts, found.counts):
             jet = int(np.flatnonzero(counts != found.counts)[0])
             raise DataError(
                 f"{self._raw.path}: {expression} has {found.counts[jet]} values at entry {self._entries[jet]}, where "
-                f"the momenta are of {counts[jet]} particles; expected as many"
+                f"{others.format(counts[jet])}; expected as many"
             )
         return spread(found, counts)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from jetsym.errors import ConfigError
 from jetsym.jets.inputs import InputForm
 from jetsym.jets.io.mapping.expressions import Expression
 from jetsym.jets.io.mapping.reweighting import WeaverWeights
@@ -152,13 +154,17 @@ class TreeMapping:
         Names of the columns that are targets of a regression.
     inputs
         What networks take beside the momenta, by name.
+    members
+        Inputs whose variables all have the same members -> whether these are the particles that are meant, in their
+        order, or those of a collection.
     variables
         Names that stand for expressions, in expressions and in one another.
     file_values
         Names that stand for numbers which a file's path tells: regular expressions and numbers, of which the first
         that is found in the path counts, or else 0.
-    jet_if_there
-        Whether the momenta of the jets are left out for files that lack a part of them.
+    of_weaver
+        Whether it is a configuration of weaver-core. Then the momenta of the jets are left out for files that lack a
+        part of them.
     test_selection
         The selection of jets that a network is tested with.
     unmeasured
@@ -182,9 +188,10 @@ class TreeMapping:
     where: Expression | None = None
     targets: tuple[str, ...] = ()
     inputs: Mapping[str, MappedInput] = field(default_factory=dict)
+    members: Mapping[str, bool] = field(default_factory=dict)
     variables: Mapping[str, Expression] = field(default_factory=dict)
     file_values: Mapping[str, tuple[tuple[str, float], ...]] = field(default_factory=dict)
-    jet_if_there: bool = False
+    of_weaver: bool = False
     test_selection: Expression | None = None
     unmeasured: Unmeasured | None = None
 
@@ -207,9 +214,37 @@ class TreeMapping:
                 named = dict.fromkeys(self.variables[name].names, False) | named
         return found
 
+    def of_tree(self, tree: str) -> TreeMapping:
+        """Return the same of another tree."""
+        fingerprint = hashlib.sha256(f"{self.fingerprint} {tree}".encode()).hexdigest()[:16]
+        return self if tree == self.tree else replace(self, tree=tree, fingerprint=fingerprint)
+
     def for_test(self) -> TreeMapping:
-        """Return the same with the selection that a network is tested with."""
-        return self if self.test_selection is None else replace(self, selection=self.test_selection)
+        """Return the same as a network is tested with: another selection, and no weights that jets are drawn by."""
+        if not self.of_weaver:
+            return self
+        weights = None if isinstance(self.reweighting, WeaverWeights) else self.reweighting
+        mark = f"{self.fingerprint} test"
+        return replace(self, selection=self.test_selection, reweighting=weights, fingerprint=mark)
+
+    def for_taggers(self) -> TreeMapping:
+        """Return the same for jetsym's own taggers, which compute what they take from momenta and scalars.
+
+        Raises
+        ------
+        ConfigError
+            If there are no momenta.
+        """
+        if not self.of_weaver:
+            return self
+        if self.particles is None:
+            raise ConfigError(
+                f"{self.path}: no input holds px, py, pz and energy ({', '.join(self.inputs)}), which jetsym's taggers "
+                "take; name the one that does: --vectors"
+            )
+        plan = self.unmeasured
+        plan = None if plan is None or not plan.labels else replace(plan, bounds={})
+        return replace(self, inputs={}, unmeasured=plan, fingerprint=f"{self.fingerprint} momenta")
 
     @property
     def is_unmeasured(self) -> bool:

@@ -152,7 +152,7 @@ class _Options:
             inputs=inputs,
             variables=self.variables,
             file_values=self.files,
-            jet_if_there=True,
+            of_weaver=True,
             test_selection=self.selection("test_time_selection") or selection,
             unmeasured=None
             if not automatic and not custom

@@ -13,15 +13,17 @@ import pytest
 import torch
 import yaml
 
+from jetsym.cli import main
 from jetsym.errors import ConfigError, DataError
 from jetsym.jets import JetBatch, read
 from jetsym.jets.io import JetStream
-from jetsym.jets.io.mapping.parse import load_mapping, open_mapping
+from jetsym.jets.io.mapping.parse import load_mapping, open_mapping, tagger_mapping
 from jetsym.jets.io.sample import sample_dir
 from jetsym.jets.io.streaming.convert import convert
 from jetsym.jets.moves.actions import rotate
 from jetsym.jets.schema import CLASSES, SCALARS
 from jetsym.testing import random_jets
+from jetsym.training.loop import train
 
 pytest.importorskip("weaver")
 
@@ -159,15 +161,19 @@ def two_class_file(tmp_path_factory, jetclass_columns, write_tree) -> Callable[.
         columns["part_pid"] = ak.unflatten(ids.astype("int32"), ak.num(columns["part_px"]))
         columns |= changes
         path = tmp_path_factory.mktemp("two") / name
+        if path.suffix == ".parquet":
+            ak.to_parquet(ak.zip(columns, depth_limit=1), path)
+            return path
         return write_tree(path, {key: value for key, value in columns.items() if value is not None}, tree=tree)
 
     return write
 
 
+@pytest.mark.parametrize("suffix", [".root", ".parquet"])
 @pytest.mark.parametrize("name", OTHERS)
-def test_configurations_of_top_and_quark_gluon_tagging(tmp_path, two_class_file, name):
+def test_configurations_of_top_and_quark_gluon_tagging(tmp_path, two_class_file, name, suffix):
     configuration = written(tmp_path / f"{name}.yaml", OTHERS[name])
-    files = [two_class_file(seed=1), two_class_file(seed=2)]
+    files = [two_class_file(seed=1, name=f"a{suffix}"), two_class_file(seed=2, name=f"b{suffix}")]
     found = read(files, mapping=configuration)
     assert max(found.n_particles) == 128  # some jets are longer than the inputs
     assert_equal(found, of_weaver(configuration, files))
@@ -487,3 +493,44 @@ def test_a_mask_does_not_wrap_and_vectors_are_four(tmp_path, two_class_file):
         read(file, mapping=configuration, vectors="pf_points")
     with pytest.raises(ConfigError, match="no input 'pf_vector'; the nearest are 'pf_vectors'"):
         read(file, mapping=configuration, vectors="pf_vector")
+
+
+def test_taggers_take_the_momenta_and_are_tested_with_their_own_selection(tmp_path, two_class_file):
+    content = changed(selection="jet_pt > 600", test_time_selection="jet_eta > 0", weights=WEIGHTS)
+    content["inputs"]["pf_features"]["vars"][0] = ["part_pt_log", "auto"]
+    content["new_variables"]["other"] = "1 - label"
+    mapping = load_mapping(written(tmp_path / "top.yaml", content))
+    file = two_class_file()
+    train, test = (read(file, mapping=tagger_mapping(mapping, test=test)) for test in (False, True))
+    assert not train.inputs
+    assert "weight" in train.columns
+    assert (train.columns["jet_pt"] > 600).all()
+    assert "weight" not in test.columns
+    assert (test.columns["jet_eta"] > 0).all()
+    assert not (test.columns["jet_pt"] > 600).all()
+    fingerprints = {one.fingerprint for one in (mapping, mapping.for_test(), mapping.for_taggers())}
+    assert len(fingerprints) == 3
+
+
+def test_a_tagger_is_trained_and_tested_with_a_configuration(tmp_path, two_class_file, capsys):
+    scalars = [*FLAG_FEATURES, *DISPLACEMENTS]
+    labels = {"jet_isTop": "label", "jet_isQCD": "1 - label"}
+    content = tagging(scalars, [*labels], new_variables=TANH | labels, test_time_selection="jet_eta > 0")
+    content["inputs"]["mine"] = content["inputs"].pop("pf_vectors")
+    configuration, file = written(tmp_path / "top.yaml", content), two_class_file(80)
+    options = {"width": 8, "blocks": 1, "heads": 2}
+    how: dict[str, Any] = {"epochs": 1, "options": options, "device": "cpu", "progress": False, "max_particles": 16}
+    with pytest.raises(ConfigError, match="which jetsym's taggers take; name the one that does: --vectors"):
+        train(f"top:{file}", tmp_path / "none", mapping=configuration, **how)
+    train(f"top:{file}", tmp_path / "run", mapping=configuration, vectors="mine", **how)
+    arguments = [str(tmp_path / "run"), str(file), "--mapping", configuration, "--vectors", "mine"]
+    capsys.readouterr()
+    assert main(["evaluate", *arguments, "--device", "cpu", "--out", str(tmp_path / "found.json")]) in (0, None)
+    number = int((read(file, mapping=configuration).columns["jet_eta"] > 0).sum())
+    assert f"{number} jets" in capsys.readouterr().out
+
+
+def test_file_lists_of_weaver_name_their_samples(tmp_path, two_class_file):
+    configuration, files = written(tmp_path / "top.yaml", TOP), [two_class_file(20, seed=1), two_class_file(30, seed=2)]
+    found = read([f"QCD:{files[0]}", f"Top:{files[1].parent}/*.root"], mapping=configuration)
+    assert torch.equal(found.inputs["pf_features"], read(files, mapping=configuration).inputs["pf_features"])
