@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BadJets",
+    "BadJetsError",
     "ColumnSet",
     "MappingFile",
     "check_number",
@@ -54,6 +55,10 @@ _LARGEST = 65_536
 
 #: A file with a mapping, one that has been read, or none for files that need none.
 MappingFile = str | os.PathLike[str] | TreeMapping | None
+
+
+class BadJetsError(DataError):
+    """Jets that no model can use, in a file that is whole: ``skip_bad`` does not leave all jets around them out."""
 
 
 @overload
@@ -249,7 +254,7 @@ def read_packed(
             try:
                 parts.append(_read_chosen(index, jets, said, **options))
             except DataError as error:
-                if not skip_bad:
+                if not skip_bad or isinstance(error, BadJetsError):
                     raise
                 said.skipped.append(Skipped(index.path, len(jets), str(error)))
     return _joined(parts, files, said)
@@ -464,7 +469,7 @@ def _without_bad(
     if bad_jets == "drop":
         return jets.take(np.flatnonzero(~bad)), ~bad
     entries = ", ".join(str(entry) for entry in index.entries[numbers[np.flatnonzero(bad)[:5]]])
-    raise DataError(
+    raise BadJetsError(
         f"{index.path}: {bad.sum()} of {len(jets)} jets cannot be used ({empty.sum()} without particles, "
         f"{(~finite).sum()} with NaN or infinity), the first at entries {entries}; "
         "jetsym.jets.read(…, bad_jets='drop') leaves them out, and so does --bad_jets drop"
