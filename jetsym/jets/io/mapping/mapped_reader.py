@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, Self, cast
 import numpy as np
 
 from jetsym.errors import ConfigError, DataError
-from jetsym.jets.io.formats.base import format_of
 from jetsym.jets.io.formats.index import EmptyFileError, FileIndex, JetReader
 from jetsym.jets.io.formats.layout import AXIS_BRANCHES, LABEL_II, Layout, axis_of
 from jetsym.jets.io.formats.opening import explained
@@ -21,6 +20,7 @@ from jetsym.jets.io.mapping.functions import Quantity, as_condition, spread
 from jetsym.jets.io.mapping.inputs import pack_input
 from jetsym.jets.io.mapping.padding import refuse_padding
 from jetsym.jets.io.mapping.reweighting import WeaverWeights, bin_numbers, bin_weights
+from jetsym.jets.io.mapping.several_jets import index_jets, open_mapped
 from jetsym.jets.io.mapping.tree_mapping import WEIGHT, Reweighting, TreeMapping, cartesian
 from jetsym.jets.io.packed_inputs import PackedInput
 from jetsym.jets.io.remote import File
@@ -45,10 +45,7 @@ def index_mapped(path: File, mapping: TreeMapping) -> FileIndex:
     ConfigError
         If what the mapping says has no meaning for these branches.
     """
-    form = format_of(path)
-    if (open_table := form.table) is None:
-        raise DataError(f"{path}: {mapping.path} maps columns of files, of which {form.name} does not tell")
-    with explained(path), open_table(path, mapping.tree) as table:
+    with explained(path), open_mapped(path, mapping) as table:
         if not table.n_entries:
             raise EmptyFileError(f"{table.source} holds no jets; expected at least one")
         if mapping.of_weaver and mapping.jet is not None:
@@ -60,10 +57,11 @@ def index_mapped(path: File, mapping: TreeMapping) -> FileIndex:
             expression.check_names([*known, *mapping.variables, *mapping.file_values], source=table.source)
         first = mapping.branches(_of_particles(mapping))
         names = dict.fromkeys([*first, *mapping.branches(expressions)])
+        names |= dict.fromkeys(name for name in (mapping.owner, mapping.place) if name is not None)
         depths = {name: table.depth(name) for name in names}
         if not any(depths[name] for name in first):
             raise DataError(f"{table.source} has no list of particles in any of {', '.join(first)}, its particles")
-        raw = table.index([*names], _layout(mapping, path))
+        raw = index_jets(mapping, table, table.index([*names], _layout(mapping, path)))
     reader = partial(MappedReader, mapping, raw)
     if mapping.selection is None:
         return replace(raw, reader=reader)
@@ -286,6 +284,11 @@ class MappedJets:
         kept = None if where is None else self._spread(where, as_condition(self.value(where), str(where)), counts)
         lists = {name: parts[name] for name, one in found.items() if one.counts is not None}
         refuse_padding(self._raw.path, self._mapping, lists, counts, self._entries, kept)
+        # What is computed from padding need not be a constant, such as a direction relative to the jet's.
+        names = self._mapping.branches(momentum.parts.values())
+        stored = {name: one.values for name in names if (one := self._branch(name)).counts is not None}
+        if all(len(one) == counts.sum() for one in stored.values()):
+            refuse_padding(self._raw.path, self._mapping, stored, counts, self._entries, kept)
         self._kept = kept
         return cartesian(momentum.in_gev(parts)), counts
 
@@ -322,7 +325,8 @@ class MappedJets:
         try:
             return expression.evaluate(self._branch)
         except DataError as error:
-            raise DataError(f"{self._raw.path}: {error}") from error
+            where = f"{self._raw.path}: "  # what reads the file has said so already
+            raise DataError(f"{'' if str(error).startswith(where) else where}{error}") from error
 
     def _branch(self, name: str) -> Quantity:
         """Return the values of a branch, of the entries that are wanted."""

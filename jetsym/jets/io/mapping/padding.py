@@ -54,7 +54,7 @@ def refuse_padding(
     said = ", ".join(f"{name} = {each:g}" for name, each in value.items())
     assert mapping.particles is not None
     name = next((name for name in ("pt", "energy", "px") if name in value), next(iter(value)))
-    text = mapping.particles.parts[name].text
+    text = mapping.particles.parts[name].text if name in mapping.particles.parts else f"`{name}`"
     condition = f"isfinite({text})" if not np.isfinite(value[name]) else f"{text} != {value[name]:g}"
     raise DataError(
         f"{path}: {len(filled)} particles of {len(np.unique(jets[filled]))} jets are padding, by {said}, the first at "

@@ -20,7 +20,11 @@ from jetsym.jets.io.mapping.weaver import is_weaver, weaver_mapping
 from jetsym.jets.io.remote import File
 from jetsym.jets.schema import SCALARS
 
-__all__ = ["load_mapping", "open_mapping", "tagger_mapping"]
+__all__ = ["PUBLIC", "load_mapping", "open_mapping", "tagger_mapping"]
+
+_PUBLIC = Path(__file__).parent / "public"
+#: Names of mappings that jetsym knows, of public sets of jets.
+PUBLIC = tuple(sorted(file.stem for file in _PUBLIC.glob("*.yaml")))
 
 _UNITS = {"GeV": 1.0, "MeV": 1000.0}
 _DIRECTIONS = (("px", "py", "pz"), ("pt", "eta", "phi"), ("pt", "rapidity", "phi"))
@@ -32,7 +36,7 @@ _RESERVED = ("jet", "constituents", "label", "jet_label", "jet_pt", "jet_eta", "
 def load_mapping(
     path: str | os.PathLike[str] | TreeMapping | None, *, vectors: str | None = None
 ) -> TreeMapping | None:
-    """Read a mapping from its file; what has been read already, and None, are given back.
+    """Read a mapping from its file, or from its name in :data:`PUBLIC`; what has been read, and None, are given back.
 
     A data configuration of weaver-core is a mapping too, see :mod:`jetsym.jets.io.mapping.weaver`; ``vectors`` names
     the input that holds the momenta.
@@ -45,10 +49,14 @@ def load_mapping(
     if path is None or isinstance(path, TreeMapping):
         return path
     file = Path(path).expanduser()
+    if not file.exists() and file.name in PUBLIC and file == Path(file.name):
+        file = _PUBLIC / f"{file.name}.yaml"
     try:
         found = yaml.load(file.read_text(encoding="utf-8"), Loader=_Loader)
     except OSError as error:
-        raise ConfigError(f"the mapping {file} cannot be read ({error.strerror}); expected a YAML file") from error
+        raise ConfigError(
+            f"the mapping {file} cannot be read ({error.strerror}); expected a YAML file, or one of {', '.join(PUBLIC)}"
+        ) from error
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         raise ConfigError(f"the mapping {file} is no YAML ({' '.join(str(error).split())})") from error
     if is_weaver(found):
@@ -149,6 +157,12 @@ class _Section:
         found = self.take(key)
         return None if found is None else _expression(found, self.at(key))
 
+    def branch(self, key: str) -> str | None:
+        found = self.take(key)
+        if found is not None and not isinstance(found, str):
+            raise ConfigError(f"{self.at(key)} is {_shown(found)}; expected the name of a branch")
+        return None if found is None else found.strip("`")
+
     def at(self, key: str) -> str:
         return f"{self.where}{self._separator}{key}"
 
@@ -166,6 +180,9 @@ def _mapping(path: Path, found: _Section) -> TreeMapping:
     order = particles.take("order", "file")
     if order not in ("file", "pt"):
         raise ConfigError(f"{particles.at('order')} is {_shown(order)}; expected pt, or file")
+    owner, place = particles.branch("jet"), particles.branch("index")
+    if place is not None and owner is None:
+        raise ConfigError(f"{particles.at('index')} says which particle a row is; expected {particles.at('jet')} too")
     where = particles.expression("where")
     scalars = {name: one for name in SCALARS if (one := particles.expression(name)) is not None}
     if len(scalars) not in (0, 6, 10) or list(scalars) != list(SCALARS[: len(scalars)]):
@@ -191,6 +208,7 @@ def _mapping(path: Path, found: _Section) -> TreeMapping:
     if twice := sorted(columns.keys() & targets):
         raise ConfigError(f"{found.at('targets')} has {twice[0]!r}, which is a column too; expected names of their own")
     selection = found.expression("selection")
+    friends = _friends(found.section("friends"))
     found.end()
     return TreeMapping(
         path=path,
@@ -204,9 +222,26 @@ def _mapping(path: Path, found: _Section) -> TreeMapping:
         selection=selection,
         reweighting=reweighting,
         fingerprint=hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16],
+        owner=owner,
+        place=place,
+        friends=friends,
         where=where,
         targets=tuple(targets),
     )
+
+
+def _friends(section: _Section | None) -> dict[str, tuple[str, str | None]]:
+    friends = {}
+    for name, found in ({} if section is None else section.left).items():
+        place = {"file": found} if isinstance(found, str) else found
+        words = isinstance(place, dict) and all(isinstance(each, str) for each in place.values())
+        if not words or "file" not in place or not {*place} <= {"file", "tree"} or not name.isidentifier():
+            raise ConfigError(
+                f"friends: {name} is {_shown(found)}; expected a name of letters, digits and _, with a file beside "
+                "the data ({stem} stands for the data's own name), or with file: and tree:"
+            )
+        friends[name] = place["file"], place.get("tree")
+    return friends
 
 
 def _momentum(section: _Section) -> Momentum:

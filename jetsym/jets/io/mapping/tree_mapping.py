@@ -142,6 +142,11 @@ class TreeMapping:
         As far as they are given.
     fingerprint
         Of all that it says, comments and spaces aside.
+    owner, place
+        Where there are several jets in an entry: branches with the number of the jet that each particle, or each row
+        of a table between jets and particles, is of, and with the number of the particle of each row.
+    friends
+        Name -> file, beside the data, and its tree, whose branches are read as ``name.branch``.
     where
         Which of the particles are meant; None for all.
     targets
@@ -173,6 +178,9 @@ class TreeMapping:
     selection: Expression | None
     reweighting: Reweighting | WeaverWeights | None
     fingerprint: str
+    owner: str | None = None
+    place: str | None = None
+    friends: Mapping[str, tuple[str, str | None]] = field(default_factory=dict)
     where: Expression | None = None
     targets: tuple[str, ...] = ()
     inputs: Mapping[str, MappedInput] = field(default_factory=dict)
