@@ -102,6 +102,7 @@ def convert(
     threads: int = 2,
     overwrite: bool = False,
     mapping: str | None = None,
+    tree: str | None = None,
 ) -> Path:
     """Make a cache of files of jets, or Parquet files of ROOT files; see :mod:`jetsym.jets.io.streaming.convert`.
 
@@ -125,13 +126,16 @@ def convert(
         Replace a cache of other files.
     mapping
         A YAML file that says which branches of other ROOT trees hold what, see :mod:`jetsym.jets.io.mapping`.
+    tree
+        Name of the tree that the mapping is of, whatever it says itself.
     """
     if to == "parquet":
-        if mapping is not None:
+        if mapping is not None or tree is not None:
             raise ConfigError("--mapping makes caches; with --to parquet all branches keep their names")
         from jetsym.jets.io.streaming.convert import to_parquet
 
         return to_parquet(paths, out, overwrite=overwrite)
+    from jetsym.jets.io.mapping.parse import load_mapping
     from jetsym.jets.io.streaming.convert import convert as make_cache
 
     return make_cache(
@@ -142,12 +146,17 @@ def convert(
         skip_bad=skip_bad,
         threads=threads,
         overwrite=overwrite,
-        mapping=mapping,
+        mapping=load_mapping(mapping, tree=tree),
     )
 
 
 def inspect(
-    path: str | list[str], *, figure: str | None = None, verify: bool = False, mapping: str | None = None
+    path: str | list[str],
+    *,
+    figure: str | None = None,
+    verify: bool = False,
+    mapping: str | None = None,
+    tree: str | None = None,
 ) -> None:
     """Say what files of jets or a cache hold: jets per class, branches, ranges, bad values.
 
@@ -162,8 +171,11 @@ def inspect(
         Compare the files of a folder with the checksums in its manifest first.
     mapping
         A YAML file that says which branches of other ROOT trees hold what, see :mod:`jetsym.jets.io.mapping`.
+    tree
+        Name of the tree that the mapping is of, whatever it says itself.
     """
     from jetsym.jets.io.inspect import inspect as look
+    from jetsym.jets.io.mapping.parse import load_mapping
     from jetsym.jets.io.streaming.cache import verify as compare
 
     if figure is not None:
@@ -174,7 +186,7 @@ def inspect(
         if not isinstance(path, str):
             raise ConfigError("--verify takes one folder with a manifest.json")
         print(f"{compare(path)} files are as {path}/manifest.json says")
-    summary = look(path, mapping=mapping)
+    summary = look(path, mapping=load_mapping(mapping, tree=tree))
     if figure is not None:
         from jetsym.plotting import save_figure
 

@@ -32,6 +32,7 @@ def probe(
     vectors: str | None = None,
     bad_jets: BadJets = "raise",
     skip_bad: bool = False,
+    tree: str | None = None,
     out: str | None = None,
     over_training: bool = False,
     trust: bool = False,
@@ -54,6 +55,8 @@ def probe(
         "raise" or "drop", for jets without particles or with NaN or infinity; how many is said.
     skip_bad
         Leave out files of jets that cannot be read, and damaged parts of files; which is said.
+    tree
+        Name of the tree that the mapping is of, whatever it says itself.
     out
         A JSON file to write the report to; a figure (.png) and a page (.html) of the same name go beside it.
     over_training
@@ -71,7 +74,7 @@ def probe(
         from jetsym.probing.reports.history import History
 
         why = "--over_training shows what was measured earlier"
-        for name, value in {"mapping": mapping, "vectors": vectors}.items():
+        for name, value in {"mapping": mapping, "vectors": vectors, "tree": tree}.items():
             if value is not None:
                 raise ConfigError(f"--{name} is {value!r}, but {why}; leave it out")
         _refuse_changed(measure, {"inputs": inputs, **options}, why=why)
@@ -81,7 +84,13 @@ def probe(
         from jetsym.atoms import load
 
         subject = load(model, trust=True)
-    how: dict[str, Any] = {"mapping": mapping, "vectors": vectors, "bad_jets": bad_jets, "skip_bad": skip_bad}
+    how: dict[str, Any] = {
+        "mapping": mapping,
+        "vectors": vectors,
+        "tree": tree,
+        "bad_jets": bad_jets,
+        "skip_bad": skip_bad,
+    }
     report = measure(subject, _jets(model, inputs, how, options), **options)
     save(report, out, lambda figure: report_page(report, figure))
     print(report)
@@ -96,6 +105,7 @@ def attribute(
     vectors: str | None = None,
     bad_jets: BadJets = "raise",
     skip_bad: bool = False,
+    tree: str | None = None,
     out: str | None = None,
     **options: Any,
 ) -> Attribution:
@@ -116,6 +126,8 @@ def attribute(
         "raise" or "drop", for jets without particles or with NaN or infinity; how many is said.
     skip_bad
         Leave out files of jets that cannot be read, and damaged parts of files; which is said.
+    tree
+        Name of the tree that the mapping is of, whatever it says itself.
     out
         A JSON file to write the report to.
     """
@@ -123,7 +135,13 @@ def attribute(
     from jetsym.probing.measure.attribution import attribute as measure
 
     check_results(out, model, inputs)
-    how: dict[str, Any] = {"mapping": mapping, "vectors": vectors, "bad_jets": bad_jets, "skip_bad": skip_bad}
+    how: dict[str, Any] = {
+        "mapping": mapping,
+        "vectors": vectors,
+        "tree": tree,
+        "bad_jets": bad_jets,
+        "skip_bad": skip_bad,
+    }
     report = measure(model, _jets(model, inputs, how, options, max_particles=ALL_PARTICLES), **options)
     if out is not None:
         report.save(out)
@@ -267,7 +285,7 @@ def _jets(
     from jetsym.jets.io.mapping.parse import tagger_mapping
     from jetsym.jets.io.oddities import Oddities
 
-    how["mapping"] = tagger_mapping(how["mapping"], vectors=how.pop("vectors"), test=True)
+    how["mapping"] = tagger_mapping(how["mapping"], vectors=how.pop("vectors"), tree=how.pop("tree"), test=True)
     odd, most = Oddities(), max_particles or load(model).max_particles
     limit = options.get("limit")
     jets = read(inputs, limit=limit, max_particles=most, columns="full", **how, oddities=odd)

@@ -94,6 +94,7 @@ def evaluate(
     vectors: str | None = None,
     bad_jets: BadJets = "raise",
     skip_bad: bool = False,
+    tree: str | None = None,
     out: str | None = None,
 ) -> None:
     """Measure a trained tagger on jets, which need labels for all but the stability of its decisions.
@@ -140,6 +141,8 @@ def evaluate(
         "raise" or "drop", for jets without particles or with NaN or infinity; how many is said.
     skip_bad
         Leave out files that cannot be read, and damaged parts of files; which is said.
+    tree
+        Name of the tree that the mapping is of, whatever it says itself.
     out
         A JSON file to write the numbers to; figures (_roc.png, _confusion.png, _reliability.png) go beside it.
     """
@@ -158,7 +161,7 @@ def evaluate(
         columns="full",
         bad_jets=bad_jets,
         skip_bad=skip_bad,
-        mapping=tagger_mapping(mapping, vectors=vectors, test=True),
+        mapping=tagger_mapping(mapping, vectors=vectors, tree=tree, test=True),
         oddities=odd,
     )
     odd.say()
@@ -294,6 +297,7 @@ def predict(
     device: str = "auto",
     mapping: str | None = None,
     vectors: str | None = None,
+    tree: str | None = None,
     progress: bool = True,
 ) -> Path:
     """Write a tagger's probabilities for jets, in their order; see :func:`jetsym.jets.evaluation.predict.predict`.
@@ -325,6 +329,8 @@ def predict(
     vectors
         The input that holds px, py, pz and energy, where the mapping is a data configuration of weaver-core; by default
         pf_vectors.
+    tree
+        Name of the tree that the mapping is of, whatever it says itself.
     progress
         Show a progress bar.
     """
@@ -341,7 +347,7 @@ def predict(
         bad_jets=bad_jets,
         skip_bad=skip_bad,
         threads=threads,
-        mapping=tagger_mapping(mapping, vectors=vectors, test=True),
+        mapping=tagger_mapping(mapping, vectors=vectors, tree=tree, test=True),
         progress=progress,
     )
 

@@ -116,6 +116,8 @@ class TrainConfig:
     other_jets
         Continue a run although files of ``data`` are gone for good, or others have come. The epoch that it was in
         begins anew, and the learning rate follows the new number of steps; needs ``val``.
+    tree
+        Name of the tree that the mapping is of, whatever it says itself.
     seed
         Seed of initialisation, shuffling, augmentation and dropout.
     device
@@ -176,6 +178,7 @@ class TrainConfig:
     bad_jets: BadJets = "raise"
     skip_bad: bool = False
     other_jets: bool = False
+    tree: str | None = None
     seed: int = 0
     device: str = "auto"
     devices: int | None = None

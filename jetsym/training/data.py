@@ -77,7 +77,7 @@ class StreamedJets:
             cache=config.cache,
             rank=rank,
             world_size=ranks,
-            mapping=tagger_mapping(config.mapping, vectors=config.vectors),
+            mapping=tagger_mapping(config.mapping, vectors=config.vectors, tree=config.tree),
             bad_jets=config.bad_jets,
             skip_bad=config.skip_bad,
             buffer=config.buffer,
@@ -221,7 +221,7 @@ def load_jets(
         "also": () if config.weights == NO_WEIGHTS else (config.weights or WEIGHT,),
         "bad_jets": config.bad_jets,
         "skip_bad": config.skip_bad,
-        "mapping": tagger_mapping(config.mapping, vectors=config.vectors),
+        "mapping": tagger_mapping(config.mapping, vectors=config.vectors, tree=config.tree),
     }
     odd = Oddities()
     if config.stream:

@@ -74,6 +74,7 @@ def read(
     skip_bad: bool = ...,
     mapping: MappingFile = ...,
     vectors: str | None = ...,
+    tree: str | None = ...,
     oddities: Oddities | None = ...,
 ) -> JetBatch: ...
 @overload
@@ -89,6 +90,7 @@ def read(
     skip_bad: bool = ...,
     mapping: MappingFile = ...,
     vectors: str | None = ...,
+    tree: str | None = ...,
     oddities: Oddities | None = ...,
 ) -> ak.Array: ...
 def read(
@@ -103,6 +105,7 @@ def read(
     skip_bad: bool = False,
     mapping: MappingFile = None,
     vectors: str | None = None,
+    tree: str | None = None,
     oddities: Oddities | None = None,
 ) -> JetBatch | ak.Array:
     """Read jets from JetClass or JetClass-II files into memory.
@@ -149,6 +152,8 @@ def read(
         configuration of weaver-core.
     vectors
         The input of weaver-core's configuration that holds px, py, pz and energy; None for ``pf_vectors``.
+    tree
+        Name of the tree that the mapping is of, whatever it says itself.
     oddities
         Takes up what has been left out and what is odd, see :class:`jetsym.jets.io.oddities.Oddities`.
 
@@ -177,7 +182,7 @@ def read(
     expect_one_of("library", library, ("torch", "ak"))
     check_number("max_particles", max_particles, "particles")
     expect_one_of("columns", columns, ("all", "full", "kin"))
-    known = load_mapping(mapping, vectors=vectors)
+    known = load_mapping(mapping, vectors=vectors, tree=tree)
     jets = read_packed(
         paths,
         limit=limit,

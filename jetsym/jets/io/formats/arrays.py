@@ -43,7 +43,7 @@ def open_npz(path: Path) -> Iterator[PaddedArrays]:
     else:
         raise DataError(
             f"{path}: holds {', '.join(content) or 'nothing'}; expected X and y (quark and gluon jets of EnergyFlow), "
-            "or p4 and label (top-tagging reference set)"
+            "or p4 and label (top-tagging reference set); other layouts are read through mappings"
         )
     if len(shape) != 3 or shape[2] != 4 or (label is not None and label.shape != shape[:1]):
         raise DataError(

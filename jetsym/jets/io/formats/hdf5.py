@@ -38,7 +38,10 @@ def open_hdf5(path: Path) -> Iterator[PaddedArrays]:
     with _opened(path) as file:
         table = next((group["table"] for group in file.values() if "table" in getattr(group, "keys", tuple)()), None)
         if table is None or not getattr(table.dtype, "names", None):
-            raise DataError(f"{path}: holds {', '.join(file) or 'nothing'}; expected a table written by pandas")
+            raise DataError(
+                f"{path}: holds {', '.join(file) or 'nothing'}; expected a table written by pandas, the "
+                "top-tagging set's; other layouts are read through mappings (jetsym.jets.io.mapping), as jetnet"
+            )
         places: dict[str, tuple[str, int]] = {}
         for array in table.dtype.names:
             names = column_names(table, array)

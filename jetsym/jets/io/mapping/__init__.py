@@ -4,11 +4,12 @@
 
     tree: Events                        # or a group of HDF5; may be left out where a file holds a single tree
     particles:
-      pt: fj_part_pt                    # px, py, pz or pt, eta, phi, with energy or mass: branches or expressions
+      pt: fj_part_pt                    # px, py, pz or pt, eta (or rapidity), phi, with energy or mass
       eta: fj_part_eta
       phi: fj_part_phi
       mass: 0.13957
       units: GeV                        # of momenta, energies and masses; GeV if not given, or MeV
+      where: fj_part_pt > 0.5           # only these particles; padding must be left out so
       order: pt                         # sort by falling pT; in the order of the file if not given
       charge: fj_part_charge            # none of the further quantities, the charge and the five flags, or all ten
       isChargedHadron: abs(fj_part_pdg) == 211
@@ -19,6 +20,17 @@
       {px: fj_px, py: fj_py, pz: fj_pz, energy: fj_e, units: MeV}
     columns:                            # further numbers of jets
       jet_sdmass: fj_msd / 1000
+    targets:                            # columns as well, the numbers that a regression shall tell
+      jet_genmass: fj_genmass / 1000
+    features:                           # an input of one's own, beside the momenta: JetBatch.inputs["features"]
+      length: 128
+      variables:
+        charge: fj_part_charge          # as it is, or standardised, (x − centre) · scale, and clipped:
+        log_pt: {of: log(fj_part_pt), centre: 1.7, scale: 0.7, smallest: -5, largest: 5}
+    particle_labels:                    # numbers that are told of particles, −1 where there is none
+      {length: 128, variables: {origin: fj_part_origin}}
+    collections:                        # inputs of other members than the particles
+      vertices: {length: 10, variables: {mass: sv_mass, share: sv_pt / fj_pt}}
     labels:                             # one of three forms, in the order of the classes; unlabelled if not given
       one_hot: {QCD: is_qcd, top: is_top}
       # value: fj_flavour

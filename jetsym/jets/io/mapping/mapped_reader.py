@@ -21,7 +21,7 @@ from jetsym.jets.io.mapping.inputs import pack_input
 from jetsym.jets.io.mapping.padding import refuse_padding
 from jetsym.jets.io.mapping.reweighting import WeaverWeights, bin_numbers, bin_weights
 from jetsym.jets.io.mapping.several_jets import index_jets, open_mapped
-from jetsym.jets.io.mapping.tree_mapping import WEIGHT, Reweighting, TreeMapping, cartesian
+from jetsym.jets.io.mapping.tree_mapping import WEIGHT, MappedInput, Reweighting, TreeMapping, cartesian
 from jetsym.jets.io.packed_inputs import PackedInput
 from jetsym.jets.io.remote import File
 from jetsym.jets.schema import CLASSES, P4_BRANCHES
@@ -61,7 +61,7 @@ def index_mapped(path: File, mapping: TreeMapping) -> FileIndex:
         depths = {name: table.depth(name) for name in names}
         if not any(depths[name] for name in first):
             raise DataError(f"{table.source} has no list of particles in any of {', '.join(first)}, its particles")
-        raw = index_jets(mapping, table, table.index([*names], _layout(mapping, path)))
+        raw = index_jets(mapping, table, table.index([*names], _layout(mapping, path)), first=first)
     reader = partial(MappedReader, mapping, raw)
     if mapping.selection is None:
         return replace(raw, reader=reader)
@@ -190,11 +190,24 @@ class MappedJets:
         """Compute the inputs, standardised and without padding."""
         path, jets = self._raw.path, len(self._entries)
         return {
-            name: pack_input(
-                f"{path}: the input {name!r}", one, [self.value(each) for each in one.variables], jets=jets
-            )
+            name: pack_input(f"{path}: the input {name!r}", one, self._variables(name, one), jets=jets)
             for name, one in self._mapping.inputs.items()
         }
+
+    def _variables(self, name: str, one: MappedInput) -> list[Quantity]:
+        found = [self.value(each) for each in one.variables]
+        if name not in self._mapping.members:
+            return found
+        if self._mapping.members[name]:
+            chosen, counts = self._chosen
+        else:
+            chosen, counts = None, next((each.counts for each in found if each.counts is not None), None)
+            if counts is None:
+                raise ConfigError(f"{one.variables[0]} has one value per jet; expected one per member of {name!r}")
+        values = [self._spread(each, value, counts) for each, value in zip(one.variables, found, strict=True)]
+        if chosen is None:
+            return [Quantity(each, counts) for each in values]
+        return [Quantity(each[chosen], self._particles[1]) for each in values]
 
     def selected(self) -> NDArray[np.bool_]:
         """Tell which of the entries are wanted."""
@@ -316,7 +329,7 @@ class MappedJets:
             jet = int(np.flatnonzero(counts != found.counts)[0])
             raise DataError(
                 f"{self._raw.path}: {expression} has {found.counts[jet]} values at entry {self._entries[jet]}, where "
-                f"the momenta are of {counts[jet]} particles; expected as many"
+                f"others have {counts[jet]}; expected as many"
             )
         return spread(found, counts)
 

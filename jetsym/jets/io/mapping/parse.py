@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import reprlib
 from collections.abc import Iterable, Sequence
@@ -14,8 +15,9 @@ import numpy as np
 import yaml
 
 from jetsym.errors import ConfigError, closest
+from jetsym.jets.inputs import InputForm
 from jetsym.jets.io.mapping.expressions import Expression
-from jetsym.jets.io.mapping.tree_mapping import WEIGHT, Labels, Momentum, Reweighting, TreeMapping
+from jetsym.jets.io.mapping.tree_mapping import WEIGHT, Labels, MappedInput, Momentum, Reweighting, TreeMapping
 from jetsym.jets.io.mapping.weaver import is_weaver, weaver_mapping
 from jetsym.jets.io.remote import File
 from jetsym.jets.schema import SCALARS
@@ -29,23 +31,32 @@ PUBLIC = tuple(sorted(file.stem for file in _PUBLIC.glob("*.yaml")))
 _UNITS = {"GeV": 1.0, "MeV": 1000.0}
 _DIRECTIONS = (("px", "py", "pz"), ("pt", "eta", "phi"), ("pt", "rapidity", "phi"))
 _LABELS = ("one_hot", "value", "files")
+#: Inputs of the particles themselves, with what stands where there are none.
+_OF_PARTICLES = {"features": 0.0, "particle_labels": -1.0}
+_STANDARDISATION = {"centre": 0.0, "scale": 1.0, "smallest": -math.inf, "largest": math.inf}
 #: Fields of a record of jets, which no column may take.
 _RESERVED = ("jet", "constituents", "label", "jet_label", "jet_pt", "jet_eta", "jet_phi", "jet_energy")
 
 
 def load_mapping(
-    path: str | os.PathLike[str] | TreeMapping | None, *, vectors: str | None = None
+    path: str | os.PathLike[str] | TreeMapping | None, *, vectors: str | None = None, tree: str | None = None
 ) -> TreeMapping | None:
     """Read a mapping from its file, or from its name in :data:`PUBLIC`; what has been read, and None, are given back.
 
     A data configuration of weaver-core is a mapping too, see :mod:`jetsym.jets.io.mapping.weaver`; ``vectors`` names
-    the input that holds the momenta.
+    the input that holds the momenta, and ``tree`` the tree, whatever the file says of it.
 
     Raises
     ------
     ConfigError
         If the file cannot be read, or says something that has no meaning; the message names the key.
     """
+    if tree is not None:
+        if (mapping := load_mapping(path, vectors=vectors)) is None:
+            raise ConfigError(
+                f"tree={tree!r} names the tree of a mapping, and there is none; expected mapping= as well"
+            )
+        return mapping.of_tree(tree)
     if path is None or isinstance(path, TreeMapping):
         return path
     file = Path(path).expanduser()
@@ -67,7 +78,11 @@ def load_mapping(
 
 
 def tagger_mapping(
-    path: str | os.PathLike[str] | TreeMapping | None, *, vectors: str | None = None, test: bool = False
+    path: str | os.PathLike[str] | TreeMapping | None,
+    *,
+    vectors: str | None = None,
+    tree: str | None = None,
+    test: bool = False,
 ) -> TreeMapping | None:
     """Read a mapping for one of jetsym's own taggers, in training or in a test; errors as of :func:`load_mapping`.
 
@@ -75,7 +90,7 @@ def tagger_mapping(
     """
     if vectors is not None and path is None:
         raise ConfigError(f"--vectors is {vectors!r}, and --mapping names no configuration of weaver-core")
-    mapping = load_mapping(path, vectors=vectors)
+    mapping = load_mapping(path, vectors=vectors, tree=tree)
     if mapping is None:
         return None
     return mapping.for_test().for_taggers() if test else mapping.for_taggers()
@@ -208,6 +223,7 @@ def _mapping(path: Path, found: _Section) -> TreeMapping:
     if twice := sorted(columns.keys() & targets):
         raise ConfigError(f"{found.at('targets')} has {twice[0]!r}, which is a column too; expected names of their own")
     selection = found.expression("selection")
+    inputs = _inputs(found)
     friends = _friends(found.section("friends"))
     found.end()
     return TreeMapping(
@@ -227,6 +243,8 @@ def _mapping(path: Path, found: _Section) -> TreeMapping:
         friends=friends,
         where=where,
         targets=tuple(targets),
+        inputs=inputs,
+        members={name: name in _OF_PARTICLES for name in inputs},
     )
 
 
@@ -256,6 +274,43 @@ def _momentum(section: _Section) -> Momentum:
             "rapidity), phi, and with them energy or mass"
         )
     return Momentum(parts, _UNITS[units])
+
+
+def _inputs(found: _Section) -> dict[str, MappedInput]:
+    sections = {name: found.section(name) for name in _OF_PARTICLES}
+    if (collections := found.section("collections")) is not None:
+        for name in [*collections.left]:
+            if name in _OF_PARTICLES or not (name.isidentifier() and name.isascii()):
+                raise ConfigError(
+                    f"{collections.where} has {name!r}; expected a name of letters, digits and _, and none of "
+                    f"{', '.join(_OF_PARTICLES)}"
+                )
+            sections[name] = collections.section(name)
+    return {name: _input(each, _OF_PARTICLES.get(name, 0.0)) for name, each in sections.items() if each is not None}
+
+
+def _input(section: _Section, fill: float) -> MappedInput:
+    length, variables = section.take("length"), section.section("variables")
+    section.end()
+    if not isinstance(length, int) or isinstance(length, bool) or length < 1:
+        raise ConfigError(f"{section.at('length')} is {_shown(length)}; expected a number of places of at least 1")
+    if variables is None or not variables.left:
+        raise ConfigError(f"{section.at('variables')} names none; expected names, with an expression for each")
+    expressions, scaling = [], []
+    for name, said in variables.left.items():
+        own = _Section(variables.at(name), said if isinstance(said, dict) else {"of": said})
+        expressions.append(_expression(own.take("of"), own.where if isinstance(said, str) else own.at("of")))
+        numbers = {key: own.take(key, default) for key, default in _STANDARDISATION.items()}
+        own.end()
+        for key, number in numbers.items():
+            if not _is_number(number) or math.isnan(number):
+                raise ConfigError(f"{own.at(key)} is {_shown(number)}; expected a number, one that is known beforehand")
+        if not numbers["smallest"] < numbers["largest"]:
+            raise ConfigError(f"{own.where} is clipped to nothing; expected smallest below largest")
+        plain = numbers == _STANDARDISATION
+        scaling.append(None if plain else tuple(float(number) for number in numbers.values()))
+    form = InputForm(tuple(variables.left), length, (fill,) * len(expressions), tuple(scaling))
+    return MappedInput(form, tuple(expressions))
 
 
 def _columns(section: _Section | None, *, weighted: bool) -> dict[str, Expression]:

@@ -144,8 +144,15 @@ class _Jets:
     place: str | None
 
 
-def index_jets(mapping: TreeMapping, table: Table, raw: FileIndex) -> FileIndex:
+def index_jets(mapping: TreeMapping, table: Table, raw: FileIndex, *, first: Sequence[str]) -> FileIndex:
     """Make one row per jet of a table with several jets in an entry; one with one jet in each is given back.
+
+    Parameters
+    ----------
+    mapping, table, raw
+        What is read of which file, and its index with a row per entry.
+    first
+        The branches of the particles, of their momenta if there are some.
 
     Raises
     ------
@@ -154,7 +161,6 @@ def index_jets(mapping: TreeMapping, table: Table, raw: FileIndex) -> FileIndex:
     ConfigError
         If the mapping does not say whose particles they are.
     """
-    first = [] if mapping.particles is None else mapping.branches(mapping.particles.parts.values())
     axis = [] if mapping.jet is None else mapping.branches(mapping.jet.parts.values())
     deep = [name for name, depth in raw.depths.items() if depth == 2]
     if mapping.owner is None:

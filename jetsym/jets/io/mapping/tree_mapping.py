@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -153,6 +154,9 @@ class TreeMapping:
         Names of the columns that are targets of a regression.
     inputs
         What networks take beside the momenta, by name.
+    members
+        Inputs whose variables all have the same members -> whether these are the particles that are meant, in their
+        order, or those of a collection.
     variables
         Names that stand for expressions, in expressions and in one another.
     file_values
@@ -184,6 +188,7 @@ class TreeMapping:
     where: Expression | None = None
     targets: tuple[str, ...] = ()
     inputs: Mapping[str, MappedInput] = field(default_factory=dict)
+    members: Mapping[str, bool] = field(default_factory=dict)
     variables: Mapping[str, Expression] = field(default_factory=dict)
     file_values: Mapping[str, tuple[tuple[str, float], ...]] = field(default_factory=dict)
     of_weaver: bool = False
@@ -208,6 +213,11 @@ class TreeMapping:
                 found.append(self.variables[name])
                 named = dict.fromkeys(self.variables[name].names, False) | named
         return found
+
+    def of_tree(self, tree: str) -> TreeMapping:
+        """Return the same of another tree."""
+        fingerprint = hashlib.sha256(f"{self.fingerprint} {tree}".encode()).hexdigest()[:16]
+        return self if tree == self.tree else replace(self, tree=tree, fingerprint=fingerprint)
 
     def for_test(self) -> TreeMapping:
         """Return the same as a network is tested with: another selection, and no weights that jets are drawn by."""

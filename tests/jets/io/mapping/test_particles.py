@@ -9,9 +9,11 @@ from typing import Any
 import awkward as ak
 import numpy as np
 import pytest
+import uproot
 import vector
 import yaml
 
+from jetsym.cli import main
 from jetsym.errors import ConfigError, DataError
 from jetsym.jets import JetBatch, read
 from jetsym.jets.io import JetStream
@@ -50,7 +52,7 @@ def from_tree(tmp_path, write_tree) -> Callable[..., JetBatch]:
 
     def load(branches: dict[str, Any], particles: dict[str, Any], **keys: Any) -> JetBatch:
         path = write_tree(tmp_path / "jets.root", branches)
-        (tmp_path / "map.yaml").write_text(yaml.safe_dump({"particles": particles, **keys}))
+        (tmp_path / "map.yaml").write_text(yaml.safe_dump({"particles": particles, **keys}, sort_keys=False))
         return read(path, mapping=tmp_path / "map.yaml")
 
     return load
@@ -224,3 +226,128 @@ def test_words_may_begin_with_backticks(jets, tmp_path, write_tree):
     found = read(path, mapping=tmp_path / "map.yaml")
     assert found.columns["n"].tolist() == ak.num(jets["c_px"]).tolist()
     assert found.columns["first"].tolist() == jets["c_pt"][:, 0].tolist()
+
+
+# --- another tree than the mapping says -------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def two_trees(jets, tmp_path) -> Path:
+    """A file with the jets in the tree ``one``, and with twice their momenta in the tree ``two``."""
+    with uproot.recreate(tmp_path / "trees.root") as file:
+        for name, factor in (("one", 1), ("two", 2)):
+            columns = {each: one * factor for each, one in jets.items() if each[2:] in CARTESIAN}
+            file.mktree(name, {each: one.type for each, one in columns.items()}).extend(columns)
+    (tmp_path / "map.yaml").write_text(yaml.safe_dump({"tree": "one", "particles": CARTESIAN}))
+    return tmp_path / "trees.root"
+
+
+def test_another_tree(two_trees, tmp_path):
+    mapping = tmp_path / "map.yaml"
+    one, two = read(two_trees, mapping=mapping), read(two_trees, mapping=mapping, tree="two")
+    np.testing.assert_array_equal(two.p4, 2 * one.p4)
+    same, other = load_mapping(mapping, tree="one"), load_mapping(mapping, tree="two")
+    assert same.fingerprint == load_mapping(mapping).fingerprint != other.fingerprint
+    with pytest.raises(DataError, match="three"):
+        read(two_trees, mapping=mapping, tree="three")
+    with pytest.raises(ConfigError, match="tree='two' names the tree of a mapping, and there is none"):
+        read(two_trees, tree="two")
+
+
+def test_another_tree_on_the_command_line(two_trees, tmp_path, capsys):
+    data = [str(two_trees), "--mapping", str(tmp_path / "map.yaml")]
+    assert main(["convert", *data, "--out", str(tmp_path / "one")]) == 0
+    assert main(["convert", *data, "--out", str(tmp_path / "two"), "--tree", "two"]) == 0
+    one, two = (
+        next(
+            iter(
+                JetStream(
+                    str(two_trees),
+                    batch_size=5,
+                    shuffle=False,
+                    cache=tmp_path / name,
+                    mapping=load_mapping(tmp_path / "map.yaml", tree=name),
+                )
+            )
+        )
+        for name in ("one", "two")
+    )
+    np.testing.assert_array_equal(two.p4, 2 * one.p4)
+    assert main(["inspect", *data, "--tree", "three"]) != 0
+    assert "three" in capsys.readouterr().err
+
+
+# --- features, collections and labels of particles --------------------------------------------------------------------
+
+
+def stacked(variables: list[ak.Array], length: int, fill: float) -> np.ndarray:
+    """(jets, variables, length), by awkward's own padding."""
+    rows = [ak.to_numpy(ak.fill_none(ak.pad_none(one, length, clip=True), fill)) for one in variables]
+    return np.stack(rows, axis=1).astype("f4")
+
+
+@pytest.mark.parametrize("order", ["file", "pt"])
+def test_features_and_labels_of_the_particles_that_are_meant(jets, from_tree, order):
+    filled = ak.any(jets["c_pt"] > 8, axis=1)
+    some = {name: one[filled] for name, one in jets.items()}
+    found = from_tree(
+        some,
+        CARTESIAN | {"where": "c_pt > 8", "order": order},
+        features={
+            "length": 5,
+            "variables": {
+                "log_pt": {"of": "log(c_pt)", "centre": 1.7, "scale": 0.7, "largest": 0.9},
+                "id": "abs(c_id)",
+                "share": {"of": "c_pt / sum(c_pt)"},
+                "n": {"of": "count(c_pt)", "scale": 0.1},
+            },
+        },
+        particle_labels={"length": 4, "variables": {"photon": "c_id == 22"}},
+    )
+    chosen = {name: one[some["c_pt"] > 8] for name, one in some.items()}
+    if order == "pt":
+        rank = ak.argsort(chosen["c_pt"], axis=1, ascending=False)
+        chosen = {name: one[rank] for name, one in chosen.items()}
+    log_pt = (np.log(chosen["c_pt"]) - 1.7) * 0.7
+    share = chosen["c_pt"] / ak.sum(some["c_pt"], axis=1)
+    number = ak.ones_like(chosen["c_pt"]) * ak.num(some["c_pt"]) * 0.1
+    expected = [ak.where(log_pt > 0.9, 0.9, log_pt), abs(chosen["c_id"]), share, number]
+    np.testing.assert_allclose(found.inputs["features"], stacked(expected, 5, 0), rtol=1e-5, atol=1e-6)
+    np.testing.assert_array_equal(found.inputs["particle_labels"], stacked([chosen["c_id"] == 22], 4, -1))
+    assert found.input_forms["features"].names == ("log_pt", "id", "share", "n")
+    assert found.n_particles.tolist() == ak.num(chosen["c_pt"]).tolist()
+
+
+def test_collections(jets, from_tree):
+    rng = np.random.default_rng(1)
+    counts = rng.integers(0, 5, N)
+    vertices = {f"sv_{name}": ak.unflatten(rng.exponential(2, counts.sum()), counts) for name in ("pt", "m")}
+    said = {"length": 3, "variables": {"pt": {"of": "sv_pt", "scale": 2}, "m": "sv_m", "e": "count(c_px)"}}
+    found = from_tree(jets | vertices, CARTESIAN, collections={"vertices": said})
+    number = ak.ones_like(vertices["sv_m"]) * ak.num(jets["c_px"])
+    expected = stacked([2 * vertices["sv_pt"], vertices["sv_m"], number], 3, 0)
+    np.testing.assert_allclose(found.inputs["vertices"], expected, rtol=1e-6)
+    with pytest.raises(DataError, match="'c_px' .* values at entry .* where others have"):
+        from_tree(jets | vertices, CARTESIAN, collections={"v": {"length": 3, "variables": {"a": "sv_m", "b": "c_px"}}})
+    with pytest.raises(ConfigError, match="has one value per jet; expected one per member of 'v'"):
+        from_tree(jets | vertices, CARTESIAN, collections={"v": {"length": 3, "variables": {"a": "count(sv_m)"}}})
+
+
+@pytest.mark.parametrize(
+    ("said", "message"),
+    [
+        ({"variables": {"a": "b"}}, "features.length is None; expected a number of places"),
+        ({"length": 0, "variables": {"a": "b"}}, "features.length is 0"),
+        ({"length": 3}, "features.variables names none"),
+        ({"length": 3, "variables": {"a": {"centre": 1}}}, "variables.a.of is None; expected an expression"),
+        ({"length": 3, "variables": {"a": {"of": "b", "centre": "auto"}}}, "a.centre is 'auto'; expected a number"),
+        ({"length": 3, "variables": {"a": {"of": "b", "mean": 1}}}, "has the key 'mean', which is unknown"),
+        ({"length": 3, "variables": {"a": {"of": "b", "smallest": 2, "largest": 1}}}, "clipped to nothing"),
+        ({"length": 3, "pad": 1, "variables": {"a": "b"}}, "has the key 'pad', which is unknown"),
+        ({"length": 3, "variables": {"a": "b # c"}}, "variables.a: 'b # c' holds #"),
+    ],
+)
+def test_features_without_a_meaning_are_refused(tmp_path, said, message):
+    (tmp_path / "map.yaml").write_text(yaml.safe_dump({"particles": CARTESIAN, "features": said}))
+    with pytest.raises(ConfigError, match=message):
+        load_mapping(tmp_path / "map.yaml")
