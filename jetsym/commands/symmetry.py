@@ -29,10 +29,10 @@ def probe(
     *,
     inputs: str | list[str] | None = None,
     mapping: str | None = None,
+    tree: str | None = None,
     vectors: str | None = None,
     bad_jets: BadJets = "raise",
     skip_bad: bool = False,
-    tree: str | None = None,
     out: str | None = None,
     over_training: bool = False,
     trust: bool = False,
@@ -48,6 +48,8 @@ def probe(
         Files of jets to probe with; the bundled jets where none are named.
     mapping
         A YAML file that says which branches of other ROOT trees hold what, see :mod:`jetsym.jets.io.mapping`.
+    tree
+        Name of the tree that the mapping is of, whatever it says itself.
     vectors
         The input that holds px, py, pz and energy, where the mapping is a data configuration of weaver-core; by default
         pf_vectors.
@@ -55,8 +57,6 @@ def probe(
         "raise" or "drop", for jets without particles or with NaN or infinity; how many is said.
     skip_bad
         Leave out files of jets that cannot be read, and damaged parts of files; which is said.
-    tree
-        Name of the tree that the mapping is of, whatever it says itself.
     out
         A JSON file to write the report to; a figure (.png) and a page (.html) of the same name go beside it.
     over_training
@@ -74,7 +74,7 @@ def probe(
         from jetsym.probing.reports.history import History
 
         why = "--over_training shows what was measured earlier"
-        for name, value in {"mapping": mapping, "vectors": vectors, "tree": tree}.items():
+        for name, value in {"mapping": mapping, "vectors": vectors}.items():
             if value is not None:
                 raise ConfigError(f"--{name} is {value!r}, but {why}; leave it out")
         _refuse_changed(measure, {"inputs": inputs, **options}, why=why)
@@ -86,8 +86,8 @@ def probe(
         subject = load(model, trust=True)
     how: dict[str, Any] = {
         "mapping": mapping,
-        "vectors": vectors,
         "tree": tree,
+        "vectors": vectors,
         "bad_jets": bad_jets,
         "skip_bad": skip_bad,
     }
@@ -102,10 +102,10 @@ def attribute(
     *,
     inputs: str | list[str] | None = None,
     mapping: str | None = None,
+    tree: str | None = None,
     vectors: str | None = None,
     bad_jets: BadJets = "raise",
     skip_bad: bool = False,
-    tree: str | None = None,
     out: str | None = None,
     **options: Any,
 ) -> Attribution:
@@ -119,6 +119,8 @@ def attribute(
         Files of jets to measure on; the bundled jets where none are named.
     mapping
         A YAML file that says which branches of other ROOT trees hold what, see :mod:`jetsym.jets.io.mapping`.
+    tree
+        Name of the tree that the mapping is of, whatever it says itself.
     vectors
         The input that holds px, py, pz and energy, where the mapping is a data configuration of weaver-core; by default
         pf_vectors.
@@ -126,8 +128,6 @@ def attribute(
         "raise" or "drop", for jets without particles or with NaN or infinity; how many is said.
     skip_bad
         Leave out files of jets that cannot be read, and damaged parts of files; which is said.
-    tree
-        Name of the tree that the mapping is of, whatever it says itself.
     out
         A JSON file to write the report to.
     """
@@ -137,8 +137,8 @@ def attribute(
     check_results(out, model, inputs)
     how: dict[str, Any] = {
         "mapping": mapping,
-        "vectors": vectors,
         "tree": tree,
+        "vectors": vectors,
         "bad_jets": bad_jets,
         "skip_bad": skip_bad,
     }

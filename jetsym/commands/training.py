@@ -91,10 +91,10 @@ def evaluate(
     weights: str | None = None,
     device: str = "auto",
     mapping: str | None = None,
+    tree: str | None = None,
     vectors: str | None = None,
     bad_jets: BadJets = "raise",
     skip_bad: bool = False,
-    tree: str | None = None,
     out: str | None = None,
 ) -> None:
     """Measure a trained tagger on jets, which need labels for all but the stability of its decisions.
@@ -134,6 +134,8 @@ def evaluate(
         "cpu", "cuda", or "auto" for the latter where there is one.
     mapping
         A YAML file that says which branches of other ROOT trees hold what, see :mod:`jetsym.jets.io.mapping`.
+    tree
+        Name of the tree that the mapping is of, whatever it says itself.
     vectors
         The input that holds px, py, pz and energy, where the mapping is a data configuration of weaver-core; by default
         pf_vectors.
@@ -141,8 +143,6 @@ def evaluate(
         "raise" or "drop", for jets without particles or with NaN or infinity; how many is said.
     skip_bad
         Leave out files that cannot be read, and damaged parts of files; which is said.
-    tree
-        Name of the tree that the mapping is of, whatever it says itself.
     out
         A JSON file to write the numbers to; figures (_roc.png, _confusion.png, _reliability.png) go beside it.
     """
@@ -296,8 +296,8 @@ def predict(
     threads: int = 2,
     device: str = "auto",
     mapping: str | None = None,
-    vectors: str | None = None,
     tree: str | None = None,
+    vectors: str | None = None,
     progress: bool = True,
 ) -> Path:
     """Write a tagger's probabilities for jets, in their order; see :func:`jetsym.jets.evaluation.predict.predict`.
@@ -326,11 +326,11 @@ def predict(
         "cpu", "cuda", or "auto" for the latter where there is one.
     mapping
         A YAML file that says which branches of other ROOT trees hold what, see :mod:`jetsym.jets.io.mapping`.
+    tree
+        Name of the tree that the mapping is of, whatever it says itself.
     vectors
         The input that holds px, py, pz and energy, where the mapping is a data configuration of weaver-core; by default
         pf_vectors.
-    tree
-        Name of the tree that the mapping is of, whatever it says itself.
     progress
         Show a progress bar.
     """

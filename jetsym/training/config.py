@@ -106,6 +106,8 @@ class TrainConfig:
     mapping
         A YAML file that says which branches of other ROOT trees hold what, see :mod:`jetsym.jets.io.mapping`;
         for ``data`` and ``val``.
+    tree
+        Name of the tree that the mapping is of, whatever it says itself.
     vectors
         The input that holds px, py, pz and energy, where the mapping is a data configuration of weaver-core; by default
         pf_vectors.
@@ -116,8 +118,6 @@ class TrainConfig:
     other_jets
         Continue a run although files of ``data`` are gone for good, or others have come. The epoch that it was in
         begins anew, and the learning rate follows the new number of steps; needs ``val``.
-    tree
-        Name of the tree that the mapping is of, whatever it says itself.
     seed
         Seed of initialisation, shuffling, augmentation and dropout.
     device
@@ -174,11 +174,11 @@ class TrainConfig:
     checkpoint_every: int = 1000
     max_skipped: int = 10
     mapping: str | None = None
+    tree: str | None = None
     vectors: str | None = None
     bad_jets: BadJets = "raise"
     skip_bad: bool = False
     other_jets: bool = False
-    tree: str | None = None
     seed: int = 0
     device: str = "auto"
     devices: int | None = None

@@ -201,9 +201,10 @@ class MappedJets:
         if self._mapping.members[name]:
             chosen, counts = self._chosen
         else:
-            chosen, counts = None, next((each.counts for each in found if each.counts is not None), None)
-            if counts is None:
+            lists = [each.counts for each in found if each.counts is not None]
+            if not lists:
                 raise ConfigError(f"{one.variables[0]} has one value per jet; expected one per member of {name!r}")
+            chosen, counts = None, lists[0]
         values = [self._spread(each, value, counts) for each, value in zip(one.variables, found, strict=True)]
         if chosen is None:
             return [Quantity(each, counts) for each in values]

@@ -56,10 +56,12 @@ def refuse_padding(
     name = next((name for name in ("pt", "energy", "px") if name in value), next(iter(value)))
     text = mapping.particles.parts[name].text if name in mapping.particles.parts else f"`{name}`"
     condition = f"isfinite({text})" if not np.isfinite(value[name]) else f"{text} != {value[name]:g}"
+    remedy = f"with 'where' under 'particles' in {mapping.path}, such as where: \"{condition}\""
+    if mapping.of_weaver:
+        remedy = f"by 'new_variables' in {mapping.path}, each with [{condition}] behind it"
     raise DataError(
         f"{path}: {len(filled)} particles of {len(np.unique(jets[filled]))} jets are padding, by {said}, the first at "
-        f"entry {entries[jets[filled[0]]]}; leave them out, with 'where' under 'particles' in {mapping.path}, such as "
-        f'where: "{condition}"'
+        f"entry {entries[jets[filled[0]]]}; leave them out, {remedy}"
     )
 
 

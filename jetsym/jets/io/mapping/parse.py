@@ -308,7 +308,8 @@ def _input(section: _Section, fill: float) -> MappedInput:
         if not numbers["smallest"] < numbers["largest"]:
             raise ConfigError(f"{own.where} is clipped to nothing; expected smallest below largest")
         plain = numbers == _STANDARDISATION
-        scaling.append(None if plain else tuple(float(number) for number in numbers.values()))
+        centre, scale, smallest, largest = map(float, numbers.values())
+        scaling.append(None if plain else (centre, scale, smallest, largest))
     form = InputForm(tuple(variables.left), length, (fill,) * len(expressions), tuple(scaling))
     return MappedInput(form, tuple(expressions))
 
