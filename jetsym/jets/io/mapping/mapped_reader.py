@@ -205,7 +205,9 @@ class MappedJets:
             if not lists:
                 raise ConfigError(f"{one.variables[0]} has one value per jet; expected one per member of {name!r}")
             chosen, counts = None, lists[0]
-        values = [self._spread(each, value, counts) for each, value in zip(one.variables, found, strict=True)]
+        others = () if self._mapping.members[name] else ("others have {}",)
+        pairs = zip(one.variables, found, strict=True)
+        values = [self._spread(each, value, counts, *others) for each, value in pairs]
         if chosen is None:
             return [Quantity(each, counts) for each in values]
         return [Quantity(each[chosen], self._particles[1]) for each in values]
@@ -324,13 +326,19 @@ class MappedJets:
             raise ConfigError(f"{expression} has a value per particle, and one per jet is expected; sum(…) makes one")
         return found.values if found.values.ndim else np.full(len(self._entries), found.values)
 
-    def _spread(self, expression: Expression, found: Quantity, counts: NDArray[np.int64]) -> NDArray[Any]:
+    def _spread(
+        self,
+        expression: Expression,
+        found: Quantity,
+        counts: NDArray[np.int64],
+        others: str = "the momenta are of {} particles",
+    ) -> NDArray[Any]:
         """Return values (P,) for the particles."""
         if found.counts is not None and not np.array_equal(counts, found.counts):
             jet = int(np.flatnonzero(counts != found.counts)[0])
             raise DataError(
                 f"{self._raw.path}: {expression} has {found.counts[jet]} values at entry {self._entries[jet]}, where "
-                f"others have {counts[jet]}; expected as many"
+                f"{others.format(counts[jet])}; expected as many"
             )
         return spread(found, counts)
 
