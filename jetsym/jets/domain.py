@@ -22,7 +22,7 @@ from jetsym.jets.io.sample import sample
 from jetsym.jets.moves import actions
 from jetsym.jets.moves.frames import axes_along, expect_rest_frame
 from jetsym.jets.moves.generators import aligned_generators, tangents
-from jetsym.jets.moves.inputs import follow
+from jetsym.jets.moves.inputs import follow, rearranged
 from jetsym.jets.moves.sampling import random_directions
 from jetsym.jets.sources import ALL_PARTICLES, max_particles_of, sources_of
 from jetsym.symmetry import GroupName, Symmetry
@@ -123,7 +123,8 @@ class Jets(Domain):
             rows = torch.take_along_dim(tensor, index.clamp(min=0).reshape(shape), dim=1)
             return rows.masked_fill((index < 0).reshape(shape), 0)
 
-        return inputs.replace(p4=taken(inputs.p4), mask=taken(inputs.mask), scalars=taken(inputs.scalars))
+        changed = inputs.replace(p4=taken(inputs.p4), mask=taken(inputs.mask), scalars=taken(inputs.scalars))
+        return changed.replace(inputs=rearranged(inputs, index)) if inputs.inputs else changed
 
 
 JETS = Jets()

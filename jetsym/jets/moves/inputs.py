@@ -20,7 +20,7 @@ from jetsym.jets.batch import JetBatch
 from jetsym.jets.features import kinematic_quantities
 from jetsym.jets.inputs import InputForm
 
-__all__ = ["follow"]
+__all__ = ["follow", "rearranged"]
 
 #: Differences between a stored variable and the function that it is named after, of its size or of 1.
 _TOLERANCE = 2e-3
@@ -210,3 +210,23 @@ def _placed(values: Tensor, form: InputForm, place: int, batch: JetBatch) -> Ten
 def _same(computed: Tensor, stored: Tensor) -> bool:
     difference = (computed.detach() - stored).abs()
     return bool((difference <= _TOLERANCE * stored.abs().clamp_min(1.0)).all())
+
+
+def rearranged(before: JetBatch, places: Tensor) -> dict[str, Tensor]:
+    """Return inputs of particles in another order, as their slots (B, N) come from those of before; −1 is empty."""
+    real = (places >= 0) & before.mask.gather(1, places.clamp(min=0))
+    slots = places.gather(1, (~real).to(torch.int8).argsort(dim=1, stable=True))  # those of real particles, in order
+    counts, found = real.sum(dim=1, keepdim=True), dict(before.inputs)
+    for name, form in before.input_forms.items():
+        plain = {_PREFIX.sub("", variable.lower()) for variable in form.names}
+        if form.length is None or not any(one in _OF_PARTICLES or _FIXED.match(one) for one in plain):
+            continue
+        number = torch.arange(form.length, device=places.device).expand(len(places), -1)
+        there = number < counts
+        if form.fill is None:
+            number, there = number % counts.clamp_min(1), (counts > 0).expand_as(there)
+        old = slots.gather(1, number.clamp(max=slots.shape[1] - 1)).clamp(0, form.length - 1)
+        values = before.inputs[name].gather(2, old[:, None].expand(-1, len(form.names), -1))
+        fill = values.new_tensor(form.fill or [0.0] * len(form.names))
+        found[name] = torch.where(there[:, None], values, fill[:, None])
+    return found

@@ -159,3 +159,13 @@ def test_a_column_of_another_axis_is_left_out(jets):
     moved = rotate(other, -torch.eye(3)[None])
     assert "jet_pt" not in moved.columns
     assert "jet_eta" in moved.columns
+
+
+def test_inputs_are_rearranged_with_their_particles(jets):
+    few = jets[:4]
+    places = torch.arange(few.max_particles + 3)
+    places[[0, 1, 2]] = torch.tensor([2, 0, 1])
+    places[few.max_particles :] = -1
+    kept = torch.where(places < 5, places, -1).expand(4, -1)  # five of each jet, in another order
+    found = JETS.rearrange(few, kept.numpy())
+    assert_follows(rotate(found, torch.eye(3)[None]))

@@ -32,7 +32,7 @@ from jetsym.jets.io.formats.parquet import source_of, write_parquet
 from jetsym.jets.io.mapping.parse import load_mapping
 from jetsym.jets.io.packed import PackedJets
 from jetsym.jets.io.paths import Paths, data_in, local_files
-from jetsym.jets.io.read import BadJets, ColumnSet, MappingFile, check_number
+from jetsym.jets.io.read import BadJets, BadJetsError, ColumnSet, MappingFile, check_number
 from jetsym.jets.io.streaming.blocks import Block, JetFiles, Skipped
 from jetsym.jets.io.streaming.cache import (
     FORMAT,
@@ -101,6 +101,8 @@ def convert(
     expect_one_of("columns", columns, ("all", "full", "kin"))
     check_number("threads", threads, "threads")
     files, known = local_files(paths), load_mapping(mapping)
+    if cache := next((file for file in files if file.is_dir()), None):
+        raise DataError(f"{cache} is a cache already; expected files to make one of")
     if Path(out).expanduser().is_file():
         raise DataError(f"{out} is a file; expected a folder to write the cache to")
     folder = check_out(out, inputs=files, folder=True)
@@ -265,7 +267,7 @@ def _ahead(
                 try:
                     jets = future.result()[0]
                 except DataError as error:
-                    if not skip_bad:
+                    if not skip_bad or isinstance(error, BadJetsError):
                         raise
                     jets = Skipped(source.files[block.file], len(block), str(error))
                 reading += [(later, pool.submit(source.read, later)) for later in islice(remaining, 1)]

@@ -14,6 +14,7 @@ import numpy as np
 from jetsym.errors import DataError
 from jetsym.jets.io.arena import Arena
 from jetsym.jets.io.packed import PackedJets
+from jetsym.jets.io.read import BadJetsError
 from jetsym.jets.io.streaming.blocks import Block, JetFiles, Skipped
 from jetsym.jets.io.streaming.mixing import Mixture, Plan
 
@@ -138,7 +139,7 @@ class Reader:
         try:
             return self.source.read(block, arena)
         except DataError as error:
-            if not self.skip_bad:
+            if not self.skip_bad or isinstance(error, BadJetsError):
                 raise
             return Skipped(self.source.files[block.file], len(block), str(error))
 
