@@ -145,7 +145,7 @@ class JetFiles:
             if kind == usual:
                 continue
             what = next(
-                n for n, a, b in zip(("labels", "classes", "columns", "scalars"), usual, kind, strict=True) if a != b
+                n for n, a, b in zip(("labels", "labels", "columns", "scalars"), usual, kind, strict=True) if a != b
             )
             path, other = self.files[number], self.files[kinds.index(usual)]
             reason = f"{path} and {other} cannot be streamed together: they differ in their {what}"
