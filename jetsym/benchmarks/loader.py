@@ -1,11 +1,15 @@
-"""Benchmark of reading jets: bare uproot, JetStream from ROOT and from a cache, and the field's standard loader."""
+"""Benchmark of reading jets: bare uproot, JetStream from ROOT and from a cache, and the field's standard loader.
+
+The two loaders are compared in what a network takes: the field's 17 features of 128 particles, their momenta and
+positions, and a mask, zero where padded, of the same files.
+"""
 
 from __future__ import annotations
 
 import importlib.util
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,6 +21,7 @@ from rich.console import Console
 
 from jetsym.benchmarks.measure import alternate, peak_growth
 from jetsym.errors import ConfigError
+from jetsym.jets.features import angular_points, full_features
 from jetsym.jets.io import JetStream
 from jetsym.jets.io.formats.layout import AXIS_BRANCHES
 from jetsym.jets.io.paths import local_files
@@ -29,6 +34,12 @@ __all__ = ["loader"]
 
 #: What a tagger is trained on: what JetStream reads with columns="full".
 BRANCHES = (*P4_BRANCHES, *SCALAR_BRANCHES, *AXIS_BRANCHES, *LABEL_BRANCHES)
+
+#: Particles of a network's inputs, and what the rows of the table call these.
+_SLOTS, _SAME = 128, "17 × 128"
+
+#: What a network takes, by name.
+Inputs = dict[str, torch.Tensor]
 
 #: Settings of weaver-core: its defaults, and what may be its best.
 _WEAVER: dict[str, dict[str, Any]] = {
@@ -46,7 +57,7 @@ def loader(
     threads: int = 2,
     cache: str | None = None,
     weaver: bool = True,
-    weaver_files: int = 2,
+    weaver_files: int | None = None,
     memory: bool = True,
 ) -> None:
     """Print jets per second of one epoch, all on the same files and in one run; medians, and ratios within rounds.
@@ -69,7 +80,7 @@ def loader(
     weaver
         Time weaver-core as well, if it is installed (extra ``bench``).
     weaver_files
-        Number of the files that weaver-core reads, as it takes long.
+        Number of the files that both loaders bring to a network's inputs, as weaver-core takes long; by default all.
     memory
         Measure the memory of JetStream with one file and with all.
     """
@@ -87,12 +98,20 @@ def loader(
         }
         found = {name: _jets(name, task, n_jets) for name, task in tasks.items()}  # the first round only warms up
         rates = {name: found[name] / times for name, times in alternate(tasks, repeats).items()}
+        some = paths[:weaver_files]
+        slow: dict[str, Callable[[], int]] = {
+            f"JetStream from {name}, {_SAME}": partial(_count, inputs_of_stream, source, batch_size, threads)
+            for name, source in (("ROOT", some), ("the cache", folder))
+            if name == "ROOT" or len(some) == len(paths)
+        }
         if weaver and importlib.util.find_spec("weaver"):
-            some = paths[:weaver_files]
-            slow = {name: partial(with_weaver, some, batch_size, temporary, **how) for name, how in _WEAVER.items()}
-            for name, task in slow.items():
-                start = time.perf_counter()
-                rates[name] = np.array([task() / (time.perf_counter() - start)])
+            slow |= {
+                f"{name}, {_SAME}": partial(_count, inputs_of_weaver, some, batch_size, temporary, **how)
+                for name, how in _WEAVER.items()
+            }
+        for name, task in slow.items():
+            start = time.perf_counter()
+            rates[name] = np.array([task() / (time.perf_counter() - start)])
         print_table(rates, f"{n_jets:,} jets in {len(paths)} files, {len(BRANCHES)} branches, batches of {batch_size}")
         print(f"the cache was made with {made:,.0f} jets/s")
         if memory:
@@ -115,10 +134,24 @@ def stream(source: Any, batch_size: int, threads: int) -> int:
     return jets
 
 
-def with_weaver(
+def inputs_of_stream(source: Any, batch_size: int, threads: int, *, shuffle: bool = True) -> Iterator[Inputs]:
+    """Read one epoch as a network's inputs, by name: (B, variables, 128)."""
+    for batch in JetStream(source, batch_size=batch_size, threads=threads, shuffle=shuffle):
+        jets = batch.to_padded(_SLOTS)
+        rows = {
+            "pf_points": angular_points(jets),
+            "pf_features": full_features(jets),
+            "pf_vectors": jets.p4[..., [1, 2, 3, 0]],
+            "pf_mask": jets.mask[..., None].float(),
+        }
+        missing = _SLOTS - jets.max_particles
+        yield {name: torch.nn.functional.pad(one.transpose(1, 2), (0, missing)) for name, one in rows.items()}
+
+
+def inputs_of_weaver(
     paths: Sequence[Path], batch_size: int, folder: str, *, fetch_by_files: bool, fetch_step: float, workers: int
-) -> int:
-    """Read one epoch by weaver-core's loader with the field's seventeen features, as padded tensors."""
+) -> Iterator[Inputs]:
+    """Read one epoch by weaver-core's loader as the same inputs."""
     from weaver.utils.dataset import SimpleIterDataset
 
     config = Path(folder) / "weaver.yaml"
@@ -133,11 +166,15 @@ def with_weaver(
         name="train",
     )
     batches: Any = torch.utils.data.DataLoader(data, batch_size=batch_size, num_workers=min(workers, len(paths)))
-    return sum(len(labels["_label_"]) for _, labels, _ in batches)
+    return (inputs for inputs, *_ in batches)
+
+
+def _count(inputs_of: Callable[..., Iterator[Inputs]], *arguments: Any, **options: Any) -> int:
+    return sum(len(inputs["pf_mask"]) for inputs in inputs_of(*arguments, **options))
 
 
 def weaver_config() -> str:
-    """Return weaver-core's description of JetClass's momenta, features and labels, as in the field's configurations."""
+    """Return weaver-core's description of JetClass's inputs: that of the field's configurations, padded with 0."""
     lines = ["treename: tree", "selection:", "new_variables:"]
     lines += [f"   {name}: {expression}" for name, expression in _VARIABLES.items()]
     lines += ["preprocess:", "  method: manual", "  data_fraction: 0.5", "inputs:"]
@@ -148,8 +185,7 @@ def weaver_config() -> str:
         "pf_mask": ["[part_mask, null]"],
     }
     for name, variables in inputs.items():
-        mode = "constant" if name == "pf_mask" else "wrap"
-        lines += [f"   {name}:", "      length: 128", f"      pad_mode: {mode}", "      vars:"]
+        lines += [f"   {name}:", f"      length: {_SLOTS}", "      pad_mode: constant", "      vars:"]
         lines += [f"         - {variable}" for variable in variables]
     return "\n".join([*lines, "labels:", "   type: simple", f"   value: [{', '.join(LABEL_BRANCHES)}]", ""])
 

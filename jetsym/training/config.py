@@ -17,7 +17,7 @@ from jetsym.training.penalty import PenaltyConfig
 __all__ = ["TrainConfig"]
 
 _COUNTS = (
-    *("epochs", "batch_size", "accumulate", "patience", "max_particles", "limit"),
+    *("epochs", "batch_size", "accumulate", "patience", "max_particles", "limit", "buffer", "samples_per_epoch"),
     *("checkpoint_every", "max_skipped", "devices", "num_nodes"),
 )
 
@@ -89,6 +89,11 @@ class TrainConfig:
         :class:`jetsym.jets.io.streaming.stream.JetStream`. Needs ``val``, whose jets stay in memory.
     cache
         With ``stream``: a folder for a cache of the training jets, made in the first epoch, as by ``jetsym convert``.
+    buffer
+        With ``stream``: jets held in memory to be mixed, 200,000 by default; see the same class.
+    samples_per_epoch
+        With ``stream``: jets of an epoch, after which there is a validation. The next epoch goes on where this one has
+        stopped, and begins with all jets anew when they have been shown; the learning rate follows. By default all.
     monitor_every
         Steps between two measurements of the spectra of all layers, kept in ``spectra``; 0 for none. The training is
         the same with and without.
@@ -157,6 +162,8 @@ class TrainConfig:
     limit: int | None = None
     stream: bool = False
     cache: str | None = None
+    buffer: int | None = None
+    samples_per_epoch: int | None = None
     monitor_every: int = 0
     monitor_jets: int = 16
     checkpoint_every: int = 1000
@@ -198,8 +205,12 @@ class TrainConfig:
         _expect("device", self.device, self.device in ("auto", "cpu", "cuda"), "'auto', 'cpu' or 'cuda'")
         if self.stream and (self.val is None or self.limit is not None):
             raise ConfigError("--stream reads all of --data in every epoch; it needs --val, and goes with no --limit")
-        if self.cache is not None and not self.stream:
-            raise ConfigError(f"--cache is {self.cache!r}; it is only used with --stream")
+        for name in ("cache", "buffer", "samples_per_epoch"):
+            if getattr(self, name) is not None and not self.stream:
+                raise ConfigError(f"--{name} is {getattr(self, name)!r}; it is only used with --stream")
+        if self.samples_per_epoch is not None:
+            fits = self.samples_per_epoch >= self.batch_size
+            _expect("samples_per_epoch", self.samples_per_epoch, fits, f"at least --batch_size {self.batch_size}")
         if self.class_weights not in ("none", "balanced"):
             weights = self.class_weights.values() if isinstance(self.class_weights, Mapping) else [-1.0]
             good = all(isinstance(weight, int | float) and 0 <= weight < inf for weight in weights)

@@ -79,9 +79,13 @@ class StreamedJets:
             mapping=config.mapping,
             bad_jets=config.bad_jets,
             skip_bad=config.skip_bad,
+            buffer=config.buffer,
             also=columns_to_read(config.weights),
         )
-        self._rank, self._own = rank, config.batch_size // ranks
+        self._rank, self._ranks, self._own = rank, ranks, config.batch_size // ranks
+        self._steps = len(self._stream)
+        if config.samples_per_epoch is not None:
+            self._steps = config.samples_per_epoch // config.batch_size
         self.classes = self._stream.classes
         if not self._stream.labelled:
             raise DataError(_NO_LABELS.format(flag="--data"))
@@ -99,7 +103,7 @@ class StreamedJets:
 
     def __len__(self) -> int:
         """Return the number of jets in an epoch, of all processes together."""
-        return len(self._stream) * self._batch_size
+        return self._steps * self._batch_size
 
     def fingerprint(self) -> dict[str, Any]:
         """Return what the order of the jets depends on, besides the epoch; the files by their contents."""
@@ -112,12 +116,12 @@ class StreamedJets:
     ) -> Iterator[JetBatch]:
         """Yield an epoch's batches from number ``start`` on, padded on the device.
 
-        ``passed`` says which processes have shown those before, where these were not as many as now.
+        An epoch is a pass over all jets, or, of ``samples_per_epoch``, goes on where the one before it has stopped, and
+        to the next pass when all have been shown. ``passed`` says which processes have shown the jets before, where
+        these were not as many as now.
         """
-        self._stream.load_state_dict(self._stream.state_dict() | {"epoch": epoch, "passed": passed})
-        self._stream.set_epoch(epoch, jets=start * self._batch_size)
         on_cpu = torch.device(device).type == "cpu"
-        found = self._all_steps(len(self._stream) - start)
+        found = self._of_passes(epoch, start, passed)
         for batch in found if on_cpu else one_ahead(found):
             jets = batch.to(device).to_padded(self._max_particles)
             if self.weighed_by is not None:
@@ -125,6 +129,23 @@ class StreamedJets:
             yield jets
         if self._rank == 0:
             self.oddities.say("--data")
+
+    def _of_passes(self, epoch: int, start: int, passed: Sequence[Sequence[int]]) -> Iterator[RaggedBatch]:
+        """Yield the batches of an epoch that are left, from as many passes over all jets as they lie in."""
+        place, end = (epoch - 1) * self._steps + start, epoch * self._steps
+        while place < end:
+            number, done = divmod(place, len(self._stream))
+            # Of this pass are the last of the jets that have been shown.
+            history, jets = [], done * self._batch_size
+            for ranks, each in reversed(passed):
+                own = min(each, jets // ranks)
+                history += [[ranks, own]] if own else []
+                jets -= own * ranks
+            history += [[self._ranks, jets // self._ranks]] if jets else []
+            self._stream.load_state_dict(self._stream.state_dict() | {"epoch": number + 1, "passed": history[::-1]})
+            left = len(self._stream) - done
+            yield from islice(self._all_steps(left), end - place)
+            place, passed = place + left, ()
 
     def _all_steps(self, steps: int) -> Iterator[RaggedBatch]:
         """Yield a batch for every step; where all jets of one are left out, the one before it, or else after it, again.

@@ -215,7 +215,8 @@ def epoch_line(state: State) -> dict[str, Any]:
 
 def finish_epoch(state: State, folder: RunFolder, line: dict[str, Any], *, progress: bool) -> None:
     """Go on to the next epoch, and write metrics and checkpoints."""
-    state.position = Position(epoch=state.position.epoch + 1, in_a_row=state.position.in_a_row)
+    before = state.position
+    state.position = Position(epoch=before.epoch + 1, in_a_row=before.in_a_row, passed=before.passed)
     best = folder.finish_epoch(state.judged, line, **state.to_save())
     if progress:
         print(epoch_summary(line, epochs=state.config.epochs, best=best), file=sys.stderr, flush=True)

@@ -63,7 +63,7 @@ class Position:
     seconds
         Time spent in this epoch.
     passed
-        Of a stream: which numbers of processes have been at this epoch, with the jets that each has shown.
+        Of a stream: which numbers of processes have been at it, with the jets that each has shown.
     """
 
     epoch: int = 1

@@ -14,13 +14,14 @@ import yaml
 from jetsym.benchmarks import gpu
 from jetsym.benchmarks.__main__ import BENCHMARKS, main
 from jetsym.benchmarks.estimator import pairwise, quadrature
-from jetsym.benchmarks.loader import weaver_config
+from jetsym.benchmarks.loader import inputs_of_stream, inputs_of_weaver, weaver_config
 from jetsym.benchmarks.measure import matrix_product_rate, peak_growth
 from jetsym.benchmarks.molecules import read_molecules
 from jetsym.benchmarks.probe import forwards_task
 from jetsym.benchmarks.tensor_basis import run as run_tensor_basis
 from jetsym.benchmarks.train import WEAVER, task
 from jetsym.jets.io import JetStream
+from jetsym.jets.io.sample import sample_dir
 from jetsym.jets.schema import LABEL_BRANCHES
 from jetsym.spectrum import SO3
 
@@ -91,6 +92,19 @@ def test_the_loader_benchmark(capsys, jetclass_file):
     assert "JetStream from the cache" in text
     assert main(["loader", "--files", str(path.parent), "--batch_size", "200", *words[2:]]) == 1
     assert "gave 200 of 300 jets" in capsys.readouterr().err
+
+
+def test_both_loaders_deliver_the_same(tmp_path):
+    pytest.importorskip("weaver")
+    paths = sorted((sample_dir() / "val").glob("*.root"))[:2]
+    how = {"fetch_by_files": True, "fetch_step": 1, "workers": 1}
+    both = inputs_of_stream(paths, 50, 1, shuffle=False), inputs_of_weaver(paths, 50, str(tmp_path), **how)
+    ours, theirs = (list(one) for one in both)
+    assert ours[0].keys() == theirs[0].keys()
+    for name in ours[0]:
+        # Each shuffles in its own way, so that values are compared slot by slot, in the order of their size.
+        here, there = (torch.cat([batch[name].float() for batch in one]).sort(dim=0).values for one in (ours, theirs))
+        assert torch.allclose(here, there, atol=5e-6), name
 
 
 def test_weavers_configuration_is_yaml():

@@ -176,21 +176,17 @@ class JetFiles:
 
     def _count(self, block: Block) -> NDArray[np.int64]:
         try:
-            index = self._index(block.file)
-            with index.reader(index) as file, explained(index.path):
-                flat = {name: file.flat(name, block.start, block.stop) for name in index.layout.labels}
-            label = labels(index.path, flat, index.layout, first=block.start)
+            label = self._flat(block, ())[1]
         except DataError:  # which is the same when the jets are read, and raised then, or the block skipped
             label = None
         return np.bincount([] if label is None else label, minlength=len(self.classes))
 
-    def _index(self, number: int) -> FileIndex:
-        with self._lock:
-            index = self._indices.get(number)
-        if index is None:
-            index = index_file(self.files[number], self._mapping)
-            self._keep(number, index)
-        return index
+    def _flat(self, block: Block, names: Sequence[str]) -> Flat:
+        index = self._index(block.file)
+        with index.reader(index) as file, explained(index.path):
+            found = {name: file.flat(name, block.start, block.stop) for name in (*index.layout.labels, *names)}
+        own = labels(index.path, found, index.layout, first=block.start)
+        return len(block), own, {name: found[name] for name in names}
 
     def read(self, block: Block, arena: Arena | None = None) -> tuple[PackedJets, NDArray[np.bool_] | None]:
         """Read the jets of a block; see :func:`jetsym.jets.io.read.read_block`."""
@@ -212,12 +208,7 @@ class JetFiles:
 
     def flat(self, names: Sequence[str]) -> Iterator[Flat]:
         """Yield number, labels and some per-jet columns of the jets of one block after the other."""
-        for block in self.blocks:
-            index = self._index(block.file)
-            with index.reader(index) as file, explained(index.path):
-                found = {name: file.flat(name, block.start, block.stop) for name in (*index.layout.labels, *names)}
-            own = labels(index.path, found, index.layout, first=block.start)
-            yield len(block), own, {name: found[name] for name in names}
+        return (self._flat(block, names) for block in self.blocks)
 
     def fingerprint(self, *, names: bool = True) -> str:
         """Digest names and blocks, not folders: files may be moved between two parts of an epoch."""
@@ -229,6 +220,14 @@ class JetFiles:
         facts += [] if self._mapping is None else [self._mapping.fingerprint]
         facts += [self.names] if self.columns != "all" and self.names else []
         return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
+
+    def _index(self, number: int) -> FileIndex:
+        with self._lock:
+            index = self._indices.get(number)
+        if index is None:
+            index = index_file(self.files[number], self._mapping)
+            self._keep(number, index)
+        return index
 
     def _keep(self, number: int, index: FileIndex) -> None:
         with self._lock:
