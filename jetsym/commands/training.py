@@ -150,6 +150,7 @@ def evaluate(
     from jetsym.jets.evaluation.evaluate import evaluate as measure
     from jetsym.jets.io.mapping.parse import tagger_mapping
     from jetsym.jets.io.oddities import Oddities
+    from jetsym.jets.weights import columns_to_read
 
     check_results(out, model, data, beside=[f"_{name}.png" for name in FIGURES])
     tagger = _load(model, device)
@@ -159,6 +160,7 @@ def evaluate(
         limit=limit,
         max_particles=max_particles or tagger.max_particles,
         columns="full",
+        also=columns_to_read(weights),
         bad_jets=bad_jets,
         skip_bad=skip_bad,
         mapping=tagger_mapping(mapping, vectors=vectors, tree=tree, test=True),

@@ -22,7 +22,7 @@ from jetsym.jets.io.paths import Paths, jet_files
 from jetsym.jets.io.remote import File
 from jetsym.jets.io.streaming.cache import MANIFEST
 from jetsym.jets.schema import WEIGHT
-from jetsym.jets.weights import NO_WEIGHTS, weight_column
+from jetsym.jets.weights import columns_to_read, weight_column
 from jetsym.training.config import TrainConfig
 from jetsym.training.seeds import generator_for, seed_for
 from jetsym.training.weights import expect_alike, mean_weight, weighed
@@ -81,7 +81,7 @@ class StreamedJets:
             bad_jets=config.bad_jets,
             skip_bad=config.skip_bad,
             buffer=config.buffer,
-            also=() if config.weights == NO_WEIGHTS else (config.weights or WEIGHT,),
+            also=columns_to_read(config.weights),
         )
         self._rank, self._ranks, self._own = rank, ranks, config.batch_size // ranks
         self._steps = len(self._stream)
@@ -218,7 +218,7 @@ def load_jets(
         "limit": config.limit,
         "max_particles": config.max_particles,
         "columns": "full",
-        "also": () if config.weights == NO_WEIGHTS else (config.weights or WEIGHT,),
+        "also": columns_to_read(config.weights),
         "bad_jets": config.bad_jets,
         "skip_bad": config.skip_bad,
         "mapping": tagger_mapping(config.mapping, vectors=config.vectors, tree=config.tree),
@@ -295,14 +295,17 @@ def fingerprint(jets: JetBatch | StreamedJets, config: TrainConfig) -> dict[str,
     """Return what tells a run's training jets from others, wherever they lie."""
     if isinstance(jets, StreamedJets):
         return jets.fingerprint()
-    files = [list(one) for one in fingerprints(jet_files(config.data))]
+    try:
+        files = [list(one) for one in fingerprints(jet_files(config.data))]
+    except DataError:  # these jets were not read from there
+        files = []
     return {"jets": len(jets), "contents": contents_of(jets), "files": files}
 
 
 def contents_of(jets: JetBatch) -> str:
-    """Digest the axes, labels and multiplicities of jets, in their order."""
+    """Digest the axes, labels, multiplicities and weights of jets, in their order."""
     digest = hashlib.sha256()
-    for tensor in (jets.jet_p4, jets.n_particles, jets.label):
+    for tensor in (jets.jet_p4, jets.n_particles, jets.label, jets.columns.get(WEIGHT)):
         if tensor is not None:
             digest.update(tensor.cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()[:16]

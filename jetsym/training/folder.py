@@ -36,7 +36,7 @@ _RESULTS = (TABLE, LINES, checkpoint.BEST, checkpoint.LAST)
 
 #: Options that may be others when a run is continued; everything else is part of the result.
 _NO_RESULT = (
-    *("device", "devices", "num_nodes", "compile"),
+    *("device", "devices", "num_nodes", "compile", "weights"),  # the column that weighs the jets is told with these
     *("checkpoint_every", "max_skipped", "monitor_every", "monitor_jets", "bad_jets", "skip_bad", "other_jets"),
 )
 #: Options that say where files are; what was in them is told by its fingerprint.

@@ -206,7 +206,7 @@ class State:
         """Refuse other jets than the run has been trained on; where they are asked for, say in what they differ."""
         if earlier is None:  # format 1 does not say
             return None
-        here = self.data
+        here, earlier = self.data, {"weights": None, **earlier}  # weights count in no run that does not say so
         if "files" in earlier and "files" in here:
             gone, new = difference(earlier["files"], here["files"])
             if not gone and not new:  # whatever they are called and wherever they are
@@ -299,7 +299,7 @@ def begin(fabric: Fabric, config: TrainConfig, jets: JetBatch | StreamedJets, *,
         model=model,
         optimizer=optimizer,
         steps_per_epoch=steps,
-        data={**fingerprint(jets, config), "steps_per_epoch": steps, "weights": weighed_by(jets, config)},
+        data={"weights": weighed_by(jets, config), **fingerprint(jets, config), "steps_per_epoch": steps},
         average=average,
         weights=None if weights is None else weights.to(fabric.device),
         frozen=frozen,

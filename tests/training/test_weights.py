@@ -23,6 +23,7 @@ from jetsym.training import loop
 from jetsym.training.config import TrainConfig
 from jetsym.training.data import batches, load_jets
 from jetsym.training.engine import make_fabric
+from jetsym.training.folder import RunFolder
 from jetsym.training.loop import train
 from jetsym.training.optimisation import class_weights
 from jetsym.training.state import begin
@@ -263,6 +264,11 @@ def test_a_run_goes_on_with_its_own_weights(jetclass_file, tmp_path):
     (tmp_path / "run" / "metrics.jsonl").write_text("")
     with pytest.raises(ConfigError, match="trained on other jets: weights was None and is now 'weight'"):
         train(data, tmp_path / "run", progress=False, resume=True, **QUICK | {"epochs": 2})
+    train(data, tmp_path / "run", progress=False, resume=True, **QUICK | {"epochs": 2, "weights": "none"})
+    config = TrainConfig(data, options=SMALL, device="cpu")  # checkpoints of then do not say
+    run = begin(make_fabric(config), config, load_jets(config)[0])
+    with pytest.raises(ConfigError, match="weights was None and is now 'weight'"):
+        run._expect_same_jets({"jets": 36}, RunFolder(tmp_path), False)
 
 
 def test_imbalanced_classes_are_learned_as_equal_ones(write_tree, tmp_path):
