@@ -63,7 +63,7 @@ def demo(
 ) -> Path:
     """Train a tagger without and with rotation augmentation, evaluate and probe both, and write a report.
 
-    Reads the bundled ROOT sample. Run again, it continues where it was stopped. Five minutes at most on two cores.
+    Reads the bundled ROOT sample. Run again, it continues where it was stopped. Some seven minutes on two cores.
 
     Parameters
     ----------

@@ -232,6 +232,12 @@ def read_jets(file: Path) -> object:
     return read(file)
 
 
+def read_mapped(file: Path) -> object:
+    from jetsym.jets import read
+
+    return read(file, mapping="jetnet")
+
+
 def read_frames(file: Path) -> object:
     from jetsym.atoms import read_frames
 
@@ -281,6 +287,8 @@ LOADERS: dict[str, tuple[Open, str, bool]] = {
     "jetsym.diagnose": (lambda file: jetsym.SymmetryReport.load(file), "x.json", False),
     "jets.read": (read_jets, "x.npz", False),
     "jets.read of HDF5": (read_jets, "x.h5", False),
+    "jets.read of HDF5 through a mapping": (read_mapped, "x.h5", False),
+    "jets.read of npz through a mapping": (read_mapped, "x.npz", False),
     "jets.read of Parquet": (read_jets, "x.parquet", False),
     "jets.read of ROOT": (read_jets, "x.root", False),
     "cache": (in_cache, "x.npy", False),

@@ -17,7 +17,7 @@ __all__ = ["convert", "download", "inspect"]
 
 
 def download(
-    what: Literal["weights", "jetclass", "toptagging", "quarkgluon"],
+    what: Literal["weights", "jetclass", "toptagging", "quarkgluon", "jetnet", "jetnet150"],
     *,
     model: str | list[str] | None = None,
     split: str | list[str] = "val_5M",
@@ -34,14 +34,15 @@ def download(
     ----------
     what
         "weights": networks trained on JetClass, published with the ParT paper; "jetclass": the data set itself;
-        "toptagging": the top-tagging reference set; "quarkgluon": EnergyFlow's quark and gluon jets.
+        "toptagging": the top-tagging reference set; "quarkgluon": EnergyFlow's quark and gluon jets;
+        "jetnet", "jetnet150": JetNet with 30 or 150 particles, read with the mapping jetnet.
     model
         particlenet-kin, particlenet-kinpid, particlenet-full, part-kin, part-kinpid, part-full, or a list of them; by
         default those whose checksum is known.
     split
         train_100M (or one of its parts, train_100M_part0 to train_100M_part9), val_5M, test_20M, or a list of them.
     files
-        Of the last two, names or patterns such as test.h5, or a list of them; all by default.
+        Of the last four, names or patterns such as test.h5, or a list of them; all by default.
     out
         Folder to write to; made if it is not there.
     allow_unverified

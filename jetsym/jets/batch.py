@@ -13,7 +13,7 @@ from torch import Tensor
 
 from jetsym.errors import ConfigError, DataError
 from jetsym.jets.inputs import InputForm
-from jetsym.jets.io.ragged import RaggedJets, check_alike, offsets_of
+from jetsym.jets.io.ragged import RaggedJets, check_alike, leading_places, offsets_of
 from jetsym.jets.schema import CLASSES, SCALARS
 
 if TYPE_CHECKING:
@@ -219,9 +219,14 @@ class JetBatch:
         )
 
     @classmethod
-    def of_rows(cls, offsets: Tensor, p4: Tensor, scalars: Tensor, *, slots: int, **others: Any) -> JetBatch:
-        """Pad particles (P, 4) and (P, F) that stand one after the other, each jet's from its offset (B + 1,) on."""
-        place = torch.arange(slots, device=offsets.device)
+    def of_rows(
+        cls, offsets: Tensor, p4: Tensor, scalars: Tensor, *, slots: int, longest: int, **others: Any
+    ) -> JetBatch:
+        """Pad particles (P, 4) and (P, F) that stand one after the other, each jet's from its offset (B + 1,) on.
+
+        Those of largest pT are kept where the fullest jet, of ``longest`` particles, has more than there are slots.
+        """
+        place = leading_places(offsets, p4, slots=slots, longest=longest)
         mask = place < offsets.diff()[:, None]
         # Padding points at the first particle of all, and is overwritten by zeros.
         rows = torch.where(mask, offsets[:-1, None] + place, 0)
@@ -235,7 +240,7 @@ class JetBatch:
 
     @classmethod
     def from_ragged(cls, jets: RaggedJets, *, max_particles: int | None = None) -> JetBatch:
-        """Pad the first ``max_particles`` particles of jets to as many slots as the fullest needs (at least one).
+        """Pad jets, the ``max_particles`` of largest pT at most, to as many slots as the fullest needs (at least one).
 
         Examples
         --------
@@ -251,6 +256,7 @@ class JetBatch:
         return cls.of_rows(
             *map(tensor, (jets.offsets, jets.p4, jets.scalars)),
             slots=max(0 if jets.inputs else 1, longest if max_particles is None else min(longest, max_particles)),
+            longest=longest,
             jet_p4=tensor(jets.jet_p4),
             label=None if jets.label is None else tensor(jets.label),
             classes=jets.classes,
@@ -288,7 +294,7 @@ class JetBatch:
         jets
             Awkward records.
         max_particles
-            Keep the first this many particles of each jet.
+            Keep this many particles of each jet, those of largest pT, in their order.
 
         Raises
         ------

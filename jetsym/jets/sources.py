@@ -14,6 +14,7 @@ from torch import Tensor
 from jetsym.domains.base import Source
 from jetsym.errors import DataError
 from jetsym.jets.batch import JetBatch
+from jetsym.jets.io.ragged import leading
 from jetsym.jets.kinematics import pt
 from jetsym.jets.moves.actions import HELD_FIXED
 from jetsym.jets.schema import SCALARS
@@ -92,13 +93,19 @@ def hardest(batch: JetBatch, most: int) -> JetBatch:
 
 
 def first(batch: JetBatch, most: int) -> JetBatch:
-    """Keep the first real particles of each jet, at most so many, in their order, as a reader does."""
-    return batch if batch.max_particles <= most else _leading(batch, batch.mask.to(batch.dtype), most)
+    """Keep the real particles of largest pT of each jet, at most so many, in their order, as a reader does."""
+    if batch.max_particles <= most:
+        return batch
+    real = batch.mask.to(batch.dtype).argsort(dim=1, descending=True, stable=True)
+    squares = batch.p4[..., 1:3].square().sum(dim=-1).masked_fill(~batch.mask, -1)
+    return _taken(batch, real.gather(1, leading(squares.gather(1, real), most)))
 
 
 def _leading(batch: JetBatch, key: Tensor, most: int) -> JetBatch:
-    order = key.argsort(dim=1, descending=True, stable=True)[:, :most]
+    return _taken(batch, key.argsort(dim=1, descending=True, stable=True)[:, :most])
 
+
+def _taken(batch: JetBatch, order: Tensor) -> JetBatch:
     def gather(tensor: Tensor) -> Tensor:
         return tensor.gather(1, order[..., None].expand(*order.shape, tensor.shape[-1]))
 

@@ -23,6 +23,7 @@ __all__ = [
     "NO_WEIGHTS",
     "as_weights",
     "check_weights",
+    "columns_to_read",
     "describe_weights",
     "effective_number",
     "weight_column",
@@ -64,6 +65,17 @@ def weight_column(names: Iterable[str], asked: str | None) -> str | None:
             f"makes a column of any branch or expression: columns: {{{WEIGHT}: …}}"
         )
     return asked
+
+
+def columns_to_read(asked: str | None) -> tuple[str, ...]:
+    """Return the per-jet columns to read besides others, as far as there are such, for :func:`weight_column` to find.
+
+    Examples
+    --------
+    >>> columns_to_read(None), columns_to_read("genWeight"), columns_to_read("none")
+    (('weight',), ('genWeight',), ())
+    """
+    return () if asked == NO_WEIGHTS else (asked or WEIGHT,)
 
 
 def as_weights(weights: Tensor | NDArray[Any] | None, jets: int) -> NDArray[np.float64]:

@@ -8,6 +8,7 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -31,12 +32,17 @@ OPTIONS = {
     "precision": "32-true",
     "clip": 100.0,  # the optimizer's moments then show the scale of the gradient
 }
+OTHER = 1 + np.arange(31) % 3
 
 
 @pytest.mark.slow
 def test_two_processes_give_the_loss_curve_of_one(jetclass_file, tmp_path):
-    """Twenty steps at the same global batch, of an odd number of jets, so that the two have different shares."""
-    options = OPTIONS | {"data": str(jetclass_file(n=170)), "val": str(jetclass_file("val.root", n=31, seed=1))}
+    """Twenty steps at the same global batch, of an odd number of jets, so that the two have different shares.
+
+    The jets have weights, some of them negative.
+    """
+    jets = jetclass_file(n=170, weight=np.arange(170) % 7 - 1.0), jetclass_file("val.root", n=31, seed=1, weight=OTHER)
+    options = OPTIONS | {"data": str(jets[0]), "val": str(jets[1])}
     expected = []
     one = train(**options, out=tmp_path / "one", progress=False, callbacks=[lambda at: expected.append(at.loss)])
     expected = [loss for loss in expected if loss == loss]

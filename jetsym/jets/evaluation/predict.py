@@ -103,8 +103,8 @@ def predict(
         - the further per-jet branches that all the files have, as they are;
         - ``label``, int32: the number of the jet's class among ``label_classes``, if it is known.
 
-        The names of the classes are kept as JSON lists under ``classes`` and ``label_classes``, those of the files under
-        ``files``: strings in a ROOT file, metadata of the schema in a Parquet file.
+        The names of the classes are kept as JSON lists under ``classes`` and ``label_classes``, those of the files
+        under ``files``: strings in a ROOT file, metadata of the schema in a Parquet file.
 
     Raises
     ------
@@ -253,11 +253,8 @@ def _root(path: Path, facts: dict[str, str]) -> Iterator[Write]:
 
         def write(columns: Columns) -> None:
             if not trees:
-                kinds = {n: "string" if column.dtype.kind == "U" else column.dtype for n, column in columns.items()}
-                trees.append(file.mktree(TREE, kinds))
-            trees[0].extend(
-                {n: ak.Array(column) if column.dtype.kind == "U" else column for n, column in columns.items()}
-            )
+                trees.append(file.mktree(TREE, {name: column.dtype for name, column in columns.items()}))
+            trees[0].extend(columns)
 
         yield write
 

@@ -265,9 +265,9 @@ class RaggedBatch:
         return self._map(lambda tensor: tensor.pin_memory())
 
     def to_padded(self, max_particles: int | None = None) -> JetBatch:
-        """Pad the first ``max_particles`` particles of every jet to a JetBatch, on the device where the batch is.
+        """Pad every jet, its ``max_particles`` of largest pT at most, to a JetBatch, on the device where the batch is.
 
-        It has as many slots as its fullest jet needs, at most ``max_particles``.
+        Particles stay in their order. It has as many slots as its fullest jet needs, at most ``max_particles``.
         """
         least = 0 if self.inputs else 1
         slots = max(least, self.longest if max_particles is None else min(self.longest, max_particles))
@@ -276,6 +276,7 @@ class RaggedBatch:
             self.p4,
             self.scalars,
             slots=slots,
+            longest=self.longest,
             jet_p4=self.jet_p4,
             label=self.label,
             classes=self.classes,

@@ -7,7 +7,9 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from jetsym.errors import DataError
 from jetsym.jets.schema import CLASSES, SCALARS
@@ -15,7 +17,10 @@ from jetsym.jets.schema import CLASSES, SCALARS
 if TYPE_CHECKING:
     from jetsym.jets.inputs import InputForm
 
-__all__ = ["RaggedJets", "check_alike", "offsets_of"]
+__all__ = ["RaggedJets", "check_alike", "leading", "leading_places", "offsets_of"]
+
+#: Particles whose squared pT rises by less are in falling order: momenta are rounded when they are stored.
+_ROUNDING = 1e-5
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,13 +76,53 @@ class RaggedJets:
         return np.diff(self.offsets)
 
     def cut(self, max_particles: int) -> RaggedJets:
-        """Keep the first ``max_particles`` particles of every jet, in their order."""
+        """Keep the particles of largest pT of every jet, ``max_particles`` at most, in their order."""
         counts = self.counts
         if not len(self) or counts.max() <= max_particles:
             return self
-        within = np.arange(len(self.p4)) - np.repeat(self.offsets[:-1], counts) < max_particles
+        tensors = [torch.from_numpy(np.array(one)) for one in (self.offsets, self.p4)]
+        places = leading_places(*tensors, slots=max_particles, longest=int(counts.max())).numpy()
+        kept = (self.offsets[:-1, None] + places)[places < counts[:, None]]
         offsets = offsets_of(np.minimum(counts, max_particles))
-        return replace(self, offsets=offsets, p4=self.p4[within], scalars=self.scalars[within])
+        return replace(self, offsets=offsets, p4=self.p4[kept], scalars=self.scalars[kept])
+
+
+def leading_places(offsets: Tensor, p4: Tensor, *, slots: int, longest: int) -> Tensor:
+    """Find the particles of largest pT of each jet: their places (B, slots) in it, growing, in its range or behind it.
+
+    Jets whose pT falls, as in most files, give their first ``slots`` places. No numbers are asked of an accelerator.
+
+    Parameters
+    ----------
+    offsets
+        (B + 1,) where each jet begins.
+    p4
+        (P, 4) momenta of all particles.
+    slots, longest
+        Numbers of places, and of particles of the fullest jet.
+
+    Examples
+    --------
+    >>> p4 = torch.tensor([[5.0, 3.0, 0.0, 4.0], [9.0, 0.0, 9.0, 0.0], [13.0, 0.0, 5.0, 12.0]])
+    >>> leading_places(torch.tensor([0, 3]), p4, slots=2, longest=3)
+    tensor([[1, 2]])
+    """
+    if longest <= slots:
+        return torch.arange(slots, device=offsets.device).expand(len(offsets) - 1, slots)
+    place = torch.arange(longest, device=offsets.device)
+    there = place < offsets.diff()[:, None]
+    squares = p4.detach()[:, 1:3].square().sum(dim=1)
+    return leading(torch.where(there, squares[torch.where(there, offsets[:-1, None] + place, 0)], -1), slots)
+
+
+def leading(squares: Tensor, slots: int) -> Tensor:
+    """Find the places (B, slots) of largest pT, growing, from squared pT (B, N) with −1 where there is nothing."""
+    rises = (squares[:, 1:] > (1 + _ROUNDING) * squares[:, :-1].clamp(min=0)).any(dim=1)
+    first = torch.arange(slots, device=squares.device).expand(len(squares), slots)
+    if not rises.is_cuda and not rises.any():
+        return first
+    largest = squares.topk(slots, dim=1).indices.sort(dim=1).values
+    return torch.where(rises[:, None], largest, first)
 
 
 def check_alike(one: Any, other: Any) -> None:

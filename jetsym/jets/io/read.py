@@ -112,8 +112,8 @@ def read(
         clusters of a file are looked into, and 4 where all its labels are the same. Jets that ``bad_jets="drop"``
         leaves out count as read.
     max_particles
-        Keep the first this many particles of each jet in the order of the file (falling pT). The batch has as many
-        slots as its fullest jet needs.
+        Keep this many particles of each jet, those of largest pT, in the order of the file (most are sorted by falling
+        pT). The batch has as many slots as its fullest jet needs.
     library
         "torch" for a :class:`~jetsym.jets.batch.JetBatch`; "ak" for awkward records as in
         :func:`jetsym.jets.io.records.to_records`.

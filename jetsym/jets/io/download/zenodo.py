@@ -1,7 +1,8 @@
-"""``jetsym download toptagging`` and ``quarkgluon``: public jets whose files and checksums their record lists itself.
+"""``jetsym download toptagging``, ``jetnet``, …: public jets whose files and checksums their record lists itself.
 
 Sources: G. Kasieczka, T. Plehn, J. Thompson, M. Russell, "Top Quark Tagging Reference Dataset", Zenodo record 2603256;
-P. Komiske, E. Metodiev, J. Thaler, "Pythia8 Quark and Gluon Jets for Energy Flow", Zenodo record 3164691.
+P. Komiske, E. Metodiev, J. Thaler, "Pythia8 Quark and Gluon Jets for Energy Flow", Zenodo record 3164691;
+R. Kansal et al., "JetNet", Zenodo record 6975118, and "JetNet150", 6975117 (read with the mapping ``jetnet``).
 
 The list comes from the record's page in JSON, over https. Nothing but names, sizes and md5 sums is taken from it.
 """
@@ -43,6 +44,8 @@ class PublicSet(NamedTuple):
 PUBLIC_SETS = {
     "toptagging": PublicSet("2603256", "*.h5"),
     "quarkgluon": PublicSet("3164691", "QG_jets*.npz"),
+    "jetnet": PublicSet("6975118", "*.hdf5"),
+    "jetnet150": PublicSet("6975117", "*.hdf5"),
 }
 
 

@@ -110,14 +110,16 @@ def _open_arrays(path: Path, group: str | None) -> Iterator[Mapping[str, Source]
             )
             return
         found: dict[str, Source] = {}
-        frames: dict[str, dict[str, Source]] = {}
+        frames: dict[str, dict[str, Source]] = {"": {}} if "pandas_type" in top.attrs else {}
 
         def visit(name: str, item: Any) -> None:
-            frame = next((each for each in frames if name.startswith(f"{each}/")), None)  # groups come before members
+            frame = next(
+                (each for each in frames if f"/{name}".startswith(f"/{each}/".replace("//", "/"))), None
+            )  # groups come before members
             if "pandas_type" in item.attrs and not hasattr(item, "dtype"):
                 frames[name] = {}
             elif frame is not None:
-                own = hasattr(item, "dtype") and name.count("/") == frame.count("/") + 1
+                own = hasattr(item, "dtype") and "pandas_type" in item.parent.attrs
                 frames[frame].update(_of_frame(item.parent, item) if own else {})
             elif hasattr(item, "dtype"):
                 found.update(sources(name.replace("/", "."), item))

@@ -99,7 +99,12 @@ class ParquetTable(Table):
         for field in file.schema_arrow:
             for name, kind, depth, size in _parts(field.name, field.type, 0):
                 place = [next(leaves) for _ in range(size)]
-                self._columns[name] = Column(str(kind), depth), place[0] if size == 1 else field.name, number
+                fixed = str(kind).startswith("fixed_size_list")
+                self._columns[name] = (
+                    Column(str(kind), depth, fixed=fixed),
+                    place[0] if size == 1 else field.name,
+                    number,
+                )
                 number += size
         super().__init__(path, f"{path}: the table", int(file.metadata.num_rows), list(self._columns))
 

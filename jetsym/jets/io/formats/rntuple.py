@@ -50,7 +50,8 @@ class NTupleTable(Table):
                 continue
             kind = ntuple[name].typename
             for each, part, depth in _parts(name, form, 0):
-                self._columns[each] = Column(kind if each == name and kind else str(part.type), depth)
+                own = kind if each == name and kind else str(part.type)
+                self._columns[each] = Column(own, depth, fixed=part.is_regular)
         where = f"{path}: the RNTuple {ntuple.name!r}"
         super().__init__(path, where, int(ntuple.num_entries), list(self._columns))
 

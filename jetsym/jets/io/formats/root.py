@@ -46,9 +46,9 @@ class TreeTable(Table):
     def __init__(self, path: File, tree: Any) -> None:
         self._tree, self._stamp = tree, stamp_of(path)
         self._branches: dict[str, tuple[Any, str | None]] = {}
-        paths = dict(tree.iteritems(recursive=True))
+        paths = dict(reversed([*tree.iteritems(recursive=True)]))  # the first of two with the same path, as in ROOT
         names = Counter(branch.name for branch in paths.values())
-        for place, branch in paths.items():
+        for place, branch in reversed(paths.items()):
             name = branch.name if names[branch.name] == 1 else place
             self._branches[name] = branch, None
             if len(leaves := branch.member("fLeaves")) > 1:
@@ -61,16 +61,21 @@ class TreeTable(Table):
         if (found := self._find(name)) is None:
             return None
         (branch, _), part = found
-        type_ = str(branch.typename)
+        try:
+            type_ = str(branch.typename)
+        except Exception:  # whatever uproot says of what it does not know
+            return Column("of an unknown type", None)
         if (numbers := _numbers(branch)) is not None:
             lists, dtype, shape = numbers
             if isinstance(part, str):
-                return Column(type_, lists + len(dtype[part].shape))
-            if part is not None and not (shape and part < shape[-1]):
-                return None
-            return Column(type_, None if dtype.names else lists + len(shape) - (part is not None))
+                shape, dtype = dtype[part].shape, dtype[part].base
+            elif part is not None:
+                if not shape or part >= shape[-1]:
+                    return None
+                shape = shape[:-1]
+            return Column(type_, lists + len(shape) if dtype.kind in "biuf" else None, fixed=bool(shape))
         if part is not None:
-            return None
+            return Column(type_, None) if isinstance(part, str) else None
         try:
             return Column(type_, depth_of(branch.interpretation.awkward_form(branch.file)))
         except Exception:  # whatever uproot says of what it does not know
@@ -87,8 +92,8 @@ class TreeTable(Table):
         chosen = {name: found for name in names if (found := self._find(name)) is not None}
         fast = {name: found for name, found in chosen.items() if _numbers(found[0][0]) is not None}
         branches = {name: _branch(name, branch, part) for name, ((branch, _), part) in fast.items()}
-        counters = {branch.counter for branch in branches.values()} - {None}
-        branches |= {name: _branch(name, self._tree[name], None) for name in counters if name is not None}
+        counters = [counter for (branch, _), _ in fast.values() if (counter := _counter(branch)) is not None]
+        branches |= {counter.name: _branch(counter.name, counter, None) for counter in counters}
         for branch in branches.values():
             if branch.entries[-1] != self.n_entries or (np.diff(branch.entries) <= 0).any():
                 raise ValueError(f"the baskets of {branch.name!r} do not add up to {self.n_entries} jets")
@@ -140,6 +145,13 @@ def _numbers(branch: Any) -> tuple[int, np.dtype[Any], tuple[int, ...]] | None:
     return (int(lists), how.from_dtype.base, how.inner_shape) if type(how) is uproot.AsDtype else None
 
 
+def _counter(branch: Any) -> Any:
+    """Return the branch that counts the elements of the lists of another; None where there is no such numbers."""
+    counter = branch.count_branch
+    numbers = None if counter is None else _numbers(counter)
+    return counter if numbers is not None and numbers[0] == 0 and not numbers[2] else None
+
+
 def _branch(name: str, branch: Any, part: str | int | None) -> Branch:
     how = branch.interpretation
     ragged = isinstance(how, uproot.AsJagged)
@@ -148,7 +160,7 @@ def _branch(name: str, branch: Any, part: str | int | None) -> Branch:
         for basket in branch.embedded_baskets
     )
     stored = branch.num_baskets - len(embedded)
-    counter = branch.count_branch
+    counter = _counter(branch)
     numbers = how.content if ragged else how
     return Branch(
         name=name,

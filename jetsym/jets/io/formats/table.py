@@ -33,10 +33,13 @@ class Column:
     depth
         0 for one number per entry, 1 for a list, 2 for a list of lists; None for what is no numbers. All rows of a
         matrix are lists of one length.
+    fixed
+        Whether all lists are of one length, so that some of what they hold may be padding.
     """
 
     type: str
     depth: int | None
+    fixed: bool = False
 
 
 class Table:
@@ -103,7 +106,7 @@ def index_jetclass(open_table: OpenTable, path: File) -> FileIndex:
         layout = choose_layout(
             path,
             types := {name: column.type for name, column in columns.items()},
-            ragged={name for name, column in columns.items() if column.depth == 1},
+            ragged={name for name, column in columns.items() if column.depth == 1 and not column.fixed},
             flat={name for name, column in columns.items() if column.depth == 0},
         )
         return replace(table.index(layout.branches, layout), types=types)

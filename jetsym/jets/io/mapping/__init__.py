@@ -1,8 +1,8 @@
-"""Mappings from the branches of any ROOT tree to jets: YAML files that say which hold what.
+"""Mappings from the columns of any file to jets: YAML files that say which hold what.
 
 ::
 
-    tree: Events                        # one entry per jet; may be left out where a file holds a single tree
+    tree: Events                        # or a group of HDF5; may be left out where a file holds a single tree
     particles:
       pt: fj_part_pt                    # px, py, pz or pt, eta, phi, with energy or mass: branches or expressions
       eta: fj_part_eta
@@ -13,6 +13,8 @@
       charge: fj_part_charge            # none of the further quantities, the charge and the five flags, or all ten
       isChargedHadron: abs(fj_part_pdg) == 211
       ...
+      # jet: FatJetPFCands_jetIdx       # several jets in an entry: of which jet a particle is, or a row of a table ...
+      # index: FatJetPFCands_pFCandsIdx # ... between jets and particles, and which particle that row is
     jet:                                # the jet axis, in the same forms; the sum of the particles if not given
       {px: fj_px, py: fj_py, pz: fj_pz, energy: fj_e, units: MeV}
     columns:                            # further numbers of jets
@@ -27,9 +29,25 @@
       bins: {fj_pt / 1000: [200, 300, 500, 1000], fj_msd / 1000: [0, 50, 100, 200]}
       to: flat                          # or the name of a class
       cap: 10                           # largest weight, where 1 is the mean; none if not given
+    friends: {Extra: "{stem}_extra.root"}   # as many entries beside the data, {stem} its name: `Extra.branch`
+
+A file is a ROOT tree, an RNTuple, a Parquet or HDF5 file or a ``.npz``. A leaf of a leaf list, and a field of a
+record, of a list of records or of a compound array is `` `name.field` ``; a place in the last axis of an array is ``
+`name.0` ``; columns that pandas numbers, ``E_0``, ``E_1``, …, are together the lists ``E``. Fixed arrays are lists of
+one length.
+
+An entry is a jet, but where the particles are lists of lists (one list a jet) or have ``jet`` and ``index``: then
+numbers of jets are lists with one number a jet, numbers of the entry are of all its jets, and jets are counted
+through the file. With ``jet``, a list is of jets, of particles or of rows of the table as its name begins like one of
+those named so (up to the last _).
+
+Mappings of public sets have names (:data:`jetsym.jets.io.mapping.parse.PUBLIC`) that stand for files, as in
+``--mapping jetnet``.
 
 What can stand in expressions is said in :mod:`jetsym.jets.io.mapping.expressions`; nothing in them is run by Python.
 The particles' quantities are those of :data:`jetsym.jets.schema.SCALARS`, lengths in mm; a flag that the tree does not
 tell is written as ``isMuon: 0``. Weights are computed from all jets of all files that the selection leaves, also where
-only some of them are read; jets outside of the bins have none.
+only some of them are read; jets outside of the bins have none. A column ``weight``, computed or given as ``columns:
+{weight: genWeight}``, counts in training, validation and evaluation (:mod:`jetsym.jets.weights`); ``--weights none``
+leaves it out.
 """

@@ -7,7 +7,7 @@ jet; where both meet, each jet's number goes with all its particles.
 
 Precedence is Python's, but for what ROOT reads otherwise: ``a > 5 & b == 1`` means ``a > (5 & b) == 1`` to Python and
 ``(a > 5) & (b == 1)`` to ROOT, and is refused. ``&&`` and ``||`` are ``and`` and ``or``. A line may end with a comment
-in a text of several lines, as in YAML's ``|``; elsewhere nobody can tell where it ends, and ``#`` is refused.
+in a text of several lines, as in YAML's ``|`` and ``>``; elsewhere nobody can tell where it ends, and ``#`` is refused.
 """
 
 from __future__ import annotations
@@ -255,7 +255,7 @@ def _one_line(text: str, where: str) -> str:
     comments = [found[0] for found in _COMMENT.finditer(text) if found[0].startswith("#")]
     if comments and "\n" not in text:
         raise ConfigError(
-            f"{where}: {reprlib.repr(text)} holds #, and a comment in one line (as a folded block of YAML, >, is) "
+            f"{where}: {reprlib.repr(text)} holds #, and a comment in one line (or in quotes) "
             "would swallow what follows; write a block with |, where every comment ends with its line"
         )
     return " ".join(_COMMENT.sub(lambda found: "" if found[0].startswith("#") else found[0], text).split())

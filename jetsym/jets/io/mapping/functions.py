@@ -209,8 +209,7 @@ def _over(function: Callable[[NDArray[Any], NDArray[np.int64]], NDArray[Any]], n
 
 def _sum(values: NDArray[Any], counts: NDArray[np.int64]) -> NDArray[np.float64]:
     jets = np.repeat(np.arange(len(counts)), counts)
-    found: NDArray[np.float64] = np.bincount(jets, weights=values.astype(np.float64), minlength=len(counts))
-    return found
+    return np.asarray(np.bincount(jets, weights=values.astype(np.float64), minlength=len(counts)), np.float64)
 
 
 def _mean(values: NDArray[Any], counts: NDArray[np.int64]) -> NDArray[np.float64]:

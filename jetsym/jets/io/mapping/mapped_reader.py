@@ -12,14 +12,15 @@ from typing import TYPE_CHECKING, Any, Self, cast
 import numpy as np
 
 from jetsym.errors import ConfigError, DataError
-from jetsym.jets.io.formats.base import format_of
 from jetsym.jets.io.formats.index import EmptyFileError, FileIndex, JetReader
 from jetsym.jets.io.formats.layout import AXIS_BRANCHES, LABEL_II, Layout, axis_of
 from jetsym.jets.io.formats.opening import explained
 from jetsym.jets.io.mapping.expressions import Expression
-from jetsym.jets.io.mapping.functions import Quantity, spread
+from jetsym.jets.io.mapping.functions import Quantity, as_condition, spread
 from jetsym.jets.io.mapping.inputs import pack_input
+from jetsym.jets.io.mapping.padding import refuse_padding
 from jetsym.jets.io.mapping.reweighting import WeaverWeights, bin_numbers, bin_weights
+from jetsym.jets.io.mapping.several_jets import index_jets, open_mapped
 from jetsym.jets.io.mapping.tree_mapping import WEIGHT, Reweighting, TreeMapping, cartesian
 from jetsym.jets.io.packed_inputs import PackedInput
 from jetsym.jets.io.remote import File
@@ -44,10 +45,7 @@ def index_mapped(path: File, mapping: TreeMapping) -> FileIndex:
     ConfigError
         If what the mapping says has no meaning for these branches.
     """
-    form = format_of(path)
-    if (open_table := form.table) is None:
-        raise DataError(f"{path}: {mapping.path} maps columns of files, of which {form.name} does not tell")
-    with explained(path), open_table(path, mapping.tree) as table:
+    with explained(path), open_mapped(path, mapping) as table:
         if not table.n_entries:
             raise EmptyFileError(f"{table.source} holds no jets; expected at least one")
         if mapping.jet_if_there and mapping.jet is not None:
@@ -59,10 +57,11 @@ def index_mapped(path: File, mapping: TreeMapping) -> FileIndex:
             expression.check_names([*known, *mapping.variables, *mapping.file_values], source=table.source)
         first = mapping.branches(_of_particles(mapping))
         names = dict.fromkeys([*first, *mapping.branches(expressions)])
+        names |= dict.fromkeys(name for name in (mapping.owner, mapping.place) if name is not None)
         depths = {name: table.depth(name) for name in names}
         if not any(depths[name] for name in first):
             raise DataError(f"{table.source} has no list of particles in any of {', '.join(first)}, its particles")
-        raw = table.index([*names], _layout(mapping, path))
+        raw = index_jets(mapping, table, table.index([*names], _layout(mapping, path)))
     reader = partial(MappedReader, mapping, raw)
     if mapping.selection is None:
         return replace(raw, reader=reader)
@@ -181,11 +180,11 @@ class MappedJets:
             return np.empty(0, np.float32), np.zeros(len(self._entries), np.int64)
         momenta, counts = self._particles
         if name in P4_BRANCHES:
-            values = momenta[P4_BRANCHES.index(name)]
-        else:
-            expression = self._mapping.scalars[name.removeprefix("part_")]
-            values = self._spread(expression, self.value(expression), counts)
-        return values if self._order is None else values[self._order], counts
+            return momenta[P4_BRANCHES.index(name)], counts
+        expression = self._mapping.scalars[name.removeprefix("part_")]
+        chosen, all_counts = self._chosen
+        values = self._spread(expression, self.value(expression), all_counts)
+        return values if chosen is None else values[chosen], counts
 
     def inputs(self) -> dict[str, PackedInput]:
         """Compute the inputs, standardised and without padding."""
@@ -200,10 +199,8 @@ class MappedJets:
     def selected(self) -> NDArray[np.bool_]:
         """Tell which of the entries are wanted."""
         assert self._mapping.selection is not None
-        chosen = self.of_jets(self._mapping.selection)
-        if chosen.dtype != np.bool_:
-            raise ConfigError(f"{self._mapping.selection} is no condition; expected a comparison, such as jet_pt > 500")
-        return chosen
+        selection = self._mapping.selection
+        return as_condition(Quantity(self.of_jets(selection)), str(selection)).values
 
     def bins(self) -> tuple[tuple[NDArray[np.int64], ...], NDArray[np.bool_]]:
         """Find class and bin of each jet, as an index of a table of weights, and whether it lies in the bins."""
@@ -258,13 +255,23 @@ class MappedJets:
             jet = np.repeat(np.arange(len(counts)), counts)
             return axis_of(np.stack([np.bincount(jet, weights=one, minlength=len(counts)) for one in momenta]))
         parts = momentum.in_gev({name: self.of_jets(each) for name, each in momentum.parts.items()})
-        if "pt" in parts:
+        if "eta" in parts:
             values = [parts[name] for name in ("pt", "eta", "phi")]
             return dict(zip(AXIS_BRANCHES, [*values, cartesian(parts)[0]], strict=True))
         return axis_of(np.stack(cartesian(parts)))
 
     @cached_property
     def _particles(self) -> tuple[list[NDArray[Any]], NDArray[np.int64]]:
+        """(E, px, py, pz) of the particles that are meant, in GeV, in their order, and their number in each jet."""
+        momenta, counts = self._momenta
+        chosen, _ = self._chosen
+        if chosen is None:
+            return momenta, counts
+        jets = np.repeat(np.arange(len(counts)), counts)[chosen]
+        return [one[chosen] for one in momenta], np.bincount(jets, minlength=len(counts))
+
+    @cached_property
+    def _momenta(self) -> tuple[list[NDArray[Any]], NDArray[np.int64]]:
         """(E, px, py, pz) of all particles in GeV, in the order of the file, and their number in each jet."""
         momentum = self._mapping.particles
         assert momentum is not None
@@ -273,15 +280,28 @@ class MappedJets:
         if counts is None:
             raise ConfigError(f"{momentum.parts['px' if 'px' in found else 'pt']} has no value per particle")
         parts = {name: self._spread(momentum.parts[name], one, counts) for name, one in found.items()}
+        where = self._mapping.where
+        kept = None if where is None else self._spread(where, as_condition(self.value(where), str(where)), counts)
+        lists = {name: parts[name] for name, one in found.items() if one.counts is not None}
+        refuse_padding(self._raw.path, self._mapping, lists, counts, self._entries, kept)
+        # What is computed from padding need not be a constant, such as a direction relative to the jet's.
+        names = self._mapping.branches(momentum.parts.values())
+        stored = {name: one.values for name in names if (one := self._branch(name)).counts is not None}
+        if all(len(one) == counts.sum() for one in stored.values()):
+            refuse_padding(self._raw.path, self._mapping, stored, counts, self._entries, kept)
+        self._kept = kept
         return cartesian(momentum.in_gev(parts)), counts
 
     @cached_property
-    def _order(self) -> NDArray[np.int64] | None:
-        if not self._mapping.by_pt:
-            return None
-        (_, px, py, _), counts = self._particles
-        pt = np.hypot(px.astype(np.float64), py.astype(np.float64))
-        return np.lexsort((-pt, np.repeat(np.arange(len(counts)), counts)))
+    def _chosen(self) -> tuple[NDArray[np.int64] | None, NDArray[np.int64]]:
+        """Which particles of all are meant, in their order, None for all as they are; and how many all jets have."""
+        (_, px, py, _), counts = self._momenta
+        chosen = None if self._kept is None else np.flatnonzero(self._kept)
+        if self._mapping.by_pt:
+            chosen = np.arange(len(px)) if chosen is None else chosen
+            pt = np.hypot(px[chosen].astype(np.float64), py[chosen].astype(np.float64))
+            chosen = chosen[np.lexsort((-pt, np.repeat(np.arange(len(counts)), counts)[chosen]))]
+        return chosen, counts
 
     def of_jets(self, expression: Expression) -> NDArray[Any]:
         """Compute (B,) numbers of jets."""
@@ -305,7 +325,8 @@ class MappedJets:
         try:
             return expression.evaluate(self._branch)
         except DataError as error:
-            raise DataError(f"{self._raw.path}: {error}") from error
+            where = f"{self._raw.path}: "  # what reads the file has said so already
+            raise DataError(f"{'' if str(error).startswith(where) else where}{error}") from error
 
     def _branch(self, name: str) -> Quantity:
         """Return the values of a branch, of the entries that are wanted."""

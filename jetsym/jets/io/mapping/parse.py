@@ -20,10 +20,14 @@ from jetsym.jets.io.mapping.weaver import is_weaver, weaver_mapping
 from jetsym.jets.io.remote import File
 from jetsym.jets.schema import SCALARS
 
-__all__ = ["load_mapping", "open_mapping"]
+__all__ = ["PUBLIC", "load_mapping", "open_mapping"]
+
+_PUBLIC = Path(__file__).parent / "public"
+#: Names of mappings that jetsym knows, of public sets of jets.
+PUBLIC = tuple(sorted(file.stem for file in _PUBLIC.glob("*.yaml")))
 
 _UNITS = {"GeV": 1.0, "MeV": 1000.0}
-_DIRECTIONS = (("px", "py", "pz"), ("pt", "eta", "phi"))
+_DIRECTIONS = (("px", "py", "pz"), ("pt", "eta", "phi"), ("pt", "rapidity", "phi"))
 _LABELS = ("one_hot", "value", "files")
 #: Fields of a record of jets, which no column may take.
 _RESERVED = ("jet", "constituents", "label", "jet_label", "jet_pt", "jet_eta", "jet_phi", "jet_energy")
@@ -32,7 +36,7 @@ _RESERVED = ("jet", "constituents", "label", "jet_label", "jet_pt", "jet_eta", "
 def load_mapping(
     path: str | os.PathLike[str] | TreeMapping | None, *, vectors: str | None = None
 ) -> TreeMapping | None:
-    """Read a mapping from its file; what has been read already, and None, are given back.
+    """Read a mapping from its file, or from its name in :data:`PUBLIC`; what has been read, and None, are given back.
 
     A data configuration of weaver-core is a mapping too, see :mod:`jetsym.jets.io.mapping.weaver`; ``vectors`` names
     the input that holds the momenta.
@@ -45,10 +49,14 @@ def load_mapping(
     if path is None or isinstance(path, TreeMapping):
         return path
     file = Path(path).expanduser()
+    if not file.exists() and file.name in PUBLIC and file == Path(file.name):
+        file = _PUBLIC / f"{file.name}.yaml"
     try:
         found = yaml.load(file.read_text(encoding="utf-8"), Loader=_Loader)
     except OSError as error:
-        raise ConfigError(f"the mapping {file} cannot be read ({error.strerror}); expected a YAML file") from error
+        raise ConfigError(
+            f"the mapping {file} cannot be read ({error.strerror}); expected a YAML file, or one of {', '.join(PUBLIC)}"
+        ) from error
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         raise ConfigError(f"the mapping {file} is no YAML ({' '.join(str(error).split())})") from error
     if is_weaver(found):
@@ -83,7 +91,23 @@ def open_mapping(
 
 
 class _Loader(yaml.SafeLoader):  # type: ignore[misc]  # yaml has no types
-    """yaml's own safe loader, which takes the last of two equal keys without a word."""
+    """yaml's own safe loader, which takes the last of two equal keys without a word.
+
+    A word may begin with a backtick. Folded blocks (>) keep their lines where a # stands in them, as a comment ends
+    with its line; those of text in quotes cannot be told, and are one line, in which comments are refused.
+    """
+
+    def check_plain(self) -> bool:
+        return bool(super().check_plain()) or self.peek() == "`"
+
+    def construct_scalar(self, node: yaml.ScalarNode) -> Any:
+        found = super().construct_scalar(node)
+        if node.style == "|" or "#" not in found:
+            return found
+        if node.style == ">":
+            written = node.start_mark.buffer[node.start_mark.pointer : node.end_mark.pointer]
+            return written.partition("\n")[2]
+        return " ".join(found.split())
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         keys = [getattr(key, "value", None) for key, _ in node.value]
@@ -115,6 +139,12 @@ class _Section:
         found = self.take(key)
         return None if found is None else _expression(found, self.at(key))
 
+    def branch(self, key: str) -> str | None:
+        found = self.take(key)
+        if found is not None and not isinstance(found, str):
+            raise ConfigError(f"{self.at(key)} is {_shown(found)}; expected the name of a branch")
+        return None if found is None else found.strip("`")
+
     def at(self, key: str) -> str:
         return f"{self.where}{self._separator}{key}"
 
@@ -132,6 +162,10 @@ def _mapping(path: Path, found: _Section) -> TreeMapping:
     order = particles.take("order", "file")
     if order not in ("file", "pt"):
         raise ConfigError(f"{particles.at('order')} is {_shown(order)}; expected pt, or file")
+    owner, place = particles.branch("jet"), particles.branch("index")
+    if place is not None and owner is None:
+        raise ConfigError(f"{particles.at('index')} says which particle a row is; expected {particles.at('jet')} too")
+    where = particles.expression("where")
     scalars = {name: one for name in SCALARS if (one := particles.expression(name)) is not None}
     if len(scalars) not in (0, 6, 10) or list(scalars) != list(SCALARS[: len(scalars)]):
         missing = [name for name in SCALARS[: 10 if set(scalars) & set(SCALARS[6:]) else 6] if name not in scalars]
@@ -150,8 +184,13 @@ def _mapping(path: Path, found: _Section) -> TreeMapping:
     tree = found.take("tree")
     if tree is not None and not isinstance(tree, str):
         raise ConfigError(f"{found.at('tree')} is {_shown(tree)}; expected the name of a tree")
-    columns = _columns(found.section("columns"), weighted=reweighting is not None)
+    columns, targets = (
+        _columns(found.section(key), weighted=reweighting is not None) for key in ("columns", "targets")
+    )
+    if twice := sorted(columns.keys() & targets):
+        raise ConfigError(f"{found.at('targets')} has {twice[0]!r}, which is a column too; expected names of their own")
     selection = found.expression("selection")
+    friends = _friends(found.section("friends"))
     found.end()
     return TreeMapping(
         path=path,
@@ -160,24 +199,43 @@ def _mapping(path: Path, found: _Section) -> TreeMapping:
         jet=axis,
         by_pt=order == "pt",
         scalars=scalars,
-        columns=columns,
+        columns=columns | targets,
         labels=labels,
         selection=selection,
         reweighting=reweighting,
         fingerprint=hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16],
+        owner=owner,
+        place=place,
+        friends=friends,
+        where=where,
+        targets=tuple(targets),
     )
+
+
+def _friends(section: _Section | None) -> dict[str, tuple[str, str | None]]:
+    friends = {}
+    for name, found in ({} if section is None else section.left).items():
+        place = {"file": found} if isinstance(found, str) else found
+        words = isinstance(place, dict) and all(isinstance(each, str) for each in place.values())
+        if not words or "file" not in place or not {*place} <= {"file", "tree"} or not name.isidentifier():
+            raise ConfigError(
+                f"friends: {name} is {_shown(found)}; expected a name of letters, digits and _, with a file beside "
+                "the data ({stem} stands for the data's own name), or with file: and tree:"
+            )
+        friends[name] = place["file"], place.get("tree")
+    return friends
 
 
 def _momentum(section: _Section) -> Momentum:
     units = section.take("units", "GeV")
     if units not in _UNITS:
         raise ConfigError(f"{section.at('units')} is {_shown(units)}; expected {' or '.join(_UNITS)}")
-    names = [*_DIRECTIONS[0], *_DIRECTIONS[1], "energy", "mass"]
+    names = [*dict.fromkeys(name for direction in _DIRECTIONS for name in direction), "energy", "mass"]
     parts = {name: one for name in names if (one := section.expression(name)) is not None}
     if not any(parts.keys() == {*direction, scale} for direction in _DIRECTIONS for scale in ("energy", "mass")):
         raise ConfigError(
-            f"{section.where} has {', '.join(parts) or 'no momenta'}; expected px, py, pz or pt, eta, phi, and with "
-            "them energy or mass"
+            f"{section.where} has {', '.join(parts) or 'no momenta'}; expected px, py, pz or pt, eta (or "
+            "rapidity), phi, and with them energy or mass"
         )
     return Momentum(parts, _UNITS[units])
 

@@ -22,7 +22,7 @@ __all__ = ["WEIGHT", "Labels", "MappedInput", "Momentum", "Reweighting", "TreeMa
 
 @dataclass(frozen=True)
 class Momentum:
-    """Four-momenta as px, py, pz or pt, eta, phi, with an energy or a mass.
+    """Four-momenta as px, py, pz or pt, eta or rapidity, phi, with an energy or a mass.
 
     Parameters
     ----------
@@ -39,7 +39,7 @@ class Momentum:
         """Return the values of the parts in GeV, where they are no angles; GeV are left as they are."""
         if self.divisor == 1:
             return values
-        angles = ("eta", "phi")
+        angles = ("eta", "rapidity", "phi")
         return {n: one if n in angles else one.astype(np.float64) / self.divisor for n, one in values.items()}
 
 
@@ -141,6 +141,15 @@ class TreeMapping:
         As far as they are given.
     fingerprint
         Of all that it says, comments and spaces aside.
+    owner, place
+        Where there are several jets in an entry: branches with the number of the jet that each particle, or each row
+        of a table between jets and particles, is of, and with the number of the particle of each row.
+    friends
+        Name -> file, beside the data, and its tree, whose branches are read as ``name.branch``.
+    where
+        Which of the particles are meant; None for all.
+    targets
+        Names of the columns that are targets of a regression.
     inputs
         What networks take beside the momenta, by name.
     variables
@@ -167,6 +176,11 @@ class TreeMapping:
     selection: Expression | None
     reweighting: Reweighting | WeaverWeights | None
     fingerprint: str
+    owner: str | None = None
+    place: str | None = None
+    friends: Mapping[str, tuple[str, str | None]] = field(default_factory=dict)
+    where: Expression | None = None
+    targets: tuple[str, ...] = ()
     inputs: Mapping[str, MappedInput] = field(default_factory=dict)
     variables: Mapping[str, Expression] = field(default_factory=dict)
     file_values: Mapping[str, tuple[tuple[str, float], ...]] = field(default_factory=dict)
@@ -179,6 +193,7 @@ class TreeMapping:
         found = [] if self.particles is None else [*self.particles.parts.values()]
         found += [*self.scalars.values(), *self.columns.values()]
         found += [one for each in self.inputs.values() for one in each.variables]
+        found += [] if self.where is None else [self.where]
         found += [] if self.jet is None else self.jet.parts.values()
         found += [] if self.labels is None else self.labels.one_hot
         found += [] if self.labels is None or self.labels.value is None else [self.labels.value]
@@ -227,14 +242,26 @@ def cartesian(parts: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
     >>> parts = {"pt": np.array([3.0]), "eta": np.array([0.0]), "phi": np.array([0.0]), "mass": np.array([4.0])}
     >>> [values.item() for values in cartesian(parts)]
     [5.0, 3.0, 0.0, 0.0]
+    >>> parts["rapidity"] = parts.pop("eta") + np.arctanh(12 / 13)
+    >>> [round(values.item(), 12) for values in cartesian(parts)]
+    [13.0, 3.0, 0.0, 12.0]
     """
+    if "px" in parts and "energy" in parts:
+        return [parts[name] for name in ("energy", "px", "py", "pz")]
     with np.errstate(all="ignore"):  # what is not finite is found and counted later
+        wide = {name: one.astype(np.float64) for name, one in parts.items()}
         if "px" in parts:
             px, py, pz = (parts[name] for name in ("px", "py", "pz"))
         else:
-            pt, eta, phi = (parts[name].astype(np.float64) for name in ("pt", "eta", "phi"))
-            px, py, pz = pt * np.cos(phi), pt * np.sin(phi), pt * np.sinh(eta)
+            px, py = wide["pt"] * np.cos(wide["phi"]), wide["pt"] * np.sin(wide["phi"])
+        if "rapidity" in parts:  # E = mT cosh y and pz = mT sinh y, with mT² = m² + pT²
+            if "energy" in parts:
+                return [parts["energy"], px, py, wide["energy"] * np.tanh(wide["rapidity"])]
+            transverse = np.hypot(wide["mass"], wide["pt"])
+            return [transverse * np.cosh(wide["rapidity"]), px, py, transverse * np.sinh(wide["rapidity"])]
+        if "eta" in parts:
+            pz = wide["pt"] * np.sinh(wide["eta"])
         if "energy" in parts:
             return [parts["energy"], px, py, pz]
-        squares = [one.astype(np.float64) ** 2 for one in (parts["mass"], px, py, pz)]
+        squares = [one.astype(np.float64) ** 2 for one in (wide["mass"], px, py, pz)]
         return [np.sqrt(np.sum(squares, axis=0)), px, py, pz]
