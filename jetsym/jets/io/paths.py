@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from jetsym.errors import DataError
 from jetsym.files import UNFINISHED, expect_data, is_hidden
+from jetsym.jets.io.formats.cached import is_cache
 from jetsym.jets.io.registry import FORMATS, readable
 from jetsym.jets.io.remote import File, RemoteFile, is_remote
 
 __all__ = ["Paths", "data_in", "jet_files", "local_files", "would_be_read"]
 
-#: A file, a glob pattern, a directory, or a sequence of these.
+#: A path after a name and a colon; a single letter before it would be a drive.
+_NAMED = re.compile(r"(?P<name>\w[\w+-]+):(?P<path>[^:].*)", re.DOTALL)
+
+#: A file, a glob pattern, a directory, a cache, ``@LIST``, or a sequence of these.
 Paths = str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
 
 
@@ -24,7 +29,9 @@ def local_files(paths: Paths) -> list[Path]:
     ----------
     paths
         A pattern gives what it matches, sorted by name (``**`` descends); a directory all ``*.root`` below it,
-        sorted by path (else all files of the next format that is there); a sequence keeps its own order. A file that
+        sorted by path (else all files of the next format that is there); a cache itself; ``@LIST`` what the lines of a
+        text file name (those after # do not count, and relative paths begin at its folder); a sequence keeps its own
+        order. A name before a path (``QCD:/data/QCD_*.root``), as weaver-core has it, says nothing here. A file that
         is named twice is listed once. Hidden files, in hidden folders too, and editors' copies (``x.root~``) are
         matched by no pattern and taken from no directory, unless a pattern names the hidden folder.
 
@@ -57,7 +64,7 @@ def jet_files(paths: Paths) -> list[File]:
     >>> print(*jet_files(["https://example.org/b.root", "https://example.org/a.root", "https://example.org/b.root"]))
     https://example.org/b.root https://example.org/a.root
     """
-    named = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
+    named = _listed(paths)
     if not named:
         raise DataError("no paths to read; expected a ROOT file, a pattern, a directory or a sequence of these")
     files: dict[File, File] = {}
@@ -91,7 +98,7 @@ def data_in(folder: Path) -> list[Path]:
 
 def would_be_read(file: Path, paths: Paths) -> bool:
     """Tell whether a file, were it there, would be one of those that a directory or a pattern among the paths means."""
-    named = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
+    named = _listed(paths)
     places = [Path(path).expanduser() for path in named if not (isinstance(path, str) and is_remote(path))]
     return any(
         file.resolve().is_relative_to(place.resolve())
@@ -101,8 +108,52 @@ def would_be_read(file: Path, paths: Paths) -> bool:
     )
 
 
+def _listed(paths: Paths) -> list[str | os.PathLike[str]]:
+    """Take lists in text files apart (``@files.txt``), and the names before paths, as weaver-core has them, off."""
+    named = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
+    return [one for path in named for one in (_read_list(path) if _is_list(path) else [_unnamed(path)])]
+
+
+def _is_list(path: str | os.PathLike[str]) -> bool:
+    return str(path).startswith("@") and not Path(path).exists()
+
+
+def _read_list(path: str | os.PathLike[str]) -> list[str | os.PathLike[str]]:
+    """Read the paths of a text file, one a line; those that are not absolute begin at its folder."""
+    file = Path(str(path)[1:]).expanduser()
+    try:
+        lines = [line.strip() for line in file.read_text(encoding="utf-8").splitlines()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(
+            f"{path}: the list {file} cannot be read ({error}); expected a text file, a path a line"
+        ) from error
+    found = [_unnamed(line) for line in lines if line and not line.startswith("#")]
+    if not found:
+        raise DataError(f"{path}: the list {file} names no files; expected a path, a pattern or a directory a line")
+    # A list in a list would be one too many.
+    if twice := next((line for line in found if str(line).startswith("@")), None):
+        raise DataError(f"{path}: the list {file} names another list, {twice}; expected files, patterns or directories")
+    return [one if is_remote(str(one)) else file.parent / Path(one).expanduser() for one in found]
+
+
+def _unnamed(path: str | os.PathLike[str]) -> str | os.PathLike[str]:
+    """Take off the name of a group that weaver-core writes before a path: ``QCD:/data/QCD_*.root``.
+
+    Examples
+    --------
+    >>> [str(_unnamed(path)) for path in ("QCD:/data/*.root", "https://example.org/a.root", "a.root")]
+    ['/data/*.root', 'https://example.org/a.root', 'a.root']
+    """
+    found = _NAMED.fullmatch(str(path)) if isinstance(path, str) else None
+    if found is None or is_remote(str(path)) or Path(path).exists():
+        return path
+    return found["path"]
+
+
 def _expand(path: Path) -> list[Path]:
     if path.is_dir():
+        if is_cache(path):
+            return [path]
         _expect_finished(path)
         for one in FORMATS.values():
             if found := sorted(file for end in one.suffixes for file in _seen(path, f"*{end}")):

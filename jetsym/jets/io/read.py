@@ -33,7 +33,17 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-__all__ = ["BadJets", "ColumnSet", "MappingFile", "check_number", "padded", "read", "read_block", "read_packed"]
+__all__ = [
+    "BadJets",
+    "ColumnSet",
+    "MappingFile",
+    "check_number",
+    "narrowed",
+    "padded",
+    "read",
+    "read_block",
+    "read_packed",
+]
 
 
 BadJets = Literal["raise", "drop"]
@@ -104,8 +114,9 @@ def read(
     Parameters
     ----------
     paths
-        A file, a glob pattern, a directory (all ``*.root`` below it), the address of a ROOT file (https, s3, root), or
-        a sequence of these; files are read in sorted order, or in the order of the sequence, and each once.
+        A file, a glob pattern, a directory (all ``*.root`` below it), a cache of ``jetsym convert``, the address of a
+        ROOT file (https, s3, root), ``@LIST`` for a text file of these, or a sequence of them; files are read in sorted
+        order, or in the order of the sequence, and each once.
     limit
         Read at most this many jets in total. They are spread evenly over the files, and over the jets of each, as some
         files keep class after class or are sorted by pT; where a file has fewer, the others give more. Up to 256
@@ -375,6 +386,13 @@ def read_block(
         If the file is damaged, has changed or gone, or holds bad jets or labels.
     """
     path, layout = index.path, index.layout
+    if index.packed is not None:
+        jets = narrowed(index.packed, columns=columns, also=also).slice(start, stop)
+        place = None if arena is None else arena.reserve(len(jets.values))
+        if arena is None or place is None:
+            return jets, None
+        arena.values[place : place + len(jets.values)] = jets.values
+        return arena.move(jets, place), None
     names = layout.columns if columns == "all" else tuple(name for name in layout.columns if name in also)
     with index.reader(index) as file, explained(path):
         flat = {name: file.flat(name, start, stop) for name in (*AXIS_BRANCHES, *layout.labels)}
@@ -418,6 +436,13 @@ def read_block(
         return jets, None
     good, kept = _without_bad(index, np.arange(start, stop), jets, bad_jets)
     return good if arena is None or kept is not None else arena.move(good, place), kept
+
+
+def narrowed(jets: PackedJets, *, columns: ColumnSet, also: Sequence[str] = ()) -> PackedJets:
+    """Return a view of jets with no more of them than :func:`read_block` reads."""
+    names = [name for name in jets.columns if columns == "all" or name in also]
+    kept = replace(jets, columns={name: jets.columns[name] for name in names})
+    return kept if columns != "kin" else replace(kept, values=jets.values[:, :4], kinds=None, inputs={})
 
 
 def _without_bad(

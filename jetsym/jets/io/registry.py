@@ -5,10 +5,12 @@ A format registers itself with :func:`register`; those of jetsym stand in :mod:`
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import jetsym.jets.io.formats  # noqa: F401 - whose formats register themselves
 from jetsym.jets.io.formats.base import FORMATS, Format, format_of, readable, register
+from jetsym.jets.io.formats.cached import index_cache
 from jetsym.jets.io.formats.index import FileIndex, JetReader
 from jetsym.jets.io.formats.opening import explained
 from jetsym.jets.io.remote import File
@@ -35,6 +37,8 @@ def index_file(path: File, mapping: TreeMapping | None = None) -> FileIndex:
     DataError
         If the file is missing, is not what its name says, is damaged, or lacks the tree, jets or a branch.
     """
+    if isinstance(path, Path) and path.is_dir():
+        return index_cache(path, mapping)
     if mapping is not None:
         from jetsym.jets.io.mapping.mapped_reader import index_mapped
 

@@ -18,6 +18,8 @@ from jetsym.jets.io.remote import File
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from jetsym.jets.io.packed import PackedJets
+
 __all__ = ["Branch", "EmptyFileError", "FileIndex", "JetReader"]
 
 #: Jets that are read at once where a file does not say.
@@ -107,6 +109,8 @@ class FileIndex:
         Of the columns of a table: 0 for one number per entry, 1 for a list, 2 for a list of lists.
     chosen
         Bits that say which of the file's entries the jets are; None if all.
+    packed
+        The jets themselves, of a cache.
     total
         Number of the file's entries, where only some are jets.
     """
@@ -124,6 +128,7 @@ class FileIndex:
     depths: Mapping[str, int] = field(default_factory=dict)
     chosen: NDArray[np.uint8] | None = None
     total: int | None = None
+    packed: PackedJets | None = None
 
     @classmethod
     def of(

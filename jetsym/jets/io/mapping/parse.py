@@ -79,6 +79,9 @@ def open_mapping(
         If a file cannot be read; with ``skip_bad`` it is left out.
     """
     mapping = load_mapping(path)
+    files = [file for file in files if not (isinstance(file, Path) and file.is_dir())]
+    if not files:  # caches, which hold what their mapping has given
+        return mapping
     if mapping is not None and mapping.is_unmeasured:
         from jetsym.jets.io.mapping.measure import measured
 

@@ -112,7 +112,7 @@ class JetFiles:
             layout = index.layout
             scalars = layout.scalars if columns != "kin" else ()
             names = tuple(name for name in layout.columns if columns == "all" or name in also)
-            kinds.append((layout.labels, layout.classes, names, scalars))
+            kinds.append((bool(layout.labels), layout.classes, names, scalars))
             pieces = cut(index.boundaries) if largest is None else cut(index.boundaries, largest=largest)
             self.blocks += [Block(len(self.files), start, stop) for start, stop in pieces]
             self.files.append(path)
@@ -139,7 +139,7 @@ class JetFiles:
     def _agree(self, kinds: list[tuple[Any, ...]], columns: ColumnSet, skip_bad: bool) -> None:
         """Refuse, or leave out, files that hold other quantities than most."""
         usual = Counter(kinds).most_common(1)[0][0]
-        self.labelled, self.classes, self.names = bool(usual[0]), usual[1], usual[2]
+        self.labelled, self.classes, self.names = usual[:3]
         self._in_arena = columns == "kin" or usual[3] == SCALAR_BRANCHES  # the rows that an arena has room for
         for number, kind in enumerate(kinds):
             if kind == usual:

@@ -11,19 +11,30 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from jetsym.errors import ConfigError, DataError
+from jetsym.errors import DataError
 from jetsym.files import sha256_of
-from jetsym.jets.inputs import InputForm
 from jetsym.jets.io.arena import Arena
+from jetsym.jets.io.formats.cached import (
+    FORMAT,
+    MANIFEST,
+    SourceFile,
+    check_sources,
+    column_file,
+    expect_mapping,
+    input_file,
+    is_cache,
+    load_manifest,
+    open_jets,
+)
 from jetsym.jets.io.oddities import Oddities, Skipped
 from jetsym.jets.io.packed import PackedJets
-from jetsym.jets.io.packed_inputs import PackedInput
+from jetsym.jets.io.read import narrowed
 from jetsym.jets.io.streaming.blocks import ENTRY, FILE, Block, Flat
 from jetsym.progress import progress_bar
 
@@ -45,32 +56,11 @@ __all__ = [
     "verify",
 ]
 
-MANIFEST = "manifest.json"
-FORMAT = {"format": "jetsym cache", "version": 1}
 
 #: Up to this size all jets of a cache are shuffled at once; beyond, blocks of successive ones are.
 _AT_ONCE = 16e9
 #: Bytes of a block: long enough for a disk to read it at full speed.
 _BLOCK = 2_000_000
-
-
-@dataclass(frozen=True)
-class SourceFile:
-    """A file of which a cache has been made."""
-
-    path: str
-    bytes: int
-    mtime_ns: int
-    sha256: str
-
-    def differs(self, path: Path) -> str | None:
-        """Say in what a file is not this one, or None. Its checksum is computed only if its time has changed."""
-        status = path.stat()
-        if status.st_size != self.bytes:
-            return f"it holds {status.st_size} bytes, and held {self.bytes}"
-        if status.st_mtime_ns != self.mtime_ns and sha256_of(path) != self.sha256:
-            return "its contents have changed"
-        return None
 
 
 class CacheFiles:
@@ -104,21 +94,14 @@ class CacheFiles:
         numbered: bool = False,
     ) -> None:
         manifest = load_manifest(folder)
-        made_with, asked = manifest.get("mapping"), None if mapping is None else mapping.fingerprint
-        if made_with != asked and (sources is not None or asked is not None):
-            how = "without a mapping" if made_with is None else f"with {'another' if asked else 'a'} mapping"
-            raise ConfigError(
-                f"{folder} is a cache that was made {how}; choose another folder, or make it again: "
-                "jetsym convert … --overwrite"
-            )
-        _check_sources(folder, [SourceFile(**entry) for entry in manifest["sources"]], sources)
+        expect_mapping(folder, manifest, mapping, strict=sources is not None)
+        check_sources(folder, [SourceFile(**entry) for entry in manifest["sources"]], sources)
         order = ("kin", "full", "all")
         if order.index(columns) > order.index(manifest["columns"]):
             raise DataError(
                 f"{folder} holds columns={manifest['columns']!r}, and {columns!r} are asked for; "
                 "make it again: jetsym convert … --overwrite"
             )
-        arrays = {name: _mapped(folder, name, entry) for name, entry in manifest["files"].items()}
         narrow = columns == "kin" and manifest["columns"] != "kin"
         self.files = [folder]
         self.oddities = Oddities()
@@ -128,24 +111,13 @@ class CacheFiles:
         self._columns = columns
         self.names = tuple(name for name in manifest["names"] if columns == "all" or name in also)
         self._sha256 = hashlib.sha256(json.dumps(manifest["files"], sort_keys=True).encode()).hexdigest()[:16]
-        self._jets = PackedJets(
-            offsets=arrays["offsets.npy"],
-            values=arrays["values.npy"][:, : 4 if columns == "kin" else 8],
-            kinds=None if columns == "kin" else arrays.get("kinds.npy"),
-            jet_p4=arrays["jet_p4.npy"],
-            label=arrays.get("label.npy"),
-            classes=self.classes,
-            columns={name: arrays[column_file(name)] for name in self.names},
-            inputs={} if columns == "kin" else _inputs(manifest.get("inputs", {}), arrays),
-        )
+        self._jets = narrowed(open_jets(folder, manifest), columns=columns, also=also)
         self.labelled = self._jets.label is not None
         n_jets = len(self._jets)
         self.n_entries = [n_jets]
         if numbered:
             places = {FILE: np.zeros(n_jets, np.int64), ENTRY: np.arange(n_jets)}
             self._jets = replace(self._jets, columns={**self._jets.columns, **places})
-        if n_jets != manifest["jets"] or self._jets.offsets[-1] != len(self._jets.values):
-            raise DataError(f"{folder}: its arrays do not go together; make the cache again")
         some = np.unique(np.linspace(0, n_jets - 1, min(n_jets, 2000)).astype(np.int64))
         self.oddities.see(folder, self._jets.take(some), counted=False)
         size = sum(entry["bytes"] for entry in manifest["files"].values())
@@ -190,46 +162,6 @@ class CacheFiles:
         return f"{self._sha256} {self._columns} {own}".rstrip()
 
 
-def is_cache(folder: Path) -> bool:
-    """Tell whether a folder holds a finished cache."""
-    try:
-        found = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return False
-    return isinstance(found, dict) and found.get("format") == FORMAT["format"]
-
-
-def load_manifest(folder: Path) -> dict[str, Any]:
-    """Read the manifest of a cache.
-
-    Raises
-    ------
-    DataError
-        If there is none, or one of another version.
-    """
-    if not is_cache(folder):
-        unfinished = " but one that is not finished: run jetsym convert again" if any(folder.glob("*.npy")) else ""
-        raise DataError(f"{folder} holds no cache of jets{unfinished}; make one with: jetsym convert PATHS --out DIR")
-    manifest: dict[str, Any] = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-    needed = {"version", "columns", "classes", "names", "jets", "sources", "files"}
-    if manifest.get("version") != FORMAT["version"] or not needed <= manifest.keys():
-        raise DataError(
-            f"{folder} is a cache of version {manifest.get('version')}; this jetsym reads {FORMAT['version']}: "
-            "make it again with jetsym convert … --overwrite"
-        )
-    return manifest
-
-
-def column_file(name: str) -> str:
-    """Name the file of a per-jet column."""
-    return f"column_{name}.npy"
-
-
-def input_file(name: str, what: Literal["values", "offsets"]) -> str:
-    """Name one of the files of an input."""
-    return f"input_{name}_{what}.npy"
-
-
 def verify(folder: str | Path, *, progress: bool = True) -> int:
     """Compare all files of a cache, or of a generated sample, with the sha256 in its manifest; gives their number.
 
@@ -268,47 +200,3 @@ def describe(paths: Sequence[Path], *, progress: bool) -> list[dict[str, Any]]:
             entries.append(asdict(SourceFile(str(path.resolve()), status.st_size, status.st_mtime_ns, sha256_of(path))))
             advance(1)
     return entries
-
-
-def _inputs(forms: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> dict[str, PackedInput]:
-    """Put the inputs together, from their forms in the manifest."""
-    return {
-        name: PackedInput(
-            InputForm.read(said), arrays[input_file(name, "values")], arrays.get(input_file(name, "offsets"))
-        )
-        for name, said in forms.items()
-    }
-
-
-def _mapped(folder: Path, name: str, entry: dict[str, Any]) -> NDArray[Any]:
-    path = folder / name
-    try:
-        if path.stat().st_size != entry["bytes"]:
-            raise ValueError(f"it holds {path.stat().st_size} bytes, expected {entry['bytes']}")
-        # The plain view is faster to index than numpy's memmap; writable privately, as torch wants its memory.
-        array = np.load(path, mmap_mode="c", allow_pickle=False)
-        if not isinstance(array, np.ndarray):
-            raise ValueError("it is an archive, expected one array")
-        return np.asarray(array)
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path}: damaged ({error}); make the cache again: jetsym convert … --overwrite") from error
-
-
-def _check_sources(folder: Path, known: Sequence[SourceFile], asked: Sequence[Path] | None) -> None:
-    """Refuse a cache of other files than those asked for, or of files that have changed since."""
-    if asked is None:
-        pairs = [(source, Path(source.path)) for source in known if Path(source.path).exists()]
-    elif len(asked) != len(known):
-        raise ConfigError(
-            f"{folder} is a cache of {len(known)} files, and {len(asked)} are asked for; choose another folder, or "
-            "replace it: jetsym convert … --overwrite"
-        )
-    else:
-        pairs = list(zip(known, asked, strict=True))
-    for source, path in pairs:
-        if path.name != Path(source.path).name:
-            raise ConfigError(f"{folder} is a cache of other files: {source.path} is where {path} is asked for")
-        if reason := source.differs(path):
-            raise DataError(
-                f"{folder} is stale: it was made of {path}, but {reason}; make it again: jetsym convert … --overwrite"
-            )

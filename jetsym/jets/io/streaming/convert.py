@@ -101,6 +101,8 @@ def convert(
     expect_one_of("columns", columns, ("all", "full", "kin"))
     check_number("threads", threads, "threads")
     files, known = local_files(paths), load_mapping(mapping)
+    if cache := next((file for file in files if file.is_dir()), None):
+        raise DataError(f"{cache} is a cache already; expected files to make one of")
     if Path(out).expanduser().is_file():
         raise DataError(f"{out} is a file; expected a folder to write the cache to")
     folder = check_out(out, inputs=files, folder=True)

@@ -1,0 +1,217 @@
+"""Caches of jets (:mod:`jetsym.jets.io.streaming.cache`) as files among others: what is in the folder, and its jets."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from jetsym.errors import ConfigError, DataError
+from jetsym.files import sha256_of
+from jetsym.jets.inputs import InputForm
+from jetsym.jets.io.formats.index import FileIndex, JetReader
+from jetsym.jets.io.formats.layout import AXIS_BRANCHES, LABEL_II, Layout, axis_of
+from jetsym.jets.io.packed import PackedJets
+from jetsym.jets.io.packed_inputs import PackedInput
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from jetsym.jets.io.mapping.tree_mapping import TreeMapping
+
+__all__ = [
+    "FORMAT",
+    "MANIFEST",
+    "SourceFile",
+    "check_sources",
+    "column_file",
+    "expect_mapping",
+    "index_cache",
+    "input_file",
+    "is_cache",
+    "load_manifest",
+    "open_jets",
+]
+
+MANIFEST = "manifest.json"
+FORMAT = {"format": "jetsym cache", "version": 1}
+
+
+@dataclass(frozen=True)
+class SourceFile:
+    """A file of which a cache has been made."""
+
+    path: str
+    bytes: int
+    mtime_ns: int
+    sha256: str
+
+    def differs(self, path: Path) -> str | None:
+        """Say in what a file is not this one, or None. Its checksum is computed only if its time has changed."""
+        status = path.stat()
+        if status.st_size != self.bytes:
+            return f"it holds {status.st_size} bytes, and held {self.bytes}"
+        if status.st_mtime_ns != self.mtime_ns and sha256_of(path) != self.sha256:
+            return "its contents have changed"
+        return None
+
+
+def is_cache(folder: Path) -> bool:
+    """Tell whether a folder holds a finished cache."""
+    try:
+        found = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(found, dict) and found.get("format") == FORMAT["format"]
+
+
+def load_manifest(folder: Path) -> dict[str, Any]:
+    """Read the manifest of a cache.
+
+    Raises
+    ------
+    DataError
+        If there is none, or one of another version.
+    """
+    if not is_cache(folder):
+        unfinished = " but one that is not finished: run jetsym convert again" if any(folder.glob("*.npy")) else ""
+        raise DataError(f"{folder} holds no cache of jets{unfinished}; make one with: jetsym convert PATHS --out DIR")
+    manifest: dict[str, Any] = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    needed = {"version", "columns", "classes", "names", "jets", "sources", "files"}
+    if manifest.get("version") != FORMAT["version"] or not needed <= manifest.keys():
+        raise DataError(
+            f"{folder} is a cache of version {manifest.get('version')}; this jetsym reads {FORMAT['version']}: "
+            "make it again with jetsym convert … --overwrite"
+        )
+    return manifest
+
+
+def column_file(name: str) -> str:
+    """Name the file of a per-jet column."""
+    return f"column_{name}.npy"
+
+
+def input_file(name: str, what: Literal["values", "offsets"]) -> str:
+    """Name one of the files of an input."""
+    return f"input_{name}_{what}.npy"
+
+
+def _inputs(forms: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> dict[str, PackedInput]:
+    """Put the inputs together, from their forms in the manifest."""
+    return {
+        name: PackedInput(
+            InputForm.read(said), arrays[input_file(name, "values")], arrays.get(input_file(name, "offsets"))
+        )
+        for name, said in forms.items()
+    }
+
+
+def _mapped(folder: Path, name: str, entry: dict[str, Any]) -> NDArray[Any]:
+    path = folder / name
+    try:
+        if path.stat().st_size != entry["bytes"]:
+            raise ValueError(f"it holds {path.stat().st_size} bytes, expected {entry['bytes']}")
+        # The plain view is faster to index than numpy's memmap; writable privately, as torch wants its memory.
+        array = np.load(path, mmap_mode="c", allow_pickle=False)
+        if not isinstance(array, np.ndarray):
+            raise ValueError("it is an archive, expected one array")
+        return np.asarray(array)
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path}: damaged ({error}); make the cache again: jetsym convert … --overwrite") from error
+
+
+def check_sources(folder: Path, known: Sequence[SourceFile], asked: Sequence[Path] | None) -> None:
+    """Refuse a cache of other files than those asked for, or of files that have changed since."""
+    if asked is None:
+        pairs = [(source, Path(source.path)) for source in known if Path(source.path).exists()]
+    elif len(asked) != len(known):
+        raise ConfigError(
+            f"{folder} is a cache of {len(known)} files, and {len(asked)} are asked for; choose another folder, or "
+            "replace it: jetsym convert … --overwrite"
+        )
+    else:
+        pairs = list(zip(known, asked, strict=True))
+    for source, path in pairs:
+        if path.name != Path(source.path).name:
+            raise ConfigError(f"{folder} is a cache of other files: {source.path} is where {path} is asked for")
+        if reason := source.differs(path):
+            raise DataError(
+                f"{folder} is stale: it was made of {path}, but {reason}; make it again: jetsym convert … --overwrite"
+            )
+
+
+def expect_mapping(folder: Path, manifest: dict[str, Any], mapping: TreeMapping | None, *, strict: bool) -> None:
+    """Refuse a cache that was made with another mapping; with one where none is named, only if ``strict``."""
+    made_with, asked = manifest.get("mapping"), None if mapping is None else mapping.fingerprint
+    if made_with != asked and (strict or asked is not None):
+        how = "without a mapping" if made_with is None else f"with {'another' if asked else 'a'} mapping"
+        raise ConfigError(
+            f"{folder} is a cache that was made {how}; choose another folder, or make it again: "
+            "jetsym convert … --overwrite"
+        )
+
+
+def open_jets(folder: Path, manifest: dict[str, Any]) -> PackedJets:
+    """Map all that a cache holds into memory.
+
+    Raises
+    ------
+    DataError
+        If it is damaged.
+    """
+    arrays = {name: _mapped(folder, name, entry) for name, entry in manifest["files"].items()}
+    jets = PackedJets(
+        offsets=arrays["offsets.npy"],
+        values=arrays["values.npy"],
+        kinds=arrays.get("kinds.npy"),
+        jet_p4=arrays["jet_p4.npy"],
+        label=arrays.get("label.npy"),
+        classes=tuple(manifest["classes"]),
+        columns={name: arrays[column_file(name)] for name in manifest["names"]},
+        inputs=_inputs(manifest.get("inputs", {}), arrays),
+    )
+    if len(jets) != manifest["jets"] or jets.offsets[-1] != len(jets.values):
+        raise DataError(f"{folder}: its arrays do not go together; make the cache again")
+    return jets
+
+
+def index_cache(folder: Path, mapping: TreeMapping | None = None) -> FileIndex:
+    """Index a cache as one file of jets, in which each jet is an entry.
+
+    Raises
+    ------
+    DataError
+        If the folder holds no cache, or one that is damaged, or older than its sources.
+    ConfigError
+        If it was made with another mapping.
+    """
+    manifest = load_manifest(folder)
+    expect_mapping(folder, manifest, mapping, strict=False)
+    check_sources(folder, [SourceFile(**entry) for entry in manifest["sources"]], None)
+    jets = open_jets(folder, manifest)
+    layout = Layout(
+        labels=() if jets.label is None else (LABEL_II,),
+        classes=jets.classes,
+        columns=tuple(jets.columns),
+        scalars=tuple(f"part_{name}" for name in jets.scalar_names),
+    )
+    index = FileIndex.of(folder, n_jets=len(jets), particles=len(jets.values), layout=layout, reader=_CachedReader)
+    return replace(index, packed=jets)
+
+
+class _CachedReader(JetReader):
+    """The numbers of a cache's jets; their particles are taken as they are, see :attr:`FileIndex.packed`."""
+
+    def flat(self, name: str, start: int, stop: int) -> NDArray[Any]:
+        """Read (stop − start,) values with one number per jet."""
+        jets = self.index.packed
+        assert jets is not None
+        if name == LABEL_II and jets.label is not None:
+            return jets.label[start:stop]
+        if name in AXIS_BRANCHES:
+            return axis_of(jets.jet_p4[start:stop].T)[name]
+        return jets.columns[name][start:stop]
