@@ -22,6 +22,7 @@ from jetsym.jets.io.registry import index_file
 from jetsym.jets.io.remote import File
 from jetsym.jets.io.streaming.blocks import JetFiles, Skipped, count_names, mixed
 from jetsym.jets.io.streaming.mixing import Mixture
+from jetsym.jets.io.streaming.places import Pieces, Stages, left_after, part, share, stages_until, total
 from jetsym.jets.io.streaming.windows import Reader, Window
 from jetsym.jets.schema import WEIGHT
 from jetsym.jets.weights import as_weights
@@ -150,7 +151,7 @@ class JetStream:
         self._rank, self._world_size = rank, world_size
         self._threads, self._skip_bad = threads, skip_bad
         self._epoch = epoch
-        self._passed: list[list[int]] = []  # of each number of ranks: that, and the jets that each has given
+        self._passed: Stages = []  # of each number of ranks: that, and the jets that each has given
         self._pin = torch.cuda.is_available()
         self.n_jets = sum(map(len, self._source.blocks))
         self._whole = self._source.whole if buffer is None or buffer >= self.n_jets else None
@@ -165,7 +166,7 @@ class JetStream:
         """Count the batches per epoch on this rank."""
         if self._shuffle:
             return self.n_jets // self._world_size // self._batch_size
-        start, stop = _share(self.n_jets, self._rank, self._world_size)
+        start, stop = share(self.n_jets, self._rank, self._world_size)
         return -(-(stop - start) // self._batch_size)
 
     @property
@@ -252,7 +253,7 @@ class JetStream:
             self._passed.append([self._world_size, 0])
         stage = self._passed[-1]
         pieces = self._left()
-        before, given, stop = stage[1], 0, _total(pieces)
+        before, given, stop = stage[1], 0, total(pieces)
         parts: list[PackedJets] = []
         for window in (window for piece in pieces for window in self._windows(*piece)):
             place = 0
@@ -280,14 +281,8 @@ class JetStream:
         ConfigError
             If the processes cannot have shown so many.
         """
-        earlier, left = self._passed if epoch == self._epoch else [], jets
-        passed: list[list[int]] = []
-        for ranks, each in [*earlier, [self._world_size, self.n_jets // self._world_size]]:
-            own = min(each, left // ranks)
-            passed += [[ranks, own]] if own else []
-            left -= ranks * own
-            if own < each:
-                break
+        earlier = self._passed if epoch == self._epoch else []
+        passed, left = stages_until([*earlier, [self._world_size, self.n_jets // self._world_size]], jets)
         if left:
             raise ConfigError(
                 f"jets={jets}; expected at most {self.n_jets}, in equal parts on each of {self._world_size} processes"
@@ -345,17 +340,14 @@ class JetStream:
             "jets": self._source.fingerprint(),
         }
 
-    def _left(self) -> list[tuple[int, int]]:
+    def _left(self) -> Pieces:
         """Find which parts of the epoch's sequence of jets this rank is still to show."""
-        left = [(0, self.n_jets)]
-        for ranks, each in self._passed[:-1]:
-            total = _total(left)
-            left = [piece for rank in range(ranks) for piece in _part(left, *_share(total, rank, ranks), skipped=each)]
-        total, done = _total(left), self._passed[-1][1]
-        own = _part(left, *_share(total, self._rank, self._world_size), skipped=done)
+        left = left_after(self._passed[:-1], self.n_jets)
+        n_left, done = total(left), self._passed[-1][1]
+        own = part(left, *share(n_left, self._rank, self._world_size), skipped=done)
         if not self._shuffle:
             return own
-        return _part(own, 0, (total // self._world_size - done) // self._batch_size * self._batch_size)
+        return part(own, 0, (n_left // self._world_size - done) // self._batch_size * self._batch_size)
 
     def _rng(self, *place: int) -> np.random.Generator:
         return np.random.default_rng((self._seed, self._epoch, *place))
@@ -383,32 +375,6 @@ class JetStream:
         order = mixed(self._source.blocks, self._source.groups, rng)
         plan = self._mixture.plan(order, rng)
         return reader.mixed(start, stop, plan=plan, mixture=self._mixture, rng=self._rng)
-
-
-def _share(n_jets: int, rank: int, ranks: int) -> tuple[int, int]:
-    """Return the part of jets that is a rank's; the parts differ by one jet at most."""
-    return rank * n_jets // ranks, (rank + 1) * n_jets // ranks
-
-
-def _total(pieces: Sequence[tuple[int, int]]) -> int:
-    return sum(stop - start for start, stop in pieces)
-
-
-def _part(pieces: Sequence[tuple[int, int]], start: int, stop: int, *, skipped: int = 0) -> list[tuple[int, int]]:
-    """Cut from pieces, one after the other, what lies between two places, without the first ``skipped`` of it.
-
-    Examples
-    --------
-    >>> _part([(0, 10), (50, 60)], 5, 15, skipped=2)
-    [(7, 10), (50, 55)]
-    """
-    found, passed = [], 0
-    for begin, end in pieces:
-        first, last = max(start + skipped - passed, 0), min(stop - passed, end - begin)
-        if first < last:
-            found.append((begin + first, begin + last))
-        passed += end - begin
-    return found
 
 
 def _open(

@@ -9,7 +9,7 @@ import pytest
 
 from jetsym.errors import ConfigError
 from jetsym.jets.io import JetStream
-from jetsym.jets.io.streaming.blocks import JetFiles
+from jetsym.jets.io.streaming.blocks import JetFiles, cut
 from jetsym.jets.io.streaming.convert import convert
 from jetsym.jets.io.streaming.mixing import Mixture, strata
 
@@ -129,7 +129,7 @@ def test_classes_that_lie_alike_are_one_stratum():
 
 @pytest.fixture
 def one_sorted_file(jetclass_file):
-    """A file of 4,000 jets: five classes one after the other, in clusters of 500 that two of them may share."""
+    """A file of 4,000 jets: five classes one after the other; blocks of 500 jets hold one or two of them."""
     sizes = [900, 700, 1100, 300, 1000]
     labels = np.repeat(np.arange(5), sizes)
     names = ("QCD", "Hbb", "Hcc", "Hgg", "H4q", "Hqql", "Zqq", "Wqq", "Tbqq", "Tbl")
@@ -141,6 +141,9 @@ def one_sorted_file(jetclass_file):
 def test_a_file_sorted_by_class_is_mixed(one_sorted_file, tmp_path, monkeypatch, layout):
     path, labels = one_sorted_file
     monkeypatch.setattr("jetsym.jets.io.streaming.cache._BLOCK", 60_000)
+    monkeypatch.setattr("jetsym.jets.io.formats.parquet._ROWS", 500)
+    few = {"smallest": 100, "largest": 500}
+    monkeypatch.setattr("jetsym.jets.io.streaming.blocks.cut", lambda boundaries, **_: cut(boundaries, **few))
     if layout == "parquet":
         pytest.importorskip("pyarrow")
         from jetsym.jets.io.streaming.convert import to_parquet
