@@ -11,7 +11,7 @@ from jetsym.errors import ConfigError
 from jetsym.files import check_out
 
 if TYPE_CHECKING:
-    from jetsym.jets.io.read import BadJets, ColumnSet
+    from jetsym.jets.io.block import BadJets, ColumnSet
 
 __all__ = ["convert", "download", "inspect"]
 

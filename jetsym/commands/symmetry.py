@@ -11,7 +11,7 @@ from jetsym.commands import check_results, save
 from jetsym.errors import ConfigError
 
 if TYPE_CHECKING:
-    from jetsym.jets.io.read import BadJets
+    from jetsym.jets.io.block import BadJets
     from jetsym.probing.reports.attribution import Attribution
     from jetsym.probing.reports.comparison import Comparison
     from jetsym.probing.reports.diagnosis import Diagnosis

@@ -16,7 +16,7 @@ from jetsym.locks import locked
 
 if TYPE_CHECKING:
     from jetsym.jets.evaluation.report import Evaluation
-    from jetsym.jets.io.read import BadJets
+    from jetsym.jets.io.block import BadJets
     from jetsym.jets.models import ParticleNet, Tagger
 
 __all__ = ["evaluate", "evaluate_scores", "export", "predict", "repair", "train"]

@@ -11,10 +11,10 @@ from jetsym.cli import main
 from jetsym.errors import ConfigError, DataError
 from jetsym.jets import checkpoint, read
 from jetsym.jets.evaluation import metrics
+from jetsym.jets.io.block import read_block
 from jetsym.jets.io.mapping.mapped_reader import fitted
 from jetsym.jets.io.mapping.parse import load_mapping
 from jetsym.jets.io.paths import jet_files
-from jetsym.jets.io.read import read_block
 from jetsym.jets.io.registry import index_file
 from jetsym.jets.io.streaming.convert import convert
 from jetsym.jets.io.streaming.stream import JetStream

@@ -20,8 +20,9 @@ from jetsym.jets import kinematics
 from jetsym.jets.batch import JetBatch
 from jetsym.jets.evaluation.evaluate import predict_logits
 from jetsym.jets.evaluation.scores import Scores
+from jetsym.jets.io.block import BadJets
 from jetsym.jets.io.paths import Paths, would_be_read
-from jetsym.jets.io.read import BadJets, MappingFile, check_number
+from jetsym.jets.io.read import MappingFile, check_number
 from jetsym.jets.io.streaming.blocks import ENTRY, FILE
 from jetsym.jets.io.streaming.stream import JetStream
 from jetsym.jets.schema import TREE

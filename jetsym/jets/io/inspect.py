@@ -13,13 +13,14 @@ from rich.text import Text
 
 from jetsym.errors import DataError
 from jetsym.jets.io.arena import Arena
+from jetsym.jets.io.block import read_block
 from jetsym.jets.io.formats.index import EmptyFileError
 from jetsym.jets.io.mapping.parse import open_mapping
 from jetsym.jets.io.mapping.tree_mapping import TreeMapping
 from jetsym.jets.io.oddities import Oddities
 from jetsym.jets.io.packed import PackedJets
 from jetsym.jets.io.paths import Paths, jet_files
-from jetsym.jets.io.read import MappingFile, read_block
+from jetsym.jets.io.read import MappingFile
 from jetsym.jets.io.registry import index_file
 from jetsym.jets.io.remote import File
 from jetsym.jets.io.streaming.blocks import cut

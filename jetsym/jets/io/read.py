@@ -3,62 +3,36 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache
-from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
-import torch
 
 from jetsym.errors import ConfigError, DataError, expect_one_of
 from jetsym.jets.batch import JetBatch
-from jetsym.jets.io.arena import Arena
+from jetsym.jets.io.block import BadJets, BadJetsError, ColumnSet, read_block, without_bad
 from jetsym.jets.io.formats.index import EmptyFileError, FileIndex
-from jetsym.jets.io.formats.layout import AXIS_BRANCHES, labels
-from jetsym.jets.io.formats.opening import explained
+from jetsym.jets.io.limits import choose, spread_over
 from jetsym.jets.io.mapping.parse import load_mapping, open_mapping
 from jetsym.jets.io.mapping.tree_mapping import TreeMapping
 from jetsym.jets.io.oddities import Oddities, Skipped
-from jetsym.jets.io.packed import DISPLACEMENTS, KINDS, PackedJets, pack_kinds
+from jetsym.jets.io.packed import PackedJets
 from jetsym.jets.io.paths import Paths, jet_files
 from jetsym.jets.io.registry import index_file
 from jetsym.jets.io.remote import File
-from jetsym.jets.kinematics import from_pt_eta_phi_energy
-from jetsym.jets.schema import P4_BRANCHES
 
 if TYPE_CHECKING:
     import awkward as ak
     from numpy.typing import NDArray
 
 
-__all__ = [
-    "BadJets",
-    "BadJetsError",
-    "ColumnSet",
-    "MappingFile",
-    "check_number",
-    "narrowed",
-    "padded",
-    "read",
-    "read_block",
-    "read_packed",
-]
+__all__ = ["MappingFile", "check_number", "padded", "read", "read_packed"]
 
-
-BadJets = Literal["raise", "drop"]
-ColumnSet = Literal["all", "full", "kin"]
-
-#: Jets of a piece of a file that is read at once, where only some of them are wanted.
-_LARGEST = 65_536
 
 #: A file with a mapping, one that has been read, or none for files that need none.
 MappingFile = str | os.PathLike[str] | TreeMapping | None
-
-
-class BadJetsError(DataError):
-    """Jets that no model can use, in a file that is whole: ``skip_bad`` does not leave all jets around them out."""
 
 
 @overload
@@ -248,13 +222,13 @@ def read_packed(
 
     shares: Sequence[int | None] = [None] * len(files)
     if limit is not None:
-        shares = [limit] if len(files) == 1 else _spread(limit, len(files), jets_in)
+        shares = [limit] if len(files) == 1 else spread_over(limit, len(files), jets_in)
     parts = []
     for number, share in enumerate(shares):
         # A selection can leave no jets of a file, and so can a fault.
         if share == 0 or (index := index_of(number)) is None or not index.n_jets:
             continue
-        wanted = [np.arange(share)] if first and share and share < index.n_jets else _chosen(index, share, skip_bad)
+        wanted = [np.arange(share)] if first and share and share < index.n_jets else choose(index, share, skip_bad)
         for jets in wanted:
             try:
                 parts.append(_read_chosen(index, jets, said, **options))
@@ -288,209 +262,10 @@ def _read_chosen(
     if len(jets) < stop - start:
         found = found.take(jets - start)
     said.see(index.path, found)
-    good, kept = _without_bad(index, jets, found, bad_jets)
+    good, kept = without_bad(index, jets, found, bad_jets)
     if kept is not None:
         said.drop(index.path, len(kept) - int(kept.sum()), part=start)
     return good
-
-
-def _chosen(index: FileIndex, share: int | None, in_pieces: bool) -> list[NDArray[np.int64]]:
-    """Choose jets of a file, all or a number of them spread evenly over it, as pieces to be read one by one.
-
-    Whole clusters have to be decompressed, so not all are visited: up to 256, evenly spaced, or a few where the labels
-    say that all jets are of one class.
-    """
-    if share is None or share >= index.n_jets:
-        if not in_pieces:
-            return [np.arange(index.n_jets)]
-        return [np.arange(start, stop) for start, stop in _clusters(index.boundaries, smallest=8192)]
-    clusters = _clusters(index.boundaries)
-    most = 4 if len(clusters) > 4 and _of_one_class(index) else 256
-    while True:
-        n = min(share, most, len(clusters))
-        visited = [clusters[(2 * place + 1) * len(clusters) // (2 * n)] for place in range(n)]
-        ends = np.cumsum([0, *(stop - start for start, stop in visited)])
-        if ends[-1] >= share or n == len(clusters):
-            break
-        most *= 2
-    places = (2 * np.arange(share) + 1) * ends[-1] // (2 * share)
-    edges = np.searchsorted(places, ends)
-    pieces = (
-        places[edges[number] : edges[number + 1]] - ends[number] + start for number, (start, _) in enumerate(visited)
-    )
-    return [piece for piece in pieces if len(piece)]
-
-
-def _clusters(boundaries: NDArray[np.int64], *, smallest: int = 1) -> list[tuple[int, int]]:
-    """Cut a file into whole clusters of at least so many jets, and large ones into parts."""
-    grid = np.arange(0, boundaries[-1] + smallest, smallest)
-    edges = np.unique(boundaries[np.searchsorted(boundaries, grid).clip(max=len(boundaries) - 1)])
-    inner = [np.linspace(a, b, -(-(b - a) // _LARGEST), endpoint=False).astype(np.int64) for a, b in pairwise(edges)]
-    return list(pairwise([*np.concatenate(inner).tolist(), int(boundaries[-1])]))
-
-
-def _of_one_class(index: FileIndex) -> bool:
-    """Tell whether the labels of a file, which take little to read, are all the same."""
-    layout = index.layout
-    if not layout.labels:
-        return False
-    with index.reader(index) as file, explained(index.path):
-        flat = {name: file.flat(name, 0, index.n_jets) for name in layout.labels}
-    label = labels(index.path, flat, layout)
-    return label is not None and bool((label == label[0]).all())
-
-
-def _spread(limit: int, files: int, size: Callable[[int], int]) -> list[int]:
-    """Split a total evenly over files; what short files cannot give goes to the others. Opens only files it needs."""
-    sizes: dict[int, int] = {}
-    shares = [0] * files
-    left, spare = limit, list(range(files))
-    while left and spare:
-        for place, number in enumerate(spare):
-            # Differences of floors: shares differ by at most one, and few jets come from files spaced evenly.
-            share = (place + 1) * left // len(spare) - place * left // len(spare)
-            if share:
-                sizes[number] = size(number)
-                shares[number] = min(shares[number] + share, sizes[number])
-        left = limit - sum(shares)
-        spare = [number for number in spare if number not in sizes or shares[number] < sizes[number]]
-    return shares
-
-
-def read_block(
-    index: FileIndex,
-    start: int,
-    stop: int,
-    *,
-    columns: ColumnSet = "all",
-    also: Sequence[str] = (),
-    bad_jets: BadJets | Literal["keep"] = "raise",
-    arena: Arena | None = None,
-) -> tuple[PackedJets, NDArray[np.bool_] | None]:
-    """Read some successive jets of a file, in any thread.
-
-    Parameters
-    ----------
-    index
-        Of the file, from :func:`jetsym.jets.io.registry.index_file`.
-    start, stop
-        The first jet, and the one after the last.
-    columns
-        "kin" for momenta, axis and label; "full" for the particles' scalars as well; "all" for the further per-jet
-        branches as well.
-    also
-        Per-jet branches to read in any case, as far as the file has them.
-    bad_jets
-        As in :func:`read`, or "keep" to count them.
-    arena
-        Where the particles go, if there is room.
-
-    Returns
-    -------
-    (PackedJets, (stop − start,) bool or None)
-        The jets, and which of those asked for they are; None for all.
-
-    Raises
-    ------
-    DataError
-        If the file is damaged, has changed or gone, or holds bad jets or labels.
-    """
-    path, layout = index.path, index.layout
-    if index.packed is not None:
-        jets = narrowed(index.packed, columns=columns, also=also).slice(start, stop)
-        place = None if arena is None else arena.reserve(len(jets.values))
-        if arena is None or place is None:
-            return jets, None
-        arena.values[place : place + len(jets.values)] = jets.values
-        return arena.move(jets, place), None
-    names = layout.columns if columns == "all" else tuple(name for name in layout.columns if name in also)
-    with index.reader(index) as file, explained(path):
-        flat = {name: file.flat(name, start, stop) for name in (*AXIS_BRANCHES, *layout.labels)}
-        further = {name: file.column(name, start, stop) for name in names}
-        first = P4_BRANCHES[0]
-        content, counts = file.ragged(first, start, stop)
-
-        def particles(name: str) -> NDArray[Any]:
-            values, own = file.ragged(name, start, stop)
-            _check_counts(path, start, (first, counts), (name, own))
-            return values
-
-        scalars = () if columns == "kin" else layout.scalars
-        rows = (*P4_BRANCHES, *(f"part_{name}" for name in DISPLACEMENTS if f"part_{name}" in scalars))
-        place = None if arena is None else arena.reserve(len(content))
-        if arena is None or place is None:
-            values = np.empty((len(content), len(rows)), np.float32)
-        else:
-            values = arena.values[place : place + len(content)]
-        with np.errstate(over="ignore"):  # a double beyond float32 becomes infinite, which is reported with its entry
-            values[:, 0] = content
-            for column, name in enumerate(rows[1:], start=1):
-                values[:, column] = particles(name)
-        kinds = None
-        if scalars:
-            bits = (particles(f"part_{name}") for name in KINDS)
-            kinds = pack_kinds([one.astype(one.dtype.newbyteorder("=")) for one in bits])
-        inputs = {} if columns == "kin" else file.inputs(start, stop)
-    axis = [torch.from_numpy(flat[name].astype(np.float64)) for name in AXIS_BRANCHES]
-    jets = PackedJets(
-        offsets=np.concatenate([[0], np.cumsum(counts)]),
-        values=values,
-        kinds=kinds,
-        jet_p4=from_pt_eta_phi_energy(*axis).to(torch.float32).numpy(),
-        label=labels(path, flat, layout, first=start),
-        classes=layout.classes,
-        columns=further,
-        inputs=inputs,
-    )
-    if bad_jets == "keep":
-        return jets, None
-    good, kept = _without_bad(index, np.arange(start, stop), jets, bad_jets)
-    return good if arena is None or kept is not None else arena.move(good, place), kept
-
-
-def narrowed(jets: PackedJets, *, columns: ColumnSet, also: Sequence[str] = ()) -> PackedJets:
-    """Return a view of jets with no more of them than :func:`read_block` reads."""
-    names = [name for name in jets.columns if columns == "all" or name in also]
-    kept = replace(jets, columns={name: jets.columns[name] for name in names})
-    return kept if columns != "kin" else replace(kept, values=jets.values[:, :4], kinds=None, inputs={})
-
-
-def _without_bad(
-    index: FileIndex, numbers: NDArray[np.int64], jets: PackedJets, bad_jets: BadJets
-) -> tuple[PackedJets, NDArray[np.bool_] | None]:
-    """Raise on, or leave out, jets that no model can use; ``numbers`` are theirs in the file."""
-    empty = (np.diff(jets.offsets) == 0) & index.layout.momenta
-    finite: Any = np.isfinite(jets.jet_p4).all(axis=1)
-    for values in (jets.values, jets.kinds):
-        if values is None or values.dtype == np.uint8:
-            continue
-        isfinite = np.isfinite(values)
-        if not isfinite.all():  # row by row is ten times slower, and hardly ever needed
-            particles = np.flatnonzero(~isfinite.all(axis=1))
-            finite[np.searchsorted(jets.offsets, particles, side="right") - 1] = False
-    bad = empty | ~finite
-    if not bad.any():
-        return jets, None
-    if bad_jets == "drop":
-        return jets.take(np.flatnonzero(~bad)), ~bad
-    entries = ", ".join(str(entry) for entry in index.entries[numbers[np.flatnonzero(bad)[:5]]])
-    raise BadJetsError(
-        f"{index.path}: {bad.sum()} of {len(jets)} jets cannot be used ({empty.sum()} without particles, "
-        f"{(~finite).sum()} with NaN or infinity), the first at entries {entries}; "
-        "jetsym.jets.read(…, bad_jets='drop') leaves them out, and so does --bad_jets drop"
-    )
-
-
-def _check_counts(
-    path: File, start: int, one: tuple[str, NDArray[np.int64]], other: tuple[str, NDArray[np.int64]]
-) -> None:
-    (here, counts), (there, own) = one, other
-    if not np.array_equal(counts, own):
-        entry = np.flatnonzero(counts != own)[0]
-        raise DataError(
-            f"{path}: jet {start + entry} has {counts[entry]} particles in {here!r} and {own[entry]} in "
-            f"{there!r}; expected the same number in all part_* branches"
-        )
 
 
 def check_number(name: str, value: Any, unit: str, *, none: str | None = None) -> None:

@@ -17,8 +17,9 @@ import uproot
 
 from jetsym.errors import ConfigError, DataError
 from jetsym.jets import JetBatch, read
+from jetsym.jets.io.block import read_block
 from jetsym.jets.io.formats.root import BasketReader
-from jetsym.jets.io.read import read_block, read_packed
+from jetsym.jets.io.read import read_packed
 from jetsym.jets.io.registry import index_file
 from jetsym.jets.schema import CLASSES, CLASSES_II
 

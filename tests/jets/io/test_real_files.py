@@ -15,7 +15,7 @@ import vector
 from jetsym.errors import DataError
 from jetsym.jets import JetBatch, kinematics, read
 from jetsym.jets.io import JetStream
-from jetsym.jets.io.read import read_block
+from jetsym.jets.io.block import read_block
 from jetsym.jets.io.registry import index_file
 from jetsym.jets.io.streaming.convert import convert, to_parquet
 from jetsym.jets.schema import AUX_BRANCHES, CLASSES, CLASSES_II, P4_BRANCHES, SCALAR_BRANCHES

@@ -18,13 +18,14 @@ import numpy as np
 
 from jetsym.errors import DataError
 from jetsym.jets.io.arena import Arena
+from jetsym.jets.io.block import BadJets, ColumnSet, read_block
 from jetsym.jets.io.formats.index import EmptyFileError, FileIndex
 from jetsym.jets.io.formats.layout import labels
 from jetsym.jets.io.formats.opening import explained
 from jetsym.jets.io.mapping.parse import open_mapping
 from jetsym.jets.io.oddities import Oddities, Skipped
 from jetsym.jets.io.packed import PackedJets
-from jetsym.jets.io.read import BadJets, ColumnSet, MappingFile, read_block
+from jetsym.jets.io.read import MappingFile
 from jetsym.jets.io.registry import index_file
 from jetsym.jets.io.remote import File
 from jetsym.jets.schema import SCALAR_BRANCHES
@@ -189,7 +190,7 @@ class JetFiles:
         return len(block), own, {name: found[name] for name in names}
 
     def read(self, block: Block, arena: Arena | None = None) -> tuple[PackedJets, NDArray[np.bool_] | None]:
-        """Read the jets of a block; see :func:`jetsym.jets.io.read.read_block`."""
+        """Read the jets of a block; see :func:`jetsym.jets.io.block.read_block`."""
         index, place = self._index(block.file), arena if self._in_arena else None
         options: dict[str, Any] = {"columns": self.columns, "also": self._also, "bad_jets": self._bad_jets}
         found = read_block(index, block.start, block.stop, **options, arena=place)

@@ -20,6 +20,7 @@ import numpy as np
 from jetsym.errors import DataError
 from jetsym.files import sha256_of
 from jetsym.jets.io.arena import Arena
+from jetsym.jets.io.block import narrowed
 from jetsym.jets.io.formats.cached import (
     FORMAT,
     MANIFEST,
@@ -34,15 +35,14 @@ from jetsym.jets.io.formats.cached import (
 )
 from jetsym.jets.io.oddities import Oddities, Skipped
 from jetsym.jets.io.packed import PackedJets
-from jetsym.jets.io.read import narrowed
 from jetsym.jets.io.streaming.blocks import ENTRY, FILE, Block, Flat
 from jetsym.progress import progress_bar
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from jetsym.jets.io.block import ColumnSet
     from jetsym.jets.io.mapping.tree_mapping import TreeMapping
-    from jetsym.jets.io.read import ColumnSet
 
 __all__ = [
     "FORMAT",

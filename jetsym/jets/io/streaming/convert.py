@@ -28,11 +28,12 @@ from jetsym.files import (
     write_atomically,
     write_json,
 )
+from jetsym.jets.io.block import BadJets, BadJetsError, ColumnSet
 from jetsym.jets.io.formats.parquet import source_of, write_parquet
 from jetsym.jets.io.mapping.parse import load_mapping
 from jetsym.jets.io.packed import PackedJets
 from jetsym.jets.io.paths import Paths, data_in, local_files
-from jetsym.jets.io.read import BadJets, BadJetsError, ColumnSet, MappingFile, check_number
+from jetsym.jets.io.read import MappingFile, check_number
 from jetsym.jets.io.streaming.blocks import Block, JetFiles, Skipped
 from jetsym.jets.io.streaming.cache import (
     FORMAT,

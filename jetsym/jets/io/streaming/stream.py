@@ -12,12 +12,13 @@ import numpy as np
 import torch
 
 from jetsym.errors import ConfigError, closest, expect_one_of
+from jetsym.jets.io.block import BadJets, ColumnSet
 from jetsym.jets.io.mapping.parse import load_mapping
 from jetsym.jets.io.mapping.tree_mapping import TreeMapping
 from jetsym.jets.io.oddities import Oddities
 from jetsym.jets.io.packed import PackedJets, RaggedBatch
 from jetsym.jets.io.paths import Paths, jet_files, local_files
-from jetsym.jets.io.read import BadJets, ColumnSet, MappingFile, check_number
+from jetsym.jets.io.read import MappingFile, check_number
 from jetsym.jets.io.registry import index_file
 from jetsym.jets.io.remote import File
 from jetsym.jets.io.streaming.blocks import JetFiles, Skipped, count_names, mixed

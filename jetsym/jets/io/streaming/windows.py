@@ -13,8 +13,8 @@ import numpy as np
 
 from jetsym.errors import DataError
 from jetsym.jets.io.arena import Arena
+from jetsym.jets.io.block import BadJetsError
 from jetsym.jets.io.packed import PackedJets
-from jetsym.jets.io.read import BadJetsError
 from jetsym.jets.io.streaming.blocks import Block, JetFiles, Skipped
 from jetsym.jets.io.streaming.mixing import Mixture, Plan
 

@@ -16,9 +16,9 @@ import yaml
 from jetsym.errors import ConfigError, DataError
 from jetsym.jets import JetBatch, read
 from jetsym.jets.io import JetStream
+from jetsym.jets.io.block import read_block
 from jetsym.jets.io.inspect import inspect
 from jetsym.jets.io.mapping.parse import load_mapping
-from jetsym.jets.io.read import read_block
 from jetsym.jets.io.registry import index_file
 
 ENTRIES = 40
