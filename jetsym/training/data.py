@@ -303,9 +303,9 @@ def fingerprint(jets: JetBatch | StreamedJets, config: TrainConfig) -> dict[str,
 
 
 def contents_of(jets: JetBatch) -> str:
-    """Digest the axes, labels, multiplicities and weights of jets, in their order."""
+    """Digest all that a tagger is shown of jets, and their weights, in their order."""
     digest = hashlib.sha256()
-    for tensor in (jets.jet_p4, jets.n_particles, jets.label, jets.columns.get(WEIGHT)):
+    for tensor in (jets.jet_p4, jets.p4, jets.scalars, jets.mask, jets.label, jets.columns.get(WEIGHT)):
         if tensor is not None:
             digest.update(tensor.cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()[:16]

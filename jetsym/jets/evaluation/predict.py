@@ -236,8 +236,13 @@ def _placed(columns: Columns, rows: NDArray[Any], entries: NDArray[Any], begin: 
     found: Columns = {FILE: file.astype(np.int32), ENTRY: entries - begin[file]}
     for name, column in columns.items():
         if name not in found:
-            nothing = np.nan if column.dtype.kind == "f" else -1 if column.dtype.kind == "i" else 0
-            found[name] = np.full((len(entries), *column.shape[1:]), nothing, column.dtype)
+            # What has no negative numbers is widened to have one for "none".
+            dtype = np.result_type(column.dtype, np.int8) if column.dtype.itemsize < 8 else column.dtype
+            if column.dtype == np.uint64:
+                dtype = np.dtype(np.int64)
+                if (column > np.iinfo(dtype).max).any():
+                    raise DataError(f"{name} has numbers up to {column.max()}, which cannot stand beside a −1 for none")
+            found[name] = np.full((len(entries), *column.shape[1:]), np.nan if dtype.kind == "f" else -1, dtype)
             found[name][rows] = column
     return found
 

@@ -12,16 +12,15 @@ import numpy as np
 
 from jetsym.errors import ConfigError, DataError
 from jetsym.files import sha256_of
-from jetsym.jets.inputs import InputForm
 from jetsym.jets.io.formats.index import FileIndex, JetReader
 from jetsym.jets.io.formats.layout import AXIS_BRANCHES, LABEL_II, Layout, axis_of
-from jetsym.jets.io.packed import PackedJets
-from jetsym.jets.io.packed_inputs import PackedInput
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from jetsym.jets.io.mapping.tree_mapping import TreeMapping
+    from jetsym.jets.io.packed import PackedJets
+    from jetsym.jets.io.packed_inputs import PackedInput
 
 __all__ = [
     "FORMAT",
@@ -102,6 +101,9 @@ def input_file(name: str, what: Literal["values", "offsets"]) -> str:
 
 def _inputs(forms: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> dict[str, PackedInput]:
     """Put the inputs together, from their forms in the manifest."""
+    from jetsym.jets.inputs import InputForm
+    from jetsym.jets.io.packed_inputs import PackedInput
+
     return {
         name: PackedInput(
             InputForm.read(said), arrays[input_file(name, "values")], arrays.get(input_file(name, "offsets"))
@@ -124,10 +126,26 @@ def _mapped(folder: Path, name: str, entry: dict[str, Any]) -> NDArray[Any]:
         raise DataError(f"{path}: damaged ({error}); make the cache again: jetsym convert … --overwrite") from error
 
 
-def check_sources(folder: Path, known: Sequence[SourceFile], asked: Sequence[Path] | None) -> None:
-    """Refuse a cache of other files than those asked for, or of files that have changed since."""
+def check_sources(
+    folder: Path, manifest: dict[str, Any], asked: Sequence[Path] | None, *, skip_bad: bool = False
+) -> None:
+    """Refuse a cache of other files than those asked for, or of files or friends of theirs that have changed since.
+
+    Files without entries, with ``skip_bad`` also those that could not be read, are not in the cache that was made of
+    them.
+    """
+    for friend in (SourceFile(**entry) for entry in manifest.get("friends", ())):
+        _expect_same(folder, friend, Path(friend.path))
+    known = [SourceFile(**entry) for entry in manifest["sources"]]
+    if asked is not None:
+        left_out = {
+            Path(one["path"]).name
+            for one in manifest.get("skipped", ())
+            if one["jets"] == 0 or (skip_bad and one["jets"] is None)
+        }
+        asked = [path for path in asked if path.name not in left_out]
     if asked is None:
-        pairs = [(source, Path(source.path)) for source in known if Path(source.path).exists()]
+        pairs = [(source, Path(source.path)) for source in known]
     elif len(asked) != len(known):
         raise ConfigError(
             f"{folder} is a cache of {len(known)} files, and {len(asked)} are asked for; choose another folder, or "
@@ -138,10 +156,14 @@ def check_sources(folder: Path, known: Sequence[SourceFile], asked: Sequence[Pat
     for source, path in pairs:
         if path.name != Path(source.path).name:
             raise ConfigError(f"{folder} is a cache of other files: {source.path} is where {path} is asked for")
-        if reason := source.differs(path):
-            raise DataError(
-                f"{folder} is stale: it was made of {path}, but {reason}; make it again: jetsym convert … --overwrite"
-            )
+        _expect_same(folder, source, path)
+
+
+def _expect_same(folder: Path, source: SourceFile, path: Path) -> None:
+    if path.exists() and (reason := source.differs(path)):
+        raise DataError(
+            f"{folder} is stale: it was made of {path}, but {reason}; make it again: jetsym convert … --overwrite"
+        )
 
 
 def expect_mapping(folder: Path, manifest: dict[str, Any], mapping: TreeMapping | None, *, strict: bool) -> None:
@@ -163,6 +185,8 @@ def open_jets(folder: Path, manifest: dict[str, Any]) -> PackedJets:
     DataError
         If it is damaged.
     """
+    from jetsym.jets.io.packed import PackedJets  # loads torch
+
     arrays = {name: _mapped(folder, name, entry) for name, entry in manifest["files"].items()}
     jets = PackedJets(
         offsets=arrays["offsets.npy"],
@@ -191,7 +215,7 @@ def index_cache(folder: Path, mapping: TreeMapping | None = None) -> FileIndex:
     """
     manifest = load_manifest(folder)
     expect_mapping(folder, manifest, mapping, strict=False)
-    check_sources(folder, [SourceFile(**entry) for entry in manifest["sources"]], None)
+    check_sources(folder, manifest, None)
     jets = open_jets(folder, manifest)
     layout = Layout(
         labels=() if jets.label is None else (LABEL_II,),

@@ -12,13 +12,13 @@ import numpy as np
 
 from jetsym.errors import DataError
 from jetsym.jets.io.formats.layout import Layout
-from jetsym.jets.io.packed_inputs import PackedInput
 from jetsym.jets.io.remote import File
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from jetsym.jets.io.packed import PackedJets
+    from jetsym.jets.io.packed_inputs import PackedInput
 
 __all__ = ["Branch", "EmptyFileError", "FileIndex", "JetReader"]
 

@@ -264,6 +264,8 @@ def _one_line(text: str, where: str) -> str:
 def _widened(values: NDArray[Any]) -> NDArray[Any]:
     """Make numbers so wide that sums of small integers do not wrap around, in the machine's byte order."""
     kind = values.dtype.kind
+    if values.dtype.itemsize == 8 and kind == "u" and (values > np.iinfo(np.int64).max).any():
+        raise DataError(f"numbers up to {values.max()} are not computed with; expected less than 2^63")
     return values if kind == "b" else values.astype(np.float64 if kind == "f" else np.int64)
 
 

@@ -7,7 +7,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
@@ -42,11 +41,8 @@ def open_mapped(path: File, mapping: TreeMapping) -> Iterator[Table]:
     with ExitStack() as stack:
         table = stack.enter_context(_open(path, mapping.tree, mapping))
         friends = {}
-        for name, (pattern, tree) in mapping.friends.items():
-            if not isinstance(path, Path):
-                raise DataError(f"{path}: friends are read beside files on this machine; fetch it first")
-            friend = path.parent / pattern.replace("{stem}", path.stem)
-            friends[name] = stack.enter_context(_open(friend, tree, mapping))
+        for name, friend in mapping.friend_paths(path).items():
+            friends[name] = stack.enter_context(_open(friend, mapping.friends[name][1], mapping))
         yield _JoinedTable(table, friends) if friends else table
 
 
@@ -296,16 +292,22 @@ class _SeveralReader(JetReader):
         if not np.array_equal(own, sizes):
             raise DataError(f"{self.index.path}: {name!r} and {self._jets.owner!r} have lists of different lengths")
 
+    def _whole(self, name: str, values: NDArray[Any]) -> NDArray[np.int64]:
+        """Return numbers of jets or particles, or refuse fractions."""
+        if values.dtype.kind == "f" and (wrong := np.flatnonzero(values != np.round(values))).size:
+            raise DataError(f"{self.index.path}: {name!r} is {values[wrong[0]]}; expected whole numbers")
+        return values.astype(np.int64)
+
     def _owned(self, start: int, stop: int, first: int, last: int) -> Any:
         """Find the rows of some jets: which, the entries and numbers of their particles, and how many in each jet."""
         if self._rows is None or self._rows[:2] != (start, stop):
             jets = self._jets
             assert jets.owner is not None
             owner, sizes = self._file.ragged(jets.owner, first, last)
-            owner = owner.astype(np.int64)
+            owner = self._whole(jets.owner, owner)
             entries = np.repeat(np.arange(last - first), sizes)
             n_jets = np.diff(jets.starts[first : last + 1])
-            if (beyond := np.flatnonzero(owner >= n_jets[entries])).size:
+            if (beyond := np.flatnonzero((owner < -1) | (owner >= n_jets[entries]))).size:
                 raise DataError(
                     f"{self.index.path}: {jets.owner!r} is {owner[beyond[0]]} at entry {first + entries[beyond[0]]}, "
                     f"where there are {n_jets[entries[beyond[0]]]} jets; expected the number of one of them, or −1"
@@ -320,7 +322,12 @@ class _SeveralReader(JetReader):
                     raise DataError(
                         f"{self.index.path}: {jets.place!r} and {jets.owner!r} have lists of different lengths"
                     )
-                wanted = numbers.astype(np.int64)[rows]
+                wanted = self._whole(jets.place, numbers)[rows]
+                if len(np.unique(jet[rows] * (1 + wanted.max(initial=0)) + wanted)) < len(rows):
+                    raise DataError(
+                        f"{self.index.path}: {jets.place!r} gives a jet the same particle twice in entries {first} to "
+                        f"{last - 1}; expected each once"
+                    )
             counts = np.bincount(jet[rows] - start, minlength=stop - start)
             self._rows = start, stop, (rows, (entries[rows], wanted), sizes, counts)
         return self._rows[2]

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from jetsym.errors import ConfigError
+from jetsym.errors import ConfigError, DataError
 from jetsym.jets.inputs import InputForm
 from jetsym.jets.io.mapping.expressions import Expression
 from jetsym.jets.io.mapping.reweighting import WeaverWeights
+from jetsym.jets.io.remote import File
 from jetsym.jets.schema import WEIGHT
 
 if TYPE_CHECKING:
@@ -262,6 +263,19 @@ class TreeMapping:
             elif name not in self.file_values:
                 names[name] = None
         return [*names]
+
+    def friend_paths(self, path: File) -> dict[str, Path]:
+        """Return the files of the friends of a file, by name.
+
+        Raises
+        ------
+        DataError
+            The file is on another machine.
+        """
+        if self.friends and not isinstance(path, Path):
+            raise DataError(f"{path}: friends are read beside files on this machine; fetch it first")
+        place = Path(str(path))
+        return {name: place.parent / text.replace("{stem}", place.stem) for name, (text, _) in self.friends.items()}
 
     def with_weights(self, table: NDArray[np.float64]) -> TreeMapping:
         """Return the same with the weights known."""

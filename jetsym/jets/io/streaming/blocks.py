@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from jetsym.errors import DataError
+from jetsym.files import fingerprint_of
 from jetsym.jets.io.arena import Arena
 from jetsym.jets.io.block import BadJets, ColumnSet, read_block
 from jetsym.jets.io.formats.index import EmptyFileError, FileIndex
@@ -146,7 +147,7 @@ class JetFiles:
             if kind == usual:
                 continue
             what = next(
-                n for n, a, b in zip(("labels", "labels", "columns", "scalars"), usual, kind, strict=True) if a != b
+                n for n, a, b in zip(("labels", "classes", "columns", "scalars"), usual, kind, strict=True) if a != b
             )
             path, other = self.files[number], self.files[kinds.index(usual)]
             reason = f"{path} and {other} cannot be streamed together: they differ in their {what}"
@@ -218,7 +219,9 @@ class JetFiles:
             [path.name if names else "" for path in self.files],
             [(b.file, b.start, b.stop) for b in self.blocks],
         ]
-        facts += [] if self._mapping is None else [self._mapping.fingerprint]
+        if self._mapping is not None:
+            friends = [one for path in self.files for one in self._mapping.friend_paths(path).values()]
+            facts += [self._mapping.fingerprint, *map(fingerprint_of, friends)]
         facts += [self.names] if self.columns != "all" and self.names else []
         return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
 

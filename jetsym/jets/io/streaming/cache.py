@@ -74,7 +74,7 @@ class CacheFiles:
         The files that it should hold, in this order; None for whatever it holds.
     mapping
         The one that it should have been made with; None, where no ``sources`` are given, for whatever it was.
-    columns, also, numbered
+    columns, also, numbered, skip_bad
         As for :class:`jetsym.jets.io.streaming.stream.JetStream`.
 
     Raises
@@ -92,10 +92,11 @@ class CacheFiles:
         columns: ColumnSet = "full",
         also: Sequence[str] = (),
         numbered: bool = False,
+        skip_bad: bool = False,
     ) -> None:
         manifest = load_manifest(folder)
         expect_mapping(folder, manifest, mapping, strict=sources is not None)
-        check_sources(folder, [SourceFile(**entry) for entry in manifest["sources"]], sources)
+        check_sources(folder, manifest, sources, skip_bad=skip_bad)
         order = ("kin", "full", "all")
         if order.index(columns) > order.index(manifest["columns"]):
             raise DataError(

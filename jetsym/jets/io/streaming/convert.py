@@ -122,7 +122,9 @@ def convert(
         source = JetFiles(files, columns=columns, also=also, bad_jets=bad_jets, skip_bad=skip_bad, mapping=known)
         _check_space(folder, source)
         described = describe([path for path in source.files if isinstance(path, Path)], progress=progress)
-        files_skipped = [_as_entry(one) for one in source.skipped]
+        friends = [] if known is None else [one for path in source.files for one in known.friend_paths(path).values()]
+        empty = [Skipped(path, 0, "it has no entries") for path in source.oddities.empty]
+        files_skipped = [_as_entry(one) for one in (*source.skipped, *empty)]
         done = _write(folder, source, described, threads=threads, skip_bad=skip_bad, progress=progress)
         written = [folder / name for name in sorted(done["rows"])]
         manifest = {
@@ -134,6 +136,7 @@ def convert(
             "inputs": done["inputs"],
             "jets": done["jets"],
             "sources": described,
+            "friends": describe([*dict.fromkeys(friends)], progress=False),
             "skipped": files_skipped + done["skipped"],
             "files": {path.name: {"bytes": path.stat().st_size, "sha256": sha256_of(path)} for path in written},
         }

@@ -404,7 +404,7 @@ def _open(
 
         convert(files, folder, **options, mapping=mapping)
     found = CacheFiles(
-        folder, sources=None if options["skip_bad"] else files, mapping=mapping, numbered=numbered, **wanted
+        folder, sources=files, mapping=mapping, numbered=numbered, skip_bad=options["skip_bad"], **wanted
     )
     for name in set(options["also"]).difference(found.names):
         computed = name == WEIGHT and mapping is not None and mapping.reweighting is not None
