@@ -191,6 +191,7 @@ def load_jets(
     rank: int = 0,
     ranks: int = 1,
     earlier: Sequence[Sequence[str]] = (),
+    first: bool = False,
     progress: bool = False,
 ) -> tuple[JetBatch | StreamedJets, JetBatch]:
     """Read a run's training and validation jets, for one of ``ranks`` processes.
@@ -198,7 +199,8 @@ def load_jets(
     Jets in memory are the same in every process, which take their parts of each batch. Where a column weighs them, it
     is their only further one, called ``weight``, of mean 1 over the files; see :mod:`jetsym.training.weights`. What is
     odd about the jets, and what is left out of them, is said once, by the first process. ``earlier`` are the
-    fingerprints of the files of the run that is continued, in their order.
+    fingerprints of the files of the run that is continued, in their order; with ``first`` it took the first jets of
+    each file up to its limit.
 
     Returns
     -------
@@ -212,30 +214,34 @@ def load_jets(
     ConfigError
         Too few jets to hold some out.
     """
-    from jetsym.jets import read
+    from jetsym.jets.io.read import padded, read_packed
 
     options: dict[str, Any] = {
         "limit": config.limit,
-        "max_particles": config.max_particles,
+        "first": first,
         "columns": "full",
         "also": columns_to_read(config.weights),
         "bad_jets": config.bad_jets,
         "skip_bad": config.skip_bad,
         "mapping": tagger_mapping(config.mapping, vectors=config.vectors, tree=config.tree),
     }
+
+    def read(paths: Paths, said: Oddities) -> JetBatch:
+        return padded(read_packed(paths, **options, oddities=said), config.max_particles)
+
     odd = Oddities()
     if config.stream:
         stream = StreamedJets(config, rank=rank, ranks=ranks, earlier=earlier, progress=progress)
         training: JetBatch | StreamedJets = stream
         odd = stream.oddities
     else:
-        training = _labelled(read(in_order(config.data, earlier), **options, oddities=odd), "--data", config.weights)
+        training = _labelled(read(in_order(config.data, earlier), odd), "--data", config.weights)
     if rank == 0:
         odd.say("--data")
     _expect_classes(odd.counts)
     if config.val is not None:
         others = Oddities()
-        validation = _labelled(read(config.val, **options, oddities=others), "--val", config.weights)
+        validation = _labelled(read(config.val, others), "--val", config.weights)
         others.beside(odd)
         if rank == 0:
             others.say("--val")

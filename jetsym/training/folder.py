@@ -42,6 +42,9 @@ _NO_RESULT = (
 #: Options that say where files are; what was in them is told by its fingerprint.
 _PLACES = ("data", "val", "mapping", "cache")
 
+#: What checkpoints say of a limit that took the first jets of each file; limits cover whole files now.
+FIRST = "first jets"
+
 
 class RunFolder:
     """The folder of one run.
@@ -104,6 +107,11 @@ class RunFolder:
         last = self.path / checkpoint.LAST
         found = checkpoint.read(last)[0].progress.get("data") if last.is_file() else None
         return dict(found or {})
+
+    def takes_first(self) -> bool:
+        """Tell whether the run to be continued takes the first jets of each file up to its limit, as older runs do."""
+        known = self.earlier()
+        return (self.path / checkpoint.LAST).is_file() and (known.get("limit") == FIRST or "contents" not in known)
 
     def restore(self) -> tuple[checkpoint.Header, dict[str, Tensor]] | None:
         """Return header and tensors of the last checkpoint, or None; the metrics up to there go into ``metrics``."""

@@ -28,7 +28,7 @@ from jetsym.training.config import TrainConfig
 from jetsym.training.data import StreamedJets, batches, contents_of, load_jets, size_of_batch
 from jetsym.training.engine import locked_by_first, make_fabric, total
 from jetsym.training.finetune import starting_point
-from jetsym.training.folder import RunFolder
+from jetsym.training.folder import FIRST, RunFolder
 from jetsym.training.optimisation import learning_rate
 from jetsym.training.seeds import forked
 from jetsym.training.signals import noticing_sigterm
@@ -120,11 +120,12 @@ def train(
         earlier = folder.earlier().get("files", ()) if resume else ()
         progress = progress and fabric.is_global_zero
         ranks = {"rank": fabric.global_rank, "ranks": fabric.world_size}
-        training, validation = load_jets(config, **ranks, earlier=earlier, progress=progress)
+        first = resume and folder.takes_first()
+        training, validation = load_jets(config, **ranks, earlier=earlier, first=first, progress=progress)
         if progress and (words := words_on_weights(training, config)) is not None:
             print(words, file=sys.stderr, flush=True)
         state = begin(fabric, config, training, source=source)
-        state.data["validation"] = contents_of(validation)
+        state.data |= {"validation": contents_of(validation)} | ({"limit": FIRST} if first else {})
         if not fabric.is_global_zero:  # the first process alone writes and tells
             folder.writes, callbacks = False, ()
         folder.begin(config, overwrite=overwrite)

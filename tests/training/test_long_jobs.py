@@ -14,6 +14,7 @@ import torch
 from jetsym.errors import ConfigError, DataError, TrainingError
 from jetsym.jets import checkpoint, read
 from jetsym.jets.io.streaming.convert import convert
+from jetsym.jets.schema import LABEL_BRANCHES, SCALARS
 from jetsym.training.config import TrainConfig
 from jetsym.training.data import StreamedJets, batches, load_jets
 from jetsym.training.loop import train
@@ -83,6 +84,25 @@ def test_other_contents_under_the_same_names_are_told(files, tmp_path, jetclass_
     begun(str(folder / "*.root"), tmp_path / "run", **options)
     jetclass_file("new.root", n=20, seed=77).rename(folder / "b.root")
     with pytest.raises(ConfigError, match=r"1 are gone \(b.root\), and 1 are new \(b.root\).*--other_jets"):
+        train(str(folder / "*.root"), tmp_path / "run", resume=True, **OPTIONS | options)
+
+
+def test_another_mapping_is_told(files, tmp_path):
+    folder, options = files
+    mapping = tmp_path / "map.yaml"
+    text = (
+        "particles: {px: part_px, py: part_py, pz: part_pz, energy: part_energy, charge: part_charge, "
+        + ", ".join(f"{name}: part_{name}" for name in SCALARS[1:6])
+        + "}\njet: {pt: jet_pt, eta: jet_eta, phi: jet_phi, energy: jet_energy}\n"
+        + "labels: {one_hot: {"
+        + ", ".join(f"{name.removeprefix('label_')}: {name}" for name in LABEL_BRANCHES)
+        + "}}\n"
+    )
+    mapping.write_text(text)
+    options = options | {"mapping": str(mapping)}
+    begun(str(folder / "*.root"), tmp_path / "run", **options)
+    mapping.write_text(text.replace("charge: part_charge", "charge: -part_charge"))
+    with pytest.raises(ConfigError, match="was .* and is now"):
         train(str(folder / "*.root"), tmp_path / "run", resume=True, **OPTIONS | options)
 
 

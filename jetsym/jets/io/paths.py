@@ -127,7 +127,7 @@ def _read_list(path: str | os.PathLike[str]) -> list[str | os.PathLike[str]]:
         raise DataError(
             f"{path}: the list {file} cannot be read ({error}); expected a text file, a path a line"
         ) from error
-    found = [_unnamed(line) for line in lines if line and not line.startswith("#")]
+    found = [_unnamed(line, folder=file.parent) for line in lines if line and not line.startswith("#")]
     if not found:
         raise DataError(f"{path}: the list {file} names no files; expected a path, a pattern or a directory a line")
     # A list in a list would be one too many.
@@ -136,8 +136,10 @@ def _read_list(path: str | os.PathLike[str]) -> list[str | os.PathLike[str]]:
     return [one if is_remote(str(one)) else file.parent / Path(one).expanduser() for one in found]
 
 
-def _unnamed(path: str | os.PathLike[str]) -> str | os.PathLike[str]:
+def _unnamed(path: str | os.PathLike[str], *, folder: Path = Path()) -> str | os.PathLike[str]:
     """Take off the name of a group that weaver-core writes before a path: ``QCD:/data/QCD_*.root``.
+
+    What is there under the whole name, colon and all, seen from a folder, is meant.
 
     Examples
     --------
@@ -145,9 +147,14 @@ def _unnamed(path: str | os.PathLike[str]) -> str | os.PathLike[str]:
     ['/data/*.root', 'https://example.org/a.root', 'a.root']
     """
     found = _NAMED.fullmatch(str(path)) if isinstance(path, str) else None
-    if found is None or is_remote(str(path)) or Path(path).exists():
+    if found is None or is_remote(str(path)) or (folder / path).exists() or _matching(folder / path):
         return path
     return found["path"]
+
+
+def _matching(pattern: Path) -> list[Path]:
+    """List what a pattern matches; pathlib globs only relative ones, so an absolute one is taken apart at its root."""
+    return sorted(Path(pattern.anchor).glob(str(pattern.relative_to(pattern.anchor))))
 
 
 def _expand(path: Path) -> list[Path]:
@@ -167,8 +174,7 @@ def _expand(path: Path) -> list[Path]:
         expect_data(path)
         return [path]
     if any(character in str(path) for character in "*?["):
-        # pathlib globs only relative patterns, so an absolute one is taken apart at its root.
-        matches = sorted(Path(path.anchor).glob(str(path.relative_to(path.anchor))))
+        matches = _matching(path)
         shown = [match for match in matches if not any(map(is_hidden, {*match.parts} - {*path.parent.parts}))]
         if not shown:
             remedy = "those that do are hidden or unfinished" if matches else "check it with ls"

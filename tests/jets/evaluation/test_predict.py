@@ -21,7 +21,7 @@ from jetsym.jets.io.mapping.parse import load_mapping
 from jetsym.jets.io.registry import index_file
 from jetsym.jets.io.sample import sample_dir
 from jetsym.jets.io.streaming.blocks import JetFiles
-from jetsym.jets.models import PointNet
+from jetsym.jets.models import PointNet, build
 from jetsym.jets.schema import CLASSES, SCALARS
 
 
@@ -255,6 +255,32 @@ def test_rows_can_be_joined_to_the_entries_of_several_files(
     assert "1 file left out" in words
     read_again = read_scores(out)
     assert (len(read_again.label), read_again.lost) == (34, 6)
+
+
+def test_numbers_without_a_negative_say_none_as_well(model, make_jets, jetclass_columns, write_tree, tmp_path):
+    jets = make_jets(6, seed=3)
+    momenta = jets.p4.clone()
+    momenta[[0, 3], 0, 1] = torch.nan
+    columns = jetclass_columns(jets.replace(p4=momenta))
+    columns |= {
+        "event": np.arange(6, dtype=np.uint32) + 7,
+        "good": np.ones(6, bool),
+        "run": np.arange(6, dtype=np.uint64),
+    }
+    path = write_tree(tmp_path / "a.root", columns)
+    mapping = tmp_path / "map.yaml"
+    mapping.write_text(
+        "particles: {px: part_px, py: part_py, pz: part_pz, energy: part_energy}\n"
+        "columns: {event: event, good: good, run: run}\n"
+    )
+    options = {"mapping": mapping, "bad_jets": "drop", "progress": False}
+    bare = build("deepsets", classes=("A", "B"), features="kin").eval()
+    found = columns_of(predict(bare, path, tmp_path / "p.root", **options))
+    lost = [0, 3]
+    for name, values in (("event", np.arange(6) + 7), ("good", np.ones(6)), ("run", np.arange(6))):
+        expected = values.copy()
+        expected[lost] = -1
+        np.testing.assert_array_equal(found[name], expected)
 
 
 def test_columns_that_only_some_files_have_are_left_out(model, jetclass_columns, make_jets, write_tree, tmp_path):

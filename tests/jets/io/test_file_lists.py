@@ -45,6 +45,17 @@ def test_names_before_paths_are_taken_off(jetclass_file):
     assert jet_files([f"top:{path.parent}/*.root"]) == [path]
 
 
+def test_colons_in_names_that_are_there_stay(jetclass_file, monkeypatch):
+    path = jetclass_file("a.root", n=4)
+    other = path.rename(path.parent / "run12:a.root")
+    jetclass_file("b.root", n=4)
+    monkeypatch.chdir(path.parent)
+    assert [file.resolve() for file in jet_files("run12:*.root")] == [other]
+    (path.parent / "list.txt").write_text("run12:a.root\n")
+    monkeypatch.chdir("/")
+    assert jet_files(f"@{path.parent}/list.txt") == [other]
+
+
 @pytest.mark.parametrize("columns", ["kin", "full", "all"])
 def test_a_cache_is_read_like_its_files(jetclass_file, tmp_path, columns):
     files = [jetclass_file("a.root", n=30), jetclass_file("b.root", n=21, seed=2)]

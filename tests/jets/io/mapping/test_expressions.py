@@ -76,6 +76,13 @@ def test_a_branch_alone_is_as_it_is_stored():
     assert value("p + 0").dtype == np.float64
 
 
+def test_numbers_beyond_whole_numbers_are_refused():
+    large = {"u": Quantity(np.array([1, 2**63 + 5], np.uint64))}
+    assert Expression.parse("u").evaluate(large.get).values[1] == 2**63 + 5
+    with pytest.raises(DataError, match="numbers up to 9223372036854775813"):
+        Expression.parse("u > 5").evaluate(large.get)
+
+
 def test_names_that_are_no_plain_words():
     expression = Expression.parse("`Jet.PT` / `lambda` + quoted0", where="jet.pt")
     assert expression.names == {"Jet.PT", "lambda", "quoted0"}

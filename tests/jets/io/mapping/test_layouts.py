@@ -367,6 +367,49 @@ def test_indices_that_lead_nowhere(tmp_path, mapped):
         read(path, mapping=mapped(particles | {"index": where["index"]}, **jet))
 
 
+@pytest.mark.parametrize(
+    ("owner", "place", "message"),
+    [
+        ([0, -7], [0, 1], "jetIdx' is -7 at entry 0"),
+        ([0.0, 0.7], [0, 1], "jetIdx' is 0.699.*; expected whole numbers"),
+        ([0.0, np.nan], [0, 1], "jetIdx' is nan; expected whole numbers"),
+        ([0, 0], [0.0, 1.6], "pFCandsIdx' is 1.6.*; expected whole numbers"),
+        ([0, 0], [1, 1], "gives a jet the same particle twice in entries 0 to 0"),
+    ],
+)
+def test_owners_that_are_no_jets(tmp_path, mapped, owner, place, message):
+    lists = {f"PFCands_{part}": ak.Array([np.array([3, 4], np.float32)]) for part in ("pt", "eta", "phi", "mass")}
+    lists |= {f"FatJet_{part}": ak.Array([np.array([7], np.float32)]) for part in ("pt", "eta", "phi", "mass")}
+
+    def numbers(values):
+        return ak.Array([np.array(values, np.float32 if any(x % 1 for x in values) else np.int32)])
+
+    table = {"FatJetPFCands_jetIdx": numbers(owner), "FatJetPFCands_pFCandsIdx": numbers(place)}
+    mapping = mapped(
+        names("PFCands_{}") | {"jet": "FatJetPFCands_jetIdx", "index": "FatJetPFCands_pFCandsIdx"},
+        jet=axis_of("FatJet_pt"),
+    )
+    with pytest.raises(DataError, match=message):
+        read(write_ttree(tmp_path / "a.root", y=np.zeros(1, np.int32), **lists, **table), mapping=mapping)
+
+
+def test_friends_that_change_are_told(tmp_path, mapped):
+    truth = Truth()
+    lists = {f"p_{part}": truth.lists(part) for part in ("pt", "eta", "phi")}
+    path = write_ttree(tmp_path / "a.root", y=truth.label, **lists)
+    write_ttree(tmp_path / "a_extra.root", w=truth.jet_pt)
+    friends, columns = {"Extra": "{stem}_extra.root"}, {"w": "`Extra.w`"}
+    options = {"mapping": mapped(names("p_{}"), columns=columns, friends=friends), "columns": "all", "batch_size": 4}
+    cached = {"cache": tmp_path / "cache", **options}
+    before = JetStream(path, **options).fingerprint()
+    assert JetStream(path, **cached).n_jets == ENTRIES
+    assert JetStream(path, **options).fingerprint() == before
+    write_ttree(tmp_path / "a_extra.root", w=-truth.jet_pt)
+    assert JetStream(path, **options).fingerprint() != before
+    with pytest.raises(DataError, match=r"is stale: it was made of .*a_extra.root, but its contents have changed"):
+        JetStream(path, **cached)
+
+
 def test_friends(tmp_path, mapped):
     truth = Truth()
     path = write_ttree(tmp_path / "a.root", y=truth.label, **{f"p_{part}": truth.lists(part) for part in ("pt", "eta")})

@@ -60,6 +60,22 @@ def test_a_finished_cache_is_left_alone_and_another_one_is_refused(files, tmp_pa
     assert JetStream(folder, batch_size=5).n_jets == 80
 
 
+def test_files_left_out_of_a_cache_are_those_that_were_bad_alone(files, tmp_path):
+    (tmp_path / "bad.root").write_bytes(b"nothing")
+    asked = [*files, tmp_path / "bad.root"]
+    cache = tmp_path / "cache"
+    n_jets = JetStream(asked, batch_size=8, cache=cache, skip_bad=True).n_jets
+    assert JetStream(asked, batch_size=8, cache=cache, skip_bad=True).n_jets == n_jets
+    with pytest.raises(ConfigError, match="and .* are asked for"):
+        JetStream(asked, batch_size=8, cache=cache)
+    with pytest.raises(ConfigError, match="and .* are asked for"):
+        JetStream([asked[0], asked[-1]], batch_size=8, cache=cache, skip_bad=True)
+    with pytest.raises(ConfigError, match="is a cache of other files"):
+        JetStream(
+            [*files[:-1], shutil.copy(files[-1], tmp_path / "other.root")], batch_size=8, cache=cache, skip_bad=True
+        )
+
+
 def test_a_stale_cache_is_refused(files, numbered_files, tmp_path):
     folder = convert(files, tmp_path / "cache", progress=False)
     status = files[0].stat()
