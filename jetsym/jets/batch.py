@@ -138,7 +138,7 @@ class JetBatch:
     @property
     def has_momenta(self) -> bool:
         """False for jets of which inputs alone are known: they have no slots for particles, and cannot be moved."""
-        return self.max_particles > 0 or not self.inputs
+        return not self.inputs or self.max_particles > 0  # in this order: a traced number of slots stays free
 
     @property
     def n_particles(self) -> Tensor:
