@@ -106,7 +106,7 @@ FAILURES = [
 class Limited:
     """A model that can bear so many inputs at a time, after a few passes in which it can bear more."""
 
-    def __init__(self, limit, failure, grace=21):
+    def __init__(self, limit, failure, grace=30):
         self.limit, self.failure, self.grace, self.sizes = limit, failure, grace, []
 
     def __call__(self, x):
@@ -126,7 +126,7 @@ def test_too_large_a_batch_is_halved_and_nothing_counts_twice(failure, options, 
     model = Limited(5, failure)
     report = jetsym.probe(model, points, **options, **QUIET)
     assert report.meta["batch_size"] == 4
-    assert max(model.sizes[21:]) <= 4
+    assert max(model.sizes[30:]) <= 4
     assert sum(advanced) == report.meta["evaluations"]
     assert min(advanced) < 0 or "n_rotations" in options  # of which a single batch holds all
     expected = jetsym.probe(np.exp, points, **options, **QUIET)
