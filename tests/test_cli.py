@@ -116,6 +116,9 @@ def test_spectra_over_training_from_the_shell(small_run, tmp_path, capsys):
     assert {"h.json", "h.png"} <= {path.name for path in tmp_path.iterdir()}
     assert main(["probe", str(run), "--over_training", "--group", "SO3"]) == 1
     assert "--group is 'SO3', but --over_training shows what was measured earlier" in capsys.readouterr().err
+    for name, value in (("bad_jets", "drop"), ("tree", "Events"), ("mapping", "map.yaml")):
+        assert main(["probe", str(run), "--over_training", f"--{name}", value]) == 1
+        assert f"--{name} is {value!r}, but --over_training shows" in capsys.readouterr().err
 
 
 def test_stability_from_the_shell(small_run, tmp_path, jetclass_columns, make_jets, write_tree, capsys):

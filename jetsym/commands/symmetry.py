@@ -70,13 +70,13 @@ def probe(
     from jetsym.probing.probe import probe as measure
 
     check_results(out, model, inputs, beside=(".html", ".png"))
+    how = _reading(mapping=mapping, tree=tree, vectors=vectors, bad_jets=bad_jets, skip_bad=skip_bad)
     if over_training:
         from jetsym.probing.reports.history import History
 
         why = "--over_training shows what was measured earlier"
-        for name, value in {"mapping": mapping, "vectors": vectors}.items():
-            if value is not None:
-                raise ConfigError(f"--{name} is {value!r}, but {why}; leave it out")
+        for name, value in how.items():
+            raise ConfigError(f"--{name} is {value!r}, but {why}; leave it out")
         _refuse_changed(measure, {"inputs": inputs, **options}, why=why)
         return _kept(History.load(model), model, out)
     subject: Any = model
@@ -84,13 +84,6 @@ def probe(
         from jetsym.atoms import load
 
         subject = load(model, trust=True)
-    how: dict[str, Any] = {
-        "mapping": mapping,
-        "tree": tree,
-        "vectors": vectors,
-        "bad_jets": bad_jets,
-        "skip_bad": skip_bad,
-    }
     report = measure(subject, _jets(model, inputs, how, options), **options)
     save(report, out, lambda figure: report_page(report, figure))
     print(report)
@@ -135,13 +128,7 @@ def attribute(
     from jetsym.probing.measure.attribution import attribute as measure
 
     check_results(out, model, inputs)
-    how: dict[str, Any] = {
-        "mapping": mapping,
-        "tree": tree,
-        "vectors": vectors,
-        "bad_jets": bad_jets,
-        "skip_bad": skip_bad,
-    }
+    how = _reading(mapping=mapping, tree=tree, vectors=vectors, bad_jets=bad_jets, skip_bad=skip_bad)
     report = measure(model, _jets(model, inputs, how, options, max_particles=ALL_PARTICLES), **options)
     if out is not None:
         report.save(out)
@@ -266,6 +253,11 @@ def spectra(
     return _kept(over_training(run, inputs, limit=limit, l_max=l_max, trust=trust), run, out)
 
 
+def _reading(**options: Any) -> dict[str, Any]:
+    """Return the options of reading jets that were given."""
+    return {name: value for name, value in options.items() if value not in (None, "raise", False)}
+
+
 def _jets(
     model: str,
     inputs: str | list[str] | None,
@@ -275,20 +267,21 @@ def _jets(
     max_particles: int | None = None,
 ) -> Any:
     """Return inputs as named, or jets read as ``how`` says, by default as many particles as the model takes."""
-    asked = [name for name, value in how.items() if value not in (None, "raise", False)]
-    if not asked:
+    if not how:
         return inputs
     if inputs is None:
-        raise ConfigError(f"--{asked[0]} is {how[asked[0]]!r}, and --inputs names no files; expected both")
+        name, value = next(iter(how.items()))
+        raise ConfigError(f"--{name} is {value!r}, and --inputs names no files; expected both")
     from jetsym.jets import read
     from jetsym.jets.checkpoint import load
     from jetsym.jets.io.mapping.parse import tagger_mapping
     from jetsym.jets.io.oddities import Oddities
 
-    how["mapping"] = tagger_mapping(how["mapping"], vectors=how.pop("vectors"), tree=how.pop("tree"), test=True)
+    named = {name: how.pop(name, None) for name in ("vectors", "tree")}
+    mapping = tagger_mapping(how.pop("mapping", None), **named, test=True)
     odd, most = Oddities(), max_particles or load(model).max_particles
     limit = options.get("limit")
-    jets = read(inputs, limit=limit, max_particles=most, columns="full", **how, oddities=odd)
+    jets = read(inputs, limit=limit, max_particles=most, columns="full", mapping=mapping, **how, oddities=odd)
     odd.say()
     return jets
 

@@ -16,6 +16,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -102,16 +103,17 @@ class RunFolder:
         self.path.mkdir(parents=True, exist_ok=True)
         write_atomically(self.path / CONFIG, yaml.safe_dump(config.to_dict(), sort_keys=False, allow_unicode=True))
 
-    def earlier(self) -> dict[str, Any]:
-        """Return what the last checkpoint says of the training jets; nothing if there is none."""
+    @cached_property
+    def earlier(self) -> dict[str, Any] | None:
+        """Facts of the training jets in the last checkpoint of the run to be continued; None if there is none."""
         last = self.path / checkpoint.LAST
-        found = checkpoint.read(last)[0].progress.get("data") if last.is_file() else None
-        return dict(found or {})
+        return dict(checkpoint.read(last)[0].progress.get("data") or {}) if last.is_file() else None
 
+    @property
     def takes_first(self) -> bool:
-        """Tell whether the run to be continued takes the first jets of each file up to its limit, as older runs do."""
-        known = self.earlier()
-        return (self.path / checkpoint.LAST).is_file() and (known.get("limit") == FIRST or "contents" not in known)
+        """Whether the run to be continued takes the first jets of each file up to its limit, as older runs do."""
+        known = self.earlier
+        return known is not None and (known.get("limit") == FIRST or "files" not in known)
 
     def restore(self) -> tuple[checkpoint.Header, dict[str, Tensor]] | None:
         """Return header and tensors of the last checkpoint, or None; the metrics up to there go into ``metrics``."""
@@ -174,7 +176,7 @@ class RunFolder:
             earlier = TrainConfig.from_dict(yaml.safe_load((self.path / CONFIG).read_text()))
         except (yaml.YAMLError, TypeError) as error:
             raise ConfigError(f"{self.path / CONFIG} is not the configuration of a run ({error})") from error
-        told = "files" in self.earlier() or not (self.path / checkpoint.LAST).is_file()
+        told = self.earlier is None or "files" in self.earlier
         free = (*_NO_RESULT, *(_PLACES if told else ()))
         changed = [name for name in config.differing(earlier) if name not in free]
         if changed:

@@ -117,10 +117,10 @@ def train(
     fabric = make_fabric(config)
     with locked_by_first(fabric, folder.path, "jetsym train"):
         folder.check(config, resume=resume, overwrite=overwrite)
-        earlier = folder.earlier().get("files", ()) if resume else ()
+        earlier = (folder.earlier or {}).get("files", ()) if resume else ()
         progress = progress and fabric.is_global_zero
         ranks = {"rank": fabric.global_rank, "ranks": fabric.world_size}
-        first = resume and folder.takes_first()
+        first = resume and folder.takes_first
         training, validation = load_jets(config, **ranks, earlier=earlier, first=first, progress=progress)
         if progress and (words := words_on_weights(training, config)) is not None:
             print(words, file=sys.stderr, flush=True)

@@ -12,7 +12,7 @@ from jetsym.errors import ConfigError, DataError
 from jetsym.jets import checkpoint, read
 from jetsym.jets.evaluation import metrics
 from jetsym.jets.io.block import read_block
-from jetsym.jets.io.mapping.mapped_reader import fitted
+from jetsym.jets.io.mapping.measure import measured
 from jetsym.jets.io.mapping.parse import load_mapping
 from jetsym.jets.io.paths import jet_files
 from jetsym.jets.io.registry import index_file
@@ -320,7 +320,7 @@ def test_reweighting_gives_the_same_spectra_on_an_independent_half(write_tree, t
         "reweight": {"bins": {"pt": BINS}, "to": to},
     }
     (tmp_path / "map.yaml").write_text(yaml.safe_dump(content))
-    mapping = fitted(load_mapping(tmp_path / "map.yaml"), jet_files(files[0]))
+    mapping = measured(load_mapping(tmp_path / "map.yaml"), jet_files(files[0]))
     index = index_file(jet_files(files[1])[0], mapping)
     jets, _ = read_block(index, 0, index.n_jets)
     pt, weights = jets.columns["pt"], jets.columns["weight"].astype("f8")

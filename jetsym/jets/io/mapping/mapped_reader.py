@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
-from contextlib import suppress
 from dataclasses import replace
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, Self, cast
@@ -19,7 +17,7 @@ from jetsym.jets.io.mapping.expressions import Expression
 from jetsym.jets.io.mapping.functions import Quantity, as_condition, spread
 from jetsym.jets.io.mapping.inputs import pack_input
 from jetsym.jets.io.mapping.padding import refuse_padding
-from jetsym.jets.io.mapping.reweighting import WeaverWeights, bin_numbers, bin_weights
+from jetsym.jets.io.mapping.reweighting import WeaverWeights, bin_numbers
 from jetsym.jets.io.mapping.several_jets import index_jets, open_mapped
 from jetsym.jets.io.mapping.tree_mapping import WEIGHT, MappedInput, Reweighting, TreeMapping, cartesian
 from jetsym.jets.io.packed_inputs import PackedInput
@@ -29,7 +27,7 @@ from jetsym.jets.schema import CLASSES, P4_BRANCHES
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["MappedJets", "MappedReader", "fitted", "index_mapped"]
+__all__ = ["MappedJets", "MappedReader", "index_mapped"]
 
 #: Entries of a file that are looked through at once.
 _ROWS = 65_536
@@ -78,38 +76,6 @@ def index_mapped(path: File, mapping: TreeMapping) -> FileIndex:
         total=raw.n_entries,
         reader=reader,
     )
-
-
-def fitted(mapping: TreeMapping, files: Iterable[File], *, skip_bad: bool = False) -> TreeMapping:
-    """Fill in the weights of a mapping, from a look at the labels and the binned quantities of all its jets.
-
-    Raises
-    ------
-    DataError
-        If a file with entries cannot be read (left out with ``skip_bad``), or no jet gets a weight.
-    """
-    reweighting = mapping.reweighting
-    if not isinstance(reweighting, Reweighting):
-        return mapping
-    classes = 1 if mapping.labels is None else len(mapping.labels.classes)
-    counts = np.zeros((classes, *(len(edges) - 1 for edges in reweighting.edges)), np.int64)
-    for path in files:
-        with suppress(DataError if skip_bad else EmptyFileError):
-            counts += _counted(mapping, path, np.zeros_like(counts))
-    try:
-        return mapping.with_weights(bin_weights(counts, reference=reweighting.reference, cap=reweighting.cap))
-    except DataError as error:
-        raise DataError(f"{mapping.path}: {error}") from error
-
-
-def _counted(mapping: TreeMapping, path: File, counts: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Add the jets of a file by class and bin to ``counts``."""
-    index = index_mapped(path, mapping)
-    with cast("MappedReader", index.reader(index)) as file, explained(path):
-        for start in range(0, index.n_jets, _ROWS):
-            places, inside = file.jets(start, min(start + _ROWS, index.n_jets)).bins()
-            np.add.at(counts, tuple(place[inside] for place in places), 1)
-    return counts
 
 
 class MappedReader(JetReader):

@@ -14,8 +14,8 @@ from jetsym.jets.io.formats.index import EmptyFileError
 from jetsym.jets.io.formats.opening import explained
 from jetsym.jets.io.mapping.inputs import measure_scaling
 from jetsym.jets.io.mapping.mapped_reader import MappedJets, MappedReader, index_mapped
-from jetsym.jets.io.mapping.reweighting import WeaverWeights
-from jetsym.jets.io.mapping.tree_mapping import Labels, MappedInput, TreeMapping, Unmeasured
+from jetsym.jets.io.mapping.reweighting import WeaverWeights, bin_weights
+from jetsym.jets.io.mapping.tree_mapping import Labels, MappedInput, Reweighting, TreeMapping, Unmeasured
 from jetsym.jets.io.remote import File
 
 if TYPE_CHECKING:
@@ -52,7 +52,9 @@ def measured(mapping: TreeMapping, files: Iterable[File], *, skip_bad: bool = Fa
             mapping = replace(mapping, inputs=_standardised(bare, files, plan, skip_bad=skip_bad))
         if plan.labels:
             mapping = _labelled(mapping, _classes(bare, files, plan.labels, skip_bad=skip_bad))
-    if isinstance(weights, WeaverWeights) and weights.table is None:
+    if isinstance(weights, Reweighting):
+        return mapping.with_weights(_binned(mapping, files, weights, skip_bad=skip_bad))
+    if weights is not None and weights.table is None:
         mapping = replace(mapping, reweighting=_weighted(bare, files, weights, skip_bad=skip_bad))
     return mapping
 
@@ -145,6 +147,26 @@ def _labelled(mapping: TreeMapping, classes: dict[str, int]) -> TreeMapping:
     values = tuple((one,) for one in range(number))
     labels = Labels(tuple(map(str, range(number))), value=mapping.columns[name], values=values)
     return replace(mapping, columns=columns, labels=labels)
+
+
+def _binned(mapping: TreeMapping, files: list[File], weights: Reweighting, *, skip_bad: bool) -> NDArray[np.float64]:
+    """Return the weights by class and bin, from the labels and the binned quantities of all jets."""
+    classes = 1 if mapping.labels is None else len(mapping.labels.classes)
+    counts = np.zeros((classes, *(len(edges) - 1 for edges in weights.edges)), np.int64)
+
+    def count(file: MappedReader) -> list[NDArray[np.int64]]:
+        own = np.zeros_like(counts)
+        for part in _parts(file, file.index.n_jets):
+            places, inside = part.bins()
+            np.add.at(own, tuple(place[inside] for place in places), 1)
+        return [own]
+
+    for own in _look(mapping, files, count, skip_bad=skip_bad):
+        counts += own
+    try:
+        return bin_weights(counts, reference=weights.reference, cap=weights.cap)
+    except DataError as error:
+        raise DataError(f"{mapping.path}: {error}") from error
 
 
 def _weighted(mapping: TreeMapping, files: list[File], weights: WeaverWeights, *, skip_bad: bool) -> WeaverWeights:

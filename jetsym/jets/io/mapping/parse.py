@@ -6,7 +6,6 @@ import hashlib
 import json
 import math
 import os
-import reprlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ from jetsym.errors import ConfigError, closest
 from jetsym.jets.inputs import InputForm
 from jetsym.jets.io.mapping.expressions import Expression
 from jetsym.jets.io.mapping.tree_mapping import WEIGHT, Labels, MappedInput, Momentum, Reweighting, TreeMapping
-from jetsym.jets.io.mapping.weaver import is_weaver, weaver_mapping
+from jetsym.jets.io.mapping.weaver import is_number, is_weaver, shown, weaver_mapping
 from jetsym.jets.io.remote import File
 from jetsym.jets.schema import SCALARS
 
@@ -110,17 +109,12 @@ def open_mapping(
     """
     mapping = load_mapping(path)
     files = [file for file in files if not (isinstance(file, Path) and file.is_dir())]
-    if not files:  # caches, which hold what their mapping has given
+    # Caches hold what their mapping has given.
+    if mapping is None or not files or not mapping.is_unmeasured:
         return mapping
-    if mapping is not None and mapping.is_unmeasured:
-        from jetsym.jets.io.mapping.measure import measured
+    from jetsym.jets.io.mapping.measure import measured
 
-        return measured(mapping, files, skip_bad=skip_bad)
-    if mapping is None or mapping.reweighting is None:
-        return mapping
-    from jetsym.jets.io.mapping.mapped_reader import fitted
-
-    return fitted(mapping, files, skip_bad=skip_bad)
+    return measured(mapping, files, skip_bad=skip_bad)
 
 
 class _Loader(yaml.SafeLoader):  # type: ignore[misc]  # yaml has no types
@@ -157,7 +151,7 @@ class _Section:
 
     def __init__(self, where: str, found: Any, *, separator: str = ".") -> None:
         if not isinstance(found, dict) or not all(isinstance(key, str) for key in found):
-            raise ConfigError(f"{where} is {_shown(found)}; expected keys that are words, with their values")
+            raise ConfigError(f"{where} is {shown(found)}; expected keys that are words, with their values")
         self.where, self.left, self.known, self._separator = where, dict(found), list[str](), separator
 
     def take(self, key: str, default: Any = None) -> Any:
@@ -175,7 +169,7 @@ class _Section:
     def branch(self, key: str) -> str | None:
         found = self.take(key)
         if found is not None and not isinstance(found, str):
-            raise ConfigError(f"{self.at(key)} is {_shown(found)}; expected the name of a branch")
+            raise ConfigError(f"{self.at(key)} is {shown(found)}; expected the name of a branch")
         return None if found is None else found.strip("`")
 
     def at(self, key: str) -> str:
@@ -194,7 +188,7 @@ def _mapping(path: Path, found: _Section) -> TreeMapping:
     momentum = _momentum(particles)
     order = particles.take("order", "file")
     if order not in ("file", "pt"):
-        raise ConfigError(f"{particles.at('order')} is {_shown(order)}; expected pt, or file")
+        raise ConfigError(f"{particles.at('order')} is {shown(order)}; expected pt, or file")
     owner, place = particles.branch("jet"), particles.branch("index")
     if place is not None and owner is None:
         raise ConfigError(f"{particles.at('index')} says which particle a row is; expected {particles.at('jet')} too")
@@ -216,7 +210,7 @@ def _mapping(path: Path, found: _Section) -> TreeMapping:
     reweighting = _reweighting(found.section("reweight"), labels)
     tree = found.take("tree")
     if tree is not None and not isinstance(tree, str):
-        raise ConfigError(f"{found.at('tree')} is {_shown(tree)}; expected the name of a tree")
+        raise ConfigError(f"{found.at('tree')} is {shown(tree)}; expected the name of a tree")
     columns, targets = (
         _columns(found.section(key), weighted=reweighting is not None) for key in ("columns", "targets")
     )
@@ -255,7 +249,7 @@ def _friends(section: _Section | None) -> dict[str, tuple[str, str | None]]:
         words = isinstance(place, dict) and all(isinstance(each, str) for each in place.values())
         if not words or "file" not in place or not {*place} <= {"file", "tree"} or not name.isidentifier():
             raise ConfigError(
-                f"friends: {name} is {_shown(found)}; expected a name of letters, digits and _, with a file beside "
+                f"friends: {name} is {shown(found)}; expected a name of letters, digits and _, with a file beside "
                 "the data ({stem} stands for the data's own name), or with file: and tree:"
             )
         friends[name] = place["file"], place.get("tree")
@@ -265,7 +259,7 @@ def _friends(section: _Section | None) -> dict[str, tuple[str, str | None]]:
 def _momentum(section: _Section) -> Momentum:
     units = section.take("units", "GeV")
     if units not in _UNITS:
-        raise ConfigError(f"{section.at('units')} is {_shown(units)}; expected {' or '.join(_UNITS)}")
+        raise ConfigError(f"{section.at('units')} is {shown(units)}; expected {' or '.join(_UNITS)}")
     names = [*dict.fromkeys(name for direction in _DIRECTIONS for name in direction), "energy", "mass"]
     parts = {name: one for name in names if (one := section.expression(name)) is not None}
     if not any(parts.keys() == {*direction, scale} for direction in _DIRECTIONS for scale in ("energy", "mass")):
@@ -293,7 +287,7 @@ def _input(section: _Section, fill: float) -> MappedInput:
     length, variables = section.take("length"), section.section("variables")
     section.end()
     if not isinstance(length, int) or isinstance(length, bool) or length < 1:
-        raise ConfigError(f"{section.at('length')} is {_shown(length)}; expected a number of places of at least 1")
+        raise ConfigError(f"{section.at('length')} is {shown(length)}; expected a number of places of at least 1")
     if variables is None or not variables.left:
         raise ConfigError(f"{section.at('variables')} names none; expected names, with an expression for each")
     expressions, scaling = [], []
@@ -303,8 +297,8 @@ def _input(section: _Section, fill: float) -> MappedInput:
         numbers = {key: own.take(key, default) for key, default in _STANDARDISATION.items()}
         own.end()
         for key, number in numbers.items():
-            if not _is_number(number) or math.isnan(number):
-                raise ConfigError(f"{own.at(key)} is {_shown(number)}; expected a number, one that is known beforehand")
+            if not is_number(number) or math.isnan(number):
+                raise ConfigError(f"{own.at(key)} is {shown(number)}; expected a number, one that is known beforehand")
         if not numbers["smallest"] < numbers["largest"]:
             raise ConfigError(f"{own.where} is clipped to nothing; expected smallest below largest")
         plain = numbers == _STANDARDISATION
@@ -372,44 +366,36 @@ def _reweighting(section: _Section | None, labels: Labels | None) -> Reweighting
         raise ConfigError(f"{section.where} has no key 'bins'; expected expressions with the edges of their bins")
     edges = []
     for name, found in bins.left.items():
-        numbers = isinstance(found, list) and all(_is_number(value) for value in found)
+        numbers = isinstance(found, list) and all(is_number(value) for value in found)
         own = np.array(found if numbers else [], np.float64)
         if len(own) < 2 or not (np.isfinite(own).all() and (np.diff(own) > 0).all()):
-            raise ConfigError(f"{bins.at(name)} is {_shown(found)}; expected two or more growing numbers, the edges")
+            raise ConfigError(f"{bins.at(name)} is {shown(found)}; expected two or more growing numbers, the edges")
         edges.append(own)
     classes = () if labels is None else labels.classes
     if to != "flat" and to not in classes:
-        raise ConfigError(f"{section.at('to')} is {_shown(to)}; {closest(str(to), ['flat', *classes])}")
-    if cap is not None and not (_is_number(cap) and cap >= 1):
-        raise ConfigError(f"{section.at('cap')} is {_shown(cap)}; expected a number of at least 1, the mean weight")
+        raise ConfigError(f"{section.at('to')} is {shown(to)}; {closest(str(to), ['flat', *classes])}")
+    if cap is not None and not (is_number(cap) and cap >= 1):
+        raise ConfigError(f"{section.at('cap')} is {shown(cap)}; expected a number of at least 1, the mean weight")
     axes = tuple(_expression(name, bins.where) for name in bins.left)
     return Reweighting(axes, tuple(edges), None if to == "flat" else classes.index(to), cap)
 
 
 def _expression(found: Any, where: str) -> Expression:
-    if not isinstance(found, str) and not _is_number(found):
-        raise ConfigError(f"{where} is {_shown(found)}; expected an expression or the name of a branch")
+    if not isinstance(found, str) and not is_number(found):
+        raise ConfigError(f"{where} is {shown(found)}; expected an expression or the name of a branch")
     return Expression.parse(str(found), where=where)
 
 
 def _whole(found: Any, where: str) -> tuple[int, ...]:
     values = found if isinstance(found, list) else [found]
-    if not values or not all(_is_number(value) and isinstance(value, int) for value in values):
-        raise ConfigError(f"{where} is {_shown(found)}; expected a whole number, or a list of some")
+    if not values or not all(is_number(value) and isinstance(value, int) for value in values):
+        raise ConfigError(f"{where} is {shown(found)}; expected a whole number, or a list of some")
     return tuple(values)
 
 
 def _names(found: Any, where: str) -> Sequence[str]:
     if not isinstance(found, list) or not found or not all(isinstance(name, str) for name in found):
-        raise ConfigError(f"{where} is {_shown(found)}; expected one or more words")
+        raise ConfigError(f"{where} is {shown(found)}; expected one or more words")
     if len(set(found)) < len(found):
-        raise ConfigError(f"{where} is {_shown(found)}; expected each word once")
+        raise ConfigError(f"{where} is {shown(found)}; expected each word once")
     return found
-
-
-def _is_number(found: Any) -> bool:
-    return isinstance(found, int | float) and not isinstance(found, bool)
-
-
-def _shown(found: Any) -> str:
-    return reprlib.repr(found)  # short, whatever aliases of aliases stand in the file

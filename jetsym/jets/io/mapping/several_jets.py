@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -70,12 +70,12 @@ class _JoinedTable(Table):
         super().__init__(table.path, table.source, table.n_entries, names)
 
     def column(self, name: str) -> Column | None:
-        prefix = self._prefix(name)
+        prefix = _prefix(name, self._tables)
         return self._tables[prefix].column(name.removeprefix(prefix))
 
     def index(self, names: Sequence[str], layout: Layout) -> FileIndex:
         found = {
-            prefix: table.index([n.removeprefix(prefix) for n in names if self._prefix(n) == prefix], layout)
+            prefix: table.index([n.removeprefix(prefix) for n in names if _prefix(n, self._tables) == prefix], layout)
             for prefix, table in self._tables.items()
         }
         return replace(
@@ -85,8 +85,10 @@ class _JoinedTable(Table):
             reader=partial(_JoinedReader, found),
         )
 
-    def _prefix(self, name: str) -> str:
-        return max((prefix for prefix in self._tables if name.startswith(prefix)), key=len)
+
+def _prefix(name: str, prefixes: Iterable[str]) -> str:
+    """Find the friend that a column is of, by the longest beginning of its name; nothing for the file itself."""
+    return max((prefix for prefix in prefixes if name.startswith(prefix)), key=len)
 
 
 class _JoinedReader(JetReader):
@@ -116,7 +118,7 @@ class _JoinedReader(JetReader):
         return reader.nested(own, start, stop)
 
     def _of(self, name: str) -> tuple[JetReader, str]:
-        prefix = max((each for each in self._readers if name.startswith(each)), key=len)
+        prefix = _prefix(name, self._readers)
         return self._readers[prefix], name.removeprefix(prefix)
 
 
@@ -265,8 +267,8 @@ class _SeveralReader(JetReader):
             self._check_sizes(name, own, sizes)
             return values[rows], counts
         entries, wanted = places
-        if ((wanted < 0) | (wanted >= own[entries])).any():
-            wrong = int(np.flatnonzero((wanted < 0) | (wanted >= own[entries]))[0])
+        if (beyond := np.flatnonzero((wanted < 0) | (wanted >= own[entries]))).size:
+            wrong = beyond[0]
             raise DataError(
                 f"{self.index.path}: {self._jets.place!r} is {wanted[wrong]} at entry {first + entries[wrong]}, where "
                 f"{name!r} has {own[entries[wrong]]} values; expected the number of one of them"
@@ -318,10 +320,7 @@ class _SeveralReader(JetReader):
             wanted = np.zeros(0, np.int64)
             if jets.place is not None:
                 numbers, own = self._file.ragged(jets.place, first, last)
-                if not np.array_equal(own, sizes):
-                    raise DataError(
-                        f"{self.index.path}: {jets.place!r} and {jets.owner!r} have lists of different lengths"
-                    )
+                self._check_sizes(jets.place, own, sizes)
                 wanted = self._whole(jets.place, numbers)[rows]
                 if len(np.unique(jet[rows] * (1 + wanted.max(initial=0)) + wanted)) < len(rows):
                     raise DataError(

@@ -249,9 +249,13 @@ class TreeMapping:
 
     @property
     def is_unmeasured(self) -> bool:
-        """Whether standardisation, classes or weights of weaver-core's must be measured on the files first."""
+        """Whether standardisation, classes or weights are of the files that are read, and measured on them first.
+
+        Weights of weaver-core's are kept once they are known.
+        """
         weights = self.reweighting
-        return self.unmeasured is not None or (isinstance(weights, WeaverWeights) and weights.table is None)
+        known = isinstance(weights, WeaverWeights) and weights.table is not None
+        return self.unmeasured is not None or (weights is not None and not known)
 
     def branches(self, expressions: Iterable[Expression]) -> list[str]:
         """List the branches of the file that expressions are of, in the end."""

@@ -28,7 +28,7 @@ from jetsym.jets.io.mapping.reweighting import WeaverWeights
 from jetsym.jets.io.mapping.tree_mapping import WEIGHT, Labels, MappedInput, Momentum, TreeMapping, Unmeasured
 from jetsym.jets.schema import SCALARS
 
-__all__ = ["is_weaver", "weaver_mapping"]
+__all__ = ["is_number", "is_weaver", "shown", "weaver_mapping"]
 
 #: The input of the momenta, where none is named.
 VECTORS = "pf_vectors"
@@ -167,7 +167,7 @@ class _Options:
         """Return a section; one that is not there is empty."""
         found = self.found.get(key, {})
         if not isinstance(found, dict) or not all(isinstance(name, str) for name in found):
-            raise ConfigError(f"{self.path}: {key} is {_shown(found)}; expected keys that are words, with their values")
+            raise ConfigError(f"{self.path}: {key} is {shown(found)}; expected keys that are words, with their values")
         if known is not None:
             _expect_known(f"{self.path}: {key}", found, known)
         return found
@@ -175,12 +175,12 @@ class _Options:
     def word(self, key: str) -> str | None:
         found = self.found.get(key)
         if found is not None and not isinstance(found, str):
-            raise ConfigError(f"{self.path}: {key} is {_shown(found)}; expected a word")
+            raise ConfigError(f"{self.path}: {key} is {shown(found)}; expected a word")
         return found
 
     def names(self, key: str, found: Any) -> list[str]:
         if not isinstance(found, list) or not all(isinstance(name, str) for name in found):
-            raise ConfigError(f"{self.path}: {key} is {_shown(found)}; expected a list of names")
+            raise ConfigError(f"{self.path}: {key} is {shown(found)}; expected a list of names")
         return found
 
     def selection(self, key: str) -> Expression | None:
@@ -188,8 +188,8 @@ class _Options:
         return self.expression(found, key) if found else None
 
     def expression(self, text: Any, where: str) -> Expression:
-        if not isinstance(text, str) and not _is_number(text):
-            raise ConfigError(f"{self.path}: {where} is {_shown(text)}; expected an expression or the name of a branch")
+        if not isinstance(text, str) and not is_number(text):
+            raise ConfigError(f"{self.path}: {where} is {shown(text)}; expected an expression or the name of a branch")
         return Expression.parse(str(text), where=f"{self.path}: {where}")
 
     def of(self, name: str, where: str) -> Expression:
@@ -200,7 +200,7 @@ class _Options:
         where = f"{self.path}: inputs.{key}"
         said = self.section("inputs")[key]
         if not isinstance(said, dict) or not isinstance(said.get("vars"), list) or not said["vars"]:
-            raise ConfigError(f"{where} is {_shown(said)}; expected length, vars and perhaps pad_mode")
+            raise ConfigError(f"{where} is {shown(said)}; expected length, vars and perhaps pad_mode")
         _expect_known(where, said, ("length", "pad_mode", "vars"))
         if "length" not in said:
             raise ConfigError(f"{where} has no key 'length'; expected a number of places, or null for numbers of jets")
@@ -211,7 +211,7 @@ class _Options:
             name, *given = variable if isinstance(variable, list) and variable else [variable]
             if not isinstance(name, str) or len(given) > len(_PARAMETERS):
                 raise ConfigError(
-                    f"{where}.vars has {_shown(variable)}; expected a name, or a list of a name and up to five of "
+                    f"{where}.vars has {shown(variable)}; expected a name, or a list of a name and up to five of "
                     "centre, scale, smallest, largest and padding"
                 )
             names.append(name)
@@ -225,10 +225,10 @@ class _Options:
         first = self.parameters[names[0]]
         length, mode = first["length"], first["pad_mode"]
         if length is not None and (not isinstance(length, int) or isinstance(length, bool) or length < 1):
-            raise ConfigError(f"{where}.length is {_shown(length)}; expected a number of places, or null")
+            raise ConfigError(f"{where}.length is {shown(length)}; expected a number of places, or null")
         if mode not in ("constant", "wrap") or (mode == "wrap" and key.endswith("_mask")):
             expected = "constant for a mask" if key.endswith("_mask") else "constant or wrap"
-            raise ConfigError(f"{where}.pad_mode is {_shown(mode)}; expected {expected}")
+            raise ConfigError(f"{where}.pad_mode is {shown(mode)}; expected {expected}")
         fill = tuple(self._number(name, "pad_value") for name in names)
         scaling = tuple(self._scaling(name) for name in names)
         form = InputForm(tuple(names), length, None if mode == "wrap" else fill, scaling)
@@ -249,8 +249,8 @@ class _Options:
 
     def _number(self, name: str, key: str) -> float:
         found = self.parameters[name][key]
-        if not _is_number(found) or not np.isfinite(found):
-            raise ConfigError(f"{self.path}: {key} of the variable {name!r} is {_shown(found)}; expected a number")
+        if not is_number(found) or not np.isfinite(found):
+            raise ConfigError(f"{self.path}: {key} of the variable {name!r} is {shown(found)}; expected a number")
         return float(found)
 
     def _labels(self) -> tuple[Labels | None, dict[str, Expression], tuple[str, ...]]:
@@ -260,13 +260,13 @@ class _Options:
         if said.get("type") == "simple":
             names = self.names("labels.value", value)
             if len(set(names)) < len(names) or not names:
-                raise ConfigError(f"{self.path}: labels.value is {_shown(names)}; expected one or more different names")
+                raise ConfigError(f"{self.path}: labels.value is {shown(names)}; expected one or more different names")
             flags = tuple(self.expression(name, "labels.value") for name in names)
             classes = [name.removeprefix("label_") for name in names]
             return Labels(tuple(classes if len(set(classes)) == len(classes) else names), one_hot=flags), {}, ()
         if said.get("type") != "custom" or not isinstance(value, dict):
             raise ConfigError(
-                f"{self.path}: labels have the type {_shown(said.get('type'))}; expected simple with a list as value, "
+                f"{self.path}: labels have the type {shown(said.get('type'))}; expected simple with a list as value, "
                 "or custom with names and expressions"
             )
         columns = {name: self.expression(text, f"labels.value.{name}") for name, text in value.items()}
@@ -309,7 +309,7 @@ class _Options:
         where = f"{self.path}: weights"
         bins = said.get("reweight_vars")
         edges = [
-            np.array(each if isinstance(each, list) and all(map(_is_number, each)) else [], np.float64)
+            np.array(each if isinstance(each, list) and all(map(is_number, each)) else [], np.float64)
             for each in (bins.values() if isinstance(bins, dict) else ())
         ]
         if (
@@ -317,16 +317,16 @@ class _Options:
             or len(edges) != 2
             or not all(len(each) > 1 and (np.diff(each) > 0).all() for each in edges)
         ):
-            raise ConfigError(f"{where}.reweight_vars is {_shown(bins)}; expected two variables with growing edges")
+            raise ConfigError(f"{where}.reweight_vars is {shown(bins)}; expected two variables with growing edges")
         classes = self.names("weights.reweight_classes", said.get("reweight_classes"))
         if (method := said.get("reweight_method")) not in ("flat", "ref"):
-            raise ConfigError(f"{where}.reweight_method is {_shown(method)}; expected flat or ref")
+            raise ConfigError(f"{where}.reweight_method is {shown(method)}; expected flat or ref")
         shares = said.get("class_weights") or [1] * len(classes)
-        if not isinstance(shares, list) or len(shares) != len(classes) or not all(_is_number(n) for n in shares):
-            raise ConfigError(f"{where}.class_weights is {_shown(shares)}; expected a number for each class")
+        if not isinstance(shares, list) or len(shares) != len(classes) or not all(is_number(n) for n in shares):
+            raise ConfigError(f"{where}.class_weights is {shown(shares)}; expected a number for each class")
         threshold = said.get("reweight_threshold", 10)
-        if not _is_number(threshold) or not 0 <= threshold <= 100:
-            raise ConfigError(f"{where}.reweight_threshold is {_shown(threshold)}; expected a percentage")
+        if not is_number(threshold) or not 0 <= threshold <= 100:
+            raise ConfigError(f"{where}.reweight_threshold is {shown(threshold)}; expected a percentage")
         base = said.get("reweight_basewgt")
         hists = said.get("reweight_hists")
         table = None
@@ -384,8 +384,8 @@ class _Options:
 
     def _patterns(self, name: str, said: Any) -> tuple[tuple[str, float], ...]:
         where = f"{self.path}: file_magic.{name}"
-        if not isinstance(said, dict) or not all(_is_number(value) for value in said.values()):
-            raise ConfigError(f"{where} is {_shown(said)}; expected patterns of paths with a number for each")
+        if not isinstance(said, dict) or not all(is_number(value) for value in said.values()):
+            raise ConfigError(f"{where} is {shown(said)}; expected patterns of paths with a number for each")
         for pattern in said:
             try:
                 re.compile(str(pattern))
@@ -419,9 +419,11 @@ def _expect_known(where: str, found: dict[Any, Any], known: tuple[str, ...]) -> 
             raise ConfigError(f"{where} has the key {key!r}, which is unknown; {closest(str(key), known)}")
 
 
-def _is_number(found: Any) -> bool:
+def is_number(found: Any) -> bool:
+    """Tell whether a value of YAML is a number."""
     return isinstance(found, int | float) and not isinstance(found, bool)
 
 
-def _shown(found: Any) -> str:
+def shown(found: Any) -> str:
+    """Return a value of YAML for a message, short, whatever aliases of aliases stand in the file."""
     return reprlib.repr(found)

@@ -126,6 +126,8 @@ class JetFiles:
             raise DataError(f"none of {len(files)} files can be read; the first: {first}")
         if not self.blocks:
             raise DataError(f"{self.files[0]} and the other files: the selection leaves no jets; expected at least one")
+        friends = {} if self._mapping is None else {path: self._mapping.friend_paths(path) for path in self.files}
+        self._friends = [fingerprint_of(one) for each in friends.values() for one in each.values()]
         if numbered:
             kinds = self._common(kinds)
         self._agree(kinds, columns, skip_bad)
@@ -220,8 +222,7 @@ class JetFiles:
             [(b.file, b.start, b.stop) for b in self.blocks],
         ]
         if self._mapping is not None:
-            friends = [one for path in self.files for one in self._mapping.friend_paths(path).values()]
-            facts += [self._mapping.fingerprint, *map(fingerprint_of, friends)]
+            facts += [self._mapping.fingerprint, *self._friends]
         facts += [self.names] if self.columns != "all" and self.names else []
         return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
 
