@@ -21,6 +21,7 @@ from jetsym.jets.io.packed import RaggedBatch
 from jetsym.jets.io.paths import Paths, jet_files
 from jetsym.jets.io.remote import File
 from jetsym.jets.io.streaming.cache import MANIFEST
+from jetsym.jets.io.streaming.scratch import Scratch
 from jetsym.jets.schema import WEIGHT
 from jetsym.jets.weights import columns_to_read, weight_column
 from jetsym.training.config import TrainConfig
@@ -70,6 +71,10 @@ class StreamedJets:
         if config.batch_size % ranks:
             raise ConfigError(f"--batch_size is {config.batch_size}; expected a multiple of the {ranks} processes")
         self._max_particles, self._batch_size = config.max_particles, config.batch_size
+        scratch = None
+        if config.scratch is not None:
+            scratch = Scratch(config.scratch, size=config.scratch_size, inputs=config.data)
+        self._scratch = scratch
         self._stream = JetStream(
             in_order(config.data, earlier),
             batch_size=config.batch_size // ranks,
@@ -82,6 +87,7 @@ class StreamedJets:
             skip_bad=config.skip_bad,
             buffer=config.buffer,
             also=columns_to_read(config.weights),
+            scratch=scratch,
         )
         self._rank, self._ranks, self._own = rank, ranks, config.batch_size // ranks
         self._steps = len(self._stream)
@@ -130,6 +136,13 @@ class StreamedJets:
             yield jets
         if self._rank == 0:
             self.oddities.say("--data")
+            if self._scratch is not None:
+                self._scratch.say(len(self._stream.files))
+
+    def close(self) -> None:
+        """Remove the copies of files that have been made."""
+        if self._scratch is not None:
+            self._scratch.close()
 
     def _of_passes(self, epoch: int, start: int, passed: Sequence[Sequence[int]]) -> Iterator[RaggedBatch]:
         """Yield the batches of an epoch that are left, from as many passes over all jets as they lie in."""

@@ -8,6 +8,7 @@ import re
 from collections import Counter, OrderedDict
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
@@ -29,6 +30,7 @@ from jetsym.jets.io.packed import PackedJets
 from jetsym.jets.io.read import MappingFile
 from jetsym.jets.io.registry import index_file
 from jetsym.jets.io.remote import File
+from jetsym.jets.io.streaming.scratch import Original, Scratch
 from jetsym.jets.schema import SCALAR_BRANCHES
 
 if TYPE_CHECKING:
@@ -83,7 +85,9 @@ class JetFiles:
         mapping: MappingFile = None,
         largest: int | None = None,
         numbered: bool = False,
+        scratch: Scratch | None = None,
     ) -> None:
+        self._scratch = scratch
         self.oddities = Oddities()
         self.skipped = self.oddities.skipped
         self.blocks: list[Block] = []
@@ -158,6 +162,18 @@ class JetFiles:
             self.skipped.append(Skipped(path, None, reason))
             self.blocks = [block for block in self.blocks if block.file != number]
 
+    def expect(self, blocks: Sequence[Block]) -> None:
+        """Say which blocks will be read, in this order, so that their files can be copied ahead."""
+        if self._scratch is None:
+            return
+        indices = {number: self._index(number) for number in {block.file for block in blocks}}
+        originals = {
+            number: Original(index.path, index.size, index.mtime_ns)
+            for number, index in indices.items()
+            if index.packed is None
+        }
+        self._scratch.expect([originals[block.file] for block in blocks if block.file in originals])
+
     def particles(self, block: Block) -> int:
         """Estimate how many particles a block has, a little too many rather than too few."""
         return round(self._density[block.file] * len(block)) + 1
@@ -196,7 +212,8 @@ class JetFiles:
         """Read the jets of a block; see :func:`jetsym.jets.io.block.read_block`."""
         index, place = self._index(block.file), arena if self._in_arena else None
         options: dict[str, Any] = {"columns": self.columns, "also": self._also, "bad_jets": self._bad_jets}
-        found = read_block(index, block.start, block.stop, **options, arena=place)
+        with nullcontext() if self._scratch is None else self._scratch.reading(index.path):
+            found = read_block(index, block.start, block.stop, **options, arena=place)
         jets, kept = found
         if block.start == 0 and index.path not in self._seen:  # enough to see what is odd
             self._seen.add(index.path)

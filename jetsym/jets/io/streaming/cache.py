@@ -36,6 +36,7 @@ from jetsym.jets.io.formats.cached import (
 from jetsym.jets.io.oddities import Oddities, Skipped
 from jetsym.jets.io.packed import PackedJets
 from jetsym.jets.io.streaming.blocks import ENTRY, FILE, Block, Flat
+from jetsym.jets.io.streaming.scratch import Original, Scratch
 from jetsym.progress import progress_bar
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ class CacheFiles:
         The files that it should hold, in this order; None for whatever it holds.
     mapping
         The one that it should have been made with; None, where no ``sources`` are given, for whatever it was.
-    columns, also, numbered, skip_bad
+    columns, also, numbered, skip_bad, scratch
         As for :class:`jetsym.jets.io.streaming.stream.JetStream`.
 
     Raises
@@ -93,6 +94,7 @@ class CacheFiles:
         also: Sequence[str] = (),
         numbered: bool = False,
         skip_bad: bool = False,
+        scratch: Scratch | None = None,
     ) -> None:
         manifest = load_manifest(folder)
         expect_mapping(folder, manifest, mapping, strict=sources is not None)
@@ -103,6 +105,9 @@ class CacheFiles:
                 f"{folder} holds columns={manifest['columns']!r}, and {columns!r} are asked for; "
                 "make it again: jetsym convert … --overwrite"
             )
+        if scratch is not None:  # for as long as it lives: jets are anywhere in it
+            stamps = {folder / name: (folder / name).stat() for name in manifest["files"] if (folder / name).is_file()}
+            scratch.keep([Original(path, found.st_size, found.st_mtime_ns) for path, found in stamps.items()])
         narrow = columns == "kin" and manifest["columns"] != "kin"
         self.files = [folder]
         self.oddities = Oddities()
@@ -133,6 +138,9 @@ class CacheFiles:
             return None
         parts = (label[block.start : block.stop] for block in self.blocks)
         return np.stack([np.bincount(part, minlength=len(self.classes)) for part in parts])
+
+    def expect(self, blocks: Sequence[Block]) -> None:
+        """Say which blocks will be read: any, as far as a cache goes."""
 
     def particles(self, block: Block) -> int:
         """Count the particles of a block."""
