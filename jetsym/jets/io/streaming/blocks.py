@@ -21,6 +21,7 @@ from jetsym.errors import DataError
 from jetsym.files import fingerprint_of
 from jetsym.jets.io.arena import Arena
 from jetsym.jets.io.block import BadJets, ColumnSet, read_block
+from jetsym.jets.io.folds import Fold
 from jetsym.jets.io.formats.index import EmptyFileError, FileIndex
 from jetsym.jets.io.formats.layout import labels
 from jetsym.jets.io.formats.opening import explained
@@ -73,6 +74,7 @@ class JetFiles:
 
     #: A cache has all its jets at hand; files must be read.
     whole: PackedJets | None = None
+    chosen: NDArray[np.int64] | None = None
 
     def __init__(
         self,
@@ -86,14 +88,15 @@ class JetFiles:
         largest: int | None = None,
         numbered: bool = False,
         scratch: Scratch | None = None,
+        fold: Fold | None = None,
     ) -> None:
-        self._scratch = scratch
+        self._scratch, self._fold = scratch, fold
         self.oddities = Oddities()
         self.skipped = self.oddities.skipped
         self.blocks: list[Block] = []
         self.files: list[File] = []
         self.columns, self._also, self._bad_jets = columns, also, bad_jets
-        self._mapping = open_mapping(mapping, files, skip_bad=skip_bad)
+        self._mapping = open_mapping(mapping, files, skip_bad=skip_bad, fold=fold)
         self._indices: OrderedDict[int, FileIndex] = OrderedDict()
         self._lock = Lock()
         self._seen: set[File] = set()
@@ -104,7 +107,7 @@ class JetFiles:
         kinds: list[tuple[Any, ...]] = []
         for path in files:
             try:
-                index = index_file(path, self._mapping)
+                index = index_file(path, self._mapping, fold)
             except EmptyFileError:
                 if len(files) == 1:
                     raise
@@ -123,13 +126,16 @@ class JetFiles:
             self.blocks += [Block(len(self.files), start, stop) for start, stop in pieces]
             self.files.append(path)
             self.n_entries.append(index.n_entries)
+            if fold is not None:
+                self.oddities.folds[path] = str(fold), index.n_jets, index.n_entries
             self._density.append(index.particles / max(index.n_jets, 1))
             self._keep(len(self.files) - 1, index)
         if not self.files:
             first = self.skipped[0].reason if self.skipped else f"{files[0]} has no entries"
             raise DataError(f"none of {len(files)} files can be read; the first: {first}")
         if not self.blocks:
-            raise DataError(f"{self.files[0]} and the other files: the selection leaves no jets; expected at least one")
+            left = "selection" if fold is None else f"selection, or {fold},"
+            raise DataError(f"{self.files[0]} and the other files: the {left} leaves no jets; expected at least one")
         friends = {} if self._mapping is None else {path: self._mapping.friend_paths(path) for path in self.files}
         self._friends = [fingerprint_of(one) for each in friends.values() for one in each.values()]
         if numbered:
@@ -240,6 +246,7 @@ class JetFiles:
         ]
         if self._mapping is not None:
             facts += [self._mapping.fingerprint, *self._friends]
+        facts += [] if self._fold is None else [str(self._fold)]
         facts += [self.names] if self.columns != "all" and self.names else []
         return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
 
@@ -247,7 +254,7 @@ class JetFiles:
         with self._lock:
             index = self._indices.get(number)
         if index is None:
-            index = index_file(self.files[number], self._mapping)
+            index = index_file(self.files[number], self._mapping, self._fold)
             self._keep(number, index)
         return index
 

@@ -13,6 +13,7 @@ import torch
 
 from jetsym.errors import ConfigError, closest, expect_one_of
 from jetsym.jets.io.block import BadJets, ColumnSet
+from jetsym.jets.io.folds import Fold
 from jetsym.jets.io.mapping.parse import load_mapping
 from jetsym.jets.io.mapping.tree_mapping import TreeMapping
 from jetsym.jets.io.oddities import Oddities
@@ -100,6 +101,8 @@ class JetStream:
     scratch
         Where files are copied ahead of being read, see :mod:`jetsym.jets.io.streaming.scratch`. Of an epoch each is
         copied once, and stays until its last block has been read; the order of the jets does not depend on it.
+    fold
+        Give the jets of a fold alone, see :class:`jetsym.jets.io.folds.Fold`.
 
     Raises
     ------
@@ -138,6 +141,7 @@ class JetStream:
         mapping: MappingFile = None,
         numbered: bool = False,
         scratch: Scratch | None = None,
+        fold: Fold | None = None,
     ) -> None:
         for name, value in (("batch_size", batch_size), ("world_size", world_size), ("threads", threads)):
             check_number(name, value, "jets" if name == "batch_size" else name)
@@ -152,7 +156,7 @@ class JetStream:
         known = load_mapping(mapping)
         options: dict[str, Any] = {"columns": columns, "also": tuple(also), "bad_jets": bad_jets, "skip_bad": skip_bad}
         largest = _LARGEST if shuffle else None
-        further: dict[str, Any] = {"numbered": numbered, "scratch": scratch}
+        further: dict[str, Any] = {"numbered": numbered, "scratch": scratch, "fold": fold}
         self._source = _open(paths, cache, known, options, alone=world_size == 1, largest=largest, **further)
         self._batch_size, self._shuffle, self._seed = batch_size, shuffle, seed
         self._rank, self._world_size = rank, world_size
@@ -374,7 +378,7 @@ class JetStream:
         """Read the jets from one place of the epoch's sequence to another."""
         if self._whole is not None:
             order = self._rng(0).permutation(self.n_jets)[start:stop] if self._shuffle else np.arange(start, stop)
-            return iter([Window(self._whole, order)])
+            return iter([Window(self._whole, order if self._source.chosen is None else self._source.chosen[order])])
         reader = Reader(self._source, self._threads, self._skip_bad)
         if not self._shuffle:
             return reader.in_order(start, stop, buffer=self._buffer)
@@ -408,7 +412,9 @@ def _open(
             raise ConfigError(f"{folder} holds no cache yet; make it before a distributed run, with: jetsym convert")
         from jetsym.jets.io.streaming.convert import convert
 
-        convert(files, folder, **options, mapping=mapping)
+        fold = further["fold"]
+        also = options["also"] if fold is None else (*options["also"], fold.column)
+        convert(files, folder, **options | {"also": also}, mapping=mapping)
     found = CacheFiles(folder, sources=files, mapping=mapping, skip_bad=options["skip_bad"], **wanted)
     for name in set(options["also"]).difference(found.names):
         computed = name == WEIGHT and mapping is not None and mapping.reweighting is not None
