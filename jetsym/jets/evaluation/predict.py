@@ -156,6 +156,11 @@ def predict(
         numbered=True,
         fold=fold,
     )
+    if friend and stream.several:
+        raise DataError(
+            f"--friend: {stream.several[0]} has several jets in an entry, and a friend one row for it; write the "
+            "scores without --friend, a row for each jet"
+        )
     classes = tuple(getattr(model, "classes", stream.classes))
     facts = {"classes": json.dumps(classes), "files": json.dumps([str(file) for file in stream.files])}
     if stream.labelled:
@@ -291,25 +296,19 @@ def _one(out: Path, facts: dict[str, str]) -> Iterator[Write]:
 def _one_each(places: Sequence[Path], facts: dict[str, str]) -> Iterator[Write]:
     """Open one file after the other that takes the rows of one file in portions."""
     with ExitStack() as stack:
-        number, done, write = -1, 0, None
+        number, write = -1, None
 
         def divide(columns: Columns) -> None:
-            nonlocal number, done, write
+            nonlocal number, write
             for one in np.unique(columns[FILE]):
                 rows = columns[FILE] == one
                 own = {name: each[rows] for name, each in columns.items() if name.startswith(_OF_FRIENDS)}
                 own = {ENTRY: columns[ENTRY][rows], **own}
                 if one != number or write is None:
                     stack.close()  # the one before it is whole
-                    number, done = one, 0
+                    number = one
                     unfinished = stack.enter_context(finished_file(places[number]))
                     write = stack.enter_context(_WRITERS[places[number].suffix](unfinished, facts, FRIEND))
-                if not np.array_equal(own[ENTRY], np.arange(done, done + len(own[ENTRY]))):
-                    raise DataError(
-                        f"--friend: the file that {places[number]} would be a friend of has several jets in an entry, and "
-                        "a friend one row for it; write their scores without --friend"
-                    )
-                done += len(own[ENTRY])
                 write(own)
 
         yield divide

@@ -17,7 +17,7 @@ from jetsym.jets.evaluation.evaluate import predict_logits
 from jetsym.jets.evaluation.predict import predict
 from jetsym.jets.io.folds import Fold
 from jetsym.jets.io.streaming.convert import convert
-from jetsym.jets.models import PointNet
+from jetsym.jets.models import DeepSets, PointNet
 
 MAPPING = """
 tree: tree
@@ -128,7 +128,7 @@ def test_what_has_no_meaning_is_refused(model, files, numbered, tmp_path, write_
         predict(model, cache, tmp_path / "{stem}.root", friend=True, progress=False)
 
 
-def test_several_jets_in_an_entry_are_refused(model, tmp_path):
+def test_several_jets_in_an_entry_are_refused(tmp_path):
     ak = pytest.importorskip("awkward")
     pytest.importorskip("pyarrow")
     rng, counts = np.random.default_rng(0), [2, 1, 3]
@@ -138,9 +138,9 @@ def test_several_jets_in_an_entry_are_refused(model, tmp_path):
     }
     ak.to_parquet(ak.zip(columns, depth_limit=1), tmp_path / "s.parquet")
     (tmp_path / "map.yaml").write_text("particles: {pt: pt, eta: eta, phi: phi, mass: mass}\n")
-    with pytest.raises(DataError, match="has several jets in an entry, and a friend one row for it"):
+    with pytest.raises(DataError, match=r"s\.parquet has several jets in an entry, and a friend one row for it"):
         predict(
-            *(model, tmp_path / "s.parquet", tmp_path / "f.root"),
+            *(DeepSets(("a", "b"), features="kin"), tmp_path / "s.parquet", tmp_path / "f.root"),
             friend=True,
             mapping=tmp_path / "map.yaml",
             progress=False,

@@ -114,6 +114,8 @@ class FileIndex:
         The jets themselves, of a cache.
     total
         Number of the file's entries, where only some are jets.
+    several
+        Whether an entry of the file holds several jets, each of which is counted as an entry.
     """
 
     path: File
@@ -130,6 +132,7 @@ class FileIndex:
     chosen: NDArray[np.uint8] | None = None
     total: int | None = None
     packed: PackedJets | None = None
+    several: bool = False
 
     @classmethod
     def of(

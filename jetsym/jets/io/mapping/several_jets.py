@@ -191,6 +191,7 @@ def index_jets(mapping: TreeMapping, table: Table, raw: FileIndex, *, first: Seq
     return replace(
         raw,
         n_jets=int(starts[-1]),
+        several=True,
         boundaries=np.unique(starts[raw.boundaries]),
         depths={name: int(kind in ("particles", "rows")) for name, kind in of.items()},
         reader=partial(_SeveralReader, raw, _Jets(starts, of, mapping.owner, mapping.place)),

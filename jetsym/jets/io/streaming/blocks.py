@@ -104,6 +104,8 @@ class JetFiles:
         #: Whether jets get the columns FILE and ENTRY; then columns that only some files have are left out.
         self._numbered = numbered
         self.n_entries: list[int] = []
+        #: Files with several jets in an entry, each of which counts as one.
+        self.several: list[File] = []
         kinds: list[tuple[Any, ...]] = []
         for path in files:
             try:
@@ -126,6 +128,7 @@ class JetFiles:
             self.blocks += [Block(len(self.files), start, stop) for start, stop in pieces]
             self.files.append(path)
             self.n_entries.append(index.n_entries)
+            self.several += [path] if index.several else []
             if fold is not None:
                 self.oddities.folds[path] = str(fold), index.n_jets, index.n_entries
             self._density.append(index.particles / max(index.n_jets, 1))

@@ -36,6 +36,7 @@ from jetsym.jets.io.formats.cached import (
 )
 from jetsym.jets.io.oddities import Oddities, Skipped
 from jetsym.jets.io.packed import PackedJets
+from jetsym.jets.io.remote import File
 from jetsym.jets.io.streaming.blocks import ENTRY, FILE, Block, Flat
 from jetsym.jets.io.streaming.scratch import Original, Scratch
 from jetsym.progress import progress_bar
@@ -126,6 +127,7 @@ class CacheFiles:
         self._jets = narrowed(jets, columns=columns, also=also)
         self.labelled = self._jets.label is not None
         self.n_entries = [len(self._jets)]
+        self.several: list[File] = []
         n_jets = len(self._jets) if self.chosen is None else len(self.chosen)
         if numbered:
             places = {FILE: np.zeros(len(self._jets), np.int64), ENTRY: np.arange(len(self._jets))}

@@ -243,6 +243,11 @@ class JetStream:
         return [*self._source.files]
 
     @property
+    def several(self) -> list[File]:
+        """Those of the files that have several jets in an entry, each of which counts as an entry."""
+        return self._source.several
+
+    @property
     def n_entries(self) -> list[int]:
         """Number of entries of each of the files, those that are no jets included."""
         return self._source.n_entries
