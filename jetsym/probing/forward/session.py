@@ -228,6 +228,7 @@ class Session:
             "device": str(home_of(model)),
             "seed": self.seed,
             "without_law": sorted(self.without_law - set(self.left_out)),
+            "left_out": sorted(set(self.left_out) & set(self._running.outputs.kinds)),
             "tokens": {name: str(layout) for name, layout in self.layouts.items()},
             "moves": moves,
             "notes": [
