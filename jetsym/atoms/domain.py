@@ -83,5 +83,9 @@ class Atoms(Domain):
         atoms = inputs.sizes[0]
         return inputs.systems[0].types.new_ones((len(inputs), atoms)).bool()
 
+    @override
+    def rearrange(self, inputs: Structures, places: Any) -> Structures:
+        return inputs.rearranged(places)
+
 
 ATOMS = Atoms()

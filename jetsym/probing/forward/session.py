@@ -34,13 +34,16 @@ from jetsym.probing.options import AUTO
 from jetsym.spectrum.representations import Kind
 from jetsym.symmetry import Symmetry
 
-__all__ = ["OWN_ACTION", "Responses", "Session", "without_inputs"]
+__all__ = ["FOUR_VECTOR", "OWN_ACTION", "Responses", "Session", "without_inputs"]
 
 OWN_ACTION = "The inputs were moved by the caller's own action."
 HELD_NOTE = "it must not be computed from what moves (then compute it inside call=…, from what moved)."
 COMPILED_NOTE = "The model is compiled; it was evaluated without compilation, so that every layer is seen."
 #: Evaluations per forward pass where the caller leaves it open, on a CPU and on an accelerator.
 BATCH_SIZE_CPU, BATCH_SIZE_ACCELERATOR = 512, 8192
+
+#: The kind of output that has a law under boosts.
+FOUR_VECTOR = "four-vector"
 
 #: Name of a layer or output -> array (evaluations, features…).
 Responses = dict[str, Any]
@@ -67,8 +70,9 @@ class Session:
         As for :func:`jetsym.probe`.
     notes
         What a reader of a report must know of the model.
-    move
-        ``move(inputs, elements)`` along the orbit; None for rotations in the lab, or the caller's own action.
+    move, back
+        Of the :class:`~jetsym.domains.base.Action` along the orbit; None for rotations in the lab, or the caller's own
+        action.
 
     Attributes
     ----------
@@ -98,6 +102,7 @@ class Session:
     progress: bool = True
     notes: tuple[str, ...] = ()
     move: Call | None = None
+    back: Callable[[Any, Any, Any], Any] | None = None
     outputs: dict[str, Kind] = field(default_factory=dict, init=False)
     layouts: dict[str, Layout] = field(default_factory=dict, init=False)
     left_out: dict[str, str] = field(default_factory=dict, init=False)
@@ -193,7 +198,9 @@ class Session:
         A session of its own, and the inputs on the device and in the dtype of the model. Afterwards the model is as it
         was.
         """
-        running = replace(self, move=None if action is None else action.move)
+        running = replace(
+            self, move=None if action is None else action.move, back=None if action is None else action.back
+        )
         self.layouts, self.left_out, self._running = running.layouts, running.left_out, running._running
         self.doubts = running.doubts
         with running._running.open(inputs, self.domain, layers=self.layers, device=self.device) as placed:
@@ -228,6 +235,7 @@ class Session:
             "device": str(home_of(model)),
             "seed": self.seed,
             "without_law": sorted(self.without_law - set(self.left_out)),
+            "left_out": sorted(set(self.left_out) & set(self._running.outputs.kinds)),
             "tokens": {name: str(layout) for name, layout in self.layouts.items()},
             "moves": moves,
             "notes": [
@@ -293,12 +301,15 @@ class Session:
         lab = self.action or self.domain.move
         move = lab if in_lab or self.move is None else self.move
         step = max(1, self.evaluations // self.domain.size(inputs))
-        parts = [self._pass(inputs, elements[start : start + step], move) for start in range(0, len(elements), step)]
+        back = None if move is lab else self.back
+        parts = [
+            self._pass(inputs, elements[start : start + step], move, back) for start in range(0, len(elements), step)
+        ]
         if len(parts) == 1:
             return parts[0]
         return {name: array_namespace(parts[0][name]).concat([part[name] for part in parts]) for name in parts[0]}
 
-    def _pass(self, inputs: Any, elements: NDArray[np.float64], move: Call) -> Responses:
+    def _pass(self, inputs: Any, elements: NDArray[np.float64], move: Call, back: Any) -> Responses:
         """Evaluate inputs under elements in one forward pass."""
         samples, n = self.domain.size(inputs), len(elements)
         with full_precision():
@@ -307,7 +318,9 @@ class Session:
         for name, response in responses.items():
             if response.ndim < 1 or response.shape[0] != samples * n:
                 raise ProbeError(without_inputs(name, response, samples * n))
-        return {name: array.reshape(n, samples, *array.shape[1:]) for name, array in responses.items()}
+        along = {name: array.reshape(n, samples, *array.shape[1:]) for name, array in responses.items()}
+        four = [name for name in along if back is not None and self.outputs.get(name) == FOUR_VECTOR]
+        return along | {name: back(inputs, elements, along[name]) for name in four}
 
     def real(self, name: str, response: Any, inputs: Any) -> Any:
         """Return (samples, tokens), True for real tokens of a response (elements, samples, tokens, …), or None."""

@@ -15,7 +15,7 @@ from jetsym.spectrum.heldout import is_beyond_chance
 from jetsym.spectrum.representations import Kind, representation
 from jetsym.spectrum.result import jackknife_ratio
 
-__all__ = ["combine", "errors_of", "is_beyond_rule"]
+__all__ = ["combine", "errors_of", "is_beyond_rule", "rooted"]
 
 Array = NDArray[np.float64]
 
@@ -47,8 +47,8 @@ def combine(
     def share(of: Callable[[Errors], Array], over: Callable[[Errors], Array] = lambda one: one.norm) -> Any:
         return jackknife_ratio(of(found), over(found), influence=None if sway is None else (of(sway), over(sway)))
 
-    absolute, absolute_stderr = _root(*share(lambda one: one.squared, lambda one: np.ones_like(one.norm)))
-    relative, relative_stderr = _root(*share(lambda one: one.squared))
+    absolute, absolute_stderr = rooted(*share(lambda one: one.squared, lambda one: np.ones_like(one.norm)))
+    relative, relative_stderr = rooted(*share(lambda one: one.squared))
     leaked, leaked_stderr = share(lambda one: one.leakage)
     misaligned, misaligned_stderr = share(lambda one: one.squared - one.leakage)
     blur = float(noise.mean())
@@ -189,7 +189,7 @@ def _over_spread(
     spread = squares.sum() - others.mean()
     if not spread > least:
         return float("nan"), float("nan")
-    value = _root(a2.mean() / (spread - noise), np.array(0.0))[0]
+    value = rooted(a2.mean() / (spread - noise), np.array(0.0))[0]
     others = others * spread / squares.sum() * (samples - 1) / max(samples - 2, 1) - noise
     if not (others > 0).all():
         return value, float("nan")
@@ -198,7 +198,7 @@ def _over_spread(
     return value, float(np.sqrt((samples - 1) / samples * ((left_out - left_out.mean()) ** 2).sum()))
 
 
-def _root(value: NDArray[np.float64], stderr: NDArray[np.float64]) -> tuple[float, float]:
+def rooted(value: NDArray[np.float64], stderr: NDArray[np.float64]) -> tuple[float, float]:
     """Return the signed root of a squared quantity and the error carried over to it."""
     root = float(np.sign(value) * np.sqrt(np.abs(value)))
     return root, float(stderr / (2 * abs(root))) if root else float(np.sqrt(stderr))

@@ -50,7 +50,7 @@ def measure_rotations(
     resolved = l_max == AUTO or not exact or isinstance(group, FiniteGroup)
     check_kinds(session.kinds, None if resolved else int(l_max))
     inputs, action = session.act(inputs, symmetry)
-    check_law(session.kinds, action)
+    check_law(session.kinds, action, four_vectors=True)
 
     def report(session: Session, title: str, l_max: int, inputs: Any) -> SymmetryReport:
         orbit = orbit_of(group, method=method, l_max=l_max, n_rotations=n_rotations, seed=session.seed)
