@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -16,7 +15,7 @@ from jetsym.atoms.read import frames_of
 from jetsym.errors import DataError, ProbeError, closest
 from jetsym.spectrum.representations import Kind
 
-__all__ = ["GraphModel", "full_stress", "per_volume", "usual_numbers"]
+__all__ = ["GraphModel", "full_stress", "per_volume"]
 
 #: What stands between the name of a layer and the number of its call.
 CALL = "@"
@@ -180,17 +179,6 @@ def full_stress(six: Tensor, order: Sequence[tuple[int, int]]) -> Tensor:
 def per_volume(graphs: Graphs) -> Tensor:
     """Return (structures,) volumes to divide by; 1 for structures without, whose virial stands for the stress."""
     return torch.where(graphs.volumes > 0, graphs.volumes, torch.ones_like(graphs.volumes))
-
-
-@contextmanager
-def usual_numbers(dtype: torch.dtype) -> Iterator[None]:
-    """Let torch make new arrays in a type, for networks that make some of their own while they run."""
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(dtype)
-    try:
-        yield
-    finally:
-        torch.set_default_dtype(before)
 
 
 def _is_same(array: Tensor, last: Tensor) -> bool:

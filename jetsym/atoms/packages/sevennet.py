@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from jetsym.atoms.graphs import Graphs
-from jetsym.atoms.packages.base import GraphModel, full_stress, per_volume, usual_numbers
+from jetsym.atoms.packages.base import GraphModel, full_stress, per_volume
 from jetsym.errors import ProbeError
 
 __all__ = ["SevenNet"]
@@ -66,7 +66,7 @@ class SevenNet(GraphModel):
             "batch": graphs.batch,
         }
         self._given = dict(data)
-        with self._on_batches(), usual_numbers(graphs.dtype):
+        with self._on_batches(graphs.dtype):
             found = self.module(data)
         shifts = self.module.rescale_atomic_energy.shift.detach()
         shifts = shifts[found["atom_type"]] if len(shifts) > 1 else shifts.expand(len(graphs.batch))
@@ -80,11 +80,20 @@ class SevenNet(GraphModel):
         }
 
     @contextmanager
-    def _on_batches(self) -> Iterator[None]:
-        """Let the network take batches, which its calculator does not."""
+    def _on_batches(self, dtype: torch.dtype) -> Iterator[None]:
+        """Let the network take batches, and any numbers: its calculator takes none, and it marks elements in float32."""
+
+        def mark(module: Any, arguments: Any, data: Any) -> None:
+            for key in filter(None, (module.key_output, module.key_additional_output)):
+                data[key] = data[key].to(dtype)
+
+        marks = [each for each in self.module if type(each).__name__ == "OnehotEmbedding"]
+        handles = [each.register_forward_hook(mark, prepend=True) for each in marks]
         before = self.module.is_batch_data
         self.module.set_is_batch_data(True)
         try:
             yield
         finally:
             self.module.set_is_batch_data(before)
+            for handle in handles:
+                handle.remove()
