@@ -81,7 +81,7 @@ class SevenNet(GraphModel):
 
     @contextmanager
     def _on_batches(self, dtype: torch.dtype) -> Iterator[None]:
-        """Let the network take batches, and any numbers: its calculator takes none, and it marks elements in float32."""
+        """Let the network take batches, which a calculator's does not, in any numbers: it marks elements in float32."""
 
         def mark(module: Any, arguments: Any, data: Any) -> None:
             for key in filter(None, (module.key_output, module.key_additional_output)):

@@ -13,6 +13,7 @@ __all__ = ["KNOWN", "PACKAGES", "is_of_package", "wrapped"]
 KNOWN = {
     "sevenn": ("sevennet", "SevenNet"),
     "chgnet": ("chgnet", "CHGNet"),
+    "mace": ("mace", "MACE"),
 }
 #: Their names.
 PACKAGES = tuple(KNOWN)
