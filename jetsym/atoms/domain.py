@@ -37,7 +37,9 @@ class Atoms(Domain):
     def load(self, source: Any, *, limit: int, model: Any) -> Structures | Graphs:
         if isinstance(source, Structures | Graphs):
             return source[:limit]
-        if not isinstance(model, Model | GraphModel):
+        if isinstance(model, GraphModel):
+            return model.structures(source, limit=limit)
+        if not isinstance(model, Model):
             raise ProbeError(
                 f"model is a {type(model).__name__}, which says nothing of the neighbour lists it needs; expected a "
                 "model of metatrain, a .ckpt or a .pt file"

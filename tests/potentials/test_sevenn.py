@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
+from ase.build import bulk
 from potentials.crystals import crystals, error_of_forces, results
 
 import jetsym
@@ -23,9 +25,33 @@ def network():
     return load()
 
 
+def in_float64():
+    """Its weights in float64, and the 3j symbols of its tensor products as float64 has them."""
+    from e3nn.o3 import wigner_3j
+
+    network = load().double()
+    for name, buffer in network.named_buffers():
+        if "_w3j_" in name:
+            symbol = wigner_3j(*map(int, name.rpartition("_w3j_")[2].split("_")), dtype=torch.float64)
+            scale = (buffer * symbol).sum() / (symbol**2).sum()
+            assert torch.allclose(buffer, scale * symbol, atol=1e-6)
+            buffer.copy_(scale * symbol)
+    return network
+
+
+LAYERS = ["edge_embedding", "onehot_to_feature_x", "?_self_interaction_?", "?_convolution", "?_equivariant_gate"]
+
+
 @pytest.fixture(scope="module")
 def report():
-    return jetsym.probe(load().double(), crystals()[:1], group="SO3", l_max=2, progress=False)
+    return jetsym.probe(in_float64(), pair(), group="SO3", layers=LAYERS, l_max=2, progress=False)
+
+
+def pair():
+    """Return two atoms of rock salt, moved a little."""
+    frame = bulk("NaCl", "rocksalt", a=5.64)
+    frame.positions[1] += [0.1, -0.2, 0.15]
+    return [frame]
 
 
 @pytest.fixture(scope="module")
@@ -50,10 +76,24 @@ def test_a_calculator_s_network_stays_as_it_was(calculator):
     assert calculator.model.is_batch_data is False
 
 
-def test_in_float64_every_output_has_its_law_below_the_floor(report):
-    assert set(report.equivariance) >= {"energy", "energies", "forces", "stress"}
-    assert all(item.is_within_rounding for item in report.equivariance.values())
-    assert report.equivariance["forces"].noise_floor < 1e-11
+def test_in_float64_every_output_and_every_layer_has_its_law_below_the_floor(report):
+    assert set(report.outputs) == {"energy", "energies", "forces", "stress"}
+    laws = report.meta["laws"]
+    assert laws["edge_embedding.edge_attr"] == "1x0e+1x1e+1x2e"
+    assert laws["1_self_interaction_2"] == "224x0e+64x1e+32x2e"
+    assert laws["1_equivariant_gate"] == "128x0e+64x1e+32x2e"
+    assert laws["1_convolution"].startswith("128x0e+64x0e+32x0e+128x1e")
+    for item in report.equivariance.values():
+        assert item.is_within_rounding
+        assert item.noise_floor < 1e-10
+
+
+def test_symbols_of_float32_show_where_they_enter():
+    found = jetsym.probe(load().double(), pair(), group="SO3", layers=LAYERS, l_max=2, progress=False)
+    missing = [name for name, item in found.equivariance.items() if not item.is_within_rounding]
+    assert missing[0] == "1_convolution"  # of the first layer all paths start from scalars
+    assert "forces" in missing
+    assert 1e-12 < found.equivariance["forces"].relative < 1e-7
 
 
 def test_invariant_features_are_invariant_to_rounding_edges_included(report):

@@ -46,6 +46,8 @@ class GraphModel(nn.Module):
     layers: Sequence[str] = ("*",)
     #: Patterns of those among them that are no layers, such as what returns an output.
     without: Sequence[str] = ()
+    #: Packages whose networks are known.
+    packages: Sequence[str] = ("metatrain",)
 
     def __init__(self, module: nn.Module) -> None:
         super().__init__()
@@ -61,8 +63,9 @@ class GraphModel(nn.Module):
     def cutoff(self) -> float:
         """The distance (Å) up to which atoms are neighbours."""
         raise ProbeError(
-            f"model is a {self.name}, which says nothing of the neighbours it needs; give their graphs as inputs, "
-            "jetsym.atoms.graph(frames, cutoff)"
+            f"model is a {self.name}, but the inputs are structures, and it is of no package that is known "
+            f"({', '.join(self.packages)}); give their graphs, jetsym.atoms.graph(frames, cutoff), a model of "
+            "metatrain, a .ckpt or a .pt file, or say with call=… how to call yours"
         )
 
     @property
@@ -70,15 +73,23 @@ class GraphModel(nn.Module):
         """Atomic numbers that the network knows; None for all."""
         return None
 
-    def structures(self, frames: Any) -> Graphs:
+    def structures(self, frames: Any, *, limit: int = 2**31) -> Graphs:
         """Return ASE frames, or files of them, as the network takes them, on its device and in its numbers.
+
+        Parameters
+        ----------
+        frames
+            ``ase.Atoms``, a file, or a list of either.
+        limit
+            At most so many.
 
         Raises
         ------
         DataError
             A frame holds an element that the network does not know.
         """
-        known_frames, known = frames_of(frames, limit=2**31), self.atomic_types
+        self.cutoff  # noqa: B018  # refuses a network of which none is known
+        known_frames, known = frames_of(frames, limit=limit), self.atomic_types
         for index, frame in enumerate(known_frames):
             unknown = sorted(set(frame.numbers.tolist()) - set(frame.numbers.tolist() if known is None else known))
             if unknown:

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import nn
 
-__all__ = ["KNOWN", "PACKAGES", "is_of_package", "wrapped"]
+__all__ = ["KNOWN", "is_of_package", "wrapped"]
 
 #: Package that the type of a network comes from -> the class that knows it, in the module of that name here.
 KNOWN = {
@@ -15,8 +15,6 @@ KNOWN = {
     "chgnet": ("chgnet", "CHGNet"),
     "mace": ("mace", "MACE"),
 }
-#: Their names.
-PACKAGES = tuple(KNOWN)
 
 
 def is_of_package(module: Any) -> str | None:
@@ -29,4 +27,6 @@ def wrapped(module: nn.Module) -> Any:
     """Return a network as :class:`~jetsym.atoms.packages.base.GraphModel`, that of its package where it is known."""
     package = is_of_package(module)
     file, name = ("base", "GraphModel") if package is None else KNOWN[package]
-    return getattr(import_module(f"jetsym.atoms.packages.{file}"), name)(module)
+    found = getattr(import_module(f"jetsym.atoms.packages.{file}"), name)(module)
+    found.packages = ("metatrain", *KNOWN)
+    return found

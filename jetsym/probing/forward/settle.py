@@ -100,8 +100,9 @@ def _mixed(session: Session, one: Any, elements: NDArray[np.float64]) -> dict[st
     for name, response in alone.items():
         first, again = (np.asarray(to_numpy(item[name][0, 0])) for item in (alone, together))
         with np.errstate(all="ignore"):
-            size = (np.abs(first - first.mean(axis=0) if first.ndim else first) ** 2).sum()
-            if response.shape[2:] != together[name].shape[2:] or (np.abs(again - first) ** 2).sum() > ROUGHLY * size:
+            spread = (np.abs(first - first.mean(axis=0)) ** 2).sum() if first.ndim else 0.0
+            most = ROUGHLY * spread + TOLERANCE**2 * (np.abs(first) ** 2).sum()
+            if response.shape[2:] != together[name].shape[2:] or (np.abs(again - first) ** 2).sum() > most:
                 reasons[name] = MIXED
     return reasons
 
