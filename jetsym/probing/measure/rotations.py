@@ -11,13 +11,14 @@ import numpy as np
 
 from jetsym.domains.base import Action
 from jetsym.errors import ProbeError
+from jetsym.probing.forward.laws import settle_laws
 from jetsym.probing.forward.memory import within_memory
 from jetsym.probing.forward.session import Session
 from jetsym.probing.kinds import check_law, representation_of
 from jetsym.probing.measure import resolution
 from jetsym.probing.measure.combination import combine, is_beyond_rule
 from jetsym.probing.measure.dependence import measure_dependence
-from jetsym.probing.measure.orbit import Measurement, Orbit, measure, orbit_of, plan_passes
+from jetsym.probing.measure.orbit import FEW, Measurement, Orbit, measure, orbit_of, plan_passes
 from jetsym.probing.measure.rounding import Rounding, along_turns, measure_rounding
 from jetsym.probing.options import AUTO, check_kinds
 from jetsym.probing.reports.spectrum import SymmetryReport
@@ -99,6 +100,7 @@ def _report_on(
     with session.open(inputs, action) as (running, placed):
         start = time.perf_counter()
         within_memory(running, lambda: orbit.settle(running, placed))
+        remarks = within_memory(running, lambda: _laws_of_layers(running, placed, action, orbit))
         way = along_turns(orbit.group)
         (rounding,), plans = within_memory(
             running, lambda: (measure_rounding(running, placed, way), plan_passes(running, placed, orbit))
@@ -121,7 +123,21 @@ def _report_on(
             "batch_size": running.evaluations,
             "dependence": dependence,
         }
-    return _assemble(found, rounding, orbit, running.outputs, meta)
+        meta["notes"] = [*meta["notes"], *remarks]
+        meta["laws"] = {name: law.name for name, law in running.laws.items()}
+    return _assemble(found, rounding, orbit, running.kinds_measured, meta)
+
+
+def _laws_of_layers(session: Session, inputs: Any, action: Action, orbit: Orbit) -> list[str]:
+    """Settle which layers have a law, where the action says how they turn; return what a reader must know."""
+    if not action.on_outputs or (isinstance(orbit.group, FiniteGroup) and orbit.group.on_four_vectors):
+        if session.said:
+            raise ProbeError(
+                f"layers says what layers are, but {action.note} Their law is not known there: leave it out"
+            )
+        return []
+    elements = orbit.group.sample(FEW, np.random.default_rng(session.seed))
+    return list(settle_laws(session, inputs, elements, l_max=orbit.l_max))
 
 
 def _assemble(
@@ -149,6 +165,7 @@ def _assemble(
         )
         for name, parts in found.deviations.items()
     }
+    errors |= {name: replace(errors[name], kind=said) for name, said in meta["laws"].items() if name in errors}
     unexplained = [item.unexplained for item in items]
     if orbit.sees_all:  # nothing aliases: what is not shown is the tail
         unexplained = [(item.tail, item.tail_stderr) for item in items]

@@ -107,7 +107,7 @@ class History(Stored):
     @property
     def outputs(self) -> tuple[str, ...]:
         """Names of the outputs."""
-        return tuple(self.reports[0].equivariance)
+        return tuple(self.reports[0].outputs)
 
     @property
     def meta(self) -> Mapping[str, Any]:
@@ -170,7 +170,7 @@ class History(Stored):
         heads = (self.unit.removesuffix("s"), "relative A", "A/spread", *columns)
         table = table_of(f"Over training: A of {', '.join(self.outputs[:1])}; {what}", heads, words=0)
         for report in self.reports:
-            error = next(iter(report.equivariance.values()), None)
+            error = next(iter(report.outputs.values()), None)
             cells = ["—", "—"]
             if error is not None:
                 relative = concise(error.relative, error.relative_stderr, floor=error.noise_floor)
