@@ -214,7 +214,8 @@ class Arrays(Naming, Domain):
                 "nsij,s...j->ns...i", np.broadcast_to(elements, (len(elements), len(p), 3, 3)), still[..., 1:]
             )
             energy = np.broadcast_to(still[None, ..., :1], (*turned.shape[:-1], 1))
-            return boosted(np.concatenate([energy, turned], axis=-1), along, times, np)
+            moved: NDArray[np.float64] = boosted(np.concatenate([energy, turned], axis=-1), along, times, np)
+            return moved
 
         return self._changed(inputs, turn)
 

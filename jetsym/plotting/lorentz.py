@@ -88,8 +88,8 @@ def plot_generators(report: Any, ax: Axes | None = None) -> Axes:
 def plot_lorentz(report: Any, axes: Sequence[Axes] | None = None) -> Figure:
     """Draw the three parts of a :class:`~jetsym.probing.reports.lorentz.LorentzReport` side by side.
 
-    The spectrum under O(3) at rest, the slopes under the generators along the jet's axes (those of the lab for arrays), and the error curves of
-    boosts along the beam.
+    The spectrum under O(3) at rest, the slopes under the generators along the jet's axes (those of the lab for
+    arrays), and the error curves of boosts along the beam.
 
     Parameters
     ----------

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple, NoReturn, cast
 
 import numpy as np
 from torch import nn
@@ -19,6 +19,7 @@ from jetsym.probing.probe import probe
 from jetsym.probing.reports.boosts import BoostReport
 from jetsym.probing.reports.equivariance import HIDES, KNOWN_TO, Equivariance
 from jetsym.probing.reports.lorentz import LorentzReport
+from jetsym.probing.reports.over import ReportsOver
 from jetsym.probing.reports.read import Report
 from jetsym.probing.reports.spectrum import SymmetryReport
 from jetsym.spectrum.representations import Kind
@@ -151,6 +152,8 @@ def _permuted(
     model: Any, inputs: Any, outputs: Mapping[str, Kind | None] | None, *, layers: Any, limit: int, **options: Any
 ) -> SymmetryReport:
     """Measure a model under permutations."""
+    if options.get("over") is not None:
+        raise ProbeError("over=… goes with groups that have a spectrum; assert permutations with call=… for one value")
     own = {name: options[name] for name in OF_SESSIONS if name in options}
     session = Session.of(model, inputs, outputs, layers=layers, progress=False, **own)
     check_kinds(session.kinds, None)
@@ -160,8 +163,11 @@ def _permuted(
 def _parts(whole: Mapping[str, Report]) -> Parts:
     """Return the reports of single groups, by what acts."""
     found: Parts = {}
-    for report in whole.values():
-        if isinstance(report, LorentzReport):
+    for report in cast(Mapping[str, Any], whole).values():
+        if isinstance(report, ReportsOver):
+            for value, one in zip(report.values, report.reports, strict=True):
+                found |= {f"{part} at {report.argument} = {value:g}": it for part, it in _parts({"": one}).items()}
+        elif isinstance(report, LorentzReport):
             found |= report.compact
             found |= {f"boosts along {axis}": part for axis, part in report.windows.items()}
         else:

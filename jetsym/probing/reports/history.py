@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["FOLDER", "History"]
+__all__ = ["FOLDER", "History", "Series"]
 
 
 #: Folder of the probes inside that of a run, and the names of the files there.
@@ -30,69 +30,34 @@ FOLDER = "spectra"
 NAME, PATTERN = "step-{:08d}.json", "step-[0-9]*.json"
 
 
-@dataclass(frozen=True, eq=False)
-class History(Stored):
-    """The symmetry of a model over its training.
-
-    Parameters
-    ----------
-    reports
-        One :class:`~jetsym.SymmetryReport` for every probe, with the number of finished steps as ``meta["step"]``, in
-        the order of the steps; all of the same layers, irreps and outputs.
-
-    Raises
-    ------
-    DataError
-        There are none, or they do not go together.
-    """
+class Series:
+    """Reports of the same layers, irreps and outputs, one for each of some numbers: what they are drawn and read by."""
 
     reports: tuple[SymmetryReport, ...]
+    #: What a table of them begins with.
+    TITLE: ClassVar[str] = "Over training"
 
-    KIND: ClassVar[str] = "history"
-    FORMAT: ClassVar[int] = 1
+    @property
+    def steps(self) -> NDArray[Any]:
+        """(reports,) the numbers that they belong to."""
+        raise NotImplementedError
 
-    def __post_init__(self) -> None:
-        if not self.reports:
-            raise DataError("a history of no probes; expected at least one")
-        if any("step" not in report.meta for report in self.reports):
-            raise DataError("a report that does not say its step; expected those that a monitor has written")
+    @property
+    def unit(self) -> str:
+        """What these numbers are."""
+        raise NotImplementedError
+
+    def _check_alike(self) -> None:
+        """Refuse reports that do not go together."""
         first = self.reports[0]
-        for report in self.reports[1:]:
+        for place, report in enumerate(self.reports):
             for name in ("layers", "irreps"):
                 here, there = getattr(first, name), getattr(report, name)
                 if here != there:
                     raise DataError(
-                        f"the probes of steps {first.meta['step']} and {report.meta['step']} are of other {name}: "
+                        f"the probes of {self.unit} {self.steps[0]} and {self.steps[place]} are of other {name}: "
                         f"{[*map(str, here)]} and {[*map(str, there)]}; keep those of one model in a folder"
                     )
-
-    @classmethod
-    def load(cls, path: str | Path) -> History:
-        """Read all probes of a run folder (or of its folder ``spectra``), or a file that :meth:`save` has written.
-
-        Raises
-        ------
-        DataError
-            There are none, or one is not what it should be.
-        """
-        path = Path(path).expanduser()
-        if path.is_file():
-            return super().load(path)
-        for folder in (path / FOLDER, path):
-            found = [SymmetryReport.load(file) for file in folder.glob(PATTERN)]
-            if found:
-                return cls(tuple(sorted(found, key=lambda report: int(report.meta.get("step", -1)))))
-        raise DataError(f"{path} holds no probes of its training; train with --monitor_every, a number of steps")
-
-    @property
-    def steps(self) -> NDArray[np.int64]:
-        """(probes,) finished steps at every probe."""
-        return np.array([report.meta["step"] for report in self.reports], dtype=np.int64)
-
-    @property
-    def unit(self) -> str:
-        """The unit of the steps: "steps", or "epochs"."""
-        return str(self.meta.get("unit", "steps"))
 
     @property
     def layers(self) -> tuple[str, ...]:
@@ -130,7 +95,7 @@ class History(Stored):
         """
         output = output or self.outputs[0]
         if output not in self.outputs:
-            raise ProbeError(f"the history has no output {output!r}; {closest(output, self.outputs)}")
+            raise ProbeError(f"there is no output {output!r}; {closest(output, self.outputs)}")
         return np.array([getattr(report.equivariance[output], name) for report in self.reports])
 
     def row(self, layer: str) -> int:
@@ -142,7 +107,7 @@ class History(Stored):
             There is no such layer.
         """
         if layer not in self.layers:
-            raise ProbeError(f"the history has no layer {layer!r}; {closest(layer, self.layers)}")
+            raise ProbeError(f"there is no layer {layer!r}; {closest(layer, self.layers)}")
         return self.layers.index(layer)
 
     def plot(self, ax: Axes | None = None, *, layer: str | None = None) -> Axes | Figure:
@@ -167,9 +132,9 @@ class History(Stored):
         row = None if layer is None else self.row(layer)
         what = f"invariant share in % under {group}, by layer" if row is None else f"shares in % in {layer}"
         columns = self.layers if row is None else tuple(map(str, self.irreps))
-        heads = (self.unit.removesuffix("s"), "relative A", "A/spread", *columns)
-        table = table_of(f"Over training: A of {', '.join(self.outputs[:1])}; {what}", heads, words=0)
-        for report in self.reports:
+        heads = (self.unit.removesuffix("s") or self.unit, "relative A", "A/spread", *columns)
+        table = table_of(f"{self.TITLE}: A of {', '.join(self.outputs[:1])}; {what}", heads, words=0)
+        for step, report in zip(self.steps, self.reports, strict=True):
             error = next(iter(report.outputs.values()), None)
             cells = ["—", "—"]
             if error is not None:
@@ -177,11 +142,68 @@ class History(Stored):
                 cells = [relative, concise(error.over_spread, error.over_spread_stderr)]
             place: Any = (slice(None), 0) if row is None else row
             shares = zip(report.fractions[place], report.stderr[place], strict=True)
-            table.add_row(str(report.meta["step"]), *cells, *(percent(b, e) for b, e in shares))
+            table.add_row(str(step), *cells, *(percent(b, e) for b, e in shares))
         return as_text(table)
 
     def __str__(self) -> str:
         return self.table()
+
+
+@dataclass(frozen=True, eq=False)
+class History(Series, Stored):
+    """The symmetry of a model over its training.
+
+    Parameters
+    ----------
+    reports
+        One :class:`~jetsym.SymmetryReport` for every probe, with the number of finished steps as ``meta["step"]``, in
+        the order of the steps; all of the same layers, irreps and outputs.
+
+    Raises
+    ------
+    DataError
+        There are none, or they do not go together.
+    """
+
+    reports: tuple[SymmetryReport, ...]
+
+    KIND: ClassVar[str] = "history"
+    FORMAT: ClassVar[int] = 1
+
+    def __post_init__(self) -> None:
+        if not self.reports:
+            raise DataError("a history of no probes; expected at least one")
+        if any("step" not in report.meta for report in self.reports):
+            raise DataError("a report that does not say its step; expected those that a monitor has written")
+        self._check_alike()
+
+    @classmethod
+    def load(cls, path: str | Path) -> History:
+        """Read all probes of a run folder (or of its folder ``spectra``), or a file that :meth:`save` has written.
+
+        Raises
+        ------
+        DataError
+            There are none, or one is not what it should be.
+        """
+        path = Path(path).expanduser()
+        if path.is_file():
+            return super().load(path)
+        for folder in (path / FOLDER, path):
+            found = [SymmetryReport.load(file) for file in folder.glob(PATTERN)]
+            if found:
+                return cls(tuple(sorted(found, key=lambda report: int(report.meta.get("step", -1)))))
+        raise DataError(f"{path} holds no probes of its training; train with --monitor_every, a number of steps")
+
+    @property
+    def steps(self) -> NDArray[np.int64]:
+        """(probes,) finished steps at every probe."""
+        return np.array([report.meta["step"] for report in self.reports], dtype=np.int64)
+
+    @property
+    def unit(self) -> str:
+        """The unit of the steps: "steps", or "epochs"."""
+        return str(self.meta.get("unit", "steps"))
 
     def __repr__(self) -> str:
         steps = self.steps
