@@ -37,7 +37,7 @@ def results(calculator, frame: Atoms) -> dict[str, NDArray[np.float64]]:
 
 def error_of_forces(calculator, frame: Atoms, signs: tuple[int, ...]) -> float:
     """Return relative A of the forces of one crystal, by random rotations alone (1,), or inverted as well (1, -1)."""
-    rotations = Rotation.random(12, random_state=0).as_matrix()
+    rotations = Rotation.random(8, random_state=0).as_matrix()
     elements = [sign * rotation for rotation in rotations for sign in signs]
     z = np.stack([results(calculator, moved(frame, g))["forces"] @ g for g in elements]).astype(np.float64)
     return float(np.sqrt(((z - z.mean(axis=0)) ** 2).sum() / (len(z) - 1) * len(z) / (z**2).sum()))

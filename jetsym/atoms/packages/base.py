@@ -46,6 +46,8 @@ class GraphModel(nn.Module):
     layers: Sequence[str] = ("*",)
     #: Patterns of those among them that are no layers, such as what returns an output.
     without: Sequence[str] = ()
+    #: Whether its modules hand on one dictionary: all of them are then watched, to tell which made what.
+    hands_on: bool = False
     #: Packages whose networks are known.
     packages: Sequence[str] = ("metatrain",)
 
@@ -143,7 +145,8 @@ class GraphModel(nn.Module):
                 if not any(_is_meant(name, [pattern]) for name in modules):
                     raise ProbeError(f"layer {pattern!r} matches no module of {self.name}; {closest(pattern, modules)}")
             self._asked = [name for name in modules if _is_meant(name, patterns)]
-        return {name: modules[name] for name in self._asked}
+        watched = [name for name in modules if self.hands_on and "." not in name]
+        return {name: each for name, each in modules.items() if name in self._asked or name in watched}
 
     def probe_features(self, recorded: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
         """Return what they made in the last pass, as (structures, rows, features…).
@@ -158,13 +161,13 @@ class GraphModel(nn.Module):
         made: dict[str, dict[str, Tensor]] = {}
         for label, array in recorded.items():
             called, at, call = label.partition(CALL)
-            name = next(each for each in _prefixes(called) if each in self._asked)
+            name = next((each for each in _prefixes(called) if each in self._asked), called.partition(".")[0])
             key = called.removeprefix(name).lstrip(".")
             last, before[key] = before.get(key), array
             is_new = array.data_ptr() not in seen and not (key and last is not None and _is_same(array, last))
             seen.add(array.data_ptr())
             found = graphs.folded(array.detach()) if array.is_floating_point() and array.numel() else None
-            if is_new and found is not None:
+            if is_new and found is not None and name in self._asked:
                 made.setdefault(name + at + call, {})[key] = found
         return {
             label if len(arrays) == 1 else f"{label}.{key}": array

@@ -27,6 +27,7 @@ class SevenNet(GraphModel):
     """
 
     outputs = {"energy": "scalar", "energies": "scalar", "forces": "vector", "stress": "rank2"}  # noqa: RUF012
+    hands_on = True
     without = ("reduce_total_*", "rescale_*", "force_output")
 
     def __init__(self, module: nn.Module) -> None:

@@ -155,14 +155,16 @@ class Session:
         if isinstance(model, (str, Path)):
             model = load_model(model, inputs)
         model = opened(model)
-        if not callable(model):
-            raise ProbeError(
-                f"model is a {type(model).__name__}; expected a torch module, a callable, or the path of a run"
-            )
         compiled = isinstance(model, nn.Module) and is_compiled(model)
         if isinstance(model, nn.Module):
             model = unwrapped(model)
         domain = domain_with(inputs, model, moves=moves, action=options.get("action"), call=options.get("call"))
+        model = domain.wrap(model, inputs)
+        if not callable(model):
+            raise ProbeError(
+                f"model is a {type(model).__name__}; expected a torch module, a callable, or the path of a run, and "
+                "with structures a calculator of ASE"
+            )
         if not isinstance(outputs, Mapping | None):
             raise ProbeError(f"outputs is {outputs!r}; expected a dictionary like {{'logits': 'logits'}}")
         if isinstance(options.get("layers"), Mapping):
@@ -339,6 +341,9 @@ class Session:
 
     def real(self, name: str, response: Any, inputs: Any) -> Any:
         """Return (samples, tokens), True for real tokens of a response (elements, samples, tokens, …), or None."""
+        held = self.domain.holds(inputs, name)
+        if held is not None:
+            return held[:, None]
         mask = self.domain.mask(inputs)
         if mask is None or name not in self.layouts:
             return token_mask(mask, response, self.outputs.get(name))
