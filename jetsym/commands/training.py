@@ -210,7 +210,7 @@ def evaluate(
     if out is not None and evaluation is not None:
         evaluation = replace(evaluation, stability=decisions)
         evaluation.save(out)
-        _draw(evaluation, Path(out))
+        draw(evaluation, Path(out))
     elif out is not None and decisions is not None:
         decisions.save(out)
     if evaluation is not None:
@@ -277,11 +277,11 @@ def evaluate_scores(
     evaluation = replace(evaluation, meta={**evaluation.meta, "data": data})
     if out is not None:
         evaluation.save(out)
-        _draw(evaluation, Path(out))
+        draw(evaluation, Path(out))
     Console().print(evaluation.table())
 
 
-def _draw(evaluation: Evaluation, out: Path) -> None:
+def draw(evaluation: Evaluation, out: Path) -> None:
     """Draw the figures of an evaluation beside its numbers."""
     import matplotlib.pyplot as plt
 
@@ -456,9 +456,14 @@ def repair(
 
 def _load(model: str, device: str) -> Tagger:
     """Load a tagger onto the device that a user names."""
-    import torch
-
     from jetsym.jets.checkpoint import load
+
+    return load(model, device=placed(device))
+
+
+def placed(device: str) -> str:
+    """Return the device that a user means by cpu, cuda or auto."""
+    import torch
 
     kind = device.partition(":")[0]
     if kind not in ("auto", "cpu", "cuda"):
@@ -466,4 +471,4 @@ def _load(model: str, device: str) -> Tagger:
     there = torch.cuda.is_available()
     if kind == "cuda" and not there:
         raise ConfigError(f"--device is {device!r}, but torch finds no CUDA device; use --device cpu or auto")
-    return load(model, device=("cuda" if there else "cpu") if kind == "auto" else device)
+    return ("cuda" if there else "cpu") if kind == "auto" else device
