@@ -35,6 +35,11 @@ def starting_point(config: TrainConfig) -> tuple[TrainConfig, Tagger | None]:
     name = name_of(source)
     if config.model not in (TrainConfig.model, name):  # the default cannot be told from a wish for it
         raise ConfigError(f"--model is {config.model!r}, but --init {config.init} holds a {name!r}; leave --model out")
+    if config.fold is not None and source.held_out not in (None, (config.fold, config.fold_by)):
+        raise ConfigError(
+            f"--fold is {config.fold!r} by {config.fold_by!r}, with jets to validate on that --init {config.init} was "
+            f"trained on: its training has held out {' by '.join(source.held_out or ())}; hold out the same"
+        )
     resolved = replace(config, model=name, options=asdict(source.config) | config.options)
     return resolved, source
 

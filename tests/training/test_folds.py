@@ -86,8 +86,10 @@ def test_the_run_is_judged_on_what_it_has_not_seen(data, tmp_path, capsys):
     events = np.concatenate([np.arange(90) // 3, np.arange(60) // 3])
     assert np.array_equal(np.isfinite(found["score_Hbb"]), events % 4 == 1)
     assert found["entry"].tolist() == [*range(90), *range(60)]
-    with pytest.raises(ConfigError, match="--fold is"):
+    with pytest.raises(ConfigError, match="--fold is '2/4', but the run"):
         train(files, run, fold="2/4", val=files[1], resume=True, **OPTIONS)
+    with pytest.raises(ConfigError, match="its training has held out 1/4 by event; hold out the same"):
+        train(files, tmp_path / "next", fold="2/4", init=run, **OPTIONS)
 
 
 @pytest.mark.parametrize("options", [{"fold": "4/4"}, {"fold": "1/4", "fold_by": ""}])
