@@ -26,6 +26,7 @@ from jetsym.jets.moves.inputs import follow, rearranged
 from jetsym.jets.moves.sampling import random_directions
 from jetsym.jets.sources import ALL_PARTICLES, max_particles_of, sources_of
 from jetsym.jets.weaver_network import WeaverNetwork
+from jetsym.spectrum import SO2
 from jetsym.symmetry import GroupName, Symmetry
 
 __all__ = ["JETS", "Jets"]
@@ -44,6 +45,7 @@ class Jets(Domain):
         f"Held fixed, as only turns about the beam leave them alone: {', '.join(actions.HELD_FIXED)}.",
     )
     lab_note = "The group acts on lab momenta."
+    own_axes = ("jet", "random")
 
     @override
     def load(self, source: Any, *, limit: int, model: Any) -> JetBatch:
@@ -73,11 +75,16 @@ class Jets(Domain):
         if axis == "random":
             inputs = _with_directions(inputs, seed)
         if symmetry.group == GroupName.BOOST:
-            return inputs, Action(_boost_along(axis), False, f"Boosts along {named}.")
+            return inputs, _boost_along(axis, f"Boosts along {named}.")
         if symmetry.is_at_rest:
             expect_rest_frame(inputs)
             note = "The group acts where the sum of the constituents is at rest."
-            return inputs, Action(_on_tensors(actions.rotate_at_rest), False, note)
+            return inputs, Action(
+                _on_tensors(actions.rotate_at_rest),
+                False,
+                note,
+                lambda some, _, four: actions.outputs_at_rest(some, four),
+            )
         if axis == "jet":
             return inputs, Action(_on_tensors(actions.about_jet_axis), False, f"The group turns about {named}.")
         if axis == "random":
@@ -158,15 +165,19 @@ def _on_tensors(action: Callable[[JetBatch, Tensor], JetBatch]) -> Callable[[Jet
     return lambda inputs, matrices: action(inputs, torch.as_tensor(matrices))
 
 
-def _boost_along(axis: Any) -> Callable[[JetBatch, Any], JetBatch]:
-    def move(inputs: JetBatch, rapidity: Any) -> JetBatch:
-        if not isinstance(axis, str):
-            direction: Any = torch.as_tensor(axis, dtype=torch.float64)
-        else:
-            direction = _directions_of(inputs) if axis == "random" else axis
-        return actions.boost(inputs, torch.as_tensor(rapidity), direction)
+def _boost_along(axis: Any, note: str) -> Action:
+    def direction(inputs: JetBatch) -> Any:
+        if not isinstance(axis, str) or axis in ("x", "y", "z"):
+            return torch.as_tensor(SO2(axis).axis)
+        return _directions_of(inputs) if axis == "random" else axis
 
-    return move
+    def move(inputs: JetBatch, rapidity: Any) -> JetBatch:
+        return actions.boost(inputs, torch.as_tensor(rapidity), direction(inputs))
+
+    def back(inputs: JetBatch, rapidity: Any, four: Any) -> Any:
+        return actions.outputs_boosted_back(inputs, torch.as_tensor(rapidity), direction(inputs), four)
+
+    return Action(move, False, note, back)
 
 
 def _about_own_direction(inputs: JetBatch, matrices: Any) -> JetBatch:
