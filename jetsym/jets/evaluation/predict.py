@@ -306,8 +306,8 @@ def _one_each(places: Sequence[Path], facts: dict[str, str]) -> Iterator[Write]:
                     write = stack.enter_context(_WRITERS[places[number].suffix](unfinished, facts, FRIEND))
                 if not np.array_equal(own[ENTRY], np.arange(done, done + len(own[ENTRY]))):
                     raise DataError(
-                        f"--friend: the file that {places[number]} would be a friend of has several jets in an entry, and "
-                        "a friend one row for it; write their scores without --friend"
+                        f"--friend: the file that {places[number]} would be a friend of has several jets in an entry, "
+                        "and a friend one row for it; write their scores without --friend"
                     )
                 done += len(own[ENTRY])
                 write(own)
