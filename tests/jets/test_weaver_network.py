@@ -230,8 +230,9 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize("prefix", ["", "module."])
-@pytest.mark.parametrize(("name", "options"), CASES)
+@pytest.mark.parametrize(
+    ("name", "options", "prefix"), [(*case, ("", "module.")[n % 2]) for n, case in enumerate(CASES)]
+)
 def test_logits_are_those_of_weaver_by_its_own_loader(made, name, options, prefix):
     network, data, weights, file = made(name, prefix=prefix, **options)
     net = weaver(network, data, weights, options=options)
@@ -270,6 +271,7 @@ def test_public_weights_and_real_jets(real_data, tmp_path):
         np.testing.assert_allclose(net(jets).numpy(), expected, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NETWORKS)
 def test_layers_are_those_of_the_ports(made, name):
     network, data, weights, file = made(name)
