@@ -46,7 +46,7 @@ class InputForm:
         Examples
         --------
         >>> InputForm.read({"names": ["pt"], "length": 3, "fill": [0.0], "scaling": [None]})
-        InputForm(names=('pt',), length=3, fill=(0.0,), scaling=(None,))
+        InputForm(names=('pt',), length=3, fill=(0.0,), scaling=(None,), fixed=())
         """
         scaling = tuple(None if one is None else tuple(one) for one in said["scaling"])
         fill = None if said["fill"] is None else tuple(said["fill"])

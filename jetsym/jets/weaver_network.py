@@ -20,6 +20,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 import yaml
 from torch import Tensor, nn
@@ -31,12 +32,12 @@ from jetsym.jets.io.mapping.expressions import Expression
 from jetsym.jets.io.mapping.functions import Quantity
 from jetsym.jets.io.mapping.several_jets import open_mapped
 from jetsym.jets.io.mapping.traced import Traced
-from jetsym.jets.io.mapping.tree_mapping import MappedInput, TreeMapping
+from jetsym.jets.io.mapping.tree_mapping import MappedInput, Momentum, TreeMapping
 from jetsym.jets.io.mapping.weaver import VECTORS, is_weaver, measured_by_weaver, weaver_mapping
 from jetsym.jets.io.paths import Paths, jet_files
 from jetsym.jets.io.read import read
 from jetsym.jets.models.weaver import read_state, without_wrappers
-from jetsym.jets.moves.inputs import is_known
+from jetsym.jets.moves.inputs import is_known, laws_named
 
 __all__ = ["WeaverNetwork", "files_of", "weaver"]
 
@@ -209,8 +210,14 @@ class WeaverNetwork(nn.Module):
         labels = data.labels
         if labels is not None and not is_there([*labels.one_hot, *([] if labels.value is None else [labels.value])]):
             labels = None
+        axis = None if data.jet is None else [*data.jet.parts.values()]
+        with open_mapped(first, data) as table:
+            has_axis = axis is not None and all(table.column(one) for one in data.branches(axis))
         return replace(
             data.for_test(),
+            of_weaver=False,
+            particles=self._momenta(),
+            jet=data.jet if has_axis else None,
             inputs=inputs,
             labels=labels,
             unmeasured=None if labels is None else data.unmeasured,
@@ -219,6 +226,15 @@ class WeaverNetwork(nn.Module):
             reweighting=None,
             fingerprint=f"{data.fingerprint} columns {','.join(self.fixed)}",
         )
+
+    def _momenta(self) -> Momentum:
+        """Return where the momenta are: in the columns that the vectors are of, which may be scaled, or the vectors."""
+        assert self.data.particles is not None
+        parts = {}
+        for part, expression in self.data.particles.parts.items():
+            columns = [name for name in self._columns_of([expression]) if part in laws_named(name)]
+            parts[part] = data_of(columns[0]) if len(columns) == 1 else expression
+        return replace(self.data.particles, parts=parts)
 
     def _stored(self, names: Sequence[str], length: int | None) -> MappedInput:
         form = InputForm(
@@ -289,7 +305,9 @@ class WeaverNetwork(nn.Module):
         columns = []
         for place, quantity in enumerate(found):
             values = quantity.values
-            tensor = values.tensor if isinstance(values, Traced) else torch.as_tensor(values, device=jets.device)
+            tensor = (
+                values.tensor if isinstance(values, Traced) else torch.as_tensor(np.array(values), device=jets.device)
+            )
             tensor = tensor.to(dtype)
             if (scaling := form.scaling[place] if form.scaling else None) is not None:
                 centre, scale, smallest, largest = scaling

@@ -20,7 +20,7 @@ from jetsym.jets.batch import JetBatch
 from jetsym.jets.features import kinematic_quantities
 from jetsym.jets.inputs import InputForm
 
-__all__ = ["follow", "is_known", "rearranged"]
+__all__ = ["follow", "is_known", "laws_named", "rearranged"]
 
 #: Differences between a stored variable and the function that it is named after, of its size or of 1.
 _TOLERANCE = 2e-3
@@ -215,6 +215,18 @@ def _same(computed: Tensor, stored: Tensor) -> bool:
     difference = (computed.detach() - stored).abs()
     alike = difference <= _TOLERANCE * stored.abs().clamp_min(1.0)
     return bool((alike | (computed.isnan() & stored.isnan())).all())  # NaN stands where there is nothing
+
+
+def laws_named(variable: str) -> set[str]:
+    """Return the names of a variable of particles, as what it is of the momenta; none for one that is not known.
+
+    Examples
+    --------
+    >>> sorted(laws_named("part_energy")), laws_named("part_charge")
+    (['e', 'energy'], set())
+    """
+    law = _OF_PARTICLES.get(_PREFIX.sub("", variable.lower()))
+    return {name for name, other in _OF_PARTICLES.items() if law is not None and other is law}
 
 
 def is_known(variable: str) -> bool:

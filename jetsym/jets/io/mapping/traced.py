@@ -18,7 +18,9 @@ from jetsym.errors import DataError
 __all__ = ["Traced"]
 
 #: What torch calls otherwise than numpy.
-_NAMES = {"absolute": "abs", "fabs": "abs", "rint": "round", "degrees": "rad2deg", "radians": "deg2rad"}
+_NAMES = {"equal": "eq", "absolute": "abs", "fabs": "abs", "rint": "round", "degrees": "rad2deg", "radians": "deg2rad"}
+#: Functions that are not numpy's of one element after the other.
+_FUNCTIONS = frozenset({"where", "clip", "nan_to_num", "zeros_like", "ones_like", "repeat"})
 #: Functions that take whole numbers and conditions as they are; the others take real numbers.
 _OF_ANY = frozenset(
     [
@@ -81,18 +83,22 @@ class Traced(NDArrayOperatorsMixin):
     def __array_function__(
         self, function: Callable[..., Any], types: Sequence[type], given: Sequence[Any], options: Mapping[str, Any]
     ) -> Traced:
-        name, operands = function.__name__, [self._tensor(one) for one in given]
-        if name == "bincount":
+        name = function.__name__
+        is_sum = name == "bincount"
+        if not is_sum and (options or name not in _FUNCTIONS):
+            raise _refused(name)
+        operands = [self._tensor(one) for one in given]
+        if is_sum:
             sums = torch.zeros(options["minlength"], dtype=torch.float64, device=self.tensor.device)
             return Traced(sums.index_add(0, operands[0], self._tensor(options["weights"])))
-        if options or name not in ("where", "clip", "nan_to_num", "zeros_like", "ones_like", "repeat"):
-            raise _refused(name)
         if name == "nan_to_num" and not operands[0].is_floating_point():
             return Traced(operands[0])
         return Traced(getattr(torch, {"repeat": "repeat_interleave"}.get(name, name))(*operands))
 
     def _tensor(self, operand: Any) -> Tensor:
-        return operand.tensor if isinstance(operand, Traced) else torch.as_tensor(operand, device=self.tensor.device)
+        if isinstance(operand, Traced):
+            return operand.tensor
+        return torch.as_tensor(np.array(operand), device=self.tensor.device)  # torch refuses read-only memory
 
 
 def _refused(name: str) -> DataError:
