@@ -242,7 +242,9 @@ def _not_measured(whole: Mapping[str, Report], outputs: Mapping[str, Kind | None
     found = []
     for title, part in _parts(whole).items():
         wanted = {name for name, kind in (outputs or {}).items() if kind is not None}
-        missing = [*sorted(wanted - set(part.equivariance)), *part.meta.get("left_out", ())]
+        silent = {name for name, kind in (outputs or {}).items() if kind is None}
+        left_out = [name for name in part.meta["left_out"] if name not in silent]
+        missing = [*sorted(wanted - set(part.equivariance)), *left_out]
         found += [
             Finding(name, title, UNRESOLVED, f"output {name!r} was not measured: {' '.join(part.meta['notes'])}")
             for name in dict.fromkeys(missing)
