@@ -18,13 +18,14 @@ from jetsym.jets.batch import JetBatch
 from jetsym.jets.checkpoint import initial
 from jetsym.jets.checkpoint import load as load_tagger
 from jetsym.jets.io.read import read
-from jetsym.jets.io.sample import sample
+from jetsym.jets.io.sample import sample, sample_dir
 from jetsym.jets.moves import actions
 from jetsym.jets.moves.frames import axes_along, expect_rest_frame
 from jetsym.jets.moves.generators import aligned_generators, tangents
 from jetsym.jets.moves.inputs import follow, rearranged
 from jetsym.jets.moves.sampling import random_directions
 from jetsym.jets.sources import ALL_PARTICLES, max_particles_of, sources_of
+from jetsym.jets.weaver_network import WeaverNetwork
 from jetsym.spectrum import SO2
 from jetsym.symmetry import GroupName, Symmetry
 
@@ -49,7 +50,7 @@ class Jets(Domain):
     @override
     def load(self, source: Any, *, limit: int, model: Any) -> JetBatch:
         """Return jets from files, from a batch, or from the bundled sample (None), cut as the model takes them."""
-        return _load(source, limit=limit, max_particles=max_particles_of(model))
+        return _load(source, limit=limit, max_particles=max_particles_of(model), model=model)
 
     @override
     def load_model(self, path: str | Path) -> Any:
@@ -61,7 +62,7 @@ class Jets(Domain):
 
     @override
     def sources(self, source: Any, *, limit: int, model: Any) -> tuple[JetBatch, list[Source]]:
-        return sources_of(_load(source, limit=limit, max_particles=ALL_PARTICLES), model)
+        return sources_of(_load(source, limit=limit, max_particles=ALL_PARTICLES, model=model), model)
 
     @override
     def move(self, inputs: JetBatch, matrices: Any) -> JetBatch:
@@ -137,11 +138,14 @@ class Jets(Domain):
 JETS = Jets()
 
 
-def _load(source: Any, *, limit: int, max_particles: int) -> JetBatch:
-    if source is None:
-        jets = sample("test", limit=limit, max_particles=max_particles)
-    elif isinstance(source, JetBatch):
+def _load(source: Any, *, limit: int, max_particles: int, model: Any) -> JetBatch:
+    own_files = isinstance(model, WeaverNetwork)
+    if isinstance(source, JetBatch):
         jets = source[:limit]
+    elif own_files:
+        jets = model.read(sample_dir() / "test" if source is None else source, limit=limit)
+    elif source is None:
+        jets = sample("test", limit=limit, max_particles=max_particles)
     else:
         jets = read(source, limit=limit, max_particles=max_particles)
     if not len(jets):
@@ -153,7 +157,8 @@ def _load(source: Any, *, limit: int, max_particles: int) -> JetBatch:
         )
     if not jets.p4[jets.mask].isfinite().all():
         raise DataError("the jets hold NaN or infinite momenta; leave those jets out of the inputs")
-    return jets.trim()
+    # Their axes have as many places as the data configuration says, whatever the jets have.
+    return jets.widen(max_particles) if own_files and jets.max_particles < max_particles else jets.trim()
 
 
 def _on_tensors(action: Callable[[JetBatch, Tensor], JetBatch]) -> Callable[[JetBatch, Any], JetBatch]:

@@ -32,7 +32,7 @@ def plot_boosts(report: Any, ax: Axes | None = None) -> Axes:
     for row, layer in enumerate(report.layers):
         values = np.where(report.squared[:, row] > report.noise_floor[:, row], report.relative[:, row], np.nan)
         errors = np.nan_to_num(report.squared_stderr[:, row] / (2 * values))
-        is_output = layer in report.equivariance
+        is_output = layer in report.outputs
         style = {"color": "black", "linewidth": 2.0} if is_output else {"color": shades[row], "linewidth": 1.2}
         ax.errorbar(report.widths, values, yerr=errors, marker="o", markersize=3.5, capsize=2, label=layer, **style)
     ax.set_xscale("log")

@@ -70,6 +70,8 @@ class Session:
         As for :func:`jetsym.probe`.
     notes
         What a reader of a report must know of the model.
+    said
+        Name or pattern of layers -> their irreps, as the caller says.
     move, back
         Of the :class:`~jetsym.domains.base.Action` along the orbit; None for rotations in the lab, or the caller's own
         action.
@@ -78,6 +80,9 @@ class Session:
     ----------
     outputs
         Name and kind of every output, known after the first pass.
+    laws
+        Name -> :class:`~jetsym.probing.forward.laws.Law` of layers that have one, known after
+        :func:`~jetsym.probing.forward.laws.settle_laws`.
     layouts, left_out
         Where responses have their inputs and tokens, and why some are left out, by name: known after
         :func:`jetsym.probing.forward.settle.settle`.
@@ -103,7 +108,9 @@ class Session:
     notes: tuple[str, ...] = ()
     move: Call | None = None
     back: Callable[[Any, Any, Any], Any] | None = None
+    said: Mapping[str, str] = field(default_factory=dict)
     outputs: dict[str, Kind] = field(default_factory=dict, init=False)
+    laws: dict[str, Any] = field(default_factory=dict, init=False)
     layouts: dict[str, Layout] = field(default_factory=dict, init=False)
     left_out: dict[str, str] = field(default_factory=dict, init=False)
     doubts: dict[str, None] = field(default_factory=dict, init=False)
@@ -148,16 +155,21 @@ class Session:
         if isinstance(model, (str, Path)):
             model = load_model(model, inputs)
         model = opened(model)
-        if not callable(model):
-            raise ProbeError(
-                f"model is a {type(model).__name__}; expected a torch module, a callable, or the path of a run"
-            )
         compiled = isinstance(model, nn.Module) and is_compiled(model)
         if isinstance(model, nn.Module):
             model = unwrapped(model)
         domain = domain_with(inputs, model, moves=moves, action=options.get("action"), call=options.get("call"))
+        model = domain.wrap(model, inputs)
+        if not callable(model):
+            raise ProbeError(
+                f"model is a {type(model).__name__}; expected a torch module, a callable, or the path of a run, and "
+                "with structures a calculator of ASE"
+            )
         if not isinstance(outputs, Mapping | None):
             raise ProbeError(f"outputs is {outputs!r}; expected a dictionary like {{'logits': 'logits'}}")
+        if isinstance(options.get("layers"), Mapping):
+            named: Mapping[str, Any] = options["layers"]
+            options |= {"layers": list(named), "said": {name: kind for name, kind in named.items() if kind is not None}}
         said = None if outputs is None else {name: kind for name, kind in outputs.items() if kind is not None}
         without_law = frozenset(outputs or ()) - frozenset(said or ())
         model, kinds, notes = domain.prepare(model, said)
@@ -170,6 +182,11 @@ class Session:
             notes=(*notes, *([COMPILED_NOTE] if compiled else [])),
             **options,
         )
+
+    @property
+    def kinds_measured(self) -> dict[str, Kind]:
+        """Name -> kind of every output and of every layer that has a law."""
+        return {**{name: law.kind for name, law in self.laws.items()}, **self.outputs}
 
     @property
     def adaptive(self) -> bool:
@@ -202,7 +219,7 @@ class Session:
             self, move=None if action is None else action.move, back=None if action is None else action.back
         )
         self.layouts, self.left_out, self._running = running.layouts, running.left_out, running._running
-        self.doubts = running.doubts
+        self.doubts, self.laws = running.doubts, running.laws
         with running._running.open(inputs, self.domain, layers=self.layers, device=self.device) as placed:
             running.domain = self.domain = self.domain.settled(placed, running.returned)
             yield running, placed
@@ -324,6 +341,9 @@ class Session:
 
     def real(self, name: str, response: Any, inputs: Any) -> Any:
         """Return (samples, tokens), True for real tokens of a response (elements, samples, tokens, …), or None."""
+        held = self.domain.holds(inputs, name)
+        if held is not None:
+            return held[:, None]
         mask = self.domain.mask(inputs)
         if mask is None or name not in self.layouts:
             return token_mask(mask, response, self.outputs.get(name))
@@ -352,7 +372,9 @@ class Session:
                     f"{name!r} of shape {tuple(array.shape)} is not as in the dry pass ({layout}): {error}; choose "
                     "other layers"
                 ) from error
-            responses[name] = as_measured(arranged, self.outputs[name]) if name in self.outputs else arranged
+            if name in self.outputs:
+                arranged = as_measured(arranged, self.outputs[name])
+            responses[name] = self.laws[name].arranged(arranged) if name in self.laws else arranged
         self._check_names(list(responses))
         return responses
 

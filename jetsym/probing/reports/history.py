@@ -72,7 +72,7 @@ class Series:
     @property
     def outputs(self) -> tuple[str, ...]:
         """Names of the outputs."""
-        return tuple(self.reports[0].equivariance)
+        return tuple(self.reports[0].outputs)
 
     @property
     def meta(self) -> Mapping[str, Any]:
@@ -135,7 +135,7 @@ class Series:
         heads = (self.unit.removesuffix("s") or self.unit, "relative A", "A/spread", *columns)
         table = table_of(f"{self.TITLE}: A of {', '.join(self.outputs[:1])}; {what}", heads, words=0)
         for step, report in zip(self.steps, self.reports, strict=True):
-            error = next(iter(report.equivariance.values()), None)
+            error = next(iter(report.outputs.values()), None)
             cells = ["—", "—"]
             if error is not None:
                 relative = concise(error.relative, error.relative_stderr, floor=error.noise_floor)

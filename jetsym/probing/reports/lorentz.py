@@ -62,7 +62,7 @@ class LorentzReport(Sectioned):
     @property
     def equivariance(self) -> Mapping[str, Equivariance]:
         """Output name -> its error under the first compact group: O(3) about the jet's momentum at rest."""
-        return next(iter(self.compact.values())).equivariance
+        return next(iter(self.compact.values())).outputs
 
     def plot(self, axes: Sequence[Axes] | None = None) -> Figure:
         """Draw the three parts side by side; see :func:`jetsym.plotting.plot_lorentz`."""
@@ -157,7 +157,7 @@ def _hidden(report: LorentzReport) -> list[str]:
     hidden = [
         f"{name} under {title} (relative A of up to {item.noise_floor:.1g})"
         for title, part in parts.items()
-        for name, item in part.equivariance.items()
+        for name, item in part.outputs.items()
         if item.is_hidden
     ]
     return [f"Cannot be told from rounding: {', '.join(hidden)}."] if hidden else []
