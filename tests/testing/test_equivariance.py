@@ -173,6 +173,11 @@ def test_zero_and_nothing_never_pass():
         assert_equivariant(lambda x: x.sum(1), POINTS, {"out": None})
 
 
+def test_an_output_of_a_single_number_is_refused_in_words():
+    with pytest.raises(ProbeError, match="expected the inputs along its first axis"):
+        assert_equivariant(lambda x: np.float64((x**2).sum()), POINTS, {"size": "scalar"})
+
+
 def test_an_output_that_is_not_measured_never_passes():
     def model(x):
         return {"size": (x**2).sum((1, 2)), "table": (x**2).sum((0, 2))}
