@@ -47,8 +47,8 @@ def rounding_floor(eps: float) -> float:
 
 def to_numpy(array: Any) -> NDArray[Any]:
     """Return a numpy view or copy of an array of any library, wherever it lives."""
-    if isinstance(array, np.ndarray):
-        return array
+    if isinstance(array, np.ndarray | np.generic):  # a single number of numpy is no array
+        return np.asarray(array)
     if is_jax_array(array):
         return np.asarray(array)  # jax knows no device by the name of "cpu"
     if is_torch_array(array):

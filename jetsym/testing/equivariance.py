@@ -187,8 +187,12 @@ def _judge(name: str, item: Equivariance, report: SymmetryReport | BoostReport, 
     size, error = abs(item.relative), float(np.nan_to_num(item.relative_stderr))
     rounding = KNOWN_TO * item.noise_floor
     is_seen = isinstance(report, BoostReport) or report.is_seen(name) or name in report.meta["unbiased"]
-    if not math.isfinite(item.relative) or _is_zero(name, item, report):
+    if not math.isfinite(item.absolute) or _is_zero(name, item, report):
         return end(UNRESOLVED, f"whether {name} is {law} cannot be told: it is zero for all inputs; give others")
+    if item.is_without_size and allowed is not None:
+        return end(
+            UNRESOLVED, f"whether {name} is {law} to {allowed:g} cannot be told: {_size(item)}; leave at_most out"
+        )
     if allowed is None and not item.is_within_rounding:
         return end(BROKEN, f"{name} is not {law}: {_size(item)}{_where(item)}")
     if allowed is not None and size > max(allowed, rounding):
@@ -222,6 +226,9 @@ def _law(item: Equivariance, part: str) -> str:
 
 
 def _size(item: Equivariance) -> str:
+    if item.is_without_size:  # energies of compositions that come once have an arbitrary zero
+        size = concise(item.absolute, item.absolute_stderr)
+        return f"A is {size}, of which rounding explains {KNOWN_TO * item.rounding:.2g}, and there is no relative A"
     size = concise(item.relative, item.relative_stderr)
     return f"relative A is {size}, of which rounding explains {KNOWN_TO * item.noise_floor:.2g}"
 
@@ -229,7 +236,7 @@ def _size(item: Equivariance) -> str:
 def _where(item: Equivariance) -> str:
     """Say in which irrep most of an error sits, if its parts are known."""
     name = max(item.error_spectrum, key=lambda irrep: item.error_spectrum[irrep], default=None)
-    if name is None or not item.relative:
+    if name is None or not abs(item.relative) > 0:
         return ""
     square = item.relative**2
     if item.error_tail > item.error_spectrum[name]:
@@ -242,7 +249,9 @@ def _not_measured(whole: Mapping[str, Report], outputs: Mapping[str, Kind | None
     found = []
     for title, part in _parts(whole).items():
         wanted = {name for name, kind in (outputs or {}).items() if kind is not None}
-        missing = [*sorted(wanted - set(part.equivariance)), *part.meta.get("left_out", ())]
+        silent = {name for name, kind in (outputs or {}).items() if kind is None}
+        left_out = [name for name in part.meta["left_out"] if name not in silent]
+        missing = [*sorted(wanted - set(part.equivariance)), *left_out]
         found += [
             Finding(name, title, UNRESOLVED, f"output {name!r} was not measured: {' '.join(part.meta['notes'])}")
             for name in dict.fromkeys(missing)

@@ -173,6 +173,21 @@ def test_zero_and_nothing_never_pass():
         assert_equivariant(lambda x: x.sum(1), POINTS, {"out": None})
 
 
+def test_an_output_of_a_single_number_is_refused_in_words():
+    with pytest.raises(ProbeError, match="expected the inputs along its first axis"):
+        assert_equivariant(lambda x: np.float64((x**2).sum()), POINTS, {"size": "scalar"})
+
+
+def test_an_output_that_is_not_measured_never_passes():
+    def model(x):
+        return {"size": (x**2).sum((1, 2)), "table": (x**2).sum((0, 2))}
+
+    for outputs in (None, {"size": "scalar"}, {"size": "scalar", "table": "scalar"}):
+        with pytest.raises(UnresolvedError, match="'table' was not measured: .*the inputs are along none of its axes"):
+            assert_equivariant(model, POINTS, outputs)
+    assert_equivariant(model, POINTS, {"size": "scalar", "table": None})
+
+
 def test_an_error_as_large_as_what_is_allowed_is_open():
     def model(x):  # one input in eight errs
         size = (x**2).sum((1, 2))
