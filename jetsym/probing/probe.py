@@ -44,7 +44,7 @@ def probe(
     moves: Mapping[Any, Any] | None = None,
     action: Callable[[Any, Any], Any] | None = None,
     call: Callable[[Any, Any], Any] | None = None,
-    layers: str | Sequence[str] = "auto",
+    layers: str | Sequence[str] | Mapping[str, str | None] = "auto",
     tokens: Mapping[str, int | tuple[int, int] | None] | None = None,
     outputs: Mapping[str, Kind | None] | None = None,
     l_max: int | str = 4,
@@ -74,7 +74,8 @@ def probe(
     model
         A torch module, the path of a run directory or checkpoint, or any callable that returns an array or a
         dictionary of arrays (only its outputs are then measured). With structures for inputs: a PET, or another
-        model of metatrain, loaded or as a ``.ckpt`` or ``.pt`` file (see :class:`jetsym.atoms.Model`). A file that asks
+        model of metatrain, loaded or as a ``.ckpt`` or ``.pt`` file (see :class:`jetsym.atoms.Model`), or a network of
+        CHGNet, SevenNet or MACE. A file that asks
         to run something is refused; ``jetsym.atoms.load(path, trust=True)`` opens it.
     inputs
         A :class:`~jetsym.jets.JetBatch`, paths of ROOT files, or arrays with the samples along the first axis: one, a
@@ -111,6 +112,9 @@ def probe(
         patterns: "blocks.*" means the blocks, "blocks.**" everything in them. [] measures the outputs only.
         :func:`jetsym.layers` lists what there is; a module that knows its layers best is a :class:`jetsym.Layered`. The
         layers of a PET go by metatrain's names, such as "gnn_layers.0_node", and * also stands for dots in them.
+        A dictionary says the irreps of layers as well: {"blocks.*": "8x0e+8x1o", "head": None}, of features
+        (…, Σ n d), (…, n, Σ d) or (…, Σ d, n). Where nothing is said, ``irreps_out`` of a module is believed if it fits
+        what the module returned. A of such layers stands in ``report.equivariance``.
     tokens
         Layer or output -> the axis of what it returns along which the points of an input are (two axes for pairs of
         them, None for neither), where a dry pass cannot find it out: a few inputs with their points in other slots, and
@@ -118,7 +122,8 @@ def probe(
     outputs
         Output name -> "logits" (invariant up to a shift common to all classes), "scalar", "pseudoscalar", "vector",
         "pseudovector" (…, 3), "rank2" (…, 3, 3), "four-vector" (…, 4) as (E, px, py, pz), or (λ, σ) for spherical
-        tensors (…, 2λ+1) in the order m = −λ … λ of real harmonics, σ = −1 for pseudotensors; or a function R → ρ(R)
+        tensors (…, 2λ+1) in the order m = −λ … λ of real harmonics, σ = −1 for pseudotensors; irreps as e3nn writes
+        them, "8x0e+8x1o", in its order of components; or a function R → ρ(R)
         from (3, 3) to the orthogonal matrix (d, d) that outputs (…, d) turn with, which is checked; None for an output
         that has no law, whose content is measured as that of a layer. A single unnamed output takes the name given
         here; dictionaries, named tuples and dataclasses name theirs, and what lies deeper is "name.key" or "name.0".

@@ -58,7 +58,7 @@ def settle(
     domain = session.domain
     if isinstance(session.model, Layered):
         session.responses(domain.select(inputs, slice(0, 1)))
-        if elements is not None:
+        if elements is not None and domain.most_calls(inputs) is None:  # dear calls are made one by one
             session.left_out.update(_mixed(session, domain.select(inputs, slice(0, 1)), elements[:2]))
             session.left_out.update(_out_of_order(session, inputs, elements, set(), features=features))
             for name in session.left_out:
@@ -98,7 +98,7 @@ def _mixed(session: Session, one: Any, elements: NDArray[np.float64]) -> dict[st
     alone, together = session.along(one, elements[:1]), session.along(one, elements)
     reasons = {}
     for name, response in alone.items():
-        first, again = (np.asarray(to_numpy(item[name][0, 0])) for item in (alone, together))
+        first, again = (to_numpy(item[name])[0, 0] for item in (alone, together))
         with np.errstate(all="ignore"):
             spread = (np.abs(first - first.mean(axis=0)) ** 2).sum() if first.ndim else 0.0
             most = ROUGHLY * spread + TOLERANCE**2 * (np.abs(first) ** 2).sum()
