@@ -16,10 +16,11 @@ from jetsym.jets.io.formats.opening import explained
 from jetsym.jets.io.mapping.expressions import Expression
 from jetsym.jets.io.mapping.functions import Quantity, as_condition, spread
 from jetsym.jets.io.mapping.inputs import pack_input
+from jetsym.jets.io.mapping.momenta import cartesian
 from jetsym.jets.io.mapping.padding import refuse_padding
 from jetsym.jets.io.mapping.reweighting import WeaverWeights, bin_numbers
 from jetsym.jets.io.mapping.several_jets import index_jets, open_mapped
-from jetsym.jets.io.mapping.tree_mapping import WEIGHT, MappedInput, Reweighting, TreeMapping, cartesian
+from jetsym.jets.io.mapping.tree_mapping import WEIGHT, MappedInput, Reweighting, TreeMapping
 from jetsym.jets.io.packed_inputs import PackedInput
 from jetsym.jets.io.remote import File
 from jetsym.jets.schema import CLASSES, P4_BRANCHES
@@ -57,7 +58,7 @@ def index_mapped(path: File, mapping: TreeMapping) -> FileIndex:
         names = dict.fromkeys([*first, *mapping.branches(expressions)])
         names |= dict.fromkeys(name for name in (mapping.owner, mapping.place) if name is not None)
         depths = {name: table.depth(name) for name in names}
-        if not any(depths[name] for name in first):
+        if not any(depths[name] for name in first) and not (mapping.of_weaver and mapping.particles is None):
             raise DataError(f"{table.source} has no list of particles in any of {', '.join(first)}, its particles")
         raw = index_jets(mapping, table, table.index([*names], _layout(mapping, path)), first=first)
     reader = partial(MappedReader, mapping, raw)

@@ -20,7 +20,7 @@ from jetsym.jets.schema import WEIGHT
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["WEIGHT", "Labels", "MappedInput", "Momentum", "Reweighting", "TreeMapping", "Unmeasured", "cartesian"]
+__all__ = ["WEIGHT", "Labels", "MappedInput", "Momentum", "Reweighting", "TreeMapping", "Unmeasured"]
 
 
 @dataclass(frozen=True)
@@ -285,36 +285,3 @@ class TreeMapping:
         """Return the same with the weights known."""
         assert isinstance(self.reweighting, Reweighting)
         return replace(self, reweighting=replace(self.reweighting, table=table))
-
-
-def cartesian(parts: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
-    """Return (E, px, py, pz) of n momenta, from any of the forms that they have; what is stored so is taken over.
-
-    Examples
-    --------
-    >>> parts = {"pt": np.array([3.0]), "eta": np.array([0.0]), "phi": np.array([0.0]), "mass": np.array([4.0])}
-    >>> [values.item() for values in cartesian(parts)]
-    [5.0, 3.0, 0.0, 0.0]
-    >>> parts["rapidity"] = parts.pop("eta") + np.arctanh(12 / 13)
-    >>> [round(values.item(), 12) for values in cartesian(parts)]
-    [13.0, 3.0, 0.0, 12.0]
-    """
-    if "px" in parts and "energy" in parts:
-        return [parts[name] for name in ("energy", "px", "py", "pz")]
-    with np.errstate(all="ignore"):  # what is not finite is found and counted later
-        wide = {name: one.astype(np.float64) for name, one in parts.items()}
-        if "px" in parts:
-            px, py, pz = (parts[name] for name in ("px", "py", "pz"))
-        else:
-            px, py = wide["pt"] * np.cos(wide["phi"]), wide["pt"] * np.sin(wide["phi"])
-        if "rapidity" in parts:  # E = mT cosh y and pz = mT sinh y, with mT² = m² + pT²
-            if "energy" in parts:
-                return [parts["energy"], px, py, wide["energy"] * np.tanh(wide["rapidity"])]
-            transverse = np.hypot(wide["mass"], wide["pt"])
-            return [transverse * np.cosh(wide["rapidity"]), px, py, transverse * np.sinh(wide["rapidity"])]
-        if "eta" in parts:
-            pz = wide["pt"] * np.sinh(wide["eta"])
-        if "energy" in parts:
-            return [parts["energy"], px, py, pz]
-        squares = [one.astype(np.float64) ** 2 for one in (wide["mass"], px, py, pz)]
-        return [np.sqrt(np.sum(squares, axis=0)), px, py, pz]
