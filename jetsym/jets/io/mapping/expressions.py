@@ -309,7 +309,7 @@ def _taken_apart(node: ast.Call) -> tuple[Function, list[ast.expr], dict[str, An
     options = {str(keyword.arg): _constant(keyword.value) for keyword in node.keywords}
     if "dtype" in function.options and len(arguments) == 2 and "dtype" not in options:
         options["dtype"] = _constant(arguments.pop())
-    if isinstance(options.get("dtype"), int | float):
+    if "dtype" in options and not isinstance(options["dtype"], str):
         raise ValueError(f"{name} of an unknown type")
     if function.axis == "needed" and len(arguments) == 2 and "axis" not in options:
         options["axis"] = _constant(arguments.pop())

@@ -310,7 +310,13 @@ class MappedJets:
         return spread(found, counts)
 
     def value(self, expression: Expression) -> Quantity:
-        """Compute the value of an expression."""
+        """Compute the value of an expression, which must be a number."""
+        found = self._evaluated(expression)
+        if found.vectors:
+            raise ConfigError(f"{expression} is a four-momentum; expected a number, such as its .pt or .mass")
+        return found
+
+    def _evaluated(self, expression: Expression) -> Quantity:
         try:
             return expression.evaluate(self._branch)
         except DataError as error:
@@ -320,7 +326,7 @@ class MappedJets:
     def _branch(self, name: str) -> Quantity:
         """Return the values of a branch, of the entries that are wanted."""
         if name not in self._read and name in self._mapping.variables:
-            self._read[name] = self.value(self._mapping.variables[name])
+            self._read[name] = self._evaluated(self._mapping.variables[name])
         elif name not in self._read and name in self._mapping.file_values:
             patterns, path = self._mapping.file_values[name], str(self._raw.path)
             value = next((number for pattern, number in patterns if re.search(pattern, path)), 0)

@@ -81,7 +81,7 @@ def _mass(vectors: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _pt(vectors: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.hypot(vectors[..., 1], vectors[..., 2])
+    return np.asarray(np.hypot(vectors[..., 1], vectors[..., 2]))
 
 
 _PARTS: dict[str, Callable[[NDArray[np.float64]], NDArray[np.float64]]] = {

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from weaver_batches import assert_equal, of_weaver, written
 
 from jetsym.cli import main
 from jetsym.errors import ConfigError, DataError
@@ -92,42 +93,6 @@ OTHERS = {
 }
 
 
-def written(path: Path, content: dict[str, Any]) -> str:
-    path.write_text(yaml.safe_dump(content, sort_keys=False))
-    return str(path)
-
-
-def of_weaver(configuration: str, files: list[Path]) -> dict[str, dict[str, np.ndarray]]:
-    """Return what weaver-core's loader gives of files in a test, jet by jet."""
-    from weaver.utils.dataset import SimpleIterDataset
-
-    options = {"for_training": False, "fetch_by_files": True, "fetch_step": len(files), "async_load": False}
-    jets = iter(SimpleIterDataset({"": [str(file) for file in files]}, configuration, **options))
-    rows = []
-    while True:
-        try:
-            rows.append(jets.__next__())
-        except StopIteration:
-            break
-    parts = dict(zip(("inputs", "labels", "observers"), zip(*rows, strict=True), strict=True))
-    return {
-        kind: {name: np.stack([each[name] for each in found]) for name in found[0]} for kind, found in parts.items()
-    }
-
-
-def assert_equal(found: JetBatch, expected: dict[str, dict[str, np.ndarray]]) -> None:
-    """Compare inputs, observers and a simple label with weaver-core's."""
-    assert found.inputs.keys() == expected["inputs"].keys()
-    for name, values in expected["inputs"].items():
-        own = found.inputs[name].numpy()
-        assert own.reshape(values.shape).dtype == values.dtype
-        assert np.allclose(own.reshape(values.shape), values, rtol=1e-6, atol=1e-6), name
-    for name, values in expected["observers"].items():
-        assert np.allclose(found.columns[name].numpy(), values, rtol=1e-6, atol=0), name
-    if "_label_" in expected["labels"]:
-        assert np.array_equal(found.label.numpy(), expected["labels"]["_label_"])
-
-
 @pytest.mark.parametrize("name", JETCLASS_CONFIGURATIONS)
 def test_configurations_of_jetclass_on_the_bundled_sample(tmp_path, name):
     content, scalars = JETCLASS_CONFIGURATIONS[name]
@@ -173,9 +138,10 @@ def two_class_file(tmp_path_factory, jetclass_columns, write_tree) -> Callable[.
 @pytest.mark.parametrize("name", OTHERS)
 def test_configurations_of_top_and_quark_gluon_tagging(tmp_path, two_class_file, name, suffix):
     configuration = written(tmp_path / f"{name}.yaml", OTHERS[name])
-    files = [two_class_file(seed=1, name=f"a{suffix}"), two_class_file(seed=2, name=f"b{suffix}")]
+    files = [two_class_file(520, seed=1, name=f"a{suffix}"), two_class_file(500, seed=2, name=f"b{suffix}")]
     found = read(files, mapping=configuration)
     assert max(found.n_particles) == 128  # some jets are longer than the inputs
+    assert len(found) == 1020
     assert_equal(found, of_weaver(configuration, files))
     assert found.classes == tuple(OTHERS[name]["labels"]["value"])
     assert len(found.scalar_names) == (6 if name == "qg_kinpid" else 0)
