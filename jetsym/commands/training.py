@@ -163,7 +163,7 @@ def evaluate(
         also=columns_to_read(weights),
         bad_jets=bad_jets,
         skip_bad=skip_bad,
-        mapping=tagger_mapping(mapping, vectors=vectors, tree=tree, test=True),
+        mapping=tagger_mapping(mapping, vectors=vectors, tree=tree, test=True, standardisation=tagger.standardisation),
         oddities=odd,
     )
     odd.say()
@@ -339,8 +339,9 @@ def predict(
     from jetsym.jets.evaluation.predict import predict as write
     from jetsym.jets.io.mapping.parse import tagger_mapping
 
+    tagger = _load(model, device)
     return write(
-        _load(model, device),
+        tagger,
         data,
         out,
         logits=logits,
@@ -349,7 +350,7 @@ def predict(
         bad_jets=bad_jets,
         skip_bad=skip_bad,
         threads=threads,
-        mapping=tagger_mapping(mapping, vectors=vectors, tree=tree, test=True),
+        mapping=tagger_mapping(mapping, vectors=vectors, tree=tree, test=True, standardisation=tagger.standardisation),
         progress=progress,
     )
 

@@ -152,6 +152,7 @@ def load(path: str | Path, *, device: torch.device | str = "cpu") -> Tagger:
     header, tensors = read(file)
     model = restore(header, tensors, source=file)
     model.max_particles = header.config.get("max_particles", model.max_particles)
+    model.standardisation = header.config.get("standardisation")
     return model.to(device).eval()
 
 

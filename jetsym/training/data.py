@@ -16,6 +16,7 @@ from jetsym.errors import ConfigError, DataError
 from jetsym.files import fingerprint_of
 from jetsym.jets.batch import JetBatch, first_difference
 from jetsym.jets.io.mapping.parse import tagger_mapping
+from jetsym.jets.io.mapping.tree_mapping import TreeMapping
 from jetsym.jets.io.oddities import Oddities
 from jetsym.jets.io.packed import RaggedBatch
 from jetsym.jets.io.paths import Paths, jet_files
@@ -77,7 +78,7 @@ class StreamedJets:
             cache=config.cache,
             rank=rank,
             world_size=ranks,
-            mapping=tagger_mapping(config.mapping, vectors=config.vectors, tree=config.tree),
+            mapping=mapping_of(config),
             bad_jets=config.bad_jets,
             skip_bad=config.skip_bad,
             buffer=config.buffer,
@@ -170,6 +171,12 @@ class StreamedJets:
         return passed
 
 
+def mapping_of(config: TrainConfig) -> TreeMapping | None:
+    """Return the mapping of a run's jets, with what has been measured on them."""
+    measured = config.standardisation
+    return tagger_mapping(config.mapping, vectors=config.vectors, tree=config.tree, standardisation=measured)
+
+
 def one_ahead(items: Iterator[T]) -> Iterator[T]:
     """Yield items, each made by another thread while the one before it is used: an accelerator need not wait for it.
 
@@ -223,7 +230,7 @@ def load_jets(
         "also": columns_to_read(config.weights),
         "bad_jets": config.bad_jets,
         "skip_bad": config.skip_bad,
-        "mapping": tagger_mapping(config.mapping, vectors=config.vectors, tree=config.tree),
+        "mapping": mapping_of(config),
     }
 
     def read(paths: Paths, said: Oddities) -> JetBatch:

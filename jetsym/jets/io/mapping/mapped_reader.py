@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import replace
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, Self, cast
@@ -160,6 +161,15 @@ class MappedJets:
             name: pack_input(f"{path}: the input {name!r}", one, self._variables(name, one), jets=jets)
             for name, one in self._mapping.inputs.items()
         }
+
+    def values_of_inputs(self, wanted: Iterable[tuple[str, str]]) -> dict[str, dict[str, NDArray[Any]]]:
+        """Compute variables of inputs as they are before standardisation, of all members, by input and name."""
+        found: dict[str, dict[str, NDArray[Any]]] = {}
+        for name in dict.fromkeys(name for name, _ in wanted):
+            one = self._mapping.inputs[name]
+            values = [each.values.ravel() for each in self._variables(name, one)]
+            found[name] = dict(zip(one.form.names, values, strict=True))
+        return found
 
     def _variables(self, name: str, one: MappedInput) -> list[Quantity]:
         found = [self.value(each) for each in one.variables]

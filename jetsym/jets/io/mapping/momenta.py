@@ -77,7 +77,7 @@ FOUR_MOMENTA: dict[str, Function] = {
 
 def _mass(vectors: NDArray[np.float64]) -> NDArray[np.float64]:
     square = vectors[..., 0] ** 2 - np.sum(vectors[..., 1:] ** 2, axis=-1)
-    return np.copysign(np.sqrt(np.abs(square)), square)
+    return np.asarray(np.copysign(np.sqrt(np.abs(square)), square))
 
 
 def _pt(vectors: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -111,16 +111,16 @@ class Unmeasured:
     Parameters
     ----------
     bounds
-        Variables of inputs whose centre and scale are measured, with the bounds at which they are clipped.
+        Variables whose centre and scale are measured, each with its input, and the bounds at which they are clipped.
     fraction
-        Of the entries of each file, from the first on, that are measured.
+        Of the entries of each file, from the first on, that are measured; None for some from all over each file.
     labels
         Columns that are the label if they are whole numbers.
     """
 
-    bounds: Mapping[str, tuple[float, float]]
-    fraction: float
-    labels: tuple[str, ...]
+    bounds: Mapping[tuple[str, str], tuple[float, float]]
+    fraction: float | None
+    labels: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -170,6 +170,8 @@ class TreeMapping:
         The selection of jets that a network is tested with.
     unmeasured
         What must be measured first.
+    part_of
+        Fingerprint of the mapping of which this one reads a part.
     """
 
     path: Path
@@ -195,6 +197,7 @@ class TreeMapping:
     of_weaver: bool = False
     test_selection: Expression | None = None
     unmeasured: Unmeasured | None = None
+    part_of: str | None = None
 
     def expressions(self) -> list[Expression]:
         """Return all expressions, those of variables as far as others are of them."""
@@ -225,6 +228,8 @@ class TreeMapping:
         if not self.of_weaver:
             return self
         weights = None if isinstance(self.reweighting, WeaverWeights) else self.reweighting
+        if self.test_selection is self.selection and weights is self.reweighting:
+            return self
         mark = f"{self.fingerprint} test"
         return replace(self, selection=self.test_selection, reweighting=weights, fingerprint=mark)
 
@@ -245,7 +250,35 @@ class TreeMapping:
             )
         plan = self.unmeasured
         plan = None if plan is None or not plan.labels else replace(plan, bounds={})
-        return replace(self, inputs={}, unmeasured=plan, fingerprint=f"{self.fingerprint} momenta")
+        momenta = f"{self.fingerprint} momenta"
+        return replace(self, inputs={}, unmeasured=plan, fingerprint=momenta, part_of=self.fingerprint)
+
+    def standardised(self, measured: Mapping[str, Mapping[str, Sequence[float]]]) -> TreeMapping:
+        """Return the same with the standardisation of its inputs known: input → variable → centre and scale.
+
+        Raises
+        ------
+        ConfigError
+            If one of those that have to be measured is not among them.
+        """
+        plan = self.unmeasured
+        if plan is None or not plan.bounds:
+            return self
+        found = {}
+        for (name, variable), bounds in plan.bounds.items():
+            if (numbers := measured.get(name, {}).get(variable)) is None:
+                raise ConfigError(
+                    f"{self.path}: {name}.{variable} is standardised by what is measured on the training data, and "
+                    "that is not known here; train with this mapping first"
+                )
+            centre, scale = numbers
+            found[name, variable] = (float(centre), float(scale), *bounds)
+        inputs = {}
+        for name, one in self.inputs.items():
+            pairs = zip(one.form.names, one.form.scaling, strict=True)
+            scaling = tuple(found.get((name, variable), own) for variable, own in pairs)
+            inputs[name] = replace(one, form=replace(one.form, scaling=scaling))
+        return replace(self, inputs=inputs, unmeasured=replace(plan, bounds={}) if plan.labels else None)
 
     @property
     def is_unmeasured(self) -> bool:

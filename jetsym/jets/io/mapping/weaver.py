@@ -126,9 +126,10 @@ class _Options:
         if not inputs:
             raise ConfigError(f"{self.path}: inputs are none; expected at least one")
         automatic = {
-            name: self._bounds(name)
-            for name, one in self.parameters.items()
-            if one["center"] == "auto" and not name.endswith("_mask")
+            (key, name): self._bounds(name)
+            for key, one in inputs.items()
+            for name in one.form.names
+            if self.parameters[name]["center"] == "auto" and not name.endswith("_mask")
         }
         labels, columns, custom = self._labels()
         columns = self._columns() | columns

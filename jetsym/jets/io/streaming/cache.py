@@ -32,6 +32,7 @@ from jetsym.jets.io.formats.cached import (
     is_cache,
     load_manifest,
     open_jets,
+    without_more,
 )
 from jetsym.jets.io.oddities import Oddities, Skipped
 from jetsym.jets.io.packed import PackedJets
@@ -112,7 +113,8 @@ class CacheFiles:
         self._columns = columns
         self.names = tuple(name for name in manifest["names"] if columns == "all" or name in also)
         self._sha256 = hashlib.sha256(json.dumps(manifest["files"], sort_keys=True).encode()).hexdigest()[:16]
-        self._jets = narrowed(open_jets(folder, manifest), columns=columns, also=also)
+        jets = without_more(open_jets(folder, manifest), manifest, mapping)
+        self._jets = narrowed(jets, columns=columns, also=also)
         self.labelled = self._jets.label is not None
         n_jets = len(self._jets)
         self.n_entries = [n_jets]
