@@ -44,7 +44,7 @@ MAPPING: dict[str, Any] = {
     | {"where": "part_energy > 5", "order": "pt"},
     "labels": {"one_hot": {name: f"label_{name}" for name in CLASSES}},
     "features": FEATURES,
-    "collections": {"again": {"length": 2, "variables": {"px": {"of": "part_py", "scale": "measured"}}}},
+    "collections": {"again": {"length": 2, "variables": {"charge": {"of": "part_charge", "scale": "measured"}}}},
 }
 
 
@@ -99,7 +99,7 @@ def expected(*files: Path) -> dict[str, dict[str, list[float]]]:
 
     of_features = {"px": numbers("part_px"), "log_e": numbers("part_energy", np.log)}
     # A collection has members of its own, whatever particles are meant.
-    return {"features": of_features, "again": {"px": numbers("part_py", least=0)}}
+    return {"features": of_features, "again": {"charge": numbers("part_charge", least=0)}}
 
 
 def assert_close(found: Any, wanted: dict[str, dict[str, list[float]]]) -> None:
@@ -132,7 +132,7 @@ def test_measured_once_on_the_training_jets_and_applied_to_all_others(
     model = str(tmp_path / "run")
     for command in (
         ["evaluate", model, str(other), "--mapping", mapping, "--device", "cpu"],
-        ["predict", model, str(other), "--mapping", mapping, "--device", "cpu", "--out", str(tmp_path / "s.npz")],
+        ["predict", model, str(other), "--mapping", mapping, "--device", "cpu", "--out", str(tmp_path / "s.parquet")],
     ):
         assert main(command) in (0, None)
         shown = torch.cat(featured.seen)[: len(wanted)]
@@ -163,7 +163,7 @@ def test_a_stream_measures_before_its_first_epoch_and_goes_on_with_it(tmp_path, 
     train(str(moved), tmp_path / "tuned", init=str(tmp_path / "run"), **options)
     tuned = yaml.safe_load((tmp_path / "tuned" / "config.yaml").read_text())
     assert tuned["standardisation"] == yaml.safe_load(text)["standardisation"]
-    others = {"features": {"px": [0.0, 1.0], "log_e": [0.0, 1.0]}, "again": {"px": [0.0, 1.0]}}
+    others = {"features": {"px": [0.0, 1.0], "log_e": [0.0, 1.0]}, "again": {"charge": [0.0, 1.0]}}
     with pytest.raises(ConfigError, match="--standardisation is"):
         train(str(moved), tmp_path / "run", resume=True, standardisation=others, **options)
     train(str(moved), tmp_path / "given", standardisation=others, **options)
@@ -175,10 +175,10 @@ def test_what_is_not_known_is_refused(tmp_path, jetclass_file, mapping, capsys):
     train(file, tmp_path / "plain", mapping=with_plain_features(tmp_path), **quick())
     for command in ("evaluate", "predict", "probe"):
         inputs = ["--inputs", file] if command == "probe" else [file]
-        out = ["--out", str(tmp_path / "s.npz")] if command == "predict" else []
+        out = ["--out", str(tmp_path / "s.parquet")] if command == "predict" else []
         assert main([command, str(tmp_path / "plain"), *inputs, *out, "--mapping", mapping]) != 0
         assert "standardised by what is measured on the training data, and that is not known" in capsys.readouterr().err
-    with pytest.raises(ConfigError, match=r"again\.px is standardised"):
+    with pytest.raises(ConfigError, match=r"again\.charge is standardised"):
         train(file, tmp_path / "x", mapping=mapping, standardisation={"features": MAPPING_NUMBERS}, **quick())
     (tmp_path / "none.yaml").write_text(
         yaml.safe_dump(MAPPING | {"particles": MAPPING["particles"] | {"where": "part_energy > 1e9"}})

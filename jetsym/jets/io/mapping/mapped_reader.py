@@ -18,7 +18,7 @@ from jetsym.jets.io.mapping.expressions import Expression
 from jetsym.jets.io.mapping.functions import Quantity, as_condition, spread
 from jetsym.jets.io.mapping.inputs import pack_input
 from jetsym.jets.io.mapping.momenta import cartesian
-from jetsym.jets.io.mapping.padding import refuse_padding
+from jetsym.jets.io.mapping.padding import find_empty_ends, refuse_padding
 from jetsym.jets.io.mapping.reweighting import WeaverWeights, bin_numbers
 from jetsym.jets.io.mapping.several_jets import index_jets, open_mapped
 from jetsym.jets.io.mapping.tree_mapping import WEIGHT, MappedInput, Reweighting, TreeMapping
@@ -275,6 +275,9 @@ class MappedJets:
         parts = {name: self._spread(momentum.parts[name], one, counts) for name, one in found.items()}
         where = self._mapping.where
         kept = None if where is None else self._spread(where, as_condition(self.value(where), str(where)), counts)
+        if self._mapping.of_weaver:  # whose networks know the particles by a mask, and take zeros behind them as well
+            ends = find_empty_ends([parts[name] for name in ("px", "py", "pz")], counts)
+            kept = ~ends if ends.any() else None
         lists = {name: parts[name] for name, one in found.items() if one.counts is not None}
         refuse_padding(self._raw.path, self._mapping, lists, counts, self._entries, kept)
         # What is computed from padding need not be a constant, such as a direction relative to the jet's.

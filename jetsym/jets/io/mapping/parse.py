@@ -60,6 +60,9 @@ def load_mapping(
     ConfigError
         If the file cannot be read, or says something that has no meaning; the message names the key.
     """
+    if vectors is not None and (path is None or isinstance(path, TreeMapping)):
+        there = "there is no mapping" if path is None else f"{path.path} has been read already"
+        raise ConfigError(f"vectors={vectors!r} names an input of a configuration of weaver-core, and {there}")
     if tree is not None:
         if (mapping := load_mapping(path, vectors=vectors)) is None:
             raise ConfigError(

@@ -11,6 +11,7 @@ import awkward as ak
 import numpy as np
 import pytest
 import torch
+import uproot
 import yaml
 from weaver_batches import assert_equal, of_weaver, written
 
@@ -500,3 +501,58 @@ def test_file_lists_of_weaver_name_their_samples(tmp_path, two_class_file):
     configuration, files = written(tmp_path / "top.yaml", TOP), [two_class_file(20, seed=1), two_class_file(30, seed=2)]
     found = read([f"QCD:{files[0]}", f"Top:{files[1].parent}/*.root"], mapping=configuration)
     assert torch.equal(found.inputs["pf_features"], read(files, mapping=configuration).inputs["pf_features"])
+
+
+def test_zeros_behind_the_particles_are_none(tmp_path, two_class_file):
+    file = two_class_file(40, seed=4)
+    arrays = uproot.open(file)["tree"].arrays(library="ak")
+    counts = ak.num(arrays.part_px)
+    padded = {
+        name: ak.concatenate([arrays[name], ak.values_astype(ak.zeros_like(arrays.part_px[:, :3]), "float32")], axis=1)
+        for name in arrays.fields
+        if name.startswith("part_")
+    }
+    filled = two_class_file(40, seed=4, name="filled.root", **padded)
+    configuration = written(tmp_path / "top.yaml", TOP)
+    found, without = (read(one, mapping=configuration, max_particles=1000) for one in (filled, file))
+    assert_equal(found, of_weaver(configuration, [filled]))  # with the zeros, as they stand in the file
+    assert ak.all(ak.num(padded["part_px"]) > counts)
+    assert torch.equal(found.n_particles, torch.as_tensor(ak.to_numpy(counts)))
+    assert torch.equal(found.p4, without.p4)
+    assert torch.equal(found.jet_p4, without.jet_p4)
+    within = {name: ak.concatenate([one[:, -1:] * 0, one], axis=1) for name, one in padded.items()}
+    with pytest.raises(DataError, match="are padding, by px = 0, py = 0, pz = 0"):
+        read(two_class_file(40, seed=4, name="within.root", **within), mapping=configuration)
+    constant = {name: ak.where(ak.local_index(one) < counts[:, None], one, -999) for name, one in padded.items()}
+    with pytest.raises(DataError, match="are padding, by px = -999"):
+        read(two_class_file(40, seed=4, name="constant.root", **constant), mapping=configuration)
+
+
+def test_a_cache_of_a_configuration_trains_a_tagger(tmp_path, two_class_file, capsys):
+    labels = {"jet_isTop": "label", "jet_isQCD": "1 - label"}
+    content = tagging([*FLAG_FEATURES, *DISPLACEMENTS], [*labels], new_variables=TANH | labels)
+    content["inputs"]["mine"] = content["inputs"].pop("pf_vectors")
+    configuration, file = written(tmp_path / "top.yaml", content), str(two_class_file(60))
+    named, cache = ["--mapping", configuration, "--vectors", "mine"], str(tmp_path / "cache")
+    assert main(["convert", file, "--out", cache, *named]) in (0, None)
+    how = {"epochs": 1, "options": {"width": 8, "blocks": 1, "heads": 2}, "device": "cpu", "max_particles": 16}
+    how |= {"mapping": configuration, "vectors": "mine", "progress": False}
+    train(cache, tmp_path / "run", **how)
+    train(cache, tmp_path / "streamed", val=cache, stream=True, batch_size=20, **how)
+    for mapping in (tagger_mapping(configuration, vectors="mine"), None):
+        found = read(cache, mapping=mapping)
+        assert bool(found.inputs) == (mapping is None)
+        assert torch.equal(found.p4, read(file, mapping=configuration, vectors="mine").p4)
+    other = written(tmp_path / "other.yaml", content | {"selection": "jet_pt > 600"})
+    with pytest.raises(ConfigError, match="made with another mapping"):
+        train(cache, tmp_path / "other", **how | {"mapping": other})
+    assert main(["evaluate", str(tmp_path / "run"), cache, *named, "--device", "cpu"]) in (
+        0,
+        None,
+    )  # no other selection
+    assert main(["inspect", file, *named]) in (0, None)
+    capsys.readouterr()
+    assert main(["inspect", file, "--vectors", "mine"]) != 0
+    assert "vectors='mine' names an input of a configuration of weaver-core, and there is no mapping" in (
+        " ".join(capsys.readouterr().err.split())
+    )
