@@ -187,6 +187,14 @@ def test_what_is_not_known_is_refused(tmp_path, jetclass_file, mapping, capsys):
         train(file, tmp_path / "y", mapping=str(tmp_path / "none.yaml"), **quick())
 
 
+@pytest.mark.parametrize(
+    "odd", ["abc", {"features": 3}, {"features": {"px": [0.0]}}, {"features": {"px": [0, np.nan]}}]
+)
+def test_numbers_that_are_none_are_refused(mapping, odd):
+    with pytest.raises(ConfigError, match=r"standardisation of features\.px is .*; expected its centre and scale"):
+        load_mapping(mapping).standardised(odd)
+
+
 MAPPING_NUMBERS = {"px": [0.0, 1.0], "log_e": [0.0, 1.0]}
 
 

@@ -266,13 +266,19 @@ class TreeMapping:
             return self
         found = {}
         for (name, variable), bounds in plan.bounds.items():
-            if (numbers := measured.get(name, {}).get(variable)) is None:
+            of_input = measured.get(name) if isinstance(measured, Mapping) else measured
+            numbers = of_input.get(variable) if isinstance(of_input, Mapping) else of_input
+            if numbers is None:
                 raise ConfigError(
                     f"{self.path}: {name}.{variable} is standardised by what is measured on the training data, and "
                     "that is not known here; train with this mapping first"
                 )
-            centre, scale = numbers
-            found[name, variable] = (float(centre), float(scale), *bounds)
+            numbers = [*numbers] if isinstance(numbers, list | tuple) else []
+            if len(numbers) != 2 or not all(isinstance(each, int | float) and np.isfinite(each) for each in numbers):
+                raise ConfigError(
+                    f"the standardisation of {name}.{variable} is {measured!r:.200}; expected its centre and scale"
+                )
+            found[name, variable] = (float(numbers[0]), float(numbers[1]), *bounds)
         inputs = {}
         for name, one in self.inputs.items():
             pairs = zip(one.form.names, one.form.scaling, strict=True)
