@@ -98,9 +98,17 @@ COMMANDS: dict[str, Command | CommandGroup] = {
         "jetsym.commands.training:evaluate",
         "measure how well a tagger does on unrotated and rotated jets, or how good the scores in a file are",
         positional=True,
-        instead={"--scores": "jetsym.commands.training:evaluate_scores"},
+        instead={
+            "--scores": "jetsym.commands.training:evaluate_scores",
+            "--weaver": "jetsym.commands.weaver:evaluate",
+        },
     ),
-    "predict": Command("jetsym.commands.training:predict", "write a tagger's probabilities for jets to a file", True),
+    "predict": Command(
+        "jetsym.commands.training:predict",
+        "write a tagger's probabilities for jets to a file",
+        positional=True,
+        instead={"--weaver": "jetsym.commands.weaver:predict"},
+    ),
     "export": Command(
         "jetsym.commands.training:export", "write a tagger for other programs: ONNX, or weaver's layout", True
     ),
@@ -109,6 +117,10 @@ COMMANDS: dict[str, Command | CommandGroup] = {
         "measure the symmetry of a trained tagger, layer by layer",
         positional=True,
         skip=frozenset({"action", "call", "outputs"}),
+        instead={
+            "--weaver": "jetsym.commands.weaver:probe",
+            "--calculator": "jetsym.commands.symmetry:probe_calculator",
+        },
     ),
     "attribute": Command(
         "jetsym.commands.symmetry:attribute",
@@ -277,6 +289,9 @@ def run(program: str, command: Command, words: Sequence[str]) -> int:
         return _fail(program, f"{reason} ({program} --help lists the options)", status=2)
     if options.get("trust") and not any(word.partition("=")[0] == "--trust" for word in words):
         raise ConfigError("trust is set in a file of options; expected it on the command line alone: --trust")
+    entry = options.get("calculator")
+    if entry and not {entry, f"--calculator={entry}"} & {*words}:
+        raise ConfigError(f"calculator is {entry!r} in a file of options; expected it on the command line alone")
     for own in ("config", "preset"):
         options.pop(own, None)
     out = Path(getattr(options, "out", None) or "").expanduser()

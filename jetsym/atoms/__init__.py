@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from jetsym.lazy import attach
 
 if TYPE_CHECKING:
+    from jetsym.atoms.graphs import Graphs, graph
     from jetsym.atoms.model import Model, load
     from jetsym.atoms.published import pretrained
     from jetsym.atoms.read import read_frames
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Evaluation",
+    "Graphs",
     "Model",
     "PhononReport",
     "RelaxationReport",
@@ -35,6 +37,7 @@ __all__ = [
     "calculator",
     "evaluate",
     "finetune",
+    "graph",
     "load",
     "over_training",
     "phonons",
@@ -51,6 +54,7 @@ __getattr__, __dir__ = attach(
     __all__,
     {
         "Evaluation": "jetsym.atoms.workflows.evaluation",
+        "Graphs": "jetsym.atoms.graphs",
         "Model": "jetsym.atoms.model",
         "PhononReport": "jetsym.atoms.workflows.phonon_report",
         "RelaxationReport": "jetsym.atoms.workflows.relaxation",
@@ -60,6 +64,7 @@ __getattr__, __dir__ = attach(
         "calculator": "jetsym.atoms.workflows.calculators",
         "evaluate": "jetsym.atoms.workflows.evaluation",
         "finetune": "jetsym.atoms.training.finetune",
+        "graph": "jetsym.atoms.graphs",
         "load": "jetsym.atoms.model",
         "over_training": "jetsym.atoms.training.over_training",
         "pretrained": "jetsym.atoms.published",

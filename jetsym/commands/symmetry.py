@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from jetsym.probing.reports.history import History
     from jetsym.probing.reports.read import Report
 
-__all__ = ["attribute", "compare", "diagnose", "probe", "spectra"]
+__all__ = ["attribute", "compare", "diagnose", "probe", "probe_calculator", "spectra"]
 
 #: File in the folder of a run for its spectra over training.
 KEPT = "over_training.json"
@@ -85,6 +85,37 @@ def probe(
 
         subject = load(model, trust=True)
     report = measure(subject, _jets(model, inputs, how, options), **options)
+    save(report, out, lambda figure: report_page(report, figure))
+    print(report)
+    return report
+
+
+def probe_calculator(
+    *,
+    calculator: str = "",
+    inputs: str | list[str] | None = None,
+    out: str | None = None,
+    **options: Any,
+) -> Report:
+    """Measure which symmetry a calculator of ASE has; see :func:`jetsym.probe`.
+
+    Parameters
+    ----------
+    calculator
+        A Python entry that makes it, module:factory, such as ase.calculators.emt:EMT; its code runs.
+    inputs
+        Files of structures.
+    out
+        A JSON file to write the report to; a figure (.png) and a page (.html) of the same name go beside it.
+    """
+    from jetsym.atoms.workflows.calculators import calculator_of
+    from jetsym.probing.diagnosis.page import report_page
+    from jetsym.probing.probe import probe as measure
+
+    check_results(out, inputs, beside=(".html", ".png"))
+    if inputs is None:
+        raise ConfigError("--inputs names no files; expected those of structures, such as frames.xyz")
+    report = measure(calculator_of(calculator), inputs, **options)
     save(report, out, lambda figure: report_page(report, figure))
     print(report)
     return report

@@ -29,11 +29,16 @@ class Action(NamedTuple):
         law that is known.
     note
         What a reader of a report must know about it.
+    back
+        ``back(inputs, elements, outputs)``: what outputs that are four-vectors (n, samples, …, 4) are where they have
+        a law, given the inputs before they moved: where these are at rest, so that they turn with the matrices, or
+        where they were before a boost, so that they stay. None where their law is not known, or that in the lab.
     """
 
     move: Callable[[Any, Any], Any]
     on_outputs: bool
     note: str
+    back: Callable[[Any, Any, Any], Any] | None = None
 
 
 class Measurand(NamedTuple):
@@ -105,6 +110,8 @@ class Domain(ABC):
 
     #: What an output is when nobody says so: name -> kind.
     outputs: Mapping[str, Any] = {}
+    #: Names of axes that each input has of its own: that of the jet, or a random one.
+    own_axes: Sequence[str] = ()
     #: What a reader of a report must know about any action on these inputs, and about rotations in the lab.
     notes: Sequence[str] = ()
     lab_note: str = "The group acts in the frame of the inputs."
@@ -152,6 +159,14 @@ class Domain(ABC):
         """Return a model as it is measured here, with the kinds of its outputs (None: nobody says what they are)."""
         return Measurand(model, self.outputs if outputs is None else outputs)
 
+    def wrap(self, model: Any, inputs: Any) -> Any:
+        """Return a model as a function of such inputs, which are only looked at, where it is none by itself."""
+        return model
+
+    def facts(self, model: Any) -> dict[str, Any]:
+        """Return what a report says of a model that was measured: "calls" of it, and "units" of its outputs by name."""
+        return {}
+
     def sources(self, source: Any, *, limit: int, model: Any) -> tuple[Any, Sequence[Source]]:
         """Return the inputs as :meth:`load` does, and what in them or in the model may break a symmetry."""
         return self.load(source, limit=limit, model=model), ()
@@ -185,6 +200,26 @@ class Domain(ABC):
     def max_evaluations(self, inputs: Any) -> int:
         """Return how many evaluations of any of these inputs main memory holds at once, by what models need inside."""
         return sys.maxsize
+
+    def most_calls(self, inputs: Any) -> int | None:
+        """Return how many evaluations may be made in all without being asked for, where each is dear; None for any."""
+        return None
+
+    def few(self, inputs: Any) -> Sequence[int] | None:
+        """Return which inputs stand for all in what is measured beside the orbit, where evaluations are dear."""
+        return None
+
+    def holds(self, inputs: Any, name: str) -> Any:
+        """Return (samples,) bool of the inputs that have an output (samples, 1, …) at all; None where all do."""
+        return None
+
+    def baselines(self, inputs: Any, name: str) -> Any:
+        """Return labels (samples or tokens,) of inputs between which an output has a zero in common.
+
+        Energies are known up to one for every composition: they are compared with their mean over it. None for outputs
+        with a zero of their own.
+        """
+        return None
 
     def act(self, inputs: Any, symmetry: Symmetry, *, seed: int) -> tuple[Any, Action]:
         """Return inputs ready for a symmetry, and how it acts on them; the seed is that of random directions."""

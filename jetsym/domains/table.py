@@ -39,12 +39,15 @@ class Known:
         Of paths; "" is that of every path.
     are_nothing
         Whether None stands for inputs that come with the domain.
+    methods
+        Of the model, whatever package it is from, where it is told by these.
     """
 
     types: tuple[str, ...] = ()
     models: tuple[str, ...] = ()
     endings: tuple[str, ...] = ()
     are_nothing: bool = False
+    methods: tuple[str, ...] = ()
 
     def __call__(self, inputs: Any, model: Any) -> bool:
         """Return whether inputs are among these."""
@@ -53,10 +56,13 @@ class Known:
         says_nothing = is_path or type(first).__module__ == "builtins"
         return (
             _is_from(first, self.types)
-            or (says_nothing and _is_from(model, self.models))
+            or (says_nothing and (_is_from(model, self.models) or self._is_told(model)))
             or (is_path and str(first).lower().endswith(self.endings))
             or (self.are_nothing and first is None)
         )
+
+    def _is_told(self, model: Any) -> bool:
+        return bool(self.methods) and all(hasattr(model, name) for name in self.methods)
 
 
 def _is_from(value: Any, packages: tuple[str, ...]) -> bool:
@@ -126,6 +132,7 @@ TABLE = [
             types=("jetsym.atoms", "ase"),
             models=("jetsym.atoms", "metatrain", "metatomic"),
             endings=(".xyz", ".extxyz", ".cif", ".vasp", ".traj"),
+            methods=("get_property", "get_potential_energy"),
         ),
     ),
     _row(

@@ -17,6 +17,8 @@ AUTO = "auto"
 METHODS = (AUTO, "quadrature", "icosahedral", "random")
 #: Random rotations per input where the caller leaves it open.
 RANDOM_ROTATIONS = 32
+#: Fewer say nothing of their own spread.
+LEAST_ROTATIONS = 3
 
 
 def check(
@@ -31,7 +33,7 @@ def check(
     expect_at_least("limit", limit, 1, ProbeError)
     expect_at_least("seed", seed, 0, ProbeError)
     if n_rotations is not None:
-        expect_at_least("n_rotations", n_rotations, 3, ProbeError)
+        expect_at_least("n_rotations", n_rotations, LEAST_ROTATIONS, ProbeError)
         if method in ("quadrature", "icosahedral"):
             raise ProbeError("n_rotations goes with method='random'; those of a quadrature follow from l_max")
     expect_at_least("n_draws", n_draws, 2, ProbeError)

@@ -74,6 +74,8 @@ def _measured(mapping: TreeMapping, config: TrainConfig) -> Measured:
     files = jet_files(config.data)
     caches = [file for file in files if isinstance(file, Path) and file.is_dir()]
     if not caches:
+        fold = config.held_out
+        mapping = mapping if fold is None else replace(mapping, fold=fold.rest)
         return measure_standardisation(mapping, files, skip_bad=config.skip_bad)
     found = [_of_cache(folder, mapping) for folder in caches]
     if len(caches) < len(files) or any(one != found[0] for one in found):

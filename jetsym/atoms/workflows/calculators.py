@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import sys
 from contextlib import redirect_stdout
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
@@ -11,6 +13,7 @@ import numpy as np
 import torch
 
 from jetsym.atoms import checkpoint
+from jetsym.atoms.calculated import is_calculator
 from jetsym.atoms.exports import read_export
 from jetsym.atoms.packages import quiet
 from jetsym.atoms.published import NAME, fetch
@@ -22,7 +25,7 @@ if TYPE_CHECKING:
     from ase import Atoms
     from ase.calculators.calculator import Calculator
 
-__all__ = ["Dtype", "calculator", "uncertainty"]
+__all__ = ["Dtype", "calculator", "calculator_of", "uncertainty"]
 
 Dtype = Literal["float32", "float64"]
 
@@ -91,6 +94,52 @@ def calculator(
     else:
         file = checkpoint.find(named)
     return _metatomic(file, variant, dtype, device, trust)
+
+
+def calculator_of(entry: str) -> Calculator:
+    """Make the calculator that a Python entry point names: ``module:factory``, called without arguments.
+
+    Its module is imported, from the folder where the program runs or as any other, and so its code runs: the name is
+    to come from who runs it, never from a file of data.
+
+    Parameters
+    ----------
+    entry
+        Such as "ase.calculators.emt:EMT", or "potentials:mace" for ``def mace()`` in ``potentials.py``; the factory may
+        also be a calculator itself.
+
+    Raises
+    ------
+    ConfigError
+        It is no such name, cannot be imported or called, or gives no calculator.
+
+    Examples
+    --------
+    >>> import pytest
+    >>> ase = pytest.importorskip("ase")
+    >>> calculator_of("ase.calculators.emt:EMT").name
+    'emt'
+    """
+    module, colon, name = entry.partition(":")
+    if not (module and colon and name):
+        raise ConfigError(f"--calculator is {entry!r}; expected module:factory, such as ase.calculators.emt:EMT")
+    here = str(Path.cwd())
+    sys.path.insert(0, here)
+    try:
+        found: Any = import_module(module)
+        for part in name.split("."):
+            found = getattr(found, part)
+        made = found if is_calculator(found) else found()
+    except Exception as error:  # whatever foreign code raises
+        raise ConfigError(
+            f"--calculator is {entry!r}, which gives no calculator: {type(error).__name__}, {error}; expected "
+            "module:factory, of a function that is called without arguments"
+        ) from error
+    finally:
+        sys.path.remove(here)
+    if not is_calculator(made):
+        raise ConfigError(f"--calculator is {entry!r}, which gives a {type(made).__name__}; expected an ASE calculator")
+    return cast("Calculator", made)
 
 
 def _metatomic(file: Path, variant: str | None, dtype: Dtype | None, device: str | None, trust: bool) -> Calculator:

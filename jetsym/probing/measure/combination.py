@@ -15,13 +15,19 @@ from jetsym.spectrum.heldout import is_beyond_chance
 from jetsym.spectrum.representations import Kind, representation
 from jetsym.spectrum.result import jackknife_ratio
 
-__all__ = ["combine", "errors_of", "is_beyond_rule"]
+__all__ = ["combine", "errors_of", "is_beyond_rule", "rooted"]
 
 Array = NDArray[np.float64]
 
 
 def combine(
-    kind: Kind, parts: Sequence[Deviation], noise_floor: float, *, exact_to: int | None = None, unbiased: bool = False
+    kind: Kind,
+    parts: Sequence[Deviation],
+    noise_floor: float,
+    *,
+    exact_to: int | None = None,
+    unbiased: bool = False,
+    labels: NDArray[np.int64] | None = None,
 ) -> Equivariance:
     """Combine the errors of batches into that over all inputs.
 
@@ -37,27 +43,44 @@ def combine(
         Largest λ up to which the error spectrum is exact.
     unbiased
         Whether to give the estimates from held-out elements in place of those of the rule.
+    labels
+        (rows,) of the rows of all inputs, between which the output has a zero in common; None where it has one at all.
     """
+    parts = [part for part in parts if _counts(part).any()] or parts  # without inputs that lack the output
     by_rule, held = _errors_by_rule(parts), _held_out(parts)
     found, sway = errors_of(parts, unbiased=unbiased)
     chosen = list[Any](parts) if sway is None else [part.held_out for part in parts]
     rows, noise = (np.concatenate([getattr(part, name) for part in chosen]) for name in ("rows", "noise"))
     counts = np.concatenate([_counts(part) for part in parts])
 
-    def share(of: Callable[[Errors], Array], over: Callable[[Errors], Array] = lambda one: one.norm) -> Any:
-        return jackknife_ratio(of(found), over(found), influence=None if sway is None else (of(sway), over(sway)))
+    kept = np.ones(len(found.squared), dtype=bool)
 
-    absolute, absolute_stderr = _root(*share(lambda one: one.squared, lambda one: np.ones_like(one.norm)))
-    relative, relative_stderr = _root(*share(lambda one: one.squared))
+    def share(of: Callable[[Errors], Array], over: Callable[[Errors], Array] = lambda one: one.norm) -> Any:
+        influence = None if sway is None else (of(sway)[kept], over(sway)[kept])
+        return jackknife_ratio(of(found)[kept], over(found)[kept], influence=influence)
+
+    absolute, absolute_stderr = rooted(*share(lambda one: one.squared, lambda one: np.ones_like(one.norm)))
+    rounding = float(np.sqrt(noise_floor * found.norm.mean()))
+    blur, scale = float(noise.mean()), 1.0
+    if labels is None:
+        relative, relative_stderr = rooted(*share(lambda one: one.squared))
+        least = blur + noise_floor * float(found.norm.mean())
+        over_spread, over_spread_stderr = _over_spread(found.squared, rows, counts, noise=blur, least=least)
+    else:
+        over_spread, over_spread_stderr, spread, alike = _over_spread_by_label(
+            found.squared, rows, counts, labels, noise=blur
+        )
+        relative = over_spread / np.hypot(1, over_spread)
+        relative_stderr = over_spread_stderr / np.hypot(1, over_spread) ** 3
+        if alike.any():
+            kept = alike
+            scale = float(found.norm[kept].mean() / (found.squared[kept].mean() + spread))
     leaked, leaked_stderr = share(lambda one: one.leakage)
     misaligned, misaligned_stderr = share(lambda one: one.squared - one.leakage)
-    blur = float(noise.mean())
-    least = blur + noise_floor * float(found.norm.mean())
-    over_spread, over_spread_stderr = _over_spread(found.squared, rows, counts, noise=blur, least=least)
     irreps = next((part.spectrum.irreps for part in parts if part.spectrum is not None), ())  # boosts have none
     names = [str(irrep) for irrep in irreps[1:]]
     error, error_stderr = share(lambda one: one.power[..., : len(names)])
-    unexplained, unexplained_stderr = _unexplained(by_rule, held)
+    unexplained, unexplained_stderr = _unexplained(by_rule, held, kept)
     return Equivariance(
         kind=representation(kind).name,
         absolute=absolute,
@@ -66,17 +89,18 @@ def combine(
         relative_stderr=relative_stderr,
         over_spread=over_spread,
         over_spread_stderr=over_spread_stderr,
-        noise_floor=float(np.sqrt(noise_floor)),
-        leakage=float(leaked),
-        leakage_stderr=float(leaked_stderr),
-        misalignment=float(misaligned),
-        misalignment_stderr=float(misaligned_stderr),
-        error_spectrum=dict(zip(names, error.tolist(), strict=True)),
-        error_spectrum_stderr=dict(zip(names, error_stderr.tolist(), strict=True)),
-        error_tail=float(share(lambda one: one.squared - one.power[..., : len(names)].sum(axis=-1))[0]),
+        noise_floor=float(np.sqrt(scale * noise_floor)),
+        leakage=scale * float(leaked),
+        leakage_stderr=scale * float(leaked_stderr),
+        misalignment=scale * float(misaligned),
+        misalignment_stderr=scale * float(misaligned_stderr),
+        error_spectrum=dict(zip(names, (scale * error).tolist(), strict=True)),
+        error_spectrum_stderr=dict(zip(names, (scale * error_stderr).tolist(), strict=True)),
+        error_tail=scale * float(share(lambda one: one.squared - one.power[..., : len(names)].sum(axis=-1))[0]),
         error_exact_to=None if unbiased else exact_to,
-        unexplained=unexplained,
-        unexplained_stderr=unexplained_stderr,
+        unexplained=scale * unexplained,
+        unexplained_stderr=scale * unexplained_stderr,
+        rounding=rounding,
     )
 
 
@@ -139,12 +163,13 @@ def _joined(parts: Sequence[Errors]) -> Errors:
     return Errors(*map(np.concatenate, zip(*parts, strict=True)))
 
 
-def _unexplained(by_rule: Errors, held: HeldOutErrors | None) -> tuple[float, float]:
+def _unexplained(by_rule: Errors, held: HeldOutErrors | None, kept: NDArray[np.bool_]) -> tuple[float, float]:
     """Return A² from held-out elements less that of the rule, over N, with its error; NaN where none were held out."""
     if held is None:
         return float("nan"), float("nan")
     found, sway = held
-    value, stderr = jackknife_ratio(found.squared - by_rule.squared, found.norm, influence=(sway.squared, sway.norm))
+    influence = sway.squared[kept], sway.norm[kept]
+    value, stderr = jackknife_ratio((found.squared - by_rule.squared)[kept], found.norm[kept], influence=influence)
     return float(value), float(stderr)
 
 
@@ -189,7 +214,7 @@ def _over_spread(
     spread = squares.sum() - others.mean()
     if not spread > least:
         return float("nan"), float("nan")
-    value = _root(a2.mean() / (spread - noise), np.array(0.0))[0]
+    value = rooted(a2.mean() / (spread - noise), np.array(0.0))[0]
     others = others * spread / squares.sum() * (samples - 1) / max(samples - 2, 1) - noise
     if not (others > 0).all():
         return value, float("nan")
@@ -198,7 +223,38 @@ def _over_spread(
     return value, float(np.sqrt((samples - 1) / samples * ((left_out - left_out.mean()) ** 2).sum()))
 
 
-def _root(value: NDArray[np.float64], stderr: NDArray[np.float64]) -> tuple[float, float]:
+def _over_spread_by_label(
+    a2: Array, rows: Array, counts: NDArray[np.int64], labels: NDArray[np.int64], *, noise: float
+) -> tuple[float, float, float, NDArray[np.bool_]]:
+    """Return √(⟨A²⟩ / spread²) over inputs that share labels with others, its error, the spread², and these inputs.
+
+    The spread of rows is that about the mean of their label, free of what the mean follows them. NaN and no inputs
+    where no label belongs to two of them, or no spread can be told.
+    """
+    owner = np.repeat(np.arange(len(a2)), counts)
+
+    def ratio(others: NDArray[np.bool_]) -> tuple[float, float, NDArray[np.bool_]]:
+        alike, spread = np.zeros(len(a2), dtype=bool), 0.0
+        for label in np.unique(labels[others[owner]]):
+            some = others[owner] & (labels == label)
+            if len(np.unique(owner[some])) > 1:
+                alike[owner[some]] = True
+                spread += float(rows[some].var(axis=0, ddof=1).sum()) * int(some.sum())
+        spread /= max(1, alike.sum())
+        if not (alike.any() and spread > 2 * max(noise, 0.0)):
+            return float("nan"), float("nan"), np.zeros(len(a2), dtype=bool)
+        mean = float(a2[alike].mean()) / (spread - noise)
+        return float(np.sign(mean) * np.sqrt(abs(mean))), spread - noise, alike
+
+    value, spread, alike = ratio(np.ones(len(a2), dtype=bool))
+    if not alike.any():
+        return value, value, spread, alike
+    left_out = np.array([ratio(np.arange(len(a2)) != place)[0] for place in np.flatnonzero(alike)])
+    stderr = np.sqrt((len(left_out) - 1) / len(left_out) * ((left_out - left_out.mean()) ** 2).sum())
+    return value, float(stderr), spread, alike
+
+
+def rooted(value: NDArray[np.float64], stderr: NDArray[np.float64]) -> tuple[float, float]:
     """Return the signed root of a squared quantity and the error carried over to it."""
     root = float(np.sign(value) * np.sqrt(np.abs(value)))
     return root, float(stderr / (2 * abs(root))) if root else float(np.sqrt(stderr))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -11,22 +12,26 @@ import numpy as np
 
 from jetsym.domains.base import Action
 from jetsym.errors import ProbeError
+from jetsym.probing.forward.laws import settle_laws
 from jetsym.probing.forward.memory import within_memory
 from jetsym.probing.forward.session import Session
 from jetsym.probing.kinds import check_law, representation_of
 from jetsym.probing.measure import resolution
 from jetsym.probing.measure.combination import combine, is_beyond_rule
 from jetsym.probing.measure.dependence import measure_dependence
-from jetsym.probing.measure.orbit import Measurement, Orbit, measure, orbit_of, plan_passes
+from jetsym.probing.measure.orbit import FEW, Measurement, Orbit, measure, orbit_of, plan_passes
 from jetsym.probing.measure.rounding import Rounding, along_turns, measure_rounding
-from jetsym.probing.options import AUTO, check_kinds
+from jetsym.probing.options import AUTO, LEAST_ROTATIONS, check_kinds
 from jetsym.probing.reports.spectrum import SymmetryReport
 from jetsym.progress import progress_bar
-from jetsym.spectrum import FiniteGroup, Spectrum, group_of
+from jetsym.spectrum import FiniteGroup, Group, Spectrum, group_of
 from jetsym.spectrum.representations import Kind
 from jetsym.symmetry import Symmetry
 
 __all__ = ["measure_rotations"]
+
+#: Calls beside the orbit, at most, where the domain names a few inputs: rounding, reproducibility, and one an input.
+BESIDE = 200
 
 
 def measure_rotations(
@@ -46,11 +51,13 @@ def measure_rotations(
     with the session's own model.
     """
     group = group_of(symmetry)
+    if method == AUTO and n_rotations is None and l_max != AUTO:
+        n_rotations = _few_enough(session, inputs, group, int(l_max))
     exact = method != "random" and n_rotations is None
     resolved = l_max == AUTO or not exact or isinstance(group, FiniteGroup)
     check_kinds(session.kinds, None if resolved else int(l_max))
     inputs, action = session.act(inputs, symmetry)
-    check_law(session.kinds, action)
+    check_law(session.kinds, action, four_vectors=True)
 
     def report(session: Session, title: str, l_max: int, inputs: Any) -> SymmetryReport:
         orbit = orbit_of(group, method=method, l_max=l_max, n_rotations=n_rotations, seed=session.seed)
@@ -71,6 +78,31 @@ def measure_rotations(
         return replace(final, meta={**final.meta, "resolution": found.to_dict()})
 
     return with_resolution
+
+
+def _few_enough(session: Session, inputs: Any, group: Group, l_max: int) -> int | None:
+    """Return how many random rotations keep to the calls that a domain allows; None where quadrature does.
+
+    Raises
+    ------
+    ProbeError
+        There are too many inputs for that.
+    """
+    most = session.domain.most_calls(inputs)
+    if most is None:
+        return None
+    by_rule = orbit_of(group, method=AUTO, l_max=l_max, n_rotations=None, seed=0)
+    size = session.domain.size(inputs)
+    left = most - BESIDE - size
+    if by_rule.evaluations(size) <= left:
+        return None
+    n = left // (by_rule.cosets * size)
+    if n < LEAST_ROTATIONS:
+        raise ProbeError(
+            f"{size} inputs under {LEAST_ROTATIONS} rotations each are more than {most:,} calls; expected a smaller "
+            "limit=…, or n_rotations=… or method=… to say that so many are meant"
+        )
+    return n
 
 
 def _settled(
@@ -98,7 +130,9 @@ def _report_on(
     """Measure one model on inputs that are ready for the action."""
     with session.open(inputs, action) as (running, placed):
         start = time.perf_counter()
+        _announce(running, placed, orbit)
         within_memory(running, lambda: orbit.settle(running, placed))
+        remarks = within_memory(running, lambda: _laws_of_layers(running, placed, action, orbit))
         way = along_turns(orbit.group)
         (rounding,), plans = within_memory(
             running, lambda: (measure_rounding(running, placed, way), plan_passes(running, placed, orbit))
@@ -106,6 +140,7 @@ def _report_on(
         (element,) = orbit.group.sample(1, np.random.default_rng(session.seed))
         dependence = within_memory(running, lambda: measure_dependence(running, placed, element[None]))
         evaluations = sum(len(plan.groups) * orbit.evaluations(plan.inputs.stop - plan.inputs.start) for plan in plans)
+        labels = {name: running.domain.baselines(placed, name) for name in running.outputs}
         with progress_bar(title, evaluations, shown=session.progress) as advance:
             found = measure(running, placed, orbit, plans, advance)
         meta = {
@@ -120,8 +155,35 @@ def _report_on(
             "seconds": time.perf_counter() - start,
             "batch_size": running.evaluations,
             "dependence": dependence,
+            **running.domain.facts(running.model),
         }
-    return _assemble(found, rounding, orbit, running.outputs, meta)
+        meta["notes"] = [*meta["notes"], *remarks]
+        meta["laws"] = {name: law.name for name, law in running.laws.items()}
+    return _assemble(found, rounding, orbit, running.kinds_measured, labels, meta)
+
+
+def _laws_of_layers(session: Session, inputs: Any, action: Action, orbit: Orbit) -> list[str]:
+    """Settle which layers have a law, where the action says how they turn; return what a reader must know."""
+    if not action.on_outputs or (isinstance(orbit.group, FiniteGroup) and orbit.group.on_four_vectors):
+        if session.said:
+            raise ProbeError(
+                f"layers says what layers are, but {action.note} Their law is not known there: leave it out"
+            )
+        return []
+    elements = orbit.group.sample(FEW, np.random.default_rng(session.seed))
+    return list(settle_laws(session, inputs, elements, l_max=orbit.l_max))
+
+
+def _announce(session: Session, inputs: Any, orbit: Orbit) -> None:
+    """Say how many calls there will be, where they are dear and progress is shown."""
+    if session.progress and session.domain.most_calls(inputs) is not None:
+        size = session.domain.size(inputs)
+        name = getattr(session.model, "name", "the model")
+        print(
+            f"{name}: {orbit.evaluations(size):,} calls for {size} inputs under {orbit.n_rotations} rotations "
+            f"(method {'random' if orbit.rule is None else 'quadrature'}), and at most {BESIDE + size} beside them",
+            file=sys.stderr,
+        )
 
 
 def _assemble(
@@ -129,6 +191,7 @@ def _assemble(
     rounding: Mapping[str, Rounding],
     orbit: Orbit,
     kinds: Mapping[str, Kind],
+    labels: Mapping[str, Any],
     meta: dict[str, Any],
 ) -> SymmetryReport:
     """Put the report of a finished measurement together."""
@@ -146,9 +209,11 @@ def _assemble(
             rounding[name].floor_of_error(kinds[name]),
             exact_to=_error_exact_to(representation_of(kinds[name], orbit.group).lam, meta),
             unbiased=name in unbiased,
+            labels=labels.get(name),
         )
         for name, parts in found.deviations.items()
     }
+    errors |= {name: replace(errors[name], kind=said) for name, said in meta["laws"].items() if name in errors}
     unexplained = [item.unexplained for item in items]
     if orbit.sees_all:  # nothing aliases: what is not shown is the tail
         unexplained = [(item.tail, item.tail_stderr) for item in items]

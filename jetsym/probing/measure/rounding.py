@@ -139,7 +139,8 @@ class Differences:
     @property
     def unchanged(self) -> float:
         """Part of the steps that do not change the response at all, in the median over places."""
-        return float(np.median(self.still))
+        there = self.still[self.norm > 0]  # inputs without the output say nothing of it
+        return float(np.median(there)) if there.size else 1.0
 
     def size(self, eps: float, *, last: int = ORDERS - 2) -> float:
         """Return the relative size of the rounding: of the first order that the further ones agree with.
@@ -155,7 +156,8 @@ class Differences:
             enough for these steps.
         """
         ratios = self.squares / np.where(self.norm > 0, self.norm, np.inf)[:, None]
-        usual = np.maximum(np.sqrt(np.median(ratios, axis=0)), eps)
+        there = ratios[self.norm > 0] if self.norm.any() else ratios
+        usual = np.maximum(np.sqrt(np.median(there, axis=0)), eps)
         kept = np.where(ratios <= np.maximum((JUMP * usual) ** 2, usual), self.weights[:, None], 0.0)
         norm = (kept * self.norm[:, None]).sum(axis=0)
         levels = np.sqrt((kept * self.squares).sum(axis=0) / np.where(norm > 0, norm, 1.0))
@@ -200,6 +202,9 @@ def along_boosts(window: Window) -> Way:
 
 def _parts(session: Session, inputs: Any, together: int) -> list[slice]:
     """Return slices of a few inputs, of those that may travel together."""
+    few = session.domain.few(inputs)
+    if few is not None:
+        return [slice(place, place + 1) for place in few]
     some = session.domain.select(inputs, slice(0, PLACES))
     return list(session.parts(some, min(together, session.evaluations)))
 

@@ -35,8 +35,10 @@ class Equivariance:
         √(Σ A² / Σ N): the part of the output's root-mean-square value that the group makes or breaks.
     over_spread
         A over the standard deviation of f̄ across inputs: the number to compare across domains, as it is free of
-        arbitrary constants in the output. Real tokens of all inputs spread about one mean; the spread is free of the
-        bias of few inputs and of few rotations. NaN for a single input, and where no spread can be told from rounding.
+        arbitrary constants in the output. Energies, which have a zero for every composition, spread about their mean
+        over it, where it has two structures or more. Real tokens of all inputs spread about one mean; the spread is
+        free of the bias of few inputs and of few rotations. NaN for a single input, and where no spread can be told
+        from rounding.
     over_spread_stderr
         Its standard error by leaving out one input at a time; NaN in reports from before it was measured.
     noise_floor
@@ -60,6 +62,13 @@ class Equivariance:
         elements, which are unbiased. NaN where there were none, as in older reports; random rotations and finite
         groups, all elements of which are evaluated, need none.
 
+    rounding
+        The error that rounding alone can cause, in the unit of the output. NaN in older reports.
+
+    Energies have an arbitrary zero for every composition. Where one has two structures or more, Σ N is that of these
+    structures about their mean; where none has, ``relative`` and ``over_spread`` are NaN, and the other fractions
+    are those of Σ N as the model gives it.
+
     A negative unbiased estimate of A² is reported as minus the root of its modulus, never clipped.
     """
 
@@ -81,11 +90,19 @@ class Equivariance:
     over_spread_stderr: float = float("nan")
     unexplained: float = float("nan")
     unexplained_stderr: float = float("nan")
+    rounding: float = float("nan")
 
     @property
     def is_within_rounding(self) -> bool:
         """Whether rounding explains relative A and its standard error, as far as the noise floor is known."""
+        if self.is_without_size:
+            return bool(max(abs(self.absolute), np.nan_to_num(self.absolute_stderr)) <= KNOWN_TO * self.rounding)
         return bool(max(abs(self.relative), np.nan_to_num(self.relative_stderr)) <= KNOWN_TO * self.noise_floor)
+
+    @property
+    def is_without_size(self) -> bool:
+        """Whether there is nothing to compare A with: energies of compositions that come once."""
+        return bool(np.isnan(self.relative))
 
     @property
     def is_hidden(self) -> bool:

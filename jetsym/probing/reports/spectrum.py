@@ -97,8 +97,8 @@ class SymmetryReport(LayerReport, Sectioned):
 
     def sentences(self) -> list[str]:
         """Say where the content lies, how it moves through the layers, and how far outputs are from their law."""
-        errors = [_error(name, item, self) for name, item in self.equivariance.items()]
-        return [_depth(self), *errors, *_rounded(self), *_cut(self), *_resolution(self)]
+        errors = [_error(name, item, self) for name, item in self.outputs.items()]
+        return [_depth(self), *errors, *_laws(self), *_rounded(self), *_cut(self), *_resolution(self)]
 
     def settings(self) -> str:
         """Say in one line how it was measured."""
@@ -141,7 +141,7 @@ class SymmetryReport(LayerReport, Sectioned):
             shares_header=["layer", *map(str, self.irreps), "tail", "unexplained", "noise floor (fraction)"],
             shares=[[layer, *self.cells(row), floors[row]] for row, layer in enumerate(self.layers)],
             errors_header=ERROR_COLUMNS,
-            errors=[_error_cells(name, item) for name, item in self.equivariance.items()],
+            errors=[_error_cells(name, item, self) for name, item in self.equivariance.items()],
             explained=explained,
             irreps=self.irreps,
             settings=self.settings(),
@@ -192,12 +192,13 @@ ERROR_COLUMNS = (
 )
 
 
-def _error_cells(name: str, item: Equivariance) -> list[str]:
+def _error_cells(name: str, item: Equivariance, report: SymmetryReport) -> list[str]:
     """Write the error of an output, by :data:`ERROR_COLUMNS`."""
+    unit = _unit(name, report)
     return [
         name,
         item.kind,
-        concise(item.absolute, item.absolute_stderr),
+        f"{concise(item.absolute, item.absolute_stderr)}{unit and ' '}{unit}",
         concise(item.relative, item.relative_stderr, floor=item.noise_floor if item.is_hidden else 0.0),
         concise(item.over_spread, item.over_spread_stderr),
         percent(item.leakage, item.leakage_stderr, item.noise_floor**2),
@@ -205,6 +206,11 @@ def _error_cells(name: str, item: Equivariance) -> list[str]:
         _largest(item),
         at_most(item.noise_floor),
     ]
+
+
+def _unit(name: str, report: SymmetryReport) -> str:
+    """Return the unit of an output; nothing where the model does not say it."""
+    return str(report.meta.get("units", {}).get(name, ""))
 
 
 def _largest(item: Equivariance) -> str:
@@ -227,9 +233,29 @@ def _spread(item: Equivariance, report: SymmetryReport) -> str:
     return " It has no spread across inputs that can be told from rounding."
 
 
+def _laws(report: SymmetryReport) -> list[str]:
+    """Say in one sentence how the layers whose law is known obey it, and where one first misses it."""
+    laws = {name: report.equivariance[name] for name in report.layers if name in report.meta.get("laws", {})}
+    if not laws:
+        return []
+    missing = [name for name, item in laws.items() if not item.is_within_rounding]
+    group, of = report.meta["group"], "layer whose law is known" if len(laws) == 1 else "layers whose law is known"
+    if not missing:
+        floor = at_most(KNOWN_TO * max(item.noise_floor for item in laws.values()))
+        seen = "" if all(map(report.is_seen, laws)) else ", as far as the rule sees, which is not all of them"
+        return [f"{len(laws)} {of}: equivariant under {group} to within rounding (relative A below {floor}){seen}."]
+    first = missing[0]
+    item, verb = laws[first], "misses" if len(missing) == 1 else "miss"
+    return [
+        f"{len(missing)} of {len(laws)} {of} {verb} it under {group}: the first is {first} ({item.kind}), by "
+        f"{concise(item.relative, item.relative_stderr)} of its size (relative A), where rounding explains "
+        f"{item.noise_floor:.1g}."
+    ]
+
+
 def _rounded(report: SymmetryReport) -> list[str]:
     """Say in which layers rounding hides small shares: not those of outputs, of which A tells."""
-    rows = [row for row, layer in enumerate(report.layers) if layer not in report.equivariance]
+    rows = [row for row, layer in enumerate(report.layers) if layer not in report.outputs]
     hidden = [report.layers[row] for row in rows if report.noise_floor[row] > HIDES]
     if not hidden:
         return []
@@ -307,6 +333,15 @@ def _invariant(report: SymmetryReport, row: int) -> str:
 def _error(name: str, item: Equivariance, report: SymmetryReport) -> str:
     group = report.meta["group"]
     law = "invariant" if item.kind in ("logits", "scalar") else f"equivariant as {item.kind}"
+    if item.is_without_size:
+        unit = _unit(name, report)
+        found = f"A is {concise(item.absolute, item.absolute_stderr)} {unit}".strip()
+        than = f"rounding explains {at_most(item.rounding)} {unit}".strip()
+        within = " within rounding:" if item.is_within_rounding else ""
+        return (
+            f"{name}:{within} {found} under {group}, of which {than}; there is no relative A, as its zero is arbitrary "
+            "for every composition and none has two structures or more that differ."
+        )
     if item.is_within_rounding:
         text = item.verdict(name, law, group)
         seen = "" if report.is_seen(name) else " as far as the rule sees, which is not all of it"

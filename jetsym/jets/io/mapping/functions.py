@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.lib.mixins import NDArrayOperatorsMixin
 
 from jetsym.errors import ConfigError, DataError
 
@@ -87,7 +88,7 @@ def spread(quantity: Quantity, counts: NDArray[np.int64]) -> NDArray[Any]:
         return quantity.values
     if quantity.values.ndim == 0:
         return np.broadcast_to(quantity.values, counts.sum())
-    return np.repeat(quantity.values, counts, axis=0)
+    return np.repeat(quantity.values, counts, axis=0) if quantity.vectors else np.repeat(quantity.values, counts)
 
 
 def apply(function: Callable[..., Any], what: str, *operands: Quantity) -> Quantity:
@@ -100,18 +101,17 @@ def apply(function: Callable[..., Any], what: str, *operands: Quantity) -> Quant
     DataError
         If two lists of particles do not have the same lengths.
     """
-    vectors = [operand.vectors for operand in operands]
-    if any(vectors):
-        if function not in (np.add, np.subtract) or not all(vectors):
-            raise ConfigError(f"{what}: a four-momentum where a number is expected, such as its .pt or .mass")
-        numbers = [replace(operand, vectors=False) for operand in operands]
-        return replace(apply(function, what, *numbers), vectors=True)
+    vectors = any(operand.vectors for operand in operands)
+    if vectors and not (function in (np.add, np.subtract) and all(operand.vectors for operand in operands)):
+        raise ConfigError(f"{what}: a four-momentum where a number is expected, such as its .pt or .mass")
     lists = [operand.counts for operand in operands if operand.counts is not None]
     if not lists:
-        return Quantity(np.asarray(function(*(operand.values for operand in operands))))
+        found: Any = function(*(operand.values for operand in operands))
+        values: Any = found if isinstance(found, NDArrayOperatorsMixin) else np.asarray(found)
+        return Quantity(values, vectors=vectors)
     for other in lists[1:]:
         _refuse_other_counts(lists[0], other, what)
-    return Quantity(function(*(spread(operand, lists[0]) for operand in operands)), lists[0])
+    return Quantity(function(*(spread(operand, lists[0]) for operand in operands)), lists[0], vectors=vectors)
 
 
 def numeric(quantity: Quantity) -> Quantity:
@@ -233,7 +233,8 @@ def _over(function: Callable[[NDArray[Any], NDArray[np.int64]], NDArray[Any]], n
 
 def _sum(values: NDArray[Any], counts: NDArray[np.int64]) -> NDArray[np.float64]:
     jets = np.repeat(np.arange(len(counts)), counts)
-    return np.asarray(np.bincount(jets, weights=values.astype(np.float64), minlength=len(counts)), np.float64)
+    sums: NDArray[Any] = np.bincount(jets, weights=values.astype(np.float64), minlength=len(counts))
+    return sums
 
 
 def _mean(values: NDArray[Any], counts: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -328,11 +329,11 @@ def _same(what: str, quantity: Quantity, *, dtype: str | None = None) -> Quantit
     return replace(quantity, values=quantity.values if dtype is None else quantity.values.astype(dtype))
 
 
-def _filled(value: int) -> Function:
+def _filled(function: Callable[..., Any]) -> Function:
     """Make ``ones_like`` or ``zeros_like``."""
 
     def compute(what: str, quantity: Quantity, *, dtype: str | None = None) -> Quantity:
-        return _same(what, apply(lambda values: np.full_like(values, value), what, numeric(quantity)), dtype=dtype)
+        return _same(what, apply(function, what, numeric(quantity)), dtype=dtype)
 
     return Function(compute, options=frozenset({"dtype"}))
 
@@ -393,8 +394,8 @@ _NUMPYS: dict[str, Function] = {
     **{name: _elementwise(getattr(np, name), arguments) for name, arguments in _ELEMENTWISE.items()},
     **{name: _logical(getattr(np, name), arguments) for name, arguments in _CONDITIONS.items()},
     **dict.fromkeys(("power", "pow"), _elementwise(np.float_power, 2)),
-    "ones_like": _filled(1),
-    "zeros_like": _filled(0),
+    "ones_like": _filled(np.ones_like),
+    "zeros_like": _filled(np.zeros_like),
     "where": Function(_where, 3, 3),
     "isin": Function(_is_in, 2, None, lists=True),
 }

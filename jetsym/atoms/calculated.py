@@ -1,0 +1,207 @@
+"""Any ASE calculator as the probe calls it: structures in, plain arrays out, in units that can be read."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from jetsym.atoms.frames import Frames, is_crystal, is_left_handed
+from jetsym.atoms.packages import quiet
+from jetsym.errors import DataError, JetsymError, ProbeError, require
+from jetsym.spectrum.representations import Kind
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+__all__ = ["GPA", "UNITS", "Calculated", "is_calculator"]
+
+#: Unit of every output that is measured.
+UNITS: Mapping[str, str] = MappingProxyType(
+    {
+        "energy": "meV/atom",
+        "energies": "meV",
+        "forces": "meV/Å",
+        "stress": "GPa",
+        "dipole": "e Å",
+        "charges": "e",
+        "magmoms": "μB",
+    }
+)
+#: Outputs of single atoms.
+PER_ATOM = ("energies", "forces", "charges", "magmoms")
+#: Of 1 eV/Å³.
+GPA = 160.21766208
+NOTE = "The calculator builds its own neighbour lists; improper elements move a cell a by −g, which spans the lattice."
+
+
+def is_calculator(model: Any) -> bool:
+    """Return whether a model is a calculator of ASE, or behaves as one."""
+    return not inspect.isclass(model) and all(hasattr(model, name) for name in ("get_property", "get_potential_energy"))
+
+
+class Calculated:
+    """A calculator that takes :class:`~jetsym.atoms.frames.Frames` and returns arrays by name.
+
+    Outputs are those of ASE's energy, energies, forces, stress, dipole, charges and magmoms that the calculator gives
+    when it is asked, whatever it claims: see :data:`UNITS`. The energy is that per atom; the stress is symmetric, as
+    (structures, 1, 3, 3), and that of structures without volume is no number to count: :meth:`Atoms.holds
+    <jetsym.atoms.domain.Atoms.holds>`. Magnetic moments are scalars where there is one number an atom, and axial
+    vectors where there are three.
+
+    Parameters
+    ----------
+    calculator
+        The calculator. It is given copies of structures alone, and what it returns is copied.
+    frames
+        Structures that it is asked about: one with a volume, and one without.
+
+    Raises
+    ------
+    DataError
+        It gives nothing for one of these structures.
+    ProbeError
+        It implements no output that is known here.
+    """
+
+    def __init__(self, calculator: Any, frames: Sequence[Atoms]) -> None:
+        self.calculator = calculator
+        self.name = type(calculator).__name__
+        self.calls = 0
+        self.kinds: dict[str, Kind] = {}
+        claimed = [name for name in UNITS if name in (getattr(calculator, "implemented_properties", None) or UNITS)]
+        if not claimed:
+            raise ProbeError(
+                f"{self.name} implements none of {', '.join(UNITS)} (its implemented_properties are "
+                f"{list(calculator.implemented_properties)}), so that there is nothing to measure"
+            )
+        refused: dict[str, str] = {}
+        asked = Frames.of(frames)
+        for place in np.unique(asked.crystals, return_index=True)[1].tolist():
+            one = asked.atoms[place]
+            names = [name for name in claimed if name != "stress" or is_crystal(one)]
+            found = self._asked(one, names, refused)
+            if not found:
+                reason = next(iter(refused.values()), "it returned nothing")
+                raise DataError(
+                    f"{self.name} gives nothing for structure {place} ({one.get_chemical_formula()}): {reason}"
+                )
+            self.kinds |= {name: _kind(name, values) for name, values in found.items()}
+        self.kinds = {name: self.kinds[name] for name in UNITS if name in self.kinds}
+        lacking = [name for name in claimed if name not in self.kinds and name in refused]
+        left = [place for place, one in enumerate(asked.atoms) if is_left_handed(one)]
+        self.notes: tuple[str, ...] = (
+            NOTE,
+            *([f"{self.name} claims {', '.join(lacking)} and does not give it."] if lacking else []),
+            *([f"Structures {', '.join(map(str, left))} have left-handed cells, and keep them."] if left else []),
+        )
+
+    def structures(self, frames: Sequence[Atoms]) -> Frames:
+        """Return frames as they are taken: copies without calculators and constraints."""
+        return Frames.of(frames)
+
+    def probe_layers(self, layers: str | Sequence[str]) -> Mapping[str, Any]:
+        """Return none: a calculator shows no layers."""
+        return {}
+
+    def probe_features(self, recorded: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return none."""
+        return {}
+
+    def __call__(self, frames: Frames) -> dict[str, NDArray[np.float64]]:
+        """Return every output with the structures along the first axis, evaluated one by one."""
+        rows = []
+        for one, place in zip(frames.atoms, frames.places, strict=True):
+            names = [name for name in self.kinds if name != "stress" or is_crystal(one)]
+            try:
+                found = self.evaluate(one, names)
+            except (JetsymError, MemoryError):
+                raise
+            except Exception as error:  # whatever a calculator raises
+                raise ProbeError(
+                    f"{self.name} fails for structure {place} ({one.get_chemical_formula()}): {_reason(error)}; "
+                    "leave it out of the inputs"
+                ) from error
+            lacking = [name for name in names if name not in found]
+            if lacking:
+                raise ProbeError(
+                    f"{self.name} gives no {lacking[0]} for structure {place} ({one.get_chemical_formula()}), as it "
+                    "does for others; measure such structures by themselves"
+                )
+            rows.append({name: found.get(name, np.zeros((1, 3, 3))) for name in self.kinds})
+        return {name: np.stack([row[name] for row in rows]) for name in self.kinds}
+
+    def evaluate(self, atoms: Atoms, names: Sequence[str]) -> dict[str, NDArray[np.float64]]:
+        """Evaluate one structure: what there is of the named outputs, in :data:`UNITS`."""
+        changes = require("ase.calculators.calculator", extra="atoms", purpose="a calculator").all_changes
+        own = atoms.copy()  # which a calculator may wrap into its cell, sort or write into
+        self.calls += 1
+        with quiet(), np.errstate(all="ignore"):
+            if hasattr(self.calculator, "calculate") and hasattr(self.calculator, "results"):
+                # All at once, and nothing of what was kept of a structure before.
+                self.calculator.atoms, self.calculator.results = None, {}
+                self.calculator.calculate(own, list(names), list(changes))
+                results = dict(self.calculator.results)
+                found = {name: results[name] for name in names if results.get(name) is not None}
+            else:
+                found = {name: self.calculator.get_property(name, own) for name in names}
+        return {name: _as_measured(name, values, atoms) for name, values in found.items() if values is not None}
+
+    def _asked(self, atoms: Atoms, names: Sequence[str], refused: dict[str, str]) -> dict[str, NDArray[np.float64]]:
+        """Return what a calculator gives of a structure: all at once, or one after the other where it refuses some."""
+        try:
+            return self.evaluate(atoms, names)
+        except (JetsymError, MemoryError):
+            raise
+        except Exception:  # whatever a calculator raises that claims more than it has
+            found: dict[str, NDArray[np.float64]] = {}
+        for name in names:
+            try:
+                found |= self.evaluate(atoms, [name])
+            except (JetsymError, MemoryError):
+                raise
+            except Exception as error:
+                refused[name] = _reason(error)
+        return found
+
+
+def _reason(error: Exception) -> str:
+    """Return the last line of what an error says, with its type where that says it all."""
+    lines = str(error).strip().splitlines()
+    return lines[-1].strip().rstrip(".") if lines else type(error).__name__
+
+
+def _kind(name: str, values: NDArray[np.float64]) -> Kind:
+    """Return the law of an output, by its name and the shape in which it was given."""
+    if name == "stress":
+        return "rank2"
+    if name == "magmoms" and values.shape[-1] == 3:
+        return "pseudovector"
+    return "vector" if name in ("forces", "dipole") else "scalar"
+
+
+def _as_measured(name: str, values: Any, atoms: Atoms) -> NDArray[np.float64]:
+    """Return an output of one structure in its unit: (), (3,), (1, 3, 3), or (atoms, 1 or 3)."""
+    array = np.array(values, dtype=np.float64)
+    n = len(atoms)
+    if name == "energy" and array.size == 1:
+        return 1e3 * array.reshape(()) / n
+    if name == "stress" and array.size in (6, 9):
+        voigt = require("ase.stress", extra="atoms", purpose="a stress").voigt_6_to_full_3x3_stress
+        full = array.reshape(3, 3) if array.size == 9 else voigt(array.reshape(6))
+        return GPA * np.asarray(full)[None]
+    if name == "dipole" and array.size == 3:
+        return array.reshape(3)
+    if name == "forces" and array.shape == (n, 3):
+        return 1e3 * array
+    if name in PER_ATOM and name != "forces" and array.size == n:
+        return array.reshape(n, 1) * (1e3 if name == "energies" else 1.0)
+    if name == "magmoms" and array.shape == (n, 3):
+        return array[:, None]
+    raise ProbeError(
+        f"{name} has shape {array.shape} for a structure of {n} atoms; expected what ASE's calculators give"
+    )

@@ -1,0 +1,146 @@
+"""Structures as ASE holds them, in a batch that a group moves: what calculators are called with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+__all__ = ["Frames", "is_crystal", "is_left_handed", "moved_frame"]
+
+#: Per-atom vectors of a structure that move with it, and whether they are axial; all else that it holds stays.
+MOVING = {"momenta": False, "initial_magmoms": True}
+
+
+@dataclass(frozen=True, eq=False)
+class Frames:
+    """A batch of structures, for models that build their own neighbour lists.
+
+    Parameters
+    ----------
+    atoms
+        The structures, without calculators and constraints.
+    places
+        Which structure of the caller's each of them is.
+    """
+
+    atoms: tuple[Atoms, ...]
+    places: tuple[int, ...]
+
+    dtype: ClassVar[str] = "float64"
+    #: Evaluations at once: they are made one by one, so that this is how often a progress bar moves.
+    at_once: ClassVar[int] = 32
+
+    @classmethod
+    def of(cls, frames: Sequence[Atoms]) -> Frames:
+        """Make a batch of what a caller gave, which stays as it is."""
+        return cls(tuple(map(bare, frames)), tuple(range(len(frames))))
+
+    def __len__(self) -> int:
+        return len(self.atoms)
+
+    def __getitem__(self, selection: slice) -> Frames:
+        return Frames(self.atoms[selection], self.places[selection])
+
+    @property
+    def sizes(self) -> list[int]:
+        """Number of atoms of every structure."""
+        return [len(one) for one in self.atoms]
+
+    @property
+    def real(self) -> NDArray[np.bool_]:
+        """(structures, atoms) True: a batch that is evaluated at once is one of equally many."""
+        return np.ones((len(self), len(self.atoms[0])), dtype=bool)
+
+    @property
+    def crystals(self) -> NDArray[np.bool_]:
+        """(structures,) whether each has a volume, and so a stress."""
+        return np.array([is_crystal(one) for one in self.atoms])
+
+    @property
+    def compositions(self) -> NDArray[np.int64]:
+        """(structures,) a number for every composition, so many atoms of every element."""
+        names = [tuple(np.bincount(one.numbers)) for one in self.atoms]
+        known = {name: place for place, name in enumerate(dict.fromkeys(names))}
+        return np.array([known[name] for name in names])
+
+    def to(self, *, device: Any = None, dtype: Any = None) -> Frames:
+        """Return the same: calculators know where and in which numbers they compute."""
+        return self
+
+    def moved(self, matrices: Any) -> Frames:
+        """Move every structure by n elements of O(3), (n, 3, 3), or (n, samples, 3, 3) of its own.
+
+        Returns
+        -------
+        Frames
+            n · samples of them, element by element.
+        """
+        elements = np.asarray(matrices, dtype=float)
+        if elements.ndim == 3:
+            elements = np.broadcast_to(elements[:, None], (len(elements), len(self), 3, 3))
+        moved = (moved_frame(one, g) for row in elements for one, g in zip(self.atoms, row, strict=True))
+        return Frames(tuple(moved), self.places * len(elements))
+
+    def few(self, most: int) -> list[int]:
+        """Return which structures stand for all: at most so many, crystals first and then molecules in turn."""
+        kinds = [np.flatnonzero(self.crystals), np.flatnonzero(~self.crystals)]
+        kinds = [kind for kind in kinds if len(kind)]
+        share = -(-most // len(kinds))
+        chosen = [kind[np.unique(np.linspace(0, len(kind) - 1, min(share, len(kind))).astype(int))] for kind in kinds]
+        return [int(place) for place in _in_turn(chosen)][:most]
+
+
+def _in_turn(several: Sequence[NDArray[np.int64]]) -> Iterator[int]:
+    for row in range(max(map(len, several))):
+        yield from (one[row] for one in several if row < len(one))
+
+
+def bare(atoms: Atoms) -> Atoms:
+    """Copy a structure without its calculator and its constraints."""
+    copied: Atoms = atoms.copy()
+    copied.set_constraint()
+    return copied
+
+
+def is_crystal(atoms: Atoms) -> bool:
+    """Return whether a structure repeats along some direction and has a volume."""
+    return bool(atoms.pbc.any()) and atoms.cell.rank == 3
+
+
+def is_left_handed(atoms: Atoms) -> bool:
+    """Return whether the vectors of a cell with a volume are left-handed."""
+    return atoms.cell.rank == 3 and bool(np.linalg.det(atoms.cell.array) < 0)
+
+
+def moved_frame(atoms: Atoms, element: NDArray[np.float64]) -> Atoms:
+    """Move a structure by an orthogonal matrix: positions as vectors, and a cell of the same hand as before.
+
+    What turns a right-handed cell into its mirror image is not the group's affair: −a spans the same lattice as a, so
+    that under improper elements g the cell is moved by −g. Momenta move as well, and initial magnetic moments that are
+    vectors, as axial ones; all else, such as ``atoms.info`` with its charge and spin, stays.
+
+    Examples
+    --------
+    >>> import pytest
+    >>> ase = pytest.importorskip("ase")
+    >>> moved = moved_frame(ase.Atoms("H2", [[0, 0, 0], [0, 0, 0.7]], cell=[2, 3, 4], pbc=True), -np.eye(3))
+    >>> moved.positions[1].tolist(), moved.cell.lengths().tolist(), bool(np.linalg.det(moved.cell.array) > 0)
+    ([0.0, 0.0, -0.7], [2.0, 3.0, 4.0], True)
+    """
+    sign = np.sign(np.linalg.det(element))
+    moved: Atoms = atoms.copy()
+    moved.set_cell(atoms.cell.array @ (sign * element).T, scale_atoms=False)
+    moved.positions = atoms.positions @ element.T
+    moved.set_celldisp(np.asarray(atoms.get_celldisp()).reshape(3) @ element.T)
+    for name, is_axial in MOVING.items():
+        values = moved.arrays.get(name)
+        if values is not None and values.ndim == 2:
+            moved.arrays[name] = values @ (sign * element if is_axial else element).T
+    return moved
