@@ -103,6 +103,7 @@ def convert(
     overwrite: bool = False,
     mapping: str | None = None,
     tree: str | None = None,
+    vectors: str | None = None,
 ) -> Path:
     """Make a cache of files of jets, or Parquet files of ROOT files; see :mod:`jetsym.jets.io.streaming.convert`.
 
@@ -128,9 +129,12 @@ def convert(
         A YAML file that says which branches of other ROOT trees hold what, see :mod:`jetsym.jets.io.mapping`.
     tree
         Name of the tree that the mapping is of, whatever it says itself.
+    vectors
+        The input that holds px, py, pz and energy, where the mapping is a data configuration of weaver-core; by default
+        pf_vectors.
     """
     if to == "parquet":
-        if mapping is not None or tree is not None:
+        if mapping is not None or tree is not None or vectors is not None:
             raise ConfigError("--mapping makes caches; with --to parquet all branches keep their names")
         from jetsym.jets.io.streaming.convert import to_parquet
 
@@ -146,7 +150,7 @@ def convert(
         skip_bad=skip_bad,
         threads=threads,
         overwrite=overwrite,
-        mapping=load_mapping(mapping, tree=tree),
+        mapping=load_mapping(mapping, vectors=vectors, tree=tree),
     )
 
 
@@ -157,6 +161,7 @@ def inspect(
     verify: bool = False,
     mapping: str | None = None,
     tree: str | None = None,
+    vectors: str | None = None,
 ) -> None:
     """Say what files of jets or a cache hold: jets per class, branches, ranges, bad values.
 
@@ -173,6 +178,9 @@ def inspect(
         A YAML file that says which branches of other ROOT trees hold what, see :mod:`jetsym.jets.io.mapping`.
     tree
         Name of the tree that the mapping is of, whatever it says itself.
+    vectors
+        The input that holds px, py, pz and energy, where the mapping is a data configuration of weaver-core; by default
+        pf_vectors.
     """
     from jetsym.jets.io.inspect import inspect as look
     from jetsym.jets.io.mapping.parse import load_mapping
@@ -186,7 +194,7 @@ def inspect(
         if not isinstance(path, str):
             raise ConfigError("--verify takes one folder with a manifest.json")
         print(f"{compare(path)} files are as {path}/manifest.json says")
-    summary = look(path, mapping=load_mapping(mapping, tree=tree))
+    summary = look(path, mapping=load_mapping(mapping, vectors=vectors, tree=tree))
     if figure is not None:
         from jetsym.plotting import save_figure
 

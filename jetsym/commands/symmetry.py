@@ -309,8 +309,9 @@ def _jets(
     from jetsym.jets.io.oddities import Oddities
 
     named = {name: how.pop(name, None) for name in ("vectors", "tree")}
-    mapping = tagger_mapping(how.pop("mapping", None), **named, test=True)
-    odd, most = Oddities(), max_particles or load(model).max_particles
+    odd, tagger = Oddities(), load(model)
+    most, kept = max_particles or tagger.max_particles, tagger.standardisation
+    mapping = tagger_mapping(how.pop("mapping", None), **named, test=True, standardisation=kept)
     limit = options.get("limit")
     jets = read(inputs, limit=limit, max_particles=most, columns="full", mapping=mapping, **how, oddities=odd)
     odd.say()

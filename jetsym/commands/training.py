@@ -171,7 +171,7 @@ def evaluate(
         also=columns_to_read(weights),
         bad_jets=bad_jets,
         skip_bad=skip_bad,
-        mapping=tagger_mapping(mapping, vectors=vectors, tree=tree, test=True),
+        mapping=tagger_mapping(mapping, vectors=vectors, tree=tree, test=True, standardisation=tagger.standardisation),
         oddities=odd,
         fold=judged_fold(tagger.held_out, fold, fold_by),
     )
@@ -371,7 +371,7 @@ def predict(
         bad_jets=bad_jets,
         skip_bad=skip_bad,
         threads=threads,
-        mapping=tagger_mapping(mapping, vectors=vectors, tree=tree, test=True),
+        mapping=tagger_mapping(mapping, vectors=vectors, tree=tree, test=True, standardisation=tagger.standardisation),
         fold=judged_fold(tagger.held_out, fold, fold_by),
         friend=friend,
         progress=progress,

@@ -154,6 +154,7 @@ def load(path: str | Path, *, device: torch.device | str = "cpu") -> Tagger:
     if header.config.get("fold") is not None:
         model.held_out = header.config["fold"], header.config["fold_by"]
     model.max_particles = header.config.get("max_particles", model.max_particles)
+    model.standardisation = header.config.get("standardisation")
     return model.to(device).eval()
 
 

@@ -108,7 +108,7 @@ def weaver(
             "name the one that does: vectors="
         )
     if mapping.unmeasured is not None and mapping.unmeasured.bounds:
-        first = next(iter(mapping.unmeasured.bounds))
+        _, first = next(iter(mapping.unmeasured.bounds))
         raise ConfigError(
             f"{path} standardises {first!r} automatically, with numbers that weaver-core has measured for the "
             "training; lay its *.auto.yaml beside the file"

@@ -124,6 +124,9 @@ class TrainConfig:
     vectors
         The input that holds px, py, pz and energy, where the mapping is a data configuration of weaver-core; by default
         pf_vectors.
+    standardisation
+        Centre and scale of variables that the mapping says to be measured, by input and name. They are measured on
+        ``data`` once if not given here, or by ``init``, and stand in the ``config.yaml`` of the run then.
     bad_jets
         "raise", or "drop" to leave out jets without particles, and with NaN or infinity; how many is said.
     skip_bad
@@ -193,6 +196,7 @@ class TrainConfig:
     mapping: str | None = None
     tree: str | None = None
     vectors: str | None = None
+    standardisation: dict[str, dict[str, list[float]]] | None = None
     bad_jets: BadJets = "raise"
     skip_bad: bool = False
     other_jets: bool = False

@@ -17,6 +17,7 @@ from jetsym.files import fingerprint_of
 from jetsym.jets.batch import JetBatch, first_difference
 from jetsym.jets.io.folds import Fold
 from jetsym.jets.io.mapping.parse import tagger_mapping
+from jetsym.jets.io.mapping.tree_mapping import TreeMapping
 from jetsym.jets.io.oddities import Oddities
 from jetsym.jets.io.packed import RaggedBatch
 from jetsym.jets.io.paths import Paths, jet_files
@@ -83,7 +84,7 @@ class StreamedJets:
             cache=config.cache,
             rank=rank,
             world_size=ranks,
-            mapping=tagger_mapping(config.mapping, vectors=config.vectors, tree=config.tree),
+            mapping=mapping_of(config),
             bad_jets=config.bad_jets,
             skip_bad=config.skip_bad,
             buffer=config.buffer,
@@ -185,6 +186,12 @@ class StreamedJets:
         return passed
 
 
+def mapping_of(config: TrainConfig) -> TreeMapping | None:
+    """Return the mapping of a run's jets, with what has been measured on them."""
+    measured = config.standardisation
+    return tagger_mapping(config.mapping, vectors=config.vectors, tree=config.tree, standardisation=measured)
+
+
 def one_ahead(items: Iterator[T]) -> Iterator[T]:
     """Yield items, each made by another thread while the one before it is used: an accelerator need not wait for it.
 
@@ -238,7 +245,7 @@ def load_jets(
         "also": columns_to_read(config.weights),
         "bad_jets": config.bad_jets,
         "skip_bad": config.skip_bad,
-        "mapping": tagger_mapping(config.mapping, vectors=config.vectors, tree=config.tree),
+        "mapping": mapping_of(config),
     }
 
     fold = config.held_out

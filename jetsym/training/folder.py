@@ -111,6 +111,13 @@ class RunFolder:
         return dict(checkpoint.read(last)[0].progress.get("data") or {}) if last.is_file() else None
 
     @property
+    def standardisation(self) -> dict[str, dict[str, list[float]]] | None:
+        """What the run to be continued has measured on its training jets; None if nothing, or if there is no run."""
+        if not (self.path / CONFIG).is_file():
+            return None
+        return self._configuration().standardisation
+
+    @property
     def takes_first(self) -> bool:
         """Whether the run to be continued takes the first jets of each file up to its limit, as older runs do."""
         known = self.earlier
@@ -172,13 +179,18 @@ class RunFolder:
         metrics = self.metrics[-1] if self.metrics else {}
         checkpoint.save(self.path / checkpoint.LAST, model, epoch=epoch, metrics=metrics, **saved)
 
-    def _check_same(self, config: TrainConfig) -> None:
+    def _configuration(self) -> TrainConfig:
         try:
-            earlier = TrainConfig.from_dict(yaml.safe_load((self.path / CONFIG).read_text()))
+            return TrainConfig.from_dict(yaml.safe_load((self.path / CONFIG).read_text()))
         except (yaml.YAMLError, TypeError) as error:
             raise ConfigError(f"{self.path / CONFIG} is not the configuration of a run ({error})") from error
+
+    def _check_same(self, config: TrainConfig) -> None:
+        earlier = self._configuration()
         told = self.earlier is None or "files" in self.earlier
-        free = (*_NO_RESULT, *(_PLACES if told else ()))
+        # What has been measured is not measured again.
+        known = ("standardisation",) if config.standardisation is None else ()
+        free = (*_NO_RESULT, *known, *(_PLACES if told else ()))
         changed = [name for name in config.differing(earlier) if name not in free]
         if changed:
             name = changed[0]

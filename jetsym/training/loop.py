@@ -33,6 +33,7 @@ from jetsym.training.folder import FIRST, RunFolder
 from jetsym.training.optimisation import learning_rate
 from jetsym.training.seeds import forked
 from jetsym.training.signals import noticing_sigterm
+from jetsym.training.standardisation import with_standardisation
 from jetsym.training.state import Position, State, begin
 from jetsym.training.step import Penalty, take_step
 from jetsym.training.weights import words_on_weights
@@ -119,6 +120,7 @@ def train(
     with locked_by_first(fabric, folder.path, "jetsym train"), ExitStack() as stack:
         folder.check(config, resume=resume, overwrite=overwrite)
         earlier = (folder.earlier or {}).get("files", ()) if resume else ()
+        config = with_standardisation(config, fabric, kept=folder.standardisation if resume else None, source=source)
         progress = progress and fabric.is_global_zero
         ranks = {"rank": fabric.global_rank, "ranks": fabric.world_size}
         first = resume and folder.takes_first

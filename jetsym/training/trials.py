@@ -23,6 +23,7 @@ from jetsym.training.engine import make_fabric
 from jetsym.training.finetune import starting_point
 from jetsym.training.loop import validate
 from jetsym.training.seeds import forked
+from jetsym.training.standardisation import with_standardisation
 from jetsym.training.state import State, begin
 from jetsym.training.step import Penalty, take_step
 
@@ -178,6 +179,7 @@ def dry_run(config: TrainConfig, *, penalties: Sequence[Penalty] = ()) -> dict[s
 def _prepared(config: TrainConfig) -> tuple[State, JetBatch | StreamedJets, JetBatch]:
     config, source = starting_point(config)
     fabric = make_fabric(config)
+    config = with_standardisation(config, fabric, source=source)
     training, validation = load_jets(config, rank=fabric.global_rank, ranks=fabric.world_size)
     return begin(fabric, config, training, source=source), training, validation
 

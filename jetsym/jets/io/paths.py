@@ -15,6 +15,8 @@ from jetsym.jets.io.remote import File, RemoteFile, is_remote
 
 __all__ = ["Paths", "data_in", "jet_files", "local_files", "would_be_read"]
 
+#: What ends a line of a list.
+_COMMENT = re.compile(r"(?:^|\s)#")
 #: A path after a name and a colon; a single letter before it would be a drive.
 _NAMED = re.compile(r"(?P<name>\w[\w+-]+):(?P<path>[^:].*)", re.DOTALL)
 
@@ -127,7 +129,8 @@ def _read_list(path: str | os.PathLike[str]) -> list[str | os.PathLike[str]]:
         raise DataError(
             f"{path}: the list {file} cannot be read ({error}); expected a text file, a path a line"
         ) from error
-    found = [_unnamed(line, folder=file.parent) for line in lines if line and not line.startswith("#")]
+    lines = [line if (file.parent / line).exists() else _COMMENT.split(line)[0].rstrip() for line in lines]
+    found = [_unnamed(line, folder=file.parent) for line in lines if line]
     if not found:
         raise DataError(f"{path}: the list {file} names no files; expected a path, a pattern or a directory a line")
     # A list in a list would be one too many.

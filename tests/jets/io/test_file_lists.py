@@ -39,6 +39,15 @@ def test_lists_that_cannot_be_read(content, message, tmp_path):
         jet_files(f"@{tmp_path}/list.txt")
 
 
+def test_comments_end_lines_of_a_list(jetclass_file, tmp_path):
+    a, b = jetclass_file("a.root", 3), jetclass_file("b #2.root", 4)
+    (tmp_path / "list.txt").write_text(f"# all\n{a}  # the first\nQCD:a.root\t#again\n  \n{b}\n#end\nb*2.root # 2\n")
+    assert jet_files(f"@{tmp_path / 'list.txt'}") == [a, b]
+    (tmp_path / "none.txt").write_text("# nothing\n   # but words\n")
+    with pytest.raises(DataError, match="names no files"):
+        jet_files(f"@{tmp_path / 'none.txt'}")
+
+
 def test_names_before_paths_are_taken_off(jetclass_file):
     path = jetclass_file("a.root", n=4)
     assert jet_files(f"QCD:{path}") == [path]

@@ -12,6 +12,7 @@ import numpy as np
 
 from jetsym.errors import ConfigError, DataError
 from jetsym.files import sha256_of
+from jetsym.jets.inputs import InputForm
 from jetsym.jets.io.copies import place_of
 from jetsym.jets.io.formats.index import FileIndex, JetReader
 from jetsym.jets.io.formats.layout import AXIS_BRANCHES, LABEL_II, Layout, axis_of
@@ -35,6 +36,7 @@ __all__ = [
     "is_cache",
     "load_manifest",
     "open_jets",
+    "without_more",
 ]
 
 MANIFEST = "manifest.json"
@@ -102,7 +104,6 @@ def input_file(name: str, what: Literal["values", "offsets"]) -> str:
 
 def _inputs(forms: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> dict[str, PackedInput]:
     """Put the inputs together, from their forms in the manifest."""
-    from jetsym.jets.inputs import InputForm
     from jetsym.jets.io.packed_inputs import PackedInput
 
     return {
@@ -170,12 +171,28 @@ def _expect_same(folder: Path, source: SourceFile, path: Path) -> None:
 def expect_mapping(folder: Path, manifest: dict[str, Any], mapping: TreeMapping | None, *, strict: bool) -> None:
     """Refuse a cache that was made with another mapping; with one where none is named, only if ``strict``."""
     made_with, asked = manifest.get("mapping"), None if mapping is None else mapping.fingerprint
-    if made_with != asked and (strict or asked is not None):
+    whole = mapping is not None and mapping.part_of is not None and made_with == mapping.part_of
+    if made_with != asked and not whole and (strict or asked is not None):
         how = "without a mapping" if made_with is None else f"with {'another' if asked else 'a'} mapping"
         raise ConfigError(
             f"{folder} is a cache that was made {how}; choose another folder, or make it again: "
             "jetsym convert … --overwrite"
         )
+    if mapping is None or whole or mapping.unmeasured is not None:
+        return
+    for name, one in mapping.inputs.items():
+        said = manifest.get("inputs", {}).get(name)
+        if said is not None and InputForm.read(said).scaling != one.form.scaling:
+            raise ConfigError(
+                f"{folder} is a cache whose input {name!r} was standardised with other numbers than those asked for, "
+                "such as what other files have told; take the files themselves, or write the numbers into the mapping"
+            )
+
+
+def without_more(jets: PackedJets, manifest: dict[str, Any], mapping: TreeMapping | None) -> PackedJets:
+    """Leave the inputs of a cache out for a mapping that reads all but them of what it was made with."""
+    part = mapping is not None and mapping.part_of is not None and manifest.get("mapping") == mapping.part_of
+    return replace(jets, inputs={}) if part else jets
 
 
 def open_jets(folder: Path, manifest: dict[str, Any]) -> PackedJets:
@@ -217,7 +234,7 @@ def index_cache(folder: Path, mapping: TreeMapping | None = None) -> FileIndex:
     manifest = load_manifest(folder)
     expect_mapping(folder, manifest, mapping, strict=False)
     check_sources(folder, manifest, None)
-    jets = open_jets(folder, manifest)
+    jets = without_more(open_jets(folder, manifest), manifest, mapping)
     layout = Layout(
         labels=() if jets.label is None else (LABEL_II,),
         classes=jets.classes,

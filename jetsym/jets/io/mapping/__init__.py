@@ -27,6 +27,7 @@
       variables:
         charge: fj_part_charge          # as it is, or standardised, (x − centre) · scale, and clipped:
         log_pt: {of: log(fj_part_pt), centre: 1.7, scale: 0.7, smallest: -5, largest: 5}
+        dxy: {of: fj_part_dxy, centre: measured, scale: measured}   # on the training data, and kept with the run
     particle_labels:                    # numbers that are told of particles, −1 where there is none
       {length: 128, variables: {origin: fj_part_origin}}
     collections:                        # inputs of other members than the particles

@@ -2,8 +2,9 @@
 
 An expression is parsed to Python's syntax tree and its nodes are computed one by one with numpy. What is not in the
 tables of this module and of :mod:`jetsym.jets.io.mapping.functions` is refused when the expression is parsed: no
-attributes, no strings, no powers but small ones that are written out. Branches have one number per jet or one list per
-jet; where both meet, each jet's number goes with all its particles.
+attributes but the parts of four-momenta, no strings but names of types, no powers but small ones that are written out.
+Branches have one number per jet or one list per jet; where both meet, each jet's number goes with all its particles. As
+to numpy, the sum of two conditions is their "or".
 
 Precedence is Python's, but for what ROOT reads otherwise: ``a > 5 & b == 1`` means ``a > (5 & b) == 1`` to Python and
 ``(a > 5) & (b == 1)`` to ROOT, and is refused. ``&&`` and ``||`` are ``and`` and ``or``. A line may end with a comment
@@ -32,8 +33,10 @@ from jetsym.jets.io.mapping.functions import (
     as_condition,
     filtered,
     numeric,
+    over_stack,
     place,
 )
+from jetsym.jets.io.mapping.momenta import FOUR_MOMENTA, PARTS, part
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -41,7 +44,7 @@ if TYPE_CHECKING:
 __all__ = ["Expression"]
 
 #: Longest text, deepest nesting and largest exponent: beyond, it is a mistake or an attack.
-_LONGEST, _DEEPEST, _LARGEST_POWER = 1000, 100, 16
+_LONGEST, _DEEPEST, _LARGEST_POWER = 10_000, 100, 16
 
 _ARITHMETIC: dict[type[ast.operator], Callable[..., Any]] = {
     ast.Add: np.add,
@@ -67,6 +70,7 @@ _COMPARISONS: dict[type[ast.cmpop], Callable[..., Any]] = {
 #: Comparisons that may stand in one chain, such as 0 < a <= 3.
 _DIRECTIONS = ({ast.Lt, ast.LtE}, {ast.Gt, ast.GtE}, {ast.Eq})
 _CONSTANTS = {"np.pi": math.pi, "math.pi": math.pi, "np.e": math.e, "np.inf": math.inf, "np.nan": math.nan}
+_TYPES = ("bool", "int8", "int16", "int32", "int64", "float32", "float64")
 _MODULES = {"numpy": "np", "awkward": "ak"}
 _ALLOWED = (
     "numbers, names of branches (`in backticks` if they are no plain words), + - * / // % **, comparisons, "
@@ -186,14 +190,18 @@ or write 'and', 'or', 'not'
             case ast.Name(name):
                 found = branch(self._quoted.get(name, name))
                 return replace(found, values=_widened(found.values))
-            case ast.Attribute():
-                return Quantity(np.asarray(_CONSTANTS[_dotted(node)]))
+            case ast.Attribute(value, name):
+                if _dotted(node) in _CONSTANTS:
+                    return Quantity(np.asarray(_CONSTANTS[_dotted(node)]))
+                return part(self._value(value, branch), name, str(self))
             case ast.UnaryOp(operator, operand):
                 return self._unary(operator, self._value(operand, branch))
             case ast.BinOp(left, operator, right):
                 operands = self._value(left, branch), self._value(right, branch)
                 if type(operator) in _ARITHMETIC:
-                    return self._apply(_ARITHMETIC[type(operator)], *map(numeric, operands))
+                    # The sum of two conditions is "or" to numpy.
+                    either = type(operator) is ast.Add and all(one.values.dtype == np.bool_ for one in operands)
+                    return self._apply(_ARITHMETIC[type(operator)], *(operands if either else map(numeric, operands)))
                 return self._bits(*_BITS[type(operator)], *operands)
             case ast.BoolOp(operator, values):
                 conditions = [self._value(value, branch) for value in values]
@@ -276,6 +284,10 @@ def _dotted(node: ast.expr) -> str:
             return name
         case ast.Attribute(ast.Name(module), name):
             return f"{_MODULES.get(module, module)}.{name}"
+        case ast.Attribute(
+            ast.Attribute(ast.Name("awkward" | "ak"), "JaggedArray"), "ones_like" | "zeros_like" as name
+        ):
+            return f"ak.{name}"  # as awkward called its lists before version 1
     return ""
 
 
@@ -288,10 +300,17 @@ def _taken_apart(node: ast.Call) -> tuple[Function, list[ast.expr], dict[str, An
         If there is no such function, or it does not take them; the message says what.
     """
     name = _dotted(node.func)
-    if name not in FUNCTIONS:
+    if (stacked := _over_stack(name, node)) is not None:
+        return *stacked, {}
+    known = FUNCTIONS | FOUR_MOMENTA
+    if name not in known:
         raise ValueError(f"a call of {_shown(node.func)}")
-    function, arguments = FUNCTIONS[name], list(node.args)
+    function, arguments = known[name], list(node.args)
     options = {str(keyword.arg): _constant(keyword.value) for keyword in node.keywords}
+    if "dtype" in function.options and len(arguments) == 2 and "dtype" not in options:
+        options["dtype"] = _constant(arguments.pop())
+    if "dtype" in options and not isinstance(options["dtype"], str):
+        raise ValueError(f"{name} of an unknown type")
     if function.axis == "needed" and len(arguments) == 2 and "axis" not in options:
         options["axis"] = _constant(arguments.pop())
     if function.lists:
@@ -302,7 +321,7 @@ def _taken_apart(node: ast.Call) -> tuple[Function, list[ast.expr], dict[str, An
     over = options.pop("axis", None)
     if over is None and function.axis == "needed":
         raise ValueError(f"{name} without axis=1, over all particles of all jets; write {name}(…, axis=1)")
-    if over is not None and (over not in (1, -1) or not function.axis or len(arguments) > 1):
+    if over is not None and (over not in (1, -1) or not function.axis or (len(arguments) > 1 and not function.lists)):
         raise ValueError(
             f"{name} with axis={over}; expected axis=1, over the particles of each jet"
             if function.axis
@@ -314,10 +333,31 @@ def _taken_apart(node: ast.Call) -> tuple[Function, list[ast.expr], dict[str, An
     return function, arguments, options
 
 
+def _over_stack(name: str, node: ast.Call) -> tuple[Function, list[ast.expr]] | None:
+    """Read np.argmax(np.stack([a, b, …], axis=1), axis=1) and its like, over several numbers of each jet."""
+    match node.args:
+        case [ast.Call(func, [ast.List(columns) | ast.Tuple(columns), *_]) as inner, *_] if _dotted(func) == "np.stack":
+            function = over_stack(name.removeprefix("np."))
+            axes = [_axis(inner), _axis(node)]
+            if function is None or not all(axis in (1, -1) for axis in axes) or not columns:
+                raise ValueError(f"{name} of np.stack; expected such as np.argmax(np.stack([a, b], axis=1), axis=1)")
+            return function, columns
+    return None
+
+
+def _axis(node: ast.Call) -> Any:
+    """Return what is said of the axis, by its name or as the second of two arguments."""
+    said = [*node.args[1:], *(keyword.value for keyword in node.keywords)]
+    named = all(keyword.arg == "axis" for keyword in node.keywords)
+    return _constant(said[0]) if len(said) == 1 and named else None
+
+
 def _constant(node: ast.expr) -> Any:
-    """Return the number that stands there, or None."""
+    """Return the number that stands there, or the name of a type of numbers; or None."""
     match node:
         case ast.Constant(bool() | int() | float() as value):
+            return value
+        case ast.Constant(str() as value) if value in _TYPES:
             return value
         case ast.UnaryOp(ast.USub(), ast.Constant(int() | float() as value)):
             return -value
@@ -349,6 +389,8 @@ class _Check:
                 self.names.add(name)
             case ast.Attribute() if _dotted(node) in _CONSTANTS:
                 pass
+            case ast.Attribute(value, name) if name in PARTS and _dotted(value) not in ("np", "numpy", "ak", "awkward"):
+                inner = [value]
             case ast.UnaryOp(_, operand):
                 inner = [operand]
             case ast.BinOp(left, operator, right):

@@ -19,7 +19,18 @@ from jetsym.errors import ConfigError, DataError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["FUNCTIONS", "Function", "Quantity", "apply", "as_condition", "filtered", "numeric", "place", "spread"]
+__all__ = [
+    "FUNCTIONS",
+    "Function",
+    "Quantity",
+    "apply",
+    "as_condition",
+    "filtered",
+    "numeric",
+    "over_stack",
+    "place",
+    "spread",
+]
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,11 +45,14 @@ class Quantity:
         (B,) how many particles each jet has; None for what is not of particles.
     numbers
         Whether they are numbers of particles within their jets, as ``argsort`` gives them.
+    vectors
+        Whether they are four-momenta, each with (E, px, py, pz) in a further axis.
     """
 
     values: NDArray[Any]
     counts: NDArray[np.int64] | None = None
     numbers: bool = False
+    vectors: bool = False
 
 
 @dataclass(frozen=True)
@@ -74,7 +88,7 @@ def spread(quantity: Quantity, counts: NDArray[np.int64]) -> NDArray[Any]:
         return quantity.values
     if quantity.values.ndim == 0:
         return np.broadcast_to(quantity.values, counts.sum())
-    return np.repeat(quantity.values, counts)
+    return np.repeat(quantity.values, counts, axis=0) if quantity.vectors else np.repeat(quantity.values, counts)
 
 
 def apply(function: Callable[..., Any], what: str, *operands: Quantity) -> Quantity:
@@ -82,17 +96,22 @@ def apply(function: Callable[..., Any], what: str, *operands: Quantity) -> Quant
 
     Raises
     ------
+    ConfigError
+        If some are four-momenta; these are only added and subtracted.
     DataError
         If two lists of particles do not have the same lengths.
     """
+    vectors = any(operand.vectors for operand in operands)
+    if vectors and not (function in (np.add, np.subtract) and all(operand.vectors for operand in operands)):
+        raise ConfigError(f"{what}: a four-momentum where a number is expected, such as its .pt or .mass")
     lists = [operand.counts for operand in operands if operand.counts is not None]
     if not lists:
         found: Any = function(*(operand.values for operand in operands))
         values: Any = found if isinstance(found, NDArrayOperatorsMixin) else np.asarray(found)
-        return Quantity(values)
+        return Quantity(values, vectors=vectors)
     for other in lists[1:]:
         _refuse_other_counts(lists[0], other, what)
-    return Quantity(function(*(spread(operand, lists[0]) for operand in operands)), lists[0])
+    return Quantity(function(*(spread(operand, lists[0]) for operand in operands)), lists[0], vectors=vectors)
 
 
 def numeric(quantity: Quantity) -> Quantity:
@@ -205,6 +224,8 @@ def _over(function: Callable[[NDArray[Any], NDArray[np.int64]], NDArray[Any]], n
     def compute(what: str, quantity: Quantity) -> Quantity:
         if quantity.counts is None:
             raise ConfigError(f"{what}: {name} of something that has one value per jet; expected one per particle")
+        if quantity.vectors:
+            raise ConfigError(f"{what}: {name} of four-momenta; expected numbers, such as their .px")
         return Quantity(function(quantity.values, quantity.counts))
 
     return Function(compute, axis=axis)
@@ -233,9 +254,15 @@ def _reduced(function: Any, empty: Any) -> Callable[[NDArray[Any], NDArray[np.in
     return reduce
 
 
+def _extremes_of_particles(function: Any, last: float) -> Callable[[NDArray[Any], NDArray[np.int64]], NDArray[Any]]:
+    """Return the largest or the smallest of each jet's numbers, as awkward does: NaN counts as ``last``."""
+    reduce = _reduced(function, np.nan)
+    return lambda values, counts: reduce(np.where(np.isnan(values), last, values), counts)
+
+
 def _extreme(function: Any, name: str) -> Function:
     """Make ``max`` or ``min``: of one argument over particles, of more of them element by element."""
-    over = _over(_reduced(function, np.nan), name, "taken").compute
+    over = _over(_OVER[name], name, "taken").compute
 
     def compute(what: str, *operands: Quantity) -> Quantity:
         return over(what, *operands) if len(operands) == 1 else _successive(what, function, [*map(numeric, operands)])
@@ -244,10 +271,14 @@ def _extreme(function: Any, name: str) -> Function:
 
 
 def _order(what: str, quantity: Quantity, ascending: bool) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return which particle of all comes where when each jet's are sorted, and their number in each jet."""
+    """Return which particle of all comes where when each jet's are sorted, and their number in each jet.
+
+    What is no number comes first, whatever the order, as awkward has it.
+    """
     counts = _counts(quantity, what)
     values = numeric(quantity).values
-    return np.lexsort((values if ascending else -values, np.repeat(np.arange(len(counts)), counts))), counts
+    jets = np.repeat(np.arange(len(counts)), counts)
+    return np.lexsort((values if ascending else -values, ~np.isnan(values), jets)), counts
 
 
 def _sort(what: str, quantity: Quantity, *, ascending: bool = True) -> Quantity:
@@ -266,6 +297,62 @@ def _first(what: str, quantity: Quantity) -> Quantity:
 
 def _count(values: NDArray[Any], counts: NDArray[np.int64]) -> NDArray[np.int64]:
     return counts
+
+
+def _singletons(what: str, quantity: Quantity) -> Quantity:
+    """Make lists of one number each of numbers of jets."""
+    if quantity.counts is not None or not quantity.values.ndim:
+        raise ConfigError(f"{what}: singletons of what has no value per jet; expected one")
+    return replace(quantity, counts=np.ones(len(quantity.values), np.int64))
+
+
+def _concatenate(what: str, *operands: Quantity) -> Quantity:
+    """Put each jet's lists one behind the other."""
+    counts = np.stack([_counts(operand, what) for operand in operands])
+    within = np.cumsum(counts, axis=0) - counts + np.cumsum(counts.sum(axis=0)) - counts.sum(axis=0)
+    found = np.empty(counts.sum(), np.result_type(*(operand.values for operand in operands)))
+    for operand, own, starts in zip(operands, counts, within, strict=True):
+        found[np.repeat(starts - (np.cumsum(own) - own), own) + np.arange(own.sum())] = operand.values
+    return Quantity(found, counts.sum(axis=0))
+
+
+def _local_index(values: NDArray[Any], counts: NDArray[np.int64]) -> NDArray[np.int64]:
+    return np.arange(len(values)) - np.repeat(np.cumsum(counts) - counts, counts)
+
+
+def _numbered(what: str, quantity: Quantity) -> Quantity:
+    counts = _counts(quantity, what)
+    return Quantity(_local_index(quantity.values, counts), counts)
+
+
+def _same(what: str, quantity: Quantity, *, dtype: str | None = None) -> Quantity:
+    return replace(quantity, values=quantity.values if dtype is None else quantity.values.astype(dtype))
+
+
+def _filled(function: Callable[..., Any]) -> Function:
+    """Make ``ones_like`` or ``zeros_like``."""
+
+    def compute(what: str, quantity: Quantity, *, dtype: str | None = None) -> Quantity:
+        return _same(what, apply(function, what, numeric(quantity)), dtype=dtype)
+
+    return Function(compute, options=frozenset({"dtype"}))
+
+
+def over_stack(name: str) -> Function | None:
+    """Return what goes over several numbers of a jet, as ``np.argmax(np.stack([a, b], axis=1), axis=1)`` does."""
+    if name not in _OVER_STACKS:
+        return None
+
+    def compute(what: str, *operands: Quantity) -> Quantity:
+        if any(operand.counts is not None for operand in operands):
+            raise ConfigError(f"{what}: np.stack of something with several values per jet; expected numbers of jets")
+        columns = np.broadcast_arrays(*(operand.values for operand in operands))
+        return Quantity(np.asarray(getattr(np, name)(np.stack(columns, axis=-1), axis=-1)))
+
+    return Function(compute, most=None, lists=True)
+
+
+_OVER_STACKS = ("argmax", "argmin", "sum", "max", "min", "mean", "prod", "any", "all")
 
 
 def _is_in(what: str, quantity: Quantity, *values: Quantity) -> Quantity:
@@ -287,6 +374,8 @@ _OVER: dict[str, Callable[[NDArray[Any], NDArray[np.int64]], NDArray[Any]]] = {
     "mean": _mean,
     "any": _reduced(np.logical_or, False),
     "all": _reduced(np.logical_and, True),
+    "max": _extremes_of_particles(np.maximum, -np.inf),
+    "min": _extremes_of_particles(np.minimum, np.inf),
 }
 _EXTREMES = {"max": np.maximum, "min": np.minimum}
 _SORTS = {"sort": _sort, "argsort": _argsort}
@@ -295,7 +384,7 @@ _SORTS = {"sort": _sort, "argsort": _argsort}
 _ONE = (
     "exp exp2 expm1 log log2 log10 log1p sqrt cbrt square abs absolute fabs sign floor ceil trunc rint isfinite isnan "
     "isinf sin cos tan arcsin arccos arctan asin acos atan sinh cosh tanh arcsinh arccosh arctanh asinh acosh atanh "
-    "deg2rad rad2deg radians degrees nan_to_num zeros_like ones_like negative positive"
+    "deg2rad rad2deg radians degrees nan_to_num negative positive"
 )
 _TWO = "arctan2 atan2 hypot maximum minimum fmod"
 _ELEMENTWISE = {**dict.fromkeys(_ONE.split(), 1), **dict.fromkeys(_TWO.split(), 2), "clip": 3}
@@ -305,6 +394,8 @@ _NUMPYS: dict[str, Function] = {
     **{name: _elementwise(getattr(np, name), arguments) for name, arguments in _ELEMENTWISE.items()},
     **{name: _logical(getattr(np, name), arguments) for name, arguments in _CONDITIONS.items()},
     **dict.fromkeys(("power", "pow"), _elementwise(np.float_power, 2)),
+    "ones_like": _filled(np.ones_like),
+    "zeros_like": _filled(np.zeros_like),
     "where": Function(_where, 3, 3),
     "isin": Function(_is_in, 2, None, lists=True),
 }
@@ -318,6 +409,12 @@ _AWKWARDS: dict[str, Function] = {
     "count": _over(_count, "count", "needed"),
     "sort": Function(_sort, options=frozenset({"ascending"}), axis="taken"),
     "argsort": Function(_argsort, options=frozenset({"ascending"}), axis="taken"),
+    "singletons": Function(_singletons),
+    "concatenate": Function(_concatenate, 1, None, axis="needed", lists=True),
+    "local_index": Function(_numbered, axis="needed"),
+    "to_numpy": Function(_same),
+    "copy": Function(_same),
+    "values_astype": Function(_same, options=frozenset({"dtype"})),
 }
 
 #: All functions, by the name that stands in an expression.
@@ -330,10 +427,7 @@ FUNCTIONS: dict[str, Function] = {
     **{
         f"{module}.{name}": _over(function, name, "needed")
         for module in ("np", "ak")
-        for name, function in {
-            **_OVER,
-            **{name: _reduced(one, np.nan) for name, one in _EXTREMES.items()},
-        }.items()
+        for name, function in _OVER.items()
     },
     **{name: _AWKWARDS[name] for name in ("sort", "argsort")},
     "count": _over(_count, "count", "taken"),

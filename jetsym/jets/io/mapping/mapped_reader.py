@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import replace
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, Self, cast
@@ -16,10 +17,11 @@ from jetsym.jets.io.formats.opening import explained
 from jetsym.jets.io.mapping.expressions import Expression
 from jetsym.jets.io.mapping.functions import Quantity, as_condition, spread
 from jetsym.jets.io.mapping.inputs import pack_input
-from jetsym.jets.io.mapping.padding import refuse_padding
+from jetsym.jets.io.mapping.momenta import cartesian
+from jetsym.jets.io.mapping.padding import find_empty_ends, refuse_padding
 from jetsym.jets.io.mapping.reweighting import WeaverWeights, bin_numbers
 from jetsym.jets.io.mapping.several_jets import index_jets, open_mapped
-from jetsym.jets.io.mapping.tree_mapping import WEIGHT, MappedInput, Reweighting, TreeMapping, cartesian
+from jetsym.jets.io.mapping.tree_mapping import WEIGHT, MappedInput, Reweighting, TreeMapping
 from jetsym.jets.io.packed_inputs import PackedInput
 from jetsym.jets.io.remote import File
 from jetsym.jets.schema import CLASSES, P4_BRANCHES
@@ -57,7 +59,7 @@ def index_mapped(path: File, mapping: TreeMapping) -> FileIndex:
         names = dict.fromkeys([*first, *mapping.branches(expressions)])
         names |= dict.fromkeys(name for name in (mapping.owner, mapping.place) if name is not None)
         depths = {name: table.depth(name) for name in names}
-        if not any(depths[name] for name in first):
+        if not any(depths[name] for name in first) and not (mapping.of_weaver and mapping.particles is None):
             raise DataError(f"{table.source} has no list of particles in any of {', '.join(first)}, its particles")
         raw = index_jets(mapping, table, table.index([*names], _layout(mapping, path)), first=first)
     reader = partial(MappedReader, mapping, raw)
@@ -159,6 +161,15 @@ class MappedJets:
             name: pack_input(f"{path}: the input {name!r}", one, self._variables(name, one), jets=jets)
             for name, one in self._mapping.inputs.items()
         }
+
+    def values_of_inputs(self, wanted: Iterable[tuple[str, str]]) -> dict[str, dict[str, NDArray[Any]]]:
+        """Compute variables of inputs as they are before standardisation, of all members, by input and name."""
+        found: dict[str, dict[str, NDArray[Any]]] = {}
+        for name in dict.fromkeys(name for name, _ in wanted):
+            one = self._mapping.inputs[name]
+            values = [each.values.ravel() for each in self._variables(name, one)]
+            found[name] = dict(zip(one.form.names, values, strict=True))
+        return found
 
     def _variables(self, name: str, one: MappedInput) -> list[Quantity]:
         found = [self.value(each) for each in one.variables]
@@ -268,6 +279,9 @@ class MappedJets:
         parts = {name: self._spread(momentum.parts[name], one, counts) for name, one in found.items()}
         where = self._mapping.where
         kept = None if where is None else self._spread(where, as_condition(self.value(where), str(where)), counts)
+        if self._mapping.of_weaver:  # whose networks know the particles by a mask, and take zeros behind them as well
+            ends = find_empty_ends([parts[name] for name in ("px", "py", "pz")], counts)
+            kept = ~ends if ends.any() else None
         lists = {name: parts[name] for name, one in found.items() if one.counts is not None}
         refuse_padding(self._raw.path, self._mapping, lists, counts, self._entries, kept)
         # What is computed from padding need not be a constant, such as a direction relative to the jet's.
@@ -313,7 +327,13 @@ class MappedJets:
         return spread(found, counts)
 
     def value(self, expression: Expression) -> Quantity:
-        """Compute the value of an expression."""
+        """Compute the value of an expression, which must be a number."""
+        found = self._evaluated(expression)
+        if found.vectors:
+            raise ConfigError(f"{expression} is a four-momentum; expected a number, such as its .pt or .mass")
+        return found
+
+    def _evaluated(self, expression: Expression) -> Quantity:
         try:
             return expression.evaluate(self._branch)
         except DataError as error:
@@ -323,7 +343,7 @@ class MappedJets:
     def _branch(self, name: str) -> Quantity:
         """Return the values of a branch, of the entries that are wanted."""
         if name not in self._read and name in self._mapping.variables:
-            self._read[name] = self.value(self._mapping.variables[name])
+            self._read[name] = self._evaluated(self._mapping.variables[name])
         elif name not in self._read and name in self._mapping.file_values:
             patterns, path = self._mapping.file_values[name], str(self._raw.path)
             value = next((number for pattern, number in patterns if re.search(pattern, path)), 0)

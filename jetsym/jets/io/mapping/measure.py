@@ -15,16 +15,18 @@ from jetsym.jets.io.formats.opening import explained
 from jetsym.jets.io.mapping.inputs import measure_scaling
 from jetsym.jets.io.mapping.mapped_reader import MappedJets, MappedReader, index_mapped
 from jetsym.jets.io.mapping.reweighting import WeaverWeights, bin_weights
-from jetsym.jets.io.mapping.tree_mapping import Labels, MappedInput, Reweighting, TreeMapping, Unmeasured
+from jetsym.jets.io.mapping.tree_mapping import Labels, Reweighting, TreeMapping
 from jetsym.jets.io.remote import File
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["measured"]
+__all__ = ["measure_standardisation", "measured"]
 
 #: Jets of a file that are looked through at once.
 _ROWS = 65_536
+#: About as many jets are measured where a mapping does not say how many, in so many pieces of each file.
+_ENOUGH, _PIECES = 100_000, 16
 #: More classes than any label has: a larger number is none of a class.
 _MOST_CLASSES = 10_000
 
@@ -35,8 +37,8 @@ Found = TypeVar("Found")
 def measured(mapping: TreeMapping, files: Iterable[File], *, skip_bad: bool = False) -> TreeMapping:
     """Measure what a mapping leaves open on all jets of all files.
 
-    Centres and scales come from the first entries of each file, as many of them as the mapping says; a custom label
-    of whole numbers 0, 1, … has as many classes as the largest number says, at least two.
+    Centres and scales are those of :func:`measure_standardisation`; a custom label of whole numbers 0, 1, … has as many
+    classes as the largest number says, at least two.
 
     Raises
     ------
@@ -47,9 +49,9 @@ def measured(mapping: TreeMapping, files: Iterable[File], *, skip_bad: bool = Fa
     plan, weights = mapping.unmeasured, mapping.reweighting
     bare = replace(mapping, unmeasured=None, reweighting=None)
     if plan is not None:
-        mapping = replace(mapping, unmeasured=None)
         if plan.bounds:
-            mapping = replace(mapping, inputs=_standardised(bare, files, plan, skip_bad=skip_bad))
+            mapping = mapping.standardised(measure_standardisation(mapping, files, skip_bad=skip_bad))
+        mapping = replace(mapping, unmeasured=None)
         if plan.labels:
             mapping = _labelled(mapping, _classes(bare, files, plan.labels, skip_bad=skip_bad))
     if isinstance(weights, Reweighting):
@@ -78,39 +80,56 @@ def _parts(file: MappedReader, jets: int) -> Iterator[MappedJets]:
         yield file.jets(start, min(start + _ROWS, jets))
 
 
-def _standardised(
-    mapping: TreeMapping, files: list[File], plan: Unmeasured, *, skip_bad: bool
-) -> dict[str, MappedInput]:
-    """Return the inputs with the scaling that has been measured."""
-    expressions = {
-        name: one
-        for each in mapping.inputs.values()
-        for name, one in zip(each.form.names, each.variables, strict=True)
-        if name in plan.bounds
-    }
+def measure_standardisation(
+    mapping: TreeMapping, files: Iterable[File], *, skip_bad: bool = False
+) -> dict[str, dict[str, list[float]]]:
+    """Measure centre and scale of what a mapping leaves open, :func:`jetsym.jets.io.mapping.inputs.measure_scaling`.
 
-    def look(file: MappedReader) -> list[dict[str, NDArray[Any]]]:
-        parts = _parts(file, file.first(plan.fraction))
-        return [{name: part.value(one).values.ravel() for name, one in expressions.items()} for part in parts]
+    A configuration of weaver-core says which fraction of each file is taken, from its first entry on. Elsewhere all
+    jets are, of more than 100,000 about as many in pieces that are spread evenly over each file.
 
-    found, scaling = _look(mapping, files, look, skip_bad=skip_bad), {}
-    for name, bounds in plan.bounds.items():
-        values = np.concatenate([each[name] for each in found]) if found else np.empty(0)
+    Returns
+    -------
+    dict
+        Input → variable → centre and scale.
+
+    Raises
+    ------
+    DataError
+        If a file cannot be read (left out with ``skip_bad``), or there is nothing to measure.
+    """
+    plan, files = mapping.unmeasured, list(files)
+    if plan is None or not plan.bounds:
+        return {}
+    bare = replace(mapping, unmeasured=None, reweighting=None)
+
+    def look(file: MappedReader) -> list[dict[str, dict[str, NDArray[Any]]]]:
+        if plan.fraction is None:
+            parts = _spread_out(file, -(-_ENOUGH // len(files)))
+        else:
+            parts = _parts(file, file.first(plan.fraction))
+        return [part.values_of_inputs(plan.bounds) for part in parts]
+
+    found, measured = _look(bare, files, look, skip_bad=skip_bad), dict[str, dict[str, list[float]]]()
+    for name, variable in plan.bounds:
+        values = np.concatenate([each[name][variable] for each in found]) if found else np.empty(0)
         if not len(values):
-            raise DataError(f"{mapping.path}: there is no value of {name!r} from which to measure its standardisation")
-        scaling[name] = (*measure_scaling(values), *bounds)
-    return {
-        key: replace(
-            one,
-            form=replace(
-                one.form,
-                scaling=tuple(
-                    scaling.get(name, own) for name, own in zip(one.form.names, one.form.scaling, strict=True)
-                ),
-            ),
-        )
-        for key, one in mapping.inputs.items()
-    }
+            raise DataError(
+                f"{mapping.path}: there is no value of {variable!r} from which to measure its standardisation"
+            )
+        measured.setdefault(name, {})[variable] = [*measure_scaling(values)]
+    return measured
+
+
+def _spread_out(file: MappedReader, jets: int) -> Iterator[MappedJets]:
+    """Give all jets of a file, or, where there are more, about so many in pieces from all over it."""
+    there = file.index.n_jets
+    if there <= jets:
+        yield from _parts(file, there)
+        return
+    size = -(-jets // _PIECES)
+    for start in np.linspace(0, there - size, _PIECES).astype(np.int64).tolist():
+        yield file.jets(start, start + size)
 
 
 def _classes(mapping: TreeMapping, files: list[File], names: tuple[str, ...], *, skip_bad: bool) -> dict[str, int]:

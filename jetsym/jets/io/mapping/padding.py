@@ -14,7 +14,7 @@ from jetsym.jets.io.remote import File
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["find_padding", "refuse_padding"]
+__all__ = ["find_empty_ends", "find_padding", "refuse_padding"]
 
 
 def refuse_padding(
@@ -91,6 +91,19 @@ def find_padding(parts: list[NDArray[Any]], counts: NDArray[np.int64]) -> NDArra
             same &= one == value if np.isfinite(value) else ~np.isfinite(one)
         found = found | (same & _at_the_end(same, counts))
     return np.flatnonzero(found)
+
+
+def find_empty_ends(momenta: list[NDArray[Any]], counts: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Tell which particles (P,) have no momentum, (px, py, pz) = 0, and are followed by none that has in their jet.
+
+    Examples
+    --------
+    >>> px = np.array([5.0, 0.0, 3.0, 0.0, 0.0, 0.0])
+    >>> find_empty_ends([px, px, px], np.array([4, 2])).astype(int)
+    array([0, 0, 0, 1, 1, 1])
+    """
+    empty = np.asarray(np.logical_and.reduce([one == 0 for one in momenta]), np.bool_)
+    return empty & _at_the_end(empty, counts) if empty.any() else empty
 
 
 def _constants(parts: list[NDArray[Any]], counts: NDArray[np.int64]) -> list[NDArray[Any]]:

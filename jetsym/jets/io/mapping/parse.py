@@ -6,7 +6,7 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,15 @@ from jetsym.errors import ConfigError, closest
 from jetsym.jets.inputs import InputForm
 from jetsym.jets.io.folds import Fold
 from jetsym.jets.io.mapping.expressions import Expression
-from jetsym.jets.io.mapping.tree_mapping import WEIGHT, Labels, MappedInput, Momentum, Reweighting, TreeMapping
+from jetsym.jets.io.mapping.tree_mapping import (
+    WEIGHT,
+    Labels,
+    MappedInput,
+    Momentum,
+    Reweighting,
+    TreeMapping,
+    Unmeasured,
+)
 from jetsym.jets.io.mapping.weaver import is_number, is_weaver, shown, weaver_mapping
 from jetsym.jets.io.remote import File
 from jetsym.jets.schema import SCALARS
@@ -34,6 +42,8 @@ _DIRECTIONS = (("px", "py", "pz"), ("pt", "eta", "phi"), ("pt", "rapidity", "phi
 _LABELS = ("one_hot", "value", "files")
 #: Inputs of the particles themselves, with what stands where there are none.
 _OF_PARTICLES = {"features": 0.0, "particle_labels": -1.0}
+#: Stands for a centre and a scale that the training data tell.
+_MEASURED = "measured"
 _STANDARDISATION = {"centre": 0.0, "scale": 1.0, "smallest": -math.inf, "largest": math.inf}
 #: Fields of a record of jets, which no column may take.
 _RESERVED = ("jet", "constituents", "label", "jet_label", "jet_pt", "jet_eta", "jet_phi", "jet_energy")
@@ -52,6 +62,9 @@ def load_mapping(
     ConfigError
         If the file cannot be read, or says something that has no meaning; the message names the key.
     """
+    if vectors is not None and (path is None or isinstance(path, TreeMapping)):
+        there = "there is no mapping" if path is None else f"{path.path} has been read already"
+        raise ConfigError(f"vectors={vectors!r} names an input of a configuration of weaver-core, and {there}")
     if tree is not None:
         if (mapping := load_mapping(path, vectors=vectors)) is None:
             raise ConfigError(
@@ -84,17 +97,20 @@ def tagger_mapping(
     vectors: str | None = None,
     tree: str | None = None,
     test: bool = False,
+    standardisation: Mapping[str, Mapping[str, Sequence[float]]] | None = None,
 ) -> TreeMapping | None:
     """Read a mapping for one of jetsym's own taggers, in training or in a test; errors as of :func:`load_mapping`.
 
-    Of a configuration of weaver-core they take the momenta, not the inputs, and in a test its own selection.
+    Of a configuration of weaver-core they take the momenta, not the inputs, and in a test its own selection. In a test
+    inputs are standardised as they were in training, by the ``standardisation`` that the tagger has kept.
     """
     if vectors is not None and path is None:
         raise ConfigError(f"--vectors is {vectors!r}, and --mapping names no configuration of weaver-core")
     mapping = load_mapping(path, vectors=vectors, tree=tree)
     if mapping is None:
         return None
-    return mapping.for_test().for_taggers() if test else mapping.for_taggers()
+    mapping = mapping.for_test().for_taggers() if test else mapping.for_taggers()
+    return mapping.standardised(standardisation or {}) if test or standardisation is not None else mapping
 
 
 def open_mapping(
@@ -224,7 +240,7 @@ def _mapping(path: Path, found: _Section) -> TreeMapping:
     if twice := sorted(columns.keys() & targets):
         raise ConfigError(f"{found.at('targets')} has {twice[0]!r}, which is a column too; expected names of their own")
     selection = found.expression("selection")
-    inputs = _inputs(found)
+    inputs, bounds = _inputs(found)
     friends = _friends(found.section("friends"))
     found.end()
     return TreeMapping(
@@ -246,6 +262,7 @@ def _mapping(path: Path, found: _Section) -> TreeMapping:
         targets=tuple(targets),
         inputs=inputs,
         members={name: name in _OF_PARTICLES for name in inputs},
+        unmeasured=Unmeasured(bounds, fraction=None) if bounds else None,
     )
 
 
@@ -277,7 +294,8 @@ def _momentum(section: _Section) -> Momentum:
     return Momentum(parts, _UNITS[units])
 
 
-def _inputs(found: _Section) -> dict[str, MappedInput]:
+def _inputs(found: _Section) -> tuple[dict[str, MappedInput], dict[tuple[str, str], tuple[float, float]]]:
+    """Return the inputs, and which of their variables are to be measured, with the bounds of these."""
     sections = {name: found.section(name) for name in _OF_PARTICLES}
     if (collections := found.section("collections")) is not None:
         for name in [*collections.left]:
@@ -287,32 +305,45 @@ def _inputs(found: _Section) -> dict[str, MappedInput]:
                     f"{', '.join(_OF_PARTICLES)}"
                 )
             sections[name] = collections.section(name)
-    return {name: _input(each, _OF_PARTICLES.get(name, 0.0)) for name, each in sections.items() if each is not None}
+    there = {name: each for name, each in sections.items() if each is not None}
+    read = {name: _input(each, _OF_PARTICLES.get(name, 0.0)) for name, each in there.items()}
+    bounds = {(name, variable): own for name, (_, each) in read.items() for variable, own in each.items()}
+    return {name: one for name, (one, _) in read.items()}, bounds
 
 
-def _input(section: _Section, fill: float) -> MappedInput:
+def _input(section: _Section, fill: float) -> tuple[MappedInput, dict[str, tuple[float, float]]]:
     length, variables = section.take("length"), section.section("variables")
     section.end()
     if not isinstance(length, int) or isinstance(length, bool) or length < 1:
         raise ConfigError(f"{section.at('length')} is {shown(length)}; expected a number of places of at least 1")
     if variables is None or not variables.left:
         raise ConfigError(f"{section.at('variables')} names none; expected names, with an expression for each")
-    expressions, scaling = [], []
+    expressions, scaling, bounds = [], [], dict[str, tuple[float, float]]()
     for name, said in variables.left.items():
         own = _Section(variables.at(name), said if isinstance(said, dict) else {"of": said})
         expressions.append(_expression(own.take("of"), own.where if isinstance(said, str) else own.at("of")))
         numbers = {key: own.take(key, default) for key, default in _STANDARDISATION.items()}
         own.end()
+        measured = _MEASURED in (numbers["centre"], numbers["scale"])
+        for key in ("centre", "scale") if measured else ():
+            if numbers[key] not in (_MEASURED, _STANDARDISATION[key]):
+                raise ConfigError(
+                    f"{own.at(key)} is {shown(numbers[key])} beside one that is measured; expected both measured, or "
+                    "two numbers"
+                )
+            numbers[key] = _STANDARDISATION[key]
         for key, number in numbers.items():
             if not is_number(number) or math.isnan(number):
-                raise ConfigError(f"{own.at(key)} is {shown(number)}; expected a number, one that is known beforehand")
+                raise ConfigError(f"{own.at(key)} is {shown(number)}; expected a number, or {_MEASURED}")
         if not numbers["smallest"] < numbers["largest"]:
             raise ConfigError(f"{own.where} is clipped to nothing; expected smallest below largest")
         plain = numbers == _STANDARDISATION
         centre, scale, smallest, largest = map(float, numbers.values())
-        scaling.append(None if plain else (centre, scale, smallest, largest))
+        scaling.append(None if plain or measured else (centre, scale, smallest, largest))
+        if measured:
+            bounds[name] = (smallest, largest)
     form = InputForm(tuple(variables.left), length, (fill,) * len(expressions), tuple(scaling))
-    return MappedInput(form, tuple(expressions))
+    return MappedInput(form, tuple(expressions)), bounds
 
 
 def _columns(section: _Section | None, *, weighted: bool) -> dict[str, Expression]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -70,33 +70,47 @@ class _JoinedTable(Table):
         super().__init__(table.path, table.source, table.n_entries, names)
 
     def column(self, name: str) -> Column | None:
-        prefix = _prefix(name, self._tables)
+        prefix = self._home(name)
         return self._tables[prefix].column(name.removeprefix(prefix))
 
     def index(self, names: Sequence[str], layout: Layout) -> FileIndex:
+        homes = {name: self._home(name) for name in names}
         found = {
-            prefix: table.index([n.removeprefix(prefix) for n in names if _prefix(n, self._tables) == prefix], layout)
+            prefix: table.index([n.removeprefix(prefix) for n, home in homes.items() if home == prefix], layout)
             for prefix, table in self._tables.items()
         }
         return replace(
             found[""],
             particles=max(each.particles for each in found.values()),
             depths={prefix + name: depth for prefix, each in found.items() for name, depth in each.depths.items()},
-            reader=partial(_JoinedReader, found),
+            reader=partial(_JoinedReader, found, homes),
         )
 
+    def _home(self, name: str) -> str:
+        """Find the friend that a column is of, by the beginning of its name; nothing for the file itself.
 
-def _prefix(name: str, prefixes: Iterable[str]) -> str:
-    """Find the friend that a column is of, by the longest beginning of its name; nothing for the file itself."""
-    return max((prefix for prefix in prefixes if name.startswith(prefix)), key=len)
+        Raises
+        ------
+        DataError
+            If both have such a column.
+        """
+        named = [prefix for prefix in self._tables if name.startswith(prefix)]
+        there = [prefix for prefix in named if self._tables[prefix].column(name.removeprefix(prefix)) is not None]
+        if len(there) > 1:
+            own = name.removeprefix(there[1])
+            raise DataError(
+                f"{self.source} has the branch {name!r}, and its friend {there[1][:-1]} has {own!r}; give the friend "
+                "another name in the mapping"
+            )
+        return max(there or named, key=len)
 
 
 class _JoinedReader(JetReader):
     """Open files of which each has some of the columns."""
 
-    def __init__(self, indices: Mapping[str, FileIndex], index: FileIndex) -> None:
+    def __init__(self, indices: Mapping[str, FileIndex], homes: Mapping[str, str], index: FileIndex) -> None:
         super().__init__(index)
-        self._indices, self._stack = indices, ExitStack()
+        self._indices, self._homes, self._stack = indices, homes, ExitStack()
 
     def __enter__(self) -> Self:
         self._readers = {prefix: self._stack.enter_context(each.reader(each)) for prefix, each in self._indices.items()}
@@ -118,7 +132,7 @@ class _JoinedReader(JetReader):
         return reader.nested(own, start, stop)
 
     def _of(self, name: str) -> tuple[JetReader, str]:
-        prefix = _prefix(name, self._readers)
+        prefix = self._homes[name]
         return self._readers[prefix], name.removeprefix(prefix)
 
 

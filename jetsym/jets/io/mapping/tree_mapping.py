@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,7 +21,7 @@ from jetsym.jets.schema import WEIGHT
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["WEIGHT", "Labels", "MappedInput", "Momentum", "Reweighting", "TreeMapping", "Unmeasured", "cartesian"]
+__all__ = ["WEIGHT", "Labels", "MappedInput", "Momentum", "Reweighting", "TreeMapping", "Unmeasured"]
 
 
 @dataclass(frozen=True)
@@ -112,16 +112,16 @@ class Unmeasured:
     Parameters
     ----------
     bounds
-        Variables of inputs whose centre and scale are measured, with the bounds at which they are clipped.
+        Variables whose centre and scale are measured, each with its input, and the bounds at which they are clipped.
     fraction
-        Of the entries of each file, from the first on, that are measured.
+        Of the entries of each file, from the first on, that are measured; None for some from all over each file.
     labels
         Columns that are the label if they are whole numbers.
     """
 
-    bounds: Mapping[str, tuple[float, float]]
-    fraction: float
-    labels: tuple[str, ...]
+    bounds: Mapping[tuple[str, str], tuple[float, float]]
+    fraction: float | None
+    labels: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -171,6 +171,8 @@ class TreeMapping:
         The selection of jets that a network is tested with.
     unmeasured
         What must be measured first.
+    part_of
+        Fingerprint of the mapping of which this one reads a part.
     fold
         Of whose jets all of this is.
     """
@@ -198,6 +200,7 @@ class TreeMapping:
     of_weaver: bool = False
     test_selection: Expression | None = None
     unmeasured: Unmeasured | None = None
+    part_of: str | None = None
     fold: Fold | None = None
 
     def expressions(self) -> list[Expression]:
@@ -234,6 +237,8 @@ class TreeMapping:
         if not self.of_weaver:
             return self
         weights = None if isinstance(self.reweighting, WeaverWeights) else self.reweighting
+        if self.test_selection is self.selection and weights is self.reweighting:
+            return self
         mark = f"{self.fingerprint} test"
         return replace(self, selection=self.test_selection, reweighting=weights, fingerprint=mark)
 
@@ -254,7 +259,41 @@ class TreeMapping:
             )
         plan = self.unmeasured
         plan = None if plan is None or not plan.labels else replace(plan, bounds={})
-        return replace(self, inputs={}, unmeasured=plan, fingerprint=f"{self.fingerprint} momenta")
+        momenta = f"{self.fingerprint} momenta"
+        return replace(self, inputs={}, unmeasured=plan, fingerprint=momenta, part_of=self.fingerprint)
+
+    def standardised(self, measured: Mapping[str, Mapping[str, Sequence[float]]]) -> TreeMapping:
+        """Return the same with the standardisation of its inputs known: input → variable → centre and scale.
+
+        Raises
+        ------
+        ConfigError
+            If one of those that have to be measured is not among them.
+        """
+        plan = self.unmeasured
+        if plan is None or not plan.bounds:
+            return self
+        found = {}
+        for (name, variable), bounds in plan.bounds.items():
+            of_input = measured.get(name) if isinstance(measured, Mapping) else measured
+            numbers = of_input.get(variable) if isinstance(of_input, Mapping) else of_input
+            if numbers is None:
+                raise ConfigError(
+                    f"{self.path}: {name}.{variable} is standardised by what is measured on the training data, and "
+                    "that is not known here; train with this mapping first"
+                )
+            numbers = [*numbers] if isinstance(numbers, list | tuple) else []
+            if len(numbers) != 2 or not all(isinstance(each, int | float) and np.isfinite(each) for each in numbers):
+                raise ConfigError(
+                    f"the standardisation of {name}.{variable} is {measured!r:.200}; expected its centre and scale"
+                )
+            found[name, variable] = (float(numbers[0]), float(numbers[1]), *bounds)
+        inputs = {}
+        for name, one in self.inputs.items():
+            pairs = zip(one.form.names, one.form.scaling, strict=True)
+            scaling = tuple(found.get((name, variable), own) for variable, own in pairs)
+            inputs[name] = replace(one, form=replace(one.form, scaling=scaling))
+        return replace(self, inputs=inputs, unmeasured=replace(plan, bounds={}) if plan.labels else None)
 
     @property
     def is_unmeasured(self) -> bool:
@@ -294,36 +333,3 @@ class TreeMapping:
         """Return the same with the weights known."""
         assert isinstance(self.reweighting, Reweighting)
         return replace(self, reweighting=replace(self.reweighting, table=table))
-
-
-def cartesian(parts: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
-    """Return (E, px, py, pz) of n momenta, from any of the forms that they have; what is stored so is taken over.
-
-    Examples
-    --------
-    >>> parts = {"pt": np.array([3.0]), "eta": np.array([0.0]), "phi": np.array([0.0]), "mass": np.array([4.0])}
-    >>> [values.item() for values in cartesian(parts)]
-    [5.0, 3.0, 0.0, 0.0]
-    >>> parts["rapidity"] = parts.pop("eta") + np.arctanh(12 / 13)
-    >>> [round(values.item(), 12) for values in cartesian(parts)]
-    [13.0, 3.0, 0.0, 12.0]
-    """
-    if "px" in parts and "energy" in parts:
-        return [parts[name] for name in ("energy", "px", "py", "pz")]
-    with np.errstate(all="ignore"):  # what is not finite is found and counted later
-        wide = {name: one.astype(np.float64) for name, one in parts.items()}
-        if "px" in parts:
-            px, py, pz = (parts[name] for name in ("px", "py", "pz"))
-        else:
-            px, py = wide["pt"] * np.cos(wide["phi"]), wide["pt"] * np.sin(wide["phi"])
-        if "rapidity" in parts:  # E = mT cosh y and pz = mT sinh y, with mT² = m² + pT²
-            if "energy" in parts:
-                return [parts["energy"], px, py, wide["energy"] * np.tanh(wide["rapidity"])]
-            transverse = np.hypot(wide["mass"], wide["pt"])
-            return [transverse * np.cosh(wide["rapidity"]), px, py, transverse * np.sinh(wide["rapidity"])]
-        if "eta" in parts:
-            pz = wide["pt"] * np.sinh(wide["eta"])
-        if "energy" in parts:
-            return [parts["energy"], px, py, pz]
-        squares = [one.astype(np.float64) ** 2 for one in (wide["mass"], px, py, pz)]
-        return [np.sqrt(np.sum(squares, axis=0)), px, py, pz]

@@ -127,9 +127,10 @@ class _Options:
         if not inputs:
             raise ConfigError(f"{self.path}: inputs are none; expected at least one")
         automatic = {
-            name: self._bounds(name)
-            for name, one in self.parameters.items()
-            if one["center"] == "auto" and not name.endswith("_mask")
+            (key, name): self._bounds(name)
+            for key, one in inputs.items()
+            for name in one.form.names
+            if self.parameters[name]["center"] == "auto" and not name.endswith("_mask")
         }
         labels, columns, custom = self._labels()
         columns = self._columns() | columns
@@ -157,7 +158,7 @@ class _Options:
             test_selection=self.selection("test_time_selection") or selection,
             unmeasured=None
             if not automatic and not custom
-            else Unmeasured(automatic, float(preprocess.get("data_fraction", 0.1)), custom),
+            else Unmeasured(automatic, self.fraction(preprocess), custom),
         )
         named = set(mapping.branches(mapping.expressions())) | self.variables.keys()
         if _TRAINING in named:
@@ -196,6 +197,13 @@ class _Options:
     def of(self, name: str, where: str) -> Expression:
         """Return what a name means, a branch or a new variable."""
         return Expression.parse(f"`{name}`", where=f"{self.path}: {where}")
+
+    def fraction(self, preprocess: dict[str, Any]) -> float:
+        """Return the part of the entries of each file that standardisation is measured on; all, where it is null."""
+        found = preprocess.get("data_fraction", 0.1)
+        if found is not None and not (is_number(found) and 0 < found <= 1):
+            raise ConfigError(f"{self.path}: preprocess.data_fraction is {shown(found)}; expected a part of 1, or null")
+        return 1.0 if found is None else float(found)
 
     def _input(self, key: str, preprocess: dict[str, Any]) -> MappedInput:
         where = f"{self.path}: inputs.{key}"

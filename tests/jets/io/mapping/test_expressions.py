@@ -37,7 +37,7 @@ def value(text: str) -> np.ndarray:
         ("0 < a < 3", "(0 < a) & (a < 3)"),
         ("a > 1 and not b or n == 250", "(a > 1) & (b == 0) | (n == 250)"),
         ("n & 2", None),
-        ("b + b", "b.astype(int) + b.astype(int)"),
+        ("b + b", None),
         ("where(b, a, -a) != 1.5", None),
         ("min(a, n, 3) + max(a, 0)", "np.minimum(np.minimum(a, n), 3) + np.maximum(a, 0)"),
         ("hypot(a, 2) + arctan2(a, n)", None),
@@ -144,8 +144,8 @@ def test_names_that_are_no_plain_words():
         ("1_000 a", "is no expression"),
         ("a\x00", "is no expression"),
         ("yield a", "is no expression"),
-        ("", "an expression of 0 characters; expected 1 to 1000"),
-        ("a" + "+a" * 600, "an expression of 1201 characters; expected 1 to 1000"),
+        ("", "an expression of 0 characters; expected 1 to 10000"),
+        ("a" + "+a" * 6000, "an expression of 12001 characters; expected 1 to 10000"),
     ],
 )
 def test_what_is_not_allowed_is_refused_when_it_is_parsed(text, piece):

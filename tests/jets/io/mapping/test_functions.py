@@ -15,6 +15,7 @@ FLAT = {
     "x": np.array([3.0, -1.0, 2.0, 7.5, 0.0, 4.0, -2.0, 4.0, 1.0, 6.0], "float32"),
     "k": np.array([211, -211, 22, 130, 11, 22, -13, 2112, 211, 0], "int32"),
     "mu": np.array([0, 1, 0, 0, 1, 1, 0, 0, 0, 1], "int32"),
+    "odd": np.array([2.0, np.nan, 1.0, np.nan, 0.0, np.nan, -np.inf, np.nan, np.inf, 6.0], "float32"),
 }
 JETS = {
     "pt": np.array([500.0, 620.0, 30.0, 700.0, 80.0]),
@@ -85,6 +86,27 @@ def check(text: str, expected: object) -> None:
         "(x > 2) == True",
         "np.isin(bits, [4, 7])",
         "np.abs(k) * (mu != 0)",
+        "ak.sort(odd, axis=1)",
+        "ak.sort(odd, axis=1, ascending=False)",
+        "x[ak.argsort(odd, axis=1)]",
+        "x[ak.argsort(odd, axis=1, ascending=False)]",
+        "ak.min(odd, axis=1)",
+        "np.max(odd, axis=1)",
+        "ak.max(odd, axis=1)",
+        "ak.sum(odd, axis=1)",
+        "((x > 2) + (k > 0)) * 3",
+        "((pt > 50) + (flag == 1) + (pt < 500)) * 1",
+        "(x > 2) + (mu == 1) * 0.5",
+        "ak.concatenate([x, odd[mu == 0], k], axis=1)",
+        "ak.concatenate([ak.singletons(pt), x], 1)",
+        "ak.local_index(x, 1)",
+        "ak.values_astype(mu, 'bool') * 2",
+        "ak.values_astype(x, 'int32') + 0",
+        "np.ones_like(pt, dtype='float32')",
+        "np.argmax(np.stack([pt, flag, qcd * 600], axis=1), axis=1)",
+        "np.argmin(np.stack([pt, flag, qcd], -1), -1)",
+        "np.sum(np.stack((flag, qcd), axis=1), axis=1) + 1",
+        "np.max(np.stack([pt, 100 + flag], axis=1), axis=1)",
     ],
 )
 def test_as_awkward_does_it(text):
@@ -233,4 +255,51 @@ def test_what_has_no_meaning_is_refused_by_name(text, piece):
 )
 def test_what_has_no_meaning_for_these_values_is_refused(text, kind, piece):
     with pytest.raises(kind, match=piece):
+        quantity(text)
+
+
+VECTORS = ("px", "py", "pz", "energy", "pt", "eta", "phi", "mass")
+
+
+@pytest.mark.parametrize("part", VECTORS)
+@pytest.mark.parametrize(
+    "text",
+    [
+        "_p4_from_ptetaphie(abs(x) + 1, x / 9, k / 900, pt + 50)",
+        "_p4_from_ptetaphim(pt, flag, qcd, bits)",
+        "_p4_from_pxpypze(x, k, mu, pt + 3000)",
+        "_p4_from_ptetaphim(abs(x) + 1, x / 9, k / 900, 1) + _p4_from_ptetaphim(pt, flag, qcd, bits)",
+        "_p4_from_ptetaphim(abs(x) + 1, x / 9, k / 900, 1)[x > 1]",
+    ],
+)
+def test_four_momenta_are_those_of_weaver(text, part):
+    tools = pytest.importorskip("weaver.utils.data.tools")
+    double = {name: ak.values_astype(ak.Array(values), "float64") for name, values in ARRAYS.items()}
+    functions = {name: getattr(tools, name) for name in dir(tools) if name.startswith("_p4")}
+    vectors = eval(text, functions | double)  # noqa: S307  the text is this file's own
+    check(f"({text}).{part}", getattr(vectors, part))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("sqrt(_p4_from_pxpypze(x, x, x, x))", "a four-momentum where a number is expected"),
+        ("_p4_from_pxpypze(x, x, x, x) + pt", "a four-momentum where a number is expected"),
+        ("_p4_from_pxpypze(x, x, x, x) > 2", "a four-momentum where a number is expected"),
+        ("sum(_p4_from_pxpypze(x, x, x, x))", "sum of four-momenta"),
+        ("x.px", "of what is no four-momentum"),
+        ("_p4_from_pxpypze(x, x, x, x).charge", "Attribute"),
+        ("_p4_from_pxpypze(x, x, x)", "with 3 arguments"),
+        ("np.argmax(np.stack([pt, flag], axis=0), axis=1)", "np.argmax of np.stack"),
+        ("np.median(np.stack([pt, flag], axis=1), axis=1)", "np.median of np.stack"),
+        ("np.argmax(np.stack([x, k], axis=1), axis=1)", "several values per jet"),
+        ("ak.values_astype(x, 'object')", "of an unknown type"),
+        ("ak.values_astype(x, 3)", "of an unknown type"),
+        ("ak.concatenate([x, pt], axis=1)", "one value per jet"),
+        ("ak.concatenate([x, k])", "without axis=1"),
+        ("ak.singletons(x)", "singletons of what has no value per jet"),
+    ],
+)
+def test_what_is_no_four_momentum_and_no_stack(text, message):
+    with pytest.raises(ConfigError, match=message):
         quantity(text)

@@ -428,6 +428,16 @@ def test_friends(tmp_path, mapped):
     (tmp_path / "more.root").unlink()
     with pytest.raises(DataError, match="more.root: cannot be opened"):
         read(path, mapping=mapped(particles, **keys))
+    # A branch of the file itself may begin with the name of a friend that has none such.
+    own = {f"p_{part}": truth.lists(part) for part in ("pt", "eta")} | {"Extra.m": truth.jet_pt * 2}
+    path = write_ttree(tmp_path / "a.root", y=truth.label, **own)
+    keys = {"columns": {"w": "`Extra.w`", "m": "`Extra.m`"}, "friends": {"Extra": friends["Extra"]}}
+    jets = read(path, mapping=mapped(particles, **keys))
+    np.testing.assert_allclose(jets.columns["w"], truth.jet_pt)
+    np.testing.assert_allclose(jets.columns["m"], truth.jet_pt * 2)
+    path = write_ttree(tmp_path / "a.root", y=truth.label, **own, **{"Extra.w": truth.jet_pt * 2})
+    with pytest.raises(DataError, match="has the branch 'Extra.w', and its friend Extra has 'w'; give the friend"):
+        read(path, mapping=mapped(particles, **keys))
     with pytest.raises(ConfigError, match="friends: Extra is 3; expected a name"):
         read(path, mapping=mapped(particles, friends={"Extra": 3}))
 

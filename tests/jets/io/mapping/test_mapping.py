@@ -558,7 +558,9 @@ def test_probing_through_a_mapping(pair, write_mapping, monkeypatch, command):
     module = {"probe": "jetsym.probing.probe", "attribute": "jetsym.probing.measure.attribution"}[command]
     given = []
     monkeypatch.setattr(f"{module}.{command}", lambda model, inputs, **options: given.append((inputs, options)))
-    monkeypatch.setattr("jetsym.jets.checkpoint.load", lambda model: SimpleNamespace(max_particles=3))
+    monkeypatch.setattr(
+        "jetsym.jets.checkpoint.load", lambda model: SimpleNamespace(max_particles=3, standardisation=None)
+    )
     mapping = str(write_mapping())
     getattr(symmetry, command)("run", inputs=str(path), mapping=mapping, limit=7)
     (jets, options), expected = given[0], read(path, mapping=mapping, limit=7)

@@ -11,7 +11,9 @@ import awkward as ak
 import numpy as np
 import pytest
 import torch
+import uproot
 import yaml
+from weaver_batches import assert_equal, of_weaver, written
 
 from jetsym.cli import main
 from jetsym.errors import ConfigError, DataError
@@ -92,42 +94,6 @@ OTHERS = {
 }
 
 
-def written(path: Path, content: dict[str, Any]) -> str:
-    path.write_text(yaml.safe_dump(content, sort_keys=False))
-    return str(path)
-
-
-def of_weaver(configuration: str, files: list[Path]) -> dict[str, dict[str, np.ndarray]]:
-    """Return what weaver-core's loader gives of files in a test, jet by jet."""
-    from weaver.utils.dataset import SimpleIterDataset
-
-    options = {"for_training": False, "fetch_by_files": True, "fetch_step": len(files), "async_load": False}
-    jets = iter(SimpleIterDataset({"": [str(file) for file in files]}, configuration, **options))
-    rows = []
-    while True:
-        try:
-            rows.append(jets.__next__())
-        except StopIteration:
-            break
-    parts = dict(zip(("inputs", "labels", "observers"), zip(*rows, strict=True), strict=True))
-    return {
-        kind: {name: np.stack([each[name] for each in found]) for name in found[0]} for kind, found in parts.items()
-    }
-
-
-def assert_equal(found: JetBatch, expected: dict[str, dict[str, np.ndarray]]) -> None:
-    """Compare inputs, observers and a simple label with weaver-core's."""
-    assert found.inputs.keys() == expected["inputs"].keys()
-    for name, values in expected["inputs"].items():
-        own = found.inputs[name].numpy()
-        assert own.reshape(values.shape).dtype == values.dtype
-        assert np.allclose(own.reshape(values.shape), values, rtol=1e-6, atol=1e-6), name
-    for name, values in expected["observers"].items():
-        assert np.allclose(found.columns[name].numpy(), values, rtol=1e-6, atol=0), name
-    if "_label_" in expected["labels"]:
-        assert np.array_equal(found.label.numpy(), expected["labels"]["_label_"])
-
-
 @pytest.mark.parametrize("name", JETCLASS_CONFIGURATIONS)
 def test_configurations_of_jetclass_on_the_bundled_sample(tmp_path, name):
     content, scalars = JETCLASS_CONFIGURATIONS[name]
@@ -173,9 +139,10 @@ def two_class_file(tmp_path_factory, jetclass_columns, write_tree) -> Callable[.
 @pytest.mark.parametrize("name", OTHERS)
 def test_configurations_of_top_and_quark_gluon_tagging(tmp_path, two_class_file, name, suffix):
     configuration = written(tmp_path / f"{name}.yaml", OTHERS[name])
-    files = [two_class_file(seed=1, name=f"a{suffix}"), two_class_file(seed=2, name=f"b{suffix}")]
+    files = [two_class_file(520, seed=1, name=f"a{suffix}"), two_class_file(500, seed=2, name=f"b{suffix}")]
     found = read(files, mapping=configuration)
     assert max(found.n_particles) == 128  # some jets are longer than the inputs
+    assert len(found) == 1020
     assert_equal(found, of_weaver(configuration, files))
     assert found.classes == tuple(OTHERS[name]["labels"]["value"])
     assert len(found.scalar_names) == (6 if name == "qg_kinpid" else 0)
@@ -534,3 +501,58 @@ def test_file_lists_of_weaver_name_their_samples(tmp_path, two_class_file):
     configuration, files = written(tmp_path / "top.yaml", TOP), [two_class_file(20, seed=1), two_class_file(30, seed=2)]
     found = read([f"QCD:{files[0]}", f"Top:{files[1].parent}/*.root"], mapping=configuration)
     assert torch.equal(found.inputs["pf_features"], read(files, mapping=configuration).inputs["pf_features"])
+
+
+def test_zeros_behind_the_particles_are_none(tmp_path, two_class_file):
+    file = two_class_file(40, seed=4)
+    arrays = uproot.open(file)["tree"].arrays(library="ak")
+    counts = ak.num(arrays.part_px)
+    padded = {
+        name: ak.concatenate([arrays[name], ak.values_astype(ak.zeros_like(arrays.part_px[:, :3]), "float32")], axis=1)
+        for name in arrays.fields
+        if name.startswith("part_")
+    }
+    filled = two_class_file(40, seed=4, name="filled.root", **padded)
+    configuration = written(tmp_path / "top.yaml", TOP)
+    found, without = (read(one, mapping=configuration, max_particles=1000) for one in (filled, file))
+    assert_equal(found, of_weaver(configuration, [filled]))  # with the zeros, as they stand in the file
+    assert ak.all(ak.num(padded["part_px"]) > counts)
+    assert torch.equal(found.n_particles, torch.as_tensor(ak.to_numpy(counts)))
+    assert torch.equal(found.p4, without.p4)
+    assert torch.equal(found.jet_p4, without.jet_p4)
+    within = {name: ak.concatenate([one[:, -1:] * 0, one], axis=1) for name, one in padded.items()}
+    with pytest.raises(DataError, match="are padding, by px = 0, py = 0, pz = 0"):
+        read(two_class_file(40, seed=4, name="within.root", **within), mapping=configuration)
+    constant = {name: ak.where(ak.local_index(one) < counts[:, None], one, -999) for name, one in padded.items()}
+    with pytest.raises(DataError, match="are padding, by px = -999"):
+        read(two_class_file(40, seed=4, name="constant.root", **constant), mapping=configuration)
+
+
+def test_a_cache_of_a_configuration_trains_a_tagger(tmp_path, two_class_file, capsys):
+    labels = {"jet_isTop": "label", "jet_isQCD": "1 - label"}
+    content = tagging([*FLAG_FEATURES, *DISPLACEMENTS], [*labels], new_variables=TANH | labels)
+    content["inputs"]["mine"] = content["inputs"].pop("pf_vectors")
+    configuration, file = written(tmp_path / "top.yaml", content), str(two_class_file(60))
+    named, cache = ["--mapping", configuration, "--vectors", "mine"], str(tmp_path / "cache")
+    assert main(["convert", file, "--out", cache, *named]) in (0, None)
+    how = {"epochs": 1, "options": {"width": 8, "blocks": 1, "heads": 2}, "device": "cpu", "max_particles": 16}
+    how |= {"mapping": configuration, "vectors": "mine", "progress": False}
+    train(cache, tmp_path / "run", **how)
+    train(cache, tmp_path / "streamed", val=cache, stream=True, batch_size=20, **how)
+    for mapping in (tagger_mapping(configuration, vectors="mine"), None):
+        found = read(cache, mapping=mapping)
+        assert bool(found.inputs) == (mapping is None)
+        assert torch.equal(found.p4, read(file, mapping=configuration, vectors="mine").p4)
+    other = written(tmp_path / "other.yaml", content | {"selection": "jet_pt > 600"})
+    with pytest.raises(ConfigError, match="made with another mapping"):
+        train(cache, tmp_path / "other", **how | {"mapping": other})
+    assert main(["evaluate", str(tmp_path / "run"), cache, *named, "--device", "cpu"]) in (
+        0,
+        None,
+    )  # no other selection
+    assert main(["inspect", file, *named]) in (0, None)
+    capsys.readouterr()
+    assert main(["inspect", file, "--vectors", "mine"]) != 0
+    assert "vectors='mine' names an input of a configuration of weaver-core, and there is no mapping" in (
+        " ".join(capsys.readouterr().err.split())
+    )

@@ -1,0 +1,100 @@
+"""Standardisation of inputs that is measured on the training jets once, and then kept with the run."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from lightning_fabric import Fabric
+
+from jetsym.errors import DataError, JetsymError
+from jetsym.jets.io.formats.cached import load_manifest
+from jetsym.jets.io.mapping.measure import measure_standardisation
+from jetsym.jets.io.mapping.parse import tagger_mapping
+from jetsym.jets.io.mapping.tree_mapping import TreeMapping
+from jetsym.jets.io.paths import jet_files
+from jetsym.jets.models import Tagger
+from jetsym.training.config import TrainConfig
+
+__all__ = ["Measured", "with_standardisation"]
+
+#: Input → variable → centre and scale.
+Measured = dict[str, dict[str, list[float]]]
+
+
+def with_standardisation(
+    config: TrainConfig, fabric: Fabric, *, kept: Measured | None = None, source: Tagger | None = None
+) -> TrainConfig:
+    """Return the configuration with the standardisation that its mapping leaves to be measured.
+
+    Parameters
+    ----------
+    config
+        Of the run; what it says itself is taken.
+    fabric
+        The first of its processes measures for all.
+    kept
+        What the run to be continued has measured.
+    source
+        The tagger that the run begins from; what it was trained with is taken if it knows all variables.
+
+    Raises
+    ------
+    ConfigError
+        If what is given is not of all variables.
+    DataError
+        If there is nothing to measure.
+    """
+    mapping = tagger_mapping(config.mapping, vectors=config.vectors, tree=config.tree)
+    plan = None if mapping is None else mapping.unmeasured
+    if mapping is None or plan is None or not plan.bounds:
+        return config
+    known = config.standardisation or kept
+    if known is None and source is not None and source.standardisation is not None:
+        earlier = source.standardisation
+        known = earlier if all(variable in earlier.get(name, {}) for name, variable in plan.bounds) else None
+    if known is None:
+        found: Measured | JetsymError | None = None
+        if fabric.is_global_zero:
+            try:
+                found = _measured(mapping, config)
+            except JetsymError as error:
+                found = error
+        found = fabric.broadcast(found)
+        if isinstance(found, JetsymError):
+            raise found
+        known = found
+    mapping.standardised(known or {})  # which refuses what is not complete
+    return replace(config, standardisation=known)
+
+
+def _measured(mapping: TreeMapping, config: TrainConfig) -> Measured:
+    """Measure on the training files; caches of them know what was measured when they were made."""
+    assert mapping.unmeasured is not None
+    files = jet_files(config.data)
+    caches = [file for file in files if isinstance(file, Path) and file.is_dir()]
+    if not caches:
+        fold = config.held_out
+        mapping = mapping if fold is None else replace(mapping, fold=fold.rest)
+        return measure_standardisation(mapping, files, skip_bad=config.skip_bad)
+    found = [_of_cache(folder, mapping) for folder in caches]
+    if len(caches) < len(files) or any(one != found[0] for one in found):
+        raise DataError(
+            f"{caches[0]} and the other places of --data are standardised each by itself, as its mapping says; "
+            "expected one cache of all of them, or files"
+        )
+    return found[0]
+
+
+def _of_cache(folder: Path, mapping: TreeMapping) -> Measured:
+    forms, found = load_manifest(folder).get("inputs", {}), Measured()
+    assert mapping.unmeasured is not None
+    for name, variable in mapping.unmeasured.bounds:
+        form = forms.get(name, {"names": (), "scaling": ()})
+        scaling = dict(zip(form["names"], form["scaling"], strict=True)).get(variable)
+        if scaling is None:
+            raise DataError(
+                f"{folder} is a cache without {name}.{variable}; expected one that was made with the mapping"
+            )
+        found.setdefault(name, {})[variable] = [*scaling[:2]]
+    return found
