@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from jetsym.atoms.training.finetune import add_uncertainty, finetune
     from jetsym.atoms.training.train import train
     from jetsym.atoms.workflows.calculators import calculator, uncertainty
+    from jetsym.atoms.workflows.check import check
+    from jetsym.atoms.workflows.check_report import Check
     from jetsym.atoms.workflows.evaluation import Evaluation, evaluate
     from jetsym.atoms.workflows.phonon_report import PhononReport
     from jetsym.atoms.workflows.phonons import phonons
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from jetsym.atoms.workflows.symmetrized import SymmetrizedCalculator
 
 __all__ = [
+    "Check",
     "Evaluation",
     "Model",
     "PhononReport",
@@ -33,6 +36,7 @@ __all__ = [
     "SymmetrizedCalculator",
     "add_uncertainty",
     "calculator",
+    "check",
     "evaluate",
     "finetune",
     "load",
@@ -50,6 +54,7 @@ __getattr__, __dir__ = attach(
     __name__,
     __all__,
     {
+        "Check": "jetsym.atoms.workflows.check_report",
         "Evaluation": "jetsym.atoms.workflows.evaluation",
         "Model": "jetsym.atoms.model",
         "PhononReport": "jetsym.atoms.workflows.phonon_report",
@@ -58,6 +63,7 @@ __getattr__, __dir__ = attach(
         "SymmetrizedCalculator": "jetsym.atoms.workflows.symmetrized",
         "add_uncertainty": "jetsym.atoms.training.finetune",
         "calculator": "jetsym.atoms.workflows.calculators",
+        "check": "jetsym.atoms.workflows.check",
         "evaluate": "jetsym.atoms.workflows.evaluation",
         "finetune": "jetsym.atoms.training.finetune",
         "load": "jetsym.atoms.model",

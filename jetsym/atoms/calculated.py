@@ -59,6 +59,8 @@ class Calculated:
         The calculator. It is given copies of structures alone, and what it returns is copied.
     frames
         Structures that it is asked about: one with a volume, and one without.
+    per_component
+        Divide every output by the root of its size, so that A is a root mean square over atoms and components.
 
     Raises
     ------
@@ -68,8 +70,8 @@ class Calculated:
         It implements no output that is known here.
     """
 
-    def __init__(self, calculator: Any, frames: Sequence[Atoms]) -> None:
-        self.calculator = calculator
+    def __init__(self, calculator: Any, frames: Sequence[Atoms], *, per_component: bool = False) -> None:
+        self.calculator, self._per_component = calculator, per_component
         self.name = type(calculator).__name__
         self.calls = 0
         self.kinds: dict[str, Kind] = {}
@@ -132,6 +134,8 @@ class Calculated:
                     f"{self.name} gives no {lacking[0]} for structure {place} ({one.get_chemical_formula()}), as it "
                     "does for others; measure such structures by themselves"
                 )
+            if self._per_component:
+                found = {name: values / np.sqrt(values.size) for name, values in found.items()}
             rows.append({name: found.get(name, np.zeros((1, 3, 3))) for name in self.kinds})
         return {name: np.stack([row[name] for row in rows]) for name in self.kinds}
 
