@@ -104,9 +104,17 @@ COMMANDS: dict[str, Command | CommandGroup] = {
         "jetsym.commands.training:evaluate",
         "measure how well a tagger does on unrotated and rotated jets, or how good the scores in a file are",
         positional=True,
-        instead={"--scores": "jetsym.commands.training:evaluate_scores"},
+        instead={
+            "--scores": "jetsym.commands.training:evaluate_scores",
+            "--weaver": "jetsym.commands.weaver:evaluate",
+        },
     ),
-    "predict": Command("jetsym.commands.training:predict", "write a tagger's probabilities for jets to a file", True),
+    "predict": Command(
+        "jetsym.commands.training:predict",
+        "write a tagger's probabilities for jets to a file",
+        positional=True,
+        instead={"--weaver": "jetsym.commands.weaver:predict"},
+    ),
     "export": Command(
         "jetsym.commands.training:export", "write a tagger for other programs: ONNX, or weaver's layout", True
     ),
@@ -115,7 +123,10 @@ COMMANDS: dict[str, Command | CommandGroup] = {
         "measure the symmetry of a trained tagger, layer by layer",
         positional=True,
         skip=frozenset({"action", "call", "outputs"}),
-        instead={"--calculator": "jetsym.commands.symmetry:probe_calculator"},
+        instead={
+            "--weaver": "jetsym.commands.weaver:probe",
+            "--calculator": "jetsym.commands.symmetry:probe_calculator",
+        },
     ),
     "attribute": Command(
         "jetsym.commands.symmetry:attribute",

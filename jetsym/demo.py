@@ -195,7 +195,7 @@ def findings(metrics: dict[str, Any], reports: dict[str, SymmetryReport]) -> lis
         f"{_untrained(plain)} (mean and standard deviation of several initialisations); rounding alone would give "
         f"{at_most(rotated['noise_floor'])}. " + _verdict(plain, rotated),
         _where(reports),
-        *[text for report in reports.values() for text in report.sentences()[1 + len(report.equivariance) :]],
+        *[text for report in reports.values() for text in report.sentences()[1 + len(report.outputs) :]],
     ]
 
 

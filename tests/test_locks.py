@@ -65,6 +65,23 @@ except JetsymError as error:
 """
 )
 CLI = AS_HOST + "import torch; torch.set_num_threads(1); from jetsym.cli import main; sys.exit(main(sys.argv[1:]))"
+#: Whoever gets a lock holds it until a file appears, before any work is done.
+HELD_CLI = CLI.replace(
+    "import torch",
+    """
+import contextlib, time
+from pathlib import Path
+go, lock, locks.LOOKS = Path(sys.argv.pop(1)), locks.locked, 1000
+@contextlib.contextmanager
+def held(*arguments, **options):
+    with lock(*arguments, **options):
+        while not go.exists():
+            time.sleep(0.01)
+        yield
+locks.locked = held
+import torch""",
+    1,
+)
 
 
 @contextlib.contextmanager
@@ -403,11 +420,14 @@ def test_two_trainings_on_one_folder(jetclass_file: Any, tmp_path: Path, hosts: 
     """One goes on, and its result is that of a run by itself; the other ends in one line."""
     words = ["train", "--data", str(jetclass_file(n=80)), *OPTIONS, "--out"]
     assert main([*words, str(tmp_path / "alone")]) == 0
-    folder = tmp_path / "run"
+    folder, go = tmp_path / "run", tmp_path / "go"
     with (
-        started(CLI, *words, folder, host=hosts[0]) as first,
-        started(CLI, *words, folder, host=hosts[1]) as second,
+        started(HELD_CLI, go, *words, folder, host=hosts[0]) as first,
+        started(HELD_CLI, go, *words, folder, host=hosts[1]) as second,
     ):
+        while first.poll() is None and second.poll() is None:  # the one that holds the lock waits for the other to end
+            time.sleep(0.01)
+        go.touch()
         said = {process: process.communicate()[1] for process in (first, second)}
     statuses = {process.returncode: process for process in said}
     assert sorted(statuses) == [0, 1]

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from jetsym.lazy import attach
 
 if TYPE_CHECKING:
+    from jetsym.atoms.graphs import Graphs, graph
     from jetsym.atoms.model import Model, load
     from jetsym.atoms.published import pretrained
     from jetsym.atoms.read import read_frames
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Check",
     "Evaluation",
+    "Graphs",
     "Model",
     "PhononReport",
     "RelaxationReport",
@@ -39,6 +41,7 @@ __all__ = [
     "check",
     "evaluate",
     "finetune",
+    "graph",
     "load",
     "over_training",
     "phonons",
@@ -56,6 +59,7 @@ __getattr__, __dir__ = attach(
     {
         "Check": "jetsym.atoms.workflows.check_report",
         "Evaluation": "jetsym.atoms.workflows.evaluation",
+        "Graphs": "jetsym.atoms.graphs",
         "Model": "jetsym.atoms.model",
         "PhononReport": "jetsym.atoms.workflows.phonon_report",
         "RelaxationReport": "jetsym.atoms.workflows.relaxation",
@@ -66,6 +70,7 @@ __getattr__, __dir__ = attach(
         "check": "jetsym.atoms.workflows.check",
         "evaluate": "jetsym.atoms.workflows.evaluation",
         "finetune": "jetsym.atoms.training.finetune",
+        "graph": "jetsym.atoms.graphs",
         "load": "jetsym.atoms.model",
         "over_training": "jetsym.atoms.training.over_training",
         "pretrained": "jetsym.atoms.published",

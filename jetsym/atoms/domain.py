@@ -8,14 +8,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import nn
 from typing_extensions import override
 
 from jetsym.atoms.calculated import UNITS, Calculated, is_calculator
 from jetsym.atoms.frames import Frames
+from jetsym.atoms.graphs import Graphs
 from jetsym.atoms.model import Model
 from jetsym.atoms.model import load as load_potential
+from jetsym.atoms.packages.base import GraphModel
+from jetsym.atoms.packages.table import is_of_package, wrapped
 from jetsym.atoms.read import frames_of
 from jetsym.atoms.structures import Structures
 from jetsym.domains.base import Domain, Measurand, Source
@@ -30,14 +34,14 @@ LOOKED_AT = 64
 #: Calls of a calculator that a probe makes without being told to, and structures that stand for all meanwhile.
 CALLS, FEW = 1000, 4
 #: Batches of structures that models take, and the models that say how to make one.
-Batch = Structures | Frames
+Batch = Structures | Frames | Graphs
 
 
 class Atoms(Domain):
-    """Molecules and crystals: as models of metatrain take them, with neighbour lists, or as ASE's calculators do.
+    """Molecules and crystals: as models of metatrain and networks on graphs take them, or as ASE's calculators do.
 
-    A model says by its method ``structures(frames)`` what it takes, :class:`~jetsym.atoms.structures.Structures` or
-    :class:`~jetsym.atoms.frames.Frames`.
+    A model says by its method ``structures(frames)`` what it takes: :class:`~jetsym.atoms.structures.Structures`,
+    :class:`~jetsym.atoms.graphs.Graphs` or :class:`~jetsym.atoms.frames.Frames`.
     """
 
     notes = ("Positions, cell and neighbour lists move together.",)
@@ -53,6 +57,8 @@ class Atoms(Domain):
                 f"model is a {type(model).__name__}, which says nothing of the neighbour lists it needs; expected a "
                 "model of metatrain, a .ckpt or a .pt file, or a calculator of ASE"
             )
+        if isinstance(model, GraphModel):
+            return model.structures(source, limit=limit)
         batch: Batch = model.structures(frames_of(source, limit=limit))
         return batch
 
@@ -65,9 +71,9 @@ class Atoms(Domain):
             )
         if not is_calculator(model):
             return model
-        if isinstance(inputs, Structures):
+        if isinstance(inputs, Structures | Graphs):
             raise ProbeError(
-                f"inputs are Structures of metatrain, but model is a {type(model).__name__}; give ase.Atoms"
+                f"inputs are {type(inputs).__name__}, but model is a {type(model).__name__}; give ase.Atoms"
             )
         frames = inputs.atoms if isinstance(inputs, Frames) else frames_of(inputs, limit=LOOKED_AT)
         return Calculated(model, frames)
@@ -81,7 +87,10 @@ class Atoms(Domain):
         """Return a model that takes structures, with the outputs that it declares."""
         if not isinstance(model, (nn.Module, Calculated)):
             return super().prepare(model, outputs)
-        known = model if isinstance(model, (Model, Calculated)) else Model(model).train(model.training)
+        known: Any = model
+        if not isinstance(model, Model | GraphModel | Calculated):
+            is_metatrain = hasattr(model, "dataset_info") or callable(getattr(model, "capabilities", None))
+            known = (Model if is_metatrain and not is_of_package(model) else wrapped)(model).train(model.training)
         return Measurand(known, {**known.kinds, **(outputs or {})}, known.notes)
 
     @override
@@ -150,7 +159,11 @@ class Atoms(Domain):
         if isinstance(inputs, Frames):
             return inputs.real
         atoms = inputs.sizes[0]
-        return inputs.systems[0].types.new_ones((len(inputs), atoms)).bool()
+        return torch.ones((len(inputs), atoms), dtype=torch.bool, device=inputs.device)
+
+    @override
+    def rearrange(self, inputs: Structures, places: Any) -> Structures:
+        return inputs.rearranged(places)
 
 
 ATOMS = Atoms()

@@ -10,11 +10,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from jetsym.atoms.packages import quiet
-from jetsym.errors import require
+from jetsym.errors import ProbeError, require
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -90,6 +91,32 @@ class Structures:
             elements = elements[:, None].expand(-1, len(self), -1, -1)
         columns = [list(_copies(system, elements[:, place])) for place, system in enumerate(self.systems)]
         return Structures(tuple(system for row in zip(*columns, strict=True) for system in row))
+
+    def rearranged(self, places: Any) -> Structures:
+        """Return structures with their atoms in another order, places (samples, atoms) being those they come from."""
+        order = torch.as_tensor(np.array(places), device=self.device)
+        return Structures(tuple(_in_order(system, own) for system, own in zip(self.systems, order, strict=True)))
+
+
+def _in_order(system: System, places: Tensor) -> System:
+    """Return a structure with other numbers of its atoms, in its lists of neighbours as well."""
+    package = require("metatomic.torch", extra="atoms", purpose="jetsym.atoms")
+    torch_blocks = require("metatensor.torch", extra="atoms", purpose="jetsym.atoms")
+    if known := system.known_data():
+        raise ProbeError(f"whether {', '.join(known)} of a structure belongs to its atoms is not known; leave it out")
+    copy = package.System(system.types[places], system.positions[places], system.cell, system.pbc)
+    new = torch.argsort(places).to(torch.int32)
+    for options in system.known_neighbor_lists():
+        pairs = system.get_neighbor_list(options)
+        values = pairs.samples.values.clone()
+        for end in ("first_atom", "second_atom"):
+            column = pairs.samples.names.index(end)
+            values[:, column] = new[values[:, column].long()].to(values.dtype)
+        labels = torch_blocks.Labels(pairs.samples.names, values)
+        copy.add_neighbor_list(
+            options, torch_blocks.TensorBlock(pairs.values, labels, pairs.components, pairs.properties)
+        )
+    return copy
 
 
 def _copies(system: System, elements: Tensor) -> Iterator[System]:

@@ -24,12 +24,21 @@ from jetsym.jets.io.sample import sample
 from jetsym.jets.models import ParticleTransformer
 from jetsym.jets.models.registry import build
 from jetsym.jets.moves.augmentation import AugmentationConfig, augment
+from jetsym.jets.schema import CLASSES
 from jetsym.text import table_of
 
 __all__ = ["train"]
 
 #: Name of weaver-core's ParticleTransformer in the table.
 WEAVER = "weaver ParT"
+#: What its tensors do not tell.
+UNSAID: dict[str, Any] = {
+    "features": "full",
+    "pair_activation": True,
+    "activation": "gelu",
+    "remove_self_pair": False,
+    "pair_input_type": "pp",
+}
 
 Phase = Literal["training", "inference"]
 
@@ -183,7 +192,8 @@ def network(name: str, seed: int) -> nn.Module:
             return build(name)
         with tempfile.TemporaryDirectory() as folder:
             torch.save(Weaver().original.state_dict(), Path(folder) / "weights.pt")
-            return ParticleTransformer.from_weaver(Path(folder) / "weights.pt")
+            file = Path(folder) / "weights.pt"
+            return ParticleTransformer.from_weaver(file, classes=CLASSES, **UNSAID)
 
 
 class Weaver(nn.Module):

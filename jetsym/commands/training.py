@@ -95,6 +95,8 @@ def evaluate(
     vectors: str | None = None,
     bad_jets: BadJets = "raise",
     skip_bad: bool = False,
+    fold: str | None = None,
+    fold_by: str | None = None,
     out: str | None = None,
 ) -> None:
     """Measure a trained tagger on jets, which need labels for all but the stability of its decisions.
@@ -143,11 +145,17 @@ def evaluate(
         "raise" or "drop", for jets without particles or with NaN or infinity; how many is said.
     skip_bad
         Leave out files that cannot be read, and damaged parts of files; which is said.
+    fold
+        k/n: judge the jets whose number of --fold_by is k modulo n alone. By default the fold that the training of the
+        run has held out, if it has; "none" for all jets, even those that it was trained on.
+    fold_by
+        The column of whole numbers that tells folds apart; by default that of the run, or event.
     out
         A JSON file to write the numbers to; figures (_roc.png, _confusion.png, _reliability.png) go beside it.
     """
     from jetsym.jets import read
     from jetsym.jets.evaluation.evaluate import evaluate as measure
+    from jetsym.jets.io.folds import judged_fold
     from jetsym.jets.io.mapping.parse import tagger_mapping
     from jetsym.jets.io.oddities import Oddities
     from jetsym.jets.weights import columns_to_read
@@ -165,6 +173,7 @@ def evaluate(
         skip_bad=skip_bad,
         mapping=tagger_mapping(mapping, vectors=vectors, tree=tree, test=True),
         oddities=odd,
+        fold=judged_fold(tagger.held_out, fold, fold_by),
     )
     odd.say()
     evaluation, decisions = None, None
@@ -201,7 +210,7 @@ def evaluate(
     if out is not None and evaluation is not None:
         evaluation = replace(evaluation, stability=decisions)
         evaluation.save(out)
-        _draw(evaluation, Path(out))
+        draw(evaluation, Path(out))
     elif out is not None and decisions is not None:
         decisions.save(out)
     if evaluation is not None:
@@ -268,11 +277,11 @@ def evaluate_scores(
     evaluation = replace(evaluation, meta={**evaluation.meta, "data": data})
     if out is not None:
         evaluation.save(out)
-        _draw(evaluation, Path(out))
+        draw(evaluation, Path(out))
     Console().print(evaluation.table())
 
 
-def _draw(evaluation: Evaluation, out: Path) -> None:
+def draw(evaluation: Evaluation, out: Path) -> None:
     """Draw the figures of an evaluation beside its numbers."""
     import matplotlib.pyplot as plt
 
@@ -300,6 +309,9 @@ def predict(
     mapping: str | None = None,
     tree: str | None = None,
     vectors: str | None = None,
+    fold: str | None = None,
+    fold_by: str | None = None,
+    friend: bool = False,
     progress: bool = True,
 ) -> Path:
     """Write a tagger's probabilities for jets, in their order; see :func:`jetsym.jets.evaluation.predict.predict`.
@@ -311,7 +323,7 @@ def predict(
     data
         Files of jets (ROOT, Parquet, HDF5 or npz): a path, a glob pattern, or a list of them; labels are not needed.
     out
-        The file to write: a name that ends in .root or .parquet.
+        The file to write: a name that ends in .root or .parquet; {stem} in it with --friend.
     logits
         Write the logits beside the probabilities.
     max_particles
@@ -333,14 +345,24 @@ def predict(
     vectors
         The input that holds px, py, pz and energy, where the mapping is a data configuration of weaver-core; by default
         pf_vectors.
+    fold
+        k/n: give scores to the jets whose number of --fold_by is k modulo n alone. By default the fold that the run
+        has held out of its training, if it has; "none" for all jets, even those that it was trained on.
+    fold_by
+        The column of whole numbers that tells folds apart; by default that of the run, or event.
+    friend
+        Write a friend of each file's tree: a tree "scores" of as many entries in the same order, with NaN where there
+        is no score. Of several files each has its own; in --out {stem} stands for its name.
     progress
         Show a progress bar.
     """
     from jetsym.jets.evaluation.predict import predict as write
+    from jetsym.jets.io.folds import judged_fold
     from jetsym.jets.io.mapping.parse import tagger_mapping
 
+    tagger = _load(model, device)
     return write(
-        _load(model, device),
+        tagger,
         data,
         out,
         logits=logits,
@@ -350,6 +372,8 @@ def predict(
         skip_bad=skip_bad,
         threads=threads,
         mapping=tagger_mapping(mapping, vectors=vectors, tree=tree, test=True),
+        fold=judged_fold(tagger.held_out, fold, fold_by),
+        friend=friend,
         progress=progress,
     )
 
@@ -432,9 +456,14 @@ def repair(
 
 def _load(model: str, device: str) -> Tagger:
     """Load a tagger onto the device that a user names."""
-    import torch
-
     from jetsym.jets.checkpoint import load
+
+    return load(model, device=placed(device))
+
+
+def placed(device: str) -> str:
+    """Return the device that a user means by cpu, cuda or auto."""
+    import torch
 
     kind = device.partition(":")[0]
     if kind not in ("auto", "cpu", "cuda"):
@@ -442,4 +471,4 @@ def _load(model: str, device: str) -> Tagger:
     there = torch.cuda.is_available()
     if kind == "cuda" and not there:
         raise ConfigError(f"--device is {device!r}, but torch finds no CUDA device; use --device cpu or auto")
-    return load(model, device=("cuda" if there else "cpu") if kind == "auto" else device)
+    return ("cuda" if there else "cpu") if kind == "auto" else device

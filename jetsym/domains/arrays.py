@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from array_api_compat import array_namespace, is_array_api_obj
 from array_api_compat import device as device_of
+from numpy.typing import NDArray
 from torch.autograd import forward_ad
 from typing_extensions import override
 
@@ -35,11 +36,23 @@ from jetsym.domains.naming import STILL, Naming, said_of
 from jetsym.domains.stale import SAMPLES, refuse_stale
 from jetsym.errors import ProbeError
 from jetsym.spectrum import SO2, group_of
-from jetsym.spectrum.lorentz import GENERATORS, boost_matrices
+from jetsym.spectrum.lorentz import (
+    GENERATORS,
+    MAX_GAMMA,
+    boost_to_rest,
+    boosted,
+    boosted_outputs,
+    has_rest_frame,
+)
 from jetsym.spectrum.responses import EPS, to_numpy
 from jetsym.symmetry import GroupName, Symmetry
 
 __all__ = ["ARRAYS", "Arrays"]
+
+AT_REST = (
+    "The group acts where the momenta of each sample have no sum; those with a negative energy are taken as incoming "
+    "ones, and count with the other sign."
+)
 
 UNKNOWN = (
     "inputs of type {} are not known; expected a JetBatch, paths of ROOT files, an array, a tuple of arrays (numpy, "
@@ -62,13 +75,13 @@ class Arrays(Naming, Domain):
     """
 
     lab_note = "The group acts in the frame of the arrays."
-    reach = "plain arrays move in the lab, about or along 'x', 'y', 'z' or a vector"
+    reach = "plain arrays move in the lab or at rest, about or along 'x', 'y', 'z' or a vector"
 
     def __init__(
         self, moves: Mapping[Key, Move] | None = None, arguments: Sequence[str] = (), mask: Mask | None = None
     ) -> None:
         super().__init__(moves, arguments)
-        self._mask = mask
+        self._mask = self._found = mask
 
     @override
     def with_moves(self, moves: Mapping[Any, Any] | None, arguments: Sequence[str]) -> Arrays:
@@ -110,6 +123,7 @@ class Arrays(Naming, Domain):
             disturbed=disturbed,
             outputs=outputs,
         )
+        self._found = found  # which an action that was made before needs as well
         return self if found is None else type(self)(self.said, self.arguments, found)
 
     # --- as any domain ---
@@ -160,19 +174,99 @@ class Arrays(Naming, Domain):
         """Return the action in the lab: rotations and reflections, or Lorentz transformations of four-vectors."""
         self.moving(inputs)
         is_boost = symmetry.group == GroupName.BOOST and symmetry.axis not in ("jet", "random")
-        if is_boost or symmetry.named.on_four_vectors:
+        if is_boost or symmetry.is_at_rest or symmetry.named.on_four_vectors:
             self._check_four_vectors(inputs)
-        if not is_boost:
-            inputs, action = super().act(inputs, symmetry, seed=seed)
+        if is_boost:
+            action = self._boosts(SO2("z" if symmetry.axis == "beam" else symmetry.axis or "z").axis)
+        elif symmetry.is_at_rest:
+            moving = self.moving(inputs)
+            if not any(is_of_marks(array) for key, array in arrays_of(inputs).items() if key not in moving):
+                self._total(inputs)  # refuses what has no such frame; with a mask, once it is known
+            action = Action(self._turn_at_rest, False, AT_REST, self._outputs_at_rest)
         else:
-            direction = SO2("z" if symmetry.axis == "beam" else symmetry.axis or "z").axis
-
-            def boost(inputs: Any, rapidity: Any) -> Any:
-                return self.transform(inputs, boost_matrices(np.asarray(rapidity), direction))
-
-            action = Action(boost, False, f"Boosts along ({', '.join(f'{x:g}' for x in direction)}).")
-        self._refuse_doubtful(inputs, symmetry, action)
+            inputs, action = super().act(inputs, symmetry, seed=seed)
+        # Turns in the lab tell as much as those at rest, which have to know the mask.
+        tried = Action(self.move, True, self.lab_note) if symmetry.is_at_rest else action
+        self._refuse_doubtful(inputs, symmetry, tried)
         return inputs, action
+
+    # --- boosts, and the frame in which the momenta of a sample have no sum ---
+
+    def _boosts(self, axis: NDArray[np.float64]) -> Action:
+        def boost(inputs: Any, rapidity: Any) -> Any:
+            factor = np.exp(_of_samples(rapidity))
+            return self._changed(inputs, lambda p: boosted(p[None], axis, _spread(factor, p.ndim), np))
+
+        def back(inputs: Any, rapidity: Any, outputs: Any) -> Any:
+            return boosted_outputs(outputs, axis[None], np.exp(-_of_samples(rapidity)))
+
+        return Action(boost, False, f"Boosts along ({', '.join(f'{x:g}' for x in axis)}).", back)
+
+    def _turn_at_rest(self, inputs: Any, matrices: Any) -> Any:
+        direction, factor = boost_to_rest(self._total(inputs))
+        elements = np.asarray(matrices, dtype=np.float64)
+        elements = elements if elements.ndim == 4 else elements[:, None]
+
+        def turn(p: NDArray[np.float64]) -> NDArray[np.float64]:
+            along, times = _spread(direction[None], p.ndim, own=1)[0], _spread(factor[None], p.ndim)[0]
+            still = boosted(p, along, 1 / times, np)
+            turned = np.einsum(
+                "nsij,s...j->ns...i", np.broadcast_to(elements, (len(elements), len(p), 3, 3)), still[..., 1:]
+            )
+            energy = np.broadcast_to(still[None, ..., :1], (*turned.shape[:-1], 1))
+            moved: NDArray[np.float64] = boosted(np.concatenate([energy, turned], axis=-1), along, times, np)
+            return moved
+
+        return self._changed(inputs, turn)
+
+    def _outputs_at_rest(self, inputs: Any, _: Any, outputs: Any) -> Any:
+        direction, factor = boost_to_rest(self._total(inputs))
+        return boosted_outputs(outputs, direction, 1 / factor[None])
+
+    def _changed(self, inputs: Any, change: Callable[[NDArray[np.float64]], NDArray[np.float64]]) -> Any:
+        """Move the four-vectors of inputs in float64, and repeat all else."""
+        self._check_four_vectors(inputs)
+        moving, counts = self.moving(inputs), list[int]()
+
+        def changed(components: Any) -> Any:
+            moved = change(to_numpy(components).astype(np.float64))
+            counts.append(len(moved))
+            return array_namespace(components).asarray(moved, dtype=components.dtype, device=device_of(components))
+
+        done = {
+            key: moving[key].changed(array, "e x y z", changed)
+            for key, array in arrays_of(inputs).items()
+            if key in moving
+        }
+        return mapped(lambda key, array: done[key] if key in done else Move.repeated(array, counts[0]), inputs)
+
+    def _total(self, inputs: Any) -> NDArray[np.float64]:
+        """Return the total momenta (samples, 4) of the real points of all four-vectors that move.
+
+        Those with a negative energy, as incoming ones have where all are written as outgoing, count with the other
+        sign: the sum over all would vanish.
+
+        Raises
+        ------
+        ProbeError
+            A sample whose total momentum has no rest frame.
+        """
+        mask = None if self._found is None else to_numpy(self._found.real(arrays_of(inputs)[self._found.key]))
+        total: Any = 0.0
+        for key, move in self.moving(inputs).items():
+            p = by_point(move.components(arrays_of(inputs)[key]))
+            if mask is not None and p.shape[1] == mask.shape[1]:
+                p = np.where(mask[..., None], p, 0)
+            total = total + np.where(p[..., :1] < 0, -p, p).sum(axis=1)
+        lacking = np.flatnonzero(~has_rest_frame(total))
+        if lacking.size:
+            energy, *momentum = total[lacking[0]]
+            raise ProbeError(
+                f"{lacking.size} of {len(total)} samples have no rest frame; the first is sample {lacking[0]}, whose "
+                f"momenta have the sum E = {energy:.4g}, |p| = {np.linalg.norm(momentum):.4g}; expected a mass of at "
+                f"least E/{MAX_GAMMA:g}: leave them out, or move them in the lab"
+            )
+        return np.asarray(total)
 
     def _refuse_doubtful(self, inputs: Any, symmetry: Symmetry, action: Action) -> None:
         """Refuse marks that nobody names for vectors, energies elsewhere, and what stays but comes from what moves."""
@@ -316,3 +410,15 @@ class Arrays(Naming, Domain):
 
 
 ARRAYS = Arrays()
+
+
+def _of_samples(rapidity: Any) -> NDArray[np.float64]:
+    """Return rapidities (n,), or (n, samples), as (n, 1 or samples)."""
+    values = np.asarray(rapidity, dtype=np.float64)
+    return values if values.ndim == 2 else values[:, None]
+
+
+def _spread(values: NDArray[np.float64], ndim: int, own: int = 0) -> NDArray[np.float64]:
+    """Return (n, samples, *own axes) with axes for the points of momenta (samples, …, 4) between them."""
+    rest = values.shape[2:] if own else ()
+    return values.reshape(*values.shape[:2], *[1] * (ndim - 2), *rest)

@@ -29,11 +29,16 @@ class Action(NamedTuple):
         law that is known.
     note
         What a reader of a report must know about it.
+    back
+        ``back(inputs, elements, outputs)``: what outputs that are four-vectors (n, samples, …, 4) are where they have
+        a law, given the inputs before they moved: where these are at rest, so that they turn with the matrices, or
+        where they were before a boost, so that they stay. None where their law is not known, or that in the lab.
     """
 
     move: Callable[[Any, Any], Any]
     on_outputs: bool
     note: str
+    back: Callable[[Any, Any, Any], Any] | None = None
 
 
 class Measurand(NamedTuple):
@@ -105,6 +110,8 @@ class Domain(ABC):
 
     #: What an output is when nobody says so: name -> kind.
     outputs: Mapping[str, Any] = {}
+    #: Names of axes that each input has of its own: that of the jet, or a random one.
+    own_axes: Sequence[str] = ()
     #: What a reader of a report must know about any action on these inputs, and about rotations in the lab.
     notes: Sequence[str] = ()
     lab_note: str = "The group acts in the frame of the inputs."

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -155,15 +155,33 @@ class Move:
         if self.kind not in COMPONENTS:
             flat = xp.reshape(array, (*array.shape[: array.ndim - len(rho.shape)], len(rho.basis)))
             return xp.reshape(_times(flat, _on(rho, matrices)), (-1, *array.shape[1:]))
-        axis = self.axes(array.ndim)[0]
-        last = array if axis == array.ndim - 1 else xp.moveaxis(array, axis, -1)
-        own = "e x y z" if matrices.shape[-1] == 4 else "x y z"
         if matrices.shape[-1] == 4 and self.kind != "four-vector":
             raise ProbeError(f"a {self.kind} has no law under Lorentz transformations; expected four-vectors")
+        own = "e x y z" if matrices.shape[-1] == 4 else "x y z"
+        elements = _on(rho, matrices) if self.kind == "pseudovector" else matrices
+        return self.changed(array, own, lambda components: _times(components, elements), others=others)
+
+    def changed(self, array: Any, own: str, change: Callable[[Any], Any], *, others: float = 1.0) -> Any:
+        """Change some components of (samples, …), by ``change`` from (samples, …, k) to (n, samples, …, k).
+
+        Parameters
+        ----------
+        array
+            Of any library.
+        own
+            The components, such as "e x y z".
+        change
+            What is done to them, along the last axis.
+        others
+            What columns that do not move are multiplied with.
+        """
+        xp = array_namespace(array)
+        axis = self.axes(array.ndim)[0]
+        last = array if axis == array.ndim - 1 else xp.moveaxis(array, axis, -1)
         columns = list(self.columns)
         places = [columns.index(component) for component in own.split()]
         left = [place for place in range(len(columns)) if place not in places]
-        turned = _times(_taken(last, places), _on(rho, matrices) if self.kind == "pseudovector" else matrices)
+        turned = change(_taken(last, places))
         if left:  # which stay as they are
             kept = _taken(last, left) if others == 1 else others * _taken(last, left)
             both = [xp.broadcast_to(kept, (*turned.shape[:-1], len(left))), turned]

@@ -8,7 +8,7 @@ from operator import itemgetter
 from typing import Any
 
 import numpy as np
-from array_api_compat import is_array_api_obj
+from array_api_compat import array_namespace, is_array_api_obj
 from typing_extensions import override
 
 from jetsym.domains.arrays import ARRAYS, Arrays
@@ -83,7 +83,19 @@ class Records(Domain):
     @override
     def act(self, inputs: Any, symmetry: Symmetry, *, seed: int) -> tuple[Any, Action]:
         _, action = self._inner.act(_lifted(max(inputs, key=_size)), symmetry, seed=seed)
-        return inputs, action._replace(move=lambda some, elements: _each(some, elements, action.move))
+        moved = action._replace(move=lambda some, elements: _each(some, elements, action.move))
+        own = action.back
+        if own is None:
+            return inputs, moved
+
+        def back(some: Any, elements: Any, outputs: Any) -> Any:
+            parts = [
+                own(_lifted(record), _of_one(elements, place), outputs[:, place : place + 1])
+                for place, record in enumerate(some)
+            ]
+            return array_namespace(outputs).concat(parts, axis=1)
+
+        return inputs, moved._replace(back=back)
 
     @override
     def transform(self, inputs: Any, matrices: Any) -> list[Record]:
@@ -136,11 +148,13 @@ def _size(record: Mapping[str, Any]) -> int:
     return sum(int(np.prod(shape)) for shape in _shapes(record) if isinstance(shape, tuple))
 
 
+def _of_one(elements: Any, place: int) -> Any:
+    """Return the elements, rapidities or matrices, that move one of several samples."""
+    has_own = elements.ndim in (2, 4) and elements.shape[1] > 1
+    return elements[:, place : place + 1] if has_own else elements
+
+
 def _each(inputs: Sequence[Mapping[str, Any]], elements: Any, move: Move) -> list[Record]:
     """Move every sample by n elements, or by n of its own: n · samples of them, element by element."""
-    has_own = elements.ndim in (2, 4) and elements.shape[1] > 1  # rapidities, or matrices
-    moved = [
-        move(_lifted(record), elements[:, place : place + 1] if has_own else elements)
-        for place, record in enumerate(inputs)
-    ]
+    moved = [move(_lifted(record), _of_one(elements, place)) for place, record in enumerate(inputs)]
     return [_map(itemgetter(element), sample) for element in range(len(elements)) for sample in moved]

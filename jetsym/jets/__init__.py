@@ -10,8 +10,9 @@ if TYPE_CHECKING:
     from jetsym.jets.batch import JetBatch
     from jetsym.jets.io.read import read
     from jetsym.jets.io.sample import sample
+    from jetsym.jets.weaver_network import weaver
 
-__all__ = ["JetBatch", "read", "sample"]
+__all__ = ["JetBatch", "read", "sample", "weaver"]
 
 # Looked up on first use, so that jetsym.jets.schema can be had without torch.
 __getattr__, __dir__ = attach(
@@ -21,5 +22,6 @@ __getattr__, __dir__ = attach(
         "JetBatch": "jetsym.jets.batch",
         "read": "jetsym.jets.io.read",
         "sample": "jetsym.jets.io.sample",
+        "weaver": "jetsym.jets.weaver_network",
     },
 )

@@ -151,6 +151,8 @@ def load(path: str | Path, *, device: torch.device | str = "cpu") -> Tagger:
         return weaver.load(file).to(device)
     header, tensors = read(file)
     model = restore(header, tensors, source=file)
+    if header.config.get("fold") is not None:
+        model.held_out = header.config["fold"], header.config["fold_by"]
     model.max_particles = header.config.get("max_particles", model.max_particles)
     return model.to(device).eval()
 

@@ -18,13 +18,15 @@ from jetsym.jets.batch import JetBatch
 from jetsym.jets.checkpoint import initial
 from jetsym.jets.checkpoint import load as load_tagger
 from jetsym.jets.io.read import read
-from jetsym.jets.io.sample import sample
+from jetsym.jets.io.sample import sample, sample_dir
 from jetsym.jets.moves import actions
 from jetsym.jets.moves.frames import axes_along, expect_rest_frame
 from jetsym.jets.moves.generators import aligned_generators, tangents
 from jetsym.jets.moves.inputs import follow, rearranged
 from jetsym.jets.moves.sampling import random_directions
 from jetsym.jets.sources import ALL_PARTICLES, max_particles_of, sources_of
+from jetsym.jets.weaver_network import WeaverNetwork
+from jetsym.spectrum import SO2
 from jetsym.symmetry import GroupName, Symmetry
 
 __all__ = ["JETS", "Jets"]
@@ -43,11 +45,12 @@ class Jets(Domain):
         f"Held fixed, as only turns about the beam leave them alone: {', '.join(actions.HELD_FIXED)}.",
     )
     lab_note = "The group acts on lab momenta."
+    own_axes = ("jet", "random")
 
     @override
     def load(self, source: Any, *, limit: int, model: Any) -> JetBatch:
         """Return jets from files, from a batch, or from the bundled sample (None), cut as the model takes them."""
-        return _load(source, limit=limit, max_particles=max_particles_of(model))
+        return _load(source, limit=limit, max_particles=max_particles_of(model), model=model)
 
     @override
     def load_model(self, path: str | Path) -> Any:
@@ -59,7 +62,7 @@ class Jets(Domain):
 
     @override
     def sources(self, source: Any, *, limit: int, model: Any) -> tuple[JetBatch, list[Source]]:
-        return sources_of(_load(source, limit=limit, max_particles=ALL_PARTICLES), model)
+        return sources_of(_load(source, limit=limit, max_particles=ALL_PARTICLES, model=model), model)
 
     @override
     def move(self, inputs: JetBatch, matrices: Any) -> JetBatch:
@@ -72,11 +75,16 @@ class Jets(Domain):
         if axis == "random":
             inputs = _with_directions(inputs, seed)
         if symmetry.group == GroupName.BOOST:
-            return inputs, Action(_boost_along(axis), False, f"Boosts along {named}.")
+            return inputs, _boost_along(axis, f"Boosts along {named}.")
         if symmetry.is_at_rest:
             expect_rest_frame(inputs)
             note = "The group acts where the sum of the constituents is at rest."
-            return inputs, Action(_on_tensors(actions.rotate_at_rest), False, note)
+            return inputs, Action(
+                _on_tensors(actions.rotate_at_rest),
+                False,
+                note,
+                lambda some, _, four: actions.outputs_at_rest(some, four),
+            )
         if axis == "jet":
             return inputs, Action(_on_tensors(actions.about_jet_axis), False, f"The group turns about {named}.")
         if axis == "random":
@@ -130,11 +138,14 @@ class Jets(Domain):
 JETS = Jets()
 
 
-def _load(source: Any, *, limit: int, max_particles: int) -> JetBatch:
-    if source is None:
-        jets = sample("test", limit=limit, max_particles=max_particles)
-    elif isinstance(source, JetBatch):
+def _load(source: Any, *, limit: int, max_particles: int, model: Any) -> JetBatch:
+    own_files = isinstance(model, WeaverNetwork)
+    if isinstance(source, JetBatch):
         jets = source[:limit]
+    elif own_files:
+        jets = model.read(sample_dir() / "test" if source is None else source, limit=limit)
+    elif source is None:
+        jets = sample("test", limit=limit, max_particles=max_particles)
     else:
         jets = read(source, limit=limit, max_particles=max_particles)
     if not len(jets):
@@ -146,22 +157,27 @@ def _load(source: Any, *, limit: int, max_particles: int) -> JetBatch:
         )
     if not jets.p4[jets.mask].isfinite().all():
         raise DataError("the jets hold NaN or infinite momenta; leave those jets out of the inputs")
-    return jets.trim()
+    # Their axes have as many places as the data configuration says, whatever the jets have.
+    return jets.widen(max_particles) if own_files and jets.max_particles < max_particles else jets.trim()
 
 
 def _on_tensors(action: Callable[[JetBatch, Tensor], JetBatch]) -> Callable[[JetBatch, Any], JetBatch]:
     return lambda inputs, matrices: action(inputs, torch.as_tensor(matrices))
 
 
-def _boost_along(axis: Any) -> Callable[[JetBatch, Any], JetBatch]:
-    def move(inputs: JetBatch, rapidity: Any) -> JetBatch:
-        if not isinstance(axis, str):
-            direction: Any = torch.as_tensor(axis, dtype=torch.float64)
-        else:
-            direction = _directions_of(inputs) if axis == "random" else axis
-        return actions.boost(inputs, torch.as_tensor(rapidity), direction)
+def _boost_along(axis: Any, note: str) -> Action:
+    def direction(inputs: JetBatch) -> Any:
+        if not isinstance(axis, str) or axis in ("x", "y", "z"):
+            return torch.as_tensor(SO2(axis).axis)
+        return _directions_of(inputs) if axis == "random" else axis
 
-    return move
+    def move(inputs: JetBatch, rapidity: Any) -> JetBatch:
+        return actions.boost(inputs, torch.as_tensor(rapidity), direction(inputs))
+
+    def back(inputs: JetBatch, rapidity: Any, four: Any) -> Any:
+        return actions.outputs_boosted_back(inputs, torch.as_tensor(rapidity), direction(inputs), four)
+
+    return Action(move, False, note, back)
 
 
 def _about_own_direction(inputs: JetBatch, matrices: Any) -> JetBatch:

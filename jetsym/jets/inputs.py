@@ -29,12 +29,15 @@ class InputForm:
     scaling
         (V,) how each variable was standardised, as (centre, scale, smallest, largest): (x − centre) · scale, clipped;
         None for one that stands there as it is. Empty if none was.
+    fixed
+        Names of variables that stay as they are when the jets are moved, whatever they are called.
     """
 
     names: tuple[str, ...]
     length: int | None = None
     fill: tuple[float, ...] | None = None
     scaling: tuple[tuple[float, float, float, float] | None, ...] = ()
+    fixed: tuple[str, ...] = ()
 
     @classmethod
     def read(cls, said: Mapping[str, Any]) -> InputForm:
@@ -47,7 +50,7 @@ class InputForm:
         """
         scaling = tuple(None if one is None else tuple(one) for one in said["scaling"])
         fill = None if said["fill"] is None else tuple(said["fill"])
-        return cls(tuple(said["names"]), said["length"], fill, scaling)
+        return cls(tuple(said["names"]), said["length"], fill, scaling, tuple(said.get("fixed", ())))
 
     @property
     def shape(self) -> tuple[int, ...]:

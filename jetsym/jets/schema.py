@@ -11,6 +11,7 @@ __all__ = [
     "AUX_BRANCHES",
     "CLASSES",
     "CLASSES_II",
+    "EVENT_BRANCHES",
     "JET_BRANCHES",
     "JET_OBSERVERS",
     "LABEL_BRANCHES",
@@ -23,6 +24,9 @@ __all__ = [
 ]
 
 TREE = "tree"
+
+#: Numbers of events, as files of the layout may have them beside its own branches.
+EVENT_BRANCHES = ("event", "event_number", "eventNumber", "EventNumber")
 
 #: The per-jet column that weighs the jets, see :mod:`jetsym.jets.weights`.
 WEIGHT = "weight"

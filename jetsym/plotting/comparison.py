@@ -93,7 +93,7 @@ def plot_output_errors(comparison: Any, ax: Axes | None = None) -> Axes:
     labels: list[str] = []
     lowest = 1.0
     for place, (report, name) in enumerate(zip(comparison.reports, comparison.names, strict=True)):
-        for output, item in report.equivariance.items():
+        for output, item in report.outputs.items():
             here, marker = len(labels), REPORTS[place % len(REPORTS)][1]
             labels.append(f"{name}\n{output}" if len(comparison.names) > 1 else output)
             style: dict[str, Any] = {"marker": marker, "color": "black", "markersize": 5, "capsize": 2}

@@ -32,7 +32,7 @@ def plot_boosts(report: Any, ax: Axes | None = None) -> Axes:
     for row, layer in enumerate(report.layers):
         values = np.where(report.squared[:, row] > report.noise_floor[:, row], report.relative[:, row], np.nan)
         errors = np.nan_to_num(report.squared_stderr[:, row] / (2 * values))
-        is_output = layer in report.equivariance
+        is_output = layer in report.outputs
         style = {"color": "black", "linewidth": 2.0} if is_output else {"color": shades[row], "linewidth": 1.2}
         ax.errorbar(report.widths, values, yerr=errors, marker="o", markersize=3.5, capsize=2, label=layer, **style)
     ax.set_xscale("log")
@@ -88,8 +88,8 @@ def plot_generators(report: Any, ax: Axes | None = None) -> Axes:
 def plot_lorentz(report: Any, axes: Sequence[Axes] | None = None) -> Figure:
     """Draw the three parts of a :class:`~jetsym.probing.reports.lorentz.LorentzReport` side by side.
 
-    The spectrum under O(3) at rest, the slopes under the generators along the jet's axes, and the error curves of
-    boosts along the beam.
+    The spectrum under O(3) at rest, the slopes under the generators along the jet's axes (those of the lab for
+    arrays), and the error curves of boosts along the beam.
 
     Parameters
     ----------
@@ -104,6 +104,6 @@ def plot_lorentz(report: Any, axes: Sequence[Axes] | None = None) -> Figure:
         axes = plt.subplots(1, 3, figsize=(2 * width + 5.4, 3.9), layout="constrained", gridspec_kw=widths)[1]
     first = next(iter(report.compact))
     plot_spectrum(report.compact[first], axes[0]).set_title(f"compact: {first}", fontsize="medium")
-    plot_generators(report.local["jet"], axes[1]).set_title("local: six generators", fontsize="medium")
+    plot_generators(next(iter(report.local.values())), axes[1]).set_title("local: six generators", fontsize="medium")
     plot_boosts(report.windows["beam"], axes[2]).set_title("windows of rapidity", fontsize="medium")
     return figure_of(axes[0])

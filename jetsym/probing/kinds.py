@@ -90,12 +90,13 @@ def token_mask(mask: Any, response: Any, kind: Kind | None = None) -> Any:
     return mask
 
 
-def check_law(kinds: Mapping[str, Kind], action: Action) -> None:
-    """Refuse outputs that turn, where an action does not say how."""
-    turning = [name for name, kind in kinds.items() if kind not in INVARIANT]
+def check_law(kinds: Mapping[str, Kind], action: Action, *, four_vectors: bool = False) -> None:
+    """Refuse outputs that turn, where an action does not say how; of ``four_vectors`` it may know."""
+    known = (*INVARIANT, "four-vector") if four_vectors and action.back is not None else INVARIANT
+    turning = [name for name, kind in kinds.items() if kind not in known]
     if turning and not action.on_outputs:
         said = representation_of(kinds[turning[0]]).name
         raise ProbeError(
             f"output {turning[0]!r} is said to be {said!r}, whose law is known for rotations in the lab "
-            "about a fixed axis or all axes only; measure scalars or logits here, or outputs={}"
+            f"about a fixed axis or all axes only; measure {' or '.join(known)} here, or outputs={{}}"
         )

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, cast
 
 from jetsym.errors import ProbeError
+from jetsym.probing.forward.calling import plain_call
 from jetsym.probing.forward.session import Session
 from jetsym.probing.measure.baseline import prepare_baseline
 from jetsym.probing.measure.boosts import measure_boosts
 from jetsym.probing.measure.lorentz import measure_lorentz
 from jetsym.probing.measure.rotations import measure_rotations
 from jetsym.probing.options import check, check_kinds
+from jetsym.probing.reports.over import ReportsOver
 from jetsym.probing.reports.read import Report
+from jetsym.probing.reports.spectrum import SymmetryReport
 from jetsym.spectrum.representations import Kind
 from jetsym.symmetry import Axis, Distribution, GroupName, Symmetry
 
@@ -55,6 +59,7 @@ def probe(
     batch_size: int | str = "auto",
     baseline: Any = None,
     n_draws: int = 5,
+    over: Mapping[str, Sequence[float]] | None = None,
     progress: bool = True,
 ) -> Report:
     """Measure which symmetry a model has, layer by layer.
@@ -152,6 +157,10 @@ def probe(
         model or path of one is measured as the model is, such as the pretrained network behind a fine-tuned one.
     n_draws
         Number of untrained copies, at least two: a single one says nothing of the next.
+    over
+        An argument of the model and the numbers it is given, one after the other, such as the time of a velocity field:
+        {"t": [0.0, 0.5, 1.0]}. It goes in as a keyword, also to ``call(model, inputs, t=…)``, which can make an array
+        of it. For groups with a spectrum.
     progress
         Show a progress bar on the standard error stream.
 
@@ -160,7 +169,8 @@ def probe(
     SymmetryReport
         For "boost" a :class:`~jetsym.probing.reports.boosts.BoostReport`, for "lorentz" a
         :class:`~jetsym.probing.reports.lorentz.LorentzReport`. All have ``layers``, ``equivariance``, ``meta``,
-        ``plot()`` and ``save()``.
+        ``plot()`` and ``save()``. With ``over`` a :class:`~jetsym.probing.reports.over.ReportsOver`, a report for each
+        number.
 
     Notes
     -----
@@ -194,6 +204,9 @@ def probe(
     >>> report.meta["moves"], abs(report.equivariance["output"].relative) < 1e-12
     ({'points': 'vector', 'colours': 'held fixed'}, True)
     """
+    if over is not None:
+        options = {**locals()}
+        return cast(Report, _probe_over(**options))
     check(
         method=method,
         l_max=l_max,
@@ -238,3 +251,30 @@ def probe(
         compared = prepare_baseline(session, inputs, baseline=baseline, model=model, n_draws=n_draws)
     report: Any = measured(session, "probing")
     return cast(Report, replace(report, baseline=compared(measured)) if compared else report)
+
+
+def _probe_over(
+    *, over: Mapping[str, Sequence[float]], call: Callable[..., Any] | None, group: str, **options: Any
+) -> ReportsOver:
+    """Probe a model once for every number that one of its arguments is given."""
+    if not Symmetry.parse(group, options["frame"], options["axis"], error=ProbeError).is_compact:
+        raise ProbeError(
+            f"over={over!r} goes with groups that have a spectrum, not {group!r}; measure one value at a time"
+        )
+    if not isinstance(over, Mapping) or len(over) != 1 or not isinstance(next(iter(over)), str):
+        raise ProbeError(f"over is {over!r}; expected one argument of the model and its values, as {{'t': [0.0, 1.0]}}")
+    ((argument, values),) = over.items()
+    try:
+        numbers = tuple(float(value) for value in values)
+    except (TypeError, ValueError) as error:
+        raise ProbeError(
+            f"over={over!r} does not hold numbers ({error}); expected such as {{'t': [0.0, 1.0]}}"
+        ) from error
+    if not numbers or not all(map(math.isfinite, numbers)):
+        raise ProbeError(f"over={over!r} holds no finite numbers; expected such as {{'t': [0.0, 1.0]}}")
+    given = plain_call if call is None else call
+
+    def at(value: float) -> Report:
+        return probe(group=group, call=lambda model, inputs: given(model, inputs, **{argument: value}), **options)
+
+    return ReportsOver(argument, numbers, tuple(cast(SymmetryReport, at(value)) for value in numbers))

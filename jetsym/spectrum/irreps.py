@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-__all__ = ["Irrep", "NamedIrrep", "read_irrep"]
+__all__ = ["Irrep", "NamedIrrep", "parse_irreps", "read_irrep"]
+
+
+#: One term of irreps as e3nn writes them: how many, λ, and the parity, even or odd.
+TERM = re.compile(r"(?:(\d+)x)?(\d+)([eo])")
 
 
 class Irrep(NamedTuple):
@@ -148,3 +153,24 @@ class NamedIrrep(Irrep):
 def read_irrep(values: Sequence[Any]) -> Irrep:
     """Return the irrep that a list tells, as reports hold it: (λ, σ), or place, name and dimensions of a named one."""
     return Irrep(*values) if len(values) == 2 else NamedIrrep(*values)
+
+
+def parse_irreps(text: str) -> tuple[tuple[int, Irrep], ...] | None:
+    """Read irreps as e3nn writes them, "8x0e+8x1o": how many of each, λ, and the parity, even or odd.
+
+    Returns
+    -------
+    Numbers and irreps in their order, those of none left out; None where the text is something else. The parity is
+    p = σ(−1)^λ.
+
+    Examples
+    --------
+    >>> [(n, str(irrep)) for n, irrep in parse_irreps("8x0e + 1o + 2x1e")]
+    [(8, '(0,+)'), (1, '(1,+)'), (2, '(1,−)')]
+    """
+    found = [TERM.fullmatch(term.strip()) for term in text.split("+")]
+    terms = [term.groups() for term in found if term is not None]
+    if len(terms) < len(found):
+        return None
+    parsed = [(int(n or 1), Irrep(int(lam), (1 if p == "e" else -1) * (-1) ** int(lam))) for n, lam, p in terms]
+    return tuple((n, irrep) for n, irrep in parsed if n) or None

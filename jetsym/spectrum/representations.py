@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
@@ -13,15 +13,18 @@ from numpy.typing import NDArray
 from jetsym.errors import SpectrumError
 from jetsym.spectrum.finite import FiniteGroup
 from jetsym.spectrum.groups import Group
-from jetsym.spectrum.irreps import Irrep
+from jetsym.spectrum.irreps import Irrep, parse_irreps
 from jetsym.spectrum.quadrature import axis_matrices, product_rule
 from jetsym.spectrum.wigner import real_wigner_d
 
-__all__ = ["NAMED", "Kind", "Representation", "irrep_matrices", "representation"]
+__all__ = ["NAMED", "Kind", "Representation", "irrep_matrices", "representation", "write_irreps"]
 
-#: A name of :data:`NAMED`, (λ, σ) of a spherical tensor, or a function R → ρ(R) that gives matrices.
+#: A name of :data:`NAMED`, (λ, σ) of a spherical tensor, irreps as e3nn writes them, "8x0e+8x1o", or a function
+#: R → ρ(R) that gives matrices.
 Kind = str | tuple[int, int] | Callable[[NDArray[np.float64]], Any]
 
+#: P: v in the axes of e3nn, its x, y, z being our y, z, x.
+OUR_AXES = np.array([[0.0, 0.0, 1.0], [1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
 #: How far matrices that a function gives may be from a representation, and the largest mode they are looked at for.
 EXACT, MODES = 1e-5, 32
 #: Norm below which what is left of a random matrix is rounding.
@@ -216,6 +219,9 @@ def representation(kind: Kind) -> Representation:
         x, y, z, "rank2" (…, 3, 3) Cartesian, "four-vector" (…, 4) as (E, px, py, pz), or (λ, σ) for spherical
         tensors (…, 2λ+1) in the order m = −λ … λ of real harmonics, σ = +1 for true and −1 for pseudotensors.
 
+        Irreps as e3nn writes them, "8x0e+8x1o", of features (…, Σ n (2λ+1)) in its order: one irrep after the other,
+        the copies of each one after the other, and components along e3nn's axes, whose pole is y: x, y, z for λ = 1.
+
         Or a function R → ρ(R) of an orthogonal matrix (3, 3), which gives the orthogonal matrix (d, d) that outputs
         (…, d) turn with: ρ(gh) = ρ(g) ρ(h) is checked, and the irreps it holds are found by its characters.
 
@@ -239,10 +245,40 @@ def representation(kind: Kind) -> Representation:
     if isinstance(kind, tuple) and len(kind) == 2 and isinstance(kind[0], int) and kind[0] >= 0 and kind[1] in (1, -1):
         irrep = Irrep(*kind)
         return Representation(str(irrep), (irrep.dimension,), (irrep,), np.eye(irrep.dimension))
+    if isinstance(kind, str) and (irreps := parse_irreps(kind)) is not None:
+        return _of_irreps(irreps)
     raise SpectrumError(
         f"an output is said to be {kind!r}; expected one of {', '.join(map(repr, NAMED))}, "
-        "or (λ, σ) with λ ≥ 0 and σ = 1 or −1 for a spherical tensor"
+        "(λ, σ) with λ ≥ 0 and σ = 1 or −1 for a spherical tensor, or irreps as e3nn writes them, such as '8x0e+8x1o'"
     )
+
+
+def write_irreps(irreps: Sequence[tuple[int, Irrep]]) -> str:
+    """Write irreps as e3nn does.
+
+    Examples
+    --------
+    >>> write_irreps([(8, Irrep(0, 1)), (2, Irrep(1, -1))])
+    '8x0e+2x1e'
+    """
+    return "+".join(f"{n}x{irrep.lam}{'e' if irrep.parity == 1 else 'o'}" for n, irrep in irreps)
+
+
+@lru_cache(maxsize=64)
+def _of_irreps(irreps: tuple[tuple[int, Irrep], ...]) -> Representation:
+    """Return the representation of features in the order of e3nn.
+
+    Its axes are ours in another order: its y is our z, its z our x. Its harmonics at v are ours at P v, which are
+    D(P) times ours at v.
+    """
+    blocks = tuple(irrep for n, irrep in irreps for _ in range(n))
+    dim, at = sum(block.dimension for block in blocks), 0
+    basis = np.zeros((dim, dim))
+    for block in blocks:
+        place = slice(at, at + block.dimension)
+        basis[place, place] = real_wigner_d(block.lam, OUR_AXES).T
+        at = place.stop
+    return Representation(write_irreps(irreps), (dim,), blocks, basis)
 
 
 @lru_cache(maxsize=16)

@@ -8,6 +8,8 @@ from math import inf
 from typing import Any, Literal, get_args
 
 from jetsym.errors import ConfigError
+from jetsym.jets.io.folds import EVENT, Fold
+from jetsym.jets.io.streaming.scratch import number_of_bytes
 from jetsym.jets.models.registry import configure
 from jetsym.jets.moves.augmentation import AugmentationConfig
 from jetsym.symmetry import GroupName
@@ -94,6 +96,17 @@ class TrainConfig:
     samples_per_epoch
         With ``stream``: jets of an epoch, after which there is a validation. The next epoch goes on where this one has
         stopped, and begins with all jets anew when they have been shown; the learning rate follows. By default all.
+    fold
+        ``k/n``: train on the jets whose number of ``fold_by`` modulo n is not k, and validate on those where it is, of
+        ``val`` or else of ``data``. The run keeps it, and ``jetsym evaluate`` and ``predict`` judge that fold.
+    fold_by
+        The column of whole numbers that tells folds apart, ``event`` by default; with a mapping any of its columns or
+        an expression.
+    scratch
+        With ``stream``: a folder on a disk of this machine, to which the files of ``data`` are copied ahead of being
+        read, where they lie on a slow file system or another machine; see :mod:`jetsym.jets.io.streaming.scratch`.
+    scratch_size
+        Bytes of these copies at most, of all processes of this machine, such as 200GB; by default half of what is free.
     monitor_every
         Steps between two measurements of the spectra of all layers, kept in ``spectra``; 0 for none. The training is
         the same with and without.
@@ -169,6 +182,10 @@ class TrainConfig:
     cache: str | None = None
     buffer: int | None = None
     samples_per_epoch: int | None = None
+    fold: str | None = None
+    fold_by: str = EVENT
+    scratch: str | None = None
+    scratch_size: str | int | None = None
     monitor_every: int = 0
     monitor_jets: int = 16
     checkpoint_every: int = 1000
@@ -210,11 +227,17 @@ class TrainConfig:
         _expect("precision", self.precision, self.precision in get_args(Precision), _alternatives(Precision))
         _expect("bad_jets", self.bad_jets, self.bad_jets in get_args(BadJets), _alternatives(BadJets))
         _expect("device", self.device, self.device in ("auto", "cpu", "cuda"), "'auto', 'cpu' or 'cuda'")
-        if self.stream and (self.val is None or self.limit is not None):
-            raise ConfigError("--stream reads all of --data in every epoch; it needs --val, and goes with no --limit")
-        for name in ("cache", "buffer", "samples_per_epoch"):
+        _ = self.held_out
+        if self.stream and ((self.val is None and self.fold is None) or self.limit is not None):
+            raise ConfigError(
+                "--stream reads all of --data in every epoch; it needs --val or --fold, and goes with no --limit"
+            )
+        for name in ("cache", "buffer", "samples_per_epoch", "scratch", "scratch_size"):
             if getattr(self, name) is not None and not self.stream:
                 raise ConfigError(f"--{name} is {getattr(self, name)!r}; it is only used with --stream")
+        if self.scratch_size is not None:
+            number_of_bytes(self.scratch_size)
+            _expect("scratch_size", self.scratch_size, self.scratch is not None, "--scratch, the folder, as well")
         if self.samples_per_epoch is not None:
             fits = self.samples_per_epoch >= self.batch_size
             _expect("samples_per_epoch", self.samples_per_epoch, fits, f"at least --batch_size {self.batch_size}")
@@ -228,6 +251,11 @@ class TrainConfig:
         _expect("init", self.init, self.init != "", "a run folder, a checkpoint or published weights to begin from")
         if self.init is None:
             configure(self.model, **self.options)
+
+    @property
+    def held_out(self) -> Fold | None:
+        """The fold to validate on, while the others are trained on; None without folds."""
+        return None if self.fold is None else Fold.parse(self.fold, self.fold_by)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as plain values for YAML and JSON."""

@@ -15,12 +15,14 @@ import torch
 from jetsym.errors import ConfigError, DataError
 from jetsym.files import fingerprint_of
 from jetsym.jets.batch import JetBatch, first_difference
+from jetsym.jets.io.folds import Fold
 from jetsym.jets.io.mapping.parse import tagger_mapping
 from jetsym.jets.io.oddities import Oddities
 from jetsym.jets.io.packed import RaggedBatch
 from jetsym.jets.io.paths import Paths, jet_files
 from jetsym.jets.io.remote import File
 from jetsym.jets.io.streaming.cache import MANIFEST
+from jetsym.jets.io.streaming.scratch import Scratch
 from jetsym.jets.schema import WEIGHT
 from jetsym.jets.weights import columns_to_read, weight_column
 from jetsym.training.config import TrainConfig
@@ -70,6 +72,10 @@ class StreamedJets:
         if config.batch_size % ranks:
             raise ConfigError(f"--batch_size is {config.batch_size}; expected a multiple of the {ranks} processes")
         self._max_particles, self._batch_size = config.max_particles, config.batch_size
+        scratch = None
+        if config.scratch is not None:
+            scratch = Scratch(config.scratch, size=config.scratch_size, inputs=config.data)
+        self._scratch = scratch
         self._stream = JetStream(
             in_order(config.data, earlier),
             batch_size=config.batch_size // ranks,
@@ -82,6 +88,8 @@ class StreamedJets:
             skip_bad=config.skip_bad,
             buffer=config.buffer,
             also=columns_to_read(config.weights),
+            scratch=scratch,
+            fold=None if config.held_out is None else config.held_out.rest,
         )
         self._rank, self._ranks, self._own = rank, ranks, config.batch_size // ranks
         self._steps = len(self._stream)
@@ -130,6 +138,13 @@ class StreamedJets:
             yield jets
         if self._rank == 0:
             self.oddities.say("--data")
+            if self._scratch is not None:
+                self._scratch.say(len(self._stream.files))
+
+    def close(self) -> None:
+        """Remove the copies of files that have been made."""
+        if self._scratch is not None:
+            self._scratch.close()
 
     def _of_passes(self, epoch: int, start: int, passed: Sequence[Sequence[int]]) -> Iterator[RaggedBatch]:
         """Yield the batches of an epoch that are left, from as many passes over all jets as they lie in."""
@@ -205,7 +220,7 @@ def load_jets(
     Returns
     -------
     (JetBatch or StreamedJets, JetBatch)
-        Training and validation; without ``config.val`` the second is the last tenth of the first, shuffled by seed.
+        Training and validation: the jets of ``config.val``, of the fold held out, or the last tenth, shuffled by seed.
 
     Raises
     ------
@@ -226,8 +241,10 @@ def load_jets(
         "mapping": tagger_mapping(config.mapping, vectors=config.vectors, tree=config.tree),
     }
 
-    def read(paths: Paths, said: Oddities) -> JetBatch:
-        return padded(read_packed(paths, **options, oddities=said), config.max_particles)
+    fold = config.held_out
+
+    def read(paths: Paths, said: Oddities, fold: Fold | None) -> JetBatch:
+        return padded(read_packed(paths, **options, oddities=said, fold=fold), config.max_particles)
 
     odd = Oddities()
     if config.stream:
@@ -235,16 +252,19 @@ def load_jets(
         training: JetBatch | StreamedJets = stream
         odd = stream.oddities
     else:
-        training = _labelled(read(in_order(config.data, earlier), odd), "--data", config.weights)
+        training = _labelled(
+            read(in_order(config.data, earlier), odd, None if fold is None else fold.rest), "--data", config.weights
+        )
     if rank == 0:
         odd.say("--data")
     _expect_classes(odd.counts)
-    if config.val is not None:
-        others = Oddities()
-        validation = _labelled(read(config.val, others), "--val", config.weights)
+    if config.val is not None or fold is not None:
+        others, flag = Oddities(), "--data" if config.val is None else "--val"
+        paths = in_order(config.data, earlier) if config.val is None else config.val
+        validation = _labelled(read(paths, others, fold), flag, config.weights)
         others.beside(odd)
         if rank == 0:
-            others.say("--val")
+            others.say(flag)
         if validation.classes != training.classes:
             difference = first_difference(validation.classes, training.classes)
             raise DataError(f"the jets of --val are of other classes than those of --data: {difference}")

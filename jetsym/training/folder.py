@@ -39,6 +39,7 @@ _RESULTS = (TABLE, LINES, checkpoint.BEST, checkpoint.LAST)
 _NO_RESULT = (
     *("device", "devices", "num_nodes", "compile", "weights"),  # the column that weighs the jets is told with these
     *("checkpoint_every", "max_skipped", "monitor_every", "monitor_jets", "bad_jets", "skip_bad", "other_jets"),
+    *("scratch", "scratch_size"),
 )
 #: Options that say where files are; what was in them is told by its fingerprint.
 _PLACES = ("data", "val", "mapping", "cache")

@@ -6,6 +6,7 @@ import math
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -115,13 +116,15 @@ def train(
     config, source = starting_point(config)
     folder = RunFolder(out)
     fabric = make_fabric(config)
-    with locked_by_first(fabric, folder.path, "jetsym train"):
+    with locked_by_first(fabric, folder.path, "jetsym train"), ExitStack() as stack:
         folder.check(config, resume=resume, overwrite=overwrite)
         earlier = (folder.earlier or {}).get("files", ()) if resume else ()
         progress = progress and fabric.is_global_zero
         ranks = {"rank": fabric.global_rank, "ranks": fabric.world_size}
         first = resume and folder.takes_first
         training, validation = load_jets(config, **ranks, earlier=earlier, first=first, progress=progress)
+        if isinstance(training, StreamedJets):
+            stack.callback(training.close)
         if progress and (words := words_on_weights(training, config)) is not None:
             print(words, file=sys.stderr, flush=True)
         state = begin(fabric, config, training, source=source)

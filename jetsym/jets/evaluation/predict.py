@@ -21,8 +21,10 @@ from jetsym.jets.batch import JetBatch
 from jetsym.jets.evaluation.evaluate import predict_logits
 from jetsym.jets.evaluation.scores import Scores
 from jetsym.jets.io.block import BadJets
-from jetsym.jets.io.paths import Paths, would_be_read
+from jetsym.jets.io.folds import Fold
+from jetsym.jets.io.paths import Paths, jet_files, would_be_read
 from jetsym.jets.io.read import MappingFile, check_number
+from jetsym.jets.io.remote import File
 from jetsym.jets.io.streaming.blocks import ENTRY, FILE
 from jetsym.jets.io.streaming.stream import JetStream
 from jetsym.jets.schema import TREE
@@ -36,6 +38,9 @@ Write = Callable[[Columns], None]
 
 #: Jets whose particles are in memory at a time, and jets of a basket or of a row group.
 BUFFER, ROWS = 16_384, 16_384
+
+#: The tree of friends, what their columns begin with, and what stands for the name of a file in theirs.
+FRIEND, _OF_FRIENDS, _STEM = "scores", ("score_", "logit_"), "{stem}"
 
 #: What the stored axis says, with the function that finds it.
 _AXIS = {"jet_pt": kinematics.pt, "jet_eta": kinematics.eta, "jet_phi": kinematics.phi}
@@ -54,6 +59,8 @@ def predict(
     skip_bad: bool = False,
     threads: int = 2,
     mapping: MappingFile = None,
+    fold: Fold | None = None,
+    friend: bool = False,
     progress: bool = True,
 ) -> Path:
     """Write a tagger's probabilities for every entry of some files.
@@ -70,7 +77,8 @@ def predict(
     data
         Files of jets, with or without labels.
     out
-        A name that ends in ``.root`` or ``.parquet``; a file of that name is replaced.
+        A name that ends in ``.root`` or ``.parquet``; a file of that name is replaced. In the name of a friend
+        ``{stem}`` stands for that of the file that it is a friend of.
     logits
         Write the logits as well.
     scores
@@ -88,13 +96,19 @@ def predict(
         Threads that read.
     mapping
         As in :func:`jetsym.jets.read`, for other trees than JetClass's.
+    fold
+        Give scores to the jets of a fold alone, see :class:`jetsym.jets.io.folds.Fold`.
+    friend
+        Write a file for each of the files, a friend of its tree: a tree ``scores`` of as many entries, in their order,
+        with the columns ``entry``, ``score_<class>`` and ``logit_<class>``.
     progress
         Show a progress bar.
 
     Returns
     -------
     Path
-        The file: a TTree ``tree`` or a table with one row per entry, and the columns
+        The file (of friends the pattern of their names): a TTree ``tree`` or a table with one row per entry, and
+        the columns
 
         - ``file``, int32: the place of its file in the list ``files`` that is kept beside the columns, from 0;
         - ``entry``, int64: its number in the file (or cache), from 0;
@@ -120,9 +134,14 @@ def predict(
     data = data if isinstance(data, str | os.PathLike) else list(data)
     if Path(out).suffix not in _WRITERS:
         raise ConfigError(f"out is {str(out)!r}; expected a name that ends in {' or '.join(_WRITERS)}")
-    out = check_out(out, inputs=data)
-    if would_be_read(out, data):
-        raise ConfigError(f"out is {str(out)!r}, which would be read as jets with the files there; write it elsewhere")
+    out = Path(out).expanduser()
+    places = _places(out, jet_files(data)) if friend else {}
+    for place in places.values() if friend else [out]:
+        check_out(place, inputs=data)
+        if would_be_read(place, data):
+            raise ConfigError(
+                f"out is {str(place)!r}, which would be read as jets with the files there; write it elsewhere"
+            )
     check_number("batch_size", batch_size, "jets")
     stream = JetStream(
         data,
@@ -135,14 +154,14 @@ def predict(
         skip_bad=skip_bad,
         mapping=mapping,
         numbered=True,
+        fold=fold,
     )
     classes = tuple(getattr(model, "classes", stream.classes))
     facts = {"classes": json.dumps(classes), "files": json.dumps([str(file) for file in stream.files])}
     if stream.labelled:
         facts["label_classes"] = json.dumps(stream.classes)
     with (
-        finished_file(out) as unfinished,
-        _WRITERS[out.suffix](unfinished, facts) as write,
+        _one_each([places[file] for file in stream.files], facts) if friend else _one(out, facts) as write,
         progress_bar("entries", sum(stream.n_entries), shown=progress) as advance,
     ):
         size: dict[str, Any] = {"max_particles": max_particles, "batch_size": batch_size}
@@ -247,8 +266,57 @@ def _placed(columns: Columns, rows: NDArray[Any], entries: NDArray[Any], begin: 
     return found
 
 
+def _places(out: Path, files: Sequence[File]) -> dict[File, Path]:
+    """Find where the friend of each file goes."""
+    if cache := next((file for file in files if isinstance(file, Path) and file.is_dir()), None):
+        raise ConfigError(f"--friend: {cache} is a cache, which is no tree; expected the files that it was made of")
+    found = {file: out.with_name(out.name.replace(_STEM, file.stem)) for file in files}
+    if len({*found.values()}) < len(files):
+        several = [file for file, place in found.items() if [*found.values()].count(place) > 1]
+        raise ConfigError(
+            f"--friend: out is {str(out)!r} for {several[0]} and {several[1]} alike; expected a name of its own for "
+            f"each, such as scores/{_STEM}{out.suffix}, and files whose names differ"
+        )
+    return found
+
+
 @contextmanager
-def _root(path: Path, facts: dict[str, str]) -> Iterator[Write]:
+def _one(out: Path, facts: dict[str, str]) -> Iterator[Write]:
+    """Open a file that takes rows of all files in portions."""
+    with finished_file(out) as unfinished, _WRITERS[out.suffix](unfinished, facts, TREE) as write:
+        yield write
+
+
+@contextmanager
+def _one_each(places: Sequence[Path], facts: dict[str, str]) -> Iterator[Write]:
+    """Open one file after the other that takes the rows of one file in portions."""
+    with ExitStack() as stack:
+        number, done, write = -1, 0, None
+
+        def divide(columns: Columns) -> None:
+            nonlocal number, done, write
+            for one in np.unique(columns[FILE]):
+                rows = columns[FILE] == one
+                own = {name: each[rows] for name, each in columns.items() if name.startswith(_OF_FRIENDS)}
+                own = {ENTRY: columns[ENTRY][rows], **own}
+                if one != number or write is None:
+                    stack.close()  # the one before it is whole
+                    number, done = one, 0
+                    unfinished = stack.enter_context(finished_file(places[number]))
+                    write = stack.enter_context(_WRITERS[places[number].suffix](unfinished, facts, FRIEND))
+                if not np.array_equal(own[ENTRY], np.arange(done, done + len(own[ENTRY]))):
+                    raise DataError(
+                        f"--friend: the file that {places[number]} would be a friend of has several jets in an entry, and "
+                        "a friend one row for it; write their scores without --friend"
+                    )
+                done += len(own[ENTRY])
+                write(own)
+
+        yield divide
+
+
+@contextmanager
+def _root(path: Path, facts: dict[str, str], tree: str) -> Iterator[Write]:
     """Open a TTree that takes rows in portions."""
     import uproot
 
@@ -259,14 +327,14 @@ def _root(path: Path, facts: dict[str, str]) -> Iterator[Write]:
 
         def write(columns: Columns) -> None:
             if not trees:
-                trees.append(file.mktree(TREE, {name: column.dtype for name, column in columns.items()}))
+                trees.append(file.mktree(tree, {name: column.dtype for name, column in columns.items()}))
             trees[0].extend(columns)
 
         yield write
 
 
 @contextmanager
-def _parquet(path: Path, facts: dict[str, str]) -> Iterator[Write]:
+def _parquet(path: Path, facts: dict[str, str], _: str) -> Iterator[Write]:
     """Open a table that takes rows in portions, each a row group."""
     arrow, parquet = (
         require(module, extra="formats", purpose="writing Parquet") for module in ("pyarrow", "pyarrow.parquet")

@@ -56,6 +56,8 @@ class Oddities:
         Jets of each class; nothing where there are no labels.
     left_out
         Per-jet columns that only some files have.
+    folds
+        Of each file the fold whose jets are read, their number, and that of all entries.
 
     Examples
     --------
@@ -73,6 +75,7 @@ class Oddities:
     dropped: dict[tuple[Any, Any], int] = field(default_factory=dict)
     counts: dict[str, int] = field(default_factory=dict)
     left_out: list[str] = field(default_factory=list)
+    folds: dict[Any, tuple[str, int, int]] = field(default_factory=dict)
     _numbers: Counter[str] = field(default_factory=Counter)
     _pt: dict[Any, list[NDArray[Any]]] = field(default_factory=dict)
     _said: set[str] = field(default_factory=set)
@@ -120,7 +123,7 @@ class Oddities:
 
     def words(self) -> list[str]:
         """Say all of it, a line for each kind."""
-        return [*self._losses(), *self._classes(), *self._momenta(), *self._silent(), *self._units()]
+        return [*self._folds(), *self._losses(), *self._classes(), *self._momenta(), *self._silent(), *self._units()]
 
     def say(self, about: str = "") -> None:
         """Print what has not been said yet as notes on the standard error stream; nothing where nothing is odd."""
@@ -156,6 +159,13 @@ class Oddities:
         if self.left_out:
             found.append(f"columns that only some of the files have are left out: {_few(self.left_out)}")
         return found
+
+    def _folds(self) -> list[str]:
+        found: dict[str, list[int]] = {}
+        for fold, jets, entries in self.folds.values():
+            sums = found.setdefault(fold, [0, 0])
+            sums[:] = sums[0] + jets, sums[1] + entries
+        return [f"{fold}: {plural(jets, 'jet')} of {entries:,} entries" for fold, (jets, entries) in found.items()]
 
     def _classes(self) -> list[str]:
         absent = [name for name, number in self.counts.items() if not number]

@@ -13,6 +13,7 @@ import numpy as np
 from jetsym.errors import ConfigError, DataError, expect_one_of
 from jetsym.jets.batch import JetBatch
 from jetsym.jets.io.block import BadJets, BadJetsError, ColumnSet, read_block, without_bad
+from jetsym.jets.io.folds import Fold
 from jetsym.jets.io.formats.index import EmptyFileError, FileIndex
 from jetsym.jets.io.limits import choose, spread_over
 from jetsym.jets.io.mapping.parse import load_mapping, open_mapping
@@ -50,6 +51,7 @@ def read(
     vectors: str | None = ...,
     tree: str | None = ...,
     oddities: Oddities | None = ...,
+    fold: Fold | None = ...,
 ) -> JetBatch: ...
 @overload
 def read(
@@ -66,6 +68,7 @@ def read(
     vectors: str | None = ...,
     tree: str | None = ...,
     oddities: Oddities | None = ...,
+    fold: Fold | None = ...,
 ) -> ak.Array: ...
 def read(
     paths: Paths,
@@ -81,6 +84,7 @@ def read(
     vectors: str | None = None,
     tree: str | None = None,
     oddities: Oddities | None = None,
+    fold: Fold | None = None,
 ) -> JetBatch | ak.Array:
     """Read jets from JetClass or JetClass-II files into memory.
 
@@ -130,6 +134,8 @@ def read(
         Name of the tree that the mapping is of, whatever it says itself.
     oddities
         Takes up what has been left out and what is odd, see :class:`jetsym.jets.io.oddities.Oddities`.
+    fold
+        Read the jets of a fold alone, see :class:`jetsym.jets.io.folds.Fold`.
 
     Returns
     -------
@@ -166,6 +172,7 @@ def read(
         skip_bad=skip_bad,
         mapping=known,
         oddities=oddities,
+        fold=fold,
     )
     if library == "ak":
         from jetsym.jets.io.records import to_records
@@ -191,6 +198,7 @@ def read_packed(
     mapping: MappingFile = None,
     oddities: Oddities | None = None,
     first: bool = False,
+    fold: Fold | None = None,
 ) -> PackedJets:
     """Read jets with all their particles, without padding; parameters and errors as in :func:`read`.
 
@@ -199,13 +207,13 @@ def read_packed(
     check_number("limit", limit, "jets", none="None for all")
     expect_one_of("bad_jets", bad_jets, ("raise", "drop"))
     files, said = jet_files(paths), Oddities() if oddities is None else oddities
-    known = open_mapping(mapping, files, skip_bad=skip_bad)
+    known = open_mapping(mapping, files, skip_bad=skip_bad, fold=fold)
     options: dict[str, Any] = {"columns": columns, "also": also, "bad_jets": bad_jets}
 
     @cache
     def index_of(number: int) -> FileIndex | None:
         try:
-            return index_file(files[number], known)
+            index = index_file(files[number], known, fold)
         except DataError as error:
             alone = isinstance(error, EmptyFileError) and len(files) > 1
             if not (alone or skip_bad):
@@ -215,6 +223,9 @@ def read_packed(
             else:
                 said.skipped.append(Skipped(files[number], None, str(error)))
             return None
+        if fold is not None:
+            said.folds[index.path] = str(fold), index.n_jets, index.n_entries
+        return index
 
     def jets_in(number: int) -> int:
         index = index_of(number)
@@ -236,6 +247,8 @@ def read_packed(
                 if not skip_bad or isinstance(error, BadJetsError):
                     raise
                 said.skipped.append(Skipped(index.path, len(jets), str(error)))
+    if not parts and fold is not None and not said.skipped:
+        raise DataError(f"{_few(files)}: {fold} has no jets; expected at least one")
     return _joined(parts, files, said)
 
 

@@ -5,10 +5,12 @@ A format registers itself with :func:`register`; those of jetsym stand in :mod:`
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import jetsym.jets.io.formats  # noqa: F401 - whose formats register themselves
+from jetsym.jets.io.folds import Fold, folded
 from jetsym.jets.io.formats.base import FORMATS, Format, format_of, readable, register
 from jetsym.jets.io.formats.cached import index_cache
 from jetsym.jets.io.formats.index import FileIndex, JetReader
@@ -29,8 +31,8 @@ __all__ = [
 ]
 
 
-def index_file(path: File, mapping: TreeMapping | None = None) -> FileIndex:
-    """Read where everything in a file lies; with a mapping, in any tree of one entry per jet.
+def index_file(path: File, mapping: TreeMapping | None = None, fold: Fold | None = None) -> FileIndex:
+    """Read where everything in a file lies, of the jets of a fold; with a mapping, in any tree of one entry per jet.
 
     Raises
     ------
@@ -38,11 +40,13 @@ def index_file(path: File, mapping: TreeMapping | None = None) -> FileIndex:
         If the file is missing, is not what its name says, is damaged, or lacks the tree, jets or a branch.
     """
     if isinstance(path, Path) and path.is_dir():
-        return index_cache(path, mapping)
-    if mapping is not None:
+        index = index_cache(path, mapping)
+    elif mapping is not None:
         from jetsym.jets.io.mapping.mapped_reader import index_mapped
 
-        return index_mapped(path, mapping)
-    form = format_of(path)
-    with explained(path):
-        return form.index(path)
+        return index_mapped(path, mapping if fold is None else replace(mapping, fold=fold))
+    else:
+        form = format_of(path)
+        with explained(path):
+            index = form.index(path)
+    return index if fold is None else folded(index, fold)

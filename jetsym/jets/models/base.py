@@ -40,6 +40,7 @@ class Tagger(nn.Module):
     name: ClassVar[str] = ""  # under which it is registered
     no_graph: ClassVar[str] = ""  # why it cannot be written as a graph, if it cannot
     max_particles: int = 128  # how many particles of a jet it was trained on; checkpoints set it
+    held_out: tuple[str, str] | None = None  # the fold, and its column, that it was not trained on; likewise
 
     def __init__(self, classes: Sequence[str] = CLASSES, **options: Any) -> None:
         super().__init__()

@@ -335,13 +335,26 @@ class ParticleTransformer(WeaverTagger):
     )
     weaver_marks = ("cls_token", "cls_blocks.", "pair_embed.", "blocks.0.attn.")
     weaver_output = "fc.0.weight"
+    weaver_unsaid: ClassVar[Mapping[str, Any]] = {
+        **dict.fromkeys(("features", "pair_activation")),
+        "activation": "gelu",
+        "remove_self_pair": False,
+        "pair_input_type": "pp",
+    }
+    weaver_more: ClassVar[Mapping[str, str]] = {
+        ".fc1_g.": "gated layers, as of weaver-core's versions 2 and 3",
+        "fc.0.0.": "hidden layers before the logits (fc_params)",
+        "pair_embed.fts_embed.": "pair features that are stored (pair_extra_dim)",
+        "conv_embed.": "an embedding by convolutions (use_conv_embed)",
+        ".c_mask": "scales of the interactions (scale_attn_mask)",
+        ".ls1.": "scales of layers (layer_scale_init_values)",
+    }
 
     @classmethod
     def weaver_options(cls, theirs: Mapping[str, Tensor]) -> dict[str, Any]:
         """Find all sizes; of weaver-core's version 1, without further layers before the logits.
 
-        The shapes do not tell ``pair_activation``, which is that of the published networks; when trained on, the
-        network takes its statistics as weaver-core does.
+        When trained on, the network takes its statistics as weaver-core does.
         """
         embedding = _channels(theirs, "embed.embed")
         *pairs, heads = _channels(theirs, "pair_embed.embed") or [0]

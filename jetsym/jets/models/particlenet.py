@@ -235,10 +235,12 @@ class ParticleNet(WeaverTagger):
     )
     weaver_marks = ("edge_convs.",)
     weaver_output = "fc.1.weight"
+    weaver_unsaid: ClassVar[Mapping[str, Any]] = {"features": None, "k": None, "use_counts": True}
+    weaver_more: ClassVar[Mapping[str, str]] = {"fusion_block.": "a fusion block"}
 
     @classmethod
     def weaver_options(cls, theirs: Mapping[str, Tensor]) -> dict[str, Any]:
-        """Find feature set and channels; 16 neighbours are taken for granted, and no fusion block."""
+        """Find feature set and channels; the number of neighbours has no tensor."""
         channels: list[list[int]] = []
         while f"edge_convs.{len(channels)}.convs.0.weight" in theirs:
             block, layers = len(channels), list[int]()

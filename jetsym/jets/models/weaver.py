@@ -2,15 +2,18 @@
 
 Source: H. Qu, C. Li, S. Qian, "Particle Transformer for Jet Tagging", arXiv:2202.03772, whose repository holds
 networks trained on JetClass with each of the three feature sets; weaver-core names the tensors. The published networks
-list their classes in JetClass's order, :data:`jetsym.jets.schema.CLASSES`. A tagger that weaver-core has as well is a
-:class:`WeaverTagger`, and says what its tensors are called there.
+list their classes in JetClass's order, :data:`jetsym.jets.schema.CLASSES`, and are known by their contents. Tensors do
+not tell all that a network computes (no neighbours, no activations, no meaning of a feature), so that of any other file
+this is asked for, never assumed. A tagger that weaver-core has as well is a :class:`WeaverTagger`, and says what its
+tensors are called there. Networks that have more than it are run by their own files, :func:`jetsym.jets.weaver`.
 """
 
 from __future__ import annotations
 
+import hashlib
 import re
 from abc import abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -26,6 +29,20 @@ from jetsym.jets.schema import CLASSES
 
 __all__ = ["WeaverNames", "WeaverTagger", "export", "feature_set", "length", "load", "read_state"]
 
+#: Published files, by the identity that git gives their contents; their networks are as the defaults of the taggers.
+PUBLISHED = {
+    "cf510276bb5616caf87adace4e05eafab4b6c762": "ParT_full.pt",
+    "70a82e78a7dc54601d4b19c089969fd917e397b9": "ParT_kin.pt",
+    "f4bf560aed152f0b2acd37f60be1323ea84039f8": "ParT_kinpid.pt",
+    "eab18fffeef62001aa08758ff954873b414ce3e4": "ParticleNet_full.pt",
+    "e3577bd272824e2470e8a12c9b7fe314546da76f": "ParticleNet_kin.pt",
+    "83075a3aed3e5d7e29fe1a53b3d9f90fec13e40c": "ParticleNet_kinpid.pt",
+}
+#: What stands before all names of a state dictionary, where it was a part of another module that was saved.
+_WRAPPERS = ("mod.", "module.", "model.", "_orig_mod.")
+#: Keys of a file under which the state dictionary stands, beside other things.
+_KEYS = ("state_dict", "model_state_dict", "model")
+
 #: Patterns of the names of a tagger's tensors, and what stands in their place in weaver-core; all are applied in turn.
 WeaverNames = Sequence[tuple[str, str | Callable[[re.Match[str]], str]]]
 
@@ -37,12 +54,17 @@ class WeaverTagger(Tagger):
 
     - ``weaver_names``: how its tensors are called in weaver-core;
     - ``weaver_marks``: beginnings of names by which such a file is recognised;
-    - ``weaver_output``: the name in weaver-core of the weight that gives the logits.
+    - ``weaver_output``: the name in weaver-core of the weight that gives the logits;
+    - ``weaver_unsaid``: what tensors do not tell: an option of the network, with None, or an option of weaver-core's
+      that the network has not, with the only setting that it computes;
+    - ``weaver_more``: pieces of names of tensors that such networks of weaver-core may have and this has not, in words.
     """
 
     weaver_names: ClassVar[WeaverNames]
     weaver_marks: ClassVar[tuple[str, ...]]
     weaver_output: ClassVar[str]
+    weaver_unsaid: ClassVar[Mapping[str, Any]]
+    weaver_more: ClassVar[Mapping[str, str]]
 
     @classmethod
     @abstractmethod
@@ -61,19 +83,19 @@ class WeaverTagger(Tagger):
         """Return the shape in weaver-core of a tensor, by its name there."""
 
     @classmethod
-    def from_weaver(cls, path: str | Path, *, classes: Sequence[str] = CLASSES, **options: Any) -> Self:
+    def from_weaver(cls, path: str | Path, *, classes: Sequence[str] | None = None, **options: Any) -> Self:
         """Load a state dictionary of weaver-core.
 
         Parameters
         ----------
         path
             Weights as published with the ParT paper (``ParT_full.pt``, ``ParticleNet_kin.pt``, …), or of a network of
-            your own with one of the same feature sets. Names may begin with ``mod.`` or not, and may spell
-            ``in_proj_weight`` or ``in_proj.weight``.
+            your own with one of the same feature sets. Names may begin with ``mod.``, ``module.`` or ``model.``, and
+            may spell ``in_proj_weight`` or ``in_proj.weight``.
         classes
-            Names of the classes, in the order of the logits.
+            Names of the classes, in the order of the logits; those of JetClass for a published file.
         options
-            Of the network, where the shapes of the tensors do not tell and it is not as the published ones are.
+            What tensors do not tell; needed for all but published files.
 
         Returns
         -------
@@ -83,11 +105,19 @@ class WeaverTagger(Tagger):
         Raises
         ------
         CheckpointError
-            There is no such file, or it is not a state dictionary, or not one of such a network.
+            There is no such file, or it is not a state dictionary, or not one of such a network, or something that
+            its tensors do not tell is not said.
         """
         theirs, name = read_state(path), cls.__name__
+        for piece, words in cls.weaver_more.items():
+            if any(piece in one for one in theirs):
+                raise CheckpointError(
+                    f"{path} has {words}, which jetsym's {name} has not; run the network by its own file: "
+                    "jetsym.jets.weaver(network, data, weights) or --weaver DIR"
+                )
         try:
-            found = cls.weaver_options(theirs) | options
+            found = cls.weaver_options(theirs) | cls._said(path, options, classes)
+            classes = CLASSES if classes is None else classes
             outputs = length(theirs.get(cls.weaver_output))
             if outputs != len(classes):
                 raise CheckpointError(
@@ -114,6 +144,26 @@ class WeaverTagger(Tagger):
         model.load_state_dict({one: tensor.reshape(wanted[one].shape) for one, tensor in tensors.items()})
         return model.eval()
 
+    @classmethod
+    def _said(cls, path: str | Path, options: Mapping[str, Any], classes: Sequence[str] | None) -> dict[str, Any]:
+        """Return the options that are the network's own, when all that the tensors do not tell is said."""
+        needed, said = ("classes", *cls.weaver_unsaid), {**options, **({} if classes is None else {"classes": classes})}
+        if missing := [name for name in needed if name not in said] if not is_published(path) else []:
+            words = {name: "…" if only is None else repr(only) for name, only in cls.weaver_unsaid.items()}
+            rest = "".join(f", {name}={word}" for name, word in words.items())
+            raise CheckpointError(
+                f"the tensors of {path} do not tell {', '.join(missing)}, and it is none of the published files: say "
+                f"it, {cls.__name__}.from_weaver(path, classes=…{rest}), or run the network by its own file, "
+                "jetsym.jets.weaver(network, data, weights) or --weaver DIR"
+            )
+        for name, only in cls.weaver_unsaid.items():
+            if only is not None and said.get(name, only) != only:
+                raise CheckpointError(
+                    f"{name} is {said[name]!r}, and jetsym's {cls.__name__} computes with {only!r} alone; run the "
+                    "network by its own file: jetsym.jets.weaver(network, data, weights) or --weaver DIR"
+                )
+        return {name: value for name, value in options.items() if cls.weaver_unsaid.get(name) is None}
+
     def to_weaver(self, path: str | Path) -> None:
         """Write the weights for weaver-core; see :func:`export`."""
         export(self, path)
@@ -126,10 +176,10 @@ class WeaverTagger(Tagger):
         return name
 
 
-def load(path: str | Path) -> WeaverTagger:
+def load(path: str | Path, *, classes: Sequence[str] | None = None, **options: Any) -> WeaverTagger:
     """Load a state dictionary of weaver-core of whichever network its tensors are named for.
 
-    It has JetClass's ten classes; :meth:`WeaverTagger.from_weaver` takes others.
+    Arguments and errors as of :meth:`WeaverTagger.from_weaver`.
 
     Raises
     ------
@@ -140,7 +190,7 @@ def load(path: str | Path) -> WeaverTagger:
     networks = [tagger for tagger in MODELS.values() if issubclass(tagger, WeaverTagger)]
     for tagger in networks:
         if any(name.startswith(tagger.weaver_marks) for name in names):
-            return tagger.from_weaver(path)
+            return tagger.from_weaver(path, classes=classes, **options)
     known = " nor ".join(f"a {tagger.__name__} ({', '.join(tagger.weaver_marks)})" for tagger in networks)
     raise CheckpointError(
         f"{path} holds tensors of neither {known} of weaver-core; the first of its {len(names)} are "
@@ -199,11 +249,35 @@ def read_state(path: str | Path) -> dict[str, Tensor]:
             f"{path} is not a whole state dictionary of tensors ({reason}); jetsym opens nothing else: fetch it again, "
             "or save model.state_dict()"
         ) from error
-    if not isinstance(state, dict) or not state or not all(isinstance(value, Tensor) for value in state.values()):
+    inner = state
+    if isinstance(state, dict):
+        inner = next((state[key] for key in _KEYS if isinstance(state.get(key), dict)), state)
+    if not isinstance(inner, dict) or not inner or not all(isinstance(value, Tensor) for value in inner.values()):
         raise CheckpointError(f"{path} holds a {type(state).__name__} and not tensors by name; save model.state_dict()")
+    names = without_wrappers(inner)
+    return {names[name]: tensor for name, tensor in inner.items()}
+
+
+def without_wrappers(names: Iterable[str]) -> dict[str, str]:
+    """Return names of tensors -> without what they all begin with as parts of a wrapper, with weaver-core's spelling.
+
+    Examples
+    --------
+    >>> without_wrappers(["module.mod.fc.0.weight", "module.mod.cls_token"])
+    {'module.mod.fc.0.weight': 'fc.0.weight', 'module.mod.cls_token': 'cls_token'}
+    """
     # Older versions of weaver-core had torch's own attention, whose projections are no layers.
-    names = {name: re.sub(r"in_proj_(weight|bias)$", r"in_proj.\1", str(name)).removeprefix("mod.") for name in state}
-    return {names[name]: tensor for name, tensor in state.items()}
+    found = {name: re.sub(r"in_proj_(weight|bias)$", r"in_proj.\1", str(name)) for name in names}
+    while wrapper := next((one for one in _WRAPPERS if all(name.startswith(one) for name in found.values())), None):
+        found = {name: short.removeprefix(wrapper) for name, short in found.items()}
+    return found
+
+
+def is_published(path: str | Path) -> bool:
+    """Tell whether a file is one of those that were published with the ParT paper, byte by byte."""
+    content = Path(path).expanduser().read_bytes()
+    start = f"blob {len(content)}\0".encode()
+    return hashlib.sha1(start + content, usedforsecurity=False).hexdigest() in PUBLISHED
 
 
 def feature_set(norm: Tensor | None, *, layers: int, of: str) -> str:

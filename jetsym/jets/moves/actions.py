@@ -12,17 +12,29 @@ computed in float64 for each four-vector, in the factors e^±η of its light-con
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from jetsym.errors import DataError
 from jetsym.jets.batch import JetBatch
-from jetsym.jets.kinematics import mass2, momentum
-from jetsym.jets.moves.frames import axes_along, expect_rest_frame, jet_axes, jet_momentum
+from jetsym.jets.moves.frames import expect_rest_frame, jet_axes, jet_momentum
 from jetsym.jets.moves.inputs import follow
+from jetsym.spectrum.lorentz import boost_to_rest, boosted, boosted_outputs
 
-__all__ = ["HELD_FIXED", "METRIC", "about_jet_axis", "boost", "multiply", "rotate", "rotate_at_rest", "transform"]
+__all__ = [
+    "HELD_FIXED",
+    "METRIC",
+    "about_jet_axis",
+    "boost",
+    "multiply",
+    "outputs_at_rest",
+    "outputs_boosted_back",
+    "rotate",
+    "rotate_at_rest",
+    "transform",
+]
 
 #: Scalars measured about the beam line: rotations about the beam leave them as they are, but they have no law under
 #: anything else, and every action holds them fixed. A report on a model that uses them should say so. Charge and the
@@ -126,9 +138,7 @@ def rotate_at_rest(batch: JetBatch, matrices: Tensor) -> JetBatch:
     """
     elements = _per_jet("matrices", matrices, batch, (3, 3)).double()
     expect_rest_frame(batch)
-    total = jet_momentum(batch)
-    direction = axes_along(total[:, 1:])[:, 2]
-    factor = (total[:, 0] + momentum(total)) / mass2(total).sqrt()
+    direction, factor = boost_to_rest(jet_momentum(batch))
 
     def move(p4: Tensor) -> Tensor:
         return _boosted(_turned(_boosted(p4, direction, 1 / factor), elements), direction, factor)
@@ -165,6 +175,18 @@ def boost(batch: JetBatch, rapidity: Tensor, direction: Tensor | str) -> JetBatc
         raise DataError("some rapidities are not finite; expected real numbers (atanh of a velocity below 1)")
     along, factor = _directions(batch, direction, len(shift)), shift.exp()
     return _apply(batch, lambda p4: _boosted(p4, along, factor))
+
+
+def outputs_at_rest(batch: JetBatch, four: Any) -> Any:
+    """Return four-vector outputs (n, B, …, 4) as they are where each jet is at rest."""
+    direction, factor = boost_to_rest(jet_momentum(batch))
+    return boosted_outputs(four, direction, 1 / factor[None])
+
+
+def outputs_boosted_back(batch: JetBatch, rapidity: Tensor, direction: Tensor | str, four: Any) -> Any:
+    """Return four-vector outputs (n, B, …, 4) for jets that were boosted, as they are where the jets came from."""
+    shift = _per_jet("rapidity", rapidity, batch, ()).double()
+    return boosted_outputs(four, _directions(batch, direction, len(shift)).reshape(-1, 3), (-shift).exp())
 
 
 def transform(batch: JetBatch, matrices: Tensor) -> JetBatch:
@@ -281,13 +303,8 @@ def _by_columns(vectors: Tensor, elements: Tensor) -> Tensor:
 
 def _boosted(p4: Tensor, direction: Tensor, factor: Tensor) -> Tensor:
     """Return four-momenta (…, B, N, 4) with E ± p∥ times factor^±1: directions (…, B or 1, 3), factors (…, B or 1)."""
-    direction, factor = direction[..., None, :], factor[..., None]
-    energy, vector = p4[..., 0], p4[..., 1:]
-    along = (vector * direction).sum(dim=-1)
-    across = vector - along[..., None] * direction
-    plus, minus = (energy + along) * factor, (energy - along) / factor
-    moved = across + ((plus - minus) / 2)[..., None] * direction
-    return torch.cat([((plus + minus) / 2)[..., None], moved], dim=-1)
+    moved: Tensor = boosted(p4, direction[..., None, :], factor[..., None], torch)
+    return moved
 
 
 def _apply(batch: JetBatch, move: Callable[[Tensor], Tensor], *, dtype: torch.dtype = torch.float64) -> JetBatch:

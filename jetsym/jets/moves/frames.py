@@ -8,12 +8,10 @@ from torch import Tensor
 from jetsym.errors import DataError
 from jetsym.jets.batch import JetBatch
 from jetsym.jets.kinematics import mass2, momentum
+from jetsym.spectrum import lorentz
+from jetsym.spectrum.lorentz import MAX_GAMMA
 
 __all__ = ["MAX_GAMMA", "axes_along", "expect_rest_frame", "has_rest_frame", "jet_axes", "jet_momentum"]
-
-#: Largest Lorentz factor E/M of a jet that is taken to its rest frame. Rounding momenta to 32 bits changes M² by up to
-#: γ²ε of itself, 12% at this γ: the mass of such a jet is hardly more than rounding, and so is its rest frame.
-MAX_GAMMA = 1000.0
 
 
 def jet_momentum(batch: JetBatch) -> Tensor:
@@ -39,8 +37,8 @@ def has_rest_frame(batch: JetBatch) -> Tensor:
     >>> has_rest_frame(JetBatch(p4, p4[..., 0] > 0, torch.zeros(2, 2, 10), p4[:, 0]))
     tensor([ True, False])
     """
-    total = jet_momentum(batch)
-    return (total[:, 0] > 0) & (mass2(total) * MAX_GAMMA**2 >= total[:, 0] ** 2)
+    found: Tensor = lorentz.has_rest_frame(jet_momentum(batch))
+    return found
 
 
 def expect_rest_frame(batch: JetBatch) -> None:

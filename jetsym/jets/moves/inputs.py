@@ -20,7 +20,7 @@ from jetsym.jets.batch import JetBatch
 from jetsym.jets.features import kinematic_quantities
 from jetsym.jets.inputs import InputForm
 
-__all__ = ["follow", "rearranged"]
+__all__ = ["follow", "is_known", "rearranged"]
 
 #: Differences between a stored variable and the function that it is named after, of its size or of 1.
 _TOLERANCE = 2e-3
@@ -148,6 +148,8 @@ def follow(before: JetBatch, after: JetBatch) -> JetBatch:
         form = before.input_forms[name]
         columns = list(values.unbind(1))
         for place, variable in enumerate(form.names):
+            if variable in form.fixed:
+                continue
             own, laws = _laws(name, variable, is_of_jet=form.length is None)
             stored = before.inputs[name][:, place]
             law = next((law for law in laws if _same(_placed(law(here), form, place, before), stored)), None)
@@ -156,7 +158,8 @@ def follow(before: JetBatch, after: JetBatch) -> JetBatch:
             elif laws:
                 raise DataError(
                     f"the variable {variable!r} of the input {name!r} is not {own} of these momenta, as its name says, "
-                    "and cannot be computed anew after a move; give it another name, or leave the input out: "
+                    "and cannot be computed anew after a move; hold it fixed where that is meant (fixed=), give it "
+                    "another name, or leave the input out: "
                     "jets.replace(inputs=…, input_forms=…)"
                 )
         inputs[name] = torch.stack(columns, dim=1)
@@ -181,8 +184,9 @@ def _laws(name: str, variable: str, *, is_of_jet: bool) -> tuple[str, tuple[_Law
         return plain, ()
     raise DataError(
         f"the variable {variable!r} of the input {name!r} is no known function of the momenta, and would stay as it "
-        f"is while they move; known are {', '.join(_OF_PARTICLES)} of particles and {', '.join(_OF_JETS)}; leave the "
-        "input out: jets.replace(inputs=…, input_forms=…)"
+        f"is while they move; known are {', '.join(_OF_PARTICLES)} of particles and {', '.join(_OF_JETS)}; hold it "
+        f"fixed where that is meant, fixed=[{variable!r}], or leave the input out: "
+        "jets.replace(inputs=…, input_forms=…)"
     )
 
 
@@ -209,7 +213,14 @@ def _placed(values: Tensor, form: InputForm, place: int, batch: JetBatch) -> Ten
 
 def _same(computed: Tensor, stored: Tensor) -> bool:
     difference = (computed.detach() - stored).abs()
-    return bool((difference <= _TOLERANCE * stored.abs().clamp_min(1.0)).all())
+    alike = difference <= _TOLERANCE * stored.abs().clamp_min(1.0)
+    return bool((alike | (computed.isnan() & stored.isnan())).all())  # NaN stands where there is nothing
+
+
+def is_known(variable: str) -> bool:
+    """Tell whether a variable is, by its name, a known function of the momenta, or one that no move changes."""
+    plain = _PREFIX.sub("", variable.lower())
+    return variable.lower() in _OF_JETS or plain in _OF_PARTICLES or _FIXED.match(plain) is not None
 
 
 def rearranged(before: JetBatch, places: Tensor) -> dict[str, Tensor]:

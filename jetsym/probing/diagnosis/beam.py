@@ -64,12 +64,12 @@ def _locked_to_azimuth(
     report: SymmetryReport, bounds: Thresholds, baseline: SymmetryReport | None
 ) -> Iterator[Finding]:
     """Find invariant outputs that change when everything is rotated about the beam."""
-    for name, item in report.equivariance.items():
+    for name, item in report.outputs.items():
         least = abs(item.relative) - quantile(bounds.sigma, report.meta["n_inputs"]) * item.relative_stderr
         certain = least > max(bounds.azimuth, item.noise_floor)
         if item.kind not in INVARIANT or not certain:
             continue
-        other = baseline.equivariance.get(name) if baseline is not None else None
+        other = baseline.outputs.get(name) if baseline is not None else None
         untrained = (NAN, NAN) if other is None else (other.relative, other.relative_stderr)
         what = f"relative A of {name} under rotations about the beam"
         evidence = Evidence(what, item.relative, item.relative_stderr, bounds.azimuth, item.noise_floor, *untrained)
@@ -89,7 +89,7 @@ def _locked_to_rapidity(report: BoostReport, bounds: Thresholds, baseline: Boost
     if not widths:
         raise NotJudged(f"no window is as narrow as {bounds.boost_width:g}")
     place = widths[-1]
-    for name, item in report.equivariance.items():
+    for name, item in report.outputs.items():
         if item.kind not in INVARIANT or name not in report.layers:
             continue
         evidence = _window(report, place, name, bounds.boost, baseline)

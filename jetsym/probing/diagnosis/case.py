@@ -155,11 +155,11 @@ class Case:
     @property
     def outputs(self) -> dict[str, Equivariance]:
         """What was measured of every output; NotJudged where none was, or on one input."""
-        if not self.report.equivariance:
+        if not self.report.outputs:
             raise NotJudged("no outputs were measured")
         if self.inputs < 2:
             raise NotJudged("one input has no standard errors")
-        return dict(self.report.equivariance)
+        return dict(self.report.outputs)
 
     def refuse_few(self) -> None:
         """Raise NotJudged where nothing is said to stay below a bound: of few inputs."""
@@ -279,7 +279,7 @@ class Case:
 
     def is_kept(self, name: str) -> bool:
         """Tell whether an output surely obeys its law, to the tolerance of the diagnosis."""
-        item = self.report.equivariance[name]
+        item = self.report.outputs[name]
         size = abs(item.relative)
         squared = Share(size**2, 2 * size * item.relative_stderr, item.noise_floor**2, self.inputs)
         return self.below(squared, self.bounds.deviation**2)
@@ -291,7 +291,7 @@ class Case:
 
     def is_broken(self, name: str, *, severely: bool = False) -> bool:
         """Tell whether an output surely misses its law, beyond the tolerance of the diagnosis, or by what is severe."""
-        item = self.report.equivariance[name]
+        item = self.report.outputs[name]
         size, bound = abs(item.relative), self.bounds.severe if severely else self.bounds.deviation
         squared = Share(item.relative * size, 2 * size * item.relative_stderr, item.noise_floor**2, self.inputs)
         return self.above(squared, bound**2)
@@ -310,8 +310,8 @@ class Case:
 
     def error(self, name: str, what: str, part: str, bound: float = NAN) -> Evidence:
         """Return a part of an output's error, such as "relative" or "leakage", with that of the untrained copy."""
-        item = self.report.equivariance[name]
-        other = self.baseline.equivariance.get(name) if self.baseline is not None else None
+        item = self.report.outputs[name]
+        other = self.baseline.outputs.get(name) if self.baseline is not None else None
         floor = item.noise_floor if part == "relative" else item.noise_floor**2
         untrained = (NAN, NAN) if other is None else _with_error(other, part)
         return Evidence(what, *_with_error(item, part), bound, floor, *untrained)
@@ -326,7 +326,7 @@ class Case:
 
     def about(self, name: str) -> list[Evidence]:
         """Return relative A of an output, and where in the error spectrum most of it lies."""
-        item = self.report.equivariance[name]
+        item = self.report.outputs[name]
         spread = Evidence(f"A of {name} over its spread across inputs", item.over_spread, item.over_spread_stderr)
         largest = sorted(item.error_spectrum, key=lambda irrep: -item.error_spectrum[irrep])[:2]
         return [
@@ -375,11 +375,11 @@ def case_of(
             )
     wanted = needs or {}
     for name in wanted:
-        if name not in report.equivariance:
-            raise ProbeError(f"needs names {name!r}, which is no output; {closest(name, report.equivariance)}")
+        if name not in report.outputs:
+            raise ProbeError(f"needs names {name!r}, which is no output; {closest(name, report.outputs)}")
     if readout is not None and readout not in report.layers:
         raise ProbeError(f"readout is {readout!r}, which is no layer; {closest(readout, report.layers)}")
-    by_output = {name: needed(item.kind, report, wanted.get(name)) for name, item in report.equivariance.items()}
+    by_output = {name: needed(item.kind, report, wanted.get(name)) for name, item in report.outputs.items()}
     needed_irreps = {name: irreps for name, irreps in by_output.items() if irreps}  # where they are known
     return Case(source, whole, report, other, tuple(history), readout, needed_irreps, bounds)
 

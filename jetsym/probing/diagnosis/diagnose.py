@@ -99,7 +99,7 @@ def _cautious(finding: Finding, mode: Mode, case: Case) -> Finding:
 def _readout(case: Case) -> str | None:
     """Return the names of the layers that the outputs are read from; None where there are none."""
     found: list[str] = []
-    for name in case.compact.equivariance if case.compact is not None else ():
+    for name in case.compact.outputs if case.compact is not None else ():
         try:
             found += [case.report.layers[row] for row in case.readout_of(name)]
         except NotJudged:

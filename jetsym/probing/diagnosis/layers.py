@@ -55,7 +55,7 @@ def starvation(case: Case) -> Iterator[Finding]:
             if all(case.below(share, case.bounds.starved) for share in shares.values()):
                 yield _starved(case, most, name, irrep)
 
-    yield from one_by_one(case.report.equivariance, judge)
+    yield from one_by_one(case.report.outputs, judge)
 
 
 def _needed(case: Case, name: str) -> list[Irrep]:
@@ -112,9 +112,9 @@ def bottleneck(case: Case) -> Iterator[Finding]:
         raise NotJudged("the report ends below λ = 2")
     case.refuse_few()
 
-    found = list(one_by_one(case.report.equivariance, lambda name: _lost(case, name)))
+    found = list(one_by_one(case.report.outputs, lambda name: _lost(case, name)))
     with suppress(NotJudged):  # where rounding hides what an embedding holds, a loss still shows
-        found += one_by_one(case.report.equivariance, lambda name: _narrow(case, name))
+        found += one_by_one(case.report.outputs, lambda name: _narrow(case, name))
     yield from sorted(found, key=lambda finding: -SEVERITIES.index(finding.severity))[:1]
 
 
@@ -266,7 +266,7 @@ def _further(report: SymmetryReport, *, tail: float, at_cut: float, before: floa
 )
 def late_collapse(case: Case) -> Iterator[Finding]:
     """Find a part that is not invariant, stays as it is through the layers, and is removed at the end alone."""
-    names = [name for name, item in case.report.equivariance.items() if item.kind in INVARIANT]
+    names = [name for name, item in case.report.outputs.items() if item.kind in INVARIANT]
     if not names:
         raise NotJudged("no output is said to be invariant")
     case.refuse_few()

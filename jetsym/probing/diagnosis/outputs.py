@@ -149,9 +149,9 @@ def drift(case: Case) -> Iterator[Finding]:
 def _risen(case: Case, name: str) -> Iterator[Finding]:
     """Find one output whose relative A has risen, and A itself as well: a smaller output alone is no drift."""
     item = case.outputs[name]
-    if not all(name in past.equivariance for past in case.history):
+    if not all(name in past.outputs for past in case.history):
         raise NotJudged(f"not all earlier reports measured {name}")
-    earlier = [past.equivariance[name] for past in case.history]
+    earlier = [past.outputs[name] for past in case.history]
     step = min(range(len(earlier)), key=lambda place: earlier[place].relative)
     best = earlier[step]
     rise, absolute = item.relative - best.relative, item.absolute - best.absolute

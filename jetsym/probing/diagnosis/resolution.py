@@ -81,7 +81,7 @@ def _never_resolved(case: Case) -> Iterator[Reason]:
 def _wrong_by_rule(case: Case) -> Iterator[Reason]:
     """Find outputs of which the rule surely has A² wrong by a quarter and more, so that its error spectrum is cut."""
     last = case.report.irreps[-1].lam
-    for name, item in case.report.equivariance.items():
+    for name, item in case.report.outputs.items():
         bound = max(case.bounds.deviation**2, item.noise_floor**2, item.relative**2 / 4)
         if abs(item.unexplained) - case.errors * item.unexplained_stderr > bound:
             evidence = Evidence(
@@ -104,7 +104,7 @@ def _loose_shares(case: Case) -> Iterator[Reason]:
 def _loose_errors(case: Case) -> Iterator[Reason]:
     """Find outputs whose A could as well be nothing as be too large."""
     bound = case.bounds.deviation
-    for name, item in case.report.equivariance.items() if case.inputs > 1 else ():
+    for name, item in case.report.outputs.items() if case.inputs > 1 else ():
         # Near zero the error of A itself diverges; that of its square does not.
         square = item.relative * abs(item.relative)
         stderr = 2 * abs(item.relative) * item.relative_stderr

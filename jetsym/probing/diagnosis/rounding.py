@@ -35,7 +35,7 @@ def hidden_by_rounding(case: Case) -> Iterator[Finding]:
     """Find outputs and layers of which rounding alone may make all that was measured, and more than is tolerated."""
     bound = case.bounds.deviation
     for title, part in _parts(case.source).items():
-        for name, item in part.equivariance.items():
+        for name, item in part.outputs.items():
             if item.is_within_rounding and item.noise_floor > bound:
                 what = f"relative A of {name} under {title}"
                 evidence = Evidence(what, item.relative, item.relative_stderr, bound, item.noise_floor)
@@ -51,7 +51,7 @@ def hidden_by_rounding(case: Case) -> Iterator[Finding]:
 def _layers(report: SymmetryReport, bound: float) -> Iterator[Finding]:
     """Find the layer in which rounding hides the largest shares, besides outputs."""
     floors = dict(zip(report.layers, map(float, report.noise_floor), strict=True))
-    hidden = {name: floor for name, floor in floors.items() if floor > bound and name not in report.equivariance}
+    hidden = {name: floor for name, floor in floors.items() if floor > bound and name not in report.outputs}
     if hidden:
         worst = max(hidden, key=lambda name: hidden[name])
         text = f"shares of {worst} below {100 * hidden[worst]:.2g} % cannot be told from rounding: measure in float64."

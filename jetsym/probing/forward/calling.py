@@ -29,11 +29,11 @@ ASKS = "grad"
 USUAL = (torch.float32, torch.float64)
 
 
-def plain_call(model: Callable[..., Any], inputs: Any) -> Any:
-    """Call a model with its inputs: several where they are a tuple, keywords where they are a dictionary."""
+def plain_call(model: Callable[..., Any], inputs: Any, **others: Any) -> Any:
+    """Call a model with its inputs, several where they are a tuple and keywords where they are a dictionary."""
     if isinstance(inputs, dict):
-        return model(**inputs)
-    return model(*inputs) if isinstance(inputs, tuple) else model(inputs)
+        return model(**inputs, **others)
+    return model(*inputs, **others) if isinstance(inputs, tuple) else model(inputs, **others)
 
 
 class Caller:

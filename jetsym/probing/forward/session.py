@@ -34,13 +34,16 @@ from jetsym.probing.options import AUTO
 from jetsym.spectrum.representations import Kind
 from jetsym.symmetry import Symmetry
 
-__all__ = ["OWN_ACTION", "Responses", "Session", "without_inputs"]
+__all__ = ["FOUR_VECTOR", "OWN_ACTION", "Responses", "Session", "without_inputs"]
 
 OWN_ACTION = "The inputs were moved by the caller's own action."
 HELD_NOTE = "it must not be computed from what moves (then compute it inside call=…, from what moved)."
 COMPILED_NOTE = "The model is compiled; it was evaluated without compilation, so that every layer is seen."
 #: Evaluations per forward pass where the caller leaves it open, on a CPU and on an accelerator.
 BATCH_SIZE_CPU, BATCH_SIZE_ACCELERATOR = 512, 8192
+
+#: The kind of output that has a law under boosts.
+FOUR_VECTOR = "four-vector"
 
 #: Name of a layer or output -> array (evaluations, features…).
 Responses = dict[str, Any]
@@ -67,13 +70,19 @@ class Session:
         As for :func:`jetsym.probe`.
     notes
         What a reader of a report must know of the model.
-    move
-        ``move(inputs, elements)`` along the orbit; None for rotations in the lab, or the caller's own action.
+    said
+        Name or pattern of layers -> their irreps, as the caller says.
+    move, back
+        Of the :class:`~jetsym.domains.base.Action` along the orbit; None for rotations in the lab, or the caller's own
+        action.
 
     Attributes
     ----------
     outputs
         Name and kind of every output, known after the first pass.
+    laws
+        Name -> :class:`~jetsym.probing.forward.laws.Law` of layers that have one, known after
+        :func:`~jetsym.probing.forward.laws.settle_laws`.
     layouts, left_out
         Where responses have their inputs and tokens, and why some are left out, by name: known after
         :func:`jetsym.probing.forward.settle.settle`.
@@ -98,7 +107,10 @@ class Session:
     progress: bool = True
     notes: tuple[str, ...] = ()
     move: Call | None = None
+    back: Callable[[Any, Any, Any], Any] | None = None
+    said: Mapping[str, str] = field(default_factory=dict)
     outputs: dict[str, Kind] = field(default_factory=dict, init=False)
+    laws: dict[str, Any] = field(default_factory=dict, init=False)
     layouts: dict[str, Layout] = field(default_factory=dict, init=False)
     left_out: dict[str, str] = field(default_factory=dict, init=False)
     doubts: dict[str, None] = field(default_factory=dict, init=False)
@@ -155,6 +167,9 @@ class Session:
             )
         if not isinstance(outputs, Mapping | None):
             raise ProbeError(f"outputs is {outputs!r}; expected a dictionary like {{'logits': 'logits'}}")
+        if isinstance(options.get("layers"), Mapping):
+            named: Mapping[str, Any] = options["layers"]
+            options |= {"layers": list(named), "said": {name: kind for name, kind in named.items() if kind is not None}}
         said = None if outputs is None else {name: kind for name, kind in outputs.items() if kind is not None}
         without_law = frozenset(outputs or ()) - frozenset(said or ())
         model, kinds, notes = domain.prepare(model, said)
@@ -167,6 +182,11 @@ class Session:
             notes=(*notes, *([COMPILED_NOTE] if compiled else [])),
             **options,
         )
+
+    @property
+    def kinds_measured(self) -> dict[str, Kind]:
+        """Name -> kind of every output and of every layer that has a law."""
+        return {**{name: law.kind for name, law in self.laws.items()}, **self.outputs}
 
     @property
     def adaptive(self) -> bool:
@@ -195,9 +215,11 @@ class Session:
         A session of its own, and the inputs on the device and in the dtype of the model. Afterwards the model is as it
         was.
         """
-        running = replace(self, move=None if action is None else action.move)
+        running = replace(
+            self, move=None if action is None else action.move, back=None if action is None else action.back
+        )
         self.layouts, self.left_out, self._running = running.layouts, running.left_out, running._running
-        self.doubts = running.doubts
+        self.doubts, self.laws = running.doubts, running.laws
         with running._running.open(inputs, self.domain, layers=self.layers, device=self.device) as placed:
             running.domain = self.domain = self.domain.settled(placed, running.returned)
             yield running, placed
@@ -230,6 +252,7 @@ class Session:
             "device": str(home_of(model)),
             "seed": self.seed,
             "without_law": sorted(self.without_law - set(self.left_out)),
+            "left_out": sorted(set(self.left_out) & set(self._running.outputs.kinds)),
             "tokens": {name: str(layout) for name, layout in self.layouts.items()},
             "moves": moves,
             "notes": [
@@ -295,12 +318,15 @@ class Session:
         lab = self.action or self.domain.move
         move = lab if in_lab or self.move is None else self.move
         step = max(1, self.evaluations // self.domain.size(inputs))
-        parts = [self._pass(inputs, elements[start : start + step], move) for start in range(0, len(elements), step)]
+        back = None if move is lab else self.back
+        parts = [
+            self._pass(inputs, elements[start : start + step], move, back) for start in range(0, len(elements), step)
+        ]
         if len(parts) == 1:
             return parts[0]
         return {name: array_namespace(parts[0][name]).concat([part[name] for part in parts]) for name in parts[0]}
 
-    def _pass(self, inputs: Any, elements: NDArray[np.float64], move: Call) -> Responses:
+    def _pass(self, inputs: Any, elements: NDArray[np.float64], move: Call, back: Any) -> Responses:
         """Evaluate inputs under elements in one forward pass."""
         samples, n = self.domain.size(inputs), len(elements)
         with full_precision():
@@ -309,7 +335,9 @@ class Session:
         for name, response in responses.items():
             if response.ndim < 1 or response.shape[0] != samples * n:
                 raise ProbeError(without_inputs(name, response, samples * n))
-        return {name: array.reshape(n, samples, *array.shape[1:]) for name, array in responses.items()}
+        along = {name: array.reshape(n, samples, *array.shape[1:]) for name, array in responses.items()}
+        four = [name for name in along if back is not None and self.outputs.get(name) == FOUR_VECTOR]
+        return along | {name: back(inputs, elements, along[name]) for name in four}
 
     def real(self, name: str, response: Any, inputs: Any) -> Any:
         """Return (samples, tokens), True for real tokens of a response (elements, samples, tokens, …), or None."""
@@ -344,7 +372,9 @@ class Session:
                     f"{name!r} of shape {tuple(array.shape)} is not as in the dry pass ({layout}): {error}; choose "
                     "other layers"
                 ) from error
-            responses[name] = as_measured(arranged, self.outputs[name]) if name in self.outputs else arranged
+            if name in self.outputs:
+                arranged = as_measured(arranged, self.outputs[name])
+            responses[name] = self.laws[name].arranged(arranged) if name in self.laws else arranged
         self._check_names(list(responses))
         return responses
 

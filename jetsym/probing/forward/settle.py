@@ -15,6 +15,7 @@ from jetsym.probing.forward.layers import Layered
 from jetsym.probing.forward.layouts import Layout
 from jetsym.probing.forward.session import Session, without_inputs
 from jetsym.probing.forward.tokens import (
+    ROUGHLY,
     ROUNDINGS,
     TOLERANCE,
     UNNAMED,
@@ -29,6 +30,7 @@ __all__ = ["reordered", "settle"]
 
 OWN_ORDER = "its rows stand in an order of the model's own, which may change along the orbit; " + UNNAMED
 FOR_EACH = "it runs more often in some forward passes than in others, as once for every input"
+MIXED = "what it returns for an input is not the same in company of another: its rows are not those of one input each"
 REORDERED = "its rows change places along the orbit, as those of a graph that is built anew"
 
 
@@ -56,6 +58,11 @@ def settle(
     domain = session.domain
     if isinstance(session.model, Layered):
         session.responses(domain.select(inputs, slice(0, 1)))
+        if elements is not None:
+            session.left_out.update(_mixed(session, domain.select(inputs, slice(0, 1)), elements[:2]))
+            session.left_out.update(_out_of_order(session, inputs, elements, set(), features=features))
+            for name in session.left_out:
+                session.outputs.pop(name, None)
         return
     move = session.action or domain.move
     own = {} if session.action is None or elements is None else {"turn": elements[-1]}  # of the caller's own group
@@ -84,6 +91,20 @@ def settle(
         if reason == WITHOUT_INPUTS:
             raise ProbeError(without_inputs(name, arrays[name], passes.alone.size))
         raise ProbeError(f"{name!r} cannot be measured: {reason}")
+
+
+def _mixed(session: Session, one: Any, elements: NDArray[np.float64]) -> dict[str, str]:
+    """Return why responses are left out that a model puts to inputs they do not belong to."""
+    alone, together = session.along(one, elements[:1]), session.along(one, elements)
+    reasons = {}
+    for name, response in alone.items():
+        first, again = (np.asarray(to_numpy(item[name][0, 0])) for item in (alone, together))
+        with np.errstate(all="ignore"):
+            spread = (np.abs(first - first.mean(axis=0)) ** 2).sum() if first.ndim else 0.0
+            most = ROUGHLY * spread + TOLERANCE**2 * (np.abs(first) ** 2).sum()
+            if response.shape[2:] != together[name].shape[2:] or (np.abs(again - first) ** 2).sum() > most:
+                reasons[name] = MIXED
+    return reasons
 
 
 def _for_each_input(passes: DryPasses) -> dict[str, str]:

@@ -26,7 +26,7 @@ from jetsym.probing.forward.layouts import (
     find_tokens,
 )
 
-__all__ = ["ROUNDINGS", "TOLERANCE", "WITHOUT_INPUTS", "Named", "find_layouts", "own_orders"]
+__all__ = ["ROUGHLY", "ROUNDINGS", "TOLERANCE", "WITHOUT_INPUTS", "Named", "find_layouts", "own_orders"]
 
 #: What a caller says of a layer: the axis of its tokens, two for pairs, or that it has none.
 Named = int | tuple[int, int] | None

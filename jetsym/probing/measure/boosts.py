@@ -43,7 +43,7 @@ def measure_boosts(
         )
     windows = windows_of(symmetry, widths, l_max)
     inputs, action = session.act(inputs, symmetry)
-    check_law(session.kinds, action)
+    check_law(session.kinds, action, four_vectors=True)
     return lambda session, title: _report_on(session, inputs, action, windows, title=title, symmetry=symmetry)
 
 

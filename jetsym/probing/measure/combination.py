@@ -15,7 +15,7 @@ from jetsym.spectrum.heldout import is_beyond_chance
 from jetsym.spectrum.representations import Kind, representation
 from jetsym.spectrum.result import jackknife_ratio
 
-__all__ = ["combine", "errors_of", "is_beyond_rule"]
+__all__ = ["combine", "errors_of", "is_beyond_rule", "rooted"]
 
 Array = NDArray[np.float64]
 
@@ -59,11 +59,11 @@ def combine(
         influence = None if sway is None else (of(sway)[kept], over(sway)[kept])
         return jackknife_ratio(of(found)[kept], over(found)[kept], influence=influence)
 
-    absolute, absolute_stderr = _root(*share(lambda one: one.squared, lambda one: np.ones_like(one.norm)))
+    absolute, absolute_stderr = rooted(*share(lambda one: one.squared, lambda one: np.ones_like(one.norm)))
     rounding = float(np.sqrt(noise_floor * found.norm.mean()))
     blur, scale = float(noise.mean()), 1.0
     if labels is None:
-        relative, relative_stderr = _root(*share(lambda one: one.squared))
+        relative, relative_stderr = rooted(*share(lambda one: one.squared))
         least = blur + noise_floor * float(found.norm.mean())
         over_spread, over_spread_stderr = _over_spread(found.squared, rows, counts, noise=blur, least=least)
     else:
@@ -214,7 +214,7 @@ def _over_spread(
     spread = squares.sum() - others.mean()
     if not spread > least:
         return float("nan"), float("nan")
-    value = _root(a2.mean() / (spread - noise), np.array(0.0))[0]
+    value = rooted(a2.mean() / (spread - noise), np.array(0.0))[0]
     others = others * spread / squares.sum() * (samples - 1) / max(samples - 2, 1) - noise
     if not (others > 0).all():
         return value, float("nan")
@@ -254,7 +254,7 @@ def _over_spread_by_label(
     return value, float(stderr), spread, alike
 
 
-def _root(value: NDArray[np.float64], stderr: NDArray[np.float64]) -> tuple[float, float]:
+def rooted(value: NDArray[np.float64], stderr: NDArray[np.float64]) -> tuple[float, float]:
     """Return the signed root of a squared quantity and the error carried over to it."""
     root = float(np.sign(value) * np.sqrt(np.abs(value)))
     return root, float(stderr / (2 * abs(root))) if root else float(np.sqrt(stderr))

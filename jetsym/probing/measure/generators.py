@@ -15,6 +15,8 @@ from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import torch
+from array_api_compat import array_namespace
+from array_api_compat import device as device_of
 from numpy.typing import NDArray
 from scipy.linalg import expm
 from torch import nn
@@ -26,7 +28,7 @@ from jetsym.probing.forward.calling import in_numbers
 from jetsym.probing.forward.closed import has_closed
 from jetsym.probing.forward.memory import is_out_of_memory
 from jetsym.probing.forward.precision import full_precision
-from jetsym.probing.forward.session import Responses, Session
+from jetsym.probing.forward.session import FOUR_VECTOR, Responses, Session
 from jetsym.probing.forward.settle import settle
 from jetsym.probing.reports.generators import LocalReport
 from jetsym.spectrum import O3, SO3
@@ -250,12 +252,15 @@ def _all_slopes(session: Session, inputs: Any, axes: str, forward: bool) -> Slop
     domain, parts = session.domain, []
     for part in session.parts(inputs, max(1, session.evaluations // len(GENERATORS))):
         some = domain.select(inputs, part)
-        parts.append(slopes(session, some, domain.generators(some, axes), forward))
+        parts.append(slopes(session, some, domain.generators(some, axes), forward, by_law=True))
     return {name: Slope(*map(np.concatenate, zip(*(part[name] for part in parts), strict=True))) for name in parts[0]}
 
 
-def slopes(session: Session, inputs: Any, generators: Any, forward: bool) -> Slopes:
-    """Return ‖L_X f‖² and ‖f‖² of every layer and output, for generators (k, 1 or samples, 4, 4)."""
+def slopes(session: Session, inputs: Any, generators: Any, forward: bool, *, by_law: bool = False) -> Slopes:
+    """Return ‖L_X f‖² and ‖f‖² of every layer and output, for generators (k, 1 or samples, 4, 4).
+
+    With ``by_law`` outputs that are four-vectors are to move as X f, which is taken off.
+    """
     k, samples = len(generators), session.domain.size(inputs)
     values, derivatives, others = (_by_forward_mode if forward else _by_differences)(session, inputs, generators)
     result: Slopes = {}
@@ -263,6 +268,9 @@ def slopes(session: Session, inputs: Any, generators: Any, forward: bool) -> Slo
         shaped = derivative.reshape(k, samples, *derivative.shape[1:])
         value = values[name].reshape(-1, samples, *derivative.shape[1:])[:1]
         other = others[name].reshape(shaped.shape) if others else shaped
+        if by_law and session.outputs.get(name) == FOUR_VECTOR:
+            moved = _times_generators(value, generators)
+            shaped, other = shaped - moved, other - moved
         mask = session.real(name, shaped, inputs)
         squares, norm, apart = (
             to_numpy(item.columns.squared_norms(item.cosets[0])).astype(np.float64)
@@ -275,6 +283,14 @@ def slopes(session: Session, inputs: Any, generators: Any, forward: bool) -> Slo
         smooth = (apart <= SMOOTH**2 * squares) & (squares > (ROUNDING**2 * norm)[:1])
         result[name] = Slope(squares.T, norm[0], (smooth if others else np.ones_like(smooth)).T)
     return result
+
+
+def _times_generators(value: Any, generators: Any) -> Any:
+    """Return X f (k, samples, …, 4) of four-vectors (1, samples, …, 4) and X (k, 1 or samples, 4, 4)."""
+    xp = array_namespace(value)
+    matrices = xp.asarray(to_numpy(generators), dtype=value.dtype, device=device_of(value))
+    matrices = xp.reshape(matrices, (*matrices.shape[:2], *[1] * (value.ndim - 3), 4, 4))
+    return xp.matmul(matrices, value[..., None])[..., 0]
 
 
 def _by_forward_mode(session: Session, inputs: Any, generators: Any) -> tuple[Responses, Responses, Responses]:

@@ -29,7 +29,8 @@ COMPACT = {
     "SO2 beam": Symmetry(GroupName.SO2, axis="beam"),
 }
 LOCAL = ("jet", "beam")
-BOOSTS = ("beam", "jet", "random")
+#: Axes of boosts, where inputs have axes of their own, and where they have none.
+BOOSTS, BOOSTS_IN_LAB = ("beam", "jet", "random"), ("beam", "x", "y")
 #: Largest mode m of SO(2), whose rules are small.
 MODES = 8
 
@@ -49,7 +50,8 @@ def measure_lorentz(
     """
     if session.action is not None:
         raise ProbeError(
-            f"action=… moves inputs by rotations; group={symmetry.group!r} needs jets, which it moves itself"
+            f"action=… moves inputs by rotations; group={symmetry.group!r} needs jets or four-vectors, which it moves "
+            "itself"
         )
 
     def prepared(part: Symmetry) -> Callable[[Session, str], SymmetryReport]:
@@ -60,14 +62,16 @@ def measure_lorentz(
         along = Symmetry(GroupName.BOOST, axis=axis, distribution=symmetry.distribution)
         return measure_boosts(session, inputs, along, l_max=l_max, widths=widths)
 
-    compact = {name: prepared(part) for name, part in COMPACT.items()}
-    boosts = {axis: boosted(axis) for axis in BOOSTS}
+    own = session.domain.own_axes
+    compact = {name: prepared(part) for name, part in COMPACT.items() if part.axis != "jet" or "jet" in own}
+    boosts = {axis: boosted(axis) for axis in (BOOSTS if own else BOOSTS_IN_LAB)}
+    axes = [name for name in LOCAL if name != "jet" or "jet" in own]
 
     def report(session: Session, title: str) -> LorentzReport:
         start = time.perf_counter()
         spectra = {name: measured(session, f"{title}, {name}") for name, measured in compact.items()}
         curves = {axis: measured(session, f"{title}, along {axis}") for axis, measured in boosts.items()}
-        local = {axes: measure_generators(session, inputs, axes=axes) for axes in LOCAL}
+        local = {name: measure_generators(session, inputs, axes=name) for name in axes}
         meta = {
             **session.facts(inputs),
             "group": symmetry.group,

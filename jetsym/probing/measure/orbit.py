@@ -35,6 +35,7 @@ from jetsym.spectrum.accumulation import coefficients, waiting_numbers
 from jetsym.spectrum.representations import Kind
 
 __all__ = [
+    "FEW",
     "Measurement",
     "Orbit",
     "Plan",
@@ -187,11 +188,14 @@ class InputBatch:
         self._shapes: dict[str, tuple[int, ...]] = {}
         self._masks: dict[str, Any] = {}
         self.estimators = {piece: self._new_estimator() for piece in pieces}
-        outputs = [piece.name for piece in pieces if piece.start == 0] if pieces else session.outputs
+        kinds = session.kinds_measured if pieces else session.outputs
+        # Of layers A is all that is told: no error spectrum, and nothing from held-out elements.
         self.errors = {
-            name: orbit.error_of(session.outputs[name], estimator=self._new_estimator() if pieces else None)
-            for name in outputs
-            if name in session.outputs
+            name: orbit.error_of(
+                kinds[name], estimator=self._new_estimator() if pieces and name in session.outputs else None
+            )
+            for name in ([piece.name for piece in pieces if piece.start == 0] if pieces else kinds)
+            if name in kinds
         }
 
     def travel(self) -> Iterator[int]:
@@ -241,6 +245,8 @@ class InputBatch:
             add = estimator.add_held_out
             self._add(piece, proper, improper, lambda *u, add=add, **mask: add(held, chunk, *u, **mask))
         for name, deviation in self.errors.items():
+            if name in self._session.laws:
+                continue
             u, real = proper[name], self._real(name, proper[name])
             deviation.add_held_out(held, chunk, u, improper.get(name), mask=real)
         return self._orbit.cosets * self._samples * len(range(chunk.start, chunk.stop))

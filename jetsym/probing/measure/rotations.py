@@ -12,13 +12,14 @@ import numpy as np
 
 from jetsym.domains.base import Action
 from jetsym.errors import ProbeError
+from jetsym.probing.forward.laws import settle_laws
 from jetsym.probing.forward.memory import within_memory
 from jetsym.probing.forward.session import Session
 from jetsym.probing.kinds import check_law, representation_of
 from jetsym.probing.measure import resolution
 from jetsym.probing.measure.combination import combine, is_beyond_rule
 from jetsym.probing.measure.dependence import measure_dependence
-from jetsym.probing.measure.orbit import Measurement, Orbit, measure, orbit_of, plan_passes
+from jetsym.probing.measure.orbit import FEW, Measurement, Orbit, measure, orbit_of, plan_passes
 from jetsym.probing.measure.rounding import Rounding, along_turns, measure_rounding
 from jetsym.probing.options import AUTO, LEAST_ROTATIONS, check_kinds
 from jetsym.probing.reports.spectrum import SymmetryReport
@@ -56,7 +57,7 @@ def measure_rotations(
     resolved = l_max == AUTO or not exact or isinstance(group, FiniteGroup)
     check_kinds(session.kinds, None if resolved else int(l_max))
     inputs, action = session.act(inputs, symmetry)
-    check_law(session.kinds, action)
+    check_law(session.kinds, action, four_vectors=True)
 
     def report(session: Session, title: str, l_max: int, inputs: Any) -> SymmetryReport:
         orbit = orbit_of(group, method=method, l_max=l_max, n_rotations=n_rotations, seed=session.seed)
@@ -131,6 +132,7 @@ def _report_on(
         start = time.perf_counter()
         _announce(running, placed, orbit)
         within_memory(running, lambda: orbit.settle(running, placed))
+        remarks = within_memory(running, lambda: _laws_of_layers(running, placed, action, orbit))
         way = along_turns(orbit.group)
         (rounding,), plans = within_memory(
             running, lambda: (measure_rounding(running, placed, way), plan_passes(running, placed, orbit))
@@ -155,7 +157,21 @@ def _report_on(
             "dependence": dependence,
             **running.domain.facts(running.model),
         }
-    return _assemble(found, rounding, orbit, running.outputs, labels, meta)
+        meta["notes"] = [*meta["notes"], *remarks]
+        meta["laws"] = {name: law.name for name, law in running.laws.items()}
+    return _assemble(found, rounding, orbit, running.kinds_measured, labels, meta)
+
+
+def _laws_of_layers(session: Session, inputs: Any, action: Action, orbit: Orbit) -> list[str]:
+    """Settle which layers have a law, where the action says how they turn; return what a reader must know."""
+    if not action.on_outputs or (isinstance(orbit.group, FiniteGroup) and orbit.group.on_four_vectors):
+        if session.said:
+            raise ProbeError(
+                f"layers says what layers are, but {action.note} Their law is not known there: leave it out"
+            )
+        return []
+    elements = orbit.group.sample(FEW, np.random.default_rng(session.seed))
+    return list(settle_laws(session, inputs, elements, l_max=orbit.l_max))
 
 
 def _announce(session: Session, inputs: Any, orbit: Orbit) -> None:
@@ -193,10 +209,11 @@ def _assemble(
             rounding[name].floor_of_error(kinds[name]),
             exact_to=_error_exact_to(representation_of(kinds[name], orbit.group).lam, meta),
             unbiased=name in unbiased,
-            labels=labels[name],
+            labels=labels.get(name),
         )
         for name, parts in found.deviations.items()
     }
+    errors |= {name: replace(errors[name], kind=said) for name, said in meta["laws"].items() if name in errors}
     unexplained = [item.unexplained for item in items]
     if orbit.sees_all:  # nothing aliases: what is not shown is the tail
         unexplained = [(item.tail, item.tail_stderr) for item in items]

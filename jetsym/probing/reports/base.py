@@ -43,8 +43,14 @@ class LayerReport(Stored):
     @property
     def hidden(self) -> list[str]:
         """Layers that are no outputs, neither such as have a law nor others."""
-        outputs = {*getattr(self, "equivariance", ()), *self.meta.get("without_law", ())}
+        outputs = {*self.outputs, *self.meta.get("without_law", ())}
         return [layer for layer in self.layers if layer not in outputs]
+
+    @property
+    def outputs(self) -> dict[str, Equivariance]:
+        """Errors of the outputs, without those of layers whose law is known (``meta["laws"]``)."""
+        laws, errors = self.meta.get("laws", {}), getattr(self, "equivariance", {})
+        return {name: item for name, item in errors.items() if name not in laws}
 
     def _content(self) -> dict[str, Any]:
         return {name: self._written(name, getattr(self, name)) for name in self._fields()}

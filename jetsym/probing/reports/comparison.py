@@ -159,7 +159,7 @@ class Comparison(Sectioned):
             found = [str(report.meta.get(key)) for report in self.reports]
             if len(set(found)) > 1:
                 result.append(f"The reports differ in {key} ({_listed(self.names, found)}): {meaning}.")
-        kinds = [", ".join(sorted({item.kind for item in report.equivariance.values()})) for report in self.reports]
+        kinds = [", ".join(sorted({item.kind for item in report.outputs.values()})) for report in self.reports]
         if len({kind for kind in kinds if kind}) > 1:
             result.append(
                 f"The reports differ in normalisation ({_listed(self.names, kinds)}): relative A is over the size of "

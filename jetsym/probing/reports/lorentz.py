@@ -30,11 +30,11 @@ class LorentzReport(Sectioned):
     Parameters
     ----------
     compact
-        "O3 rest", "O3 lab", "SO2 jet", "SO2 beam" -> spectra and errors under that subgroup.
+        "O3 rest", "O3 lab", "SO2 jet", "SO2 beam" -> spectra and errors under that subgroup; arrays have no "SO2 jet".
     local
-        "jet", "beam" -> the six generators along the axes of each jet, or of the lab.
+        "jet", "beam" -> the six generators along the axes of each jet, or of the lab; arrays have those of the lab.
     windows
-        "beam", "jet", "random" -> boosts along that direction, in windows of rapidity.
+        "beam", "jet", "random" -> boosts along that direction, in windows of rapidity; for arrays "beam", "x", "y".
     casimir
         Layer -> {"local": ∫ Σ_a‖J_a u‖² dμ, "spectrum": Σ λ(λ+1) b_λ, "tail": …}, both over N on the first inputs under
         SO(3) in the lab: the local and the compact measurement of the same thing, as far as l_max reaches.
@@ -62,7 +62,7 @@ class LorentzReport(Sectioned):
     @property
     def equivariance(self) -> Mapping[str, Equivariance]:
         """Output name -> its error under the first compact group: O(3) about the jet's momentum at rest."""
-        return next(iter(self.compact.values())).equivariance
+        return next(iter(self.compact.values())).outputs
 
     def plot(self, axes: Sequence[Axes] | None = None) -> Figure:
         """Draw the three parts side by side; see :func:`jetsym.plotting.plot_lorentz`."""
@@ -77,7 +77,7 @@ class LorentzReport(Sectioned):
             errors = [f"{_relative(part.equivariance[name])} under {title}" for title, part in self.compact.items()]
             how = ", exactly" if all(part.is_seen(name) for part in self.compact.values()) else ""
             result.append(f"Compact groups{how}: relative A of {name} is {', '.join(errors)}.")
-        result.append(self.local["jet"].sentence())
+        result.append(next(iter(self.local.values())).sentence())
         for name in self.equivariance:
             errors = [
                 f"{_relative(part.equivariance[name])} along {DIRECTIONS.get(axis, axis)}"
@@ -119,7 +119,7 @@ class LorentzReport(Sectioned):
 
     @classmethod
     def _read(cls, data: Mapping[str, Any]) -> Self:
-        for part, name in (("compact", "O3 lab"), ("local", "jet"), ("windows", "beam")):
+        for part, name in (("compact", "O3 lab"), ("local", "beam"), ("windows", "beam")):
             if name not in data[part]:
                 raise KeyError(f"{part}, {name}")
         report = cls(
@@ -157,7 +157,7 @@ def _hidden(report: LorentzReport) -> list[str]:
     hidden = [
         f"{name} under {title} (relative A of up to {item.noise_floor:.1g})"
         for title, part in parts.items()
-        for name, item in part.equivariance.items()
+        for name, item in part.outputs.items()
         if item.is_hidden
     ]
     return [f"Cannot be told from rounding: {', '.join(hidden)}."] if hidden else []

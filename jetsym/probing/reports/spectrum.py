@@ -97,8 +97,8 @@ class SymmetryReport(LayerReport, Sectioned):
 
     def sentences(self) -> list[str]:
         """Say where the content lies, how it moves through the layers, and how far outputs are from their law."""
-        errors = [_error(name, item, self) for name, item in self.equivariance.items()]
-        return [_depth(self), *errors, *_rounded(self), *_cut(self), *_resolution(self)]
+        errors = [_error(name, item, self) for name, item in self.outputs.items()]
+        return [_depth(self), *errors, *_laws(self), *_rounded(self), *_cut(self), *_resolution(self)]
 
     def settings(self) -> str:
         """Say in one line how it was measured."""
@@ -233,9 +233,29 @@ def _spread(item: Equivariance, report: SymmetryReport) -> str:
     return " It has no spread across inputs that can be told from rounding."
 
 
+def _laws(report: SymmetryReport) -> list[str]:
+    """Say in one sentence how the layers whose law is known obey it, and where one first misses it."""
+    laws = {name: report.equivariance[name] for name in report.layers if name in report.meta.get("laws", {})}
+    if not laws:
+        return []
+    missing = [name for name, item in laws.items() if not item.is_within_rounding]
+    group, of = report.meta["group"], "layer whose law is known" if len(laws) == 1 else "layers whose law is known"
+    if not missing:
+        floor = at_most(KNOWN_TO * max(item.noise_floor for item in laws.values()))
+        seen = "" if all(map(report.is_seen, laws)) else ", as far as the rule sees, which is not all of them"
+        return [f"{len(laws)} {of}: equivariant under {group} to within rounding (relative A below {floor}){seen}."]
+    first = missing[0]
+    item, verb = laws[first], "misses" if len(missing) == 1 else "miss"
+    return [
+        f"{len(missing)} of {len(laws)} {of} {verb} it under {group}: the first is {first} ({item.kind}), by "
+        f"{concise(item.relative, item.relative_stderr)} of its size (relative A), where rounding explains "
+        f"{item.noise_floor:.1g}."
+    ]
+
+
 def _rounded(report: SymmetryReport) -> list[str]:
     """Say in which layers rounding hides small shares: not those of outputs, of which A tells."""
-    rows = [row for row, layer in enumerate(report.layers) if layer not in report.equivariance]
+    rows = [row for row, layer in enumerate(report.layers) if layer not in report.outputs]
     hidden = [report.layers[row] for row in rows if report.noise_floor[row] > HIDES]
     if not hidden:
         return []

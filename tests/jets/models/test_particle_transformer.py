@@ -20,6 +20,15 @@ from jetsym.jets.moves.actions import rotate
 from jetsym.jets.schema import CLASSES
 
 SMALL = {"embedding": (16, 24), "pairs": (8, 12), "blocks": 3, "class_blocks": 2, "heads": 4, "dropout": 0.0}
+#: What tensors do not tell.
+SAID = {
+    "classes": CLASSES,
+    "features": "full",
+    "pair_activation": True,
+    "activation": "gelu",
+    "remove_self_pair": False,
+    "pair_input_type": "pp",
+}
 
 
 def make(dtype=torch.float32, **options) -> ParticleTransformer:
@@ -86,7 +95,8 @@ def saved(original, path, *, prefix="", old_spelling=False):
 def test_logits_are_those_of_weaver(tmp_path, make_jets, weaver, features, prefix, old_spelling):
     original = disturb(weaver(features)).eval()
     model = ParticleTransformer.from_weaver(
-        saved(original, tmp_path / "weights.pt", prefix=prefix, old_spelling=old_spelling)
+        saved(original, tmp_path / "weights.pt", prefix=prefix, old_spelling=old_spelling),
+        **SAID | {"features": features},
     )
     expected = {"features": features, "statistics": "slots", "dropout": 0.1}
     assert model.config == build("part", **(SMALL | expected)).config
@@ -99,7 +109,8 @@ def test_logits_are_those_of_weaver(tmp_path, make_jets, weaver, features, prefi
         torch.testing.assert_close(model(jets), logits, atol=1e-5, rtol=0)
         jets, model, original = jets.to(torch.float64), model.double(), original.double()
         torch.testing.assert_close(model(jets), weaver_logits(original, jets, features), atol=1e-12, rtol=0)
-        other = ParticleTransformer.from_weaver(tmp_path / "weights.pt", pair_activation=False).double()
+        others = SAID | {"features": features, "pair_activation": False}
+        other = ParticleTransformer.from_weaver(tmp_path / "weights.pt", **others).double()
         assert (other(jets) - model(jets)).abs().max() > 1e-3
 
 
@@ -109,7 +120,7 @@ def test_logits_of_the_published_size_on_real_multiplicities(tmp_path, weaver):
 
     published = {"embed_dims": (128, 512, 128), "pair_embed_dims": (64, 64, 64), "num_layers": 8, "num_heads": 8}
     original = disturb(weaver(**published)).eval()
-    model = ParticleTransformer.from_weaver(saved(original, tmp_path / "weights.pt"))
+    model = ParticleTransformer.from_weaver(saved(original, tmp_path / "weights.pt"), **SAID)
     assert model.config == build("part", statistics="slots").config
     jets = sample("test", limit=64)
     with torch.no_grad():
@@ -131,7 +142,7 @@ def losses(model, call, batches, steps=20):
 
 def test_training_loses_what_weaver_loses(tmp_path, make_jets, weaver):
     original = weaver().train()
-    loaded = ParticleTransformer.from_weaver(saved(original, tmp_path / "weights.pt"))
+    loaded = ParticleTransformer.from_weaver(saved(original, tmp_path / "weights.pt"), **SAID)
     model = ParticleTransformer(**(asdict(loaded.config) | {"dropout": 0.0}))
     model.load_state_dict(loaded.state_dict())
     batches = [make_jets(12, seed, max_particles=40) for seed in range(4)]
@@ -179,7 +190,7 @@ def test_initial_weights_are_spread_as_those_of_weaver(weaver, tmp_path):
 def test_exported_weights_come_back(tmp_path, make_jets):
     model = make(features="kin")
     model.to_weaver(tmp_path / "weights.pt")
-    loaded = ParticleTransformer.from_weaver(tmp_path / "weights.pt")
+    loaded = ParticleTransformer.from_weaver(tmp_path / "weights.pt", **SAID | {"features": "kin"})
     assert loaded.state_dict().keys() == model.state_dict().keys()
     assert all(torch.equal(loaded.state_dict()[name], tensor) for name, tensor in model.state_dict().items())
     assert torch.equal(loaded(make_jets(4)), model(make_jets(4)))
@@ -197,19 +208,35 @@ def without(state, name):
     ("change", "message"),
     [
         (lambda state: {"linear.weight": torch.zeros(2, 2)}, r"\(0 layers of the embedding, 0 features\)"),
+        (lambda state: state | {"blocks.0.fc1_g.weight": torch.zeros(96, 24)}, "versions 2 and 3, which .*jets.weaver"),
+        (lambda state: state | {"fc.0.0.weight": torch.zeros(96, 24)}, r"hidden layers .* \(fc_params\), which jetsym"),
         (lambda state: without(state, "norm.bias"), "1 tensors differ, the first is 'pool.bias' .file: absent"),
         (lambda state: state | {"blocks.0.attn.q_norm.weight": torch.zeros(6)}, "'blocks.0.attn.q_norm.weight'"),
         (lambda state: state | {"fc.0.weight": torch.zeros(3, 24)}, "has 3 outputs, but 10 classes are named"),
         (lambda state: state | {"embed.input_bn.weight": torch.zeros(8)}, r"7, 13, 17 features"),
         (lambda state: state | {"blocks.0.c_attn": torch.zeros(4, 2)}, r"file: \(4, 2\), model: \(4,\)"),
-        (lambda state: {"epoch": 3, "model": state}, "holds a dict and not tensors by name"),
+        (lambda state: {"epoch": 3, "weights": state}, "holds a dict and not tensors by name"),
     ],
 )
 def test_other_files_are_named(tmp_path, change, message):
     make().to_weaver(tmp_path / "weights.pt")
     torch.save(change(torch.load(tmp_path / "weights.pt", weights_only=True)), tmp_path / "weights.pt")
     with pytest.raises(CheckpointError, match=message):
-        ParticleTransformer.from_weaver(tmp_path / "weights.pt")
+        ParticleTransformer.from_weaver(tmp_path / "weights.pt", **SAID)
+
+
+@pytest.mark.parametrize("name", SAID)
+def test_what_tensors_do_not_tell_is_asked_for(tmp_path, name):
+    make().to_weaver(tmp_path / "weights.pt")
+    said = {key: value for key, value in SAID.items() if key != name}
+    with pytest.raises(CheckpointError, match=rf"do not tell {name}, .*pair_activation=…, activation='gelu'"):
+        ParticleTransformer.from_weaver(tmp_path / "weights.pt", **said)
+
+
+def test_what_the_network_does_not_compute_is_refused(tmp_path):
+    make().to_weaver(tmp_path / "weights.pt")
+    with pytest.raises(CheckpointError, match="activation is 'relu', .* computes with 'gelu' alone"):
+        ParticleTransformer.from_weaver(tmp_path / "weights.pt", **SAID | {"activation": "relu"})
 
 
 # Parts

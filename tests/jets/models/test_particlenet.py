@@ -277,13 +277,15 @@ def test_impossible_options_are_named(options, message):
 
 # The published weights
 
+SAID = {"classes": CLASSES, "features": "full", "k": 16, "use_counts": True}
+
 
 @pytest.mark.parametrize("prefix", ["", "mod."])
 @pytest.mark.parametrize("features", FEATURE_SETS)
 def test_published_state_dictionaries_are_recognised(tmp_path, make_jets, features, prefix):
     model = make(features=features, k=16)
     torch.save({prefix + name: tensor for name, tensor in weaver_state(model).items()}, tmp_path / "weights.pt")
-    loaded = ParticleNet.from_weaver(tmp_path / "weights.pt")
+    loaded = ParticleNet.from_weaver(tmp_path / "weights.pt", **SAID | {"features": features})
     assert loaded.config == build("particlenet", **(SMALL | {"features": features, "k": 16})).config
     assert loaded.classes == CLASSES
     assert not loaded.training
@@ -300,7 +302,7 @@ def test_state_dictionaries_are_written_as_weaver_writes_them(tmp_path, make_jet
         assert tensor.shape == expected[name].shape, name
         assert torch.equal(tensor, expected[name])
     jets = make_jets(4)
-    assert torch.equal(ParticleNet.from_weaver(tmp_path / "weights.pt")(jets), model(jets))
+    assert torch.equal(ParticleNet.from_weaver(tmp_path / "weights.pt", **SAID)(jets), model(jets))
 
 
 def test_weaver_reads_what_is_written(tmp_path, make_jets):
@@ -336,14 +338,14 @@ def without(state, name):
         (lambda state: {"trap": Trap()}, "is not a whole state dictionary of tensors"),
         (lambda state: [1, 2], "holds a list and not tensors by name"),
         (lambda state: {}, "holds a dict and not tensors by name"),
-        (lambda state: {"epoch": 3, "model": state}, "holds a dict and not tensors by name"),
+        (lambda state: {"epoch": 3, "weights": state}, "holds a dict and not tensors by name"),
         (lambda state: {"linear.weight": torch.zeros(2, 2)}, r"\(0 edge convolutions, 0 features\)"),
         (lambda state: without(state, "bn_fts.weight"), "3 edge convolutions, 0 features"),
         (lambda state: state | {"bn_fts.weight": torch.zeros(8)}, "with 7, 13, 17 features"),
         (lambda state: without(state, "fc.1.bias"), r"'head\.3\.bias' \(file: absent, model: \(10,\)\)"),
         (lambda state: without(state, "edge_convs.1.bns.0.running_var"), r"1 tensors differ.*running_var"),
         (lambda state: state | {"fc.1.bias": torch.zeros(2)}, r"\(file: \(2,\), model: \(10,\)\)"),
-        (lambda state: state | {"fusion_block.0.weight": torch.zeros(2, 2, 1)}, "'fusion_block.0.weight'"),
+        (lambda state: state | {"fusion_block.0.weight": torch.zeros(2, 2, 1)}, "a fusion block, which .*jets.weaver"),
         (lambda state: state | {"fc.0.0.weight": torch.tensor(1.0)}, "does not fit a ParticleNet|holds no ParticleNet"),
         (lambda state: state | {"bn_fts.weight": torch.tensor(1.0)}, "does not fit a ParticleNet|holds no ParticleNet"),
         (
@@ -355,7 +357,33 @@ def without(state, name):
 def test_other_files_are_refused(tmp_path, content, message):
     torch.save(content(weaver_state(make())), tmp_path / "weights.pt")
     with pytest.raises(CheckpointError, match=message):
-        ParticleNet.from_weaver(tmp_path / "weights.pt")
+        ParticleNet.from_weaver(tmp_path / "weights.pt", **SAID)
+
+
+@pytest.mark.parametrize("name", SAID)
+def test_what_tensors_do_not_tell_is_asked_for(tmp_path, name):
+    make(k=7).to_weaver(tmp_path / "weights.pt")
+    said = SAID | {"k": 7}
+    assert ParticleNet.from_weaver(tmp_path / "weights.pt", **said).config.k == 7
+    del said[name]
+    with pytest.raises(CheckpointError, match=rf"do not tell {name}, .*k=…, use_counts=True\)"):
+        ParticleNet.from_weaver(tmp_path / "weights.pt", **said)
+
+
+def test_a_mean_over_slots_is_refused(tmp_path):
+    make().to_weaver(tmp_path / "weights.pt")
+    with pytest.raises(CheckpointError, match="use_counts is False, .* computes with True alone"):
+        ParticleNet.from_weaver(tmp_path / "weights.pt", **SAID | {"use_counts": False})
+
+
+@pytest.mark.parametrize("key", ["state_dict", "model"])
+@pytest.mark.parametrize("prefix", ["module.", "model.mod.", "module.module."])
+def test_names_and_files_may_be_wrapped(tmp_path, make_jets, prefix, key):
+    model = make(k=16)
+    state = {prefix + name: tensor for name, tensor in weaver_state(model).items()}
+    torch.save({"epoch": 3, key: state}, tmp_path / "weights.pt")
+    jets = make_jets(4)
+    assert torch.equal(ParticleNet.from_weaver(tmp_path / "weights.pt", **SAID)(jets), model(jets))
 
 
 def test_broken_files_are_refused(tmp_path):

@@ -7,10 +7,21 @@ import jetsym
 from jetsym.errors import CheckpointError, ConfigError
 from jetsym.jets.models import ParticleNet, ParticleTransformer, PointNet
 from jetsym.jets.models.registry import build
-from jetsym.jets.models.weaver import export, read_state
+from jetsym.jets.models.weaver import export, load, read_state
 from jetsym.jets.schema import CLASSES
 
 PART = {"features": "kin", "embedding": (16, 16), "pairs": (8,), "blocks": 1, "class_blocks": 1, "heads": 2}
+SAID = {
+    "particlenet": {"classes": CLASSES, "features": "kin", "k": 16, "use_counts": True},
+    "part": {
+        "classes": CLASSES,
+        "features": "kin",
+        "pair_activation": True,
+        "activation": "gelu",
+        "remove_self_pair": False,
+        "pair_input_type": "pp",
+    },
+}
 SMALL = {"particlenet": {"features": "kin", "k": 16, "channels": ((8,), (8, 12))}, "part": PART}
 
 
@@ -20,7 +31,9 @@ def test_both_networks_are_recognised(tmp_path, make_jets, name, prefix):
     model, path = build(name, **SMALL[name]).eval(), tmp_path / "weights.pt"
     model.to_weaver(path)
     torch.save({prefix + key: tensor for key, tensor in torch.load(path, weights_only=True).items()}, path)
-    loaded = jetsym.load(path)
+    with pytest.raises(CheckpointError, match="do not tell classes, features, .*--weaver DIR"):
+        jetsym.load(path)
+    loaded = load(path, **SAID[name])
     assert type(loaded) is type(model)
     assert not loaded.training
     assert loaded.classes == CLASSES
@@ -45,8 +58,9 @@ def test_a_network_without_a_layout_is_not_written(tmp_path):
 def test_other_classes_need_their_names(tmp_path):
     ParticleTransformer(("QCD", "top"), **PART).to_weaver(tmp_path / "weights.pt")
     with pytest.raises(CheckpointError, match=r"has 2 outputs, but 10 classes .*from_weaver\(path, classes=…\)"):
-        jetsym.load(tmp_path / "weights.pt")
-    assert ParticleTransformer.from_weaver(tmp_path / "weights.pt", classes=("QCD", "top")).classes == ("QCD", "top")
+        load(tmp_path / "weights.pt", **SAID["part"])
+    said = SAID["part"] | {"classes": ("QCD", "top")}
+    assert load(tmp_path / "weights.pt", **said).classes == ("QCD", "top")
 
 
 @pytest.mark.parametrize("missing", ["cls_token", "pair_embed.embed.1.weight", "fc.0.bias"])

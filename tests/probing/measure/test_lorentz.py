@@ -328,8 +328,9 @@ def test_arrays_of_four_vectors_are_boosted_too():
             ProbeError,
             r"expected four-vectors \(…, 4\)",
         ),
-        ({"frame": "rest", "inputs": np.ones((3, 4))}, ProbeError, "frame='rest' needs jets"),
-        ({"group": "lorentz", "inputs": np.ones((3, 4))}, ProbeError, "needs jets"),
+        ({"frame": "rest", "inputs": np.ones((3, 4))}, ProbeError, "3 of 3 samples have no rest frame"),
+        ({"group": "lorentz", "inputs": np.ones((3, 4))}, ProbeError, "3 of 3 samples have no rest frame"),
+        ({"frame": "rest", "inputs": np.ones((3, 3))}, ProbeError, r"expected four-vectors \(…, 4\)"),
     ],
 )
 def test_what_cannot_be_measured_is_refused(tagger, jets, options, kind, message):

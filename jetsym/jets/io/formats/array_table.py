@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from jetsym.errors import DataError
+from jetsym.jets.io.copies import place_of
 from jetsym.jets.io.formats.index import FileIndex, JetReader
 from jetsym.jets.io.formats.layout import Layout
 from jetsym.jets.io.formats.opening import explained
@@ -121,7 +122,7 @@ class ArrayReader(JetReader):
         super().__enter__()
         assert isinstance(self.index.path, Path)
         self._stack = ExitStack()
-        self._sources = self._stack.enter_context(self._open_arrays(self.index.path, self._group))
+        self._sources = self._stack.enter_context(self._open_arrays(place_of(self.index.path), self._group))
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 
 from jetsym.errors import ConfigError, DataError
 from jetsym.files import sha256_of
+from jetsym.jets.io.copies import place_of
 from jetsym.jets.io.formats.index import FileIndex, JetReader
 from jetsym.jets.io.formats.layout import AXIS_BRANCHES, LABEL_II, Layout, axis_of
 
@@ -113,7 +114,7 @@ def _inputs(forms: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> dict[str,
 
 
 def _mapped(folder: Path, name: str, entry: dict[str, Any]) -> NDArray[Any]:
-    path = folder / name
+    path = place_of(folder / name)
     try:
         if path.stat().st_size != entry["bytes"]:
             raise ValueError(f"it holds {path.stat().st_size} bytes, expected {entry['bytes']}")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from jetsym.errors import DataError
+from jetsym.jets.io.copies import place_of
 from jetsym.jets.io.formats.layout import Layout
 from jetsym.jets.io.remote import File
 
@@ -188,7 +189,7 @@ class JetReader:
         self.index = index
 
     def __enter__(self) -> Self:
-        path = self.index.path
+        path = place_of(self.index.path)
         self.index.check_unchanged(_stamp(path) if isinstance(path, Path) and path.exists() else None)
         return self
 

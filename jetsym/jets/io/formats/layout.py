@@ -15,6 +15,7 @@ from jetsym.jets.schema import (
     AUX_BRANCHES,
     CLASSES,
     CLASSES_II,
+    EVENT_BRANCHES,
     JET_OBSERVERS,
     LABEL_BRANCHES,
     P4_BRANCHES,
@@ -99,7 +100,9 @@ def choose_layout(path: File, types: Mapping[str, str], *, ragged: set[str], fla
         classes=CLASSES_II if second else CLASSES,
         # JetClass-II stores its truth particles as lists, which a per-jet column cannot hold.
         columns=tuple(
-            name for name in (*JET_OBSERVERS, *AUX_BRANCHES, WEIGHT) if name in flat and name not in AXIS_BRANCHES
+            name
+            for name in (*JET_OBSERVERS, *AUX_BRANCHES, *EVENT_BRANCHES, WEIGHT)
+            if name in flat and name not in AXIS_BRANCHES
         ),
     )
     missing = [name for name in layout.branches if name not in types]

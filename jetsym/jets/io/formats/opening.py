@@ -10,6 +10,7 @@ from typing import Any
 import uproot
 
 from jetsym.errors import DataError, JetsymError
+from jetsym.jets.io.copies import place_of
 from jetsym.jets.io.formats.base import readable
 from jetsym.jets.io.remote import File, RemoteFile, open_remote
 from jetsym.jets.schema import TREE
@@ -45,8 +46,8 @@ def open_root(path: File) -> Iterator[Any]:
     for kind, versions in VERSIONS.items():
         kind.known_versions = dict(versions)
     with ExitStack() as stack:
-        if isinstance(path, RemoteFile):
-            remote, size, _ = open_remote(path, ahead=True)
+        if isinstance(place := place_of(path), RemoteFile):
+            remote, size, _ = open_remote(place, ahead=True)
             stack.enter_context(remote)
             with explained(path):
                 header = remote.read(20)
@@ -54,10 +55,10 @@ def open_root(path: File) -> Iterator[Any]:
                 remote.seek(0)
                 file = stack.enter_context(uproot.open(remote))
         else:
-            check_root(path)
+            check_root(place)
             with explained(path):
                 # A dict keeps colons in names from being taken for a tree's.
-                file = stack.enter_context(uproot.open({path: None}))
+                file = stack.enter_context(uproot.open({place: None}))
         yield file
 
 

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from jetsym.errors import DataError
+from jetsym.jets.io.copies import place_of
 from jetsym.jets.io.formats.index import FileIndex, JetReader
 from jetsym.jets.io.formats.layout import LABEL_II, Layout, axis_of
 from jetsym.jets.schema import P4_BRANCHES, SCALAR_BRANCHES
@@ -129,7 +130,7 @@ class PaddedReader(JetReader):
     def _columns(self, start: int, stop: int) -> tuple[dict[str, NDArray[Any]], NDArray[np.int64]]:
         if self._read is None or self._read[:2] != (start, stop):
             assert isinstance(self.index.path, Path)
-            with self._open_file(self.index.path) as arrays:
+            with self._open_file(place_of(self.index.path)) as arrays:
                 parts = [_columns(arrays.load(n, min(n + _ROWS, stop))) for n in range(start, stop, _ROWS)]
             joined = {name: np.concatenate([columns[name] for columns, _ in parts]) for name in parts[0][0]}
             self._read = start, stop, joined, np.concatenate([counts for _, counts in parts])

@@ -13,6 +13,7 @@ import numpy as np
 import uproot
 
 from jetsym.errors import require
+from jetsym.jets.io.copies import place_of
 from jetsym.jets.io.formats.base import Format, register
 from jetsym.jets.io.formats.index import EmptyFileError, FileIndex, JetReader
 from jetsym.jets.io.formats.layout import Layout, is_number
@@ -204,7 +205,7 @@ def _leaves(kind: Any) -> int:
 
 def _open(path: Any) -> Any:
     _, parquet = _pyarrow()
-    return parquet.ParquetFile(path, page_checksum_verification=True)
+    return parquet.ParquetFile(place_of(path), page_checksum_verification=True)
 
 
 def _pyarrow() -> Sequence[Any]:

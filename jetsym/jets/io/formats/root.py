@@ -21,6 +21,7 @@ import numpy as np
 import uproot
 
 from jetsym.errors import DataError
+from jetsym.jets.io.copies import place_of
 from jetsym.jets.io.formats.base import Format, register
 from jetsym.jets.io.formats.index import Branch, FileIndex, JetReader
 from jetsym.jets.io.formats.layout import Layout
@@ -186,7 +187,7 @@ class BasketReader(JetReader):
         self._mask: tuple[NDArray[np.int64], int, int, NDArray[np.bool_]] | None = None
 
     def __enter__(self) -> Self:
-        path = self.index.path
+        path = place_of(self.index.path)
         if isinstance(path, RemoteFile):
             self._file, *status = open_remote(path, ahead=False)
         else:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.lib.mixins import NDArrayOperatorsMixin
 
 from jetsym.errors import ConfigError, DataError
 
@@ -86,7 +87,9 @@ def apply(function: Callable[..., Any], what: str, *operands: Quantity) -> Quant
     """
     lists = [operand.counts for operand in operands if operand.counts is not None]
     if not lists:
-        return Quantity(np.asarray(function(*(operand.values for operand in operands))))
+        found: Any = function(*(operand.values for operand in operands))
+        values: Any = found if isinstance(found, NDArrayOperatorsMixin) else np.asarray(found)
+        return Quantity(values)
     for other in lists[1:]:
         _refuse_other_counts(lists[0], other, what)
     return Quantity(function(*(spread(operand, lists[0]) for operand in operands)), lists[0])
@@ -209,7 +212,8 @@ def _over(function: Callable[[NDArray[Any], NDArray[np.int64]], NDArray[Any]], n
 
 def _sum(values: NDArray[Any], counts: NDArray[np.int64]) -> NDArray[np.float64]:
     jets = np.repeat(np.arange(len(counts)), counts)
-    return np.asarray(np.bincount(jets, weights=values.astype(np.float64), minlength=len(counts)), np.float64)
+    sums: NDArray[Any] = np.bincount(jets, weights=values.astype(np.float64), minlength=len(counts))
+    return sums
 
 
 def _mean(values: NDArray[Any], counts: NDArray[np.int64]) -> NDArray[np.float64]:

@@ -61,7 +61,7 @@ def index_mapped(path: File, mapping: TreeMapping) -> FileIndex:
             raise DataError(f"{table.source} has no list of particles in any of {', '.join(first)}, its particles")
         raw = index_jets(mapping, table, table.index([*names], _layout(mapping, path)), first=first)
     reader = partial(MappedReader, mapping, raw)
-    if mapping.selection is None:
+    if mapping.selection is None and mapping.fold is None:
         return replace(raw, reader=reader)
     with raw.reader(raw) as file, explained(path):
         parts = [MappedJets(mapping, raw, file, entries).selected() for entries in _in_pieces(raw.entries)]
@@ -179,10 +179,14 @@ class MappedJets:
         return [Quantity(each[chosen], self._particles[1]) for each in values]
 
     def selected(self) -> NDArray[np.bool_]:
-        """Tell which of the entries are wanted."""
-        assert self._mapping.selection is not None
-        selection = self._mapping.selection
-        return as_condition(Quantity(self.of_jets(selection)), str(selection)).values
+        """Tell which of the entries are wanted, of those of the fold."""
+        selection, fold = self._mapping.selection, self._mapping.fold
+        found = np.ones(len(self._entries), np.bool_)
+        if selection is not None:
+            found &= as_condition(Quantity(self.of_jets(selection)), str(selection)).values
+        if fold is not None:
+            found &= fold.choose(self.of_jets(self._mapping.numbers_of(fold)), where=f"{self._raw.path}: ")
+        return found
 
     def bins(self) -> tuple[tuple[NDArray[np.int64], ...], NDArray[np.bool_]]:
         """Find class and bin of each jet, as an index of a table of weights, and whether it lies in the bins."""

@@ -7,6 +7,7 @@ import json
 import math
 import os
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import yaml
 
 from jetsym.errors import ConfigError, closest
 from jetsym.jets.inputs import InputForm
+from jetsym.jets.io.folds import Fold
 from jetsym.jets.io.mapping.expressions import Expression
 from jetsym.jets.io.mapping.tree_mapping import WEIGHT, Labels, MappedInput, Momentum, Reweighting, TreeMapping
 from jetsym.jets.io.mapping.weaver import is_number, is_weaver, shown, weaver_mapping
@@ -96,9 +98,13 @@ def tagger_mapping(
 
 
 def open_mapping(
-    path: str | os.PathLike[str] | TreeMapping | None, files: Iterable[File], *, skip_bad: bool = False
+    path: str | os.PathLike[str] | TreeMapping | None,
+    files: Iterable[File],
+    *,
+    skip_bad: bool = False,
+    fold: Fold | None = None,
 ) -> TreeMapping | None:
-    """Read a mapping, and compute the weights that it asks for from the jets of all files.
+    """Read a mapping, and compute the weights that it asks for from the jets of all files, or those of a fold.
 
     Raises
     ------
@@ -108,6 +114,7 @@ def open_mapping(
         If a file cannot be read; with ``skip_bad`` it is left out.
     """
     mapping = load_mapping(path)
+    mapping = mapping if mapping is None or fold is None else replace(mapping, fold=fold)
     files = [file for file in files if not (isinstance(file, Path) and file.is_dir())]
     # Caches hold what their mapping has given.
     if mapping is None or not files or not mapping.is_unmeasured:

@@ -12,6 +12,7 @@ import numpy as np
 
 from jetsym.errors import ConfigError, DataError
 from jetsym.jets.inputs import InputForm
+from jetsym.jets.io.folds import Fold
 from jetsym.jets.io.mapping.expressions import Expression
 from jetsym.jets.io.mapping.reweighting import WeaverWeights
 from jetsym.jets.io.remote import File
@@ -170,6 +171,8 @@ class TreeMapping:
         The selection of jets that a network is tested with.
     unmeasured
         What must be measured first.
+    fold
+        Of whose jets all of this is.
     """
 
     path: Path
@@ -195,6 +198,7 @@ class TreeMapping:
     of_weaver: bool = False
     test_selection: Expression | None = None
     unmeasured: Unmeasured | None = None
+    fold: Fold | None = None
 
     def expressions(self) -> list[Expression]:
         """Return all expressions, those of variables as far as others are of them."""
@@ -206,6 +210,7 @@ class TreeMapping:
         found += [] if self.labels is None else self.labels.one_hot
         found += [] if self.labels is None or self.labels.value is None else [self.labels.value]
         found += [] if self.selection is None else [self.selection]
+        found += [] if self.fold is None else [self.numbers_of(self.fold)]
         found += [] if self.reweighting is None else self.reweighting.expressions()
         named = {name: False for each in found for name in each.names}
         while name := next((name for name, seen in named.items() if not seen), None):
@@ -214,6 +219,10 @@ class TreeMapping:
                 found.append(self.variables[name])
                 named = dict.fromkeys(self.variables[name].names, False) | named
         return found
+
+    def numbers_of(self, fold: Fold) -> Expression:
+        """Return what tells the folds apart: a column, or any expression."""
+        return self.columns.get(fold.column) or Expression.parse(fold.column, where="--fold_by")
 
     def of_tree(self, tree: str) -> TreeMapping:
         """Return the same of another tree."""

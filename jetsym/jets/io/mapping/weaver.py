@@ -28,7 +28,7 @@ from jetsym.jets.io.mapping.reweighting import WeaverWeights
 from jetsym.jets.io.mapping.tree_mapping import WEIGHT, Labels, MappedInput, Momentum, TreeMapping, Unmeasured
 from jetsym.jets.schema import SCALARS
 
-__all__ = ["is_number", "is_weaver", "shown", "weaver_mapping"]
+__all__ = ["VECTORS", "is_number", "is_weaver", "measured_by_weaver", "shown", "weaver_mapping"]
 
 #: The input of the momenta, where none is named.
 VECTORS = "pf_vectors"
@@ -80,12 +80,13 @@ def weaver_mapping(path: Path, found: dict[str, Any], *, vectors: str | None = N
     ConfigError
         If it says something that has no meaning, or no counterpart here; the message names the key.
     """
-    found = _measured_by_weaver(path, found)
+    found = measured_by_weaver(path, found)
     options = _Options(path, found, vectors)
     return options.mapping()
 
 
-def _measured_by_weaver(path: Path, found: dict[str, Any]) -> dict[str, Any]:
+def measured_by_weaver(path: Path, found: dict[str, Any]) -> dict[str, Any]:
+    """Return the configuration with what weaver-core has measured for it, where it has left that beside the file."""
     if not path.is_file() or ".auto.yaml" in path.name:
         return found
     digest = hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()

@@ -8,6 +8,7 @@ import re
 from collections import Counter, OrderedDict
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
@@ -20,6 +21,7 @@ from jetsym.errors import DataError
 from jetsym.files import fingerprint_of
 from jetsym.jets.io.arena import Arena
 from jetsym.jets.io.block import BadJets, ColumnSet, read_block
+from jetsym.jets.io.folds import Fold
 from jetsym.jets.io.formats.index import EmptyFileError, FileIndex
 from jetsym.jets.io.formats.layout import labels
 from jetsym.jets.io.formats.opening import explained
@@ -29,6 +31,7 @@ from jetsym.jets.io.packed import PackedJets
 from jetsym.jets.io.read import MappingFile
 from jetsym.jets.io.registry import index_file
 from jetsym.jets.io.remote import File
+from jetsym.jets.io.streaming.scratch import Original, Scratch
 from jetsym.jets.schema import SCALAR_BRANCHES
 
 if TYPE_CHECKING:
@@ -71,6 +74,7 @@ class JetFiles:
 
     #: A cache has all its jets at hand; files must be read.
     whole: PackedJets | None = None
+    chosen: NDArray[np.int64] | None = None
 
     def __init__(
         self,
@@ -83,13 +87,16 @@ class JetFiles:
         mapping: MappingFile = None,
         largest: int | None = None,
         numbered: bool = False,
+        scratch: Scratch | None = None,
+        fold: Fold | None = None,
     ) -> None:
+        self._scratch, self._fold = scratch, fold
         self.oddities = Oddities()
         self.skipped = self.oddities.skipped
         self.blocks: list[Block] = []
         self.files: list[File] = []
         self.columns, self._also, self._bad_jets = columns, also, bad_jets
-        self._mapping = open_mapping(mapping, files, skip_bad=skip_bad)
+        self._mapping = open_mapping(mapping, files, skip_bad=skip_bad, fold=fold)
         self._indices: OrderedDict[int, FileIndex] = OrderedDict()
         self._lock = Lock()
         self._seen: set[File] = set()
@@ -100,7 +107,7 @@ class JetFiles:
         kinds: list[tuple[Any, ...]] = []
         for path in files:
             try:
-                index = index_file(path, self._mapping)
+                index = index_file(path, self._mapping, fold)
             except EmptyFileError:
                 if len(files) == 1:
                     raise
@@ -119,13 +126,16 @@ class JetFiles:
             self.blocks += [Block(len(self.files), start, stop) for start, stop in pieces]
             self.files.append(path)
             self.n_entries.append(index.n_entries)
+            if fold is not None:
+                self.oddities.folds[path] = str(fold), index.n_jets, index.n_entries
             self._density.append(index.particles / max(index.n_jets, 1))
             self._keep(len(self.files) - 1, index)
         if not self.files:
             first = self.skipped[0].reason if self.skipped else f"{files[0]} has no entries"
             raise DataError(f"none of {len(files)} files can be read; the first: {first}")
         if not self.blocks:
-            raise DataError(f"{self.files[0]} and the other files: the selection leaves no jets; expected at least one")
+            left = "selection" if fold is None else f"selection, or {fold},"
+            raise DataError(f"{self.files[0]} and the other files: the {left} leaves no jets; expected at least one")
         friends = {} if self._mapping is None else {path: self._mapping.friend_paths(path) for path in self.files}
         self._friends = [fingerprint_of(one) for each in friends.values() for one in each.values()]
         if numbered:
@@ -157,6 +167,18 @@ class JetFiles:
                 raise DataError(reason)
             self.skipped.append(Skipped(path, None, reason))
             self.blocks = [block for block in self.blocks if block.file != number]
+
+    def expect(self, blocks: Sequence[Block]) -> None:
+        """Say which blocks will be read, in this order, so that their files can be copied ahead."""
+        if self._scratch is None:
+            return
+        indices = {number: self._index(number) for number in {block.file for block in blocks}}
+        originals = {
+            number: Original(index.path, index.size, index.mtime_ns)
+            for number, index in indices.items()
+            if index.packed is None
+        }
+        self._scratch.expect([originals[block.file] for block in blocks if block.file in originals])
 
     def particles(self, block: Block) -> int:
         """Estimate how many particles a block has, a little too many rather than too few."""
@@ -196,7 +218,8 @@ class JetFiles:
         """Read the jets of a block; see :func:`jetsym.jets.io.block.read_block`."""
         index, place = self._index(block.file), arena if self._in_arena else None
         options: dict[str, Any] = {"columns": self.columns, "also": self._also, "bad_jets": self._bad_jets}
-        found = read_block(index, block.start, block.stop, **options, arena=place)
+        with nullcontext() if self._scratch is None else self._scratch.reading(index.path):
+            found = read_block(index, block.start, block.stop, **options, arena=place)
         jets, kept = found
         if block.start == 0 and index.path not in self._seen:  # enough to see what is odd
             self._seen.add(index.path)
@@ -223,6 +246,7 @@ class JetFiles:
         ]
         if self._mapping is not None:
             facts += [self._mapping.fingerprint, *self._friends]
+        facts += [] if self._fold is None else [str(self._fold)]
         facts += [self.names] if self.columns != "all" and self.names else []
         return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
 
@@ -230,7 +254,7 @@ class JetFiles:
         with self._lock:
             index = self._indices.get(number)
         if index is None:
-            index = index_file(self.files[number], self._mapping)
+            index = index_file(self.files[number], self._mapping, self._fold)
             self._keep(number, index)
         return index
 

@@ -17,10 +17,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from jetsym.errors import DataError
+from jetsym.errors import DataError, closest
 from jetsym.files import sha256_of
 from jetsym.jets.io.arena import Arena
 from jetsym.jets.io.block import narrowed
+from jetsym.jets.io.folds import Fold
 from jetsym.jets.io.formats.cached import (
     FORMAT,
     MANIFEST,
@@ -36,6 +37,7 @@ from jetsym.jets.io.formats.cached import (
 from jetsym.jets.io.oddities import Oddities, Skipped
 from jetsym.jets.io.packed import PackedJets
 from jetsym.jets.io.streaming.blocks import ENTRY, FILE, Block, Flat
+from jetsym.jets.io.streaming.scratch import Original, Scratch
 from jetsym.progress import progress_bar
 
 if TYPE_CHECKING:
@@ -74,7 +76,7 @@ class CacheFiles:
         The files that it should hold, in this order; None for whatever it holds.
     mapping
         The one that it should have been made with; None, where no ``sources`` are given, for whatever it was.
-    columns, also, numbered, skip_bad
+    columns, also, numbered, skip_bad, scratch, fold
         As for :class:`jetsym.jets.io.streaming.stream.JetStream`.
 
     Raises
@@ -93,6 +95,8 @@ class CacheFiles:
         also: Sequence[str] = (),
         numbered: bool = False,
         skip_bad: bool = False,
+        scratch: Scratch | None = None,
+        fold: Fold | None = None,
     ) -> None:
         manifest = load_manifest(folder)
         expect_mapping(folder, manifest, mapping, strict=sources is not None)
@@ -103,24 +107,31 @@ class CacheFiles:
                 f"{folder} holds columns={manifest['columns']!r}, and {columns!r} are asked for; "
                 "make it again: jetsym convert … --overwrite"
             )
+        if scratch is not None:  # for as long as it lives: jets are anywhere in it
+            stamps = {folder / name: (folder / name).stat() for name in manifest["files"] if (folder / name).is_file()}
+            scratch.keep([Original(path, found.st_size, found.st_mtime_ns) for path, found in stamps.items()])
         narrow = columns == "kin" and manifest["columns"] != "kin"
         self.files = [folder]
         self.oddities = Oddities()
+        self._fold = "" if fold is None else str(fold)
         self.skipped: list[Skipped] = self.oddities.skipped
         self.groups = [""]
         self.classes = tuple(manifest["classes"])
         self._columns = columns
         self.names = tuple(name for name in manifest["names"] if columns == "all" or name in also)
         self._sha256 = hashlib.sha256(json.dumps(manifest["files"], sort_keys=True).encode()).hexdigest()[:16]
-        self._jets = narrowed(open_jets(folder, manifest), columns=columns, also=also)
+        jets = open_jets(folder, manifest)
+        #: Which of its jets are meant; None for all.
+        self.chosen = None if fold is None else self._of_fold(folder, jets, fold)
+        self._jets = narrowed(jets, columns=columns, also=also)
         self.labelled = self._jets.label is not None
-        n_jets = len(self._jets)
-        self.n_entries = [n_jets]
+        self.n_entries = [len(self._jets)]
+        n_jets = len(self._jets) if self.chosen is None else len(self.chosen)
         if numbered:
-            places = {FILE: np.zeros(n_jets, np.int64), ENTRY: np.arange(n_jets)}
+            places = {FILE: np.zeros(len(self._jets), np.int64), ENTRY: np.arange(len(self._jets))}
             self._jets = replace(self._jets, columns={**self._jets.columns, **places})
         some = np.unique(np.linspace(0, n_jets - 1, min(n_jets, 2000)).astype(np.int64))
-        self.oddities.see(folder, self._jets.take(some), counted=False)
+        self.oddities.see(folder, self._jets.take(self._rows(some)), counted=False)
         size = sum(entry["bytes"] for entry in manifest["files"].values())
         self.whole = None if narrow or size > _AT_ONCE else self._jets
         step = max(1, -(-_BLOCK * n_jets // size))
@@ -131,12 +142,18 @@ class CacheFiles:
         label = self._jets.label
         if label is None:
             return None
-        parts = (label[block.start : block.stop] for block in self.blocks)
+        parts = (label[self._rows(slice(block.start, block.stop))] for block in self.blocks)
         return np.stack([np.bincount(part, minlength=len(self.classes)) for part in parts])
+
+    def expect(self, blocks: Sequence[Block]) -> None:
+        """Say which blocks will be read: any, as far as a cache goes."""
 
     def particles(self, block: Block) -> int:
         """Count the particles of a block."""
-        return int(self._jets.offsets[block.stop] - self._jets.offsets[block.start])
+        offsets, rows = self._jets.offsets, self._rows(slice(block.start, block.stop))
+        if isinstance(rows, slice):
+            return int(offsets[block.stop] - offsets[block.start])
+        return int((offsets[rows + 1] - offsets[rows]).sum())
 
     def arena(self, particles: int) -> Arena:
         """Make room for so many particles."""
@@ -146,7 +163,8 @@ class CacheFiles:
 
     def read(self, block: Block, arena: Arena) -> tuple[PackedJets, None]:
         """Read the jets of a block from the disk."""
-        jets = self._jets.slice(block.start, block.stop)
+        rows = self._rows(slice(block.start, block.stop))
+        jets = self._jets.slice(block.start, block.stop) if isinstance(rows, slice) else self._jets.take(rows)
         place = arena.reserve(len(jets.values))
         if place is not None:
             arena.values[place : place + len(jets.values)] = jets.values
@@ -155,12 +173,30 @@ class CacheFiles:
 
     def flat(self, names: Sequence[str]) -> Iterator[Flat]:
         """Yield number, labels and some per-jet columns of all jets."""
-        yield len(self._jets), self._jets.label, {name: self._jets.columns[name] for name in names}
+        rows, label = self._rows(slice(None)), self._jets.label
+        found = {name: self._jets.columns[name][rows] for name in names}
+        yield sum(map(len, self.blocks)), None if label is None else label[rows], found
 
     def fingerprint(self, *, names: bool = True) -> str:
         """Digest the arrays, which know no names of files."""
         own = " ".join(self.names) if self._columns != "all" else ""
-        return f"{self._sha256} {self._columns} {own}".rstrip()
+        return f"{self._sha256} {self._columns} {own} {self._fold}".rstrip()
+
+    def _of_fold(self, folder: Path, jets: PackedJets, fold: Fold) -> NDArray[np.int64]:
+        if fold.column not in jets.columns:
+            raise DataError(
+                f"{folder} is a cache without the column {fold.column!r} to tell folds apart; "
+                f"{closest(fold.column, jets.columns)}; or make it again with a mapping that has it: jetsym convert …"
+            )
+        found = np.flatnonzero(fold.choose(jets.columns[fold.column], where=f"{folder}: "))
+        self.oddities.folds[folder] = str(fold), len(found), len(jets)
+        if not len(found):
+            raise DataError(f"{folder}: {fold} has no jets; expected at least one")
+        return found
+
+    def _rows(self, rows: Any) -> Any:
+        """Return where the jets of some numbers are, of those that are meant."""
+        return rows if self.chosen is None else self.chosen[rows]
 
 
 def verify(folder: str | Path, *, progress: bool = True) -> int:

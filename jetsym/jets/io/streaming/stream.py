@@ -13,6 +13,7 @@ import torch
 
 from jetsym.errors import ConfigError, closest, expect_one_of
 from jetsym.jets.io.block import BadJets, ColumnSet
+from jetsym.jets.io.folds import Fold
 from jetsym.jets.io.mapping.parse import load_mapping
 from jetsym.jets.io.mapping.tree_mapping import TreeMapping
 from jetsym.jets.io.oddities import Oddities
@@ -24,6 +25,7 @@ from jetsym.jets.io.remote import File
 from jetsym.jets.io.streaming.blocks import JetFiles, Skipped, count_names, mixed
 from jetsym.jets.io.streaming.mixing import Mixture
 from jetsym.jets.io.streaming.places import Pieces, Stages, left_after, part, share, stages_until, total
+from jetsym.jets.io.streaming.scratch import Scratch
 from jetsym.jets.io.streaming.windows import Reader, Window
 from jetsym.jets.schema import WEIGHT
 from jetsym.jets.weights import as_weights
@@ -96,6 +98,11 @@ class JetStream:
     numbered
         Give the jets the columns ``file``, the place of the file in :attr:`files`, and ``entry``, counted in it;
         columns that only some of the files have are then left out.
+    scratch
+        Where files are copied ahead of being read, see :mod:`jetsym.jets.io.streaming.scratch`. Of an epoch each is
+        copied once, and stays until its last block has been read; the order of the jets does not depend on it.
+    fold
+        Give the jets of a fold alone, see :class:`jetsym.jets.io.folds.Fold`.
 
     Raises
     ------
@@ -133,6 +140,8 @@ class JetStream:
         skip_bad: bool = False,
         mapping: MappingFile = None,
         numbered: bool = False,
+        scratch: Scratch | None = None,
+        fold: Fold | None = None,
     ) -> None:
         for name, value in (("batch_size", batch_size), ("world_size", world_size), ("threads", threads)):
             check_number(name, value, "jets" if name == "batch_size" else name)
@@ -147,7 +156,8 @@ class JetStream:
         known = load_mapping(mapping)
         options: dict[str, Any] = {"columns": columns, "also": tuple(also), "bad_jets": bad_jets, "skip_bad": skip_bad}
         largest = _LARGEST if shuffle else None
-        self._source = _open(paths, cache, known, options, alone=world_size == 1, largest=largest, numbered=numbered)
+        further: dict[str, Any] = {"numbered": numbered, "scratch": scratch, "fold": fold}
+        self._source = _open(paths, cache, known, options, alone=world_size == 1, largest=largest, **further)
         self._batch_size, self._shuffle, self._seed = batch_size, shuffle, seed
         self._rank, self._world_size = rank, world_size
         self._threads, self._skip_bad = threads, skip_bad
@@ -368,7 +378,7 @@ class JetStream:
         """Read the jets from one place of the epoch's sequence to another."""
         if self._whole is not None:
             order = self._rng(0).permutation(self.n_jets)[start:stop] if self._shuffle else np.arange(start, stop)
-            return iter([Window(self._whole, order)])
+            return iter([Window(self._whole, order if self._source.chosen is None else self._source.chosen[order])])
         reader = Reader(self._source, self._threads, self._skip_bad)
         if not self._shuffle:
             return reader.in_order(start, stop, buffer=self._buffer)
@@ -386,26 +396,26 @@ def _open(
     *,
     alone: bool,
     largest: int | None,
-    numbered: bool,
+    **further: Any,
 ) -> JetFiles | CacheFiles:
     """Open the source that paths and cache mean."""
     from jetsym.jets.io.streaming.cache import CacheFiles, is_cache
 
-    wanted = {name: options[name] for name in ("columns", "also")}
+    wanted = {name: options[name] for name in ("columns", "also")} | further
     if isinstance(paths, str | os.PathLike) and is_cache(Path(paths).expanduser()):
-        return CacheFiles(Path(paths).expanduser(), mapping=mapping, numbered=numbered, **wanted)
+        return CacheFiles(Path(paths).expanduser(), mapping=mapping, **wanted)
     if cache is None:
-        return JetFiles(jet_files(paths), **options, mapping=mapping, largest=largest, numbered=numbered)
+        return JetFiles(jet_files(paths), **options, mapping=mapping, largest=largest, **further)
     files, folder = local_files(paths), Path(cache).expanduser()
     if not is_cache(folder):
         if not alone:
             raise ConfigError(f"{folder} holds no cache yet; make it before a distributed run, with: jetsym convert")
         from jetsym.jets.io.streaming.convert import convert
 
-        convert(files, folder, **options, mapping=mapping)
-    found = CacheFiles(
-        folder, sources=files, mapping=mapping, numbered=numbered, skip_bad=options["skip_bad"], **wanted
-    )
+        fold = further["fold"]
+        also = options["also"] if fold is None else (*options["also"], fold.column)
+        convert(files, folder, **options | {"also": also}, mapping=mapping)
+    found = CacheFiles(folder, sources=files, mapping=mapping, skip_bad=options["skip_bad"], **wanted)
     for name in set(options["also"]).difference(found.names):
         computed = name == WEIGHT and mapping is not None and mapping.reweighting is not None
         if computed or name in index_file(files[0], mapping).layout.columns:

@@ -58,6 +58,7 @@ class Reader:
         plan = self._successive(start, stop, buffer)
         room = max((sum(map(self.source.particles, blocks)) for blocks in plan), default=0)
         arenas = [self.source.arena(room) for _ in plan[:2]]
+        self.source.expect([block for blocks in plan for block in blocks])
         with ThreadPoolExecutor(self.threads, thread_name_prefix="jetsym-read") as pool:
 
             def ask(number: int) -> list[Future[Any]]:
@@ -73,6 +74,7 @@ class Reader:
                         reading.append(ask(number + 1))
                     yield self._fill(blocks, reading.pop(0), arenas[number % 2])
             finally:
+                self.source.expect(())
                 pool.shutdown(wait=True, cancel_futures=True)
 
     def mixed(
@@ -93,6 +95,7 @@ class Reader:
         rows_of = np.split(begin + np.argsort(visit, kind="stable"), np.cumsum(np.bincount(visit))[:-1])
         blocks = [self.source.blocks[number] for number in set(plan.block[begin:end].tolist())]
         room = max(map(self.source.particles, blocks), default=0)
+        self.source.expect([self.source.blocks[number] for number in plan.block[begin + first[turns]].tolist()])
         free: SimpleQueue[Arena] = SimpleQueue()
         for _ in range(self.threads):
             free.put(self.source.arena(room))
@@ -118,6 +121,7 @@ class Reader:
                     yield Window(jets, places[slice(*bounds)])
                     del jets
             finally:
+                self.source.expect(())
                 pool.shutdown(wait=True, cancel_futures=True)
 
     def _successive(self, start: int, stop: int, buffer: int) -> list[list[Block]]:

@@ -1,0 +1,216 @@
+"""Networks on graphs: what a package's network takes and returns, and its layers, structure by structure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from fnmatch import fnmatchcase
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_map
+
+from jetsym.atoms.graphs import Graphs, graph
+from jetsym.atoms.read import frames_of
+from jetsym.errors import DataError, ProbeError, closest
+from jetsym.spectrum.representations import Kind
+
+__all__ = ["GraphModel", "full_stress", "per_volume"]
+
+#: What stands between the name of a layer and the number of its call.
+CALL = "@"
+
+
+class GraphModel(nn.Module):
+    """A network that takes :class:`~jetsym.atoms.graphs.Graphs`, and returns arrays with the structures in front.
+
+    Of a network of no package that is known, this is all: it is called with the graphs, and what it returns for every
+    atom or edge of all structures is put structure by structure. A package's own class derives from it.
+
+    Parameters
+    ----------
+    module
+        The network.
+
+    Attributes
+    ----------
+    kinds
+        Output name -> kind, as for :func:`jetsym.probe`.
+    notes
+        What a reader of a report must know.
+    """
+
+    #: The outputs that the network has, by name.
+    outputs: Mapping[str, Kind] = {}
+    #: Patterns of the layers that "auto" reads, as of ``named_modules()``; * does not stand for dots.
+    layers: Sequence[str] = ("*",)
+    #: Patterns of those among them that are no layers, such as what returns an output.
+    without: Sequence[str] = ()
+    #: Whether its modules hand on one dictionary: all of them are then watched, to tell which made what.
+    hands_on: bool = False
+    #: Packages whose networks are known.
+    packages: Sequence[str] = ("metatrain",)
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module: Any = module
+        self.name = type(module).__name__
+        self.kinds: dict[str, Kind] = dict(self.outputs)
+        self.notes: tuple[str, ...] = ()
+        self._graphs: Graphs | None = None
+        self._given: Mapping[str, Any] = {}  # what a dictionary holds before the first layer
+        self._asked: list[str] = []
+
+    @property
+    def cutoff(self) -> float:
+        """The distance (Å) up to which atoms are neighbours."""
+        raise ProbeError(
+            f"model is a {self.name}, but the inputs are structures, and it is of no package that is known "
+            f"({', '.join(self.packages)}); give their graphs, jetsym.atoms.graph(frames, cutoff), a model of "
+            "metatrain, a .ckpt or a .pt file, or say with call=… how to call yours"
+        )
+
+    @property
+    def atomic_types(self) -> Sequence[int] | None:
+        """Atomic numbers that the network knows; None for all."""
+        return None
+
+    def structures(self, frames: Any, *, limit: int = 2**31) -> Graphs:
+        """Return ASE frames, or files of them, as the network takes them, on its device and in its numbers.
+
+        Parameters
+        ----------
+        frames
+            ``ase.Atoms``, a file, or a list of either.
+        limit
+            At most so many.
+
+        Raises
+        ------
+        DataError
+            A frame holds an element that the network does not know.
+        """
+        self.cutoff  # noqa: B018  # refuses a network of which none is known
+        known_frames, known = frames_of(frames, limit=limit), self.atomic_types
+        for index, frame in enumerate(known_frames):
+            unknown = sorted(set(frame.numbers.tolist()) - set(frame.numbers.tolist() if known is None else known))
+            if unknown:
+                raise DataError(
+                    f"structure {index} ({frame.get_chemical_formula()}) holds atomic numbers {unknown}; "
+                    f"the model knows {sorted(known or ())}"
+                )
+        like = next((each for each in self.module.parameters() if each.is_floating_point()), torch.zeros(0))
+        return self.graphs(known_frames).to(device=like.device, dtype=like.dtype)
+
+    def graphs(self, frames: Sequence[Any]) -> Graphs:
+        """Return the graphs of frames, in float64, with whatever the network takes beside."""
+        return graph(frames, self.cutoff)
+
+    def predict(self, graphs: Graphs) -> Any:
+        """Return what the network does, with rows for structures, atoms or edges of all structures."""
+        return self.module(graphs)
+
+    def forward(self, graphs: Graphs) -> Any:
+        """Return every output with the structures along the first axis."""
+        self._graphs = graphs
+        with torch.enable_grad():
+            returned = self.predict(graphs)
+
+        def folded(leaf: Any) -> Any:
+            if not isinstance(leaf, Tensor):
+                return leaf
+            found = graphs.folded(leaf.detach())
+            if found is None:
+                raise ProbeError(
+                    f"the {self.name} returned an array of shape {tuple(leaf.shape)} for {len(graphs)} structures of "
+                    f"{graphs.sizes} atoms; expected rows for structures, atoms or edges"
+                )
+            return found
+
+        return tree_map(folded, returned)
+
+    # --- layers, for the probe ---
+
+    def probe_layers(self, layers: str | Sequence[str]) -> Mapping[str, nn.Module]:
+        """Return the modules that "auto", names or patterns mean."""
+        modules = {name: each for name, each in self.module.named_modules() if name}
+        modules = {name: each for name, each in modules.items() if not isinstance(each, torch.jit.ScriptModule)}
+        if layers == "auto":
+            self._asked = [
+                name for name in modules if _is_meant(name, self.layers) and not _is_meant(name, self.without)
+            ]
+        else:
+            patterns = [layers] if isinstance(layers, str) else list(layers)
+            for pattern in patterns:
+                if not any(_is_meant(name, [pattern]) for name in modules):
+                    raise ProbeError(f"layer {pattern!r} matches no module of {self.name}; {closest(pattern, modules)}")
+            self._asked = [name for name in modules if _is_meant(name, patterns)]
+        watched = [name for name in modules if self.hands_on and "." not in name]
+        return {name: each for name, each in modules.items() if name in self._asked or name in watched}
+
+    def probe_features(self, recorded: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """Return what they made in the last pass, as (structures, rows, features…).
+
+        Networks that hand a dictionary on return in it what was there before: of each array the layer counts that made
+        it. A layer that made one array has its own name, one that made several NAME.key.
+        """
+        graphs, self._graphs = self._graphs, None
+        if graphs is None:
+            return {}
+        before, seen = dict(self._given), set[int]()
+        made: dict[str, dict[str, Tensor]] = {}
+        for label, array in recorded.items():
+            called, at, call = label.partition(CALL)
+            name = next((each for each in _prefixes(called) if each in self._asked), called.partition(".")[0])
+            key = called.removeprefix(name).lstrip(".")
+            last, before[key] = before.get(key), array
+            is_new = array.data_ptr() not in seen and not (key and last is not None and _is_same(array, last))
+            seen.add(array.data_ptr())
+            found = graphs.folded(array.detach()) if array.is_floating_point() and array.numel() else None
+            if is_new and found is not None and name in self._asked:
+                made.setdefault(name + at + call, {})[key] = found
+        return {
+            label if len(arrays) == 1 else f"{label}.{key}": array
+            for label, arrays in made.items()
+            for key, array in arrays.items()
+        }
+
+
+def full_stress(six: Tensor, order: Sequence[tuple[int, int]]) -> Tensor:
+    """Return symmetric tensors (structures, 3, 3) of their six components (structures, 6) in an order.
+
+    Examples
+    --------
+    >>> full_stress(torch.arange(6.0)[None], [(0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1)]).tolist()
+    [[[0.0, 5.0, 4.0], [5.0, 1.0, 3.0], [4.0, 3.0, 2.0]]]
+    """
+    found = six.new_zeros(*six.shape[:-1], 3, 3)
+    for place, (row, column) in enumerate(order):
+        found[..., row, column] = found[..., column, row] = six[..., place]
+    return found
+
+
+def per_volume(graphs: Graphs) -> Tensor:
+    """Return (structures,) volumes to divide by; 1 for structures without, whose virial stands for the stress."""
+    return torch.where(graphs.volumes > 0, graphs.volumes, torch.ones_like(graphs.volumes))
+
+
+def _is_same(array: Tensor, last: Tensor) -> bool:
+    """Tell whether an array of a dictionary is still what it was before."""
+    return array.data_ptr() == last.data_ptr() or (
+        array.shape == last.shape and array.dtype == last.dtype and torch.equal(array, last)
+    )
+
+
+def _is_meant(name: str, patterns: Sequence[str]) -> bool:
+    """Tell whether a name fits a pattern, in which * stands for what is between two dots."""
+    return any(
+        name.count(".") == pattern.count(".") and all(map(fnmatchcase, name.split("."), pattern.split(".")))
+        for pattern in patterns
+    )
+
+
+def _prefixes(name: str) -> Sequence[str]:
+    """Return a name without its last parts, the longest first."""
+    parts = name.split(".")
+    return [".".join(parts[:n]) for n in range(len(parts), 0, -1)]

@@ -1,0 +1,409 @@
+"""weaver's networks by their own files: a network (``.py``), a data configuration (``.yaml``) and weights (``.pt``).
+
+The network's Python is code of whoever wrote it, and is run: only when it is named, by :func:`weaver` or ``--weaver``.
+The YAML is read as data, its expressions are computed by jetsym (:mod:`jetsym.jets.io.mapping.expressions`), and the
+weights are opened with ``weights_only``.
+
+The columns of the files that the expressions are of go with the jets. When these are moved, columns that are functions
+of the momenta are computed anew (:mod:`jetsym.jets.moves.inputs`), those that no move changes stay, and any other is
+refused, unless ``fixed`` names it; the variables of the network's inputs are computed of them on the device, so that
+derivatives go through. Trimming is switched off, as padding never changes what such a network says.
+"""
+
+from __future__ import annotations
+
+import copy
+import importlib.util
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+import yaml
+from torch import Tensor, nn
+
+from jetsym.errors import CheckpointError, ConfigError, DataError, require
+from jetsym.jets.batch import JetBatch
+from jetsym.jets.inputs import InputForm
+from jetsym.jets.io.mapping.expressions import Expression
+from jetsym.jets.io.mapping.functions import Quantity
+from jetsym.jets.io.mapping.several_jets import open_mapped
+from jetsym.jets.io.mapping.traced import Traced
+from jetsym.jets.io.mapping.tree_mapping import MappedInput, TreeMapping
+from jetsym.jets.io.mapping.weaver import VECTORS, is_weaver, measured_by_weaver, weaver_mapping
+from jetsym.jets.io.paths import Paths, jet_files
+from jetsym.jets.io.read import read
+from jetsym.jets.models.weaver import read_state, without_wrappers
+from jetsym.jets.moves.inputs import is_known
+
+__all__ = ["WeaverNetwork", "files_of", "weaver"]
+
+#: Names of the inputs that hold columns of the files, of jets and of lists.
+OF_JETS, OF_LISTS = "columns of jets", "columns of "
+#: Stands where a list has no further member.
+NOTHING = float("nan")
+
+
+def weaver(
+    network: str | Path,
+    data: str | Path,
+    weights: str | Path,
+    *,
+    fixed: Sequence[str] = (),
+    vectors: str | None = None,
+    options: Mapping[str, Any] | None = None,
+) -> WeaverNetwork:
+    """Load a network of weaver-core by its own files.
+
+    Parameters
+    ----------
+    network
+        A Python file with ``get_model(data_config, **options)``. **It is run.**
+    data
+        The data configuration that the network was trained with (YAML). Where it standardises automatically,
+        weaver-core's ``*.auto.yaml`` is expected beside it.
+    weights
+        The state dictionary that weaver-core has saved (``*_state.pt``).
+    fixed
+        Columns, or variables of the configuration, that are to stay as they are when jets are moved, although they are
+        neither functions of the momenta that jetsym knows nor known to be invariant.
+    vectors
+        The input that holds px, py, pz and energy in GeV; by default ``pf_vectors``.
+    options
+        For ``get_model``, as ``--network-option`` of weaver-core gives them.
+
+    Returns
+    -------
+    WeaverNetwork
+        In evaluation mode: from jets to logits, for :func:`jetsym.probe` and all that takes a tagger.
+
+    Raises
+    ------
+    ConfigError
+        The configuration or the network's file has not what is needed.
+    CheckpointError
+        The weights do not fit the network, tensor by tensor.
+    MissingDependencyError
+        weaver-core is not installed.
+
+    Examples
+    --------
+    ``net = jetsym.jets.weaver("example_ParticleNet.py", "JetClass_kin.yaml", "ParticleNet_kin.pt")`` and then
+    ``jetsym.probe(net, "jets.root")``.
+    """
+    path = Path(data).expanduser()
+    try:
+        found = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
+        raise ConfigError(f"{path} cannot be read as YAML ({error}); expected a data configuration") from error
+    if not is_weaver(found):
+        raise ConfigError(f"{path} is no data configuration of weaver-core; expected the keys inputs and labels")
+    mapping = weaver_mapping(path, found, vectors=vectors)
+    if mapping.particles is None:
+        raise ConfigError(
+            f"{path}: no input holds px, py, pz and energy ({', '.join(mapping.inputs)}), from which jets are moved; "
+            "name the one that does: vectors="
+        )
+    if mapping.unmeasured is not None and mapping.unmeasured.bounds:
+        first = next(iter(mapping.unmeasured.bounds))
+        raise ConfigError(
+            f"{path} standardises {first!r} automatically, with numbers that weaver-core has measured for the "
+            "training; lay its *.auto.yaml beside the file"
+        )
+    made = _made(Path(network).expanduser(), measured_by_weaver(path, found), options or {})
+    _fill(made, weights)
+    return WeaverNetwork(made, mapping, fixed=fixed, vectors=vectors or VECTORS).eval()
+
+
+def files_of(folder: str | Path) -> tuple[Path, Path, Path]:
+    """Find the network, the data configuration and the weights in a folder that holds one of each.
+
+    Raises
+    ------
+    ConfigError
+        It does not.
+    """
+    place, found = Path(folder).expanduser(), []
+    for ending, what in ((".py", "network"), (".yaml", "data configuration"), (".pt", "state dictionary")):
+        files = sorted(one for one in place.glob(f"*{ending}") if ".auto." not in one.name)
+        if len(files) != 1:
+            names = ", ".join(one.name for one in files) or "none"
+            raise ConfigError(f"{place} holds {names} as *{ending}; expected one {what}")
+        found += files
+    return found[0], found[1], found[2]
+
+
+class WeaverNetwork(nn.Module):
+    """A network of weaver-core that takes jets.
+
+    Its layers have the network's own names behind ``network.``, its inputs the network's channels-first layout.
+
+    Parameters
+    ----------
+    network
+        As ``get_model`` returns it.
+    mapping
+        The data configuration.
+    fixed, vectors
+        As for :func:`weaver`.
+    """
+
+    probe_outputs: ClassVar[dict[str, str]] = {"logits": "logits"}
+
+    def __init__(self, network: nn.Module, mapping: TreeMapping, *, fixed: Sequence[str], vectors: str) -> None:
+        super().__init__()
+        self.network, self.data, self.fixed = network, mapping, tuple(fixed)
+        self.classes = () if mapping.labels is None else mapping.labels.classes
+        lengths = [one.form.length or 1 for one in mapping.inputs.values()]
+        self.max_particles = mapping.inputs[vectors].form.length or max(lengths)
+        #: Columns of the files -> the inputs that are of them.
+        self.columns = {name: list(self._columns_of(one.variables)) for name, one in mapping.inputs.items()}
+        if unknown := sorted(set(fixed).difference(*self.columns.values())):
+            known = dict.fromkeys(one for each in self.columns.values() for one in each)
+            raise ConfigError(
+                f"fixed names {unknown[0]!r}, of which no input of {mapping.path} is; expected some of "
+                f"{', '.join(known)}"
+            )
+        for module in network.modules():
+            if type(module).__name__ == "SequenceTrimmer":
+                vars(module)["enabled"] = False
+
+    def _columns_of(self, expressions: Sequence[Expression]) -> dict[str, None]:
+        """Return what is stored for expressions: branches, and variables that are fixed or known by other names."""
+        found, left = dict[str, None](), [name for each in expressions for name in sorted(each.names)]
+        while left:
+            name = left.pop(0)
+            inner = self.data.variables.get(name)
+            is_alias = inner is not None and inner.text.strip("`") in inner.names
+            if inner is None or name in self.fixed or (is_alias and is_known(name)):
+                found[name] = None
+            else:
+                left += [one for one in sorted(inner.names) if one not in found]
+        return found
+
+    def mapping_of(self, paths: Paths) -> TreeMapping:
+        """Return the mapping with which files are read for the network; what their columns are, the first file tells.
+
+        Labels and observers are read as far as the files have them.
+        """
+        data, first = self.data, jet_files(paths)[0]
+        names = dict.fromkeys(one for each in self.columns.values() for one in each)
+        with open_mapped(first, data) as table:
+            have = {one for one in data.branches(data.expressions()) if table.column(one)}
+            missing = [one for one in data.branches([data_of(name) for name in names]) if one not in have]
+            if missing:
+                raise DataError(f"{first} has no branch {missing[0]!r}, of which inputs of {data.path} are")
+            depths = {
+                name: max((table.depth(one) for one in data.branches([data_of(name)])), default=0) for name in names
+            }
+
+        def is_there(expressions: Sequence[Expression]) -> bool:
+            return have.issuperset(data.branches(expressions))
+
+        jets = tuple(name for name in names if not depths[name])
+        groups = _joined([[name for name in each if depths[name]] for each in self.columns.values()])
+        inputs = {f"{OF_LISTS}{each[0]}": self._stored(each, self._length(each)) for each in groups}
+        inputs |= {OF_JETS: self._stored(jets, None)} if jets else {}
+        labels = data.labels
+        if labels is not None and not is_there([*labels.one_hot, *([] if labels.value is None else [labels.value])]):
+            labels = None
+        return replace(
+            data.for_test(),
+            inputs=inputs,
+            labels=labels,
+            unmeasured=None if labels is None else data.unmeasured,
+            columns={name: one for name, one in data.columns.items() if is_there([one])},
+            scalars={},
+            reweighting=None,
+            fingerprint=f"{data.fingerprint} columns {','.join(self.fixed)}",
+        )
+
+    def _stored(self, names: Sequence[str], length: int | None) -> MappedInput:
+        form = InputForm(
+            tuple(names),
+            length,
+            None if length is None else (NOTHING,) * len(names),
+            (None,) * len(names),
+            tuple(name for name in names if name in self.fixed),
+        )
+        return MappedInput(form, tuple(data_of(name) for name in names))
+
+    def _length(self, names: Sequence[str]) -> int:
+        """Return the places of the longest input that is of some columns."""
+        of_these = (name for name, each in self.columns.items() if not set(each).isdisjoint(names))
+        return max(self.data.inputs[name].form.length or 1 for name in of_these)
+
+    def read(self, paths: Paths, **options: Any) -> JetBatch:
+        """Read jets for the network; options as of :func:`jetsym.jets.read`."""
+        jets: JetBatch = read(paths, mapping=self.mapping_of(paths), **{"max_particles": self.max_particles, **options})
+        return jets
+
+    def forward(self, jets: JetBatch) -> Tensor:
+        """Compute the logits (B, classes) of B jets that :meth:`read` has read."""
+        logits: Tensor = self.network(*self.inputs_of(jets).values())
+        return logits
+
+    def inputs_of(self, jets: JetBatch) -> dict[str, Tensor]:
+        """Compute the network's inputs, (B, variables, places) or (B, variables), by name.
+
+        Raises
+        ------
+        DataError
+            The jets have not the columns that the inputs are of, or more particles than the network takes.
+        """
+        known = self._quantities(jets)
+
+        def value(name: str) -> Quantity:
+            if name not in known and name in self.data.variables:
+                known[name] = self.data.variables[name].evaluate(value)
+            if name not in known:
+                raise DataError(
+                    f"the jets have no column {name!r}, of which inputs of {self.data.path} are; read them for the "
+                    "network: net.read(paths), or jetsym.probe(net, paths)"
+                )
+            return known[name]
+
+        dtype = next((one.dtype for one in self.network.parameters() if one.is_floating_point()), jets.dtype)
+        return {
+            name: self._placed(one.form, [each.evaluate(value) for each in one.variables], jets, dtype)
+            for name, one in self.data.inputs.items()
+        }
+
+    def _quantities(self, jets: JetBatch) -> dict[str, Quantity]:
+        """Return the columns that go with jets, those of lists without what stands where there is nothing."""
+        found: dict[str, Quantity] = {}
+        for name, values in jets.inputs.items():
+            form = jets.input_forms[name]
+            if name == OF_JETS:
+                found |= {one: _quantity(column) for one, column in zip(form.names, values.unbind(1), strict=True)}
+            elif name.startswith(OF_LISTS):
+                there = ~values[:, 0].isnan()
+                counts = there.sum(dim=1).cpu().numpy()
+                pairs = zip(form.names, values.unbind(1), strict=True)
+                found |= {one: _quantity(column[there], counts) for one, column in pairs}
+        return found
+
+    def _placed(self, form: InputForm, found: Sequence[Quantity], jets: JetBatch, dtype: torch.dtype) -> Tensor:
+        columns = []
+        for place, quantity in enumerate(found):
+            values = quantity.values
+            tensor = values.tensor if isinstance(values, Traced) else torch.as_tensor(values, device=jets.device)
+            tensor = tensor.to(dtype)
+            if (scaling := form.scaling[place] if form.scaling else None) is not None:
+                centre, scale, smallest, largest = scaling
+                tensor = ((tensor - centre) * scale).clamp(smallest, largest)
+            tensor = torch.where(tensor.isnan(), 0.0, tensor)
+            if quantity.counts is None:
+                tensor = tensor.expand(len(jets)).nan_to_num()
+            if form.length is None:
+                if quantity.counts is not None:
+                    raise DataError(f"{form.names[place]!r} has several values per jet, and its input no length")
+                columns.append(tensor)
+                continue
+            counts = torch.ones(len(jets), dtype=torch.long, device=jets.device)
+            if quantity.counts is not None:
+                counts = torch.as_tensor(quantity.counts, device=jets.device)
+            fill = None if form.fill is None else form.fill[place]
+            columns.append(_padded(tensor, counts, *self._places(form.length, counts, jets), fill))
+        if form.length is None and len(columns) == 1:
+            return columns[0]
+        return torch.stack(columns, dim=1)
+
+    def _places(self, length: int, counts: Tensor, jets: JetBatch) -> tuple[Tensor, Tensor]:
+        """Return (B, places) which member stands in each place, and whether it does; particles stand in their slots."""
+        more = max(0, jets.max_particles - self.max_particles)
+        number = torch.arange(length + more, device=jets.device).expand(len(jets), -1)
+        n_particles = jets.n_particles
+        if not torch.equal(counts, n_particles):
+            if bool((n_particles > self.max_particles).any()):
+                raise DataError(
+                    f"a jet has {int(n_particles.max())} particles, and the network takes {self.max_particles}; read "
+                    "the jets for it: net.read(paths)"
+                )
+            return number[:, :length], number[:, :length] < counts[:, None]
+        mask = nn.functional.pad(jets.mask, (0, max(0, number.shape[1] - jets.max_particles)))[:, : number.shape[1]]
+        return torch.where(mask, mask.cumsum(dim=1) - 1, number), mask
+
+
+def data_of(name: str) -> Expression:
+    """Return the expression that is a column of a name."""
+    return Expression.parse(f"`{name}`", where="weaver")
+
+
+def _quantity(tensor: Tensor, counts: Any = None) -> Quantity:
+    values: Any = Traced(tensor)
+    return Quantity(values, counts)
+
+
+def _padded(values: Tensor, counts: Tensor, number: Tensor, there: Tensor, fill: float | None) -> Tensor:
+    """Put members (P,) of jets in their places (B, places), and ``fill`` or the members again in the others."""
+    starts = (counts.cumsum(0) - counts)[:, None]
+    if fill is None:
+        number, there = torch.where(there, number, number % counts[:, None].clamp_min(1)), (counts > 0)[:, None]
+    rows = torch.where(there, starts + number, 0).clamp(max=max(len(values) - 1, 0))
+    taken = values[rows] if len(values) else values.new_zeros(rows.shape)
+    return torch.where(there, taken, 0.0 if fill is None else fill)
+
+
+def _joined(groups: Sequence[Sequence[str]]) -> list[list[str]]:
+    """Join groups of names that have some in common."""
+    found: list[list[str]] = []
+    for group in groups:
+        same = [each for each in found if not set(each).isdisjoint(group)]
+        found = [each for each in found if each not in same]
+        joined = [*dict.fromkeys([*(name for each in same for name in each), *group])]
+        found += [joined] if joined else []
+    return found
+
+
+def _made(path: Path, config: Mapping[str, Any], options: Mapping[str, Any]) -> nn.Module:
+    """Run the network's file, and make the network."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        theirs = require("weaver.utils.data.config", extra="bench", purpose="to run networks of weaver-core")
+        data_config = theirs.DataConfig(print_info=False, **copy.deepcopy(dict(config)))
+    if not path.is_file():
+        raise ConfigError(f"there is no file {path}; expected the Python of a network of weaver-core")
+    spec = importlib.util.spec_from_file_location("weaver_network", path)
+    if spec is None or spec.loader is None:
+        raise ConfigError(f"{path} is no Python file; expected one with get_model(data_config, **options)")
+    module = importlib.util.module_from_spec(spec)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            spec.loader.exec_module(module)
+            made = module.get_model(data_config, **options)
+    except Exception as error:  # whatever a foreign file raises
+        raise ConfigError(
+            f"{path} makes no network for this data configuration ({type(error).__name__}: {error}); expected "
+            "get_model(data_config, **options) as weaver-core calls it"
+        ) from error
+    network = made[0] if isinstance(made, tuple) else made
+    if not isinstance(network, nn.Module):
+        raise ConfigError(f"get_model of {path} returns a {type(network).__name__}; expected a torch.nn.Module")
+    return network
+
+
+def _fill(network: nn.Module, weights: str | Path) -> None:
+    """Fill a network with weights that fit it, tensor by tensor."""
+    theirs, wanted = read_state(weights), network.state_dict()
+    names = without_wrappers(wanted)
+    ours = {short: name for name, short in names.items()}
+    differing = sorted(
+        short
+        for short in theirs.keys() | ours.keys()
+        if short not in theirs or short not in ours or theirs[short].shape != wanted[ours[short]].shape
+    )
+    if differing:
+        first = differing[0]
+        shapes = [
+            "absent" if one is None else str(tuple(one.shape))
+            for one in (theirs.get(first), wanted[ours[first]] if first in ours else None)
+        ]
+        raise CheckpointError(
+            f"{weights} does not fit the network: {len(differing)} tensors differ, the first is {first!r} (file: "
+            f"{shapes[0]}, network: {shapes[1]}); give the options that it was trained with: options="
+        )
+    network.load_state_dict({ours[short]: tensor for short, tensor in theirs.items()})

@@ -1,0 +1,263 @@
+"""``assert_equivariant``: exact models pass in every precision, planted faults fail, and nothing else passes."""
+
+from __future__ import annotations
+
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+import jetsym
+from jetsym.errors import ProbeError
+from jetsym.jets.models import PointNet
+from jetsym.jets.models.registry import build
+from jetsym.probing.measure import rounding
+from jetsym.testing import UnresolvedError, assert_equivariant
+from jetsym.testing.findings import collecting
+
+POINTS = np.random.default_rng(0).normal(size=(8, 5, 3))
+
+
+class Net(torch.nn.Module):
+    """An invariant network of distances, with a part of a lab component added behind its second layer."""
+
+    def __init__(self, dtype: torch.dtype = torch.float64, fault: float = 0.0) -> None:
+        super().__init__()
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            self.first, self.second, self.third = (
+                torch.nn.Linear(n, m, dtype=dtype) for n, m in ((1, 16), (16, 16), (16, 16))
+            )
+            self.head = torch.nn.Linear(16, 1, dtype=dtype)
+        self.dtype, self.fault = dtype, fault
+
+    def forward(self, x):
+        h = torch.tanh(self.first((x**2).sum(-1, keepdim=True).to(self.dtype)))
+        h = torch.tanh(self.second(h))
+        h = self.third(h + self.fault * x[..., 2:].to(self.dtype))
+        return self.head(torch.tanh(h).mean(1))[:, 0]
+
+
+def points(dtype: torch.dtype = torch.float64) -> torch.Tensor:
+    return torch.as_tensor(POINTS, dtype=dtype)
+
+
+# --- exact models ---
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
+def test_an_invariant_network_passes_in_its_precision(dtype):
+    inputs = points(torch.float64 if dtype == torch.float64 else torch.float32)
+    report = assert_equivariant(Net(dtype), inputs, {"energy": "scalar"}, permutation=True)
+    assert isinstance(report, jetsym.SymmetryReport)
+    assert report.equivariance["energy"].noise_floor < 0.01
+
+
+def test_tensors_of_e3nn_pass_and_without_parity_fail():
+    e3nn = pytest.importorskip("e3nn.o3")
+    torch.manual_seed(0)
+    to_xyz = torch.tensor([[0.0, 0.0, 1.0], [1.0, 0.0, 0.0], [0.0, 1.0, 0.0]], dtype=torch.float64)
+    good, mixed = (
+        e3nn.FullyConnectedTensorProduct("4x0e+2x1o", "1x0e+1x1o", out, shared_weights=True).double()
+        for out in ("1x0e+1x1o", "1x0e+1x1e")
+    )
+
+    def of(product):
+        def model(x):
+            length = (x**2).sum(-1)
+            yzx = x @ to_xyz
+            features = torch.cat([length[:, :4], yzx[:, :2].flatten(1)], -1)
+            out = product(features, torch.cat([length[:, :1], yzx[:, 2]], -1))
+            return {"energy": out[:, 0], "dipole": out[:, 1:] @ to_xyz.T}
+
+        return model
+
+    kinds = {"energy": "scalar", "dipole": "vector"}
+    assert_equivariant(of(good), points(), kinds)
+    with pytest.raises(AssertionError, match=r"dipole is not equivariant as vector under O3: .*; 100 % of A² is in"):
+        assert_equivariant(of(mixed), points(), kinds)
+    assert_equivariant(of(mixed), points(), kinds, group="SO3")
+
+
+def test_functions_of_arrays_pass():
+    kinds = {"sum": "vector", "each": "vector", "size": "scalar", "tensor": "rank2", "spin": "pseudovector"}
+
+    def model(x):
+        return {
+            "sum": x.sum(1),
+            "each": x * (x**2).sum(-1, keepdims=True),
+            "size": (x**2).sum((1, 2)),
+            "tensor": np.einsum("npi,npj->nij", x, x),
+            "spin": np.cross(x[:, 0], x[:, 1]),
+        }
+
+    assert_equivariant(model, POINTS, kinds)
+
+
+# --- faults ---
+
+FAULTS = {
+    "a component of the lab": (lambda x: x.sum(1) + np.array([0, 0, 0.1]), "vector", {}, r"in \(1,\+\)"),
+    "a component that is not invariant": (lambda x: x[:, 0, 2], "scalar", {}, r"in \(1,\+\)"),
+    "a cubic function of the lab": (lambda x: x[:, 0, 2] ** 3, "scalar", {}, r"in \(1,\+\)"),
+    "parity": (lambda x: np.cross(x[:, 0], x[:, 1]), "vector", {}, r"in \(0,−\)"),
+    "a sign": (lambda x: np.linalg.det(x[:, :3]), "scalar", {}, r"in \(0,−\)"),
+    "a transposed component": (lambda x: x.sum(1)[:, [1, 0, 2]], "vector", {}, "not equivariant"),
+    "the first point": (lambda x: x[:, 0], "vector", {"permutation": True}, "when points change places"),
+    "weights by place": (lambda x: x * np.arange(5.0)[:, None], "vector", {"group": "permutations"}, "change places"),
+    "about the beam": (lambda x: x[:, 0, 0], "scalar", {"group": "SO2"}, "in m=1"),
+}
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_a_planted_fault_is_told(name):
+    model, kind, options, words = FAULTS[name]
+    with pytest.raises(AssertionError, match=words):
+        assert_equivariant(model, POINTS, {"out": kind}, **options)
+
+
+@pytest.mark.parametrize(("dtype", "fault"), [(torch.float64, 1e-13), (torch.float32, 2e-4), (torch.bfloat16, 0.3)])
+def test_a_fault_above_rounding_is_told_with_the_layer_that_shows_it_first(dtype, fault):
+    inputs = points(torch.float64 if dtype == torch.float64 else torch.float32)
+    with pytest.raises(AssertionError, match="energy is not invariant under O3.*first shows in layer 'third'"):
+        assert_equivariant(Net(dtype, fault * 10), inputs, {"energy": "scalar"})
+    if dtype != torch.bfloat16:  # which hides what is an ulp of it
+        assert_equivariant(Net(dtype, fault), inputs, {"energy": "scalar"}, at_most=0.01)
+
+
+def test_a_broken_floor_is_seen(monkeypatch):
+    """A floor that is too low fails exact models, and one that is too high passes faults."""
+    exact, faulty, kinds = Net(), Net(fault=1e-12), {"energy": "scalar"}
+    monkeypatch.setattr(rounding, "MARGIN", 1e-4)
+    with pytest.raises(AssertionError):
+        assert_equivariant(exact, points(), kinds)
+    monkeypatch.setattr(rounding, "MARGIN", 1e8)
+    assert_equivariant(faulty, points(), kinds)
+    monkeypatch.undo()
+    assert_equivariant(exact, points(), kinds)
+    with pytest.raises(AssertionError):
+        assert_equivariant(faulty, points(), kinds)
+
+
+def test_a_layer_that_depends_on_the_order_is_named():
+    class Ordered(Net):
+        def forward(self, x):
+            h = torch.tanh(self.second(torch.tanh(self.first((x**2).sum(-1, keepdim=True)))))
+            h = self.third(h * torch.arange(1.0, 6, dtype=h.dtype)[:, None])
+            return self.head(h.mean(1))[:, 0]
+
+    with pytest.raises(AssertionError, match="first shows in layer 'third'"):
+        assert_equivariant(Ordered(), points(), {"energy": "scalar"}, permutation=True)
+
+
+# --- what cannot be told ---
+
+
+def test_what_rounding_hides_never_passes():
+    def rough(x):
+        return (x.to(torch.bfloat16) ** 2).sum((1, 2)).float() - 12
+
+    with pytest.raises(UnresolvedError, match="cannot be told from rounding.*higher precision"):
+        assert_equivariant(rough, points(torch.float32), {"energy": "scalar"})
+    with pytest.raises(UnresolvedError, match="allow more"):
+        assert_equivariant(rough, points(torch.float32), {"energy": "scalar"}, at_most=1e-3)
+    with pytest.raises(UnresolvedError, match="allow more"):
+        assert_equivariant(Net(torch.float32), points(torch.float32), {"energy": "scalar"}, at_most=1e-10)
+
+
+def test_zero_and_nothing_never_pass():
+    with pytest.raises(UnresolvedError, match="zero for all inputs"):
+        assert_equivariant(lambda x: 0 * x.sum(1), POINTS, {"out": "vector"})
+    with pytest.raises(UnresolvedError, match="no output has a law"):
+        assert_equivariant(lambda x: x.sum(1), POINTS, {"out": None})
+
+
+def test_an_error_as_large_as_what_is_allowed_is_open():
+    def model(x):  # one input in eight errs
+        size = (x**2).sum((1, 2))
+        return size + np.where(size > second, x[:, 0, 2], 0)
+
+    second = np.sort((POINTS**2).sum((1, 2)))[-2] + 1e-6
+
+    measured = jetsym.probe(model, POINTS, progress=False).equivariance["output"]
+    assert measured.relative_stderr > 0.1 * measured.relative
+    with pytest.raises(UnresolvedError, match="give more inputs"):
+        assert_equivariant(model, POINTS, {"out": "scalar"}, at_most=measured.relative * 1.01)
+    with pytest.raises(UnresolvedError, match="give more inputs"):
+        assert_equivariant(model, POINTS, {"out": "scalar"}, at_most=measured.relative * 0.99)
+    assert_equivariant(model, POINTS, {"out": "scalar"}, at_most=10 * measured.relative)
+    with pytest.raises(AssertionError, match="not invariant under O3 to 1e-06"):
+        assert_equivariant(model, POINTS, {"out": "scalar"}, at_most={"out": 1e-6})
+
+
+def test_what_is_not_resolved_can_skip(monkeypatch):
+    with pytest.raises(pytest.skip.Exception, match="zero"):
+        assert_equivariant(lambda x: 0 * x.sum(1), POINTS, {"out": "vector"}, unresolved="skip")
+    with pytest.raises(ProbeError, match="unresolved is 'pass'"):
+        assert_equivariant(lambda x: x.sum(1), POINTS, {"out": "vector"}, unresolved="pass")
+
+
+def test_permutations_need_points():
+    with pytest.raises(ProbeError, match="cannot be counted"):
+        assert_equivariant(lambda x: x, POINTS[:, 0], {"out": "vector"}, group="permutations")
+    with pytest.raises(ProbeError, match="has 1 points"):
+        assert_equivariant(lambda x: x[:, 0], POINTS[:, :1], {"out": "vector"}, group="permutations")
+
+
+# --- jets ---
+
+
+def test_jets(make_jets):
+    jets = make_jets(8, dtype=torch.float64, min_particles=2)
+    torch.manual_seed(0)
+    tagger = PointNet().double().eval()
+    assert_equivariant(tagger, jets, group="permutations")
+    with pytest.raises(AssertionError, match="logits is not invariant under SO3"):
+        assert_equivariant(tagger, jets, group="SO3", l_max=2)
+
+    def mass(batch):
+        total = batch.p4.sum(1)
+        return total[:, 0] ** 2 - (total[:, 1:] ** 2).sum(-1)
+
+    assert_equivariant(mass, jets, {"m2": "scalar"}, frame="rest", l_max=2, permutation=True)
+    assert_equivariant(mass, jets, {"m2": "scalar"}, group="lorentz", l_max=2, limit=4)
+    with pytest.raises(AssertionError, match="energy is not invariant under boosts along jet"):
+        assert_equivariant(lambda batch: batch.p4[:, :, 0].sum(1), jets, {"energy": "scalar"}, group="lorentz", limit=4)
+    with pytest.raises(AssertionError, match="change places"):
+        assert_equivariant(lambda batch: batch.p4[:, 0, 0], jets, {"lead": "scalar"}, group="permutations")
+
+
+@pytest.mark.parametrize(("name", "options"), [("lgatr", {"multivectors": 2, "channels": 4}), ("lloca", {"hidden": 8})])
+def test_networks_that_are_equivariant_by_construction(name, options, make_jets):
+    pytest.importorskip(name)
+    jets = make_jets(4, seed=3, dtype=torch.float64, max_particles=8, min_particles=4)
+    energy = (jets.p4[..., 1:].square().sum(dim=-1) + 1.0).sqrt() * jets.mask  # massive particles
+    jets = jets.replace(p4=torch.cat([energy[..., None], jets.p4[..., 1:]], dim=-1))
+
+    def made(**more):
+        torch.manual_seed(0)
+        return build(name, scalars="none", blocks=1, heads=2, **options, **more).double()
+
+    assert_equivariant(made(), jets, group="SO3", l_max=1, permutation=True)
+    assert_equivariant(made(), jets, group="boost", axis="random", widths=[1.0])
+    with pytest.raises(AssertionError, match="logits is not invariant under SO3"):
+        assert_equivariant(made(beam="xyplane"), jets, group="SO3", l_max=1)
+
+
+# --- what is collected ---
+
+
+def test_findings_are_collected_and_kept():
+    found = []
+    with collecting(found.append):
+        assert_equivariant(lambda x: x.sum(1), POINTS, {"out": "vector"})
+        with pytest.raises(AssertionError):
+            assert_equivariant(lambda x: x.sum(1)[:, [1, 0, 2]], POINTS, {"out": "vector"}, permutation=True)
+        with pytest.raises(UnresolvedError):
+            assert_equivariant(lambda x: 0 * x.sum(1), POINTS, {"out": "vector"})
+    assert [one.ended for one in found] == ["held", "broken", "unresolved"]
+    assert found[0].report("O3").equivariance["out"].kind == "vector"
+    assert set(found[1].measured) == {"O3", "permutations"}
+    assert found[1].report("permutations").equivariance["out"].is_within_rounding
+    assert "jetsym.testing.findings" in sys.modules
