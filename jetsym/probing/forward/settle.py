@@ -98,7 +98,7 @@ def _mixed(session: Session, one: Any, elements: NDArray[np.float64]) -> dict[st
     alone, together = session.along(one, elements[:1]), session.along(one, elements)
     reasons = {}
     for name, response in alone.items():
-        first, again = (np.asarray(to_numpy(item[name][0, 0])) for item in (alone, together))
+        first, again = (to_numpy(item[name])[0, 0] for item in (alone, together))
         with np.errstate(all="ignore"):
             spread = (np.abs(first - first.mean(axis=0)) ** 2).sum() if first.ndim else 0.0
             most = ROUGHLY * spread + TOLERANCE**2 * (np.abs(first) ** 2).sum()
