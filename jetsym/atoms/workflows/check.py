@@ -42,9 +42,9 @@ LEAST = {"energy": 1e-9, "forces": 1e-8, "stress": 1e-9}
 #: Rounding that no 32-bit numbers make, in the same units.
 COARSE = {"energy": 1.0, "forces": 0.1, "stress": 0.01}
 #: Fifth derivative of an energy along a displacement, eV/Å⁵: it settles the step of differences; bounds of it, Å.
-FIFTH, SHORTEST, LONGEST = 1e3, 2e-4, 0.03
+FIFTH, SHORTEST, LONGEST = 1e3, 2e-4, 0.01
 #: Part of the correction from second to fourth order that is taken for the error of the latter.
-OF_CORRECTION = 0.1
+OF_CORRECTION = 0.5
 #: Å for a radian.
 ARM = 3.0
 #: Part of A that is nothing beside the rest of it.
@@ -107,7 +107,7 @@ def check(
     Notes
     -----
     Slopes are D = (8 (E₁ − E₋₁) − (E₂ − E₋₂)) / 12h at steps h for the energy's own rounding ε, h = (ε / E⁽⁵⁾)^(1/5);
-    their errors are 1.5 ε/h and a tenth of the correction to the second order.
+    their errors are 1.5 ε/h and half of the correction to the second order.
 
     Examples
     --------
