@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import jetsym
+from jetsym.atoms.calculated import Calculated
 from jetsym.errors import ConfigError, DataError, ProbeError
 from jetsym.probing.reports.spectrum import SymmetryReport
 
@@ -354,3 +355,5 @@ def test_an_energy_of_32_bits_has_their_rounding_whatever_its_unit(water):
     single, double = (jetsym.probe(kind(), [water], **QUIET).equivariance["energy"] for kind in (Single, Planted))
     assert single.is_within_rounding
     assert double.rounding < 1e-6 < 1e-5 < single.rounding
+    known = Calculated(Single(), [water])
+    assert [known.spacing(name) for name in ("energy", "forces")] == [2.0**-23, 2.0**-52]
