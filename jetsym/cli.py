@@ -71,6 +71,12 @@ ATOMS = {
     "evaluate": Command(
         "jetsym.commands.atoms:evaluate", "measure errors on a file of structures, by subset", positional=True
     ),
+    "check": Command(
+        "jetsym.commands.atoms:check",
+        "check a potential: its symmetries, and its forces and stress against its energy",
+        positional=True,
+        instead={"--calculator": "jetsym.commands.atoms:check_calculator"},
+    ),
     "finetune": Command(
         "jetsym.atoms.training.finetune:finetune", "train a PET further on your structures", positional=True
     ),
@@ -150,7 +156,8 @@ COMMANDS: dict[str, Command | CommandGroup] = {
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return the exit status.
 
-    0 done, 1 an error, 2 a wrong command line, 130 interrupted (Ctrl-C), 143 terminated (SIGTERM).
+    0 done, 1 an error, 2 a wrong command line, 3 a fault that a check has found, 130 interrupted (Ctrl-C), 143
+    terminated (SIGTERM).
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
     with _patient_streams():

@@ -17,6 +17,7 @@ __all__ = [
     "ConfigError",
     "DataError",
     "DownloadError",
+    "FaultError",
     "JetsymError",
     "LockedError",
     "MissingDependencyError",
@@ -70,6 +71,12 @@ class ProbeError(JetsymError):
 
 class TrainingError(JetsymError):
     """Training has gone wrong in a way that going on cannot repair."""
+
+
+class FaultError(JetsymError):
+    """A check has found what it looks for; ``status`` is one of its own, for continuous integration."""
+
+    status: ClassVar[int] = 3
 
 
 class LockedError(JetsymError):

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from jetsym.atoms.training.finetune import add_uncertainty, finetune
     from jetsym.atoms.training.train import train
     from jetsym.atoms.workflows.calculators import calculator, uncertainty
+    from jetsym.atoms.workflows.check import check
+    from jetsym.atoms.workflows.check_report import Check
     from jetsym.atoms.workflows.evaluation import Evaluation, evaluate
     from jetsym.atoms.workflows.phonon_report import PhononReport
     from jetsym.atoms.workflows.phonons import phonons
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from jetsym.atoms.workflows.symmetrized import SymmetrizedCalculator
 
 __all__ = [
+    "Check",
     "Evaluation",
     "Graphs",
     "Model",
@@ -35,6 +38,7 @@ __all__ = [
     "SymmetrizedCalculator",
     "add_uncertainty",
     "calculator",
+    "check",
     "evaluate",
     "finetune",
     "graph",
@@ -53,6 +57,7 @@ __getattr__, __dir__ = attach(
     __name__,
     __all__,
     {
+        "Check": "jetsym.atoms.workflows.check_report",
         "Evaluation": "jetsym.atoms.workflows.evaluation",
         "Graphs": "jetsym.atoms.graphs",
         "Model": "jetsym.atoms.model",
@@ -62,6 +67,7 @@ __getattr__, __dir__ = attach(
         "SymmetrizedCalculator": "jetsym.atoms.workflows.symmetrized",
         "add_uncertainty": "jetsym.atoms.training.finetune",
         "calculator": "jetsym.atoms.workflows.calculators",
+        "check": "jetsym.atoms.workflows.check",
         "evaluate": "jetsym.atoms.workflows.evaluation",
         "finetune": "jetsym.atoms.training.finetune",
         "graph": "jetsym.atoms.graphs",

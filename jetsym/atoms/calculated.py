@@ -14,6 +14,7 @@ from jetsym.atoms.frames import Frames, is_crystal, is_left_handed
 from jetsym.atoms.packages import quiet
 from jetsym.errors import DataError, JetsymError, ProbeError, require
 from jetsym.spectrum.representations import Kind
+from jetsym.spectrum.responses import EPS
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -59,6 +60,8 @@ class Calculated:
         The calculator. It is given copies of structures alone, and what it returns is copied.
     frames
         Structures that it is asked about: one with a volume, and one without.
+    per_component
+        Divide every output by the root of its size, so that A is a root mean square over atoms and components.
 
     Raises
     ------
@@ -68,10 +71,11 @@ class Calculated:
         It implements no output that is known here.
     """
 
-    def __init__(self, calculator: Any, frames: Sequence[Atoms]) -> None:
-        self.calculator = calculator
+    def __init__(self, calculator: Any, frames: Sequence[Atoms], *, per_component: bool = False) -> None:
+        self.calculator, self._per_component = calculator, per_component
         self.name = type(calculator).__name__
         self.calls = 0
+        self._finer: set[str] = set()  # outputs with numbers that 32 bits do not hold
         self.kinds: dict[str, Kind] = {}
         claimed = [name for name in UNITS if name in (getattr(calculator, "implemented_properties", None) or UNITS)]
         if not claimed:
@@ -132,6 +136,8 @@ class Calculated:
                     f"{self.name} gives no {lacking[0]} for structure {place} ({one.get_chemical_formula()}), as it "
                     "does for others; measure such structures by themselves"
                 )
+            if self._per_component:
+                found = {name: values / np.sqrt(values.size) for name, values in found.items()}
             rows.append({name: found.get(name, np.zeros((1, 3, 3))) for name in self.kinds})
         return {name: np.stack([row[name] for row in rows]) for name in self.kinds}
 
@@ -149,7 +155,13 @@ class Calculated:
                 found = {name: results[name] for name in names if results.get(name) is not None}
             else:
                 found = {name: self.calculator.get_property(name, own) for name in names}
-        return {name: _as_measured(name, values, atoms) for name, values in found.items() if values is not None}
+        given = {name: np.array(values, dtype=np.float64) for name, values in found.items() if values is not None}
+        self._finer |= {name for name, values in given.items() if (values != values.astype(np.float32)).any()}
+        return {name: _as_measured(name, values, atoms) for name, values in given.items()}
+
+    def spacing(self, name: str) -> float:
+        """Return the relative spacing of the numbers that an output came in so far, before units were changed."""
+        return EPS["float64" if name in self._finer else "float32"]
 
     def _asked(self, atoms: Atoms, names: Sequence[str], refused: dict[str, str]) -> dict[str, NDArray[np.float64]]:
         """Return what a calculator gives of a structure: all at once, or one after the other where it refuses some."""
@@ -184,9 +196,8 @@ def _kind(name: str, values: NDArray[np.float64]) -> Kind:
     return "vector" if name in ("forces", "dipole") else "scalar"
 
 
-def _as_measured(name: str, values: Any, atoms: Atoms) -> NDArray[np.float64]:
+def _as_measured(name: str, array: NDArray[np.float64], atoms: Atoms) -> NDArray[np.float64]:
     """Return an output of one structure in its unit: (), (3,), (1, 3, 3), or (atoms, 1 or 3)."""
-    array = np.array(values, dtype=np.float64)
     n = len(atoms)
     if name == "energy" and array.size == 1:
         return 1e3 * array.reshape(()) / n

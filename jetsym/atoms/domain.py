@@ -101,6 +101,11 @@ class Atoms(Domain):
         return {"calls": model.calls, "units": {name: UNITS[name] for name in model.kinds}}
 
     @override
+    def spacing(self, model: Any, name: str) -> float:
+        """Return that of the numbers of a calculator, which other units hide."""
+        return model.spacing(name) if isinstance(model, Calculated) else 0.0
+
+    @override
     def most_calls(self, inputs: Batch) -> int | None:
         """Return :data:`CALLS` for calculators, each of whose calls may take seconds."""
         return CALLS if isinstance(inputs, Frames) else None

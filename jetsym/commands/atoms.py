@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from jetsym.atoms.packages import quiet
 from jetsym.atoms.read import read_frames
-from jetsym.atoms.workflows.calculators import Dtype, calculator
+from jetsym.atoms.workflows.calculators import Dtype, calculator, calculator_of
 from jetsym.commands import check_results, save
-from jetsym.errors import ConfigError, DataError
+from jetsym.errors import ConfigError, DataError, FaultError
+from jetsym.files import write_atomically
 from jetsym.symmetry import GroupName, Symmetry
 
 if TYPE_CHECKING:
     from ase import Atoms
     from ase.calculators.calculator import Calculator
 
+    from jetsym.atoms.workflows.check_report import Check
     from jetsym.atoms.workflows.phonon_report import PhononReport
     from jetsym.atoms.workflows.relaxation import RelaxationReport
 
-__all__ = ["evaluate", "phonons", "relax"]
+__all__ = ["check", "check_calculator", "evaluate", "phonons", "relax"]
 
 #: What --symmetrize may be besides the groups of all rotations.
 NONE, SPACE = "none", "space"
@@ -156,6 +159,7 @@ def evaluate(
     by: str | None = None,
     fit_baseline: bool = False,
     skip_unknown: bool = False,
+    turned: int = 4,
     limit: int | None = None,
     dtype: Dtype | None = None,
     device: str | None = None,
@@ -181,6 +185,8 @@ def evaluate(
         Subtract a least-squares energy of every element from the errors first.
     skip_unknown
         Leave out structures with elements that the model does not know.
+    turned
+        So many structures are turned as well, for A under O(3) and the torque −∂E/∂θ; 0 for none.
     limit
         At most so many structures.
     dtype
@@ -204,11 +210,86 @@ def evaluate(
         by=by,
         fit_baseline=fit_baseline,
         skip_unknown=skip_unknown,
+        turned=turned,
         progress=progress,
     )
     if out is not None:
         found.save(out)
     print(found, end="")
+
+
+def check(
+    model: str,
+    frames: str | list[str],
+    *,
+    version: str | None = None,
+    variant: str | None = None,
+    dtype: Dtype | None = None,
+    device: str | None = None,
+    trust: bool = False,
+    out: str | None = None,
+    **options: Any,
+) -> None:
+    """Check a potential; see :func:`jetsym.atoms.check`. The exit status is 3 where a fault is found, 0 where none is.
+
+    Parameters
+    ----------
+    model
+        A .ckpt or .pt file of metatrain or the folder of a run, a published model such as pet-mad-s, or emt.
+    frames
+        Files of structures.
+    version
+        Version of a published model.
+    variant
+        The energy of a model with several, "energy/VARIANT"; by default "energy", or the only one there is.
+    dtype
+        Precision of the model, float32 or float64, by default float64; an export keeps its own.
+    device
+        Device of the model, such as cpu or cuda; by default the best that the model supports.
+    trust
+        Open a file that would be refused, as for :func:`jetsym.atoms.load`: whoever made it can run anything.
+    out
+        A JSON file to write the numbers to; a page (.html) of the same name goes beside it.
+    """
+    from jetsym.atoms.workflows.check import check as measure
+
+    check_results(out, model, frames, beside=(".html",))
+    potential = calculator(model, version=version, variant=variant, dtype=dtype, device=device, trust=trust)
+    _keep(measure(potential, frames, **options), out)
+
+
+def check_calculator(
+    frames: str | list[str],
+    *,
+    calculator: str = "",
+    out: str | None = None,
+    **options: Any,
+) -> None:
+    """Check a calculator of ASE; see :func:`jetsym.atoms.check`. The exit status is 3 where a fault is found.
+
+    Parameters
+    ----------
+    frames
+        Files of structures.
+    calculator
+        A Python entry that makes it, module:factory, such as ase.calculators.emt:EMT; its code runs.
+    out
+        A JSON file to write the numbers to; a page (.html) of the same name goes beside it.
+    """
+    from jetsym.atoms.workflows.check import check as measure
+
+    check_results(out, frames, beside=(".html",))
+    _keep(measure(calculator_of(calculator), frames, **options), out)
+
+
+def _keep(found: Check, out: str | None) -> None:
+    """Save a check and print it; raise where a fault is found."""
+    if out is not None:
+        found.save(out)
+        write_atomically(Path(out).with_suffix(".html"), found.page())
+    print(found, end="")
+    if not found.is_clean:
+        raise FaultError(found.verdict())
 
 
 def _prepared(

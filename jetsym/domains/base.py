@@ -201,6 +201,10 @@ class Domain(ABC):
         """Return how many evaluations of any of these inputs main memory holds at once, by what models need inside."""
         return sys.maxsize
 
+    def spacing(self, model: Any, name: str) -> float:
+        """Return the relative spacing of the numbers of an output, where a model knows it better than they show."""
+        return 0.0
+
     def most_calls(self, inputs: Any) -> int | None:
         """Return how many evaluations may be made in all without being asked for, where each is dear; None for any."""
         return None

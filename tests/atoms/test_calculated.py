@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import jetsym
+from jetsym.atoms.calculated import Calculated
 from jetsym.errors import ConfigError, DataError, ProbeError
 from jetsym.probing.reports.spectrum import SymmetryReport
 
@@ -343,3 +344,16 @@ def test_files_of_structures_and_the_factory_of_an_entry(tmp_path, crystal):
     assert report.meta["n_inputs"] == 2
     with pytest.raises(ConfigError, match="expected module:factory"):
         calculator_of(":EMT")
+
+
+def test_an_energy_of_32_bits_has_their_rounding_whatever_its_unit(water):
+    class Single(Planted):
+        def calculate(self, atoms=None, properties=("energy",), system_changes=()):
+            super().calculate(atoms, properties, system_changes)
+            self.results["energy"] = float((atoms.positions.astype(np.float32) ** 2).sum())
+
+    single, double = (jetsym.probe(kind(), [water], **QUIET).equivariance["energy"] for kind in (Single, Planted))
+    assert single.is_within_rounding
+    assert double.rounding < 1e-6 < 1e-5 < single.rounding
+    known = Calculated(Single(), [water])
+    assert [known.spacing(name) for name in ("energy", "forces")] == [2.0**-23, 2.0**-52]

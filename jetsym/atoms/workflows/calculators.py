@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import io
 import sys
 from contextlib import redirect_stdout
@@ -15,6 +16,7 @@ import torch
 from jetsym.atoms import checkpoint
 from jetsym.atoms.calculated import is_calculator
 from jetsym.atoms.exports import read_export
+from jetsym.atoms.model import Model
 from jetsym.atoms.packages import quiet
 from jetsym.atoms.published import NAME, fetch
 from jetsym.errors import CheckpointError, ConfigError, require
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
     from ase import Atoms
     from ase.calculators.calculator import Calculator
 
-__all__ = ["Dtype", "calculator", "calculator_of", "uncertainty"]
+__all__ = ["Dtype", "calculator", "calculator_of", "calculator_of_model", "uncertainty"]
 
 Dtype = Literal["float32", "float64"]
 
@@ -157,6 +159,30 @@ def _metatomic(file: Path, variant: str | None, dtype: Dtype | None, device: str
                 exported = module.export()  # type: ignore[operator]
         except ValueError as error:  # such as for targets without a name in metatomic
             raise CheckpointError(f"{file} cannot be made a calculator: {' '.join(str(error).split())}") from error
+    return _of_export(exported, variant, device, str(file))
+
+
+def calculator_of_model(model: Any) -> Calculator:
+    """Make an ASE calculator of a loaded model: :class:`jetsym.atoms.Model`, or a module of metatrain.
+
+    Raises
+    ------
+    ConfigError
+        It is neither.
+    """
+    module = model.module if isinstance(model, Model) else model
+    if not isinstance(module, torch.nn.Module) or not (hasattr(module, "export") or hasattr(module, "capabilities")):
+        raise ConfigError(
+            f"model is a {type(model).__name__}; expected an ASE calculator, a model of jetsym.atoms.load, or the name "
+            "of one"
+        )
+    if not isinstance(model, Model) or not model.exported:
+        with quiet():
+            module = copy.deepcopy(module).export()  # type: ignore[operator]
+    return _of_export(module, None, None, type(model).__name__)
+
+
+def _of_export(exported: Any, variant: str | None, device: str | None, file: str) -> Calculator:
     target = _energy(exported.capabilities().outputs, variant, file)
     variants = {"energy": target.partition("/")[2]} if "/" in target else None
     with quiet(), redirect_stdout(io.StringIO()):  # a package of neighbour lists greets when it is imported
@@ -173,7 +199,7 @@ def _metatomic(file: Path, variant: str | None, dtype: Dtype | None, device: str
     return found
 
 
-def _energy(outputs: Iterable[str], variant: str | None, file: Path) -> str:
+def _energy(outputs: Iterable[str], variant: str | None, file: str) -> str:
     """Return the name of the energy to use."""
     energies = [name for name in outputs if name.partition("/")[0] == "energy"]
     if not energies:

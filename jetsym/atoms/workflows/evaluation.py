@@ -5,16 +5,21 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 from rich.markup import escape
 from rich.table import Table
 
+from jetsym.atoms.calculated import Calculated
+from jetsym.atoms.frames import Frames, moved_frame
 from jetsym.atoms.packages import quiet
 from jetsym.atoms.workflows.calculators import uncertainty
-from jetsym.errors import ConfigError, DataError
+from jetsym.atoms.workflows.check import torque
+from jetsym.errors import ConfigError, DataError, expect_at_least
 from jetsym.progress import progress_bar
+from jetsym.spectrum import O3
+from jetsym.spectrum.responses import EPS
 from jetsym.storage import Stored
 from jetsym.text import as_text, table_of
 
@@ -27,6 +32,10 @@ __all__ = ["ALL", "Evaluation", "Scores", "evaluate"]
 ALL = "all"
 #: Where files of structures say what a structure belongs to, the first that is there: MAD-bench names data sets.
 SUBSET_KEYS = ("dataset", "subset", "config_type")
+#: Pairs ±R of random rotations of a structure, for A.
+ROTATIONS = 3
+#: Score -> of what it is the root.
+TURNED = {"energy_a": "energy", "forces_a": "forces", "torque": "torque"}
 
 
 @dataclass(frozen=True)
@@ -45,6 +54,11 @@ class Scores:
         Root mean square of the model's own uncertainty of the energy per atom; None where it has none.
     pull
         Root mean square of error over uncertainty: 1 where the uncertainty is right.
+    energy_a, forces_a
+        A of energy, and of forces component by component: the part of the errors that averaging the model over O(3)
+        takes away, ⟨RMSE²⟩ = RMSE²[f̄] + A². Of a few of the structures; None where none was looked at.
+    torque
+        Root mean square of −∂E/∂θ of the same structures, turned as a whole, in meV/atom for a radian.
     """
 
     structures: int
@@ -55,6 +69,9 @@ class Scores:
     forces_rmse: float | None
     sigma: float | None
     pull: float | None
+    energy_a: float | None = None
+    forces_a: float | None = None
+    torque: float | None = None
 
 
 @dataclass(frozen=True)
@@ -91,6 +108,9 @@ class Evaluation(Stored):
             "forces_rmse": "F RMSE [meV/Å]",
             "sigma": "σ(E) [meV/atom]",
             "pull": "error/σ",
+            "energy_a": "E A [meV/atom]",
+            "forces_a": "F A [meV/Å]",
+            "torque": "−∂E/∂θ [meV/atom]",
         }
         shown = {key: name for key, name in columns.items() if getattr(self.scores[ALL], key) is not None}
         title = "energies relative to a least-squares energy of every element" if self.meta["fit_baseline"] else None
@@ -111,7 +131,7 @@ class Evaluation(Stored):
                 f"the energies of {elements} elements were fitted to {self.scores[ALL].structures} structures, so that "
                 "errors of energies are too small\n"
             )
-        return as_text(self.table(), width=140) + note
+        return as_text(self.table(), width=200) + note
 
 
 def evaluate(
@@ -121,6 +141,7 @@ def evaluate(
     by: str | None = None,
     fit_baseline: bool = False,
     skip_unknown: bool = False,
+    turned: int = 4,
     progress: bool = True,
 ) -> Evaluation:
     """Compare a potential with the energies and forces that structures come with.
@@ -138,6 +159,9 @@ def evaluate(
         zero than those of the file.
     skip_unknown
         Leave out structures with elements that the model does not know, instead of an error.
+    turned
+        So many structures, evenly spread over all, are turned as well, for A under O(3) and the torque: some 20
+        more calls for each; 0 for none.
     progress
         Show a progress bar.
 
@@ -161,6 +185,7 @@ def evaluate(
     >>> round(scores.forces_rmse, 1), scores.structures
     (57.7, 1)
     """
+    expect_at_least("turned", turned, 0)
     if by is None:
         by = next((key for key in SUBSET_KEYS if any(key in frame.info for frame in frames)), None)
     elif not any(by in frame.info for frame in frames):
@@ -169,8 +194,11 @@ def evaluate(
     chosen = _known(calculator, frames, skip_unknown)
     errors = []
     with progress_bar("evaluate", len(chosen), shown=progress) as advance:
-        for index, frame in chosen:
+        spread = set(np.linspace(0, len(chosen) - 1, min(turned, len(chosen))).astype(int).tolist())
+        for place, (index, frame) in enumerate(chosen):
             errors.append(_errors(calculator, frame, index))
+            if place in spread:
+                errors[-1].turned = _turned(calculator, frame, seed=index)
             advance(1)
     fitted = _take_off_baseline(errors, [frame for _, frame in chosen]) if fit_baseline else None
     names = [str(frame.info.get(by, "–")) if by else ALL for _, frame in chosen]
@@ -188,6 +216,41 @@ class _Errors:
     energy: float | None  # of the whole structure, eV
     forces: np.ndarray | None
     sigma: float | None
+    turned: Turned | None = None
+
+
+class Turned(NamedTuple):
+    """A² of energy per atom and of forces per component, and the mean square torque, by eV and Å."""
+
+    energy: float
+    forces: float
+    torque: float
+
+
+def _turned(calculator: Calculator, frame: Atoms, *, seed: int) -> Turned:
+    """Measure A² at pairs ±R of random rotations, without bias, and −∂E/∂θ by differences."""
+    tested = Calculated(calculator, [frame])
+    (one,) = Frames.of([frame]).atoms
+    rotations = O3().rotations((ROTATIONS,), np.random.default_rng(seed))
+    found = []
+    for g in np.concatenate([rotations, -rotations]):
+        values = tested.evaluate(moved_frame(one, g), ["energy", "forces"])
+        found.append((float(values["energy"]), values["forces"] @ g))
+    energies, forces = (np.array([pair[which] for pair in found]) for which in (0, 1))
+
+    def energy(atoms: Atoms) -> float:
+        return float(tested.evaluate(atoms, ["energy"])["energy"]) * len(atoms) / 1e3
+
+    value, _ = torque(energy, one, EPS["float32"] * float(np.abs(energies).max()) * len(one) / 1e3)
+    return Turned(_unbiased(energies), _unbiased(forces), float((value**2).mean()))
+
+
+def _unbiased(values: np.ndarray) -> float:
+    """Return A², averaged over components, of values at R₁ … R_n, −R₁ … −R_n: the pairs are independent."""
+    n = len(values) // 2
+    means = (values[:n] + values[n:]) / 2
+    inside = ((values[:n] - means) ** 2).mean()
+    return float(inside + means.var(axis=0, ddof=1).mean())
 
 
 def _known(calculator: Calculator, frames: Sequence[Atoms], skip: bool) -> list[tuple[int, Atoms]]:
@@ -195,7 +258,9 @@ def _known(calculator: Calculator, frames: Sequence[Atoms], skip: bool) -> list[
     if not frames:
         raise DataError("there are no structures; expected at least one")
     model = getattr(calculator, "model", None)
-    if not callable(model):  # a calculator that says by an error what it does not know
+    if not callable(model) or not hasattr(
+        calculator, "run_model"
+    ):  # a calculator that says by an error what it does not know
         return list(enumerate(frames))
     types = set(model().capabilities().atomic_types)
     known = [(index, frame) for index, frame in enumerate(frames) if types.issuperset(frame.numbers.tolist())]
@@ -265,11 +330,21 @@ def _scores(errors: Sequence[_Errors]) -> Scores:
         forces_rmse=_rms(components),
         sigma=_rms(sigmas),
         pull=_rms(pulls),
+        **{
+            name: _root_of([getattr(error.turned, of) for error in errors if error.turned])
+            for name, of in TURNED.items()
+        },
     )
 
 
 def _mean(values: np.ndarray) -> float | None:
     return float(values.mean()) if len(values) else None
+
+
+def _root_of(squares: Sequence[float]) -> float | None:
+    """Return the root of a mean of squares, which unbiased estimates may make negative, with its sign."""
+    mean = float(np.mean(squares)) if squares else None
+    return None if mean is None else float(np.sign(mean) * np.sqrt(abs(mean)))
 
 
 def _rms(values: np.ndarray) -> float | None:

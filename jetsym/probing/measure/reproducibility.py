@@ -124,7 +124,11 @@ def ask(session: Session, inputs: Any, part: slice, elements: NDArray[np.float64
             if values.shape == batch[name].shape[2:]:  # of a jet with fewer particles, some models make less
                 apart[name].append(difference(name, values, batch[name][element, sample]))
     eps = {
-        name: max(float(array_namespace(array).finfo(array.dtype).eps), _spacing(batch[name]))
+        name: max(
+            float(array_namespace(array).finfo(array.dtype).eps),
+            _spacing(batch[name]),
+            session.domain.spacing(session.model, name),
+        )
         for name, array in found.items()
     }
     inside = frozenset({*seen.eps, *eps.values(), EPS[session.domain.dtype_name(inputs)]})

@@ -152,3 +152,38 @@ def test_the_benchmark_file_on_the_command_line(real_data, saved, tmp_path, caps
     assert {"MD22", "SPICE"} <= stored["scores"].keys()
     assert stored["scores"]["all"]["structures"] + stored["meta"]["left_out"] == 70
     assert stored["scores"]["MD22"]["structures"] == 10
+
+
+def test_what_a_broken_symmetry_adds_stands_beside_the_errors():
+    """E + h Σ z: A² = h² ⟨(Σ z)²⟩ / n², and the torque is that of a field along z."""
+
+    class Field(Calculator):
+        implemented_properties = ("energy", "forces")
+
+        def calculate(self, atoms=None, properties=("energy",), system_changes=()):
+            super().calculate(atoms, properties, system_changes)
+            self.results = {
+                "energy": 0.01 * atoms.positions[:, 2].sum(),
+                "forces": np.tile([0, 0, -0.01], (len(atoms), 1)),
+            }
+
+    rng, frames = np.random.default_rng(0), []
+    for _ in range(40):
+        atoms = Atoms("H2", rng.normal(size=(2, 3)))
+        atoms.calc = SinglePointCalculator(atoms, energy=0.0, forces=np.zeros((2, 3)))
+        frames.append(atoms)
+    scores = evaluate(Field(), frames, turned=40, progress=False).scores["all"]
+    arms = np.array([atoms.positions.mean(axis=0) for atoms in frames])
+    assert scores.energy_a == pytest.approx(10 * np.sqrt((arms**2).sum(axis=1).mean() / 3), rel=0.2)
+    assert scores.forces_a == pytest.approx(10 / np.sqrt(3), rel=0.1)
+    # −∂E/∂θ of h z is h (ẑ × r), of which two components are not zero.
+    assert scores.torque == pytest.approx(10 * np.sqrt((arms[:, :2] ** 2).sum(axis=1).mean() / 3), rel=1e-6)
+    assert "−∂E/∂θ [meV/atom]" in str(evaluate(Field(), frames, progress=False))
+    assert evaluate(Field(), frames, turned=0, progress=False).scores["all"].torque is None
+
+
+def test_a_calculator_that_keeps_a_module_as_its_model():
+    potential, atoms = EMT(), bulk("Cu")
+    potential.model = torch.nn.Linear(3, 1)
+    atoms.calc = SinglePointCalculator(atoms, energy=0.0, forces=np.zeros((1, 3)))
+    assert evaluate(potential, [atoms], progress=False).scores["all"].structures == 1

@@ -1,0 +1,223 @@
+"""The check of potentials: a clean one is clean, and every planted fault is named."""
+
+from __future__ import annotations
+
+import json
+from itertools import product
+
+import numpy as np
+import pytest
+
+pytest.importorskip("ase")
+
+from ase import Atoms
+from ase.build import bulk
+from ase.calculators.calculator import Calculator
+from ase.calculators.emt import EMT
+from ase.calculators.lj import LennardJones
+from ase.stress import full_3x3_to_voigt_6_stress
+
+import jetsym.atoms
+from jetsym.atoms.workflows.check import slope
+from jetsym.atoms.workflows.check_report import Check
+from jetsym.errors import ConfigError, DataError
+
+IMAGES = np.array(list(product((-2, -1, 0, 1, 2), repeat=3)), dtype=float)
+
+
+class Pairs(Calculator):
+    """E = ½ Σ exp(−r²/2) over all pairs, with forces and stress, and whatever fault is planted."""
+
+    implemented_properties = ("energy", "forces", "stress")
+
+    def __init__(self, fault=""):
+        super().__init__()
+        self.fault = fault
+
+    def calculate(self, atoms=None, properties=("energy",), system_changes=()):
+        super().calculate(atoms, properties, system_changes)
+        x, fault = atoms.positions, self.fault
+        n = len(x)
+        if fault == "half":
+            x = x.astype(np.float16).astype(float)
+        shifts = IMAGES @ atoms.cell.array if atoms.pbc.any() else np.zeros((1, 3))
+        d = x[:, None, None] - x[None, :, None] + shifts  # (n, n, images, 3)
+        weight = np.exp(-(d**2).sum(-1) / 2) * ((d**2).sum(-1) > 1e-12)
+        energy, slopes = weight.sum() / 2, -(weight[..., None] * d)  # slopes of every term
+        if fault == "axes":
+            energy += 0.05 * (weight * (d**4).sum(-1)).sum()
+            slopes = slopes + 0.1 * weight[..., None] * (4 * d**3 - (d**4).sum(-1)[..., None] * d)
+        forces = -slopes.sum(axis=(1, 2))
+        results = {"energy": energy, "forces": forces}
+        if fault == "buffer":  # a matrix that should be the identity, in half precision
+            forces = forces @ (np.eye(3) + 3e-4 * np.array([[0, 1, 0], [0, 0, -1], [1, 0, 0]]))
+            results["forces"] = forces
+        if n > 2:
+            a, b, c = x[1] - x[0], x[2] - x[0], x[-1] - x[0]
+            if fault == "parity":
+                results["energy"] += 0.1 * np.linalg.det([a, b, c])
+            elif fault == "net":
+                forces[0] += 0.01 * a
+            elif fault == "torque":
+                forces += np.cross(0.01 * np.cross(a, b), x - x.mean(axis=0))
+        if fault == "not conservative":
+            near = weight.sum(axis=(1, 2))
+            pairs = 0.05 * weight[..., None] * d * (near[:, None, None, None] + near[None, :, None, None])
+            results["forces"] = forces + pairs.sum(axis=(1, 2)) * np.exp(-near.sum())
+        elif fault == "scaled":
+            results["forces"] = 1.5 * forces
+        elif fault == "translation":
+            results["energy"] += 0.01 * np.sin(x[:, 0]).sum()
+        elif fault == "permutation":
+            results["energy"] += 0.01 * ((x[0] - x.mean(axis=0)) ** 2).sum() * (not atoms.pbc.any())
+        if atoms.cell.rank == 3:
+            virial = np.einsum("ijka,ijkb->ab", slopes, d) / 2 / atoms.get_volume()
+            sign = -1.0 if fault == "sign" else np.sign(np.linalg.det(atoms.cell.array)) if fault == "handed" else 1.0
+            results["stress"] = sign * full_3x3_to_voigt_6_stress(virial)
+        self.results = results
+
+
+@pytest.fixture(scope="module")
+def frames():
+    rng = np.random.default_rng(0)
+    crystal = Atoms("CuAu", rng.normal(size=(2, 3)) * 0.3 + [[0, 0, 0], [1.2, 1.3, 1.4]], cell=[3, 3.2, 2.9], pbc=True)
+    molecule = Atoms("CHFCl", rng.normal(size=(4, 3)))
+    return [crystal, molecule]
+
+
+def checked(model, frames, **options):
+    return jetsym.atoms.check(model, frames, **{"n_rotations": 12, "progress": False} | options)
+
+
+def test_a_clean_potential_is_clean(frames, tmp_path):
+    found = checked(Pairs(), frames)
+    assert found.is_clean, str(found)
+    assert "no fault in 30 tests on 2 structures" in str(found)
+    assert 2 * 24 + 2 * 50 < found.meta["calls"] < 2 * 24 + 2 * 58 + 202
+    loaded = Check.load(found.save(tmp_path / "check.json"))
+    assert str(loaded) == str(found)
+    assert json.dumps(loaded.to_dict()) == json.dumps(found.to_dict())
+    assert "✓" in found._repr_html_()
+    assert found.page().startswith("<!")
+
+
+@pytest.mark.parametrize(
+    ("fault", "tests", "words"),
+    [
+        ("axes", {"A under SO(3)", "torque −∂E/∂θ"}, ["rotations change energy", "a torque on the structure"]),
+        ("parity", {"A of parity", "inversion"}, ["parity of energy is broken"]),
+        ("sign", {"against dE/dε"}, ["stress is of the wrong sign against dE/dε"]),
+        ("net", {"net force", "against −dE/dx"}, ["a net force"]),
+        ("not conservative", {"Jacobian of forces", "against −dE/dx"}, ["forces are not conservative"]),
+        ("scaled", {"against −dE/dx"}, ["forces are 1.5 times −dE/dx"]),
+        ("half", {"rounding"}, ["forces is rounded as by 16-bit numbers"]),
+        ("torque", {"torque Σ r × F"}, ["forces on a molecule have a torque"]),
+        ("handed", {"left-handed cell"}, ["stress changes sign in a left-handed cell"]),
+        ("translation", {"translation"}, ["energy changes with translation"]),
+        ("permutation", {"permutation"}, ["energy changes with the order of the atoms"]),
+    ],
+)
+def test_every_planted_fault_is_named(frames, fault, tests, words):
+    found = checked(Pairs(fault), frames)
+    assert tests <= {row.test for row in found.faults}, str(found)
+    assert all(word in found.verdict() for word in words), str(found)
+    if fault in ("sign", "handed", "scaled"):
+        assert {row.test for row in found.faults} <= tests | {"against −dE/dx", "Jacobian of forces"}, str(found)
+
+
+def test_the_dominant_irrep_is_a_hint(frames):
+    assert any(
+        "A² of energy is in (4,+): the lab's three axes" in hint for hint in checked(Pairs("axes"), frames).hints
+    )
+    found = checked(Pairs("parity"), frames)
+    assert any("A² of energy is in (0,−): the error is odd under inversion" in hint for hint in found.hints)
+    assert not found.row("A under SO(3)", "energy").fault
+
+
+def test_a_buffer_in_half_precision_is_told_by_its_size(frames):
+    found = checked(Pairs("buffer"), frames)
+    assert "rotations change forces" in found.verdict()
+    assert any("of the size of rounding in 16-bit numbers or TF32" in hint for hint in found.hints)
+
+
+def test_parity_alone_is_what_a_mirror_image_changes(frames):
+    """E + c·chirality: half of the difference of two mirror images, over the atoms."""
+    molecule = frames[1]
+    x = molecule.positions
+    odd = 0.1e3 * np.linalg.det([x[1] - x[0], x[2] - x[0], x[3] - x[0]]) / 4
+    found = checked(Pairs("parity"), [molecule])
+    assert found.row("A of parity", "energy").value == pytest.approx(abs(odd), rel=1e-6)
+    assert found.row("inversion", "energy").value == pytest.approx(2 * abs(odd), rel=1e-6)
+
+
+def test_what_is_allowed_is_no_fault(frames):
+    allowed = checked(Pairs("parity"), [frames[1]], at_most={"energy": 1e6})
+    assert not any(row.output == "energy" for row in allowed.faults)
+    assert any(row.allowed for row in allowed.rows)
+
+
+def test_steps_fit_the_rounding():
+    """Slopes of a sine in numbers of 32 bits, and of 64: the error covers the deviation and is not far from it."""
+    for dtype, noise, most in ((np.float32, 1e-7, 1e-3), (np.float64, 1e-16, 1e-6)):
+        value, error = slope(lambda x, kind=dtype: np.array([np.sin(kind(1.0 + x))], dtype=float), noise)
+        assert abs(value[0] - np.cos(1.0)) < error < most
+
+
+def test_potentials_of_the_field_are_clean():
+    copper = bulk("Cu", orthorhombic=True)
+    copper.rattle(0.05, seed=0)
+    argon = Atoms("Ar3", [[0, 0, 0], [1.2, 0.1, 0.0], [0.2, 1.1, 0.3]])
+    for model, frame in ((EMT(), copper), (LennardJones(rc=6.0), argon)):
+        found = checked(model, frame)
+        assert found.is_clean, str(found)
+
+
+@pytest.mark.slow
+def test_a_model_of_metatrain_is_checked(make_model, frames):
+    model = jetsym.atoms.Model(make_model())
+    found = checked(model, Atoms("OH2", [[0, 0, 0], [0.9, 0.2, 0], [-0.3, 0.9, 0.1]]), n_rotations=8)
+    assert "rotations change energy" in found.verdict()
+    assert not {"translation", "permutation", "net force", "against −dE/dx", "Jacobian of forces"} & {
+        row.test for row in found.faults
+    }
+
+
+@pytest.mark.parametrize(
+    ("model", "some", "options", "error", "message"),
+    [
+        (3, "Cu", {}, ConfigError, "model is a int; expected an ASE calculator"),
+        (EMT(), [], {}, DataError, "there are no structures"),
+        (EMT(), "Cu", {"limit": 0}, ConfigError, "limit is 0"),
+        (EMT(), "Cu", {"at_most": {"energi": 1}}, ConfigError, "at_most is 'energi'; the nearest are 'energy'"),
+        (EMT(), "Cu", {"at_most": {"energy": -1}}, ConfigError, r"at_most\['energy'\] is -1; expected a number ≥ 0"),
+        (EMT(), ["Cu"] * 20, {"limit": 20}, ConfigError, "20 structures take more than 1,000 calls"),
+        ("petmad", "Cu", {}, jetsym.JetsymError, "model is 'petmad'"),
+    ],
+)
+def test_wrong_uses_end_in_a_sentence(model, some, options, error, message):
+    structures = [bulk(name) for name in ([some] if isinstance(some, str) else some)]
+    with pytest.raises(error, match=message):
+        jetsym.atoms.check(model, structures, progress=False, **options)
+
+
+def test_the_command_has_a_status_of_its_own(tmp_path, capsys, monkeypatch, frames):
+    import ase.io
+
+    from jetsym.cli import main
+
+    monkeypatch.chdir(tmp_path)
+    ase.io.write("frames.xyz", frames)
+    (tmp_path / "faulty.py").write_text(
+        "from ase.calculators.lj import LennardJones\n"
+        "class Wrong(LennardJones):\n"
+        "    def calculate(self, *arguments, **options):\n"
+        "        super().calculate(*arguments, **options)\n"
+        "        self.results['forces'] = -self.results['forces']\n"
+    )
+    words = ["frames.xyz", "--n_rotations", "4", "--progress", "false", "--out", "found.json"]
+    assert main(["atoms", "check", "--calculator", "faulty:Wrong", *words]) == 3
+    assert "forces are of the wrong sign against −dE/dx" in capsys.readouterr().err
+    assert Check.load("found.json").meta["model"] == "Wrong"
+    assert (tmp_path / "found.html").is_file()
+    ase.io.write("copper.xyz", bulk("Cu", orthorhombic=True))
+    assert main(["atoms", "check", "emt", "copper.xyz", "--n_rotations", "4", "--progress", "false"]) == 0
