@@ -34,6 +34,8 @@ class Row:
         What is wrong, in a few words; "" where nothing is.
     allowed
         Whether the fault is no larger than the caller allows.
+    doubt
+        What may be wrong and cannot be told, and what would tell; "" where nothing is.
     """
 
     test: str
@@ -44,6 +46,7 @@ class Row:
     unit: str
     fault: str = ""
     allowed: bool = False
+    doubt: str = ""
 
     @property
     def is_fault(self) -> bool:
@@ -52,7 +55,9 @@ class Row:
 
     def cells(self) -> list[str]:
         """Write it under :data:`HEADS`."""
-        verdict = "✓" if not self.fault else f"allowed: {self.fault}" if self.allowed else f"✗ {self.fault}"
+        verdict = f"? {self.doubt}" if self.doubt else "✓"
+        if self.fault:
+            verdict = f"allowed: {self.fault}" if self.allowed else f"✗ {self.fault}"
         found = concise(self.value, self.error)
         return [self.test, self.output, found, self.unit, at_most(self.explained), verdict]
 
@@ -99,10 +104,12 @@ class Check(Sectioned):
         """Say what was found in a sentence."""
         name, n = self.meta["model"], self.meta["n_inputs"]
         on = f"{n} structure{'s' * (n != 1)}"
+        doubts = list(dict.fromkeys(row.doubt for row in self.rows if row.doubt and not row.fault))
+        open_ = f" Left open: {'; '.join(doubts)}." if doubts else ""
         if self.is_clean:
-            return f"{name}: no fault in {len(self.rows)} tests on {on}."
+            return f"{name}: no fault in {len(self.rows)} tests on {on}.{open_}"
         found = list(dict.fromkeys(row.fault for row in self.faults))
-        return f"{name}: {len(found)} fault{'s' * (len(found) != 1)} on {on}: {'; '.join(found)}."
+        return f"{name}: {len(found)} fault{'s' * (len(found) != 1)} on {on}: {'; '.join(found)}.{open_}"
 
     def sentences(self) -> list[str]:
         """Return the verdict, hints, and what a reader must know."""

@@ -18,7 +18,7 @@ from ase.calculators.lj import LennardJones
 from ase.stress import full_3x3_to_voigt_6_stress
 
 import jetsym.atoms
-from jetsym.atoms.workflows.check import slope
+from jetsym.atoms.workflows.check import _Trial, slope
 from jetsym.atoms.workflows.check_report import Check
 from jetsym.errors import ConfigError, DataError
 
@@ -123,6 +123,49 @@ def test_every_planted_fault_is_named(frames, fault, tests, words):
     assert all(word in found.verdict() for word in words), str(found)
     if fault in ("sign", "handed", "scaled"):
         assert {row.test for row in found.faults} <= tests | {"against −dE/dx", "Jacobian of forces"}, str(found)
+
+
+FAULTS = (
+    "",
+    "axes",
+    "parity",
+    "sign",
+    "net",
+    "torque",
+    "not conservative",
+    "scaled",
+    "translation",
+    "handed",
+    "buffer",
+)
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_nothing_beyond_what_is_explained_passes(frames, fault):
+    """With too few rotations to part parity from them, and for forces that are off by little more than the steps."""
+    found = checked(Pairs(fault), frames[:1], n_rotations=3)
+    passed = [row for row in found.rows if not (row.fault or row.doubt)]
+    assert passed
+    assert all(row.value <= row.explained for row in passed), str(found)
+
+
+def test_few_rotations_leave_parity_open_and_not_a(frames):
+    found = checked(Pairs("parity"), frames, n_rotations=3)
+    whole, parity = found.row("A under O(3)", "energy"), found.row("A of parity", "energy")
+    assert whole.fault == "rotations or inversion change energy"
+    assert not parity.fault
+    assert "3 random rotations do not tell" in parity.doubt
+    assert "Left open: whether parity of energy is broken" in found.verdict()
+    assert "? whether parity" in str(found).replace("\n", " ")
+    assert str(Check.from_dict(found.to_dict())) == str(found)
+
+
+@pytest.mark.parametrize(("size", "ended"), [(0.9, ("", "")), (1.5, ("", "whether off")), (2.5, ("off", ""))])
+def test_what_is_hardly_more_than_steps_is_left_open(frames, size, ended):
+    trial = _Trial.__new__(_Trial)
+    row = trial.row("against −dE/dx", "forces", [np.full(3, size)], explained=1.0, fault="off", by_steps=True)
+    assert (row.fault, row.doubt.partition(":")[0]) == ended
+    assert trial.row("net force", "forces", [np.full(3, size)], explained=1.0, fault="off").fault == "off" * (size > 1)
 
 
 def test_the_dominant_irrep_is_a_hint(frames):
