@@ -85,7 +85,7 @@ def test_spectra_over_training(run, data, capsys, tmp_path):
         (run / "aside").rename(run / "model_2.ckpt")
     assert end.steps.tolist() == [0, 1, 2]
     np.testing.assert_allclose(end.error("absolute", "energy"), history.error("absolute", "energy"), rtol=1e-4)
-    with pytest.raises(ProbeError, match="has no output 'force'; the nearest are 'forces'"):
+    with pytest.raises(ProbeError, match="there is no output 'force'; the nearest are 'forces'"):
         history.error("relative", "force")
     command = ["atoms", "spectra", str(run), "--inputs", str(data), "--limit", "1", "--l_max", "1"]
     assert cli.main([*command, "--out", str(tmp_path / "spectra.json")]) == 0
