@@ -13,7 +13,7 @@ from torch import Tensor
 
 from jetsym.errors import ConfigError, DataError
 from jetsym.jets.inputs import InputForm
-from jetsym.jets.io.ragged import RaggedJets, check_alike, leading_places, offsets_of
+from jetsym.jets.io.ragged import RaggedJets, check_alike, common_dtype, leading_places, offsets_of
 from jetsym.jets.schema import CLASSES, SCALARS
 
 if TYPE_CHECKING:
@@ -198,7 +198,7 @@ class JetBatch:
             scalars=torch.cat([batch.scalars for batch in batches]),
             jet_p4=torch.cat([batch.jet_p4 for batch in batches]),
             label=None if first.label is None else torch.cat([batch.label for batch in batches]),  # type: ignore[misc]
-            columns={name: torch.cat([batch.columns[name] for batch in batches]) for name in first.columns},
+            columns={name: _joined([batch.columns[name] for batch in batches], name) for name in first.columns},
             inputs={name: torch.cat([batch.inputs[name] for batch in batches]) for name in first.inputs},
         )
 
@@ -332,6 +332,13 @@ def first_difference(found: Sequence[str], expected: Sequence[str]) -> str:
     place, pair = next((i, pair) for i, pair in enumerate(zip_longest(found, expected)) if pair[0] != pair[1])
     counts = "" if len(found) == len(expected) else f"{len(found)} classes where {len(expected)} are expected, "
     return f"{counts}number {place} is {pair[0]!r} where {pair[1]!r} is expected"
+
+
+def _joined(columns: Sequence[Tensor], name: str) -> Tensor:
+    if len({column.dtype for column in columns}) > 1:
+        dtype = common_dtype([column.detach().cpu().numpy() for column in columns], name)
+        columns = [column.to(torch.from_numpy(np.empty(0, dtype)).dtype) for column in columns]
+    return torch.cat([*columns])
 
 
 def labels_of(jets: JetBatch) -> Tensor:

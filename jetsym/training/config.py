@@ -251,6 +251,8 @@ class TrainConfig:
             _expect(
                 "class_weights", self.class_weights, good, "'none', 'balanced', or a weight of at least 0 per class"
             )
+        if self.fold is None and self.fold_by != EVENT:
+            raise ConfigError(f"--fold_by is {self.fold_by!r}, and no --fold is given; expected one, such as 0/5")
         _expect("weights", self.weights, self.weights != "", "the name of a column, or 'none'")
         _expect("init", self.init, self.init != "", "a run folder, a checkpoint or published weights to begin from")
         if self.init is None:

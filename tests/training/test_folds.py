@@ -92,7 +92,7 @@ def test_the_run_is_judged_on_what_it_has_not_seen(data, tmp_path, capsys):
         train(files, tmp_path / "next", fold="2/4", init=run, **OPTIONS)
 
 
-@pytest.mark.parametrize("options", [{"fold": "4/4"}, {"fold": "1/4", "fold_by": ""}])
+@pytest.mark.parametrize("options", [{"fold": "4/4"}, {"fold": "1/4", "fold_by": ""}, {"fold_by": "run"}])
 def test_what_has_no_meaning_is_refused(options):
     with pytest.raises(ConfigError, match="--fold"):
         TrainConfig("a.root", **options)

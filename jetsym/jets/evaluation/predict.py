@@ -23,6 +23,7 @@ from jetsym.jets.evaluation.scores import Scores
 from jetsym.jets.io.block import BadJets
 from jetsym.jets.io.folds import Fold
 from jetsym.jets.io.paths import Paths, jet_files, would_be_read
+from jetsym.jets.io.ragged import cast_exactly
 from jetsym.jets.io.read import MappingFile, check_number
 from jetsym.jets.io.remote import File
 from jetsym.jets.io.streaming.blocks import ENTRY, FILE
@@ -323,11 +324,13 @@ def _root(path: Path, facts: dict[str, str], tree: str) -> Iterator[Write]:
         for name, text in facts.items():
             file[name] = text
         trees: list[Any] = []
+        dtypes: dict[str, np.dtype[Any]] = {}
 
         def write(columns: Columns) -> None:
             if not trees:
-                trees.append(file.mktree(tree, {name: column.dtype for name, column in columns.items()}))
-            trees[0].extend(columns)
+                dtypes.update({name: column.dtype for name, column in columns.items()})
+                trees.append(file.mktree(tree, dtypes))
+            trees[0].extend(_in_types(columns, dtypes, path))
 
         yield write
 
@@ -340,15 +343,23 @@ def _parquet(path: Path, facts: dict[str, str], _: str) -> Iterator[Write]:
     )
     with ExitStack() as stack:
         writers: list[Any] = []
+        dtypes: dict[str, np.dtype[Any]] = {}
 
         def write(columns: Columns) -> None:
-            table = arrow.table(columns, metadata=facts)
+            if not writers:
+                dtypes.update({name: column.dtype for name, column in columns.items()})
+            table = arrow.table(_in_types(columns, dtypes, path), metadata=facts)
             if not writers:
                 writer = parquet.ParquetWriter(path, table.schema, write_page_checksum=True)
                 writers.append(stack.enter_context(writer))
             writers[0].write_table(table)
 
         yield write
+
+
+def _in_types(columns: Columns, dtypes: dict[str, np.dtype[Any]], path: Path) -> Columns:
+    """Return columns in the types of those that are written already."""
+    return {name: cast_exactly(column, dtypes[name], name, where=str(path)) for name, column in columns.items()}
 
 
 _WRITERS = {".root": _root, ".parquet": _parquet}

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
 from threading import Lock
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from jetsym.jets.io.packed import PackedJets
 from jetsym.jets.io.packed_inputs import join_inputs
-from jetsym.jets.io.ragged import check_alike
+from jetsym.jets.io.ragged import check_alike, common_dtype
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -68,9 +68,13 @@ class Arena:
             offsets=np.concatenate([there[0].offsets[:1], *(part.offsets[1:] for part in there)]),
             jet_p4=np.concatenate([part.jet_p4 for part in there]),
             label=None if there[0].label is None else np.concatenate([part.label for part in there]),
-            columns={name: np.concatenate([part.columns[name] for part in there]) for name in there[0].columns},
+            columns={name: _joined([part.columns[name] for part in there], name) for name in there[0].columns},
             inputs=join_inputs([part.inputs for part in there]),
         )
         begins = np.empty(len(parts), np.int64)
         begins[order] = np.cumsum([0, *map(len, there[:-1])])
         return jets, np.concatenate([begin + np.arange(len(part)) for begin, part in zip(begins, parts, strict=True)])
+
+
+def _joined(parts: Sequence[NDArray[Any]], name: str) -> NDArray[Any]:
+    return np.concatenate(parts, dtype=common_dtype(parts, name), casting="unsafe")

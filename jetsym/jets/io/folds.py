@@ -87,7 +87,8 @@ class Fold:
                 f"{where}{self.column!r} holds {numbers.dtype.name}, by which jets cannot be told apart into folds; "
                 "expected whole numbers"
             )
-        mine: NDArray[np.bool_] = numbers % self.of == self.number
+        wide = numbers if numbers.dtype.kind == "u" and numbers.dtype.itemsize == 8 else numbers.astype(np.int64)
+        mine: NDArray[np.bool_] = wide % self.of == self.number
         return ~mine if self.others else mine
 
     def __str__(self) -> str:
@@ -171,7 +172,7 @@ def judged_fold(trained: tuple[str, str] | None, asked: str | None, by: str | No
     Raises
     ------
     ConfigError
-        Another fold is asked for, which it was trained on.
+        Another fold, or one by another column, is asked for, which it was trained on.
 
     Examples
     --------
@@ -191,11 +192,12 @@ def judged_fold(trained: tuple[str, str] | None, asked: str | None, by: str | No
     if asked is None:
         if own is None and by is not None:
             raise ConfigError(f"--fold_by is {by!r}, and no --fold is given; expected one, such as 0/5")
-        return own if own is None or by is None else replace(own, column=by)
-    found = Fold.parse(asked, by or (EVENT if own is None else own.column))
-    if own is not None and (found.number, found.of) != (own.number, own.of):
+        found = own if own is None or by is None else replace(own, column=by)
+    else:
+        found = Fold.parse(asked, by or (EVENT if own is None else own.column))
+    if own is not None and found != own:
         raise ConfigError(
-            f"--fold is {asked!r}, with jets that the network was trained on: its training has held out {own}; "
-            f"leave --fold away to judge these, or write --fold {NO_FOLD} to judge all jets"
+            f"{found} has jets that the network was trained on: its training has held out {own}; leave --fold and "
+            f"--fold_by away to judge these, or write --fold {NO_FOLD} to judge all jets"
         )
     return found

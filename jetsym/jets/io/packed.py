@@ -19,7 +19,7 @@ from torch import Tensor
 from jetsym.jets.batch import JetBatch
 from jetsym.jets.inputs import InputForm
 from jetsym.jets.io.packed_inputs import PackedInput, join_inputs
-from jetsym.jets.io.ragged import RaggedJets, check_alike, offsets_of
+from jetsym.jets.io.ragged import RaggedJets, check_alike, common_dtype, offsets_of
 from jetsym.jets.schema import CLASSES, SCALARS
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ class PackedJets:
         Raises
         ------
         DataError
-            If they do not.
+            If they do not, or no type holds the values of a column of all parts exactly.
         """
         first = parts[0]
         if len(parts) == 1:
@@ -105,7 +105,9 @@ class PackedJets:
             lambda column: np.empty((len(offsets) - 1, *column.shape[1:]), column.dtype),
             offsets,
         )
-        joined = replace(joined, inputs=join_inputs([part.inputs for part in parts]))
+        dtypes = {name: common_dtype([part.columns[name] for part in parts], name) for name in first.columns}
+        columns = {name: np.empty(len(offsets) - 1, dtype) for name, dtype in dtypes.items()}
+        joined = replace(joined, columns=columns, inputs=join_inputs([part.inputs for part in parts]))
         if first.kinds is not None and not packed:
             joined = replace(joined, kinds=np.empty((offsets[-1], len(KINDS)), np.float32))
         jet = 0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -17,10 +17,13 @@ from jetsym.jets.schema import CLASSES, SCALARS
 if TYPE_CHECKING:
     from jetsym.jets.inputs import InputForm
 
-__all__ = ["RaggedJets", "check_alike", "leading", "leading_places", "offsets_of"]
+__all__ = ["RaggedJets", "cast_exactly", "check_alike", "common_dtype", "leading", "leading_places", "offsets_of"]
 
 #: Particles whose squared pT rises by less are in falling order: momenta are rounded when they are stored.
 _ROUNDING = 1e-5
+#: Kinds of NumPy's types that hold numbers, and what to do about columns of several.
+_NUMBERS = "biuf"
+_ONE_TYPE = "give files of one kind together, or a mapping whose column has one type in all: columns: {…: …}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,6 +139,71 @@ def check_alike(one: Any, other: Any) -> None:
     for (name, here), there in zip(_facts(one).items(), _facts(other).values(), strict=True):
         if here != there:
             raise DataError(f"jets that differ in their {name}: {here} and {there}, cannot be joined")
+
+
+def common_dtype(parts: Sequence[NDArray[Any]], name: str) -> np.dtype[Any]:
+    """Find the type in which the values of a column are joined: one that holds those of all parts exactly.
+
+    Raises
+    ------
+    DataError
+        There is none.
+
+    Examples
+    --------
+    >>> common_dtype([np.arange(3, dtype="int32"), np.array([0.37])], "weight")
+    dtype('float64')
+    >>> common_dtype([np.array([2**60]), np.array([2**60 + 1], "uint64")], "event")
+    dtype('int64')
+    """
+    dtypes = list(dict.fromkeys(part.dtype for part in parts))
+    if len(dtypes) == 1:
+        return dtypes[0]
+    if all(dtype.kind in _NUMBERS for dtype in dtypes):
+        promoted = np.result_type(*dtypes)
+        whole = all(dtype.kind in "biu" for dtype in dtypes)
+        # NumPy promotes int64 with uint64 to float64, which rounds.
+        candidates = [promoted] if not whole or promoted.kind != "f" else [np.dtype(np.int64), np.dtype(np.uint64)]
+        for dtype in candidates:
+            if all(_holds(dtype, part) for part in parts):
+                return dtype
+    raise DataError(
+        f"the column {name!r} is {' here and '.join(dtype.name for dtype in dtypes)} there, and no type holds all its "
+        f"values exactly; {_ONE_TYPE}"
+    )
+
+
+def cast_exactly(values: NDArray[Any], dtype: np.dtype[Any], name: str, *, where: str) -> NDArray[Any]:
+    """Return values of a column in the type in which its others are written already.
+
+    Raises
+    ------
+    DataError
+        It does not hold them exactly.
+    """
+    if values.dtype == dtype:
+        return values
+    if not (values.dtype.kind in _NUMBERS and dtype.kind in _NUMBERS and _holds(dtype, values)):
+        raise DataError(
+            f"{where}: the column {name!r} is {values.dtype.name}, and {dtype.name} in the files before it, which does "
+            f"not hold its values exactly; {_ONE_TYPE}, or name this file first if {values.dtype.name} holds all"
+        )
+    return values.astype(dtype)
+
+
+def _holds(dtype: np.dtype[Any], values: NDArray[Any]) -> bool:
+    """Tell whether a type of numbers holds all values exactly."""
+    if values.dtype == dtype or not len(values) or values.dtype.kind == "b":
+        return True
+    if dtype.kind == "b":
+        return bool(((values == 0) | (values == 1)).all())
+    if dtype.kind == values.dtype.kind == "f":
+        with np.errstate(over="ignore"):
+            return np.array_equal(values.astype(dtype), values, equal_nan=True)
+    least, most = values.min().item(), values.max().item()  # Python compares whole numbers and others exactly
+    if dtype.kind == "f":
+        return max(-least, most) <= 2 ** (np.finfo(dtype).nmant + 1)
+    return np.iinfo(dtype).min <= least <= most <= np.iinfo(dtype).max and bool((np.trunc(values) == values).all())
 
 
 def _facts(jets: Any) -> dict[str, Any]:

@@ -146,9 +146,10 @@ def test_what_has_no_meaning_is_refused(files, tmp_path, jetclass_columns, make_
 
 
 def test_big_numbers_of_every_type():
-    for dtype in ("i1", "u1", "i4", "u4", "i8", "u8", ">i8", ">u4"):
+    for dtype in ("i1", "u1", "i2", "u2", "i4", "u4", "i8", "u8", ">i8", ">u4"):
         values = np.array([0, 1, 5, np.iinfo(dtype).max], dtype)
-        assert Fold(1, 3, "event").choose(values).tolist() == [int(value) % 3 == 1 for value in values]
+        for of in (3, 300, 100_000):  # more than a type of few bits holds
+            assert Fold(1, of, "event").choose(values).tolist() == [int(value) % of == 1 for value in values]
 
 
 def test_an_index_keeps_whole_clusters(files):
@@ -161,7 +162,9 @@ def test_an_index_keeps_whole_clusters(files):
 def test_jets_of_the_training_are_not_judged_by_accident(capsys):
     trained = ("1/5", "number")
     assert judged_fold(trained, None, None) == judged_fold(trained, "1/5", None) == Fold(1, 5, "number")
-    assert judged_fold(trained, None, "eventNumber") == Fold(1, 5, "eventNumber")
+    assert judged_fold(trained, None, "number") == judged_fold(trained, "1/5", "number") == Fold(1, 5, "number")
+    assert judged_fold(trained, "none", "eventNumber") is None
+    capsys.readouterr()
     assert judged_fold(None, "0/2", None) == Fold(0, 2, "event")
     assert judged_fold(None, "none", None) is None
     assert not capsys.readouterr().err
@@ -170,5 +173,8 @@ def test_jets_of_the_training_are_not_judged_by_accident(capsys):
     for asked in ("0/5", "1/4"):
         with pytest.raises(ConfigError, match="that the network was trained on"):
             judged_fold(trained, asked, None)
+    for asked in (None, "1/5"):
+        with pytest.raises(ConfigError, match="by 'eventNumber' has jets that .* held out fold 1/5 by 'number'"):
+            judged_fold(trained, asked, "eventNumber")
     with pytest.raises(ConfigError, match="no --fold is given"):
         judged_fold(None, None, "event")

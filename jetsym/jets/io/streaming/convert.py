@@ -33,6 +33,7 @@ from jetsym.jets.io.formats.parquet import source_of, write_parquet
 from jetsym.jets.io.mapping.parse import load_mapping
 from jetsym.jets.io.packed import PackedJets
 from jetsym.jets.io.paths import Paths, data_in, local_files
+from jetsym.jets.io.ragged import cast_exactly
 from jetsym.jets.io.read import MappingFile, check_number
 from jetsym.jets.io.streaming.blocks import Block, JetFiles, Skipped
 from jetsym.jets.io.streaming.cache import (
@@ -241,7 +242,7 @@ def _write(
                         columns[name] = stack.enter_context(
                             _GrowingArray(folder / name, first, journal["rows"].get(name))
                         )
-                    columns[name].append(values)
+                    columns[name].append(values, where=str(source.files[block.file]))
                 journal["jets"] += len(jets)
                 journal["particles"] += len(jets.values)
                 journal["names"] = sorted(jets.columns)
@@ -306,6 +307,7 @@ class _GrowingArray:
         self.rows = len(first) if rows is None else rows
         self._first, self._path = first, path
         self._new = rows is None
+        self._dtype = first.dtype if self._new else _dtype_in(path)
 
     def __enter__(self) -> _GrowingArray:
         self._file: BinaryIO = self._path.open("wb" if self._new else "r+b")
@@ -313,7 +315,7 @@ class _GrowingArray:
         if self._new:
             self._file.write(self._first.tobytes())
         # What a killed process has written after its last entry in the journal is written again.
-        row = self._first.dtype.itemsize * int(np.prod(self._first.shape[1:]))
+        row = self._dtype.itemsize * int(np.prod(self._first.shape[1:]))
         self._file.flush()
         self._file.truncate(self._start + self.rows * row)
         self._file.seek(0, os.SEEK_END)
@@ -322,7 +324,9 @@ class _GrowingArray:
     def __exit__(self, *_: object) -> None:
         self._file.close()
 
-    def append(self, values: NDArray[Any]) -> None:
+    def append(self, values: NDArray[Any], *, where: str) -> None:
+        column = self._path.stem.removeprefix(Path(column_file("")).stem)
+        values = cast_exactly(values, self._dtype, column, where=where)
         self._file.write(np.ascontiguousarray(values).data)
         self.rows += len(values)
 
@@ -335,9 +339,16 @@ class _GrowingArray:
     def _header(self) -> None:
         self._file.seek(0)
         shape = (self.rows, *self._first.shape[1:])
-        described = {"descr": npy.dtype_to_descr(self._first.dtype), "fortran_order": False, "shape": shape}
+        described = {"descr": npy.dtype_to_descr(self._dtype), "fortran_order": False, "shape": shape}
         npy.write_array_header_1_0(self._file, described)
         self._start = self._file.tell()
+
+
+def _dtype_in(path: Path) -> np.dtype[Any]:
+    """Return the type that the header of a file names, of which as many values as it says need not be there yet."""
+    with path.open("rb") as file:
+        npy.read_magic(file)
+        return npy.read_array_header_1_0(file)[2]
 
 
 def _as_entry(skipped: Skipped) -> dict[str, Any]:
