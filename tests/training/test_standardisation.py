@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from jetsym.cli import main
 from jetsym.errors import ConfigError, DataError
 from jetsym.jets import JetBatch, checkpoint, read
+from jetsym.jets.evaluation.evaluate import predict_logits
 from jetsym.jets.io.mapping import measure
 from jetsym.jets.io.mapping.parse import load_mapping, open_mapping, tagger_mapping
 from jetsym.jets.io.streaming.convert import convert
@@ -228,6 +229,44 @@ def test_a_cache_keeps_what_was_measured_when_it_was_made(tmp_path, jetclass_fil
     assert torch.equal(same.inputs["features"], read(file, mapping=mapping).inputs["features"])
     with pytest.raises(DataError, match="expected one cache of all of them, or files"):
         train([str(cache), str(own)], tmp_path / "two", val=str(other), mapping=mapping, **quick())
+
+
+def test_jets_standardised_with_other_numbers_are_refused(tmp_path, jetclass_file, mapping, featured, capsys):
+    file, other = jetclass_file("a.root", 60, 1), jetclass_file("other.root", 50, 9)
+    own, others = (
+        str(convert([each], tmp_path / f"{each.stem}_cache", mapping=mapping, progress=False)) for each in (file, other)
+    )
+    train(str(file), tmp_path / "run", val=str(other), mapping=mapping, **quick())
+    # A cache needs no mapping; what its inputs were standardised with is kept with a run on it all the same.
+    train(own, tmp_path / "cached", val=own, **quick())
+    capsys.readouterr()
+    kept = {name: checkpoint.load(tmp_path / name).standardisation["features"] for name in ("run", "cached")}
+    assert kept["cached"] == kept["run"] | {"pz": [1.0, 0.1]}
+    out = ["--out", str(tmp_path / "s.parquet")]
+    for run in ("run", "cached"):
+        model = str(tmp_path / run)
+        for command in (
+            ["predict", model, others, *out],
+            ["evaluate", model, others],
+            ["probe", model, "--inputs", others],
+            ["probe", model, "--inputs", others, "--bad_jets", "drop"],
+            ["attribute", model, "--inputs", others],
+        ):
+            featured.seen.clear()
+            assert main(command) not in (0, None), command
+            said = capsys.readouterr().err
+            assert "features.px of the jets was standardised with" in said, (command, said)
+            assert not featured.seen
+        assert main(["predict", model, own, *out]) in (0, None)
+        capsys.readouterr()
+    for options in ({}, {"stream": True}):
+        with pytest.raises(DataError, match=r"features\.px of the jets of --val was standardised with"):
+            train(own, tmp_path / "x", val=others, **quick(**options))
+    with pytest.raises(DataError, match=r"features\.px of the jets of .*other_cache was standardised with"):
+        train(others, tmp_path / "y", val=others, init=str(tmp_path / "run"), **quick())
+    plain = read(other, mapping=with_plain_features(tmp_path), max_particles=8)
+    with pytest.raises(DataError, match=r"features\.px of the jets was not standardised"):
+        predict_logits(checkpoint.load(tmp_path / "run"), plain)
 
 
 def test_many_jets_are_measured_in_pieces_from_all_over_the_files(tmp_path, write_tree, mapping, monkeypatch):
