@@ -81,7 +81,18 @@ def _of_caches(config: TrainConfig, earlier: Measured | None) -> Measured | None
         for name, form in forms.items():
             scaled = {variable: [*own[:2]] for variable, own in zip(form.names, form.scaling, strict=False) if own}
             found |= {name: scaled} if scaled else {}
+        if found:
+            _expect_no_fold(folder, config)
     return found or None
+
+
+def _expect_no_fold(folder: Path, config: TrainConfig) -> None:
+    """Refuse a cache whose own numbers are of jets that are held out as well."""
+    if config.held_out is not None:
+        raise DataError(
+            f"{folder} is a cache whose inputs were standardised by all its jets, those of fold {config.fold} that "
+            "are held out among them; take the files themselves, or write the numbers into the mapping"
+        )
 
 
 def _caches(files: Sequence[File]) -> list[Path]:
@@ -97,11 +108,7 @@ def _measured(mapping: TreeMapping, config: TrainConfig) -> Measured:
         fold = config.held_out
         mapping = mapping if fold is None else replace(mapping, fold=fold.rest)
         return measure_standardisation(mapping, files, skip_bad=config.skip_bad)
-    if config.held_out is not None:
-        raise DataError(
-            f"{caches[0]} is a cache whose inputs were standardised by all its jets, those of fold {config.fold} that "
-            "are held out among them; take the files themselves, or write the numbers into the mapping"
-        )
+    _expect_no_fold(caches[0], config)
     found = [_of_cache(folder, mapping) for folder in caches]
     if len(caches) < len(files) or any(one != found[0] for one in found):
         raise DataError(

@@ -114,9 +114,10 @@ def measure_scaling(values: NDArray[Any]) -> tuple[float, float]:
     if 2 * odd > len(numbers):
         raise DataError(f"{odd:,} of {len(numbers):,} values are NaN or infinite; expected half of them at most")
     finite = np.nan_to_num(numbers[~np.isinf(numbers)])
-    low, centre, high = np.percentile(finite, [16, 50, 84])
-    width = max(high - centre, centre - low)
-    scale = 1 / width if width else 1.0  # all alike: the distance from it is shown as it is
+    with np.errstate(all="ignore"):  # what overflows is refused
+        low, centre, high = np.percentile(finite, [16, 50, 84])
+        width = max(high - centre, centre - low)
+        scale = 1 / width if width else 1.0  # all alike: the distance from it is shown as it is
     if not (np.isfinite(centre) and np.isfinite(scale) and scale):
         raise DataError(f"values from {finite.min()} to {finite.max()} have the scale {scale}; expected a finite one")
     return float(centre), float(scale)
