@@ -357,7 +357,7 @@ def predict(
         Show a progress bar.
     """
     from jetsym.jets.evaluation.predict import predict as write
-    from jetsym.jets.io.folds import judged_fold
+    from jetsym.jets.io.folds import NO_FOLD, judged_fold
     from jetsym.jets.io.mapping.parse import tagger_mapping
 
     tagger = _load(model, device)
@@ -372,7 +372,7 @@ def predict(
         skip_bad=skip_bad,
         threads=threads,
         mapping=tagger_mapping(mapping, vectors=vectors, tree=tree, test=True, standardisation=tagger.standardisation),
-        fold=judged_fold(tagger.held_out, fold, fold_by),
+        fold=judged_fold(tagger.held_out, fold, fold_by) or NO_FOLD,
         friend=friend,
         progress=progress,
     )

@@ -17,6 +17,7 @@ from jetsym.errors import DataError
 from jetsym.jets.batch import JetBatch
 from jetsym.jets.checkpoint import initial
 from jetsym.jets.checkpoint import load as load_tagger
+from jetsym.jets.inputs import expect_standardised
 from jetsym.jets.io.read import read
 from jetsym.jets.io.sample import sample, sample_dir
 from jetsym.jets.moves import actions
@@ -150,6 +151,7 @@ def _load(source: Any, *, limit: int, max_particles: int, model: Any) -> JetBatc
         jets = read(source, limit=limit, max_particles=max_particles)
     if not len(jets):
         raise DataError("the batch holds no jets; expected at least one to probe with")
+    expect_standardised(jets.input_forms, getattr(model, "standardisation", None))
     empty = (jets.n_particles == 0).nonzero().flatten().tolist()
     if empty:
         raise DataError(

@@ -7,11 +7,14 @@ length are cut, those with fewer are filled up.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import Any
 
-__all__ = ["InputForm"]
+from jetsym.errors import DataError
+
+__all__ = ["InputForm", "expect_standardised"]
 
 
 @dataclass(frozen=True)
@@ -56,3 +59,47 @@ class InputForm:
     def shape(self) -> tuple[int, ...]:
         """Shape of one jet's."""
         return (len(self.names),) if self.length is None else (len(self.names), self.length)
+
+
+def expect_standardised(
+    forms: Mapping[str, InputForm],
+    known: Mapping[str, Mapping[str, Sequence[float]]] | None,
+    *,
+    which: str = "the jets",
+) -> None:
+    """Refuse inputs that were standardised with other numbers than those of a tagger's training.
+
+    Parameters
+    ----------
+    forms
+        Of the jets that it is shown.
+    known
+        Input → variable → centre and scale, as the training has kept them; None if it has kept none.
+    which
+        The jets, for the message.
+
+    Raises
+    ------
+    DataError
+        A variable was standardised with others, or not at all.
+
+    Examples
+    --------
+    >>> form = InputForm(("px",), 3, scaling=((1.0, 0.5, -5.0, 5.0),))
+    >>> expect_standardised({"pf": form}, {"pf": {"px": [1.0, 0.5]}})
+    >>> expect_standardised({"pf": form}, {"pf": {"px": [2.0, 0.5]}})
+    Traceback (most recent call last):
+        ...
+    jetsym.errors.DataError: pf.px of the jets was standardised with centre and scale 1.0, 0.5, and in the training...
+    """
+    for name, form in forms.items():
+        numbers = (known or {}).get(name, {})
+        for variable, own in zip_longest(form.names, form.scaling):
+            if variable in numbers and (own is None or [*own[:2]] != [*numbers[variable]]):
+                said = "not standardised" if own is None else f"standardised with centre and scale {own[0]}, {own[1]}"
+                centre, scale = numbers[variable]
+                raise DataError(
+                    f"{name}.{variable} of {which} was {said}, and in the training with {centre}, {scale}; expected "
+                    "the same numbers: read the files themselves with the mapping of the training, or make the cache "
+                    "anew with these numbers in its mapping"
+                )

@@ -15,6 +15,7 @@ import torch
 from jetsym.errors import ConfigError, DataError
 from jetsym.files import fingerprint_of
 from jetsym.jets.batch import JetBatch, first_difference
+from jetsym.jets.inputs import expect_standardised
 from jetsym.jets.io.folds import Fold
 from jetsym.jets.io.mapping.parse import tagger_mapping
 from jetsym.jets.io.mapping.tree_mapping import TreeMapping
@@ -275,6 +276,7 @@ def load_jets(
         if validation.classes != training.classes:
             difference = first_difference(validation.classes, training.classes)
             raise DataError(f"the jets of --val are of other classes than those of --data: {difference}")
+        expect_standardised(validation.input_forms, config.standardisation, which=f"the jets of {flag}")
         expect_alike(training, validation, config)
         return training, validation
     assert isinstance(training, JetBatch)  # a stream has jets of its own to validate on
@@ -338,7 +340,10 @@ def fingerprint(jets: JetBatch | StreamedJets, config: TrainConfig) -> dict[str,
 def contents_of(jets: JetBatch) -> str:
     """Digest all that a tagger is shown of jets, and their weights, in their order."""
     digest = hashlib.sha256()
-    for tensor in (jets.jet_p4, jets.p4, jets.scalars, jets.mask, jets.label, jets.columns.get(WEIGHT)):
+    fixed = (jets.jet_p4, jets.p4, jets.scalars, jets.mask, jets.label, jets.columns.get(WEIGHT))
+    for name, form in jets.input_forms.items():  # where there are none, the digest is that of older runs
+        digest.update(repr((name, form)).encode())
+    for tensor in (*fixed, *jets.inputs.values()):
         if tensor is not None:
             digest.update(tensor.cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()[:16]

@@ -231,7 +231,7 @@ class State:
                 if earlier[name] != own:
                     raise ConfigError(
                         f"the run in {folder.path} was trained on other jets: {name} was {earlier[name]!r} and is now "
-                        f"{own!r}; continue it with the same files, or begin another with --out"
+                        f"{own!r}; continue it with the same files and mapping, or begin another with --out"
                     )
         return None
 

@@ -17,7 +17,11 @@ from torch import Tensor, nn
 from jetsym.cli import main
 from jetsym.errors import ConfigError, DataError
 from jetsym.jets import JetBatch, checkpoint, read
+from jetsym.jets.evaluation.evaluate import predict_logits
+from jetsym.jets.evaluation.predict import predict
+from jetsym.jets.io.folds import Fold
 from jetsym.jets.io.mapping import measure
+from jetsym.jets.io.mapping.inputs import measure_scaling
 from jetsym.jets.io.mapping.parse import load_mapping, open_mapping, tagger_mapping
 from jetsym.jets.io.streaming.convert import convert
 from jetsym.jets.models import Tagger
@@ -230,6 +234,118 @@ def test_a_cache_keeps_what_was_measured_when_it_was_made(tmp_path, jetclass_fil
         train([str(cache), str(own)], tmp_path / "two", val=str(other), mapping=mapping, **quick())
 
 
+def test_jets_standardised_with_other_numbers_are_refused(tmp_path, jetclass_file, mapping, featured, capsys):
+    file, other = jetclass_file("a.root", 60, 1), jetclass_file("other.root", 50, 9)
+    own, others = (
+        str(convert([each], tmp_path / f"{each.stem}_cache", mapping=mapping, progress=False)) for each in (file, other)
+    )
+    train(str(file), tmp_path / "run", val=str(other), mapping=mapping, **quick())
+    # A cache needs no mapping; what its inputs were standardised with is kept with a run on it all the same.
+    train(own, tmp_path / "cached", val=own, **quick())
+    capsys.readouterr()
+    kept = {name: checkpoint.load(tmp_path / name).standardisation["features"] for name in ("run", "cached")}
+    assert kept["cached"] == kept["run"] | {"pz": [1.0, 0.1]}
+    out = ["--out", str(tmp_path / "s.parquet")]
+    for run in ("run", "cached"):
+        model = str(tmp_path / run)
+        for command in (
+            ["predict", model, others, *out],
+            ["evaluate", model, others],
+            ["probe", model, "--inputs", others],
+            ["probe", model, "--inputs", others, "--bad_jets", "drop"],
+            ["attribute", model, "--inputs", others],
+        ):
+            featured.seen.clear()
+            assert main(command) not in (0, None), command
+            said = capsys.readouterr().err
+            assert "features.px of the jets was standardised with" in said, (command, said)
+            assert not featured.seen
+        assert main(["predict", model, own, *out]) in (0, None)
+        capsys.readouterr()
+    for options in ({}, {"stream": True}):
+        with pytest.raises(DataError, match=r"features\.px of the jets of --val was standardised with"):
+            train(own, tmp_path / "x", val=others, **quick(**options))
+    with pytest.raises(DataError, match=r"features\.px of the jets of .*other_cache was standardised with"):
+        train(others, tmp_path / "y", val=others, init=str(tmp_path / "run"), **quick())
+    plain = read(other, mapping=with_plain_features(tmp_path), max_particles=8)
+    with pytest.raises(DataError, match=r"features\.px of the jets was not standardised"):
+        predict_logits(checkpoint.load(tmp_path / "run"), plain)
+
+
+def test_predictions_in_python_take_the_numbers_and_the_fold_of_the_training(tmp_path, write_jets, mapping, featured):
+    file = write_jets(tmp_path / "a.root", 60)
+    run = train(file, tmp_path / "run", fold="0/3", mapping=mapping, **quick())
+    tagger = run.model()
+    known = tagger_mapping(mapping, test=True, standardisation=tagger.standardisation)
+    wanted = read(file, mapping=known, max_particles=64)
+    judged = read(file, mapping=known, max_particles=64, fold=Fold.parse("0/3", "event"))
+    for options, jets in (({}, judged), ({"fold": "none"}, wanted)):
+        featured.seen.clear()
+        predict(tagger, file, tmp_path / "s.root", mapping=mapping, progress=False, **options)
+        shown = torch.cat(featured.seen)
+        assert len(shown) == len(jets)
+        assert torch.allclose(shown.sum(dim=0), jets.inputs["features"].sum(dim=0), rtol=1e-4, atol=1e-3)
+    tagger.standardisation = None
+    with pytest.raises(ConfigError, match="measured on the training data, and that is not known here"):
+        predict(tagger, file, tmp_path / "s.root", mapping=mapping, progress=False)
+    tagger.standardisation = run.model().standardisation
+    with pytest.raises(DataError, match="of the jets was standardised with"):  # by all jets, not those of the training
+        predict_logits(tagger, read(file, mapping=mapping, max_particles=64))
+
+
+@pytest.fixture
+def write_jets(jetclass_file, write_tree) -> Any:
+    """Write jets with the number of their event."""
+
+    def write(path: Path, jets: int) -> str:
+        with uproot.open(jetclass_file("raw.root", jets, 1)) as file:
+            tree = file["tree"]
+            columns = {name: tree[name].array() for name in tree.keys(filter_name="/[^n].*/")}
+        return str(write_tree(path, columns | {"event": np.arange(jets)}))
+
+    return write
+
+
+def test_a_cache_of_all_folds_does_not_tell_the_standardisation_of_a_fold(tmp_path, write_jets, mapping):
+    file = write_jets(tmp_path / "a.root", 60)
+    cache = str(convert([file], tmp_path / "cache", mapping=mapping, progress=False))
+    for options in ({"mapping": mapping}, {}):
+        with pytest.raises(DataError, match="standardised by all its jets, those of fold 0/3 that are held out among"):
+            train(cache, tmp_path / "run", fold="0/3", **quick(**options))
+
+
+def test_a_run_is_not_continued_with_other_inputs(tmp_path, jetclass_file, mapping):
+    file = str(jetclass_file("a.root", 60, 1))
+    train(file, tmp_path / "run", val=file, mapping=mapping, **quick(epochs=1))
+    content = MAPPING | {"features": FEATURES | {"variables": FEATURES["variables"] | {"charge": "part_d0val"}}}
+    Path(mapping).write_text(yaml.safe_dump(content, sort_keys=False))
+    with pytest.raises(ConfigError, match=r"other jets: contents was .* the same files and mapping"):
+        train(file, tmp_path / "run", val=file, mapping=mapping, resume=True, **quick(epochs=1))
+
+
+def test_whole_numbers_and_conditions_are_measured(tmp_path, jetclass_file, mapping):
+    file = jetclass_file("a.root", 60, 1)
+    variables = {"of": "part_charge > 0", "centre": "measured"}
+    content = MAPPING | {"features": {"length": 3, "variables": {"positive": variables}}, "collections": None}
+    Path(mapping).write_text(yaml.safe_dump(content, sort_keys=False))
+    found = open_mapping(mapping, [file]).inputs["features"].form.scaling[0]
+    assert found[1] == 1
+    assert found[0] in (0, 1)
+
+
+def test_infinite_values_are_left_out_of_what_is_measured(tmp_path, jetclass_file, mapping):
+    numbers = np.arange(101.0)
+    assert measure_scaling(np.concatenate([numbers, np.full(40, -np.inf)])) == measure_scaling(numbers)
+    for odd in ([1.0, np.inf, -np.inf, np.nan], [*[-1.7e308] * 3, *[1.7e308] * 4]):
+        with pytest.raises(DataError, match="values are NaN or infinite|expected a finite one"):
+            measure_scaling(np.array(odd))
+    variables = {"of": "log(part_px * 0)", "centre": "measured"}
+    content = MAPPING | {"features": {"length": 3, "variables": {"x": variables}}, "collections": None}
+    Path(mapping).write_text(yaml.safe_dump(content, sort_keys=False))
+    with pytest.raises(DataError, match=r"features\.x cannot be standardised: .* values are NaN or infinite"):
+        open_mapping(mapping, [jetclass_file("a.root", 60, 1)])
+
+
 def test_many_jets_are_measured_in_pieces_from_all_over_the_files(tmp_path, write_tree, mapping, monkeypatch):
     monkeypatch.setattr(measure, "_ENOUGH", 40)
     monkeypatch.setattr(measure, "_PIECES", 4)
@@ -261,6 +377,13 @@ def test_the_first_process_measures_for_all(jetclass_file, mapping, monkeypatch)
     assert with_standardisation(config, Fabric(False, first)).standardisation == first
     with pytest.raises(DataError, match="cannot"):
         with_standardisation(config, Fabric(False, DataError("cannot")))
+    told: list[Any] = []
+    first_one = Fabric(True)
+    first_one.broadcast = lambda found: told.append(found) or found
+    monkeypatch.setattr(standardisation, "measure_standardisation", lambda *_, **__: [][0])
+    with pytest.raises(IndexError):
+        with_standardisation(config, first_one)
+    assert isinstance(told[-1], IndexError)
     assert with_standardisation(TrainConfig(str(file)), Fabric(False)).standardisation is None
 
 

@@ -15,6 +15,7 @@ from jetsym.jets.evaluation.assess import assess
 from jetsym.jets.evaluation.metrics import MultiClass
 from jetsym.jets.evaluation.report import Evaluation
 from jetsym.jets.evaluation.scores import Scores, as_logits
+from jetsym.jets.inputs import expect_standardised
 from jetsym.jets.kinematics import pt
 from jetsym.jets.moves.actions import rotate
 from jetsym.jets.moves.sampling import random_rotations
@@ -44,7 +45,8 @@ def predict_logits(model: nn.Module, batch: JetBatch, *, batch_size: int = 512, 
     Raises
     ------
     DataError
-        There are no jets; or the model gives probabilities, or not one logit for every class.
+        There are no jets, or their inputs were standardised with other numbers than those of the model's training; or
+        the model gives probabilities, or not one logit for every class.
 
     Examples
     --------
@@ -57,6 +59,7 @@ def predict_logits(model: nn.Module, batch: JetBatch, *, batch_size: int = 512, 
     expect_at_least("batch_size", batch_size, 1)
     if not len(batch):
         raise DataError("there are no jets to evaluate; expected at least one")
+    expect_standardised(batch.input_forms, getattr(model, "standardisation", None))
     parameter = next(model.parameters(), None)
     device = batch.device if parameter is None else parameter.device
     # Jets of similar length go together, so that little padding is computed; their order is put back afterwards.

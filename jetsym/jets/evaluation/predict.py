@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -21,13 +21,15 @@ from jetsym.jets.batch import JetBatch
 from jetsym.jets.evaluation.evaluate import predict_logits
 from jetsym.jets.evaluation.scores import Scores
 from jetsym.jets.io.block import BadJets
-from jetsym.jets.io.folds import Fold
+from jetsym.jets.io.folds import NO_FOLD, Fold, judged_fold
+from jetsym.jets.io.mapping.parse import load_mapping
 from jetsym.jets.io.paths import Paths, jet_files, would_be_read
 from jetsym.jets.io.ragged import cast_exactly
 from jetsym.jets.io.read import MappingFile, check_number
 from jetsym.jets.io.remote import File
 from jetsym.jets.io.streaming.blocks import ENTRY, FILE
 from jetsym.jets.io.streaming.stream import JetStream
+from jetsym.jets.models import Tagger
 from jetsym.jets.schema import TREE
 from jetsym.progress import progress_bar
 
@@ -60,7 +62,7 @@ def predict(
     skip_bad: bool = False,
     threads: int = 2,
     mapping: MappingFile = None,
-    fold: Fold | None = None,
+    fold: Fold | Literal["none"] | None = None,
     friend: bool = False,
     progress: bool = True,
 ) -> Path:
@@ -96,9 +98,11 @@ def predict(
     threads
         Threads that read.
     mapping
-        As in :func:`jetsym.jets.read`, for other trees than JetClass's.
+        As in :func:`jetsym.jets.read`, for other trees than JetClass's. What it leaves to be measured is what the
+        tagger's training has kept as ``standardisation``.
     fold
-        Give scores to the jets of a fold alone, see :class:`jetsym.jets.io.folds.Fold`.
+        Give scores to the jets of a fold alone, see :class:`jetsym.jets.io.folds.Fold`; by default of the one that the
+        tagger's training has held out. "none" for all jets.
     friend
         Write a file for each of the files, a friend of its tree: a tree ``scores`` of as many entries, in their order,
         with the columns ``entry``, ``score_<class>`` and ``logit_<class>``.
@@ -126,7 +130,8 @@ def predict(
     ------
     ConfigError
         The name ends otherwise, is that of one of the files to read or would be read with them, or cannot be written;
-        or an option has no meaning.
+        or an option has no meaning; or the mapping's inputs are measured on the training data, and the tagger does not
+        tell.
     DataError
         Files cannot be read, differ in their columns, or have not what the tagger needs.
     MissingDependencyError
@@ -144,6 +149,12 @@ def predict(
                 f"out is {str(place)!r}, which would be read as jets with the files there; write it elsewhere"
             )
     check_number("batch_size", batch_size, "jets")
+    known = load_mapping(mapping)
+    if known is not None and known.unmeasured is not None and known.unmeasured.bounds:
+        known = known.for_taggers() if isinstance(model, Tagger) else known
+        known = known.standardised(getattr(model, "standardisation", None) or {})
+    if fold is None:
+        fold = judged_fold(getattr(model, "held_out", None), None, None)
     stream = JetStream(
         data,
         batch_size=ROWS,
@@ -153,9 +164,9 @@ def predict(
         threads=threads,
         bad_jets=bad_jets,
         skip_bad=skip_bad,
-        mapping=mapping,
+        mapping=known,
         numbered=True,
-        fold=fold,
+        fold=None if fold == NO_FOLD else fold,
     )
     if friend and stream.several:
         raise DataError(

@@ -127,7 +127,10 @@ def read(
         left out.
     mapping
         A YAML file that says what the branches of another tree hold, see :mod:`jetsym.jets.io.mapping`, or a data
-        configuration of weaver-core.
+        configuration of weaver-core. A standardisation that it leaves to be measured is measured on these very files;
+        a tagger refuses jets with other numbers than those of its training. For a tagger read with
+        ``mapping=tagger_mapping(path, test=True, standardisation=tagger.standardisation)``, from
+        ``jetsym.jets.io.mapping.parse``.
     vectors
         The input of weaver-core's configuration that holds px, py, pz and energy; None for ``pf_vectors``.
     tree

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from jetsym.errors import ConfigError
+from jetsym.errors import ConfigError, DataError
 from jetsym.jets.inputs import InputForm
 from jetsym.jets.io.mapping.functions import Quantity
 from jetsym.jets.io.packed_inputs import PackedInput
@@ -97,13 +97,27 @@ def standardise(values: NDArray[Any], scaling: tuple[float, float, float, float]
 def measure_scaling(values: NDArray[Any]) -> tuple[float, float]:
     """Measure the centre of a variable, its median, and its scale, one over the larger way to the 16th or 84th percent.
 
-    Values that are not numbers count as 0, as they do once they are standardised.
+    Infinite values are left out. What is not a number counts as 0, as it does once it is standardised.
+
+    Raises
+    ------
+    DataError
+        More than half of them are not finite; or the scale is none.
 
     Examples
     --------
     >>> measure_scaling(np.arange(101.0))
     (50.0, 0.029411764705882353)
     """
-    low, centre, high = np.percentile(np.nan_to_num(values), [16, 50, 84])
-    width = max(high - centre, centre - low)
-    return float(centre), float(1 / width) if width else 1.0
+    numbers = values.astype(np.float64)
+    odd = len(numbers) - int(np.isfinite(numbers).sum())
+    if 2 * odd > len(numbers):
+        raise DataError(f"{odd:,} of {len(numbers):,} values are NaN or infinite; expected half of them at most")
+    finite = np.nan_to_num(numbers[~np.isinf(numbers)])
+    with np.errstate(all="ignore"):  # what overflows is refused
+        low, centre, high = np.percentile(finite, [16, 50, 84])
+        width = max(high - centre, centre - low)
+        scale = 1 / width if width else 1.0  # all alike: the distance from it is shown as it is
+    if not (np.isfinite(centre) and np.isfinite(scale) and scale):
+        raise DataError(f"values from {finite.min()} to {finite.max()} have the scale {scale}; expected a finite one")
+    return float(centre), float(scale)

@@ -117,7 +117,10 @@ def measure_standardisation(
             raise DataError(
                 f"{mapping.path}: there is no value of {variable!r} from which to measure its standardisation"
             )
-        measured.setdefault(name, {})[variable] = [*measure_scaling(values)]
+        try:
+            measured.setdefault(name, {})[variable] = [*measure_scaling(values)]
+        except DataError as error:
+            raise DataError(f"{mapping.path}: {name}.{variable} cannot be standardised: {error}") from error
     return measured
 
 
