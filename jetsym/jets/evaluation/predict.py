@@ -78,7 +78,7 @@ def predict(
     data
         Files of jets, with or without labels.
     out
-        A name that ends in ``.root`` or ``.parquet``; a file of that name is replaced. In the name of a friend
+        A name that ends in ``.root`` or ``.parquet``; a file of that name is replaced. In the name of friends
         ``{stem}`` stands for that of the file that it is a friend of.
     logits
         Write the logits as well.
@@ -234,7 +234,7 @@ def _columns(jets: JetBatch, logits: Tensor, model: nn.Module, *, keep_logits: b
     columns = dict(zip(_names_of(classes, keep_logits), numbers, strict=True))
     if taken := next((name for name in jets.columns if name in columns), None):
         raise ConfigError(
-            f"the jets have a column {taken!r}, the name of what the tagger gives; give it another name, as columns: of "
+            f"the jets have a column {taken!r}, the name of what the tagger gives; rename it, as columns: of "
             "a mapping does"
         )
     axis = jets.jet_p4.double()

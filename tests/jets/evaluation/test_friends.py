@@ -165,7 +165,7 @@ def test_a_friend_that_the_mapping_reads_is_not_replaced(friend, model, files, t
 
 @pytest.mark.parametrize("friend", [True, False])
 def test_columns_with_the_names_of_scores(friend, files, tmp_path):
-    model = DeepSets(width=8, features="kin")
+    model = DeepSets(features="kin")
     mapping, out = tmp_path / "map.yaml", tmp_path / ("{stem}.root" if friend else "one.root")
     mapping.write_text(MAPPING.partition("columns:")[0] + "columns: {score_QCD: jet_sdmass}\n")
     with pytest.raises(ConfigError, match="have a column 'score_QCD', the name of what the tagger gives"):
