@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from fnmatch import fnmatchcase
@@ -13,6 +14,7 @@ from jetsym.jets import checkpoint
 from jetsym.jets.models import Tagger
 from jetsym.jets.models.registry import build, name_of
 from jetsym.training.config import TrainConfig
+from jetsym.training.engine import is_first_process
 
 __all__ = ["adopt", "freeze", "starting_point"]
 
@@ -39,6 +41,14 @@ def starting_point(config: TrainConfig) -> tuple[TrainConfig, Tagger | None]:
         raise ConfigError(
             f"--fold is {config.fold!r} by {config.fold_by!r}, with jets to validate on that --init {config.init} was "
             f"trained on: its training has held out {' by '.join(source.held_out or ())}; hold out the same"
+        )
+    if config.fold is None and source.held_out is not None and is_first_process():
+        fold, column = source.held_out
+        print(
+            f"note: --init {config.init} was trained on jets of all folds but {fold} by {column!r}; without --fold "
+            f"this run may validate on them: --fold {fold} --fold_by {column} holds out the same",
+            file=sys.stderr,
+            flush=True,
         )
     resolved = replace(config, model=name, options=asdict(source.config) | config.options)
     return resolved, source

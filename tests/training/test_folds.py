@@ -102,3 +102,32 @@ def test_data_without_the_column(jetclass_file, tmp_path):
     with pytest.raises(DataError, match="there is no column 'event' to tell folds apart"):
         train(str(jetclass_file(n=40)), tmp_path / "run", fold="0/2", **OPTIONS)
     assert not (tmp_path / "run").exists()
+
+
+def test_a_run_from_one_with_a_fold_is_told_of_it(data, tmp_path, capsys):
+    files, run = [str(file) for file in data], str(tmp_path / "run")
+    train(files, run, fold="1/4", **OPTIONS)
+    note = "was trained on jets of all folds but 1/4 by 'event'; without --fold this run may validate on them"
+    capsys.readouterr()
+    train(files, tmp_path / "all", init=run, **OPTIONS)
+    assert note in capsys.readouterr().err
+    train(files, tmp_path / "same", init=run, fold="1/4", **OPTIONS)
+    assert note not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("mapped", [False, True])
+@pytest.mark.parametrize("command", ["evaluate", "predict"])
+def test_files_without_the_column_are_judged_with_fold_none(command, mapped, data, jetclass_file, tmp_path, capsys):
+    run, other = str(tmp_path / "run"), str(jetclass_file(n=40))
+    train(str(data[0]), run, fold="1/4", **OPTIONS)
+    (tmp_path / "map.yaml").write_text(
+        "tree: tree\nparticles: {px: part_px, py: part_py, pz: part_pz, energy: part_energy}\n"
+        "labels: {one_hot: {QCD: label_QCD, Hbb: label_Hbb}}\n"
+    )
+    words = [command, run, other, *(["--mapping", f"{tmp_path}/map.yaml"] if mapped else [])]
+    words += ["--out", f"{tmp_path}/out.{'json' if command == 'evaluate' else 'root'}"]
+    capsys.readouterr()
+    assert main(words) == 1
+    assert "evaluate and predict take jets of all folds with --fold none" in capsys.readouterr().err
+    if not mapped:
+        assert main([*words, "--fold", "none"]) == 0

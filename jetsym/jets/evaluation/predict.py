@@ -42,8 +42,8 @@ Write = Callable[[Columns], None]
 #: Jets whose particles are in memory at a time, and jets of a basket or of a row group.
 BUFFER, ROWS = 16_384, 16_384
 
-#: The tree of friends, what their columns begin with, and what stands for the name of a file in theirs.
-FRIEND, _OF_FRIENDS, _STEM = "scores", ("score_", "logit_"), "{stem}"
+#: The tree of friends, and what stands for the name of a file in theirs.
+FRIEND, _STEM = "scores", "{stem}"
 
 #: What the stored axis says, with the function that finds it.
 _AXIS = {"jet_pt": kinematics.pt, "jet_eta": kinematics.eta, "jet_phi": kinematics.phi}
@@ -80,7 +80,7 @@ def predict(
     data
         Files of jets, with or without labels.
     out
-        A name that ends in ``.root`` or ``.parquet``; a file of that name is replaced. In the name of a friend
+        A name that ends in ``.root`` or ``.parquet``; a file of that name is replaced. In the name of friends
         ``{stem}`` stands for that of the file that it is a friend of.
     logits
         Write the logits as well.
@@ -141,9 +141,15 @@ def predict(
     if Path(out).suffix not in _WRITERS:
         raise ConfigError(f"out is {str(out)!r}; expected a name that ends in {' or '.join(_WRITERS)}")
     out = Path(out).expanduser()
-    places = _places(out, jet_files(data)) if friend else {}
+    if _STEM in str(out) and not friend:
+        raise ConfigError(
+            f"out is {str(out)!r}, in which {_STEM} has a meaning with --friend alone; write a plain name"
+        )
+    files, mapping = jet_files(data), load_mapping(mapping)
+    places = _places(out, files) if friend else {}
+    read_beside = [] if mapping is None else [one for file in files for one in mapping.friend_paths(file).values()]
     for place in places.values() if friend else [out]:
-        check_out(place, inputs=data)
+        check_out(place, inputs=[data, *read_beside])
         if would_be_read(place, data):
             raise ConfigError(
                 f"out is {str(place)!r}, which would be read as jets with the files there; write it elsewhere"
@@ -178,7 +184,11 @@ def predict(
     if stream.labelled:
         facts["label_classes"] = json.dumps(stream.classes)
     with (
-        _one_each([places[file] for file in stream.files], facts) if friend else _one(out, facts) as write,
+        (
+            _one_each([places[file] for file in stream.files], facts, _names_of(classes, logits))
+            if friend
+            else _one(out, facts)
+        ) as write,
         progress_bar("entries", sum(stream.n_entries), shown=progress) as advance,
     ):
         size: dict[str, Any] = {"max_particles": max_particles, "batch_size": batch_size}
@@ -223,14 +233,21 @@ def predictions(
         yield _columns(jets, found, model, keep_logits=logits)
 
 
+def _names_of(classes: Sequence[str], logits: bool) -> list[str]:
+    """Return the columns of what the tagger gives: its probabilities, then its logits."""
+    return [f"{kind}_{name}" for kind in ("score", *(["logit"] if logits else [])) for name in classes]
+
+
 def _columns(jets: JetBatch, logits: Tensor, model: nn.Module, *, keep_logits: bool) -> Columns:
     classes = getattr(model, "classes", jets.classes)
-    values = {"score": logits.double().softmax(dim=-1).float(), **({"logit": logits} if keep_logits else {})}
-    columns = {
-        f"{kind}_{name}": column.numpy()
-        for kind, tensor in values.items()
-        for name, column in zip(classes, tensor.T.contiguous(), strict=True)
-    }
+    values = [logits.double().softmax(dim=-1).float(), *([logits] if keep_logits else [])]
+    numbers = [column.numpy() for tensor in values for column in tensor.T.contiguous()]
+    columns = dict(zip(_names_of(classes, keep_logits), numbers, strict=True))
+    if taken := next((name for name in jets.columns if name in columns), None):
+        raise ConfigError(
+            f"the jets have a column {taken!r}, the name of what the tagger gives; rename it, as columns: of "
+            "a mapping does"
+        )
     axis = jets.jet_p4.double()
     columns |= {name: function(axis).float().numpy() for name, function in _AXIS.items()}
     columns["jet_energy"] = jets.jet_p4[:, 0].numpy()
@@ -287,7 +304,7 @@ def _places(out: Path, files: Sequence[File]) -> dict[File, Path]:
     """Find where the friend of each file goes."""
     if cache := next((file for file in files if isinstance(file, Path) and file.is_dir()), None):
         raise ConfigError(f"--friend: {cache} is a cache, which is no tree; expected the files that it was made of")
-    found = {file: out.with_name(out.name.replace(_STEM, file.stem)) for file in files}
+    found = {file: Path(str(out).replace(_STEM, file.stem)) for file in files}
     if len({*found.values()}) < len(files):
         several = [file for file, place in found.items() if [*found.values()].count(place) > 1]
         raise ConfigError(
@@ -305,8 +322,8 @@ def _one(out: Path, facts: dict[str, str]) -> Iterator[Write]:
 
 
 @contextmanager
-def _one_each(places: Sequence[Path], facts: dict[str, str]) -> Iterator[Write]:
-    """Open one file after the other that takes the rows of one file in portions."""
+def _one_each(places: Sequence[Path], facts: dict[str, str], names: Sequence[str]) -> Iterator[Write]:
+    """Open one file after the other that takes the rows of one file in portions, in columns of some names."""
     with ExitStack() as stack:
         number, write = -1, None
 
@@ -314,8 +331,7 @@ def _one_each(places: Sequence[Path], facts: dict[str, str]) -> Iterator[Write]:
             nonlocal number, write
             for one in np.unique(columns[FILE]):
                 rows = columns[FILE] == one
-                own = {name: each[rows] for name, each in columns.items() if name.startswith(_OF_FRIENDS)}
-                own = {ENTRY: columns[ENTRY][rows], **own}
+                own = {name: columns[name][rows] for name in (ENTRY, *names)}
                 if one != number or write is None:
                     stack.close()  # the one before it is whole
                     number = one

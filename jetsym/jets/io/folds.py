@@ -21,10 +21,13 @@ from jetsym.jets.io.formats.opening import explained
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["EVENT", "NO_FOLD", "Fold", "folded", "judged_fold"]
+__all__ = ["ALL_JUDGED", "EVENT", "NO_FOLD", "Fold", "folded", "judged_fold"]
 
 #: The column that tells folds apart where nothing is said, and what is said for jets of all folds.
 EVENT, NO_FOLD = "event", "none"
+
+#: What helps where jets have no such number.
+ALL_JUDGED = f"evaluate and predict take jets of all folds with --fold {NO_FOLD}"
 
 
 @dataclass(frozen=True)
@@ -107,7 +110,7 @@ def folded(index: FileIndex, fold: Fold) -> FileIndex:
     if fold.column not in known:
         raise DataError(
             f"{index.path}: there is no column {fold.column!r} to tell folds apart; {closest(fold.column, known)}. A "
-            f"mapping makes a column of any branch: columns: {{{EVENT}: …}}; --fold_by names another one"
+            f"mapping makes a column of any branch: columns: {{{EVENT}: …}}; --fold_by names another one; {ALL_JUDGED}"
         )
     with index.reader(index) as file, explained(index.path):
         chosen = fold.choose(file.column(fold.column, 0, index.n_jets), where=f"{index.path}: ")

@@ -146,3 +146,48 @@ def test_several_jets_in_an_entry_are_refused(tmp_path):
             progress=False,
         )
     assert not (tmp_path / "f.root").exists()
+
+
+@pytest.mark.parametrize("friend", [True, False])
+def test_a_friend_that_the_mapping_reads_is_not_replaced(friend, model, files, tmp_path):
+    places = [file.with_name(f"{file.stem}_extra.root") for file in files]
+    for file, place in zip(files, places, strict=True):
+        with uproot.recreate(place) as made:
+            made["tree"] = {"precious": np.arange(uproot.open(file)["tree"].num_entries) + 0.5}
+    before = [place.read_bytes() for place in places]
+    momenta = MAPPING.partition("jet:")[0]
+    (tmp_path / "map.yaml").write_text(momenta + 'columns: {p: "`x.precious`"}\nfriends: {x: "{stem}_extra.root"}\n')
+    out = files[0].with_name("{stem}_extra.root") if friend else places[1]
+    with pytest.raises(ConfigError, match="one of the files to read, which would be lost"):
+        predict(model, files, out, friend=friend, mapping=tmp_path / "map.yaml", progress=False)
+    assert [place.read_bytes() for place in places] == before
+
+
+@pytest.mark.parametrize("friend", [True, False])
+def test_columns_with_the_names_of_scores(friend, files, tmp_path):
+    model = DeepSets(features="kin")
+    mapping, out = tmp_path / "map.yaml", tmp_path / ("{stem}.root" if friend else "one.root")
+    mapping.write_text(MAPPING.partition("columns:")[0] + "columns: {score_QCD: jet_sdmass}\n")
+    with pytest.raises(ConfigError, match="have a column 'score_QCD', the name of what the tagger gives"):
+        predict(model, files, out, friend=friend, mapping=mapping, progress=False)
+    assert not [*tmp_path.glob("*.root")]
+    mapping.write_text(MAPPING.partition("columns:")[0] + "columns: {logit_extra: jet_sdmass, logit_QCD: jet_sdmass}\n")
+    predict(model, files, out, friend=friend, mapping=mapping, progress=False)
+    if friend:
+        with uproot.open(tmp_path / "a.root") as found:
+            assert found["scores"].keys() == ["entry", *(f"score_{name}" for name in model.classes)]
+    else:
+        with uproot.open(out) as found:
+            assert found["tree"]["logit_extra"].array()[:3].tolist() == [0, 1, 2]
+    with pytest.raises(ConfigError, match="have a column 'logit_QCD'"):
+        predict(model, files, out, friend=friend, logits=True, mapping=mapping, progress=False)
+
+
+def test_the_name_of_the_file_stands_in_folders_as_well(model, files, tmp_path):
+    predict(model, files, tmp_path / "new" / "{stem}" / "s.root", friend=True, progress=False)
+    assert sorted(str(path.relative_to(tmp_path / "new")) for path in (tmp_path / "new").rglob("*.root")) == [
+        "a/s.root",
+        "b/s.root",
+    ]
+    with pytest.raises(ConfigError, match="has a meaning with --friend alone"):
+        predict(model, files, tmp_path / "{stem}.root", progress=False)

@@ -162,7 +162,7 @@ or write 'and', 'or', 'not'
         Raises
         ------
         ConfigError
-            If an operation has no meaning for its operands.
+            If an operation has no meaning for its operands, of whatever kind the exception of numpy.
         DataError
             If two lists of particles do not have the same lengths.
 
@@ -178,7 +178,13 @@ or write 'and', 'or', 'not'
         with np.errstate(all="ignore"):  # what is not finite is found where it is used
             if isinstance(self._root, ast.Name):
                 return branch(self._quoted.get(self._root.id, self._root.id))
-            return self._value(self._root, branch)
+            # Branches are read first: what fails there is of the file, and what fails after it of the expression.
+            read = {name: branch(name) for name in sorted(self.names)}
+            try:
+                return self._value(self._root, read.__getitem__)
+            except (TypeError, ValueError, IndexError, ArithmeticError) as error:
+                reason = str(error).partition("\n")[0]
+                raise ConfigError(f"{self} cannot be computed ({type(error).__name__}: {reason})") from error
 
     def __str__(self) -> str:
         return f"{self.text!r} ({self.where})"

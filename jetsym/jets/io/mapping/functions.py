@@ -129,6 +129,7 @@ def as_condition(quantity: Quantity, what: str) -> Quantity:
     ConfigError
         If there are other numbers.
     """
+    _refuse_vectors(what, "a condition", quantity)
     values = quantity.values
     if values.dtype == np.bool_:
         return quantity
@@ -146,9 +147,11 @@ def place(quantity: Quantity, what: str, start: int | None, stop: int | None, *,
     Raises
     ------
     ConfigError
-        If there are no particles.
+        If there are no particles, or one four-momentum of each jet is asked for.
     """
     counts = _counts(quantity, what)
+    if alone:
+        _refuse_vectors(what, "one particle, as by [:, 0] and first,", quantity)
     begins = np.cumsum(counts) - counts
     if alone:
         assert start is not None
@@ -197,6 +200,11 @@ def _counts(quantity: Quantity, what: str) -> NDArray[np.int64]:
     return quantity.counts
 
 
+def _refuse_vectors(what: str, name: str, *operands: Quantity) -> None:
+    if any(operand.vectors for operand in operands):
+        raise ConfigError(f"{what}: {name} of four-momenta; expected numbers, such as their .px or .mass")
+
+
 def _refuse_other_counts(one: NDArray[np.int64], other: NDArray[np.int64], what: str) -> None:
     """Refuse lists of different lengths."""
     if one is not other and not np.array_equal(one, other):
@@ -224,8 +232,7 @@ def _over(function: Callable[[NDArray[Any], NDArray[np.int64]], NDArray[Any]], n
     def compute(what: str, quantity: Quantity) -> Quantity:
         if quantity.counts is None:
             raise ConfigError(f"{what}: {name} of something that has one value per jet; expected one per particle")
-        if quantity.vectors:
-            raise ConfigError(f"{what}: {name} of four-momenta; expected numbers, such as their .px")
+        _refuse_vectors(what, name, quantity)
         return Quantity(function(quantity.values, quantity.counts))
 
     return Function(compute, axis=axis)
@@ -282,11 +289,13 @@ def _order(what: str, quantity: Quantity, ascending: bool) -> tuple[NDArray[np.i
 
 
 def _sort(what: str, quantity: Quantity, *, ascending: bool = True) -> Quantity:
+    _refuse_vectors(what, "sort", quantity)
     order, counts = _order(what, quantity, ascending)
     return Quantity(quantity.values[order], counts)
 
 
 def _argsort(what: str, quantity: Quantity, *, ascending: bool = True) -> Quantity:
+    _refuse_vectors(what, "argsort", quantity)
     order, counts = _order(what, quantity, ascending)
     return Quantity(order - np.repeat(np.cumsum(counts) - counts, counts), counts, numbers=True)
 
@@ -308,6 +317,7 @@ def _singletons(what: str, quantity: Quantity) -> Quantity:
 
 def _concatenate(what: str, *operands: Quantity) -> Quantity:
     """Put each jet's lists one behind the other."""
+    _refuse_vectors(what, "concatenate", *operands)
     counts = np.stack([_counts(operand, what) for operand in operands])
     within = np.cumsum(counts, axis=0) - counts + np.cumsum(counts.sum(axis=0)) - counts.sum(axis=0)
     found = np.empty(counts.sum(), np.result_type(*(operand.values for operand in operands)))
@@ -346,6 +356,7 @@ def over_stack(name: str) -> Function | None:
     def compute(what: str, *operands: Quantity) -> Quantity:
         if any(operand.counts is not None for operand in operands):
             raise ConfigError(f"{what}: np.stack of something with several values per jet; expected numbers of jets")
+        _refuse_vectors(what, "np.stack", *operands)
         columns = np.broadcast_arrays(*(operand.values for operand in operands))
         return Quantity(np.asarray(getattr(np, name)(np.stack(columns, axis=-1), axis=-1)))
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from jetsym.errors import ConfigError, DataError
 from jetsym.jets.inputs import InputForm
-from jetsym.jets.io.folds import Fold
+from jetsym.jets.io.folds import ALL_JUDGED, Fold
 from jetsym.jets.io.mapping.expressions import Expression
 from jetsym.jets.io.mapping.reweighting import WeaverWeights
 from jetsym.jets.io.remote import File
@@ -225,7 +225,7 @@ class TreeMapping:
 
     def numbers_of(self, fold: Fold) -> Expression:
         """Return what tells the folds apart: a column, or any expression."""
-        return self.columns.get(fold.column) or Expression.parse(fold.column, where="--fold_by")
+        return self.columns.get(fold.column) or Expression.parse(fold.column, where=f"--fold_by; {ALL_JUDGED}")
 
     def of_tree(self, tree: str) -> TreeMapping:
         """Return the same of another tree."""

@@ -107,7 +107,8 @@ def convert(
         raise DataError(f"{cache} is a cache already; expected files to make one of")
     if Path(out).expanduser().is_file():
         raise DataError(f"{out} is a file; expected a folder to write the cache to")
-    folder = check_out(out, inputs=files, folder=True)
+    beside = [] if known is None else [one for path in files for one in known.friend_paths(path).values()]
+    folder = check_out(out, inputs=[*files, *beside], folder=True)
     with locked(folder, "jetsym convert"), _explained(folder):
         there = is_cache(folder) or (folder / JOURNAL).exists()
         strangers = data_in(folder) if there else [path for path in folder.iterdir() if not is_hidden(path.name)]

@@ -8,7 +8,7 @@ import pytest
 
 from jetsym.errors import ConfigError, DataError
 from jetsym.jets.io.mapping.expressions import Expression
-from jetsym.jets.io.mapping.functions import Quantity
+from jetsym.jets.io.mapping.functions import FUNCTIONS, Function, Quantity
 
 COUNTS = np.array([3, 1, 0, 4, 2])
 FLAT = {
@@ -287,6 +287,16 @@ def test_four_momenta_are_those_of_weaver(text, part):
         ("_p4_from_pxpypze(x, x, x, x) + pt", "a four-momentum where a number is expected"),
         ("_p4_from_pxpypze(x, x, x, x) > 2", "a four-momentum where a number is expected"),
         ("sum(_p4_from_pxpypze(x, x, x, x))", "sum of four-momenta"),
+        ("_p4_from_pxpypze(x, x, x, x)[:, 0].mass", "one particle, as by .* of four-momenta; expected numbers"),
+        ("first(_p4_from_pxpypze(x, x, x, x)).mass", "one particle, as by .* of four-momenta; expected numbers"),
+        ("sum(sort(_p4_from_pxpypze(x, x, x, x)).px)", " sort of four-momenta"),
+        ("x[argsort(_p4_from_pxpypze(x, x, x, x))]", " argsort of four-momenta"),
+        (
+            "ak.concatenate([_p4_from_pxpypze(x, x, x, x), _p4_from_pxpypze(x, x, x, x)], axis=1).px",
+            "concatenate of four-momenta",
+        ),
+        ("np.max(np.stack([_p4_from_pxpypze(pt, pt, pt, pt), pt], axis=1), axis=1)", "np.stack of four-momenta"),
+        ("_p4_from_pxpypze(pt, pt, pt, pt) & flag", "a condition of four-momenta"),
         ("x.px", "of what is no four-momentum"),
         ("_p4_from_pxpypze(x, x, x, x).charge", "Attribute"),
         ("_p4_from_pxpypze(x, x, x)", "with 3 arguments"),
@@ -303,3 +313,20 @@ def test_four_momenta_are_those_of_weaver(text, part):
 def test_what_is_no_four_momentum_and_no_stack(text, message):
     with pytest.raises(ConfigError, match=message):
         quantity(text)
+
+
+@pytest.mark.parametrize("kind", [TypeError, ValueError, IndexError, OverflowError])
+def test_what_numpy_cannot_compute_is_a_mistake_of_the_expression(kind, monkeypatch):
+    def fail(*_, **__):
+        raise kind("of shapes")
+
+    monkeypatch.setitem(FUNCTIONS, "sqrt", Function(fail))
+    told = rf"'sqrt\(pt\)' \(here\) cannot be computed \({kind.__name__}: of shapes\)"
+    with pytest.raises(ConfigError, match=told):
+        Expression.parse("sqrt(pt)", where="here").evaluate({"pt": Quantity(np.arange(3.0))}.get)
+
+    def damaged(_):
+        raise kind("of the file")
+
+    with pytest.raises(kind, match="of the file"):  # what the file does not give is no mistake of the expression
+        Expression.parse("exp(pt)", where="here").evaluate(damaged)
