@@ -21,7 +21,7 @@ from jetsym.jets.batch import JetBatch
 from jetsym.jets.evaluation.evaluate import predict_logits
 from jetsym.jets.evaluation.scores import Scores
 from jetsym.jets.io.block import BadJets
-from jetsym.jets.io.folds import NO_FOLD, Fold, judged_fold
+from jetsym.jets.io.folds import Fold, judged_fold
 from jetsym.jets.io.mapping.parse import load_mapping
 from jetsym.jets.io.paths import Paths, jet_files, would_be_read
 from jetsym.jets.io.ragged import cast_exactly
@@ -172,7 +172,7 @@ def predict(
         skip_bad=skip_bad,
         mapping=known,
         numbered=True,
-        fold=None if fold == NO_FOLD else fold,
+        fold=fold if isinstance(fold, Fold) else None,
     )
     if friend and stream.several:
         raise DataError(

@@ -10,7 +10,7 @@ import re
 import sys
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 import numpy as np
 
@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 __all__ = ["ALL_JUDGED", "EVENT", "NO_FOLD", "Fold", "folded", "judged_fold"]
 
 #: The column that tells folds apart where nothing is said, and what is said for jets of all folds.
-EVENT, NO_FOLD = "event", "none"
+EVENT: Final = "event"
+NO_FOLD: Final = "none"
 
 #: What helps where jets have no such number.
 ALL_JUDGED = f"evaluate and predict take jets of all folds with --fold {NO_FOLD}"

@@ -199,10 +199,10 @@ def _holds(dtype: np.dtype[Any], values: NDArray[Any]) -> bool:
         return bool(((values == 0) | (values == 1)).all())
     if dtype.kind == values.dtype.kind == "f":
         with np.errstate(over="ignore"):
-            return np.array_equal(values.astype(dtype), values, equal_nan=True)
+            return bool(np.array_equal(values.astype(dtype), values, equal_nan=True))
     least, most = values.min().item(), values.max().item()  # Python compares whole numbers and others exactly
     if dtype.kind == "f":
-        return max(-least, most) <= 2 ** (np.finfo(dtype).nmant + 1)
+        return bool(max(-least, most) <= 2 ** (np.finfo(dtype).nmant + 1))
     return np.iinfo(dtype).min <= least <= most <= np.iinfo(dtype).max and bool((np.trunc(values) == values).all())
 
 

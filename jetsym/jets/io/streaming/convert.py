@@ -113,8 +113,8 @@ def convert(
         there = is_cache(folder) or (folder / JOURNAL).exists()
         strangers = data_in(folder) if there else [path for path in folder.iterdir() if not is_hidden(path.name)]
         if strangers:
-            beside = "besides a cache" if there else "and no cache"
-            raise DataError(f"{folder} holds {strangers[0].name!r} {beside}; choose another folder")
+            words = "besides a cache" if there else "and no cache"
+            raise DataError(f"{folder} holds {strangers[0].name!r} {words}; choose another folder")
         if is_cache(folder) and not overwrite:
             CacheFiles(folder, sources=files, mapping=known, columns=columns, also=also)
             (folder / JOURNAL).unlink(missing_ok=True)  # of a process that was killed at its very end
