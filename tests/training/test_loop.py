@@ -154,14 +154,14 @@ def test_a_failed_start_destroys_and_blocks_nothing(data, tmp_path):
     assert len(train(data, tmp_path / "new", **QUICK).metrics) == 3
 
 
-def test_it_learns(make_jets, tmp_path, monkeypatch):
+def test_it_learns(data, make_jets, tmp_path, monkeypatch):
     """Two classes that differ in their number of particles, told apart after a few epochs."""
     many, few = make_jets(200, seed=1, min_particles=20), make_jets(200, seed=2, max_particles=12)
     jets = JetBatch.concatenate([few, many]).replace(columns={})
     jets = jets.replace(label=(torch.arange(400) >= 200).long() * 8)
     shuffled = jets[torch.randperm(400, generator=torch.Generator().manual_seed(0))]
     monkeypatch.setattr(loop, "load_jets", lambda config, **place: (shuffled[:300], shuffled[300:]))
-    run = train("a.root", tmp_path / "run", epochs=6, batch_size=32, lr=5e-3, options={"width": 16}, progress=False)
+    run = train(data, tmp_path / "run", epochs=6, batch_size=32, lr=5e-3, options={"width": 16}, progress=False)
     assert run.metrics[-1]["auc_top_qcd"] > 0.97
     assert run.metrics[-1]["loss"] < 0.5 < run.metrics[0]["loss"]
 
@@ -189,26 +189,26 @@ def with_nan(jets: JetBatch, jet: int) -> JetBatch:
     return broken
 
 
-def test_an_epoch_of_which_every_step_was_left_out_has_no_loss(make_jets, tmp_path, monkeypatch):
+def test_an_epoch_of_which_every_step_was_left_out_has_no_loss(data, make_jets, tmp_path, monkeypatch):
     jets = make_jets(40)
     broken = jets.replace(p4=torch.full_like(jets.p4, torch.nan))
     monkeypatch.setattr(loop, "load_jets", lambda config, **place: (broken, jets))
-    run = train("a.root", tmp_path / "run", max_skipped=1000, **QUICK)
+    run = train(data, tmp_path / "run", max_skipped=1000, **QUICK)
     assert all(math.isnan(line["loss"]) and line["skipped"] > 0 for line in run.metrics)
 
 
-def test_steps_that_are_not_finite_are_left_out_and_counted(make_jets, tmp_path, monkeypatch):
+def test_steps_that_are_not_finite_are_left_out_and_counted(data, make_jets, tmp_path, monkeypatch):
     jets = make_jets(40)
     monkeypatch.setattr(loop, "load_jets", lambda config, **place: (with_nan(jets, 7), jets))
     losses = []
-    run = train("a.root", tmp_path / "run", callbacks=[lambda moment: losses.append(moment.loss)], **QUICK)
+    run = train(data, tmp_path / "run", callbacks=[lambda moment: losses.append(moment.loss)], **QUICK)
     assert [line["skipped"] for line in run.metrics] == [1, 1, 1]
     assert [line["loss"] > 0 for line in run.metrics] == [True] * 3
     assert sum(map(math.isnan, losses)) == 3 + 3  # and one call after each epoch
     assert all(tensor.isfinite().all() for tensor in tensors(run.path / checkpoint.LAST).values())
 
 
-def test_too_many_steps_in_a_row_stop_the_run_and_keep_what_was_good(make_jets, tmp_path, monkeypatch):
+def test_too_many_steps_in_a_row_stop_the_run_and_keep_what_was_good(data, make_jets, tmp_path, monkeypatch):
     """The bad jets come with the second epoch, as if the network had run away."""
     jets = make_jets(40)
     monkeypatch.setattr(loop, "load_jets", lambda config, **place: (jets, jets))
@@ -221,17 +221,17 @@ def test_too_many_steps_in_a_row_stop_the_run_and_keep_what_was_good(make_jets, 
     monkeypatch.setattr(step, "add_gradient", running_away)
     message = r"in epoch 2, step 1, at a learning rate of .*2 steps in a row were left out.*smaller --lr"
     with pytest.raises(TrainingError, match=message):
-        train("a.root", tmp_path / "run", max_skipped=2, **QUICK)
+        train(data, tmp_path / "run", max_skipped=2, **QUICK)
     assert len(calls) == 5
     header, _ = checkpoint.read(tmp_path / "run" / checkpoint.LAST)
     assert header.epoch == 1
     assert all(tensor.isfinite().all() for tensor in tensors(tmp_path / "run" / checkpoint.LAST).values())
 
 
-def test_validation_jets_that_are_not_finite_are_named(make_jets, tmp_path, monkeypatch):
+def test_validation_jets_that_are_not_finite_are_named(data, make_jets, tmp_path, monkeypatch):
     monkeypatch.setattr(loop, "load_jets", lambda config, **place: (make_jets(40), with_nan(make_jets(40), 0)))
     with pytest.raises(TrainingError, match="the validation loss is nan, while the weights are finite; look for jets"):
-        train("a.root", tmp_path / "run", **QUICK)
+        train(data, tmp_path / "run", **QUICK)
     assert [file.name for file in (tmp_path / "run").glob("*.safetensors")] == ["initial.safetensors"]
 
 
