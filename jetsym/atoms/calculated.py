@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -87,7 +87,7 @@ class Calculated:
         asked = Frames.of(frames)
         for place in np.unique(asked.crystals, return_index=True)[1].tolist():
             one = asked.atoms[place]
-            names = [name for name in claimed if name != "stress" or is_crystal(one)]
+            names = _held(claimed, one)
             found = self._asked(one, names, refused)
             if not found:
                 reason = next(iter(refused.values()), "it returned nothing")
@@ -120,7 +120,7 @@ class Calculated:
         """Return every output with the structures along the first axis, evaluated one by one."""
         rows = []
         for one, place in zip(frames.atoms, frames.places, strict=True):
-            names = [name for name in self.kinds if name != "stress" or is_crystal(one)]
+            names = _held(self.kinds, one)
             try:
                 found = self.evaluate(one, names)
             except (JetsymError, MemoryError):
@@ -141,8 +141,13 @@ class Calculated:
             rows.append({name: found.get(name, np.zeros((1, 3, 3))) for name in self.kinds})
         return {name: np.stack([row[name] for row in rows]) for name in self.kinds}
 
-    def evaluate(self, atoms: Atoms, names: Sequence[str]) -> dict[str, NDArray[np.float64]]:
-        """Evaluate one structure: what there is of the named outputs, in :data:`UNITS`."""
+    def total_energy(self, atoms: Atoms) -> float:
+        """Return the whole energy of one structure, eV."""
+        return float(self.evaluate(atoms, ["energy"])["energy"]) * len(atoms) / 1e3
+
+    def evaluate(self, atoms: Atoms, names: Sequence[str] | None = None) -> dict[str, NDArray[np.float64]]:
+        """Evaluate one structure: what there is of the named outputs, or of all, in :data:`UNITS`."""
+        names = _held(self.kinds, atoms) if names is None else names
         changes = require("ase.calculators.calculator", extra="atoms", purpose="a calculator").all_changes
         own = atoms.copy()  # which a calculator may wrap into its cell, sort or write into
         self.calls += 1
@@ -179,6 +184,11 @@ class Calculated:
             except Exception as error:
                 refused[name] = _reason(error)
         return found
+
+
+def _held(names: Iterable[str], atoms: Atoms) -> list[str]:
+    """Return those of some outputs that a structure has: a stress needs a volume."""
+    return [name for name in names if name != "stress" or is_crystal(atoms)]
 
 
 def _reason(error: Exception) -> str:

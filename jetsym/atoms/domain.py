@@ -167,7 +167,12 @@ class Atoms(Domain):
         return torch.ones((len(inputs), atoms), dtype=torch.bool, device=inputs.device)
 
     @override
-    def rearrange(self, inputs: Structures, places: Any) -> Structures:
+    def rearrange(self, inputs: Batch, places: Any) -> Batch:
+        if isinstance(inputs, Graphs):
+            raise ProbeError(
+                "graphs keep the order of their atoms; for permutations give ase.Atoms with a calculator or a model of "
+                "metatrain"
+            )
         return inputs.rearranged(places)
 
 

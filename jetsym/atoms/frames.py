@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from ase import Atoms
 
-__all__ = ["Frames", "is_crystal", "is_left_handed", "moved_frame"]
+__all__ = ["Frames", "bare", "is_crystal", "is_left_handed", "moved_frame"]
 
 #: Per-atom vectors of a structure that move with it, and whether they are axial; all else that it holds stays.
 MOVING = {"momenta": False, "initial_magmoms": True}
@@ -87,6 +87,10 @@ class Frames:
             elements = np.broadcast_to(elements[:, None], (len(elements), len(self), 3, 3))
         moved = (moved_frame(one, g) for row in elements for one, g in zip(self.atoms, row, strict=True))
         return Frames(tuple(moved), self.places * len(elements))
+
+    def rearranged(self, places: Any) -> Frames:
+        """Return structures with their atoms in another order, places (samples, atoms) being those they come from."""
+        return Frames(tuple(one[own] for one, own in zip(self.atoms, places, strict=True)), self.places)
 
     def few(self, most: int) -> list[int]:
         """Return which structures stand for all: at most so many, crystals first and then molecules in turn."""

@@ -17,8 +17,9 @@ from jetsym.atoms.exports import read_export
 from jetsym.atoms.outputs import Block, arrays, blocks_of, by_structure
 from jetsym.atoms.packages import quiet
 from jetsym.atoms.packages.metatrain import PairGrid, features, is_pet, select
+from jetsym.atoms.read import expect_elements
 from jetsym.atoms.structures import Structures
-from jetsym.errors import ConfigError, DataError, ProbeError, require
+from jetsym.errors import ConfigError, ProbeError, require
 from jetsym.spectrum.representations import Kind
 
 if TYPE_CHECKING:
@@ -201,14 +202,7 @@ class Model(nn.Module):
         DataError
             A frame holds an element that the model does not know.
         """
-        known = self.atomic_types
-        for index, frame in enumerate(frames):
-            unknown = sorted(set(frame.numbers.tolist()) - set(known))
-            if unknown:
-                raise DataError(
-                    f"structure {index} ({frame.get_chemical_formula()}) holds atomic numbers {unknown}; "
-                    f"the model knows {known}"
-                )
+        expect_elements(frames, self.atomic_types)
         tensors = [*self.module.parameters(), *self.module.buffers()]
         like = next((tensor for tensor in tensors if tensor.is_floating_point()), torch.zeros(0, dtype=torch.float64))
         return Structures.build(frames, self.neighbor_lists).to(device=like.device, dtype=like.dtype)

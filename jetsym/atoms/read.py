@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +12,7 @@ from jetsym.files import expect_data
 if TYPE_CHECKING:
     from ase import Atoms
 
-__all__ = ["FORMATS", "frames_of", "read_frames"]
+__all__ = ["FORMATS", "expect_elements", "frames_of", "read_frames"]
 
 #: Ending of a file -> its format in ASE, of those that hold data and nothing that runs.
 FORMATS = {".xyz": "extxyz", ".extxyz": "extxyz", ".cif": "cif", ".vasp": "vasp", ".traj": "traj"}
@@ -93,3 +93,19 @@ def frames_of(source: Any, *, limit: int) -> list[Atoms]:
                 f"structure {index} has positions or a cell that are not finite; leave it out of the inputs"
             )
     return frames
+
+
+def expect_elements(frames: Sequence[Atoms], known: Collection[int]) -> None:
+    """Refuse frames with elements that a model does not know.
+
+    Raises
+    ------
+    DataError
+        A frame holds one.
+    """
+    for index, frame in enumerate(frames):
+        if unknown := sorted(set(frame.numbers.tolist()) - set(known)):
+            raise DataError(
+                f"structure {index} ({frame.get_chemical_formula()}) holds atomic numbers {unknown}; "
+                f"the model knows {sorted(known)}"
+            )

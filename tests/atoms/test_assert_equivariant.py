@@ -7,6 +7,8 @@ import pytest
 import torch
 
 from jetsym.atoms.domain import ATOMS
+from jetsym.atoms.graphs import graph
+from jetsym.errors import ProbeError
 from jetsym.testing import assert_equivariant
 
 
@@ -41,3 +43,25 @@ def test_atoms_in_another_order_keep_their_neighbours(pet):
         first, second = pairs.samples.values[:, 0].long(), pairs.samples.values[:, 1].long()
         vectors = other.positions[second] - other.positions[first]
         torch.testing.assert_close(pairs.values[..., 0], vectors)
+
+
+def test_permutations_of_what_a_calculator_takes():
+    from ase.build import molecule
+    from ase.calculators.lj import LennardJones
+
+    class ByOrder(LennardJones):
+        def calculate(self, atoms=None, *rest):
+            super().calculate(atoms, *rest)
+            self.results["energy"] += 0.1 * atoms.get_distance(0, len(atoms) - 1)
+
+    frames = [molecule("H2O"), molecule("CH3OH")]
+    assert_equivariant(LennardJones(), frames, group="permutations")
+    with pytest.raises(AssertionError, match="energy is not the same, or permuted along, when points change places"):
+        assert_equivariant(ByOrder(), frames, group="permutations")
+
+
+def test_graphs_keep_the_order_of_their_atoms():
+    from ase.build import molecule
+
+    with pytest.raises(ProbeError, match="graphs keep the order of their atoms"):
+        ATOMS.rearrange(graph([molecule("H2O")], 3.0), np.array([[1, 0, 2]]))

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
 from jetsym.atoms.graphs import Graphs, graph
-from jetsym.atoms.read import frames_of
-from jetsym.errors import DataError, ProbeError, closest
+from jetsym.atoms.read import expect_elements, frames_of
+from jetsym.errors import ProbeError, closest
 from jetsym.spectrum.representations import Kind
 
 __all__ = ["GraphModel", "full_stress", "per_volume"]
@@ -91,14 +91,9 @@ class GraphModel(nn.Module):
             A frame holds an element that the network does not know.
         """
         self.cutoff  # noqa: B018  # refuses a network of which none is known
-        known_frames, known = frames_of(frames, limit=limit), self.atomic_types
-        for index, frame in enumerate(known_frames):
-            unknown = sorted(set(frame.numbers.tolist()) - set(frame.numbers.tolist() if known is None else known))
-            if unknown:
-                raise DataError(
-                    f"structure {index} ({frame.get_chemical_formula()}) holds atomic numbers {unknown}; "
-                    f"the model knows {sorted(known or ())}"
-                )
+        known_frames = frames_of(frames, limit=limit)
+        if (known := self.atomic_types) is not None:
+            expect_elements(known_frames, known)
         like = next((each for each in self.module.parameters() if each.is_floating_point()), torch.zeros(0))
         return self.graphs(known_frames).to(device=like.device, dtype=like.dtype)
 

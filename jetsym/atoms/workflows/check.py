@@ -19,6 +19,7 @@ from jetsym.atoms.frames import Frames, is_crystal, is_left_handed, moved_frame
 from jetsym.atoms.read import frames_of
 from jetsym.atoms.workflows.calculators import calculator, calculator_of_model
 from jetsym.atoms.workflows.check_report import Check, Row
+from jetsym.atoms.workflows.slopes import ARM, slope, torque
 from jetsym.errors import ConfigError, expect_at_least, refuse_unknown
 from jetsym.probing.probe import probe
 from jetsym.probing.reports.equivariance import KNOWN_TO, Equivariance
@@ -28,7 +29,7 @@ from jetsym.progress import progress_bar
 if TYPE_CHECKING:
     from ase import Atoms
 
-__all__ = ["check", "slope", "torque"]
+__all__ = ["check"]
 
 Array = NDArray[np.float64]
 
@@ -42,12 +43,6 @@ ELSEWHERE = 10.0
 LEAST = {"energy": 1e-9, "forces": 1e-8, "stress": 1e-9}
 #: Rounding that no 32-bit numbers make, in the same units.
 COARSE = {"energy": 1.0, "forces": 0.1, "stress": 0.01}
-#: Fifth derivative of an energy along a displacement, eV/Å⁵: it settles the step of differences; bounds of it, Å.
-FIFTH, SHORTEST, LONGEST = 1e3, 2e-4, 0.01
-#: Part of the correction from second to fourth order that is taken for the error of the latter.
-OF_CORRECTION = 0.5
-#: Å for a radian.
-ARM = 3.0
 #: Up to so many times what steps explain a difference may be theirs: their error is an estimate, and so is rounding.
 DOUBTFUL = 2.0
 #: Part of A that is nothing beside the rest of it.
@@ -195,42 +190,33 @@ class _Trial:
         self.tested, self.frames, self.rng = tested, batch.atoms, rng
         self.names = list(tested.kinds)
         self.floors = {name: max(np.nan_to_num(found[name].rounding), LEAST[name]) for name in self.names}
-        self.here = [self.evaluate(one) for one in self.frames]
-
-    def evaluate(self, atoms: Atoms) -> dict[str, Array]:
-        """Return energy per atom, forces and stress, in their units, of one structure."""
-        names = [name for name in self.names if name != "stress" or is_crystal(atoms)]
-        return self.tested.evaluate(atoms, names)
-
-    def energy(self, atoms: Atoms) -> float:
-        """Return the whole energy, eV."""
-        return float(self.tested.evaluate(atoms, ["energy"])["energy"]) * len(atoms) / 1e3
+        self.here = [tested.evaluate(one) for one in self.frames]
 
     def noise(self, atoms: Atoms) -> float:
         """Return the rounding of the whole energy, eV."""
         return float(self.floors["energy"]) * len(atoms) / 1e3
 
-    def row(
-        self,
-        test: str,
-        output: str,
-        values: Sequence[Any],
-        *,
-        explained: float,
-        fault: str,
-        unit: str | None = None,
-        by_steps: bool = False,
-    ) -> Row:
-        """Make a row of what should be zero, known by differences at some steps or without."""
-        means = np.array([np.mean(np.square(value)) for value in values])
-        value = float(np.sqrt(means.mean()))
-        error = float(means.std(ddof=1) / np.sqrt(len(means)) / (2 * value)) if len(means) > 1 and value else np.nan
-        row = Row(test, output, value, error, explained, unit or UNITS[output])
-        if value <= explained:
-            return row
-        if by_steps and value <= DOUBTFUL * explained:
-            return replace(row, doubt=f"whether {fault}: it is hardly more than steps and rounding make")
-        return replace(row, fault=fault)
+
+def _row(
+    test: str,
+    output: str,
+    values: Sequence[Any],
+    *,
+    explained: float,
+    fault: str,
+    unit: str | None = None,
+    by_steps: bool = False,
+) -> Row:
+    """Make a row of what should be zero, known by differences at some steps or without."""
+    means = np.array([np.mean(np.square(value)) for value in values])
+    value = float(np.sqrt(means.mean()))
+    error = float(means.std(ddof=1) / np.sqrt(len(means)) / (2 * value)) if len(means) > 1 and value else np.nan
+    row = Row(test, output, value, error, explained, unit or UNITS[output])
+    if value <= explained:
+        return row
+    if by_steps and value <= DOUBTFUL * explained:
+        return replace(row, doubt=f"whether {fault}: it is hardly more than steps and rounding make")
+    return replace(row, fault=fault)
 
 
 def _rotated(report: SymmetryReport) -> Iterator[Row]:
@@ -278,7 +264,7 @@ def _moved(trial: _Trial) -> list[Row]:
     for one, here in zip(trial.frames, trial.here, strict=True):
 
         def compare(test: str, moved: Atoms, back: Callable[[Array], Array], sign: float, here: Any = here) -> None:
-            there = trial.evaluate(moved)
+            there = trial.tested.evaluate(moved)
             for name in here:
                 turned = back(there[name]) * sign if name == "forces" else there[name]
                 found.setdefault((test, name), []).append(turned - here[name])
@@ -304,7 +290,7 @@ def _moved(trial: _Trial) -> list[Row]:
             f"{name} changes sign in a left-handed cell" if test == LEFT and name == "stress" and all(flipped) else ""
         )
         fault = words or f"{name} changes {PHRASES[test]}"
-        rows.append(trial.row(test, name, values, explained=ELSEWHERE * trial.floors[name], fault=fault))
+        rows.append(_row(test, name, values, explained=ELSEWHERE * trial.floors[name], fault=fault))
     return rows
 
 
@@ -323,18 +309,16 @@ def _net(trial: _Trial) -> list[Row]:
     if "forces" not in trial.names:
         return []
     values = [here["forces"].mean(axis=0) for here in trial.here]
-    return [trial.row("net force", "forces", values, explained=ELSEWHERE * trial.floors["forces"], fault="a net force")]
+    return [_row("net force", "forces", values, explained=ELSEWHERE * trial.floors["forces"], fault="a net force")]
 
 
 def _turned(trial: _Trial) -> list[Row]:
     """Turn structures as a whole, and sum the torques of the forces on molecules."""
-    found = [torque(trial.energy, one, trial.noise(one)) for one in trial.frames]
+    found = [torque(trial.tested.total_energy, one, trial.noise(one)) for one in trial.frames]
     explained = KNOWN_TO * float(np.sqrt(np.mean([error**2 for _, error in found])))
     values = [value for value, _ in found]
     rows = [
-        trial.row(
-            "torque −∂E/∂θ", "energy", values, explained=explained, fault="a torque on the structure", by_steps=True
-        )
+        _row("torque −∂E/∂θ", "energy", values, explained=explained, fault="a torque on the structure", by_steps=True)
     ]
     summed, arms = [], []
     for one, here in zip(trial.frames, trial.here, strict=True):
@@ -345,52 +329,8 @@ def _turned(trial: _Trial) -> list[Row]:
     if summed:
         explained = ELSEWHERE * trial.floors["forces"] * max(arms)
         fault = "forces on a molecule have a torque"
-        rows.append(trial.row("torque Σ r × F", "forces", summed, explained=explained, fault=fault, unit="meV/atom"))
+        rows.append(_row("torque Σ r × F", "forces", summed, explained=explained, fault=fault, unit="meV/atom"))
     return rows
-
-
-def torque(energy_of: Callable[[Atoms], float], atoms: Atoms, noise: float) -> tuple[Array, float]:
-    """Return −∂E/∂θ (3,) of a structure that is turned about x, y and z, its cell too, per atom, and its error.
-
-    Both are in meV/atom for a radian; energies and their rounding in eV.
-    """
-    from scipy.spatial.transform import Rotation
-
-    values, errors = [], []
-    for axis in np.eye(3):
-
-        def energy(angle: float, axis: Array = axis) -> Array:
-            return np.array([energy_of(moved_frame(atoms, Rotation.from_rotvec(angle * axis).as_matrix()))])
-
-        value, error = slope(energy, noise, arm=ARM)
-        values.append(-1e3 * value[0] / len(atoms))
-        errors.append(1e3 * error / len(atoms))
-    return np.array(values), float(np.sqrt(np.mean(np.square(errors))))
-
-
-def slope(function: Callable[[float], Array], noise: float, *, arm: float = 1.0) -> tuple[Array, float]:
-    """Return a slope at 0 by differences of fourth order, and its error.
-
-    Parameters
-    ----------
-    function
-        Of one variable, with values (n,).
-    noise
-        Rounding of the values; the step is that at which it weighs as much as what the order leaves out.
-    arm
-        Å that one unit of the variable moves.
-
-    Examples
-    --------
-    >>> value, error = slope(lambda x: np.array([np.exp(x)]), 1e-15)
-    >>> bool(abs(value[0] - 1) < error < 1e-6)
-    True
-    """
-    step = float(np.clip((noise / FIFTH) ** 0.2, SHORTEST, LONGEST)) / arm
-    near, far = ((function(k * step) - function(-k * step)) / (2 * k * step) for k in (1, 2))
-    value = (4 * near - far) / 3
-    correction = float(np.sqrt(np.mean(np.square(value - near))))
-    return value, float(np.hypot(1.5 * noise / step, OF_CORRECTION * correction))
 
 
 def _slopes(trial: _Trial) -> list[Row]:
@@ -404,7 +344,7 @@ def _slopes(trial: _Trial) -> list[Row]:
             def moved(step: float, one: Atoms = one, along: Array = along) -> Array:
                 there = one.copy()
                 there.positions += step * along
-                return np.array([trial.energy(there)])
+                return np.array([trial.tested.total_energy(there)])
 
             value, error = slope(moved, trial.noise(one))
             size = np.sqrt(along.size) / 1e3
@@ -417,7 +357,7 @@ def _slopes(trial: _Trial) -> list[Row]:
             def strained(step: float, one: Atoms = one, along: Array = along) -> Array:
                 there = one.copy()
                 there.set_cell(one.cell.array @ (np.eye(3) + step * along), scale_atoms=True)
-                return np.array([trial.energy(there)])
+                return np.array([trial.tested.total_energy(there)])
 
             value, error = slope(strained, trial.noise(one), arm=ARM)
             size = 3 * abs(one.get_volume()) / GPA
@@ -430,7 +370,7 @@ def _slopes(trial: _Trial) -> list[Row]:
         explained = KNOWN_TO * float(np.sqrt(np.mean(errors**2))) + ELSEWHERE * trial.floors[name]
         fault = f"{name} {_relation(slopes, given, name)} {against}"
         differences = list(slopes - given)
-        rows.append(trial.row(f"against {against}", name, differences, explained=explained, fault=fault, by_steps=True))
+        rows.append(_row(f"against {against}", name, differences, explained=explained, fault=fault, by_steps=True))
     return rows
 
 
@@ -473,7 +413,7 @@ def _jacobian(trial: _Trial) -> list[Row]:
     explained = KNOWN_TO * float(np.sqrt(2 * np.mean(np.square(errors)))) / scale
     fault = "forces are not conservative: their Jacobian is not symmetric"
     return [
-        trial.row(
+        _row(
             "Jacobian of forces", "forces", values, explained=explained, fault=fault, unit="of its size", by_steps=True
         )
     ]

@@ -12,10 +12,10 @@ from rich.markup import escape
 from rich.table import Table
 
 from jetsym.atoms.calculated import Calculated
-from jetsym.atoms.frames import Frames, moved_frame
+from jetsym.atoms.frames import bare, moved_frame
 from jetsym.atoms.packages import quiet
 from jetsym.atoms.workflows.calculators import uncertainty
-from jetsym.atoms.workflows.check import torque
+from jetsym.atoms.workflows.slopes import torque
 from jetsym.errors import ConfigError, DataError, expect_at_least
 from jetsym.progress import progress_bar
 from jetsym.spectrum import O3
@@ -192,13 +192,14 @@ def evaluate(
         known = sorted({key for frame in frames for key in frame.info})
         raise ConfigError(f"by is {by!r}, which no structure has; they have {', '.join(known) or 'nothing'}")
     chosen = _known(calculator, frames, skip_unknown)
-    errors = []
+    errors, tested = [], None
     with progress_bar("evaluate", len(chosen), shown=progress) as advance:
         spread = set(np.linspace(0, len(chosen) - 1, min(turned, len(chosen))).astype(int).tolist())
         for place, (index, frame) in enumerate(chosen):
             errors.append(_errors(calculator, frame, index))
             if place in spread:
-                errors[-1].turned = _turned(calculator, frame, seed=index)
+                tested = tested or Calculated(calculator, [frame])
+                errors[-1].turned = _turned(tested, bare(frame), seed=index)
             advance(1)
     fitted = _take_off_baseline(errors, [frame for _, frame in chosen]) if fit_baseline else None
     names = [str(frame.info.get(by, "–")) if by else ALL for _, frame in chosen]
@@ -227,21 +228,16 @@ class Turned(NamedTuple):
     torque: float
 
 
-def _turned(calculator: Calculator, frame: Atoms, *, seed: int) -> Turned:
+def _turned(tested: Calculated, frame: Atoms, *, seed: int) -> Turned:
     """Measure A² at pairs ±R of random rotations, without bias, and −∂E/∂θ by differences."""
-    tested = Calculated(calculator, [frame])
-    (one,) = Frames.of([frame]).atoms
     rotations = O3().rotations((ROTATIONS,), np.random.default_rng(seed))
     found = []
     for g in np.concatenate([rotations, -rotations]):
-        values = tested.evaluate(moved_frame(one, g), ["energy", "forces"])
+        values = tested.evaluate(moved_frame(frame, g), ["energy", "forces"])
         found.append((float(values["energy"]), values["forces"] @ g))
     energies, forces = (np.array([pair[which] for pair in found]) for which in (0, 1))
 
-    def energy(atoms: Atoms) -> float:
-        return float(tested.evaluate(atoms, ["energy"])["energy"]) * len(atoms) / 1e3
-
-    value, _ = torque(energy, one, EPS["float32"] * float(np.abs(energies).max()) * len(one) / 1e3)
+    value, _ = torque(tested.total_energy, frame, EPS["float32"] * float(np.abs(energies).max()) * len(frame) / 1e3)
     return Turned(_unbiased(energies), _unbiased(forces), float((value**2).mean()))
 
 
@@ -257,10 +253,8 @@ def _known(calculator: Calculator, frames: Sequence[Atoms], skip: bool) -> list[
     """Return the structures whose elements the model knows, with their places."""
     if not frames:
         raise DataError("there are no structures; expected at least one")
-    model = getattr(calculator, "model", None)
-    if not callable(model) or not hasattr(
-        calculator, "run_model"
-    ):  # a calculator that says by an error what it does not know
+    model = getattr(calculator, "model", None) if hasattr(calculator, "run_model") else None
+    if not callable(model):  # a calculator that says by an error what it does not know
         return list(enumerate(frames))
     types = set(model().capabilities().atomic_types)
     known = [(index, frame) for index, frame in enumerate(frames) if types.issuperset(frame.numbers.tolist())]
@@ -285,8 +279,7 @@ def _errors(calculator: Calculator, frame: Atoms, index: int) -> _Errors:
             f"structure {index} has neither an energy nor forces to compare with; expected them as ASE reads them "
             "(energy=… and a column forces in extended XYZ)"
         )
-    structure = frame.copy()
-    structure.set_constraint()
+    structure = bare(frame)
     structure.calc = calculator
     try:
         with quiet():

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
+from jetsym.atoms.frames import moved_frame
 from jetsym.errors import DataError, require
 
 if TYPE_CHECKING:
@@ -208,13 +209,9 @@ def torque(atoms: Atoms, calculator: Calculator, *, step: float = 1e-2) -> np.nd
     """
     from scipy.spatial.transform import Rotation
 
-    moved = atoms.copy()
-    moved.calc = calculator
-
     def energy(vector: np.ndarray) -> float:
-        rotation = Rotation.from_rotvec(vector).as_matrix()
-        moved.set_cell(atoms.cell.array @ rotation.T, scale_atoms=False)
-        moved.set_positions(atoms.positions @ rotation.T, apply_constraint=False)
+        moved = moved_frame(atoms, Rotation.from_rotvec(vector).as_matrix())
+        moved.calc = calculator
         return float(moved.get_potential_energy())
 
     return np.array([-(energy(step * axis) - energy(-step * axis)) / (2 * step) for axis in np.eye(3)])

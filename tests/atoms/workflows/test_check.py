@@ -18,8 +18,9 @@ from ase.calculators.lj import LennardJones
 from ase.stress import full_3x3_to_voigt_6_stress
 
 import jetsym.atoms
-from jetsym.atoms.workflows.check import _Trial, slope
+from jetsym.atoms.workflows.check import _row
 from jetsym.atoms.workflows.check_report import Check
+from jetsym.atoms.workflows.slopes import slope
 from jetsym.errors import ConfigError, DataError
 
 IMAGES = np.array(list(product((-2, -1, 0, 1, 2), repeat=3)), dtype=float)
@@ -161,11 +162,10 @@ def test_few_rotations_leave_parity_open_and_not_a(frames):
 
 
 @pytest.mark.parametrize(("size", "ended"), [(0.9, ("", "")), (1.5, ("", "whether off")), (2.5, ("off", ""))])
-def test_what_is_hardly_more_than_steps_is_left_open(frames, size, ended):
-    trial = _Trial.__new__(_Trial)
-    row = trial.row("against −dE/dx", "forces", [np.full(3, size)], explained=1.0, fault="off", by_steps=True)
+def test_what_is_hardly_more_than_steps_is_left_open(size, ended):
+    row = _row("against −dE/dx", "forces", [np.full(3, size)], explained=1.0, fault="off", by_steps=True)
     assert (row.fault, row.doubt.partition(":")[0]) == ended
-    assert trial.row("net force", "forces", [np.full(3, size)], explained=1.0, fault="off").fault == "off" * (size > 1)
+    assert _row("net force", "forces", [np.full(3, size)], explained=1.0, fault="off").fault == "off" * (size > 1)
 
 
 def test_the_dominant_irrep_is_a_hint(frames):

@@ -1,0 +1,69 @@
+"""Slopes of energies by differences, with their errors: of a function, and the torque on a structure as a whole."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from jetsym.atoms.frames import moved_frame
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+__all__ = ["ARM", "slope", "torque"]
+
+Array = NDArray[np.float64]
+
+#: Fifth derivative of an energy along a displacement, eV/Å⁵: it settles the step of differences; bounds of it, Å.
+FIFTH, SHORTEST, LONGEST = 1e3, 2e-4, 0.01
+#: Part of the correction from second to fourth order that is taken for the error of the latter.
+OF_CORRECTION = 0.5
+#: Å for a radian.
+ARM = 3.0
+
+
+def torque(energy_of: Callable[[Atoms], float], atoms: Atoms, noise: float) -> tuple[Array, float]:
+    """Return −∂E/∂θ (3,) of a structure that is turned about x, y and z, its cell too, per atom, and its error.
+
+    Both are in meV/atom for a radian; energies and their rounding in eV.
+    """
+    from scipy.spatial.transform import Rotation
+
+    values, errors = [], []
+    for axis in np.eye(3):
+
+        def energy(angle: float, axis: Array = axis) -> Array:
+            return np.array([energy_of(moved_frame(atoms, Rotation.from_rotvec(angle * axis).as_matrix()))])
+
+        value, error = slope(energy, noise, arm=ARM)
+        values.append(-1e3 * value[0] / len(atoms))
+        errors.append(1e3 * error / len(atoms))
+    return np.array(values), float(np.sqrt(np.mean(np.square(errors))))
+
+
+def slope(function: Callable[[float], Array], noise: float, *, arm: float = 1.0) -> tuple[Array, float]:
+    """Return a slope at 0 by differences of fourth order, and its error.
+
+    Parameters
+    ----------
+    function
+        Of one variable, with values (n,).
+    noise
+        Rounding of the values; the step is that at which it weighs as much as what the order leaves out.
+    arm
+        Å that one unit of the variable moves.
+
+    Examples
+    --------
+    >>> value, error = slope(lambda x: np.array([np.exp(x)]), 1e-15)
+    >>> bool(abs(value[0] - 1) < error < 1e-6)
+    True
+    """
+    step = float(np.clip((noise / FIFTH) ** 0.2, SHORTEST, LONGEST)) / arm
+    near, far = ((function(k * step) - function(-k * step)) / (2 * k * step) for k in (1, 2))
+    value = (4 * near - far) / 3
+    correction = float(np.sqrt(np.mean(np.square(value - near))))
+    return value, float(np.hypot(1.5 * noise / step, OF_CORRECTION * correction))
