@@ -195,7 +195,7 @@ class Arrays(Naming, Domain):
     def _boosts(self, axis: NDArray[np.float64]) -> Action:
         def boost(inputs: Any, rapidity: Any) -> Any:
             factor = np.exp(_of_samples(rapidity))
-            return self._changed(inputs, lambda p: boosted(p[None], axis, _spread(factor, p.ndim), np))
+            return self._changed(inputs, lambda p: boosted(p[None], axis, _spread(factor, p.ndim), np), len(factor))
 
         def back(inputs: Any, rapidity: Any, outputs: Any) -> Any:
             return boosted_outputs(outputs, axis[None], np.exp(-_of_samples(rapidity)))
@@ -208,7 +208,7 @@ class Arrays(Naming, Domain):
         elements = elements if elements.ndim == 4 else elements[:, None]
 
         def turn(p: NDArray[np.float64]) -> NDArray[np.float64]:
-            along, times = _spread(direction[None], p.ndim, own=1)[0], _spread(factor[None], p.ndim)[0]
+            along, times = _spread(direction[None], p.ndim)[0], _spread(factor[None], p.ndim)[0]
             still = boosted(p, along, 1 / times, np)
             turned = np.einsum(
                 "nsij,s...j->ns...i", np.broadcast_to(elements, (len(elements), len(p), 3, 3)), still[..., 1:]
@@ -217,28 +217,25 @@ class Arrays(Naming, Domain):
             moved: NDArray[np.float64] = boosted(np.concatenate([energy, turned], axis=-1), along, times, np)
             return moved
 
-        return self._changed(inputs, turn)
+        return self._changed(inputs, turn, len(elements))
 
     def _outputs_at_rest(self, inputs: Any, _: Any, outputs: Any) -> Any:
         direction, factor = boost_to_rest(self._total(inputs))
         return boosted_outputs(outputs, direction, 1 / factor[None])
 
-    def _changed(self, inputs: Any, change: Callable[[NDArray[np.float64]], NDArray[np.float64]]) -> Any:
-        """Move the four-vectors of inputs in float64, and repeat all else."""
+    def _changed(self, inputs: Any, change: Callable[[NDArray[np.float64]], NDArray[np.float64]], n: int) -> Any:
+        """Move the four-vectors of inputs in float64 by n elements, and repeat all else as often."""
         self._check_four_vectors(inputs)
-        moving, counts = self.moving(inputs), list[int]()
+        moving = self.moving(inputs)
 
         def changed(components: Any) -> Any:
             moved = change(to_numpy(components).astype(np.float64))
-            counts.append(len(moved))
             return array_namespace(components).asarray(moved, dtype=components.dtype, device=device_of(components))
 
-        done = {
-            key: moving[key].changed(array, "e x y z", changed)
-            for key, array in arrays_of(inputs).items()
-            if key in moving
-        }
-        return mapped(lambda key, array: done[key] if key in done else Move.repeated(array, counts[0]), inputs)
+        def done(key: Any, array: Any) -> Any:
+            return moving[key].changed(array, "e x y z", changed) if key in moving else Move.repeated(array, n)
+
+        return mapped(done, inputs)
 
     def _total(self, inputs: Any) -> NDArray[np.float64]:
         """Return the total momenta (samples, 4) of the real points of all four-vectors that move.
@@ -418,7 +415,6 @@ def _of_samples(rapidity: Any) -> NDArray[np.float64]:
     return values if values.ndim == 2 else values[:, None]
 
 
-def _spread(values: NDArray[np.float64], ndim: int, own: int = 0) -> NDArray[np.float64]:
+def _spread(values: NDArray[np.float64], ndim: int) -> NDArray[np.float64]:
     """Return (n, samples, *own axes) with axes for the points of momenta (samples, …, 4) between them."""
-    rest = values.shape[2:] if own else ()
-    return values.reshape(*values.shape[:2], *[1] * (ndim - 2), *rest)
+    return values.reshape(*values.shape[:2], *[1] * (ndim - 2), *values.shape[2:])

@@ -12,9 +12,11 @@ from jetsym.errors import ProbeError, SpectrumError
 from jetsym.spectrum import Group
 from jetsym.spectrum.representations import Kind, Representation, representation
 
-__all__ = ["as_measured", "axes_of_object", "check_law", "representation_of", "token_mask"]
+__all__ = ["FOUR_VECTOR", "as_measured", "axes_of_object", "check_law", "representation_of", "token_mask"]
 
 INVARIANT = ("logits", "scalar")
+#: The kind of output that has a law under boosts.
+FOUR_VECTOR = "four-vector"
 
 
 def representation_of(kind: Kind, group: Group | None = None) -> Representation:
@@ -92,7 +94,7 @@ def token_mask(mask: Any, response: Any, kind: Kind | None = None) -> Any:
 
 def check_law(kinds: Mapping[str, Kind], action: Action, *, four_vectors: bool = False) -> None:
     """Refuse outputs that turn, where an action does not say how; of ``four_vectors`` it may know."""
-    known = (*INVARIANT, "four-vector") if four_vectors and action.back is not None else INVARIANT
+    known = (*INVARIANT, FOUR_VECTOR) if four_vectors and action.back is not None else INVARIANT
     turning = [name for name, kind in kinds.items() if kind not in known]
     if turning and not action.on_outputs:
         said = representation_of(kinds[turning[0]]).name

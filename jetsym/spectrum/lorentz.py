@@ -16,7 +16,6 @@ from jetsym.spectrum.responses import to_numpy
 __all__ = [
     "GENERATORS",
     "MAX_GAMMA",
-    "boost_matrices",
     "boost_to_rest",
     "boosted",
     "boosted_outputs",
@@ -54,21 +53,6 @@ GENERATORS: dict[str, NDArray[np.float64]] = {
     "K_y": _boost(2),
     "K_z": _boost(3),
 }
-
-
-def boost_matrices(rapidity: NDArray[np.float64], axis: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the boosts (…, 4, 4) by rapidities (…) along a unit axis (3,).
-
-    Examples
-    --------
-    >>> boost_matrices(np.array(np.log(2)), np.array([0.0, 0.0, 1.0]))[0]  # cosh and sinh
-    array([1.25, 0.  , 0.  , 0.75])
-    """
-    generator = np.zeros((4, 4))
-    generator[0, 1:] = generator[1:, 0] = axis
-    # K³ = K, as for every boost along one direction.
-    sinh, cosh = (np.asarray(part)[..., None, None] for part in (np.sinh(rapidity), np.cosh(rapidity)))
-    return np.eye(4) + sinh * generator + (cosh - 1) * (generator @ generator)
 
 
 def boosted(p4: Any, direction: Any, factor: Any, xp: Any) -> Any:

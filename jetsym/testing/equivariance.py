@@ -235,7 +235,7 @@ def _size(item: Equivariance) -> str:
 
 def _where(item: Equivariance) -> str:
     """Say in which irrep most of an error sits, if its parts are known."""
-    name = max(item.error_spectrum, key=lambda irrep: item.error_spectrum[irrep], default=None)
+    name = item.largest_irrep
     if name is None or not abs(item.relative) > 0:
         return ""
     square = item.relative**2

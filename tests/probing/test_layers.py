@@ -135,3 +135,20 @@ def test_a_model_that_knows_its_layers():
     assert found["rows"].shape == (2, 5, 4)
     assert str(found).startswith("Layers and outputs of cloud")
     assert jetsym.probe(Cloud(), cloud(4, 5), l_max=1, progress=False).layers == ("rows", "output")
+
+
+def test_a_model_that_knows_its_layers_and_mixes_its_inputs():
+    class Mixed(nn.Module):
+        name = "mixed"
+
+        def forward(self, x):
+            return x.square().sum((1, 2), keepdim=True)[..., 0] + (len(x) > 1) * x.sum()
+
+        def probe_layers(self, layers):
+            return {}
+
+        def probe_features(self, recorded):
+            return {}
+
+    with pytest.raises(ProbeError, match="'output' cannot be measured"):
+        jetsym.probe(Mixed(), cloud(4, 5), l_max=1, progress=False)

@@ -429,9 +429,8 @@ def _hints(report: SymmetryReport, rows: Sequence[Row]) -> list[str]:
     hints = []
     wrong = {row.output for row in rows if row.test == "A under O(3)" and row.fault}
     for name, item in report.equivariance.items():
-        if name not in wrong or not item.error_spectrum:
+        if name not in wrong or (irrep := item.largest_irrep) is None:
             continue
-        irrep = max(item.error_spectrum, key=lambda one: item.error_spectrum[one])
         total = sum(item.error_spectrum.values()) + item.error_tail
         share = 100 * item.error_spectrum[irrep] / total if total else np.nan
         word = HINTS.get(irrep)

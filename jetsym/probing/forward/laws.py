@@ -44,7 +44,7 @@ class Law:
 
     Examples
     --------
-    >>> law = Law.fitting(parse_irreps("4x0e+2x1o"), (7, 10))
+    >>> law = Law.fitting("4x0e+2x1o", (7, 10))
     >>> law.kind, law.arranged(np.zeros((7, 10))).shape
     ('2x0e+1x1o', (7, 2, 5))
     """
@@ -53,8 +53,10 @@ class Law:
     layout: str = FLAT
 
     @classmethod
-    def fitting(cls, irreps: Sequence[tuple[int, Irrep]], shape: Sequence[int]) -> Self | None:
-        """Return the law of features of a shape (inputs, …), or None where these irreps do not fit it in one way."""
+    def fitting(cls, text: str, shape: Sequence[int]) -> Self | None:
+        """Return the law of features of a shape (inputs, …), or None where a text is no irreps that fit in one way."""
+        if (irreps := parse_irreps(text)) is None:
+            return None
         numbers, d = {n for n, _ in irreps}, sum(irrep.dimension for _, irrep in irreps)
         fits = [FLAT] if len(shape) > 1 and shape[-1] == sum(n * irrep.dimension for n, irrep in irreps) else []
         if len(numbers) == 1 and len(shape) > 2 and not fits:
@@ -147,7 +149,6 @@ def _said(session: Session, layers: Mapping[str, NDArray[Any]]) -> dict[str, Law
     """Return the laws that the caller says."""
     found: dict[str, Law] = {}
     for pattern, kind in session.said.items():
-        irreps = parse_irreps(kind)
         meant = [name for name in match_layers(pattern, list(layers)) if name not in found]
         if not meant:
             raise ProbeError(
@@ -155,7 +156,7 @@ def _said(session: Session, layers: Mapping[str, NDArray[Any]]) -> dict[str, Law
             )
         for name in meant:
             shape = layers[name].shape[1:]
-            law = None if irreps is None else Law.fitting(irreps, shape)
+            law = Law.fitting(kind, shape)
             if law is None:
                 raise ProbeError(
                     f"layers says {name!r} is {kind!r}, but it is of shape {shape[1:]}; expected irreps such as "
@@ -173,9 +174,7 @@ def _read(session: Session, name: str, array: NDArray[Any]) -> Law | None:
         return None
     key = called.removeprefix(own).lstrip(".")
     for text in reversed(_declared(modules[own], key)):
-        irreps = parse_irreps(text)
-        law = None if irreps is None else Law.fitting(irreps, array.shape[1:])
-        if law is not None:
+        if (law := Law.fitting(text, array.shape[1:])) is not None:
             return law
     return None
 

@@ -29,21 +29,18 @@ from jetsym.probing.forward.outputs import Outputs, declared_outputs
 from jetsym.probing.forward.precision import full_precision
 from jetsym.probing.forward.running import Running
 from jetsym.probing.forward.tokens import Named
-from jetsym.probing.kinds import as_measured, token_mask
+from jetsym.probing.kinds import FOUR_VECTOR, as_measured, token_mask
 from jetsym.probing.options import AUTO
 from jetsym.spectrum.representations import Kind
 from jetsym.symmetry import Symmetry
 
-__all__ = ["FOUR_VECTOR", "OWN_ACTION", "Responses", "Session", "without_inputs"]
+__all__ = ["OWN_ACTION", "Responses", "Session", "without_inputs"]
 
 OWN_ACTION = "The inputs were moved by the caller's own action."
 HELD_NOTE = "it must not be computed from what moves (then compute it inside call=…, from what moved)."
 COMPILED_NOTE = "The model is compiled; it was evaluated without compilation, so that every layer is seen."
 #: Evaluations per forward pass where the caller leaves it open, on a CPU and on an accelerator.
 BATCH_SIZE_CPU, BATCH_SIZE_ACCELERATOR = 512, 8192
-
-#: The kind of output that has a law under boosts.
-FOUR_VECTOR = "four-vector"
 
 #: Name of a layer or output -> array (evaluations, features…).
 Responses = dict[str, Any]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -57,12 +58,12 @@ def settle(
     """
     domain = session.domain
     if isinstance(session.model, Layered):
-        session.responses(domain.select(inputs, slice(0, 1)))
+        one = domain.select(inputs, slice(0, 1))
+        alone = session.responses(one)
         if elements is not None and domain.most_calls(inputs) is None:  # dear calls are made one by one
-            session.left_out.update(_mixed(session, domain.select(inputs, slice(0, 1)), elements[:2]))
+            session.left_out.update(_mixed(session, one, elements[:2]))
             session.left_out.update(_out_of_order(session, inputs, elements, set(), features=features))
-            for name in session.left_out:
-                session.outputs.pop(name, None)
+        _leave_out(session, alone, 1)
         return
     move = session.action or domain.move
     own = {} if session.action is None or elements is None else {"turn": elements[-1]}  # of the caller's own group
@@ -83,13 +84,18 @@ def settle(
     session.left_out.update(left_out)
     if not all(map(session.is_left_out, arrays)):
         session.left_out.update(_out_of_order(session, inputs, elements, doubtful, features=features))
+    _leave_out(session, arrays, passes.alone.size)
+
+
+def _leave_out(session: Session, arrays: Mapping[str, Any], size: int) -> None:
+    """Forget what is left out of some responses to so many inputs; refuse if nothing remains."""
     for name in session.left_out:
         session.layouts.pop(name, None)
         session.outputs.pop(name, None)
-    if all(map(session.is_left_out, arrays)):
+    if session.left_out and all(map(session.is_left_out, arrays)):
         name, reason = next(iter(session.left_out.items()))
         if reason == WITHOUT_INPUTS:
-            raise ProbeError(without_inputs(name, arrays[name], passes.alone.size))
+            raise ProbeError(without_inputs(name, arrays[name], size))
         raise ProbeError(f"{name!r} cannot be measured: {reason}")
 
 

@@ -53,11 +53,16 @@ def combine(
     rows, noise = (np.concatenate([getattr(part, name) for part in chosen]) for name in ("rows", "noise"))
     counts = np.concatenate([_counts(part) for part in parts])
 
-    kept = np.ones(len(found.squared), dtype=bool)
+    everyone = kept = np.ones(len(found.squared), dtype=bool)
 
-    def share(of: Callable[[Errors], Array], over: Callable[[Errors], Array] = lambda one: one.norm) -> Any:
-        influence = None if sway is None else (of(sway)[kept], over(sway)[kept])
-        return jackknife_ratio(of(found)[kept], over(found)[kept], influence=influence)
+    def share(
+        of: Callable[[Errors], Array],
+        over: Callable[[Errors], Array] = lambda one: one.norm,
+        *,
+        some: NDArray[np.bool_] = everyone,
+    ) -> Any:
+        influence = None if sway is None else (of(sway)[some], over(sway)[some])
+        return jackknife_ratio(of(found)[some], over(found)[some], influence=influence)
 
     absolute, absolute_stderr = rooted(*share(lambda one: one.squared, lambda one: np.ones_like(one.norm)))
     rounding = float(np.sqrt(noise_floor * found.norm.mean()))
@@ -75,11 +80,12 @@ def combine(
         if alike.any():
             kept = alike
             scale = float(found.norm[kept].mean() / (found.squared[kept].mean() + spread))
-    leaked, leaked_stderr = share(lambda one: one.leakage)
-    misaligned, misaligned_stderr = share(lambda one: one.squared - one.leakage)
+    leaked, leaked_stderr = share(lambda one: one.leakage, some=kept)
+    misaligned, misaligned_stderr = share(lambda one: one.squared - one.leakage, some=kept)
     irreps = next((part.spectrum.irreps for part in parts if part.spectrum is not None), ())  # boosts have none
     names = [str(irrep) for irrep in irreps[1:]]
-    error, error_stderr = share(lambda one: one.power[..., : len(names)])
+    error, error_stderr = share(lambda one: one.power[..., : len(names)], some=kept)
+    tail, _ = share(lambda one: one.squared - one.power[..., : len(names)].sum(axis=-1), some=kept)
     unexplained, unexplained_stderr = _unexplained(by_rule, held, kept)
     return Equivariance(
         kind=representation(kind).name,
@@ -96,7 +102,7 @@ def combine(
         misalignment_stderr=scale * float(misaligned_stderr),
         error_spectrum=dict(zip(names, (scale * error).tolist(), strict=True)),
         error_spectrum_stderr=dict(zip(names, (scale * error_stderr).tolist(), strict=True)),
-        error_tail=scale * float(share(lambda one: one.squared - one.power[..., : len(names)].sum(axis=-1))[0]),
+        error_tail=scale * float(tail),
         error_exact_to=None if unbiased else exact_to,
         unexplained=scale * unexplained,
         unexplained_stderr=scale * unexplained_stderr,
@@ -220,7 +226,13 @@ def _over_spread(
         return value, float("nan")
     left_out = (a2.sum() - a2) / (samples - 1) / others
     left_out = np.sign(left_out) * np.sqrt(np.abs(left_out))
-    return value, float(np.sqrt((samples - 1) / samples * ((left_out - left_out.mean()) ** 2).sum()))
+    return value, _scatter(left_out)
+
+
+def _scatter(left_out: Array) -> float:
+    """Return the standard error of what is found with one input left out at a time, by the jackknife."""
+    n = len(left_out)
+    return float(np.sqrt((n - 1) / n * ((left_out - left_out.mean()) ** 2).sum()))
 
 
 def _over_spread_by_label(
@@ -232,10 +244,11 @@ def _over_spread_by_label(
     where no label belongs to two of them, or no spread can be told.
     """
     owner = np.repeat(np.arange(len(a2)), counts)
+    shared = [label for label in np.unique(labels) if len(np.unique(owner[labels == label])) > 1]
 
     def ratio(others: NDArray[np.bool_]) -> tuple[float, float, NDArray[np.bool_]]:
         alike, spread = np.zeros(len(a2), dtype=bool), 0.0
-        for label in np.unique(labels[others[owner]]):
+        for label in shared:
             some = others[owner] & (labels == label)
             if len(np.unique(owner[some])) > 1:
                 alike[owner[some]] = True
@@ -243,15 +256,14 @@ def _over_spread_by_label(
         spread /= max(1, alike.sum())
         if not (alike.any() and spread > 2 * max(noise, 0.0)):
             return float("nan"), float("nan"), np.zeros(len(a2), dtype=bool)
-        mean = float(a2[alike].mean()) / (spread - noise)
-        return float(np.sign(mean) * np.sqrt(abs(mean))), spread - noise, alike
+        value, _ = rooted(a2[alike].mean() / (spread - noise), np.array(0.0))
+        return value, spread - noise, alike
 
     value, spread, alike = ratio(np.ones(len(a2), dtype=bool))
     if not alike.any():
         return value, value, spread, alike
     left_out = np.array([ratio(np.arange(len(a2)) != place)[0] for place in np.flatnonzero(alike)])
-    stderr = np.sqrt((len(left_out) - 1) / len(left_out) * ((left_out - left_out.mean()) ** 2).sum())
-    return value, float(stderr), spread, alike
+    return value, _scatter(left_out), spread, alike
 
 
 def rooted(value: NDArray[np.float64], stderr: NDArray[np.float64]) -> tuple[float, float]:

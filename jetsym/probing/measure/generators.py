@@ -28,8 +28,9 @@ from jetsym.probing.forward.calling import in_numbers
 from jetsym.probing.forward.closed import has_closed
 from jetsym.probing.forward.memory import is_out_of_memory
 from jetsym.probing.forward.precision import full_precision
-from jetsym.probing.forward.session import FOUR_VECTOR, Responses, Session
+from jetsym.probing.forward.session import Responses, Session
 from jetsym.probing.forward.settle import settle
+from jetsym.probing.kinds import FOUR_VECTOR
 from jetsym.probing.reports.generators import LocalReport
 from jetsym.spectrum import O3, SO3
 from jetsym.spectrum.lorentz import GENERATORS

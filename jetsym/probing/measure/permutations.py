@@ -16,6 +16,7 @@ from jetsym.probing.forward.session import Responses, Session
 from jetsym.probing.forward.settle import settle
 from jetsym.probing.kinds import representation_of
 from jetsym.probing.measure.combination import rooted
+from jetsym.probing.measure.reproducibility import as_numbers
 from jetsym.probing.measure.rounding import Rounding, along_turns, measure_rounding
 from jetsym.probing.reports.equivariance import Equivariance
 from jetsym.probing.reports.spectrum import SymmetryReport
@@ -69,9 +70,9 @@ def measure_permutations(session: Session, inputs: Any, *, n: int = DRAWN) -> Sy
         raise ProbeError(
             "action=… moves inputs by rotations; for permutations the inputs must be arrays, jets or atoms"
         )
-    domain = session.domain
 
     def move(some: Any, elements: NDArray[Any]) -> Any:
+        domain = session.domain  # as it is settled when inputs are there
         if elements.dtype.kind == "f":  # rotations, along which rounding is measured
             return domain.move(some, elements)
         copies = domain.move(some, np.tile(np.eye(3), (len(elements), 1, 1)))
@@ -143,20 +144,12 @@ def _drawn(session: Session, inputs: Any, n: int, part: slice) -> NDArray[np.int
 def _apart(session: Session, inputs: Any, responses: Responses, places: NDArray[np.int64]) -> dict[str, Apart]:
     """Return A² and N of responses (permutations, samples, …), the first of which is to the identity."""
     result = {}
-    for name, response in responses.items():
-        values = to_numpy(response)
-        real = session.real(name, response, inputs)
+    for name, values in as_numbers(session, inputs, responses).items():
         layout = session.layouts.get(name, Layout())
-        if layout.axes or real is not None:
+        if layout.axes or session.real(name, responses[name], inputs) is not None:
             slots = layout.slots(places.shape[-1]) if layout.axes else np.arange(places.shape[-1])[:, None].repeat(2, 1)
             values = _back(values, slots, places, ordered="triangle" not in layout.form)
-        if real is not None:
-            kept = to_numpy(real)
-            values = np.where(kept.reshape(1, *kept.shape, *[1] * (values.ndim - 3)), values, 0)
-        flat = values.reshape(*values.shape[:2], -1)
-        wide = flat.astype(np.complex128 if np.iscomplexobj(flat) else np.float64)
-        if not np.isfinite(wide).all():
-            raise ProbeError(f"{name!r} cannot be measured: its values are not finite")
+        wide = values.reshape(*values.shape[:2], -1)
         drawn = wide[1:] - wide[0]  # so that nothing cancels where the law holds
         squared = (np.abs(drawn - drawn.mean(axis=0)) ** 2).sum(axis=(0, 2)) / (len(drawn) - 1)
         result[name] = Apart(squared, (np.abs(wide) ** 2).sum(axis=2).mean(axis=0))

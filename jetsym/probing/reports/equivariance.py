@@ -93,6 +93,11 @@ class Equivariance:
     rounding: float = float("nan")
 
     @property
+    def largest_irrep(self) -> str | None:
+        """The irrep that holds most of A²; None where its parts are not known."""
+        return max(self.error_spectrum, key=lambda irrep: self.error_spectrum[irrep], default=None)
+
+    @property
     def is_within_rounding(self) -> bool:
         """Whether rounding explains relative A and its standard error, as far as the noise floor is known."""
         if self.is_without_size:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,7 +31,7 @@ FOLDER = "spectra"
 NAME, PATTERN = "step-{:08d}.json", "step-[0-9]*.json"
 
 
-class Series:
+class Series(ABC):
     """Reports of the same layers, irreps and outputs, one for each of some numbers: what they are drawn and read by."""
 
     reports: tuple[SymmetryReport, ...]
@@ -38,14 +39,14 @@ class Series:
     TITLE: ClassVar[str] = "Over training"
 
     @property
+    @abstractmethod
     def steps(self) -> NDArray[Any]:
         """(reports,) the numbers that they belong to."""
-        raise NotImplementedError
 
     @property
+    @abstractmethod
     def unit(self) -> str:
         """What these numbers are."""
-        raise NotImplementedError
 
     def _check_alike(self) -> None:
         """Refuse reports that do not go together."""

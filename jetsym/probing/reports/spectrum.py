@@ -215,7 +215,7 @@ def _unit(name: str, report: SymmetryReport) -> str:
 
 def _largest(item: Equivariance) -> str:
     """Write the irrep that holds most of an output's error, with its share of the output's power."""
-    name = max(item.error_spectrum, key=lambda irrep: item.error_spectrum[irrep], default=None)
+    name = item.largest_irrep
     if name is None or item.is_within_rounding:
         return "—"
     return f"{name} {percent(item.error_spectrum[name], item.error_spectrum_stderr[name], item.noise_floor**2)}"

@@ -146,10 +146,11 @@ def test_a_law_that_the_rule_does_not_resolve_is_said():
 
 
 def test_two_layouts_that_fit_are_none():
-    irreps = parse_irreps("4x0e+4x1o")
+    irreps = "4x0e+4x1o"
     assert Law.fitting(irreps, (7, 4, 4)) is None
-    assert Law.fitting(irreps, (7, 16)) == Law(irreps, FLAT)
+    assert Law.fitting(irreps, (7, 16)) == Law(parse_irreps(irreps), FLAT)
     assert Law.fitting(irreps, (7, 3, 4)) is None
+    assert Law.fitting("no irreps", (7, 16)) is None
 
 
 def test_reports_are_saved_and_read(tmp_path):
