@@ -323,3 +323,22 @@ def test_a_comparison_from_the_shell(tmp_path, capsys):
     assert main(["compare", *paths, "--out", "both.png"]) == 1
     assert main(["compare", "--out", "both.json"]) == 2
     assert len(capsys.readouterr().err.splitlines()) == 2
+
+
+@pytest.mark.parametrize(
+    ("words", "option"),
+    [
+        (["probe", "--calculator", "ase.calculators.emt:EMT", "--inputs", "none.xyz"], "calculator: os:getcwd\n"),
+        (["atoms", "check", "--calculator", "ase.calculators.emt:EMT", "none.xyz"], "calculator: os:getcwd\n"),
+        (["probe", "--weaver", "net"], "weaver: other\n"),
+        (["predict", "--weaver", "net", "none.root", "--out", "p.root"], "weaver: other\n"),
+    ],
+)
+def test_whose_code_runs_is_said_on_the_command_line(
+    words: list[str], option: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Not in a file of options, even where the command line names other code."""
+    (tmp_path / "options.yaml").write_text(option)
+    assert main([*words, "--config", str(tmp_path / "options.yaml")]) == 1
+    name = option.partition(":")[0]
+    assert f"{name} is {option.split()[1]!r} in a file of options" in capsys.readouterr().err

@@ -66,7 +66,6 @@ def probe(
         Open a model of atoms that would be refused, see :func:`jetsym.atoms.load`: whoever made it can run anything.
         Files of taggers hold nothing that could run, or are not opened at all.
     """
-    from jetsym.probing.diagnosis.page import report_page
     from jetsym.probing.probe import probe as measure
 
     check_results(out, model, inputs, beside=(".html", ".png"))
@@ -84,10 +83,7 @@ def probe(
         from jetsym.atoms import load
 
         subject = load(model, trust=True)
-    report = measure(subject, _jets(model, inputs, how, options), **options)
-    save(report, out, lambda figure: report_page(report, figure))
-    print(report)
-    return report
+    return keep(measure(subject, _jets(model, inputs, how, options), **options), out)
 
 
 def probe_calculator(
@@ -109,13 +105,18 @@ def probe_calculator(
         A JSON file to write the report to; a figure (.png) and a page (.html) of the same name go beside it.
     """
     from jetsym.atoms.workflows.calculators import calculator_of
-    from jetsym.probing.diagnosis.page import report_page
     from jetsym.probing.probe import probe as measure
 
     check_results(out, inputs, beside=(".html", ".png"))
     if inputs is None:
         raise ConfigError("--inputs names no files; expected those of structures, such as frames.xyz")
-    report = measure(calculator_of(calculator), inputs, **options)
+    return keep(measure(calculator_of(calculator), inputs, **options), out)
+
+
+def keep(report: Report, out: str | None) -> Report:
+    """Save the report of a probe with its figure and its page, and print it."""
+    from jetsym.probing.diagnosis.page import report_page
+
     save(report, out, lambda figure: report_page(report, figure))
     print(report)
     return report

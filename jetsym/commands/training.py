@@ -210,7 +210,7 @@ def evaluate(
     if out is not None and evaluation is not None:
         evaluation = replace(evaluation, stability=decisions)
         evaluation.save(out)
-        draw(evaluation, Path(out))
+        _draw(evaluation, Path(out))
     elif out is not None and decisions is not None:
         decisions.save(out)
     if evaluation is not None:
@@ -274,14 +274,18 @@ def evaluate_scores(
         multi_class=multi_class,
         weights=weights,
     )
-    evaluation = replace(evaluation, meta={**evaluation.meta, "data": data})
+    keep(replace(evaluation, meta={**evaluation.meta, "data": data}), out)
+
+
+def keep(evaluation: Evaluation, out: str | None) -> None:
+    """Save an evaluation with its figures, and print it."""
     if out is not None:
         evaluation.save(out)
-        draw(evaluation, Path(out))
+        _draw(evaluation, Path(out))
     Console().print(evaluation.table())
 
 
-def draw(evaluation: Evaluation, out: Path) -> None:
+def _draw(evaluation: Evaluation, out: Path) -> None:
     """Draw the figures of an evaluation beside its numbers."""
     import matplotlib.pyplot as plt
 

@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from jetsym.commands import check_results, save
+from jetsym.commands import check_results
 from jetsym.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -48,14 +48,11 @@ def probe(
     out
         A JSON file to write the report to; a figure (.png) and a page (.html) of the same name go beside it.
     """
-    from jetsym.probing.diagnosis.page import report_page
+    from jetsym.commands.symmetry import keep
     from jetsym.probing.probe import probe as measure
 
     check_results(out, inputs, beside=(".html", ".png"))
-    report = measure(_network(weaver, fixed, network_options, vectors), inputs, **options)
-    save(report, out, lambda figure: report_page(report, figure))
-    print(report)
-    return report
+    return keep(measure(_network(weaver, fixed, network_options, vectors), inputs, **options), out)
 
 
 def predict(
@@ -167,9 +164,7 @@ def evaluate(
     out
         A JSON file to write the numbers to; figures (_roc.png, _confusion.png, _reliability.png) go beside it.
     """
-    from rich.console import Console
-
-    from jetsym.commands.training import FIGURES, draw, placed
+    from jetsym.commands.training import FIGURES, keep, placed
     from jetsym.jets.evaluation.evaluate import evaluate as measure
     from jetsym.jets.io.oddities import Oddities
 
@@ -179,11 +174,7 @@ def evaluate(
     odd.say()
     how: dict[str, Any] = {"working_points": working_points, "pt_edges": pt_edges, "multi_class": multi_class}
     found = measure(net, jets, rotated=rotated, batch_size=batch_size, background=background, **how)
-    found = replace(found, meta={**found.meta, "model": weaver, "data": data})
-    if out is not None:
-        found.save(out)
-        draw(found, Path(out))
-    Console().print(found.table())
+    keep(replace(found, meta={**found.meta, "model": weaver, "data": data}), out)
 
 
 def _network(

@@ -22,7 +22,6 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
-import yaml
 from torch import Tensor, nn
 
 from jetsym.errors import CheckpointError, ConfigError, DataError, require
@@ -30,6 +29,7 @@ from jetsym.jets.batch import JetBatch
 from jetsym.jets.inputs import InputForm
 from jetsym.jets.io.mapping.expressions import Expression
 from jetsym.jets.io.mapping.functions import Quantity
+from jetsym.jets.io.mapping.parse import parsed
 from jetsym.jets.io.mapping.several_jets import open_mapped
 from jetsym.jets.io.mapping.traced import Traced
 from jetsym.jets.io.mapping.tree_mapping import MappedInput, Momentum, TreeMapping
@@ -95,12 +95,10 @@ def weaver(
     ``jetsym.probe(net, "jets.root")``.
     """
     path = Path(data).expanduser()
-    try:
-        found = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
-        raise ConfigError(f"{path} cannot be read as YAML ({error}); expected a data configuration") from error
+    found = parsed(path)
     if not is_weaver(found):
         raise ConfigError(f"{path} is no data configuration of weaver-core; expected the keys inputs and labels")
+    found = measured_by_weaver(path, found)
     mapping = weaver_mapping(path, found, vectors=vectors)
     if mapping.particles is None:
         raise ConfigError(
@@ -113,7 +111,7 @@ def weaver(
             f"{path} standardises {first!r} automatically, with numbers that weaver-core has measured for the "
             "training; lay its *.auto.yaml beside the file"
         )
-    made = _made(Path(network).expanduser(), measured_by_weaver(path, found), options or {})
+    made = _made(Path(network).expanduser(), found, options or {})
     _fill(made, weights)
     return WeaverNetwork(made, mapping, fixed=fixed, vectors=vectors or VECTORS).eval()
 
@@ -210,14 +208,12 @@ class WeaverNetwork(nn.Module):
         labels = data.labels
         if labels is not None and not is_there([*labels.one_hot, *([] if labels.value is None else [labels.value])]):
             labels = None
-        axis = None if data.jet is None else [*data.jet.parts.values()]
-        with open_mapped(first, data) as table:
-            has_axis = axis is not None and all(table.column(one) for one in data.branches(axis))
+        jet = data.jet if data.jet is not None and is_there([*data.jet.parts.values()]) else None
         return replace(
             data.for_test(),
             of_weaver=False,
             particles=self._momenta(),
-            jet=data.jet if has_axis else None,
+            jet=jet,
             inputs=inputs,
             labels=labels,
             unmeasured=None if labels is None else data.unmeasured,
@@ -297,12 +293,13 @@ class WeaverNetwork(nn.Module):
             elif name.startswith(OF_LISTS):
                 there = ~values[:, 0].isnan()
                 counts = there.sum(dim=1).cpu().numpy()
-                pairs = zip(form.names, values.unbind(1), strict=True)
-                found |= {one: _quantity(column[there], counts) for one, column in pairs}
+                columns = values.movedim(1, -1)[there].unbind(-1)
+                found |= {one: _quantity(column, counts) for one, column in zip(form.names, columns, strict=True)}
         return found
 
     def _placed(self, form: InputForm, found: Sequence[Quantity], jets: JetBatch, dtype: torch.dtype) -> Tensor:
         columns = []
+        places: dict[int, tuple[Tensor, Tensor, Tensor]] = {}  # of all quantities that share their counts
         for place, quantity in enumerate(found):
             values = quantity.values
             tensor = (
@@ -320,11 +317,12 @@ class WeaverNetwork(nn.Module):
                     raise DataError(f"{form.names[place]!r} has several values per jet, and its input no length")
                 columns.append(tensor)
                 continue
-            counts = torch.ones(len(jets), dtype=torch.long, device=jets.device)
-            if quantity.counts is not None:
-                counts = torch.as_tensor(quantity.counts, device=jets.device)
-            fill = None if form.fill is None else form.fill[place]
-            columns.append(_padded(tensor, counts, *self._places(form.length, counts, jets), fill))
+            if (shared := id(quantity.counts)) not in places:
+                counts = torch.ones(len(jets), dtype=torch.long, device=jets.device)
+                if quantity.counts is not None:
+                    counts = torch.as_tensor(quantity.counts, device=jets.device)
+                places[shared] = counts, *self._places(form.length, counts, jets)
+            columns.append(_padded(tensor, *places[shared], None if form.fill is None else form.fill[place]))
         if form.length is None and len(columns) == 1:
             return columns[0]
         return torch.stack(columns, dim=1)

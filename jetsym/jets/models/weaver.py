@@ -148,7 +148,8 @@ class WeaverTagger(Tagger):
     def _said(cls, path: str | Path, options: Mapping[str, Any], classes: Sequence[str] | None) -> dict[str, Any]:
         """Return the options that are the network's own, when all that the tensors do not tell is said."""
         needed, said = ("classes", *cls.weaver_unsaid), {**options, **({} if classes is None else {"classes": classes})}
-        if missing := [name for name in needed if name not in said] if not is_published(path) else []:
+        missing = [name for name in needed if name not in said]
+        if missing and not is_published(path):
             words = {name: "…" if only is None else repr(only) for name, only in cls.weaver_unsaid.items()}
             rest = "".join(f", {name}={word}" for name, word in words.items())
             raise CheckpointError(

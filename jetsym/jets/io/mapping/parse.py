@@ -27,7 +27,7 @@ from jetsym.jets.io.mapping.tree_mapping import (
     TreeMapping,
     Unmeasured,
 )
-from jetsym.jets.io.mapping.weaver import is_number, is_weaver, shown, weaver_mapping
+from jetsym.jets.io.mapping.weaver import is_number, is_weaver, measured_by_weaver, shown, weaver_mapping
 from jetsym.jets.io.remote import File
 from jetsym.jets.schema import SCALARS
 
@@ -76,19 +76,30 @@ def load_mapping(
     file = Path(path).expanduser()
     if not file.exists() and file.name in PUBLIC and file == Path(file.name):
         file = _PUBLIC / f"{file.name}.yaml"
+    found = parsed(file)
+    if is_weaver(found):
+        return weaver_mapping(file, measured_by_weaver(file, found), vectors=vectors)
+    if vectors is not None:
+        raise ConfigError(f"vectors={vectors!r} names an input of a configuration of weaver-core, which {file} is not")
+    return _mapping(file, _Section(str(file), found, separator=": "))
+
+
+def parsed(file: Path) -> Any:
+    """Return what the YAML of a mapping says.
+
+    Raises
+    ------
+    ConfigError
+        It cannot be read, or is no YAML.
+    """
     try:
-        found = yaml.load(file.read_text(encoding="utf-8"), Loader=_Loader)
+        return yaml.load(file.read_text(encoding="utf-8"), Loader=_Loader)
     except OSError as error:
         raise ConfigError(
             f"the mapping {file} cannot be read ({error.strerror}); expected a YAML file, or one of {', '.join(PUBLIC)}"
         ) from error
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         raise ConfigError(f"the mapping {file} is no YAML ({' '.join(str(error).split())})") from error
-    if is_weaver(found):
-        return weaver_mapping(file, found, vectors=vectors)
-    if vectors is not None:
-        raise ConfigError(f"vectors={vectors!r} names an input of a configuration of weaver-core, which {file} is not")
-    return _mapping(file, _Section(str(file), found, separator=": "))
 
 
 def tagger_mapping(

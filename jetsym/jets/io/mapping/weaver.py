@@ -68,10 +68,9 @@ def weaver_mapping(path: Path, found: dict[str, Any], *, vectors: str | None = N
     Parameters
     ----------
     path
-        Its file. Where standardisation or weights would have to be measured, and weaver-core has done so already and
-        left its ``*.auto.yaml`` beside it, that is read instead, as weaver-core does.
+        Its file.
     found
-        What it says.
+        What it says, or what :func:`measured_by_weaver` makes of that.
     vectors
         The input that holds px, py, pz and energy; None for ``pf_vectors``, if there is one.
 
@@ -80,13 +79,14 @@ def weaver_mapping(path: Path, found: dict[str, Any], *, vectors: str | None = N
     ConfigError
         If it says something that has no meaning, or no counterpart here; the message names the key.
     """
-    found = measured_by_weaver(path, found)
-    options = _Options(path, found, vectors)
-    return options.mapping()
+    return _Options(path, found, vectors).mapping()
 
 
 def measured_by_weaver(path: Path, found: dict[str, Any]) -> dict[str, Any]:
-    """Return the configuration with what weaver-core has measured for it, where it has left that beside the file."""
+    """Return the configuration with what weaver-core has measured for it, where it has left that beside the file.
+
+    That is its ``*.auto.yaml``, which weaver-core reads instead as well.
+    """
     if not path.is_file() or ".auto.yaml" in path.name:
         return found
     digest = hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
