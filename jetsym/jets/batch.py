@@ -337,8 +337,8 @@ def first_difference(found: Sequence[str], expected: Sequence[str]) -> str:
 def _joined(columns: Sequence[Tensor], name: str) -> Tensor:
     if len({column.dtype for column in columns}) > 1:
         dtype = common_dtype([column.detach().cpu().numpy() for column in columns], name)
-        columns = [column.to(torch.from_numpy(np.empty(0, dtype)).dtype) for column in columns]
-    return torch.cat([*columns])
+        columns = [column.to(getattr(torch, dtype.name)) for column in columns]
+    return torch.cat(list(columns))
 
 
 def labels_of(jets: JetBatch) -> Tensor:

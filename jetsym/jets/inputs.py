@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import zip_longest
 from typing import Any
 
 from jetsym.errors import DataError
@@ -56,6 +55,12 @@ class InputForm:
         return cls(tuple(said["names"]), said["length"], fill, scaling, tuple(said.get("fixed", ())))
 
     @property
+    def standardisation(self) -> dict[str, list[float]]:
+        """Centre and scale of those variables that were standardised."""
+        pairs = zip(self.names, self.scaling, strict=False)  # there is no scaling where nothing was
+        return {name: [*own[:2]] for name, own in pairs if own is not None}
+
+    @property
     def shape(self) -> tuple[int, ...]:
         """Shape of one jet's."""
         return (len(self.names),) if self.length is None else (len(self.names), self.length)
@@ -93,9 +98,10 @@ def expect_standardised(
     jetsym.errors.DataError: pf.px of the jets was standardised with centre and scale 1.0, 0.5, and in the training...
     """
     for name, form in forms.items():
-        numbers = (known or {}).get(name, {})
-        for variable, own in zip_longest(form.names, form.scaling):
-            if variable in numbers and (own is None or [*own[:2]] != [*numbers[variable]]):
+        numbers, standardised = (known or {}).get(name, {}), form.standardisation
+        for variable in form.names:
+            own = standardised.get(variable)
+            if variable in numbers and own != [*numbers[variable]]:
                 said = "not standardised" if own is None else f"standardised with centre and scale {own[0]}, {own[1]}"
                 centre, scale = numbers[variable]
                 raise DataError(

@@ -342,7 +342,7 @@ def contents_of(jets: JetBatch) -> str:
     digest = hashlib.sha256()
     fixed = (jets.jet_p4, jets.p4, jets.scalars, jets.mask, jets.label, jets.columns.get(WEIGHT))
     for name, form in jets.input_forms.items():  # where there are none, the digest is that of older runs
-        digest.update(repr((name, form)).encode())
+        digest.update(repr((name, form.names)).encode())
     for tensor in (*fixed, *jets.inputs.values()):
         if tensor is not None:
             digest.update(tensor.cpu().contiguous().numpy().tobytes())

@@ -76,11 +76,9 @@ def _of_caches(config: TrainConfig, earlier: Measured | None) -> Measured | None
     """Return what the inputs of caches, which need no mapping, were standardised with; None where there are none."""
     found: Measured = {}
     for folder in _caches(jet_files(config.data)):
-        forms = {name: InputForm.read(said) for name, said in load_manifest(folder).get("inputs", {}).items()}
+        forms = _forms(folder)
         expect_standardised(forms, earlier or found, which=f"the jets of {folder}")
-        for name, form in forms.items():
-            scaled = {variable: [*own[:2]] for variable, own in zip(form.names, form.scaling, strict=False) if own}
-            found |= {name: scaled} if scaled else {}
+        found |= {name: form.standardisation for name, form in forms.items() if form.standardisation}
         if found:
             _expect_no_fold(folder, config)
     return found or None
@@ -119,14 +117,18 @@ def _measured(mapping: TreeMapping, config: TrainConfig) -> Measured:
 
 
 def _of_cache(folder: Path, mapping: TreeMapping) -> Measured:
-    forms, found = load_manifest(folder).get("inputs", {}), Measured()
+    forms, found = _forms(folder), Measured()
     assert mapping.unmeasured is not None
     for name, variable in mapping.unmeasured.bounds:
-        form = forms.get(name, {"names": (), "scaling": ()})
-        scaling = dict(zip(form["names"], form["scaling"], strict=True)).get(variable)
-        if scaling is None:
+        numbers = forms[name].standardisation.get(variable) if name in forms else None
+        if numbers is None:
             raise DataError(
                 f"{folder} is a cache without {name}.{variable}; expected one that was made with the mapping"
             )
-        found.setdefault(name, {})[variable] = [*scaling[:2]]
+        found.setdefault(name, {})[variable] = numbers
     return found
+
+
+def _forms(folder: Path) -> dict[str, InputForm]:
+    """Return the forms of a cache's inputs."""
+    return {name: InputForm.read(said) for name, said in load_manifest(folder).get("inputs", {}).items()}

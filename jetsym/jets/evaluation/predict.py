@@ -147,7 +147,7 @@ def predict(
         )
     files, mapping = jet_files(data), load_mapping(mapping)
     places = _places(out, files) if friend else {}
-    read_beside = [] if mapping is None else [one for file in files for one in mapping.friend_paths(file).values()]
+    read_beside = [] if mapping is None else mapping.friends_of(files)
     for place in places.values() if friend else [out]:
         check_out(place, inputs=[data, *read_beside])
         if would_be_read(place, data):
@@ -155,10 +155,9 @@ def predict(
                 f"out is {str(place)!r}, which would be read as jets with the files there; write it elsewhere"
             )
     check_number("batch_size", batch_size, "jets")
-    known = load_mapping(mapping)
-    if known is not None and known.unmeasured is not None and known.unmeasured.bounds:
-        known = known.for_taggers() if isinstance(model, Tagger) else known
-        known = known.standardised(getattr(model, "standardisation", None) or {})
+    if mapping is not None and mapping.unmeasured is not None and mapping.unmeasured.bounds:
+        mapping = mapping.for_taggers() if isinstance(model, Tagger) else mapping
+        mapping = mapping.standardised(getattr(model, "standardisation", None) or {})
     if fold is None:
         fold = judged_fold(getattr(model, "held_out", None), None, None)
     stream = JetStream(
@@ -170,7 +169,7 @@ def predict(
         threads=threads,
         bad_jets=bad_jets,
         skip_bad=skip_bad,
-        mapping=known,
+        mapping=mapping,
         numbered=True,
         fold=fold if isinstance(fold, Fold) else None,
     )
@@ -187,7 +186,7 @@ def predict(
         (
             _one_each([places[file] for file in stream.files], facts, _names_of(classes, logits))
             if friend
-            else _one(out, facts)
+            else _one(out, facts, TREE)
         ) as write,
         progress_bar("entries", sum(stream.n_entries), shown=progress) as advance,
     ):
@@ -315,10 +314,16 @@ def _places(out: Path, files: Sequence[File]) -> dict[File, Path]:
 
 
 @contextmanager
-def _one(out: Path, facts: dict[str, str]) -> Iterator[Write]:
-    """Open a file that takes rows of all files in portions."""
-    with finished_file(out) as unfinished, _WRITERS[out.suffix](unfinished, facts, TREE) as write:
-        yield write
+def _one(out: Path, facts: dict[str, str], tree: str) -> Iterator[Write]:
+    """Open a file that takes rows in portions, in the types of the first of them."""
+    dtypes: dict[str, np.dtype[Any]] = {}
+    with finished_file(out) as unfinished, _WRITERS[out.suffix](unfinished, facts, tree) as write:
+
+        def alike(columns: Columns) -> None:
+            first = {name: dtypes.setdefault(name, column.dtype) for name, column in columns.items()}
+            write({name: cast_exactly(column, first[name], name, where=str(out)) for name, column in columns.items()})
+
+        yield alike
 
 
 @contextmanager
@@ -335,8 +340,7 @@ def _one_each(places: Sequence[Path], facts: dict[str, str], names: Sequence[str
                 if one != number or write is None:
                     stack.close()  # the one before it is whole
                     number = one
-                    unfinished = stack.enter_context(finished_file(places[number]))
-                    write = stack.enter_context(_WRITERS[places[number].suffix](unfinished, facts, FRIEND))
+                    write = stack.enter_context(_one(places[number], facts, FRIEND))
                 write(own)
 
         yield divide
@@ -351,13 +355,11 @@ def _root(path: Path, facts: dict[str, str], tree: str) -> Iterator[Write]:
         for name, text in facts.items():
             file[name] = text
         trees: list[Any] = []
-        dtypes: dict[str, np.dtype[Any]] = {}
 
         def write(columns: Columns) -> None:
             if not trees:
-                dtypes.update({name: column.dtype for name, column in columns.items()})
-                trees.append(file.mktree(tree, dtypes))
-            trees[0].extend(_in_types(columns, dtypes, path))
+                trees.append(file.mktree(tree, {name: column.dtype for name, column in columns.items()}))
+            trees[0].extend(columns)
 
         yield write
 
@@ -370,23 +372,15 @@ def _parquet(path: Path, facts: dict[str, str], _: str) -> Iterator[Write]:
     )
     with ExitStack() as stack:
         writers: list[Any] = []
-        dtypes: dict[str, np.dtype[Any]] = {}
 
         def write(columns: Columns) -> None:
-            if not writers:
-                dtypes.update({name: column.dtype for name, column in columns.items()})
-            table = arrow.table(_in_types(columns, dtypes, path), metadata=facts)
+            table = arrow.table(columns, metadata=facts)
             if not writers:
                 writer = parquet.ParquetWriter(path, table.schema, write_page_checksum=True)
                 writers.append(stack.enter_context(writer))
             writers[0].write_table(table)
 
         yield write
-
-
-def _in_types(columns: Columns, dtypes: dict[str, np.dtype[Any]], path: Path) -> Columns:
-    """Return columns in the types of those that are written already."""
-    return {name: cast_exactly(column, dtypes[name], name, where=str(path)) for name, column in columns.items()}
 
 
 _WRITERS = {".root": _root, ".parquet": _parquet}

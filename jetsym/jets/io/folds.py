@@ -115,17 +115,7 @@ def folded(index: FileIndex, fold: Fold) -> FileIndex:
         )
     with index.reader(index) as file, explained(index.path):
         chosen = fold.choose(file.column(fold.column, 0, index.n_jets), where=f"{index.path}: ")
-    before = np.concatenate([[0], np.cumsum(chosen)])
-    return replace(
-        index,
-        n_jets=int(before[-1]),
-        particles=-(-index.particles * int(before[-1]) // index.n_jets),
-        boundaries=np.unique(before[index.boundaries]),
-        chosen=np.packbits(chosen),
-        total=index.n_entries,
-        packed=None if index.packed is None else index.packed.take(np.flatnonzero(chosen)),
-        reader=partial(_FoldedReader, index),
-    )
+    return index.only(chosen, partial(_FoldedReader, index))
 
 
 class _FoldedReader(JetReader):

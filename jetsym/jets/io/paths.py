@@ -129,7 +129,8 @@ def _read_list(path: str | os.PathLike[str]) -> list[str | os.PathLike[str]]:
         raise DataError(
             f"{path}: the list {file} cannot be read ({error}); expected a text file, a path a line"
         ) from error
-    lines = [line if (file.parent / line).exists() else _COMMENT.split(line)[0].rstrip() for line in lines]
+    # Those of a Path raise where a line is longer than a name can be.
+    lines = [line if os.path.exists(file.parent / line) else _COMMENT.split(line)[0].rstrip() for line in lines]  # noqa: PTH110
     found = [_unnamed(line, folder=file.parent) for line in lines if line]
     if not found:
         raise DataError(f"{path}: the list {file} names no files; expected a path, a pattern or a directory a line")

@@ -9,7 +9,7 @@ from jetsym.errors import ConfigError, DataError
 from jetsym.jets import read
 from jetsym.jets.io import JetStream
 from jetsym.jets.io.inspect import inspect
-from jetsym.jets.io.paths import jet_files
+from jetsym.jets.io.paths import _listed, jet_files
 from jetsym.jets.io.streaming.convert import convert
 
 
@@ -46,6 +46,14 @@ def test_comments_end_lines_of_a_list(jetclass_file, tmp_path):
     (tmp_path / "none.txt").write_text("# nothing\n   # but words\n")
     with pytest.raises(DataError, match="names no files"):
         jet_files(f"@{tmp_path / 'none.txt'}")
+
+
+def test_lines_longer_than_a_name_can_be(jetclass_file, tmp_path):
+    path, address = jetclass_file("a.root", 3), f"https://example.org/b.root?token={'x' * 300}"
+    (tmp_path / "list.txt").write_text(f"# {'words ' * 60}\n{path}\n")
+    assert jet_files(f"@{tmp_path / 'list.txt'}") == [path]
+    (tmp_path / "far.txt").write_text(f"{path}\n{address}\n")
+    assert _listed(f"@{tmp_path / 'far.txt'}") == [path, address]
 
 
 def test_names_before_paths_are_taken_off(jetclass_file):

@@ -36,7 +36,6 @@ __all__ = [
     "is_cache",
     "load_manifest",
     "open_jets",
-    "without_more",
 ]
 
 MANIFEST = "manifest.json"
@@ -171,7 +170,7 @@ def _expect_same(folder: Path, source: SourceFile, path: Path) -> None:
 def expect_mapping(folder: Path, manifest: dict[str, Any], mapping: TreeMapping | None, *, strict: bool) -> None:
     """Refuse a cache that was made with another mapping; with one where none is named, only if ``strict``."""
     made_with, asked = manifest.get("mapping"), None if mapping is None else mapping.fingerprint
-    whole = mapping is not None and mapping.part_of is not None and made_with == mapping.part_of
+    whole = _is_all_but_inputs(manifest, mapping)
     if made_with != asked and not whole and (strict or asked is not None):
         how = "without a mapping" if made_with is None else f"with {'another' if asked else 'a'} mapping"
         raise ConfigError(
@@ -189,14 +188,13 @@ def expect_mapping(folder: Path, manifest: dict[str, Any], mapping: TreeMapping 
             )
 
 
-def without_more(jets: PackedJets, manifest: dict[str, Any], mapping: TreeMapping | None) -> PackedJets:
-    """Leave the inputs of a cache out for a mapping that reads all but them of what it was made with."""
-    part = mapping is not None and mapping.part_of is not None and manifest.get("mapping") == mapping.part_of
-    return replace(jets, inputs={}) if part else jets
+def _is_all_but_inputs(manifest: dict[str, Any], mapping: TreeMapping | None) -> bool:
+    """Tell whether a mapping reads all but the inputs of what a cache was made with."""
+    return mapping is not None and mapping.part_of is not None and manifest.get("mapping") == mapping.part_of
 
 
-def open_jets(folder: Path, manifest: dict[str, Any]) -> PackedJets:
-    """Map all that a cache holds into memory.
+def open_jets(folder: Path, manifest: dict[str, Any], mapping: TreeMapping | None = None) -> PackedJets:
+    """Map all that a cache holds into memory, or what a mapping reads of it.
 
     Raises
     ------
@@ -214,7 +212,7 @@ def open_jets(folder: Path, manifest: dict[str, Any]) -> PackedJets:
         label=arrays.get("label.npy"),
         classes=tuple(manifest["classes"]),
         columns={name: arrays[column_file(name)] for name in manifest["names"]},
-        inputs=_inputs(manifest.get("inputs", {}), arrays),
+        inputs={} if _is_all_but_inputs(manifest, mapping) else _inputs(manifest.get("inputs", {}), arrays),
     )
     if len(jets) != manifest["jets"] or jets.offsets[-1] != len(jets.values):
         raise DataError(f"{folder}: its arrays do not go together; make the cache again")
@@ -234,7 +232,7 @@ def index_cache(folder: Path, mapping: TreeMapping | None = None) -> FileIndex:
     manifest = load_manifest(folder)
     expect_mapping(folder, manifest, mapping, strict=False)
     check_sources(folder, manifest, None)
-    jets = without_more(open_jets(folder, manifest), manifest, mapping)
+    jets = open_jets(folder, manifest, mapping)
     layout = Layout(
         labels=() if jets.label is None else (LABEL_II,),
         classes=jets.classes,

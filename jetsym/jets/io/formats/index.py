@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -170,6 +170,20 @@ class FileIndex:
     def entries(self) -> NDArray[np.int64]:
         """(n_jets,) the entry of the file that each jet is."""
         return np.arange(self.n_jets) if self.chosen is None else np.flatnonzero(np.unpackbits(self.chosen))
+
+    def only(self, chosen: NDArray[np.bool_], reader: Callable[[FileIndex], JetReader]) -> FileIndex:
+        """Return the index of those of its jets (n_jets,) that are chosen, and what reads them."""
+        before = np.concatenate([[0], np.cumsum(chosen)])
+        return replace(
+            self,
+            n_jets=int(before[-1]),
+            particles=-(-self.particles * int(before[-1]) // self.n_jets),
+            boundaries=np.unique(before[self.boundaries]),
+            chosen=np.packbits(chosen),
+            total=self.n_entries,
+            packed=None if self.packed is None else self.packed.take(np.flatnonzero(chosen)),
+            reader=reader,
+        )
 
     def check_unchanged(self, status: tuple[int, int] | None) -> None:
         """Refuse a file whose size and time are no longer those that were indexed; None stands for one that is gone.

@@ -67,17 +67,7 @@ def index_mapped(path: File, mapping: TreeMapping) -> FileIndex:
         return replace(raw, reader=reader)
     with raw.reader(raw) as file, explained(path):
         parts = [MappedJets(mapping, raw, file, entries).selected() for entries in _in_pieces(raw.entries)]
-    selected = np.concatenate(parts)
-    before = np.concatenate([[0], np.cumsum(selected)])
-    return replace(
-        raw,
-        n_jets=int(before[-1]),
-        particles=-(-raw.particles * int(before[-1]) // raw.n_jets),
-        boundaries=np.unique(before[raw.boundaries]),
-        chosen=np.packbits(selected),
-        total=raw.n_entries,
-        reader=reader,
-    )
+    return raw.only(np.concatenate(parts), reader)
 
 
 class MappedReader(JetReader):

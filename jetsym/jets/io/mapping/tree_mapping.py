@@ -329,6 +329,10 @@ class TreeMapping:
         place = Path(str(path))
         return {name: place.parent / text.replace("{stem}", place.stem) for name, (text, _) in self.friends.items()}
 
+    def friends_of(self, paths: Iterable[File]) -> list[Path]:
+        """Return the files of all friends of some files."""
+        return [friend for path in paths for friend in self.friend_paths(path).values()]
+
     def with_weights(self, table: NDArray[np.float64]) -> TreeMapping:
         """Return the same with the weights known."""
         assert isinstance(self.reweighting, Reweighting)

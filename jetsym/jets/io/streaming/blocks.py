@@ -101,6 +101,7 @@ class JetFiles:
         self._lock = Lock()
         self._seen: set[File] = set()
         self._density: list[float] = []
+        self._originals: list[Original | None] = []  # of files that may be copied
         #: Whether jets get the columns FILE and ENTRY; then columns that only some files have are left out.
         self._numbered = numbered
         self.n_entries: list[int] = []
@@ -132,6 +133,8 @@ class JetFiles:
             if fold is not None:
                 self.oddities.folds[path] = str(fold), index.n_jets, index.n_entries
             self._density.append(index.particles / max(index.n_jets, 1))
+            packed = index.packed is not None
+            self._originals.append(None if packed else Original(index.path, index.size, index.mtime_ns))
             self._keep(len(self.files) - 1, index)
         if not self.files:
             first = self.skipped[0].reason if self.skipped else f"{files[0]} has no entries"
@@ -139,8 +142,8 @@ class JetFiles:
         if not self.blocks:
             left = "selection" if fold is None else f"selection, or {fold},"
             raise DataError(f"{self.files[0]} and the other files: the {left} leaves no jets; expected at least one")
-        friends = {} if self._mapping is None else {path: self._mapping.friend_paths(path) for path in self.files}
-        self._friends = [fingerprint_of(one) for each in friends.values() for one in each.values()]
+        friends = [] if self._mapping is None else self._mapping.friends_of(self.files)
+        self._friends = [fingerprint_of(one) for one in friends]
         if numbered:
             kinds = self._common(kinds)
         self._agree(kinds, columns, skip_bad)
@@ -173,15 +176,9 @@ class JetFiles:
 
     def expect(self, blocks: Sequence[Block]) -> None:
         """Say which blocks will be read, in this order, so that their files can be copied ahead."""
-        if self._scratch is None:
-            return
-        indices = {number: self._index(number) for number in {block.file for block in blocks}}
-        originals = {
-            number: Original(index.path, index.size, index.mtime_ns)
-            for number, index in indices.items()
-            if index.packed is None
-        }
-        self._scratch.expect([originals[block.file] for block in blocks if block.file in originals])
+        if self._scratch is not None:
+            visits = [self._originals[block.file] for block in blocks]
+            self._scratch.expect([one for one in visits if one is not None])
 
     def particles(self, block: Block) -> int:
         """Estimate how many particles a block has, a little too many rather than too few."""

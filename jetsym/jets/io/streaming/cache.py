@@ -33,7 +33,6 @@ from jetsym.jets.io.formats.cached import (
     is_cache,
     load_manifest,
     open_jets,
-    without_more,
 )
 from jetsym.jets.io.oddities import Oddities, Skipped
 from jetsym.jets.io.packed import PackedJets
@@ -122,7 +121,7 @@ class CacheFiles:
         self._columns = columns
         self.names = tuple(name for name in manifest["names"] if columns == "all" or name in also)
         self._sha256 = hashlib.sha256(json.dumps(manifest["files"], sort_keys=True).encode()).hexdigest()[:16]
-        jets = without_more(open_jets(folder, manifest), manifest, mapping)
+        jets = open_jets(folder, manifest, mapping)
         #: Which of its jets are meant; None for all.
         self.chosen = None if fold is None else self._of_fold(folder, jets, fold)
         self._jets = narrowed(jets, columns=columns, also=also)

@@ -107,7 +107,7 @@ def convert(
         raise DataError(f"{cache} is a cache already; expected files to make one of")
     if Path(out).expanduser().is_file():
         raise DataError(f"{out} is a file; expected a folder to write the cache to")
-    beside = [] if known is None else [one for path in files for one in known.friend_paths(path).values()]
+    beside = [] if known is None else known.friends_of(files)
     folder = check_out(out, inputs=[*files, *beside], folder=True)
     with locked(folder, "jetsym convert"), _explained(folder):
         there = is_cache(folder) or (folder / JOURNAL).exists()
@@ -124,7 +124,7 @@ def convert(
         source = JetFiles(files, columns=columns, also=also, bad_jets=bad_jets, skip_bad=skip_bad, mapping=known)
         _check_space(folder, source)
         described = describe([path for path in source.files if isinstance(path, Path)], progress=progress)
-        friends = [] if known is None else [one for path in source.files for one in known.friend_paths(path).values()]
+        friends = [] if known is None else known.friends_of(source.files)
         empty = [Skipped(path, 0, "it has no entries") for path in source.oddities.empty]
         files_skipped = [_as_entry(one) for one in (*source.skipped, *empty)]
         done = _write(folder, source, described, threads=threads, skip_bad=skip_bad, progress=progress)

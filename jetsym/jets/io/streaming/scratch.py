@@ -189,10 +189,7 @@ class Scratch:
         """Let a file that is expected be read at its copy, once that is there, while the block runs."""
         shared = self._shared
         with shared.change:
-            while file in shared.queue and not shared.full and not shared.given_up:
-                shared.change.wait()
-            if shared.queue.pop(file, None) is not None:
-                shared.elsewhere.add(file)
+            _await(shared, file)
             if file in shared.held:
                 COPIES[file], _ = shared.held[file]
                 if not COPIES[file].exists():  # someone has cleaned up
@@ -211,10 +208,7 @@ class Scratch:
         self.expect([one for one in originals if one.size])
         for one in originals:
             with self._shared.change:
-                while one.file in self._shared.queue and not self._shared.full and not self._shared.given_up:
-                    self._shared.change.wait()
-                if self._shared.queue.pop(one.file, None) is not None:
-                    self._shared.elsewhere.add(one.file)
+                _await(self._shared, one.file)
         self.say(len(originals))
 
     def say(self, files: int) -> None:
@@ -232,6 +226,14 @@ class Scratch:
 
 def _note(text: str) -> None:
     print(f"note: --scratch: {text}", file=sys.stderr, flush=True)
+
+
+def _await(shared: _Shared, file: File) -> None:
+    """Wait until a file is copied, or is not going to be, with ``change`` held."""
+    while file in shared.queue and not shared.full and not shared.given_up:
+        shared.change.wait()
+    if shared.queue.pop(file, None) is not None:
+        shared.elsewhere.add(file)
 
 
 def _copy_all(shared: _Shared, plan: int) -> None:
