@@ -113,9 +113,11 @@ def check(
     >>> ase = pytest.importorskip("ase")
     >>> from ase.build import bulk
     >>> from ase.calculators.lj import LennardJones
-    >>> found = check(LennardJones(), bulk("Ar") * (2, 1, 1), l_max=1, n_rotations=4, progress=False)
+    >>> crystal = bulk("Ar") * (2, 1, 1)
+    >>> crystal.rattle(0.1)
+    >>> found = check(LennardJones(sigma=3.4), crystal, l_max=1, n_rotations=4, progress=False)
     >>> found.verdict()
-    'LennardJones: no fault in 20 tests on 1 structure.'
+    'LennardJones: no fault in 29 tests on 1 structure.'
     """
     expect_at_least("limit", limit, 1)
     for name, value in (at_most or {}).items():
@@ -140,7 +142,7 @@ def check(
         for test in tests:
             rows += test(trial)
             advance(1)
-    rows = [_with_allowance(row, at_most or {}) for row in rows]
+    rows = [_with_allowance(_beside_nothing(row, trial), at_most or {}) for row in rows]
     left_out = [name for name in CHECKED if name not in tested.kinds]
     meta = {
         "model": tested.name,
@@ -417,6 +419,16 @@ def _jacobian(trial: _Trial) -> list[Row]:
             "Jacobian of forces", "forces", values, explained=explained, fault=fault, unit="of its size", by_steps=True
         )
     ]
+
+
+def _beside_nothing(row: Row, trial: _Trial) -> Row:
+    """Leave open what is said of an output that is zero in all structures, as forces are in perfect crystals."""
+    if row.test != "A under O(3)" or row.fault:
+        return row
+    sizes = [np.abs(here[row.output]).max() for here in trial.here if row.output in here]
+    if max(sizes, default=0.0) > LEAST[row.output]:
+        return row
+    return replace(row, doubt=f"the law of {row.output}, which is zero in all structures: shake them")
 
 
 def _with_allowance(row: Row, at_most: Mapping[str, float]) -> Row:

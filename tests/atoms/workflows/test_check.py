@@ -161,6 +161,14 @@ def test_few_rotations_leave_parity_open_and_not_a(frames):
     assert str(Check.from_dict(found.to_dict())) == str(found)
 
 
+def test_what_is_zero_everywhere_is_left_open():
+    found = checked(LennardJones(sigma=3.4), bulk("Ar") * (2, 1, 1), n_rotations=3)
+    assert found.is_clean
+    assert found.verdict().endswith("Left open: the law of forces, which is zero in all structures: shake them.")
+    nothing = checked(LennardJones(), bulk("Ar"), n_rotations=3)  # whose neighbours are beyond its cutoff
+    assert [row.output for row in nothing.rows if row.doubt] == ["energy", "forces", "stress"]
+
+
 @pytest.mark.parametrize(("size", "ended"), [(0.9, ("", "")), (1.5, ("", "whether off")), (2.5, ("off", ""))])
 def test_what_is_hardly_more_than_steps_is_left_open(size, ended):
     row = _row("against −dE/dx", "forces", [np.full(3, size)], explained=1.0, fault="off", by_steps=True)
