@@ -296,8 +296,8 @@ def run(program: str, command: Command, words: Sequence[str]) -> int:
         return _fail(program, f"{reason} ({program} --help lists the options)", status=2)
     if options.get("trust") and not any(word.partition("=")[0] == "--trust" for word in words):
         raise ConfigError("trust is set in a file of options; expected it on the command line alone: --trust")
-    for name in ("calculator", "weaver"):  # whose code runs
-        entry = options.get(name)
+    for name in ("calculator", "weaver"):  # whose code runs, where a command takes one
+        entry = options.get(name) if f"--{name}" in command.instead else None
         if entry and not {entry, f"--{name}={entry}"} & {*words}:
             raise ConfigError(f"{name} is {entry!r} in a file of options; expected it on the command line alone")
     for own in ("config", "preset"):
