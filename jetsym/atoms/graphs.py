@@ -295,10 +295,11 @@ def with_edges(frames: Sequence[Atoms], pairs: Sequence[Any], shifts: Sequence[A
 
 def _pairs(frame: Atoms, cutoff: float, index: int) -> tuple[np.ndarray, np.ndarray]:
     """Return the pairs (edges, 2) of a structure and their shifts (edges, 3), centre by centre."""
-    if (frame.cell.lengths()[frame.pbc] == 0).any():
+    periodic = frame.cell.array[frame.pbc]
+    if np.linalg.matrix_rank(periodic) < len(periodic):
         raise DataError(
-            f"structure {index} ({frame.get_chemical_formula()}) is periodic along a cell vector of no length; give "
-            "it a cell, or set pbc to False"
+            f"structure {index} ({frame.get_chemical_formula()}) is periodic along the cell vectors "
+            f"{periodic.tolist()}, which span no lattice; give it a cell, or set pbc to False"
         )
     vesin = require("vesin", extra="atoms", purpose="jetsym.atoms.graph")
     found = vesin.NeighborList(cutoff=cutoff, full_list=True).compute(

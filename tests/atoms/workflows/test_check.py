@@ -71,6 +71,8 @@ class Pairs(Calculator):
             results["energy"] += 0.01 * np.sin(x[:, 0]).sum()
         elif fault == "permutation":
             results["energy"] += 0.01 * ((x[0] - x.mean(axis=0)) ** 2).sum() * (not atoms.pbc.any())
+        if fault == "aligned" and not (atoms.cell.array - np.diag(np.diag(atoms.cell.array))).any():
+            results = {name: 1.01 * value for name, value in results.items()}
         if atoms.cell.rank == 3:
             virial = np.einsum("ijka,ijkb->ab", slopes, d) / 2 / atoms.get_volume()
             sign = -1.0 if fault == "sign" else np.sign(np.linalg.det(atoms.cell.array)) if fault == "handed" else 1.0
@@ -93,8 +95,8 @@ def checked(model, frames, **options):
 def test_a_clean_potential_is_clean(frames, tmp_path):
     found = checked(Pairs(), frames)
     assert found.is_clean, str(found)
-    assert "no fault in 30 tests on 2 structures" in str(found)
-    assert 2 * 24 + 2 * 50 < found.meta["calls"] < 2 * 24 + 2 * 58 + 202
+    assert "no fault in 33 tests on 2 structures" in str(found)
+    assert 2 * 24 + 2 * 50 < found.meta["calls"] < 2 * 24 + 2 * 59 + 202
     loaded = Check.load(found.save(tmp_path / "check.json"))
     assert str(loaded) == str(found)
     assert json.dumps(loaded.to_dict()) == json.dumps(found.to_dict())
@@ -116,6 +118,7 @@ def test_a_clean_potential_is_clean(frames, tmp_path):
         ("handed", {"left-handed cell"}, ["stress changes sign in a left-handed cell"]),
         ("translation", {"translation"}, ["energy changes with translation"]),
         ("permutation", {"permutation"}, ["energy changes with the order of the atoms"]),
+        ("aligned", {"rotation"}, ["energy changes with a rotation of the structure as it is given"]),
     ],
 )
 def test_every_planted_fault_is_named(frames, fault, tests, words):
