@@ -25,7 +25,7 @@ class Row:
     test, output
         What was tried, and on what.
     value, error
-        Root mean square over components, atoms and structures, and its error.
+        Root mean square over components and atoms, and its error: of all structures for A, else of one.
     explained
         What rounding, or the steps of differences, make of it at most.
     unit
@@ -36,6 +36,8 @@ class Row:
         Whether the fault is no larger than the caller allows.
     doubt
         What may be wrong and cannot be told, and what would tell; "" where nothing is.
+    structure
+        The one of which it is, of several: that where least is explained; None for all together.
     """
 
     test: str
@@ -47,6 +49,7 @@ class Row:
     fault: str = ""
     allowed: bool = False
     doubt: str = ""
+    structure: int | None = None
 
     @property
     def is_fault(self) -> bool:
@@ -58,6 +61,7 @@ class Row:
         verdict = f"? {self.doubt}" if self.doubt else "✓"
         if self.fault:
             verdict = f"allowed: {self.fault}" if self.allowed else f"✗ {self.fault}"
+            verdict += "" if self.structure is None else f" (structure {self.structure})"
         found = concise(self.value, self.error)
         return [self.test, self.output, found, self.unit, at_most(self.explained), verdict]
 
