@@ -94,9 +94,15 @@ class Calculated:
                 raise DataError(
                     f"{self.name} gives nothing for structure {place} ({one.get_chemical_formula()}): {reason}"
                 )
-            self.kinds |= {name: _kind(name, values) for name, values in found.items()}
+            for name, values in found.items():
+                if self.kinds.setdefault(name, _kind(name, values)) != _kind(name, values):
+                    raise ProbeError(
+                        f"{self.name} gives {name} of structure {place} ({one.get_chemical_formula()}) as "
+                        f"{_kind(name, values)} and of others as {self.kinds[name]}; measure such structures by "
+                        "themselves"
+                    )
         self.kinds = {name: self.kinds[name] for name in UNITS if name in self.kinds}
-        lacking = [name for name in claimed if name not in self.kinds and name in refused]
+        lacking = [name for name in claimed if name not in self.kinds and (name != "stress" or asked.crystals.any())]
         left = [place for place, one in enumerate(asked.atoms) if is_left_handed(one)]
         self.notes: tuple[str, ...] = (
             NOTE,

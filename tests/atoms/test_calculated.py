@@ -150,6 +150,14 @@ def test_what_is_claimed_and_not_given_is_left_out(crystal):
 
     assert "dipole" not in jetsym.probe(All(), [crystal], **QUIET).equivariance
 
+    class Nothing(EMT):
+        def calculate(self, *arguments, **options):
+            super().calculate(*arguments, **options)
+            self.results["forces"] = None
+
+    report = jetsym.probe(Nothing(), [crystal], **QUIET)
+    assert any("claims forces and does not give it" in note for note in report.meta["notes"])
+
 
 def test_inversion_keeps_the_hand_of_a_cell_and_its_lattice(crystal):
     """What flips the stress of left-handed cells is not the group's affair."""
@@ -262,6 +270,7 @@ def test_a_calculator_for_the_field(water):
         (lambda: Planted(raises=all_properties), "Cu", DataError, "Planted gives nothing for structure 0 .*: here"),
         (lambda: silent(), "Cu", ProbeError, "Silent implements none of energy, energies, forces"),
         (lambda: lopsided(), "Cu", ProbeError, r"forces has shape \(2,\) for a structure of 1 atoms"),
+        (lambda: mixed(), "both", ProbeError, r"Mixed gives magmoms of structure [01] \(Cu\) as .* and of others as"),
         (lambda: late(), "CuFe", ProbeError, r"Late fails for structure 1 \(Fe\): 'unknown Fe'; leave it out"),
     ],
 )
@@ -273,6 +282,7 @@ def test_wrong_uses_end_in_a_sentence(make, frames, error, message):
         "array": [Atoms("Cu"), np.zeros((3, 3))],
         "NaN": [Atoms("Cu", [[0, 0, np.nan]])],
         "CuFe": [bulk("Cu"), bulk("Fe")],
+        "both": [bulk("Cu"), Atoms("Cu")],
     }[frames]
     with pytest.raises(error, match=message):
         jetsym.probe(make(), some, **QUIET)
@@ -292,6 +302,15 @@ def lopsided():
             self.results["forces"] = np.zeros(2)
 
     return Lopsided()
+
+
+def mixed():
+    class Mixed(Planted):
+        def calculate(self, atoms=None, *arguments, **options):
+            super().calculate(atoms, *arguments, **options)
+            self.results["magmoms"] = np.zeros((len(atoms), 3) if atoms.pbc.any() else len(atoms))
+
+    return Mixed()
 
 
 def late():

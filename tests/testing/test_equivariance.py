@@ -206,6 +206,12 @@ def test_an_error_as_large_as_what_is_allowed_is_open():
         assert_equivariant(model, POINTS, {"out": "scalar"}, at_most={"out": 1e-6})
 
 
+@pytest.mark.parametrize("at_most", [float("nan"), float("inf"), -1, "0.1", {"out": float("nan")}, {"oat": 1.0}])
+def test_what_is_no_bound_is_refused(at_most):
+    with pytest.raises(ProbeError, match=r"at_most is .*; (expected a relative A, a number ≥ 0|the nearest are 'out')"):
+        assert_equivariant(lambda x: x.sum(1) + 0.1, POINTS, {"out": "vector"}, at_most=at_most)
+
+
 def test_what_is_not_resolved_can_skip(monkeypatch):
     with pytest.raises(pytest.skip.Exception, match="zero"):
         assert_equivariant(lambda x: 0 * x.sum(1), POINTS, {"out": "vector"}, unresolved="skip")

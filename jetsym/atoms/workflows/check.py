@@ -99,7 +99,7 @@ def check(
     >>> crystal.rattle(0.1)
     >>> found = check(LennardJones(sigma=3.4), crystal, l_max=1, n_rotations=4, progress=False)
     >>> found.verdict()
-    'LennardJones: no fault in 32 tests on 1 structure.'
+    'LennardJones: no fault in 38 tests on 1 structure.'
     """
     expect_at_least("limit", limit, 1)
     for name, value in (at_most or {}).items():

@@ -110,8 +110,11 @@ class Check(Sectioned):
         on = f"{n} structure{'s' * (n != 1)}"
         doubts = list(dict.fromkeys(row.doubt for row in self.rows if row.doubt and not row.fault))
         open_ = f" Left open: {'; '.join(doubts)}." if doubts else ""
+        allowed = list(dict.fromkeys(row.fault for row in self.rows if row.fault and row.allowed))
+        open_ = (f" Allowed: {'; '.join(allowed)}." if allowed else "") + open_
         if self.is_clean:
-            return f"{name}: no fault in {len(self.rows)} tests on {on}.{open_}"
+            beyond = " beyond what is allowed" if allowed else ""
+            return f"{name}: no fault{beyond} in {len(self.rows)} tests on {on}.{open_}"
         found = list(dict.fromkeys(row.fault for row in self.faults))
         return f"{name}: {len(found)} fault{'s' * (len(found) != 1)} on {on}: {'; '.join(found)}.{open_}"
 

@@ -32,7 +32,7 @@ Array = NDArray[np.float64]
 #: Outputs that are checked.
 CHECKED = ("energy", "forces", "stress")
 #: Evaluations of one structure beside the rotations.
-EACH = 67
+EACH = 69
 #: Rounding of two evaluations may differ by so many floors, as structures elsewhere in space are rounded otherwise.
 ELSEWHERE = 10.0
 #: What is rounding at least, in :data:`~jetsym.atoms.calculated.UNITS`, and in units of the spacing of the numbers.
@@ -62,6 +62,7 @@ class Trial:
         self.tested, self.frames, self.rng = tested, frames, rng
         self.names = list(tested.kinds)
         self.here = [tested.evaluate(one) for one in frames]
+        self.at_once = [tested.evaluate(one) for one in frames]
         self.floors = [self._floors(one, here) for one, here in zip(frames, self.here, strict=True)]
 
     def _floors(self, one: Atoms, here: Mapping[str, Array]) -> dict[str, float]:
@@ -344,5 +345,21 @@ def _jacobian(trial: Trial) -> list[Row]:
     ]
 
 
-#: Every test of a trial.
-TESTS = (_precision, _moved, _net, _turned, _slopes, _jacobian)
+def _repeated(trial: Trial) -> list[Row]:
+    """Evaluate structures once more, after all others, beside what two evaluations at once differ by."""
+    rows = []
+    ends = [trial.tested.evaluate(one) for one in trial.frames]
+    for name in trial.names:
+        values, explained = {}, {}
+        for place, (here, at_once, end) in enumerate(zip(trial.here, trial.at_once, ends, strict=True)):
+            if name in here:
+                spacing = ELSEWHERE * trial.tested.spacing(name) * _rms(here[name])
+                values[place] = [end[name] - here[name]]
+                explained[place] = ELSEWHERE * (_rms(at_once[name] - here[name]) + LEAST[name]) + spacing
+        fault = f"{name} depends on what was evaluated before: the calculator keeps a state"
+        rows.append(trial.row("repetition", name, values, explained=explained, fault=fault))
+    return rows
+
+
+#: Every test of a trial; the last one looks back at all others.
+TESTS = (_precision, _moved, _net, _turned, _slopes, _jacobian, _repeated)

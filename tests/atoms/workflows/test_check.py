@@ -103,8 +103,8 @@ def checked(model, frames, **options):
 def test_a_clean_potential_is_clean(frames, tmp_path):
     found = checked(Pairs(), frames)
     assert found.is_clean, str(found)
-    assert "no fault in 36 tests on 2 structures" in str(found)
-    assert 2 * 24 + 2 * 50 < found.meta["calls"] < 2 * 24 + 2 * 67 + 202
+    assert "no fault in 39 tests on 2 structures" in str(found)
+    assert 2 * 24 + 2 * 50 < found.meta["calls"] < 2 * 24 + 2 * 69 + 202
     loaded = Check.load(found.save(tmp_path / "check.json"))
     assert str(loaded) == str(found)
     assert json.dumps(loaded.to_dict()) == json.dumps(found.to_dict())
@@ -219,6 +219,9 @@ def test_what_is_allowed_is_no_fault(frames):
     allowed = checked(Pairs("parity"), [frames[1]], at_most={"energy": 1e6})
     assert not any(row.output == "energy" for row in allowed.faults)
     assert any(row.allowed for row in allowed.rows)
+    assert "Allowed: parity of energy is broken" in allowed.verdict()
+    everything = checked(Pairs("net"), frames[1], at_most={"forces": 1e6, "energy": 1e6})
+    assert "Allowed: a net force" in everything.verdict()
 
 
 def test_steps_fit_the_rounding():
@@ -279,6 +282,22 @@ def test_a_stiff_structure_hides_no_fault_of_the_others():
     assert found.row("against −dE/dx", "forces").structure in (1, 2)
     assert "(structure" in str(found)
     assert checked(argon, [dimer, *clusters]).is_clean
+
+
+def test_a_state_that_is_kept_is_a_fault_by_name():
+    class Drifting(EMT):
+        """Its energy goes up by 0.1 meV every twenty calls."""
+
+        calls = 105
+
+        def calculate(self, *arguments, **options):
+            super().calculate(*arguments, **options)
+            self.calls += 1
+            self.results["energy"] += 1e-4 * (self.calls // 20)
+
+    found = checked(Drifting(), shaken(), n_rotations=4)
+    assert "energy depends on what was evaluated before: the calculator keeps a state" in found.verdict()
+    assert found.row("repetition", "forces").value == 0
 
 
 def test_images_too_far_away_are_found():
