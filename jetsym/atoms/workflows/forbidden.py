@@ -31,6 +31,8 @@ __all__ = [
     "torque",
 ]
 
+#: Tolerance of space groups where none is given, in Å: structures of files have some four digits.
+SYMPREC = 1e-3
 #: Tolerances in Å at which the space group of a structure is told; a lost symmetry shows as a group that changes.
 TOLERANCES = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5)
 
@@ -97,7 +99,9 @@ class Spurious:
         return asdict(self)
 
 
-def operations(atoms: Atoms, *, symprec: float = 1e-5, modulo_translations: bool = False) -> SymmetryOperations | None:
+def operations(
+    atoms: Atoms, *, symprec: float = SYMPREC, modulo_translations: bool = False
+) -> SymmetryOperations | None:
     """Find the space group of a crystal by spglib; None where not all directions are periodic.
 
     Parameters
@@ -160,7 +164,7 @@ def symmetry_dataset(atoms: Atoms, symprec: float) -> Any:
     return found
 
 
-def space_group(atoms: Atoms, *, symprec: float = 1e-5) -> str:
+def space_group(atoms: Atoms, *, symprec: float = SYMPREC) -> str:
     """Return symbol and number of a crystal's space group; "not periodic" for anything else.
 
     Examples
@@ -217,7 +221,7 @@ def torque(atoms: Atoms, calculator: Calculator, *, step: float = 1e-2) -> np.nd
     return np.array([-(energy(step * axis) - energy(-step * axis)) / (2 * step) for axis in np.eye(3)])
 
 
-def spurious(atoms: Atoms, calculator: Calculator, *, symprec: float = 1e-5) -> Spurious:
+def spurious(atoms: Atoms, calculator: Calculator, *, symprec: float = SYMPREC) -> Spurious:
     """Measure forces, torque and stress that symmetry forbids, see :class:`Spurious`.
 
     Parameters
