@@ -85,6 +85,8 @@ class Spurious:
         Largest component of the stress that the point group forbids, in eV/Å³; None without a space group or a stress.
     symmetric_sites
         Number of atoms whose site symmetry forbids some force.
+    largest_force
+        Largest |F| of an atom, in eV/Å, allowed or not; None in a report of an older version.
     """
 
     net_force: float
@@ -93,6 +95,7 @@ class Spurious:
     forbidden_force: float | None
     forbidden_stress: float | None
     symmetric_sites: int | None
+    largest_force: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything as values that JSON can hold."""
@@ -251,6 +254,7 @@ def spurious(atoms: Atoms, calculator: Calculator, *, symprec: float = SYMPREC) 
         forbidden_force=forbidden,
         forbidden_stress=stress,
         symmetric_sites=sites,
+        largest_force=float(np.linalg.norm(forces, axis=1).max()),
     )
 
 

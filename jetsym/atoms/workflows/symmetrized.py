@@ -157,7 +157,8 @@ class SymmetrizedCalculator(Calculator):
         super().__init__()  # type: ignore[no-untyped-call]  # ASE's, without types
         self.base_calculator = calculator
         self.implemented_properties = [name for name in RANKS if name in calculator.implemented_properties]
-        self._reference, self._symprec = reference, symprec
+        self.group = group if isinstance(group, str) else "matrices"
+        self.reference, self.symprec = reference, symprec
         self._average: GroupAverage | None = None
         if reference is not None and not (isinstance(group, str) and group == SPACE):
             raise ConfigError(f"there is a reference structure, but group is {group!r}; it goes with group='space'")
@@ -176,7 +177,7 @@ class SymmetrizedCalculator(Calculator):
         """Return the elements and weights that the properties of a structure are averaged over."""
         if self._average is not None:
             return self._average
-        return _equal_weights(space_group_rotations(atoms, symprec=self._symprec))
+        return _equal_weights(space_group_rotations(atoms, symprec=self.symprec))
 
     def calculate(
         self,
