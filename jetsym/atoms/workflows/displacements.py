@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -116,7 +117,7 @@ def collect_forces(
     """
     frame = np.asarray(symmetry_dataset(atoms, lattice.symmetry.tolerance).std_rotation_matrix)
     moved = [int(atom) for atom in lattice.primitive.p2s_map]
-    sets = []
+    sets: list[list[Any]] = []
     for length in (displacement, 2 * displacement)[: 2 if extrapolate else 1]:
         steps = length * np.concatenate([frame, -frame])
         sets.append([{"number": atom, "displacement": step.tolist()} for atom in moved for step in steps])
@@ -136,7 +137,7 @@ def collect_forces(
     forces = []
     with progress_bar(title, len(everything), shown=progress) as advance:
         for place, move in enumerate(everything):
-            forces.append(evaluate(move) if kept is None else kept.forces(place, lambda move=move: evaluate(move)))
+            forces.append(evaluate(move) if kept is None else kept.forces(place, partial(evaluate, move)))
             advance(1)
     found = []
     for place in reversed(range(len(sets))):  # the shorter ones last, which the dataset then holds

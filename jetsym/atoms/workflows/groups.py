@@ -32,7 +32,7 @@ def notes_on_group(atoms: Atoms, symprec: float, symmetrized: Any = None) -> lis
     notes = []
     found = symmetry_dataset(atoms, symprec)
     here = f"{found.international} ({found.number})"
-    named = atoms.info.get("spacegroup")
+    named: Any = atoms.info.get("spacegroup")
     number = getattr(named, "no", 1)
     if number not in (1, found.number):
         notes.append(

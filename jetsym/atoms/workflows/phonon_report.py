@@ -258,7 +258,7 @@ class PhononReport(Stored):
 
         written = []
         for name, run in self.runs.items():
-            if run.lattice is None:
+            if run.lattice is None or run.force_constants is None:
                 raise DataError(
                     "a report that was loaded has no force constants; write phonopy's files when it is made"
                 )

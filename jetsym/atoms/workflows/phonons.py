@@ -339,7 +339,8 @@ def _phonons(
         splittings=splittings,
         gamma_acoustic=float(np.abs(np.sort(np.abs(_frequencies(lattice, np.zeros(3))))[:3]).max()),
         lowest=float(min(on_mesh.min(), *(band.min() for band in bands))),
-        asymmetry=float(np.linalg.norm(constants.values - projected) / max(np.linalg.norm(constants.values), 1e-300)),
+        asymmetry=float(np.linalg.norm(constants.values - projected))
+        / (float(np.linalg.norm(constants.values)) or 1.0),
         dos_frequencies=np.asarray(states.frequency_points),
         dos=np.asarray(states.dos),
         spurious=found,
@@ -358,12 +359,14 @@ def _frequencies(lattice: Phonopy, point: np.ndarray) -> np.ndarray:
 
 def _matrix(lattice: Phonopy, point: np.ndarray) -> np.ndarray:
     """Return the dynamical matrix at a q-point, in phonopy's units before they become THz."""
-    lattice.dynamical_matrix.run(point)
-    return np.asarray(lattice.dynamical_matrix.dynamical_matrix)
+    matrix: Any = lattice.dynamical_matrix
+    matrix.run(point)
+    return np.array(matrix.dynamical_matrix)
 
 
 def _errors(lattice: Phonopy, constants: ForceConstants, way: BandPath) -> dict[str, np.ndarray]:
     """Return what Φ(2d) − Φ(d) makes of the dynamical matrix, at every special point."""
+    assert constants.error is not None
     matrices = []
     for values in (constants.values, constants.values + constants.error):
         lattice.force_constants = values

@@ -218,7 +218,7 @@ def _held(atoms: Atoms, reference: Atoms | None, symprec: float, *, fix_symmetry
     """Return a copy that keeps its constraints, its space group where asked, and the lattice of a reference."""
     from ase.constraints import FixSymmetry
 
-    class Lattice(FixSymmetry):  # type: ignore[misc]  # ASE's, without types
+    class Lattice(FixSymmetry):
         """Steps of the cell averaged over a space group; atoms move as they will."""
 
         def adjust_positions(self, atoms: Atoms, new: Any) -> None:
@@ -234,7 +234,7 @@ def _held(atoms: Atoms, reference: Atoms | None, symprec: float, *, fix_symmetry
         if fix_symmetry:
             held.append(FixSymmetry(moving, symprec=symprec))
         elif reference is not None:
-            held.append(Lattice(reference.copy(), symprec=symprec))
+            held.append(Lattice(reference.copy(), symprec=symprec))  # type: ignore[no-untyped-call]
     except Exception as error:  # what ASE and spglib raise of structures that they cannot refine
         raise DataError(
             f"the space group of {atoms.get_chemical_formula()} cannot be kept within symprec = {symprec} Å: {error}"

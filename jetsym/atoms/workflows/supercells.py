@@ -57,7 +57,7 @@ def reduced(cell: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return Minkowski's reduced vectors of a lattice, right-handed; those that are reduced already stay."""
     geometry = require("ase.geometry", extra="atoms", purpose="supercells")
     vectors = np.asarray(cell if geometry.is_minkowski_reduced(cell) else geometry.minkowski_reduce(cell)[0])
-    return vectors * np.sign(np.linalg.det(vectors))
+    return np.asarray(vectors * np.sign(np.linalg.det(vectors)))
 
 
 def expect_supercell(given: Any) -> NDArray[np.int64]:
@@ -133,7 +133,7 @@ def _best(
     first = np.diag(_copies(cell, least))
     if image_distance(first @ cell) >= least * (1 - WHOLE) and kept(first @ cell, rotations) == len(rotations):
         return first
-    found = []
+    found: list[tuple[int, int, int, NDArray[np.int64]]] = []
     for vectors in _lattices(atoms, cell, least, symprec):
         matrix = vectors @ np.linalg.inv(cell)
         if np.abs(matrix - matrix.round()).max() > WHOLE or image_distance(vectors) < least * (1 - WHOLE):
@@ -165,7 +165,7 @@ def _lattices(atoms: Atoms, cell: NDArray[np.float64], least: float, symprec: fl
 
 
 def _copies(vectors: NDArray[np.float64], least: float) -> NDArray[np.int64]:
-    return np.ceil(least / np.linalg.norm(vectors, axis=1) - WHOLE).astype(int).clip(1)
+    return np.asarray(np.ceil(least / np.linalg.norm(vectors, axis=1) - WHOLE).astype(int).clip(1))
 
 
 def _whole(matrix: NDArray[np.float64]) -> NDArray[np.int64]:

@@ -304,7 +304,8 @@ def _rotated(atoms: Atoms, element: NDArray[np.float64]) -> Atoms:
 
 def _evaluated(calculator: Calculator, orbit: Sequence[Atoms], names: Sequence[str]) -> Iterator[dict[str, Any]]:
     """Yield the properties of every structure of an orbit; by metatomic's calculators of several at once."""
-    exported = exported_model(calculator) if hasattr(calculator, "compute_energy") else None
+    together: Any = getattr(calculator, "compute_energy", None)
+    exported = None if together is None else exported_model(calculator)
     # Several at once, metatomic gives a stress of crystals only, and tells the model neither charge nor spin.
     told = exported is not None and exported.requested_inputs(use_new_names=True)
     crystal = "stress" not in names or orbit[0].pbc.all()
@@ -315,9 +316,7 @@ def _evaluated(calculator: Calculator, orbit: Sequence[Atoms], names: Sequence[s
     size = max(1, ATOMS_AT_ONCE // len(orbit[0]))
     slopes, per_atom = not {"forces", "stress"}.isdisjoint(names), "energies" in names
     for start in range(0, len(orbit), size):
-        found = calculator.compute_energy(
-            list(orbit[start : start + size]), compute_forces_and_stresses=slopes, per_atom=per_atom
-        )
+        found = together(list(orbit[start : start + size]), compute_forces_and_stresses=slopes, per_atom=per_atom)
         yield from (
             dict(zip(names, values, strict=True)) for values in zip(*(found[name] for name in names), strict=True)
         )
@@ -342,15 +341,15 @@ def _asked(calculator: Calculator, atoms: Atoms, names: Sequence[str]) -> dict[s
 
 def _rotated_back(name: str, value: Any, element: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return g⁻¹ of a property; stress as (3, 3)."""
-    array = full_stress(value) if name == "stress" else np.asarray(value, dtype=float)
+    array: NDArray[np.float64] = full_stress(value) if name == "stress" else np.asarray(value, dtype=float)
     if name == "stresses" and array.shape[-1] == 6:
         array = np.stack([full_stress(row) for row in array])
     if name == "magmoms" and array.ndim == 2 and array.shape[1] == 3:  # axial vectors
-        return array @ (np.linalg.det(element) * element)
+        return np.asarray(array @ (np.linalg.det(element) * element))
     if RANKS[name] == 1:
-        return array.reshape(-1, 3) @ element if name == "forces" else array.reshape(3) @ element
+        return np.asarray((array.reshape(-1, 3) if name == "forces" else array.reshape(3)) @ element)
     if RANKS[name] == 2:
-        return element.T @ array @ element
+        return np.asarray(element.T @ array @ element)
     return array.reshape(-1) if name in ("energies", "charges", "magmoms") else array.reshape(())
 
 
