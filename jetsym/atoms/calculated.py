@@ -19,7 +19,7 @@ from jetsym.spectrum.responses import EPS
 if TYPE_CHECKING:
     from ase import Atoms
 
-__all__ = ["GPA", "UNITS", "Calculated", "is_calculator"]
+__all__ = ["GPA", "UNITS", "Calculated", "ask", "full_stress", "is_calculator"]
 
 #: Unit of every output that is measured.
 UNITS: Mapping[str, str] = MappingProxyType(
@@ -43,6 +43,37 @@ NOTE = "The calculator builds its own neighbour lists; improper elements move a 
 def is_calculator(model: Any) -> bool:
     """Return whether a model is a calculator of ASE, or behaves as one."""
     return not inspect.isclass(model) and all(hasattr(model, name) for name in ("get_property", "get_potential_energy"))
+
+
+def ask(calculator: Any, atoms: Atoms, names: Sequence[str]) -> dict[str, Any]:
+    """Ask a calculator for several properties of a structure at once, by nothing that it kept of one before.
+
+    Returns
+    -------
+    dict
+        By name; those that it does not give are left out, and others that it gives all the same are there.
+    """
+    changes = require("ase.calculators.calculator", extra="atoms", purpose="a calculator").all_changes
+    own = atoms.copy()  # which a calculator may wrap into its cell, sort or write into
+    with quiet(), np.errstate(all="ignore"):
+        if hasattr(calculator, "calculate") and hasattr(calculator, "results"):
+            calculator.atoms, calculator.results = None, {}
+            calculator.calculate(own, list(names), list(changes))
+            found = dict(calculator.results)
+        else:
+            found = {name: calculator.get_property(name, own) for name in names}
+    return {name: values for name, values in found.items() if values is not None}
+
+
+def full_stress(values: Any) -> NDArray[np.float64]:
+    """Return a stress as (3, 3), given as that or as Voigt's six numbers, with whatever axes of length 1."""
+    array = np.asarray(values, dtype=np.float64)
+    if array.size == 9:
+        return array.reshape(3, 3)
+    if array.size != 6:
+        raise ProbeError(f"stress has shape {array.shape}; expected (3, 3), or (6,) in Voigt's order")
+    voigt = require("ase.stress", extra="atoms", purpose="a stress").voigt_6_to_full_3x3_stress
+    return np.asarray(voigt(array.reshape(6)))
 
 
 class Calculated:
@@ -154,19 +185,9 @@ class Calculated:
     def evaluate(self, atoms: Atoms, names: Sequence[str] | None = None) -> dict[str, NDArray[np.float64]]:
         """Evaluate one structure: what there is of the named outputs, or of all, in :data:`UNITS`."""
         names = _held(self.kinds, atoms) if names is None else names
-        changes = require("ase.calculators.calculator", extra="atoms", purpose="a calculator").all_changes
-        own = atoms.copy()  # which a calculator may wrap into its cell, sort or write into
         self.calls += 1
-        with quiet(), np.errstate(all="ignore"):
-            if hasattr(self.calculator, "calculate") and hasattr(self.calculator, "results"):
-                # All at once, and nothing of what was kept of a structure before.
-                self.calculator.atoms, self.calculator.results = None, {}
-                self.calculator.calculate(own, list(names), list(changes))
-                results = dict(self.calculator.results)
-                found = {name: results[name] for name in names if results.get(name) is not None}
-            else:
-                found = {name: self.calculator.get_property(name, own) for name in names}
-        given = {name: np.array(values, dtype=np.float64) for name, values in found.items() if values is not None}
+        found = ask(self.calculator, atoms, names)
+        given = {name: np.array(found[name], dtype=np.float64) for name in names if name in found}
         self._finer |= {name for name, values in given.items() if (values != values.astype(np.float32)).any()}
         return {name: _as_measured(name, values, atoms) for name, values in given.items()}
 
@@ -218,9 +239,7 @@ def _as_measured(name: str, array: NDArray[np.float64], atoms: Atoms) -> NDArray
     if name == "energy" and array.size == 1:
         return 1e3 * array.reshape(()) / n
     if name == "stress" and array.size in (6, 9):
-        voigt = require("ase.stress", extra="atoms", purpose="a stress").voigt_6_to_full_3x3_stress
-        full = array.reshape(3, 3) if array.size == 9 else voigt(array.reshape(6))
-        return GPA * np.asarray(full)[None]
+        return GPA * full_stress(array)[None]
     if name == "dipole" and array.size == 3:
         return array.reshape(3)
     if name == "forces" and array.shape == (n, 3):
