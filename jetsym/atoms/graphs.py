@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from jetsym.atoms.read import frames_of
@@ -143,6 +144,11 @@ class Graphs:
     def volumes(self) -> Tensor:
         """(structures,) volumes of the cells, 0 where there is none."""
         return self.cells.det().abs()
+
+    @property
+    def crystals(self) -> NDArray[np.bool_]:
+        """(structures,) whether each repeats along some direction and has a volume, and so a stress."""
+        return (self.periodic.any(dim=1) & (self.volumes > 0)).numpy(force=True)
 
     def rows_of(self, name: str) -> int:
         """Return how many rows all structures together have of something."""

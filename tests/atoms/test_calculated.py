@@ -156,7 +156,26 @@ def test_what_is_claimed_and_not_given_is_left_out(crystal):
             self.results["forces"] = None
 
     report = jetsym.probe(Nothing(), [crystal], **QUIET)
-    assert any("claims forces and does not give it" in note for note in report.meta["notes"])
+    assert any("claims forces" in note and "does not give it" in note for note in report.meta["notes"])
+
+
+@pytest.mark.parametrize("getter", ["get_forces", "get_property"])
+def test_what_structures_are_given_is_measured(crystal, getter):
+    """Wrappers change what is asked for, and leave what was calculated as it was."""
+
+    def shifted(own, values):
+        return np.add(values, [0, 0, 0.5]) if np.shape(values) == (len(crystal), 3) else values
+
+    class Wrapping(EMT):
+        pass
+
+    def get(self, *arguments, **options):
+        return shifted(self, getattr(EMT, getter)(self, *arguments, **options))
+
+    setattr(Wrapping, getter, get)
+    item = jetsym.probe(Wrapping(), [crystal], **QUIET).equivariance["forces"]
+    assert item.absolute == pytest.approx(500 * len(crystal) ** 0.5, rel=1e-6)
+    assert jetsym.probe(EMT(), [crystal], **QUIET).equivariance["forces"].absolute < 1e-6
 
 
 def test_inversion_keeps_the_hand_of_a_cell_and_its_lattice(crystal):

@@ -219,6 +219,24 @@ def test_what_is_not_resolved_can_skip(monkeypatch):
         assert_equivariant(lambda x: x.sum(1), POINTS, {"out": "vector"}, unresolved="pass")
 
 
+def test_calculators_of_several_crystals_pass_and_permute():
+    """With random rotations, which have no rule, and a stress (1, 3, 3), which has no atoms."""
+    emt = pytest.importorskip("ase.calculators.emt").EMT
+    bulk = pytest.importorskip("ase.build").bulk
+    crystals = [bulk("Cu", cubic=True), bulk("Cu", orthorhombic=True)]
+    for seed, crystal in enumerate(crystals):
+        crystal.rattle(0.1, seed=seed)
+    assert_equivariant(emt(), crystals, n_rotations=3, permutation=True)
+
+    class Tilted(emt):
+        def calculate(self, *arguments, **options):
+            super().calculate(*arguments, **options)
+            self.results["forces"] = self.results["forces"] + [0, 0, 0.1]
+
+    with pytest.raises(AssertionError, match="forces is not equivariant as vector under O3"):
+        assert_equivariant(Tilted(), crystals, n_rotations=3)
+
+
 def test_permutations_need_points():
     with pytest.raises(ProbeError, match="cannot be counted"):
         assert_equivariant(lambda x: x, POINTS[:, 0], {"out": "vector"}, group="permutations")

@@ -106,10 +106,12 @@ def check(
         refuse_unknown("at_most", name, CHECKED)
         if not value >= 0:
             raise ConfigError(f"at_most[{name!r}] is {value!r}; expected a number ≥ 0, in {UNITS[name]}")
-    structures = frames_of(frames, limit=limit)
+    structures = frames_of(frames, limit=limit + 1)
+    there_are_more, structures = len(structures) > limit, structures[:limit]
     tested = Calculated(_calculator(model), structures, per_component=True)
     if "energy" not in tested.kinds:
         raise ConfigError(f"{tested.name} gives {', '.join(tested.kinds)} and no energy, which the check is about")
+    beside = [name for name in tested.kinds if name not in CHECKED]
     tested.kinds = {name: kind for name, kind in tested.kinds.items() if name in CHECKED}
     batch = tested.structures(structures)
     n = _rotations(len(batch), l_max, n_rotations)
@@ -136,6 +138,8 @@ def check(
         "notes": [
             *report.meta["notes"],
             *([f"Not given, and not checked: {', '.join(left_out)}."] if left_out else []),
+            *([f"Given, and not checked: {', '.join(beside)}; jetsym.probe measures these."] if beside else []),
+            *([f"The first {limit} structures alone were checked: limit."] if there_are_more else []),
         ],
     }
     return Check(rows, _hints(report, rows), meta)

@@ -145,7 +145,8 @@ def _precision(trial: Trial) -> list[Row]:
         # Energies with the constants of their elements are large, and come in 32-bit numbers of that size.
         by_size = {place: KNOWN_TO * EPS["float32"] * _rms(trial.here[place][name]) for place in places}
         known = {place: max(COARSE[name], by_size[place] if name == "energy" else 0.0) for place in places}
-        fault = f"{name} is rounded as by 16-bit numbers"
+        are, jump = ("are", "jump") if name == "forces" else ("is", "jumps")
+        fault = f"{name} {are} rounded as by 16-bit numbers, or {jump} as where pairs cross a cutoff"
         values = {place: [trial.floors[place][name]] for place in places}
         rows.append(trial.row("rounding", name, values, explained=known, fault=fault))
     return rows
@@ -199,7 +200,7 @@ def _moved(trial: Trial) -> list[Row]:
         words = (
             f"{name} changes sign in a left-handed cell" if test == LEFT and name == "stress" and all(flipped) else ""
         )
-        rows.append(trial.row(test, name, values, fault=words or f"{name} changes {PHRASES[test]}"))
+        rows.append(trial.row(test, name, values, fault=words or f"{name} {_change(name)} {PHRASES[test]}"))
     return rows
 
 
@@ -213,6 +214,10 @@ PHRASES = {
     LEFT: "in a left-handed cell of the same lattice",
     RIGHT: "in a right-handed cell of the same lattice",
 }
+
+
+def _change(name: str) -> str:
+    return "change" if name == "forces" else "changes"
 
 
 def _net(trial: Trial) -> list[Row]:
@@ -356,7 +361,7 @@ def _repeated(trial: Trial) -> list[Row]:
                 spacing = ELSEWHERE * trial.tested.spacing(name) * _rms(here[name])
                 values[place] = [end[name] - here[name]]
                 explained[place] = ELSEWHERE * (_rms(at_once[name] - here[name]) + LEAST[name]) + spacing
-        fault = f"{name} depends on what was evaluated before: the calculator keeps a state"
+        fault = f"what was evaluated before changes {name}: the calculator keeps a state"
         rows.append(trial.row("repetition", name, values, explained=explained, fault=fault))
     return rows
 

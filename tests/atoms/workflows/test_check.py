@@ -121,7 +121,7 @@ def test_a_clean_potential_is_clean(frames, tmp_path):
         ("net", {"net force", "against −dE/dx"}, ["a net force"]),
         ("not conservative", {"Jacobian of forces", "against −dE/dx"}, ["forces are not conservative"]),
         ("scaled", {"against −dE/dx"}, ["forces are 1.5 times −dE/dx"]),
-        ("half", {"rounding"}, ["forces is rounded as by 16-bit numbers"]),
+        ("half", {"rounding"}, ["forces are rounded as by 16-bit numbers"]),
         ("torque", {"torque Σ r × F"}, ["forces on a molecule have a torque"]),
         ("handed", {"left-handed cell"}, ["stress changes sign in a left-handed cell"]),
         ("translation", {"translation"}, ["energy changes with translation"]),
@@ -221,7 +221,7 @@ def test_what_is_allowed_is_no_fault(frames):
     assert any(row.allowed for row in allowed.rows)
     assert "Allowed: parity of energy is broken" in allowed.verdict()
     everything = checked(Pairs("net"), frames[1], at_most={"forces": 1e6, "energy": 1e6})
-    assert "Allowed: a net force" in everything.verdict()
+    assert "; a net force" in everything.verdict().partition("Allowed: ")[2]
 
 
 def test_steps_fit_the_rounding():
@@ -296,8 +296,23 @@ def test_a_state_that_is_kept_is_a_fault_by_name():
             self.results["energy"] += 1e-4 * (self.calls // 20)
 
     found = checked(Drifting(), shaken(), n_rotations=4)
-    assert "energy depends on what was evaluated before: the calculator keeps a state" in found.verdict()
+    assert "what was evaluated before changes energy: the calculator keeps a state" in found.verdict()
     assert found.row("repetition", "forces").value == 0
+
+
+def test_forces_belong_to_the_free_energy_where_there_is_one():
+    def smeared(atoms, found):
+        return found | {"free_energy": found["energy"], "energy": 0.9 * found["energy"]}
+
+    assert checked(Wrapped(EMT(), smeared), shaken(), n_rotations=4).is_clean
+    found = checked(Wrapped(EMT(), lambda _, found: found | {"energy": 0.9 * found["energy"]}), shaken(), n_rotations=4)
+    assert "forces are 1.111 times −dE/dx" in found.verdict()
+
+
+def test_structures_and_outputs_that_are_left_out_are_said():
+    found = checked(EMT(), [shaken()] * 3, n_rotations=3, limit=1)
+    assert "The first 1 structures alone were checked: limit." in found.meta["notes"]
+    assert any(note.startswith("Given, and not checked: energies") for note in found.meta["notes"])
 
 
 def test_images_too_far_away_are_found():
