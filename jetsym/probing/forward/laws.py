@@ -142,9 +142,9 @@ def settle_laws(session: Session, inputs: Any, elements: NDArray[np.float64], *,
         else:
             wrong.append(f"{name!r} ({law.name})")
     unread = [
-        f"{name!r} ({said})"
+        f"{name!r} ({words})"
         for name, array in layers.items()
-        if name not in {**said, **read} and (said := _own(session, name)) and array.ndim > 1
+        if name not in {**said, **read} and (words := _own(session, name)) and array.ndim > 1
     ]
     if unread:
         yield f"Not read, as they fit what was returned in no way, or in two: the irreps of {', '.join(unread)}."
