@@ -80,8 +80,8 @@ def _tensor(array: Array, *, own: bool) -> Array:
     raise ValueError(f"shape {array.shape} in place of (3, 3)")
 
 
-def named(frames: Sequence[Atoms], places: Iterable[int]) -> str:
-    """Write which structures are meant, with their formulas.
+def named(frames: Sequence[Atoms], places: Iterable[int], *, numbers: Sequence[int] | None = None) -> str:
+    """Write which structures are meant, with their formulas, by their places or by numbers of their own.
 
     Examples
     --------
@@ -91,7 +91,8 @@ def named(frames: Sequence[Atoms], places: Iterable[int]) -> str:
     '1 (Al2)'
     """
     chosen = list(places)
-    words = [f"{place} ({frames[place].get_chemical_formula() or 'no atoms'})" for place in chosen[:NAMED]]
+    called = range(len(frames)) if numbers is None else numbers
+    words = [f"{called[place]} ({frames[place].get_chemical_formula()})" for place in chosen[:NAMED]]
     return ", ".join([*words, *(["…"] if len(chosen) > NAMED else [])])
 
 

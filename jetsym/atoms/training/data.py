@@ -251,7 +251,7 @@ def _is_as_read(frame: Atoms, one: Wanted) -> bool:
 def _filled(frame: Atoms, wanted: Sequence[Wanted], frames: Sequence[Atoms]) -> Atoms:
     """Return a structure with its labels alone, NaN for those that are missing."""
     atoms = require("ase", extra="atoms", purpose="jetsym.atoms").Atoms
-    made = atoms(frame.numbers, frame.positions, cell=frame.cell, pbc=frame.pbc)
+    made: Atoms = atoms(frame.numbers, frame.positions, cell=frame.cell, pbc=frame.pbc)
     made.arrays |= {name: frame.arrays[name] for name in ("momenta",) if name in frame.arrays}
     made.info |= {name: frame.info[name] for name in ("charge", "spin", "spin_multiplicity") if name in frame.info}
     for one in wanted:

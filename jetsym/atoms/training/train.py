@@ -174,7 +174,7 @@ def train(
         for name, part in parts.items()
         if not isinstance(part, (int, float))
     }
-    fractions, batch_size, words = _sizes(sets, validation, test, batch_size)
+    fractions, numbers = _split(sets, validation, test)
     content: dict[str, Any] = {
         "seed": seed,
         "base_precision": precision,
@@ -195,13 +195,14 @@ def train(
         **{name: sets[name].section if name in sets else fractions[name] for name in parts},
         **(options or {}),
     }
+    words = [*(part.words for part in sets.values()), _fit_batches(content["architecture"], numbers)]
     if not trust:
         _check_files(content["architecture"])
     with locked(folder, "jetsym atoms train"):
         start = where_to_go_on(folder, resume, trust)
         with as_it_was(folder) as keep:
             _write(folder, sets, {GIVEN: _again(given), OPTIONS: content})
-            print(*words, sep="\n", flush=True)
+            print(*filter(None, words), sep="\n", flush=True)
             with progress_bar("training", epochs, shown=progress) as advance:
                 advance(0 if start is None else start[0] + 1)
                 said = _Said(epochs, advance, keep, shown=progress)
@@ -211,20 +212,29 @@ def train(
     return folder
 
 
-def _sizes(
-    sets: Mapping[str, Part], validation: float | str, test: float | str, batch_size: int
-) -> tuple[dict[str, float], int, list[str]]:
-    """Return the fractions of validation and test, a batch size that the structures allow, and words on both."""
-    words = [part.words for part in sets.values()]
-    frames = sets["training_set"].frames
-    given = {"validation_set": validation, "test_set": test}
-    if frames is None:
-        return {name: float(part) for name, part in given.items() if not isinstance(part, str)}, batch_size, words
-    fractions, numbers = split(len(frames), validation, test)
-    size = min(batch_size, numbers["training"])
-    less = f", in batches of {size}" if size < batch_size else ""
-    words.append(", ".join(f"{number} for {name}" for name, number in numbers.items() if number) + less)
-    return {f"{name}_set": fraction for name, fraction in fractions.items()}, size, words
+def _split(
+    sets: Mapping[str, Part], validation: float | str, test: float | str
+) -> tuple[dict[str, float], dict[str, int]]:
+    """Return the fractions of validation and test, and how many structures there are of each, where that is known."""
+    known = {name.removesuffix("_set"): len(part.frames) for name, part in sets.items() if part.frames is not None}
+    if "training" not in known:
+        given = {"validation": validation, "test": test}
+        return {f"{name}_set": float(part) for name, part in given.items() if isinstance(part, (int, float))}, {}
+    fractions, numbers = split(known["training"], validation, test)
+    numbers |= {name: number for name, number in known.items() if name != "training"}
+    return {f"{name}_set": fraction for name, fraction in fractions.items()}, numbers
+
+
+def _fit_batches(architecture: dict[str, Any], numbers: Mapping[str, int]) -> str:
+    """Make batches no larger than metatrain can fill; return in words how structures are used."""
+    training = architecture.get("training", {})
+    asked, parts = training.get("batch_size", 0), ["training", *(["validation"] * (architecture.get("name") == "llpr"))]
+    words = ", ".join(f"{number} for {name}" for name, number in numbers.items() if number)
+    less = min([numbers[name] for name in parts if numbers.get(name)], default=asked)
+    if less < asked:
+        architecture["training"] = {**training, "batch_size": less}
+        words += f", in batches of {less}"
+    return words
 
 
 def _write(folder: Path, sets: Mapping[str, Part], options: Mapping[str, Any]) -> None:

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jetsym.atoms.calculated import GPA, UNITS, Calculated, is_calculator
-from jetsym.atoms.frames import Frames, is_crystal, is_left_handed, moved_frame
+from jetsym.atoms.frames import Frames, is_left_handed, moved_frame
 from jetsym.atoms.read import frames_of
 from jetsym.atoms.workflows.calculators import calculator, calculator_of_model
 from jetsym.atoms.workflows.check_report import Check, Row
@@ -281,7 +281,7 @@ def _moved(trial: _Trial) -> list[Row]:
             places = np.argsort(order)
             compare("permutation", one[order], lambda forces, places=places: forces[places], 1.0)  # type: ignore[misc]
         compare("inversion", moved_frame(one, -np.eye(3)), lambda forces: forces, -1.0)
-        if is_crystal(one):
+        if one.cell.rank == 3 and one.pbc.any():
             swapped = one.copy()
             swapped.set_cell(one.cell.array[[1, 0, 2]])
             swapped.set_pbc(one.pbc[[1, 0, 2]])
