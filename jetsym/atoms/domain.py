@@ -116,9 +116,11 @@ class Atoms(Domain):
         return inputs.few(FEW) if isinstance(inputs, Frames) else None
 
     @override
-    def holds(self, inputs: Batch, name: str) -> NDArray[np.bool_] | None:
-        """Return which structures have a stress: those with a volume."""
-        return inputs.crystals if isinstance(inputs, (Frames, Graphs)) and name == "stress" else None
+    def holds(self, inputs: Batch, name: str) -> Any:
+        """Return which structures have a stress: of a mixture the crystals alone, or else those with a volume."""
+        if name != "stress":
+            return None
+        return inputs.crystals if isinstance(inputs, Frames) else inputs.with_stress
 
     @override
     def lacks(self, inputs: Batch) -> NDArray[np.bool_] | None:
