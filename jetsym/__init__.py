@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from jetsym.probing.diagnosis.diagnose import diagnose
     from jetsym.probing.forward.layers import Layered
     from jetsym.probing.layers import layers
+    from jetsym.probing.measure.cost import cost
+    from jetsym.probing.measure.parity import parity
     from jetsym.probing.probe import probe
     from jetsym.probing.reports.comparison import compare
     from jetsym.probing.reports.spectrum import SymmetryReport
@@ -29,10 +31,12 @@ __all__ = [
     "SymmetryReport",
     "__version__",
     "compare",
+    "cost",
     "diagnose",
     "layers",
     "load",
     "moves",
+    "parity",
     "probe",
 ]
 
@@ -44,10 +48,12 @@ __getattr__, __dir__ = attach(
         "Layered": "jetsym.probing.forward.layers",
         "SymmetryReport": "jetsym.probing.reports.spectrum",
         "compare": "jetsym.probing.reports.comparison",
+        "cost": "jetsym.probing.measure.cost",
         "diagnose": "jetsym.probing.diagnosis.diagnose",
         "layers": "jetsym.probing.layers",
         "load": "jetsym.jets.checkpoint",
         "moves": "jetsym.domains.moves",
+        "parity": "jetsym.probing.measure.parity",
         "probe": "jetsym.probing.probe",
     },
 )

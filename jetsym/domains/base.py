@@ -171,6 +171,10 @@ class Domain(ABC):
         """Return the inputs as :meth:`load` does, and what in them or in the model may break a symmetry."""
         return self.load(source, limit=limit, model=model), ()
 
+    def targets(self, source: Any, inputs: Any, *, outputs: Mapping[str, Any], model: Any) -> Mapping[str, Any]:
+        """Return what outputs, by name and kind, should be: a row for each input, as these or their source say."""
+        return {}
+
     def with_moves(self, moves: Mapping[Any, Any] | None, arguments: Sequence[str]) -> Domain:
         """Return the domain with what a caller says of arrays that move, and with names of the model's arguments."""
         if moves is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from jetsym.errors import DataError
 from jetsym.jets.batch import JetBatch
 from jetsym.jets.checkpoint import initial
 from jetsym.jets.checkpoint import load as load_tagger
+from jetsym.jets.evaluation.evaluate import expect_same_classes
 from jetsym.jets.inputs import expect_standardised
 from jetsym.jets.io.read import read
 from jetsym.jets.io.sample import sample, sample_dir
@@ -64,6 +65,15 @@ class Jets(Domain):
     @override
     def sources(self, source: Any, *, limit: int, model: Any) -> tuple[JetBatch, list[Source]]:
         return sources_of(_load(source, limit=limit, max_particles=ALL_PARTICLES, model=model), model)
+
+    @override
+    def targets(self, source: Any, inputs: JetBatch, *, outputs: Mapping[str, Any], model: Any) -> dict[str, Tensor]:
+        """Return the labels of the jets, which are to be of the model's classes, for every output of logits."""
+        names = [name for name, kind in outputs.items() if kind == "logits"]
+        if not names or inputs.label is None:
+            return {}
+        expect_same_classes(model, inputs)
+        return dict.fromkeys(names, inputs.label)
 
     @override
     def move(self, inputs: JetBatch, matrices: Any) -> JetBatch:
