@@ -2,7 +2,8 @@
 
 >>> import jetsym
 >>> sorted(jetsym.__all__)
-['JetsymError', 'Layered', 'SymmetryReport', '__version__', 'compare', 'diagnose', 'layers', 'load', 'moves', 'probe']
+['JetsymError', 'Layered', 'SymmetryReport', '__version__', 'compare', 'cost', 'diagnose', 'layers', 'load', 'moves', \
+'parity', 'probe', 'safety']
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from jetsym.probing.layers import layers
     from jetsym.probing.measure.cost import cost
     from jetsym.probing.measure.parity import parity
+    from jetsym.probing.measure.safety import safety
     from jetsym.probing.probe import probe
     from jetsym.probing.reports.comparison import compare
     from jetsym.probing.reports.spectrum import SymmetryReport
@@ -38,6 +40,7 @@ __all__ = [
     "moves",
     "parity",
     "probe",
+    "safety",
 ]
 
 # Imported when first used: `import jetsym` loads neither torch nor matplotlib.
@@ -55,5 +58,6 @@ __getattr__, __dir__ = attach(
         "moves": "jetsym.domains.moves",
         "parity": "jetsym.probing.measure.parity",
         "probe": "jetsym.probing.probe",
+        "safety": "jetsym.probing.measure.safety",
     },
 )

@@ -255,11 +255,14 @@ def test_public_names():
         "SymmetryReport",
         "__version__",
         "compare",
+        "cost",
         "diagnose",
         "layers",
         "load",
         "moves",
+        "parity",
         "probe",
+        "safety",
     ]
     assert dir(jetsym) == sorted(jetsym.__all__)
     for name in jetsym.__all__:

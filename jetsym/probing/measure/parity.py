@@ -169,7 +169,13 @@ def parity(
         }
         others = [name for name in running.outputs if name not in kinds]
         meta["notes"] = [*meta["notes"], *(f"{name!r} turns, and has no parity by itself." for name in others)]
-    return Parity({name: _oddness(kinds[name], found[name], rounding[name], aims.get(name)) for name in kinds}, meta)
+    return Parity(
+        {
+            name: _oddness(kinds[name], found[name], rounding[name], aims.get(name), is_exact=not n_rotations)
+            for name in kinds
+        },
+        meta,
+    )
 
 
 def _is_nothing(targets: Any) -> bool:
@@ -229,7 +235,20 @@ def _over_objects(values: Array, kind: Kind, mask: NDArray[np.bool_] | None) -> 
     return total
 
 
-def _oddness(kind: Kind, parts: Sequence[Halves], rounding: Rounding, aim: Aim | None) -> Oddness:
+def _above_rounding(squared: float, stderr: float, power: float, inputs: int, *, is_exact: bool) -> float:
+    """Return how probable it is that ⟨a²⟩ exceeds what rounding makes by chance of the inputs, by Student's t.
+
+    What is known exactly for each input is positive and skew: it is judged on its logarithm, as shares are on their
+    log-odds.
+    """
+    if squared <= power:
+        return 1.0
+    if is_exact and power > 0:
+        return p_value(float(np.log(squared / power)), stderr / squared, inputs - 1)
+    return p_value(squared - power, stderr, inputs - 1)
+
+
+def _oddness(kind: Kind, parts: Sequence[Halves], rounding: Rounding, aim: Aim | None, *, is_exact: bool) -> Oddness:
     """Return the two parts of an output over all inputs."""
     found = Halves(*map(np.concatenate, zip(*parts, strict=True)))
     inputs, components = found.mean.shape
@@ -265,7 +284,7 @@ def _oddness(kind: Kind, parts: Sequence[Halves], rounding: Rounding, aim: Aim |
         share=share,
         share_stderr=share_stderr,
         rounding=float(np.sqrt(power)),
-        p_value=p_value(max(squared - power, 0.0), squared_stderr, inputs - 1),
+        p_value=_above_rounding(squared, squared_stderr, power, inputs, is_exact=is_exact),
         mean=tuple(means.tolist()),
         mean_stderr=tuple(errors.tolist()),
         mean_p_value=min(chances),

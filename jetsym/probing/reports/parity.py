@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Self
 
 from scipy import special
 
+from jetsym.probing.reports.cost import SQUARED
 from jetsym.probing.reports.significance import chance_of
 from jetsym.storage import Stored
 from jetsym.text import as_text, at_most, concise, percent, table_of
@@ -49,7 +50,8 @@ class Oddness:
     rounding
         √⟨a²⟩ that rounding alone can make, at most.
     p_value
-        How probable it is that ⟨a²⟩ exceeds rounding by chance of these inputs, by Student's t.
+        How probable it is that ⟨a²⟩ exceeds rounding by chance of these inputs, by Student's t; of its logarithm where
+        no rotations were drawn, so that a² is exact for each input.
     mean, mean_stderr, mean_p_value
         ⟨a⟩ of each component, and how probable any of them is by chance (Student's t, corrected by Holm): below the
         level the inputs themselves prefer one hand, and the output tells which.
@@ -87,7 +89,7 @@ class Oddness:
 
     @property
     def verdict(self) -> str:
-        """ "even", "odd" or "neither even nor odd", as far as rounding lets it be told."""
+        """What the output is, as far as rounding lets it be told: "even", "odd" or "neither even nor odd"."""
         if abs(self.odd) <= self.rounding:
             return EVEN
         return ODD if self.even <= self.rounding else MIXED
@@ -172,6 +174,9 @@ def _sentences(name: str, item: Oddness, meta: Mapping[str, Any]) -> list[str]:
         )
     if item.gain is not None and item.gain_p_value is not None:
         amount = concise(abs(item.gain), item.gain_stderr or 0.0)
+        if item.loss == SQUARED and item.error:
+            error = concise(item.error, item.error_stderr or 0.0)
+            result.append(f"It is {item.odd / item.error:.2g} times the error of {error}.")
         if item.gain_p_value >= level:
             result.append("What it does to the loss cannot be told from chance.")
         elif item.gain > 0:
