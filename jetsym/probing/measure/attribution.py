@@ -280,9 +280,10 @@ def _measure(session: Session, inputs: Any, symmetry: Symmetry, l_max: int) -> M
 
 
 def _half_and_half(as_is: Measured, moved: Measured, source: str) -> Measured:
-    """Return a measurement of which half the evaluations are of inputs as they are, and half of moved ones.
+    """Return a measurement of which half the evaluations are of moved inputs: A² + ¼‖f̄₁ − f̄₀‖².
 
-    By the law of total variance A² = ½(A₀² + A₁²) + ¼‖f̄₁ − f̄₀‖².
+    That is the variance within the orbits as they are, and that between an input and the moved one. What the move makes
+    of the variance within is no change by the move.
     """
     parts: dict[str, list[Deviation]] = {}
     for name, own in as_is.parts.items():
@@ -291,13 +292,13 @@ def _half_and_half(as_is: Measured, moved: Measured, source: str) -> Measured:
         if len({mean.shape[1:] for some in means for mean in some}) != 1 or any(part.mask is not None for part in own):
             raise ProbeError(f"{source!r} cannot be switched: it changes of what points {name!r} is; choose others")
         first, last = (np.concatenate(some) for some in means)
-        (before, _), (after, _) = errors_of(own, unbiased=unbiased), errors_of(others, unbiased=unbiased)
+        before, _ = errors_of(own, unbiased=unbiased)
         change = (np.abs(last - first) ** 2).reshape(len(first), -1).sum(axis=1) / 4
         parts[name] = [
             Deviation(
-                squared=(before.squared + after.squared) / 2 + change,
-                norm=(before.norm + after.norm) / 2,
-                leakage=(before.leakage + after.leakage) / 2 + change,
+                squared=before.squared + change,
+                norm=before.norm + change,
+                leakage=before.leakage + change,
                 noise=np.concatenate([part.noise for part in own]),
                 average=(first + last) / 2,
                 spectrum=None,

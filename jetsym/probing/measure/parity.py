@@ -211,14 +211,21 @@ def _of_part(
         if n > 1:  # without pairs of a rotation with itself
             squared = (n * squared - np.mean([summed(one**2, mask) for one in own], axis=0)) / (n - 1)
         averaged = (even[1:] if len(even) > 1 else even).mean(axis=0)
-        losses = [np.zeros(len(mean))] * 3
+        losses = (np.zeros(len(mean)),) * 3
         if (aim := aims.get(name)) is not None:
             target = aim.target(part, plain[0].shape)
             counts = summed(aim.counted(target, mask).astype(float))
-            losses = [aim.losses(plain[0], target, mask), aim.losses(even[0], target, mask), counts]
+            losses = aim.losses(plain[0], target, mask), aim.losses(even[0], target, mask), counts
         objects = summed(np.ones(mean.shape), mask) / _components(mean, kind).shape[-1]
-        sums = (_over_objects(values, kind, mask) for values in (mean, averaged, averaged**2))
-        found[name] = Halves(squared, *sums, objects, summed(plain[0] ** 2, mask), *losses)
+        found[name] = Halves(
+            squared,
+            _over_objects(mean, kind, mask),
+            _over_objects(averaged, kind, mask),
+            _over_objects(averaged**2, kind, mask),
+            objects,
+            summed(plain[0] ** 2, mask),
+            *losses,
+        )
     return found
 
 
@@ -265,13 +272,14 @@ def _oddness(kind: Kind, parts: Sequence[Halves], rounding: Rounding, aim: Aim |
     chances = corrected([p_value(m, s, inputs - 1) for m, s in zip(means.tolist(), errors.tolist(), strict=True)])
     judged: dict[str, Any] = {}
     if aim is not None:
-        error, error_stderr = jackknife_ratio(found.loss, found.counts)
+        error, error_stderr = map(float, jackknife_ratio(found.loss, found.counts))
         gain, gain_stderr = map(float, jackknife_ratio(found.loss_even - found.loss, found.counts))
-        error, error_stderr = rooted(error, error_stderr) if aim.loss == SQUARED else (error, error_stderr)
+        if aim.loss == SQUARED:
+            error, error_stderr = rooted(np.array(error), np.array(error_stderr))
         judged = {
             "loss": aim.loss,
-            "error": float(error),
-            "error_stderr": float(error_stderr),
+            "error": error,
+            "error_stderr": error_stderr,
             "gain": gain,
             "gain_stderr": gain_stderr,
             "gain_p_value": p_value(gain, gain_stderr, inputs - 1),

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from inspect import signature
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from jetsym.errors import ProbeError, closest, expect_at_least
+from jetsym.errors import ProbeError, expect_at_least, refuse_unknown
+from jetsym.probing.forward.layouts import Layout
 from jetsym.probing.forward.memory import within_memory
-from jetsym.probing.forward.session import Session
+from jetsym.probing.forward.session import Responses, Session
 from jetsym.probing.forward.settle import settle
 from jetsym.probing.kinds import representation_of
 from jetsym.probing.measure.combination import rooted
@@ -109,8 +111,10 @@ def safety(
     known = session.domain.other_moves()
     if not known:
         session.domain.refuse("a splitting or an emission")
-    if move not in known:
-        raise ProbeError(f"there is no move {move!r} of these inputs; {closest(move, known)}")
+    refuse_unknown("move", move, known, ProbeError)
+    own = [name for name, one in signature(known[move]).parameters.items() if one.kind is one.KEYWORD_ONLY]
+    for option in options or {}:
+        refuse_unknown(f"an option of a {move}", option, [name for name in own if name != "generator"], ProbeError)
     loaded = session.domain.with_room(session.domain.load(inputs, limit=limit, model=session.model))
     chosen = sorted(map(float, _default(move) if sizes is None else sizes))
     if not chosen:
@@ -124,7 +128,7 @@ def safety(
     _, action = session.act(loaded, Symmetry(GroupName.SO3))
     with session.open(loaded, action) as (running, placed):
         within_memory(running, lambda: settle(running, placed))
-        names = [name for name in running.outputs if not running.layouts[name].axes] if running.layouts else []
+        names = [name for name in running.outputs if not running.layouts.get(name, Layout()).axes]
         if not names:
             raise ProbeError("no output can be compared: all belong to single particles, or none has a law")
         (rounding,) = within_memory(running, lambda: measure_rounding(running, placed, along_turns(SO3())))
@@ -173,7 +177,11 @@ def _evaluated(session: Session, inputs: Any, names: Sequence[str]) -> dict[str,
 
     for part in session.parts(inputs, session.evaluations):
         some = session.domain.select(inputs, part)
-        responses = within_memory(session, lambda some=some: session.along(some, np.eye(3)[None]))
+
+        def attempt(some: Any = some) -> Responses:
+            return session.along(some, np.eye(3)[None])
+
+        responses = within_memory(session, attempt)
         for name in names:
             values = to_numpy(responses[name])[0].astype(np.float64)
             found[name].append(values.reshape(len(values), -1))
