@@ -26,10 +26,10 @@ from jetsym.jets.evaluation.stability_report import Stability
 from jetsym.probing.monitor import Monitor
 from jetsym.probing.reports.attribution import Attribution
 from jetsym.probing.reports.cost import Cost
-from jetsym.probing.reports.parity import Parity
-from jetsym.probing.reports.safety import Safety
 from jetsym.probing.reports.history import History
 from jetsym.probing.reports.lorentz import LorentzReport
+from jetsym.probing.reports.parity import Parity
+from jetsym.probing.reports.safety import Safety
 from jetsym.training.presets import preset_names, preset_path
 
 
