@@ -19,6 +19,9 @@ from jetsym.spectrum.responses import to_numpy
 
 __all__ = ["Aim", "aims_of", "of_label", "summed"]
 
+#: Inputs that tell logits from probabilities, and how far these may sum to something else than 1: in 16 bits.
+FEW, ROUNDING = 8, 2.0**-7
+
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
@@ -128,7 +131,24 @@ def aims_of(session: Session, inputs: Any, targets: Any, loss: str, *, limit: in
             raise ProbeError(f"the targets of {name!r} are {len(rows)} rows; expected one for each of {size} inputs")
         kind = session.outputs[name]
         found[name] = Aim(name, kind, _loss_of(name, kind, rows[:size], loss), rows[:size])
+    _refuse_probabilities(session, inputs, [name for name, aim in found.items() if aim.loss == CROSS_ENTROPY])
     return found
+
+
+def _refuse_probabilities(session: Session, inputs: Any, names: Sequence[str]) -> None:
+    """Refuse outputs that are said to be logits, and are in [0, 1] and sum to 1 for a few inputs."""
+    if not names:
+        return
+    some = slice(0, min(FEW, session.domain.batches(inputs)[0].stop))
+    returned = session.returned(session.domain.select(inputs, some))
+    for name in names:
+        values = to_numpy(returned[name]).astype(np.float64)
+        is_whole = values.ndim > 1 and values.shape[-1] > 1 and (np.abs(values.sum(axis=-1) - 1) < ROUNDING).all()
+        if is_whole and (values >= 0).all():
+            raise ProbeError(
+                f"{name!r} is in [0, 1] and sums to 1 over the classes, as probabilities do; expected logits: take the "
+                "logarithm with call=…"
+            )
 
 
 def _loss_of(name: str, kind: Kind, rows: Sequence[NDArray[Any]], loss: str) -> str:
@@ -152,4 +172,7 @@ def _fitted(name: str, rows: Sequence[NDArray[Any]], shape: tuple[int, ...]) -> 
                 return target
             raise ProbeError(f"some targets of {name!r} are not finite; leave these inputs out")
     found = " or ".join(dict.fromkeys(str(row.shape) for row in rows))
-    raise ProbeError(f"targets of {name!r} have shape {found} for an input; expected {shape[1:]}, as the output has")
+    hint = f"; numbers of classes go with logits: outputs={{{name!r}: 'logits'}}" if rows[0].dtype.kind in "iub" else ""
+    raise ProbeError(
+        f"targets of {name!r} have shape {found} for an input; expected {shape[1:]}, as the output has{hint}"
+    )

@@ -101,7 +101,7 @@ class Safety(Stored):
         return SAFE if curve.slope > FALLS else UNSAFE
 
     def __str__(self) -> str:
-        title = f"Change by a {self.move}, {self.meta['n_inputs']} inputs, {self.meta['draws']} draws of each"
+        title = f"Change by a {self.move}, {self.meta['n_inputs']} inputs, {self.meta['draws']} of each"
         table = table_of(title, ("size", *self.curves))
         for place, size in enumerate(self.sizes):
             cells = (concise(c.change[place], c.change_stderr[place], floor=c.rounding) for c in self.curves.values())

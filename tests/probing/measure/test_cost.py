@@ -211,6 +211,30 @@ def test_wrong_uses(options, message):
         jetsym.cost(margins, x, np.full(8, 5), outputs={"y": "logits"}, n_rotations=4, **QUIET)
 
 
+def test_what_looks_like_other_outputs_is_refused():
+    x, labels = points(8), np.zeros(8, dtype=int)
+
+    def probabilities(x):
+        shares = np.exp(margins(x))
+        return shares / shares.sum(axis=1, keepdims=True)
+
+    with pytest.raises(ProbeError, match="as probabilities do; expected logits"):
+        jetsym.cost(probabilities, x, labels, outputs={"y": "logits"}, n_rotations=4, **QUIET)
+    with pytest.raises(ProbeError, match="numbers of classes go with logits"):
+        jetsym.cost(margins, x, labels, outputs={"y": "scalar"}, n_rotations=4, **QUIET)
+
+
+def test_an_axis_of_each_jet(make_jets):
+    """About its own axis the axis of a jet stays, and the momentum of a particle does not."""
+    jets = make_jets(6, seed=5, dtype=torch.float64)
+    axis = jets.jet_p4[0, 1:] / jets.jet_p4[0, 1:].norm()
+    options = {"outputs": {"y": "scalar"}, "group": "SO2", "axis": "jet", "n_rotations": 8, **QUIET}
+    along = jetsym.cost(lambda jets: jets.jet_p4[:, 1:] @ axis, jets, np.zeros(6), **options).losses["y"]
+    across = jetsym.cost(lambda jets: jets.p4[:, 0, 2], jets, np.zeros(6), **options).losses["y"]
+    assert along.is_within_rounding
+    assert not across.is_within_rounding
+
+
 def test_structures_bring_their_energies_and_forces():
     pytest.importorskip("ase")
     from ase.build import bulk, molecule
