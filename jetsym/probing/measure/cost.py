@@ -146,10 +146,10 @@ def cost(
     loaded = session.domain.load(inputs, limit=limit, model=session.model)
     orbit = _orbit_of(session, loaded, symmetry, n_rotations)
     loaded, acting = session.act(loaded, symmetry)
-    check_law(session.kinds, acting)
     start = time.perf_counter()
     with session.open(loaded, acting) as (running, placed):
         within_memory(running, lambda: orbit.settle(running, placed))
+        check_law(running.outputs, acting)
         if targets is None:
             targets = running.domain.targets(inputs, placed, outputs=running.outputs, model=running.model)
         wanted = aims_of(running, placed, targets, loss, limit=limit)
