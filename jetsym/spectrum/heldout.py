@@ -206,8 +206,10 @@ class HeldOutResponses:
         found = [columns.blocks(u) for u in self._cosets(state)]
         functions = self.elements.weighted_like(found[0][0][1])
         for blocks, coefficients in zip(found, state.coefficients, strict=True):
-            for rows in self._parts(coefficients, columns):
-                for place, (some, c) in enumerate(columns.blocks(coefficients[rows, :])):
+            whole = None if columns.is_padded(coefficients) else columns.blocks(coefficients)
+            for rows in rows_of(self.elements.rule):  # soon little is left, and little rounding is added
+                own = columns.blocks(coefficients[rows, :]) if whole is None else [(s, c[:, rows, :]) for s, c in whole]
+                for place, (some, c) in enumerate(own):
                     blocks[place] = some, blocks[place][1] - functions[some, :, rows] @ c
         return [(parts[0][0], parity_halves(tuple(r for _, r in parts))) for parts in zip(*found, strict=True)]
 

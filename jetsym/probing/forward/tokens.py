@@ -268,18 +268,16 @@ class Finder:
 
     def _if_it_fits(self, layout: Layout, lengths: Sequence[int], *, fixed: bool) -> Iterator[Layout]:
         """Yield a layout if the slots it would hold are possible in every pass."""
-        held = [layout.slots_of(length) for length in lengths]
-        n = self.passes.alone.slots
-        for slots, one in zip(held, self.passes.all, strict=True):
-            if slots is None:
-                return
-            if not fixed and not one.most <= slots <= one.slots:
-                return
-        if fixed and (self.passes.takes_others or held[0] != n):
+        held, n = layout.slots_of(lengths[0]), self.passes.alone.slots
+        if held is None:
+            return
+        if fixed and (self.passes.takes_others or held != n):
             plain = layout.form == NODES or (layout.form == SQUARE and len(layout.axes) == 2)
-            if not (plain and layout.copies == 1 and max(layout.after, layout.before) < 2):
+            if not (plain and layout.copies == 1 and max(layout.after, layout.before) < 2) or held < PERMUTED:
                 return
-            if (held[0] or 0) < PERMUTED:
+        for length, one in zip(lengths, self.passes.all, strict=True):
+            slots = layout.slots_of(length)
+            if slots is None or not (fixed or one.most <= slots <= one.slots):
                 return
         yield layout
 

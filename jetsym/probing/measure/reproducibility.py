@@ -27,7 +27,7 @@ MOST_OF_SUMS = 1e-2
 #: Further evaluations of a model that has drawn random numbers without a difference.
 FURTHER = 8
 #: Inputs of a batch that are evaluated alone.
-ALONE = 4
+ALONE = 3
 #: What is said of a model whose answers depend on the batch, and what helps.
 MIXES = (
     "the model mixes the inputs of a batch (batch normalisation in training mode, sums or sorting over the batch); put "

@@ -38,6 +38,8 @@ Array = NDArray[np.float64]
 POINTS, ORDERS, STEP = 8, 6, 4.0
 #: Inputs that travel together, inputs in all, and paths at least, each near an element of its own.
 TOGETHER, PLACES, PATHS = 4, 64, 4
+#: Elements at which answers are compared.
+BASES = 2
 #: The floor over the measured size of rounding: A of an exactly invariant network lies between a third of it and all.
 MARGIN = 2.0
 #: Rounding of a response to its own numbers, in units of their spacing: what there is at least.
@@ -125,8 +127,8 @@ class Differences:
             difference = np.diff(difference, axis=1)
             if order == 1:
                 still = (difference == 0).mean(axis=(1, 3))
-            squares.append((np.abs(difference) ** 2).mean(axis=1).sum(axis=-1) / comb(2 * order, order))
-        norm = (np.abs(values) ** 2).mean(axis=1).sum(axis=-1)
+            squares.append(_mean_square(difference) / comb(2 * order, order))
+        norm = _mean_square(values)
         repeated = np.repeat(weights, values.shape[2])
         return cls(np.stack(squares, axis=-1).reshape(-1, ORDERS), norm.ravel(), repeated, still.ravel())
 
@@ -163,6 +165,12 @@ class Differences:
         levels = np.sqrt((kept * self.squares).sum(axis=0) / np.where(norm > 0, norm, 1.0))
         agree = [level <= AGREE * levels[order:].min() for order, level in enumerate(levels[:last])]
         return float(levels[agree.index(True)]) if any(agree) else 0.0
+
+
+def _mean_square(values: Array) -> Array:
+    """Return (bases, samples) mean squares over points of values (bases, points, samples, features), all features."""
+    parts = np.ascontiguousarray(values).view(np.float64)  # of complex numbers both
+    return np.asarray(np.einsum("bpsf,bpsf->bs", parts, parts) / values.shape[1])
 
 
 #: The paths with steps of a size, on some inputs of a session.
@@ -233,7 +241,7 @@ def measure_rounding(session: Session, inputs: Any, *ways: Way) -> list[dict[str
     """
     finest = EPS[session.domain.dtype_name(inputs)]
     nearest = ways[0](session, inputs, STEP * finest)
-    answers = ask(session, inputs, nearest[0].inputs, np.stack([path.elements[0] for path in nearest]))
+    answers = ask(session, inputs, nearest[0].inputs, np.stack([path.elements[0] for path in nearest[:BASES]]))
     found = [_along(session, inputs, way, answers, finest) for way in ways]
     if any(map(answers.apart_by, answers.apart)):
         together, session.evaluations = session.evaluations, 1
