@@ -261,7 +261,7 @@ def _filled(frame: Atoms, wanted: Sequence[Wanted], frames: Sequence[Atoms]) -> 
             of_atoms = one.per_atom or one.quantity == "forces"
             value = np.full((len(frame), *like.shape[1:]) if of_atoms else like.shape, np.nan)
         held = made.arrays if one.per_atom or one.quantity == "forces" else made.info
-        held[one.key] = value if value.ndim else float(value)
+        held[one.key] = value if value.ndim else value.item()
     return made
 
 
