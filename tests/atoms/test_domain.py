@@ -317,6 +317,7 @@ def test_the_average_over_the_orbit_is_equivariant(make_model, molecule):
     np.testing.assert_allclose(after.mean, plain.mean @ TURN[0].T, atol=1e-3 * np.abs(plain.mean).max())
 
 
+@pytest.mark.slow
 def test_the_stress_of_slabs_and_molecules_is_not_pooled_with_that_of_crystals(forces_model, copper, molecule):
     """That of a slab is over an arbitrary volume, and that of a molecule a virial, in eV."""
     from ase.build import fcc111
