@@ -123,6 +123,18 @@ class Atoms(Domain):
         return inputs.crystals if isinstance(inputs, Frames) else inputs.with_stress
 
     @override
+    def lacks(self, inputs: Batch) -> NDArray[np.bool_] | None:
+        """Return which structures have no pairs of neighbours, as isolated atoms: what belongs to pairs may not run."""
+        if isinstance(inputs, Frames):
+            return None
+        lonely = np.array(inputs.pairs) == 0
+        return lonely if lonely.any() else None
+
+    @override
+    def named(self, inputs: Batch, place: int) -> str:
+        return f"structure {place} of {inputs.sizes[place]} atom{'s' * (inputs.sizes[place] != 1)}"
+
+    @override
     def baselines(self, inputs: Batch, name: str) -> NDArray[np.int64] | None:
         """Return what has a zero of its own: energies, the composition, and of atoms the element as well."""
         if not isinstance(inputs, Frames) or name not in ("energy", "energies"):
