@@ -156,7 +156,7 @@ def not_a_stress(
         return f"{quantity} is {key!r}, by its name a {other}; {remedy}"
     seen = []
     for place, tensor in tensors.items():
-        frame, volume = frames[place], abs(frames[place].get_volume()) if frames[place].cell.rank == 3 else 0.0
+        frame, volume = frames[place], frames[place].cell.volume
         beside = None if key == "stress" else label(frame, "stress", "stress")
         if not volume or not np.abs(tensor).max():
             continue
@@ -177,7 +177,7 @@ def _too_large(frames: Sequence[Atoms], tensors: Mapping[int, Array], key: str, 
     if not sizes:
         return None
     median = float(np.median([*sizes.values()]))
-    of_an_atom = float(np.median([size * abs(frames[i].get_volume()) / len(frames[i]) for i, size in sizes.items()]))
+    of_an_atom = float(np.median([size * frames[i].cell.volume / len(frames[i]) for i, size in sizes.items()]))
     if median <= LARGEST and of_an_atom <= LARGEST_OF_AN_ATOM:
         return None
     return (

@@ -14,7 +14,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from jetsym.atoms.frames import stress_rank
 from jetsym.atoms.packages import quiet
 from jetsym.errors import ProbeError, require
 
@@ -37,8 +36,7 @@ class Structures:
     systems
         What metatomic's models take, with all neighbour lists that the model asks for.
     rank
-        Of which :func:`~jetsym.atoms.frames.stress_rank` a structure must be for its stress to count: the highest there
-        is among those that it was built with.
+        1 where a structure must have a volume for its stress to count: one of those that it was built with has.
     """
 
     systems: tuple[System, ...]
@@ -50,8 +48,8 @@ class Structures:
         with quiet():
             to_systems = require("metatomic.torch", extra="atoms", purpose="jetsym.atoms").systems_to_torch
             systems = to_systems(list(frames), torch.float64)
-            rank = max(map(stress_rank, frames), default=0)
-            return cls(tuple(_with_pairs(system, neighbor_lists) for system in systems), rank)
+            built = cls(tuple(_with_pairs(system, neighbor_lists) for system in systems))
+            return replace(built, rank=int(built._ranks().max()))
 
     def __len__(self) -> int:
         return len(self.systems)
@@ -67,9 +65,11 @@ class Structures:
     @property
     def with_stress(self) -> Tensor:
         """(structures,) bool of those whose stress is of the same kind as that of most periodic ones."""
-        periodic = torch.stack([system.pbc.all() for system in self.systems])
-        has_volume = torch.stack([system.cell.detach().det() != 0 for system in self.systems])
-        return has_volume.int() * (1 + periodic.int()) >= self.rank
+        return self._ranks() >= self.rank
+
+    def _ranks(self) -> Tensor:
+        """Return how far each has a stress; metatomic takes cells along periodic directions alone."""
+        return torch.stack([(system.cell.detach().det() != 0).int() for system in self.systems])
 
     @property
     def pairs(self) -> list[int]:

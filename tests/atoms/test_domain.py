@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 import jetsym
-from jetsym.atoms import Model, Structures, domain, read_frames
+from jetsym.atoms import Model, Structures, check, domain, read_frames
 from jetsym.errors import ConfigError, DataError, ProbeError
 from jetsym.probing.measure import orbit
 from jetsym.spectrum import O3
@@ -315,3 +315,36 @@ def test_the_average_over_the_orbit_is_equivariant(make_model, molecule):
     plain, after = (orbit_average(model, some, bandwidth=5)["dipole"] for some in (frames, rotated))
     assert plain.mean.shape == (2, 1, 3)
     np.testing.assert_allclose(after.mean, plain.mean @ TURN[0].T, atol=1e-3 * np.abs(plain.mean).max())
+
+
+@pytest.mark.slow
+def test_the_stress_of_slabs_and_molecules_is_not_pooled_with_that_of_crystals(forces_model, copper, molecule):
+    """That of a slab is over an arbitrary volume, and that of a molecule a virial, in eV."""
+    from ase.build import fcc111
+
+    slab = fcc111("Cu", (1, 1, 3), vacuum=6.0)
+    slab.cell[2] = 0  # as metatomic takes it
+    frames = {"crystal": copper, "slab": slab, "molecule": molecule("H2O", 1)}
+
+    def stress(*names):
+        report = jetsym.probe(forces_model, [frames[name] for name in names], l_max=2, **QUIET)
+        return report.equivariance["stress"].absolute
+
+    alone = stress("crystal")
+    assert stress("crystal", "slab", "molecule") == pytest.approx(alone, rel=1e-9)
+    assert stress("molecule", "crystal") == pytest.approx(alone, rel=1e-9)
+    assert stress("molecule") > 0  # of molecules alone it is the virial
+
+
+def test_a_slab_has_no_stress_where_a_calculator_is_probed_and_checked(copper):
+    from ase.build import fcc111
+    from ase.calculators.emt import EMT
+
+    slab = fcc111("Cu", (1, 1, 3), vacuum=6.0)
+    copper = copper.copy()
+    copper.rattle(0.05, seed=0)
+    for frames in ([copper], [slab, copper]):
+        found = check(EMT(), frames, l_max=2, n_rotations=4, progress=False)
+        assert found.row("against dE/dε", "stress").value >= 0
+    with pytest.raises(KeyError):
+        check(EMT(), [slab], l_max=2, n_rotations=4, progress=False).row("against dE/dε", "stress")

@@ -260,8 +260,8 @@ def _filled(frame: Atoms, wanted: Sequence[Wanted], frames: Sequence[Atoms]) -> 
             like = next(v for v in (label(other, one.key, one.quantity) for other in frames) if v is not None)
             of_atoms = one.per_atom or one.quantity == "forces"
             value = np.full((len(frame), *like.shape[1:]) if of_atoms else like.shape, np.nan)
-        held = made.arrays if one.per_atom or one.quantity == "forces" else made.info
-        held[one.key] = value if value.ndim else value.item()
+        held: dict[str, Any] = made.arrays if one.per_atom or one.quantity == "forces" else made.info
+        held[one.key] = value if value.ndim else float(value)
     return made
 
 

@@ -99,13 +99,14 @@ def references(
             if quantity == "virial":
                 scaled = -scaled / abs(chosen[place].get_volume())
             found[place]["stress" if quantity == "virial" else quantity] = scaled
-    if not any(found):
-        own = {quantity: key for quantity, key in asked.keys.items() if quantity in SCALE}
-        like = {quantity: [name for name in alike(quantity, names) if name != key] for quantity, key in own.items()}
-        remedy = " ".join(f"--{quantity} {words[0]}" for quantity, words in like.items() if words)
+    own = {quantity: key for quantity, key in asked.keys.items() if quantity in ("energy", "forces")}
+    like = {quantity: [name for name in alike(quantity, names) if name != key] for quantity, key in own.items()}
+    remedy = " ".join(f"--{quantity} {words[0]}" for quantity, words in like.items() if words)
+    if not any(found) or (remedy and not any(own.keys() & one.keys() for one in found)):
+        missing = " or ".join(map(repr, (own if remedy else asked.keys).values()))
         raise DataError(
-            f"no structure has anything to compare with by the names {', '.join(map(repr, asked.keys.values()))}; they "
-            f"have {', '.join(sorted(names)) or 'nothing'}{f' (give {remedy})' if remedy else ''}"
+            f"no structure has {missing} to compare with; they have {', '.join(sorted(names)) or 'nothing'}"
+            f"{f' (give {remedy})' if remedy else ''}"
         )
     return found, notes
 
@@ -158,9 +159,9 @@ def _of_crystals(
     frames: Sequence[Atoms], labels: Mapping[int, Array], quantity: str, key: str, unit: str
 ) -> tuple[dict[int, Array], list[str]]:
     """Return the stresses of crystals: those of slabs and molecules are over other volumes, or none."""
-    if other := not_a_stress(frames, labels, key=key, quantity=quantity, unit=unit):
-        raise DataError(other)
     kept = {place: values for place, values in labels.items() if is_crystal(frames[place])}
+    if other := not_a_stress(frames, kept, key=key, quantity=quantity, unit=unit):
+        raise DataError(other)
     left = len(labels) - len(kept)
     words = "not periodic in three directions, whose stress is over another volume or none"
     return kept, [f"{left} structures are {words}: left out of the errors of the stress"] if left else []

@@ -176,3 +176,26 @@ def test_what_cannot_be_finetuned(make_model, make_uncertain, tmp_path):
         torch.save(model.get_checkpoint(), tmp_path / "soap.ckpt")
         with pytest.raises(ConfigError, match="of the architecture 'soap_bpnn'; only 'pet' can be fine-tuned"):
             atoms.finetune(str(tmp_path / "soap.ckpt"), "data.xyz", out="new")
+
+
+@pytest.mark.slow
+def test_fine_tuning_goes_on_with_gaps_masked_and_ten_structures_do_for_an_uncertainty(trained, tmp_path):
+    import ase.io
+    from ase.calculators.singlepoint import SinglePointCalculator
+
+    frames = atoms.read_frames(trained / "train.xyz")[:10]
+    ase.io.write(tmp_path / "ten.xyz", frames, format="extxyz")
+    results = {name: value for name, value in frames[4].calc.results.items() if name != "forces"}
+    frames[4].calc = SinglePointCalculator(frames[4], **results)
+    ase.io.write(tmp_path / "gaps.xyz", frames, format="extxyz")
+    options = {"out": str(tmp_path / "new"), "allow_missing": True, "progress": False}
+    for epochs in (1, 2):
+        folder = atoms.finetune(
+            str(trained / "run"), str(tmp_path / "gaps.xyz"), epochs=epochs, resume=epochs == 2, **options
+        )
+    rows = (folder / "train.csv").read_text().splitlines()[2:]
+    assert [int(row.split(",")[0]) for row in rows] == [0, 1]
+    assert all(np.isfinite([float(cell) for cell in row.split(",")]).all() for row in rows)
+    options = {"out": str(tmp_path / "sigma"), "stress": "stress", "progress": False}
+    sigma = atoms.add_uncertainty(str(trained / "run"), str(tmp_path / "ten.xyz"), **options)
+    assert atoms.uncertainty(atoms.calculator(sigma), frames[0]) > 0

@@ -119,7 +119,7 @@ def test_unknown_elements(saved):
 
 
 def test_nothing_to_compare_with():
-    with pytest.raises(DataError, match="no structure has anything to compare with by the names 'energy', 'forces'"):
+    with pytest.raises(DataError, match="no structure has 'energy' or 'forces' or 'stress' to compare .* nothing"):
         evaluate(Zero(), [Atoms("Cu")])
 
 
@@ -187,3 +187,166 @@ def test_a_calculator_that_keeps_a_module_as_its_model():
     potential.model = torch.nn.Linear(3, 1)
     atoms.calc = SinglePointCalculator(atoms, energy=0.0, forces=np.zeros((1, 3)))
     assert evaluate(potential, [atoms], progress=False).scores["all"].structures == 1
+
+
+# --- other names, units and outputs ---
+
+
+class Answers(Calculator):
+    """What it is told, whatever the structure."""
+
+    implemented_properties = ("energy", "forces", "stress", "dipole")
+
+    def __init__(self, **answers):
+        super().__init__()
+        self.answers = answers
+
+    def calculate(self, atoms=None, properties=("energy",), system_changes=all_changes):
+        super().calculate(atoms, properties, system_changes)
+        self.results = {"energy": 0.0, "forces": np.zeros((len(atoms), 3)), "stress": np.zeros(6), **self.answers}
+
+
+def crystal(**results):
+    made = bulk("Cu", cubic=True)
+    made.calc = SinglePointCalculator(made, **results)
+    return made
+
+
+def test_names_of_ones_own_and_what_is_not_compared():
+    frames = [frame() for _ in range(2)]
+    for one in frames:
+        one.info["REF_energy"], one.arrays["ref_forces"] = 0.4, np.full((2, 3), 0.1)
+    with pytest.raises(DataError, match=r"\(give --energy REF_energy --forces ref_forces\)"):
+        evaluate(Zero(), frames)
+    scores = evaluate(Zero(), frames, energy="REF_energy", forces="ref_forces").scores["all"]
+    assert (scores.energy_mae, scores.forces_rmse) == pytest.approx((200, 100))
+    found = evaluate(Zero(), frames, energy="REF_energy")
+    assert found.scores["all"].forces_mae is None
+    assert "forces not compared: no structure has 'forces', but 'ref_forces' (give --forces ref_forces)" in str(found)
+    assert not evaluate(Zero(), frames, energy="REF_energy", forces=None).meta["notes"]
+    with pytest.raises(DataError, match="forces is 'REF_force', which no structure has; .* nearest are 'ref_forces'"):
+        evaluate(Zero(), frames, energy="REF_energy", forces="REF_force")
+    strained = crystal(stress=np.zeros(6))
+    strained.info["dft_energy"] = 1.0
+    with pytest.raises(DataError, match=r"no structure has 'energy' or .* \(give --energy dft_energy\)"):
+        evaluate(Answers(), [strained])
+    assert evaluate(Answers(), [strained], energy=None, forces=None, turned=0).scores["all"].stress_mae == 0
+    frames[0].info["REF_energy"] = "none"
+    with pytest.raises(DataError, match=r"energy is 'REF_energy', which cannot be read in 1 of 2 .*: 0 \(Cu2\)"):
+        evaluate(Zero(), frames, energy="REF_energy")
+
+
+@pytest.mark.parametrize("unit", ["kcal/mol", "Hartree", "meV"])
+def test_references_in_another_unit(unit):
+    from ase import units
+
+    size = {"kcal/mol": units.kcal / units.mol, "Hartree": units.Hartree, "meV": 1e-3}[unit]
+    one = crystal(
+        energy=0.4 / size, forces=np.full((4, 3), 0.1) / size, stress=np.eye(3)[[0, 1, 2], [0, 1, 2]].repeat(2)
+    )
+    one.calc.results["stress"] = np.array([1.0, 0, 0, 0, 0, 0]) * units.GPa / size
+    found = evaluate(Answers(), [one], unit=unit, turned=0, progress=False)
+    scores = found.scores["all"]
+    assert (scores.energy_mae, scores.forces_mae, scores.stress_mae) == pytest.approx((100, 100, 1 / 9), rel=1e-4)
+    assert f"E MAE [{unit}/atom]" in str(found)
+    assert f"{0.1 / size:.4g}" in str(found)  # as in the file
+    with pytest.raises(ConfigError, match="unit is 'eW'; expected one of energies"):
+        evaluate(Answers(), [one], unit="eW")
+
+
+def test_another_unit_that_explains_the_forces_is_named():
+    from ase import units
+
+    forces = np.random.default_rng(0).normal(size=(4, 3))
+    one = crystal(energy=0.0, forces=forces * units.mol / units.kcal)
+    wrong = evaluate(Answers(forces=forces), [one], turned=0, progress=False)
+    assert "agree to 0 % of their size if the file is in kcal/mol" in str(wrong)
+    right = evaluate(Answers(forces=forces), [one], unit="kcal/mol", turned=0, progress=False)
+    assert not right.meta["notes"]
+    assert not evaluate(Answers(), [one], turned=0, progress=False).meta["notes"]  # a bad model says nothing of units
+
+
+def test_a_stress_is_that_of_crystals_alone():
+    gpa = 1 / 160.21766208
+    slab = crystal(energy=0.0, stress=np.full(6, 99.0) * gpa)
+    slab.pbc = (True, True, False)
+    molecule = frame(energy=0.0, stress=np.full(6, 99.0) * gpa)
+    found = evaluate(Answers(), [crystal(energy=0.0, stress=np.full(6, 3.0) * gpa), slab, molecule], turned=0)
+    assert found.scores["all"].stress_rmse == pytest.approx(3.0)
+    assert "2 structures are not periodic in three directions" in str(found)
+    one = crystal(energy=0.0)
+    one.info["virial"] = -one.get_volume() * 3.0 * gpa * np.ones((3, 3))
+    assert evaluate(Answers(), [one], virial="virial", turned=0).scores["all"].stress_rmse == pytest.approx(3.0)
+    with pytest.raises(DataError, match="by its name a virial"):
+        evaluate(Answers(), [one], stress="virial")
+    assert "stress not compared: Zero gives none" in str(
+        evaluate(Zero(), [crystal(energy=0.0, stress=np.ones(6) * gpa)])
+    )
+
+
+def test_nan_is_masked_and_counted():
+    forces = np.full((2, 3), 0.1)
+    some = forces.copy()
+    some[0] = np.nan
+    frames = [
+        frame(energy=0.2, forces=forces),
+        frame(energy=np.nan, forces=some),
+        frame(energy=0.2, forces=np.nan * forces),
+    ]
+    found = evaluate(Zero(), frames, turned=0)
+    assert (found.scores["all"].energy_mae, found.scores["all"].forces_mae) == pytest.approx((100, 100))
+    assert "energy missing, or NaN, in 1 of 3 structures" in str(found)
+    assert "forces missing, or NaN, in 2 of 3 structures" in str(found)
+    assert len(found.parity["forces"]["reference"]) == 9
+
+
+@pytest.mark.parametrize("name", ["all", "–", "[bold]x[/bold]", "7"])
+def test_subsets_may_be_called_anything(name):
+    frames = [frame(subset=name, energy=0.2), frame(subset="other", energy=0.0)]
+    found = evaluate(Zero(), frames, turned=0)
+    row = "subset=all" if name == "all" else name
+    assert found.scores.keys() == {row, "other", "all"}
+    assert (found.scores[row].energy_mae, found.scores["all"].energy_mae) == pytest.approx((100, 50))
+    assert row in str(found)
+
+
+def test_structures_that_cannot_be_used():
+    for bad, message in (
+        (Atoms(), "structure 1 has no atoms"),
+        (Atoms("Cu", cell=[1, 1, 0], pbc=True), "structure 1 "),
+    ):
+        with pytest.raises(DataError, match=message):
+            evaluate(Zero(), [frame(energy=0.0), bad])
+
+
+def test_further_quantities_of_ase_calculators():
+    one = crystal(energy=0.0)
+    one.info["mu"] = np.array([0.0, 0.0, 2.0])
+    found = evaluate(Answers(dipole=np.zeros(3)), [one], targets={"dipole": "mu"}, turned=0)
+    assert found.scores["all"].others["dipole"] == pytest.approx({"mae": 2 / 3, "rmse": 2 / np.sqrt(3)})
+    assert "dipole RMSE [e Å]" in str(found)
+    assert atoms.Evaluation.from_dict(json.loads(json.dumps(found.to_dict()))) == found
+    with pytest.raises(ConfigError, match="targets names 'dipol', which the model does not predict"):
+        evaluate(Answers(dipole=np.zeros(3)), [one], targets={"dipol": "mu"})
+
+
+@pytest.mark.slow
+def test_further_outputs_of_models(make_model, molecule, tmp_path, capsys):
+    """A model without an energy on the command line, and one with forces of its own beside the slopes."""
+    made = make_model({"mtt::mu": {"cartesian": {"rank": 1}}})
+    torch.save(made.get_checkpoint(), tmp_path / "mu.ckpt")
+    frames = [molecule("H2O", seed) for seed in range(2)]
+    model = atoms.Model(made)
+    for one in frames:
+        one.info["mu"] = model(model.structures([one]))["mtt::mu"].detach().numpy().ravel() + 0.5
+    import ase.io
+
+    ase.io.write(tmp_path / "mu.xyz", frames, format="extxyz")
+    words = ["atoms", "evaluate", str(tmp_path / "mu.ckpt"), str(tmp_path / "mu.xyz"), "--targets", '{"mtt::mu": "mu"}']
+    assert cli.main([*words, "--out", str(tmp_path / "mu.json"), "--progress", "false"]) == 0
+    assert "mtt::mu MAE" in capsys.readouterr().out
+    scores = atoms.Evaluation.load(tmp_path / "mu.json").scores["all"]
+    assert scores.others["mtt::mu"] == pytest.approx({"mae": 0.5, "rmse": 0.5}, rel=1e-4)
+    assert (tmp_path / "mu.png").stat().st_size > 5000
+    assert cli.main(words[:-2]) == 1  # without them it has nothing to say
+    assert "predicts no energy" in capsys.readouterr().err
