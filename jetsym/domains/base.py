@@ -71,7 +71,7 @@ class Source(NamedTuple):
     adds
         Whether the change switches it on. Otherwise it is part of the measurement as it is, and switched off.
     inputs
-        Inputs to take in place of the others; None keeps them.
+        Inputs to take in place of the others; None keeps them. Of a move a function that makes them.
     model
         A model to take in place of the other; None keeps it.
     before

@@ -188,10 +188,15 @@ def _load(source: Any, *, limit: int, max_particles: int, model: Any) -> JetBatc
 
 def _emissions(jets: JetBatch) -> list[Source]:
     """Return the limits of moves that change no observable that is infrared and collinear safe."""
-    made = split(jets, 0.0, generator=torch.Generator().manual_seed(0))
-    soft = emit(jets, SOFTEST, generator=torch.Generator().manual_seed(0))
+
+    def halved() -> JetBatch:
+        return split(jets, 0.0, generator=torch.Generator().manual_seed(0))
+
+    def soft() -> JetBatch:
+        return emit(jets, SOFTEST, generator=torch.Generator().manual_seed(0))
+
     return [
-        Source(COLLINEAR, "half of them with the hardest particle in two halves", True, made, is_move=True),
+        Source(COLLINEAR, "half of them with the hardest particle in two halves", True, halved, is_move=True),
         Source(
             SOFT, f"half of them with a photon of {SOFTEST:.0e} of pT", True, soft, is_move=True, least=10 * SOFTEST
         ),

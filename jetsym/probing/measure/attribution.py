@@ -239,8 +239,9 @@ def _widened(returned: Any) -> Any:
 def _switched(session: Session, inputs: Any, source: Source, symmetry: Symmetry, l_max: int) -> Measured:
     """Measure with one source switched."""
     model = session.model if source.model is None else source.model
-    inputs = inputs if source.inputs is None else source.inputs
     try:
+        if source.inputs is not None:
+            inputs = source.inputs() if source.is_move else source.inputs
         return _measure(replace(session, model=model, call=_as_called(session.call, source)), inputs, symmetry, l_max)
     except JetsymError as error:
         raise type(error)(f"{source.name!r} cannot be switched: {error}; choose other sources=…") from error

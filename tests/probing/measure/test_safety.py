@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 import jetsym
-from jetsym.errors import ConfigError, ProbeError
+from jetsym.errors import ConfigError, DataError, ProbeError
 from jetsym.jets import kinematics
 from jetsym.jets.models import PointNet
 from jetsym.probing.measure.attribution import attribute
@@ -165,6 +165,14 @@ def test_both_are_sources_of_an_attribution(jets):
     assert not report.effects["squares"]["soft emission"].is_real
     asked_for_nothing = attribute(lambda jets: jets.p4[..., 0].sum(1), jets[:2], outputs={"E": "scalar"}, **QUIET)
     assert not set(moves) & set(asked_for_nothing.effects["E"])
+
+
+def test_jets_that_cannot_be_moved_so_are_refused_only_where_that_is_asked(jets):
+    along = jets.replace(jet_p4=torch.tensor([9.0, 0.0, 0.0, 9.0]).double().expand(len(jets), 4))
+    options = {"outputs": {"E": "scalar"}, "l_max": 0, **QUIET}
+    assert "padding" in attribute(lambda jets: jets.p4[..., 0].sum(1), along, **options).effects["E"]
+    with pytest.raises(DataError, match="'soft emission' cannot be switched: the stored axis of a jet is along"):
+        attribute(lambda jets: jets.p4[..., 0].sum(1), along, sources="soft emission", **options)
 
 
 def test_outputs_of_particles_are_no_part_of_it(jets):
