@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from jetsym.atoms.frames import Frames, is_crystal, is_left_handed
 from jetsym.atoms.packages import quiet
-from jetsym.errors import DataError, JetsymError, ProbeError, require
+from jetsym.errors import DataError, JetsymError, ProbeError, require, shorten
 from jetsym.spectrum.representations import Kind
 from jetsym.spectrum.responses import EPS
 
@@ -84,19 +84,22 @@ class Calculated:
                 f"{list(calculator.implemented_properties)}), so that there is nothing to measure"
             )
         refused: dict[str, str] = {}
+        asked_for: set[str] = set()
         asked = Frames.of(frames)
         for place in np.unique(asked.crystals, return_index=True)[1].tolist():
             one = asked.atoms[place]
             names = _held(claimed, one)
+            asked_for |= set(names)
             found = self._asked(one, names, refused)
             if not found:
                 reason = next(iter(refused.values()), "it returned nothing")
                 raise DataError(
-                    f"{self.name} gives nothing for structure {place} ({one.get_chemical_formula()}): {reason}"
+                    f"{self.name} gives nothing for structure {place} ({one.get_chemical_formula()}): {reason}; "
+                    f"expected {', '.join(names[:3])}: give structures that it knows, and a calculator that is set up"
                 )
             self.kinds |= {name: _kind(name, values) for name, values in found.items()}
         self.kinds = {name: self.kinds[name] for name in UNITS if name in self.kinds}
-        lacking = [name for name in claimed if name not in self.kinds and name in refused]
+        lacking = [name for name in claimed if name not in self.kinds and name in asked_for]
         left = [place for place, one in enumerate(asked.atoms) if is_left_handed(one)]
         self.notes: tuple[str, ...] = (
             NOTE,
@@ -160,7 +163,7 @@ class Calculated:
                 found = {name: results[name] for name in names if results.get(name) is not None}
             else:
                 found = {name: self.calculator.get_property(name, own) for name in names}
-        given = {name: np.array(values, dtype=np.float64) for name, values in found.items() if values is not None}
+        given = {name: _numbers(name, values) for name, values in found.items() if values is not None}
         self._finer |= {name for name, values in given.items() if (values != values.astype(np.float32)).any()}
         return {name: _as_measured(name, values, atoms) for name, values in given.items()}
 
@@ -195,6 +198,18 @@ def _reason(error: Exception) -> str:
     """Return the last line of what an error says, with its type where that says it all."""
     lines = str(error).strip().splitlines()
     return lines[-1].strip().rstrip(".") if lines else type(error).__name__
+
+
+def _numbers(name: str, values: Any) -> NDArray[np.float64]:
+    """Return what a calculator gives as numbers."""
+    try:
+        if np.iscomplexobj(values):
+            raise TypeError("complex numbers")
+        return np.array(values, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise ProbeError(
+            f"{name} is {shorten(values)}; expected real numbers, as ASE's calculators give them"
+        ) from error
 
 
 def _kind(name: str, values: NDArray[np.float64]) -> Kind:

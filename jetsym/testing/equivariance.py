@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from inspect import signature
 from typing import Any, NamedTuple, NoReturn, cast
 
 import numpy as np
 from torch import nn
 
-from jetsym.errors import JetsymError, ProbeError, expect_one_of, require
+from jetsym.errors import JetsymError, ProbeError, expect_one_of, is_positive, refuse_unknown, require, shorten
 from jetsym.probing.forward.session import Session
 from jetsym.probing.kinds import INVARIANT
 from jetsym.probing.measure.permutations import PERMUTATIONS, measure_permutations
@@ -105,6 +106,9 @@ def assert_equivariant(
 ...; 100 % of A² is in (1,+)
     """
     expect_one_of("unresolved", unresolved, ("error", "skip"), ProbeError)
+    _check_allowed(at_most)
+    for name in options:
+        refuse_unknown("an option", name, list(signature(probe).parameters), ProbeError)
     options = {"progress": False, **options}
 
     def measured(layers: str | Sequence[str], limit: int) -> dict[str, Report]:
@@ -116,6 +120,10 @@ def assert_equivariant(
         return found
 
     whole = measured([] if layers is None else layers, limit)
+    for name in at_most if isinstance(at_most, Mapping) else ():
+        refuse_unknown(
+            "at_most", name, [name for part in _parts(whole).values() for name in part.equivariance], ProbeError
+        )
     findings = [
         _judge(name, item, part, at_most, title)
         for title, part in _parts(whole).items()
@@ -137,6 +145,16 @@ def assert_equivariant(
     if ended == UNRESOLVED:
         _leave_open("\n".join(words), unresolved)
     return next(iter(whole.values()))
+
+
+def _check_allowed(at_most: Any) -> None:
+    """Refuse what is no allowance."""
+    for value in at_most.values() if isinstance(at_most, Mapping) else () if at_most is None else (at_most,):
+        if not is_positive(value):
+            raise ProbeError(
+                f"at_most is {shorten(at_most)}; expected a number more than 0, or one for each output, such as "
+                "{'energy': 1e-5}; leave it out to allow what rounding explains"
+            )
 
 
 class Finding(NamedTuple):
