@@ -258,10 +258,10 @@ USES = {
     ),
     "an allowance that is no number": (
         lambda: asserted(at_most=float("nan")),
-        "at_most is nan; expected a number more than 0, .*; leave it out to allow what rounding explains",
+        "at_most is nan; expected a relative A, a number ≥ 0",
     ),
-    "an allowance below zero": (lambda: asserted(at_most=-1.0), "at_most is -1.0; expected a number more than 0"),
-    "allowances in a list": (lambda: asserted(at_most=[1e-3]), r"at_most is \[0.001\]; expected a number more than 0"),
+    "an allowance below zero": (lambda: asserted(at_most=-1.0), "at_most is -1.0; expected a relative A, a number"),
+    "allowances in a list": (lambda: asserted(at_most=[1e-3]), r"at_most is \[0.001\]; expected a relative A"),
     "an option that is none": (
         lambda: asserted(tolerence=0.1),
         "an option is 'tolerence'; the nearest are 'tolerance'",

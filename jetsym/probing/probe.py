@@ -263,9 +263,8 @@ def probe(
     if given is None:
         return cast(Report, measured_in(session))
     argument, values = given
-    reports = (
-        measured_in(replace(session, call=partial(session.call or plain_call, **{argument: value}))) for value in values
-    )
+    called: Any = session.call
+    reports = (measured_in(replace(session, call=partial(called, **{argument: value}))) for value in values)
     return cast(Report, ReportsOver(argument, values, tuple(reports)))
 
 
