@@ -219,8 +219,19 @@ def of_weaver(data: Path, file: Path) -> dict[str, Tensor]:
     return {name: torch.as_tensor(np.stack([row[name] for row in rows])) for name in rows[0]}
 
 
+#: The sizes of the public repository's example_ParticleTransformer.py.
+PUBLISHED = {
+    "embed_dims": [128, 512, 128],
+    "pair_embed_dims": [64, 64, 64],
+    "num_heads": 8,
+    "num_layers": 8,
+    "num_cls_layers": 2,
+    "block_params": None,
+    "cls_block_params": {"dropout": 0, "attn_dropout": 0, "activation_dropout": 0},
+}
 CASES = [
     ("part", {}),
+    ("part", PUBLISHED),
     ("part", {"use_pre_activation_pair": True}),
     ("part", {"version": 2}),
     ("part", {"version": 3}),
