@@ -133,6 +133,7 @@ COMMANDS: dict[str, Command | CommandGroup] = {
         "find what breaks the symmetry of a trained tagger, one source at a time",
         positional=True,
         skip=frozenset({"call", "outputs"}),
+        instead={"--weaver": "jetsym.commands.weaver:attribute"},
     ),
     "cost": Command(
         "jetsym.commands.costs:cost",

@@ -20,11 +20,16 @@ def imported(source):
             yield from ((node.module, alias.name) for alias in node.names)
 
 
+def is_code(cell):
+    """Tell code from words, and from files that a cell only writes."""
+    return cell.cell_type == "code" and not cell.source.startswith("%%writefile")
+
+
 def sources():
     """Yield the code of every notebook, figure and study."""
     for path in NOTEBOOKS:
         cells = nbformat.read(path, as_version=4).cells
-        yield pytest.param("\n".join(cell.source for cell in cells if cell.cell_type == "code"), id=path.stem)
+        yield pytest.param("\n".join(cell.source for cell in cells if is_code(cell)), id=path.stem)
     for path in sorted(FOLDER.glob("*/*.py")):
         yield pytest.param(path.read_text(encoding="utf-8"), id=f"{path.parent.name}/{path.stem}")
 
@@ -35,6 +40,41 @@ def test_what_is_imported_is_there(source):
         pytest.importorskip("metatrain")
     for module, name in imported(source):
         assert hasattr(import_module(module), name) or find_spec(f"{module}.{name}"), f"{module} has no {name}"
+
+
+#: Section of the notebook on models from elsewhere -> a word of its code.
+SECTIONS = {
+    "A mask": "mask",
+    "Forces by autograd": "torch.autograd.grad(",
+    "A calculator": "EMT()",
+    "A graph network": "jetsym.atoms.graph(",
+    "A network of weaver-core": "jetsym.jets.weaver(",
+    "An event-level network": 'group="lorentz"',
+    "A function of jax": "jax.grad(",
+}
+
+
+def section(path, title):
+    """Return the cells under a heading, without its own."""
+    cells, found = nbformat.read(path, as_version=4).cells, []
+    start = next(n for n, cell in enumerate(cells) if cell.source.startswith(f"## {title}\n"))
+    for cell in cells[start + 1 :]:
+        if cell.source.startswith("## "):
+            break
+        found.append(cell)
+    return found
+
+
+@pytest.mark.parametrize("title", SECTIONS)
+def test_models_from_elsewhere_take_ten_lines(title):
+    """Blank lines are not counted, nor the two files that a training with weaver-core leaves behind."""
+    cells = section(FOLDER / "03_probe_your_own_model.ipynb", title)
+    lines = [line for cell in cells if is_code(cell) for line in cell.source.splitlines() if line.strip()]
+    assert len(lines) <= 10, lines
+    assert any(SECTIONS[title] in line for line in lines)
+    assert any("jetsym.probe(" in line for line in lines)
+    said = " ".join(cell.source for cell in cells if cell.cell_type == "markdown")
+    assert said.count(". ") + said.endswith(".") >= 1, "nothing says what is read"
 
 
 @pytest.mark.slow

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from jetsym.atoms.frames import Frames, is_crystal, is_left_handed
 from jetsym.atoms.packages import quiet
-from jetsym.errors import DataError, JetsymError, ProbeError, require
+from jetsym.errors import DataError, JetsymError, ProbeError, require, shorten
 from jetsym.spectrum.representations import Kind
 from jetsym.spectrum.responses import EPS
 
@@ -150,7 +150,8 @@ class Calculated:
             if not found:
                 reason = next(iter(refused.values()), "it returned nothing")
                 raise DataError(
-                    f"{self.name} gives nothing for structure {place} ({one.get_chemical_formula()}): {reason}"
+                    f"{self.name} gives nothing for structure {place} ({one.get_chemical_formula()}): {reason}; "
+                    f"expected {', '.join(names[:3])}: give structures that it knows, and a calculator that is set up"
                 )
             for name, values in found.items():
                 if self.kinds.setdefault(name, _kind(name, values)) != _kind(name, values):
@@ -216,7 +217,7 @@ class Calculated:
         names = _held(self.kinds, atoms) if names is None else names
         self.calls += 1
         found = ask(self.calculator, atoms, names)
-        given = {name: np.array(found[name], dtype=np.float64) for name in names if name in found}
+        given = {name: _numbers(name, found[name]) for name in names if name in found}
         self._finer |= {name for name, values in given.items() if (values != values.astype(np.float32)).any()}
         return {name: as_measured(name, values, atoms) for name, values in given.items()}
 
@@ -251,6 +252,18 @@ def _reason(error: Exception) -> str:
     """Return the last line of what an error says, with its type where that says it all."""
     lines = str(error).strip().splitlines()
     return lines[-1].strip().rstrip(".") if lines else type(error).__name__
+
+
+def _numbers(name: str, values: Any) -> NDArray[np.float64]:
+    """Return what a calculator gives as numbers."""
+    try:
+        if np.iscomplexobj(values):
+            raise TypeError("complex numbers")
+        return np.array(values, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise ProbeError(
+            f"{name} is {shorten(values)}; expected real numbers, as ASE's calculators give them"
+        ) from error
 
 
 def _kind(name: str, values: NDArray[np.float64]) -> Kind:

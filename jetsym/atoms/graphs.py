@@ -17,7 +17,7 @@ from torch import Tensor
 from jetsym.atoms.frames import stress_rank
 from jetsym.atoms.read import frames_of
 from jetsym.atoms.structures import MARGIN
-from jetsym.errors import DataError, require
+from jetsym.errors import DataError, expect_a, is_positive, require
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -101,6 +101,7 @@ class Graphs:
 
     def __getitem__(self, selection: slice) -> Graphs:
         """Return some of the structures that follow each other."""
+        expect_a("the selection of structures", selection, slice, DataError)
         start, stop, step = selection.indices(len(self))
         if step != 1:
             raise DataError(f"structures {selection} of graphs do not follow each other; expected a step of 1")
@@ -275,7 +276,7 @@ def graph(frames: Any, cutoff: float) -> Graphs:
     >>> graph(ase.molecule("H2O"), 1.2).edge_index.tolist()  # the two bonds
     [[0, 0, 1, 2], [1, 2, 0, 0]]
     """
-    if not (isinstance(cutoff, (int, float)) and 0 < cutoff < float("inf")):
+    if not is_positive(cutoff):
         raise DataError(f"cutoff is {cutoff!r}; expected a length, such as 5.0 Å")
     known = frames_of(frames, limit=2**31)
     parts = [_pairs(frame, cutoff) for frame in known]

@@ -94,6 +94,8 @@ def frames_of(source: Any, *, limit: int) -> list[Atoms]:
         There are none, or one is such that nothing can be computed of it.
     """
     atoms = require("ase", extra="atoms", purpose="jetsym.atoms").Atoms
+    if source is None:
+        raise DataError("there are no structures; expected ase.Atoms, a list of them, or files")
     items = list(source) if isinstance(source, (list, tuple)) else [source]
     if items and all(isinstance(item, (str, Path)) for item in items):
         frames = read_frames(items, limit=limit)

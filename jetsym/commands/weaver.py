@@ -1,4 +1,4 @@
-"""``--weaver DIR``: probe, predict and evaluate with a network of weaver-core by its own files.
+"""``--weaver DIR``: probe, attribute, predict and evaluate with a network of weaver-core by its own files.
 
 The folder holds one network (``.py``), one data configuration (``.yaml``) and one state dictionary (``.pt``). The
 Python file is run, because it was named here; nothing else in the folder is.
@@ -16,9 +16,10 @@ from jetsym.errors import ConfigError
 if TYPE_CHECKING:
     from jetsym.jets.io.block import BadJets
     from jetsym.jets.weaver_network import WeaverNetwork
+    from jetsym.probing.reports.attribution import Attribution
     from jetsym.probing.reports.read import Report
 
-__all__ = ["evaluate", "predict", "probe"]
+__all__ = ["attribute", "evaluate", "predict", "probe"]
 
 
 def probe(
@@ -53,6 +54,44 @@ def probe(
 
     check_results(out, inputs, beside=(".html", ".png"))
     return keep(measure(_network(weaver, fixed, network_options, vectors), inputs, **options), out)
+
+
+def attribute(
+    *,
+    weaver: str,
+    inputs: str | list[str] | None = None,
+    fixed: list[str] | None = None,
+    network_options: dict[str, Any] | None = None,
+    vectors: str | None = None,
+    out: str | None = None,
+    **options: Any,
+) -> Attribution:
+    """Measure what breaks the symmetry of a network of weaver-core; see :mod:`jetsym.probing.measure.attribution`.
+
+    Parameters
+    ----------
+    weaver
+        A folder with one network (.py), which is run, one data configuration (.yaml) and one state dictionary (.pt).
+    inputs
+        Files of jets to measure on; the bundled jets where none are named.
+    fixed
+        Columns that stay as they are when jets are moved, although nothing says that no move changes them; each is a
+        source of its own.
+    network_options
+        For get_model of the network, such as '{"use_fusion": true}'.
+    vectors
+        The input that holds px, py, pz and energy; by default pf_vectors.
+    out
+        A JSON file to write the report to.
+    """
+    from jetsym.probing.measure.attribution import attribute as measure
+
+    check_results(out, inputs)
+    report = measure(_network(weaver, fixed, network_options, vectors), inputs, **options)
+    if out is not None:
+        report.save(out)
+    print(report, end="")
+    return report
 
 
 def predict(

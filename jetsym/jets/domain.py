@@ -27,7 +27,7 @@ from jetsym.jets.moves.frames import axes_along, expect_rest_frame
 from jetsym.jets.moves.generators import aligned_generators, tangents
 from jetsym.jets.moves.inputs import follow, rearranged
 from jetsym.jets.moves.sampling import random_directions
-from jetsym.jets.sources import ALL_PARTICLES, max_particles_of, sources_of
+from jetsym.jets.sources import ALL_PARTICLES, max_particles_of, sources_of, sources_of_columns
 from jetsym.jets.weaver_network import WeaverNetwork
 from jetsym.spectrum import SO2
 from jetsym.symmetry import GroupName, Symmetry
@@ -67,6 +67,9 @@ class Jets(Domain):
 
     @override
     def sources(self, source: Any, *, limit: int, model: Any) -> tuple[JetBatch, list[Source]]:
+        if isinstance(model, WeaverNetwork):
+            jets = self.load(source, limit=limit, model=model)
+            return jets, sources_of_columns(jets)
         full = _load(source, limit=limit, max_particles=ALL_PARTICLES, model=model)
         cut, found = sources_of(full, model)
         return cut, [*found, *_emissions(cut)]

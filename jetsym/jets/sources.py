@@ -17,9 +17,10 @@ from jetsym.jets.batch import JetBatch
 from jetsym.jets.io.ragged import leading
 from jetsym.jets.kinematics import pt
 from jetsym.jets.moves.actions import HELD_FIXED
+from jetsym.jets.moves.inputs import carried
 from jetsym.jets.schema import SCALARS
 
-__all__ = ["ALL_PARTICLES", "hardest", "max_particles_of", "some_of", "sources_of"]
+__all__ = ["ALL_PARTICLES", "hardest", "max_particles_of", "some_of", "sources_of", "sources_of_columns"]
 
 #: More particles than any jet has: nothing is cut.
 ALL_PARTICLES = 1_000_000
@@ -80,6 +81,35 @@ def sources_of(full: JetBatch, model: Any) -> tuple[JetBatch, list[Source]]:
     slots = most if most > cut.max_particles else cut.max_particles + SPARE_SLOTS
     found.append(Source("padding", f"padded to {slots} slots", adds=True, inputs=cut.widen(slots)))
     return cut, found
+
+
+def sources_of_columns(jets: JetBatch) -> list[Source]:
+    """Return the sources among columns of files that go with jets: those that no move changes, set to zero.
+
+    Columns that the caller holds fixed are sources of their own. What is nowhere but zero is none.
+    """
+    groups: dict[str, dict[str, list[int]]] = {}
+    for key, form in jets.input_forms.items():
+        for place, name in enumerate(form.names):
+            group = name if name in form.fixed else carried(name)
+            if group is not None and jets.inputs[key][:, place].nan_to_num().any():
+                groups.setdefault(group, {}).setdefault(key, []).append(place)
+
+    def emptied(values: Tensor, places: list[int]) -> Tensor:
+        found = values.clone()
+        found[:, places] = torch.where(found[:, places].isnan(), found[:, places], 0.0)  # NaN stands where nothing is
+        return found
+
+    return [
+        Source(
+            name,
+            "set to zero",
+            inputs=jets.replace(
+                inputs={**jets.inputs, **{key: emptied(jets.inputs[key], places) for key, places in found.items()}}
+            ),
+        )
+        for name, found in groups.items()
+    ]
 
 
 def without(batch: JetBatch, places: list[int]) -> JetBatch:

@@ -155,6 +155,8 @@ class WeaverNetwork(nn.Module):
         super().__init__()
         self.network, self.data, self.fixed = network, mapping, tuple(fixed)
         self.classes = () if mapping.labels is None else mapping.labels.classes
+        if isinstance(fixed, str):
+            raise ConfigError(f"fixed is {fixed!r}; expected a list of columns, such as [{fixed!r}]")
         lengths = [one.form.length or 1 for one in mapping.inputs.values()]
         self.max_particles = mapping.inputs[vectors].form.length or max(lengths)
         #: Columns of the files -> the inputs that are of them.
@@ -285,6 +287,11 @@ class WeaverNetwork(nn.Module):
 
     def _quantities(self, jets: JetBatch) -> dict[str, Quantity]:
         """Return the columns that go with jets, those of lists without what stands where there is nothing."""
+        if not isinstance(jets, JetBatch):
+            raise DataError(
+                f"the inputs are {type(jets).__name__}, and a network of weaver-core by its files takes jets; read "
+                "them for it: net.read(paths), or jetsym.probe(net, paths)"
+            )
         found: dict[str, Quantity] = {}
         for name, values in jets.inputs.items():
             form = jets.input_forms[name]

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
+from inspect import Parameter, signature
 from typing import Any, cast
 
 from jetsym.errors import ProbeError
@@ -17,7 +19,6 @@ from jetsym.probing.measure.rotations import measure_rotations
 from jetsym.probing.options import check, check_kinds
 from jetsym.probing.reports.over import ReportsOver
 from jetsym.probing.reports.read import Report
-from jetsym.probing.reports.spectrum import SymmetryReport
 from jetsym.spectrum.representations import Kind
 from jetsym.symmetry import Axis, Distribution, GroupName, Symmetry
 
@@ -209,9 +210,6 @@ def probe(
     >>> report.meta["moves"], abs(report.equivariance["output"].relative) < 1e-12
     ({'points': 'vector', 'colours': 'held fixed'}, True)
     """
-    if over is not None:
-        options = {**locals()}
-        return cast(Report, _probe_over(**options))
     check(
         method=method,
         l_max=l_max,
@@ -224,6 +222,7 @@ def probe(
     symmetry = Symmetry.parse(group, frame, axis, error=ProbeError)
     if "distribution" in symmetry.named.takes:
         symmetry = Symmetry.parse(group, frame, axis, None, distribution, error=ProbeError)
+    given = None if over is None else _values(over, symmetry)
     session = Session.of(
         model,
         inputs,
@@ -231,7 +230,7 @@ def probe(
         layers=layers,
         tokens=tokens or {},
         moves=moves,
-        call=call,
+        call=plain_call if call is None and given else call,
         action=action,
         device=device,
         batch_size=batch_size,
@@ -239,47 +238,69 @@ def probe(
         progress=progress,
     )
     check_kinds(session.kinds, None)
+    if given:
+        _refuse_untaken(given[0], session.model if call is None else call, inputs)
     inputs = session.domain.load(inputs, limit=limit, model=session.model)
-    measure: Measure = MEASUREMENTS.get(symmetry.group, measure_rotations)
-    measured = measure(
-        session,
-        inputs,
-        symmetry,
-        l_max=l_max,
-        tolerance=tolerance,
-        method=method,
-        n_rotations=n_rotations,
-        widths=widths,
-    )
-    compared = None
-    if baseline is not None:
-        compared = prepare_baseline(session, inputs, baseline=baseline, model=model, n_draws=n_draws)
-    report: Any = measured(session, "probing")
-    return cast(Report, replace(report, baseline=compared(measured)) if compared else report)
+
+    def measured_in(session: Session) -> Any:
+        measure: Measure = MEASUREMENTS.get(symmetry.group, measure_rotations)
+        measured = measure(
+            session,
+            inputs,
+            symmetry,
+            l_max=l_max,
+            tolerance=tolerance,
+            method=method,
+            n_rotations=n_rotations,
+            widths=widths,
+        )
+        compared = None
+        if baseline is not None:
+            compared = prepare_baseline(session, inputs, baseline=baseline, model=model, n_draws=n_draws)
+        report: Any = measured(session, "probing")
+        return replace(report, baseline=compared(measured)) if compared else report
+
+    if given is None:
+        return cast(Report, measured_in(session))
+    argument, values = given
+    called: Any = session.call
+    reports = (measured_in(replace(session, call=partial(called, **{argument: value}))) for value in values)
+    return cast(Report, ReportsOver(argument, values, tuple(reports)))
 
 
-def _probe_over(
-    *, over: Mapping[str, Sequence[float]], call: Callable[..., Any] | None, group: str, **options: Any
-) -> ReportsOver:
-    """Probe a model once for every number that one of its arguments is given."""
-    if not Symmetry.parse(group, options["frame"], options["axis"], error=ProbeError).is_compact:
+def _values(over: Mapping[str, Sequence[float]], symmetry: Symmetry) -> tuple[str, tuple[float, ...]]:
+    """Return the argument that is given one number after the other, and the numbers."""
+    if not symmetry.is_compact:
         raise ProbeError(
-            f"over={over!r} goes with groups that have a spectrum, not {group!r}; measure one value at a time"
+            f"over={over!r} goes with groups that have a spectrum, not {symmetry.group!r}; measure one value at a time"
         )
     if not isinstance(over, Mapping) or len(over) != 1 or not isinstance(next(iter(over)), str):
         raise ProbeError(f"over is {over!r}; expected one argument of the model and its values, as {{'t': [0.0, 1.0]}}")
     ((argument, values),) = over.items()
     try:
-        numbers = tuple(float(value) for value in values)
+        numbers = () if isinstance(values, str) else tuple(float(value) for value in values)
     except (TypeError, ValueError) as error:
         raise ProbeError(
             f"over={over!r} does not hold numbers ({error}); expected such as {{'t': [0.0, 1.0]}}"
         ) from error
     if not numbers or not all(map(math.isfinite, numbers)):
         raise ProbeError(f"over={over!r} holds no finite numbers; expected such as {{'t': [0.0, 1.0]}}")
-    given = plain_call if call is None else call
+    if len(set(numbers)) < len(numbers):
+        raise ProbeError(f"over={over!r} holds a number twice; expected each once, such as {{'t': [0.0, 1.0]}}")
+    return argument, numbers
 
-    def at(value: float) -> Report:
-        return probe(group=group, call=lambda model, inputs: given(model, inputs, **{argument: value}), **options)
 
-    return ReportsOver(argument, numbers, tuple(cast(SymmetryReport, at(value)) for value in numbers))
+def _refuse_untaken(argument: str, called: Callable[..., Any], inputs: Any) -> None:
+    """Refuse an argument that what is called does not take beside the inputs, as far as it says."""
+    if isinstance(inputs, Mapping) and argument in inputs:
+        raise ProbeError(f"over names {argument!r}, which is one of the inputs; leave it out of these")
+    try:
+        parameters = signature(getattr(called, "forward", called)).parameters
+    except (TypeError, ValueError):
+        return
+    takes_all = any(one.kind is one.VAR_KEYWORD for one in parameters.values())
+    if not takes_all and (argument not in parameters or parameters[argument].kind is Parameter.POSITIONAL_ONLY):
+        raise ProbeError(
+            f"over names {argument!r}, which what is called does not take; it takes {', '.join(parameters)}. "
+            f"Say with call=lambda model, inputs, {argument}: … what becomes of it"
+        )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from inspect import signature
 from typing import Any, NamedTuple, NoReturn, cast
 
 import numpy as np
@@ -109,6 +110,8 @@ def assert_equivariant(
 ...; 100 % of A² is in (1,+)
     """
     expect_one_of("unresolved", unresolved, ("error", "skip"), ProbeError)
+    for name in options:
+        refuse_unknown("an option", name, list(signature(probe).parameters), ProbeError)
     for bound in at_most.values() if isinstance(at_most, Mapping) else [at_most]:
         if bound is not None and not (isinstance(bound, (int, float)) and 0 <= bound < math.inf):
             raise ProbeError(f"at_most is {bound!r}; expected a relative A, a number ≥ 0")

@@ -39,11 +39,10 @@ class Assertion:
 
     def report(self, group: str) -> Any:
         """Return the report under one of the groups that were measured."""
-        from jetsym.probing.reports.over import ReportsOver
         from jetsym.probing.reports.read import KINDS
 
         data = self.measured[group]
-        return {**KINDS, ReportsOver.KIND: ReportsOver}[data["kind"]].from_dict(data)
+        return KINDS[data["kind"]].from_dict(data)
 
 
 @dataclass(frozen=True, eq=False)

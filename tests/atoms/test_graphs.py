@@ -131,7 +131,8 @@ class Network(nn.Module):
 
 
 KINDS = {"energy": "scalar", "forces": "vector"}
-OPTIONS = {"outputs": KINDS, "l_max": 2, "progress": False}
+QUIET = {"l_max": 2, "progress": False}
+OPTIONS = {"outputs": KINDS, **QUIET}
 
 
 def test_any_network_on_graphs_is_probed_with_its_layers():
@@ -140,6 +141,28 @@ def test_any_network_on_graphs_is_probed_with_its_layers():
     assert all(item.is_within_rounding for item in report.equivariance.values())
     np.testing.assert_allclose(report.fractions[:3, 0], 1, atol=1e-9)
     assert report.equivariance["forces"].noise_floor < 1e-12
+
+
+class Deep(nn.Module):
+    """With what is called in lists of modules, one of which lies in another."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        both = nn.ModuleList([nn.Linear(1, 4), nn.Linear(4, 4)])
+        self.lists = nn.ModuleList([nn.ModuleDict({"both": both}), nn.Sequential(nn.Linear(4, 1), nn.Tanh())])
+
+    def forward(self, graphs):
+        edges = graphs.vectors.norm(dim=1, keepdim=True)
+        for layer in (*self.lists[0]["both"], self.lists[1]):
+            edges = layer(edges)
+        return edges.new_zeros(len(graphs)).index_add(0, graphs.batch[graphs.edge_index[0]], edges[:, 0])
+
+
+def test_layers_in_lists_of_modules_are_read():
+    report = jetsym.probe(Deep().double(), graph(frames()[:2], 3.5), outputs={"energy": "scalar"}, **QUIET)
+    assert report.layers == ("lists.0.both.0", "lists.0.both.1", "lists.1", "energy")
+    np.testing.assert_allclose(report.fractions[:, 0], 1, atol=1e-9)
 
 
 def test_a_fault_shows_in_the_layer_and_the_outputs():

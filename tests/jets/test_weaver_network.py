@@ -21,6 +21,7 @@ from jetsym.cli import main
 from jetsym.domains.table import domain_of
 from jetsym.errors import CheckpointError, ConfigError, DataError
 from jetsym.jets import JetBatch, read, weaver
+from jetsym.jets.domain import Jets
 from jetsym.jets.features import kinematic_quantities
 from jetsym.jets.io.mapping.expressions import Expression
 from jetsym.jets.io.mapping.functions import Quantity
@@ -32,6 +33,8 @@ from jetsym.jets.moves.generators import tangents
 from jetsym.jets.moves.inputs import follow
 from jetsym.jets.moves.sampling import random_rotations
 from jetsym.jets.weaver_network import files_of
+from jetsym.probing.measure.attribution import attribute
+from jetsym.probing.reports.attribution import Attribution
 
 pytest.importorskip("weaver")
 
@@ -216,8 +219,19 @@ def of_weaver(data: Path, file: Path) -> dict[str, Tensor]:
     return {name: torch.as_tensor(np.stack([row[name] for row in rows])) for name in rows[0]}
 
 
+#: The sizes of the public repository's example_ParticleTransformer.py.
+PUBLISHED = {
+    "embed_dims": [128, 512, 128],
+    "pair_embed_dims": [64, 64, 64],
+    "num_heads": 8,
+    "num_layers": 8,
+    "num_cls_layers": 2,
+    "block_params": None,
+    "cls_block_params": {"dropout": 0, "attn_dropout": 0, "activation_dropout": 0},
+}
 CASES = [
     ("part", {}),
+    ("part", PUBLISHED),
     ("part", {"use_pre_activation_pair": True}),
     ("part", {"version": 2}),
     ("part", {"version": 3}),
@@ -573,3 +587,38 @@ def test_the_command_line(made, tmp_path, capsys):
     assert "network.mod.norm" in capsys.readouterr().out
     assert main(["probe", "--weaver", str(tmp_path / "none")]) != 0
     assert "expected a folder with a network" in " ".join(capsys.readouterr().err.split())
+
+
+def test_sources_of_a_broken_symmetry_are_columns(made, columns, write_tree, make_jets, tmp_path):
+    """With a column set to zero, A is that of files in which it is zero."""
+    network, data, weights, file = made(data=UNKNOWN)
+    import awkward as ak
+
+    with uproot.open(file) as opened:
+        arrays = opened["tree"].arrays(library="ak")
+    random = np.random.default_rng(0)
+    plain = {name: arrays[name] for name in arrays.fields if not name.startswith("n")}
+    counts = ak.num(plain["part_px"])
+    plain["part_weird"] = ak.unflatten(random.normal(size=int(ak.sum(counts))).astype("f4"), counts)
+    net = weaver(network, data, weights, fixed=["part_weird"]).double()
+    options = {"l_max": 1, "limit": 3, "progress": False}
+    found = attribute(net, write_tree(tmp_path / "a.root", plain), sources=["charge", "part_weird"], **options)
+    assert found.meta["n_inputs"] == 3
+    for name, zeros in {"charge": ["part_charge"], "part_weird": ["part_weird"]}.items():
+        without = {**plain, **{one: 0 * plain[one] for one in zeros}}
+        there = write_tree(tmp_path / f"{name}.root", without)
+        expected = attribute(net, there, sources=[], **options).equivariance["logits"]
+        effect = found.effects["logits"][name]
+        assert effect.equivariance.absolute == pytest.approx(expected.absolute, rel=1e-9)
+        assert effect.equivariance.absolute != pytest.approx(found.equivariance["logits"].absolute, rel=1e-6)
+    every = Jets().sources(net.read(tmp_path / "a.root"), limit=4, model=net)[1]
+    assert {one.name for one in every} == {"charge", "particle flags", "impact parameters", "part_weird"}
+
+
+def test_the_command_attributes(made, tmp_path, capsys):
+    network, _, _, file = made()
+    told = ["attribute", "--weaver", str(network.parent), "--inputs", str(file), "--limit", "2", "--l_max", "1"]
+    more = ["--sources", '["impact parameters"]', "--progress", "false", "--out", str(tmp_path / "a.json")]
+    assert main([*told, *more]) == 0
+    assert "impact parameters" in capsys.readouterr().out
+    assert Attribution.load(tmp_path / "a.json").meta["n_inputs"] == 2

@@ -177,3 +177,38 @@ def test_a_float32_copy_holds_within_its_own_noise_floor(clouds):
     for name, item in found.items():
         assert abs(item.relative) <= item.noise_floor < 1e-2, (name, item.relative, item.noise_floor)
         assert item.relative > 1e-9
+
+
+class Registers(nn.Module):
+    """Tokens of the network's own in front of those of points, each of which is told the mean of the real ones."""
+
+    def __init__(self, own):
+        super().__init__()
+        torch.manual_seed(0)
+        self.own = nn.Parameter(torch.randn(1, own, 8))
+        self.embedding, self.mixing, self.head = nn.Linear(3, 8), nn.Linear(8, 8), nn.Linear(8, 1)
+
+    def forward(self, points, mask):
+        x = torch.cat([self.own.expand(len(points), -1, -1), self.embedding(points).tanh()], 1)
+        real = torch.cat([mask.new_ones(len(mask), self.own.shape[1]), mask], 1)[..., None]
+        x = self.mixing(x + (x * real).sum(1, keepdim=True) / real.sum(1, keepdim=True))
+        return self.head(x[:, 0].tanh())[:, 0]
+
+
+@pytest.mark.parametrize("own", [1, 4, 6])
+def test_points_behind_several_tokens_of_the_network_s_own_are_counted_alone(own):
+    points = torch.randn(5, 10, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    mask = torch.arange(10) < torch.tensor([10, 4, 6, 9, 5])[:, None]
+    reports = [
+        jetsym.probe(
+            Registers(own).double(),
+            {"points": torch.where(mask[..., None], points, filling * points.flip(0)), "mask": mask},
+            layers=["mixing"],
+            l_max=1,
+            progress=False,
+        )
+        for filling in (0.0, 30.0)
+    ]
+    assert reports[0].meta["tokens"]["mixing"] == f"points: axis 1, {own} more first"
+    np.testing.assert_allclose(reports[0].fractions, reports[1].fractions, atol=1e-12)
+    np.testing.assert_allclose(reports[0].norm, reports[1].norm, rtol=1e-12)

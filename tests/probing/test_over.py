@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
 
 import jetsym
+from jetsym.cli import main
+from jetsym.domains.arrays import Arrays
 from jetsym.errors import DataError, ProbeError
+from jetsym.probing.forward.session import Session
 from jetsym.probing.reports.over import ReportsOver
+from jetsym.probing.reports.read import read_report
+from jetsym.storage import read_json
 from jetsym.testing import assert_equivariant
 
 POINTS = np.random.default_rng(0).normal(size=(8, 3))
@@ -54,6 +61,42 @@ def test_it_is_told_drawn_and_kept(found, tmp_path):
         found[0.7]
 
 
+def test_files_of_them_are_read_and_compared_value_by_value(found, tmp_path):
+    path = found.save(tmp_path / "over.json")
+    again = read_report(path)
+    assert isinstance(again, ReportsOver)
+    assert str(again) == str(found)
+    compared = jetsym.compare(again, found[0.5], names=["field", "half"])
+    assert compared.names == ("field, t = 0", "field, t = 0.5", "field, t = 1", "half")
+    np.testing.assert_array_equal(compared.shares(1, "λ = 0").value, compared.shares(3, "λ = 0").value)
+    assert compared.shares(0, "λ = 0").value[-2] < 1e-20 < compared.shares(2, "λ = 0").value[-2]
+    assert main(["compare", str(path), "--out", str(tmp_path / "compared.json")]) == 0
+    assert len(read_json(tmp_path / "compared.json")["reports"]) == 3
+    with pytest.raises(ProbeError, match=r"is one over values of t; expected that of one of them, such as report\[1\]"):
+        jetsym.diagnose(again)
+
+
+def test_model_and_inputs_are_loaded_once(monkeypatch):
+    loaded = []
+    monkeypatch.setattr(
+        Session, "of", partial(lambda of, *args, **how: loaded.append("model") or of(*args, **how), Session.of)
+    )
+    load = Arrays.load
+    monkeypatch.setattr(Arrays, "load", lambda self, *args, **how: loaded.append("inputs") or load(self, *args, **how))
+    jetsym.probe(Field(), torch.as_tensor(POINTS), outputs=KINDS, over={"t": TIMES}, l_max=1, progress=False)
+    assert loaded == ["model", "inputs"]
+
+
+def test_each_value_has_the_baseline_of_its_own():
+    options = {"outputs": KINDS, "l_max": 1, "progress": False, "baseline": Field(0.6)}
+    found = jetsym.probe(Field(), torch.as_tensor(POINTS), over={"t": TIMES}, **options)
+    here, there = (
+        [one.equivariance["v"].absolute for one in reports]
+        for reports in (found.reports, [one.baseline for one in found.reports])
+    )
+    np.testing.assert_allclose(there, 2 * np.array(here), atol=1e-12)
+
+
 def test_an_array_of_times_is_made_in_call():
     def model(x, t):
         return x * (1 + t[:, None])
@@ -88,6 +131,9 @@ def test_the_assertion_says_at_which_value():
         ({"t": []}, {}, "no finite numbers"),
         ({"t": [float("nan")]}, {}, "no finite numbers"),
         ({"t": 1.0}, {}, "does not hold numbers"),
+        ({"t": "12"}, {}, "no finite numbers"),
+        ({"t": [1.0, 1]}, {}, "holds a number twice; expected each once"),
+        ({"time": [1.0]}, {}, "over names 'time', which what is called does not take; it takes x, t. Say with call="),
         ({"t": [0.0]}, {"group": "boost"}, "goes with groups that have a spectrum"),
     ],
 )

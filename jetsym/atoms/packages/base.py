@@ -131,9 +131,8 @@ class GraphModel(nn.Module):
         modules = {name: each for name, each in self.module.named_modules() if name}
         modules = {name: each for name, each in modules.items() if not isinstance(each, torch.jit.ScriptModule)}
         if layers == "auto":
-            self._asked = [
-                name for name in modules if _is_meant(name, self.layers) and not _is_meant(name, self.without)
-            ]
+            meant = [name for name in modules if _is_meant(name, self.layers) and not _is_meant(name, self.without)]
+            self._asked = [each for name in meant for each in _that_run(name, modules)]
         else:
             patterns = [layers] if isinstance(layers, str) else list(layers)
             for pattern in patterns:
@@ -203,6 +202,14 @@ def _is_meant(name: str, patterns: Sequence[str]) -> bool:
         name.count(".") == pattern.count(".") and all(map(fnmatchcase, name.split("."), pattern.split(".")))
         for pattern in patterns
     )
+
+
+def _that_run(name: str, modules: Mapping[str, nn.Module]) -> Sequence[str]:
+    """Return the name of a module, or those of what it holds where it only keeps modules, as a list of them does."""
+    if type(modules[name]).forward is not nn.Module.forward:
+        return [name]
+    held = [f"{name}.{own}" for own, _ in modules[name].named_children()]
+    return [each for own in held if own in modules for each in _that_run(own, modules)]
 
 
 def _prefixes(name: str) -> Sequence[str]:

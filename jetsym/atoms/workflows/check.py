@@ -18,7 +18,7 @@ from jetsym.atoms.read import frames_of
 from jetsym.atoms.workflows.calculators import calculator, calculator_of_model
 from jetsym.atoms.workflows.check_report import Check, Row
 from jetsym.atoms.workflows.check_tests import CHECKED, EACH, LEAST, TESTS, Trial
-from jetsym.errors import ConfigError, expect_at_least, refuse_unknown
+from jetsym.errors import ConfigError, expect_at_least, is_positive, refuse_unknown, shorten
 from jetsym.probing.probe import probe
 from jetsym.probing.reports.equivariance import KNOWN_TO
 from jetsym.probing.reports.spectrum import SymmetryReport
@@ -102,9 +102,12 @@ def check(
     'LennardJones: no fault in 38 tests on 1 structure.'
     """
     expect_at_least("limit", limit, 1)
+    expect_at_least("l_max", l_max, 0)
+    if not isinstance(at_most, Mapping | None):
+        raise ConfigError(f"at_most is {shorten(at_most)}; expected a dictionary, such as {{'energy': 0.1}}")
     for name, value in (at_most or {}).items():
         refuse_unknown("at_most", name, CHECKED)
-        if not value >= 0:
+        if not is_positive(value) and value != 0:
             raise ConfigError(f"at_most[{name!r}] is {value!r}; expected a number ≥ 0, in {UNITS[name]}")
     structures = frames_of(frames, limit=limit + 1)
     there_are_more, structures = len(structures) > limit, structures[:limit]

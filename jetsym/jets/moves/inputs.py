@@ -20,7 +20,7 @@ from jetsym.jets.batch import JetBatch
 from jetsym.jets.features import kinematic_quantities
 from jetsym.jets.inputs import InputForm
 
-__all__ = ["follow", "is_known", "laws_named", "rearranged"]
+__all__ = ["carried", "follow", "is_known", "laws_named", "rearranged"]
 
 #: Differences between a stored variable and the function that it is named after, of its size or of 1.
 _TOLERANCE = 2e-3
@@ -36,6 +36,8 @@ _FIXED = re.compile(
 
 #: Those of them that are yes or no, whatever their names go on with: an isolation is none.
 _FLAG = re.compile(r"^is[a-z]+$")
+#: What variables that no move changes are of -> how their names begin.
+_CARRIED = {"impact parameters": r"(tanh_?)?d[0xz]", "charge": "charge", "particle flags": "is|pid|pdg"}
 
 
 class _Quantities:
@@ -251,6 +253,20 @@ def is_known(variable: str) -> bool:
     """Tell whether a variable is, by its name, a known function of the momenta, or one that no move changes."""
     plain = _PREFIX.sub("", variable.lower())
     return variable.lower() in _OF_JETS or plain in _OF_PARTICLES or _FIXED.match(plain) is not None
+
+
+def carried(variable: str) -> str | None:
+    """Return what a variable that no move changes is of; None for those that move, and for masks and numbers.
+
+    Examples
+    --------
+    >>> [carried(name) for name in ("part_d0val", "pfcand_charge", "part_isMuon", "part_px", "part_mask")]
+    ['impact parameters', 'charge', 'particle flags', None, None]
+    """
+    plain = _PREFIX.sub("", variable.lower())
+    if not _FIXED.match(plain):
+        return None
+    return next((name for name, begin in _CARRIED.items() if re.match(begin, plain)), None)
 
 
 def rearranged(before: JetBatch, places: Tensor) -> dict[str, Tensor]:

@@ -16,6 +16,7 @@ from jetsym.probing.reports.diagnosis import NAN, Evidence, Finding
 from jetsym.probing.reports.draws import least_gap
 from jetsym.probing.reports.equivariance import Equivariance
 from jetsym.probing.reports.lorentz import LorentzReport
+from jetsym.probing.reports.over import ReportsOver
 from jetsym.probing.reports.read import Report
 from jetsym.probing.reports.significance import FEWEST_INPUTS, Share, quantile
 from jetsym.probing.reports.spectrum import SymmetryReport
@@ -357,6 +358,11 @@ def case_of(
     bounds: Thresholds,
 ) -> Case:
     """Check and gather what a diagnosis was given; the parameters are those of :func:`jetsym.diagnose`."""
+    if isinstance(source, ReportsOver):
+        raise ProbeError(
+            f"the report is one over values of {source.argument}; expected that of one of them, such as "
+            f"report[{source.values[-1]:.6g}]"
+        )
     if not isinstance(source, Report):
         raise ProbeError(f"report is a {type(source).__name__}; expected what jetsym.probe returned")
     if baseline is not None and type(baseline) is not type(source):

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from inspect import Signature, signature
 from typing import Any
 
 import torch
@@ -12,6 +13,7 @@ from array_api_compat import is_torch_array
 from torch import nn
 
 from jetsym.domains.base import Domain
+from jetsym.errors import ProbeError
 from jetsym.probing.forward.memory import is_out_of_memory
 from jetsym.probing.forward.returned import flatten_outputs
 from jetsym.spectrum.responses import EPS
@@ -30,10 +32,41 @@ USUAL = (torch.float32, torch.float64)
 
 
 def plain_call(model: Callable[..., Any], inputs: Any, **others: Any) -> Any:
-    """Call a model with its inputs, several where they are a tuple and keywords where they are a dictionary."""
-    if isinstance(inputs, dict):
-        return model(**inputs, **others)
-    return model(*inputs, **others) if isinstance(inputs, tuple) else model(inputs, **others)
+    """Call a model with its inputs, several where they are a tuple and keywords where they are a dictionary.
+
+    Raises
+    ------
+    ProbeError
+        It takes other arguments.
+    """
+    named: dict[str, Any] = {**(inputs if isinstance(inputs, dict) else {}), **others}
+    placed = inputs if isinstance(inputs, tuple) else () if isinstance(inputs, dict) else (inputs,)
+    try:
+        return model(*placed, **named)
+    except TypeError as error:
+        takes = _taken(model)
+        if takes is None or _fits(takes, placed, named):
+            raise
+        raise ProbeError(
+            f"the model takes {takes}, and is given {len(placed)} inputs by position and "
+            f"{', '.join(map(repr, named)) or 'none'} by name; say with call=… how to call it"
+        ) from error
+
+
+def _taken(model: Any) -> Signature | None:
+    """Return what a model takes, as far as it says."""
+    try:
+        return signature(getattr(model, "forward", model))
+    except (TypeError, ValueError):
+        return None
+
+
+def _fits(takes: Signature, placed: Sequence[Any], named: Mapping[str, Any]) -> bool:
+    try:
+        takes.bind(*placed, **named)
+    except TypeError:
+        return False
+    return True
 
 
 class Caller:

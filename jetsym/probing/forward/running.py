@@ -137,9 +137,8 @@ class Running:
                     self.remarks.append(CONVERTED.format(own=own, taken=taken))
                 self._fresh = self._fresh and self._fresh._replace(inputs=inputs, domain=domain)
             elif layers not in (AUTO, []):
-                raise ProbeError(
-                    f"layers={layers!r} of a {type(model).__name__}; only torch modules have layers: leave it out"
-                )
+                name = getattr(model, "name", type(model).__name__)
+                raise ProbeError(f"layers={layers!r} of {name}; only torch modules have layers: leave it out")
             else:
                 self._record = stack.enter_context(capture(model, []))
             yield inputs
@@ -234,7 +233,12 @@ class Running:
             return self._caller(self._model, inputs, before=self._record.clear)
         except Exception as error:
             word = closed(self._model)
-            if word is None or isinstance(error, ProbeError) or is_out_of_memory(error):
+            if isinstance(error, ProbeError) or is_out_of_memory(error):
+                raise
+            if word is None:
+                note = f"The model was called with {type(inputs).__name__}; say with call=… how to call it otherwise."
+                if note not in getattr(error, "__notes__", ()):
+                    error.add_note(note)
                 raise
             reason = str(error).strip().rpartition("\n")[2]
             raise ProbeError(

@@ -160,10 +160,12 @@ class Session:
             model = unwrapped(model)
         domain = domain_with(inputs, model, moves=moves, action=options.get("action"), call=options.get("call"))
         model = domain.wrap(model, inputs)
+        if isinstance(model, type) and issubclass(model, nn.Module):
+            raise ProbeError(f"model is the class {model.__name__}; expected a module made of it: {model.__name__}(…)")
         if not callable(model):
             raise ProbeError(
                 f"model is a {type(model).__name__}; expected a torch module, a callable, or the path of a run, and "
-                "with structures a calculator of ASE"
+                f"with structures a calculator of ASE; the inputs are {type(inputs).__name__}"
             )
         if not isinstance(outputs, Mapping | None):
             raise ProbeError(f"outputs is {outputs!r}; expected a dictionary like {{'logits': 'logits'}}")

@@ -32,8 +32,9 @@ __all__ = ["ROUGHLY", "ROUNDINGS", "TOLERANCE", "WITHOUT_INPUTS", "Named", "find
 Named = int | tuple[int, int] | None
 Array = NDArray[Any]
 
-#: Tokens beside those of the points, such as a class token, that are looked for.
-OTHERS = 3
+#: Tokens beside those of the points, such as class tokens, that are looked for: along any axis, and along one that
+#: grows with the points.
+OTHERS, OTHERS_THAT_GROW = 3, 8
 #: What counts as the same: relative to what differs between tokens, and in roundings of what is compared.
 TOLERANCE, ROUNDINGS = 1e-3, 16.0
 #: What is the same where the alternative differs by about as much as there is, as a fraction of power.
@@ -249,7 +250,7 @@ class Finder:
         if any(len(set(one)) > 1 for one in sizes):
             return
         lengths, n = [one[0] for one in sizes], self.passes.alone.slots
-        for others in range(OTHERS + 1):
+        for others in range((OTHERS if fixed else OTHERS_THAT_GROW) + 1):
             for before in range(others + 1):
                 after = others - before
                 forms = (SQUARE,) if len(axes) == 2 else (NODES, SQUARE)

@@ -52,13 +52,14 @@ def windows_of(symmetry: Symmetry, widths: Sequence[float], n_max: int | str) ->
     if n_max == AUTO:
         raise ProbeError("l_max='auto' goes with rotations; for boosts l_max is the largest order of the polynomials")
     try:
+        if not len(widths) or isinstance(widths, str):
+            raise ProbeError(f"widths is {widths!r}; expected at least one rapidity, such as [0.5, 1.0]")
         widths = sorted(set(widths))
-        if not widths:
-            raise ProbeError("widths holds no rapidity; expected at least one, such as [0.5, 1.0]")
         return rapidity_windows(symmetry.distribution or "uniform", widths, int(n_max))
     except (SpectrumError, TypeError, ValueError) as error:
         raise ProbeError(
-            f"widths={widths!r}, distribution={symmetry.distribution!r} cannot be used: {error}"
+            f"widths={widths!r}, distribution={symmetry.distribution!r} cannot be used: {error}; expected rapidities, "
+            "such as [0.5, 1.0]"
         ) from error
 
 

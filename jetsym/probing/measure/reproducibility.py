@@ -156,7 +156,10 @@ def as_numbers(session: Session, inputs: Any, found: Responses) -> dict[str, NDA
         if real is not None:
             values = np.where(to_numpy(real).reshape(*real.shape, *[1] * (values.ndim - 1 - real.ndim)), values, 0.0)
         if not np.isfinite(values).all():
-            raise ProbeError(f"{name!r} cannot be measured: its responses to the inputs as they are are not finite")
+            raise ProbeError(
+                f"{name!r} cannot be measured: its responses to the inputs as they are are not finite; leave out the "
+                "inputs for which it is not, or choose other layers and outputs"
+            )
         result[name] = values
     return result
 

@@ -14,6 +14,7 @@ from jetsym.errors import ProbeError, require
 from jetsym.probing.reports.derived import bandwidth, pseudo_share, weighted
 from jetsym.probing.reports.differences import Difference, differences_of
 from jetsym.probing.reports.html import Sectioned, render
+from jetsym.probing.reports.over import ReportsOver
 from jetsym.probing.reports.spectrum import NOT_SMALL, SymmetryReport, tail_floor
 from jetsym.spectrum import Irrep
 from jetsym.text import as_text, concise, percent, table_of
@@ -28,13 +29,14 @@ __all__ = ["Column", "Comparison", "compare", "numbered"]
 Array = NDArray[np.float64]
 
 
-def compare(*reports: SymmetryReport, names: Sequence[str] | None = None) -> Comparison:
+def compare(*reports: SymmetryReport | ReportsOver, names: Sequence[str] | None = None) -> Comparison:
     """Put reports side by side: shares by depth, effective bandwidth, parity content, and the errors of outputs.
 
     Parameters
     ----------
     *reports
         What :func:`jetsym.probe` found under a compact group, for any kind of model: taggers, potentials, functions.
+        Those over the values of an argument are put side by side value by value.
     names
         What to call them; by default the names of the models, numbered where they repeat.
 
@@ -57,7 +59,7 @@ def compare(*reports: SymmetryReport, names: Sequence[str] | None = None) -> Com
     if not reports:
         raise ProbeError("no reports to compare; expected at least one")
     for report in reports:
-        if not isinstance(report, SymmetryReport):
+        if not isinstance(report, SymmetryReport | ReportsOver):
             raise ProbeError(
                 f"a {type(report).__name__} has no spectrum; expected what a probe under SO2, SO3 or O3 gives, such as "
                 "report.compact['O3 rest'] of a Lorentz report"
@@ -66,7 +68,16 @@ def compare(*reports: SymmetryReport, names: Sequence[str] | None = None) -> Com
         names = numbered([str(report.meta["model"]) for report in reports])
     if len(names) != len(reports) or len(set(names)) != len(names):
         raise ProbeError(f"names are {list(names)}; expected {len(reports)} different ones")
-    return Comparison(tuple(names), tuple(reports))
+    opened = [pair for name, report in zip(names, reports, strict=True) for pair in _opened(name, report)]
+    return Comparison(*zip(*opened, strict=True))
+
+
+def _opened(name: str, report: SymmetryReport | ReportsOver) -> list[tuple[str, SymmetryReport]]:
+    """Return a report with its name; those over the values of an argument one by one."""
+    if isinstance(report, SymmetryReport):
+        return [(name, report)]
+    values = zip(report.values, report.reports, strict=True)
+    return [(f"{name}, {report.argument} = {value:.6g}", one) for value, one in values]
 
 
 def numbered(names: Sequence[str]) -> list[str]:
