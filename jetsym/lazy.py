@@ -10,7 +10,7 @@ __all__ = ["attach"]
 
 
 def attach(
-    package: str, names: Sequence[str], homes: Mapping[str, str], *, rooms: Sequence[str] = ()
+    package: str, names: Sequence[str], homes: Mapping[str, str], rooms: Sequence[str] = ()
 ) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
     """Return ``__getattr__`` and ``__dir__`` of a package (PEP 562).
 
@@ -23,7 +23,7 @@ def attach(
     homes
         Name of those that wait -> the module that defines it.
     rooms
-        Packages inside it that are imported when first used as well; they are none of its public names.
+        Packages within it that are attributes without being imported first, and are listed with the names.
     """
 
     def get(name: str) -> Any:
@@ -34,6 +34,6 @@ def attach(
         raise AttributeError(f"module {package!r} has no attribute {name!r}")
 
     def listed() -> list[str]:
-        return sorted(names)
+        return sorted([*names, *rooms])
 
     return get, listed

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,6 +38,15 @@ UNITS: Mapping[str, str] = MappingProxyType(
 PER_ATOM = ("energies", "forces", "charges", "magmoms")
 #: Of 1 eV/Å³.
 GPA = 160.21766208
+#: What ASE's structures call for these.
+GETTERS = {
+    "energy": "get_potential_energy",
+    "forces": "get_forces",
+    "stress": "get_stress",
+    "dipole": "get_dipole_moment",
+    "charges": "get_charges",
+    "magmoms": "get_magnetic_moments",
+}
 NOTE = "The calculator builds its own neighbour lists; improper elements move a cell a by −g, which spans the lattice."
 
 
@@ -53,16 +63,33 @@ def ask(calculator: Any, atoms: Atoms, names: Sequence[str]) -> dict[str, Any]:
     dict
         By name; those that it does not give are left out, and others that it gives all the same are there.
     """
-    changes = require("ase.calculators.calculator", extra="atoms", purpose="a calculator").all_changes
+    base = require("ase.calculators.calculator", extra="atoms", purpose="a calculator")
     own = atoms.copy()  # which a calculator may wrap into its cell, sort or write into
+    known = hasattr(calculator, "calculate") and hasattr(calculator, "results")
+    getters = {name: getter for name in names if (getter := _own_getter(calculator, base.Calculator, name)) is not None}
     with quiet(), np.errstate(all="ignore"):
-        if hasattr(calculator, "calculate") and hasattr(calculator, "results"):
+        if known:
             calculator.atoms, calculator.results = None, {}
-            calculator.calculate(own, list(names), list(changes))
+        if known and len(getters) < len(names):
+            calculator.calculate(own, [name for name in names if name not in getters], list(base.all_changes))
             found = dict(calculator.results)
         else:
-            found = {name: calculator.get_property(name, own) for name in names}
+            found = {name: calculator.get_property(name, own) for name in names if name not in getters}
+        found |= {name: getter(own) for name, getter in getters.items()}
     return {name: values for name, values in found.items() if values is not None}
+
+
+def _own_getter(calculator: Any, base: type, name: str) -> Callable[[Atoms], Any] | None:
+    """Return what ``atoms.get_…()`` calls where a calculator has it changed, as wrappers do; None for ASE's own."""
+
+    def is_changed(method: str) -> bool:
+        own = getattr(calculator, method, None)
+        return own is not None and getattr(own, "__func__", own) is not getattr(base, method, own)
+
+    getter = GETTERS.get(name, "")
+    if is_changed(getter):
+        return cast("Callable[[Atoms], Any]", getattr(calculator, getter))
+    return partial(calculator.get_property, name) if is_changed("get_property") else None
 
 
 def full_stress(values: Any) -> NDArray[np.float64]:
@@ -125,9 +152,15 @@ class Calculated:
                 raise DataError(
                     f"{self.name} gives nothing for structure {place} ({one.get_chemical_formula()}): {reason}"
                 )
-            self.kinds |= {name: _kind(name, values) for name, values in found.items()}
+            for name, values in found.items():
+                if self.kinds.setdefault(name, _kind(name, values)) != _kind(name, values):
+                    raise ProbeError(
+                        f"{self.name} gives {name} of structure {place} ({one.get_chemical_formula()}) as "
+                        f"{_kind(name, values)} and of others as {self.kinds[name]}; measure such structures by "
+                        "themselves"
+                    )
         self.kinds = {name: self.kinds[name] for name in UNITS if name in self.kinds}
-        lacking = [name for name in claimed if name not in self.kinds and name in refused]
+        lacking = [name for name in claimed if name not in self.kinds and (name != "stress" or asked.crystals.any())]
         left = [place for place, one in enumerate(asked.atoms) if is_left_handed(one)]
         self.notes: tuple[str, ...] = (
             NOTE,
@@ -173,8 +206,10 @@ class Calculated:
         return {name: np.stack([row[name] for row in rows]) for name in self.kinds}
 
     def total_energy(self, atoms: Atoms) -> float:
-        """Return the whole energy of one structure, eV."""
-        return float(self.evaluate(atoms, ["energy"])["energy"]) * len(atoms) / 1e3
+        """Return the whole energy of one structure, eV: where it is given the free one, whose slopes forces are."""
+        self.calls += 1
+        found = ask(self.calculator, atoms, ["energy"])
+        return float(np.asarray(found.get("free_energy", found["energy"]), dtype=np.float64).reshape(()))
 
     def evaluate(self, atoms: Atoms, names: Sequence[str] | None = None) -> dict[str, NDArray[np.float64]]:
         """Evaluate one structure: what there is of the named outputs, or of all, in :data:`UNITS`."""

@@ -118,7 +118,7 @@ class Atoms(Domain):
     @override
     def holds(self, inputs: Batch, name: str) -> NDArray[np.bool_] | None:
         """Return which structures have a stress: those with a volume."""
-        return inputs.crystals if isinstance(inputs, Frames) and name == "stress" else None
+        return inputs.crystals if isinstance(inputs, (Frames, Graphs)) and name == "stress" else None
 
     @override
     def lacks(self, inputs: Batch) -> NDArray[np.bool_] | None:
