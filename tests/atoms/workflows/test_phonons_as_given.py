@@ -23,7 +23,7 @@ from ase.neighborlist import neighbor_list
 from scipy.spatial.transform import Rotation
 
 from jetsym.atoms.workflows.phonon_report import PhononReport
-from jetsym.atoms.workflows.phonons import phonons
+from jetsym.atoms.workflows.phonons import _imaginary, phonons
 from jetsym.atoms.workflows.supercells import choose_supercell, expect_supercell, image_distance, interaction_range
 from jetsym.errors import ConfigError, DataError
 
@@ -268,6 +268,8 @@ def test_residual_forces_and_imaginary_modes_are_said():
     assert run.residual_force > 0.01
     assert f"{run.imaginary} of {run.modes} modes on the mesh are imaginary" in said
     assert run.lowest < 0
+    points, frequencies = np.array([[0.0, 0, 0], [0.5, 0, 0]]), np.array([[-0.03, -0.02, 0.01, -2.0], [-1.0, 0, 1, 2]])
+    assert _imaginary(frequencies, points) == 2  # not the acoustic ones at Γ
 
 
 @pytest.mark.parametrize(

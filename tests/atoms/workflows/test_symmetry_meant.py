@@ -12,6 +12,7 @@ pytest.importorskip("phonopy")
 import ase.io
 from ase import Atoms
 from ase.build import bulk, fcc111
+from ase.calculators.calculator import all_changes
 from ase.calculators.emt import EMT
 from ase.spacegroup import crystal
 
@@ -137,6 +138,29 @@ def test_fixed_symmetry_volume_and_parts_of_the_cell(anisotropic):
     assert space_group(final(left, fix_symmetry=True), symprec=1e-6) == "Fm-3m (225)"
     sheared = final(cell_mask="yx")
     assert sheared.cell.lengths()[2] == pytest.approx(3.65, abs=1e-12)
+
+
+@pytest.mark.parametrize("fix_symmetry", [True, False])
+def test_a_left_handed_cell_relaxes_as_its_mirror_image_does(fix_symmetry):
+    """Some calculators divide by det(cell), so that stress has the wrong sign; cells come back as they were given."""
+
+    class Signed(EMT):
+        def calculate(self, atoms=None, properties=("energy",), system_changes=all_changes):
+            super().calculate(atoms, properties, system_changes)
+            if "stress" in self.results:
+                self.results["stress"] = self.results["stress"] * np.sign(np.linalg.det(atoms.cell.array))
+
+    right = bulk("Cu", a=3.7)
+    left = right.copy()
+    left.set_cell(right.cell.array[[1, 0, 2]])
+    found = [
+        relax(atoms, Signed(), cell=True, steps=20, fix_symmetry=fix_symmetry, progress=False).runs["plain"].final
+        for atoms in (right, left)
+    ]
+    assert found[1].get_volume() == pytest.approx(found[0].get_volume(), rel=1e-6)
+    assert np.linalg.det(found[1].cell.array) < 0
+    np.testing.assert_allclose(found[1].cell.array[[1, 0, 2]], found[0].cell.array, atol=1e-5)
+    assert found[1].get_volume() < left.get_volume()
 
 
 def test_a_slab_relaxes_in_its_plane():
