@@ -244,6 +244,15 @@ def read_frames(file: Path) -> object:
     return read_frames(file)
 
 
+def kept_forces(file: Path) -> int:
+    """Put it in the place of forces of a displacement."""
+    place = file.parent / "plain" / "forces-0001.json"
+    place.parent.mkdir()
+    file.rename(place)
+    crystal = str(BEFORE / "atoms" / "copper.xyz")
+    return cli.main(["phonons", crystal, "--model", "emt", "--supercell", "1", "--folder", str(file.parent)])
+
+
 def in_cache(file: Path) -> object:
     """Put it in the place of an array of a cache."""
     from jetsym.jets.io.streaming.cache import CacheFiles
@@ -336,6 +345,9 @@ LOADERS: dict[str, tuple[Open, str, bool]] = {
     "atoms.read_frames of text": (read_frames, "x.xyz", True),
     "atoms.read_frames of CIF": (read_frames, "x.cif", True),
     "atoms.read_frames of VASP": (read_frames, "x.vasp", True),
+    "atoms.read_frames of VASP by its name": (read_frames, "POSCAR", True),
+    "atoms.read_frames of a database": (read_frames, "x.db", True),
+    "atoms.read_frames of a database of text": (read_frames, "x.json", True),
     "probe of atoms": (command("probe", "FILE", "--inputs", FRAMES, "--progress", "false"), "x.pt", True),
     "probe of a checkpoint": (command("probe", "FILE", "--inputs", FRAMES, "--progress", "false"), "x.ckpt", True),
     "atoms evaluate": (command("atoms", "evaluate", "FILE", FRAMES), "x.pt", True),
@@ -356,6 +368,12 @@ LOADERS: dict[str, tuple[Open, str, bool]] = {
     ),
     "relax": (command("relax", FRAMES, "--model", "FILE", "--symmetrize", "none"), "x.pt", True),
     "phonons": (command("phonons", str(BEFORE / "atoms" / "copper.xyz"), "--model", "FILE"), "x.ckpt", True),
+    "phonons --nac": (
+        command("phonons", str(BEFORE / "atoms" / "copper.xyz"), "--model", "emt", "--supercell", "1", "--nac", "FILE"),
+        "BORN",
+        True,
+    ),
+    "phonons --folder": (kept_forces, "x.json", True),
     "repair of atoms": (command("repair", "FOLDER", "--finding", "starvation"), "train.yaml", True),
 }
 

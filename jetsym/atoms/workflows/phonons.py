@@ -346,11 +346,20 @@ def _phonons(
         spurious=found,
         force_constants=constants.values,
         residual_force=found.largest_force,
-        imaginary=int((on_mesh < -IMAGINARY).sum()),
+        imaginary=_imaginary(on_mesh, np.asarray(grid.qpoints)),
         modes=int(on_mesh.size),
         lowest_at=tuple(float(x) for x in np.asarray(grid.qpoints)[lowest]),
         lattice=lattice,
     )
+
+
+def _imaginary(frequencies: np.ndarray, points: np.ndarray) -> int:
+    """Count imaginary modes of a mesh (points, bands) but for the three acoustic ones at Γ, which are rounding."""
+    counted = frequencies < -IMAGINARY
+    gamma = np.abs(points - points.round()).max(axis=1) < 1e-9
+    for place in np.flatnonzero(gamma):
+        counted[place, np.argsort(np.abs(frequencies[place]))[:3]] = False
+    return int(counted.sum())
 
 
 def _frequencies(lattice: Phonopy, point: np.ndarray) -> np.ndarray:

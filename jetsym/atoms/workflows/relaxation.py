@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from jetsym.atoms.frames import expect_usable
+from jetsym.atoms.frames import expect_usable, is_left_handed, right_handed
 from jetsym.atoms.workflows.dynamics import drift
 from jetsym.atoms.workflows.forbidden import SYMPREC, space_groups, spurious
 from jetsym.atoms.workflows.groups import notes_on_group, refined
@@ -216,7 +216,10 @@ def _check(
 
 
 def _held(atoms: Atoms, reference: Atoms | None, symprec: float, *, fix_symmetry: bool) -> Atoms:
-    """Return a copy that keeps its constraints, its space group where asked, and the lattice of a reference."""
+    """Return a copy that keeps its constraints, its space group where asked, and the lattice of a reference.
+
+    Its cell is right-handed, as some calculators take volumes with their sign.
+    """
     from ase.constraints import FixSymmetry
 
     class Lattice(FixSymmetry):
@@ -228,14 +231,14 @@ def _held(atoms: Atoms, reference: Atoms | None, symprec: float, *, fix_symmetry
         def adjust_forces(self, atoms: Atoms, forces: Any) -> None:
             """Leave forces as they are."""
 
-    moving: Atoms = atoms.copy()
+    moving: Atoms = right_handed(atoms.copy())
     held = list(moving.constraints)
     moving.set_constraint()
     try:
         if fix_symmetry:
             held.append(FixSymmetry(moving, symprec=symprec))
         elif reference is not None:
-            held.append(Lattice(reference.copy(), symprec=symprec))  # type: ignore[no-untyped-call]
+            held.append(Lattice(right_handed(reference.copy()), symprec=symprec))  # type: ignore[no-untyped-call]
     except Exception as error:  # what ASE and spglib raise of structures that they cannot refine
         raise DataError(
             f"the space group of {atoms.get_chemical_formula()} cannot be kept within symprec = {symprec} Å: {error}"
@@ -292,12 +295,14 @@ def _minimise(
 
 
 def _final(moving: Atoms, given: Atoms) -> Atoms:
-    """Return what a structure has become, with its energy and forces, and the constraints it came with."""
+    """Return what a structure has become, with its energy and forces, and the constraints and hand it came with."""
     from ase.calculators.singlepoint import SinglePointCalculator
 
     final: Atoms = moving.copy()
+    results = {"energy": moving.get_potential_energy(), "forces": moving.get_forces(apply_constraint=False)}
+    final.set_constraint()
+    if is_left_handed(given):
+        final.set_cell(-final.cell.array, scale_atoms=False)
     final.set_constraint(given.constraints)
-    final.calc = SinglePointCalculator(
-        final, energy=moving.get_potential_energy(), forces=moving.get_forces(apply_constraint=False)
-    )
+    final.calc = SinglePointCalculator(final, **results)
     return final

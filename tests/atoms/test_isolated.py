@@ -1,0 +1,62 @@
+"""Isolated atoms among other structures, as they stand in files for training: probed with them, layer by layer."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+pytest.importorskip("metatrain")
+
+from ase import Atoms
+from ase.build import bulk
+
+import jetsym
+from jetsym.atoms import Model
+
+ALONE = Atoms("Cu", [[0, 0, 0]])
+BOXED = Atoms("C", [[1, 1, 1]], cell=[20, 20, 20], pbc=True)
+
+
+@pytest.fixture(scope="module")
+def crystals():
+    made = [bulk("Cu", a=3.6, cubic=True), bulk("Cu", a=3.5)]
+    for place, atoms in enumerate(made):
+        atoms.rattle(0.05, seed=place)
+    return made
+
+
+@pytest.fixture(scope="module")
+def model(make_model):
+    return Model(make_model(gradients=("positions",), cutoff=4.0, num_gnn_layers=1, num_attention_layers=1))
+
+
+@pytest.fixture(scope="module")
+def without(model, crystals):
+    return jetsym.probe(model, crystals, l_max=1, progress=False)
+
+
+@pytest.mark.parametrize("kind", ["first", "last", "several"])
+def test_layers_of_pairs_leave_them_out_and_say_so(model, crystals, without, kind):
+    frames, places = {
+        "first": ([ALONE, *crystals], (0,)),
+        "last": ([*crystals, ALONE], (2,)),
+        "several": ([ALONE, crystals[0], BOXED, crystals[1]], (0, 2)),
+    }[kind]
+    report = jetsym.probe(model, frames, l_max=1, progress=False)
+    assert report.layers == without.layers
+    (note,) = [note for note in report.meta["notes"] if "without pairs of neighbours" in note]
+    for place in places:
+        assert f"structure {place} of 1 atom" in note
+    assert "edge_embedder" in note
+    assert "node_embedders.0" not in note
+    row = report.layers.index("edge_embedder")
+    np.testing.assert_allclose(report.fractions[row], without.fractions[row], atol=1e-9)
+    row = report.layers.index("node_embedders.0")
+    assert report.norm[row] > 0
+    assert report.equivariance.keys() == without.equivariance.keys()
+
+
+def test_nothing_but_isolated_atoms_is_probed_as_it_is(model):
+    report = jetsym.probe(model, [ALONE, BOXED], l_max=1, progress=False)
+    assert "edge_embedder" not in report.layers
+    assert not [note for note in report.meta["notes"] if "without pairs of neighbours" in note]
