@@ -158,7 +158,9 @@ class GraphModel(nn.Module):
         made: dict[str, dict[str, Tensor]] = {}
         for label, array in recorded.items():
             called, at, call = label.partition(CALL)
-            name = next((each for each in _prefixes(called) if each in self._asked or _is_meant(each, self.layers)), called)
+            name = next(
+                (each for each in _prefixes(called) if each in self._asked or _is_meant(each, self.layers)), called
+            )
             key = called.removeprefix(name).lstrip(".")
             last, before[key] = before.get(key), array
             is_new = array.data_ptr() not in seen and not (key and last is not None and _is_same(array, last))

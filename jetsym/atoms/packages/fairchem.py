@@ -42,7 +42,7 @@ class Fairchem(GraphModel):
                 f"the {type(self.backbone).__name__} of fairchem has no spherical channels; the backbone of eSEN and "
                 "UMA is read: measure its FAIRChemCalculator instead"
             )
-        lams, channels = range(int(self.backbone.lmax) + 1), int(self.backbone.sphere_channels)
+        channels = int(self.backbone.sphere_channels)
         inner = "backbone." if self.backbone is not module else ""
         self.layers = [f"{inner}{name}" for name in LAYERS]
         self.irreps = {f"{inner}{name}": self._law(channels) for name in SPHERICAL}
@@ -52,9 +52,10 @@ class Fairchem(GraphModel):
         of_all: dict[str, Kind] = {"energy": "scalar", "forces": "vector", "stress": "rank2"}
         self.kinds = {name: kind for name, kind in of_all.items() if has[name]}
         if not inner:
-            self.kinds = {FEATURES: write_irreps([(1, Irrep(lam, 1)) for lam in lams])}
+            self.kinds = {FEATURES: self._law(1)}
 
     def _law(self, channels: int) -> str:
+        """Return so many of each irrep, with the parity of spherical harmonics."""
         return write_irreps([(channels, Irrep(lam, 1)) for lam in range(int(self.backbone.lmax) + 1)])
 
     @property

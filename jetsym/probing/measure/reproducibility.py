@@ -97,8 +97,8 @@ def ask(session: Session, inputs: Any, part: slice, elements: NDArray[np.float64
         Two evaluations differ by more than :data:`MOST` times the rounding of the coarsest precision inside, and by
         more than half of its digits: a model may draw what changes its answer by rounding only, such as the roll of a
         frame about a bond, and a sum that is small beside its terms keeps more of it. On an accelerator, where sums
-        are made in any order, more is allowed of a model that draws no random numbers. Or an
-        input cannot be evaluated alone.
+        are made in any order, more is allowed of a model that draws no random numbers. Or an input
+        cannot be evaluated alone.
     """
     samples = part.stop - part.start
     some, before = session.domain.select(inputs, part), _random_states()
