@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from jetsym.atoms.frames import stress_rank
 from jetsym.atoms.read import frames_of
 from jetsym.atoms.structures import MARGIN
 from jetsym.errors import DataError, require
@@ -71,6 +72,9 @@ class Graphs:
         "atoms", "edges", and whatever a network has beside, such as "angles" -> how many each structure has.
     more
         Name -> what a network takes beside.
+    rank
+        Of which :func:`~jetsym.atoms.frames.stress_rank` a structure must be for its stress to count: the highest there
+        is among those that it was built with.
 
     Examples
     --------
@@ -90,6 +94,7 @@ class Graphs:
     batch: Tensor
     counts: Mapping[str, tuple[int, ...]]
     more: Mapping[str, Rows] = field(default_factory=dict)
+    rank: int = 0
 
     def __len__(self) -> int:
         return len(self.cells)
@@ -143,6 +148,11 @@ class Graphs:
     def volumes(self) -> Tensor:
         """(structures,) volumes of the cells, 0 where there is none."""
         return self.cells.det().abs()
+
+    @property
+    def with_stress(self) -> Tensor:
+        """(structures,) bool of those whose stress is of the same kind as that of most periodic ones."""
+        return (self.volumes > 0).int() * (1 + self.periodic.all(dim=1).int()) >= self.rank
 
     def rows_of(self, name: str) -> int:
         """Return how many rows all structures together have of something."""
@@ -233,9 +243,9 @@ class Graphs:
 
     def _of(self, rows: Mapping[str, Rows], counts: Mapping[str, tuple[int, ...]]) -> Graphs:
         """Put rows together again."""
-        own = {name: each.values for name, each in rows.items() if name not in self.more}
+        own: dict[str, Any] = {name: each.values for name, each in rows.items() if name not in self.more}
         own["edge_index"] = own["edge_index"].T
-        return Graphs(**own, counts=counts, more={name: rows[name] for name in self.more})
+        return replace(self, **own, counts=counts, more={name: rows[name] for name in self.more})
 
 
 def graph(frames: Any, cutoff: float) -> Graphs:
@@ -268,7 +278,7 @@ def graph(frames: Any, cutoff: float) -> Graphs:
     if not (isinstance(cutoff, (int, float)) and 0 < cutoff < float("inf")):
         raise DataError(f"cutoff is {cutoff!r}; expected a length, such as 5.0 Å")
     known = frames_of(frames, limit=2**31)
-    parts = [_pairs(frame, cutoff, index) for index, frame in enumerate(known)]
+    parts = [_pairs(frame, cutoff) for frame in known]
     return with_edges(known, *zip(*parts, strict=True))
 
 
@@ -290,16 +300,12 @@ def with_edges(frames: Sequence[Atoms], pairs: Sequence[Any], shifts: Sequence[A
         shifts=real(np.concatenate([np.asarray(each) for each in shifts])),
         batch=torch.arange(len(frames)).repeat_interleave(torch.as_tensor(sizes)),
         counts={ATOMS: tuple(sizes), EDGES: tuple(map(len, pairs))},
+        rank=max(map(stress_rank, frames), default=0),
     )
 
 
-def _pairs(frame: Atoms, cutoff: float, index: int) -> tuple[np.ndarray, np.ndarray]:
+def _pairs(frame: Atoms, cutoff: float) -> tuple[np.ndarray, np.ndarray]:
     """Return the pairs (edges, 2) of a structure and their shifts (edges, 3), centre by centre."""
-    if (frame.cell.lengths()[frame.pbc] == 0).any():
-        raise DataError(
-            f"structure {index} ({frame.get_chemical_formula()}) is periodic along a cell vector of no length; give "
-            "it a cell, or set pbc to False"
-        )
     vesin = require("vesin", extra="atoms", purpose="jetsym.atoms.graph")
     found = vesin.NeighborList(cutoff=cutoff, full_list=True).compute(
         points=frame.positions, box=frame.cell.complete().array, periodic=frame.pbc.tolist(), quantities="ijSd"

@@ -40,14 +40,15 @@ class Orb(GraphModel):
                 f"the {self.name} of orb_models has no heads or no system_config; build it as "
                 "orb_models.forcefield.pretrained does, with system_config=…"
             )
-        self.is_gradient = hasattr(module, "grad_forces_name")
-        self.energy = getattr(module, "energy_name", None) or _named(module.heads, "energy")
-        self.forces = module.grad_forces_name if self.is_gradient else _named(module.heads, "forces")
-        self.stress = module.grad_stress_name if self.is_gradient else _named(module.heads, "stress")
+        network: Any = module
+        heads, is_gradient = network.heads, hasattr(module, "grad_forces_name")
+        self.energy = getattr(module, "energy_name", None) or _named(heads, "energy")
+        self.forces = network.grad_forces_name if is_gradient else _named(heads, "forces")
+        self.stress = network.grad_stress_name if is_gradient else _named(heads, "stress")
         known = {self.energy: ("energy", "scalar"), self.forces: ("forces", "vector"), self.stress: ("stress", "rank2")}
         self.kinds = {name: kind for own, (name, kind) in known.items() if own is not None}
         self.notes = ("Energies are without the references of the elements.",)
-        harmonics = module.model.angular_transform
+        harmonics = network.model.angular_transform
         if isinstance(l_max := getattr(harmonics, "_lmax", None), int):
             self.irreps = {"model.angular_transform": write_irreps([(1, Irrep(lam, 1)) for lam in range(l_max + 1)])}
 
