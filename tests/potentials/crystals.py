@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from ase import Atoms
 from ase.build import bulk
+from ase.calculators.calculator import all_changes
 from ase.stress import voigt_6_to_full_3x3_stress
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
@@ -29,7 +30,7 @@ def moved(frame: Atoms, matrix: NDArray[np.float64]) -> Atoms:
 
 def results(calculator, frame: Atoms) -> dict[str, NDArray[np.float64]]:
     """Return energy, forces and stress (3, 3) of a package's own calculator."""
-    calculator.calculate(frame, ["energy", "forces", "stress"])
+    calculator.calculate(frame, ["energy", "forces", "stress"], all_changes)
     found = calculator.results
     stress = found["stress"] if np.ndim(found["stress"]) == 2 else voigt_6_to_full_3x3_stress(found["stress"])
     return {"energy": found["energy"], "forces": found["forces"], "stress": stress}

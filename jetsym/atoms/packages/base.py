@@ -15,7 +15,7 @@ from jetsym.atoms.read import expect_elements, frames_of
 from jetsym.errors import ProbeError, closest
 from jetsym.spectrum.representations import Kind
 
-__all__ = ["GraphModel", "full_stress", "per_volume"]
+__all__ = ["GraphModel", "full_stress", "per_volume", "with_volume"]
 
 #: What stands between the name of a layer and the number of its call.
 CALL = "@"
@@ -46,8 +46,10 @@ class GraphModel(nn.Module):
     layers: Sequence[str] = ("*",)
     #: Patterns of those among them that are no layers, such as what returns an output.
     without: Sequence[str] = ()
-    #: Whether its modules hand on one dictionary: all of them are then watched, to tell which made what.
+    #: Whether those that "auto" reads hand on one dictionary: all of them are then watched, to tell which made what.
     hands_on: bool = False
+    #: Pattern of layers -> their irreps, where a package's modules do not say them in ``irreps_out``.
+    irreps: Mapping[str, str] = {}
     #: Packages whose networks are known.
     packages: Sequence[str] = ("metatrain",)
 
@@ -139,7 +141,7 @@ class GraphModel(nn.Module):
                 if not any(_is_meant(name, [pattern]) for name in modules):
                     raise ProbeError(f"layer {pattern!r} matches no module of {self.name}; {closest(pattern, modules)}")
             self._asked = [name for name in modules if _is_meant(name, patterns)]
-        watched = [name for name in modules if self.hands_on and "." not in name]
+        watched = [name for name in modules if self.hands_on and _is_meant(name, self.layers)]
         return {name: each for name, each in modules.items() if name in self._asked or name in watched}
 
     def probe_features(self, recorded: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
@@ -155,7 +157,9 @@ class GraphModel(nn.Module):
         made: dict[str, dict[str, Tensor]] = {}
         for label, array in recorded.items():
             called, at, call = label.partition(CALL)
-            name = next((each for each in _prefixes(called) if each in self._asked), called.partition(".")[0])
+            name = next(
+                (each for each in _prefixes(called) if each in self._asked or _is_meant(each, self.layers)), called
+            )
             key = called.removeprefix(name).lstrip(".")
             last, before[key] = before.get(key), array
             is_new = array.data_ptr() not in seen and not (key and last is not None and _is_same(array, last))
@@ -187,6 +191,12 @@ def full_stress(six: Tensor, order: Sequence[tuple[int, int]]) -> Tensor:
 def per_volume(graphs: Graphs) -> Tensor:
     """Return (structures,) volumes to divide by; 1 for structures without, whose virial stands for the stress."""
     return torch.where(graphs.volumes > 0, graphs.volumes, torch.ones_like(graphs.volumes))
+
+
+def with_volume(graphs: Graphs) -> Tensor:
+    """Return (structures, 3, 3) cells to differentiate by and to divide by; a unit cube for structures without."""
+    cube = torch.eye(3, dtype=graphs.dtype, device=graphs.device)
+    return torch.where(graphs.cells.flatten(1).any(dim=1)[:, None, None], graphs.cells, cube)
 
 
 def _is_same(array: Tensor, last: Tensor) -> bool:

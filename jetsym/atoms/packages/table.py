@@ -14,6 +14,9 @@ KNOWN = {
     "sevenn": ("sevennet", "SevenNet"),
     "chgnet": ("chgnet", "CHGNet"),
     "mace": ("mace", "MACE"),
+    "nequip": ("nequip", "NequIP"),
+    "fairchem": ("fairchem", "Fairchem"),
+    "orb_models": ("orb", "Orb"),
 }
 
 

@@ -25,6 +25,8 @@ __all__ = ["Law", "settle_laws"]
 
 #: The attribute in which modules of e3nn, and of what is built on it, say what their features are.
 DECLARED = "irreps_out"
+#: And what those are that they take, where they hand on a dictionary.
+TAKEN = "irreps_in"
 #: How features stand: (…, Σ n d), an irrep after the other; (…, n, Σ d), where there are n of each; and (…, Σ d, n).
 FLAT, COPIES_FIRST, COPIES_LAST = "one irrep after the other", "copies first", "copies last"
 #: What a law that is read may miss, as a fraction of the power of one irrep, and of what power it is looked for.
@@ -127,7 +129,8 @@ def settle_laws(session: Session, inputs: Any, elements: NDArray[np.float64], *,
     """
     session.laws.clear()
     few = session.domain.select(inputs, slice(0, min(INPUTS, session.domain.batches(inputs)[0].stop)))
-    if not session.said and not any(_declared(each) for each in session.modules.values()):
+    known = session.said or getattr(session.model, "irreps", {})
+    if not known and not any(_declared(each) for each in session.modules.values()):
         return
     along = session.along(few, elements)
     layers = {name: to_numpy(array) for name, array in along.items() if name not in session.outputs}
@@ -194,7 +197,8 @@ def _read(session: Session, name: str, array: NDArray[Any]) -> Law | None:
     own, key = _module_of(session, name)
     if not own:
         return None
-    for text in reversed(_declared(session.modules[own], key)):
+    known = [irreps for pattern, irreps in getattr(session.model, "irreps", {}).items() if match_layers(pattern, [own])]
+    for text in [*reversed(_declared(session.modules[own], key)), *known]:
         if (law := Law.fitting(text, array.shape[1:])) is not None:
             return law
     return None
@@ -205,10 +209,10 @@ def _declared(module: nn.Module, key: str = "") -> list[str]:
     found = []
     for each in [*list(module.modules())[1:], module]:
         said = getattr(each, DECLARED, None)
-        if isinstance(said, Mapping):  # one for each entry of a dictionary
-            said = said.get(key) if key else None
-        if said is not None:
-            found.append(str(said))
+        if isinstance(said, Mapping):  # one for each entry of a dictionary, also of those that it hands on
+            given = getattr(each, TAKEN, {})
+            said = [said.get(key)] if key else [each for entry, each in said.items() if each != given.get(entry)]
+        found += [str(text) for text in (said if isinstance(said, list) else [said]) if text is not None]
     return found
 
 

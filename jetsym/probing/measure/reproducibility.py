@@ -94,9 +94,11 @@ def ask(session: Session, inputs: Any, part: slice, elements: NDArray[np.float64
     Raises
     ------
     ProbeError
-        Two evaluations differ by more than :data:`MOST` times the rounding of the coarsest precision inside. On an
-        accelerator, where sums are made in any order, more is allowed of a model that draws no random numbers. Or an
-        input cannot be evaluated alone.
+        Two evaluations differ by more than :data:`MOST` times the rounding of the coarsest precision inside, and by
+        more than half of its digits: a model may draw what changes its answer by rounding only, such as the roll of a
+        frame about a bond, and a sum that is small beside its terms keeps more of it. On an accelerator, where sums
+        are made in any order, more is allowed of a model that draws no random numbers. Or an input
+        cannot be evaluated alone.
     """
     samples = part.stop - part.start
     some, before = session.domain.select(inputs, part), _random_states()
@@ -134,7 +136,8 @@ def ask(session: Session, inputs: Any, part: slice, elements: NDArray[np.float64
     inside = frozenset({*seen.eps, *eps.values(), EPS[session.domain.dtype_name(inputs)]})
     for name, array in found.items():
         ordered = draws or "cpu" in str(device(array)).lower()
-        _refuse_random(name, differing[name], max(inside), at_least=0.0 if ordered else MOST_OF_SUMS, draws=draws)
+        at_least = max(inside) ** 0.5 if ordered else MOST_OF_SUMS
+        _refuse_random(name, differing[name], max(inside), at_least=at_least, draws=draws)
     return Answers(inside, bool(seen.eps), eps, differing, {name: np.array(values) for name, values in apart.items()})
 
 
