@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import os
+import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
@@ -209,7 +210,10 @@ def on_lgatr(model: Any, p4: Tensor) -> Any:
 
 def named(vectors: Tensor, scalars: Tensor) -> dict[str, Tensor]:
     """Name the outputs of lgatr's networks; multivectors (…, 16) hold a vector in places 1 to 4."""
-    return {"scores": scalars.mean(1), "momenta": vectors[:, :, 0, 1:5] if vectors.shape[-1] == 16 else vectors[:, :, 0]}
+    return {
+        "scores": scalars.mean(1),
+        "momenta": vectors[:, :, 0, 1:5] if vectors.shape[-1] == 16 else vectors[:, :, 0],
+    }
 
 
 def lgatr(*, subgroup: bool) -> Callable[[], Any]:
@@ -252,7 +256,7 @@ class InLocalFrames(nn.Module):
 
 
 def on_pet2(model: Any, jets: Any) -> Tensor:
-    return model(kin(jets)[:, [5, 6, 0, 1]].mT * jets.mask[..., None])["y_pred"]
+    return model((kin(jets)[:, [5, 6, 0, 1]].mT * jets.mask[..., None]).contiguous(), None)["y_pred"]
 
 
 # --------------------------------------------------------------------------------------------------------------- points
@@ -315,7 +319,7 @@ def on_egnn(model: Any, x: Tensor) -> Any:
 
 
 def on_equiformer(model: Any, x: Tensor) -> Any:
-    return vars(model(species(x), x, species(x) == 0)) | {}
+    return model(species(x), x, species(x) == 0)._asdict()
 
 
 def on_se3(model: Any, x: Tensor) -> Any:
@@ -342,12 +346,13 @@ def of_a_cloud_in_a_batch(model: Any) -> str:
     """Compare what a network says of a cloud of 8 points alone with what it says of it among others."""
     x = torch.randn(16, 8, 3, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
-        alone, among = on_e3nn_2102(model, x[:1])[0], on_e3nn_2102(model, x)[0]
+        alone, among = torch.cat([on_e3nn_2102(model, one[None]) for one in x]), on_e3nn_2102(model, x)
     points = x.flatten(0, 1)
     loops = int((torch.cdist(points, points).diagonal() > 0).sum())
+    apart = float(((alone - among).norm(dim=1) / alone.norm(dim=1)).max())
     return (
-        f"{float((alone - among).norm() / alone.norm()):.2g} of its size; of the 128 distances of a point to itself, "
-        f"which torch.cdist computes by a matrix product from 26 points on, {loops} are above zero."
+        f"{apart:.2g} of its size; of the 128 distances of a point to itself, which torch.cdist computes by a matrix "
+        f"product from 26 points on, {loops} are above zero, and such points become neighbours of themselves."
     )
 
 
@@ -395,10 +400,8 @@ def metatrain(name: str) -> Callable[[], Any]:
     """Return what makes an architecture of metatrain with its default options, for an energy and elements H, C, O."""
 
     def make() -> Any:
-        data = import_module("metatrain.utils.data")
-        target = import_module("metatrain.utils.data.target_info").get_energy_target_info(
-            "energy", {"quantity": "energy", "unit": "eV"}, add_position_gradients=True
-        )
+        data, info_of = import_module("metatrain.utils.data"), import_module("metatrain.utils.data.target_info")
+        target = info_of.get_energy_target_info("energy", {"quantity": "energy", "unit": "eV"}, True)
         info = data.DatasetInfo(length_unit="angstrom", atomic_types=[1, 6, 8], targets={"energy": target})
         hypers = import_module("metatrain.utils.architectures").get_default_hypers(name)["model"]
         return import_module(f"metatrain.{name}").__model__(hypers, info)
@@ -411,18 +414,132 @@ def schnetpack(name: str, **options: Any) -> Callable[[], Any]:
 
     def make() -> Any:
         spk, atomistic = import_module("schnetpack"), import_module("schnetpack.atomistic")
-        radial, cutoff = spk.nn.GaussianRBF(n_rbf=16, cutoff=4.0), spk.nn.CosineCutoff(4.0)
         representation = getattr(import_module("schnetpack.representation"), name)(
-            n_atom_basis=32, n_interactions=2, radial_basis=radial, cutoff_fn=cutoff, **options
-        )
-        network = spk.model.NeuralNetworkPotential(
-            representation, [atomistic.PairwiseDistances()], [atomistic.Atomwise(32, output_key="energy"), atomistic.Forces()]
-        )
-        network.initialize_transforms([]) if hasattr(network, "initialize_transforms") else None
-        interface, transform = import_module("schnetpack.interfaces.ase_interface"), import_module("schnetpack.transform")
-        return interface.SpkCalculator(network, transform.ASENeighborList(cutoff=4.0), energy_unit="eV", position_unit="Ang")
+            n_atom_basis=32, n_interactions=2, radial_basis=spk.nn.GaussianRBF(n_rbf=16, cutoff=4.0),
+            cutoff_fn=spk.nn.CosineCutoff(4.0), **options,
+        )  # fmt: skip
+        before = [atomistic.Strain(), atomistic.PairwiseDistances()]
+        after = [atomistic.Atomwise(n_in=32, output_key="energy"), atomistic.Forces(calc_stress=True)]
+        network = spk.model.NeuralNetworkPotential(representation, before, after)
+        pairs = import_module("schnetpack.transform").MatScipyNeighborList(cutoff=4.0)
+        interfaces = import_module("schnetpack.interfaces")
+        return interfaces.SpkCalculator(network, pairs, stress_key="stress", energy_unit="eV")
 
     return make
+
+
+#: Elements of rock salt, as packages ask for them.
+ELEMENTS = ("Na", "Cl")
+
+
+def nequip(path: str, **options: Any) -> Callable[[], Any]:
+    """Return what makes a calculator of NequIP with a network, "module:name", in float64."""
+
+    def make() -> Any:
+        import_module("nequip.utils.global_state").set_global_state()
+        common = {"seed": 0, "model_dtype": "float64", "type_names": list(ELEMENTS), "r_max": 4.0, "l_max": 2}
+        common |= {"num_layers": 2, "avg_num_neighbors": 10.0, "per_type_energy_scales": 1.0}
+        network = from_module(path, **common, per_type_energy_shifts=dict.fromkeys(ELEMENTS, 0.0), **options)()
+        transforms = import_module("nequip.data.transforms")
+        steps = [
+            transforms.ChemicalSpeciesToAtomTypeMapper(model_type_names=list(ELEMENTS)),
+            transforms.NeighborListTransform(r_max=4.0),
+        ]
+        return import_module("nequip.integrations.ase").NequIPCalculator(network.eval(), "cpu", transforms=steps)
+
+    return make
+
+
+#: How Allegro embeds distances.
+BESSEL = {
+    "_target_": "allegro.nn.TwoBodyBesselScalarEmbed", "num_bessels": 8, "bessel_trainable": False,
+    "polynomial_cutoff_p": 6,
+}  # fmt: skip
+
+
+def orb() -> Any:
+    """Make a calculator of Orb v3 (conservative), two steps deep."""
+    pretrained, system = (
+        import_module("orb_models.forcefield.pretrained"),
+        import_module("orb_models.forcefield.atomic_system"),
+    )
+    network = pretrained.orb_v3_conservative_architecture(
+        num_message_passing_steps=2, latent_dim=32, device="cpu",
+        system_config=system.SystemConfig(radius=6.0, max_num_neighbors=120),
+    )  # fmt: skip
+    return import_module("orb_models.forcefield.calculator").ORBCalculator(network.eval(), device="cpu")
+
+
+def orb_direct() -> Any:
+    """Make a calculator of Orb v3 (direct forces), two steps deep."""
+    pretrained, system = (
+        import_module("orb_models.forcefield.pretrained"),
+        import_module("orb_models.forcefield.atomic_system"),
+    )
+    network = pretrained.orb_v3_direct_architecture(
+        num_message_passing_steps=2, latent_dim=32, device="cpu",
+        system_config=system.SystemConfig(radius=6.0, max_num_neighbors=120),
+    )  # fmt: skip
+    return import_module("orb_models.forcefield.calculator").ORBCalculator(network.eval(), device="cpu")
+
+
+def mattersim() -> Any:
+    """Make a calculator of MatterSim."""
+    forcefield = import_module("mattersim.forcefield.potential")
+    network = import_module("mattersim.forcefield.m3gnet.m3gnet").M3Gnet(num_blocks=2, units=32, device="cpu").eval()
+    potential = forcefield.Potential(network, device="cpu", model_name="m3gnet")
+    return forcefield.MatterSimCalculator(potential, device="cpu")
+
+
+def matgl(name: str, **options: Any) -> Callable[[], Any]:
+    """Return what makes a calculator of matgl."""
+
+    def make() -> Any:
+        network = getattr(import_module("matgl.models"), name)(element_types=ELEMENTS, is_intensive=False, **options)
+        potential = import_module("matgl.apps.pes").Potential(network).eval()
+        return import_module("matgl.ext.ase").PESCalculator(potential, stress_unit="eV/A3")
+
+    return make
+
+
+#: A small eSEN of fairchem, and its tasks.
+FAIRCHEM = "fairchem.core."
+ESEN = {
+    "model": f"{FAIRCHEM}models.uma.escn_md.eSCNMDBackbone", "max_num_elements": 100, "sphere_channels": 16,
+    "hidden_channels": 16, "edge_channels": 16, "num_distance_basis": 32, "lmax": 2, "mmax": 2, "num_layers": 2,
+    "cutoff": 4.0, "max_neighbors": 300, "otf_graph": True, "use_dataset_embedding": True,
+    "dataset_mapping": {"omat": "omat"}, "direct_forces": False, "regress_forces": True, "regress_stress": True,
+    "always_use_pbc": False,
+}  # fmt: skip
+TASKS = (("energy", "system", [1]), ("forces", "atom", [3]), ("stress", "system", [1, 9]))
+
+
+def esen() -> Any:
+    """Make a calculator of fairchem with an eSEN, in float64; it is made of a checkpoint, written to one first."""
+    inference = import_module(f"{FAIRCHEM}units.mlip_unit.api.inference")
+    head = {"module": f"{FAIRCHEM}models.uma.escn_md.MLP_EFS_Head"}
+    config = {
+        "_target_": f"{FAIRCHEM}models.base.HydraModel", "backbone": ESEN, "heads": {"efs": head}, "otf_graph": True,
+        "pass_through_head_outputs": True,
+    }  # fmt: skip
+    unit, norm = f"{FAIRCHEM}units.mlip_unit.mlip_unit.", f"{FAIRCHEM}modules.normalization.normalizer.Normalizer"
+    tasks = [
+        {
+            "_target_": f"{unit}Task", "name": name, "level": level, "property": name, "datasets": ["omat"],
+            "out_spec": {"_target_": f"{unit}OutputSpec", "dim": dim, "dtype": "float32"},
+            "normalizer": {"_target_": norm, "mean": 0.0, "rmsd": 1.0},
+        }
+        for name, level, dim in TASKS
+    ]  # fmt: skip
+    network = import_module("hydra").utils.instantiate(config)
+    averaged = torch.optim.swa_utils.AveragedModel(network)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "esen.pt"
+        torch.save(inference.MLIPInferenceCheckpoint(config, network.state_dict(), averaged.state_dict(), tasks), path)
+        settings = inference.InferenceSettings(base_precision_dtype=torch.float64, activation_checkpointing=False)
+        predict = import_module(f"{FAIRCHEM}units.mlip_unit.predict")
+        unit_of = predict.MLIPPredictUnit(str(path), device="cpu", inference_settings=settings)
+    return import_module(f"{FAIRCHEM}calculate.ase_calculator").FAIRChemCalculator(unit_of, task_name="omat")
 
 
 #: Of torchmd-net: what its command line fills in.
@@ -454,29 +571,40 @@ def on_ani(model: Any, x: Tensor) -> Tensor:
     return model((torch.tensor([ETHANOL]).expand(len(x), -1), x)).energies
 
 
-def ani(name: str) -> Callable[[], Any]:
-    """Return what makes an ensemble of TorchANI with random weights."""
-    return lambda: getattr(import_module("torchani.models"), name)(pretrained=False, strategy="pyaev")
+def ani(name: str, symbols: str) -> Callable[[], Any]:
+    """Return what makes one member of an ensemble of TorchANI, with its symmetry functions and random weights."""
+
+    def make() -> Any:
+        assembler = import_module("torchani.arch").Assembler(periodic_table_index=True)
+        assembler.set_symbols(getattr(import_module("torchani.utils"), symbols))
+        assembler.set_atomic_networks(ctor=name)
+        assembler.set_global_cutoff_fn("cosine")
+        assembler.set_aev_computer(angular=name, radial=name, strategy="pyaev")
+        assembler.set_neighborlist("all_pairs")
+        assembler.set_zeros_as_self_energies()
+        return assembler.assemble(1)
+
+    return make
 
 
 TABLE = (
     Published("ParticleNet", "jets", "weaver-core", "weaver", particle_net, real_jets, "",
-              {"call": on_convolutions, "outputs": LOGITS, "layers": ["bn_fts", "edge_convs.?"], "l_max": 2},
+              {"call": on_convolutions, "outputs": LOGITS, "layers": ["bn_fts", "edge_convs.?"]},
               weights="public, JetClass", needs_data=True),
     Published("ParticleTransformer", "jets", "weaver-core", "weaver",
               from_module("weaver.nn.model.ParticleTransformer:ParticleTransformer", 7, 10), jets, "",
-              {"call": on_transformer, "outputs": LOGITS, "l_max": 2}),
+              {"call": on_transformer, "outputs": LOGITS}),
     Published("ParticleNeXt", "jets", "weaver-core", "weaver",
               from_module("weaver.nn.model.ParticleNeXt:ParticleNeXt", 7, num_classes=10, trim=False), jets, "",
-              {"call": on_next, "outputs": LOGITS, "l_max": 2}),
+              {"call": on_next, "outputs": LOGITS}),
     Published("PET2", "jets", "omnilearned", "omnilearned", from_module("omnilearned.network:PET2", 4), jets, "",
-              {"call": on_pet2, "outputs": LOGITS, "l_max": 2}),
+              {"call": on_pet2, "outputs": LOGITS}),
     Published("L-GATr", "jets", "lgatr", "lgatr", lgatr(subgroup=True), momenta, "SO3",
               {"call": on_lgatr, "outputs": {"scores": "scalar", "momenta": "four-vector"}}),
     Published("L-GATr, subgroup=False", "jets", "lgatr", "lgatr", lgatr(subgroup=False), momenta, "O3",
               {"call": on_lgatr, "outputs": {"scores": "scalar", "momenta": "four-vector"}}),
-    Published("L-GATr-slim", "jets", "lgatr", "lgatr", from_module("lgatr:LGATrSlim", 2, 1, 1, 8, 1, 2, 16, 2), momenta,
-              "O3", {"call": on_slim, "outputs": {"scores": "scalar", "momenta": "four-vector"}}),
+    Published("L-GATr-slim", "jets", "lgatr", "lgatr", from_module("lgatr:LGATrSlim", 2, 1, 1, 8, 1, 2, 16, 2),
+              momenta, "O3", {"call": on_slim, "outputs": {"scores": "scalar", "momenta": "four-vector"}}),
     Published("LLoCa-Transformer", "jets", "lloca", "lloca", InLocalFrames, momenta, "SO3",
               {"outputs": {"scores": "scalar"}}),
     Published("SchNet (PyG)", "points", "torch-geometric", "torch_geometric",
@@ -491,8 +619,8 @@ TABLE = (
               from_module("egnn_pytorch:EGNN_Network", num_tokens=1, dim=16, depth=3), clouds, "O3",
               {"call": on_egnn, "outputs": {"features": "scalar", "points": "vector"}}, invariant=("layers.?.1.0",)),
     Published("En-transformer", "points", "En-transformer", "en_transformer",
-              from_module("en_transformer:EnTransformer", num_tokens=1, dim=16, depth=2, dim_head=32, heads=2), clouds, "O3",
-              {"call": on_egnn, "outputs": {"features": "scalar", "points": "vector"}}),
+              from_module("en_transformer:EnTransformer", num_tokens=1, dim=16, depth=2, dim_head=32, heads=2), clouds,
+              "O3", {"call": on_egnn, "outputs": {"features": "scalar", "points": "vector"}}),
     Published("Equiformer", "points", "equiformer-pytorch", "equiformer_pytorch",
               from_module("equiformer_pytorch:Equiformer", num_tokens=1, dim=(8, 4), dim_head=(8, 4), heads=(2, 2),
                           num_degrees=2, depth=2, num_neighbors=8), clouds, "O3",
@@ -500,7 +628,7 @@ TABLE = (
     Published("SE(3)-transformer", "points", "se3-transformer-pytorch", "se3_transformer_pytorch",
               from_module("se3_transformer_pytorch:SE3Transformer", dim=8, heads=2, depth=2, dim_head=8, num_degrees=2,
                           output_degrees=2, num_tokens=1, num_neighbors=8), clouds, "SO3",
-              {"call": on_se3, "outputs": {"type0": "scalar", "type1": "vector"}, "l_max": 2}),
+              {"call": on_se3, "outputs": {"type0": "scalar", "type1": "vector"}}),
     Published("Point transformer", "points", "point-transformer-pytorch", "point_transformer_pytorch",
               from_module("point_transformer_pytorch:PointTransformerLayer", dim=16, pos_mlp_hidden_dim=32), clouds, "",
               {"call": on_point_transformer, "outputs": {"energy": "scalar"}}),
@@ -509,32 +637,50 @@ TABLE = (
                           dim_feats_out=8), clouds, "O3",
               {"call": on_gvp, "outputs": {"features": "scalar", "vectors": "vector"}}),
     Published("e3nn gate_points_2106", "points", "e3nn", "e3nn",
-              from_module("e3nn.nn.models.v2106.gate_points_networks:SimpleNetwork", "1x0e", "1x0e+1x1o+1x2e", 2.5, 8, 10,
-                          mul=8, layers=2, lmax=2), clouds, "O3", {"call": on_e3nn, "outputs": {"output": "1x0e+1x1o+1x2e"}}),
+              from_module("e3nn.nn.models.v2106.gate_points_networks:SimpleNetwork", "1x0e", "1x0e+1x1o", 2.5, 8, 10,
+                          mul=8, layers=2, lmax=2), clouds, "O3",
+              {"call": on_e3nn, "outputs": {"output": "1x0e+1x1o"}}),
     Published("e3nn gate_points_2102", "points", "e3nn", "e3nn",
               from_module("e3nn.nn.models.gate_points_2102:Network", None, "8x0e+8x0o+8x1e+8x1o", "1x0e+1x1o", None,
                           "1x0e+1x1o+1x2e", 2, 2.5, 8, 1, 16, 8, 10), clouds, "O3",
               {"call": on_e3nn_2102, "outputs": {"output": "1x0e+1x1o"}, "batch_size": 1, "l_max": 1},
-              checks={"what it says of a cloud in a batch of 16 differs from what it says of it alone by": of_a_cloud_in_a_batch}),
-    Published("CHGNet", "atoms", "chgnet", "chgnet", chgnet, rock_salt, "O3", {"l_max": 2}, weights="in the wheel, 0.3.0",
+              checks={"what it says of one of 16 clouds together differs from what it says of it alone by up to":
+                      of_a_cloud_in_a_batch}),
+    Published("CHGNet", "atoms", "chgnet", "chgnet", chgnet, rock_salt, "O3", {}, weights="in the wheel, 0.3.0",
               invariant=("atom_*", "angle_*", "bond_embedding", "bond_weights_*", "bond_conv_layers.*", "readout_norm"),
               calculator=chgnet_calculator),
-    Published("SevenNet-0", "atoms", "sevenn", "sevenn", sevennet, rock_salt, "O3", {"l_max": 2, "layers": []},
-              weights="in the wheel, 22May2024", calculator=sevennet_calculator),
-    Published("MACE", "atoms", "mace-torch", "mace", mace, rock_salt, "O3", {"l_max": 2}, calculator=mace_calculator,
+    Published("SevenNet-0", "atoms", "sevenn", "sevenn", sevennet, rock_salt, "O3",
+              {"layers": ["edge_embedding", "onehot_to_feature_x", "?_self_interaction_?", "?_equivariant_gate"]},
+              weights="in the wheel, 22May2024", calculator=sevennet_calculator,
+              invariant=("edge_embedding.edge_embedding", "onehot_to_feature_x", "0_self_interaction_1",
+                         "4_equivariant_gate")),
+    Published("MACE", "atoms", "mace-torch", "mace", mace, rock_salt, "O3", {}, calculator=mace_calculator,
               invariant=("radial_embedding", "node_embedding", "products.1", "readouts.*")),
-    Published("PET", "atoms", "metatrain", "metatrain", metatrain("pet"), ethanol, "", {"l_max": 2}),
-    Published("SOAP-BPNN", "atoms", "metatrain", "metatrain", metatrain("soap_bpnn"), ethanol, "O3", {"l_max": 2}),
-    *(Published(f"{name} (schnetpack)", "atoms", "schnetpack", "schnetpack", schnetpack(name, **more), ethanol, "O3",
-                {"n_rotations": 8}) for name, more in
-      {"SchNet": {}, "PaiNN": {}, "SO3net": {"lmax": 2}, "FieldSchNet": {"response_properties": []}}.items()),
+    Published("PET", "atoms", "metatrain", "metatrain", metatrain("pet"), ethanol, "", {}),
+    Published("SOAP-BPNN", "atoms", "metatrain", "metatrain", metatrain("soap_bpnn"), ethanol, "O3", {}),
+    *(Published(f"{name} (schnetpack)", "atoms", "schnetpack", "schnetpack", schnetpack(name, **more), ethanol, "O3")
+      for name, more in
+      {"SchNet": {}, "PaiNN": {}, "SO3net": {"lmax": 2}}.items()),
     *(Published(f"{name} (TorchMD-NET)", "atoms", "torchmd-net", "torchmdnet", torchmd(model), molecules, "O3",
-                {"call": on_torchmd, "outputs": FORCES, "l_max": 2}) for name, model in
+                {"call": on_torchmd, "outputs": FORCES}) for name, model in
       {"ET": "equivariant-transformer", "TensorNet": "tensornet", "GN": "graph-network"}.items()),
-    *(Published(f"{name} (TorchANI)", "atoms", "torchani", "torchani", ani(name), molecules, "O3",
-                {"call": on_ani, "outputs": ENERGY}, invariant=("*",)) for name in ("ANI1x", "ANI2x")),
-    Published("EMT", "atoms", "ase", "ase", from_module("ase.calculators.emt:EMT"), copper, "O3", {"n_rotations": 8},
+    *(Published(f"{name} (TorchANI)", "atoms", "torchani", "torchani", ani(name.lower(), symbols), molecules, "O3",
+                {"call": on_ani, "outputs": ENERGY}, invariant=("*",)) for name, symbols in
+      {"ANI1x": "SYMBOLS_1X", "ANI2x": "SYMBOLS_2X"}.items()),
+    Published("NequIP", "atoms", "nequip", "nequip", nequip("nequip.model:NequIPGNNModel", num_features=16), rock_salt,
+              "O3"),
+    Published("Allegro", "atoms", "nequip-allegro", "allegro",
+              nequip("allegro.model:AllegroModel", radial_chemical_embed=BESSEL, num_scalar_features=16,
+                     num_tensor_features=8), rock_salt, "O3"),
+    Published("eSEN (fairchem)", "atoms", "fairchem-core", "fairchem.core", esen, rock_salt, "SO3",
+              {"n_rotations": 16}),
+    Published("Orb v3, conservative", "atoms", "orb-models", "orb_models", orb, rock_salt, ""),
+    Published("Orb v3, direct", "atoms", "orb-models", "orb_models", orb_direct, rock_salt, ""),
+    Published("MatterSim", "atoms", "mattersim", "mattersim", mattersim, rock_salt, "O3"),
+    *(Published(f"{name} (matgl)", "atoms", "matgl", "matgl", matgl(name, **more), rock_salt, "O3") for name, more in
+      {"TensorNet": {"units": 32}, "M3GNet": {"units": 32}, "SO3Net": {"units": 32, "lmax": 2}}.items()),
+    Published("EMT", "atoms", "ase", "ase", from_module("ase.calculators.emt:EMT"), copper, "O3",
               weights="analytic", reference=True),
     Published("Lennard-Jones", "atoms", "ase", "ase", from_module("ase.calculators.lj:LennardJones"), copper, "O3",
-              {"n_rotations": 8}, weights="analytic", reference=True),
+              weights="analytic", reference=True),
 )  # fmt: skip
