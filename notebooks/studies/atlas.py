@@ -54,6 +54,7 @@ GROUPS = ("SO3", "O3")
 BY_HAND, REPEATS, SLOW = 8, 3, 4.0
 #: The factor to which noise floors are known: what lies below is rounding.
 KNOWN_TO = 3.0
+HEAD = "model | weights | inputs | guarantee | lines | layers | A under SO(3) / O(3) (floor) | by hand | ms | cost"
 #: What stands in front of the table.
 INTRODUCTION = """# An atlas of published networks
 
@@ -73,7 +74,7 @@ trained model. *Lines* count the call of `jetsym.probe` and the function that pa
 def measured(row: Published, *, quick: bool) -> dict[str, Any]:
     """Probe one model under both groups, time that, and compute its errors by hand."""
     torch.manual_seed(0)
-    model, inputs = row.make(), row.some(1 if quick else 2)
+    model, inputs = row.make(), row.some(quick=quick)
     if isinstance(model, nn.Module):
         model.eval()
     options = {"l_max": 2, "progress": False, **row.options, **({"n_rotations": 4} if quick else {})}
@@ -380,18 +381,7 @@ def rendered(models: Mapping[str, Any]) -> str:
         rows = {name: one for name, one in models.items() if one["field"] == field}
         if not rows:
             continue
-        head = (
-            "model",
-            "weights",
-            "guarantee",
-            "lines",
-            "layers",
-            "A under SO(3) / O(3) (floor)",
-            "by hand",
-            "ms",
-            "cost",
-        )
-        lines = [f"## {title}\n", " | ".join(head), " | ".join("---" for _ in head)]
+        lines = [f"## {title}\n", HEAD, " | ".join("---" for _ in HEAD.split("|"))]
         for name, one in rows.items():
             hand = "; ".join(
                 f"{output} {size(each['SO3'])} / {size(each['O3'])}" for output, each in one["by hand"].items()
@@ -402,6 +392,7 @@ def rendered(models: Mapping[str, Any]) -> str:
             cells = (
                 f"{name} ({one['package']} {one['versions'][one['package']]})",
                 f"{one['weights']}{number}",
+                f"{one['n_inputs']} × {one['inputs']}, {spent['evaluations']} evaluations",
                 one["guarantee"] or "none",
                 str(one["lines"]),
                 depth(one),

@@ -25,6 +25,8 @@ FIELDS = {"jets": "Jets and events", "points": "Clouds of points", "atoms": "Ato
 #: Where an output has a law by name.
 ENERGY, LOGITS = {"energy": "scalar"}, {"logits": "logits"}
 FORCES = {"energy": "scalar", "forces": "vector"}
+#: Of calculators, which are called structure by structure: eight rotations of each.
+FEW = {"n_rotations": 8}
 
 
 # --------------------------------------------------------------------------------------------------------------- inputs
@@ -124,6 +126,8 @@ class Published:
         Whether its weights, or its inputs, are in JETSYM_REAL_DATA.
     reference
         Whether it is there to compare with, and not counted.
+    n_inputs
+        How many inputs it is probed on.
     """
 
     name: str
@@ -140,6 +144,7 @@ class Published:
     checks: Mapping[str, Callable[[Any], str]] = field(default_factory=dict)
     needs_data: bool = False
     reference: bool = False
+    n_inputs: int = 2
 
     @property
     def lines(self) -> int:
@@ -152,9 +157,9 @@ class Published:
         """What the inputs are."""
         return DESCRIBED[self.inputs.__name__]
 
-    def some(self, number: int) -> Any:
-        """Return so many inputs."""
-        return self.inputs()[:number]
+    def some(self, *, quick: bool) -> Any:
+        """Return the inputs."""
+        return self.inputs()[: 1 if quick else self.n_inputs]
 
 
 # ----------------------------------------------------------------------------------------------------------------- jets
@@ -590,15 +595,15 @@ def ani(name: str, symbols: str) -> Callable[[], Any]:
 TABLE = (
     Published("ParticleNet", "jets", "weaver-core", "weaver", particle_net, real_jets, "",
               {"call": on_convolutions, "outputs": LOGITS, "layers": ["bn_fts", "edge_convs.?"]},
-              weights="public, JetClass", needs_data=True),
+              weights="public, JetClass", needs_data=True, n_inputs=1),
     Published("ParticleTransformer", "jets", "weaver-core", "weaver",
               from_module("weaver.nn.model.ParticleTransformer:ParticleTransformer", 7, 10), jets, "",
-              {"call": on_transformer, "outputs": LOGITS}),
+              {"call": on_transformer, "outputs": LOGITS}, n_inputs=1),
     Published("ParticleNeXt", "jets", "weaver-core", "weaver",
               from_module("weaver.nn.model.ParticleNeXt:ParticleNeXt", 7, num_classes=10, trim=False), jets, "",
-              {"call": on_next, "outputs": LOGITS}),
+              {"call": on_next, "outputs": LOGITS}, n_inputs=1),
     Published("PET2", "jets", "omnilearned", "omnilearned", from_module("omnilearned.network:PET2", 4), jets, "",
-              {"call": on_pet2, "outputs": LOGITS}),
+              {"call": on_pet2, "outputs": LOGITS}, n_inputs=1),
     Published("L-GATr", "jets", "lgatr", "lgatr", lgatr(subgroup=True), momenta, "SO3",
               {"call": on_lgatr, "outputs": {"scores": "scalar", "momenta": "four-vector"}}),
     Published("L-GATr, subgroup=False", "jets", "lgatr", "lgatr", lgatr(subgroup=False), momenta, "O3",
@@ -624,11 +629,11 @@ TABLE = (
     Published("Equiformer", "points", "equiformer-pytorch", "equiformer_pytorch",
               from_module("equiformer_pytorch:Equiformer", num_tokens=1, dim=(8, 4), dim_head=(8, 4), heads=(2, 2),
                           num_degrees=2, depth=2, num_neighbors=8), clouds, "O3",
-              {"call": on_equiformer, "outputs": {"type0": "scalar", "type1": "vector"}}),
+              {"call": on_equiformer, "outputs": {"type0": "scalar", "type1": "vector"}}, n_inputs=1),
     Published("SE(3)-transformer", "points", "se3-transformer-pytorch", "se3_transformer_pytorch",
               from_module("se3_transformer_pytorch:SE3Transformer", dim=8, heads=2, depth=2, dim_head=8, num_degrees=2,
                           output_degrees=2, num_tokens=1, num_neighbors=8), clouds, "SO3",
-              {"call": on_se3, "outputs": {"type0": "scalar", "type1": "vector"}}),
+              {"call": on_se3, "outputs": {"type0": "scalar", "type1": "vector"}}, n_inputs=1),
     Published("Point transformer", "points", "point-transformer-pytorch", "point_transformer_pytorch",
               from_module("point_transformer_pytorch:PointTransformerLayer", dim=16, pos_mlp_hidden_dim=32), clouds, "",
               {"call": on_point_transformer, "outputs": {"energy": "scalar"}}),
@@ -645,7 +650,7 @@ TABLE = (
                           "1x0e+1x1o+1x2e", 2, 2.5, 8, 1, 16, 8, 10), clouds, "O3",
               {"call": on_e3nn_2102, "outputs": {"output": "1x0e+1x1o"}, "batch_size": 1, "l_max": 1},
               checks={"what it says of one of 16 clouds together differs from what it says of it alone by up to":
-                      of_a_cloud_in_a_batch}),
+                      of_a_cloud_in_a_batch}, n_inputs=1),
     Published("CHGNet", "atoms", "chgnet", "chgnet", chgnet, rock_salt, "O3", {}, weights="in the wheel, 0.3.0",
               invariant=("atom_*", "angle_*", "bond_embedding", "bond_weights_*", "bond_conv_layers.*", "readout_norm"),
               calculator=chgnet_calculator),
@@ -656,10 +661,10 @@ TABLE = (
                          "4_equivariant_gate")),
     Published("MACE", "atoms", "mace-torch", "mace", mace, rock_salt, "O3", {}, calculator=mace_calculator,
               invariant=("radial_embedding", "node_embedding", "products.1", "readouts.*")),
-    Published("PET", "atoms", "metatrain", "metatrain", metatrain("pet"), ethanol, "", {}),
-    Published("SOAP-BPNN", "atoms", "metatrain", "metatrain", metatrain("soap_bpnn"), ethanol, "O3", {}),
-    *(Published(f"{name} (schnetpack)", "atoms", "schnetpack", "schnetpack", schnetpack(name, **more), ethanol, "O3")
-      for name, more in
+    Published("PET", "atoms", "metatrain", "metatrain", metatrain("pet"), ethanol, "", n_inputs=1),
+    Published("SOAP-BPNN", "atoms", "metatrain", "metatrain", metatrain("soap_bpnn"), ethanol, "O3"),
+    *(Published(f"{name} (schnetpack)", "atoms", "schnetpack", "schnetpack", schnetpack(name, **more), ethanol, "O3",
+                FEW) for name, more in
       {"SchNet": {}, "PaiNN": {}, "SO3net": {"lmax": 2}}.items()),
     *(Published(f"{name} (TorchMD-NET)", "atoms", "torchmd-net", "torchmdnet", torchmd(model), molecules, "O3",
                 {"call": on_torchmd, "outputs": FORCES}) for name, model in
@@ -668,19 +673,20 @@ TABLE = (
                 {"call": on_ani, "outputs": ENERGY}, invariant=("*",)) for name, symbols in
       {"ANI1x": "SYMBOLS_1X", "ANI2x": "SYMBOLS_2X"}.items()),
     Published("NequIP", "atoms", "nequip", "nequip", nequip("nequip.model:NequIPGNNModel", num_features=16), rock_salt,
-              "O3"),
+              "O3", FEW),
     Published("Allegro", "atoms", "nequip-allegro", "allegro",
               nequip("allegro.model:AllegroModel", radial_chemical_embed=BESSEL, num_scalar_features=16,
-                     num_tensor_features=8), rock_salt, "O3"),
+                     num_tensor_features=8), rock_salt, "O3", FEW),
     Published("eSEN (fairchem)", "atoms", "fairchem-core", "fairchem.core", esen, rock_salt, "SO3",
-              {"n_rotations": 16}),
-    Published("Orb v3, conservative", "atoms", "orb-models", "orb_models", orb, rock_salt, ""),
-    Published("Orb v3, direct", "atoms", "orb-models", "orb_models", orb_direct, rock_salt, ""),
-    Published("MatterSim", "atoms", "mattersim", "mattersim", mattersim, rock_salt, "O3"),
-    *(Published(f"{name} (matgl)", "atoms", "matgl", "matgl", matgl(name, **more), rock_salt, "O3") for name, more in
+              FEW),
+    Published("Orb v3, conservative", "atoms", "orb-models", "orb_models", orb, rock_salt, "", FEW),
+    Published("Orb v3, direct", "atoms", "orb-models", "orb_models", orb_direct, rock_salt, "", FEW),
+    Published("MatterSim", "atoms", "mattersim", "mattersim", mattersim, rock_salt, "O3", FEW),
+    *(Published(f"{name} (matgl)", "atoms", "matgl", "matgl", matgl(name, **more), rock_salt, "O3", FEW)
+      for name, more in
       {"TensorNet": {"units": 32}, "M3GNet": {"units": 32}, "SO3Net": {"units": 32, "lmax": 2}}.items()),
-    Published("EMT", "atoms", "ase", "ase", from_module("ase.calculators.emt:EMT"), copper, "O3",
+    Published("EMT", "atoms", "ase", "ase", from_module("ase.calculators.emt:EMT"), copper, "O3", FEW,
               weights="analytic", reference=True),
-    Published("Lennard-Jones", "atoms", "ase", "ase", from_module("ase.calculators.lj:LennardJones"), copper, "O3",
+    Published("Lennard-Jones", "atoms", "ase", "ase", from_module("ase.calculators.lj:LennardJones"), copper, "O3", FEW,
               weights="analytic", reference=True),
 )  # fmt: skip
