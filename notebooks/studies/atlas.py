@@ -51,7 +51,7 @@ from jetsym.probing.measure import rotations
 HERE = Path(__file__).resolve().parents[1]
 GROUPS = ("SO3", "O3")
 #: Rotations by hand, and repeats of a timing that takes less than so many seconds; others are timed once.
-BY_HAND, REPEATS, SLOW = 8, 3, 4.0
+BY_HAND, REPEATS, SLOW = 8, 3, 1.0
 #: The factor to which noise floors are known: what lies below is rounding.
 KNOWN_TO = 3.0
 HEAD = "model | weights | inputs | guarantee | lines | layers | A under SO(3) / O(3) (floor) | by hand | ms | cost"
@@ -83,7 +83,6 @@ def measured(row: Published, *, quick: bool) -> dict[str, Any]:
         on_rotations = jetsym.probe(model, inputs, group="SO3", **{**options, "layers": []})
         of_layers, report = timed(lambda: jetsym.probe(model, inputs, group="O3", **options))
         found = {
-            "field": row.field,
             "package": row.package,
             "versions": {name: version(name) for name in (row.package, "torch", "numpy", "jetsym")},
             "python": platform.python_version(),
@@ -91,10 +90,7 @@ def measured(row: Published, *, quick: bool) -> dict[str, Any]:
             "inputs": row.described,
             "n_inputs": report.meta["n_inputs"],
             "dtype": report.meta["dtype"],
-            "guarantee": row.guarantee,
             "parameters": parameters(model),
-            "lines": row.lines,
-            "reference": row.reference,
             "method": report.meta["method"],
             "l_max": report.meta["l_max"],
             "outputs": {
@@ -105,13 +101,14 @@ def measured(row: Published, *, quick: bool) -> dict[str, Any]:
                 for name, item in report.equivariance.items()
                 if name in report.outputs
             },
-            "layers": layers(report, row),
+            "layers": layers(report),
             "irreps": [str(irrep) for irrep in report.irreps],
             "by hand": by_hand(row, model, inputs),
             "remarks": {text: check(model) for text, check in row.checks.items()},
             "cost": cost(row, model, inputs, options, of_layers=of_layers, quick=quick),
         }
-    return json.loads(json.dumps(found, default=float))
+    found = json.loads(json.dumps(found, default=float))
+    return {**found, **said_of(row, found)}
 
 
 def errors(item: Any) -> dict[str, Any]:
@@ -129,8 +126,8 @@ def errors(item: Any) -> dict[str, Any]:
     return {**kept, "within rounding": within, "irrep": None if within else item.largest_irrep}
 
 
-def layers(report: Any, row: Published) -> list[dict[str, Any]]:
-    """Return the spectrum of every layer, its law where it has one, and whether it is meant to be invariant."""
+def layers(report: Any) -> list[dict[str, Any]]:
+    """Return the spectrum of every layer, and its law where it has one."""
     found = []
     for index, name in enumerate(report.layers):
         if name in report.outputs:
@@ -142,7 +139,6 @@ def layers(report: Any, row: Published) -> list[dict[str, Any]]:
                 "fractions": [float(f"{value:.4g}") for value in report.fractions[index]],
                 "tail": float(f"{report.tail[index]:.3g}"),
                 "floor": float(f"{report.noise_floor[index]:.2g}"),
-                "invariant": any(fnmatchcase(name, pattern) for pattern in row.invariant),
                 **({} if law is None else {"law": str(law.kind), **errors(law)}),
             }
         )
@@ -163,7 +159,7 @@ def by_hand(row: Published, model: Any, inputs: Any) -> dict[str, dict[str, floa
     """Compute relative A of an output at random rotations: √(Σ(z − z̄)² n/(n − 1) / Σz²), z = f(g x) turned back."""
     if row.calculator is not None or is_calculator(model):
         calculator = model if row.calculator is None else row.calculator(model)
-        evaluate, kinds = partial(of_calculator, calculator, inputs[0]), {"forces": "vector"}
+        evaluate, kinds = partial(of_calculator, calculator, inputs), {"forces": "vector"}
     elif isinstance(inputs, torch.Tensor):
         call = row.options.get("call", lambda network, x: network(x))
         evaluate, kinds = partial(of_arrays, call, model, inputs, [*row.options["outputs"]]), row.options["outputs"]
@@ -179,13 +175,16 @@ def by_hand(row: Published, model: Any, inputs: Any) -> dict[str, dict[str, floa
     return found
 
 
-def of_calculator(calculator: Any, frame: Any, g: NDArray[np.float64]) -> dict[str, Any]:
-    """Return the forces on a structure that g has moved; a crystal that is inverted keeps its cell's handedness."""
-    one = frame.copy()
-    one.set_cell(np.sign(np.linalg.det(g)) * frame.cell.array @ g.T)
-    one.positions = frame.positions @ g.T
-    one.calc = calculator
-    return {"forces": one.get_forces()}
+def of_calculator(calculator: Any, frames: Sequence[Any], g: NDArray[np.float64]) -> dict[str, Any]:
+    """Return the forces on structures that g has moved; a crystal that is inverted keeps its cell's handedness."""
+    forces = []
+    for frame in frames:
+        one = frame.copy()
+        one.set_cell(np.sign(np.linalg.det(g)) * frame.cell.array @ g.T)
+        one.positions = frame.positions @ g.T
+        one.calc = calculator
+        forces.append(one.get_forces())
+    return {"forces": np.concatenate(forces)}
 
 
 def of_arrays(
@@ -330,9 +329,13 @@ def findings(models: Mapping[str, Any]) -> list[str]:
             hand = one["by hand"].get(output, {})
             for group in groups:
                 if not item[group]["within rounding"]:
+                    number, floor = item[group]["relative"], item[group]["floor"]
+                    which = "relative A"
+                    if number is None:  # energies of compositions that come once
+                        which, number, floor = "A", item[group]["absolute"], item[group]["rounding"]
                     said.append(
-                        f"{what}: relative A of the {output} is {size(item[group]['relative'])} under {group}, where "
-                        f"rounding explains {size(item[group]['floor'])}, most of it in {item[group]['irrep']}"
+                        f"{what}: {which} of the {output} is {size(number)} under {group}, where rounding explains "
+                        f"{size(floor)}, most of it in {item[group]['irrep']}"
                         + (f"; by hand {size(hand[group])}." if hand else ".")
                     )
             if one["guarantee"] == "SO3" and not item["O3"]["within rounding"]:
@@ -478,10 +481,25 @@ def reason_against(row: Published) -> str | None:
 
 
 def merged(path: Path, found: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what was measured now with what a file holds of models not measured now, in the table's order."""
+    """Return what was measured now with what a file holds of other models, in the table's order.
+
+    What the table says, and does not measure, is as it says now.
+    """
     before = json.loads(path.read_text(encoding="utf-8"))["models"] if path.is_file() else {}
     known = {**before, **found}
-    return {row.name: known[row.name] for row in TABLE if row.name in known}
+    return {row.name: {**known[row.name], **said_of(row, known[row.name])} for row in TABLE if row.name in known}
+
+
+def said_of(row: Published, one: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the table says of a model, and of its layers."""
+    marks = [any(fnmatchcase(layer["name"], pattern) for pattern in row.invariant) for layer in one["layers"]]
+    return {
+        "field": row.field,
+        "guarantee": row.guarantee,
+        "lines": row.lines,
+        "reference": row.reference,
+        "layers": [{**layer, "invariant": mark} for layer, mark in zip(one["layers"], marks, strict=True)],
+    }
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -513,7 +531,7 @@ def main(words: Sequence[str] | None = None) -> int:
             failed += 1
             print(f"{row.name}: failed, {type(error).__name__}: {str(error)[:300]}", file=sys.stderr, flush=True)
             continue
-        write_json(path, {"models": merged(path, {row.name: found})})
+        write_json(path, {"models": merged(path, {row.name: found})})  # after each: the next may take long
         text = "; ".join(shown(output, item) for output, item in found["outputs"].items())
         print(f"{row.name}: {text}, {time.perf_counter() - start:.0f} s", flush=True)
     models = merged(path, {})
