@@ -50,4 +50,5 @@ __getattr__, __dir__ = attach(
         "moves": "jetsym.domains.moves",
         "probe": "jetsym.probing.probe",
     },
+    rooms=["atoms", "jets", "plotting", "remedies", "repair", "spectrum", "testing", "training"],
 )

@@ -248,6 +248,12 @@ def test_importing_stays_light(module, heavy):
     assert loaded == []
 
 
+def test_rooms_are_there_without_being_imported():
+    code = "import jetsym; print(jetsym.spectrum.O3.__name__, jetsym.testing.assert_equivariant.__name__)"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert found.split() == ["O3", "assert_equivariant"]
+
+
 def test_public_names():
     assert sorted(jetsym.__all__) == [
         "JetsymError",
@@ -261,8 +267,9 @@ def test_public_names():
         "moves",
         "probe",
     ]
-    assert dir(jetsym) == sorted(jetsym.__all__)
-    for name in jetsym.__all__:
+    rooms = {"atoms", "jets", "plotting", "remedies", "repair", "spectrum", "testing", "training"}
+    assert dir(jetsym) == sorted({*jetsym.__all__, *rooms})
+    for name in dir(jetsym):
         assert getattr(jetsym, name) is not None
     with pytest.raises(AttributeError, match="no attribute 'prob'"):
         jetsym.prob  # noqa: B018

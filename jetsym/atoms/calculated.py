@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +20,7 @@ from jetsym.spectrum.responses import EPS
 if TYPE_CHECKING:
     from ase import Atoms
 
-__all__ = ["GPA", "UNITS", "Calculated", "is_calculator"]
+__all__ = ["GPA", "UNITS", "Calculated", "ask", "full_stress", "is_calculator"]
 
 #: Unit of every output that is measured.
 UNITS: Mapping[str, str] = MappingProxyType(
@@ -37,12 +38,69 @@ UNITS: Mapping[str, str] = MappingProxyType(
 PER_ATOM = ("energies", "forces", "charges", "magmoms")
 #: Of 1 eV/Å³.
 GPA = 160.21766208
+#: What ASE's structures call for these.
+GETTERS = {
+    "energy": "get_potential_energy",
+    "forces": "get_forces",
+    "stress": "get_stress",
+    "dipole": "get_dipole_moment",
+    "charges": "get_charges",
+    "magmoms": "get_magnetic_moments",
+}
 NOTE = "The calculator builds its own neighbour lists; improper elements move a cell a by −g, which spans the lattice."
 
 
 def is_calculator(model: Any) -> bool:
     """Return whether a model is a calculator of ASE, or behaves as one."""
     return not inspect.isclass(model) and all(hasattr(model, name) for name in ("get_property", "get_potential_energy"))
+
+
+def ask(calculator: Any, atoms: Atoms, names: Sequence[str]) -> dict[str, Any]:
+    """Ask a calculator for several properties of a structure at once, by nothing that it kept of one before.
+
+    Returns
+    -------
+    dict
+        By name; those that it does not give are left out, and others that it gives all the same are there.
+    """
+    base = require("ase.calculators.calculator", extra="atoms", purpose="a calculator")
+    own = atoms.copy()  # which a calculator may wrap into its cell, sort or write into
+    known = hasattr(calculator, "calculate") and hasattr(calculator, "results")
+    getters = {name: getter for name in names if (getter := _own_getter(calculator, base.Calculator, name)) is not None}
+    with quiet(), np.errstate(all="ignore"):
+        if known:
+            calculator.atoms, calculator.results = None, {}
+        if known and len(getters) < len(names):
+            calculator.calculate(own, [name for name in names if name not in getters], list(base.all_changes))
+            found = dict(calculator.results)
+        else:
+            found = {name: calculator.get_property(name, own) for name in names if name not in getters}
+        found |= {name: getter(own) for name, getter in getters.items()}
+    return {name: values for name, values in found.items() if values is not None}
+
+
+def _own_getter(calculator: Any, base: type, name: str) -> Callable[[Atoms], Any] | None:
+    """Return what ``atoms.get_…()`` calls where a calculator has it changed, as wrappers do; None for ASE's own."""
+
+    def is_changed(method: str) -> bool:
+        own = getattr(calculator, method, None)
+        return own is not None and getattr(own, "__func__", own) is not getattr(base, method, own)
+
+    getter = GETTERS.get(name, "")
+    if is_changed(getter):
+        return cast("Callable[[Atoms], Any]", getattr(calculator, getter))
+    return partial(calculator.get_property, name) if is_changed("get_property") else None
+
+
+def full_stress(values: Any) -> NDArray[np.float64]:
+    """Return a stress as (3, 3), given as that or as Voigt's six numbers, with whatever axes of length 1."""
+    array = np.asarray(values, dtype=np.float64)
+    if array.size == 9:
+        return array.reshape(3, 3)
+    if array.size != 6:
+        raise ProbeError(f"stress has shape {array.shape}; expected (3, 3), or (6,) in Voigt's order")
+    voigt = require("ase.stress", extra="atoms", purpose="a stress").voigt_6_to_full_3x3_stress
+    return np.asarray(voigt(array.reshape(6)))
 
 
 class Calculated:
@@ -94,9 +152,15 @@ class Calculated:
                 raise DataError(
                     f"{self.name} gives nothing for structure {place} ({one.get_chemical_formula()}): {reason}"
                 )
-            self.kinds |= {name: _kind(name, values) for name, values in found.items()}
+            for name, values in found.items():
+                if self.kinds.setdefault(name, _kind(name, values)) != _kind(name, values):
+                    raise ProbeError(
+                        f"{self.name} gives {name} of structure {place} ({one.get_chemical_formula()}) as "
+                        f"{_kind(name, values)} and of others as {self.kinds[name]}; measure such structures by "
+                        "themselves"
+                    )
         self.kinds = {name: self.kinds[name] for name in UNITS if name in self.kinds}
-        lacking = [name for name in claimed if name not in self.kinds and name in refused]
+        lacking = [name for name in claimed if name not in self.kinds and (name != "stress" or asked.crystals.any())]
         left = [place for place, one in enumerate(asked.atoms) if is_left_handed(one)]
         self.notes: tuple[str, ...] = (
             NOTE,
@@ -142,25 +206,17 @@ class Calculated:
         return {name: np.stack([row[name] for row in rows]) for name in self.kinds}
 
     def total_energy(self, atoms: Atoms) -> float:
-        """Return the whole energy of one structure, eV."""
-        return float(self.evaluate(atoms, ["energy"])["energy"]) * len(atoms) / 1e3
+        """Return the whole energy of one structure, eV: where it is given the free one, whose slopes forces are."""
+        self.calls += 1
+        found = ask(self.calculator, atoms, ["energy"])
+        return float(np.asarray(found.get("free_energy", found["energy"]), dtype=np.float64).reshape(()))
 
     def evaluate(self, atoms: Atoms, names: Sequence[str] | None = None) -> dict[str, NDArray[np.float64]]:
         """Evaluate one structure: what there is of the named outputs, or of all, in :data:`UNITS`."""
         names = _held(self.kinds, atoms) if names is None else names
-        changes = require("ase.calculators.calculator", extra="atoms", purpose="a calculator").all_changes
-        own = atoms.copy()  # which a calculator may wrap into its cell, sort or write into
         self.calls += 1
-        with quiet(), np.errstate(all="ignore"):
-            if hasattr(self.calculator, "calculate") and hasattr(self.calculator, "results"):
-                # All at once, and nothing of what was kept of a structure before.
-                self.calculator.atoms, self.calculator.results = None, {}
-                self.calculator.calculate(own, list(names), list(changes))
-                results = dict(self.calculator.results)
-                found = {name: results[name] for name in names if results.get(name) is not None}
-            else:
-                found = {name: self.calculator.get_property(name, own) for name in names}
-        given = {name: np.array(values, dtype=np.float64) for name, values in found.items() if values is not None}
+        found = ask(self.calculator, atoms, names)
+        given = {name: np.array(found[name], dtype=np.float64) for name in names if name in found}
         self._finer |= {name for name, values in given.items() if (values != values.astype(np.float32)).any()}
         return {name: _as_measured(name, values, atoms) for name, values in given.items()}
 
@@ -212,9 +268,7 @@ def _as_measured(name: str, array: NDArray[np.float64], atoms: Atoms) -> NDArray
     if name == "energy" and array.size == 1:
         return 1e3 * array.reshape(()) / n
     if name == "stress" and array.size in (6, 9):
-        voigt = require("ase.stress", extra="atoms", purpose="a stress").voigt_6_to_full_3x3_stress
-        full = array.reshape(3, 3) if array.size == 9 else voigt(array.reshape(6))
-        return GPA * np.asarray(full)[None]
+        return GPA * full_stress(array)[None]
     if name == "dipole" and array.size == 3:
         return array.reshape(3)
     if name == "forces" and array.shape == (n, 3):

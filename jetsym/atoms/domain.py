@@ -118,7 +118,19 @@ class Atoms(Domain):
     @override
     def holds(self, inputs: Batch, name: str) -> NDArray[np.bool_] | None:
         """Return which structures have a stress: those with a volume."""
-        return inputs.crystals if isinstance(inputs, Frames) and name == "stress" else None
+        return inputs.crystals if isinstance(inputs, (Frames, Graphs)) and name == "stress" else None
+
+    @override
+    def lacks(self, inputs: Batch) -> NDArray[np.bool_] | None:
+        """Return which structures have no pairs of neighbours, as isolated atoms: what belongs to pairs may not run."""
+        if isinstance(inputs, Frames):
+            return None
+        lonely = np.array(inputs.pairs) == 0
+        return lonely if lonely.any() else None
+
+    @override
+    def named(self, inputs: Batch, place: int) -> str:
+        return f"structure {place} of {inputs.sizes[place]} atom{'s' * (inputs.sizes[place] != 1)}"
 
     @override
     def baselines(self, inputs: Batch, name: str) -> NDArray[np.int64] | None:

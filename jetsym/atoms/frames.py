@@ -2,20 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from jetsym.errors import DataError
+
 if TYPE_CHECKING:
     from ase import Atoms
 
-__all__ = ["Frames", "bare", "is_crystal", "is_left_handed", "moved_frame"]
+__all__ = [
+    "Frames",
+    "bare",
+    "expect_usable",
+    "is_crystal",
+    "is_left_handed",
+    "moved_frame",
+    "refuse_partial_sites",
+    "right_handed",
+]
 
 #: Per-atom vectors of a structure that move with it, and whether they are axial; all else that it holds stays.
 MOVING = {"momenta": False, "initial_magmoms": True}
+#: Vectors of a cell that span less than this part of the volume of a box with their lengths lie in a plane.
+FLAT = 1e-6
+#: A site is full where its occupancy differs from 1 by less than this: files give it with some digits.
+FULL = 1e-3
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,6 +136,84 @@ def is_crystal(atoms: Atoms) -> bool:
 def is_left_handed(atoms: Atoms) -> bool:
     """Return whether the vectors of a cell with a volume are left-handed."""
     return atoms.cell.rank == 3 and bool(np.linalg.det(atoms.cell.array) < 0)
+
+
+def right_handed(atoms: Atoms) -> Atoms:
+    """Return a structure as it is, or where its cell is left-handed the same in −a, −b, −c, which span its lattice.
+
+    Examples
+    --------
+    >>> import pytest
+    >>> ase = pytest.importorskip("ase")
+    >>> turned = right_handed(ase.Atoms("H", [[0, 0, 0.5]], cell=[[0, 2, 0], [3, 0, 0], [0, 0, 4]], pbc=True))
+    >>> bool(np.linalg.det(turned.cell.array) > 0), turned.positions.tolist()
+    (True, [[0.0, 0.0, 0.5]])
+    """
+    if not is_left_handed(atoms):
+        return atoms
+    turned: Atoms = atoms.copy()
+    turned.set_cell(-atoms.cell.array, scale_atoms=False, apply_constraint=False)
+    return turned
+
+
+def expect_usable(atoms: Atoms, name: str = "the structure") -> None:
+    """Refuse a structure that nothing can be computed of.
+
+    Raises
+    ------
+    DataError
+        It has no atoms, numbers that are not finite, a lattice of periodic directions whose vectors lie in a plane or
+        on a line, or sites that are occupied in part, of which calculators know nothing.
+
+    Examples
+    --------
+    >>> import pytest
+    >>> ase = pytest.importorskip("ase")
+    >>> expect_usable(ase.Atoms("H", cell=[[2, 0, 0], [4, 0, 0], [0, 0, 2]], pbc=True))
+    Traceback (most recent call last):
+    ...
+    jetsym.errors.DataError: the structure (H) is periodic along vectors that lie in a plane, on a line or are zero, …
+    """
+    if not len(atoms):
+        raise DataError(f"{name} has no atoms; leave it out of the inputs")
+    if not (np.isfinite(atoms.positions).all() and np.isfinite(atoms.cell.array).all()):
+        raise DataError(f"{name} has positions or a cell that are not finite; leave it out of the inputs")
+    called = f"{name} ({atoms.get_chemical_formula()})"
+    periodic = atoms.cell.array[atoms.pbc]
+    lengths = np.linalg.norm(periodic, axis=1)
+    spanned = np.sqrt(max(0.0, np.linalg.det(periodic @ periodic.T))) if len(periodic) else 1.0
+    if not spanned > FLAT * np.prod(lengths):
+        raise DataError(
+            f"{called} is periodic along vectors that lie in a plane, on a line or are zero, cell = "
+            f"{atoms.cell.array.round(6).tolist()}; expected independent ones, or pbc=False where it does not repeat"
+        )
+    refuse_partial_sites(atoms, name)
+
+
+def refuse_partial_sites(atoms: Atoms, name: str = "the structure") -> None:
+    """Refuse sites with more than one element or less than one atom, as ASE keeps them by their kind.
+
+    Raises
+    ------
+    DataError
+        There are some: calculators know nothing of them, and would take the first element of each as whole.
+    """
+    known = atoms.info.get("occupancy")
+    sites = known if isinstance(known, Mapping) else {}
+    kinds = atoms.arrays.get("spacegroup_kinds")
+    present = set(sites) if kinds is None else {str(kind) for kind in kinds.tolist()}
+    found = []
+    for kind, site in sites.items():
+        shares = site if isinstance(site, Mapping) else {"": site}
+        whole = len(shares) == 1 and all(abs(float(share) - 1) < FULL for share in shares.values())
+        if not whole and str(kind) in {str(name) for name in present}:
+            found.append(" ".join(f"{element}{share}" for element, share in shares.items()))
+    if found:
+        raise DataError(
+            f"{name} ({atoms.get_chemical_formula()}) has sites that are occupied in part, "
+            f"{', '.join(dict.fromkeys(found))}; expected whole atoms: make an ordered structure of it, or delete "
+            'atoms.info["occupancy"] where the atoms are meant as they are'
+        )
 
 
 def moved_frame(atoms: Atoms, element: NDArray[np.float64]) -> Atoms:

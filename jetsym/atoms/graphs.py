@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from jetsym.atoms.read import frames_of
@@ -144,6 +145,11 @@ class Graphs:
         """(structures,) volumes of the cells, 0 where there is none."""
         return self.cells.det().abs()
 
+    @property
+    def crystals(self) -> NDArray[np.bool_]:
+        """(structures,) whether each repeats along some direction and has a volume, and so a stress."""
+        return (self.periodic.any(dim=1) & (self.volumes > 0)).numpy(force=True)
+
     def rows_of(self, name: str) -> int:
         """Return how many rows all structures together have of something."""
         return len(self) if name == STRUCTURES else sum(self.counts[name])
@@ -268,7 +274,7 @@ def graph(frames: Any, cutoff: float) -> Graphs:
     if not (isinstance(cutoff, (int, float)) and 0 < cutoff < float("inf")):
         raise DataError(f"cutoff is {cutoff!r}; expected a length, such as 5.0 Å")
     known = frames_of(frames, limit=2**31)
-    parts = [_pairs(frame, cutoff, index) for index, frame in enumerate(known)]
+    parts = [_pairs(frame, cutoff) for frame in known]
     return with_edges(known, *zip(*parts, strict=True))
 
 
@@ -293,13 +299,8 @@ def with_edges(frames: Sequence[Atoms], pairs: Sequence[Any], shifts: Sequence[A
     )
 
 
-def _pairs(frame: Atoms, cutoff: float, index: int) -> tuple[np.ndarray, np.ndarray]:
+def _pairs(frame: Atoms, cutoff: float) -> tuple[np.ndarray, np.ndarray]:
     """Return the pairs (edges, 2) of a structure and their shifts (edges, 3), centre by centre."""
-    if (frame.cell.lengths()[frame.pbc] == 0).any():
-        raise DataError(
-            f"structure {index} ({frame.get_chemical_formula()}) is periodic along a cell vector of no length; give "
-            "it a cell, or set pbc to False"
-        )
     vesin = require("vesin", extra="atoms", purpose="jetsym.atoms.graph")
     found = vesin.NeighborList(cutoff=cutoff, full_list=True).compute(
         points=frame.positions, box=frame.cell.complete().array, periodic=frame.pbc.tolist(), quantities="ijSd"

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from jetsym.atoms.frames import expect_usable, refuse_partial_sites
 from jetsym.errors import DataError, require
 from jetsym.files import expect_data
 
@@ -15,7 +17,18 @@ if TYPE_CHECKING:
 __all__ = ["FORMATS", "expect_elements", "frames_of", "read_frames"]
 
 #: Ending of a file -> its format in ASE, of those that hold data and nothing that runs.
-FORMATS = {".xyz": "extxyz", ".extxyz": "extxyz", ".cif": "cif", ".vasp": "vasp", ".traj": "traj"}
+FORMATS = {
+    ".xyz": "extxyz",
+    ".extxyz": "extxyz",
+    ".cif": "cif",
+    ".vasp": "vasp",
+    ".poscar": "vasp",
+    ".traj": "traj",
+    ".json": "json",
+    ".db": "db",
+}
+#: Names of VASP's files of structures, which may go on: POSCAR, CONTCAR.relaxed, POSCAR_1.
+NAMED = re.compile(r"(POSCAR|CONTCAR)([._-].*)?|.*[._-](POSCAR|CONTCAR)", re.IGNORECASE)
 
 
 def read_frames(path: str | Path | Sequence[str | Path], *, limit: int | None = None) -> list[Atoms]:
@@ -24,14 +37,15 @@ def read_frames(path: str | Path | Sequence[str | Path], *, limit: int | None = 
     Parameters
     ----------
     path
-        An ``.xyz`` or ``.extxyz`` file (lengths in Å), ``.cif``, ``.vasp`` or ``.traj``, or several of them.
+        An ``.xyz`` or ``.extxyz`` file (lengths in Å), ``.cif``, ``.vasp``, POSCAR, CONTCAR, ``.traj``, or ``.json`` or
+        ``.db`` of ASE's databases, or several of them.
     limit
         At most so many structures, the first ones.
 
     Raises
     ------
     DataError
-        A file is missing, has another ending, or cannot be read.
+        A file is missing, has another ending, cannot be read, or holds sites that are occupied in part.
 
     Examples
     --------
@@ -54,16 +68,21 @@ def read_frames(path: str | Path | Sequence[str | Path], *, limit: int | None = 
 
 def _read(file: Path, limit: int | None) -> list[Atoms]:
     expect_data(file)
-    form = FORMATS.get(file.suffix.lower())
+    form = FORMATS.get(file.suffix.lower()) or ("vasp" if NAMED.fullmatch(file.name) else None)
     if form is None:
-        raise DataError(f"{file} ends in {file.suffix!r}; expected a file of structures: {', '.join(FORMATS)}")
+        raise DataError(
+            f"{file} ends in {file.suffix!r}; expected a file of structures: {', '.join(FORMATS)}, POSCAR or CONTCAR"
+        )
     if not file.is_file():
         raise DataError(f"there is no file {file}")
     ase_io = require("ase.io", extra="atoms", purpose="reading structures")
     try:
-        return list(ase_io.iread(str(file), index=slice(0, limit), format=form))
+        frames = list(ase_io.iread(str(file), index=slice(0, limit), format=form))
     except Exception as error:  # ASE's readers raise whatever the parsing of broken text gives
         raise DataError(f"{file} cannot be read as {form}: {error or type(error).__name__}") from error
+    for place, frame in enumerate(frames):
+        refuse_partial_sites(frame, f"structure {place} of {file}")
+    return frames
 
 
 def frames_of(source: Any, *, limit: int) -> list[Atoms]:
@@ -72,7 +91,7 @@ def frames_of(source: Any, *, limit: int) -> list[Atoms]:
     Raises
     ------
     DataError
-        There are none, or one has no atoms or positions that are not finite.
+        There are none, or one is such that nothing can be computed of it.
     """
     atoms = require("ase", extra="atoms", purpose="jetsym.atoms").Atoms
     items = list(source) if isinstance(source, (list, tuple)) else [source]
@@ -85,13 +104,7 @@ def frames_of(source: Any, *, limit: int) -> list[Atoms]:
     for index, frame in enumerate(frames):
         if not isinstance(frame, atoms):
             raise DataError(f"structure {index} is a {type(frame).__name__}; expected ase.Atoms or the path of a file")
-        if not len(frame):
-            raise DataError(f"structure {index} has no atoms; leave it out of the inputs")
-        numbers = (frame.positions, frame.cell.array)
-        if not all(abs(array).max() < float("inf") for array in numbers):
-            raise DataError(
-                f"structure {index} has positions or a cell that are not finite; leave it out of the inputs"
-            )
+        expect_usable(frame, f"structure {index}")
     return frames
 
 

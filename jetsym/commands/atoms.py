@@ -7,9 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from jetsym.atoms.frames import expect_usable
 from jetsym.atoms.packages import quiet
 from jetsym.atoms.read import read_frames
 from jetsym.atoms.workflows.calculators import Dtype, calculator, calculator_of
+from jetsym.atoms.workflows.forbidden import SYMPREC
+from jetsym.atoms.workflows.groups import refined
 from jetsym.commands import check_results, save
 from jetsym.errors import ConfigError, DataError, FaultError
 from jetsym.files import write_atomically
@@ -39,6 +42,8 @@ def relax(
     l_max: int = 4,
     index: int = 0,
     rattle: float = 0.0,
+    symprec: float = SYMPREC,
+    refine: bool = False,
     dtype: Dtype | None = None,
     device: str | None = None,
     trust: bool = False,
@@ -50,7 +55,7 @@ def relax(
     Parameters
     ----------
     structure
-        A file of structures: .xyz, .cif, .vasp or .traj.
+        A file of structures: .xyz, .cif, .vasp, POSCAR, .traj, .json or .db.
     model
         A .ckpt or .pt file of metatrain or the folder of a run, a published model such as pet-mad-s, or emt.
     version
@@ -67,6 +72,10 @@ def relax(
     rattle
         Standard deviation, in Å, of random displacements of the atoms at the start; the symmetrised model keeps to the
         structure before that.
+    symprec
+        Tolerance, in Å, of the space group: of what is reported, averaged over, refined and kept.
+    refine
+        Start from the structure whose cell and positions are those that its space group asks for.
     dtype
         Precision of the model, float32 or float64, by default float64; an export keeps its own.
     device
@@ -80,13 +89,13 @@ def relax(
 
     check_results(out, model, structure, beside=(".png", "-plain.xyz", "-symmetrized.xyz"))
     atoms, potential, symmetrized = _prepared(
-        structure, index, model, version, variant, dtype, device, trust, symmetrize, l_max
+        structure, index, model, version, variant, dtype, device, trust, symmetrize, l_max, symprec, refine
     )
     if rattle:
         moves = np.random.default_rng(options.get("seed", 0)).normal(scale=rattle, size=(len(atoms), 3))
         atoms.set_positions(atoms.positions + moves)
     with quiet():
-        report = minimise(atoms, potential, symmetrized=symmetrized, **options)
+        report = minimise(atoms, potential, symmetrized=symmetrized, symprec=symprec, **options)
     if out is not None:
         report.write_structures(out)
     save(report, out)
@@ -103,6 +112,8 @@ def phonons(
     symmetrize: str = SPACE,
     l_max: int = 4,
     index: int = 0,
+    symprec: float = SYMPREC,
+    refine: bool = False,
     dtype: Dtype | None = None,
     device: str | None = None,
     trust: bool = False,
@@ -114,7 +125,7 @@ def phonons(
     Parameters
     ----------
     structure
-        A file of structures: .xyz, .cif, .vasp or .traj; relaxed, as by jetsym relax.
+        A file of structures: .xyz, .cif, .vasp, POSCAR, .traj, .json or .db; relaxed, as by jetsym relax.
     model
         A .ckpt or .pt file of metatrain or the folder of a run, a published model such as pet-mad-s, or emt.
     version
@@ -128,6 +139,10 @@ def phonons(
         Degree of the mean over all rotations.
     index
         Number of the structure in the file, from 0.
+    symprec
+        Tolerance, in Å, of the space group: of what is reported, averaged over and refined.
+    refine
+        Take the structure whose cell and positions are those that its space group asks for.
     dtype
         Precision of the model, float32 or float64, by default float64; an export keeps its own.
     device
@@ -135,16 +150,21 @@ def phonons(
     trust
         Open a file that would be refused, as for :func:`jetsym.atoms.load`: whoever made it can run anything.
     out
-        A JSON file to write the report to; a figure (.png) goes beside it.
+        A JSON file to write the report to; a figure (.png) goes beside it, and phonopy's files of each run,
+        -plain-phonopy_params.yaml and -plain-FORCE_CONSTANTS.
     """
+    from jetsym.atoms.workflows.phonon_report import PHONOPY_FILES
     from jetsym.atoms.workflows.phonons import phonons as measure
 
-    check_results(out, model, structure, beside=(".png",))
+    files = [f"-{run}{ending}" for run in ("plain", "projected", "symmetrized") for ending in PHONOPY_FILES]
+    check_results(out, model, structure, options.get("nac"), beside=(".png", *files))
     atoms, potential, symmetrized = _prepared(
-        structure, index, model, version, variant, dtype, device, trust, symmetrize, l_max
+        structure, index, model, version, variant, dtype, device, trust, symmetrize, l_max, symprec, refine
     )
     with quiet():
-        report = measure(atoms, potential, symmetrized=symmetrized, **options)
+        report = measure(atoms, potential, symmetrized=symmetrized, symprec=symprec, **options)
+    if out is not None:
+        report.write_phonopy(out)
     save(report, out)
     print(report, end="")
     return report
@@ -303,6 +323,8 @@ def _prepared(
     trust: bool,
     symmetrize: str,
     l_max: int,
+    symprec: float,
+    refine: bool,
 ) -> tuple[Atoms, Calculator, Calculator | None]:
     """Load the structure, the model's calculator, and that averaged over a group."""
     over = symmetrize.lower()
@@ -318,6 +340,9 @@ def _prepared(
             f"--symmetrize is 'space', but {structure} is no crystal (its pbc is {atoms.pbc.tolist()}); "
             "use --symmetrize O3 or none"
         )
+    expect_usable(atoms, f"structure {index} of {structure}")
+    if refine:
+        atoms = refined(atoms, symprec)
     potential = calculator(model, version=version, variant=variant, dtype=dtype, device=device, trust=trust)
     atoms.calc = None
     try:
@@ -330,4 +355,4 @@ def _prepared(
     from jetsym.atoms.workflows.symmetrized import SymmetrizedCalculator
 
     reference = atoms.copy() if over == SPACE else None
-    return atoms, potential, SymmetrizedCalculator(potential, over, l_max, reference=reference)
+    return atoms, potential, SymmetrizedCalculator(potential, over, l_max, reference=reference, symprec=symprec)

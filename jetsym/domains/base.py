@@ -217,6 +217,17 @@ class Domain(ABC):
         """Return (samples,) bool of the inputs that have an output (samples, 1, …) at all; None where all do."""
         return None
 
+    def lacks(self, inputs: Any) -> Any:
+        """Return (samples,) bool of inputs for which some layers need not run, such as atoms without neighbours.
+
+        They are left out of these layers alone. None where all layers run for all inputs.
+        """
+        return None
+
+    def named(self, inputs: Any, place: int) -> str:
+        """Return what an input is called in notes, counted from 0."""
+        return f"input {place}"
+
     def baselines(self, inputs: Any, name: str) -> Any:
         """Return labels (samples or tokens,) of inputs between which an output has a zero in common.
 

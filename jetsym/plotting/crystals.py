@@ -16,6 +16,7 @@ __all__ = ["plot_phonons", "plot_relaxation"]
 #: The symmetrised run is drawn last, and solid; the plain one stays visible beneath it.
 STYLES = {
     "plain": {"color": PALETTE[1], "linewidth": 1.8, "linestyle": "-"},
+    "projected": {"color": PALETTE[2], "linewidth": 1.2, "linestyle": "--"},
     "symmetrized": {"color": PALETTE[0], "linewidth": 0.9, "linestyle": "-"},
 }
 

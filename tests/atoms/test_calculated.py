@@ -150,6 +150,33 @@ def test_what_is_claimed_and_not_given_is_left_out(crystal):
 
     assert "dipole" not in jetsym.probe(All(), [crystal], **QUIET).equivariance
 
+    class Nothing(EMT):
+        def calculate(self, *arguments, **options):
+            super().calculate(*arguments, **options)
+            self.results["forces"] = None
+
+    report = jetsym.probe(Nothing(), [crystal], **QUIET)
+    assert any("claims forces" in note and "does not give it" in note for note in report.meta["notes"])
+
+
+@pytest.mark.parametrize("getter", ["get_forces", "get_property"])
+def test_what_structures_are_given_is_measured(crystal, getter):
+    """Wrappers change what is asked for, and leave what was calculated as it was."""
+
+    def shifted(own, values):
+        return np.add(values, [0, 0, 0.5]) if np.shape(values) == (len(crystal), 3) else values
+
+    class Wrapping(EMT):
+        pass
+
+    def get(self, *arguments, **options):
+        return shifted(self, getattr(EMT, getter)(self, *arguments, **options))
+
+    setattr(Wrapping, getter, get)
+    item = jetsym.probe(Wrapping(), [crystal], **QUIET).equivariance["forces"]
+    assert item.absolute == pytest.approx(500 * len(crystal) ** 0.5, rel=1e-6)
+    assert jetsym.probe(EMT(), [crystal], **QUIET).equivariance["forces"].absolute < 1e-6
+
 
 def test_inversion_keeps_the_hand_of_a_cell_and_its_lattice(crystal):
     """What flips the stress of left-handed cells is not the group's affair."""
@@ -262,6 +289,7 @@ def test_a_calculator_for_the_field(water):
         (lambda: Planted(raises=all_properties), "Cu", DataError, "Planted gives nothing for structure 0 .*: here"),
         (lambda: silent(), "Cu", ProbeError, "Silent implements none of energy, energies, forces"),
         (lambda: lopsided(), "Cu", ProbeError, r"forces has shape \(2,\) for a structure of 1 atoms"),
+        (lambda: mixed(), "both", ProbeError, r"Mixed gives magmoms of structure [01] \(Cu\) as .* and of others as"),
         (lambda: late(), "CuFe", ProbeError, r"Late fails for structure 1 \(Fe\): 'unknown Fe'; leave it out"),
     ],
 )
@@ -273,6 +301,7 @@ def test_wrong_uses_end_in_a_sentence(make, frames, error, message):
         "array": [Atoms("Cu"), np.zeros((3, 3))],
         "NaN": [Atoms("Cu", [[0, 0, np.nan]])],
         "CuFe": [bulk("Cu"), bulk("Fe")],
+        "both": [bulk("Cu"), Atoms("Cu")],
     }[frames]
     with pytest.raises(error, match=message):
         jetsym.probe(make(), some, **QUIET)
@@ -292,6 +321,15 @@ def lopsided():
             self.results["forces"] = np.zeros(2)
 
     return Lopsided()
+
+
+def mixed():
+    class Mixed(Planted):
+        def calculate(self, atoms=None, *arguments, **options):
+            super().calculate(atoms, *arguments, **options)
+            self.results["magmoms"] = np.zeros((len(atoms), 3) if atoms.pbc.any() else len(atoms))
+
+    return Mixed()
 
 
 def late():

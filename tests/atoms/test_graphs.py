@@ -93,9 +93,9 @@ def test_single_precision_and_devices():
 
 
 def test_what_cannot_be_a_graph():
-    flat = Atoms("Cu", pbc=True)
-    with pytest.raises(DataError, match="structure 0 .Cu. is periodic along a cell vector of no length"):
-        graph(flat, 4.0)
+    for cell, pbc in (((0, 0, 0), True), ([[1, 0, 0], [1, 0, 0], [0, 0, 1]], (True, True, False))):
+        with pytest.raises(DataError, match=r"structure 0 .Cu. is periodic along vectors that lie in a plane"):
+            graph(Atoms("Cu", cell=cell, pbc=pbc), 4.0)
     for cutoff in (0, -1.0, "5", float("inf")):
         with pytest.raises(DataError, match="expected a length"):
             graph(frames(), cutoff)

@@ -206,11 +206,35 @@ def test_an_error_as_large_as_what_is_allowed_is_open():
         assert_equivariant(model, POINTS, {"out": "scalar"}, at_most={"out": 1e-6})
 
 
+@pytest.mark.parametrize("at_most", [float("nan"), float("inf"), -1, "0.1", {"out": float("nan")}, {"oat": 1.0}])
+def test_what_is_no_bound_is_refused(at_most):
+    with pytest.raises(ProbeError, match=r"at_most is .*; (expected a relative A, a number ≥ 0|the nearest are 'out')"):
+        assert_equivariant(lambda x: x.sum(1) + 0.1, POINTS, {"out": "vector"}, at_most=at_most)
+
+
 def test_what_is_not_resolved_can_skip(monkeypatch):
     with pytest.raises(pytest.skip.Exception, match="zero"):
         assert_equivariant(lambda x: 0 * x.sum(1), POINTS, {"out": "vector"}, unresolved="skip")
     with pytest.raises(ProbeError, match="unresolved is 'pass'"):
         assert_equivariant(lambda x: x.sum(1), POINTS, {"out": "vector"}, unresolved="pass")
+
+
+def test_calculators_of_several_crystals_pass_and_permute():
+    """With random rotations, which have no rule, and a stress (1, 3, 3), which has no atoms."""
+    emt = pytest.importorskip("ase.calculators.emt").EMT
+    bulk = pytest.importorskip("ase.build").bulk
+    crystals = [bulk("Cu", cubic=True), bulk("Cu", orthorhombic=True)]
+    for seed, crystal in enumerate(crystals):
+        crystal.rattle(0.1, seed=seed)
+    assert_equivariant(emt(), crystals, n_rotations=3, permutation=True)
+
+    class Tilted(emt):
+        def calculate(self, *arguments, **options):
+            super().calculate(*arguments, **options)
+            self.results["forces"] = self.results["forces"] + [0, 0, 0.1]
+
+    with pytest.raises(AssertionError, match="forces is not equivariant as vector under O3"):
+        assert_equivariant(Tilted(), crystals, n_rotations=3)
 
 
 def test_permutations_need_points():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import io
 import sys
 from contextlib import redirect_stdout
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from ase import Atoms
     from ase.calculators.calculator import Calculator
 
-__all__ = ["Dtype", "calculator", "calculator_of", "calculator_of_model", "uncertainty"]
+__all__ = ["Dtype", "calculator", "calculator_of", "calculator_of_model", "exported_model", "uncertainty"]
 
 Dtype = Literal["float32", "float64"]
 
@@ -144,6 +145,20 @@ def calculator_of(entry: str) -> Calculator:
     return cast("Calculator", made)
 
 
+def exported_model(calculator: Any) -> Any:
+    """Return the model of one of metatomic's calculators, also where another one holds it; None for all others.
+
+    Calculators of other packages keep a torch module as ``model``, which is no method that returns one.
+    """
+    inner = calculator
+    for _ in range(4):
+        model = getattr(inner, "model", None)
+        if inspect.ismethod(model) and hasattr(inner, "run_model"):
+            return model()
+        inner = getattr(inner, "base_calculator", None) or getattr(inner, "calculator", None)
+    return None
+
+
 def _metatomic(file: Path, variant: str | None, dtype: Dtype | None, device: str | None, trust: bool) -> Calculator:
     if file.suffix == ".pt":
         if dtype is not None:
@@ -233,10 +248,10 @@ def uncertainty(calculator: Calculator, atoms: Atoms, *, per_atom: bool = False)
     numpy.ndarray or float or None
         The standard deviation in eV; None for models without.
     """
-    run, model = getattr(calculator, "run_model", None), getattr(calculator, "model", None)
-    if run is None or model is None:
+    exported, run = exported_model(calculator), getattr(calculator, "run_model", None)
+    if exported is None or run is None:
         return None
-    outputs = model().capabilities().outputs
+    outputs = exported.capabilities().outputs
     variant = (calculator.parameters.get("variants") or {}).get("energy")
     # The second is metatrain's name for it, the first metatomic's.
     names = (f"energy_uncertainty/{variant}", f"mtt::aux::energy/{variant}_uncertainty")

@@ -6,50 +6,32 @@ Rotations and inversion are measured by :func:`jetsym.probe`; all else by moving
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from jetsym.atoms.calculated import GPA, UNITS, Calculated, is_calculator
-from jetsym.atoms.frames import Frames, is_crystal, is_left_handed, moved_frame
+from jetsym.atoms.calculated import UNITS, Calculated, is_calculator
 from jetsym.atoms.read import frames_of
 from jetsym.atoms.workflows.calculators import calculator, calculator_of_model
 from jetsym.atoms.workflows.check_report import Check, Row
-from jetsym.atoms.workflows.slopes import ARM, slope, torque
+from jetsym.atoms.workflows.check_tests import CHECKED, EACH, LEAST, TESTS, Trial
 from jetsym.errors import ConfigError, expect_at_least, refuse_unknown
 from jetsym.probing.probe import probe
-from jetsym.probing.reports.equivariance import KNOWN_TO, Equivariance
+from jetsym.probing.reports.equivariance import KNOWN_TO
 from jetsym.probing.reports.spectrum import SymmetryReport
 from jetsym.progress import progress_bar
 
-if TYPE_CHECKING:
-    from ase import Atoms
-
 __all__ = ["check"]
 
-Array = NDArray[np.float64]
-
-#: Outputs that are checked.
-CHECKED = ("energy", "forces", "stress")
-#: Evaluations of one structure beside the rotations, and those of all structures together with the rotations.
-EACH, CALLS, BESIDE = 58, 1000, 200
-#: Rounding of two evaluations may differ by so many floors, as structures elsewhere in space are rounded otherwise.
-ELSEWHERE = 10.0
-#: What is rounding at least, in :data:`~jetsym.atoms.calculated.UNITS`.
-LEAST = {"energy": 1e-9, "forces": 1e-8, "stress": 1e-9}
-#: Rounding that no 32-bit numbers make, in the same units.
-COARSE = {"energy": 1.0, "forces": 0.1, "stress": 0.01}
-#: Up to so many times what steps explain a difference may be theirs: their error is an estimate, and so is rounding.
-DOUBTFUL = 2.0
+#: Calls of all structures together with the rotations, and those of a probe beside its rotations.
+CALLS, BESIDE = 1000, 200
 #: Part of A that is nothing beside the rest of it.
 NOTHING = 1e-4
 #: Relative A of forces between which constants or products of some numbers explain it.
 SIZES = {"16-bit numbers or TF32": (2e-5, 4e-3), "32-bit numbers": (5e-9, 1e-6)}
-DIRECTIONS, STRAINS, PAIRS, MOVES = 2, 3, 2, 2
 #: Irrep of the error of a scalar or, block by block, of what turns -> what it hints at.
 HINTS = {
     "(0,−)": "the error is odd under inversion for every orientation: a model of SO(3), as of e3nn without parity",
@@ -117,17 +99,19 @@ def check(
     >>> crystal.rattle(0.1)
     >>> found = check(LennardJones(sigma=3.4), crystal, l_max=1, n_rotations=4, progress=False)
     >>> found.verdict()
-    'LennardJones: no fault in 29 tests on 1 structure.'
+    'LennardJones: no fault in 38 tests on 1 structure.'
     """
     expect_at_least("limit", limit, 1)
     for name, value in (at_most or {}).items():
         refuse_unknown("at_most", name, CHECKED)
         if not value >= 0:
             raise ConfigError(f"at_most[{name!r}] is {value!r}; expected a number ≥ 0, in {UNITS[name]}")
-    structures = frames_of(frames, limit=limit)
+    structures = frames_of(frames, limit=limit + 1)
+    there_are_more, structures = len(structures) > limit, structures[:limit]
     tested = Calculated(_calculator(model), structures, per_component=True)
     if "energy" not in tested.kinds:
         raise ConfigError(f"{tested.name} gives {', '.join(tested.kinds)} and no energy, which the check is about")
+    beside = [name for name in tested.kinds if name not in CHECKED]
     tested.kinds = {name: kind for name, kind in tested.kinds.items() if name in CHECKED}
     batch = tested.structures(structures)
     n = _rotations(len(batch), l_max, n_rotations)
@@ -135,11 +119,10 @@ def check(
         print(f"{tested.name}: some {EACH * len(batch):,} calls beside those of the rotations", file=sys.stderr)
     report = probe(tested, batch, l_max=l_max, n_rotations=n, layers=[], seed=seed, progress=progress)
     assert isinstance(report, SymmetryReport)
-    trial = _Trial(tested, batch, report.equivariance, np.random.default_rng(seed))
-    rows = [*_rotated(report), *_precision(trial)]
-    tests = [_moved, _net, _turned, _slopes, _jacobian]
-    with progress_bar("checking", len(tests), shown=progress) as advance:
-        for test in tests:
+    trial = Trial(tested, batch.atoms, np.random.default_rng(seed))
+    rows = list(_rotated(report, trial))
+    with progress_bar("checking", len(TESTS), shown=progress) as advance:
+        for test in TESTS:
             rows += test(trial)
             advance(1)
     rows = [_with_allowance(_beside_nothing(row, trial), at_most or {}) for row in rows]
@@ -155,6 +138,8 @@ def check(
         "notes": [
             *report.meta["notes"],
             *([f"Not given, and not checked: {', '.join(left_out)}."] if left_out else []),
+            *([f"Given, and not checked: {', '.join(beside)}; jetsym.probe measures these."] if beside else []),
+            *([f"The first {limit} structures alone were checked: limit."] if there_are_more else []),
         ],
     }
     return Check(rows, _hints(report, rows), meta)
@@ -177,54 +162,16 @@ def _rotations(size: int, l_max: int, n_rotations: int | None) -> int | None:
         return None
     if left < 6 * size:
         raise ConfigError(
-            f"{size} structures take more than {CALLS:,} calls; expected limit of at most 12, or n_rotations to say "
-            "that so many are meant"
+            f"{size} structures take more than {CALLS:,} calls; expected limit of at most "
+            f"{(CALLS - BESIDE) // (EACH + 7)}, or n_rotations to say that so many are meant"
         )
     return left // (2 * size)
 
 
-class _Trial:
-    """The calculator, its structures as they are, what it says of them, and its rounding."""
-
-    def __init__(
-        self, tested: Calculated, batch: Frames, found: Mapping[str, Equivariance], rng: np.random.Generator
-    ) -> None:
-        self.tested, self.frames, self.rng = tested, batch.atoms, rng
-        self.names = list(tested.kinds)
-        self.floors = {name: max(np.nan_to_num(found[name].rounding), LEAST[name]) for name in self.names}
-        self.here = [tested.evaluate(one) for one in self.frames]
-
-    def noise(self, atoms: Atoms) -> float:
-        """Return the rounding of the whole energy, eV."""
-        return float(self.floors["energy"]) * len(atoms) / 1e3
-
-
-def _row(
-    test: str,
-    output: str,
-    values: Sequence[Any],
-    *,
-    explained: float,
-    fault: str,
-    unit: str | None = None,
-    by_steps: bool = False,
-) -> Row:
-    """Make a row of what should be zero, known by differences at some steps or without."""
-    means = np.array([np.mean(np.square(value)) for value in values])
-    value = float(np.sqrt(means.mean()))
-    error = float(means.std(ddof=1) / np.sqrt(len(means)) / (2 * value)) if len(means) > 1 and value else np.nan
-    row = Row(test, output, value, error, explained, unit or UNITS[output])
-    if value <= explained:
-        return row
-    if by_steps and value <= DOUBTFUL * explained:
-        return replace(row, doubt=f"whether {fault}: it is hardly more than steps and rounding make")
-    return replace(row, fault=fault)
-
-
-def _rotated(report: SymmetryReport) -> Iterator[Row]:
+def _rotated(report: SymmetryReport, trial: Trial) -> Iterator[Row]:
     """Yield A under O(3), and its parts: under SO(3), and of parity."""
     for name, item in report.equivariance.items():
-        floor = max(np.nan_to_num(item.rounding), LEAST[name])
+        floor = trial.pooled(name) if name == "energy" else max(np.nan_to_num(item.rounding), LEAST[name])
         power = (item.rounding / item.noise_floor) ** 2 if item.noise_floor else 0.0
         odd = item.error_spectrum.get("(0,−)", 0.0) * power
         odd_error = item.error_spectrum_stderr.get("(0,−)", 0.0) * power
@@ -252,176 +199,7 @@ def _rotated(report: SymmetryReport) -> Iterator[Row]:
         yield Row("A of parity", name, root, error, explained, unit, fault, doubt=doubt)
 
 
-def _precision(trial: _Trial) -> Iterator[Row]:
-    """Yield the rounding of every output, which is that of some numbers inside."""
-    for name, floor in trial.floors.items():
-        fault = f"{name} is rounded as by 16-bit numbers" if floor > COARSE[name] else ""
-        yield Row("rounding", name, floor, np.nan, COARSE[name], UNITS[name], fault)
-
-
-def _moved(trial: _Trial) -> list[Row]:
-    """Compare structures shifted, with their atoms in another order, inverted, and in a left-handed cell."""
-    found: dict[tuple[str, str], list[Array]] = {}
-    flipped: list[bool] = []
-    for one, here in zip(trial.frames, trial.here, strict=True):
-
-        def compare(test: str, moved: Atoms, back: Callable[[Array], Array], sign: float, here: Any = here) -> None:
-            there = trial.tested.evaluate(moved)
-            for name in here:
-                turned = back(there[name]) * sign if name == "forces" else there[name]
-                found.setdefault((test, name), []).append(turned - here[name])
-            if test == LEFT and "stress" in here and np.abs(here["stress"]).max() > trial.floors["stress"]:
-                flipped.append(bool(np.allclose(there["stress"], -here["stress"], rtol=1e-2)))
-
-        for _ in range(MOVES):
-            moved = one.copy()
-            moved.positions += trial.rng.normal(size=3) * 2
-            compare("translation", moved, lambda forces: forces, 1.0)
-            order = trial.rng.permutation(len(one))
-            places = np.argsort(order)
-            compare("permutation", one[order], lambda forces, places=places: forces[places], 1.0)  # type: ignore[misc]
-        compare("inversion", moved_frame(one, -np.eye(3)), lambda forces: forces, -1.0)
-        if is_crystal(one):
-            swapped = one.copy()
-            swapped.set_cell(one.cell.array[[1, 0, 2]])
-            swapped.set_pbc(one.pbc[[1, 0, 2]])
-            compare(RIGHT if is_left_handed(one) else LEFT, swapped, lambda forces: forces, 1.0)
-    rows = []
-    for (test, name), values in found.items():
-        words = (
-            f"{name} changes sign in a left-handed cell" if test == LEFT and name == "stress" and all(flipped) else ""
-        )
-        fault = words or f"{name} changes {PHRASES[test]}"
-        rows.append(_row(test, name, values, explained=ELSEWHERE * trial.floors[name], fault=fault))
-    return rows
-
-
-LEFT, RIGHT = "left-handed cell", "right-handed cell"
-PHRASES = {
-    "translation": "with translation",
-    "permutation": "with the order of the atoms",
-    "inversion": "under inversion",
-    LEFT: "in a left-handed cell of the same lattice",
-    RIGHT: "in a right-handed cell of the same lattice",
-}
-
-
-def _net(trial: _Trial) -> list[Row]:
-    """Sum the forces of every structure."""
-    if "forces" not in trial.names:
-        return []
-    values = [here["forces"].mean(axis=0) for here in trial.here]
-    return [_row("net force", "forces", values, explained=ELSEWHERE * trial.floors["forces"], fault="a net force")]
-
-
-def _turned(trial: _Trial) -> list[Row]:
-    """Turn structures as a whole, and sum the torques of the forces on molecules."""
-    found = [torque(trial.tested.total_energy, one, trial.noise(one)) for one in trial.frames]
-    explained = KNOWN_TO * float(np.sqrt(np.mean([error**2 for _, error in found])))
-    values = [value for value, _ in found]
-    rows = [
-        _row("torque −∂E/∂θ", "energy", values, explained=explained, fault="a torque on the structure", by_steps=True)
-    ]
-    summed, arms = [], []
-    for one, here in zip(trial.frames, trial.here, strict=True):
-        if "forces" in here and not one.pbc.any() and len(one) > 1:
-            r = one.positions - one.positions.mean(axis=0)
-            summed.append(np.cross(r, here["forces"]).mean(axis=0))
-            arms.append(float(np.sqrt((r**2).mean())))
-    if summed:
-        explained = ELSEWHERE * trial.floors["forces"] * max(arms)
-        fault = "forces on a molecule have a torque"
-        rows.append(_row("torque Σ r × F", "forces", summed, explained=explained, fault=fault, unit="meV/atom"))
-    return rows
-
-
-def _slopes(trial: _Trial) -> list[Row]:
-    """Compare forces and stress with differences of the energy."""
-    rows = []
-    found: dict[str, list[tuple[float, float, float]]] = {"forces": [], "stress": []}
-    for one, here in zip(trial.frames, trial.here, strict=True):
-        for _ in range(DIRECTIONS * ("forces" in here)):
-            along = trial.rng.normal(size=(len(one), 3))
-
-            def moved(step: float, one: Atoms = one, along: Array = along) -> Array:
-                there = one.copy()
-                there.positions += step * along
-                return np.array([trial.tested.total_energy(there)])
-
-            value, error = slope(moved, trial.noise(one))
-            size = np.sqrt(along.size) / 1e3
-            expected = -float((here["forces"] * along).sum()) / 1e3
-            found["forces"].append((value[0] / size, expected / size, error / size))
-        for _ in range(STRAINS * ("stress" in here)):
-            drawn = trial.rng.normal(size=(3, 3))
-            along = 3 * (drawn + drawn.T) / np.linalg.norm(drawn + drawn.T)
-
-            def strained(step: float, one: Atoms = one, along: Array = along) -> Array:
-                there = one.copy()
-                there.set_cell(one.cell.array @ (np.eye(3) + step * along), scale_atoms=True)
-                return np.array([trial.tested.total_energy(there)])
-
-            value, error = slope(strained, trial.noise(one), arm=ARM)
-            size = 3 * abs(one.get_volume()) / GPA
-            expected = float((here["stress"][0] * along).sum()) / 3
-            found["stress"].append((value[0] / size, expected, error / size))
-    for name, against in (("forces", "−dE/dx"), ("stress", "dE/dε")):
-        if not found[name]:
-            continue
-        slopes, given, errors = np.array(found[name]).T
-        explained = KNOWN_TO * float(np.sqrt(np.mean(errors**2))) + ELSEWHERE * trial.floors[name]
-        fault = f"{name} {_relation(slopes, given, name)} {against}"
-        differences = list(slopes - given)
-        rows.append(_row(f"against {against}", name, differences, explained=explained, fault=fault, by_steps=True))
-    return rows
-
-
-def _relation(slopes: Array, given: Array, name: str) -> str:
-    """Say how given values go with slopes: of the other sign, by a factor, or not."""
-    factor = float((given * slopes).sum() / (slopes**2).sum()) if slopes.any() else 0.0
-    are = "are" if name == "forces" else "is"
-    if np.abs(given - factor * slopes).max() > 1e-2 * np.abs(slopes).max() or factor == 0:
-        return f"{are} not"
-    return f"{are} of the wrong sign against" if abs(factor + 1) < 1e-2 else f"{are} {factor:.4g} times"
-
-
-def _jacobian(trial: _Trial) -> list[Row]:
-    """Measure the asymmetry of ∂F/∂x, relative to its size: ‖J − Jᵀ‖ / 2‖J‖."""
-    if "forces" not in trial.names:
-        return []
-    noise, odd, size, errors = trial.floors["forces"] / 1e3, [], [], []
-    for one in trial.frames:
-        if len(one) == 1:
-            continue
-        for _ in range(PAIRS):
-            pair = [drawn / np.linalg.norm(drawn) for drawn in trial.rng.normal(size=(2, 3 * len(one)))]
-            slopes = []
-            for along in pair:
-
-                def forces(step: float, one: Atoms = one, along: Array = along) -> Array:
-                    there = one.copy()
-                    there.positions += step * along.reshape(-1, 3)
-                    return trial.tested.evaluate(there, ["forces"])["forces"].ravel() / 1e3
-
-                value, error = slope(forces, noise)
-                slopes.append(value)
-                errors.append(np.sqrt(3 * len(one)) * error)
-            odd.append(np.sqrt(3 * len(one)) * (pair[0] @ slopes[1] - pair[1] @ slopes[0]))
-            size += [float((value**2).sum()) for value in slopes]
-    scale = 2 * np.sqrt(np.mean(size)) if size else 0.0
-    if not scale:
-        return []
-    values = [np.array([value / scale]) for value in odd]
-    explained = KNOWN_TO * float(np.sqrt(2 * np.mean(np.square(errors)))) / scale
-    fault = "forces are not conservative: their Jacobian is not symmetric"
-    return [
-        _row(
-            "Jacobian of forces", "forces", values, explained=explained, fault=fault, unit="of its size", by_steps=True
-        )
-    ]
-
-
-def _beside_nothing(row: Row, trial: _Trial) -> Row:
+def _beside_nothing(row: Row, trial: Trial) -> Row:
     """Leave open what is said of an output that is zero in all structures, as forces are in perfect crystals."""
     if row.test != "A under O(3)" or row.fault:
         return row

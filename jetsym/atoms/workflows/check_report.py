@@ -25,7 +25,7 @@ class Row:
     test, output
         What was tried, and on what.
     value, error
-        Root mean square over components, atoms and structures, and its error.
+        Root mean square over components and atoms, and its error: of all structures for A, else of one.
     explained
         What rounding, or the steps of differences, make of it at most.
     unit
@@ -36,6 +36,8 @@ class Row:
         Whether the fault is no larger than the caller allows.
     doubt
         What may be wrong and cannot be told, and what would tell; "" where nothing is.
+    structure
+        The one of which it is, of several: that where least is explained; None for all together.
     """
 
     test: str
@@ -47,6 +49,7 @@ class Row:
     fault: str = ""
     allowed: bool = False
     doubt: str = ""
+    structure: int | None = None
 
     @property
     def is_fault(self) -> bool:
@@ -58,6 +61,7 @@ class Row:
         verdict = f"? {self.doubt}" if self.doubt else "✓"
         if self.fault:
             verdict = f"allowed: {self.fault}" if self.allowed else f"✗ {self.fault}"
+            verdict += "" if self.structure is None else f" (structure {self.structure})"
         found = concise(self.value, self.error)
         return [self.test, self.output, found, self.unit, at_most(self.explained), verdict]
 
@@ -106,8 +110,11 @@ class Check(Sectioned):
         on = f"{n} structure{'s' * (n != 1)}"
         doubts = list(dict.fromkeys(row.doubt for row in self.rows if row.doubt and not row.fault))
         open_ = f" Left open: {'; '.join(doubts)}." if doubts else ""
+        allowed = list(dict.fromkeys(row.fault for row in self.rows if row.fault and row.allowed))
+        open_ = (f" Allowed: {'; '.join(allowed)}." if allowed else "") + open_
         if self.is_clean:
-            return f"{name}: no fault in {len(self.rows)} tests on {on}.{open_}"
+            beyond = " beyond what is allowed" if allowed else ""
+            return f"{name}: no fault{beyond} in {len(self.rows)} tests on {on}.{open_}"
         found = list(dict.fromkeys(row.fault for row in self.faults))
         return f"{name}: {len(found)} fault{'s' * (len(found) != 1)} on {on}: {'; '.join(found)}.{open_}"
 

@@ -31,6 +31,8 @@ __all__ = [
     "torque",
 ]
 
+#: Tolerance of space groups where none is given, in Å: structures of files have some four digits.
+SYMPREC = 1e-3
 #: Tolerances in Å at which the space group of a structure is told; a lost symmetry shows as a group that changes.
 TOLERANCES = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5)
 
@@ -83,6 +85,8 @@ class Spurious:
         Largest component of the stress that the point group forbids, in eV/Å³; None without a space group or a stress.
     symmetric_sites
         Number of atoms whose site symmetry forbids some force.
+    largest_force
+        Largest |F| of an atom, in eV/Å, allowed or not; None in a report of an older version.
     """
 
     net_force: float
@@ -91,13 +95,16 @@ class Spurious:
     forbidden_force: float | None
     forbidden_stress: float | None
     symmetric_sites: int | None
+    largest_force: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything as values that JSON can hold."""
         return asdict(self)
 
 
-def operations(atoms: Atoms, *, symprec: float = 1e-5, modulo_translations: bool = False) -> SymmetryOperations | None:
+def operations(
+    atoms: Atoms, *, symprec: float = SYMPREC, modulo_translations: bool = False
+) -> SymmetryOperations | None:
     """Find the space group of a crystal by spglib; None where not all directions are periodic.
 
     Parameters
@@ -160,7 +167,7 @@ def symmetry_dataset(atoms: Atoms, symprec: float) -> Any:
     return found
 
 
-def space_group(atoms: Atoms, *, symprec: float = 1e-5) -> str:
+def space_group(atoms: Atoms, *, symprec: float = SYMPREC) -> str:
     """Return symbol and number of a crystal's space group; "not periodic" for anything else.
 
     Examples
@@ -217,7 +224,7 @@ def torque(atoms: Atoms, calculator: Calculator, *, step: float = 1e-2) -> np.nd
     return np.array([-(energy(step * axis) - energy(-step * axis)) / (2 * step) for axis in np.eye(3)])
 
 
-def spurious(atoms: Atoms, calculator: Calculator, *, symprec: float = 1e-5) -> Spurious:
+def spurious(atoms: Atoms, calculator: Calculator, *, symprec: float = SYMPREC) -> Spurious:
     """Measure forces, torque and stress that symmetry forbids, see :class:`Spurious`.
 
     Parameters
@@ -247,6 +254,7 @@ def spurious(atoms: Atoms, calculator: Calculator, *, symprec: float = 1e-5) -> 
         forbidden_force=forbidden,
         forbidden_stress=stress,
         symmetric_sites=sites,
+        largest_force=float(np.linalg.norm(forces, axis=1).max()),
     )
 
 

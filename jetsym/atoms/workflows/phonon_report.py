@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
@@ -12,14 +13,20 @@ from rich.table import Table
 from jetsym.atoms.workflows.band_path import BandPath
 from jetsym.atoms.workflows.forbidden import Spurious
 from jetsym.atoms.workflows.tables import compared, number, structure_dict, structure_of
+from jetsym.errors import DataError
+from jetsym.files import finished_file
 from jetsym.storage import Stored
 from jetsym.text import as_text
 
 if TYPE_CHECKING:
     from ase import Atoms
     from matplotlib.figure import Figure
+    from phonopy import Phonopy
 
-__all__ = ["PhononReport", "Phonons", "Splitting"]
+__all__ = ["PHONOPY_FILES", "PhononReport", "Phonons", "Splitting"]
+
+#: Endings of phonopy's files of a run.
+PHONOPY_FILES = ("-phonopy_params.yaml", "-FORCE_CONSTANTS")
 
 
 @dataclass(frozen=True)
@@ -36,12 +43,26 @@ class Splitting:
         Their mean frequency, in THz.
     splitting
         Highest minus lowest, in THz.
+    floor
+        What the displacements themselves may make of it, in THz; None where they have one length only.
     """
 
     point: str
     bands: tuple[int, ...]
     frequency: float
     splitting: float
+    floor: float | None = None
+
+    @property
+    def is_told(self) -> bool:
+        """Whether the splitting is above its floor."""
+        return self.floor is None or self.splitting > self.floor
+
+    def __str__(self) -> str:
+        if not self.is_told:
+            return f"below the floor {self.floor:.1g} of {self.frequency:.3f}"
+        floor = "" if self.floor is None else f" (floor {self.floor:.1g})"
+        return f"{self.splitting:.3g} of {self.frequency:.3f}{floor}"
 
 
 @dataclass(frozen=True)
@@ -68,6 +89,14 @@ class Phonons:
         Forces, torque and stress that symmetry forbids, in the cell without displacements.
     force_constants
         In eV/Å², shape (atoms, atoms, 3, 3) of the supercell; None in a report that was loaded, as they are not saved.
+    residual_force
+        Largest force on an atom before any displacement, in eV/Å.
+    imaginary, modes
+        How many modes on the mesh are imaginary by more than 0.01 THz, and how many there are.
+    lowest_at
+        The point of the mesh with the lowest frequency, in fractions of the primitive cell's reciprocal vectors.
+    lattice
+        Phonopy with the force constants; None in a report that was loaded.
     """
 
     bands: Sequence[np.ndarray]
@@ -80,6 +109,11 @@ class Phonons:
     dos: np.ndarray
     spurious: Spurious
     force_constants: np.ndarray | None
+    residual_force: float | None = None
+    imaginary: int | None = None
+    modes: int | None = None
+    lowest_at: tuple[float, ...] | None = None
+    lattice: Phonopy | None = None
 
     @property
     def worst(self) -> Splitting | None:
@@ -92,7 +126,13 @@ class Phonons:
             "bands_THz": [segment.tolist() for segment in self.bands],
             "points_THz": {name: values.tolist() for name, values in self.points.items()},
             "splittings": [
-                {"point": item.point, "bands": list(item.bands), "THz": item.frequency, "splitting_THz": item.splitting}
+                {
+                    "point": item.point,
+                    "bands": list(item.bands),
+                    "THz": item.frequency,
+                    "splitting_THz": item.splitting,
+                    "floor": item.floor,
+                }
                 for item in self.splittings
             ],
             "gamma_acoustic_THz": self.gamma_acoustic,
@@ -101,6 +141,10 @@ class Phonons:
             "dos_frequencies_THz": self.dos_frequencies.tolist(),
             "dos": self.dos.tolist(),
             "spurious": self.spurious.to_dict(),
+            "residual_force": self.residual_force,
+            "imaginary": self.imaginary,
+            "modes": self.modes,
+            "lowest_at": None if self.lowest_at is None else list(self.lowest_at),
         }
 
     @classmethod
@@ -110,7 +154,7 @@ class Phonons:
             bands=[np.array(segment) for segment in data["bands_THz"]],
             points={name: np.array(values) for name, values in data["points_THz"].items()},
             splittings=[
-                Splitting(item["point"], tuple(item["bands"]), item["THz"], item["splitting_THz"])
+                Splitting(item["point"], tuple(item["bands"]), item["THz"], item["splitting_THz"], item.get("floor"))
                 for item in data["splittings"]
             ],
             gamma_acoustic=data["gamma_acoustic_THz"],
@@ -120,6 +164,10 @@ class Phonons:
             dos=np.array(data["dos"]),
             spurious=Spurious(**data["spurious"]),
             force_constants=None,
+            residual_force=data.get("residual_force"),  # this and what follows are of later versions
+            imaginary=data.get("imaginary"),
+            modes=data.get("modes"),
+            lowest_at=None if data.get("lowest_at") is None else tuple(data["lowest_at"]),
         )
 
 
@@ -136,9 +184,9 @@ class PhononReport(Stored):
     path
         Path through the Brillouin zone of the primitive cell.
     runs
-        "plain", and "symmetrized" where such a calculator was given.
+        "plain", "projected" where it was asked for, and "symmetrized" where such a calculator was given.
     meta
-        How it was done.
+        How it was done, with notes.
     """
 
     structure: Atoms
@@ -181,17 +229,49 @@ class PhononReport(Stored):
         rows: dict[str, list[str]] = {}
         for place, item in enumerate(runs[0].splittings):
             bands = ", ".join(str(band + 1) for band in item.bands)
-            cells = [f"{run.splittings[place].splitting:.3g} of {run.splittings[place].frequency:.3f}" for run in runs]
-            rows[f"splitting at {item.point}, bands {bands} [THz]"] = cells
+            rows[f"splitting at {item.point}, bands {bands} [THz]"] = [str(run.splittings[place]) for run in runs]
         rows["acoustic bands at Γ, should be 0 [THz]"] = [number(run.gamma_acoustic) for run in runs]
         rows["lowest frequency [THz]"] = [f"{round(run.lowest, 3) + 0.0:.3f}" for run in runs]
+        if all(run.modes for run in runs):
+            rows["imaginary modes on the mesh"] = [f"{run.imaginary} of {run.modes}" for run in runs]
+        rows["largest force before displacements [eV/Å]"] = [number(run.residual_force) for run in runs]
         rows["asymmetry of force constants"] = [number(run.asymmetry) for run in runs]
         rows["torque [eV]"] = [number(run.spurious.torque) for run in runs]
         rows["force that sites forbid [eV/Å]"] = [number(run.spurious.forbidden_force) for run in runs]
         return compared(f"{self.structure.get_chemical_formula()}, {self.group}", self.runs, rows)
 
     def __str__(self) -> str:
-        return as_text(self.table(), width=140)
+        return as_text(self.table(), width=140) + "".join(f"{note}\n" for note in self.meta.get("notes", ()))
+
+    def write_phonopy(self, path: str | Path) -> list[Path]:
+        """Write phonopy's files of each run, named ``path`` with the run's name before the suffix.
+
+        ``NAME-RUN-phonopy_params.yaml`` holds cells, displacements, forces, force constants and Born charges;
+        ``NAME-RUN-FORCE_CONSTANTS`` the force constants alone.
+
+        Raises
+        ------
+        DataError
+            The report was loaded from a file, which holds no force constants.
+        """
+        from phonopy.file_IO import write_FORCE_CONSTANTS
+
+        written = []
+        for name, run in self.runs.items():
+            if run.lattice is None or run.force_constants is None:
+                raise DataError(
+                    "a report that was loaded has no force constants; write phonopy's files when it is made"
+                )
+            stem = f"{Path(path).stem}-{name}"
+            for ending in PHONOPY_FILES:
+                target = Path(path).with_name(f"{stem}{ending}")
+                with finished_file(target) as unfinished:
+                    if ending.endswith(".yaml"):
+                        run.lattice.save(unfinished, settings={"force_constants": True})
+                    else:
+                        write_FORCE_CONSTANTS(run.force_constants, unfinished)
+                written.append(target)
+        return written
 
     def plot(self) -> Figure:
         """Draw bands along the path, and the density of states beside them."""

@@ -3,184 +3,30 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-from rich.table import Table
+from numpy.typing import NDArray
 
-from jetsym.atoms.workflows.dynamics import Drift, drift
-from jetsym.atoms.workflows.forbidden import Spurious, space_groups, spurious
-from jetsym.atoms.workflows.tables import compared, number, structure_dict, structure_of
-from jetsym.errors import ConfigError, DataError
-from jetsym.files import finished_file
+from jetsym.atoms.frames import expect_usable, is_crystal
+from jetsym.atoms.workflows.dynamics import drift
+from jetsym.atoms.workflows.forbidden import SYMPREC, space_groups, spurious
+from jetsym.atoms.workflows.groups import notes_on_group, refined
+from jetsym.atoms.workflows.relaxation_report import Relaxation, RelaxationReport
+from jetsym.errors import ConfigError, DataError, refuse_unknown
 from jetsym.progress import progress_bar
-from jetsym.storage import Stored
-from jetsym.text import as_text
 
 if TYPE_CHECKING:
     from ase import Atoms
     from ase.calculators.calculator import Calculator
-    from matplotlib.figure import Figure
 
 __all__ = ["Relaxation", "RelaxationReport", "relax"]
 
 Optimizer = Literal["FIRE", "BFGS", "LBFGS", "BFGSLineSearch", "MDMin"]
 CellFilter = Literal["frechet", "exp"]
-
-
-@dataclass(frozen=True)
-class Relaxation:
-    """One relaxation.
-
-    Parameters
-    ----------
-    final
-        The relaxed structure, with its energy and forces.
-    energies
-        Energy of every step, in eV, shape (steps + 1,).
-    fmax
-        Largest force on an atom at every step, in eV/Å; with the cell relaxed, forces on it count as well.
-    converged
-        Whether the last of them is below the limit.
-    groups
-        Space group of the relaxed structure at several tolerances in Å, see
-        :func:`~jetsym.atoms.workflows.forbidden.space_groups`.
-    spurious
-        Forces, torque and stress that symmetry forbids, on the structure as it was given.
-    drift
-        Conservation in molecular dynamics from the relaxed structure; None where it was not asked for.
-    """
-
-    final: Atoms
-    energies: np.ndarray
-    fmax: np.ndarray
-    converged: bool
-    groups: Mapping[str, str]
-    spurious: Spurious
-    drift: Drift | None
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return all of it as values that JSON can hold."""
-        return {
-            "final": structure_dict(self.final),
-            "energies": self.energies.tolist(),
-            "fmax": self.fmax.tolist(),
-            "converged": self.converged,
-            "groups": dict(self.groups),
-            "spurious": self.spurious.to_dict(),
-            "drift": None if self.drift is None else self.drift.to_dict(),
-        }
-
-    @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> Self:
-        """Return the relaxation whose :meth:`to_dict` gave ``data``."""
-        return cls(
-            final=structure_of(data["final"]),
-            energies=np.array(data["energies"]),
-            fmax=np.array(data["fmax"]),
-            converged=data["converged"],
-            groups=dict(data["groups"]),
-            spurious=Spurious(**data["spurious"]),
-            drift=None if data["drift"] is None else Drift(**data["drift"]),
-        )
-
-
-@dataclass(frozen=True)
-class RelaxationReport(Stored):
-    """Relaxations of a structure, with and without symmetrisation.
-
-    Parameters
-    ----------
-    initial
-        The structure as it was given.
-    initial_groups
-        Its space group at several tolerances in Å.
-    runs
-        "plain", and "symmetrized" where such a calculator was given.
-    meta
-        How it was done.
-    """
-
-    initial: Atoms
-    initial_groups: Mapping[str, str]
-    runs: Mapping[str, Relaxation]
-    meta: Mapping[str, Any]
-
-    KIND: ClassVar[str] = "relaxation"
-    FORMAT: ClassVar[int] = 1
-
-    def _content(self) -> dict[str, Any]:
-        return {
-            "initial": structure_dict(self.initial),
-            "initial_groups": dict(self.initial_groups),
-            "runs": {name: run.to_dict() for name, run in self.runs.items()},
-            "meta": dict(self.meta),
-        }
-
-    @classmethod
-    def _read(cls, data: Mapping[str, Any]) -> Self:
-        return cls(
-            initial=structure_of(data["initial"]),
-            initial_groups=dict(data["initial_groups"]),
-            runs={name: Relaxation.from_dict(run) for name, run in data["runs"].items()},
-            meta=dict(data["meta"]),
-        )
-
-    def write_structures(self, path: str | Path) -> list[Path]:
-        """Write each relaxed structure as extended XYZ, named ``path`` with the run's name before the suffix."""
-        import ase.io
-
-        written = []
-        for name, run in self.runs.items():
-            target = Path(path).with_name(f"{Path(path).stem}-{name}.xyz")
-            with finished_file(target) as unfinished:
-                ase.io.write(unfinished, run.final, format="extxyz")
-            written.append(target)
-        return written
-
-    def table(self) -> Table:
-        """Return the runs side by side."""
-        rows: dict[str, list[str]] = {}
-
-        def add(name: str, cells: list[str]) -> None:
-            rows[name] = cells
-
-        runs = list(self.runs.values())
-        add("steps", [f"{len(run.energies) - 1}{'' if run.converged else ' (not converged)'}" for run in runs])
-        add("energy [eV/atom]", [f"{run.energies[-1] / len(run.final):.6f}" for run in runs])
-        add("largest force [eV/Å]", [number(run.fmax[-1]) for run in runs])
-        if self.initial.pbc.all():
-            add("a, b, c [Å]", [", ".join(f"{length:.4f}" for length in run.final.cell.lengths()) for run in runs])
-            add("α, β, γ [°]", [", ".join(f"{angle:.3f}" for angle in run.final.cell.angles()) for run in runs])
-            for tolerance, before in self.initial_groups.items():
-                add(f"space group within {tolerance} Å (was {before})", [run.groups[tolerance] for run in runs])
-        add("net force, as given [eV/Å]", [number(run.spurious.net_force) for run in runs])
-        add("torque, as given [eV]", [number(run.spurious.torque) for run in runs])
-        if self.initial.pbc.all():
-            add("force that sites forbid [eV/Å]", [number(run.spurious.forbidden_force) for run in runs])
-            add("stress that the group forbids [GPa]", [number(_gpa(run.spurious.forbidden_stress)) for run in runs])
-        if all(run.drift is not None for run in runs):
-            drifts = [run.drift for run in runs if run.drift is not None]
-            add("NVE energy drift [meV/atom/ps]", [number(found.energy_drift) for found in drifts])
-            add("NVE energy fluctuation [meV/atom]", [number(found.energy_fluctuation) for found in drifts])
-            if drifts[0].angular_momentum is not None:
-                add("NVE change of angular momentum [ħ]", [number(found.angular_momentum) for found in drifts])
-        return compared(f"{self.initial.get_chemical_formula()}: {len(self.initial)} atoms relaxed", self.runs, rows)
-
-    def __str__(self) -> str:
-        return as_text(self.table(), width=140)
-
-    def plot(self) -> Figure:
-        """Draw energy and largest force against the steps."""
-        from jetsym.plotting.crystals import plot_relaxation
-
-        return plot_relaxation(
-            {name: (1e3 * run.energies / len(run.final), run.fmax) for name, run in self.runs.items()},
-            fmax=self.meta["fmax"],
-        )
+#: Components of a strain, in Voigt's order.
+STRAINS = ("xx", "yy", "zz", "yz", "xz", "xy")
 
 
 def relax(
@@ -191,11 +37,15 @@ def relax(
     cell: bool = False,
     cell_filter: CellFilter = "frechet",
     hydrostatic: bool = False,
+    cell_mask: str | Sequence[str] | None = None,
+    fixed_volume: bool = False,
     pressure: float = 0.0,
+    fix_symmetry: bool = False,
+    refine: bool = False,
     optimizer: Optimizer = "FIRE",
     fmax: float = 0.01,
     steps: int = 500,
-    symprec: float = 1e-3,
+    symprec: float = SYMPREC,
     md_steps: int = 0,
     temperature: float = 300.0,
     timestep: float = 2.0,
@@ -211,15 +61,26 @@ def relax(
     calculator
         Any ASE calculator with energies and forces, and stress for the cell.
     symmetrized
-        The same potential averaged over a group, as by :class:`jetsym.atoms.SymmetrizedCalculator`.
+        The same potential averaged over a group, as by :class:`jetsym.atoms.SymmetrizedCalculator`. Where that is the
+        space group of a reference, its cell keeps to the lattice it starts with.
     cell
-        Relax the cell as well; all directions must be periodic.
+        Relax the cell as well; all directions must be periodic, or the mask must leave out the others.
     cell_filter
         ASE's "frechet" (gradients are exact) or "exp", for the cell.
     hydrostatic
         Change the cell's volume only.
+    cell_mask
+        Components of the strain that may change, of xx, yy, zz, yz, xz and xy, such as "xx,yy": a slab's cell relaxes
+        in its plane.
+    fixed_volume
+        Change the cell's shape only.
     pressure
         On the cell, in GPa.
+    fix_symmetry
+        Keep the space group: steps of atoms and cell are averaged over it, by ASE's ``FixSymmetry``, which starts by
+        making the structure as symmetric as ``symprec`` says.
+    refine
+        Start from the structure whose cell and positions are those that its space group asks for.
     optimizer
         One of ASE's.
     fmax
@@ -227,7 +88,7 @@ def relax(
     steps
         At most so many.
     symprec
-        Tolerance, in Å, of the space group that says what is forbidden.
+        Tolerance, in Å, of the space group: what is forbidden, refined and kept.
     md_steps, temperature, timestep, seed
         Length of a run at constant energy from the relaxed structure, its temperature in K, time step in fs, and the
         seed of its momenta; see :func:`~jetsym.atoms.workflows.dynamics.drift`. None is made with 0 steps.
@@ -253,14 +114,26 @@ def relax(
     >>> round(float(report.runs["plain"].final.cell.lengths()[0]), 2)
     3.59
     """
-    _check(atoms, cell=cell, fmax=fmax, steps=steps)
+    mask = _mask(cell_mask)
+    _check(atoms, cell=cell, hydrostatic=hydrostatic, mask=mask, fixed_volume=fixed_volume, pressure=pressure)
+    if not fmax > 0:
+        raise ConfigError(f"fmax is {fmax}; expected a positive force in eV/Å")
+    if steps < 1:
+        raise ConfigError(f"steps is {steps}; expected 1 or more")
+    if fix_symmetry and not atoms.pbc.all():
+        raise ConfigError(f"fix_symmetry needs a crystal, periodic in all directions; its pbc is {atoms.pbc}")
+    atoms = refined(atoms, symprec) if refine else atoms
+    reference = getattr(symmetrized, "reference", None)
+    notes = notes_on_group(atoms if reference is None else reference, symprec, symmetrized)
     calculators = {"plain": calculator} | ({} if symmetrized is None else {"symmetrized": symmetrized})
     runs = {}
     for name, potential in calculators.items():
+        moving = _held(atoms, getattr(potential, "reference", None), symprec, fix_symmetry=fix_symmetry)
+        moving.calc = potential
+        target = _with_cell(moving, cell_filter, hydrostatic, mask, fixed_volume, pressure) if cell else moving
         with progress_bar(f"relax ({name})", steps, shown=progress) as advance:
-            final, energies, largest = _minimise(
-                atoms, potential, cell, cell_filter, hydrostatic, pressure, optimizer, fmax, steps, advance
-            )
+            energies, largest = _minimise(moving, target, optimizer, fmax, steps, advance)
+        final = _final(moving, atoms)
         runs[name] = Relaxation(
             final=final,
             energies=energies,
@@ -276,7 +149,11 @@ def relax(
         "cell": cell,
         "cell_filter": cell_filter,
         "hydrostatic": hydrostatic,
+        "cell_mask": None if mask is None else [name for name, free in zip(STRAINS, mask, strict=True) if free],
+        "fixed_volume": fixed_volume,
         "pressure_GPa": pressure,
+        "fix_symmetry": fix_symmetry,
+        "refine": refine,
         "optimizer": optimizer,
         "fmax": fmax,
         "steps": steps,
@@ -285,42 +162,115 @@ def relax(
         "temperature_K": temperature,
         "timestep_fs": timestep,
         "seed": seed,
+        "notes": notes,
     }
     return RelaxationReport(atoms.copy(), space_groups(atoms), runs, meta)
 
 
-def _check(atoms: Atoms, *, cell: bool, fmax: float, steps: int) -> None:
-    if cell and not atoms.pbc.all():
-        raise ConfigError(f"cell = True needs a structure that is periodic in all directions; its pbc is {atoms.pbc}")
-    if not fmax > 0:
-        raise ConfigError(f"fmax is {fmax}; expected a positive force in eV/Å")
-    if steps < 1:
-        raise ConfigError(f"steps is {steps}; expected 1 or more")
+def _mask(given: str | Sequence[str] | None) -> NDArray[np.bool_] | None:
+    """Return which components of a strain may change, (6,) in Voigt's order; None where all may."""
+    if given is None:
+        return None
+    names = [name.strip().lower() for name in (given.split(",") if isinstance(given, str) else given)]
+    names = [name if name in STRAINS else name[::-1] for name in names]
+    for name in names:
+        refuse_unknown("cell_mask", name, STRAINS)
+    if not names:
+        raise ConfigError(f"cell_mask is {given!r}; expected some of {', '.join(STRAINS)}")
+    return np.array([name in names for name in STRAINS])
+
+
+def _check(
+    atoms: Atoms,
+    *,
+    cell: bool,
+    hydrostatic: bool,
+    mask: NDArray[np.bool_] | None,
+    fixed_volume: bool,
+    pressure: float,
+) -> None:
+    """Refuse what does not go together of a structure and the ways to relax its cell."""
+    expect_usable(atoms)
+    asked = {"hydrostatic": hydrostatic, "cell_mask": mask is not None, "fixed_volume": fixed_volume}
+    of_cell = [name for name, is_there in {**asked, "pressure": pressure != 0}.items() if is_there]
+    if not cell:
+        if of_cell:
+            raise ConfigError(
+                f"{of_cell[0]} is given, but the cell is not relaxed; expected cell = True (--cell) with it"
+            )
+        return
+    for one, other in (("hydrostatic", "fixed_volume"), ("hydrostatic", "cell_mask"), ("fixed_volume", "pressure")):
+        if {one, other} <= {*of_cell}:
+            raise ConfigError(f"{one} and {other} contradict each other; expected one of them")
+    if atoms.pbc.all():
+        return
+    axes = set("".join(name for name, free in zip(STRAINS, () if mask is None else mask, strict=False) if free))
+    free = [place for place, axis in enumerate("xyz") if axis in axes]
+    beside = atoms.cell.array[~atoms.pbc]
+    if mask is None or not is_crystal(atoms) or np.abs(beside[:, free]).max(initial=0) > 1e-8:
+        raise ConfigError(
+            f"cell = True needs a structure that is periodic in all directions; its pbc is {atoms.pbc}: leave the "
+            "others out with cell_mask, such as cell_mask='xx,yy,xy' for a slab along x and y, whose cell has a volume"
+        )
+
+
+def _held(atoms: Atoms, reference: Atoms | None, symprec: float, *, fix_symmetry: bool) -> Atoms:
+    """Return a copy that keeps its constraints, its space group where asked, and the lattice of a reference."""
+    from ase.constraints import FixSymmetry
+
+    class Lattice(FixSymmetry):
+        """Steps of the cell averaged over a space group; atoms move as they will."""
+
+        def adjust_positions(self, atoms: Atoms, new: Any) -> None:
+            """Leave positions as they are."""
+
+        def adjust_forces(self, atoms: Atoms, forces: Any) -> None:
+            """Leave forces as they are."""
+
+    moving: Atoms = atoms.copy()
+    held = list(moving.constraints)
+    moving.set_constraint()
+    try:
+        if fix_symmetry:
+            held.append(FixSymmetry(moving, symprec=symprec))
+        elif reference is not None:
+            held.append(Lattice(reference.copy(), symprec=symprec))  # type: ignore[no-untyped-call]
+    except Exception as error:  # what ASE and spglib raise of structures that they cannot refine
+        raise DataError(
+            f"the space group of {atoms.get_chemical_formula()} cannot be kept within symprec = {symprec} Å: {error}"
+        ) from error
+    moving.set_constraint(held)
+    return moving
+
+
+def _with_cell(
+    moving: Atoms,
+    cell_filter: CellFilter,
+    hydrostatic: bool,
+    mask: NDArray[np.bool_] | None,
+    fixed_volume: bool,
+    pressure: float,
+) -> Any:
+    """Return ASE's filter through which an optimizer moves atoms and cell."""
+    import ase.filters
+    from ase import units
+
+    kind = {"frechet": ase.filters.FrechetCellFilter, "exp": ase.filters.ExpCellFilter}[cell_filter]
+    return kind(
+        moving,
+        mask=None if mask is None else mask.astype(float),
+        hydrostatic_strain=hydrostatic,
+        constant_volume=fixed_volume,
+        scalar_pressure=pressure * units.GPa,
+    )
 
 
 def _minimise(
-    atoms: Atoms,
-    calculator: Calculator,
-    cell: bool,
-    cell_filter: CellFilter,
-    hydrostatic: bool,
-    pressure: float,
-    optimizer: Optimizer,
-    fmax: float,
-    steps: int,
-    advance: Any,
-) -> tuple[Atoms, np.ndarray, np.ndarray]:
-    import ase.filters
+    moving: Atoms, target: Any, optimizer: Optimizer, fmax: float, steps: int, advance: Any
+) -> tuple[np.ndarray, np.ndarray]:
+    """Minimise, and return the energy and the largest force of every step."""
     import ase.optimize
-    from ase import units
-    from ase.calculators.singlepoint import SinglePointCalculator
 
-    moving = atoms.copy()
-    moving.calc = calculator
-    target: Any = moving
-    if cell:
-        kind = {"frechet": ase.filters.FrechetCellFilter, "exp": ase.filters.ExpCellFilter}[cell_filter]
-        target = kind(moving, hydrostatic_strain=hydrostatic, scalar_pressure=pressure * units.GPa)
     energies: list[float] = []
     largest: list[float] = []
 
@@ -337,14 +287,16 @@ def _minimise(
     dynamics = getattr(ase.optimize, optimizer)(target, logfile=None)
     dynamics.attach(record)
     dynamics.run(fmax=fmax, steps=steps)
-    final = moving.copy()
+    return np.array(energies), np.array(largest)
+
+
+def _final(moving: Atoms, given: Atoms) -> Atoms:
+    """Return what a structure has become, with its energy and forces, and the constraints it came with."""
+    from ase.calculators.singlepoint import SinglePointCalculator
+
+    final: Atoms = moving.copy()
+    final.set_constraint(given.constraints)
     final.calc = SinglePointCalculator(
         final, energy=moving.get_potential_energy(), forces=moving.get_forces(apply_constraint=False)
     )
-    return final, np.array(energies), np.array(largest)
-
-
-def _gpa(stress: float | None) -> float | None:
-    from ase import units
-
-    return None if stress is None else stress / units.GPa
+    return final

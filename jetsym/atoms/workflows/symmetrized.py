@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from jetsym.atoms.workflows.forbidden import nearest_orthogonal, symmetry_dataset
-from jetsym.errors import ConfigError, MissingDependencyError, SpectrumError
+from jetsym.atoms.calculated import ask, full_stress
+from jetsym.atoms.frames import bare, expect_usable, moved_frame, right_handed
+from jetsym.atoms.workflows.calculators import exported_model
+from jetsym.atoms.workflows.forbidden import SYMPREC, nearest_orthogonal, symmetry_dataset
+from jetsym.errors import ConfigError, JetsymError, MissingDependencyError, SpectrumError
 from jetsym.spectrum import Quadrature, group_of
 from jetsym.spectrum.averaging import GroupAverage, group_average
 from jetsym.symmetry import GroupName, Symmetry
@@ -18,7 +22,7 @@ from jetsym.symmetry import GroupName, Symmetry
 try:
     from ase import Atoms
     from ase.calculators.calculator import Calculator, PropertyNotImplementedError, all_changes
-    from ase.stress import full_3x3_to_voigt_6_stress, voigt_6_to_full_3x3_stress
+    from ase.stress import full_3x3_to_voigt_6_stress
 except ImportError:
     raise MissingDependencyError.of("ase", extra="atoms", purpose="averaging an ASE calculator") from None
 
@@ -26,15 +30,27 @@ __all__ = ["SymmetrizedCalculator", "space_group_rotations", "symmetrized_calcul
 
 #: What stands for the rotations in the space group of the crystal.
 SPACE = "space"
+#: Properties that are averaged, and how many indices in space they have; moments that are vectors are axial ones.
+RANKS: Mapping[str, int] = MappingProxyType(
+    {
+        "energy": 0,
+        "free_energy": 0,
+        "energies": 0,
+        "forces": 1,
+        "stress": 2,
+        "stresses": 2,
+        "dipole": 1,
+        "charges": 0,
+        "magmom": 0,
+        "magmoms": 0,
+        "dielectric_tensor": 2,
+        "born_effective_charges": 2,
+    }
+)
 #: Properties computed together, so that a structure goes along its orbit once: forces ask for the energy as well.
-TOGETHER = {
-    "energy": ("energy",),
-    "free_energy": ("energy",),
-    "energies": ("energy", "energies"),
-    "forces": ("energy", "forces"),
-    "stress": ("energy", "forces", "stress"),
-    "dipole": ("dipole",),
-}
+TOGETHER = {"energies": ["energy"], "forces": ["energy"], "stress": ["energy", "forces"]}
+#: Arrays that ASE compares by itself, and those that no potential reads.
+COMPARED = ("positions", "numbers", "initial_charges", "initial_magmoms", "momenta", "masses")
 #: Where a calculator takes several structures at once: so many atoms in all, to stay within caches and memory.
 ATOMS_AT_ONCE = 512
 
@@ -136,12 +152,13 @@ class SymmetrizedCalculator(Calculator):
         n_rotations: int | None = None,
         seed: int = 0,
         reference: Atoms | None = None,
-        symprec: float = 1e-5,
+        symprec: float = SYMPREC,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # ASE's, without types
         self.base_calculator = calculator
-        self.implemented_properties = [name for name in TOGETHER if name in calculator.implemented_properties]
-        self._reference, self._symprec = reference, symprec
+        self.implemented_properties = [name for name in RANKS if name in calculator.implemented_properties]
+        self.group = group if isinstance(group, str) else "matrices"
+        self.reference, self.symprec = reference, symprec
         self._average: GroupAverage | None = None
         if reference is not None and not (isinstance(group, str) and group == SPACE):
             raise ConfigError(f"there is a reference structure, but group is {group!r}; it goes with group='space'")
@@ -160,7 +177,7 @@ class SymmetrizedCalculator(Calculator):
         """Return the elements and weights that the properties of a structure are averaged over."""
         if self._average is not None:
             return self._average
-        return _equal_weights(space_group_rotations(atoms, symprec=self._symprec))
+        return _equal_weights(space_group_rotations(atoms, symprec=self.symprec))
 
     def calculate(
         self,
@@ -172,6 +189,7 @@ class SymmetrizedCalculator(Calculator):
         super().calculate(atoms, properties, system_changes)  # type: ignore[no-untyped-call]  # ASE's, without types
         assert self.atoms is not None  # set by ASE
         names = self._wanted(properties)
+        expect_usable(self.atoms)
         elements, weights, _ = self.average(self.atoms)
         orbit = [_rotated(self.atoms, element) for element in elements]
         first: dict[str, Any] = {}
@@ -179,6 +197,11 @@ class SymmetrizedCalculator(Calculator):
         for element, weight, found in zip(
             elements, weights, _evaluated(self.base_calculator, orbit, names), strict=True
         ):
+            if (
+                not first and "energy" in names and "free_energy" in {*found} - {*names}
+            ):  # which optimizers ask for next
+                names.append("free_energy")
+                mean["free_energy"] = square["free_energy"] = 0.0
             for name in names:
                 value = _rotated_back(name, found[name], element)
                 shifted = value - first.setdefault(name, value)  # so that nothing cancels in the variance
@@ -188,6 +211,20 @@ class SymmetrizedCalculator(Calculator):
             self.results[name] = _layout(name, first[name] + mean[name])
             self.results[f"{name}_std"] = _layout(name, np.sqrt(np.abs(square[name] - mean[name] ** 2)))
 
+    def check_state(self, atoms: Atoms, tol: float = 1e-15) -> list[str]:
+        """Return what has changed since the last structure: what it is told beside its atoms, as its charge, as well.
+
+        ASE compares atoms and cell; models read charge and spin in ``atoms.info``, and further arrays.
+        """
+        changes: list[str] = super().check_state(atoms, tol)  # type: ignore[no-untyped-call]
+        if self.atoms is not None and not changes:
+            told = [
+                {**one.info, **{name: array for name, array in one.arrays.items() if name not in COMPARED}}
+                for one in (self.atoms, atoms)
+            ]
+            changes += ["info"] if not _is_same(*told) else []
+        return changes
+
     def _wanted(self, properties: Iterable[str]) -> list[str]:
         wanted: list[str] = []
         for name in properties:
@@ -196,9 +233,18 @@ class SymmetrizedCalculator(Calculator):
                     f"{name!r} is not averaged, or {type(self.base_calculator).__name__} does not compute it; "
                     f"there is {', '.join(self.implemented_properties)}"
                 )
-            wanted += TOGETHER[name]
-            wanted += ["free_energy"] if "free_energy" in self.implemented_properties and "energy" in wanted else []
+            wanted += [*TOGETHER.get(name, []), name]
         return list(dict.fromkeys(name for name in wanted if name in self.implemented_properties))
+
+
+def _is_same(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Return whether two dictionaries hold the same, arrays as well; what cannot be compared is not the same."""
+    if one.keys() != other.keys():
+        return False
+    try:
+        return all(value is other[name] or np.array_equal(value, other[name]) for name, value in one.items())
+    except (TypeError, ValueError):
+        return False
 
 
 def _all_rotations(group: str) -> Symmetry:
@@ -206,7 +252,7 @@ def _all_rotations(group: str) -> Symmetry:
     return Symmetry.parse(group, groups=(GroupName.O3, GroupName.SO3, SPACE))
 
 
-def space_group_rotations(atoms: Atoms, *, symprec: float = 1e-5) -> NDArray[np.float64]:
+def space_group_rotations(atoms: Atoms, *, symprec: float = SYMPREC) -> NDArray[np.float64]:
     """Return the orthogonal parts of the operations of a crystal's space group, each once, by spglib.
 
     Parameters
@@ -252,44 +298,65 @@ def _equal_weights(elements: NDArray[np.float64]) -> GroupAverage:
 
 
 def _rotated(atoms: Atoms, element: NDArray[np.float64]) -> Atoms:
-    """Copy a structure with positions and cell moved by an orthogonal matrix, without constraints."""
-    moved: Atoms = atoms.copy()
-    moved.set_constraint()
-    moved.set_cell(atoms.cell.array @ element.T, scale_atoms=False)
-    moved.set_positions(atoms.positions @ element.T)
-    return moved
+    """Copy a structure moved by an orthogonal matrix, without constraints and in a right-handed cell."""
+    return moved_frame(right_handed(bare(atoms)), element)
 
 
 def _evaluated(calculator: Calculator, orbit: Sequence[Atoms], names: Sequence[str]) -> Iterator[dict[str, Any]]:
     """Yield the properties of every structure of an orbit; by metatomic's calculators of several at once."""
-    together = getattr(calculator, "compute_energy", None)
+    together: Any = getattr(calculator, "compute_energy", None)
+    exported = None if together is None else exported_model(calculator)
+    # Several at once, metatomic gives a stress of crystals only, and tells the model neither charge nor spin.
+    told = exported is not None and exported.requested_inputs(use_new_names=True)
     crystal = "stress" not in names or orbit[0].pbc.all()
-    if together is None or not crystal or not set(names) <= {"energy", "energies", "forces", "stress"}:
+    if exported is None or told or not crystal or not set(names) <= {"energy", "energies", "forces", "stress"}:
         for moved in orbit:
-            yield {name: calculator.get_property(name, moved) for name in names}
+            yield _asked(calculator, moved, names)
         return
     size = max(1, ATOMS_AT_ONCE // len(orbit[0]))
     slopes, per_atom = not {"forces", "stress"}.isdisjoint(names), "energies" in names
     for start in range(0, len(orbit), size):
         found = together(list(orbit[start : start + size]), compute_forces_and_stresses=slopes, per_atom=per_atom)
-        if "stress" in names:
-            found["stress"] = [full_3x3_to_voigt_6_stress(matrix) for matrix in found["stress"]]
         yield from (
             dict(zip(names, values, strict=True)) for values in zip(*(found[name] for name in names), strict=True)
         )
 
 
-def _rotated_back(name: str, value: Any, element: NDArray[np.float64]) -> Any:
+def _asked(calculator: Calculator, atoms: Atoms, names: Sequence[str]) -> dict[str, Any]:
+    """Return properties of a structure: asked for together, or one by one where a calculator refuses that."""
+    try:
+        found = ask(calculator, atoms, names)
+    except (JetsymError, MemoryError):
+        raise
+    except Exception:  # whatever a calculator raises that gives some of them only by themselves
+        found = {}
+    for name in names:
+        if name not in found:
+            alone = ask(calculator, atoms, [name])
+            found |= {key: value for key, value in alone.items() if key not in found}
+        if name not in found:
+            raise PropertyNotImplementedError(f"{type(calculator).__name__} gives no {name!r}")
+    return found
+
+
+def _rotated_back(name: str, value: Any, element: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return g⁻¹ of a property; stress as (3, 3)."""
-    if name in ("forces", "dipole"):
-        return np.asarray(value) @ element
-    if name == "stress":
-        return element.T @ voigt_6_to_full_3x3_stress(value) @ element
-    return np.asarray(value, dtype=float)
+    array: NDArray[np.float64] = full_stress(value) if name == "stress" else np.asarray(value, dtype=float)
+    if name == "stresses" and array.shape[-1] == 6:
+        array = np.stack([full_stress(row) for row in array])
+    if name == "magmoms" and array.ndim == 2 and array.shape[1] == 3:  # axial vectors
+        return np.asarray(array @ (np.linalg.det(element) * element))
+    if RANKS[name] == 1:
+        return np.asarray((array.reshape(-1, 3) if name == "forces" else array.reshape(3)) @ element)
+    if RANKS[name] == 2:
+        return np.asarray(element.T @ array @ element)
+    return array.reshape(-1) if name in ("energies", "charges", "magmoms") else array.reshape(())
 
 
-def _layout(name: str, value: Any) -> Any:
+def _layout(name: str, value: NDArray[np.float64]) -> Any:
     """Return a property in the form that ASE expects."""
     if name == "stress":
         return full_3x3_to_voigt_6_stress(value)
+    if name == "stresses":
+        return np.stack([full_3x3_to_voigt_6_stress(row) for row in value])
     return float(value) if np.ndim(value) == 0 else value

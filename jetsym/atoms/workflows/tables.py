@@ -42,6 +42,7 @@ def structure_dict(atoms: Atoms) -> dict[str, Any]:
         "positions": atoms.positions.tolist(),
         "cell": atoms.cell.array.tolist(),
         "pbc": atoms.pbc.tolist(),
+        **({"masses": atoms.get_masses().tolist()} if atoms.has("masses") else {}),  # of isotopes
         "results": {name: np.asarray(results[name]).tolist() for name in ("energy", "forces") if name in results},
     }
 
@@ -51,7 +52,7 @@ def structure_of(data: Mapping[str, Any]) -> Atoms:
     from ase import Atoms
     from ase.calculators.singlepoint import SinglePointCalculator
 
-    atoms = Atoms(data["symbols"], data["positions"], cell=data["cell"], pbc=data["pbc"])
+    atoms = Atoms(data["symbols"], data["positions"], masses=data.get("masses"), cell=data["cell"], pbc=data["pbc"])
     if data.get("results"):  # which version 0.1.0 did not write
         atoms.calc = SinglePointCalculator(atoms, **{name: np.array(value) for name, value in data["results"].items()})
     return atoms

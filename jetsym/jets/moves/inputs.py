@@ -34,6 +34,10 @@ _FIXED = re.compile(
 )
 
 
+#: Those of them that are yes or no, whatever their names go on with: an isolation is none.
+_FLAG = re.compile(r"^is[a-z]+$")
+
+
 class _Quantities:
     """What is computed of the momenta of jets (B, N) and of their axes (B,), once it is asked for."""
 
@@ -162,6 +166,12 @@ def follow(before: JetBatch, after: JetBatch) -> JetBatch:
                     "another name, or leave the input out: "
                     "jets.replace(inputs=…, input_forms=…)"
                 )
+            elif _FLAG.match(own) and not _is_of_two_values(stored, form, before):
+                raise DataError(
+                    f"the variable {variable!r} of the input {name!r} is no flag, as its name says, but has more than "
+                    "two values, and would stay as it is while the momenta move; hold it fixed where that is meant, "
+                    f"fixed=[{variable!r}], or leave the input out: jets.replace(inputs=…, input_forms=…)"
+                )
         inputs[name] = torch.stack(columns, dim=1)
     columns_of_jets = dict(after.columns)
     for name in axis:
@@ -209,6 +219,14 @@ def _placed(values: Tensor, form: InputForm, place: int, batch: JetBatch) -> Ten
     else:
         fill = form.fill[place]
     return torch.where(there, values.gather(1, number.clamp(max=values.shape[1] - 1)), fill)
+
+
+def _is_of_two_values(stored: Tensor, form: InputForm, batch: JetBatch) -> bool:
+    """Tell whether a variable has at most two values, of the particles that there are."""
+    values = stored
+    if form.length is not None and form.fill is not None:
+        values = stored[torch.arange(form.length, device=stored.device) < batch.n_particles[:, None]]
+    return values.numel() == 0 or bool(((values == values.max()) | (values == values.min())).all())
 
 
 def _same(computed: Tensor, stored: Tensor) -> bool:

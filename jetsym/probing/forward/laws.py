@@ -141,6 +141,13 @@ def settle_laws(session: Session, inputs: Any, elements: NDArray[np.float64], *,
             session.laws[name] = law
         else:
             wrong.append(f"{name!r} ({law.name})")
+    unread = [
+        f"{name!r} ({words})"
+        for name, array in layers.items()
+        if name not in {**said, **read} and (words := _own(session, name)) and array.ndim > 1
+    ]
+    if unread:
+        yield f"Not read, as they fit what was returned in no way, or in two: the irreps of {', '.join(unread)}."
     if wrong:
         yield f"Not believed, as what they returned does not turn so: the irreps of {', '.join(wrong)}."
 
@@ -166,14 +173,28 @@ def _said(session: Session, layers: Mapping[str, NDArray[Any]]) -> dict[str, Law
     return found
 
 
+def _module_of(session: Session, name: str) -> tuple[str, str]:
+    """Return the module that returned a layer, "" where there is none, and which entry of what it returned it is."""
+    called = name.partition("@")[0]
+    own = max(
+        (each for each in session.modules if called == each or called.startswith(f"{each}.")), key=len, default=""
+    )
+    return own, called.removeprefix(own).lstrip(".")
+
+
+def _own(session: Session, name: str) -> str:
+    """Return what the very module of a layer says of it."""
+    own, key = _module_of(session, name)
+    said = getattr(session.modules[own], DECLARED, None) if own else None
+    return str(said.get(key, "") if isinstance(said, Mapping) else said or "")
+
+
 def _read(session: Session, name: str, array: NDArray[Any]) -> Law | None:
     """Return the law that the module of a layer says, or the last one within it that says something that fits."""
-    called, modules = name.partition("@")[0], session.modules
-    own = max((each for each in modules if called == each or called.startswith(f"{each}.")), key=len, default="")
+    own, key = _module_of(session, name)
     if not own:
         return None
-    key = called.removeprefix(own).lstrip(".")
-    for text in reversed(_declared(modules[own], key)):
+    for text in reversed(_declared(session.modules[own], key)):
         if (law := Law.fitting(text, array.shape[1:])) is not None:
             return law
     return None

@@ -113,7 +113,9 @@ class Session:
     doubts: dict[str, None] = field(default_factory=dict, init=False)
     evaluations: int = field(init=False)
     _running: Running = field(init=False)
+    partly: set[str] = field(default_factory=set, init=False)
     _names: list[str] = field(default_factory=list, init=False)
+    _shapes: dict[str, Any] = field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
         said = {**self.kinds, **dict.fromkeys(self.without_law)}
@@ -339,6 +341,8 @@ class Session:
     def real(self, name: str, response: Any, inputs: Any) -> Any:
         """Return (samples, tokens), True for real tokens of a response (elements, samples, tokens, …), or None."""
         held = self.domain.holds(inputs, name)
+        if held is None and name in self.partly and (lacking := self.domain.lacks(inputs)) is not None:
+            held = ~lacking
         if held is not None:
             return held[:, None]
         mask = self.domain.mask(inputs)
@@ -372,8 +376,37 @@ class Session:
             if name in self.outputs:
                 arranged = as_measured(arranged, self.outputs[name])
             responses[name] = self.laws[name].arranged(arranged) if name in self.laws else arranged
+        if self.partly and self.domain.lacks(inputs) is not None:
+            responses = {
+                name: responses[name] if name not in self.partly else array_namespace(like).zeros_like(like[:1, :1])
+                for name, like in self._shapes.items()
+            }
+            responses = {
+                name: array_namespace(array).concat([array] * size) if name in self.partly else array
+                for name, array in responses.items()
+            }
         self._check_names(list(responses))
         return responses
+
+    def settle_partly(self, inputs: Any) -> None:
+        """Find out by a pass of each kind which layers do not run for inputs that lack something for them."""
+        lacking = self.domain.lacks(inputs)
+        if lacking is None or lacking.all():
+            return
+        whole, without = (self.domain.select(inputs, slice(place, place + 1)) for place in np.argsort(lacking)[[0, -1]])
+        self._shapes = self.responses(whole)
+        here = self.arrays(without)
+        self.partly |= {
+            name
+            for name, array in self._shapes.items()
+            if name not in self.outputs and (name not in here or here[name].shape[2:] != array.shape[2:])
+        }
+        if self.partly:
+            places = [self.domain.named(inputs, int(place)) for place in np.flatnonzero(lacking)]
+            self.doubts[
+                f"{', '.join(sorted(self.partly))} do not run for {', '.join(places)}, without pairs of neighbours: "
+                "left out of them."
+            ] = None
 
     def is_left_out(self, name: str) -> bool:
         """Return whether a response is left out, or the module whose later call it is."""

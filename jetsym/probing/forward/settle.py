@@ -58,6 +58,7 @@ def settle(
     """
     domain = session.domain
     if isinstance(session.model, Layered):
+        session.settle_partly(inputs)
         one = domain.select(inputs, slice(0, 1))
         alone = session.responses(one)
         if elements is not None and domain.most_calls(inputs) is None:  # dear calls are made one by one

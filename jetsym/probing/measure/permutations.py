@@ -146,7 +146,8 @@ def _apart(session: Session, inputs: Any, responses: Responses, places: NDArray[
     result = {}
     for name, values in as_numbers(session, inputs, responses).items():
         layout = session.layouts.get(name, Layout())
-        if layout.axes or session.real(name, responses[name], inputs) is not None:
+        of_points = values.ndim > 2 and values.shape[2] == places.shape[-1]
+        if layout.axes or (of_points and session.real(name, responses[name], inputs) is not None):
             slots = layout.slots(places.shape[-1]) if layout.axes else np.arange(places.shape[-1])[:, None].repeat(2, 1)
             values = _back(values, slots, places, ordered="triangle" not in layout.form)
         wide = values.reshape(*values.shape[:2], -1)

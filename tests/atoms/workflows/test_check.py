@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from itertools import product
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,15 +16,15 @@ from ase.build import bulk
 from ase.calculators.calculator import Calculator
 from ase.calculators.emt import EMT
 from ase.calculators.lj import LennardJones
-from ase.stress import full_3x3_to_voigt_6_stress
+from ase.stress import full_3x3_to_voigt_6_stress, voigt_6_to_full_3x3_stress
 
 import jetsym.atoms
-from jetsym.atoms.workflows.check import _row
 from jetsym.atoms.workflows.check_report import Check
+from jetsym.atoms.workflows.check_tests import Trial
 from jetsym.atoms.workflows.slopes import slope
 from jetsym.errors import ConfigError, DataError
 
-IMAGES = np.array(list(product((-2, -1, 0, 1, 2), repeat=3)), dtype=float)
+IMAGES = np.array(list(product(range(-4, 5), repeat=3)), dtype=float)
 
 
 class Pairs(Calculator):
@@ -38,10 +39,13 @@ class Pairs(Calculator):
     def calculate(self, atoms=None, properties=("energy",), system_changes=()):
         super().calculate(atoms, properties, system_changes)
         x, fault = atoms.positions, self.fault
+        if atoms.pbc.any() and fault != "images":
+            x = atoms.get_positions(wrap=True)
         n = len(x)
         if fault == "half":
             x = x.astype(np.float16).astype(float)
-        shifts = IMAGES @ atoms.cell.array if atoms.pbc.any() else np.zeros((1, 3))
+        images = IMAGES[np.abs(IMAGES).max(axis=1) < 3] if fault == "images" else IMAGES
+        shifts = images @ atoms.cell.array if atoms.pbc.any() else np.zeros((1, 3))
         d = x[:, None, None] - x[None, :, None] + shifts  # (n, n, images, 3)
         weight = np.exp(-(d**2).sum(-1) / 2) * ((d**2).sum(-1) > 1e-12)
         energy, slopes = weight.sum() / 2, -(weight[..., None] * d)  # slopes of every term
@@ -71,10 +75,16 @@ class Pairs(Calculator):
             results["energy"] += 0.01 * np.sin(x[:, 0]).sum()
         elif fault == "permutation":
             results["energy"] += 0.01 * ((x[0] - x.mean(axis=0)) ** 2).sum() * (not atoms.pbc.any())
+        if fault == "aligned" and not (atoms.cell.array - np.diag(np.diag(atoms.cell.array))).any():
+            results = {name: 1.01 * value for name, value in results.items()}
         if atoms.cell.rank == 3:
             virial = np.einsum("ijka,ijkb->ab", slopes, d) / 2 / atoms.get_volume()
             sign = -1.0 if fault == "sign" else np.sign(np.linalg.det(atoms.cell.array)) if fault == "handed" else 1.0
             results["stress"] = sign * full_3x3_to_voigt_6_stress(virial)
+        if fault == "asymmetric" and atoms.cell.rank == 3:  # an axial vector of the structure, which turns with it
+            axial = np.cross(forces[0], x[1] - x[0] - atoms.cell.array.sum(axis=0))
+            odd = 0.01 * np.cross(np.eye(3), axial)
+            results["stress"] = voigt_6_to_full_3x3_stress(results["stress"]) + odd
         self.results = results
 
 
@@ -93,8 +103,8 @@ def checked(model, frames, **options):
 def test_a_clean_potential_is_clean(frames, tmp_path):
     found = checked(Pairs(), frames)
     assert found.is_clean, str(found)
-    assert "no fault in 30 tests on 2 structures" in str(found)
-    assert 2 * 24 + 2 * 50 < found.meta["calls"] < 2 * 24 + 2 * 58 + 202
+    assert "no fault in 39 tests on 2 structures" in str(found)
+    assert 2 * 24 + 2 * 50 < found.meta["calls"] < 2 * 24 + 2 * 69 + 202
     loaded = Check.load(found.save(tmp_path / "check.json"))
     assert str(loaded) == str(found)
     assert json.dumps(loaded.to_dict()) == json.dumps(found.to_dict())
@@ -111,11 +121,13 @@ def test_a_clean_potential_is_clean(frames, tmp_path):
         ("net", {"net force", "against −dE/dx"}, ["a net force"]),
         ("not conservative", {"Jacobian of forces", "against −dE/dx"}, ["forces are not conservative"]),
         ("scaled", {"against −dE/dx"}, ["forces are 1.5 times −dE/dx"]),
-        ("half", {"rounding"}, ["forces is rounded as by 16-bit numbers"]),
+        ("half", {"rounding"}, ["forces are rounded as by 16-bit numbers"]),
         ("torque", {"torque Σ r × F"}, ["forces on a molecule have a torque"]),
         ("handed", {"left-handed cell"}, ["stress changes sign in a left-handed cell"]),
         ("translation", {"translation"}, ["energy changes with translation"]),
         ("permutation", {"permutation"}, ["energy changes with the order of the atoms"]),
+        ("asymmetric", {"asymmetry of stress"}, ["stress is not symmetric"]),
+        ("aligned", {"rotation"}, ["energy changes with a rotation of the structure as it is given"]),
     ],
 )
 def test_every_planted_fault_is_named(frames, fault, tests, words):
@@ -171,9 +183,11 @@ def test_what_is_zero_everywhere_is_left_open():
 
 @pytest.mark.parametrize(("size", "ended"), [(0.9, ("", "")), (1.5, ("", "whether off")), (2.5, ("off", ""))])
 def test_what_is_hardly_more_than_steps_is_left_open(size, ended):
-    row = _row("against −dE/dx", "forces", [np.full(3, size)], explained=1.0, fault="off", by_steps=True)
-    assert (row.fault, row.doubt.partition(":")[0]) == ended
-    assert _row("net force", "forces", [np.full(3, size)], explained=1.0, fault="off").fault == "off" * (size > 1)
+    trial, values, known = SimpleNamespace(frames=["Cu"]), {0: [np.full(3, size)]}, {0: 1.0}
+    row = Trial.row(trial, "against −dE/dx", "forces", values, explained=known, fault="off", by_steps=True)
+    assert (row.fault, row.doubt.partition(":")[0], row.structure) == (*ended, None)
+    row = Trial.row(trial, "net force", "forces", values, explained=known, fault="off")
+    assert row.fault == "off" * (size > 1)
 
 
 def test_the_dominant_irrep_is_a_hint(frames):
@@ -205,6 +219,9 @@ def test_what_is_allowed_is_no_fault(frames):
     allowed = checked(Pairs("parity"), [frames[1]], at_most={"energy": 1e6})
     assert not any(row.output == "energy" for row in allowed.faults)
     assert any(row.allowed for row in allowed.rows)
+    assert "Allowed: parity of energy is broken" in allowed.verdict()
+    everything = checked(Pairs("net"), frames[1], at_most={"forces": 1e6, "energy": 1e6})
+    assert "; a net force" in everything.verdict().partition("Allowed: ")[2]
 
 
 def test_steps_fit_the_rounding():
@@ -212,6 +229,98 @@ def test_steps_fit_the_rounding():
     for dtype, noise, most in ((np.float32, 1e-7, 1e-3), (np.float64, 1e-16, 1e-6)):
         value, error = slope(lambda x, kind=dtype: np.array([np.sin(kind(1.0 + x))], dtype=float), noise)
         assert abs(value[0] - np.cos(1.0)) < error < most
+
+
+class Wrapped(Calculator):
+    """Another calculator, whose results are changed."""
+
+    implemented_properties = ("energy", "forces", "stress")
+
+    def __init__(self, inner, change):
+        super().__init__()
+        self.inner, self.change = inner, change
+
+    def calculate(self, atoms=None, properties=("energy",), system_changes=()):
+        super().calculate(atoms, properties, system_changes)
+        found = {name: self.inner.get_property(name, atoms) for name in ("energy", "energies", "forces")}
+        if atoms.cell.rank == 3:
+            found["stress"] = self.inner.get_property("stress", atoms)
+        self.results = self.change(atoms, found)
+
+
+def shaken():
+    copper = bulk("Cu", a=3.7, cubic=True)
+    copper.rattle(0.1, seed=0)
+    return copper
+
+
+@pytest.mark.parametrize(("dtype", "constant"), [(np.float32, -1030.0), (np.float32, -2e4), (np.float64, -1e5)])
+def test_energies_with_large_constants_are_rounded_as_such(dtype, constant):
+    """Sums of E + E₀ over atoms, as many networks make them; forces and stress are exact."""
+
+    def change(atoms, found):
+        parts = found.pop("energies").astype(dtype) + dtype(constant)
+        return found | {"energy": float(np.add.reduce(parts, dtype=dtype))}
+
+    found = checked(Wrapped(EMT(), change), shaken(), n_rotations=4)
+    assert found.is_clean, str(found)
+    spacing = 1e3 * float(np.spacing(dtype(abs(constant) * 4))) / 4
+    assert 0.1 * spacing < found.row("translation", "energy").explained / 10 < 10 * spacing
+
+
+def test_a_stiff_structure_hides_no_fault_of_the_others():
+    """Forces of clusters are wrong by 2 %; a dimer has forces that are 10⁵ times as large."""
+    octahedron = 3.8 / 2**0.5 * np.concatenate([np.eye(3), -np.eye(3)])
+    clusters = [Atoms("Ar6", octahedron) for _ in range(2)]
+    for seed, cluster in enumerate(clusters):
+        cluster.rattle(0.15, seed=seed)
+    dimer = Atoms("Ar2", [[0, 0, 0], [0.3, 0.5, 1.4]])
+    argon = LennardJones(sigma=3.4, epsilon=0.0104, rc=12)
+    model = Wrapped(argon, lambda atoms, found: found | {"forces": found["forces"] * (1 + 0.02 * (len(atoms) > 2))})
+    found = checked(model, [dimer, *clusters])
+    assert "forces are 1.02 times −dE/dx" in found.verdict()
+    assert found.row("against −dE/dx", "forces").structure in (1, 2)
+    assert "(structure" in str(found)
+    assert checked(argon, [dimer, *clusters]).is_clean
+
+
+def test_a_state_that_is_kept_is_a_fault_by_name():
+    class Drifting(EMT):
+        """Its energy goes up by 0.1 meV every twenty calls."""
+
+        calls = 105
+
+        def calculate(self, *arguments, **options):
+            super().calculate(*arguments, **options)
+            self.calls += 1
+            self.results["energy"] += 1e-4 * (self.calls // 20)
+
+    found = checked(Drifting(), shaken(), n_rotations=4)
+    assert "what was evaluated before changes energy: the calculator keeps a state" in found.verdict()
+    assert found.row("repetition", "forces").value == 0
+
+
+def test_forces_belong_to_the_free_energy_where_there_is_one():
+    def smeared(atoms, found):
+        return found | {"free_energy": found["energy"], "energy": 0.9 * found["energy"]}
+
+    assert checked(Wrapped(EMT(), smeared), shaken(), n_rotations=4).is_clean
+    found = checked(Wrapped(EMT(), lambda _, found: found | {"energy": 0.9 * found["energy"]}), shaken(), n_rotations=4)
+    assert "forces are 1.111 times −dE/dx" in found.verdict()
+
+
+def test_structures_and_outputs_that_are_left_out_are_said():
+    found = checked(EMT(), [shaken()] * 3, n_rotations=3, limit=1)
+    assert "The first 1 structures alone were checked: limit." in found.meta["notes"]
+    assert any(note.startswith("Given, and not checked: energies") for note in found.meta["notes"])
+
+
+def test_images_too_far_away_are_found():
+    """Pairs over some images of positions as they are: an atom some cells away loses its neighbours."""
+    crystal = Atoms("CuAu", [[0.1, 0, 0], [1.2, 1.3, 1.4]], cell=[3, 3.2, 2.9], pbc=True)
+    found = checked(Pairs("images"), crystal)
+    assert {row.test for row in found.faults} == {"periodic images"}
+    assert "energy changes with the periodic image that an atom is given by" in found.verdict()
 
 
 def test_potentials_of_the_field_are_clean():

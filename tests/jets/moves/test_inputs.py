@@ -135,6 +135,22 @@ def test_what_is_not_what_its_name_says_is_refused(jets):
         rotate(jets.replace(input_forms=form), torch.eye(3)[None])
 
 
+def test_what_is_named_as_a_flag_and_is_none_is_refused(jets):
+    """An isolation is a function of the momenta, of which only the name begins as that of a flag."""
+    form = jets.input_forms["pf_features"]
+    place = form.names.index("part_isPhoton")
+    values = jets.inputs["pf_features"].clone()
+    values[:, place] = torch.rand(values[:, place].shape)
+    turned = torch.eye(3, dtype=torch.float64)[[1, 2, 0]][None]
+    changed = jets.replace(inputs={**jets.inputs, "pf_features": values})
+    with pytest.raises(
+        DataError, match=r"'part_isPhoton' of the input 'pf_features' is no flag.*fixed=\['part_isPhoton'\]"
+    ):
+        rotate(changed, turned)
+    values[:, place] = (values[:, place] > 0.5) * 3.5 - 1.0  # flags that were standardised are flags
+    assert rotate(changed, turned).inputs["pf_features"][:, place].equal(values[:, place])
+
+
 def test_an_unsigned_difference_is_told_from_a_signed_one(jets):
     eta = (jets.p4[..., 3] / jets.p4[..., 1].hypot(jets.p4[..., 2])).asinh()
     axis = (jets.jet_p4[:, 3] / jets.jet_p4[:, 1].hypot(jets.jet_p4[:, 2])).asinh()

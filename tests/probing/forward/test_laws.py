@@ -103,7 +103,10 @@ def test_what_does_not_turn_as_it_says_is_not_believed_and_named():
 
 
 def test_what_does_not_fit_the_shape_is_not_believed():
-    assert set(report_on(Net(Layout("4x0e+4x1o+4x2e", FLAT, says="4x0e+4x1o"))).meta["laws"]) == {"linear"}
+    report = report_on(Net(Layout("4x0e+4x1o+4x2e", FLAT, says="4x0e+4x1o")))
+    assert set(report.meta["laws"]) == {"linear"}
+    assert any("Not read" in note and "'last' (4x0e+4x1o)" in note for note in report.meta["notes"])
+    assert not any("Not read" in note for note in report_on(Net(Layout("4x0e+4x1o+4x2e", FLAT))).meta["notes"])
 
 
 def test_a_caller_says_what_layers_are():
