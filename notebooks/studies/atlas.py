@@ -44,6 +44,7 @@ from torch import nn
 import jetsym
 from jetsym.atoms.calculated import is_calculator
 from jetsym.atoms.domain import ATOMS
+from jetsym.atoms.packages import quiet
 from jetsym.files import write_atomically, write_json
 from jetsym.plotting import save_figure
 from jetsym.probing.measure import rotations
@@ -65,6 +66,13 @@ floor is what rounding explains of it, known to a factor of three. *By hand* is 
 rotations (with and without inversion), computed without jetsym: by the package's own calculator, or the network
 itself. Random weights say what an architecture guarantees and how well it keeps that in its numbers, nothing about a
 trained model. *Lines* count the call of `jetsym.probe` and the function that passes the inputs on, where one is needed.
+"""
+#: What stands in front of the times.
+COST = """## Cost
+
+*ms* are milliseconds an evaluation of the bare network. *Cost* is the processor time of a probe over that of its bare
+passes: of the outputs and of all layers over the passes along the orbit, and of the outputs over all passes, those
+before the orbit included, which find particles and measure rounding: where orbits are as short as here, these are many.
 """
 
 
@@ -319,6 +327,12 @@ def recorded(model: Any, options: Mapping[str, Any]) -> Iterator[tuple[list[tupl
 # -------------------------------------------------------------------------------------------------- table, page, figure
 
 
+def is_above(item: Mapping[str, Any], group: str) -> bool:
+    """Tell whether A of an output is more than rounding explains: the floor of either group, to a factor of three."""
+    number, floor = ("absolute", "rounding") if item[group]["relative"] is None else ("relative", "floor")
+    return abs(item[group][number]) > KNOWN_TO * max(item[each][floor] for each in GROUPS)
+
+
 def findings(models: Mapping[str, Any]) -> list[str]:
     """Say what reads otherwise than the architecture guarantees, and what was checked beside, with the numbers."""
     said = []
@@ -327,22 +341,20 @@ def findings(models: Mapping[str, Any]) -> list[str]:
         what = f"{name} ({one['package']} {one['versions'][one['package']]}, {one['inputs']}, {one['dtype']})"
         for output, item in one["outputs"].items():
             hand = one["by hand"].get(output, {})
-            for group in groups:
-                if not item[group]["within rounding"]:
-                    number, floor = item[group]["relative"], item[group]["floor"]
-                    which = "relative A"
-                    if number is None:  # energies of compositions that come once
-                        which, number, floor = "A", item[group]["absolute"], item[group]["rounding"]
-                    said.append(
-                        f"{what}: {which} of the {output} is {size(number)} under {group}, where rounding explains "
-                        f"{size(floor)}, most of it in {item[group]['irrep']}"
-                        + (f"; by hand {size(hand[group])}." if hand else ".")
-                    )
-            if one["guarantee"] == "SO3" and not item["O3"]["within rounding"]:
+            for group in filter(lambda group, item=item: is_above(item, group), groups):
+                which, number, floor = "relative A", "relative", "floor"
+                if item[group]["relative"] is None:  # energies of compositions that come once
+                    which, number, floor = "A", "absolute", "rounding"
                 said.append(
-                    f"{what}: {output} turns as it should under rotations (A {size(item['SO3']['relative'])}), and "
-                    f"inversion breaks it: A is {size(item['O3']['relative'])} under O3, most of it in "
-                    f"{item['O3']['irrep']}" + (f"; by hand {size(hand['O3'])}." if hand else ".")
+                    f"{what}: {which} of the {output} is {size(item[group][number])} under {group}, where rounding "
+                    f"explains {size(item[group][floor])}, most of it in {item[group]['irrep']}"
+                    + (f"; by hand {size(hand[group])}." if hand else ".")
+                )
+            if one["guarantee"] == "SO3" and is_above(item, "O3"):
+                said.append(
+                    f"{what}: A of the {output} is {size(item['SO3']['relative'])} under rotations, which is rounding, "
+                    f"and {size(item['O3']['relative'])} under O3, most of it in {item['O3']['irrep']}: inversion "
+                    "breaks it" + (f"; by hand {size(hand['O3'])}." if hand else ".")
                 )
         said += [f"{what}: {text} {value}" for text, value in one["remarks"].items()]
     return said
@@ -414,25 +426,22 @@ def rendered(models: Mapping[str, Any]) -> str:
 
 def spent_on(models: Mapping[str, Any]) -> str:
     """Say how many of the models stay within the times that a probe is meant to take."""
-    networks = {name: one["cost"] for name, one in models.items() if one["cost"]["calls"] is None}
-    slow = {
-        name: one["cost"]
-        for name, one in models.items()
-        if one["cost"]["calls"] is not None and one["cost"]["milliseconds an evaluation"] >= 50
-    }
-    text = [
-        "## Cost\n\n*ms* are milliseconds an evaluation of the bare network. *Cost* is the processor time of a probe "
-    ]
-    text.append(
-        "over that of its bare passes: of the outputs, of all layers, and of the outputs over all passes it made, "
+    known = [(one["cost"]["milliseconds an evaluation"], one["cost"]) for one in models.values()]
+    networks = [(each, spent) for each, spent in known if spent["calls"] is None]
+    calculators = [(each, spent) for each, spent in known if spent["calls"] is not None]
+    groups = (
+        ("networks", 1.1, [spent for _, spent in networks]),
+        ("networks of at least 5 ms", 1.1, [spent for each, spent in networks if each >= 5]),
+        ("calculators", 1.1, [spent for _, spent in calculators]),
+        ("calculators whose calls take 50 ms or more", 1.02, [spent for each, spent in calculators if each >= 50]),
     )
-    text.append("those before the orbit included, which find particles and measure rounding.\n")
-    for what, chosen, most in (("networks", networks, 1.1), ("calculators whose calls take 50 ms or more", slow, 1.02)):
+    text = [COST]
+    for what, most, chosen in groups:
         if chosen:
-            values = [one["outputs over all passes"] for one in chosen.values()]
+            values = [spent["outputs over all passes"] for spent in chosen]
             text.append(
-                f"\nOf {len(values)} {what}, {sum(value <= most for value in values)} take at most {most} of all their "
-                f"passes (median {np.median(values):.2f}, largest {max(values):.2f})."
+                f"\n- Of {len(values)} {what}, {sum(value <= most for value in values)} take at most {most} of all "
+                f"their passes (median {np.median(values):.2f}, largest {max(values):.2f})."
             )
     return "".join(text) + "\n"
 
@@ -456,7 +465,7 @@ def drawn(models: Mapping[str, Any]) -> Figure:
     for place, each in enumerate(deep.values()):
         share = np.array([[layer["fractions"][0] for layer in each]])
         right.imshow(share, extent=(0, 1, place + 0.4, place - 0.4), aspect="auto", cmap="cividis", vmin=0, vmax=1)
-    right.set(xlim=(0, 1), ylim=(len(deep) - 0.5, -0.5), xlabel="depth, first to last layer", xticks=[])
+    right.set(xlim=(0, 1), ylim=(max(len(deep), 1) - 0.5, -0.5), xlabel="depth, first to last layer", xticks=[])
     right.set_yticks(range(len(deep)), list(deep), fontsize=6)
     right.set_title("invariant part (0,+) of each layer", fontsize=8)
     if deep:
@@ -518,8 +527,9 @@ def main(words: Sequence[str] | None = None) -> int:
     if not chosen:
         parser.error(f"--only {' '.join(options.only)} names none of {', '.join(row.name for row in TABLE)}")
     path, failed = options.out / "atlas.json", 0
-    if find_spec("metatensor") is not None:  # its scripts do not compile once PyG has put its own index_select in place
-        import_module("metatensor.torch")
+    if any(row.package == "metatrain" for row in chosen) and find_spec("metatensor") is not None:
+        with quiet():  # its scripts do not compile once PyG has put its own index_select in place
+            import_module("metatensor.torch")
     for row in [] if options.draw else chosen:
         if reason := reason_against(row):
             print(f"{row.name}: left out, {reason}", flush=True)

@@ -356,8 +356,8 @@ def of_a_cloud_in_a_batch(model: Any) -> str:
     loops = int((torch.cdist(points, points).diagonal() > 0).sum())
     apart = float(((alone - among).norm(dim=1) / alone.norm(dim=1)).max())
     return (
-        f"{apart:.2g} of its size; of the 128 distances of a point to itself, which torch.cdist computes by a matrix "
-        f"product from 26 points on, {loops} are above zero, and such points become neighbours of themselves."
+        f"{apart:.2g} times its size; of the 128 distances of a point to itself, which torch.cdist computes by a "
+        f"matrix product from 26 points on, {loops} are above zero, and such points become neighbours of themselves."
     )
 
 
