@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import copy
 import importlib.util
+import re
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -43,6 +44,9 @@ __all__ = ["WeaverNetwork", "files_of", "weaver"]
 
 #: Names of the inputs that hold columns of the files, of jets and of lists.
 OF_JETS, OF_LISTS = "columns of jets", "columns of "
+#: What expressions say that are of all members of a list, those beyond the length of the network's inputs too; and the
+#: columns that count them.
+OVER_ALL, NUMBER_OF = re.compile(r"(?<![\w.])(?:ak\.|np\.)?(?:sum|mean|num|count)\s*\("), "number of "
 #: Stands where a list has no further member.
 NOTHING = float("nan")
 
@@ -167,6 +171,8 @@ class WeaverNetwork(nn.Module):
                 f"fixed names {unknown[0]!r}, of which no input of {mapping.path} is; expected some of "
                 f"{', '.join(known)}"
             )
+        #: An expression that is of all members of a list, if inputs are of one.
+        self.over_all = self._over_all()
         for module in network.modules():
             if type(module).__name__ == "SequenceTrimmer":
                 vars(module)["enabled"] = False
@@ -183,6 +189,17 @@ class WeaverNetwork(nn.Module):
             else:
                 left += [one for one in sorted(inner.names) if one not in found]
         return found
+
+    def _over_all(self) -> str | None:
+        """Return an expression, of those that inputs are of, with a sum or mean over the members of a list."""
+        left, seen = [each for one in self.data.inputs.values() for each in one.variables], set[str]()
+        while left:
+            one = left.pop()
+            if OVER_ALL.search(one.text):
+                return one.text
+            left += [self.data.variables[name] for name in one.names - seen if name in self.data.variables]
+            seen |= one.names
+        return None
 
     def mapping_of(self, paths: Paths) -> TreeMapping:
         """Return the mapping with which files are read for the network; what their columns are, the first file tells.
@@ -207,6 +224,7 @@ class WeaverNetwork(nn.Module):
         groups = _joined([[name for name in each if depths[name]] for each in self.columns.values()])
         inputs = {f"{OF_LISTS}{each[0]}": self._stored(each, self._length(each)) for each in groups}
         inputs |= {OF_JETS: self._stored(jets, None)} if jets else {}
+        numbers = {f"{OF_LISTS}{each[0]}": Expression.parse(f"ak.num(`{each[0]}`)", where="weaver") for each in groups}
         labels = data.labels
         if labels is not None and not is_there([*labels.one_hot, *([] if labels.value is None else [labels.value])]):
             labels = None
@@ -219,7 +237,8 @@ class WeaverNetwork(nn.Module):
             inputs=inputs,
             labels=labels,
             unmeasured=None if labels is None else data.unmeasured,
-            columns={name: one for name, one in data.columns.items() if is_there([one])},
+            columns={name: one for name, one in data.columns.items() if is_there([one])}
+            | {NUMBER_OF + name: one for name, one in numbers.items() if self.over_all},
             scalars={},
             reweighting=None,
             fingerprint=f"{data.fingerprint} columns {','.join(self.fixed)}",
@@ -267,6 +286,7 @@ class WeaverNetwork(nn.Module):
         DataError
             The jets have not the columns that the inputs are of, or more particles than the network takes.
         """
+        self._expect_whole(jets)
         known = self._quantities(jets)
 
         def value(name: str) -> Quantity:
@@ -284,6 +304,17 @@ class WeaverNetwork(nn.Module):
             name: self._placed(one.form, [each.evaluate(value) for each in one.variables], jets, dtype)
             for name, one in self.data.inputs.items()
         }
+
+    def _expect_whole(self, jets: JetBatch) -> None:
+        """Refuse jets whose lists were cut where an input is of all their members."""
+        for name, numbers in jets.columns.items():
+            form = jets.input_forms.get(name.removeprefix(NUMBER_OF)) if name.startswith(NUMBER_OF) else None
+            if form is not None and form.length is not None and bool((numbers > form.length).any()):
+                raise DataError(
+                    f"{self.data.path}: {self.over_all!r} is of all {int(numbers.max())} members of {form.names[0]!r} "
+                    f"in a jet, of which the network takes {form.length}; leave jets with more of them out, or hold "
+                    "the variable fixed where that is meant: fixed=[its name]"
+                )
 
     def _quantities(self, jets: JetBatch) -> dict[str, Quantity]:
         """Return the columns that go with jets, those of lists without what stands where there is nothing."""

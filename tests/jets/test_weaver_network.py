@@ -382,6 +382,25 @@ def test_jets_that_were_read_otherwise_are_refused(made):
         net(read(file))
 
 
+def test_sums_over_particles_that_were_cut_are_refused(made):
+    """weaver-core sums before it cuts: over 24 particles of a jet, of which 8 are handed to the network."""
+    own = "part_logptrel: np.log(part_pt/jet_pt)"
+    for total in ("ak.sum(part_pt, axis=1)", "ak.num(part_pt)"):
+        text = DATA.replace(own, f"part_logptrel: np.log(part_pt/{total})")
+        network, data, weights, file = made(data=text)
+        net = weaver(network, data, weights)
+        expected = of_weaver(data, file)["pf_features"][:, 2]
+        torch.testing.assert_close(net.inputs_of(net.read(file))["pf_features"][:, 2], expected, rtol=1e-5, atol=1e-5)
+        data.write_text(data.read_text().replace(f"length: {LENGTH}", "length: 8"))
+        net = weaver(network, data, weights)
+        with pytest.raises(DataError, match=r"is of all \d\d members of .* in a jet, of which the network takes 8"):
+            net.inputs_of(net.read(file))
+    network, data, weights, file = made()
+    data.write_text(data.read_text().replace(f"length: {LENGTH}", "length: 8"))
+    net = weaver(network, data, weights)
+    assert net.inputs_of(net.read(file))["pf_features"].shape[-1] == 8
+
+
 def test_derivatives_go_through(made):
     """Forward-mode derivatives along the generators are the differences of logits of jets that are moved a little."""
     network, data, weights, file = made()
