@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from jetsym.atoms.frames import expect_usable, is_crystal, is_left_handed, right_handed
+from jetsym.atoms.frames import expect_usable, is_left_handed, right_handed, stress_rank
 from jetsym.atoms.workflows.dynamics import drift
 from jetsym.atoms.workflows.forbidden import SYMPREC, space_groups, spurious
 from jetsym.atoms.workflows.groups import notes_on_group, refined
@@ -207,7 +207,7 @@ def _check(
     axes = set("".join(name for name, free in zip(STRAINS, () if mask is None else mask, strict=False) if free))
     free = [place for place, axis in enumerate("xyz") if axis in axes]
     beside = atoms.cell.array[~atoms.pbc]
-    if mask is None or not is_crystal(atoms) or np.abs(beside[:, free]).max(initial=0) > 1e-8:
+    if mask is None or not stress_rank(atoms) or np.abs(beside[:, free]).max(initial=0) > 1e-8:
         raise ConfigError(
             f"cell = True needs a structure that is periodic in all directions; its pbc is {atoms.pbc}: leave the "
             "others out with cell_mask, such as cell_mask='xx,yy,xy' for a slab along x and y, whose cell has a volume"
