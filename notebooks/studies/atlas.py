@@ -351,10 +351,11 @@ def findings(models: Mapping[str, Any]) -> list[str]:
                     + (f"; by hand {size(hand[group])}." if hand else ".")
                 )
             if one["guarantee"] == "SO3" and is_above(item, "O3"):
+                under = size(item["SO3"]["relative"]) + ("" if is_above(item, "SO3") else ", which is rounding,")
                 said.append(
-                    f"{what}: A of the {output} is {size(item['SO3']['relative'])} under rotations, which is rounding, "
-                    f"and {size(item['O3']['relative'])} under O3, most of it in {item['O3']['irrep']}: inversion "
-                    "breaks it" + (f"; by hand {size(hand['O3'])}." if hand else ".")
+                    f"{what}: A of the {output} is {under} under rotations and {size(item['O3']['relative'])} under "
+                    f"O3, most of it in {item['O3']['irrep']}: inversion breaks it"
+                    + (f"; by hand {size(hand['O3'])}." if hand else ".")
                 )
         said += [f"{what}: {text} {value}" for text, value in one["remarks"].items()]
     return said
