@@ -2,7 +2,8 @@
 
 >>> import jetsym
 >>> sorted(jetsym.__all__)
-['JetsymError', 'Layered', 'SymmetryReport', '__version__', 'compare', 'diagnose', 'layers', 'load', 'moves', 'probe']
+['JetsymError', 'Layered', 'SymmetryReport', '__version__', 'compare', 'cost', 'diagnose', 'layers', 'load', 'moves', \
+'parity', 'probe', 'safety']
 """
 
 from __future__ import annotations
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
     from jetsym.probing.diagnosis.diagnose import diagnose
     from jetsym.probing.forward.layers import Layered
     from jetsym.probing.layers import layers
+    from jetsym.probing.measure.cost import cost
+    from jetsym.probing.measure.parity import parity
+    from jetsym.probing.measure.safety import safety
     from jetsym.probing.probe import probe
     from jetsym.probing.reports.comparison import compare
     from jetsym.probing.reports.spectrum import SymmetryReport
@@ -29,11 +33,14 @@ __all__ = [
     "SymmetryReport",
     "__version__",
     "compare",
+    "cost",
     "diagnose",
     "layers",
     "load",
     "moves",
+    "parity",
     "probe",
+    "safety",
 ]
 
 # Imported when first used: `import jetsym` loads neither torch nor matplotlib.
@@ -44,11 +51,14 @@ __getattr__, __dir__ = attach(
         "Layered": "jetsym.probing.forward.layers",
         "SymmetryReport": "jetsym.probing.reports.spectrum",
         "compare": "jetsym.probing.reports.comparison",
+        "cost": "jetsym.probing.measure.cost",
         "diagnose": "jetsym.probing.diagnosis.diagnose",
         "layers": "jetsym.probing.layers",
         "load": "jetsym.jets.checkpoint",
         "moves": "jetsym.domains.moves",
+        "parity": "jetsym.probing.measure.parity",
         "probe": "jetsym.probing.probe",
+        "safety": "jetsym.probing.measure.safety",
     },
     rooms=["atoms", "jets", "plotting", "remedies", "repair", "spectrum", "testing", "training"],
 )

@@ -135,6 +135,26 @@ COMMANDS: dict[str, Command | CommandGroup] = {
         skip=frozenset({"call", "outputs"}),
         instead={"--weaver": "jetsym.commands.weaver:attribute"},
     ),
+    "cost": Command(
+        "jetsym.commands.costs:cost",
+        "measure the part of a loss that a broken symmetry makes",
+        positional=True,
+        skip=frozenset({"targets", "action", "call", "outputs"}),
+        instead={"--calculator": "jetsym.commands.costs:cost_calculator"},
+    ),
+    "parity": Command(
+        "jetsym.commands.costs:parity",
+        "measure what of a tagger's output is odd under the inversion or a reflection",
+        positional=True,
+        skip=frozenset({"targets", "action", "call", "outputs"}),
+        instead={"--calculator": "jetsym.commands.costs:parity_calculator"},
+    ),
+    "safety": Command(
+        "jetsym.commands.costs:safety",
+        "measure what collinear splittings and soft emissions change of a tagger's output",
+        positional=True,
+        skip=frozenset({"call", "outputs"}),
+    ),
     "compare": Command("jetsym.commands.symmetry:compare", "put reports side by side, layer by layer", many="reports"),
     "diagnose": Command(
         "jetsym.commands.symmetry:diagnose", "find what is wrong with a model, from the report of a probe", True

@@ -25,8 +25,11 @@ from jetsym.jets.evaluation.report import Evaluation
 from jetsym.jets.evaluation.stability_report import Stability
 from jetsym.probing.monitor import Monitor
 from jetsym.probing.reports.attribution import Attribution
+from jetsym.probing.reports.cost import Cost
 from jetsym.probing.reports.history import History
 from jetsym.probing.reports.lorentz import LorentzReport
+from jetsym.probing.reports.parity import Parity
+from jetsym.probing.reports.safety import Safety
 from jetsym.training.presets import preset_names, preset_path
 
 
@@ -155,6 +158,43 @@ def test_attribution_from_the_shell(small_run, tmp_path, capsys):
     report = Attribution.load(out)
     assert report.meta["frame"] == "rest"
     assert {"charge", "padding", "rounding", "mixed precision"} <= set(report.effects["logits"])
+
+
+def test_what_a_broken_symmetry_costs_from_the_shell(small_run, tmp_path, capsys):
+    data, few = small_run.parent / "train.root", ("--limit", 6)
+    out = {name: tmp_path / f"{name}.json" for name in ("cost", "parity", "safety")}
+    options = {
+        "cost": ("--n_rotations", 4, "--group", "so2"),
+        "parity": ("--mirror", "x"),
+        "safety": ("--sizes", "[0, 0.1]", "--draws", 1, "--options", '{"fraction": 0.3}'),
+    }
+    for name, own in options.items():
+        assert main([str(word) for word in (name, small_run, "--inputs", data, *few, *own, "--out", out[name])]) == 0
+        assert "logits" in capsys.readouterr().out
+    assert Cost.load(out["cost"]).losses["logits"].loss == "cross-entropy"
+    assert Cost.load(out["cost"]).meta["group"] == "SO2"
+    assert Parity.load(out["parity"]).outputs["logits"].loss == "cross-entropy"
+    assert Safety.load(out["safety"]).meta["options"] == {"fraction": 0.3}
+    assert (tmp_path / "safety.png").stat().st_size > 1000
+
+
+def test_what_a_calculator_owes_from_the_shell(tmp_path, capsys):
+    build = pytest.importorskip("ase.build")
+    from ase.calculators.emt import EMT
+    from ase.io import write
+
+    copper = build.bulk("Cu", cubic=True)
+    copper.rattle(0.05, seed=0)
+    copper.calc = EMT()
+    copper.get_forces()
+    write(tmp_path / "cu.xyz", copper)
+    words = ["--calculator", "ase.calculators.emt:EMT", "--inputs", str(tmp_path / "cu.xyz")]
+    assert main(["cost", *words, "--n_rotations", "4"]) == 0
+    assert "forces [meV/Å]" in capsys.readouterr().out
+    assert main(["parity", *words]) == 0
+    assert "energy is even" in capsys.readouterr().out
+    assert main(["cost", "--calculator", "ase.calculators.emt:EMT"]) == 1
+    assert "--inputs names no files" in capsys.readouterr().err
 
 
 @pytest.fixture(scope="module")

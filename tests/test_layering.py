@@ -261,11 +261,14 @@ def test_public_names():
         "SymmetryReport",
         "__version__",
         "compare",
+        "cost",
         "diagnose",
         "layers",
         "load",
         "moves",
+        "parity",
         "probe",
+        "safety",
     ]
     rooms = {"atoms", "jets", "plotting", "remedies", "repair", "spectrum", "testing", "training"}
     assert dir(jetsym) == sorted({*jetsym.__all__, *rooms})

@@ -112,6 +112,9 @@ PLACES = ("taken.json", "file/r.json", "protected.json", "full.json", "/sys/r.js
 WORK = {
     "probe": ("probe run --inputs train.root", "jetsym.probing.probe.probe"),
     "attribute": ("attribute run --inputs train.root", "jetsym.probing.measure.attribution.attribute"),
+    "cost": ("cost run --inputs train.root", "jetsym.probing.measure.cost.cost"),
+    "parity": ("parity run --inputs train.root", "jetsym.probing.measure.parity.parity"),
+    "safety": ("safety run --inputs train.root", "jetsym.probing.measure.safety.safety"),
     "evaluate": ("evaluate run train.root", "jetsym.jets.evaluation.evaluate.evaluate"),
     "compare": ("compare a.json b.json", "jetsym.probing.reports.comparison.compare"),
     "diagnose": ("diagnose a.json", "jetsym.probing.diagnosis.diagnose.diagnose"),

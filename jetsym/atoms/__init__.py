@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from jetsym.atoms.workflows.calculators import calculator, uncertainty
     from jetsym.atoms.workflows.check import check
     from jetsym.atoms.workflows.check_report import Check
-    from jetsym.atoms.workflows.evaluation import Evaluation, evaluate
+    from jetsym.atoms.workflows.evaluation import evaluate
+    from jetsym.atoms.workflows.evaluation_report import Evaluation
     from jetsym.atoms.workflows.phonon_report import PhononReport
     from jetsym.atoms.workflows.phonons import phonons
     from jetsym.atoms.workflows.relaxation import RelaxationReport, relax
@@ -58,7 +59,7 @@ __getattr__, __dir__ = attach(
     __all__,
     {
         "Check": "jetsym.atoms.workflows.check_report",
-        "Evaluation": "jetsym.atoms.workflows.evaluation",
+        "Evaluation": "jetsym.atoms.workflows.evaluation_report",
         "Graphs": "jetsym.atoms.graphs",
         "Model": "jetsym.atoms.model",
         "PhononReport": "jetsym.atoms.workflows.phonon_report",

@@ -20,7 +20,7 @@ from jetsym.spectrum.responses import EPS
 if TYPE_CHECKING:
     from ase import Atoms
 
-__all__ = ["GPA", "UNITS", "Calculated", "ask", "full_stress", "is_calculator"]
+__all__ = ["GPA", "UNITS", "Calculated", "as_measured", "ask", "full_stress", "is_calculator"]
 
 #: Unit of every output that is measured.
 UNITS: Mapping[str, str] = MappingProxyType(
@@ -219,7 +219,7 @@ class Calculated:
         found = ask(self.calculator, atoms, names)
         given = {name: _numbers(name, found[name]) for name in names if name in found}
         self._finer |= {name for name, values in given.items() if (values != values.astype(np.float32)).any()}
-        return {name: _as_measured(name, values, atoms) for name, values in given.items()}
+        return {name: as_measured(name, values, atoms) for name, values in given.items()}
 
     def spacing(self, name: str) -> float:
         """Return the relative spacing of the numbers that an output came in so far, before units were changed."""
@@ -275,7 +275,7 @@ def _kind(name: str, values: NDArray[np.float64]) -> Kind:
     return "vector" if name in ("forces", "dipole") else "scalar"
 
 
-def _as_measured(name: str, array: NDArray[np.float64], atoms: Atoms) -> NDArray[np.float64]:
+def as_measured(name: str, array: NDArray[np.float64], atoms: Atoms) -> NDArray[np.float64]:
     """Return an output of one structure in its unit: (), (3,), (1, 3, 3), or (atoms, 1 or 3)."""
     n = len(atoms)
     if name == "energy" and array.size == 1:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import nn
 from typing_extensions import override
 
-from jetsym.atoms.calculated import UNITS, Calculated, is_calculator
+from jetsym.atoms.calculated import UNITS, Calculated, as_measured, is_calculator
 from jetsym.atoms.frames import Frames
 from jetsym.atoms.graphs import Graphs
 from jetsym.atoms.model import Model
@@ -116,9 +116,11 @@ class Atoms(Domain):
         return inputs.few(FEW) if isinstance(inputs, Frames) else None
 
     @override
-    def holds(self, inputs: Batch, name: str) -> NDArray[np.bool_] | None:
-        """Return which structures have a stress: those with a volume."""
-        return inputs.crystals if isinstance(inputs, (Frames, Graphs)) and name == "stress" else None
+    def holds(self, inputs: Batch, name: str) -> Any:
+        """Return which structures have a stress: of a mixture the crystals alone, or else those with a volume."""
+        if name != "stress":
+            return None
+        return inputs.crystals if isinstance(inputs, Frames) else inputs.with_stress
 
     @override
     def lacks(self, inputs: Batch) -> NDArray[np.bool_] | None:
@@ -147,6 +149,27 @@ class Atoms(Domain):
     def sources(self, source: Any, *, limit: int, model: Any) -> tuple[Batch, Sequence[Source]]:
         """Refuse: no source of broken symmetry is known of structures."""
         self.refuse("attribution")
+
+    @override
+    def targets(
+        self, source: Any, inputs: Batch, *, outputs: Mapping[str, Any], model: Any
+    ) -> dict[str, list[NDArray[np.float64]]]:
+        """Return what structures come with of the outputs of a calculator, in its units, and of forces for any model.
+
+        Energies of other models have a zero of their own, and are not compared.
+        """
+        if isinstance(source, Batch):
+            return {}
+        frames = frames_of(source, limit=len(inputs))
+        known = [{} if frame.calc is None else frame.calc.results for frame in frames]
+        found = {}
+        for name in outputs if isinstance(model, Calculated) else {"forces"} & {*outputs}:
+            if all(name in results for results in known):
+                values = [np.asarray(results[name], dtype=np.float64) for results in known]
+                if isinstance(model, Calculated):
+                    values = [as_measured(name, one, frame) for one, frame in zip(values, frames, strict=True)]
+                found[name] = values
+        return found
 
     @override
     def batches(self, inputs: Batch) -> list[slice]:

@@ -23,6 +23,7 @@ __all__ = [
     "moved_frame",
     "refuse_partial_sites",
     "right_handed",
+    "stress_rank",
 ]
 
 #: Per-atom vectors of a structure that move with it, and whether they are axial; all else that it holds stays.
@@ -129,8 +130,24 @@ def bare(atoms: Atoms) -> Atoms:
 
 
 def is_crystal(atoms: Atoms) -> bool:
-    """Return whether a structure repeats along some direction and has a volume."""
-    return bool(atoms.pbc.any()) and atoms.cell.rank == 3
+    """Return whether a structure repeats along all three directions, and so has a stress in GPa.
+
+    That of a slab is over a volume with an arbitrary part of vacuum; a molecule has none.
+    """
+    return bool(atoms.pbc.all()) and atoms.cell.rank == 3
+
+
+def stress_rank(atoms: Atoms) -> int:
+    """Return how far a structure has a stress: 2 for crystals, 1 for others with a cell of some volume, 0 without.
+
+    Examples
+    --------
+    >>> import pytest
+    >>> ase = pytest.importorskip("ase.build")
+    >>> [stress_rank(atoms) for atoms in (ase.bulk("Cu"), ase.fcc111("Cu", (1, 1, 3), vacuum=5.0), ase.molecule("H2"))]
+    [2, 1, 0]
+    """
+    return 2 if is_crystal(atoms) else int(atoms.cell.rank == 3)
 
 
 def is_left_handed(atoms: Atoms) -> bool:

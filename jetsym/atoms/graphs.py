@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
+from jetsym.atoms.frames import stress_rank
 from jetsym.atoms.read import frames_of
 from jetsym.atoms.structures import MARGIN
 from jetsym.errors import DataError, expect_a, is_positive, require
@@ -72,6 +72,9 @@ class Graphs:
         "atoms", "edges", and whatever a network has beside, such as "angles" -> how many each structure has.
     more
         Name -> what a network takes beside.
+    rank
+        Of which :func:`~jetsym.atoms.frames.stress_rank` a structure must be for its stress to count: the highest there
+        is among those that it was built with.
 
     Examples
     --------
@@ -91,6 +94,7 @@ class Graphs:
     batch: Tensor
     counts: Mapping[str, tuple[int, ...]]
     more: Mapping[str, Rows] = field(default_factory=dict)
+    rank: int = 0
 
     def __len__(self) -> int:
         return len(self.cells)
@@ -147,9 +151,9 @@ class Graphs:
         return self.cells.det().abs()
 
     @property
-    def crystals(self) -> NDArray[np.bool_]:
-        """(structures,) whether each repeats along some direction and has a volume, and so a stress."""
-        return (self.periodic.any(dim=1) & (self.volumes > 0)).numpy(force=True)
+    def with_stress(self) -> Tensor:
+        """(structures,) bool of those whose stress is of the same kind as that of most periodic ones."""
+        return (self.volumes > 0).int() * (1 + self.periodic.all(dim=1).int()) >= self.rank
 
     def rows_of(self, name: str) -> int:
         """Return how many rows all structures together have of something."""
@@ -240,9 +244,9 @@ class Graphs:
 
     def _of(self, rows: Mapping[str, Rows], counts: Mapping[str, tuple[int, ...]]) -> Graphs:
         """Put rows together again."""
-        own = {name: each.values for name, each in rows.items() if name not in self.more}
+        own: dict[str, Any] = {name: each.values for name, each in rows.items() if name not in self.more}
         own["edge_index"] = own["edge_index"].T
-        return Graphs(**own, counts=counts, more={name: rows[name] for name in self.more})
+        return replace(self, **own, counts=counts, more={name: rows[name] for name in self.more})
 
 
 def graph(frames: Any, cutoff: float) -> Graphs:
@@ -297,6 +301,7 @@ def with_edges(frames: Sequence[Atoms], pairs: Sequence[Any], shifts: Sequence[A
         shifts=real(np.concatenate([np.asarray(each) for each in shifts])),
         batch=torch.arange(len(frames)).repeat_interleave(torch.as_tensor(sizes)),
         counts={ATOMS: tuple(sizes), EDGES: tuple(map(len, pairs))},
+        rank=max(map(stress_rank, frames), default=0),
     )
 
 

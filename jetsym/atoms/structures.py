@@ -7,13 +7,14 @@ their order stay, so that features of pairs can be followed along an orbit.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from jetsym.atoms.frames import stress_rank
 from jetsym.atoms.packages import quiet
 from jetsym.errors import ProbeError, require
 
@@ -35,27 +36,40 @@ class Structures:
     ----------
     systems
         What metatomic's models take, with all neighbour lists that the model asks for.
+    rank
+        Of which :func:`~jetsym.atoms.frames.stress_rank` a structure must be for its stress to count: the highest there
+        is among those that it was built with.
     """
 
     systems: tuple[System, ...]
+    rank: int = 0
 
     @classmethod
     def build(cls, frames: Sequence[Atoms], neighbor_lists: Sequence[NeighborListOptions]) -> Structures:
         """Return structures of ASE frames in float64, with neighbour lists; lengths in the unit of the frames (Å)."""
         with quiet():
             to_systems = require("metatomic.torch", extra="atoms", purpose="jetsym.atoms").systems_to_torch
-            return cls(tuple(_with_pairs(system, neighbor_lists) for system in to_systems(list(frames), torch.float64)))
+            systems = to_systems(list(frames), torch.float64)
+            rank = max(map(stress_rank, frames), default=0)
+            return cls(tuple(_with_pairs(system, neighbor_lists) for system in systems), rank)
 
     def __len__(self) -> int:
         return len(self.systems)
 
     def __getitem__(self, selection: slice) -> Structures:
-        return Structures(self.systems[selection])
+        return replace(self, systems=self.systems[selection])
 
     @property
     def sizes(self) -> list[int]:
         """Number of atoms of every structure."""
         return [len(system) for system in self.systems]
+
+    @property
+    def with_stress(self) -> Tensor:
+        """(structures,) bool of those whose stress is of the same kind as that of most periodic ones."""
+        periodic = torch.stack([system.pbc.all() for system in self.systems])
+        has_volume = torch.stack([system.cell.detach().det() != 0 for system in self.systems])
+        return has_volume.int() * (1 + periodic.int()) >= self.rank
 
     @property
     def pairs(self) -> list[int]:
@@ -76,7 +90,7 @@ class Structures:
     def to(self, *, device: Any = None, dtype: torch.dtype | None = None) -> Structures:
         """Return the same on a device and in a floating-point type (None: as they are)."""
         place, kind = device or self.device, dtype or self.dtype
-        return Structures(tuple(system.to(dtype=kind, device=place) for system in self.systems))
+        return replace(self, systems=tuple(system.to(dtype=kind, device=place) for system in self.systems))
 
     def moved(self, matrices: Any) -> Structures:
         """Move every structure by n elements of O(3), (n, 3, 3), or (n, samples, 3, 3) of its own.
@@ -90,12 +104,13 @@ class Structures:
         if elements.ndim == 3:
             elements = elements[:, None].expand(-1, len(self), -1, -1)
         columns = [list(_copies(system, elements[:, place])) for place, system in enumerate(self.systems)]
-        return Structures(tuple(system for row in zip(*columns, strict=True) for system in row))
+        return replace(self, systems=tuple(system for row in zip(*columns, strict=True) for system in row))
 
     def rearranged(self, places: Any) -> Structures:
         """Return structures with their atoms in another order, places (samples, atoms) being those they come from."""
         order = torch.as_tensor(np.array(places), device=self.device)
-        return Structures(tuple(_in_order(system, own) for system, own in zip(self.systems, order, strict=True)))
+        systems = tuple(_in_order(system, own) for system, own in zip(self.systems, order, strict=True))
+        return replace(self, systems=systems)
 
 
 def _in_order(system: System, places: Tensor) -> System:

@@ -177,6 +177,12 @@ def evaluate(
     version: str | None = None,
     variant: str | None = None,
     by: str | None = None,
+    energy: str | None = "energy",
+    forces: str | None = "forces",
+    stress: str | None = "stress",
+    virial: str | None = None,
+    targets: dict[str, str] | None = None,
+    unit: str | None = None,
     fit_baseline: bool = False,
     skip_unknown: bool = False,
     turned: int = 4,
@@ -187,20 +193,28 @@ def evaluate(
     out: str | None = None,
     progress: bool = True,
 ) -> None:
-    """Measure the errors of a model's energies and forces on a file of structures, by subset.
+    """Measure the errors of a model on a file of structures, by subset: energies, forces, stress and other outputs.
 
     Parameters
     ----------
     model
         A .ckpt or .pt file of metatrain or the folder of a run, a published model such as pet-mad-s, or emt.
     data
-        Files of structures with energies and forces, such as a MAD benchmark file.
+        Files of structures with references, such as a MAD benchmark file.
     version
         Version of a published model.
     variant
         The energy of a model with several, "energy/VARIANT"; by default "energy", or the only one there is.
     by
-        Key of a structure that tells its subset; by default dataset, subset or config_type.
+        Key of a structure that tells its subset; by default dataset, subset, config_type or split.
+    energy, forces, stress
+        Names of the references in the file; null to compare without.
+    virial
+        Name of the virial −V σ in the file, in place of the stress.
+    targets
+        Further outputs of the model and the names of their references, such as '{"mtt::dipole": "dipole"}'.
+    unit
+        Of the energies in the file, and with Å of forces and stress, such as kcal/mol; by default the model's.
     fit_baseline
         Subtract a least-squares energy of every element from the errors first.
     skip_unknown
@@ -216,25 +230,32 @@ def evaluate(
     trust
         Open a file that would be refused, as for :func:`jetsym.atoms.load`: whoever made it can run anything.
     out
-        A JSON file to write the numbers to.
+        A JSON file to write the numbers to; a figure (.png) of predictions against references goes beside it.
     progress
         Show a progress bar.
     """
     from jetsym.atoms.workflows.evaluation import evaluate as measure
 
-    check_results(out, model, data)
+    check_results(out, model, data, beside=(".png",))
     frames = read_frames(data, limit=limit)
     found = measure(
-        calculator(model, version=version, variant=variant, dtype=dtype, device=device, trust=trust),
+        calculator(
+            model, version=version, variant=variant, dtype=dtype, device=device, trust=trust, energy=not targets
+        ),
         frames,
         by=by,
+        energy=energy,
+        forces=forces,
+        stress=stress,
+        virial=virial,
+        targets=targets,
+        unit=unit,
         fit_baseline=fit_baseline,
         skip_unknown=skip_unknown,
         turned=turned,
         progress=progress,
     )
-    if out is not None:
-        found.save(out)
+    save(found, out)
     print(found, end="")
 
 

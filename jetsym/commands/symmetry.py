@@ -18,7 +18,16 @@ if TYPE_CHECKING:
     from jetsym.probing.reports.history import History
     from jetsym.probing.reports.read import Report
 
-__all__ = ["attribute", "compare", "diagnose", "probe", "probe_calculator", "spectra"]
+__all__ = [
+    "attribute",
+    "compare",
+    "diagnose",
+    "probe",
+    "probe_calculator",
+    "read_jets",
+    "reading_options",
+    "spectra",
+]
 
 #: File in the folder of a run for its spectra over training.
 KEPT = "over_training.json"
@@ -69,7 +78,7 @@ def probe(
     from jetsym.probing.probe import probe as measure
 
     check_results(out, model, inputs, beside=(".html", ".png"))
-    how = _reading(mapping=mapping, tree=tree, vectors=vectors, bad_jets=bad_jets, skip_bad=skip_bad)
+    how = reading_options(mapping=mapping, tree=tree, vectors=vectors, bad_jets=bad_jets, skip_bad=skip_bad)
     if over_training:
         from jetsym.probing.reports.history import History
 
@@ -83,7 +92,7 @@ def probe(
         from jetsym.atoms import load
 
         subject = load(model, trust=True)
-    return keep(measure(subject, _jets(model, inputs, how, options), **options), out)
+    return keep(measure(subject, read_jets(model, inputs, how, options), **options), out)
 
 
 def probe_calculator(
@@ -160,8 +169,8 @@ def attribute(
     from jetsym.probing.measure.attribution import attribute as measure
 
     check_results(out, model, inputs)
-    how = _reading(mapping=mapping, tree=tree, vectors=vectors, bad_jets=bad_jets, skip_bad=skip_bad)
-    report = measure(model, _jets(model, inputs, how, options, max_particles=ALL_PARTICLES), **options)
+    how = reading_options(mapping=mapping, tree=tree, vectors=vectors, bad_jets=bad_jets, skip_bad=skip_bad)
+    report = measure(model, read_jets(model, inputs, how, options, max_particles=ALL_PARTICLES), **options)
     if out is not None:
         report.save(out)
     print(report, end="")
@@ -285,12 +294,12 @@ def spectra(
     return _kept(over_training(run, inputs, limit=limit, l_max=l_max, trust=trust), run, out)
 
 
-def _reading(**options: Any) -> dict[str, Any]:
+def reading_options(**options: Any) -> dict[str, Any]:
     """Return the options of reading jets that were given."""
     return {name: value for name, value in options.items() if value not in (None, "raise", False)}
 
 
-def _jets(
+def read_jets(
     model: str,
     inputs: str | list[str] | None,
     how: dict[str, Any],

@@ -76,6 +76,11 @@ class Source(NamedTuple):
         A model to take in place of the other; None keeps it.
     before
         ``before(inputs)``: what happens to inputs after they were moved, on their way into the model.
+    is_move
+        Whether the change is a move itself, beside those of the group, which half of all evaluations then have: it
+        counts by what it changes, not by what it breaks of the group. Measured only where it is named.
+    least
+        Relative A below which such a move, of some small size, says nothing of its limit.
     """
 
     name: str
@@ -84,6 +89,8 @@ class Source(NamedTuple):
     inputs: Any = None
     model: Any = None
     before: Callable[[Any], Any] | None = None
+    is_move: bool = False
+    least: float = 0.0
 
 
 class Domain(ABC):
@@ -170,6 +177,18 @@ class Domain(ABC):
     def sources(self, source: Any, *, limit: int, model: Any) -> tuple[Any, Sequence[Source]]:
         """Return the inputs as :meth:`load` does, and what in them or in the model may break a symmetry."""
         return self.load(source, limit=limit, model=model), ()
+
+    def other_moves(self) -> Mapping[str, Callable[..., Any]]:
+        """Return moves that are no group, by name: ``move(inputs, size, generator=…, …)``, a torch generator."""
+        return {}
+
+    def with_room(self, inputs: Any) -> Any:
+        """Return inputs with place for a point more."""
+        return inputs
+
+    def targets(self, source: Any, inputs: Any, *, outputs: Mapping[str, Any], model: Any) -> Mapping[str, Any]:
+        """Return what outputs, by name and kind, should be: a row for each input, as these or their source say."""
+        return {}
 
     def with_moves(self, moves: Mapping[Any, Any] | None, arguments: Sequence[str]) -> Domain:
         """Return the domain with what a caller says of arrays that move, and with names of the model's arguments."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +17,12 @@ from jetsym.errors import DataError
 from jetsym.jets.batch import JetBatch
 from jetsym.jets.checkpoint import initial
 from jetsym.jets.checkpoint import load as load_tagger
+from jetsym.jets.evaluation.evaluate import expect_same_classes
 from jetsym.jets.inputs import expect_standardised
 from jetsym.jets.io.read import read
 from jetsym.jets.io.sample import sample, sample_dir
 from jetsym.jets.moves import actions
+from jetsym.jets.moves.emissions import COLLINEAR, SOFT, emit, split
 from jetsym.jets.moves.frames import axes_along, expect_rest_frame
 from jetsym.jets.moves.generators import aligned_generators, tangents
 from jetsym.jets.moves.inputs import follow, rearranged
@@ -34,6 +36,8 @@ __all__ = ["JETS", "Jets"]
 
 #: Columns that carry a direction of each jet's own.
 DIRECTION = ("direction_x", "direction_y", "direction_z")
+#: Share of a jet's pT that stands for the limit of soft emissions.
+SOFTEST = 1e-6
 #: What an axis of each jet's own is called in a report.
 AXES = {"jet": "the stored axis of each jet", "random": "a random direction of each jet's own"}
 
@@ -66,7 +70,26 @@ class Jets(Domain):
         if isinstance(model, WeaverNetwork):
             jets = self.load(source, limit=limit, model=model)
             return jets, sources_of_columns(jets)
-        return sources_of(_load(source, limit=limit, max_particles=ALL_PARTICLES, model=model), model)
+        full = _load(source, limit=limit, max_particles=ALL_PARTICLES, model=model)
+        cut, found = sources_of(full, model)
+        return cut, [*found, *_emissions(cut)]
+
+    @override
+    def other_moves(self) -> dict[str, Callable[..., JetBatch]]:
+        return {COLLINEAR: split, SOFT: emit}
+
+    @override
+    def with_room(self, inputs: JetBatch) -> JetBatch:
+        return inputs.widen(inputs.max_particles + 1)
+
+    @override
+    def targets(self, source: Any, inputs: JetBatch, *, outputs: Mapping[str, Any], model: Any) -> dict[str, Tensor]:
+        """Return the labels of the jets, which are to be of the model's classes, for every output of logits."""
+        names = [name for name, kind in outputs.items() if kind == "logits"]
+        if not names or inputs.label is None:
+            return {}
+        expect_same_classes(model, inputs)
+        return dict.fromkeys(names, inputs.label)
 
     @override
     def move(self, inputs: JetBatch, matrices: Any) -> JetBatch:
@@ -164,6 +187,18 @@ def _load(source: Any, *, limit: int, max_particles: int, model: Any) -> JetBatc
         raise DataError("the jets hold NaN or infinite momenta; leave those jets out of the inputs")
     # Their axes have as many places as the data configuration says, whatever the jets have.
     return jets.widen(max_particles) if own_files and jets.max_particles < max_particles else jets.trim()
+
+
+def _emissions(jets: JetBatch) -> list[Source]:
+    """Return the limits of moves that change no observable that is infrared and collinear safe."""
+    made = split(jets, 0.0, generator=torch.Generator().manual_seed(0))
+    soft = emit(jets, SOFTEST, generator=torch.Generator().manual_seed(0))
+    return [
+        Source(COLLINEAR, "half of them with the hardest particle in two halves", True, made, is_move=True),
+        Source(
+            SOFT, f"half of them with a photon of {SOFTEST:.0e} of pT", True, soft, is_move=True, least=10 * SOFTEST
+        ),
+    ]
 
 
 def _on_tensors(action: Callable[[JetBatch, Tensor], JetBatch]) -> Callable[[JetBatch, Any], JetBatch]:

@@ -10,6 +10,7 @@ from jetsym.plotting.comparison import (
 from jetsym.plotting.evaluation import plot_confusion, plot_reliability, plot_roc
 from jetsym.plotting.history import plot_error_over_training, plot_layer_over_training, plot_over_training
 from jetsym.plotting.lorentz import plot_boosts, plot_generators, plot_lorentz
+from jetsym.plotting.safety import plot_safety
 from jetsym.plotting.spectrum import plot_spectrum
 from jetsym.plotting.style import figure_of, irrep_style, save_figure
 
@@ -30,6 +31,7 @@ __all__ = [
     "plot_pseudotensors",
     "plot_reliability",
     "plot_roc",
+    "plot_safety",
     "plot_spectrum",
     "save_figure",
 ]

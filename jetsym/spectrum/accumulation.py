@@ -168,7 +168,7 @@ class Accumulation:
         self._waiting[:] = False
 
     def _multiply(self, matrices: Matrices, transforms: list[Any]) -> None:
-        before = self._coefficients or (None,) * len(transforms)
+        before = self._coefficients or [None] * len(transforms)
         self._coefficients = tuple(
             add_products(old, matrices.bands, transformed) for old, transformed in zip(before, transforms, strict=True)
         )

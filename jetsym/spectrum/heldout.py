@@ -27,7 +27,7 @@ from scipy.stats import norm as normal
 from scipy.stats import t as student
 
 from jetsym.errors import SpectrumError
-from jetsym.spectrum.projection import State, bands_of, basis_at, parity_half, parity_halves
+from jetsym.spectrum.projection import State, bands_of, basis_at, parity_half, parity_halves, rows_of
 from jetsym.spectrum.quadrature import Quadrature
 from jetsym.spectrum.responses import InputColumns, Responses, as_like, check_finite, to_numpy
 from jetsym.spectrum.windows import Window
@@ -157,11 +157,11 @@ class HeldOutElements:
             raise SpectrumError(
                 "inputs share their held-out elements, which makes the errors wrong; draw them anew for every input"
             )
-        self.rule, self.elements = rule, elements
-        self._functions = [np.swapaxes(values, 0, 1) for values in basis_at(rule, elements)]
-        self._lams = [band.lam for band in bands_of(rule)]
-        self._weighted = [values * band.factor for values, band in zip(self._functions, bands_of(rule), strict=True)]
-        self._converted: dict[Any, list[Any]] = {}
+        self.rule, self.elements, bands = rule, elements, bands_of(rule)
+        self._functions = np.swapaxes(np.concatenate(basis_at(rule, elements), axis=-1), 0, 1)
+        self._lam = np.concatenate([band.lam for band in bands])
+        self._weighted = self._functions * np.concatenate([band.factor for band in bands])
+        self._converted: dict[Any, Any] = {}
 
     def __len__(self) -> int:
         return len(self.elements)
@@ -169,28 +169,19 @@ class HeldOutElements:
     @cached_property
     def kernels(self) -> Array:
         """(samples, k, k, λ) κ_λ(h⁻¹h′), kernels of the projectors on every λ."""
-        kernels = np.zeros((*self._functions[0].shape[:2], len(self), self.n_components))
-        for values, weighted, lams in zip(self._functions, self._weighted, self._lams, strict=True):
-            for lam in np.unique(lams):
-                rows = lams == lam
-                kernels[..., lam] += weighted[..., rows] @ np.swapaxes(values[..., rows], 1, 2)
-        return kernels
-
-    @property
-    def n_components(self) -> int:
-        """Number of λ, of modes m, or of polynomials."""
-        return 1 + max(int(lams.max()) for lams in self._lams)
+        of_each = [self._lam == lam for lam in range(1 + self._lam.max())]
+        turned = np.swapaxes(self._functions, 1, 2)
+        return np.stack([self._weighted[..., rows] @ turned[:, rows] for rows in of_each], axis=-1)
 
     def belonging(self) -> Array:
-        """Return (rows, λ) which row of all bands, one after the other, belongs to which λ."""
-        lams = np.concatenate(self._lams)
-        return np.asarray(lams[:, None] == np.arange(self.n_components), dtype=np.float64)
+        """Return (rows, λ) which row of all bands, one after the other, belongs to which λ, mode m or polynomial."""
+        return np.asarray(self._lam[:, None] == np.arange(1 + self._lam.max()), dtype=np.float64)
 
-    def weighted_like(self, like: Any) -> list[Any]:
-        """Return for each band the functions times their factors (samples, k, rows), as arrays like another one."""
+    def weighted_like(self, like: Any) -> Any:
+        """Return the functions times their factors (samples, k, rows), as an array like another one."""
         key = (array_namespace(like).__name__, like.dtype, device(like))
         if key not in self._converted:
-            self._converted[key] = [as_like(values, like) for values in self._weighted]
+            self._converted[key] = as_like(self._weighted, like)
         return self._converted[key]
 
 
@@ -212,42 +203,47 @@ class HeldOutResponses:
 
     def residuals(self, state: State, columns: InputColumns) -> list[tuple[slice, tuple[Any, ...]]]:
         """Return r (samples, k, features) of every parity half, for some inputs each, and which."""
-        cosets = [columns.blocks(u) for u in self._cosets(state)]
-        functions = self.elements.weighted_like(cosets[0][0][1])
-        for blocks, coefficients in zip(cosets, state.coefficients, strict=True):
-            for values, band in zip(functions, coefficients, strict=True):
-                for place, (some, c) in enumerate(columns.blocks(band)):
-                    blocks[place] = some, blocks[place][1] - values[some, ...] @ c
-        return [(parts[0][0], parity_halves(tuple(r for _, r in parts))) for parts in zip(*cosets, strict=True)]
+        found = [columns.blocks(u) for u in self._cosets(state)]
+        functions = self.elements.weighted_like(found[0][0][1])
+        for blocks, coefficients in zip(found, state.coefficients, strict=True):
+            for rows in self._parts(coefficients, columns):
+                for place, (some, c) in enumerate(columns.blocks(coefficients[rows, :])):
+                    blocks[place] = some, blocks[place][1] - functions[some, :, rows] @ c
+        return [(parts[0][0], parity_halves(tuple(r for _, r in parts))) for parts in zip(*found, strict=True)]
 
     def compare(self, state: State, columns: InputColumns) -> list[tuple[Array, Array, Array]]:
         """Return for every half squares (samples, k), cross and pairs (samples, k, λ); see :class:`HeldOut`."""
         residuals, k = self.residuals(state, columns), len(self.elements)
         xp = array_namespace(*residuals[0][1])
-        turned = [xp.matrix_transpose(xp.concat(list(halves), axis=1)) for _, halves in residuals]
-        functions = self.elements.weighted_like(turned[0])
-        along = []  # of each coset (samples, rows, halves · k): no copies of the coefficients are made for the halves
-        for coefficients in state.coefficients:
-            products = [
-                xp.concat([c @ r for (_, c), r in zip(columns.blocks(band), turned, strict=True)], axis=0)
-                for band in coefficients
-            ]
-            along.append(products)
-        belonging, found = as_like(self.elements.belonging(), turned[0]), []
+        both = [xp.concat(list(halves), axis=1) for _, halves in residuals]  # (samples, halves · k, features)
+        turned = [xp.matrix_transpose(r) for r in both]
+        along = [  # of each coset (samples, rows, halves · k): no copies of the coefficients are made for the halves
+            xp.concat(
+                [
+                    xp.concat([c @ r for (_, c), r in zip(columns.blocks(part[rows, :]), turned, strict=True)], axis=0)
+                    for rows in self._parts(part, columns)
+                ],
+                axis=1,
+            )
+            for part in state.coefficients
+        ]
+        gram = to_numpy(xp.concat([r @ t for r, t in zip(both, turned, strict=True)], axis=0)).astype(np.float64)
+        functions, belonging = self.elements.weighted_like(turned[0]), as_like(self.elements.belonging(), turned[0])
+        found = []
         for half in range(len(state.coefficients)):
             own = slice(half * k, (half + 1) * k)
-            by_band = [
-                values * xp.matrix_transpose(parity_half(tuple(part[..., own] for part in parts), half))
-                for values, *parts in zip(functions, *along, strict=True)
-            ]
-            cross = xp.concat(by_band, axis=-1) @ belonging
-            r = [halves[half] for _, halves in residuals]
-            gram = to_numpy(xp.concat([each @ xp.matrix_transpose(each) for each in r], axis=0)).astype(np.float64)
-            squares = np.diagonal(gram, axis1=1, axis2=2)
+            products = parity_half(tuple(part[..., own] for part in along), half)
+            cross = (functions * xp.matrix_transpose(products)) @ belonging
+            own_gram = gram[:, own, own]
+            squares = np.diagonal(own_gram, axis1=1, axis2=2)
             check_finite(squares.sum(axis=1))
-            pairs = np.einsum("shj,shjl->shl", gram * (1 - np.eye(k)), self.elements.kernels)
+            pairs = np.einsum("shj,shjl->shl", own_gram * (1 - np.eye(k)), self.elements.kernels)
             found.append((squares, 2 * to_numpy(cross).astype(np.float64), pairs))
         return found
+
+    def _parts(self, coefficients: Any, columns: InputColumns) -> list[slice]:
+        """Return the rows that products take at a time: all, or those of a band where they are copied."""
+        return rows_of(self.elements.rule) if columns.is_padded(coefficients) else [slice(0, coefficients.shape[0])]
 
     def _cosets(self, state: State) -> tuple[Any, ...]:
         """Return the responses to all elements, for each coset."""
@@ -255,7 +251,7 @@ class HeldOutResponses:
         if stop != len(self.elements):
             raise SpectrumError(f"responses to {stop} of {len(self.elements)} held-out elements were added; add all")
         parts = [cosets for _, cosets in self._chunks]
-        found, expected = parts[0][0].shape[1], state.coefficients[0][0].shape[1]
+        found, expected = parts[0][0].shape[1], state.coefficients[0].shape[1]
         if found != expected:
             raise SpectrumError(f"responses to held-out elements have {found} features in all; the others {expected}")
         xp = array_namespace(parts[0][0])

@@ -12,8 +12,9 @@ w p_n(y).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import accumulate, pairwise
 from typing import Any, NamedTuple, TypeGuard
 
 import numpy as np
@@ -42,6 +43,7 @@ __all__ = [
     "parity_halves",
     "powers_of",
     "ring_transform",
+    "rows_of",
     "transform",
 ]
 
@@ -75,6 +77,11 @@ def bands_of(rule: Rule) -> tuple[Band, ...]:
         object.__setattr__(rule, "_converted", {})
     bands: tuple[Band, ...] = rule.__dict__["_bands"]
     return bands
+
+
+def rows_of(rule: Rule) -> list[slice]:
+    """Return the rows of each band among those of all."""
+    return _one_after_the_other(len(band.matrix) for band in bands_of(rule))
 
 
 def has_rings(rule: Rule) -> TypeGuard[Quadrature]:
@@ -295,11 +302,11 @@ class State(NamedTuple):
     norm
         (samples,) ∫‖u‖² over the rotations so far.
     coefficients
-        For each coset (of R, and of −R), for each band: (rows, columns).
+        For each coset (of R, and of −R): (rows of all bands, one after the other; columns).
     """
 
     norm: Any
-    coefficients: tuple[tuple[Any, ...], ...]
+    coefficients: tuple[Any, ...]
 
 
 def advance(state: State | None, matrices: Matrices, responses: Responses) -> State:
@@ -307,7 +314,7 @@ def advance(state: State | None, matrices: Matrices, responses: Responses) -> St
 
     Torch states are updated in place, which saves a copy of all coefficients: go on with the state that comes back.
     """
-    before = (None,) * len(responses.cosets) if state is None else state.coefficients
+    before = [None] * len(responses.cosets) if state is None else state.coefficients
     norm = add_norms(None if state is None else state.norm, matrices.weights, responses)
     coefficients = tuple(
         add_products(old, matrices.bands, transform(matrices.transform, u))
@@ -319,7 +326,8 @@ def advance(state: State | None, matrices: Matrices, responses: Responses) -> St
 def add_norms(norm: Any, weights: Any, responses: Responses) -> Any:
     """Add a chunk's squared norms, with weights (n_chunk,), to the sums (samples,); None is the first sum."""
     for u in responses.cosets:
-        norm = _plus(norm, weights / len(responses.cosets), responses.columns.squared_norms(u))
+        part = weights / len(responses.cosets) @ responses.columns.squared_norms(u)
+        norm = part if norm is None else norm + part
     return norm
 
 
@@ -339,25 +347,27 @@ def transform(matrix: Any, u: Any, *, out: Any = None) -> Any:
     return transformed
 
 
-def add_products(before: tuple[Any, ...] | None, bands: tuple[Any, ...], transformed: Any) -> tuple[Any, ...]:
+def add_products(before: Any, bands: tuple[Any, ...], transformed: Any) -> Any:
     """Add the products of all bands with transforms (F, units, columns) to the coefficients of one coset."""
-    xp = array_namespace(transformed)
-    (_, units, columns), after, start = transformed.shape, [], 0
-    for place, matrix in enumerate(bands):
-        stop = start + matrix.shape[1] // units
-        rows = xp.reshape(transformed[start:stop, ...], (matrix.shape[1], columns))
-        after.append(_plus(None if before is None else before[place], matrix, rows))
-        start = stop
-    return tuple(after)
+    xp, (_, units, columns) = array_namespace(transformed), transformed.shape
+    widths, places = (
+        [matrix.shape[1] // units for matrix in bands],
+        _one_after_the_other(matrix.shape[0] for matrix in bands),
+    )
+    given = [transformed[some, ...] for some in _one_after_the_other(widths)]
+    pairs = [(matrix, xp.reshape(rows, (matrix.shape[1], columns))) for matrix, rows in zip(bands, given, strict=True)]
+    if not is_torch_array(transformed):
+        added = xp.concat([matrix @ rows for matrix, rows in pairs], axis=0)
+        return added if before is None else before + added
+    after = transformed.new_empty((places[-1].stop, columns)) if before is None else before
+    for some, (matrix, rows) in zip(places, pairs, strict=True):
+        after[some].addmm_(matrix, rows, beta=0 if before is None else 1)
+    return after
 
 
-def _plus(state: Any, matrix: Any, rows: Any) -> Any:
-    """Return state + matrix @ rows, in place where the library can."""
-    if state is None:
-        return matrix @ rows
-    if is_torch_array(state) and state.ndim == 2:
-        return state.addmm_(matrix, rows)
-    return state + matrix @ rows
+def _one_after_the_other(lengths: Iterable[int]) -> list[slice]:
+    """Return slices of so many rows each."""
+    return [slice(start, stop) for start, stop in pairwise(accumulate(lengths, initial=0))]
 
 
 def parity_half(cosets: tuple[Any, ...], half: int) -> Any:
@@ -379,8 +389,8 @@ def powers_of(rule: Rule, state: State, columns: InputColumns) -> NDArray[np.flo
     lam, factor = (np.concatenate([getattr(band, name) for band in bands]) for name in ("lam", "factor"))
     weights = np.where(lam[:, None] == np.arange(1 + lam.max()), factor[:, None], 0.0)
     squares: list[list[Any]] = [[] for _ in state.coefficients]
-    for cosets in zip(*state.coefficients, strict=True):
-        for part, half in zip(squares, parity_halves(cosets), strict=True):
+    for rows in rows_of(rule):
+        for part, half in zip(squares, parity_halves(tuple(c[rows, :] for c in state.coefficients)), strict=True):
             part.append(columns.squared_norms(half))
     xp = array_namespace(state.norm)
     return np.stack([to_numpy(xp.concat(part)).astype(np.float64).T @ weights for part in squares])

@@ -105,12 +105,16 @@ class InputColumns:
             norms = xp.stack(parts, axis=-1)
         return norms * norms
 
+    def is_padded(self, u: Any) -> bool:
+        """Return whether blocks are padded copies: of inputs that differ in their tokens, where calls are dear."""
+        return self.owner is not None and not str(device(u)).startswith("cpu")
+
     def blocks(self, u: Any) -> list[tuple[slice, Any]]:
         """Return responses (rows, columns) as arrays (samples, rows, features) of some inputs each, and which.
 
-        Where inputs differ in their tokens, each has its own on a CPU, without a copy; elsewhere calls are dear.
+        Where inputs differ in their tokens, each has its own on a CPU, without a copy.
         """
-        if self.owner is None or not str(device(u)).startswith("cpu"):
+        if self.owner is None or self.is_padded(u):
             return [(slice(0, self.samples), self.by_input(u))]
         parts = enumerate(self.slices(u.shape[1]))
         return [(slice(place, place + 1), u[None, :, columns]) for place, columns in parts]

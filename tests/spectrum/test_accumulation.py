@@ -28,7 +28,7 @@ def chunks_of(rule, sizes):
 
 
 def coefficients(state):
-    return [np.asarray(part, dtype=np.float64) for coset in state.coefficients for part in coset]
+    return [np.asarray(coset, dtype=np.float64) for coset in state.coefficients]
 
 
 def directly(rule, group, chunks, u, mask):

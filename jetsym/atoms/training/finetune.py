@@ -33,6 +33,8 @@ def finetune(
     unit: str = "eV",
     forces: str | None = "forces",
     stress: str | None = None,
+    virial: str | None = None,
+    allow_missing: bool = False,
     variant: str | None = None,
     rank: int = 4,
     alpha: float = 8.0,
@@ -42,6 +44,7 @@ def finetune(
     learning_rate: float = 1e-4,
     seed: int = 0,
     device: str | None = None,
+    resume: bool = False,
     trust: bool = False,
     progress: bool = True,
 ) -> Path:
@@ -62,8 +65,10 @@ def finetune(
         "full" trains all weights; "heads" the heads and last layers only; "lora" small matrices added to the attention.
     version
         Version of a published model.
-    energy, unit, forces, stress
-        Names in the file, and the unit of the energy; forces and stress None to train without.
+    energy, unit, forces, stress, virial
+        Names in the file, and the unit of the energy; forces, stress and virial None to train without.
+    allow_missing
+        Mask forces, stress or virial where they are missing, as for :func:`jetsym.atoms.train`.
     variant
         Train an energy of another kind, such as of another functional, as a head of its own, "energy/VARIANT", that
         starts from that of "energy".
@@ -73,10 +78,12 @@ def finetune(
         The fraction of the structures that is set aside, or another file.
     epochs, batch_size, learning_rate, seed, device
         Options of the training, as for :func:`jetsym.atoms.train`.
+    resume
+        Continue from the last whole checkpoint in ``out``, of the same fine-tuning.
     trust
         Open a file that would be refused, as for :func:`jetsym.atoms.load`.
     progress
-        Show a progress bar.
+        Show a progress bar, and losses now and then.
 
     Returns
     -------
@@ -102,7 +109,8 @@ def finetune(
     return train(
         data,
         out=out,
-        targets={target: _section(pet, target, energy, unit, forces, stress)},
+        targets={target: _section(pet, target, energy, unit, forces, stress, virial)},
+        allow_missing=allow_missing,
         length_unit=pet.dataset_info.length_unit,
         validation=validation,
         epochs=epochs,
@@ -110,6 +118,7 @@ def finetune(
         learning_rate=learning_rate,
         seed=seed,
         device=device,
+        resume=resume,
         trust=trust,
         progress=progress,
         model=dict(pet.hypers),
@@ -133,6 +142,8 @@ def add_uncertainty(
     unit: str = "eV",
     forces: str | None = "forces",
     stress: str | None = None,
+    virial: str | None = None,
+    allow_missing: bool = False,
     variant: str | None = None,
     validation: float | str = 0.1,
     batch_size: int = 8,
@@ -154,8 +165,8 @@ def add_uncertainty(
         File of the structures that it was trained on.
     out
         Folder for the new model: ``model.ckpt`` in it.
-    energy, unit, forces, stress
-        Names in the file, and the unit of the energy; forces and stress as the model was trained with them.
+    energy, unit, forces, stress, virial, allow_missing
+        Names in the file, and the unit of the energy; forces, stress and virial as the model was trained with them.
     variant
         Name of an energy of another kind, "energy/VARIANT".
     validation
@@ -187,7 +198,8 @@ def add_uncertainty(
     return train(
         data,
         out=out,
-        targets={target: _section(known, target, energy, unit, forces, stress)},
+        targets={target: _section(known, target, energy, unit, forces, stress, virial)},
+        allow_missing=allow_missing,
         length_unit=known.dataset_info.length_unit,
         validation=validation,
         batch_size=batch_size,
@@ -213,13 +225,21 @@ def _check_target(model: Any, target: str, file: Path) -> None:
         raise ConfigError(f"{file} has no {target!r}; it predicts {', '.join(map(repr, targets))}{remedy}")
 
 
-def _section(model: Any, target: str, key: str, unit: str, forces: str | None, stress: str | None) -> dict[str, Any]:
+def _section(
+    model: Any,
+    target: str,
+    key: str,
+    unit: str,
+    forces: str | None,
+    stress: str | None,
+    virial: str | None,
+) -> dict[str, Any]:
     """Return metatrain's section of an energy, in the words of the model: it compares units and descriptions."""
     known = model.dataset_info.targets.get(target)
     if known is not None and known.unit.lower() not in ("", unit.lower()):
         raise ConfigError(f"unit is {unit!r}, but {target!r} of the model is in {known.unit!r}; convert the data first")
     words = {"unit": unit} if known is None else {"unit": known.unit, "description": known.description}
-    return {**energy_section(key, unit, forces, stress), **words}
+    return {**energy_section(key, unit, forces, stress, virial), **words}
 
 
 def _pet(model: str, version: str | None, trust: bool) -> tuple[Path, Any]:

@@ -15,33 +15,47 @@ folder holds
 
 from __future__ import annotations
 
-import csv
 import re
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 import yaml
 
-from jetsym.atoms.checkpoint import FINAL, epochs_in, is_whole, read_checkpoint
+from jetsym.atoms.checkpoint import FINAL, read_checkpoint
 from jetsym.atoms.exports import read_export
-from jetsym.atoms.read import FORMATS, read_frames
+from jetsym.atoms.training.data import Part, file_of, read_part, split
+from jetsym.atoms.training.folder import (
+    COPIES,
+    GIVEN,
+    INDICES,
+    METRICS,
+    OPTIONS,
+    OUTPUT,
+    as_it_was,
+    join_metrics,
+    where_to_go_on,
+)
 from jetsym.atoms.training.runner import FAILED
-from jetsym.errors import ConfigError, DataError, TrainingError, expect_at_least, expect_one_of, require
-from jetsym.files import check_out, expect_data, finished_file, write_atomically
+from jetsym.errors import ConfigError, TrainingError, expect_at_least, expect_one_of, require
+from jetsym.files import check_out, write_atomically
 from jetsym.locks import locked
 from jetsym.progress import progress_bar
 
 __all__ = ["ARCHITECTURES", "GIVEN", "OPTIONS", "energy_section", "train"]
 
-GIVEN, OPTIONS, OUTPUT, METRICS = "train.yaml", "options.yaml", "output.txt", "train.csv"
 RUNNER = (sys.executable, "-m", "jetsym.atoms.training.runner")
 ARCHITECTURES = ("pet", "soap_bpnn")
 #: How metatrain says that an epoch is over.
-EPOCH = re.compile(r"Epoch:\s*(\d+)")
+EPOCH = re.compile(r"Epoch:\s*(\d+)\s*(.*)")
+#: How it says that it trains without what it was told to train on.
+DROPPED = re.compile(r"No (forces|stress|virial) found in section (\S+?)\.?$")
+#: Seconds after which losses are said again, and lines of them in a run that takes no longer.
+QUIET, LINES = 30.0, 20
 
 
 def train(
@@ -53,6 +67,8 @@ def train(
     unit: str = "eV",
     forces: str | None = None,
     stress: str | None = None,
+    virial: str | None = None,
+    allow_missing: bool = False,
     targets: dict[str, Any] | None = None,
     length_unit: str = "angstrom",
     validation: float | str = 0.1,
@@ -86,14 +102,22 @@ def train(
         Name of the energies in the file, and their unit.
     forces, stress
         Names of forces and stress in the file, which the slopes of the energy are then trained on; None for neither.
+        Every structure must have them, the stress as (3, 3) and with its sign, positive under tension, in ``unit`` per
+        Å³; a name that holds virials is refused.
+    virial
+        Name of the virial −V σ in the file, (3, 3) in ``unit``, in place of the stress.
+    allow_missing
+        Train on structures that lack forces, stress or virial as well, or have them as NaN: they are masked, and
+        counted. Energies must be there, as the composition baseline is fitted to all of them.
     targets
-        metatrain's section of targets, in place of the energy.
+        metatrain's section of targets, in place of the energy, forces, stress and virial.
     length_unit
         metatrain's name for Å, which it writes into the model.
     validation, test
-        The fraction of the structures that is set aside, or another file.
+        The fraction of the structures that is set aside, one of them at least, or another file.
     epochs, batch_size, learning_rate
-        metatrain's ``num_epochs``, ``batch_size`` and ``learning_rate`` (None: its own default).
+        metatrain's ``num_epochs``, ``batch_size`` (no more than there are structures) and ``learning_rate`` (None: its
+        own default).
     checkpoint_every
         Epochs between checkpoints; by default ten over the run.
     augment
@@ -108,12 +132,13 @@ def train(
     model, training, options
         Further options of metatrain: of ``architecture.model``, of ``architecture.training``, and at the top.
     resume
-        Continue from the last whole checkpoint in the folder, which is read without running anything.
+        Continue from the last whole checkpoint in the folder, which is read without running anything. Where that is
+        refused, the folder stays as it was.
     trust
         Open files that would be refused, as for :func:`jetsym.atoms.load`: the checkpoint that the run goes on from,
         and those that the options name, which metatrain itself unpickles.
     progress
-        Show a progress bar on the standard error stream.
+        Show a progress bar, and losses now and then, on the standard error stream.
 
     Returns
     -------
@@ -127,7 +152,7 @@ def train(
     LockedError
         Another process is writing to the folder.
     DataError
-        There is no such file of structures, or no forces or stress of that name in it.
+        There is no such file of structures, or a structure in it cannot be used, or lacks what is to be trained on.
     CheckpointError
         A file to go on from, or one that the options name, cannot be read or is refused.
     TrainingError
@@ -140,7 +165,16 @@ def train(
     _check(architecture, epochs, batch_size, precision, validation, test, checkpoint_every)
     folder = Path(out).expanduser()
     every = checkpoint_every or max(1, epochs // 10)
-    section = targets or {"energy": energy_section(energy, unit, forces, stress)}
+    section = targets or {"energy": energy_section(energy, unit, forces, stress, virial)}
+    read = [data, validation, test, (training or {}).get("finetune", {}).get("read_from")]
+    check_out(folder, inputs=[part for part in read if isinstance(part, str)], folder=True)
+    parts = {"training_set": data, "validation_set": validation, "test_set": test}
+    sets = {
+        name: read_part(part, section, length_unit, allow_missing=allow_missing)
+        for name, part in parts.items()
+        if not isinstance(part, (int, float))
+    }
+    fractions, numbers = _split(sets, validation, test)
     content: dict[str, Any] = {
         "seed": seed,
         "base_precision": precision,
@@ -158,25 +192,59 @@ def train(
                 **(training or {}),
             },
         },
-        "training_set": _set(data, section, length_unit),
-        "validation_set": _held_out(validation, section, length_unit),
-        "test_set": _held_out(test, section, length_unit),
+        **{name: sets[name].section if name in sets else fractions[name] for name in parts},
         **(options or {}),
     }
-    read = [data, validation, test, (training or {}).get("finetune", {}).get("read_from")]
-    check_out(folder, inputs=[part for part in read if isinstance(part, str)], folder=True)
+    words = [*(part.words for part in sets.values()), _fit_batches(content["architecture"], numbers)]
     if not trust:
         _check_files(content["architecture"])
     with locked(folder, "jetsym atoms train"):
-        start = _prepare(folder, resume, trust)
-        for name, values in {GIVEN: _again(given), OPTIONS: content}.items():
-            write_atomically(folder / name, yaml.safe_dump(values, sort_keys=False, allow_unicode=True))
-        with progress_bar("training", epochs, shown=progress) as advance:
-            advance(0 if start is None else start[0] + 1)
-            _run(folder, augment=augment, trust=trust, start=None if start is None else start[1], advance=advance)
+        start = where_to_go_on(folder, resume, trust)
+        with as_it_was(folder) as keep:
+            _write(folder, sets, {GIVEN: _again(given), OPTIONS: content})
+            print(*filter(None, words), sep="\n", flush=True)
+            with progress_bar("training", epochs, shown=progress) as advance:
+                advance(0 if start is None else start[0] + 1)
+                said = _Said(epochs, advance, keep, shown=progress)
+                _run(folder, augment=augment, trust=trust, start=None if start is None else start[1], said=said)
         if start is not None:
-            _join_metrics(folder / METRICS)
+            join_metrics(folder / METRICS)
     return folder
+
+
+def _split(
+    sets: Mapping[str, Part], validation: float | str, test: float | str
+) -> tuple[dict[str, float], dict[str, int]]:
+    """Return the fractions of validation and test, and how many structures there are of each, where that is known."""
+    known = {name.removesuffix("_set"): len(part.frames) for name, part in sets.items() if part.frames is not None}
+    if "training" not in known:
+        given = {"validation": validation, "test": test}
+        return {f"{name}_set": float(part) for name, part in given.items() if isinstance(part, (int, float))}, {}
+    fractions, numbers = split(known["training"], validation, test)
+    numbers |= {name: number for name, number in known.items() if name != "training"}
+    return {f"{name}_set": fraction for name, fraction in fractions.items()}, numbers
+
+
+def _fit_batches(architecture: dict[str, Any], numbers: Mapping[str, int]) -> str:
+    """Make batches no larger than metatrain can fill; return in words how structures are used."""
+    training = architecture.get("training", {})
+    asked, parts = training.get("batch_size", 0), ["training", *(["validation"] * (architecture.get("name") == "llpr"))]
+    words = ", ".join(f"{number} for {name}" for name, number in numbers.items() if number)
+    less = min([numbers[name] for name in parts if numbers.get(name)], default=asked)
+    if less < asked:
+        architecture["training"] = {**training, "batch_size": less}
+        words += f", in batches of {less}"
+    return words
+
+
+def _write(folder: Path, sets: Mapping[str, Part], options: Mapping[str, Any]) -> None:
+    """Write the options of a run, and copies of structures where metatrain needs them."""
+    shutil.rmtree(folder / INDICES, ignore_errors=True)  # metatrain writes them anew, but not over others
+    for name, part in sets.items():
+        if part.filled:
+            part.write_copy(folder / COPIES[name])
+    for name, values in options.items():
+        write_atomically(folder / name, yaml.safe_dump(values, sort_keys=False, allow_unicode=True))
 
 
 def _check(
@@ -201,56 +269,25 @@ def _check(
 def _again(given: Mapping[str, Any]) -> dict[str, Any]:
     """Return the options that train another run in the same way, from wherever it is started."""
     parts = {name: given[name] for name in ("data", "validation", "test")}
-    files = {name: str(_file(part)) for name, part in parts.items() if not isinstance(part, (int, float))}
+    files = {name: str(file_of(part)) for name, part in parts.items() if not isinstance(part, (int, float))}
     return {name: value for name, value in given.items() if name not in ("out", "resume", "trust", "progress")} | files
 
 
-def energy_section(key: str, unit: str, forces: str | None, stress: str | None) -> dict[str, Any]:
-    """Return metatrain's section of an energy."""
-    slopes = {"forces": forces, "stress": stress}
+def energy_section(
+    key: str, unit: str, forces: str | None, stress: str | None, virial: str | None = None
+) -> dict[str, Any]:
+    """Return metatrain's section of an energy.
+
+    Raises
+    ------
+    ConfigError
+        Both stress and virial are given.
+    """
+    if stress is not None and virial is not None:
+        raise ConfigError(f"stress is {stress!r} and virial is {virial!r}, which are the same but for −V; give one")
+    slopes = {"forces": forces, "stress": stress, **({} if virial is None else {"virial": virial})}
     named = {name: False if found is None else {"key": found} for name, found in slopes.items()}
     return {"quantity": "energy", "key": key, "unit": unit, **named}
-
-
-def _set(data: str, targets: Mapping[str, Any], length_unit: str) -> dict[str, Any]:
-    """Return metatrain's section of a file of structures."""
-    file = _file(data)
-    expect_data(file)
-    if not file.is_file():
-        raise DataError(f"there is no file {file}; expected structures, such as extended XYZ")
-    _check_slopes(file, targets)
-    return {"systems": {"read_from": str(file), "length_unit": length_unit}, "targets": dict(targets)}
-
-
-def _file(name: str) -> Path:
-    return Path(name).expanduser().resolve()
-
-
-def _check_slopes(file: Path, targets: Mapping[str, Any]) -> None:
-    """Refuse forces or stress that a file does not have: metatrain trains without, and says so in its log alone."""
-    named = {
-        slope: section[slope]["key"]
-        for section in targets.values()
-        for slope in ("forces", "stress", "virial")
-        if isinstance(section, Mapping) and isinstance(section.get(slope), Mapping) and "key" in section[slope]
-    }
-    if not named or file.suffix.lower() not in FORMATS:
-        return
-    frames = read_frames(file, limit=1)
-    if not frames:
-        raise DataError(f"{file} holds no structures")
-    first = frames[0]
-    there = {*first.arrays, *first.info, *(first.calc.results if first.calc else ())} - {"numbers", "positions"}
-    for slope, key in named.items():
-        if key not in there:
-            raise DataError(
-                f"{slope} is {key!r}, which {file} does not have; its first structure has "
-                f"{', '.join(sorted(there)) or 'nothing'} (give {slope}=null to train without)"
-            )
-
-
-def _held_out(part: float | str, targets: Mapping[str, Any], length_unit: str) -> Any:
-    return _set(part, targets, length_unit) if isinstance(part, str) else float(part)
 
 
 def _check_files(options: Any) -> None:
@@ -262,41 +299,70 @@ def _check_files(options: Any) -> None:
             _check_files(value)
 
 
-def _prepare(folder: Path, resume: bool, trust: bool) -> tuple[int, Path] | None:
-    """Prepare the folder of a run; return epoch and checkpoint to go on from, looked at for what it may run."""
-    if not resume and any(not path.name.startswith(".") for path in folder.iterdir()):
-        raise ConfigError(f"out is {folder}, which is not empty; choose another folder, or resume=true to continue")
-    shutil.rmtree(folder / "indices", ignore_errors=True)  # metatrain writes them anew, but not over others
-    epochs = epochs_in(folder)
-    if not resume or not epochs:
-        return None
-    # One that was being written when the run was killed has no end; the one before it serves as well.
-    last = max([epoch for epoch, file in epochs.items() if is_whole(file)] or epochs)
-    read_checkpoint(epochs[last], trust=trust)  # metatrain itself would run what is in there
-    return last, epochs[last]
+class _Said:
+    """What metatrain says, line by line: epochs that are over, and what it leaves out.
+
+    Parameters
+    ----------
+    epochs
+        How many there are to be.
+    advance
+        Called with 1 after every epoch.
+    keep
+        Called when one is over.
+    shown
+        Whether to say the losses, on the standard error stream.
+    """
+
+    def __init__(self, epochs: int, advance: Callable[[int], None], keep: Callable[[], None], *, shown: bool) -> None:
+        self._epochs, self._advance, self._keep, self._shown = epochs, advance, keep, shown
+        self._last = time.monotonic()
+        self.reason = self.last_line = ""
+        self.began = False
+
+    def hear(self, line: str) -> None:
+        """Take one line."""
+        line = line.strip()
+        self.last_line = line or self.last_line
+        if line.startswith(FAILED):
+            self.reason = line.removeprefix(FAILED)
+        if dropped := DROPPED.search(line):
+            raise TrainingError(
+                f"metatrain finds no {dropped[1]} for {dropped[2]}, and would train without; look there"
+            )
+        if over := EPOCH.search(line):
+            self._keep()
+            self._advance(1)
+            self.began = True
+            epoch, waited = int(over[1]), time.monotonic() - self._last
+            due = epoch % max(1, self._epochs // LINES) == 0 or epoch + 1 == self._epochs or waited > QUIET
+            if self._shown and due:
+                self._last = time.monotonic()
+                print(_losses(epoch, self._epochs, over[2]), file=sys.stderr, flush=True)
 
 
-def _join_metrics(file: Path) -> None:
-    """Join the metrics of a continued run: metatrain appends to them, with the names once more and repeated epochs."""
-    if not file.is_file():
-        return
-    with file.open(encoding="utf-8", newline="") as text:
-        lines = [*csv.reader(text), [], []]
-    (names, units), rows = lines[:2], lines[2:]
-    epochs = {row[0].strip(): row for row in rows if len(row) == len(names) and row[0].strip().isdecimal()}
-    with finished_file(file) as unfinished, unfinished.open("w", encoding="utf-8", newline="") as text:
-        csv.writer(text).writerows([names, units, *(epochs[epoch] for epoch in sorted(epochs, key=int))])
+def _losses(epoch: int, epochs: int, words: str) -> str:
+    """Return the losses, and errors of validation, of what metatrain says of an epoch.
+
+    Examples
+    --------
+    >>> said = "| learning rate: 1e-4 | training loss: 2.0 | validation loss: 3.0 | validation forces RMSE: 4 meV/A"
+    >>> _losses(0, 6, said)
+    'epoch 0 (1 of 6): training loss 2.0, validation loss 3.0, validation forces RMSE 4 meV/A'
+    """
+    said = [" ".join(part.replace(":", " ").split()) for part in words.split("|")]
+    shown = [part for part in said if "loss" in part or (part.startswith("validation") and "RMSE" in part)]
+    return f"epoch {epoch} ({epoch + 1} of {epochs}): {', '.join(shown)}"
 
 
-def _run(folder: Path, *, augment: bool, trust: bool, start: Path | None, advance: Callable[[int], None]) -> None:
-    """Run metatrain in a process of its own, and keep its output and count its epochs."""
+def _run(folder: Path, *, augment: bool, trust: bool, start: Path | None, said: _Said) -> None:
+    """Run metatrain in a process of its own, and keep its output."""
     command = [*RUNNER, str(folder.resolve())]
     command += [] if augment else ["--no-augmentation"]
     command += ["--trust"] if trust else []
     command += [] if start is None else ["--restart", str(start.resolve())]
     # Nothing is written to its input, which ends with this process: then it stops as well.
     streams: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
-    said = failed = ""
     with (
         (folder / OUTPUT).open("w", encoding="utf-8") as record,
         subprocess.Popen(command, text=True, encoding="utf-8", errors="replace", **streams) as process,
@@ -305,12 +371,11 @@ def _run(folder: Path, *, augment: bool, trust: bool, start: Path | None, advanc
             assert process.stdout is not None
             for line in process.stdout:
                 record.write(line)
-                failed = line.strip().removeprefix(FAILED) if line.startswith(FAILED) else failed
-                said = line.strip() or said
-                advance(1 if EPOCH.search(line) else 0)
+                said.hear(line)
         except BaseException:
             process.terminate()
             raise
     if process.returncode or not (folder / FINAL).is_file():
-        reason = failed or said or "it said nothing"
-        raise TrainingError(f"metatrain stopped: {reason} (all it said is in {folder / OUTPUT})")
+        reason = said.reason or said.last_line or "it said nothing"
+        kept = f" (all it said is in {folder / OUTPUT})" if said.began else ""
+        raise TrainingError(f"metatrain stopped: {reason}{kept}")

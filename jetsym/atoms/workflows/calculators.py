@@ -41,6 +41,7 @@ def calculator(
     dtype: Dtype | None = None,
     device: str | None = None,
     trust: bool = False,
+    energy: bool = True,
 ) -> Calculator:
     """Make an ASE calculator with energies, forces and stress.
 
@@ -60,6 +61,8 @@ def calculator(
         Device of the model, such as "cpu" or "cuda"; by default the best that the model supports.
     trust
         Open a file that would be refused, as for :func:`jetsym.atoms.load`.
+    energy
+        False to take a model that predicts no energy as well: its calculator has no properties, and ``run_model``.
 
     Raises
     ------
@@ -96,7 +99,7 @@ def calculator(
         )
     else:
         file = checkpoint.find(named)
-    return _metatomic(file, variant, dtype, device, trust)
+    return _metatomic(file, variant, dtype, device, trust, energy=energy)
 
 
 def calculator_of(entry: str) -> Calculator:
@@ -159,7 +162,9 @@ def exported_model(calculator: Any) -> Any:
     return None
 
 
-def _metatomic(file: Path, variant: str | None, dtype: Dtype | None, device: str | None, trust: bool) -> Calculator:
+def _metatomic(
+    file: Path, variant: str | None, dtype: Dtype | None, device: str | None, trust: bool, *, energy: bool
+) -> Calculator:
     if file.suffix == ".pt":
         if dtype is not None:
             raise ConfigError(f"dtype is {dtype!r}, but {file} is an export of a fixed type; load the .ckpt instead")
@@ -174,7 +179,7 @@ def _metatomic(file: Path, variant: str | None, dtype: Dtype | None, device: str
                 exported = module.export()  # type: ignore[operator]
         except ValueError as error:  # such as for targets without a name in metatomic
             raise CheckpointError(f"{file} cannot be made a calculator: {' '.join(str(error).split())}") from error
-    return _of_export(exported, variant, device, str(file))
+    return _of_export(exported, variant, device, str(file), energy=energy)
 
 
 def calculator_of_model(model: Any) -> Calculator:
@@ -197,8 +202,10 @@ def calculator_of_model(model: Any) -> Calculator:
     return _of_export(module, None, None, type(model).__name__)
 
 
-def _of_export(exported: Any, variant: str | None, device: str | None, file: str) -> Calculator:
-    target = _energy(exported.capabilities().outputs, variant, file)
+def _of_export(exported: Any, variant: str | None, device: str | None, file: str, *, energy: bool = True) -> Calculator:
+    outputs = exported.capabilities().outputs
+    has_energy = energy or any(name.partition("/")[0] == "energy" for name in outputs)
+    target = _energy(outputs, variant, file) if has_energy else ""
     variants = {"energy": target.partition("/")[2]} if "/" in target else None
     with quiet(), redirect_stdout(io.StringIO()):  # a package of neighbour lists greets when it is imported
         kind = require("metatomic_ase", extra="atoms", purpose="a calculator").MetatomicCalculator
@@ -210,7 +217,8 @@ def _of_export(exported: Any, variant: str | None, device: str | None, file: str
                 raise
             reason = str(error).partition("\n")[0]
             raise ConfigError(f"device is {device!r}, where {file} cannot run: {reason}") from error
-    found.implemented_properties = ["energy", "energies", "forces", "stress"]  # it claims to have all that ASE knows
+    # It claims to have all that ASE knows.
+    found.implemented_properties = ["energy", "energies", "forces", "stress"] if has_energy else []
     return found
 
 

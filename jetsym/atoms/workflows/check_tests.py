@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
 from jetsym.atoms.calculated import GPA, UNITS, Calculated
-from jetsym.atoms.frames import is_crystal, is_left_handed, moved_frame
+from jetsym.atoms.frames import is_left_handed, moved_frame
 from jetsym.atoms.workflows.check_report import Row
 from jetsym.atoms.workflows.slopes import ARM, slope, torque
 from jetsym.probing.measure.rounding import MARGIN, POINTS, Differences
@@ -190,7 +190,7 @@ def _moved(trial: Trial) -> list[Row]:
             cells = trial.rng.integers(-CELLS, CELLS + 1, size=one.positions.shape) * one.pbc
             compare("periodic images", _displaced(one, cells @ one.cell.array))
         compare("inversion", moved_frame(one, -identity), by=-identity)
-        if is_crystal(one):
+        if one.cell.rank == 3 and one.pbc.any():
             swapped = one.copy()
             swapped.set_cell(one.cell.array[[1, 0, 2]])
             swapped.set_pbc(one.pbc[[1, 0, 2]])

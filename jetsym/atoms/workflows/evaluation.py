@@ -1,137 +1,44 @@
-"""Errors of a potential on structures with known energies and forces, subset by subset."""
+"""Errors of a potential on structures with known energies, forces, stress and other quantities, subset by subset."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from rich.markup import escape
-from rich.table import Table
+from numpy.typing import NDArray
 
-from jetsym.atoms.calculated import Calculated
-from jetsym.atoms.frames import bare, moved_frame
-from jetsym.atoms.packages import quiet
-from jetsym.atoms.workflows.calculators import uncertainty
+from jetsym.atoms.calculated import UNITS, Calculated
+from jetsym.atoms.frames import bare, expect_usable, moved_frame
+from jetsym.atoms.workflows.calculators import exported_model, uncertainty
+from jetsym.atoms.workflows.evaluation_report import ALL, Evaluation, Scores
+from jetsym.atoms.workflows.references import Asked, further, in_units, references, unit_of
 from jetsym.atoms.workflows.slopes import torque
-from jetsym.errors import ConfigError, DataError, expect_at_least
+from jetsym.errors import ConfigError, DataError, JetsymError, expect_at_least
 from jetsym.progress import progress_bar
 from jetsym.spectrum import O3
 from jetsym.spectrum.responses import EPS
-from jetsym.storage import Stored
-from jetsym.text import as_text, table_of
 
 if TYPE_CHECKING:
     from ase import Atoms
     from ase.calculators.calculator import Calculator
 
-__all__ = ["ALL", "Evaluation", "Scores", "evaluate"]
+__all__ = ["evaluate"]
 
-ALL = "all"
+Array = NDArray[np.float64]
+
 #: Where files of structures say what a structure belongs to, the first that is there: MAD-bench names data sets.
-SUBSET_KEYS = ("dataset", "subset", "config_type")
+SUBSET_KEYS = ("dataset", "subset", "config_type", "split")
 #: Pairs ±R of random rotations of a structure, for A.
 ROTATIONS = 3
 #: Score -> of what it is the root.
 TURNED = {"energy_a": "energy", "forces_a": "forces", "torque": "torque"}
-
-
-@dataclass(frozen=True)
-class Scores:
-    """Errors on the structures of one subset. Energies are in meV/atom, forces in meV/Å, component by component.
-
-    Parameters
-    ----------
-    structures, atoms
-        How many.
-    energy_mae, energy_rmse
-        Mean absolute and root mean square error of the energy per atom; None without reference energies.
-    forces_mae, forces_rmse
-        The same of forces; None without reference forces.
-    sigma
-        Root mean square of the model's own uncertainty of the energy per atom; None where it has none.
-    pull
-        Root mean square of error over uncertainty: 1 where the uncertainty is right.
-    energy_a, forces_a
-        A of energy, and of forces component by component: the part of the errors that averaging the model over O(3)
-        takes away, ⟨RMSE²⟩ = RMSE²[f̄] + A². Of a few of the structures; None where none was looked at.
-    torque
-        Root mean square of −∂E/∂θ of the same structures, turned as a whole, in meV/atom for a radian.
-    """
-
-    structures: int
-    atoms: int
-    energy_mae: float | None
-    energy_rmse: float | None
-    forces_mae: float | None
-    forces_rmse: float | None
-    sigma: float | None
-    pull: float | None
-    energy_a: float | None = None
-    forces_a: float | None = None
-    torque: float | None = None
-
-
-@dataclass(frozen=True)
-class Evaluation(Stored):
-    """Errors of a potential.
-
-    Parameters
-    ----------
-    scores
-        By subset, in alphabetical order, and "all" last.
-    meta
-        Key of the subsets, how many structures were left out, and how many elements had their energy fitted.
-    """
-
-    scores: Mapping[str, Scores]
-    meta: Mapping[str, Any]
-
-    KIND: ClassVar[str] = "potential"
-    FORMAT: ClassVar[int] = 1
-
-    def _content(self) -> dict[str, Any]:
-        return {"scores": {name: asdict(scores) for name, scores in self.scores.items()}, "meta": dict(self.meta)}
-
-    @classmethod
-    def _read(cls, data: Mapping[str, Any]) -> Self:
-        return cls({name: Scores(**scores) for name, scores in data["scores"].items()}, dict(data["meta"]))
-
-    def table(self) -> Table:
-        """Return a table with a line for each subset."""
-        columns = {
-            "energy_mae": "E MAE [meV/atom]",
-            "energy_rmse": "E RMSE [meV/atom]",
-            "forces_mae": "F MAE [meV/Å]",
-            "forces_rmse": "F RMSE [meV/Å]",
-            "sigma": "σ(E) [meV/atom]",
-            "pull": "error/σ",
-            "energy_a": "E A [meV/atom]",
-            "forces_a": "F A [meV/Å]",
-            "torque": "−∂E/∂θ [meV/atom]",
-        }
-        shown = {key: name for key, name in columns.items() if getattr(self.scores[ALL], key) is not None}
-        title = "energies relative to a least-squares energy of every element" if self.meta["fit_baseline"] else None
-        heads = map(escape, ("structures", "atoms", *shown.values()))
-        table = table_of(title, (str(self.meta["by"] or "subset"), *heads))
-        for subset, scores in self.scores.items():
-            values = [getattr(scores, key) for key in shown]
-            cells = ["–" if value is None else f"{value:.4g}" for value in values]
-            table.add_row(escape(subset), str(scores.structures), str(scores.atoms), *cells)
-        return table
-
-    def __str__(self) -> str:
-        left_out = self.meta["left_out"]
-        note = f"{left_out} structures with elements that the model does not know are left out\n" if left_out else ""
-        elements = self.meta["fitted_elements"]
-        if elements is not None and 3 * elements > self.scores[ALL].structures:
-            note += (
-                f"the energies of {elements} elements were fitted to {self.scores[ALL].structures} structures, so that "
-                "errors of energies are too small\n"
-            )
-        return as_text(self.table(), width=200) + note
+#: Components of an output that are kept for its figure.
+KEPT = 2000
+#: Outputs with scores of their own, and their unit.
+MEASURED = {"energy": "meV/atom", "forces": "meV/Å", "stress": "GPa"}
 
 
 def evaluate(
@@ -139,21 +46,39 @@ def evaluate(
     frames: Sequence[Atoms],
     *,
     by: str | None = None,
+    energy: str | None = "energy",
+    forces: str | None = "forces",
+    stress: str | None = "stress",
+    virial: str | None = None,
+    targets: Mapping[str, str] | None = None,
+    unit: str | None = None,
     fit_baseline: bool = False,
     skip_unknown: bool = False,
     turned: int = 4,
     progress: bool = True,
 ) -> Evaluation:
-    """Compare a potential with the energies and forces that structures come with.
+    """Compare a potential with the energies, forces, stress and other quantities that structures come with.
+
+    What a structure lacks, or has as NaN, is left out, and counted.
 
     Parameters
     ----------
     calculator
-        Any ASE calculator with energies and forces, as from :func:`jetsym.atoms.calculator`.
+        Any ASE calculator, as from :func:`jetsym.atoms.calculator`.
     frames
-        Structures with energies, forces or both, as :func:`jetsym.atoms.read_frames` reads them.
+        Structures, as :func:`jetsym.atoms.read_frames` reads them.
     by
-        Key of ``atoms.info`` that tells subsets; by default "dataset", "subset" or "config_type", the first there is.
+        Key of ``atoms.info`` that tells subsets; by default "dataset", "subset", "config_type" or "split", the first
+        there is.
+    energy, forces, stress
+        Names of the references; None to compare without. A stress is that of crystals, (3, 3), positive under tension.
+    virial
+        Name of the virial −V σ, in place of the stress.
+    targets
+        Further outputs -> names of their references: those of metatomic's models, in the model's own units, or ASE's
+        dipole, charges and magmoms. Non-conservative forces and stress are compared by themselves.
+    unit
+        Of the energy in the file, and with Å of forces and stress; by default that of the model, or eV.
     fit_baseline
         Take a least-squares energy of every element off the errors first: for a model whose energies have another
         zero than those of the file.
@@ -168,9 +93,9 @@ def evaluate(
     Raises
     ------
     DataError
-        No structure can be used: no energies or forces, or elements that the model does not know.
+        No structure can be used, or a reference cannot be read; none has a name that was given.
     ConfigError
-        No structure has the key.
+        No structure has the key of the subsets; an unknown unit or output.
 
     Examples
     --------
@@ -181,51 +106,133 @@ def evaluate(
     >>> from ase.calculators.singlepoint import SinglePointCalculator
     >>> atoms = bulk("Cu")
     >>> atoms.calc = SinglePointCalculator(atoms, energy=0.0, forces=[[0.0, 0.0, 0.1]])
-    >>> scores = evaluate(EMT(), [atoms]).scores["all"]
+    >>> scores = evaluate(EMT(), [atoms], progress=False).scores["all"]
     >>> round(scores.forces_rmse, 1), scores.structures
     (57.7, 1)
     """
     expect_at_least("turned", turned, 0)
-    if by is None:
-        by = next((key for key in SUBSET_KEYS if any(key in frame.info for frame in frames)), None)
-    elif not any(by in frame.info for frame in frames):
-        known = sorted({key for frame in frames for key in frame.info})
-        raise ConfigError(f"by is {by!r}, which no structure has; they have {', '.join(known) or 'nothing'}")
+    by = _subsets(frames, by)
+    for index, frame in enumerate(frames):
+        expect_usable(frame, f"structure {index}")
+    asked = Asked(energy, forces, stress, virial, dict(targets or {}), unit_of(calculator) if unit is None else unit)
     chosen = _known(calculator, frames, skip_unknown)
-    errors, tested = [], None
+    expected, notes = references(frames, [index for index, _ in chosen], asked)
+    held = {name for own in expected for name in own}
+    model = _Predictor(calculator, [frame for _, frame in chosen], asked, held, notes)
+    errors = []
     with progress_bar("evaluate", len(chosen), shown=progress) as advance:
         spread = set(np.linspace(0, len(chosen) - 1, min(turned, len(chosen))).astype(int).tolist())
         for place, (index, frame) in enumerate(chosen):
-            errors.append(_errors(calculator, frame, index))
-            if place in spread:
-                tested = tested or Calculated(calculator, [frame])
-                errors[-1].turned = _turned(tested, bare(frame), seed=index)
+            errors.append(model.compare(frame, expected[place], index))
+            if place in spread and model.tested is not None and {"energy", "forces"} <= model.tested.kinds.keys():
+                errors[-1].turned = _turned(model.tested, bare(frame), seed=index)
             advance(1)
     fitted = _take_off_baseline(errors, [frame for _, frame in chosen]) if fit_baseline else None
-    names = [str(frame.info.get(by, "–")) if by else ALL for _, frame in chosen]
-    groups = {
-        name: [error for error, own in zip(errors, names, strict=True) if own == name] for name in sorted({*names})
+    parity = _parity(errors, model.units)
+    meta = {
+        "by": by,
+        "unit": asked.unit or "eV",
+        "left_out": len(frames) - len(chosen),
+        "fit_baseline": fit_baseline,
+        "fitted_elements": fitted,
+        "notes": [*notes, *in_units(parity.get("forces"), asked.unit)],
     }
-    scores = {name: _scores(members) for name, members in groups.items() if name != ALL} | {ALL: _scores(errors)}
-    meta = {"by": by, "left_out": len(frames) - len(chosen), "fit_baseline": fit_baseline, "fitted_elements": fitted}
-    return Evaluation(scores, meta)
+    return Evaluation(_by_subset(errors, [frame for _, frame in chosen], by), meta, parity)
 
 
 @dataclass
 class _Errors:
+    """References and predictions of a structure, by output: (components,) without NaN."""
+
     atoms: int
-    energy: float | None  # of the whole structure, eV
-    forces: np.ndarray | None
-    sigma: float | None
+    pairs: dict[str, tuple[Array, Array]]
+    sigma: float | None  # of the whole structure, eV
     turned: Turned | None = None
+
+    def of(self, name: str) -> Array:
+        """Return the differences of an output, or none."""
+        expected, found = self.pairs.get(name, (np.zeros(0), np.zeros(0)))
+        return found - expected
 
 
 class Turned(NamedTuple):
-    """A² of energy per atom and of forces per component, and the mean square torque, by eV and Å."""
+    """A² of energy per atom and of forces per component, and the mean square torque, by meV and Å."""
 
     energy: float
     forces: float
     torque: float
+
+
+@dataclass
+class _Predictor:
+    """A calculator, and the further outputs of a model of metatomic in it."""
+
+    calculator: Calculator
+    frames: Sequence[Atoms]
+    asked: Asked
+    held: set[str]
+    notes: list[str]
+    tested: Calculated | None = None
+    units: dict[str, str] = field(default_factory=lambda: dict(MEASURED))
+
+    def __post_init__(self) -> None:
+        if getattr(self.calculator, "implemented_properties", None) != []:  # a model without an energy has none
+            self.tested = Calculated(self.calculator, self.frames)
+        given = {} if self.tested is None else self.tested.kinds
+        self.further, notes = further(self.calculator, self.frames, self.asked, self.held, given)
+        self.notes += notes
+        self.units |= {one.name: MEASURED.get(one.of, one.unit) for one in self.further}
+        self.units |= {name: UNITS[name] for name in self.asked.targets if name in given}
+        if lacking := [name for name in MEASURED if name in self.held and name not in given]:
+            name = type(self.calculator).__name__
+            self.notes.append(f"{', '.join(lacking)} not compared: {name} gives none")
+
+    def compare(self, frame: Atoms, expected: Mapping[str, Array], index: int) -> _Errors:
+        """Evaluate a structure where there is something to compare it with."""
+        structure, found, sigma = bare(frame), dict[str, tuple[str, Array]](), None
+        own = [] if self.tested is None else [name for name in self.tested.kinds if name in expected]
+        try:
+            if own and self.tested is not None:
+                found |= {name: (name, values) for name, values in self.tested.evaluate(structure, own).items()}
+            for one in self.further:
+                if one.of in expected:
+                    found[one.name] = one.of, one.ask(self.calculator, structure)
+            if found:
+                structure.calc = self.calculator
+                sigma = uncertainty(self.calculator, structure)
+        except JetsymError:
+            raise
+        except Exception as error:  # such as NotImplementedError, of elements without parameters
+            raise DataError(f"structure {index}, {frame.get_chemical_formula()}: {error}") from error
+        pairs = {}
+        for name, (of, values) in found.items():
+            if values.size != expected[of].size:
+                raise DataError(
+                    f"{name} of structure {index} has {expected[of].size} numbers in the file and {values.size} of the "
+                    "model; expected as many"
+                )
+            held = ~np.isnan(expected[of].ravel())
+            pairs[name] = expected[of].ravel()[held], values.ravel()[held]
+        return _Errors(len(frame), pairs, sigma)  # type: ignore[arg-type]  # a number, as it is of the structure
+
+
+def _subsets(frames: Sequence[Atoms], by: str | None) -> str | None:
+    """Return the key of the subsets."""
+    if by is None:
+        return next((key for key in SUBSET_KEYS if any(key in frame.info for frame in frames)), None)
+    if not any(by in frame.info for frame in frames):
+        known = sorted({key for frame in frames for key in frame.info})
+        raise ConfigError(f"by is {by!r}, which no structure has; they have {', '.join(known) or 'nothing'}")
+    return by
+
+
+def _by_subset(errors: Sequence[_Errors], frames: Sequence[Atoms], by: str | None) -> dict[str, Scores]:
+    """Return the scores of every subset and, last, of all."""
+    names = [str(frame.info.get(by, "–")) for frame in frames] if by else []
+    members: dict[str, list[_Errors]] = {}
+    for name, error in sorted(zip(names, errors, strict=bool(by)), key=lambda pair: pair[0]) if by else ():
+        members.setdefault(f"{by}={ALL}" if name == ALL else name, []).append(error)
+    return {name: _scores(own) for name, own in members.items()} | {ALL: _scores(errors)}
 
 
 def _turned(tested: Calculated, frame: Atoms, *, seed: int) -> Turned:
@@ -253,10 +260,10 @@ def _known(calculator: Calculator, frames: Sequence[Atoms], skip: bool) -> list[
     """Return the structures whose elements the model knows, with their places."""
     if not frames:
         raise DataError("there are no structures; expected at least one")
-    model = getattr(calculator, "model", None) if hasattr(calculator, "run_model") else None
-    if not callable(model):  # a calculator that says by an error what it does not know
+    model = exported_model(calculator)
+    if model is None:  # a calculator that says by an error what it does not know
         return list(enumerate(frames))
-    types = set(model().capabilities().atomic_types)
+    types = set(model.capabilities().atomic_types)
     known = [(index, frame) for index, frame in enumerate(frames) if types.issuperset(frame.numbers.tolist())]
     if not skip and len(known) < len(frames):
         from ase.data import chemical_symbols
@@ -272,62 +279,56 @@ def _known(calculator: Calculator, frames: Sequence[Atoms], skip: bool) -> list[
     return known
 
 
-def _errors(calculator: Calculator, frame: Atoms, index: int) -> _Errors:
-    reference = {} if frame.calc is None else frame.calc.results
-    if not {"energy", "forces"} & reference.keys():
-        raise DataError(
-            f"structure {index} has neither an energy nor forces to compare with; expected them as ASE reads them "
-            "(energy=… and a column forces in extended XYZ)"
-        )
-    structure = bare(frame)
-    structure.calc = calculator
-    try:
-        with quiet():
-            forces = structure.get_forces()
-            energy = structure.get_potential_energy()
-    except NotImplementedError as error:  # how ASE's own potentials say that an element has no parameters
-        raise DataError(f"structure {index}, {frame.get_chemical_formula()}: {error}") from error
-    return _Errors(
-        atoms=len(frame),
-        energy=energy - reference["energy"] if "energy" in reference else None,
-        forces=forces - reference["forces"] if "forces" in reference else None,
-        sigma=uncertainty(calculator, structure),  # type: ignore[arg-type]  # a number, as it is of the structure
-    )
-
-
 def _take_off_baseline(errors: list[_Errors], frames: Sequence[Atoms]) -> int:
     """Fit the energy per atom by one of every element, and take it off; return the number of elements."""
-    rows = [place for place, error in enumerate(errors) if error.energy is not None]
+    rows = [place for place, error in enumerate(errors) if error.of("energy").size]
     elements = sorted({number for frame in frames for number in frame.numbers.tolist()})
-    counts = np.array([[np.count_nonzero(frames[place].numbers == z) for z in elements] for place in rows], dtype=float)
-    energies = np.array([errors[place].energy for place in rows], dtype=float)
-    sizes = counts.sum(axis=1)
-    shifts = np.linalg.lstsq(counts / sizes[:, None], energies / sizes, rcond=None)[0]
-    for place, shift in zip(rows, counts @ shifts, strict=True):
-        errors[place].energy -= shift
+    if not rows:
+        return len(elements)
+    shares = np.array([[np.mean(frames[place].numbers == z) for z in elements] for place in rows], dtype=float)
+    energies = np.concatenate([errors[place].of("energy") for place in rows])
+    shifts = np.linalg.lstsq(shares, energies, rcond=None)[0]
+    for place, shift in zip(rows, shares @ shifts, strict=True):
+        expected, found = errors[place].pairs["energy"]
+        errors[place].pairs["energy"] = expected, found - shift
     return len(elements)
 
 
 def _scores(errors: Sequence[_Errors]) -> Scores:
-    energies = np.array([1e3 * error.energy / error.atoms for error in errors if error.energy is not None])
-    forces = [1e3 * error.forces.ravel() for error in errors if error.forces is not None]
-    components = np.concatenate(forces) if forces else np.array([])
+    names = {name: None for error in errors for name in error.pairs}
+    values = {name: np.concatenate([error.of(name) for error in errors]) for name in (*MEASURED, *names)}
     sigmas = np.array([1e3 * error.sigma / error.atoms for error in errors if error.sigma is not None])
-    pulls = np.array([e.energy / e.sigma for e in errors if e.energy is not None and e.sigma])
+    pulls = [e.of("energy") * e.atoms / 1e3 / e.sigma for e in errors if e.sigma]
     return Scores(
         structures=len(errors),
         atoms=sum(error.atoms for error in errors),
-        energy_mae=_mean(np.abs(energies)),
-        energy_rmse=_rms(energies),
-        forces_mae=_mean(np.abs(components)),
-        forces_rmse=_rms(components),
         sigma=_rms(sigmas),
-        pull=_rms(pulls),
+        pull=_rms(np.concatenate(pulls)) if pulls else None,
+        others={
+            name: {"mae": float(np.abs(values[name]).mean()), "rmse": float(np.sqrt((values[name] ** 2).mean()))}
+            for name in names
+            if name not in MEASURED and len(values[name])
+        },
+        **{f"{name}_mae": _mean(np.abs(values[name])) for name in MEASURED},
+        **{f"{name}_rmse": _rms(values[name]) for name in MEASURED},
         **{
             name: _root_of([getattr(error.turned, of) for error in errors if error.turned])
             for name, of in TURNED.items()
         },
     )
+
+
+def _parity(errors: Sequence[_Errors], units: Mapping[str, str]) -> dict[str, dict[str, Any]]:
+    """Return references and predictions of every output, evenly spread over all components."""
+    found = {}
+    for name in dict.fromkeys(name for error in errors for name in error.pairs):
+        pairs = [error.pairs[name] for error in errors if name in error.pairs]
+        both = [np.concatenate([pair[which] for pair in pairs]) for which in (0, 1)]
+        if len(both[0]):
+            kept = np.unique(np.linspace(0, len(both[0]) - 1, min(KEPT, len(both[0]))).astype(int))
+            reference, predicted = (values[kept].tolist() for values in both)
+            found[name] = {"reference": reference, "predicted": predicted, "unit": units.get(name, "")}
+    return found
 
 
 def _mean(values: np.ndarray) -> float | None:

@@ -29,7 +29,7 @@ from jetsym.probing.forward.outputs import Outputs, declared_outputs
 from jetsym.probing.forward.precision import full_precision
 from jetsym.probing.forward.running import Running
 from jetsym.probing.forward.tokens import Named
-from jetsym.probing.kinds import FOUR_VECTOR, as_measured, token_mask
+from jetsym.probing.kinds import FOUR_VECTOR, as_measured, check_law, token_mask
 from jetsym.probing.options import AUTO
 from jetsym.spectrum.representations import Kind
 from jetsym.symmetry import Symmetry
@@ -69,9 +69,9 @@ class Session:
         What a reader of a report must know of the model.
     said
         Name or pattern of layers -> their irreps, as the caller says.
-    move, back
-        Of the :class:`~jetsym.domains.base.Action` along the orbit; None for rotations in the lab, or the caller's own
-        action.
+    acting, move, back
+        The :class:`~jetsym.domains.base.Action` along the orbit, and two of its parts; None for rotations in the lab,
+        or the caller's own action.
 
     Attributes
     ----------
@@ -105,6 +105,7 @@ class Session:
     notes: tuple[str, ...] = ()
     move: Call | None = None
     back: Callable[[Any, Any, Any], Any] | None = None
+    acting: Action | None = None
     said: Mapping[str, str] = field(default_factory=dict)
     outputs: dict[str, Kind] = field(default_factory=dict, init=False)
     laws: dict[str, Any] = field(default_factory=dict, init=False)
@@ -217,7 +218,10 @@ class Session:
         was.
         """
         running = replace(
-            self, move=None if action is None else action.move, back=None if action is None else action.back
+            self,
+            move=None if action is None else action.move,
+            back=None if action is None else action.back,
+            acting=action,
         )
         self.layouts, self.left_out, self._running = running.layouts, running.left_out, running._running
         self.doubts, self.laws = running.doubts, running.laws
@@ -425,6 +429,8 @@ class Session:
         found = self._running.arrays(inputs)
         if is_first:
             self.outputs |= {name: kind for name, kind in self._running.outputs.kinds.items() if kind is not None}
+            if self.acting is not None:  # what a model declares by itself is known from here on
+                check_law(self.outputs, self.acting, four_vectors=True)
         return found
 
     def _check_names(self, names: list[str]) -> None:

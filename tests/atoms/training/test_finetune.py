@@ -93,7 +93,8 @@ def asked(monkeypatch, folder):
 @pytest.fixture
 def data(tmp_path):
     """metatrain is not run here, and would not get far with it."""
-    (tmp_path / "data.xyz").write_text("1\nProperties=species:S:1:pos:R:3:forces:R:3 energy=0.0\nCu 0 0 0 0 0 0\n")
+    frame = "1\nProperties=species:S:1:pos:R:3:forces:R:3 energy=0.0\nCu 0 0 0 0 0 0\n"
+    (tmp_path / "data.xyz").write_text(2 * frame)
     return str(tmp_path / "data.xyz")
 
 

@@ -22,6 +22,7 @@ import jetsym
 from jetsym import atoms, cli
 from jetsym.atoms.checkpoint import epochs_in, is_whole
 from jetsym.atoms.packages import quiet
+from jetsym.atoms.training import folder
 from jetsym.atoms.training import train as training
 from jetsym.errors import CheckpointError, ConfigError, DataError, ProbeError, TrainingError
 from jetsym.probing.reports.history import History
@@ -187,9 +188,9 @@ def test_metrics_of_a_run_that_went_on(tmp_path):
     file.write_text(
         "\n".join([names, units, "   0,5.0", "   1,4.0", "   2,3.5", names, units, "   2,3.0", "  10,2.0", ""])
     )
-    training._join_metrics(file)
+    folder.join_metrics(file)
     assert file.read_text().split() == [names, units, "0,5.0", "1,4.0", "2,3.0", "10,2.0"]
-    training._join_metrics(tmp_path / "none.csv")
+    folder.join_metrics(tmp_path / "none.csv")
 
 
 STUB = """
@@ -309,7 +310,7 @@ def test_metatrain_unpickles_nothing_that_the_options_name(data, tmp_path, trust
     with pytest.raises(TrainingError, match=reason):
         atoms.train(data, out=tmp_path / "run", trust=trust, **options)
     assert marker.exists() == trust
-    assert "trust" not in (tmp_path / "run" / "train.yaml").read_text()
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.slow

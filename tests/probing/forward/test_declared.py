@@ -195,6 +195,23 @@ def test_any_model_may_say_what_its_outputs_are(points):
     assert kinds(jetsym.probe(Field(), points, outputs={"force": "scalar"}, **QUIET))["force"] == "scalar"
 
 
+def test_what_a_model_says_is_refused_where_its_law_is_not_known(jets):
+    """A sum of momenta is a vector in the lab, and no vector of the rotations where the jet is at rest."""
+
+    class Total(nn.Module):
+        probe_outputs = types.MappingProxyType({"total": "vector"})
+
+        def forward(self, jets):
+            return jets.p4[..., 1:].sum(1)
+
+    assert jetsym.probe(Total(), jets, **QUIET).equivariance["total"].relative < 1e-12
+    for where in ({"frame": "rest"}, {"group": "SO2", "axis": "jet"}, {"group": "boost"}):
+        for measure in (jetsym.probe, attribute, orbit_average, jetsym.cost):
+            own = {"l_max": 1, "progress": False} if measure in (jetsym.probe, attribute) else {}
+            with pytest.raises(ProbeError, match=r"'total' is said to be 'vector'|expected one of"):
+                measure(Total(), jets, **where, **own)
+
+
 def test_an_output_without_a_law_is_measured_as_a_layer_is(points, tmp_path):
     """z holds a vector only: (1,+) is 1, and no A is said of it."""
 

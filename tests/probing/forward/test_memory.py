@@ -39,7 +39,7 @@ def test_what_the_estimator_holds_is_counted_right(l_max):
     for chunk in rule.chunks(1):
         estimator.add(chunk, u[chunk], u[chunk])
         waiting.append(sum(buffer.nbytes for buffer in estimator._sum._buffers))
-    held = sum(part.nbytes for coset in estimator._sum.state().coefficients for part in coset)
+    held = sum(coset.nbytes for coset in estimator._sum.state().coefficients)
     assert held == Size.of(u, 2 * sum((2 * lam + 1) ** 2 for lam in range(l_max + 1)), has_tokens=False).bytes
     compared = Size.of(u, 2 * 3 * orbit.n_held_out, has_tokens=False).bytes  # of both cosets, three times
     assert held + max(waiting) + compared == Size.of(u, orbit.numbers, has_tokens=False).bytes

@@ -1,0 +1,187 @@
+"""What structures say of their energies, forces, stress and other quantities: by name, and what is wrong with it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from jetsym.errors import ConfigError, require
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+__all__ = ["SLOPES", "alike", "found_in", "in_ev", "label", "named", "not_a_stress"]
+
+Array = NDArray[np.float64]
+
+SLOPES = ("forces", "stress", "virial")
+#: eV/Å³, and eV of every atom, above which the median structure of a file is under no stress: 80 GPa, and more
+#: than bonds hold. A virial is the stress times a volume, and lies above.
+LARGEST, LARGEST_OF_AN_ATOM = 0.5, 10.0
+#: Two tensors are the same up to this, as files keep some digits only.
+SAME = 1e-3
+#: How many structures an error names.
+NAMED = 8
+
+
+def found_in(frame: Atoms) -> dict[str, Any]:
+    """Return all that a structure comes with, by name: of its calculator, then per structure and per atom."""
+    results = {} if frame.calc is None else frame.calc.results
+    return {**frame.arrays, **frame.info, **{name: value for name, value in results.items() if value is not None}}
+
+
+def label(frame: Atoms, key: str, quantity: str) -> Array | None:
+    """Return what a structure says of a quantity: energy (), forces (atoms, 3), stress or virial (3, 3), else as it is.
+
+    Returns
+    -------
+    numpy.ndarray or None
+        None where it says nothing: there is no such name, or only NaN.
+
+    Raises
+    ------
+    ValueError
+        It cannot be read; the message says why.
+    """
+    value = found_in(frame).get(key)
+    if value is None:
+        return None
+    try:
+        array = np.array(value, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{str(value)[:30]!r} is no number") from error
+    if quantity in ("stress", "virial"):
+        array = _tensor(array, own=frame.calc is not None and key == "stress" and key in frame.calc.results)
+    expected = {"energy": (), "forces": (len(frame), 3)}.get(quantity)
+    if quantity == "energy" and array.size == 1:
+        array = array.reshape(())
+    if expected is not None and array.shape != expected:
+        raise ValueError(f"shape {array.shape} in place of {expected}")
+    if np.isinf(array).any():
+        raise ValueError("it is infinite")
+    return None if np.isnan(array).all() else array
+
+
+def _tensor(array: Array, *, own: bool) -> Array:
+    if array.size == 9:
+        return array.reshape(3, 3)
+    if array.shape == (6,) and own:  # which ASE's readers have brought into ASE's order
+        full: Array = require("ase.stress", extra="atoms", purpose="a stress").voigt_6_to_full_3x3_stress(array)
+        return full
+    if array.shape == (6,):
+        raise ValueError(
+            "six numbers, whose order is not said (ASE's is xx, yy, zz, yz, xz, xy); write all nine, "
+            "ase.stress.voigt_6_to_full_3x3_stress"
+        )
+    raise ValueError(f"shape {array.shape} in place of (3, 3)")
+
+
+def named(frames: Sequence[Atoms], places: Iterable[int], *, numbers: Sequence[int] | None = None) -> str:
+    """Write which structures are meant, with their formulas, by their places or by numbers of their own.
+
+    Examples
+    --------
+    >>> import pytest
+    >>> ase = pytest.importorskip("ase")
+    >>> named([ase.Atoms("Cu"), ase.Atoms("Al2")], [1])
+    '1 (Al2)'
+    """
+    chosen = list(places)
+    called = range(len(frames)) if numbers is None else numbers
+    words = [f"{called[place]} ({frames[place].get_chemical_formula()})" for place in chosen[:NAMED]]
+    return ", ".join([*words, *(["…"] if len(chosen) > NAMED else [])])
+
+
+def alike(quantity: str, names: Iterable[str]) -> list[str]:
+    """Return the names that may be those of a quantity: REF_energy, ref_forces, free_energy, dft_virials.
+
+    Examples
+    --------
+    >>> alike("forces", ["dft_force", "positions", "FORCES"])
+    ['FORCES', 'dft_force']
+    """
+    stem = re.escape(quantity.rpartition(":")[2].removesuffix("s"))
+    return sorted(name for name in names if re.search(stem, name, re.IGNORECASE))
+
+
+def in_ev(unit: str) -> float:
+    """Return a unit of energy in eV.
+
+    Raises
+    ------
+    ConfigError
+        It is none.
+
+    Examples
+    --------
+    >>> import pytest
+    >>> torch = pytest.importorskip("metatomic.torch")
+    >>> round(in_ev("kcal/mol"), 6), in_ev("")
+    (0.043364, 1.0)
+    """
+    if not unit:
+        return 1.0
+    convert = require("metatomic.torch", extra="atoms", purpose="units").unit_conversion_factor
+    try:
+        return float(convert(unit, "eV"))
+    except (RuntimeError, ValueError) as error:
+        raise ConfigError(
+            f"unit is {unit!r}; expected one of energies, such as eV, meV, kcal/mol, kJ/mol, Hartree or Ry"
+        ) from error
+
+
+def not_a_stress(
+    frames: Sequence[Atoms], tensors: Mapping[int, Array], *, key: str, quantity: str, unit: str
+) -> str | None:
+    """Say what else a stress (or a virial −V σ) is, by its name, by the stress that stands beside it and by its size.
+
+    Parameters
+    ----------
+    frames
+        The structures.
+    tensors
+        What they say, by their places.
+    key, quantity
+        Its name, and what it is taken for: "stress" or "virial".
+    unit
+        Of the energy.
+    """
+    other = {"stress": "virial", "virial": "stress"}[quantity]
+    remedy = f"give {other}={key!r} (--{other} {key}) and no {quantity}, or convert them"
+    if other in key.lower() and quantity not in key.lower():
+        return f"{quantity} is {key!r}, by its name a {other}; {remedy}"
+    seen = []
+    for place, tensor in tensors.items():
+        frame, volume = frames[place], abs(frames[place].get_volume()) if frames[place].cell.rank == 3 else 0.0
+        beside = None if key == "stress" else label(frame, "stress", "stress")
+        if not volume or not np.abs(tensor).max():
+            continue
+        if beside is not None and np.abs(beside).max():
+            factors = {1.0: "stress", -1.0: "negative", -volume: "virial", volume: "negative"}
+            size = np.abs(tensor).max()
+            seen += [name for by, name in factors.items() if np.abs(tensor - by * beside).max() < SAME * size]
+    if seen and {*seen} == {other}:
+        return f"{quantity} is {key!r}, which equals the {other} of all structures that have both; {remedy}"
+    if seen and {*seen} == {"negative"}:
+        return f"{quantity} is {key!r}, which has the other sign of the stress beside it; convert it"
+    return _too_large(frames, tensors, key, unit, remedy) if quantity == "stress" else None
+
+
+def _too_large(frames: Sequence[Atoms], tensors: Mapping[int, Array], key: str, unit: str, remedy: str) -> str | None:
+    """Say whether stresses are too large for any: those of the median structure, in eV/Å³, and per atom in eV."""
+    sizes = {place: in_ev(unit) * float(np.abs(tensor).max()) for place, tensor in tensors.items() if tensor.any()}
+    if not sizes:
+        return None
+    median = float(np.median([*sizes.values()]))
+    of_an_atom = float(np.median([size * abs(frames[i].get_volume()) / len(frames[i]) for i, size in sizes.items()]))
+    if median <= LARGEST and of_an_atom <= LARGEST_OF_AN_ATOM:
+        return None
+    return (
+        f"stress is {key!r}, which is too large for stresses in {unit or 'eV'}/Å³: the median structure's would be "
+        f"{median * 160.2177:.3g} GPa, or {of_an_atom:.3g} eV an atom; if they are virials, {remedy}; if they are in "
+        "GPa or kbar, convert them"
+    )

@@ -1,0 +1,198 @@
+"""The commands that say what a broken symmetry costs: cost, parity, and safety under moves that are no group."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from jetsym.commands import check_results, save
+from jetsym.commands.symmetry import read_jets, reading_options
+from jetsym.errors import ConfigError
+
+if TYPE_CHECKING:
+    from jetsym.jets.io.block import BadJets
+    from jetsym.probing.reports.cost import Cost
+    from jetsym.probing.reports.parity import Parity
+    from jetsym.probing.reports.safety import Safety
+    from jetsym.storage import Stored
+
+__all__ = ["cost", "cost_calculator", "parity", "parity_calculator", "safety"]
+
+S = TypeVar("S", bound="Stored")
+
+
+def cost(
+    model: str,
+    *,
+    inputs: str | list[str] | None = None,
+    mapping: str | None = None,
+    tree: str | None = None,
+    vectors: str | None = None,
+    bad_jets: BadJets = "raise",
+    skip_bad: bool = False,
+    out: str | None = None,
+    **options: Any,
+) -> Cost:
+    """Measure the part of a tagger's loss that a broken symmetry makes; see :func:`jetsym.cost`.
+
+    Parameters
+    ----------
+    model
+        A run folder, a checkpoint, or weights in weaver's layout (.pt).
+    inputs
+        Files of jets with labels; the bundled jets where none are named.
+    mapping
+        A YAML file that says which branches of other ROOT trees hold what, see :mod:`jetsym.jets.io.mapping`.
+    tree
+        Name of the tree that the mapping is of, whatever it says itself.
+    vectors
+        The input that holds px, py, pz and energy, where the mapping is a data configuration of weaver-core; by default
+        pf_vectors.
+    bad_jets
+        "raise" or "drop", for jets without particles or with NaN or infinity; how many is said.
+    skip_bad
+        Leave out files of jets that cannot be read, and damaged parts of files; which is said.
+    out
+        A JSON file to write the numbers to.
+    """
+    from jetsym.probing.measure.cost import cost as measure
+
+    check_results(out, model, inputs)
+    how = reading_options(mapping=mapping, tree=tree, vectors=vectors, bad_jets=bad_jets, skip_bad=skip_bad)
+    return _keep(measure(model, read_jets(model, inputs, how, options), **options), out)
+
+
+def cost_calculator(
+    *, calculator: str = "", inputs: str | list[str] | None = None, out: str | None = None, **options: Any
+) -> Cost:
+    """Measure the part of a calculator's squared errors that a broken symmetry makes; see :func:`jetsym.cost`.
+
+    Parameters
+    ----------
+    calculator
+        A Python entry that makes it, module:factory, such as ase.calculators.emt:EMT; its code runs.
+    inputs
+        Files of structures with energies, forces or both.
+    out
+        A JSON file to write the numbers to.
+    """
+    from jetsym.atoms.workflows.calculators import calculator_of
+    from jetsym.probing.measure.cost import cost as measure
+
+    check_results(out, inputs)
+    return _keep(measure(calculator_of(calculator), _structures(inputs), **options), out)
+
+
+def parity(
+    model: str,
+    *,
+    inputs: str | list[str] | None = None,
+    mapping: str | None = None,
+    tree: str | None = None,
+    vectors: str | None = None,
+    bad_jets: BadJets = "raise",
+    skip_bad: bool = False,
+    out: str | None = None,
+    **options: Any,
+) -> Parity:
+    """Measure the odd part of a tagger's logits under the inversion or a reflection; see :func:`jetsym.parity`.
+
+    Parameters
+    ----------
+    model
+        A run folder, a checkpoint, or weights in weaver's layout (.pt).
+    inputs
+        Files of jets, with labels or without; the bundled jets where none are named.
+    mapping
+        A YAML file that says which branches of other ROOT trees hold what, see :mod:`jetsym.jets.io.mapping`.
+    tree
+        Name of the tree that the mapping is of, whatever it says itself.
+    vectors
+        The input that holds px, py, pz and energy, where the mapping is a data configuration of weaver-core; by default
+        pf_vectors.
+    bad_jets
+        "raise" or "drop", for jets without particles or with NaN or infinity; how many is said.
+    skip_bad
+        Leave out files of jets that cannot be read, and damaged parts of files; which is said.
+    out
+        A JSON file to write the numbers to.
+    """
+    from jetsym.probing.measure.parity import parity as measure
+
+    check_results(out, model, inputs)
+    how = reading_options(mapping=mapping, tree=tree, vectors=vectors, bad_jets=bad_jets, skip_bad=skip_bad)
+    return _keep(measure(model, read_jets(model, inputs, how, options), **options), out)
+
+
+def parity_calculator(
+    *, calculator: str = "", inputs: str | list[str] | None = None, out: str | None = None, **options: Any
+) -> Parity:
+    """Measure the odd part of a calculator's energies under the inversion; see :func:`jetsym.parity`.
+
+    Parameters
+    ----------
+    calculator
+        A Python entry that makes it, module:factory, such as ase.calculators.emt:EMT; its code runs.
+    inputs
+        Files of structures.
+    out
+        A JSON file to write the numbers to.
+    """
+    from jetsym.atoms.workflows.calculators import calculator_of
+    from jetsym.probing.measure.parity import parity as measure
+
+    check_results(out, inputs)
+    return _keep(measure(calculator_of(calculator), _structures(inputs), **options), out)
+
+
+def safety(
+    model: str,
+    *,
+    inputs: str | list[str] | None = None,
+    mapping: str | None = None,
+    tree: str | None = None,
+    bad_jets: BadJets = "raise",
+    skip_bad: bool = False,
+    out: str | None = None,
+    **options: Any,
+) -> Safety:
+    """Measure what collinear splittings or soft emissions change of a tagger's logits; see :func:`jetsym.safety`.
+
+    Parameters
+    ----------
+    model
+        A run folder, a checkpoint, or weights in weaver's layout (.pt).
+    inputs
+        Files of jets; the bundled jets where none are named.
+    mapping
+        A YAML file that says which branches of other ROOT trees hold what, see :mod:`jetsym.jets.io.mapping`.
+    tree
+        Name of the tree that the mapping is of, whatever it says itself.
+    bad_jets
+        "raise" or "drop", for jets without particles or with NaN or infinity; how many is said.
+    skip_bad
+        Leave out files of jets that cannot be read, and damaged parts of files; which is said.
+    out
+        A JSON file to write the numbers to; a figure (.png) of the same name goes beside it.
+    """
+    from jetsym.probing.measure.safety import safety as measure
+
+    check_results(out, model, inputs, beside=(".png",))
+    how = reading_options(mapping=mapping, tree=tree, bad_jets=bad_jets, skip_bad=skip_bad)
+    report = measure(model, read_jets(model, inputs, how, options), **options)
+    save(report, out)
+    print(report, end="")
+    return report
+
+
+def _structures(inputs: str | list[str] | None) -> str | list[str]:
+    if inputs is None:
+        raise ConfigError("--inputs names no files; expected those of structures, such as frames.xyz")
+    return inputs
+
+
+def _keep(found: S, out: str | None) -> S:
+    """Save what was found, and print it."""
+    if out is not None:
+        found.save(out)
+    print(found, end="")
+    return found
