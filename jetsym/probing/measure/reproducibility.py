@@ -22,6 +22,10 @@ __all__ = ["Answers", "as_numbers", "ask"]
 
 #: Two answers to one input differ by no more than so many times their rounding.
 MOST = 30.0
+#: So many times where a model draws what changes its answer by rounding only, or sums are small beside their terms.
+MOST_OF_DRAWN = 1e3
+#: But no more than this is taken for rounding in that way.
+ROUNDING = 1e-8
 #: Sums in any order on an accelerator, magnified by cancellations, make two answers differ by no more than this.
 MOST_OF_SUMS = 1e-2
 #: Further evaluations of a model that has drawn random numbers without a difference.
@@ -94,11 +98,10 @@ def ask(session: Session, inputs: Any, part: slice, elements: NDArray[np.float64
     Raises
     ------
     ProbeError
-        Two evaluations differ by more than :data:`MOST` times the rounding of the coarsest precision inside, and by
-        more than half of its digits: a model may draw what changes its answer by rounding only, such as the roll of a
-        frame about a bond, and a sum that is small beside its terms keeps more of it. On an accelerator, where sums
-        are made in any order, more is allowed of a model that draws no random numbers. Or an input
-        cannot be evaluated alone.
+        Two evaluations differ by more than :data:`MOST_OF_DRAWN` times the rounding of the coarsest precision inside: a
+        model may draw what changes its answer by rounding only, such as the roll of a frame about a bond. What it then
+        changes is in the noise floor. On an accelerator, where sums are made in any order, more is allowed of a model
+        that draws no random numbers. Or an input cannot be evaluated alone.
     """
     samples = part.stop - part.start
     some, before = session.domain.select(inputs, part), _random_states()
@@ -136,7 +139,7 @@ def ask(session: Session, inputs: Any, part: slice, elements: NDArray[np.float64
     inside = frozenset({*seen.eps, *eps.values(), EPS[session.domain.dtype_name(inputs)]})
     for name, array in found.items():
         ordered = draws or "cpu" in str(device(array)).lower()
-        at_least = max(inside) ** 0.5 if ordered else MOST_OF_SUMS
+        at_least = min(MOST_OF_DRAWN * max(inside), ROUNDING) if ordered else MOST_OF_SUMS
         _refuse_random(name, differing[name], max(inside), at_least=at_least, draws=draws)
     return Answers(inside, bool(seen.eps), eps, differing, {name: np.array(values) for name, values in apart.items()})
 
