@@ -120,7 +120,9 @@ class Atoms(Domain):
         """Return which structures have a stress: of a mixture the crystals alone, or else those with a volume."""
         if name != "stress":
             return None
-        return inputs.crystals if isinstance(inputs, Frames) else inputs.with_stress
+        if isinstance(inputs, Frames):
+            return inputs.crystals
+        return None if bool(inputs.with_stress.all()) else inputs.with_stress
 
     @override
     def lacks(self, inputs: Batch) -> NDArray[np.bool_] | None:
