@@ -177,6 +177,25 @@ def test_what_mixes_structures_is_refused_or_left_out():
     assert any("not the same in company of another" in note for note in report.meta["notes"])
 
 
+def test_a_stress_is_that_of_the_crystals_among_molecules():
+    class Virial(Network):
+        def forward(self, graphs):
+            vectors = graphs.vectors + torch.tensor([0, 0, 0.05])
+            owner = graphs.batch[graphs.edge_index[0]]
+            pairs = torch.einsum("ea,eb->eab", vectors, vectors) * torch.exp(-(vectors**2).sum(1))[:, None, None]
+            volumes = torch.where(graphs.volumes > 0, graphs.volumes, 1e-3)
+            summed = pairs.new_zeros(len(graphs), 3, 3).index_add(0, owner, pairs)
+            return {"stress": summed / volumes[:, None, None]}
+
+    options = QUIET | {"outputs": {"stress": "rank2"}, "layers": [], "l_max": 4}
+    salt, _, ethanol, slab = frames()
+    alone = jetsym.probe(Virial().double(), graph([salt], 3.5), **options).equivariance["stress"]
+    mixed = jetsym.probe(Virial().double(), graph([ethanol, salt, slab], 3.5), **options).equivariance["stress"]
+    assert alone.relative > 1e-3
+    for name in ("relative", "absolute", "leakage"):
+        assert getattr(mixed, name) == pytest.approx(getattr(alone, name), rel=1e-6)
+
+
 def test_a_network_of_no_known_package_asks_for_graphs():
     with pytest.raises(ProbeError, match=r"model is a Network, but the inputs are structures.*jetsym.atoms.graph"):
         jetsym.probe(Network(), frames(), progress=False)

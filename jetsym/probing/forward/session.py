@@ -32,6 +32,7 @@ from jetsym.probing.forward.tokens import Named
 from jetsym.probing.kinds import FOUR_VECTOR, as_measured, check_law, token_mask
 from jetsym.probing.options import AUTO
 from jetsym.spectrum.representations import Kind
+from jetsym.spectrum.responses import to_numpy
 from jetsym.symmetry import Symmetry
 
 __all__ = ["OWN_ACTION", "Responses", "Session", "without_inputs"]
@@ -350,7 +351,7 @@ class Session:
         if held is None and name in self.partly and (lacking := self.domain.lacks(inputs)) is not None:
             held = ~lacking
         if held is not None:
-            return held[:, None]
+            return np.repeat(to_numpy(held)[:, None], response.shape[2] if response.ndim > 2 else 1, axis=1)
         mask = self.domain.mask(inputs)
         if mask is None or name not in self.layouts:
             return token_mask(mask, response, self.outputs.get(name))
