@@ -61,9 +61,9 @@ def test_every_output_and_every_layer_with_a_law_has_it_below_the_floor(report):
     assert set(report.outputs) == {"energy", "energies", "forces", "stress"}
     if "model.func.spharm" in report.layers:
         assert laws["model.func.spharm.edge_attrs"] == "1x0e+1x1o+1x2e"
-        assert laws["model.func.layer0_convnet"] == "4x0e+4x1o+4x2e"
+        assert laws["model.func.layer0_convnet.node_features"] == "4x0e+4x1o+4x2e"
     else:
-        assert laws["model.func.tensor_embed.edge_attrs"] == "4x0e+4x1o+4x2e"
+        assert laws["model.func.tensor_embed.edge_attrs"] == "1x0e+1x1o+1x2e"
     for item in report.equivariance.values():
         assert item.is_within_rounding
         assert item.noise_floor < 1e-10
