@@ -59,7 +59,7 @@ def test_the_outputs_are_those_of_its_calculator(network, calculator):
 def test_every_output_and_every_layer_with_a_law_has_it_below_the_floor(report):
     laws = report.meta["laws"]
     assert set(report.outputs) == {"energy", "energies", "forces", "stress"}
-    if "model.func.spharm" in report.layers:
+    if "model.func.spharm.edge_attrs" in report.layers:
         assert laws["model.func.spharm.edge_attrs"] == "1x0e+1x1o+1x2e"
         assert laws["model.func.layer0_convnet.node_features"] == "4x0e+4x1o+4x2e"
     else:
