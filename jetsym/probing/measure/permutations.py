@@ -78,7 +78,8 @@ def measure_permutations(session: Session, inputs: Any, *, n: int = DRAWN) -> Sy
         copies = domain.move(some, np.tile(np.eye(3), (len(elements), 1, 1)))
         return domain.rearrange(copies, elements.reshape(-1, elements.shape[-1]))
 
-    with session.open(inputs, Action(move, False, "The real points of each input change places.")) as (running, placed):
+    # Every output has a law here: it stays as it is, or its points change places with the input's.
+    with session.open(inputs, Action(move, True, "The real points of each input change places.")) as (running, placed):
         domain = running.domain
         start = time.perf_counter()
         within_memory(running, lambda: settle(running, placed))

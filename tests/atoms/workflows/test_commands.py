@@ -99,7 +99,10 @@ def wrong(make_model, tmp_path, monkeypatch):
         ("atoms train none.xyz --out new", "there is no file .*none.xyz"),
         ("atoms train empty.xyz --out new --forces forces", "empty.xyz holds no structures"),
         ("atoms train broken.xyz --out new --forces forces", "broken.xyz cannot be read as extxyz"),
-        ("atoms train cu.xyz --out new --forces force", "forces is 'force', which .* has energy, forces .*forces=null"),
+        (
+            "atoms train cu.xyz --out new --forces force",
+            "forces is 'force', which .* have energy, forces .*forces=null",
+        ),
         ("atoms train cu.xyz --out new --stress stress", "stress is 'stress', which .*cu.xyz does not have"),
         ("atoms train cu.xyz --out new --epochs 0", "epochs is 0"),
         ("atoms finetune model.pt cu.xyz --out new", "model.pt is an export, which cannot be trained any further"),
