@@ -371,7 +371,7 @@ def test_the_second_writer_is_refused_and_has_changed_nothing(
         pytest.importorskip("fastjet")
     if command == "atoms train":
         pytest.importorskip("metatrain")
-        (run / "data.xyz").write_text('1\nProperties=species:S:1:pos:R:3 energy=1.0 pbc="F F F"\nCu 0 0 0\n')
+        (run / "data.xyz").write_text(4 * '1\nProperties=species:S:1:pos:R:3 energy=1.0 pbc="F F F"\nCu 0 0 0\n')
     (run / folder).mkdir(exist_ok=True)
     with locked(run / folder, "the first", name=name):
         before = contents(run)

@@ -286,8 +286,8 @@ class WeaverNetwork(nn.Module):
         DataError
             The jets have not the columns that the inputs are of, or more particles than the network takes.
         """
-        self._expect_whole(jets)
         known = self._quantities(jets)
+        self._expect_whole(jets)
 
         def value(name: str) -> Quantity:
             if name not in known and name in self.data.variables:

@@ -155,7 +155,7 @@ def test_the_command_trains_what_the_repair_wrote(tmp_path, monkeypatch, capsys)
     monkeypatch.setattr(training, "RUNNER", (sys.executable, "-c", STUB))
     monkeypatch.chdir(tmp_path)
     atom = "1\nProperties=species:S:1:pos:R:3:forces:R:3 energy=-1.0\nCu 0 0 0 0 0 0\n"
-    (tmp_path / "some.xyz").write_text(atom)
+    (tmp_path / "some.xyz").write_text(4 * atom)
     options = ["--epochs", "3", "--forces", "forces", "--model", "{d_pet: 8}", "--progress", "false"]
     assert main(["atoms", "train", "some.xyz", "--out", "run", "--augment", "false", *options]) == 0
     assert (tmp_path / "run/output.txt").read_text() == "--no-augmentation\n"
