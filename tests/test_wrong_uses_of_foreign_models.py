@@ -29,7 +29,6 @@ POINTS = np.random.default_rng(0).normal(size=(6, 5, 3))
 EVENTS = np.concatenate([np.linalg.norm(POINTS, axis=-1, keepdims=True), POINTS], -1)
 COPPER = bulk("Cu", cubic=True)
 QUIET = {"progress": False, "l_max": 2}
-WITHOUT = {"outputs": {"stress": None}, **QUIET}
 
 
 class Given(Calculator):

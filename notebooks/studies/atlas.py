@@ -1,6 +1,6 @@
 """An atlas of published networks: which symmetry they have, and what it costs to see it.
 
-    python notebooks/studies/atlas.py [--quick] [--only NAME ...] [--out DIR] [--page FILE] [--figures DIR]
+    python notebooks/studies/atlas.py [--quick] [--only NAME ...] [--draw] [--out DIR] [--page FILE] [--figures DIR]
 
 It measures what is installed of the models that ``atlas_models.TABLE`` lists, one a row, and keeps what it found of the
 others before: their requirements clash, and it is run once in each of several environments. Each model is probed
@@ -48,23 +48,22 @@ from jetsym.atoms.packages import quiet
 from jetsym.files import write_atomically, write_json
 from jetsym.plotting import save_figure
 from jetsym.probing.measure import rotations
+from jetsym.probing.reports.equivariance import KNOWN_TO
 
 HERE = Path(__file__).resolve().parents[1]
 GROUPS = ("SO3", "O3")
 #: Rotations by hand, and repeats of a timing that takes less than so many seconds; others are timed once.
 BY_HAND, REPEATS, SLOW = 8, 3, 1.0
-#: The factor to which noise floors are known: what lies below is rounding.
-KNOWN_TO = 3.0
 HEAD = "model | weights | inputs | guarantee | lines | layers | A under SO(3) / O(3) (floor) | by hand | ms | cost"
 #: What stands in front of the table.
 INTRODUCTION = """# An atlas of published networks
 
-`python notebooks/studies/atlas.py` measures what is installed of {total} published networks; this page is made of
-`notebooks/results/atlas.json`, which holds versions, layers and error spectra as well. *A* is the relative error of
-equivariance of an output, in the precision in which the package makes the model, on the inputs that are named; the
-floor is what rounding explains of it, known to a factor of three. *By hand* is the same error from {rotations} random
-rotations (with and without inversion), computed without jetsym: by the package's own calculator, or the network
-itself. Random weights say what an architecture guarantees and how well it keeps that in its numbers, nothing about a
+`python notebooks/studies/atlas.py` measures what is installed of the networks that it lists, {total} of them so far;
+this page is made of `notebooks/results/atlas.json`, which holds versions, layers and error spectra as well. *A* is the
+relative error of equivariance of an output, in the precision in which the package makes the model, on the inputs that
+are named; the floor is what rounding explains of it, known to a factor of three. *By hand* is the same error from
+{rotations} random rotations (with and without inversion), computed without jetsym: by the package's own calculator, or
+the network itself. Random weights say what an architecture guarantees and how well it keeps that in its numbers, nothing about a
 trained model. *Lines* count the call of `jetsym.probe` and the function that passes the inputs on, where one is needed.
 """
 #: What stands in front of the times.
@@ -327,10 +326,18 @@ def recorded(model: Any, options: Mapping[str, Any]) -> Iterator[tuple[list[tupl
 # -------------------------------------------------------------------------------------------------- table, page, figure
 
 
+def error_of(item: Mapping[str, Any], group: str) -> tuple[str, float, float]:
+    """Return A of an output, in words and as a number, and its floor; of energies that come once, A itself."""
+    one = item[group]
+    if one["relative"] is None:
+        return "A", one["absolute"], one["rounding"]
+    return "relative A", one["relative"], one["floor"]
+
+
 def is_above(item: Mapping[str, Any], group: str) -> bool:
     """Tell whether A of an output is more than rounding explains: the floor of either group, to a factor of three."""
-    number, floor = ("absolute", "rounding") if item[group]["relative"] is None else ("relative", "floor")
-    return abs(item[group][number]) > KNOWN_TO * max(item[each][floor] for each in GROUPS)
+    _, value, _ = error_of(item, group)
+    return abs(value) > KNOWN_TO * max(error_of(item, each)[2] for each in GROUPS)
 
 
 def findings(models: Mapping[str, Any]) -> list[str]:
@@ -342,12 +349,10 @@ def findings(models: Mapping[str, Any]) -> list[str]:
         for output, item in one["outputs"].items():
             hand = one["by hand"].get(output, {})
             for group in filter(lambda group, item=item: is_above(item, group), groups):
-                which, number, floor = "relative A", "relative", "floor"
-                if item[group]["relative"] is None:  # energies of compositions that come once
-                    which, number, floor = "A", "absolute", "rounding"
+                which, value, floor = error_of(item, group)
                 said.append(
-                    f"{what}: {which} of the {output} is {size(item[group][number])} under {group}, where rounding "
-                    f"explains {size(item[group][floor])}, most of it in {item[group]['irrep']}"
+                    f"{what}: {which} of the {output} is {size(value)} under {group}, where rounding explains "
+                    f"{size(floor)}, most of it in {item[group]['irrep']}"
                     + (f"; by hand {size(hand[group])}." if hand else ".")
                 )
             if one["guarantee"] == "SO3" and is_above(item, "O3"):
@@ -427,14 +432,18 @@ def rendered(models: Mapping[str, Any]) -> str:
 
 def spent_on(models: Mapping[str, Any]) -> str:
     """Say how many of the models stay within the times that a probe is meant to take."""
-    known = [(one["cost"]["milliseconds an evaluation"], one["cost"]) for one in models.values()]
-    networks = [(each, spent) for each, spent in known if spent["calls"] is None]
-    calculators = [(each, spent) for each, spent in known if spent["calls"] is not None]
+    known = [one["cost"] for one in models.values()]
+    networks = [spent for spent in known if spent["calls"] is None]
+    calculators = [spent for spent in known if spent["calls"] is not None]
+
+    def slow(some: Sequence[Mapping[str, Any]], least: float) -> list[Mapping[str, Any]]:
+        return [spent for spent in some if spent["milliseconds an evaluation"] >= least]
+
     groups = (
-        ("networks", 1.1, [spent for _, spent in networks]),
-        ("networks of at least 5 ms", 1.1, [spent for each, spent in networks if each >= 5]),
-        ("calculators", 1.1, [spent for _, spent in calculators]),
-        ("calculators whose calls take 50 ms or more", 1.02, [spent for each, spent in calculators if each >= 50]),
+        ("networks", 1.1, networks),
+        ("networks of at least 5 ms", 1.1, slow(networks, 5)),
+        ("calculators", 1.1, calculators),
+        ("calculators whose calls take 50 ms or more", 1.02, slow(calculators, 50)),
     )
     text = [COST]
     for what, most, chosen in groups:
@@ -549,7 +558,6 @@ def main(words: Sequence[str] | None = None) -> int:
     if models:
         write_atomically(options.page, rendered(models))
         figure = drawn(models)
-        options.figures.mkdir(parents=True, exist_ok=True)
         for suffix in ("pdf", "png"):
             save_figure(figure, options.figures / f"atlas.{suffix}")
         print(f"{len(models)} models: {path}, {options.page}, {options.figures / 'atlas.pdf'}")

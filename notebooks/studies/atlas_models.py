@@ -25,6 +25,7 @@ FIELDS = {"jets": "Jets and events", "points": "Clouds of points", "atoms": "Ato
 #: Where an output has a law by name.
 ENERGY, LOGITS = {"energy": "scalar"}, {"logits": "logits"}
 FORCES = {"energy": "scalar", "forces": "vector"}
+SCORES = {"scores": "scalar", "momenta": "four-vector"}
 #: Of calculators, which are called structure by structure: eight rotations of each.
 FEW = {"n_rotations": 8}
 
@@ -284,10 +285,10 @@ def pyg(name: str, **options: Any) -> Callable[[], Any]:
     return make
 
 
-def flat(x: Tensor, number: int = 6) -> tuple[Tensor, Tensor, Tensor]:
-    """Return numbers, positions and batch of clouds (B, N, 3), as networks of PyG take them."""
+def flat(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the number 6, positions and batch of clouds (B, N, 3), as networks of PyG take them."""
     n = x.shape[0] * x.shape[1]
-    return torch.full((n,), number), x.flatten(0, 1), torch.arange(len(x)).repeat_interleave(x.shape[1])
+    return torch.full((n,), 6), x.flatten(0, 1), torch.arange(len(x)).repeat_interleave(x.shape[1])
 
 
 def on_schnet(model: Any, x: Tensor) -> Tensor:
@@ -376,7 +377,7 @@ def chgnet_calculator(model: Any) -> Any:
     return CHGNetCalculator(model, use_device="cpu")
 
 
-def sevennet(_: Any = None) -> Any:
+def sevennet() -> Any:
     return import_module("sevenn.util").load_checkpoint("7net-0").build_model()
 
 
@@ -462,30 +463,19 @@ BESSEL = {
 }  # fmt: skip
 
 
-def orb() -> Any:
-    """Make a calculator of Orb v3 (conservative), two steps deep."""
-    pretrained, system = (
-        import_module("orb_models.forcefield.pretrained"),
-        import_module("orb_models.forcefield.atomic_system"),
-    )
-    network = pretrained.orb_v3_conservative_architecture(
-        num_message_passing_steps=2, latent_dim=32, device="cpu",
-        system_config=system.SystemConfig(radius=6.0, max_num_neighbors=120),
-    )  # fmt: skip
-    return import_module("orb_models.forcefield.calculator").ORBCalculator(network.eval(), device="cpu")
+def orb(name: str) -> Callable[[], Any]:
+    """Return what makes a calculator of Orb v3, "conservative" or "direct", two steps deep."""
 
+    def make() -> Any:
+        pretrained = import_module("orb_models.forcefield.pretrained")
+        system = import_module("orb_models.forcefield.atomic_system")
+        network = getattr(pretrained, f"orb_v3_{name}_architecture")(
+            num_message_passing_steps=2, latent_dim=32, device="cpu",
+            system_config=system.SystemConfig(radius=6.0, max_num_neighbors=120),
+        )  # fmt: skip
+        return import_module("orb_models.forcefield.calculator").ORBCalculator(network.eval(), device="cpu")
 
-def orb_direct() -> Any:
-    """Make a calculator of Orb v3 (direct forces), two steps deep."""
-    pretrained, system = (
-        import_module("orb_models.forcefield.pretrained"),
-        import_module("orb_models.forcefield.atomic_system"),
-    )
-    network = pretrained.orb_v3_direct_architecture(
-        num_message_passing_steps=2, latent_dim=32, device="cpu",
-        system_config=system.SystemConfig(radius=6.0, max_num_neighbors=120),
-    )  # fmt: skip
-    return import_module("orb_models.forcefield.calculator").ORBCalculator(network.eval(), device="cpu")
+    return make
 
 
 def mattersim() -> Any:
@@ -605,11 +595,11 @@ TABLE = (
     Published("PET2", "jets", "omnilearned", "omnilearned", from_module("omnilearned.network:PET2", 4), jets, "",
               {"call": on_pet2, "outputs": LOGITS}, n_inputs=1),
     Published("L-GATr", "jets", "lgatr", "lgatr", lgatr(subgroup=True), momenta, "SO3",
-              {"call": on_lgatr, "outputs": {"scores": "scalar", "momenta": "four-vector"}}),
+              {"call": on_lgatr, "outputs": SCORES}),
     Published("L-GATr, subgroup=False", "jets", "lgatr", "lgatr", lgatr(subgroup=False), momenta, "O3",
-              {"call": on_lgatr, "outputs": {"scores": "scalar", "momenta": "four-vector"}}),
+              {"call": on_lgatr, "outputs": SCORES}),
     Published("L-GATr-slim", "jets", "lgatr", "lgatr", from_module("lgatr:LGATrSlim", 2, 1, 1, 8, 1, 2, 16, 2),
-              momenta, "O3", {"call": on_slim, "outputs": {"scores": "scalar", "momenta": "four-vector"}}),
+              momenta, "O3", {"call": on_slim, "outputs": SCORES}),
     Published("LLoCa-Transformer", "jets", "lloca", "lloca", InLocalFrames, momenta, "SO3",
               {"outputs": {"scores": "scalar"}}),
     Published("SchNet (PyG)", "points", "torch-geometric", "torch_geometric",
@@ -636,7 +626,7 @@ TABLE = (
               {"call": on_se3, "outputs": {"type0": "scalar", "type1": "vector"}}, n_inputs=1),
     Published("Point transformer", "points", "point-transformer-pytorch", "point_transformer_pytorch",
               from_module("point_transformer_pytorch:PointTransformerLayer", dim=16, pos_mlp_hidden_dim=32), clouds, "",
-              {"call": on_point_transformer, "outputs": {"energy": "scalar"}}),
+              {"call": on_point_transformer, "outputs": ENERGY}),
     Published("GVP", "points", "geometric-vector-perceptron", "geometric_vector_perceptron",
               from_module("geometric_vector_perceptron:GVP", dim_vectors_in=8, dim_vectors_out=4, dim_feats_in=4,
                           dim_feats_out=8), clouds, "O3",
@@ -678,8 +668,8 @@ TABLE = (
                      num_tensor_features=8), rock_salt, "O3", FEW),
     Published("eSEN (fairchem)", "atoms", "fairchem-core", "fairchem.core", esen, rock_salt, "SO3",
               FEW),
-    Published("Orb v3, conservative", "atoms", "orb-models", "orb_models", orb, rock_salt, "", FEW),
-    Published("Orb v3, direct", "atoms", "orb-models", "orb_models", orb_direct, rock_salt, "", FEW),
+    Published("Orb v3, conservative", "atoms", "orb-models", "orb_models", orb("conservative"), rock_salt, "", FEW),
+    Published("Orb v3, direct", "atoms", "orb-models", "orb_models", orb("direct"), rock_salt, "", FEW),
     Published("MatterSim", "atoms", "mattersim", "mattersim", mattersim, rock_salt, "O3", FEW),
     *(Published(f"{name} (matgl)", "atoms", "matgl", "matgl", matgl(name, **more), rock_salt, "O3", FEW)
       for name, more in
