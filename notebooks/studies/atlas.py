@@ -63,8 +63,9 @@ this page is made of `notebooks/results/atlas.json`, which holds versions, layer
 relative error of equivariance of an output, in the precision in which the package makes the model, on the inputs that
 are named; the floor is what rounding explains of it, known to a factor of three. *By hand* is the same error from
 {rotations} random rotations (with and without inversion), computed without jetsym: by the package's own calculator, or
-the network itself. Random weights say what an architecture guarantees and how well it keeps that in its numbers, nothing about a
-trained model. *Lines* count the call of `jetsym.probe` and the function that passes the inputs on, where one is needed.
+the network itself. Random weights say what an architecture guarantees and how well it keeps that in its numbers,
+nothing about a trained model. *Lines* count the call of `jetsym.probe` and the function that passes the inputs on,
+where one is needed.
 """
 #: What stands in front of the times.
 COST = """## Cost
