@@ -15,7 +15,7 @@ from torch import nn
 
 from jetsym.errors import ProbeError, closest
 from jetsym.probing.forward.dry import INPUTS
-from jetsym.probing.forward.layers import match_layers
+from jetsym.probing.forward.layers import Layered, match_layers
 from jetsym.probing.forward.session import Session
 from jetsym.spectrum.irreps import Irrep, parse_irreps
 from jetsym.spectrum.representations import irrep_matrices, representation, write_irreps
@@ -129,7 +129,7 @@ def settle_laws(session: Session, inputs: Any, elements: NDArray[np.float64], *,
     """
     session.laws.clear()
     few = session.domain.select(inputs, slice(0, min(INPUTS, session.domain.batches(inputs)[0].stop)))
-    known = session.said or getattr(session.model, "irreps", {})
+    known = session.said or _of_model(session.model)
     if not known and not any(_declared(each) for each in session.modules.values()):
         return
     along = session.along(few, elements)
@@ -197,11 +197,17 @@ def _read(session: Session, name: str, array: NDArray[Any]) -> Law | None:
     own, key = _module_of(session, name)
     if not own:
         return None
-    known = [irreps for pattern, irreps in getattr(session.model, "irreps", {}).items() if match_layers(pattern, [own])]
+    known = [irreps for pattern, irreps in _of_model(session.model).items() if match_layers(pattern, [own])]
     for text in [*reversed(_declared(session.modules[own], key)), *known]:
         if (law := Law.fitting(text, array.shape[1:])) is not None:
             return law
     return None
+
+
+def _of_model(model: Any) -> Mapping[str, str]:
+    """Return pattern of layers -> irreps, as a model that knows its layers says; what else has the name is its own."""
+    said = getattr(model, "irreps", None) if isinstance(model, Layered) else None
+    return said if isinstance(said, Mapping) else {}
 
 
 def _declared(module: nn.Module, key: str = "") -> list[str]:

@@ -109,6 +109,33 @@ def test_what_does_not_fit_the_shape_is_not_believed():
     assert not any("Not read" in note for note in report_on(Net(Layout("4x0e+4x1o+4x2e", FLAT))).meta["notes"])
 
 
+@pytest.mark.parametrize("own", ["2x0e", o3.Irreps("2x0e"), {"last": "4x0e+4x1o+4x2e"}], ids=repr)
+@pytest.mark.parametrize("says", ["", None])
+def test_irreps_that_a_plain_network_keeps_for_itself_say_nothing_of_its_layers(own, says):
+    net = Net(Layout("4x0e+4x1o+4x2e", FLAT, says=says))
+    before = report_on(net)
+    net.irreps = own
+    report = report_on(net)
+    assert report.meta["laws"] == before.meta["laws"]
+    np.testing.assert_allclose(report.fractions, before.fractions, atol=1e-12)
+
+
+def test_irreps_of_a_network_that_knows_its_layers_are_a_mapping_or_are_not_read():
+    class Knowing(Net):
+        name = "knowing"
+
+        def probe_layers(self, layers):
+            return {"last": self.last}
+
+        def probe_features(self, recorded):
+            return recorded
+
+    net = Knowing(Layout("4x0e+4x1o+4x2e", FLAT, says=""))
+    for own, laws in [({"l*": "4x0e+4x1o+4x2e"}, {"last": "4x0e+4x1o+4x2e"}), ("4x0e+4x1o+4x2e", {})]:
+        net.irreps = own
+        assert report_on(net, layers="auto").meta["laws"] == laws
+
+
 def test_a_caller_says_what_layers_are():
     net = Net(Layout("4x0e+4x1o+4x2e", COPIES_LAST, says=""))
     report = report_on(net, layers={"linear": None, "last": "4x0e+4x1o+4x2e"})
