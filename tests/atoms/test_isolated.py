@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
+from torch import nn
 
 pytest.importorskip("metatrain")
 
@@ -11,9 +13,10 @@ from ase import Atoms
 from ase.build import bulk
 
 import jetsym
-from jetsym.atoms import Model
+from jetsym.atoms import Model, graph
 
 ALONE = Atoms("Cu", [[0, 0, 0]])
+APART = Atoms("Cu2", [[0, 0, 0], [9, 0, 0]])
 BOXED = Atoms("C", [[1, 1, 1]], cell=[20, 20, 20], pbc=True)
 
 
@@ -60,3 +63,41 @@ def test_nothing_but_isolated_atoms_is_probed_as_it_is(model):
     report = jetsym.probe(model, [ALONE, BOXED], l_max=1, progress=False)
     assert "edge_embedder" not in report.layers
     assert not [note for note in report.meta["notes"] if "without pairs of neighbours" in note]
+
+
+class Pairs(nn.Module):
+    """A network on graphs with a layer of pairs, which says what it is, and one that mixes the structures."""
+
+    def __init__(self):
+        super().__init__()
+        self.pair, self.atom, self.mixed = nn.Linear(1, 6, bias=False).double(), nn.Identity(), nn.Identity()
+        self.pair.irreps_out = "6x0e"
+
+    def forward(self, graphs):
+        features = graphs.numbers[:, None].double().sqrt()
+        if graphs.edge_index.shape[1]:
+            centre = graphs.edge_index[0]
+            pairs = self.pair(graphs.vectors.norm(dim=1, keepdim=True)).sum(dim=1, keepdim=True)
+            features = features + torch.zeros_like(features).index_add(0, centre, pairs)
+        self.mixed(features * len(graphs))
+        energies = torch.zeros(len(graphs), dtype=features.dtype)
+        return energies.index_add(0, graphs.batch, self.atom(features * 1.0)[:, 0])
+
+
+@pytest.mark.parametrize("places", [(0,), (2,), (0, 2)])
+def test_they_go_with_layers_that_are_left_out_and_layers_with_a_law(crystals, places):
+    torch.manual_seed(0)
+    another = crystals[0].copy()
+    another.rattle(0.05, seed=2)
+    net, frames = Pairs(), [crystals[0], another]
+    without = jetsym.probe(net, graph(frames, 4.0), l_max=1, progress=False)
+    for place in places:
+        frames.insert(place, APART)
+    report = jetsym.probe(net, graph(frames, 4.0), l_max=1, progress=False)
+    assert "mixed" not in report.layers
+    assert any("mixed" in note and "in company of another" in note for note in report.meta["notes"])
+    assert report.layers == without.layers
+    assert report.meta["laws"] == without.meta["laws"] == {"pair": "6x0e"}
+    row = report.layers.index("pair")
+    np.testing.assert_allclose(report.fractions[row], without.fractions[row], atol=1e-9)
+    assert report.equivariance["pair"].is_within_rounding

@@ -84,6 +84,8 @@ class Session:
     layouts, left_out
         Where responses have their inputs and tokens, and why some are left out, by name: known after
         :func:`jetsym.probing.forward.settle.settle`.
+    partly
+        Layers that do not run for inputs that lack something for them, known after :meth:`settle_partly`.
     doubts
         Notes on what could not be checked of the caller's action, each once.
     evaluations
@@ -113,11 +115,11 @@ class Session:
     layouts: dict[str, Layout] = field(default_factory=dict, init=False)
     left_out: dict[str, str] = field(default_factory=dict, init=False)
     doubts: dict[str, None] = field(default_factory=dict, init=False)
+    partly: set[str] = field(default_factory=set, init=False)
     evaluations: int = field(init=False)
     _running: Running = field(init=False)
-    partly: set[str] = field(default_factory=set, init=False)
     _names: list[str] = field(default_factory=list, init=False)
-    _shapes: dict[str, Any] = field(default_factory=dict, init=False)
+    _blank: dict[str, Any] = field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
         said = {**self.kinds, **dict.fromkeys(self.without_law)}
@@ -385,12 +387,9 @@ class Session:
             responses[name] = self.laws[name].arranged(arranged) if name in self.laws else arranged
         if self.partly and self.domain.lacks(inputs) is not None:
             responses = {
-                name: responses[name] if name not in self.partly else array_namespace(like).zeros_like(like[:1, :1])
-                for name, like in self._shapes.items()
-            }
-            responses = {
-                name: array_namespace(array).concat([array] * size) if name in self.partly else array
-                for name, array in responses.items()
+                name: responses[name] if blank is None else array_namespace(blank).concat([blank] * size)
+                for name, blank in self._blank.items()
+                if not self.is_left_out(name)
             }
         self._check_names(list(responses))
         return responses
@@ -401,12 +400,15 @@ class Session:
         if lacking is None or lacking.all():
             return
         whole, without = (self.domain.select(inputs, slice(place, place + 1)) for place in np.argsort(lacking)[[0, -1]])
-        self._shapes = self.responses(whole)
-        here = self.arrays(without)
+        found, here = self.responses(whole), self.arrays(without)
         self.partly |= {
             name
-            for name, array in self._shapes.items()
+            for name, array in found.items()
             if name not in self.outputs and (name not in here or here[name].shape[2:] != array.shape[2:])
+        }
+        self._blank = {
+            name: array_namespace(array).zeros_like(array[:1, :1]) if name in self.partly else None
+            for name, array in found.items()
         }
         if self.partly:
             places = [self.domain.named(inputs, int(place)) for place in np.flatnonzero(lacking)]
