@@ -6,11 +6,11 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from inspect import Parameter, signature
+from inspect import Parameter
 from typing import Any, cast
 
 from jetsym.errors import ProbeError
-from jetsym.probing.forward.calling import plain_call
+from jetsym.probing.forward.calling import plain_call, taken
 from jetsym.probing.forward.session import Session
 from jetsym.probing.measure.baseline import prepare_baseline
 from jetsym.probing.measure.boosts import measure_boosts
@@ -294,10 +294,9 @@ def _refuse_untaken(argument: str, called: Callable[..., Any], inputs: Any) -> N
     """Refuse an argument that what is called does not take beside the inputs, as far as it says."""
     if isinstance(inputs, Mapping) and argument in inputs:
         raise ProbeError(f"over names {argument!r}, which is one of the inputs; leave it out of these")
-    try:
-        parameters = signature(getattr(called, "forward", called)).parameters
-    except (TypeError, ValueError):
+    if (takes := taken(called)) is None:
         return
+    parameters = takes.parameters
     takes_all = any(one.kind is one.VAR_KEYWORD for one in parameters.values())
     if not takes_all and (argument not in parameters or parameters[argument].kind is Parameter.POSITIONAL_ONLY):
         raise ProbeError(

@@ -18,7 +18,7 @@ from jetsym.probing.forward.memory import is_out_of_memory
 from jetsym.probing.forward.returned import flatten_outputs
 from jetsym.spectrum.responses import EPS
 
-__all__ = ["Call", "Caller", "home_of", "in_numbers", "numbers_of", "place", "plain_call"]
+__all__ = ["Call", "Caller", "home_of", "in_numbers", "numbers_of", "place", "plain_call", "taken"]
 
 Call = Callable[[Any, Any], Any]
 
@@ -44,7 +44,7 @@ def plain_call(model: Callable[..., Any], inputs: Any, **others: Any) -> Any:
     try:
         return model(*placed, **named)
     except TypeError as error:
-        takes = _taken(model)
+        takes = taken(model)
         if takes is None or _fits(takes, placed, named):
             raise
         raise ProbeError(
@@ -53,8 +53,8 @@ def plain_call(model: Callable[..., Any], inputs: Any, **others: Any) -> Any:
         ) from error
 
 
-def _taken(model: Any) -> Signature | None:
-    """Return what a model takes, as far as it says."""
+def taken(model: Any) -> Signature | None:
+    """Return what a model or another callable takes; None where it does not say."""
     try:
         return signature(getattr(model, "forward", model))
     except (TypeError, ValueError):

@@ -26,8 +26,8 @@ class Layered(Protocol):
 
     A probe finds out by itself which modules run, and which axes of what they return are inputs and points. Where that
     cannot be found out, as with rows for the atoms of all structures, a module says it: one that has ``name`` and the
-    two methods is read by them, and by nothing else. It may have a mapping ``irreps`` beside, pattern of layers -> their
-    irreps, where its modules do not say them.
+    two methods is read by them, and by nothing else. Beside them it may have a mapping ``irreps``, pattern of layers ->
+    their irreps, where its modules do not say them.
 
     Examples
     --------

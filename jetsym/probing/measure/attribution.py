@@ -21,7 +21,7 @@ from jetsym.probing.forward.session import Session
 from jetsym.probing.forward.settle import settle
 from jetsym.probing.kinds import check_law
 from jetsym.probing.measure.boosts import window_energies, windows_of
-from jetsym.probing.measure.combination import combine, errors_of, is_beyond_rule
+from jetsym.probing.measure.combination import combine, errors_of, is_beyond_rule, scatter
 from jetsym.probing.measure.deviation import Deviation
 from jetsym.probing.measure.orbit import measure, orbit_of, plan_passes
 from jetsym.probing.measure.rounding import along_boosts, along_turns, measure_rounding
@@ -357,10 +357,9 @@ def paired_difference(switched: Sums, as_is: Sums, *, influence: Sums | None = N
     norm = as_is[1]
     totals, left_out = zip(*(_roots(squared, norm) for squared in (switched[0], as_is[0])), strict=True)
     difference = float(totals[0] - totals[1])
-    changes, n = left_out[0] - left_out[1], len(norm)
-    if n < 2:
+    if len(norm) < 2:
         return difference, float("nan")
-    stderr = float(np.sqrt((n - 1) / n * ((changes - changes.mean()) ** 2).sum()))
+    stderr = scatter(left_out[0] - left_out[1])
     if influence is not None and norm.sum() > 0:
         parts = [sway / (2 * abs(root)) for sway, root in zip(influence, totals, strict=True) if root]
         signs = [sign for sign, root in zip((1, -1), totals, strict=True) if root]

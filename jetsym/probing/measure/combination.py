@@ -15,7 +15,7 @@ from jetsym.spectrum.heldout import is_beyond_chance
 from jetsym.spectrum.representations import Kind, representation
 from jetsym.spectrum.result import jackknife_ratio
 
-__all__ = ["combine", "errors_of", "is_beyond_rule", "rooted"]
+__all__ = ["combine", "errors_of", "is_beyond_rule", "rooted", "scatter"]
 
 Array = NDArray[np.float64]
 
@@ -226,10 +226,10 @@ def _over_spread(
         return value, float("nan")
     left_out = (a2.sum() - a2) / (samples - 1) / others
     left_out = np.sign(left_out) * np.sqrt(np.abs(left_out))
-    return value, _scatter(left_out)
+    return value, scatter(left_out)
 
 
-def _scatter(left_out: Array) -> float:
+def scatter(left_out: Array) -> float:
     """Return the standard error of what is found with one input left out at a time, by the jackknife."""
     n = len(left_out)
     return float(np.sqrt((n - 1) / n * ((left_out - left_out.mean()) ** 2).sum()))
@@ -263,7 +263,7 @@ def _over_spread_by_label(
     if not alike.any():
         return value, value, spread, alike
     left_out = np.array([ratio(np.arange(len(a2)) != place)[0] for place in np.flatnonzero(alike)])
-    return value, _scatter(left_out), spread, alike
+    return value, scatter(left_out), spread, alike
 
 
 def rooted(value: NDArray[np.float64], stderr: NDArray[np.float64]) -> tuple[float, float]:

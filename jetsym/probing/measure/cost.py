@@ -170,7 +170,7 @@ def cost(
             **symmetry.to_dict(),
             "n_rotations": orbit.n_rotations,
             "method": "random" if orbit.rule is None else "quadrature",
-            "evaluations": size * (orbit.cosets * orbit.n_rotations + 1),
+            "evaluations": orbit.evaluations(size) + size,
             "seconds": time.perf_counter() - start,
             **running.domain.facts(running.model),
         }
@@ -210,7 +210,8 @@ def _of_part(session: Session, inputs: Any, part: slice, orbit: Orbit, wanted: M
 
     def take(chunk: slice, proper: Responses, improper: Responses) -> None:
         for name in wanted:
-            masks[name] = session.real(name, proper[name], some)
+            if name not in masks:
+                masks[name] = session.real(name, proper[name], some)
             if name in squared:
                 elements = rotations[chunk]
                 squared[name].add(chunk, elements, proper[name], improper.get(name), mask=masks[name])

@@ -16,7 +16,7 @@ from jetsym.probing.kinds import INVARIANT, representation_of
 from jetsym.probing.measure.combination import rooted
 from jetsym.probing.measure.orbit import orbit_of
 from jetsym.probing.measure.rounding import Rounding, along_turns, measure_rounding
-from jetsym.probing.measure.targets import Aim, aims_of, summed
+from jetsym.probing.measure.targets import Aim, aims_of, masked, summed
 from jetsym.probing.options import AUTO, check
 from jetsym.probing.reports.cost import CROSS_ENTROPY, SQUARED
 from jetsym.probing.reports.equivariance import KNOWN_TO
@@ -236,9 +236,7 @@ def _components(values: Array, kind: Kind) -> Array:
 
 def _over_objects(values: Array, kind: Kind, mask: NDArray[np.bool_] | None) -> Array:
     """Sum over the real objects of each input, (samples, components)."""
-    if mask is not None:
-        values = np.where(mask.reshape(*mask.shape, *[1] * (values.ndim - mask.ndim)), values, 0.0)
-    total: Array = _components(values, kind).sum(axis=1)
+    total: Array = _components(masked(values, mask), kind).sum(axis=1)
     return total
 
 

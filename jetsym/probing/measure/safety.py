@@ -17,7 +17,7 @@ from jetsym.probing.forward.memory import within_memory
 from jetsym.probing.forward.session import Responses, Session
 from jetsym.probing.forward.settle import settle
 from jetsym.probing.kinds import representation_of
-from jetsym.probing.measure.combination import rooted
+from jetsym.probing.measure.combination import rooted, scatter
 from jetsym.probing.measure.rounding import Rounding, along_turns, measure_rounding
 from jetsym.probing.options import AUTO, check
 from jetsym.probing.reports.equivariance import KNOWN_TO
@@ -216,9 +216,7 @@ def _slope(first: Array, second: Array, smaller: float, larger: float) -> tuple[
     def of(one: Any, other: Any) -> Any:
         return np.log(other / one) / (2 * np.log(larger / smaller))
 
-    n = len(first)
-    if n < 2:
+    if len(first) < 2:
         return float(of(first.sum(), second.sum())), float("nan")
     left_out = of(first.sum() - first, second.sum() - second)
-    stderr = np.sqrt((n - 1) / n * ((left_out - left_out.mean()) ** 2).sum())
-    return float(of(first.sum(), second.sum())), float(stderr)
+    return float(of(first.sum(), second.sum())), scatter(left_out)

@@ -17,7 +17,7 @@ from jetsym.probing.reports.cost import CROSS_ENTROPY, SQUARED
 from jetsym.spectrum.representations import Kind
 from jetsym.spectrum.responses import to_numpy
 
-__all__ = ["Aim", "aims_of", "of_label", "summed"]
+__all__ = ["Aim", "aims_of", "masked", "of_label", "summed"]
 
 #: Inputs that tell logits from probabilities, and how far these may sum to something else than 1: in 16 bits.
 FEW, ROUNDING = 8, 2.0**-7
@@ -81,10 +81,13 @@ def of_label(logits: NDArray[Any], labels: NDArray[Any]) -> NDArray[Any]:
 
 def summed(values: NDArray[Any], mask: Mask | None = None) -> Array:
     """Sum values (samples, …) over all but the samples, where a mask (samples, …) of fewer axes or as many says so."""
-    if mask is not None:
-        values = np.where(_spread(mask, values.ndim), values, 0.0)
-    total: Array = values.reshape(len(values), -1).sum(axis=1)
+    total: Array = masked(values, mask).reshape(len(values), -1).sum(axis=1)
     return total
+
+
+def masked(values: NDArray[Any], mask: Mask | None) -> NDArray[Any]:
+    """Return values (samples, …), 0 where a mask (samples, …) of fewer axes or as many says that they do not count."""
+    return values if mask is None else np.where(_spread(mask, values.ndim), values, 0.0)
 
 
 def _spread(mask: Mask, ndim: int) -> Mask:
