@@ -1,4 +1,4 @@
-"""The options of a probe, refused before anything is read or run."""
+"""The options of a probe, refused before anything is read or run, and what is chosen where calls are dear."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from jetsym.errors import ProbeError, expect_at_least, expect_one_of
 from jetsym.probing.kinds import representation_of
 from jetsym.spectrum.representations import Kind
 
-__all__ = ["AUTO", "check", "check_kinds"]
+__all__ = ["AUTO", "affordable", "check", "check_kinds"]
 
 AUTO = "auto"
 METHODS = (AUTO, "quadrature", "icosahedral", "random")
@@ -19,6 +19,8 @@ METHODS = (AUTO, "quadrature", "icosahedral", "random")
 RANDOM_ROTATIONS = 32
 #: Fewer say nothing of their own spread.
 LEAST_ROTATIONS = 3
+#: Calls beside the orbit, at most, where the domain names a few inputs: rounding, reproducibility, and one an input.
+BESIDE = 200
 
 
 def check(
@@ -59,3 +61,36 @@ def check_kinds(kinds: Mapping[str, Kind], l_max: int | None) -> None:
                 f"output {name!r} is said to be {rho.name!r}, with λ up to {lam}, but l_max is {l_max}; "
                 f"expected l_max of at least {lam}"
             )
+
+
+def affordable(size: int, cosets: int, most: int, *, beside: int, least: int, meant: str) -> int:
+    """Return how many random rotations of each input keep to the calls that a domain allows.
+
+    Parameters
+    ----------
+    size, cosets
+        How many inputs, and evaluations per rotation.
+    most, beside
+        Calls in all, and those among them that are not along the orbits.
+    least
+        Rotations that are needed.
+    meant
+        Options by which a caller says that more are meant.
+
+    Raises
+    ------
+    ProbeError
+        There are too many inputs for the rotations that are needed.
+
+    Examples
+    --------
+    >>> affordable(10, 2, 1000, beside=200, least=4, meant="n_rotations=…")
+    40
+    """
+    n = (most - beside) // (cosets * size)
+    if n < least:
+        raise ProbeError(
+            f"{size} inputs under {least} rotations each are more than {most:,} calls; expected a smaller limit=…, or "
+            f"{meant} to say that so many are meant"
+        )
+    return n

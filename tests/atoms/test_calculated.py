@@ -231,6 +231,8 @@ def test_calls_are_announced_counted_and_few(crystal, capsys):
     assert many.meta["calls"] <= 1000
     with pytest.raises(ProbeError, match="400 inputs under 3 rotations each are more than 1,000 calls"):
         jetsym.probe(Planted(), frames[:1] * 400, limit=400, progress=False)
+    with pytest.raises(ProbeError, match="200 inputs under 4 rotations each .* limit=…, or n_rotations=… to say"):
+        jetsym.cost(Planted(), frames[:1] * 200, limit=200, progress=False)
 
 
 def test_a_caller_s_structures_stay_as_they_are(crystal):

@@ -17,7 +17,7 @@ from jetsym.probing.kinds import check_law, representation_of
 from jetsym.probing.measure.orbit import Orbit, orbit_of
 from jetsym.probing.measure.rounding import Rounding, along_turns, measure_rounding
 from jetsym.probing.measure.targets import Aim, aims_of, of_label, summed
-from jetsym.probing.options import AUTO, RANDOM_ROTATIONS, check
+from jetsym.probing.options import AUTO, BESIDE, RANDOM_ROTATIONS, affordable, check
 from jetsym.probing.reports.cost import CROSS_ENTROPY, SQUARED, Cost, LossSplit
 from jetsym.probing.reports.equivariance import KNOWN_TO
 from jetsym.progress import progress_bar
@@ -33,8 +33,6 @@ Array = NDArray[np.float64]
 
 #: Rotations of an input at least: halves of them tell what the jackknife leaves.
 LEAST = 4
-#: Calls beside the orbits where each is dear, as in a probe.
-BESIDE = 200
 
 
 class Losses(NamedTuple):
@@ -189,12 +187,8 @@ def _orbit_of(session: Session, inputs: Any, symmetry: Symmetry, n_rotations: in
     most = session.domain.most_calls(inputs)
     if n_rotations is None and most is not None:
         size, cosets = session.domain.size(inputs), 2 if group.has_inversion else 1
-        n_rotations = min(RANDOM_ROTATIONS, (most - BESIDE - 2 * size) // (cosets * size))
-        if n_rotations < LEAST:
-            raise ProbeError(
-                f"{size} inputs under {LEAST} rotations each are more than {most:,} calls; expected a smaller limit=…, "
-                "or n_rotations=… to say that so many are meant"
-            )
+        most_rotations = affordable(size, cosets, most, beside=BESIDE + 2 * size, least=LEAST, meant="n_rotations=…")
+        n_rotations = min(RANDOM_ROTATIONS, most_rotations)
     return orbit_of(group, method="random", l_max=0, n_rotations=n_rotations, seed=session.seed)
 
 

@@ -21,7 +21,7 @@ from jetsym.probing.measure.combination import combine, is_beyond_rule
 from jetsym.probing.measure.dependence import measure_dependence
 from jetsym.probing.measure.orbit import FEW, Measurement, Orbit, measure, orbit_of, plan_passes
 from jetsym.probing.measure.rounding import Rounding, along_turns, measure_rounding
-from jetsym.probing.options import AUTO, LEAST_ROTATIONS, check_kinds
+from jetsym.probing.options import AUTO, BESIDE, LEAST_ROTATIONS, affordable, check_kinds
 from jetsym.probing.reports.spectrum import SymmetryReport
 from jetsym.progress import progress_bar
 from jetsym.spectrum import FiniteGroup, Group, Spectrum, group_of
@@ -29,9 +29,6 @@ from jetsym.spectrum.representations import Kind
 from jetsym.symmetry import Symmetry
 
 __all__ = ["measure_rotations"]
-
-#: Calls beside the orbit, at most, where the domain names a few inputs: rounding, reproducibility, and one an input.
-BESIDE = 200
 
 
 def measure_rotations(
@@ -93,16 +90,10 @@ def _few_enough(session: Session, inputs: Any, group: Group, l_max: int) -> int 
         return None
     by_rule = orbit_of(group, method=AUTO, l_max=l_max, n_rotations=None, seed=0)
     size = session.domain.size(inputs)
-    left = most - BESIDE - size
-    if by_rule.evaluations(size) <= left:
+    if by_rule.evaluations(size) <= most - BESIDE - size:
         return None
-    n = left // (by_rule.cosets * size)
-    if n < LEAST_ROTATIONS:
-        raise ProbeError(
-            f"{size} inputs under {LEAST_ROTATIONS} rotations each are more than {most:,} calls; expected a smaller "
-            "limit=…, or n_rotations=… or method=… to say that so many are meant"
-        )
-    return n
+    meant = "n_rotations=… or method=…"
+    return affordable(size, by_rule.cosets, most, beside=BESIDE + size, least=LEAST_ROTATIONS, meant=meant)
 
 
 def _settled(
