@@ -350,10 +350,8 @@ def transform(matrix: Any, u: Any, *, out: Any = None) -> Any:
 def add_products(before: Any, bands: tuple[Any, ...], transformed: Any) -> Any:
     """Add the products of all bands with transforms (F, units, columns) to the coefficients of one coset."""
     xp, (_, units, columns) = array_namespace(transformed), transformed.shape
-    widths, places = (
-        [matrix.shape[1] // units for matrix in bands],
-        _one_after_the_other(matrix.shape[0] for matrix in bands),
-    )
+    widths = [matrix.shape[1] // units for matrix in bands]
+    places = _one_after_the_other(matrix.shape[0] for matrix in bands)
     given = [transformed[some, ...] for some in _one_after_the_other(widths)]
     pairs = [(matrix, xp.reshape(rows, (matrix.shape[1], columns))) for matrix, rows in zip(bands, given, strict=True)]
     if not is_torch_array(transformed):

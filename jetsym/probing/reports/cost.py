@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar, Self
 
+from jetsym.probing.reports.base import read_meta
 from jetsym.probing.reports.significance import chance_of, p_value
 from jetsym.storage import Stored
 from jetsym.symmetry import Symmetry
@@ -95,8 +96,7 @@ class Cost(Stored):
 
     @classmethod
     def _read(cls, data: Mapping[str, Any]) -> Self:
-        Symmetry.from_dict(data["meta"])
-        return cls({name: LossSplit(**item) for name, item in data["losses"].items()}, dict(data["meta"]))
+        return cls({name: LossSplit(**item) for name, item in data["losses"].items()}, read_meta(data["meta"]))
 
     def __str__(self) -> str:
         under, inputs = Symmetry.from_dict(self.meta).words, self.meta["n_inputs"]

@@ -6,30 +6,17 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar, Self
 
-from scipy import special
-
 from jetsym.probing.reports.cost import SQUARED
-from jetsym.probing.reports.significance import chance_of
+from jetsym.probing.reports.significance import chance_of, in_sigma
 from jetsym.storage import Stored
 from jetsym.text import as_text, at_most, concise, percent, table_of
 
-__all__ = ["EVEN", "MIXED", "ODD", "Oddness", "Parity", "in_sigma"]
+__all__ = ["EVEN", "MIXED", "ODD", "Oddness", "Parity"]
 
 #: What an output is found to be.
 EVEN, ODD, MIXED = "even", "odd", "neither even nor odd"
 #: Standard deviations from where on something is said to be so.
 SIGMA = 3.0
-
-
-def in_sigma(p_value: float) -> float:
-    """Return how many standard deviations of a normal number are as improbable, on either side.
-
-    Examples
-    --------
-    >>> round(in_sigma(0.0455), 2), in_sigma(1.0)
-    (2.0, 0.0)
-    """
-    return abs(float(special.ndtri(p_value / 2)))
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy import special
 
-__all__ = ["FEWEST_INPUTS", "Share", "chance_of", "corrected", "error_of_log_odds", "p_value", "quantile"]
+__all__ = ["FEWEST_INPUTS", "Share", "chance_of", "corrected", "error_of_log_odds", "in_sigma", "p_value", "quantile"]
 
 #: With fewer inputs the tail of their distribution is out of sight: nothing is said to stay below a bound.
 FEWEST_INPUTS = 8
@@ -30,6 +30,19 @@ def p_value(difference: float, stderr: float, degrees: float) -> float:
 def chance_of(sigma: float) -> float:
     """Return the probability of a normal number beyond so many standard deviations, on either side."""
     return 2.0 * float(special.ndtr(-sigma))
+
+
+def in_sigma(probability: float) -> float:
+    """Return how many standard deviations of a normal number are as improbable, on either side.
+
+    The inverse of :func:`chance_of`.
+
+    Examples
+    --------
+    >>> round(in_sigma(0.0455), 2), in_sigma(1.0)
+    (2.0, 0.0)
+    """
+    return abs(float(special.ndtri(probability / 2)))
 
 
 def corrected(p_values: Sequence[float]) -> list[float]:

@@ -9,7 +9,8 @@ import torch
 import jetsym
 from jetsym.errors import ConfigError, ProbeError
 from jetsym.jets.models import PointNet
-from jetsym.probing.reports.parity import Parity, in_sigma
+from jetsym.probing.reports.parity import Parity
+from jetsym.probing.reports.significance import in_sigma
 
 
 def frames(n=64, seed=0):
