@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from jetsym.errors import ConfigError
 from jetsym.files import Inputs, check_out, write_atomically
 
-__all__ = ["check_results", "save"]
+if TYPE_CHECKING:
+    from jetsym.storage import Stored
+
+__all__ = ["check_results", "keep_numbers", "save"]
+
+S = TypeVar("S", bound="Stored")
 
 
 def check_results(out: str | None, *inputs: Inputs, beside: Sequence[str] = ()) -> None:
@@ -43,3 +48,11 @@ def save(result: Any, out: str | Path | None, page: Callable[[Any], str] | None 
         write_atomically(Path(out).with_suffix(".html"), page(figure))
     save_figure(figure, Path(out).with_suffix(".png"))
     plt.close(figure_of(figure))
+
+
+def keep_numbers(found: S, out: str | None) -> S:
+    """Save what was found, and print it."""
+    if out is not None:
+        found.save(out)
+    print(found, end="")
+    return found

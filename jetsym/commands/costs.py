@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
-from jetsym.commands import check_results, save
-from jetsym.commands.symmetry import read_jets, reading_options
-from jetsym.errors import ConfigError
+from jetsym.commands import check_results, keep_numbers, save
+from jetsym.commands.symmetry import named_structures, read_jets, reading_options
 
 if TYPE_CHECKING:
     from jetsym.jets.io.block import BadJets
     from jetsym.probing.reports.cost import Cost
     from jetsym.probing.reports.parity import Parity
     from jetsym.probing.reports.safety import Safety
-    from jetsym.storage import Stored
 
 __all__ = ["cost", "cost_calculator", "parity", "parity_calculator", "safety"]
-
-S = TypeVar("S", bound="Stored")
 
 
 def cost(
@@ -58,7 +54,7 @@ def cost(
 
     check_results(out, model, inputs)
     how = reading_options(mapping=mapping, tree=tree, vectors=vectors, bad_jets=bad_jets, skip_bad=skip_bad)
-    return _keep(measure(model, read_jets(model, inputs, how, options), **options), out)
+    return keep_numbers(measure(model, read_jets(model, inputs, how, options), **options), out)
 
 
 def cost_calculator(
@@ -79,7 +75,7 @@ def cost_calculator(
     from jetsym.probing.measure.cost import cost as measure
 
     check_results(out, inputs)
-    return _keep(measure(calculator_of(calculator), _structures(inputs), **options), out)
+    return keep_numbers(measure(calculator_of(calculator), named_structures(inputs), **options), out)
 
 
 def parity(
@@ -120,7 +116,7 @@ def parity(
 
     check_results(out, model, inputs)
     how = reading_options(mapping=mapping, tree=tree, vectors=vectors, bad_jets=bad_jets, skip_bad=skip_bad)
-    return _keep(measure(model, read_jets(model, inputs, how, options), **options), out)
+    return keep_numbers(measure(model, read_jets(model, inputs, how, options), **options), out)
 
 
 def parity_calculator(
@@ -141,7 +137,7 @@ def parity_calculator(
     from jetsym.probing.measure.parity import parity as measure
 
     check_results(out, inputs)
-    return _keep(measure(calculator_of(calculator), _structures(inputs), **options), out)
+    return keep_numbers(measure(calculator_of(calculator), named_structures(inputs), **options), out)
 
 
 def safety(
@@ -182,17 +178,3 @@ def safety(
     save(report, out)
     print(report, end="")
     return report
-
-
-def _structures(inputs: str | list[str] | None) -> str | list[str]:
-    if inputs is None:
-        raise ConfigError("--inputs names no files; expected those of structures, such as frames.xyz")
-    return inputs
-
-
-def _keep(found: S, out: str | None) -> S:
-    """Save what was found, and print it."""
-    if out is not None:
-        found.save(out)
-    print(found, end="")
-    return found

@@ -7,7 +7,7 @@ from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jetsym.commands import check_results, save
+from jetsym.commands import check_results, keep_numbers, save
 from jetsym.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -117,9 +117,15 @@ def probe_calculator(
     from jetsym.probing.probe import probe as measure
 
     check_results(out, inputs, beside=(".html", ".png"))
+    structures = named_structures(inputs)
+    return keep(measure(calculator_of(calculator), structures, **options), out)
+
+
+def named_structures(inputs: str | list[str] | None) -> str | list[str]:
+    """Return the files of structures that are named, and refuse that there are none."""
     if inputs is None:
         raise ConfigError("--inputs names no files; expected those of structures, such as frames.xyz")
-    return keep(measure(calculator_of(calculator), inputs, **options), out)
+    return inputs
 
 
 def keep(report: Report, out: str | None) -> Report:
@@ -170,11 +176,8 @@ def attribute(
 
     check_results(out, model, inputs)
     how = reading_options(mapping=mapping, tree=tree, vectors=vectors, bad_jets=bad_jets, skip_bad=skip_bad)
-    report = measure(model, read_jets(model, inputs, how, options, max_particles=ALL_PARTICLES), **options)
-    if out is not None:
-        report.save(out)
-    print(report, end="")
-    return report
+    jets = read_jets(model, inputs, how, options, max_particles=ALL_PARTICLES)
+    return keep_numbers(measure(model, jets, **options), out)
 
 
 def diagnose(
@@ -229,10 +232,7 @@ def diagnose(
         needs=needs,
         thresholds=Thresholds(**(thresholds or {})),
     )
-    if out is not None:
-        found.save(out)
-    print(found, end="")
-    return found
+    return keep_numbers(found, out)
 
 
 def compare(reports: list[str], *, names: list[str] | None = None, out: str | None = None) -> Comparison:

@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from jetsym.commands import check_results
+from jetsym.commands import check_results, keep_numbers
 from jetsym.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -87,11 +87,7 @@ def attribute(
     from jetsym.probing.measure.attribution import attribute as measure
 
     check_results(out, inputs)
-    report = measure(_network(weaver, fixed, network_options, vectors), inputs, **options)
-    if out is not None:
-        report.save(out)
-    print(report, end="")
-    return report
+    return keep_numbers(measure(_network(weaver, fixed, network_options, vectors), inputs, **options), out)
 
 
 def predict(

@@ -16,8 +16,7 @@ from jetsym.errors import DataError
 from jetsym.jets.batch import JetBatch
 from jetsym.jets.io.ragged import leading
 from jetsym.jets.kinematics import pt
-from jetsym.jets.moves.actions import HELD_FIXED
-from jetsym.jets.moves.inputs import carried
+from jetsym.jets.moves.inputs import CARRIED, carried
 from jetsym.jets.schema import SCALARS
 
 __all__ = ["ALL_PARTICLES", "hardest", "max_particles_of", "some_of", "sources_of", "sources_of_columns"]
@@ -25,11 +24,7 @@ __all__ = ["ALL_PARTICLES", "hardest", "max_particles_of", "some_of", "sources_o
 #: More particles than any jet has: nothing is cut.
 ALL_PARTICLES = 1_000_000
 #: Name -> the scalars that are set to zero.
-CARRIED = {
-    "impact parameters": HELD_FIXED,
-    "charge": ("charge",),
-    "particle flags": tuple(name for name in SCALARS if name.startswith("is")),
-}
+SWITCHED = {group: tuple(name for name in SCALARS if carried(name) == group) for group in CARRIED}
 #: Empty slots to add where a jet fills as many as the model takes.
 SPARE_SLOTS = 8
 
@@ -69,7 +64,7 @@ def sources_of(full: JetBatch, model: Any) -> tuple[JetBatch, list[Source]]:
     most = max_particles_of(model)
     cut = first(full, most).trim()
     found = []
-    for name, scalars in CARRIED.items():
+    for name, scalars in SWITCHED.items():
         places = [cut.scalar_names.index(scalar) for scalar in scalars if scalar in cut.scalar_names]
         if cut.scalars[..., places].any():
             found.append(Source(name, "set to zero", inputs=without(cut, places)))

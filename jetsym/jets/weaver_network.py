@@ -164,7 +164,8 @@ class WeaverNetwork(nn.Module):
         lengths = [one.form.length or 1 for one in mapping.inputs.values()]
         self.max_particles = mapping.inputs[vectors].form.length or max(lengths)
         #: Columns of the files -> the inputs that are of them.
-        self.columns = {name: list(self._columns_of(one.variables)) for name, one in mapping.inputs.items()}
+        apart = {name: self._taken_apart(one.variables) for name, one in mapping.inputs.items()}
+        self.columns = {name: list(stored) for name, (stored, _) in apart.items()}
         if unknown := sorted(set(fixed).difference(*self.columns.values())):
             known = dict.fromkeys(one for each in self.columns.values() for one in each)
             raise ConfigError(
@@ -172,34 +173,28 @@ class WeaverNetwork(nn.Module):
                 f"{', '.join(known)}"
             )
         #: An expression that is of all members of a list, if inputs are of one.
-        self.over_all = self._over_all()
+        self.over_all = next(
+            (one.text for _, each in apart.values() for one in each if OVER_ALL.search(one.text)), None
+        )
         for module in network.modules():
             if type(module).__name__ == "SequenceTrimmer":
                 vars(module)["enabled"] = False
 
-    def _columns_of(self, expressions: Sequence[Expression]) -> dict[str, None]:
-        """Return what is stored for expressions: branches, and variables that are fixed or known by other names."""
-        found, left = dict[str, None](), [name for each in expressions for name in sorted(each.names)]
-        while left:
-            name = left.pop(0)
-            inner = self.data.variables.get(name)
-            is_alias = inner is not None and inner.text.strip("`") in inner.names
-            if inner is None or name in self.fixed or (is_alias and is_known(name)):
-                found[name] = None
-            else:
-                left += [one for one in sorted(inner.names) if one not in found]
-        return found
+    def _taken_apart(self, expressions: Sequence[Expression]) -> tuple[dict[str, None], list[Expression]]:
+        """Return what is stored for expressions, and all expressions that are computed of it.
 
-    def _over_all(self) -> str | None:
-        """Return an expression, of those that inputs are of, with a sum or mean over the members of a list."""
-        left, seen = [each for one in self.data.inputs.values() for each in one.variables], set[str]()
-        while left:
-            one = left.pop()
-            if OVER_ALL.search(one.text):
-                return one.text
-            left += [self.data.variables[name] for name in one.names - seen if name in self.data.variables]
-            seen |= one.names
-        return None
+        Stored are branches, and variables that are fixed or known by other names.
+        """
+        found, computed = dict[str, None](), [*expressions]
+        for each in computed:  # which grows on the way
+            for name in sorted(each.names):
+                inner = self.data.variables.get(name)
+                is_alias = inner is not None and inner.text.strip("`") in inner.names
+                if inner is None or name in self.fixed or (is_alias and is_known(name)):
+                    found[name] = None
+                elif inner not in computed:
+                    computed.append(inner)
+        return found, computed
 
     def mapping_of(self, paths: Paths) -> TreeMapping:
         """Return the mapping with which files are read for the network; what their columns are, the first file tells.
@@ -224,11 +219,16 @@ class WeaverNetwork(nn.Module):
         groups = _joined([[name for name in each if depths[name]] for each in self.columns.values()])
         inputs = {f"{OF_LISTS}{each[0]}": self._stored(each, self._length(each)) for each in groups}
         inputs |= {OF_JETS: self._stored(jets, None)} if jets else {}
-        numbers = {f"{OF_LISTS}{each[0]}": Expression.parse(f"ak.num(`{each[0]}`)", where="weaver") for each in groups}
         labels = data.labels
         if labels is not None and not is_there([*labels.one_hot, *([] if labels.value is None else [labels.value])]):
             labels = None
         jet = data.jet if data.jet is not None and is_there([*data.jet.parts.values()]) else None
+        columns = {name: one for name, one in data.columns.items() if is_there([one])}
+        if self.over_all is not None:
+            columns |= {
+                f"{NUMBER_OF}{OF_LISTS}{each[0]}": Expression.parse(f"ak.num(`{each[0]}`)", where="weaver")
+                for each in groups
+            }
         return replace(
             data.for_test(),
             of_weaver=False,
@@ -237,8 +237,7 @@ class WeaverNetwork(nn.Module):
             inputs=inputs,
             labels=labels,
             unmeasured=None if labels is None else data.unmeasured,
-            columns={name: one for name, one in data.columns.items() if is_there([one])}
-            | {NUMBER_OF + name: one for name, one in numbers.items() if self.over_all},
+            columns=columns,
             scalars={},
             reweighting=None,
             fingerprint=f"{data.fingerprint} columns {','.join(self.fixed)}",
@@ -249,7 +248,7 @@ class WeaverNetwork(nn.Module):
         assert self.data.particles is not None
         parts = {}
         for part, expression in self.data.particles.parts.items():
-            columns = [name for name in self._columns_of([expression]) if part in laws_named(name)]
+            columns = [name for name in self._taken_apart([expression])[0] if part in laws_named(name)]
             parts[part] = data_of(columns[0]) if len(columns) == 1 else expression
         return replace(self.data.particles, parts=parts)
 
@@ -307,9 +306,9 @@ class WeaverNetwork(nn.Module):
 
     def _expect_whole(self, jets: JetBatch) -> None:
         """Refuse jets whose lists were cut where an input is of all their members."""
-        for name, numbers in jets.columns.items():
-            form = jets.input_forms.get(name.removeprefix(NUMBER_OF)) if name.startswith(NUMBER_OF) else None
-            if form is not None and form.length is not None and bool((numbers > form.length).any()):
+        for name, form in jets.input_forms.items():
+            numbers = jets.columns.get(NUMBER_OF + name)
+            if numbers is not None and form.length is not None and bool((numbers > form.length).any()):
                 raise DataError(
                     f"{self.data.path}: {self.over_all!r} is of all {int(numbers.max())} members of {form.names[0]!r} "
                     f"in a jet, of which the network takes {form.length}; leave jets with more of them out, or hold "

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 
-from jetsym.plotting.style import LEGEND, axes_of, finished
+from jetsym.plotting.style import LEGEND, axes_of, finished, log_scale
 
 __all__ = ["plot_safety"]
 
@@ -32,7 +32,7 @@ def plot_safety(safety: Any, ax: Axes | None = None) -> Axes:
         if not shown.all():
             ax.axhline(max(values[0], curve.rounding / unit), color=drawn[0].get_color(), linestyle=":", linewidth=1.0)
     ax.set_xscale("log")
-    ax.set_yscale("log")
+    log_scale(ax, low=1e-6)
     ax.set_xlabel(f"size of a {safety.move}")
     ax.set_ylabel("change over the spread of the output")
     ax.legend(**LEGEND)

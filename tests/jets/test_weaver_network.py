@@ -395,6 +395,9 @@ def test_sums_over_particles_that_were_cut_are_refused(made):
         net = weaver(network, data, weights)
         with pytest.raises(DataError, match=r"is of all \d\d members of .* in a jet, of which the network takes 8"):
             net.inputs_of(net.read(file))
+        held = weaver(network, data, weights, fixed=["part_logptrel"])  # as the message says: it is stored as it was
+        found = held.inputs_of(held.read(file))["pf_features"][:, 2]
+        torch.testing.assert_close(found, expected[:, :8], rtol=1e-5, atol=1e-5)
     network, data, weights, file = made()
     data.write_text(data.read_text().replace(f"length: {LENGTH}", "length: 8"))
     net = weaver(network, data, weights)

@@ -20,6 +20,7 @@ from jetsym.jets.batch import JetBatch
 from jetsym.jets.moves.actions import HELD_FIXED
 from jetsym.jets.moves.frames import axes_along
 from jetsym.jets.moves.inputs import follow
+from jetsym.jets.sources import hardest
 
 __all__ = ["COLLINEAR", "SOFT", "emit", "split"]
 
@@ -194,14 +195,11 @@ def _added(before: JetBatch, jets: JetBatch, p4: Tensor, scalars: Tensor) -> Jet
     rows, slot = torch.arange(len(jets), device=jets.device), (~jets.mask).to(torch.int8).argmax(dim=1)
     momenta, carried, mask = jets.p4.clone(), jets.scalars.clone(), jets.mask.clone()
     momenta[rows, slot], carried[rows, slot], mask[rows, slot] = p4.to(momenta.dtype), scalars, True
-    if _is_in_order(before):
-        order = kinematics.pt(momenta).masked_fill(~mask, -1).argsort(dim=1, descending=True, stable=True)
-        momenta, carried = (one.gather(1, order[..., None].expand_as(one)) for one in (momenta, carried))
-        mask = mask.gather(1, order)
     columns = dict(jets.columns)
     if "jet_nparticles" in columns:
         columns["jet_nparticles"] = columns["jet_nparticles"] + 1
-    return jets.replace(p4=momenta, scalars=carried, mask=mask, columns=columns)
+    added = jets.replace(p4=momenta, scalars=carried, mask=mask, columns=columns)
+    return hardest(added, added.max_particles) if _is_in_order(before) else added
 
 
 def _is_in_order(batch: JetBatch) -> bool:

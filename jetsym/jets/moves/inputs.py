@@ -20,7 +20,7 @@ from jetsym.jets.batch import JetBatch
 from jetsym.jets.features import kinematic_quantities
 from jetsym.jets.inputs import InputForm
 
-__all__ = ["carried", "follow", "is_known", "laws_named", "rearranged"]
+__all__ = ["CARRIED", "carried", "follow", "is_known", "laws_named", "rearranged"]
 
 #: Differences between a stored variable and the function that it is named after, of its size or of 1.
 _TOLERANCE = 2e-3
@@ -32,12 +32,8 @@ _PREFIX = re.compile(r"^(part|particle|pfcand|pfc|pf|cand|constituent|const)s?_"
 _FIXED = re.compile(
     r"^(mask|charge|pid|pdg_?id|is[a-z]+|(tanh_?)?d[0xz](val|err|sig)?|d[0z]_?(val|err|sig)|ones?|bias|nparticles)$"
 )
-
-
-#: Those of them that are yes or no, whatever their names go on with: an isolation is none.
-_FLAG = re.compile(r"^is[a-z]+$")
 #: What variables that no move changes are of -> how their names begin.
-_CARRIED = {"impact parameters": r"(tanh_?)?d[0xz]", "charge": "charge", "particle flags": "is|pid|pdg"}
+CARRIED = {"impact parameters": r"(tanh_?)?d[0xz]", "charge": "charge", "particle flags": "is|pid|pdg"}
 
 
 class _Quantities:
@@ -168,7 +164,7 @@ def follow(before: JetBatch, after: JetBatch) -> JetBatch:
                     "another name, or leave the input out: "
                     "jets.replace(inputs=…, input_forms=…)"
                 )
-            elif _FLAG.match(own) and not _is_of_two_values(stored, form, before):
+            elif own.startswith("is") and not _is_of_two_values(stored, form, before):  # as an isolation, which is none
                 raise DataError(
                     f"the variable {variable!r} of the input {name!r} is no flag, as its name says, but has more than "
                     "two values, and would stay as it is while the momenta move; hold it fixed where that is meant, "
@@ -266,7 +262,7 @@ def carried(variable: str) -> str | None:
     plain = _PREFIX.sub("", variable.lower())
     if not _FIXED.match(plain):
         return None
-    return next((name for name, begin in _CARRIED.items() if re.match(begin, plain)), None)
+    return next((name for name, begin in CARRIED.items() if re.match(begin, plain)), None)
 
 
 def rearranged(before: JetBatch, places: Tensor) -> dict[str, Tensor]:
