@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -157,9 +158,12 @@ def not_a_stress(
     seen = []
     for place, tensor in tensors.items():
         frame, volume = frames[place], frames[place].cell.volume
-        beside = None if key == "stress" else label(frame, "stress", "stress")
         if not volume or not np.abs(tensor).max():
             continue
+        beside = None
+        if key != "stress":
+            with suppress(ValueError):  # nobody asked for it, and it may be anything
+                beside = label(frame, "stress", "stress")
         if beside is not None and np.abs(beside).max():
             factors = {1.0: "stress", -1.0: "negative", -volume: "virial", volume: "negative"}
             size = np.abs(tensor).max()

@@ -196,6 +196,26 @@ def test_a_virial_is_no_stress(read, case):
         read(frames if beside else changed(frames, range(6), stress=None), stress=name)
 
 
+BESIDE = {
+    "infinite": lambda frame: np.full((3, 3), np.inf),
+    "six numbers": lambda frame: frame.get_stress(voigt=True),
+    "a word": lambda frame: "converged",
+}
+
+
+@pytest.mark.parametrize("values", BESIDE.values(), ids=BESIDE)
+def test_a_stress_beside_it_that_cannot_be_read_says_nothing(read, values):
+    frames = renamed(crystals(), tensor=lambda frame: frame.get_stress(voigt=False), w=virial, stress=values)
+    bystanders = changed(frames, range(6), stress=None)
+    found = read(bystanders, suffix=".traj", stress="tensor")
+    assert "stress 'tensor' of 6" in found.words
+    assert np.shape(found.frames[0].info["stress"]) == np.shape(values(crystals()[0]))  # which the file does hold
+    assert "virial 'w' of 6" in read(bystanders, suffix=".traj", stress=None, virial="w").words
+    mixed = [*renamed(crystals(), w=virial)[:3], *bystanders[3:]]
+    with pytest.raises(DataError, match="which equals the virial of all structures that have both"):
+        read(mixed, suffix=".traj", stress="w")
+
+
 def test_a_stress_is_no_virial(read):
     frames = renamed(crystals(), tensor=lambda frame: frame.get_stress(voigt=False))
     with pytest.raises(DataError, match="virial is 'tensor', which equals the stress of all structures"):
