@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from jetsym.atoms.calculated import full_stress
+from jetsym.atoms.frames import results_of
 from jetsym.errors import ConfigError, require
 
 if TYPE_CHECKING:
@@ -31,8 +33,8 @@ NAMED = 8
 
 def found_in(frame: Atoms) -> dict[str, Any]:
     """Return all that a structure comes with, by name: of its calculator, then per structure and per atom."""
-    results = {} if frame.calc is None else frame.calc.results
-    return {**frame.arrays, **frame.info, **{name: value for name, value in results.items() if value is not None}}
+    results = {name: value for name, value in results_of(frame).items() if value is not None}
+    return {**frame.arrays, **frame.info, **results}
 
 
 def label(frame: Atoms, key: str, quantity: str) -> Array | None:
@@ -56,7 +58,7 @@ def label(frame: Atoms, key: str, quantity: str) -> Array | None:
     except (TypeError, ValueError) as error:
         raise ValueError(f"{str(value)[:30]!r} is no number") from error
     if quantity in ("stress", "virial"):
-        array = _tensor(array, own=frame.calc is not None and key == "stress" and key in frame.calc.results)
+        array = _tensor(array, own=key == "stress" and key in results_of(frame))
     expected = {"energy": (), "forces": (len(frame), 3)}.get(quantity)
     if quantity == "energy" and array.size == 1:
         array = array.reshape(())
@@ -68,11 +70,8 @@ def label(frame: Atoms, key: str, quantity: str) -> Array | None:
 
 
 def _tensor(array: Array, *, own: bool) -> Array:
-    if array.size == 9:
-        return array.reshape(3, 3)
-    if array.shape == (6,) and own:  # which ASE's readers have brought into ASE's order
-        full: Array = require("ase.stress", extra="atoms", purpose="a stress").voigt_6_to_full_3x3_stress(array)
-        return full
+    if array.size == 9 or (array.shape == (6,) and own):  # which ASE's readers have brought into ASE's order
+        return full_stress(array)
     if array.shape == (6,):
         raise ValueError(
             "six numbers, whose order is not said (ASE's is xx, yy, zz, yz, xz, xy); write all nine, "

@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from jetsym.atoms.frames import expect_usable
+from jetsym.atoms.frames import expect_usable, results_of
 from jetsym.atoms.labels import SLOPES, alike, found_in, in_ev, label, named, not_a_stress
-from jetsym.atoms.read import FORMATS, NAMED, read_frames
+from jetsym.atoms.read import form_of, read_frames
 from jetsym.errors import ConfigError, DataError, require
 from jetsym.files import expect_data, finished_file
 
@@ -112,7 +112,7 @@ def read_part(data: str, targets: Mapping[str, Any], length_unit: str, *, allow_
         "systems": {"read_from": str(file), "length_unit": length_unit},
         "targets": dict(targets),
     }
-    if file.suffix.lower() not in FORMATS and not NAMED.fullmatch(file.name):
+    if form_of(file) is None:
         return Part(section, None, f"{file.name}: read by metatrain alone, which looks for what is missing")
     frames = read_frames(file)
     if not frames:
@@ -239,7 +239,7 @@ def _described(one: Wanted, frames: Sequence[Atoms], labels: Mapping[int, Any], 
 
 def _is_as_read(frame: Atoms, one: Wanted) -> bool:
     """Return whether metatrain finds a label where it looks for it, and takes it as it is."""
-    own = {} if frame.calc is None else frame.calc.results
+    own = results_of(frame)
     if one.quantity == "stress" and frame.cell.rank < 3:
         return False
     if one.key in OWN and own.get(one.key) is not None:
