@@ -122,7 +122,8 @@ class Atoms(Domain):
             return None
         if isinstance(inputs, Frames):
             return inputs.crystals
-        return None if bool(inputs.with_stress.all()) else inputs.with_stress
+        holding = inputs.with_stress
+        return None if bool(holding.all()) else holding
 
     @override
     def lacks(self, inputs: Batch) -> NDArray[np.bool_] | None:
