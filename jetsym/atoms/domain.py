@@ -14,7 +14,7 @@ from torch import nn
 from typing_extensions import override
 
 from jetsym.atoms.calculated import UNITS, Calculated, as_measured, is_calculator
-from jetsym.atoms.frames import Frames
+from jetsym.atoms.frames import Frames, results_of
 from jetsym.atoms.graphs import Graphs
 from jetsym.atoms.model import Model
 from jetsym.atoms.model import load as load_potential
@@ -122,7 +122,8 @@ class Atoms(Domain):
             return None
         if isinstance(inputs, Frames):
             return inputs.crystals
-        return None if bool(inputs.with_stress.all()) else inputs.with_stress
+        holding = inputs.with_stress
+        return None if bool(holding.all()) else holding
 
     @override
     def lacks(self, inputs: Batch) -> NDArray[np.bool_] | None:
@@ -163,7 +164,7 @@ class Atoms(Domain):
         if isinstance(source, Batch):
             return {}
         frames = frames_of(source, limit=len(inputs))
-        known = [{} if frame.calc is None else frame.calc.results for frame in frames]
+        known = [results_of(frame) for frame in frames]
         found = {}
         for name in outputs if isinstance(model, Calculated) else {"forces"} & {*outputs}:
             if all(name in results for results in known):

@@ -22,6 +22,7 @@ __all__ = [
     "is_left_handed",
     "moved_frame",
     "refuse_partial_sites",
+    "results_of",
     "right_handed",
     "stress_rank",
 ]
@@ -129,6 +130,19 @@ def bare(atoms: Atoms) -> Atoms:
     return copied
 
 
+def results_of(atoms: Atoms) -> dict[str, Any]:
+    """Return what the calculator of a structure holds, by name; nothing where it has none.
+
+    Examples
+    --------
+    >>> import pytest
+    >>> ase = pytest.importorskip("ase")
+    >>> results_of(ase.Atoms("Cu"))
+    {}
+    """
+    return {} if atoms.calc is None else atoms.calc.results
+
+
 def is_crystal(atoms: Atoms) -> bool:
     """Return whether a structure repeats along all three directions, and so has a stress in GPa.
 
@@ -218,12 +232,12 @@ def refuse_partial_sites(atoms: Atoms, name: str = "the structure") -> None:
     known = atoms.info.get("occupancy")
     sites = known if isinstance(known, Mapping) else {}
     kinds = atoms.arrays.get("spacegroup_kinds")
-    present = set(sites) if kinds is None else {str(kind) for kind in kinds.tolist()}
+    present = {str(kind) for kind in (sites if kinds is None else kinds.tolist())}
     found = []
     for kind, site in sites.items():
         shares = site if isinstance(site, Mapping) else {"": site}
         whole = len(shares) == 1 and all(abs(float(share) - 1) < FULL for share in shares.values())
-        if not whole and str(kind) in {str(name) for name in present}:
+        if not whole and str(kind) in present:
             found.append(" ".join(f"{element}{share}" for element, share in shares.items()))
     if found:
         raise DataError(

@@ -60,6 +60,9 @@ class Graphs:
         (structures, 3, 3), rows are the cell's vectors.
     periodic
         (structures, 3) bool.
+    with_stress
+        (structures,) bool of those whose stress counts: of the highest :func:`~jetsym.atoms.frames.stress_rank` there
+        is among the structures that the batch was built with.
     numbers
         (atoms,) atomic numbers.
     edge_index
@@ -72,9 +75,6 @@ class Graphs:
         "atoms", "edges", and whatever a network has beside, such as "angles" -> how many each structure has.
     more
         Name -> what a network takes beside.
-    rank
-        Of which :func:`~jetsym.atoms.frames.stress_rank` a structure must be for its stress to count: the highest there
-        is among those that it was built with.
 
     Examples
     --------
@@ -88,13 +88,13 @@ class Graphs:
     positions: Tensor
     cells: Tensor
     periodic: Tensor
+    with_stress: Tensor
     numbers: Tensor
     edge_index: Tensor
     shifts: Tensor
     batch: Tensor
     counts: Mapping[str, tuple[int, ...]]
     more: Mapping[str, Rows] = field(default_factory=dict)
-    rank: int = 0
 
     def __len__(self) -> int:
         return len(self.cells)
@@ -149,11 +149,6 @@ class Graphs:
     def volumes(self) -> Tensor:
         """(structures,) volumes of the cells, 0 where there is none."""
         return self.cells.det().abs()
-
-    @property
-    def with_stress(self) -> Tensor:
-        """(structures,) bool of those whose stress is of the same kind as that of most periodic ones."""
-        return (self.volumes > 0).int() * (1 + self.periodic.all(dim=1).int()) >= self.rank
 
     def rows_of(self, name: str) -> int:
         """Return how many rows all structures together have of something."""
@@ -235,6 +230,7 @@ class Graphs:
             "positions": Rows(self.positions, ATOMS),
             "cells": Rows(self.cells, STRUCTURES),
             "periodic": Rows(self.periodic, STRUCTURES),
+            "with_stress": Rows(self.with_stress, STRUCTURES),
             "numbers": Rows(self.numbers, ATOMS),
             "edge_index": Rows(self.edge_index.T, EDGES, ATOMS),
             "shifts": Rows(self.shifts, EDGES),
@@ -287,6 +283,7 @@ def with_edges(frames: Sequence[Atoms], pairs: Sequence[Any], shifts: Sequence[A
     """Return the graphs of frames in float64, whose pairs (edges, 2) and shifts (edges, 3) are known."""
     sizes = [len(frame) for frame in frames]
     first = np.cumsum([0, *sizes[:-1]])
+    ranks = torch.as_tensor([stress_rank(frame) for frame in frames])
     edges = np.concatenate([np.asarray(each) + start for each, start in zip(pairs, first, strict=True)])
 
     def real(arrays: Any) -> Tensor:
@@ -296,12 +293,12 @@ def with_edges(frames: Sequence[Atoms], pairs: Sequence[Any], shifts: Sequence[A
         positions=real(np.concatenate([frame.positions for frame in frames])),
         cells=real([frame.cell.array for frame in frames]),
         periodic=torch.as_tensor(np.array([frame.pbc for frame in frames])),
+        with_stress=ranks >= ranks.max(),
         numbers=torch.as_tensor(np.concatenate([frame.numbers for frame in frames]).astype(np.int64)),
         edge_index=torch.as_tensor(edges.T.astype(np.int64)).contiguous(),
         shifts=real(np.concatenate([np.asarray(each) for each in shifts])),
         batch=torch.arange(len(frames)).repeat_interleave(torch.as_tensor(sizes)),
         counts={ATOMS: tuple(sizes), EDGES: tuple(map(len, pairs))},
-        rank=max(map(stress_rank, frames), default=0),
     )
 
 

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from jetsym.errors import ConfigError, require
+from jetsym.atoms.calculated import full_stress
+from jetsym.atoms.frames import results_of
+from jetsym.errors import ConfigError, DataError, require
 
 if TYPE_CHECKING:
     from ase import Atoms
 
-__all__ = ["SLOPES", "alike", "found_in", "in_ev", "label", "named", "not_a_stress"]
+__all__ = ["SLOPES", "alike", "found_in", "in_ev", "label", "labels_of", "named", "names_in", "not_a_stress"]
 
 Array = NDArray[np.float64]
 
@@ -30,8 +34,21 @@ NAMED = 8
 
 def found_in(frame: Atoms) -> dict[str, Any]:
     """Return all that a structure comes with, by name: of its calculator, then per structure and per atom."""
-    results = {} if frame.calc is None else frame.calc.results
-    return {**frame.arrays, **frame.info, **{name: value for name, value in results.items() if value is not None}}
+    results = {name: value for name, value in results_of(frame).items() if value is not None}
+    return {**frame.arrays, **frame.info, **results}
+
+
+def names_in(frames: Iterable[Atoms]) -> set[str]:
+    """Return the names of all that structures come with, beside what makes them structures.
+
+    Examples
+    --------
+    >>> import pytest
+    >>> ase = pytest.importorskip("ase")
+    >>> names_in([ase.Atoms("Cu", info={"energy": 0.5}), ase.Atoms("Cu")])
+    {'energy'}
+    """
+    return {name for frame in frames for name in found_in(frame)} - {"numbers", "positions"}
 
 
 def label(frame: Atoms, key: str, quantity: str) -> Array | None:
@@ -55,7 +72,7 @@ def label(frame: Atoms, key: str, quantity: str) -> Array | None:
     except (TypeError, ValueError) as error:
         raise ValueError(f"{str(value)[:30]!r} is no number") from error
     if quantity in ("stress", "virial"):
-        array = _tensor(array, own=frame.calc is not None and key == "stress" and key in frame.calc.results)
+        array = _tensor(array, own=key == "stress" and key in results_of(frame))
     expected = {"energy": (), "forces": (len(frame), 3)}.get(quantity)
     if quantity == "energy" and array.size == 1:
         array = array.reshape(())
@@ -67,17 +84,60 @@ def label(frame: Atoms, key: str, quantity: str) -> Array | None:
 
 
 def _tensor(array: Array, *, own: bool) -> Array:
-    if array.size == 9:
-        return array.reshape(3, 3)
-    if array.shape == (6,) and own:  # which ASE's readers have brought into ASE's order
-        full: Array = require("ase.stress", extra="atoms", purpose="a stress").voigt_6_to_full_3x3_stress(array)
-        return full
+    if array.size == 9 or (array.shape == (6,) and own):  # which ASE's readers have brought into ASE's order
+        return full_stress(array)
     if array.shape == (6,):
         raise ValueError(
             "six numbers, whose order is not said (ASE's is xx, yy, zz, yz, xz, xy); write all nine, "
             "ase.stress.voigt_6_to_full_3x3_stress"
         )
     raise ValueError(f"shape {array.shape} in place of (3, 3)")
+
+
+def labels_of(
+    frames: Sequence[Atoms], key: str, quantity: str, *, of: str = "", numbers: Sequence[int] | None = None
+) -> dict[int, Array]:
+    """Return what structures say of a quantity, as :func:`label` does, by the places of those that say something.
+
+    Parameters
+    ----------
+    frames
+        The structures.
+    key, quantity
+        Its name, and what it is.
+    of
+        Where they come from, for the error: " of data.xyz".
+    numbers
+        Their numbers there, where these are not their places.
+
+    Raises
+    ------
+    DataError
+        It cannot be read in some of them.
+
+    Examples
+    --------
+    >>> import pytest
+    >>> ase = pytest.importorskip("ase")
+    >>> labels_of([ase.Atoms("Cu"), ase.Atoms("Cu", info={"e": 0.5})], "e", "energy")
+    {1: array(0.5)}
+    """
+    labels, unreadable = {}, {}
+    for place, frame in enumerate(frames):
+        try:
+            values = label(frame, key, quantity)
+        except ValueError as error:
+            unreadable[place] = str(error)
+            continue
+        if values is not None:
+            labels[place] = values
+    if unreadable:
+        reason = Counter(unreadable.values()).most_common(1)[0][0]
+        raise DataError(
+            f"{quantity} is {key!r}, which cannot be read in {len(unreadable)} of {len(frames)} structures{of}: "
+            f"{named(frames, unreadable, numbers=numbers)}: {reason}"
+        )
+    return labels
 
 
 def named(frames: Sequence[Atoms], places: Iterable[int], *, numbers: Sequence[int] | None = None) -> str:
@@ -157,9 +217,12 @@ def not_a_stress(
     seen = []
     for place, tensor in tensors.items():
         frame, volume = frames[place], frames[place].cell.volume
-        beside = None if key == "stress" else label(frame, "stress", "stress")
         if not volume or not np.abs(tensor).max():
             continue
+        beside = None
+        if key != "stress":
+            with suppress(ValueError):  # nobody asked for it, and it may be anything
+                beside = label(frame, "stress", "stress")
         if beside is not None and np.abs(beside).max():
             factors = {1.0: "stress", -1.0: "negative", -volume: "virial", volume: "negative"}
             size = np.abs(tensor).max()

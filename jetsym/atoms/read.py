@@ -14,7 +14,7 @@ from jetsym.files import expect_data
 if TYPE_CHECKING:
     from ase import Atoms
 
-__all__ = ["FORMATS", "expect_elements", "frames_of", "read_frames"]
+__all__ = ["FORMATS", "expect_elements", "form_of", "frames_of", "read_frames"]
 
 #: Ending of a file -> its format in ASE, of those that hold data and nothing that runs.
 FORMATS = {
@@ -66,9 +66,20 @@ def read_frames(path: str | Path | Sequence[str | Path], *, limit: int | None = 
     return frames
 
 
+def form_of(file: Path) -> str | None:
+    """Return ASE's name for the format of a file, by its name; None for those that are not read.
+
+    Examples
+    --------
+    >>> form_of(Path("water.xyz")), form_of(Path("CONTCAR.relaxed")), form_of(Path("water.gz"))
+    ('extxyz', 'vasp', None)
+    """
+    return FORMATS.get(file.suffix.lower()) or ("vasp" if NAMED.fullmatch(file.name) else None)
+
+
 def _read(file: Path, limit: int | None) -> list[Atoms]:
     expect_data(file)
-    form = FORMATS.get(file.suffix.lower()) or ("vasp" if NAMED.fullmatch(file.name) else None)
+    form = form_of(file)
     if form is None:
         raise DataError(
             f"{file} ends in {file.suffix!r}; expected a file of structures: {', '.join(FORMATS)}, POSCAR or CONTCAR"

@@ -10,6 +10,8 @@ from ase.stress import voigt_6_to_full_3x3_stress
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
+import jetsym
+
 
 def crystals() -> list[Atoms]:
     """Return four atoms of rock salt and four of copper, moved a little, so that no pair is at a cutoff."""
@@ -18,6 +20,20 @@ def crystals() -> list[Atoms]:
     for frame in frames:
         frame.positions += rng.normal(size=frame.positions.shape) * 0.1
     return frames
+
+
+def molecule() -> Atoms:
+    """Return the atoms of rock salt by themselves, without a cell."""
+    frame = crystals()[0]
+    frame.pbc, frame.cell = False, None
+    return frame
+
+
+def expect_virial(network, **options) -> None:
+    """Hold that the virial of a molecule, which is not zero, is equivariant; ``options`` as for jetsym.probe."""
+    report = jetsym.probe(network, [molecule()], layers=[], l_max=2, progress=False, **options)
+    assert report.equivariance["stress"].is_within_rounding
+    assert report.norm[report.layers.index("stress")] > 0
 
 
 def moved(frame: Atoms, matrix: NDArray[np.float64]) -> Atoms:

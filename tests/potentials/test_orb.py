@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from potentials.crystals import crystals, error_of_forces, results
+from potentials.crystals import crystals, error_of_forces, molecule, results
 
 import jetsym
 from jetsym.atoms.packages.table import wrapped
@@ -73,8 +73,7 @@ def test_harmonics_have_their_law_and_the_rest_has_none(architecture, calculator
 
 def test_charge_and_spin_reach_a_network_that_asks_for_them():
     model = wrapped(built("conservative", has_charge_spin_cond=True, has_stress=False))
-    frame = crystals()[0]
-    frame.pbc, frame.cell = False, None
+    frame = molecule()
     neutral = model(model.structures([frame]))
     frame.info |= {"charge": 1, "spin": 2}
     charged = model(model.structures([frame]))

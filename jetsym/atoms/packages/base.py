@@ -15,7 +15,7 @@ from jetsym.atoms.read import expect_elements, frames_of
 from jetsym.errors import ProbeError, closest
 from jetsym.spectrum.representations import Kind
 
-__all__ = ["GraphModel", "full_stress", "per_volume", "with_volume"]
+__all__ = ["GraphModel", "full_stress", "per_structure", "per_volume", "with_volume"]
 
 #: What stands between the name of a layer and the number of its call.
 CALL = "@"
@@ -186,6 +186,11 @@ def full_stress(six: Tensor, order: Sequence[tuple[int, int]]) -> Tensor:
     for place, (row, column) in enumerate(order):
         found[..., row, column] = found[..., column, row] = six[..., place]
     return found
+
+
+def per_structure(graphs: Graphs, values: Tensor) -> Tensor:
+    """Return the sums (structures,) over the atoms of each of values (atoms,)."""
+    return values.new_zeros(len(graphs)).index_add(0, graphs.batch, values)
 
 
 def per_volume(graphs: Graphs) -> Tensor:

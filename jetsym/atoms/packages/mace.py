@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from jetsym.atoms.graphs import Graphs
-from jetsym.atoms.packages.base import GraphModel, per_volume
+from jetsym.atoms.packages.base import GraphModel, per_structure, per_volume
 from jetsym.errors import ProbeError
 
 __all__ = ["MACE"]
@@ -76,7 +76,7 @@ class MACE(GraphModel):
         isolated = self.module.atomic_energies_fn(attributes)
         isolated = (isolated[:, 0] if isolated.ndim > 1 else isolated).to(graphs.dtype)
         return {
-            "energy": found["energy"] - torch.zeros_like(found["energy"]).index_add(0, graphs.batch, isolated),
+            "energy": found["energy"] - per_structure(graphs, isolated),
             "energies": found["node_energy"] - isolated,
             "forces": found["forces"],
             "stress": -found["virials"] / per_volume(graphs)[:, None, None],

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from jetsym.atoms.graphs import Graphs
-from jetsym.atoms.packages.base import GraphModel, per_volume
+from jetsym.atoms.packages.base import GraphModel, per_structure, per_volume
 from jetsym.errors import ProbeError
 
 __all__ = ["NequIP"]
@@ -76,7 +76,7 @@ class NequIP(GraphModel):
         energies, total = found["atomic_energy"] - shifts, found["total_energy"].reshape(-1)
         virial = found["virial"] / per_volume(wide)[:, None, None]
         return {
-            "energy": total - torch.zeros_like(total).index_add(0, graphs.batch, shifts.reshape(-1).to(total.dtype)),
+            "energy": total - per_structure(graphs, shifts.reshape(-1).to(total.dtype)),
             "energies": energies.reshape(-1),
             "forces": found["forces"],
             "stress": -virial,

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from jetsym.atoms.graphs import Graphs
-from jetsym.atoms.packages.base import GraphModel, full_stress, per_volume
+from jetsym.atoms.packages.base import GraphModel, full_stress, per_structure, per_volume
 from jetsym.errors import ProbeError
 
 __all__ = ["SevenNet"]
@@ -74,7 +74,7 @@ class SevenNet(GraphModel):
         energies = found["atomic_energy"].reshape(-1) - shifts
         total = found["inferred_total_energy"].reshape(-1)
         return {
-            "energy": total - torch.zeros_like(total).index_add(0, graphs.batch, shifts),
+            "energy": total - per_structure(graphs, shifts),
             "energies": energies,
             "forces": found["inferred_force"],
             "stress": -full_stress(found["inferred_stress"], ORDER),

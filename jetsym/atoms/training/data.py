@@ -9,7 +9,6 @@ missing.
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,9 +16,20 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from jetsym.atoms.frames import expect_usable
-from jetsym.atoms.labels import SLOPES, alike, found_in, in_ev, label, named, not_a_stress
-from jetsym.atoms.read import FORMATS, NAMED, read_frames
+from jetsym.atoms.frames import expect_usable, results_of, stress_rank
+from jetsym.atoms.labels import (
+    SLOPES,
+    Array,
+    alike,
+    found_in,
+    in_ev,
+    label,
+    labels_of,
+    named,
+    names_in,
+    not_a_stress,
+)
+from jetsym.atoms.read import form_of, read_frames
 from jetsym.errors import ConfigError, DataError, require
 from jetsym.files import expect_data, finished_file
 
@@ -42,6 +52,15 @@ class Wanted:
     unit: str
     maskable: bool
     per_atom: bool = False
+
+    @property
+    def of_atoms(self) -> bool:
+        """Whether it has a row for every atom."""
+        return self.per_atom or self.quantity == "forces"
+
+    def lacks_cell(self, frame: Atoms) -> bool:
+        """Return whether it is the stress of a structure that has no volume, and so none."""
+        return self.quantity == "stress" and not stress_rank(frame)
 
 
 @dataclass
@@ -71,7 +90,8 @@ class Part:
     def write_copy(self, file: Path) -> None:
         """Write what is trained on to a file of its own, NaN where it is missing, and have that read."""
         assert self.frames is not None
-        copies = [_filled(frame, self.wanted, self.frames) for frame in self.frames]
+        like = [_first(one, self.frames) for one in self.wanted]
+        copies = [_filled(frame, self.wanted, like) for frame in self.frames]
         with finished_file(file) as unfinished:
             require("ase.io", extra="atoms", purpose="writing structures").write(
                 str(unfinished), copies, format="extxyz"
@@ -112,7 +132,7 @@ def read_part(data: str, targets: Mapping[str, Any], length_unit: str, *, allow_
         "systems": {"read_from": str(file), "length_unit": length_unit},
         "targets": dict(targets),
     }
-    if file.suffix.lower() not in FORMATS and not NAMED.fullmatch(file.name):
+    if form_of(file) is None:
         return Part(section, None, f"{file.name}: read by metatrain alone, which looks for what is missing")
     frames = read_frames(file)
     if not frames:
@@ -178,28 +198,11 @@ def _look_for(one: Wanted, frames: Sequence[Atoms], file: Path, allow_missing: b
         It is missing, cannot be read, or is something else.
     """
     said = f"{one.quantity} is {one.key!r}, which"
-    labels, unreadable, gaps, no_cell = {}, {}, [], []
-    for place, frame in enumerate(frames):
-        try:
-            found = label(frame, one.key, one.quantity)
-        except ValueError as error:
-            unreadable[place] = str(error)
-            continue
-        if found is not None and one.quantity == "stress" and frame.cell.rank < 3:
-            no_cell.append(place)
-            found = None
-        if found is not None:
-            labels[place] = found
-        if found is None or np.isnan(found).any():
-            gaps.append(place)
-    if unreadable:
-        reason = Counter(unreadable.values()).most_common(1)[0][0]
-        raise DataError(
-            f"{said} cannot be read in {len(unreadable)} of {len(frames)} structures of {file}: "
-            f"{named(frames, unreadable)}: {reason}"
-        )
-    names = {name for frame in frames for name in found_in(frame)} - {"numbers", "positions"}
-    if not labels and not no_cell and one.key not in names:
+    found, names = labels_of(frames, one.key, one.quantity, of=f" of {file}"), names_in(frames)
+    labels = {place: values for place, values in found.items() if not one.lacks_cell(frames[place])}
+    gaps = [place for place in range(len(frames)) if place not in labels or np.isnan(labels[place]).any()]
+    no_cell = len(found) - len(labels)
+    if not found and one.key not in names:
         like = [name for name in alike(one.quantity, names) if name != one.key]
         raise DataError(
             f"{said} {file} does not have; its structures have {', '.join(sorted(names)) or 'nothing'} "
@@ -207,7 +210,7 @@ def _look_for(one: Wanted, frames: Sequence[Atoms], file: Path, allow_missing: b
             + (f"give {one.quantity}=null to train without)" if one.quantity in SLOPES else "give the name it has)")
         )
     if gaps and not (allow_missing and one.maskable and labels):
-        why = f" ({len(no_cell)} of them have no cell, and so no stress)" if no_cell else ""
+        why = f" ({no_cell} of them have no cell, and so no stress)" if no_cell else ""
         raise DataError(
             f"{said} {len(gaps)} of {len(frames)} structures of {file} lack, or have as NaN: {named(frames, gaps)}"
             f"{why}; "
@@ -239,28 +242,32 @@ def _described(one: Wanted, frames: Sequence[Atoms], labels: Mapping[int, Any], 
 
 def _is_as_read(frame: Atoms, one: Wanted) -> bool:
     """Return whether metatrain finds a label where it looks for it, and takes it as it is."""
-    own = {} if frame.calc is None else frame.calc.results
-    if one.quantity == "stress" and frame.cell.rank < 3:
+    own = results_of(frame)
+    if one.lacks_cell(frame):
         return False
     if one.key in OWN and own.get(one.key) is not None:
         return one.key != "stress" or np.shape(own["stress"]) == (6,)
-    value = (frame.arrays if one.per_atom or one.quantity == "forces" else frame.info).get(one.key)
+    value = (frame.arrays if one.of_atoms else frame.info).get(one.key)
     return value is not None and (one.quantity not in ("stress", "virial") or isinstance(value, np.ndarray))
 
 
-def _filled(frame: Atoms, wanted: Sequence[Wanted], frames: Sequence[Atoms]) -> Atoms:
-    """Return a structure with its labels alone, NaN for those that are missing."""
+def _first(one: Wanted, frames: Sequence[Atoms]) -> Array:
+    """Return what the first structure that has a label says of it."""
+    said = (label(frame, one.key, one.quantity) for frame in frames)
+    return next(values for values in said if values is not None)
+
+
+def _filled(frame: Atoms, wanted: Sequence[Wanted], like: Sequence[Array]) -> Atoms:
+    """Return a structure with its labels alone, NaN for those that are missing, in the shape of others' like them."""
     atoms = require("ase", extra="atoms", purpose="jetsym.atoms").Atoms
     made: Atoms = atoms(frame.numbers, frame.positions, cell=frame.cell, pbc=frame.pbc)
     made.arrays |= {name: frame.arrays[name] for name in ("momenta",) if name in frame.arrays}
     made.info |= {name: frame.info[name] for name in ("charge", "spin", "spin_multiplicity") if name in frame.info}
-    for one in wanted:
+    for one, other in zip(wanted, like, strict=True):
         value = label(frame, one.key, one.quantity)
-        if value is None or (one.quantity == "stress" and frame.cell.rank < 3):
-            like = next(v for v in (label(other, one.key, one.quantity) for other in frames) if v is not None)
-            of_atoms = one.per_atom or one.quantity == "forces"
-            value = np.full((len(frame), *like.shape[1:]) if of_atoms else like.shape, np.nan)
-        held: dict[str, Any] = made.arrays if one.per_atom or one.quantity == "forces" else made.info
+        if value is None or one.lacks_cell(frame):
+            value = np.full((len(frame), *other.shape[1:]) if one.of_atoms else other.shape, np.nan)
+        held: dict[str, Any] = made.arrays if one.of_atoms else made.info
         held[one.key] = value if value.ndim else float(value)
     return made
 

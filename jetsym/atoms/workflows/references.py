@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from jetsym.atoms.calculated import GPA, PER_ATOM
 from jetsym.atoms.frames import is_crystal
-from jetsym.atoms.labels import alike, found_in, in_ev, label, named, not_a_stress
+from jetsym.atoms.labels import alike, in_ev, labels_of, names_in, not_a_stress
 from jetsym.atoms.model import AUXILIARY
 from jetsym.atoms.packages import quiet
 from jetsym.atoms.workflows.calculators import exported_model
@@ -79,9 +79,9 @@ def references(
     found: list[dict[str, Array]] = [{} for _ in places]
     factor, notes = in_ev(asked.unit), list[str]()
     chosen = [frames[place] for place in places]
-    names = {name for frame in chosen for name in found_in(frame)} - {"numbers", "positions"}
+    names = names_in(chosen)
     for quantity, key in asked.keys.items():
-        labels = _labels(chosen, places, quantity, key)
+        labels = labels_of(chosen, key, quantity, numbers=places)
         if not labels:
             notes += _said_of_none(quantity, key, names)
             continue
@@ -109,26 +109,6 @@ def references(
             f"{f' (give {remedy})' if remedy else ''}"
         )
     return found, notes
-
-
-def _labels(frames: Sequence[Atoms], places: Sequence[int], quantity: str, key: str) -> dict[int, Array]:
-    """Return what structures say of a quantity, by their place among these."""
-    labels, unreadable, reason = {}, [], ""
-    for place, frame in enumerate(frames):
-        try:
-            values = label(frame, key, quantity)
-        except ValueError as error:
-            unreadable.append(place)
-            reason = str(error)
-            continue
-        if values is not None:
-            labels[place] = values
-    if unreadable:
-        raise DataError(
-            f"{quantity} is {key!r}, which cannot be read in {len(unreadable)} of {len(frames)} structures: "
-            f"{named(frames, unreadable, numbers=places)}: {reason}"
-        )
-    return labels
 
 
 def _said_of_none(quantity: str, key: str, names: set[str]) -> Iterator[str]:

@@ -9,6 +9,7 @@ import numpy as np
 from rich.markup import escape
 from rich.table import Table
 
+from jetsym.atoms.frames import results_of
 from jetsym.text import table_of
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ def compared(title: str, columns: Iterable[str], rows: Mapping[str, Sequence[str
 
 def structure_dict(atoms: Atoms) -> dict[str, Any]:
     """Return a structure as values that JSON can hold: lengths in Å, energy and forces, where it has them, in eV."""
-    results = {} if atoms.calc is None else atoms.calc.results
+    results = results_of(atoms)
     return {
         "symbols": atoms.get_chemical_symbols(),
         "positions": atoms.positions.tolist(),

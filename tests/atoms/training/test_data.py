@@ -130,6 +130,18 @@ def test_the_copy_has_nan_where_something_is_missing_and_the_rest_as_it_was(read
         np.testing.assert_allclose(stresses[place].values[0, ..., 0], full, atol=1e-6)
 
 
+def test_what_is_missing_is_nan_in_the_shape_of_that_very_label(read, tmp_path):
+    frames = renamed(crystals()[:4], mu=lambda frame: np.ones(3)) + changed(crystals()[4:], [0], forces=None)
+    dipole = {"mtt::dipole": {"key": "mu", "quantity": "dipole", "type": {"cartesian": {"rank": 1}}}}
+    targets = {"energy": energy_section("energy", "eV", "forces", "stress", None), **dipole}
+    read([*frames, molecule()], targets=targets, allow_missing=True).write_copy(tmp_path / "copy.xyz")
+    copies = ase.io.read(tmp_path / "copy.xyz", ":")
+    assert [np.isnan(one.info["mu"]).tolist() for one in copies] == [[place > 3] * 3 for place in range(7)]
+    assert [one.get_forces().shape for one in copies] == [(len(one), 3) for one in [*frames, molecule()]]
+    assert [bool(np.isnan(one.get_forces()).all()) for one in copies] == [place == 4 for place in range(7)]
+    assert [bool(np.isnan(one.get_stress()).all()) for one in copies] == [place == 6 for place in range(7)]
+
+
 def test_molecules_among_crystals_have_no_stress_and_an_energy_is_never_masked(read):
     with pytest.raises(DataError, match=r"lack, or have as NaN: 6 \(Cu2\); add it"):
         read([*crystals(), molecule()])
@@ -194,6 +206,26 @@ def test_a_virial_is_no_stress(read, case):
     frames = renamed(crystals(), **{name: values})
     with pytest.raises(DataError, match=message):
         read(frames if beside else changed(frames, range(6), stress=None), stress=name)
+
+
+BESIDE = {
+    "infinite": lambda frame: np.full((3, 3), np.inf),
+    "six numbers": lambda frame: frame.get_stress(voigt=True),
+    "a word": lambda frame: "converged",
+}
+
+
+@pytest.mark.parametrize("values", BESIDE.values(), ids=BESIDE)
+def test_a_stress_beside_it_that_cannot_be_read_says_nothing(read, values):
+    frames = renamed(crystals(), tensor=lambda frame: frame.get_stress(voigt=False), w=virial, stress=values)
+    bystanders = changed(frames, range(6), stress=None)
+    found = read(bystanders, suffix=".traj", stress="tensor")
+    assert "stress 'tensor' of 6" in found.words
+    assert np.shape(found.frames[0].info["stress"]) == np.shape(values(crystals()[0]))  # which the file does hold
+    assert "virial 'w' of 6" in read(bystanders, suffix=".traj", stress=None, virial="w").words
+    mixed = [*renamed(crystals(), w=virial)[:3], *bystanders[3:]]
+    with pytest.raises(DataError, match="which equals the virial of all structures that have both"):
+        read(mixed, suffix=".traj", stress="w")
 
 
 def test_a_stress_is_no_virial(read):

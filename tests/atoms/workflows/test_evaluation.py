@@ -284,6 +284,14 @@ def test_a_stress_is_that_of_crystals_alone():
     )
 
 
+@pytest.mark.parametrize("beside", [np.full((3, 3), np.inf), np.ones(6), "converged"], ids=["inf", "six", "word"])
+def test_a_stress_beside_the_one_asked_for_may_be_anything(beside):
+    gpa = 1 / 160.21766208
+    one = crystal(energy=0.0)
+    one.info |= {"dft": 3.0 * gpa * np.ones((3, 3)), "stress": beside}
+    assert evaluate(Answers(), [one], stress="dft", turned=0).scores["all"].stress_rmse == pytest.approx(3.0)
+
+
 def test_nan_is_masked_and_counted():
     forces = np.full((2, 3), 0.1)
     some = forces.copy()
