@@ -228,6 +228,14 @@ def test_a_stress_beside_it_that_cannot_be_read_says_nothing(read, values):
         read(mixed, suffix=".traj", stress="w")
 
 
+def test_a_stress_with_a_gap_is_missing_and_not_too_large(read):
+    frames = crystals()
+    frames[2].calc.results["stress"][3] = np.nan
+    with pytest.raises(DataError, match=r"stress .*1 of 6"):
+        read(frames)
+    assert "1 with gaps" in str(read(frames, allow_missing=True).words)
+
+
 def test_a_stress_is_no_virial(read):
     frames = renamed(crystals(), tensor=lambda frame: frame.get_stress(voigt=False))
     with pytest.raises(DataError, match="virial is 'tensor', which equals the stress of all structures"):
