@@ -191,7 +191,8 @@ class SymmetrizedCalculator(Calculator):
         names = self._wanted(properties)
         expect_usable(self.atoms)
         elements, weights, _ = self.average(self.atoms)
-        orbit = [_rotated(self.atoms, element) for element in elements]
+        still = right_handed(bare(self.atoms))  # once, for all elements
+        orbit = [moved_frame(still, element) for element in elements]
         first: dict[str, Any] = {}
         mean, square = dict.fromkeys(names, 0.0), dict.fromkeys(names, 0.0)
         for element, weight, found in zip(
@@ -295,11 +296,6 @@ def _equal_weights(elements: NDArray[np.float64]) -> GroupAverage:
     if not np.allclose(elements @ np.swapaxes(elements, 1, 2), np.eye(3), atol=1e-8):
         raise ConfigError("some elements of the group are not orthogonal matrices")
     return GroupAverage(elements, np.full(len(elements), 1 / len(elements)), None)
-
-
-def _rotated(atoms: Atoms, element: NDArray[np.float64]) -> Atoms:
-    """Copy a structure moved by an orthogonal matrix, without constraints and in a right-handed cell."""
-    return moved_frame(right_handed(bare(atoms)), element)
 
 
 def _evaluated(calculator: Calculator, orbit: Sequence[Atoms], names: Sequence[str]) -> Iterator[dict[str, Any]]:
