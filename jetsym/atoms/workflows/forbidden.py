@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from jetsym.atoms.frames import moved_frame
+from jetsym.atoms.workflows.slopes import rms
 from jetsym.errors import DataError, require
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Spurious",
     "SymmetryOperations",
+    "group_at",
     "operations",
     "space_group",
     "space_groups",
@@ -184,15 +186,17 @@ def space_group(atoms: Atoms, *, symprec: float = SYMPREC) -> str:
     return f"{found.international} ({found.number})"
 
 
+def group_at(atoms: Atoms, symprec: float) -> str | None:
+    """Return the space group at a tolerance in Å; None where spglib finds none."""
+    try:
+        return space_group(atoms, symprec=symprec)
+    except DataError:
+        return None
+
+
 def space_groups(atoms: Atoms) -> dict[str, str]:
     """Return the space groups at several tolerances, in Å, from coarse to fine; a dash where spglib finds none."""
-    groups = {}
-    for symprec in TOLERANCES:
-        try:
-            groups[f"{symprec:g}"] = space_group(atoms, symprec=symprec)
-        except DataError:
-            groups[f"{symprec:g}"] = "–"
-    return groups
+    return {f"{symprec:g}": group_at(atoms, symprec) or "–" for symprec in TOLERANCES}
 
 
 def torque(atoms: Atoms, calculator: Calculator, *, step: float = 1e-2) -> np.ndarray:
@@ -250,7 +254,7 @@ def spurious(atoms: Atoms, calculator: Calculator, *, symprec: float = SYMPREC) 
     return Spurious(
         net_force=float(np.linalg.norm(forces.sum(axis=0))),
         torque=float(np.linalg.norm(torque(atoms, calculator))),
-        force_scale=float(np.sqrt(np.mean(forces**2))),
+        force_scale=rms(forces),
         forbidden_force=forbidden,
         forbidden_stress=stress,
         symmetric_sites=sites,
