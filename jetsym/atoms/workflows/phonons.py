@@ -143,11 +143,11 @@ def phonons(
     matrix = choose_supercell(crystal, reach=reach, symprec=symprec) if given is None else given
     calculators = {"plain": calculator} | ({} if symmetrized is None else {"symmetrized": symmetrized})
     runs, notes = {}, notes_on_group(atoms, symprec, calculators.get("symmetrized"))
-    way = None
+    first = lattice_of(crystal, well_shaped(matrix, crystal.cell.array), symprec)
+    way = band_path(first.primitive.cell, path=path, points=points, eps=max(symprec, 2e-4))
+    charges, group = _born(nac, first, symprec), _group_of(first)
     for name, potential in calculators.items():
-        lattice = lattice_of(crystal, well_shaped(matrix, crystal.cell.array), symprec)
-        way = way or band_path(lattice.primitive.cell, path=path, points=points, eps=max(symprec, 2e-4))
-        charges = _born(nac, lattice, symprec)
+        lattice = first.replicate()
         constants = collect_forces(
             lattice,
             crystal,
@@ -159,18 +159,16 @@ def phonons(
             progress=progress,
         )
         lattice.nac_params = charges
-        group = _group_of(lattice)
         found = residual if name == "plain" else spurious(atoms, potential, symprec=symprec)
         runs[name] = _phonons(lattice, constants, group, way, mesh, found)
         if name == "plain":
             notes += _notes(lattice, crystal, constants.values, reach, runs[name], nac)
             if project:
-                other = lattice.replicate()
+                other = first.replicate()
                 other.dataset = lattice.dataset
                 other.nac_params = charges
                 projected = ForceConstants(_over_group(constants.values, group), constants.error)
                 runs["projected"] = _phonons(other, projected, group, way, mesh, found)
-    assert way is not None
     is_diagonal = not (matrix - np.diag(np.diag(matrix))).any()
     meta = {
         "supercell": np.diag(matrix).tolist() if is_diagonal else matrix.tolist(),
