@@ -25,11 +25,13 @@ if TYPE_CHECKING:
 __all__ = [
     "Spurious",
     "SymmetryOperations",
+    "distinct_rotations",
     "group_at",
     "operations",
     "space_group",
     "space_groups",
     "spurious",
+    "standardized",
     "torque",
 ]
 
@@ -152,21 +154,55 @@ def nearest_orthogonal(matrices: np.ndarray) -> np.ndarray:
 
 def symmetry_dataset(atoms: Atoms, symprec: float) -> Any:
     """Return what spglib finds of a structure's symmetry; refuse a structure of which it finds nothing."""
-    spglib = require("spglib", extra="atoms", purpose="the space group of a structure")
-    cell = (atoms.cell.array, atoms.get_scaled_positions(), atoms.numbers)
-    with warnings.catch_warnings():
-        # By a setting of the whole process, which is not ours to change, spglib raises or returns None and warns of it.
-        warnings.filterwarnings("ignore", "Set OLD_ERROR_HANDLING to false", DeprecationWarning)
-        try:
-            found = spglib.get_symmetry_dataset(cell, symprec=symprec)
-        except spglib.SpglibError:
-            found = None
+    found = _asked_of_spglib("get_symmetry_dataset", atoms, symprec)
     if found is None:
         raise DataError(
             f"spglib finds no space group of {atoms.get_chemical_formula()} within symprec = {symprec} Å; "
             "atoms that coincide are the usual reason"
         )
     return found
+
+
+def _asked_of_spglib(function: str, atoms: Atoms, symprec: float, **options: Any) -> Any:
+    """Return what a function of spglib's finds of a structure; None where it finds nothing."""
+    spglib = require("spglib", extra="atoms", purpose="the space group of a structure")
+    cell = (atoms.cell.array, atoms.get_scaled_positions(), atoms.numbers)
+    with warnings.catch_warnings():
+        # By a setting of the whole process, which is not ours to change, spglib raises or returns None and warns of it.
+        warnings.filterwarnings("ignore", "Set OLD_ERROR_HANDLING to false", DeprecationWarning)
+        try:
+            return getattr(spglib, function)(cell, symprec=symprec, **options)
+        except spglib.SpglibError:
+            return None
+
+
+def standardized(atoms: Atoms, symprec: float, *, primitive: bool = True) -> Atoms | None:
+    """Return a crystal in its primitive or conventional cell, as it lies in space; None where spglib finds none.
+
+    Elements and positions are all that it keeps: masses do not tell atoms apart.
+
+    Examples
+    --------
+    >>> import pytest
+    >>> spglib = pytest.importorskip("spglib")
+    >>> from ase.build import bulk
+    >>> [len(standardized(bulk("Cu") * 2, 1e-3, primitive=primitive)) for primitive in (True, False)]
+    [1, 4]
+    """
+    from ase import Atoms
+
+    found = _asked_of_spglib("standardize_cell", atoms, symprec, to_primitive=primitive, no_idealize=True)
+    if found is None:
+        return None
+    cell, positions, numbers = found
+    return Atoms(numbers, scaled_positions=positions, cell=cell, pbc=True)
+
+
+def distinct_rotations(atoms: Atoms, symprec: float) -> np.ndarray:
+    """Return the rotations in a crystal's space group, each once: orthogonal matrices (n, 3, 3)."""
+    axes = atoms.cell.array.T
+    fractional = np.unique(symmetry_dataset(atoms, symprec).rotations, axis=0)
+    return nearest_orthogonal(axes @ fractional @ np.linalg.inv(axes))
 
 
 def space_group(atoms: Atoms, *, symprec: float = SYMPREC) -> str:

@@ -20,7 +20,14 @@ from numpy.typing import NDArray
 from jetsym.atoms.frames import bare, expect_usable, right_handed
 from jetsym.atoms.workflows.band_path import BandPath, band_path
 from jetsym.atoms.workflows.displacements import ForceConstants, as_ase, collect_forces, lattice_of
-from jetsym.atoms.workflows.forbidden import SYMPREC, SymmetryOperations, operations, space_group, spurious
+from jetsym.atoms.workflows.forbidden import (
+    SYMPREC,
+    SymmetryOperations,
+    operations,
+    space_group,
+    spurious,
+    standardized,
+)
 from jetsym.atoms.workflows.groups import notes_on_group, refined
 from jetsym.atoms.workflows.phonon_report import PhononReport, Phonons, Splitting
 from jetsym.atoms.workflows.supercells import (
@@ -251,7 +258,8 @@ def _notes(
             f"The supercell keeps {left} of the crystal's {len(rotations)} rotations: degeneracies of the others are "
             "not measured."
         )
-    if len(lattice.primitive) > len(_elements_only(crystal, lattice.symmetry.tolerance)):
+    by_element = standardized(crystal, lattice.symmetry.tolerance)
+    if by_element is not None and len(lattice.primitive) > len(by_element):
         notes.append("Masses tell atoms of one element apart: bands are those of the isotopes as they are arranged.")
     if run.residual_force is not None and run.residual_force > UNRELAXED:
         notes.append(
@@ -268,13 +276,6 @@ def _notes(
             "branches part towards Γ only with them (nac=…, --nac BORN)."
         )
     return notes
-
-
-def _elements_only(crystal: Atoms, symprec: float) -> Any:
-    """Return the atoms of the primitive cell where masses do not count."""
-    spglib = require("spglib", extra="atoms", purpose="phonons")
-    given = (crystal.cell.array, crystal.get_scaled_positions(), crystal.numbers)
-    return spglib.standardize_cell(given, to_primitive=True, no_idealize=True, symprec=symprec)[2]
 
 
 def _at_edge(lattice: Phonopy, constants: NDArray[np.float64], apart: float) -> float | None:

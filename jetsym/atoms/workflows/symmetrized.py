@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from jetsym.atoms.calculated import ask, full_stress
 from jetsym.atoms.frames import bare, expect_usable, moved_frame, right_handed
 from jetsym.atoms.workflows.calculators import exported_model
-from jetsym.atoms.workflows.forbidden import SYMPREC, nearest_orthogonal, symmetry_dataset
+from jetsym.atoms.workflows.forbidden import SYMPREC, distinct_rotations
 from jetsym.errors import ConfigError, JetsymError, MissingDependencyError, SpectrumError
 from jetsym.spectrum import Quadrature, group_of
 from jetsym.spectrum.averaging import GroupAverage, group_average
@@ -285,9 +285,7 @@ def space_group_rotations(atoms: Atoms, *, symprec: float = SYMPREC) -> NDArray[
             f"the structure {atoms.get_chemical_formula()} has boundaries pbc = {atoms.pbc.tolist()}; a space group "
             "needs a crystal, with periodic ones in all directions: give orthogonal matrices as the group instead"
         )
-    cell = atoms.cell.array
-    fractional = np.unique(symmetry_dataset(atoms, symprec).rotations, axis=0)
-    return nearest_orthogonal(cell.T @ fractional @ np.linalg.inv(cell.T))
+    return distinct_rotations(atoms, symprec)
 
 
 def _equal_weights(elements: NDArray[np.float64]) -> GroupAverage:
