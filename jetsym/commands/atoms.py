@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -96,6 +97,7 @@ def relax(
         atoms.set_positions(atoms.positions + moves)
     with quiet():
         report = minimise(atoms, potential, symmetrized=symmetrized, symprec=symprec, **options)
+    report = replace(report, meta={**report.meta, "refine": refine})  # above, as the average keeps to it
     if out is not None:
         report.write_structures(out)
     save(report, out)

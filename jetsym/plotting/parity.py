@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from jetsym.plotting.style import PALETTE, finished
+from jetsym.plotting.style import PALETTE, axes_of, finished
 
 __all__ = ["plot_parity", "plot_parity_of"]
 
@@ -45,7 +45,7 @@ def plot_parity_of(
     ax
         Axes to draw into; new ones by default.
     """
-    ax = plt.subplots(layout="constrained")[1] if ax is None else ax
+    ax = axes_of(ax, 6.4, 4.8)
     expected, found = np.asarray(reference, dtype=float), np.asarray(predicted, dtype=float)
     ax.plot(expected, found, ".", markersize=3, alpha=0.5, color=PALETTE[0], rasterized=len(expected) > 1000)
     ends = [min(expected.min(), found.min()), max(expected.max(), found.max())]

@@ -6,7 +6,7 @@ the others.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +17,7 @@ from scipy.spatial.transform import Rotation
 from jetsym.atoms.calculated import GPA, UNITS, Calculated
 from jetsym.atoms.frames import is_left_handed, moved_frame
 from jetsym.atoms.workflows.check_report import Row
-from jetsym.atoms.workflows.slopes import ARM, slope, torque
+from jetsym.atoms.workflows.slopes import ARM, rms, slope, torque
 from jetsym.probing.measure.rounding import MARGIN, POINTS, Differences
 from jetsym.probing.reports.equivariance import KNOWN_TO
 from jetsym.spectrum.responses import EPS
@@ -75,8 +75,8 @@ class Trial:
         floors = {}
         for name, value in here.items():
             values = np.stack([row[name] for row in rows]).reshape(1, POINTS, 1, -1)
-            differences, size = Differences.of(values, np.ones(1)), _rms(value)
-            moved = differences.size(EPS["float64"]) * float(np.sqrt((values**2).mean()))
+            differences, size = Differences.of(values, np.ones(1)), rms(value)
+            moved = differences.size(EPS["float64"]) * rms(values)
             floors[name] = max(MARGIN * moved, OF_SPACING * self.tested.spacing(name) * size, LEAST[name])
         return floors
 
@@ -86,7 +86,7 @@ class Trial:
 
     def pooled(self, name: str) -> float:
         """Return the rounding of an output over all structures."""
-        return _rms(np.array([floors[name] for floors in self.floors if name in floors]))
+        return rms([floors[name] for floors in self.floors if name in floors])
 
     def row(
         self,
@@ -127,10 +127,6 @@ class Trial:
         return replace(row, fault=fault)
 
 
-def _rms(values: Array) -> float:
-    return float(np.sqrt(np.mean(np.square(values))))
-
-
 def _displaced(one: Atoms, by: Array) -> Atoms:
     moved: Atoms = one.copy()
     moved.positions += by
@@ -143,7 +139,7 @@ def _precision(trial: Trial) -> list[Row]:
     for name in trial.names:
         places = [place for place, floors in enumerate(trial.floors) if name in floors]
         # Energies with the constants of their elements are large, and come in 32-bit numbers of that size.
-        by_size = {place: KNOWN_TO * EPS["float32"] * _rms(trial.here[place][name]) for place in places}
+        by_size = {place: KNOWN_TO * EPS["float32"] * rms(trial.here[place][name]) for place in places}
         known = {place: max(COARSE[name], by_size[place] if name == "energy" else 0.0) for place in places}
         are, jump = ("are", "jump") if name == "forces" else ("is", "jumps")
         fault = f"{name} {are} rounded as by 16-bit numbers, or {jump} as where pairs cross a cutoff"
@@ -160,18 +156,8 @@ def _moved(trial: Trial) -> list[Row]:
     """
     found: dict[tuple[str, str], dict[int, list[Array]]] = {}
     flipped: list[bool] = []
-    identity = np.eye(3)
     for place, (one, here) in enumerate(zip(trial.frames, trial.here, strict=True)):
-
-        def compare(
-            test: str,
-            moved: Atoms,
-            *,
-            by: Array = identity,
-            order: Any = slice(None),
-            place: int = place,
-            here: Mapping[str, Array] = here,
-        ) -> None:
+        for test, moved, by, order in _moves(one, trial.rng):
             there = trial.tested.evaluate(moved)
             for name in here:
                 expected = here[name][order] @ by.T if name == "forces" else here[name]
@@ -179,22 +165,6 @@ def _moved(trial: Trial) -> list[Row]:
                 found.setdefault((test, name), {}).setdefault(place, []).append(there[name] - expected)
             if test == LEFT and "stress" in here and np.abs(here["stress"]).max() > trial.floors[place]["stress"]:
                 flipped.append(bool(np.allclose(there["stress"], -here["stress"], rtol=1e-2)))
-
-        rotation = Rotation.random(rng=trial.rng).as_matrix()
-        compare("rotation", moved_frame(one, rotation), by=rotation)
-        for _ in range(MOVES):
-            compare("translation", _displaced(one, trial.rng.normal(size=3) * 2))
-            order = trial.rng.permutation(len(one))
-            compare("permutation", one[order], order=order)
-        if one.pbc.any():
-            cells = trial.rng.integers(-CELLS, CELLS + 1, size=one.positions.shape) * one.pbc
-            compare("periodic images", _displaced(one, cells @ one.cell.array))
-        compare("inversion", moved_frame(one, -identity), by=-identity)
-        if one.cell.rank == 3 and one.pbc.any():
-            swapped = one.copy()
-            swapped.set_cell(one.cell.array[[1, 0, 2]])
-            swapped.set_pbc(one.pbc[[1, 0, 2]])
-            compare(RIGHT if is_left_handed(one) else LEFT, swapped)
     rows = []
     for (test, name), values in found.items():
         words = (
@@ -202,6 +172,26 @@ def _moved(trial: Trial) -> list[Row]:
         )
         rows.append(trial.row(test, name, values, fault=words or f"{name} {_change(name)} {PHRASES[test]}"))
     return rows
+
+
+def _moves(one: Atoms, rng: np.random.Generator) -> Iterator[tuple[str, Atoms, Array, Any]]:
+    """Yield tests, the structure as each moves it, the matrix that vectors turn by, and the order of the atoms."""
+    identity, as_they_are = np.eye(3), slice(None)
+    rotation = Rotation.random(rng=rng).as_matrix()
+    yield "rotation", moved_frame(one, rotation), rotation, as_they_are
+    for _ in range(MOVES):
+        yield "translation", _displaced(one, rng.normal(size=3) * 2), identity, as_they_are
+        order = rng.permutation(len(one))
+        yield "permutation", one[order], identity, order
+    if one.pbc.any():
+        cells = rng.integers(-CELLS, CELLS + 1, size=one.positions.shape) * one.pbc
+        yield "periodic images", _displaced(one, cells @ one.cell.array), identity, as_they_are
+    yield "inversion", moved_frame(one, -identity), -identity, as_they_are
+    if one.cell.rank == 3 and one.pbc.any():
+        swapped = one.copy()
+        swapped.set_cell(one.cell.array[[1, 0, 2]])
+        swapped.set_pbc(one.pbc[[1, 0, 2]])
+        yield RIGHT if is_left_handed(one) else LEFT, swapped, identity, as_they_are
 
 
 LEFT, RIGHT = "left-handed cell", "right-handed cell"
@@ -246,8 +236,7 @@ def _turned(trial: Trial) -> list[Row]:
         if "forces" in here and not one.pbc.any() and len(one) > 1:
             r = one.positions - one.positions.mean(axis=0)
             summed[place] = [np.cross(r, here["forces"]).mean(axis=0)]
-            arm = float(np.sqrt((r**2).mean()))
-            explained[place] = ELSEWHERE * trial.floors[place]["forces"] * arm
+            explained[place] = ELSEWHERE * trial.floors[place]["forces"] * rms(r)
     if summed:
         fault = "forces on a molecule have a torque"
         rows.append(trial.row("torque Σ r × F", "forces", summed, explained=explained, fault=fault, unit="meV/atom"))
@@ -265,8 +254,8 @@ def _slopes(trial: Trial) -> list[Row]:
         for place, three in found.items():
             slopes, given, errors = three.T
             values[place] = list(slopes - given)
-            explained[place] = KNOWN_TO * _rms(errors) + ELSEWHERE * trial.floors[place][name]
-            if _rms(slopes - given) > explained[place]:
+            explained[place] = KNOWN_TO * rms(errors) + ELSEWHERE * trial.floors[place][name]
+            if rms(slopes - given) > explained[place]:
                 wrong.append(three[:, :2])
         fault = f"{name} {_relation(np.concatenate(wrong), name)} {against}" if wrong else ""
         rows.append(trial.row(f"against {against}", name, values, explained=explained, fault=fault, by_steps=True))
@@ -341,7 +330,7 @@ def _jacobian(trial: Trial) -> list[Row]:
         scale = 2 * np.sqrt(np.mean(size)) if size else 0.0
         if scale:
             values[place] = [np.array([value / scale]) for value in odd]
-            explained[place] = KNOWN_TO * float(np.sqrt(2)) * _rms(np.array(errors)) / scale
+            explained[place] = KNOWN_TO * float(np.sqrt(2)) * rms(errors) / scale
     if not values:
         return []
     fault, unit = "forces are not conservative: their Jacobian is not symmetric", "of its size"
@@ -358,9 +347,9 @@ def _repeated(trial: Trial) -> list[Row]:
         values, explained = {}, {}
         for place, (here, at_once, end) in enumerate(zip(trial.here, trial.at_once, ends, strict=True)):
             if name in here:
-                spacing = ELSEWHERE * trial.tested.spacing(name) * _rms(here[name])
+                spacing = ELSEWHERE * trial.tested.spacing(name) * rms(here[name])
                 values[place] = [end[name] - here[name]]
-                explained[place] = ELSEWHERE * (_rms(at_once[name] - here[name]) + LEAST[name]) + spacing
+                explained[place] = ELSEWHERE * (rms(at_once[name] - here[name]) + LEAST[name]) + spacing
         fault = f"what was evaluated before changes {name}: the calculator keeps a state"
         rows.append(trial.row("repetition", name, values, explained=explained, fault=fault))
     return rows

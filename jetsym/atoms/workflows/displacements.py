@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,6 +29,7 @@ __all__ = ["ForceConstants", "as_ase", "collect_forces", "lattice_of"]
 OTHER = 1e-3
 
 
+@dataclass(frozen=True, eq=False)
 class ForceConstants:
     """Force constants from displacements d, and from d and 2d where their error is to be known and taken away.
 
@@ -42,8 +44,8 @@ class ForceConstants:
         Φ(2d) − Φ(d); None from one length.
     """
 
-    def __init__(self, values: NDArray[np.float64], error: NDArray[np.float64] | None) -> None:
-        self.values, self.error = values, error
+    values: NDArray[np.float64]
+    error: NDArray[np.float64] | None
 
 
 def lattice_of(atoms: Atoms, supercell: NDArray[np.int64], symprec: float) -> Phonopy:

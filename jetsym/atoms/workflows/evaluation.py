@@ -15,7 +15,7 @@ from jetsym.atoms.frames import bare, expect_usable, moved_frame
 from jetsym.atoms.workflows.calculators import exported_model, uncertainty
 from jetsym.atoms.workflows.evaluation_report import ALL, Evaluation, Scores
 from jetsym.atoms.workflows.references import Asked, further, in_units, references, unit_of
-from jetsym.atoms.workflows.slopes import torque
+from jetsym.atoms.workflows.slopes import rms, torque
 from jetsym.errors import ConfigError, DataError, JetsymError, expect_at_least
 from jetsym.progress import progress_bar
 from jetsym.spectrum import O3
@@ -38,7 +38,7 @@ TURNED = {"energy_a": "energy", "forces_a": "forces", "torque": "torque"}
 #: Components of an output that are kept for its figure.
 KEPT = 2000
 #: Outputs with scores of their own, and their unit.
-MEASURED = {"energy": "meV/atom", "forces": "meV/Å", "stress": "GPa"}
+MEASURED = {name: UNITS[name] for name in ("energy", "forces", "stress")}
 
 
 def evaluate(
@@ -305,7 +305,7 @@ def _scores(errors: Sequence[_Errors]) -> Scores:
         sigma=_rms(sigmas),
         pull=_rms(np.concatenate(pulls)) if pulls else None,
         others={
-            name: {"mae": float(np.abs(values[name]).mean()), "rmse": float(np.sqrt((values[name] ** 2).mean()))}
+            name: {"mae": float(np.abs(values[name]).mean()), "rmse": rms(values[name])}
             for name in names
             if name not in MEASURED and len(values[name])
         },
@@ -342,4 +342,4 @@ def _root_of(squares: Sequence[float]) -> float | None:
 
 
 def _rms(values: np.ndarray) -> float | None:
-    return float(np.sqrt(np.mean(values**2))) if len(values) else None
+    return rms(values) if len(values) else None

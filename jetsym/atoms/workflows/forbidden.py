@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from jetsym.atoms.frames import moved_frame
+from jetsym.atoms.workflows.slopes import rms
 from jetsym.errors import DataError, require
 
 if TYPE_CHECKING:
@@ -24,10 +25,13 @@ if TYPE_CHECKING:
 __all__ = [
     "Spurious",
     "SymmetryOperations",
+    "distinct_rotations",
+    "group_at",
     "operations",
     "space_group",
     "space_groups",
     "spurious",
+    "standardized",
     "torque",
 ]
 
@@ -150,21 +154,55 @@ def nearest_orthogonal(matrices: np.ndarray) -> np.ndarray:
 
 def symmetry_dataset(atoms: Atoms, symprec: float) -> Any:
     """Return what spglib finds of a structure's symmetry; refuse a structure of which it finds nothing."""
-    spglib = require("spglib", extra="atoms", purpose="the space group of a structure")
-    cell = (atoms.cell.array, atoms.get_scaled_positions(), atoms.numbers)
-    with warnings.catch_warnings():
-        # By a setting of the whole process, which is not ours to change, spglib raises or returns None and warns of it.
-        warnings.filterwarnings("ignore", "Set OLD_ERROR_HANDLING to false", DeprecationWarning)
-        try:
-            found = spglib.get_symmetry_dataset(cell, symprec=symprec)
-        except spglib.SpglibError:
-            found = None
+    found = _asked_of_spglib("get_symmetry_dataset", atoms, symprec)
     if found is None:
         raise DataError(
             f"spglib finds no space group of {atoms.get_chemical_formula()} within symprec = {symprec} Å; "
             "atoms that coincide are the usual reason"
         )
     return found
+
+
+def _asked_of_spglib(function: str, atoms: Atoms, symprec: float, **options: Any) -> Any:
+    """Return what a function of spglib's finds of a structure; None where it finds nothing."""
+    spglib = require("spglib", extra="atoms", purpose="the space group of a structure")
+    cell = (atoms.cell.array, atoms.get_scaled_positions(), atoms.numbers)
+    with warnings.catch_warnings():
+        # By a setting of the whole process, which is not ours to change, spglib raises or returns None and warns of it.
+        warnings.filterwarnings("ignore", "Set OLD_ERROR_HANDLING to false", DeprecationWarning)
+        try:
+            return getattr(spglib, function)(cell, symprec=symprec, **options)
+        except spglib.SpglibError:
+            return None
+
+
+def standardized(atoms: Atoms, symprec: float, *, primitive: bool = True) -> Atoms | None:
+    """Return a crystal in its primitive or conventional cell, as it lies in space; None where spglib finds none.
+
+    Elements and positions are all that it keeps: masses do not tell atoms apart.
+
+    Examples
+    --------
+    >>> import pytest
+    >>> spglib = pytest.importorskip("spglib")
+    >>> from ase.build import bulk
+    >>> [len(standardized(bulk("Cu") * 2, 1e-3, primitive=primitive)) for primitive in (True, False)]
+    [1, 4]
+    """
+    from ase import Atoms
+
+    found = _asked_of_spglib("standardize_cell", atoms, symprec, to_primitive=primitive, no_idealize=True)
+    if found is None:
+        return None
+    cell, positions, numbers = found
+    return Atoms(numbers, scaled_positions=positions, cell=cell, pbc=True)
+
+
+def distinct_rotations(atoms: Atoms, symprec: float) -> np.ndarray:
+    """Return the rotations in a crystal's space group, each once: orthogonal matrices (n, 3, 3)."""
+    axes = atoms.cell.array.T
+    fractional = np.unique(symmetry_dataset(atoms, symprec).rotations, axis=0)
+    return nearest_orthogonal(axes @ fractional @ np.linalg.inv(axes))
 
 
 def space_group(atoms: Atoms, *, symprec: float = SYMPREC) -> str:
@@ -184,15 +222,17 @@ def space_group(atoms: Atoms, *, symprec: float = SYMPREC) -> str:
     return f"{found.international} ({found.number})"
 
 
+def group_at(atoms: Atoms, symprec: float) -> str | None:
+    """Return the space group at a tolerance in Å; None where spglib finds none."""
+    try:
+        return space_group(atoms, symprec=symprec)
+    except DataError:
+        return None
+
+
 def space_groups(atoms: Atoms) -> dict[str, str]:
     """Return the space groups at several tolerances, in Å, from coarse to fine; a dash where spglib finds none."""
-    groups = {}
-    for symprec in TOLERANCES:
-        try:
-            groups[f"{symprec:g}"] = space_group(atoms, symprec=symprec)
-        except DataError:
-            groups[f"{symprec:g}"] = "–"
-    return groups
+    return {f"{symprec:g}": group_at(atoms, symprec) or "–" for symprec in TOLERANCES}
 
 
 def torque(atoms: Atoms, calculator: Calculator, *, step: float = 1e-2) -> np.ndarray:
@@ -250,7 +290,7 @@ def spurious(atoms: Atoms, calculator: Calculator, *, symprec: float = SYMPREC) 
     return Spurious(
         net_force=float(np.linalg.norm(forces.sum(axis=0))),
         torque=float(np.linalg.norm(torque(atoms, calculator))),
-        force_scale=float(np.sqrt(np.mean(forces**2))),
+        force_scale=rms(forces),
         forbidden_force=forbidden,
         forbidden_stress=stress,
         symmetric_sites=sites,

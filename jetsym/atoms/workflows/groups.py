@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from jetsym.atoms.workflows.forbidden import TOLERANCES, space_group, symmetry_dataset
+from jetsym.atoms.workflows.forbidden import TOLERANCES, group_at, symmetry_dataset
 from jetsym.errors import ConfigError, DataError, require
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def notes_on_group(atoms: Atoms, symprec: float, symmetrized: Any = None) -> lis
             f"structure is {here}: use a larger --symprec, or --refine with it."
         )
     finest = min(TOLERANCES)
-    exact = _group_at(atoms, finest)
+    exact = group_at(atoms, finest)
     if symprec > finest and exact not in (here, None):
         notes.append(
             f"The structure is {here} within symprec = {symprec:g} Å, and {exact} within {finest:g} Å, which splits "
@@ -53,13 +53,6 @@ def notes_on_group(atoms: Atoms, symprec: float, symmetrized: Any = None) -> lis
             "over O3 instead, or take a larger symprec."
         )
     return notes
-
-
-def _group_at(atoms: Atoms, symprec: float) -> str | None:
-    try:
-        return space_group(atoms, symprec=symprec)
-    except DataError:
-        return None
 
 
 def refined(atoms: Atoms, symprec: float) -> Atoms:
@@ -77,6 +70,7 @@ def refined(atoms: Atoms, symprec: float) -> Atoms:
     >>> import pytest
     >>> spglib = pytest.importorskip("spglib")
     >>> from ase.build import bulk
+    >>> from jetsym.atoms.workflows.forbidden import space_group
     >>> rough = bulk("Cu", "hcp", a=2.55, c=4.17)
     >>> rough.positions[1] += 1e-4
     >>> space_group(rough, symprec=1e-5), space_group(refined(rough, 1e-2), symprec=1e-5)

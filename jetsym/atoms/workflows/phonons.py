@@ -20,7 +20,14 @@ from numpy.typing import NDArray
 from jetsym.atoms.frames import bare, expect_usable, right_handed
 from jetsym.atoms.workflows.band_path import BandPath, band_path
 from jetsym.atoms.workflows.displacements import ForceConstants, as_ase, collect_forces, lattice_of
-from jetsym.atoms.workflows.forbidden import SYMPREC, SymmetryOperations, operations, space_group, spurious
+from jetsym.atoms.workflows.forbidden import (
+    SYMPREC,
+    SymmetryOperations,
+    operations,
+    space_group,
+    spurious,
+    standardized,
+)
 from jetsym.atoms.workflows.groups import notes_on_group, refined
 from jetsym.atoms.workflows.phonon_report import PhononReport, Phonons, Splitting
 from jetsym.atoms.workflows.supercells import (
@@ -143,11 +150,11 @@ def phonons(
     matrix = choose_supercell(crystal, reach=reach, symprec=symprec) if given is None else given
     calculators = {"plain": calculator} | ({} if symmetrized is None else {"symmetrized": symmetrized})
     runs, notes = {}, notes_on_group(atoms, symprec, calculators.get("symmetrized"))
-    way = None
+    first = lattice_of(crystal, well_shaped(matrix, crystal.cell.array), symprec)
+    way = band_path(first.primitive.cell, path=path, points=points, eps=max(symprec, 2e-4))
+    charges, group = _born(nac, first, symprec), _group_of(first)
     for name, potential in calculators.items():
-        lattice = lattice_of(crystal, well_shaped(matrix, crystal.cell.array), symprec)
-        way = way or band_path(lattice.primitive.cell, path=path, points=points, eps=max(symprec, 2e-4))
-        charges = _born(nac, lattice, symprec)
+        lattice = first.replicate()
         constants = collect_forces(
             lattice,
             crystal,
@@ -159,18 +166,16 @@ def phonons(
             progress=progress,
         )
         lattice.nac_params = charges
-        group = _group_of(lattice)
         found = residual if name == "plain" else spurious(atoms, potential, symprec=symprec)
         runs[name] = _phonons(lattice, constants, group, way, mesh, found)
         if name == "plain":
             notes += _notes(lattice, crystal, constants.values, reach, runs[name], nac)
             if project:
-                other = lattice.replicate()
+                other = first.replicate()
                 other.dataset = lattice.dataset
                 other.nac_params = charges
                 projected = ForceConstants(_over_group(constants.values, group), constants.error)
                 runs["projected"] = _phonons(other, projected, group, way, mesh, found)
-    assert way is not None
     is_diagonal = not (matrix - np.diag(np.diag(matrix))).any()
     meta = {
         "supercell": np.diag(matrix).tolist() if is_diagonal else matrix.tolist(),
@@ -253,7 +258,8 @@ def _notes(
             f"The supercell keeps {left} of the crystal's {len(rotations)} rotations: degeneracies of the others are "
             "not measured."
         )
-    if len(lattice.primitive) > len(_elements_only(crystal, lattice.symmetry.tolerance)):
+    by_element = standardized(crystal, lattice.symmetry.tolerance)
+    if by_element is not None and len(lattice.primitive) > len(by_element):
         notes.append("Masses tell atoms of one element apart: bands are those of the isotopes as they are arranged.")
     if run.residual_force is not None and run.residual_force > UNRELAXED:
         notes.append(
@@ -270,13 +276,6 @@ def _notes(
             "branches part towards Γ only with them (nac=…, --nac BORN)."
         )
     return notes
-
-
-def _elements_only(crystal: Atoms, symprec: float) -> Any:
-    """Return the atoms of the primitive cell where masses do not count."""
-    spglib = require("spglib", extra="atoms", purpose="phonons")
-    given = (crystal.cell.array, crystal.get_scaled_positions(), crystal.numbers)
-    return spglib.standardize_cell(given, to_primitive=True, no_idealize=True, symprec=symprec)[2]
 
 
 def _at_edge(lattice: Phonopy, constants: NDArray[np.float64], apart: float) -> float | None:

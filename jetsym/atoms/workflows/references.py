@@ -191,7 +191,8 @@ def further(
     ConfigError
         A target is no output of the model.
     """
-    model = exported_model(calculator)
+    # One that holds another, such as an average, has no way to ask for outputs beside its own.
+    model = exported_model(calculator) if hasattr(calculator, "run_model") else None
     outputs = {} if model is None else dict(model.capabilities().outputs.items())
     others = [name for name in outputs if not AUXILIARY.search(name) and name.partition("/")[0] != "energy"]
     found: list[Further] = []

@@ -6,14 +6,14 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from jetsym.atoms.frames import moved_frame
 
 if TYPE_CHECKING:
     from ase import Atoms
 
-__all__ = ["ARM", "slope", "torque"]
+__all__ = ["ARM", "rms", "slope", "torque"]
 
 Array = NDArray[np.float64]
 
@@ -23,6 +23,17 @@ FIFTH, SHORTEST, LONGEST = 1e3, 2e-4, 0.01
 OF_CORRECTION = 0.5
 #: Å for a radian.
 ARM = 3.0
+
+
+def rms(values: ArrayLike) -> float:
+    """Return the root mean square of all numbers.
+
+    Examples
+    --------
+    >>> rms([[3.0, -4.0], [5.0, 0.0]]) == 12.5**0.5
+    True
+    """
+    return float(np.sqrt(np.mean(np.square(values))))
 
 
 def torque(energy_of: Callable[[Atoms], float], atoms: Atoms, noise: float) -> tuple[Array, float]:
@@ -41,7 +52,7 @@ def torque(energy_of: Callable[[Atoms], float], atoms: Atoms, noise: float) -> t
         value, error = slope(energy, noise, arm=ARM)
         values.append(-1e3 * value[0] / len(atoms))
         errors.append(1e3 * error / len(atoms))
-    return np.array(values), float(np.sqrt(np.mean(np.square(errors))))
+    return np.array(values), rms(errors)
 
 
 def slope(function: Callable[[float], Array], noise: float, *, arm: float = 1.0) -> tuple[Array, float]:
@@ -65,5 +76,4 @@ def slope(function: Callable[[float], Array], noise: float, *, arm: float = 1.0)
     step = float(np.clip((noise / FIFTH) ** 0.2, SHORTEST, LONGEST)) / arm
     near, far = ((function(k * step) - function(-k * step)) / (2 * k * step) for k in (1, 2))
     value = (4 * near - far) / 3
-    correction = float(np.sqrt(np.mean(np.square(value - near))))
-    return value, float(np.hypot(1.5 * noise / step, OF_CORRECTION * correction))
+    return value, float(np.hypot(1.5 * noise / step, OF_CORRECTION * rms(value - near)))

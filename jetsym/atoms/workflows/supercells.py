@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jetsym.atoms.workflows.calculators import exported_model
-from jetsym.atoms.workflows.forbidden import nearest_orthogonal, symmetry_dataset
+from jetsym.atoms.workflows.forbidden import distinct_rotations, standardized
 from jetsym.errors import ConfigError, require
 
 if TYPE_CHECKING:
@@ -146,12 +146,10 @@ def _best(
 def _lattices(atoms: Atoms, cell: NDArray[np.float64], least: float, symprec: float) -> Iterator[NDArray[np.float64]]:
     """Yield superlattices as rows: copies of the cell itself, of reduced vectors, and of the conventional cell."""
     yield int(np.ceil(least / image_distance(cell) - WHOLE)) * cell
-    spglib = require("spglib", extra="atoms", purpose="supercells")
-    given = (cell, atoms.get_scaled_positions(), atoms.numbers)
     others = [reduced(cell)]
     for primitive in (True, False):
-        standard = spglib.standardize_cell(given, to_primitive=primitive, no_idealize=True, symprec=symprec)
-        others += [] if standard is None else [np.asarray(standard[0])]
+        standard = standardized(atoms, symprec, primitive=primitive)
+        others += [] if standard is None else [standard.cell.array]
     for other in others:
         short = reduced(other)
         yield int(np.ceil(least / image_distance(short) - WHOLE)) * short
@@ -174,15 +172,8 @@ def _whole(matrix: NDArray[np.float64]) -> NDArray[np.int64]:
 
 def point_group(atoms: Atoms, symprec: float) -> NDArray[np.float64]:
     """Return the rotations of a crystal's primitive cell, (n, 3, 3), which copies of a cell may lack."""
-    spglib, ase = (require(name, extra="atoms", purpose="supercells") for name in ("spglib", "ase"))
-    given = (atoms.cell.array, atoms.get_scaled_positions(), atoms.numbers)
-    primitive = spglib.standardize_cell(given, to_primitive=True, no_idealize=True, symprec=symprec)
-    if primitive is None:
-        primitive = given
-    cell, positions, numbers = primitive
-    small = ase.Atoms(numbers, scaled_positions=positions, cell=cell, pbc=True)
-    fractional = np.unique(symmetry_dataset(small, symprec).rotations, axis=0)
-    return nearest_orthogonal(np.asarray(cell).T @ fractional @ np.linalg.inv(np.asarray(cell).T))
+    primitive = standardized(atoms, symprec)
+    return distinct_rotations(atoms if primitive is None else primitive, symprec)
 
 
 def kept(vectors: NDArray[np.float64], rotations: NDArray[np.float64]) -> int:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from jetsym.atoms.calculated import ask, full_stress
 from jetsym.atoms.frames import bare, expect_usable, moved_frame, right_handed
 from jetsym.atoms.workflows.calculators import exported_model
-from jetsym.atoms.workflows.forbidden import SYMPREC, nearest_orthogonal, symmetry_dataset
+from jetsym.atoms.workflows.forbidden import SYMPREC, distinct_rotations
 from jetsym.errors import ConfigError, JetsymError, MissingDependencyError, SpectrumError
 from jetsym.spectrum import Quadrature, group_of
 from jetsym.spectrum.averaging import GroupAverage, group_average
@@ -191,7 +191,8 @@ class SymmetrizedCalculator(Calculator):
         names = self._wanted(properties)
         expect_usable(self.atoms)
         elements, weights, _ = self.average(self.atoms)
-        orbit = [_rotated(self.atoms, element) for element in elements]
+        still = right_handed(bare(self.atoms))  # once, for all elements
+        orbit = [moved_frame(still, element) for element in elements]
         first: dict[str, Any] = {}
         mean, square = dict.fromkeys(names, 0.0), dict.fromkeys(names, 0.0)
         for element, weight, found in zip(
@@ -284,9 +285,7 @@ def space_group_rotations(atoms: Atoms, *, symprec: float = SYMPREC) -> NDArray[
             f"the structure {atoms.get_chemical_formula()} has boundaries pbc = {atoms.pbc.tolist()}; a space group "
             "needs a crystal, with periodic ones in all directions: give orthogonal matrices as the group instead"
         )
-    cell = atoms.cell.array
-    fractional = np.unique(symmetry_dataset(atoms, symprec).rotations, axis=0)
-    return nearest_orthogonal(cell.T @ fractional @ np.linalg.inv(cell.T))
+    return distinct_rotations(atoms, symprec)
 
 
 def _equal_weights(elements: NDArray[np.float64]) -> GroupAverage:
@@ -295,11 +294,6 @@ def _equal_weights(elements: NDArray[np.float64]) -> GroupAverage:
     if not np.allclose(elements @ np.swapaxes(elements, 1, 2), np.eye(3), atol=1e-8):
         raise ConfigError("some elements of the group are not orthogonal matrices")
     return GroupAverage(elements, np.full(len(elements), 1 / len(elements)), None)
-
-
-def _rotated(atoms: Atoms, element: NDArray[np.float64]) -> Atoms:
-    """Copy a structure moved by an orthogonal matrix, without constraints and in a right-handed cell."""
-    return moved_frame(right_handed(bare(atoms)), element)
 
 
 def _evaluated(calculator: Calculator, orbit: Sequence[Atoms], names: Sequence[str]) -> Iterator[dict[str, Any]]:

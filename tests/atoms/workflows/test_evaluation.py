@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -336,6 +337,37 @@ def test_further_quantities_of_ase_calculators():
     assert atoms.Evaluation.from_dict(json.loads(json.dumps(found.to_dict()))) == found
     with pytest.raises(ConfigError, match="targets names 'dipol', which the model does not predict"):
         evaluate(Answers(dipole=np.zeros(3)), [one], targets={"dipol": "mu"})
+
+
+class Exported(Answers):
+    """What metatomic's calculators have, whose model predicts forces of its own."""
+
+    def model(self):
+        outputs = {name: SimpleNamespace(unit="") for name in ("energy", "non_conservative_forces", "mtt::mu")}
+        return SimpleNamespace(capabilities=lambda: SimpleNamespace(outputs=outputs, atomic_types=[29]))
+
+    def run_model(self, structure, outputs):
+        block = SimpleNamespace(values=torch.full((len(structure), 3, 1), 0.1))
+        return {name: SimpleNamespace(blocks=lambda: [block]) for name in outputs}
+
+
+class Holding(Answers):
+    """One that holds another, without a way of its own to what the model predicts beside its energy."""
+
+    def __init__(self, **answers):
+        super().__init__(**answers)
+        self.base_calculator = Exported(**answers)
+
+
+def test_a_calculator_that_holds_another_has_no_further_outputs():
+    one = crystal(energy=0.0, forces=np.zeros((4, 3)))
+    one.info["mu"] = np.zeros(3)
+    scores = evaluate(Exported(), [one], turned=0).scores["all"]
+    assert scores.others["non_conservative_forces"] == pytest.approx({"mae": 100.0, "rmse": 100.0})
+    found = evaluate(Holding(), [one], turned=0)
+    assert (found.scores["all"].forces_mae, found.scores["all"].others) == (0.0, {})
+    with pytest.raises(ConfigError, match="targets names 'mtt::mu', which the model does not predict"):
+        evaluate(Holding(), [one], targets={"mtt::mu": "mu"}, turned=0)
 
 
 @pytest.mark.slow

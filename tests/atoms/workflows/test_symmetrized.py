@@ -17,6 +17,7 @@ from ase.neighborlist import neighbor_list
 from ase.stress import full_3x3_to_voigt_6_stress
 
 from jetsym.atoms import calculator as potential_of
+from jetsym.atoms.frames import bare, moved_frame, right_handed
 from jetsym.atoms.workflows import symmetrized as module
 from jetsym.atoms.workflows.symmetrized import SymmetrizedCalculator, space_group_rotations, symmetrized_calculator
 from jetsym.errors import ConfigError
@@ -245,7 +246,7 @@ def test_many_at_once_are_one_after_another(make_model, tmp_path, monkeypatch, a
         average.calculate(frame, names)
         expected = dict.fromkeys(names, 0.0)
         for element, weight in zip(*average.average(frame)[:2], strict=True):
-            moved = module._rotated(frame, element)
+            moved = moved_frame(right_handed(bare(frame)), element)
             for name in names:
                 expected[name] += weight * module._rotated_back(name, potential.get_property(name, moved), element)
         for name in names:

@@ -20,6 +20,7 @@ from jetsym import cli
 from jetsym.atoms import SymmetrizedCalculator, read_frames, relax
 from jetsym.atoms.workflows.forbidden import space_group
 from jetsym.atoms.workflows.groups import notes_on_group, refined
+from jetsym.commands import atoms as commands
 from jetsym.errors import ConfigError, DataError
 
 #: Four digits of 1/3: the sites of P6_3/mmc to some 1e-4 Å.
@@ -77,6 +78,15 @@ def test_refining_keeps_the_setting(rough, order):
     np.testing.assert_allclose(exact.cell.array, atoms.cell.array, atol=1e-3)
     np.testing.assert_allclose(exact.positions, atoms.positions, atol=1e-3)
     np.testing.assert_array_equal(exact.get_masses(), [63.0, 65.0])
+
+
+def test_a_report_says_whether_the_structure_was_refined(rough):
+    for refine in (True, False):
+        report = commands.relax(
+            str(rough), model="emt", symmetrize="none", symprec=1e-2, refine=refine, steps=1, progress=False
+        )
+        assert report.meta["refine"] is refine
+        assert report.initial_groups["1e-05"] == ("P6_3/mmc (194)" if refine else "Cmcm (63)")
 
 
 @pytest.mark.slow  # figures are drawn
