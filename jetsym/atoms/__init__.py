@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from jetsym.atoms.workflows.evaluation_report import Evaluation
     from jetsym.atoms.workflows.phonon_report import PhononReport
     from jetsym.atoms.workflows.phonons import phonons
+    from jetsym.atoms.workflows.random_frames import RandomFrameCalculator
     from jetsym.atoms.workflows.relaxation import RelaxationReport, relax
     from jetsym.atoms.workflows.symmetrized import SymmetrizedCalculator
 
@@ -34,6 +35,7 @@ __all__ = [
     "Graphs",
     "Model",
     "PhononReport",
+    "RandomFrameCalculator",
     "RelaxationReport",
     "Structures",
     "SymmetrizedCalculator",
@@ -63,6 +65,7 @@ __getattr__, __dir__ = attach(
         "Graphs": "jetsym.atoms.graphs",
         "Model": "jetsym.atoms.model",
         "PhononReport": "jetsym.atoms.workflows.phonon_report",
+        "RandomFrameCalculator": "jetsym.atoms.workflows.random_frames",
         "RelaxationReport": "jetsym.atoms.workflows.relaxation",
         "Structures": "jetsym.atoms.structures",
         "SymmetrizedCalculator": "jetsym.atoms.workflows.symmetrized",
