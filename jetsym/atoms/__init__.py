@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from jetsym.atoms.workflows.calculators import calculator, uncertainty
     from jetsym.atoms.workflows.check import check
     from jetsym.atoms.workflows.check_report import Check
+    from jetsym.atoms.workflows.dynamics_report import DynamicsReport, dynamics
     from jetsym.atoms.workflows.evaluation import evaluate
     from jetsym.atoms.workflows.evaluation_report import Evaluation
     from jetsym.atoms.workflows.phonon_report import PhononReport
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Check",
+    "DynamicsReport",
     "Evaluation",
     "Graphs",
     "Model",
@@ -42,6 +44,7 @@ __all__ = [
     "add_uncertainty",
     "calculator",
     "check",
+    "dynamics",
     "evaluate",
     "finetune",
     "graph",
@@ -61,6 +64,7 @@ __getattr__, __dir__ = attach(
     __all__,
     {
         "Check": "jetsym.atoms.workflows.check_report",
+        "DynamicsReport": "jetsym.atoms.workflows.dynamics_report",
         "Evaluation": "jetsym.atoms.workflows.evaluation_report",
         "Graphs": "jetsym.atoms.graphs",
         "Model": "jetsym.atoms.model",
@@ -72,6 +76,7 @@ __getattr__, __dir__ = attach(
         "add_uncertainty": "jetsym.atoms.training.finetune",
         "calculator": "jetsym.atoms.workflows.calculators",
         "check": "jetsym.atoms.workflows.check",
+        "dynamics": "jetsym.atoms.workflows.dynamics_report",
         "evaluate": "jetsym.atoms.workflows.evaluation",
         "finetune": "jetsym.atoms.training.finetune",
         "graph": "jetsym.atoms.graphs",

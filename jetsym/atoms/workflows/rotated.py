@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -70,7 +70,13 @@ class RotatedCalculator(Calculator):
     ) -> None:
         """Keep the structure, as ASE does, if anything can be computed of it; those that derive go on from here."""
         super().calculate(atoms, properties, system_changes)  # type: ignore[no-untyped-call]  # ASE's, without types
-        expect_usable(self.atoms)
+        expect_usable(self._kept)
+
+    @property
+    def _kept(self) -> Atoms:
+        """The structure, as ASE has copied it before anything is computed of it."""
+        assert self.atoms is not None
+        return cast("Atoms", self.atoms)
 
     def turned_back(
         self, names: Sequence[str], elements: NDArray[np.float64]
@@ -79,7 +85,7 @@ class RotatedCalculator(Calculator):
 
         Beside those that are named there is the free energy, which optimizers ask for next, where it comes with them.
         """
-        still = right_handed(bare(self.atoms))  # once, for all elements
+        still = right_handed(bare(self._kept))  # once, for all elements
         orbit = [moved_frame(still, element) for element in elements]
         given = list(names)
         for place, found in enumerate(_evaluated(self.base_calculator, orbit, names)):

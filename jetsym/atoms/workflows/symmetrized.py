@@ -165,9 +165,8 @@ class SymmetrizedCalculator(RotatedCalculator):
     ) -> None:
         """Compute properties as ASE asks for them, each averaged over the group."""
         super().calculate(atoms, properties, system_changes)
-        assert self.atoms is not None  # set by ASE
         names = self.wanted(properties)
-        elements, weights, _ = self.average(self.atoms)
+        elements, weights, _ = self.average(self._kept)
         first: dict[str, Any] = {}
         mean: dict[str, Any] = {}
         square: dict[str, Any] = {}
