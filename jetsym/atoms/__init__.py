@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from jetsym.atoms.structures import Structures
     from jetsym.atoms.training.finetune import add_uncertainty, finetune
     from jetsym.atoms.training.train import train
+    from jetsym.atoms.workflows.averaged_export import export
     from jetsym.atoms.workflows.calculators import calculator, uncertainty
     from jetsym.atoms.workflows.check import check
     from jetsym.atoms.workflows.check_report import Check
@@ -46,6 +47,7 @@ __all__ = [
     "check",
     "dynamics",
     "evaluate",
+    "export",
     "finetune",
     "graph",
     "load",
@@ -78,6 +80,7 @@ __getattr__, __dir__ = attach(
         "check": "jetsym.atoms.workflows.check",
         "dynamics": "jetsym.atoms.workflows.dynamics_report",
         "evaluate": "jetsym.atoms.workflows.evaluation",
+        "export": "jetsym.atoms.workflows.averaged_export",
         "finetune": "jetsym.atoms.training.finetune",
         "graph": "jetsym.atoms.graphs",
         "load": "jetsym.atoms.model",
