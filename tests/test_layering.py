@@ -50,6 +50,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "remedies": MATHEMATICS | {"domains", "probing"},
     "jets": SHOWN | {"domains"},
     "atoms": SHOWN | {"domains"},
+    "atoms.architectures": INSTRUMENT | {"atoms"},
     "atoms.training": INSTRUMENT | {"atoms"},
     "atoms.workflows": INSTRUMENT | {"atoms"},
     "training": INSTRUMENT | {"jets"},
