@@ -80,6 +80,11 @@ ATOMS = {
         positional=True,
         instead={"--calculator": "jetsym.commands.atoms:check_calculator"},
     ),
+    "dynamics": Command(
+        "jetsym.commands.atoms:dynamics",
+        "measure the drift of energy and angular momentum as trained, averaged and in random frames",
+        positional=True,
+    ),
     "finetune": Command(
         "jetsym.atoms.training.finetune:finetune", "train a PET further on your structures", positional=True
     ),
