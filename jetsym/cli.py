@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, TextIO, get_args
 import yaml
 
 from jetsym._version import __version__
-from jetsym.errors import ConfigError, JetsymError, closest
+from jetsym.errors import ConfigError, JetsymError, closest, lacks_explained
 from jetsym.locks import locked
 from jetsym.ranks import ALONE, sharing
 from jetsym.training.presets import preset_names, preset_path
@@ -341,7 +341,9 @@ def run(program: str, command: Command, words: Sequence[str]) -> int:
         if out.suffix in FILES and ranks.is_first:
             with suppress(OSError, ConfigError):  # what cannot be written is the command's to tell
                 stack.enter_context(locked(out.parent, program, name=out.name))
-        result = function(**vars(options))
+        helps = "choose a smaller --batch_size" if hasattr(options, "batch_size") else None
+        with lacks_explained("the command could not go on", memory=helps):
+            result = function(**vars(options))
     if isinstance(result, Path):
         print(result)
     return 0
