@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from jetsym.atoms.read import read_frames
     from jetsym.atoms.structures import Structures
     from jetsym.atoms.training.finetune import add_uncertainty, finetune
+    from jetsym.atoms.training.over_training import over_training
     from jetsym.atoms.training.train import train
     from jetsym.atoms.workflows.calculators import calculator, uncertainty
     from jetsym.atoms.workflows.check import check
