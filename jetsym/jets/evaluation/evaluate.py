@@ -9,7 +9,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from jetsym.errors import DataError, expect_at_least
+from jetsym.errors import DataError, expect_at_least, lacks_explained
 from jetsym.jets.batch import JetBatch, first_difference, labels_of
 from jetsym.jets.evaluation.assess import assess
 from jetsym.jets.evaluation.metrics import MultiClass
@@ -47,6 +47,8 @@ def predict_logits(model: nn.Module, batch: JetBatch, *, batch_size: int = 512, 
     DataError
         There are no jets, or their inputs were standardised with other numbers than those of the model's training; or
         the model gives probabilities, or not one logit for every class.
+    ResourceError
+        Memory does not suffice for so many jets at a time.
 
     Examples
     --------
@@ -64,7 +66,8 @@ def predict_logits(model: nn.Module, batch: JetBatch, *, batch_size: int = 512, 
     device = batch.device if parameter is None else parameter.device
     # Jets of similar length go together, so that little padding is computed; their order is put back afterwards.
     order = batch.n_particles.argsort(stable=True)
-    with _inference(model):
+    helps = "choose a smaller batch_size (--batch_size)"
+    with _inference(model), lacks_explained(f"{batch_size} jets at a time cannot be scored", memory=helps):
         found = torch.cat([model(batch[chosen].trim().to(device)).cpu() for chosen in order.split(batch_size)])
         logits = as_logits(found, scores, classes=getattr(model, "classes", batch.classes)).float()
     return logits[order.argsort().cpu()]
