@@ -29,6 +29,14 @@ def renamed(function: Callable[..., Any], name: str) -> FunctionType:
     return copy
 
 
+class Mix(nn.Linear):
+    """A linear map without a constant, zero at first, and in an untrained copy."""
+
+    def reset_parameters(self) -> None:
+        """Set the weights to zero."""
+        nn.init.zeros_(self.weight)
+
+
 class InjectedEmbedder(nn.Linear):
     """PET's embedding of (vector, distance) of an edge, with W features added, W zero at first.
 
@@ -42,8 +50,7 @@ class InjectedEmbedder(nn.Linear):
 
     def __init__(self, channels: int, width: int) -> None:
         super().__init__(4, channels)
-        self.mix = nn.Linear(width, channels, bias=False)
-        nn.init.zeros_(self.mix.weight)
+        self.mix = Mix(width, channels, bias=False)
 
     def forward(self, edges: Tensor) -> Tensor:
         """Return (atoms, neighbours, channels) of (atoms, neighbours, 3 + width + 1): vector, features, distance."""
@@ -96,7 +103,8 @@ class InjectedBackend(PETBackend):  # type: ignore[misc]  # metatrain has no typ
         seen: dict[str, Tensor] = {}
         for name, value in batch_data.items():
             seen[name] = value
-        seen["edge_vectors"] = torch.cat(edges, dim=-1)
+        # As in PET: of isolated atoms alone, compiled code may make integers.
+        seen["edge_vectors"] = torch.cat(edges, dim=-1).to(batch_data["edge_vectors"].dtype)
         found: tuple[list[Tensor], list[Tensor]] = self.plain_features(seen, capture_diagnostics)
         return found
 

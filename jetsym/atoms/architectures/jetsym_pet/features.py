@@ -39,6 +39,14 @@ class Harmonics(nn.Module):
         return torch.cat(found, dim=-1)
 
 
+class _Elements(nn.Embedding):
+    """A factor of every element for every radial function, one at first."""
+
+    def reset_parameters(self) -> None:
+        """Set the factors to one."""
+        nn.init.ones_(self.weight)
+
+
 class Invariants(nn.Module):
     """Distances in radial functions, and angles between the edges of an atom, of every edge.
 
@@ -71,8 +79,7 @@ class Invariants(nn.Module):
         super().__init__()
         self.cutoff, self.n_radial, self.largest = float(cutoff), n_radial, largest
         self.width = n_radial * (largest + 2)
-        self.elements = nn.Embedding(n_elements, n_radial)
-        nn.init.ones_(self.elements.weight)
+        self.elements = _Elements(n_elements, n_radial)
 
     def forward(self, vectors: Tensor, distances: Tensor, weights: Tensor, elements: Tensor) -> Tensor:
         """Return the features of every edge.
