@@ -103,6 +103,14 @@ class TensorBasis(nn.Module):
         return turned
 
 
+class _Weights(nn.Linear):
+    """A linear map without a constant whose weights make vectors of length one or so, not far below."""
+
+    def reset_parameters(self) -> None:
+        """Draw the weights."""
+        nn.init.normal_(self.weight, std=2 / self.in_features**0.5)
+
+
 class EdgeWeights(nn.Module):
     """w_q(z_i, z_j, r_ij) of every edge, times the cutoff function: exactly invariant, as no PET layer is in it.
 
@@ -124,8 +132,7 @@ class EdgeWeights(nn.Module):
         self.centres = nn.Embedding(n_elements, n_radial)
         self.neighbours = nn.Embedding(n_elements, n_radial)
         self.hidden = nn.Linear(n_radial, width)
-        self.weights = nn.Linear(width, weights, bias=False)
-        nn.init.normal_(self.weights.weight, std=2 / width**0.5)  # vectors of length one or so, not far below
+        self.weights = _Weights(width, weights, bias=False)
 
     def forward(self, batch: dict[str, Tensor]) -> Tensor:
         """Return (atoms, neighbours, weights), zero where there is no neighbour, of what PET's backend prepares."""
