@@ -88,9 +88,8 @@ def test_the_network_may_be_another(run):
     assert deeper.changes == {"model": ({"num_attention_layers": 1}, {"num_attention_layers": 2})}
     assert "about 2 times as long" in str(deeper)
     pytest.importorskip("metatrain")
-    assert repair(run(model=None), finding="bottleneck", remedy="more-attention").config["model"] == {
-        "num_attention_layers": 3
-    }  # of 2
+    deepened = repair(run(model=None), finding="bottleneck", remedy="more-attention")
+    assert deepened.config["model"] == {"num_attention_layers": 3}  # of 2
     options = {"training": {"num_workers": 0, "finetune": {}, "max_atoms_per_batch": 9}, "augment": False}
     exact = repair(run(**options), finding="late-collapse", remedy="equivariant").config
     assert (exact["architecture"], exact["model"]) == ("soap_bpnn", None)
@@ -203,7 +202,7 @@ def test_a_measurement_is_made_again(run, tmp_path):
 def test_what_cannot_be_repaired_is_refused(run, tmp_path, capsys):
     with pytest.raises(ConfigError, match="--finding is 'leak'; the nearest are 'leakage'"):
         repair(run(), finding="leak")
-    with pytest.raises(ConfigError, match="--remedy is 'mirror'; the nearest are"):
+    with pytest.raises(ConfigError, match="--remedy is 'mirror'; there is 'augment'"):
         repair(run(), finding="leakage", remedy="mirror")
     with pytest.raises(ConfigError, match="--weight is 0.2, that of a new penalty, but augment shows PET every"):
         repair(run(augment=False), finding="leakage", weight=0.2)
