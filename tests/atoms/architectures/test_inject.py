@@ -11,6 +11,7 @@ import pytest
 import torch
 import yaml
 
+import jetsym
 from jetsym import atoms, cli
 from jetsym.atoms.architectures import INJECTED
 from jetsym.atoms.architectures.inject import Injection, parse_injection
@@ -79,7 +80,7 @@ def run(data, tmp_path_factory):
 
 
 @pytest.mark.slow
-def test_a_run_learns_to_use_what_is_injected(run):
+def test_a_run_learns_to_use_what_is_injected(run, data):
     options = yaml.safe_load((run / "options.yaml").read_text())["architecture"]
     assert (options["name"], options["model"]) == (INJECTED, {**TINY, "inject": "harmonics:2"})
     model = atoms.load(run)
@@ -87,6 +88,11 @@ def test_a_run_learns_to_use_what_is_injected(run):
     for layer in model.module.backend.gnn_layers:
         assert layer.edge_embedder.mix.weight.shape == (8, 8)
         assert torch.all(layer.edge_embedder.mix.weight != 0)
+    report = jetsym.probe(run, str(data), limit=2, layers=[EMBEDDER], outputs={}, l_max=3, progress=False)
+    share = dict(zip(map(str, report.irreps), report.fractions[report.layers.index(EMBEDDER)], strict=True))
+    floor = report.noise_floor[report.layers.index(EMBEDDER)]
+    assert share["(2,+)"] > 1e3 * floor
+    assert abs(share["(3,+)"]) < 10 * floor
 
 
 def test_only_a_pet_takes_it(data, tmp_path):
