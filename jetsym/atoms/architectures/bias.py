@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from jetsym.atoms.architectures import INJECTED
 from jetsym.atoms.architectures.inject import parse_injection
 from jetsym.errors import ConfigError
 
-__all__ = ["Bias", "bias_of", "is_tensor"]
+__all__ = ["Bias", "bias_of", "expect_injection", "is_tensor"]
 
 
 @dataclass(frozen=True)
@@ -78,6 +79,36 @@ def bias_of(
         return Bias(architecture)
     training = {"penalty": float(penalty), "penalty_on": list(penalty_on or [])} if penalty else {}
     return Bias(INJECTED, {} if inject is None else {"inject": inject}, training)
+
+
+def expect_injection(inject: str | None, file: str | Path, content: Any) -> None:
+    """Refuse to train a model further with another injection than its own: metatrain would do so without a word.
+
+    Parameters
+    ----------
+    inject
+        What is asked for.
+    file, content
+        The checkpoint to go on from, and what it holds; of a model with an uncertainty that in it counts.
+
+    Raises
+    ------
+    ConfigError
+        The checkpoint has another, or none.
+
+    Examples
+    --------
+    >>> expect_injection(None, "model.ckpt", {"model_data": {"model_hypers": {"cutoff": 4.5}}})
+    """
+    inner = content.get("wrapped_model_checkpoint")
+    if isinstance(inner, Mapping):
+        return expect_injection(inject, file, inner)
+    hypers = content.get("model_data", {}).get("model_hypers", {})
+    found = hypers.get("inject")
+    if parse_injection(found) != parse_injection(inject):
+        remedy = "leave inject out" if found is None else f"give inject={found!r}"
+        raise ConfigError(f"inject is {inject!r}, but {file} has {found or 'none'}, and goes on as it is; {remedy}")
+    return None
 
 
 def is_tensor(name: str, target: Any) -> bool:

@@ -26,7 +26,7 @@ from typing import Any, Literal
 
 import yaml
 
-from jetsym.atoms.architectures.bias import bias_of
+from jetsym.atoms.architectures.bias import bias_of, expect_injection
 from jetsym.atoms.architectures.penalty import PENALTY
 from jetsym.atoms.checkpoint import FINAL, read_checkpoint
 from jetsym.atoms.exports import read_export
@@ -185,7 +185,8 @@ def train(
     every = checkpoint_every or max(1, epochs // 10)
     section = targets or {"energy": energy_section(energy, unit, forces, stress, virial)}
     bias = bias_of(architecture, inject, penalty, penalty_on, section)
-    read = [data, validation, test, (training or {}).get("finetune", {}).get("read_from")]
+    start_of = (training or {}).get("finetune", {}).get("read_from")
+    read = [data, validation, test, start_of]
     check_out(folder, inputs=[part for part in read if isinstance(part, str)], folder=True)
     parts = {"training_set": data, "validation_set": validation, "test_set": test}
     sets = {
@@ -218,8 +219,10 @@ def train(
     words = [*(part.words for part in sets.values()), _fit_batches(content["architecture"], numbers)]
     if not trust:
         _check_files(content["architecture"])
+    if start_of is not None:
+        expect_injection(inject, start_of, read_checkpoint(start_of, trust=trust))
     with locked(folder, "jetsym atoms train"):
-        start = where_to_go_on(folder, resume, trust)
+        start = where_to_go_on(folder, resume, trust, inject)
         with as_it_was(folder) as keep:
             _write(folder, sets, {GIVEN: _again(given), OPTIONS: content})
             print(*filter(None, words), sep="\n", flush=True)
