@@ -116,12 +116,14 @@ COMMANDS: dict[str, Command | CommandGroup] = {
             "--scores": "jetsym.commands.training:evaluate_scores",
             "--weaver": "jetsym.commands.weaver:evaluate",
         },
+        shares=True,
     ),
     "predict": Command(
         "jetsym.commands.training:predict",
         "write a tagger's probabilities for jets to a file",
         positional=True,
         instead={"--weaver": "jetsym.commands.weaver:predict"},
+        shares=True,
     ),
     "export": Command(
         "jetsym.commands.training:export", "write a tagger for other programs: ONNX, or weaver's layout", True

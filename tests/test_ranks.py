@@ -9,11 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet
 import pytest
 import torch
 
 from jetsym.cli import main
 from jetsym.jets import checkpoint
+from jetsym.jets.evaluation.report import Evaluation
+from jetsym.jets.io.sample import sample_dir
 from jetsym.jets.models import PointNet
 from jetsym.probing.reports.attribution import Attribution
 from jetsym.probing.reports.read import read_report
@@ -97,6 +100,7 @@ def test_an_average_over_a_group_is_shared_and_an_error_in_one_process_ends_all(
     program.write_text(
         """
 import numpy as np
+import pyarrow.parquet
 import jetsym
 from jetsym.errors import JetsymError
 from jetsym.probing.measure.average import orbit_average
@@ -132,3 +136,20 @@ assert jetsym.ranks.here().size == 1
         "1 ValueError no such point",
         "later a process of the 2 that share has ended; its own error says why",
     ]
+
+
+@pytest.mark.slow
+def test_two_processes_predict_and_evaluate_as_one_does(model, tmp_path):
+    """The batches are the same, so that the bits are as well; rows keep their order and their numbers."""
+    data = sample_dir() / "test"
+    predicted = ["predict", model, data, "--batch_size", "100", "--logits", "--out"]
+    evaluated = ["evaluate", model, data, "--limit", "600", "--batch_size", "100", "--out"]
+    assert main([*map(str, predicted), str(tmp_path / "one.parquet")]) == 0
+    assert main([*map(str, evaluated), str(tmp_path / "one.json")]) == 0
+    for words in ([*predicted, tmp_path / "two.parquet"], [*evaluated, tmp_path / "two.json"]):
+        done = run(["-m", "jetsym.cli", *words])
+        assert done.returncode == 0, done.stderr
+    tables = [pyarrow.parquet.read_table(tmp_path / f"{name}.parquet") for name in ("one", "two")]
+    assert tables[0].equals(tables[1])
+    one, two = (Evaluation.load(tmp_path / f"{name}.json").to_dict() for name in ("one", "two"))
+    assert one == two

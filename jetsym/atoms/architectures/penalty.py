@@ -3,9 +3,9 @@
 Every structure of a batch is shown in two random positions g₁·x and g₂·x of O(3), which are drawn anew in every step:
 
 - an output f with z = ρ(g)⁻¹ f(g·x) adds ½ ‖z₁ − z₂‖², whose mean is A² = ∫ ‖z − z̄‖² dμ, without bias, as
-  E ‖z₁ − z₂‖² = 2A² for independent g₁ and g₂. It is taken where the loss takes predictions (in units of the target's
-  scale, per atom for what belongs to a structure), as a mean over components: beside a squared error, weight 1 counts
-  A² twice;
+  E ‖z₁ − z₂‖² = 2A² for independent g₁ and g₂. It is taken of predictions as the loss takes them, scaled as targets
+  are, and per atom where they belong to a structure, as a mean over components: beside a squared error of structures
+  that are rotated at random, in which A² counts once, weight 1 counts it twice;
 - a layer h adds ½ Σ ‖h₁ − h₂‖² / ½ Σ (‖h₁‖² + ‖h₂‖²) over the atoms or pairs of the batch: 1 − b_(0,+), the share of
   its power that is not invariant. A ratio, as a layer could otherwise please by being small.
 

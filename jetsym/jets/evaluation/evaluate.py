@@ -21,6 +21,7 @@ from jetsym.jets.moves.actions import rotate
 from jetsym.jets.moves.sampling import random_rotations
 from jetsym.jets.schema import WEIGHT
 from jetsym.jets.weights import weight_column
+from jetsym.ranks import here
 
 __all__ = ["evaluate", "expect_same_classes", "predict_logits"]
 
@@ -29,6 +30,7 @@ def predict_logits(model: nn.Module, batch: JetBatch, *, batch_size: int = 512, 
     """Compute logits (B, classes) of a tagger in evaluation mode, without gradients, on the CPU.
 
     The jets are taken ``batch_size`` at a time to the model's device; its training mode is put back afterwards.
+    Processes that share (:mod:`jetsym.ranks`) take the batches in turn, and each of them has the logits of all jets.
 
     Parameters
     ----------
@@ -66,9 +68,15 @@ def predict_logits(model: nn.Module, batch: JetBatch, *, batch_size: int = 512, 
     device = batch.device if parameter is None else parameter.device
     # Jets of similar length go together, so that little padding is computed; their order is put back afterwards.
     order = batch.n_particles.argsort(stable=True)
+    batches, ranks = list(enumerate(order.split(batch_size))), here()
     helps = "choose a smaller batch_size (--batch_size)"
+
+    def own() -> list[tuple[int, Tensor]]:
+        mine = batches[ranks.rank :: ranks.size]
+        return [(place, model(batch[chosen].trim().to(device)).cpu()) for place, chosen in mine]
+
     with _inference(model), lacks_explained(f"{batch_size} jets at a time cannot be scored", memory=helps):
-        found = torch.cat([model(batch[chosen].trim().to(device)).cpu() for chosen in order.split(batch_size)])
+        found = torch.cat(ranks.in_order(own))
         logits = as_logits(found, scores, classes=getattr(model, "classes", batch.classes)).float()
     return logits[order.argsort().cpu()]
 

@@ -26,7 +26,7 @@ class Trainer(pet_trainer.Trainer):  # type: ignore[misc]  # metatrain has no ty
             super().train(model, *arguments, **options)
 
     def _penalised(self, model: Any) -> AbstractContextManager[None]:
-        weight, on = self.hypers["penalty"], self.hypers["penalty_on"]
+        weight, on = self.hypers.get("penalty", 0.0), self.hypers.get("penalty_on", [])
         if not weight:
             return nullcontext()
         if resolve_distributed(self.hypers.get("distributed")):
