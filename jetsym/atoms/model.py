@@ -269,7 +269,8 @@ class Model(nn.Module):
         if self._pairs is None:
             return {}
         grid, self._pairs = PairGrid(*self._pairs), None
-        return features(recorded, grid, modules=self._modules_read, layers=self._layers)
+        arrays = {name: array.detach() for name, array in recorded.items()}
+        return features(arrays, grid, modules=self._modules_read, layers=self._layers)
 
     @contextmanager
     def _watching_pairs(self, structures: int) -> Iterator[None]:

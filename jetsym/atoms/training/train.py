@@ -26,8 +26,8 @@ from typing import Any, Literal
 
 import yaml
 
-from jetsym.atoms.architectures import INJECTED
-from jetsym.atoms.architectures.inject import parse_injection
+from jetsym.atoms.architectures.bias import bias_of, expect_injection
+from jetsym.atoms.architectures.penalty import PENALTY
 from jetsym.atoms.checkpoint import FINAL, read_checkpoint
 from jetsym.atoms.exports import read_export
 from jetsym.atoms.training.data import Part, file_of, read_part, split
@@ -66,6 +66,8 @@ def train(
     out: str,
     architecture: Literal["pet", "soap_bpnn"] = "pet",
     inject: str | None = None,
+    penalty: float = 0.0,
+    penalty_on: list[str] | None = None,
     energy: str = "energy",
     unit: str = "eV",
     forces: str | None = None,
@@ -102,10 +104,18 @@ def train(
     architecture
         "pet" or "soap_bpnn".
     inject
-        What the embedding of edges of a PET also sees: "harmonics:λ", solid harmonics of the edge vectors up to λ from
-        1 to 8, "invariants", distances and angles between the edges of an atom, or both, "harmonics:2,invariants".
-        Their weights are zero at first, so that the run starts as without. Its ``.ckpt`` needs jetsym, its ``.pt``
-        does not.
+        Bias put into a PET. "harmonics:λ", solid harmonics of the edge vectors up to λ from 1 to 8, or "invariants",
+        distances and angles between the edges of an atom, are seen by the embedding of edges, with weights that are
+        zero at first, so that the run starts as without. "tensor-basis" makes targets that are vectors or tensors as
+        scalars of the PET times tensors of its edge vectors, which turn as they should whatever is learned. Several
+        stand with commas between them, "harmonics:2,invariants". The ``.ckpt`` needs jetsym, the ``.pt`` does not.
+    penalty
+        Weight in the loss of a penalty on the A² of a PET under O(3), 0 for none: in units of the loss, per atom and
+        component, from two random positions of every structure in every step. It takes one more pass of twice as many
+        structures, without forces, and is said with the losses.
+    penalty_on
+        What it weighs: targets by name, and layers by name or pattern such as "gnn_layers.0_node", of which it is the
+        share of power that is not invariant. By default all targets.
     energy, unit
         Name of the energies in the file, and their unit.
     forces, stress
@@ -171,11 +181,12 @@ def train(
     given = dict(locals())
     require("metatrain", extra="atoms", purpose="jetsym atoms train")
     _check(architecture, epochs, batch_size, precision, validation, test, checkpoint_every)
-    injected = _injected(architecture, inject)
     folder = Path(out).expanduser()
     every = checkpoint_every or max(1, epochs // 10)
     section = targets or {"energy": energy_section(energy, unit, forces, stress, virial)}
-    read = [data, validation, test, (training or {}).get("finetune", {}).get("read_from")]
+    bias = bias_of(architecture, inject, penalty, penalty_on, section)
+    start_of = (training or {}).get("finetune", {}).get("read_from")
+    read = [data, validation, test, start_of]
     check_out(folder, inputs=[part for part in read if isinstance(part, str)], folder=True)
     parts = {"training_set": data, "validation_set": validation, "test_set": test}
     sets = {
@@ -189,8 +200,8 @@ def train(
         "base_precision": precision,
         **({} if device is None else {"device": device}),
         "architecture": {
-            "name": INJECTED if injected else architecture,
-            "model": {**(model or {}), **injected},
+            "name": bias.architecture,
+            "model": {**(model or {}), **bias.model},
             "training": {
                 "num_epochs": epochs,
                 "batch_size": batch_size,
@@ -198,6 +209,7 @@ def train(
                 "checkpoint_interval": every,
                 **({} if learning_rate is None else {"learning_rate": learning_rate}),
                 **({} if augment else {"num_workers": 0}),  # other processes would augment again
+                **bias.training,
                 **(training or {}),
             },
         },
@@ -207,8 +219,10 @@ def train(
     words = [*(part.words for part in sets.values()), _fit_batches(content["architecture"], numbers)]
     if not trust:
         _check_files(content["architecture"])
+    if start_of is not None:
+        expect_injection(inject, start_of, read_checkpoint(start_of, trust=trust))
     with locked(folder, "jetsym atoms train"):
-        start = where_to_go_on(folder, resume, trust)
+        start = where_to_go_on(folder, resume, trust, inject)
         with as_it_was(folder) as keep:
             _write(folder, sets, {GIVEN: _again(given), OPTIONS: content})
             print(*filter(None, words), sep="\n", flush=True)
@@ -275,16 +289,6 @@ def _check(
             raise ConfigError(f"{name} is {part}; expected a fraction from 0 to below 1, or a file")
 
 
-def _injected(architecture: str, inject: str | None) -> dict[str, str]:
-    """Return the option of the model that says what is injected, if anything is."""
-    if inject is None:
-        return {}
-    parse_injection(inject)
-    if architecture != "pet":
-        raise ConfigError(f"inject is {inject!r}, but architecture is {architecture!r}; only a 'pet' takes it")
-    return {"inject": inject}
-
-
 def _again(given: Mapping[str, Any]) -> dict[str, Any]:
     """Return the options that train another run in the same way, from wherever it is started."""
     parts = {name: given[name] for name in ("data", "validation", "test")}
@@ -336,7 +340,7 @@ class _Said:
     def __init__(self, epochs: int, advance: Callable[[int], None], keep: Callable[[], None], *, shown: bool) -> None:
         self._epochs, self._advance, self._keep, self._shown = epochs, advance, keep, shown
         self._last = time.monotonic()
-        self.reason = self.last_line = ""
+        self.reason = self.last_line = self._penalty = ""
         self.began = False
 
     def hear(self, line: str) -> None:
@@ -349,6 +353,8 @@ class _Said:
             raise TrainingError(
                 f"metatrain finds no {dropped[1]} for {dropped[2]}, and would train without; look there"
             )
+        if PENALTY in line:
+            self._penalty = f", {PENALTY}{line.partition(PENALTY)[2]}"
         if over := EPOCH.search(line):
             self._keep()
             self._advance(1)
@@ -357,7 +363,7 @@ class _Said:
             due = epoch % max(1, self._epochs // LINES) == 0 or epoch + 1 == self._epochs or waited > QUIET
             if self._shown and due:
                 self._last = time.monotonic()
-                print(_losses(epoch, self._epochs, over[2]), file=sys.stderr, flush=True)
+                print(_losses(epoch, self._epochs, over[2]) + self._penalty, file=sys.stderr, flush=True)
 
 
 def _losses(epoch: int, epochs: int, words: str) -> str:
