@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from jetsym.atoms.training.finetune import add_uncertainty, finetune
     from jetsym.atoms.training.over_training import over_training
     from jetsym.atoms.training.train import train
+    from jetsym.atoms.workflows.averaged_export import export
     from jetsym.atoms.workflows.calculators import calculator, uncertainty
     from jetsym.atoms.workflows.check import check
     from jetsym.atoms.workflows.check_report import Check
@@ -47,6 +48,7 @@ __all__ = [
     "check",
     "dynamics",
     "evaluate",
+    "export",
     "finetune",
     "graph",
     "load",
@@ -79,6 +81,7 @@ __getattr__, __dir__ = attach(
         "check": "jetsym.atoms.workflows.check",
         "dynamics": "jetsym.atoms.workflows.dynamics_report",
         "evaluate": "jetsym.atoms.workflows.evaluation",
+        "export": "jetsym.atoms.workflows.averaged_export",
         "finetune": "jetsym.atoms.training.finetune",
         "graph": "jetsym.atoms.graphs",
         "load": "jetsym.atoms.model",

@@ -26,7 +26,7 @@ from jetsym.atoms.packages import quiet
 from jetsym.atoms.torchscript import RefusedError, check_classes, check_code, spaces_in
 from jetsym.errors import CheckpointError, require
 
-__all__ = ["TRUST", "read_export"]
+__all__ = ["TRUST", "declared_outputs", "read_export"]
 
 #: What a message says of files that are refused.
 TRUST = "trust=True (--trust) opens it all the same, and runs what it brings: only where you trust whoever made it"
@@ -77,6 +77,14 @@ def read_export(file: str | Path, *, trust: bool = False) -> torch.nn.Module:
     except Exception as error:  # torch and metatomic raise anything over a broken archive, down to AttributeError
         reason = str(error).strip().partition("\n")[0]
         raise CheckpointError(f"{file} cannot be read as an exported model of metatomic: {reason}") from error
+
+
+def declared_outputs(model: Any) -> list[str]:
+    """Return the names of a metatomic model's outputs as it declares them.
+
+    Its capabilities hold older names of the same outputs as well: each of non-conservative forces twice.
+    """
+    return list(getattr(model, "_model_capabilities_outputs_names", None) or model.capabilities().outputs)
 
 
 def _check(file: str | Path) -> None:

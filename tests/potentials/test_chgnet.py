@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from potentials.crystals import crystals, error_of_forces, moved, results
+from potentials.table import expect_every_frame
 
 import jetsym
 from jetsym.atoms.packages.table import wrapped
@@ -101,3 +102,7 @@ def test_molecules_are_refused(wide):
 def test_an_unknown_layer_is_refused_with_the_nearest(wide):
     with pytest.raises(ProbeError, match="atom_conv_layers.3"):
         jetsym.probe(wide, crystals(), layers=["atom_conv_layers.30"], progress=False)
+
+
+def test_every_frame(calculator):
+    expect_every_frame(calculator, "CHGNet", molecules=False)
