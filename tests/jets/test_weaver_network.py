@@ -385,7 +385,7 @@ def test_jets_that_were_read_otherwise_are_refused(made):
 def test_sums_over_particles_that_were_cut_are_refused(made):
     """weaver-core sums before it cuts: over 24 particles of a jet, of which 8 are handed to the network."""
     own = "part_logptrel: np.log(part_pt/jet_pt)"
-    for total in ("ak.sum(part_pt, axis=1)", "ak.num(part_pt)"):
+    for total in ("ak.sum(part_pt, axis=1)", "ak.num(part_pt)", "ak.max(part_pt, axis=1)"):
         text = DATA.replace(own, f"part_logptrel: np.log(part_pt/{total})")
         network, data, weights, file = made(data=text)
         net = weaver(network, data, weights)
