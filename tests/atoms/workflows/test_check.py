@@ -315,6 +315,16 @@ def test_structures_and_outputs_that_are_left_out_are_said():
     assert any(note.startswith("Given, and not checked: energies") for note in found.meta["notes"])
 
 
+def test_an_order_that_tells_nothing_is_no_test():
+    """Of one atom there is no other, and of forces that are the same for all nobody knows where they belong."""
+    one = checked(EMT(), bulk("Cu"))
+    assert not [row for row in one.rows if row.test == "permutation"]
+    perfect = checked(EMT(), bulk("Cu", cubic=True))
+    assert perfect.row("permutation", "energy").doubt == ""
+    assert perfect.row("permutation", "forces").doubt.startswith("whether forces go with the atoms")
+    assert checked(EMT(), shaken()).row("permutation", "forces").doubt == ""
+
+
 def test_images_too_far_away_are_found():
     """Pairs over some images of positions as they are: an atom some cells away loses its neighbours."""
     crystal = Atoms("CuAu", [[0.1, 0, 0], [1.2, 1.3, 1.4]], cell=[3, 3.2, 2.9], pbc=True)
