@@ -167,20 +167,8 @@ def _moved(trial: Trial) -> list[Row]:
         words = (
             f"{name} changes sign in a left-handed cell" if test == LEFT and name == "stress" and all(flipped) else ""
         )
-        row = trial.row(test, name, values, fault=words or f"{name} {_change(name)} {PHRASES[test]}")
-        if test == "permutation" and name == "forces" and not row.fault and not _differ(trial, list(values)):
-            row = replace(row, doubt="whether forces go with the atoms, as they are the same for all: shake them")
-        rows.append(row)
+        rows.append(trial.row(test, name, values, fault=words or f"{name} {_change(name)} {PHRASES[test]}"))
     return rows
-
-
-def _differ(trial: Trial, places: Sequence[int]) -> bool:
-    """Tell whether the atoms of any of some structures have different forces."""
-    return any(
-        rms(trial.here[place]["forces"] - trial.here[place]["forces"].mean(axis=0))
-        > ELSEWHERE * trial.floors[place]["forces"]
-        for place in places
-    )
 
 
 def _moves(one: Atoms, rng: np.random.Generator) -> Iterator[tuple[str, Atoms, Array, Any]]:
