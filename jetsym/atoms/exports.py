@@ -60,7 +60,8 @@ def read_export(file: str | Path, *, trust: bool = False) -> torch.nn.Module:
     MissingDependencyError
         The extra ``atoms`` is not installed.
     """
-    package: Any = require("metatomic.torch", extra="atoms", purpose="jetsym.atoms")
+    with quiet():
+        package: Any = require("metatomic.torch", extra="atoms", purpose="jetsym.atoms")
     try:
         with quiet():
             opened: torch.nn.Module
