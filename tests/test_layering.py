@@ -16,7 +16,7 @@ import jetsym
 
 PACKAGE = Path(jetsym.__file__).parent
 
-GROUND = {"_version", "errors", "files", "lazy", "progress", "ranks"}
+GROUND = {"_version", "errors", "files", "forms", "lazy", "progress", "ranks"}
 LOW = GROUND | {"locks", "text", "storage", "symmetry"}
 MATHEMATICS = LOW | {"spectrum"}
 SHOWN = MATHEMATICS | {"plotting"}
