@@ -18,6 +18,7 @@ from typing import Any
 import psutil
 
 from jetsym.errors import ConfigError, DataError
+from jetsym.reading import expect_regular
 
 __all__ = [
     "UNFINISHED",
@@ -261,10 +262,14 @@ def expect_data(file: Path) -> None:
     Raises
     ------
     DataError
-        By its name it is one of these.
+        By its name it is one of these, or it is a pipe, a device, or a link that leads nowhere.
     """
     if is_unfinished(file):
         raise DataError(f"{file} was being written and is not whole; expected a finished file: write it again")
+    try:
+        expect_regular(file)
+    except OSError as error:
+        raise DataError(f"{file} cannot be read: {error.strerror}") from error
     if file.name.startswith("._"):
         raise DataError(f"{file} holds what macOS notes on {file.name[2:]!r}, and no data; name that file instead")
 

@@ -6,7 +6,6 @@ A result derives from :class:`Stored`. When the meaning of its JSON form changes
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any, ClassVar, Self
 
 from jetsym.errors import DataError, shorten
 from jetsym.files import write_json
+from jetsym.reading import parse_json, read_text
 
 __all__ = ["UPGRADES", "Stored", "one_against_the_rest", "read_json"]
 
@@ -94,7 +94,7 @@ def read_json(path: str | Path) -> dict[str, Any]:
         No such file, or it does not hold a JSON object.
     """
     try:
-        data = json.loads(Path(path).read_text(encoding="utf-8"))
+        data = parse_json(read_text(path))
     except OSError as error:
         raise DataError(f"no report can be read from {path}: {error.strerror or error}") from error
     except ValueError as error:
