@@ -56,7 +56,7 @@ class _Counted(TorchDispatchMode):
     """Counts what torch makes while it is on."""
 
     def __init__(self, numbers: int, tensors: int) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self._held, self._made, self._calls = numbers, 0, 0
         self._most_numbers, self._most_calls = NUMBERS + FACTOR * numbers, CALLS + 4 * FACTOR * tensors
 

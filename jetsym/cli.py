@@ -305,6 +305,8 @@ def run(program: str, command: Command, words: Sequence[str]) -> int:
     from jetsym.commands.configuration import expect_configurations
 
     words = [underscored(word) for word in words]
+    if any(not word.strip() or (word.startswith("--") and word.endswith("=")) for word in words):
+        return _fail(program, f"a word is empty in {' '.join(map(repr, words))}; expected '.' for a path", status=2)
     flags = {word.partition("=")[0] for word in words}
     chosen = next((own for flag, own in command.instead.items() if flag in flags), command.function)
     module, _, name = chosen.partition(":")
@@ -350,7 +352,7 @@ def make_parser(program: str, command: Command, function: Callable[..., Any]) ->
     # A configuration holds values only: it can name no class to build and nothing to import.
     set_parsing_settings(instantiate_subclass_spec_in_any=False, import_path_denylist=["*"])
     others = "; ".join(f"{program} {flag} ... --help lists the options with {flag}" for flag in command.instead) or None
-    said = {"prog": program, "description": command.help, "epilog": others}
+    said: dict[str, Any] = {"prog": program, "description": command.help, "epilog": others}
     parser = ArgumentParser(**said, parser_mode=MODE, exit_on_error=False)
     parser.add_argument("--config", action="config", help="YAML file with options; later options override it")
     if command.presets:

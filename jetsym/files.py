@@ -18,7 +18,7 @@ from typing import Any
 import psutil
 
 from jetsym.errors import ConfigError, DataError
-from jetsym.reading import expect_regular
+from jetsym.reading import expect_path, expect_regular
 
 __all__ = [
     "UNFINISHED",
@@ -166,6 +166,7 @@ def check_out(path: str | os.PathLike[str], *, inputs: Inputs = None, folder: bo
     ...
     jetsym.errors.ConfigError: out is '/tmp/...', which is a folder; expected the name of a file
     """
+    expect_path("out", path, ConfigError)
     final, said = Path(path).expanduser(), f"out is {os.fspath(path)!r}"
     try:
         mode = final.stat().st_mode if final.exists() else None

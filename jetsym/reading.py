@@ -15,12 +15,17 @@ import stat
 import struct
 import zipfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import yaml
 
+from jetsym.errors import DataError, JetsymError
+
 __all__ = [
+    "encodable",
     "expect_path",
     "expect_regular",
     "expect_small",
@@ -74,22 +79,22 @@ def expect_regular(path: str | os.PathLike[str]) -> None:
         raise OSError(errno.EINVAL, f"it is {kind}, which may never end; expected a file", os.fspath(path))
 
 
-def expect_path(name: str, path: Any) -> None:
+def expect_path(name: str, path: Any, error: type[JetsymError] = DataError) -> None:
     """Refuse no text at all where a path is expected: it would mean the folder that one happens to be in.
 
     Raises
     ------
-    ValueError
+    JetsymError
         It is empty, or blank.
 
     Examples
     --------
     >>> expect_path("out", "")
     Traceback (most recent call last):
-    ValueError: out is ''; expected a path, or '.' for the folder that you are in
+    jetsym.errors.DataError: out is ''; expected a path, or '.' for the folder that you are in
     """
     if isinstance(path, str) and not path.strip():
-        raise ValueError(f"{name} is {path!r}; expected a path, or '.' for the folder that you are in")
+        raise error(f"{name} is {path!r}; expected a path, or '.' for the folder that you are in")
 
 
 def expect_stored(path: str | os.PathLike[str]) -> None:
@@ -122,6 +127,27 @@ def expect_stored(path: str | os.PathLike[str]) -> None:
         raise ValueError(
             f"its records unpack to {unpacked} bytes from {packed}; expected records that are not compressed"
         )
+
+
+@contextmanager
+def encodable(path: Path) -> Iterator[Path]:
+    r"""Give a file under a name that is text, for libraries that know no others: a link, where its own is bytes.
+
+    Examples
+    --------
+    >>> with encodable(Path("caf\udce9/model.safetensors")) as place:
+    ...     place.name, place.is_symlink()
+    ('file.safetensors', True)
+    """
+    try:
+        os.fspath(path).encode()
+    except UnicodeEncodeError:
+        with TemporaryDirectory() as folder:
+            link = Path(folder, "file" + path.suffix.encode(errors="ignore").decode())
+            link.symlink_to(path.absolute())
+            yield link
+    else:
+        yield path
 
 
 def read_text(path: str | os.PathLike[str]) -> str:

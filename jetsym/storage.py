@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Self
 
 from jetsym.errors import DataError, shorten
 from jetsym.files import write_json
-from jetsym.reading import parse_json, read_text
+from jetsym.reading import expect_path, parse_json, read_text
 
 __all__ = ["UPGRADES", "Stored", "one_against_the_rest", "read_json"]
 
@@ -93,6 +93,7 @@ def read_json(path: str | Path) -> dict[str, Any]:
     DataError
         No such file, or it does not hold a JSON object.
     """
+    expect_path("the path of a report", path)
     try:
         data = parse_json(read_text(path))
     except OSError as error:

@@ -28,6 +28,7 @@ PRODUCTS = INSTRUMENT | {"jets", "atoms", "training", "repair"}
 MAY_IMPORT: dict[str, set[str]] = {
     **{name: set() for name in sorted(GROUND)},
     "files": {"errors", "reading"},
+    "reading": {"errors"},
     "allocation": GROUND,
     "locks": GROUND,
     "text": GROUND,

@@ -26,7 +26,7 @@ from jetsym.atoms.exports import TRUST
 from jetsym.atoms.packages import quiet
 from jetsym.atoms.torchscript import RefusedError
 from jetsym.errors import CheckpointError, require
-from jetsym.reading import expect_stored
+from jetsym.reading import expect_path, expect_stored
 
 __all__ = ["ARCHITECTURES", "Weights", "find", "is_whole", "known_types", "model_from", "model_of", "read_checkpoint"]
 
@@ -66,6 +66,7 @@ def find(path: str | Path) -> Path:
     CheckpointError
         There is none.
     """
+    expect_path("the path of a model", path, CheckpointError)
     path = Path(path).expanduser()
     if path.is_file():
         if path.suffix in (".ckpt", ".pt"):

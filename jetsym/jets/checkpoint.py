@@ -28,7 +28,7 @@ from jetsym.errors import CheckpointError, JetsymError, expect_at_least
 from jetsym.files import finished_file
 from jetsym.jets.models import Tagger, weaver
 from jetsym.jets.models.registry import build, name_of
-from jetsym.reading import parse_json
+from jetsym.reading import encodable, expect_path, parse_json
 
 __all__ = ["BEST", "FORMAT_VERSION", "INITIAL", "LAST", "Header", "find", "initial", "load", "read", "restore", "save"]
 
@@ -169,7 +169,7 @@ def read(path: str | Path) -> tuple[Header, dict[str, Tensor]]:
     file = find(path)
     _refuse_pickle(file)
     try:
-        with safe_open(file, framework="pt") as content:
+        with encodable(file) as place, safe_open(place, framework="pt") as content:
             text = (content.metadata() or {}).get(_KEY)
             tensors = {name: content.get_tensor(name) for name in content.keys()}  # noqa: SIM118 (not a mapping)
     except SafetensorError as error:
@@ -226,6 +226,7 @@ def find(path: str | Path) -> Path:
     CheckpointError
         There is none.
     """
+    expect_path("the path of a model", path, CheckpointError)
     path = Path(path).expanduser()
     if path.is_file():
         return path

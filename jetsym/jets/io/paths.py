@@ -12,7 +12,7 @@ from jetsym.files import UNFINISHED, expect_data, is_hidden
 from jetsym.jets.io.formats.cached import is_cache
 from jetsym.jets.io.registry import FORMATS, readable
 from jetsym.jets.io.remote import File, RemoteFile, is_remote
-from jetsym.reading import read_text
+from jetsym.reading import expect_path, read_text
 
 __all__ = ["Paths", "data_in", "jet_files", "local_files", "would_be_read"]
 
@@ -115,6 +115,8 @@ def would_be_read(file: Path, paths: Paths) -> bool:
 def _listed(paths: Paths) -> list[str | os.PathLike[str]]:
     """Take lists in text files apart (``@files.txt``), and the names before paths, as weaver-core has them, off."""
     named = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
+    for path in named:
+        expect_path("a path of jets", path)
     return [one for path in named for one in (_read_list(path) if _is_list(path) else [_unnamed(path)])]
 
 
