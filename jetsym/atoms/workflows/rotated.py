@@ -102,8 +102,13 @@ class RotatedCalculator(Calculator):
         """
         try:
             return next(evaluations)
-        except (JetsymError, MemoryError, NotImplementedError):
+        except (JetsymError, MemoryError):
             raise
+        except NotImplementedError as error:
+            if str(error):
+                raise
+            name, structure = type(self.base_calculator).__name__, self._kept.get_chemical_formula()
+            raise PropertyNotImplementedError(f"{name} does not compute all that is asked of {structure}") from error
         except Exception as error:
             reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
             raise DataError(

@@ -212,6 +212,8 @@ def test_what_a_calculator_raises_becomes_one_line_that_names_it_and_the_structu
 
     with pytest.raises(DataError, match=r"^Broken fails for Cu4 \(pbc = .*\), LinAlgError: Singular matrix; expected"):
         kind(Broken()).get_potential_energy(crystal)
+    with pytest.raises(PropertyNotImplementedError, match="EMT does not compute all that is asked of Cu2"):
+        kind(EMT()).get_stress(Atoms("Cu2", [[0, 0, 0], [2.4, 0, 0]]))  # which EMT itself refuses without a word
     crystal.numbers[0] = 18
     with pytest.raises(NotImplementedError, match="No EMT-potential for Ar"):  # as ASE's own calculators say it
         kind(EMT()).get_potential_energy(crystal)
