@@ -93,7 +93,19 @@ class RotatedCalculator(Calculator):
             found = self._next(evaluations)
             if place == 0 and "energy" in names and "free_energy" in {*found} - {*names}:
                 given.append("free_energy")
-            yield {name: _rotated_back(name, found[name], element) for name in given}
+            turned = {name: _rotated_back(name, found[name], element) for name in given}
+            self._expect_finite(turned)
+            yield turned
+
+    def _expect_finite(self, found: Mapping[str, NDArray[np.float64]]) -> None:
+        """Refuse NaN and infinity, such as the stress of a molecule, whose volume is zero."""
+        wrong = [name for name, values in found.items() if not np.isfinite(values).all()]
+        if wrong:
+            raise DataError(
+                f"{type(self.base_calculator).__name__} gives {', '.join(wrong)} of "
+                f"{self._kept.get_chemical_formula()} (pbc = {self._kept.pbc.tolist()}) that are not finite; expected "
+                "a structure that has them"
+            )
 
     def _next(self, evaluations: Iterator[dict[str, Any]]) -> dict[str, Any]:
         """Return what the calculator gives next; say of whatever it raises whose error it is, and of which structure.
