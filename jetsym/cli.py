@@ -12,7 +12,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager, redirect_stdout, suppress
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
@@ -21,8 +21,9 @@ from typing import TYPE_CHECKING, Any, TextIO, get_args
 import yaml
 
 from jetsym._version import __version__
-from jetsym.errors import ConfigError, JetsymError, closest
+from jetsym.errors import ConfigError, JetsymError, closest, lacks_explained
 from jetsym.locks import locked
+from jetsym.ranks import ALONE, sharing
 from jetsym.training.presets import preset_names, preset_path
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ FILE_OPTIONS = frozenset({"data", "val", "inputs", "history"})
 class Command:
     """A command: the function behind it, a line of help, and how its parameters appear.
 
+    ``shares`` tells that processes which torchrun or srun has started share its inputs, and the first alone writes.
     ``many`` names a parameter that takes all words of the command line that belong to no option; ``instead`` an option
     with which another function is behind the command.
     """
@@ -51,6 +53,7 @@ class Command:
     positional: bool = False
     skip: frozenset[str] = frozenset()
     presets: bool = False
+    shares: bool = False
     many: str | None = None
     instead: Mapping[str, str] = field(default_factory=dict)
 
@@ -76,6 +79,11 @@ ATOMS = {
         "check a potential: its symmetries, and its forces and stress against its energy",
         positional=True,
         instead={"--calculator": "jetsym.commands.atoms:check_calculator"},
+    ),
+    "dynamics": Command(
+        "jetsym.commands.atoms:dynamics",
+        "measure the drift of energy and angular momentum as trained, averaged and in random frames",
+        positional=True,
     ),
     "finetune": Command(
         "jetsym.atoms.training.finetune:finetune", "train a PET further on your structures", positional=True
@@ -108,12 +116,14 @@ COMMANDS: dict[str, Command | CommandGroup] = {
             "--scores": "jetsym.commands.training:evaluate_scores",
             "--weaver": "jetsym.commands.weaver:evaluate",
         },
+        shares=True,
     ),
     "predict": Command(
         "jetsym.commands.training:predict",
         "write a tagger's probabilities for jets to a file",
         positional=True,
         instead={"--weaver": "jetsym.commands.weaver:predict"},
+        shares=True,
     ),
     "export": Command(
         "jetsym.commands.training:export", "write a tagger for other programs: ONNX, or weaver's layout", True
@@ -122,6 +132,7 @@ COMMANDS: dict[str, Command | CommandGroup] = {
         "jetsym.commands.symmetry:probe",
         "measure the symmetry of a trained tagger, layer by layer",
         positional=True,
+        shares=True,
         skip=frozenset({"action", "call", "outputs"}),
         instead={
             "--weaver": "jetsym.commands.weaver:probe",
@@ -132,6 +143,7 @@ COMMANDS: dict[str, Command | CommandGroup] = {
         "jetsym.commands.symmetry:attribute",
         "find what breaks the symmetry of a trained tagger, one source at a time",
         positional=True,
+        shares=True,
         skip=frozenset({"call", "outputs"}),
         instead={"--weaver": "jetsym.commands.weaver:attribute"},
     ),
@@ -325,10 +337,15 @@ def run(program: str, command: Command, words: Sequence[str]) -> int:
         options.pop(own, None)
     out = Path(getattr(options, "out", None) or "").expanduser()
     with ExitStack() as stack:
-        if out.suffix in FILES:
+        ranks = stack.enter_context(sharing()) if command.shares else ALONE
+        if not ranks.is_first:
+            stack.enter_context(redirect_stdout(stack.enter_context(Path(os.devnull).open("w", encoding="utf-8"))))
+        if out.suffix in FILES and ranks.is_first:
             with suppress(OSError, ConfigError):  # what cannot be written is the command's to tell
                 stack.enter_context(locked(out.parent, program, name=out.name))
-        result = function(**vars(options))
+        helps = "choose a smaller --batch_size" if hasattr(options, "batch_size") else None
+        with lacks_explained("the command could not go on", memory=helps):
+            result = function(**vars(options))
     if isinstance(result, Path):
         print(result)
     return 0

@@ -17,7 +17,7 @@ from typing import Any
 
 import psutil
 
-from jetsym.errors import ConfigError, DataError
+from jetsym.errors import ConfigError, DataError, lacks_explained
 
 __all__ = [
     "UNFINISHED",
@@ -62,7 +62,14 @@ _TRIAL = 2048
 def finished_file(path: str | Path) -> Iterator[Path]:
     """Give a temporary path beside ``path`` to write to, which takes its name only if the block ends without an error.
 
-    What killed processes left of the same file is removed, see :func:`remove_leftovers`.
+    It is on the disk before it takes the name, so that after a power cut there is the whole file, or what was there
+    before. It may be read as the umask says, whatever the library does that writes it. What killed processes left of
+    the same file is removed, see :func:`remove_leftovers`.
+
+    Raises
+    ------
+    ResourceError
+        The disk is full, or the machine lacks something else; what stood under the name still does.
 
     Examples
     --------
@@ -83,12 +90,46 @@ def finished_file(path: str | Path) -> Iterator[Path]:
     # Host and process keep two writers of the same file apart: the last one to finish wins, neither is torn.
     unfinished = _unfinished(final)
     _WRITING.add(unfinished.absolute())
+    kept = "what was there before is unchanged" if final.exists() else "nothing is there under that name"
     try:
-        yield unfinished
-        unfinished.replace(final)
+        with lacks_explained(f"{final} could not be written ({kept})"):
+            mode = _usual_mode(unfinished)
+            yield unfinished
+            _settle(unfinished, mode)
+            unfinished.replace(final)
+            _sync(final.parent)
     finally:
         unfinished.unlink(missing_ok=True)
         _WRITING.discard(unfinished.absolute())
+
+
+def _usual_mode(trial: Path) -> int:
+    """Return the rights of a file that is made here, which asking for the umask itself would change for a moment."""
+    trial.touch()
+    mode = stat.S_IMODE(trial.stat().st_mode)
+    trial.unlink()
+    return mode
+
+
+def _settle(path: Path, mode: int) -> None:
+    """Bring a file that has been written to the disk, with the usual rights."""
+    if stat.S_IMODE(path.stat().st_mode) != mode:
+        path.chmod(mode)
+    _sync(path)
+
+
+def _sync(path: Path) -> None:
+    """Wait until a file, or the names in a folder, are on the disk, where the system knows how to."""
+    if path.is_dir() and (os.name == "nt" or not os.access(path, os.R_OK)):
+        return
+    place = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(place)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.EROFS):  # file systems that know nothing of it
+            raise
+    finally:
+        os.close(place)
 
 
 def write_atomically(path: str | Path, text: str) -> Path:

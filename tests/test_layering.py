@@ -16,7 +16,7 @@ import jetsym
 
 PACKAGE = Path(jetsym.__file__).parent
 
-GROUND = {"_version", "errors", "files", "lazy", "progress"}
+GROUND = {"_version", "errors", "files", "lazy", "progress", "ranks"}
 LOW = GROUND | {"locks", "text", "storage", "symmetry"}
 MATHEMATICS = LOW | {"spectrum"}
 SHOWN = MATHEMATICS | {"plotting"}
@@ -28,6 +28,8 @@ PRODUCTS = INSTRUMENT | {"jets", "atoms", "training", "repair"}
 MAY_IMPORT: dict[str, set[str]] = {
     **{name: set() for name in sorted(GROUND)},
     "files": {"errors"},
+    "progress": {"ranks"},
+    "ranks": {"errors"},
     "locks": GROUND,
     "text": GROUND,
     "storage": GROUND,
@@ -50,6 +52,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "remedies": MATHEMATICS | {"domains", "probing"},
     "jets": SHOWN | {"domains"},
     "atoms": SHOWN | {"domains"},
+    "atoms.architectures": INSTRUMENT | {"atoms"},
     "atoms.training": INSTRUMENT | {"atoms"},
     "atoms.workflows": INSTRUMENT | {"atoms"},
     "training": INSTRUMENT | {"jets"},

@@ -22,25 +22,30 @@ if TYPE_CHECKING:
     from jetsym.atoms.workflows.calculators import calculator, uncertainty
     from jetsym.atoms.workflows.check import check
     from jetsym.atoms.workflows.check_report import Check
+    from jetsym.atoms.workflows.dynamics_report import DynamicsReport, dynamics
     from jetsym.atoms.workflows.evaluation import evaluate
     from jetsym.atoms.workflows.evaluation_report import Evaluation
     from jetsym.atoms.workflows.phonon_report import PhononReport
     from jetsym.atoms.workflows.phonons import phonons
+    from jetsym.atoms.workflows.random_frames import RandomFrameCalculator
     from jetsym.atoms.workflows.relaxation import RelaxationReport, relax
     from jetsym.atoms.workflows.symmetrized import SymmetrizedCalculator
 
 __all__ = [
     "Check",
+    "DynamicsReport",
     "Evaluation",
     "Graphs",
     "Model",
     "PhononReport",
+    "RandomFrameCalculator",
     "RelaxationReport",
     "Structures",
     "SymmetrizedCalculator",
     "add_uncertainty",
     "calculator",
     "check",
+    "dynamics",
     "evaluate",
     "finetune",
     "graph",
@@ -60,16 +65,19 @@ __getattr__, __dir__ = attach(
     __all__,
     {
         "Check": "jetsym.atoms.workflows.check_report",
+        "DynamicsReport": "jetsym.atoms.workflows.dynamics_report",
         "Evaluation": "jetsym.atoms.workflows.evaluation_report",
         "Graphs": "jetsym.atoms.graphs",
         "Model": "jetsym.atoms.model",
         "PhononReport": "jetsym.atoms.workflows.phonon_report",
+        "RandomFrameCalculator": "jetsym.atoms.workflows.random_frames",
         "RelaxationReport": "jetsym.atoms.workflows.relaxation",
         "Structures": "jetsym.atoms.structures",
         "SymmetrizedCalculator": "jetsym.atoms.workflows.symmetrized",
         "add_uncertainty": "jetsym.atoms.training.finetune",
         "calculator": "jetsym.atoms.workflows.calculators",
         "check": "jetsym.atoms.workflows.check",
+        "dynamics": "jetsym.atoms.workflows.dynamics_report",
         "evaluate": "jetsym.atoms.workflows.evaluation",
         "finetune": "jetsym.atoms.training.finetune",
         "graph": "jetsym.atoms.graphs",

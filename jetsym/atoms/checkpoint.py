@@ -22,6 +22,7 @@ from typing import Any, Literal
 
 import torch
 
+from jetsym.atoms.architectures import INJECTED, add_architectures
 from jetsym.atoms.exports import TRUST
 from jetsym.atoms.packages import quiet
 from jetsym.atoms.torchscript import RefusedError
@@ -35,6 +36,7 @@ Weights = Literal["best", "last"]
 #: The architectures whose models are built out of the checkpoint alone. What metatrain has besides reads other files.
 ARCHITECTURES = frozenset(
     {
+        INJECTED,
         "composition",
         "experimental.classifier",
         "experimental.flashmd",
@@ -165,6 +167,7 @@ def model_from(content: dict[str, Any], file: str | Path, *, weights: Weights = 
     missing = content.get("best_model_state_dict") is None and "wrapped_model_checkpoint" not in content
     try:
         with quiet():
+            add_architectures()
             context = "restart" if weights == "last" or missing else "export"
             model: torch.nn.Module = opening.model_from_checkpoint(content, context=context)
             return model

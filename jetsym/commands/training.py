@@ -13,6 +13,7 @@ from jetsym.commands import check_results, save
 from jetsym.errors import ConfigError
 from jetsym.files import check_out
 from jetsym.locks import locked
+from jetsym.ranks import here
 
 if TYPE_CHECKING:
     from jetsym.jets.evaluation.report import Evaluation
@@ -161,6 +162,8 @@ def evaluate(
     from jetsym.jets.weights import columns_to_read
 
     check_results(out, model, data, beside=[f"_{name}.png" for name in FIGURES])
+    if not here().is_first:
+        out = None
     tagger = _load(model, device)
     odd = Oddities()
     jets = read(
@@ -278,8 +281,8 @@ def evaluate_scores(
 
 
 def keep(evaluation: Evaluation, out: str | None) -> None:
-    """Save an evaluation with its figures, and print it."""
-    if out is not None:
+    """Save an evaluation with its figures, and print it; of processes that share, the first writes."""
+    if out is not None and here().is_first:
         evaluation.save(out)
         _draw(evaluation, Path(out))
     Console().print(evaluation.table())

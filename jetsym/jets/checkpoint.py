@@ -6,7 +6,8 @@ from which it is continued. No state of a random generator is kept: every step d
 :mod:`jetsym.training.seeds`.
 
 Files are written beside their place and moved there in one step, so that a killed run leaves a whole file; a digest of
-the tensors in the header catches flipped bits, which the format itself would pass on.
+header and tensors catches flipped bits, which the format itself would pass on. (Up to format 2 it was of the tensors
+alone.)
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save as as_bytes
 from torch import Tensor
 
 from jetsym.errors import CheckpointError, JetsymError
@@ -32,7 +33,7 @@ __all__ = ["BEST", "FORMAT_VERSION", "INITIAL", "LAST", "Header", "find", "initi
 
 #: Version of the layout of names and header. It is raised, and gets an upgrade below, when files of the old kind could
 #: no longer be read as they are.
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 BEST = "best.safetensors"
 LAST = "last.safetensors"
 INITIAL = "initial.safetensors"
@@ -109,9 +110,11 @@ def save(
     )
     tensors = {_MODEL + name: tensor for name, tensor in model.state_dict().items()} | dict(state or {})
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    text = json.dumps({**asdict(header), "digest": _digest(tensors)})
+    values = json.loads(json.dumps(asdict(header)))
+    text = json.dumps({**values, "digest": _digest(tensors, values)})
+    content = as_bytes(tensors, metadata={_KEY: text})
     with finished_file(path) as unfinished:
-        save_file(tensors, unfinished, metadata={_KEY: text})
+        unfinished.write_bytes(content)
 
 
 def load(path: str | Path, *, device: torch.device | str = "cpu") -> Tagger:
@@ -180,13 +183,15 @@ def read(path: str | Path) -> tuple[Header, dict[str, Tensor]]:
                 f"{file} has checkpoint format {version!r}; this version of jetsym reads formats up to "
                 f"{FORMAT_VERSION}: install the version that wrote it, or train again"
             )
+        if digest != (_digest(tensors, values) if version > 2 else _digest_of_tensors(tensors)):
+            raise CheckpointError(
+                f"{file} is damaged: its header and tensors do not have the digest that it names; copy it again"
+            )
         while values["version"] != FORMAT_VERSION:
             values = _UPGRADES[values["version"]](values)
         header = Header(**values | {"classes": tuple(values["classes"])})
-    except (ValueError, KeyError, AttributeError, TypeError) as error:
+    except (ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:
         raise CheckpointError(f"{file} has a header that cannot be read ({error!r}); copy it again") from error
-    if digest != _digest(tensors):
-        raise CheckpointError(f"{file} is damaged: its tensors do not have the digest in its header; copy it again")
     return header, tensors
 
 
@@ -248,7 +253,10 @@ def _from_1(values: dict[str, Any]) -> dict[str, Any]:
 
 
 #: Format -> what makes its header one of the following format.
-_UPGRADES: dict[Any, Callable[[dict[str, Any]], dict[str, Any]]] = {1: _from_1}
+_UPGRADES: dict[Any, Callable[[dict[str, Any]], dict[str, Any]]] = {
+    1: _from_1,
+    2: lambda values: values | {"version": 3},  # whose digest is of the tensors alone
+}
 
 
 def _refuse_pickle(file: Path) -> None:
@@ -263,7 +271,14 @@ def _refuse_pickle(file: Path) -> None:
         )
 
 
-def _digest(tensors: Mapping[str, Tensor]) -> str:
+def _digest(tensors: Mapping[str, Tensor], values: Mapping[str, Any]) -> str:
+    """Compute the SHA-256 of the values of a header, as JSON gives them back, and of all that the tensors are."""
+    forms = {name: (str(tensor.dtype), list(tensor.shape)) for name, tensor in tensors.items()}
+    facts = json.dumps([values, forms, _digest_of_tensors(tensors)], sort_keys=True)
+    return hashlib.sha256(facts.encode()).hexdigest()
+
+
+def _digest_of_tensors(tensors: Mapping[str, Tensor]) -> str:
     """Compute the SHA-256 of names and contents, in the order of the names."""
     digest = hashlib.sha256()
     for name in sorted(tensors):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -11,14 +10,13 @@ from typing import Any
 
 import torch
 from lightning_fabric import Fabric
-from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
-from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from lightning_fabric.plugins.precision import MixedPrecision, Precision
 from lightning_fabric.utilities.rank_zero import rank_zero_only
 from torch import Tensor
 
 from jetsym.errors import ConfigError, JetsymError
 from jetsym.locks import locked
+from jetsym.ranks import started
 from jetsym.training.config import TrainConfig
 
 __all__ = ["is_first_process", "locked_by_first", "make_fabric", "total"]
@@ -40,7 +38,7 @@ def make_fabric(config: TrainConfig) -> Fabric:
         accelerator = "cuda" if torch.cuda.is_available() else "cpu"
     if accelerator == "cuda" and not torch.cuda.is_available():
         raise ConfigError("--device is 'cuda', but torch finds no CUDA device; use --device cpu or auto")
-    devices, nodes = _processes()
+    devices, nodes = started()
     devices, nodes = config.devices or devices, config.num_nodes or nodes
     if accelerator == "cuda" and devices > torch.cuda.device_count():
         raise ConfigError(f"--devices is {devices}, but torch finds {torch.cuda.device_count()} CUDA devices")
@@ -58,17 +56,6 @@ def make_fabric(config: TrainConfig) -> Fabric:
 def is_first_process() -> bool:
     """Tell whether this is the process that prints and writes, of those that :func:`make_fabric` knows of."""
     return not rank_zero_only.rank  # type: ignore[attr-defined]
-
-
-def _processes() -> tuple[int, int]:
-    """Return processes per node, and nodes, as torchrun or srun have started them; 1 and 1 otherwise."""
-    if TorchElasticEnvironment.detect():
-        local, everywhere = int(os.environ["LOCAL_WORLD_SIZE"]), int(os.environ["WORLD_SIZE"])
-        return local, everywhere // local
-    if "SLURM_STEP_NUM_TASKS" in os.environ and SLURMEnvironment.detect():
-        nodes = int(os.environ["SLURM_STEP_NUM_NODES"])
-        return int(os.environ["SLURM_STEP_NUM_TASKS"]) // nodes, nodes
-    return 1, 1
 
 
 @contextmanager

@@ -64,7 +64,7 @@ def _make_model(
                 layouts[name] = get_energy_target_info(name, option, **flags)
             else:
                 layouts[name] = get_generic_target_info(name, option)
-        small = SMALL if architecture == "pet" else SMALL_SOAP
+        small = SMALL_SOAP if architecture == "soap_bpnn" else SMALL
         options = _merged(_merged(get_default_hypers(architecture)["model"], small), hypers)
         info = DatasetInfo("Angstrom", [1, 6, 7, 8, 29], layouts)
         with torch.random.fork_rng(devices=[]):
@@ -82,6 +82,24 @@ def make_model() -> Callable[..., torch.nn.Module]:
 def pet() -> torch.nn.Module:
     """A small untrained PET in float64 with an energy."""
     return _make_model()
+
+
+@pytest.fixture(scope="session")
+def make_injected() -> Callable[..., torch.nn.Module]:
+    """``make_injected(inject, targets, scale=, …)``: a small PET with bias, its further weights drawn with a scale."""
+
+    def make(inject: str, targets: dict[str, Any] | None = None, *, scale: float = 0.5, **options: Any) -> Any:
+        from jetsym.atoms.architectures import INJECTED, add_architectures
+
+        add_architectures()
+        made: Any = _make_model(targets, architecture=INJECTED, inject=inject, **options)
+        generator = torch.Generator().manual_seed(1)
+        for layer in made.backend.gnn_layers:
+            weight = layer.edge_embedder.mix.weight
+            weight.data = scale * torch.randn(weight.shape, generator=generator, dtype=torch.float64).to(weight.dtype)
+        return made
+
+    return make
 
 
 @pytest.fixture(scope="session")

@@ -26,6 +26,8 @@ from typing import Any, Literal
 
 import yaml
 
+from jetsym.atoms.architectures import INJECTED
+from jetsym.atoms.architectures.inject import parse_injection
 from jetsym.atoms.checkpoint import FINAL, read_checkpoint
 from jetsym.atoms.exports import read_export
 from jetsym.atoms.training.data import Part, file_of, read_part, split
@@ -63,6 +65,7 @@ def train(
     *,
     out: str,
     architecture: Literal["pet", "soap_bpnn"] = "pet",
+    inject: str | None = None,
     energy: str = "energy",
     unit: str = "eV",
     forces: str | None = None,
@@ -98,6 +101,11 @@ def train(
         Folder of the run; a new one, or with ``resume`` one to continue.
     architecture
         "pet" or "soap_bpnn".
+    inject
+        What the embedding of edges of a PET also sees: "harmonics:λ", solid harmonics of the edge vectors up to λ from
+        1 to 8, "invariants", distances and angles between the edges of an atom, or both, "harmonics:2,invariants".
+        Their weights are zero at first, so that the run starts as without. Its ``.ckpt`` needs jetsym, its ``.pt``
+        does not.
     energy, unit
         Name of the energies in the file, and their unit.
     forces, stress
@@ -163,6 +171,7 @@ def train(
     given = dict(locals())
     require("metatrain", extra="atoms", purpose="jetsym atoms train")
     _check(architecture, epochs, batch_size, precision, validation, test, checkpoint_every)
+    injected = _injected(architecture, inject)
     folder = Path(out).expanduser()
     every = checkpoint_every or max(1, epochs // 10)
     section = targets or {"energy": energy_section(energy, unit, forces, stress, virial)}
@@ -180,8 +189,8 @@ def train(
         "base_precision": precision,
         **({} if device is None else {"device": device}),
         "architecture": {
-            "name": architecture,
-            "model": dict(model or {}),
+            "name": INJECTED if injected else architecture,
+            "model": {**(model or {}), **injected},
             "training": {
                 "num_epochs": epochs,
                 "batch_size": batch_size,
@@ -264,6 +273,16 @@ def _check(
     for name, part in {"validation": validation, "test": test}.items():
         if not isinstance(part, str) and not 0 <= part < 1:
             raise ConfigError(f"{name} is {part}; expected a fraction from 0 to below 1, or a file")
+
+
+def _injected(architecture: str, inject: str | None) -> dict[str, str]:
+    """Return the option of the model that says what is injected, if anything is."""
+    if inject is None:
+        return {}
+    parse_injection(inject)
+    if architecture != "pet":
+        raise ConfigError(f"inject is {inject!r}, but architecture is {architecture!r}; only a 'pet' takes it")
+    return {"inject": inject}
 
 
 def _again(given: Mapping[str, Any]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from jetsym.errors import DataError, expect_at_least
+from jetsym.errors import DataError, expect_at_least, lacks_explained
 from jetsym.jets.batch import JetBatch, first_difference, labels_of
 from jetsym.jets.evaluation.assess import assess
 from jetsym.jets.evaluation.metrics import MultiClass
@@ -21,6 +21,7 @@ from jetsym.jets.moves.actions import rotate
 from jetsym.jets.moves.sampling import random_rotations
 from jetsym.jets.schema import WEIGHT
 from jetsym.jets.weights import weight_column
+from jetsym.ranks import here
 
 __all__ = ["evaluate", "expect_same_classes", "predict_logits"]
 
@@ -29,6 +30,7 @@ def predict_logits(model: nn.Module, batch: JetBatch, *, batch_size: int = 512, 
     """Compute logits (B, classes) of a tagger in evaluation mode, without gradients, on the CPU.
 
     The jets are taken ``batch_size`` at a time to the model's device; its training mode is put back afterwards.
+    Processes that share (:mod:`jetsym.ranks`) take the batches in turn, and each of them has the logits of all jets.
 
     Parameters
     ----------
@@ -47,6 +49,8 @@ def predict_logits(model: nn.Module, batch: JetBatch, *, batch_size: int = 512, 
     DataError
         There are no jets, or their inputs were standardised with other numbers than those of the model's training; or
         the model gives probabilities, or not one logit for every class.
+    ResourceError
+        Memory does not suffice for so many jets at a time.
 
     Examples
     --------
@@ -64,8 +68,15 @@ def predict_logits(model: nn.Module, batch: JetBatch, *, batch_size: int = 512, 
     device = batch.device if parameter is None else parameter.device
     # Jets of similar length go together, so that little padding is computed; their order is put back afterwards.
     order = batch.n_particles.argsort(stable=True)
-    with _inference(model):
-        found = torch.cat([model(batch[chosen].trim().to(device)).cpu() for chosen in order.split(batch_size)])
+    batches, ranks = list(enumerate(order.split(batch_size))), here()
+    helps = "choose a smaller batch_size (--batch_size)"
+
+    def own() -> list[tuple[int, Tensor]]:
+        mine = batches[ranks.rank :: ranks.size]
+        return [(place, model(batch[chosen].trim().to(device)).cpu()) for place, chosen in mine]
+
+    with _inference(model), lacks_explained(f"{batch_size} jets at a time cannot be scored", memory=helps):
+        found = torch.cat(ranks.in_order(own))
         logits = as_logits(found, scores, classes=getattr(model, "classes", batch.classes)).float()
     return logits[order.argsort().cpu()]
 

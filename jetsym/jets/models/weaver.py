@@ -11,6 +11,7 @@ tensors are called there. Networks that have more than it are run by their own f
 from __future__ import annotations
 
 import hashlib
+import io
 import re
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -226,7 +227,9 @@ def export(model: Tagger, path: str | Path) -> None:
         theirs = model.weaver_name(name)
         state[theirs] = tensor.detach().cpu().reshape(model.weaver_shape(theirs, tensor))
     with finished_file(path) as unfinished:
-        torch.save(state, unfinished)
+        stream = io.BytesIO()  # as torch's own writer does not say what goes wrong with a disk
+        torch.save(state, stream)
+        unfinished.write_bytes(stream.getbuffer())
 
 
 def read_state(path: str | Path) -> dict[str, Tensor]:

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
-from jetsym.errors import DataError, expect_one_of
+from jetsym.errors import DataError, expect_one_of, lacks_explained
 from jetsym.files import (
     check_out,
     finished_file,
@@ -388,10 +388,11 @@ def _check_space(folder: Path, source: JetFiles) -> None:
 
 @contextmanager
 def _explained(folder: Path) -> Iterator[None]:
+    begun = "what is there is not read as a cache, and will be continued"
     try:
-        yield
+        with lacks_explained(f"{folder}: the cache could not be written ({begun})"):
+            yield
     except OSError as error:
         raise DataError(
-            f"{folder}: the cache could not be written ({error.strerror}); what is there will not be read as a cache. "
-            "Make room and run the same command again: it continues"
+            f"{folder}: the cache could not be written ({error.strerror}); {begun} by the same command"
         ) from error
