@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from jetsym.atoms.training.finetune import add_uncertainty, finetune
     from jetsym.atoms.training.over_training import over_training
     from jetsym.atoms.training.train import train
+    from jetsym.atoms.training.watch_report import Watch
     from jetsym.atoms.workflows.averaged_export import export
     from jetsym.atoms.workflows.calculators import calculator, uncertainty
     from jetsym.atoms.workflows.check import check
@@ -43,6 +44,7 @@ __all__ = [
     "RelaxationReport",
     "Structures",
     "SymmetrizedCalculator",
+    "Watch",
     "add_uncertainty",
     "calculator",
     "check",
@@ -76,6 +78,7 @@ __getattr__, __dir__ = attach(
         "RelaxationReport": "jetsym.atoms.workflows.relaxation",
         "Structures": "jetsym.atoms.structures",
         "SymmetrizedCalculator": "jetsym.atoms.workflows.symmetrized",
+        "Watch": "jetsym.atoms.training.watch_report",
         "add_uncertainty": "jetsym.atoms.training.finetune",
         "calculator": "jetsym.atoms.workflows.calculators",
         "check": "jetsym.atoms.workflows.check",

@@ -16,6 +16,7 @@ from jetsym.probing.diagnosis.modes import MODES
 from jetsym.probing.reports.diagnosis import Diagnosis
 from jetsym.probing.reports.read import read_report
 from jetsym.probing.reports.spectrum import SymmetryReport
+from jetsym.reading import parse_yaml, read_text
 from jetsym.remedies.symmetrized import averaging_degree
 from jetsym.spectrum import group_of
 from jetsym.spectrum.averaging import group_average
@@ -255,7 +256,7 @@ class Run(ABC):
         self.name, self.folder = str(folder), Path(folder).expanduser()
         path = self.folder / self.OPTIONS
         try:
-            found = yaml.safe_load(path.read_text(encoding="utf-8"))
+            found = parse_yaml(read_text(path))
         except OSError as error:
             raise CheckpointError(
                 f"{folder} does not say how it was trained: {path} cannot be read ({error.strerror or error}); "

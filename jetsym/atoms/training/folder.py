@@ -14,16 +14,34 @@ from jetsym.atoms.checkpoint import epochs_in, is_whole, read_checkpoint
 from jetsym.errors import ConfigError
 from jetsym.files import finished_file
 
-__all__ = ["COPIES", "GIVEN", "INDICES", "METRICS", "OPTIONS", "OUTPUT", "as_it_was", "join_metrics", "where_to_go_on"]
+__all__ = [
+    "COPIES",
+    "GIVEN",
+    "INDICES",
+    "METRICS",
+    "OPTIONS",
+    "OUTPUT",
+    "WATCH",
+    "WATCH_FIGURE",
+    "as_it_was",
+    "join_metrics",
+    "where_to_go_on",
+]
 
 GIVEN, OPTIONS, OUTPUT, METRICS = "train.yaml", "options.yaml", "output.txt", "train.csv"
+#: What is measured while it trains, and its figure.
+WATCH, WATCH_FIGURE = "watch.json", "watch.png"
 #: What metatrain writes anew, but not over others.
 INDICES = "indices"
 #: Sections of metatrain's options -> copies of structures, where it needs one.
 COPIES = {name: f"{name}.xyz" for name in ("training_set", "validation_set", "test_set")}
 BASELINES = {"composition_model.ckpt", "scaler.ckpt"}
 #: All that is written before the first epoch is over.
-WRITTEN = {GIVEN, OPTIONS, OUTPUT, METRICS, INDICES, "options_restart.yaml", "train.log", *BASELINES, *COPIES.values()}
+WRITTEN = {
+    *(GIVEN, OPTIONS, OUTPUT, METRICS, INDICES, WATCH, WATCH_FIGURE, "options_restart.yaml", "train.log"),
+    *BASELINES,
+    *COPIES.values(),
+}
 
 
 def where_to_go_on(folder: Path, resume: bool, trust: bool, inject: str | None) -> tuple[int, Path] | None:

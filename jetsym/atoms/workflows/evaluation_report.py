@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
-from rich.markup import escape
 from rich.table import Table
 
 from jetsym.atoms.labels import in_ev
@@ -140,11 +139,11 @@ class Evaluation(Stored):
                 values = [(scores.others.get(output, {}).get(error), 1.0) for scores in self.scores.values()]
                 columns.append((f"{_short(output)} {error.upper()}{f' [{of}]' if of else ''}", values))
         title = "energies relative to a least-squares energy of every element" if self.meta["fit_baseline"] else None
-        heads = map(escape, ("structures", "atoms", *(name for name, _ in columns)))
-        table = table_of(title, (escape(str(self.meta["by"] or "subset")), *heads))
+        heads = ("structures", "atoms", *(name for name, _ in columns))
+        table = table_of(title, (str(self.meta["by"] or "subset"), *heads))
         for row, (subset, scores) in enumerate(self.scores.items()):
             cells = [_written(*values[row]) for _, values in columns]
-            table.add_row(escape(subset), str(scores.structures), str(scores.atoms), *cells)
+            table.add_row(subset, str(scores.structures), str(scores.atoms), *cells)
         return table
 
     def notes(self) -> list[str]:
