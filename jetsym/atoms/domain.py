@@ -123,7 +123,7 @@ class Atoms(Domain):
     @override
     def holds(self, inputs: Batch, name: str) -> Any:
         """Return which structures have a stress: of a mixture the crystals alone, or else those with a volume."""
-        if name != "stress":
+        if name != "stress" and not name.startswith("non_conservative_stress"):
             return None
         if isinstance(inputs, Frames):
             return inputs.crystals

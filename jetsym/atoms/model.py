@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from jetsym.atoms import checkpoint
 from jetsym.atoms.checkpoint import Weights
-from jetsym.atoms.exports import read_export
+from jetsym.atoms.exports import declared_outputs, read_export
 from jetsym.atoms.outputs import Block, arrays, blocks_of, by_structure
 from jetsym.atoms.packages import quiet
 from jetsym.atoms.packages.metatrain import PairGrid, features, is_pet, outermost, select
@@ -34,8 +34,8 @@ EXPORT_NOTE = (
 )
 #: Outputs of exports that belong to single atoms; exports do not say so, as they offer all of them either way.
 PER_ATOM = ("non_conservative_force", "position", "momentum", "velocit")
-#: Outputs of exports that are no targets: features, and what belongs to uncertainties.
-AUXILIARY = re.compile(r"feature|mtt::aux::|energy_(uncertainty|ensemble)")
+#: Outputs of exports that are no targets: features, and what belongs to uncertainties or tells of an average.
+AUXILIARY = re.compile(r"feature|mtt::aux::|energy_(uncertainty|ensemble)|o3::")
 NO_LAYERS_NOTE = "The layers of a {name} are not read: outputs only."
 FORCES, STRESS = "forces", "stress"
 
@@ -171,9 +171,7 @@ class Model(nn.Module):
         """Look at the prediction for a single atom, as exports declare units and no layouts."""
         self.notes = (EXPORT_NOTE,)
         capabilities = self.module.capabilities()
-        # As declared: the capabilities hold older names of the same outputs as well.
-        declared = getattr(self.module, "_model_capabilities_outputs_names", list(capabilities.outputs))
-        named = [name for name in declared if not AUXILIARY.match(name)]
+        named = [name for name in declared_outputs(self.module) if not AUXILIARY.match(name)]
         self._per_atom = {name: name.startswith(PER_ATOM) for name in named}
         self._blocks = {name: [] for name in named}
         atom = require("ase", extra="atoms", purpose="jetsym.atoms").Atoms(
@@ -300,7 +298,8 @@ class Model(nn.Module):
         if self._pairs is None:
             return {}
         grid, self._pairs = PairGrid(*self._pairs), None
-        return features(recorded, grid, modules=self._modules_read, layers=self._layers)
+        arrays = {name: array.detach() for name, array in recorded.items()}
+        return features(arrays, grid, modules=self._modules_read, layers=self._layers)
 
     @contextmanager
     def _watching_pairs(self, structures: int) -> Iterator[None]:

@@ -135,7 +135,7 @@ def features(
         name, _, part = called.rpartition(".")
         suffix = SUFFIXES[int(part)] if called not in modules and part in ("0", "1") else ""
         base = name if suffix else called
-        for extra, values in grid.parts(array.detach(), node=suffix == "_node" or "center" in base):
+        for extra, values in grid.parts(array, node=suffix == "_node" or "center" in base):
             full = base + suffix + extra
             if values.numel() and any(fnmatchcase(full, p) or fnmatchcase(base, p) for p in patterns):
                 found[full + at + call] = values

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from jetsym.atoms import checkpoint
+from jetsym.atoms.architectures import INJECTED
 from jetsym.atoms.published import NAME, fetch
 from jetsym.atoms.training.train import energy_section, train
 from jetsym.errors import ConfigError, expect_at_least, expect_one_of
@@ -146,7 +147,8 @@ def finetune(
         resume=resume,
         trust=trust,
         progress=progress,
-        model=dict(pet.hypers),
+        inject=pet.hypers.get("inject"),
+        model={name: value for name, value in pet.hypers.items() if name != "inject"},
         training={
             "finetune": {
                 "method": method,
@@ -274,7 +276,7 @@ def _pet(model: str, version: str | None, trust: bool) -> tuple[Path, Any]:
     """
     file, content = _checkpoint(model, version, trust)
     inner = content["wrapped_model_checkpoint"] if content["architecture_name"] == "llpr" else content
-    if inner["architecture_name"] != "pet":
+    if inner["architecture_name"] not in ("pet", INJECTED):
         raise ConfigError(f"{file} is of the architecture {inner['architecture_name']!r}; only 'pet' can be fine-tuned")
     built: Any = checkpoint.model_from(content, file)  # by metatrain, which brings older ones up to date
     return file, getattr(built, "model", built)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from jetsym.atoms.architectures.bias import expect_injection
 from jetsym.atoms.checkpoint import epochs_in, is_whole, read_checkpoint
 from jetsym.errors import ConfigError
 from jetsym.files import finished_file
@@ -43,13 +44,13 @@ WRITTEN = {
 }
 
 
-def where_to_go_on(folder: Path, resume: bool, trust: bool) -> tuple[int, Path] | None:
+def where_to_go_on(folder: Path, resume: bool, trust: bool, inject: str | None) -> tuple[int, Path] | None:
     """Return epoch and checkpoint that a run goes on from, looked at for what it may run; None for a new one.
 
     Raises
     ------
     ConfigError
-        Something is in the folder, and the run is not to go on.
+        Something is in the folder, and the run is not to go on, or it was trained with another injection.
     CheckpointError
         The checkpoint is refused.
     """
@@ -60,7 +61,8 @@ def where_to_go_on(folder: Path, resume: bool, trust: bool) -> tuple[int, Path] 
         return None
     # One that was being written when the run was killed has no end; the one before it serves as well.
     last = max([epoch for epoch, file in epochs.items() if is_whole(file)] or epochs)
-    read_checkpoint(epochs[last], trust=trust)  # metatrain itself would run what is in there
+    content = read_checkpoint(epochs[last], trust=trust)  # metatrain itself would run what is in there
+    expect_injection(inject, epochs[last], content)
     return last, epochs[last]
 
 

@@ -19,6 +19,7 @@ from typing import Any
 
 import yaml
 
+from jetsym.atoms.architectures import add_architectures
 from jetsym.atoms.checkpoint import known_types
 from jetsym.atoms.exports import TRUST, read_export
 from jetsym.atoms.packages import quiet
@@ -49,6 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         train = require("metatrain.cli.train", extra="atoms", purpose="jetsym atoms train").train_model
         log = require("metatrain.utils.logging", extra="atoms", purpose="jetsym atoms train")
         configuration = require("omegaconf", extra="atoms", purpose="jetsym atoms train").OmegaConf
+        add_architectures()
         if wanted.no_augmentation:
             leave_out_augmentation()
     os.chdir(wanted.folder)  # metatrain writes where it is

@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable
 
+from jetsym.atoms.architectures.penalty import PENALTY
 from jetsym.atoms.training.runner import FAILED
 from jetsym.errors import TrainingError
 
@@ -38,7 +39,7 @@ class Said:
     def __init__(self, epochs: int, advance: Callable[[int], None], keep: Callable[[], None], *, shown: bool) -> None:
         self._epochs, self._advance, self._keep, self._shown = epochs, advance, keep, shown
         self._last = time.monotonic()
-        self.reason = self.last_line = ""
+        self.reason = self.last_line = self._penalty = ""
         self.began = False
 
     def hear(self, line: str) -> None:
@@ -51,6 +52,8 @@ class Said:
             raise TrainingError(
                 f"metatrain finds no {dropped[1]} for {dropped[2]}, and would train without; look there"
             )
+        if PENALTY in line:
+            self._penalty = f", {PENALTY}{line.partition(PENALTY)[2]}"
         if over := EPOCH.search(line):
             self._keep()
             self._advance(1)
@@ -59,7 +62,7 @@ class Said:
             due = epoch % max(1, self._epochs // LINES) == 0 or epoch + 1 == self._epochs or waited > QUIET
             if self._shown and due:
                 self._last = time.monotonic()
-                print(losses(epoch, self._epochs, over[2]), file=sys.stderr, flush=True)
+                print(losses(epoch, self._epochs, over[2]) + self._penalty, file=sys.stderr, flush=True)
 
 
 def losses(epoch: int, epochs: int, words: str) -> str:

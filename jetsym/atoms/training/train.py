@@ -27,6 +27,7 @@ from typing import Any, Literal
 
 import yaml
 
+from jetsym.atoms.architectures.bias import bias_of, expect_injection
 from jetsym.atoms.checkpoint import FINAL, read_checkpoint
 from jetsym.atoms.exports import read_export
 from jetsym.atoms.training.data import Part, file_of, read_part, split
@@ -60,6 +61,9 @@ def train(
     *,
     out: str,
     architecture: Literal["pet", "soap_bpnn"] = "pet",
+    inject: str | None = None,
+    penalty: float = 0.0,
+    penalty_on: list[str] | None = None,
     energy: str = "energy",
     unit: str = "eV",
     forces: str | None = None,
@@ -100,6 +104,19 @@ def train(
         Folder of the run; a new one, or with ``resume`` one to continue.
     architecture
         "pet" or "soap_bpnn".
+    inject
+        Bias put into a PET. "harmonics:λ", solid harmonics of the edge vectors up to λ from 1 to 8, or "invariants",
+        distances and angles between the edges of an atom, are seen by the embedding of edges, with weights that are
+        zero at first, so that the run starts as without. "tensor-basis" makes targets that are vectors or tensors as
+        scalars of the PET times tensors of its edge vectors, which turn as they should whatever is learned. Several
+        stand with commas between them, "harmonics:2,invariants". The ``.ckpt`` needs jetsym, the ``.pt`` does not.
+    penalty
+        Weight in the loss of a penalty on the A² of a PET under O(3), 0 for none: in units of the loss, per atom and
+        component, from two random positions of every structure in every step. It takes one more pass of twice as many
+        structures, without forces, and is said with the losses.
+    penalty_on
+        What it weighs: targets by name, and layers by name or pattern such as "gnn_layers.0_node", of which it is the
+        share of power that is not invariant. By default all targets.
     energy, unit
         Name of the energies in the file, and their unit.
     forces, stress
@@ -182,8 +199,10 @@ def train(
     folder = Path(out).expanduser()
     every = checkpoint_every or max(1, epochs // 10)
     section = targets or {"energy": energy_section(energy, unit, forces, stress, virial)}
+    bias = bias_of(architecture, inject, penalty, penalty_on, section)
     finetuned = (training or {}).get("finetune", {})
-    read = [data, validation, test, watch_on, finetuned.get("read_from")]
+    start_of = finetuned.get("read_from")
+    read = [data, validation, test, watch_on, start_of]
     check_out(folder, inputs=[part for part in read if isinstance(part, str)], folder=True)
     parts = {"training_set": data, "validation_set": validation, "test_set": test}
     sets = {
@@ -197,8 +216,8 @@ def train(
         "base_precision": precision,
         **({} if device is None else {"device": device}),
         "architecture": {
-            "name": architecture,
-            "model": dict(model or {}),
+            "name": bias.architecture,
+            "model": {**(model or {}), **bias.model},
             "training": {
                 "num_epochs": epochs,
                 "batch_size": batch_size,
@@ -206,6 +225,7 @@ def train(
                 "checkpoint_interval": every,
                 **({} if learning_rate is None else {"learning_rate": learning_rate}),
                 **({} if augment else {"num_workers": 0}),  # other processes would augment again
+                **bias.training,
                 **(training or {}),
             },
         },
@@ -215,12 +235,14 @@ def train(
     words = [*(part.words for part in sets.values()), _fit_batches(content["architecture"], numbers)]
     if not trust:
         _check_files(content["architecture"])
+    if start_of is not None:
+        expect_injection(inject, start_of, read_checkpoint(start_of, trust=trust))
     watcher = None
     if watch:
         bounds, frames = bounds_of(stop_above, stop_below, section), watched_frames(watch_on, sets, watch_limit)
         watcher = Watcher(folder, frames, section, finetuned, bounds, trust=trust, shown=progress)
     with locked(folder, "jetsym atoms train"):
-        start = where_to_go_on(folder, resume, trust)
+        start = where_to_go_on(folder, resume, trust, inject)
         with as_it_was(folder) as keep:
             _write(folder, sets, {GIVEN: _again(given), OPTIONS: content})
             print(*filter(None, words), sep="\n", flush=True)

@@ -18,19 +18,19 @@ from jetsym._version import __version__
 from jetsym.domains.base import Action, Domain
 from jetsym.domains.naming import STILL
 from jetsym.domains.table import domain_with, load_model
-from jetsym.errors import ProbeError, expect_at_least
+from jetsym.errors import ProbeError, expect_at_least, is_out_of_memory
 from jetsym.probing.forward.calling import Call, home_of
 from jetsym.probing.forward.capture import LATER_CALL
 from jetsym.probing.forward.closed import opened
 from jetsym.probing.forward.layers import Layered, is_compiled, unwrapped
 from jetsym.probing.forward.layouts import Layout
-from jetsym.probing.forward.memory import is_out_of_memory
 from jetsym.probing.forward.outputs import Outputs, declared_outputs
 from jetsym.probing.forward.precision import full_precision
 from jetsym.probing.forward.running import Running
 from jetsym.probing.forward.tokens import Named
 from jetsym.probing.kinds import FOUR_VECTOR, as_measured, check_law, token_mask
 from jetsym.probing.options import AUTO
+from jetsym.ranks import ALONE, Ranks, here
 from jetsym.spectrum.representations import Kind
 from jetsym.spectrum.responses import to_numpy
 from jetsym.symmetry import Symmetry
@@ -259,6 +259,7 @@ class Session:
             "dtype": self.domain.dtype_name(inputs),
             "device": str(home_of(model)),
             "seed": self.seed,
+            "ranks": here().size,
             "without_law": sorted(self.without_law - set(self.left_out)),
             "left_out": sorted(set(self.left_out) & set(self._running.outputs.kinds)),
             "tokens": {name: str(layout) for name, layout in self.layouts.items()},
@@ -276,9 +277,12 @@ class Session:
 
     # --- along the orbit ---
 
-    def parts(self, inputs: Any, most: int) -> Iterator[slice]:
-        """Yield slices of at most so many inputs, of those whose responses have the same shapes; they cover all."""
-        for alike in self.domain.batches(inputs):
+    def parts(self, inputs: Any, most: int, ranks: Ranks = ALONE) -> Iterator[slice]:
+        """Yield slices of at most so many inputs, of those whose responses have the same shapes.
+
+        They cover all inputs; of processes that share, those that are this one's.
+        """
+        for alike in map(ranks.share, self.domain.batches(inputs)):
             for start in range(alike.start, alike.stop, most):
                 yield slice(start, min(start + most, alike.stop))
 

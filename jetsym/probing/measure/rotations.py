@@ -25,6 +25,7 @@ from jetsym.probing.measure.rounding import Rounding, along_turns, measure_round
 from jetsym.probing.options import AUTO, BESIDE, LEAST_ROTATIONS, affordable, check_kinds
 from jetsym.probing.reports.spectrum import SymmetryReport
 from jetsym.progress import progress_bar
+from jetsym.ranks import here
 from jetsym.spectrum import FiniteGroup, Group, Spectrum, group_of
 from jetsym.spectrum.representations import Kind
 from jetsym.symmetry import Symmetry
@@ -134,7 +135,7 @@ def _report_on(
         evaluations = sum(len(plan.groups) * orbit.evaluations(plan.inputs.stop - plan.inputs.start) for plan in plans)
         labels = {name: running.domain.baselines(placed, name) for name in running.outputs}
         with progress_bar(title, evaluations, shown=session.progress) as advance:
-            found = measure(running, placed, orbit, plans, advance)
+            found = measure(running, placed, orbit, plans, lambda count: advance(count * here().size))
         holding = {name: running.holding(name, placed) for name in found.spectra}
         remarks += running.domain.remarks(running.model)
         meta = {
