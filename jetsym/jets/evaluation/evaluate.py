@@ -9,7 +9,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from jetsym.errors import DataError, expect_at_least, lacks_explained
+from jetsym.errors import CheckpointError, DataError, expect_at_least, lacks_explained
 from jetsym.jets.batch import JetBatch, first_difference, labels_of
 from jetsym.jets.evaluation.assess import assess
 from jetsym.jets.evaluation.metrics import MultiClass
@@ -22,7 +22,7 @@ from jetsym.jets.moves.sampling import random_rotations
 from jetsym.jets.schema import WEIGHT
 from jetsym.jets.weights import weight_column
 
-__all__ = ["evaluate", "expect_same_classes", "predict_logits"]
+__all__ = ["evaluate", "expect_finite_weights", "expect_same_classes", "predict_logits"]
 
 
 def predict_logits(model: nn.Module, batch: JetBatch, *, batch_size: int = 512, scores: Scores | None = None) -> Tensor:
@@ -113,10 +113,13 @@ def evaluate(
     DataError
         The jets have no labels, there are none, or their classes are not those of ``model.classes``; or the model
         gives probabilities; or the weights of a class sum to zero or less.
+    CheckpointError
+        Weights of the model are not finite.
     ConfigError
         An option names no class or column, or has no meaning.
     """
     column = weight_column(batch.columns, weights)
+    expect_finite_weights(model)
     expect_same_classes(model, batch)
     label, jet_pt = labels_of(batch).cpu(), pt(batch.jet_p4).cpu()
 
@@ -149,6 +152,34 @@ def expect_same_classes(model: nn.Module, batch: JetBatch) -> None:
     classes = getattr(model, "classes", batch.classes)
     if tuple(classes) != batch.classes:
         raise DataError(f"the jets are of other classes than the tagger's: {first_difference(batch.classes, classes)}")
+
+
+def expect_finite_weights(model: nn.Module) -> None:
+    """Refuse a model of whose weights some are NaN or infinite; buffers may hold infinity, as masks do.
+
+    Raises
+    ------
+    CheckpointError
+        There are such weights; the message names the first.
+
+    Examples
+    --------
+    >>> model = nn.Linear(2, 2)
+    >>> _ = model.weight.data.fill_(torch.nan)
+    >>> expect_finite_weights(model)
+    Traceback (most recent call last):
+    jetsym.errors.CheckpointError: 4 of 6 weights of the Linear are not finite, the first of 'weight'; its scores \
+would be no numbers: take an earlier checkpoint, or train it again
+    """
+    wrong = {name: int((~one.isfinite()).sum()) for name, one in model.named_parameters() if one.is_floating_point()}
+    wrong |= {name: int(one.isnan().sum()) for name, one in model.named_buffers() if one.is_floating_point()}
+    if any(wrong.values()):
+        first = next(name for name, number in wrong.items() if number)
+        total = sum(one.numel() for one in (*model.parameters(), *model.buffers()))
+        raise CheckpointError(
+            f"{sum(wrong.values())} of {total} weights of the {type(model).__name__} are not finite, the first of "
+            f"{first!r}; its scores would be no numbers: take an earlier checkpoint, or train it again"
+        )
 
 
 @contextmanager
