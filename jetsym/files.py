@@ -19,6 +19,7 @@ from typing import Any
 import psutil
 
 from jetsym.errors import ConfigError, DataError, lacks_explained
+from jetsym.reading import expect_path, expect_regular
 
 __all__ = [
     "UNFINISHED",
@@ -242,6 +243,7 @@ def check_out(path: str | os.PathLike[str], *, inputs: Inputs = None, folder: bo
     ...
     jetsym.errors.ConfigError: out is '/tmp/...', which is a folder; expected the name of a file
     """
+    expect_path("out", path, ConfigError)
     final, said = Path(path).expanduser(), f"out is {os.fspath(path)!r}"
     try:
         mode = final.stat().st_mode if final.exists() else None
@@ -338,10 +340,14 @@ def expect_data(file: Path) -> None:
     Raises
     ------
     DataError
-        By its name it is one of these.
+        By its name it is one of these, or it is a pipe, a device, or a link that leads nowhere.
     """
     if is_unfinished(file):
         raise DataError(f"{file} was being written and is not whole; expected a finished file: write it again")
+    try:
+        expect_regular(file)
+    except OSError as error:
+        raise DataError(f"{file} cannot be read: {error.strerror}") from error
     if file.name.startswith("._"):
         raise DataError(f"{file} holds what macOS notes on {file.name[2:]!r}, and no data; name that file instead")
 

@@ -20,7 +20,9 @@ __all__ = ["FACTS", "expect_facts", "expect_form"]
 FACTS: dict[str, Any] = {
     **dict.fromkeys(("axes", "dtype", "device", "distribution", "group", "jetsym", "method", "model", "readout"), str),
     **dict.fromkeys(("axis", "frame", "unit"), str | None),
-    **dict.fromkeys(("evaluations", "jets", "n_inputs", "n_rotations", "passes", "probed", "seed", "step"), int),
+    **dict.fromkeys(
+        ("evaluations", "jets", "n_inputs", "n_rotations", "passes", "probed", "ranks", "seed", "step"), int
+    ),
     **dict.fromkeys(("batch_size", "degree", "held_out", "l_max", "n_draws", "rotated", "test_jets"), int | None),
     "seconds": float,
     **dict.fromkeys(("confidence", "width"), float | None),

@@ -19,6 +19,7 @@ from typing import Any, ClassVar, Self
 from jetsym.errors import DataError, JetsymError, shorten
 from jetsym.files import as_json, from_json, write_json
 from jetsym.forms import expect_form
+from jetsym.reading import expect_path, parse_json, read_text
 
 __all__ = ["UPGRADES", "Stored", "one_against_the_rest", "read_json"]
 
@@ -106,8 +107,9 @@ def read_json(path: str | Path) -> dict[str, Any]:
     DataError
         No such file, or it does not hold a JSON object, or has been damaged since it was written.
     """
+    expect_path("the path of a report", path)
     try:
-        data = json.loads(Path(path).read_text(encoding="utf-8"))
+        data = parse_json(read_text(path))
     except OSError as error:
         raise DataError(f"no report can be read from {path}: {error.strerror or error}") from error
     except (ValueError, RecursionError) as error:

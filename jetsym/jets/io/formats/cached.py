@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,6 +16,7 @@ from jetsym.jets.io.copies import place_of
 from jetsym.jets.io.formats.index import FileIndex, JetReader
 from jetsym.jets.io.formats.layout import AXIS_BRANCHES, LABEL_II, Layout, axis_of
 from jetsym.jets.io.mapped import MappedArray
+from jetsym.reading import parse_json, read_text
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -68,7 +68,7 @@ class SourceFile:
 def is_cache(folder: Path) -> bool:
     """Tell whether a folder holds a finished cache."""
     try:
-        found = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        found = parse_json(read_text(folder / MANIFEST))
     except (OSError, ValueError):
         return False
     return isinstance(found, dict) and found.get("format") == FORMAT["format"]
@@ -85,7 +85,7 @@ def load_manifest(folder: Path) -> dict[str, Any]:
     if not is_cache(folder):
         unfinished = " but one that is not finished: run jetsym convert again" if any(folder.glob("*.npy")) else ""
         raise DataError(f"{folder} holds no cache of jets{unfinished}; make one with: jetsym convert PATHS --out DIR")
-    manifest: dict[str, Any] = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    manifest: dict[str, Any] = parse_json(read_text(folder / MANIFEST))
     needed = {"version", "columns", "classes", "names", "jets", "sources", "files"}
     if manifest.get("version") != FORMAT["version"] or not needed <= manifest.keys():
         raise DataError(

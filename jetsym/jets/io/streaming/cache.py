@@ -40,6 +40,7 @@ from jetsym.jets.io.remote import File
 from jetsym.jets.io.streaming.blocks import ENTRY, FILE, Block, Flat
 from jetsym.jets.io.streaming.scratch import Original, Scratch
 from jetsym.progress import progress_bar
+from jetsym.reading import parse_json, read_text
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -211,7 +212,7 @@ def verify(folder: str | Path, *, progress: bool = True) -> int:
     """
     folder = Path(folder)
     try:
-        entries = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["files"]
+        entries = parse_json(read_text(folder / MANIFEST))["files"]
         expected = {str(name): str(entry["sha256"]) for name, entry in entries.items()}
     except OSError as error:
         raise DataError(f"{folder}: no {MANIFEST} that says what its files should be ({error.strerror})") from error
