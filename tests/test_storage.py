@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pkgutil
+import warnings
 from contextlib import suppress
 from importlib import import_module
 
@@ -26,7 +27,8 @@ def kinds():
     """All classes of results, of all modules of the package."""
     for module in pkgutil.walk_packages(jetsym.__path__, "jetsym."):
         if not module.name.endswith("__main__"):
-            with suppress(ImportError):  # of an optional package
+            with suppress(ImportError), warnings.catch_warnings():  # of an optional package
+                warnings.simplefilter("ignore", DeprecationWarning)  # which libraries give at their import
                 import_module(module.name)
     families = (Stored, Sectioned, LayerReport)
     found = {kind for family in families for kind in family.__subclasses__() if hasattr(kind, "KIND")}
