@@ -12,8 +12,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
+from jetsym.arguments import checked
 from jetsym.errors import DataError, shorten
-from jetsym.files import write_json
+from jetsym.files import check_out, write_json
 
 __all__ = ["UPGRADES", "Stored", "one_against_the_rest", "read_json"]
 
@@ -69,11 +70,14 @@ class Stored:
                 "copy it again, or measure it again"
             ) from error
 
+    @checked(DataError)
     def save(self, path: str | Path) -> Path:
         """Write it as JSON, whole or not at all; return the path."""
+        check_out(path)
         return write_json(path, self.to_dict())
 
     @classmethod
+    @checked(DataError)
     def load(cls, path: str | Path) -> Self:
         """Read what :meth:`save` wrote, now or in an older version of jetsym.
 
@@ -85,6 +89,7 @@ class Stored:
         return cls.from_dict(read_json(path))
 
 
+@checked(DataError)
 def read_json(path: str | Path) -> dict[str, Any]:
     """Return what the file of a result holds.
 

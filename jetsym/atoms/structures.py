@@ -14,8 +14,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from jetsym.arguments import among, checked
 from jetsym.atoms.packages import quiet
-from jetsym.errors import ProbeError, require
+from jetsym.errors import DataError, ProbeError, require
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -27,6 +28,7 @@ __all__ = ["Structures"]
 MARGIN = 1e-6
 
 
+@checked(DataError, rank=among(0, 1))
 @dataclass(frozen=True, eq=False)
 class Structures:
     """A batch of structures.
@@ -87,11 +89,13 @@ class Structures:
         """Where the positions are."""
         return cast("torch.device", self.systems[0].positions.device)
 
+    @checked(DataError)
     def to(self, *, device: Any = None, dtype: torch.dtype | None = None) -> Structures:
         """Return the same on a device and in a floating-point type (None: as they are)."""
         place, kind = device or self.device, dtype or self.dtype
         return replace(self, systems=tuple(system.to(dtype=kind, device=place) for system in self.systems))
 
+    @checked(DataError)
     def moved(self, matrices: Any) -> Structures:
         """Move every structure by n elements of O(3), (n, 3, 3), or (n, samples, 3, 3) of its own.
 

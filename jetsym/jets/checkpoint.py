@@ -23,6 +23,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from jetsym.arguments import checked
 from jetsym.errors import CheckpointError, JetsymError
 from jetsym.files import finished_file
 from jetsym.jets.models import Tagger, weaver
@@ -114,6 +115,7 @@ def save(
         save_file(tensors, unfinished, metadata={_KEY: text})
 
 
+@checked(CheckpointError)
 def load(path: str | Path, *, device: torch.device | str = "cpu") -> Tagger:
     """Load a trained tagger, ready to be called.
 

@@ -25,6 +25,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from jetsym.arguments import checked
 from jetsym.errors import CheckpointError, ConfigError, DataError, require
 from jetsym.jets.batch import JetBatch
 from jetsym.jets.inputs import InputForm
@@ -51,6 +52,7 @@ OVER_ALL, NUMBER_OF = re.compile(r"(?<![\w.])(?:ak\.|np\.)?(?:sum|mean|num|count
 NOTHING = float("nan")
 
 
+@checked()
 def weaver(
     network: str | Path,
     data: str | Path,

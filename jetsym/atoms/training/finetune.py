@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
+from jetsym.arguments import above, at_least, checked
 from jetsym.atoms import checkpoint
 from jetsym.atoms.published import NAME, fetch
 from jetsym.atoms.training.train import energy_section, train
@@ -22,6 +23,14 @@ HEADS = {
 }
 
 
+@checked(
+    rank=at_least(1),
+    alpha=above(0),
+    epochs=at_least(1),
+    batch_size=at_least(1),
+    learning_rate=above(0),
+    seed=at_least(0),
+)
 def finetune(
     model: str,
     data: str,
@@ -133,6 +142,7 @@ def finetune(
     )
 
 
+@checked(batch_size=at_least(1), seed=at_least(0))
 def add_uncertainty(
     model: str,
     data: str,

@@ -10,6 +10,7 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from jetsym.arguments import above, at_least, checked
 from jetsym.atoms.calculated import ask, full_stress
 from jetsym.atoms.frames import bare, expect_usable, moved_frame, right_handed
 from jetsym.atoms.workflows.calculators import exported_model
@@ -142,6 +143,7 @@ class SymmetrizedCalculator(Calculator):
     (48, True)
     """
 
+    @checked(l_max=at_least(0), n_rotations=at_least(1), seed=at_least(0), symprec=above(0))
     def __init__(
         self,
         calculator: Calculator,
