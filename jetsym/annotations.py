@@ -13,7 +13,7 @@ from numbers import Real
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
-__all__ = ["Kind", "Range", "allowed", "is_array"]
+__all__ = ["Kind", "Range", "allowed", "is_array", "is_device"]
 
 
 @dataclass(frozen=True)
@@ -122,9 +122,9 @@ def _number(hint: Any, limits: Range | None) -> Kind:
     return Kind(lambda value: _is_number(value, endless=limits.endless) and limits.holds(value), words, dtypes)
 
 
-def _is_device(value: Any) -> bool:
+def is_device(value: Any) -> bool:
     """Tell whether torch can place a tensor there."""
-    torch = sys.modules["torch"]
+    torch: Any = sys.modules["torch"]
     if isinstance(value, torch.dtype):
         return False
     try:
@@ -252,5 +252,5 @@ def _instance(hint: Any) -> Kind | None:
     if hint in (Sequence, list, tuple):
         return _several(None)
     if hint.__module__ == "torch" and hint.__name__ == "device":
-        return Kind(_is_device, "a device that is there, such as 'cpu'")
+        return Kind(is_device, "a device that is there, such as 'cpu'")
     return Kind(lambda value: isinstance(value, hint), f"a {hint.__name__}")

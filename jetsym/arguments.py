@@ -17,7 +17,7 @@ from importlib import import_module
 from numbers import Real
 from typing import Any, TypeVar, get_type_hints
 
-from jetsym.annotations import Kind, Range, allowed, is_array
+from jetsym.annotations import Kind, Range, allowed, is_array, is_device
 from jetsym.errors import ConfigError, JetsymError, shorten
 
 __all__ = [
@@ -34,6 +34,7 @@ __all__ = [
     "fraction",
     "having",
     "number",
+    "placed",
     "shaped",
 ]
 
@@ -71,6 +72,8 @@ endless = Range("or infinity", lambda value: True, endless=True)
 filled = Kind(lambda value: isinstance(value, str) and value != "", "a text that is not empty")
 #: A real number, or none, as a loss may be.
 number = Kind(lambda value: isinstance(value, Real) and not isinstance(value, bool), "a number")
+#: Where torch can place tensors.
+placed = Kind(is_device, "a device that is there, such as 'cpu'")
 #: What is said of things by name.
 by_name = Kind(
     lambda value: isinstance(value, Mapping) and all(isinstance(name, str) for name in value), "a dictionary by names"
@@ -192,7 +195,7 @@ class _Door:
         sizes: dict[str, int] = {}
         for name, shape in self.shapes.items():
             value = given.get(name)
-            found = getattr(value, "shape", None)
+            found = (len(value),) if isinstance(value, list | tuple) else getattr(value, "shape", None)
             if found is None or isinstance(value, Real):  # left out, or another kind of argument
                 continue
             axes, sized = shape.axes, tuple(found)
@@ -206,7 +209,7 @@ class _Door:
                 known = [f"{axis} = {sizes[axis]}" if axis in sizes else axis for axis in map(str, shape.axes)]
                 comma = "," if len(known) == 1 else ""
                 raise error(f"{name} has shape {tuple(found)}; expected ({', '.join(known)}{comma})")
-            if shape.finite and not _is_finite(value):
+            if shape.finite and is_array(value) and not _is_finite(value):
                 raise error(f"{name} is not finite throughout; expected finite numbers")
 
 

@@ -16,7 +16,7 @@ import jetsym
 
 PACKAGE = Path(jetsym.__file__).parent
 
-GROUND = {"_version", "errors", "files", "lazy", "progress"}
+GROUND = {"_version", "annotations", "arguments", "errors", "files", "lazy", "progress"}
 LOW = GROUND | {"locks", "text", "storage", "symmetry"}
 MATHEMATICS = LOW | {"spectrum"}
 SHOWN = MATHEMATICS | {"plotting"}
@@ -27,6 +27,7 @@ PRODUCTS = INSTRUMENT | {"jets", "atoms", "training", "repair"}
 #: allows all rooms within it.
 MAY_IMPORT: dict[str, set[str]] = {
     **{name: set() for name in sorted(GROUND)},
+    "arguments": {"annotations", "errors"},
     "files": {"errors"},
     "locks": GROUND,
     "text": GROUND,

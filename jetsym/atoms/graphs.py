@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from jetsym.arguments import above, checked
+from jetsym.arguments import above, checked, placed, shaped
 from jetsym.atoms.frames import stress_rank
 from jetsym.atoms.read import frames_of
 from jetsym.atoms.structures import MARGIN
@@ -164,7 +164,7 @@ class Graphs:
             more={**self.more, **more},
         )
 
-    @checked(DataError)
+    @checked(DataError, device=placed)
     def to(self, *, device: Any = None, dtype: torch.dtype | None = None) -> Graphs:
         """Return the same on a device and in a floating-point type (None: as they are)."""
 
@@ -174,7 +174,7 @@ class Graphs:
 
         return self._of({name: placed(rows) for name, rows in self._rows().items()}, self.counts)
 
-    @checked(DataError)
+    @checked(DataError, matrices=shaped("...", 3, 3))
     def moved(self, matrices: Any) -> Graphs:
         """Move every structure by n elements of O(3), (n, 3, 3), or (n, samples, 3, 3) of its own.
 

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from jetsym.arguments import among, checked
+from jetsym.arguments import among, checked, placed, shaped
 from jetsym.atoms.packages import quiet
 from jetsym.errors import DataError, ProbeError, require
 
@@ -89,13 +89,13 @@ class Structures:
         """Where the positions are."""
         return cast("torch.device", self.systems[0].positions.device)
 
-    @checked(DataError)
+    @checked(DataError, device=placed)
     def to(self, *, device: Any = None, dtype: torch.dtype | None = None) -> Structures:
         """Return the same on a device and in a floating-point type (None: as they are)."""
         place, kind = device or self.device, dtype or self.dtype
         return replace(self, systems=tuple(system.to(dtype=kind, device=place) for system in self.systems))
 
-    @checked(DataError)
+    @checked(DataError, matrices=shaped("...", 3, 3))
     def moved(self, matrices: Any) -> Structures:
         """Move every structure by n elements of O(3), (n, 3, 3), or (n, samples, 3, 3) of its own.
 

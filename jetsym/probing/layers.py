@@ -28,7 +28,7 @@ ALL = "**"
 INPUTS, SHOWN = 8, 2
 
 
-@checked(ProbeError, seed=at_least(0), device=anything, moves=anything, outputs=by_name, tokens=anything)
+@checked(ProbeError, seed=at_least(0), device=anything, moves=anything, outputs=by_name, tokens=by_name)
 def layers(
     model: Any,
     inputs: Any = None,

@@ -48,7 +48,7 @@ MEASUREMENTS: dict[str, Measure] = {
     device=anything,
     moves=anything,
     outputs=by_name,
-    tokens=anything,
+    tokens=by_name,
     over=anything,
     axis=anything,
 )

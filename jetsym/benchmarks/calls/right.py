@@ -17,7 +17,6 @@ __all__ = ["CALLS", "NOT_RUN", "arguments_of", "found"]
 
 #: Name -> the arguments of a right call; ``self`` is what a method belongs to.
 CALLS: dict[str, Callable[[World], Mapping[str, Any]]] = {
-    "jetsym.Layered": lambda w: {},
     "jetsym.SymmetryReport": lambda w: fields_of(w.report),
     "jetsym.SymmetryReport.plot": lambda w: {"self": w.report},
     "jetsym.SymmetryReport.is_seen": lambda w: {"self": w.report, "layer": w.report.layers[0]},
@@ -28,7 +27,7 @@ CALLS: dict[str, Callable[[World], Mapping[str, Any]]] = {
     "jetsym.cost": lambda w: {
         "model": w.tagger,
         "inputs": w.jets,
-        "n_rotations": 3,
+        "n_rotations": 4,
         "limit": 3,
         "batch_size": 8,
         "progress": False,
@@ -78,27 +77,27 @@ CALLS: dict[str, Callable[[World], Mapping[str, Any]]] = {
     "jetsym.jets.models.name_of": lambda w: {"model": w.tagger},
     "jetsym.jets.models.register": lambda w: {"name": "pointnet"},
     # atoms
-    "jetsym.atoms.Check": lambda w: fields_of(_check(w)),
-    "jetsym.atoms.Evaluation": lambda w: fields_of(_evaluated(w)),
-    "jetsym.atoms.Graphs": lambda w: fields_of(_graphs(w)),
-    "jetsym.atoms.Graphs.to": lambda w: {"self": _graphs(w), "dtype": torch.float32},
-    "jetsym.atoms.Graphs.moved": lambda w: {"self": _graphs(w), "matrices": O3().sample(2, w.rng)},
+    "jetsym.atoms.Check": lambda w: fields_of(w.check),
+    "jetsym.atoms.Evaluation": lambda w: fields_of(w.evaluated),
+    "jetsym.atoms.Graphs": lambda w: fields_of(w.graphs),
+    "jetsym.atoms.Graphs.to": lambda w: {"self": w.graphs, "dtype": torch.float32},
+    "jetsym.atoms.Graphs.moved": lambda w: {"self": w.graphs, "matrices": O3().sample(2, w.rng)},
     "jetsym.atoms.Model": lambda w: {"module": w.pet},
-    "jetsym.atoms.Model.structures": lambda w: {"self": _model(w), "frames": w.frames},
+    "jetsym.atoms.Model.structures": lambda w: {"self": w.model, "frames": w.frames},
     "jetsym.atoms.PhononReport": lambda w: fields_of(w.phonons),
     "jetsym.atoms.RelaxationReport": lambda w: fields_of(w.relaxation),
     "jetsym.atoms.RelaxationReport.write_structures": lambda w: {"self": w.relaxation, "path": w.new("relaxed.xyz")},
     "jetsym.atoms.PhononReport.write_phonopy": lambda w: {"self": w.phonons, "path": w.new("phonopy.yaml")},
-    "jetsym.atoms.Structures": lambda w: fields_of(_model(w).structures(w.frames)),
-    "jetsym.atoms.Structures.to": lambda w: {"self": _model(w).structures(w.frames), "dtype": torch.float32},
+    "jetsym.atoms.Structures": lambda w: fields_of(w.model.structures(w.frames)),
+    "jetsym.atoms.Structures.to": lambda w: {"self": w.model.structures(w.frames), "dtype": torch.float32},
     "jetsym.atoms.Structures.moved": lambda w: {
-        "self": _model(w).structures(w.frames),
+        "self": w.model.structures(w.frames),
         "matrices": O3().sample(2, w.rng),
     },
     "jetsym.atoms.SymmetrizedCalculator": lambda w: {"calculator": w.emt, "l_max": 1},
     "jetsym.atoms.add_uncertainty": lambda w: {
         "model": "model.ckpt",
-        "data": w.structures_file,
+        "data": "no frames.xyz",
         "out": str(w.new("uncertain")),
         "progress": False,
     },
@@ -114,7 +113,7 @@ CALLS: dict[str, Callable[[World], Mapping[str, Any]]] = {
     "jetsym.atoms.evaluate": lambda w: {"calculator": w.emt, "frames": w.labelled, "turned": 1, "progress": False},
     "jetsym.atoms.finetune": lambda w: {
         "model": "model.ckpt",
-        "data": w.structures_file,
+        "data": "no frames.xyz",
         "out": str(w.new("tuned")),
         "progress": False,
     },
@@ -140,7 +139,7 @@ CALLS: dict[str, Callable[[World], Mapping[str, Any]]] = {
         "progress": False,
     },
     "jetsym.atoms.train": lambda w: {
-        "data": w.structures_file,
+        "data": "no frames.xyz",
         "out": str(w.new("pet")),
         "epochs": 1,
         "progress": False,
@@ -333,30 +332,6 @@ def _copper() -> Any:
     from ase.build import bulk
 
     return bulk("Cu")
-
-
-def _graphs(world: World) -> Any:
-    from jetsym.atoms import graph
-
-    return graph(world.frames, 3.0)
-
-
-def _model(world: World) -> Any:
-    from jetsym.atoms import Model
-
-    return Model(world.pet)
-
-
-def _check(world: World) -> Any:
-    from jetsym.atoms import check
-
-    return check(world.emt, world.frames[:1], l_max=1, n_rotations=3, limit=1, progress=False)
-
-
-def _evaluated(world: World) -> Any:
-    from jetsym.atoms import evaluate
-
-    return evaluate(world.emt, world.labelled, turned=1, progress=False)
 
 
 def _energies(world: World) -> Any:

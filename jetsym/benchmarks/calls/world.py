@@ -216,6 +216,34 @@ class World:
             return import_architecture("pet").__model__(hypers, info).to(torch.float64).eval()
 
     @cached_property
+    def model(self) -> Any:
+        """The same as a probe calls it."""
+        from jetsym.atoms import Model
+
+        return Model(self.pet)
+
+    @cached_property
+    def graphs(self) -> Any:
+        """Structures as graphs."""
+        from jetsym.atoms import graph
+
+        return graph(self.frames, 3.0)
+
+    @cached_property
+    def check(self) -> Any:
+        """A check of the potential."""
+        from jetsym.atoms import check
+
+        return check(self.emt, self.frames[:1], l_max=1, n_rotations=3, limit=1, progress=False)
+
+    @cached_property
+    def evaluated(self) -> Any:
+        """An evaluation of the potential."""
+        from jetsym.atoms import evaluate
+
+        return evaluate(self.emt, self.labelled, turned=1, progress=False)
+
+    @cached_property
     def relaxation(self) -> Any:
         """A relaxation of a crystal."""
         from jetsym.atoms import relax
@@ -232,20 +260,20 @@ class World:
         return phonons(bulk("Cu"), self.emt, supercell=1, path="GX", points=3, mesh=2.0, progress=False)
 
     def quadrature(self) -> Any:
-        """An estimator that knows nothing yet."""
+        """Return an estimator that knows nothing yet."""
         return QuadratureEstimator(self.rule, SO3())
 
     def filled(self) -> Any:
-        """An estimator that has seen the rule."""
+        """Return an estimator that has seen the rule."""
         made = self.quadrature()
         whole = slice(0, len(self.rule))
         made.add(whole, self.rule.rotations @ self.points[0][None, :, None])
         return made
 
     def draws(self) -> Any:
-        """An estimator of random rotations of five inputs."""
+        """Return an estimator of random rotations of five inputs."""
         return RandomEstimator(O3(), 1, O3().rotations((5, 4), self.rng))
 
     def windows(self) -> Any:
-        """An estimator of windows of rapidity."""
+        """Return an estimator of windows of rapidity."""
         return WindowEstimator(self.window)

@@ -21,7 +21,7 @@ import numpy as np
 
 from jetsym.errors import JetsymError, shorten
 
-__all__ = ["Outcome", "Trial", "call", "trials", "try_out"]
+__all__ = ["Outcome", "Trial", "call", "gaps", "trials", "try_out"]
 
 #: Seconds after which a call is taken to hang.
 PATIENCE = 20
@@ -158,8 +158,25 @@ def _values(annotation: Any) -> Iterator[tuple[Any, bool]]:
         yield int, False
 
 
-def try_out(trial: Trial, function: Callable[..., Any], arguments: Mapping[str, Any]) -> Outcome:
-    """Call a function with one wrong value among right ones."""
+def gaps(found: Any) -> frozenset[str]:
+    """Return the places of a result that hold no number, as of what cannot be told."""
+    return frozenset(_not_finite(found, set()))
+
+
+def try_out(
+    trial: Trial, function: Callable[..., Any], arguments: Mapping[str, Any], known: frozenset[str] = frozenset()
+) -> Outcome:
+    """Call a function with one wrong value among right ones.
+
+    Parameters
+    ----------
+    trial
+        The wrong value.
+    function, arguments
+        Those of a right call.
+    known
+        The :func:`gaps` that the result of the right call has as well.
+    """
     try:
         with warnings.catch_warnings(), redirect_stdout(StringIO()), redirect_stderr(StringIO()), _in_time():
             warnings.simplefilter("ignore")
@@ -179,7 +196,7 @@ def try_out(trial: Trial, function: Callable[..., Any], arguments: Mapping[str, 
     if not trial.is_type:
         return Outcome(trial, "accepted", type(found).__name__)
     gap = trial.parameter in GAPS.get(trial.function, ())
-    wrong = None if gap else next(_not_finite(found, set()), None)
+    wrong = None if gap else next(iter(gaps(found) - known), None)
     return Outcome(trial, "answered" if wrong is None else "accepted", f"{wrong or ''} {type(found).__name__}")
 
 
@@ -208,6 +225,9 @@ def _not_finite(found: Any, seen: set[int]) -> Iterator[str]:
     seen.add(id(found))
     if isinstance(found, float) and math.isnan(found):
         yield "nan"
+    elif is_dataclass(found) and not isinstance(found, type):
+        for one in fields(found):
+            yield from (f"{one.name}: {words}" for words in _not_finite(getattr(found, one.name), seen))
     elif hasattr(found, "dtype") and hasattr(found, "shape"):
         array = np.asarray(found.detach().cpu() if hasattr(found, "detach") else found)
         if array.dtype.kind in "fc" and np.isnan(array).any():
@@ -218,6 +238,3 @@ def _not_finite(found: Any, seen: set[int]) -> Iterator[str]:
     elif isinstance(found, list | tuple):
         for value in found:
             yield from _not_finite(value, seen)
-    elif is_dataclass(found) and not isinstance(found, type):
-        for one in fields(found):
-            yield from (f"{one.name}: {words}" for words in _not_finite(getattr(found, one.name), seen))

@@ -32,6 +32,8 @@ NOT_SMALL = 0.01
 
 @checked(
     DataError,
+    layers=shaped("layers"),
+    irreps=shaped("irreps"),
     fractions=shaped("layers", "irreps", finite=False),
     stderr=shaped("layers", "irreps", finite=False),
     norm=shaped("layers", finite=False),
