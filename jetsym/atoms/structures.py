@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from jetsym.annotations import Kind
 from jetsym.arguments import among, checked, placed, shaped
 from jetsym.atoms.packages import quiet
 from jetsym.errors import DataError, ProbeError, require
@@ -24,11 +25,16 @@ if TYPE_CHECKING:
 
 __all__ = ["Structures"]
 
+#: What they are made of.
+SYSTEMS = Kind(
+    lambda value: isinstance(value, tuple | list) and all(hasattr(system, "positions") for system in value),
+    "systems of metatomic",
+)
 #: Pairs this close to the cutoff, relative to it, are left out: rounding would let them come and go along an orbit.
 MARGIN = 1e-6
 
 
-@checked(DataError, rank=among(0, 1))
+@checked(DataError, systems=SYSTEMS, rank=among(0, 1))
 @dataclass(frozen=True, eq=False)
 class Structures:
     """A batch of structures.
@@ -47,6 +53,8 @@ class Structures:
     @classmethod
     def build(cls, frames: Sequence[Atoms], neighbor_lists: Sequence[NeighborListOptions]) -> Structures:
         """Return structures of ASE frames in float64, with neighbour lists; lengths in the unit of the frames (Å)."""
+        if not len(frames):
+            raise DataError("frames are none; expected at least one structure")
         with quiet():
             to_systems = require("metatomic.torch", extra="atoms", purpose="jetsym.atoms").systems_to_torch
             systems = to_systems(list(frames), torch.float64)

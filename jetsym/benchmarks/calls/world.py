@@ -79,7 +79,7 @@ class World:
     def run(self) -> Run:
         """A run of one step."""
         options = {"width": 8, "blocks": 1, "heads": 2}
-        plain = {"device": "cpu", "limit": 32, "batch_size": 32, "epochs": 1, "progress": False, "max_particles": 8}
+        plain: dict[str, Any] = {"device": "cpu", "limit": 32, "batch_size": 32, "epochs": 1, "progress": False, "max_particles": 8}
         return train(self.data, self.new("run"), model="pointnet", options=options, **plain)
 
     @cached_property
@@ -208,7 +208,7 @@ class World:
             from metatrain.utils.data import DatasetInfo
             from metatrain.utils.data.target_info import get_energy_target_info
 
-            option = {"quantity": "energy", "unit": "", "type": "energy", "sample_kind": "system"}
+            option: dict[str, Any] = {"quantity": "energy", "unit": "", "type": "energy", "sample_kind": "system"}
             option |= {"num_subtargets": 1, "description": ""}
             small = {"d_pet": 8, "d_node": 8, "d_head": 8, "d_feedforward": 8, "num_heads": 1}
             hypers = get_default_hypers("pet")["model"] | small

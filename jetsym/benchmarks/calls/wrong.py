@@ -44,11 +44,12 @@ ALIKE = {
     **dict.fromkeys(("list", "tuple", "Iterable", "Paths"), "Sequence"),
     "dict": "Mapping",
     **dict.fromkeys(("NDArray", "ArrayLike", "Array", "Tensor", "ndarray"), "array"),
-    **dict.fromkeys(("Path", "Literal", "Axis", "Kind"), "str"),
+    **dict.fromkeys(("Path", "Literal", "Axis"), "str"),
 }
 #: Names of several types at once.
 ALIASES = {
     "MappingFile": "str | None",
+    "Kind": "str | tuple | Callable",
     "AugmentationConfig": "AugmentationConfig | Mapping",
     "PenaltyConfig": "PenaltyConfig | Mapping",
     "Options": "Mapping",
@@ -106,22 +107,11 @@ class Outcome:
 
 
 def call(function: Callable[..., Any], arguments: Mapping[str, Any]) -> Any:
-    """Call a function with arguments by name, those of ``*names`` as a list."""
-    places, named = [], dict(arguments)
-    for one in inspect.signature(function).parameters.values():
-        if one.kind is one.VAR_POSITIONAL:
-            several = named.pop(one.name, ())
-            places += several if isinstance(several, list | tuple) else [several]
-        elif one.kind is one.POSITIONAL_ONLY:
-            places.append(named.pop(one.name))
-        elif places or (one.kind is one.POSITIONAL_OR_KEYWORD and _before_several(function)):
-            if one.kind is one.POSITIONAL_OR_KEYWORD and one.name in named:
-                places.append(named.pop(one.name))
-    return function(*places, **named)
-
-
-def _before_several(function: Callable[..., Any]) -> bool:
-    return any(one.kind is one.VAR_POSITIONAL for one in inspect.signature(function).parameters.values())
+    """Call a function with arguments by name, those of ``*names``, which it then begins with, as a list."""
+    named = dict(arguments)
+    parameters = inspect.signature(function).parameters.values()
+    several = named.pop(next((one.name for one in parameters if one.kind is one.VAR_POSITIONAL), ""), ())
+    return function(*(several if isinstance(several, list | tuple) else [several]), **named)
 
 
 def trials(name: str, function: Callable[..., Any]) -> Iterator[Trial]:
@@ -134,9 +124,9 @@ def trials(name: str, function: Callable[..., Any]) -> Iterator[Trial]:
 
 
 def _values(annotation: Any) -> Iterator[tuple[Any, bool]]:
+    text = annotation if isinstance(annotation, str) else getattr(annotation, "__forward_arg__", annotation.__name__)
     for alias, meant in ALIASES.items():
-        annotation = annotation.replace(alias, meant) if isinstance(annotation, str) else annotation
-    text = annotation if isinstance(annotation, str) else getattr(annotation, "__name__", str(annotation))
+        text = re.sub(rf"\b{alias}\b", meant, text)
     outer = re.sub(r"\[[^\[\]]*\]", "", re.sub(r"\[[^\[\]]*\]", "", re.sub(r"\[[^\[\]]*\]", "", text)))
     words = set(re.findall(r"\w+", outer))
     known = {ALIKE.get(word, word) for word in words}
