@@ -64,7 +64,7 @@ def allowed(hint: Any, limits: Range | None = None) -> Kind | None:
         kept = [part for part in parts if not (is_device and part is str)]  # which devices are written as
         return _any_of([_PATH if is_path and part is str else allowed(part, limits) for part in kept])
     if origin is Literal:
-        return Kind(lambda value: _is_in(value, parts), " or ".join(map(repr, parts)))
+        return Kind(lambda value: _is_in(value, parts), f"one of {', '.join(map(repr, parts))}")
     if hint in (int, float):
         return _number(hint, limits)
     if hint in _SIMPLE:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import builtins
 import inspect
+import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -34,6 +35,7 @@ __all__ = [
     "fraction",
     "having",
     "number",
+    "path",
     "placed",
     "shaped",
 ]
@@ -78,6 +80,8 @@ placed = Kind(is_device, "a device that is there, such as 'cpu'")
 by_name = Kind(
     lambda value: isinstance(value, Mapping) and all(isinstance(name, str) for name in value), "a dictionary by names"
 )
+#: Where something lies.
+path = Kind(lambda value: isinstance(value, os.PathLike) or (isinstance(value, str) and value != ""), "a path")
 #: What is looked at later, by the function itself.
 anything = Kind(lambda value: True, "anything")
 #: An array of any library.
@@ -94,7 +98,9 @@ def having(what: str, *names: str) -> Kind:
     return Kind(lambda value: not isinstance(value, type) and all(hasattr(value, name) for name in names), what)
 
 
-def checked(error: type[JetsymError] = ConfigError, **limits: Range | Shape | Kind) -> Callable[[_Target], _Target]:
+def checked(
+    error: type[JetsymError] = ConfigError, mark: str = "", /, **limits: Range | Shape | Kind
+) -> Callable[[_Target], _Target]:
     """Refuse arguments that do not fit their annotations; decorates a function, or a class, of which it is the maker.
 
     Numbers are finite, integers are no truth values, texts are no sequences of texts, and a sequence may be an array.
@@ -105,6 +111,8 @@ def checked(error: type[JetsymError] = ConfigError, **limits: Range | Shape | Ki
     ----------
     error
         The error that is raised.
+    mark
+        What stands before names in its messages, such as "--" of flags.
     limits
         Name of a parameter -> the numbers that it may be; other kinds that it may have as well, such as None, have no
         range. Or the shape of an array, or what it has to be in place of what the annotation says; a default is allowed
@@ -134,7 +142,7 @@ def checked(error: type[JetsymError] = ConfigError, **limits: Range | Shape | Ki
         def call(*args: Any, **kwargs: Any) -> Any:
             if not known:
                 known.append(_Door.of(target, limits, module or target.__module__))
-            known[0].refuse(args, kwargs, error)
+            known[0].refuse(args, kwargs, lambda words: error(mark + words))
             return target(*args, **kwargs)
 
         return call
@@ -173,7 +181,7 @@ class _Door:
             shapes={name: one for name, one in limits.items() if isinstance(one, Shape)},
         )
 
-    def refuse(self, args: Sequence[Any], kwargs: Mapping[str, Any], error: type[JetsymError]) -> None:
+    def refuse(self, args: Sequence[Any], kwargs: Mapping[str, Any], error: Callable[[str], JetsymError]) -> None:
         """Refuse the first argument that does not fit."""
         for (name, kind), value in zip(self.positional, args, strict=False):
             if kind is not None and not kind.fits(value):
@@ -191,7 +199,7 @@ class _Door:
             given = dict(zip((name for name, _ in self.positional), args, strict=False)) | dict(kwargs)
             self._refuse_shapes(given, error)
 
-    def _refuse_shapes(self, given: Mapping[str, Any], error: type[JetsymError]) -> None:
+    def _refuse_shapes(self, given: Mapping[str, Any], error: Callable[[str], JetsymError]) -> None:
         sizes: dict[str, int] = {}
         for name, shape in self.shapes.items():
             value = given.get(name)

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from jetsym.arguments import above, checked, placed, shaped
+from jetsym.arguments import anything, checked, placed, shaped
 from jetsym.atoms.frames import stress_rank
 from jetsym.atoms.read import frames_of
 from jetsym.atoms.structures import MARGIN
@@ -249,7 +249,7 @@ class Graphs:
         return replace(self, **own, counts=counts, more={name: rows[name] for name in self.more})
 
 
-@checked(DataError, cutoff=above(0))
+@checked(DataError, cutoff=anything)
 def graph(frames: Any, cutoff: float) -> Graphs:
     """Build the graphs of structures: all pairs of atoms, of periodic images as well, that are closer than a cutoff.
 

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, NamedTuple
 
 import yaml
 
-from jetsym.arguments import checked
+from jetsym.arguments import anything, checked
 from jetsym.errors import CheckpointError, ConfigError, expect_a, refuse_unknown
 from jetsym.files import check_out, write_atomically
 from jetsym.probing.diagnosis.modes import MODES
@@ -66,7 +66,7 @@ WEIGHT = 0.1
 RENAMED = {"handed": "no-mirror", "calmer": "lower-rate", "deeper": "more-attention"}
 
 
-@checked()
+@checked(word=anything, runs=anything)
 def register(word: str, runs: str, *, repairs: Sequence[str] = ()) -> Callable[[Change], Change]:
     """Add the change that follows to the remedies of a kind of run.
 

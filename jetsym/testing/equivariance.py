@@ -115,7 +115,8 @@ def assert_equivariant(
     for name in options:
         refuse_unknown("an option", name, list(signature(probe).parameters), ProbeError)
     for bound in at_most.values() if isinstance(at_most, Mapping) else [at_most]:
-        if bound is not None and not (isinstance(bound, (int, float)) and 0 <= bound < math.inf):
+        is_number = isinstance(bound, (int, float)) and not isinstance(bound, bool)
+        if bound is not None and not (is_number and 0 <= bound < math.inf):
             raise ProbeError(f"at_most is {bound!r}; expected a relative A, a number ≥ 0")
     options = {"progress": False, **options}
 

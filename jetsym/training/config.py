@@ -28,7 +28,9 @@ BadJets = Literal["raise", "drop"]
 Precision = Literal["auto", "32-true", "bf16-mixed", "16-mixed"]
 
 
-@checked(augmentation=anything, penalty=anything, clip=above(0, endless=True))
+@checked(
+    ConfigError, "--", class_weights=anything, augmentation=anything, penalty=anything, clip=above(0, endless=True)
+)
 @dataclass(frozen=True)
 class TrainConfig:
     """Configuration of a training run.

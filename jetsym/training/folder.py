@@ -182,7 +182,7 @@ class RunFolder:
     def _configuration(self) -> TrainConfig:
         try:
             return TrainConfig.from_dict(yaml.safe_load((self.path / CONFIG).read_text()))
-        except (yaml.YAMLError, TypeError) as error:
+        except (yaml.YAMLError, TypeError, ConfigError) as error:
             raise ConfigError(f"{self.path / CONFIG} is not the configuration of a run ({error})") from error
 
     def _check_same(self, config: TrainConfig) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
-from jetsym.arguments import above, at_least, checked
+from jetsym.arguments import above, at_least, checked, path
 from jetsym.atoms import checkpoint
 from jetsym.atoms.published import NAME, fetch
 from jetsym.atoms.training.train import energy_section, train
@@ -24,6 +24,9 @@ HEADS = {
 
 
 @checked(
+    data=path,
+    out=path,
+    model=path,
     rank=at_least(1),
     alpha=above(0),
     epochs=at_least(1),
@@ -142,7 +145,7 @@ def finetune(
     )
 
 
-@checked(batch_size=at_least(1), seed=at_least(0))
+@checked(data=path, out=path, model=path, batch_size=at_least(1), seed=at_least(0))
 def add_uncertainty(
     model: str,
     data: str,

@@ -26,7 +26,7 @@ from typing import Any, Literal
 
 import yaml
 
-from jetsym.arguments import above, at_least, checked
+from jetsym.arguments import above, at_least, checked, path
 from jetsym.atoms.checkpoint import FINAL, read_checkpoint
 from jetsym.atoms.exports import read_export
 from jetsym.atoms.training.data import Part, file_of, read_part, split
@@ -60,7 +60,13 @@ QUIET, LINES = 30.0, 20
 
 
 @checked(
-    epochs=at_least(1), batch_size=at_least(1), learning_rate=above(0), checkpoint_every=at_least(1), seed=at_least(0)
+    data=path,
+    out=path,
+    epochs=at_least(1),
+    batch_size=at_least(1),
+    learning_rate=above(0),
+    checkpoint_every=at_least(1),
+    seed=at_least(0),
 )
 def train(
     data: str,

@@ -79,7 +79,14 @@ class World:
     def run(self) -> Run:
         """A run of one step."""
         options = {"width": 8, "blocks": 1, "heads": 2}
-        plain: dict[str, Any] = {"device": "cpu", "limit": 32, "batch_size": 32, "epochs": 1, "progress": False, "max_particles": 8}
+        plain: dict[str, Any] = {
+            "device": "cpu",
+            "limit": 32,
+            "batch_size": 32,
+            "epochs": 1,
+            "progress": False,
+            "max_particles": 8,
+        }
         return train(self.data, self.new("run"), model="pointnet", options=options, **plain)
 
     @cached_property

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
 
-from jetsym.arguments import at_least, checked
+from jetsym.arguments import anything, checked
 from jetsym.errors import ConfigError, DataError, expect_one_of
 from jetsym.jets.batch import JetBatch
 from jetsym.jets.io.block import BadJets, BadJetsError, ColumnSet, read_block, without_bad
@@ -71,7 +71,7 @@ def read(
     oddities: Oddities | None = ...,
     fold: Fold | None = ...,
 ) -> ak.Array: ...
-@checked(limit=at_least(0), max_particles=at_least(1))
+@checked(limit=anything, max_particles=anything)
 def read(
     paths: Paths,
     *,

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from importlib.metadata import entry_points
 from typing import Any, TypeVar
 
-from jetsym.arguments import checked, filled
+from jetsym.arguments import anything, checked
 from jetsym.errors import ConfigError, closest, expect_a, shorten
 from jetsym.jets.models.base import Tagger
 from jetsym.jets.schema import CLASSES
@@ -26,7 +26,7 @@ ENTRY_POINTS = "jetsym.taggers"
 MODELS: dict[str, type[Tagger]] = {}
 
 
-@checked(name=filled)
+@checked(name=anything)
 def register(name: str) -> Callable[[_Class], _Class]:
     """Register a class of taggers under a name, as a decorator.
 
@@ -123,7 +123,7 @@ def configure(name: str, **options: Any) -> Any:
     return tagger_class(name).configure(**options)
 
 
-@checked()
+@checked(model=anything)
 def name_of(model: Tagger) -> str:
     """Return the name under which a model's class is registered.
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from jetsym.arguments import at_least, checked
+from jetsym.arguments import anything, at_least, checked
 from jetsym.errors import ConfigError, closest, expect_one_of
 from jetsym.jets.io.block import BadJets, ColumnSet
 from jetsym.jets.io.folds import Fold
@@ -123,13 +123,13 @@ class JetStream:
     """
 
     @checked(
-        batch_size=at_least(1),
-        seed=at_least(0),
+        batch_size=anything,
+        seed=anything,
         rank=at_least(0),
         world_size=at_least(1),
         epoch=at_least(0),
         buffer=at_least(1),
-        threads=at_least(1),
+        threads=anything,
     )
     def __init__(
         self,
