@@ -12,7 +12,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager, redirect_stdout, suppress
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
@@ -21,8 +21,10 @@ from typing import TYPE_CHECKING, Any, TextIO, get_args
 import yaml
 
 from jetsym._version import __version__
-from jetsym.errors import ConfigError, JetsymError, closest
+from jetsym.errors import ConfigError, JetsymError, closest, lacks_explained, shorten
 from jetsym.locks import locked
+from jetsym.ranks import ALONE, sharing
+from jetsym.reading import parse_yaml
 from jetsym.training.presets import preset_names, preset_path
 
 if TYPE_CHECKING:
@@ -42,6 +44,7 @@ FILE_OPTIONS = frozenset({"data", "val", "inputs", "history"})
 class Command:
     """A command: the function behind it, a line of help, and how its parameters appear.
 
+    ``shares`` tells that processes which torchrun or srun has started share its inputs, and the first alone writes.
     ``many`` names a parameter that takes all words of the command line that belong to no option; ``instead`` an option
     with which another function is behind the command.
     """
@@ -51,6 +54,7 @@ class Command:
     positional: bool = False
     skip: frozenset[str] = frozenset()
     presets: bool = False
+    shares: bool = False
     many: str | None = None
     instead: Mapping[str, str] = field(default_factory=dict)
 
@@ -76,6 +80,16 @@ ATOMS = {
         "check a potential: its symmetries, and its forces and stress against its energy",
         positional=True,
         instead={"--calculator": "jetsym.commands.atoms:check_calculator"},
+    ),
+    "dynamics": Command(
+        "jetsym.commands.atoms:dynamics",
+        "measure the drift of energy and angular momentum as trained, averaged and in random frames",
+        positional=True,
+    ),
+    "export": Command(
+        "jetsym.commands.atoms:export",
+        "write a model for LAMMPS and others, as it is or averaged over O(3)",
+        positional=True,
     ),
     "finetune": Command(
         "jetsym.atoms.training.finetune:finetune", "train a PET further on your structures", positional=True
@@ -108,12 +122,14 @@ COMMANDS: dict[str, Command | CommandGroup] = {
             "--scores": "jetsym.commands.training:evaluate_scores",
             "--weaver": "jetsym.commands.weaver:evaluate",
         },
+        shares=True,
     ),
     "predict": Command(
         "jetsym.commands.training:predict",
         "write a tagger's probabilities for jets to a file",
         positional=True,
         instead={"--weaver": "jetsym.commands.weaver:predict"},
+        shares=True,
     ),
     "export": Command(
         "jetsym.commands.training:export", "write a tagger for other programs: ONNX, or weaver's layout", True
@@ -122,6 +138,7 @@ COMMANDS: dict[str, Command | CommandGroup] = {
         "jetsym.commands.symmetry:probe",
         "measure the symmetry of a trained tagger, layer by layer",
         positional=True,
+        shares=True,
         skip=frozenset({"action", "call", "outputs"}),
         instead={
             "--weaver": "jetsym.commands.weaver:probe",
@@ -132,6 +149,7 @@ COMMANDS: dict[str, Command | CommandGroup] = {
         "jetsym.commands.symmetry:attribute",
         "find what breaks the symmetry of a trained tagger, one source at a time",
         positional=True,
+        shares=True,
         skip=frozenset({"call", "outputs"}),
         instead={"--weaver": "jetsym.commands.weaver:attribute"},
     ),
@@ -301,7 +319,11 @@ def run(program: str, command: Command, words: Sequence[str]) -> int:
     """Parse the options of a command and call its function."""
     from jsonargparse import ArgumentError
 
+    from jetsym.commands.configuration import expect_configurations
+
     words = [underscored(word) for word in words]
+    if any(not word.strip() or (word.startswith("--") and word.endswith("=")) for word in words):
+        return _fail(program, f"a word is empty in {' '.join(map(repr, words))}; expected '.' for a path", status=2)
     flags = {word.partition("=")[0] for word in words}
     chosen = next((own for flag, own in command.instead.items() if flag in flags), command.function)
     module, _, name = chosen.partition(":")
@@ -311,8 +333,11 @@ def run(program: str, command: Command, words: Sequence[str]) -> int:
         words = expand_presets(words)
     words = joined(words, parser, positional=command.positional)
     try:
+        expect_configurations(words)
         options = parser.instantiate(parser.parse_args(words))
-    except ArgumentError as error:
+    except UnicodeDecodeError:
+        raise
+    except (ArgumentError, ConfigError, ValueError, RecursionError) as error:
         reason = " ".join(str(error).split())
         return _fail(program, f"{reason} ({program} --help lists the options)", status=2)
     if options.get("trust") and not any(word.partition("=")[0] == "--trust" for word in words):
@@ -325,10 +350,15 @@ def run(program: str, command: Command, words: Sequence[str]) -> int:
         options.pop(own, None)
     out = Path(getattr(options, "out", None) or "").expanduser()
     with ExitStack() as stack:
-        if out.suffix in FILES:
+        ranks = stack.enter_context(sharing()) if command.shares else ALONE
+        if not ranks.is_first:
+            stack.enter_context(redirect_stdout(stack.enter_context(Path(os.devnull).open("w", encoding="utf-8"))))
+        if out.suffix in FILES and ranks.is_first:
             with suppress(OSError, ConfigError):  # what cannot be written is the command's to tell
                 stack.enter_context(locked(out.parent, program, name=out.name))
-        result = function(**vars(options))
+        helps = "choose a smaller --batch_size" if hasattr(options, "batch_size") else None
+        with lacks_explained("the command could not go on", memory=helps):
+            result = function(**vars(options))
     if isinstance(result, Path):
         print(result)
     return 0
@@ -338,10 +368,14 @@ def make_parser(program: str, command: Command, function: Callable[..., Any]) ->
     """Make a parser of the function's parameters, from the command line and from YAML files."""
     from jsonargparse import ArgumentParser, set_parsing_settings
 
+    from jetsym.commands.configuration import MODE, set_loader
+
+    set_loader()
     # A configuration holds values only: it can name no class to build and nothing to import.
     set_parsing_settings(instantiate_subclass_spec_in_any=False, import_path_denylist=["*"])
     others = "; ".join(f"{program} {flag} ... --help lists the options with {flag}" for flag in command.instead) or None
-    parser = ArgumentParser(prog=program, description=command.help, epilog=others, exit_on_error=False)
+    said: dict[str, Any] = {"prog": program, "description": command.help, "epilog": others}
+    parser = ArgumentParser(**said, parser_mode=MODE, exit_on_error=False)
     parser.add_argument("--config", action="config", help="YAML file with options; later options override it")
     if command.presets:
         parser.add_argument("--preset", help=f"a ready configuration: {', '.join(preset_names())}")
@@ -428,7 +462,10 @@ def _as_list(given: list[str]) -> str:
         return given[0]
     items: list[Any] = []
     for word in given:
-        found = yaml.safe_load(word) if word.startswith("[") and word.endswith("]") else word
+        try:
+            found = parse_yaml(word) if word.startswith("[") and word.endswith("]") else word
+        except yaml.YAMLError as error:
+            raise ConfigError(f"{shorten(word)} is no list: {error}") from error
         items += found if isinstance(found, list) else [word]
     return json.dumps(items)
 

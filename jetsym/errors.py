@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import difflib
+import errno
 import math
 import operator
+import os
 import warnings
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from numbers import Real
 from types import ModuleType
@@ -22,6 +25,7 @@ __all__ = [
     "LockedError",
     "MissingDependencyError",
     "ProbeError",
+    "ResourceError",
     "SpectrumError",
     "TerminatedError",
     "TrainingError",
@@ -29,7 +33,10 @@ __all__ = [
     "expect_a",
     "expect_at_least",
     "expect_one_of",
+    "is_out_of_memory",
     "is_positive",
+    "lack_of",
+    "lacks_explained",
     "refuse_unknown",
     "require",
     "shorten",
@@ -83,6 +90,10 @@ class LockedError(JetsymError):
     """Another process is writing where this one was to write."""
 
 
+class ResourceError(JetsymError):
+    """The machine has no room on a disk, no memory or no open files left; nothing that was read is to blame."""
+
+
 class TerminatedError(JetsymError):
     """The process was asked to end (SIGTERM), and what it did has been kept."""
 
@@ -106,6 +117,93 @@ python -m pip install 'jetsym[generate]'
             f"{purpose} needs the package {package!r}, which is not installed; "
             f"install it with: python -m pip install 'jetsym[{extra}]'"
         )
+
+
+#: Number of an error of the system -> what is missing, and what helps.
+_LACKS = {
+    errno.ENOSPC: ("no space is left on the disk", "make room"),
+    errno.EDQUOT: ("the quota on the disk is used up", "make room"),
+    errno.EFBIG: ("it would be larger than files may be here", "raise the limit (ulimit -f)"),
+    errno.EMFILE: ("too many files are open in this process", "raise the limit (ulimit -n)"),
+    errno.ENFILE: ("too many files are open on this machine", "close some"),
+    errno.ENOMEM: ("memory does not suffice", "free some"),
+}
+
+#: How libraries say that memory does not suffice, where they have no exception for it.
+_COMPLAINTS = ("out of memory", "can't allocate memory", "not enough memory", "cannot allocate memory")
+
+
+def lack_of(error: BaseException, *, memory: bool = True) -> tuple[str, str] | None:
+    """Say what the machine lacks, and what helps, if that is what an error, or one that it came from, is about.
+
+    Libraries that have no exceptions with the system's numbers repeat its words. Without ``memory`` that does not
+    count, as where a damaged file asks for more than there is anywhere.
+
+    Examples
+    --------
+    >>> lack_of(OSError(errno.ENOSPC, "No space left on device"))
+    ('no space is left on the disk', 'make room')
+    >>> lack_of(RuntimeError("I/O error: No space left on device (os error 28)"))
+    ('no space is left on the disk', 'make room')
+    >>> lack_of(ValueError("no such branch")) is None
+    True
+    """
+    seen: list[BaseException] = []
+    cause: BaseException | None = error
+    while cause is not None and cause not in seen:
+        seen.append(cause)
+        number = getattr(cause, "errno", None)
+        told = "" if isinstance(cause, JetsymError) else str(cause)
+        for known, said in _LACKS.items():
+            if (known != errno.ENOMEM or memory) and (number == known or os.strerror(known) in told):
+                return said
+        if memory and is_out_of_memory(cause):
+            return _LACKS[errno.ENOMEM]
+        cause = cause.__cause__ or cause.__context__
+    return None
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Tell whether an error says that memory does not suffice, on any device and from any library."""
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":  # that of torch
+        return True
+    return isinstance(error, RuntimeError) and any(words in str(error).lower() for words in _COMPLAINTS)
+
+
+@contextmanager
+def lacks_explained(what: str, *, memory: str | None = None) -> Iterator[None]:
+    """Turn errors that are about what the machine lacks into one that says so, and leave others as they are.
+
+    Parameters
+    ----------
+    what
+        What cannot be done, and what became of it; the error begins with it.
+    memory
+        What helps where memory does not suffice.
+
+    Raises
+    ------
+    ResourceError
+        Disk, memory or open files do not suffice.
+
+    Examples
+    --------
+    >>> with lacks_explained("a.root cannot be read"):
+    ...     raise OSError(errno.EMFILE, "Too many open files")
+    Traceback (most recent call last):
+    jetsym.errors.ResourceError: a.root cannot be read: too many files are open in this process; raise the limit \
+(ulimit -n), and run the same command again
+    """
+    try:
+        yield
+    except JetsymError:
+        raise
+    except Exception as error:
+        lack = lack_of(error)
+        if lack is None:
+            raise
+        remedy = memory if memory is not None and lack == _LACKS[errno.ENOMEM] else lack[1]
+        raise ResourceError(f"{what}: {lack[0]}; {remedy}, and run the same command again") from error
 
 
 def closest(name: str, valid: Iterable[str], *, limit: int = 5) -> str:

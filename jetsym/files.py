@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
+import math
 import os
 import re
 import socket
@@ -17,15 +18,18 @@ from typing import Any
 
 import psutil
 
-from jetsym.errors import ConfigError, DataError
+from jetsym.errors import ConfigError, DataError, lacks_explained
+from jetsym.reading import expect_path, expect_regular
 
 __all__ = [
     "UNFINISHED",
     "Inputs",
+    "as_json",
     "check_out",
     "expect_data",
     "fingerprint_of",
     "finished_file",
+    "from_json",
     "is_hidden",
     "is_unfinished",
     "mark_finished",
@@ -62,7 +66,14 @@ _TRIAL = 2048
 def finished_file(path: str | Path) -> Iterator[Path]:
     """Give a temporary path beside ``path`` to write to, which takes its name only if the block ends without an error.
 
-    What killed processes left of the same file is removed, see :func:`remove_leftovers`.
+    It is on the disk before it takes the name, so that after a power cut there is the whole file, or what was there
+    before. It may be read as the umask says, whatever the library does that writes it. What killed processes left of
+    the same file is removed, see :func:`remove_leftovers`.
+
+    Raises
+    ------
+    ResourceError
+        The disk is full, or the machine lacks something else; what stood under the name still does.
 
     Examples
     --------
@@ -83,12 +94,46 @@ def finished_file(path: str | Path) -> Iterator[Path]:
     # Host and process keep two writers of the same file apart: the last one to finish wins, neither is torn.
     unfinished = _unfinished(final)
     _WRITING.add(unfinished.absolute())
+    kept = "what was there before is unchanged" if final.exists() else "nothing is there under that name"
     try:
-        yield unfinished
-        unfinished.replace(final)
+        with lacks_explained(f"{final} could not be written ({kept})"):
+            mode = _usual_mode(unfinished)
+            yield unfinished
+            _settle(unfinished, mode)
+            unfinished.replace(final)
+            _sync(final.parent)
     finally:
         unfinished.unlink(missing_ok=True)
         _WRITING.discard(unfinished.absolute())
+
+
+def _usual_mode(trial: Path) -> int:
+    """Return the rights of a file that is made here, which asking for the umask itself would change for a moment."""
+    trial.touch()
+    mode = stat.S_IMODE(trial.stat().st_mode)
+    trial.unlink()
+    return mode
+
+
+def _settle(path: Path, mode: int) -> None:
+    """Bring a file that has been written to the disk, with the usual rights."""
+    if stat.S_IMODE(path.stat().st_mode) != mode:
+        path.chmod(mode)
+    _sync(path)
+
+
+def _sync(path: Path) -> None:
+    """Wait until a file, or the names in a folder, are on the disk, where the system knows how to."""
+    if path.is_dir() and (os.name == "nt" or not os.access(path, os.R_OK)):
+        return
+    place = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(place)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.EROFS):  # file systems that know nothing of it
+            raise
+    finally:
+        os.close(place)
 
 
 def write_atomically(path: str | Path, text: str) -> Path:
@@ -99,8 +144,41 @@ def write_atomically(path: str | Path, text: str) -> Path:
 
 
 def write_json(path: str | Path, values: Any) -> Path:
-    """Write plain values as JSON to be read by people as well, whole or not at all; return its path."""
-    return write_atomically(path, json.dumps(values, indent=1) + "\n")
+    """Write plain values as JSON to be read by people as well, whole or not at all; return its path.
+
+    JSON has no numbers but finite ones: see :func:`as_json`.
+    """
+    return write_atomically(path, json.dumps(as_json(values), indent=1, allow_nan=False) + "\n")
+
+
+def as_json(values: Any) -> Any:
+    """Return plain values with the words NaN, Infinity and -Infinity in the place of these numbers.
+
+    Examples
+    --------
+    >>> as_json({"a": [1.5, float("nan")], "b": (float("-inf"), None)})
+    {'a': [1.5, 'NaN'], 'b': ['-Infinity', None]}
+    """
+    if isinstance(values, float) and not math.isfinite(values):
+        return "NaN" if math.isnan(values) else "Infinity" if values > 0 else "-Infinity"
+    if isinstance(values, dict):
+        return {name: as_json(value) for name, value in values.items()}
+    return [as_json(value) for value in values] if isinstance(values, list | tuple) else values
+
+
+def from_json(values: Any) -> Any:
+    """Return what :func:`as_json` was given, but for tuples.
+
+    Examples
+    --------
+    >>> from_json({"a": [1.5, "NaN"], "b": ["-Infinity", None]})
+    {'a': [1.5, nan], 'b': [-inf, None]}
+    """
+    if isinstance(values, str):
+        return float(values) if values in ("NaN", "Infinity", "-Infinity") else values
+    if isinstance(values, dict):
+        return {name: from_json(value) for name, value in values.items()}
+    return [from_json(value) for value in values] if isinstance(values, list) else values
 
 
 def sha256_of(path: str | Path) -> str:
@@ -165,6 +243,7 @@ def check_out(path: str | os.PathLike[str], *, inputs: Inputs = None, folder: bo
     ...
     jetsym.errors.ConfigError: out is '/tmp/...', which is a folder; expected the name of a file
     """
+    expect_path("out", path, ConfigError)
     final, said = Path(path).expanduser(), f"out is {os.fspath(path)!r}"
     try:
         mode = final.stat().st_mode if final.exists() else None
@@ -261,10 +340,14 @@ def expect_data(file: Path) -> None:
     Raises
     ------
     DataError
-        By its name it is one of these.
+        By its name it is one of these, or it is a pipe, a device, or a link that leads nowhere.
     """
     if is_unfinished(file):
         raise DataError(f"{file} was being written and is not whole; expected a finished file: write it again")
+    try:
+        expect_regular(file)
+    except OSError as error:
+        raise DataError(f"{file} cannot be read: {error.strerror}") from error
     if file.name.startswith("._"):
         raise DataError(f"{file} holds what macOS notes on {file.name[2:]!r}, and no data; name that file instead")
 

@@ -15,6 +15,8 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from jetsym.ranks import here
+
 __all__ = ["progress_bar"]
 
 
@@ -28,14 +30,14 @@ def progress_bar(
     """
     console = Console(stderr=True)
     bars = Progress(
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         DownloadColumn() if in_bytes else MofNCompleteColumn(),
         TimeRemainingColumn(),
         console=console,
         transient=True,
         # Into a file a bar would write empty lines; in a notebook rich needs ipywidgets, and warns without.
-        disable=not shown or not console.is_terminal or console.is_jupyter,
+        disable=not shown or not here().is_first or not console.is_terminal or console.is_jupyter,
     )
     with bars:
         task = bars.add_task(title, total=total)

@@ -16,8 +16,8 @@ import jetsym
 
 PACKAGE = Path(jetsym.__file__).parent
 
-GROUND = {"_version", "annotations", "arguments", "errors", "files", "lazy", "progress"}
-LOW = GROUND | {"locks", "text", "storage", "symmetry"}
+GROUND = {"_version", "annotations", "arguments", "errors", "files", "forms", "lazy", "progress", "ranks", "reading"}
+LOW = GROUND | {"allocation", "locks", "text", "storage", "symmetry"}
 MATHEMATICS = LOW | {"spectrum"}
 SHOWN = MATHEMATICS | {"plotting"}
 INSTRUMENT = SHOWN | {"domains", "probing", "remedies"}
@@ -28,7 +28,11 @@ PRODUCTS = INSTRUMENT | {"jets", "atoms", "training", "repair"}
 MAY_IMPORT: dict[str, set[str]] = {
     **{name: set() for name in sorted(GROUND)},
     "arguments": {"annotations", "errors"},
-    "files": {"errors"},
+    "files": {"errors", "reading"},
+    "progress": {"ranks"},
+    "ranks": {"errors"},
+    "reading": {"errors"},
+    "allocation": GROUND,
     "locks": GROUND,
     "text": GROUND,
     "storage": GROUND,
@@ -51,6 +55,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "remedies": MATHEMATICS | {"domains", "probing"},
     "jets": SHOWN | {"domains"},
     "atoms": SHOWN | {"domains"},
+    "atoms.architectures": INSTRUMENT | {"atoms"},
     "atoms.training": INSTRUMENT | {"atoms"},
     "atoms.workflows": INSTRUMENT | {"atoms"},
     "training": INSTRUMENT | {"jets"},

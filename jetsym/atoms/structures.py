@@ -16,6 +16,7 @@ from torch import Tensor
 
 from jetsym.annotations import Kind
 from jetsym.arguments import among, checked, placed, shaped
+from jetsym.atoms.frames import expect_usable
 from jetsym.atoms.packages import quiet
 from jetsym.errors import DataError, ProbeError, require
 
@@ -55,6 +56,8 @@ class Structures:
         """Return structures of ASE frames in float64, with neighbour lists; lengths in the unit of the frames (Å)."""
         if not len(frames):
             raise DataError("frames are none; expected at least one structure")
+        for index, frame in enumerate(frames):  # what lists of neighbours end the process over, or never end over
+            expect_usable(frame, f"structure {index}")
         with quiet():
             to_systems = require("metatomic.torch", extra="atoms", purpose="jetsym.atoms").systems_to_torch
             systems = to_systems(list(frames), torch.float64)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from jetsym.errors import ConfigError
 from jetsym.files import Inputs, check_out, write_atomically
+from jetsym.ranks import here
 
 if TYPE_CHECKING:
     from jetsym.storage import Stored
@@ -35,8 +36,11 @@ def check_results(out: str | None, *inputs: Inputs, beside: Sequence[str] = ()) 
 
 
 def save(result: Any, out: str | Path | None, page: Callable[[Any], str] | None = None) -> None:
-    """Save a result, and then a figure beside it and the page that is made of the figure; not without a file."""
-    if out is None:
+    """Save a result, and then a figure beside it and the page that is made of the figure; not without a file.
+
+    Of processes that share, the first writes.
+    """
+    if out is None or not here().is_first:
         return
     import matplotlib.pyplot as plt
 
@@ -51,8 +55,8 @@ def save(result: Any, out: str | Path | None, page: Callable[[Any], str] | None 
 
 
 def keep_numbers(found: S, out: str | None) -> S:
-    """Save what was found, and print it."""
-    if out is not None:
+    """Save what was found, and print it; of processes that share, the first writes."""
+    if out is not None and here().is_first:
         found.save(out)
     print(found, end="")
     return found

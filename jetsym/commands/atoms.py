@@ -14,7 +14,7 @@ from jetsym.atoms.read import read_frames
 from jetsym.atoms.workflows.calculators import Dtype, calculator, calculator_of
 from jetsym.atoms.workflows.forbidden import SYMPREC
 from jetsym.atoms.workflows.groups import refined
-from jetsym.commands import check_results, save
+from jetsym.commands import check_results, keep_numbers, save
 from jetsym.errors import ConfigError, DataError, FaultError
 from jetsym.files import write_atomically
 from jetsym.symmetry import GroupName, Symmetry
@@ -24,10 +24,12 @@ if TYPE_CHECKING:
     from ase.calculators.calculator import Calculator
 
     from jetsym.atoms.workflows.check_report import Check
+    from jetsym.atoms.workflows.dynamics_report import DynamicsReport
     from jetsym.atoms.workflows.phonon_report import PhononReport
     from jetsym.atoms.workflows.relaxation import RelaxationReport
+    from jetsym.atoms.workflows.symmetrized import SymmetrizedCalculator
 
-__all__ = ["check", "check_calculator", "evaluate", "phonons", "relax"]
+__all__ = ["check", "check_calculator", "dynamics", "evaluate", "export", "phonons", "relax"]
 
 #: What --symmetrize may be besides the groups of all rotations.
 NONE, SPACE = "none", "space"
@@ -172,6 +174,98 @@ def phonons(
     return report
 
 
+def dynamics(
+    structure: str,
+    *,
+    model: str,
+    frames: str = "plain,average,random",
+    version: str | None = None,
+    variant: str | None = None,
+    symmetrize: str = GroupName.O3,
+    l_max: int = 4,
+    index: int = 0,
+    symprec: float = SYMPREC,
+    dtype: Dtype | None = None,
+    device: str | None = None,
+    trust: bool = False,
+    out: str | None = None,
+    runs: int = 4,
+    steps: int = 200,
+    timestep: float = 1.0,
+    temperature: float = 300.0,
+    seed: int = 0,
+    progress: bool = True,
+) -> DynamicsReport:
+    """Run a structure at constant energy with a model as trained, averaged and in random frames, and compare the drift.
+
+    Parameters
+    ----------
+    structure
+        A file of structures: .xyz, .cif, .vasp, POSCAR, .traj, .json or .db; near a minimum, as by jetsym relax.
+    model
+        A .ckpt or .pt file of metatrain or the folder of a run, a published model such as pet-mad-s, or emt.
+    frames
+        Which of plain, average and random, with commas.
+    version
+        Version of a published model.
+    variant
+        The energy of a model with several, "energy/VARIANT"; by default "energy", or the only one there is.
+    symmetrize
+        "O3" or "SO3" for the mean and the frames over all rotations, "space" over those of the crystal's space group.
+    l_max
+        Degree of the mean over all rotations.
+    index
+        Number of the structure in the file, from 0.
+    symprec
+        Tolerance, in Å, of the space group.
+    dtype
+        Precision of the model, float32 or float64, by default float64; an export keeps its own.
+    device
+        Device of the model, such as cpu or cuda; by default the best that the model supports.
+    trust
+        Open a file that would be refused, as for :func:`jetsym.atoms.load`: whoever made it can run anything.
+    out
+        A JSON file to write the numbers to.
+    runs
+        So many of each kind, for the errors: each with momenta and random frames of its own.
+    steps
+        Steps of a run.
+    timestep
+        Their length, in fs.
+    temperature
+        Of the momenta at the start, in K.
+    seed
+        That of the first run; others follow it.
+    progress
+        Show a progress bar.
+    """
+    from jetsym.atoms.workflows.dynamics_report import dynamics as measure
+
+    check_results(out, model, structure)
+    atoms, potential, average = _prepared(
+        structure, index, model, version, variant, dtype, device, trust, symmetrize, l_max, symprec, refine=False
+    )
+    if average is None:
+        raise ConfigError("--symmetrize is 'none', of which there is no random frame; expected O3, SO3 or space")
+    choice: Any = [name.strip() for name in frames.split(",")]
+    over: dict[str, Any] = {"group": average.group, "reference": average.reference, "symprec": symprec}
+    with quiet():
+        report = measure(
+            atoms,
+            potential,
+            frames=choice,
+            l_max=l_max,
+            **over,
+            runs=runs,
+            steps=steps,
+            timestep=timestep,
+            temperature=temperature,
+            seed=seed,
+            progress=progress,
+        )
+    return keep_numbers(report, out)
+
+
 def evaluate(
     model: str,
     data: str | list[str],
@@ -258,6 +352,47 @@ def evaluate(
         progress=progress,
     )
     save(found, out)
+    print(found, end="")
+
+
+def export(
+    model: str,
+    out: str,
+    *,
+    symmetrize: str = GroupName.O3,
+    l_max: int | None = None,
+    report: str | None = None,
+    version: str | None = None,
+    dtype: Dtype | None = None,
+    trust: bool = False,
+) -> None:
+    """Write a model, as it is or averaged over O(3), as a file that LAMMPS and others read by metatomic.
+
+    Parameters
+    ----------
+    model
+        A .ckpt or .pt file of metatrain or the folder of a run, or a published model such as pet-mad-s.
+    out
+        The file to write, .pt.
+    symmetrize
+        "O3" for the average, "none" to write the model as it is.
+    l_max
+        Degree of the average: the largest λ in which the energy of a rotating structure breaks the symmetry, plus one
+        for forces, plus two for stress. By default 4, or what the report asks for.
+    report
+        Report of jetsym probe on this model, whose error spectra tell the degree.
+    version
+        Version of a published model.
+    dtype
+        Precision of the model, float32 or float64; by default its own. An export keeps its own.
+    trust
+        Open a file that would be refused, as for :func:`jetsym.atoms.load`: whoever made it can run anything.
+    """
+    from jetsym.atoms.workflows.averaged_export import export as write
+
+    found = write(
+        model, out, symmetrize=symmetrize, l_max=l_max, report=report, version=version, dtype=dtype, trust=trust
+    )
     print(found, end="")
 
 
@@ -348,7 +483,7 @@ def _prepared(
     l_max: int,
     symprec: float,
     refine: bool,
-) -> tuple[Atoms, Calculator, Calculator | None]:
+) -> tuple[Atoms, Calculator, SymmetrizedCalculator | None]:
     """Load the structure, the model's calculator, and that averaged over a group."""
     over = symmetrize.lower()
     if over not in (NONE, SPACE):

@@ -6,7 +6,8 @@ from which it is continued. No state of a random generator is kept: every step d
 :mod:`jetsym.training.seeds`.
 
 Files are written beside their place and moved there in one step, so that a killed run leaves a whole file; a digest of
-the tensors in the header catches flipped bits, which the format itself would pass on.
+header and tensors catches flipped bits, which the format itself would pass on. (Up to format 2 it was of the tensors
+alone.)
 """
 
 from __future__ import annotations
@@ -20,26 +21,31 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save as as_bytes
 from torch import Tensor
 
+from jetsym.allocation import TooLargeError, bounded_by
 from jetsym.arguments import checked
-from jetsym.errors import CheckpointError, JetsymError
+from jetsym.errors import CheckpointError, JetsymError, expect_at_least
 from jetsym.files import finished_file
 from jetsym.jets.models import Tagger, weaver
 from jetsym.jets.models.registry import build, name_of
+from jetsym.reading import encodable, expect_path, parse_json
 
 __all__ = ["BEST", "FORMAT_VERSION", "INITIAL", "LAST", "Header", "find", "initial", "load", "read", "restore", "save"]
 
 #: Version of the layout of names and header. It is raised, and gets an upgrade below, when files of the old kind could
 #: no longer be read as they are.
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 BEST = "best.safetensors"
 LAST = "last.safetensors"
 INITIAL = "initial.safetensors"
 
 _KEY = "jetsym"  # of the header in safetensors' string-to-string metadata
 _MODEL = "model."  # prefix of the model's tensors
+
+#: What torch and Python raise where a model is asked for in a way that makes no sense.
+_UNBUILT = (RuntimeError, MemoryError, TypeError, ValueError, ArithmeticError, LookupError, AssertionError)
 
 
 @dataclass(frozen=True)
@@ -110,9 +116,11 @@ def save(
     )
     tensors = {_MODEL + name: tensor for name, tensor in model.state_dict().items()} | dict(state or {})
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    text = json.dumps({**asdict(header), "digest": _digest(tensors)})
+    values = json.loads(json.dumps(asdict(header)))
+    text = json.dumps({**values, "digest": _digest(tensors, values)})
+    content = as_bytes(tensors, metadata={_KEY: text})
     with finished_file(path) as unfinished:
-        save_file(tensors, unfinished, metadata={_KEY: text})
+        unfinished.write_bytes(content)
 
 
 @checked(CheckpointError)
@@ -156,6 +164,7 @@ def load(path: str | Path, *, device: torch.device | str = "cpu") -> Tagger:
     if header.config.get("fold") is not None:
         model.held_out = header.config["fold"], header.config["fold_by"]
     model.max_particles = header.config.get("max_particles", model.max_particles)
+    expect_at_least(f"max_particles in {file}", model.max_particles, 1, CheckpointError)
     model.standardisation = header.config.get("standardisation")
     return model.to(device).eval()
 
@@ -165,7 +174,7 @@ def read(path: str | Path) -> tuple[Header, dict[str, Tensor]]:
     file = find(path)
     _refuse_pickle(file)
     try:
-        with safe_open(file, framework="pt") as content:
+        with encodable(file) as place, safe_open(place, framework="pt") as content:
             text = (content.metadata() or {}).get(_KEY)
             tensors = {name: content.get_tensor(name) for name in content.keys()}  # noqa: SIM118 (not a mapping)
     except SafetensorError as error:
@@ -175,29 +184,34 @@ def read(path: str | Path) -> tuple[Header, dict[str, Tensor]]:
     if text is None:
         raise CheckpointError(f"{file} has no header of jetsym; expected a file written by jetsym train")
     try:
-        values = json.loads(text)
+        values = parse_json(text)
         digest, version = values.pop("digest"), values["version"]
         if version != FORMAT_VERSION and version not in _UPGRADES:
             raise CheckpointError(
                 f"{file} has checkpoint format {version!r}; this version of jetsym reads formats up to "
                 f"{FORMAT_VERSION}: install the version that wrote it, or train again"
             )
+        if digest != (_digest(tensors, values) if version > 2 else _digest_of_tensors(tensors)):
+            raise CheckpointError(
+                f"{file} is damaged: its header and tensors do not have the digest that it names; copy it again"
+            )
         while values["version"] != FORMAT_VERSION:
             values = _UPGRADES[values["version"]](values)
         header = Header(**values | {"classes": tuple(values["classes"])})
-    except (ValueError, KeyError, AttributeError, TypeError) as error:
+        if not all(isinstance(one, dict) for one in (header.options, header.config, header.metrics, header.progress)):
+            raise TypeError("options, config, metrics and progress are tables")
+    except (ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:
         raise CheckpointError(f"{file} has a header that cannot be read ({error!r}); copy it again") from error
-    if digest != _digest(tensors):
-        raise CheckpointError(f"{file} is damaged: its tensors do not have the digest in its header; copy it again")
     return header, tensors
 
 
 def restore(header: Header, tensors: Mapping[str, Tensor], *, source: Path) -> Tagger:
     """Build the model of a header and fill it with the tensors named ``model.*``; ``source`` is for the errors."""
     try:
-        model = build(header.model, header.classes, **header.options)
-    except JetsymError as error:
-        raise CheckpointError(f"{source} holds a model that cannot be built: {error}") from error
+        with bounded_by(tensors.values()):
+            model = build(header.model, header.classes, **header.options)
+    except (*_UNBUILT, JetsymError, TooLargeError) as error:
+        raise CheckpointError(f"{source} holds a model that cannot be built: {_first_line(error)}") from error
     wanted = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
     found = {name.removeprefix(_MODEL): tuple(t.shape) for name, t in tensors.items() if name.startswith(_MODEL)}
     if wanted != found:
@@ -219,6 +233,7 @@ def find(path: str | Path) -> Path:
     CheckpointError
         There is none.
     """
+    expect_path("the path of a model", path, CheckpointError)
     path = Path(path).expanduser()
     if path.is_file():
         return path
@@ -250,7 +265,10 @@ def _from_1(values: dict[str, Any]) -> dict[str, Any]:
 
 
 #: Format -> what makes its header one of the following format.
-_UPGRADES: dict[Any, Callable[[dict[str, Any]], dict[str, Any]]] = {1: _from_1}
+_UPGRADES: dict[Any, Callable[[dict[str, Any]], dict[str, Any]]] = {
+    1: _from_1,
+    2: lambda values: values | {"version": 3},  # whose digest is of the tensors alone
+}
 
 
 def _refuse_pickle(file: Path) -> None:
@@ -265,7 +283,18 @@ def _refuse_pickle(file: Path) -> None:
         )
 
 
-def _digest(tensors: Mapping[str, Tensor]) -> str:
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0] or type(error).__name__
+
+
+def _digest(tensors: Mapping[str, Tensor], values: Mapping[str, Any]) -> str:
+    """Compute the SHA-256 of the values of a header, as JSON gives them back, and of all that the tensors are."""
+    forms = {name: (str(tensor.dtype), list(tensor.shape)) for name, tensor in tensors.items()}
+    facts = json.dumps([values, forms, _digest_of_tensors(tensors)], sort_keys=True)
+    return hashlib.sha256(facts.encode()).hexdigest()
+
+
+def _digest_of_tensors(tensors: Mapping[str, Tensor]) -> str:
     """Compute the SHA-256 of names and contents, in the order of the names."""
     digest = hashlib.sha256()
     for name in sorted(tensors):

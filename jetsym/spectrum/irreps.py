@@ -157,10 +157,20 @@ class NamedIrrep(Irrep):
 
 @checked(SpectrumError)
 def read_irrep(values: Sequence[Any]) -> Irrep:
-    """Return the irrep that a list tells, as reports hold it: (λ, σ), or place, name and dimensions of a named one."""
-    if len(values) not in (2, 4):
-        raise SpectrumError(f"values is {shorten(values)}; expected (λ, σ), or place, name and dimensions of an irrep")
-    return Irrep(*values) if len(values) == 2 else NamedIrrep(*values)
+    """Return the irrep that a list tells, as reports hold it: (λ, σ), or place, name and dimensions of a named one.
+
+    Raises
+    ------
+    SpectrumError
+        It tells none.
+    """
+    whole = [isinstance(one, int) and not isinstance(one, bool) for one in values]
+    if whole[:1] == [True] and values[0] >= 0:
+        if len(values) == 2 and (values[1] is None or (whole[1] and values[1] in (-1, 0, 1))):
+            return Irrep(*values)
+        if len(values) == 4 and isinstance(values[1], str) and all(whole[2:]) and min(values[2:]) > 0:
+            return NamedIrrep(*values)
+    raise SpectrumError(f"values is {shorten(values)}, which is no irrep; expected (λ, σ), or place, name and sizes")
 
 
 def parse_irreps(text: str) -> tuple[tuple[int, Irrep], ...] | None:

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from jetsym.errors import TrainingError
+from jetsym.errors import TrainingError, lacks_explained
 from jetsym.jets.batch import JetBatch, labels_of
 from jetsym.jets.evaluation.scores import as_logits
 from jetsym.jets.moves.augmentation import augment
@@ -49,7 +49,9 @@ def take_step(state: State, batch: JetBatch, *, size: int, rate: float, penaltie
     for layer in state.frozen:
         layer.eval()
     state.optimizer.zero_grad()
-    summed = add_gradient(state, batch, size=size, place=place, penalties=penalties)
+    helps = "choose a smaller --batch_size or a larger --accumulate for another run, or continue elsewhere"
+    with lacks_explained(f"a batch of {len(batch)} jets cannot be trained on (checkpoints are kept)", memory=helps):
+        summed = add_gradient(state, batch, size=size, place=place, penalties=penalties)
     norm = state.fabric.clip_gradients(state.model, state.optimizer, max_norm=config.clip, error_if_nonfinite=False)
     loss = total(state.fabric, float(summed))  # waits for the accelerator
     if math.isfinite(loss) and math.isfinite(float(norm)):  # type: ignore[arg-type]

@@ -20,6 +20,11 @@ SMALL_SOAP = {
     "soap": {"max_angular": 2, "max_radial": 2, "cutoff": {"radius": 4.0, "width": 0.5}},
     "bpnn": {"num_hidden_layers": 1, "num_neurons_per_layer": 8},
 }
+#: What metatrain's options say of forces and stress that are outputs of their own.
+NON_CONSERVATIVE = {
+    "non_conservative_force": {"quantity": "force", "unit": "eV/A", "sample_kind": "atom"},
+    "non_conservative_stress": {"quantity": "pressure", "unit": "eV/A^3"},
+}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -58,13 +63,13 @@ def _make_model(
                 "type": kind,
                 "sample_kind": "system",
             }
-            option |= {"num_subtargets": 1, "description": ""}
+            option |= {"num_subtargets": 1, "description": ""} | NON_CONSERVATIVE.get(name, {})
             if kind == "energy":
                 flags = {f"add_{'position' if g == 'positions' else g}_gradients": True for g in gradients}
                 layouts[name] = get_energy_target_info(name, option, **flags)
             else:
                 layouts[name] = get_generic_target_info(name, option)
-        small = SMALL if architecture == "pet" else SMALL_SOAP
+        small = SMALL_SOAP if architecture == "soap_bpnn" else SMALL
         options = _merged(_merged(get_default_hypers(architecture)["model"], small), hypers)
         info = DatasetInfo("Angstrom", [1, 6, 7, 8, 29], layouts)
         with torch.random.fork_rng(devices=[]):
@@ -82,6 +87,24 @@ def make_model() -> Callable[..., torch.nn.Module]:
 def pet() -> torch.nn.Module:
     """A small untrained PET in float64 with an energy."""
     return _make_model()
+
+
+@pytest.fixture(scope="session")
+def make_injected() -> Callable[..., torch.nn.Module]:
+    """``make_injected(inject, targets, scale=, …)``: a small PET with bias, its further weights drawn with a scale."""
+
+    def make(inject: str, targets: dict[str, Any] | None = None, *, scale: float = 0.5, **options: Any) -> Any:
+        from jetsym.atoms.architectures import INJECTED, add_architectures
+
+        add_architectures()
+        made: Any = _make_model(targets, architecture=INJECTED, inject=inject, **options)
+        generator = torch.Generator().manual_seed(1)
+        for layer in made.backend.gnn_layers:
+            weight = layer.edge_embedder.mix.weight
+            weight.data = scale * torch.randn(weight.shape, generator=generator, dtype=torch.float64).to(weight.dtype)
+        return made
+
+    return make
 
 
 @pytest.fixture(scope="session")

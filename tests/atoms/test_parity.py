@@ -72,12 +72,13 @@ def by_jetsym(model, frames):
     }, seconds
 
 
-def compare(model, frames, monkeypatch):
-    """The largest difference of all fractions, and the two times."""
+def compare(model, frames, monkeypatch, repeats=1):
+    """The largest difference of all fractions, and the shortest times of both, which take turns."""
     monkeypatch.setattr(O3, "quadrature", same_nodes)
     by_jetsym(model, frames[:1])  # warm
-    ours, our_seconds = by_jetsym(model, frames)
-    theirs, their_seconds = by_metatomic(model, frames)
+    turns = [(by_jetsym(model, frames), by_metatomic(model, frames)) for _ in range(repeats)]
+    ours, theirs = (found for found, _ in turns[-1])
+    our_seconds, their_seconds = (min(seconds for _, seconds in side) for side in zip(*turns, strict=True))
     assert set(ours) == set(theirs) == {*LAYERS, "energy"}
     assert all(ours[name].keys() == theirs[name].keys() for name in theirs)
     difference = max(abs(ours[name][irrep] - theirs[name][irrep]) for name in theirs for irrep in theirs[name])
@@ -105,7 +106,7 @@ def test_fractions_of_ethanol_are_metatomics_and_no_slower(make_model, real_data
     monkeypatch.setattr(orbit, "HELD_OUT", 0)  # the rule alone, as theirs
     frames = read_frames(real_data / "atoms" / "ethanol_reduced_100.xyz", limit=2)
     model = Model(make_model(d_pet=64, d_node=128, d_head=64, d_feedforward=128, num_heads=4))
-    difference, ours, theirs = compare(model, frames, monkeypatch)
+    difference, ours, theirs = compare(model, frames, monkeypatch, repeats=3)
     assert difference < 1e-8
     assert ours < 1.1 * theirs  # of the processor, which a machine that does other things disturbs less
 

@@ -1,8 +1,12 @@
 """Checkpoints: what is written comes back, and what is broken is named."""
 
 import json
+import os
 import pickle
+import stat
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -29,9 +33,11 @@ def file(tmp_path, model):
 
 
 def rewrite(file, **changes):
-    """Exchange entries of the header, leaving the tensors as they are."""
-    header = json.loads(checkpoint_header(file)) | changes
-    save_file(load_file(file), file, metadata={"jetsym": json.dumps(header)})
+    """Exchange entries of the header, leaving the tensors as they are, in format 2: its digest is of these alone."""
+    tensors = load_file(file)
+    older = {"version": 2, "digest": checkpoint._digest_of_tensors(tensors)}
+    header = json.loads(checkpoint_header(file)) | older | changes
+    save_file(tensors, file, metadata={"jetsym": json.dumps(header)})
 
 
 def checkpoint_header(file) -> str:
@@ -69,11 +75,12 @@ def test_a_directory_means_its_best_or_else_its_last(tmp_path, model):
 def test_writing_replaces_in_one_step(file, model, monkeypatch):
     before = file.read_bytes()
 
-    def killed(tensors, path, metadata):
-        path.write_bytes(b"half")
+    def killed(path, content):
+        with path.open("wb") as stream:
+            stream.write(content[:4])
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(checkpoint, "save_file", killed)
+    monkeypatch.setattr(Path, "write_bytes", killed)
     with pytest.raises(KeyboardInterrupt):
         checkpoint.save(file, model)
     assert file.read_bytes() == before
@@ -132,6 +139,37 @@ def test_a_flipped_bit_is_noticed(file):
         checkpoint.load(file)
 
 
+def test_a_flipped_bit_is_noticed_wherever_it_is(file, model):
+    """In the header of the format, in that of jetsym, and in the tensors."""
+    rng, raw = np.random.default_rng(0), file.read_bytes()
+    begin = 8 + int.from_bytes(raw[:8], "little")
+    places = {*range(8), *rng.integers(8, begin, 150).tolist(), *rng.integers(begin, len(raw), 50).tolist()}
+    for place in places:
+        changed = bytearray(raw)
+        changed[place] ^= 1 << rng.integers(8)
+        file.write_bytes(changed)
+        with pytest.raises(CheckpointError):
+            checkpoint.load(file)
+
+
+@pytest.mark.parametrize("change", [{"epoch": 4}, {"classes": ["QCD", "Tbqq", "Hbb"]}, {"version": 2}])
+def test_a_header_that_was_changed_is_noticed(file, change):
+    """Not only by chance: names of classes in another order are a whole header as well."""
+    header = json.loads(checkpoint_header(file)) | change
+    save_file(load_file(file), file, metadata={"jetsym": json.dumps(header)})
+    with pytest.raises(CheckpointError, match="is damaged"):
+        checkpoint.read(file)
+
+
+def test_everybody_may_read_it_as_the_umask_says(file, model):
+    before = os.umask(0o027)
+    try:
+        checkpoint.save(file, model)
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE(file.stat().st_mode) == 0o640
+
+
 def test_other_safetensors_are_refused(tmp_path):
     save_file({"x": torch.zeros(2)}, tmp_path / "other.safetensors")
     with pytest.raises(CheckpointError, match="has no header of jetsym"):
@@ -152,17 +190,18 @@ def test_a_header_with_unknown_entries_is_refused(file):
 
 def test_another_version_is_named(file):
     rewrite(file, version=99)
-    with pytest.raises(CheckpointError, match="has checkpoint format 99; this version of jetsym reads formats up to 2"):
+    with pytest.raises(CheckpointError, match="has checkpoint format 99; this version of jetsym reads formats up to 3"):
         checkpoint.load(file)
 
 
 def test_files_of_format_1_are_read(file, model, make_jets):
     """They have no progress, and end with a whole epoch."""
-    header = json.loads(checkpoint_header(file))
+    tensors, header = load_file(file), json.loads(checkpoint_header(file))
     del header["progress"]
-    save_file(load_file(file), file, metadata={"jetsym": json.dumps(header | {"version": 1})})
+    older = {"version": 1, "digest": checkpoint._digest_of_tensors(tensors)}
+    save_file(tensors, file, metadata={"jetsym": json.dumps(header | older)})
     found, _ = checkpoint.read(file)
-    assert (found.version, found.epoch, found.progress) == (2, 3, {"position": {"epoch": 4}})
+    assert (found.version, found.epoch, found.progress) == (3, 3, {"position": {"epoch": 4}})
     assert torch.equal(checkpoint.load(file)(make_jets(4)), model.eval()(make_jets(4)))
 
 

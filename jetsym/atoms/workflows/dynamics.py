@@ -2,12 +2,13 @@
 
 Where forces are derivatives of an energy, that energy is conserved, whether or not it is invariant under rotations:
 drift tells of cutoffs, of precision, or of forces that are no derivatives. The angular momentum of an isolated molecule
-is conserved only if the energy is invariant.
+is conserved only if the energy is invariant. Random frames conserve neither: :func:`heating` is what they cost.
 """
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,8 +18,9 @@ from jetsym.errors import ConfigError
 if TYPE_CHECKING:
     from ase import Atoms
     from ase.calculators.calculator import Calculator
+    from numpy.typing import NDArray
 
-__all__ = ["Drift", "drift"]
+__all__ = ["Drift", "drift", "heating"]
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,10 @@ class Drift:
         Mean temperature, in K.
     time
         Length of the run, in ps.
+    angular_momentum_drift
+        Length of the slope of straight lines through its three components, in ħ/ps; None as above.
+    seconds_per_step
+        What a step took.
     """
 
     energy_drift: float
@@ -45,6 +51,8 @@ class Drift:
     angular_momentum: float | None
     temperature: float
     time: float
+    angular_momentum_drift: float | None = None
+    seconds_per_step: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything as values that JSON can hold."""
@@ -109,19 +117,53 @@ def drift(
 
     dynamics = VelocityVerlet(moving, timestep=timestep * units.fs)
     dynamics.attach(record)
+    start = perf_counter()
     dynamics.run(steps)
+    seconds = (perf_counter() - start) / steps
     times = np.arange(len(energies)) * timestep * 1e-3  # ps
     per_atom = 1e3 * np.array(energies) / len(moving)
     slope, offset = np.polyfit(times, per_atom, 1)
-    change = np.linalg.norm(np.array(momenta) - momenta[0], axis=1).max()
-    hbar = units._hbar * units.J * units.s
+    turning = np.array(momenta) / (units._hbar * units.J * units.s)
+    change = np.linalg.norm(turning - turning[0], axis=1).max()
     return Drift(
         energy_drift=float(slope),
         energy_fluctuation=float(np.std(per_atom - (slope * times + offset))),
-        angular_momentum=float(change / hbar) if isolated else None,
+        angular_momentum=float(change) if isolated else None,
         temperature=float(np.mean(temperatures)),
         time=float(times[-1]),
+        angular_momentum_drift=float(np.linalg.norm(np.polyfit(times, turning, 1)[0])) if isolated else None,
+        seconds_per_step=seconds,
     )
+
+
+def heating(atoms: Atoms, forces_std: NDArray[np.float64], *, timestep: float) -> float:
+    """Return how fast forces with noise that is new at every step heat a run by velocity Verlet, in meV/atom/ps.
+
+    A force F + ξ with ⟨ξ⟩ = 0 kicks a momentum by ξ δt in a step, so that the kinetic energy grows by
+    Σ_i ⟨ξ_i²⟩ δt² / 2 m_i, and by Σ_i ⟨ξ_i²⟩ δt / 2 m_i per time. With random frames ⟨ξ²⟩ is the variance of the forces
+    over the group, A² when it is summed.
+
+    Parameters
+    ----------
+    atoms
+        The structure, for its masses.
+    forces_std
+        (atoms, 3) standard deviation of the forces, eV/Å: ``results["forces_std"]`` of
+        :class:`jetsym.atoms.SymmetrizedCalculator`.
+    timestep
+        In fs.
+
+    Examples
+    --------
+    >>> import pytest
+    >>> ase = pytest.importorskip("ase")
+    >>> round(heating(ase.Atoms("H"), np.full((1, 3), 0.01), timestep=1.0), 3)
+    1.436
+    """
+    from ase import units
+
+    rate = (np.asarray(forces_std) ** 2 / (2 * atoms.get_masses()[:, None])).sum() * timestep * units.fs
+    return float(1e3 * rate * 1e3 * units.fs / len(atoms))
 
 
 def _stop_rotating(atoms: Atoms) -> None:

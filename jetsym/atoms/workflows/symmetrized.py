@@ -3,57 +3,37 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from types import MappingProxyType
+from collections.abc import Sequence
 from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from jetsym.arguments import above, at_least, checked
-from jetsym.atoms.calculated import ask, full_stress
-from jetsym.atoms.frames import bare, expect_usable, moved_frame, right_handed
-from jetsym.atoms.workflows.calculators import exported_model
 from jetsym.atoms.workflows.forbidden import SYMPREC, distinct_rotations
-from jetsym.errors import ConfigError, JetsymError, MissingDependencyError, SpectrumError
+from jetsym.atoms.workflows.rotated import RotatedCalculator, as_ase_has_it
+from jetsym.errors import ConfigError, MissingDependencyError, SpectrumError
 from jetsym.spectrum import Quadrature, group_of
 from jetsym.spectrum.averaging import GroupAverage, group_average
 from jetsym.symmetry import GroupName, Symmetry
 
 try:
     from ase import Atoms
-    from ase.calculators.calculator import Calculator, PropertyNotImplementedError, all_changes
-    from ase.stress import full_3x3_to_voigt_6_stress
+    from ase.calculators.calculator import Calculator, all_changes
 except ImportError:
     raise MissingDependencyError.of("ase", extra="atoms", purpose="averaging an ASE calculator") from None
 
-__all__ = ["SymmetrizedCalculator", "space_group_rotations", "symmetrized_calculator"]
+__all__ = [
+    "SPACE",
+    "SymmetrizedCalculator",
+    "all_rotations",
+    "orthogonal",
+    "space_group_rotations",
+    "symmetrized_calculator",
+]
 
 #: What stands for the rotations in the space group of the crystal.
 SPACE = "space"
-#: Properties that are averaged, and how many indices in space they have; moments that are vectors are axial ones.
-RANKS: Mapping[str, int] = MappingProxyType(
-    {
-        "energy": 0,
-        "free_energy": 0,
-        "energies": 0,
-        "forces": 1,
-        "stress": 2,
-        "stresses": 2,
-        "dipole": 1,
-        "charges": 0,
-        "magmom": 0,
-        "magmoms": 0,
-        "dielectric_tensor": 2,
-        "born_effective_charges": 2,
-    }
-)
-#: Properties computed together, so that a structure goes along its orbit once: forces ask for the energy as well.
-TOGETHER = {"energies": ["energy"], "forces": ["energy"], "stress": ["energy", "forces"]}
-#: Arrays that ASE compares by itself, and those that no potential reads.
-COMPARED = ("positions", "numbers", "initial_charges", "initial_magmoms", "momenta", "masses")
-#: Where a calculator takes several structures at once: so many atoms in all, to stay within caches and memory.
-ATOMS_AT_ONCE = 512
 
 
 def symmetrized_calculator(
@@ -88,14 +68,14 @@ def symmetrized_calculator(
                 calculator,
                 l_max=l_max,
                 batch_size=batch_size,
-                include_inversion=_all_rotations(str(group)).has_inversion,
+                include_inversion=all_rotations(str(group)).has_inversion,
                 store_rotational_std=True,
             ),
         )
     return SymmetrizedCalculator(calculator, group, l_max, rule=rule, **options)
 
 
-class SymmetrizedCalculator(Calculator):
+class SymmetrizedCalculator(RotatedCalculator):
     """A calculator averaged over a group, property by property: ⟨E(g·x)⟩, ⟨g⁻¹ F(g·x)⟩, ….
 
     The averaged forces and stress are the derivatives of the averaged energy, where those of the calculator are those
@@ -156,18 +136,16 @@ class SymmetrizedCalculator(Calculator):
         reference: Atoms | None = None,
         symprec: float = SYMPREC,
     ) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]  # ASE's, without types
-        self.base_calculator = calculator
-        self.implemented_properties = [name for name in RANKS if name in calculator.implemented_properties]
+        super().__init__(calculator)
         self.group = group if isinstance(group, str) else "matrices"
         self.reference, self.symprec = reference, symprec
         self._average: GroupAverage | None = None
         if reference is not None and not (isinstance(group, str) and group == SPACE):
             raise ConfigError(f"there is a reference structure, but group is {group!r}; it goes with group='space'")
         if not isinstance(group, str):
-            self._average = _equal_weights(np.asarray(group, dtype=float))
+            self._average = _equal_weights(orthogonal(group))
         elif group != SPACE:
-            element = group_of(_all_rotations(group))
+            element = group_of(all_rotations(group))
             try:
                 self._average = group_average(element, l_max, rule=rule, n_rotations=n_rotations, seed=seed)
             except SpectrumError as error:
@@ -188,69 +166,23 @@ class SymmetrizedCalculator(Calculator):
         system_changes: Sequence[str] = all_changes,
     ) -> None:
         """Compute properties as ASE asks for them, each averaged over the group."""
-        super().calculate(atoms, properties, system_changes)  # type: ignore[no-untyped-call]  # ASE's, without types
-        assert self.atoms is not None  # set by ASE
-        names = self._wanted(properties)
-        expect_usable(self.atoms)
-        elements, weights, _ = self.average(self.atoms)
-        still = right_handed(bare(self.atoms))  # once, for all elements
-        orbit = [moved_frame(still, element) for element in elements]
+        super().calculate(atoms, properties, system_changes)
+        names = self.wanted(properties)
+        elements, weights, _ = self.average(self._kept)
         first: dict[str, Any] = {}
-        mean, square = dict.fromkeys(names, 0.0), dict.fromkeys(names, 0.0)
-        for element, weight, found in zip(
-            elements, weights, _evaluated(self.base_calculator, orbit, names), strict=True
-        ):
-            if (
-                not first and "energy" in names and "free_energy" in {*found} - {*names}
-            ):  # which optimizers ask for next
-                names.append("free_energy")
-                mean["free_energy"] = square["free_energy"] = 0.0
-            for name in names:
-                value = _rotated_back(name, found[name], element)
+        mean: dict[str, Any] = {}
+        square: dict[str, Any] = {}
+        for weight, found in zip(weights, self.turned_back(names, elements), strict=True):
+            for name, value in found.items():
                 shifted = value - first.setdefault(name, value)  # so that nothing cancels in the variance
-                mean[name] = mean[name] + weight * shifted
-                square[name] = square[name] + weight * shifted**2
-        for name in names:
-            self.results[name] = _layout(name, first[name] + mean[name])
-            self.results[f"{name}_std"] = _layout(name, np.sqrt(np.abs(square[name] - mean[name] ** 2)))
-
-    def check_state(self, atoms: Atoms, tol: float = 1e-15) -> list[str]:
-        """Return what has changed since the last structure: what it is told beside its atoms, as its charge, as well.
-
-        ASE compares atoms and cell; models read charge and spin in ``atoms.info``, and further arrays.
-        """
-        changes: list[str] = super().check_state(atoms, tol)  # type: ignore[no-untyped-call]
-        if self.atoms is not None and not changes:
-            told = [
-                {**one.info, **{name: array for name, array in one.arrays.items() if name not in COMPARED}}
-                for one in (self.atoms, atoms)
-            ]
-            changes += ["info"] if not _is_same(*told) else []
-        return changes
-
-    def _wanted(self, properties: Iterable[str]) -> list[str]:
-        wanted: list[str] = []
-        for name in properties:
-            if name not in self.implemented_properties:
-                raise PropertyNotImplementedError(
-                    f"{name!r} is not averaged, or {type(self.base_calculator).__name__} does not compute it; "
-                    f"there is {', '.join(self.implemented_properties)}"
-                )
-            wanted += [*TOGETHER.get(name, []), name]
-        return list(dict.fromkeys(name for name in wanted if name in self.implemented_properties))
+                mean[name] = mean.get(name, 0.0) + weight * shifted
+                square[name] = square.get(name, 0.0) + weight * shifted**2
+        for name in first:
+            self.results[name] = as_ase_has_it(name, first[name] + mean[name])
+            self.results[f"{name}_std"] = as_ase_has_it(name, np.sqrt(np.abs(square[name] - mean[name] ** 2)))
 
 
-def _is_same(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
-    """Return whether two dictionaries hold the same, arrays as well; what cannot be compared is not the same."""
-    if one.keys() != other.keys():
-        return False
-    try:
-        return all(value is other[name] or np.array_equal(value, other[name]) for name, value in one.items())
-    except (TypeError, ValueError):
-        return False
-
-
-def _all_rotations(group: str) -> Symmetry:
+def all_rotations(group: str) -> Symmetry:
     """Return O(3) or SO(3) by its name; refuse others."""
     return Symmetry.parse(group, groups=(GroupName.O3, GroupName.SO3, SPACE))
 
@@ -290,69 +222,15 @@ def space_group_rotations(atoms: Atoms, *, symprec: float = SYMPREC) -> NDArray[
     return distinct_rotations(atoms, symprec)
 
 
-def _equal_weights(elements: NDArray[np.float64]) -> GroupAverage:
-    if elements.ndim != 3 or elements.shape[1:] != (3, 3) or not len(elements):
-        raise ConfigError(f"the elements of the group have shape {elements.shape}; expected matrices (n, 3, 3)")
-    if not np.allclose(elements @ np.swapaxes(elements, 1, 2), np.eye(3), atol=1e-8):
+def orthogonal(elements: Any) -> NDArray[np.float64]:
+    """Return matrices (n, 3, 3) as they are given for a group; refuse any that are not orthogonal."""
+    matrices = np.asarray(elements, dtype=float)
+    if matrices.ndim != 3 or matrices.shape[1:] != (3, 3) or not len(matrices):
+        raise ConfigError(f"the elements of the group have shape {matrices.shape}; expected matrices (n, 3, 3)")
+    if not np.allclose(matrices @ np.swapaxes(matrices, 1, 2), np.eye(3), atol=1e-8):
         raise ConfigError("some elements of the group are not orthogonal matrices")
+    return matrices
+
+
+def _equal_weights(elements: NDArray[np.float64]) -> GroupAverage:
     return GroupAverage(elements, np.full(len(elements), 1 / len(elements)), None)
-
-
-def _evaluated(calculator: Calculator, orbit: Sequence[Atoms], names: Sequence[str]) -> Iterator[dict[str, Any]]:
-    """Yield the properties of every structure of an orbit; by metatomic's calculators of several at once."""
-    together: Any = getattr(calculator, "compute_energy", None)
-    exported = None if together is None else exported_model(calculator)
-    # Several at once, metatomic gives a stress of crystals only, and tells the model neither charge nor spin.
-    told = exported is not None and exported.requested_inputs(use_new_names=True)
-    crystal = "stress" not in names or orbit[0].pbc.all()
-    if exported is None or told or not crystal or not set(names) <= {"energy", "energies", "forces", "stress"}:
-        for moved in orbit:
-            yield _asked(calculator, moved, names)
-        return
-    size = max(1, ATOMS_AT_ONCE // len(orbit[0]))
-    slopes, per_atom = not {"forces", "stress"}.isdisjoint(names), "energies" in names
-    for start in range(0, len(orbit), size):
-        found = together(list(orbit[start : start + size]), compute_forces_and_stresses=slopes, per_atom=per_atom)
-        yield from (
-            dict(zip(names, values, strict=True)) for values in zip(*(found[name] for name in names), strict=True)
-        )
-
-
-def _asked(calculator: Calculator, atoms: Atoms, names: Sequence[str]) -> dict[str, Any]:
-    """Return properties of a structure: asked for together, or one by one where a calculator refuses that."""
-    try:
-        found = ask(calculator, atoms, names)
-    except (JetsymError, MemoryError):
-        raise
-    except Exception:  # whatever a calculator raises that gives some of them only by themselves
-        found = {}
-    for name in names:
-        if name not in found:
-            alone = ask(calculator, atoms, [name])
-            found |= {key: value for key, value in alone.items() if key not in found}
-        if name not in found:
-            raise PropertyNotImplementedError(f"{type(calculator).__name__} gives no {name!r}")
-    return found
-
-
-def _rotated_back(name: str, value: Any, element: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return g⁻¹ of a property; stress as (3, 3)."""
-    array: NDArray[np.float64] = full_stress(value) if name == "stress" else np.asarray(value, dtype=float)
-    if name == "stresses" and array.shape[-1] == 6:
-        array = np.stack([full_stress(row) for row in array])
-    if name == "magmoms" and array.ndim == 2 and array.shape[1] == 3:  # axial vectors
-        return np.asarray(array @ (np.linalg.det(element) * element))
-    if RANKS[name] == 1:
-        return np.asarray((array.reshape(-1, 3) if name == "forces" else array.reshape(3)) @ element)
-    if RANKS[name] == 2:
-        return np.asarray(element.T @ array @ element)
-    return array.reshape(-1) if name in ("energies", "charges", "magmoms") else array.reshape(())
-
-
-def _layout(name: str, value: NDArray[np.float64]) -> Any:
-    """Return a property in the form that ASE expects."""
-    if name == "stress":
-        return full_3x3_to_voigt_6_stress(value)
-    if name == "stresses":
-        return np.stack([full_3x3_to_voigt_6_stress(row) for row in value])
-    return float(value) if np.ndim(value) == 0 else value

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, Literal
 
@@ -32,6 +32,7 @@ from jetsym.jets.io.streaming.stream import JetStream
 from jetsym.jets.models import Tagger
 from jetsym.jets.schema import TREE
 from jetsym.progress import progress_bar
+from jetsym.ranks import here
 
 __all__ = ["predict", "predictions"]
 
@@ -182,12 +183,15 @@ def predict(
     facts = {"classes": json.dumps(classes), "files": json.dumps([str(file) for file in stream.files])}
     if stream.labelled:
         facts["label_classes"] = json.dumps(stream.classes)
+    opened: AbstractContextManager[Write]
+    if not here().is_first:  # of processes that share the first writes what all of them found
+        opened = nullcontext(lambda columns: None)
+    elif friend:
+        opened = _one_each([places[file] for file in stream.files], facts, _names_of(classes, logits))
+    else:
+        opened = _one(out, facts, TREE)
     with (
-        (
-            _one_each([places[file] for file in stream.files], facts, _names_of(classes, logits))
-            if friend
-            else _one(out, facts, TREE)
-        ) as write,
+        opened as write,
         progress_bar("entries", sum(stream.n_entries), shown=progress) as advance,
     ):
         size: dict[str, Any] = {"max_particles": max_particles, "batch_size": batch_size}

@@ -13,6 +13,7 @@ import numpy as np
 
 from jetsym.jets.io.packed import DISPLACEMENTS, KINDS, PackedJets
 from jetsym.jets.io.remote import File
+from jetsym.ranks import here
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -126,8 +127,11 @@ class Oddities:
         return [*self._folds(), *self._losses(), *self._classes(), *self._momenta(), *self._silent(), *self._units()]
 
     def say(self, about: str = "") -> None:
-        """Print what has not been said yet as notes on the standard error stream; nothing where nothing is odd."""
-        for line in self.words():
+        """Print what has not been said yet as notes on the standard error stream; nothing where nothing is odd.
+
+        Of processes that share, the first says it.
+        """
+        for line in self.words() if here().is_first else ():
             if line not in self._said:
                 self._said.add(line)
                 print(f"note: {about}{': ' if about else ''}{line}", file=sys.stderr, flush=True)

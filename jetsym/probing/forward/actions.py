@@ -9,8 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jetsym.domains.anything import arrays_within
-from jetsym.errors import JetsymError, ProbeError
-from jetsym.probing.forward.memory import is_out_of_memory
+from jetsym.errors import JetsymError, ProbeError, is_out_of_memory
 from jetsym.probing.forward.session import Session
 from jetsym.spectrum import SO3
 from jetsym.spectrum.responses import EPS, to_numpy

@@ -13,8 +13,7 @@ from array_api_compat import is_torch_array
 from torch import nn
 
 from jetsym.domains.base import Domain
-from jetsym.errors import ProbeError
-from jetsym.probing.forward.memory import is_out_of_memory
+from jetsym.errors import ProbeError, is_out_of_memory
 from jetsym.probing.forward.returned import flatten_outputs
 from jetsym.spectrum.responses import EPS
 

@@ -11,7 +11,7 @@ from array_api_compat import array_namespace
 from numpy.typing import NDArray
 
 from jetsym.domains.base import Domain
-from jetsym.probing.forward.memory import is_out_of_memory
+from jetsym.errors import is_out_of_memory
 from jetsym.spectrum.responses import to_numpy
 
 __all__ = ["INPUTS", "PERMUTED", "DryPasses", "Pass", "dry_passes"]

@@ -10,7 +10,7 @@ from typing import Any, Protocol, TypeVar
 import torch
 from array_api_compat import array_namespace, device
 
-from jetsym.errors import ProbeError
+from jetsym.errors import ProbeError, is_out_of_memory
 
 __all__ = [
     "MEMORY_BUDGET",
@@ -47,9 +47,6 @@ SHARE_OF_FREE = 1 / 8
 #: Bytes of responses that one forward pass may leave in main memory, which ends without a warning. Where the
 #: batch size is asked for, that is the caller's affair.
 FORWARD_BUDGET = 2**31
-
-#: How libraries say that memory does not suffice, where they have no exception for it.
-COMPLAINTS = ("out of memory", "can't allocate memory", "not enough memory")
 
 
 @dataclass(frozen=True)
@@ -192,13 +189,6 @@ def within_memory(session: Adaptive, attempt: Callable[[], T]) -> T:
         # Only here, as the error held the arrays of the attempt.
         release()
         session.evaluations //= 2
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Return whether an error says that memory does not suffice, on any device and from any library."""
-    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
-        return True
-    return isinstance(error, RuntimeError) and any(words in str(error).lower() for words in COMPLAINTS)
 
 
 def release() -> None:

@@ -13,13 +13,12 @@ from torch import nn
 from torch.nn.parameter import is_lazy
 
 from jetsym.domains.base import Domain
-from jetsym.errors import ProbeError
+from jetsym.errors import ProbeError, is_out_of_memory
 from jetsym.probing.forward.calling import DIFFERENTIATES_NOTE, Call, Caller, place
 from jetsym.probing.forward.capture import Record, capture
 from jetsym.probing.forward.closed import closed, readable
 from jetsym.probing.forward.dry import ABOUT_DIAGONAL
 from jetsym.probing.forward.layers import Layered, name_modules, select_layers
-from jetsym.probing.forward.memory import is_out_of_memory
 from jetsym.probing.forward.outputs import Outputs
 from jetsym.probing.forward.returned import detached, flatten_outputs, is_floating
 from jetsym.probing.forward.untouched import Kept, untouched

@@ -18,19 +18,19 @@ from jetsym._version import __version__
 from jetsym.domains.base import Action, Domain
 from jetsym.domains.naming import STILL
 from jetsym.domains.table import domain_with, load_model
-from jetsym.errors import ProbeError, expect_at_least
+from jetsym.errors import ProbeError, expect_at_least, is_out_of_memory
 from jetsym.probing.forward.calling import Call, home_of, plain_call, with_bundled_jets
 from jetsym.probing.forward.capture import LATER_CALL
 from jetsym.probing.forward.closed import opened
 from jetsym.probing.forward.layers import Layered, is_compiled, unwrapped
 from jetsym.probing.forward.layouts import Layout
-from jetsym.probing.forward.memory import is_out_of_memory
 from jetsym.probing.forward.outputs import Outputs, declared_outputs
 from jetsym.probing.forward.precision import full_precision
 from jetsym.probing.forward.running import Running
 from jetsym.probing.forward.tokens import Named
 from jetsym.probing.kinds import FOUR_VECTOR, as_measured, check_law, token_mask
 from jetsym.probing.options import AUTO
+from jetsym.ranks import ALONE, Ranks, here
 from jetsym.spectrum.representations import Kind
 from jetsym.spectrum.responses import to_numpy
 from jetsym.symmetry import Symmetry
@@ -263,6 +263,7 @@ class Session:
             "dtype": self.domain.dtype_name(inputs),
             "device": str(home_of(model)),
             "seed": self.seed,
+            "ranks": here().size,
             "without_law": sorted(self.without_law - set(self.left_out)),
             "left_out": sorted(set(self.left_out) & set(self._running.outputs.kinds)),
             "tokens": {name: str(layout) for name, layout in self.layouts.items()},
@@ -280,9 +281,12 @@ class Session:
 
     # --- along the orbit ---
 
-    def parts(self, inputs: Any, most: int) -> Iterator[slice]:
-        """Yield slices of at most so many inputs, of those whose responses have the same shapes; they cover all."""
-        for alike in self.domain.batches(inputs):
+    def parts(self, inputs: Any, most: int, ranks: Ranks = ALONE) -> Iterator[slice]:
+        """Yield slices of at most so many inputs, of those whose responses have the same shapes.
+
+        They cover all inputs; of processes that share, those that are this one's.
+        """
+        for alike in map(ranks.share, self.domain.batches(inputs)):
             for start in range(alike.start, alike.stop, most):
                 yield slice(start, min(start + most, alike.stop))
 
@@ -351,13 +355,19 @@ class Session:
         four = [name for name in along if back is not None and self.outputs.get(name) == FOUR_VECTOR]
         return along | {name: back(inputs, elements, along[name]) for name in four}
 
+    def holding(self, name: str, inputs: Any) -> NDArray[np.bool_] | None:
+        """Return (samples,), True for inputs that have a response; None where all have it."""
+        held = self.domain.holds(inputs, name)
+        if held is not None:
+            return np.asarray(to_numpy(held), dtype=bool)
+        lacking = self.domain.lacks(inputs) if name in self.partly else None
+        return None if lacking is None else ~lacking
+
     def real(self, name: str, response: Any, inputs: Any) -> Any:
         """Return (samples, tokens), True for real tokens of a response (elements, samples, tokens, …), or None."""
-        held = self.domain.holds(inputs, name)
-        if held is None and name in self.partly and (lacking := self.domain.lacks(inputs)) is not None:
-            held = ~lacking
+        held = self.holding(name, inputs)
         if held is not None:
-            return np.repeat(to_numpy(held)[:, None], response.shape[2] if response.ndim > 2 else 1, axis=1)
+            return np.repeat(held[:, None], response.shape[2] if response.ndim > 2 else 1, axis=1)
         mask = self.domain.mask(inputs)
         if mask is None or name not in self.layouts:
             return token_mask(mask, response, self.outputs.get(name))

@@ -270,7 +270,7 @@ def _measure(session: Session, inputs: Any, symmetry: Symmetry, l_max: int) -> M
         spectra: Mapping[str, Spectrum | WindowEnergies]
         parts: Mapping[str, Sequence[Deviation]]
         if orbit is None:
-            spectra, parts = within_memory(running, lambda: window_energies(running, placed, window))
+            spectra, parts = window_energies(running, placed, window)
         else:
             plans = within_memory(running, lambda: plan_passes(running, placed, orbit))
             measured = measure(running, placed, orbit, plans, lambda _: None)

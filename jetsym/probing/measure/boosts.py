@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -22,6 +21,7 @@ from jetsym.probing.measure.rounding import Rounding, along_boosts, measure_roun
 from jetsym.probing.options import AUTO
 from jetsym.probing.reports.boosts import BoostReport
 from jetsym.progress import progress_bar
+from jetsym.ranks import here
 from jetsym.spectrum import HeldOutElements, WindowEnergies, WindowEstimator
 from jetsym.spectrum.representations import Kind, representation
 from jetsym.spectrum.windows import Window, rapidity_windows
@@ -77,7 +77,7 @@ def _report_on(
         evaluations = samples * sum(len(window) + orbit.HELD_OUT for window in windows)
         with progress_bar(f"{title}, boosts", evaluations, shown=session.progress) as advance:
             for window in windows:
-                found.append(within_memory(running, partial(window_energies, running, placed, window)))
+                found.append(window_energies(running, placed, window))
                 advance(samples * (len(window) + orbit.HELD_OUT))
         meta = {
             **session.facts(placed, action),
@@ -149,16 +149,23 @@ class WindowBatch:
 
 def window_energies(session: Session, inputs: Any, window: Window) -> Found:
     """Measure window energies of every layer and deviations of every output, over all inputs."""
-    energies: dict[str, list[WindowEnergies]] = {}
-    deviations: dict[str, list[Deviation]] = {}
-    for part in session.parts(inputs, max(1, session.evaluations // max(len(window), orbit.HELD_OUT))):
+    ranks = here()
+
+    def travel(part: slice) -> tuple[dict[str, WindowEnergies], dict[str, Deviation]]:
         batch = WindowBatch(session, inputs, part, window)
         batch.travel()
-        for name, estimator in batch.estimators.items():
-            energies.setdefault(name, []).append(estimator.result())
-        for name, error in batch.errors.items():
-            deviations.setdefault(name, []).append(error.result())
-    return {name: WindowEnergies.concatenate(parts) for name, parts in energies.items()}, deviations
+        return (
+            {name: estimator.result() for name, estimator in batch.estimators.items()},
+            {name: error.result() for name, error in batch.errors.items()},
+        )
+
+    def along() -> list[tuple[int, tuple[dict[str, WindowEnergies], dict[str, Deviation]]]]:
+        most = max(1, session.evaluations // max(len(window), orbit.HELD_OUT))
+        return [(part.start, travel(part)) for part in session.parts(inputs, most, ranks)]
+
+    found = ranks.in_order(lambda: within_memory(session, along))
+    energies = {name: WindowEnergies.concatenate([part[name] for part, _ in found]) for name in found[0][0]}
+    return energies, {name: [errors[name] for _, errors in found] for name in found[0][1]}
 
 
 def _assemble(

@@ -19,8 +19,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from jetsym.errors import is_out_of_memory
 from jetsym.probing.forward.layers import Layered
-from jetsym.probing.forward.memory import is_out_of_memory
 from jetsym.probing.forward.returned import changed_leaves, flatten_outputs
 from jetsym.probing.forward.session import Session
 from jetsym.probing.measure.reproducibility import as_numbers

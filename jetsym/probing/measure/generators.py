@@ -23,10 +23,9 @@ from torch import nn
 from torch.autograd import forward_ad
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from jetsym.errors import ProbeError
+from jetsym.errors import ProbeError, is_out_of_memory
 from jetsym.probing.forward.calling import in_numbers
 from jetsym.probing.forward.closed import has_closed
-from jetsym.probing.forward.memory import is_out_of_memory
 from jetsym.probing.forward.precision import full_precision
 from jetsym.probing.forward.session import Responses, Session
 from jetsym.probing.forward.settle import settle

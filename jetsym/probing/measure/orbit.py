@@ -21,6 +21,7 @@ from jetsym.probing.kinds import representation_of
 from jetsym.probing.measure.deviation import Deviation, EquivarianceError
 from jetsym.probing.measure.rounding import spread_of_a_constant
 from jetsym.probing.options import AUTO, RANDOM_ROTATIONS
+from jetsym.ranks import here
 from jetsym.spectrum import (
     SO3,
     FiniteRule,
@@ -285,7 +286,7 @@ class Measurement:
 def measure(
     session: Session, inputs: Any, orbit: Orbit, plans: Sequence[Plan], advance: Callable[[int], None]
 ) -> Measurement:
-    """Evaluate all inputs along their orbits.
+    """Evaluate all inputs along their orbits; processes that share take some of them each.
 
     Where memory does not suffice, a batch of inputs starts again with smaller forward passes; it counts once complete.
 
@@ -298,22 +299,37 @@ def measure(
     """
     if session.adaptive:
         session.evaluations = min([session.evaluations, *(plan.evaluations for plan in plans)])
-    measurement = Measurement(max(len(plan.groups) for plan in plans))
-    for plan in plans:
-        done = plan.inputs.start
-        while done < plan.inputs.stop:
-
-            def attempt(start: int = done, plan: Plan = plan) -> tuple[int, dict[str, Spectrum], dict[str, Deviation]]:
-                together = min(orbit.inputs_together(session.evaluations), plan.inputs_at_most)
-                part = slice(start, min(start + together, plan.inputs.stop))
-                return part.stop, *_travel(session, inputs, part, orbit, plan.groups, advance)
-
-            done, spectra, deviations = within_memory(session, attempt)
-            for name, spectrum in spectra.items():
-                measurement.spectra.setdefault(name, []).append(spectrum)
-            for name, deviation in deviations.items():
-                measurement.deviations.setdefault(name, []).append(deviation)
+    measurement, ranks = Measurement(max(len(plan.groups) for plan in plans)), here()
+    shares = [(plan, ranks.share(plan.inputs)) for plan in plans]
+    found = ranks.in_order(
+        lambda: [item for plan, part in shares for item in _part_by_part(session, inputs, orbit, plan, part, advance)]
+    )
+    for spectra, deviations in found:
+        for name, spectrum in spectra.items():
+            measurement.spectra.setdefault(name, []).append(spectrum)
+        for name, deviation in deviations.items():
+            measurement.deviations.setdefault(name, []).append(deviation)
     return measurement
+
+
+Found = tuple[dict[str, Spectrum], dict[str, Deviation]]
+
+
+def _part_by_part(
+    session: Session, inputs: Any, orbit: Orbit, plan: Plan, share: slice[int], advance: Callable[[int], None]
+) -> Iterator[tuple[int, Found]]:
+    """Yield where some inputs begin, and what is found of them, for all inputs of a share."""
+    done = share.start
+    while done < share.stop:
+
+        def attempt(start: int = done) -> tuple[int, Found]:
+            together = min(orbit.inputs_together(session.evaluations), plan.inputs_at_most)
+            part = slice(start, min(start + together, share.stop))
+            return part.stop, _travel(session, inputs, part, orbit, plan.groups, advance)
+
+        start = done
+        done, found = within_memory(session, attempt)
+        yield start, found
 
 
 def _travel(
@@ -323,7 +339,7 @@ def _travel(
     orbit: Orbit,
     groups: Sequence[Sequence[Piece]],
     advance: Callable[[int], None],
-) -> tuple[dict[str, Spectrum], dict[str, Deviation]]:
+) -> Found:
     """Take some inputs along their orbit, once for every group of layers."""
     spectra: dict[str, Spectrum] = {}
     deviations: dict[str, Deviation] = {}
@@ -347,13 +363,15 @@ def _travel(
 
 def deviations_along(session: Session, inputs: Any, orbit: Orbit) -> dict[str, list[Deviation]]:
     """Evaluate all inputs along their orbits, for the errors of the outputs alone, by batches of inputs."""
-    found: dict[str, list[Deviation]] = {name: [] for name in session.outputs}
-    for part in session.parts(inputs, orbit.inputs_together(session.evaluations)):
+
+    def travel(part: slice) -> dict[str, Deviation]:
         batch = InputBatch(session, inputs, part, orbit)
         sum(batch.travel())
-        for name, error in batch.errors.items():
-            found[name].append(error.result())
-    return found
+        return {name: error.result() for name, error in batch.errors.items()}
+
+    ranks, most = here(), orbit.inputs_together(session.evaluations)
+    found = ranks.in_order(lambda: [(part.start, travel(part)) for part in session.parts(inputs, most, ranks)])
+    return {name: [errors[name] for errors in found] for name in session.outputs}
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from ase.stress import full_3x3_to_voigt_6_stress
 
 from jetsym.atoms import calculator as potential_of
 from jetsym.atoms.frames import bare, moved_frame, right_handed
-from jetsym.atoms.workflows import symmetrized as module
+from jetsym.atoms.workflows import rotated
 from jetsym.atoms.workflows.symmetrized import SymmetrizedCalculator, space_group_rotations, symmetrized_calculator
 from jetsym.errors import ConfigError
 from jetsym.spectrum import O3
@@ -239,7 +239,7 @@ def test_many_at_once_are_one_after_another(make_model, tmp_path, monkeypatch, a
     potential = potential_of(tmp_path / "model.ckpt")
     crystal = bulk("Cu", cubic=True)
     crystal.rattle(0.1, seed=0)
-    monkeypatch.setattr(module, "ATOMS_AT_ONCE", at_once)
+    monkeypatch.setattr(rotated, "ATOMS_AT_ONCE", at_once)
     average = SymmetrizedCalculator(potential, "O3", 1)
     for frame, names in ((crystal, ("energy", "forces", "stress")), (crystal[:3], ("energies",))):
         frame.pbc = "stress" in names
@@ -248,9 +248,9 @@ def test_many_at_once_are_one_after_another(make_model, tmp_path, monkeypatch, a
         for element, weight in zip(*average.average(frame)[:2], strict=True):
             moved = moved_frame(right_handed(bare(frame)), element)
             for name in names:
-                expected[name] += weight * module._rotated_back(name, potential.get_property(name, moved), element)
+                expected[name] += weight * rotated._rotated_back(name, potential.get_property(name, moved), element)
         for name in names:
-            np.testing.assert_allclose(average.results[name], module._layout(name, expected[name]), atol=1e-12)
+            np.testing.assert_allclose(average.results[name], rotated.as_ase_has_it(name, expected[name]), atol=1e-12)
             assert np.abs(average.results[f"{name}_std"]).max() > 1e-6  # an untrained PET is not invariant
 
 

@@ -9,11 +9,12 @@ from typing import Any
 
 import uproot
 
-from jetsym.errors import DataError, JetsymError
+from jetsym.errors import DataError, JetsymError, ResourceError, lack_of, lacks_explained
 from jetsym.jets.io.copies import place_of
 from jetsym.jets.io.formats.base import readable
 from jetsym.jets.io.remote import File, RemoteFile, open_remote
 from jetsym.jets.schema import TREE
+from jetsym.reading import expect_regular
 
 __all__ = ["explained", "open_root", "open_tree", "stamp_of"]
 
@@ -95,9 +96,11 @@ def check_root(path: Path) -> tuple[int, int]:
         If the file cannot be read, is empty, lacks the magic bytes, or is shorter than its header says.
     """
     try:
-        found = path.stat()
-        with path.open("rb") as file:
-            header = file.read(20)
+        with lacks_explained(f"{path}: cannot be read"):
+            expect_regular(path)
+            found = path.stat()
+            with path.open("rb") as file:
+                header = file.read(20)
     except OSError as error:
         raise DataError(f"{path}: cannot be opened ({error.strerror}); expected a readable ROOT file") from error
     check_header(path, header, found.st_size)
@@ -122,12 +125,18 @@ def check_header(path: File, header: bytes, size: int) -> None:
 
 @contextmanager
 def explained(path: File) -> Iterator[None]:
-    """Turn whatever goes wrong inside a library on a damaged file, of whatever type, into a DataError with the file."""
+    """Turn whatever goes wrong inside a library on a damaged file, of whatever type, into a DataError with the file.
+
+    What the machine lacks is no fault of the file, which is then not to be left out: that is a ResourceError.
+    """
     try:
         yield
     except JetsymError:
         raise
     except Exception as error:
+        lack = lack_of(error, memory=False)
+        if lack is not None:
+            raise ResourceError(f"{path}: cannot be read: {lack[0]}; {lack[1]}, and try again") from error
         reason = str(error).strip().partition("\n")[0]
         if isinstance(path, RemoteFile):
             raise DataError(

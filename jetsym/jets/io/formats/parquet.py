@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -45,7 +45,23 @@ def write_parquet(path: Path, target: Path, *, source: str = "") -> None:
     MissingDependencyError
         If pyarrow is not installed.
     """
-    arrow, parquet = _pyarrow()
+    _, parquet = _pyarrow()
+    with ExitStack() as stack:
+        writer = None
+        for table in _tables(path, {_SOURCE: source}):  # whose errors are the file's, and those below the target's
+            if writer is None:
+                writer = parquet.ParquetWriter(
+                    target, table.schema, compression="zstd", use_dictionary=False, write_page_checksum=True
+                )
+                stack.enter_context(writer)
+            writer.write_table(table)
+    if writer is None:
+        raise EmptyFileError(f"{path}: the tree holds no jets; expected at least one")
+
+
+def _tables(path: Path, metadata: Mapping[bytes, str]) -> Iterator[Any]:
+    """Read a ROOT file, some rows at a time."""
+    arrow, _ = _pyarrow()
     with open_tree(path) as tree, explained(path):
         names = [
             name
@@ -53,22 +69,10 @@ def write_parquet(path: Path, target: Path, *, source: str = "") -> None:
             if is_number(how := tree[name].interpretation)
             or (isinstance(how, uproot.AsJagged) and is_number(how.content))
         ]
-        writer = None
-        try:
-            for start in range(0, tree.num_entries, _ROWS):
-                arrays = tree.arrays(names, entry_start=start, entry_stop=start + _ROWS, library="ak", how=dict)
-                columns = {name: _column(arrow, array) for name, array in arrays.items()}
-                table = arrow.table(columns, metadata={_SOURCE: source})
-                if writer is None:
-                    writer = parquet.ParquetWriter(
-                        target, table.schema, compression="zstd", use_dictionary=False, write_page_checksum=True
-                    )
-                writer.write_table(table)
-        finally:
-            if writer is not None:
-                writer.close()
-    if writer is None:
-        raise EmptyFileError(f"{path}: the tree holds no jets; expected at least one")
+        for start in range(0, tree.num_entries, _ROWS):
+            arrays = tree.arrays(names, entry_start=start, entry_stop=start + _ROWS, library="ak", how=dict)
+            columns = {name: _column(arrow, array) for name, array in arrays.items()}
+            yield arrow.table(columns, metadata=metadata)
 
 
 def source_of(path: Path) -> str | None:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 import uproot
 
-from jetsym.errors import DataError
+from jetsym.errors import DataError, lacks_explained
 from jetsym.jets.io.copies import place_of
 from jetsym.jets.io.formats.base import Format, register
 from jetsym.jets.io.formats.index import Branch, FileIndex, JetReader
@@ -192,7 +192,8 @@ class BasketReader(JetReader):
             self._file, *status = open_remote(path, ahead=False)
         else:
             try:
-                self._file = path.open("rb", buffering=0)
+                with lacks_explained(f"{path}: cannot be read"):
+                    self._file = path.open("rb", buffering=0)
             except OSError as error:
                 raise DataError(f"{path}: cannot be opened any more ({error.strerror}); it was there before") from error
             found = os.fstat(self._file.fileno())
