@@ -7,7 +7,9 @@ import json
 import shutil
 import signal
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +61,9 @@ class Work:
 
 def prepare(folder: Path) -> Path:
     """Write what the commands read: jets, a tagger, and two reports of a probe."""
+    for module in ONCE:
+        with suppress(ImportError):
+            import_module(module)
     folder.mkdir(parents=True, exist_ok=True)
     for file in sorted((sample_dir() / "test").glob("*.root"))[:2]:
         shutil.copy(file, folder / file.name)
@@ -98,6 +103,12 @@ def _tagger(path: Path) -> str:
     return hashlib.sha256(b"".join(tensors[name].numpy().tobytes() for name in sorted(tensors))).hexdigest()
 
 
+#: What takes long to import, so that processes that are forked have it.
+ONCE = (
+    *("jsonargparse", "matplotlib.pyplot", "pyarrow.parquet", "sklearn.metrics", "uproot"),
+    *("jetsym.commands.data", "jetsym.commands.symmetry", "jetsym.commands.training", "jetsym.plotting"),
+    *("jetsym.probing.reports.html", "jetsym.probing.reports.comparison", "jetsym.training.loop"),
+)
 QUIET = ("--progress", "false")
 TRAIN = ("train", "--data", "IN", "--val", "IN", "--out", "OUT/run", "--epochs", "1", "--limit", "128", *QUIET)
 PROBE = ("probe", "IN/tagger.safetensors", "--inputs", "IN", "--l_max", "1", "--limit", "4", "--layers", "[]", *QUIET)
