@@ -178,6 +178,23 @@ def model_from(content: dict[str, Any], file: str | Path, *, weights: Weights = 
         raise CheckpointError(f"{file} cannot be loaded by metatrain: {' '.join(str(error).split())}") from error
 
 
+def _tensors_in(content: Any) -> list[torch.Tensor]:
+    """List the tensors in a checkpoint, wherever they are."""
+    found, left, seen = list[torch.Tensor](), [content], set[int]()
+    while left:
+        value = left.pop()
+        if id(value) in seen:
+            continue
+        seen.add(id(value))
+        if isinstance(value, torch.Tensor):
+            found.append(value)
+        elif isinstance(value, Mapping):
+            left += value.values()
+        elif isinstance(value, (list, tuple)):
+            left += value
+    return found
+
+
 @contextmanager
 def known_types() -> Iterator[None]:
     """Allow the types that a checkpoint of metatrain may name beyond torch's own."""
