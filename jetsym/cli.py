@@ -21,9 +21,10 @@ from typing import TYPE_CHECKING, Any, TextIO, get_args
 import yaml
 
 from jetsym._version import __version__
-from jetsym.errors import ConfigError, JetsymError, closest, lacks_explained
+from jetsym.errors import ConfigError, JetsymError, closest, lacks_explained, shorten
 from jetsym.locks import locked
 from jetsym.ranks import ALONE, sharing
+from jetsym.reading import parse_yaml
 from jetsym.training.presets import preset_names, preset_path
 
 if TYPE_CHECKING:
@@ -83,6 +84,11 @@ ATOMS = {
     "dynamics": Command(
         "jetsym.commands.atoms:dynamics",
         "measure the drift of energy and angular momentum as trained, averaged and in random frames",
+        positional=True,
+    ),
+    "export": Command(
+        "jetsym.commands.atoms:export",
+        "write a model for LAMMPS and others, as it is or averaged over O(3)",
         positional=True,
     ),
     "finetune": Command(
@@ -313,7 +319,11 @@ def run(program: str, command: Command, words: Sequence[str]) -> int:
     """Parse the options of a command and call its function."""
     from jsonargparse import ArgumentError
 
+    from jetsym.commands.configuration import expect_configurations
+
     words = [underscored(word) for word in words]
+    if any(not word.strip() or (word.startswith("--") and word.endswith("=")) for word in words):
+        return _fail(program, f"a word is empty in {' '.join(map(repr, words))}; expected '.' for a path", status=2)
     flags = {word.partition("=")[0] for word in words}
     chosen = next((own for flag, own in command.instead.items() if flag in flags), command.function)
     module, _, name = chosen.partition(":")
@@ -323,8 +333,11 @@ def run(program: str, command: Command, words: Sequence[str]) -> int:
         words = expand_presets(words)
     words = joined(words, parser, positional=command.positional)
     try:
+        expect_configurations(words)
         options = parser.instantiate(parser.parse_args(words))
-    except ArgumentError as error:
+    except UnicodeDecodeError:
+        raise
+    except (ArgumentError, ConfigError, ValueError, RecursionError) as error:
         reason = " ".join(str(error).split())
         return _fail(program, f"{reason} ({program} --help lists the options)", status=2)
     if options.get("trust") and not any(word.partition("=")[0] == "--trust" for word in words):
@@ -355,10 +368,14 @@ def make_parser(program: str, command: Command, function: Callable[..., Any]) ->
     """Make a parser of the function's parameters, from the command line and from YAML files."""
     from jsonargparse import ArgumentParser, set_parsing_settings
 
+    from jetsym.commands.configuration import MODE, set_loader
+
+    set_loader()
     # A configuration holds values only: it can name no class to build and nothing to import.
     set_parsing_settings(instantiate_subclass_spec_in_any=False, import_path_denylist=["*"])
     others = "; ".join(f"{program} {flag} ... --help lists the options with {flag}" for flag in command.instead) or None
-    parser = ArgumentParser(prog=program, description=command.help, epilog=others, exit_on_error=False)
+    said: dict[str, Any] = {"prog": program, "description": command.help, "epilog": others}
+    parser = ArgumentParser(**said, parser_mode=MODE, exit_on_error=False)
     parser.add_argument("--config", action="config", help="YAML file with options; later options override it")
     if command.presets:
         parser.add_argument("--preset", help=f"a ready configuration: {', '.join(preset_names())}")
@@ -445,7 +462,10 @@ def _as_list(given: list[str]) -> str:
         return given[0]
     items: list[Any] = []
     for word in given:
-        found = yaml.safe_load(word) if word.startswith("[") and word.endswith("]") else word
+        try:
+            found = parse_yaml(word) if word.startswith("[") and word.endswith("]") else word
+        except yaml.YAMLError as error:
+            raise ConfigError(f"{shorten(word)} is no list: {error}") from error
         items += found if isinstance(found, list) else [word]
     return json.dumps(items)
 

@@ -108,7 +108,7 @@ def demo(
         result = write_atomically(folder / "report.html", html(metrics, reports, axes, quick=quick))
     plt.close(axes.get_figure(root=True))
     for text in findings(metrics, reports):
-        console.print(text, highlight=False)
+        console.print(text, highlight=False, markup=False, emoji=False)
     return result
 
 

@@ -42,6 +42,7 @@ import psutil
 
 from jetsym.errors import ConfigError, LockedError, TerminatedError
 from jetsym.files import write_atomically
+from jetsym.reading import parse_json
 
 __all__ = ["Holder", "locked"]
 
@@ -256,7 +257,7 @@ def _look(path: Path) -> tuple[Holder | None, int] | None:
             return None
         raise
     try:
-        holder = Holder(**json.loads(text))
+        holder = Holder(**parse_json(text))
         return (holder if holder.token.isalnum() else None), touched
     except (ValueError, TypeError, AttributeError):
         return None, touched

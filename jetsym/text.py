@@ -10,6 +10,7 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 __all__ = ["as_text", "at_most", "concise", "concise_root", "percent", "table_of"]
 
@@ -30,10 +31,19 @@ def as_text(*renderables: Any, width: int = 10_000) -> str:
     'one\ntwo\n'
     """
     stream = io.StringIO()
-    console = Console(file=stream, width=width, color_system=None, highlight=False, force_jupyter=False)
+    # Names are shown as they are: [eV] is no markup, and :smile: no picture.
+    plain: dict[str, Any] = {"markup": False, "emoji": False, "highlight": False}
+    console = Console(file=stream, width=width, color_system=None, force_jupyter=False, **plain)
     for renderable in renderables:
         console.print(renderable)
     return stream.getvalue()
+
+
+class _PlainTable(Table):
+    """A table whose cells are shown as they are, whoever prints it."""
+
+    def add_row(self, *cells: Any, **options: Any) -> None:
+        super().add_row(*(Text(cell) if isinstance(cell, str) else cell for cell in cells), **options)
 
 
 def table_of(
@@ -45,7 +55,7 @@ def table_of(
     no_wrap: bool = False,
     **options: Any,
 ) -> Table:
-    r"""Return a table of rich: words set to the left, and numbers to the right.
+    r"""Return a table of rich: words set to the left, and numbers to the right; brackets in them are no markup.
 
     Parameters
     ----------
@@ -62,10 +72,13 @@ def table_of(
     --------
     >>> as_text(table_of(None, ["what", "GeV"], [["mass", "80.4"]], box=None))
     ' what   GeV \n mass  80.4 \n'
+    >>> as_text(table_of(None, ["energy[eV]", "[/]"], box=None))
+    ' energy[eV]  [/] \n'
     """
-    table = Table(title=title, title_justify="left", **options)
+    named = None if title is None else Text(title, style="table.title")
+    table = _PlainTable(title=named, title_justify="left", **options)
     for place, head in enumerate(heads):
-        table.add_column(head, justify="left" if place < words else "right", no_wrap=no_wrap)
+        table.add_column(Text(head), justify="left" if place < words else "right", no_wrap=no_wrap)
     for row in rows:
         table.add_row(*row)
     return table

@@ -16,8 +16,8 @@ import jetsym
 
 PACKAGE = Path(jetsym.__file__).parent
 
-GROUND = {"_version", "errors", "files", "lazy", "progress", "ranks"}
-LOW = GROUND | {"locks", "text", "storage", "symmetry"}
+GROUND = {"_version", "errors", "files", "forms", "lazy", "progress", "ranks", "reading"}
+LOW = GROUND | {"allocation", "locks", "text", "storage", "symmetry"}
 MATHEMATICS = LOW | {"spectrum"}
 SHOWN = MATHEMATICS | {"plotting"}
 INSTRUMENT = SHOWN | {"domains", "probing", "remedies"}
@@ -27,9 +27,11 @@ PRODUCTS = INSTRUMENT | {"jets", "atoms", "training", "repair"}
 #: allows all rooms within it.
 MAY_IMPORT: dict[str, set[str]] = {
     **{name: set() for name in sorted(GROUND)},
-    "files": {"errors"},
+    "files": {"errors", "reading"},
     "progress": {"ranks"},
     "ranks": {"errors"},
+    "reading": {"errors"},
+    "allocation": GROUND,
     "locks": GROUND,
     "text": GROUND,
     "storage": GROUND,

@@ -27,6 +27,7 @@ from jetsym.atoms.exports import TRUST
 from jetsym.atoms.packages import quiet
 from jetsym.atoms.torchscript import RefusedError
 from jetsym.errors import CheckpointError, require
+from jetsym.reading import expect_path, expect_stored
 
 __all__ = ["ARCHITECTURES", "Weights", "find", "is_whole", "known_types", "model_from", "model_of", "read_checkpoint"]
 
@@ -67,6 +68,7 @@ def find(path: str | Path) -> Path:
     CheckpointError
         There is none.
     """
+    expect_path("the path of a model", path, CheckpointError)
     path = Path(path).expanduser()
     if path.is_file():
         if path.suffix in (".ckpt", ".pt"):
@@ -115,6 +117,7 @@ def read_checkpoint(file: str | Path, *, trust: bool = False) -> dict[str, Any]:
     file = Path(file).expanduser()
     try:
         if not trust:
+            expect_stored(file)
             _check_names(file)
         with quiet(), known_types():
             content = torch.load(file, map_location="cpu", weights_only=not trust)
@@ -211,15 +214,16 @@ def _check_models(content: Any) -> None:
                     f"a model of the architecture {value['architecture_name']!r}, which may read other files"
                 )
             found += value.values()
-            _check_options(value.get("model_data"))
+            _check_options(value.get("model_data"), set())
         elif isinstance(value, (list, tuple)):
             found += value
 
 
-def _check_options(values: Any) -> None:
-    """Refuse options of a model that name files."""
+def _check_options(values: Any, seen: set[int]) -> None:
+    """Refuse options of a model that name files; ``seen`` are containers that have been looked at."""
     if isinstance(values, str) and NAMES_FILE.match(values):
         raise RefusedError(f"an option that names a file, {values!r}")
-    if isinstance(values, (Mapping, list, tuple)):
+    if isinstance(values, (Mapping, list, tuple)) and id(values) not in seen:
+        seen.add(id(values))
         for value in values.values() if isinstance(values, Mapping) else values:
-            _check_options(value)
+            _check_options(value, seen)

@@ -13,7 +13,6 @@ Anything else is refused, before it is loaded. ``trust=True`` opens it as metato
 
 from __future__ import annotations
 
-import json
 import re
 import site
 import sys
@@ -25,8 +24,9 @@ import torch
 from jetsym.atoms.packages import quiet
 from jetsym.atoms.torchscript import RefusedError, check_classes, check_code, spaces_in
 from jetsym.errors import CheckpointError, require
+from jetsym.reading import expect_stored, parse_json
 
-__all__ = ["TRUST", "read_export"]
+__all__ = ["TRUST", "declared_outputs", "read_export"]
 
 #: What a message says of files that are refused.
 TRUST = "trust=True (--trust) opens it all the same, and runs what it brings: only where you trust whoever made it"
@@ -60,7 +60,8 @@ def read_export(file: str | Path, *, trust: bool = False) -> torch.nn.Module:
     MissingDependencyError
         The extra ``atoms`` is not installed.
     """
-    package: Any = require("metatomic.torch", extra="atoms", purpose="jetsym.atoms")
+    with quiet():
+        package: Any = require("metatomic.torch", extra="atoms", purpose="jetsym.atoms")
     try:
         with quiet():
             opened: torch.nn.Module
@@ -79,9 +80,18 @@ def read_export(file: str | Path, *, trust: bool = False) -> torch.nn.Module:
         raise CheckpointError(f"{file} cannot be read as an exported model of metatomic: {reason}") from error
 
 
+def declared_outputs(model: Any) -> list[str]:
+    """Return the names of a metatomic model's outputs as it declares them.
+
+    Its capabilities hold older names of the same outputs as well: each of non-conservative forces twice.
+    """
+    return list(getattr(model, "_model_capabilities_outputs_names", None) or model.capabilities().outputs)
+
+
 def _check(file: str | Path) -> None:
     """Refuse an archive that names what it may not."""
     _check_ends(Path(file))
+    expect_stored(file)
     reader: Any = torch._C.PyTorchFileReader(str(file))  # by which torch.jit.load finds its records
     names: list[str] = reader.get_all_records()
     records = {name.lower(): name for name in names}  # as it does, whatever the letters' case
@@ -116,7 +126,7 @@ def _check_ends(file: Path) -> None:
 
 def _check_libraries(record: bytes) -> None:
     """Refuse libraries that are not those of installed packages."""
-    for library in json.loads(record):
+    for library in parse_json(record):
         name, path = str(library["name"]), str(library["path"])
         if not _is_installed(name, path):
             raise RefusedError(

@@ -31,6 +31,9 @@ __all__ = [
 MOVING = {"momenta": False, "initial_magmoms": True}
 #: Vectors of a cell that span less than this part of the volume of a box with their lengths lie in a plane.
 FLAT = 1e-6
+#: Å after which no crystal repeats, as an atom would have no end of neighbours; and from the origin, where neighbour
+#: lists overflow (some end the process) and lengths in single precision lose two decimals.
+THINNEST, FARTHEST = 0.1, 1e5
 #: A site is full where its occupancy differs from 1 by less than this: files give it with some digits.
 FULL = 1e-3
 
@@ -193,8 +196,9 @@ def expect_usable(atoms: Atoms, name: str = "the structure") -> None:
     Raises
     ------
     DataError
-        It has no atoms, numbers that are not finite, a lattice of periodic directions whose vectors lie in a plane or
-        on a line, or sites that are occupied in part, of which calculators know nothing.
+        It has no atoms, numbers that are not finite, atoms out of all reach, a cell that is too thin, a lattice of
+        periodic directions whose vectors lie in a plane or on a line, or sites that are occupied in part, of which
+        calculators know nothing.
 
     Examples
     --------
@@ -217,6 +221,17 @@ def expect_usable(atoms: Atoms, name: str = "the structure") -> None:
         raise DataError(
             f"{called} is periodic along vectors that lie in a plane, on a line or are zero, cell = "
             f"{atoms.cell.array.round(6).tolist()}; expected independent ones, or pbc=False where it does not repeat"
+        )
+    heights = 1 / np.linalg.norm(np.linalg.pinv(periodic), axis=0) if len(periodic) else np.ones(1)
+    if heights.min() < THINNEST:
+        raise DataError(
+            f"{called} repeats after {heights.min():.2g} Å along a direction; expected a cell of {THINNEST} Å or more, "
+            "with lengths in Å: an atom has no end of neighbours there"
+        )
+    if (reach := float(np.abs(atoms.positions).max())) > FARTHEST:
+        raise DataError(
+            f"{called} has an atom {reach:.3g} Å away from the origin; expected {FARTHEST:g} Å at most, where lengths "
+            "are whole to single precision: check the units, or wrap and centre the positions"
         )
     refuse_partial_sites(atoms, name)
 

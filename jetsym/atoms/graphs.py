@@ -210,12 +210,18 @@ class Graphs:
             found[name] = rows._replace(values=values.flatten(0, 1))
         return self._of(found, {name: each * n for name, each in self.counts.items()})
 
-    def folded(self, array: Tensor) -> Tensor | None:
+    @property
+    def has_one_each(self) -> bool:
+        """Whether there is one atom, edge, … in every structure: its rows cannot be told from those of structures."""
+        return any({*each} == {1} for each in self.counts.values())
+
+    def folded(self, array: Tensor, *, inside: bool = False) -> Tensor | None:
         """Return rows of all structures, equally many of each, as (structures, rows, …), or None for other arrays.
 
-        Those of structures themselves stay as they are.
+        Those of structures themselves stay as they are, unless they are known to belong to something ``inside``
+        structures, of which there is one in each.
         """
-        if array.ndim and len(array) == len(self):
+        if array.ndim and len(array) == len(self) and not (inside and self.has_one_each):
             return array
         lengths = {self.rows_of(name) for name, each in self.counts.items() if len(set(each)) == 1}
         return array.unflatten(0, (len(self), -1)) if array.ndim and len(array) in lengths - {0} else None

@@ -78,7 +78,8 @@ def form_of(file: Path) -> str | None:
 
 
 def _read(file: Path, limit: int | None) -> list[Atoms]:
-    expect_data(file)
+    if file.exists():
+        expect_data(file)
     form = form_of(file)
     if form is None:
         raise DataError(

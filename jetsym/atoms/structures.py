@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from jetsym.atoms.frames import expect_usable
 from jetsym.atoms.packages import quiet
 from jetsym.errors import ProbeError, require
 
@@ -45,6 +46,8 @@ class Structures:
     @classmethod
     def build(cls, frames: Sequence[Atoms], neighbor_lists: Sequence[NeighborListOptions]) -> Structures:
         """Return structures of ASE frames in float64, with neighbour lists; lengths in the unit of the frames (Å)."""
+        for index, frame in enumerate(frames):  # what lists of neighbours end the process over, or never end over
+            expect_usable(frame, f"structure {index}")
         with quiet():
             to_systems = require("metatomic.torch", extra="atoms", purpose="jetsym.atoms").systems_to_torch
             systems = to_systems(list(frames), torch.float64)

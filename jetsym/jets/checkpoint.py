@@ -24,10 +24,12 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as as_bytes
 from torch import Tensor
 
-from jetsym.errors import CheckpointError, JetsymError
+from jetsym.allocation import TooLargeError, bounded_by
+from jetsym.errors import CheckpointError, JetsymError, expect_at_least
 from jetsym.files import finished_file
 from jetsym.jets.models import Tagger, weaver
 from jetsym.jets.models.registry import build, name_of
+from jetsym.reading import encodable, expect_path, parse_json
 
 __all__ = ["BEST", "FORMAT_VERSION", "INITIAL", "LAST", "Header", "find", "initial", "load", "read", "restore", "save"]
 
@@ -40,6 +42,9 @@ INITIAL = "initial.safetensors"
 
 _KEY = "jetsym"  # of the header in safetensors' string-to-string metadata
 _MODEL = "model."  # prefix of the model's tensors
+
+#: What torch and Python raise where a model is asked for in a way that makes no sense.
+_UNBUILT = (RuntimeError, MemoryError, TypeError, ValueError, ArithmeticError, LookupError, AssertionError)
 
 
 @dataclass(frozen=True)
@@ -157,6 +162,7 @@ def load(path: str | Path, *, device: torch.device | str = "cpu") -> Tagger:
     if header.config.get("fold") is not None:
         model.held_out = header.config["fold"], header.config["fold_by"]
     model.max_particles = header.config.get("max_particles", model.max_particles)
+    expect_at_least(f"max_particles in {file}", model.max_particles, 1, CheckpointError)
     model.standardisation = header.config.get("standardisation")
     return model.to(device).eval()
 
@@ -166,7 +172,7 @@ def read(path: str | Path) -> tuple[Header, dict[str, Tensor]]:
     file = find(path)
     _refuse_pickle(file)
     try:
-        with safe_open(file, framework="pt") as content:
+        with encodable(file) as place, safe_open(place, framework="pt") as content:
             text = (content.metadata() or {}).get(_KEY)
             tensors = {name: content.get_tensor(name) for name in content.keys()}  # noqa: SIM118 (not a mapping)
     except SafetensorError as error:
@@ -176,7 +182,7 @@ def read(path: str | Path) -> tuple[Header, dict[str, Tensor]]:
     if text is None:
         raise CheckpointError(f"{file} has no header of jetsym; expected a file written by jetsym train")
     try:
-        values = json.loads(text)
+        values = parse_json(text)
         digest, version = values.pop("digest"), values["version"]
         if version != FORMAT_VERSION and version not in _UPGRADES:
             raise CheckpointError(
@@ -190,6 +196,8 @@ def read(path: str | Path) -> tuple[Header, dict[str, Tensor]]:
         while values["version"] != FORMAT_VERSION:
             values = _UPGRADES[values["version"]](values)
         header = Header(**values | {"classes": tuple(values["classes"])})
+        if not all(isinstance(one, dict) for one in (header.options, header.config, header.metrics, header.progress)):
+            raise TypeError("options, config, metrics and progress are tables")
     except (ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:
         raise CheckpointError(f"{file} has a header that cannot be read ({error!r}); copy it again") from error
     return header, tensors
@@ -198,9 +206,10 @@ def read(path: str | Path) -> tuple[Header, dict[str, Tensor]]:
 def restore(header: Header, tensors: Mapping[str, Tensor], *, source: Path) -> Tagger:
     """Build the model of a header and fill it with the tensors named ``model.*``; ``source`` is for the errors."""
     try:
-        model = build(header.model, header.classes, **header.options)
-    except JetsymError as error:
-        raise CheckpointError(f"{source} holds a model that cannot be built: {error}") from error
+        with bounded_by(tensors.values()):
+            model = build(header.model, header.classes, **header.options)
+    except (*_UNBUILT, JetsymError, TooLargeError) as error:
+        raise CheckpointError(f"{source} holds a model that cannot be built: {_first_line(error)}") from error
     wanted = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
     found = {name.removeprefix(_MODEL): tuple(t.shape) for name, t in tensors.items() if name.startswith(_MODEL)}
     if wanted != found:
@@ -222,6 +231,7 @@ def find(path: str | Path) -> Path:
     CheckpointError
         There is none.
     """
+    expect_path("the path of a model", path, CheckpointError)
     path = Path(path).expanduser()
     if path.is_file():
         return path
@@ -269,6 +279,10 @@ def _refuse_pickle(file: Path) -> None:
         raise CheckpointError(
             f"{file} is a pickle or a torch.save archive, which jetsym does not open; expected a safetensors file{hint}"
         )
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0] or type(error).__name__
 
 
 def _digest(tensors: Mapping[str, Tensor], values: Mapping[str, Any]) -> str:

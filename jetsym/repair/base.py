@@ -16,6 +16,7 @@ from jetsym.probing.diagnosis.modes import MODES
 from jetsym.probing.reports.diagnosis import Diagnosis
 from jetsym.probing.reports.read import read_report
 from jetsym.probing.reports.spectrum import SymmetryReport
+from jetsym.reading import parse_yaml, read_text
 from jetsym.remedies.symmetrized import averaging_degree
 from jetsym.spectrum import group_of
 from jetsym.spectrum.averaging import group_average
@@ -58,8 +59,6 @@ REMEDIES: dict[str, dict[str, Change]] = {"jets": {}, "atoms": {}}
 CONFIGURATIONS = ("config.yaml", "options.yaml", "train.yaml")
 #: Part of A² that an average at inference may leave.
 LEFT = 0.05
-#: Of a new penalty.
-WEIGHT = 0.1
 #: What remedies were called -> what they are called.
 RENAMED = {"handed": "no-mirror", "calmer": "lower-rate", "deeper": "more-attention"}
 
@@ -183,7 +182,7 @@ def chosen(
     if not names:
         raise ConfigError(f"no option of such a training repairs {finding!r}; by hand: {MODES[finding].remedy}")
     for name in names:
-        steps = [known[name](values, symmetry, (weight or WEIGHT) * factor) for factor in (1, 2)]
+        steps = [known[name](values, symmetry, (weight or runs.WEIGHT) * factor) for factor in (1, 2)]
         if steps[0] is not None and any(values[key] != value for key, value in steps[0].changes.items()):
             if weight is not None and steps[1] is not None and steps[0].changes == steps[1].changes:
                 raise ConfigError(
@@ -237,9 +236,8 @@ class Run(ABC):
         The folder does not say how its run was trained.
     """
 
-    #: The kind of run, as remedies are registered for it, who trains it, and the command that does.
+    #: The kind of run, as remedies are registered for it, and the command that trains it.
     RUNS: ClassVar[str]
-    TRAINER: ClassVar[str]
     COMMAND: ClassVar[str]
     #: What a remedy cannot be that a run has not got, and cannot have.
     CANNOT: ClassVar[str]
@@ -247,6 +245,8 @@ class Run(ABC):
     OPTIONS: ClassVar[str]
     #: Options that make the network, and so leave no weights to begin from.
     NETWORK: ClassVar[frozenset[str]]
+    #: Weight of a new penalty.
+    WEIGHT: ClassVar[float] = 0.1
     #: Outputs that are averaged at inference, what an input is called, and what else may be averaged over.
     AVERAGED: ClassVar[tuple[str, ...]]
     INPUT: ClassVar[str]
@@ -256,7 +256,7 @@ class Run(ABC):
         self.name, self.folder = str(folder), Path(folder).expanduser()
         path = self.folder / self.OPTIONS
         try:
-            found = yaml.safe_load(path.read_text(encoding="utf-8"))
+            found = parse_yaml(read_text(path))
         except OSError as error:
             raise CheckpointError(
                 f"{folder} does not say how it was trained: {path} cannot be read ({error.strerror or error}); "

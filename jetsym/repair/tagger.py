@@ -24,7 +24,7 @@ ABOUT_THE_BEAM, ALONG_THE_BEAM = Symmetry(GroupName.SO2), Symmetry(GroupName.BOO
 class TaggerRun(Run):
     """A run of ``jetsym train``."""
 
-    RUNS, TRAINER, COMMAND, OPTIONS = "jets", "jetsym", "jetsym train", CONFIG
+    RUNS, COMMAND, OPTIONS = "jets", "jetsym train", CONFIG
     NETWORK = frozenset({"model", "options"})
     CANNOT = "used under {}"
     AVERAGED, INPUT = ("logits",), "jet"

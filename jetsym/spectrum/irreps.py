@@ -151,8 +151,20 @@ class NamedIrrep(Irrep):
 
 
 def read_irrep(values: Sequence[Any]) -> Irrep:
-    """Return the irrep that a list tells, as reports hold it: (λ, σ), or place, name and dimensions of a named one."""
-    return Irrep(*values) if len(values) == 2 else NamedIrrep(*values)
+    """Return the irrep that a list tells, as reports hold it: (λ, σ), or place, name and dimensions of a named one.
+
+    Raises
+    ------
+    ValueError
+        It tells none.
+    """
+    whole = [isinstance(one, int) and not isinstance(one, bool) for one in values]
+    if whole[:1] == [True] and values[0] >= 0:
+        if len(values) == 2 and (values[1] is None or (whole[1] and values[1] in (-1, 0, 1))):
+            return Irrep(*values)
+        if len(values) == 4 and isinstance(values[1], str) and all(whole[2:]) and min(values[2:]) > 0:
+            return NamedIrrep(*values)
+    raise ValueError(f"{list(values)!r} is no irrep")
 
 
 def parse_irreps(text: str) -> tuple[tuple[int, Irrep], ...] | None:

@@ -2,24 +2,38 @@
 
 from __future__ import annotations
 
+import os
+import re
+import signal
 import sys
+import threading
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import torch
 from lightning_fabric import Fabric
 from lightning_fabric.plugins.precision import MixedPrecision, Precision
+from lightning_fabric.strategies.ddp import DDPStrategy
 from lightning_fabric.utilities.rank_zero import rank_zero_only
 from torch import Tensor
 
-from jetsym.errors import ConfigError, JetsymError
+from jetsym.errors import ConfigError, JetsymError, TrainingError
 from jetsym.locks import locked
 from jetsym.ranks import started
 from jetsym.training.config import TrainConfig
 
 __all__ = ["is_first_process", "locked_by_first", "make_fabric", "total"]
+
+#: Variable of the environment: seconds that a process waits for the others before it says that one stands still.
+PATIENCE = "JETSYM_PATIENCE"
+#: Seconds in which a process whose parent is gone may save its state.
+_GRACE = 60.0
+#: What torch says of processes that it does not reach.
+_LOST = re.compile(r"gloo|NCCL|Dist\w*Error|[Cc]onnection (closed|reset|refused)|[Tt]imed out|process group")
 
 
 def make_fabric(config: TrainConfig) -> Fabric:
@@ -48,9 +62,20 @@ def make_fabric(config: TrainConfig) -> Fabric:
     if precision == "auto":
         precision = "bf16-mixed" if accelerator == "cuda" else "32-true"
     plugin = _Float32() if precision == "32-true" else _Mixed(precision, device=accelerator)
-    fabric = Fabric(accelerator=accelerator, devices=devices, num_nodes=nodes, plugins=[plugin])
+    strategy = DDPStrategy(timeout=timedelta(seconds=_patience())) if devices * nodes > 1 else "auto"
+    fabric = Fabric(accelerator=accelerator, devices=devices, num_nodes=nodes, plugins=[plugin], strategy=strategy)
+    if "TORCHELASTIC_RUN_ID" in os.environ or (devices > 1 and os.environ.get("LOCAL_RANK", "0") != "0"):
+        _end_with_parent()
     fabric.launch()
     return fabric
+
+
+def _patience() -> float:
+    """Return the seconds that processes wait for each other; see :data:`PATIENCE`."""
+    said = os.environ.get(PATIENCE, "1800")
+    if not said.isdecimal() or int(said) < 1:
+        raise ConfigError(f"{PATIENCE} is {said!r}; expected the seconds that processes wait for each other, as 1800")
+    return float(said)
 
 
 def is_first_process() -> bool:
@@ -77,7 +102,42 @@ def locked_by_first(fabric: Fabric, folder: Path, purpose: str) -> Iterator[None
         refused = fabric.broadcast(refused)
         if refused is not None:
             raise refused
+        with _told_of_others(fabric):
+            yield
+
+
+@contextmanager
+def _told_of_others(fabric: Fabric) -> Iterator[None]:
+    """Say in one line that another process of the run has ended, or stands still, where torch tells of its sockets.
+
+    Raises
+    ------
+    TrainingError
+        One has.
+    """
+    try:
         yield
+    except RuntimeError as error:
+        if fabric.world_size == 1 or not _LOST.search(f"{type(error).__name__} {error}"):
+            raise
+        raise TrainingError(
+            f"process {fabric.global_rank} of {fabric.world_size} does not hear from the others: one has ended, or "
+            f"stands still ({' '.join(str(error).split())[:160]}); look for its own error, and go on with --resume"
+        ) from error
+
+
+def _end_with_parent() -> None:
+    """Let a process that another one has started end when that one is gone, as nobody would end it any more."""
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1.0)
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(_GRACE)  # to save the last step; a process that waits for others never comes to it
+        os._exit(128 + signal.SIGTERM)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def total(fabric: Fabric, value: float) -> float:

@@ -27,6 +27,7 @@ from jetsym.errors import CheckpointError, ConfigError
 from jetsym.files import check_out, remove_leftovers, write_atomically
 from jetsym.jets import checkpoint
 from jetsym.jets.models import Tagger
+from jetsym.reading import parse_json, parse_yaml, read_text
 from jetsym.storage import one_against_the_rest
 from jetsym.training.config import TrainConfig
 
@@ -130,9 +131,9 @@ class RunFolder:
             return None
         header, tensors = checkpoint.read(last)
         # A run killed between the two writes of an epoch has a line of metrics too many.
-        lines = (self.path / LINES).read_text().splitlines() if (self.path / LINES).is_file() else []
+        lines = read_text(self.path / LINES).splitlines() if (self.path / LINES).is_file() else []
         try:
-            kept = [line for line in map(json.loads, lines) if line["epoch"] <= header.epoch]
+            kept = [line for line in map(parse_json, lines) if line["epoch"] <= header.epoch]
             self.metrics = [one_against_the_rest(line) for line in kept]
         except (ValueError, KeyError) as error:
             raise CheckpointError(f"{self.path / LINES} cannot be read ({error!r}); remove the broken line") from error
@@ -181,8 +182,8 @@ class RunFolder:
 
     def _configuration(self) -> TrainConfig:
         try:
-            return TrainConfig.from_dict(yaml.safe_load((self.path / CONFIG).read_text()))
-        except (yaml.YAMLError, TypeError) as error:
+            return TrainConfig.from_dict(parse_yaml(read_text(self.path / CONFIG)))
+        except (OSError, yaml.YAMLError, TypeError) as error:
             raise ConfigError(f"{self.path / CONFIG} is not the configuration of a run ({error})") from error
 
     def _check_same(self, config: TrainConfig) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from potentials.crystals import crystals, error_of_forces, moved, results
+from potentials.table import expect_every_frame
 
 import jetsym
 from jetsym.atoms.packages.table import wrapped
@@ -113,3 +114,7 @@ def test_the_code_of_the_documentation_runs():
     exec(code.replace("frames)", "frames, l_max=2, progress=False)"), known)
     assert "forces" in known["report"].equivariance
     assert len(known["report"].layers) > 3
+
+
+def test_every_frame(calculator):
+    expect_every_frame(calculator, "CHGNet", molecules=False)

@@ -125,7 +125,8 @@ def read_part(data: str, targets: Mapping[str, Any], length_unit: str, *, allow_
         There is no such file, or structures in it that cannot be used, or that lack what is asked for.
     """
     file = file_of(data)
-    expect_data(file)
+    if file.exists():
+        expect_data(file)
     if not file.is_file():
         raise DataError(f"there is no file {file}; expected structures, such as extended XYZ")
     section: dict[str, Any] = {

@@ -43,8 +43,14 @@ def finetune(
     epochs: int = 50,
     batch_size: int = 8,
     learning_rate: float = 1e-4,
+    checkpoint_every: int | None = None,
     seed: int = 0,
     device: str | None = None,
+    watch: bool = False,
+    watch_on: str | None = None,
+    watch_limit: int = 4,
+    stop_above: dict[str, float] | None = None,
+    stop_below: dict[str, float] | None = None,
     resume: bool = False,
     trust: bool = False,
     progress: bool = True,
@@ -77,8 +83,21 @@ def finetune(
         Rank of the matrices of "lora", and the factor that their product is scaled by.
     validation
         The fraction of the structures that is set aside, or another file.
-    epochs, batch_size, learning_rate, seed, device
+    epochs, batch_size, learning_rate, checkpoint_every, seed, device
         Options of the training, as for :func:`jetsym.atoms.train`.
+    watch
+        Measure A of the outputs and the spectra of the layers at every checkpoint while it trains, against
+        the pretrained model: ``watch.json``, a :class:`~jetsym.atoms.Watch`, and ``watch.png`` in the
+        folder. This is done on the CPU by this process, in one thread that gives way to the training.
+    watch_on
+        File of the structures to measure on; by default those of the validation, where that is a file, or else those
+        that are trained on.
+    watch_limit
+        Measure on at most so many structures, taken evenly from the file.
+    stop_above, stop_below
+        Output -> A in the unit of the output, such as {"forces": 0.05} in eV/Å: the training ends at the first
+        checkpoint where A is above or below it, with its model. They need ``watch``, and then the training waits at
+        every checkpoint until it is measured.
     resume
         Continue from the last whole checkpoint in ``out``, of the same fine-tuning.
     trust
@@ -117,8 +136,14 @@ def finetune(
         epochs=epochs,
         batch_size=batch_size,
         learning_rate=learning_rate,
+        checkpoint_every=checkpoint_every,
         seed=seed,
         device=device,
+        watch=watch,
+        watch_on=watch_on,
+        watch_limit=watch_limit,
+        stop_above=stop_above,
+        stop_below=stop_below,
         resume=resume,
         trust=trust,
         progress=progress,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -17,6 +16,7 @@ from jetsym.atoms.workflows.forbidden import symmetry_dataset
 from jetsym.errors import ConfigError, DataError, require
 from jetsym.files import write_json
 from jetsym.progress import progress_bar
+from jetsym.reading import parse_json, read_text
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -177,7 +177,7 @@ class _Kept:
             write_json(file, {"key": self._key, "forces": found.tolist()})
             return found
         try:
-            stored = json.loads(file.read_text(encoding="utf-8"))
+            stored = parse_json(read_text(file))
             key, values = stored["key"], np.array(stored["forces"], dtype=float)
         except (ValueError, KeyError, TypeError) as error:
             raise DataError(

@@ -6,7 +6,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from rich.markup import escape
 from rich.table import Table
 
 from jetsym.atoms.frames import results_of
@@ -31,8 +30,8 @@ def number(value: float | None) -> str:
 
 def compared(title: str, columns: Iterable[str], rows: Mapping[str, Sequence[str]]) -> Table:
     """Return a table of quantities, one column for each run."""
-    lines = [map(escape, (name, *cells)) for name, cells in rows.items()]
-    return table_of(escape(title), ("quantity", *columns), lines)
+    lines = [(name, *cells) for name, cells in rows.items()]
+    return table_of(title, ("quantity", *columns), lines)
 
 
 def structure_dict(atoms: Atoms) -> dict[str, Any]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -83,7 +83,7 @@ def predict_logits(model: nn.Module, batch: JetBatch, *, batch_size: int = 512, 
 
 def evaluate(
     model: nn.Module,
-    batch: JetBatch,
+    batch: JetBatch | Iterable[JetBatch],
     *,
     rotated: int | None = None,
     batch_size: int = 512,
@@ -102,7 +102,7 @@ def evaluate(
     model
         From a JetBatch to logits (B, classes), or to one alone for two classes, see :func:`predict_logits`.
     batch
-        Jets with labels.
+        Jets with labels, at once or in portions: of each only logits, label, weight and jet pT are kept.
     rotated
         A seed: the same is then measured on the jets after a rotation of its own for each, drawn from the Haar
         measure, as :attr:`~jetsym.jets.evaluation.report.Evaluation.rotated`.
@@ -124,15 +124,22 @@ def evaluate(
     ConfigError
         An option names no class or column, or has no meaning.
     """
-    column = weight_column(batch.columns, weights)
-    expect_same_classes(model, batch)
-    label, jet_pt = labels_of(batch).cpu(), pt(batch.jet_p4).cpu()
+    generator = None if rotated is None else torch.Generator().manual_seed(rotated)
+    parts: list[_Scored] = []
+    for jets in [batch] if isinstance(batch, JetBatch) else batch:
+        parts.append(_scored(model, jets, generator, batch_size=batch_size, scores=scores, weights=weights))
+        scores = scores or "logits"  # as the first jets have shown: a few may look like anything
+    if not parts:
+        raise DataError("there are no jets to evaluate; expected at least one")
+    first = parts[0]
+    label, jet_pt = torch.cat([part.label for part in parts]), torch.cat([part.jet_pt for part in parts])
+    weighing = [part.weights for part in parts if part.weights is not None]
 
-    def measured(jets: JetBatch, scores: Scores | None) -> Evaluation:
+    def measured(logits: Sequence[Tensor]) -> Evaluation:
         return assess(
-            predict_logits(model, jets, batch_size=batch_size, scores=scores),
+            torch.cat([*logits]),
             label,
-            classes=batch.classes,
+            classes=first.classes,
             jet_pt=jet_pt,  # a rotated jet keeps its bin
             background=background,
             working_points=working_points,
@@ -140,16 +147,49 @@ def evaluate(
             confidence=confidence,
             multi_class=multi_class,
             scores="logits",
-            weights=None if column is None else batch.columns[column],
-            column=column or WEIGHT,
+            weights=torch.cat(weighing) if weighing else None,
+            column=first.column or WEIGHT,
         )
 
-    found = measured(batch, scores)
+    found = measured([part.logits for part in parts])
     if rotated is None:
         return found
-    elements = random_rotations(len(batch), generator=torch.Generator().manual_seed(rotated))
-    rotated_jets = rotate(batch, elements[None])
-    return replace(found, rotated=measured(rotated_jets, scores or "logits"), meta={**found.meta, "rotated": rotated})
+    after = measured([part.rotated for part in parts if part.rotated is not None])
+    return replace(found, rotated=after, meta={**found.meta, "rotated": rotated})
+
+
+@dataclass(frozen=True, eq=False)
+class _Scored:
+    """What an evaluation keeps of some jets (B,): logits (B, classes) as they are and rotated, and what they go by."""
+
+    classes: tuple[str, ...]
+    label: Tensor
+    jet_pt: Tensor
+    column: str | None
+    weights: Tensor | None
+    logits: Tensor
+    rotated: Tensor | None
+
+
+def _scored(
+    model: nn.Module,
+    jets: JetBatch,
+    generator: torch.Generator | None,
+    *,
+    batch_size: int,
+    scores: Scores | None,
+    weights: str | None,
+) -> _Scored:
+    """Score some jets, and with a generator the same under a rotation of its own for each."""
+    column = weight_column(jets.columns, weights)
+    expect_same_classes(model, jets)
+    label, rotated = labels_of(jets).cpu(), None
+    logits = predict_logits(model, jets, batch_size=batch_size, scores=scores)
+    if generator is not None:
+        moved = rotate(jets, random_rotations(len(jets), generator=generator)[None])
+        rotated = predict_logits(model, moved, batch_size=batch_size, scores=scores or "logits")
+    own = None if column is None else jets.columns[column].cpu()
+    return _Scored(jets.classes, label, pt(jets.jet_p4).cpu(), column, own, logits, rotated)
 
 
 def expect_same_classes(model: nn.Module, batch: JetBatch) -> None:

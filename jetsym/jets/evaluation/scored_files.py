@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import sys
 from collections.abc import Mapping, Sequence
@@ -26,6 +25,7 @@ from jetsym.jets.io.oddities import plural
 from jetsym.jets.io.paths import Paths, jet_files
 from jetsym.jets.schema import CLASSES_II, WEIGHT
 from jetsym.jets.weights import NO_WEIGHTS, as_weights, weight_column
+from jetsym.reading import parse_json
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -428,7 +428,7 @@ def _numbered(path: Any, columns: Columns, name: str) -> _Truth:
     known = columns.facts.get("label_classes")
     if name == "label" and known is not None:
         try:
-            return _Truth(name, tuple(map(str, json.loads(known))), whole, counted=True)
+            return _Truth(name, tuple(map(str, parse_json(known))), whole, counted=True)
         except (ValueError, TypeError) as error:
             raise DataError(f"{path}: label_classes is {shorten(known)}; expected a list of names in JSON") from error
     return _Truth(name, NUMBERS.get(name), whole, counted=True)

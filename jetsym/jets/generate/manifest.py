@@ -18,6 +18,7 @@ from jetsym.jets.generate.processes import COMMON_SETTINGS, PROCESSES
 from jetsym.jets.generate.substructure import JetSelection
 from jetsym.jets.io.paths import data_in
 from jetsym.jets.schema import CLASSES
+from jetsym.reading import parse_json, read_text
 
 __all__ = ["JETS_PER_CHUNK", "MANIFEST", "Manifest", "PlannedFile", "plan", "settings"]
 
@@ -167,7 +168,7 @@ class Manifest:
         """Return the files that the manifest lists; without ``overwrite`` it has to be of the same settings."""
         folder = self.path.parent
         try:
-            found = json.loads(self.path.read_text(encoding="utf-8"))
+            found = parse_json(read_text(self.path))
             files, differing = dict(found["files"]), _differences(found["settings"], self._settings)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise DataError(

@@ -12,6 +12,7 @@ from jetsym.files import UNFINISHED, expect_data, is_hidden
 from jetsym.jets.io.formats.cached import is_cache
 from jetsym.jets.io.registry import FORMATS, readable
 from jetsym.jets.io.remote import File, RemoteFile, is_remote
+from jetsym.reading import expect_path, read_text
 
 __all__ = ["Paths", "data_in", "jet_files", "local_files", "would_be_read"]
 
@@ -95,7 +96,8 @@ def data_in(folder: Path) -> list[Path]:
     >>> [file.name for file in data_in(folder)]
     ['a.parquet', 'b.root']
     """
-    return sorted({file for one in FORMATS.values() for end in one.suffixes for file in _seen(folder, f"*{end}")})
+    endings = [end for one in FORMATS.values() for end in one.suffixes]
+    return sorted({file for end in endings for file in _seen(folder, end, strict=False)})
 
 
 def would_be_read(file: Path, paths: Paths) -> bool:
@@ -113,6 +115,8 @@ def would_be_read(file: Path, paths: Paths) -> bool:
 def _listed(paths: Paths) -> list[str | os.PathLike[str]]:
     """Take lists in text files apart (``@files.txt``), and the names before paths, as weaver-core has them, off."""
     named = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
+    for path in named:
+        expect_path("a path of jets", path)
     return [one for path in named for one in (_read_list(path) if _is_list(path) else [_unnamed(path)])]
 
 
@@ -124,7 +128,7 @@ def _read_list(path: str | os.PathLike[str]) -> list[str | os.PathLike[str]]:
     """Read the paths of a text file, one a line; those that are not absolute begin at its folder."""
     file = Path(str(path)[1:]).expanduser()
     try:
-        lines = [line.strip() for line in file.read_text(encoding="utf-8").splitlines()]
+        lines = [line.strip() for line in read_text(file).splitlines()]
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(
             f"{path}: the list {file} cannot be read ({error}); expected a text file, a path a line"
@@ -167,7 +171,7 @@ def _expand(path: Path) -> list[Path]:
             return [path]
         _expect_finished(path)
         for one in FORMATS.values():
-            if found := sorted(file for end in one.suffixes for file in _seen(path, f"*{end}")):
+            if found := sorted(file for end in one.suffixes for file in _seen(path, end)):
                 for folder in {file.parent for file in found}:
                     _expect_finished(folder)
                 return found
@@ -191,11 +195,33 @@ def _expand(path: Path) -> list[Path]:
     )
 
 
-def _seen(folder: Path, pattern: str) -> Iterator[Path]:
-    """Give the files in a directory or below that match a pattern and are not hidden."""
-    for file in folder.rglob(pattern):
-        if not any(map(is_hidden, file.relative_to(folder).parts)) and file.is_file():
-            yield file
+def _seen(folder: Path, ending: str, *, strict: bool = True) -> Iterator[Path]:
+    """Give the files in a directory or below whose names end so and are not hidden; links to directories are followed.
+
+    Those that lead back to the directory itself are not, and no directory is entered twice. With ``strict`` what has
+    such a name and cannot be read is an error: a link that leads nowhere, a pipe, a directory that may not be read.
+    """
+
+    def refuse(error: OSError) -> None:
+        if strict:
+            raise DataError(f"{error.filename} cannot be read: {error.strerror}") from error
+
+    entered, start = set[str](), os.path.realpath(folder)
+    for place, folders, names in os.walk(folder, followlinks=True, onerror=refuse):
+        real = os.path.realpath(place)
+        leads_back = place != str(folder) and Path(start).is_relative_to(real)
+        if real in entered or leads_back:
+            folders.clear()
+            continue
+        entered.add(real)
+        folders[:] = [name for name in folders if not is_hidden(name)]
+        for name in names:
+            if name.endswith(ending) and not is_hidden(name):
+                file = Path(place, name)
+                if strict:
+                    expect_data(file)
+                if file.is_file():
+                    yield file
 
 
 def _expect_finished(folder: Path) -> None:

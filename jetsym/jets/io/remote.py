@@ -30,6 +30,8 @@ _STAMPS = ("ETag", "Content-MD5", "Digest", "Last-Modified", "LastModified", "mt
 
 #: Seconds before a request that broke off is sent again; then it is given up.
 _PAUSES = (0.5, 2.0, 8.0)
+#: Bytes that are read at once, and at most, of a file that its server gives no parts of.
+_PIECE, _MOST_IN_MEMORY = 1 << 20, 4 << 30
 
 
 @dataclass(frozen=True)
@@ -166,13 +168,23 @@ def _filesystem(url: str) -> Any:
 
 @lru_cache(maxsize=1024)
 def _serves_ranges(url: str) -> bool:
-    return len(_filesystem(url).cat_file(url, start=1, end=2)) == 1
+    # As a stream, as a server that knows no ranges answers with everything, which may never end.
+    with _filesystem(url).open(url, "rb", block_size=0, headers={"Range": "bytes=1-1"}) as stream:
+        return len(stream.read(2)) == 1
 
 
 @lru_cache(maxsize=2)
 def _whole(url: str, stamp: int) -> bytes:
-    content: bytes = _filesystem(url).cat_file(url)
-    return content
+    content = bytearray()
+    with _filesystem(url).open(url, "rb", block_size=0) as stream:
+        while piece := stream.read(_PIECE):
+            content += piece
+            if len(content) > _MOST_IN_MEMORY:
+                raise DataError(
+                    f"{url}: its server gives no parts of it, and more than {_MOST_IN_MEMORY >> 20} MB at once; fetch "
+                    "the file first"
+                )
+    return bytes(content)
 
 
 @contextmanager

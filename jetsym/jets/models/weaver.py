@@ -27,6 +27,7 @@ from jetsym.jets.features import FEATURE_SETS
 from jetsym.jets.models.base import Tagger
 from jetsym.jets.models.registry import MODELS
 from jetsym.jets.schema import CLASSES
+from jetsym.reading import expect_stored
 
 __all__ = ["WeaverNames", "WeaverTagger", "export", "feature_set", "length", "load", "read_state"]
 
@@ -246,6 +247,7 @@ def read_state(path: str | Path) -> dict[str, Tensor]:
     if not path.is_file():
         raise CheckpointError(f"there is no file {path}; expected weights that torch.save wrote, such as *.pt")
     try:
+        expect_stored(path)
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # what torch raises over a broken file is anything, down to KeyError
         reason = str(error).split(". ")[0].splitlines()[0] if str(error) else type(error).__name__

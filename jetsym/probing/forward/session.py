@@ -351,13 +351,19 @@ class Session:
         four = [name for name in along if back is not None and self.outputs.get(name) == FOUR_VECTOR]
         return along | {name: back(inputs, elements, along[name]) for name in four}
 
+    def holding(self, name: str, inputs: Any) -> NDArray[np.bool_] | None:
+        """Return (samples,), True for inputs that have a response; None where all have it."""
+        held = self.domain.holds(inputs, name)
+        if held is not None:
+            return np.asarray(to_numpy(held), dtype=bool)
+        lacking = self.domain.lacks(inputs) if name in self.partly else None
+        return None if lacking is None else ~lacking
+
     def real(self, name: str, response: Any, inputs: Any) -> Any:
         """Return (samples, tokens), True for real tokens of a response (elements, samples, tokens, …), or None."""
-        held = self.domain.holds(inputs, name)
-        if held is None and name in self.partly and (lacking := self.domain.lacks(inputs)) is not None:
-            held = ~lacking
+        held = self.holding(name, inputs)
         if held is not None:
-            return np.repeat(to_numpy(held)[:, None], response.shape[2] if response.ndim > 2 else 1, axis=1)
+            return np.repeat(held[:, None], response.shape[2] if response.ndim > 2 else 1, axis=1)
         mask = self.domain.mask(inputs)
         if mask is None or name not in self.layouts:
             return token_mask(mask, response, self.outputs.get(name))

@@ -8,11 +8,10 @@ from math import isnan
 from typing import Any, ClassVar, Self
 
 from markupsafe import Markup
-from rich.table import Table
 from rich.text import Text
 
 from jetsym.probing.reports.html import Sectioned, render
-from jetsym.text import as_text, at_most, concise
+from jetsym.text import as_text, at_most, concise, table_of
 
 __all__ = ["SEVERITIES", "Diagnosis", "Evidence", "Finding"]
 
@@ -193,11 +192,8 @@ class Diagnosis(Sectioned):
     def __str__(self) -> str:
         parts: list[Any] = []
         for finding in self.findings:
-            table = Table(title=f"{finding.name} ({finding.severity}), {finding.subject}", title_justify="left")
-            for column in EVIDENCE_COLUMNS:
-                table.add_column(column, justify="left" if column == "evidence" else "right")
-            for item in finding.evidence:
-                table.add_row(*item.cells())
+            title = f"{finding.name} ({finding.severity}), {finding.subject}"
+            table = table_of(title, EVIDENCE_COLUMNS, [item.cells() for item in finding.evidence])
             parts += [table, Text(finding.text), Text(f"Why: {finding.why}"), Text(f"Try: {finding.remedy}"), ""]
         parts.append(Text(self._looked_for().capitalize() if self.findings else self.sentences()[0]))
         parts += map(Text, self._unknown())

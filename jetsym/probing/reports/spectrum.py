@@ -88,6 +88,7 @@ class SymmetryReport(LayerReport, Sectioned):
         **dict.fromkeys(("norm", "tail", "tail_stderr", "unexplained", "unexplained_stderr"), ("layers",)),
         "noise_floor": ("layers",),
     }
+    MORE_FACTS: ClassVar[tuple[str, ...]] = ("evaluations", "frame", "l_max", "method", "n_rotations", "seed")
 
     def plot(self, ax: Axes | None = None) -> Axes:
         """Draw the layer spectra; see :func:`jetsym.plotting.plot_spectrum`."""

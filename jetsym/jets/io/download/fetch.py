@@ -30,6 +30,9 @@ __all__ = ["check_space", "checksum", "fetch", "size_of"]
 
 _CHUNK = 1 << 20
 
+#: Bytes that are taken of a body that does not say how many it has.
+_MOST_UNSAID = 50 * 10**9
+
 #: Statuses of a server that may answer differently a little later.
 _PASSING = {408, 425, 429, 500, 502, 503, 504}
 
@@ -153,6 +156,8 @@ class _Transfer:
                     raise _BrokenOff(f"the connection broke ({error or type(error).__name__})") from error
                 if not chunk:
                     break
+                if total is None:
+                    self._expect_end(len(chunk))
                 self.part.write(chunk)
                 self.digest.update(chunk)
                 self.arrived += len(chunk)
@@ -162,6 +167,15 @@ class _Transfer:
             raise DownloadError(f"{self.url} sends more than the {total} bytes expected")
         if total is not None and self.arrived < total:
             raise _BrokenOff(f"the connection ended after {self.arrived} of {total} bytes")
+
+    def _expect_end(self, more: int) -> None:
+        """Refuse a body without a length that never ends, before it fills the disk."""
+        if self.arrived + more <= _MOST_UNSAID:
+            return check_space(Path(self.part.name).parent, more)
+        self.restart()
+        raise DownloadError(
+            f"{self.url} says no length, and goes on after {_MOST_UNSAID / 1e9:.0f} GB; nothing was kept"
+        )
 
 
 def fetch(

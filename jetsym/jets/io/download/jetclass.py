@@ -8,7 +8,6 @@ Other public sets are in :mod:`jetsym.jets.io.download.zenodo`.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ from jetsym.files import UNFINISHED, mark_finished, mark_unfinished, write_json
 from jetsym.jets.io.download.archive import unpack
 from jetsym.jets.io.download.fetch import check_space, fetch, size_of
 from jetsym.locks import locked
+from jetsym.reading import parse_json, read_text
 
 __all__ = ["JETCLASS", "Archive", "chosen_splits", "download_jetclass"]
 
@@ -49,7 +49,7 @@ class Archive:
     def is_there(self, out: Path) -> bool:
         """Tell whether the files of this archive are in their folder, whole."""
         try:
-            listed = json.loads(self._list(out).read_text(encoding="utf-8"))
+            listed = parse_json(read_text(self._list(out)))
             sizes = {name: (out / self.folder / name).stat().st_size for name in listed["files"]}
         except (OSError, ValueError, KeyError, TypeError):
             return False

@@ -9,7 +9,6 @@ The list comes from the record's page in JSON, over https. Nothing but names, si
 
 from __future__ import annotations
 
-import json
 import re
 import urllib.error
 import urllib.request
@@ -23,6 +22,7 @@ from jetsym._version import __version__
 from jetsym.errors import ConfigError, DownloadError, closest
 from jetsym.files import mark_finished, mark_unfinished
 from jetsym.jets.io.download.fetch import check_space, fetch
+from jetsym.reading import parse_json
 
 __all__ = ["PUBLIC_SETS", "PublicSet", "RecordFile", "chosen_files", "download_set", "files_of"]
 
@@ -80,7 +80,7 @@ def files_of(name: str, *, timeout: float = 60.0) -> list[RecordFile]:
         reason = getattr(error, "reason", None) or error
         raise DownloadError(f"the list of files at {url} cannot be reached ({reason}); try again later") from error
     try:
-        listed = [_file_of(record, entry) for entry in json.loads(text)["files"]]
+        listed = [_file_of(record, entry) for entry in parse_json(text)["files"]]
     except (ValueError, KeyError, TypeError) as error:
         raise DownloadError(f"{url} is not a list of files as expected ({error!r}); try again later") from error
     found = [file for file in listed if fnmatchcase(file.name, pattern)]

@@ -14,6 +14,7 @@ from jetsym.jets.io.copies import place_of
 from jetsym.jets.io.formats.base import readable
 from jetsym.jets.io.remote import File, RemoteFile, open_remote
 from jetsym.jets.schema import TREE
+from jetsym.reading import expect_regular
 
 __all__ = ["explained", "open_root", "open_tree", "stamp_of"]
 
@@ -96,6 +97,7 @@ def check_root(path: Path) -> tuple[int, int]:
     """
     try:
         with lacks_explained(f"{path}: cannot be read"):
+            expect_regular(path)
             found = path.stat()
             with path.open("rb") as file:
                 header = file.read(20)

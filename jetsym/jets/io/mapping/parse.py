@@ -30,6 +30,7 @@ from jetsym.jets.io.mapping.tree_mapping import (
 from jetsym.jets.io.mapping.weaver import is_number, is_weaver, measured_by_weaver, shown, weaver_mapping
 from jetsym.jets.io.remote import File
 from jetsym.jets.schema import SCALARS
+from jetsym.reading import parse_yaml, read_text
 
 __all__ = ["PUBLIC", "load_mapping", "open_mapping", "tagger_mapping"]
 
@@ -93,7 +94,7 @@ def parsed(file: Path) -> Any:
         It cannot be read, or is no YAML.
     """
     try:
-        return yaml.load(file.read_text(encoding="utf-8"), Loader=_Loader)
+        return parse_yaml(read_text(file), _Loader)
     except OSError as error:
         raise ConfigError(
             f"the mapping {file} cannot be read ({error.strerror}); expected a YAML file, or one of {', '.join(PUBLIC)}"

@@ -27,6 +27,7 @@ from jetsym.jets.io.mapping.expressions import Expression
 from jetsym.jets.io.mapping.reweighting import WeaverWeights
 from jetsym.jets.io.mapping.tree_mapping import WEIGHT, Labels, MappedInput, Momentum, TreeMapping, Unmeasured
 from jetsym.jets.schema import SCALARS
+from jetsym.reading import parse_yaml, read_text
 
 __all__ = ["VECTORS", "is_number", "is_weaver", "measured_by_weaver", "shown", "weaver_mapping"]
 
@@ -94,7 +95,7 @@ def measured_by_weaver(path: Path, found: dict[str, Any]) -> dict[str, Any]:
     if automatic == path or not automatic.is_file():
         return found
     try:
-        there = yaml.safe_load(automatic.read_text(encoding="utf-8"))
+        there = parse_yaml(read_text(automatic))
     except (OSError, yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         raise ConfigError(f"{automatic}, which weaver-core has measured, cannot be read ({error})") from error
     return there if is_weaver(there) else found

@@ -40,6 +40,7 @@ from jetsym.jets.io.remote import File
 from jetsym.jets.io.streaming.blocks import ENTRY, FILE, Block, Flat
 from jetsym.jets.io.streaming.scratch import Original, Scratch
 from jetsym.progress import progress_bar
+from jetsym.reading import parse_json, read_text
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -190,7 +191,7 @@ class CacheFiles:
                 f"{folder} is a cache without the column {fold.column!r} to tell folds apart; "
                 f"{closest(fold.column, jets.columns)}; or make it again with a mapping that has it: jetsym convert …"
             )
-        found = np.flatnonzero(fold.choose(jets.columns[fold.column], where=f"{folder}: "))
+        found = np.flatnonzero(fold.choose(jets.columns[fold.column][:], where=f"{folder}: "))
         self.oddities.folds[folder] = str(fold), len(found), len(jets)
         if not len(found):
             raise DataError(f"{folder}: {fold} has no jets; expected at least one")
@@ -211,7 +212,7 @@ def verify(folder: str | Path, *, progress: bool = True) -> int:
     """
     folder = Path(folder)
     try:
-        entries = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["files"]
+        entries = parse_json(read_text(folder / MANIFEST))["files"]
         expected = {str(name): str(entry["sha256"]) for name, entry in entries.items()}
     except OSError as error:
         raise DataError(f"{folder}: no {MANIFEST} that says what its files should be ({error.strerror})") from error

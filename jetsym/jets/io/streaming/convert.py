@@ -48,6 +48,7 @@ from jetsym.jets.io.streaming.cache import (
 )
 from jetsym.locks import locked
 from jetsym.progress import progress_bar
+from jetsym.reading import parse_json, read_text
 
 __all__ = ["JOURNAL", "convert", "to_parquet"]
 
@@ -212,7 +213,7 @@ def _refuse_others(folder: Path, old: list[Path], wanted: dict[Path, Path]) -> N
             reason = "none of the files to write"
         elif said is None:
             reason = f"which does not say that it was made of {wanted[path]}"
-        elif (differs := SourceFile(**json.loads(said)).differs(wanted[path])) is not None:
+        elif (differs := SourceFile(**parse_json(said)).differs(wanted[path])) is not None:
             reason = f"made of another file than {wanted[path]}: {differs}"
         else:
             continue
@@ -360,7 +361,7 @@ def _journal(folder: Path, plan: Any) -> dict[str, Any]:
     """Read how far an unfinished cache of the same plan has come; another one is removed."""
     fresh = {"plan": plan, "blocks": 0, "jets": 0, "particles": 0, "names": [], "inputs": {}, "rows": {}, "skipped": []}
     try:
-        found: dict[str, Any] = json.loads((folder / JOURNAL).read_text(encoding="utf-8"))
+        found: dict[str, Any] = parse_json(read_text(folder / JOURNAL))
     except (OSError, ValueError):
         found = {}
     if found.keys() == fresh.keys() and found["plan"] == json.loads(json.dumps(plan)):
