@@ -29,6 +29,7 @@ PAGES |= {path.name: path for path in sorted(DOCS.glob("*.md"))}
 
 #: Every address outside that the pages name.
 OUTSIDE = {
+    "https://arxiv.org/abs/2505.05404",
     "https://arxiv.org/abs/2603.24638",
     "https://github.com/jet-universe/particle_transformer",
     "https://github.com/jet-universe/sophon",
@@ -204,7 +205,7 @@ def parser_of(words: list[str]):
 @pytest.mark.parametrize(("name", "block"), list(blocks("sh")))
 def test_commands_are_read(name, block):
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
-    for line in block.splitlines():
+    for line in block.replace("\\\n", " ").splitlines():
         for words in words_of(line):
             text = " ".join(words)
             if words[0] == "jetsym" or words[:3] == ["python", "-m", "jetsym.benchmarks"]:
