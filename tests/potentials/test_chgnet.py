@@ -107,6 +107,10 @@ def test_an_unknown_layer_is_refused_with_the_nearest(wide):
         jetsym.probe(wide, crystals(), layers=["atom_conv_layers.30"], progress=False)
 
 
+def test_every_frame(calculator):
+    expect_every_frame(calculator, "CHGNet", molecules=False)
+
+
 def test_the_code_of_the_documentation_runs():
     page = (Path(__file__).parents[2] / "notebooks" / "docs" / "inputs.md").read_text(encoding="utf-8")
     (code,) = (block for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL) if "from chgnet" in block)
@@ -114,7 +118,3 @@ def test_the_code_of_the_documentation_runs():
     exec(code.replace("frames)", "frames, l_max=2, progress=False)"), known)
     assert "forces" in known["report"].equivariance
     assert len(known["report"].layers) > 3
-
-
-def test_every_frame(calculator):
-    expect_every_frame(calculator, "CHGNet", molecules=False)
