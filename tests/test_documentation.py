@@ -296,8 +296,9 @@ def test_tables_are_what_was_measured(builder):
     assert builder.evidence.rewritten(altered) != altered
 
 
-def test_what_is_measured_says_by_what(builder):
-    found = builder.evidence.results("particlenet")
+@pytest.mark.parametrize("name", ["particlenet", "tensor_basis"])
+def test_what_is_measured_says_by_what(builder, name):
+    found = builder.evidence.results(name)
     assert re.fullmatch(r"[0-9a-f]{40}", found["commit"])
     assert {"jetsym", "torch", "numpy", "python"} <= set(found["versions"])
     assert parser_of(shlex.split(found["command"]))
