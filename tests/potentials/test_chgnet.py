@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 from potentials.crystals import crystals, error_of_forces, moved, results
@@ -106,3 +109,12 @@ def test_an_unknown_layer_is_refused_with_the_nearest(wide):
 
 def test_every_frame(calculator):
     expect_every_frame(calculator, "CHGNet", molecules=False)
+
+
+def test_the_code_of_the_documentation_runs():
+    page = (Path(__file__).parents[2] / "notebooks" / "docs" / "inputs.md").read_text(encoding="utf-8")
+    (code,) = (block for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL) if "from chgnet" in block)
+    known = {"jetsym": jetsym, "frames": crystals()[:1]}
+    exec(code.replace("frames)", "frames, l_max=2, progress=False)"), known)
+    assert "forces" in known["report"].equivariance
+    assert len(known["report"].layers) > 3
