@@ -54,12 +54,15 @@ class DynamicsReport(Stored):
         they were not asked for.
     meta
         How it was done.
+    heating_at_end
+        The same where the runs ended, in the mean over them: a model is often worse in hot structures.
     """
 
     structure: Atoms
     runs: Mapping[str, Sequence[Drift]]
     expected_heating: float | None
     meta: Mapping[str, Any]
+    heating_at_end: float | None = None
 
     KIND: ClassVar[str] = "dynamics"
     FORMAT: ClassVar[int] = 1
@@ -70,6 +73,7 @@ class DynamicsReport(Stored):
             "runs": {name: [run.to_dict() for run in runs] for name, runs in self.runs.items()},
             "expected_heating": self.expected_heating,
             "meta": dict(self.meta),
+            "heating_at_end": self.heating_at_end,
         }
 
     @classmethod
@@ -79,6 +83,7 @@ class DynamicsReport(Stored):
             runs={name: [Drift(**run) for run in runs] for name, runs in data["runs"].items()},
             expected_heating=data["expected_heating"],
             meta=dict(data["meta"]),
+            heating_at_end=data["heating_at_end"],
         )
 
     def mean(self, frames: str, quantity: str) -> tuple[float, float]:
@@ -113,11 +118,11 @@ class DynamicsReport(Stored):
             label: [concise(*self.mean(frames, quantity)) for frames in self.runs] for quantity, label in ROWS.items()
         }
         rows = {label: cells for label, cells in rows.items() if set(cells) != {concise(math.nan)}}
-        if self.expected_heating is not None:
-            heat = f"{self.expected_heating:.3g}"
-            rows["heating expected at the start [meV/atom/ps]"] = [
-                heat if frames == "random" else concise(math.nan) for frames in self.runs
-            ]
+        for where, heat in (("start", self.expected_heating), ("end", self.heating_at_end)):
+            if heat is not None:
+                rows[f"heating expected at the {where} [meV/atom/ps]"] = [
+                    concise(heat if frames == "random" else math.nan) for frames in self.runs
+                ]
         some = next(iter(self.runs.values()))
         title = f"{self.structure.get_chemical_formula()}: {len(some)} runs of {some[0].time:.3g} ps at constant energy"
         return compared(title, self.runs, rows)
@@ -188,16 +193,17 @@ def dynamics(
     makers = _makers(calculator, group, l_max, reference, symprec)
     options: dict[str, Any] = {"steps": steps, "timestep": timestep, "temperature": temperature}
     found: dict[str, list[Drift]] = {name: [] for name in dict.fromkeys(names)}
+    ends: list[Atoms] = []
     with progress_bar("dynamics", runs * len(found), shown=progress) as advance:
         for number in range(seed, seed + runs):
             for name, results in found.items():
-                results.append(drift(atoms, makers[name](number), seed=number, **options))
+                potential: Any = makers[name](number)
+                results.append(drift(atoms, potential, seed=number, **options))
+                if name == "random":
+                    ends.append(potential.atoms)
                 advance(1)
-    expected = None
-    if "random" in found:
-        average = makers["average"](0)
-        average.calculate(atoms, ["forces"])
-        expected = heating(atoms, average.results["forces_std"], timestep=timestep)
+    average = makers["average"](0)
+    heats = [_heating(one, average, timestep) for one in (atoms, *ends)] if ends else []
     meta = {
         **options,
         "group": group if isinstance(group, str) else "matrices",
@@ -205,7 +211,14 @@ def dynamics(
         "seed": seed,
         "notes": _notes(runs),
     }
-    return DynamicsReport(atoms.copy(), found, expected, meta)
+    start, end = (heats[0], float(np.mean(heats[1:]))) if heats else (None, None)
+    return DynamicsReport(atoms.copy(), found, start, meta, end)
+
+
+def _heating(atoms: Atoms, average: Calculator, timestep: float) -> float:
+    """Return the heating of random frames at a structure, by the spread of the forces that an average takes."""
+    average.calculate(atoms.copy(), ["forces"], ["positions"])
+    return heating(atoms, average.results["forces_std"], timestep=timestep)
 
 
 def _makers(

@@ -93,13 +93,12 @@ class RotatedCalculator(Calculator):
             found = self._next(evaluations)
             if place == 0 and "energy" in names and "free_energy" in {*found} - {*names}:
                 given.append("free_energy")
-            turned = {name: _rotated_back(name, found[name], element) for name in given}
-            self._expect_finite(turned)
-            yield turned
+            self._expect_finite({name: found[name] for name in given})
+            yield {name: _rotated_back(name, found[name], element) for name in given}
 
-    def _expect_finite(self, found: Mapping[str, NDArray[np.float64]]) -> None:
+    def _expect_finite(self, found: Mapping[str, Any]) -> None:
         """Refuse NaN and infinity, such as the stress of a molecule, whose volume is zero."""
-        wrong = [name for name, values in found.items() if not np.isfinite(values).all()]
+        wrong = [name for name, values in found.items() if not np.isfinite(np.asarray(values, dtype=float)).all()]
         if wrong:
             raise DataError(
                 f"{type(self.base_calculator).__name__} gives {', '.join(wrong)} of "
