@@ -202,6 +202,8 @@ def lacks_explained(what: str, *, memory: str | None = None) -> Iterator[None]:
         lack = lack_of(error)
         if lack is None:
             raise
+        if isinstance(error, OSError) and error.filename and str(error.filename) not in what:
+            what = f"{what} ({error.filename})"
         remedy = memory if memory is not None and lack == _LACKS[errno.ENOMEM] else lack[1]
         raise ResourceError(f"{what}: {lack[0]}; {remedy}, and run the same command again") from error
 

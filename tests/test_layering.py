@@ -276,7 +276,7 @@ def test_public_names():
         "probe",
         "safety",
     ]
-    rooms = {"atoms", "jets", "plotting", "remedies", "repair", "spectrum", "testing", "training"}
+    rooms = {"atoms", "jets", "plotting", "ranks", "remedies", "repair", "spectrum", "testing", "training"}
     assert dir(jetsym) == sorted({*jetsym.__all__, *rooms})
     for name in dir(jetsym):
         assert getattr(jetsym, name) is not None

@@ -147,7 +147,7 @@ def train(
         watch = Watch(folder.path, validation, every=every, n_jets=config.monitor_jets)
         watch.begin(state.judged, state.steps_done)
         callbacks = [*callbacks, watch]
-        with noticing_sigterm() as asked_to_end, forked():
+        with noticing_sigterm() as asked_to_end, forked(), folder.saying_how_to_go_on():
             while not finished(state, folder, progress=progress):
                 title = f"epoch {state.position.epoch}/{config.epochs}"
                 with progress_bar(title, len(training), shown=progress) as advance:

@@ -71,6 +71,7 @@ def finetune(
 
     Of a model with an uncertainty, such as PET-MAD, it is the PET inside that is trained; the result is a PET without
     one, as its last-layer features are others now. Add it anew: :func:`add_uncertainty`, ``jetsym atoms uncertainty``.
+    A model that was trained with ``inject`` keeps what was injected.
 
     Parameters
     ----------

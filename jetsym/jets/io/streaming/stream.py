@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Iterator, Sequence
 from functools import cached_property
@@ -272,6 +273,12 @@ class JetStream:
         if counts is None or counts[len(self.classes) :].any():
             return None
         return dict(zip(self.classes, counts.tolist(), strict=False))
+
+    def digest_of_labels(self) -> str | None:
+        """Digest how many jets of each class are in each block; None where nobody has counted them."""
+        if self._counts is None:
+            return None
+        return hashlib.sha256(np.ascontiguousarray(self._counts, np.int64).tobytes()).hexdigest()[:16]
 
     def __iter__(self) -> Iterator[RaggedBatch]:
         """Give the batches that are left of the epoch."""
