@@ -40,7 +40,7 @@ ROWS = {
 }
 
 
-@checked(expected_heating=at_least(0))
+@checked(expected_heating=at_least(0), heating_at_end=at_least(0))
 @dataclass(frozen=True)
 class DynamicsReport(Stored):
     """Runs at constant energy of one structure, with a model in several frames.
