@@ -14,7 +14,7 @@ from jetsym.arguments import above, at_least, checked
 from jetsym.atoms.workflows.dynamics import Drift, drift, heating
 from jetsym.atoms.workflows.forbidden import SYMPREC
 from jetsym.atoms.workflows.tables import compared, structure_dict, structure_of
-from jetsym.errors import ConfigError, expect_at_least, expect_one_of
+from jetsym.errors import ConfigError, expect_one_of
 from jetsym.progress import progress_bar
 from jetsym.storage import Stored
 from jetsym.symmetry import GroupName
@@ -194,13 +194,8 @@ def dynamics(
     (['plain', 'random'], True)
     """
     names: list[str] = [frames] if isinstance(frames, str) else list(frames)
-    for name in names:
-        expect_one_of("frames", name, get_args(FrameChoice))
     if not names:
         raise ConfigError(f"frames is {frames!r}; expected some of {', '.join(get_args(FrameChoice))}")
-    expect_at_least("runs", runs, 1)
-    if not timestep > 0:
-        raise ConfigError(f"timestep is {timestep}; expected a positive number of fs")
     makers = _makers(calculator, group, l_max, reference, symprec)
     options: dict[str, Any] = {"steps": steps, "timestep": timestep, "temperature": temperature}
     found: dict[str, list[Drift]] = {name: [] for name in dict.fromkeys(names)}

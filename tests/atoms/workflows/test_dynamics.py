@@ -111,10 +111,10 @@ def test_one_run_tells_no_errors_and_a_crystal_no_angular_momentum():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"frames": ["plane"]}, "frames is 'plane'; expected"),
+        ({"frames": ["plane"]}, r"frames is \['plane'\]; expected"),
         ({"frames": []}, r"frames is \[\]; expected some of plain, average, random"),
         ({"runs": 0}, "runs is 0"),
-        ({"timestep": 0.0}, "timestep is 0.0; expected a positive number of fs"),
+        ({"timestep": 0.0}, "timestep is 0.0; expected a number > 0"),
         ({"group": "space"}, "expected reference=CRYSTAL with group='space' only"),
     ],
 )
@@ -130,6 +130,9 @@ def test_on_the_command_line(tmp_path, capsys):
     assert cli.main([*words, "--symmetrize", "space"]) == 0
     assert "heating expected at the start" in capsys.readouterr().out
     assert list(DynamicsReport.load(tmp_path / "found.json").runs) == ["plain", "random"]
-    for wrong, message in ((["--frames", "randomly"], "frames is 'randomly'"), (["--symmetrize", "none"], "no random")):
+    for wrong, message in (
+        (["--frames", "randomly"], "frames is ['randomly']"),
+        (["--symmetrize", "none"], "no random"),
+    ):
         assert cli.main([*words, *wrong]) == 1
         assert message in capsys.readouterr().err
