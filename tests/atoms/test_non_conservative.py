@@ -65,6 +65,7 @@ def labelled(frames, file):
     return found
 
 
+@pytest.mark.slow  # all rotations of rank 2, of three structures
 @pytest.mark.parametrize("kind", ["checkpoint", "export"])
 def test_a_probe_measures_them_by_their_laws(file, export_file, frames, kind):
     model = load(file if kind == "checkpoint" else export_file)
