@@ -97,8 +97,9 @@ def test_of_a_pet_only_the_scalars_break_the_law(made):
 
 def test_it_turns_as_metatrain_turns_its_targets(made):
     """The law is that by which metatrain augments what it trains on, which knows nothing of this package."""
-    from metatomic.torch import ModelOutput
-    from metatomic.torch.o3 import O3Transformations
+    with quiet():
+        from metatomic.torch import ModelOutput
+        from metatomic.torch.o3 import O3Transformations
 
     pet = with_constant_scalars(made())
     structures = Model(pet).structures([shaken(molecule("CH3OH")), shaken(molecule("C2H6"), 1)])
@@ -129,9 +130,9 @@ def test_of_atoms_and_of_crystals(made):
     report = jetsym.probe(model, [crystal], l_max=3, layers=[], progress=False)
     assert all(item.absolute < 1e-12 for item in report.equivariance.values())
     systems = list(model.structures([crystal]).systems)
-    from metatomic.torch import ModelOutput
-
     with torch.no_grad(), quiet():
+        from metatomic.torch import ModelOutput
+
         each = pet(systems, {"non_conservative_forces": ModelOutput(sample_kind="atom")})
     assert each["non_conservative_forces"].block().values.shape == (8, 3, 1)
 
