@@ -13,6 +13,7 @@ from jetsym.atoms import load, train
 from jetsym.atoms.architectures import INJECTED, add_architectures
 from jetsym.atoms.architectures.bias import bias_of
 from jetsym.atoms.architectures.inject import parse_injection
+from jetsym.atoms.architectures.penalty import Penalty
 from jetsym.atoms.model import Model
 from jetsym.atoms.packages import quiet
 from jetsym.errors import ConfigError
@@ -154,6 +155,25 @@ def test_a_site_has_the_tensors_that_its_symmetry_allows(made):
     assert at_centre[5].abs().max() > 1e-3
     alone = model(model.structures([molecule("C")]))
     assert all(value.abs().max() == 0 for value in alone.values())
+
+
+def test_no_penalty_is_paid_for_what_turns_as_it_should(made):
+    """Of invariant scalars all targets obey their laws, and of a PET's own they do not."""
+    pet = made()
+    systems = Model(pet).systems([shaken(molecule("CH3OH")), shaken(molecule("C2H6"), 1)])
+
+    def parts():
+        penalty = Penalty(pet, 1.0, rng=np.random.default_rng(0))
+        with torch.no_grad(), quiet():
+            penalty(systems)
+        return penalty._sums
+
+    broken = parts()
+    with_constant_scalars(pet)
+    kept = parts()
+    assert broken.keys() == kept.keys()
+    assert all(value > 1e-12 for value in broken.values())
+    assert all(value < 1e-22 for value in kept.values())
 
 
 def test_no_cast_of_the_module_rounds_its_constants(made):
