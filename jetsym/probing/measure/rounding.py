@@ -208,7 +208,7 @@ def _paths(session: Session, inputs: Any, parts: Sequence[slice]) -> int:
     if session.domain.most_calls(inputs) is not None:
         return least
     together = sum(part.stop - part.start for part in parts) / len(parts)
-    return max(least, ceil(ENOUGH / together))
+    return int(max(least, ceil(ENOUGH / together)))
 
 
 def along_boosts(window: Window) -> Way:
