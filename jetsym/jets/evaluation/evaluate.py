@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
-from jetsym.errors import DataError, expect_at_least, lacks_explained
+from jetsym.errors import CheckpointError, DataError, expect_at_least, lacks_explained
 from jetsym.jets.batch import JetBatch, first_difference, labels_of
 from jetsym.jets.evaluation.assess import assess
 from jetsym.jets.evaluation.metrics import MultiClass
@@ -23,7 +23,7 @@ from jetsym.jets.schema import WEIGHT
 from jetsym.jets.weights import weight_column
 from jetsym.ranks import here
 
-__all__ = ["evaluate", "expect_same_classes", "predict_logits"]
+__all__ = ["evaluate", "expect_finite_weights", "expect_same_classes", "predict_logits"]
 
 
 def predict_logits(model: nn.Module, batch: JetBatch, *, batch_size: int = 512, scores: Scores | None = None) -> Tensor:
@@ -121,9 +121,12 @@ def evaluate(
     DataError
         The jets have no labels, there are none, or their classes are not those of ``model.classes``; or the model
         gives probabilities; or the weights of a class sum to zero or less.
+    CheckpointError
+        Weights of the model are not finite.
     ConfigError
         An option names no class or column, or has no meaning.
     """
+    expect_finite_weights(model)
     generator = None if rotated is None else torch.Generator().manual_seed(rotated)
     parts: list[_Scored] = []
     for jets in [batch] if isinstance(batch, JetBatch) else batch:
@@ -197,6 +200,34 @@ def expect_same_classes(model: nn.Module, batch: JetBatch) -> None:
     classes = getattr(model, "classes", batch.classes)
     if tuple(classes) != batch.classes:
         raise DataError(f"the jets are of other classes than the tagger's: {first_difference(batch.classes, classes)}")
+
+
+def expect_finite_weights(model: nn.Module) -> None:
+    """Refuse a model of whose weights some are NaN or infinite; buffers may hold infinity, as masks do.
+
+    Raises
+    ------
+    CheckpointError
+        There are such weights; the message names the first.
+
+    Examples
+    --------
+    >>> model = nn.Linear(2, 2)
+    >>> _ = model.weight.data.fill_(torch.nan)
+    >>> expect_finite_weights(model)
+    Traceback (most recent call last):
+    jetsym.errors.CheckpointError: 4 of 6 weights of the Linear are not finite, the first of 'weight'; its scores \
+would be no numbers: take an earlier checkpoint, or train it again
+    """
+    wrong = {name: int((~one.isfinite()).sum()) for name, one in model.named_parameters() if one.is_floating_point()}
+    wrong |= {name: int(one.isnan().sum()) for name, one in model.named_buffers() if one.is_floating_point()}
+    if any(wrong.values()):
+        first = next(name for name, number in wrong.items() if number)
+        total = sum(one.numel() for one in (*model.parameters(), *model.buffers()))
+        raise CheckpointError(
+            f"{sum(wrong.values())} of {total} weights of the {type(model).__name__} are not finite, the first of "
+            f"{first!r}; its scores would be no numbers: take an earlier checkpoint, or train it again"
+        )
 
 
 @contextmanager
