@@ -124,7 +124,8 @@ def trials(name: str, function: Callable[..., Any]) -> Iterator[Trial]:
 
 
 def _values(annotation: Any) -> Iterator[tuple[Any, bool]]:
-    text = annotation if isinstance(annotation, str) else getattr(annotation, "__forward_arg__", annotation.__name__)
+    names = [annotation, *(getattr(annotation, name, None) for name in ("__forward_arg__", "__name__"))]
+    text = next(name for name in names if isinstance(name, str))
     for alias, meant in ALIASES.items():
         text = re.sub(rf"\b{alias}\b", meant, text)
     outer = re.sub(r"\[[^\[\]]*\]", "", re.sub(r"\[[^\[\]]*\]", "", re.sub(r"\[[^\[\]]*\]", "", text)))

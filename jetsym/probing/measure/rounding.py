@@ -207,8 +207,8 @@ def _paths(session: Session, inputs: Any, parts: Sequence[slice]) -> int:
     least = max(PATHS, len(parts))
     if session.domain.most_calls(inputs) is not None:
         return least
-    together = sum(part.stop - part.start for part in parts) / len(parts)
-    return int(max(least, ceil(ENOUGH / together)))
+    together: float = sum(part.stop - part.start for part in parts) / len(parts)
+    return max(least, ceil(ENOUGH / together))
 
 
 def along_boosts(window: Window) -> Way:
