@@ -58,7 +58,7 @@ class _Counted(TorchDispatchMode):
     def __init__(self, numbers: int, tensors: int) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._held, self._made, self._calls = numbers, 0, 0
-        self._most_numbers, self._most_calls = NUMBERS + FACTOR * numbers, CALLS + 4 * FACTOR * tensors
+        self._most_numbers, self._most_calls = NUMBERS + FACTOR * numbers, CALLS + FACTOR * tensors
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         asked = _asked(args)

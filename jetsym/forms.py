@@ -26,7 +26,8 @@ FACTS: dict[str, Any] = {
     **dict.fromkeys(("batch_size", "degree", "held_out", "l_max", "n_draws", "rotated", "test_jets"), int | None),
     "seconds": float,
     **dict.fromkeys(("confidence", "width"), float | None),
-    **dict.fromkeys(("notes", "unbiased"), list[str] | tuple[str, ...]),
+    "notes": list[str] | tuple[str, ...],
+    "unbiased": list[str] | tuple[str, ...] | list[list[str]],  # layers, or those of every width of boosts
     **dict.fromkeys(("units", "without_law"), Mapping[str, str] | list[str] | tuple[str, ...]),
     "laws": Mapping[str, Any],
     "resolution": Mapping[str, Any] | None,

@@ -16,8 +16,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
+from jetsym.arguments import checked
 from jetsym.errors import DataError, JetsymError, shorten
-from jetsym.files import as_json, from_json, write_json
+from jetsym.files import as_json, check_out, from_json, write_json
 from jetsym.forms import expect_form
 from jetsym.reading import expect_path, parse_json, read_text
 
@@ -82,12 +83,15 @@ class Stored:
                 "copy it again, or measure it again"
             ) from error
 
+    @checked(DataError)
     def save(self, path: str | Path) -> Path:
         """Write it as JSON, whole or not at all; return the path."""
+        check_out(path)
         values = as_json(self.to_dict())
         return write_json(path, values | {DIGEST: _digest(values)})
 
     @classmethod
+    @checked(DataError)
     def load(cls, path: str | Path) -> Self:
         """Read what :meth:`save` wrote, now or in an older version of jetsym.
 
@@ -99,6 +103,7 @@ class Stored:
         return cls.from_dict(read_json(path))
 
 
+@checked(DataError)
 def read_json(path: str | Path) -> dict[str, Any]:
     """Return what the file of a result holds.
 

@@ -216,3 +216,15 @@ def test_forms_of_results(report):
     changed.__dict__["equivariance"] = {name: item}
     with pytest.raises(TypeError, match=r"error_spectrum\['\(0\)'\] is '1'; expected float"):
         expect_form(changed)
+
+
+def test_boosts_name_the_layers_beyond_the_rule_for_every_width(tmp_path):
+    def response(p4):
+        return np.cos(9 * np.arctanh(p4[..., 3] / p4[..., 0])).sum(-1)
+
+    momenta = np.random.default_rng(0).normal(size=(6, 3, 3))
+    p4 = np.concatenate([np.sqrt(1 + (momenta**2).sum(-1, keepdims=True)), momenta], -1)
+    options = {"group": "boost", "axis": "z", "widths": [0.5, 1.5], "l_max": 2, "progress": False}
+    report = jetsym.probe(response, p4, **options)
+    assert report.meta["unbiased"] == [["output"], ["output"]]
+    assert type(report).load(report.save(tmp_path / "boosts.json")).meta["unbiased"] == report.meta["unbiased"]

@@ -29,6 +29,7 @@ import yaml
 import jetsym
 from jetsym import cli
 from jetsym.atoms.packages import quiet
+from jetsym.benchmarks.fault_hostile import KINDS as KINDS_OF_THE_TABLE
 from jetsym.errors import JetsymError
 
 HERE = Path(__file__).parent
@@ -167,6 +168,11 @@ def unpickles_another(marker: Path) -> bytes:
     return stream.getvalue()
 
 
+#: Files that ask for more memory or time than they look like.
+BOMBS = (
+    *("YAML of aliases", "YAML that holds itself", "number of 5000 digits", "deep JSON", "deep header"),
+    *("header of a million blocks", "header of vast layers", "packed archive", "vast array"),
+)
 #: Kind of file -> its content, given the file that it tries to leave.
 KINDS: dict[str, Callable[[Path], bytes]] = {
     "pickle": pickled,
@@ -192,6 +198,7 @@ KINDS: dict[str, Callable[[Path], bytes]] = {
     "script and pickle": lambda marker: script(marker) + pickled(marker),
     "YAML and archive": lambda marker: tags(marker) + torch_archive(marker),
     "packed pickle": lambda marker: gzip.compress(pickled(marker)),
+    **{name: KINDS_OF_THE_TABLE[name] for name in BOMBS},
 }
 
 #: Loaders that read all jets of a run first, and the kinds that they meet.

@@ -151,3 +151,16 @@ def test_least_bias(tmp_path):
     assert 0 < averaged["A forces"] < plain["A forces"]
     assert all(np.isfinite(value) for rows in found.values() for row in rows for value in list(row.values())[2:])
     assert np.std(matplotlib.image.imread(tmp_path / "results" / "least_bias.png")[..., :3]) > 0.02
+
+
+@pytest.mark.slow
+def test_sizes_of_jets(tmp_path):
+    command = [sys.executable, STUDIES / "sizes_of_jets.py", "--quick", "--seeds", "1", "--out", tmp_path]
+    done, again = (subprocess.run(command, capture_output=True, text=True, timeout=600, check=False) for _ in range(2))
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "as they come, 500" in again.stdout
+    assert "seed 0:" in done.stdout
+    assert "seed 0:" not in again.stdout
+    rows = json.loads((tmp_path / "results" / "sizes_of_jets.json").read_text())["parts"]["jets"]
+    assert [(row["variant"], row["jets"]) for row in rows] == [("as they come, 500", 500), ("augmented, 500", 500)]
+    assert all(row["A"] > row["A noise floor"] for row in rows)

@@ -22,6 +22,7 @@ from typing import Any, Literal
 
 import torch
 
+from jetsym.allocation import bounded_by
 from jetsym.atoms.architectures import INJECTED, add_architectures
 from jetsym.atoms.exports import TRUST
 from jetsym.atoms.packages import quiet
@@ -169,13 +170,30 @@ def model_from(content: dict[str, Any], file: str | Path, *, weights: Weights = 
     # A model with uncertainties wraps another; its own best weights may be none, and those of the other count.
     missing = content.get("best_model_state_dict") is None and "wrapped_model_checkpoint" not in content
     try:
-        with quiet():
+        with quiet(), bounded_by(_tensors_in(content)):
             add_architectures()
             context = "restart" if weights == "last" or missing else "export"
             model: torch.nn.Module = opening.model_from_checkpoint(content, context=context)
             return model
     except Exception as error:  # whatever metatrain's own code raises over values that it does not expect
         raise CheckpointError(f"{file} cannot be loaded by metatrain: {' '.join(str(error).split())}") from error
+
+
+def _tensors_in(content: Any) -> list[torch.Tensor]:
+    """List the tensors in a checkpoint, wherever they are."""
+    found, left, seen = list[torch.Tensor](), [content], set[int]()
+    while left:
+        value = left.pop()
+        if id(value) in seen:
+            continue
+        seen.add(id(value))
+        if isinstance(value, torch.Tensor):
+            found.append(value)
+        elif isinstance(value, Mapping):
+            left += value.values()
+        elif isinstance(value, (list, tuple)):
+            left += value
+    return found
 
 
 @contextmanager

@@ -31,6 +31,8 @@ __all__ = ["TRUST", "declared_outputs", "read_export"]
 #: What a message says of files that are refused.
 TRUST = "trust=True (--trust) opens it all the same, and runs what it brings: only where you trust whoever made it"
 
+#: Endings of records that torch compresses in an archive of TorchScript: its code, and where its lines come from.
+PACKED = (".py", ".debug_pkl")
 #: Records that name libraries.
 LIBRARIES = ("extra/extensions", "extra/extensions-deps")
 #: Namespace of operators or compiled classes -> the module that brings them.
@@ -91,7 +93,7 @@ def declared_outputs(model: Any) -> list[str]:
 def _check(file: str | Path) -> None:
     """Refuse an archive that names what it may not."""
     _check_ends(Path(file))
-    expect_stored(file)
+    expect_stored(file, packed_text=PACKED)
     reader: Any = torch._C.PyTorchFileReader(str(file))  # by which torch.jit.load finds its records
     names: list[str] = reader.get_all_records()
     records = {name.lower(): name for name in names}  # as it does, whatever the letters' case

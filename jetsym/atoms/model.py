@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from jetsym.arguments import checked
 from jetsym.atoms import checkpoint
 from jetsym.atoms.checkpoint import Weights
 from jetsym.atoms.exports import declared_outputs, read_export
@@ -40,6 +41,7 @@ NO_LAYERS_NOTE = "The layers of a {name} are not read: outputs only."
 FORCES, STRESS = "forces", "stress"
 
 
+@checked()
 def load(path: str | Path, *, weights: Weights = "best", dtype: str | None = None, trust: bool = False) -> Model:
     """Load a PET, or another model of metatrain.
 
@@ -111,6 +113,7 @@ class Model(nn.Module):
         What a reader of a report must know.
     """
 
+    @checked()
     def __init__(
         self,
         module: nn.Module,
@@ -219,6 +222,7 @@ class Model(nn.Module):
             ).get_requested_neighbor_lists(self.module)
         )
 
+    @checked()
     def structures(self, frames: Sequence[Atoms]) -> Structures:
         """Return ASE frames as the model takes them: with neighbour lists, on its device and in its dtype.
 

@@ -23,6 +23,9 @@ BENCHMARKS = {
     "estimator": Command(
         "jetsym.benchmarks.estimator:estimator", "time the quadrature estimator against pairwise sums"
     ),
+    "faults": Command(
+        "jetsym.benchmarks.faults:faults", "damage files, kill commands, fill disks, and count how that ends"
+    ),
     "gpu": Command("jetsym.benchmarks.gpu:gpu", "measure taggers and probes on an accelerator, in one table"),
 }
 

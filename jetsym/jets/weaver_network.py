@@ -24,6 +24,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from jetsym.arguments import checked
 from jetsym.errors import CheckpointError, ConfigError, DataError, require
 from jetsym.jets.batch import JetBatch
 from jetsym.jets.inputs import InputForm
@@ -49,6 +50,7 @@ NUMBER_OF = "number of "
 NOTHING = float("nan")
 
 
+@checked()
 def weaver(
     network: str | Path,
     data: str | Path,

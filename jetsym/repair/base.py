@@ -10,6 +10,7 @@ from typing import Any, ClassVar, NamedTuple
 
 import yaml
 
+from jetsym.arguments import anything, checked
 from jetsym.errors import CheckpointError, ConfigError, expect_a, refuse_unknown
 from jetsym.files import check_out, write_atomically
 from jetsym.probing.diagnosis.modes import MODES
@@ -29,6 +30,7 @@ __all__ = ["REMEDIES", "Change", "Repair", "Run", "Step", "Values", "chosen", "f
 Values = dict[str, Any]
 
 
+@checked()
 class Step(NamedTuple):
     """The change that one remedy makes to the options of a run.
 
@@ -63,6 +65,7 @@ LEFT = 0.05
 RENAMED = {"handed": "no-mirror", "calmer": "lower-rate", "deeper": "more-attention"}
 
 
+@checked(word=anything, runs=anything)
 def register(word: str, runs: str, *, repairs: Sequence[str] = ()) -> Callable[[Change], Change]:
     """Add the change that follows to the remedies of a kind of run.
 
@@ -98,6 +101,7 @@ def register(word: str, runs: str, *, repairs: Sequence[str] = ()) -> Callable[[
     return add
 
 
+@checked()
 @dataclass(frozen=True)
 class Repair:
     """The configuration of a repaired run.
@@ -137,6 +141,7 @@ class Repair:
         lines += [f"  {name}: {_short(before)} -> {_short(after)}" for name, (before, after) in self.changes.items()]
         return "\n".join([*lines, self.costs, *([self.instead] if self.instead else [])]) + "\n"
 
+    @checked()
     def save(self, path: str | Path) -> Path:
         """Write the configuration as ``--config`` takes it, with what it repairs as comments.
 

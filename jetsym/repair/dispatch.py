@@ -5,6 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 from pathlib import Path
 
+from jetsym.arguments import anything, checked
 from jetsym.errors import CheckpointError, ConfigError, is_positive, refuse_unknown
 from jetsym.probing.diagnosis.modes import MEASURE_AGAIN, MODES
 from jetsym.repair.base import Repair, Run
@@ -42,6 +43,7 @@ def _class_at(place: str) -> type[Run]:
     return kind
 
 
+@checked(runs=anything)
 def words(finding: str, runs: str) -> list[str]:
     """Return the remedies that a kind of runs, "jets" or "atoms", has for a failure mode, the least intrusive first.
 
@@ -61,6 +63,7 @@ def words(finding: str, runs: str) -> list[str]:
     return _class_at(places[runs]).remedies(finding)
 
 
+@checked(weight=anything)
 def repair(
     run: str | Path,
     *,

@@ -32,7 +32,7 @@ class TaggerRun(Run):
     def _checked(self, found: Any, path: Path) -> Values:
         try:
             return TrainConfig.from_dict(found).to_dict()
-        except TypeError as error:
+        except (TypeError, ConfigError) as error:
             raise CheckpointError(f"{path} is no configuration of a training: {error}") from error
 
     def _symmetry(self, finding: str, report: str | Path | None) -> Symmetry:

@@ -196,7 +196,7 @@ class RunFolder:
     def _configuration(self) -> TrainConfig:
         try:
             return TrainConfig.from_dict(parse_yaml(read_text(self.path / CONFIG)))
-        except (OSError, yaml.YAMLError, TypeError) as error:
+        except (OSError, yaml.YAMLError, TypeError, ConfigError) as error:
             raise ConfigError(f"{self.path / CONFIG} is not the configuration of a run ({error})") from error
 
     def _check_same(self, config: TrainConfig) -> None:

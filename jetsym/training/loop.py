@@ -16,6 +16,7 @@ from lightning_fabric import Fabric
 from torch import Tensor
 from torch.nn import functional as F
 
+from jetsym.arguments import anything, checked
 from jetsym.errors import ConfigError, TerminatedError, TrainingError
 from jetsym.jets import checkpoint
 from jetsym.jets.batch import JetBatch, labels_of
@@ -41,6 +42,7 @@ from jetsym.training.weights import words_on_weights
 __all__ = ["Run", "train"]
 
 
+@checked()
 @dataclass(frozen=True)
 class Run:
     """A finished training run.
@@ -56,11 +58,13 @@ class Run:
     path: Path
     metrics: list[dict[str, Any]]
 
+    @checked()
     def model(self, *, device: torch.device | str = "cpu") -> Tagger:
         """Load the tagger of the best epoch, in evaluation mode."""
         return checkpoint.load(self.path, device=device)
 
 
+@checked(data=anything)
 def train(
     data: str | list[str],
     out: str | Path,

@@ -25,23 +25,24 @@ from __future__ import annotations
 import argparse
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
 from ase.build import bulk, molecule
-from at_equal_time import Kept, trained
+from at_equal_time import Fit, Kept, trained
 from atoms import measure as measure_crystal
 from common import Table
-from molecules import LOSS, PET, SOAP, rotated, split
-from tensors import TENSOR_COLUMNS, TENSORS, measure_tensors, split_tensors, tensor_targets
+from fits import BATCH, fit_copper, fit_ethanol, fit_tensors
+from molecules import rotated, split
+from tensors import TENSOR_COLUMNS, TENSORS, measure_tensors, split_tensors
 
-from jetsym.atoms import SymmetrizedCalculator, calculator, evaluate, read_frames, train
+from jetsym.atoms import SymmetrizedCalculator, calculator, evaluate, read_frames
 from jetsym.atoms.packages import quiet
 from jetsym.atoms.workflows.dynamics import drift
-from jetsym.benchmarks.copper import LATTICE, train_copper
+from jetsym.benchmarks.copper import LATTICE
 from jetsym.files import finished_file, write_atomically
 from jetsym.plotting import save_figure
 from jetsym.plotting.style import PALETTE
@@ -70,7 +71,6 @@ BEST_BY = "forces rotated"
 SIZES, PART = (10, 20, 40, 72), 0.2
 #: Steps of dynamics, of 0.5 fs.
 STEPS, QUICK_STEPS = 10_000, 4
-BATCH, RATE = 4, 3e-3
 #: The variants of a small version.
 QUICK = {
     "ethanol": ("augmented", "harmonics"),
@@ -129,7 +129,7 @@ class Study:
         test = split(self.data / "ethanol_reduced_100.xyz", folder)[: 2 if self.quick else None]
         for seed in range(self.seeds):
             for name, options in self._some(ETHANOL, QUICK["ethanol"]).items():
-                fit = _fit_ethanol(folder / "train.xyz", folder / "validation.xyz", seed, options)
+                fit = fit_ethanol(folder / "train.xyz", folder / "validation.xyz", seed, options)
                 taken = self._trained(folder, name, seed, fit)
                 potential = calculator(taken.pop("run"))
                 steps = len(read_frames(folder / "train.xyz")) // BATCH
@@ -166,7 +166,7 @@ class Study:
         }
         for seed in range(self.seeds):
             for name, options in self._some(variants, QUICK["copper"]).items():
-                taken = self._trained(folder, name, seed, _fit_copper(folder, seed, options, quick=self.quick))
+                taken = self._trained(folder, name, seed, fit_copper(seed, options, quick=self.quick))
                 run = taken.pop("run")
                 frames = read_frames(run.parent / "validation.xyz")[: 2 if self.quick else None]
                 potential = calculator(run)
@@ -195,7 +195,7 @@ class Study:
         test = split_tensors(self.data / "qm7x_reduced_100_CHNO.xyz", folder)[: 2 if self.quick else None]
         for seed in range(self.seeds):
             for name, options in self._some(TENSORS, QUICK["tensors"]).items():
-                fit = _fit_tensors(folder / "train.xyz", folder / "validation.xyz", seed, options)
+                fit = fit_tensors(folder / "train.xyz", folder / "validation.xyz", seed, options)
                 taken = self._trained(folder, name, seed, fit)
                 run = taken.pop("run")
                 self.kept.measured(
@@ -220,7 +220,7 @@ class Study:
                 pair = {words: ETHANOL[words] for words in ("as they come", "augmented")}
                 for words, options in self._some(pair, QUICK["sizes"]).items():
                     name = f"{words}, {size}"
-                    fit = _fit_ethanol(data, folder / "validation.xyz", seed, options)
+                    fit = fit_ethanol(data, folder / "validation.xyz", seed, options)
                     taken = self._trained(folder, name, seed, fit, part=PART)
                     potential = calculator(taken.pop("run"))
                     self._measured("sizes", name, seed, test, potential, {**taken, "structures": size})
@@ -230,9 +230,7 @@ class Study:
     def _some(self, variants: Mapping[str, dict[str, Any]], few: tuple[str, ...]) -> dict[str, dict[str, Any]]:
         return {name: options for name, options in variants.items() if name in few or not self.quick}
 
-    def _trained(
-        self, folder: Path, name: str, seed: int, fit: Callable[..., object], *, part: float = 1.0
-    ) -> dict[str, Any]:
+    def _trained(self, folder: Path, name: str, seed: int, fit: Fit, *, part: float = 1.0) -> dict[str, Any]:
         place = name.replace(", ", "-").replace(" ", "-")
         run = folder / f"{place}-{seed}"
         pilot = folder / ("pilot" if self.quick else f"{place}-pilot")
@@ -290,56 +288,6 @@ def draw(table: Table, path: Path) -> None:
     ax.legend(frameon=False, fontsize="x-small")
     save_figure(figure, path)
     plt.close(figure)
-
-
-def _fit_ethanol(data: Path, validation: Path, seed: int, options: Mapping[str, Any]) -> Callable[..., object]:
-    model = SOAP if options.get("architecture") == "soap_bpnn" else PET
-    training = {"loss": LOSS, "num_workers": 0}
-    return _fit(data, validation, seed, forces="forces", model=model, training=training, **options)
-
-
-def _fit_tensors(data: Path, validation: Path, seed: int, options: Mapping[str, Any]) -> Callable[..., object]:
-    return _fit(data, validation, seed, targets=tensor_targets(), model=PET, training={"num_workers": 0}, **options)
-
-
-def _fit(data: Path, validation: Path, seed: int, **options: Any) -> Callable[..., object]:
-    """Return a training for some epochs; one that was stopped goes on."""
-
-    def fit(run: Path, epochs: int, every: int | None) -> object:
-        return train(
-            str(data),
-            out=str(run),
-            validation=str(validation),
-            epochs=epochs,
-            checkpoint_every=every,
-            seed=seed,
-            device="cpu",
-            batch_size=BATCH,
-            learning_rate=RATE,
-            options={"final_eval": False},
-            resume=run.is_dir(),
-            progress=False,
-            **options,
-        )
-
-    return fit
-
-
-def _fit_copper(folder: Path, seed: int, options: Mapping[str, Any], *, quick: bool) -> Callable[..., object]:
-    def fit(run: Path, epochs: int, every: int | None) -> object:
-        structures = 20 if quick else 100
-        return train_copper(
-            run.parent,
-            structures=structures,
-            epochs=epochs,
-            seed=seed,
-            progress=False,
-            checkpoint_every=every,
-            resume=run.is_dir(),
-            **options,
-        )
-
-    return fit
 
 
 def main() -> None:

@@ -201,6 +201,37 @@ def test_values_that_metatrain_does_not_expect(pet, saved):
             atoms.load(saved)
 
 
+@pytest.mark.parametrize("hypers", [{"num_gnn_layers": 10**6}, {"d_pet": 10**6, "d_node": 10**6}])
+def test_a_model_far_beyond_its_tensors_is_not_built(pet, saved, hypers):
+    content = pet.get_checkpoint() | {"epoch": 3, "best_epoch": 2}
+    known = content["model_data"]
+    content["model_data"] = {**known, "model_hypers": {**known["model_hypers"], **hypers}}
+    torch.save(content, saved)
+    with pytest.raises(CheckpointError, match="cannot be loaded by metatrain: it (asks for|grows far)"):
+        atoms.load(saved)
+
+
+def test_a_packed_checkpoint_is_not_opened(saved):
+    with zipfile.ZipFile(saved) as archive:
+        records = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(saved, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in records.items():
+            archive.writestr(name, content)
+    with pytest.raises(CheckpointError, match="unpack to"):
+        atoms.load(saved)
+
+
+def test_options_that_hold_each_other_are_looked_at_once(pet, saved):
+    """Lists of lists, each of which is named many times: 9 ** 20 in all."""
+    content, names = pet.get_checkpoint() | {"epoch": 3, "best_epoch": 2}, ["x"]
+    for _ in range(20):
+        names = [names] * 9
+    content["model_data"] = {**content["model_data"], "more": names}
+    torch.save(content, saved)
+    with pytest.raises(CheckpointError, match="cannot be loaded by metatrain"):
+        atoms.load(saved)
+
+
 def test_trust_opens_what_is_refused(pet, saved, marker):
     class Writes:
         def __reduce__(self):

@@ -6,18 +6,21 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
+import psutil
 import pytest
 import torch
 
 from jetsym.cli import main
-from jetsym.errors import ConfigError
+from jetsym.errors import ConfigError, TrainingError
 from jetsym.jets import checkpoint
 from jetsym.training.config import TrainConfig
 from jetsym.training.data import batches, load_jets
-from jetsym.training.engine import make_fabric
+from jetsym.training.engine import PATIENCE, _patience, _told_of_others, make_fabric
 from jetsym.training.loop import train
 
 OPTIONS = {
@@ -118,3 +121,72 @@ def test_a_prompt_has_one_process(monkeypatch):
     monkeypatch.setattr(sys, "ps1", ">>>", raising=False)
     with pytest.raises(ConfigError, match="--devices is 2; a notebook or a prompt can train on one only"):
         make_fabric(TrainConfig("a.root", device="cpu", devices=2))
+
+
+def begun(data: Path, folder: Path, *, patience: int = 600) -> tuple[subprocess.Popen, list[psutil.Process]]:
+    """A training of two processes under torchrun that has saved a checkpoint: torchrun, and the two by their rank."""
+    words = ["--data", str(data), "--val", str(data), "--out", str(folder / "run"), "--options.width", "8"]
+    words += ["--device", "cpu", "--batch_size", "4", "--checkpoint_every", "1", "--epochs", "100000"]
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    with (folder / "said.txt").open("w") as said:
+        agent = subprocess.Popen(
+            [*torchrun, "-m", "jetsym.cli", "train", *words],
+            stdout=said,
+            stderr=said,
+            env=os.environ | {"OMP_NUM_THREADS": "1", PATIENCE: str(patience)},
+        )
+    while agent.poll() is None and not (folder / "run" / checkpoint.LAST).is_file():
+        time.sleep(0.2)
+    assert agent.poll() is None, (folder / "said.txt").read_text()
+    found = [one for one in psutil.Process(agent.pid).children() if "RANK" in one.environ()]
+    return agent, sorted(found, key=lambda one: one.environ()["RANK"])
+
+
+def end(agent: subprocess.Popen, workers: list[psutil.Process]) -> None:
+    """End what is left of it."""
+    for one in workers:
+        with suppress(psutil.NoSuchProcess):
+            one.kill()
+    agent.kill()
+    agent.wait()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(signal, "SIGSTOP"), reason="processes cannot be stopped here")
+def test_a_process_that_stands_still_is_noticed(jetclass_file, tmp_path):
+    agent, workers = begun(jetclass_file(n=40), tmp_path, patience=5)
+    try:
+        workers[1].suspend()
+        workers[0].wait(timeout=120)
+    finally:
+        end(agent, workers)
+    said = (tmp_path / "said.txt").read_text()
+    assert "process 0 of 2 does not hear from the others: one has ended, or stands still" in said
+    assert "Traceback" not in said.partition("jetsym train: error")[0]
+
+
+@pytest.mark.slow
+def test_processes_end_with_the_agent_that_started_them(jetclass_file, tmp_path):
+    agent, workers = begun(jetclass_file(n=40), tmp_path)
+    try:
+        agent.kill()
+        _, alive = psutil.wait_procs(workers, timeout=120)
+        assert not [one for one in alive if one.status() != psutil.STATUS_ZOMBIE]
+    finally:
+        end(agent, workers)
+    assert checkpoint.read(tmp_path / "run" / checkpoint.LAST)[0].progress
+
+
+def test_what_torch_says_of_others_is_one_line(monkeypatch):
+    fabric = SimpleNamespace(world_size=2, global_rank=1)
+    for words in ("[gloo/transport/tcp/pair.cc] Connection closed by peer [127.0.0.1]:1", "NCCL timed out"):
+        with pytest.raises(TrainingError, match=r"process 1 of 2 does not hear.*--resume"), _told_of_others(fabric):
+            raise RuntimeError(words)
+    with pytest.raises(RuntimeError, match="shape"), _told_of_others(fabric):
+        raise RuntimeError("shape '[2]' is invalid")
+    fabric.world_size = 1
+    with pytest.raises(RuntimeError, match="gloo"), _told_of_others(fabric):
+        raise RuntimeError("gloo")
+    monkeypatch.setenv(PATIENCE, "soon")
+    with pytest.raises(ConfigError, match="JETSYM_PATIENCE is 'soon'"):
+        _patience()

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 __all__ = ["PENALTY", "Penalty"]
 
 #: What a line of the log begins with that says the penalty of an epoch.
-PENALTY = "penalty: "
+PENALTY = "mean penalty: "
 
 
 class Penalty:

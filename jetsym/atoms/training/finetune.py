@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
+from jetsym.arguments import above, at_least, checked, path
 from jetsym.atoms import checkpoint
 from jetsym.atoms.architectures import INJECTED
 from jetsym.atoms.published import NAME, fetch
@@ -23,6 +24,17 @@ HEADS = {
 }
 
 
+@checked(
+    data=path,
+    out=path,
+    model=path,
+    rank=at_least(1),
+    alpha=above(0),
+    epochs=at_least(1),
+    batch_size=at_least(1),
+    learning_rate=above(0),
+    seed=at_least(0),
+)
 def finetune(
     model: str,
     data: str,
@@ -59,6 +71,7 @@ def finetune(
 
     Of a model with an uncertainty, such as PET-MAD, it is the PET inside that is trained; the result is a PET without
     one, as its last-layer features are others now. Add it anew: :func:`add_uncertainty`, ``jetsym atoms uncertainty``.
+    A model that was trained with ``inject`` keeps what was injected.
 
     Parameters
     ----------
@@ -160,6 +173,7 @@ def finetune(
     )
 
 
+@checked(data=path, out=path, model=path, batch_size=at_least(1), seed=at_least(0))
 def add_uncertainty(
     model: str,
     data: str,

@@ -27,6 +27,7 @@ from typing import Any, Literal
 
 import yaml
 
+from jetsym.arguments import above, at_least, checked, path
 from jetsym.atoms.architectures.bias import bias_of, expect_injection
 from jetsym.atoms.checkpoint import FINAL, read_checkpoint
 from jetsym.atoms.exports import read_export
@@ -56,6 +57,15 @@ RUNNER = (sys.executable, "-m", "jetsym.atoms.training.runner")
 ARCHITECTURES = ("pet", "soap_bpnn")
 
 
+@checked(
+    data=path,
+    out=path,
+    epochs=at_least(1),
+    batch_size=at_least(1),
+    learning_rate=above(0),
+    checkpoint_every=at_least(1),
+    seed=at_least(0),
+)
 def train(
     data: str,
     *,

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 import numpy as np
 import torch
 
+from jetsym.arguments import checked
 from jetsym.atoms import checkpoint
 from jetsym.atoms.calculated import is_calculator
 from jetsym.atoms.exports import read_export
@@ -33,6 +34,7 @@ __all__ = ["Dtype", "calculator", "calculator_of", "calculator_of_model", "expor
 Dtype = Literal["float32", "float64"]
 
 
+@checked()
 def calculator(
     model: str | Path | Calculator,
     *,
@@ -269,6 +271,7 @@ def _energy(outputs: Iterable[str], variant: str | None, file: str) -> str:
     return f"energy/{variant}"
 
 
+@checked()
 def uncertainty(calculator: Calculator, atoms: Atoms, *, per_atom: bool = False) -> np.ndarray | float | None:
     """Compute the energy's standard deviation by last-layer prediction rigidity (LLPR), where the model has it.
 

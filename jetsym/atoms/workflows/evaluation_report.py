@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from rich.table import Table
 
+from jetsym.arguments import checked
 from jetsym.atoms.labels import in_ev
 from jetsym.errors import DataError
 from jetsym.storage import Stored
@@ -91,6 +92,7 @@ class Scores:
     others: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
 
+@checked()
 @dataclass(frozen=True)
 class Evaluation(Stored):
     """Errors of a potential.

@@ -19,7 +19,7 @@ from jetsym.domains.base import Action, Domain
 from jetsym.domains.naming import STILL
 from jetsym.domains.table import domain_with, load_model
 from jetsym.errors import ProbeError, expect_at_least, is_out_of_memory
-from jetsym.probing.forward.calling import Call, home_of
+from jetsym.probing.forward.calling import Call, home_of, plain_call, with_bundled_jets
 from jetsym.probing.forward.capture import LATER_CALL
 from jetsym.probing.forward.closed import opened
 from jetsym.probing.forward.layers import Layered, is_compiled, unwrapped
@@ -175,6 +175,10 @@ class Session:
         if isinstance(options.get("layers"), Mapping):
             named: Mapping[str, Any] = options["layers"]
             options |= {"layers": list(named), "said": {name: kind for name, kind in named.items() if kind is not None}}
+        elif not isinstance(options.get("layers", AUTO), str):
+            options["layers"] = list(options["layers"])  # of an array, too
+        if inputs is None:
+            options["call"] = with_bundled_jets(options.get("call") or plain_call)
         said = None if outputs is None else {name: kind for name, kind in outputs.items() if kind is not None}
         without_law = frozenset(outputs or ()) - frozenset(said or ())
         model, kinds, notes = domain.prepare(model, said)

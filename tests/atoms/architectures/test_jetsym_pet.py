@@ -210,7 +210,7 @@ def test_the_energy_is_continuous_where_a_neighbour_crosses_the_cutoff(make_inje
         return evaluate(module, [frame])["energy"].item()
 
     cutoff = 4.5
-    # Nearer than a millionth, a pair is kept out already, so that rotations do not change what there is.
+    # Much nearer, Structures leaves pairs out already.
     assert abs(energy(cutoff + 1e-4) - energy(cutoff - 1e-4)) < 1e-9
     assert abs(energy(cutoff - 0.4) - energy(cutoff + 0.1)) > 1e-5  # and a neighbour is felt before it leaves
 

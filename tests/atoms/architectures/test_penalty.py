@@ -185,11 +185,11 @@ def test_it_lowers_a_where_nothing_else_does(tmp_path, molecule, capsys):
     plain = a_of("plain", progress=False)
     capsys.readouterr()
     penalised = a_of("penalised", penalty=1e4)
-    assert ", penalty: energy " in capsys.readouterr().err
+    assert ", mean penalty: energy " in capsys.readouterr().err
     assert penalised < 0.5 * plain
     again = jetsym.atoms.train(
         str(tmp_path / "some.xyz"), out=str(tmp_path / "penalised"), model=tiny, epochs=41, batch_size=3,
         validation=0.25, learning_rate=3e-3, augment=False, options={"final_eval": False}, penalty=1e4, resume=True,
         progress=False,
     )  # fmt: skip
-    assert "penalty: energy" in (again / "output.txt").read_text()
+    assert "mean penalty: energy" in (again / "output.txt").read_text()

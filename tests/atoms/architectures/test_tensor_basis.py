@@ -11,6 +11,7 @@ from scipy.spatial.transform import Rotation
 import jetsym
 from jetsym.atoms import load, train
 from jetsym.atoms.architectures import INJECTED, add_architectures
+from jetsym.atoms.architectures.bias import bias_of
 from jetsym.atoms.architectures.inject import parse_injection
 from jetsym.atoms.model import Model
 from jetsym.atoms.packages import quiet
@@ -178,6 +179,14 @@ def test_what_takes_no_such_head_is_refused(made):
         made(targets={"mtt::third": {"cartesian": {"rank": 3}}})
     with pytest.raises(ConfigError, match="inject is 'tensor'; expected"):
         parse_injection("tensor")
+    assert str(parse_injection("invariants, tensor-basis,harmonics:2")) == "harmonics:2,invariants,tensor-basis"
+    for words, said in (
+        (("pet", "tensor-basis", 0.0, None, {"energy": {"key": "energy"}}), "the targets are scalars"),
+        (("soap_bpnn", "tensor-basis", 0.0, None, {}), "architecture is 'soap_bpnn'; only a 'pet' takes it"),
+    ):
+        with pytest.raises(ConfigError, match=said):
+            bias_of(*words)
+    assert bias_of("pet", "tensor-basis", 0.0, None, {"non_conservative_forces": {}}).architecture == INJECTED
 
 
 def test_targets_that_join_and_leave_have_heads(made):

@@ -85,6 +85,7 @@ def test_a_of_the_export_is_that_of_an_average_and_far_below_the_plain_one(plain
     assert spread["export"] == pytest.approx(spread["average"], rel=1e-6)
 
 
+@pytest.mark.slow  # exports are compiled
 def test_the_file_says_its_variance(averaged, mean, molecule):
     name = "o3::variance::energy"
     assert name in averaged.model().capabilities().outputs
@@ -96,6 +97,7 @@ def test_the_file_says_its_variance(averaged, mean, molecule):
     assert variance == pytest.approx(mean.results["energy_std"] ** 2, rel=1e-6)
 
 
+@pytest.mark.slow  # exports are compiled
 def test_metatomics_calculator_reads_it_in_a_process_without_jetsym(files, averaged, molecule, tmp_path):
     atoms = molecule("H2O", seed=1)
     words = [str(files[0] / "averaged.pt"), ",".join(atoms.get_chemical_symbols()), str(atoms.positions.tolist())]
@@ -108,6 +110,7 @@ def test_metatomics_calculator_reads_it_in_a_process_without_jetsym(files, avera
     np.testing.assert_allclose(numbers[1:].reshape(3, 3), averaged.get_forces(atoms), atol=1e-9)
 
 
+@pytest.mark.slow  # exports are compiled
 def test_a_report_tells_the_degree(files, molecule, tmp_path, monkeypatch):
     jetsym.probe(calculator(files[0] / "model.ckpt"), [molecule("H2O", seed=1)], l_max=1, progress=False).save(
         tmp_path / "report.json"

@@ -43,7 +43,10 @@ def made(name, file):
         )
 
 
-@pytest.mark.parametrize("name", NAMES)
+SLOW = ("metatomic", "direct")
+
+
+@pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow) if n in SLOW else n for n in NAMES])
 def test_every_frame(name, file):
     with quiet():
         expect_every_frame(made(name, file), NAMES[name])

@@ -69,7 +69,10 @@ def flip(path: Path, branch: str, *, basket: int = 0, at: int = 100) -> None:
 
 
 class FileServer(ThreadingHTTPServer):
-    """Serves ``files`` by name, in ranges unless ``ranges`` is False; ``drops`` cuts the next answers short."""
+    """Serves ``files`` by name, in ranges unless ``ranges`` is False; ``drops`` cuts the next answers short.
+
+    ``endless.root`` has no length, and no end.
+    """
 
     daemon_threads = True
 
@@ -100,6 +103,12 @@ class _FileHandler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         name, wanted = self.path.lstrip("/"), self.headers.get("Range")
         self.server.asked.append((self.command, name, wanted))
+        if name == "endless.root":
+            self.send_response(200)
+            self.end_headers()
+            while self.command == "GET":
+                self.wfile.write(bytes(1 << 16))
+            return
         body = self.server.files.get(name)
         if body is None:
             self.send_error(404)

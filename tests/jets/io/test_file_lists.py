@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 import torch
 
-from jetsym.errors import ConfigError, DataError
-from jetsym.jets import read
+from jetsym.cli import main
+from jetsym.errors import CheckpointError, ConfigError, DataError
+from jetsym.jets import checkpoint, read
 from jetsym.jets.io import JetStream
 from jetsym.jets.io.inspect import inspect
 from jetsym.jets.io.paths import _listed, jet_files
 from jetsym.jets.io.streaming.convert import convert
+from jetsym.jets.models import DeepSets
 
 
 def test_a_list_names_files_patterns_and_folders(jetclass_file, tmp_path, monkeypatch):
@@ -99,3 +103,50 @@ def test_a_cache_that_does_not_fit_is_refused(jetclass_file, tmp_path):
     path.write_bytes(path.read_bytes() + b" ")
     with pytest.raises(DataError, match="is stale"):
         read(cache)
+
+
+def test_links_to_folders_are_followed_and_dead_ones_named(jetclass_file, tmp_path):
+    file = jetclass_file("real/a/jets.root", n=7)
+    (tmp_path / "links").mkdir()
+    (tmp_path / "links" / "sub").symlink_to(file.parent)
+    (tmp_path / "links" / "again").symlink_to("sub")
+    (tmp_path / "links" / "up").symlink_to("..")
+    (tmp_path / "links" / "itself").symlink_to("itself")
+    assert len(read(tmp_path / "links")) == 7
+    (tmp_path / "links" / "dead.root").symlink_to("nowhere")
+    with pytest.raises(DataError, match="dead.root cannot be read: No such file"):
+        read(tmp_path / "links")
+    with pytest.raises(DataError, match="dead.root"):
+        read(tmp_path / "links" / "dead.root")
+
+
+def test_pipes_in_place_of_files(jetclass_file, tmp_path):
+    jetclass_file("data/jets.root")
+    for name in ("x.root", "x.parquet", "x.h5", "x.npz"):
+        os.mkfifo(tmp_path / name)
+        with pytest.raises(DataError, match="a pipe, which may never end"):
+            read(tmp_path / name)
+    os.mkfifo(tmp_path / "data" / "pipe.root")
+    with pytest.raises(DataError, match=r"pipe.root cannot be read: it is a pipe"):
+        read(tmp_path / "data")
+
+
+def test_names_in_bytes_of_no_encoding(jetclass_file, tmp_path):
+    name = os.fsdecode(b"caf\xe9")
+    file = jetclass_file(f"{name}/j\udce9ts.root", n=5)
+    assert len(read(file)) == len(read(file.parent)) == 5
+    assert main(["inspect", str(file)]) == 0
+    assert main(["convert", str(file), "--out", str(tmp_path / name / "cache")]) == 0
+    assert len(read(tmp_path / name / "cache")) == 5
+    checkpoint.save(file.parent / "m\udce9.safetensors", DeepSets())
+    scores = tmp_path / name / "scores.root"
+    words = [str(file.parent / "m\udce9.safetensors"), str(file), "--out", str(scores), "--progress", "false"]
+    assert main(["predict", *words]) == 0
+    assert scores.is_file()
+
+
+def test_an_empty_path_is_not_the_folder_one_is_in():
+    with pytest.raises(DataError, match="expected a path"):
+        read("")
+    with pytest.raises(CheckpointError, match="expected a path"):
+        checkpoint.load("")

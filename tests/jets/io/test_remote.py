@@ -162,3 +162,10 @@ def test_what_needs_files_on_this_machine_says_so(served, tmp_path):
         read("https://example.org/jets.parquet")
     with pytest.raises(DataError, match="holds '::'"):
         read("https://example.org/a::file:///etc/hostname")
+
+
+def test_a_body_without_an_end_is_given_up(file_server, monkeypatch):
+    monkeypatch.setattr(remote, "_MOST_IN_MEMORY", 1 << 21)
+    monkeypatch.setattr(remote, "_PAUSES", ())
+    with pytest.raises(DataError, match="more than 2 MB at once; fetch the file first"):
+        read(f"{file_server.url}/endless.root")

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from jetsym.arguments import anything, at_least, checked
 from jetsym.errors import ConfigError, closest, expect_one_of
 from jetsym.jets.io.block import BadJets, ColumnSet
 from jetsym.jets.io.folds import Fold
@@ -122,6 +123,15 @@ class JetStream:
     1
     """
 
+    @checked(
+        batch_size=anything,
+        seed=anything,
+        rank=at_least(0),
+        world_size=at_least(1),
+        epoch=at_least(0),
+        buffer=at_least(1),
+        threads=anything,
+    )
     def __init__(
         self,
         paths: Paths,

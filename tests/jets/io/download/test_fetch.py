@@ -19,6 +19,7 @@ import pytest
 
 from jetsym.cli import main
 from jetsym.errors import ConfigError, DownloadError, ResourceError
+from jetsym.jets.io.download import fetch as fetching
 from jetsym.jets.io.download import weights
 from jetsym.jets.io.download.fetch import fetch
 from jetsym.jets.io.download.weights import WEIGHTS, Published, download_weights
@@ -278,6 +279,14 @@ def test_without_a_length_the_known_size_counts(server, path):
     server.script = [("without_length", None)] * 2
     with pytest.raises(DownloadError, match="sends more than the 1000 bytes expected"):
         get(server, path, size=1000)
+    assert not list(path.parent.iterdir())
+
+
+def test_a_body_without_an_end_is_given_up(server, path, monkeypatch):
+    monkeypatch.setattr(fetching, "_MOST_UNSAID", 2_000_000)
+    server.script = [("without_length", None)]
+    with pytest.raises(DownloadError, match="says no length, and goes on"):
+        get(server, path)
     assert not list(path.parent.iterdir())
 
 

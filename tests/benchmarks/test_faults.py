@@ -1,0 +1,136 @@
+"""The fault table: that its judges see each kind of fault, and a quick look at all of it."""
+
+from __future__ import annotations
+
+import json
+import signal
+import time
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from jetsym.benchmarks import fault_files, fault_hostile, fault_trials, fault_work, faults
+from jetsym.benchmarks.__main__ import main
+from jetsym.benchmarks.fault_trials import in_process, judged
+from jetsym.errors import DataError
+
+pytestmark = pytest.mark.filterwarnings("ignore")  # of forks
+
+
+def refuse() -> str:
+    raise DataError("no jets")
+
+
+def fail() -> str:
+    raise KeyError("fEND")
+
+
+def test_how_a_task_ends(tmp_path):
+    assert judged(in_process(lambda: "jets", tmp_path), "jets", known=True) == "right"
+    assert judged(in_process(lambda: "jest", tmp_path), "jets", known=True) == "silent"
+    assert judged(in_process(lambda: "jest", tmp_path), "jets", known=False) == "unchecked"
+    assert judged(in_process(refuse, tmp_path), "jets", known=True) == "refused"
+    assert judged(in_process(fail, tmp_path), "jets", known=True) == "raw"
+
+
+def test_a_task_that_hangs_or_takes_all_memory_is_ended(tmp_path, monkeypatch):
+    monkeypatch.setattr(fault_trials, "SECONDS", 1)
+    ended = in_process(lambda: str(time.sleep(60)), tmp_path)
+    assert ended.killed_by == signal.SIGALRM
+    assert judged(ended, "jets", known=True) == "raw"
+    monkeypatch.setattr(fault_trials, "BYTES", 8 << 30)
+    assert judged(in_process(lambda: str(len(bytearray(1 << 40))), tmp_path), "jets", known=True) == "raw"
+
+
+def test_kills_come_at_a_touch_of_a_file(tmp_path):
+    def write() -> str:
+        for name in "abc":
+            (tmp_path / name).write_text(name)
+        return "done"
+
+    assert in_process(write, tmp_path).touches == 3
+    for path in tmp_path.iterdir():
+        path.unlink()
+    ended = in_process(write, tmp_path, kill=(signal.SIGKILL, 1))
+    assert ended.killed_by == signal.SIGKILL
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+    assert "File too large" in in_process(lambda: str((tmp_path / "d").write_bytes(bytes(99))), tmp_path, room=9).error
+
+
+def test_mutations_are_damages_and_repeat():
+    content = np.random.default_rng(0).bytes(500)
+    one, two = ([fault_files.mutated(content, np.random.default_rng([7, n])) for n in range(50)] for _ in range(2))
+    assert one == two
+    assert content not in one
+    assert len({len(damaged) for damaged in one}) > 10
+
+
+def test_a_reader_that_looks_at_no_checksum_is_silent(tmp_path, monkeypatch):
+    subject = fault_files.FORMATS["mutated checkpoints"]
+    blind = fault_files.Subject(subject.make, lambda path: fault_files._digest(np.frombuffer(path.read_bytes())), True)
+    monkeypatch.setitem(fault_files.FORMATS, "blind", blind)
+    blind.make(tmp_path / "probe")
+    found = Counter(outcome for outcome, _ in fault_files.trials("blind", tmp_path / "t", range(12), 0))
+    assert found["silent"] > 2
+
+
+class Careless(fault_work.Work):
+    """A command that writes in place, in two steps, and cannot go on."""
+
+    def run(self, read_from: Path, out: Path, *, again: bool = False) -> str:
+        with (out / "result").open("a") as file:
+            file.write("first ")
+        with (out / "result").open("a") as file:
+            file.write("second")
+        return "done"
+
+
+@pytest.mark.parametrize("trials", [fault_work.kills, fault_work.pairs])
+def test_a_careless_command_is_found_out(tmp_path, monkeypatch, trials):
+    work = Careless((), lambda out: (out / "result").read_text())
+    monkeypatch.setattr(fault_work, "WORK", {"careless": work})
+    monkeypatch.setattr(fault_work, "prepare", lambda folder: folder)
+    found = Counter(outcome for outcome, _ in trials(tmp_path, range(6), 0))
+    assert found["silent"] + found["lost"] >= 2
+
+
+def test_a_file_that_runs_is_found_out(tmp_path, monkeypatch):
+    import pickle
+
+    careless = lambda file: pickle.loads(file.read_bytes())  # noqa: E731, S301
+    monkeypatch.setattr(fault_hostile, "LOADERS", {"careless": (careless, "x.pkl")})
+    outcome, words = next(fault_hostile.trials(tmp_path, range(1), 0))
+    assert outcome == "executed"
+    assert words.startswith("pickle, careless")
+
+
+def test_the_table_goes_on_where_it_was_stopped(tmp_path, monkeypatch, capsys):
+    asked = []
+
+    def trials(folder, numbers, seed):
+        asked.append(list(numbers))
+        yield from (("raw", "KeyError") if number == 3 else ("refused", "DataError") for number in numbers)
+
+    monkeypatch.setattr(faults, "PARTS", {"one": (trials, 7, 2)})
+    words = ["faults", "--out", str(tmp_path / "faults.json")]
+    assert main([*words, "--quick"]) == 0
+    assert main(words) == 3
+    assert "1 trials ended as none may; the first: one: raw: KeyError" in capsys.readouterr().err
+    assert asked == [[0, 1], [2, 3, 4, 5, 6]]
+    kept = faults.Faults.load(tmp_path / "faults.json")
+    assert kept.parts["one"] == faults.Part({"refused": 6, "raw": 1}, ("raw: KeyError",))
+    assert kept.rows()[0] == ["one", "7", "6", "6", "0", "0", "0", "0", "0", "0", "1"]
+    assert faults.Faults.from_dict(json.loads(json.dumps(kept.to_dict()))) == kept
+    assert main([*words, "--seed", "1"]) == 1
+    assert main(["faults", "--parts", "[two]"]) == 1
+    assert "there is 'one'" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_a_quick_look_at_all_of_it(capsys):
+    pytest.importorskip("pyarrow")
+    pytest.importorskip("ase")
+    assert main(["faults", "--quick"]) == 0, capsys.readouterr()
+    assert "left behind" in capsys.readouterr().out
