@@ -60,5 +60,5 @@ __getattr__, __dir__ = attach(
         "probe": "jetsym.probing.probe",
         "safety": "jetsym.probing.measure.safety",
     },
-    rooms=["atoms", "jets", "plotting", "remedies", "repair", "spectrum", "testing", "training"],
+    rooms=["atoms", "jets", "plotting", "ranks", "remedies", "repair", "spectrum", "testing", "training"],
 )

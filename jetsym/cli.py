@@ -86,6 +86,11 @@ ATOMS = {
         "measure the drift of energy and angular momentum as trained, averaged and in random frames",
         positional=True,
     ),
+    "export": Command(
+        "jetsym.commands.atoms:export",
+        "write a model for LAMMPS and others, as it is or averaged over O(3)",
+        positional=True,
+    ),
     "finetune": Command(
         "jetsym.atoms.training.finetune:finetune", "train a PET further on your structures", positional=True
     ),

@@ -202,6 +202,8 @@ def lacks_explained(what: str, *, memory: str | None = None) -> Iterator[None]:
         lack = lack_of(error)
         if lack is None:
             raise
+        if isinstance(error, OSError) and error.filename and str(error.filename) not in what:
+            what = f"{what} ({error.filename})"
         remedy = memory if memory is not None and lack == _LACKS[errno.ENOMEM] else lack[1]
         raise ResourceError(f"{what}: {lack[0]}; {remedy}, and run the same command again") from error
 
@@ -219,7 +221,7 @@ def closest(name: str, valid: Iterable[str], *, limit: int = 5) -> str:
     names = list(valid)
     if not names:
         return "there is none"
-    near = difflib.get_close_matches(name, names, n=limit, cutoff=0.6)
+    near = difflib.get_close_matches(str(name), names, n=limit, cutoff=0.6)
     if near:
         return "the nearest are " + ", ".join(repr(item) for item in near)
     shown = ", ".join(repr(item) for item in names[: 4 * limit])
@@ -254,8 +256,12 @@ def expect_one_of(name: str, value: Any, allowed: Collection[Any], error: type[J
     Traceback (most recent call last):
     jetsym.errors.ConfigError: rule is 'cubic'; expected one of 'lebedev', 'icosahedral'
     """
-    if value not in allowed:
-        raise error(f"{name} is {value!r}; expected one of {', '.join(map(repr, allowed))}")
+    try:
+        known = bool(value in allowed)
+    except (TypeError, ValueError):  # of what has no hash, and of arrays
+        known = False
+    if not known:
+        raise error(f"{name} is {shorten(value)}; expected one of {', '.join(map(repr, allowed))}")
 
 
 def is_positive(value: Any) -> bool:

@@ -14,7 +14,7 @@ import os
 import stat
 import struct
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -97,10 +97,21 @@ def expect_path(name: str, path: Any, error: type[JetsymError] = DataError) -> N
         raise error(f"{name} is {path!r}; expected a path, or '.' for the folder that you are in")
 
 
-def expect_stored(path: str | os.PathLike[str]) -> None:
+#: Text that torch compresses unpacks to four times of it, some eight where much of it is alike.
+TEXT_UNPACKS_TO = 32
+
+
+def expect_stored(path: str | os.PathLike[str], *, packed_text: Collection[str] = ()) -> None:
     """Refuse a zip archive whose records unpack to more than it holds, as those of torch.save, as they are, never do.
 
     What is no zip archive is left to whoever opens it.
+
+    Parameters
+    ----------
+    path
+        The archive.
+    packed_text
+        Endings of records that may be compressed all the same, such as the code of TorchScript, as far as text goes.
 
     Raises
     ------
@@ -119,13 +130,19 @@ def expect_stored(path: str | os.PathLike[str]) -> None:
     """
     try:
         with zipfile.ZipFile(path) as archive:
-            unpacked = sum(record.file_size for record in archive.infolist())
+            records = archive.infolist()
+            text = sum(one.file_size for one in records if one.filename.endswith(tuple(packed_text)))
+            unpacked = sum(one.file_size for one in records) - text
             packed = archive.fp.seek(0, os.SEEK_END) if archive.fp else 0
     except (zipfile.BadZipFile, ValueError, NotImplementedError, struct.error, EOFError):
         return
     if unpacked > packed:
         raise ValueError(
             f"its records unpack to {unpacked} bytes from {packed}; expected records that are not compressed"
+        )
+    if text > TEXT_UNPACKS_TO * packed:
+        raise ValueError(
+            f"its code unpacks to {text} bytes from {packed}; expected less than {TEXT_UNPACKS_TO} times as much"
         )
 
 

@@ -1,21 +1,31 @@
 """Saved results: JSON files that say their kind and format, written whole or not at all, and read in any format so far.
 
+A file names the digest of its content, so that a value that has been damaged is noticed; older files name none. What is
+read is compared with the types that the fields of a result name, see :mod:`jetsym.forms`.
+
 A result derives from :class:`Stored`. When the meaning of its JSON form changes, its ``FORMAT`` is raised, and
 :data:`UPGRADES` gets a function that makes the dictionary of the former format one of the new.
 """
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
-from jetsym.errors import DataError, shorten
-from jetsym.files import write_json
+from jetsym.arguments import checked
+from jetsym.errors import DataError, JetsymError, shorten
+from jetsym.files import as_json, check_out, from_json, write_json
+from jetsym.forms import expect_form
 from jetsym.reading import expect_path, parse_json, read_text
 
 __all__ = ["UPGRADES", "Stored", "one_against_the_rest", "read_json"]
+
+#: The entry of a file that names the digest of all others.
+DIGEST = "digest"
 
 
 class Stored:
@@ -62,18 +72,26 @@ class Stored:
                 data = UPGRADES[kind, former](dict(data))
             if "kind" not in data:
                 raise KeyError("kind")
-            return cls._read(data)
-        except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+            found = cls._read(data)
+            expect_form(found)
+            return found
+        except DataError:
+            raise
+        except (JetsymError, LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
             raise DataError(
                 f"the report is damaged: {type(error).__name__} {error}; expected the whole of one of kind {kind!r}: "
                 "copy it again, or measure it again"
             ) from error
 
+    @checked(DataError)
     def save(self, path: str | Path) -> Path:
         """Write it as JSON, whole or not at all; return the path."""
-        return write_json(path, self.to_dict())
+        check_out(path)
+        values = as_json(self.to_dict())
+        return write_json(path, values | {DIGEST: _digest(values)})
 
     @classmethod
+    @checked(DataError)
     def load(cls, path: str | Path) -> Self:
         """Read what :meth:`save` wrote, now or in an older version of jetsym.
 
@@ -85,24 +103,38 @@ class Stored:
         return cls.from_dict(read_json(path))
 
 
+@checked(DataError)
 def read_json(path: str | Path) -> dict[str, Any]:
     """Return what the file of a result holds.
 
     Raises
     ------
     DataError
-        No such file, or it does not hold a JSON object.
+        No such file, or it does not hold a JSON object, or has been damaged since it was written.
     """
     expect_path("the path of a report", path)
     try:
         data = parse_json(read_text(path))
     except OSError as error:
         raise DataError(f"no report can be read from {path}: {error.strerror or error}") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DataError(f"{path} is not a report: it does not hold JSON ({error})") from error
     if not isinstance(data, dict):
         raise DataError(f"{path} is not a report: it holds a {type(data).__name__}; expected what save wrote")
-    return data
+    digest = data.pop(DIGEST, None)
+    if digest is not None and digest != _digest(data):
+        raise DataError(
+            f"{path} is damaged, or was changed after it was written: its content does not have the digest that it "
+            f"names; copy it again, or measure it again (where the change is meant, take its entry {DIGEST!r} out)"
+        )
+    found: dict[str, Any] = from_json(data)
+    return found
+
+
+def _digest(values: Mapping[str, Any]) -> str:
+    """Compute the SHA-256 of values as JSON, whatever their order and spaces."""
+    plain = json.loads(json.dumps(values))
+    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
 
 
 #: What format 1 of spectra does not say of an output.

@@ -29,6 +29,7 @@ from jetsym.jets.io.streaming.stream import JetStream
 from jetsym.jets.io.writer import write_jetclass
 from jetsym.jets.models import ParticleNet, PointNet, weaver
 from jetsym.plotting.style import save_figure
+from jetsym.training.loop import train
 
 
 @contextmanager
@@ -144,6 +145,37 @@ def test_a_converted_folder_goes_on_after_every_size_of_disk(data, tmp_path):
             else:
                 assert size == largest
         assert {path.name: path.read_bytes() for path in convert(data, out, progress=False).glob("*.npy")} == expected
+
+
+def test_a_run_says_what_it_has_saved_and_goes_on(data, tmp_path):
+    """Bit for bit as if the disk had been large enough."""
+    options = {"data": [str(path) for path in sorted(data.glob("*.root"))], "max_particles": 10, "progress": False}
+    options |= {"epochs": 2, "batch_size": 4, "options": {"width": 8, "blocks": 1}, "checkpoint_every": 3}
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def fill_the_disk(moment):
+        if moment.step == 5:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (4096, limit[1]))
+
+    try:
+        with pytest.raises(
+            ResourceError, match=r"last.safetensors could not be written \(what was there before is un.*"
+        ):
+            train(out=tmp_path / "run", callbacks=[fill_the_disk], **options)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+    assert checkpoint.read(tmp_path / "run" / checkpoint.LAST)[0].progress["position"]["step"] == 3
+    train(out=tmp_path / "run", resume=True, **options)
+    train(out=tmp_path / "whole", **options)
+    (_, tensors), (_, others) = (checkpoint.read(tmp_path / name / checkpoint.LAST) for name in ("run", "whole"))
+    assert tensors.keys() == others.keys()
+    assert all(torch.equal(tensors[name], others[name]) for name in tensors)
+
+
+def test_where_an_error_has_a_name_of_its_own_it_is_said():
+    found = pytest.raises(ResourceError, match=r"it could not go on \(/data/a.root\): too many files are open")
+    with found, lacks_explained("it could not go on"):
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE), "/data/a.root")
 
 
 def test_a_file_is_on_the_disk_before_it_has_its_name(tmp_path, monkeypatch):

@@ -16,7 +16,7 @@ import jetsym
 
 PACKAGE = Path(jetsym.__file__).parent
 
-GROUND = {"_version", "errors", "files", "lazy", "progress", "ranks", "reading"}
+GROUND = {"_version", "annotations", "arguments", "errors", "files", "forms", "lazy", "progress", "ranks", "reading"}
 LOW = GROUND | {"allocation", "locks", "text", "storage", "symmetry"}
 MATHEMATICS = LOW | {"spectrum"}
 SHOWN = MATHEMATICS | {"plotting"}
@@ -27,6 +27,7 @@ PRODUCTS = INSTRUMENT | {"jets", "atoms", "training", "repair"}
 #: allows all rooms within it.
 MAY_IMPORT: dict[str, set[str]] = {
     **{name: set() for name in sorted(GROUND)},
+    "arguments": {"annotations", "errors"},
     "files": {"errors", "reading"},
     "progress": {"ranks"},
     "ranks": {"errors"},
@@ -275,7 +276,7 @@ def test_public_names():
         "probe",
         "safety",
     ]
-    rooms = {"atoms", "jets", "plotting", "remedies", "repair", "spectrum", "testing", "training"}
+    rooms = {"atoms", "jets", "plotting", "ranks", "remedies", "repair", "spectrum", "testing", "training"}
     assert dir(jetsym) == sorted({*jetsym.__all__, *rooms})
     for name in dir(jetsym):
         assert getattr(jetsym, name) is not None

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import jetsym
+from jetsym.atoms.packages import quiet
 from jetsym.errors import DataError
 from jetsym.jets.evaluation.stability_report import Change, Stability
 from jetsym.probing.reports.base import LayerReport
@@ -26,7 +27,7 @@ def kinds():
     """All classes of results, of all modules of the package."""
     for module in pkgutil.walk_packages(jetsym.__path__, "jetsym."):
         if not module.name.endswith("__main__"):
-            with suppress(ImportError):  # of an optional package
+            with suppress(ImportError), quiet():  # of an optional package
                 import_module(module.name)
     families = (Stored, Sectioned, LayerReport)
     found = {kind for family in families for kind in family.__subclasses__() if hasattr(kind, "KIND")}

@@ -423,7 +423,8 @@ def test_the_model_of_atoms_gives_its_report_again(atoms_run):
 def test_a_run_of_atoms_is_repaired(atoms_run, tmp_path, capsys):
     pytest.importorskip("metatrain")
     out = tmp_path / "repaired.yaml"
-    assert cli.main(["repair", str(atoms_run), "--finding", "starvation", "--out", str(out)]) == 0
+    words = ["--finding", "starvation", "--remedy", "more-attention", "--out", str(out)]
+    assert cli.main(["repair", str(atoms_run), *words]) == 0
     assert "starvation of" in capsys.readouterr().out
     made = yaml.safe_load(out.read_text(encoding="utf-8"))
     before = yaml.safe_load((ATOMS / "repair-starvation.yaml").read_text(encoding="utf-8"))

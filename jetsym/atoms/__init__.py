@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from jetsym.atoms.training.finetune import add_uncertainty, finetune
     from jetsym.atoms.training.over_training import over_training
     from jetsym.atoms.training.train import train
+    from jetsym.atoms.training.watch_report import Watch
+    from jetsym.atoms.workflows.averaged_export import export
     from jetsym.atoms.workflows.calculators import calculator, uncertainty
     from jetsym.atoms.workflows.check import check
     from jetsym.atoms.workflows.check_report import Check
@@ -42,11 +44,13 @@ __all__ = [
     "RelaxationReport",
     "Structures",
     "SymmetrizedCalculator",
+    "Watch",
     "add_uncertainty",
     "calculator",
     "check",
     "dynamics",
     "evaluate",
+    "export",
     "finetune",
     "graph",
     "load",
@@ -74,11 +78,13 @@ __getattr__, __dir__ = attach(
         "RelaxationReport": "jetsym.atoms.workflows.relaxation",
         "Structures": "jetsym.atoms.structures",
         "SymmetrizedCalculator": "jetsym.atoms.workflows.symmetrized",
+        "Watch": "jetsym.atoms.training.watch_report",
         "add_uncertainty": "jetsym.atoms.training.finetune",
         "calculator": "jetsym.atoms.workflows.calculators",
         "check": "jetsym.atoms.workflows.check",
         "dynamics": "jetsym.atoms.workflows.dynamics_report",
         "evaluate": "jetsym.atoms.workflows.evaluation",
+        "export": "jetsym.atoms.workflows.averaged_export",
         "finetune": "jetsym.atoms.training.finetune",
         "graph": "jetsym.atoms.graphs",
         "load": "jetsym.atoms.model",

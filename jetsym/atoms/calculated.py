@@ -20,7 +20,18 @@ from jetsym.spectrum.responses import EPS
 if TYPE_CHECKING:
     from ase import Atoms
 
-__all__ = ["GPA", "UNITS", "Calculated", "as_measured", "ask", "full_stress", "is_calculator"]
+__all__ = [
+    "ELSEWHERE",
+    "GPA",
+    "LEAST",
+    "UNITS",
+    "Calculated",
+    "as_measured",
+    "ask",
+    "full_stress",
+    "is_calculator",
+    "repeats_to",
+]
 
 #: Unit of every output that is measured.
 UNITS: Mapping[str, str] = MappingProxyType(
@@ -34,6 +45,10 @@ UNITS: Mapping[str, str] = MappingProxyType(
         "magmoms": "μB",
     }
 )
+#: What is rounding at least, in these units.
+LEAST: Mapping[str, float] = MappingProxyType({"energy": 1e-9, "forces": 1e-8, "stress": 1e-9})
+#: Rounding elsewhere may be so many times what is measured in one place.
+ELSEWHERE = 10.0
 #: Outputs of single atoms.
 PER_ATOM = ("energies", "forces", "charges", "magmoms")
 #: Of 1 eV/Å³.
@@ -103,6 +118,25 @@ def full_stress(values: Any) -> NDArray[np.float64]:
     return np.asarray(voigt(array.reshape(6)))
 
 
+def repeats_to(name: str, here: NDArray[np.float64], at_once: NDArray[np.float64], spacing: float) -> float:
+    """Return how much a later evaluation of a structure may differ, root mean square, where nothing is kept of others.
+
+    Parameters
+    ----------
+    name
+        The output.
+    here, at_once
+        Two evaluations, one right after the other.
+    spacing
+        Relative spacing of its numbers.
+    """
+    return ELSEWHERE * (_size(at_once - here) + LEAST.get(name, 0.0) + spacing * _size(here))
+
+
+def _size(values: NDArray[np.float64]) -> float:
+    return float(np.sqrt(np.mean(np.square(values))))
+
+
 class Calculated:
     """A calculator that takes :class:`~jetsym.atoms.frames.Frames` and returns arrays by name.
 
@@ -133,6 +167,7 @@ class Calculated:
         self.calculator, self._per_component = calculator, per_component
         self.name = type(calculator).__name__
         self.calls = 0
+        self._first: list[tuple[int, Atoms, dict[str, NDArray[np.float64]]]] = []  # what was found before all else
         self._finer: set[str] = set()  # outputs with numbers that 32 bits do not hold
         self.kinds: dict[str, Kind] = {}
         claimed = [name for name in UNITS if name in (getattr(calculator, "implemented_properties", None) or UNITS)]
@@ -153,6 +188,7 @@ class Calculated:
                     f"{self.name} gives nothing for structure {place} ({one.get_chemical_formula()}): {reason}; "
                     f"expected {', '.join(names[:3])}: give structures that it knows, and a calculator that is set up"
                 )
+            self._first.append((place, one, found))
             for name, values in found.items():
                 if self.kinds.setdefault(name, _kind(name, values)) != _kind(name, values):
                     raise ProbeError(
@@ -224,6 +260,22 @@ class Calculated:
     def spacing(self, name: str) -> float:
         """Return the relative spacing of the numbers that an output came in so far, before units were changed."""
         return EPS["float64" if name in self._finer else "float32"]
+
+    def changes(self) -> list[str]:
+        """Ask about the first structures once more, and say which outputs are others by now, in sentences."""
+        found = []
+        for place, one, before in self._first:
+            after, at_once = (self.evaluate(one, list(before)) for _ in range(2))
+            for name, values in before.items():
+                if name not in self.kinds or name not in after or name not in at_once:
+                    continue
+                by = _size(after[name] - values)
+                if by > repeats_to(name, after[name], at_once[name], self.spacing(name)):
+                    found.append(
+                        f"{name} of structure {place} has changed by {by:.1g} {UNITS[name]} since the first call: "
+                        f"{self.name} keeps a state, which A holds as well."
+                    )
+        return found
 
     def _asked(self, atoms: Atoms, names: Sequence[str], refused: dict[str, str]) -> dict[str, NDArray[np.float64]]:
         """Return what a calculator gives of a structure: all at once, or one after the other where it refuses some."""

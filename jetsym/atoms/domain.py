@@ -101,6 +101,11 @@ class Atoms(Domain):
         return {"calls": model.calls, "units": {name: UNITS[name] for name in model.kinds}}
 
     @override
+    def remarks(self, model: Any) -> list[str]:
+        """Return what a calculator gives otherwise than at first."""
+        return model.changes() if isinstance(model, Calculated) else []
+
+    @override
     def spacing(self, model: Any, name: str) -> float:
         """Return that of the numbers of a calculator, which other units hide."""
         return model.spacing(name) if isinstance(model, Calculated) else 0.0
@@ -118,7 +123,7 @@ class Atoms(Domain):
     @override
     def holds(self, inputs: Batch, name: str) -> Any:
         """Return which structures have a stress: of a mixture the crystals alone, or else those with a volume."""
-        if name != "stress":
+        if name != "stress" and not name.startswith("non_conservative_stress"):
             return None
         if isinstance(inputs, Frames):
             return inputs.crystals

@@ -26,11 +26,13 @@ from jetsym.atoms.torchscript import RefusedError, check_classes, check_code, sp
 from jetsym.errors import CheckpointError, require
 from jetsym.reading import expect_stored, parse_json
 
-__all__ = ["TRUST", "read_export"]
+__all__ = ["TRUST", "declared_outputs", "read_export"]
 
 #: What a message says of files that are refused.
 TRUST = "trust=True (--trust) opens it all the same, and runs what it brings: only where you trust whoever made it"
 
+#: Endings of records that torch compresses in an archive of TorchScript: its code, and where its lines come from.
+PACKED = (".py", ".debug_pkl")
 #: Records that name libraries.
 LIBRARIES = ("extra/extensions", "extra/extensions-deps")
 #: Namespace of operators or compiled classes -> the module that brings them.
@@ -60,7 +62,8 @@ def read_export(file: str | Path, *, trust: bool = False) -> torch.nn.Module:
     MissingDependencyError
         The extra ``atoms`` is not installed.
     """
-    package: Any = require("metatomic.torch", extra="atoms", purpose="jetsym.atoms")
+    with quiet():
+        package: Any = require("metatomic.torch", extra="atoms", purpose="jetsym.atoms")
     try:
         with quiet():
             opened: torch.nn.Module
@@ -79,10 +82,18 @@ def read_export(file: str | Path, *, trust: bool = False) -> torch.nn.Module:
         raise CheckpointError(f"{file} cannot be read as an exported model of metatomic: {reason}") from error
 
 
+def declared_outputs(model: Any) -> list[str]:
+    """Return the names of a metatomic model's outputs as it declares them.
+
+    Its capabilities hold older names of the same outputs as well: each of non-conservative forces twice.
+    """
+    return list(getattr(model, "_model_capabilities_outputs_names", None) or model.capabilities().outputs)
+
+
 def _check(file: str | Path) -> None:
     """Refuse an archive that names what it may not."""
     _check_ends(Path(file))
-    expect_stored(file)
+    expect_stored(file, packed_text=PACKED)
     reader: Any = torch._C.PyTorchFileReader(str(file))  # by which torch.jit.load finds its records
     names: list[str] = reader.get_all_records()
     records = {name.lower(): name for name in names}  # as it does, whatever the letters' case

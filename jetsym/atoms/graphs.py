@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from jetsym.arguments import anything, checked, placed, shaped
 from jetsym.atoms.frames import stress_rank
 from jetsym.atoms.read import frames_of
 from jetsym.atoms.structures import MARGIN
@@ -46,6 +47,7 @@ class Rows(NamedTuple):
     into: str | None = None
 
 
+@checked(DataError)
 @dataclass(frozen=True, eq=False)
 class Graphs:
     """A batch of structures with their pairs of neighbours, as tensors that move together.
@@ -162,6 +164,7 @@ class Graphs:
             more={**self.more, **more},
         )
 
+    @checked(DataError, device=placed)
     def to(self, *, device: Any = None, dtype: torch.dtype | None = None) -> Graphs:
         """Return the same on a device and in a floating-point type (None: as they are)."""
 
@@ -171,6 +174,7 @@ class Graphs:
 
         return self._of({name: placed(rows) for name, rows in self._rows().items()}, self.counts)
 
+    @checked(DataError, matrices=shaped("...", 3, 3))
     def moved(self, matrices: Any) -> Graphs:
         """Move every structure by n elements of O(3), (n, 3, 3), or (n, samples, 3, 3) of its own.
 
@@ -210,12 +214,18 @@ class Graphs:
             found[name] = rows._replace(values=values.flatten(0, 1))
         return self._of(found, {name: each * n for name, each in self.counts.items()})
 
-    def folded(self, array: Tensor) -> Tensor | None:
+    @property
+    def has_one_each(self) -> bool:
+        """Whether there is one atom, edge, … in every structure: its rows cannot be told from those of structures."""
+        return any({*each} == {1} for each in self.counts.values())
+
+    def folded(self, array: Tensor, *, inside: bool = False) -> Tensor | None:
         """Return rows of all structures, equally many of each, as (structures, rows, …), or None for other arrays.
 
-        Those of structures themselves stay as they are.
+        Those of structures themselves stay as they are, unless they are known to belong to something ``inside``
+        structures, of which there is one in each.
         """
-        if array.ndim and len(array) == len(self):
+        if array.ndim and len(array) == len(self) and not (inside and self.has_one_each):
             return array
         lengths = {self.rows_of(name) for name, each in self.counts.items() if len(set(each)) == 1}
         return array.unflatten(0, (len(self), -1)) if array.ndim and len(array) in lengths - {0} else None
@@ -245,6 +255,7 @@ class Graphs:
         return replace(self, **own, counts=counts, more={name: rows[name] for name in self.more})
 
 
+@checked(DataError, cutoff=anything)
 def graph(frames: Any, cutoff: float) -> Graphs:
     """Build the graphs of structures: all pairs of atoms, of periodic images as well, that are closer than a cutoff.
 

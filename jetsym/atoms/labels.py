@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from jetsym.atoms.calculated import full_stress
 from jetsym.atoms.frames import results_of
+from jetsym.atoms.packages import quiet
 from jetsym.errors import ConfigError, DataError, require
 
 if TYPE_CHECKING:
@@ -185,7 +186,8 @@ def in_ev(unit: str) -> float:
     """
     if not unit:
         return 1.0
-    convert = require("metatomic.torch", extra="atoms", purpose="units").unit_conversion_factor
+    with quiet():
+        convert = require("metatomic.torch", extra="atoms", purpose="units").unit_conversion_factor
     try:
         return float(convert(unit, "eV"))
     except (RuntimeError, ValueError) as error:

@@ -11,15 +11,16 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from jetsym.arguments import checked
 from jetsym.atoms import checkpoint
 from jetsym.atoms.checkpoint import Weights
-from jetsym.atoms.exports import read_export
+from jetsym.atoms.exports import declared_outputs, read_export
 from jetsym.atoms.outputs import Block, arrays, blocks_of, by_structure
 from jetsym.atoms.packages import quiet
-from jetsym.atoms.packages.metatrain import PairGrid, features, is_pet, select
+from jetsym.atoms.packages.metatrain import PairGrid, features, is_pet, outermost, select
 from jetsym.atoms.read import expect_elements
 from jetsym.atoms.structures import Structures
-from jetsym.errors import ConfigError, ProbeError, require
+from jetsym.errors import ConfigError, ProbeError, refuse_unknown, require
 from jetsym.spectrum.representations import Kind
 
 if TYPE_CHECKING:
@@ -34,12 +35,13 @@ EXPORT_NOTE = (
 )
 #: Outputs of exports that belong to single atoms; exports do not say so, as they offer all of them either way.
 PER_ATOM = ("non_conservative_force", "position", "momentum", "velocit")
-#: Outputs of exports that are no targets: features, and what belongs to uncertainties.
-AUXILIARY = re.compile(r"feature|mtt::aux::|energy_(uncertainty|ensemble)")
+#: Outputs of exports that are no targets: features, and what belongs to uncertainties or tells of an average.
+AUXILIARY = re.compile(r"feature|mtt::aux::|energy_(uncertainty|ensemble)|o3::")
 NO_LAYERS_NOTE = "The layers of a {name} are not read: outputs only."
 FORCES, STRESS = "forces", "stress"
 
 
+@checked()
 def load(path: str | Path, *, weights: Weights = "best", dtype: str | None = None, trust: bool = False) -> Model:
     """Load a PET, or another model of metatrain.
 
@@ -95,10 +97,13 @@ class Model(nn.Module):
     module
         A metatrain model (PET, SOAP-BPNN, …), or an exported one.
     gradients
-        Whether to add forces and stress of the energy: None for what it was trained with; True adds the forces.
+        Whether to add forces and stress of the energy: None for what it was trained with; True adds the forces; or
+        metatrain's names of them, "positions" and "strain".
     features
         Further outputs of the model, summed over the atoms of a structure and taken as scalars, such as "feature" or
         "mtt::aux::energy_last_layer_features".
+    targets
+        The targets to predict, of a model that is no export; by default all.
 
     Attributes
     ----------
@@ -108,7 +113,15 @@ class Model(nn.Module):
         What a reader of a report must know.
     """
 
-    def __init__(self, module: nn.Module, *, gradients: bool | None = None, features: Sequence[str] = ()) -> None:
+    @checked()
+    def __init__(
+        self,
+        module: nn.Module,
+        *,
+        gradients: bool | Sequence[str] | None = None,
+        features: Sequence[str] = (),
+        targets: Sequence[str] | None = None,
+    ) -> None:
         super().__init__()
         self.module: Any = module
         inner: Any = getattr(module, "model", None)  # of a model with uncertainties
@@ -126,7 +139,7 @@ class Model(nn.Module):
         if self.exported:
             self._declare_export()
         elif hasattr(module, "dataset_info"):
-            self._declare(gradients, features)
+            self._declare(gradients, features, targets)
         else:
             raise ProbeError(
                 f"model is a {type(module).__name__}, but the inputs are structures; expected a model of metatrain, "
@@ -135,11 +148,15 @@ class Model(nn.Module):
 
     # --- what it predicts ---
 
-    def _declare(self, gradients: bool | None, features: Sequence[str]) -> None:
-        for target, info in self.module.dataset_info.targets.items():
+    def _declare(
+        self, gradients: bool | Sequence[str] | None, features: Sequence[str], targets: Sequence[str] | None
+    ) -> None:
+        declared = self.module.dataset_info.targets
+        for target in declared if targets is None else targets:
+            refuse_unknown("a target", target, declared)
+            info = declared[target]
             self._add(target, blocks_of(target, info.layout), per_atom="atom" in info.layout.block(0).samples.names)
-            trained = [name for name in ("positions", "strain") if name in info.gradients]
-            wanted = trained if gradients is None else (trained or ["positions"]) if gradients else []
+            wanted = _gradients(info.gradients, gradients)
             if info.quantity == "energy" and wanted and not self._energy and not self._per_atom[target]:
                 self._energy, self._gradients = target, wanted
         known = self.module.supported_outputs()
@@ -157,9 +174,7 @@ class Model(nn.Module):
         """Look at the prediction for a single atom, as exports declare units and no layouts."""
         self.notes = (EXPORT_NOTE,)
         capabilities = self.module.capabilities()
-        # As declared: the capabilities hold older names of the same outputs as well.
-        declared = getattr(self.module, "_model_capabilities_outputs_names", list(capabilities.outputs))
-        named = [name for name in declared if not AUXILIARY.match(name)]
+        named = [name for name in declared_outputs(self.module) if not AUXILIARY.match(name)]
         self._per_atom = {name: name.startswith(PER_ATOM) for name in named}
         self._blocks = {name: [] for name in named}
         atom = require("ase", extra="atoms", purpose="jetsym.atoms").Atoms(
@@ -173,6 +188,19 @@ class Model(nn.Module):
     def _add(self, target: str, blocks: list[Block], *, per_atom: bool) -> None:
         self._blocks[target], self._per_atom[target] = blocks, per_atom
         self.kinds |= {block.name: block.kind for block in blocks}
+
+    @property
+    def units(self) -> dict[str, str]:
+        """Output name -> its unit, as far as the model says it; of lengths in Å."""
+        if self.exported:
+            said = {name: output.unit for name, output in self.module.capabilities().outputs.items()}
+        else:
+            said = {name: info.unit for name, info in self.module.dataset_info.targets.items()}
+        units = {block.name: said.get(target, "") for target, blocks in self._blocks.items() for block in blocks}
+        energy = said.get(self._energy, "")
+        slopes = {FORCES: f"{energy}/Å", STRESS: f"{energy}/Å³"}
+        units |= {name: unit for name, unit in slopes.items() if energy and name in self.kinds and name not in units}
+        return {name: unit for name, unit in units.items() if unit}
 
     # --- structures ---
 
@@ -194,6 +222,7 @@ class Model(nn.Module):
             ).get_requested_neighbor_lists(self.module)
         )
 
+    @checked()
     def structures(self, frames: Sequence[Atoms]) -> Structures:
         """Return ASE frames as the model takes them: with neighbour lists, on its device and in its dtype.
 
@@ -264,12 +293,17 @@ class Model(nn.Module):
             raise ProbeError(f"layers={layers!r} of {self.name}; only the layers of a PET can be read: leave it out")
         return self._modules_read
 
+    def blocks(self) -> list[str]:
+        """Return the names of the layers of a PET that are in no other, without heads; none of another model."""
+        return [] if self._pet is None or self.exported else outermost(self._pet)
+
     def probe_features(self, recorded: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
         """Return what they returned in the last pass, as (structures, atoms or pairs, features)."""
         if self._pairs is None:
             return {}
         grid, self._pairs = PairGrid(*self._pairs), None
-        return features(recorded, grid, modules=self._modules_read, layers=self._layers)
+        arrays = {name: array.detach() for name, array in recorded.items()}
+        return features(arrays, grid, modules=self._modules_read, layers=self._layers)
 
     @contextmanager
     def _watching_pairs(self, structures: int) -> Iterator[None]:
@@ -286,6 +320,14 @@ class Model(nn.Module):
             yield
         finally:
             handle.remove()
+
+
+def _gradients(trained: Sequence[str], wanted: bool | Sequence[str] | None) -> list[str]:
+    """Return the gradients of an energy to add, by metatrain's names, of those it was trained with and those wanted."""
+    own = [name for name in ("positions", "strain") if name in trained]
+    if wanted is None or isinstance(wanted, bool):
+        return own if wanted is None else (own or ["positions"]) if wanted else []
+    return [name for name in ("positions", "strain") if name in wanted]
 
 
 @contextmanager

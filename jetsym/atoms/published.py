@@ -8,6 +8,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 from urllib.request import getproxies
 
+from jetsym.arguments import checked
 from jetsym.atoms.model import Model, load
 from jetsym.atoms.packages import quiet
 from jetsym.errors import ConfigError, DownloadError, closest, require
@@ -19,6 +20,7 @@ REPOSITORY, FOLDER = "lab-cosmo/upet", "models"
 NAME = re.compile(r"(?P<model>pet-\w+)-(?P<size>xs|s|m|l|xl)(-v(?P<version>\d+\.\d+\.\d+))?")
 
 
+@checked()
 def pretrained(name: str = "pet-mad", *, size: str = "s", version: str = "latest", dtype: str | None = None) -> Model:
     """Load a published model of the family of PET-MAD, downloaded once and then taken from Hugging Face's cache.
 

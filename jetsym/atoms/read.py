@@ -7,6 +7,7 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from jetsym.arguments import at_least, checked
 from jetsym.atoms.frames import expect_usable, refuse_partial_sites
 from jetsym.errors import DataError, require
 from jetsym.files import expect_data
@@ -31,6 +32,7 @@ FORMATS = {
 NAMED = re.compile(r"(POSCAR|CONTCAR)([._-].*)?|.*[._-](POSCAR|CONTCAR)", re.IGNORECASE)
 
 
+@checked(DataError, limit=at_least(1))
 def read_frames(path: str | Path | Sequence[str | Path], *, limit: int | None = None) -> list[Atoms]:
     """Read structures from files.
 

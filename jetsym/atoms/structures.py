@@ -14,9 +14,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from jetsym.annotations import Kind
+from jetsym.arguments import among, checked, placed, shaped
 from jetsym.atoms.frames import expect_usable
 from jetsym.atoms.packages import quiet
-from jetsym.errors import ProbeError, require
+from jetsym.errors import DataError, ProbeError, require
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -24,10 +26,16 @@ if TYPE_CHECKING:
 
 __all__ = ["Structures"]
 
+#: What they are made of.
+SYSTEMS = Kind(
+    lambda value: isinstance(value, tuple | list) and all(hasattr(system, "positions") for system in value),
+    "systems of metatomic",
+)
 #: Pairs this close to the cutoff, relative to it, are left out: rounding would let them come and go along an orbit.
 MARGIN = 1e-6
 
 
+@checked(DataError, systems=SYSTEMS, rank=among(0, 1))
 @dataclass(frozen=True, eq=False)
 class Structures:
     """A batch of structures.
@@ -46,6 +54,8 @@ class Structures:
     @classmethod
     def build(cls, frames: Sequence[Atoms], neighbor_lists: Sequence[NeighborListOptions]) -> Structures:
         """Return structures of ASE frames in float64, with neighbour lists; lengths in the unit of the frames (Å)."""
+        if not len(frames):
+            raise DataError("frames are none; expected at least one structure")
         for index, frame in enumerate(frames):  # what lists of neighbours end the process over, or never end over
             expect_usable(frame, f"structure {index}")
         with quiet():
@@ -90,11 +100,13 @@ class Structures:
         """Where the positions are."""
         return cast("torch.device", self.systems[0].positions.device)
 
+    @checked(DataError, device=placed)
     def to(self, *, device: Any = None, dtype: torch.dtype | None = None) -> Structures:
         """Return the same on a device and in a floating-point type (None: as they are)."""
         place, kind = device or self.device, dtype or self.dtype
         return replace(self, systems=tuple(system.to(dtype=kind, device=place) for system in self.systems))
 
+    @checked(DataError, matrices=shaped("...", 3, 3))
     def moved(self, matrices: Any) -> Structures:
         """Move every structure by n elements of O(3), (n, 3, 3), or (n, samples, 3, 3) of its own.
 

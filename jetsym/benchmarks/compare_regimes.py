@@ -25,6 +25,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from jetsym.errors import ConfigError, closest
+from jetsym.forms import expect_facts
 from jetsym.jets import checkpoint
 from jetsym.jets.batch import JetBatch, labels_of
 from jetsym.jets.evaluation import metrics
@@ -261,7 +262,7 @@ class Comparison(Stored):
             if outcome.regime == regime:
                 value: Any = getattr(outcome, part)
                 for key in keys:
-                    value = value.get(key, float("nan"))
+                    value = value.get(key, float("nan")) if isinstance(value, Mapping) else value
                 numbers.append(float(value))
         spread = float(np.std(numbers, ddof=1) / np.sqrt(len(numbers))) if len(numbers) > 1 else float("nan")
         return float(np.mean(numbers)), spread
@@ -289,7 +290,7 @@ class Comparison(Stored):
                 floor = self.values(regime, "symmetry", name, "noise_floor")[0]
                 relative = concise(*self.values(regime, "symmetry", name, "relative"), floor=floor)
                 cells.append(f"{relative} / {concise(*self.values(regime, 'symmetry', name, 'over_spread'))}")
-            cells += [f"{round(self.values(regime, 'cost', key)[0]):,}" for key in cost]
+            cells += [f"{self.values(regime, 'cost', key)[0]:,.0f}" for key in cost]
             table.add_row(regime, *cells)
         return as_text(table) + READING + "\n"
 
@@ -302,7 +303,9 @@ class Comparison(Stored):
 
     @classmethod
     def _read(cls, data: Mapping[str, Any]) -> Comparison:
-        return cls(tuple(Outcome(**outcome) for outcome in data["outcomes"]), dict(data["meta"]))
+        outcomes = tuple(Outcome(**outcome) for outcome in data["outcomes"])
+        expect_facts(data["meta"])
+        return cls(outcomes, dict(data["meta"]))
 
 
 READING = (

@@ -153,10 +153,12 @@ def train_copper(
     augment: bool = True,
     progress: bool = True,
     model: dict[str, Any] | None = None,
+    **options: Any,
 ) -> Path:
     """Train a small PET on copper, on structures rotated at random with ``augment``.
 
-    ``train.xyz`` and ``validation.xyz`` are written beside the folder of the run.
+    ``train.xyz`` and ``validation.xyz`` are written beside the folder of the run. Further options are those of
+    :func:`jetsym.atoms.train`.
 
     Returns
     -------
@@ -185,6 +187,7 @@ def train_copper(
             progress=progress,
             model=SMALL | (model or {}),
             training={"loss": LOSS, "num_workers": 0},
+            **options,
         )
 
 

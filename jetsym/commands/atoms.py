@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from jetsym.atoms.workflows.relaxation import RelaxationReport
     from jetsym.atoms.workflows.symmetrized import SymmetrizedCalculator
 
-__all__ = ["check", "check_calculator", "dynamics", "evaluate", "phonons", "relax"]
+__all__ = ["check", "check_calculator", "dynamics", "evaluate", "export", "phonons", "relax"]
 
 #: What --symmetrize may be besides the groups of all rotations.
 NONE, SPACE = "none", "space"
@@ -352,6 +352,47 @@ def evaluate(
         progress=progress,
     )
     save(found, out)
+    print(found, end="")
+
+
+def export(
+    model: str,
+    out: str,
+    *,
+    symmetrize: str = GroupName.O3,
+    l_max: int | None = None,
+    report: str | None = None,
+    version: str | None = None,
+    dtype: Dtype | None = None,
+    trust: bool = False,
+) -> None:
+    """Write a model, as it is or averaged over O(3), as a file that LAMMPS and others read by metatomic.
+
+    Parameters
+    ----------
+    model
+        A .ckpt or .pt file of metatrain or the folder of a run, or a published model such as pet-mad-s.
+    out
+        The file to write, .pt.
+    symmetrize
+        "O3" for the average, "none" to write the model as it is.
+    l_max
+        Degree of the average: the largest λ in which the energy of a rotating structure breaks the symmetry, plus one
+        for forces, plus two for stress. By default 4, or what the report asks for.
+    report
+        Report of jetsym probe on this model, whose error spectra tell the degree.
+    version
+        Version of a published model.
+    dtype
+        Precision of the model, float32 or float64; by default its own. An export keeps its own.
+    trust
+        Open a file that would be refused, as for :func:`jetsym.atoms.load`: whoever made it can run anything.
+    """
+    from jetsym.atoms.workflows.averaged_export import export as write
+
+    found = write(
+        model, out, symmetrize=symmetrize, l_max=l_max, report=report, version=version, dtype=dtype, trust=trust
+    )
     print(found, end="")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -16,12 +17,15 @@ from jetsym.locks import locked
 from jetsym.ranks import here
 
 if TYPE_CHECKING:
+    from jetsym.jets.batch import JetBatch
     from jetsym.jets.evaluation.report import Evaluation
     from jetsym.jets.io.block import BadJets
     from jetsym.jets.models import ParticleNet, Tagger
 
 __all__ = ["evaluate", "evaluate_scores", "export", "predict", "repair", "train"]
 
+#: Jets whose particles an evaluation has in memory at a time.
+PORTION = 16_384
 #: Figures of an evaluation, which go beside its numbers.
 FIGURES = ("roc", "confusion", "reliability")
 
@@ -102,6 +106,8 @@ def evaluate(
 ) -> None:
     """Measure a trained tagger on jets, which need labels for all but the stability of its decisions.
 
+    Jets are in memory some at a time, however many there are; with ``limit`` or ``stability`` all at once.
+
     Parameters
     ----------
     model
@@ -154,36 +160,32 @@ def evaluate(
     out
         A JSON file to write the numbers to; figures (_roc.png, _confusion.png, _reliability.png) go beside it.
     """
-    from jetsym.jets import read
     from jetsym.jets.evaluation.evaluate import evaluate as measure
     from jetsym.jets.io.folds import judged_fold
     from jetsym.jets.io.mapping.parse import tagger_mapping
-    from jetsym.jets.io.oddities import Oddities
     from jetsym.jets.weights import columns_to_read
 
     check_results(out, model, data, beside=[f"_{name}.png" for name in FIGURES])
     if not here().is_first:
         out = None
     tagger = _load(model, device)
-    odd = Oddities()
-    jets = read(
-        data,
-        limit=limit,
-        max_particles=max_particles or tagger.max_particles,
-        columns="full",
-        also=columns_to_read(weights),
-        bad_jets=bad_jets,
-        skip_bad=skip_bad,
-        mapping=tagger_mapping(mapping, vectors=vectors, tree=tree, test=True, standardisation=tagger.standardisation),
-        oddities=odd,
-        fold=judged_fold(tagger.held_out, fold, fold_by),
-    )
-    odd.say()
+    reading: dict[str, Any] = {
+        "columns": "full",
+        "also": columns_to_read(weights),
+        "bad_jets": bad_jets,
+        "skip_bad": skip_bad,
+        "mapping": tagger_mapping(
+            mapping, vectors=vectors, tree=tree, test=True, standardisation=tagger.standardisation
+        ),
+        "fold": judged_fold(tagger.held_out, fold, fold_by),
+    }
+    most = max_particles or tagger.max_particles
+    jets = _jets_at_once(data, limit, most, reading) if limit is not None or stability else None
     evaluation, decisions = None, None
-    if jets.label is not None or not stability:
+    if jets is None or jets.label is not None or not stability:
         evaluation = measure(
             tagger,
-            jets,
+            _in_portions(data, most, reading) if jets is None else jets,
             rotated=rotated,
             batch_size=batch_size,
             background=background,
@@ -195,7 +197,7 @@ def evaluate(
         evaluation = replace(evaluation, meta={**evaluation.meta, "model": model, "data": data})
         if out is not None:
             evaluation.save(out)
-    if stability:
+    if jets is not None and stability:
         from jetsym.jets.evaluation.stability import stability as decide
 
         seed = rotated or 0
@@ -220,6 +222,27 @@ def evaluate(
         Console().print(evaluation.table())
     if decisions is not None:
         print(decisions, end="")
+
+
+def _jets_at_once(data: str | list[str], limit: int | None, most: int, reading: Mapping[str, Any]) -> JetBatch:
+    """Read jets into memory, and say what is odd about them."""
+    from jetsym.jets import read
+    from jetsym.jets.io.oddities import Oddities
+
+    odd = Oddities()
+    jets: JetBatch = read(data, limit=limit, max_particles=most, oddities=odd, **reading)
+    odd.say()
+    return jets
+
+
+def _in_portions(data: str | list[str], most: int, reading: Mapping[str, Any]) -> Iterator[JetBatch]:
+    """Yield jets some at a time, in the order of the files, and say what is odd about them."""
+    from jetsym.jets.io.streaming.stream import JetStream
+
+    stream = JetStream(data, batch_size=PORTION, shuffle=False, buffer=PORTION, **reading)
+    for part in stream:
+        yield part.to_padded(most)
+    stream.oddities.say()
 
 
 def evaluate_scores(

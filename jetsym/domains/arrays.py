@@ -30,6 +30,7 @@ from jetsym.domains.members import (
     members,
     placed,
     rearranged,
+    same_rows,
 )
 from jetsym.domains.moves import Move, is_floating, likely_order
 from jetsym.domains.naming import STILL, Naming, said_of
@@ -404,6 +405,13 @@ class Arrays(Naming, Domain):
             return array
 
         return mapped(with_others, inputs)
+
+    @override
+    def is_same(self, inputs: Any, others: Any) -> NDArray[np.bool_]:
+        known = arrays_of(others)
+        alike = [same_rows(array, known[key]) for key, array in arrays_of(inputs).items()]
+        found: NDArray[np.bool_] = np.logical_and.reduce(alike)
+        return found
 
 
 ARRAYS = Arrays()

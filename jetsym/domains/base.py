@@ -10,6 +10,9 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn, Self
 
+import numpy as np
+from numpy.typing import NDArray
+
 from jetsym.errors import ProbeError
 from jetsym.symmetry import Symmetry
 
@@ -174,6 +177,10 @@ class Domain(ABC):
         """Return what a report says of a model that was measured: "calls" of it, and "units" of its outputs by name."""
         return {}
 
+    def remarks(self, model: Any) -> list[str]:
+        """Return what a reader must know of a model when it has been measured; it may be asked once more for that."""
+        return []
+
     def sources(self, source: Any, *, limit: int, model: Any) -> tuple[Any, Sequence[Source]]:
         """Return the inputs as :meth:`load` does, and what in them or in the model may break a symmetry."""
         return self.load(source, limit=limit, model=model), ()
@@ -294,6 +301,10 @@ class Domain(ABC):
     def rearrange(self, inputs: Any, places: Any) -> Any:
         """Return inputs with their points in other slots: places (samples, slots) are those they come from, −1 none."""
         self.refuse("another order of the points")
+
+    def is_same(self, inputs: Any, others: Any) -> NDArray[np.bool_]:
+        """Return (samples,) whether inputs of one shape are the same, point by point; False where that is not told."""
+        return np.zeros(self.size(inputs), dtype=bool)
 
     def dtype_name(self, inputs: Any) -> str:
         """Return the name of the floating-point type of the inputs, such as "float32"."""

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from array_api_compat import array_namespace, is_numpy_array, is_torch_array
 from array_api_compat import device as device_of
+from numpy.typing import NDArray
 
 from jetsym.spectrum.responses import to_numpy
 
@@ -24,6 +25,7 @@ __all__ = [
     "members",
     "placed",
     "rearranged",
+    "same_rows",
 ]
 
 #: Position of an argument, or its keyword.
@@ -53,6 +55,13 @@ def rearranged(array: Any, places: Any, axis: int, fill: int) -> Any:
         empty = xp.reshape(xp.asarray(places < 0, device=device_of(array)), (*np.shape(places), *[1] * len(rest)))
         taken = xp.where(empty, xp.full_like(taken, fill), taken)
     return taken if axis == 1 else xp.moveaxis(taken, 1, axis)
+
+
+def same_rows(array: Any, other: Any) -> NDArray[np.bool_]:
+    """Return (samples,) whether what two arrays (samples, …) hold of a sample is the same."""
+    one, two = to_numpy(array), to_numpy(other)
+    found: NDArray[np.bool_] = (one == two).reshape(len(one), -1).all(axis=1)
+    return found
 
 
 def is_of_pairs(array: Any, axes: Sequence[int]) -> bool:

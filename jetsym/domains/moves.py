@@ -11,6 +11,7 @@ from array_api_compat import array_namespace
 from array_api_compat import device as device_of
 from numpy.typing import NDArray
 
+from jetsym.arguments import checked
 from jetsym.errors import ProbeError, SpectrumError, shorten
 from jetsym.spectrum.representations import NAMED, Kind, Representation, representation
 from jetsym.spectrum.responses import EPS, to_numpy
@@ -199,6 +200,7 @@ class Move:
         return xp.reshape(xp.broadcast_to(array[None], (n, *array.shape)), (-1, *array.shape[1:]))
 
 
+@checked(ProbeError)
 def moves(kind: Kind, *, order: str | None = None, axis: int | None = None) -> Move:
     """Say how a group moves an input array, where it is laid out in another way than usual.
 

@@ -11,7 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from jetsym.errors import ConfigError, DataError
+from jetsym.arguments import at_least, checked
+from jetsym.errors import ConfigError, DataError, expect_a, shorten
 from jetsym.jets.inputs import InputForm
 from jetsym.jets.io.ragged import RaggedJets, check_alike, common_dtype, leading_places, offsets_of
 from jetsym.jets.schema import CLASSES, SCALARS
@@ -81,6 +82,7 @@ class JetBatch:
     input_forms: Mapping[str, InputForm] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        self._check_kinds()
         if self.p4.ndim != 3 or self.p4.shape[-1] != 4:
             raise DataError(f"p4 has shape {tuple(self.p4.shape)}; expected (jets, particles, 4) as (E, px, py, pz)")
         jets, particles = self.p4.shape[:2]
@@ -106,6 +108,30 @@ class JetBatch:
             raise DataError(f"mask has dtype {self.mask.dtype}; expected torch.bool: convert it with mask.bool()")
         if self.label is not None and self.label.dtype != torch.int64:
             raise DataError(f"label has dtype {self.label.dtype}; expected torch.int64: convert it with label.long()")
+
+        if self.label is not None and self.label.device.type == "cpu" and not torch.compiler.is_compiling():
+            # On other devices this would wait for what they have to do.
+            wrong = (self.label < 0) | (self.label >= len(self.classes))
+            if wrong.any():
+                raise DataError(
+                    f"label holds {int(self.label[wrong][0])}; expected places in classes, 0 … {len(self.classes) - 1}"
+                )
+
+    def _check_kinds(self) -> None:
+        """Refuse what is of another type than said, by a few tests, as batches are made at every step."""
+        for name in ("p4", "mask", "scalars", "jet_p4"):
+            expect_a(name, getattr(self, name), Tensor, DataError)
+        if self.label is not None:
+            expect_a("label", self.label, Tensor, DataError)
+        for name in ("classes", "scalar_names"):
+            names = getattr(self, name)
+            if not isinstance(names, tuple | list) or not all(isinstance(one, str) for one in names):
+                raise DataError(f"{name} is {shorten(names)}; expected names, as a tuple of texts")
+        for name, kind in (("columns", Tensor), ("inputs", Tensor), ("input_forms", InputForm)):
+            named = getattr(self, name)
+            expect_a(name, named, Mapping, DataError)
+            for which, one in named.items():
+                expect_a(f"{which!r} of {name}", one, kind, DataError)
 
     def __len__(self) -> int:
         return int(self.p4.shape[0])
@@ -159,6 +185,7 @@ class JetBatch:
         """Make a copy with some fields exchanged."""
         return replace(self, **changes)
 
+    @checked(DataError)
     def to(self, target: torch.device | torch.dtype | str) -> JetBatch:
         """Move to a device, or convert the floating-point tensors to a dtype (masks and labels keep theirs)."""
         if isinstance(target, torch.dtype):
@@ -173,8 +200,11 @@ class JetBatch:
         last = int(used.max()) + 1 if len(used) else 1
         return self.replace(p4=self.p4[:, :last], mask=self.mask[:, :last], scalars=self.scalars[:, :last])
 
+    @checked(DataError)
     def widen(self, slots: int) -> JetBatch:
         """Add empty slots behind those that the jets have, up to so many."""
+        if slots < self.max_particles:
+            raise DataError(f"slots is {slots}; expected no fewer than the jets have, {self.max_particles}")
 
         def pad(tensor: Tensor) -> Tensor:
             empty = tensor.new_zeros((len(self), slots - self.max_particles, *tensor.shape[2:]))
@@ -183,6 +213,7 @@ class JetBatch:
         return self.replace(p4=pad(self.p4), mask=pad(self.mask), scalars=pad(self.scalars))
 
     @classmethod
+    @checked(DataError)
     def concatenate(cls, batches: Sequence[JetBatch]) -> JetBatch:
         """Join batches of the same classes, scalars, columns and inputs along the jets, padding to the longest."""
         if not batches:
@@ -239,6 +270,7 @@ class JetBatch:
         return cls(p4=pad(p4), mask=mask, scalars=pad(scalars), **others)
 
     @classmethod
+    @checked(DataError, max_particles=at_least(0))
     def from_ragged(cls, jets: RaggedJets, *, max_particles: int | None = None) -> JetBatch:
         """Pad jets, the ``max_particles`` of largest pT at most, to as many slots as the fullest needs (at least one).
 
@@ -286,6 +318,7 @@ class JetBatch:
         return to_records(self.ragged())
 
     @classmethod
+    @checked(DataError, max_particles=at_least(1))
     def from_awkward(cls, jets: ak.Array, *, max_particles: int = 128) -> JetBatch:
         """Make a batch of what :meth:`to_awkward` gives, bit for bit; see :func:`jetsym.jets.io.records.from_records`.
 

@@ -25,6 +25,7 @@ from safetensors.torch import save as as_bytes
 from torch import Tensor
 
 from jetsym.allocation import TooLargeError, bounded_by
+from jetsym.arguments import checked
 from jetsym.errors import CheckpointError, JetsymError, expect_at_least
 from jetsym.files import finished_file
 from jetsym.jets.models import Tagger, weaver
@@ -122,6 +123,7 @@ def save(
         unfinished.write_bytes(content)
 
 
+@checked(CheckpointError)
 def load(path: str | Path, *, device: torch.device | str = "cpu") -> Tagger:
     """Load a trained tagger, ready to be called.
 

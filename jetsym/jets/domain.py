@@ -8,11 +8,13 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.autograd import forward_ad
 from typing_extensions import override
 
 from jetsym.domains.base import Action, Domain, Source
+from jetsym.domains.members import same_rows
 from jetsym.errors import DataError
 from jetsym.jets.batch import JetBatch
 from jetsym.jets.checkpoint import initial
@@ -160,6 +162,13 @@ class Jets(Domain):
 
         changed = inputs.replace(p4=taken(inputs.p4), mask=taken(inputs.mask), scalars=taken(inputs.scalars))
         return changed.replace(inputs=rearranged(inputs, index)) if inputs.inputs else changed
+
+    @override
+    def is_same(self, inputs: JetBatch, others: JetBatch) -> NDArray[np.bool_]:
+        parts = [(inputs.p4, others.p4), (inputs.scalars, others.scalars)]
+        parts += [(one, others.inputs[name]) for name, one in inputs.inputs.items()]
+        found: NDArray[np.bool_] = np.logical_and.reduce([same_rows(one, other) for one, other in parts])
+        return found
 
 
 JETS = Jets()

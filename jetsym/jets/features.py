@@ -25,7 +25,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from jetsym.errors import DataError, closest
+from jetsym.errors import DataError, closest, expect_a
 from jetsym.jets import kinematics
 from jetsym.jets.batch import JetBatch
 from jetsym.spectrum.harmonics import couple
@@ -333,6 +333,7 @@ def _standardise(name: str, values: Tensor) -> Tensor:
 
 def _real_momenta(batch: JetBatch) -> Tensor:
     """Set the padded slots of the momenta to zero, so that rubbish there reaches neither values nor gradients."""
+    expect_a("what a tagger is given", batch, JetBatch, DataError)
     if not batch.has_momenta:
         raise DataError(
             f"the jets have inputs ({', '.join(batch.inputs)}) and no momenta, from which features are computed; name "

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import copy
 import importlib.util
-import re
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -25,6 +24,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from jetsym.arguments import checked
 from jetsym.errors import CheckpointError, ConfigError, DataError, require
 from jetsym.jets.batch import JetBatch
 from jetsym.jets.inputs import InputForm
@@ -44,13 +44,13 @@ __all__ = ["WeaverNetwork", "files_of", "weaver"]
 
 #: Names of the inputs that hold columns of the files, of jets and of lists.
 OF_JETS, OF_LISTS = "columns of jets", "columns of "
-#: What expressions say that are of all members of a list, those beyond the length of the network's inputs too; and the
-#: columns that count them.
-OVER_ALL, NUMBER_OF = re.compile(r"(?<![\w.])(?:ak\.|np\.)?(?:sum|mean|num|count)\s*\("), "number of "
+#: Name of the columns that count all members of a list, those beyond the length of the network's inputs too.
+NUMBER_OF = "number of "
 #: Stands where a list has no further member.
 NOTHING = float("nan")
 
 
+@checked()
 def weaver(
     network: str | Path,
     data: str | Path,
@@ -173,9 +173,7 @@ class WeaverNetwork(nn.Module):
                 f"{', '.join(known)}"
             )
         #: An expression that is of all members of a list, if inputs are of one.
-        self.over_all = next(
-            (one.text for _, each in apart.values() for one in each if OVER_ALL.search(one.text)), None
-        )
+        self.over_all = next((one.text for _, each in apart.values() for one in each if one.is_of_all), None)
         for module in network.modules():
             if type(module).__name__ == "SequenceTrimmer":
                 vars(module)["enabled"] = False

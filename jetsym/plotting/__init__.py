@@ -8,7 +8,7 @@ from jetsym.plotting.comparison import (
     plot_pseudotensors,
 )
 from jetsym.plotting.evaluation import plot_confusion, plot_reliability, plot_roc
-from jetsym.plotting.history import plot_error_over_training, plot_layer_over_training, plot_over_training
+from jetsym.plotting.history import plot_error_over_training, plot_layer_over_training, plot_over_training, plot_watch
 from jetsym.plotting.lorentz import plot_boosts, plot_generators, plot_lorentz
 from jetsym.plotting.safety import plot_safety
 from jetsym.plotting.spectrum import plot_spectrum
@@ -33,5 +33,6 @@ __all__ = [
     "plot_roc",
     "plot_safety",
     "plot_spectrum",
+    "plot_watch",
     "save_figure",
 ]

@@ -12,7 +12,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from jetsym.plotting.style import LEGEND, REPORTS, axes_of, figure_of, finished, irrep_style, log_scale
+from jetsym.arguments import checked
+from jetsym.errors import ConfigError
+from jetsym.plotting.style import LEGEND, REPORTS, axes_of, figure_of, finished, irrep_style, kept, log_scale
 
 __all__ = ["plot_bandwidths", "plot_comparison", "plot_depths", "plot_output_errors", "plot_pseudotensors"]
 
@@ -22,6 +24,7 @@ SMALLEST = 1e-5
 SIZE = 5.2, 3.4
 
 
+@checked(comparison=kept("comparison"))
 def plot_depths(comparison: Any, ax: Axes | None = None) -> Axes:
     """Draw the share of power at every λ, m or named irrep against depth, each with a colour; reports differ in line.
 
@@ -50,6 +53,7 @@ def plot_depths(comparison: Any, ax: Axes | None = None) -> Axes:
     return _by_depth(ax)
 
 
+@checked(comparison=kept("comparison"))
 def plot_bandwidths(comparison: Any, ax: Axes | None = None) -> Axes:
     """Draw the effective bandwidth Σ λ(λ+1) b against depth, with errors, where irreps have a λ.
 
@@ -68,6 +72,7 @@ def plot_bandwidths(comparison: Any, ax: Axes | None = None) -> Axes:
     return _by_depth(ax)
 
 
+@checked(comparison=kept("comparison"))
 def plot_pseudotensors(comparison: Any, ax: Axes | None = None) -> Axes:
     """Draw the share of power in pseudotensors against depth, with errors, where the group has an inversion."""
     ax = axes_of(ax, *SIZE)
@@ -84,6 +89,7 @@ def plot_pseudotensors(comparison: Any, ax: Axes | None = None) -> Axes:
     return _by_depth(ax)
 
 
+@checked(comparison=kept("comparison"))
 def plot_output_errors(comparison: Any, ax: Axes | None = None) -> Axes:
     """Draw relative A (open) and A over the spread across inputs (filled) of every output, with errors.
 
@@ -122,6 +128,7 @@ def plot_output_errors(comparison: Any, ax: Axes | None = None) -> Axes:
     return finished(ax)
 
 
+@checked(comparison=kept("comparison"))
 def plot_comparison(comparison: Any, axes: Sequence[Axes] | None = None) -> Figure:
     """Draw the four of them together.
 
@@ -135,6 +142,8 @@ def plot_comparison(comparison: Any, axes: Sequence[Axes] | None = None) -> Figu
     if axes is None:
         axes = plt.subplots(2, 2, figsize=(9.6, 6.4), layout="constrained")[1].ravel()
     draw = (plot_depths, plot_bandwidths, plot_pseudotensors, plot_output_errors)
+    if len(axes) != len(draw):
+        raise ConfigError(f"axes are {len(axes)}; expected {len(draw)} to draw into")
     for one, ax in zip(draw, axes, strict=True):
         one(comparison, ax)
     return figure_of(axes[0])

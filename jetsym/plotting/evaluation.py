@@ -8,7 +8,8 @@ import numpy as np
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 
-from jetsym.plotting.style import LEGEND, PALETTE, TAIL_COLOUR, axes_of, finished
+from jetsym.arguments import checked
+from jetsym.plotting.style import LEGEND, PALETTE, TAIL_COLOUR, axes_of, finished, kept
 
 __all__ = ["plot_confusion", "plot_reliability", "plot_roc"]
 
@@ -16,6 +17,7 @@ __all__ = ["plot_confusion", "plot_reliability", "plot_roc"]
 MOST = 20
 
 
+@checked(evaluation=kept("evaluation"))
 def plot_roc(evaluation: Any, ax: Axes | None = None) -> Axes:
     """Draw background rejection against signal efficiency, one curve per class.
 
@@ -57,6 +59,7 @@ def plot_roc(evaluation: Any, ax: Axes | None = None) -> Axes:
     return finished(ax, "both")
 
 
+@checked(evaluation=kept("evaluation"))
 def plot_confusion(evaluation: Any, ax: Axes | None = None) -> Axes:
     """Draw the share of every class's jets that is taken for each class; rows add up to 100 %.
 
@@ -88,6 +91,7 @@ def plot_confusion(evaluation: Any, ax: Axes | None = None) -> Axes:
     return ax
 
 
+@checked(evaluation=kept("evaluation"))
 def plot_reliability(evaluation: Any, ax: Axes | None = None) -> Axes:
     """Draw accuracy against confidence in bins of the latter, with 95 % intervals, and how many jets each bin has.
 

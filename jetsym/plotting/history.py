@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
+from jetsym.arguments import checked
+from jetsym.errors import refuse_unknown
 from jetsym.plotting.spectrum import SMALLEST
 from jetsym.plotting.style import (
     LEGEND,
@@ -21,15 +25,17 @@ from jetsym.plotting.style import (
     finished,
     irrep_style,
     irrep_title,
+    kept,
     log_scale,
 )
 
-__all__ = ["plot_error_over_training", "plot_layer_over_training", "plot_over_training"]
+__all__ = ["plot_error_over_training", "plot_layer_over_training", "plot_over_training", "plot_watch"]
 
 #: Panels side by side.
 COLUMNS = 4
 
 
+@checked(history=kept("history"))
 def plot_layer_over_training(history: Any, layer: str, ax: Axes | None = None, *, legend: bool = True) -> Axes:
     """Draw the spectrum of one layer against steps: a line per irrep with standard errors, and the tail in grey.
 
@@ -44,6 +50,7 @@ def plot_layer_over_training(history: Any, layer: str, ax: Axes | None = None, *
     legend
         Whether to name the irreps beside the axes.
     """
+    refuse_unknown("layer", layer, history.layers)
     ax = axes_of(ax, 5.6, 3.4)
     row = history.layers.index(layer)
     fractions, stderr = (history.over_steps(name)[:, row] for name in ("fractions", "stderr"))
@@ -59,6 +66,7 @@ def plot_layer_over_training(history: Any, layer: str, ax: Axes | None = None, *
     return _finished(ax, history, irrep_title(history.irreps) if legend else None)
 
 
+@checked(history=kept("history"))
 def plot_error_over_training(history: Any, ax: Axes | None = None, *, legend: bool = True) -> Axes:
     """Draw relative A of every output against steps, with standard errors, and A over its spread dashed.
 
@@ -81,14 +89,58 @@ def plot_error_over_training(history: Any, ax: Axes | None = None, *, legend: bo
     return _finished(ax, history, "output" if legend else None)
 
 
+@checked(history=kept("history"))
 def plot_over_training(history: Any) -> Figure:
     """Draw a panel for every layer's spectrum and one for A, against steps."""
+    return _panels(history, plt.figure(layout="constrained"), plot_error_over_training)
+
+
+def plot_watch(watch: Any) -> Figure:
+    """Draw a panel for every layer's spectrum and one for A in the outputs' units, against epochs.
+
+    The pretrained model stands before the first epoch, and dotted lines where the training was to end. The figure is
+    none of pyplot's, so that it can be drawn in any thread.
+
+    Parameters
+    ----------
+    watch
+        A :class:`jetsym.atoms.Watch`.
+    """
+    figure = _panels(watch, Figure(layout="constrained"), _draw_absolute)
+    first, last = int(watch.steps[0]), int(watch.steps[-1])
+    least = first + 0.3 * (last - first) if first < 0 else first  # beside a word
+    between = [int(tick) for tick in MaxNLocator(4, integer=True).tick_values(max(first, 0), max(last, 0))]
+    ticks = [*([first] if first < 0 else []), *(tick for tick in between if least <= tick <= last)]
+    for ax in figure.axes:
+        ax.set_xticks(ticks, [watch.label(tick) for tick in ticks], fontsize="small")
+        ax.set_xlim(first - 0.5, last + 0.5)
+    return figure
+
+
+def _draw_absolute(watch: Any, ax: Axes, *, legend: bool) -> Axes:
+    """Draw A of every output in its unit against epochs, and dotted the bounds of the training."""
+    for place, output in enumerate(watch.outputs):
+        colour = PALETTE[place % len(PALETTE)]
+        values, errors = (watch.error(name, output) for name in ("absolute", "absolute_stderr"))
+        label = f"A of {output}" + (f" ({watch.units[output]})" if watch.units.get(output) else "")
+        shown = np.where(values > 0, values, np.nan)
+        look: dict[str, Any] = {"color": colour, "markersize": 4.5, "linewidth": 1.4}
+        ax.errorbar(watch.steps, shown, yerr=np.nan_to_num(errors), capsize=2, marker="o", label=label, **look)
+        for bound in watch.bounds:
+            if bound.output == output:
+                ax.axhline(bound.value, color=colour, linestyle=":", linewidth=1.0)
+    ax.set_title("equivariance error", fontsize="medium")
+    ax.set_ylabel("A")
+    return _finished(ax, watch, "output" if legend else None)
+
+
+def _panels(history: Any, figure: Figure, draw_error: Callable[..., Axes]) -> Figure:
+    """Draw a panel for every layer's spectrum and one for A into a figure."""
     panels = len(history.layers) + bool(history.outputs)
     columns = min(COLUMNS, panels)
     rows = math.ceil(panels / columns)
-    figure, grid = plt.subplots(
-        rows, columns, figsize=(3.1 * columns + 1.1, 2.7 * rows), layout="constrained", squeeze=False, sharex=True
-    )
+    figure.set_size_inches(3.1 * columns + 1.1, 2.7 * rows)
+    grid = figure.subplots(rows, columns, squeeze=False, sharex=True)
     axes = list(grid.flat)
     spectra = axes[: len(history.layers)]
     for layer, ax in zip(history.layers, spectra, strict=True):
@@ -99,7 +151,7 @@ def plot_over_training(history: Any) -> Figure:
     for ax in spectra:
         ax.set_ylim(bottom=lowest)
     if history.outputs:
-        plot_error_over_training(history, axes[panels - 1], legend=False)
+        draw_error(history, axes[panels - 1], legend=False)
     for ax in axes[panels:]:
         ax.remove()
     for place, ax in enumerate(axes[:panels]):

@@ -11,12 +11,15 @@ from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from jetsym.arguments import checked
+from jetsym.errors import ConfigError
 from jetsym.plotting.spectrum import plot_spectrum
-from jetsym.plotting.style import DIRECTIONS, LEGEND, axes_of, figure_of, finished, label_layers, log_scale
+from jetsym.plotting.style import DIRECTIONS, LEGEND, axes_of, figure_of, finished, kept, label_layers, log_scale
 
 __all__ = ["plot_boosts", "plot_generators", "plot_lorentz"]
 
 
+@checked(report=kept("boosts"))
 def plot_boosts(report: Any, ax: Axes | None = None) -> Axes:
     """Draw relative A of every layer and output against the width of the window of rapidity, with errors.
 
@@ -47,6 +50,7 @@ def plot_boosts(report: Any, ax: Axes | None = None) -> Axes:
     return finished(ax)
 
 
+@checked(report=kept("local"))
 def plot_generators(report: Any, ax: Axes | None = None) -> Axes:
     """Draw the slopes ‖L_X f‖/‖f‖ under the six generators, layer by layer, with errors; boosts dashed.
 
@@ -85,6 +89,7 @@ def plot_generators(report: Any, ax: Axes | None = None) -> Axes:
     return finished(ax)
 
 
+@checked(report=kept("lorentz"))
 def plot_lorentz(report: Any, axes: Sequence[Axes] | None = None) -> Figure:
     """Draw the three parts of a :class:`~jetsym.probing.reports.lorentz.LorentzReport` side by side.
 
@@ -102,6 +107,8 @@ def plot_lorentz(report: Any, axes: Sequence[Axes] | None = None) -> Figure:
         width = max(5.0, 2.8 + 0.75 * len(report.layers))
         widths = {"width_ratios": [width, width, 5.2]}
         axes = plt.subplots(1, 3, figsize=(2 * width + 5.4, 3.9), layout="constrained", gridspec_kw=widths)[1]
+    if len(axes) != 3:
+        raise ConfigError(f"axes are {len(axes)}; expected 3 to draw into")
     first = next(iter(report.compact))
     plot_spectrum(report.compact[first], axes[0]).set_title(f"compact: {first}", fontsize="medium")
     plot_generators(next(iter(report.local.values())), axes[1]).set_title("local: six generators", fontsize="medium")

@@ -7,11 +7,13 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 
-from jetsym.plotting.style import LEGEND, axes_of, finished, log_scale
+from jetsym.arguments import checked
+from jetsym.plotting.style import LEGEND, axes_of, finished, kept, log_scale
 
 __all__ = ["plot_safety"]
 
 
+@checked(safety=kept("safety"))
 def plot_safety(safety: Any, ax: Axes | None = None) -> Axes:
     """Draw the change of every output over its spread against the size of a splitting or an emission, with errors.
 

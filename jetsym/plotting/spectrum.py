@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 
+from jetsym.arguments import checked
 from jetsym.plotting.style import (
     LEGEND,
     TAIL,
@@ -18,6 +19,7 @@ from jetsym.plotting.style import (
     finished,
     irrep_style,
     irrep_title,
+    kept,
     label_layers,
     log_scale,
 )
@@ -28,6 +30,7 @@ __all__ = ["plot_spectrum"]
 SMALLEST = 1e-7
 
 
+@checked(report=kept("spectrum"))
 def plot_spectrum(report: Any, ax: Axes | None = None, *, legend: bool = True) -> Axes:
     """Draw the spectrum of every layer of a report, on a logarithmic scale.
 

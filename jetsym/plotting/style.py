@@ -12,7 +12,10 @@ from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from jetsym.files import finished_file
+from jetsym.annotations import Kind
+from jetsym.arguments import checked
+from jetsym.errors import ConfigError, closest
+from jetsym.files import check_out, finished_file
 from jetsym.spectrum import Irrep
 
 __all__ = [
@@ -29,6 +32,7 @@ __all__ = [
     "finished",
     "irrep_style",
     "irrep_title",
+    "kept",
     "label_layers",
     "log_scale",
     "save_figure",
@@ -57,6 +61,7 @@ DIRECTIONS = ("#004488", "#BB5566", "#DDAA33")
 LEGEND: dict[str, Any] = {"frameon": False, "fontsize": "small", "loc": "center left", "bbox_to_anchor": (1.0, 0.5)}
 
 
+@checked()
 def irrep_style(irrep: Irrep) -> dict[str, Any]:
     """Return keyword arguments of ``ax.errorbar`` for an irrep: colour by λ; pseudotensors dashed, with open markers.
 
@@ -122,13 +127,32 @@ def finished(ax: Axes, grid: Literal["y", "both"] = "y") -> Axes:
     return ax
 
 
+@checked()
 def figure_of(figure: Axes | Figure) -> Figure:
     """Return the whole figure that axes stand in; a figure itself."""
     return figure if isinstance(figure, Figure) else cast(Figure, figure.get_figure(root=True))
 
 
+@checked()
 def save_figure(figure: Axes | Figure, path: str | Path) -> Path:
-    """Save a figure, or that of axes, whole or not at all; the suffix says the format. Pixels at 150 per inch."""
+    """Save a figure, or that of axes, whole or not at all; the suffix says the format. Pixels at 150 per inch.
+
+    Raises
+    ------
+    ConfigError
+        The suffix is that of no format, or nothing can be written there.
+    """
+    formats = figure_of(figure).canvas.get_supported_filetypes()
+    if (suffix := Path(path).suffix.removeprefix(".").lower()) not in formats:
+        raise ConfigError(f"path is {str(path)!r}, which ends in no format of figures; {closest(suffix, formats)}")
+    check_out(path)
     with finished_file(path) as unfinished:
         figure_of(figure).savefig(unfinished, dpi=150)
     return Path(path)
+
+
+def kept(kind: str) -> Kind:
+    """Return what results of a kind are, which are made in rooms above: as what is kept they say their own."""
+    return Kind(
+        lambda value: getattr(value, "KIND", None) == kind and not isinstance(value, type), f"a result of kind {kind!r}"
+    )

@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import nn
 
+from jetsym.arguments import anything, at_least, by_name, checked
 from jetsym.errors import ProbeError
 from jetsym.probing.forward.layers import Layered, name_modules
 from jetsym.probing.forward.memory import within_memory
@@ -27,6 +28,7 @@ ALL = "**"
 INPUTS, SHOWN = 8, 2
 
 
+@checked(ProbeError, seed=at_least(0), device=anything, moves=anything, outputs=by_name, tokens=by_name)
 def layers(
     model: Any,
     inputs: Any = None,

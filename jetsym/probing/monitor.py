@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 
+from jetsym.arguments import anything, at_least, checked
 from jetsym.errors import ProbeError
 from jetsym.files import remove_leftovers
 from jetsym.probing.probe import probe
@@ -64,6 +65,7 @@ class Monitor:
     array([0, 2, 4])
     """
 
+    @checked(ProbeError, every=at_least(1), moves=anything)
     def __init__(
         self,
         run: str | Path,

@@ -9,6 +9,7 @@ from functools import partial
 from inspect import Parameter
 from typing import Any, cast
 
+from jetsym.arguments import above, anything, at_least, by_name, checked
 from jetsym.errors import ProbeError
 from jetsym.probing.forward.calling import plain_call, taken
 from jetsym.probing.forward.session import Session
@@ -35,6 +36,22 @@ MEASUREMENTS: dict[str, Measure] = {
 }
 
 
+@checked(
+    ProbeError,
+    l_max=at_least(0),
+    tolerance=above(0),
+    widths=above(0),
+    limit=at_least(1),
+    seed=at_least(0),
+    batch_size=at_least(1),
+    n_draws=at_least(2),
+    device=anything,
+    moves=anything,
+    outputs=by_name,
+    tokens=by_name,
+    over=anything,
+    axis=anything,
+)
 def probe(
     model: Any,
     inputs: Any = None,

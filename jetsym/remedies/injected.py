@@ -8,6 +8,7 @@ from typing import Any, ClassVar, cast
 import torch
 from torch import Tensor, nn
 
+from jetsym.arguments import at_least, checked, having
 from jetsym.errors import ConfigError, expect_at_least
 from jetsym.probing.forward.layers import select_layers
 from jetsym.probing.forward.outputs import declared_outputs
@@ -49,6 +50,7 @@ class HarmonicFeatures(nn.Module):
     (8, torch.Size([4, 5, 8]))
     """
 
+    @checked(lam=at_least(1))
     def __init__(self, lam: int, vectors: Take) -> None:
         super().__init__()
         expect_at_least("lam", lam, 1)
@@ -75,6 +77,7 @@ class InvariantFeatures(nn.Module):
         Further options of :class:`InvariantNetwork`.
     """
 
+    @checked()
     def __init__(self, vectors: Take, *, mask: Take | None = None, **options: Any) -> None:
         super().__init__()
         self._vectors, self._mask = vectors, mask
@@ -141,6 +144,7 @@ class Injected(nn.Module):
     #: The child whose layers a probe reads.
     probe_within: ClassVar[str] = "model"
 
+    @checked(features=having("a module with a width", "width"), channels=at_least(1))
     def __init__(self, model: nn.Module, layer: str, features: Any, *, channels: int | None = None) -> None:
         super().__init__()
         (name, module), *others = select_layers(model, layer).items()

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from jetsym.arguments import above, at_least, checked
 from jetsym.errors import ConfigError, expect_one_of
 from jetsym.spectrum.lorentz import minkowski_products
 
@@ -79,6 +80,7 @@ class InvariantNetwork(nn.Module):
 
     centres: Tensor
 
+    @checked(scalars=at_least(0), width=at_least(1), layers=at_least(0), gaussians=at_least(1), extent=above(0))
     def __init__(
         self,
         scalars: int,

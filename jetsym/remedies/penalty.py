@@ -24,6 +24,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from jetsym.arguments import at_least, checked
 from jetsym.domains.table import domain_of
 from jetsym.errors import ConfigError, closest, expect_one_of
 from jetsym.probing.kinds import as_measured
@@ -39,6 +40,7 @@ Invariant = Literal["logits", "scalar"]
 STEP = 2.0**-8
 
 
+@checked()
 @dataclass(frozen=True)
 class TransformationPenalty:
     """½ ‖f(g₁·x) − f(g₂·x)‖², summed over outputs, mean over inputs.
@@ -70,6 +72,7 @@ class TransformationPenalty:
         return (first - second).square().sum(dim=1).mean() / 2
 
 
+@checked(draws=at_least(1))
 @dataclass(frozen=True)
 class GeneratorPenalty:
     """Σ_X ‖L_X f‖² over some generators of the Lorentz group, summed over outputs, mean over inputs.

@@ -12,6 +12,7 @@ from array_api_compat import array_namespace, is_torch_array
 from numpy.typing import NDArray
 from torch import nn
 
+from jetsym.arguments import above, at_least, checked
 from jetsym.domains.base import Domain
 from jetsym.domains.table import arguments_of, domain_with
 from jetsym.errors import ConfigError, ProbeError, SpectrumError
@@ -70,6 +71,7 @@ class Symmetrized(nn.Module):
     tensor([[1.1000, 2.2000, 3.3000]])
     """
 
+    @checked(l_max=at_least(0), n_rotations=at_least(1), batch_size=at_least(1), seed=at_least(0))
     def __init__(
         self,
         model: Callable[..., Any],
@@ -215,6 +217,7 @@ class Symmetrized(nn.Module):
         return mean, square
 
 
+@checked(tolerance=above(0))
 def averaging_degree(equivariance: Equivariance, *, tolerance: float = 1e-3) -> int:
     """Return the degree of averaging that an error spectrum asks for: the l_max of :class:`Symmetrized`.
 

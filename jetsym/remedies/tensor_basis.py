@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from jetsym.arguments import above, among, at_least, checked
 from jetsym.errors import ConfigError, expect_at_least, expect_one_of
 from jetsym.spectrum.harmonics import bounded, couple, rotate_infinitesimally, solid_harmonics
 from jetsym.spectrum.representations import NAMED, representation
@@ -77,6 +78,16 @@ class TensorBasisHead(nn.Module):
     [5, 5, 5, 5, 5, 5]
     """
 
+    @checked(
+        lam=at_least(0),
+        sigma=among(-1, 1),
+        features=at_least(0),
+        width=at_least(1),
+        tensors=at_least(1),
+        direct=at_least(0),
+        context=at_least(0),
+        length=above(0),
+    )
     def __init__(
         self,
         lam: int,
@@ -259,6 +270,7 @@ class CartesianHead(nn.Module):
     (torch.Size([6, 3, 3]), True)
     """
 
+    @checked()
     def __init__(self, kind: str, **options: Any) -> None:
         super().__init__()
         if kind not in (*NAMED, "symmetric"):

@@ -10,6 +10,7 @@ from typing import Any, ClassVar, NamedTuple
 
 import yaml
 
+from jetsym.arguments import anything, checked
 from jetsym.errors import CheckpointError, ConfigError, expect_a, refuse_unknown
 from jetsym.files import check_out, write_atomically
 from jetsym.probing.diagnosis.modes import MODES
@@ -29,6 +30,7 @@ __all__ = ["REMEDIES", "Change", "Repair", "Run", "Step", "Values", "chosen", "f
 Values = dict[str, Any]
 
 
+@checked()
 class Step(NamedTuple):
     """The change that one remedy makes to the options of a run.
 
@@ -59,12 +61,11 @@ REMEDIES: dict[str, dict[str, Change]] = {"jets": {}, "atoms": {}}
 CONFIGURATIONS = ("config.yaml", "options.yaml", "train.yaml")
 #: Part of A² that an average at inference may leave.
 LEFT = 0.05
-#: Of a new penalty.
-WEIGHT = 0.1
 #: What remedies were called -> what they are called.
 RENAMED = {"handed": "no-mirror", "calmer": "lower-rate", "deeper": "more-attention"}
 
 
+@checked(word=anything, runs=anything)
 def register(word: str, runs: str, *, repairs: Sequence[str] = ()) -> Callable[[Change], Change]:
     """Add the change that follows to the remedies of a kind of run.
 
@@ -100,6 +101,7 @@ def register(word: str, runs: str, *, repairs: Sequence[str] = ()) -> Callable[[
     return add
 
 
+@checked()
 @dataclass(frozen=True)
 class Repair:
     """The configuration of a repaired run.
@@ -139,6 +141,7 @@ class Repair:
         lines += [f"  {name}: {_short(before)} -> {_short(after)}" for name, (before, after) in self.changes.items()]
         return "\n".join([*lines, self.costs, *([self.instead] if self.instead else [])]) + "\n"
 
+    @checked()
     def save(self, path: str | Path) -> Path:
         """Write the configuration as ``--config`` takes it, with what it repairs as comments.
 
@@ -184,7 +187,7 @@ def chosen(
     if not names:
         raise ConfigError(f"no option of such a training repairs {finding!r}; by hand: {MODES[finding].remedy}")
     for name in names:
-        steps = [known[name](values, symmetry, (weight or WEIGHT) * factor) for factor in (1, 2)]
+        steps = [known[name](values, symmetry, (weight or runs.WEIGHT) * factor) for factor in (1, 2)]
         if steps[0] is not None and any(values[key] != value for key, value in steps[0].changes.items()):
             if weight is not None and steps[1] is not None and steps[0].changes == steps[1].changes:
                 raise ConfigError(
@@ -238,9 +241,8 @@ class Run(ABC):
         The folder does not say how its run was trained.
     """
 
-    #: The kind of run, as remedies are registered for it, who trains it, and the command that does.
+    #: The kind of run, as remedies are registered for it, and the command that trains it.
     RUNS: ClassVar[str]
-    TRAINER: ClassVar[str]
     COMMAND: ClassVar[str]
     #: What a remedy cannot be that a run has not got, and cannot have.
     CANNOT: ClassVar[str]
@@ -248,6 +250,8 @@ class Run(ABC):
     OPTIONS: ClassVar[str]
     #: Options that make the network, and so leave no weights to begin from.
     NETWORK: ClassVar[frozenset[str]]
+    #: Weight of a new penalty.
+    WEIGHT: ClassVar[float] = 0.1
     #: Outputs that are averaged at inference, what an input is called, and what else may be averaged over.
     AVERAGED: ClassVar[tuple[str, ...]]
     INPUT: ClassVar[str]

@@ -5,9 +5,10 @@ from __future__ import annotations
 from importlib import import_module
 from pathlib import Path
 
+from jetsym.arguments import anything, checked
 from jetsym.errors import CheckpointError, ConfigError, is_positive, refuse_unknown
 from jetsym.probing.diagnosis.modes import MEASURE_AGAIN, MODES
-from jetsym.repair.base import REMEDIES, Repair, Run
+from jetsym.repair.base import Repair, Run
 from jetsym.repair.remeasure import measured_again
 
 __all__ = ["RUNS", "kind_of", "repair", "words"]
@@ -42,6 +43,7 @@ def _class_at(place: str) -> type[Run]:
     return kind
 
 
+@checked(runs=anything)
 def words(finding: str, runs: str) -> list[str]:
     """Return the remedies that a kind of runs, "jets" or "atoms", has for a failure mode, the least intrusive first.
 
@@ -61,6 +63,7 @@ def words(finding: str, runs: str) -> list[str]:
     return _class_at(places[runs]).remedies(finding)
 
 
+@checked(weight=anything)
 def repair(
     run: str | Path,
     *,
@@ -85,7 +88,7 @@ def repair(
         A word of :data:`jetsym.repair.base.REMEDIES` for such runs; by default the least intrusive one that repairs the
         finding and that the run does not have already.
     weight
-        Of a new penalty; by default 0.1.
+        Of a new penalty; by default 0.1, and 1 for potentials, whose loss it is measured in.
     from_weights
         Begin from the best weights of the run instead of anew.
 
@@ -112,8 +115,6 @@ tagger costs what it did.'
     kind = kind_of(run)
     if weight is not None and not is_positive(weight):
         raise ConfigError(f"--weight is {weight!r}; expected the weight of a new penalty, above 0, such as 0.1")
-    if weight is not None and "penalty" not in REMEDIES[kind.RUNS]:
-        raise ConfigError(f"--weight is {weight:g}, but {kind.TRAINER} has no penalty on asymmetry; leave it out")
     if MEASURE_AGAIN in MODES[finding].remedies and remedy is None:
         for option, value in {"weight": weight, "from_weights": from_weights or None}.items():
             if value is not None:

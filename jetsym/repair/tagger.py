@@ -24,7 +24,7 @@ ABOUT_THE_BEAM, ALONG_THE_BEAM = Symmetry(GroupName.SO2), Symmetry(GroupName.BOO
 class TaggerRun(Run):
     """A run of ``jetsym train``."""
 
-    RUNS, TRAINER, COMMAND, OPTIONS = "jets", "jetsym", "jetsym train", CONFIG
+    RUNS, COMMAND, OPTIONS = "jets", "jetsym train", CONFIG
     NETWORK = frozenset({"model", "options"})
     CANNOT = "used under {}"
     AVERAGED, INPUT = ("logits",), "jet"
@@ -32,7 +32,7 @@ class TaggerRun(Run):
     def _checked(self, found: Any, path: Path) -> Values:
         try:
             return TrainConfig.from_dict(found).to_dict()
-        except TypeError as error:
+        except (TypeError, ConfigError) as error:
             raise CheckpointError(f"{path} is no configuration of a training: {error}") from error
 
     def _symmetry(self, finding: str, report: str | Path | None) -> Symmetry:

@@ -14,6 +14,7 @@ import numpy as np
 from array_api_compat import array_namespace
 from numpy.typing import NDArray
 
+from jetsym.arguments import array, at_least, checked
 from jetsym.errors import SpectrumError
 from jetsym.spectrum.accumulation import Accumulation
 from jetsym.spectrum.finite import FiniteGroup, FiniteRule
@@ -77,6 +78,7 @@ class QuadratureEstimator:
     array([0., 1., 0.])
     """
 
+    @checked(SpectrumError)
     def __init__(self, rule: Quadrature | FiniteRule, group: Group, *, accumulate: str | None = None) -> None:
         check_accumulate(accumulate)
         check_axis(rule, group)
@@ -86,6 +88,7 @@ class QuadratureEstimator:
         self._sum = Accumulation(rule)
         self._held_out: HeldOutResponses | None = None
 
+    @checked(SpectrumError, u_proper=array, u_improper=array, mask=array)
     def add(self, chunk: slice, u_proper: Any, u_improper: Any = None, *, mask: Any = None) -> None:
         """Add the responses to the rotations of one chunk.
 
@@ -238,6 +241,7 @@ class WindowEstimator:
     array([3.])
     """
 
+    @checked(SpectrumError)
     def __init__(self, window: Window, *, accumulate: str | None = None) -> None:
         check_accumulate(accumulate)
         self.window = window
@@ -245,6 +249,7 @@ class WindowEstimator:
         self._sum = Accumulation(window)
         self._held_out: HeldOutResponses | None = None
 
+    @checked(SpectrumError, responses=array, mask=array)
     def add(self, chunk: slice, responses: Any, *, mask: Any = None) -> None:
         """Add the responses to the boosts of one chunk.
 
@@ -370,6 +375,7 @@ class RandomEstimator:
     True
     """
 
+    @checked(SpectrumError, l_max=at_least(0))
     def __init__(self, group: Group, l_max: int, rotations: NDArray[np.float64]) -> None:
         if rotations.ndim != 4 or rotations.shape[2:] != (3, 3):
             raise SpectrumError(f"rotations have shape {rotations.shape}; expected (samples, n, 3, 3)")
@@ -390,6 +396,7 @@ class RandomEstimator:
         self._columns = InputColumns(0)
         self._eps = 0.0
 
+    @checked(SpectrumError, u_proper=array, u_improper=array, mask=array)
     def add(self, chunk: slice, u_proper: Any, u_improper: Any = None, *, mask: Any = None) -> None:
         """Add the responses to the rotations ``[:, chunk]``; arguments and errors as for the quadrature."""
         # Small irreps are differences of large scalar products: in float64, or rounding would drown them.

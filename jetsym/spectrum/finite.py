@@ -12,11 +12,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, NoReturn
+from typing import Any, ClassVar, NoReturn
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from jetsym.arguments import at_least, checked
 from jetsym.errors import SpectrumError, shorten
 from jetsym.spectrum.irreps import Irrep, NamedIrrep
 from jetsym.spectrum.quadrature import Nodes
@@ -102,23 +103,31 @@ class FiniteGroup:
         own, theirs = ((group.elements, group.weights, *group.matrices) for group in (self, other))
         return len(own) == len(theirs) and all(np.array_equal(a, b) for a, b in zip(own, theirs, strict=True))
 
+    @checked(SpectrumError, l_max=at_least(0))
     def irreps(self, l_max: int) -> tuple[Irrep, ...]:
         """Return all irreps of the table, whatever l_max."""
         return self._irreps
 
+    @checked(SpectrumError, l_max=at_least(0))
     def quadrature(self, l_max: int, *, degree: int | None = None) -> FiniteRule:
         """Return the rule of all elements, which is exact whatever l_max and degree."""
         return FiniteRule(self, l_max)
 
     def rotations(self, shape: int | tuple[int, ...], rng: np.random.Generator) -> NoReturn:
         """Refuse to draw: all elements together are exact."""
+        self._refuse_draws()
+
+    def kernels(self, l_max: int, rotations: Any) -> NoReturn:
+        """Refuse kernels, which random draws would take."""
+        self._refuse_draws()
+
+    def _refuse_draws(self) -> NoReturn:
         raise SpectrumError(
             f"{self.name} is given by {len(self.elements)} elements, all of which are evaluated; leave out "
             "method='random', rule='random' and n_rotations"
         )
 
-    kernels = rotations
-
+    @checked(SpectrumError, n=at_least(0))
     def sample(self, n: int, rng: np.random.Generator) -> Array:
         """Draw n elements (n, d, d) by their weights."""
         return self.elements[rng.choice(len(self.elements), size=n, p=self.weights)]
@@ -230,6 +239,7 @@ class FiniteGroup:
         return f"{self.name}({len(self.elements)} elements)"
 
 
+@checked(SpectrumError, l_max=at_least(0))
 @dataclass(frozen=True, eq=False)
 class FiniteRule(Nodes):
     """All elements of a :class:`FiniteGroup`, as a rule.

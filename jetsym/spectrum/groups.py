@@ -9,7 +9,8 @@ import numpy as np
 from array_api_compat import array_namespace
 from numpy.typing import NDArray
 
-from jetsym.errors import ConfigError, SpectrumError, expect_a, expect_at_least, expect_one_of
+from jetsym.arguments import at_least, checked, shaped
+from jetsym.errors import ConfigError, SpectrumError, expect_a, expect_one_of
 from jetsym.spectrum.finite import FiniteGroup
 from jetsym.spectrum.irreps import Irrep
 from jetsym.spectrum.quadrature import Quadrature, axis_matrices, circle_rule, icosahedral_rule, product_rule
@@ -49,6 +50,7 @@ class SO2:
     name = GroupName.SO2
     has_inversion = False
 
+    @checked(SpectrumError)
     def __init__(self, axis: str | Sequence[float] | NDArray[np.float64] = "z") -> None:
         named = {"x": (1.0, 0.0, 0.0), "y": (0.0, 1.0, 0.0), "z": (0.0, 0.0, 1.0)}
         if isinstance(axis, str) and axis not in named:
@@ -58,23 +60,27 @@ class SO2:
             raise SpectrumError(f"axis is {axis!r}; expected 'x', 'y', 'z' or three finite numbers, not all zero")
         self.axis: NDArray[np.float64] = vector / np.linalg.norm(vector)
 
+    @checked(SpectrumError, l_max=at_least(0))
     def irreps(self, l_max: int) -> tuple[Irrep, ...]:
         """Return the modes m = 0 … l_max."""
-        expect_at_least("l_max", l_max, 0, SpectrumError)
         return tuple(Irrep(m, 0) for m in range(l_max + 1))
 
+    @checked(SpectrumError, l_max=at_least(0))
     def quadrature(self, l_max: int, *, degree: int | None = None) -> Quadrature:
         """Return equispaced angles, 4·l_max + 1 by default; see :func:`jetsym.spectrum.quadrature.circle_rule`."""
         return circle_rule(l_max, self.axis, degree=degree)
 
+    @checked(SpectrumError, shape=at_least(0))
     def rotations(self, shape: int | tuple[int, ...], rng: np.random.Generator) -> NDArray[np.float64]:
         """Draw rotations (*shape, 3, 3) by angles uniform on [0, 2π)."""
         return axis_matrices(self.axis, rng.uniform(0, 2 * np.pi, size=shape))
 
+    @checked(SpectrumError, n=at_least(0))
     def sample(self, n: int, rng: np.random.Generator) -> NDArray[np.float64]:
         """Draw n Haar-uniform elements (n, 3, 3) of the group."""
         return self.rotations(n, rng)
 
+    @checked(SpectrumError, l_max=at_least(0), rotations=shaped("...", 3, 3))
     def kernels(self, l_max: int, rotations: Any) -> Any:
         """Return 1 and 2 cos mφ, kernels of the projectors on m = 0 … l_max at rotations (…, 3, 3), as (…, l_max+1)."""
         return mode_characters(l_max, rotations)
@@ -90,11 +96,12 @@ class SO3:
     has_inversion = False
     axis = None
 
+    @checked(SpectrumError, l_max=at_least(0))
     def irreps(self, l_max: int) -> tuple[Irrep, ...]:
         """Return all irreps up to l_max, by rising λ."""
-        expect_at_least("l_max", l_max, 0, SpectrumError)
         return tuple(Irrep(lam) for lam in range(l_max + 1))
 
+    @checked(SpectrumError, l_max=at_least(0))
     def quadrature(
         self, l_max: int, *, degree: int | None = None, rule: Literal["lebedev", "icosahedral"] = "lebedev"
     ) -> Quadrature:
@@ -123,6 +130,7 @@ class SO3:
         expect_one_of("rule", rule, RULES, SpectrumError)
         return RULES[rule](l_max, degree=degree)
 
+    @checked(SpectrumError, shape=at_least(0))
     def rotations(self, shape: int | tuple[int, ...], rng: np.random.Generator) -> NDArray[np.float64]:
         """Draw Haar-uniform proper rotations (*shape, 3, 3), from normalised Gaussian quaternions.
 
@@ -141,10 +149,12 @@ class SO3:
         ]
         return np.stack([np.stack(row, axis=-1) for row in rows], axis=-2)
 
+    @checked(SpectrumError, n=at_least(0))
     def sample(self, n: int, rng: np.random.Generator) -> NDArray[np.float64]:
         """Draw n Haar-uniform elements (n, 3, 3) of the group."""
         return self.rotations(n, rng)
 
+    @checked(SpectrumError, l_max=at_least(0), rotations=shaped("...", 3, 3))
     def kernels(self, l_max: int, rotations: Any) -> Any:
         """Return d_λ χ_λ, kernels of the projectors on λ = 0 … l_max at rotations (…, 3, 3), as (…, l_max+1)."""
         xp = array_namespace(rotations)
@@ -165,11 +175,12 @@ class O3(SO3):
     name = GroupName.O3
     has_inversion = True
 
+    @checked(SpectrumError, l_max=at_least(0))
     def irreps(self, l_max: int) -> tuple[Irrep, ...]:
         """Return all irreps up to l_max, by rising λ, true tensors before pseudotensors."""
-        expect_at_least("l_max", l_max, 0, SpectrumError)
         return tuple(Irrep(lam, sigma) for lam in range(l_max + 1) for sigma in (1, -1))
 
+    @checked(SpectrumError, n=at_least(0))
     def sample(self, n: int, rng: np.random.Generator) -> NDArray[np.float64]:
         """Draw n Haar-uniform elements (n, 3, 3) of the group, each proper or improper with equal chance."""
         return cast("NDArray[np.float64]", self.rotations(n, rng) * rng.choice([-1.0, 1.0], size=(n, 1, 1)))
@@ -188,6 +199,7 @@ _GROUPS: dict[str, Callable[[Symmetry], Group]] = {
 }
 
 
+@checked(SpectrumError)
 def group_of(symmetry: Symmetry) -> Group:
     """Return the compact group of a symmetry.
 
@@ -206,6 +218,7 @@ def group_of(symmetry: Symmetry) -> Group:
     return _GROUPS[symmetry.group](symmetry)
 
 
+@checked(SpectrumError)
 def register_group(group: FiniteGroup, *, words: str | None = None) -> None:
     """Let a group be named as ``group=…`` of probes, averages, augmentations and penalties.
 

@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from scipy.stats import norm as normal
 from scipy.stats import t as student
 
+from jetsym.arguments import checked
 from jetsym.errors import SpectrumError
 from jetsym.spectrum.projection import State, bands_of, basis_at, parity_half, parity_halves, rows_of
 from jetsym.spectrum.quadrature import Quadrature
@@ -147,6 +148,7 @@ class HeldOutElements:
     (array([0.75, 0.25]), array([0.9, 0. ]))
     """
 
+    @checked(SpectrumError)
     def __init__(self, rule: Quadrature | Window, elements: Array) -> None:
         if elements.ndim != (2 if isinstance(rule, Window) else 4) or len(elements) < 3:
             raise SpectrumError(

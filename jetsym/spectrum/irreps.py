@@ -6,6 +6,9 @@ import re
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from jetsym.arguments import among, at_least, checked
+from jetsym.errors import SpectrumError, shorten
+
 __all__ = ["Irrep", "NamedIrrep", "parse_irreps", "read_irrep"]
 
 
@@ -13,6 +16,7 @@ __all__ = ["Irrep", "NamedIrrep", "parse_irreps", "read_irrep"]
 TERM = re.compile(r"(?:(\d+)x)?(\d+)([eo])")
 
 
+@checked(SpectrumError, lam=at_least(0), sigma=among(-1, 0, 1))
 class Irrep(NamedTuple):
     """An irreducible representation: (λ, σ) of O(3), λ of SO(3), or the mode m of SO(2).
 
@@ -78,6 +82,7 @@ class Irrep(NamedTuple):
         return f"({self.lam}{sign})"
 
 
+@checked(SpectrumError, lam=at_least(0), size=at_least(1), commuting=among(1, 2, 4))
 class NamedIrrep(Irrep):
     """A real irrep of a group given by its elements: ``lam`` is its place in the table of the group.
 
@@ -150,9 +155,22 @@ class NamedIrrep(Irrep):
         return self._table[0]
 
 
+@checked(SpectrumError)
 def read_irrep(values: Sequence[Any]) -> Irrep:
-    """Return the irrep that a list tells, as reports hold it: (λ, σ), or place, name and dimensions of a named one."""
-    return Irrep(*values) if len(values) == 2 else NamedIrrep(*values)
+    """Return the irrep that a list tells, as reports hold it: (λ, σ), or place, name and dimensions of a named one.
+
+    Raises
+    ------
+    SpectrumError
+        It tells none.
+    """
+    whole = [isinstance(one, int) and not isinstance(one, bool) for one in values]
+    if whole[:1] == [True] and values[0] >= 0:
+        if len(values) == 2 and (values[1] is None or (whole[1] and values[1] in (-1, 0, 1))):
+            return Irrep(*values)
+        if len(values) == 4 and isinstance(values[1], str) and all(whole[2:]) and min(values[2:]) > 0:
+            return NamedIrrep(*values)
+    raise SpectrumError(f"values is {shorten(values)}, which is no irrep; expected (λ, σ), or place, name and sizes")
 
 
 def parse_irreps(text: str) -> tuple[tuple[int, Irrep], ...] | None:

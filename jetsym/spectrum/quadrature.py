@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.integrate import lebedev_rule
 
+from jetsym.arguments import at_least, checked, shaped
 from jetsym.errors import SpectrumError, expect_at_least
 
 __all__ = [
@@ -108,6 +109,17 @@ class Nodes:
         return slice(start // self.unit, stop // self.unit)
 
 
+@checked(
+    SpectrumError,
+    alpha=shaped("rings"),
+    beta=shaped("rings"),
+    ring_weights=shaped("rings"),
+    ring_size=at_least(1),
+    l_max=at_least(0),
+    degree=at_least(0),
+    offset=shaped("rings"),
+    axis=shaped(3),
+)
 @dataclass(frozen=True, eq=False)
 class Quadrature(Nodes):
     """A rule on SO(3), R = Rz(α) Ry(β) Rz(γ₀ + γ): nodes (α, β, γ₀), and at each of them a ring of equispaced γ.

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from jetsym.arguments import at_least, checked, shaped
 from jetsym.errors import SpectrumError
 from jetsym.spectrum.heldout import HeldOut, chance
 from jetsym.spectrum.irreps import Irrep
@@ -209,6 +210,13 @@ class Powers:
         return replace(parts[0], **rows, noise_floor=max(part.noise_floor for part in parts))  # type: ignore[type-var]
 
 
+@checked(
+    SpectrumError,
+    power=shaped("samples", "irreps"),
+    norm=shaped("samples"),
+    n_rotations=at_least(1),
+    noise_floor=at_least(0),
+)
 @dataclass(frozen=True, eq=False)
 class Spectrum(Powers):
     """The power of a response u(g) = f(g·x) per irrep and input.
@@ -248,6 +256,13 @@ class Spectrum(Powers):
         return self.irreps, self.method, self.n_rotations
 
 
+@checked(
+    SpectrumError,
+    power=shaped("samples", "orders"),
+    norm=shaped("samples"),
+    deviation=shaped("samples"),
+    noise_floor=at_least(0),
+)
 @dataclass(frozen=True, eq=False)
 class WindowEnergies(Powers):
     """The power of a response u(y) to boosts per orthonormal polynomial of a window of rapidity, and input.

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from array_api_compat import array_namespace
 
+from jetsym.arguments import at_least, checked
 from jetsym.errors import SpectrumError
 from jetsym.spectrum.responses import as_like
 
@@ -47,6 +48,7 @@ class FeatureSketch:
     (9, 2, 50)
     """
 
+    @checked(SpectrumError, features=at_least(1), width=at_least(1))
     def __init__(self, features: int, width: int, rng: np.random.Generator) -> None:
         if features < 1 or width < 1:
             raise SpectrumError(f"features is {features} and width {width}; expected integers ≥ 1")

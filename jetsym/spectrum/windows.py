@@ -18,6 +18,7 @@ from numpy.polynomial.legendre import leggauss, legvander
 from numpy.typing import NDArray
 from scipy.special import gammaln
 
+from jetsym.arguments import above, at_least, checked, shaped
 from jetsym.errors import SpectrumError, expect_at_least, expect_one_of, is_positive
 from jetsym.spectrum.quadrature import Nodes
 from jetsym.symmetry import Distribution
@@ -28,6 +29,15 @@ __all__ = ["Distribution", "Window", "rapidity_window", "rapidity_windows"]
 MAX_NODES = 100
 
 
+@checked(
+    SpectrumError,
+    width=above(0),
+    rapidity=shaped("nodes"),
+    weights=shaped("nodes"),
+    polynomials=shaped("nodes", "nodes"),
+    n_max=at_least(0),
+    degree=at_least(0),
+)
 @dataclass(frozen=True, eq=False)
 class Window(Nodes):
     """A probability measure on rapidity, as a Gauss rule with its polynomials.
@@ -67,10 +77,12 @@ class Window(Nodes):
         """Var(y) of the measure."""
         return self.width**2 / 3 if self.distribution == "uniform" else self.width**2
 
+    @checked(SpectrumError, rapidity=shaped("..."))
     def polynomials_at(self, rapidity: NDArray[np.float64]) -> NDArray[np.float64]:
         """Compute p_k(y) (n, …) of the orders k = 0 … n − 1 at rapidities (…)."""
         return _polynomials(self.distribution, rapidity / self.width, len(self))
 
+    @checked(SpectrumError, shape=at_least(0))
     def draw(self, shape: int | tuple[int, ...], rng: np.random.Generator) -> NDArray[np.float64]:
         """Draw rapidities of the measure.
 
@@ -92,6 +104,7 @@ def _polynomials(distribution: Distribution, x: NDArray[np.float64], n: int) -> 
     return np.moveaxis(np.asarray(vander(x, n - 1) * scale, dtype=np.float64), -1, 0)
 
 
+@checked(SpectrumError, width=above(0), n_max=at_least(0), degree=at_least(0))
 def rapidity_window(distribution: Distribution, width: float, n_max: int, *, degree: int | None = None) -> Window:
     """Return the Gauss nodes of a measure on rapidity, for energies up to n_max.
 
@@ -136,6 +149,7 @@ def rapidity_window(distribution: Distribution, width: float, n_max: int, *, deg
     return Window(distribution, width, width * nodes, weights / weights.sum(), polynomials, n_max, 2 * n - 1)
 
 
+@checked(SpectrumError, widths=above(0), n_max=at_least(0), degree=at_least(0))
 def rapidity_windows(
     distribution: Distribution, widths: Sequence[float], n_max: int, *, degree: int | None = None
 ) -> tuple[Window, ...]:

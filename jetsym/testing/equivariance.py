@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, NoReturn, cast
 import numpy as np
 from torch import nn
 
+from jetsym.arguments import anything, at_least, by_name, checked
 from jetsym.errors import JetsymError, ProbeError, expect_one_of, refuse_unknown, require
 from jetsym.probing.forward.session import Session
 from jetsym.probing.kinds import INVARIANT
@@ -46,6 +47,7 @@ class UnresolvedError(ProbeError):
     """Whether a law holds cannot be told, so that a test must not pass."""
 
 
+@checked(ProbeError, at_most=anything, limit=at_least(1), outputs=by_name)
 def assert_equivariant(
     model: Any,
     inputs: Any = None,
@@ -113,7 +115,8 @@ def assert_equivariant(
     for name in options:
         refuse_unknown("an option", name, list(signature(probe).parameters), ProbeError)
     for bound in at_most.values() if isinstance(at_most, Mapping) else [at_most]:
-        if bound is not None and not (isinstance(bound, (int, float)) and 0 <= bound < math.inf):
+        is_number = isinstance(bound, (int, float)) and not isinstance(bound, bool)
+        if bound is not None and not (is_number and 0 <= bound < math.inf):
             raise ProbeError(f"at_most is {bound!r}; expected a relative A, a number ≥ 0")
     options = {"progress": False, **options}
 

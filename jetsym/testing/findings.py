@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import Any, ClassVar
 
+from jetsym.arguments import checked
 from jetsym.storage import Stored
 from jetsym.text import as_text, table_of
 
@@ -45,6 +46,7 @@ class Assertion:
         return KINDS[data["kind"]].from_dict(data)
 
 
+@checked()
 @dataclass(frozen=True, eq=False)
 class Assertions(Stored):
     """All assertions of a run of tests, as ``pytest --jetsym-report PATH`` writes them.

@@ -5,12 +5,14 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from jetsym.arguments import at_least, checked
 from jetsym.jets.batch import JetBatch
 from jetsym.jets.schema import CLASSES
 
 __all__ = ["degenerate_jets", "random_jets"]
 
 
+@checked(n=at_least(0), seed=at_least(0), max_particles=at_least(1), min_particles=at_least(0))
 def random_jets(
     n: int = 8, seed: int = 0, dtype: torch.dtype = torch.float32, *, max_particles: int = 30, min_particles: int = 1
 ) -> JetBatch:
@@ -68,6 +70,7 @@ def random_jets(
     )
 
 
+@checked()
 def degenerate_jets(dtype: torch.dtype = torch.float32) -> JetBatch:
     """Make jets at the edges: one particle; collinear; duplicates; massless along the beam and at rest; a pair; none.
 

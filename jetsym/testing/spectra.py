@@ -7,12 +7,14 @@ from collections.abc import Callable, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
+from jetsym.arguments import at_least, checked
 from jetsym.spectrum.irreps import Irrep
 from jetsym.spectrum.wigner import real_wigner_d
 
 __all__ = ["known_modes", "known_spectrum"]
 
 
+@checked(powers=at_least(0), features=at_least(1))
 def known_spectrum(
     powers: Mapping[Irrep, float], *, features: int = 1, rng: np.random.Generator
 ) -> Callable[[NDArray[np.float64]], NDArray[np.float64]]:
@@ -57,6 +59,7 @@ def known_spectrum(
     return function
 
 
+@checked(powers=at_least(0), features=at_least(1))
 def known_modes(
     powers: Mapping[int, float], *, features: int = 1, rng: np.random.Generator
 ) -> Callable[[NDArray[np.float64]], NDArray[np.float64]]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from jetsym.arguments import at_least, checked, number
 from jetsym.jets.batch import JetBatch
 from jetsym.jets.models import Tagger
 from jetsym.jets.sources import some_of
@@ -56,6 +57,7 @@ class Watch:
             self._monitor(model, step, last=True)
 
 
+@checked(step=at_least(0), loss=number)
 @dataclass(frozen=True)
 class Moment:
     """State of a run when a callback is called: after every step, and once more after every epoch.

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from math import inf
 from typing import Any, Literal, get_args
 
-from jetsym.errors import ConfigError
+from jetsym.arguments import above, anything, checked
+from jetsym.errors import ConfigError, closest
 from jetsym.jets.io.folds import EVENT, Fold
 from jetsym.jets.io.streaming.scratch import number_of_bytes
 from jetsym.jets.models.registry import configure
@@ -27,6 +28,9 @@ BadJets = Literal["raise", "drop"]
 Precision = Literal["auto", "32-true", "bf16-mixed", "16-mixed"]
 
 
+@checked(
+    ConfigError, "--", class_weights=anything, augmentation=anything, penalty=anything, clip=above(0, endless=True)
+)
 @dataclass(frozen=True)
 class TrainConfig:
     """Configuration of a training run.
@@ -268,10 +272,16 @@ class TrainConfig:
         return asdict(self)
 
     @classmethod
+    @checked()
     def from_dict(cls, values: Mapping[str, Any]) -> TrainConfig:
         """Make a configuration of plain values, the inverse of :meth:`to_dict`."""
-        return cls(**values)
+        known = [one.name for one in fields(cls)]
+        for name in values:
+            if name not in known:
+                raise ConfigError(f"there is no option {name!r} of a training; {closest(name, known)}")
+        return cls(**{"data": "", **values})
 
+    @checked()
     def differing(self, other: TrainConfig) -> list[str]:
         """Return the names of the fields in which two runs differ.
 

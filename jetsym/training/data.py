@@ -117,10 +117,16 @@ class StreamedJets:
         return self._steps * self._batch_size
 
     def fingerprint(self) -> dict[str, Any]:
-        """Return what the order of the jets depends on, besides the epoch; the files by their contents."""
+        """Return what the order of the jets depends on, besides the epoch; the files by their contents.
+
+        What is looked at of the contents are three places of each file, and the labels of all jets; these are not
+        counted where jets are left out, as more of them may be later.
+        """
         state, own = self._stream.state_dict(), ("version", "seed", "shuffle", "buffer")
         files = [list(one) for one in fingerprints(self._stream.files)]
-        return {name: state[name] for name in own} | {"order": self._stream.fingerprint(), "files": files}
+        labels = None if self.loses else self._stream.digest_of_labels()
+        known = {"order": self._stream.fingerprint(), "files": files}
+        return {name: state[name] for name in own} | known | ({} if labels is None else {"labels": labels})
 
     def batches(
         self, epoch: int, device: torch.device | str, *, start: int = 0, passed: Sequence[Sequence[int]] = ()

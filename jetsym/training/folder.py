@@ -16,6 +16,8 @@ from __future__ import annotations
 import csv
 import io
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -23,7 +25,7 @@ from typing import Any
 import yaml
 from torch import Tensor
 
-from jetsym.errors import CheckpointError, ConfigError
+from jetsym.errors import CheckpointError, ConfigError, ResourceError
 from jetsym.files import check_out, remove_leftovers, write_atomically
 from jetsym.jets import checkpoint
 from jetsym.jets.models import Tagger
@@ -139,6 +141,17 @@ class RunFolder:
             raise CheckpointError(f"{self.path / LINES} cannot be read ({error!r}); remove the broken line") from error
         return header, tensors
 
+    @contextmanager
+    def saying_how_to_go_on(self) -> Iterator[None]:
+        """Say in errors about what the machine lacks what of the run is kept, and how it goes on."""
+        try:
+            yield
+        except ResourceError as error:
+            if not (self.path / checkpoint.LAST).is_file():
+                raise
+            kept = f"{self.path / checkpoint.LAST} holds the run up to its last checkpoint"
+            raise ResourceError(f"{error}; {kept}: continue with --resume") from error
+
     @property
     def epochs_without_gain(self) -> int:
         """Epochs since the one with the lowest validation loss; the first of equal ones."""
@@ -183,7 +196,7 @@ class RunFolder:
     def _configuration(self) -> TrainConfig:
         try:
             return TrainConfig.from_dict(parse_yaml(read_text(self.path / CONFIG)))
-        except (OSError, yaml.YAMLError, TypeError) as error:
+        except (OSError, yaml.YAMLError, TypeError, ConfigError) as error:
             raise ConfigError(f"{self.path / CONFIG} is not the configuration of a run ({error})") from error
 
     def _check_same(self, config: TrainConfig) -> None:

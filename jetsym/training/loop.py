@@ -16,6 +16,7 @@ from lightning_fabric import Fabric
 from torch import Tensor
 from torch.nn import functional as F
 
+from jetsym.arguments import anything, checked
 from jetsym.errors import ConfigError, TerminatedError, TrainingError
 from jetsym.jets import checkpoint
 from jetsym.jets.batch import JetBatch, labels_of
@@ -41,6 +42,7 @@ from jetsym.training.weights import words_on_weights
 __all__ = ["Run", "train"]
 
 
+@checked()
 @dataclass(frozen=True)
 class Run:
     """A finished training run.
@@ -56,11 +58,13 @@ class Run:
     path: Path
     metrics: list[dict[str, Any]]
 
+    @checked()
     def model(self, *, device: torch.device | str = "cpu") -> Tagger:
         """Load the tagger of the best epoch, in evaluation mode."""
         return checkpoint.load(self.path, device=device)
 
 
+@checked(data=anything)
 def train(
     data: str | list[str],
     out: str | Path,
@@ -143,7 +147,7 @@ def train(
         watch = Watch(folder.path, validation, every=every, n_jets=config.monitor_jets)
         watch.begin(state.judged, state.steps_done)
         callbacks = [*callbacks, watch]
-        with noticing_sigterm() as asked_to_end, forked():
+        with noticing_sigterm() as asked_to_end, forked(), folder.saying_how_to_go_on():
             while not finished(state, folder, progress=progress):
                 title = f"epoch {state.position.epoch}/{config.epochs}"
                 with progress_bar(title, len(training), shown=progress) as advance:

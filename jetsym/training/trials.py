@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter1d
 
+from jetsym.arguments import above, at_least, checked
 from jetsym.errors import ConfigError
 from jetsym.jets.batch import JetBatch
 from jetsym.progress import progress_bar
@@ -104,6 +105,7 @@ class RateCurve(Stored):
         return ax
 
 
+@checked(smallest=above(0), largest=above(0), steps=at_least(10))
 def find_lr(
     config: TrainConfig,
     *,
@@ -156,6 +158,7 @@ def find_lr(
     return RateCurve(rates[: len(losses)], np.array(losses))
 
 
+@checked()
 def dry_run(config: TrainConfig, *, penalties: Sequence[Penalty] = ()) -> dict[str, float]:
     """Train and validate on one batch, to see that everything goes together.
 

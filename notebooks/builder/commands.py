@@ -104,15 +104,18 @@ def value(action: Any) -> str:
 
 
 def plain(text: str) -> str:
-    """Write what docstrings mark up as Markdown: roles and double backticks become code."""
-    text = re.sub(r":[a-z]+:`~?([^`]+)`", r"`\1`", text)
-    text = re.sub(r"``([^`]+)``", r"`\1`", text)
-    parts = re.split(r"(`[^`]*`)", text)
-    escaped = [
-        part if part.startswith("`") else re.sub(r"([*_\[\]{}|])", r"\\\1", html.escape(part, quote=False))
-        for part in parts
-    ]
-    return "".join(escaped).replace("%default", "")
+    """Write what docstrings mark up as Markdown: names of the reference become links, and code stays code."""
+    found = []
+    for part in re.split(r"(:[a-z]+:`[^`]+`|``[^`]+``|`[^`]+`)", text):
+        role = re.fullmatch(r":[a-z]+:`~?([^`]+)`", part)
+        if role:
+            name = html.escape(role[1])
+            found.append(f'<autoref identifier="{name}" optional><code>{name}</code></autoref>')
+        elif part.startswith("`"):
+            found.append(f"`{part.strip('`')}`")
+        else:
+            found.append(re.sub(r"([*_\[\]{}|])", r"\\\1", html.escape(part, quote=False)))
+    return "".join(found)
 
 
 def sentence(text: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -45,8 +46,11 @@ def on_files(files: Files, config: Any) -> Files:
         files.append(File.generated(config, uri, content=text))
     for uri, content in drawn.figures().items():
         files.append(File.generated(config, uri, content=content))
+    copies = Path(config.site_dir).parent / "notebooks"  # where those that run leave what they write
+    copies.mkdir(parents=True, exist_ok=True)
     for path in NOTEBOOKS:
-        files.append(File(path.name, str(path.parent), config.site_dir, config.use_directory_urls))
+        shutil.copy(path, copies)
+        files.append(File(path.name, str(copies), config.site_dir, config.use_directory_urls))
     return files
 
 

@@ -10,7 +10,16 @@ from jetsym.probing.diagnosis.diagnose import MODES
 __all__ = ["modes", "names", "pages", "rooms"]
 
 #: Public modules below those that ``import jetsym`` brings.
-BELOW = ("jetsym.jets.io", "jetsym.jets.models", "jetsym.errors", "jetsym.storage", "jetsym.symmetry")
+BELOW = (
+    "jetsym.jets.io",
+    "jetsym.jets.models",
+    "jetsym.jets.generate",
+    "jetsym.domains.base",
+    "jetsym.probing.diagnosis",
+    "jetsym.errors",
+    "jetsym.storage",
+    "jetsym.symmetry",
+)
 
 
 def rooms() -> list[str]:

@@ -20,6 +20,11 @@ SMALL_SOAP = {
     "soap": {"max_angular": 2, "max_radial": 2, "cutoff": {"radius": 4.0, "width": 0.5}},
     "bpnn": {"num_hidden_layers": 1, "num_neurons_per_layer": 8},
 }
+#: What metatrain's options say of forces and stress that are outputs of their own.
+NON_CONSERVATIVE = {
+    "non_conservative_force": {"quantity": "force", "unit": "eV/A", "sample_kind": "atom"},
+    "non_conservative_stress": {"quantity": "pressure", "unit": "eV/A^3"},
+}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -58,7 +63,7 @@ def _make_model(
                 "type": kind,
                 "sample_kind": "system",
             }
-            option |= {"num_subtargets": 1, "description": ""}
+            option |= {"num_subtargets": 1, "description": ""} | NON_CONSERVATIVE.get(name, {})
             if kind == "energy":
                 flags = {f"add_{'position' if g == 'positions' else g}_gradients": True for g in gradients}
                 layouts[name] = get_energy_target_info(name, option, **flags)

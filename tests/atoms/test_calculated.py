@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 
@@ -397,3 +399,26 @@ def test_an_energy_of_32_bits_has_their_rounding_whatever_its_unit(water):
     assert double.rounding < 1e-6 < 1e-5 < single.rounding
     known = Calculated(Single(), [water])
     assert [known.spacing(name) for name in ("energy", "forces")] == [2.0**-23, 2.0**-52]
+
+
+class Drifting(EMT):
+    """Its energy goes up by 0.1 meV every twenty calls, and its forces stay as they are."""
+
+    rate, made = 1e-4, 0
+
+    def calculate(self, *arguments, **options):
+        super().calculate(*arguments, **options)
+        self.made += 1
+        self.results["energy"] += self.rate * (self.made // 20)
+
+
+def test_a_state_that_is_kept_is_said(crystal):
+    report = jetsym.probe(Drifting(), [crystal], n_rotations=40, **QUIET)
+    (note,) = [note for note in report.meta["notes"] if "keeps a state" in note]
+    (changed,) = re.findall(r"energy of structure 0 has changed by (\S+) meV/atom since the first call: Drifting", note)
+    assert float(changed) == pytest.approx(0.1 * (report.meta["calls"] - 1) / 20 / len(crystal), abs=0.11)
+    assert note in str(report.settings())
+    still = type("Still", (Drifting,), {"rate": 0.0})
+    for model, frames in ((still(), [crystal]), (Planted(), [crystal, molecule("H2O")])):
+        report = jetsym.probe(model, frames, n_rotations=4, **QUIET)
+        assert not [note for note in report.meta["notes"] if "keeps a state" in note]

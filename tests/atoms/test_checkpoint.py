@@ -5,7 +5,10 @@ from __future__ import annotations
 import subprocess
 import sys
 import zipfile
+from importlib.util import find_spec
+from unittest.mock import patch
 
+import numpy as np
 import pytest
 import torch
 
@@ -383,3 +386,44 @@ def test_without_the_extra_everything_else_works():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == []
+
+
+def test_functions_that_another_package_put_into_torch_are_set_aside_for_metatrain():
+    """As torch_geometric puts its own there, and TorchScript compiles nothing that calls them."""
+
+    def other(*arguments, **options):
+        raise AssertionError("it was called")
+
+    own = torch.index_select, torch.select
+    with patch.object(torch, "index_select", other), patch.object(torch, "select", other):
+        with quiet():
+            assert (torch.index_select, torch.select) == own
+            compiled = torch.jit.script(_picked)
+        assert torch.index_select is other  # whose package goes on with it
+        assert torch.select is other
+    assert compiled(torch.arange(3), torch.tensor([2])).item() == 2
+
+
+def _picked(values: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
+    return torch.index_select(values, 0, places)
+
+
+@pytest.mark.slow
+def test_a_model_is_loaded_beside_torch_geometric(make_model, tmp_path):
+    """In a process that imports it before metatensor, as LLoCa and SevenNet do."""
+    if find_spec("torch_geometric") is None:
+        pytest.skip("torch_geometric is not installed")
+    torch.save(make_model().get_checkpoint() | {"epoch": 0, "best_epoch": 0}, tmp_path / "model.ckpt")
+    code = """
+import sys, torch_geometric, torch
+from ase.build import molecule
+from jetsym import atoms
+assert torch.index_select.__module__ == "torch_geometric.hash_tensor"
+model = atoms.load(sys.argv[1])
+print(float(model(model.structures([molecule("H2O")]))["energy"]))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path / "model.ckpt")], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert np.isfinite(float(done.stdout))

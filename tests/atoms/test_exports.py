@@ -316,3 +316,19 @@ def test_archives_in_something_else(honest, tmp_path, change):
     file.write_bytes(change(file.read_bytes()))
     with pytest.raises(CheckpointError, match="model.pt"):
         read_export(file)
+
+
+@pytest.mark.parametrize("ending", [".py", ".debug_pkl", ".pkl"])
+def test_code_is_compressed_as_text_is_and_no_further_and_nothing_else(honest, tmp_path, ending):
+    """Torch's own code is, to a quarter, so that an export of metatrain unpacks to twice its size."""
+
+    def with_record(name, content):
+        file = hostile.write_records(tmp_path / f"{name}.pt", honest)
+        with zipfile.ZipFile(file, "a", zipfile.ZIP_DEFLATED) as archive:
+            archive.writestr(f"{archive.namelist()[0].partition('/')[0]}/code/further{ending}", content)
+        return file
+
+    if ending == ".debug_pkl":
+        assert read_export(with_record("code", "\n".join(map(str, range(30_000))))) is not None
+    with pytest.raises(CheckpointError, match="its (code unpacks|records unpack) to"):
+        read_export(with_record("bomb", b"\n" * 20_000_000))

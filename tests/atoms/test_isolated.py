@@ -101,3 +101,39 @@ def test_they_go_with_layers_that_are_left_out_and_layers_with_a_law(crystals, p
     row = report.layers.index("pair")
     np.testing.assert_allclose(report.fractions[row], without.fractions[row], atol=1e-9)
     assert report.equivariance["pair"].is_within_rounding
+
+
+def test_layers_of_atoms_run_for_a_lone_atom_and_layers_of_pairs_do_not(crystals):
+    """Rows of one atom for each structure look like rows of structures."""
+    torch.manual_seed(0)
+    net = Pairs()
+    apart = jetsym.probe(net, graph([crystals[0], APART], 4.0), l_max=1, progress=False)
+    alone = jetsym.probe(net, graph([ALONE, crystals[0]], 4.0), l_max=1, progress=False)
+    assert alone.layers == apart.layers
+    (note,) = [note for note in alone.meta["notes"] if "without pairs of neighbours" in note]
+    assert note.startswith("pair do not run for structure 0 of 1 atom, ")
+    row = alone.layers.index("atom")
+    only = jetsym.probe(net, graph([crystals[0]], 4.0), l_max=1, progress=False)
+    # √29 for the lone copper, beside what the crystal gives by itself: the mean power is that of both.
+    assert alone.norm[row] == pytest.approx((only.norm[row] + 29.0) / 2, rel=1e-9)
+
+
+def test_the_power_of_a_layer_is_that_of_the_structures_that_it_runs_for(crystals):
+    torch.manual_seed(0)
+    net = Pairs()
+    only = jetsym.probe(net, graph([crystals[0]], 4.0), l_max=1, progress=False)
+    for frames in ([ALONE, crystals[0]], [crystals[0], APART, ALONE]):
+        found = jetsym.probe(net, graph(frames, 4.0), l_max=1, progress=False)
+        pair = found.layers.index("pair")
+        assert found.norm[pair] == pytest.approx(only.norm[only.layers.index("pair")], rel=1e-9)
+
+
+def test_a_layer_of_pairs_with_a_law_over_structures_with_other_numbers_of_pairs(crystals):
+    """There is no row that all have, about whose mean they could spread; A is there all the same."""
+    torch.manual_seed(0)
+    net, graphs = Pairs(), graph(crystals, 4.0)
+    assert len({*graphs.pairs}) == 2
+    found = jetsym.probe(net, graphs, l_max=1, progress=False).equivariance["pair"]
+    assert found.is_within_rounding
+    assert np.isfinite([found.absolute, found.relative]).all()
+    assert np.isnan(found.over_spread)

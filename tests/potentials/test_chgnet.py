@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 from potentials.crystals import crystals, error_of_forces, moved, results
+from potentials.table import expect_every_frame
 
 import jetsym
 from jetsym.atoms.packages.table import wrapped
@@ -101,3 +105,16 @@ def test_molecules_are_refused(wide):
 def test_an_unknown_layer_is_refused_with_the_nearest(wide):
     with pytest.raises(ProbeError, match="atom_conv_layers.3"):
         jetsym.probe(wide, crystals(), layers=["atom_conv_layers.30"], progress=False)
+
+
+def test_every_frame(calculator):
+    expect_every_frame(calculator, "CHGNet", molecules=False)
+
+
+def test_the_code_of_the_documentation_runs():
+    page = (Path(__file__).parents[2] / "notebooks" / "docs" / "inputs.md").read_text(encoding="utf-8")
+    (code,) = (block for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL) if "from chgnet" in block)
+    known = {"jetsym": jetsym, "frames": crystals()[:1]}
+    exec(code.replace("frames)", "frames, l_max=2, progress=False)"), known)
+    assert "forces" in known["report"].equivariance
+    assert len(known["report"].layers) > 3

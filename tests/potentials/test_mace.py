@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from potentials.crystals import crystals, error_of_forces, expect_virial, results
+from potentials.table import expect_every_frame
 
 import jetsym
 from jetsym.atoms.packages.table import wrapped
@@ -103,3 +104,7 @@ def test_its_calculator_says_the_same_of_rotations(calculator):
 
 def test_molecules_have_no_volume_and_a_virial(network):
     expect_virial(network)
+
+
+def test_every_frame(calculator):
+    expect_every_frame(calculator, "MACE")

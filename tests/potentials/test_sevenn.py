@@ -7,6 +7,7 @@ import pytest
 import torch
 from ase.build import bulk
 from potentials.crystals import crystals, error_of_forces, results
+from potentials.table import expect_every_frame
 
 import jetsym
 from jetsym.atoms.packages.table import wrapped
@@ -126,3 +127,7 @@ def test_elements_that_it_does_not_know_are_named(network):
     frame.numbers[2] = 118
     with pytest.raises(DataError, match=r"structure 0 .* holds atomic numbers \[118\]"):
         jetsym.probe(network, [frame], progress=False)
+
+
+def test_every_frame(calculator):
+    expect_every_frame(calculator, "SevenNet-0")

@@ -6,6 +6,7 @@ import sys
 
 import numpy as np
 import pytest
+import torch
 import yaml
 
 import jetsym
@@ -69,7 +70,7 @@ def test_augmentation_is_turned_on(run):
     with pytest.raises(ConfigError, match="the run has augment already"):
         repair(run(), finding="leakage", remedy="augment")
     pytest.importorskip("metatrain")
-    assert repair(run(), finding="leakage").remedy == "equivariant"
+    assert repair(run(penalty=2.0), finding="leakage", remedy="equivariant").config["penalty"] == 0
 
 
 def test_a_repair_may_begin_from_the_weights(run):
@@ -78,30 +79,100 @@ def test_a_repair_may_begin_from_the_weights(run):
     assert (start["method"], start["read_from"]) == ("full", str(folder / "model.ckpt"))
     with pytest.raises(ConfigError, match="changes the network"):
         repair(folder, finding="bottleneck", from_weights=True)
+    started = repair(run(), finding="leakage", from_weights=True).config
+    assert (started["penalty"], started["training"]["finetune"]["method"]) == (1.0, "full")
 
 
 def test_the_network_may_be_another(run):
-    deeper = repair(run(), finding="bottleneck")
+    deeper = repair(run(), finding="bottleneck", remedy="more-attention")
     assert deeper.changes == {"model": ({"num_attention_layers": 1}, {"num_attention_layers": 2})}
     assert "about 2 times as long" in str(deeper)
     pytest.importorskip("metatrain")
-    assert repair(run(model=None), finding="bottleneck").config["model"] == {"num_attention_layers": 3}  # of 2
+    deepened = repair(run(model=None), finding="bottleneck", remedy="more-attention")
+    assert deepened.config["model"] == {"num_attention_layers": 3}  # of 2
     options = {"training": {"num_workers": 0, "finetune": {}, "max_atoms_per_batch": 9}, "augment": False}
-    exact = repair(run(**options), finding="late-collapse").config
+    exact = repair(run(**options), finding="late-collapse", remedy="equivariant").config
     assert (exact["architecture"], exact["model"]) == ("soap_bpnn", None)
     assert exact["training"]["num_workers"] == 0
     with pytest.raises(ConfigError, match="cannot be had by its architecture"):
         repair(run(architecture="soap_bpnn"), finding="leakage")
 
 
+MU = {"mtt::mu": {"key": "mu", "quantity": "", "type": {"cartesian": {"rank": 1}}}}
+
+
+@pytest.fixture
+def starved():
+    """``starved(kind)``: a report on an output of a kind that is read from lengths alone."""
+
+    class Lengths(torch.nn.Module):
+        def __init__(self, components):
+            super().__init__()
+            self.length, self.components = torch.nn.Identity(), components
+
+        def forward(self, x):
+            turns = x[:, :1] * torch.arange(1, self.components + 1) / 10
+            return self.length((x**2).sum(-1, keepdim=True)) * (1 + turns) + 1e-3 * turns
+
+    def probed(lam):
+        points = np.random.default_rng(0).normal(size=(10, 3))
+        options = {"outputs": {"y": (lam, 1)}, "layers": ["length"], "l_max": 3, "progress": False}
+        return jetsym.probe(Lengths(2 * lam + 1), points, **options)
+
+    return probed
+
+
+@pytest.mark.parametrize("saved", ["report", "diagnosis"])
+def test_what_is_starved_is_injected(run, starved, tmp_path, saved):
+    """λ = 2 and more as harmonics of the edges; λ = 1 is there in vectors, and takes tensors for the target."""
+
+    def report(lam):
+        found = starved(lam)
+        assert [(each.name, each.irreps) for each in jetsym.diagnose(found) if each.name == "starvation"]
+        return (jetsym.diagnose(found) if saved == "diagnosis" else found).save(tmp_path / f"{lam}.json")
+
+    quadrupole = repair(run(), finding="starvation", report=report(2))
+    assert quadrupole.changes == {"inject": (None, "harmonics:2")}
+    assert "8 more inputs of the embedding of every edge" in str(quadrupole)
+    more = repair(run(inject="harmonics:2,invariants"), finding="starvation", report=report(3))
+    assert more.changes == {"inject": ("harmonics:2,invariants", "harmonics:3,invariants")}
+    vector = repair(run(targets=MU), finding="starvation", report=report(1))
+    assert (vector.remedy, vector.config["inject"]) == ("tensor-basis", "tensor-basis")
+    assert "turn as they should; what is left of A comes from the scalars" in str(vector)
+    assert repair(run(), finding="starvation", report=report(1)).remedy == "more-attention"  # of an energy
+    assert repair(run(), finding="starvation").config["inject"] == "invariants"  # where no report tells
+
+
+def test_deviations_of_scalars_are_penalised_or_left_out_and_those_of_tensors_made_impossible(run):
+    first = repair(run(), finding="leakage")
+    assert first.changes == {"penalty": (0.0, 1.0)}
+    assert "a step takes one more pass of twice as many structures, without forces" in first.costs
+    assert repair(run(penalty=1.0), finding="leakage").changes == {"penalty": (1.0, 2.0)}
+    assert repair(run(), finding="leakage", weight=0.3).changes == {"penalty": (0.0, 0.3)}
+    angles = repair(run(inject="harmonics:2"), finding="leakage", remedy="invariants")
+    assert angles.changes == {"inject": ("harmonics:2", "harmonics:2,invariants")}
+    assert repair(run(), finding="late-collapse").changes == {"inject": (None, "invariants")}
+    for finding in ("leakage", "misalignment"):
+        assert repair(run(targets=MU), finding=finding).changes == {"inject": (None, "tensor-basis")}
+        assert repair(run(targets=MU, inject="tensor-basis"), finding=finding).remedy == "penalty"
+    assert repair(run(), finding="bottleneck").changes == {"inject": (None, "harmonics:2")}
+    assert repair(run(inject="harmonics:2"), finding="bottleneck").config["inject"] == "harmonics:3"
+    assert repair(run(inject="harmonics:8"), finding="bottleneck").remedy == "more-attention"
+    with pytest.raises(ConfigError, match="cannot be had by its architecture"):
+        repair(run(architecture="soap_bpnn"), finding="bottleneck", remedy="harmonics")
+
+
 def test_a_drifting_run_learns_more_slowly_or_goes_back(run):
-    calmer = repair(run(learning_rate=1e-3), finding="drift")
+    assert repair(run(), finding="drift").remedy == "penalty"
+    calmer = repair(run(learning_rate=1e-3), finding="drift", remedy="lower-rate")
     assert calmer.changes == {"learning_rate": (1e-3, 5e-4)}
     assert f"jetsym atoms spectra {run()} --inputs … says at which A was smallest" in str(calmer)
-    inner = repair(run(training={"learning_rate": 1e-2, "num_workers": 0}), finding="drift").config
+    inner = repair(run(training={"learning_rate": 1e-2, "num_workers": 0}), finding="drift", remedy="lower-rate").config
     assert (inner["learning_rate"], inner["training"]) == (5e-3, {"num_workers": 0})
     pytest.importorskip("metatrain")
-    assert repair(run(), finding="drift").config["learning_rate"] == 5e-5  # of metatrain's own 1e-4
+    assert (
+        repair(run(), finding="drift", remedy="lower-rate").config["learning_rate"] == 5e-5
+    )  # of metatrain's own 1e-4
 
 
 def test_what_an_average_in_use_takes_is_read_off_the_report(run, height, tmp_path):
@@ -131,10 +202,10 @@ def test_a_measurement_is_made_again(run, tmp_path):
 def test_what_cannot_be_repaired_is_refused(run, tmp_path, capsys):
     with pytest.raises(ConfigError, match="--finding is 'leak'; the nearest are 'leakage'"):
         repair(run(), finding="leak")
-    with pytest.raises(ConfigError, match="--remedy is 'penalty'; there is 'augment'"):
-        repair(run(), finding="leakage", remedy="penalty")
-    with pytest.raises(ConfigError, match="metatrain has no penalty"):
-        repair(run(), finding="leakage", weight=0.2)
+    with pytest.raises(ConfigError, match="--remedy is 'mirror'; there is 'augment'"):
+        repair(run(), finding="leakage", remedy="mirror")
+    with pytest.raises(ConfigError, match="--weight is 0.2, that of a new penalty, but augment shows PET every"):
+        repair(run(augment=False), finding="leakage", weight=0.2)
     with pytest.raises(ConfigError, match="no option of such a training repairs 'parity-blindness'; by hand: Let in"):
         repair(run(), finding="parity-blindness")
     with pytest.raises(ConfigError, match="an architecture section of its own"):

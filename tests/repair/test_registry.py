@@ -77,7 +77,7 @@ def test_what_is_taken_or_unknown_is_refused(fewer_epochs, tmp_path):
 
 
 def test_words_of_what_is_unknown_are_refused():
-    assert words("drift", "atoms") == ["lower-rate"]
+    assert words("drift", "atoms") == ["penalty", "lower-rate"]
     with pytest.raises(ConfigError, match="finding is 'drifft'; the nearest are 'drift'"):
         words("drifft", "jets")
     for runs in ("jetz", "atom", None):

@@ -244,6 +244,29 @@ def test_permutations_need_points():
         assert_equivariant(lambda x: x[:, 0], POINTS[:, :1], {"out": "vector"}, group="permutations")
 
 
+def test_points_whose_order_tells_nothing_are_refused_or_said():
+    """A model that hands on what stands first would hold for them, whatever it does."""
+    same = POINTS.copy()
+    same[2] = same[2, :1]
+    with pytest.raises(ProbeError, match="the points of sample 2 are all the same, so that their order tells nothing"):
+        assert_equivariant(lambda x: x[:, 0], same, {"out": "vector"}, group="permutations")
+
+    def both(x):
+        first = np.broadcast_to((x**2).sum((1, 2))[:, None], x.shape[:2])
+        return {"alike": first, "own": (x**2).sum(2)}
+
+    kinds = {"alike": "scalar", "own": "scalar"}
+    report = assert_equivariant(both, POINTS, kinds, group="permutations")
+    (note,) = [note for note in report.meta["notes"] if "not tested" in note]
+    assert note.startswith("alike hold the same for every point of an input")
+
+
+def test_two_points_are_in_another_order_at_least_once():
+    for seed in range(300):  # in one of 256 all of eight orders are the first one
+        with pytest.raises(AssertionError, match="when points change places"):
+            assert_equivariant(lambda x: x[:, 0, 0], POINTS[:1, :2], {"out": "scalar"}, group="permutations", seed=seed)
+
+
 # --- jets ---
 
 

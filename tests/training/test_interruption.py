@@ -123,6 +123,42 @@ def test_other_jets_are_not_continued_with(options, jetclass_file, tmp_path):
         train(out=tmp_path / "run", progress=False, resume=True, **options)
 
 
+@pytest.mark.parametrize("which", ["jets", "val"])
+def test_other_jets_under_the_same_names_are_noticed(options, jetclass_file, tmp_path, which):
+    """As many as before, of the same classes; those to validate on, by which the best epoch is chosen, as well."""
+    with pytest.raises(TerminatedError):
+        train(out=tmp_path / "run", progress=False, callbacks=asking_to_end(2), **options)
+    jetclass_file(f"{which}.root", n=107 if which == "jets" else 20, seed=9)
+    what = "jets" if which == "jets" else "validation"
+    with pytest.raises(ConfigError, match=f"was trained on other jets: {what} was"):
+        train(out=tmp_path / "run", progress=False, resume=True, **options)
+
+
+def test_the_jets_held_out_are_noticed_as_well(jetclass_file, tmp_path, monkeypatch):
+    """Also where no name, size or place of a file tells them."""
+    options = OPTIONS | {"data": str(jetclass_file(n=60)), "progress": False, "out": tmp_path / "run"}
+    with pytest.raises(TerminatedError):
+        train(callbacks=asking_to_end(2), **options)
+    jetclass_file(n=60, seed=4)
+    monkeypatch.setattr("jetsym.training.data.fingerprint_of", lambda path: "the same")
+    last = checkpoint.read(tmp_path / "run" / checkpoint.LAST)[0].progress["data"]
+    monkeypatch.setattr("jetsym.training.loop.RunFolder.earlier", {**last, "files": [["jets.root", "the same"]]})
+    with pytest.raises(ConfigError, match="was trained on other jets"):
+        train(resume=True, **options)
+
+
+def test_labels_changed_in_the_midst_of_a_file_are_noticed(jetclass_file, tmp_path, monkeypatch):
+    """Of streamed files, of which a few places tell the contents."""
+    options = OPTIONS | {"stream": True, "val": str(jetclass_file("val.root", n=20, seed=5)), "progress": False}
+    options |= {"data": str(jetclass_file(n=107)), "out": tmp_path / "run"}
+    monkeypatch.setattr("jetsym.training.data.fingerprint_of", lambda path: "the same")
+    with pytest.raises(TerminatedError):
+        train(callbacks=asking_to_end(2), **options)
+    jetclass_file(n=107, seed=3)
+    with pytest.raises(ConfigError, match="was trained on other jets: labels was"):
+        train(resume=True, **options)
+
+
 @pytest.fixture
 def interrupted(jetclass_file, tmp_path):
     """Options and folder of a run that was asked to end after two steps."""
@@ -136,7 +172,10 @@ def interrupted(jetclass_file, tmp_path):
     ("harm", "message"),
     [
         (lambda content: content[: len(content) // 2], "is not a whole safetensors file"),
-        (lambda content: content[:-1] + bytes([content[-1] ^ 1]), "is damaged: its tensors do not have the digest"),
+        (
+            lambda content: content[:-1] + bytes([content[-1] ^ 1]),
+            "is damaged: its header and tensors do not have the digest",
+        ),
         (lambda content: pickle.dumps({"model": 1}), "is a pickle or a torch.save archive"),
         (lambda content: b"", "is not a whole safetensors file"),
     ],
@@ -186,7 +225,9 @@ def test_a_run_of_format_1_is_gone_on_with(jetclass_file, tmp_path):
     with safe_open(last, "pt") as file:
         header = json.loads(file.metadata()["jetsym"])
     del header["progress"]
-    save_file(load_file(last), last, metadata={"jetsym": json.dumps(header | {"version": 1})})
+    tensors = load_file(last)
+    older = {"version": 1, "digest": checkpoint._digest_of_tensors(tensors)}  # which is of these alone
+    save_file(tensors, last, metadata={"jetsym": json.dumps(header | older)})
     run = train(resume=True, **options)
     assert [line["epoch"] for line in run.metrics] == [1, 2, 3]
-    assert checkpoint.read(last)[0].version == 2
+    assert checkpoint.read(last)[0].version == checkpoint.FORMAT_VERSION

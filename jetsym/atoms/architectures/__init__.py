@@ -3,6 +3,8 @@
 ===============  =========================================================================
 ``jetsym_pet``   PET with injected bias, ``experimental.jetsym_pet`` to metatrain
 ``inject``       what can be injected, parsed
+``penalty``      a penalty on A² in the loss of its training
+``bias``         both, as options of metatrain
 ===============  =========================================================================
 
 A folder is an architecture as metatrain has them: model, trainer, options (``documentation.py``) and versions of

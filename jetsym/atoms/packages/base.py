@@ -62,6 +62,7 @@ class GraphModel(nn.Module):
         self._graphs: Graphs | None = None
         self._given: Mapping[str, Any] = {}  # what a dictionary holds before the first layer
         self._asked: list[str] = []
+        self._inside: dict[str, bool] = {}  # layer -> whether its rows are of something inside structures
 
     @property
     def cutoff(self) -> float:
@@ -130,6 +131,7 @@ class GraphModel(nn.Module):
 
     def probe_layers(self, layers: str | Sequence[str]) -> Mapping[str, nn.Module]:
         """Return the modules that "auto", names or patterns mean."""
+        self._inside = {}
         modules = {name: each for name, each in self.module.named_modules() if name}
         modules = {name: each for name, each in modules.items() if not isinstance(each, torch.jit.ScriptModule)}
         if layers == "auto":
@@ -164,7 +166,7 @@ class GraphModel(nn.Module):
             last, before[key] = before.get(key), array
             is_new = array.data_ptr() not in seen and not (key and last is not None and _is_same(array, last))
             seen.add(array.data_ptr())
-            found = graphs.folded(array.detach()) if array.is_floating_point() and array.numel() else None
+            found = self._folded(graphs, label, array.detach()) if array.is_floating_point() and array.numel() else None
             if is_new and found is not None and name in self._asked:
                 made.setdefault(name + at + call, {})[key] = found
         return {
@@ -172,6 +174,15 @@ class GraphModel(nn.Module):
             for label, arrays in made.items()
             for key, array in arrays.items()
         }
+
+    def _folded(self, graphs: Graphs, label: str, array: Tensor) -> Tensor | None:
+        """Put a layer's rows structure by structure; of isolated atoms as in passes before, which tell whose they are.
+
+        An atom for each structure has as many rows as there are structures.
+        """
+        if not graphs.has_one_each:
+            self._inside[label] = len(array) != len(graphs)
+        return graphs.folded(array, inside=self._inside.get(label, False))
 
 
 def full_stress(six: Tensor, order: Sequence[tuple[int, int]]) -> Tensor:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from jetsym.errors import ProbeError, closest
 
-__all__ = ["PairGrid", "features", "is_pet", "select"]
+__all__ = ["PairGrid", "features", "is_pet", "outermost", "select"]
 
 #: The layers of "auto": embeddings, every attention layer, every GNN layer, heads and last layers.
 AUTO = re.compile(
@@ -49,6 +49,12 @@ def select(pet: Any, layers: str | Sequence[str]) -> dict[str, nn.Module]:
         if not any(_matches(name, [pattern]) for name in modules):
             raise ProbeError(f"layer {pattern!r} matches no layer of the PET; {closest(pattern, modules)}")
     return {name: module for name, module in modules.items() if _matches(name, patterns)}
+
+
+def outermost(pet: Any) -> list[str]:
+    """Return those of the layers of "auto" that are in no other of them, but for heads, which go by their target."""
+    found = [name for name in select(pet, "auto") if not re.match("(node|edge)_(heads|last_layers)", name)]
+    return [name for name in found if not any(name.startswith(f"{other}.") for other in found)]
 
 
 def _matches(name: str, patterns: Sequence[str]) -> bool:
@@ -129,7 +135,7 @@ def features(
         name, _, part = called.rpartition(".")
         suffix = SUFFIXES[int(part)] if called not in modules and part in ("0", "1") else ""
         base = name if suffix else called
-        for extra, values in grid.parts(array.detach(), node=suffix == "_node" or "center" in base):
+        for extra, values in grid.parts(array, node=suffix == "_node" or "center" in base):
             full = base + suffix + extra
             if values.numel() and any(fnmatchcase(full, p) or fnmatchcase(base, p) for p in patterns):
                 found[full + at + call] = values

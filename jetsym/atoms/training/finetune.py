@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
+from jetsym.arguments import above, at_least, checked, path
 from jetsym.atoms import checkpoint
 from jetsym.atoms.architectures import INJECTED
 from jetsym.atoms.published import NAME, fetch
@@ -23,6 +24,17 @@ HEADS = {
 }
 
 
+@checked(
+    data=path,
+    out=path,
+    model=path,
+    rank=at_least(1),
+    alpha=above(0),
+    epochs=at_least(1),
+    batch_size=at_least(1),
+    learning_rate=above(0),
+    seed=at_least(0),
+)
 def finetune(
     model: str,
     data: str,
@@ -43,8 +55,14 @@ def finetune(
     epochs: int = 50,
     batch_size: int = 8,
     learning_rate: float = 1e-4,
+    checkpoint_every: int | None = None,
     seed: int = 0,
     device: str | None = None,
+    watch: bool = False,
+    watch_on: str | None = None,
+    watch_limit: int = 4,
+    stop_above: dict[str, float] | None = None,
+    stop_below: dict[str, float] | None = None,
     resume: bool = False,
     trust: bool = False,
     progress: bool = True,
@@ -53,6 +71,7 @@ def finetune(
 
     Of a model with an uncertainty, such as PET-MAD, it is the PET inside that is trained; the result is a PET without
     one, as its last-layer features are others now. Add it anew: :func:`add_uncertainty`, ``jetsym atoms uncertainty``.
+    A model that was trained with ``inject`` keeps what was injected.
 
     Parameters
     ----------
@@ -77,8 +96,21 @@ def finetune(
         Rank of the matrices of "lora", and the factor that their product is scaled by.
     validation
         The fraction of the structures that is set aside, or another file.
-    epochs, batch_size, learning_rate, seed, device
+    epochs, batch_size, learning_rate, checkpoint_every, seed, device
         Options of the training, as for :func:`jetsym.atoms.train`.
+    watch
+        Measure A of the outputs and the spectra of the layers at every checkpoint while it trains, against
+        the pretrained model: ``watch.json``, a :class:`~jetsym.atoms.Watch`, and ``watch.png`` in the
+        folder. This is done on the CPU by this process, in one thread that gives way to the training.
+    watch_on
+        File of the structures to measure on; by default those of the validation, where that is a file, or else those
+        that are trained on.
+    watch_limit
+        Measure on at most so many structures, taken evenly from the file.
+    stop_above, stop_below
+        Output -> A in the unit of the output, such as {"forces": 0.05} in eV/Å: the training ends at the first
+        checkpoint where A is above or below it, with its model. They need ``watch``, and then the training waits at
+        every checkpoint until it is measured.
     resume
         Continue from the last whole checkpoint in ``out``, of the same fine-tuning.
     trust
@@ -117,8 +149,14 @@ def finetune(
         epochs=epochs,
         batch_size=batch_size,
         learning_rate=learning_rate,
+        checkpoint_every=checkpoint_every,
         seed=seed,
         device=device,
+        watch=watch,
+        watch_on=watch_on,
+        watch_limit=watch_limit,
+        stop_above=stop_above,
+        stop_below=stop_below,
         resume=resume,
         trust=trust,
         progress=progress,
@@ -135,6 +173,7 @@ def finetune(
     )
 
 
+@checked(data=path, out=path, model=path, batch_size=at_least(1), seed=at_least(0))
 def add_uncertainty(
     model: str,
     data: str,

@@ -9,29 +9,48 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from jetsym.atoms.architectures.bias import expect_injection
 from jetsym.atoms.checkpoint import epochs_in, is_whole, read_checkpoint
 from jetsym.errors import ConfigError
 from jetsym.files import finished_file
 
-__all__ = ["COPIES", "GIVEN", "INDICES", "METRICS", "OPTIONS", "OUTPUT", "as_it_was", "join_metrics", "where_to_go_on"]
+__all__ = [
+    "COPIES",
+    "GIVEN",
+    "INDICES",
+    "METRICS",
+    "OPTIONS",
+    "OUTPUT",
+    "WATCH",
+    "WATCH_FIGURE",
+    "as_it_was",
+    "join_metrics",
+    "where_to_go_on",
+]
 
 GIVEN, OPTIONS, OUTPUT, METRICS = "train.yaml", "options.yaml", "output.txt", "train.csv"
+#: What is measured while it trains, and its figure.
+WATCH, WATCH_FIGURE = "watch.json", "watch.png"
 #: What metatrain writes anew, but not over others.
 INDICES = "indices"
 #: Sections of metatrain's options -> copies of structures, where it needs one.
 COPIES = {name: f"{name}.xyz" for name in ("training_set", "validation_set", "test_set")}
 BASELINES = {"composition_model.ckpt", "scaler.ckpt"}
 #: All that is written before the first epoch is over.
-WRITTEN = {GIVEN, OPTIONS, OUTPUT, METRICS, INDICES, "options_restart.yaml", "train.log", *BASELINES, *COPIES.values()}
+WRITTEN = {
+    *(GIVEN, OPTIONS, OUTPUT, METRICS, INDICES, WATCH, WATCH_FIGURE, "options_restart.yaml", "train.log"),
+    *BASELINES,
+    *COPIES.values(),
+}
 
 
-def where_to_go_on(folder: Path, resume: bool, trust: bool) -> tuple[int, Path] | None:
+def where_to_go_on(folder: Path, resume: bool, trust: bool, inject: str | None) -> tuple[int, Path] | None:
     """Return epoch and checkpoint that a run goes on from, looked at for what it may run; None for a new one.
 
     Raises
     ------
     ConfigError
-        Something is in the folder, and the run is not to go on.
+        Something is in the folder, and the run is not to go on, or it was trained with another injection.
     CheckpointError
         The checkpoint is refused.
     """
@@ -42,7 +61,8 @@ def where_to_go_on(folder: Path, resume: bool, trust: bool) -> tuple[int, Path] 
         return None
     # One that was being written when the run was killed has no end; the one before it serves as well.
     last = max([epoch for epoch, file in epochs.items() if is_whole(file)] or epochs)
-    read_checkpoint(epochs[last], trust=trust)  # metatrain itself would run what is in there
+    content = read_checkpoint(epochs[last], trust=trust)  # metatrain itself would run what is in there
+    expect_injection(inject, epochs[last], content)
     return last, epochs[last]
 
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
+from jetsym.arguments import at_least, checked
 from jetsym.atoms.checkpoint import FINAL, epochs_in, read_checkpoint
 from jetsym.atoms.model import Model, load
 from jetsym.errors import CheckpointError
@@ -16,6 +17,7 @@ from jetsym.probing.reports.spectrum import SymmetryReport
 __all__ = ["over_training"]
 
 
+@checked(every=at_least(1))
 def over_training(
     run: str | Path,
     inputs: Any,

@@ -1,6 +1,7 @@
 """The process that trains: ``python -m jetsym.atoms.training.runner FOLDER``.
 
-Its options are ``--no-augmentation``, ``--trust`` and ``--restart FILE``.
+Its options are ``--no-augmentation``, ``--trust``, ``--restart FILE``, and ``--ask``: to wait at every checkpoint for
+a line on the standard input that says whether to go on.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import sys
 import threading
 from collections.abc import Sequence
 from pathlib import Path
+from queue import Queue
 from typing import Any
 
 import yaml
@@ -24,8 +26,10 @@ from jetsym.atoms.packages import quiet
 from jetsym.errors import require
 from jetsym.locks import locked
 
-__all__ = ["FAILED", "main"]
+__all__ = ["FAILED", "GO_ON", "STOP", "main"]
 
+#: What the parent writes to the input at every checkpoint, if it is asked.
+GO_ON, STOP = "go on", "stop"
 #: What the line with the reason starts with, when training stops.
 FAILED = "training stopped: "
 #: How torch says that a file holds more than tensors.
@@ -38,9 +42,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--no-augmentation", action="store_true")
     parser.add_argument("--trust", action="store_true")
+    parser.add_argument("--ask", action="store_true")
     parser.add_argument("--restart", type=Path)
     wanted = parser.parse_args(arguments)
-    stop_with_parent()
+    answers = stop_with_parent()
     with quiet():
         train = require("metatrain.cli.train", extra="atoms", purpose="jetsym atoms train").train_model
         log = require("metatrain.utils.logging", extra="atoms", purpose="jetsym atoms train")
@@ -59,6 +64,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         known_types(),
     ):
         try:
+            if wanted.ask:
+                ask_at_checkpoints(options["architecture"]["name"], answers)
             train(options, output="model.pt", checkpoint_dir=".", restart_from=wanted.restart)
         except Exception as error:  # of any kind: it is the parent that reports it
             logging.debug("metatrain stopped", exc_info=True)
@@ -68,17 +75,63 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def stop_with_parent() -> None:
-    """End when the process that started this one is gone, even killed: it holds the other end of the input."""
-    if not stat.S_ISFIFO(os.fstat(0).st_mode):  # started by hand
-        return
+def stop_with_parent() -> Queue[str]:
+    """End when the process that started this one is gone, even killed: it holds the other end of the input.
 
-    def wait() -> None:
-        while os.read(0, 1024):
-            pass
+    Returns
+    -------
+    Queue
+        The lines that it writes.
+    """
+    lines = Queue[str]()
+    if not stat.S_ISFIFO(os.fstat(0).st_mode):  # started by hand
+        return lines
+
+    def listen() -> None:
+        for line in sys.stdin:
+            lines.put(line.strip())
         os._exit(1)
 
-    threading.Thread(target=wait, daemon=True).start()
+    threading.Thread(target=listen, daemon=True).start()
+    return lines
+
+
+class _EndedError(Exception):
+    """A training that ends early, as it was told to."""
+
+
+def ask_at_checkpoints(architecture: str, answers: Queue[str]) -> None:
+    """Make a trainer of metatrain wait at every checkpoint, and leave its loop there if it is told to.
+
+    All that it knows of its state was just saved, so that metatrain goes on as after the last epoch: with the model of
+    the best one, and its export.
+
+    Parameters
+    ----------
+    architecture
+        metatrain's name of it.
+    answers
+        An answer for every checkpoint, :data:`GO_ON` or :data:`STOP`.
+    """
+    architectures: Any = require("metatrain.utils.architectures", extra="atoms", purpose="jetsym atoms train")
+    trainer = architectures.import_architecture(architecture).__trainer__
+    train, save, inside = trainer.train, trainer.save_checkpoint, threading.Event()
+
+    def save_and_ask(self: Any, *arguments: Any, **options: Any) -> None:
+        save(self, *arguments, **options)
+        if inside.is_set() and answers.get() == STOP:  # the model at the end is saved outside of train
+            raise _EndedError
+
+    def train_until_told(self: Any, *arguments: Any, **options: Any) -> None:
+        inside.set()
+        try:
+            train(self, *arguments, **options)
+        except _EndedError:
+            logging.info(f"Ended after epoch {self.epoch}, as told")
+        finally:
+            inside.clear()
+
+    trainer.train, trainer.save_checkpoint = train_until_told, save_and_ask
 
 
 def open_without_running() -> None:

@@ -7,6 +7,7 @@ folder holds
 ``train.yaml``      the options of ``jetsym atoms train``, as its ``--config`` takes them
 ``options.yaml``    the same in metatrain's terms, as it was given them
 ``model_5.ckpt`` …  checkpoints along the way, for :func:`jetsym.atoms.over_training`
+``watch.json``      with ``watch``, the symmetry at these checkpoints, and ``watch.png``
 ``model.ckpt``      the model with the weights that validated best; ``model.pt`` is its export
 ``train.csv``       metrics by epoch
 ``train.log``       metatrain's log, and ``output.txt`` the same with warnings
@@ -15,19 +16,19 @@ folder holds
 
 from __future__ import annotations
 
-import re
 import shutil
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from contextlib import nullcontext, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 import yaml
 
-from jetsym.atoms.architectures import INJECTED
-from jetsym.atoms.architectures.inject import parse_injection
+from jetsym.arguments import above, at_least, checked, path
+from jetsym.atoms.architectures.bias import bias_of, expect_injection
 from jetsym.atoms.checkpoint import FINAL, read_checkpoint
 from jetsym.atoms.exports import read_export
 from jetsym.atoms.training.data import Part, file_of, read_part, split
@@ -42,7 +43,9 @@ from jetsym.atoms.training.folder import (
     join_metrics,
     where_to_go_on,
 )
-from jetsym.atoms.training.runner import FAILED
+from jetsym.atoms.training.said import Said
+from jetsym.atoms.training.watch import Watcher, watched_frames
+from jetsym.atoms.training.watch_report import bounds_of
 from jetsym.errors import ConfigError, TrainingError, expect_at_least, expect_one_of, require
 from jetsym.files import check_out, write_atomically
 from jetsym.locks import locked
@@ -52,20 +55,25 @@ __all__ = ["ARCHITECTURES", "GIVEN", "OPTIONS", "energy_section", "train"]
 
 RUNNER = (sys.executable, "-m", "jetsym.atoms.training.runner")
 ARCHITECTURES = ("pet", "soap_bpnn")
-#: How metatrain says that an epoch is over.
-EPOCH = re.compile(r"Epoch:\s*(\d+)\s*(.*)")
-#: How it says that it trains without what it was told to train on.
-DROPPED = re.compile(r"No (forces|stress|virial) found in section (\S+?)\.?$")
-#: Seconds after which losses are said again, and lines of them in a run that takes no longer.
-QUIET, LINES = 30.0, 20
 
 
+@checked(
+    data=path,
+    out=path,
+    epochs=at_least(1),
+    batch_size=at_least(1),
+    learning_rate=above(0),
+    checkpoint_every=at_least(1),
+    seed=at_least(0),
+)
 def train(
     data: str,
     *,
     out: str,
     architecture: Literal["pet", "soap_bpnn"] = "pet",
     inject: str | None = None,
+    penalty: float = 0.0,
+    penalty_on: list[str] | None = None,
     energy: str = "energy",
     unit: str = "eV",
     forces: str | None = None,
@@ -87,6 +95,11 @@ def train(
     model: dict[str, Any] | None = None,
     training: dict[str, Any] | None = None,
     options: dict[str, Any] | None = None,
+    watch: bool = False,
+    watch_on: str | None = None,
+    watch_limit: int = 4,
+    stop_above: dict[str, float] | None = None,
+    stop_below: dict[str, float] | None = None,
     resume: bool = False,
     trust: bool = False,
     progress: bool = True,
@@ -102,10 +115,18 @@ def train(
     architecture
         "pet" or "soap_bpnn".
     inject
-        What the embedding of edges of a PET also sees: "harmonics:λ", solid harmonics of the edge vectors up to λ from
-        1 to 8, "invariants", distances and angles between the edges of an atom, or both, "harmonics:2,invariants".
-        Their weights are zero at first, so that the run starts as without. Its ``.ckpt`` needs jetsym, its ``.pt``
-        does not.
+        Bias put into a PET. "harmonics:λ", solid harmonics of the edge vectors up to λ from 1 to 8, or "invariants",
+        distances and angles between the edges of an atom, are seen by the embedding of edges, with weights that are
+        zero at first, so that the run starts as without. "tensor-basis" makes targets that are vectors or tensors as
+        scalars of the PET times tensors of its edge vectors, which turn as they should whatever is learned. Several
+        stand with commas between them, "harmonics:2,invariants". The ``.ckpt`` needs jetsym, the ``.pt`` does not.
+    penalty
+        Weight in the loss of a penalty on the A² of a PET under O(3), 0 for none: in units of the loss, per atom and
+        component, from two random positions of every structure in every step. It takes one more pass of twice as many
+        structures, without forces, and is said with the losses.
+    penalty_on
+        What it weighs: targets by name, and layers by name or pattern such as "gnn_layers.0_node", of which it is the
+        share of power that is not invariant. By default all targets.
     energy, unit
         Name of the energies in the file, and their unit.
     forces, stress
@@ -139,6 +160,19 @@ def train(
         metatrain's ``device``, such as "cpu" or "cuda"; None for its choice.
     model, training, options
         Further options of metatrain: of ``architecture.model``, of ``architecture.training``, and at the top.
+    watch
+        Measure A of the outputs and the spectra of the layers at every checkpoint while it trains, beside the
+        pretrained model if there is one: ``watch.json``, a :class:`~jetsym.atoms.Watch`, and ``watch.png`` in the
+        folder. This is done on the CPU by this process, in one thread that gives way to the training.
+    watch_on
+        File of the structures to measure on; by default those of the validation, where that is a file, or else those
+        that are trained on.
+    watch_limit
+        Measure on at most so many structures, taken evenly from the file.
+    stop_above, stop_below
+        Output -> A in the unit of the output, such as {"forces": 0.05} in eV/Å: the training ends at the first
+        checkpoint where A is above or below it, with its model. They need ``watch``, and then the training waits at
+        every checkpoint until it is measured.
     resume
         Continue from the last whole checkpoint in the folder, which is read without running anything. Where that is
         refused, the folder stays as it was.
@@ -171,11 +205,14 @@ def train(
     given = dict(locals())
     require("metatrain", extra="atoms", purpose="jetsym atoms train")
     _check(architecture, epochs, batch_size, precision, validation, test, checkpoint_every)
-    injected = _injected(architecture, inject)
+    _check_watch(watch, watch_on=watch_on, stop_above=stop_above, stop_below=stop_below)
     folder = Path(out).expanduser()
     every = checkpoint_every or max(1, epochs // 10)
     section = targets or {"energy": energy_section(energy, unit, forces, stress, virial)}
-    read = [data, validation, test, (training or {}).get("finetune", {}).get("read_from")]
+    bias = bias_of(architecture, inject, penalty, penalty_on, section)
+    finetuned = (training or {}).get("finetune", {})
+    start_of = finetuned.get("read_from")
+    read = [data, validation, test, watch_on, start_of]
     check_out(folder, inputs=[part for part in read if isinstance(part, str)], folder=True)
     parts = {"training_set": data, "validation_set": validation, "test_set": test}
     sets = {
@@ -189,8 +226,8 @@ def train(
         "base_precision": precision,
         **({} if device is None else {"device": device}),
         "architecture": {
-            "name": INJECTED if injected else architecture,
-            "model": {**(model or {}), **injected},
+            "name": bias.architecture,
+            "model": {**(model or {}), **bias.model},
             "training": {
                 "num_epochs": epochs,
                 "batch_size": batch_size,
@@ -198,6 +235,7 @@ def train(
                 "checkpoint_interval": every,
                 **({} if learning_rate is None else {"learning_rate": learning_rate}),
                 **({} if augment else {"num_workers": 0}),  # other processes would augment again
+                **bias.training,
                 **(training or {}),
             },
         },
@@ -207,17 +245,34 @@ def train(
     words = [*(part.words for part in sets.values()), _fit_batches(content["architecture"], numbers)]
     if not trust:
         _check_files(content["architecture"])
+    if start_of is not None:
+        expect_injection(inject, start_of, read_checkpoint(start_of, trust=trust))
+    watcher = None
+    if watch:
+        bounds, frames = bounds_of(stop_above, stop_below, section), watched_frames(watch_on, sets, watch_limit)
+        watcher = Watcher(folder, frames, section, finetuned, bounds, trust=trust, shown=progress)
     with locked(folder, "jetsym atoms train"):
-        start = where_to_go_on(folder, resume, trust)
+        start = where_to_go_on(folder, resume, trust, inject)
         with as_it_was(folder) as keep:
             _write(folder, sets, {GIVEN: _again(given), OPTIONS: content})
             print(*filter(None, words), sep="\n", flush=True)
+            if watcher is not None:
+                watcher.begin(None if start is None else start[0])
             with progress_bar("training", epochs, shown=progress) as advance:
                 advance(0 if start is None else start[0] + 1)
-                said = _Said(epochs, advance, keep, shown=progress)
-                _run(folder, augment=augment, trust=trust, start=None if start is None else start[1], said=said)
+                said = Said(epochs, advance, keep, shown=progress)
+                _run(
+                    folder,
+                    augment=augment,
+                    trust=trust,
+                    start=None if start is None else start[1],
+                    said=said,
+                    watcher=watcher,
+                )
         if start is not None:
             join_metrics(folder / METRICS)
+        if watcher is not None:
+            print(watcher.finish(), end="")
     return folder
 
 
@@ -275,20 +330,19 @@ def _check(
             raise ConfigError(f"{name} is {part}; expected a fraction from 0 to below 1, or a file")
 
 
-def _injected(architecture: str, inject: str | None) -> dict[str, str]:
-    """Return the option of the model that says what is injected, if anything is."""
-    if inject is None:
-        return {}
-    parse_injection(inject)
-    if architecture != "pet":
-        raise ConfigError(f"inject is {inject!r}, but architecture is {architecture!r}; only a 'pet' takes it")
-    return {"inject": inject}
+def _check_watch(watch: bool, **options: Any) -> None:
+    """Refuse options that need ``watch`` without it."""
+    for name, value in options.items():
+        if value is not None and not watch:
+            raise ConfigError(f"{name} is {value!r}, and watch is off; expected watch=true (--watch) with it")
 
 
 def _again(given: Mapping[str, Any]) -> dict[str, Any]:
     """Return the options that train another run in the same way, from wherever it is started."""
     parts = {name: given[name] for name in ("data", "validation", "test")}
     files = {name: str(file_of(part)) for name, part in parts.items() if not isinstance(part, (int, float))}
+    if given["watch_on"] is not None:
+        files["watch_on"] = str(file_of(given["watch_on"]))
     return {name: value for name, value in given.items() if name not in ("out", "resume", "trust", "progress")} | files
 
 
@@ -318,73 +372,21 @@ def _check_files(options: Any) -> None:
             _check_files(value)
 
 
-class _Said:
-    """What metatrain says, line by line: epochs that are over, and what it leaves out.
-
-    Parameters
-    ----------
-    epochs
-        How many there are to be.
-    advance
-        Called with 1 after every epoch.
-    keep
-        Called when one is over.
-    shown
-        Whether to say the losses, on the standard error stream.
-    """
-
-    def __init__(self, epochs: int, advance: Callable[[int], None], keep: Callable[[], None], *, shown: bool) -> None:
-        self._epochs, self._advance, self._keep, self._shown = epochs, advance, keep, shown
-        self._last = time.monotonic()
-        self.reason = self.last_line = ""
-        self.began = False
-
-    def hear(self, line: str) -> None:
-        """Take one line."""
-        line = line.strip()
-        self.last_line = line or self.last_line
-        if line.startswith(FAILED):
-            self.reason = line.removeprefix(FAILED)
-        if dropped := DROPPED.search(line):
-            raise TrainingError(
-                f"metatrain finds no {dropped[1]} for {dropped[2]}, and would train without; look there"
-            )
-        if over := EPOCH.search(line):
-            self._keep()
-            self._advance(1)
-            self.began = True
-            epoch, waited = int(over[1]), time.monotonic() - self._last
-            due = epoch % max(1, self._epochs // LINES) == 0 or epoch + 1 == self._epochs or waited > QUIET
-            if self._shown and due:
-                self._last = time.monotonic()
-                print(_losses(epoch, self._epochs, over[2]), file=sys.stderr, flush=True)
-
-
-def _losses(epoch: int, epochs: int, words: str) -> str:
-    """Return the losses, and errors of validation, of what metatrain says of an epoch.
-
-    Examples
-    --------
-    >>> said = "| learning rate: 1e-4 | training loss: 2.0 | validation loss: 3.0 | validation forces RMSE: 4 meV/A"
-    >>> _losses(0, 6, said)
-    'epoch 0 (1 of 6): training loss 2.0, validation loss 3.0, validation forces RMSE 4 meV/A'
-    """
-    said = [" ".join(part.replace(":", " ").split()) for part in words.split("|")]
-    shown = [part for part in said if "loss" in part or (part.startswith("validation") and "RMSE" in part)]
-    return f"epoch {epoch} ({epoch + 1} of {epochs}): {', '.join(shown)}"
-
-
-def _run(folder: Path, *, augment: bool, trust: bool, start: Path | None, said: _Said) -> None:
+def _run(
+    folder: Path, *, augment: bool, trust: bool, start: Path | None, said: Said, watcher: Watcher | None = None
+) -> None:
     """Run metatrain in a process of its own, and keep its output."""
     command = [*RUNNER, str(folder.resolve())]
     command += [] if augment else ["--no-augmentation"]
     command += ["--trust"] if trust else []
+    command += ["--ask"] if watcher is not None and watcher.decides else []
     command += [] if start is None else ["--restart", str(start.resolve())]
-    # Nothing is written to its input, which ends with this process: then it stops as well.
+    # Its input ends with this process: then it stops as well.
     streams: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
     with (
         (folder / OUTPUT).open("w", encoding="utf-8") as record,
         subprocess.Popen(command, text=True, encoding="utf-8", errors="replace", **streams) as process,
+        nullcontext() if watcher is None else watcher.following(partial(_answer, process)),
     ):
         try:
             assert process.stdout is not None
@@ -398,3 +400,11 @@ def _run(folder: Path, *, augment: bool, trust: bool, start: Path | None, said: 
         reason = said.reason or said.last_line or "it said nothing"
         kept = f" (all it said is in {folder / OUTPUT})" if said.began else ""
         raise TrainingError(f"metatrain stopped: {reason}{kept}")
+
+
+def _answer(process: subprocess.Popen[str], answer: str) -> None:
+    """Tell the process that trains, which waits at a checkpoint, whether to go on."""
+    assert process.stdin is not None
+    with suppress(OSError, ValueError):  # it was stopped otherwise
+        process.stdin.write(f"{answer}\n")
+        process.stdin.flush()

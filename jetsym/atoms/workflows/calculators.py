@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 import numpy as np
 import torch
 
+from jetsym.arguments import checked
 from jetsym.atoms import checkpoint
 from jetsym.atoms.calculated import is_calculator
 from jetsym.atoms.exports import read_export
@@ -28,11 +29,12 @@ if TYPE_CHECKING:
     from ase import Atoms
     from ase.calculators.calculator import Calculator
 
-__all__ = ["Dtype", "calculator", "calculator_of", "calculator_of_model", "exported_model", "uncertainty"]
+__all__ = ["Dtype", "calculator", "calculator_of", "calculator_of_model", "exported", "exported_model", "uncertainty"]
 
 Dtype = Literal["float32", "float64"]
 
 
+@checked()
 def calculator(
     model: str | Path | Calculator,
     *,
@@ -83,23 +85,76 @@ def calculator(
     base: type[Calculator] = require("ase.calculators.calculator", extra="atoms", purpose="a calculator").BaseCalculator
     if isinstance(model, base):
         return model
+    _check_dtype(dtype)
+    if str(model) == "emt":
+        return cast("Calculator", require("ase.calculators.emt", extra="atoms", purpose="a calculator").EMT())
+    file = _file_of(str(model), version, "a .ckpt or .pt file of metatrain, the folder of a run, 'emt'")
+    default: Dtype | None = None if file.suffix == ".pt" else "float64"
+    return _of_export(_exported(file, dtype or default, trust), variant, device, str(file), energy=energy)
+
+
+def exported(
+    model: str | Path, *, version: str | None = None, dtype: Dtype | None = None, trust: bool = False
+) -> tuple[Any, Path]:
+    """Return a model of metatrain as metatomic takes it, and the file it comes from.
+
+    Parameters
+    ----------
+    model
+        A ``.ckpt`` or ``.pt`` file of metatrain, the folder of a run, or the name of a published model.
+    version, trust
+        As for :func:`calculator`.
+    dtype
+        "float32" or "float64"; by default that of the model.
+
+    Returns
+    -------
+    (metatomic.torch.AtomisticModel, Path)
+        The model and its file.
+
+    Raises
+    ------
+    JetsymError
+        As for :func:`calculator`.
+    """
+    _check_dtype(dtype)
+    file = _file_of(str(model), version, "a .ckpt or .pt file of metatrain, the folder of a run")
+    return _exported(file, dtype, trust), file
+
+
+def _check_dtype(dtype: str | None) -> None:
     if dtype not in (None, "float32", "float64"):
         raise ConfigError(f"dtype is {dtype!r}; expected 'float32' or 'float64'")
-    named = str(model)
-    if named == "emt":
-        return cast("Calculator", require("ase.calculators.emt", extra="atoms", purpose="a calculator").EMT())
+
+
+def _file_of(named: str, version: str | None, expected: str) -> Path:
+    """Return the file of a model by its name, fetched where it is a published one."""
     if NAME.fullmatch(named) and not Path(named).exists():
-        file = fetch(named, version=version)
-    elif version is not None:
+        return fetch(named, version=version)
+    if version is not None:
         raise ConfigError(f"version is {version!r}, but {named} is a file; versions are of published models")
-    elif not Path(named).suffix and not Path(named).is_dir():
-        raise CheckpointError(
-            f"model is {named!r}; expected a .ckpt or .pt file of metatrain, the folder of a run, 'emt', or a "
-            "published model such as 'pet-mad-s'"
-        )
-    else:
-        file = checkpoint.find(named)
-    return _metatomic(file, variant, dtype, device, trust, energy=energy)
+    if not Path(named).suffix and not Path(named).is_dir():
+        raise CheckpointError(f"model is {named!r}; expected {expected}, or a published model such as 'pet-mad-s'")
+    return checkpoint.find(named)
+
+
+def _exported(file: Path, dtype: Dtype | None, trust: bool) -> Any:
+    """Return the model in a file, of the type that it has or is to have."""
+    if file.suffix == ".pt":
+        if dtype is not None:
+            raise ConfigError(f"dtype is {dtype!r}, but {file} is an export of a fixed type; load the .ckpt instead")
+        return read_export(file, trust=trust)
+    module = checkpoint.model_of(file, trust=trust)
+    if dtype is not None:
+        module = module.to(getattr(torch, dtype))
+        declared: Any = getattr(module, "capabilities", None)
+        if declared is not None:  # metatrain's "llpr" goes on declaring the type that the model had
+            declared.dtype = dtype
+    try:
+        with quiet():
+            return module.export()  # type: ignore[operator]
+    except ValueError as error:  # such as for targets without a name in metatomic
+        raise CheckpointError(f"{file} cannot be made a calculator: {' '.join(str(error).split())}") from error
 
 
 def calculator_of(entry: str) -> Calculator:
@@ -162,26 +217,6 @@ def exported_model(calculator: Any) -> Any:
     return None
 
 
-def _metatomic(
-    file: Path, variant: str | None, dtype: Dtype | None, device: str | None, trust: bool, *, energy: bool
-) -> Calculator:
-    if file.suffix == ".pt":
-        if dtype is not None:
-            raise ConfigError(f"dtype is {dtype!r}, but {file} is an export of a fixed type; load the .ckpt instead")
-        exported: Any = read_export(file, trust=trust)
-    else:
-        module = checkpoint.model_of(file, trust=trust).to(getattr(torch, dtype or "float64"))
-        declared: Any = getattr(module, "capabilities", None)
-        if declared is not None:  # metatrain's "llpr" goes on declaring the type that the model had
-            declared.dtype = dtype or "float64"
-        try:
-            with quiet():
-                exported = module.export()  # type: ignore[operator]
-        except ValueError as error:  # such as for targets without a name in metatomic
-            raise CheckpointError(f"{file} cannot be made a calculator: {' '.join(str(error).split())}") from error
-    return _of_export(exported, variant, device, str(file), energy=energy)
-
-
 def calculator_of_model(model: Any) -> Calculator:
     """Make an ASE calculator of a loaded model: :class:`jetsym.atoms.Model`, or a module of metatrain.
 
@@ -236,6 +271,7 @@ def _energy(outputs: Iterable[str], variant: str | None, file: str) -> str:
     return f"energy/{variant}"
 
 
+@checked()
 def uncertainty(calculator: Calculator, atoms: Atoms, *, per_atom: bool = False) -> np.ndarray | float | None:
     """Compute the energy's standard deviation by last-layer prediction rigidity (LLPR), where the model has it.
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from jetsym.arguments import anything, at_least, checked
 from jetsym.atoms.calculated import UNITS, Calculated, is_calculator
 from jetsym.atoms.read import frames_of
 from jetsym.atoms.workflows.calculators import calculator, calculator_of_model
@@ -41,6 +42,7 @@ HINTS = {
 }
 
 
+@checked(l_max=at_least(0), n_rotations=at_least(1), limit=at_least(1), at_most=anything, seed=at_least(0))
 def check(
     model: Any,
     frames: Any,

@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Self
 
 from markupsafe import Markup
 
+from jetsym.arguments import checked
 from jetsym.probing.reports.html import Sectioned, page, render
 from jetsym.text import as_text, at_most, concise, table_of
 
@@ -66,6 +67,7 @@ class Row:
         return [self.test, self.output, found, self.unit, at_most(self.explained), verdict]
 
 
+@checked()
 @dataclass(frozen=True)
 class Check(Sectioned):
     """The symmetries and consistency of a potential.

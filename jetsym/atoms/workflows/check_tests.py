@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
-from jetsym.atoms.calculated import GPA, UNITS, Calculated
+from jetsym.atoms.calculated import ELSEWHERE, GPA, LEAST, UNITS, Calculated, repeats_to
 from jetsym.atoms.frames import is_left_handed, moved_frame
 from jetsym.atoms.workflows.check_report import Row
 from jetsym.atoms.workflows.slopes import ARM, rms, slope, torque
@@ -33,10 +33,7 @@ Array = NDArray[np.float64]
 CHECKED = ("energy", "forces", "stress")
 #: Evaluations of one structure beside the rotations.
 EACH = 69
-#: Rounding of two evaluations may differ by so many floors, as structures elsewhere in space are rounded otherwise.
-ELSEWHERE = 10.0
-#: What is rounding at least, in :data:`~jetsym.atoms.calculated.UNITS`, and in units of the spacing of the numbers.
-LEAST = {"energy": 1e-9, "forces": 1e-8, "stress": 1e-9}
+#: What is rounding at least, in units of the spacing of the numbers.
 OF_SPACING = 0.3
 #: Steps along which rounding is measured, Å.
 STEP = 1e-3
@@ -181,8 +178,8 @@ def _moves(one: Atoms, rng: np.random.Generator) -> Iterator[tuple[str, Atoms, A
     yield "rotation", moved_frame(one, rotation), rotation, as_they_are
     for _ in range(MOVES):
         yield "translation", _displaced(one, rng.normal(size=3) * 2), identity, as_they_are
-        order = rng.permutation(len(one))
-        yield "permutation", one[order], identity, order
+        if len(one) > 1:
+            yield "permutation", one[order := _another(len(one), rng)], identity, order
     if one.pbc.any():
         cells = rng.integers(-CELLS, CELLS + 1, size=one.positions.shape) * one.pbc
         yield "periodic images", _displaced(one, cells @ one.cell.array), identity, as_they_are
@@ -192,6 +189,12 @@ def _moves(one: Atoms, rng: np.random.Generator) -> Iterator[tuple[str, Atoms, A
         swapped.set_cell(one.cell.array[[1, 0, 2]])
         swapped.set_pbc(one.pbc[[1, 0, 2]])
         yield RIGHT if is_left_handed(one) else LEFT, swapped, identity, as_they_are
+
+
+def _another(n: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    """Draw an order of two things or more that is not theirs."""
+    order = rng.permutation(n)
+    return np.roll(order, 1) if (order == np.arange(n)).all() else order
 
 
 LEFT, RIGHT = "left-handed cell", "right-handed cell"
@@ -347,9 +350,8 @@ def _repeated(trial: Trial) -> list[Row]:
         values, explained = {}, {}
         for place, (here, at_once, end) in enumerate(zip(trial.here, trial.at_once, ends, strict=True)):
             if name in here:
-                spacing = ELSEWHERE * trial.tested.spacing(name) * rms(here[name])
                 values[place] = [end[name] - here[name]]
-                explained[place] = ELSEWHERE * (rms(at_once[name] - here[name]) + LEAST[name]) + spacing
+                explained[place] = repeats_to(name, here[name], at_once[name], trial.tested.spacing(name))
         fault = f"what was evaluated before changes {name}: the calculator keeps a state"
         rows.append(trial.row("repetition", name, values, explained=explained, fault=fault))
     return rows

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from jetsym.arguments import at_least, checked
 from jetsym.atoms.calculated import UNITS, Calculated
 from jetsym.atoms.frames import bare, expect_usable, moved_frame
 from jetsym.atoms.workflows.calculators import exported_model, uncertainty
@@ -41,6 +42,7 @@ KEPT = 2000
 MEASURED = {name: UNITS[name] for name in ("energy", "forces", "stress")}
 
 
+@checked(turned=at_least(0))
 def evaluate(
     calculator: Calculator,
     frames: Sequence[Atoms],

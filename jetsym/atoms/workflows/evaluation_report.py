@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from rich.table import Table
 
+from jetsym.arguments import checked
 from jetsym.atoms.labels import in_ev
 from jetsym.errors import DataError
 from jetsym.storage import Stored
@@ -30,6 +31,8 @@ ENERGIES = {
     "forces_a": ("F A", "Å"),
     "torque": ("−∂E/∂θ", "atom"),
 }
+#: What names of outputs begin with -> how they are written in a table, which has many columns.
+SHORT = {"non_conservative_force": "nc F", "non_conservative_stress": "nc S"}
 OTHERS = {"pull": "error/σ", "stress_mae": "S MAE [GPa]", "stress_rmse": "S RMSE [GPa]"}
 ORDER = (
     "energy_mae",
@@ -89,6 +92,7 @@ class Scores:
     others: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
 
+@checked()
 @dataclass(frozen=True)
 class Evaluation(Stored):
     """Errors of a potential.
@@ -135,7 +139,7 @@ class Evaluation(Stored):
             of = self.parity.get(output, {}).get("unit", "")
             for error in ("mae", "rmse"):
                 values = [(scores.others.get(output, {}).get(error), 1.0) for scores in self.scores.values()]
-                columns.append((f"{output} {error.upper()}{f' [{of}]' if of else ''}", values))
+                columns.append((f"{_short(output)} {error.upper()}{f' [{of}]' if of else ''}", values))
         title = "energies relative to a least-squares energy of every element" if self.meta["fit_baseline"] else None
         heads = ("structures", "atoms", *(name for name, _ in columns))
         table = table_of(title, (str(self.meta["by"] or "subset"), *heads))
@@ -148,6 +152,8 @@ class Evaluation(Stored):
         """Return what a reader must know."""
         left_out, elements, whole = self.meta["left_out"], self.meta["fitted_elements"], self.scores[ALL].structures
         notes = list(self.meta.get("notes", []))
+        if any(_short(output) != output for output in self.scores[ALL].others):
+            notes.append("nc: non-conservative, forces and stress that the model predicts beside its energy")
         if left_out:
             notes.append(f"{left_out} structures with elements that the model does not know are left out")
         if elements is not None and 3 * elements > whole:
@@ -173,6 +179,12 @@ class Evaluation(Stored):
 
     def __str__(self) -> str:
         return "".join([as_text(self.table(), width=240), *(f"{note}\n" for note in self.notes())])
+
+
+def _short(output: str) -> str:
+    """Return how an output is written, with its variant."""
+    start = next((start for start in SHORT if output.startswith(start)), None)
+    return output if start is None else SHORT[start] + "/".join(("", *output.split("/")[1:]))
 
 
 def _written(value: float | None, factor: float) -> str:

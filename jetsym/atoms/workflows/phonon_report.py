@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import numpy as np
 from rich.table import Table
 
+from jetsym.arguments import checked
 from jetsym.atoms.workflows.band_path import BandPath
 from jetsym.atoms.workflows.forbidden import Spurious
 from jetsym.atoms.workflows.tables import compared, number, structure_dict, structure_of
@@ -171,6 +172,7 @@ class Phonons:
         )
 
 
+@checked()
 @dataclass(frozen=True)
 class PhononReport(Stored):
     """Phonons of a crystal, with and without symmetrisation.
@@ -243,6 +245,7 @@ class PhononReport(Stored):
     def __str__(self) -> str:
         return as_text(self.table(), width=140) + "".join(f"{note}\n" for note in self.meta.get("notes", ()))
 
+    @checked()
     def write_phonopy(self, path: str | Path) -> list[Path]:
         """Write phonopy's files of each run, named ``path`` with the run's name before the suffix.
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from jetsym.arguments import above, anything, at_least, checked
 from jetsym.atoms.frames import bare, expect_usable, right_handed
 from jetsym.atoms.workflows.band_path import BandPath, band_path
 from jetsym.atoms.workflows.displacements import ForceConstants, as_ase, collect_forces, lattice_of
@@ -60,6 +61,7 @@ UNRELAXED = 0.01
 EDGE = 0.05
 
 
+@checked(displacement=above(0), points=at_least(2), mesh=above(0), symprec=above(0), supercell=anything)
 def phonons(
     atoms: Atoms,
     calculator: Calculator,

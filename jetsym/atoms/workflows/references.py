@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from jetsym.atoms.calculated import GPA, PER_ATOM
+from jetsym.atoms.exports import declared_outputs
 from jetsym.atoms.frames import is_crystal
 from jetsym.atoms.labels import alike, in_ev, labels_of, names_in, not_a_stress
 from jetsym.atoms.model import AUXILIARY
@@ -194,7 +195,8 @@ def further(
     # One that holds another, such as an average, has no way to ask for outputs beside its own.
     model = exported_model(calculator) if hasattr(calculator, "run_model") else None
     outputs = {} if model is None else dict(model.capabilities().outputs.items())
-    others = [name for name in outputs if not AUXILIARY.search(name) and name.partition("/")[0] != "energy"]
+    declared = [] if model is None else declared_outputs(model)
+    others = [name for name in declared if not AUXILIARY.search(name) and name.partition("/")[0] != "energy"]
     found: list[Further] = []
     for name, key in asked.targets.items():
         if name in given:  # of an ASE calculator

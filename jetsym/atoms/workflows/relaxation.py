@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from jetsym.arguments import above, at_least, checked
 from jetsym.atoms.frames import expect_usable, is_left_handed, right_handed
 from jetsym.atoms.workflows.dynamics import drift
 from jetsym.atoms.workflows.forbidden import SYMPREC, space_groups, spurious
@@ -29,6 +30,15 @@ CellFilter = Literal["frechet", "exp"]
 STRAINS = ("xx", "yy", "zz", "yz", "xz", "xy")
 
 
+@checked(
+    fmax=above(0),
+    steps=at_least(1),
+    symprec=above(0),
+    md_steps=at_least(0),
+    temperature=at_least(0),
+    timestep=above(0),
+    seed=at_least(0),
+)
 def relax(
     atoms: Atoms,
     calculator: Calculator,

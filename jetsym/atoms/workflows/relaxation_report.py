@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import numpy as np
 from rich.table import Table
 
+from jetsym.arguments import checked
 from jetsym.atoms.workflows.dynamics import Drift
 from jetsym.atoms.workflows.forbidden import Spurious
 from jetsym.atoms.workflows.tables import compared, number, structure_dict, structure_of
@@ -81,6 +82,7 @@ class Relaxation:
         )
 
 
+@checked()
 @dataclass(frozen=True)
 class RelaxationReport(Stored):
     """Relaxations of a structure, with and without symmetrisation.
@@ -122,6 +124,7 @@ class RelaxationReport(Stored):
             meta=dict(data["meta"]),
         )
 
+    @checked()
     def write_structures(self, path: str | Path) -> list[Path]:
         """Write each relaxed structure as extended XYZ, named ``path`` with the run's name before the suffix."""
         import ase.io

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from jetsym.atoms.calculated import ask, full_stress
 from jetsym.atoms.frames import bare, expect_usable, moved_frame, right_handed
 from jetsym.atoms.workflows.calculators import exported_model
-from jetsym.errors import JetsymError, MissingDependencyError
+from jetsym.errors import DataError, JetsymError, MissingDependencyError
 
 try:
     from ase import Atoms
@@ -88,10 +88,28 @@ class RotatedCalculator(Calculator):
         still = right_handed(bare(self._kept))  # once, for all elements
         orbit = [moved_frame(still, element) for element in elements]
         given = list(names)
-        for place, found in enumerate(_evaluated(self.base_calculator, orbit, names)):
+        evaluations = _evaluated(self.base_calculator, orbit, names)
+        for place, element in enumerate(elements):
+            found = self._next(evaluations)
             if place == 0 and "energy" in names and "free_energy" in {*found} - {*names}:
                 given.append("free_energy")
-            yield {name: _rotated_back(name, found[name], elements[place]) for name in given}
+            yield {name: _rotated_back(name, found[name], element) for name in given}
+
+    def _next(self, evaluations: Iterator[dict[str, Any]]) -> dict[str, Any]:
+        """Return what the calculator gives next; say of whatever it raises whose error it is, and of which structure.
+
+        NotImplementedError is what ASE's calculators raise for elements and properties that they do not have.
+        """
+        try:
+            return next(evaluations)
+        except (JetsymError, MemoryError, NotImplementedError):
+            raise
+        except Exception as error:
+            reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+            raise DataError(
+                f"{type(self.base_calculator).__name__} fails for {self._kept.get_chemical_formula()} (pbc = "
+                f"{self._kept.pbc.tolist()}), {reason}; expected a structure that it takes by itself"
+            ) from error
 
     def check_state(self, atoms: Atoms, tol: float = 1e-15) -> list[str]:
         """Return what has changed since the last structure: what it is told beside its atoms, as its charge, as well.

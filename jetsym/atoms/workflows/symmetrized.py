@@ -9,6 +9,7 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from jetsym.arguments import above, at_least, checked
 from jetsym.atoms.workflows.forbidden import SYMPREC, distinct_rotations
 from jetsym.atoms.workflows.rotated import RotatedCalculator, as_ase_has_it
 from jetsym.errors import ConfigError, MissingDependencyError, SpectrumError
@@ -122,6 +123,7 @@ class SymmetrizedCalculator(RotatedCalculator):
     (48, True)
     """
 
+    @checked(l_max=at_least(0), n_rotations=at_least(1), seed=at_least(0), symprec=above(0))
     def __init__(
         self,
         calculator: Calculator,

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 
-from jetsym.errors import DataError, expect_at_least, lacks_explained
+from jetsym.errors import CheckpointError, DataError, expect_at_least, lacks_explained
 from jetsym.jets.batch import JetBatch, first_difference, labels_of
 from jetsym.jets.evaluation.assess import assess
 from jetsym.jets.evaluation.metrics import MultiClass
@@ -23,7 +23,7 @@ from jetsym.jets.schema import WEIGHT
 from jetsym.jets.weights import weight_column
 from jetsym.ranks import here
 
-__all__ = ["evaluate", "expect_same_classes", "predict_logits"]
+__all__ = ["evaluate", "expect_finite_weights", "expect_same_classes", "predict_logits"]
 
 
 def predict_logits(model: nn.Module, batch: JetBatch, *, batch_size: int = 512, scores: Scores | None = None) -> Tensor:
@@ -83,7 +83,7 @@ def predict_logits(model: nn.Module, batch: JetBatch, *, batch_size: int = 512, 
 
 def evaluate(
     model: nn.Module,
-    batch: JetBatch,
+    batch: JetBatch | Iterable[JetBatch],
     *,
     rotated: int | None = None,
     batch_size: int = 512,
@@ -102,7 +102,7 @@ def evaluate(
     model
         From a JetBatch to logits (B, classes), or to one alone for two classes, see :func:`predict_logits`.
     batch
-        Jets with labels.
+        Jets with labels, at once or in portions: of each only logits, label, weight and jet pT are kept.
     rotated
         A seed: the same is then measured on the jets after a rotation of its own for each, drawn from the Haar
         measure, as :attr:`~jetsym.jets.evaluation.report.Evaluation.rotated`.
@@ -121,18 +121,28 @@ def evaluate(
     DataError
         The jets have no labels, there are none, or their classes are not those of ``model.classes``; or the model
         gives probabilities; or the weights of a class sum to zero or less.
+    CheckpointError
+        Weights of the model are not finite.
     ConfigError
         An option names no class or column, or has no meaning.
     """
-    column = weight_column(batch.columns, weights)
-    expect_same_classes(model, batch)
-    label, jet_pt = labels_of(batch).cpu(), pt(batch.jet_p4).cpu()
+    expect_finite_weights(model)
+    generator = None if rotated is None else torch.Generator().manual_seed(rotated)
+    parts: list[_Scored] = []
+    for jets in [batch] if isinstance(batch, JetBatch) else batch:
+        parts.append(_scored(model, jets, generator, batch_size=batch_size, scores=scores, weights=weights))
+        scores = scores or "logits"  # as the first jets have shown: a few may look like anything
+    if not parts:
+        raise DataError("there are no jets to evaluate; expected at least one")
+    first = parts[0]
+    label, jet_pt = torch.cat([part.label for part in parts]), torch.cat([part.jet_pt for part in parts])
+    weighing = [part.weights for part in parts if part.weights is not None]
 
-    def measured(jets: JetBatch, scores: Scores | None) -> Evaluation:
+    def measured(logits: Sequence[Tensor]) -> Evaluation:
         return assess(
-            predict_logits(model, jets, batch_size=batch_size, scores=scores),
+            torch.cat([*logits]),
             label,
-            classes=batch.classes,
+            classes=first.classes,
             jet_pt=jet_pt,  # a rotated jet keeps its bin
             background=background,
             working_points=working_points,
@@ -140,16 +150,49 @@ def evaluate(
             confidence=confidence,
             multi_class=multi_class,
             scores="logits",
-            weights=None if column is None else batch.columns[column],
-            column=column or WEIGHT,
+            weights=torch.cat(weighing) if weighing else None,
+            column=first.column or WEIGHT,
         )
 
-    found = measured(batch, scores)
+    found = measured([part.logits for part in parts])
     if rotated is None:
         return found
-    elements = random_rotations(len(batch), generator=torch.Generator().manual_seed(rotated))
-    rotated_jets = rotate(batch, elements[None])
-    return replace(found, rotated=measured(rotated_jets, scores or "logits"), meta={**found.meta, "rotated": rotated})
+    after = measured([part.rotated for part in parts if part.rotated is not None])
+    return replace(found, rotated=after, meta={**found.meta, "rotated": rotated})
+
+
+@dataclass(frozen=True, eq=False)
+class _Scored:
+    """What an evaluation keeps of some jets (B,): logits (B, classes) as they are and rotated, and what they go by."""
+
+    classes: tuple[str, ...]
+    label: Tensor
+    jet_pt: Tensor
+    column: str | None
+    weights: Tensor | None
+    logits: Tensor
+    rotated: Tensor | None
+
+
+def _scored(
+    model: nn.Module,
+    jets: JetBatch,
+    generator: torch.Generator | None,
+    *,
+    batch_size: int,
+    scores: Scores | None,
+    weights: str | None,
+) -> _Scored:
+    """Score some jets, and with a generator the same under a rotation of its own for each."""
+    column = weight_column(jets.columns, weights)
+    expect_same_classes(model, jets)
+    label, rotated = labels_of(jets).cpu(), None
+    logits = predict_logits(model, jets, batch_size=batch_size, scores=scores)
+    if generator is not None:
+        moved = rotate(jets, random_rotations(len(jets), generator=generator)[None])
+        rotated = predict_logits(model, moved, batch_size=batch_size, scores=scores or "logits")
+    own = None if column is None else jets.columns[column].cpu()
+    return _Scored(jets.classes, label, pt(jets.jet_p4).cpu(), column, own, logits, rotated)
 
 
 def expect_same_classes(model: nn.Module, batch: JetBatch) -> None:
@@ -157,6 +200,34 @@ def expect_same_classes(model: nn.Module, batch: JetBatch) -> None:
     classes = getattr(model, "classes", batch.classes)
     if tuple(classes) != batch.classes:
         raise DataError(f"the jets are of other classes than the tagger's: {first_difference(batch.classes, classes)}")
+
+
+def expect_finite_weights(model: nn.Module) -> None:
+    """Refuse a model of whose weights some are NaN or infinite; buffers may hold infinity, as masks do.
+
+    Raises
+    ------
+    CheckpointError
+        There are such weights; the message names the first.
+
+    Examples
+    --------
+    >>> model = nn.Linear(2, 2)
+    >>> _ = model.weight.data.fill_(torch.nan)
+    >>> expect_finite_weights(model)
+    Traceback (most recent call last):
+    jetsym.errors.CheckpointError: 4 of 6 weights of the Linear are not finite, the first of 'weight'; its scores \
+would be no numbers: take an earlier checkpoint, or train it again
+    """
+    wrong = {name: int((~one.isfinite()).sum()) for name, one in model.named_parameters() if one.is_floating_point()}
+    wrong |= {name: int(one.isnan().sum()) for name, one in model.named_buffers() if one.is_floating_point()}
+    if any(wrong.values()):
+        first = next(name for name, number in wrong.items() if number)
+        total = sum(one.numel() for one in (*model.parameters(), *model.buffers()))
+        raise CheckpointError(
+            f"{sum(wrong.values())} of {total} weights of the {type(model).__name__} are not finite, the first of "
+            f"{first!r}; its scores would be no numbers: take an earlier checkpoint, or train it again"
+        )
 
 
 @contextmanager

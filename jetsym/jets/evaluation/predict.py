@@ -18,8 +18,9 @@ from jetsym.errors import ConfigError, DataError, require
 from jetsym.files import check_out, finished_file
 from jetsym.jets import kinematics
 from jetsym.jets.batch import JetBatch
-from jetsym.jets.evaluation.evaluate import predict_logits
+from jetsym.jets.evaluation.evaluate import expect_finite_weights, predict_logits
 from jetsym.jets.evaluation.scores import Scores
+from jetsym.jets.evaluation.unscored import Unscored
 from jetsym.jets.io.block import BadJets
 from jetsym.jets.io.folds import Fold, judged_fold
 from jetsym.jets.io.mapping.parse import load_mapping
@@ -70,9 +71,10 @@ def predict(
     """Write a tagger's probabilities for every entry of some files.
 
     Entries that are not scored, as a selection, ``bad_jets`` or ``skip_bad`` leaves them out, have a row of NaN (−1 in
-    whole numbers), so that the rows can be joined to the files' own. What is left out is said. The jets keep their
-    order: that of the files as :func:`jetsym.jets.read` sorts them, and of the jets in each. Memory stays bounded,
-    however many there are, and the file appears under its name only when it is whole.
+    whole numbers), so that the rows can be joined to the files' own. What is left out is said. Where the tagger gives
+    no finite numbers for a jet, its scores are NaN, all of them; how many jets these are is said as well. The jets
+    keep their order: that of the files as :func:`jetsym.jets.read` sorts them, and of the jets in each. Memory stays
+    bounded, however many there are, and the file appears under its name only when it is whole.
 
     Parameters
     ----------
@@ -134,7 +136,12 @@ def predict(
         or an option has no meaning; or the mapping's inputs are measured on the training data, and the tagger does not
         tell.
     DataError
-        Files cannot be read, differ in their columns, or have not what the tagger needs.
+        Files cannot be read, differ in their columns, or have not what the tagger needs; or it gives no finite numbers
+        for any jet.
+    CheckpointError
+        Weights of the tagger are not finite.
+    ResourceError
+        There is no room on the disk; or memory does not suffice for so many jets at a time.
     MissingDependencyError
         The name ends in .parquet and pyarrow is not installed.
     """
@@ -156,6 +163,7 @@ def predict(
                 f"out is {str(place)!r}, which would be read as jets with the files there; write it elsewhere"
             )
     check_number("batch_size", batch_size, "jets")
+    expect_finite_weights(model)
     if mapping is not None and mapping.unmeasured is not None and mapping.unmeasured.bounds:
         mapping = mapping.for_taggers() if isinstance(model, Tagger) else mapping
         mapping = mapping.standardised(getattr(model, "standardisation", None) or {})
@@ -195,7 +203,8 @@ def predict(
         progress_bar("entries", sum(stream.n_entries), shown=progress) as advance,
     ):
         size: dict[str, Any] = {"max_particles": max_particles, "batch_size": batch_size}
-        found = predictions(model, stream, logits=logits, scores=scores, **size)
+        unscored = Unscored()
+        found = predictions(model, stream, logits=logits, scores=scores, unscored=unscored, **size)
         scored = False
         for columns in _every_entry(found, stream.n_entries):
             write(columns)
@@ -203,7 +212,9 @@ def predict(
             scored = True
         if not scored:
             raise DataError(f"no jets are left of {stream.n_jets} after dropping the bad ones; expected at least one")
+        unscored.expect_some()
     stream.oddities.say()
+    unscored.say()
     return out
 
 
@@ -215,8 +226,11 @@ def predictions(
     scores: Scores | None = None,
     max_particles: int | None = None,
     batch_size: int = 512,
+    unscored: Unscored | None = None,
 ) -> Iterator[Columns]:
     """Yield the columns of :func:`predict` for one batch of a stream after the other.
+
+    ``unscored`` counts the jets for which the model gives no finite numbers.
 
     Examples
     --------
@@ -233,6 +247,10 @@ def predictions(
         jets = batch.to_padded(limit)
         found = predict_logits(model, jets, batch_size=batch_size, scores=scores)
         scores = scores or "logits"  # as the first jets have shown: a few may look like anything
+        wrong = ~found.softmax(dim=-1).isfinite().all(dim=-1)
+        found[wrong] = torch.nan
+        if unscored is not None:
+            unscored.count(jets, wrong)
         yield _columns(jets, found, model, keep_logits=logits)
 
 

@@ -10,6 +10,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Group
 from rich.table import Table
 
+from jetsym.forms import expect_facts
 from jetsym.jets.evaluation.calibration import Calibration
 from jetsym.jets.evaluation.rejection import FEW, Rejection
 from jetsym.jets.evaluation.stability_report import Stability
@@ -176,7 +177,7 @@ class Evaluation(Stored):
             bins=tuple(Bin.from_dict(item) for item in data["bins"]),
             rotated=None if data["rotated"] is None else cls.from_dict(data["rotated"]),
             stability=None if data["stability"] is None else Stability.from_dict(data["stability"]),
-            meta=dict(data["meta"]),
+            meta=_read_meta(data["meta"]),
         )
 
     def table(self) -> Group:
@@ -271,6 +272,14 @@ def _with_error(value: float, error: float | None) -> str:
 
 def _short(rejection: Rejection | None) -> str:
     return "–" if rejection is None else str(rejection).partition(" [")[0].partition(" (")[0]
+
+
+def _read_meta(meta: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what was measured; TypeError where it is no numbers."""
+    expect_facts(meta, needed=("jets", "confidence"))
+    if meta["confidence"] is None:
+        raise TypeError("meta has no level of the intervals")
+    return dict(meta)
 
 
 def _rejection(data: Mapping[str, Any] | None) -> Rejection | None:

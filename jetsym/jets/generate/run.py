@@ -160,7 +160,8 @@ def _generate_all(tasks: Sequence[ChunkTask], processes: int) -> Generator[JetTa
         for task in tasks:
             with _named(task):
                 while len(running) < 3 * processes and (ahead := next(remaining, None)) is not None:
-                    running.append(executor.submit(generate_chunk, ahead))
+                    with _deaf():
+                        running.append(executor.submit(generate_chunk, ahead))
                 table = running.popleft().result()
             yield table
         executor.shutdown()
@@ -171,9 +172,24 @@ def _generate_all(tasks: Sequence[ChunkTask], processes: int) -> Generator[JetTa
         listening.close()
 
 
+@contextmanager
+def _deaf() -> Iterator[None]:
+    """Begin processes that Ctrl-C does not reach, from their first moment on: it reaches all of a terminal.
+
+    They end with their parent, who alone says that it was interrupted.
+    """
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _prepare_worker(lifeline: Connection) -> None:
-    # Ctrl-C reaches every process of the terminal; a worker then just ends, and the message comes from the parent.
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, args=(lifeline,), daemon=True).start()
 
 

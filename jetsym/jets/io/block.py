@@ -14,6 +14,7 @@ from jetsym.jets.io.arena import Arena
 from jetsym.jets.io.formats.index import FileIndex
 from jetsym.jets.io.formats.layout import AXIS_BRANCHES, labels
 from jetsym.jets.io.formats.opening import explained
+from jetsym.jets.io.mapped import first_columns
 from jetsym.jets.io.packed import DISPLACEMENTS, KINDS, PackedJets, pack_kinds
 from jetsym.jets.io.remote import File
 from jetsym.jets.kinematics import from_pt_eta_phi_energy
@@ -127,7 +128,7 @@ def narrowed(jets: PackedJets, *, columns: ColumnSet, also: Sequence[str] = ()) 
     """Return a view of jets with no more of them than :func:`read_block` reads."""
     names = [name for name in jets.columns if columns == "all" or name in also]
     kept = replace(jets, columns={name: jets.columns[name] for name in names})
-    return kept if columns != "kin" else replace(kept, values=jets.values[:, :4], kinds=None, inputs={})
+    return kept if columns != "kin" else replace(kept, values=first_columns(jets.values, 4), kinds=None, inputs={})
 
 
 def without_bad(

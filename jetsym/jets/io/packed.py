@@ -18,6 +18,7 @@ from torch import Tensor
 
 from jetsym.jets.batch import JetBatch
 from jetsym.jets.inputs import InputForm
+from jetsym.jets.io.mapped import ranges_of, rows_of
 from jetsym.jets.io.packed_inputs import PackedInput, join_inputs
 from jetsym.jets.io.ragged import RaggedJets, check_alike, common_dtype, offsets_of
 from jetsym.jets.schema import CLASSES, SCALARS
@@ -67,20 +68,18 @@ class PackedJets:
 
     def take(self, jets: NDArray[np.int64]) -> PackedJets:
         """Select the jets (n,) of these numbers, in their order."""
-        starts = self.offsets[jets]
-        counts = self.offsets[jets + 1] - starts
+        starts, counts = ranges_of(self.offsets, jets)
         offsets = offsets_of(counts)
-        particles = np.repeat(starts - offsets[:-1], counts)
-        particles += np.arange(offsets[-1])
         taken = self._map(
-            lambda values: values.take(particles, axis=0), lambda column: column.take(jets, axis=0), offsets
+            lambda values: rows_of(values, starts, offsets), lambda column: column.take(jets, axis=0), offsets
         )
         return replace(taken, inputs={name: one.take(jets) for name, one in self.inputs.items()})
 
     def slice(self, start: int, stop: int) -> PackedJets:
-        """Select the jets ``start`` to ``stop``: views, no copies, but for the offsets."""
-        offsets = self.offsets[start : stop + 1] - self.offsets[start]
-        first, last = self.offsets[start], self.offsets[stop]
+        """Select the jets ``start`` to ``stop``: views of what is in memory, but for the offsets."""
+        offsets = self.offsets[start : stop + 1]
+        first, last = offsets[0], offsets[-1]
+        offsets = offsets - first
         sliced = self._map(lambda values: values[first:last], lambda column: column[start:stop], offsets)
         return replace(sliced, inputs={name: one.slice(start, stop) for name, one in self.inputs.items()})
 

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from jetsym.errors import DataError
 from jetsym.jets.inputs import InputForm
+from jetsym.jets.io.mapped import ranges_of, rows_of
 from jetsym.jets.io.ragged import offsets_of
 
 if TYPE_CHECKING:
@@ -58,18 +59,16 @@ class PackedInput:
         """Select the jets (n,) of these numbers, in their order."""
         if self.offsets is None:
             return replace(self, values=self.values.take(jets, axis=0))
-        starts = self.offsets[jets]
-        counts = self.offsets[jets + 1] - starts
+        starts, counts = ranges_of(self.offsets, jets)
         offsets = offsets_of(counts)
-        rows = np.repeat(starts - offsets[:-1], counts) + np.arange(offsets[-1])
-        return replace(self, values=self.values.take(rows, axis=0), offsets=offsets)
+        return replace(self, values=rows_of(self.values, starts, offsets), offsets=offsets)
 
     def slice(self, start: int, stop: int) -> PackedInput:
-        """Select the jets ``start`` to ``stop``: views, no copies, but for the offsets."""
+        """Select the jets ``start`` to ``stop``: views of what is in memory, but for the offsets."""
         if self.offsets is None:
             return replace(self, values=self.values[start:stop])
-        first, last = self.offsets[start], self.offsets[stop]
-        return replace(self, values=self.values[first:last], offsets=self.offsets[start : stop + 1] - first)
+        offsets = self.offsets[start : stop + 1]
+        return replace(self, values=self.values[offsets[0] : offsets[-1]], offsets=offsets - offsets[0])
 
     def batch(self) -> PackedInput:
         """Return the same memory as torch tensors."""

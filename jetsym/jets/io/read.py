@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
 
+from jetsym.arguments import anything, checked
 from jetsym.errors import ConfigError, DataError, expect_one_of
 from jetsym.jets.batch import JetBatch
 from jetsym.jets.io.block import BadJets, BadJetsError, ColumnSet, read_block, without_bad
@@ -70,6 +71,7 @@ def read(
     oddities: Oddities | None = ...,
     fold: Fold | None = ...,
 ) -> ak.Array: ...
+@checked(limit=anything, max_particles=anything)
 def read(
     paths: Paths,
     *,

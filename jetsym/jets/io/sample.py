@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jetsym import _version
+from jetsym.arguments import at_least, checked
 from jetsym.errors import DataError, expect_one_of
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ def sample_dir() -> Path:
     )
 
 
+@checked(limit=at_least(1), max_particles=at_least(1))
 def sample(split: str = "test", *, limit: int | None = None, max_particles: int = 128) -> JetBatch:
     """Read jets of the bundled sample, all ten classes of JetClass.
 

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
+from jetsym.arguments import checked
 from jetsym.errors import ConfigError, closest
 from jetsym.jets.batch import JetBatch
 from jetsym.jets.schema import CLASSES
@@ -43,6 +44,7 @@ class Tagger(nn.Module):
     standardisation: dict[str, dict[str, list[float]]] | None = None  # of inputs, as of the training; likewise
     held_out: tuple[str, str] | None = None  # the fold, and its column, that it was not trained on; likewise
 
+    @checked()
     def __init__(self, classes: Sequence[str] = CLASSES, **options: Any) -> None:
         super().__init__()
         self.classes = tuple(classes)

@@ -14,6 +14,7 @@ from typing import Any, ClassVar, get_args
 import torch
 from torch import Tensor
 
+from jetsym.arguments import checked
 from jetsym.errors import ConfigError
 from jetsym.jets.batch import JetBatch
 from jetsym.jets.models.base import Tagger
@@ -26,6 +27,7 @@ from jetsym.symmetry import GROUPS, Symmetry
 __all__ = ["Canonical", "CanonicalConfig"]
 
 
+@checked()
 @dataclass(frozen=True)
 class CanonicalConfig(Options):
     """The tagger that a :class:`Canonical` holds, and the poses that it shows it.

@@ -12,7 +12,8 @@ How to Make Any Network Lorentz-Equivariant", arXiv:2505.20280, on its authors' 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar
@@ -301,9 +302,23 @@ def _massive(p4: Tensor) -> Tensor:
     return torch.cat([energy[:, None], p4[:, 1:]], dim=-1)
 
 
+@contextmanager
+def _torch_as_it_is() -> Iterator[None]:
+    """Undo that torch_geometric, which lloca imports, puts functions of its own in the place of two of torch.
+
+    TorchScript compiles no calls of these, as in metatensor's operations.
+    """
+    own = torch.index_select, torch.select
+    try:
+        yield
+    finally:
+        torch.index_select, torch.select = own
+
+
 def _predictor(config: LLoCaConfig) -> nn.Module:
     """Make lloca's predictor of three vectors per particle, with the standardisation of pair masses filled in."""
-    from lloca.equivectors import MLPVectors
+    with _torch_as_it_is():
+        from lloca.equivectors import MLPVectors
 
     predictor: nn.Module = MLPVectors(
         n_vectors=3, num_scalars=count_scalars(config.scalars), hidden_channels=config.hidden, num_layers_mlp=2
@@ -317,17 +332,13 @@ def _predictor(config: LLoCaConfig) -> nn.Module:
 
 def _attention(config: LLoCaConfig) -> nn.Module:
     """Make the attention that all blocks share; it has no parameters."""
-    select = torch.index_select
     try:
-        with warnings.catch_warnings():
+        with _torch_as_it_is(), warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)  # of torch_geometric, which it imports
             from lloca.backbone import LLoCaAttention
             from lloca.reps.tensorreps import TensorReps
     except ImportError as error:
         raise MissingDependencyError.of("lloca", extra="equivariant", purpose="the tagger LLoCa") from error
-    # torch_geometric puts a function of its own there, with which TorchScript does not compile metatensor's operations:
-    # no PET could be read in this process.
-    torch.index_select = select
     reps = TensorReps(f"{config.head_scalars}x0n+{config.head_vectors}x1n")
     attention: nn.Module = LLoCaAttention(reps, config.heads)
     for part in attention.modules():  # constants; checkpoints do not bear that several blocks hold them

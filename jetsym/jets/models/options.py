@@ -76,7 +76,7 @@ def _expected(
 ) -> str | None:
     """Say what was expected in place of a value; None where it will do."""
     if choices is not None:
-        return None if value in choices else closest(str(value), choices)
+        return None if isinstance(value, str) and value in choices else closest(str(value), choices)
     if isinstance(default, bool | str):
         wanted = "True or False" if isinstance(default, bool) else "a text"
         return None if isinstance(value, type(default)) else f"expected {wanted}"
@@ -87,12 +87,18 @@ def _expected(
         return None if good and least <= value and (below is None or value < below) else f"expected {limit}"
     least = 1 if least is None else least
     if isinstance(default, tuple):
-        good = all(_is_whole(number, least) for number in _leaves(value)) and (empty or _is_filled(value))
+        good = (
+            isinstance(value, tuple)
+            and all(_is_whole(number, least) for number in _leaves(value))
+            and (empty or _is_filled(value))
+        )
         return None if good else f"expected {'' if empty else 'one or more '}whole numbers from {least}"
     return None if not isinstance(default, int) or _is_whole(value, least) else f"expected a whole number from {least}"
 
 
 def _tuples(value: Any) -> Any:
+    if not isinstance(value, list | tuple):
+        return value
     return tuple(_tuples(one) if isinstance(one, list | tuple) else one for one in value)
 
 

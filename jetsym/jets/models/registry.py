@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from importlib.metadata import entry_points
 from typing import Any, TypeVar
 
+from jetsym.arguments import anything, checked
 from jetsym.errors import ConfigError, closest, expect_a, shorten
 from jetsym.jets.models.base import Tagger
 from jetsym.jets.schema import CLASSES
@@ -25,6 +26,7 @@ ENTRY_POINTS = "jetsym.taggers"
 MODELS: dict[str, type[Tagger]] = {}
 
 
+@checked(name=anything)
 def register(name: str) -> Callable[[_Class], _Class]:
     """Register a class of taggers under a name, as a decorator.
 
@@ -82,6 +84,7 @@ def tagger_class(name: str) -> type[Tagger]:
     return MODELS[name]
 
 
+@checked()
 def build(name: str, classes: Sequence[str] = CLASSES, **options: Any) -> Tagger:
     """Make an untrained tagger by name.
 
@@ -107,6 +110,7 @@ def build(name: str, classes: Sequence[str] = CLASSES, **options: Any) -> Tagger
     return tagger_class(name)(classes, **options)
 
 
+@checked()
 def configure(name: str, **options: Any) -> Any:
     """Return the ``Config`` of a model, without making one; arguments and errors are those of :func:`build`.
 
@@ -119,6 +123,7 @@ def configure(name: str, **options: Any) -> Any:
     return tagger_class(name).configure(**options)
 
 
+@checked(model=anything)
 def name_of(model: Tagger) -> str:
     """Return the name under which a model's class is registered.
 

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from jetsym.arguments import checked
+from jetsym.errors import ProbeError
 from jetsym.probing.diagnosis.case import Case, NotJudged, case_of
 from jetsym.probing.diagnosis.modes import MEASURE_AGAIN, MODES, Mode
 from jetsym.probing.diagnosis.thresholds import Thresholds
@@ -17,6 +19,7 @@ from jetsym.probing.reports.spectrum import SymmetryReport
 __all__ = ["diagnose"]
 
 
+@checked(ProbeError)
 def diagnose(
     report: Report,
     *,

@@ -26,7 +26,7 @@ __all__ = ["bottleneck", "late_collapse", "saturation", "starvation"]
     "from amplified residues, which are noisy and break under rotation.",
     remedy="Give the features that irrep: spherical harmonics or tensors of it at the embedding, or for the output a "
     "TensorBasisHead, which multiplies learned scalars with tensors that turn as they should.",
-    remedies=("invariants", "pairs", "canonical", "more-attention"),
+    remedies=("invariants", "pairs", "canonical", "harmonics", "tensor-basis", "more-attention"),
     thresholds={
         "starved": Bound(
             1e-3,

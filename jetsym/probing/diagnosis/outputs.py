@@ -23,7 +23,7 @@ __all__ = ["drift", "leakage", "misalignment", "parity_blindness", "parity_conta
     "this part is pure error, ⟨RMSE²⟩ = RMSE²[f̄] + A².",
     remedy="Augment with this group in this frame, or penalise A in training; at inference average over the group "
     "(degree from the error spectrum) or bring inputs into a frame of their own first.",
-    remedies=("augment", "penalty", "invariants", "canonical", "equivariant"),
+    remedies=("augment", "tensor-basis", "penalty", "invariants", "canonical", "equivariant"),
 )
 def leakage(case: Case) -> Iterator[Finding]:
     """Find outputs that lie in part in irreps they should not have, besides mirror images that are told apart."""
@@ -54,7 +54,7 @@ def _refuse_unsplit(name: str, part: float) -> None:
     "on the orientation, which a spectrum of the output alone does not show.",
     remedy="A TensorBasisHead turns exactly as it should; augmentation, a penalty on A and averaging over the group at "
     "inference lower it as well.",
-    remedies=("augment", "penalty", "invariants", "canonical", "equivariant"),
+    remedies=("augment", "tensor-basis", "penalty", "invariants", "canonical", "equivariant"),
 )
 def misalignment(case: Case) -> Iterator[Finding]:
     """Find outputs that lie in their irrep and turn otherwise than they should."""
@@ -79,7 +79,7 @@ def misalignment(case: Case) -> Iterator[Finding]:
     remedy="Include reflections: augment with O3 instead of SO3, or average the output over the inversion, which "
     "removes this part exactly for one more evaluation.",
     # A tagger is augmented by rotations alone unless told otherwise; potentials always by reflections as well.
-    remedies=("mirror", "penalty", "canonical", "augment", "equivariant"),
+    remedies=("mirror", "augment", "penalty", "canonical", "equivariant"),
 )
 def parity_contamination(case: Case) -> Iterator[Finding]:
     """Find outputs of which a part turns rightly and changes sign wrongly under the inversion: B_(0,−)[z]."""

@@ -17,7 +17,7 @@ from jetsym.errors import ProbeError, is_out_of_memory
 from jetsym.probing.forward.returned import flatten_outputs
 from jetsym.spectrum.responses import EPS
 
-__all__ = ["Call", "Caller", "home_of", "in_numbers", "numbers_of", "place", "plain_call", "taken"]
+__all__ = ["Call", "Caller", "home_of", "in_numbers", "numbers_of", "place", "plain_call", "taken", "with_bundled_jets"]
 
 Call = Callable[[Any, Any], Any]
 
@@ -50,6 +50,21 @@ def plain_call(model: Callable[..., Any], inputs: Any, **others: Any) -> Any:
             f"the model takes {takes}, and is given {len(placed)} inputs by position and "
             f"{', '.join(map(repr, named)) or 'none'} by name; say with call=… how to call it"
         ) from error
+
+
+def with_bundled_jets(call: Call) -> Call:
+    """Return a call whose errors say that jets were taken, as no inputs were named."""
+
+    def called(model: Any, inputs: Any, **others: Any) -> Any:
+        try:
+            return call(model, inputs, **others)
+        except (TypeError, AttributeError, LookupError, ValueError, ProbeError) as error:
+            raise ProbeError(
+                f"inputs is None, which takes the bundled jets, and the model does not take those "
+                f"({type(error).__name__}: {error}); name what it takes as inputs"
+            ) from error
+
+    return called
 
 
 def taken(model: Any) -> Signature | None:

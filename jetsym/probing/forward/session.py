@@ -19,7 +19,7 @@ from jetsym.domains.base import Action, Domain
 from jetsym.domains.naming import STILL
 from jetsym.domains.table import domain_with, load_model
 from jetsym.errors import ProbeError, expect_at_least, is_out_of_memory
-from jetsym.probing.forward.calling import Call, home_of
+from jetsym.probing.forward.calling import Call, home_of, plain_call, with_bundled_jets
 from jetsym.probing.forward.capture import LATER_CALL
 from jetsym.probing.forward.closed import opened
 from jetsym.probing.forward.layers import Layered, is_compiled, unwrapped
@@ -175,6 +175,10 @@ class Session:
         if isinstance(options.get("layers"), Mapping):
             named: Mapping[str, Any] = options["layers"]
             options |= {"layers": list(named), "said": {name: kind for name, kind in named.items() if kind is not None}}
+        elif not isinstance(options.get("layers", AUTO), str):
+            options["layers"] = list(options["layers"])  # of an array, too
+        if inputs is None:
+            options["call"] = with_bundled_jets(options.get("call") or plain_call)
         said = None if outputs is None else {name: kind for name, kind in outputs.items() if kind is not None}
         without_law = frozenset(outputs or ()) - frozenset(said or ())
         model, kinds, notes = domain.prepare(model, said)
@@ -351,13 +355,19 @@ class Session:
         four = [name for name in along if back is not None and self.outputs.get(name) == FOUR_VECTOR]
         return along | {name: back(inputs, elements, along[name]) for name in four}
 
+    def holding(self, name: str, inputs: Any) -> NDArray[np.bool_] | None:
+        """Return (samples,), True for inputs that have a response; None where all have it."""
+        held = self.domain.holds(inputs, name)
+        if held is not None:
+            return np.asarray(to_numpy(held), dtype=bool)
+        lacking = self.domain.lacks(inputs) if name in self.partly else None
+        return None if lacking is None else ~lacking
+
     def real(self, name: str, response: Any, inputs: Any) -> Any:
         """Return (samples, tokens), True for real tokens of a response (elements, samples, tokens, …), or None."""
-        held = self.domain.holds(inputs, name)
-        if held is None and name in self.partly and (lacking := self.domain.lacks(inputs)) is not None:
-            held = ~lacking
+        held = self.holding(name, inputs)
         if held is not None:
-            return np.repeat(to_numpy(held)[:, None], response.shape[2] if response.ndim > 2 else 1, axis=1)
+            return np.repeat(held[:, None], response.shape[2] if response.ndim > 2 else 1, axis=1)
         mask = self.domain.mask(inputs)
         if mask is None or name not in self.layouts:
             return token_mask(mask, response, self.outputs.get(name))

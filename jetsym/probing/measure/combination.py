@@ -49,8 +49,8 @@ def combine(
     parts = [part for part in parts if _counts(part).any()] or parts  # without inputs that lack the output
     by_rule, held = _errors_by_rule(parts), _held_out(parts)
     found, sway = errors_of(parts, unbiased=unbiased)
-    chosen = list[Any](parts) if sway is None else [part.held_out for part in parts]
-    rows, noise = (np.concatenate([getattr(part, name) for part in chosen]) for name in ("rows", "noise"))
+    chosen: list[Any] = list(parts) if sway is None else [part.held_out for part in parts]
+    rows, noise = _rows(chosen), np.concatenate([part.noise for part in chosen])
     counts = np.concatenate([_counts(part) for part in parts])
 
     everyone = kept = np.ones(len(found.squared), dtype=bool)
@@ -70,8 +70,11 @@ def combine(
     if labels is None:
         relative, relative_stderr = rooted(*share(lambda one: one.squared))
         least = blur + noise_floor * float(found.norm.mean())
-        over_spread, over_spread_stderr = _over_spread(found.squared, rows, counts, noise=blur, least=least)
+        over_spread = over_spread_stderr = float("nan")
+        if rows is not None:
+            over_spread, over_spread_stderr = _over_spread(found.squared, rows, counts, noise=blur, least=least)
     else:
+        assert rows is not None  # of outputs, which have the same components in every row
         over_spread, over_spread_stderr, spread, alike = _over_spread_by_label(
             found.squared, rows, counts, labels, noise=blur
         )
@@ -177,6 +180,15 @@ def _unexplained(by_rule: Errors, held: HeldOutErrors | None, kept: NDArray[np.b
     influence = sway.squared[kept], sway.norm[kept]
     value, stderr = jackknife_ratio((found.squared - by_rule.squared)[kept], found.norm[kept], influence=influence)
     return float(value), float(stderr)
+
+
+def _rows(parts: Sequence[Any]) -> Array | None:
+    """Return the rows of all inputs; None where those of one are longer than those of another, and have no mean.
+
+    So it is with a layer of pairs whose features are taken together, over structures with other numbers of pairs.
+    """
+    rows = [part.rows for part in parts]
+    return np.concatenate(rows) if len({each.shape[1] for each in rows}) == 1 else None
 
 
 def _counts(part: Deviation) -> NDArray[np.int64]:

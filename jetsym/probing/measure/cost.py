@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import logsumexp
 
+from jetsym.arguments import anything, at_least, by_name, checked
 from jetsym.errors import ProbeError, expect_at_least, expect_one_of
 from jetsym.probing.forward.memory import within_memory
 from jetsym.probing.forward.session import Responses, Session
@@ -56,6 +57,16 @@ class Losses(NamedTuple):
     norm: Array
 
 
+@checked(
+    ProbeError,
+    limit=at_least(1),
+    seed=at_least(0),
+    batch_size=at_least(1),
+    device=anything,
+    moves=anything,
+    outputs=by_name,
+    axis=anything,
+)
 def cost(
     model: Any,
     inputs: Any = None,

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from jetsym.arguments import anything, at_least, by_name, checked
 from jetsym.errors import ProbeError, expect_at_least, expect_one_of
 from jetsym.probing.forward.memory import within_memory
 from jetsym.probing.forward.session import Session
@@ -64,6 +65,16 @@ class Halves(NamedTuple):
     counts: Array
 
 
+@checked(
+    ProbeError,
+    limit=at_least(1),
+    seed=at_least(0),
+    batch_size=at_least(1),
+    device=anything,
+    moves=anything,
+    outputs=by_name,
+    mirror=anything,
+)
 def parity(
     model: Any,
     inputs: Any = None,

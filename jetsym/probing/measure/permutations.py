@@ -18,7 +18,7 @@ from jetsym.probing.kinds import representation_of
 from jetsym.probing.measure.combination import rooted
 from jetsym.probing.measure.reproducibility import as_numbers
 from jetsym.probing.measure.rounding import Rounding, along_turns, measure_rounding
-from jetsym.probing.reports.equivariance import Equivariance
+from jetsym.probing.reports.equivariance import KNOWN_TO, Equivariance
 from jetsym.probing.reports.spectrum import SymmetryReport
 from jetsym.spectrum import SO3
 from jetsym.spectrum.irreps import NamedIrrep
@@ -37,10 +37,11 @@ DRAWN = 8
 
 
 class Apart(NamedTuple):
-    """(samples,) A² and N of a response."""
+    """(samples,) A² and N of a response, and what its points change by where they are; inf where it has none."""
 
     squared: Array
     norm: Array
+    moved: Array
 
 
 def measure_permutations(session: Session, inputs: Any, *, n: int = DRAWN) -> SymmetryReport:
@@ -64,7 +65,7 @@ def measure_permutations(session: Session, inputs: Any, *, n: int = DRAWN) -> Sy
     Raises
     ------
     ProbeError
-        The inputs are not known to be made of points, or a sample has fewer than two.
+        The inputs are not known to be made of points, or a sample has fewer than two, or the same several times.
     """
     if session.action is not None:
         raise ProbeError(
@@ -88,6 +89,7 @@ def measure_permutations(session: Session, inputs: Any, *, n: int = DRAWN) -> Sy
         for part in running.parts(placed, max(1, running.evaluations // n)):
             some = domain.select(placed, part)
             places = _drawn(running, some, n, part)
+            _expect_others(running, some, places, part)
             for name, item in _apart(running, some, running.along(some, cast(Any, places)), places).items():
                 found.setdefault(name, []).append(item)
         meta = {
@@ -107,6 +109,7 @@ def measure_permutations(session: Session, inputs: Any, *, n: int = DRAWN) -> Sy
             "unbiased": [],
         }
     whole = {name: Apart(*map(np.concatenate, zip(*parts, strict=True))) for name, parts in found.items()}
+    meta["notes"] = [*meta["notes"], *_untested(whole, rounding)]
     return _assemble(whole, rounding, running, meta)
 
 
@@ -139,22 +142,54 @@ def _drawn(session: Session, inputs: Any, n: int, part: slice) -> NDArray[np.int
         rng, own = np.random.default_rng([session.seed, part.start + sample]), np.flatnonzero(real[sample])
         for row in places[1:, sample]:
             row[own] = rng.permutation(own)
+        if (places[1:, sample] == places[1, sample]).all():  # by chance, where there are two or three
+            places[1, sample, own] = np.roll(places[1, sample, own], 1)
     return places
 
 
+def _expect_others(session: Session, inputs: Any, places: NDArray[np.int64], part: slice) -> None:
+    """Refuse inputs that are the same in every order: nothing would be tested by them, and every law would hold."""
+    domain = session.domain
+    copies = domain.move(inputs, np.tile(np.eye(3), (len(places), 1, 1)))
+    same = domain.is_same(copies, domain.rearrange(copies, places.reshape(-1, places.shape[-1])))
+    alike = np.flatnonzero(same.reshape(places.shape[:2]).all(axis=0))
+    if alike.size:
+        raise ProbeError(
+            f"the points of sample {part.start + int(alike[0])} are all the same, so that their order tells nothing; "
+            "leave out inputs like that"
+        )
+
+
+def _untested(found: dict[str, Apart], rounding: dict[str, Rounding]) -> list[str]:
+    """Say which responses are the same for all points of every input: whether they change places is not tested."""
+    names = [
+        name
+        for name, item in found.items()
+        if item.moved.sum() <= KNOWN_TO**2 * rounding[name].floor() * item.norm.sum()
+    ]
+    if not names:
+        return []
+    return [
+        f"{', '.join(names)} hold the same for every point of an input: whether that changes places with the points is "
+        "not tested."
+    ]
+
+
 def _apart(session: Session, inputs: Any, responses: Responses, places: NDArray[np.int64]) -> dict[str, Apart]:
-    """Return A² and N of responses (permutations, samples, …), the first of which is to the identity."""
+    """Return what is found of responses (permutations, samples, …), the first of which is to the identity."""
     result = {}
     for name, values in as_numbers(session, inputs, responses).items():
         layout = session.layouts.get(name, Layout())
         of_points = values.ndim > 2 and values.shape[2] == places.shape[-1]
+        moved = np.full(values.shape[1], np.inf)
         if layout.axes or (of_points and session.real(name, responses[name], inputs) is not None):
             slots = layout.slots(places.shape[-1]) if layout.axes else np.arange(places.shape[-1])[:, None].repeat(2, 1)
+            moved = (np.abs(values - values[0]) ** 2).reshape(*values.shape[:2], -1).sum(axis=2).max(axis=0)
             values = _back(values, slots, places, ordered="triangle" not in layout.form)
         wide = values.reshape(*values.shape[:2], -1)
         drawn = wide[1:] - wide[0]  # so that nothing cancels where the law holds
         squared = (np.abs(drawn - drawn.mean(axis=0)) ** 2).sum(axis=(0, 2)) / (len(drawn) - 1)
-        result[name] = Apart(squared, (np.abs(wide) ** 2).sum(axis=2).mean(axis=0))
+        result[name] = Apart(squared, (np.abs(wide) ** 2).sum(axis=2).mean(axis=0), moved)
     return result
 
 
@@ -172,7 +207,7 @@ def _assemble(
     found: dict[str, Apart], rounding: dict[str, Rounding], session: Session, meta: dict[str, Any]
 ) -> SymmetryReport:
     floors = {name: rounding[name].floor() for name in found}
-    shares = {name: jackknife_ratio(*item) for name, item in found.items()}
+    shares = {name: jackknife_ratio(item.squared, item.norm) for name, item in found.items()}
     broken, stderr = (np.array([float(shares[name][place]) for name in found]) for place in (0, 1))
     return SymmetryReport(
         layers=tuple(found),
@@ -195,7 +230,7 @@ def _assemble(
 
 
 def _error(kind: str, item: Apart, floor: float) -> Equivariance:
-    relative, relative_stderr = rooted(*jackknife_ratio(*item))
+    relative, relative_stderr = rooted(*jackknife_ratio(item.squared, item.norm))
     absolute, absolute_stderr = rooted(*jackknife_ratio(item.squared, np.ones_like(item.norm)))
     missing = float("nan")
     return Equivariance(

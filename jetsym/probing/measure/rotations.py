@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from jetsym.domains.base import Action
 from jetsym.errors import ProbeError
@@ -135,6 +136,8 @@ def _report_on(
         labels = {name: running.domain.baselines(placed, name) for name in running.outputs}
         with progress_bar(title, evaluations, shown=session.progress) as advance:
             found = measure(running, placed, orbit, plans, lambda count: advance(count * here().size))
+        holding = {name: running.holding(name, placed) for name in found.spectra}
+        remarks += running.domain.remarks(running.model)
         meta = {
             **session.facts(placed, action),
             **symmetry.to_dict(),
@@ -151,7 +154,7 @@ def _report_on(
         }
         meta["notes"] = [*meta["notes"], *remarks]
         meta["laws"] = {name: law.name for name, law in running.laws.items()}
-    return _assemble(found, rounding, orbit, running.kinds_measured, labels, meta)
+    return _assemble(found, rounding, orbit, running.kinds_measured, labels, holding, meta)
 
 
 def _laws_of_layers(session: Session, inputs: Any, action: Action, orbit: Orbit) -> list[str]:
@@ -184,9 +187,10 @@ def _assemble(
     orbit: Orbit,
     kinds: Mapping[str, Kind],
     labels: Mapping[str, Any],
+    holding: Mapping[str, NDArray[np.bool_] | None],
     meta: dict[str, Any],
 ) -> SymmetryReport:
-    """Put the report of a finished measurement together."""
+    """Put the report of a finished measurement together; ``holding`` says which inputs have a response."""
     spectra = {name: Spectrum.concatenate(parts) for name, parts in found.spectra.items()}
     sums = {eps: orbit.rounding_of_sums(eps) for eps in {item.eps for item in rounding.values()}}
     floors = {name: rounding[name].floor(sums[rounding[name].eps]) for name in spectra}
@@ -215,7 +219,7 @@ def _assemble(
         irreps=items[0].irreps,
         fractions=np.stack([item.fractions for item in items]),
         stderr=np.stack([item.stderr for item in items]),
-        norm=np.array([item.norm.mean() for item in items]),
+        norm=np.array([_mean(item.norm, holding[name]) for name, item in zip(spectra, items, strict=True)]),
         tail=np.array([item.tail for item in items]),
         tail_stderr=np.array([item.tail_stderr for item in items]),
         unexplained=np.array([value for value, _ in unexplained]),
@@ -224,6 +228,11 @@ def _assemble(
         equivariance=errors,
         meta={**meta, "held_out": orbit.n_held_out, "unbiased": unbiased},
     )
+
+
+def _mean(norm: NDArray[np.float64], held: NDArray[np.bool_] | None) -> float:
+    """Return the mean power of the inputs that have a response; of the others it is a zero that stands for none."""
+    return float(norm.mean() if held is None or not held.any() else norm[held].mean())
 
 
 def _error_exact_to(lam: int, meta: Mapping[str, Any]) -> int | None:

@@ -7,15 +7,15 @@ Wild, "Estimating computational noise", SIAM J. Sci. Comput. 33, 1292 (2011)).
 
 The steps have to be a few times as large as the spacing of the numbers in which a model computes: much smaller ones
 change nothing that is rounded. So there are steps for the precision of the inputs, and for every coarser one
-inside.
+inside; and larger ones for outputs that most of these leave as they are, as small differences of large numbers.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from itertools import cycle, islice
-from math import comb
+from itertools import cycle, islice, pairwise
+from math import ceil, comb
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -38,6 +38,9 @@ Array = NDArray[np.float64]
 POINTS, ORDERS, STEP = 8, 6, 4.0
 #: Inputs that travel together, inputs in all, and paths at least, each near an element of its own.
 TOGETHER, PLACES, PATHS = 4, 64, 4
+#: Places at least, inputs near elements, unless evaluations are dear: a few tell too little of a single number, whose
+#: rounding is in one place another than in the next.
+ENOUGH = 16
 #: Elements at which answers are compared.
 BASES = 2
 #: The floor over the measured size of rounding: A of an exactly invariant network lies between a third of it and all.
@@ -50,6 +53,9 @@ STILL, QUITE_STILL = 0.5, 0.95
 AGREE = 1.5
 #: Spacings that a library other than torch may compute in without a word: 16 bits, after a step to compare them with.
 SUSPECTED = (2.0**-15, EPS["float16"], EPS["bfloat16"])
+#: Steps are so many times larger each time, where a response stays as it is along the smallest; its rounding is the
+#: same along two of these to a factor, and so many times the spacing of its numbers at most.
+LARGER, PLATEAU, CANCELLED = 16.0, 2.0, 1e4
 #: What turning an output back in double precision adds, relative to its size: matrices are orthogonal to a rounding.
 TURNING_BACK = 1.2 * EPS["float64"]
 #: A place whose rounding is as many times that of the others, and more than its root, is one where the response jumps.
@@ -182,7 +188,7 @@ def along_turns(group: Group) -> Way:
 
     def paths(session: Session, inputs: Any, step: float) -> list[Path]:
         parts = _parts(session, inputs, TOGETHER)
-        parts = list(islice(cycle(parts), max(PATHS, len(parts))))
+        parts = list(islice(cycle(parts), _paths(session, inputs, parts)))
         rng = np.random.default_rng(session.seed)
         result = []
         for part in parts:
@@ -194,6 +200,15 @@ def along_turns(group: Group) -> Way:
         return result
 
     return paths
+
+
+def _paths(session: Session, inputs: Any, parts: Sequence[slice]) -> int:
+    """Return how many paths there are: one for each part, and as many as lead by enough places."""
+    least = max(PATHS, len(parts))
+    if session.domain.most_calls(inputs) is not None:
+        return least
+    together = sum(part.stop - part.start for part in parts) / len(parts)
+    return max(least, ceil(ENOUGH / together))
 
 
 def along_boosts(window: Window) -> Way:
@@ -264,11 +279,16 @@ def _along(session: Session, inputs: Any, way: Way, answers: Answers, finest: fl
         inside = {EPS["float32"]}
     coarser = {eps: differences(eps) for eps in sorted(inside)}
     hidden = [differences(eps) for eps in SUSPECTED] if unexplained and not answers.by_torch else []
+    small = [name for name in session.outputs if name in first and first[name].unchanged > STILL]
+    larger: list[dict[str, Differences]] = []
+    if small and answers.by_torch and not coarser and finest <= EPS["float32"]:
+        larger = [differences(finest * LARGER**power) for power in (1, 2, 3)]
     result = {}
     for name, item in first.items():
         sizes = [coarser[eps][name].size(finest) for eps in coarser]
         if item.unchanged > STILL:
             sizes.append(_hidden([steps[name].size(finest) for steps in hidden]))
+            sizes.append(_cancelled([steps[name] for steps in larger], finest))
         still = [item.unchanged > QUITE_STILL, *(steps[name].unchanged > STILL for steps in coarser.values())]
         if coarser and all(still):  # what changes along coarser steps is measured there
             sizes.append(float(np.sqrt(finest * max(coarser))))  # few values change: how often, times how much
@@ -293,6 +313,20 @@ def _hidden(sizes: Sequence[float]) -> float:
     return max(
         [0.0, *(size for last, size, eps in found if last >= size / 10 and first >= size / 30 and size <= 16 * eps)]
     )
+
+
+def _cancelled(found: Sequence[Differences], eps: float) -> float:
+    """Return the rounding of a small difference of large numbers, from steps that are larger each time.
+
+    Along the smallest steps what is rounded is the same, as the small difference x + δ − x changes by less than a
+    spacing of x: the error stays as it is. From where on most steps change it, rounding is the same along larger ones.
+    What grows with the steps is none: a kink as the step, and the sum of many small jumps as its root.
+    """
+    for here, further in pairwise(found):
+        if here.unchanged <= STILL:
+            sizes = here.size(eps), further.size(eps)
+            return sizes[0] if max(sizes) <= min(PLATEAU * min(sizes), CANCELLED * eps) else 0.0
+    return 0.0
 
 
 def _differences(session: Session, inputs: Any, paths: Sequence[Path]) -> dict[str, Differences]:

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from jetsym.arguments import above, anything, at_least, by_name, checked
 from jetsym.errors import ProbeError, expect_at_least, refuse_unknown
 from jetsym.probing.forward.layouts import Layout
 from jetsym.probing.forward.memory import within_memory
@@ -44,6 +45,16 @@ class Changes(NamedTuple):
     squared: Array
 
 
+@checked(
+    ProbeError,
+    sizes=above(0),
+    draws=at_least(1),
+    limit=at_least(1),
+    seed=at_least(0),
+    batch_size=at_least(1),
+    device=anything,
+    outputs=by_name,
+)
 def safety(
     model: Any,
     inputs: Any = None,

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import logsumexp
 
-from jetsym.errors import ProbeError
+from jetsym.errors import ProbeError, shorten
 from jetsym.probing.forward.session import Session
 from jetsym.probing.kinds import as_measured, representation_of
 from jetsym.probing.options import AUTO
@@ -129,13 +129,23 @@ def aims_of(session: Session, inputs: Any, targets: Any, loss: str, *, limit: in
         )
     found = {}
     for name, given in targets.items():
-        rows = [to_numpy(np.asarray(row) if isinstance(row, (int, float, list)) else row) for row in given]
+        rows = _rows(name, given)
         if len(rows) != size and (len(rows) < size or size < limit):
             raise ProbeError(f"the targets of {name!r} are {len(rows)} rows; expected one for each of {size} inputs")
         kind = session.outputs[name]
         found[name] = Aim(name, kind, _loss_of(name, kind, rows[:size], loss), rows[:size])
     _refuse_probabilities(session, inputs, [name for name, aim in found.items() if aim.loss == CROSS_ENTROPY])
     return found
+
+
+def _rows(name: str, given: Any) -> list[NDArray[Any]]:
+    """Return the targets of an output, one array for each input."""
+    try:
+        return [to_numpy(np.asarray(row) if isinstance(row, (int, float, list)) else row) for row in given]
+    except (TypeError, ValueError) as error:
+        raise ProbeError(
+            f"the targets of {name!r} are {shorten(given)}; expected an array, or a list of arrays, one an input"
+        ) from error
 
 
 def _refuse_probabilities(session: Session, inputs: Any, names: Sequence[str]) -> None:

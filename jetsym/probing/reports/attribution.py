@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any, ClassVar, Self
 
+from jetsym.probing.reports.base import read_meta
 from jetsym.probing.reports.equivariance import Equivariance
 from jetsym.probing.reports.significance import chance_of, corrected, p_value
 from jetsym.storage import Stored
@@ -125,7 +126,7 @@ class Attribution(Stored):
         return cls(
             equivariance={name: Equivariance(**item) for name, item in data["equivariance"].items()},
             effects=judged(effects, data["meta"]["n_inputs"]),
-            meta=dict(data["meta"]),
+            meta=read_meta(data["meta"]),
         )
 
     def __str__(self) -> str:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import operator
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, fields
 from typing import Any, ClassVar, Self
 
 import numpy as np
 
+from jetsym.forms import expect_facts
 from jetsym.probing.reports.equivariance import Equivariance
 from jetsym.spectrum import read_irrep
 from jetsym.storage import Stored
@@ -17,14 +19,31 @@ from jetsym.symmetry import Symmetry
 __all__ = ["LayerReport", "read_meta"]
 
 
-def read_meta(meta: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the facts of a measurement; KeyError, TypeError or ValueError where group or numbers are none."""
+#: Above this no square is a number.
+_LARGEST = 1e150
+
+#: Facts that all measurements of layers and outputs say.
+_NEEDED = ("device", "dtype", "group", "model", "n_inputs", "notes", "seconds")
+
+
+def read_meta(meta: Mapping[str, Any], *, needed: Collection[str] = _NEEDED) -> dict[str, Any]:
+    """Return the facts of a measurement; KeyError, TypeError or ValueError where they are none, or some are missing."""
     if not isinstance(meta["group"], str):
         raise TypeError(f"the group is {meta['group']!r}")
+    expect_facts(meta, needed=needed)
     Symmetry.from_dict(meta)
     for name in {"n_inputs", *({"n_rotations", "seed"} & set(meta))}:
         operator.index(meta[name])
     return dict(meta)
+
+
+def _read_equivariance(item: Mapping[str, Any]) -> Equivariance:
+    found = Equivariance(**item)
+    if not (math.isnan(found.noise_floor) or 0 <= found.noise_floor < _LARGEST):
+        raise ValueError(f"a noise floor is {found.noise_floor}")
+    if found.error_spectrum.keys() != found.error_spectrum_stderr.keys():
+        raise ValueError("an error spectrum and its errors are of other irreps")
+    return found
 
 
 class LayerReport(Stored):
@@ -39,6 +58,8 @@ class LayerReport(Stored):
 
     #: Array -> its axes; one that has the name of a field has the length of that field.
     ARRAYS: ClassVar[Mapping[str, tuple[str, ...]]]
+    #: Facts that it says besides those that all say.
+    MORE_FACTS: ClassVar[tuple[str, ...]] = ()
 
     @property
     def hidden(self) -> list[str]:
@@ -84,10 +105,10 @@ class LayerReport(Stored):
         if name == "irreps":
             return tuple(map(read_irrep, value))
         if name == "equivariance":
-            return {output: Equivariance(**item) for output, item in value.items()}
+            return {output: _read_equivariance(item) for output, item in value.items()}
         if name == "baseline":
             return None if value is None else cls.from_dict(value)
-        return read_meta(value) if name == "meta" else tuple(value)
+        return read_meta(value, needed=(*_NEEDED, *cls.MORE_FACTS)) if name == "meta" else tuple(value)
 
     def _check_shapes(self) -> None:
         """Refuse arrays that are empty, or do not have the lengths of their names and of each other."""

@@ -75,6 +75,7 @@ class BoostReport(LayerReport, Sectioned):
         **dict.fromkeys(("squared", "squared_stderr", "unexplained", "unexplained_stderr"), ("widths", "layers")),
         "noise_floor": ("widths", "layers"),
     }
+    MORE_FACTS: ClassVar[tuple[str, ...]] = ("axis", "distribution", "evaluations", "frame", "seed")
 
     @property
     def relative(self) -> Array:

@@ -10,6 +10,7 @@ import numpy as np
 from markupsafe import Markup
 from numpy.typing import NDArray
 
+from jetsym.arguments import checked
 from jetsym.errors import ProbeError, require
 from jetsym.probing.reports.derived import bandwidth, pseudo_share, weighted
 from jetsym.probing.reports.differences import Difference, differences_of
@@ -29,6 +30,7 @@ __all__ = ["Column", "Comparison", "compare", "numbered"]
 Array = NDArray[np.float64]
 
 
+@checked(ProbeError)
 def compare(*reports: SymmetryReport | ReportsOver, names: Sequence[str] | None = None) -> Comparison:
     """Put reports side by side: shares by depth, effective bandwidth, parity content, and the errors of outputs.
 

@@ -111,6 +111,10 @@ class Series(ABC):
             raise ProbeError(f"there is no layer {layer!r}; {closest(layer, self.layers)}")
         return self.layers.index(layer)
 
+    def label(self, step: Any) -> str:
+        """Name one of :attr:`steps` in a table."""
+        return str(step)
+
     def plot(self, ax: Axes | None = None, *, layer: str | None = None) -> Axes | Figure:
         """Draw the spectra and A against steps.
 
@@ -143,7 +147,7 @@ class Series(ABC):
                 cells = [relative, concise(error.over_spread, error.over_spread_stderr)]
             place: Any = (slice(None), 0) if row is None else row
             shares = zip(report.fractions[place], report.stderr[place], strict=True)
-            table.add_row(str(step), *cells, *(percent(b, e) for b, e in shares))
+            table.add_row(self.label(step), *cells, *(percent(b, e) for b, e in shares))
         return as_text(table)
 
     def __str__(self) -> str:

@@ -132,6 +132,10 @@ class LorentzReport(Sectioned):
         )
         if not set(report.layers) <= set(report.casimir):
             raise KeyError("casimir")
+        if any({"local", "spectrum", "tail"} - {*sides} for sides in report.casimir.values()):
+            raise KeyError("a side of casimir")
+        if any({*report.equivariance} - {*part.equivariance} for part in report.windows.values()):
+            raise KeyError("equivariance of windows")
         return report
 
     def __str__(self) -> str:

@@ -11,7 +11,8 @@ import numpy as np
 from markupsafe import Markup
 from numpy.typing import NDArray
 
-from jetsym.errors import require
+from jetsym.arguments import checked, shaped
+from jetsym.errors import DataError, require
 from jetsym.probing.reports.base import LayerReport
 from jetsym.probing.reports.draws import baseline_words, least_gap
 from jetsym.probing.reports.equivariance import HIDES, KNOWN_TO, Equivariance
@@ -29,6 +30,19 @@ __all__ = ["NOT_SMALL", "SymmetryReport", "tail_floor"]
 NOT_SMALL = 0.01
 
 
+@checked(
+    DataError,
+    layers=shaped("layers"),
+    irreps=shaped("irreps"),
+    fractions=shaped("layers", "irreps", finite=False),
+    stderr=shaped("layers", "irreps", finite=False),
+    norm=shaped("layers", finite=False),
+    tail=shaped("layers", finite=False),
+    tail_stderr=shaped("layers", finite=False),
+    unexplained=shaped("layers", finite=False),
+    unexplained_stderr=shaped("layers", finite=False),
+    noise_floor=shaped("layers", finite=False),
+)
 @dataclass(frozen=True, eq=False)
 class SymmetryReport(LayerReport, Sectioned):
     """Symmetry content of every layer and equivariance error of every output.
@@ -88,7 +102,9 @@ class SymmetryReport(LayerReport, Sectioned):
         **dict.fromkeys(("norm", "tail", "tail_stderr", "unexplained", "unexplained_stderr"), ("layers",)),
         "noise_floor": ("layers",),
     }
+    MORE_FACTS: ClassVar[tuple[str, ...]] = ("evaluations", "frame", "l_max", "method", "n_rotations", "seed")
 
+    @checked(DataError)
     def plot(self, ax: Axes | None = None) -> Axes:
         """Draw the layer spectra; see :func:`jetsym.plotting.plot_spectrum`."""
         from jetsym.plotting import plot_spectrum
@@ -127,6 +143,7 @@ class SymmetryReport(LayerReport, Sectioned):
         value = np.where(missing, self.tail, self.unexplained)
         return value, np.where(missing, self.tail_stderr, self.unexplained_stderr)
 
+    @checked(DataError)
     def is_seen(self, layer: str) -> bool:
         """Return whether nothing of a layer is known to lie beyond the rule: what is unexplained is rounding."""
         if self.meta["method"] == "random":  # which has no rule

@@ -98,7 +98,14 @@ def test_spectra_over_training(run, data, capsys, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("remedy", [{"finding": "drift", "from_weights": True}, {"finding": "late-collapse"}])
+@pytest.mark.parametrize(
+    "remedy",
+    [
+        {"finding": "drift", "from_weights": True},
+        {"finding": "late-collapse"},
+        {"finding": "late-collapse", "remedy": "equivariant"},
+    ],
+)
 def test_the_repaired_run_trains(run, tmp_path, remedy):
     path = repair(run, **remedy).save(tmp_path / "repaired.yaml")
     command = ["atoms", "train", "--config", str(path), "--out", str(tmp_path / "repaired"), "--epochs", "1"]

@@ -315,6 +315,23 @@ def test_structures_and_outputs_that_are_left_out_are_said():
     assert any(note.startswith("Given, and not checked: energies") for note in found.meta["notes"])
 
 
+def test_the_order_of_atoms_is_another_one():
+    """Of one atom there is no other, and of two every second draw would be the order that they have."""
+
+    class First(EMT):
+        def calculate(self, *arguments, **options):
+            super().calculate(*arguments, **options)
+            self.results["energy"] += self.atoms.numbers[0]
+
+    assert not [row for row in checked(EMT(), bulk("Cu"), n_rotations=3).rows if row.test == "permutation"]
+    pair = bulk("CuAu", "rocksalt", a=5.6)
+    for seed in range(4):
+        found = checked(First(), pair, n_rotations=3, seed=seed)
+        assert "energy changes with the order of the atoms" in found.verdict()
+        (value,) = {abs(row.value) for row in found.rows if (row.test, row.output) == ("permutation", "energy")}
+        assert value == pytest.approx(1e3 * (79 - 29) / 2)  # in every draw
+
+
 def test_images_too_far_away_are_found():
     """Pairs over some images of positions as they are: an atom some cells away loses its neighbours."""
     crystal = Atoms("CuAu", [[0.1, 0, 0], [1.2, 1.3, 1.4]], cell=[3, 3.2, 2.9], pbc=True)

@@ -16,7 +16,7 @@ from ase.md.verlet import VelocityVerlet
 from ase.mep import NEB
 
 from jetsym.atoms import RandomFrameCalculator, SymmetrizedCalculator
-from jetsym.errors import ConfigError
+from jetsym.errors import ConfigError, DataError
 from jetsym.spectrum import O3
 
 AXIS = (1.0, 2.0, 3.0)
@@ -202,3 +202,16 @@ def test_what_cannot_be_drawn_is_refused(crystal):
             RandomFrameCalculator(EMT(), *arguments, **options)
     with pytest.raises(PropertyNotImplementedError, match="'dipole' is not turned back here, or EMT does not compute"):
         RandomFrameCalculator(EMT()).calculate(crystal, ["dipole"])
+
+
+@pytest.mark.parametrize("kind", [RandomFrameCalculator, SymmetrizedCalculator])
+def test_what_a_calculator_raises_becomes_one_line_that_names_it_and_the_structure(crystal, kind):
+    class Broken(EMT):
+        def calculate(self, atoms=None, properties=("energy",), system_changes=all_changes):
+            raise np.linalg.LinAlgError("Singular\nmatrix")
+
+    with pytest.raises(DataError, match=r"^Broken fails for Cu4 \(pbc = .*\), LinAlgError: Singular matrix; expected"):
+        kind(Broken()).get_potential_energy(crystal)
+    crystal.numbers[0] = 18
+    with pytest.raises(NotImplementedError, match="No EMT-potential for Ar"):  # as ASE's own calculators say it
+        kind(EMT()).get_potential_energy(crystal)

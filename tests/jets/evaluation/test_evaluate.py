@@ -46,6 +46,19 @@ def test_unrotated_and_rotated(make_jets):
     assert [each.jets for each in found.rotated.bins] == [each.jets for each in found.bins]
 
 
+def test_portions_are_measured_as_one_sample(make_jets):
+    """With weights, which not every class has the same of, and rotations that are drawn one portion after the other."""
+    jets = make_jets(320)
+    jets = jets.replace(columns={**jets.columns, "weight": 1.0 + torch.arange(320) % 3})
+    model = Oriented()
+    whole = evaluate(model, jets, rotated=3)
+    portions = evaluate(model, (jets[start : start + 64] for start in range(0, 320, 64)), rotated=3)
+    assert portions.to_dict() == whole.to_dict()
+    assert whole.meta["weights"]
+    with pytest.raises(DataError, match="there are no jets"):
+        evaluate(model, iter(()))
+
+
 def test_an_invariant_model_loses_nothing(make_jets):
     jets = make_jets(100, dtype=torch.float64)
 

@@ -11,9 +11,10 @@ import uproot
 from torch import nn
 
 import jetsym
-from jetsym.errors import ConfigError, DataError
+from jetsym.errors import CheckpointError, ConfigError, DataError
 from jetsym.jets import read
 from jetsym.jets.evaluation import predict as predict_module
+from jetsym.jets.evaluation.evaluate import evaluate
 from jetsym.jets.evaluation.predict import predict
 from jetsym.jets.evaluation.scored_files import read_scores
 from jetsym.jets.io.columns import open_columns
@@ -292,3 +293,65 @@ def test_columns_that_only_some_files_have_are_left_out(model, jetclass_columns,
     assert len(found["entry"]) == 12
     assert "jet_sdmass" not in found
     assert "jet_sdmass" in columns_of(predict(model, files[0], tmp_path / "p.root", progress=False))
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+def test_weights_that_are_no_numbers_are_refused_before_anything_is_written(value, two_files, tmp_path):
+    broken = PointNet(width=8, blocks=1)
+    with torch.no_grad():
+        next(broken.parameters()).view(-1)[3] = value
+    with pytest.raises(CheckpointError, match=r"1 of \d+ weights of the PointNet are not finite, the first of '"):
+        predict(broken, two_files, tmp_path / "p.root", progress=False)
+    with pytest.raises(CheckpointError, match="are not finite"):
+        evaluate(broken, read(two_files))
+    assert not (tmp_path / "p.root").exists()
+
+
+class _Sometimes(nn.Module):
+    """Gives no numbers for jets of some pT, one way or another."""
+
+    classes = CLASSES
+
+    def __init__(self, share: float, value: float) -> None:
+        super().__init__()
+        self.share, self.value = share, value
+
+    def forward(self, jets):
+        logits = torch.arange(10.0).repeat(len(jets), 1) * jets.jet_p4[:, :1] / 100
+        logits[jets.jet_p4[:, 0] < self.share, 4] = self.value
+        return logits
+
+
+@pytest.mark.parametrize("suffix", [".root", ".parquet"])
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+def test_scores_that_are_no_numbers_are_marked_and_counted(suffix, value, two_files, tmp_path, capsys):
+    jets = read(two_files)
+    energy = jets.jet_p4[:, 0].numpy()
+    share = float(np.median(energy))
+    model, number = _Sometimes(share, value), int((energy < share).sum())
+    out = predict(model, two_files, tmp_path / f"p{suffix}", logits=True, batch_size=7, progress=False)
+    first = int(np.flatnonzero(energy < share)[0])
+    place = f"file {first // 30 if first < 30 else 1}, entry {first if first < 30 else first - 30}"
+    said = capsys.readouterr().err
+    assert f"{number} of 51 jets have no scores, as the tagger gives no finite numbers for them" in said
+    assert f"the first at {place}; their scores are NaN" in said
+    found = columns_of(out)
+    for name in CLASSES:
+        for column in (found[f"score_{name}"], found[f"logit_{name}"]):
+            assert np.array_equal(np.isnan(column), energy < share)
+    assert (found["label"] >= 0).all()
+    scored = read_scores(out)
+    assert (len(scored.label), scored.lost) == (51 - number, number)
+
+
+def test_a_tagger_that_gives_no_numbers_at_all(two_files, tmp_path):
+    with pytest.raises(DataError, match="gives no finite numbers for any of 51 jets"):
+        predict(_Sometimes(torch.inf, torch.nan), two_files, tmp_path / "p.root", progress=False)
+    assert not list(tmp_path.glob("p*"))
+
+
+def test_a_class_that_is_impossible_is_a_score(two_files, tmp_path, capsys):
+    """Minus infinity is the logarithm of no chance."""
+    out = predict(_Sometimes(torch.inf, -torch.inf), two_files, tmp_path / "p.root", progress=False)
+    assert (columns_of(out)[f"score_{CLASSES[4]}"] == 0).all()
+    assert "no scores" not in capsys.readouterr().err

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import inspect
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -296,6 +297,33 @@ def test_a_killed_parent_leaves_no_workers(tmp_path: Path, number: signal.Signal
     if number == signal.SIGINT:
         left = sorted(path.name for path in tmp_path.rglob("*.*") if path.is_file())
         assert left == ["manifest.json", "script.py", "unfinished.txt"]  # which says that not all is there
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="finds child processes through /proc")
+@pytest.mark.parametrize("seconds", [0.0, 0.5, 3.0])
+def test_ctrl_c_gives_one_line(tmp_path: Path, seconds: float) -> None:
+    """It reaches all processes of a terminal, also those that are just beginning."""
+    pytest.importorskip("pythia8mc")
+    pytest.importorskip("fastjet")
+    words = ["generate", str(tmp_path / "out"), "--jets_per_class", "100000", "--processes", "2", "--progress", "false"]
+    with subprocess.Popen(
+        [sys.executable, "-c", f"import sys; from jetsym.cli import main; sys.exit(main({words}))"],
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    ) as parent:
+        try:
+            children = Path(f"/proc/{parent.pid}/task/{parent.pid}/children")
+            _wait_for(lambda: len(children.read_text().split()) >= 2)
+            time.sleep(seconds)
+            os.killpg(parent.pid, signal.SIGINT)
+            _, error = parent.communicate(timeout=60)
+        finally:
+            parent.kill()
+    assert error == "jetsym generate: error: interrupted\n"
+    assert parent.returncode == 130
 
 
 def _wait_for(condition: Callable[[], bool], *, seconds: float = 60) -> None:

@@ -266,7 +266,7 @@ def test_an_untrained_copy_forgets_the_statistics(make_jets):
         ({"channels": [[64, 0]]}, "expected one or more whole numbers from 1"),
         ({"channels": []}, "expected one or more whole numbers from 1"),
         ({"channels": [[8], []]}, "expected one or more whole numbers from 1"),
-        ({"channels": 8}, "has a value of a wrong type"),
+        ({"channels": 8}, "option channels is 8; expected one or more whole numbers"),
         ({"dropout": 1.0}, "dropout is 1.0; expected 0 or more and less than 1"),
     ],
 )

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import re
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -114,12 +112,6 @@ def test_bounds_are_printed_with_their_meaning():
     assert set(vars(Thresholds())) == set(BOUNDS)
     with pytest.raises(ConfigError, match="the threshold sigma is 0.5; expected at least 1"):
         Thresholds(sigma=0.5)
-
-
-def test_the_readme_names_every_mode():
-    readme = (Path(jetsym.__file__).parents[1] / "README.md").read_text(encoding="utf-8")
-    (named,) = re.findall(r"failure modes\s+\(([^)]*)\)", readme)
-    assert [name.strip() for name in named.replace("\n", " ").split(",")] == list(MODES)
 
 
 def test_a_diagnosis_of_format_1_looked_for_the_first_modes(constant):

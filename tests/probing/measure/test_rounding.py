@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from invariant_nets import CLOUDS, NETS, Attention
+from scipy.spatial.transform import Rotation
 from torch import nn
 
 import jetsym
@@ -249,3 +250,66 @@ def test_the_masses_of_real_jets():
     for options in ({"frame": "lab"}, {"frame": "rest"}):
         item = jetsym.probe(Mass(), jets, l_max=2, **options, **QUIET).equivariance["logits"]
         assert item.noise_floor / 3 < item.relative < item.noise_floor
+
+
+@pytest.mark.parametrize("inputs", [1, 2])
+def test_floors_of_a_single_number_hold_for_every_seed(inputs):
+    """A sum that cancels, of the corners of an icosahedron: rounded in one place otherwise than in the next."""
+    golden = (1 + 5**0.5) / 2
+    corners = np.array([[0, one, two * golden] for one in (1, -1) for two in (1, -1)])
+    corners = np.concatenate([np.roll(corners, place, axis=1) for place in range(3)])
+    for seed in range(24):
+        rng = np.random.default_rng(seed)
+        turned = [corners @ Rotation.random(rng=rng).as_matrix() * rng.uniform(0.5, 2) for _ in range(inputs)]
+        weights = torch.as_tensor(rng.normal(size=12))
+
+        def model(x, weights=weights):
+            terms = torch.tanh((x[:, :, None] - x[:, None]).square().sum((-1, -2)) / 100 * weights) * weights
+            return (terms - 0.999 * terms.mean(1, keepdim=True)).sum(1, keepdim=True)
+
+        points = torch.as_tensor(np.stack(turned))
+        options = {"method": "icosahedral", "l_max": 2, "outputs": {"y": "scalar"}, "seed": seed}
+        item = jetsym.probe(model, points, **options, **QUIET).equivariance["y"]
+        assert abs(item.relative) < item.noise_floor, seed
+
+
+@pytest.mark.parametrize("part", [1e-3, 1e-2, 0.1])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_small_difference_of_large_numbers_is_rounded_as_these(part, dtype):
+    """As x + δ − x is along small turns to a constant, and is not along large ones."""
+
+    def model(x):
+        return (x + part * x * torch.tanh(x.norm(dim=-1, keepdim=True))) - x
+
+    for seed in range(6):
+        points = torch.as_tensor(np.random.default_rng(seed).normal(size=(4, 6, 3))).to(dtype)
+        options = {"method": "icosahedral", "l_max": 2, "outputs": {"y": "vector"}, "seed": seed}
+        item = jetsym.probe(model, points, **options, **QUIET).equivariance["y"]
+        assert item.noise_floor / 4 < item.relative < item.noise_floor, seed
+
+
+@pytest.mark.parametrize("points", [1, 30, 250])
+@pytest.mark.parametrize("height", [0.7, 0.05])
+def test_jumps_in_torch_are_no_rounding(points, height):
+    """Towers leave an output as it is along small steps, as well, and change it along larger ones."""
+    clouds = torch.as_tensor(np.random.default_rng(0).normal(size=(4, points, 3))).float()
+
+    def model(x):
+        return 1 + height * (torch.floor(torch.atan2(x[..., 1], x[..., 0]) * 180 / np.pi) % 2).mean(-1, keepdim=True)
+
+    item = jetsym.probe(model, clouds, l_max=2, outputs={"y": "scalar"}, **QUIET).equivariance["y"]
+    assert item.relative > 0.2 * height / points**0.5
+    assert item.noise_floor < item.relative / 10
+
+
+def test_kinks_are_no_rounding():
+    """Outputs that are zero for most inputs and have a kink beside."""
+
+    def model(x):
+        return torch.relu(x[..., 2] - 1.5).sum(-1, keepdim=True)
+
+    for seed in range(6):
+        points = torch.as_tensor(np.random.default_rng(seed).normal(size=(4, 6, 3))).float()
+        item = jetsym.probe(model, points, l_max=2, outputs={"y": "scalar"}, seed=seed, **QUIET).equivariance["y"]
+        assert item.relative > 0.1
+        assert item.noise_floor < 1e-5

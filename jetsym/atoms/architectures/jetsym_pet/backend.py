@@ -1,4 +1,4 @@
-"""The layers of PET with injected bias: PET's own, with further features of edges at their embedding."""
+"""The layers of PET with injected bias: PET's own, with further features at the embedding, and heads of tensors."""
 
 from collections.abc import Callable
 from types import FunctionType
@@ -6,12 +6,13 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from metatrain.pet.modules.backend import PETBackend
+from metatrain.pet.modules.backend import PETBackend, process_non_conservative_stress
 from torch import Tensor, nn
 
 from jetsym.atoms.architectures.inject import Injection
 
 from .features import Harmonics, Invariants
+from .tensor_basis import TensorHead
 
 __all__ = ["InjectedBackend", "InjectedEmbedder"]
 
@@ -28,6 +29,14 @@ def renamed(function: Callable[..., Any], name: str) -> FunctionType:
     return copy
 
 
+class Mix(nn.Linear):
+    """A linear map without a constant, zero at first, and in an untrained copy."""
+
+    def reset_parameters(self) -> None:
+        """Set the weights to zero."""
+        nn.init.zeros_(self.weight)
+
+
 class InjectedEmbedder(nn.Linear):
     """PET's embedding of (vector, distance) of an edge, with W features added, W zero at first.
 
@@ -41,8 +50,7 @@ class InjectedEmbedder(nn.Linear):
 
     def __init__(self, channels: int, width: int) -> None:
         super().__init__(4, channels)
-        self.mix = nn.Linear(width, channels, bias=False)
-        nn.init.zeros_(self.mix.weight)
+        self.mix = Mix(width, channels, bias=False)
 
     def forward(self, edges: Tensor) -> Tensor:
         """Return (atoms, neighbours, channels) of (atoms, neighbours, 3 + width + 1): vector, features, distance."""
@@ -61,18 +69,21 @@ class InjectedBackend(PETBackend):  # type: ignore[misc]  # metatrain has no typ
     atomic_types
         Atomic numbers.
     injection
-        What is injected; ``injection.features`` is true.
+        What is injected.
     """
 
     plain_features = renamed(PETBackend.calculate_features, "plain_features")
+    plain_predict = renamed(PETBackend.predict, "plain_predict")
 
     def __init__(self, hypers: dict[str, Any], atomic_types: list[int], injection: Injection) -> None:
         super().__init__(hypers, atomic_types)
         features: list[Harmonics | Invariants] = [Harmonics(injection.harmonics)] if injection.harmonics else []
         features += [Invariants(self.cutoff, len(atomic_types))] if injection.invariants else []
         self.features = nn.ModuleList(features)
+        self.tensor_heads = nn.ModuleDict()
+        self._n_elements = len(atomic_types)
         width = sum(module.width for module in features)
-        for layer in self.gnn_layers:
+        for layer in self.gnn_layers if features else ():
             layer.edge_embedder = InjectedEmbedder(self.d_pet, width)
 
     def calculate_features(
@@ -92,6 +103,67 @@ class InjectedBackend(PETBackend):  # type: ignore[misc]  # metatrain has no typ
         seen: dict[str, Tensor] = {}
         for name, value in batch_data.items():
             seen[name] = value
-        seen["edge_vectors"] = torch.cat(edges, dim=-1)
+        # As in PET: of isolated atoms alone, compiled code may make integers.
+        seen["edge_vectors"] = torch.cat(edges, dim=-1).to(batch_data["edge_vectors"].dtype)
         found: tuple[list[Tensor], list[Tensor]] = self.plain_features(seen, capture_diagnostics)
         return found
+
+    def add_tensor_output(self, target_name: str, shapes: dict[str, list[int]], head: TensorHead) -> None:
+        """Register a target that a head makes: PET's last layers then give the scalars that the head takes.
+
+        Parameters
+        ----------
+        target_name
+            Name of the target.
+        shapes
+            Of every block of the target, components and properties.
+        head
+            Of a target of these blocks.
+        """
+        scalars = {key: [count, shape[-1]] for (key, shape), count in zip(shapes.items(), head.scalars, strict=True)}
+        self.add_output(target_name, scalars)
+        self.tensor_heads[target_name] = head
+
+    def remove_output(self, target_name: str) -> None:
+        """Remove a target with all that makes it."""
+        super().remove_output(target_name)
+        if target_name in self.tensor_heads:
+            del self.tensor_heads[target_name]
+
+    def predict(
+        self,
+        node_features_list: list[Tensor],
+        edge_features_list: list[Tensor],
+        batch_data: dict[str, Tensor],
+        cells: Tensor,
+        system_indices: Tensor,
+        requested_output_names: list[str],
+    ) -> tuple[dict[str, list[Tensor]], dict[str, list[Tensor]], dict[str, list[Tensor]]]:
+        """Do as PET does, but for targets of tensor heads, which turn PET's scalars into tensors."""
+        tensors: list[str] = []
+        for name, _ in self.tensor_heads.items():
+            if name in requested_output_names:
+                tensors.append(name)
+        plain: list[str] = []
+        for name in requested_output_names:
+            if name not in tensors:
+                plain.append(name)
+        predictions, of_nodes, of_edges = self.plain_predict(
+            node_features_list, edge_features_list, batch_data, cells, system_indices, plain
+        )
+        nodes, edges = self._calculate_atomic_predictions(
+            of_nodes, of_edges, batch_data["padding_mask"], batch_data["cutoff_factors"], tensors
+        )
+        for name, head in self.tensor_heads.items():
+            if name in tensors:
+                scalars: list[Tensor] = []
+                for block in range(len(nodes[name][0])):
+                    total = nodes[name][0][block] + edges[name][0][block]
+                    for layer in range(1, len(nodes[name])):
+                        total = total + nodes[name][layer][block] + edges[name][layer][block]
+                    scalars.append(total)
+                found = head(scalars, batch_data)
+                if name == "non_conservative_stress":
+                    found[0] = process_non_conservative_stress(found[0], cells, system_indices, found[0].shape[1] // 9)
+                predictions[name] = found
+        return predictions, of_nodes, of_edges

@@ -3,30 +3,9 @@
 import torch
 from torch import Tensor, nn
 
-from jetsym.spectrum.coupling import stretched_coupling
+from .products import Raise
 
 __all__ = ["Harmonics", "Invariants"]
-
-#: Of couplings, of order one: as fine as float64.
-STEP = 2.0**-52
-
-
-class _Raise(nn.Module):
-    """The product of a spherical tensor of λ with a vector, taken to λ + 1."""
-
-    coupling: Tensor
-
-    def __init__(self, lam: int) -> None:
-        super().__init__()
-        self.step = STEP  # compiled code sees no globals
-        coupling = torch.tensor(stretched_coupling(lam, 1)).flatten(0, 1)
-        # In whole steps, which no cast of the module rounds: a model trained in float32 may go on in float64.
-        self.register_buffer("coupling", (coupling / STEP).round().to(torch.int64), persistent=False)
-
-    def forward(self, tensors: Tensor, vectors: Tensor) -> Tensor:
-        """Return (…, 2λ+3) of (…, 2λ+1) and (…, 3)."""
-        products = (tensors.unsqueeze(-1) * vectors.unsqueeze(-2)).flatten(-2)
-        return products @ (self.coupling.to(torch.float64) * self.step).to(products.dtype)
 
 
 class Harmonics(nn.Module):
@@ -48,7 +27,7 @@ class Harmonics(nn.Module):
     def __init__(self, lam: int) -> None:
         super().__init__()
         self.width = lam * (lam + 2)
-        self.steps = nn.ModuleList(_Raise(lower) for lower in range(1, lam))
+        self.steps = nn.ModuleList(Raise(lower) for lower in range(1, lam))
 
     def forward(self, vectors: Tensor, distances: Tensor, weights: Tensor, elements: Tensor) -> Tensor:
         """Return (atoms, neighbours, width) of vectors (atoms, neighbours, 3); nothing else of an edge is used."""
@@ -58,6 +37,14 @@ class Harmonics(nn.Module):
         for step in self.steps:
             found.append(step(found[-1], first))
         return torch.cat(found, dim=-1)
+
+
+class _Elements(nn.Embedding):
+    """A factor of every element for every radial function, one at first."""
+
+    def reset_parameters(self) -> None:
+        """Set the factors to one."""
+        nn.init.ones_(self.weight)
 
 
 class Invariants(nn.Module):
@@ -92,8 +79,7 @@ class Invariants(nn.Module):
         super().__init__()
         self.cutoff, self.n_radial, self.largest = float(cutoff), n_radial, largest
         self.width = n_radial * (largest + 2)
-        self.elements = nn.Embedding(n_elements, n_radial)
-        nn.init.ones_(self.elements.weight)
+        self.elements = _Elements(n_elements, n_radial)
 
     def forward(self, vectors: Tensor, distances: Tensor, weights: Tensor, elements: Tensor) -> Tensor:
         """Return the features of every edge.

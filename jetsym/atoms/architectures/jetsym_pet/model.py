@@ -8,11 +8,13 @@ from metatrain.pet.model import PET
 
 from jetsym.atoms.architectures import INJECTED
 from jetsym.atoms.architectures.inject import parse_injection
+from jetsym.errors import ConfigError
 
 from . import checkpoints
 from .backend import InjectedBackend
+from .tensor_basis import TensorHead, blocks_of_target
 
-__all__ = ["InjectedPET"]
+__all__ = ["InjectedPET", "of_this_architecture"]
 
 
 class InjectedPET(PET):  # type: ignore[misc]  # metatrain has no types
@@ -33,14 +35,35 @@ class InjectedPET(PET):  # type: ignore[misc]  # metatrain has no types
 
     def __init__(self, hypers: dict[str, Any], dataset_info: Any) -> None:
         super().__init__(hypers, dataset_info)
-        injection = parse_injection(self.hypers.get("inject"))
-        if injection.features:
+        self.injection = parse_injection(self.hypers.get("inject"))
+        targets = self._train_dataset_info(dataset_info).targets
+        if self.injection.tensor_basis and not any(map(blocks_of_target, targets, targets.values())):
+            raise ConfigError(
+                f"inject is {self.hypers['inject']!r}, but the targets are scalars ({', '.join(targets)}); expected "
+                "one of vectors or tensors for the tensor-basis"
+            )
+        if str(self.injection):
             with torch.random.fork_rng(devices=[]):  # all that is drawn later is as it is for PET
-                backend = InjectedBackend(self.hypers, self.atomic_types, injection)
-                for name, shapes in self.output_shapes.items():
-                    backend.add_output(name, shapes)
-            backend.load_state_dict(self.backend.state_dict(), strict=False)
+                backend = InjectedBackend(self.hypers, self.atomic_types, self.injection)
+                for name, info in targets.items():
+                    backend.add_output(name, self.output_shapes[name])
+                    self._give_head(backend, name, info)
+            own = backend.state_dict()
+            plain = {key: value for key, value in self.backend.state_dict().items() if value.shape == own[key].shape}
+            backend.load_state_dict(plain, strict=False)
             self.backend: Any = backend
+
+    def _add_output(self, target_name: str, target_info: Any) -> None:
+        super()._add_output(target_name, target_info)
+        if isinstance(self.backend, InjectedBackend):  # a target that joins a model
+            self._give_head(self.backend, target_name, target_info)
+
+    def _give_head(self, backend: InjectedBackend, name: str, info: Any) -> None:
+        """Give a target a tensor head, if it is one of tensors and such heads are injected."""
+        blocks = blocks_of_target(name, info) if self.injection.tensor_basis else None
+        if blocks is not None:
+            head = TensorHead(*blocks, self.cutoff, len(self.atomic_types))
+            backend.add_tensor_output(name, self.output_shapes[name], head)
 
     @classmethod
     def load_checkpoint(
@@ -53,5 +76,9 @@ class InjectedPET(PET):  # type: ignore[misc]  # metatrain has no types
 
     def get_checkpoint(self) -> dict[str, Any]:
         """Return what a checkpoint holds, under the name of this architecture."""
-        own = {"architecture_name": INJECTED, checkpoints.KEY: checkpoints.VERSION}
-        return {**super().get_checkpoint(), **own}
+        return of_this_architecture(super().get_checkpoint())
+
+
+def of_this_architecture(checkpoint: dict[str, Any]) -> dict[str, Any]:
+    """Return a checkpoint of a PET as one of this architecture."""
+    return {**checkpoint, "architecture_name": INJECTED, checkpoints.KEY: checkpoints.VERSION}

@@ -6,7 +6,7 @@ import shutil
 import tarfile
 from pathlib import Path, PurePosixPath
 
-from jetsym.errors import DownloadError
+from jetsym.errors import DownloadError, lacks_explained
 from jetsym.files import is_hidden
 from jetsym.jets.io.download.fetch import check_space
 from jetsym.progress import progress_bar
@@ -43,7 +43,7 @@ def unpack(archive: Path, folder: Path, *, progress: bool = True) -> dict[str, i
     unfinished = folder.with_name(f".{archive.name}.unfinished")
     shutil.rmtree(unfinished, ignore_errors=True)  # of a process that was killed
     try:
-        with tarfile.open(archive, "r:") as tar:
+        with lacks_explained(f"{archive} could not be unpacked"), tarfile.open(archive, "r:") as tar:
             members = _checked(archive, tar)
             unfinished.mkdir(parents=True)
             check_space(unfinished, sum(member.size for member in members.values()))

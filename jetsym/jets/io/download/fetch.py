@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from jetsym._version import __version__
-from jetsym.errors import DownloadError
+from jetsym.errors import DownloadError, lacks_explained
 from jetsym.locks import locked
 from jetsym.progress import progress_bar
 
@@ -236,7 +236,12 @@ def fetch(
         return final
     final.parent.mkdir(parents=True, exist_ok=True)
     purpose = f"jetsym download of {final.name}"
-    with locked(final.parent, purpose, name=final.name), _kept(final.with_name(final.name + ".part")) as part:
+    kept = "what has arrived of it is kept, and taken up again" if expected is not None else "nothing of it is kept"
+    with (
+        lacks_explained(f"{final} could not be fetched ({kept})"),
+        locked(final.parent, purpose, name=final.name),
+        _kept(final.with_name(final.name + ".part")) as part,
+    ):
         if expected is None:
             part.truncate()
         transfer = _Transfer(url, part, final.name, size, algorithm, expected, timeout, progress)

@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 
-from jetsym.errors import ConfigError, DataError
+from jetsym.errors import ConfigError, DataError, lacks_explained
 from jetsym.files import sha256_of
 from jetsym.jets.inputs import InputForm
 from jetsym.jets.io.copies import place_of
 from jetsym.jets.io.formats.index import FileIndex, JetReader
 from jetsym.jets.io.formats.layout import AXIS_BRANCHES, LABEL_II, Layout, axis_of
+from jetsym.jets.io.mapped import MappedArray
 from jetsym.reading import parse_json, read_text
 
 if TYPE_CHECKING:
@@ -40,6 +41,9 @@ __all__ = [
 
 MANIFEST = "manifest.json"
 FORMAT = {"format": "jetsym cache", "version": 1}
+
+#: Jets whose offsets and labels are looked at at a time when a cache is opened.
+_AT_ONCE = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -118,12 +122,9 @@ def _mapped(folder: Path, name: str, entry: dict[str, Any]) -> NDArray[Any]:
     try:
         if path.stat().st_size != entry["bytes"]:
             raise ValueError(f"it holds {path.stat().st_size} bytes, expected {entry['bytes']}")
-        # The plain view is faster to index than numpy's memmap; writable privately, as torch wants its memory.
-        array = np.load(path, mmap_mode="c", allow_pickle=False)
-        if not isinstance(array, np.ndarray):
-            raise ValueError("it is an archive, expected one array")
-        return np.asarray(array)
-    except (OSError, ValueError) as error:
+        with lacks_explained(f"{path}: cannot be read"):
+            return cast("NDArray[Any]", MappedArray(folder / name, place=path))  # of which it does what is needed
+    except (OSError, ValueError, TypeError, KeyError) as error:
         raise DataError(f"{path}: damaged ({error}); make the cache again: jetsym convert … --overwrite") from error
 
 
@@ -204,19 +205,60 @@ def open_jets(folder: Path, manifest: dict[str, Any], mapping: TreeMapping | Non
     from jetsym.jets.io.packed import PackedJets  # loads torch
 
     arrays = {name: _mapped(folder, name, entry) for name, entry in manifest["files"].items()}
-    jets = PackedJets(
-        offsets=arrays["offsets.npy"],
-        values=arrays["values.npy"],
-        kinds=arrays.get("kinds.npy"),
-        jet_p4=arrays["jet_p4.npy"],
-        label=arrays.get("label.npy"),
-        classes=tuple(manifest["classes"]),
-        columns={name: arrays[column_file(name)] for name in manifest["names"]},
-        inputs={} if _is_all_but_inputs(manifest, mapping) else _inputs(manifest.get("inputs", {}), arrays),
-    )
-    if len(jets) != manifest["jets"] or jets.offsets[-1] != len(jets.values):
-        raise DataError(f"{folder}: its arrays do not go together; make the cache again")
+    try:
+        jets = PackedJets(
+            offsets=arrays["offsets.npy"],
+            values=arrays["values.npy"],
+            kinds=arrays.get("kinds.npy"),
+            jet_p4=arrays["jet_p4.npy"],
+            label=arrays.get("label.npy"),
+            classes=tuple(manifest["classes"]),
+            columns={name: arrays[column_file(name)] for name in manifest["names"]},
+            inputs={} if _is_all_but_inputs(manifest, mapping) else _inputs(manifest.get("inputs", {}), arrays),
+        )
+        _expect_whole(jets, manifest["jets"])
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise DataError(
+            f"{folder} is a cache that is damaged ({error}); make it again: jetsym convert … --overwrite"
+        ) from error
     return jets
+
+
+def _expect_whole(jets: PackedJets, n_jets: int) -> None:
+    """Refuse arrays that do not go together, and offsets and labels that lead nowhere: ValueError."""
+    if len(jets) != n_jets:
+        raise ValueError(f"it has {len(jets)} jets, and should have {n_jets}")
+    members = {"values": jets.values, "kinds": jets.kinds}
+    own = {"jet_p4": jets.jet_p4, "label": jets.label, **jets.columns}
+    for many, arrays in ((len(jets.values), members), (n_jets, own)):
+        for name, array in arrays.items():
+            if array is not None and len(array) != many:
+                raise ValueError(f"{name} has {len(array)} rows, and should have {many}")
+    wrong = [name for name, array in (("values", jets.values), ("jet_p4", jets.jet_p4)) if array.dtype != np.float32]
+    if wrong or jets.values.ndim != 2 or jets.values.shape[1] not in (4, 8) or jets.jet_p4.shape[1:] != (4,):
+        raise ValueError(f"momenta have shapes {jets.values.shape}, {jets.jet_p4.shape}, or are not float32")
+    if jets.kinds is not None and (jets.kinds.dtype, jets.kinds.ndim) != (np.dtype(np.uint8), 1):
+        raise ValueError(f"kinds are {jets.kinds.dtype} in {jets.kinds.ndim} dimensions, expected uint8 in one")
+    _expect_offsets("offsets", jets.offsets, len(jets.values))
+    for name, one in jets.inputs.items():
+        if one.offsets is not None and len(one.offsets) == n_jets + 1:
+            _expect_offsets(f"those of input {name}", one.offsets, len(one.values))
+        elif one.offsets is not None or len(one.values) != n_jets:
+            raise ValueError(f"the input {name} is not of {n_jets} jets")
+    if jets.label is None:
+        return
+    for start in range(0, n_jets, _AT_ONCE):
+        part = jets.label[start : start + _AT_ONCE]
+        if part.dtype != np.int64 or not 0 <= part.min() <= part.max() < len(jets.classes):
+            raise ValueError(f"labels are {part.min()} to {part.max()} for {len(jets.classes)} classes")
+
+
+def _expect_offsets(name: str, offsets: NDArray[np.int64], members: int) -> None:
+    if offsets.dtype != np.int64 or offsets[0] != 0 or offsets[-1] != members:
+        raise ValueError(f"{name} go from {offsets[0]} to {offsets[-1]}, expected 0 to {members}")
+    for start in range(0, len(offsets), _AT_ONCE):
+        if (np.diff(offsets[start : start + _AT_ONCE + 1]) < 0).any():
+            raise ValueError(f"{name} fall behind jet {start}")
 
 
 def index_cache(folder: Path, mapping: TreeMapping | None = None) -> FileIndex:

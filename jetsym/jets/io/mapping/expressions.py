@@ -145,6 +145,21 @@ or write 'and', 'or', 'not'
             raise ConfigError(f"{where}: {line!r} compares {check.ambiguous}")
         return cls(where, line, frozenset(quoted.get(name, name) for name in check.names), root, quoted)
 
+    @property
+    def is_of_all(self) -> bool:
+        """Whether what it gives of the first particles of a jet depends on those behind them.
+
+        So it is with sums, numbers and extremes of all, lists that are sorted or joined, and parts of lists that do not
+        begin with the first.
+
+        Examples
+        --------
+        >>> texts = "pt / ak.sum(pt, axis=1)", "max(pt)", "max(pt, 1)", "pt[pt > 1]", "pt[:, :2]", "first(pt)"
+        >>> [Expression.parse(text).is_of_all for text in texts]
+        [True, True, False, True, False, False]
+        """
+        return any(_is_of_all(node) for node in ast.walk(self._root))
+
     def check_names(self, known: list[str], *, source: str) -> None:
         """Refuse branches that are not there.
 
@@ -337,6 +352,21 @@ def _taken_apart(node: ast.Call) -> tuple[Function, list[ast.expr], dict[str, An
         if option not in function.options or value is None:
             raise ValueError(f"{name} with {len(arguments)} arguments and keywords")
     return function, arguments, options
+
+
+def _is_of_all(node: ast.AST) -> bool:
+    """Return whether a piece of an expression depends on particles behind the first ones."""
+    match node:
+        case ast.Call(func) if _dotted(func) != "np.stack":  # which goes over numbers of jets
+            function, arguments, _ = _taken_apart(node)
+            return function.of_all and (len(arguments) == 1 or function.most is not None or function.lists)
+        case ast.Subscript(_, ast.Tuple([ast.Slice(), ast.Slice(start, stop)])):
+            return bool(_whole(start)) or (_whole(stop) or 0) < 0
+        case ast.Subscript(_, ast.Tuple([ast.Slice(), number])):
+            return _whole(number) != 0
+        case ast.Subscript():
+            return True
+    return False
 
 
 def _over_stack(name: str, node: ast.Call) -> tuple[Function, list[ast.expr]] | None:

@@ -72,6 +72,9 @@ class Function:
         stand there, "needed" if they must. ``compute`` does not get them.
     lists
         Whether an argument may be a list of arguments, as in ``isin(x, [1, 2])``.
+    of_all
+        Whether what it gives of the first particles of a jet depends on those behind them; some functions go over
+        particles with one argument, and else element by element.
     """
 
     compute: Callable[..., Quantity]
@@ -80,6 +83,7 @@ class Function:
     options: frozenset[str] = frozenset()
     axis: str = ""
     lists: bool = False
+    of_all: bool = False
 
 
 def spread(quantity: Quantity, counts: NDArray[np.int64]) -> NDArray[Any]:
@@ -235,7 +239,7 @@ def _over(function: Callable[[NDArray[Any], NDArray[np.int64]], NDArray[Any]], n
         _refuse_vectors(what, name, quantity)
         return Quantity(function(quantity.values, quantity.counts))
 
-    return Function(compute, axis=axis)
+    return Function(compute, axis=axis, of_all=True)
 
 
 def _sum(values: NDArray[Any], counts: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -274,7 +278,7 @@ def _extreme(function: Any, name: str) -> Function:
     def compute(what: str, *operands: Quantity) -> Quantity:
         return over(what, *operands) if len(operands) == 1 else _successive(what, function, [*map(numeric, operands)])
 
-    return Function(compute, most=None, axis="taken")
+    return Function(compute, most=None, axis="taken", of_all=True)
 
 
 def _order(what: str, quantity: Quantity, ascending: bool) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -418,10 +422,10 @@ _AWKWARDS: dict[str, Function] = {
     "num": _over(_count, "num", "taken"),
     "firsts": Function(_first, axis="taken"),
     "count": _over(_count, "count", "needed"),
-    "sort": Function(_sort, options=frozenset({"ascending"}), axis="taken"),
-    "argsort": Function(_argsort, options=frozenset({"ascending"}), axis="taken"),
+    "sort": Function(_sort, options=frozenset({"ascending"}), axis="taken", of_all=True),
+    "argsort": Function(_argsort, options=frozenset({"ascending"}), axis="taken", of_all=True),
     "singletons": Function(_singletons),
-    "concatenate": Function(_concatenate, 1, None, axis="needed", lists=True),
+    "concatenate": Function(_concatenate, 1, None, axis="needed", lists=True, of_all=True),
     "local_index": Function(_numbered, axis="needed"),
     "to_numpy": Function(_same),
     "copy": Function(_same),

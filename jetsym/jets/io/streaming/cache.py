@@ -191,7 +191,7 @@ class CacheFiles:
                 f"{folder} is a cache without the column {fold.column!r} to tell folds apart; "
                 f"{closest(fold.column, jets.columns)}; or make it again with a mapping that has it: jetsym convert …"
             )
-        found = np.flatnonzero(fold.choose(jets.columns[fold.column], where=f"{folder}: "))
+        found = np.flatnonzero(fold.choose(jets.columns[fold.column][:], where=f"{folder}: "))
         self.oddities.folds[folder] = str(fold), len(found), len(jets)
         if not len(found):
             raise DataError(f"{folder}: {fold} has no jets; expected at least one")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Iterator, Sequence
 from functools import cached_property
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from jetsym.arguments import anything, at_least, checked
 from jetsym.errors import ConfigError, closest, expect_one_of
 from jetsym.jets.io.block import BadJets, ColumnSet
 from jetsym.jets.io.folds import Fold
@@ -121,6 +123,15 @@ class JetStream:
     1
     """
 
+    @checked(
+        batch_size=anything,
+        seed=anything,
+        rank=at_least(0),
+        world_size=at_least(1),
+        epoch=at_least(0),
+        buffer=at_least(1),
+        threads=anything,
+    )
     def __init__(
         self,
         paths: Paths,
@@ -262,6 +273,12 @@ class JetStream:
         if counts is None or counts[len(self.classes) :].any():
             return None
         return dict(zip(self.classes, counts.tolist(), strict=False))
+
+    def digest_of_labels(self) -> str | None:
+        """Digest how many jets of each class are in each block; None where nobody has counted them."""
+        if self._counts is None:
+            return None
+        return hashlib.sha256(np.ascontiguousarray(self._counts, np.int64).tobytes()).hexdigest()[:16]
 
     def __iter__(self) -> Iterator[RaggedBatch]:
         """Give the batches that are left of the epoch."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import re
+import resource
 import shutil
 import socket
 import time
@@ -17,7 +18,7 @@ import numpy as np
 import pytest
 
 from jetsym.cli import main
-from jetsym.errors import ConfigError, DownloadError
+from jetsym.errors import ConfigError, DownloadError, ResourceError
 from jetsym.jets.io.download import fetch as fetching
 from jetsym.jets.io.download import weights
 from jetsym.jets.io.download.fetch import fetch
@@ -125,6 +126,20 @@ def test_a_file_is_fetched_whole(server, path, expected):
     assert path.read_bytes() == BODY
     assert [file.name for file in path.parent.iterdir()] == ["weights.pt"]
     assert ranges(server) == [None]
+
+
+def test_a_disk_that_becomes_full_keeps_what_has_arrived(server, path):
+    """A limit on the size of files stands for the disk."""
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(BODY) // 2, limit[1]))
+    try:
+        with pytest.raises(ResourceError, match=r"weights.pt could not be fetched \(what has arrived of it is kept"):
+            get(server, path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+    assert not path.exists()
+    get(server, path)
+    assert path.read_bytes() == BODY
 
 
 def test_what_is_there_is_not_fetched_again(server, path):

@@ -17,6 +17,7 @@ import torch
 
 from jetsym.errors import ConfigError, DataError
 from jetsym.files import write_atomically
+from jetsym.jets import read
 from jetsym.jets.io import JetStream
 from jetsym.jets.io.streaming.cache import MANIFEST, is_cache, load_manifest, verify
 from jetsym.jets.io.streaming.convert import JOURNAL, convert
@@ -144,6 +145,84 @@ def test_an_unfinished_cache_of_other_files_is_begun_anew(files, tmp_path):
     assert contents(folder) == contents(convert(files, tmp_path / "whole", progress=False))
 
 
+@pytest.mark.parametrize("change", ["cut", "emptied", "overwritten", "zeros"])
+def test_a_cache_that_changes_in_mid_epoch_is_an_error(files, tmp_path, monkeypatch, change):
+    """Mapped memory would end the process (SIGBUS), or give zeros and other jets."""
+    whole = convert(files, tmp_path / "cache", progress=False)
+    monkeypatch.setattr("jetsym.jets.io.streaming.cache._BLOCK", 2000)
+    for name in ("offsets", "values", "kinds", "jet_p4", "label"):
+        for buffer in (None, 4):  # all of it at once, and block by block
+            folder = Path(shutil.copytree(whole, tmp_path / f"{name}-{buffer}"))
+            batches = iter(JetStream(folder, batch_size=2, buffer=buffer, shuffle=False, threads=1))
+            next(batches)
+            path = folder / f"{name}.npy"
+            size = path.stat().st_size
+            if change in ("cut", "emptied"):
+                os.truncate(path, 140 if change == "cut" else 0)
+            else:
+                with path.open("r+b") as file:
+                    file.seek(128)
+                    file.write((size - 128) * (b"\0" if change == "zeros" else b"\1"))
+            with pytest.raises(DataError, match=f"{name}.npy: has changed since it was opened"):
+                list(batches)
+
+
+def test_a_cache_that_is_replaced_in_mid_epoch_stays_what_it_was(files, tmp_path):
+    """Whoever has opened the files keeps them, as when a file is replaced in one step."""
+    folder = convert(files, tmp_path / "cache", progress=False)
+    expected = [batch.values for batch in JetStream(folder, batch_size=2, seed=1)]
+    batches = iter(JetStream(folder, batch_size=2, seed=1))
+    first = next(batches)
+    for path in folder.glob("*.npy"):
+        path.unlink()
+        path.write_bytes(b"rubbish")
+    assert all(map(torch.equal, expected, [first.values, *(batch.values for batch in batches)]))
+
+
+@pytest.mark.parametrize(
+    ("name", "place", "value", "message"),
+    [
+        ("offsets", 0, 1, "offsets go from 1 to"),
+        ("offsets", 3, -5, "offsets fall behind jet 0"),
+        ("offsets", 3, 10**6, "offsets fall behind jet 0"),
+        ("offsets", -1, 0, "offsets go from 0 to 0, expected 0 to"),
+        ("label", 0, 10, "labels are .* to 10 for 10 classes"),
+        ("label", -1, -1, "labels are -1 to"),
+    ],
+)
+def test_offsets_and_labels_that_lead_nowhere_are_found_on_opening(files, tmp_path, name, place, value, message):
+    folder = convert(files, tmp_path / "cache", progress=False)
+    array = np.load(folder / f"{name}.npy", mmap_mode="r+")
+    array[place] = value
+    array.flush()
+    for opened in (lambda: JetStream(folder, batch_size=5), lambda: read(folder)):
+        with pytest.raises(DataError, match=f"is a cache that is damaged \\({message}"):
+            opened()
+
+
+@pytest.mark.parametrize("change", ["shorter", "transposed", "other type", "objects"])
+def test_arrays_of_another_form_are_refused(files, tmp_path, change):
+    whole = convert(files, tmp_path / "cache", columns="all", progress=False)
+    for name in ("offsets", "values", "kinds", "jet_p4", "label", "column_jet_sdmass"):
+        folder = Path(shutil.copytree(whole, tmp_path / name))
+        path = folder / f"{name}.npy"
+        array = np.load(path)
+        if change == "transposed" and array.ndim == 1:
+            continue
+        changed = {
+            "shorter": array[:-1],
+            "transposed": np.asfortranarray(array),
+            "other type": array.astype("complex64"),
+            "objects": array.astype(object),
+        }[change]
+        np.save(path, changed, allow_pickle=True)
+        manifest = json.loads((folder / MANIFEST).read_text())
+        manifest["files"][path.name]["bytes"] = path.stat().st_size
+        (folder / MANIFEST).write_text(json.dumps(manifest))
+        with pytest.raises(DataError, match="damaged"):
+            JetStream(folder, batch_size=5, columns="all")
+
+
 def test_a_folder_of_something_else_is_left_alone(files, tmp_path):
     (tmp_path / "thesis.npy").write_text("years of work")
     for overwrite in (False, True):
@@ -197,7 +276,7 @@ def test_a_disk_that_becomes_full(files, tmp_path):
     words = ["convert", f"[{','.join(map(str, files))}]", "--out", str(folder)]
     done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, check=False)
     assert done.returncode == 1
-    assert "could not be written (File too large)" in done.stderr
+    assert "the cache could not be written" in done.stderr
     assert done.stderr.count("\n") == 1
     assert not is_cache(folder)
     convert(files, folder, progress=False)

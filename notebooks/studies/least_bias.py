@@ -1,0 +1,318 @@
+"""The least bias put into a transformer of atoms: injections, a penalty, averages and heads at equal time of training.
+
+Four parts, each of the same small PET, trained for the same time with and without bias, over seeds:
+
+``ethanol``
+    energies and forces of real molecules: as they come, augmented, with harmonics or invariants at the embedding, with
+    a penalty on A², averaged at inference, and SOAP-BPNN, which is invariant by construction; for one seed the drift
+    of the energy over 5 ps of dynamics as well;
+``copper``
+    a crystal of effective-medium theory: bands that should be degenerate, with the injection that did best on ethanol;
+``tensors``
+    dipoles and polarizabilities (λ = 0 and λ = 2) of real molecules, with tensor-basis heads and with harmonics;
+``sizes``
+    A of ethanol against the number of structures to learn from, with and without augmentation.
+
+What does not help stays in the tables. They are of a hundred structures and minutes: of models that are scaled up, on
+large sets, F. Bigi et al., arXiv:2601.16195, find those without constraints superior in accuracy and speed, which
+numbers of this size neither show nor contradict.
+
+    python notebooks/studies/least_bias.py [--quick] [--out DIR] [--data DIR] [--parts ethanol …] [--minutes 5]
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+from ase.build import bulk, molecule
+from at_equal_time import Fit, Kept, trained
+from atoms import measure as measure_crystal
+from common import Table
+from fits import BATCH, fit_copper, fit_ethanol, fit_tensors
+from molecules import rotated, split
+from tensors import TENSOR_COLUMNS, TENSORS, measure_tensors, split_tensors
+
+from jetsym.atoms import SymmetrizedCalculator, calculator, evaluate, read_frames
+from jetsym.atoms.packages import quiet
+from jetsym.atoms.workflows.dynamics import drift
+from jetsym.benchmarks.copper import LATTICE
+from jetsym.files import finished_file, write_atomically
+from jetsym.plotting import save_figure
+from jetsym.plotting.style import PALETTE
+
+RESULTS = Path(__file__).resolve().parents[1] / "results"
+HELP = "folder with ethanol_reduced_100.xyz and qm7x_reduced_100_CHNO.xyz; by default atoms in JETSYM_REAL_DATA"
+
+#: Weight of the penalty: A² of the energy, in (eV/atom)², beside the squared errors of forces, in (eV/Å)².
+PENALTY = 1000.0
+#: Options of the training of each variant; energies have no tensors.
+ETHANOL: dict[str, dict[str, Any]] = {
+    "as they come": {"augment": False},
+    "augmented": {},
+    "harmonics": {"inject": "harmonics:2"},
+    "invariants": {"inject": "invariants"},
+    "harmonics, invariants": {"inject": "harmonics:2,invariants"},
+    "penalty": {"penalty": PENALTY},
+    "SOAP-BPNN": {"architecture": "soap_bpnn"},
+}
+#: The variant that is averaged at inference, and the degree of the average over O(3).
+AVERAGED, DEGREE = "augmented", 2
+#: The injections, of which copper is given the best one, and the column that says which.
+INJECTED = [name for name, options in ETHANOL.items() if "inject" in options]
+BEST_BY = "forces rotated"
+#: Structures to learn from, and the part of the time that each training has.
+SIZES, PART = (10, 20, 40, 72), 0.2
+#: Steps of dynamics, of 0.5 fs.
+STEPS, QUICK_STEPS = 10_000, 4
+#: The variants of a small version.
+QUICK = {
+    "ethanol": ("augmented", "harmonics"),
+    "copper": ("harmonics",),
+    "tensors": ("tensor basis",),
+    "sizes": ("augmented",),
+}
+
+COLUMNS = {
+    "forces": "forces RMSE, meV/Å",
+    "forces rotated": "rotated, meV/Å",
+    "A forces": "A of forces, meV/Å",
+    "energy": "energy RMSE, meV/atom",
+    "A energy": "A of energy, meV/atom",
+    "torque": "torque, meV/atom",
+    "step_s": "s per step",
+    "use_s": "use, s per structure",
+    "train_s": "training s",
+}
+CRYSTAL = {
+    "forces": "forces RMSE, meV/Å",
+    "energy": "energy RMSE, meV/atom",
+    "A energy": "A of energy, meV/atom",
+    "splitting": "worst splitting, THz",
+    "forbidden": "forbidden stress, GPa",
+    "torque": "torque, meV/atom",
+    "epoch_s": "s per epoch",
+    "train_s": "training s",
+}
+DRIFT = {"drift": "drift, meV/atom/ps", "fluctuation": "fluctuation, meV/atom", "turned": "angular momentum, ħ"}
+
+
+class Study:
+    """All parts, with folders of their own.
+
+    Parameters
+    ----------
+    out, results
+        Folders of the runs, and of the numbers.
+    data
+        Folder of the structures.
+    minutes, seeds, quick
+        Time of a training, runs of everything, and whether all is small.
+    """
+
+    def __init__(self, out: Path, results: Path, data: Path, *, minutes: float, seeds: int, quick: bool) -> None:
+        self.out, self.data, self.seeds, self.quick = out, data, seeds, quick
+        self.seconds = 0.1 if quick else 60 * minutes
+        self.kept = Kept(results / "least_bias.json", {"minutes": minutes, "quick": quick, "penalty": PENALTY})
+
+    # --- ethanol ---
+
+    def ethanol(self) -> None:
+        """Train all variants, average one of them, and run dynamics with those of the first seed."""
+        folder = self.out / "ethanol"
+        test = split(self.data / "ethanol_reduced_100.xyz", folder)[: 2 if self.quick else None]
+        for seed in range(self.seeds):
+            for name, options in self._some(ETHANOL, QUICK["ethanol"]).items():
+                fit = fit_ethanol(folder / "train.xyz", folder / "validation.xyz", seed, options)
+                taken = self._trained(folder, name, seed, fit)
+                potential = calculator(taken.pop("run"))
+                steps = len(read_frames(folder / "train.xyz")) // BATCH
+                costs = {**taken, "step_s": taken["epoch_s"] / steps}
+                self._measured("ethanol", name, seed, test, potential, costs)
+                if name == AVERAGED:
+                    average = SymmetrizedCalculator(potential, "O3", 1 if self.quick else DEGREE)
+                    self._measured("ethanol", "averaged", seed, test, average, costs)
+                if seed == 0:
+                    self.kept.measured("drift", name, seed, lambda potential=potential: self._drift(potential))
+
+    def _measured(
+        self, part: str, name: str, seed: int, frames: list[Any], potential: Any, costs: Mapping[str, float]
+    ) -> None:
+        self.kept.measured(part, name, seed, lambda: {**measure(potential, frames, quick=self.quick), **costs})
+
+    def _drift(self, potential: Any) -> dict[str, float]:
+        steps = QUICK_STEPS if self.quick else STEPS
+        found = drift(molecule("CH3CH2OH"), potential, steps=steps, timestep=0.5)
+        return {
+            "drift": found.energy_drift,
+            "fluctuation": found.energy_fluctuation,
+            "turned": found.angular_momentum or 0.0,
+        }
+
+    # --- copper ---
+
+    def copper(self) -> None:
+        """Train on copper as it comes, augmented, and with the injection that did best on ethanol."""
+        folder, crystal = self.out / "copper", bulk("Cu", a=LATTICE)
+        best = self.best()
+        variants: dict[str, dict[str, Any]] = {
+            name: ETHANOL[name] for name in ("as they come", "augmented", *([best] if best else []))
+        }
+        for seed in range(self.seeds):
+            for name, options in self._some(variants, QUICK["copper"]).items():
+                taken = self._trained(folder, name, seed, fit_copper(seed, options, quick=self.quick))
+                run = taken.pop("run")
+                frames = read_frames(run.parent / "validation.xyz")[: 2 if self.quick else None]
+                potential = calculator(run)
+
+                def found(potential: Any = potential, frames: Any = frames, taken: Any = taken) -> dict[str, float]:
+                    turned = evaluate(potential, frames, turned=1 if self.quick else 4, progress=False).scores["all"]
+                    return {
+                        **measure_crystal(potential, frames, crystal, quick=self.quick),
+                        "A energy": turned.energy_a,
+                        **taken,
+                    }
+
+                self.kept.measured("copper", name, seed, found)
+
+    def best(self) -> str | None:
+        """Return the injection with the smallest error on ethanol; None where that was not measured."""
+        table = self.kept.table("ethanol")
+        known = {name: table.mean(name, BEST_BY)[0] for name in INJECTED if name in table.variants}
+        return min(known, key=lambda name: known[name]) if known else None
+
+    # --- tensors ---
+
+    def tensors(self) -> None:
+        """Train dipoles and polarizabilities together, with heads and harmonics and without."""
+        folder = self.out / "tensors"
+        test = split_tensors(self.data / "qm7x_reduced_100_CHNO.xyz", folder)[: 2 if self.quick else None]
+        for seed in range(self.seeds):
+            for name, options in self._some(TENSORS, QUICK["tensors"]).items():
+                fit = fit_tensors(folder / "train.xyz", folder / "validation.xyz", seed, options)
+                taken = self._trained(folder, name, seed, fit)
+                run = taken.pop("run")
+                self.kept.measured(
+                    "tensors", name, seed, lambda run=run, taken=taken: {**measure_tensors(run, test), **taken}
+                )
+
+    # --- sizes ---
+
+    def sizes(self) -> None:
+        """Train on fewer structures of ethanol, augmented and as they come, for a part of the time."""
+        from ase.io import write
+
+        folder = self.out / "sizes"
+        test = split(self.data / "ethanol_reduced_100.xyz", folder)[: 2 if self.quick else None]
+        frames = read_frames(folder / "train.xyz")
+        for seed in range(self.seeds):
+            order = np.random.default_rng(seed).permutation(len(frames))
+            for size in SIZES[:1] if self.quick else SIZES:
+                data = folder / f"train-{size}-{seed}.xyz"
+                with finished_file(data) as unfinished:
+                    write(unfinished, [frames[place] for place in order[:size]], format="extxyz")
+                pair = {words: ETHANOL[words] for words in ("as they come", "augmented")}
+                for words, options in self._some(pair, QUICK["sizes"]).items():
+                    name = f"{words}, {size}"
+                    fit = fit_ethanol(data, folder / "validation.xyz", seed, options)
+                    taken = self._trained(folder, name, seed, fit, part=PART)
+                    potential = calculator(taken.pop("run"))
+                    self._measured("sizes", name, seed, test, potential, {**taken, "structures": size})
+
+    # --- what they share ---
+
+    def _some(self, variants: Mapping[str, dict[str, Any]], few: tuple[str, ...]) -> dict[str, dict[str, Any]]:
+        return {name: options for name, options in variants.items() if name in few or not self.quick}
+
+    def _trained(self, folder: Path, name: str, seed: int, fit: Fit, *, part: float = 1.0) -> dict[str, Any]:
+        place = name.replace(", ", "-").replace(" ", "-")
+        run = folder / f"{place}-{seed}"
+        pilot = folder / ("pilot" if self.quick else f"{place}-pilot")
+        with quiet():
+            taken = trained(run, pilot, fit, seconds=part * self.seconds)
+        return {**taken, "run": run / "run"}
+
+    def show(self, results: Path) -> str:
+        """Return all tables, and draw accuracy against A."""
+        titles = {"ethanol": COLUMNS, "drift": DRIFT, "copper": CRYSTAL, "tensors": TENSOR_COLUMNS, "sizes": COLUMNS}
+        tables = {part: self.kept.table(part) for part in titles}
+        shown = {part: columns for part, columns in titles.items() if tables[part].rows}
+        sizes = {name: title for name, title in COLUMNS.items() if name != "step_s"}
+        text = "".join(
+            f"{part}\n{tables[part].text(sizes if part == 'sizes' else columns)}\n" for part, columns in shown.items()
+        )
+        if tables["ethanol"].rows:
+            draw(tables["ethanol"], results / "least_bias.png")
+        write_atomically(results / "least_bias.txt", text)
+        return text
+
+
+def measure(potential: Any, frames: list[Any], *, quick: bool = False) -> dict[str, float]:
+    """Measure errors on structures as they come and rotated, A, the torque, and what one call costs."""
+    used = frames[0].copy()
+    used.calc = potential
+    with quiet():
+        used.get_forces()  # the first call sets up
+        used.rattle(1e-3)
+        start = time.perf_counter()
+        used.get_forces()
+        seconds = time.perf_counter() - start
+        given = evaluate(potential, frames, turned=1 if quick else len(frames), progress=False).scores["all"]
+        moved = evaluate(potential, rotated(frames), turned=0, progress=False).scores["all"]
+    return {
+        "forces": given.forces_rmse,
+        "forces rotated": moved.forces_rmse,
+        "energy": given.energy_rmse,
+        "A energy": given.energy_a,
+        "A forces": given.forces_a,
+        "torque": given.torque,
+        "use_s": seconds,
+    }
+
+
+def draw(table: Table, path: Path) -> None:
+    """Draw the error of forces on rotated structures against A of the forces, with standard errors over seeds."""
+    figure, ax = plt.subplots(figsize=(4.6, 3.4), layout="constrained")
+    for place, name in enumerate(table.variants):
+        (error, of_error), (a, of_a) = (table.mean(name, column) for column in ("forces rotated", "A forces"))
+        style = {"color": PALETTE[place % len(PALETTE)], "marker": "os^vDP*X"[place % 8], "linestyle": "none"}
+        ax.errorbar(error, a, xerr=np.nan_to_num(of_error), yerr=np.nan_to_num(of_a), label=name, capsize=2, **style)
+    ax.set(xscale="log", yscale="symlog", xlabel="forces RMSE, rotated, meV/Å", ylabel="A of forces, meV/Å")
+    ax.set_yscale("symlog", linthresh=1e-2)
+    ax.legend(frameon=False, fontsize="x-small")
+    save_figure(figure, path)
+    plt.close(figure)
+
+
+def main() -> None:
+    """Do the parts that are asked for, and show all that is known."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--out", type=Path, default=Path("runs/studies/least_bias"), help="folder for the runs")
+    parser.add_argument("--results", type=Path, default=RESULTS, help="folder for numbers, tables and the figure")
+    parser.add_argument("--data", type=Path, help=HELP)
+    parser.add_argument("--parts", nargs="+", default=list(PARTS), choices=PARTS, help="what to do")
+    parser.add_argument("--minutes", type=float, default=5.0, help="time of a training")
+    parser.add_argument("--seeds", type=int, choices=range(1, 11), default=3, help="runs of everything")
+    parser.add_argument("--quick", action="store_true", help="a small version: to see that it works, not to learn from")
+    options = parser.parse_args()
+    folder = os.environ.get("JETSYM_REAL_DATA")
+    if options.data is None and folder is None:
+        raise SystemExit(f"no structures to train on; give --data: {HELP}")
+    data = options.data or Path(folder or "", "atoms")
+    study = Study(options.out, options.results, data, minutes=options.minutes, seeds=options.seeds, quick=options.quick)
+    for part in options.parts:
+        getattr(study, part)()
+    print(study.show(options.results), end="")
+
+
+PARTS = ("ethanol", "copper", "tensors", "sizes")
+
+if __name__ == "__main__":
+    plt.switch_backend("Agg")
+    main()
