@@ -124,7 +124,8 @@ def trials(name: str, function: Callable[..., Any]) -> Iterator[Trial]:
 
 
 def _values(annotation: Any) -> Iterator[tuple[Any, bool]]:
-    text = annotation if isinstance(annotation, str) else getattr(annotation, "__forward_arg__", annotation.__name__)
+    said = getattr(annotation, "__forward_arg__", None) or getattr(annotation, "__name__", str(annotation))
+    text: str = annotation if isinstance(annotation, str) else said
     for alias, meant in ALIASES.items():
         text = re.sub(rf"\b{alias}\b", meant, text)
     outer = re.sub(r"\[[^\[\]]*\]", "", re.sub(r"\[[^\[\]]*\]", "", re.sub(r"\[[^\[\]]*\]", "", text)))
