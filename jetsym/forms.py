@@ -27,7 +27,7 @@ FACTS: dict[str, Any] = {
     "seconds": float,
     **dict.fromkeys(("confidence", "width"), float | None),
     "notes": list[str] | tuple[str, ...],
-    "unbiased": list[Any] | tuple[Any, ...],  # of boosts a list for every width
+    "unbiased": list[str] | tuple[str, ...] | list[list[str]],  # layers, or those of every width of boosts
     **dict.fromkeys(("units", "without_law"), Mapping[str, str] | list[str] | tuple[str, ...]),
     "laws": Mapping[str, Any],
     "resolution": Mapping[str, Any] | None,

@@ -64,7 +64,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "commands": PRODUCTS,
     "demo": PRODUCTS,
     "cli": PRODUCTS | {"commands", "demo"},
-    "benchmarks": PRODUCTS | {"commands", "demo", "cli"},
+    "benchmarks": PRODUCTS | {"testing", "commands", "demo", "cli"},
     "__init__": PRODUCTS,
 }
 

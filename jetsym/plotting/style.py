@@ -151,8 +151,9 @@ def save_figure(figure: Axes | Figure, path: str | Path) -> Path:
     return Path(path)
 
 
-def kept(kind: str) -> Kind:
-    """Return what results of a kind are, which are made in rooms above: as what is kept they say their own."""
+def kept(*kinds: str) -> Kind:
+    """Return what results of some kinds are, which are made in rooms above: as what is kept they say their own."""
     return Kind(
-        lambda value: getattr(value, "KIND", None) == kind and not isinstance(value, type), f"a result of kind {kind!r}"
+        lambda value: getattr(value, "KIND", None) in kinds and not isinstance(value, type),
+        f"a result of kind {' or '.join(map(repr, kinds))}",
     )

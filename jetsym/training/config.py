@@ -249,7 +249,7 @@ class TrainConfig:
         if self.samples_per_epoch is not None:
             fits = self.samples_per_epoch >= self.batch_size
             _expect("samples_per_epoch", self.samples_per_epoch, fits, f"at least --batch_size {self.batch_size}")
-        if self.class_weights not in ("none", "balanced"):
+        if not isinstance(self.class_weights, str) or self.class_weights not in ("none", "balanced"):
             weights = self.class_weights.values() if isinstance(self.class_weights, Mapping) else [-1.0]
             good = all(isinstance(weight, int | float) and 0 <= weight < inf for weight in weights)
             _expect(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from jetsym.arguments import checked
 from jetsym.errors import ConfigError, DataError, is_positive, refuse_unknown
 from jetsym.probing.reports.differences import differences_of
 from jetsym.probing.reports.history import Series
@@ -96,6 +97,7 @@ def bounds_of(
     return tuple(found)
 
 
+@checked(DataError)
 @dataclass(frozen=True, eq=False)
 class Watch(Series, Stored):
     """The symmetry of a potential while it is trained, measured at its checkpoints.

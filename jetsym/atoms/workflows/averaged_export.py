@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from jetsym.arguments import at_least, checked
 from jetsym.atoms.packages import quiet
 from jetsym.atoms.workflows.calculators import Dtype, exported
 from jetsym.errors import CheckpointError, ConfigError, expect_at_least, require
@@ -79,6 +80,7 @@ def grid_degree(l_max: int) -> int:
     return NEGATIVE.get(l_max, l_max)
 
 
+@checked(l_max=at_least(0))
 def export(
     model: str | Path,
     out: str | Path,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, get_args
 import numpy as np
 from rich.table import Table
 
+from jetsym.arguments import above, at_least, checked
 from jetsym.atoms.workflows.dynamics import Drift, drift, heating
 from jetsym.atoms.workflows.forbidden import SYMPREC
 from jetsym.atoms.workflows.tables import compared, structure_dict, structure_of
@@ -39,6 +40,7 @@ ROWS = {
 }
 
 
+@checked(expected_heating=at_least(0))
 @dataclass(frozen=True)
 class DynamicsReport(Stored):
     """Runs at constant energy of one structure, with a model in several frames.
@@ -126,6 +128,15 @@ class DynamicsReport(Stored):
         return as_text(self.table(), width=140) + "".join(f"{note}\n" for note in self.meta.get("notes", ()))
 
 
+@checked(
+    l_max=at_least(0),
+    symprec=above(0),
+    runs=at_least(1),
+    steps=at_least(1),
+    timestep=above(0),
+    temperature=at_least(0),
+    seed=at_least(0),
+)
 def dynamics(
     atoms: Atoms,
     calculator: Calculator,

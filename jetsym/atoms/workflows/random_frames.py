@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from jetsym.arguments import above, at_least, checked
 from jetsym.atoms.workflows.forbidden import SYMPREC
 from jetsym.atoms.workflows.rotated import RotatedCalculator, as_ase_has_it
 from jetsym.atoms.workflows.symmetrized import SPACE, all_rotations, orthogonal, space_group_rotations
@@ -90,6 +91,7 @@ class RandomFrameCalculator(RotatedCalculator):
     2
     """
 
+    @checked(seed=at_least(0), drawn=at_least(0), symprec=above(0))
     def __init__(
         self,
         calculator: Calculator,

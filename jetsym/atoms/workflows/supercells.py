@@ -75,6 +75,8 @@ def expect_supercell(given: Any) -> NDArray[np.int64]:
     """
     what = given.tolist() if isinstance(given, np.ndarray) else list(given) if isinstance(given, Sequence) else given
     refusal = ConfigError(f"supercell is {what}; expected three positive numbers of copies, or a 3 x 3 matrix of them")
+    if isinstance(given, bool):
+        raise refusal
     try:
         array = np.asarray(given, dtype=float)
     except (TypeError, ValueError):

@@ -110,6 +110,18 @@ CALLS: dict[str, Callable[[World], Mapping[str, Any]]] = {
         "limit": 1,
         "progress": False,
     },
+    "jetsym.atoms.dynamics": lambda w: {
+        "atoms": w.frames[0],
+        "calculator": w.emt,
+        "frames": ["plain"],
+        "runs": 2,
+        "steps": 2,
+        "progress": False,
+    },
+    "jetsym.atoms.DynamicsReport": lambda w: fields_of(w.dynamics),
+    "jetsym.atoms.RandomFrameCalculator": lambda w: {"calculator": w.emt},
+    "jetsym.atoms.Watch": lambda w: fields_of(w.watch),
+    "jetsym.atoms.export": lambda w: {"model": "model.ckpt", "out": w.new("model.pt")},
     "jetsym.atoms.evaluate": lambda w: {"calculator": w.emt, "frames": w.labelled, "turned": 1, "progress": False},
     "jetsym.atoms.finetune": lambda w: {
         "model": "model.ckpt",
@@ -230,6 +242,7 @@ CALLS: dict[str, Callable[[World], Mapping[str, Any]]] = {
     "jetsym.plotting.plot_roc": lambda w: {"evaluation": w.evaluation},
     "jetsym.plotting.plot_safety": lambda w: {"safety": w.safety},
     "jetsym.plotting.plot_spectrum": lambda w: {"report": w.report},
+    "jetsym.plotting.plot_watch": lambda w: {"watch": w.watch},
     "jetsym.plotting.save_figure": lambda w: {"figure": _axes(), "path": w.new("figure.png")},
     # remedies
     "jetsym.remedies.CartesianHead": lambda w: {"kind": "vector", "features": 2},
@@ -291,6 +304,7 @@ NOT_RUN = frozenset(
     {
         "jetsym.jets.weaver",
         "jetsym.atoms.add_uncertainty",
+        "jetsym.atoms.export",
         "jetsym.atoms.finetune",
         "jetsym.atoms.load",
         "jetsym.atoms.over_training",

@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-import jetsym
 from jetsym.jets import JetBatch, sample
 from jetsym.jets.io.sample import sample_dir
 from jetsym.jets.models import PointNet, Tagger
+from jetsym.probing.measure.safety import safety
+from jetsym.probing.probe import probe
+from jetsym.probing.reports.comparison import compare
 from jetsym.spectrum import O3, SO3, FiniteGroup, QuadratureEstimator, RandomEstimator, WindowEstimator, rapidity_window
 from jetsym.training import Run, TrainConfig, train
 
@@ -108,22 +110,22 @@ class World:
     @cached_property
     def report(self) -> Any:
         """A report of layers and an output."""
-        return jetsym.probe(self.net, self.points, **QUICK)
+        return probe(self.net, self.points, **QUICK)
 
     @cached_property
     def boosts(self) -> Any:
         """A report of boosts."""
-        return jetsym.probe(self.tagger, self.jets, group="boost", layers=[], widths=(0.1, 0.5), **QUICK)
+        return probe(self.tagger, self.jets, group="boost", layers=[], widths=(0.1, 0.5), **QUICK)
 
     @cached_property
     def lorentz(self) -> Any:
         """A report of all that is said of jets."""
-        return jetsym.probe(self.tagger, self.jets, group="lorentz", layers=[], widths=(0.1, 0.5), **QUICK)
+        return probe(self.tagger, self.jets, group="lorentz", layers=[], widths=(0.1, 0.5), **QUICK)
 
     @cached_property
     def comparison(self) -> Any:
         """A comparison of two reports."""
-        return jetsym.compare(self.report, self.report, names=["a", "b"])
+        return compare(self.report, self.report, names=["a", "b"])
 
     @cached_property
     def history(self) -> Any:
@@ -140,7 +142,7 @@ class World:
     @cached_property
     def safety(self) -> Any:
         """What soft and collinear particles change."""
-        return jetsym.safety(self.tagger, self.jets, draws=1, limit=3, progress=False)
+        return safety(self.tagger, self.jets, draws=1, limit=3, progress=False)
 
     @cached_property
     def evaluation(self) -> Any:
@@ -249,6 +251,21 @@ class World:
         from jetsym.atoms import evaluate
 
         return evaluate(self.emt, self.labelled, turned=1, progress=False)
+
+    @cached_property
+    def dynamics(self) -> Any:
+        """Two short runs of molecular dynamics."""
+        from jetsym.atoms import dynamics
+
+        return dynamics(self.frames[0], self.emt, frames=["plain"], runs=2, steps=2, progress=False)
+
+    @cached_property
+    def watch(self) -> Any:
+        """The symmetry of a potential over a training, as it is kept."""
+        from jetsym.atoms import Watch
+
+        reports = tuple(self.history.reports)
+        return Watch(reports, (), None, None, {}, {}, tuple(1.0 for _ in reports), {})
 
     @cached_property
     def relaxation(self) -> Any:

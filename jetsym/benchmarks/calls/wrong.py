@@ -124,8 +124,8 @@ def trials(name: str, function: Callable[..., Any]) -> Iterator[Trial]:
 
 
 def _values(annotation: Any) -> Iterator[tuple[Any, bool]]:
-    said = getattr(annotation, "__forward_arg__", None) or getattr(annotation, "__name__", str(annotation))
-    text: str = annotation if isinstance(annotation, str) else said
+    names = [annotation, *(getattr(annotation, name, None) for name in ("__forward_arg__", "__name__"))]
+    text = next(name for name in names if isinstance(name, str))
     for alias, meant in ALIASES.items():
         text = re.sub(rf"\b{alias}\b", meant, text)
     outer = re.sub(r"\[[^\[\]]*\]", "", re.sub(r"\[[^\[\]]*\]", "", re.sub(r"\[[^\[\]]*\]", "", text)))

@@ -207,7 +207,7 @@ def _paths(session: Session, inputs: Any, parts: Sequence[slice]) -> int:
     least = max(PATHS, len(parts))
     if session.domain.most_calls(inputs) is not None:
         return least
-    together = sum(part.stop - part.start for part in parts) / len(parts)
+    together: float = sum(part.stop - part.start for part in parts) / len(parts)
     return max(least, ceil(ENOUGH / together))
 
 
