@@ -109,17 +109,20 @@ def expect_every_frame(calculator, name: str, *, molecules: bool = True, stress_
 
 
 def printed(path: str | Path) -> str:
-    """Return the table in Markdown: a row for each calculator and kind of structure, and below what is said."""
+    """Return the table in Markdown: which of energy E, forces F and stress S work, and below what is said of others."""
     known, said = json.loads(Path(path).read_text()), dict[str, int]()
-    heads = [f"{what}, {frames}" for what in PROPERTIES for frames in FRAMES]
-    lines = ["| calculator | structure | " + " | ".join(heads) + " |", "|---" * (2 + len(heads)) + "|"]
+
+    def written(row: dict[str, str], frames: str) -> str:
+        lines = {what: row[f"{what}, {frames}"] for what in PROPERTIES}
+        works = " ".join(what[0].upper() for what, line in lines.items() if line == WORKS)
+        notes = [f"({said.setdefault(line, len(said) + 1)})" for line in dict.fromkeys(lines.values()) if line != WORKS]
+        return " ".join([works, *notes]).strip()
+
+    lines = ["| calculator | structure | " + " | ".join(FRAMES) + " |", "|---" * (2 + len(FRAMES)) + "|"]
     for name, rows in known.items():
         for kind, row in rows.items():
-            cells = [
-                row[head] if row[head] == WORKS else f"{said.setdefault(row[head], len(said) + 1)}" for head in heads
-            ]
-            lines.append(f"| {name} | {kind} | " + " | ".join(cells) + " |")
-    return "\n".join([*lines, "", *(f"{number}. {line}" for line, number in said.items())])
+            lines.append(f"| {name} | {kind} | " + " | ".join(written(row, frames) for frames in FRAMES) + " |")
+    return "\n".join([*lines, "", *(f"{number}. `{line}`" for line, number in said.items())])
 
 
 if __name__ == "__main__":

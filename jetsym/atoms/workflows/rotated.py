@@ -93,7 +93,18 @@ class RotatedCalculator(Calculator):
             found = self._next(evaluations)
             if place == 0 and "energy" in names and "free_energy" in {*found} - {*names}:
                 given.append("free_energy")
+            self._expect_finite({name: found[name] for name in given})
             yield {name: _rotated_back(name, found[name], element) for name in given}
+
+    def _expect_finite(self, found: Mapping[str, Any]) -> None:
+        """Refuse NaN and infinity, such as the stress of a molecule, whose volume is zero."""
+        wrong = [name for name, values in found.items() if not np.isfinite(np.asarray(values, dtype=float)).all()]
+        if wrong:
+            raise DataError(
+                f"{type(self.base_calculator).__name__} gives {', '.join(wrong)} of "
+                f"{self._kept.get_chemical_formula()} (pbc = {self._kept.pbc.tolist()}) that are not finite; expected "
+                "a structure that has them"
+            )
 
     def _next(self, evaluations: Iterator[dict[str, Any]]) -> dict[str, Any]:
         """Return what the calculator gives next; say of whatever it raises whose error it is, and of which structure.
@@ -102,8 +113,13 @@ class RotatedCalculator(Calculator):
         """
         try:
             return next(evaluations)
-        except (JetsymError, MemoryError, NotImplementedError):
+        except (JetsymError, MemoryError):
             raise
+        except NotImplementedError as error:
+            if str(error):
+                raise
+            name, structure = type(self.base_calculator).__name__, self._kept.get_chemical_formula()
+            raise PropertyNotImplementedError(f"{name} does not compute all that is asked of {structure}") from error
         except Exception as error:
             reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
             raise DataError(

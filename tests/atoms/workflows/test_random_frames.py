@@ -212,6 +212,19 @@ def test_what_a_calculator_raises_becomes_one_line_that_names_it_and_the_structu
 
     with pytest.raises(DataError, match=r"^Broken fails for Cu4 \(pbc = .*\), LinAlgError: Singular matrix; expected"):
         kind(Broken()).get_potential_energy(crystal)
+    with pytest.raises(PropertyNotImplementedError, match="EMT does not compute all that is asked of Cu2"):
+        kind(EMT()).get_stress(Atoms("Cu2", [[0, 0, 0], [2.4, 0, 0]]))  # which EMT itself refuses without a word
     crystal.numbers[0] = 18
     with pytest.raises(NotImplementedError, match="No EMT-potential for Ar"):  # as ASE's own calculators say it
         kind(EMT()).get_potential_energy(crystal)
+
+
+@pytest.mark.parametrize("kind", [RandomFrameCalculator, SymmetrizedCalculator])
+def test_numbers_that_are_not_finite_are_refused(crystal, kind):
+    class Overflowing(EMT):
+        def calculate(self, atoms=None, properties=("energy",), system_changes=all_changes):
+            super().calculate(atoms, properties, system_changes)
+            self.results["forces"][0, 1] = np.inf
+
+    with pytest.raises(DataError, match=r"Overflowing gives forces of Cu4 \(pbc = .*\) that are not finite; expected"):
+        kind(Overflowing()).get_forces(crystal)
