@@ -35,7 +35,7 @@ PARTS: dict[str, tuple[Trials, int, int]] = {
     "mutated Parquet": (partial(fault_files.trials, "mutated Parquet"), 200, 12),
     "mutated extxyz": (partial(fault_files.trials, "mutated extxyz"), 200, 12),
     "hostile files": (fault_hostile.trials, len(fault_hostile.KINDS) * len(fault_hostile.LOADERS), 24),
-    "wrong calls": (fault_calls.trials, 1200, 24),
+    "wrong calls": (fault_calls.trials, 1200, 12),
     "kills": (fault_work.kills, 513, 4),
     "full disks": (fault_work.full_disks, 54, 2),
     "pairs": (fault_work.pairs, 18, 1),
