@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import jetsym
-from jetsym.errors import DataError
+from jetsym.errors import DataError, SpectrumError
 from jetsym.files import as_json, from_json, write_json
 from jetsym.forms import expect_facts, expect_form
 from jetsym.spectrum import read_irrep
@@ -173,7 +173,7 @@ def test_irreps_of_files(values, right):
     if right:
         assert read_irrep(values).to_list() == values
         return
-    with pytest.raises(ValueError, match="is no irrep"):
+    with pytest.raises(SpectrumError, match="is no irrep"):
         read_irrep(values)
 
 

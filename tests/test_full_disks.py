@@ -16,6 +16,7 @@ import torch
 from random_chunk import random_chunk
 
 import jetsym
+from jetsym import cli
 from jetsym.errors import ResourceError, is_out_of_memory, lack_of, lacks_explained
 from jetsym.files import finished_file, write_atomically
 from jetsym.jets import checkpoint, read
@@ -248,3 +249,43 @@ def test_what_is_lacking_is_found_in_causes_and_in_words():
         assert lack_of(other) is None
         with pytest.raises(type(other)), lacks_explained("nothing"):
             raise other
+
+
+def hungry(batch_size: int = 512) -> None:
+    """Do what needs too much memory.
+
+    Parameters
+    ----------
+    batch_size
+        Jets at a time.
+    """
+    raise MemoryError
+
+
+def full(path: str = "/data/a.root") -> None:
+    """Write where there is no room.
+
+    Parameters
+    ----------
+    path
+        A name.
+    """
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), path)
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("hungry", "memory does not suffice; choose a smaller --batch_size, and run the same command again"),
+        (
+            "full",
+            "the command could not go on (/data/a.root): no space is left on the disk; make room, and run the same",
+        ),
+    ],
+)
+def test_the_command_line_says_in_one_line_what_is_lacking(name, said, capsys):
+    commands = {name: cli.Command(f"test_full_disks:{name}", "try")}
+    assert cli.dispatch("jetsym", commands, "Try.", [name]) == 1
+    found = capsys.readouterr().err
+    assert said in found
+    assert found.count("\n") == 1

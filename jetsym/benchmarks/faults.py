@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 from rich.console import Console
 
 from jetsym._version import __version__
-from jetsym.benchmarks import fault_files, fault_hostile, fault_work
+from jetsym.benchmarks import fault_calls, fault_files, fault_hostile, fault_work
 from jetsym.benchmarks.fault_trials import FAULTS, OUTCOMES
 from jetsym.errors import ConfigError, DataError, FaultError, closest
 from jetsym.files import check_out
@@ -35,6 +35,7 @@ PARTS: dict[str, tuple[Trials, int, int]] = {
     "mutated Parquet": (partial(fault_files.trials, "mutated Parquet"), 200, 12),
     "mutated extxyz": (partial(fault_files.trials, "mutated extxyz"), 200, 12),
     "hostile files": (fault_hostile.trials, len(fault_hostile.KINDS) * len(fault_hostile.LOADERS), 24),
+    "wrong calls": (fault_calls.trials, 1200, 12),
     "kills": (fault_work.kills, 513, 4),
     "full disks": (fault_work.full_disks, 54, 2),
     "pairs": (fault_work.pairs, 18, 1),

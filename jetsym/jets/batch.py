@@ -111,10 +111,11 @@ class JetBatch:
 
         if self.label is not None and self.label.device.type == "cpu" and not torch.compiler.is_compiling():
             # On other devices this would wait for what they have to do.
-            wrong = (self.label < 0) | (self.label >= len(self.classes))
-            if wrong.any():
+            least, largest = (int(one) for one in self.label.aminmax()) if len(self.label) else (0, -1)
+            if least < 0 or largest >= len(self.classes):
                 raise DataError(
-                    f"label holds {int(self.label[wrong][0])}; expected places in classes, 0 … {len(self.classes) - 1}"
+                    f"label holds {least if least < 0 else largest}; expected places in classes, "
+                    f"0 … {len(self.classes) - 1}"
                 )
 
     def _check_kinds(self) -> None:
@@ -125,13 +126,13 @@ class JetBatch:
             expect_a("label", self.label, Tensor, DataError)
         for name in ("classes", "scalar_names"):
             names = getattr(self, name)
-            if not isinstance(names, tuple | list) or not all(isinstance(one, str) for one in names):
+            if not isinstance(names, (tuple, list)) or not {*map(type, names)} <= {str}:
                 raise DataError(f"{name} is {shorten(names)}; expected names, as a tuple of texts")
         for name, kind in (("columns", Tensor), ("inputs", Tensor), ("input_forms", InputForm)):
             named = getattr(self, name)
             expect_a(name, named, Mapping, DataError)
-            for which, one in named.items():
-                expect_a(f"{which!r} of {name}", one, kind, DataError)
+            if not all(isinstance(one, kind) for one in named.values()):
+                raise DataError(f"{name} are {shorten(named)}; expected a {kind.__name__} by each name")
 
     def __len__(self) -> int:
         return int(self.p4.shape[0])

@@ -35,7 +35,7 @@ __all__ = ["plot_error_over_training", "plot_layer_over_training", "plot_over_tr
 COLUMNS = 4
 
 
-@checked(history=kept("history", "watch"))
+@checked(history=kept("history", "over", "watch"))
 def plot_layer_over_training(history: Any, layer: str, ax: Axes | None = None, *, legend: bool = True) -> Axes:
     """Draw the spectrum of one layer against steps: a line per irrep with standard errors, and the tail in grey.
 
@@ -66,7 +66,7 @@ def plot_layer_over_training(history: Any, layer: str, ax: Axes | None = None, *
     return _finished(ax, history, irrep_title(history.irreps) if legend else None)
 
 
-@checked(history=kept("history", "watch"))
+@checked(history=kept("history", "over", "watch"))
 def plot_error_over_training(history: Any, ax: Axes | None = None, *, legend: bool = True) -> Axes:
     """Draw relative A of every output against steps, with standard errors, and A over its spread dashed.
 
@@ -89,7 +89,7 @@ def plot_error_over_training(history: Any, ax: Axes | None = None, *, legend: bo
     return _finished(ax, history, "output" if legend else None)
 
 
-@checked(history=kept("history", "watch"))
+@checked(history=kept("history", "over", "watch"))
 def plot_over_training(history: Any) -> Figure:
     """Draw a panel for every layer's spectrum and one for A, against steps."""
     return _panels(history, plt.figure(layout="constrained"), plot_error_over_training)

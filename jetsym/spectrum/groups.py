@@ -218,7 +218,7 @@ def group_of(symmetry: Symmetry) -> Group:
     return _GROUPS[symmetry.group](symmetry)
 
 
-@checked(SpectrumError)
+@checked()
 def register_group(group: FiniteGroup, *, words: str | None = None) -> None:
     """Let a group be named as ``group=…`` of probes, averages, augmentations and penalties.
 

@@ -228,8 +228,7 @@ def test_options_that_hold_each_other_are_looked_at_once(pet, saved):
         names = [names] * 9
     content["model_data"] = {**content["model_data"], "more": names}
     torch.save(content, saved)
-    with pytest.raises(CheckpointError, match="cannot be loaded by metatrain"):
-        atoms.load(saved)
+    assert atoms.load(saved).name == "PET"
 
 
 def test_trust_opens_what_is_refused(pet, saved, marker):

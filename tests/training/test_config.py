@@ -42,7 +42,7 @@ def parser() -> ArgumentParser:
         ({"label_smoothing": 1.0}, "--label_smoothing is 1.0"),
         ({"seed": -1}, "--seed is -1"),
         ({"device": "gpu"}, "--device is 'gpu'; expected 'auto', 'cpu' or 'cuda'"),
-        ({"precision": "16"}, "--precision is '16'; expected 'auto', '32-true', 'bf16-mixed', '16-mixed'"),
+        ({"precision": "16"}, "--precision is '16'; expected one of 'auto', '32-true', 'bf16-mixed', '16-mixed'"),
         ({"accumulate": 0}, "--accumulate is 0; expected at least 1"),
         ({"patience": 0}, "--patience is 0"),
         ({"checkpoint_every": 0}, "--checkpoint_every is 0"),

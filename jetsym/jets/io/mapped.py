@@ -15,6 +15,7 @@ import mmap
 import os
 import tempfile
 import threading
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +35,14 @@ _PIECES, _LONGEST, _MOST = 1024, 1 << 22, 1 << 24
 _PIECE = np.dtype([("begin", np.uintp), ("size", np.uintp)])
 
 
+@cache
+def _pwritev() -> Any:
+    call = ctypes.CDLL(None, use_errno=True).pwritev
+    call.restype = ctypes.c_ssize_t
+    call.argtypes = [ctypes.c_int, ctypes.c_void_p, ctypes.c_int, ctypes.c_int64]
+    return call
+
+
 class _Desk(threading.local):
     """A file in memory of each thread of each process, to which rows are written, and from which they are taken."""
 
@@ -42,10 +51,7 @@ class _Desk(threading.local):
 
     def write(self, pieces: NDArray[Any]) -> int:
         """Write pieces of memory, one after the other; return how many bytes that made, −1 if none."""
-        call = ctypes.CDLL(None, use_errno=True).pwritev
-        call.restype = ctypes.c_ssize_t
-        call.argtypes = [ctypes.c_int, ctypes.c_void_p, ctypes.c_int, ctypes.c_int64]
-        return int(call(self.open(), pieces.ctypes.data, len(pieces), 0))
+        return int(_pwritev()(self.open(), pieces.ctypes.data, len(pieces), 0))
 
     def open(self) -> int:
         """Return its number, of a new one in a forked process."""

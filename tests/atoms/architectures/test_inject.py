@@ -120,12 +120,13 @@ sys.meta_path.insert(0, NotThis())
 """
 
 
-def alone(code, *words):
-    return subprocess.run([sys.executable, "-W", "ignore", "-c", ALONE + code, *words], capture_output=True, text=True)
+def alone(code, *words, folder):
+    command = [sys.executable, "-W", "ignore", "-c", ALONE + code, *words]
+    return subprocess.run(command, capture_output=True, text=True, cwd=folder)
 
 
 @pytest.mark.slow
-def test_an_export_runs_where_this_package_is_not(run, data):
+def test_an_export_runs_where_this_package_is_not(run, data, tmp_path):
     code = """
 import ase.io
 from metatomic_ase import MetatomicCalculator
@@ -134,7 +135,7 @@ frame.calc = MetatomicCalculator(sys.argv[1])
 print(repr(float(frame.get_potential_energy())), repr(float(abs(frame.get_forces()).max())))
 assert "jetsym" not in sys.modules
 """
-    done = alone(code, str(run / "model.pt"), str(data))
+    done = alone(code, str(run / "model.pt"), str(data), folder=tmp_path)
     assert done.returncode == 0, done.stderr
     energy, force = map(float, done.stdout.splitlines()[-1].split())
     frame = atoms.read_frames(data, limit=1)[0]
@@ -146,7 +147,9 @@ assert "jetsym" not in sys.modules
 @pytest.mark.slow
 def test_metatrain_alone_names_whose_checkpoint_it_is(run, tmp_path):
     code = "from metatrain.__main__ import main\nsys.argv = ['mtt', *sys.argv[1:]]\nmain()"
-    done = alone(code, "export", str(run / "model.ckpt"), "-o", str(tmp_path / "model.pt"))
+    done = alone(
+        code, "export", str(run / "model.ckpt"), "-o", str(tmp_path / "model.pt"), folder=tmp_path
+    )  # it writes error.log
     assert done.returncode != 0
     assert f"Checkpoint architecture '{INJECTED}' not found" in done.stderr + done.stdout
 

@@ -13,6 +13,7 @@ from jetsym.atoms import load, train
 from jetsym.atoms.architectures import INJECTED, add_architectures
 from jetsym.atoms.architectures.bias import bias_of
 from jetsym.atoms.architectures.inject import parse_injection
+from jetsym.atoms.architectures.penalty import Penalty
 from jetsym.atoms.model import Model
 from jetsym.atoms.packages import quiet
 from jetsym.errors import ConfigError
@@ -97,8 +98,9 @@ def test_of_a_pet_only_the_scalars_break_the_law(made):
 
 def test_it_turns_as_metatrain_turns_its_targets(made):
     """The law is that by which metatrain augments what it trains on, which knows nothing of this package."""
-    from metatomic.torch import ModelOutput
-    from metatomic.torch.o3 import O3Transformations
+    with quiet():
+        from metatomic.torch import ModelOutput
+        from metatomic.torch.o3 import O3Transformations
 
     pet = with_constant_scalars(made())
     structures = Model(pet).structures([shaken(molecule("CH3OH")), shaken(molecule("C2H6"), 1)])
@@ -129,9 +131,9 @@ def test_of_atoms_and_of_crystals(made):
     report = jetsym.probe(model, [crystal], l_max=3, layers=[], progress=False)
     assert all(item.absolute < 1e-12 for item in report.equivariance.values())
     systems = list(model.structures([crystal]).systems)
-    from metatomic.torch import ModelOutput
-
     with torch.no_grad(), quiet():
+        from metatomic.torch import ModelOutput
+
         each = pet(systems, {"non_conservative_forces": ModelOutput(sample_kind="atom")})
     assert each["non_conservative_forces"].block().values.shape == (8, 3, 1)
 
@@ -153,6 +155,25 @@ def test_a_site_has_the_tensors_that_its_symmetry_allows(made):
     assert at_centre[5].abs().max() > 1e-3
     alone = model(model.structures([molecule("C")]))
     assert all(value.abs().max() == 0 for value in alone.values())
+
+
+def test_no_penalty_is_paid_for_what_turns_as_it_should(made):
+    """Of invariant scalars all targets obey their laws, and of a PET's own they do not."""
+    pet = made()
+    systems = Model(pet).systems([shaken(molecule("CH3OH")), shaken(molecule("C2H6"), 1)])
+
+    def parts():
+        penalty = Penalty(pet, 1.0, rng=np.random.default_rng(0))
+        with torch.no_grad(), quiet():
+            penalty(systems)
+        return penalty._sums
+
+    broken = parts()
+    with_constant_scalars(pet)
+    kept = parts()
+    assert broken.keys() == kept.keys()
+    assert all(value > 1e-12 for value in broken.values())
+    assert all(value < 1e-22 for value in kept.values())
 
 
 def test_no_cast_of_the_module_rounds_its_constants(made):

@@ -136,7 +136,7 @@ class CacheFiles:
         some = np.unique(np.linspace(0, n_jets - 1, min(n_jets, 2000)).astype(np.int64))
         self.oddities.see(folder, self._jets.take(self._rows(some)), counted=False)
         size = sum(entry["bytes"] for entry in manifest["files"].values())
-        self.whole = None if narrow or size > _AT_ONCE else self._jets
+        self.whole = None if narrow or size > _AT_ONCE else self._jets.with_jets_in_memory()
         step = max(1, -(-_BLOCK * n_jets // size))
         self.blocks = [Block(0, start, min(start + step, n_jets)) for start in range(0, n_jets, step)]
 
