@@ -169,7 +169,7 @@ FORMATS = {
     "mutated ROOT": Subject(lambda folder: _first_jets(folder), _jets, known=False),
     "mutated checkpoints": Subject(_checkpoint, _tagger, known=True),
     "mutated caches": Subject(_cache, lambda file: _jets(file.parent), known=False),
-    "mutated reports": Subject(_report, _spectrum, known=False),
+    "mutated reports": Subject(_report, _spectrum, known=True),
     "mutated Parquet": Subject(_parquet, _jets, known=True),
     "mutated extxyz": Subject(_structures, _frames, known=False),
 }

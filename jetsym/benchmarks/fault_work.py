@@ -29,7 +29,7 @@ __all__ = ["WORK", "full_disks", "kills", "pairs", "prepare"]
 
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 #: Parts of results that tell of the run and not of what was found.
-VOLATILE = {"seconds", "elapsed", "date", "created", "time", "host", "cost", "paths", "written", "version"}
+VOLATILE = {"seconds", "elapsed", "date", "created", "time", "host", "cost", "paths", "written", "version", "digest"}
 
 
 @dataclass(frozen=True)
@@ -171,7 +171,7 @@ def _after(whole: _Whole, source: Path, out: Path, first: Ended, *, shown: bool 
         seen = in_process(lambda: whole.work.result(out), out)
         if seen.said is not None and seen.said != whole.result:
             return "silent", "what is left is read as if it were all"
-    again = in_process(lambda: whole.work.run(source, out, again=first.said is None), out)
+    again = in_process(lambda: whole.work.run(source, out, again=first.said is None or not shown), out)
     if again.said is None:
         return "lost" if again.is_ours else "raw", f"given again: {again.error}"
     found = in_process(lambda: whole.work.result(out), out)
