@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from jetsym.arguments import above, anything, at_least, by_name, checked
+from jetsym.arguments import anything, at_least, by_name, checked
 from jetsym.errors import ProbeError, expect_at_least, refuse_unknown
 from jetsym.probing.forward.layouts import Layout
 from jetsym.probing.forward.memory import within_memory
@@ -47,7 +47,7 @@ class Changes(NamedTuple):
 
 @checked(
     ProbeError,
-    sizes=above(0),
+    sizes=at_least(0),
     draws=at_least(1),
     limit=at_least(1),
     seed=at_least(0),
