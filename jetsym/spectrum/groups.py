@@ -10,7 +10,7 @@ from array_api_compat import array_namespace
 from numpy.typing import NDArray
 
 from jetsym.arguments import at_least, checked, shaped
-from jetsym.errors import ConfigError, SpectrumError, expect_a, expect_one_of
+from jetsym.errors import ConfigError, SpectrumError, expect_a, expect_one_of, shorten
 from jetsym.spectrum.finite import FiniteGroup
 from jetsym.spectrum.irreps import Irrep
 from jetsym.spectrum.quadrature import Quadrature, axis_matrices, circle_rule, icosahedral_rule, product_rule
@@ -50,14 +50,16 @@ class SO2:
     name = GroupName.SO2
     has_inversion = False
 
-    @checked(SpectrumError)
     def __init__(self, axis: str | Sequence[float] | NDArray[np.float64] = "z") -> None:
         named = {"x": (1.0, 0.0, 0.0), "y": (0.0, 1.0, 0.0), "z": (0.0, 0.0, 1.0)}
-        if isinstance(axis, str) and axis not in named:
-            raise SpectrumError(f"axis is {axis!r}; expected 'x', 'y', 'z' or three numbers")
-        vector = np.asarray(named[axis] if isinstance(axis, str) else axis, dtype=float)
+        try:
+            vector = np.asarray(named[axis] if isinstance(axis, str) else axis, dtype=float)
+        except (LookupError, TypeError, ValueError):
+            vector = np.full(0, np.nan)
         if vector.shape != (3,) or not 0 < np.linalg.norm(vector) < np.inf:
-            raise SpectrumError(f"axis is {axis!r}; expected 'x', 'y', 'z' or three finite numbers, not all zero")
+            raise SpectrumError(
+                f"axis is {shorten(axis)}; expected 'x', 'y', 'z' or three finite numbers, not all zero"
+            )
         self.axis: NDArray[np.float64] = vector / np.linalg.norm(vector)
 
     @checked(SpectrumError, l_max=at_least(0))

@@ -89,5 +89,5 @@ def test_sketch_keeps_type_and_dtype_and_checks_sizes():
         sketch(np.ones((3, 5)))
     with pytest.raises(SpectrumError, match="expected floating-point"):
         sketch(np.ones((3, 4), dtype=int))
-    with pytest.raises(SpectrumError, match="width 0"):
+    with pytest.raises(SpectrumError, match="width is 0"):
         FeatureSketch(4, 0, np.random.default_rng(0))

@@ -246,7 +246,7 @@ def test_low_precision_stays_within_the_stated_floor():
     ("arguments", "options", "message"),
     [
         (("gauss", 1.0, 2), {}, "distribution is 'gauss'; expected one of 'uniform', 'normal'"),
-        (("uniform", 0.0, 2), {}, "width is 0.0; expected a rapidity more than 0"),
+        (("uniform", 0.0, 2), {}, "width is 0.0; expected a number > 0"),
         (("normal", float("nan"), 2), {}, "width is nan"),
         (("normal", float("inf"), 2), {}, "width is inf"),
         (("uniform", 1.0, -1), {}, "n_max is -1"),

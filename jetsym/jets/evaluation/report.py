@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 from rich.box import SIMPLE_HEAD
 from rich.console import Group
 from rich.table import Table
+from rich.text import Text
 
 from jetsym.forms import expect_facts
 from jetsym.jets.evaluation.calibration import Calibration
@@ -228,7 +229,7 @@ class Evaluation(Stored):
             table.add_row(name, *(_short(each.rejections.get(name)) for each in self.bins))
         return table
 
-    def _notes(self) -> list[str]:
+    def _notes(self) -> list[Text]:
         notes = [weights_in_words(self.meta["weights"], self.meta["jets"])] if "weights" in self.meta else []
         level = f"{100 * float(self.meta.get('confidence', 0.95)):.4g} %"
         notes += [f"{name}: {words}." for name, words in MACRO.items() if name in self.metrics]
@@ -245,7 +246,7 @@ class Evaluation(Stored):
             notes.append("An interval from 1 on: too few jets of the signal to place so loose a cut.")
         if len(self.qualities) > SHOWN:
             notes.append(f"The first {SHOWN} of {len(self.qualities)} classes; save the result to have them all.")
-        return [note.replace("[", r"\[") for note in notes]
+        return [Text(note) for note in notes]
 
 
 def _table(title: str, *heads: str) -> Table:

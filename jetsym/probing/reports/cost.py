@@ -111,7 +111,7 @@ class Cost(Stored):
             share = percent(item.share, item.share_stderr, floor)
             unit = self.meta.get("units", {}).get(name) if item.loss == SQUARED else None
             table.add_row(
-                f"{name} [{unit}]".replace("[", r"\[") if unit else name,
+                f"{name} [{unit}]" if unit else name,
                 item.loss,
                 *values,
                 self._shown(item, "cost", floor=item.rounding),
