@@ -64,13 +64,24 @@ class _Counted(TorchDispatchMode):
         asked = _asked(args)
         if asked > self._most_numbers:
             raise TooLargeError(f"it asks for {asked} numbers at once, and the file has {self._held}")
-        found = func(*args, **(kwargs or {}))
+        found = func(*_with_tensors(func, args), **(kwargs or {}))
         self._calls += 1
         if isinstance(found, Tensor) and asked:
             self._made += asked
         if self._made > self._most_numbers or self._calls > self._most_calls:
             raise TooLargeError(f"it grows far beyond the {self._held} numbers of the file")
         return found
+
+
+def _with_tensors(func: Any, args: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Return arguments with tensors where the operator takes these: numbers of compiled code arrive as Python's own."""
+    takes = [str(argument.type) == "Tensor" for argument in func._schema.arguments]
+    return tuple(
+        torch.tensor(value, dtype=torch.float64 if isinstance(value, float) else None)
+        if takes_tensor and isinstance(value, bool | int | float)
+        else value
+        for value, takes_tensor in zip(args, takes, strict=False)
+    )
 
 
 def _asked(args: tuple[Any, ...]) -> int:
