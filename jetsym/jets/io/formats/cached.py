@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 import numpy as np
 
 from jetsym.errors import ConfigError, DataError, lacks_explained
-from jetsym.files import sha256_of
+from jetsym.files import from_json, sha256_of
 from jetsym.jets.inputs import InputForm
 from jetsym.jets.io.copies import place_of
 from jetsym.jets.io.formats.index import FileIndex, JetReader
@@ -85,7 +85,7 @@ def load_manifest(folder: Path) -> dict[str, Any]:
     if not is_cache(folder):
         unfinished = " but one that is not finished: run jetsym convert again" if any(folder.glob("*.npy")) else ""
         raise DataError(f"{folder} holds no cache of jets{unfinished}; make one with: jetsym convert PATHS --out DIR")
-    manifest: dict[str, Any] = parse_json(read_text(folder / MANIFEST))
+    manifest: dict[str, Any] = from_json(parse_json(read_text(folder / MANIFEST)))
     needed = {"version", "columns", "classes", "names", "jets", "sources", "files"}
     if manifest.get("version") != FORMAT["version"] or not needed <= manifest.keys():
         raise DataError(
