@@ -319,7 +319,7 @@ class JetBatch:
         return to_records(self.ragged())
 
     @classmethod
-    @checked(DataError, max_particles=at_least(1))
+    @checked(max_particles=at_least(1))
     def from_awkward(cls, jets: ak.Array, *, max_particles: int = 128) -> JetBatch:
         """Make a batch of what :meth:`to_awkward` gives, bit for bit; see :func:`jetsym.jets.io.records.from_records`.
 

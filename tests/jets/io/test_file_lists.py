@@ -146,7 +146,7 @@ def test_names_in_bytes_of_no_encoding(jetclass_file, tmp_path):
 
 
 def test_an_empty_path_is_not_the_folder_one_is_in():
-    with pytest.raises(DataError, match="expected a path"):
+    with pytest.raises(ConfigError, match="expected a path"):
         read("")
     with pytest.raises(CheckpointError, match="expected a path"):
         checkpoint.load("")

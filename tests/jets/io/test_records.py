@@ -98,7 +98,7 @@ def test_max_particles_keeps_the_first(make_jets):
     assert cut.max_particles == 3
     assert torch.equal(cut.p4, jets.p4[:, :3])
     assert torch.equal(cut.mask, jets.mask[:, :3])
-    with pytest.raises(ConfigError, match="max_particles=0"):
+    with pytest.raises(ConfigError, match="max_particles is 0"):
         JetBatch.from_awkward(jets.to_awkward(), max_particles=0)
 
 
