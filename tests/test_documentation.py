@@ -29,7 +29,6 @@ PAGES |= {path.name: path for path in sorted(DOCS.glob("*.md"))}
 
 #: Every address outside that the pages name.
 OUTSIDE = {
-    "https://arxiv.org/abs/2505.05404",
     "https://arxiv.org/abs/2603.24638",
     "https://github.com/jet-universe/particle_transformer",
     "https://github.com/jet-universe/sophon",

@@ -28,7 +28,7 @@ def check(
 ) -> None:
     """Refuse options that cannot be used."""
     expect_one_of("method", method, METHODS, ProbeError)
-    if l_max != AUTO:
+    if not isinstance(l_max, str) or l_max != AUTO:
         expect_at_least("l_max", l_max, 0, ProbeError, otherwise=f"{AUTO!r} or ")
     elif method in ("random", "icosahedral") or n_rotations is not None:
         raise ProbeError("l_max='auto' compares two rules of quadrature; give a number for other methods")

@@ -38,7 +38,7 @@ MEASUREMENTS: dict[str, Measure] = {
 
 @checked(
     ProbeError,
-    l_max=at_least(0),
+    l_max=anything,
     tolerance=above(0),
     widths=above(0),
     limit=at_least(1),

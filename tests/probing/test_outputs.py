@@ -208,7 +208,8 @@ def test_random_rotations_are_unbiased_for_the_error_and_its_split(group):
 def test_an_exact_vector_reads_no_error_with_random_rotations_either(points):
     item = errors(lambda x: x * (x**2).sum(-1)[:, None], points, {"v": "vector"}, n_rotations=4)["v"]
     assert holds(item)
-    assert max(abs(item.leakage), abs(item.misalignment)) < item.noise_floor**2
+    # Each part is a difference, with the rounding of both its terms.
+    assert max(abs(item.leakage), abs(item.misalignment)) < 2 * item.noise_floor**2
 
 
 def test_only_real_tokens_count(make_jets):

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from jetsym.arguments import checked
+from jetsym.arguments import anything, checked
 from jetsym.errors import ProbeError
 from jetsym.probing.diagnosis.case import Case, NotJudged, case_of
 from jetsym.probing.diagnosis.modes import MEASURE_AGAIN, MODES, Mode
@@ -19,7 +19,7 @@ from jetsym.probing.reports.spectrum import SymmetryReport
 __all__ = ["diagnose"]
 
 
-@checked(ProbeError)
+@checked(ProbeError, report=anything)
 def diagnose(
     report: Report,
     *,

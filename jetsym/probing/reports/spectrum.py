@@ -12,7 +12,7 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 
 from jetsym.arguments import checked, shaped
-from jetsym.errors import DataError, require
+from jetsym.errors import DataError, ProbeError, require
 from jetsym.probing.reports.base import LayerReport
 from jetsym.probing.reports.draws import baseline_words, least_gap
 from jetsym.probing.reports.equivariance import HIDES, KNOWN_TO, Equivariance
@@ -31,7 +31,7 @@ NOT_SMALL = 0.01
 
 
 @checked(
-    DataError,
+    ProbeError,
     layers=shaped("layers"),
     irreps=shaped("irreps"),
     fractions=shaped("layers", "irreps", finite=False),

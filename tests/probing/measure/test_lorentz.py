@@ -312,8 +312,8 @@ def test_arrays_of_four_vectors_are_boosted_too():
         ({"frame": "moving"}, ProbeError, "frame is 'moving'; expected one of 'lab', 'rest'"),
         ({"group": "lorentz", "axis": "jet"}, ProbeError, "axis is 'jet', which the group 'lorentz' does not take"),
         ({"group": "boost", "widths": []}, ProbeError, "at least one"),
-        ({"group": "boost", "widths": [-1.0]}, ProbeError, "cannot be used.*more than 0"),
-        ({"group": "boost", "widths": 3}, ProbeError, "cannot be used"),
+        ({"group": "boost", "widths": [-1.0]}, ProbeError, "expected a list of numbers > 0"),
+        ({"group": "boost", "widths": 3}, ProbeError, "expected a list of numbers > 0"),
         ({"group": "boost", "distribution": "cauchy"}, ProbeError, "'uniform', 'normal'"),
         ({"group": "boost", "l_max": "auto"}, ProbeError, "largest order"),
         (

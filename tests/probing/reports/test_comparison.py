@@ -201,7 +201,7 @@ def test_figure(reports):
 def test_what_cannot_be_compared_is_refused(reports):
     with pytest.raises(ProbeError, match="no reports to compare"):
         jetsym.compare()
-    with pytest.raises(ProbeError, match="a str has no spectrum"):
+    with pytest.raises(ProbeError, match="one of reports is 'report.json'"):
         jetsym.compare("report.json")
     with pytest.raises(ProbeError, match="expected 2 different ones"):
         jetsym.compare(*reports, names=["a", "a"])

@@ -100,7 +100,7 @@ def test_arrays_that_are_empty_or_do_not_fit_are_refused(name):
                     kind.from_dict({**whole, axis: whole[axis][:-1]})
     nothing = {array: np.empty([0] * len(axes)).tolist() for array, axes in kind.ARRAYS.items()}
     names = {axis: [] for axes in kind.ARRAYS.values() for axis in axes if axis in whole}
-    with pytest.raises(DataError, match="expected lengths above 0"):
+    with pytest.raises(DataError, match=r"expected lengths above 0|has shape \(0"):
         kind.from_dict({**whole, **names, **nothing})
     for array, axes in kind.ARRAYS.items():
         if axes[0] == "layers" != axes[-1]:  # as many rows as layers, but nothing in them
@@ -250,8 +250,9 @@ def test_depth_is_said_as_far_as_it_can_be_told(report):
         f"{start} cannot be told from rounding in {first} and cannot be told from rounding in {last}."
     )
     assert "0.0(10) % in" in sentence([0.5, 1e-10], 0.01)  # its error tells more than the floor
-    one = changed(report, fractions=report.fractions[:1], stderr=report.stderr[:1], noise_floor=report.noise_floor[:1])
-    assert replace(one, layers=one.layers[:1]).sentences()[0].endswith(f" % of the power in {first}.")
+    rows = {name: getattr(report, name)[:1] for name in report.ARRAYS}
+    one = replace(report, layers=report.layers[:1], **rows)
+    assert one.sentences()[0].endswith(f" % of the power in {first}.")
 
 
 def test_invariance_is_not_claimed_within_a_large_error(report):
