@@ -12,7 +12,7 @@ from typing import Any
 from common import Table, trained_once
 
 from jetsym.atoms.checkpoint import epochs_in
-from jetsym.files import write_json
+from jetsym.files import from_json, write_json
 
 #: Epochs of the short training that tells how long one takes; the first is left out, as it sets up.
 PILOT = 6
@@ -40,7 +40,7 @@ class Kept:
     def __post_init__(self) -> None:
         if not self.path.is_file():
             return
-        found = json.loads(self.path.read_text(encoding="utf-8"))
+        found = from_json(json.loads(self.path.read_text(encoding="utf-8")))
         if found["settings"] != json.loads(json.dumps(dict(self.settings))):
             raise SystemExit(f"{self.path} holds results of other settings, {found['settings']}; choose another --out")
         self.parts = found["parts"]

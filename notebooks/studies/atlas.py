@@ -45,7 +45,7 @@ import jetsym
 from jetsym.atoms.calculated import is_calculator
 from jetsym.atoms.domain import ATOMS
 from jetsym.atoms.packages import quiet
-from jetsym.files import write_atomically, write_json
+from jetsym.files import from_json, write_atomically, write_json
 from jetsym.plotting import save_figure
 from jetsym.probing.measure import rotations
 from jetsym.probing.reports.equivariance import KNOWN_TO
@@ -505,7 +505,7 @@ def merged(path: Path, found: Mapping[str, Any]) -> dict[str, Any]:
 
     What the table says, and does not measure, is as it says now.
     """
-    before = json.loads(path.read_text(encoding="utf-8"))["models"] if path.is_file() else {}
+    before = from_json(json.loads(path.read_text(encoding="utf-8")))["models"] if path.is_file() else {}
     known = {**before, **found}
     return {row.name: {**known[row.name], **said_of(row, known[row.name])} for row in TABLE if row.name in known}
 

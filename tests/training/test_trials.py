@@ -69,8 +69,12 @@ def test_the_loss_runs_away_and_ends_the_search(jetclass_file):
 
 def test_a_search_that_makes_no_sense_is_named(jetclass_file):
     config = TrainConfig(str(jetclass_file(n=40)), **OPTIONS)
-    for options in ({"smallest": 1.0, "largest": 0.1}, {"steps": 3}, {"smallest": 0.0}):
-        with pytest.raises(ConfigError, match="expected growing ones and 10 steps"):
+    for options, words in (
+        ({"smallest": 1.0, "largest": 0.1}, "expected growing ones and 10 steps"),
+        ({"steps": 3}, "steps is 3; expected an integer ≥ 10"),
+        ({"smallest": 0.0}, "smallest is 0.0; expected a number > 0"),
+    ):
+        with pytest.raises(ConfigError, match=words):
             find_lr(config, **options)
     with pytest.raises(ConfigError, match="the loss runs away at a learning rate of"):
         find_lr(TrainConfig(str(jetclass_file(n=40)), **OPTIONS | {"clip": 1e9}), smallest=1e4, largest=1e9)
