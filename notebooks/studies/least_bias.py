@@ -173,11 +173,9 @@ class Study:
 
                 def found(potential: Any = potential, frames: Any = frames, taken: Any = taken) -> dict[str, float]:
                     turned = evaluate(potential, frames, turned=1 if self.quick else 4, progress=False).scores["all"]
-                    return {
-                        **measure_crystal(potential, frames, crystal, quick=self.quick),
-                        "A energy": turned.energy_a,
-                        **taken,
-                    }
+                    values = measure_crystal(potential, frames, crystal, quick=self.quick)
+                    del values["A"]  # which that study takes from a probe
+                    return {**values, "A energy": turned.energy_a, **taken}
 
                 self.kept.measured("copper", name, seed, found)
 
