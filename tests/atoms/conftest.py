@@ -146,6 +146,25 @@ def older_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str]
 
 
 @pytest.fixture(scope="session")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Shaken methanol with energies and forces of an effective-medium potential."""
+    ase_io = pytest.importorskip("ase.io")
+    from ase.build import molecule
+    from ase.calculators.emt import EMT
+
+    rng, frames = np.random.default_rng(0), []
+    for _ in range(12):
+        frame = molecule("CH3OH")
+        frame.positions += rng.normal(scale=0.05, size=frame.positions.shape)
+        frame.calc = EMT()
+        frame.get_forces()
+        frames.append(frame)
+    file = tmp_path_factory.mktemp("data") / "methanol.xyz"
+    ase_io.write(file, frames)
+    return file
+
+
+@pytest.fixture(scope="session")
 def molecule() -> Callable[..., Any]:
     """``molecule(name, seed)``: a molecule, shaken by 0.05 Å where a seed is given."""
 

@@ -33,25 +33,6 @@ OPTIONS = {"unit": "eV", "epochs": 3, "batch_size": 4, "validation": 0.25, "prog
 
 
 @pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    """Shaken methanol with energies and forces of an effective-medium potential."""
-    ase_io = pytest.importorskip("ase.io")
-    from ase.build import molecule
-    from ase.calculators.emt import EMT
-
-    rng, frames = np.random.default_rng(0), []
-    for _ in range(12):
-        frame = molecule("CH3OH")
-        frame.positions += rng.normal(scale=0.05, size=frame.positions.shape)
-        frame.calc = EMT()
-        frame.get_forces()
-        frames.append(frame)
-    file = tmp_path_factory.mktemp("data") / "methanol.xyz"
-    ase_io.write(file, frames)
-    return file
-
-
-@pytest.fixture(scope="module")
 def run(data, tmp_path_factory):
     """A PET after three epochs."""
     folder = tmp_path_factory.mktemp("runs") / "pet"
