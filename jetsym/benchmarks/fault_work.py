@@ -181,55 +181,66 @@ def _after(whole: _Whole, source: Path, out: Path, first: Ended, *, shown: bool 
     return ("left behind", ", ".join(sorted(left))) if left else ("right", "")
 
 
-def kills(folder: Path, numbers: range, seed: int) -> Iterator[tuple[str, str]]:
-    """Yield what becomes of commands that a signal ends at a touch of a file, and that are given once more."""
+@dataclass(frozen=True)
+class _Trial:
+    """A command in a folder of its own, and what it does undisturbed."""
+
+    number: int
+    name: str
+    whole: _Whole
+    source: Path
+    out: Path
+
+    def run(self) -> str:
+        return self.whole.work.run(self.source, self.out)
+
+    def after(self, first: Ended, *, shown: bool = True) -> tuple[str, str]:
+        return _after(self.whole, self.source, self.out, first, shown=shown)
+
+
+def _trials(folder: Path, numbers: range, kind: str) -> Iterator[_Trial]:
+    """Yield the commands in turn, each in a folder that goes when the next is asked for."""
     source, known = prepare(folder / "in"), dict[str, _Whole]()
     for number in numbers:
-        rng, name = np.random.default_rng([seed, 1, number]), [*WORK][number % len(WORK)]
-        whole = known.setdefault(name, known.get(name) or _whole(name, source, folder))
-        out = folder / f"kill-{number}"
+        name = [*WORK][number % len(WORK)]
+        if name not in known:
+            known[name] = _whole(name, source, folder)
+        out = folder / f"{kind}-{number}"
         out.mkdir()
-        kill = (SIGNALS[number // len(WORK) % len(SIGNALS)], int(rng.integers(whole.touches)))
-        first = in_process(lambda: whole.work.run(source, out), out, kill=kill)  # noqa: B023 (called at once)
-        outcome, words = _after(whole, source, out, first)
-        yield outcome, f"{name}, {signal.Signals(kill[0]).name} at touch {kill[1]} of {whole.touches}: {words}"
+        yield _Trial(number, name, known[name], source, out)
         shutil.rmtree(out)
+
+
+def kills(folder: Path, numbers: range, seed: int) -> Iterator[tuple[str, str]]:
+    """Yield what becomes of commands that a signal ends at a touch of a file, and that are given once more."""
+    for trial in _trials(folder, numbers, "kill"):
+        rng, touches = np.random.default_rng([seed, 1, trial.number]), trial.whole.touches
+        kill = (SIGNALS[trial.number // len(WORK) % len(SIGNALS)], int(rng.integers(touches)))
+        outcome, words = trial.after(in_process(trial.run, trial.out, kill=kill))
+        yield outcome, f"{trial.name}, {signal.Signals(kill[0]).name} at touch {kill[1]} of {touches}: {words}"
 
 
 def full_disks(folder: Path, numbers: range, seed: int) -> Iterator[tuple[str, str]]:
     """Yield what becomes of commands whose files have no room beyond some bytes, and that are given once more."""
-    source, known = prepare(folder / "in"), dict[str, _Whole]()
-    for number in numbers:
-        rng, name = np.random.default_rng([seed, 2, number]), [*WORK][number % len(WORK)]
-        whole = known.setdefault(name, known.get(name) or _whole(name, source, folder))
-        out = folder / f"full-{number}"
-        out.mkdir()
-        room = int(2 ** rng.uniform(4, 15))
-        first = in_process(lambda: whole.work.run(source, out), out, room=room)  # noqa: B023 (called at once)
-        outcome, words = _after(whole, source, out, first)
-        yield outcome, f"{name}, files of {room} bytes at most: {words}"
-        shutil.rmtree(out)
+    for trial in _trials(folder, numbers, "full"):
+        room = int(2 ** np.random.default_rng([seed, 2, trial.number]).uniform(4, 15))
+        outcome, words = trial.after(in_process(trial.run, trial.out, room=room))
+        yield outcome, f"{trial.name}, files of {room} bytes at most: {words}"
 
 
 def pairs(folder: Path, numbers: range, seed: int) -> Iterator[tuple[str, str]]:
     """Yield what becomes of two processes that do the same work in one folder, one begun within the other."""
-    source, known = prepare(folder / "in"), dict[str, _Whole]()
-    for number in numbers:
-        name = [*WORK][number % len(WORK)]
-        whole = known.setdefault(name, known.get(name) or _whole(name, source, folder))
-        out = folder / f"pair-{number}"
-        out.mkdir()
-        place = int(np.random.default_rng([seed, 3, number]).integers(whole.touches))
-        first, second = _two(lambda: whole.work.run(source, out), out, place)  # noqa: B023 (called at once)
+    for trial in _trials(folder, numbers, "pair"):
+        place = int(np.random.default_rng([seed, 3, trial.number]).integers(trial.whole.touches))
+        first, second = _two(trial.run, trial.out, place)
         raw = next((one for one in (first, second) if one.said is None and not one.is_ours), None)
         if raw is not None:
-            yield "raw", f"{name}: {raw.error}"
+            yield "raw", f"{trial.name}: {raw.error}"
         elif first.said is None and second.said is None:
-            yield "lost", f"{name}: neither was done: {first.error}; {second.error}"
+            yield "lost", f"{trial.name}: neither was done: {first.error}; {second.error}"
         else:
-            outcome, words = _after(whole, source, out, first if second.said is None else second, shown=False)
-            yield outcome, f"{name}: {words}"
-        shutil.rmtree(out)
+            outcome, words = trial.after(first if second.said is None else second, shown=False)
+            yield outcome, f"{trial.name}: {words}"
 
 
 def _two(task: Callable[[], str], folder: Path, place: int) -> tuple[Ended, Ended]:
