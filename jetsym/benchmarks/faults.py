@@ -38,7 +38,7 @@ PARTS: dict[str, tuple[Trials, int, int]] = {
     "wrong calls": (fault_calls.trials, 1200, 12),
     "kills": (fault_work.kills, 513, 4),
     "full disks": (fault_work.full_disks, 54, 2),
-    "pairs": (fault_work.pairs, 18, 1),
+    "pairs": (fault_work.pairs, 43, 1),
 }
 #: Trials after which what has been counted is kept, and words of faults that are kept of a part.
 _KEPT_EVERY, _MOST_WORDS = 5, 50
