@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import shutil
 import tarfile
 from collections.abc import Callable
+from contextlib import redirect_stdout
 from functools import partial
 from hashlib import md5
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -16,6 +18,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import uproot
 
 from jetsym import cli
 from jetsym.benchmarks.calls.world import World
@@ -24,11 +27,15 @@ from jetsym.files import sha256_of
 from jetsym.jets import checkpoint
 from jetsym.jets.io.read import read
 from jetsym.jets.io.sample import sample_dir
+from jetsym.jets.io.writer import write_jetclass
 from jetsym.jets.models import ParticleNet, PointNet
+from jetsym.jets.schema import JET_BRANCHES, PARTICLE_BRANCHES
 from jetsym.probing.probe import probe
 
 __all__ = ["INPUTS", "from_server"]
 
+#: Jets of a class.
+N_JETS = 32
 #: A network as weaver-core's users write it, and its data configuration.
 NETWORK = """
 import torch
@@ -68,9 +75,10 @@ observers: [jet_pt, jet_eta]
 
 
 def _jets(folder: Path) -> None:
-    (folder / "jets").mkdir()
     for file in sorted((sample_dir() / "test").glob("*.root"))[:2]:
-        shutil.copy(file, folder / "jets" / file.name)
+        with uproot.open(file) as opened:
+            columns = opened["tree"].arrays([*PARTICLE_BRANCHES, *JET_BRANCHES], entry_stop=N_JETS)
+        write_jetclass(folder / "jets" / file.name, {name: columns[name] for name in columns.fields})
 
 
 def _tagger(folder: Path) -> None:
@@ -181,7 +189,9 @@ def from_server(folder: Path) -> None:
 
 
 def _done(*words: str) -> None:
-    if cli.main([*words, "--progress", "false"]):
+    with redirect_stdout(io.StringIO()):
+        status = cli.main([*words, "--progress", "false"])
+    if status:
         raise JetsymError(f"jetsym {' '.join(words)} does not work without any fault")
 
 
