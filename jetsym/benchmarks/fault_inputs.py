@@ -108,8 +108,8 @@ def _scores(folder: Path) -> None:
 def _run(folder: Path) -> None:
     """Train for two steps, and look at the symmetry at each of them."""
     jets, small = str(folder / "jets"), '{"width": 8, "blocks": 1}'
-    words = ["--data", jets, "--val", jets, "--out", f"{folder}/run", "--limit", "64", "--batch_size", "32"]
-    watch = ["--monitor_every", "1", "--monitor_jets", "2", "--monitor_l_max", "1"]
+    words = ["--data", jets, "--val", jets, "--out", f"{folder}/run", "--batch_size", "32"]
+    watch = ["--monitor_every", "1", "--monitor_jets", "2"]
     _done("train", *words, *watch, "--epochs", "1", "--options", small, "--device", "cpu")
 
 
