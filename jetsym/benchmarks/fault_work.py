@@ -107,7 +107,7 @@ def _tagger(path: Path) -> str:
 ONCE = (
     *("jsonargparse", "matplotlib.pyplot", "pyarrow.parquet", "sklearn.metrics", "uproot"),
     *("jetsym.commands.data", "jetsym.commands.symmetry", "jetsym.commands.training", "jetsym.plotting"),
-    *("jetsym.probing.reports.html", "jetsym.probing.reports.comparison", "jetsym.training.loop"),
+    *("jetsym.pages", "jetsym.probing.reports.comparison", "jetsym.training.loop"),
 )
 QUIET = ("--progress", "false")
 TRAIN = ("train", "--data", "IN", "--val", "IN", "--out", "OUT/run", "--epochs", "1", "--limit", "128", *QUIET)

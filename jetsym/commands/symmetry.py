@@ -247,9 +247,9 @@ def compare(reports: list[str], *, names: list[str] | None = None, out: str | No
     out
         A JSON file to write all of it to; a figure (.png) and a page (.html) of the same name go beside it.
     """
+    from jetsym.pages import page
     from jetsym.probing.reports.comparison import compare as put_together
     from jetsym.probing.reports.comparison import numbered
-    from jetsym.probing.reports.html import page
     from jetsym.probing.reports.read import read_report
 
     check_results(out, *reports, beside=(".html", ".png"))

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Unpack, cast
 
 import torch
 from lightning_fabric import Fabric
@@ -32,6 +32,7 @@ from jetsym.training.engine import locked_by_first, make_fabric, total
 from jetsym.training.finetune import starting_point
 from jetsym.training.folder import FIRST, RunFolder
 from jetsym.training.optimisation import learning_rate
+from jetsym.training.options import TrainOptions, with_options
 from jetsym.training.seeds import forked
 from jetsym.training.signals import noticing_sigterm
 from jetsym.training.standardisation import with_standardisation
@@ -64,6 +65,7 @@ class Run:
         return checkpoint.load(self.path, device=device)
 
 
+@with_options
 @checked(data=anything)
 def train(
     data: str | list[str],
@@ -74,7 +76,7 @@ def train(
     progress: bool = True,
     penalties: Sequence[Penalty] = (),
     callbacks: Sequence[Callback] = (),
-    **options: Any,
+    **fields: Unpack[TrainOptions],
 ) -> Run:
     """Train a tagger on ROOT files.
 
@@ -96,8 +98,8 @@ def train(
         Terms to add to the loss, besides that of the configuration.
     callbacks
         Functions to call after every step and every epoch.
-    options
-        The other fields of :class:`~jetsym.training.config.TrainConfig`.
+    fields
+        Those of :class:`~jetsym.training.config.TrainConfig`.
 
     Raises
     ------
@@ -115,7 +117,7 @@ def train(
         The process was sent SIGTERM; the run can be continued where it stood.
     """
     try:
-        config = TrainConfig(data=data, **options)
+        config = TrainConfig(data=data, **cast("dict[str, Any]", fields))
     except TypeError as error:
         raise ConfigError(f"a training option is not known or has a value of a wrong type: {error}") from error
     config, source = starting_point(config)
