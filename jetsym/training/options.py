@@ -7,16 +7,19 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
-from dataclasses import MISSING, fields
+from dataclasses import MISSING, asdict, fields
 from typing import Any, Literal, TypedDict, TypeVar, get_type_hints
 
 from torch import nn
 
+from jetsym.errors import ConfigError
+from jetsym.jets.models import Tagger
+from jetsym.jets.models.own import given_tagger, own_tagger
 from jetsym.jets.moves.augmentation import AugmentationConfig
 from jetsym.training.config import BadJets, Precision, TrainConfig
 from jetsym.training.penalty import PenaltyConfig
 
-__all__ = ["TrainOptions", "with_options"]
+__all__ = ["TrainOptions", "with_named_model", "with_options"]
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
@@ -73,6 +76,26 @@ class TrainOptions(TypedDict, total=False):
     num_nodes: int | None
     precision: Precision
     compile: bool
+
+
+def with_named_model(options: TrainOptions) -> tuple[dict[str, Any], Tagger | None]:
+    """Return options whose model is a name, and the tagger with its weights where it was given as one.
+
+    Raises
+    ------
+    ConfigError
+        It is no network that can be trained, or options of it are given as well.
+    """
+    named: dict[str, Any] = dict(options)
+    model = named.get("model", "")
+    if isinstance(model, str):
+        return named, None
+    given = given_tagger(model) if isinstance(model, nn.Module) else None
+    tagger = own_tagger(model) if given is None else type(given)
+    if given is not None and named.get("options"):
+        raise ConfigError(f"options are {named['options']}, and model has been made already; make it with these")
+    own = {} if given is None else {"options": asdict(given.config)}
+    return named | {"model": tagger.name} | own, given
 
 
 def with_options(function: _Function) -> _Function:

@@ -15,6 +15,7 @@ from scipy.ndimage import gaussian_filter1d
 from jetsym.arguments import above, at_least, checked
 from jetsym.errors import ConfigError
 from jetsym.jets.batch import JetBatch
+from jetsym.jets.models.own import expect_logits
 from jetsym.progress import progress_bar
 from jetsym.results import Result
 from jetsym.text import as_text, table_of
@@ -189,7 +190,9 @@ def _prepared(config: TrainConfig) -> tuple[State, JetBatch | StreamedJets, JetB
     fabric = make_fabric(config)
     config = with_standardisation(config, fabric, source=source)
     training, validation = load_jets(config, rank=fabric.global_rank, ranks=fabric.world_size)
-    return begin(fabric, config, training, source=source), training, validation
+    state = begin(fabric, config, training, source=source)
+    expect_logits(state.tagger, validation[:2].to(fabric.device))
+    return state, training, validation
 
 
 def _endless(state: State, jets: JetBatch | StreamedJets) -> Iterator[tuple[JetBatch, int]]:
