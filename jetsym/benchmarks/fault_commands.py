@@ -135,9 +135,9 @@ def _smaller_demo(folder: Path) -> None:
 #: Name of a command, or of what it reads -> what takes long to import, so that processes that are forked have it.
 ONCE = {
     "jets": ("jetsym.commands.data", "jetsym.commands.training", "jetsym.training.loop", "sklearn.metrics", "uproot"),
-    "tagger": ("jetsym.commands.symmetry", "jetsym.commands.costs", "jetsym.plotting", "jetsym.probing.reports.html"),
+    "tagger": ("jetsym.commands.symmetry", "jetsym.commands.costs", "jetsym.plotting", "jetsym.pages"),
     "weaver": ("jetsym.commands.weaver",),
-    "reports": ("jetsym.commands.symmetry", "jetsym.probing.reports.comparison", "jetsym.probing.reports.html"),
+    "reports": ("jetsym.commands.symmetry", "jetsym.probing.reports.comparison", "jetsym.pages"),
     "run": ("jetsym.repair",),
     "structures": ("ase.build", "jetsym.commands.atoms", "jetsym.atoms.workflows.check", "metatomic_ase"),
     "pet": ("metatrain.cli.train", "jetsym.atoms.training.finetune", "jetsym.atoms.workflows.averaged_export"),
