@@ -28,7 +28,7 @@ __all__ = ["CARD", "CONFIG", "WEIGHTS", "Pretrained"]
 #: Files of a folder, as the hub names them.
 WEIGHTS, CONFIG, CARD = "model.safetensors", "config.json", "README.md"
 
-#: What writes and reads weights. It makes taggers by their names, so it stands above them, and is found when first used.
+#: What writes and reads weights. It makes taggers by name, so it stands above them, and is found when first used.
 _CHECKPOINTS = "jetsym.jets.checkpoint"
 
 _EXTRA, _PURPOSE = "hub", "taggers on the Hugging Face hub"
