@@ -20,6 +20,7 @@ from jetsym._version import __version__
 from jetsym.commands.streams import patient_streams
 from jetsym.commands.words import expand_presets, joined, renamed, underscored
 from jetsym.errors import ConfigError, JetsymError, closest, lacks_explained
+from jetsym.lazy import is_entry
 from jetsym.locks import locked
 from jetsym.ranks import ALONE, sharing
 from jetsym.training.presets import preset_names
@@ -324,6 +325,9 @@ def run(program: str, command: Command, words: Sequence[str]) -> int:
     for name in ("calculator", "weaver"):  # whose code runs, where a command takes one
         entry = options.get(name) if f"--{name}" in command.instead else None
         if entry and not {entry, f"--{name}={entry}"} & {*words}:
+            raise ConfigError(f"{name} is {entry!r} in a file of options; expected it on the command line alone")
+    for name in ("model", "network"):
+        if is_entry(entry := options.get(name)) and not {entry, f"--{name}={entry}"} & {*words}:
             raise ConfigError(f"{name} is {entry!r} in a file of options; expected it on the command line alone")
     for own in ("config", "preset"):
         options.pop(own, None)

@@ -44,7 +44,9 @@ class TrainConfig:
     val
         Files of jets to validate on. Without them the last tenth of the shuffled training jets is held out.
     model
-        Name of the tagger, such as ``pointnet``.
+        Name of the tagger, such as ``pointnet``; or a network of one's own as ``package.module:Class``, which is made
+        without arguments, takes a :class:`~jetsym.jets.JetBatch` and returns one logit a class. Its code runs. In
+        Python a network, or its class; weights that it has are what is trained on.
     options
         Options of the tagger, such as ``{"width": 64}``; see the model's ``Config``.
     augmentation
