@@ -22,14 +22,16 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as as_bytes
-from torch import Tensor
+from torch import Tensor, nn
 
 from jetsym.allocation import TooLargeError, bounded_by
 from jetsym.arguments import checked
 from jetsym.errors import CheckpointError, JetsymError, expect_at_least
 from jetsym.files import finished_file
 from jetsym.jets.models import Tagger, weaver
-from jetsym.jets.models.registry import build, name_of
+from jetsym.jets.models.own import own_tagger
+from jetsym.jets.models.registry import name_of, tagger_class
+from jetsym.lazy import is_entry
 from jetsym.reading import encodable, expect_path, parse_json
 
 __all__ = [
@@ -139,7 +141,9 @@ def save(
 
 
 @checked(CheckpointError)
-def load(path: str | Path, *, device: torch.device | str = "cpu") -> Tagger:
+def load(
+    path: str | Path, *, device: torch.device | str = "cpu", model: type[nn.Module] | nn.Module | None = None
+) -> Tagger:
     """Load a trained tagger, ready to be called.
 
     Parameters
@@ -151,6 +155,9 @@ def load(path: str | Path, *, device: torch.device | str = "cpu") -> Tagger:
         :func:`jetsym.jets.models.weaver.load`).
     device
         Where to put it.
+    model
+        Of a run of a network of one's own: its class, or a network of it, as in its training. The file has its weights
+        and no code.
 
     Returns
     -------
@@ -176,13 +183,24 @@ def load(path: str | Path, *, device: torch.device | str = "cpu") -> Tagger:
     if file.suffix == ".pt":
         return weaver.load(file).to(device)
     header, tensors = read(file)
-    model = restore(header, tensors, source=file)
+    found = restore(header, tensors, source=file, tagger=None if model is None else _given(model, header, file))
     if header.config.get("fold") is not None:
-        model.held_out = header.config["fold"], header.config["fold_by"]
-    model.max_particles = header.config.get("max_particles", model.max_particles)
-    expect_at_least(f"max_particles in {file}", model.max_particles, 1, CheckpointError)
-    model.standardisation = header.config.get("standardisation")
-    return model.to(device).eval()
+        found.held_out = header.config["fold"], header.config["fold_by"]
+    found.max_particles = header.config.get("max_particles", found.max_particles)
+    expect_at_least(f"max_particles in {file}", found.max_particles, 1, CheckpointError)
+    found.standardisation = header.config.get("standardisation")
+    return found.to(device).eval()
+
+
+def _given(model: type[nn.Module] | nn.Module, header: Header, file: Path) -> type[Tagger]:
+    """Return the class of taggers for the network that a user gives, if it is that of a file."""
+    kind = model if isinstance(model, type) else type(model)
+    own = f"{kind.__module__}:{kind.__qualname__}"
+    if not is_entry(header.model):
+        raise CheckpointError(f"{file} holds a {header.model!r}, and no network of a user; leave model={own} out")
+    if header.model.partition(":")[2] != kind.__qualname__:  # its module may have been moved
+        raise CheckpointError(f"{file} holds a {header.model}; expected model to be that class, not {own}")
+    return own_tagger(kind)
 
 
 def read(path: str | Path) -> tuple[Header, dict[str, Tensor]]:
@@ -221,11 +239,16 @@ def read(path: str | Path) -> tuple[Header, dict[str, Tensor]]:
     return header, tensors
 
 
-def restore(header: Header, tensors: Mapping[str, Tensor], *, source: Path) -> Tagger:
-    """Build the model of a header and fill it with the tensors named ``model.*``; ``source`` is for the errors."""
+def restore(
+    header: Header, tensors: Mapping[str, Tensor], *, source: Path, tagger: type[Tagger] | None = None
+) -> Tagger:
+    """Build the model of a header and fill it with the tensors named ``model.*``; ``source`` is for the errors.
+
+    ``tagger`` is its class, where it is not to be found by its name.
+    """
     try:
         with bounded_by(tensors.values()):
-            model = build(header.model, header.classes, **header.options)
+            model = (tagger or tagger_class(header.model))(header.classes, **header.options)
     except (*_UNBUILT, JetsymError, TooLargeError) as error:
         raise CheckpointError(f"{source} holds a model that cannot be built: {_first_line(error)}") from error
     wanted = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}

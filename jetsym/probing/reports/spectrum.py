@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -13,17 +13,16 @@ from numpy.typing import NDArray
 
 from jetsym.arguments import checked, shaped
 from jetsym.cards import Evaluated, Shared, model_card
-from jetsym.errors import ConfigError, DataError, ProbeError, require, shorten
+from jetsym.errors import ConfigError, DataError, ProbeError, shorten
+from jetsym.pages import render
 from jetsym.probing.reports.base import LayerReport
 from jetsym.probing.reports.card import symmetries
 from jetsym.probing.reports.draws import baseline_words, least_gap
 from jetsym.probing.reports.equivariance import HIDES, KNOWN_TO, Equivariance
-from jetsym.probing.reports.html import Sectioned, render
 from jetsym.spectrum import Irrep
 from jetsym.text import as_text, at_most, concise, percent, table_of
 
 if TYPE_CHECKING:
-    import pandas as pd
     from matplotlib.axes import Axes
 
 __all__ = ["NOT_SMALL", "SymmetryReport", "tail_floor"]
@@ -46,7 +45,7 @@ NOT_SMALL = 0.01
     noise_floor=shaped("layers", finite=False),
 )
 @dataclass(frozen=True, eq=False)
-class SymmetryReport(LayerReport, Sectioned):
+class SymmetryReport(LayerReport):
     """Symmetry content of every layer and equivariance error of every output.
 
     Parameters
@@ -107,11 +106,11 @@ class SymmetryReport(LayerReport, Sectioned):
     MORE_FACTS: ClassVar[tuple[str, ...]] = ("evaluations", "frame", "l_max", "method", "n_rotations", "seed")
 
     @checked(DataError)
-    def plot(self, ax: Axes | None = None) -> Axes:
+    def plot(self, ax: Axes | None = None, *, legend: bool = True) -> Axes:
         """Draw the layer spectra; see :func:`jetsym.plotting.plot_spectrum`."""
         from jetsym.plotting import plot_spectrum
 
-        return plot_spectrum(self, ax)
+        return plot_spectrum(self, ax, legend=legend)
 
     def sentences(self) -> list[str]:
         """Say where the content lies, how it moves through the layers, and how far outputs are from their law."""
@@ -217,10 +216,9 @@ class SymmetryReport(LayerReport, Sectioned):
             )
         return model_card(model, title=title, evaluation=evaluation, symmetries=symmetries(self), **options)
 
-    def to_dataframe(self) -> pd.DataFrame:
-        """Return one row per layer and irrep: fraction, error, norm, noise floor and unexplained (needs pandas)."""
-        pandas = require("pandas", extra="notebooks", purpose="SymmetryReport.to_dataframe")
-        return pandas.DataFrame(
+    def _records(self) -> Iterator[dict[str, Any]]:
+        """Yield a row per layer and irrep: fraction, error, norm, noise floor and unexplained."""
+        return (
             {
                 "layer": layer,
                 "irrep": str(irrep),
