@@ -113,7 +113,8 @@ def forked(work: Callable[[], Any], *, seconds: float, quiet: bool = True) -> tu
             return None, "timeout"
         if result.exists():
             return json.loads(result.read_text(encoding="utf-8")), ""
-        return None, printed.read_text(encoding="utf-8", errors="replace")[-2000:] if printed.exists() else "no word"
+        said = printed.read_text(encoding="utf-8", errors="replace")[-2000:] if printed.exists() else ""
+        return None, said.strip() or "no word"
 
 
 def _work(work: Callable[[], Any], result: Path, printed: Path | None, seconds: float) -> None:
@@ -131,8 +132,7 @@ def _work(work: Callable[[], Any], result: Path, printed: Path | None, seconds: 
         result.write_text(text, encoding="utf-8")
         status = 0
     except BaseException:  # whatever it is: the parent says so
-        traceback.print_exc()
-        sys.stderr.flush()
+        os.write(2, traceback.format_exc().encode())
     finally:
         os._exit(status)
 
@@ -259,7 +259,7 @@ def load(names: Sequence[str]) -> None:
 
 def _outcome(failed: str | None, why: str, tests: Sequence[str]) -> Outcome:
     if why:
-        return Outcome("timeout" if why == "timeout" else "killed", why.strip().splitlines()[-1], len(tests))
+        return Outcome("timeout" if why == "timeout" else "killed", why.splitlines()[-1], len(tests))
     return Outcome("killed" if failed else "survived", failed or "", len(tests))
 
 
