@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 from rich.console import Console
 
-from jetsym.commands import check_results, save
+from jetsym.commands import check_results, save, use_network
 from jetsym.errors import ConfigError
 from jetsym.files import check_out
+from jetsym.lazy import is_entry
 from jetsym.locks import locked
 from jetsym.ranks import here
 
@@ -50,11 +51,20 @@ def train(
     from jetsym.training.engine import is_first_process
     from jetsym.training.loop import train as train_tagger
 
+    _import_own(options)
     if dry_run or find_lr:
         _try_before(data, Path(out), options, find=find_lr)
         return None
     path = train_tagger(data, out, **options).path
     return path if is_first_process() else None
+
+
+def _import_own(options: dict[str, Any]) -> None:
+    """Import the network of one's own that ``--model`` names, if it does, and put its own name there."""
+    if is_entry(options.get("model")):
+        from jetsym.jets.models.own import imported_network, own_tagger
+
+        options["model"] = own_tagger(imported_network("--model", options["model"])).name
 
 
 def _try_before(data: str | list[str], out: Path, options: dict[str, Any], *, find: bool) -> None:
@@ -102,6 +112,7 @@ def evaluate(
     skip_bad: bool = False,
     fold: str | None = None,
     fold_by: str | None = None,
+    network: str | None = None,
     out: str | None = None,
 ) -> None:
     """Measure a trained tagger on jets, which need labels for all but the stability of its decisions.
@@ -157,6 +168,8 @@ def evaluate(
         run has held out, if it has; "none" for all jets, even those that it was trained on.
     fold_by
         The column of whole numbers that tells folds apart; by default that of the run, or event.
+    network
+        The class of a network of one's own that was trained, as package.module:Class; its code runs.
     out
         A JSON file to write the numbers to; figures (_roc.png, _confusion.png, _reliability.png) go beside it.
     """
@@ -168,6 +181,7 @@ def evaluate(
     check_results(out, model, data, beside=[f"_{name}.png" for name in FIGURES])
     if not here().is_first:
         out = None
+    use_network(network)
     tagger = _load(model, device)
     reading: dict[str, Any] = {
         "columns": "full",
@@ -342,6 +356,7 @@ def predict(
     fold: str | None = None,
     fold_by: str | None = None,
     friend: bool = False,
+    network: str | None = None,
     progress: bool = True,
 ) -> Path:
     """Write a tagger's probabilities for jets, in their order; see :func:`jetsym.jets.evaluation.predict.predict`.
@@ -383,6 +398,8 @@ def predict(
     friend
         Write a friend of each file's tree: a tree "scores" of as many entries in the same order, with NaN where there
         is no score. Of several files each has its own; in --out {stem} stands for its name.
+    network
+        The class of a network of one's own that was trained, as package.module:Class; its code runs.
     progress
         Show a progress bar.
     """
@@ -390,6 +407,7 @@ def predict(
     from jetsym.jets.io.folds import NO_FOLD, judged_fold
     from jetsym.jets.io.mapping.parse import tagger_mapping
 
+    use_network(network)
     tagger = _load(model, device)
     return write(
         tagger,
@@ -408,7 +426,7 @@ def predict(
     )
 
 
-def export(model: str, *, out: str, tolerance: float = 1e-5) -> Path:
+def export(model: str, *, out: str, tolerance: float = 1e-5, network: str | None = None) -> Path:
     """Write a trained tagger for other programs: as an ONNX graph, or as weights in weaver-core's layout.
 
     Parameters
@@ -421,7 +439,10 @@ def export(model: str, *, out: str, tolerance: float = 1e-5) -> Path:
     tolerance
         Largest difference of a logit between the graph and torch that is let pass, where logits are larger than one in
         units of the largest.
+    network
+        The class of a network of one's own that was trained, as package.module:Class; its code runs.
     """
+    use_network(network)
     if Path(out).suffix not in (".onnx", ".pt"):
         raise ConfigError(f"--out is {out!r}; expected a name that ends in .onnx, or in .pt for weaver's layout")
     path = check_out(out, inputs=model)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Group
@@ -16,8 +16,11 @@ from jetsym.jets.evaluation.calibration import Calibration
 from jetsym.jets.evaluation.rejection import FEW, Rejection
 from jetsym.jets.evaluation.stability_report import Stability
 from jetsym.jets.weights import weights_in_words
-from jetsym.storage import Stored
+from jetsym.results import Result, flat
 from jetsym.text import as_text, concise, table_of
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 __all__ = ["Bin", "ClassQuality", "Evaluation"]
 
@@ -94,7 +97,7 @@ class Bin:
 
 
 @dataclass(frozen=True, eq=False)
-class Evaluation(Stored):
+class Evaluation(Result):
     """The quality of a tagger on labelled jets.
 
     Parameters
@@ -144,6 +147,19 @@ class Evaluation(Stored):
     def rejections(self) -> dict[str, Rejection]:
         """Of every signal class, at its working point."""
         return {item.name: item.rejection for item in self.qualities if item.rejection is not None}
+
+    def plot(self, ax: Axes | None = None, *, legend: bool = True) -> Axes:
+        """Draw the ROC curves; see :func:`jetsym.plotting.plot_roc`, and others there."""
+        from jetsym.plotting import plot_roc
+        from jetsym.plotting.style import with_legend
+
+        return with_legend(plot_roc(self, ax), legend)
+
+    def _records(self) -> Iterator[dict[str, Any]]:
+        """Yield a row per class and its rejection at its working point; :attr:`metrics` are of all classes."""
+        for item in self.qualities:
+            rejection = {} if item.rejection is None else flat(item.rejection.to_dict())
+            yield flat(asdict(item)) | {f"rejection_{key}": value for key, value in rejection.items()}
 
     def _content(self) -> dict[str, Any]:
         """Return values that JSON can hold; an infinite rejection is None."""
