@@ -113,7 +113,11 @@ def test_the_fastest_tests_of_a_statement_come_first(room):
     assert coverage.tests_of(Path(file), 7, seconds=3) == ["b"]
     assert coverage.tests_of(Path(file), 11, seconds=1) == ["c"]  # one at least
     assert coverage.tests_of(Path(file), 3, seconds=10) == ["b", "c", "a"]  # what is imported: all of the file
-    assert coverage.tests_of(Path(file), 17, seconds=10) == []
+    assert coverage.tests_of(Path(file), 17, seconds=10) == ["b", "c", "a"]  # no test runs it: it may be run then
+    assert coverage.runs(Path(file), 7) == {"a", "b"}
+    assert not coverage.runs(Path(file), 3)
+    assert not coverage.runs(Path(file), 17)
+    assert Coverage({}, {}, []).tests_of(Path(file), 7, seconds=10) == []
 
 
 def test_processes_that_end_otherwise_say_so():
