@@ -82,7 +82,7 @@ def learning_rate(step: int, total_steps: int, config: TrainConfig) -> float:
     if config.schedule == "flat+decay":
         falling = max(1, int(0.3 * config.epochs))
         epoch = step * config.epochs // total_steps
-        return config.lr * 0.01 ** (max(0, epoch + 1 + falling - config.epochs) / falling)
+        return config.lr * math.pow(0.01, max(0, epoch + 1 + falling - config.epochs) / falling)
     return config.lr
 
 
