@@ -23,7 +23,7 @@ from packaging.requirements import Requirement
 
 ROOT = Path(__file__).resolve().parents[1]
 #: Optional parts that the tests below exercise, beside what they are run by.
-EXTRAS = ("formats", "hub", "jax", "onnx")
+EXTRAS = ("equivariant", "formats", "hub", "jax", "onnx")
 RUNNERS = ("pytest", "hypothesis", "array-api-strict", "aiohttp", "e3nn", "requests")
 ROOMS = ("jets", "jets.io", "jets.models", "plotting", "remedies", "repair", "spectrum", "testing", "training")
 #: Bytes of the wheel, the bundled jets included.
