@@ -181,6 +181,8 @@ def test_window_energies_share_out_and_give_a_slope():
     assert found.deviation_share[0] == pytest.approx(1.5 / 6.5)
     assert found.deviation_share[1] == pytest.approx(jackknife_ratio(deviation, norm)[1])
     np.testing.assert_allclose(found.slope2, [0.5 * 12, 0.5 * 12])  # Var(y) = 0.5²/3
+    straight = WindowEnergies(rapidity_window("normal", 0.5, 1), power[:, :2], norm, deviation, 1e-30)
+    np.testing.assert_allclose(straight.slope2, [0.5 * 4, 0.5 * 4])  # Var(y) = 0.5²
     with pytest.raises(SpectrumError, match="the window has n_max = 0; take n_max ≥ 1 for a slope"):
         _ = WindowEnergies(rapidity_window("uniform", 0.5, 0), power[:, :1], norm, deviation, 1e-30).slope2
     others = [rapidity_window("normal", 0.5, 2), rapidity_window("uniform", 0.6, 2), rapidity_window("uniform", 0.5, 1)]
