@@ -21,6 +21,9 @@ def test_fractions_and_tail_sum_to_one():
     result = spectrum(50, np.random.default_rng(0))
     assert result.fractions.sum() + result.tail == pytest.approx(1)
     assert result.tail == pytest.approx(0.2)
+    uneven = dataclasses.replace(result, norm=result.power.sum(axis=1) + np.linspace(0, 1, 50))
+    rest, error = jackknife_ratio(np.linspace(0, 1, 50), uneven.norm)
+    assert (uneven.tail, uneven.tail_stderr) == (pytest.approx(rest), pytest.approx(error))
 
 
 def test_jackknife_error_matches_the_spread_over_repeats():
