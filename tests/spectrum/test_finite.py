@@ -434,3 +434,12 @@ def test_mirrors_of_moving_frames_are_as_exact_as_their_large_elements_allow(rap
     assert group.has_reflections
     with pytest.raises(SpectrumError, match="a product of two is none of them"):
         FiniteGroup("mirror", np.stack([np.eye(4), mirror @ expm(GENERATORS["J_z"])]), {"even": [1, 1]})
+
+
+def test_a_group_of_three_hundred_elements_has_none_more_than_once():
+    angle = 2 * np.pi * np.arange(300) / 300
+    turns = axis_matrices(np.array([0.0, 0.0, 1.0]), angle)
+    assert len(FiniteGroup("C300", turns, {"A": np.ones(300)}).elements) == 300
+    turns[7] = turns[6]
+    with pytest.raises(SpectrumError, match="elements of C300 are no group"):
+        FiniteGroup("C300", turns, {"A": np.ones(300)})
