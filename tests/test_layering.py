@@ -17,7 +17,7 @@ import jetsym
 PACKAGE = Path(jetsym.__file__).parent
 
 GROUND = {"_version", "annotations", "arguments", "errors", "files", "forms", "lazy", "progress", "ranks", "reading"}
-LOW = GROUND | {"allocation", "locks", "text", "storage", "symmetry"}
+LOW = GROUND | {"allocation", "cards", "hub", "locks", "text", "storage", "symmetry"}
 MATHEMATICS = LOW | {"spectrum"}
 SHOWN = MATHEMATICS | {"pages", "plotting", "results"}
 INSTRUMENT = SHOWN | {"domains", "probing", "remedies"}
@@ -33,6 +33,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "ranks": {"errors"},
     "reading": {"errors"},
     "allocation": GROUND,
+    "cards": GROUND | {"text"},
+    "hub": GROUND,
     "locks": GROUND,
     "text": GROUND,
     "storage": GROUND,

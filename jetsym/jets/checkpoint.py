@@ -35,7 +35,20 @@ from jetsym.jets.targets import Target
 from jetsym.lazy import is_entry
 from jetsym.reading import encodable, expect_path, parse_json
 
-__all__ = ["BEST", "FORMAT_VERSION", "INITIAL", "LAST", "Header", "find", "initial", "load", "read", "restore", "save"]
+__all__ = [
+    "BEST",
+    "FORMAT_VERSION",
+    "INITIAL",
+    "LAST",
+    "SHARED",
+    "Header",
+    "find",
+    "initial",
+    "load",
+    "read",
+    "restore",
+    "save",
+]
 
 #: Version of the layout of names and header. It is raised, and gets an upgrade below, when files of the old kind could
 #: no longer be read as they are.
@@ -43,6 +56,8 @@ FORMAT_VERSION = 3
 BEST = "best.safetensors"
 LAST = "last.safetensors"
 INITIAL = "initial.safetensors"
+#: What a folder of a tagger that is shared has in place of these, as the Hugging Face hub names it.
+SHARED = "model.safetensors"
 
 _KEY = "jetsym"  # of the header in safetensors' string-to-string metadata
 _MODEL = "model."  # prefix of the model's tensors
@@ -135,7 +150,8 @@ def load(
     Parameters
     ----------
     path
-        A run directory (its best epoch is taken, or the last one where there is no best), a ``.safetensors`` file, or a
+        A run directory (its best epoch is taken, or the last one where there is no best), the folder of a tagger that
+        is shared (see :mod:`jetsym.jets.models.pretrained`), a ``.safetensors`` file, or a
         ``.pt`` file with weights of ParticleNet or ParticleTransformer in weaver-core's layout (see
         :func:`jetsym.jets.models.weaver.load`).
     device
@@ -264,10 +280,12 @@ def find(path: str | Path) -> Path:
         return path
     if not path.is_dir():
         raise CheckpointError(f"there is no {path}; expected a run directory or a .safetensors file")
-    for name in (BEST, LAST):
+    for name in (BEST, LAST, SHARED):
         if (path / name).is_file():
             return path / name
-    raise CheckpointError(f"{path} holds neither {BEST} nor {LAST}; expected the folder of a run of jetsym train")
+    raise CheckpointError(
+        f"{path} holds none of {BEST}, {LAST} and {SHARED}; expected the folder of a run of jetsym train"
+    )
 
 
 def initial(path: str | Path) -> Path:

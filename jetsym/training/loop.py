@@ -32,6 +32,7 @@ from jetsym.training.data import StreamedJets, batches, contents_of, load_jets, 
 from jetsym.training.engine import locked_by_first, make_fabric, total
 from jetsym.training.finetune import starting_point
 from jetsym.training.folder import FIRST, RunFolder
+from jetsym.training.logs import Log, expect_logger
 from jetsym.training.optimisation import learning_rate
 from jetsym.training.options import TrainOptions, with_named_model, with_options
 from jetsym.training.seeds import forked
@@ -123,6 +124,7 @@ def train(
         config = TrainConfig(data=data, **named)
     except TypeError as error:
         raise ConfigError(f"a training option is not known or has a value of a wrong type: {error}") from error
+    expect_logger(config.logger)
     config, source = starting_point(config, given)
     folder = RunFolder(out)
     fabric = make_fabric(config)
@@ -154,6 +156,11 @@ def train(
         watch = Watch(folder.path, validation, every=every, n_jets=config.monitor_jets)
         watch.begin(state.judged, state.steps_done)
         callbacks = [*callbacks, watch]
+        if fabric.is_global_zero:
+            log = Log(config, folder.path, steps=state.steps)
+            log.begin(state.steps_done)
+            stack.callback(log.end)
+            callbacks.append(log)
         with noticing_sigterm() as asked_to_end, forked(), folder.saying_how_to_go_on():
             while not finished(state, folder, progress=progress):
                 title = f"epoch {state.position.epoch}/{config.epochs}"

@@ -17,7 +17,7 @@ from jetsym.jets.models import Tagger
 from jetsym.jets.models.own import given_tagger, own_tagger
 from jetsym.jets.moves.augmentation import AugmentationConfig
 from jetsym.jets.targets import Loss
-from jetsym.training.config import BadJets, Precision, TrainConfig
+from jetsym.training.config import BadJets, LoggerName, Precision, TrainConfig
 from jetsym.training.penalty import PenaltyConfig
 
 __all__ = ["TrainOptions", "with_named_model", "with_options"]
@@ -63,6 +63,8 @@ class TrainOptions(TypedDict, total=False):
     fold_by: str
     scratch: str | None
     scratch_size: str | int | None
+    logger: LoggerName | None
+    log_every: int
     monitor_every: int
     monitor_jets: int
     checkpoint_every: int

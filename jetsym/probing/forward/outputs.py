@@ -46,7 +46,7 @@ class Outputs:
     """
 
     said: Mapping[str, Kind | None]
-    declared: Mapping[str, Kind]
+    declared: Mapping[str, Kind | None]
     kinds: dict[str, Kind | None] = field(default_factory=dict, init=False)
     unsaid: list[str] = field(default_factory=list, init=False)
     others: dict[str, str] = field(default_factory=dict, init=False)

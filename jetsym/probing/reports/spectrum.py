@@ -12,9 +12,11 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 
 from jetsym.arguments import checked, shaped
-from jetsym.errors import DataError, ProbeError
+from jetsym.cards import Evaluated, Shared, model_card
+from jetsym.errors import ConfigError, DataError, ProbeError, shorten
 from jetsym.pages import render
 from jetsym.probing.reports.base import LayerReport
+from jetsym.probing.reports.card import symmetries
 from jetsym.probing.reports.draws import baseline_words, least_gap
 from jetsym.probing.reports.equivariance import HIDES, KNOWN_TO, Equivariance
 from jetsym.spectrum import Irrep
@@ -164,6 +166,55 @@ class SymmetryReport(LayerReport):
             irreps=self.irreps,
             settings=self.settings(),
         )
+
+    def to_model_card(
+        self,
+        evaluation: Evaluated | None = None,
+        *,
+        model: Shared | None = None,
+        repo_id: str | None = None,
+        dataset: str | None = None,
+        license: str | None = None,
+    ) -> str:
+        """Return a model card for the Hugging Face hub: measured symmetry, and accuracy, with their errors.
+
+        Parameters
+        ----------
+        evaluation
+            What :func:`jetsym.jets.evaluation.evaluate.evaluate` found of the same model.
+        model
+            The tagger itself, so that the card describes it and says how it is loaded.
+        repo_id
+            Where it will be shared, such as "user/name".
+        dataset
+            What it was evaluated on, in words.
+        license
+            Of its weights, as the hub names it, such as "bsd-3-clause".
+
+        Returns
+        -------
+        str
+            Markdown with a head in YAML, to be given to ``push_to_hub`` or written as README.md.
+
+        Raises
+        ------
+        ConfigError
+            The model is of another class than that of the report.
+
+        Examples
+        --------
+        ::
+
+            card = report.to_model_card(evaluation, model=tagger, repo_id="user/name")
+            tagger.push_to_hub("user/name", card=card)
+        """
+        options: dict[str, Any] = {"repo_id": repo_id, "dataset": dataset, "license": license}
+        title = str(self.meta["model"])
+        if model is not None and type(model).__name__ != title:
+            raise ConfigError(
+                f"the report is of a {title}, and model is {shorten(model)}; expected the model that was probed"
+            )
+        return model_card(model, title=title, evaluation=evaluation, symmetries=symmetries(self), **options)
 
     def _records(self) -> Iterator[dict[str, Any]]:
         """Yield a row per layer and irrep: fraction, error, norm, noise floor and unexplained."""
