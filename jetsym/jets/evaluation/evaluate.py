@@ -84,7 +84,8 @@ def predict_outputs(model: nn.Module, batch: JetBatch, *, batch_size: int = 512)
         return [(place, model(batch[chosen].trim().to(device)).cpu()) for place, chosen in mine]
 
     with _inference(model), lacks_explained(f"{batch_size} jets at a time cannot be scored", memory=helps):
-        return torch.cat(ranks.in_order(own))[order.argsort().cpu()]
+        found = torch.cat(ranks.in_order(own))
+    return found[order.argsort().cpu()]
 
 
 def evaluate(
