@@ -7,17 +7,17 @@ it, and where the reader of the output has gone (``| head -1``) the command does
 
 from __future__ import annotations
 
-import io
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, redirect_stdout, suppress
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack, redirect_stdout, suppress
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from jetsym._version import __version__
+from jetsym.commands.streams import patient_streams
 from jetsym.commands.words import expand_presets, joined, renamed, underscored
 from jetsym.errors import ConfigError, JetsymError, closest, lacks_explained
 from jetsym.lazy import is_entry
@@ -42,9 +42,10 @@ HELP = ("-h", "--help", "help")
 class Command:
     """A command: the function behind it, a line of help, and how its parameters appear.
 
-    ``shares`` tells that processes which torchrun or srun has started share its inputs, and the first alone writes.
-    ``many`` names a parameter that takes all words of the command line that belong to no option; ``instead`` an option
-    with which another function is behind the command.
+    ``shares`` tells that processes which torchrun or srun has started share its inputs, and the first alone writes;
+    ``numbers`` that --out names a file of numbers, whose .json may be left out. ``many`` names a parameter that takes
+    all words of the command line that belong to no option; ``instead`` an option with which another function is behind
+    the command.
     """
 
     function: str
@@ -53,6 +54,7 @@ class Command:
     skip: frozenset[str] = frozenset()
     presets: bool = False
     shares: bool = False
+    numbers: bool = False
     many: str | None = None
     instead: Mapping[str, str] = field(default_factory=dict)
 
@@ -68,21 +70,29 @@ class CommandGroup:
 ATOMS = {
     "train": Command("jetsym.atoms.training.train:train", "train a PET or SOAP-BPNN by metatrain", positional=True),
     "spectra": Command(
-        "jetsym.commands.symmetry:spectra", "measure the checkpoints of a run, epoch by epoch", positional=True
+        "jetsym.commands.symmetry:spectra",
+        "measure the checkpoints of a run, epoch by epoch",
+        positional=True,
+        numbers=True,
     ),
     "evaluate": Command(
-        "jetsym.commands.atoms:evaluate", "measure errors on a file of structures, by subset", positional=True
+        "jetsym.commands.atoms:evaluate",
+        "measure errors on a file of structures, by subset",
+        positional=True,
+        numbers=True,
     ),
     "check": Command(
         "jetsym.commands.atoms:check",
         "check a potential: its symmetries, and its forces and stress against its energy",
         positional=True,
         instead={"--calculator": "jetsym.commands.atoms:check_calculator"},
+        numbers=True,
     ),
     "dynamics": Command(
         "jetsym.commands.atoms:dynamics",
         "measure the drift of energy and angular momentum as trained, averaged and in random frames",
         positional=True,
+        numbers=True,
     ),
     "export": Command(
         "jetsym.commands.atoms:export",
@@ -121,6 +131,7 @@ COMMANDS: dict[str, Command | CommandGroup] = {
             "--weaver": "jetsym.commands.weaver:evaluate",
         },
         shares=True,
+        numbers=True,
     ),
     "predict": Command(
         "jetsym.commands.training:predict",
@@ -142,6 +153,7 @@ COMMANDS: dict[str, Command | CommandGroup] = {
             "--weaver": "jetsym.commands.weaver:probe",
             "--calculator": "jetsym.commands.symmetry:probe_calculator",
         },
+        numbers=True,
     ),
     "attribute": Command(
         "jetsym.commands.symmetry:attribute",
@@ -150,6 +162,7 @@ COMMANDS: dict[str, Command | CommandGroup] = {
         shares=True,
         skip=frozenset({"call", "outputs"}),
         instead={"--weaver": "jetsym.commands.weaver:attribute"},
+        numbers=True,
     ),
     "cost": Command(
         "jetsym.commands.costs:cost",
@@ -157,6 +170,7 @@ COMMANDS: dict[str, Command | CommandGroup] = {
         positional=True,
         skip=frozenset({"targets", "action", "call", "outputs"}),
         instead={"--calculator": "jetsym.commands.costs:cost_calculator"},
+        numbers=True,
     ),
     "parity": Command(
         "jetsym.commands.costs:parity",
@@ -164,28 +178,39 @@ COMMANDS: dict[str, Command | CommandGroup] = {
         positional=True,
         skip=frozenset({"targets", "action", "call", "outputs"}),
         instead={"--calculator": "jetsym.commands.costs:parity_calculator"},
+        numbers=True,
     ),
     "safety": Command(
         "jetsym.commands.costs:safety",
         "measure what collinear splittings and soft emissions change of a tagger's output",
         positional=True,
         skip=frozenset({"call", "outputs"}),
+        numbers=True,
     ),
-    "compare": Command("jetsym.commands.symmetry:compare", "put reports side by side, layer by layer", many="reports"),
+    "compare": Command(
+        "jetsym.commands.symmetry:compare", "put reports side by side, layer by layer", many="reports", numbers=True
+    ),
     "diagnose": Command(
-        "jetsym.commands.symmetry:diagnose", "find what is wrong with a model, from the report of a probe", True
+        "jetsym.commands.symmetry:diagnose",
+        "find what is wrong with a model, from the report of a probe",
+        True,
+        numbers=True,
     ),
     "repair": Command(
         "jetsym.commands.training:repair", "write the configuration of a run that repairs what was found", True
     ),
     "atoms": CommandGroup(ATOMS, "train, fine-tune and evaluate models of atoms, follow their symmetry over training"),
     "relax": Command(
-        "jetsym.commands.atoms:relax", "relax a structure, symmetrised at inference and not", positional=True
+        "jetsym.commands.atoms:relax",
+        "relax a structure, symmetrised at inference and not",
+        positional=True,
+        numbers=True,
     ),
     "phonons": Command(
         "jetsym.commands.atoms:phonons",
         "compute phonons of a crystal, symmetrised at inference and not",
         positional=True,
+        numbers=True,
     ),
 }
 
@@ -197,7 +222,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     terminated (SIGTERM).
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
-    with _patient_streams():
+    with patient_streams():
         if words[:1] in (["--version"], ["version"]):
             print(__version__)
             return 0
@@ -206,54 +231,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if not words[1:] and words[:1] in ([], *([word] for word in HELP)):
             print("jetsym --version says which jetsym this is.")
         return status
-
-
-class _Outlet(io.FileIO):
-    """A stream to a terminal, a file or a pipe; when its reader has gone, what is written to it is dropped."""
-
-    lost = False
-
-    def write(self, data: Any) -> int:
-        if self.lost:
-            return memoryview(data).nbytes
-        try:
-            return super().write(data)
-        except BrokenPipeError:
-            self.lost = True
-            return memoryview(data).nbytes
-        except OSError:  # such as a full disk: said once
-            self.lost = True
-            raise
-
-
-@contextmanager
-def _patient_streams() -> Iterator[None]:
-    """Let nothing that is printed, in whatever encoding and to whomever, end the work."""
-    before = sys.stdout, sys.stderr
-    sys.stdout, sys.stderr = _patient(sys.stdout, sys.__stdout__), _patient(sys.stderr, sys.__stderr__)
-    try:
-        yield
-    finally:
-        with suppress(OSError):
-            sys.stdout.flush()
-        sys.stdout, sys.stderr = before
-
-
-def _patient(stream: TextIO | None, own: TextIO | None) -> TextIO:
-    """Return what stands for a stream of the process; another, such as a notebook's, is returned as it is."""
-    if stream is None:  # closed by whoever started the process
-        return Path(os.devnull).open("w", encoding="utf-8")
-    if not isinstance(stream, io.TextIOWrapper) or stream is not own or os.name == "nt":
-        return stream
-    stream.flush()
-    outlet = io.BufferedWriter(_Outlet(stream.fileno(), "w", closefd=False))
-    return io.TextIOWrapper(
-        outlet,
-        stream.encoding,
-        errors="replace",
-        line_buffering=stream.line_buffering,
-        write_through=stream.write_through,
-    )
 
 
 def dispatch(program: str, commands: Mapping[str, Command | CommandGroup], purpose: str, words: Sequence[str]) -> int:
@@ -282,7 +259,7 @@ def dispatch(program: str, commands: Mapping[str, Command | CommandGroup], purpo
     if isinstance(command, CommandGroup):
         return dispatch(f"{program} {name}", command.commands, command.help.capitalize() + ".", rest)
     program = f"{program} {name}"
-    with _patient_streams():
+    with patient_streams():
         try:
             status = run(program, command, rest)
             sys.stdout.flush()
@@ -322,6 +299,7 @@ def run(program: str, command: Command, words: Sequence[str]) -> int:
 
     from jetsym.commands.configuration import expect_configurations
     from jetsym.commands.mistakes import expect_known, explained
+    from jetsym.commands.results import naming_written, numbers_file
 
     words = [underscored(word) for word in words]
     if any(not word.strip() or (word.startswith("--") and word.endswith("=")) for word in words):
@@ -353,6 +331,8 @@ def run(program: str, command: Command, words: Sequence[str]) -> int:
             raise ConfigError(f"{name} is {entry!r} in a file of options; expected it on the command line alone")
     for own in ("config", "preset"):
         options.pop(own, None)
+    if command.numbers and options.out:
+        options.out = numbers_file(options.out)
     out = Path(getattr(options, "out", None) or "").expanduser()
     with ExitStack() as stack:
         ranks = stack.enter_context(sharing()) if command.shares else ALONE
@@ -362,7 +342,7 @@ def run(program: str, command: Command, words: Sequence[str]) -> int:
             with suppress(OSError, ConfigError):  # what cannot be written is the command's to tell
                 stack.enter_context(locked(out.parent, program, name=out.name))
         helps = "choose a smaller --batch_size" if hasattr(options, "batch_size") else None
-        with lacks_explained("the command could not go on", memory=helps):
+        with lacks_explained("the command could not go on", memory=helps), naming_written():
             result = function(**vars(options))
     if isinstance(result, Path):
         print(result)

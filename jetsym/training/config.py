@@ -28,6 +28,8 @@ _COUNTS = (
 BadJets = Literal["raise", "drop"]
 LoggerName = Literal["csv", "tensorboard", "wandb", "mlflow"]
 Precision = Literal["auto", "32-true", "bf16-mixed", "16-mixed"]
+OptimizerName = Literal["adamw", "adam", "lion", "ranger"]
+Schedule = Literal["cosine", "flat", "flat+decay", "one-cycle"]
 
 
 @checked(
@@ -61,10 +63,16 @@ class TrainConfig:
     accumulate
         Parts into which a process divides its jets of a step; they go through the model one after the other, which
         takes less memory and gives the same step.
+    optimizer
+        ``adamw``, ``adam``, or, with the extra ``optimizers``, ``lion`` or ``ranger``, weaver-core's default.
+    schedule
+        What the learning rate does after the warm-up: ``cosine``, down to zero; ``flat``; ``flat+decay``, down to 1% by
+        the same factor before each of the last 30% of the epochs, as weaver-core's default; or ``one-cycle``, up along
+        a half cosine in the first 30% of all steps, which is its warm-up, and down to nothing.
     lr
-        Largest learning rate, reached after the warm-up; from there it falls to zero along a half cosine.
+        Largest learning rate, reached after the warm-up.
     weight_decay
-        Weight decay of AdamW, on weight matrices; biases and norms are not decayed.
+        Weight decay, on weight matrices; biases and norms are not decayed. Of ``adam`` it is a part of the gradient.
     warmup
         Fraction of all steps in which the learning rate rises linearly.
     clip
@@ -192,6 +200,8 @@ class TrainConfig:
     epochs: int = 20
     batch_size: int = 256
     accumulate: int = 1
+    optimizer: OptimizerName = "adamw"
+    schedule: Schedule = "cosine"
     lr: float = 1e-3
     weight_decay: float = 0.01
     warmup: float = 0.05
@@ -260,6 +270,8 @@ class TrainConfig:
         _expect("precision", self.precision, self.precision in get_args(Precision), _alternatives(Precision))
         _expect("logger", self.logger, self.logger in (None, *get_args(LoggerName)), _alternatives(LoggerName))
         _expect("bad_jets", self.bad_jets, self.bad_jets in get_args(BadJets), _alternatives(BadJets))
+        if self.schedule == "flat+decay" and self.epochs < 2:
+            raise ConfigError("--schedule is 'flat+decay', which falls before an epoch, and --epochs is 1; expected 2")
         _expect("device", self.device, self.device in ("auto", "cpu", "cuda"), "'auto', 'cpu' or 'cuda'")
         _ = self.held_out
         if self.stream and ((self.val is None and self.fold is None) or self.limit is not None):

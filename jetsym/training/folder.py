@@ -93,7 +93,7 @@ class RunFolder:
         if used and not (resume or overwrite):
             raise ConfigError(
                 f"--out is {self.path}, which holds a run already; continue it with --resume, replace it with "
-                "--overwrite, or choose another folder"
+                f"--overwrite, or choose another folder (with --init {self.path} to begin from its weights)"
             )
         if resume and used and (self.path / CONFIG).is_file():
             self._check_same(config)
@@ -212,6 +212,12 @@ class RunFolder:
         known = [name for name in ("standardisation", "target_scale") if getattr(config, name) is None]
         free = (*_NO_RESULT, *known, *(_PLACES if told else ()))
         changed = [name for name in config.differing(earlier) if name not in free]
+        if "epochs" in changed and self.earlier is not None:
+            raise ConfigError(
+                f"--epochs is {config.epochs}, but the run in {self.path} is one of {earlier.epochs}, at the end of "
+                f"which its learning rate is zero; continue it with --epochs {earlier.epochs}, or for more begin "
+                f"another from its weights: --init {self.path}, and another --out"
+            )
         if changed:
             name = changed[0]
             raise ConfigError(

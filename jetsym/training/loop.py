@@ -40,6 +40,7 @@ from jetsym.training.signals import noticing_sigterm
 from jetsym.training.standardisation import with_standardisation
 from jetsym.training.state import Position, State, begin
 from jetsym.training.step import Penalty, take_step
+from jetsym.training.summary import opening_lines
 from jetsym.training.targets import validate_target, with_target_scale
 from jetsym.training.weights import words_on_weights
 
@@ -161,6 +162,8 @@ def train(
             log.begin(state.steps_done)
             stack.callback(log.end)
             callbacks.append(log)
+        if progress:
+            print("\n".join(opening_lines(state, training, validation, folder)), file=sys.stderr, flush=True)
         with noticing_sigterm() as asked_to_end, forked(), folder.saying_how_to_go_on():
             while not finished(state, folder, progress=progress):
                 title = f"epoch {state.position.epoch}/{config.epochs}"

@@ -17,7 +17,7 @@ from jetsym.jets.models import Tagger
 from jetsym.jets.models.own import given_tagger, own_tagger
 from jetsym.jets.moves.augmentation import AugmentationConfig
 from jetsym.jets.targets import Loss
-from jetsym.training.config import BadJets, LoggerName, Precision, TrainConfig
+from jetsym.training.config import BadJets, LoggerName, OptimizerName, Precision, Schedule, TrainConfig
 from jetsym.training.penalty import PenaltyConfig
 
 __all__ = ["TrainOptions", "with_named_model", "with_options"]
@@ -39,6 +39,8 @@ class TrainOptions(TypedDict, total=False):
     epochs: int
     batch_size: int
     accumulate: int
+    optimizer: OptimizerName
+    schedule: Schedule
     lr: float
     weight_decay: float
     warmup: float
