@@ -76,7 +76,7 @@ def deviation_of(predicted: Tensor, truth: Tensor, interval: Tensor | None = Non
     --------
     >>> found = deviation_of(torch.tensor([1.0, 2.0, 3.0, 6.0]), torch.tensor([1.0, 1.0, 3.0, 3.0]))
     >>> found.bias, round(found.rmse, 3), round(found.resolution, 3)
-    (1.0, 1.581, 0.98)
+    (1.0, 1.581, 1.02)
     """
     r, y = (x.double().numpy(force=True) for x in (predicted - truth, truth))
     n, rng = len(r), np.random.default_rng(0)
