@@ -305,13 +305,15 @@ class TrainConfig:
         """Refuse options that do not go with a target, or go with one alone."""
         _expect("loss", self.loss, self.loss in LOSSES, _alternatives(Loss))
         if self.target is None:
-            for name in ("loss", "target_scale"):
-                _expect(name, value := getattr(self, name), value == getattr(type(self), name), "--target as well")
+            _expect("loss", self.loss, self.loss == type(self).loss, "--target as well")
+            _expect("target_scale", self.target_scale, self.target_scale is None, "--target as well")
             return
         expect_number(self.target)
         scale = self.target_scale
         fits = scale is None or (len(scale) == 2 and scale[1] > 0)
         _expect("target_scale", scale, fits, "centre and scale, the latter more than 0")
+        if scale is not None:
+            object.__setattr__(self, "target_scale", [*map(float, scale)])  # also where it came as an array
         unmoved = self.augmentation == AugmentationConfig()
         _expect("augmentation", self.augmentation, unmoved, "none with --target, which would have to move as well")
         _expect("penalty", self.penalty, not self.penalty.weight, "none with --target: it is one of logits")
