@@ -208,10 +208,10 @@ def test_legends_of_other_axes_stay(results):
     left, right = pyplot.subplots(1, 2)[1]
     right.plot([0, 1], label="mine")
     right.legend()
-    results("spectrum").plot(ax=left, legend=False)
-    results("relaxation").plot(ax=left, legend=False)
-    assert right.get_legend() is not None
-    assert left.get_legend() is None
+    for kind in ("spectrum", "boosts", "lorentz"):
+        results(kind).plot(ax=left, legend=False)
+        assert right.get_legend() is not None
+        assert [one.get_legend() for one in (left, *left.child_axes) if one.get_legend()] == []
 
 
 @pytest.mark.parametrize("kind", MADE)
