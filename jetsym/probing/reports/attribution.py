@@ -4,14 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
+from jetsym.arguments import checked
+from jetsym.errors import DataError
 from jetsym.probing.reports.base import read_meta
 from jetsym.probing.reports.equivariance import Equivariance
+from jetsym.probing.reports.html import Sectioned, render
 from jetsym.probing.reports.significance import chance_of, corrected, p_value
-from jetsym.storage import Stored
 from jetsym.symmetry import Symmetry
 from jetsym.text import as_text, concise, table_of
+
+if TYPE_CHECKING:
+    from markupsafe import Markup
+    from matplotlib.axes import Axes
 
 __all__ = ["Attribution", "Effect", "judged"]
 
@@ -80,7 +86,7 @@ def judged(effects: Effects, inputs: int) -> dict[str, dict[str, Effect]]:
 
 
 @dataclass(frozen=True, eq=False)
-class Attribution(Stored):
+class Attribution(Sectioned):
     """The sources that an equivariance error comes from.
 
     Parameters
@@ -129,20 +135,40 @@ class Attribution(Stored):
             meta=read_meta(data["meta"]),
         )
 
+    @checked(DataError)
+    def plot(self, ax: Axes | None = None) -> Axes:
+        """Draw what every source changes; see :func:`jetsym.plotting.plot_attribution`."""
+        from jetsym.plotting import plot_attribution
+
+        return plot_attribution(self, ax)
+
+    def section(self) -> Markup:
+        """Return it for a notebook's cell or a page."""
+        rows = [row for name in self.equivariance for row in self.rows(name)]
+        return render("attribution.html", sentences=self.sentences(), header=HEADS, rows=rows)
+
+    def rows(self, name: str) -> list[list[str]]:
+        """Write A of an output as it is, and with every source switched, by :data:`HEADS`."""
+        item = self.equivariance[name]
+        rows = [[name, "", "", "as it is", _relative(item), "", ""]]
+        for source, effect in self.effects[name].items():
+            difference = concise(effect.difference, effect.difference_stderr, floor=effect.rounding)
+            switched, chance = "on" if effect.adds else "off", f"{effect.p_value:.1g}"
+            rows.append([name, source, switched, effect.change, _switched(item, effect), difference, chance])
+        return rows
+
     def __str__(self) -> str:
-        table = table_of(
-            f"Relative A under {Symmetry.from_dict(self.meta).words}, {self.meta['n_inputs']} inputs",
-            ("output", "source", "", "what was done", "A / size as it is", "difference", "by chance"),
-            words=4,
-        )
-        for name, item in self.equivariance.items():
-            table.add_row(name, "", "", "as it is", _relative(item), "", "")
-            for source, effect in self.effects[name].items():
-                difference = concise(effect.difference, effect.difference_stderr, floor=effect.rounding)
-                switched, chance = "on" if effect.adds else "off", f"{effect.p_value:.1g}"
-                table.add_row("", source, switched, effect.change, _switched(item, effect), difference, chance)
+        under, inputs = Symmetry.from_dict(self.meta).words, self.meta["n_inputs"]
+        table = table_of(f"Relative A under {under}, {inputs} inputs", HEADS, words=4)
+        for name in self.equivariance:
+            for place, row in enumerate(self.rows(name)):
+                table.add_row("" if place else name, *row[1:])
             table.add_section()
         return as_text(table, width=140) + "\n".join(self.sentences()) + "\n"
+
+
+#: Heads of the columns of :meth:`Attribution.rows`.
+HEADS = ("output", "source", "", "what was done", "A / size as it is", "difference", "by chance")
 
 
 def _relative(item: Equivariance) -> str:
