@@ -47,8 +47,10 @@ def draw_evaluation(evaluation: Evaluation, out: Path) -> None:
         tables.append(evaluation.stability.table())
         notes += evaluation.stability.all_notes()
     title = f"Evaluation of {evaluation.meta.get('model', evaluation.meta.get('scores', 'a tagger'))}"
-    figures = {FIGURES[name]: figure for name, figure in drawn.items()}
-    write_atomically(out.with_suffix(".html"), page(title, sections_of(tables, notes), figures=figures))
+    first, *others = drawn
+    shown = {"figure": drawn[first], "description": FIGURES[first]}
+    figures = {FIGURES[name]: drawn[name] for name in others}
+    write_atomically(out.with_suffix(".html"), page(title, sections_of(tables, notes), **shown, figures=figures))
     for name, figure in drawn.items():
         save_figure(figure, out.with_name(f"{out.stem}_{name}.png"))
         plt.close(figure_of(figure))
