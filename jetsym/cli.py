@@ -8,7 +8,6 @@ it, and where the reader of the output has gone (``| head -1``) the command does
 from __future__ import annotations
 
 import io
-import json
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -16,16 +15,15 @@ from contextlib import ExitStack, contextmanager, redirect_stdout, suppress
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO, get_args
-
-import yaml
+from typing import TYPE_CHECKING, Any, TextIO, cast
 
 from jetsym._version import __version__
-from jetsym.errors import ConfigError, JetsymError, closest, lacks_explained, shorten
+from jetsym.commands.words import expand_presets, joined, renamed, underscored
+from jetsym.errors import ConfigError, JetsymError, closest, lacks_explained
+from jetsym.lazy import is_entry
 from jetsym.locks import locked
 from jetsym.ranks import ALONE, sharing
-from jetsym.reading import parse_yaml
-from jetsym.training.presets import preset_names, preset_path
+from jetsym.training.presets import preset_names
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser
@@ -36,8 +34,8 @@ __all__ = ["Command", "dispatch", "main"]
 FILES = frozenset({".json", ".onnx", ".parquet", ".pt", ".root", ".yaml"})
 
 
-#: Options that name files, of which all words up to the next option are taken: the shell expands patterns to them.
-FILE_OPTIONS = frozenset({"data", "val", "inputs", "history"})
+#: How people ask for help.
+HELP = ("-h", "--help", "help")
 
 
 @dataclass(frozen=True)
@@ -200,12 +198,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
     with _patient_streams():
-        if words[:1] == ["--version"]:
+        if words[:1] in (["--version"], ["version"]):
             print(__version__)
             return 0
         purpose = "Which symmetry has a trained network learned, and in which layer?"
         status = dispatch("jetsym", COMMANDS, purpose, words)
-        if not words or words[0] in ("-h", "--help"):
+        if not words[1:] and words[:1] in ([], *([word] for word in HELP)):
             print("jetsym --version says which jetsym this is.")
         return status
 
@@ -272,7 +270,9 @@ def dispatch(program: str, commands: Mapping[str, Command | CommandGroup], purpo
     words
         The command line: a command and its options.
     """
-    if not words or words[0] in ("-h", "--help"):
+    if words and words[0] in HELP and words[1:2] and words[1] in commands:  # jetsym help train
+        words = [*words[1:], "--help"]
+    if not words or words[0] in HELP:
         print(overview(program, commands, purpose))
         return 0
     name, *rest = words
@@ -300,7 +300,8 @@ def dispatch(program: str, commands: Mapping[str, Command | CommandGroup], purpo
 
 def overview(program: str, commands: Mapping[str, Command | CommandGroup], purpose: str) -> str:
     """Return the text of ``PROGRAM --help``."""
-    width = max(map(len, commands))
+    from jetsym.commands.helps import listed
+
     return "\n".join(
         [
             f"usage: {program} COMMAND [options]",
@@ -308,7 +309,7 @@ def overview(program: str, commands: Mapping[str, Command | CommandGroup], purpo
             purpose,
             "",
             "commands:",
-            *(f"  {name:<{width}}  {command.help}" for name, command in commands.items()),
+            *listed({name: command.help for name, command in commands.items()}),
             "",
             f"{program} COMMAND --help lists the options of a command.",
         ]
@@ -320,31 +321,35 @@ def run(program: str, command: Command, words: Sequence[str]) -> int:
     from jsonargparse import ArgumentError
 
     from jetsym.commands.configuration import expect_configurations
+    from jetsym.commands.mistakes import expect_known, explained
 
     words = [underscored(word) for word in words]
     if any(not word.strip() or (word.startswith("--") and word.endswith("=")) for word in words):
         return _fail(program, f"a word is empty in {' '.join(map(repr, words))}; expected '.' for a path", status=2)
     flags = {word.partition("=")[0] for word in words}
     chosen = next((own for flag, own in command.instead.items() if flag in flags), command.function)
-    module, _, name = chosen.partition(":")
-    function = getattr(import_module(module), name)
+    function = found(chosen)
     parser = make_parser(program, command, function)
+    words = renamed(words, parser)
     if command.presets:
         words = expand_presets(words)
-    words = joined(words, parser, positional=command.positional)
     try:
+        words = joined(words, parser, positional=command.positional)
+        expect_known(words, parser, elsewhere=lambda: _elsewhere(program, command, parser))
         expect_configurations(words)
         options = parser.instantiate(parser.parse_args(words))
     except UnicodeDecodeError:
         raise
     except (ArgumentError, ConfigError, ValueError, RecursionError) as error:
-        reason = " ".join(str(error).split())
-        return _fail(program, f"{reason} ({program} --help lists the options)", status=2)
+        return _fail(program, f"{explained(error, parser)} ({program} --help lists the options)", status=2)
     if options.get("trust") and not any(word.partition("=")[0] == "--trust" for word in words):
         raise ConfigError("trust is set in a file of options; expected it on the command line alone: --trust")
     for name in ("calculator", "weaver"):  # whose code runs, where a command takes one
         entry = options.get(name) if f"--{name}" in command.instead else None
         if entry and not {entry, f"--{name}={entry}"} & {*words}:
+            raise ConfigError(f"{name} is {entry!r} in a file of options; expected it on the command line alone")
+    for name in ("model", "network"):
+        if is_entry(entry := options.get(name)) and not {entry, f"--{name}={entry}"} & {*words}:
             raise ConfigError(f"{name} is {entry!r} in a file of options; expected it on the command line alone")
     for own in ("config", "preset"):
         options.pop(own, None)
@@ -364,18 +369,38 @@ def run(program: str, command: Command, words: Sequence[str]) -> int:
     return 0
 
 
+def found(function: str) -> Callable[..., Any]:
+    """Import a function by module:name."""
+    module, _, name = function.partition(":")
+    return cast("Callable[..., Any]", getattr(import_module(module), name))
+
+
+def _elsewhere(program: str, command: Command, parser: ArgumentParser) -> dict[str, str]:
+    """Return the options that other forms of a command have alone, with the option that calls these."""
+    own = {flag for action in parser._actions for flag in action.option_strings}
+    forms = {flag: make_parser(program, command, found(function)) for flag, function in command.instead.items()}
+    return {
+        option: flag
+        for flag, form in forms.items()
+        for action in form._actions
+        for option in action.option_strings
+        if option not in own and option != flag
+    }
+
+
 def make_parser(program: str, command: Command, function: Callable[..., Any]) -> ArgumentParser:
     """Make a parser of the function's parameters, from the command line and from YAML files."""
     from jsonargparse import ArgumentParser, set_parsing_settings
 
     from jetsym.commands.configuration import MODE, set_loader
+    from jetsym.commands.helps import describe
 
     set_loader()
     # A configuration holds values only: it can name no class to build and nothing to import.
     set_parsing_settings(instantiate_subclass_spec_in_any=False, import_path_denylist=["*"])
     others = "; ".join(f"{program} {flag} ... --help lists the options with {flag}" for flag in command.instead) or None
     said: dict[str, Any] = {"prog": program, "description": command.help, "epilog": others}
-    parser = ArgumentParser(**said, parser_mode=MODE, exit_on_error=False)
+    parser = ArgumentParser(**said, parser_mode=MODE, exit_on_error=False, allow_abbrev=False)
     parser.add_argument("--config", action="config", help="YAML file with options; later options override it")
     if command.presets:
         parser.add_argument("--preset", help=f"a ready configuration: {', '.join(preset_names())}")
@@ -387,111 +412,8 @@ def make_parser(program: str, command: Command, function: Callable[..., Any]) ->
     for action in parser._actions:
         if getattr(action, "_typehint", None) is bool:  # --resume alone means --resume true
             action.nargs, action.const = "?", True
+    describe(parser, function)
     return parser
-
-
-def underscored(word: str) -> str:
-    """Replace dashes inside the name of an option by underscores, as options are named as in Python.
-
-    Examples
-    --------
-    >>> underscored("--batch-size=8"), underscored("--seed"), underscored("-1"), underscored("a-b")
-    ('--batch_size=8', '--seed', '-1', 'a-b')
-    """
-    flag, equals, value = word.partition("=")
-    if not flag.startswith("--"):
-        return word
-    return f"--{flag[2:].replace('-', '_')}{equals}{value}"
-
-
-def joined(words: Sequence[str], parser: ArgumentParser, *, positional: bool = False) -> list[str]:
-    """Join what is given to a parameter that takes a list: options that are repeated, and several files after one.
-
-    ``--data a.root b.root`` (an unquoted pattern, as the shell expands it) and ``--data a.root --data b.root`` become
-    ``--data '["a.root", "b.root"]'``; the last of the positional parameters takes all words that are left over.
-    """
-    actions = {flag: action for action in parser._actions for flag in action.option_strings}
-    places = [action for action in parser._actions if not action.option_strings and action.dest != "help"]
-    lists: dict[str, list[str]] = {}
-    free: list[str] = []
-    options: list[str] = []
-    remaining = list(words)
-    while remaining:
-        word = remaining.pop(0)
-        flag, equals, value = word.partition("=")
-        action = actions.get(flag)
-        if not word.startswith("--"):
-            free.append(word)
-        elif action is not None and _takes_list(action):
-            given = lists.setdefault(flag, [])
-            if flag not in options:
-                options.append(flag)
-            given += [value] if equals else remaining[:1]
-            del remaining[: 0 if equals else 1]
-            while not equals and action.dest in FILE_OPTIONS and remaining and not remaining[0].startswith("--"):
-                given.append(remaining.pop(0))
-        else:
-            options.append(word)
-            takes = remaining[:1] if not equals and (action is None or action.nargs != 0) else []
-            if takes and (action is None or action.nargs == "?") and not _is_value(takes[0], action):
-                takes = []
-            options += takes
-            del remaining[: len(takes)]
-    return _put_together(options, lists, free, places if positional else [])
-
-
-def _put_together(
-    options: Sequence[str], lists: Mapping[str, list[str]], free: list[str], places: Sequence[Any]
-) -> list[str]:
-    """Write the words again, a list as one of them; the last of a list are the positional words that are missing."""
-    for given in lists.values():
-        while len(given) > 1 and len(free) < len([place for place in places if place.required]):
-            free.append(given.pop())
-    if places and _takes_list(places[-1]) and len(free) > len(places):
-        last = len(places) - 1
-        free = [*free[:last], _as_list(free[last:])]
-    found = list(free)
-    for word in options:
-        found += [word] if word not in lists else [f"{word}={_as_list(lists[word])}"] if lists[word] else [word]
-    return found
-
-
-def _as_list(given: list[str]) -> str:
-    """Write words as one list, in which those that are lists already are taken apart."""
-    if len(given) == 1:
-        return given[0]
-    items: list[Any] = []
-    for word in given:
-        try:
-            found = parse_yaml(word) if word.startswith("[") and word.endswith("]") else word
-        except yaml.YAMLError as error:
-            raise ConfigError(f"{shorten(word)} is no list: {error}") from error
-        items += found if isinstance(found, list) else [word]
-    return json.dumps(items)
-
-
-def _is_value(word: str, action: Any) -> bool:
-    """Tell whether a word belongs to the flag before it, where that may stand alone, as --resume may."""
-    return word.lower() in ("true", "false") if action is not None else not word.startswith("--")
-
-
-def _takes_list(action: Any) -> bool:
-    """Tell whether a parameter takes words, one or a list of them."""
-    hint = getattr(action, "_typehint", None)
-    return any(one in (list[str], Sequence[str]) for one in (hint, *get_args(hint)))
-
-
-def expand_presets(words: Sequence[str]) -> list[str]:
-    """Replace ``--preset NAME`` by ``--config FILE``: a preset is a configuration file that is found by its name."""
-    expanded: list[str] = []
-    remaining = iter(words)
-    for word in remaining:
-        flag, equals, value = word.partition("=")
-        if flag == "--preset":
-            expanded += ["--config", str(preset_path(value if equals else next(remaining, "")))]
-        else:
-            expanded.append(word)
-    return expanded
 
 
 def _fail(program: str, message: str, *, status: int) -> int:

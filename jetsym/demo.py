@@ -19,11 +19,11 @@ from jetsym.jets.batch import JetBatch
 from jetsym.jets.evaluation.evaluate import evaluate
 from jetsym.jets.io.sample import sample, sample_dir
 from jetsym.locks import locked
+from jetsym.pages import image, render
 from jetsym.plotting import plot_spectrum, save_figure
 from jetsym.probing.diagnosis.diagnose import diagnose
 from jetsym.probing.probe import probe
 from jetsym.probing.reports.equivariance import KNOWN_TO
-from jetsym.probing.reports.html import image, render
 from jetsym.probing.reports.spectrum import SymmetryReport
 from jetsym.text import at_most, concise, percent
 from jetsym.training.config import TrainConfig

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ProcessPoolExecutor
@@ -14,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-__all__ = ["alternate", "finished", "matrix_product_rate", "peak_growth", "seconds"]
+__all__ = ["alternate", "finished", "matrix_product_rate", "peak_growth", "processor_seconds", "seconds"]
 
 
 def seconds(task: Callable[[], Any], *, at_least: float = 0.0) -> float:
@@ -30,6 +31,11 @@ def seconds(task: Callable[[], Any], *, at_least: float = 0.0) -> float:
         task()
         calls += 1
     return (time.perf_counter() - start) / calls
+
+
+def processor_seconds() -> float:
+    """Return the time that processors have worked for this process and for those of its children that have ended."""
+    return sum(os.times()[:4])
 
 
 def alternate(

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 from rich.console import Console
 
-from jetsym.commands import check_results, save
+from jetsym.commands import check_results, save, use_network
 from jetsym.commands.pages import BESIDE, draw_evaluation
 from jetsym.errors import ConfigError
 from jetsym.files import check_out
+from jetsym.lazy import is_entry
 from jetsym.locks import locked
 from jetsym.ranks import here
 
@@ -49,11 +50,20 @@ def train(
     from jetsym.training.engine import is_first_process
     from jetsym.training.loop import train as train_tagger
 
+    _import_own(options)
     if dry_run or find_lr:
         _try_before(data, Path(out), options, find=find_lr)
         return None
     path = train_tagger(data, out, **options).path
     return path if is_first_process() else None
+
+
+def _import_own(options: dict[str, Any]) -> None:
+    """Import the network of one's own that ``--model`` names, if it does, and put its own name there."""
+    if is_entry(options.get("model")):
+        from jetsym.jets.models.own import imported_network, own_tagger
+
+        options["model"] = own_tagger(imported_network("--model", options["model"])).name
 
 
 def _try_before(data: str | list[str], out: Path, options: dict[str, Any], *, find: bool) -> None:
@@ -101,6 +111,7 @@ def evaluate(
     skip_bad: bool = False,
     fold: str | None = None,
     fold_by: str | None = None,
+    network: str | None = None,
     out: str | None = None,
 ) -> None:
     """Measure a trained tagger on jets, which need labels for all but the stability of its decisions.
@@ -156,6 +167,8 @@ def evaluate(
         run has held out, if it has; "none" for all jets, even those that it was trained on.
     fold_by
         The column of whole numbers that tells folds apart; by default that of the run, or event.
+    network
+        The class of a network of one's own that was trained, as package.module:Class; its code runs.
     out
         A JSON file to write the numbers to; figures (_roc.png, _confusion.png, _reliability.png and, as far as the jets
         allow, _scores.png, _rejection_by_pt.png, _sculpting.png and others) and a page (.html) with all go beside it.
@@ -168,6 +181,7 @@ def evaluate(
     check_results(out, model, data, beside=BESIDE)
     if not here().is_first:
         out = None
+    use_network(network)
     tagger = _load(model, device)
     reading: dict[str, Any] = {
         "columns": "full",
@@ -331,6 +345,7 @@ def predict(
     fold: str | None = None,
     fold_by: str | None = None,
     friend: bool = False,
+    network: str | None = None,
     progress: bool = True,
 ) -> Path:
     """Write a tagger's probabilities for jets, in their order; see :func:`jetsym.jets.evaluation.predict.predict`.
@@ -372,6 +387,8 @@ def predict(
     friend
         Write a friend of each file's tree: a tree "scores" of as many entries in the same order, with NaN where there
         is no score. Of several files each has its own; in --out {stem} stands for its name.
+    network
+        The class of a network of one's own that was trained, as package.module:Class; its code runs.
     progress
         Show a progress bar.
     """
@@ -379,6 +396,7 @@ def predict(
     from jetsym.jets.io.folds import NO_FOLD, judged_fold
     from jetsym.jets.io.mapping.parse import tagger_mapping
 
+    use_network(network)
     tagger = _load(model, device)
     return write(
         tagger,
@@ -397,7 +415,7 @@ def predict(
     )
 
 
-def export(model: str, *, out: str, tolerance: float = 1e-5) -> Path:
+def export(model: str, *, out: str, tolerance: float = 1e-5, network: str | None = None) -> Path:
     """Write a trained tagger for other programs: as an ONNX graph, or as weights in weaver-core's layout.
 
     Parameters
@@ -410,7 +428,10 @@ def export(model: str, *, out: str, tolerance: float = 1e-5) -> Path:
     tolerance
         Largest difference of a logit between the graph and torch that is let pass, where logits are larger than one in
         units of the largest.
+    network
+        The class of a network of one's own that was trained, as package.module:Class; its code runs.
     """
+    use_network(network)
     if Path(out).suffix not in (".onnx", ".pt"):
         raise ConfigError(f"--out is {out!r}; expected a name that ends in .onnx, or in .pt for weaver's layout")
     path = check_out(out, inputs=model)

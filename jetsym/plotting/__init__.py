@@ -1,6 +1,5 @@
 """Figures: every function takes ``ax`` and returns it; those of several panels return their figure."""
 
-from jetsym.plotting.attribution import plot_attribution
 from jetsym.plotting.comparison import (
     plot_bandwidths,
     plot_comparison,
@@ -23,7 +22,6 @@ __all__ = [
     "figure_of",
     "irrep_style",
     "plot_all_scores",
-    "plot_attribution",
     "plot_bandwidths",
     "plot_boosts",
     "plot_comparison",

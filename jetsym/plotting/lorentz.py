@@ -5,17 +5,25 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from jetsym.arguments import checked
-from jetsym.errors import ConfigError
 from jetsym.plotting.layers import condensed, grouped
 from jetsym.plotting.spectrum import plot_spectrum
-from jetsym.plotting.style import DIRECTIONS, LEGEND, axes_of, figure_of, finished, kept, label_layers, log_scale
+from jetsym.plotting.style import (
+    DIRECTIONS,
+    LEGEND,
+    axes_of,
+    figure_of,
+    finished,
+    kept,
+    label_layers,
+    log_scale,
+    panels,
+)
 
 __all__ = ["plot_boosts", "plot_generators", "plot_lorentz"]
 
@@ -111,12 +119,9 @@ def plot_lorentz(report: Any, axes: Sequence[Axes] | None = None) -> Figure:
     axes
         Three axes to draw into; a new figure where None.
     """
-    if axes is None:
-        width = max(5.0, 2.8 + 0.75 * len(grouped(report.layers, report.outputs)))
-        widths = {"width_ratios": [width, width, 5.2]}
-        axes = plt.subplots(1, 3, figsize=(2 * width + 5.4, 3.9), layout="constrained", gridspec_kw=widths)[1]
-    if len(axes) != 3:
-        raise ConfigError(f"axes are {len(axes)}; expected 3 to draw into")
+    width = max(5.0, 2.8 + 0.75 * len(grouped(report.layers)))
+    widths = {"width_ratios": [width, width, 5.2]}
+    axes = panels(axes, 3, figsize=(2 * width + 5.4, 3.9), gridspec_kw=widths)
     first = next(iter(report.compact))
     plot_spectrum(report.compact[first], axes[0]).set_title(f"compact: {first}", fontsize="medium")
     plot_generators(next(iter(report.local.values())), axes[1]).set_title("local: six generators", fontsize="medium")

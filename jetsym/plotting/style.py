@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal, TypeVar, cast
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -37,8 +37,11 @@ __all__ = [
     "kept",
     "label_layers",
     "log_scale",
+    "panels",
+    "parts_of",
     "save_figure",
     "signals_of",
+    "with_legend",
 ]
 
 #: Okabe and Ito's palette, legible with every kind of colour blindness; one colour per λ.
@@ -154,6 +157,48 @@ def finished(ax: Axes, grid: Literal["y", "both"] = "y") -> Axes:
     ax.grid(axis=grid, alpha=0.25)
     ax.spines[["top", "right"]].set_visible(False)
     return ax
+
+
+def panels(axes: Sequence[Axes] | None, number: int, **options: Any) -> Sequence[Axes]:
+    """Return axes for panels side by side: those given, or those of a new figure with options of ``plt.subplots``.
+
+    Raises
+    ------
+    ConfigError
+        Others are given than there are panels.
+    """
+    if axes is None:
+        return list(plt.subplots(1, number, squeeze=False, layout="constrained", **options)[1][0])
+    if len(axes) != number:
+        raise ConfigError(f"axes are {len(axes)}; expected {number} to draw into")
+    return axes
+
+
+def parts_of(ax: Axes | Sequence[Axes] | None, number: int) -> Sequence[Axes] | None:
+    """Return axes for the panels of a figure: those given, or parts of the one that is given, side by side."""
+    if not isinstance(ax, Axes):
+        return ax
+    ax.set_axis_off()
+    width = 1.0 / number  # of which a fourth is left for the labels between two of them
+    return [ax.inset_axes((place * width, 0.0, (0.75 if number > 1 else 1.0) * width, 1.0)) for place in range(number)]
+
+
+T = TypeVar("T", bound=Axes | Figure)
+
+
+def with_legend(drawn: T, legend: bool, ax: Axes | Sequence[Axes] | None = None) -> T:
+    """Return what was drawn, without the legends of the axes that were drawn into where these are not wanted."""
+    if legend:
+        return drawn
+    given: Any = drawn if ax is None else ax
+    axes: list[Any] = given.axes if isinstance(given, Figure) else [given] if isinstance(given, Axes) else [*given]
+    boxes: list[Any] = given.legends.copy() if isinstance(given, Figure) else []
+    for one in axes:
+        boxes += [one.get_legend(), *(inset.get_legend() for inset in one.child_axes)]
+    for box in boxes:
+        if box is not None:
+            box.remove()
+    return drawn
 
 
 @checked()

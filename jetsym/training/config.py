@@ -21,10 +21,11 @@ __all__ = ["TrainConfig"]
 
 _COUNTS = (
     *("epochs", "batch_size", "accumulate", "patience", "max_particles", "limit", "buffer", "samples_per_epoch"),
-    *("checkpoint_every", "max_skipped", "devices", "num_nodes"),
+    *("checkpoint_every", "max_skipped", "log_every", "devices", "num_nodes"),
 )
 
 BadJets = Literal["raise", "drop"]
+LoggerName = Literal["csv", "tensorboard", "wandb", "mlflow"]
 Precision = Literal["auto", "32-true", "bf16-mixed", "16-mixed"]
 
 
@@ -43,7 +44,9 @@ class TrainConfig:
     val
         Files of jets to validate on. Without them the last tenth of the shuffled training jets is held out.
     model
-        Name of the tagger, such as ``pointnet``.
+        Name of the tagger, such as ``pointnet``; or a network of one's own as ``package.module:Class``, which is made
+        without arguments, takes a :class:`~jetsym.jets.JetBatch` and returns one logit a class. Its code runs. In
+        Python a network, or its class; weights that it has are what is trained on.
     options
         Options of the tagger, such as ``{"width": 64}``; see the model's ``Config``.
     augmentation
@@ -111,6 +114,12 @@ class TrainConfig:
         read, where they lie on a slow file system or another machine; see :mod:`jetsym.jets.io.streaming.scratch`.
     scratch_size
         Bytes of these copies at most, of all processes of this machine, such as 200GB; by default half of what is free.
+    logger
+        A log for a program that draws it, in ``logs`` in the folder of the run: ``csv``, ``tensorboard``, ``wandb``
+        (Weights & Biases) or ``mlflow``, where installed. A run that is continued goes on in it. ``metrics.csv`` and
+        ``metrics.jsonl`` are written in any case.
+    log_every
+        Steps between two that the log has the loss and the learning rate of; epochs are logged all.
     monitor_every
         Steps between two measurements of the spectra of all layers, kept in ``spectra``; 0 for none. The training is
         the same with and without.
@@ -142,9 +151,11 @@ class TrainConfig:
         Seed of initialisation, shuffling, augmentation and dropout.
     device
         ``auto`` (an accelerator if there is one), ``cpu`` or ``cuda``.
-    devices, num_nodes
-        Devices per node, each with a process of its own, and nodes; by default as many as torchrun or SLURM's srun have
-        started, otherwise one.
+    devices
+        Devices per node, each with a process of its own; by default as many as torchrun or SLURM's srun have started on
+        it, otherwise one.
+    num_nodes
+        Nodes; by default as many as torchrun or srun have started the program on, otherwise one.
     precision
         ``auto`` (bf16-mixed on CUDA, 32-true elsewhere), ``32-true``, ``bf16-mixed`` or ``16-mixed``. Momenta and
         features stay in 32 bits in any case.
@@ -193,6 +204,8 @@ class TrainConfig:
     fold_by: str = EVENT
     scratch: str | None = None
     scratch_size: str | int | None = None
+    logger: LoggerName | None = None
+    log_every: int = 50
     monitor_every: int = 0
     monitor_jets: int = 16
     checkpoint_every: int = 1000
@@ -233,6 +246,7 @@ class TrainConfig:
         _expect("precision", self.precision, fits, "'32-true', as --penalty.generators takes small differences")
         _expect("seed", self.seed, self.seed >= 0, "a number from 0 on")
         _expect("precision", self.precision, self.precision in get_args(Precision), _alternatives(Precision))
+        _expect("logger", self.logger, self.logger in (None, *get_args(LoggerName)), _alternatives(LoggerName))
         _expect("bad_jets", self.bad_jets, self.bad_jets in get_args(BadJets), _alternatives(BadJets))
         _expect("device", self.device, self.device in ("auto", "cpu", "cuda"), "'auto', 'cpu' or 'cuda'")
         _ = self.held_out

@@ -5,10 +5,9 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from itertools import islice, repeat
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 
@@ -23,6 +22,7 @@ from jetsym.jets.io.oddities import Oddities
 from jetsym.jets.io.packed import RaggedBatch
 from jetsym.jets.io.paths import Paths, jet_files
 from jetsym.jets.io.remote import File
+from jetsym.jets.io.streaming.ahead import ahead
 from jetsym.jets.io.streaming.cache import MANIFEST
 from jetsym.jets.io.streaming.scratch import Scratch
 from jetsym.jets.schema import WEIGHT
@@ -44,7 +44,6 @@ __all__ = [
     "size_of_batch",
 ]
 
-T = TypeVar("T")
 
 _NO_LABELS = "the files of {flag} have no label branches; expected labelled jets to train on"
 
@@ -139,7 +138,7 @@ class StreamedJets:
         """
         on_cpu = torch.device(device).type == "cpu"
         found = self._of_passes(epoch, start, passed)
-        for batch in found if on_cpu else one_ahead(found):
+        for batch in found if on_cpu else ahead(found, depth=1):
             jets = batch.to(device).to_padded(self._max_particles)
             if self.weighed_by is not None:
                 jets = jets.replace(columns={WEIGHT: (jets.columns[self.weighed_by].double() / self._mean).float()})
@@ -197,21 +196,6 @@ def mapping_of(config: TrainConfig) -> TreeMapping | None:
     """Return the mapping of a run's jets, with what has been measured on them."""
     measured = config.standardisation
     return tagger_mapping(config.mapping, vectors=config.vectors, tree=config.tree, standardisation=measured)
-
-
-def one_ahead(items: Iterator[T]) -> Iterator[T]:
-    """Yield items, each made by another thread while the one before it is used: an accelerator need not wait for it.
-
-    Examples
-    --------
-    >>> list(one_ahead(iter(range(3))))
-    [0, 1, 2]
-    """
-    with ThreadPoolExecutor(1, thread_name_prefix="jetsym-ahead") as pool:
-        following = pool.submit(lambda: list(islice(items, 1)))
-        while found := following.result():
-            following = pool.submit(lambda: list(islice(items, 1)))
-            yield found[0]
 
 
 def load_jets(

@@ -7,6 +7,7 @@
 ``last.safetensors``    model, optimizer and how far the run has come, every so many steps and after each epoch
 ``initial.safetensors`` model before the first step
 ``best.safetensors``    model of the epoch with the lowest validation loss
+``logs``                a log for another program, where ``--logger`` names one
 ``spectra``             layer spectra over training, a JSON file each, where they were asked for
 ======================  =============================================================================
 """
@@ -42,7 +43,7 @@ _RESULTS = (TABLE, LINES, checkpoint.BEST, checkpoint.LAST)
 _NO_RESULT = (
     *("device", "devices", "num_nodes", "compile", "weights"),  # the column that weighs the jets is told with these
     *("checkpoint_every", "max_skipped", "monitor_every", "monitor_jets", "bad_jets", "skip_bad", "other_jets"),
-    *("scratch", "scratch_size"),
+    *("scratch", "scratch_size", "logger", "log_every"),
 )
 #: Options that say where files are; what was in them is told by its fingerprint.
 _PLACES = ("data", "val", "mapping", "cache")

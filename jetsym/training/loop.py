@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Unpack, cast
 
 import torch
 from lightning_fabric import Fabric
@@ -23,6 +23,7 @@ from jetsym.jets.batch import JetBatch, labels_of
 from jetsym.jets.evaluation import metrics
 from jetsym.jets.evaluation.evaluate import predict_logits
 from jetsym.jets.models import Tagger
+from jetsym.jets.models.own import expect_logits
 from jetsym.jets.schema import WEIGHT
 from jetsym.progress import progress_bar
 from jetsym.training.callbacks import Callback, Moment, Watch
@@ -31,7 +32,9 @@ from jetsym.training.data import StreamedJets, batches, contents_of, load_jets, 
 from jetsym.training.engine import locked_by_first, make_fabric, total
 from jetsym.training.finetune import starting_point
 from jetsym.training.folder import FIRST, RunFolder
+from jetsym.training.logs import Log, expect_logger
 from jetsym.training.optimisation import learning_rate
+from jetsym.training.options import TrainOptions, with_named_model, with_options
 from jetsym.training.seeds import forked
 from jetsym.training.signals import noticing_sigterm
 from jetsym.training.standardisation import with_standardisation
@@ -64,6 +67,7 @@ class Run:
         return checkpoint.load(self.path, device=device)
 
 
+@with_options
 @checked(data=anything)
 def train(
     data: str | list[str],
@@ -74,7 +78,7 @@ def train(
     progress: bool = True,
     penalties: Sequence[Penalty] = (),
     callbacks: Sequence[Callback] = (),
-    **options: Any,
+    **fields: Unpack[TrainOptions],
 ) -> Run:
     """Train a tagger on ROOT files.
 
@@ -96,8 +100,8 @@ def train(
         Terms to add to the loss, besides that of the configuration.
     callbacks
         Functions to call after every step and every epoch.
-    options
-        The other fields of :class:`~jetsym.training.config.TrainConfig`.
+    fields
+        Those of :class:`~jetsym.training.config.TrainConfig`.
 
     Raises
     ------
@@ -114,11 +118,13 @@ def train(
     TerminatedError
         The process was sent SIGTERM; the run can be continued where it stood.
     """
+    named, given = with_named_model(fields)
     try:
-        config = TrainConfig(data=data, **options)
+        config = TrainConfig(data=data, **named)
     except TypeError as error:
         raise ConfigError(f"a training option is not known or has a value of a wrong type: {error}") from error
-    config, source = starting_point(config)
+    expect_logger(config.logger)
+    config, source = starting_point(config, given)
     folder = RunFolder(out)
     fabric = make_fabric(config)
     with locked_by_first(fabric, folder.path, "jetsym train"), ExitStack() as stack:
@@ -134,6 +140,7 @@ def train(
         if progress and (words := words_on_weights(training, config)) is not None:
             print(words, file=sys.stderr, flush=True)
         state = begin(fabric, config, training, source=source)
+        expect_logits(state.tagger, validation[:2].to(fabric.device))
         state.data |= {"validation": contents_of(validation)} | ({"limit": FIRST} if first else {})
         if not fabric.is_global_zero:  # the first process alone writes and tells
             folder.writes, callbacks = False, ()
@@ -147,6 +154,11 @@ def train(
         watch = Watch(folder.path, validation, every=every, n_jets=config.monitor_jets)
         watch.begin(state.judged, state.steps_done)
         callbacks = [*callbacks, watch]
+        if fabric.is_global_zero:
+            log = Log(config, folder.path, steps=state.steps)
+            log.begin(state.steps_done)
+            stack.callback(log.end)
+            callbacks.append(log)
         with noticing_sigterm() as asked_to_end, forked(), folder.saying_how_to_go_on():
             while not finished(state, folder, progress=progress):
                 title = f"epoch {state.position.epoch}/{config.epochs}"

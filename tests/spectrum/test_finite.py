@@ -402,3 +402,18 @@ def test_elements_of_a_few_digits_find_the_irreps_of_outputs(digits):
     turns = axis_matrices(np.array([0.0, 0.0, 1.0]), 2 * np.pi / 3 * np.arange(3)).round(digits)
     group = FiniteGroup("C3", turns, {"A": np.ones(3), "E": turns[:, :2, :2]})
     assert [str(block) for block in representation("vector").under(group).blocks] == ["A", "E"]
+
+
+def test_groups_are_the_same_where_all_that_is_given_is():
+    one = cyclic(4)
+    assert one.is_same(cyclic(4))
+    assert not one.is_same(SO3())
+    assert not one.is_same(cyclic(3))
+    fewer = FiniteGroup("C4", one.elements, {"A": one.matrices[0], "B": one.matrices[1]})
+    assert not one.is_same(fewer)
+    assert not fewer.is_same(one)
+    swapped = FiniteGroup("C4", one.elements, {"A": one.matrices[0], "E": one.matrices[2], "B": one.matrices[1]})
+    assert not one.is_same(swapped)
+    weighted = FiniteGroup("C4", one.elements, {"A": np.ones(4)}, weights=np.full(4, 0.25))
+    assert not weighted.is_same(one)
+    assert weighted.is_same(FiniteGroup("other", one.elements, {"one": np.ones(4)}, weights=np.full(4, 0.25)))

@@ -145,13 +145,6 @@ class World:
         return safety(self.tagger, self.jets, draws=1, limit=3, progress=False)
 
     @cached_property
-    def attribution(self) -> Any:
-        """What breaks the symmetry of the tagger."""
-        from jetsym.probing.measure.attribution import attribute
-
-        return attribute(self.tagger, self.jets, l_max=1, limit=3, sources=["rounding"], progress=False)
-
-    @cached_property
     def stability(self) -> Any:
         """How stable the tagger's decisions are, with curves."""
         from jetsym.jets.evaluation.stability import stability

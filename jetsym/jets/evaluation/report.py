@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Group
@@ -17,8 +17,13 @@ from jetsym.jets.evaluation.distributions import MassSculpting, ScoreHistogram
 from jetsym.jets.evaluation.rejection import FEW, Rejection
 from jetsym.jets.evaluation.stability_report import Stability
 from jetsym.jets.weights import weights_in_words
-from jetsym.storage import Stored
+from jetsym.pages import sections_of
+from jetsym.results import Result, flat
 from jetsym.text import as_text, concise, table_of
+
+if TYPE_CHECKING:
+    from markupsafe import Markup
+    from matplotlib.axes import Axes
 
 __all__ = ["Bin", "ClassQuality", "Evaluation"]
 
@@ -108,7 +113,7 @@ class Bin:
 
 
 @dataclass(frozen=True, eq=False)
-class Evaluation(Stored):
+class Evaluation(Result):
     """The quality of a tagger on labelled jets.
 
     Parameters
@@ -161,6 +166,41 @@ class Evaluation(Stored):
     def rejections(self) -> dict[str, Rejection]:
         """Of every signal class, at its working point."""
         return {item.name: item.rejection for item in self.qualities if item.rejection is not None}
+
+    def plot(self, ax: Axes | None = None, *, legend: bool = True) -> Axes:
+        """Draw the ROC curves; see :func:`jetsym.plotting.plot_roc`, and others there."""
+        from jetsym.plotting import plot_roc
+        from jetsym.plotting.style import with_legend
+
+        return with_legend(plot_roc(self, ax), legend)
+
+    def section(self) -> Markup:
+        """Return its tables and those of its stability for a notebook's cell or a page, with notes on them."""
+        tables, notes = self.tables(), self.notes()
+        if self.stability is not None:
+            tables.append(self.stability.table())
+            notes += self.stability.all_notes()
+        return sections_of(tables, notes)
+
+    def page(self) -> str:
+        """Return it as a self-contained HTML page, with all figures that it has the numbers for."""
+        from matplotlib import pyplot
+
+        from jetsym.jets.evaluation.figures import evaluation_page, figures_of
+        from jetsym.plotting import figure_of
+
+        drawn = figures_of(self)
+        try:
+            return evaluation_page(self, drawn)
+        finally:
+            for figure in drawn.values():
+                pyplot.close(figure_of(figure))
+
+    def _records(self) -> Iterator[dict[str, Any]]:
+        """Yield a row per class and its rejection at its working point; :attr:`metrics` are of all classes."""
+        for item in self.qualities:
+            rejection = {} if item.rejection is None else flat(item.rejection.to_dict())
+            yield flat(asdict(item)) | {f"rejection_{key}": value for key, value in rejection.items()}
 
     def _content(self) -> dict[str, Any]:
         """Return values that JSON can hold; an infinite rejection is None."""

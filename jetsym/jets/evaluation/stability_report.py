@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 from rich.table import Table
 
-from jetsym.storage import Stored
+from jetsym.results import Result
 from jetsym.text import as_text, concise, table_of
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 __all__ = ["FLIPS", "REJECTION", "Change", "ScoreCurve", "Stability"]
 
@@ -81,7 +84,7 @@ _COLUMNS = ("scores", "stderr", "changes")
 
 
 @dataclass(frozen=True)
-class Stability(Stored):
+class Stability(Result):
     """The stability of a tagger's decisions.
 
     Parameters
@@ -113,6 +116,23 @@ class Stability(Stored):
 
     KIND: ClassVar[str] = "stability"
     FORMAT: ClassVar[int] = 3
+
+    def plot(self, ax: Axes | None = None, *, legend: bool = True) -> Axes:
+        """Draw what every action changes of shares and areas; rejections, which have no such scale, are left out."""
+        from jetsym.plotting.measured import Measured, plot_measured
+
+        rows = [
+            Measured(action, name, item.difference, item.difference_stderr)
+            for action, found in self.changes.items()
+            for name, item in found.items()
+            if not name.startswith(REJECTION)
+        ]
+        return plot_measured(rows, "moved minus unmoved", ax, title="quantity", legend=legend)
+
+    def _records(self) -> Iterator[dict[str, Any]]:
+        """Yield a row per action and quantity."""
+        for action, found in self.changes.items():
+            yield from ({"action": action, "quantity": name} | asdict(item) for name, item in found.items())
 
     def _content(self) -> dict[str, Any]:
         return asdict(self)

@@ -11,12 +11,13 @@ from torch import Tensor, nn
 from jetsym.arguments import checked
 from jetsym.errors import ConfigError, closest
 from jetsym.jets.batch import JetBatch
+from jetsym.jets.models.pretrained import Pretrained
 from jetsym.jets.schema import CLASSES
 
 __all__ = ["Tagger"]
 
 
-class Tagger(nn.Module):
+class Tagger(Pretrained, nn.Module):
     """A torch module from jets to logits.
 
     A subclass names the dataclass of its options as ``Config``, registers itself with

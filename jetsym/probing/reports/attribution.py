@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
-from jetsym.arguments import checked
-from jetsym.errors import DataError
+from jetsym.pages import render
 from jetsym.probing.reports.base import read_meta
 from jetsym.probing.reports.equivariance import Equivariance
-from jetsym.probing.reports.html import Sectioned, render
 from jetsym.probing.reports.significance import chance_of, corrected, p_value
+from jetsym.results import Result, flat
 from jetsym.symmetry import Symmetry
 from jetsym.text import as_text, concise, table_of
 
@@ -86,7 +85,7 @@ def judged(effects: Effects, inputs: int) -> dict[str, dict[str, Effect]]:
 
 
 @dataclass(frozen=True, eq=False)
-class Attribution(Sectioned):
+class Attribution(Result):
     """The sources that an equivariance error comes from.
 
     Parameters
@@ -109,6 +108,25 @@ class Attribution(Sectioned):
     def sentences(self) -> list[str]:
         """Say in plain words what was found for every output."""
         return [" ".join(_sentences(name, self)) for name in self.equivariance]
+
+    def plot(self, ax: Axes | None = None, *, legend: bool = True) -> Axes:
+        """Draw what switching every source does to A; hollow where it cannot be told from chance or rounding."""
+        from jetsym.plotting.measured import Measured, plot_measured
+
+        rows = [
+            Measured(_switch(source, item), name, item.difference, item.difference_stderr, item.is_real)
+            for name, of in self.effects.items()
+            for source, item in of.items()
+        ]
+        label = f"change of A under {Symmetry.from_dict(self.meta).words} / size as it is"
+        return plot_measured(rows, label, ax, title="output", legend=legend)
+
+    def _records(self) -> Iterator[dict[str, Any]]:
+        """Yield a row per output and source: A with the source switched, over its own size, and the difference."""
+        for name, of in self.effects.items():
+            for source, item in of.items():
+                switched = {key: getattr(item.equivariance, key) for key in ("relative", "relative_stderr")}
+                yield {"output": name, "source": source} | switched | flat(asdict(item))
 
     def _content(self) -> dict[str, Any]:
         return {
@@ -134,13 +152,6 @@ class Attribution(Sectioned):
             effects=judged(effects, data["meta"]["n_inputs"]),
             meta=read_meta(data["meta"]),
         )
-
-    @checked(DataError)
-    def plot(self, ax: Axes | None = None) -> Axes:
-        """Draw what every source changes; see :func:`jetsym.plotting.plot_attribution`."""
-        from jetsym.plotting import plot_attribution
-
-        return plot_attribution(self, ax)
 
     def section(self) -> Markup:
         """Return it for a notebook's cell or a page."""
@@ -169,6 +180,11 @@ class Attribution(Sectioned):
 
 #: Heads of the columns of :meth:`Attribution.rows`.
 HEADS = ("output", "source", "", "what was done", "A / size as it is", "difference", "by chance")
+
+
+def _switch(source: str, effect: Effect) -> str:
+    """Say which source, and whether it was switched on or off."""
+    return f"{source} {'on' if effect.adds else 'off'}"
 
 
 def _relative(item: Equivariance) -> str:

@@ -1,4 +1,4 @@
-"""Reports as HTML, from the templates beside this module: sections for notebooks, and self-contained pages."""
+"""Results as HTML, from the templates beside this module: sections for notebooks, and self-contained pages."""
 
 from __future__ import annotations
 
@@ -11,21 +11,19 @@ from typing import TYPE_CHECKING, Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from jetsym.storage import Stored
-
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from rich.table import Table
 
-__all__ = ["TEMPLATES", "Sectioned", "image", "page", "render", "sections_of"]
+__all__ = ["TEMPLATES", "image", "page", "render", "sections_of"]
 
 #: At least so many pixels of a page to an inch of a figure: its smallest letters, of 8.3 points, are then 8 pixels.
 PIXELS_PER_INCH = 72
 
 #: Every value is escaped that is not itself a rendered template, and one that a template names and is not given fails.
 TEMPLATES = Environment(
-    loader=PackageLoader("jetsym.probing.reports"),
+    loader=PackageLoader("jetsym"),
     autoescape=True,
     undefined=StrictUndefined,
     trim_blocks=True,
@@ -36,17 +34,6 @@ TEMPLATES = Environment(
 def render(template: str, **values: Any) -> Markup:
     """Fill in a template of the folder ``templates``."""
     return Markup(TEMPLATES.get_template(template).render(values))
-
-
-class Sectioned(Stored):
-    """A result that a notebook shows as its section of a page."""
-
-    def section(self) -> Markup:
-        """Return it for a notebook's cell or a page."""
-        raise NotImplementedError
-
-    def _repr_html_(self) -> str:
-        return str(self.section())
 
 
 def page(
