@@ -39,6 +39,8 @@ OUTSIDE = {
 PROGRAMS = (
     "python -m pip install",
     "python -m pytest",
+    "python -m tests.mutants",
+    "coverage r",
     "ruff ",
     "mypy",
     "mkdocs build --strict -f notebooks/mkdocs.yml",

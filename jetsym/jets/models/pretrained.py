@@ -22,6 +22,7 @@ from jetsym.cards import model_card
 from jetsym.errors import CheckpointError, ConfigError
 from jetsym.files import as_json, check_out, write_atomically, write_json
 from jetsym.hub import expected_of, hub, unresolved
+from jetsym.jets.targets import refuse_target
 from jetsym.reading import parse_json, read_text
 
 __all__ = ["CARD", "CONFIG", "WEIGHTS", "Pretrained"]
@@ -59,6 +60,8 @@ class Pretrained:
         ------
         ConfigError
             The folder cannot be written.
+        DataError
+            It predicts a target in place of classes.
 
         Examples
         --------
@@ -72,6 +75,7 @@ class Pretrained:
         ('QCD', 'Tbqq')
         """
         tagger, folder = _of(self), check_out(save_directory, folder=True)
+        refuse_target(tagger, "a shared tagger")
         kept: dict[str, Any] = {"max_particles": tagger.max_particles, "standardisation": tagger.standardisation}
         if tagger.held_out is not None:
             kept |= dict(zip(("fold", "fold_by"), tagger.held_out, strict=True))
