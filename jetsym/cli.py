@@ -9,210 +9,27 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, redirect_stdout, suppress
-from dataclasses import dataclass, field
-from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
 
 from jetsym._version import __version__
+from jetsym.commands.parser import elsewhere, make_parser
 from jetsym.commands.streams import patient_streams
+from jetsym.commands.table import COMMANDS, Command, CommandGroup, found
 from jetsym.commands.words import expand_presets, joined, renamed, underscored
 from jetsym.errors import ConfigError, JetsymError, closest, lacks_explained
 from jetsym.lazy import is_entry
 from jetsym.locks import locked
 from jetsym.ranks import ALONE, sharing
-from jetsym.training.presets import preset_names
 
-if TYPE_CHECKING:
-    from jsonargparse import ArgumentParser
-
-__all__ = ["Command", "dispatch", "main"]
+__all__ = ["COMMANDS", "Command", "CommandGroup", "dispatch", "main", "make_parser"]
 
 #: What ends the names of files that commands write at their end; those that write into folders lock these themselves.
 FILES = frozenset({".json", ".onnx", ".parquet", ".pt", ".root", ".yaml"})
 
-
 #: How people ask for help.
 HELP = ("-h", "--help", "help")
-
-
-@dataclass(frozen=True)
-class Command:
-    """A command: the function behind it, a line of help, and how its parameters appear.
-
-    ``shares`` tells that processes which torchrun or srun has started share its inputs, and the first alone writes;
-    ``numbers`` that --out names a file of numbers, whose .json may be left out. ``many`` names a parameter that takes
-    all words of the command line that belong to no option; ``instead`` an option with which another function is behind
-    the command.
-    """
-
-    function: str
-    help: str
-    positional: bool = False
-    skip: frozenset[str] = frozenset()
-    presets: bool = False
-    shares: bool = False
-    numbers: bool = False
-    many: str | None = None
-    instead: Mapping[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class CommandGroup:
-    """Several commands under one name: ``jetsym NAME COMMAND``."""
-
-    commands: Mapping[str, Command]
-    help: str
-
-
-ATOMS = {
-    "train": Command("jetsym.atoms.training.train:train", "train a PET or SOAP-BPNN by metatrain", positional=True),
-    "spectra": Command(
-        "jetsym.commands.symmetry:spectra",
-        "measure the checkpoints of a run, epoch by epoch",
-        positional=True,
-        numbers=True,
-    ),
-    "evaluate": Command(
-        "jetsym.commands.atoms:evaluate",
-        "measure errors on a file of structures, by subset",
-        positional=True,
-        numbers=True,
-    ),
-    "check": Command(
-        "jetsym.commands.atoms:check",
-        "check a potential: its symmetries, and its forces and stress against its energy",
-        positional=True,
-        instead={"--calculator": "jetsym.commands.atoms:check_calculator"},
-        numbers=True,
-    ),
-    "dynamics": Command(
-        "jetsym.commands.atoms:dynamics",
-        "measure the drift of energy and angular momentum as trained, averaged and in random frames",
-        positional=True,
-        numbers=True,
-    ),
-    "export": Command(
-        "jetsym.commands.atoms:export",
-        "write a model for LAMMPS and others, as it is or averaged over O(3)",
-        positional=True,
-    ),
-    "finetune": Command(
-        "jetsym.atoms.training.finetune:finetune", "train a PET further on your structures", positional=True
-    ),
-    "uncertainty": Command(
-        "jetsym.atoms.training.finetune:add_uncertainty",
-        "give a trained model a last-layer uncertainty",
-        positional=True,
-    ),
-}
-COMMANDS: dict[str, Command | CommandGroup] = {
-    "demo": Command("jetsym.demo:demo", "train two taggers on the bundled jets, probe both, and write a report"),
-    "download": Command(
-        "jetsym.commands.data:download", "fetch published weights of taggers, or public jets", positional=True
-    ),
-    "generate": Command("jetsym.jets.generate:generate", "make JetClass-like jets with Pythia and FastJet", True),
-    "convert": Command("jetsym.commands.data:convert", "make a cache of files of jets that streams read faster", True),
-    "inspect": Command("jetsym.commands.data:inspect", "show what files of jets or a cache hold", True),
-    "train": Command(
-        "jetsym.commands.training:train",
-        "train a tagger on ROOT files",
-        skip=frozenset({"penalties", "callbacks"}),
-        presets=True,
-    ),
-    "evaluate": Command(
-        "jetsym.commands.training:evaluate",
-        "measure how well a tagger does on unrotated and rotated jets, or how good the scores in a file are",
-        positional=True,
-        instead={
-            "--scores": "jetsym.commands.training:evaluate_scores",
-            "--weaver": "jetsym.commands.weaver:evaluate",
-        },
-        shares=True,
-        numbers=True,
-    ),
-    "predict": Command(
-        "jetsym.commands.training:predict",
-        "write a tagger's probabilities for jets to a file",
-        positional=True,
-        instead={"--weaver": "jetsym.commands.weaver:predict"},
-        shares=True,
-    ),
-    "export": Command(
-        "jetsym.commands.training:export", "write a tagger for other programs: ONNX, or weaver's layout", True
-    ),
-    "probe": Command(
-        "jetsym.commands.symmetry:probe",
-        "measure the symmetry of a trained tagger, layer by layer",
-        positional=True,
-        shares=True,
-        skip=frozenset({"action", "call", "outputs"}),
-        instead={
-            "--weaver": "jetsym.commands.weaver:probe",
-            "--calculator": "jetsym.commands.symmetry:probe_calculator",
-        },
-        numbers=True,
-    ),
-    "attribute": Command(
-        "jetsym.commands.symmetry:attribute",
-        "find what breaks the symmetry of a trained tagger, one source at a time",
-        positional=True,
-        shares=True,
-        skip=frozenset({"call", "outputs"}),
-        instead={"--weaver": "jetsym.commands.weaver:attribute"},
-        numbers=True,
-    ),
-    "cost": Command(
-        "jetsym.commands.costs:cost",
-        "measure the part of a loss that a broken symmetry makes",
-        positional=True,
-        skip=frozenset({"targets", "action", "call", "outputs"}),
-        instead={"--calculator": "jetsym.commands.costs:cost_calculator"},
-        numbers=True,
-    ),
-    "parity": Command(
-        "jetsym.commands.costs:parity",
-        "measure what of a tagger's output is odd under the inversion or a reflection",
-        positional=True,
-        skip=frozenset({"targets", "action", "call", "outputs"}),
-        instead={"--calculator": "jetsym.commands.costs:parity_calculator"},
-        numbers=True,
-    ),
-    "safety": Command(
-        "jetsym.commands.costs:safety",
-        "measure what collinear splittings and soft emissions change of a tagger's output",
-        positional=True,
-        skip=frozenset({"call", "outputs"}),
-        numbers=True,
-    ),
-    "compare": Command(
-        "jetsym.commands.symmetry:compare", "put reports side by side, layer by layer", many="reports", numbers=True
-    ),
-    "diagnose": Command(
-        "jetsym.commands.symmetry:diagnose",
-        "find what is wrong with a model, from the report of a probe",
-        True,
-        numbers=True,
-    ),
-    "repair": Command(
-        "jetsym.commands.training:repair", "write the configuration of a run that repairs what was found", True
-    ),
-    "atoms": CommandGroup(ATOMS, "train, fine-tune and evaluate models of atoms, follow their symmetry over training"),
-    "relax": Command(
-        "jetsym.commands.atoms:relax",
-        "relax a structure, symmetrised at inference and not",
-        positional=True,
-        numbers=True,
-    ),
-    "phonons": Command(
-        "jetsym.commands.atoms:phonons",
-        "compute phonons of a crystal, symmetrised at inference and not",
-        positional=True,
-        numbers=True,
-    ),
-}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -313,7 +130,7 @@ def run(program: str, command: Command, words: Sequence[str]) -> int:
         words = expand_presets(words)
     try:
         words = joined(words, parser, positional=command.positional)
-        expect_known(words, parser, elsewhere=lambda: _elsewhere(program, command, parser))
+        expect_known(words, parser, elsewhere=lambda: elsewhere(program, command, parser))
         expect_configurations(words)
         options = parser.instantiate(parser.parse_args(words))
     except UnicodeDecodeError:
@@ -347,53 +164,6 @@ def run(program: str, command: Command, words: Sequence[str]) -> int:
     if isinstance(result, Path):
         print(result)
     return 0
-
-
-def found(function: str) -> Callable[..., Any]:
-    """Import a function by module:name."""
-    module, _, name = function.partition(":")
-    return cast("Callable[..., Any]", getattr(import_module(module), name))
-
-
-def _elsewhere(program: str, command: Command, parser: ArgumentParser) -> dict[str, str]:
-    """Return the options that other forms of a command have alone, with the option that calls these."""
-    own = {flag for action in parser._actions for flag in action.option_strings}
-    forms = {flag: make_parser(program, command, found(function)) for flag, function in command.instead.items()}
-    return {
-        option: flag
-        for flag, form in forms.items()
-        for action in form._actions
-        for option in action.option_strings
-        if option not in own and option != flag
-    }
-
-
-def make_parser(program: str, command: Command, function: Callable[..., Any]) -> ArgumentParser:
-    """Make a parser of the function's parameters, from the command line and from YAML files."""
-    from jsonargparse import ArgumentParser, set_parsing_settings
-
-    from jetsym.commands.configuration import MODE, set_loader
-    from jetsym.commands.helps import describe
-
-    set_loader()
-    # A configuration holds values only: it can name no class to build and nothing to import.
-    set_parsing_settings(instantiate_subclass_spec_in_any=False, import_path_denylist=["*"])
-    others = "; ".join(f"{program} {flag} ... --help lists the options with {flag}" for flag in command.instead) or None
-    said: dict[str, Any] = {"prog": program, "description": command.help, "epilog": others}
-    parser = ArgumentParser(**said, parser_mode=MODE, exit_on_error=False, allow_abbrev=False)
-    parser.add_argument("--config", action="config", help="YAML file with options; later options override it")
-    if command.presets:
-        parser.add_argument("--preset", help=f"a ready configuration: {', '.join(preset_names())}")
-    skip: set[str | int] = set(command.skip)
-    if command.many:
-        parser.add_argument(command.many, nargs="+", type=str)
-        skip.add(command.many)
-    parser.add_function_arguments(function, as_positional=command.positional, skip=skip)
-    for action in parser._actions:
-        if getattr(action, "_typehint", None) is bool:  # --resume alone means --resume true
-            action.nargs, action.const = "?", True
-    describe(parser, function)
-    return parser
 
 
 def _fail(program: str, message: str, *, status: int) -> int:

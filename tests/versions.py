@@ -23,8 +23,8 @@ from packaging.requirements import Requirement
 
 ROOT = Path(__file__).resolve().parents[1]
 #: Optional parts that the tests below exercise, beside what they are run by.
-EXTRAS = ("formats", "hub", "jax", "onnx")
-RUNNERS = ("pytest", "hypothesis", "array-api-strict", "aiohttp", "requests")
+EXTRAS = ("equivariant", "formats", "hub", "jax", "onnx")
+RUNNERS = ("pytest", "hypothesis", "array-api-strict", "aiohttp", "e3nn", "requests")
 ROOMS = ("jets", "jets.io", "jets.models", "plotting", "remedies", "repair", "spectrum", "testing", "training")
 #: Bytes of the wheel, the bundled jets included.
 LARGEST = 20_000_000
@@ -49,7 +49,7 @@ def lowest() -> list[str]:
 def environment(leg: str, python: str) -> Path:
     """Return the programs of a leg's environment, made where it is not there yet; jetsym is installed anew."""
     pins = lowest() if leg == "lowest" else []
-    mark = hashlib.sha256("\n".join([*pins, python, *map(str, requirements())]).encode()).hexdigest()[:12]
+    mark = hashlib.sha256("\n".join([*pins, python, *RUNNERS, *map(str, requirements())]).encode()).hexdigest()[:12]
     folder = Path(tempfile.gettempdir()) / f"jetsym-versions-{os.getuid()}" / f"{leg}-{mark}"
     constraints, done = folder / "constraints.txt", folder / "complete"
     pip = [str(folder / "bin" / "python"), "-m", "pip", "install", "--quiet", "--constraint", str(constraints)]

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 from rich.console import Console
 
 from jetsym.commands import check_results, keep_numbers, save, use_network
+from jetsym.commands.pages import BESIDE, draw_evaluation
 from jetsym.errors import ConfigError
 from jetsym.files import check_out
 from jetsym.lazy import is_entry
@@ -27,8 +28,6 @@ __all__ = ["evaluate", "evaluate_scores", "export", "predict", "repair", "train"
 
 #: Jets whose particles an evaluation has in memory at a time.
 PORTION = 16_384
-#: Figures of an evaluation, which go beside its numbers.
-FIGURES = ("roc", "confusion", "reliability")
 
 
 def train(
@@ -171,14 +170,15 @@ def evaluate(
     network
         The class of a network of one's own that was trained, as package.module:Class; its code runs.
     out
-        A JSON file to write the numbers to; figures (_roc.png, _confusion.png, _reliability.png) go beside it.
+        A JSON file to write the numbers to; figures (_roc.png, _confusion.png, _reliability.png and, as far as the jets
+        allow, _scores.png, _rejection_by_pt.png, _sculpting.png and others) and a page (.html) with all go beside it.
     """
     from jetsym.jets.evaluation.evaluate import evaluate as measure
     from jetsym.jets.io.folds import judged_fold
     from jetsym.jets.io.mapping.parse import tagger_mapping
     from jetsym.jets.weights import columns_to_read
 
-    check_results(out, model, data, beside=[f"_{name}.png" for name in FIGURES])
+    check_results(out, model, data, beside=BESIDE)
     if not here().is_first:
         out = None
     use_network(network)
@@ -235,12 +235,13 @@ def evaluate(
             batch_size=batch_size,
             multi_class=multi_class,
             weights=weights,
+            curves=out is not None,
             progress=True,
         )
     if out is not None and evaluation is not None:
         evaluation = replace(evaluation, stability=decisions)
         evaluation.save(out)
-        _draw(evaluation, Path(out))
+        draw_evaluation(evaluation, Path(out))
     elif out is not None and decisions is not None:
         decisions.save(out)
     if evaluation is not None:
@@ -317,11 +318,12 @@ def evaluate_scores(
     weights
         Column that weighs the jets in every number: by default weight, where there is one; "none" for none.
     out
-        A JSON file to write the numbers to; figures (_roc.png, _confusion.png, _reliability.png) go beside it.
+        A JSON file to write the numbers to; figures (_roc.png, _confusion.png, _reliability.png and, as far as the jets
+        allow, _scores.png, _rejection_by_pt.png, _sculpting.png and others) and a page (.html) with all go beside it.
     """
     from jetsym.jets.evaluation.scored_files import evaluate_scores as measure
 
-    check_results(out, data, beside=[f"_{name}.png" for name in FIGURES])
+    check_results(out, data, beside=BESIDE)
     evaluation = measure(
         data,
         scores,
@@ -337,24 +339,11 @@ def evaluate_scores(
 
 
 def keep(evaluation: Evaluation, out: str | None) -> None:
-    """Save an evaluation with its figures, and print it; of processes that share, the first writes."""
+    """Save an evaluation with its figures and its page, and print it; of processes that share, the first writes."""
     if out is not None and here().is_first:
         evaluation.save(out)
-        _draw(evaluation, Path(out))
+        draw_evaluation(evaluation, Path(out))
     Console().print(evaluation.table())
-
-
-def _draw(evaluation: Evaluation, out: Path) -> None:
-    """Draw the figures of an evaluation beside its numbers."""
-    import matplotlib.pyplot as plt
-
-    import jetsym.plotting
-    from jetsym.plotting import figure_of, save_figure
-
-    for name in FIGURES:
-        figure = getattr(jetsym.plotting, f"plot_{name}")(evaluation)
-        save_figure(figure, out.with_name(f"{out.stem}_{name}.png"))
-        plt.close(figure_of(figure))
 
 
 def predict(

@@ -35,7 +35,7 @@ __all__ = ["Coverage", "Outcome", "Session", "forked", "imported", "load", "stat
 #: rewrites them would find the changed module before :class:`_Changed` does, and without its change.
 OPTIONS = ["-q", "-p", "no:cacheprovider", "-p", "no:xdist", "--no-header", "--assert=plain", "-s"]
 #: A trial may take this processor time, and this many times that of its tests without a change.
-SECONDS, TIMES = 20.0, 8.0
+SECONDS, TIMES = 5.0, 8.0
 #: How much longer a process may live than it may work, on a busy machine.
 PATIENCE = 40.0
 #: Bytes of address space that it may take.

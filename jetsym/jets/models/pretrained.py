@@ -177,7 +177,7 @@ class Pretrained:
         Returns
         -------
         str
-            Address of the commit.
+            Address of the commit; of the repository's files where the hub's package is older than 1.0.
 
         Raises
         ------
