@@ -295,7 +295,7 @@ def test_tables_are_what_was_measured(builder):
     assert builder.evidence.rewritten(altered) != altered
 
 
-@pytest.mark.parametrize("name", ["particlenet", "tensor_basis"])
+@pytest.mark.parametrize("name", ["evaluation", "particlenet", "tensor_basis"])
 def test_what_is_measured_says_by_what(builder, name):
     found = builder.evidence.results(name)
     assert re.fullmatch(r"[0-9a-f]{40}", found["commit"])

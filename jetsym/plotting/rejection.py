@@ -12,7 +12,18 @@ from matplotlib.patches import Patch
 
 from jetsym.arguments import checked, having
 from jetsym.errors import ConfigError, refuse_unknown
-from jetsym.plotting.style import FEW, LEGEND, LINES, REPORTS, TAIL_COLOUR, axes_of, colour_of, finished, kept, signals_of
+from jetsym.plotting.style import (
+    FEW,
+    LEGEND,
+    LINES,
+    REPORTS,
+    TAIL_COLOUR,
+    axes_of,
+    colour_of,
+    finished,
+    kept,
+    signals_of,
+)
 
 __all__ = ["plot_rejection_by_pt", "plot_roc", "plot_rocs"]
 
