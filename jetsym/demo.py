@@ -56,6 +56,7 @@ def demo(
     out: str = "runs/demo",
     *,
     quick: bool = False,
+    resume: bool = False,
     overwrite: bool = False,
     seed: int = 0,
     device: str = "auto",
@@ -72,6 +73,8 @@ def demo(
         ``report_plain.json`` and ``report_rotated.json``, ``spectrum.png`` and ``.pdf``, and ``report.html``.
     quick
         Fewer jets and epochs, under a minute: to see that everything works, not to learn from the numbers.
+    resume
+        Continue the demo in ``out`` where it was stopped or killed, or begin it; a second call does so by itself.
     overwrite
         Replace what an earlier demo left in ``out``.
     seed
@@ -86,6 +89,8 @@ def demo(
     Path
         The page ``report.html``.
     """
+    if resume and overwrite:
+        raise ConfigError("--resume and --overwrite were both given; choose one")
     scale, folder = QUICK if quick else FULL, check_out(out, folder=True)
     console = Console(stderr=True, quiet=not progress)
     with locked(folder, "jetsym demo"):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 from rich.console import Console
 
-from jetsym.commands import check_results, save, use_network
+from jetsym.commands import check_results, keep_numbers, save, use_network
 from jetsym.commands.pages import BESIDE, draw_evaluation
 from jetsym.errors import ConfigError
 from jetsym.files import check_out
@@ -183,9 +183,13 @@ def evaluate(
         out = None
     use_network(network)
     tagger = _load(model, device)
+    if tagger.target is not None:
+        given: dict[str, Any] = {"stability": stability, "background": background, "working_points": working_points}
+        given |= {"pt_edges": pt_edges, "weights": weights}
+        _refuse_of_classes(tagger.target.name, given, multi_class)
     reading: dict[str, Any] = {
         "columns": "full",
-        "also": columns_to_read(weights),
+        "also": columns_to_read(weights) if tagger.target is None else (tagger.target.name,),
         "bad_jets": bad_jets,
         "skip_bad": skip_bad,
         "mapping": tagger_mapping(
@@ -194,7 +198,14 @@ def evaluate(
         "fold": judged_fold(tagger.held_out, fold, fold_by),
     }
     most = max_particles or tagger.max_particles
-    jets = _jets_at_once(data, limit, most, reading) if limit is not None or stability else None
+    at_once = limit is not None or stability or tagger.target is not None
+    jets = _jets_at_once(data, limit, most, reading) if at_once else None
+    if tagger.target is not None and jets is not None:
+        from jetsym.jets.evaluation.regression import regress
+
+        found = regress(tagger, jets, rotated=rotated, batch_size=batch_size)
+        keep_numbers(replace(found, meta={**found.meta, "model": model, "data": data}), out)
+        return
     evaluation, decisions = None, None
     if jets is None or jets.label is not None or not stability:
         evaluation = measure(
@@ -237,6 +248,14 @@ def evaluate(
         Console().print(evaluation.table())
     if decisions is not None:
         print(decisions, end="")
+
+
+def _refuse_of_classes(target: str, given: Mapping[str, Any], multi_class: str) -> None:
+    """Refuse options of an evaluation of classes for a network that predicts a target."""
+    changed = [name for name, value in given.items() if value not in (None, False)]
+    changed += [] if multi_class == "ovo" else ["multi_class"]
+    if changed:
+        raise ConfigError(f"--{changed[0]} is for classes, and the network predicts {target}; leave it out")
 
 
 def _jets_at_once(data: str | list[str], limit: int | None, most: int, reading: Mapping[str, Any]) -> JetBatch:

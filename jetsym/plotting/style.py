@@ -182,8 +182,8 @@ def parts_of(ax: Axes | Sequence[Axes] | None, number: int) -> Sequence[Axes] | 
     if not isinstance(ax, Axes):
         return ax
     ax.set_axis_off()
-    width = 1.0 / number  # of which a fourth is left for the labels between two of them
-    return [ax.inset_axes((place * width, 0.0, (0.75 if number > 1 else 1.0) * width, 1.0)) for place in range(number)]
+    width = 1.0 / number  # of which a good part is left for the labels and legends between two of them
+    return [ax.inset_axes((place * width, 0.0, (0.58 if number > 1 else 1.0) * width, 1.0)) for place in range(number)]
 
 
 T = TypeVar("T", bound=Axes | Figure)

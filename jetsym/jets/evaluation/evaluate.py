@@ -20,10 +20,11 @@ from jetsym.jets.kinematics import mass2, pt
 from jetsym.jets.moves.actions import rotate
 from jetsym.jets.moves.sampling import random_rotations
 from jetsym.jets.schema import WEIGHT
+from jetsym.jets.targets import refuse_target
 from jetsym.jets.weights import weight_column
 from jetsym.ranks import here
 
-__all__ = ["evaluate", "expect_finite_weights", "expect_same_classes", "predict_logits"]
+__all__ = ["evaluate", "expect_finite_weights", "expect_same_classes", "predict_logits", "predict_outputs"]
 
 #: Column of the mass that tells the sculpting of the background, where jets have it; else it is that of their axis.
 GROOMED = "jet_sdmass"
@@ -63,6 +64,13 @@ def predict_logits(model: nn.Module, batch: JetBatch, *, batch_size: int = 512, 
     >>> predict_logits(PointNet(("QCD", "Tbqq"), width=8), jets).shape
     torch.Size([1, 2])
     """
+    refuse_target(model, "an evaluation of scores")
+    found = predict_outputs(model, batch, batch_size=batch_size)
+    return as_logits(found, scores, classes=getattr(model, "classes", batch.classes)).float()
+
+
+def predict_outputs(model: nn.Module, batch: JetBatch, *, batch_size: int = 512) -> Tensor:
+    """Compute what a model gives for jets, as it gives it, in their order; as :func:`predict_logits` otherwise."""
     expect_at_least("batch_size", batch_size, 1)
     if not len(batch):
         raise DataError("there are no jets to evaluate; expected at least one")
@@ -80,8 +88,7 @@ def predict_logits(model: nn.Module, batch: JetBatch, *, batch_size: int = 512, 
 
     with _inference(model), lacks_explained(f"{batch_size} jets at a time cannot be scored", memory=helps):
         found = torch.cat(ranks.in_order(own))
-        logits = as_logits(found, scores, classes=getattr(model, "classes", batch.classes)).float()
-    return logits[order.argsort().cpu()]
+    return found[order.argsort().cpu()]
 
 
 def evaluate(
