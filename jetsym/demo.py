@@ -260,6 +260,7 @@ def html(metrics: dict[str, Any], reports: dict[str, SymmetryReport], axes: Axes
         }
         for place, (name, found) in enumerate(diagnoses.items())
     ]
+    source, width = image(axes)
     return render(
         "demo.html",
         title="jetsym demo: which symmetry has a jet tagger learned?",
@@ -267,5 +268,6 @@ def html(metrics: dict[str, Any], reports: dict[str, SymmetryReport], axes: Axes
         findings=findings(metrics, reports),
         taggers=taggers,
         rows=[[name, *map(say, (metrics[run] for run in RUNS))] for name, say in quantities.items()],
-        source=image(axes),
+        source=source,
+        width=width,
     )

@@ -154,7 +154,8 @@ def _of_each_particle(xp: Any, jets: Any, counts: Any, particles: int) -> Any:
 
 
 def _cast(xp: Any, values: Any, dtype: str) -> Any:
-    return values.astype(dtype) if xp is np else values.to(getattr(torch, dtype))
+    # Columns of rows become rows of their own, over which everything that follows goes faster.
+    return values.astype(dtype, order="C") if xp is np else values.to(getattr(torch, dtype))
 
 
 def _expect(batch: RaggedBatch, features: FeatureSet) -> None:

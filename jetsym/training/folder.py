@@ -122,6 +122,11 @@ class RunFolder:
         return self._configuration().standardisation
 
     @property
+    def target_scale(self) -> list[float] | None:
+        """The scale of the target of the run to be continued; None if it has none, or if there is no run."""
+        return self._configuration().target_scale if (self.path / CONFIG).is_file() else None
+
+    @property
     def takes_first(self) -> bool:
         """Whether the run to be continued takes the first jets of each file up to its limit, as older runs do."""
         known = self.earlier
@@ -204,7 +209,7 @@ class RunFolder:
         earlier = self._configuration()
         told = self.earlier is None or "files" in self.earlier
         # What has been measured is not measured again.
-        known = ("standardisation",) if config.standardisation is None else ()
+        known = [name for name in ("standardisation", "target_scale") if getattr(config, name) is None]
         free = (*_NO_RESULT, *known, *(_PLACES if told else ()))
         changed = [name for name in config.differing(earlier) if name not in free]
         if "epochs" in changed and self.earlier is not None:

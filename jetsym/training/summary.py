@@ -18,13 +18,14 @@ def opening_lines(
 ) -> list[str]:
     """Return these lines, of a run that begins or goes on."""
     fabric, config = state.fabric, state.config
+    target = "" if config.target is None else f", predicts {config.target}"
     sizes = [weight.numel() for weight in state.tagger.parameters()]
     moving = [weight.numel() for weight in state.tagger.parameters() if weight.requires_grad]
     frozen = f" ({sum(moving):,} of them trained)" if sum(moving) < sum(sizes) else ""
     processes = f", {fabric.world_size} processes" if fabric.world_size > 1 else ""
     precision = fabric.strategy.precision.precision
     return [
-        f"{config.model}: {sum(sizes):,} parameters{frozen}, on {fabric.device} in {precision}{processes}",
+        f"{config.model}: {sum(sizes):,} parameters{frozen}, on {fabric.device} in {precision}{processes}{target}",
         f"{len(training):,} jets to train on{_counts(training)}",
         f"{len(validation):,} jets to validate on{_counts(validation)}",
         _way(state, folder),
@@ -50,6 +51,8 @@ def _counts(jets: JetBatch | StreamedJets) -> str:
     if isinstance(jets, StreamedJets):
         counts: Mapping[str, int] = jets.oddities.counts
         head = " an epoch; in the files: " if counts else " an epoch"
+    elif jets.label is None:  # as those of a target may be
+        return ""
     else:
         numbers = labels_of(jets).bincount(minlength=len(jets.classes)).tolist()
         counts, head = dict(zip(jets.classes, numbers, strict=False)), ": "

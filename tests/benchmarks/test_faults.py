@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import signal
 import subprocess
@@ -140,12 +141,16 @@ def test_the_table_holds_every_command_that_writes():
     assert {*fault_commands.ONCE, *fault_commands.PACKAGES} <= known
 
 
-def test_every_command_comes_and_each_with_every_signal(monkeypatch):
-    turns = [turn for _, turn in zip(range(500), fault_work._turns(), strict=False)]
-    for name, work in fault_commands.installed().items():
+@pytest.mark.parametrize("slow", [False, True])
+def test_every_command_comes_and_each_with_every_signal(slow):
+    numbers = faults.PARTS["kills of slow commands" if slow else "kills"][1]
+    turns = list(itertools.islice(fault_work._turns(slow=slow), numbers))
+    expected = {name for name, work in fault_commands.installed().items() if work.slow == slow}
+    assert {name for _, name, _ in turns} == expected
+    for name in expected:
         came = [turn for turn, other, _ in turns if other == name]
         assert came == [*range(len(came))]
-        assert len(came) >= len(fault_work.SIGNALS), (name, work.slow)
+        assert len(came) >= len(fault_work.SIGNALS) * (2 if slow else 1), "at a touch and at a time"
 
 
 class Careless(fault_commands.Work):

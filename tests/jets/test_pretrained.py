@@ -148,7 +148,7 @@ def refused(line: str) -> str:
 @pytest.mark.slow
 def test_what_is_pushed_is_pulled(hub, tmp_path):
     address = run(hub, tmp_path / "here", "print(tagger().push_to_hub('me/pn', card='# measured'))").strip()
-    assert address == f"{hub.address}/me/pn/commit/{hub.commit('me/pn')}"
+    assert address in (f"{hub.address}/me/pn/commit/{hub.commit('me/pn')}", f"{hub.address}/me/pn/tree/main/")
     files = hub.files("me/pn")
     assert set(files) >= {module.WEIGHTS, module.CONFIG, module.CARD}
     assert files[module.CARD] == b"# measured"
@@ -164,16 +164,18 @@ def test_what_is_pushed_is_pulled(hub, tmp_path):
 def test_what_the_hub_refuses_is_said(hub, tmp_path):
     run(hub, tmp_path, "tagger().push_to_hub('me/pn', private=True)\ntagger().push_to_hub('me/empty')")
     hub.repositories["me/empty"][-1].pop(module.WEIGHTS)
+    hub.repositories["me/list"] = [{**hub.files("me/pn"), module.CONFIG: b"[1]"}]
     lines = "".join(map(refused, [PULL, "tagger().push_to_hub('me/pn')"]))
     said = run(hub, tmp_path / "other", lines, token=None).splitlines()
     assert re.match("DownloadError .*no such repository.*log in", said[0])
     assert re.match("DownloadError .*log in", said[1])
     wrong = ["Tagger.from_pretrained('me/empty')", "Tagger.from_pretrained('me/p n')"]
-    wrong += ["Tagger.from_pretrained('me/pn', revision='none')"]
+    wrong += ["Tagger.from_pretrained('me/pn', revision='none')", "Tagger.from_pretrained('me/list')"]
     said = run(hub, tmp_path / "third", "".join(map(refused, wrong))).splitlines()
     assert said[0].startswith("CheckpointError me/empty holds no model.safetensors")
     assert said[1].startswith("ConfigError 'me/p n' is no name of a repository")
     assert re.match("DownloadError .*no such repository or revision", said[2])
+    assert re.match("CheckpointError .*config.json and the header of model.safetensors differ", said[3])
 
 
 @pytest.mark.slow

@@ -26,7 +26,7 @@ from jetsym.files import check_out, write_json
 from jetsym.reading import parse_json, read_text
 from tests.mutants.counts import equivalent, summary, told
 from tests.mutants.draw import Mutant, draw, places
-from tests.mutants.trial import SECONDS, TIMES, Outcome, Session, forked, imported, load, try_anew
+from tests.mutants.trial import SECONDS, TIMES, Outcome, Session, forked, load, try_anew
 
 ROOT = Path(__file__).parents[2]
 
@@ -101,8 +101,8 @@ def _try_all(todo: list[Mutant], found: dict[str, Any], asked: argparse.Namespac
             file, line = ROOT / mutant.place.file, mutant.place.line
             tests = coverage.tests_of(file, line, seconds=asked.seconds)
             most = SECONDS + TIMES * sum(coverage.seconds[test] for test in tests)
-            inside = not imported(file.read_text(encoding="utf-8"), line)
-            outcome = session.try_out(file, line, mutant.text, tests, seconds=most) if inside or not tests else None
+            inside = coverage.runs(file, line)
+            outcome = session.try_out(file, line, mutant.text, tests, seconds=most) if inside else None
             if outcome is None:
                 later.append((mutant, tests, most))
             else:

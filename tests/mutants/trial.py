@@ -35,7 +35,7 @@ __all__ = ["Coverage", "Outcome", "Session", "forked", "imported", "load", "stat
 #: rewrites them would find the changed module before :class:`_Changed` does, and without its change.
 OPTIONS = ["-q", "-p", "no:cacheprovider", "-p", "no:xdist", "--no-header", "--assert=plain", "-s"]
 #: A trial may take this processor time, and this many times that of its tests without a change.
-SECONDS, TIMES = 20.0, 8.0
+SECONDS, TIMES = 5.0, 8.0
 #: How much longer a process may live than it may work, on a busy machine.
 PATIENCE = 40.0
 #: Bytes of address space that it may take.
@@ -60,16 +60,20 @@ class Coverage:
     lines: Mapping[str, Mapping[str, Sequence[str]]]
     failed: Sequence[str]
 
+    def runs(self, file: Path, line: int) -> set[str]:
+        """Return the tests that run the statement of a line; none where it runs when the file is imported."""
+        text, of_file = file.read_text(encoding="utf-8"), self.lines.get(str(file), {})
+        if imported(text, line):
+            return set()
+        return {test for row in statement(text, line) for test in of_file.get(str(row), ())}
+
     def tests_of(self, file: Path, line: int, *, seconds: float) -> list[str]:
         """Return the tests that run the statement of a line, the fastest first, as many as take so long in all.
 
-        Of what is run when the file is imported these are all tests that run anything of it.
+        Of what runs when the file is imported, if ever, these are all tests that run anything of it.
         """
-        text, of_file = file.read_text(encoding="utf-8"), self.lines.get(str(file), {})
-        rows = statement(text, line)
-        found = {test for row in rows for test in of_file.get(str(row), ())}
-        if not found and imported(text, line):
-            found = {test for tests in of_file.values() for test in tests}
+        of_file = self.lines.get(str(file), {})
+        found = self.runs(file, line) or {test for tests in of_file.values() for test in tests}
         chosen, total = [], 0.0
         for test in sorted(found, key=lambda test: (self.seconds[test], test)):
             total += self.seconds[test]
@@ -113,7 +117,8 @@ def forked(work: Callable[[], Any], *, seconds: float, quiet: bool = True) -> tu
             return None, "timeout"
         if result.exists():
             return json.loads(result.read_text(encoding="utf-8")), ""
-        return None, printed.read_text(encoding="utf-8", errors="replace")[-2000:] if printed.exists() else "no word"
+        said = printed.read_text(encoding="utf-8", errors="replace")[-2000:] if printed.exists() else ""
+        return None, said.strip() or "no word"
 
 
 def _work(work: Callable[[], Any], result: Path, printed: Path | None, seconds: float) -> None:
@@ -131,8 +136,7 @@ def _work(work: Callable[[], Any], result: Path, printed: Path | None, seconds: 
         result.write_text(text, encoding="utf-8")
         status = 0
     except BaseException:  # whatever it is: the parent says so
-        traceback.print_exc()
-        sys.stderr.flush()
+        os.write(2, traceback.format_exc().encode())
     finally:
         os._exit(status)
 
@@ -259,13 +263,15 @@ def load(names: Sequence[str]) -> None:
 
 def _outcome(failed: str | None, why: str, tests: Sequence[str]) -> Outcome:
     if why:
-        return Outcome("timeout" if why == "timeout" else "killed", why.strip().splitlines()[-1], len(tests))
+        return Outcome("timeout" if why == "timeout" else "killed", why.splitlines()[-1], len(tests))
     return Outcome("killed" if failed else "survived", failed or "", len(tests))
 
 
 def try_anew(module: str, file: Path, text: str, tests: Sequence[str], *, seconds: float) -> Outcome:
     """Run tests until one fails where a module is loaded from another text; it may not have been loaded before."""
     first: list[str] = []
+    if not tests:
+        return Outcome("survived", "", 0)
 
     def loop(session: Session) -> None:
         known = [test for test in tests if test in session.items]

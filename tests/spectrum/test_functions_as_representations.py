@@ -187,6 +187,8 @@ def test_a_law_about_an_axis_has_every_mode_up_to_32_and_none_beyond():
     assert representation(spin(32)).under(SO2("z")).blocks == (Irrep(32, 0),)
     with pytest.raises(SpectrumError, match="has modes above 32 under SO2.*; expected none"):
         representation(spin(33)).under(SO2("z"))
+    with pytest.raises(SpectrumError, match="has modes above 32 under SO2.*; expected none"):
+        representation(lambda r: np.kron(spin(1)(r), spin(32)(r))).under(SO2("z"))  # of 31 and 33 one is there
     both = representation(lambda r: np.kron(spin(1)(r), spin(2)(r))).under(SO2("z"))
     assert both.blocks == (Irrep(1, 0), Irrep(3, 0))  # e^{iφ} e^{±2iφ}
     turned = axis_matrices(Z, np.linspace(0, 6, 7))
@@ -223,3 +225,16 @@ def test_reducible_laws_say_how_exact_they_are():
     assert representation(turns_alone).is_proper
     rough = representation(lambda r: r + 3e-6 * np.diag([1.0, -1.0, 0.0]) * (1 - (r[0, 0] == 1)))
     assert 1e-7 < rough.accuracy < 1e-5
+
+
+def test_a_law_is_asked_for_orthogonal_matrices_only():
+    def strict(r):
+        if np.abs(r @ r.T - np.eye(3)).max() > 1e-12:
+            raise ValueError("no matrix of O(3)")
+        asked.append(np.linalg.det(r) > 0)
+        return r
+
+    asked: list[bool] = []
+    law = representation(strict)
+    assert law.blocks == (Irrep(1, 1),)
+    assert {True, False} == set(asked)

@@ -21,6 +21,9 @@ def test_fractions_and_tail_sum_to_one():
     result = spectrum(50, np.random.default_rng(0))
     assert result.fractions.sum() + result.tail == pytest.approx(1)
     assert result.tail == pytest.approx(0.2)
+    uneven = dataclasses.replace(result, norm=result.power.sum(axis=1) + np.linspace(0, 1, 50))
+    rest, error = jackknife_ratio(np.linspace(0, 1, 50), uneven.norm)
+    assert (uneven.tail, uneven.tail_stderr) == (pytest.approx(rest), pytest.approx(error))
 
 
 def test_jackknife_error_matches_the_spread_over_repeats():
@@ -181,6 +184,8 @@ def test_window_energies_share_out_and_give_a_slope():
     assert found.deviation_share[0] == pytest.approx(1.5 / 6.5)
     assert found.deviation_share[1] == pytest.approx(jackknife_ratio(deviation, norm)[1])
     np.testing.assert_allclose(found.slope2, [0.5 * 12, 0.5 * 12])  # Var(y) = 0.5²/3
+    straight = WindowEnergies(rapidity_window("normal", 0.5, 1), power[:, :2], norm, deviation, 1e-30)
+    np.testing.assert_allclose(straight.slope2, [0.5 * 4, 0.5 * 4])  # Var(y) = 0.5²
     with pytest.raises(SpectrumError, match="the window has n_max = 0; take n_max ≥ 1 for a slope"):
         _ = WindowEnergies(rapidity_window("uniform", 0.5, 0), power[:, :1], norm, deviation, 1e-30).slope2
     others = [rapidity_window("normal", 0.5, 2), rapidity_window("uniform", 0.6, 2), rapidity_window("uniform", 0.5, 1)]

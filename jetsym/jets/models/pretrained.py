@@ -1,13 +1,14 @@
 """Taggers that are shared: folders of weights, configuration and card, and the Hugging Face hub.
 
 Weights are a checkpoint of jetsym in safetensors; ``config.json`` repeats what its header says, for people and for the
-hub. Nothing of a folder is run, and no pickle is read. What the hub's own package does, such as tokens, branches and
-its cache, is left to the mixin of that package.
+hub. Nothing of a folder is run, and no pickle is read. Tokens, branches and the cache are left to the hub's own
+package, and a push to its mixin.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict
 from importlib import import_module
 from pathlib import Path
@@ -21,6 +22,7 @@ from jetsym.cards import model_card
 from jetsym.errors import CheckpointError, ConfigError
 from jetsym.files import as_json, check_out, write_atomically, write_json
 from jetsym.hub import expected_of, hub, unresolved
+from jetsym.jets.targets import refuse_target
 from jetsym.reading import parse_json, read_text
 
 __all__ = ["CARD", "CONFIG", "WEIGHTS", "Pretrained"]
@@ -58,6 +60,8 @@ class Pretrained:
         ------
         ConfigError
             The folder cannot be written.
+        DataError
+            It predicts a target in place of classes.
 
         Examples
         --------
@@ -71,6 +75,7 @@ class Pretrained:
         ('QCD', 'Tbqq')
         """
         tagger, folder = _of(self), check_out(save_directory, folder=True)
+        refuse_target(tagger, "a shared tagger")
         kept: dict[str, Any] = {"max_particles": tagger.max_particles, "standardisation": tagger.standardisation}
         if tagger.held_out is not None:
             kept |= dict(zip(("fold", "fold_by"), tagger.held_out, strict=True))
@@ -172,7 +177,7 @@ class Pretrained:
         Returns
         -------
         str
-            Address of the commit.
+            Address of the commit; of the repository's files where the hub's package is older than 1.0.
 
         Raises
         ------
@@ -261,32 +266,28 @@ def _fetched(repo_id: str, *, local_files_only: bool, **options: Any) -> Path:
     package = hub(extra=_EXTRA, purpose=_PURPOSE)
     otherwise = ", as it is not in the cache, or give the path of a folder"
     with expected_of(package, repo_id, purpose="a tagger from", otherwise=otherwise):
-        offline = local_files_only or unresolved(package) is not None
+        options["local_files_only"] = local_files_only or unresolved(package) is not None
         try:
-            shared = _mixin(package).from_pretrained(repo_id, local_files_only=offline, **options)
+            weights = Path(package.hf_hub_download(repo_id, WEIGHTS, **options))
         except package.errors.EntryNotFoundError as error:
             if isinstance(error, package.errors.LocalEntryNotFoundError):
                 raise
             raise CheckpointError(
                 f"{repo_id} holds no {WEIGHTS}; expected what push_to_hub of a tagger wrote (pickles are not opened)"
             ) from error
-    return cast("Path", shared.folder)
+        with suppress(package.errors.EntryNotFoundError):  # the weights say all that it says
+            package.hf_hub_download(repo_id, CONFIG, **options)
+    return weights.parent
 
 
 def _mixin(package: Any) -> Any:
-    """Return what joins a tagger to the hub: the mixin of its package, which writes and reads by the above."""
+    """Return what puts a tagger on the hub: the mixin of its package, which writes as the above does."""
 
     class Joined(package.ModelHubMixin):  # type: ignore[misc]  # known when it runs
-        def __init__(self, tagger: Any = None, card: str = "", folder: Path | None = None) -> None:
-            self.tagger, self.card, self.folder = tagger, card, folder
+        def __init__(self, tagger: Any, card: str) -> None:
+            self.tagger, self.card = tagger, card
 
         def _save_pretrained(self, save_directory: Path) -> None:
             self.tagger.save_pretrained(save_directory, card=self.card)
-
-        @classmethod
-        def _from_pretrained(cls, *, model_id: str, **options: Any) -> Any:
-            known = ("revision", "cache_dir", "force_download", "local_files_only", "token")
-            chosen = {name: options[name] for name in known}
-            return cls(folder=Path(package.hf_hub_download(model_id, WEIGHTS, **chosen)).parent)
 
     return Joined
