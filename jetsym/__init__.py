@@ -3,7 +3,7 @@
 >>> import jetsym
 >>> sorted(jetsym.__all__)
 ['JetsymError', 'Layered', 'SymmetryReport', '__version__', 'compare', 'cost', 'diagnose', 'layers', 'load', 'moves', \
-'parity', 'probe', 'safety']
+'parity', 'probe', 'safety', 'train']
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from jetsym.probing.probe import probe
     from jetsym.probing.reports.comparison import compare
     from jetsym.probing.reports.spectrum import SymmetryReport
+    from jetsym.training.loop import train
 
 __all__ = [
     "JetsymError",
@@ -41,6 +42,7 @@ __all__ = [
     "parity",
     "probe",
     "safety",
+    "train",
 ]
 
 # Imported when first used: `import jetsym` loads neither torch nor matplotlib.
@@ -59,6 +61,7 @@ __getattr__, __dir__ = attach(
         "parity": "jetsym.probing.measure.parity",
         "probe": "jetsym.probing.probe",
         "safety": "jetsym.probing.measure.safety",
+        "train": "jetsym.training.loop",
     },
     rooms=["atoms", "jets", "plotting", "ranks", "remedies", "repair", "spectrum", "testing", "training"],
 )

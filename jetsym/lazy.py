@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
-__all__ = ["attach"]
+__all__ = ["attach", "imported", "is_entry"]
 
 
 def attach(
@@ -37,3 +40,34 @@ def attach(
         return sorted([*names, *rooms])
 
     return get, listed
+
+
+def is_entry(text: object) -> bool:
+    """Tell whether a text is the name of something in a module, ``module:name``.
+
+    Examples
+    --------
+    >>> is_entry("mynets.sets:MyNet"), is_entry("pointnet"), is_entry("C:/data")
+    (True, False, False)
+    """
+    return isinstance(text, str) and re.fullmatch(r"[\w.]+:[\w.<>]+", text) is not None
+
+
+def imported(entry: str) -> Any:
+    """Import what ``module:name`` names, from the folder where the program runs or as any other; its code runs.
+
+    Examples
+    --------
+    >>> imported("pathlib:Path.home").__name__
+    'home'
+    """
+    module, _, name = entry.partition(":")
+    here = str(Path.cwd())
+    sys.path.insert(0, here)
+    try:
+        found = import_module(module)
+        for part in name.split("."):
+            found = getattr(found, part)
+        return found
+    finally:
+        sys.path.remove(here)

@@ -19,9 +19,12 @@ __all__ = [
     "FRAMES",
     "GROUPS",
     "Axis",
+    "BoostGroup",
     "Distribution",
     "GroupName",
+    "LorentzGroup",
     "NamedGroup",
+    "RotationGroup",
     "Symmetry",
     "group_names",
     "register",
@@ -31,6 +34,11 @@ __all__ = [
 Axis = str | Sequence[float]
 Frame = Literal["lab", "rest"]
 Distribution = Literal["uniform", "normal"]
+
+#: Names of groups by what a probe of them gives, for type checkers: a spectrum, a report of boosts, all of it.
+RotationGroup = Literal["O3", "SO3", "SO2"]
+BoostGroup = Literal["boost"]
+LorentzGroup = Literal["lorentz"]
 
 FRAMES: tuple[str, ...] = get_args(Frame)
 #: Names of axes, and what they are called in a sentence. Those of each jet's own come last.

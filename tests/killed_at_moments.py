@@ -20,9 +20,6 @@ import torch
 import uproot  # noqa: F401
 from random_chunk import random_chunk
 
-import jetsym.plotting
-import jetsym.probing.reports.comparison
-import jetsym.probing.reports.html  # noqa: F401
 from jetsym.commands.symmetry import compare
 from jetsym.jets.evaluation.predict import predict
 from jetsym.jets.generate import run

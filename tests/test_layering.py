@@ -17,9 +17,9 @@ import jetsym
 PACKAGE = Path(jetsym.__file__).parent
 
 GROUND = {"_version", "annotations", "arguments", "errors", "files", "forms", "lazy", "progress", "ranks", "reading"}
-LOW = GROUND | {"allocation", "locks", "text", "storage", "symmetry"}
+LOW = GROUND | {"allocation", "cards", "hub", "locks", "text", "storage", "symmetry"}
 MATHEMATICS = LOW | {"spectrum"}
-SHOWN = MATHEMATICS | {"plotting"}
+SHOWN = MATHEMATICS | {"pages", "plotting", "results"}
 INSTRUMENT = SHOWN | {"domains", "probing", "remedies"}
 PRODUCTS = INSTRUMENT | {"jets", "atoms", "training", "repair"}
 
@@ -33,12 +33,16 @@ MAY_IMPORT: dict[str, set[str]] = {
     "ranks": {"errors"},
     "reading": {"errors"},
     "allocation": GROUND,
+    "cards": GROUND | {"text"},
+    "hub": GROUND,
     "locks": GROUND,
     "text": GROUND,
     "storage": GROUND,
     "symmetry": GROUND | {"text"},
     "spectrum": LOW,
     "plotting": MATHEMATICS,
+    "pages": MATHEMATICS | {"plotting"},
+    "results": MATHEMATICS | {"pages", "plotting"},
     "domains": MATHEMATICS,
     "probing": set(),
     "probing.kinds": MATHEMATICS | {"domains"},
@@ -275,6 +279,7 @@ def test_public_names():
         "parity",
         "probe",
         "safety",
+        "train",
     ]
     rooms = {"atoms", "jets", "plotting", "ranks", "remedies", "repair", "spectrum", "testing", "training"}
     assert dir(jetsym) == sorted({*jetsym.__all__, *rooms})

@@ -14,12 +14,16 @@ import jetsym
 from jetsym.atoms.packages import quiet
 from jetsym.errors import DataError
 from jetsym.jets.evaluation.stability_report import Change, Stability
-from jetsym.probing.reports.base import LayerReport
-from jetsym.probing.reports.html import Sectioned
 from jetsym.storage import UPGRADES, Stored, read_json
 from jetsym.training.trials import RateCurve
 
 NAN = float("nan")
+
+
+def below(kind):
+    for one in kind.__subclasses__():
+        yield one
+        yield from below(one)
 
 
 @pytest.fixture(scope="module")
@@ -29,8 +33,7 @@ def kinds():
         if not module.name.endswith("__main__"):
             with suppress(ImportError), quiet():  # of an optional package
                 import_module(module.name)
-    families = (Stored, Sectioned, LayerReport)
-    found = {kind for family in families for kind in family.__subclasses__() if hasattr(kind, "KIND")}
+    found = {kind for kind in below(Stored) if hasattr(kind, "KIND")}
     assert len(found) >= 14
     return [kind for kind in found if kind.__module__.startswith("jetsym.")]
 

@@ -87,12 +87,16 @@ def test_numbers_are_kept_at_once_and_not_measured_again(at_equal_time, tmp_path
     assert len(calls) == 3
     assert study().table("ethanol").mean("plain", "forces") == (3.0, 1.0)
     assert study().table("copper").rows == [{"variant": "plain", "seed": 0, "forces": 6.0}]
+    one, other = study(), study()  # two processes, each at a part of its own
+    one.measured("sizes", "plain", 0, measure)
+    other.measured("tensors", "plain", 0, measure)
+    assert set(study().parts) == {"ethanol", "copper", "sizes", "tensors"}
     with pytest.raises(SystemExit, match="holds results of other settings"):
         study(quick=True)
 
 
 def test_a_training_takes_the_epochs_of_its_time(at_equal_time, tmp_path):
-    """Epochs of 20 ms, with a second before the first: 2 s hold a hundred of them."""
+    """Epochs of 20 ms, of which one waited for a second: 2 s hold a hundred of them."""
     asked = []
 
     def fit(run, epochs, every):
@@ -101,10 +105,10 @@ def test_a_training_takes_the_epochs_of_its_time(at_equal_time, tmp_path):
         for epoch in range(epochs):
             file = run / f"model_{epoch}.ckpt"
             file.write_text("")
-            os.utime(file, ns=(0, 10**9 + 20_000_000 * epoch))
+            os.utime(file, ns=(0, 10**9 * (epoch > 2) + 20_000_000 * epoch))
 
     taken = at_equal_time.trained(tmp_path / "run-0", tmp_path / "pilot", fit, seconds=2.0)
-    assert (taken["epochs"], round(taken["epoch_s"], 6)) == (100, 0.02)
+    assert {name: round(value, 6) for name, value in taken.items()} == {"epochs": 100, "epoch_s": 0.02, "train_s": 2.0}
     assert asked == [(tmp_path / "pilot" / "run", 6, 1), (tmp_path / "run-0" / "run", 100, None)]
     at_equal_time.trained(tmp_path / "run-0", tmp_path / "pilot", fit, seconds=2.0)
     assert len(asked) == 2  # neither is made again

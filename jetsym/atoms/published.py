@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import re
-import socket
 from pathlib import Path
-from urllib.parse import urlsplit
-from urllib.request import getproxies
+from types import ModuleType
 
 from jetsym.arguments import checked
 from jetsym.atoms.model import Model, load
 from jetsym.atoms.packages import quiet
 from jetsym.errors import ConfigError, DownloadError, closest, require
+from jetsym.hub import hub as hub_of
+from jetsym.hub import unresolved
 
 __all__ = ["NAME", "fetch", "pretrained"]
 
@@ -72,7 +72,7 @@ def fetch(name: str, *, version: str | None = None) -> Path:
     if None not in (version, parts["version"]) and version != parts["version"]:
         raise ConfigError(f"{name!r} is of version {parts['version']}, but version is {version!r}; leave one out")
     model, size, chosen = parts["model"], parts["size"], version or parts["version"]
-    hub = require("huggingface_hub", extra="atoms", purpose="loading a published model")
+    hub = _hub()
     chosen = chosen or _newest(model, size)
     file = f"{model}-{size}-v{chosen}.ckpt"
     cached = hub.try_to_load_from_cache(REPOSITORY, f"{FOLDER}/{file}")
@@ -110,7 +110,7 @@ def _newest(model: str, size: str) -> str:
 
 
 def _cached_versions(model: str, size: str) -> list[str]:
-    hub = require("huggingface_hub", extra="atoms", purpose="loading a published model")
+    hub = _hub()
     try:
         repositories = hub.scan_cache_dir().repos
     except hub.errors.CacheNotFound:
@@ -126,15 +126,14 @@ def _cached_versions(model: str, size: str) -> list[str]:
     return [found["version"] for found in matches if found and (found["model"], found["size"]) == (model, size)]
 
 
+def _hub() -> ModuleType:
+    return hub_of(extra="atoms", purpose="loading a published model")
+
+
 def _check_network(file: str) -> None:
     """Refuse at once where the host is not resolved: without a network huggingface_hub tries for half a minute."""
-    hub = require("huggingface_hub", extra="atoms", purpose="loading a published model")
-    host = urlsplit(hub.constants.ENDPOINT).hostname
-    if hub.constants.HF_HUB_OFFLINE or getproxies():  # it says so itself, or the proxy resolves the name
-        return
-    try:
-        socket.getaddrinfo(host, 443)
-    except OSError as error:
+    error = unresolved(_hub())
+    if error is not None:
         raise _not_reached(file, error) from error
 
 

@@ -17,7 +17,7 @@ of time among its inputs under the whole proper Lorentz group.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -37,7 +37,7 @@ from jetsym.jets.moves.sampling import random_rotations
 from jetsym.jets.sources import some_of
 from jetsym.probing.probe import probe
 from jetsym.probing.reports.spectrum import SymmetryReport
-from jetsym.storage import Stored
+from jetsym.results import Result
 from jetsym.symmetry import FRAMES as ALL_FRAMES
 from jetsym.symmetry import GroupName, Symmetry
 from jetsym.text import as_text, concise, table_of
@@ -231,7 +231,7 @@ def train_seconds(run: str | Path) -> float:
 
 
 @dataclass(frozen=True, eq=False)
-class Comparison(Stored):
+class Comparison(Result):
     """Runs side by side.
 
     Parameters
@@ -293,6 +293,14 @@ class Comparison(Stored):
             cells += [f"{self.values(regime, 'cost', key)[0]:,.0f}" for key in cost]
             table.add_row(regime, *cells)
         return as_text(table) + READING + "\n"
+
+    def _records(self) -> Iterator[dict[str, Any]]:
+        """Yield a row per run and number: of "quality", of "cost", or of A under a symmetry."""
+        for outcome in self.outcomes:
+            parts = {"quality": outcome.quality, "cost": outcome.cost, **outcome.symmetry}
+            run = {"run": outcome.name, "regime": outcome.regime}
+            for part, numbers in parts.items():
+                yield from (run | {"part": part, "quantity": name, "value": value} for name, value in numbers.items())
 
     def _title(self) -> str:
         runs = len(self.outcomes) / max(1, len(self.regimes))

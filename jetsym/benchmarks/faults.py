@@ -12,14 +12,15 @@ from tempfile import TemporaryDirectory
 from typing import Any, ClassVar
 
 from rich.console import Console
+from rich.table import Table
 
 from jetsym._version import __version__
 from jetsym.benchmarks import fault_calls, fault_files, fault_hostile, fault_work
 from jetsym.benchmarks.fault_trials import FAULTS, OUTCOMES
 from jetsym.errors import ConfigError, DataError, FaultError, closest
 from jetsym.files import check_out
-from jetsym.storage import Stored
-from jetsym.text import table_of
+from jetsym.results import Result
+from jetsym.text import as_text, table_of
 
 __all__ = ["PARTS", "Faults", "Part", "faults"]
 
@@ -36,9 +37,12 @@ PARTS: dict[str, tuple[Trials, int, int]] = {
     "mutated extxyz": (partial(fault_files.trials, "mutated extxyz"), 200, 12),
     "hostile files": (fault_hostile.trials, len(fault_hostile.KINDS) * len(fault_hostile.LOADERS), 24),
     "wrong calls": (fault_calls.trials, 1200, 12),
-    "kills": (fault_work.kills, 513, 4),
-    "full disks": (fault_work.full_disks, 54, 2),
-    "pairs": (fault_work.pairs, 18, 1),
+    "kills": (fault_work.kills, 448, 4),
+    "full disks": (fault_work.full_disks, 40, 2),
+    "pairs": (fault_work.pairs, 32, 1),
+    "kills of slow commands": (partial(fault_work.kills, slow=True), 72, 0),
+    "full disks of slow commands": (partial(fault_work.full_disks, slow=True), 12, 0),
+    "pairs of slow commands": (partial(fault_work.pairs, slow=True), 12, 0),
 }
 #: Trials after which what has been counted is kept, and words of faults that are kept of a part.
 _KEPT_EVERY, _MOST_WORDS = 5, 50
@@ -83,7 +87,7 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Faults(Stored):
+class Faults(Result):
     """The fault table: parts by name, and of which jetsym and which seed."""
 
     parts: Mapping[str, Part]
@@ -104,6 +108,18 @@ class Faults(Stored):
                 raise ValueError(f"unknown outcomes among {sorted(counts)}")
             parts[str(name)] = Part(counts, tuple(map(str, part["words"])))
         return cls(parts, dict(data["meta"]))
+
+    def __str__(self) -> str:
+        return as_text(self.table())
+
+    def table(self) -> Table:
+        """Return the counts, to be printed by rich."""
+        return table_of("faults", ("fault", "tried", "survived", *OUTCOMES), self.rows())
+
+    def _records(self) -> Iterator[dict[str, Any]]:
+        """Yield a row per part and outcome."""
+        for name, part in self.parts.items():
+            yield from ({"part": name, "outcome": outcome, "count": count} for outcome, count in part.counts.items())
 
     def rows(self) -> list[list[str]]:
         """Return the lines of the table: part, tried, survived, and the count of every outcome."""
@@ -168,7 +184,7 @@ def faults(
         table = _with_trials(table, name, task, wanted, seed, out)
         print(f"[{time.monotonic() - start:4.0f} s] {name}: {table.parts[name].tried} tried", flush=True)
     shown = replace(table, parts={name: table.parts[name] for name in chosen})
-    Console(width=150).print(table_of("faults", ("fault", "tried", "survived", *OUTCOMES), shown.rows()))
+    Console(width=150).print(shown.table())
     words = [f"{name}: {line}" for name, part in shown.parts.items() for line in part.words]
     if words:
         raise FaultError(f"{len(words)} trials ended as none may; the first: {words[0]}")

@@ -1,7 +1,8 @@
 """Benchmark of reading jets: bare uproot, JetStream from ROOT and from a cache, and the field's standard loader.
 
-The two loaders are compared in what a network takes: the field's 17 features of 128 particles, their momenta and
-positions, and a mask, zero where padded, of the same files.
+The two loaders are compared in what a network takes: the field's 17 features of 128 particles, their momenta and a
+mask, zero where padded, of the same files. All tasks take turns, so that a slow minute slows all of them; the time of
+processors, of all threads and worker processes, tells what a task costs on a machine that has other work as well.
 """
 
 from __future__ import annotations
@@ -17,11 +18,11 @@ from typing import Any
 import numpy as np
 import torch
 import uproot
+from numpy.typing import NDArray
 from rich.console import Console
 
-from jetsym.benchmarks.measure import alternate, peak_growth
+from jetsym.benchmarks.measure import peak_growth, processor_seconds
 from jetsym.errors import ConfigError
-from jetsym.jets.features import angular_points, full_features
 from jetsym.jets.io import JetStream
 from jetsym.jets.io.formats.layout import AXIS_BRANCHES
 from jetsym.jets.io.paths import local_files
@@ -40,6 +41,9 @@ _SLOTS, _SAME = 128, "17 × 128"
 
 #: What a network takes, by name.
 Inputs = dict[str, torch.Tensor]
+
+#: Of each round (rounds, 3): jets, seconds, and seconds of processors.
+Rounds = NDArray[np.float64]
 
 #: Settings of weaver-core: its defaults, and what may be its best.
 _WEAVER: dict[str, dict[str, Any]] = {
@@ -72,7 +76,7 @@ def loader(
     batch_size
         Jets per batch.
     repeats
-        Number of alternating timings of all.
+        Number of rounds, in which all take their turn.
     threads
         Threads of JetStream.
     cache
@@ -96,23 +100,22 @@ def loader(
             "JetStream from ROOT, shuffled": partial(stream, paths, batch_size, threads),
             "JetStream from the cache, shuffled": partial(stream, folder, batch_size, threads),
         }
-        found = {name: _jets(name, task, n_jets) for name, task in tasks.items()}  # the first round only warms up
-        rates = {name: found[name] / times for name, times in alternate(tasks, repeats).items()}
+        for name, task in tasks.items():  # which warms up the system as well
+            _expect_all(name, task(), n_jets)
         some = paths[:weaver_files]
-        slow: dict[str, Callable[[], int]] = {
-            f"JetStream from {name}, {_SAME}": partial(_count, inputs_of_stream, source, batch_size, threads)
+        tasks |= {
+            f"JetStream from {name}, {_SAME}": partial(features, source, batch_size, threads)
             for name, source in (("ROOT", some), ("the cache", folder))
             if name == "ROOT" or len(some) == len(paths)
         }
         if weaver and importlib.util.find_spec("weaver"):
-            slow |= {
+            tasks |= {
                 f"{name}, {_SAME}": partial(_count, inputs_of_weaver, some, batch_size, temporary, **how)
                 for name, how in _WEAVER.items()
             }
-        for name, task in slow.items():
-            start = time.perf_counter()
-            rates[name] = np.array([task() / (time.perf_counter() - start)])
-        print_table(rates, f"{n_jets:,} jets in {len(paths)} files, {len(BRANCHES)} branches, batches of {batch_size}")
+        rounds = [[_timed(task) for task in tasks.values()] for _ in range(repeats)]
+        found = dict(zip(tasks, np.array(rounds).transpose(1, 0, 2), strict=True))
+        print_table(found, f"{n_jets:,} jets in {len(paths)} files, {len(BRANCHES)} branches, batches of {batch_size}")
         print(f"the cache was made with {made:,.0f} jets/s")
         if memory:
             for name, source in (("one file", paths[:1]), (f"{len(paths)} files", paths)):
@@ -134,18 +137,21 @@ def stream(source: Any, batch_size: int, threads: int) -> int:
     return jets
 
 
+def features(source: Any, batch_size: int, threads: int) -> int:
+    """Read one shuffled epoch, opening the files included, as a network takes it."""
+    batches = JetStream(source, batch_size=batch_size, threads=threads, features="full", slots=_SLOTS)
+    return sum(len(batch.features) for batch in batches)
+
+
 def inputs_of_stream(source: Any, batch_size: int, threads: int, *, shuffle: bool = True) -> Iterator[Inputs]:
-    """Read one epoch as a network's inputs, by name: (B, variables, 128)."""
-    for batch in JetStream(source, batch_size=batch_size, threads=threads, shuffle=shuffle):
-        jets = batch.to_padded(_SLOTS)
-        rows = {
-            "pf_points": angular_points(jets),
-            "pf_features": full_features(jets),
-            "pf_vectors": jets.p4[..., [1, 2, 3, 0]],
-            "pf_mask": jets.mask[..., None].float(),
+    """Read one epoch, with the names and axes that weaver-core gives its inputs: (B, variables, 128)."""
+    options: dict[str, Any] = {"features": "full", "slots": _SLOTS, "threads": threads, "shuffle": shuffle}
+    for batch in JetStream(source, batch_size=batch_size, **options):
+        yield {
+            "pf_features": batch.features.mT,
+            "pf_vectors": batch.p4[..., [1, 2, 3, 0]].mT,
+            "pf_mask": batch.mask[:, None].float(),
         }
-        missing = _SLOTS - jets.max_particles
-        yield {name: torch.nn.functional.pad(one.transpose(1, 2), (0, missing)) for name, one in rows.items()}
 
 
 def inputs_of_weaver(
@@ -179,7 +185,6 @@ def weaver_config() -> str:
     lines += [f"   {name}: {expression}" for name, expression in _VARIABLES.items()]
     lines += ["preprocess:", "  method: manual", "  data_fraction: 0.5", "inputs:"]
     inputs = {
-        "pf_points": ["[part_deta, null]", "[part_dphi, null]"],
         "pf_features": list(_FEATURES),
         "pf_vectors": [f"[{name}, null]" for name in ("part_px", "part_py", "part_pz", "part_energy")],
         "pf_mask": ["[part_mask, null]"],
@@ -218,24 +223,39 @@ _FEATURES = (
 )
 
 
-def print_table(rates: dict[str, Any], title: str) -> None:
-    """Print medians in jets per second, and as multiples of bare uproot and of weaver-core."""
-    heads = ("", "jets/s", "× bare uproot", "× weaver's default", "× weaver's best")
+def print_table(found: dict[str, Rounds], title: str) -> None:
+    """Print medians and ranges of the jets per second, and medians of the ratios within a round.
+
+    A ratio to weaver-core's is to the setting of it that is the fastest, or that takes the least time of processors.
+    """
+    heads = ("", "jets/s", "from … to", "× uproot", "× weaver", "× its best", "core µs/jet", "less than weaver")
     table = table_of(f"{title}, {torch.get_num_threads()} torch threads", heads)
-    slow = [name for name in rates if name.startswith("weaver")]
-    best = max(slow, key=lambda name: float(rates[name][0]), default=None)
-    default = slow[0] if slow else None
-    first = next(iter(rates.values()))
+    rates = {name: one[:, 0] / one[:, 1] for name, one in found.items()}
+    costs = {name: 1e6 * one[:, 2] / one[:, 0] for name, one in found.items()}
+    others = [name for name in rates if name.startswith("weaver")]
+    best = max(others, key=lambda name: float(np.median(rates[name])), default=None)
+    least = min(others, key=lambda name: float(np.median(costs[name])), default=None)
+    bare = next(iter(rates.values()))
     for name, rate in rates.items():
-        to_bare = np.median(rate / first) if len(rate) == len(first) else rate[0] / np.median(first)
-        others = [f"{np.median(rate) / rates[other][0]:.1f}" if other else "-" for other in (default, best)]
-        table.add_row(name, f"{np.median(rate):,.0f}", f"{to_bare:.2f}", *others)
-    Console(width=120).print(table)
+        to_weaver = [_median(rate / rates[other]) if other else "-" for other in (others[0] if others else None, best)]
+        cost = _median(costs[least] / costs[name]) if least else "-"
+        spread = f"{rate.min():,.0f} … {rate.max():,.0f}"
+        columns = (f"{np.median(rate):,.0f}", spread, f"{np.median(rate / bare):.2f}", *to_weaver)
+        table.add_row(name, *columns, _median(costs[name]), cost)
+    Console(width=160).print(table)
 
 
-def _jets(name: str, task: Callable[[], int], n_jets: int) -> int:
-    """Count the jets that a task gives in a round: a stream leaves out those that fill no batch."""
-    found = task()
+def _median(values: NDArray[np.float64]) -> str:
+    return f"{np.median(values):.1f}"
+
+
+def _timed(task: Callable[[], int]) -> tuple[float, float, float]:
+    start, before = time.perf_counter(), processor_seconds()
+    jets = task()
+    return jets, time.perf_counter() - start, processor_seconds() - before
+
+
+def _expect_all(name: str, found: int, n_jets: int) -> None:
+    """Refuse a setting in which a stream leaves out more than a few jets, those that fill no batch."""
     if not 0.9 * n_jets < found <= n_jets:
         raise ConfigError(f"{name} gave {found} of {n_jets} jets; expected nearly all: choose a smaller batch_size")
-    return found

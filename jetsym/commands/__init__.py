@@ -13,9 +13,17 @@ from jetsym.ranks import here
 if TYPE_CHECKING:
     from jetsym.storage import Stored
 
-__all__ = ["check_results", "keep_numbers", "save"]
+__all__ = ["check_results", "keep_numbers", "save", "use_network"]
 
 S = TypeVar("S", bound="Stored")
+
+
+def use_network(network: str | None) -> None:
+    """Import the network of one's own that ``--network`` names, so that runs of it can be opened."""
+    if network is not None:
+        from jetsym.jets.models.own import imported_network, own_tagger
+
+        own_tagger(imported_network("--network", network))
 
 
 def check_results(out: str | None, *inputs: Inputs, beside: Sequence[str] = ()) -> None:

@@ -22,17 +22,33 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as as_bytes
-from torch import Tensor
+from torch import Tensor, nn
 
 from jetsym.allocation import TooLargeError, bounded_by
 from jetsym.arguments import checked
 from jetsym.errors import CheckpointError, JetsymError, expect_at_least
 from jetsym.files import finished_file
 from jetsym.jets.models import Tagger, weaver
-from jetsym.jets.models.registry import build, name_of
+from jetsym.jets.models.own import own_tagger
+from jetsym.jets.models.registry import name_of, tagger_class
+from jetsym.jets.targets import Target
+from jetsym.lazy import is_entry
 from jetsym.reading import encodable, expect_path, parse_json
 
-__all__ = ["BEST", "FORMAT_VERSION", "INITIAL", "LAST", "Header", "find", "initial", "load", "read", "restore", "save"]
+__all__ = [
+    "BEST",
+    "FORMAT_VERSION",
+    "INITIAL",
+    "LAST",
+    "SHARED",
+    "Header",
+    "find",
+    "initial",
+    "load",
+    "read",
+    "restore",
+    "save",
+]
 
 #: Version of the layout of names and header. It is raised, and gets an upgrade below, when files of the old kind could
 #: no longer be read as they are.
@@ -40,6 +56,8 @@ FORMAT_VERSION = 3
 BEST = "best.safetensors"
 LAST = "last.safetensors"
 INITIAL = "initial.safetensors"
+#: What a folder of a tagger that is shared has in place of these, as the Hugging Face hub names it.
+SHARED = "model.safetensors"
 
 _KEY = "jetsym"  # of the header in safetensors' string-to-string metadata
 _MODEL = "model."  # prefix of the model's tensors
@@ -124,17 +142,23 @@ def save(
 
 
 @checked(CheckpointError)
-def load(path: str | Path, *, device: torch.device | str = "cpu") -> Tagger:
+def load(
+    path: str | Path, *, device: torch.device | str = "cpu", model: type[nn.Module] | nn.Module | None = None
+) -> Tagger:
     """Load a trained tagger, ready to be called.
 
     Parameters
     ----------
     path
-        A run directory (its best epoch is taken, or the last one where there is no best), a ``.safetensors`` file, or a
+        A run directory (its best epoch is taken, or the last one where there is no best), the folder of a tagger that
+        is shared (see :mod:`jetsym.jets.models.pretrained`), a ``.safetensors`` file, or a
         ``.pt`` file with weights of ParticleNet or ParticleTransformer in weaver-core's layout (see
         :func:`jetsym.jets.models.weaver.load`).
     device
         Where to put it.
+    model
+        Of a run of a network of one's own: its class, or a network of it, as in its training. The file has its weights
+        and no code.
 
     Returns
     -------
@@ -160,13 +184,25 @@ def load(path: str | Path, *, device: torch.device | str = "cpu") -> Tagger:
     if file.suffix == ".pt":
         return weaver.load(file).to(device)
     header, tensors = read(file)
-    model = restore(header, tensors, source=file)
+    found = restore(header, tensors, source=file, tagger=None if model is None else _given(model, header, file))
     if header.config.get("fold") is not None:
-        model.held_out = header.config["fold"], header.config["fold_by"]
-    model.max_particles = header.config.get("max_particles", model.max_particles)
-    expect_at_least(f"max_particles in {file}", model.max_particles, 1, CheckpointError)
-    model.standardisation = header.config.get("standardisation")
-    return model.to(device).eval()
+        found.held_out = header.config["fold"], header.config["fold_by"]
+    found.max_particles = header.config.get("max_particles", found.max_particles)
+    expect_at_least(f"max_particles in {file}", found.max_particles, 1, CheckpointError)
+    found.standardisation = header.config.get("standardisation")
+    found.aimed(Target.of(header.config, source=file))
+    return found.to(device).eval()
+
+
+def _given(model: type[nn.Module] | nn.Module, header: Header, file: Path) -> type[Tagger]:
+    """Return the class of taggers for the network that a user gives, if it is that of a file."""
+    kind = model if isinstance(model, type) else type(model)
+    own = f"{kind.__module__}:{kind.__qualname__}"
+    if not is_entry(header.model):
+        raise CheckpointError(f"{file} holds a {header.model!r}, and no network of a user; leave model={own} out")
+    if header.model.partition(":")[2] != kind.__qualname__:  # its module may have been moved
+        raise CheckpointError(f"{file} holds a {header.model}; expected model to be that class, not {own}")
+    return own_tagger(kind)
 
 
 def read(path: str | Path) -> tuple[Header, dict[str, Tensor]]:
@@ -205,11 +241,16 @@ def read(path: str | Path) -> tuple[Header, dict[str, Tensor]]:
     return header, tensors
 
 
-def restore(header: Header, tensors: Mapping[str, Tensor], *, source: Path) -> Tagger:
-    """Build the model of a header and fill it with the tensors named ``model.*``; ``source`` is for the errors."""
+def restore(
+    header: Header, tensors: Mapping[str, Tensor], *, source: Path, tagger: type[Tagger] | None = None
+) -> Tagger:
+    """Build the model of a header and fill it with the tensors named ``model.*``; ``source`` is for the errors.
+
+    ``tagger`` is its class, where it is not to be found by its name.
+    """
     try:
         with bounded_by(tensors.values()):
-            model = build(header.model, header.classes, **header.options)
+            model = (tagger or tagger_class(header.model))(header.classes, **header.options)
     except (*_UNBUILT, JetsymError, TooLargeError) as error:
         raise CheckpointError(f"{source} holds a model that cannot be built: {_first_line(error)}") from error
     wanted = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
@@ -239,10 +280,12 @@ def find(path: str | Path) -> Path:
         return path
     if not path.is_dir():
         raise CheckpointError(f"there is no {path}; expected a run directory or a .safetensors file")
-    for name in (BEST, LAST):
+    for name in (BEST, LAST, SHARED):
         if (path / name).is_file():
             return path / name
-    raise CheckpointError(f"{path} holds neither {BEST} nor {LAST}; expected the folder of a run of jetsym train")
+    raise CheckpointError(
+        f"{path} holds none of {BEST}, {LAST} and {SHARED}; expected the folder of a run of jetsym train"
+    )
 
 
 def initial(path: str | Path) -> Path:

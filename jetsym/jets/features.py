@@ -92,7 +92,7 @@ Angles = Literal["field", "unsigned", "rapidity"]
 
 # Squares below this are taken for zero. It is a normal float32 number, and its root, 1e-15 GeV, lies far below where
 # the clipping of every feature sets in, so that the floor keeps logarithms and derivatives finite and changes nothing.
-_SQUARE_FLOOR = 1e-30
+SQUARE_FLOOR = 1e-30
 
 #: log(1 + p · q / GeV²) up to which products are told apart: 1.6e5 GeV², a jet's momentum with its hardest particle.
 _LARGEST_PRODUCT = 12.0
@@ -299,7 +299,7 @@ def kinematic_quantities(batch: JetBatch, angles: Angles) -> dict[str, Tensor]:
         "e_log": energy,
         "logptrel": pt.log() - jet_pt.log(),
         "logerel": energy - jet_energy,
-        "deltaR": (deta.square() + dphi.square()).clamp_min(_SQUARE_FLOOR).sqrt(),
+        "deltaR": (deta.square() + dphi.square()).clamp_min(SQUARE_FLOOR).sqrt(),
         "deta": deta if angles == "unsigned" else torch.where(jet_eta < 0, -deta, deta),
         "dphi": dphi,
     }
@@ -344,14 +344,14 @@ def _real_momenta(batch: JetBatch) -> Tensor:
 
 def _off_beam(p4: Tensor) -> Tensor:
     """Give a momentum without a transverse part one of 1e-15 GeV along x: φ = 0, and finite derivatives."""
-    along_beam = p4[..., 1].square() + p4[..., 2].square() < _SQUARE_FLOOR
-    px = p4[..., 1].masked_fill(along_beam, _SQUARE_FLOOR**0.5)
+    along_beam = p4[..., 1].square() + p4[..., 2].square() < SQUARE_FLOOR
+    px = p4[..., 1].masked_fill(along_beam, SQUARE_FLOOR**0.5)
     py = p4[..., 2].masked_fill(along_beam, 0.0)
     return torch.stack([p4[..., 0], px, py, p4[..., 3]], dim=-1)
 
 
 def _log(energy: Tensor) -> Tensor:
-    return energy.clamp_min(_SQUARE_FLOOR**0.5).log()
+    return energy.clamp_min(SQUARE_FLOOR**0.5).log()
 
 
 def _scalar(batch: JetBatch, name: str) -> Tensor:

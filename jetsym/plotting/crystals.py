@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
-import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from jetsym.plotting.style import PALETTE, finished
+from jetsym.plotting.style import PALETTE, figure_of, finished, panels
 
 __all__ = ["plot_phonons", "plot_relaxation"]
 
 #: The symmetrised run is drawn last, and solid; the plain one stays visible beneath it.
-STYLES = {
+STYLES: dict[str, dict[str, Any]] = {
     "plain": {"color": PALETTE[1], "linewidth": 1.8, "linestyle": "-"},
     "projected": {"color": PALETTE[2], "linewidth": 1.2, "linestyle": "--"},
     "symmetrized": {"color": PALETTE[0], "linewidth": 0.9, "linestyle": "-"},
@@ -25,6 +25,7 @@ def plot_phonons(
     distances: Sequence[np.ndarray],
     ticks: Sequence[tuple[float, str]],
     runs: Mapping[str, tuple[Sequence[np.ndarray], np.ndarray, np.ndarray]],
+    axes: Sequence[Axes] | None = None,
 ) -> Figure:
     """Draw phonon bands along a path, and densities of states beside them.
 
@@ -37,10 +38,16 @@ def plot_phonons(
     runs
         By name: frequencies of each segment, of shape (points, bands), in THz; frequencies of the density of states;
         and the density, in states per THz and primitive cell.
+    axes
+        Two axes to draw into; a new figure where None.
+
+    Raises
+    ------
+    ConfigError
+        It is another number of axes.
     """
-    figure, (left, right) = plt.subplots(
-        1, 2, figsize=(7.6, 3.8), sharey=True, layout="constrained", gridspec_kw={"width_ratios": [4, 1]}
-    )
+    wide = {"width_ratios": [4, 1]}
+    left, right = panels(axes, 2, figsize=(7.6, 3.8), sharey=True, gridspec_kw=wide)
     for name, (bands, frequencies, density) in runs.items():
         for part, (segment, values) in enumerate(zip(distances, bands, strict=True)):
             lines = left.plot(segment, values, **STYLES[name])
@@ -59,10 +66,12 @@ def plot_phonons(
         ax.spines[["top", "right"]].set_visible(False)
     if len(runs) > 1:
         left.legend(frameon=False, fontsize="small", loc="lower right")
-    return figure
+    return figure_of(left)
 
 
-def plot_relaxation(runs: Mapping[str, tuple[np.ndarray, np.ndarray]], *, fmax: float) -> Figure:
+def plot_relaxation(
+    runs: Mapping[str, tuple[np.ndarray, np.ndarray]], *, fmax: float, axes: Sequence[Axes] | None = None
+) -> Figure:
     """Draw energy and largest force against the steps of a relaxation.
 
     Parameters
@@ -71,8 +80,15 @@ def plot_relaxation(runs: Mapping[str, tuple[np.ndarray, np.ndarray]], *, fmax: 
         By name: energies in meV/atom, and largest forces in eV/Å, of every step.
     fmax
         The force at which it stops, in eV/Å.
+    axes
+        Two axes to draw into; a new figure where None.
+
+    Raises
+    ------
+    ConfigError
+        It is another number of axes.
     """
-    figure, (left, right) = plt.subplots(1, 2, figsize=(7.6, 3.2), layout="constrained")
+    left, right = panels(axes, 2, figsize=(7.6, 3.2))
     for name, (energies, largest) in runs.items():
         left.plot(energies - energies[-1], label=name, **STYLES[name])
         right.plot(np.where(largest > 0, largest, np.nan), **STYLES[name])
@@ -82,7 +98,7 @@ def plot_relaxation(runs: Mapping[str, tuple[np.ndarray, np.ndarray]], *, fmax: 
     _finished(right, "largest force [eV/Å]")
     if len(runs) > 1:
         left.legend(frameon=False, fontsize="small")
-    return figure
+    return figure_of(left)
 
 
 def _finished(ax: Axes, label: str) -> None:

@@ -5,30 +5,34 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from jetsym.plotting.style import PALETTE, axes_of, finished
+from jetsym.plotting.style import PALETTE, axes_of, figure_of, finished, panels
 
 __all__ = ["plot_parity", "plot_parity_of"]
 
 
-def plot_parity(outputs: Mapping[str, Mapping[str, Any]]) -> Figure:
+def plot_parity(outputs: Mapping[str, Mapping[str, Any]], axes: Sequence[Axes] | None = None) -> Figure:
     """Draw predictions against references, a panel for each output.
 
     Parameters
     ----------
     outputs
         Name -> "reference" and "predicted", of the same length, and their "unit".
+    axes
+        As many axes to draw into; a new figure where None.
+
+    Raises
+    ------
+    ConfigError
+        It is another number of axes.
     """
-    figure, panels = plt.subplots(
-        1, len(outputs), figsize=(3.4 * len(outputs), 3.4), layout="constrained", squeeze=False
-    )
-    for ax, (name, values) in zip(panels[0], outputs.items(), strict=True):
+    drawn = panels(axes, len(outputs), figsize=(3.4 * len(outputs), 3.4))
+    for ax, (name, values) in zip(drawn, outputs.items(), strict=True):
         plot_parity_of(values["reference"], values["predicted"], name=name, unit=values.get("unit", ""), ax=ax)
-    return figure
+    return figure_of(drawn[0])
 
 
 def plot_parity_of(

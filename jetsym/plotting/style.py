@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal, TypeVar, cast
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -14,19 +14,21 @@ from matplotlib.figure import Figure
 
 from jetsym.annotations import Kind
 from jetsym.arguments import checked
-from jetsym.errors import ConfigError, closest
+from jetsym.errors import ConfigError, closest, refuse_unknown
 from jetsym.files import check_out, finished_file
 from jetsym.spectrum import Irrep
 
 __all__ = [
     "DIRECTIONS",
     "LEGEND",
+    "LINES",
     "PALETTE",
     "REPORTS",
     "TAIL",
     "TAIL_COLOUR",
     "axes_of",
     "beyond",
+    "colour_of",
     "draw_above",
     "figure_of",
     "finished",
@@ -35,7 +37,11 @@ __all__ = [
     "kept",
     "label_layers",
     "log_scale",
+    "panels",
+    "parts_of",
     "save_figure",
+    "signals_of",
+    "with_legend",
 ]
 
 #: Okabe and Ito's palette, legible with every kind of colour blindness; one colour per λ.
@@ -54,6 +60,11 @@ REPORTS: tuple[tuple[Any, str], ...] = (
     ((0, (5, 1, 1, 1, 1, 1)), "v"),
     ((0, (1, 3)), "P"),
 )
+
+#: Colours of classes and runs: those of the palette, and three more of Tol's that go with them.
+MANY = (*PALETTE, "#332288", "#882255", "#44AA99")
+#: Lines and rows of layers that a figure can tell apart; tables and files hold all.
+LINES = 12
 
 #: Tol's three colours of high contrast, for x, y and z: none of them is that of an irrep.
 DIRECTIONS = ("#004488", "#BB5566", "#DDAA33")
@@ -95,6 +106,27 @@ def irrep_title(irreps: Sequence[Irrep]) -> str:
     return "irrep" if last.is_named else "mode m" if last.is_mode else of_rotations
 
 
+def colour_of(number: int, total: int) -> Any:
+    """Take the colour of one of several lines, from the palette while it lasts, then from a map."""
+    return MANY[number] if total <= len(MANY) else colormaps["tab20"](number % 20)
+
+
+def signals_of(evaluation: Any, named: Sequence[str] | None) -> list[str]:
+    """Return the signals of an evaluation that are named, else all that a figure can tell apart.
+
+    Raises
+    ------
+    ConfigError
+        There is no such signal, or none at all.
+    """
+    known = list(evaluation.rejections)
+    if not known:
+        raise ConfigError("the evaluation tells no class from a background; expected jets of both")
+    for name in named or ():
+        refuse_unknown("signal", name, known)
+    return list(named) if named else known[:LINES]
+
+
 def log_scale(ax: Axes, *, low: float, high: float = 1.6) -> None:
     """Make the y axis logarithmic; where nothing is drawn that could set its limits, these do."""
     if not np.isfinite(ax.dataLim.minposy) or ax.dataLim.minposy <= 0:
@@ -125,6 +157,48 @@ def finished(ax: Axes, grid: Literal["y", "both"] = "y") -> Axes:
     ax.grid(axis=grid, alpha=0.25)
     ax.spines[["top", "right"]].set_visible(False)
     return ax
+
+
+def panels(axes: Sequence[Axes] | None, number: int, **options: Any) -> Sequence[Axes]:
+    """Return axes for panels side by side: those given, or those of a new figure with options of ``plt.subplots``.
+
+    Raises
+    ------
+    ConfigError
+        Others are given than there are panels.
+    """
+    if axes is None:
+        return list(plt.subplots(1, number, squeeze=False, layout="constrained", **options)[1][0])
+    if len(axes) != number:
+        raise ConfigError(f"axes are {len(axes)}; expected {number} to draw into")
+    return axes
+
+
+def parts_of(ax: Axes | Sequence[Axes] | None, number: int) -> Sequence[Axes] | None:
+    """Return axes for the panels of a figure: those given, or parts of the one that is given, side by side."""
+    if not isinstance(ax, Axes):
+        return ax
+    ax.set_axis_off()
+    width = 1.0 / number  # of which a good part is left for the labels and legends between two of them
+    return [ax.inset_axes((place * width, 0.0, (0.58 if number > 1 else 1.0) * width, 1.0)) for place in range(number)]
+
+
+T = TypeVar("T", bound=Axes | Figure)
+
+
+def with_legend(drawn: T, legend: bool, ax: Axes | Sequence[Axes] | None = None) -> T:
+    """Return what was drawn, without the legends of the axes that were drawn into where these are not wanted."""
+    if legend:
+        return drawn
+    given: Any = drawn if ax is None else ax
+    axes: list[Any] = given.axes if isinstance(given, Figure) else [given] if isinstance(given, Axes) else [*given]
+    boxes: list[Any] = given.legends.copy() if isinstance(given, Figure) else []
+    for one in axes:
+        boxes += [one.get_legend(), *(inset.get_legend() for inset in one.child_axes)]
+    for box in boxes:
+        if box is not None:
+            box.remove()
+    return drawn
 
 
 @checked()

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypedDict
 
 import torch
 
 from jetsym.errors import ProbeError, expect_at_least, expect_one_of
 from jetsym.probing.kinds import representation_of
 from jetsym.spectrum.representations import Kind
+from jetsym.symmetry import Axis, Distribution, Symmetry
 
-__all__ = ["AUTO", "affordable", "check", "check_kinds"]
+__all__ = ["AUTO", "ProbeOptions", "affordable", "check", "check_kinds", "values_over"]
 
 AUTO = "auto"
 METHODS = (AUTO, "quadrature", "icosahedral", "random")
@@ -21,6 +23,32 @@ RANDOM_ROTATIONS = 32
 LEAST_ROTATIONS = 3
 #: Calls beside the orbit, at most, where the domain names a few inputs: rounding, reproducibility, and one an input.
 BESIDE = 200
+
+
+class ProbeOptions(TypedDict, total=False):
+    """The options of :func:`jetsym.probe` but the group, for type checkers; they are described there."""
+
+    frame: str | None
+    axis: Axis | None
+    moves: Mapping[Any, Any] | None
+    action: Callable[[Any, Any], Any] | None
+    call: Callable[[Any, Any], Any] | None
+    layers: str | Sequence[str] | Mapping[str, str | None]
+    tokens: Mapping[str, int | tuple[int, int] | None] | None
+    outputs: Mapping[str, Kind | None] | None
+    l_max: int | str
+    tolerance: float
+    method: str
+    n_rotations: int | None
+    distribution: Distribution
+    widths: Sequence[float]
+    limit: int
+    seed: int
+    device: str | None
+    batch_size: int | str
+    baseline: Any
+    n_draws: int
+    progress: bool
 
 
 def check(
@@ -94,3 +122,25 @@ def affordable(size: int, cosets: int, most: int, *, beside: int, least: int, me
             f"{meant} to say that so many are meant"
         )
     return n
+
+
+def values_over(over: Mapping[str, Sequence[float]], symmetry: Symmetry) -> tuple[str, tuple[float, ...]]:
+    """Return the argument that is given one number after the other, and the numbers."""
+    if not symmetry.is_compact:
+        raise ProbeError(
+            f"over={over!r} goes with groups that have a spectrum, not {symmetry.group!r}; measure one value at a time"
+        )
+    if not isinstance(over, Mapping) or len(over) != 1 or not isinstance(next(iter(over)), str):
+        raise ProbeError(f"over is {over!r}; expected one argument of the model and its values, as {{'t': [0.0, 1.0]}}")
+    ((argument, values),) = over.items()
+    try:
+        numbers = () if isinstance(values, str) else tuple(float(value) for value in values)
+    except (TypeError, ValueError) as error:
+        raise ProbeError(
+            f"over={over!r} does not hold numbers ({error}); expected such as {{'t': [0.0, 1.0]}}"
+        ) from error
+    if not numbers or not all(map(math.isfinite, numbers)):
+        raise ProbeError(f"over={over!r} holds no finite numbers; expected such as {{'t': [0.0, 1.0]}}")
+    if len(set(numbers)) < len(numbers):
+        raise ProbeError(f"over={over!r} holds a number twice; expected each once, such as {{'t': [0.0, 1.0]}}")
+    return argument, numbers

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from inspect import Parameter
-from typing import Any, cast
+from typing import Any, Unpack, cast, overload
 
 from jetsym.arguments import above, anything, at_least, by_name, checked
 from jetsym.errors import ProbeError
@@ -17,11 +16,14 @@ from jetsym.probing.measure.baseline import prepare_baseline
 from jetsym.probing.measure.boosts import measure_boosts
 from jetsym.probing.measure.lorentz import measure_lorentz
 from jetsym.probing.measure.rotations import measure_rotations
-from jetsym.probing.options import check, check_kinds
+from jetsym.probing.options import ProbeOptions, check, check_kinds, values_over
+from jetsym.probing.reports.boosts import BoostReport
+from jetsym.probing.reports.lorentz import LorentzReport
 from jetsym.probing.reports.over import ReportsOver
 from jetsym.probing.reports.read import Report
+from jetsym.probing.reports.spectrum import SymmetryReport
 from jetsym.spectrum.representations import Kind
-from jetsym.symmetry import Axis, Distribution, GroupName, Symmetry
+from jetsym.symmetry import Axis, BoostGroup, Distribution, GroupName, LorentzGroup, RotationGroup, Symmetry
 
 __all__ = ["probe"]
 
@@ -34,6 +36,41 @@ MEASUREMENTS: dict[str, Measure] = {
     GroupName.BOOST: measure_boosts,
     GroupName.LORENTZ: measure_lorentz,
 }
+
+
+@overload
+def probe(
+    model: Any,
+    inputs: Any = None,
+    *,
+    over: Mapping[str, Sequence[float]],
+    group: str = ...,
+    **options: Unpack[ProbeOptions],
+) -> ReportsOver: ...
+
+
+@overload
+def probe(
+    model: Any, inputs: Any = None, *, group: RotationGroup = ..., over: None = ..., **options: Unpack[ProbeOptions]
+) -> SymmetryReport: ...
+
+
+@overload
+def probe(
+    model: Any, inputs: Any = None, *, group: BoostGroup, over: None = ..., **options: Unpack[ProbeOptions]
+) -> BoostReport: ...
+
+
+@overload
+def probe(
+    model: Any, inputs: Any = None, *, group: LorentzGroup, over: None = ..., **options: Unpack[ProbeOptions]
+) -> LorentzReport: ...
+
+
+@overload
+def probe(
+    model: Any, inputs: Any = None, *, group: str, over: None = ..., **options: Unpack[ProbeOptions]
+) -> Report: ...
 
 
 @checked(
@@ -79,7 +116,7 @@ def probe(
     n_draws: int = 5,
     over: Mapping[str, Sequence[float]] | None = None,
     progress: bool = True,
-) -> Report:
+) -> Report | ReportsOver:
     """Measure which symmetry a model has, layer by layer.
 
     Every input is evaluated along its orbit under the group. For every layer the power of the response is split over
@@ -239,7 +276,7 @@ def probe(
     symmetry = Symmetry.parse(group, frame, axis, error=ProbeError)
     if "distribution" in symmetry.named.takes:
         symmetry = Symmetry.parse(group, frame, axis, None, distribution, error=ProbeError)
-    given = None if over is None else _values(over, symmetry)
+    given = None if over is None else values_over(over, symmetry)
     session = Session.of(
         model,
         inputs,
@@ -282,29 +319,7 @@ def probe(
     argument, values = given
     called: Any = session.call
     reports = (measured_in(replace(session, call=partial(called, **{argument: value}))) for value in values)
-    return cast(Report, ReportsOver(argument, values, tuple(reports)))
-
-
-def _values(over: Mapping[str, Sequence[float]], symmetry: Symmetry) -> tuple[str, tuple[float, ...]]:
-    """Return the argument that is given one number after the other, and the numbers."""
-    if not symmetry.is_compact:
-        raise ProbeError(
-            f"over={over!r} goes with groups that have a spectrum, not {symmetry.group!r}; measure one value at a time"
-        )
-    if not isinstance(over, Mapping) or len(over) != 1 or not isinstance(next(iter(over)), str):
-        raise ProbeError(f"over is {over!r}; expected one argument of the model and its values, as {{'t': [0.0, 1.0]}}")
-    ((argument, values),) = over.items()
-    try:
-        numbers = () if isinstance(values, str) else tuple(float(value) for value in values)
-    except (TypeError, ValueError) as error:
-        raise ProbeError(
-            f"over={over!r} does not hold numbers ({error}); expected such as {{'t': [0.0, 1.0]}}"
-        ) from error
-    if not numbers or not all(map(math.isfinite, numbers)):
-        raise ProbeError(f"over={over!r} holds no finite numbers; expected such as {{'t': [0.0, 1.0]}}")
-    if len(set(numbers)) < len(numbers):
-        raise ProbeError(f"over={over!r} holds a number twice; expected each once, such as {{'t': [0.0, 1.0]}}")
-    return argument, numbers
+    return ReportsOver(argument, values, tuple(reports))
 
 
 def _refuse_untaken(argument: str, called: Callable[..., Any], inputs: Any) -> None:

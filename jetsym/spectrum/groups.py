@@ -10,7 +10,7 @@ from array_api_compat import array_namespace
 from numpy.typing import NDArray
 
 from jetsym.arguments import at_least, checked, shaped
-from jetsym.errors import ConfigError, SpectrumError, expect_a, expect_one_of, shorten
+from jetsym.errors import ConfigError, SpectrumError, expect_a, shorten
 from jetsym.spectrum.finite import FiniteGroup
 from jetsym.spectrum.irreps import Irrep
 from jetsym.spectrum.quadrature import Quadrature, axis_matrices, circle_rule, icosahedral_rule, product_rule
@@ -129,7 +129,6 @@ class SO3:
         >>> len(SO3().quadrature(2)), len(SO3().quadrature(2, degree=5)), len(SO3().quadrature(2, rule="icosahedral"))
         (70, 84, 60)
         """
-        expect_one_of("rule", rule, RULES, SpectrumError)
         return RULES[rule](l_max, degree=degree)
 
     @checked(SpectrumError, shape=at_least(0))

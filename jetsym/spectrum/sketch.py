@@ -50,8 +50,6 @@ class FeatureSketch:
 
     @checked(SpectrumError, features=at_least(1), width=at_least(1))
     def __init__(self, features: int, width: int, rng: np.random.Generator) -> None:
-        if features < 1 or width < 1:
-            raise SpectrumError(f"features is {features} and width {width}; expected integers ≥ 1")
         self.matrix = rng.choice([-1.0, 1.0], size=(features, width)) / np.sqrt(width)
 
     def __call__(self, u: Any) -> Any:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import get_args
 
 import numpy as np
 from numpy.polynomial.hermite_e import hermegauss, hermevander
@@ -19,7 +18,7 @@ from numpy.typing import NDArray
 from scipy.special import gammaln
 
 from jetsym.arguments import above, at_least, checked, shaped
-from jetsym.errors import SpectrumError, expect_at_least, expect_one_of, is_positive
+from jetsym.errors import SpectrumError
 from jetsym.spectrum.quadrature import Nodes
 from jetsym.symmetry import Distribution
 
@@ -132,10 +131,6 @@ def rapidity_window(distribution: Distribution, width: float, n_max: int, *, deg
     >>> len(window), window.degree, float((window.weights @ window.rapidity**2).round(12)), round(window.variance, 12)
     (4, 7, 1.333333333333, 1.333333333333)
     """
-    expect_one_of("distribution", distribution, get_args(Distribution), SpectrumError)
-    if not is_positive(width):
-        raise SpectrumError(f"width is {width!r}; expected a rapidity more than 0")
-    expect_at_least("n_max", n_max, 0, SpectrumError)
     if degree is None:
         degree = 4 * n_max + 3
     if not 2 * n_max <= degree < 2 * MAX_NODES:

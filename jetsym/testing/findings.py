@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, ClassVar
 
 from jetsym.arguments import checked
-from jetsym.storage import Stored
+from jetsym.results import Result
 from jetsym.text import as_text, table_of
 
 __all__ = ["HELD", "Assertion", "Assertions", "collecting", "tell"]
@@ -48,7 +48,7 @@ class Assertion:
 
 @checked()
 @dataclass(frozen=True, eq=False)
-class Assertions(Stored):
+class Assertions(Result):
     """All assertions of a run of tests, as ``pytest --jetsym-report PATH`` writes them.
 
     Parameters
@@ -70,6 +70,10 @@ class Assertions(Stored):
     def __str__(self) -> str:
         rows = ((one.test, one.ended, " ".join(one.words)) for one in self.assertions)
         return as_text(table_of(None, ("test", "ended", "found"), rows, words=3))
+
+    def _records(self) -> Iterator[dict[str, Any]]:
+        """Yield a row per assertion."""
+        return ({"test": one.test, "ended": one.ended, "found": " ".join(one.words)} for one in self.assertions)
 
     def _content(self) -> dict[str, Any]:
         return {"assertions": [asdict(one) for one in self.assertions]}

@@ -13,6 +13,7 @@ from jetsym.jets.io.folds import EVENT, Fold
 from jetsym.jets.io.streaming.scratch import number_of_bytes
 from jetsym.jets.models.registry import configure
 from jetsym.jets.moves.augmentation import AugmentationConfig
+from jetsym.jets.targets import LOSSES, Loss, expect_number
 from jetsym.symmetry import GroupName
 from jetsym.training.nested import nested
 from jetsym.training.penalty import PenaltyConfig
@@ -21,11 +22,14 @@ __all__ = ["TrainConfig"]
 
 _COUNTS = (
     *("epochs", "batch_size", "accumulate", "patience", "max_particles", "limit", "buffer", "samples_per_epoch"),
-    *("checkpoint_every", "max_skipped", "devices", "num_nodes"),
+    *("checkpoint_every", "max_skipped", "log_every", "devices", "num_nodes"),
 )
 
 BadJets = Literal["raise", "drop"]
+LoggerName = Literal["csv", "tensorboard", "wandb", "mlflow"]
 Precision = Literal["auto", "32-true", "bf16-mixed", "16-mixed"]
+OptimizerName = Literal["adamw", "adam", "lion", "ranger"]
+Schedule = Literal["cosine", "flat", "flat+decay", "one-cycle"]
 
 
 @checked(
@@ -43,7 +47,9 @@ class TrainConfig:
     val
         Files of jets to validate on. Without them the last tenth of the shuffled training jets is held out.
     model
-        Name of the tagger, such as ``pointnet``.
+        Name of the tagger, such as ``pointnet``; or a network of one's own as ``package.module:Class``, which is made
+        without arguments, takes a :class:`~jetsym.jets.JetBatch` and returns one logit a class. Its code runs. In
+        Python a network, or its class; weights that it has are what is trained on.
     options
         Options of the tagger, such as ``{"width": 64}``; see the model's ``Config``.
     augmentation
@@ -57,10 +63,16 @@ class TrainConfig:
     accumulate
         Parts into which a process divides its jets of a step; they go through the model one after the other, which
         takes less memory and gives the same step.
+    optimizer
+        ``adamw``, ``adam``, or, with the extra ``optimizers``, ``lion`` or ``ranger``, weaver-core's default.
+    schedule
+        What the learning rate does after the warm-up: ``cosine``, down to zero; ``flat``; ``flat+decay``, down to 1% by
+        the same factor before each of the last 30% of the epochs, as weaver-core's default; or ``one-cycle``, up along
+        a half cosine in the first 30% of all steps, which is its warm-up, and down to nothing.
     lr
-        Largest learning rate, reached after the warm-up; from there it falls to zero along a half cosine.
+        Largest learning rate, reached after the warm-up.
     weight_decay
-        Weight decay of AdamW, on weight matrices; biases and norms are not decayed.
+        Weight decay, on weight matrices; biases and norms are not decayed. Of ``adam`` it is a part of the gradient.
     warmup
         Fraction of all steps in which the learning rate rises linearly.
     clip
@@ -74,6 +86,14 @@ class TrainConfig:
     weights
         Column of the jets that weighs them in the loss, in validation and in its metrics: by default ``weight`` where
         there is one, from ``reweight`` or ``columns`` of a mapping or the files' own; ``none`` for none.
+    target
+        Column of the jets that is predicted in place of their class, such as ``jet_sdmass`` or ``aux_genpart_pt``; see
+        :mod:`jetsym.jets.targets`. The jets then stay in memory.
+    loss
+        Of the target: ``huber``, ``mse``, ``logcosh``, or ``quantile`` for its median and the interval of 68 %.
+    target_scale
+        Centre and scale of the target. They are measured on the training jets if not given here, and stand in the
+        ``config.yaml`` of the run then.
     ema
         Decay of the exponential moving average of the weights, such as 0.999; 0 for none. The average is then what is
         validated and saved.
@@ -111,6 +131,12 @@ class TrainConfig:
         read, where they lie on a slow file system or another machine; see :mod:`jetsym.jets.io.streaming.scratch`.
     scratch_size
         Bytes of these copies at most, of all processes of this machine, such as 200GB; by default half of what is free.
+    logger
+        A log for a program that draws it, in ``logs`` in the folder of the run: ``csv``, ``tensorboard``, ``wandb``
+        (Weights & Biases) or ``mlflow``, where installed. A run that is continued goes on in it. ``metrics.csv`` and
+        ``metrics.jsonl`` are written in any case.
+    log_every
+        Steps between two that the log has the loss and the learning rate of; epochs are logged all.
     monitor_every
         Steps between two measurements of the spectra of all layers, kept in ``spectra``; 0 for none. The training is
         the same with and without.
@@ -142,9 +168,11 @@ class TrainConfig:
         Seed of initialisation, shuffling, augmentation and dropout.
     device
         ``auto`` (an accelerator if there is one), ``cpu`` or ``cuda``.
-    devices, num_nodes
-        Devices per node, each with a process of its own, and nodes; by default as many as torchrun or SLURM's srun have
-        started, otherwise one.
+    devices
+        Devices per node, each with a process of its own; by default as many as torchrun or SLURM's srun have started on
+        it, otherwise one.
+    num_nodes
+        Nodes; by default as many as torchrun or srun have started the program on, otherwise one.
     precision
         ``auto`` (bf16-mixed on CUDA, 32-true elsewhere), ``32-true``, ``bf16-mixed`` or ``16-mixed``. Momenta and
         features stay in 32 bits in any case.
@@ -172,6 +200,8 @@ class TrainConfig:
     epochs: int = 20
     batch_size: int = 256
     accumulate: int = 1
+    optimizer: OptimizerName = "adamw"
+    schedule: Schedule = "cosine"
     lr: float = 1e-3
     weight_decay: float = 0.01
     warmup: float = 0.05
@@ -179,6 +209,9 @@ class TrainConfig:
     label_smoothing: float = 0.0
     class_weights: Literal["none", "balanced"] | dict[str, float] = "none"
     weights: str | None = None
+    target: str | None = None
+    loss: Loss = "huber"
+    target_scale: list[float] | None = None
     ema: float = 0.0
     patience: int | None = None
     init: str | None = None
@@ -193,6 +226,8 @@ class TrainConfig:
     fold_by: str = EVENT
     scratch: str | None = None
     scratch_size: str | int | None = None
+    logger: LoggerName | None = None
+    log_every: int = 50
     monitor_every: int = 0
     monitor_jets: int = 16
     checkpoint_every: int = 1000
@@ -233,7 +268,10 @@ class TrainConfig:
         _expect("precision", self.precision, fits, "'32-true', as --penalty.generators takes small differences")
         _expect("seed", self.seed, self.seed >= 0, "a number from 0 on")
         _expect("precision", self.precision, self.precision in get_args(Precision), _alternatives(Precision))
+        _expect("logger", self.logger, self.logger in (None, *get_args(LoggerName)), _alternatives(LoggerName))
         _expect("bad_jets", self.bad_jets, self.bad_jets in get_args(BadJets), _alternatives(BadJets))
+        if self.schedule == "flat+decay" and self.epochs < 2:
+            raise ConfigError("--schedule is 'flat+decay', which falls before an epoch, and --epochs is 1; expected 2")
         _expect("device", self.device, self.device in ("auto", "cpu", "cuda"), "'auto', 'cpu' or 'cuda'")
         _ = self.held_out
         if self.stream and ((self.val is None and self.fold is None) or self.limit is not None):
@@ -255,12 +293,33 @@ class TrainConfig:
             _expect(
                 "class_weights", self.class_weights, good, "'none', 'balanced', or a weight of at least 0 per class"
             )
+        self._check_target()
         if self.fold is None and self.fold_by != EVENT:
             raise ConfigError(f"--fold_by is {self.fold_by!r}, and no --fold is given; expected one, such as 0/5")
         _expect("weights", self.weights, self.weights != "", "the name of a column, or 'none'")
         _expect("init", self.init, self.init != "", "a run folder, a checkpoint or published weights to begin from")
         if self.init is None:
             configure(self.model, **self.options)
+
+    def _check_target(self) -> None:
+        """Refuse options that do not go with a target, or go with one alone."""
+        _expect("loss", self.loss, self.loss in LOSSES, _alternatives(Loss))
+        if self.target is None:
+            _expect("loss", self.loss, self.loss == type(self).loss, "--target as well")
+            _expect("target_scale", self.target_scale, self.target_scale is None, "--target as well")
+            return
+        expect_number(self.target)
+        scale = self.target_scale
+        fits = scale is None or (len(scale) == 2 and scale[1] > 0)
+        _expect("target_scale", scale, fits, "centre and scale, the latter more than 0")
+        if scale is not None:
+            object.__setattr__(self, "target_scale", [*map(float, scale)])  # also where it came as an array
+        unmoved = self.augmentation == AugmentationConfig()
+        _expect("augmentation", self.augmentation, unmoved, "none with --target, which would have to move as well")
+        _expect("penalty", self.penalty, not self.penalty.weight, "none with --target: it is one of logits")
+        for name in ("stream", "class_weights", "label_smoothing"):
+            default, value = getattr(type(self), name), getattr(self, name)
+            _expect(name, value, value == default, f"{default!r} with --target")
 
     @property
     def held_out(self) -> Fold | None:

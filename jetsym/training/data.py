@@ -5,10 +5,9 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from itertools import islice, repeat
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 
@@ -23,9 +22,11 @@ from jetsym.jets.io.oddities import Oddities
 from jetsym.jets.io.packed import RaggedBatch
 from jetsym.jets.io.paths import Paths, jet_files
 from jetsym.jets.io.remote import File
+from jetsym.jets.io.streaming.ahead import ahead
 from jetsym.jets.io.streaming.cache import MANIFEST
 from jetsym.jets.io.streaming.scratch import Scratch
 from jetsym.jets.schema import WEIGHT
+from jetsym.jets.targets import target_values
 from jetsym.jets.weights import columns_to_read, weight_column
 from jetsym.training.config import TrainConfig
 from jetsym.training.seeds import generator_for, seed_for
@@ -44,7 +45,6 @@ __all__ = [
     "size_of_batch",
 ]
 
-T = TypeVar("T")
 
 _NO_LABELS = "the files of {flag} have no label branches; expected labelled jets to train on"
 
@@ -139,7 +139,7 @@ class StreamedJets:
         """
         on_cpu = torch.device(device).type == "cpu"
         found = self._of_passes(epoch, start, passed)
-        for batch in found if on_cpu else one_ahead(found):
+        for batch in found if on_cpu else ahead(found, depth=1):
             jets = batch.to(device).to_padded(self._max_particles)
             if self.weighed_by is not None:
                 jets = jets.replace(columns={WEIGHT: (jets.columns[self.weighed_by].double() / self._mean).float()})
@@ -199,21 +199,6 @@ def mapping_of(config: TrainConfig) -> TreeMapping | None:
     return tagger_mapping(config.mapping, vectors=config.vectors, tree=config.tree, standardisation=measured)
 
 
-def one_ahead(items: Iterator[T]) -> Iterator[T]:
-    """Yield items, each made by another thread while the one before it is used: an accelerator need not wait for it.
-
-    Examples
-    --------
-    >>> list(one_ahead(iter(range(3))))
-    [0, 1, 2]
-    """
-    with ThreadPoolExecutor(1, thread_name_prefix="jetsym-ahead") as pool:
-        following = pool.submit(lambda: list(islice(items, 1)))
-        while found := following.result():
-            following = pool.submit(lambda: list(islice(items, 1)))
-            yield found[0]
-
-
 def load_jets(
     config: TrainConfig,
     *,
@@ -249,7 +234,7 @@ def load_jets(
         "limit": config.limit,
         "first": first,
         "columns": "full",
-        "also": columns_to_read(config.weights),
+        "also": (*columns_to_read(config.weights), *([] if config.target is None else [config.target])),
         "bad_jets": config.bad_jets,
         "skip_bad": config.skip_bad,
         "mapping": mapping_of(config),
@@ -266,16 +251,16 @@ def load_jets(
         training: JetBatch | StreamedJets = stream
         odd = stream.oddities
     else:
-        training = _labelled(
-            read(in_order(config.data, earlier), odd, None if fold is None else fold.rest), "--data", config.weights
-        )
+        rest = None if fold is None else fold.rest
+        training = _with_truth(read(in_order(config.data, earlier), odd, rest), "--data", config)
     if rank == 0:
         odd.say("--data")
-    _expect_classes(odd.counts)
+    if config.target is None:
+        _expect_classes(odd.counts)
     if config.val is not None or fold is not None:
         others, flag = Oddities(), "--data" if config.val is None else "--val"
         paths = in_order(config.data, earlier) if config.val is None else config.val
-        validation = _labelled(read(paths, others, fold), flag, config.weights)
+        validation = _with_truth(read(paths, others, fold), flag, config)
         others.beside(odd)
         if rank == 0:
             others.say(flag)
@@ -349,7 +334,8 @@ def contents_of(jets: JetBatch) -> str:
     fixed = (jets.jet_p4, jets.p4, jets.scalars, jets.mask, jets.label, jets.columns.get(WEIGHT))
     for name, form in jets.input_forms.items():  # where there are none, the digest is that of older runs
         digest.update(repr((name, form.names)).encode())
-    for tensor in (*fixed, *jets.inputs.values()):
+    others = (jets.columns[name] for name in sorted(jets.columns) if name != WEIGHT)  # the target, if there is one
+    for tensor in (*fixed, *others, *jets.inputs.values()):
         if tensor is not None:
             digest.update(tensor.cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()[:16]
@@ -417,7 +403,12 @@ def size_of_batch(jets: JetBatch | StreamedJets, number: int, *, batch_size: int
     return least + (number < larger)
 
 
-def _labelled(jets: JetBatch, flag: str, weights: str | None) -> JetBatch:
+def _with_truth(jets: JetBatch, flag: str, config: TrainConfig) -> JetBatch:
+    """Return jets with their labels, or with their target, and their weights."""
+    found = weighed(jets, config.weights, flag)
+    if config.target is not None:
+        target = target_values(jets, config.target, f"the jets of {flag}")
+        return found.replace(columns={**found.columns, config.target: target})
     if jets.label is None:
         raise DataError(_NO_LABELS.format(flag=flag))
-    return weighed(jets, weights, flag)
+    return found

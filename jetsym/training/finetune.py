@@ -21,8 +21,10 @@ __all__ = ["adopt", "freeze", "starting_point"]
 BACKBONE = "backbone"
 
 
-def starting_point(config: TrainConfig) -> tuple[TrainConfig, Tagger | None]:
+def starting_point(config: TrainConfig, given: Tagger | None = None) -> tuple[TrainConfig, Tagger | None]:
     """Load the tagger that a run begins from, if any; return the configuration with its model and options, and it.
+
+    ``given`` is one that was made already, whose weights it begins from.
 
     Raises
     ------
@@ -32,7 +34,9 @@ def starting_point(config: TrainConfig) -> tuple[TrainConfig, Tagger | None]:
         Another model was asked for, or the options do not go with it.
     """
     if config.init is None:
-        return config, None
+        return config, given
+    if given is not None:
+        raise ConfigError(f"model is a network with weights, and --init is {config.init!r}; expected one of the two")
     source = checkpoint.load(config.init)
     name = name_of(source)
     if config.model not in (TrainConfig.model, name):  # the default cannot be told from a wish for it

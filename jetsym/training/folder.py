@@ -7,6 +7,7 @@
 ``last.safetensors``    model, optimizer and how far the run has come, every so many steps and after each epoch
 ``initial.safetensors`` model before the first step
 ``best.safetensors``    model of the epoch with the lowest validation loss
+``logs``                a log for another program, where ``--logger`` names one
 ``spectra``             layer spectra over training, a JSON file each, where they were asked for
 ======================  =============================================================================
 """
@@ -42,7 +43,7 @@ _RESULTS = (TABLE, LINES, checkpoint.BEST, checkpoint.LAST)
 _NO_RESULT = (
     *("device", "devices", "num_nodes", "compile", "weights"),  # the column that weighs the jets is told with these
     *("checkpoint_every", "max_skipped", "monitor_every", "monitor_jets", "bad_jets", "skip_bad", "other_jets"),
-    *("scratch", "scratch_size"),
+    *("scratch", "scratch_size", "logger", "log_every"),
 )
 #: Options that say where files are; what was in them is told by its fingerprint.
 _PLACES = ("data", "val", "mapping", "cache")
@@ -92,7 +93,7 @@ class RunFolder:
         if used and not (resume or overwrite):
             raise ConfigError(
                 f"--out is {self.path}, which holds a run already; continue it with --resume, replace it with "
-                "--overwrite, or choose another folder"
+                f"--overwrite, or choose another folder (with --init {self.path} to begin from its weights)"
             )
         if resume and used and (self.path / CONFIG).is_file():
             self._check_same(config)
@@ -119,6 +120,11 @@ class RunFolder:
         if not (self.path / CONFIG).is_file():
             return None
         return self._configuration().standardisation
+
+    @property
+    def target_scale(self) -> list[float] | None:
+        """The scale of the target of the run to be continued; None if it has none, or if there is no run."""
+        return self._configuration().target_scale if (self.path / CONFIG).is_file() else None
 
     @property
     def takes_first(self) -> bool:
@@ -203,9 +209,15 @@ class RunFolder:
         earlier = self._configuration()
         told = self.earlier is None or "files" in self.earlier
         # What has been measured is not measured again.
-        known = ("standardisation",) if config.standardisation is None else ()
+        known = [name for name in ("standardisation", "target_scale") if getattr(config, name) is None]
         free = (*_NO_RESULT, *known, *(_PLACES if told else ()))
         changed = [name for name in config.differing(earlier) if name not in free]
+        if "epochs" in changed and self.earlier is not None:
+            raise ConfigError(
+                f"--epochs is {config.epochs}, but the run in {self.path} is one of {earlier.epochs}, at the end of "
+                f"which its learning rate is zero; continue it with --epochs {earlier.epochs}, or for more begin "
+                f"another from its weights: --init {self.path}, and another --out"
+            )
         if changed:
             name = changed[0]
             raise ConfigError(

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Unpack, cast
 
 import torch
 from lightning_fabric import Fabric
@@ -23,6 +23,7 @@ from jetsym.jets.batch import JetBatch, labels_of
 from jetsym.jets.evaluation import metrics
 from jetsym.jets.evaluation.evaluate import predict_logits
 from jetsym.jets.models import Tagger
+from jetsym.jets.models.own import expect_logits
 from jetsym.jets.schema import WEIGHT
 from jetsym.progress import progress_bar
 from jetsym.training.callbacks import Callback, Moment, Watch
@@ -31,12 +32,16 @@ from jetsym.training.data import StreamedJets, batches, contents_of, load_jets, 
 from jetsym.training.engine import locked_by_first, make_fabric, total
 from jetsym.training.finetune import starting_point
 from jetsym.training.folder import FIRST, RunFolder
+from jetsym.training.logs import Log, expect_logger
 from jetsym.training.optimisation import learning_rate
+from jetsym.training.options import TrainOptions, with_named_model, with_options
 from jetsym.training.seeds import forked
 from jetsym.training.signals import noticing_sigterm
 from jetsym.training.standardisation import with_standardisation
 from jetsym.training.state import Position, State, begin
 from jetsym.training.step import Penalty, take_step
+from jetsym.training.summary import opening_lines
+from jetsym.training.targets import validate_target, with_target_scale
 from jetsym.training.weights import words_on_weights
 
 __all__ = ["Run", "train"]
@@ -64,6 +69,7 @@ class Run:
         return checkpoint.load(self.path, device=device)
 
 
+@with_options
 @checked(data=anything)
 def train(
     data: str | list[str],
@@ -74,7 +80,7 @@ def train(
     progress: bool = True,
     penalties: Sequence[Penalty] = (),
     callbacks: Sequence[Callback] = (),
-    **options: Any,
+    **fields: Unpack[TrainOptions],
 ) -> Run:
     """Train a tagger on ROOT files.
 
@@ -96,8 +102,8 @@ def train(
         Terms to add to the loss, besides that of the configuration.
     callbacks
         Functions to call after every step and every epoch.
-    options
-        The other fields of :class:`~jetsym.training.config.TrainConfig`.
+    fields
+        Those of :class:`~jetsym.training.config.TrainConfig`.
 
     Raises
     ------
@@ -114,11 +120,13 @@ def train(
     TerminatedError
         The process was sent SIGTERM; the run can be continued where it stood.
     """
+    named, given = with_named_model(fields)
     try:
-        config = TrainConfig(data=data, **options)
+        config = TrainConfig(data=data, **named)
     except TypeError as error:
         raise ConfigError(f"a training option is not known or has a value of a wrong type: {error}") from error
-    config, source = starting_point(config)
+    expect_logger(config.logger)
+    config, source = starting_point(config, given)
     folder = RunFolder(out)
     fabric = make_fabric(config)
     with locked_by_first(fabric, folder.path, "jetsym train"), ExitStack() as stack:
@@ -131,9 +139,11 @@ def train(
         training, validation = load_jets(config, **ranks, earlier=earlier, first=first, progress=progress)
         if isinstance(training, StreamedJets):
             stack.callback(training.close)
-        if progress and (words := words_on_weights(training, config)) is not None:
+        config = with_target_scale(config, training, kept=folder.target_scale if resume else None, source=source)
+        if progress and config.target is None and (words := words_on_weights(training, config)) is not None:
             print(words, file=sys.stderr, flush=True)
         state = begin(fabric, config, training, source=source)
+        expect_logits(state.tagger, validation[:2].to(fabric.device))
         state.data |= {"validation": contents_of(validation)} | ({"limit": FIRST} if first else {})
         if not fabric.is_global_zero:  # the first process alone writes and tells
             folder.writes, callbacks = False, ()
@@ -147,6 +157,13 @@ def train(
         watch = Watch(folder.path, validation, every=every, n_jets=config.monitor_jets)
         watch.begin(state.judged, state.steps_done)
         callbacks = [*callbacks, watch]
+        if fabric.is_global_zero:
+            log = Log(config, folder.path, steps=state.steps)
+            log.begin(state.steps_done)
+            stack.callback(log.end)
+            callbacks.append(log)
+        if progress:
+            print("\n".join(opening_lines(state, training, validation, folder)), file=sys.stderr, flush=True)
         with noticing_sigterm() as asked_to_end, forked(), folder.saying_how_to_go_on():
             while not finished(state, folder, progress=progress):
                 title = f"epoch {state.position.epoch}/{config.epochs}"
@@ -243,10 +260,12 @@ def validate(fabric: Fabric, model: Tagger, jets: JetBatch, *, batch_size: int) 
     TrainingError
         The loss is not finite.
     """
-    label = labels_of(jets)
     mine = slice(fabric.global_rank, None, fabric.world_size)
     for buffer in model.buffers() if fabric.world_size > 1 else ():  # statistics of batches differ between processes
         torch.distributed.broadcast(buffer, src=0)
+    if model.target is not None:
+        return validate_target(fabric, model, jets, batch_size=batch_size)
+    label = labels_of(jets)
     logits = torch.zeros(len(jets), len(jets.classes), device=fabric.device)
     if len(jets) > fabric.global_rank:
         with fabric.autocast():
@@ -284,7 +303,7 @@ def tell(
 
 def epoch_summary(line: Mapping[str, Any], *, epochs: int, best: bool) -> str:
     """Format an epoch's metrics as one line."""
-    shown = ("loss", "val_loss", "accuracy", "macro_auc_ovo", "auc_top_qcd")
+    shown = ("loss", "val_loss", "accuracy", "macro_auc_ovo", "auc_top_qcd", "bias", "resolution")
     numbers = "  ".join(f"{name} {line[name]:.4f}" for name in shown if name in line)
     head = f"epoch {line['epoch']:>{len(str(epochs))}}/{epochs}"
     return f"{head}  {numbers}  {line['jets_per_s']:,.0f} jets/s{'  best' if best else ''}"

@@ -15,8 +15,9 @@ from scipy.ndimage import gaussian_filter1d
 from jetsym.arguments import above, at_least, checked
 from jetsym.errors import ConfigError
 from jetsym.jets.batch import JetBatch
+from jetsym.jets.models.own import expect_logits
 from jetsym.progress import progress_bar
-from jetsym.storage import Stored
+from jetsym.results import Result
 from jetsym.text import as_text, table_of
 from jetsym.training.config import TrainConfig
 from jetsym.training.data import StreamedJets, batches, load_jets, size_of_batch
@@ -27,6 +28,7 @@ from jetsym.training.seeds import forked
 from jetsym.training.standardisation import with_standardisation
 from jetsym.training.state import State, begin
 from jetsym.training.step import Penalty, take_step
+from jetsym.training.targets import with_target_scale
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -40,7 +42,7 @@ _SMOOTHING = 0.9
 
 
 @dataclass(frozen=True)
-class RateCurve(Stored):
+class RateCurve(Result):
     """The loss of a training in which the learning rate grows from step to step.
 
     Parameters
@@ -91,7 +93,11 @@ class RateCurve(Stored):
         table = table_of(f"{len(self.rates)} steps", ("learning rate", "loss", "smoothed"), rows, words=0)
         return f"{as_text(table, width=80)}the loss falls fastest at --lr {self.suggestion:.2g}\n"
 
-    def plot(self, ax: Axes | None = None) -> Axes:
+    def _records(self) -> Iterator[dict[str, Any]]:
+        columns = zip(self.rates, self.losses, self.smoothed, strict=True)
+        return ({"rate": rate, "loss": loss, "smoothed": smoothed} for rate, loss, smoothed in columns)
+
+    def plot(self, ax: Axes | None = None, *, legend: bool = True) -> Axes:
         """Plot the loss against the learning rate, into ``ax`` or a new figure."""
         import matplotlib.pyplot as plt
 
@@ -101,7 +107,8 @@ class RateCurve(Stored):
         ax.plot(self.rates, self.smoothed, color="#0072B2", label="smoothed")
         ax.axvline(self.suggestion, color="#D55E00", linestyle="--", label=f"falls fastest: {self.suggestion:.2g}")
         ax.set(xscale="log", xlabel="learning rate", ylabel="loss")
-        ax.legend(frameon=False)
+        if legend:
+            ax.legend(frameon=False)
         return ax
 
 
@@ -184,7 +191,10 @@ def _prepared(config: TrainConfig) -> tuple[State, JetBatch | StreamedJets, JetB
     fabric = make_fabric(config)
     config = with_standardisation(config, fabric, source=source)
     training, validation = load_jets(config, rank=fabric.global_rank, ranks=fabric.world_size)
-    return begin(fabric, config, training, source=source), training, validation
+    config = with_target_scale(config, training, source=source)
+    state = begin(fabric, config, training, source=source)
+    expect_logits(state.tagger, validation[:2].to(fabric.device))
+    return state, training, validation
 
 
 def _endless(state: State, jets: JetBatch | StreamedJets) -> Iterator[tuple[JetBatch, int]]:

@@ -9,12 +9,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from common import Table, trained_once
 
 from jetsym.atoms.checkpoint import epochs_in
 from jetsym.files import from_json, write_json
 
-#: Epochs of the short training that tells how long one takes; the first is left out, as it sets up.
+#: Epochs of the short training that tells how long one takes; the first sets up.
 PILOT = 6
 
 #: ``fit(run, epochs, checkpoint_every)``: trains into a folder.
@@ -38,6 +39,9 @@ class Kept:
     parts: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        self._read()
+
+    def _read(self) -> None:
         if not self.path.is_file():
             return
         found = from_json(json.loads(self.path.read_text(encoding="utf-8")))
@@ -47,12 +51,12 @@ class Kept:
 
     def measured(self, part: str, variant: str, seed: int, measure: Callable[[], Mapping[str, float]]) -> None:
         """Measure what is not there yet, and keep it."""
-        rows = self.parts.setdefault(part, [])
-        if any((row["variant"], row["seed"]) == (variant, seed) for row in rows):
+        if any((row["variant"], row["seed"]) == (variant, seed) for row in self.parts.get(part, [])):
             return
         table = Table()
         table.add(variant, seed, measure())
-        rows += table.rows
+        self._read()  # another process may have done another part meanwhile
+        self.parts.setdefault(part, []).extend(table.rows)
         write_json(self.path, {"settings": dict(self.settings), "parts": self.parts})
 
     def table(self, part: str) -> Table:
@@ -63,12 +67,23 @@ class Kept:
 def trained(folder: Path, pilot: Path, fit: Fit, *, seconds: float) -> dict[str, float]:
     """Train for a time into ``folder``/run, where that is not done yet.
 
-    The epochs of that time are known from a short training in ``pilot``, by the times of its checkpoints; seeds share
-    it. All else, such as imports and the export, is not counted.
+    The epochs of that time, and the seconds that are told, are those of a short training in ``pilot``, which seeds
+    share: whatever else the machine does while it trains for long changes neither.
 
     Returns
     -------
-    Epochs, seconds of one of them as it was, and of the whole.
+    Epochs, seconds of one of them, and of the whole.
+    """
+    each = timed(pilot, fit)
+    epochs = max(2, round(seconds / each))
+    trained_once(folder, lambda: fit(folder / "run", epochs, None))
+    return {"epochs": epochs, "epoch_s": each, "train_s": epochs * each}
+
+
+def timed(pilot: Path, fit: Fit) -> float:
+    """Return the seconds of an epoch, from the times of a short training's checkpoints, where that is not known yet.
+
+    All else, such as imports and the export, is not counted.
     """
     known = pilot / "pilot.json"
     if not known.is_file():
@@ -76,13 +91,10 @@ def trained(folder: Path, pilot: Path, fit: Fit, *, seconds: float) -> dict[str,
         pilot.mkdir(parents=True)
         fit(pilot / "run", PILOT, 1)
         write_json(known, {"seconds_per_epoch": _seconds_per_epoch(pilot / "run")})
-    each = json.loads(known.read_text(encoding="utf-8"))["seconds_per_epoch"]
-    epochs = max(2, round(seconds / each))
-    whole = trained_once(folder, lambda: fit(folder / "run", epochs, None))
-    return {"epochs": epochs, "epoch_s": _seconds_per_epoch(folder / "run"), "train_s": whole}
+    return float(json.loads(known.read_text(encoding="utf-8"))["seconds_per_epoch"])
 
 
 def _seconds_per_epoch(run: Path) -> float:
-    times = {epoch: path.stat().st_mtime_ns * 1e-9 for epoch, path in epochs_in(run).items()}
-    first, last = min(times), max(times)
-    return (times[last] - times[first]) / max(1, last - first)
+    """Return the median of the times between checkpoints."""
+    times = [path.stat().st_mtime_ns * 1e-9 for _, path in sorted(epochs_in(run).items())]
+    return float(np.median(np.diff(times)))

@@ -1,6 +1,7 @@
 """The least bias put into a transformer of atoms: injections, a penalty, averages and heads at equal time of training.
 
-Four parts, each of the same small PET, trained for the same time with and without bias, over seeds:
+Four parts, each of the same small PET, trained for the same time with and without bias, over seeds (the time is that of
+an idle machine, known from short trainings that come first; parts after the first have less of it, see ``TIME``):
 
 ``ethanol``
     energies and forces of real molecules: as they come, augmented, with harmonics or invariants at the embedding, with
@@ -25,14 +26,14 @@ from __future__ import annotations
 import argparse
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
 from ase.build import bulk, molecule
-from at_equal_time import Fit, Kept, trained
+from at_equal_time import Fit, Kept, timed, trained
 from atoms import measure as measure_crystal
 from common import Table
 from fits import BATCH, fit_copper, fit_ethanol, fit_tensors
@@ -67,8 +68,10 @@ AVERAGED, DEGREE = "augmented", 2
 #: The injections, of which copper is given the best one, and the column that says which.
 INJECTED = [name for name, options in ETHANOL.items() if "inject" in options]
 BEST_BY = "forces rotated"
-#: Structures to learn from, and the part of the time that each training has.
-SIZES, PART = (10, 20, 40, 72), 0.2
+#: Structures to learn from.
+SIZES = (10, 20, 40, 70)
+#: The part of the time that each training has.
+TIME = {"ethanol": 1.0, "copper": 0.5, "tensors": 0.5, "sizes": 0.2}
 #: Steps of dynamics, of 0.5 fs.
 STEPS, QUICK_STEPS = 10_000, 4
 #: The variants of a small version.
@@ -121,19 +124,24 @@ class Study:
         self.seconds = 0.1 if quick else 60 * minutes
         self.kept = Kept(results / "least_bias.json", {"minutes": minutes, "quick": quick, "penalty": PENALTY})
 
+    def time_all(self, parts: Iterable[str]) -> None:
+        """Make the short trainings of all variants in a row, so that all are timed on the same machine."""
+        for part in parts:
+            self.held_out(part)
+            for name, fit in self.fits(part, 0, INJECTED).items():
+                with quiet():
+                    timed(self._pilot(part, name), fit)
+
     # --- ethanol ---
 
     def ethanol(self) -> None:
         """Train all variants, average one of them, and run dynamics with those of the first seed."""
-        folder = self.out / "ethanol"
-        test = split(self.data / "ethanol_reduced_100.xyz", folder)[: 2 if self.quick else None]
+        test = self.held_out("ethanol")
+        steps = len(read_frames(self.out / "ethanol" / "train.xyz")) // BATCH
         for seed in range(self.seeds):
-            for name, options in self._some(ETHANOL, QUICK["ethanol"]).items():
-                fit = fit_ethanol(folder / "train.xyz", folder / "validation.xyz", seed, options)
-                taken = self._trained(folder, name, seed, fit)
-                potential = calculator(taken.pop("run"))
-                steps = len(read_frames(folder / "train.xyz")) // BATCH
-                costs = {**taken, "step_s": taken["epoch_s"] / steps}
+            for name, fit in self.fits("ethanol", seed).items():
+                potential, costs = self._trained("ethanol", name, seed, fit)
+                costs["step_s"] = costs["epoch_s"] / steps
                 self._measured("ethanol", name, seed, test, potential, costs)
                 if name == AVERAGED:
                     average = SymmetrizedCalculator(potential, "O3", 1 if self.quick else DEGREE)
@@ -159,23 +167,17 @@ class Study:
 
     def copper(self) -> None:
         """Train on copper as it comes, augmented, and with the injection that did best on ethanol."""
-        folder, crystal = self.out / "copper", bulk("Cu", a=LATTICE)
-        best = self.best()
-        variants: dict[str, dict[str, Any]] = {
-            name: ETHANOL[name] for name in ("as they come", "augmented", *([best] if best else []))
-        }
+        crystal, best = bulk("Cu", a=LATTICE), self.best()
         for seed in range(self.seeds):
-            for name, options in self._some(variants, QUICK["copper"]).items():
-                taken = self._trained(folder, name, seed, fit_copper(seed, options, quick=self.quick))
-                run = taken.pop("run")
-                frames = read_frames(run.parent / "validation.xyz")[: 2 if self.quick else None]
-                potential = calculator(run)
+            for name, fit in self.fits("copper", seed, [best] if best else []).items():
+                potential, costs = self._trained("copper", name, seed, fit)
+                frames = read_frames(self._run("copper", name, seed) / "validation.xyz")[: 2 if self.quick else None]
 
-                def found(potential: Any = potential, frames: Any = frames, taken: Any = taken) -> dict[str, float]:
+                def found(potential: Any = potential, frames: Any = frames, costs: Any = costs) -> dict[str, float]:
                     turned = evaluate(potential, frames, turned=1 if self.quick else 4, progress=False).scores["all"]
                     values = measure_crystal(potential, frames, crystal, quick=self.quick)
                     del values["A"]  # which that study takes from a probe
-                    return {**values, "A energy": turned.energy_a, **taken}
+                    return {**values, "A energy": turned.energy_a, **costs}
 
                 self.kept.measured("copper", name, seed, found)
 
@@ -189,52 +191,82 @@ class Study:
 
     def tensors(self) -> None:
         """Train dipoles and polarizabilities together, with heads and harmonics and without."""
-        folder = self.out / "tensors"
-        test = split_tensors(self.data / "qm7x_reduced_100_CHNO.xyz", folder)[: 2 if self.quick else None]
+        test = self.held_out("tensors")
         for seed in range(self.seeds):
-            for name, options in self._some(TENSORS, QUICK["tensors"]).items():
-                fit = fit_tensors(folder / "train.xyz", folder / "validation.xyz", seed, options)
-                taken = self._trained(folder, name, seed, fit)
-                run = taken.pop("run")
+            for name, fit in self.fits("tensors", seed).items():
+                _, costs = self._trained("tensors", name, seed, fit)
+                run = self._run("tensors", name, seed) / "run"
                 self.kept.measured(
-                    "tensors", name, seed, lambda run=run, taken=taken: {**measure_tensors(run, test), **taken}
+                    "tensors", name, seed, lambda run=run, costs=costs: {**measure_tensors(run, test), **costs}
                 )
 
     # --- sizes ---
 
     def sizes(self) -> None:
-        """Train on fewer structures of ethanol, augmented and as they come, for a part of the time."""
+        """Train on fewer structures of ethanol, augmented and as they come."""
+        test = self.held_out("sizes")
+        for seed in range(self.seeds):
+            for name, fit in self.fits("sizes", seed).items():
+                potential, costs = self._trained("sizes", name, seed, fit)
+                costs["structures"] = int(name.split()[-1])
+                self._measured("sizes", name, seed, test, potential, costs)
+
+    def _of_sizes(self, seed: int) -> dict[str, Fit]:
         from ase.io import write
 
-        folder = self.out / "sizes"
-        test = split(self.data / "ethanol_reduced_100.xyz", folder)[: 2 if self.quick else None]
+        folder, fits = self.out / "sizes", {}
         frames = read_frames(folder / "train.xyz")
-        for seed in range(self.seeds):
-            order = np.random.default_rng(seed).permutation(len(frames))
-            for size in SIZES[:1] if self.quick else SIZES:
-                data = folder / f"train-{size}-{seed}.xyz"
-                with finished_file(data) as unfinished:
-                    write(unfinished, [frames[place] for place in order[:size]], format="extxyz")
-                pair = {words: ETHANOL[words] for words in ("as they come", "augmented")}
-                for words, options in self._some(pair, QUICK["sizes"]).items():
-                    name = f"{words}, {size}"
-                    fit = fit_ethanol(data, folder / "validation.xyz", seed, options)
-                    taken = self._trained(folder, name, seed, fit, part=PART)
-                    potential = calculator(taken.pop("run"))
-                    self._measured("sizes", name, seed, test, potential, {**taken, "structures": size})
+        order = np.random.default_rng(seed).permutation(len(frames))
+        pair = self._some({words: ETHANOL[words] for words in ("as they come", "augmented")}, QUICK["sizes"])
+        for size in SIZES[:1] if self.quick else SIZES:
+            data = folder / f"train-{size}-{seed}.xyz"
+            with finished_file(data) as unfinished:
+                write(unfinished, [frames[place] for place in order[:size]], format="extxyz")
+            for words, options in pair.items():
+                fits[f"{words}, {size}"] = fit_ethanol(data, folder / "validation.xyz", seed, options)
+        return fits
 
     # --- what they share ---
+
+    def held_out(self, part: str) -> list[Any]:
+        """Write the structures to learn from, and return those to measure; copper has its own in each run."""
+        divide = {
+            "ethanol": (split, "ethanol_reduced_100.xyz"),
+            "sizes": (split, "ethanol_reduced_100.xyz"),
+            "tensors": (split_tensors, "qm7x_reduced_100_CHNO.xyz"),
+        }
+        if part not in divide:
+            return []
+        divided, name = divide[part]
+        return divided(self.data / name, self.out / part)[: 2 if self.quick else None]
+
+    def fits(self, part: str, seed: int, injected: Iterable[str] = ()) -> dict[str, Fit]:
+        """Return the trainings of a part by the names of their variants; of copper with these injections."""
+        if part == "sizes":
+            return self._of_sizes(seed)
+        files = self.out / part / "train.xyz", self.out / part / "validation.xyz"
+        if part == "ethanol":
+            return {n: fit_ethanol(*files, seed, o) for n, o in self._some(ETHANOL, QUICK[part]).items()}
+        if part == "tensors":
+            return {n: fit_tensors(*files, seed, o) for n, o in self._some(TENSORS, QUICK[part]).items()}
+        variants = {name: ETHANOL[name] for name in ("as they come", "augmented", *injected)}
+        return {n: fit_copper(seed, o, quick=self.quick) for n, o in self._some(variants, QUICK[part]).items()}
 
     def _some(self, variants: Mapping[str, dict[str, Any]], few: tuple[str, ...]) -> dict[str, dict[str, Any]]:
         return {name: options for name, options in variants.items() if name in few or not self.quick}
 
-    def _trained(self, folder: Path, name: str, seed: int, fit: Fit, *, part: float = 1.0) -> dict[str, Any]:
-        place = name.replace(", ", "-").replace(" ", "-")
-        run = folder / f"{place}-{seed}"
-        pilot = folder / ("pilot" if self.quick else f"{place}-pilot")
+    def _run(self, part: str, name: str, seed: int) -> Path:
+        return self.out / part / f"{_place(name)}-{seed}"
+
+    def _pilot(self, part: str, name: str) -> Path:
+        return self.out / part / ("pilot" if self.quick else f"{_place(name)}-pilot")
+
+    def _trained(self, part: str, name: str, seed: int, fit: Fit) -> tuple[Any, dict[str, float]]:
+        """Train at need; return the potential, and what its training cost. Heads of tensors are no potential."""
+        folder = self._run(part, name, seed)
         with quiet():
-            taken = trained(run, pilot, fit, seconds=part * self.seconds)
-        return {**taken, "run": run / "run"}
+            costs = trained(folder, self._pilot(part, name), fit, seconds=TIME[part] * self.seconds)
+        return None if part == "tensors" else calculator(folder / "run"), costs
 
     def show(self, results: Path) -> str:
         """Return all tables, and draw accuracy against A."""
@@ -251,6 +283,11 @@ class Study:
         return text
 
 
+def _place(name: str) -> str:
+    """Return a variant's name as a part of a path."""
+    return name.replace(", ", "-").replace(" ", "-")
+
+
 def measure(potential: Any, frames: list[Any], *, quick: bool = False) -> dict[str, float]:
     """Measure errors on structures as they come and rotated, A, the torque, and what one call costs."""
     used = frames[0].copy()
@@ -258,9 +295,9 @@ def measure(potential: Any, frames: list[Any], *, quick: bool = False) -> dict[s
     with quiet():
         used.get_forces()  # the first call sets up
         used.rattle(1e-3)
-        start = time.perf_counter()
+        start = time.process_time()
         used.get_forces()
-        seconds = time.perf_counter() - start
+        seconds = time.process_time() - start
         given = evaluate(potential, frames, turned=1 if quick else len(frames), progress=False).scores["all"]
         moved = evaluate(potential, rotated(frames), turned=0, progress=False).scores["all"]
     return {
@@ -304,12 +341,13 @@ def main() -> None:
         raise SystemExit(f"no structures to train on; give --data: {HELP}")
     data = options.data or Path(folder or "", "atoms")
     study = Study(options.out, options.results, data, minutes=options.minutes, seeds=options.seeds, quick=options.quick)
+    study.time_all(options.parts)
     for part in options.parts:
         getattr(study, part)()
     print(study.show(options.results), end="")
 
 
-PARTS = ("ethanol", "copper", "tensors", "sizes")
+PARTS = tuple(TIME)
 
 if __name__ == "__main__":
     plt.switch_backend("Agg")

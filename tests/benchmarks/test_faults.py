@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import signal
+import subprocess
+import sys
 import time
 from collections import Counter
 from pathlib import Path
@@ -11,9 +14,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from jetsym.benchmarks import fault_files, fault_hostile, fault_trials, fault_work, faults
+from jetsym.benchmarks import (
+    fault_commands,
+    fault_files,
+    fault_hostile,
+    fault_inputs,
+    fault_trials,
+    fault_work,
+    faults,
+)
 from jetsym.benchmarks.__main__ import main
-from jetsym.benchmarks.fault_trials import in_process, judged
+from jetsym.benchmarks.fault_trials import Kill, in_process, judged
 from jetsym.errors import DataError
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # of forks
@@ -53,8 +64,9 @@ def test_kills_come_at_a_touch_of_a_file(tmp_path):
     assert in_process(write, tmp_path).touches == 3
     for path in tmp_path.iterdir():
         path.unlink()
-    ended = in_process(write, tmp_path, kill=(signal.SIGKILL, 1))
+    ended = in_process(write, tmp_path, kill=Kill(signal.SIGKILL, touch=1))
     assert ended.killed_by == signal.SIGKILL
+    assert ended.is_struck
     assert [path.name for path in tmp_path.iterdir()] == ["a"]
     assert "File too large" in in_process(lambda: str((tmp_path / "d").write_bytes(bytes(99))), tmp_path, room=9).error
 
@@ -76,7 +88,72 @@ def test_a_reader_that_looks_at_no_checksum_is_silent(tmp_path, monkeypatch):
     assert found["silent"] > 2
 
 
-class Careless(fault_work.Work):
+def test_a_kill_comes_after_some_time(tmp_path):
+    ended = in_process(lambda: str(time.sleep(60)), tmp_path, kill=Kill(signal.SIGTERM, seconds=0.1))
+    assert ended.killed_by == signal.SIGTERM
+    assert ended.is_struck
+    assert not in_process(lambda: "done", tmp_path, kill=Kill(signal.SIGTERM, seconds=60.0)).is_struck
+
+
+def test_processes_that_go_on_and_tracebacks_are_seen(tmp_path, monkeypatch):
+    monkeypatch.setattr(fault_trials, "PATIENCE", 0.2)
+
+    def begin() -> str:
+        subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+        return "done"
+
+    ended = in_process(begin, tmp_path)
+    assert ended.said == "done"
+    assert len(ended.survivors) == 1
+    assert "time.sleep(60)" in ended.survivors[0]
+
+    def show() -> str:
+        subprocess.run([sys.executable, "-c", "raise KeyError('fEND')"], check=False)
+        return "done"
+
+    ended = in_process(show, tmp_path)
+    assert (ended.said, ended.traceback, ended.survivors) == ("done", "KeyError: 'fEND'", ())
+
+
+def test_ctrl_c_reaches_what_a_process_has_begun(tmp_path):
+    code = "import signal, sys; signal.signal(signal.SIGINT, lambda *_: sys.exit(7)); print('on', flush=True); input()"
+
+    def begin() -> str:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
+            assert child.stdout is not None
+            child.stdout.readline()
+            (tmp_path / "ready").touch()
+            return str(child.wait())
+
+    assert in_process(begin, tmp_path, kill=Kill(signal.SIGINT, touch=0)).said == "7"
+
+
+def test_the_table_holds_every_command_that_writes():
+    pytest.importorskip("ase")
+    held = {fault_commands.writes(work) for work in fault_commands.WORK.values()}
+    assert fault_commands.writers() == held
+    assert {"train", "evaluate --scores", "atoms check --calculator", "inspect"} <= held
+    for name, work in fault_commands.WORK.items():
+        assert {*work.needs} <= {*fault_inputs.INPUTS}, name
+        assert [*work.needs] == [need for need in fault_inputs.INPUTS if need in work.needs], name
+    known = {*fault_commands.WORK, *fault_inputs.INPUTS}
+    assert {*fault_commands.ONCE, *fault_commands.PACKAGES} <= known
+
+
+@pytest.mark.parametrize("slow", [False, True])
+def test_every_command_comes_and_each_with_every_signal(slow):
+    numbers = faults.PARTS["kills of slow commands" if slow else "kills"][1]
+    turns = list(itertools.islice(fault_work._turns(slow=slow), numbers))
+    expected = {name for name, work in fault_commands.installed().items() if work.slow == slow}
+    assert {name for _, name, _ in turns} == expected
+    for name in expected:
+        came = [turn for turn, other, _ in turns if other == name]
+        assert came == [*range(len(came))]
+        assert len(came) >= len(fault_work.SIGNALS) * (2 if slow else 1), "at a touch and at a time"
+
+
+class Careless(fault_commands.Work):
     """A command that writes in place, in two steps, and cannot go on."""
 
     def run(self, read_from: Path, out: Path, *, again: bool = False) -> str:
@@ -87,13 +164,39 @@ class Careless(fault_work.Work):
         return "done"
 
 
-@pytest.mark.parametrize("trials", [fault_work.kills, fault_work.pairs])
-def test_a_careless_command_is_found_out(tmp_path, monkeypatch, trials):
+@pytest.fixture
+def careless(monkeypatch):
     work = Careless((), lambda out: (out / "result").read_text())
-    monkeypatch.setattr(fault_work, "WORK", {"careless": work})
-    monkeypatch.setattr(fault_work, "prepare", lambda folder: folder)
+    monkeypatch.setattr(fault_commands, "WORK", {"careless": work})
+    return work
+
+
+@pytest.mark.parametrize("trials", [fault_work.kills, fault_work.pairs])
+def test_a_careless_command_is_found_out(tmp_path, careless, trials):
     found = Counter(outcome for outcome, _ in trials(tmp_path, range(6), 0))
     assert found["silent"] + found["lost"] >= 2
+
+
+class Raw(fault_commands.Work):
+    """A command that says of a full disk what the system says."""
+
+    def run(self, read_from: Path, out: Path, *, again: bool = False) -> str:
+        (out / "result").write_bytes(bytes(100_000))
+        return "done"
+
+
+@pytest.mark.parametrize("mounts", [False, True])
+def test_full_disks_are_full_and_raw_errors_found_out(tmp_path, monkeypatch, mounts):
+    if mounts and not fault_work._may_mount():
+        pytest.skip("nothing may be mounted here")
+    monkeypatch.setattr(fault_work, "_may_mount", lambda: mounts)
+    work = Raw((), lambda out: str(len((out / "result").read_bytes())))
+    monkeypatch.setattr(fault_commands, "WORK", {"raw": work})
+    found = list(fault_work.full_disks(tmp_path, range(4), 0))
+    assert [outcome for outcome, _ in found] == ["raw"] * 4
+    wanted = "No space left on device" if mounts else "File too large"
+    assert all(wanted in words for _, words in found)
+    assert not [*tmp_path.glob("full-*")], "a disk is still mounted"
 
 
 def test_a_file_that_runs_is_found_out(tmp_path, monkeypatch):

@@ -7,6 +7,7 @@ import pytest
 
 from jetsym.errors import SpectrumError
 from jetsym.spectrum import O3, SO3, Irrep, QuadratureEstimator, RandomEstimator
+from jetsym.spectrum.estimators import centred_gram
 from jetsym.spectrum.wigner import characters
 from jetsym.testing.spectra import known_spectrum
 
@@ -370,3 +371,13 @@ def test_misuse_of_the_random_estimator_is_refused():
     random.add(slice(0, 2), np.ones((2, 3, 3)))
     with pytest.raises(SpectrumError, match="2 of 4 rotations"):
         random.result()
+
+
+@pytest.mark.parametrize("n", [3, 4, 7])
+def test_products_of_pairs_are_centred_by_the_mean_of_all_others(n):
+    u = np.random.default_rng(0).normal(size=(2, n, 5)) + 10
+    found = centred_gram(u @ np.swapaxes(u, 1, 2))
+    for x, i, j in np.ndindex(2, n, n):
+        if i != j:
+            others = np.delete(u[x], [i, j], axis=0).mean(axis=0)
+            assert found[x, i, j] == pytest.approx((u[x, i] - others) @ (u[x, j] - others), abs=1e-10)

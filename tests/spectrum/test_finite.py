@@ -6,6 +6,7 @@ import copy
 
 import numpy as np
 import pytest
+from scipy.linalg import expm
 
 from jetsym import symmetry
 from jetsym.errors import ConfigError, SpectrumError
@@ -23,6 +24,7 @@ from jetsym.spectrum import (
     register_group,
 )
 from jetsym.spectrum.averaging import group_average
+from jetsym.spectrum.lorentz import GENERATORS
 from jetsym.spectrum.quadrature import axis_matrices
 from jetsym.spectrum.representations import representation
 from jetsym.spectrum.wigner import real_wigner_d
@@ -367,6 +369,10 @@ def test_a_rule_that_is_closed_in_part_stays_a_rule():
         ({"weights": 0.25}, "weights of bad are 0.25; expected 4 above 0"),
         ({"weights": [np.nan, 0.25, 0.25, 0.5]}, "expected 4 above 0"),
         ({"irreps": {"A": np.ones(4), "B": [1, np.nan, 1, -1]}}, "does not follow the products"),
+        ({"irreps": {"A": np.ones(4), "E": np.ones((4, 2, 3))}}, r"'E' has shape \(4, 2, 3\); expected \(4, d, d\)"),
+        ({"irreps": {"A": np.ones(4), "E": np.ones((4, 3, 2))}}, r"'E' has shape \(4, 3, 2\); expected \(4, d, d\)"),
+        ({"irreps": {"A": np.ones(4), "E": np.ones((4, 2))}}, r"'E' has shape \(4, 2\); expected \(4, d, d\)"),
+        ({"irreps": {"A": np.ones(3)}}, r"'A' has shape \(3, 1, 1\); expected \(4, d, d\), or \(4,\) signs"),
     ],
 )
 def test_what_is_no_name_or_no_real_numbers_is_refused(changed, message):
@@ -402,3 +408,34 @@ def test_elements_of_a_few_digits_find_the_irreps_of_outputs(digits):
     turns = axis_matrices(np.array([0.0, 0.0, 1.0]), 2 * np.pi / 3 * np.arange(3)).round(digits)
     group = FiniteGroup("C3", turns, {"A": np.ones(3), "E": turns[:, :2, :2]})
     assert [str(block) for block in representation("vector").under(group).blocks] == ["A", "E"]
+
+
+def test_groups_are_the_same_where_all_that_is_given_is():
+    one = cyclic(4)
+    assert one.is_same(cyclic(4))
+    assert not one.is_same(SO3())
+    assert not one.is_same(cyclic(3))
+    fewer = FiniteGroup("C4", one.elements, {"A": one.matrices[0], "B": one.matrices[1]})
+    assert not one.is_same(fewer)
+    assert not fewer.is_same(one)
+    swapped = FiniteGroup("C4", one.elements, {"A": one.matrices[0], "E": one.matrices[2], "B": one.matrices[1]})
+    assert not one.is_same(swapped)
+    weighted = FiniteGroup("C4", one.elements, {"A": np.ones(4)}, weights=np.full(4, 0.25))
+    assert not weighted.is_same(one)
+    assert weighted.is_same(FiniteGroup("other", one.elements, {"one": np.ones(4)}, weights=np.full(4, 0.25)))
+
+
+@pytest.mark.parametrize("rapidity", [0.0, 3.0, 7.0])
+def test_mirrors_of_moving_frames_are_as_exact_as_their_large_elements_allow(rapidity):
+    """B P B⁻¹ with elements of cosh 2y ~ 6e5, whose products are rounded to 1e-16 of their squares."""
+    boost = expm(rapidity * GENERATORS["K_z"])
+    mirror = boost @ np.diag([1.0, 1.0, 1.0, -1.0]) @ expm(-rapidity * GENERATORS["K_z"])
+    group = FiniteGroup("mirror", np.stack([np.eye(4), mirror]), {"even": [1, 1], "odd": [1, -1]})
+    assert group.has_reflections
+    with pytest.raises(SpectrumError, match="a product of two is none of them"):
+        FiniteGroup("mirror", np.stack([np.eye(4), mirror @ expm(GENERATORS["J_z"])]), {"even": [1, 1]})
+
+
+def test_a_group_of_260_elements_has_none_more_than_once():
+    turns = axis_matrices(np.array([0.0, 0.0, 1.0]), 2 * np.pi * np.arange(260) / 260)
+    assert len(FiniteGroup("C260", turns, {"A": np.ones(260)}).elements) == 260

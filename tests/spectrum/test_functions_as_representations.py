@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 import jetsym
-from jetsym.errors import ProbeError
+from jetsym.errors import ProbeError, SpectrumError
 from jetsym.remedies import Symmetrized
-from jetsym.spectrum import O3, SO2, SO3
+from jetsym.spectrum import O3, SO2, SO3, FiniteGroup, Irrep
+from jetsym.spectrum.quadrature import axis_matrices
 from jetsym.spectrum.representations import representation
 from jetsym.spectrum.wigner import real_wigner_d
 
@@ -150,3 +151,90 @@ def test_restrictions_are_those_of_the_named(points):
     for group in (SO3(), SO2("x"), SO2([1.0, 2.0, 2.0])):
         ours, named = representation(lambda r: r).under(group), representation("vector").under(group)
         assert [str(block) for block in ours.blocks] == [str(block) for block in named.blocks]
+
+
+Z = np.array([0.0, 0.0, 1.0])
+
+
+def turns(n):
+    """C_n about z, with the irreps A and E1."""
+    elements = axis_matrices(Z, 2 * np.pi * np.arange(n) / n)
+    return FiniteGroup(f"C{n}", elements, {"A": np.ones(n), "E1": elements[:, :2, :2]})
+
+
+def test_a_law_of_a_finite_group_alone_is_split_into_its_irreps():
+    """Turns by a third of an angle of z are no law of all rotations about it, but are of C3."""
+
+    def thirds(r):
+        turn = round(3 * np.arctan2(r[1, 0], r[0, 0]) / (2 * np.pi)) % 3
+        return axis_matrices(Z, np.array(2 * np.pi * turn / 3))
+
+    law, group = representation(thirds), turns(3)
+    assert (law.blocks, law.shape, law.lam) == ((), (3,), 1)
+    split = law.under(group)
+    assert [str(block) for block in split.blocks] == ["A", "E1"]
+    np.testing.assert_allclose(split.basis @ split.basis.T, np.eye(3), atol=1e-12)
+    np.testing.assert_allclose(split.matrices(group.elements), group.elements, atol=1e-12)
+    with pytest.raises(
+        SpectrumError, match=r"the function thirds (gives no representation of|has modes above 32 under) SO2"
+    ):
+        law.under(SO2("z"))
+    with pytest.raises(SpectrumError, match="the function thirds gives no representation of C5"):
+        law.under(turns(5))
+
+
+def test_a_law_about_an_axis_has_every_mode_up_to_32_and_none_beyond():
+    assert representation(spin(32)).under(SO2("z")).blocks == (Irrep(32, 0),)
+    with pytest.raises(SpectrumError, match="has modes above 32 under SO2.*; expected none"):
+        representation(spin(33)).under(SO2("z"))
+    with pytest.raises(SpectrumError, match="has modes above 32 under SO2.*; expected none"):
+        representation(lambda r: np.kron(spin(1)(r), spin(32)(r))).under(SO2("z"))  # of 31 and 33 one is there
+    both = representation(lambda r: np.kron(spin(1)(r), spin(2)(r))).under(SO2("z"))
+    assert both.blocks == (Irrep(1, 0), Irrep(3, 0))  # e^{iφ} e^{±2iφ}
+    turned = axis_matrices(Z, np.linspace(0, 6, 7))
+    expected = [axis_matrices(Z, np.array(m * np.linspace(0, 6, 7)))[:, :2, :2] for m in (1, 3)]
+    for matrices, exact in zip(both.block_matrices(turned), expected, strict=True):
+        np.testing.assert_allclose(np.trace(matrices, axis1=1, axis2=2), np.trace(exact, axis1=1, axis2=2), atol=1e-12)
+        np.testing.assert_allclose(np.linalg.det(matrices), 1, atol=1e-12)
+
+
+@pytest.mark.parametrize("axis", ["x", "y", "z", [0.0, 0.0, -1.0], [1e-9, 0.0, -1.0], [1.0, -2.0, 2.0]])
+@pytest.mark.parametrize("kind", ["vector", "rank2", "four-vector", (3, 1), (2, -1)])
+def test_modes_about_any_axis_turn_by_their_angles(kind, axis):
+    """Each block of the restriction is the rotation by mφ, up to the sense that its two components are taken in."""
+    group = SO2(axis)
+    split, whole = representation(kind).under(group), representation(kind)
+    angles = np.linspace(0.1, 6.0, 5)
+    elements = axis_matrices(group.axis, angles)
+    np.testing.assert_allclose(split.basis @ split.basis.T, np.eye(len(split.basis)), atol=1e-12)
+    np.testing.assert_allclose(split.matrices(elements), whole.matrices(elements), atol=1e-12)
+    assert sorted(block.lam for block in split.blocks) == sorted(
+        m for block in whole.blocks for m in range(block.lam + 1)
+    )
+    for block, matrices in zip(split.blocks, split.block_matrices(elements), strict=True):
+        assert matrices.shape == (5, block.dimension, block.dimension)
+        trace = np.trace(matrices, axis1=1, axis2=2)
+        np.testing.assert_allclose(trace, block.dimension * np.cos(block.lam * angles), atol=1e-12)
+
+
+def test_reducible_laws_say_how_exact_they_are():
+    law = representation(squares)
+    assert law.accuracy < 1e-12
+    assert not law.is_proper
+    assert law.lam == 2
+    assert representation(turns_alone).is_proper
+    rough = representation(lambda r: r + 3e-6 * np.diag([1.0, -1.0, 0.0]) * (1 - (r[0, 0] == 1)))
+    assert 1e-7 < rough.accuracy < 1e-5
+
+
+def test_a_law_is_asked_for_orthogonal_matrices_only():
+    def strict(r):
+        if np.abs(r @ r.T - np.eye(3)).max() > 1e-12:
+            raise ValueError("no matrix of O(3)")
+        asked.append(np.linalg.det(r) > 0)
+        return r
+
+    asked: list[bool] = []
+    law = representation(strict)
+    assert law.blocks == (Irrep(1, 1),)
+    assert {True, False} == set(asked)

@@ -2,6 +2,7 @@
 
 import functools
 
+import array_api_strict
 import jax
 import numpy as np
 import pytest
@@ -313,6 +314,39 @@ def test_chunks_batches_pieces_and_tokens_do_not_matter():
     joined = Spectrum.concatenate(parts)
     assert joined.held_out.squares.shape == (3, K)
     assert joined.unexplained[1] > 0
+
+
+@pytest.mark.parametrize("group", [O3(), SO2("x")], ids=["O3", "SO2"])
+def test_padded_tokens_away_from_a_cpu_say_the_same(group):
+    """As the devices of array_api_strict are no CPU by name, inputs that differ in their tokens are padded there."""
+    rule, inputs, rng = group.quadrature(2), frames(3), np.random.default_rng(3)
+    held = HeldOutElements(rule, group.rotations((4, 3), rng))
+    mask = np.array([[True, False, False], [True, True, True], [False, False, True]])
+    function = harmonics({Irrep(0, 1): 1.0, Irrep(1, -1): 0.4, Irrep(3, 1): 0.5, Irrep(6, -1): 0.5})
+
+    def tokens(x):
+        return np.stack([function(x), function(2 * x) ** 2, 1 + function(x)], axis=-2)
+
+    signs = (1, -1) if group.has_inversion else (1,)
+
+    def found(convert):
+        estimator = QuadratureEstimator(rule, group)
+        for chunk in rule.chunks(30):
+            moved = rule.rotations[chunk][:, None] @ inputs
+            estimator.add(chunk, *(convert(tokens(s * moved)) for s in signs), mask=convert(mask))
+        for some in (slice(0, 3), slice(3, 4)):
+            moved = held.elements[some] @ inputs
+            estimator.add_held_out(held, some, *(convert(tokens(s * moved)) for s in signs), mask=convert(mask))
+        residuals = estimator._held_out.residuals(estimator._sum.state(), estimator._sum.columns)
+        return estimator.result(), residuals
+
+    (own, parts), (padded, whole) = found(lambda u: u), found(array_api_strict.asarray)
+    assert [some for some, _ in parts] == [slice(0, 1), slice(1, 2), slice(2, 3)]  # each input has its own columns
+    assert [some for some, _ in whole] == [slice(0, 3)]
+    np.testing.assert_allclose(padded.power, own.power, atol=1e-13)
+    for name in ("squares", "cross", "pairs"):
+        np.testing.assert_allclose(getattr(padded.held_out, name), getattr(own.held_out, name), atol=1e-12)
+    assert own.unexplained[0] > 0.1
 
 
 def test_misuse_is_refused():

@@ -12,7 +12,7 @@ from scipy.special import factorial, gammaln, spherical_in, spherical_jn
 from scipy.stats import norm as gaussian
 
 from jetsym.errors import SpectrumError
-from jetsym.spectrum import WindowEnergies, WindowEstimator, rapidity_window, rapidity_windows
+from jetsym.spectrum import HeldOutElements, WindowEnergies, WindowEstimator, rapidity_window, rapidity_windows
 
 search = partial(settings, derandomize=True, deadline=None, database=None)
 distributions = st.sampled_from(["uniform", "normal"])
@@ -217,7 +217,8 @@ def test_libraries_agree(library):
     window = rapidity_window("normal", 1.0, 3)
     if library == "jax":
         jax = pytest.importorskip("jax")
-        with jax.enable_x64(True):
+        home = jax if hasattr(jax, "enable_x64") else pytest.importorskip("jax.experimental")  # before jax 0.8
+        with home.enable_x64(True):
             found = _by(window, jax.numpy.asarray(u), jax.numpy.asarray(mask))
     else:
         module = pytest.importorskip(library)
@@ -276,3 +277,16 @@ def test_wrong_use_is_refused():
         estimator.add(slice(2, 4), np.full((2, 1, 1), np.nan))
     with pytest.raises(SpectrumError, match="n_max = 0"):
         energies_of(one(np.exp), rapidity_window("uniform", 1.0, 0)).slope2  # noqa: B018
+
+
+def test_residuals_at_held_out_rapidities_are_what_the_polynomials_leave():
+    """Of y⁴ a window of four nodes keeps its projection on cubics: the residual at y is p(y) of the interpolation."""
+    window = rapidity_window("uniform", 1.0, 1)  # 4 nodes: cubics are rebuilt exactly
+    held = HeldOutElements(window, window.draw((3, 2), np.random.default_rng(0)))
+    estimator = WindowEstimator(window)
+    estimator.add(slice(0, 4), np.repeat(window.rapidity[:, None, None] ** 4, 2, axis=1))
+    estimator.add_held_out(held, slice(0, 3), (held.elements**4)[..., None])
+    found = estimator.held_out_residuals()
+    # The Gauss nodes are the zeros of P₄: what interpolates y⁴ there leaves P₄(y) over its leading coefficient, 35/8.
+    expected = np.polynomial.legendre.legval(held.elements, [0, 0, 0, 0, 1]) * 8 / 35
+    np.testing.assert_allclose(found, np.swapaxes(expected, 0, 1)[..., None], atol=1e-14)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 import torch
 
-from jetsym.errors import ProbeError
 from jetsym.jets import checkpoint
 from jetsym.jets.evaluation.evaluate import evaluate, predict_logits
 from jetsym.jets.evaluation.predict import predictions
@@ -13,7 +12,7 @@ from jetsym.jets.io import JetStream
 from jetsym.jets.models import PointNet
 from jetsym.jets.moves.augmentation import AugmentationConfig
 from jetsym.training.config import TrainConfig
-from jetsym.training.data import load_jets, one_ahead
+from jetsym.training.data import load_jets
 from jetsym.training.loop import train
 
 pytestmark = pytest.mark.cuda
@@ -95,15 +94,6 @@ def test_evaluation_and_prediction_are_those_of_the_cpu(cuda, options):
     for name, column in rows.items():
         torch.testing.assert_close(*(torch.as_tensor(c[name]) for c in (found, rows)), atol=1e-5, rtol=1e-5)
         assert len(column) == 30
-
-
-def test_items_one_ahead_pass_errors_on():
-    def items():
-        yield 1
-        raise ProbeError("no more")
-
-    with pytest.raises(ProbeError, match="no more"):
-        list(one_ahead(items()))
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning")

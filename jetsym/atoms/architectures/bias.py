@@ -11,7 +11,7 @@ from jetsym.atoms.architectures import INJECTED
 from jetsym.atoms.architectures.inject import parse_injection
 from jetsym.errors import ConfigError
 
-__all__ = ["Bias", "bias_of", "expect_injection", "is_tensor"]
+__all__ = ["Bias", "bias_of", "expect_injection", "expect_start", "is_tensor"]
 
 
 @dataclass(frozen=True)
@@ -81,6 +81,50 @@ def bias_of(
     return Bias(INJECTED, {} if inject is None else {"inject": inject}, training)
 
 
+def expect_start(inject: str | None, file: str | Path, content: Any, *, method: str) -> None:
+    """Refuse to start from a model that cannot be trained further with an injection.
+
+    A PET that has none can be given one where all of its weights are trained: its embedding then starts as it is.
+
+    Parameters
+    ----------
+    inject
+        What is asked for.
+    file, content
+        The checkpoint to start from, and what it holds.
+    method
+        Of the fine-tuning: "full", "heads" or "lora".
+
+    Raises
+    ------
+    ConfigError
+        The checkpoint has another injection, or none, and cannot be given it.
+
+    Examples
+    --------
+    >>> plain = {"model_data": {"model_hypers": {"cutoff": 4.5}}}
+    >>> expect_start("harmonics:2", "model.ckpt", plain, method="full")
+    """
+    if inject is not None and _injected(content) is None:
+        if method != "full":
+            raise ConfigError(
+                f"inject is {inject!r}, but method is {method!r}, which trains no embedding; give method='full'"
+            )
+        if any(".lora_" in name for name in content.get("best_model_state_dict") or ()):
+            raise ConfigError(
+                f"inject is {inject!r}, but {file} was fine-tuned by 'lora'; start from the model before that"
+            )
+        return
+    expect_injection(inject, file, content)
+
+
+def _injected(content: Any) -> str | None:
+    """Return what is injected into the model of a checkpoint, inside one with an uncertainty too."""
+    inner = content.get("wrapped_model_checkpoint", content)
+    found: str | None = inner.get("model_data", {}).get("model_hypers", {}).get("inject")
+    return found
+
+
 def expect_injection(inject: str | None, file: str | Path, content: Any) -> None:
     """Refuse to train a model further with another injection than its own: metatrain would do so without a word.
 
@@ -100,15 +144,10 @@ def expect_injection(inject: str | None, file: str | Path, content: Any) -> None
     --------
     >>> expect_injection(None, "model.ckpt", {"model_data": {"model_hypers": {"cutoff": 4.5}}})
     """
-    inner = content.get("wrapped_model_checkpoint")
-    if isinstance(inner, Mapping):
-        return expect_injection(inject, file, inner)
-    hypers = content.get("model_data", {}).get("model_hypers", {})
-    found = hypers.get("inject")
+    found = _injected(content)
     if parse_injection(found) != parse_injection(inject):
         remedy = "leave inject out" if found is None else f"give inject={found!r}"
         raise ConfigError(f"inject is {inject!r}, but {file} has {found or 'none'}, and goes on as it is; {remedy}")
-    return None
 
 
 def is_tensor(name: str, target: Any) -> bool:

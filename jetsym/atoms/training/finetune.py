@@ -56,6 +56,9 @@ def finetune(
     batch_size: int = 8,
     learning_rate: float = 1e-4,
     checkpoint_every: int | None = None,
+    inject: str | None = None,
+    penalty: float = 0.0,
+    penalty_on: list[str] | None = None,
     seed: int = 0,
     device: str | None = None,
     watch: bool = False,
@@ -71,7 +74,8 @@ def finetune(
 
     Of a model with an uncertainty, such as PET-MAD, it is the PET inside that is trained; the result is a PET without
     one, as its last-layer features are others now. Add it anew: :func:`add_uncertainty`, ``jetsym atoms uncertainty``.
-    A model that was trained with ``inject`` keeps what was injected.
+    A model that was trained with ``inject`` keeps what was injected; a PET without it can be given it, and starts with
+    the predictions that it has.
 
     Parameters
     ----------
@@ -98,6 +102,11 @@ def finetune(
         The fraction of the structures that is set aside, or another file.
     epochs, batch_size, learning_rate, checkpoint_every, seed, device
         Options of the training, as for :func:`jetsym.atoms.train`.
+    inject
+        Bias put into the embedding of edges of a PET that has none, such as "harmonics:2", as for
+        :func:`jetsym.atoms.train`; the method is then "full".
+    penalty, penalty_on
+        Weight in the loss of a penalty on A², and what it is taken of, as for :func:`jetsym.atoms.train`.
     watch
         Measure A of the outputs and the spectra of the layers at every checkpoint while it trains, against
         the pretrained model: ``watch.json``, a :class:`~jetsym.atoms.Watch`, and ``watch.png`` in the
@@ -160,7 +169,9 @@ def finetune(
         resume=resume,
         trust=trust,
         progress=progress,
-        inject=pet.hypers.get("inject"),
+        inject=pet.hypers.get("inject") if inject is None else inject,
+        penalty=penalty,
+        penalty_on=penalty_on,
         model={name: value for name, value in pet.hypers.items() if name != "inject"},
         training={
             "finetune": {

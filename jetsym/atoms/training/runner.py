@@ -64,6 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         known_types(),
     ):
         try:
+            give_injection(options["architecture"])
             if wanted.ask:
                 ask_at_checkpoints(options["architecture"]["name"], answers)
             train(options, output="model.pt", checkpoint_dir=".", restart_from=wanted.restart)
@@ -140,6 +141,22 @@ def open_without_running() -> None:
     os.environ["TORCH_FORCE_WEIGHTS_ONLY_LOAD"] = "1"  # goes before what a caller of torch.load asks for
     opening: Any = require("metatrain.utils.io", extra="atoms", purpose="jetsym atoms train")
     opening.load_atomistic_model = lambda path, extensions_directory=None: read_export(path)
+
+
+def give_injection(architecture: Any) -> None:
+    """Make metatrain give a trained PET what its options inject, where it starts to fine-tune one that has nothing."""
+    inject = architecture.get("model", {}).get("inject")
+    if inject is None or "finetune" not in architecture.get("training", {}):
+        return
+    training: Any = require("metatrain.cli.train", extra="atoms", purpose="jetsym atoms train")
+    loading = training.model_from_checkpoint
+    given: Any = training.import_architecture(architecture["name"]).__model__
+
+    def load_injected(checkpoint: dict[str, Any], context: str) -> Any:
+        model = loading(checkpoint, context=context)
+        return model if isinstance(model, given) else given.of_plain(model, inject)
+
+    training.model_from_checkpoint = load_injected
 
 
 def leave_out_augmentation() -> None:

@@ -28,7 +28,7 @@ from typing import Any, Literal
 import yaml
 
 from jetsym.arguments import above, at_least, checked, path
-from jetsym.atoms.architectures.bias import bias_of, expect_injection
+from jetsym.atoms.architectures.bias import bias_of, expect_start
 from jetsym.atoms.checkpoint import FINAL, read_checkpoint
 from jetsym.atoms.exports import read_export
 from jetsym.atoms.training.data import Part, file_of, read_part, split
@@ -246,7 +246,7 @@ def train(
     if not trust:
         _check_files(content["architecture"])
     if start_of is not None:
-        expect_injection(inject, start_of, read_checkpoint(start_of, trust=trust))
+        expect_start(inject, start_of, read_checkpoint(start_of, trust=trust), method=finetuned.get("method", "full"))
     watcher = None
     if watch:
         bounds, frames = bounds_of(stop_above, stop_below, section), watched_frames(watch_on, sets, watch_limit)

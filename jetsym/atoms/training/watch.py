@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
@@ -247,7 +247,7 @@ class Watcher:
             progress=False,
         )
         targets = {own: target for target, own in names.items()}
-        report = _renamed(cast(SymmetryReport, found), targets)
+        report = _renamed(found, targets)
         report = replace(report, meta={**report.meta, "step": epoch, "unit": "epochs"})
         self._result({**self._reports, epoch: report})  # refused where it does not go with the others
         units = {targets.get(name, name): unit for name, unit in self._units_of(model).items()}

@@ -14,7 +14,6 @@ from jetsym.errors import ConfigError, DataError, is_positive, refuse_unknown
 from jetsym.probing.reports.differences import differences_of
 from jetsym.probing.reports.history import Series
 from jetsym.probing.reports.spectrum import SymmetryReport
-from jetsym.storage import Stored
 from jetsym.text import as_text, concise, percent, table_of
 
 if TYPE_CHECKING:
@@ -99,7 +98,7 @@ def bounds_of(
 
 @checked(DataError)
 @dataclass(frozen=True, eq=False)
-class Watch(Series, Stored):
+class Watch(Series):
     """The symmetry of a potential while it is trained, measured at its checkpoints.
 
     Parameters
@@ -173,11 +172,14 @@ class Watch(Series, Stored):
         """Return the bounds that are crossed in a report."""
         return [bound for bound in self.bounds if bound.is_crossed(report)]
 
-    def plot(self, ax: Axes | None = None, *, layer: str | None = None) -> Axes | Figure:
+    def plot(self, ax: Axes | None = None, *, layer: str | None = None, legend: bool = True) -> Axes | Figure:
         """Draw a panel for the spectrum of every layer, and one for A with its bounds; as :meth:`History.plot` else."""
         from jetsym.plotting import plot_watch
+        from jetsym.plotting.style import with_legend
 
-        return plot_watch(self) if ax is None and layer is None else super().plot(ax, layer=layer)
+        if ax is None and layer is None:
+            return with_legend(plot_watch(self), legend)
+        return super().plot(ax, layer=layer, legend=legend)
 
     def sentences(self) -> list[str]:
         """Say what became of A and of the layers since the start, why the training ended, and what model.ckpt holds."""

@@ -5,9 +5,7 @@ from __future__ import annotations
 import copy
 import inspect
 import io
-import sys
 from contextlib import redirect_stdout
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
@@ -22,6 +20,7 @@ from jetsym.atoms.model import Model
 from jetsym.atoms.packages import quiet
 from jetsym.atoms.published import NAME, fetch
 from jetsym.errors import CheckpointError, ConfigError, require
+from jetsym.lazy import imported
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -184,20 +183,14 @@ def calculator_of(entry: str) -> Calculator:
     module, colon, name = entry.partition(":")
     if not (module and colon and name):
         raise ConfigError(f"--calculator is {entry!r}; expected module:factory, such as ase.calculators.emt:EMT")
-    here = str(Path.cwd())
-    sys.path.insert(0, here)
     try:
-        found: Any = import_module(module)
-        for part in name.split("."):
-            found = getattr(found, part)
+        found = imported(entry)
         made = found if is_calculator(found) else found()
     except Exception as error:  # whatever foreign code raises
         raise ConfigError(
             f"--calculator is {entry!r}, which gives no calculator: {type(error).__name__}, {error}; expected "
             "module:factory, of a function that is called without arguments"
         ) from error
-    finally:
-        sys.path.remove(here)
     if not is_calculator(made):
         raise ConfigError(f"--calculator is {entry!r}, which gives a {type(made).__name__}; expected an ASE calculator")
     return cast("Calculator", made)

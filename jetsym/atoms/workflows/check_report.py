@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar, Self
 
 from markupsafe import Markup
 
 from jetsym.arguments import checked
-from jetsym.probing.reports.html import Sectioned, page, render
+from jetsym.pages import render
+from jetsym.results import Result
 from jetsym.text import as_text, at_most, concise, table_of
 
 __all__ = ["Check", "Row"]
@@ -69,7 +70,7 @@ class Row:
 
 @checked()
 @dataclass(frozen=True)
-class Check(Sectioned):
+class Check(Result):
     """The symmetries and consistency of a potential.
 
     Parameters
@@ -129,9 +130,9 @@ class Check(Sectioned):
         rows = [row.cells() for row in self.rows]
         return render("check.html", sentences=self.sentences(), header=HEADS, rows=rows)
 
-    def page(self) -> str:
-        """Return it as a self-contained page."""
-        return page(f"Check of {self.meta['model']}", self.section())
+    def _records(self) -> Iterator[dict[str, Any]]:
+        """Yield a row per test and output."""
+        return map(asdict, self.rows)
 
     def __str__(self) -> str:
         table = table_of(None, HEADS, [row.cells() for row in self.rows], words=2)

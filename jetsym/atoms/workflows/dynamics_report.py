@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, get_args
 
@@ -16,13 +16,14 @@ from jetsym.atoms.workflows.forbidden import SYMPREC
 from jetsym.atoms.workflows.tables import compared, structure_dict, structure_of
 from jetsym.errors import ConfigError, expect_one_of
 from jetsym.progress import progress_bar
-from jetsym.storage import Stored
+from jetsym.results import Result
 from jetsym.symmetry import GroupName
 from jetsym.text import as_text, concise
 
 if TYPE_CHECKING:
     from ase import Atoms
     from ase.calculators.calculator import Calculator
+    from matplotlib.axes import Axes
     from numpy.typing import NDArray
 
 __all__ = ["DynamicsReport", "FrameChoice", "dynamics"]
@@ -42,7 +43,7 @@ ROWS = {
 
 @checked(expected_heating=at_least(0), heating_at_end=at_least(0))
 @dataclass(frozen=True)
-class DynamicsReport(Stored):
+class DynamicsReport(Result):
     """Runs at constant energy of one structure, with a model in several frames.
 
     Parameters
@@ -113,6 +114,18 @@ class DynamicsReport(Stored):
             return math.nan, math.nan
         error = np.std(values, ddof=1) / np.sqrt(len(values)) if len(values) > 1 else math.nan
         return float(np.mean(values)), float(error)
+
+    def plot(self, ax: Axes | None = None, *, legend: bool = True) -> Axes:
+        """Draw the drift of the energy in every kind of frames, the mean over runs."""
+        from jetsym.plotting.measured import Measured, plot_measured
+
+        rows = [Measured(frames, ROWS["energy_drift"], *self.mean(frames, "energy_drift")) for frames in self.runs]
+        return plot_measured(rows, ROWS["energy_drift"], ax, legend=legend)
+
+    def _records(self) -> Iterator[dict[str, Any]]:
+        """Yield a row per kind of frames and run."""
+        for frames, runs in self.runs.items():
+            yield from ({"frames": frames, "run": number} | run.to_dict() for number, run in enumerate(runs))
 
     def table(self) -> Table:
         """Return the frames side by side."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -11,10 +11,11 @@ from rich.table import Table
 from jetsym.arguments import checked
 from jetsym.atoms.labels import in_ev
 from jetsym.errors import DataError
-from jetsym.storage import Stored
+from jetsym.results import Result, flat
 from jetsym.text import as_text, table_of
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 __all__ = ["ALL", "Evaluation", "Scores"]
@@ -94,7 +95,7 @@ class Scores:
 
 @checked()
 @dataclass(frozen=True)
-class Evaluation(Stored):
+class Evaluation(Result):
     """Errors of a potential.
 
     Parameters
@@ -163,8 +164,17 @@ class Evaluation(Stored):
             )
         return notes
 
-    def plot(self) -> Figure:
-        """Draw what was predicted against what was expected, output by output.
+    def _heading(self) -> str:
+        return "Errors of a potential"
+
+    def _records(self) -> Iterator[dict[str, Any]]:
+        """Yield a row per subset, with the errors of other outputs as "NAME mae" and "NAME rmse"."""
+        for subset, scores in self.scores.items():
+            others = {f"{name} {error}": value for name, of in scores.others.items() for error, value in of.items()}
+            yield {"subset": subset} | flat(asdict(scores)) | others
+
+    def plot(self, ax: Axes | Sequence[Axes] | None = None, *, legend: bool = True) -> Figure:
+        """Draw what was predicted against what was expected, a panel for each output.
 
         Raises
         ------
@@ -172,10 +182,11 @@ class Evaluation(Stored):
             It was saved by a version that did not keep this.
         """
         from jetsym.plotting.parity import plot_parity
+        from jetsym.plotting.style import parts_of, with_legend
 
         if not self.parity:
             raise DataError("this evaluation keeps no single predictions; expected one of this version: evaluate again")
-        return plot_parity(self.parity)
+        return with_legend(plot_parity(self.parity, parts_of(ax, len(self.parity))), legend, ax)
 
     def __str__(self) -> str:
         return "".join([as_text(self.table(), width=240), *(f"{note}\n" for note in self.notes())])

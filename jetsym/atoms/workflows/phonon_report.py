@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
@@ -16,11 +16,12 @@ from jetsym.atoms.workflows.forbidden import Spurious
 from jetsym.atoms.workflows.tables import compared, number, structure_dict, structure_of
 from jetsym.errors import DataError
 from jetsym.files import finished_file
-from jetsym.storage import Stored
+from jetsym.results import Result
 from jetsym.text import as_text
 
 if TYPE_CHECKING:
     from ase import Atoms
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from phonopy import Phonopy
 
@@ -174,7 +175,7 @@ class Phonons:
 
 @checked()
 @dataclass(frozen=True)
-class PhononReport(Stored):
+class PhononReport(Result):
     """Phonons of a crystal, with and without symmetrisation.
 
     Parameters
@@ -276,12 +277,19 @@ class PhononReport(Stored):
                 written.append(target)
         return written
 
-    def plot(self) -> Figure:
-        """Draw bands along the path, and the density of states beside them."""
+    def plot(self, ax: Axes | Sequence[Axes] | None = None, *, legend: bool = True) -> Figure:
+        """Draw bands along the path, and the density of states beside them, into two axes."""
         from jetsym.plotting.crystals import plot_phonons
+        from jetsym.plotting.style import parts_of, with_legend
 
-        return plot_phonons(
-            self.path.distances,
-            self.path.ticks,
-            {name: (run.bands, run.dos_frequencies, run.dos) for name, run in self.runs.items()},
-        )
+        runs = {name: (run.bands, run.dos_frequencies, run.dos) for name, run in self.runs.items()}
+        drawn = plot_phonons(self.path.distances, self.path.ticks, runs, axes=parts_of(ax, 2))
+        return with_legend(drawn, legend, ax)
+
+    def _records(self) -> Iterator[dict[str, Any]]:
+        """Yield a row per run, point of the path and band: its frequency in THz, negative where imaginary."""
+        for name, run in self.runs.items():
+            for distances, segment in zip(self.path.distances, run.bands, strict=True):
+                for distance, frequencies in zip(distances, segment, strict=True):
+                    for band, frequency in enumerate(frequencies):
+                        yield {"run": name, "distance": distance, "band": band + 1, "frequency": frequency}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
@@ -15,11 +15,12 @@ from jetsym.atoms.workflows.dynamics import Drift
 from jetsym.atoms.workflows.forbidden import Spurious
 from jetsym.atoms.workflows.tables import compared, number, structure_dict, structure_of
 from jetsym.files import finished_file
-from jetsym.storage import Stored
+from jetsym.results import Result
 from jetsym.text import as_text
 
 if TYPE_CHECKING:
     from ase import Atoms
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 __all__ = ["Relaxation", "RelaxationReport"]
@@ -84,7 +85,7 @@ class Relaxation:
 
 @checked()
 @dataclass(frozen=True)
-class RelaxationReport(Stored):
+class RelaxationReport(Result):
     """Relaxations of a structure, with and without symmetrisation.
 
     Parameters
@@ -169,14 +170,19 @@ class RelaxationReport(Stored):
     def __str__(self) -> str:
         return as_text(self.table(), width=140) + "".join(f"{note}\n" for note in self.meta.get("notes", ()))
 
-    def plot(self) -> Figure:
-        """Draw energy and largest force against the steps."""
+    def plot(self, ax: Axes | Sequence[Axes] | None = None, *, legend: bool = True) -> Figure:
+        """Draw energy and largest force against the steps, into two axes."""
         from jetsym.plotting.crystals import plot_relaxation
+        from jetsym.plotting.style import parts_of, with_legend
 
-        return plot_relaxation(
-            {name: (1e3 * run.energies / len(run.final), run.fmax) for name, run in self.runs.items()},
-            fmax=self.meta["fmax"],
-        )
+        runs = {name: (1e3 * run.energies / len(run.final), run.fmax) for name, run in self.runs.items()}
+        return with_legend(plot_relaxation(runs, fmax=self.meta["fmax"], axes=parts_of(ax, 2)), legend, ax)
+
+    def _records(self) -> Iterator[dict[str, Any]]:
+        """Yield a row per run and step: energy in eV, largest force in eV/Å."""
+        for name, run in self.runs.items():
+            for step, (energy, largest) in enumerate(zip(run.energies, run.fmax, strict=True)):
+                yield {"run": name, "step": step, "energy": energy, "largest_force": largest}
 
 
 def _gpa(stress: float | None) -> float | None:

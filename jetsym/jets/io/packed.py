@@ -26,7 +26,7 @@ from jetsym.jets.schema import CLASSES, SCALARS
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["DISPLACEMENTS", "KINDS", "PackedJets", "RaggedBatch", "pack_kinds", "unpack_kinds"]
+__all__ = ["DISPLACEMENTS", "KINDS", "PackedJets", "RaggedBatch", "kind_columns", "pack_kinds", "unpack_kinds"]
 
 #: What the byte holds: the charge and five flags.
 KINDS = SCALARS[:6]
@@ -343,7 +343,11 @@ def pack_kinds(columns: Sequence[NDArray[Any]]) -> NDArray[Any]:
 
 def unpack_kinds(packed: Tensor) -> Tensor:
     """Unpack (P,) uint8 to charge and flags (P, 6) float32; the inverse of :func:`pack_kinds`."""
-    order = torch.tensor([_POSITIVE, 0, 1, 2, 3, 4], dtype=torch.uint8, device=packed.device)
-    bits = ((packed[:, None] >> order) & 1).float()
-    bits[:, 0] -= (packed >> _NEGATIVE).float()
-    return bits
+    return torch.stack([column.float() for column in kind_columns(packed)], dim=1)
+
+
+def kind_columns(packed: Any) -> list[Any]:
+    """Unpack (P,) uint8, an array or a tensor, to charge and five flags, each (P,) int8 of the same kind."""
+    bits = packed.view(torch.int8 if isinstance(packed, Tensor) else np.int8)  # the last of eight bits is never set
+    charge = ((bits >> _POSITIVE) & 1) - (bits >> _NEGATIVE)
+    return [charge, *((bits >> place) & 1 for place in range(5))]

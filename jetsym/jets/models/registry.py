@@ -14,6 +14,7 @@ from jetsym.arguments import anything, checked
 from jetsym.errors import ConfigError, closest, expect_a, shorten
 from jetsym.jets.models.base import Tagger
 from jetsym.jets.schema import CLASSES
+from jetsym.lazy import is_entry
 
 __all__ = ["ENTRY_POINTS", "MODELS", "build", "configure", "name_of", "register", "tagger_class"]
 
@@ -75,6 +76,11 @@ def tagger_class(name: str) -> type[Tagger]:
     ConfigError
         There is none.
     """
+    if name not in MODELS and is_entry(name):
+        raise ConfigError(
+            f"the model {name!r} is a network of a user, whose code no file brings along and which is not imported by "
+            f"its name in one; give it: jetsym.load(path, model={name.rpartition(':')[2]}), or --network {name}"
+        )
     if name not in MODELS:
         for point in entry_points(group=ENTRY_POINTS, name=name):
             register(name)(point.load())

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from jetsym.pages import page
 from jetsym.probing.diagnosis.diagnose import diagnose
-from jetsym.probing.reports.html import page
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

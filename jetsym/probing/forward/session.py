@@ -97,7 +97,7 @@ class Session:
     domain: Domain
     kinds: Mapping[str, Kind] = field(default_factory=dict)
     without_law: frozenset[str] = frozenset()
-    declared: Mapping[str, Kind] = field(default_factory=dict)
+    declared: Mapping[str, Kind | None] = field(default_factory=dict)
     layers: str | Sequence[str] = AUTO
     tokens: Mapping[str, Named] = field(default_factory=dict)
     call: Call | None = None

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
+from jetsym.pages import render
 from jetsym.probing.reports.base import read_meta
 from jetsym.probing.reports.equivariance import Equivariance
 from jetsym.probing.reports.significance import chance_of, corrected, p_value
-from jetsym.storage import Stored
+from jetsym.results import Result, flat
 from jetsym.symmetry import Symmetry
 from jetsym.text import as_text, concise, table_of
+
+if TYPE_CHECKING:
+    from markupsafe import Markup
+    from matplotlib.axes import Axes
 
 __all__ = ["Attribution", "Effect", "judged"]
 
@@ -80,7 +85,7 @@ def judged(effects: Effects, inputs: int) -> dict[str, dict[str, Effect]]:
 
 
 @dataclass(frozen=True, eq=False)
-class Attribution(Stored):
+class Attribution(Result):
     """The sources that an equivariance error comes from.
 
     Parameters
@@ -103,6 +108,25 @@ class Attribution(Stored):
     def sentences(self) -> list[str]:
         """Say in plain words what was found for every output."""
         return [" ".join(_sentences(name, self)) for name in self.equivariance]
+
+    def plot(self, ax: Axes | None = None, *, legend: bool = True) -> Axes:
+        """Draw what switching every source does to A; hollow where it cannot be told from chance or rounding."""
+        from jetsym.plotting.measured import Measured, plot_measured
+
+        rows = [
+            Measured(_switch(source, item), name, item.difference, item.difference_stderr, item.is_real)
+            for name, of in self.effects.items()
+            for source, item in of.items()
+        ]
+        label = f"change of A under {Symmetry.from_dict(self.meta).words} / size as it is"
+        return plot_measured(rows, label, ax, title="output", legend=legend)
+
+    def _records(self) -> Iterator[dict[str, Any]]:
+        """Yield a row per output and source: A with the source switched, over its own size, and the difference."""
+        for name, of in self.effects.items():
+            for source, item in of.items():
+                switched = {key: getattr(item.equivariance, key) for key in ("relative", "relative_stderr")}
+                yield {"output": name, "source": source} | switched | flat(asdict(item))
 
     def _content(self) -> dict[str, Any]:
         return {
@@ -129,20 +153,38 @@ class Attribution(Stored):
             meta=read_meta(data["meta"]),
         )
 
+    def section(self) -> Markup:
+        """Return it for a notebook's cell or a page."""
+        rows = [row for name in self.equivariance for row in self.rows(name)]
+        return render("attribution.html", sentences=self.sentences(), header=HEADS, rows=rows)
+
+    def rows(self, name: str) -> list[list[str]]:
+        """Write A of an output as it is, and with every source switched, by :data:`HEADS`."""
+        item = self.equivariance[name]
+        rows = [[name, "", "", "as it is", _relative(item), "", ""]]
+        for source, effect in self.effects[name].items():
+            difference = concise(effect.difference, effect.difference_stderr, floor=effect.rounding)
+            switched, chance = "on" if effect.adds else "off", f"{effect.p_value:.1g}"
+            rows.append([name, source, switched, effect.change, _switched(item, effect), difference, chance])
+        return rows
+
     def __str__(self) -> str:
-        table = table_of(
-            f"Relative A under {Symmetry.from_dict(self.meta).words}, {self.meta['n_inputs']} inputs",
-            ("output", "source", "", "what was done", "A / size as it is", "difference", "by chance"),
-            words=4,
-        )
-        for name, item in self.equivariance.items():
-            table.add_row(name, "", "", "as it is", _relative(item), "", "")
-            for source, effect in self.effects[name].items():
-                difference = concise(effect.difference, effect.difference_stderr, floor=effect.rounding)
-                switched, chance = "on" if effect.adds else "off", f"{effect.p_value:.1g}"
-                table.add_row("", source, switched, effect.change, _switched(item, effect), difference, chance)
+        under, inputs = Symmetry.from_dict(self.meta).words, self.meta["n_inputs"]
+        table = table_of(f"Relative A under {under}, {inputs} inputs", HEADS, words=4)
+        for name in self.equivariance:
+            for place, row in enumerate(self.rows(name)):
+                table.add_row("" if place else name, *row[1:])
             table.add_section()
         return as_text(table, width=140) + "\n".join(self.sentences()) + "\n"
+
+
+#: Heads of the columns of :meth:`Attribution.rows`.
+HEADS = ("output", "source", "", "what was done", "A / size as it is", "difference", "by chance")
+
+
+def _switch(source: str, effect: Effect) -> str:
+    """Say which source, and whether it was switched on or off."""
+    return f"{source} {'on' if effect.adds else 'off'}"
 
 
 def _relative(item: Equivariance) -> str:

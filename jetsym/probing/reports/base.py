@@ -12,8 +12,8 @@ import numpy as np
 
 from jetsym.forms import expect_facts
 from jetsym.probing.reports.equivariance import Equivariance
+from jetsym.results import Result
 from jetsym.spectrum import read_irrep
-from jetsym.storage import Stored
 from jetsym.symmetry import Symmetry
 
 __all__ = ["LayerReport", "read_meta"]
@@ -46,7 +46,7 @@ def _read_equivariance(item: Mapping[str, Any]) -> Equivariance:
     return found
 
 
-class LayerReport(Stored):
+class LayerReport(Result):
     """A dataclass of names, arrays over them, errors of outputs, and the facts of a measurement.
 
     Its fields are ``layers`` and other names, the arrays, ``irreps``, ``equivariance``, ``meta`` and ``baseline``, as
@@ -72,6 +72,9 @@ class LayerReport(Stored):
         """Errors of the outputs, without those of layers whose law is known (``meta["laws"]``)."""
         laws, errors = self.meta.get("laws", {}), getattr(self, "equivariance", {})
         return {name: item for name, item in errors.items() if name not in laws}
+
+    def _heading(self) -> str:
+        return f"Symmetry of {self.meta['model']}"
 
     def _content(self) -> dict[str, Any]:
         return {name: self._written(name, getattr(self, name)) for name in self._fields()}

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from markupsafe import Markup
 
+from jetsym.pages import render
 from jetsym.probing.reports.base import LayerReport
 from jetsym.probing.reports.equivariance import KNOWN_TO, Array, Equivariance
-from jetsym.probing.reports.html import Sectioned, render
 from jetsym.probing.reports.spectrum import NOT_SMALL
 from jetsym.text import as_text, concise, concise_root, percent, table_of
 
@@ -22,7 +22,7 @@ __all__ = ["DIRECTIONS", "BoostReport"]
 
 
 @dataclass(frozen=True, eq=False)
-class BoostReport(LayerReport, Sectioned):
+class BoostReport(LayerReport):
     """Window energies of every layer, and the error of every output, under boosts.
 
     They belong to the declared measure on rapidity; boosts have no invariant one, and no spectrum over irreps.
@@ -82,11 +82,25 @@ class BoostReport(LayerReport, Sectioned):
         """(widths, layers) relative A of every layer and output: the curves in y₀."""
         return np.sqrt(np.maximum(self.squared, 0.0))
 
-    def plot(self, ax: Axes | None = None) -> Axes:
+    def plot(self, ax: Axes | None = None, *, legend: bool = True) -> Axes:
         """Draw relative A of every layer against the width; see :func:`jetsym.plotting.plot_boosts`."""
         from jetsym.plotting import plot_boosts
+        from jetsym.plotting.style import with_legend
 
-        return plot_boosts(self, ax)
+        return with_legend(plot_boosts(self, ax), legend)
+
+    def _records(self) -> Iterator[dict[str, Any]]:
+        """Yield a row per width, layer and polynomial; A²/N, the floor and what is unexplained stand in each."""
+        for place, width in enumerate(self.widths):
+            for row, layer in enumerate(self.layers):
+                of_layer = {
+                    name: getattr(self, name)[place, row]
+                    for name in ("squared", "squared_stderr", "unexplained", "unexplained_stderr", "noise_floor")
+                }
+                energies = zip(self.energies[place, row], self.energies_stderr[place, row], strict=True)
+                for order, (energy, stderr) in enumerate(energies):
+                    row_of = {"width": width, "layer": layer, "order": order}
+                    yield row_of | {"energy": energy, "stderr": stderr} | of_layer
 
     def sentences(self) -> list[str]:
         """Say what happens to every output under boosts."""

@@ -11,17 +11,17 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 
 from jetsym.arguments import checked
-from jetsym.errors import ProbeError, require
+from jetsym.errors import ProbeError
+from jetsym.pages import render
 from jetsym.probing.reports.derived import bandwidth, pseudo_share, weighted
 from jetsym.probing.reports.differences import Difference, differences_of
-from jetsym.probing.reports.html import Sectioned, render
 from jetsym.probing.reports.over import ReportsOver
 from jetsym.probing.reports.spectrum import NOT_SMALL, SymmetryReport, tail_floor
+from jetsym.results import Result
 from jetsym.spectrum import Irrep
 from jetsym.text import as_text, concise, percent, table_of
 
 if TYPE_CHECKING:
-    import pandas as pd
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
@@ -105,7 +105,7 @@ class Column(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class Comparison(Sectioned):
+class Comparison(Result):
     """Reports side by side.
 
     Parameters
@@ -271,15 +271,14 @@ class Comparison(Sectioned):
             "A / spread",
         ]
 
-    def to_dataframe(self) -> pd.DataFrame:
-        """Return one row per report, layer and quantity, with value and standard error (needs pandas).
+    def _records(self) -> Iterator[dict[str, Any]]:
+        """Yield a row per report, layer and quantity, with value and standard error.
 
         Quantities are the irreps by name, "tail", "unexplained", "bandwidth" and "pseudo", for outputs "relative A" and
         "A / spread".
         """
-        pandas = require("pandas", extra="notebooks", purpose="Comparison.to_dataframe")
-        columns = ["report", "layer", "depth", "quantity", "value", "stderr"]
-        return pandas.DataFrame(list(self._numbers()), columns=columns)
+        columns = ("report", "layer", "depth", "quantity", "value", "stderr")
+        return (dict(zip(columns, row, strict=True)) for row in self._numbers())
 
     def _numbers(self) -> Iterator[tuple[str, str, float, str, float, float]]:
         for place, (name, report) in enumerate(zip(self.names, self.reports, strict=True)):
@@ -298,11 +297,15 @@ class Comparison(Sectioned):
                     yield name, layer, 1.0, "relative A", item.relative, item.relative_stderr
                     yield name, layer, 1.0, "A / spread", item.over_spread, item.over_spread_stderr
 
-    def plot(self, axes: Sequence[Axes] | None = None) -> Figure:
-        """Draw all of it; see :func:`jetsym.plotting.plot_comparison`."""
+    def plot(self, ax: Axes | Sequence[Axes] | None = None, *, legend: bool = True) -> Figure:
+        """Draw all of it, into four axes; see :func:`jetsym.plotting.plot_comparison`."""
         from jetsym.plotting import plot_comparison
+        from jetsym.plotting.style import parts_of, with_legend
 
-        return plot_comparison(self, axes)
+        return with_legend(plot_comparison(self, parts_of(ax, 4)), legend, ax)
+
+    def _heading(self) -> str:
+        return f"Symmetry of {', '.join(self.names)}"
 
     def section(self) -> Markup:
         """Return the warnings and the table, for a notebook's cell or a page."""

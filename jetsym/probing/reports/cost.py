@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from jetsym.probing.reports.base import read_meta
 from jetsym.probing.reports.significance import chance_of, p_value
-from jetsym.storage import Stored
+from jetsym.results import Result
 from jetsym.symmetry import Symmetry
 from jetsym.text import as_text, at_most, concise, concise_root, percent, table_of
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 __all__ = ["CROSS_ENTROPY", "SQUARED", "Cost", "LossSplit"]
 
@@ -74,7 +77,7 @@ class LossSplit:
 
 
 @dataclass(frozen=True, eq=False)
-class Cost(Stored):
+class Cost(Result):
     """What a broken symmetry costs, output by output.
 
     Parameters
@@ -90,6 +93,21 @@ class Cost(Stored):
 
     KIND: ClassVar[str] = "cost"
     FORMAT: ClassVar[int] = 1
+
+    def plot(self, ax: Axes | None = None, *, legend: bool = True) -> Axes:
+        """Draw the share of every loss that is owed to A; hollow where rounding explains it."""
+        from jetsym.plotting.measured import Measured, plot_measured
+
+        rows = [
+            Measured(name, item.loss, 100 * item.share, 100 * item.share_stderr, not item.is_within_rounding)
+            for name, item in self.losses.items()
+        ]
+        label = f"share of the loss owed to A under {Symmetry.from_dict(self.meta).words} [%]"
+        return plot_measured(rows, label, ax, title="loss", legend=legend)
+
+    def _records(self) -> Iterator[dict[str, Any]]:
+        """Yield a row per output, with all parts of its loss."""
+        return ({"output": name} | asdict(item) for name, item in self.losses.items())
 
     def _content(self) -> dict[str, Any]:
         return {"losses": {name: asdict(item) for name, item in self.losses.items()}, "meta": dict(self.meta)}

@@ -10,7 +10,8 @@ from typing import Any, ClassVar, Self
 from markupsafe import Markup
 from rich.text import Text
 
-from jetsym.probing.reports.html import Sectioned, render
+from jetsym.pages import render
+from jetsym.results import Result
 from jetsym.text import as_text, at_most, concise, table_of
 
 __all__ = ["SEVERITIES", "Diagnosis", "Evidence", "Finding"]
@@ -101,7 +102,7 @@ class Finding:
 
 
 @dataclass(frozen=True, eq=False)
-class Diagnosis(Sectioned):
+class Diagnosis(Result):
     """The findings of :func:`jetsym.diagnose`: iterate over it, ask for a mode with ``in``, print it, save it.
 
     Parameters
@@ -164,6 +165,19 @@ class Diagnosis(Sectioned):
 
     def _unknown(self) -> list[str]:
         return [f"Not judged, {name}: {reason}." for name, reason in self.not_judged.items()]
+
+    def _records(self) -> Iterator[dict[str, Any]]:
+        """Yield a row per finding and number behind it, the one that decided first."""
+        for finding in self.findings:
+            said = {name: getattr(finding, name) for name in ("name", "severity", "subject")}
+            yield from (
+                said | {"evidence" if key == "what" else key: v for key, v in asdict(item).items()}
+                for item in finding.evidence
+            )
+
+    def _heading(self) -> str:
+        model = self.meta.get("report", {}).get("model")
+        return f"Diagnosis of {model}" if isinstance(model, str) else "Diagnosis"
 
     def _content(self) -> dict[str, Any]:
         return {

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from jetsym.probing.reports.base import LayerReport
 from jetsym.probing.reports.equivariance import Array
 from jetsym.text import as_text, concise_root, table_of
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 __all__ = ["LocalReport"]
 
@@ -41,6 +44,19 @@ class LocalReport(LayerReport):
     ARRAYS: ClassVar[Mapping[str, tuple[str, ...]]] = dict.fromkeys(
         ("squared", "squared_stderr"), ("layers", "generators")
     )
+
+    def plot(self, ax: Axes | None = None, *, legend: bool = True) -> Axes:
+        """Draw the slopes layer by layer; see :func:`jetsym.plotting.plot_generators`."""
+        from jetsym.plotting import plot_generators
+        from jetsym.plotting.style import with_legend
+
+        return with_legend(plot_generators(self, ax), legend)
+
+    def _records(self) -> Iterator[dict[str, Any]]:
+        for row, layer in enumerate(self.layers):
+            for column, generator in enumerate(self.generators):
+                squared = {name: getattr(self, name)[row, column] for name in ("squared", "squared_stderr")}
+                yield {"layer": layer, "generator": generator} | squared
 
     def rows(self) -> list[list[str]]:
         """Write ‖L_X f‖/‖f‖ of every layer and output for every generator, after its name."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from jetsym.errors import DataError, ProbeError, closest
 from jetsym.probing.reports.spectrum import SymmetryReport
+from jetsym.results import Result
 from jetsym.spectrum import Irrep
-from jetsym.storage import Stored
 from jetsym.text import as_text, concise, percent, table_of
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ FOLDER = "spectra"
 NAME, PATTERN = "step-{:08d}.json", "step-[0-9]*.json"
 
 
-class Series(ABC):
+class Series(Result, ABC):
     """Reports of the same layers, irreps and outputs, one for each of some numbers: what they are drawn and read by."""
 
     reports: tuple[SymmetryReport, ...]
@@ -115,18 +115,30 @@ class Series(ABC):
         """Name one of :attr:`steps` in a table."""
         return str(step)
 
-    def plot(self, ax: Axes | None = None, *, layer: str | None = None) -> Axes | Figure:
+    def plot(self, ax: Axes | None = None, *, layer: str | None = None, legend: bool = True) -> Axes | Figure:
         """Draw the spectra and A against steps.
 
         Without anything the figure has a panel for every layer and one for A; with ``layer`` the axes hold that
         layer's spectrum, with ``ax`` alone A. See :func:`jetsym.plotting.plot_over_training`.
         """
         from jetsym.plotting import plot_error_over_training, plot_layer_over_training, plot_over_training
+        from jetsym.plotting.style import with_legend
 
         if layer is not None:
             self.row(layer)
-            return plot_layer_over_training(self, layer, ax)
-        return plot_over_training(self) if ax is None else plot_error_over_training(self, ax)
+            return plot_layer_over_training(self, layer, ax, legend=legend)
+        if ax is None:
+            return with_legend(plot_over_training(self), legend)
+        return plot_error_over_training(self, ax, legend=legend)
+
+    def _heading(self) -> str:
+        return f"{self.TITLE}: symmetry of {self.meta['model']}"
+
+    def _records(self) -> Iterator[dict[str, Any]]:
+        """Yield the rows of all reports, each with the number that it belongs to."""
+        name = self.unit.removesuffix("s") or self.unit
+        for step, report in zip(self.steps, self.reports, strict=True):
+            yield from ({name: step} | dict(row) for row in report._records())
 
     def table(self, layer: str | None = None) -> str:
         """Return a row per probe: relative A and A over spread of the first output, and invariant shares of all layers.
@@ -155,7 +167,7 @@ class Series(ABC):
 
 
 @dataclass(frozen=True, eq=False)
-class History(Series, Stored):
+class History(Series):
     """The symmetry of a model over its training.
 
     Parameters

@@ -6,12 +6,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
-from jetsym.errors import require
-from jetsym.probing.reports.html import Sectioned, render
+from jetsym.pages import render
+from jetsym.results import Result
 from jetsym.text import as_text, table_of
 
 if TYPE_CHECKING:
-    import pandas as pd
     from markupsafe import Markup
 
 __all__ = ["LayerList", "LayerRow"]
@@ -47,7 +46,7 @@ class LayerRow:
 
 
 @dataclass(frozen=True)
-class LayerList(Sectioned):
+class LayerList(Result):
     """The layers and outputs of a model, in the order in which they run.
 
     Parameters
@@ -121,10 +120,12 @@ class LayerList(Sectioned):
             for row in self.rows
         ]
 
-    def to_dataframe(self) -> pd.DataFrame:
-        """Return one row per layer or output (needs pandas)."""
-        pandas = require("pandas", extra="notebooks", purpose="LayerList.to_dataframe")
-        return pandas.DataFrame(map(asdict, self.rows))
+    def _records(self) -> Iterator[dict[str, Any]]:
+        """Yield a row per layer or output."""
+        return map(asdict, self.rows)
+
+    def _heading(self) -> str:
+        return f"Layers of {self.model}"
 
     def section(self) -> Markup:
         """Return the table for a notebook's cell or a page."""

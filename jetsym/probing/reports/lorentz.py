@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from markupsafe import Markup
 
+from jetsym.pages import render
 from jetsym.probing.reports.base import read_meta
 from jetsym.probing.reports.boosts import DIRECTIONS, BoostReport
 from jetsym.probing.reports.equivariance import Equivariance
 from jetsym.probing.reports.generators import LocalReport
-from jetsym.probing.reports.html import Sectioned, render
 from jetsym.probing.reports.spectrum import SymmetryReport
+from jetsym.results import Result
 from jetsym.text import concise
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ __all__ = ["LorentzReport"]
 
 
 @dataclass(frozen=True, eq=False)
-class LorentzReport(Sectioned):
+class LorentzReport(Result):
     """Three honest measurements in place of a Lorentz spectrum, which does not exist.
 
     Parameters
@@ -64,11 +65,21 @@ class LorentzReport(Sectioned):
         """Output name -> its error under the first compact group: O(3) about the jet's momentum at rest."""
         return next(iter(self.compact.values())).outputs
 
-    def plot(self, axes: Sequence[Axes] | None = None) -> Figure:
-        """Draw the three parts side by side; see :func:`jetsym.plotting.plot_lorentz`."""
+    def plot(self, ax: Axes | Sequence[Axes] | None = None, *, legend: bool = True) -> Figure:
+        """Draw the three parts side by side, into three axes; see :func:`jetsym.plotting.plot_lorentz`."""
         from jetsym.plotting import plot_lorentz
+        from jetsym.plotting.style import parts_of, with_legend
 
-        return plot_lorentz(self, axes)
+        return with_legend(plot_lorentz(self, parts_of(ax, 3)), legend, ax)
+
+    def _heading(self) -> str:
+        return f"Symmetry of {self.meta['model']}"
+
+    def _records(self) -> Iterator[dict[str, Any]]:
+        """Yield the rows of all parts: "compact", "local" or "windows", and of which group, axes or direction."""
+        for part in ("compact", "local", "windows"):
+            for of, report in getattr(self, part).items():
+                yield from ({"part": part, "of": of} | dict(row) for row in report._records())
 
     def sentences(self) -> list[str]:
         """Say in one plain sentence each what the three parts have found, and how two of them compare."""

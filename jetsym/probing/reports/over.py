@@ -12,13 +12,12 @@ from numpy.typing import NDArray
 from jetsym.errors import DataError
 from jetsym.probing.reports.history import Series
 from jetsym.probing.reports.spectrum import SymmetryReport
-from jetsym.storage import Stored
 
 __all__ = ["ReportsOver"]
 
 
 @dataclass(frozen=True, eq=False)
-class ReportsOver(Series, Stored):
+class ReportsOver(Series):
     """The symmetry of a model against one of its arguments, as ``jetsym.probe(…, over={"t": [0.0, 0.5, 1.0]})`` gives.
 
     Parameters

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from jetsym.probing.reports.cost import SQUARED
 from jetsym.probing.reports.significance import chance_of, in_sigma
-from jetsym.storage import Stored
+from jetsym.results import Result, flat
 from jetsym.text import as_text, at_most, concise, percent, table_of
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 __all__ = ["EVEN", "MIXED", "ODD", "Oddness", "Parity"]
 
@@ -83,7 +86,7 @@ class Oddness:
 
 
 @dataclass(frozen=True, eq=False)
-class Parity(Stored):
+class Parity(Result):
     """The learned parity of outputs.
 
     Parameters
@@ -99,6 +102,21 @@ class Parity(Stored):
 
     KIND: ClassVar[str] = "parity"
     FORMAT: ClassVar[int] = 1
+
+    def plot(self, ax: Axes | None = None, *, legend: bool = True) -> Axes:
+        """Draw the odd share of what varies of every output; hollow where it cannot be told from chance or rounding."""
+        from jetsym.plotting.measured import Measured, plot_measured
+
+        rows = [
+            Measured(name, item.kind, 100 * item.share, 100 * item.share_stderr, item.is_real)
+            for name, item in self.outputs.items()
+        ]
+        label = f"odd share under {self.meta['mirror']} [%]"
+        return plot_measured(rows, label, ax, title="kind", legend=legend)
+
+    def _records(self) -> Iterator[dict[str, Any]]:
+        """Yield a row per output, without the means of its components."""
+        return ({"output": name} | flat(asdict(item)) for name, item in self.outputs.items())
 
     def _content(self) -> dict[str, Any]:
         return {"outputs": {name: asdict(item) for name, item in self.outputs.items()}, "meta": dict(self.meta)}

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
-from jetsym.storage import Stored
+from jetsym.results import Result
 from jetsym.text import as_text, at_most, concise, table_of
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ class Curve:
 
 
 @dataclass(frozen=True, eq=False)
-class Safety(Stored):
+class Safety(Result):
     """What a move that is no group changes, down to its limit.
 
     Parameters
@@ -128,8 +128,16 @@ class Safety(Stored):
             return f"{name} is not safe: {where} a {self.move} still changes it by {change}{part}."
         return f"Whether {name} is safe cannot be told: {where} it changes by {change}{part}; give two sizes above 0."
 
-    def plot(self, ax: Axes | None = None) -> Axes:
+    def plot(self, ax: Axes | None = None, *, legend: bool = True) -> Axes:
         """Draw the changes, over the spread of the outputs, against size; see :func:`jetsym.plotting.plot_safety`."""
         from jetsym.plotting import plot_safety
+        from jetsym.plotting.style import with_legend
 
-        return plot_safety(self, ax=ax)
+        return with_legend(plot_safety(self, ax=ax), legend)
+
+    def _records(self) -> Iterator[dict[str, Any]]:
+        """Yield a row per output and size: its change, and what it is compared with."""
+        for name, curve in self.curves.items():
+            for size, change, stderr in zip(self.sizes, curve.change, curve.change_stderr, strict=True):
+                row = {"output": name, "size": size, "change": change, "change_stderr": stderr}
+                yield row | {"spread": curve.spread, "rounding": curve.rounding}

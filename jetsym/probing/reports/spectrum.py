@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -12,16 +12,17 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 
 from jetsym.arguments import checked, shaped
-from jetsym.errors import DataError, ProbeError, require
+from jetsym.cards import Evaluated, Shared, model_card
+from jetsym.errors import ConfigError, DataError, ProbeError, shorten
+from jetsym.pages import render
 from jetsym.probing.reports.base import LayerReport
+from jetsym.probing.reports.card import symmetries
 from jetsym.probing.reports.draws import baseline_words, least_gap
 from jetsym.probing.reports.equivariance import HIDES, KNOWN_TO, Equivariance
-from jetsym.probing.reports.html import Sectioned, render
 from jetsym.spectrum import Irrep
 from jetsym.text import as_text, at_most, concise, percent, table_of
 
 if TYPE_CHECKING:
-    import pandas as pd
     from matplotlib.axes import Axes
 
 __all__ = ["NOT_SMALL", "SymmetryReport", "tail_floor"]
@@ -44,7 +45,7 @@ NOT_SMALL = 0.01
     noise_floor=shaped("layers", finite=False),
 )
 @dataclass(frozen=True, eq=False)
-class SymmetryReport(LayerReport, Sectioned):
+class SymmetryReport(LayerReport):
     """Symmetry content of every layer and equivariance error of every output.
 
     Parameters
@@ -105,11 +106,11 @@ class SymmetryReport(LayerReport, Sectioned):
     MORE_FACTS: ClassVar[tuple[str, ...]] = ("evaluations", "frame", "l_max", "method", "n_rotations", "seed")
 
     @checked(DataError)
-    def plot(self, ax: Axes | None = None) -> Axes:
+    def plot(self, ax: Axes | None = None, *, legend: bool = True) -> Axes:
         """Draw the layer spectra; see :func:`jetsym.plotting.plot_spectrum`."""
         from jetsym.plotting import plot_spectrum
 
-        return plot_spectrum(self, ax)
+        return plot_spectrum(self, ax, legend=legend)
 
     def sentences(self) -> list[str]:
         """Say where the content lies, how it moves through the layers, and how far outputs are from their law."""
@@ -166,10 +167,58 @@ class SymmetryReport(LayerReport, Sectioned):
             settings=self.settings(),
         )
 
-    def to_dataframe(self) -> pd.DataFrame:
-        """Return one row per layer and irrep: fraction, error, norm, noise floor and unexplained (needs pandas)."""
-        pandas = require("pandas", extra="notebooks", purpose="SymmetryReport.to_dataframe")
-        return pandas.DataFrame(
+    def to_model_card(
+        self,
+        evaluation: Evaluated | None = None,
+        *,
+        model: Shared | None = None,
+        repo_id: str | None = None,
+        dataset: str | None = None,
+        license: str | None = None,
+    ) -> str:
+        """Return a model card for the Hugging Face hub: measured symmetry, and accuracy, with their errors.
+
+        Parameters
+        ----------
+        evaluation
+            What :func:`jetsym.jets.evaluation.evaluate.evaluate` found of the same model.
+        model
+            The tagger itself, so that the card describes it and says how it is loaded.
+        repo_id
+            Where it will be shared, such as "user/name".
+        dataset
+            What it was evaluated on, in words.
+        license
+            Of its weights, as the hub names it, such as "bsd-3-clause".
+
+        Returns
+        -------
+        str
+            Markdown with a head in YAML, to be given to ``push_to_hub`` or written as README.md.
+
+        Raises
+        ------
+        ConfigError
+            The model is of another class than that of the report.
+
+        Examples
+        --------
+        ::
+
+            card = report.to_model_card(evaluation, model=tagger, repo_id="user/name")
+            tagger.push_to_hub("user/name", card=card)
+        """
+        options: dict[str, Any] = {"repo_id": repo_id, "dataset": dataset, "license": license}
+        title = str(self.meta["model"])
+        if model is not None and type(model).__name__ != title:
+            raise ConfigError(
+                f"the report is of a {title}, and model is {shorten(model)}; expected the model that was probed"
+            )
+        return model_card(model, title=title, evaluation=evaluation, symmetries=symmetries(self), **options)
+
+    def _records(self) -> Iterator[dict[str, Any]]:
+        """Yield a row per layer and irrep: fraction, error, norm, noise floor and unexplained."""
+        return (
             {
                 "layer": layer,
                 "irrep": str(irrep),

@@ -14,6 +14,7 @@ import yaml
 import jetsym
 from jetsym import atoms, cli
 from jetsym.atoms.architectures import INJECTED
+from jetsym.atoms.architectures.bias import expect_start
 from jetsym.atoms.architectures.inject import Injection, parse_injection
 from jetsym.errors import ConfigError
 
@@ -191,10 +192,58 @@ def test_a_model_goes_on_with_its_own_bias(run, data, tmp_path, pet):
     file = tmp_path / "plain.ckpt"
     torch.save(pet.get_checkpoint(), file)
     for start, inject, remedy in [
-        (file, "invariants", "has none, .* leave inject out"),
+        (run / "model.ckpt", "invariants", "has harmonics:2, .* give inject='harmonics:2'"),
         (run / "model.ckpt", None, "has harmonics:2, .* give inject='harmonics:2'"),
     ]:
         training = {"finetune": {"method": "full", "read_from": str(start), "config": {}, "inherit_heads": {}}}
         with pytest.raises(ConfigError, match=rf"inject is {inject!r}, but {start} {remedy}"):
             atoms.train(str(data), out=str(tmp_path / "run"), inject=inject, training=training, progress=False)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_trained_pet_starts_as_it_is(pet, make_injected, data):
+    """Bit for bit, before anything is learned of what is injected."""
+    frames = atoms.read_frames(data, limit=3)
+    given = type(make_injected("harmonics:2")).of_plain(pet, "harmonics:2,invariants")
+    assert given.hypers["inject"] == "harmonics:2,invariants"
+    assert given.backend.gnn_layers[0].edge_embedder.mix.weight.shape[1] == 8 + 40
+    plain, injected = (atoms.Model(module.eval()) for module in (pet, given))
+    for one, other in zip(*(made(made.structures(frames)).values() for made in (plain, injected)), strict=True):
+        assert torch.equal(one, other)
+
+
+@pytest.mark.slow
+def test_a_trained_pet_is_given_bias(data, tmp_path, pet):
+    file, folder = tmp_path / "plain.ckpt", tmp_path / "run"
+    torch.save(pet.get_checkpoint(), file)
+    options = {"epochs": 2, "batch_size": 4, "validation": 0.25, "progress": False, "out": str(folder)}
+    bias = {"inject": "harmonics:2", "penalty": 3.0}
+    atoms.finetune(str(file), str(data), **options, **bias)
+    assert "penalty" in (folder / "train.log").read_text()
+    found = atoms.load(folder)
+    assert (found.name, found.module.hypers["inject"]) == ("InjectedPET", "harmonics:2")
+    mixed = found.module.backend.gnn_layers[0].edge_embedder
+    assert mixed.mix.weight.abs().max() > 0
+    assert 0 < (mixed.weight - pet.backend.gnn_layers[0].edge_embedder.weight).abs().max() < 0.01  # from where it was
+    (folder / "model.ckpt").unlink()
+    atoms.finetune(str(file), str(data), **(options | {"epochs": 3}), **bias, resume=True)
+    assert "Restarting training from" in (folder / "output.txt").read_text()
+    again = tmp_path / "again"
+    atoms.finetune(str(folder), str(data), **(options | {"epochs": 1, "out": str(again)}))  # and keeps it
+    assert atoms.load(again).module.hypers["inject"] == "harmonics:2"
+
+
+def test_who_cannot_be_given_bias(data, tmp_path, pet):
+    file, out = tmp_path / "plain.ckpt", str(tmp_path / "run")
+    torch.save(pet.get_checkpoint(), file)
+    with pytest.raises(ConfigError, match="but method is 'heads', which trains no embedding; give method='full'"):
+        atoms.finetune(str(file), str(data), out=out, method="heads", inject="harmonics:2")
+    with pytest.raises(ConfigError, match="targets are scalars .* expected one of vectors or tensors"):
+        atoms.finetune(str(file), str(data), out=out, inject="tensor-basis")
+    with pytest.raises(ConfigError, match="expected harmonics:λ with λ from 1 to 8"):
+        atoms.finetune(str(file), str(data), out=out, inject="harmonics:9")
+    content = pet.get_checkpoint()
+    content["best_model_state_dict"]["backend.attention.input_linear.lora_A.weight"] = torch.zeros(1)
+    with pytest.raises(ConfigError, match="plain.ckpt was fine-tuned by 'lora'; start from the model before that"):
+        expect_start("harmonics:2", file, content, method="full")
     assert not (tmp_path / "run").exists()

@@ -18,10 +18,10 @@ from jinja2 import UndefinedError
 from markupsafe import Markup
 
 import jetsym
+from jetsym.pages import TEMPLATES, page, render
 from jetsym.probing.diagnosis.page import report_page
 from jetsym.probing.reports.boosts import BoostReport
 from jetsym.probing.reports.generators import LocalReport
-from jetsym.probing.reports.html import TEMPLATES, page, render
 from jetsym.probing.reports.lorentz import LorentzReport
 
 table_element = TEMPLATES.get_template("macros.html").module.table

@@ -53,6 +53,24 @@ class InjectedPET(PET):  # type: ignore[misc]  # metatrain has no types
             backend.load_state_dict(plain, strict=False)
             self.backend: Any = backend
 
+    @classmethod
+    def of_plain(cls, pet: PET, inject: str) -> "InjectedPET":
+        """Return a trained PET with something injected; until it is trained further, it predicts the same, bit for bit.
+
+        Parameters
+        ----------
+        pet
+            A PET without an injection.
+        inject
+            What is injected, as :func:`~jetsym.atoms.architectures.inject.parse_injection` reads it.
+        """
+        model = cls({**pet.hypers, "inject": inject}, pet.dataset_info)
+        model.to(next(pet.parameters()).dtype).load_state_dict(pet.state_dict(), strict=False)
+        model.additive_models[0].sync_tensor_maps()
+        model.scaler.sync_tensor_maps()
+        model.metadata = pet.metadata
+        return model
+
     def _add_output(self, target_name: str, target_info: Any) -> None:
         super()._add_output(target_name, target_info)
         if isinstance(self.backend, InjectedBackend):  # a target that joins a model

@@ -160,6 +160,8 @@ class JetFiles:
         """Refuse, or leave out, files that hold other quantities than most."""
         usual = Counter(kinds).most_common(1)[0][0]
         self.labelled, self.classes, self.names = usual[:3]
+        #: Names of what is known of the particles besides their momenta.
+        self.scalars = tuple(name.removeprefix("part_") for name in usual[3])
         self._in_arena = columns == "kin" or usual[3] == SCALAR_BRANCHES  # the rows that an arena has room for
         for number, kind in enumerate(kinds):
             if kind == usual:

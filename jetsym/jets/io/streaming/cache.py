@@ -127,6 +127,7 @@ class CacheFiles:
         self.chosen = None if fold is None else self._of_fold(folder, jets, fold)
         self._jets = narrowed(jets, columns=columns, also=also)
         self.labelled = self._jets.label is not None
+        self.scalars = self._jets.scalar_names
         self.n_entries = [len(self._jets)]
         self.several: list[File] = []
         n_jets = len(self._jets) if self.chosen is None else len(self.chosen)

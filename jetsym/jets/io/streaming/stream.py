@@ -24,11 +24,14 @@ from jetsym.jets.io.paths import Paths, jet_files, local_files
 from jetsym.jets.io.read import MappingFile, check_number
 from jetsym.jets.io.registry import index_file
 from jetsym.jets.io.remote import File
+from jetsym.jets.io.streaming.ahead import ahead
 from jetsym.jets.io.streaming.blocks import JetFiles, Skipped, count_names, mixed
+from jetsym.jets.io.streaming.delivery import Delivery
 from jetsym.jets.io.streaming.mixing import Mixture
 from jetsym.jets.io.streaming.places import Pieces, Stages, left_after, part, share, stages_until, total
 from jetsym.jets.io.streaming.scratch import Scratch
 from jetsym.jets.io.streaming.windows import Reader, Window
+from jetsym.jets.ragged_features import FeatureSet
 from jetsym.jets.schema import WEIGHT
 from jetsym.jets.weights import as_weights
 from jetsym.progress import progress_bar
@@ -105,6 +108,16 @@ class JetStream:
         copied once, and stays until its last block has been read; the order of the jets does not depend on it.
     fold
         Give the jets of a fold alone, see :class:`jetsym.jets.io.folds.Fold`.
+    features
+        Give batches as a network of the field takes them, :class:`jetsym.jets.io.featured.FeaturedBatch`: with the 7
+        features "kin", the 13 of "kinpid" or the 17 of "full", momenta and a mask, padded. "kin" needs no more than
+        ``columns="kin"``. None gives batches without padding.
+    slots
+        With ``features``: particles that a jet has room for, 128 by default. Of more the first ones stay, in the order
+        of the file.
+    device
+        Where batches are to be. Another thread brings them there, two batches ahead, from page-locked memory and
+        without waiting, and computes the features there. None leaves them on the CPU.
 
     Raises
     ------
@@ -121,6 +134,9 @@ class JetStream:
     (9, 2304)
     >>> stream.state_dict()["epoch"]
     1
+    >>> batch = next(iter(JetStream(sample_dir() / "test", batch_size=256, features="full", slots=128)))
+    >>> batch.features.shape, batch.p4.shape, batch.mask.shape
+    (torch.Size([256, 128, 17]), torch.Size([256, 128, 4]), torch.Size([256, 128]))
     """
 
     @checked(
@@ -131,6 +147,7 @@ class JetStream:
         epoch=at_least(0),
         buffer=at_least(1),
         threads=anything,
+        slots=at_least(1),
     )
     def __init__(
         self,
@@ -153,6 +170,9 @@ class JetStream:
         numbered: bool = False,
         scratch: Scratch | None = None,
         fold: Fold | None = None,
+        features: FeatureSet | None = None,
+        slots: int | None = None,
+        device: torch.device | str | None = None,
     ) -> None:
         for name, value in (("batch_size", batch_size), ("world_size", world_size), ("threads", threads)):
             check_number(name, value, "jets" if name == "batch_size" else name)
@@ -164,17 +184,18 @@ class JetStream:
             raise ConfigError(f"rank={rank}; expected less than world_size={world_size}")
         expect_one_of("columns", columns, ("all", "full", "kin"))
         expect_one_of("bad_jets", bad_jets, ("raise", "drop"))
+        self._delivery = Delivery(features, slots, None if device is None else torch.device(device))
         known = load_mapping(mapping)
         options: dict[str, Any] = {"columns": columns, "also": tuple(also), "bad_jets": bad_jets, "skip_bad": skip_bad}
         largest = _LARGEST if shuffle else None
         further: dict[str, Any] = {"numbered": numbered, "scratch": scratch, "fold": fold}
         self._source = _open(paths, cache, known, options, alone=world_size == 1, largest=largest, **further)
+        self._delivery.expect(columns, self._source.scalars, self._source.files[0])
         self._batch_size, self._shuffle, self._seed = batch_size, shuffle, seed
         self._rank, self._world_size = rank, world_size
         self._threads, self._skip_bad = threads, skip_bad
         self._epoch = epoch
         self._passed: Stages = []  # of each number of ranks: that, and the jets that each has given
-        self._pin = torch.cuda.is_available()
         self.n_jets = sum(map(len, self._source.blocks))
         self._whole = self._source.whole if buffer is None or buffer >= self.n_jets else None
         self._buffer = buffer or BUFFER
@@ -280,13 +301,23 @@ class JetStream:
             return None
         return hashlib.sha256(np.ascontiguousarray(self._counts, np.int64).tobytes()).hexdigest()[:16]
 
-    def __iter__(self) -> Iterator[RaggedBatch]:
-        """Give the batches that are left of the epoch."""
+    def __iter__(self) -> Iterator[Any]:
+        """Give the batches that are left of the epoch: a RaggedBatch each, or a FeaturedBatch where it has features."""
         if not self._passed or self._passed[-1][0] != self._world_size:
             self._passed.append([self._world_size, 0])
         stage = self._passed[-1]
-        pieces = self._left()
-        before, given, stop = stage[1], 0, total(pieces)
+        before, found = stage[1], self._batches(self._left())
+        delivered = ((given, None if batch is None else self._delivery(batch)) for given, batch in found)
+        for given, batch in ahead(delivered) if self._delivery.works else delivered:
+            stage[1] = before + given
+            if batch is not None:
+                yield batch
+            del batch
+        self._epoch, self._passed = self._epoch + 1, []
+
+    def _batches(self, pieces: Pieces) -> Iterator[tuple[int, RaggedBatch | None]]:
+        """Yield the batches of parts of an epoch, None where all jets of one are left out, and the jets until each."""
+        given, stop = 0, total(pieces)
         parts: list[PackedJets] = []
         for window in (window for piece in pieces for window in self._windows(*piece)):
             place = 0
@@ -296,12 +327,8 @@ class JetStream:
                 given, place = given + until - place, until
                 if given % self._batch_size == 0 or given == stop:
                     there, parts = [part for part in parts if len(part)], []
-                    stage[1] = before + given
-                    if there:
-                        jets = PackedJets.concatenate(there)
-                        yield jets.batch().pin_memory() if self._pin else jets.batch()
+                    yield given, PackedJets.concatenate(there).batch() if there else None
             del window  # the next but one is read as soon as the next is asked for
-        self._epoch, self._passed = self._epoch + 1, []
 
     def set_epoch(self, epoch: int, *, jets: int = 0) -> None:
         """Go to a place in an epoch: ``jets`` of it have been shown, by all processes together.
