@@ -182,11 +182,12 @@ def test_terminals_of_few_letters_and_pipes_that_close(place):
         assert b"?" in done.stdout
         assert json.loads((place / f"{encoding}.json").read_text())["kind"] == "comparison"
     done = shown("diagnose a.json --out piped.json", pipe="| (exec 0<&-; sleep 1)")
-    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"wrote piped.json and piped.html\n")
     assert (place / "piped.json").exists()
     done = shown("diagnose a.json --out full.json", pipe="> /dev/full")
     assert done.returncode == 1
-    assert done.stderr == b"jetsym diagnose: error: No space left on device\n"
+    full = b"jetsym diagnose: error: No space left on device\n"
+    assert done.stderr == b"wrote full.json and full.html\n" + full
     assert (place / "full.json").exists()
 
 

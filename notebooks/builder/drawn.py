@@ -11,6 +11,7 @@ import matplotlib.pyplot
 
 from builder.evidence import results
 from jetsym import plotting
+from jetsym.files import from_json
 from jetsym.jets.evaluation.report import Evaluation
 from jetsym.probing.reports.lorentz import LorentzReport
 
@@ -23,7 +24,7 @@ def _public(part: Callable[[LorentzReport], Any]) -> Callable[[], Any]:
 
 
 def _evaluation() -> Evaluation:
-    return Evaluation.from_dict(results("evaluation")["report"])
+    return Evaluation.from_dict(from_json(results("evaluation")["report"]))
 
 
 #: Place of a figure in the documentation -> what it shows, and how.

@@ -191,7 +191,7 @@ def _finding(case: Case, name: str, part: tuple[str, float, float], what: str, t
     if np.isfinite(relative.untrained):
         gap = relative.untrained - relative.value
         error = case.gap_to_baseline(relative)
-        verb = "lowered" if gap > error else "raised" if gap < -error else "not changed"
+        verb = "lowered" if gap > error else "raised" if gap < -error else "not surely changed"
         before = concise(relative.untrained, relative.untrained_stderr)
         text += f"; training has {verb} relative A, from {before} to {concise(relative.value, relative.stderr)}"
     spectrum = case.outputs[name].error_spectrum
