@@ -89,8 +89,8 @@ def check(programs: Path, further: list[str]) -> None:
         ]
         for command in commands:
             subprocess.run(command, cwd=place, env=variables, check=True)
-    # What old packages will one day do without is no concern of jetsym.
-    warnings = ["-W", "ignore::DeprecationWarning"] if leg == "lowest" else []
+    # What other packages will one day do without is no concern of jetsym.
+    warnings = ["-W", "ignore::DeprecationWarning"]
     pytest = [
         str(programs / "pytest"),
         "-q",
