@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -28,6 +29,21 @@ def test_the_extras_of_the_legs_are_there():
     assert set(versions.EXTRAS) <= set(PROJECT["optional-dependencies"])
     assert all((ROOT / place).exists() for place in versions.TESTS)
     assert set(versions.ROOMS) >= {name for name in dir(jetsym) if name in ("jets", "plotting", "spectrum", "training")}
+
+
+def test_a_leg_runs_what_it_says(monkeypatch):
+    asked = []
+
+    def run(words, **_):
+        asked.append(words[1:])
+        return SimpleNamespace(stdout="")
+
+    monkeypatch.setattr(versions.subprocess, "run", run)
+    versions.check(Path("bin"), [])
+    assert [words[0] for words in asked] == ["-m", "-c", "demo", "probe", "-q"]
+    assert asked[-1][-len(versions.TESTS) :] == list(versions.TESTS)
+    versions.check(Path("bin"), ["tests/test_text.py"])
+    assert asked[-1][-1] == "tests/test_text.py"
 
 
 def test_a_wheel_that_is_too_large_is_refused(tmp_path, monkeypatch):

@@ -74,7 +74,7 @@ def wheel(folder: Path, python: str) -> Path:
     return found
 
 
-def check(programs: Path, further: list[str], *, leg: str) -> None:
+def check(programs: Path, further: list[str]) -> None:
     """Import all rooms, run the demo and a probe from the wheel, then the tests; CalledProcessError where one fails."""
     variables = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     python = str(programs / "python")
@@ -89,8 +89,8 @@ def check(programs: Path, further: list[str], *, leg: str) -> None:
         ]
         for command in commands:
             subprocess.run(command, cwd=place, env=variables, check=True)
-    # What old packages will one day do without is no concern of jetsym.
-    warnings = ["-W", "ignore::DeprecationWarning"] if leg == "lowest" else []
+    # What other packages will one day do without is no concern of jetsym.
+    warnings = ["-W", "ignore::DeprecationWarning"]
     pytest = [
         str(programs / "pytest"),
         "-q",
@@ -111,7 +111,7 @@ def main() -> int:
     parser.add_argument("--python", default=sys.executable, help="the interpreter of the environment")
     known, further = parser.parse_known_args()
     try:
-        check(environment(known.leg, known.python), further, leg=known.leg)
+        check(environment(known.leg, known.python), further)
     except subprocess.CalledProcessError as error:
         print(error, file=sys.stderr)
         return error.returncode

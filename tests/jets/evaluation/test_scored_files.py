@@ -276,7 +276,10 @@ def test_labels_of_parquet_of_every_type_of_text(kind, tmp_path):
     arrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
     label = arrow.array(np.array(NAMES)[LABEL].tolist())
     label = label.dictionary_encode() if kind == "dictionary" else label.cast(getattr(arrow, kind)())
-    parquet.write_table(arrow.table({**scores(), "label": label}), tmp_path / "s.parquet")
+    try:
+        parquet.write_table(arrow.table({**scores(), "label": label}), tmp_path / "s.parquet")
+    except arrow.ArrowNotImplementedError:
+        pytest.skip(f"pyarrow {arrow.__version__} cannot write {kind}")
     np.testing.assert_array_equal(read_scores(tmp_path / "s.parquet").label, LABEL)
 
 
