@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
-from mutants.counts import equivalent
+from mutants.counts import equivalent, summary
 from mutants.draw import _changed, draw, places
 from mutants.trial import Coverage, Session, forked, try_anew
 
@@ -157,3 +158,11 @@ def test_reasons_stand_for_changes_of_the_sources_as_they_are():
         assert one["before"].strip() in stripped, one
         assert one["after"] != one["before"]
         assert len(one["why"]) > 10
+
+
+def test_the_kept_table_is_the_summary_of_its_mutants():
+    file = Path(__file__).parents[1] / "notebooks" / "results" / "mutants.json"
+    kept = json.loads(file.read_text(encoding="utf-8"))
+    assert summary(kept["results"], equivalent()) == kept["summary"]
+    assert 350 < kept["summary"]["drawn"] <= 400
+    assert kept["summary"]["share"] >= 0.9
