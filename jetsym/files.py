@@ -34,6 +34,7 @@ __all__ = [
     "is_unfinished",
     "mark_finished",
     "mark_unfinished",
+    "recorded",
     "remove_leftovers",
     "sha256_of",
     "write_atomically",
@@ -53,6 +54,9 @@ _HOST = re.sub(r"[^\w-]", "_", socket.gethostname().partition(".")[0])[:32] or "
 
 #: Unfinished files that this process is writing.
 _WRITING: set[Path] = set()
+
+#: Lists of the files that have been written, of those who want to know.
+_RECORDS: list[list[Path]] = []
 
 #: Seconds after which nobody is taken to write a file any more whose process is on another machine.
 _GIVEN_UP = 86_400.0
@@ -102,9 +106,31 @@ def finished_file(path: str | Path) -> Iterator[Path]:
             _settle(unfinished, mode)
             unfinished.replace(final)
             _sync(final.parent)
+            for record in _RECORDS:
+                record.append(final)
     finally:
         unfinished.unlink(missing_ok=True)
         _WRITING.discard(unfinished.absolute())
+
+
+@contextmanager
+def recorded() -> Iterator[list[Path]]:
+    """Give a list of the files that :func:`finished_file` writes within the block, in their order.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with recorded() as written:
+    ...     _ = write_atomically(Path(tempfile.mkdtemp(), "a.txt"), "a")
+    >>> [path.name for path in written]
+    ['a.txt']
+    """
+    record: list[Path] = []
+    _RECORDS.append(record)
+    try:
+        yield record
+    finally:
+        _RECORDS[:] = [one for one in _RECORDS if one is not record]
 
 
 def _usual_mode(trial: Path) -> int:

@@ -52,6 +52,8 @@ def expected_of(package: ModuleType, repo_id: str, *, purpose: str, otherwise: s
         yield
     except JetsymError:
         raise
+    except errors.LocalEntryNotFoundError as error:  # of many kinds, by version
+        raise _not_reached(package, repo_id, error, purpose, otherwise) from error
     except errors.HFValidationError as error:
         raise ConfigError(f"{repo_id!r} is no name of a repository; expected one such as 'user/name'") from error
     except ValueError as error:
@@ -70,7 +72,11 @@ def expected_of(package: ModuleType, repo_id: str, *, purpose: str, otherwise: s
     except Exception as error:
         if not isinstance(error, OSError) and not type(error).__module__.startswith(_TRANSPORTS):
             raise
-        raise DownloadError(
-            f"{package.constants.ENDPOINT} is not reached for {purpose} {repo_id} ({type(error).__name__}): try again "
-            f"with a network{otherwise}"
-        ) from error
+        raise _not_reached(package, repo_id, error, purpose, otherwise) from error
+
+
+def _not_reached(package: ModuleType, repo_id: str, error: Exception, purpose: str, otherwise: str) -> DownloadError:
+    return DownloadError(
+        f"{package.constants.ENDPOINT} is not reached for {purpose} {repo_id} ({type(error).__name__}): try again with "
+        f"a network{otherwise}"
+    )

@@ -193,6 +193,12 @@ def one_against_the_rest(data: dict[str, Any]) -> dict[str, Any]:
     return upgraded
 
 
+def _without_distributions(data: dict[str, Any]) -> dict[str, Any]:
+    """Say of an evaluation that its distributions were not kept."""
+    nothing: dict[str, Any] = {"roc_band": ((), ()), "scores": None}
+    return data | {"qualities": [nothing | item for item in data.get("qualities", ())], "sculpting": None}
+
+
 def _with_rounding_of_effects(data: dict[str, Any]) -> dict[str, Any]:
     """Say of effects what rounding makes of them; their differences are of two ratios, as they were measured."""
     effects = {
@@ -216,8 +222,10 @@ UPGRADES: dict[tuple[str, int], Callable[[dict[str, Any]], dict[str, Any]]] = {
     ("evaluation", 1): lambda data: {"stability": None} | data,
     ("evaluation", 2): one_against_the_rest,
     ("evaluation", 3): dict,  # which knows no weights: what it lacks is None
+    ("evaluation", 4): _without_distributions,
     ("stability", 0): _stability,
     ("stability", 1): one_against_the_rest,
+    ("stability", 2): lambda data: {"curves": {}} | data,
     ("regimes", 1): one_against_the_rest,
     ("learning-rates", 0): _of_kind("learning-rates"),
     ("potential", 0): _of_kind("potential"),

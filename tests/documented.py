@@ -149,10 +149,12 @@ def runs(folder: Path) -> None:
 
 
 def jets(folder: Path) -> None:
-    """Put a file of jets where the pages read one."""
-    for place in ("jets.root", "data/JetClass/train_100M/a.root"):
-        (folder / place).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(next((sample_dir() / "val").glob("*.root")), folder / place)
+    """Put files of jets where the pages read some."""
+    files = sorted((sample_dir() / "val").glob("*.root"))  # each of another class
+    shutil.copy(files[0], folder / "jets.root")
+    (folder / "data/JetClass/train_100M").mkdir(parents=True, exist_ok=True)
+    for file in files:
+        shutil.copy(file, folder / "data/JetClass/train_100M")
 
 
 def weaver(folder: Path) -> None:

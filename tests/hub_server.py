@@ -85,6 +85,10 @@ class _Handler(BaseHTTPRequestHandler):
         self.hub.requests.append(f"{self.command} {path}")
         if path.startswith("/large/"):
             return self.answer(200, self.hub.large[path.removeprefix("/large/")])
+        if path.startswith("/api/models/"):
+            repo_id = path.removeprefix("/api/models/").partition("/revision/")[0]
+            known = repo_id in self.hub.repositories
+            return self.answer(200 if known else 404, {"id": repo_id, "xetEnabled": False, "siblings": []})
         repo_id, _, rest = path.strip("/").partition("/resolve/")
         if repo_id not in self.hub.repositories or (repo_id in self.hub.private and not self.known):
             return self.answer(404, X_Error_Code="RepoNotFound")

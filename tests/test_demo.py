@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
+import sys
+import time
 from html.parser import HTMLParser
 
 import numpy as np
@@ -101,6 +105,33 @@ def test_a_second_call_takes_up_what_is_there_and_another_scale_is_refused(folde
     assert (folder / "plain/best.safetensors").stat().st_mtime_ns == before
     with pytest.raises(ConfigError, match="--overwrite"):
         demo(str(folder), quick=True, seed=5, device="cpu", progress=False)
+
+
+def test_a_killed_demo_goes_on_where_it_was(folder, tmp_path):
+    words = [sys.executable, "-m", "jetsym.cli", "demo", "--quick", "--device", "cpu", "--out", str(tmp_path / "demo")]
+    process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while process.poll() is None and not (tmp_path / "demo/plain/metrics.jsonl").is_file():
+        time.sleep(0.05)
+    process.kill()
+    assert process.wait() == -signal.SIGKILL
+    assert not (tmp_path / "demo/report.html").exists()
+    kept = (tmp_path / "demo/plain/initial.safetensors").stat().st_mtime_ns
+    done = subprocess.run([*words, "--resume"], capture_output=True, text=True, check=False, timeout=600)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "demo/report.html").is_file()
+    assert (tmp_path / "demo/plain/initial.safetensors").stat().st_mtime_ns == kept
+    for name in RUNS:
+        ours, whole = (read_lines(one / name / "metrics.jsonl") for one in (tmp_path / "demo", folder))
+        assert [line["val_loss"] for line in ours] == pytest.approx([line["val_loss"] for line in whole], rel=1e-5)
+
+
+def test_to_resume_and_to_overwrite_are_two_things(tmp_path):
+    with pytest.raises(ConfigError, match="--resume and --overwrite were both given"):
+        demo(str(tmp_path), resume=True, overwrite=True)
+
+
+def read_lines(path):
+    return [json.loads(line) for line in path.read_text().splitlines()]
 
 
 def test_the_demo_s_tagger_on_real_jets(folder, real_data):

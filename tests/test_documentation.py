@@ -20,6 +20,7 @@ import yaml
 import jetsym
 from jetsym.benchmarks.__main__ import BENCHMARKS
 from jetsym.cli import COMMANDS, CommandGroup, expand_presets, joined, make_parser, underscored
+from jetsym.text import concise, percent
 
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = ROOT / "notebooks"
@@ -297,13 +298,64 @@ def test_tables_are_what_was_measured(builder):
     assert builder.evidence.rewritten(altered) != altered
 
 
-@pytest.mark.parametrize("name", ["particlenet", "tensor_basis"])
+#: Results that name the commit that they were measured at, and those of which the commit that printed them is known.
+MEASURED = (
+    *("demo", "evaluation", "faults", "particlenet", "particlenet_costs"),
+    *("tensor_basis", "what_a_and_b_are"),
+)
+PRINTED = (
+    *("copper_repaired", "cost_of_a_probe", "cost_of_the_guards", "estimator"),
+    *("ethanol_augmented", "gpu", "jets_repaired", "loader"),
+)
+
+
+@pytest.mark.parametrize("name", [*MEASURED, *PRINTED])
 def test_what_is_measured_says_by_what(builder, name):
     found = builder.evidence.results(name)
-    assert re.fullmatch(r"[0-9a-f]{40}", found["commit"])
-    assert {"jetsym", "torch", "numpy", "python"} <= set(found["versions"])
-    assert parser_of(shlex.split(found["command"]))
-    assert "sha256" in found["inputs"]
+    assert re.fullmatch(r"[0-9a-f]{40}", found["commit" if name in MEASURED else "recorded"])
+    assert {"jetsym", *(("torch", "numpy", "python") if name in MEASURED else ())} <= set(found["versions"])
+    assert (name in PRINTED) == bool(found.get("remark"))
+    assert found["inputs"]
+    for words in words_of(found["command"]):
+        if words[:1] == ["python"] and words[1].endswith(".py"):
+            assert (ROOT / words[1]).is_file()
+        else:
+            assert parser_of(words)
+
+
+def test_every_table_of_the_pages_has_its_results(builder):
+    assert set(builder.evidence.RECORDED) | {"gpu"} == set(PRINTED)
+    kept = {path.stem for path in builder.evidence.RESULTS.glob("*.json")}
+    assert kept >= {*MEASURED, *PRINTED, "atlas", "sentences"}
+
+
+def test_networks_of_the_atlas_say_when_they_were_measured(builder):
+    found = builder.evidence.results("atlas")
+    assert (ROOT / words_of(found["command"])[0][1]).is_file()
+    for name, one in found["models"].items():
+        assert re.fullmatch(r"[0-9a-f]{40}", one.get("commit") or one["recorded"]), name
+        assert {"jetsym", "torch", "numpy"} <= set(one["versions"]), name
+
+
+def plain(text: str) -> str:
+    return " ".join(text.split())
+
+
+def test_numbers_in_sentences_are_those_that_were_kept(builder):
+    costs = builder.evidence.results("particlenet_costs")["report"]
+    parity, rest = costs["parity"]["outputs"]["logits"], costs["cost_rest"]["losses"]["logits"]
+    time = builder.evidence.results("demo")["processor_seconds"]
+    said = {
+        f"{time:.0f} s of the processor's time": "index.md",
+        f"{concise(-rest['gain'], rest['gain_stderr'])} to the first": "mathematics.md",
+        f"{concise(parity['odd'], parity['odd_stderr'])} of odd logits": "mathematics.md",
+        f"{percent(parity['share'], parity['share_stderr'])} % of what varies": "mathematics.md",
+    }
+    for one in builder.evidence.results("sentences")["sentences"]:
+        assert re.fullmatch(r"[0-9a-f]{40}", one["recorded"])
+        said[one["text"]] = one["page"]
+    for text, page in said.items():
+        assert text in plain(PAGES[page].read_text(encoding="utf-8")), (page, text)
 
 
 def test_figures_are_drawn_from_what_was_measured(builder):
@@ -322,7 +374,7 @@ def test_the_readme_is_read_in_five_minutes():
 
 @pytest.mark.slow
 def test_the_figure_of_the_readme_is_that_of_its_script(tmp_path):
-    kept = json.loads((NOTEBOOKS / "results" / "what_a_and_b_are.json").read_text(encoding="utf-8"))
+    kept = json.loads((NOTEBOOKS / "results" / "what_a_and_b_are.json").read_text(encoding="utf-8"))["report"]
     script = [sys.executable, "-W", "default", NOTEBOOKS / "figures" / "what_a_and_b_are.py", "--out", tmp_path]
     subprocess.run(script, check=True, capture_output=True, timeout=300)
     drawn = json.loads((tmp_path / "what_a_and_b_are.json").read_text(encoding="utf-8"))

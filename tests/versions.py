@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -22,9 +23,11 @@ from packaging.requirements import Requirement
 
 ROOT = Path(__file__).resolve().parents[1]
 #: Optional parts that the tests below exercise, beside what they are run by.
-EXTRAS = ("formats", "hub", "jax", "onnx")
-RUNNERS = ("pytest", "hypothesis", "array-api-strict", "aiohttp", "requests")
+EXTRAS = ("equivariant", "formats", "hub", "jax", "onnx")
+RUNNERS = ("pytest", "hypothesis", "array-api-strict", "aiohttp", "e3nn", "requests")
 ROOMS = ("jets", "jets.io", "jets.models", "plotting", "remedies", "repair", "spectrum", "testing", "training")
+#: Bytes of the wheel, the bundled jets included.
+LARGEST = 20_000_000
 TESTS = ("tests/spectrum", "tests/plotting", "tests/jets")
 
 
@@ -46,7 +49,7 @@ def lowest() -> list[str]:
 def environment(leg: str, python: str) -> Path:
     """Return the programs of a leg's environment, made where it is not there yet; jetsym is installed anew."""
     pins = lowest() if leg == "lowest" else []
-    mark = hashlib.sha256("\n".join([*pins, python, *map(str, requirements())]).encode()).hexdigest()[:12]
+    mark = hashlib.sha256("\n".join([*pins, python, *RUNNERS, *map(str, requirements())]).encode()).hexdigest()[:12]
     folder = Path(tempfile.gettempdir()) / f"jetsym-versions-{os.getuid()}" / f"{leg}-{mark}"
     constraints, done = folder / "constraints.txt", folder / "complete"
     pip = [str(folder / "bin" / "python"), "-m", "pip", "install", "--quiet", "--constraint", str(constraints)]
@@ -55,8 +58,20 @@ def environment(leg: str, python: str) -> Path:
         constraints.write_text("\n".join(pins) + "\n")
         subprocess.run([*pip, f"{ROOT}[{','.join(EXTRAS)}]", *RUNNERS], check=True)
         done.touch()
-    subprocess.run([*pip, "--force-reinstall", "--no-deps", str(ROOT)], check=True)
+    subprocess.run([*pip, "--force-reinstall", "--no-deps", str(wheel(folder, python))], check=True)
     return folder / "bin"
+
+
+def wheel(folder: Path, python: str) -> Path:
+    """Build the wheel into a folder; ValueError where it is too large for a package that is fetched to be tried."""
+    place = folder / "wheel"
+    shutil.rmtree(place, ignore_errors=True)
+    made = [python, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(place), str(ROOT)]
+    subprocess.run(made, check=True)
+    (found,) = place.glob("*.whl")
+    if found.stat().st_size > LARGEST:
+        raise ValueError(f"{found.name} has {found.stat().st_size / 1e6:.1f} MB; expected at most {LARGEST / 1e6:.0f}")
+    return found
 
 
 def check(programs: Path, further: list[str], *, leg: str) -> None:

@@ -29,8 +29,8 @@ from jetsym.files import is_unfinished
 __all__ = ["full_disks", "kills", "pairs"]
 
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
-#: Slow commands come in one round of so many, and may take so many times as long.
-SLOW_ROUNDS, SLOW_TIMES = 5, 5
+#: Slow commands may take so many times as long.
+SLOW_TIMES = 5
 #: How often a fault is brought forward where a command has ended before it.
 ATTEMPTS = 6
 #: What files take on the disk that is full.
@@ -130,21 +130,19 @@ class _Trial:
         return ("left behind", ", ".join(sorted(left))) if left else ("right", "")
 
 
-def _turns() -> Iterator[tuple[int, str, Work]]:
-    """Yield commands for ever, with how often each came before: slow ones in one round of some."""
-    for turn in count():
-        for name, work in installed().items():
-            if not work.slow:
-                yield turn, name, work
-            elif turn % SLOW_ROUNDS == 1:  # not at once, as most of what there is to see is seen without them
-                yield turn // SLOW_ROUNDS, name, work
+def _turns(*, slow: bool) -> Iterator[tuple[int, str, Work]]:
+    """Yield the commands in turn for ever, with how often each came before; slow ones or all others."""
+    chosen = {name: work for name, work in installed().items() if work.slow == slow}
+    for turn in count() if chosen else ():
+        for name, work in chosen.items():
+            yield turn, name, work
 
 
-def _trials(folder: Path, numbers: range, kind: str) -> Iterator[_Trial]:
+def _trials(folder: Path, numbers: range, kind: str, *, slow: bool) -> Iterator[_Trial]:
     """Yield the commands in turn, each in a folder that goes when the next is asked for."""
     source, made, known = folder / "in", set[str](), dict[str, _Whole]()
     source.mkdir()
-    for number, (turn, name, work) in enumerate(_turns()):
+    for number, (turn, name, work) in enumerate(_turns(slow=slow)):
         if number >= numbers.stop:
             return
         if number < numbers.start:
@@ -164,12 +162,12 @@ def _trials(folder: Path, numbers: range, kind: str) -> Iterator[_Trial]:
         shutil.rmtree(out)
 
 
-def kills(folder: Path, numbers: range, seed: int) -> Iterator[tuple[str, str]]:
+def kills(folder: Path, numbers: range, seed: int, *, slow: bool = False) -> Iterator[tuple[str, str]]:
     """Yield what becomes of commands that a signal ends, and that are given once more.
 
     It comes at a touch of a file; to every other trial of a slow command, which may have others work for it, at a time.
     """
-    for trial in _trials(folder, numbers, "kill"):
+    for trial in _trials(folder, numbers, "kill", slow=slow):
         rng, number = np.random.default_rng([seed, 1, trial.number]), SIGNALS[trial.turn % len(SIGNALS)]
         part, timed, struck = rng.uniform(), trial.whole.work.slow and trial.turn % 2 == 1, list[Kill]()
 
@@ -186,12 +184,12 @@ def kills(folder: Path, numbers: range, seed: int) -> Iterator[tuple[str, str]]:
         yield outcome, f"{trial.name}, {struck[-1]} of {trial.whole.touches}, {trial.whole.seconds:.1f} s: {words}"
 
 
-def full_disks(folder: Path, numbers: range, seed: int) -> Iterator[tuple[str, str]]:
+def full_disks(folder: Path, numbers: range, seed: int, *, slow: bool = False) -> Iterator[tuple[str, str]]:
     """Yield what becomes of commands that fill a small disk, and that are given once more where there is room.
 
     Where none may be mounted, files have no room beyond some bytes.
     """
-    for trial in _trials(folder, numbers, "full"):
+    for trial in _trials(folder, numbers, "full", slow=slow):
         part = np.random.default_rng([seed, 2, trial.number]).uniform()
         if _may_mount():
             how, (outcome, words) = "a disk", _on_a_disk(trial, part)
@@ -240,9 +238,9 @@ def _mount(*words: str) -> bool:
     return subprocess.run(["mount", *words], check=False, capture_output=True).returncode == 0
 
 
-def pairs(folder: Path, numbers: range, seed: int) -> Iterator[tuple[str, str]]:
+def pairs(folder: Path, numbers: range, seed: int, *, slow: bool = False) -> Iterator[tuple[str, str]]:
     """Yield what becomes of two processes that do the same work in one folder, one begun within the other."""
-    for trial in _trials(folder, numbers, "pair"):
+    for trial in _trials(folder, numbers, "pair", slow=slow):
         place = int(np.random.default_rng([seed, 3, trial.number]).integers(trial.whole.touches))
         first, second = _two(trial, place)
         raw = next((one for one in (first, second) if one.said is None and not one.is_ours), None)

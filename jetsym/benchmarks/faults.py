@@ -37,12 +37,15 @@ PARTS: dict[str, tuple[Trials, int, int]] = {
     "mutated extxyz": (partial(fault_files.trials, "mutated extxyz"), 200, 12),
     "hostile files": (fault_hostile.trials, len(fault_hostile.KINDS) * len(fault_hostile.LOADERS), 24),
     "wrong calls": (fault_calls.trials, 1200, 12),
-    "kills": (fault_work.kills, 528, 4),
-    "full disks": (fault_work.full_disks, 55, 2),
-    "pairs": (fault_work.pairs, 44, 1),
+    "kills": (fault_work.kills, 448, 4),
+    "full disks": (fault_work.full_disks, 40, 2),
+    "pairs": (fault_work.pairs, 32, 1),
+    "kills of slow commands": (partial(fault_work.kills, slow=True), 72, 0),
+    "full disks of slow commands": (partial(fault_work.full_disks, slow=True), 12, 0),
+    "pairs of slow commands": (partial(fault_work.pairs, slow=True), 12, 0),
 }
-#: Trials after which what has been counted is kept, and words of faults that are kept of a part.
-_KEPT_EVERY, _MOST_WORDS = 5, 50
+#: Words of faults that are kept of a part.
+_MOST_WORDS = 50
 
 
 @dataclass(frozen=True)
@@ -208,6 +211,6 @@ def _with_trials(table: Faults, name: str, task: Trials, wanted: int, seed: int,
         for outcome, words in more:
             part = part.plus(outcome, words)
             table = replace(table, parts={**table.parts, name: part})
-            if out is not None and (part.tried % _KEPT_EVERY == 0 or part.tried == wanted):
+            if out is not None:
                 table.save(out)
     return replace(table, parts={**table.parts, name: part})

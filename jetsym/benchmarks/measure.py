@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import subprocess
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ProcessPoolExecutor
@@ -15,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-__all__ = ["alternate", "finished", "matrix_product_rate", "peak_growth", "processor_seconds", "seconds"]
+__all__ = ["alternate", "commit", "finished", "matrix_product_rate", "peak_growth", "processor_seconds", "seconds"]
 
 
 def seconds(task: Callable[[], Any], *, at_least: float = 0.0) -> float:
@@ -51,6 +52,16 @@ def alternate(
     """
     rounds = [[seconds(task, at_least=at_least) for task in tasks.values()] for _ in range(repeats)]
     return dict(zip(tasks, np.array(rounds).T, strict=True))
+
+
+def commit(name: str = "HEAD") -> str | None:
+    """Return the hash of a commit of the checkout that jetsym is in; None where it is in none."""
+    asked = ["git", "rev-parse", "--verify", "--quiet", f"{name}^{{commit}}"]
+    try:
+        found = subprocess.run(asked, cwd=Path(__file__).parent, capture_output=True, text=True, timeout=20)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return found.stdout.strip() or None
 
 
 def matrix_product_rate(dtype: torch.dtype = torch.float32, *, size: int = 2048, repeats: int = 3) -> float:

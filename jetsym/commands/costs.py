@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from jetsym.commands import check_results, keep_numbers, save
+from jetsym.commands import check_results, keep_numbers, save, use_network
 from jetsym.commands.symmetry import named_structures, read_jets, reading_options
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ def cost(
     vectors: str | None = None,
     bad_jets: BadJets = "raise",
     skip_bad: bool = False,
+    network: str | None = None,
     out: str | None = None,
     **options: Any,
 ) -> Cost:
@@ -47,12 +48,15 @@ def cost(
         "raise" or "drop", for jets without particles or with NaN or infinity; how many is said.
     skip_bad
         Leave out files of jets that cannot be read, and damaged parts of files; which is said.
+    network
+        The class of a network of one's own that was trained, as package.module:Class; its code runs.
     out
         A JSON file to write the numbers to.
     """
     from jetsym.probing.measure.cost import cost as measure
 
     check_results(out, model, inputs)
+    use_network(network)
     how = reading_options(mapping=mapping, tree=tree, vectors=vectors, bad_jets=bad_jets, skip_bad=skip_bad)
     return keep_numbers(measure(model, read_jets(model, inputs, how, options), **options), out)
 
@@ -87,6 +91,7 @@ def parity(
     vectors: str | None = None,
     bad_jets: BadJets = "raise",
     skip_bad: bool = False,
+    network: str | None = None,
     out: str | None = None,
     **options: Any,
 ) -> Parity:
@@ -109,12 +114,15 @@ def parity(
         "raise" or "drop", for jets without particles or with NaN or infinity; how many is said.
     skip_bad
         Leave out files of jets that cannot be read, and damaged parts of files; which is said.
+    network
+        The class of a network of one's own that was trained, as package.module:Class; its code runs.
     out
         A JSON file to write the numbers to.
     """
     from jetsym.probing.measure.parity import parity as measure
 
     check_results(out, model, inputs)
+    use_network(network)
     how = reading_options(mapping=mapping, tree=tree, vectors=vectors, bad_jets=bad_jets, skip_bad=skip_bad)
     return keep_numbers(measure(model, read_jets(model, inputs, how, options), **options), out)
 
@@ -148,6 +156,7 @@ def safety(
     tree: str | None = None,
     bad_jets: BadJets = "raise",
     skip_bad: bool = False,
+    network: str | None = None,
     out: str | None = None,
     **options: Any,
 ) -> Safety:
@@ -167,12 +176,15 @@ def safety(
         "raise" or "drop", for jets without particles or with NaN or infinity; how many is said.
     skip_bad
         Leave out files of jets that cannot be read, and damaged parts of files; which is said.
+    network
+        The class of a network of one's own that was trained, as package.module:Class; its code runs.
     out
         A JSON file to write the numbers to; a figure (.png) of the same name goes beside it.
     """
     from jetsym.probing.measure.safety import safety as measure
 
     check_results(out, model, inputs, beside=(".png",))
+    use_network(network)
     how = reading_options(mapping=mapping, tree=tree, bad_jets=bad_jets, skip_bad=skip_bad)
     report = measure(model, read_jets(model, inputs, how, options), **options)
     save(report, out)

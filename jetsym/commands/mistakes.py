@@ -93,7 +93,7 @@ def _no_option(flag: str, parser: ArgumentParser, elsewhere: Mapping[str, str]) 
 def explained(error: Exception, parser: ArgumentParser) -> str:
     """Say what a parser's own error says, in the words of who typed the command line."""
     text = str(error)
-    key, value = _KEY.search(text), _VALUE.search(text)
+    key, values = _KEY.search(text), _VALUE.findall(text)
     if missing := re.search(r"arguments are required: (.*)", text):
         names = [_typed(name, parser) for name in missing[1].split(", ")]
         return f"{' and '.join(names)} {'is' if len(names) == 1 else 'are'} missing; expected {parser.usage}"
@@ -106,9 +106,9 @@ def explained(error: Exception, parser: ArgumentParser) -> str:
     if key and "Unable to load config" in text:
         fields = [flag for flag in _flags(parser) if flag.startswith(f"--{key[1]}.")]
         return f"--{key[1]} has several fields, which are given one by one; expected such as {fields[0]} VALUE"
-    if action is None or value is None or not hasattr(action, "_typehint"):
+    if action is None or not values or not hasattr(action, "_typehint"):
         return " ".join(text.split())
-    name, said = _typed(action.dest, parser), value[1].strip()
+    name, said = _typed(action.dest, parser), values[-1].strip()
     if entry := _ENTRY.match(said):
         name, said = f"{name}.{entry[1]}", entry[2]
     return f"{name} is {shorten(said)}; expected {_expected(action._typehint, name, in_it=bool(entry))}"
@@ -145,6 +145,7 @@ def _no_key(key: str, parser: ArgumentParser) -> str:
 def _no_file_of_options(text: str) -> str:
     found = re.search(r"'([^']+)'", text)
     path = Path(found[1] if found else "")
+    path = path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
     if path.is_dir():
         inside = path / "config.yaml"
         remedy = f"such as {inside}" if inside.is_file() else "such as one that --print_config prints"

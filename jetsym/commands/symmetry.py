@@ -7,8 +7,11 @@ from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jetsym.commands import check_results, keep_numbers, save, use_network
+from jetsym.commands import check_results, save, use_network
+from jetsym.commands.pages import diagnosis_page, keep_attribution
 from jetsym.errors import ConfigError
+from jetsym.files import write_atomically
+from jetsym.ranks import here
 
 if TYPE_CHECKING:
     from jetsym.jets.io.block import BadJets
@@ -176,16 +179,16 @@ def attribute(
     network
         The class of a network of one's own that was trained, as package.module:Class; its code runs.
     out
-        A JSON file to write the report to.
+        A JSON file to write the report to; a figure (.png) and a page (.html) of the same name go beside it.
     """
     from jetsym.jets.sources import ALL_PARTICLES
     from jetsym.probing.measure.attribution import attribute as measure
 
-    check_results(out, model, inputs)
+    check_results(out, model, inputs, beside=(".html", ".png"))
     use_network(network)
     how = reading_options(mapping=mapping, tree=tree, vectors=vectors, bad_jets=bad_jets, skip_bad=skip_bad)
     jets = read_jets(model, inputs, how, options, max_particles=ALL_PARTICLES)
-    return keep_numbers(measure(model, jets, **options), out)
+    return keep_attribution(measure(model, jets, **options), out)
 
 
 def diagnose(
@@ -216,7 +219,7 @@ def diagnose(
     thresholds
         Bounds to change, such as '{"deviation": 0.05}'; print(jetsym.probing.diagnosis.Thresholds()) shows all.
     out
-        A JSON file to write the findings to.
+        A JSON file to write the findings to; a page (.html) of the same name, with the report's figure, goes beside it.
     """
     from jetsym.probing.diagnosis.diagnose import diagnose as find
     from jetsym.probing.diagnosis.thresholds import Thresholds
@@ -224,7 +227,7 @@ def diagnose(
     from jetsym.probing.reports.read import read_report
     from jetsym.probing.reports.spectrum import SymmetryReport
 
-    check_results(out, report, baseline, *(history or []))
+    check_results(out, report, baseline, *(history or []), beside=(".html",))
     past = [SymmetryReport.load(path) for path in history or []]
     subject: Report
     if Path(report).is_dir():
@@ -240,7 +243,11 @@ def diagnose(
         needs=needs,
         thresholds=Thresholds(**(thresholds or {})),
     )
-    return keep_numbers(found, out)
+    if out is not None and here().is_first:
+        found.save(out)
+        write_atomically(Path(out).with_suffix(".html"), diagnosis_page(found, subject))
+    print(found, end="")
+    return found
 
 
 def compare(reports: list[str], *, names: list[str] | None = None, out: str | None = None) -> Comparison:

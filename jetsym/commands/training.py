@@ -8,14 +8,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
-from rich.console import Console
-
-from jetsym.commands import check_results, save, use_network
+from jetsym.commands import check_results, keep_numbers, save, use_network
+from jetsym.commands.pages import BESIDE, draw_evaluation
 from jetsym.errors import ConfigError
 from jetsym.files import check_out
 from jetsym.lazy import is_entry
 from jetsym.locks import locked
 from jetsym.ranks import here
+from jetsym.text import as_text
 
 if TYPE_CHECKING:
     from jetsym.jets.batch import JetBatch
@@ -27,8 +27,6 @@ __all__ = ["evaluate", "evaluate_scores", "export", "predict", "repair", "train"
 
 #: Jets whose particles an evaluation has in memory at a time.
 PORTION = 16_384
-#: Figures of an evaluation, which go beside its numbers.
-FIGURES = ("roc", "confusion", "reliability")
 
 
 def train(
@@ -171,21 +169,26 @@ def evaluate(
     network
         The class of a network of one's own that was trained, as package.module:Class; its code runs.
     out
-        A JSON file to write the numbers to; figures (_roc.png, _confusion.png, _reliability.png) go beside it.
+        A JSON file to write the numbers to; figures (_roc.png, _confusion.png, _reliability.png and, as far as the jets
+        allow, _scores.png, _rejection_by_pt.png, _sculpting.png and others) and a page (.html) with all go beside it.
     """
     from jetsym.jets.evaluation.evaluate import evaluate as measure
     from jetsym.jets.io.folds import judged_fold
     from jetsym.jets.io.mapping.parse import tagger_mapping
     from jetsym.jets.weights import columns_to_read
 
-    check_results(out, model, data, beside=[f"_{name}.png" for name in FIGURES])
+    check_results(out, model, data, beside=BESIDE)
     if not here().is_first:
         out = None
     use_network(network)
     tagger = _load(model, device)
+    if tagger.target is not None:
+        given: dict[str, Any] = {"stability": stability, "background": background, "working_points": working_points}
+        given |= {"pt_edges": pt_edges, "weights": weights}
+        _refuse_of_classes(tagger.target.name, given, multi_class)
     reading: dict[str, Any] = {
         "columns": "full",
-        "also": columns_to_read(weights),
+        "also": columns_to_read(weights) if tagger.target is None else (tagger.target.name,),
         "bad_jets": bad_jets,
         "skip_bad": skip_bad,
         "mapping": tagger_mapping(
@@ -194,7 +197,14 @@ def evaluate(
         "fold": judged_fold(tagger.held_out, fold, fold_by),
     }
     most = max_particles or tagger.max_particles
-    jets = _jets_at_once(data, limit, most, reading) if limit is not None or stability else None
+    at_once = limit is not None or stability or tagger.target is not None
+    jets = _jets_at_once(data, limit, most, reading) if at_once else None
+    if tagger.target is not None and jets is not None:
+        from jetsym.jets.evaluation.regression import regress
+
+        found = regress(tagger, jets, rotated=rotated, batch_size=batch_size)
+        keep_numbers(replace(found, meta={**found.meta, "model": model, "data": data}), out)
+        return
     evaluation, decisions = None, None
     if jets is None or jets.label is not None or not stability:
         evaluation = measure(
@@ -224,18 +234,27 @@ def evaluate(
             batch_size=batch_size,
             multi_class=multi_class,
             weights=weights,
+            curves=out is not None,
             progress=True,
         )
     if out is not None and evaluation is not None:
         evaluation = replace(evaluation, stability=decisions)
         evaluation.save(out)
-        _draw(evaluation, Path(out))
+        draw_evaluation(evaluation, Path(out))
     elif out is not None and decisions is not None:
         decisions.save(out)
     if evaluation is not None:
-        Console().print(evaluation.table())
+        print(as_text(evaluation.table()), end="")
     if decisions is not None:
         print(decisions, end="")
+
+
+def _refuse_of_classes(target: str, given: Mapping[str, Any], multi_class: str) -> None:
+    """Refuse options of an evaluation of classes for a network that predicts a target."""
+    changed = [name for name, value in given.items() if value not in (None, False)]
+    changed += [] if multi_class == "ovo" else ["multi_class"]
+    if changed:
+        raise ConfigError(f"--{changed[0]} is for classes, and the network predicts {target}; leave it out")
 
 
 def _jets_at_once(data: str | list[str], limit: int | None, most: int, reading: Mapping[str, Any]) -> JetBatch:
@@ -298,11 +317,12 @@ def evaluate_scores(
     weights
         Column that weighs the jets in every number: by default weight, where there is one; "none" for none.
     out
-        A JSON file to write the numbers to; figures (_roc.png, _confusion.png, _reliability.png) go beside it.
+        A JSON file to write the numbers to; figures (_roc.png, _confusion.png, _reliability.png and, as far as the jets
+        allow, _scores.png, _rejection_by_pt.png, _sculpting.png and others) and a page (.html) with all go beside it.
     """
     from jetsym.jets.evaluation.scored_files import evaluate_scores as measure
 
-    check_results(out, data, beside=[f"_{name}.png" for name in FIGURES])
+    check_results(out, data, beside=BESIDE)
     evaluation = measure(
         data,
         scores,
@@ -318,24 +338,11 @@ def evaluate_scores(
 
 
 def keep(evaluation: Evaluation, out: str | None) -> None:
-    """Save an evaluation with its figures, and print it; of processes that share, the first writes."""
+    """Save an evaluation with its figures and its page, and print it; of processes that share, the first writes."""
     if out is not None and here().is_first:
         evaluation.save(out)
-        _draw(evaluation, Path(out))
-    Console().print(evaluation.table())
-
-
-def _draw(evaluation: Evaluation, out: Path) -> None:
-    """Draw the figures of an evaluation beside its numbers."""
-    import matplotlib.pyplot as plt
-
-    import jetsym.plotting
-    from jetsym.plotting import figure_of, save_figure
-
-    for name in FIGURES:
-        figure = getattr(jetsym.plotting, f"plot_{name}")(evaluation)
-        save_figure(figure, out.with_name(f"{out.stem}_{name}.png"))
-        plt.close(figure_of(figure))
+        draw_evaluation(evaluation, Path(out))
+    print(as_text(evaluation.table()), end="")
 
 
 def predict(

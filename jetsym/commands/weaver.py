@@ -10,7 +10,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from jetsym.commands import check_results, keep_numbers
+from jetsym.commands import check_results
+from jetsym.commands.pages import BESIDE, keep_attribution
 from jetsym.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -82,12 +83,12 @@ def attribute(
     vectors
         The input that holds px, py, pz and energy; by default pf_vectors.
     out
-        A JSON file to write the report to.
+        A JSON file to write the report to; a figure (.png) and a page (.html) of the same name go beside it.
     """
     from jetsym.probing.measure.attribution import attribute as measure
 
-    check_results(out, inputs)
-    return keep_numbers(measure(_network(weaver, fixed, network_options, vectors), inputs, **options), out)
+    check_results(out, inputs, beside=(".html", ".png"))
+    return keep_attribution(measure(_network(weaver, fixed, network_options, vectors), inputs, **options), out)
 
 
 def predict(
@@ -197,13 +198,14 @@ def evaluate(
     skip_bad
         Leave out files that cannot be read, and damaged parts of files; which is said.
     out
-        A JSON file to write the numbers to; figures (_roc.png, _confusion.png, _reliability.png) go beside it.
+        A JSON file to write the numbers to; figures (_roc.png, _confusion.png, _reliability.png and, as far as the jets
+        allow, _scores.png, _rejection_by_pt.png, _sculpting.png) and a page (.html) with all of them go beside it.
     """
-    from jetsym.commands.training import FIGURES, keep, placed
+    from jetsym.commands.training import keep, placed
     from jetsym.jets.evaluation.evaluate import evaluate as measure
     from jetsym.jets.io.oddities import Oddities
 
-    check_results(out, data, beside=[f"_{name}.png" for name in FIGURES])
+    check_results(out, data, beside=BESIDE)
     net, odd = _network(weaver, fixed, network_options, vectors).to(placed(device)), Oddities()
     jets = net.read(data, limit=limit, bad_jets=bad_jets, skip_bad=skip_bad, oddities=odd)
     odd.say()

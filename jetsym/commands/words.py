@@ -108,7 +108,8 @@ def joined(words: Sequence[str], parser: ArgumentParser, *, positional: bool = F
                 given.append(remaining.pop(0))
         else:
             options.append(word)
-            takes = remaining[:1] if not equals and (action is None or action.nargs != 0) else []
+            takes = [] if equals or (action is not None and action.nargs == 0) else remaining[:1]
+            takes = [one for one in takes if not one.startswith("--")]
             if takes and (action is None or action.nargs == "?") and not _is_value(takes[0], action):
                 takes = []
             options += [TRUTH[one.lower()] for one in takes] if action is not None and action.nargs == "?" else takes

@@ -31,6 +31,7 @@ from jetsym.files import finished_file
 from jetsym.jets.models import Tagger, weaver
 from jetsym.jets.models.own import own_tagger
 from jetsym.jets.models.registry import name_of, tagger_class
+from jetsym.jets.targets import Target
 from jetsym.lazy import is_entry
 from jetsym.reading import encodable, expect_path, parse_json
 
@@ -189,6 +190,7 @@ def load(
     found.max_particles = header.config.get("max_particles", found.max_particles)
     expect_at_least(f"max_particles in {file}", found.max_particles, 1, CheckpointError)
     found.standardisation = header.config.get("standardisation")
+    found.aimed(Target.of(header.config, source=file))
     return found.to(device).eval()
 
 

@@ -26,6 +26,7 @@ from jetsym.jets.models import Tagger
 from jetsym.jets.models.padded import padded
 from jetsym.jets.models.registry import name_of
 from jetsym.jets.schema import SCALARS
+from jetsym.jets.targets import refuse_target
 
 __all__ = ["check_onnx", "export_onnx", "onnx_inputs"]
 
@@ -85,6 +86,7 @@ def export_onnx(model: Tagger, path: str | Path, *, tolerance: float = TOLERANCE
     """
     if Path(path).suffix != ".onnx":
         raise ConfigError(f"the graph is to be written to {str(path)!r}; expected a name that ends in .onnx")
+    refuse_target(model, "a graph of logits")
     path = check_out(path)
     _import_onnx()
     name = type(model).__name__

@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from jetsym.arguments import checked
+from jetsym.plotting.layers import condensed, grouped
 from jetsym.plotting.spectrum import plot_spectrum
 from jetsym.plotting.style import (
     DIRECTIONS,
@@ -31,6 +32,8 @@ __all__ = ["plot_boosts", "plot_generators", "plot_lorentz"]
 def plot_boosts(report: Any, ax: Axes | None = None) -> Axes:
     """Draw relative A of every layer and output against the width of the window of rapidity, with errors.
 
+    Of more than twelve layers, groups are shown: their means, with bars from the smallest to the largest.
+
     Parameters
     ----------
     report
@@ -39,13 +42,16 @@ def plot_boosts(report: Any, ax: Axes | None = None) -> Axes:
         Axes to draw into; a new figure where None.
     """
     ax = axes_of(ax, 5.2, 3.6)
-    shades = colormaps["viridis_r"](np.linspace(0.15, 0.85, len(report.layers)))
-    for row, layer in enumerate(report.layers):
-        values = np.where(report.squared[:, row] > report.noise_floor[:, row], report.relative[:, row], np.nan)
-        errors = np.nan_to_num(report.squared_stderr[:, row] / (2 * values))
-        is_output = layer in report.outputs
+    groups = grouped(report.layers, report.outputs)
+    shades = colormaps["viridis_r"](np.linspace(0.15, 0.85, len(groups)))
+    shown = np.where(report.squared > report.noise_floor, report.relative, np.nan)
+    spread = np.nan_to_num(report.squared_stderr / (2 * shown))
+    for row, group in enumerate(groups):
+        one = [condensed(values, errors, [group]) for values, errors in zip(shown, spread, strict=True)]
+        values, bars = np.array([mean[0] for mean, _ in one]), np.nan_to_num(np.hstack([ends for _, ends in one]))
+        is_output = report.layers[group.places[0]] in report.outputs
         style = {"color": "black", "linewidth": 2.0} if is_output else {"color": shades[row], "linewidth": 1.2}
-        ax.errorbar(report.widths, values, yerr=errors, marker="o", markersize=3.5, capsize=2, label=layer, **style)
+        ax.errorbar(report.widths, values, yerr=bars, marker="o", markersize=3.5, capsize=2, label=group.name, **style)
     ax.set_xscale("log")
     log_scale(ax, low=1e-6)
     ax.set_xticks(report.widths, [f"{width:g}" for width in report.widths])
@@ -62,6 +68,8 @@ def plot_boosts(report: Any, ax: Axes | None = None) -> Axes:
 def plot_generators(report: Any, ax: Axes | None = None) -> Axes:
     """Draw the slopes ‖L_X f‖/‖f‖ under the six generators, layer by layer, with errors; boosts dashed.
 
+    Of more than twelve layers, groups are shown: their means, with bars from the smallest to the largest.
+
     Parameters
     ----------
     report
@@ -69,18 +77,18 @@ def plot_generators(report: Any, ax: Axes | None = None) -> Axes:
     ax
         Axes to draw into; a new figure where None.
     """
-    width = max(5.0, 2.8 + 0.75 * len(report.layers))
-    ax = axes_of(ax, width, 3.6)
-    positions = np.arange(len(report.layers))
+    groups = grouped(report.layers, report.outputs)
+    ax = axes_of(ax, max(5.0, 2.8 + 0.75 * len(groups)), 3.6)
+    positions = np.arange(len(groups))
     for column, name in enumerate(report.generators):
         squared = np.where(report.squared[:, column] > 0, report.squared[:, column], np.nan)
-        values = np.sqrt(squared)
-        errors = np.nan_to_num(report.squared_stderr[:, column] / (2 * values))
+        slopes = np.sqrt(squared)
+        values, errors = condensed(slopes, np.nan_to_num(report.squared_stderr[:, column] / (2 * slopes)), groups)
         boost = name.startswith("K")
         ax.errorbar(
             positions + 0.05 * (column - 2.5),  # side by side, as some agree to within their errors
             values,
-            yerr=errors,
+            yerr=np.nan_to_num(errors),
             color=DIRECTIONS[column % 3],
             linestyle="--" if boost else "-",
             marker="s" if boost else "o",
@@ -91,7 +99,7 @@ def plot_generators(report: Any, ax: Axes | None = None) -> Axes:
             label=name.replace("_", ""),
         )
     log_scale(ax, low=1e-6)
-    label_layers(ax, report.layers)
+    label_layers(ax, [group.name for group in groups])
     ax.set_ylabel("slope ‖L f‖ / ‖f‖")
     ax.legend(**LEGEND, title=f"axes of the {report.meta['axes']}")
     return finished(ax)
@@ -111,7 +119,7 @@ def plot_lorentz(report: Any, axes: Sequence[Axes] | None = None) -> Figure:
     axes
         Three axes to draw into; a new figure where None.
     """
-    width = max(5.0, 2.8 + 0.75 * len(report.layers))
+    width = max(5.0, 2.8 + 0.75 * len(grouped(report.layers)))
     widths = {"width_ratios": [width, width, 5.2]}
     axes = panels(axes, 3, figsize=(2 * width + 5.4, 3.9), gridspec_kw=widths)
     first = next(iter(report.compact))

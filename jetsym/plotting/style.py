@@ -14,19 +14,22 @@ from matplotlib.figure import Figure
 
 from jetsym.annotations import Kind
 from jetsym.arguments import checked
-from jetsym.errors import ConfigError, closest
+from jetsym.errors import ConfigError, closest, refuse_unknown
 from jetsym.files import check_out, finished_file
 from jetsym.spectrum import Irrep
 
 __all__ = [
     "DIRECTIONS",
+    "FEW",
     "LEGEND",
+    "LINES",
     "PALETTE",
     "REPORTS",
     "TAIL",
     "TAIL_COLOUR",
     "axes_of",
     "beyond",
+    "colour_of",
     "draw_above",
     "figure_of",
     "finished",
@@ -38,6 +41,7 @@ __all__ = [
     "panels",
     "parts_of",
     "save_figure",
+    "signals_of",
     "with_legend",
 ]
 
@@ -57,6 +61,13 @@ REPORTS: tuple[tuple[Any, str], ...] = (
     ((0, (5, 1, 1, 1, 1, 1)), "v"),
     ((0, (1, 3)), "P"),
 )
+
+#: Colours of classes and runs: those of the palette, and three more of Tol's that go with them.
+MANY = (*PALETTE, "#332288", "#882255", "#44AA99")
+#: With fewer passing background jets than this a rejection is uncertain by a third and more, and no point is drawn.
+FEW = 10
+#: Lines and rows of layers that a figure can tell apart; tables and files hold all.
+LINES = 12
 
 #: Tol's three colours of high contrast, for x, y and z: none of them is that of an irrep.
 DIRECTIONS = ("#004488", "#BB5566", "#DDAA33")
@@ -96,6 +107,27 @@ def irrep_title(irreps: Sequence[Irrep]) -> str:
     last = irreps[-1]
     of_rotations = "irrep (λ,σ)" if last.sigma else "irrep (λ)"
     return "irrep" if last.is_named else "mode m" if last.is_mode else of_rotations
+
+
+def colour_of(number: int, total: int) -> Any:
+    """Take the colour of one of several lines, from the palette while it lasts, then from a map."""
+    return MANY[number] if total <= len(MANY) else colormaps["tab20"](number % 20)
+
+
+def signals_of(evaluation: Any, named: Sequence[str] | None) -> list[str]:
+    """Return the signals of an evaluation that are named, else all that a figure can tell apart.
+
+    Raises
+    ------
+    ConfigError
+        There is no such signal, or none at all.
+    """
+    known = list(evaluation.rejections)
+    if not known:
+        raise ConfigError("the evaluation tells no class from a background; expected jets of both")
+    for name in named or ():
+        refuse_unknown("signal", name, known)
+    return list(named) if named else known[:LINES]
 
 
 def log_scale(ax: Axes, *, low: float, high: float = 1.6) -> None:
@@ -150,8 +182,8 @@ def parts_of(ax: Axes | Sequence[Axes] | None, number: int) -> Sequence[Axes] | 
     if not isinstance(ax, Axes):
         return ax
     ax.set_axis_off()
-    width = 1.0 / number  # of which a fourth is left for the labels between two of them
-    return [ax.inset_axes((place * width, 0.0, (0.75 if number > 1 else 1.0) * width, 1.0)) for place in range(number)]
+    width = 1.0 / number  # of which a good part is left for the labels and legends between two of them
+    return [ax.inset_axes((place * width, 0.0, (0.58 if number > 1 else 1.0) * width, 1.0)) for place in range(number)]
 
 
 T = TypeVar("T", bound=Axes | Figure)

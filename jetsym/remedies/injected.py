@@ -163,7 +163,7 @@ class Injected(nn.Module):
         self._layer = name
 
     @property
-    def probe_outputs(self) -> Mapping[str, Kind]:
+    def probe_outputs(self) -> Mapping[str, Kind | None]:
         """What the model says of its outputs."""
         return declared_outputs(self.model)
 

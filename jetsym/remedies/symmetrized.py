@@ -109,7 +109,7 @@ class Symmetrized(nn.Module):
             raise ConfigError(str(error)) from error
 
     @property
-    def probe_outputs(self) -> Mapping[str, Kind]:
+    def probe_outputs(self) -> Mapping[str, Kind | None]:
         """What the model says of its outputs, of which these are averages."""
         return declared_outputs(self.model)
 

@@ -13,6 +13,7 @@ from jetsym.jets.io.folds import EVENT, Fold
 from jetsym.jets.io.streaming.scratch import number_of_bytes
 from jetsym.jets.models.registry import configure
 from jetsym.jets.moves.augmentation import AugmentationConfig
+from jetsym.jets.targets import LOSSES, Loss, expect_number
 from jetsym.symmetry import GroupName
 from jetsym.training.nested import nested
 from jetsym.training.penalty import PenaltyConfig
@@ -27,6 +28,8 @@ _COUNTS = (
 BadJets = Literal["raise", "drop"]
 LoggerName = Literal["csv", "tensorboard", "wandb", "mlflow"]
 Precision = Literal["auto", "32-true", "bf16-mixed", "16-mixed"]
+OptimizerName = Literal["adamw", "adam", "lion", "ranger"]
+Schedule = Literal["cosine", "flat", "flat+decay", "one-cycle"]
 
 
 @checked(
@@ -60,10 +63,16 @@ class TrainConfig:
     accumulate
         Parts into which a process divides its jets of a step; they go through the model one after the other, which
         takes less memory and gives the same step.
+    optimizer
+        ``adamw``, ``adam``, or, with the extra ``optimizers``, ``lion`` or ``ranger``, weaver-core's default.
+    schedule
+        What the learning rate does after the warm-up: ``cosine``, down to zero; ``flat``; ``flat+decay``, down to 1% by
+        the same factor before each of the last 30% of the epochs, as weaver-core's default; or ``one-cycle``, up along
+        a half cosine in the first 30% of all steps, which is its warm-up, and down to nothing.
     lr
-        Largest learning rate, reached after the warm-up; from there it falls to zero along a half cosine.
+        Largest learning rate, reached after the warm-up.
     weight_decay
-        Weight decay of AdamW, on weight matrices; biases and norms are not decayed.
+        Weight decay, on weight matrices; biases and norms are not decayed. Of ``adam`` it is a part of the gradient.
     warmup
         Fraction of all steps in which the learning rate rises linearly.
     clip
@@ -77,6 +86,14 @@ class TrainConfig:
     weights
         Column of the jets that weighs them in the loss, in validation and in its metrics: by default ``weight`` where
         there is one, from ``reweight`` or ``columns`` of a mapping or the files' own; ``none`` for none.
+    target
+        Column of the jets that is predicted in place of their class, such as ``jet_sdmass`` or ``aux_genpart_pt``; see
+        :mod:`jetsym.jets.targets`. The jets then stay in memory.
+    loss
+        Of the target: ``huber``, ``mse``, ``logcosh``, or ``quantile`` for its median and the interval of 68 %.
+    target_scale
+        Centre and scale of the target. They are measured on the training jets if not given here, and stand in the
+        ``config.yaml`` of the run then.
     ema
         Decay of the exponential moving average of the weights, such as 0.999; 0 for none. The average is then what is
         validated and saved.
@@ -183,6 +200,8 @@ class TrainConfig:
     epochs: int = 20
     batch_size: int = 256
     accumulate: int = 1
+    optimizer: OptimizerName = "adamw"
+    schedule: Schedule = "cosine"
     lr: float = 1e-3
     weight_decay: float = 0.01
     warmup: float = 0.05
@@ -190,6 +209,9 @@ class TrainConfig:
     label_smoothing: float = 0.0
     class_weights: Literal["none", "balanced"] | dict[str, float] = "none"
     weights: str | None = None
+    target: str | None = None
+    loss: Loss = "huber"
+    target_scale: list[float] | None = None
     ema: float = 0.0
     patience: int | None = None
     init: str | None = None
@@ -248,6 +270,8 @@ class TrainConfig:
         _expect("precision", self.precision, self.precision in get_args(Precision), _alternatives(Precision))
         _expect("logger", self.logger, self.logger in (None, *get_args(LoggerName)), _alternatives(LoggerName))
         _expect("bad_jets", self.bad_jets, self.bad_jets in get_args(BadJets), _alternatives(BadJets))
+        if self.schedule == "flat+decay" and self.epochs < 2:
+            raise ConfigError("--schedule is 'flat+decay', which falls before an epoch, and --epochs is 1; expected 2")
         _expect("device", self.device, self.device in ("auto", "cpu", "cuda"), "'auto', 'cpu' or 'cuda'")
         _ = self.held_out
         if self.stream and ((self.val is None and self.fold is None) or self.limit is not None):
@@ -269,12 +293,33 @@ class TrainConfig:
             _expect(
                 "class_weights", self.class_weights, good, "'none', 'balanced', or a weight of at least 0 per class"
             )
+        self._check_target()
         if self.fold is None and self.fold_by != EVENT:
             raise ConfigError(f"--fold_by is {self.fold_by!r}, and no --fold is given; expected one, such as 0/5")
         _expect("weights", self.weights, self.weights != "", "the name of a column, or 'none'")
         _expect("init", self.init, self.init != "", "a run folder, a checkpoint or published weights to begin from")
         if self.init is None:
             configure(self.model, **self.options)
+
+    def _check_target(self) -> None:
+        """Refuse options that do not go with a target, or go with one alone."""
+        _expect("loss", self.loss, self.loss in LOSSES, _alternatives(Loss))
+        if self.target is None:
+            _expect("loss", self.loss, self.loss == type(self).loss, "--target as well")
+            _expect("target_scale", self.target_scale, self.target_scale is None, "--target as well")
+            return
+        expect_number(self.target)
+        scale = self.target_scale
+        fits = scale is None or (len(scale) == 2 and scale[1] > 0)
+        _expect("target_scale", scale, fits, "centre and scale, the latter more than 0")
+        if scale is not None:
+            object.__setattr__(self, "target_scale", [*map(float, scale)])  # also where it came as an array
+        unmoved = self.augmentation == AugmentationConfig()
+        _expect("augmentation", self.augmentation, unmoved, "none with --target, which would have to move as well")
+        _expect("penalty", self.penalty, not self.penalty.weight, "none with --target: it is one of logits")
+        for name in ("stream", "class_weights", "label_smoothing"):
+            default, value = getattr(type(self), name), getattr(self, name)
+            _expect(name, value, value == default, f"{default!r} with --target")
 
     @property
     def held_out(self) -> Fold | None:

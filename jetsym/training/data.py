@@ -26,6 +26,7 @@ from jetsym.jets.io.streaming.ahead import ahead
 from jetsym.jets.io.streaming.cache import MANIFEST
 from jetsym.jets.io.streaming.scratch import Scratch
 from jetsym.jets.schema import WEIGHT
+from jetsym.jets.targets import target_values
 from jetsym.jets.weights import columns_to_read, weight_column
 from jetsym.training.config import TrainConfig
 from jetsym.training.seeds import generator_for, seed_for
@@ -233,7 +234,7 @@ def load_jets(
         "limit": config.limit,
         "first": first,
         "columns": "full",
-        "also": columns_to_read(config.weights),
+        "also": (*columns_to_read(config.weights), *([] if config.target is None else [config.target])),
         "bad_jets": config.bad_jets,
         "skip_bad": config.skip_bad,
         "mapping": mapping_of(config),
@@ -250,16 +251,16 @@ def load_jets(
         training: JetBatch | StreamedJets = stream
         odd = stream.oddities
     else:
-        training = _labelled(
-            read(in_order(config.data, earlier), odd, None if fold is None else fold.rest), "--data", config.weights
-        )
+        rest = None if fold is None else fold.rest
+        training = _with_truth(read(in_order(config.data, earlier), odd, rest), "--data", config)
     if rank == 0:
         odd.say("--data")
-    _expect_classes(odd.counts)
+    if config.target is None:
+        _expect_classes(odd.counts)
     if config.val is not None or fold is not None:
         others, flag = Oddities(), "--data" if config.val is None else "--val"
         paths = in_order(config.data, earlier) if config.val is None else config.val
-        validation = _labelled(read(paths, others, fold), flag, config.weights)
+        validation = _with_truth(read(paths, others, fold), flag, config)
         others.beside(odd)
         if rank == 0:
             others.say(flag)
@@ -333,7 +334,8 @@ def contents_of(jets: JetBatch) -> str:
     fixed = (jets.jet_p4, jets.p4, jets.scalars, jets.mask, jets.label, jets.columns.get(WEIGHT))
     for name, form in jets.input_forms.items():  # where there are none, the digest is that of older runs
         digest.update(repr((name, form.names)).encode())
-    for tensor in (*fixed, *jets.inputs.values()):
+    others = (jets.columns[name] for name in sorted(jets.columns) if name != WEIGHT)  # the target, if there is one
+    for tensor in (*fixed, *others, *jets.inputs.values()):
         if tensor is not None:
             digest.update(tensor.cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()[:16]
@@ -401,7 +403,12 @@ def size_of_batch(jets: JetBatch | StreamedJets, number: int, *, batch_size: int
     return least + (number < larger)
 
 
-def _labelled(jets: JetBatch, flag: str, weights: str | None) -> JetBatch:
+def _with_truth(jets: JetBatch, flag: str, config: TrainConfig) -> JetBatch:
+    """Return jets with their labels, or with their target, and their weights."""
+    found = weighed(jets, config.weights, flag)
+    if config.target is not None:
+        target = target_values(jets, config.target, f"the jets of {flag}")
+        return found.replace(columns={**found.columns, config.target: target})
     if jets.label is None:
         raise DataError(_NO_LABELS.format(flag=flag))
-    return weighed(jets, weights, flag)
+    return found

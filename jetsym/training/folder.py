@@ -93,7 +93,7 @@ class RunFolder:
         if used and not (resume or overwrite):
             raise ConfigError(
                 f"--out is {self.path}, which holds a run already; continue it with --resume, replace it with "
-                "--overwrite, or choose another folder"
+                f"--overwrite, or choose another folder (with --init {self.path} to begin from its weights)"
             )
         if resume and used and (self.path / CONFIG).is_file():
             self._check_same(config)
@@ -120,6 +120,11 @@ class RunFolder:
         if not (self.path / CONFIG).is_file():
             return None
         return self._configuration().standardisation
+
+    @property
+    def target_scale(self) -> list[float] | None:
+        """The scale of the target of the run to be continued; None if it has none, or if there is no run."""
+        return self._configuration().target_scale if (self.path / CONFIG).is_file() else None
 
     @property
     def takes_first(self) -> bool:
@@ -204,9 +209,15 @@ class RunFolder:
         earlier = self._configuration()
         told = self.earlier is None or "files" in self.earlier
         # What has been measured is not measured again.
-        known = ("standardisation",) if config.standardisation is None else ()
+        known = [name for name in ("standardisation", "target_scale") if getattr(config, name) is None]
         free = (*_NO_RESULT, *known, *(_PLACES if told else ()))
         changed = [name for name in config.differing(earlier) if name not in free]
+        if "epochs" in changed and self.earlier is not None:
+            raise ConfigError(
+                f"--epochs is {config.epochs}, but the run in {self.path} is one of {earlier.epochs}, at the end of "
+                f"which its learning rate is zero; continue it with --epochs {earlier.epochs}, or for more begin "
+                f"another from its weights: --init {self.path}, and another --out"
+            )
         if changed:
             name = changed[0]
             raise ConfigError(

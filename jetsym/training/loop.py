@@ -40,6 +40,8 @@ from jetsym.training.signals import noticing_sigterm
 from jetsym.training.standardisation import with_standardisation
 from jetsym.training.state import Position, State, begin
 from jetsym.training.step import Penalty, take_step
+from jetsym.training.summary import opening_lines
+from jetsym.training.targets import validate_target, with_target_scale
 from jetsym.training.weights import words_on_weights
 
 __all__ = ["Run", "train"]
@@ -137,7 +139,8 @@ def train(
         training, validation = load_jets(config, **ranks, earlier=earlier, first=first, progress=progress)
         if isinstance(training, StreamedJets):
             stack.callback(training.close)
-        if progress and (words := words_on_weights(training, config)) is not None:
+        config = with_target_scale(config, training, kept=folder.target_scale if resume else None, source=source)
+        if progress and config.target is None and (words := words_on_weights(training, config)) is not None:
             print(words, file=sys.stderr, flush=True)
         state = begin(fabric, config, training, source=source)
         expect_logits(state.tagger, validation[:2].to(fabric.device))
@@ -159,6 +162,8 @@ def train(
             log.begin(state.steps_done)
             stack.callback(log.end)
             callbacks.append(log)
+        if progress:
+            print("\n".join(opening_lines(state, training, validation, folder)), file=sys.stderr, flush=True)
         with noticing_sigterm() as asked_to_end, forked(), folder.saying_how_to_go_on():
             while not finished(state, folder, progress=progress):
                 title = f"epoch {state.position.epoch}/{config.epochs}"
@@ -255,10 +260,12 @@ def validate(fabric: Fabric, model: Tagger, jets: JetBatch, *, batch_size: int) 
     TrainingError
         The loss is not finite.
     """
-    label = labels_of(jets)
     mine = slice(fabric.global_rank, None, fabric.world_size)
     for buffer in model.buffers() if fabric.world_size > 1 else ():  # statistics of batches differ between processes
         torch.distributed.broadcast(buffer, src=0)
+    if model.target is not None:
+        return validate_target(fabric, model, jets, batch_size=batch_size)
+    label = labels_of(jets)
     logits = torch.zeros(len(jets), len(jets.classes), device=fabric.device)
     if len(jets) > fabric.global_rank:
         with fabric.autocast():
@@ -296,7 +303,7 @@ def tell(
 
 def epoch_summary(line: Mapping[str, Any], *, epochs: int, best: bool) -> str:
     """Format an epoch's metrics as one line."""
-    shown = ("loss", "val_loss", "accuracy", "macro_auc_ovo", "auc_top_qcd")
+    shown = ("loss", "val_loss", "accuracy", "macro_auc_ovo", "auc_top_qcd", "bias", "resolution")
     numbers = "  ".join(f"{name} {line[name]:.4f}" for name in shown if name in line)
     head = f"epoch {line['epoch']:>{len(str(epochs))}}/{epochs}"
     return f"{head}  {numbers}  {line['jets_per_s']:,.0f} jets/s{'  best' if best else ''}"

@@ -16,7 +16,8 @@ from jetsym.errors import ConfigError
 from jetsym.jets.models import Tagger
 from jetsym.jets.models.own import given_tagger, own_tagger
 from jetsym.jets.moves.augmentation import AugmentationConfig
-from jetsym.training.config import BadJets, LoggerName, Precision, TrainConfig
+from jetsym.jets.targets import Loss
+from jetsym.training.config import BadJets, LoggerName, OptimizerName, Precision, Schedule, TrainConfig
 from jetsym.training.penalty import PenaltyConfig
 
 __all__ = ["TrainOptions", "with_named_model", "with_options"]
@@ -38,6 +39,8 @@ class TrainOptions(TypedDict, total=False):
     epochs: int
     batch_size: int
     accumulate: int
+    optimizer: OptimizerName
+    schedule: Schedule
     lr: float
     weight_decay: float
     warmup: float
@@ -45,6 +48,9 @@ class TrainOptions(TypedDict, total=False):
     label_smoothing: float
     class_weights: Literal["none", "balanced"] | dict[str, float]
     weights: str | None
+    target: str | None
+    loss: Loss
+    target_scale: list[float] | None
     ema: float
     patience: int | None
     init: str | None

@@ -19,6 +19,7 @@ from jetsym.jets import checkpoint
 from jetsym.jets.batch import JetBatch, first_difference
 from jetsym.jets.models import Tagger
 from jetsym.jets.models.registry import build
+from jetsym.jets.targets import Target, outputs_of
 from jetsym.training.config import TrainConfig
 from jetsym.training.data import StreamedJets, count_batches, fingerprint
 from jetsym.training.finetune import adopt, freeze
@@ -283,7 +284,8 @@ def begin(fabric: Fabric, config: TrainConfig, jets: JetBatch | StreamedJets, *,
         )
     with forked():
         torch.manual_seed(seed_for("initialisation", seed=config.seed))
-        tagger = build(config.model, jets.classes, **config.options)
+        target = Target.of(config.to_dict(), source="the configuration")
+        tagger = build(config.model, outputs_of(target, jets.classes), **config.options).aimed(target)
     if source is not None:
         adopt(tagger, source)
     frozen = freeze(tagger, config.freeze)

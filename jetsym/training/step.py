@@ -80,10 +80,7 @@ def add_gradient(
     for number, part in enumerate(parts):
         with fabric.no_backward_sync(model, enabled=number < len(parts) - 1):
             jets = augment(part.to(fabric.device), config.augmentation, generator=moves)
-            label = labels_of(jets)
-            logits = as_logits(model(jets), "logits", classes=jets.classes)
-            each = F.cross_entropy(logits, label, label_smoothing=config.label_smoothing, reduction="none")
-            each = each if state.weights is None else each * state.weights[label]
+            each = losses_of(state, jets)
             loss = (each * jets.columns[WEIGHT] if WEIGHT in jets.columns else each).mean()
             for penalty in (*penalties, *penalties_of(config.penalty)):
                 loss = loss + penalty(model, jets, draws)
@@ -91,6 +88,17 @@ def add_gradient(
             fabric.backward(loss * fabric.world_size)  # gradients are averaged over the processes
             summed += loss.detach()
     return summed
+
+
+def losses_of(state: State, jets: JetBatch) -> Tensor:
+    """Compute the loss (B,) of each jet, without its own weight: that of its class, or of its target."""
+    outputs, target = state.model(jets), state.tagger.target
+    if target is not None:
+        return target.losses(outputs, jets.columns[target.name])
+    label = labels_of(jets)
+    logits = as_logits(outputs, "logits", classes=jets.classes)
+    each = F.cross_entropy(logits, label, label_smoothing=state.config.label_smoothing, reduction="none")
+    return each if state.weights is None else each * state.weights[label]
 
 
 def skip(position: Position, config: TrainConfig, *, loss: float, rate: float) -> None:

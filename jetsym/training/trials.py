@@ -28,6 +28,7 @@ from jetsym.training.seeds import forked
 from jetsym.training.standardisation import with_standardisation
 from jetsym.training.state import State, begin
 from jetsym.training.step import Penalty, take_step
+from jetsym.training.targets import with_target_scale
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -190,6 +191,7 @@ def _prepared(config: TrainConfig) -> tuple[State, JetBatch | StreamedJets, JetB
     fabric = make_fabric(config)
     config = with_standardisation(config, fabric, source=source)
     training, validation = load_jets(config, rank=fabric.global_rank, ranks=fabric.world_size)
+    config = with_target_scale(config, training, source=source)
     state = begin(fabric, config, training, source=source)
     expect_logits(state.tagger, validation[:2].to(fabric.device))
     return state, training, validation

@@ -11,15 +11,19 @@ import argparse
 import json
 import platform
 import re
-import subprocess
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
+from jetsym.benchmarks.fault_trials import OUTCOMES
+from jetsym.benchmarks.faults import Faults
+from jetsym.benchmarks.measure import commit
 from jetsym.files import write_atomically, write_json
 from jetsym.probing.reports.equivariance import KNOWN_TO
+from jetsym.probing.reports.spectrum import SymmetryReport
 from jetsym.text import at_most, concise
 
 __all__ = ["TABLES", "keep", "results", "rewritten", "texts"]
@@ -71,7 +75,7 @@ def said(found: Mapping[str, float]) -> str:
 def gpu() -> list[str]:
     """Return all rows of the benchmark on an accelerator."""
     lines = ["| part | what | figure |", "|---|---|---|"]
-    for row in results("gpu")["rows"]:
+    for row in results("gpu")["report"]["rows"]:
         figure = row["figure"].replace(": inf times", ": no rounding to compare with")
         lines.append(f"| {row['part']} | {row['what']} | {figure} |")
     return lines
@@ -119,12 +123,81 @@ def tensor_basis() -> list[str]:
     return lines
 
 
+def demo() -> list[str]:
+    """Return what the demo finds of its two taggers, and of the same network untrained."""
+    kept = results("demo")["report"]
+    runs = ("plain", "rotated")
+    metrics = [kept["metrics"][run] for run in runs]
+    reports = [SymmetryReport.from_dict(kept[f"report_{run}"]) for run in runs]
+    invariant = [report.fractions[[0, -3, -1], 0] for report in reports]
+    untrained = concise(metrics[0]["relative_A_untrained"], metrics[0]["relative_A_untrained_stderr"])
+    rows = [
+        ["top against QCD, AUC, unrotated jets", *(f"{one['auc_top_qcd']:.3f}" for one in metrics), ""],
+        ["accuracy (ten classes), unrotated jets", *(f"{100 * one['accuracy_upright']:.1f} %" for one in metrics), ""],
+        ["accuracy, randomly rotated jets", *(f"{100 * one['accuracy_rotated']:.1f} %" for one in metrics), ""],
+        [
+            "relative A of the logits",
+            *(concise(one["relative_A"], one["relative_A_stderr"]) for one in metrics),
+            untrained,
+        ],
+        [
+            "invariant fraction (0,+), embedding → last block → logits",
+            *(" → ".join(f"{100 * value:.0f}" for value in shares) + " %" for shares in invariant),
+            "",
+        ],
+        ["what rounding alone would give for A", *(at_most(one["noise_floor"]) for one in metrics), ""],
+    ]
+    return table(["", "trained on unrotated jets", "trained on rotated jets", "untrained"], rows)
+
+
+def costs() -> list[str]:
+    """Return what of the public ParticleNet's cross-entropy is owed to A, at rest and in the lab."""
+    kept = results("particlenet_costs")["report"]
+    rows = []
+    for title, name in {"O(3) in the lab": "cost_lab", "O(3) at rest": "cost_rest"}.items():
+        item = kept[name]["losses"]["logits"]
+        rows.append([title, *(concise(item[part], item[f"{part}_stderr"]) for part in PARTS)])
+    return table(["", "as it is", "moved", "its average", "owed to A"], rows)
+
+
+#: Parts of a cost, in the order of the table.
+PARTS = ("as_is", "moved", "of_average", "cost")
+
+
+def faults() -> list[str]:
+    """Return how many trials of every kind of fault ended in which way."""
+    found = Faults.from_dict(results("faults")["report"])
+    return table(["fault", "tried", "survived", *OUTCOMES], found.rows())
+
+
+def recorded(name: str) -> list[str]:
+    """Return a table as it was printed, of runs whose files were not kept."""
+    kept = results(name)["report"]
+    return table(kept["columns"], kept["rows"])
+
+
+def table(heads: Iterable[str], rows: Iterable[Iterable[str]]) -> list[str]:
+    """Return the lines of a table."""
+    lines = [f"| {' | '.join(line)} |".replace("|  |", "| |") for line in [heads, *rows]]
+    return [lines[0], "|---" * (lines[0].count("|") - 1) + "|", *lines[1:]]
+
+
+#: Tables of runs whose files were not kept: they show a record of what was printed.
+RECORDED = (
+    *("jets_repaired", "copper_repaired", "ethanol_augmented"),
+    *("cost_of_a_probe", "cost_of_the_guards", "estimator", "loader"),
+)
+
 #: Name of a table -> what makes its lines.
 TABLES: dict[str, Callable[[], list[str]]] = {
     "published": published,
     "particlenet": particlenet,
     "tensor_basis": tensor_basis,
     "gpu": gpu,
+    "demo": demo,
+    "costs": costs,
+    "faults": faults,
+    **{name: partial(recorded, name) for name in RECORDED},
 }
 
 
@@ -142,18 +215,20 @@ def texts() -> list[Path]:
     return [ROOT / "README.md", *sorted((ROOT / "notebooks" / "docs").glob("*.md"))]
 
 
-def keep(report: Path, command: str, inputs: str, commit: str = "HEAD") -> Path:
-    """Put a report among the results, with what made it."""
-    asked = subprocess.run(["git", "rev-parse", commit], cwd=ROOT, capture_output=True, text=True, check=True)
+def keep(report: Path, command: str, inputs: str, ran_at: str = "HEAD") -> Path:
+    """Put a report, or all reports of a folder, among the results, with what made them."""
     versions = {name: version(name) for name in ("jetsym", "torch", "numpy")} | {"python": platform.python_version()}
-    made_by = {"command": command, "inputs": inputs, "commit": asked.stdout.strip(), "versions": versions}
-    return write_json(RESULTS / report.name, made_by | {"report": json.loads(report.read_text(encoding="utf-8"))})
+    made_by = {"command": command, "inputs": inputs, "commit": commit(ran_at), "versions": versions}
+    files = sorted(report.glob("*.json")) if report.is_dir() else [report]
+    found = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in files}
+    kept = made_by | {"report": found if report.is_dir() else found[report.stem]}
+    return write_json(RESULTS / f"{report.stem}.json", kept)
 
 
 def main() -> None:
     """Write the tables anew, after keeping a report where one is named."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--keep", type=Path, help="a report to be kept in notebooks/results")
+    parser.add_argument("--keep", type=Path, help="a report, or a folder of them, to be kept")
     parser.add_argument("--command", help="the command that made it")
     parser.add_argument("--inputs", help="what was measured, where it comes from, and its checksum")
     parser.add_argument("--commit", default="HEAD", help="the commit that the command ran at")

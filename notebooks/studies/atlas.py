@@ -45,6 +45,7 @@ import jetsym
 from jetsym.atoms.calculated import is_calculator
 from jetsym.atoms.domain import ATOMS
 from jetsym.atoms.packages import quiet
+from jetsym.benchmarks.measure import commit
 from jetsym.files import from_json, write_atomically, write_json
 from jetsym.plotting import save_figure
 from jetsym.probing.measure import rotations
@@ -55,6 +56,7 @@ GROUPS = ("SO3", "O3")
 #: Rotations by hand, and repeats of a timing that takes less than so many seconds; others are timed once.
 BY_HAND, REPEATS, SLOW = 8, 3, 1.0
 HEAD = "model | weights | inputs | guarantee | lines | layers | A under SO(3) / O(3) (floor) | by hand | ms | cost"
+COMMAND = "python notebooks/studies/atlas.py"
 #: What stands in front of the table.
 INTRODUCTION = """# An atlas of published networks
 
@@ -94,6 +96,7 @@ def measured(row: Published, *, quick: bool) -> dict[str, Any]:
             "package": row.package,
             "versions": {name: version(name) for name in (row.package, "torch", "numpy", "jetsym")},
             "python": platform.python_version(),
+            "commit": commit(),
             "weights": row.weights,
             "inputs": row.described,
             "n_inputs": report.meta["n_inputs"],
@@ -552,7 +555,8 @@ def main(words: Sequence[str] | None = None) -> int:
             failed += 1
             print(f"{row.name}: failed, {type(error).__name__}: {str(error)[:300]}", file=sys.stderr, flush=True)
             continue
-        write_json(path, {"models": merged(path, {row.name: found})})  # after each: the next may take long
+        kept = {"command": COMMAND, "models": merged(path, {row.name: found})}
+        write_json(path, kept)  # after each: the next may take long
         text = "; ".join(shown(output, item) for output, item in found["outputs"].items())
         print(f"{row.name}: {text}, {time.perf_counter() - start:.0f} s", flush=True)
     models = merged(path, {})

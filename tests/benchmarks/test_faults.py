@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import signal
 import subprocess
@@ -25,6 +26,7 @@ from jetsym.benchmarks import (
 from jetsym.benchmarks.__main__ import main
 from jetsym.benchmarks.fault_trials import Kill, in_process, judged
 from jetsym.errors import DataError
+from jetsym.locks import locked
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # of forks
 
@@ -94,6 +96,24 @@ def test_a_kill_comes_after_some_time(tmp_path):
     assert not in_process(lambda: "done", tmp_path, kill=Kill(signal.SIGTERM, seconds=60.0)).is_struck
 
 
+def test_signals_are_answered_by_the_task_and_by_nobody_before_it(tmp_path):
+    with locked(tmp_path / "table", "table"):  # which answers SIGTERM for its own process, as that of the table does
+        for number in (signal.SIGTERM, signal.SIGINT):
+            ended = in_process(lambda: str(time.sleep(60)), tmp_path, kill=Kill(number, seconds=0.1))
+            assert ended.is_struck
+            expected = (number, "") if number == signal.SIGTERM else (0, "KeyboardInterrupt: ")
+            assert (ended.killed_by, ended.error.removeprefix(f"ended by signal {number}")) == expected
+
+            def write() -> str:
+                with locked(tmp_path / "task", "task"):
+                    time.sleep(60)
+                return "done"
+
+            if number == signal.SIGTERM:
+                ended = in_process(write, tmp_path / "task", kill=Kill(number, touch=1))
+                assert ended.error.startswith("TerminatedError")
+
+
 def test_processes_that_go_on_and_tracebacks_are_seen(tmp_path, monkeypatch):
     monkeypatch.setattr(fault_trials, "PATIENCE", 0.2)
 
@@ -140,12 +160,16 @@ def test_the_table_holds_every_command_that_writes():
     assert {*fault_commands.ONCE, *fault_commands.PACKAGES} <= known
 
 
-def test_every_command_comes_and_each_with_every_signal(monkeypatch):
-    turns = [turn for _, turn in zip(range(500), fault_work._turns(), strict=False)]
-    for name, work in fault_commands.installed().items():
+@pytest.mark.parametrize("slow", [False, True])
+def test_every_command_comes_and_each_with_every_signal(slow):
+    numbers = faults.PARTS["kills of slow commands" if slow else "kills"][1]
+    turns = list(itertools.islice(fault_work._turns(slow=slow), numbers))
+    expected = {name for name, work in fault_commands.installed().items() if work.slow == slow}
+    assert {name for _, name, _ in turns} == expected
+    for name in expected:
         came = [turn for turn, other, _ in turns if other == name]
         assert came == [*range(len(came))]
-        assert len(came) >= len(fault_work.SIGNALS), (name, work.slow)
+        assert len(came) >= len(fault_work.SIGNALS) * (2 if slow else 1), "at a touch and at a time"
 
 
 class Careless(fault_commands.Work):

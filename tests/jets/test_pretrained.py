@@ -18,6 +18,9 @@ from jetsym.errors import CheckpointError, ConfigError, DownloadError, JetsymErr
 from jetsym.jets import checkpoint
 from jetsym.jets.models import DeepSets, PointNet, Tagger, build
 from jetsym.jets.models import pretrained as module
+from jetsym.jets.models.own import own_tagger
+from jetsym.jets.schema import CLASSES
+from jetsym.jets.targets import Target
 from jetsym.testing.jets import random_jets
 
 ROOT = Path(__file__).parents[2]
@@ -67,6 +70,44 @@ def test_a_card_of_ones_own_stays(tmp_path):
     assert (tmp_path / module.CARD).read_text() == "# mine\n"
     tagger().save_pretrained(tmp_path)
     assert (tmp_path / module.CARD).read_text() == "# mine\n"
+
+
+def test_what_predicts_a_number_is_shared_as_that(tmp_path):
+    made = build("pointnet", ("jet_sdmass",), width=8, heads=2, blocks=1).eval()
+    made.aimed(Target("jet_sdmass", 80.0, 20.0, "mse"))
+    folder = made.save_pretrained(tmp_path)
+    found = Tagger.from_pretrained(folder)
+    assert found.target == made.target
+    assert found.probe_outputs == made.probe_outputs
+    card = (folder / module.CARD).read_text()
+    assert "jet_sdmass (in units of 20 above 80" in card
+    assert "logit" not in card
+    assert json.loads((folder / module.CONFIG).read_text())["target"] == "jet_sdmass"
+
+
+def test_all_that_checkpoints_set_is_shared(tmp_path):
+    made = tagger()
+    made.held_out, made.standardisation = ("1/5", "event_number"), STANDARDISED
+    made.aimed(Target("jet_pt", 600.0, 100.0))
+    own = {name for name in vars(made) if not name.startswith("_") and name not in ("training", "classes", "config")}
+    found = Tagger.from_pretrained(made.save_pretrained(tmp_path))
+    assert own == {"max_particles", "held_out", "standardisation", "target", "probe_outputs"}
+    assert {name: getattr(found, name) for name in own} == {name: getattr(made, name) for name in own}
+
+
+def test_a_network_of_ones_own_needs_its_class(tmp_path):
+    from own_network import MyNet
+
+    torch.manual_seed(0)
+    made = own_tagger(MyNet)(CLASSES).eval()
+    folder = made.save_pretrained(tmp_path)
+    assert 'Tagger.from_pretrained("USER/NAME", model=MyNet)' in (folder / module.CARD).read_text()
+    found = Tagger.from_pretrained(folder, model=MyNet)
+    assert torch.equal(found(random_jets(3)), made(random_jets(3)))
+    code = f"from jetsym.jets.models import Tagger\nTagger.from_pretrained({str(folder)!r})"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert "CheckpointError" in done.stderr
+    assert "MyNet" in done.stderr.splitlines()[-1]
 
 
 def other_options(folder: Path) -> None:
@@ -148,7 +189,7 @@ def refused(line: str) -> str:
 @pytest.mark.slow
 def test_what_is_pushed_is_pulled(hub, tmp_path):
     address = run(hub, tmp_path / "here", "print(tagger().push_to_hub('me/pn', card='# measured'))").strip()
-    assert address == f"{hub.address}/me/pn/commit/{hub.commit('me/pn')}"
+    assert address in (f"{hub.address}/me/pn/commit/{hub.commit('me/pn')}", f"{hub.address}/me/pn/tree/main/")
     files = hub.files("me/pn")
     assert set(files) >= {module.WEIGHTS, module.CONFIG, module.CARD}
     assert files[module.CARD] == b"# measured"
@@ -164,16 +205,18 @@ def test_what_is_pushed_is_pulled(hub, tmp_path):
 def test_what_the_hub_refuses_is_said(hub, tmp_path):
     run(hub, tmp_path, "tagger().push_to_hub('me/pn', private=True)\ntagger().push_to_hub('me/empty')")
     hub.repositories["me/empty"][-1].pop(module.WEIGHTS)
+    hub.repositories["me/list"] = [{**hub.files("me/pn"), module.CONFIG: b"[1]"}]
     lines = "".join(map(refused, [PULL, "tagger().push_to_hub('me/pn')"]))
     said = run(hub, tmp_path / "other", lines, token=None).splitlines()
     assert re.match("DownloadError .*no such repository.*log in", said[0])
     assert re.match("DownloadError .*log in", said[1])
     wrong = ["Tagger.from_pretrained('me/empty')", "Tagger.from_pretrained('me/p n')"]
-    wrong += ["Tagger.from_pretrained('me/pn', revision='none')"]
+    wrong += ["Tagger.from_pretrained('me/pn', revision='none')", "Tagger.from_pretrained('me/list')"]
     said = run(hub, tmp_path / "third", "".join(map(refused, wrong))).splitlines()
     assert said[0].startswith("CheckpointError me/empty holds no model.safetensors")
     assert said[1].startswith("ConfigError 'me/p n' is no name of a repository")
     assert re.match("DownloadError .*no such repository or revision", said[2])
+    assert re.match("CheckpointError .*config.json and the header of model.safetensors differ", said[3])
 
 
 @pytest.mark.slow

@@ -47,8 +47,10 @@ def test_roc_curves_are_the_rejections():
     for efficiency, rejection in lines["Hbb"]:
         assert rejection == pytest.approx(1 / shown[efficiency])
     points = [item for item in ax.containers if isinstance(item, ErrorbarContainer)]
-    bounded = [item for item in found.rejections.values() if item.passed]
+    bounded = [item for item in found.rejections.values() if item.passed and not item.few]
     assert 0 < len(bounded) < len(found.rejections)
+    carets = [line for line in ax.lines if line.get_marker() == "^"]
+    assert len(carets) == len(found.rejections) - len(bounded)
     for point, item in zip(points, bounded, strict=True):
         lower, upper = item.interval
         assert tuple(point.lines[2][0].get_segments()[0][:, 1]) == pytest.approx((lower, min(upper, 10 * item.value)))

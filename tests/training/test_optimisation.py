@@ -1,10 +1,12 @@
 """Rates, averages and weights of the classes, against their definitions."""
 
+import sys
+
 import pytest
 import torch
 from torch.nn import functional as F
 
-from jetsym.errors import ConfigError
+from jetsym.errors import ConfigError, MissingDependencyError
 from jetsym.jets import checkpoint
 from jetsym.jets.batch import JetBatch
 from jetsym.training import loop
@@ -26,6 +28,148 @@ def test_the_learning_rate_rises_and_falls():
     assert rates[9:] == sorted(rates[9:], reverse=True)
     assert rates[55] == pytest.approx(0.05)
     assert 0 < rates[-1] < 1e-4
+
+
+def rates_of(schedule: str, steps: int, **options) -> list[float]:
+    config = TrainConfig("a.root", schedule=schedule, lr=0.1, **options)
+    return [learning_rate(step, steps, config) for step in range(steps)]
+
+
+def torchs(steps: int, scheduler, every: int = 1) -> list[float]:
+    """Rates of a scheduler of torch, which steps after so many of the optimizer's."""
+    weight = torch.nn.Parameter(torch.zeros(1))
+    optimizer = torch.optim.SGD([weight], lr=0.1, momentum=0.9)
+    one, found = scheduler(optimizer), []
+    for step in range(1, steps + 1):
+        found.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        if step % every == 0 and step < steps:
+            one.step()
+    return found
+
+
+def test_a_flat_rate_stays_after_its_warm_up():
+    assert rates_of("flat", 20, warmup=0.2) == pytest.approx([0.025, 0.05, 0.075, *[0.1] * 17])
+
+
+@pytest.mark.parametrize("steps", [10, 57, 1000])
+def test_one_cycle_is_torchs(steps):
+    expected = torchs(steps, lambda one: torch.optim.lr_scheduler.OneCycleLR(one, max_lr=0.1, total_steps=steps))
+    found = rates_of("one-cycle", steps, warmup=0.5)  # it has a warm-up of its own
+    assert found == pytest.approx(expected, rel=1e-9)
+    assert max(found) == pytest.approx(0.1, rel=0.05)
+    assert (found[0], found[-1]) == pytest.approx((0.004, 4e-7))
+
+
+@pytest.mark.parametrize(("epochs", "falling"), [(20, 6), (7, 2), (2, 1)])
+def test_flat_and_decay_is_weavers(epochs, falling):
+    """Weaver-core's milestones, of torch's MultiStepLR, and the closed form of the last epoch."""
+    milestones, gamma = list(range(epochs - falling, epochs)), 0.01 ** (1 / falling)
+    made = lambda one: torch.optim.lr_scheduler.MultiStepLR(one, milestones, gamma)  # noqa: E731
+    found = rates_of("flat+decay", 5 * epochs, epochs=epochs, warmup=0.0)
+    assert found == pytest.approx(torchs(5 * epochs, made, every=5), rel=1e-9)
+    assert found[-6] == pytest.approx(0.1 * gamma ** (falling - 1))
+    assert found[-5:] == pytest.approx([0.001] * 5)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"optimizer": "adamx"}, "--optimizer is 'adamx'; expected one of 'adamw', 'adam', 'lion', 'ranger'"),
+        (
+            {"schedule": "flat+cosine"},
+            "--schedule is 'flat.cosine'; expected one of 'cosine', 'flat', 'flat.decay', 'one-cycle'",
+        ),
+        (
+            {"schedule": "flat+decay", "epochs": 1},
+            "--schedule is 'flat.decay', which falls before an epoch, and --epochs",
+        ),
+    ],
+)
+def test_wrong_names_and_lengths_are_named(options, message):
+    with pytest.raises(ConfigError, match=message):
+        TrainConfig("a.root", **options)
+
+
+def stepped(optimizer_of, steps: int = 25) -> torch.Tensor:
+    """Weights after some steps down a bowl that is not round, on a gradient that turns."""
+    weights = torch.nn.Parameter(torch.tensor([[1.0, -2.0], [0.5, 3.0]]))
+    optimizer, scale = optimizer_of([weights]), torch.tensor([[1.0, 30.0], [-0.2, 5.0]])
+    for number in range(steps):
+        optimizer.zero_grad()
+        (scale * weights.square() / 2 + torch.sin(torch.tensor(float(number))) * weights).sum().backward()
+        optimizer.step()
+    return weights.detach()
+
+
+def of_config(**options):
+    def make(parameters):
+        model = torch.nn.Module()
+        model.weights = parameters[0]
+        return make_optimizer(model, TrainConfig("a.root", **options))
+
+    return make
+
+
+def test_adam_has_its_decay_in_the_gradient():
+    found = stepped(of_config(optimizer="adam", lr=0.01, weight_decay=0.3))
+    expected = stepped(lambda one: torch.optim.Adam(one, lr=0.01, weight_decay=0.3))
+    assert torch.equal(found, expected)
+    assert not torch.allclose(found, stepped(of_config(lr=0.01, weight_decay=0.3)))
+
+
+def test_lion_steps_by_signs():
+    """m of last time, w ← w − lr (sign(0.9 m + 0.1 g) + λ w), m ← 0.99 m + 0.01 g (arXiv:2302.06675)."""
+    pytest.importorskip("pytorch_optimizer")
+    weights, average = torch.tensor([[1.0, -2.0], [0.5, 3.0]]), torch.zeros(2, 2)
+    scale = torch.tensor([[1.0, 30.0], [-0.2, 5.0]])
+    for number in range(25):
+        gradient = scale * weights + torch.sin(torch.tensor(float(number)))
+        weights = weights - 0.01 * (torch.sign(0.9 * average + 0.1 * gradient) + 0.3 * weights)
+        average = 0.99 * average + 0.01 * gradient
+    found = stepped(of_config(optimizer="lion", lr=0.01, weight_decay=0.3))
+    torch.testing.assert_close(found, weights, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("decay", [0.0, 0.3])
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_ranger_is_weavers(decay):
+    pytest.importorskip("pytorch_optimizer")
+    theirs = pytest.importorskip("weaver.utils.nn.optimizer.ranger").Ranger
+    found = stepped(of_config(optimizer="ranger", lr=0.01, weight_decay=decay))
+    expected = stepped(lambda one: theirs(one, lr=0.01, weight_decay=decay))
+    torch.testing.assert_close(found, expected, atol=1e-6, rtol=1e-6)
+    assert not torch.allclose(found, stepped(of_config(lr=0.01, weight_decay=decay)), atol=1e-3)
+
+
+def test_what_is_not_installed_says_how_to_get_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pytorch_optimizer", None)
+    with pytest.raises(MissingDependencyError, match=r"--optimizer lion needs .*'jetsym\[optimizers\]'"):
+        make_optimizer(torch.nn.Linear(2, 2), TrainConfig("a.root", optimizer="lion"))
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "lion", "ranger"])
+def test_a_cut_run_ends_where_an_uninterrupted_one_does(jetclass_file, tmp_path, optimizer):
+    """Bit for bit, cut between two of Ranger's sixth steps, when it has looked ahead once, and with an average."""
+    if optimizer != "adam":
+        pytest.importorskip("pytorch_optimizer")
+
+    def cut(moment):
+        if moment.step == 8:
+            raise InterruptedError
+
+    options = {"epochs": 3, "batch_size": 12, "options": SMALL, "device": "cpu", "progress": False, "ema": 0.9}
+    options |= {"optimizer": optimizer, "schedule": "flat+decay", "checkpoint_every": 1}
+    data = str(jetclass_file(n=60))
+    whole = train(data, tmp_path / "whole", **options)
+    with pytest.raises(InterruptedError):
+        train(data, tmp_path / "cut", callbacks=[cut], **options)
+    resumed = train(data, tmp_path / "cut", resume=True, **options)
+    (_, expected), (_, found) = (checkpoint.read(run.path / checkpoint.LAST) for run in (whole, resumed))
+    assert found.keys() == expected.keys()
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
+    assert [line["val_loss"] for line in resumed.metrics] == [line["val_loss"] for line in whole.metrics]
+    assert whole.metrics[-1]["lr"] == pytest.approx(1e-5)
 
 
 def test_biases_and_norms_are_not_decayed():

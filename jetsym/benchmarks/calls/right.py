@@ -239,7 +239,9 @@ CALLS: dict[str, Callable[[World], Mapping[str, Any]]] = {
     "jetsym.plotting.plot_confusion": lambda w: {"evaluation": w.evaluation},
     "jetsym.plotting.plot_depths": lambda w: {"comparison": w.comparison},
     "jetsym.plotting.plot_error_over_training": lambda w: {"history": w.history},
+    "jetsym.plotting.plot_errors_by": lambda w: {"reports": {"a": w.report, "b": w.report}},
     "jetsym.plotting.plot_generators": lambda w: {"report": next(iter(w.lorentz.local.values()))},
+    "jetsym.plotting.plot_invariant_share": lambda w: {"report": w.report},
     "jetsym.plotting.plot_layer_over_training": lambda w: {
         "history": w.history,
         "layer": w.history.layers[0],
@@ -253,6 +255,13 @@ CALLS: dict[str, Callable[[World], Mapping[str, Any]]] = {
     "jetsym.plotting.plot_safety": lambda w: {"safety": w.safety},
     "jetsym.plotting.plot_spectrum": lambda w: {"report": w.report},
     "jetsym.plotting.plot_watch": lambda w: {"watch": w.watch},
+    "jetsym.plotting.plot_all_scores": lambda w: {"evaluation": w.evaluation},
+    "jetsym.plotting.plot_losses": lambda w: {"run": w.run.path},
+    "jetsym.plotting.plot_rejection_by_pt": lambda w: {"evaluation": w.evaluation},
+    "jetsym.plotting.plot_rocs": lambda w: {"evaluations": {"a": w.evaluation, "b": w.evaluation}},
+    "jetsym.plotting.plot_score_curve": lambda w: {"stability": w.stability},
+    "jetsym.plotting.plot_scores": lambda w: {"evaluation": w.evaluation},
+    "jetsym.plotting.plot_sculpting": lambda w: {"evaluation": w.evaluation},
     "jetsym.plotting.save_figure": lambda w: {"figure": _axes(), "path": w.new("figure.png")},
     # remedies
     "jetsym.remedies.CartesianHead": lambda w: {"kind": "vector", "features": 2},

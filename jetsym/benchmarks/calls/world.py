@@ -145,6 +145,13 @@ class World:
         return safety(self.tagger, self.jets, draws=1, limit=3, progress=False)
 
     @cached_property
+    def stability(self) -> Any:
+        """How stable the tagger's decisions are, with curves."""
+        from jetsym.jets.evaluation.stability import stability
+
+        return stability(self.tagger, self.jets, draws=1, curves=True)
+
+    @cached_property
     def evaluation(self) -> Any:
         """An evaluation of the tagger."""
         from jetsym.jets.evaluation.evaluate import evaluate

@@ -15,7 +15,8 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass, fields, is_dataclass
 from io import StringIO
-from typing import Any, Literal
+from types import NoneType, UnionType
+from typing import Any, Literal, Union, get_args, get_origin
 
 import numpy as np
 
@@ -62,6 +63,10 @@ OPEN = {"Any", "Callable", "Take", "object"}
 GAPS: dict[str, tuple[str, ...]] = {"jetsym.training.Moment": ("loss",), "jetsym.repair.Repair": ("config",)}
 
 How = Literal["refused", "answered", "unnamed", "accepted", "raw", "hung"]
+
+
+#: Right values that take longer than a call may: torch compiles for a minute.
+LONG = (("compile", True),)
 
 
 @dataclass(frozen=True)
@@ -120,12 +125,23 @@ def trials(name: str, function: Callable[..., Any]) -> Iterator[Trial]:
         if one.kind is one.VAR_KEYWORD or one.annotation is one.empty:
             continue
         for value, is_type in _values(one.annotation):
+            if any(one.name == name and value is long for name, long in LONG):
+                continue
             yield Trial(name, one.name, value, is_type)
 
 
-def _values(annotation: Any) -> Iterator[tuple[Any, bool]]:
+def _written(annotation: Any) -> str:
+    """Return an annotation as it stands in a file."""
+    if annotation is NoneType:
+        return "None"
+    if get_origin(annotation) in (Union, UnionType):
+        return " | ".join(map(_written, get_args(annotation)))
     names = [annotation, *(getattr(annotation, name, None) for name in ("__forward_arg__", "__name__"))]
-    text = next(name for name in names if isinstance(name, str))
+    return next((name for name in names if isinstance(name, str)), str(annotation))
+
+
+def _values(annotation: Any) -> Iterator[tuple[Any, bool]]:
+    text = _written(annotation)
     for alias, meant in ALIASES.items():
         text = re.sub(rf"\b{alias}\b", meant, text)
     outer = re.sub(r"\[[^\[\]]*\]", "", re.sub(r"\[[^\[\]]*\]", "", re.sub(r"\[[^\[\]]*\]", "", text)))

@@ -15,17 +15,18 @@ from torch.nn import functional as F
 from jetsym.errors import ConfigError
 from jetsym.jets.evaluation import metrics
 from jetsym.jets.evaluation.calibration import measure_calibration
+from jetsym.jets.evaluation.distributions import MassSculpting, mass_before, mass_sculpted, score_histogram
 from jetsym.jets.evaluation.metrics import MultiClass, Weights
 from jetsym.jets.evaluation.rejection import Rejection, background_of, measure_rejection, working_points_of
 from jetsym.jets.evaluation.report import Bin, ClassQuality, Evaluation
+from jetsym.jets.evaluation.roc import roc_points
 from jetsym.jets.evaluation.scores import Scores
 from jetsym.jets.schema import WEIGHT
 from jetsym.jets.weights import as_weights, check_weights, describe_weights, effective_number
 
 __all__ = ["assess"]
 
-#: Signal efficiencies at which ROC curves are kept, and number of bins of pT where none are named.
-EFFICIENCIES = (*(percent / 100 for percent in range(1, 100)), 0.995, 0.999, 1.0)
+#: Number of bins of pT where none are named.
 PT_BINS = 5
 
 
@@ -68,6 +69,12 @@ class _Setting:
             weights=weights if self.weighted else None,
         )
 
+    def cut(
+        self, name: str, score: NDArray[np.float64], is_signal: NDArray[np.bool_], weights: NDArray[np.float64]
+    ) -> float:
+        """Return the score from which on jets pass at the working point of a signal."""
+        return float(metrics.cuts_at(score[is_signal], np.array([self.working_points[name]]), weights[is_signal])[0])
+
 
 @dataclass(frozen=True, eq=False)
 class _Sample:
@@ -88,6 +95,8 @@ def assess(
     *,
     classes: Sequence[str],
     jet_pt: Tensor | None = None,
+    jet_mass: Tensor | None = None,
+    mass: str = "jet mass",
     background: str | Sequence[str] | None = None,
     working_points: Mapping[str, float] | None = None,
     pt_edges: Sequence[float] | None = None,
@@ -109,6 +118,8 @@ def assess(
         Names, in the order of the logits.
     jet_pt
         (B,) GeV, to measure by pT as well.
+    jet_mass, mass
+        (B,) GeV, to say what the cuts do to the mass of the background, and what this mass is called.
     background
         Class or classes against which the others are told: by default QCD (all "QCD_…"), else the first.
     working_points
@@ -171,6 +182,7 @@ def assess(
         confusion=tuple(map(tuple, confusion.tolist())),
         calibration=calibration,
         bins=() if jet_pt is None else _by_pt(sample, jet_pt, pt_edges, setting),
+        sculpting=None if jet_mass is None else _sculpting(sample, jet_mass, setting, named=mass),
         meta={
             "jets": len(label),
             "confidence": confidence,
@@ -215,26 +227,33 @@ def _qualities(sample: _Sample, setting: _Setting) -> tuple[ClassQuality, ...]:
         if name in signals:
             scored = setting.scored(sample, name)
             area, influence = metrics.auc_with_influence(*scored[:2], weights=scored[2])
+            roc, band = roc_points(*scored, confidence=setting.confidence)
             quality = replace(
                 quality,
                 auc_background=area,
                 auc_background_stderr=float(np.sqrt(np.square(influence).sum())),
                 rejection=setting.rejection(name, *scored),
-                roc=_roc(*scored),
+                roc=roc,
+                roc_band=band,
+                scores=score_histogram(*scored, cut=setting.cut(name, *scored)),
             )
         qualities.append(quality)
     return tuple(qualities)
 
 
-def _roc(
-    score: NDArray[np.float64], is_signal: NDArray[np.bool_], weights: NDArray[np.float64]
-) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Return signal efficiencies, and the share of background that passes at each."""
-    order = np.argsort(score[~is_signal])
-    below = np.concatenate([[0.0], np.cumsum(weights[~is_signal][order])])
-    cuts = metrics.cuts_at(score[is_signal], np.array(EFFICIENCIES), weights[is_signal])
-    shares = 1 - below[np.searchsorted(score[~is_signal][order], cuts, side="left")] / below[-1]
-    return EFFICIENCIES, tuple(shares.tolist())
+def _sculpting(sample: _Sample, jet_mass: Tensor, setting: _Setting, *, named: str) -> MassSculpting | None:
+    """Say what the cut of every signal does to the mass of the background; None where there is nothing to say it of."""
+    of_background = metrics.of_classes(sample.label, setting.background, setting.classes)
+    mass, weights = jet_mass.detach().cpu().double().numpy()[of_background], sample.weights[of_background]
+    before = mass_before(mass, weights, named=named)
+    if before is None:
+        return None
+    signals = {}
+    for name in setting.signals(sample.label):
+        score, is_signal, own = setting.scored(sample, name)
+        passes = score[~is_signal] >= setting.cut(name, score, is_signal, own)
+        signals[name] = mass_sculpted(before, mass, weights, passes)
+    return replace(before, signals=signals)
 
 
 def _by_pt(sample: _Sample, jet_pt: Tensor, edges: Sequence[float] | None, setting: _Setting) -> tuple[Bin, ...]:

@@ -16,14 +16,18 @@ from jetsym.jets.evaluation.metrics import MultiClass
 from jetsym.jets.evaluation.report import Evaluation
 from jetsym.jets.evaluation.scores import Scores, as_logits
 from jetsym.jets.inputs import expect_standardised
-from jetsym.jets.kinematics import pt
+from jetsym.jets.kinematics import mass2, pt
 from jetsym.jets.moves.actions import rotate
 from jetsym.jets.moves.sampling import random_rotations
 from jetsym.jets.schema import WEIGHT
+from jetsym.jets.targets import refuse_target
 from jetsym.jets.weights import weight_column
 from jetsym.ranks import here
 
-__all__ = ["evaluate", "expect_finite_weights", "expect_same_classes", "predict_logits"]
+__all__ = ["evaluate", "expect_finite_weights", "expect_same_classes", "predict_logits", "predict_outputs"]
+
+#: Column of the mass that tells the sculpting of the background, where jets have it; else it is that of their axis.
+GROOMED = "jet_sdmass"
 
 
 def predict_logits(model: nn.Module, batch: JetBatch, *, batch_size: int = 512, scores: Scores | None = None) -> Tensor:
@@ -60,6 +64,13 @@ def predict_logits(model: nn.Module, batch: JetBatch, *, batch_size: int = 512, 
     >>> predict_logits(PointNet(("QCD", "Tbqq"), width=8), jets).shape
     torch.Size([1, 2])
     """
+    refuse_target(model, "an evaluation of scores")
+    found = predict_outputs(model, batch, batch_size=batch_size)
+    return as_logits(found, scores, classes=getattr(model, "classes", batch.classes)).float()
+
+
+def predict_outputs(model: nn.Module, batch: JetBatch, *, batch_size: int = 512) -> Tensor:
+    """Compute what a model gives for jets, as it gives it, in their order; as :func:`predict_logits` otherwise."""
     expect_at_least("batch_size", batch_size, 1)
     if not len(batch):
         raise DataError("there are no jets to evaluate; expected at least one")
@@ -77,8 +88,7 @@ def predict_logits(model: nn.Module, batch: JetBatch, *, batch_size: int = 512, 
 
     with _inference(model), lacks_explained(f"{batch_size} jets at a time cannot be scored", memory=helps):
         found = torch.cat(ranks.in_order(own))
-        logits = as_logits(found, scores, classes=getattr(model, "classes", batch.classes)).float()
-    return logits[order.argsort().cpu()]
+    return found[order.argsort().cpu()]
 
 
 def evaluate(
@@ -102,7 +112,7 @@ def evaluate(
     model
         From a JetBatch to logits (B, classes), or to one alone for two classes, see :func:`predict_logits`.
     batch
-        Jets with labels, at once or in portions: of each only logits, label, weight and jet pT are kept.
+        Jets with labels, at once or in portions: of each only logits, label, weight, jet pT and mass are kept.
     rotated
         A seed: the same is then measured on the jets after a rotation of its own for each, drawn from the Haar
         measure, as :attr:`~jetsym.jets.evaluation.report.Evaluation.rotated`.
@@ -135,7 +145,9 @@ def evaluate(
     if not parts:
         raise DataError("there are no jets to evaluate; expected at least one")
     first = parts[0]
-    label, jet_pt = torch.cat([part.label for part in parts]), torch.cat([part.jet_pt for part in parts])
+    label, jet_pt, jet_mass = (
+        torch.cat([getattr(part, name) for part in parts]) for name in ("label", "jet_pt", "jet_mass")
+    )
     weighing = [part.weights for part in parts if part.weights is not None]
 
     def measured(logits: Sequence[Tensor]) -> Evaluation:
@@ -144,6 +156,8 @@ def evaluate(
             label,
             classes=first.classes,
             jet_pt=jet_pt,  # a rotated jet keeps its bin
+            jet_mass=jet_mass,
+            mass=first.mass,
             background=background,
             working_points=working_points,
             pt_edges=pt_edges,
@@ -168,6 +182,8 @@ class _Scored:
     classes: tuple[str, ...]
     label: Tensor
     jet_pt: Tensor
+    jet_mass: Tensor
+    mass: str
     column: str | None
     weights: Tensor | None
     logits: Tensor
@@ -192,7 +208,10 @@ def _scored(
         moved = rotate(jets, random_rotations(len(jets), generator=generator)[None])
         rotated = predict_logits(model, moved, batch_size=batch_size, scores=scores or "logits")
     own = None if column is None else jets.columns[column].cpu()
-    return _Scored(jets.classes, label, pt(jets.jet_p4).cpu(), column, own, logits, rotated)
+    groomed = jets.columns.get(GROOMED)
+    mass = mass2(jets.jet_p4.double()).clamp_min(0).sqrt() if groomed is None else groomed
+    named = "jet mass" if groomed is None else GROOMED
+    return _Scored(jets.classes, label, pt(jets.jet_p4).cpu(), mass.cpu(), named, column, own, logits, rotated)
 
 
 def expect_same_classes(model: nn.Module, batch: JetBatch) -> None:

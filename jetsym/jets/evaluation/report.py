@@ -13,13 +13,16 @@ from rich.text import Text
 
 from jetsym.forms import expect_facts
 from jetsym.jets.evaluation.calibration import Calibration
+from jetsym.jets.evaluation.distributions import MassSculpting, ScoreHistogram
 from jetsym.jets.evaluation.rejection import FEW, Rejection
 from jetsym.jets.evaluation.stability_report import Stability
 from jetsym.jets.weights import weights_in_words
+from jetsym.pages import sections_of
 from jetsym.results import Result, flat
 from jetsym.text import as_text, concise, table_of
 
 if TYPE_CHECKING:
+    from markupsafe import Markup
     from matplotlib.axes import Axes
 
 __all__ = ["Bin", "ClassQuality", "Evaluation"]
@@ -54,6 +57,11 @@ class ClassQuality:
         Signal efficiency, and share of background that passes: points of the ROC curve against the background.
     n_eff
         Number of equal jets that its jets are worth, (Σw)²/Σw²; None where jets have no weights.
+    roc_band
+        Interval of that share at the cut of every point, see :func:`jetsym.jets.evaluation.roc.roc_points`; empty in
+        formats before 5.
+    scores
+        Histogram of its score; None for background, and in formats before 5.
     """
 
     name: str
@@ -65,12 +73,20 @@ class ClassQuality:
     rejection: Rejection | None = None
     roc: tuple[tuple[float, ...], tuple[float, ...]] = ((), ())
     n_eff: float | None = None
+    roc_band: tuple[tuple[float, ...], tuple[float, ...]] = ((), ())
+    scores: ScoreHistogram | None = None
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> ClassQuality:
         """Return it from what :meth:`Evaluation.to_dict` holds of it."""
-        efficiency, share = data["roc"]
-        changes = {"rejection": _rejection(data["rejection"]), "roc": (tuple(efficiency), tuple(share))}
+        (efficiency, share), (low, high) = data["roc"], data["roc_band"]
+        scores = data["scores"]
+        changes = {
+            "rejection": _rejection(data["rejection"]),
+            "roc": (tuple(efficiency), tuple(share)),
+            "roc_band": (tuple(low), tuple(high)),
+            "scores": None if scores is None else ScoreHistogram.from_dict(scores),
+        }
         return cls(**{**data, **changes})
 
 
@@ -123,6 +139,8 @@ class Evaluation(Result):
         The same tagger on the same jets, each after a rotation of its own.
     stability
         How stable its decisions are on the same jets, if that was asked for.
+    sculpting
+        What its cuts do to the mass of the background; None where the masses are not known, and in formats before 5.
     meta
         What was measured: number of ``jets``, level of the intervals, and what the caller added. ``weights`` is None
         where every jet counted once, else the ``column`` that weighed them, ``n_eff`` = (Σw)²/Σw², their ``sum``, and
@@ -138,10 +156,11 @@ class Evaluation(Result):
     bins: tuple[Bin, ...] = ()
     rotated: Evaluation | None = None
     stability: Stability | None = None
+    sculpting: MassSculpting | None = None
     meta: Mapping[str, Any] = field(default_factory=dict)
 
     KIND: ClassVar[str] = "evaluation"
-    FORMAT: ClassVar[int] = 4
+    FORMAT: ClassVar[int] = 5
 
     @property
     def rejections(self) -> dict[str, Rejection]:
@@ -154,6 +173,28 @@ class Evaluation(Result):
         from jetsym.plotting.style import with_legend
 
         return with_legend(plot_roc(self, ax), legend)
+
+    def section(self) -> Markup:
+        """Return its tables and those of its stability for a notebook's cell or a page, with notes on them."""
+        tables, notes = self.tables(), self.notes()
+        if self.stability is not None:
+            tables.append(self.stability.table())
+            notes += self.stability.all_notes()
+        return sections_of(tables, notes)
+
+    def page(self) -> str:
+        """Return it as a self-contained HTML page, with all figures that it has the numbers for."""
+        from matplotlib import pyplot
+
+        from jetsym.jets.evaluation.figures import evaluation_page, figures_of
+        from jetsym.plotting import figure_of
+
+        drawn = figures_of(self)
+        try:
+            return evaluation_page(self, drawn)
+        finally:
+            for figure in drawn.values():
+                pyplot.close(figure_of(figure))
 
     def _records(self) -> Iterator[dict[str, Any]]:
         """Yield a row per class and its rejection at its working point; :attr:`metrics` are of all classes."""
@@ -179,6 +220,7 @@ class Evaluation(Result):
             ],
             "rotated": None if self.rotated is None else self.rotated.to_dict(),
             "stability": None if self.stability is None else self.stability.to_dict(),
+            "sculpting": None if self.sculpting is None else self.sculpting.to_dict(),
             "meta": dict(self.meta),
         }
 
@@ -194,15 +236,21 @@ class Evaluation(Result):
             bins=tuple(Bin.from_dict(item) for item in data["bins"]),
             rotated=None if data["rotated"] is None else cls.from_dict(data["rotated"]),
             stability=None if data["stability"] is None else Stability.from_dict(data["stability"]),
+            sculpting=None if data["sculpting"] is None else MassSculpting.from_dict(data["sculpting"]),
             meta=_read_meta(data["meta"]),
         )
 
+    def tables(self) -> list[Table]:
+        """Return all numbers: an overview, by class, and by pT where that is known."""
+        return [self._overview(), self._classes(), *([self._bins()] if self.bins else [])]
+
+    def notes(self) -> list[str]:
+        """Say what the tables mean, and what the sample is too small for."""
+        return list(map(str, self._notes()))
+
     def table(self) -> Group:
         """Return all numbers, to be printed by rich."""
-        parts = [self._overview(), self._classes()]
-        if self.bins:
-            parts.append(self._bins())
-        return Group(*parts, *self._notes())
+        return Group(*self.tables(), *self._notes())
 
     def __str__(self) -> str:
         return as_text(self.table(), width=120)
@@ -260,9 +308,29 @@ class Evaluation(Result):
             notes.append("> no background jet passes: the sample bounds the rejection from below only.")
         if any(item.high == 1 for item in every):
             notes.append("An interval from 1 on: too few jets of the signal to place so loose a cut.")
+        notes += [] if self.sculpting is None else _sculpted(self.sculpting)
         if len(self.qualities) > SHOWN:
             notes.append(f"The first {SHOWN} of {len(self.qualities)} classes; save the result to have them all.")
         return [Text(note) for note in notes]
+
+
+def _sculpted(sculpting: MassSculpting) -> list[str]:
+    """Say which cut changes the mass of the background most, and which are not seen to change it."""
+    known = {name: item for name, item in sculpting.signals.items() if item.divergence is not None}
+    seen = {name: item for name, item in known.items() if item.is_seen}
+    if not known:
+        return []
+    unseen = [name for name in known if name not in seen]
+    left = f"; not told from chance for {', '.join(unseen[:SHOWN])}" if unseen else ""
+    if not seen:
+        return [
+            f"No cut is seen to change the mass of the background ({sculpting.mass}): too few jets pass, or it is so."
+        ]
+    name, item = max(seen.items(), key=lambda pair: pair[1].excess)
+    return [
+        f"The cut for {name} changes the mass of the background ({sculpting.mass}) most: Jensen–Shannon divergence "
+        f"{item.divergence:.3f} bits, {item.by_chance:.3f} by chance{left}."
+    ]
 
 
 def _table(title: str, *heads: str) -> Table:

@@ -40,6 +40,8 @@ NUMBERS: dict[str, tuple[str, ...] | None] = {
     "is_signal_new": TOP,
 }
 FLAG = "label_"
+#: Columns of a mass in GeV, in the order in which they are looked for.
+MASSES = ("jet_sdmass", "jet_mass")
 
 #: What turns the class that it stands before into the one for which a score is smaller: not_QCD, TvsQCD.
 DENIAL = re.compile(r"(?:not|non|anti|vs|versus|against|veto|(?:^|[^A-Za-z])no)[^0-9A-Za-z]*$", re.IGNORECASE)
@@ -65,6 +67,8 @@ class ScoredJets:
         Name of the column that holds them.
     lost
         Number of rows that are left out, as they have no score at all (NaN).
+    jet_mass, mass
+        (B,) GeV, if it is known, and what it is called.
     """
 
     logits: Tensor
@@ -75,6 +79,8 @@ class ScoredJets:
     weights: Tensor | None = None
     weighed_by: str | None = None
     lost: int = 0
+    jet_mass: Tensor | None = None
+    mass: str = "jet mass"
 
 
 def evaluate_scores(
@@ -97,7 +103,8 @@ def evaluate_scores(
     data, scores, label, kind, weights
         See :func:`read_scores`.
     background, working_points, pt_edges, confidence, multi_class
-        See :func:`jetsym.jets.evaluation.assess.assess`; bins of pT need a column ``jet_pt``.
+        See :func:`jetsym.jets.evaluation.assess.assess`; bins of pT need a column ``jet_pt``, the mass of
+        the background one of ``jet_sdmass`` and ``jet_mass``.
 
     Raises
     ------
@@ -114,6 +121,8 @@ def evaluate_scores(
         jets.label,
         classes=jets.classes,
         jet_pt=jets.jet_pt,
+        jet_mass=jets.jet_mass,
+        mass=jets.mass,
         background=background,
         working_points=working_points,
         pt_edges=pt_edges,
@@ -214,7 +223,17 @@ def read_scores(
         torch.from_numpy(np.concatenate(weighed)) if weighed else None,
         first.weighed_by,
         sum(part.lost for part in parts),
+        *_masses(parts),
     )
+
+
+def _masses(parts: Sequence[_Part]) -> tuple[Tensor | None, str]:
+    """Return the masses of the jets and what they are called; None where files have none, or other ones."""
+    named = {part.mass for part in parts}
+    known = [part.jet_mass for part in parts if part.jet_mass is not None]
+    if len(known) < len(parts) or len(named) > 1:
+        return None, MASSES[-1]
+    return torch.from_numpy(np.concatenate(known)), named.pop()
 
 
 def _logits(table: Tensor, columns: Sequence[str], kind: Scores | None, *, shown: str) -> Tensor:
@@ -242,6 +261,8 @@ class _Part:
     weights: NDArray[np.float64] | None
     weighed_by: str | None
     lost: int
+    jet_mass: NDArray[np.float64] | None
+    mass: str
 
 
 def _part(
@@ -297,7 +318,19 @@ def _part(
         raise DataError(f"{path}: jet_pt is not finite for {(~np.isfinite(momenta)).sum()} jets; expected GeV")
     column = weight_column((name for name in columns.names if name not in found), weights)
     weighed = None if column is None else _weights(path, column, columns.read(column))
-    return _Part(np.stack(values, axis=1), own.astype(np.int64), classes, momenta, tuple(found), weighed, column, lost)
+    mass = next((name for name in MASSES if name in columns.names), None)
+    return _Part(
+        np.stack(values, axis=1),
+        own.astype(np.int64),
+        classes,
+        momenta,
+        tuple(found),
+        weighed,
+        column,
+        lost,
+        None if mass is None else columns.read(mass).astype(np.float64),
+        mass or MASSES[-1],
+    )
 
 
 def _weights(path: Any, column: str, values: NDArray[Any]) -> NDArray[np.float64]:

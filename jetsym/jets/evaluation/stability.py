@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from jetsym.errors import ConfigError, expect_at_least
 from jetsym.jets.batch import JetBatch
 from jetsym.jets.evaluation import metrics
+from jetsym.jets.evaluation.curves import score_curves
 from jetsym.jets.evaluation.evaluate import expect_same_classes, predict_logits
 from jetsym.jets.evaluation.metrics import MultiClass
 from jetsym.jets.evaluation.scores import Scores
@@ -65,6 +66,7 @@ def stability(
     multi_class: MultiClass = "ovo",
     scores: Scores | None = None,
     weights: str | None = None,
+    curves: bool = False,
     progress: bool = False,
 ) -> Stability:
     """Measure how many decisions flip, and how far the metrics move, when the jets are moved.
@@ -96,6 +98,9 @@ def stability(
     weights
         Column of the jets that weighs them in every number, the flips as well: by default ``weight`` where there is
         one; "none" for none.
+    curves
+        Measure scores against the angle of rotations and the rapidity of boosts as well; see
+        :func:`jetsym.jets.evaluation.curves.score_curves`.
     progress
         Show a progress bar.
 
@@ -146,7 +151,19 @@ def stability(
                 found.append(setting.quantities(_logits(model, jets, _mover(move, own), **options)))
                 advance(len(jets))
             changes[name] = {key: _change(key, expected[key], [item[key] for item in found]) for key in expected}
-    return Stability(changes, signal, background, len(jets), draws, seed, notes)
+    further = {}
+    if curves:
+        further = score_curves(
+            model,
+            jets,
+            width=width,
+            seed=seed,
+            batch_size=batch_size,
+            scores=scores,
+            weights=None if column is None else weighing,
+            progress=progress,
+        )
+    return Stability(changes, signal, background, len(jets), draws, seed, notes, further)
 
 
 def _logits(model: nn.Module, jets: JetBatch, move: Callable[[JetBatch], JetBatch], **options: Any) -> Tensor:

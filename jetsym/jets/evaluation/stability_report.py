@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
+from rich.table import Table
 
 from jetsym.results import Result
 from jetsym.text import as_text, concise, table_of
@@ -14,7 +15,7 @@ from jetsym.text import as_text, concise, table_of
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["FLIPS", "REJECTION", "Change", "Stability"]
+__all__ = ["FLIPS", "REJECTION", "Change", "ScoreCurve", "Stability"]
 
 FLIPS, REJECTION = "flips", "rejection_"
 
@@ -45,6 +46,44 @@ class Change:
 
 
 @dataclass(frozen=True)
+class ScoreCurve:
+    """The score of jets that are moved further and further.
+
+    Parameters
+    ----------
+    unit
+        What the jets are moved by, for the axis of a figure.
+    values
+        How far: angles in degrees, or rapidities.
+    scores, stderr
+        Class -> mean probability that the jets of this class have for it, at every value, with its standard error.
+    changes
+        Class -> root mean square of how far that probability is from the one of the same jet unmoved.
+    jets
+        Class -> its jets.
+    """
+
+    unit: str
+    values: tuple[float, ...]
+    scores: Mapping[str, tuple[float, ...]]
+    stderr: Mapping[str, tuple[float, ...]]
+    changes: Mapping[str, tuple[float, ...]]
+    jets: Mapping[str, int]
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Self:
+        """Return that of which :meth:`Stability.to_dict` holds ``data``."""
+        columns = {name: {key: tuple(row) for key, row in data[name].items()} for name in _COLUMNS}
+        if any(len(row) != len(data["values"]) for of in columns.values() for row in of.values()):
+            raise ValueError("a curve has not as many scores as values")
+        return cls(unit=data["unit"], values=tuple(data["values"]), jets=dict(data["jets"]), **columns)
+
+
+#: Those of a curve, by class.
+_COLUMNS = ("scores", "stderr", "changes")
+
+
+@dataclass(frozen=True)
 class Stability(Result):
     """The stability of a tagger's decisions.
 
@@ -61,6 +100,9 @@ class Stability(Result):
         Number of jets, elements per action, and their seed.
     notes
         What a reader must know.
+    curves
+        "rotation", "boost beam", "boost jet" -> scores against the size of the move, if that was asked for; see
+        :func:`jetsym.jets.evaluation.curves.score_curves`.
     """
 
     changes: Mapping[str, Mapping[str, Change]]
@@ -70,9 +112,10 @@ class Stability(Result):
     draws: int
     seed: int
     notes: tuple[str, ...] = ()
+    curves: Mapping[str, ScoreCurve] = field(default_factory=dict)
 
     KIND: ClassVar[str] = "stability"
-    FORMAT: ClassVar[int] = 2
+    FORMAT: ClassVar[int] = 3
 
     def plot(self, ax: Axes | None = None, *, legend: bool = True) -> Axes:
         """Draw what every action changes of shares and areas; rejections, which have no such scale, are left out."""
@@ -101,9 +144,11 @@ class Stability(Result):
             for action, found in data["changes"].items()
         }
         others = {key: data[key] for key in ("signal", "background", "jets", "draws", "seed")}
-        return cls(changes=changes, **others, notes=tuple(data["notes"]))
+        curves = {name: ScoreCurve.from_dict(curve) for name, curve in data["curves"].items()}
+        return cls(changes=changes, **others, notes=tuple(data["notes"]), curves=curves)
 
-    def __str__(self) -> str:
+    def table(self) -> Table:
+        """Return all changes, to be printed by rich."""
         heads = ("action", "quantity", "unmoved", "mean", "std", "worst", "change")
         title = f"{self.jets:,} jets, {self.draws} elements of each action"
         lines = table_of(title, heads, words=2, no_wrap=True)
@@ -111,7 +156,14 @@ class Stability(Result):
             for place, (name, change) in enumerate(changes.items()):
                 cells = _cells(name, change)
                 lines.add_row("" if place else action, name, *cells, end_section=place == len(changes) - 1)
-        return as_text(lines, width=120) + "".join(f"{note}\n" for note in [*self.notes, *self._limits()])
+        return lines
+
+    def all_notes(self) -> list[str]:
+        """Say what a reader must know, and what finite samples cannot tell."""
+        return [*self.notes, *self._limits()]
+
+    def __str__(self) -> str:
+        return as_text(self.table(), width=120) + "".join(f"{note}\n" for note in self.all_notes())
 
     def _limits(self) -> list[str]:
         """Say what finite samples cannot tell."""

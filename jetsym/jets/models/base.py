@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import fields
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 from torch import Tensor, nn
 
@@ -13,6 +13,7 @@ from jetsym.errors import ConfigError, closest
 from jetsym.jets.batch import JetBatch
 from jetsym.jets.models.pretrained import Pretrained
 from jetsym.jets.schema import CLASSES
+from jetsym.jets.targets import Target
 
 __all__ = ["Tagger"]
 
@@ -38,11 +39,12 @@ class Tagger(Pretrained, nn.Module):
     """
 
     Config: ClassVar[type[Any]]
-    probe_outputs: ClassVar[dict[str, str]] = {"logits": "logits"}  # what a probe takes the outputs for
+    probe_outputs: ClassVar[dict[str, str | None]] = {"logits": "logits"}  # what a probe takes the outputs for
     name: ClassVar[str] = ""  # under which it is registered
     no_graph: ClassVar[str] = ""  # why it cannot be written as a graph, if it cannot
     max_particles: int = 128  # how many particles of a jet it was trained on; checkpoints set it
     standardisation: dict[str, dict[str, list[float]]] | None = None  # of inputs, as of the training; likewise
+    target: Target | None = None  # what it predicts in place of classes, if it does; likewise
     held_out: tuple[str, str] | None = None  # the fold, and its column, that it was not trained on; likewise
 
     @checked()
@@ -68,6 +70,14 @@ class Tagger(Pretrained, nn.Module):
     def forward(self, jets: JetBatch) -> Tensor:
         """Compute the logits (B, classes) of B jets."""
         raise NotImplementedError
+
+    def aimed(self, target: Target | None) -> Self:
+        """Let it predict a target, in units of its scale, in place of classes; of None nothing changes."""
+        if target is not None:
+            self.target = target
+            law = None if target.turns else "scalar"
+            self.probe_outputs = {target.name: law}  # type: ignore[misc]  # of this network alone
+        return self
 
     def ablations(self) -> dict[str, Tagger]:
         """Return, by what the model can do without, such as reference vectors, a copy that does without it."""

@@ -1,13 +1,14 @@
 """Taggers that are shared: folders of weights, configuration and card, and the Hugging Face hub.
 
 Weights are a checkpoint of jetsym in safetensors; ``config.json`` repeats what its header says, for people and for the
-hub. Nothing of a folder is run, and no pickle is read. What the hub's own package does, such as tokens, branches and
-its cache, is left to the mixin of that package.
+hub. Nothing of a folder is run, and no pickle is read. Tokens, branches and the cache are left to the hub's own
+package, and a push to its mixin.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict
 from importlib import import_module
 from pathlib import Path
@@ -71,10 +72,7 @@ class Pretrained:
         ('QCD', 'Tbqq')
         """
         tagger, folder = _of(self), check_out(save_directory, folder=True)
-        kept: dict[str, Any] = {"max_particles": tagger.max_particles, "standardisation": tagger.standardisation}
-        if tagger.held_out is not None:
-            kept |= dict(zip(("fold", "fold_by"), tagger.held_out, strict=True))
-        _checkpoints().save(folder / WEIGHTS, tagger, config=kept)
+        _checkpoints().save(folder / WEIGHTS, tagger, config=_learned(tagger))
         write_json(folder / CONFIG, _configuration(_checkpoints().read(folder / WEIGHTS)[0]))
         if card is not None or not (folder / CARD).exists():
             write_atomically(folder / CARD, model_card(tagger) if card is None else card)
@@ -92,6 +90,7 @@ class Pretrained:
         local_files_only: bool = False,
         force_download: bool = False,
         device: torch.device | str = "cpu",
+        model: Any = None,
     ) -> Self:
         """Load a tagger from a folder of :meth:`save_pretrained`, or from the hub; nothing of it is run.
 
@@ -114,6 +113,8 @@ class Pretrained:
             Fetch what is in the cache once more.
         device
             Where to put it.
+        model
+            Of a network of one's own: its class, as no code is shared; see :func:`jetsym.load`.
 
         Returns
         -------
@@ -136,7 +137,7 @@ class Pretrained:
             name = str(pretrained_model_name_or_path)
             wanted: dict[str, Any] = {"revision": revision, "token": token, "cache_dir": cache_dir}
             place = _fetched(name, force_download=force_download, local_files_only=local_files_only, **wanted)
-        return cast("Self", _opened(place, cls).to(device))
+        return cast("Self", _opened(place, cls, model).to(device))
 
     @checked(token=anything)
     def push_to_hub(
@@ -172,7 +173,7 @@ class Pretrained:
         Returns
         -------
         str
-            Address of the commit.
+            Address of the commit; of the repository's files where the hub's package is older than 1.0.
 
         Raises
         ------
@@ -200,18 +201,25 @@ class Pretrained:
         return {
             "title": tagger.name,
             "about": [
-                f"A tagger of jets, {type(tagger).__name__} of jetsym, with {parameters:,} parameters: momenta (E, px, "
-                f"py, pz) in GeV of up to {tagger.max_particles} particles a jet in, one logit a class out.",
-                f"Classes: {', '.join(tagger.classes)}. Options: {options}.",
+                f"A network on jets, {type(tagger).__name__}, with {parameters:,} parameters: momenta (E, px, py, pz) "
+                f"in GeV of up to {tagger.max_particles} particles a jet in, {_said_of_outputs(tagger)} out.",
+                f"Options: {options or 'none'}.",
             ],
             "tags": ["jet-tagging"],
             "library": "jetsym",
-            "use": lambda repo_id: (
-                "import jetsym\nfrom jetsym.jets.models import Tagger\n\n"
-                f'tagger = Tagger.from_pretrained("{repo_id}")  # pip install "jetsym[hub]"\n'
-                "print(jetsym.probe(tagger))"
-            ),
+            "use": lambda repo_id: _use(repo_id, getattr(type(tagger), "kind", None)),
         }
+
+
+def _use(repo_id: str, own: type | None) -> str:
+    """Return the lines that load a tagger; ``own`` is the class of a network of a user."""
+    code = f"from {own.__module__} import {own.__qualname__}  # your network, which is not shared\n" if own else ""
+    given = f", model={own.__qualname__}" if own else ""
+    return (
+        f"import jetsym\nfrom jetsym.jets.models import Tagger\n{code}\n"
+        f'tagger = Tagger.from_pretrained("{repo_id}"{given})  # pip install "jetsym[hub]"\n'
+        "print(jetsym.probe(tagger))"
+    )
 
 
 def _of(tagger: Pretrained) -> Any:
@@ -223,14 +231,32 @@ def _checkpoints() -> Any:
     return import_module(_CHECKPOINTS)
 
 
+def _learned(tagger: Any) -> dict[str, Any]:
+    """Return what a network has of its training besides weights, as the configuration in a checkpoint says it."""
+    kept = {"max_particles": tagger.max_particles, "standardisation": tagger.standardisation}
+    if tagger.held_out is not None:
+        kept |= dict(zip(("fold", "fold_by"), tagger.held_out, strict=True))
+    if tagger.target is not None:
+        target = tagger.target
+        kept |= {"target": target.name, "target_scale": [target.centre, target.scale], "loss": target.loss}
+    return kept
+
+
+def _said_of_outputs(tagger: Any) -> str:
+    if tagger.target is None:
+        return f"one logit a class ({', '.join(tagger.classes)})"
+    unit = f"in units of {tagger.target.scale:.4g} above {tagger.target.centre:.4g}"
+    return f"{', '.join(tagger.target.outputs)} ({unit}, as its column has it)"
+
+
 def _configuration(header: Any) -> dict[str, Any]:
     """Return what ``config.json`` says: what the header of the weights does, for those who do not open it."""
     made: dict[str, Any] = {"library_name": "jetsym", "jetsym_version": __version__, "model": header.model}
     shape = {"options": header.options, "classes": list(header.classes)}
-    return made | shape | {"max_particles": header.config["max_particles"]}
+    return made | shape | {name: header.config.get(name) for name in ("max_particles", "target")}
 
 
-def _opened(folder: Path, cls: type) -> Any:
+def _opened(folder: Path, cls: type, model: Any) -> Any:
     """Load the tagger of a folder, whose configuration must say what its weights do."""
     if not (folder / WEIGHTS).is_file():
         raise CheckpointError(f"{folder} holds no {WEIGHTS}; expected what save_pretrained of a tagger wrote")
@@ -246,7 +272,7 @@ def _opened(folder: Path, cls: type) -> Any:
                 f"{folder / CONFIG} and the header of {WEIGHTS} differ in {name!r}: they are of different taggers; "
                 "take both files from one place"
             )
-    tagger = _checkpoints().load(folder / WEIGHTS)
+    tagger = _checkpoints().load(folder / WEIGHTS, model=model)
     if not isinstance(tagger, cls):
         raise CheckpointError(
             f"{folder} holds a {header.model!r}, which is no {cls.__name__}; Tagger.from_pretrained loads any"
@@ -261,32 +287,28 @@ def _fetched(repo_id: str, *, local_files_only: bool, **options: Any) -> Path:
     package = hub(extra=_EXTRA, purpose=_PURPOSE)
     otherwise = ", as it is not in the cache, or give the path of a folder"
     with expected_of(package, repo_id, purpose="a tagger from", otherwise=otherwise):
-        offline = local_files_only or unresolved(package) is not None
+        options["local_files_only"] = local_files_only or unresolved(package) is not None
         try:
-            shared = _mixin(package).from_pretrained(repo_id, local_files_only=offline, **options)
+            weights = Path(package.hf_hub_download(repo_id, WEIGHTS, **options))
         except package.errors.EntryNotFoundError as error:
             if isinstance(error, package.errors.LocalEntryNotFoundError):
                 raise
             raise CheckpointError(
                 f"{repo_id} holds no {WEIGHTS}; expected what push_to_hub of a tagger wrote (pickles are not opened)"
             ) from error
-    return cast("Path", shared.folder)
+        with suppress(package.errors.EntryNotFoundError):  # the weights say all that it says
+            package.hf_hub_download(repo_id, CONFIG, **options)
+    return weights.parent
 
 
 def _mixin(package: Any) -> Any:
-    """Return what joins a tagger to the hub: the mixin of its package, which writes and reads by the above."""
+    """Return what puts a tagger on the hub: the mixin of its package, which writes as the above does."""
 
     class Joined(package.ModelHubMixin):  # type: ignore[misc]  # known when it runs
-        def __init__(self, tagger: Any = None, card: str = "", folder: Path | None = None) -> None:
-            self.tagger, self.card, self.folder = tagger, card, folder
+        def __init__(self, tagger: Any, card: str) -> None:
+            self.tagger, self.card = tagger, card
 
         def _save_pretrained(self, save_directory: Path) -> None:
             self.tagger.save_pretrained(save_directory, card=self.card)
-
-        @classmethod
-        def _from_pretrained(cls, *, model_id: str, **options: Any) -> Any:
-            known = ("revision", "cache_dir", "force_download", "local_files_only", "token")
-            chosen = {name: options[name] for name in known}
-            return cls(folder=Path(package.hf_hub_download(model_id, WEIGHTS, **chosen)).parent)
 
     return Joined

@@ -27,6 +27,7 @@ from jetsym.jets.features import FEATURE_SETS
 from jetsym.jets.models.base import Tagger
 from jetsym.jets.models.registry import MODELS
 from jetsym.jets.schema import CLASSES
+from jetsym.jets.targets import refuse_target
 from jetsym.reading import expect_stored
 
 __all__ = ["WeaverNames", "WeaverTagger", "export", "feature_set", "length", "load", "read_state"]
@@ -223,6 +224,7 @@ def export(model: Tagger, path: str | Path) -> None:
     if not isinstance(model, WeaverTagger):
         known = " or ".join(f"a {tagger.__name__}" for tagger in MODELS.values() if issubclass(tagger, WeaverTagger))
         raise ConfigError(f"a {type(model).__name__} has no layout in weaver-core; expected {known}")
+    refuse_target(model, "weaver-core's layout")
     state = {}
     for name, tensor in model.state_dict().items():
         theirs = model.weaver_name(name)

@@ -46,7 +46,7 @@ class Outputs:
     """
 
     said: Mapping[str, Kind | None]
-    declared: Mapping[str, Kind]
+    declared: Mapping[str, Kind | None]
     kinds: dict[str, Kind | None] = field(default_factory=dict, init=False)
     unsaid: list[str] = field(default_factory=list, init=False)
     others: dict[str, str] = field(default_factory=dict, init=False)
@@ -96,7 +96,7 @@ class Outputs:
             )
 
 
-def declared_outputs(model: Any) -> Mapping[str, Kind]:
+def declared_outputs(model: Any) -> Mapping[str, Kind | None]:
     """Return what a model says its outputs are, by name, as ``probe_outputs``: taggers return logits.
 
     Networks of weaver-core say nothing, and are known by the package of their forward pass; those that are made for
@@ -108,7 +108,7 @@ def declared_outputs(model: Any) -> Mapping[str, Kind]:
     >>> declared_outputs(torch.nn.Linear(3, 2))
     {}
     """
-    said: Mapping[str, Kind] | None = getattr(model, DECLARED, None)
+    said: Mapping[str, Kind | None] | None = getattr(model, DECLARED, None)
     if said is not None:
         return said
     package = (getattr(getattr(type(model), "forward", None), "__module__", None) or "").partition(".")[0]
@@ -119,7 +119,7 @@ def declared_outputs(model: Any) -> Mapping[str, Kind]:
 
 
 def _kinds_of(
-    found: Returned, said: Mapping[str, Kind | None], declared: Mapping[str, Kind], own: Returned | None
+    found: Returned, said: Mapping[str, Kind | None], declared: Mapping[str, Kind | None], own: Returned | None
 ) -> dict[str, Kind | None]:
     """Return what is known of outputs, by name; an array without a name takes the one that is said or declared.
 
@@ -157,22 +157,21 @@ def _kinds_of(
     known: dict[str, Kind | None] = {}
     for name, array in list(found.arrays.items()):
         for label, kind in declared.items():
-            fitting = _fitting(kind, array, theirs[label]) if label in theirs else None
-            if fitting is not None:
+            if label in theirs and _fits(kind, array, theirs[label]):
                 if found.is_single:
                     found.rename(label)
-                known[label if found.is_single else name] = fitting
+                known[label if found.is_single else name] = kind
                 break
     return known
 
 
-def _fitting(kind: Kind, array: Any, own: Any) -> Kind | None:
-    """Return what an array is, if it is what the model returned and that is of a kind; None where it is not."""
+def _fits(kind: Kind | None, array: Any, own: Any) -> bool:
+    """Tell whether an array is what the model returned, of a kind or without a law."""
     values, others = (to_numpy(detached(x)).astype(np.complex128) for x in (array, own))
     if values.shape != others.shape:
-        return None
+        return False
     if kind == "logits":
         if values.ndim > 2:
-            return None
+            return False
         values, others = (as_measured(x, kind) for x in (values, others))
-    return kind if np.allclose(values, others, rtol=SAME, atol=SAME * np.abs(others).max(initial=0)) else None
+    return bool(np.allclose(values, others, rtol=SAME, atol=SAME * np.abs(others).max(initial=0)))

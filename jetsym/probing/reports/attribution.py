@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
+from jetsym.pages import render
 from jetsym.probing.reports.base import read_meta
 from jetsym.probing.reports.equivariance import Equivariance
 from jetsym.probing.reports.significance import chance_of, corrected, p_value
@@ -14,6 +15,7 @@ from jetsym.symmetry import Symmetry
 from jetsym.text import as_text, concise, table_of
 
 if TYPE_CHECKING:
+    from markupsafe import Markup
     from matplotlib.axes import Axes
 
 __all__ = ["Attribution", "Effect", "judged"]
@@ -151,20 +153,33 @@ class Attribution(Result):
             meta=read_meta(data["meta"]),
         )
 
+    def section(self) -> Markup:
+        """Return it for a notebook's cell or a page."""
+        rows = [row for name in self.equivariance for row in self.rows(name)]
+        return render("attribution.html", sentences=self.sentences(), header=HEADS, rows=rows)
+
+    def rows(self, name: str) -> list[list[str]]:
+        """Write A of an output as it is, and with every source switched, by :data:`HEADS`."""
+        item = self.equivariance[name]
+        rows = [[name, "", "", "as it is", _relative(item), "", ""]]
+        for source, effect in self.effects[name].items():
+            difference = concise(effect.difference, effect.difference_stderr, floor=effect.rounding)
+            switched, chance = "on" if effect.adds else "off", f"{effect.p_value:.1g}"
+            rows.append([name, source, switched, effect.change, _switched(item, effect), difference, chance])
+        return rows
+
     def __str__(self) -> str:
-        table = table_of(
-            f"Relative A under {Symmetry.from_dict(self.meta).words}, {self.meta['n_inputs']} inputs",
-            ("output", "source", "", "what was done", "A / size as it is", "difference", "by chance"),
-            words=4,
-        )
-        for name, item in self.equivariance.items():
-            table.add_row(name, "", "", "as it is", _relative(item), "", "")
-            for source, effect in self.effects[name].items():
-                difference = concise(effect.difference, effect.difference_stderr, floor=effect.rounding)
-                switched, chance = "on" if effect.adds else "off", f"{effect.p_value:.1g}"
-                table.add_row("", source, switched, effect.change, _switched(item, effect), difference, chance)
+        under, inputs = Symmetry.from_dict(self.meta).words, self.meta["n_inputs"]
+        table = table_of(f"Relative A under {under}, {inputs} inputs", HEADS, words=4)
+        for name in self.equivariance:
+            for place, row in enumerate(self.rows(name)):
+                table.add_row("" if place else name, *row[1:])
             table.add_section()
         return as_text(table, width=140) + "\n".join(self.sentences()) + "\n"
+
+
+#: Heads of the columns of :meth:`Attribution.rows`.
+HEADS = ("output", "source", "", "what was done", "A / size as it is", "difference", "by chance")
 
 
 def _switch(source: str, effect: Effect) -> str:

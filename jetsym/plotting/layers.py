@@ -1,0 +1,86 @@
+"""Layers of big models in groups, so that figures of them stay legible."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from itertools import groupby
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from jetsym.plotting.style import LINES
+
+__all__ = ["LayerGroup", "condensed", "grouped"]
+
+
+class LayerGroup(NamedTuple):
+    """Layers that a figure shows as one: what they are called, and their places."""
+
+    name: str
+    places: list[int]
+
+
+def grouped(layers: Sequence[str], apart: Collection[str] = (), *, most: int = LINES) -> list[LayerGroup]:
+    """Return layers one by one where they are few; else runs of those that follow each other.
+
+    Those whose names begin alike go together, as far as that makes at least half as many groups as there may be; else
+    runs are of equal numbers of layers. Outputs, ``apart``, stay by themselves.
+
+    Examples
+    --------
+    >>> names = [f"blocks.{block}.{part}" for block in range(8) for part in ("attn", "mlp")]
+    >>> [group.name for group in grouped(["embed", *names, "logits"], ["logits"])][:3]
+    ['embed', 'blocks.0 (2)', 'blocks.1 (2)']
+    >>> [group.name for group in grouped([*"abcdefgh"], most=4)]
+    ['a … b', 'c … d', 'e … f', 'g … h']
+    """
+    if len(layers) <= most:
+        return [LayerGroup(name, [place]) for place, name in enumerate(layers)]
+    inner = [place for place, name in enumerate(layers) if name not in apart]
+    outer = [place for place, name in enumerate(layers) if name in apart][: most // 2]
+    room = most - len(outer)
+    runs = _by_name(layers, inner, room) or _evenly(layers, inner, room)
+    return [*runs, *(LayerGroup(layers[place], [place]) for place in outer)]
+
+
+def _by_name(layers: Sequence[str], inner: list[int], room: int) -> list[LayerGroup]:
+    """Return runs of names that begin alike, as finely as there is room for; none where that is much coarser."""
+    deepest = max(layers[place].count(".") for place in inner)
+    for depth in range(deepest, 0, -1):
+        runs = [
+            (start, list(places))
+            for start, places in groupby(inner, key=lambda place: ".".join(layers[place].split(".")[:depth]))
+        ]
+        if len(runs) <= room:
+            if len(runs) < room // 2:
+                return []
+            named = [layers[places[0]] if len(places) == 1 else f"{start} ({len(places)})" for start, places in runs]
+            return [LayerGroup(name, places) for name, (_, places) in zip(named, runs, strict=True)]
+    return []
+
+
+def _evenly(layers: Sequence[str], inner: list[int], room: int) -> list[LayerGroup]:
+    runs = [part.tolist() for part in np.array_split(inner, room) if len(part)]
+    return [
+        LayerGroup(layers[run[0]] if len(run) == 1 else f"{layers[run[0]]} … {layers[run[-1]]}", run) for run in runs
+    ]
+
+
+def condensed(values: NDArray[Any], errors: NDArray[Any], groups: Sequence[LayerGroup]) -> tuple[Any, Any]:
+    """Return (groups,) means of values (layers,), and (2, groups) bars: errors of single layers, else the range.
+
+    Examples
+    --------
+    >>> mean, bars = condensed(np.array([1.0, 2.0, 6.0]), np.ones(3), [LayerGroup("a", [0]), LayerGroup("b", [1, 2])])
+    >>> mean.tolist(), bars.tolist()
+    ([1.0, 4.0], [[1.0, 2.0], [1.0, 2.0]])
+    """
+    mean = np.array([values[group.places].mean() for group in groups])
+    ends = [
+        (errors[group.places[0]], errors[group.places[0]])
+        if len(group.places) == 1
+        else (at - values[group.places].min(), values[group.places].max() - at)
+        for group, at in zip(groups, mean, strict=True)
+    ]
+    return mean, np.maximum(np.array(ends, dtype=float).reshape(-1, 2).T, 0)  # a mean of equals may be rounded
