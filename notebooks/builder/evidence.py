@@ -21,7 +21,7 @@ from typing import Any
 from jetsym.benchmarks.fault_trials import OUTCOMES
 from jetsym.benchmarks.faults import Faults
 from jetsym.benchmarks.measure import commit
-from jetsym.files import write_atomically, write_json
+from jetsym.files import from_json, write_atomically, write_json
 from jetsym.probing.reports.equivariance import KNOWN_TO
 from jetsym.probing.reports.spectrum import SymmetryReport
 from jetsym.text import at_most, concise
@@ -46,7 +46,7 @@ CHOSEN = {
 
 def results(name: str) -> Any:
     """Read what was measured."""
-    return json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
+    return from_json(json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8")))
 
 
 def published() -> list[str]:
