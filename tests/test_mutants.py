@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
-from mutants.counts import equivalent
+from mutants.counts import equivalent, summary
 from mutants.draw import _changed, draw, places
 from mutants.trial import Coverage, Session, forked, try_anew
 
@@ -149,11 +150,13 @@ def test_what_is_drawn_does_not_depend_on_how_much_is(room):
     assert draw(room, population, seed=4, count=5) != five
 
 
-def test_reasons_stand_for_changes_of_the_sources_as_they_are():
-    root = Path(__file__).parents[1]
-    for one in equivalent():
-        text = (root / one["file"]).read_text(encoding="utf-8")
-        stripped = "\n".join(line.strip() for line in text.splitlines())
-        assert one["before"].strip() in stripped, one
-        assert one["after"] != one["before"]
+def test_the_kept_table_is_the_summary_of_its_mutants():
+    file = Path(__file__).parents[1] / "notebooks" / "results" / "mutants.json"
+    kept = json.loads(file.read_text(encoding="utf-8"))
+    assert summary(kept["results"], equivalent()) == kept["summary"]
+    assert 350 < kept["summary"]["drawn"] <= 400
+    assert kept["summary"]["share"] >= 0.9
+    explained = {(name.partition(":")[0], one["before"], one["after"]) for name, one in kept["results"].items()}
+    for one in equivalent():  # each reason is one of a mutant that was drawn
+        assert (one["file"], one["before"], one["after"]) in explained
         assert len(one["why"]) > 10

@@ -56,6 +56,7 @@ def main() -> int:
     found = {
         "command": f"python -m tests.mutants --room {asked.room} --seed {asked.seed} --count {asked.count}",
         "tests": asked.pytest,
+        "seconds of tests": asked.seconds,
         "versions": {name: version(name) for name in ("cosmic-ray", "coverage", "pytest", "numpy")}
         | {"python": sys.version.split()[0]},
         "sources": hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest(),

@@ -141,3 +141,12 @@ def test_irreps_that_there_are_not_are_refused(made, words):
 def test_the_notation_of_e3nn_is_read(text, expected):
     found = parse_irreps(text)
     assert found == (None if expected is None else tuple(expected))
+
+
+@pytest.mark.parametrize("group", [SO2("z"), SO3(), O3()], ids=["SO2", "SO3", "O3"])
+def test_as_few_elements_are_drawn_as_none(group):
+    rng = np.random.default_rng(0)
+    assert group.sample(0, rng).shape == group.rotations(0, rng).shape == (0, 3, 3)
+    assert group.sample(1, rng).shape == (1, 3, 3)
+    with pytest.raises(SpectrumError, match="n is -1; expected an integer ≥ 0"):
+        group.sample(-1, rng)
