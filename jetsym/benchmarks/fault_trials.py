@@ -13,6 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryFile
+from types import FrameType
 from typing import Any
 
 import psutil
@@ -29,7 +30,7 @@ FAULTS = OUTCOMES[3:]
 #: Seconds and bytes of address space that a trial may take.
 SECONDS, BYTES = 60, 16 << 30
 #: What a process does about signals at first.
-OWN_HANDLERS: dict[int, Any] = {
+OWN_HANDLERS: dict[signal.Signals, Callable[[int, FrameType | None], Any] | signal.Handlers] = {
     signal.SIGALRM: signal.SIG_DFL,
     signal.SIGTERM: signal.SIG_DFL,
     signal.SIGINT: signal.default_int_handler,

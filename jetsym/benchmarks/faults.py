@@ -38,7 +38,7 @@ PARTS: dict[str, tuple[Trials, int, int]] = {
     "hostile files": (fault_hostile.trials, len(fault_hostile.KINDS) * len(fault_hostile.LOADERS), 24),
     "wrong calls": (fault_calls.trials, 1200, 12),
     "kills": (fault_work.kills, 448, 4),
-    "full disks": (fault_work.full_disks, 40, 2),
+    "full disks": (fault_work.full_disks, 50, 2),
     "pairs": (fault_work.pairs, 32, 1),
     "kills of slow commands": (partial(fault_work.kills, slow=True), 72, 0),
     "full disks of slow commands": (partial(fault_work.full_disks, slow=True), 12, 0),
