@@ -96,8 +96,8 @@ def operations(rule: Quadrature, features: int) -> int:
 
     Examples
     --------
-    >>> rule = SO3().quadrature(0)  # 3 pairs of rings of one angle: sum and difference of each, and one coefficient
-    >>> operations(rule, 1) == 2 * 3 * (2 * 2 + 1)
+    >>> rule = SO3().quadrature(0)  # 3 pairs of rings of one angle, transformed by one factor each; one coefficient
+    >>> operations(rule, 1) == 2 * 3 * (2 + 1)
     True
     """
     transform = 2 * ring_transform(rule).size * (len(rule) // rule.unit)

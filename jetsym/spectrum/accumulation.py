@@ -12,7 +12,7 @@ import math
 from typing import Any
 
 import numpy as np
-from array_api_compat import array_namespace, device, is_numpy_array, is_torch_array
+from array_api_compat import array_namespace, device
 
 from jetsym.errors import SpectrumError
 from jetsym.spectrum.projection import (
@@ -22,12 +22,13 @@ from jetsym.spectrum.projection import (
     add_norms,
     add_products,
     bands_of,
+    halve,
     has_rings,
     matrices_of,
     ring_transform,
     transform,
 )
-from jetsym.spectrum.responses import InputColumns, Responses, as_like, check_finite, to_numpy
+from jetsym.spectrum.responses import InputColumns, Responses, as_like, check_finite, is_mutable, to_numpy
 
 __all__ = ["Accumulation", "block_size", "coefficients", "waiting_numbers"]
 
@@ -48,7 +49,7 @@ def block_size(rule: Rule) -> int:
     if not has_rings(rule):
         return 0  # there is nothing to transform
     units = len(rule) // rule.unit
-    most = min(RINGS_PER_PRODUCT * rule.ring_size // rule.unit, coefficients(rule) // len(ring_transform(rule)))
+    most = min(RINGS_PER_PRODUCT * rule.ring_size // rule.unit, coefficients(rule) // _transforms(rule))
     return math.ceil(units / math.ceil(units / most)) if most > 1 else 0  # blocks as equal as can be
 
 
@@ -66,7 +67,13 @@ def coefficients(rule: Rule) -> int:
 
 def waiting_numbers(rule: Rule) -> int:
     """Return how many real numbers wait for a product at most, for one feature and coset."""
-    return block_size(rule) * len(ring_transform(rule))
+    return block_size(rule) * _transforms(rule)
+
+
+def _transforms(rule: Rule) -> int:
+    """Return F, how many transforms there are of the responses to what stays together."""
+    parts, rows, _ = ring_transform(rule).shape
+    return int(parts * rows)
 
 
 class Accumulation:
@@ -84,6 +91,7 @@ class Accumulation:
         self.eps = 0.0
         self._norm: Any = None
         self._coefficients: tuple[Any, ...] | None = None
+        self._halves: tuple[Any, ...] | None = None
         self._seen = np.zeros(len(rule) // rule.unit, dtype=bool)
         self._size = block_size(rule)
         self._buffers: tuple[Any, ...] = ()  # for each coset (F, block size, columns)
@@ -101,7 +109,7 @@ class Accumulation:
         units, like = self.rule.units(chunk), responses.cosets[0]
         norm = add_norms(self._norm, as_like(self.rule.weights[chunk], like), responses)
         check_finite(to_numpy(norm))
-        if _is_mutable(like) and units.stop - units.start < self._size:
+        if is_mutable(like) and units.stop - units.start < self._size:
             self._gather(units, responses.cosets)
         else:
             matrices = matrices_of(self.rule, chunk, like=like)
@@ -110,22 +118,23 @@ class Accumulation:
         self.columns, self.eps = responses.columns, responses.eps
         self._seen[units] = True
 
-    def state(self) -> State:
-        """Return the state after all chunks; refuse if some are missing."""
+    def halves(self) -> State:
+        """Return the state after all chunks, with the parity halves of its coefficients; refuse if some are missing."""
         if not self._seen.all():
             missing = int((~self._seen).sum())
             total = len(self._seen)
             raise SpectrumError(f"{missing} of {total} nodes or rings were not added; add every chunk of the rule")
-        self._flush()
-        self._buffers = ()
-        assert self._coefficients is not None
-        return State(self._norm, self._coefficients)
+        if self._halves is None:
+            self._flush()
+            assert self._coefficients is not None
+            self._halves, self._coefficients, self._buffers = halve(self.rule, self._coefficients), None, ()
+        return State(self._norm, self._halves)
 
     def _gather(self, units: slice, cosets: tuple[Any, ...]) -> None:
         """Transform the responses to some units into the buffers, block by block."""
         unit = self.rule.unit
         if not self._buffers:
-            shape = (len(ring_transform(self.rule)), self._size, cosets[0].shape[1])
+            shape = (_transforms(self.rule), self._size, cosets[0].shape[1])
             xp = array_namespace(*cosets)
             self._buffers = tuple(xp.empty(shape, dtype=u.dtype, device=device(u)) for u in cosets)
         if cosets[0].shape[1] != self._buffers[0].shape[2]:
@@ -172,7 +181,3 @@ class Accumulation:
         self._coefficients = tuple(
             add_products(old, matrices.bands, transformed) for old, transformed in zip(before, transforms, strict=True)
         )
-
-
-def _is_mutable(array: Any) -> bool:
-    return is_torch_array(array) or is_numpy_array(array)

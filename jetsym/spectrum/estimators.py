@@ -144,7 +144,7 @@ class QuadratureEstimator:
         SpectrumError
             Rings, or held-out elements, are missing.
         """
-        state, columns = self._sum.state(), self._sum.columns
+        state, columns = self._sum.halves(), self._sum.columns
         spectrum = self._spectrum(state, columns, self._sum.eps)
         if self._held_out is None:
             return spectrum
@@ -159,8 +159,8 @@ class QuadratureEstimator:
     def held_out_residuals(self) -> Any:
         """Return r = u − ũ at the held-out elements, of even parity, as (samples, k, features)."""
         assert self._held_out is not None
-        residuals = self._held_out.residuals(self._sum.state(), self._sum.columns)
-        return array_namespace(residuals[0][1][0]).concat([halves[0] for _, halves in residuals], axis=0)
+        even = self._held_out.residuals(self._sum.halves(), self._sum.columns)[0]
+        return array_namespace(even[0][1]).concat([r for _, r in even], axis=0)
 
     def matrices(self, chunk: slice, *, like: Any) -> Matrices:
         """Return the factors of a chunk's responses for ``update``, in the library, dtype and device of ``like``.
@@ -203,11 +203,12 @@ class QuadratureEstimator:
         """
         check_finite(to_numpy(state.norm))
         eps = float(array_namespace(state.norm).finfo(state.norm.dtype).eps)
-        return self._spectrum(state, InputColumns(int(state.norm.shape[0])), eps)
+        halves = State(state.norm, parity_halves(state.coefficients))
+        return self._spectrum(halves, InputColumns(int(state.norm.shape[0])), eps)
 
     def _spectrum(self, state: State, columns: InputColumns, eps: float) -> Spectrum:
         irreps = self.group.irreps(self.rule.l_max)
-        halves = powers_of(self.rule, state, columns)
+        halves = powers_of(self.rule, state.coefficients, columns)
         power = np.stack([halves[half_of(irrep)][:, irrep.lam] for irrep in irreps], axis=-1)
         norm = to_numpy(state.norm).astype(np.float64)
         # The elements are rounded as well, to float64, and move what has λ by up to λ times that.
@@ -284,8 +285,8 @@ class WindowEstimator:
         SpectrumError
             Nodes are missing.
         """
-        state = self._sum.state()
-        (power,) = powers_of(self.window, state, self._sum.columns)
+        state = self._sum.halves()
+        (power,) = powers_of(self.window, state.coefficients, self._sum.columns)
         held_out = None
         if self._held_out is not None:
             ((squares, cross, pairs),) = self._held_out.compare(state, self._sum.columns)
@@ -302,8 +303,8 @@ class WindowEstimator:
     def held_out_residuals(self) -> Any:
         """Return r = u − ũ at the held-out rapidities, as (samples, k, features)."""
         assert self._held_out is not None
-        residuals = self._held_out.residuals(self._sum.state(), self._sum.columns)
-        return array_namespace(residuals[0][1][0]).concat([halves[0] for _, halves in residuals], axis=0)
+        even = self._held_out.residuals(self._sum.halves(), self._sum.columns)[0]
+        return array_namespace(even[0][1]).concat([r for _, r in even], axis=0)
 
 
 def check_accumulate(accumulate: str | None) -> None:

@@ -28,7 +28,7 @@ from scipy.stats import t as student
 
 from jetsym.arguments import checked
 from jetsym.errors import SpectrumError
-from jetsym.spectrum.projection import State, bands_of, basis_at, parity_half, parity_halves, rows_of
+from jetsym.spectrum.projection import State, bands_of, basis_at, parity_halves, rows_of
 from jetsym.spectrum.quadrature import Quadrature
 from jetsym.spectrum.responses import InputColumns, Responses, as_like, check_finite, to_numpy
 from jetsym.spectrum.windows import Window
@@ -203,51 +203,51 @@ class HeldOutResponses:
             raise SpectrumError(f"held-out elements {chunk.start}:{chunk.stop} are out of order; add each chunk once")
         self._chunks.append((chunk, responses.cosets))
 
-    def residuals(self, state: State, columns: InputColumns) -> list[tuple[slice, tuple[Any, ...]]]:
-        """Return r (samples, k, features) of every parity half, for some inputs each, and which."""
-        found = [columns.blocks(u) for u in self._cosets(state)]
-        functions = self.elements.weighted_like(found[0][0][1])
-        for blocks, coefficients in zip(found, state.coefficients, strict=True):
-            whole = None if columns.is_padded(coefficients) else columns.blocks(coefficients)
-            for rows in rows_of(self.elements.rule):  # soon little is left, and little rounding is added
-                own = columns.blocks(coefficients[rows, :]) if whole is None else [(s, c[:, rows, :]) for s, c in whole]
+    def residuals(self, state: State, columns: InputColumns) -> list[list[tuple[slice, Any]]]:
+        """Return for every parity half r (samples, k, features) of some inputs each, and which.
+
+        ``state`` holds the halves of the coefficients.
+        """
+        found = []
+        for u, coefficients in zip(parity_halves(self._cosets(state)), state.coefficients, strict=True):
+            blocks = columns.blocks(u)
+            functions = self.elements.weighted_like(u)
+            for rows, own in self._parts(coefficients, columns):
                 for place, (some, c) in enumerate(own):
                     blocks[place] = some, blocks[place][1] - functions[some, :, rows] @ c
-        return [(parts[0][0], parity_halves(tuple(r for _, r in parts))) for parts in zip(*found, strict=True)]
+            found.append(blocks)
+        return found
 
     def compare(self, state: State, columns: InputColumns) -> list[tuple[Array, Array, Array]]:
         """Return for every half squares (samples, k), cross and pairs (samples, k, λ); see :class:`HeldOut`."""
-        residuals, k = self.residuals(state, columns), len(self.elements)
-        xp = array_namespace(*residuals[0][1])
-        both = [xp.concat(list(halves), axis=1) for _, halves in residuals]  # (samples, halves · k, features)
-        turned = [xp.matrix_transpose(r) for r in both]
-        along = [  # of each coset (samples, rows, halves · k): no copies of the coefficients are made for the halves
-            xp.concat(
-                [
-                    xp.concat([c @ r for (_, c), r in zip(columns.blocks(part[rows, :]), turned, strict=True)], axis=0)
-                    for rows in self._parts(part, columns)
-                ],
-                axis=1,
-            )
-            for part in state.coefficients
-        ]
-        gram = to_numpy(xp.concat([r @ t for r, t in zip(both, turned, strict=True)], axis=0)).astype(np.float64)
-        functions, belonging = self.elements.weighted_like(turned[0]), as_like(self.elements.belonging(), turned[0])
-        found = []
-        for half in range(len(state.coefficients)):
-            own = slice(half * k, (half + 1) * k)
-            products = parity_half(tuple(part[..., own] for part in along), half)
-            cross = (functions * xp.matrix_transpose(products)) @ belonging
-            own_gram = gram[:, own, own]
-            squares = np.diagonal(own_gram, axis1=1, axis2=2)
+        k, found = len(self.elements), []
+        for blocks, coefficients in zip(self.residuals(state, columns), state.coefficients, strict=True):
+            xp = array_namespace(coefficients)
+            gram = to_numpy(xp.concat([r @ xp.matrix_transpose(r) for _, r in blocks])).astype(np.float64)
+            products = [
+                xp.concat([r @ xp.matrix_transpose(c) for (_, r), (_, c) in zip(blocks, own, strict=True)])
+                for _, own in self._parts(coefficients, columns)
+            ]
+            functions = self.elements.weighted_like(coefficients)
+            cross = (functions * xp.concat(products, axis=2)) @ as_like(self.elements.belonging(), coefficients)
+            squares = np.diagonal(gram, axis1=1, axis2=2)
             check_finite(squares.sum(axis=1))
-            pairs = np.einsum("shj,shjl->shl", own_gram * (1 - np.eye(k)), self.elements.kernels)
+            pairs = np.einsum("shj,shjl->shl", gram * (1 - np.eye(k)), self.elements.kernels)
             found.append((squares, 2 * to_numpy(cross).astype(np.float64), pairs))
         return found
 
-    def _parts(self, coefficients: Any, columns: InputColumns) -> list[slice]:
-        """Return the rows that products take at a time: all, or those of a band where they are copied."""
-        return rows_of(self.elements.rule) if columns.is_padded(coefficients) else [slice(0, coefficients.shape[0])]
+    def _parts(self, coefficients: Any, columns: InputColumns) -> list[tuple[slice, list[tuple[slice, Any]]]]:
+        """Return rows that are multiplied together, and their blocks: the first band, then all others.
+
+        The first holds what does not vary: once it is taken off, little is left, and little rounding is added. Where
+        blocks are copies it is band by band.
+        """
+        first, *others = rows_of(self.elements.rule)
+        if columns.is_padded(coefficients):
+            return [(rows, columns.blocks(coefficients[rows, :])) for rows in (first, *others)]
+        whole = columns.blocks(coefficients)
+        parts = [first, *([slice(first.stop, others[-1].stop)] if others else [])]
+        return [(rows, [(some, c[:, rows, :]) for some, c in whole]) for rows in parts]
 
     def _cosets(self, state: State) -> tuple[Any, ...]:
         """Return the responses to all elements, for each coset."""

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from jetsym.spectrum.finite import FiniteRule
 from jetsym.spectrum.quadrature import Quadrature, euler_angles
-from jetsym.spectrum.responses import InputColumns, Responses, as_like, lasting, to_numpy
+from jetsym.spectrum.responses import InputColumns, Responses, as_like, is_mutable, lasting, to_numpy
 from jetsym.spectrum.wigner import small_d
 from jetsym.spectrum.windows import Window
 
@@ -37,6 +37,7 @@ __all__ = [
     "advance",
     "bands_of",
     "basis_at",
+    "halve",
     "has_rings",
     "matrices_of",
     "parity_half",
@@ -90,21 +91,18 @@ def has_rings(rule: Rule) -> TypeGuard[Quadrature]:
 
 
 def ring_transform(rule: Rule) -> NDArray[np.float64]:
-    """Return the (F, unit) transform of what stays together, its rows in the order of the bands.
+    """Return the (parts, F / parts, K) transforms over the angles of a ring, of what stays together.
 
-    Over the angles of a ring: cos 0γ, cos γ, sin γ, cos 2γ, sin 2γ, …. Of a pair of rings, c± and s± are those of the
-    sum and of the difference of the two: c₊(0), c₋(0), then c₊(n), s₋(n), s₊(n), c₋(n). For one node only 1.
+    The one part is that of a ring, its rows cos 0γ, cos γ, sin γ, cos 2γ, sin 2γ, …. Of a pair of rings the two parts
+    are those of their sum and of their difference, and take turns: the F rows of both together are c₊(0), c₋(0), then
+    c₊(n), s₋(n), s₊(n), c₋(n), in the order of the bands. For one node only 1.
     """
     if not has_rings(rule):
-        return np.ones((1, 1))
+        return np.ones((1, 1, 1))
     angles = np.arange(rule.l_max + 1)[:, None] * rule.gamma
-    cosine, sine = np.cos(angles) / rule.ring_size, np.sin(angles) / rule.ring_size
-    if not rule.in_pairs:
-        return np.concatenate([cosine[:1], np.stack([cosine, sine], axis=1)[1:].reshape(-1, rule.ring_size)])
-    sums = [np.concatenate([part, part], axis=1) for part in (cosine, sine)]
-    differences = [np.concatenate([part, -part], axis=1) for part in (cosine, sine)]
-    quadruples = np.stack([sums[0], differences[1], sums[1], differences[0]], axis=1)
-    return np.concatenate([sums[0][:1], differences[0][:1], quadruples[1:].reshape(-1, rule.unit)])
+    both = np.stack([np.cos(angles), np.sin(angles)], axis=1) / rule.ring_size
+    parts = [both, both[:, ::-1]] if rule.in_pairs else [both]
+    return np.stack([np.concatenate([both[0, :1], part[1:].reshape(-1, rule.ring_size)]) for part in parts])
 
 
 def basis_at(rule: Quadrature | Window, elements: NDArray[np.float64]) -> list[NDArray[np.float64]]:
@@ -150,7 +148,7 @@ def basis_at(rule: Quadrature | Window, elements: NDArray[np.float64]) -> list[N
 
 
 def _angular(l_max: int, gamma: NDArray[np.float64], *, in_pairs: bool) -> NDArray[np.float64]:
-    """Compute what :func:`ring_transform` integrates over, (F, n), at the angles γ of single elements."""
+    """Compute the F functions that :func:`ring_transform` integrates with, (F, n), at angles γ of single elements."""
     angles = np.arange(l_max + 1)[:, None] * gamma
     cosine, sine = np.cos(angles), np.sin(angles)
     if not in_pairs:
@@ -267,7 +265,7 @@ class Matrices(NamedTuple):
     weights
         (n_chunk,) weights of the rotations.
     transform
-        (F, unit) transform of what stays together.
+        (parts, F / parts, K) transforms of what stays together; see :func:`ring_transform`.
     bands
         For each band (rows, 1 or 2 · units).
     """
@@ -332,18 +330,26 @@ def add_norms(norm: Any, weights: Any, responses: Responses) -> Any:
 
 
 def transform(matrix: Any, u: Any, *, out: Any = None) -> Any:
-    """Compute the transforms (F, units, columns) of responses (n_chunk, columns), written to ``out``."""
+    """Compute the transforms (F, units, columns) of responses (n_chunk, columns), written to ``out``.
+
+    ``matrix`` is that of :func:`ring_transform`. Of pairs of rings the sums and differences are transformed, which
+    halves the arithmetic.
+    """
     xp = array_namespace(u)
-    rows, unit = matrix.shape
-    by_unit = xp.reshape(u, (u.shape[0] // unit, unit, u.shape[1]))
+    parts, rows, ring = matrix.shape
+    rings = xp.reshape(u, (u.shape[0] // (parts * ring), parts, ring, u.shape[1]))
+    first, last = rings[:, 0, ...], rings[:, -1, ...]
+    folded = [first + last, first - last] if parts == 2 else [first]
     if not is_torch_array(u):
-        transformed = xp.permute_dims(matrix @ by_unit, (1, 0, 2))
+        transformed = xp.stack([matrix[part, ...] @ some for part, some in enumerate(folded)], axis=2)
+        transformed = xp.permute_dims(xp.reshape(transformed, (first.shape[0], parts * rows, -1)), (1, 0, 2))
         if out is not None:
             out[...] = transformed
         return transformed
     # Written in the order in which the products read it, which saves a copy.
-    transformed = u.new_empty((rows, by_unit.shape[0], by_unit.shape[2])) if out is None else out
-    xp.bmm(matrix.expand(len(by_unit), rows, unit), by_unit, out=transformed.transpose(0, 1))
+    transformed = u.new_empty((parts * rows, first.shape[0], u.shape[1])) if out is None else out
+    for part, some in enumerate(folded):
+        xp.bmm(matrix[part].expand(len(some), rows, ring), some, out=transformed[part::parts].transpose(0, 1))
     return transformed
 
 
@@ -381,14 +387,26 @@ def parity_halves(cosets: tuple[Any, ...]) -> tuple[Any, ...]:
     return tuple(parity_half(cosets, half) for half in range(len(cosets)))
 
 
-def powers_of(rule: Rule, state: State, columns: InputColumns) -> NDArray[np.float64]:
-    """Compute the (halves, samples, λ) power of every λ in each parity half."""
-    bands = bands_of(rule)
+def halve(rule: Rule, cosets: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Return the parity halves of coefficients (rows, columns) of each coset; those of torch and numpy are lost.
+
+    They are changed where they are, a few rows at a time: copies of all would double the memory.
+    """
+    if len(cosets) == 1 or not is_mutable(cosets[0]):
+        return parity_halves(cosets)
+    for rows in rows_of(rule):
+        proper, improper = (coset[rows, :] for coset in cosets)
+        odd = (proper - improper) / 2
+        proper += improper
+        proper /= 2
+        improper[...] = odd
+    return cosets
+
+
+def powers_of(rule: Rule, halves: tuple[Any, ...], columns: InputColumns) -> NDArray[np.float64]:
+    """Compute the (halves, samples, λ) power of every λ in the parity halves (rows, columns) of the coefficients."""
+    bands, xp = bands_of(rule), array_namespace(halves[0])
     lam, factor = (np.concatenate([getattr(band, name) for band in bands]) for name in ("lam", "factor"))
     weights = np.where(lam[:, None] == np.arange(1 + lam.max()), factor[:, None], 0.0)
-    squares: list[list[Any]] = [[] for _ in state.coefficients]
-    for rows in rows_of(rule):
-        for part, half in zip(squares, parity_halves(tuple(c[rows, :] for c in state.coefficients)), strict=True):
-            part.append(columns.squared_norms(half))
-    xp = array_namespace(state.norm)
-    return np.stack([to_numpy(xp.concat(part)).astype(np.float64).T @ weights for part in squares])
+    squares = [xp.concat([columns.squared_norms(half[rows, :]) for rows in rows_of(rule)]) for half in halves]
+    return np.stack([to_numpy(part).astype(np.float64).T @ weights for part in squares])

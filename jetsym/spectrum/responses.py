@@ -13,6 +13,7 @@ from array_api_compat import (
     device,
     is_array_api_strict_namespace,
     is_jax_array,
+    is_numpy_array,
     is_torch_array,
     to_device,
 )
@@ -27,6 +28,7 @@ __all__ = [
     "Responses",
     "as_like",
     "check_finite",
+    "is_mutable",
     "lasting",
     "prepare",
     "rounding_floor",
@@ -73,6 +75,11 @@ def lasting(array: Any) -> bool:
     if is_torch_array(array):
         return type(array).__name__ != "FakeTensor" and not array.is_inference()
     return "Tracer" not in type(array).__name__
+
+
+def is_mutable(array: Any) -> bool:
+    """Return whether an array can be written to."""
+    return is_torch_array(array) or is_numpy_array(array)
 
 
 @dataclass(frozen=True, eq=False)
@@ -214,7 +221,10 @@ def _flatten(xp: Any, u: Any, kept: NDArray[np.int64] | None, accumulate: str | 
         u = u.detach()  # a measurement has no gradients
     if kept is not None:
         tokens = xp.reshape(u, (u.shape[0], u.shape[1] * u.shape[2], *u.shape[3:]))
-        u = xp.take(tokens, xp.asarray(kept, device=device(u)), axis=1)
+        if len(kept) and len(kept) == 1 + kept[-1] - kept[0]:  # as those of one input mostly are: no copy is made
+            u = tokens[:, int(kept[0]) : int(kept[-1]) + 1, ...]
+        else:
+            u = xp.take(tokens, xp.asarray(kept, device=device(u)), axis=1)
     if xp.isdtype(u.dtype, "complex floating"):
         u = xp.stack([xp.real(u), xp.imag(u)], axis=-1)
     flat = xp.reshape(u, (u.shape[0], -1))

@@ -18,6 +18,8 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
+from jetsym.benchmarks.fault_trials import OUTCOMES
+from jetsym.benchmarks.faults import Faults
 from jetsym.benchmarks.measure import commit
 from jetsym.files import write_atomically, write_json
 from jetsym.probing.reports.equivariance import KNOWN_TO
@@ -162,6 +164,12 @@ def costs() -> list[str]:
 PARTS = ("as_is", "moved", "of_average", "cost")
 
 
+def faults() -> list[str]:
+    """Return how many trials of every kind of fault ended in which way."""
+    found = Faults.from_dict(results("faults")["report"])
+    return table(["fault", "tried", "survived", *OUTCOMES], found.rows())
+
+
 def recorded(name: str) -> list[str]:
     """Return a table as it was printed, of runs whose files were not kept."""
     kept = results(name)["report"]
@@ -188,6 +196,7 @@ TABLES: dict[str, Callable[[], list[str]]] = {
     "gpu": gpu,
     "demo": demo,
     "costs": costs,
+    "faults": faults,
     **{name: partial(recorded, name) for name in RECORDED},
 }
 

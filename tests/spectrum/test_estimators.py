@@ -333,7 +333,7 @@ def test_state_does_not_grow_with_the_number_of_rotations():
         estimator = QuadratureEstimator(rule, SO3())
         for chunk in rule.chunks(1000):
             estimator.add(chunk, np.ones((chunk.stop - chunk.start, 1, 7)))
-        sizes.append(sum(coset.nbytes for coset in estimator._sum.state().coefficients))
+        sizes.append(sum(coset.nbytes for coset in estimator._sum.halves().coefficients))
     assert sizes[0] == sizes[1] == (1 + 9 + 25) * 7 * 8  # Σ (2λ+1)² × features × float64
 
 

@@ -41,6 +41,9 @@ TOGETHER, PLACES, PATHS = 4, 64, 4
 #: Places at least, inputs near elements, unless evaluations are dear: a few tell too little of a single number, whose
 #: rounding is in one place another than in the next.
 ENOUGH = 16
+#: Paths of the same inputs share forward passes up to this part of the evaluations of one: their responses are held, in
+#: double precision.
+SHARED = 4
 #: Elements at which answers are compared.
 BASES = 2
 #: The floor over the measured size of rounding: A of an exactly invariant network lies between a third of it and all.
@@ -331,12 +334,25 @@ def _cancelled(found: Sequence[Differences], eps: float) -> float:
 
 def _differences(session: Session, inputs: Any, paths: Sequence[Path]) -> dict[str, Differences]:
     found: dict[str, list[Differences]] = {}
-    for path in paths:
+    for path in _together(session, paths):
         some = session.domain.select(inputs, path.inputs)
         for name, values in as_numbers(session, some, session.along(some, path.elements)).items():
             parted = values.reshape(len(path.weights), POINTS, values.shape[1], -1)
             found.setdefault(name, []).append(Differences.of(parted, path.weights))
     return {name: Differences.concatenate(parts) for name, parts in found.items()}
+
+
+def _together(session: Session, paths: Sequence[Path]) -> list[Path]:
+    """Join paths of the same inputs, which then share forward passes, up to so many evaluations at once."""
+    joined: list[Path] = []
+    for path in sorted(paths, key=lambda path: path.inputs.start):
+        last, samples = joined[-1] if joined else None, path.inputs.stop - path.inputs.start
+        if last is None or last.inputs != path.inputs or samples * len(last.elements) >= session.evaluations // SHARED:
+            joined.append(path)
+        else:
+            pairs = zip((last.elements, last.weights), (path.elements, path.weights), strict=True)
+            joined[-1] = Path(path.inputs, *map(np.concatenate, pairs))
+    return joined
 
 
 def spread_of_a_constant(

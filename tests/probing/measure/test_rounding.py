@@ -13,6 +13,7 @@ from torch import nn
 import jetsym
 from jetsym.jets.io.sample import sample
 from jetsym.probing.forward.precision import Precisions
+from jetsym.probing.measure import rounding
 from jetsym.probing.reports.boosts import BoostReport
 from jetsym.probing.reports.read import read_report
 
@@ -313,3 +314,23 @@ def test_kinks_are_no_rounding():
         item = jetsym.probe(model, points, l_max=2, outputs={"y": "scalar"}, seed=seed, **QUIET).equivariance["y"]
         assert item.relative > 0.1
         assert item.noise_floor < 1e-5
+
+
+@pytest.mark.parametrize("inputs", [2, 6])
+def test_paths_of_the_same_inputs_share_their_passes(inputs, monkeypatch):
+    calls, found = [], []
+    points = torch.randn(inputs, 5, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+
+    def model(x):
+        calls.append(len(x))
+        return x.square().sum((-2, -1)).sqrt()
+
+    for shared in (4, 10**9):  # together, and one by one
+        calls.clear()
+        monkeypatch.setattr(rounding, "SHARED", shared)
+        report = jetsym.probe(model, points, l_max=1, **QUIET)
+        found.append((sum(calls), len(calls), report.noise_floor))
+    (evaluations, few, floor), (as_many, many, apart) = found
+    assert evaluations == as_many
+    assert few < many
+    assert floor == pytest.approx(apart, rel=1e-6)
