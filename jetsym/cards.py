@@ -15,6 +15,7 @@ import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from jetsym._version import __version__
+from jetsym.errors import ConfigError, shorten
 from jetsym.text import concise
 
 __all__ = ["Evaluated", "Measured", "Shared", "Symmetries", "markdown_table", "model_card"]
@@ -98,7 +99,16 @@ def model_card(
         What it was evaluated on.
     license
         Of its weights, as the hub names it, such as "bsd-3-clause".
+
+    Raises
+    ------
+    ConfigError
+        The evaluation is of another kind, such as that of a network that predicts a number.
     """
+    if evaluation is not None and not hasattr(evaluation, "metrics"):
+        raise ConfigError(
+            f"evaluation is {shorten(evaluation)}; expected what evaluate of a tagger gives, with metrics"
+        )
     facts: dict[str, Any] = {"title": title, "about": [], "tags": [], "library": None, "use": None}
     if model is not None:
         facts |= model.card_facts()

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import os
 import sys
+import textwrap
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, redirect_stdout, suppress
 from pathlib import Path
+from shutil import get_terminal_size
 
 from jetsym._version import __version__
 from jetsym.commands.parser import elsewhere, make_parser
@@ -100,7 +102,7 @@ def overview(program: str, commands: Mapping[str, Command | CommandGroup], purpo
         [
             f"usage: {program} COMMAND [options]",
             "",
-            purpose,
+            textwrap.fill(purpose, get_terminal_size().columns),
             "",
             "commands:",
             *listed({name: command.help for name, command in commands.items()}),
@@ -116,7 +118,8 @@ def run(program: str, command: Command, words: Sequence[str]) -> int:
 
     from jetsym.commands.configuration import expect_configurations
     from jetsym.commands.mistakes import expect_known, explained
-    from jetsym.commands.results import naming_written, numbers_file
+    from jetsym.commands.results import naming_written, numbers_file, terminal_width
+    from jetsym.text import fitted
 
     words = [underscored(word) for word in words]
     if any(not word.strip() or (word.startswith("--") and word.endswith("=")) for word in words):
@@ -159,7 +162,7 @@ def run(program: str, command: Command, words: Sequence[str]) -> int:
             with suppress(OSError, ConfigError):  # what cannot be written is the command's to tell
                 stack.enter_context(locked(out.parent, program, name=out.name))
         helps = "choose a smaller --batch_size" if hasattr(options, "batch_size") else None
-        with lacks_explained("the command could not go on", memory=helps), naming_written():
+        with lacks_explained("the command could not go on", memory=helps), naming_written(), fitted(terminal_width()):
             result = function(**vars(options))
     if isinstance(result, Path):
         print(result)

@@ -4,15 +4,23 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from copy import copy
+from dataclasses import replace
 from decimal import ROUND_CEILING, Context
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
+from rich.measure import Measurement
+from rich.table import Column, Table
 from rich.text import Text
 
-__all__ = ["as_text", "at_most", "concise", "concise_root", "percent", "table_of"]
+__all__ = ["as_text", "at_most", "concise", "concise_root", "fitted", "percent", "table_of"]
+
+#: Columns of the terminal, where text is to fit into one.
+_FITTED: ContextVar[int | None] = ContextVar("fitted", default=None)
 
 
 def as_text(*renderables: Any, width: int = 10_000) -> str:
@@ -23,20 +31,70 @@ def as_text(*renderables: Any, width: int = 10_000) -> str:
     renderables
         One after the other.
     width
-        Columns at most; by default as many as they take.
+        Columns at most; by default as many as they take, or as :func:`fitted` says. A table that is wider is written
+        in parts, each with the words that its rows begin with.
 
     Examples
     --------
     >>> as_text("one", "two")
     'one\ntwo\n'
     """
+    width = min(width, _FITTED.get() or width)
     stream = io.StringIO()
     # Names are shown as they are: [eV] is no markup, and :smile: no picture.
     plain: dict[str, Any] = {"markup": False, "emoji": False, "highlight": False}
     console = Console(file=stream, width=width, color_system=None, force_jupyter=False, **plain)
     for renderable in renderables:
-        console.print(renderable)
+        for part in _parts(renderable, console) if isinstance(renderable, Table) else [renderable]:
+            console.print(part)
     return stream.getvalue()
+
+
+@contextmanager
+def fitted(width: int | None) -> Iterator[None]:
+    """Let no text of :func:`as_text` be wider than a terminal, within the block; None for any width.
+
+    Examples
+    --------
+    >>> table = table_of(None, ["layer", "energy", "forces"], [["blocks.0", "1.25", "2.75"]], box=None)
+    >>> with fitted(20):
+    ...     [line.split() for line in as_text(table).splitlines()]
+    [['layer', 'energy'], ['blocks.0', '1.25'], ['layer', 'forces'], ['blocks.0', '2.75']]
+    """
+    before = _FITTED.set(width)
+    try:
+        yield
+    finally:
+        _FITTED.reset(before)
+
+
+def _parts(table: Table, console: Console) -> Iterator[Table]:
+    """Divide the columns of a table that is too wide into several tables, each with its columns of words."""
+    if _width(table, console) <= console.width:
+        yield table
+        return
+    heads = next((place for place, column in enumerate(table.columns) if column.justify != "left"), len(table.columns))
+    words, others = table.columns[:heads], table.columns[heads:]
+    part: list[Column] = []
+    for column in others:
+        if part and _width(_of_columns(table, [*words, *part, column]), console) > console.width:
+            yield _of_columns(table, [*words, *part])
+            table, part = copy(table), []
+            table.title = None
+        part.append(column)
+    yield _of_columns(table, [*words, *part])
+
+
+def _width(table: Table, console: Console) -> int:
+    """Return the columns that a table takes where nothing in it is broken into lines."""
+    return Measurement.get(console, console.options.update_width(10_000), table).maximum
+
+
+def _of_columns(table: Table, columns: Sequence[Column]) -> Table:
+    """Return a table of some of the columns of another, in which what is too long is broken, and never cut."""
+    chosen = copy(table)
+    chosen.columns = [replace(one, no_wrap=False, overflow="fold", _index=i) for i, one in enumerate(columns)]
+    return chosen
 
 
 class _PlainTable(Table):

@@ -65,7 +65,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "training": INSTRUMENT | {"jets"},
     "repair": INSTRUMENT | {"jets", "atoms", "training"},
     "testing": PRODUCTS,
-    "commands": PRODUCTS,
+    "commands": PRODUCTS | {"demo"},
     "demo": PRODUCTS,
     "cli": PRODUCTS | {"commands", "demo"},
     "benchmarks": PRODUCTS | {"testing", "commands", "demo", "cli"},

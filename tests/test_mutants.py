@@ -117,6 +117,8 @@ def test_the_fastest_tests_of_a_statement_come_first(room):
     assert coverage.runs(Path(file), 7) == {"a", "b"}
     assert not coverage.runs(Path(file), 3)
     assert not coverage.runs(Path(file), 17)
+    named = Coverage({"tests/test_small.py::test_limit": 1.0, "tests/test_smaller.py::test_it": 1.0}, {}, [])
+    assert named.tests_of(Path(file), 3, seconds=10) == ["tests/test_small.py::test_limit"]
     assert Coverage({}, {}, []).tests_of(Path(file), 7, seconds=10) == []
 
 

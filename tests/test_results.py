@@ -222,7 +222,7 @@ def test_files_by_suffix(kind, results, tmp_path):
 
     page = Texts(result.save(tmp_path / "x.html").read_text(encoding="utf-8"))
     assert page.open == []
-    assert page.pictures == (kind not in WITHOUT_FIGURE)
+    assert (page.pictures > 0) == (kind not in WITHOUT_FIGURE)  # of some there are several
     word = [word for word in str(result).split() if word.isalpha()][-1]
     assert word in " ".join(page.texts)
 

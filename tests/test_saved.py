@@ -177,7 +177,8 @@ def test_terminals_of_few_letters_and_pipes_that_close(place):
     """The table holds λ and σ, which latin-1 does not know."""
     for encoding in ("latin-1", "ascii"):
         done = shown(f"compare a.json b.json --out {encoding}.json", encoding=encoding)
-        assert (done.returncode, done.stderr) == (0, b"")
+        said = f"wrote {encoding}.json, {encoding}.html and {encoding}.png\n"
+        assert (done.returncode, done.stderr) == (0, said.encode())
         assert b"?" in done.stdout
         assert json.loads((place / f"{encoding}.json").read_text())["kind"] == "comparison"
     done = shown("diagnose a.json --out piped.json", pipe="| (exec 0<&-; sleep 1)")
@@ -197,7 +198,9 @@ def test_a_reader_that_leaves_ends_no_work(place):
     assert done.returncode == 0
     assert len((place / "new" / "metrics.jsonl").read_text().splitlines()) == 3
     done = shown("evaluate run train.root --out numbers.json", encoding="ascii", pipe="| head -1")
-    assert (done.returncode, done.stderr) == (0, b"")
+    assert done.returncode == 0
+    assert done.stderr.startswith(b"wrote numbers.json, ")
+    assert len(done.stderr.splitlines()) == 1
     assert {"numbers.json", "numbers_roc.png"} <= {path.name for path in place.iterdir()}
 
 

@@ -13,6 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryFile
+from typing import Any
 
 import psutil
 import torch
@@ -27,6 +28,12 @@ FAULTS = OUTCOMES[3:]
 
 #: Seconds and bytes of address space that a trial may take.
 SECONDS, BYTES = 60, 16 << 30
+#: What a process does about signals at first.
+OWN_HANDLERS: dict[int, Any] = {
+    signal.SIGALRM: signal.SIG_DFL,
+    signal.SIGTERM: signal.SIG_DFL,
+    signal.SIGINT: signal.default_int_handler,
+}
 #: Seconds by which processes may outlive the one that began them.
 PATIENCE = 30.0
 #: What audit events count as touching a file.
@@ -127,9 +134,12 @@ def in_process(
     process = os.fork()
     if not process:
         os.close(told)
-        os.setsid()
-        # What is shown would count as a file that has no room.
-        _child(task, str(folder), tell, kill, room, seconds or SECONDS, shown.fileno() if room is None else None)
+        try:
+            os.setsid()
+            # What is shown would count as a file that has no room.
+            _child(task, str(folder), tell, kill, room, seconds or SECONDS, shown.fileno() if room is None else None)
+        finally:  # it goes on with nothing of what the process that is forked was doing
+            os._exit(1)
     os.close(tell)
     _, status = os.waitpid(process, 0)
     survivors = _survivors(process)
@@ -229,7 +239,9 @@ def _limit(room: int | None, seconds: int, shown: int | None) -> None:
     where = os.open(os.devnull, os.O_WRONLY) if shown is None else shown
     os.dup2(where, 1)
     os.dup2(where, 2)
-    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    # Those of the process that is forked would answer in its place.
+    for number, handler in OWN_HANDLERS.items():
+        signal.signal(number, handler)
     signal.alarm(seconds)
     resource.setrlimit(resource.RLIMIT_AS, (BYTES, resource.RLIM_INFINITY))
     if room is not None:

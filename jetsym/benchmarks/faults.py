@@ -44,8 +44,8 @@ PARTS: dict[str, tuple[Trials, int, int]] = {
     "full disks of slow commands": (partial(fault_work.full_disks, slow=True), 12, 0),
     "pairs of slow commands": (partial(fault_work.pairs, slow=True), 12, 0),
 }
-#: Trials after which what has been counted is kept, and words of faults that are kept of a part.
-_KEPT_EVERY, _MOST_WORDS = 5, 50
+#: Words of faults that are kept of a part.
+_MOST_WORDS = 50
 
 
 @dataclass(frozen=True)
@@ -211,6 +211,6 @@ def _with_trials(table: Faults, name: str, task: Trials, wanted: int, seed: int,
         for outcome, words in more:
             part = part.plus(outcome, words)
             table = replace(table, parts={**table.parts, name: part})
-            if out is not None and (part.tried % _KEPT_EVERY == 0 or part.tried == wanted):
+            if out is not None:
                 table.save(out)
     return replace(table, parts={**table.parts, name: part})

@@ -5,10 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from rich.console import Console
-
 from jetsym.errors import ConfigError
 from jetsym.files import check_out
+from jetsym.text import as_text
 
 if TYPE_CHECKING:
     from jetsym.jets.io.block import BadJets, ColumnSet
@@ -199,4 +198,4 @@ def inspect(
         from jetsym.plotting import save_figure
 
         save_figure(summary.plot(), figure)
-    Console().print(summary.table())
+    print(as_text(summary.table()), end="")

@@ -114,6 +114,12 @@ class _Help(DefaultHelpFormatter):
 
     options: frozenset[str] = frozenset()
 
+    def _format_usage(self, usage: str | None, *args: Any, **kwargs: Any) -> str:
+        return textwrap.fill(f"usage: {usage}", self._width, subsequent_indent=" " * 7) + "\n\n"
+
+    def start_section(self, heading: str | None) -> None:
+        super().start_section(None if heading is None else textwrap.fill(heading, self._width - 1))
+
     def _format_action_invocation(self, action: Action) -> str:
         return spelled(action)
 

@@ -7,11 +7,12 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from shutil import get_terminal_size
 
 from jetsym.errors import ConfigError, FaultError
 from jetsym.files import recorded
 
-__all__ = ["naming_written", "numbers_file"]
+__all__ = ["naming_written", "numbers_file", "terminal_width"]
 
 #: Files of a folder that are named one by one; of more their number is said.
 MANY = 8
@@ -35,6 +36,12 @@ def numbers_file(out: str) -> str:
         inside = Path(out) / "report.json"
         raise ConfigError(f"--out is {out!r}, a folder; expected the name of a file, such as {inside}")
     return out if path.suffix else f"{out}.json"
+
+
+def terminal_width() -> int | None:
+    """Return the columns of the terminal that is written to, or as COLUMNS says; None where it is a file or a pipe."""
+    known = os.environ.get("COLUMNS", "").isdecimal() or sys.stdout.isatty()
+    return get_terminal_size().columns if known else None
 
 
 @contextmanager

@@ -8,8 +8,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
-from rich.console import Console
-
 from jetsym.commands import check_results, keep_numbers, save, use_network
 from jetsym.commands.pages import BESIDE, draw_evaluation
 from jetsym.errors import ConfigError
@@ -17,6 +15,7 @@ from jetsym.files import check_out
 from jetsym.lazy import is_entry
 from jetsym.locks import locked
 from jetsym.ranks import here
+from jetsym.text import as_text
 
 if TYPE_CHECKING:
     from jetsym.jets.batch import JetBatch
@@ -245,7 +244,7 @@ def evaluate(
     elif out is not None and decisions is not None:
         decisions.save(out)
     if evaluation is not None:
-        Console().print(evaluation.table())
+        print(as_text(evaluation.table()), end="")
     if decisions is not None:
         print(decisions, end="")
 
@@ -343,7 +342,7 @@ def keep(evaluation: Evaluation, out: str | None) -> None:
     if out is not None and here().is_first:
         evaluation.save(out)
         draw_evaluation(evaluation, Path(out))
-    Console().print(evaluation.table())
+    print(as_text(evaluation.table()), end="")
 
 
 def predict(

@@ -12,6 +12,7 @@ of them: what moves jets, or differentiates by their momenta, takes the function
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -68,15 +69,20 @@ def features_of_particles(batch: RaggedBatch, features: FeatureSet) -> Any:
     xp: Any = np if on_cpu else torch
     arrays: list[Any] = [batch.values, batch.kinds, batch.jet_p4, batch.n_particles]
     values, kinds, jet_p4, counts = (one.numpy() if on_cpu and one is not None else one for one in arrays)
+    found = _rows(xp, values, kinds, jet_p4, counts, FEATURE_SETS[features][1])
+    return np.ascontiguousarray(found) if on_cpu else found
+
+
+def _rows(xp: Any, values: Any, kinds: Any, jet_p4: Any, counts: Any, names: Sequence[str]) -> Any:
+    """Return the features of these names (P, F), of arrays of numpy or of torch."""
     columns = _kinematic(xp, values, jet_p4, counts)
-    if features != "kin":
+    if "charge" in names:
         columns |= zip(KINDS, _kinds(xp, kinds), strict=True)
-    if features == "full":
+    if "d0" in names:
         d0, d0err, dz, dzerr = values[:, 4:8].T
         columns |= {"d0": xp.tanh(d0), "d0err": xp.clip(d0err, 0.0, 1.0)}
         columns |= {"dz": xp.tanh(dz), "dzerr": xp.clip(dzerr, 0.0, 1.0)}
-    found = xp.stack([columns[name] for name in FEATURE_SETS[features][1]]).T
-    return np.ascontiguousarray(found) if on_cpu else found
+    return xp.stack([columns[name] for name in names]).T
 
 
 def _kinematic(xp: Any, values: Any, jet_p4: Any, counts: Any) -> dict[str, Any]:

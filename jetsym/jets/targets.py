@@ -28,7 +28,7 @@ from jetsym.errors import CheckpointError, ConfigError, DataError
 from jetsym.jets.batch import JetBatch
 from jetsym.jets.schema import CLASSES
 
-__all__ = ["LOSSES", "QUANTILES", "Loss", "Target", "refuse_target", "target_values"]
+__all__ = ["LOSSES", "QUANTILES", "Loss", "Target", "refuse_target", "target_of", "target_values"]
 
 Loss = Literal["huber", "mse", "logcosh", "quantile"]
 LOSSES: tuple[str, ...] = get_args(Loss)
@@ -173,6 +173,12 @@ def scale_of(values: Tensor, name: str) -> tuple[float, float]:
     return centre, scale
 
 
+def target_of(model: object) -> Target | None:
+    """Return what a model predicts in place of classes; None where it tells these."""
+    target = getattr(model, "target", None)
+    return target if isinstance(target, Target) else None
+
+
 def refuse_target(model: object, what: str) -> None:
     """Refuse a network that predicts a target where one that tells classes is needed.
 
@@ -181,8 +187,8 @@ def refuse_target(model: object, what: str) -> None:
     DataError
         It predicts one.
     """
-    target = getattr(model, "target", None)
-    if isinstance(target, Target):
+    target = target_of(model)
+    if target is not None:
         raise DataError(
             f"the network predicts {target.name} and tells no classes, which {what} needs; jetsym evaluate and "
             "jetsym.jets.evaluation.regression.regress measure it"

@@ -15,6 +15,7 @@ from jetsym.plotting.losses import plot_losses
 from jetsym.plotting.moves import plot_score_curve
 from jetsym.plotting.rejection import plot_rejection_by_pt, plot_roc, plot_rocs
 from jetsym.plotting.safety import plot_safety
+from jetsym.plotting.slices import plot_errors_by
 from jetsym.plotting.spectrum import plot_invariant_share, plot_spectrum
 from jetsym.plotting.style import figure_of, irrep_style, save_figure
 
@@ -28,6 +29,7 @@ __all__ = [
     "plot_confusion",
     "plot_depths",
     "plot_error_over_training",
+    "plot_errors_by",
     "plot_generators",
     "plot_invariant_share",
     "plot_layer_over_training",

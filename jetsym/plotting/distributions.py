@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 from jetsym.arguments import checked
 from jetsym.errors import ConfigError
-from jetsym.plotting.style import LEGEND, LINES, PALETTE, TAIL_COLOUR, axes_of, finished, kept, signals_of
+from jetsym.plotting.style import FEW, LEGEND, LINES, PALETTE, TAIL_COLOUR, axes_of, finished, kept, signals_of
 
 __all__ = ["plot_all_scores", "plot_scores", "plot_sculpting"]
 
@@ -116,7 +116,7 @@ def plot_sculpting(evaluation: Any, ax: Axes | None = None, *, signals: Sequence
     ax
         Axes to draw into; a new figure where None.
     signals
-        Which; by default the four whose cuts sculpt most beyond chance.
+        Which; by default the four whose cuts sculpt most beyond chance, of those that ten jets of it pass.
 
     Raises
     ------
@@ -128,7 +128,8 @@ def plot_sculpting(evaluation: Any, ax: Axes | None = None, *, signals: Sequence
         raise ConfigError("the evaluation knows no masses; evaluate jets again whose masses are known")
     chosen = signals_of(evaluation, signals)
     if signals is None:
-        chosen = sorted(chosen, key=lambda name: -found.signals[name].excess)[:MOST]
+        enough = [name for name in chosen if found.signals[name].jets >= FEW]
+        chosen = sorted(enough or chosen, key=lambda name: -found.signals[name].excess)[:MOST]
     ax = axes_of(ax, 7.2, 3.8)
     edges, before = np.array(found.edges), np.array(found.background)
     against = ", ".join(evaluation.background) if len(evaluation.background) <= 2 else "background"

@@ -12,12 +12,21 @@ from matplotlib.patches import Patch
 
 from jetsym.arguments import checked, having
 from jetsym.errors import ConfigError, refuse_unknown
-from jetsym.plotting.style import LEGEND, LINES, REPORTS, TAIL_COLOUR, axes_of, colour_of, finished, kept, signals_of
+from jetsym.plotting.style import (
+    FEW,
+    LEGEND,
+    LINES,
+    REPORTS,
+    TAIL_COLOUR,
+    axes_of,
+    colour_of,
+    finished,
+    kept,
+    signals_of,
+)
 
 __all__ = ["plot_rejection_by_pt", "plot_roc", "plot_rocs"]
 
-#: With fewer passing background jets than this a rejection is uncertain by a third and more, and no point is drawn.
-FEW = 10
 #: How the part of a curve is drawn that so few jets support.
 FAINT = 0.35
 

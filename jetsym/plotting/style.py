@@ -20,6 +20,7 @@ from jetsym.spectrum import Irrep
 
 __all__ = [
     "DIRECTIONS",
+    "FEW",
     "LEGEND",
     "LINES",
     "PALETTE",
@@ -63,6 +64,8 @@ REPORTS: tuple[tuple[Any, str], ...] = (
 
 #: Colours of classes and runs: those of the palette, and three more of Tol's that go with them.
 MANY = (*PALETTE, "#332288", "#882255", "#44AA99")
+#: With fewer passing background jets than this a rejection is uncertain by a third and more, and no point is drawn.
+FEW = 10
 #: Lines and rows of layers that a figure can tell apart; tables and files hold all.
 LINES = 12
 

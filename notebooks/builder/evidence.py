@@ -18,8 +18,10 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
+from jetsym.benchmarks.fault_trials import OUTCOMES
+from jetsym.benchmarks.faults import Faults
 from jetsym.benchmarks.measure import commit
-from jetsym.files import write_atomically, write_json
+from jetsym.files import from_json, write_atomically, write_json
 from jetsym.probing.reports.equivariance import KNOWN_TO
 from jetsym.probing.reports.spectrum import SymmetryReport
 from jetsym.text import at_most, concise
@@ -44,7 +46,7 @@ CHOSEN = {
 
 def results(name: str) -> Any:
     """Read what was measured."""
-    return json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
+    return from_json(json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8")))
 
 
 def published() -> list[str]:
@@ -162,6 +164,12 @@ def costs() -> list[str]:
 PARTS = ("as_is", "moved", "of_average", "cost")
 
 
+def faults() -> list[str]:
+    """Return how many trials of every kind of fault ended in which way."""
+    found = Faults.from_dict(results("faults")["report"])
+    return table(["fault", "tried", "survived", *OUTCOMES], found.rows())
+
+
 def recorded(name: str) -> list[str]:
     """Return a table as it was printed, of runs whose files were not kept."""
     kept = results(name)["report"]
@@ -188,6 +196,7 @@ TABLES: dict[str, Callable[[], list[str]]] = {
     "gpu": gpu,
     "demo": demo,
     "costs": costs,
+    "faults": faults,
     **{name: partial(recorded, name) for name in RECORDED},
 }
 

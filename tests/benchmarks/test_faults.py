@@ -26,6 +26,7 @@ from jetsym.benchmarks import (
 from jetsym.benchmarks.__main__ import main
 from jetsym.benchmarks.fault_trials import Kill, in_process, judged
 from jetsym.errors import DataError
+from jetsym.locks import locked
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # of forks
 
@@ -93,6 +94,24 @@ def test_a_kill_comes_after_some_time(tmp_path):
     assert ended.killed_by == signal.SIGTERM
     assert ended.is_struck
     assert not in_process(lambda: "done", tmp_path, kill=Kill(signal.SIGTERM, seconds=60.0)).is_struck
+
+
+def test_signals_are_answered_by_the_task_and_by_nobody_before_it(tmp_path):
+    with locked(tmp_path / "table", "table"):  # which answers SIGTERM for its own process, as that of the table does
+        for number in (signal.SIGTERM, signal.SIGINT):
+            ended = in_process(lambda: str(time.sleep(60)), tmp_path, kill=Kill(number, seconds=0.1))
+            assert ended.is_struck
+            expected = (number, "") if number == signal.SIGTERM else (0, "KeyboardInterrupt: ")
+            assert (ended.killed_by, ended.error.removeprefix(f"ended by signal {number}")) == expected
+
+            def write() -> str:
+                with locked(tmp_path / "task", "task"):
+                    time.sleep(60)
+                return "done"
+
+            if number == signal.SIGTERM:
+                ended = in_process(write, tmp_path / "task", kill=Kill(number, touch=1))
+                assert ended.error.startswith("TerminatedError")
 
 
 def test_processes_that_go_on_and_tracebacks_are_seen(tmp_path, monkeypatch):

@@ -18,6 +18,9 @@ from jetsym.errors import CheckpointError, ConfigError, DownloadError, JetsymErr
 from jetsym.jets import checkpoint
 from jetsym.jets.models import DeepSets, PointNet, Tagger, build
 from jetsym.jets.models import pretrained as module
+from jetsym.jets.models.own import own_tagger
+from jetsym.jets.schema import CLASSES
+from jetsym.jets.targets import Target
 from jetsym.testing.jets import random_jets
 
 ROOT = Path(__file__).parents[2]
@@ -67,6 +70,44 @@ def test_a_card_of_ones_own_stays(tmp_path):
     assert (tmp_path / module.CARD).read_text() == "# mine\n"
     tagger().save_pretrained(tmp_path)
     assert (tmp_path / module.CARD).read_text() == "# mine\n"
+
+
+def test_what_predicts_a_number_is_shared_as_that(tmp_path):
+    made = build("pointnet", ("jet_sdmass",), width=8, heads=2, blocks=1).eval()
+    made.aimed(Target("jet_sdmass", 80.0, 20.0, "mse"))
+    folder = made.save_pretrained(tmp_path)
+    found = Tagger.from_pretrained(folder)
+    assert found.target == made.target
+    assert found.probe_outputs == made.probe_outputs
+    card = (folder / module.CARD).read_text()
+    assert "jet_sdmass (in units of 20 above 80" in card
+    assert "logit" not in card
+    assert json.loads((folder / module.CONFIG).read_text())["target"] == "jet_sdmass"
+
+
+def test_all_that_checkpoints_set_is_shared(tmp_path):
+    made = tagger()
+    made.held_out, made.standardisation = ("1/5", "event_number"), STANDARDISED
+    made.aimed(Target("jet_pt", 600.0, 100.0))
+    own = {name for name in vars(made) if not name.startswith("_") and name not in ("training", "classes", "config")}
+    found = Tagger.from_pretrained(made.save_pretrained(tmp_path))
+    assert own == {"max_particles", "held_out", "standardisation", "target", "probe_outputs"}
+    assert {name: getattr(found, name) for name in own} == {name: getattr(made, name) for name in own}
+
+
+def test_a_network_of_ones_own_needs_its_class(tmp_path):
+    from own_network import MyNet
+
+    torch.manual_seed(0)
+    made = own_tagger(MyNet)(CLASSES).eval()
+    folder = made.save_pretrained(tmp_path)
+    assert 'Tagger.from_pretrained("USER/NAME", model=MyNet)' in (folder / module.CARD).read_text()
+    found = Tagger.from_pretrained(folder, model=MyNet)
+    assert torch.equal(found(random_jets(3)), made(random_jets(3)))
+    code = f"from jetsym.jets.models import Tagger\nTagger.from_pretrained({str(folder)!r})"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert "CheckpointError" in done.stderr
+    assert "MyNet" in done.stderr.splitlines()[-1]
 
 
 def other_options(folder: Path) -> None:

@@ -158,8 +158,6 @@ def test_what_tells_classes_and_what_predicts_are_not_confused(tmp_path):
         predict_logits(tagger, jets)
     with pytest.raises(DataError, match="predicts mass and tells no classes, which a graph of logits needs"):
         export_onnx(tagger, tmp_path / "m.onnx")
-    with pytest.raises(DataError, match="which a shared tagger needs"):
-        tagger.save_pretrained(tmp_path / "shared")
     with pytest.raises(DataError, match="which weaver-core's layout needs"):
         weaver.export(
             ParticleTransformer(("mass",), embedding=(16,), heads=2, blocks=1).aimed(of("mse")), tmp_path / "m.pt"

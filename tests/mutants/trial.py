@@ -70,10 +70,13 @@ class Coverage:
     def tests_of(self, file: Path, line: int, *, seconds: float) -> list[str]:
         """Return the tests that run the statement of a line, the fastest first, as many as take so long in all.
 
-        Of what runs when the file is imported, if ever, these are all tests that run anything of it.
+        Of what runs when the file is imported, if ever, these are all tests that run anything of it, and those in the
+        file that is named after it.
         """
-        of_file = self.lines.get(str(file), {})
-        found = self.runs(file, line) or {test for tests in of_file.values() for test in tests}
+        found = self.runs(file, line)
+        if not found:
+            named = {test for test in self.seconds if test.partition("::")[0].endswith(f"test_{file.name}")}
+            found = named.union(*self.lines.get(str(file), {}).values())
         chosen, total = [], 0.0
         for test in sorted(found, key=lambda test: (self.seconds[test], test)):
             total += self.seconds[test]

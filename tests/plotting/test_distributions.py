@@ -12,6 +12,7 @@ import pytest
 import torch
 from matplotlib.patches import StepPatch
 
+import jetsym
 from jetsym.errors import ConfigError, DataError
 from jetsym.jets.evaluation.assess import assess
 from jetsym.jets.evaluation.report import Evaluation
@@ -20,6 +21,7 @@ from jetsym.jets.schema import CLASSES
 from jetsym.plotting import (
     figure_of,
     plot_all_scores,
+    plot_errors_by,
     plot_losses,
     plot_rejection_by_pt,
     plot_rocs,
@@ -161,3 +163,25 @@ def test_losses_of_a_run(tmp_path):
         plot_losses(tmp_path / "elsewhere")
     with pytest.raises(DataError, match="no epochs"):
         plot_losses([])
+
+
+def test_errors_by_part_are_those_of_the_reports():
+    rng = np.random.default_rng(0)
+
+    def height(x):
+        return (x**2).sum(-1) + x[:, 2]
+
+    parts = {"near": rng.normal(size=(8, 3)), "far": 5 * rng.normal(size=(8, 3))}
+    found = {name: jetsym.probe(height, x, l_max=2, progress=False) for name, x in parts.items()}
+    ax = plot_errors_by(found, by="distance")
+    heights = [container.lines[0].get_ydata()[0] for container in ax.containers]
+    expected = [one.equivariance["output"].relative for one in found.values()]
+    assert heights == pytest.approx(expected)
+    assert expected[0] > 2 * expected[1] > 0
+    assert set(texts(ax).split()) == {"model", "noise", "floor"}
+    with pytest.raises(ConfigError, match="output is 'nothing'"):
+        plot_errors_by(found, output="nothing")
+    with pytest.raises(ConfigError, match="none"):
+        plot_errors_by({})
+    with pytest.raises(ConfigError, match="expected the report"):
+        plot_errors_by({"a": 1})

@@ -98,3 +98,9 @@ def test_spherical_tensors_have_the_order_of_real_harmonics(elements):
 def test_unknown_kinds_are_refused(kind):
     with pytest.raises(SpectrumError, match="said to be .*'rank2'.*spherical tensor"):
         representation(kind)
+
+
+def test_representations_are_told_apart_as_objects_so_that_they_may_be_keys():
+    one, other = representation("vector"), representation("vector")
+    assert {one: 1, other: 2}[one] == 1
+    assert one != other

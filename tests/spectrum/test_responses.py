@@ -9,7 +9,7 @@ import torch
 
 from jetsym.errors import SpectrumError
 from jetsym.spectrum import O3, SO2, SO3
-from jetsym.spectrum.responses import InputColumns, as_like, check_finite, prepare, rounding_floor, to_numpy
+from jetsym.spectrum.responses import EPS, InputColumns, as_like, check_finite, prepare, rounding_floor, to_numpy
 
 #: Three inputs with two, none and three real tokens, of two features each.
 OWNER = np.array([0, 0, 2, 2, 2])
@@ -157,3 +157,8 @@ def test_arrays_of_any_library_become_numpy_and_back():
         assert type(back).__name__ == type(given).__name__
         assert back.dtype == given.dtype
     assert to_numpy(np.float64(3.0)).shape == ()
+
+
+def test_roundings_by_name_are_those_of_torch():
+    assert {name: torch.finfo(getattr(torch, name)).eps for name in EPS} == EPS
+    assert sorted(EPS) == ["bfloat16", "float16", "float32", "float64"]

@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
 import torch
+import uproot
 import yaml
+from pyarrow import parquet
 
 import jetsym
 from jetsym.cli import main
 from jetsym.errors import ConfigError, DataError
 from jetsym.jets import read
+from jetsym.jets.evaluation.evaluate import predict_outputs
+from jetsym.jets.evaluation.predict import predict
 from jetsym.jets.evaluation.regression import Regression, regress
 from jetsym.jets.io.sample import sample_dir
+from jetsym.jets.models import PointNet
+from jetsym.jets.targets import Target
 from jetsym.training import TrainConfig, dry_run
 
 SMALL = {"width": 16, "blocks": 1, "heads": 2}
@@ -123,5 +130,23 @@ def test_from_the_command_line(run, tmp_path, capsys):
     assert json.loads(out.read_text())["kind"] == "regression"
     assert main(["evaluate", str(run.path), test, "--limit", "60", "--background", "QCD"]) == 1
     assert "--background is for classes, and the network predicts jet_nparticles" in capsys.readouterr().err
-    assert main(["predict", str(run.path), test, "--out", str(tmp_path / "scores.parquet")]) == 1
+    table = str(tmp_path / "predicted.root")
+    assert main(["predict", str(run.path), test, "--out", table, "--progress", "false", "--device", "cpu"]) == 0
+    written = uproot.open(table)["tree"].arrays(["predicted_jet_nparticles", "jet_nparticles"], library="np")
+    jets = read(test, max_particles=64, columns="full", also=("jet_nparticles",))
+    assert written["jet_nparticles"].tolist() == jets.columns["jet_nparticles"].tolist()
+    tagger = run.model()
+    predicted = tagger.target.values(predict_outputs(tagger, jets))[:, 0].numpy()
+    np.testing.assert_allclose(written["predicted_jet_nparticles"], predicted, rtol=1e-5)
+    assert main(["predict", str(run.path), test, "--out", table, "--logits", "--device", "cpu"]) == 1
+    assert "logits are to be written, and the network predicts jet_nparticles" in capsys.readouterr().err
+    assert main(["export", str(run.path), "--out", str(tmp_path / "m.onnx")]) == 1
     assert "predicts jet_nparticles and tells no classes" in capsys.readouterr().err
+
+
+def test_quantiles_are_written_by_name(tmp_path):
+    tagger = PointNet(Target("m", 0.0, 1.0, "quantile").outputs, **SMALL).aimed(Target("m", 5.0, 2.0, "quantile"))
+    path = predict(tagger, str(sample_dir() / "test"), tmp_path / "p.parquet", max_particles=8, progress=False)
+    names = parquet.read_schema(path).names
+    assert [name for name in names if "predicted" in name] == ["predicted_m_16", "predicted_m_50", "predicted_m_84"]
+    assert not any(name.startswith("score") for name in names)

@@ -239,6 +239,7 @@ CALLS: dict[str, Callable[[World], Mapping[str, Any]]] = {
     "jetsym.plotting.plot_confusion": lambda w: {"evaluation": w.evaluation},
     "jetsym.plotting.plot_depths": lambda w: {"comparison": w.comparison},
     "jetsym.plotting.plot_error_over_training": lambda w: {"history": w.history},
+    "jetsym.plotting.plot_errors_by": lambda w: {"reports": {"a": w.report, "b": w.report}},
     "jetsym.plotting.plot_generators": lambda w: {"report": next(iter(w.lorentz.local.values()))},
     "jetsym.plotting.plot_invariant_share": lambda w: {"report": w.report},
     "jetsym.plotting.plot_layer_over_training": lambda w: {

@@ -18,7 +18,7 @@ from jetsym.errors import ConfigError, DataError, require
 from jetsym.files import check_out, finished_file
 from jetsym.jets import kinematics
 from jetsym.jets.batch import JetBatch
-from jetsym.jets.evaluation.evaluate import expect_finite_weights, predict_logits
+from jetsym.jets.evaluation.evaluate import expect_finite_weights, predict_logits, predict_outputs
 from jetsym.jets.evaluation.scores import Scores
 from jetsym.jets.evaluation.unscored import Unscored
 from jetsym.jets.io.block import BadJets
@@ -32,6 +32,7 @@ from jetsym.jets.io.streaming.blocks import ENTRY, FILE
 from jetsym.jets.io.streaming.stream import JetStream
 from jetsym.jets.models import Tagger
 from jetsym.jets.schema import TREE
+from jetsym.jets.targets import target_of
 from jetsym.progress import progress_bar
 from jetsym.ranks import here
 
@@ -79,7 +80,8 @@ def predict(
     Parameters
     ----------
     model
-        A tagger with ``classes``, from a JetBatch to logits (B, classes), or to one alone for two classes.
+        A tagger with ``classes``, from a JetBatch to logits (B, classes), or to one alone for two classes; or a network
+        that predicts a target (``--target``).
     data
         Files of jets, with or without labels.
     out
@@ -122,6 +124,8 @@ def predict(
         - ``entry``, int64: its number in the file (or cache), from 0;
         - ``score_<class>``, float32: the probabilities, which add up to one;
         - ``logit_<class>``, float32, if asked for;
+        - of a target, in their place, ``predicted_<target>``, float32, in its unit; of quantiles
+          ``predicted_<target>_16``, ``_50`` and ``_84``;
         - ``jet_pt``, ``jet_eta``, ``jet_phi``, ``jet_energy``, float32 (GeV, radians): the stored axis, to rounding;
         - the further per-jet branches that all the files have, as they are;
         - ``label``, int32: the number of the jet's class among ``label_classes``, if it is known.
@@ -195,7 +199,7 @@ def predict(
     if not here().is_first:  # of processes that share the first writes what all of them found
         opened = nullcontext(lambda columns: None)
     elif friend:
-        opened = _one_each([places[file] for file in stream.files], facts, _names_of(classes, logits))
+        opened = _one_each([places[file] for file in stream.files], facts, _names_of(model, classes, logits))
     else:
         opened = _one(out, facts, TREE)
     with (
@@ -245,25 +249,38 @@ def predictions(
     check_number("max_particles", limit, "particles", none="None for all")
     for batch in stream:
         jets = batch.to_padded(limit)
-        found = predict_logits(model, jets, batch_size=batch_size, scores=scores)
-        scores = scores or "logits"  # as the first jets have shown: a few may look like anything
-        wrong = ~found.softmax(dim=-1).isfinite().all(dim=-1)
+        target = target_of(model)
+        if target is None:
+            found = predict_logits(model, jets, batch_size=batch_size, scores=scores)
+            scores = scores or "logits"  # as the first jets have shown: a few may look like anything
+            wrong = ~found.softmax(dim=-1).isfinite().all(dim=-1)
+        else:
+            found = target.values(predict_outputs(model, jets, batch_size=batch_size))
+            wrong = ~found.isfinite().all(dim=-1)
         found[wrong] = torch.nan
         if unscored is not None:
             unscored.count(jets, wrong)
         yield _columns(jets, found, model, keep_logits=logits)
 
 
-def _names_of(classes: Sequence[str], logits: bool) -> list[str]:
-    """Return the columns of what the tagger gives: its probabilities, then its logits."""
+def _names_of(model: nn.Module, classes: Sequence[str], logits: bool) -> list[str]:
+    """Return the columns of what a model gives: probabilities, then logits; or those of its target."""
+    target = target_of(model)
+    if target is not None:
+        if logits:
+            raise ConfigError(f"logits are to be written, and the network predicts {target.name}; leave --logits out")
+        return [f"predicted_{name.removesuffix(' %').replace(' ', '_')}" for name in target.outputs]
     return [f"{kind}_{name}" for kind in ("score", *(["logit"] if logits else [])) for name in classes]
 
 
 def _columns(jets: JetBatch, logits: Tensor, model: nn.Module, *, keep_logits: bool) -> Columns:
-    classes = getattr(model, "classes", jets.classes)
-    values = [logits.double().softmax(dim=-1).float(), *([logits] if keep_logits else [])]
+    names = _names_of(model, getattr(model, "classes", jets.classes), keep_logits)
+    if target_of(model) is None:
+        values = [logits.double().softmax(dim=-1).float(), *([logits] if keep_logits else [])]
+    else:
+        values = [logits.float()]
     numbers = [column.numpy() for tensor in values for column in tensor.T.contiguous()]
-    columns = dict(zip(_names_of(classes, keep_logits), numbers, strict=True))
+    columns = dict(zip(names, numbers, strict=True))
     if taken := next((name for name in jets.columns if name in columns), None):
         raise ConfigError(
             f"the jets have a column {taken!r}, the name of what the tagger gives; rename it, as columns: of "

@@ -22,7 +22,6 @@ from jetsym.cards import model_card
 from jetsym.errors import CheckpointError, ConfigError
 from jetsym.files import as_json, check_out, write_atomically, write_json
 from jetsym.hub import expected_of, hub, unresolved
-from jetsym.jets.targets import refuse_target
 from jetsym.reading import parse_json, read_text
 
 __all__ = ["CARD", "CONFIG", "WEIGHTS", "Pretrained"]
@@ -60,8 +59,6 @@ class Pretrained:
         ------
         ConfigError
             The folder cannot be written.
-        DataError
-            It predicts a target in place of classes.
 
         Examples
         --------
@@ -75,11 +72,7 @@ class Pretrained:
         ('QCD', 'Tbqq')
         """
         tagger, folder = _of(self), check_out(save_directory, folder=True)
-        refuse_target(tagger, "a shared tagger")
-        kept: dict[str, Any] = {"max_particles": tagger.max_particles, "standardisation": tagger.standardisation}
-        if tagger.held_out is not None:
-            kept |= dict(zip(("fold", "fold_by"), tagger.held_out, strict=True))
-        _checkpoints().save(folder / WEIGHTS, tagger, config=kept)
+        _checkpoints().save(folder / WEIGHTS, tagger, config=_learned(tagger))
         write_json(folder / CONFIG, _configuration(_checkpoints().read(folder / WEIGHTS)[0]))
         if card is not None or not (folder / CARD).exists():
             write_atomically(folder / CARD, model_card(tagger) if card is None else card)
@@ -97,6 +90,7 @@ class Pretrained:
         local_files_only: bool = False,
         force_download: bool = False,
         device: torch.device | str = "cpu",
+        model: Any = None,
     ) -> Self:
         """Load a tagger from a folder of :meth:`save_pretrained`, or from the hub; nothing of it is run.
 
@@ -119,6 +113,8 @@ class Pretrained:
             Fetch what is in the cache once more.
         device
             Where to put it.
+        model
+            Of a network of one's own: its class, as no code is shared; see :func:`jetsym.load`.
 
         Returns
         -------
@@ -141,7 +137,7 @@ class Pretrained:
             name = str(pretrained_model_name_or_path)
             wanted: dict[str, Any] = {"revision": revision, "token": token, "cache_dir": cache_dir}
             place = _fetched(name, force_download=force_download, local_files_only=local_files_only, **wanted)
-        return cast("Self", _opened(place, cls).to(device))
+        return cast("Self", _opened(place, cls, model).to(device))
 
     @checked(token=anything)
     def push_to_hub(
@@ -205,18 +201,25 @@ class Pretrained:
         return {
             "title": tagger.name,
             "about": [
-                f"A tagger of jets, {type(tagger).__name__} of jetsym, with {parameters:,} parameters: momenta (E, px, "
-                f"py, pz) in GeV of up to {tagger.max_particles} particles a jet in, one logit a class out.",
-                f"Classes: {', '.join(tagger.classes)}. Options: {options}.",
+                f"A network on jets, {type(tagger).__name__}, with {parameters:,} parameters: momenta (E, px, py, pz) "
+                f"in GeV of up to {tagger.max_particles} particles a jet in, {_said_of_outputs(tagger)} out.",
+                f"Options: {options or 'none'}.",
             ],
             "tags": ["jet-tagging"],
             "library": "jetsym",
-            "use": lambda repo_id: (
-                "import jetsym\nfrom jetsym.jets.models import Tagger\n\n"
-                f'tagger = Tagger.from_pretrained("{repo_id}")  # pip install "jetsym[hub]"\n'
-                "print(jetsym.probe(tagger))"
-            ),
+            "use": lambda repo_id: _use(repo_id, getattr(type(tagger), "kind", None)),
         }
+
+
+def _use(repo_id: str, own: type | None) -> str:
+    """Return the lines that load a tagger; ``own`` is the class of a network of a user."""
+    code = f"from {own.__module__} import {own.__qualname__}  # your network, which is not shared\n" if own else ""
+    given = f", model={own.__qualname__}" if own else ""
+    return (
+        f"import jetsym\nfrom jetsym.jets.models import Tagger\n{code}\n"
+        f'tagger = Tagger.from_pretrained("{repo_id}"{given})  # pip install "jetsym[hub]"\n'
+        "print(jetsym.probe(tagger))"
+    )
 
 
 def _of(tagger: Pretrained) -> Any:
@@ -228,14 +231,32 @@ def _checkpoints() -> Any:
     return import_module(_CHECKPOINTS)
 
 
+def _learned(tagger: Any) -> dict[str, Any]:
+    """Return what a network has of its training besides weights, as the configuration in a checkpoint says it."""
+    kept = {"max_particles": tagger.max_particles, "standardisation": tagger.standardisation}
+    if tagger.held_out is not None:
+        kept |= dict(zip(("fold", "fold_by"), tagger.held_out, strict=True))
+    if tagger.target is not None:
+        target = tagger.target
+        kept |= {"target": target.name, "target_scale": [target.centre, target.scale], "loss": target.loss}
+    return kept
+
+
+def _said_of_outputs(tagger: Any) -> str:
+    if tagger.target is None:
+        return f"one logit a class ({', '.join(tagger.classes)})"
+    unit = f"in units of {tagger.target.scale:.4g} above {tagger.target.centre:.4g}"
+    return f"{', '.join(tagger.target.outputs)} ({unit}, as its column has it)"
+
+
 def _configuration(header: Any) -> dict[str, Any]:
     """Return what ``config.json`` says: what the header of the weights does, for those who do not open it."""
     made: dict[str, Any] = {"library_name": "jetsym", "jetsym_version": __version__, "model": header.model}
     shape = {"options": header.options, "classes": list(header.classes)}
-    return made | shape | {"max_particles": header.config["max_particles"]}
+    return made | shape | {name: header.config.get(name) for name in ("max_particles", "target")}
 
 
-def _opened(folder: Path, cls: type) -> Any:
+def _opened(folder: Path, cls: type, model: Any) -> Any:
     """Load the tagger of a folder, whose configuration must say what its weights do."""
     if not (folder / WEIGHTS).is_file():
         raise CheckpointError(f"{folder} holds no {WEIGHTS}; expected what save_pretrained of a tagger wrote")
@@ -251,7 +272,7 @@ def _opened(folder: Path, cls: type) -> Any:
                 f"{folder / CONFIG} and the header of {WEIGHTS} differ in {name!r}: they are of different taggers; "
                 "take both files from one place"
             )
-    tagger = _checkpoints().load(folder / WEIGHTS)
+    tagger = _checkpoints().load(folder / WEIGHTS, model=model)
     if not isinstance(tagger, cls):
         raise CheckpointError(
             f"{folder} holds a {header.model!r}, which is no {cls.__name__}; Tagger.from_pretrained loads any"

@@ -199,7 +199,7 @@ class SymmetryReport(LayerReport):
         Raises
         ------
         ConfigError
-            The model is of another class than that of the report.
+            The model is of another class than that of the report, or the evaluation is none of a tagger.
 
         Examples
         --------

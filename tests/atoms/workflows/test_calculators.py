@@ -159,7 +159,7 @@ def offline(monkeypatch):
         raise socket.gaierror("Name or service not known")
 
     monkeypatch.setattr(socket, "getaddrinfo", unknown)
-    monkeypatch.setattr("jetsym.atoms.published.getproxies", dict)
+    monkeypatch.setattr("jetsym.hub.getproxies", dict)
     monkeypatch.setattr(huggingface_hub, "try_to_load_from_cache", lambda repository, file: None)
     monkeypatch.setattr(huggingface_hub, "scan_cache_dir", lambda: SimpleNamespace(repos=[]))
     return monkeypatch

@@ -89,7 +89,7 @@ def wrong(make_model, tmp_path, monkeypatch):
         raise socket.gaierror("Name or service not known")
 
     monkeypatch.setattr(socket, "getaddrinfo", unreachable)
-    monkeypatch.setattr("jetsym.atoms.published.getproxies", dict)
+    monkeypatch.setattr("jetsym.hub.getproxies", dict)
     monkeypatch.setattr("huggingface_hub.try_to_load_from_cache", lambda repository, file: None)
 
 

@@ -336,7 +336,7 @@ def test_a_column_of_the_jets_counts(make_jets):
     model = PointNet(CLASSES, width=8, blocks=1)
     jets = make_jets(120)
     weights = torch.from_numpy(KINDS["positive"](np.random.default_rng(8), 120))
-    both = jets.replace(columns={"weight": weights, "mass": weights**2})
+    both = jets.replace(columns={**jets.columns, "weight": weights, "mass": weights**2})
     plain, found, named = evaluate(model, jets), evaluate(model, both), evaluate(model, both, weights="mass")
     for result, own in ((found, weights), (named, weights**2)):
         assert result.metrics["log_loss"] != plain.metrics["log_loss"]

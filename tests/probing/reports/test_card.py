@@ -84,6 +84,11 @@ def test_old_reports_say_their_own_version():
     assert "model-index" not in head_of(replace(report, equivariance={"output": nan}).to_model_card())
 
 
+def test_an_evaluation_of_another_kind_is_refused():
+    with pytest.raises(ConfigError, match="expected what evaluate of a tagger gives"):
+        report_of(Lengths(0.5)).to_model_card(SimpleNamespace(target="mass"))
+
+
 def test_names_do_not_break_tables():
     report = report_of(Lengths(0.5))
     card = replace(report, layers=("a|b\nc", "output")).to_model_card()

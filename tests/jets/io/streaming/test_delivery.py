@@ -18,7 +18,7 @@ from jetsym.jets.io.featured import FeaturedBatch, _put_by_torch, featured
 from jetsym.jets.io.sample import sample_dir
 from jetsym.jets.io.streaming.convert import convert
 from jetsym.jets.io.streaming.stream import JetStream as Stream
-from jetsym.jets.ragged_features import features_of_particles
+from jetsym.jets.ragged_features import _rows, features_of_particles
 
 SETS = list(FEATURE_SETS)
 
@@ -83,6 +83,20 @@ def test_momenta_in_rising_order_are_cut_in_the_order_of_the_file(make_jets, jet
     (batch,) = JetStream([rising], batch_size=20, shuffle=False, features="kin", slots=2)
     assert torch.equal(batch.p4, read(rising).p4[:, :2])
     assert not torch.equal(batch.p4, read(rising, max_particles=2).p4)
+
+
+@pytest.mark.parametrize("name", SETS)
+@pytest.mark.parametrize("loose", [False, True])
+def test_torch_computes_what_numpy_does(files, name, loose):
+    """As on an accelerator, with jets and particles that have no transverse momentum among them."""
+    batch = batch_of(files)
+    values, axes = batch.values.clone(), batch.jet_p4.clone()
+    values[0, :4], axes[3] = torch.tensor([5.0, 0.0, 0.0, 5.0]), torch.tensor([9.0, 0.0, 0.0, 9.0])
+    batch = replace(batch, values=values, jet_p4=axes, kinds=batch.scalars[:, :6] if loose else batch.kinds)
+    expected = torch.from_numpy(features_of_particles(batch, name))
+    found = _rows(torch, batch.values, batch.kinds, batch.jet_p4, batch.n_particles, FEATURE_SETS[name][1])
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(found, expected, atol=1e-6, rtol=0)
 
 
 def test_accelerators_get_the_same(files):
