@@ -300,7 +300,8 @@ class State(NamedTuple):
     norm
         (samples,) ∫‖u‖² over the rotations so far.
     coefficients
-        For each coset (of R, and of −R): (rows of all bands, one after the other; columns).
+        For each coset (of R, and of −R), and in the end for each parity half: (rows of all bands, one after the other;
+        columns).
     """
 
     norm: Any

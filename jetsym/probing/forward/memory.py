@@ -55,7 +55,7 @@ FORWARD_BUDGET = 2**31
 
 #: Bytes of a block up to which glibc may keep it when it is freed, as much as it allows, and those of all that it keeps
 #: once a measurement is over.
-LARGEST_OF_HEAP, KEPT_AFTERWARDS = 2**25, 2**28
+LARGEST_OF_HEAP, KEPT_AFTERWARDS = 2**25, 2**29
 _MMAP_THRESHOLD, _TRIM_THRESHOLD = -3, -1  # M_… of <malloc.h>
 
 
