@@ -15,7 +15,7 @@ import pytest
 import torch
 import uproot
 
-from jetsym.errors import ConfigError, DataError
+from jetsym.errors import ConfigError, DataError, MissingDependencyError
 from jetsym.jets import JetBatch, read
 from jetsym.jets.io.block import read_block
 from jetsym.jets.io.formats.root import BasketReader
@@ -298,6 +298,16 @@ def test_the_original_error_is_kept(jetclass_file, monkeypatch):
     with pytest.raises(DataError, match=r"damaged or not readable \(RuntimeError: decompression failed\)") as caught:
         read(jetclass_file())
     assert isinstance(caught.value.__cause__, RuntimeError)
+
+
+def test_a_package_that_is_missing_is_no_fault_of_the_file(jetclass_file, monkeypatch):
+    def fail(*_, **__):
+        raise ModuleNotFoundError("install the 'zstandard' package with:\n\n    pip install zstandard", name="zstandard")
+
+    monkeypatch.setattr(uproot.compression, "decompress", fail)
+    words = "cannot be read without zstandard: install the 'zstandard' package with: pip install zstandard"
+    with pytest.raises(MissingDependencyError, match=words):
+        read(jetclass_file())
 
 
 def test_a_tree_of_another_name(jetclass_columns, make_jets, write_tree, tmp_path):

@@ -9,7 +9,7 @@ from typing import Any
 
 import uproot
 
-from jetsym.errors import DataError, JetsymError, ResourceError, lack_of, lacks_explained
+from jetsym.errors import DataError, JetsymError, MissingDependencyError, ResourceError, lack_of, lacks_explained
 from jetsym.jets.io.copies import place_of
 from jetsym.jets.io.formats.base import readable
 from jetsym.jets.io.remote import File, RemoteFile, open_remote
@@ -127,12 +127,16 @@ def check_header(path: File, header: bytes, size: int) -> None:
 def explained(path: File) -> Iterator[None]:
     """Turn whatever goes wrong inside a library on a damaged file, of whatever type, into a DataError with the file.
 
-    What the machine lacks is no fault of the file, which is then not to be left out: that is a ResourceError.
+    What the machine lacks is no fault of the file, which is then not to be left out: that is a ResourceError, and a
+    MissingDependencyError where it is a package, such as that of a compression.
     """
     try:
         yield
     except JetsymError:
         raise
+    except ModuleNotFoundError as error:
+        lacking = " ".join(str(error).split())
+        raise MissingDependencyError(f"{path}: cannot be read without {error.name or 'a package'}: {lacking}") from error
     except Exception as error:
         lack = lack_of(error, memory=False)
         if lack is not None:
