@@ -64,7 +64,7 @@ def demo(
 ) -> Path:
     """Train a tagger without and with rotation augmentation, evaluate and probe both, and write a report.
 
-    Reads the bundled ROOT sample. Run again, it continues where it was stopped. Some seven minutes on two cores.
+    Reads the bundled ROOT sample. Run again, it continues where it was stopped. Some five minutes on one core.
 
     Parameters
     ----------

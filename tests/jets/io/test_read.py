@@ -302,10 +302,10 @@ def test_the_original_error_is_kept(jetclass_file, monkeypatch):
 
 def test_a_package_that_is_missing_is_no_fault_of_the_file(jetclass_file, monkeypatch):
     def fail(*_, **__):
-        raise ModuleNotFoundError("install the 'zstandard' package with:\n\n    pip install zstandard", name="zstandard")
+        raise ModuleNotFoundError("install 'zstandard' with:\n\n    pip install zstandard", name="zstandard")
 
     monkeypatch.setattr(uproot.compression, "decompress", fail)
-    words = "cannot be read without zstandard: install the 'zstandard' package with: pip install zstandard"
+    words = "cannot be read without zstandard: install 'zstandard' with: pip install zstandard"
     with pytest.raises(MissingDependencyError, match=words):
         read(jetclass_file())
 

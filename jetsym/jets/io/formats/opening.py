@@ -135,8 +135,8 @@ def explained(path: File) -> Iterator[None]:
     except JetsymError:
         raise
     except ModuleNotFoundError as error:
-        lacking = " ".join(str(error).split())
-        raise MissingDependencyError(f"{path}: cannot be read without {error.name or 'a package'}: {lacking}") from error
+        package, reason = error.name or "a package", " ".join(str(error).split())
+        raise MissingDependencyError(f"{path}: cannot be read without {package}: {reason}") from error
     except Exception as error:
         lack = lack_of(error, memory=False)
         if lack is not None:
