@@ -134,7 +134,14 @@ def _smaller_demo(folder: Path) -> None:
 
 #: Name of a command, or of what it reads -> what takes long to import, so that processes that are forked have it.
 ONCE = {
-    "jets": ("jetsym.commands.data", "jetsym.commands.training", "jetsym.training.loop", "sklearn.metrics", "uproot"),
+    "jets": (
+        "jetsym.commands.data",
+        "jetsym.commands.evaluation",
+        "jetsym.commands.training",
+        "jetsym.training.loop",
+        "sklearn.metrics",
+        "uproot",
+    ),
     "tagger": ("jetsym.commands.symmetry", "jetsym.commands.costs", "jetsym.plotting", "jetsym.pages"),
     "weaver": ("jetsym.commands.weaver",),
     "reports": ("jetsym.commands.symmetry", "jetsym.probing.reports.comparison", "jetsym.pages"),

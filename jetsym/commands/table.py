@@ -106,25 +106,25 @@ COMMANDS: dict[str, Command | CommandGroup] = {
         presets=True,
     ),
     "evaluate": Command(
-        "jetsym.commands.training:evaluate",
+        "jetsym.commands.evaluation:evaluate",
         "measure how well a tagger does on unrotated and rotated jets, or how good the scores in a file are",
         positional=True,
         instead={
-            "--scores": "jetsym.commands.training:evaluate_scores",
+            "--scores": "jetsym.commands.evaluation:evaluate_scores",
             "--weaver": "jetsym.commands.weaver:evaluate",
         },
         shares=True,
         numbers=True,
     ),
     "predict": Command(
-        "jetsym.commands.training:predict",
+        "jetsym.commands.taggers:predict",
         "write a tagger's probabilities for jets to a file",
         positional=True,
         instead={"--weaver": "jetsym.commands.weaver:predict"},
         shares=True,
     ),
     "export": Command(
-        "jetsym.commands.training:export", "write a tagger for other programs: ONNX, or weaver's layout", True
+        "jetsym.commands.taggers:export", "write a tagger for other programs: ONNX, or weaver's layout", True
     ),
     "probe": Command(
         "jetsym.commands.symmetry:probe",

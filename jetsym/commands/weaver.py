@@ -135,7 +135,7 @@ def predict(
     progress
         Show a progress bar.
     """
-    from jetsym.commands.training import placed
+    from jetsym.commands.taggers import placed
     from jetsym.jets.evaluation.predict import predict as write
 
     net = _network(weaver, None, network_options, vectors)
@@ -201,7 +201,8 @@ def evaluate(
         A JSON file to write the numbers to; figures (_roc.png, _confusion.png, _reliability.png and, as far as the jets
         allow, _scores.png, _rejection_by_pt.png, _sculpting.png) and a page (.html) with all of them go beside it.
     """
-    from jetsym.commands.training import keep, placed
+    from jetsym.commands.evaluation import keep
+    from jetsym.commands.taggers import placed
     from jetsym.jets.evaluation.evaluate import evaluate as measure
     from jetsym.jets.io.oddities import Oddities
 
