@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from jetsym.commands import save
 from jetsym.files import write_atomically
@@ -38,8 +38,11 @@ def keep_attribution(found: Attribution, out: str | None) -> Attribution:
     """Save an attribution with its figure and its page, and print it."""
     from jetsym.pages import page
 
-    title, shows = f"What breaks the symmetry of {found.meta['model']}", "What switching each source changes"
-    save(found, out, lambda figure: page(title, found.section(), figure=figure, description=shows))
+    def made(figure: Any) -> str:
+        title, shows = f"What breaks the symmetry of {found.meta['model']}", "What switching each source changes"
+        return page(title, found.section(), figure=figure, description=shows)
+
+    save(found, out, made)
     print(found, end="")
     return found
 

@@ -38,6 +38,7 @@ def evaluation():
 
 
 def test_every_figure_is_in_the_page_and_beside_it(evaluation, tmp_path):
+    open_before = plt.get_fignums()
     draw_evaluation(evaluation, tmp_path / "numbers.json")
     assert {path.name for path in tmp_path.iterdir()} == {f"numbers{ending}" for ending in BESIDE}
     page = (tmp_path / "numbers.html").read_text(encoding="utf-8")
@@ -45,7 +46,7 @@ def test_every_figure_is_in_the_page_and_beside_it(evaluation, tmp_path):
     assert EVIL not in page
     assert "&lt;script&gt;" in page
     assert all(words.replace("'", "&#39;") in page for words in FIGURES.values())
-    assert plt.get_fignums() == []
+    assert plt.get_fignums() == open_before
 
 
 def test_letters_are_eight_pixels_where_the_page_is_narrow(evaluation, tmp_path):
