@@ -118,7 +118,10 @@ def test_processes_that_go_on_and_tracebacks_are_seen(tmp_path, monkeypatch):
     monkeypatch.setattr(fault_trials, "PATIENCE", 0.2)
 
     def begin() -> str:
-        subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+        code = "import time; print('on', flush=True); time.sleep(60)"
+        child = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
+        assert child.stdout is not None
+        child.stdout.readline()  # under its own name by now
         return "done"
 
     ended = in_process(begin, tmp_path)
