@@ -170,10 +170,11 @@ def _survivors(session: int) -> tuple[str, ...]:
     end = time.monotonic() + PATIENCE
     while (left := list(_members(session))) and time.monotonic() < end:
         time.sleep(0.05)
+    found = tuple(" ".join(_command(process))[:100] for process in left)  # which nobody knows once they have ended
     for process in left:
         with suppress(psutil.Error):
             process.kill()
-    return tuple(" ".join(_command(process))[:100] for process in left)
+    return found
 
 
 def _members(session: int) -> Iterator[psutil.Process]:
