@@ -136,13 +136,13 @@ def test_least_bias(tmp_path):
         frame.info = {"mu": frame.numbers @ r / 9, "alpha": (r.T @ r).ravel()}
     write(tmp_path / "qm7x_reduced_100_CHNO.xyz", frames, format="extxyz")
     command = [sys.executable, STUDIES / "least_bias.py", "--quick", "--seeds", "1", "--data", tmp_path]
-    command += ["--out", tmp_path / "out", "--results", tmp_path / "results"]
+    command += ["--out", tmp_path / "out"]
     done, again = (subprocess.run(command, capture_output=True, text=True, timeout=900, check=False) for _ in range(2))
     assert done.returncode == 0, done.stderr[-3000:]
     assert again.returncode == 0, again.stderr[-3000:]
     assert "rotated, meV/Å" in again.stdout
     assert "seed 0:" not in again.stdout
-    found = json.loads((tmp_path / "results" / "least_bias.json").read_text())["parts"]
+    found = json.loads((tmp_path / "out" / "least_bias.json").read_text())["parts"]
     variants = {part: [row["variant"] for row in rows] for part, rows in found.items()}
     assert variants == {
         "ethanol": ["augmented", "averaged", "harmonics"],
@@ -154,7 +154,7 @@ def test_least_bias(tmp_path):
     plain, averaged = found["ethanol"][:2]
     assert 0 < averaged["A forces"] < plain["A forces"]
     assert all(np.isfinite(value) for rows in found.values() for row in rows for value in list(row.values())[2:])
-    assert np.std(matplotlib.image.imread(tmp_path / "results" / "least_bias.png")[..., :3]) > 0.02
+    assert np.std(matplotlib.image.imread(tmp_path / "out" / "least_bias.png")[..., :3]) > 0.02
 
 
 @pytest.mark.slow
@@ -165,6 +165,6 @@ def test_sizes_of_jets(tmp_path):
     assert "as they come, 500" in again.stdout
     assert "seed 0:" in done.stdout
     assert "seed 0:" not in again.stdout
-    rows = json.loads((tmp_path / "results" / "sizes_of_jets.json").read_text())["parts"]["jets"]
+    rows = json.loads((tmp_path / "sizes_of_jets.json").read_text())["parts"]["jets"]
     assert [(row["variant"], row["jets"]) for row in rows] == [("as they come, 500", 500), ("augmented, 500", 500)]
     assert all(row["A"] > row["A noise floor"] for row in rows)

@@ -19,6 +19,8 @@ large sets, F. Bigi et al., arXiv:2601.16195, find those without constraints sup
 numbers of this size neither show nor contradict.
 
     python notebooks/studies/least_bias.py [--quick] [--out DIR] [--data DIR] [--parts ethanol …] [--minutes 5]
+
+``least_bias.json`` in the folder holds the numbers, ``least_bias.txt`` the tables, ``least_bias.png`` the figure.
 """
 
 from __future__ import annotations
@@ -48,7 +50,6 @@ from jetsym.files import finished_file, write_atomically
 from jetsym.plotting import save_figure
 from jetsym.plotting.style import PALETTE
 
-RESULTS = Path(__file__).resolve().parents[1] / "results"
 HELP = "folder with ethanol_reduced_100.xyz and qm7x_reduced_100_CHNO.xyz; by default atoms in JETSYM_REAL_DATA"
 
 #: Weight of the penalty: A² of the energy, in (eV/atom)², beside the squared errors of forces, in (eV/Å)².
@@ -111,18 +112,18 @@ class Study:
 
     Parameters
     ----------
-    out, results
-        Folders of the runs, and of the numbers.
+    out
+        Folder of the runs and of the numbers.
     data
         Folder of the structures.
     minutes, seeds, quick
         Time of a training, runs of everything, and whether all is small.
     """
 
-    def __init__(self, out: Path, results: Path, data: Path, *, minutes: float, seeds: int, quick: bool) -> None:
+    def __init__(self, out: Path, data: Path, *, minutes: float, seeds: int, quick: bool) -> None:
         self.out, self.data, self.seeds, self.quick = out, data, seeds, quick
         self.seconds = 0.1 if quick else 60 * minutes
-        self.kept = Kept(results / "least_bias.json", {"minutes": minutes, "quick": quick, "penalty": PENALTY})
+        self.kept = Kept(out / "least_bias.json", {"minutes": minutes, "quick": quick, "penalty": PENALTY})
 
     def time_all(self, parts: Iterable[str]) -> None:
         """Make the short trainings of all variants in a row, so that all are timed on the same machine."""
@@ -268,7 +269,7 @@ class Study:
             costs = trained(folder, self._pilot(part, name), fit, seconds=TIME[part] * self.seconds)
         return None if part == "tensors" else calculator(folder / "run"), costs
 
-    def show(self, results: Path) -> str:
+    def show(self) -> str:
         """Return all tables, and draw accuracy against A."""
         titles = {"ethanol": COLUMNS, "drift": DRIFT, "copper": CRYSTAL, "tensors": TENSOR_COLUMNS, "sizes": COLUMNS}
         tables = {part: self.kept.table(part) for part in titles}
@@ -278,8 +279,8 @@ class Study:
             f"{part}\n{tables[part].text(sizes if part == 'sizes' else columns)}\n" for part, columns in shown.items()
         )
         if tables["ethanol"].rows:
-            draw(tables["ethanol"], results / "least_bias.png")
-        write_atomically(results / "least_bias.txt", text)
+            draw(tables["ethanol"], self.out / "least_bias.png")
+        write_atomically(self.out / "least_bias.txt", text)
         return text
 
 
@@ -328,8 +329,7 @@ def draw(table: Table, path: Path) -> None:
 def main() -> None:
     """Do the parts that are asked for, and show all that is known."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--out", type=Path, default=Path("runs/studies/least_bias"), help="folder for the runs")
-    parser.add_argument("--results", type=Path, default=RESULTS, help="folder for numbers, tables and the figure")
+    parser.add_argument("--out", type=Path, default=Path("runs/studies/least_bias"), help="folder for all of it")
     parser.add_argument("--data", type=Path, help=HELP)
     parser.add_argument("--parts", nargs="+", default=list(PARTS), choices=PARTS, help="what to do")
     parser.add_argument("--minutes", type=float, default=5.0, help="time of a training")
@@ -340,11 +340,11 @@ def main() -> None:
     if options.data is None and folder is None:
         raise SystemExit(f"no structures to train on; give --data: {HELP}")
     data = options.data or Path(folder or "", "atoms")
-    study = Study(options.out, options.results, data, minutes=options.minutes, seeds=options.seeds, quick=options.quick)
+    study = Study(options.out, data, minutes=options.minutes, seeds=options.seeds, quick=options.quick)
     study.time_all(options.parts)
     for part in options.parts:
         getattr(study, part)()
-    print(study.show(options.results), end="")
+    print(study.show(), end="")
 
 
 PARTS = tuple(TIME)

@@ -23,7 +23,6 @@ from jetsym.jets import JetBatch, read
 from jetsym.jets.io.sample import sample_dir
 from jetsym.training import train
 
-RESULTS = Path(__file__).resolve().parents[1] / "results"
 #: Jets to learn from, and epochs over the most of them.
 SIZES, EPOCHS = (500, 1000, 2000, 4000), 12
 BUDGET: dict[str, Any] = {"batch_size": 128, "lr": 0.002, "max_particles": 40} | TAGGER
@@ -39,9 +38,9 @@ COLUMNS = {
 }
 
 
-def study(out: Path, results: Path, *, quick: bool = False, seeds: int = 3) -> str:
+def study(out: Path, *, quick: bool = False, seeds: int = 3) -> str:
     """Train and measure all that is not known yet; return the table."""
-    kept = Kept(results / "sizes_of_jets.json", {"quick": quick, "epochs": EPOCHS})
+    kept = Kept(out / "sizes_of_jets.json", {"quick": quick, "epochs": EPOCHS})
     test = read(sample_dir() / "test", limit=100 if quick else 2000, max_particles=BUDGET["max_particles"])
     for seed in range(seeds):
         for size in SIZES[:1] if quick else SIZES:
@@ -51,7 +50,7 @@ def study(out: Path, results: Path, *, quick: bool = False, seeds: int = 3) -> s
                 found = partial(_measured, folder, options | {"augmentation": {"group": group}}, test, quick=quick)
                 kept.measured("jets", f"{words}, {size}", seed, found)
     text = kept.table("jets").text(COLUMNS)
-    write_atomically(results / "sizes_of_jets.txt", text)
+    write_atomically(out / "sizes_of_jets.txt", text)
     return text
 
 
@@ -65,5 +64,4 @@ def _measured(folder: Path, options: dict[str, Any], test: JetBatch, *, quick: b
 
 if __name__ == "__main__":
     options = arguments(__doc__ or "", out="runs/studies/sizes_of_jets")
-    where = options.out / "results" if options.quick else RESULTS
-    print(study(options.out, where, quick=options.quick, seeds=options.seeds), end="")
+    print(study(options.out, quick=options.quick, seeds=options.seeds), end="")
