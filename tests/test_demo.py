@@ -16,7 +16,7 @@ import torch
 import jetsym
 from jetsym.demo import demo
 from jetsym.errors import ConfigError
-from jetsym.jets import sample
+from jetsym.jets import checkpoint, sample
 
 pytestmark = pytest.mark.slow
 
@@ -110,7 +110,7 @@ def test_a_second_call_takes_up_what_is_there_and_another_scale_is_refused(folde
 def test_a_killed_demo_goes_on_where_it_was(folder, tmp_path):
     words = [sys.executable, "-m", "jetsym.cli", "demo", "--quick", "--device", "cpu", "--out", str(tmp_path / "demo")]
     process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    while process.poll() is None and not (tmp_path / "demo/plain/metrics.jsonl").is_file():
+    while process.poll() is None and not (tmp_path / "demo/plain" / checkpoint.LAST).is_file():
         time.sleep(0.05)
     process.kill()
     assert process.wait() == -signal.SIGKILL

@@ -58,7 +58,7 @@ def run(words: list[Any], processes: int = 2) -> subprocess.CompletedProcess[str
         text=True,
         check=False,
         timeout=240,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        env={name: value for name, value in os.environ.items() if name != "COLUMNS"} | {"OMP_NUM_THREADS": "1"},
     )
 
 

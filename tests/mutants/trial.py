@@ -16,6 +16,7 @@ import signal
 import sys
 import time
 import traceback
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -108,7 +109,9 @@ def forked(work: Callable[[], Any], *, seconds: float, quiet: bool = True) -> tu
     """
     with TemporaryDirectory() as folder:
         result, printed = Path(folder) / "result.json", Path(folder) / "printed"
-        child = os.fork()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of packages with threads; nothing of theirs runs in the new process
+            child = os.fork()
         if child == 0:
             _work(work, result, printed if quiet else None, seconds)
         status = _wait(child, time.monotonic() + PATIENCE * seconds)

@@ -46,7 +46,7 @@ def source(tmp_path):
     return str(path)
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", [name for name in MODELS if ":" not in name])  # without networks of other tests
 def test_all_weights_but_those_of_the_classes_are_taken(make_jets, name):
     other, tagger = model(name, ("a", "b", "c"), seed=1), model(name, ("x", "y"))
     fresh = {key: tensor.clone() for key, tensor in tagger.state_dict().items()}

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import ctypes
 import math
-import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
@@ -21,7 +18,6 @@ __all__ = [
     "Size",
     "evaluations_at_once",
     "largest",
-    "memory_kept",
     "passes",
     "room_beside",
     "within_memory",
@@ -51,12 +47,6 @@ SHARE_OF_FREE = 1 / 8
 #: Bytes of responses that one forward pass may leave in main memory, which ends without a warning. Where the
 #: batch size is asked for, that is the caller's affair.
 FORWARD_BUDGET = 2**31
-
-
-#: Bytes of a block up to which glibc may keep it when it is freed, as much as it allows, and those of all that it keeps
-#: once a measurement is over.
-LARGEST_OF_HEAP, KEPT_AFTERWARDS = 2**25, 2**29
-_MMAP_THRESHOLD, _TRIM_THRESHOLD = -3, -1  # M_… of <malloc.h>
 
 
 @dataclass(frozen=True)
@@ -199,49 +189,6 @@ def within_memory(session: Adaptive, attempt: Callable[[], T]) -> T:
         # Only here, as the error held the arrays of the attempt.
         release()
         session.evaluations //= 2
-
-
-@contextmanager
-def memory_kept() -> Iterator[None]:
-    """Let the process keep what it frees, for the next forward pass; afterwards :data:`KEPT_AFTERWARDS` of it at most.
-
-    Responses are freed after every pass, and coefficients after every batch. Where the system takes them each time, it
-    clears their pages anew: 5 to 10 % of the time of the passes. Other C libraries than glibc do as they always do.
-    """
-    glibc = _glibc()
-    if glibc is None:
-        yield
-        return
-    glibc.mallopt(_MMAP_THRESHOLD, LARGEST_OF_HEAP)
-    glibc.mallopt(_TRIM_THRESHOLD, 2**31 - 1)
-    try:
-        yield
-    finally:
-        glibc.mallopt(_TRIM_THRESHOLD, KEPT_AFTERWARDS)
-        if _free_bytes(glibc) > KEPT_AFTERWARDS:
-            glibc.malloc_trim(0)
-
-
-def _glibc() -> ctypes.CDLL | None:
-    """Return the C library of this process if it is glibc."""
-    if sys.platform != "linux":
-        return None
-    library = ctypes.CDLL(None)
-    return library if hasattr(library, "gnu_get_libc_version") else None
-
-
-def _free_bytes(glibc: ctypes.CDLL) -> int:
-    """Return how many bytes the heap of the process holds that nobody uses."""
-    if not hasattr(glibc, "mallinfo2"):  # before 2.33
-        return 2 * KEPT_AFTERWARDS
-    glibc.mallinfo2.restype = _HeapInfo
-    return int(glibc.mallinfo2().fordblks)
-
-
-class _HeapInfo(ctypes.Structure):
-    """``struct mallinfo2`` of <malloc.h>."""
-
-    _fields_ = [("others", 8 * ctypes.c_size_t), ("fordblks", ctypes.c_size_t), ("keepcost", ctypes.c_size_t)]
 
 
 def release() -> None:

@@ -24,7 +24,6 @@ from jetsym.probing.forward.capture import LATER_CALL
 from jetsym.probing.forward.closed import opened
 from jetsym.probing.forward.layers import Layered, is_compiled, unwrapped
 from jetsym.probing.forward.layouts import Layout
-from jetsym.probing.forward.memory import memory_kept
 from jetsym.probing.forward.outputs import Outputs, declared_outputs
 from jetsym.probing.forward.precision import full_precision
 from jetsym.probing.forward.running import Running
@@ -233,8 +232,7 @@ class Session:
         )
         self.layouts, self.left_out, self._running = running.layouts, running.left_out, running._running
         self.doubts, self.laws = running.doubts, running.laws
-        way_in = running._running.open(inputs, self.domain, layers=self.layers, device=self.device)
-        with memory_kept(), way_in as placed:
+        with running._running.open(inputs, self.domain, layers=self.layers, device=self.device) as placed:
             running.domain = self.domain = self.domain.settled(placed, running.returned)
             yield running, placed
 
