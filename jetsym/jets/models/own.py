@@ -26,6 +26,10 @@ from jetsym.lazy import imported, is_entry
 __all__ = ["OwnNetwork", "expect_logits", "given_tagger", "imported_network", "own_tagger"]
 
 
+#: Empty slots that are added to see whether a network counts them.
+EMPTY = 7
+
+
 @dataclass(frozen=True)
 class NoOptions(Options):
     """The options of a network that has none."""
@@ -138,7 +142,7 @@ def expect_logits(tagger: Tagger, jets: JetBatch) -> None:
     Raises
     ------
     ConfigError
-        It fails on them, or gives something else, or a jet's logits depend on the jets beside it.
+        It fails on them, or gives something else, or a jet's logits depend on the jets beside it or on empty slots.
     """
     if not isinstance(tagger, OwnNetwork):
         return
@@ -148,6 +152,7 @@ def expect_logits(tagger: Tagger, jets: JetBatch) -> None:
         with torch.no_grad():
             found: Any = tagger(jets)
             alone: Any = tagger(jets[:1])
+            wider = _wider(tagger, jets)
     except Exception as error:  # whatever foreign code raises
         raise ConfigError(
             f"{who} fails on {len(jets)} jets: {type(error).__name__}, {error}; expected a network that takes a "
@@ -169,6 +174,19 @@ def expect_logits(tagger: Tagger, jets: JetBatch) -> None:
             f"{who} gives a jet other logits beside other jets than alone; expected each jet's to be its own: is "
             "jets.mask taken into account, and no mean taken over the batch?"
         )
+    if wider is not None and not torch.allclose(wider, found, rtol=1e-2, atol=1e-2):
+        raise ConfigError(
+            f"{who} gives other logits where jets have {EMPTY} more empty slots; expected particles alone to count: is "
+            "jets.mask taken into account, and a mean taken over jets.n_particles?"
+        )
+
+
+def _wider(tagger: Tagger, jets: JetBatch) -> Any:
+    """Return the logits of jets with further empty slots; None of a network for one number of slots, which says so."""
+    try:
+        return tagger(jets.widen(jets.max_particles + EMPTY))
+    except Exception:  # whatever foreign code raises
+        return None
 
 
 def _made(kind: type[nn.Module]) -> nn.Module:

@@ -147,6 +147,24 @@ class Mixing(MyNet):
         return (x := super().forward(jets)) - 30 * x.mean(0) * (len(x) - 1)
 
 
+class Sighted(MyNet):
+    """Takes a mean over all slots, empty ones among them."""
+
+    def forward(self, jets):
+        return super().forward(jets) * 30 / jets.max_particles
+
+
+class Fixed(MyNet):
+    """Takes thirty slots and no other number."""
+
+    def __init__(self):
+        super().__init__()
+        self.head = nn.Linear(4 * 30, 10)
+
+    def forward(self, jets):
+        return self.head((jets.p4 / 100).flatten(1))
+
+
 class Counting(MyNet):
     def forward(self, jets):
         return super().forward(jets).argmax(1)
@@ -160,12 +178,17 @@ class Counting(MyNet):
         (Words, "gives a dict for 3 jets"),
         (Infinite, "logits that are not finite"),
         (Mixing, "other logits beside other jets than alone"),
+        (Sighted, "other logits where jets have 7 more empty slots; .* a mean taken over jets.n_particles"),
         (Counting, r"gives torch.int64 \(3,\)"),
     ],
 )
 def test_what_gives_no_logits_is_refused(network, message):
     with pytest.raises(ConfigError, match=message):
         expect_logits(own_tagger(network)(), random_jets(3))
+
+
+def test_a_network_for_one_number_of_slots_is_not_refused():
+    expect_logits(own_tagger(Fixed)(), random_jets(3))
 
 
 def test_what_gives_logits_is_not_refused():
