@@ -105,22 +105,28 @@ def expect_start(inject: str | None, file: str | Path, content: Any, *, method: 
     >>> plain = {"model_data": {"model_hypers": {"cutoff": 4.5}}}
     >>> expect_start("harmonics:2", "model.ckpt", plain, method="full")
     """
-    if inject is not None and _injected(content) is None:
+    inner = _inner(content)
+    if inject is not None and _injected(inner) is None:
         if method != "full":
             raise ConfigError(
                 f"inject is {inject!r}, but method is {method!r}, which trains no embedding; give method='full'"
             )
-        if any(".lora_" in name for name in content.get("best_model_state_dict") or ()):
+        if any(".lora_" in name for name in inner.get("best_model_state_dict") or ()):
             raise ConfigError(
                 f"inject is {inject!r}, but {file} was fine-tuned by 'lora'; start from the model before that"
             )
         return
-    expect_injection(inject, file, content)
+    expect_injection(inject, file, inner)
 
 
-def _injected(content: Any) -> str | None:
-    """Return what is injected into the model of a checkpoint, inside one with an uncertainty too."""
-    inner = content.get("wrapped_model_checkpoint", content)
+def _inner(content: Any) -> Any:
+    """Return the checkpoint of the model itself, inside one with an uncertainty too."""
+    wrapped = content.get("wrapped_model_checkpoint")
+    return wrapped if isinstance(wrapped, Mapping) else content
+
+
+def _injected(inner: Any) -> str | None:
+    """Return what is injected into the model of a checkpoint."""
     found: str | None = inner.get("model_data", {}).get("model_hypers", {}).get("inject")
     return found
 
@@ -144,7 +150,7 @@ def expect_injection(inject: str | None, file: str | Path, content: Any) -> None
     --------
     >>> expect_injection(None, "model.ckpt", {"model_data": {"model_hypers": {"cutoff": 4.5}}})
     """
-    found = _injected(content)
+    found = _injected(_inner(content))
     if parse_injection(found) != parse_injection(inject):
         remedy = "leave inject out" if found is None else f"give inject={found!r}"
         raise ConfigError(f"inject is {inject!r}, but {file} has {found or 'none'}, and goes on as it is; {remedy}")
