@@ -18,7 +18,7 @@ __all__ = ["repair", "train"]
 def train(
     data: str | list[str], out: str, *, dry_run: bool = False, find_lr: bool = False, **options: Any
 ) -> Path | None:
-    """Train a tagger on ROOT files; see :func:`jetsym.training.loop.train`.
+    """Train a tagger on ROOT files; see :func:`jetsym.train`.
 
     Parameters
     ----------
