@@ -131,10 +131,13 @@ class InputColumns:
         xp = array_namespace(u)
         if self.owner is None:
             return xp.permute_dims(xp.reshape(u, (u.shape[0], self.samples, -1)), (1, 0, 2))
-        tokens = xp.reshape(u, (u.shape[0], len(self.owner), -1))
-        padded = xp.concat([tokens, xp.zeros_like(tokens[:, :1, :])], axis=1)
+        features = u.shape[1] // max(1, len(self.owner))  # of no tokens at all, none
+        tokens = xp.reshape(u, (u.shape[0], len(self.owner), features))
+        empty = xp.zeros((u.shape[0], 1, features), dtype=u.dtype, device=device(u))
+        padded = xp.concat([tokens, empty], axis=1)
         taken = xp.take(padded, self._places_like(u), axis=1)
-        return xp.permute_dims(xp.reshape(taken, (u.shape[0], self.samples, -1)), (1, 0, 2))
+        slots = taken.shape[1] // self.samples
+        return xp.permute_dims(xp.reshape(taken, (u.shape[0], self.samples, slots * features)), (1, 0, 2))
 
     def _places_like(self, u: Any) -> Any:
         """Return the token in every slot of padded inputs (samples · slots,), one past the last where it is empty."""

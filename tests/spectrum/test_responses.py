@@ -70,10 +70,12 @@ def test_where_tokens_stand_is_found_once(u):
     assert places.tolist() == [0, 1, 5, 5, 5, 5, 2, 3, 4]
 
 
-def test_inputs_without_any_token_have_no_columns():
-    columns = InputColumns(2, np.zeros(0, dtype=np.int64))
+@pytest.mark.parametrize("xp", [np, torch, array_api_strict])
+def test_inputs_without_any_token_have_no_columns(xp):
+    columns, u = InputColumns(2, np.zeros(0, dtype=np.int64)), xp.asarray(np.zeros((3, 0)))
     assert columns.slices(0) == [slice(0, 0), slice(0, 0)]
-    np.testing.assert_array_equal(columns.squared_norms(np.zeros((3, 0))), np.zeros((3, 2)))
+    assert columns.by_input(u).shape == (2, 3, 0)
+    np.testing.assert_array_equal(to_numpy(columns.squared_norms(u)), np.zeros((3, 2)))
 
 
 @pytest.mark.parametrize(
