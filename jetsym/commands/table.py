@@ -59,16 +59,16 @@ ATOMS = {
         numbers=True,
     ),
     "evaluate": Command(
-        "jetsym.commands.atoms:evaluate",
+        "jetsym.commands.potentials:evaluate",
         "measure errors on a file of structures, by subset",
         positional=True,
         numbers=True,
     ),
     "check": Command(
-        "jetsym.commands.atoms:check",
+        "jetsym.commands.potentials:check",
         "check a potential: its symmetries, and its forces and stress against its energy",
         positional=True,
-        instead={"--calculator": "jetsym.commands.atoms:check_calculator"},
+        instead={"--calculator": "jetsym.commands.potentials:check_calculator"},
         numbers=True,
     ),
     "dynamics": Command(
@@ -78,7 +78,7 @@ ATOMS = {
         numbers=True,
     ),
     "export": Command(
-        "jetsym.commands.atoms:export",
+        "jetsym.commands.potentials:export",
         "write a model for LAMMPS and others, as it is or averaged over O(3)",
         positional=True,
     ),
