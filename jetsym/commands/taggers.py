@@ -34,6 +34,7 @@ def predict(
     fold: str | None = None,
     fold_by: str | None = None,
     friend: bool = False,
+    resume: bool = False,
     network: str | None = None,
     progress: bool = True,
 ) -> Path:
@@ -76,6 +77,9 @@ def predict(
     friend
         Write a friend of each file's tree: a tree "scores" of as many entries in the same order, with NaN where there
         is no score. Of several files each has its own; in --out {stem} stands for its name.
+    resume
+        With --friend, leave the friends as they are that an earlier call has made of the same files with the same
+        tagger and options, such as one that was killed.
     network
         The class of a network of one's own that was trained, as package.module:Class; its code runs.
     progress
@@ -100,6 +104,7 @@ def predict(
         mapping=tagger_mapping(mapping, vectors=vectors, tree=tree, test=True, standardisation=tagger.standardisation),
         fold=judged_fold(tagger.held_out, fold, fold_by) or NO_FOLD,
         friend=friend,
+        resume=resume,
         progress=progress,
     )
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy.integrate import lebedev_rule
 
 from jetsym.errors import SpectrumError
 from jetsym.spectrum import O3, SO3, QuadratureEstimator
@@ -65,6 +66,10 @@ def test_a_chunk_through_a_ring_is_refused():
 def test_lebedev_orders_skip_negative_weights():
     assert [lebedev_order(degree) for degree in (0, 4, 12, 13, 24, 27)] == [3, 5, 15, 15, 29, 29]
     assert not {13, 25, 27} & set(LEBEDEV_ORDERS)
+    for order in LEBEDEV_ORDERS:
+        nodes, weights = lebedev_rule(order)
+        assert weights.min() > 0
+        assert weights @ nodes[2] ** 2 == pytest.approx(4 * np.pi / 3)
 
 
 @pytest.mark.parametrize(

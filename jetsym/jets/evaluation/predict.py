@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,20 +14,20 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from jetsym.errors import ConfigError, DataError, require
-from jetsym.files import check_out, finished_file
+from jetsym.errors import ConfigError, DataError
+from jetsym.files import check_out
 from jetsym.jets import kinematics
 from jetsym.jets.batch import JetBatch
 from jetsym.jets.evaluation.evaluate import expect_finite_weights, predict_logits, predict_outputs
+from jetsym.jets.evaluation.friends import STEM, Friends, fingerprint_of_network
+from jetsym.jets.evaluation.row_files import SUFFIXES, Columns, Write, row_file
 from jetsym.jets.evaluation.scores import Scores
 from jetsym.jets.evaluation.unscored import Unscored
 from jetsym.jets.io.block import BadJets
 from jetsym.jets.io.folds import Fold, judged_fold
 from jetsym.jets.io.mapping.parse import load_mapping
 from jetsym.jets.io.paths import Paths, jet_files, would_be_read
-from jetsym.jets.io.ragged import cast_exactly
 from jetsym.jets.io.read import MappingFile, check_number
-from jetsym.jets.io.remote import File
 from jetsym.jets.io.streaming.blocks import ENTRY, FILE
 from jetsym.jets.io.streaming.stream import JetStream
 from jetsym.jets.models import Tagger
@@ -38,15 +38,8 @@ from jetsym.ranks import here
 
 __all__ = ["predict", "predictions"]
 
-Columns = dict[str, NDArray[Any]]
-#: Appends rows to a file.
-Write = Callable[[Columns], None]
-
 #: Jets whose particles are in memory at a time, and jets of a basket or of a row group.
 BUFFER, ROWS = 16_384, 16_384
-
-#: The tree of friends, and what stands for the name of a file in theirs.
-FRIEND, _STEM = "scores", "{stem}"
 
 #: What the stored axis says, with the function that finds it.
 _AXIS = {"jet_pt": kinematics.pt, "jet_eta": kinematics.eta, "jet_phi": kinematics.phi}
@@ -67,6 +60,7 @@ def predict(
     mapping: MappingFile = None,
     fold: Fold | Literal["none"] | None = None,
     friend: bool = False,
+    resume: bool = False,
     progress: bool = True,
 ) -> Path:
     """Write a tagger's probabilities for every entry of some files.
@@ -111,6 +105,9 @@ def predict(
     friend
         Write a file for each of the files, a friend of its tree: a tree ``scores`` of as many entries, in their order,
         with the columns ``entry``, ``score_<class>`` and ``logit_<class>``.
+    resume
+        Of friends, leave those as they are that an earlier call has made of the same files with the same tagger and
+        options; how many is said. Files that gave none are tried again.
     progress
         Show a progress bar.
 
@@ -131,7 +128,8 @@ def predict(
         - ``label``, int32: the number of the jet's class among ``label_classes``, if it is known.
 
         The names of the classes are kept as JSON lists under ``classes`` and ``label_classes``, those of the files
-        under ``files``: strings in a ROOT file, metadata of the schema in a Parquet file.
+        under ``files``: strings in a ROOT file, metadata of the schema in a Parquet file. A friend names its file as
+        ``file``.
 
     Raises
     ------
@@ -150,17 +148,17 @@ def predict(
         The name ends in .parquet and pyarrow is not installed.
     """
     data = data if isinstance(data, str | os.PathLike) else list(data)
-    if Path(out).suffix not in _WRITERS:
-        raise ConfigError(f"out is {str(out)!r}; expected a name that ends in {' or '.join(_WRITERS)}")
+    if Path(out).suffix not in SUFFIXES:
+        raise ConfigError(f"out is {str(out)!r}; expected a name that ends in {' or '.join(SUFFIXES)}")
     out = Path(out).expanduser()
-    if _STEM in str(out) and not friend:
-        raise ConfigError(
-            f"out is {str(out)!r}, in which {_STEM} has a meaning with --friend alone; write a plain name"
-        )
+    if STEM in str(out) and not friend:
+        raise ConfigError(f"out is {str(out)!r}, in which {STEM} has a meaning with --friend alone; write a plain name")
+    if resume and not friend:
+        raise ConfigError("resume (--resume) goes on file by file, for friends alone; add --friend, or leave it out")
     files, mapping = jet_files(data), load_mapping(mapping)
-    places = _places(out, files) if friend else {}
+    friends = Friends.of(out, files, mapping) if friend else Friends({})
     read_beside = [] if mapping is None else mapping.friends_of(files)
-    for place in places.values() if friend else [out]:
+    for place in friends.places.values() if friend else [out]:
         check_out(place, inputs=[data, *read_beside])
         if would_be_read(place, data):
             raise ConfigError(
@@ -173,8 +171,23 @@ def predict(
         mapping = mapping.standardised(getattr(model, "standardisation", None) or {})
     if fold is None:
         fold = judged_fold(getattr(model, "held_out", None), None, None)
+    friends.made_of = {
+        "tagger": fingerprint_of_network(model),
+        "classes": getattr(model, "classes", None),
+        "target": str(target_of(model)),
+        "standardisation": getattr(model, "standardisation", None),
+        "mapping": None if mapping is None else mapping.fingerprint,
+        "fold": str(fold),
+        "max_particles": max_particles or getattr(model, "max_particles", None),
+        "scores": scores,
+        "logits": logits,
+        "bad_jets": bad_jets,
+    }
+    left = friends.left() if resume else files
+    if not left:
+        return out
     stream = JetStream(
-        data,
+        [str(file) for file in left] if resume else data,
         batch_size=ROWS,
         columns="all",
         shuffle=False,
@@ -192,16 +205,18 @@ def predict(
             "scores without --friend, a row for each jet"
         )
     classes = tuple(getattr(model, "classes", stream.classes))
-    facts = {"classes": json.dumps(classes), "files": json.dumps([str(file) for file in stream.files])}
+    facts = {"classes": json.dumps(classes)}
+    if not friend:
+        facts["files"] = json.dumps([str(file) for file in stream.files])
     if stream.labelled:
         facts["label_classes"] = json.dumps(stream.classes)
     opened: AbstractContextManager[Write]
     if not here().is_first:  # of processes that share the first writes what all of them found
         opened = nullcontext(lambda columns: None)
     elif friend:
-        opened = _one_each([places[file] for file in stream.files], facts, _names_of(model, classes, logits))
+        opened = friends.opened(stream.files, facts, _names_of(model, classes, logits))
     else:
-        opened = _one(out, facts, TREE)
+        opened = row_file(out, facts, TREE)
     with (
         opened as write,
         progress_bar("entries", sum(stream.n_entries), shown=progress) as advance,
@@ -336,90 +351,3 @@ def _placed(columns: Columns, rows: NDArray[Any], entries: NDArray[Any], begin: 
             found[name] = np.full((len(entries), *column.shape[1:]), np.nan if dtype.kind == "f" else -1, dtype)
             found[name][rows] = column
     return found
-
-
-def _places(out: Path, files: Sequence[File]) -> dict[File, Path]:
-    """Find where the friend of each file goes."""
-    if cache := next((file for file in files if isinstance(file, Path) and file.is_dir()), None):
-        raise ConfigError(f"--friend: {cache} is a cache, which is no tree; expected the files that it was made of")
-    found = {file: Path(str(out).replace(_STEM, file.stem)) for file in files}
-    if len({*found.values()}) < len(files):
-        several = [file for file, place in found.items() if [*found.values()].count(place) > 1]
-        raise ConfigError(
-            f"--friend: out is {str(out)!r} for {several[0]} and {several[1]} alike; expected a name of its own for "
-            f"each, such as scores/{_STEM}{out.suffix}, and files whose names differ"
-        )
-    return found
-
-
-@contextmanager
-def _one(out: Path, facts: dict[str, str], tree: str) -> Iterator[Write]:
-    """Open a file that takes rows in portions, in the types of the first of them."""
-    dtypes: dict[str, np.dtype[Any]] = {}
-    with finished_file(out) as unfinished, _WRITERS[out.suffix](unfinished, facts, tree) as write:
-
-        def alike(columns: Columns) -> None:
-            first = {name: dtypes.setdefault(name, column.dtype) for name, column in columns.items()}
-            write({name: cast_exactly(column, first[name], name, where=str(out)) for name, column in columns.items()})
-
-        yield alike
-
-
-@contextmanager
-def _one_each(places: Sequence[Path], facts: dict[str, str], names: Sequence[str]) -> Iterator[Write]:
-    """Open one file after the other that takes the rows of one file in portions, in columns of some names."""
-    with ExitStack() as stack:
-        number, write = -1, None
-
-        def divide(columns: Columns) -> None:
-            nonlocal number, write
-            for one in np.unique(columns[FILE]):
-                rows = columns[FILE] == one
-                own = {name: columns[name][rows] for name in (ENTRY, *names)}
-                if one != number or write is None:
-                    stack.close()  # the one before it is whole
-                    number = one
-                    write = stack.enter_context(_one(places[number], facts, FRIEND))
-                write(own)
-
-        yield divide
-
-
-@contextmanager
-def _root(path: Path, facts: dict[str, str], tree: str) -> Iterator[Write]:
-    """Open a TTree that takes rows in portions."""
-    import uproot
-
-    with uproot.recreate(path, compression=uproot.ZLIB(4)) as file:
-        for name, text in facts.items():
-            file[name] = text
-        trees: list[Any] = []
-
-        def write(columns: Columns) -> None:
-            if not trees:
-                trees.append(file.mktree(tree, {name: column.dtype for name, column in columns.items()}))
-            trees[0].extend(columns)
-
-        yield write
-
-
-@contextmanager
-def _parquet(path: Path, facts: dict[str, str], _: str) -> Iterator[Write]:
-    """Open a table that takes rows in portions, each a row group."""
-    arrow, parquet = (
-        require(module, extra="formats", purpose="writing Parquet") for module in ("pyarrow", "pyarrow.parquet")
-    )
-    with ExitStack() as stack:
-        writers: list[Any] = []
-
-        def write(columns: Columns) -> None:
-            table = arrow.table(columns, metadata=facts)
-            if not writers:
-                writer = parquet.ParquetWriter(path, table.schema, write_page_checksum=True)
-                writers.append(stack.enter_context(writer))
-            writers[0].write_table(table)
-
-        yield write
-
-
-_WRITERS = {".root": _root, ".parquet": _parquet}

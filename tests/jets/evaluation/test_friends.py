@@ -115,6 +115,47 @@ def test_on_the_command_line(model, files, tmp_path, capsys):
     assert len([*(tmp_path / "new").iterdir()]) == 2
 
 
+def test_a_killed_run_goes_on_with_the_files_that_are_left(model, files, tmp_path, capsys):
+    out, how = tmp_path / "{stem}_s.root", {"friend": True, "resume": True, "progress": False}
+    predict(model, files, out, **how)
+    capsys.readouterr()
+    before = {path.name: path.read_bytes() for path in tmp_path.glob("*_s.root")}
+    assert {*before} == {"a_s.root", "b_s.root"}
+    (tmp_path / "b_s.root").write_bytes(before["b_s.root"][:300])  # as of a disk that was full
+    touched = (tmp_path / "a_s.root").stat().st_mtime_ns
+    predict(model, files, out, **how)
+    assert "1 of 2 files have their friends from an earlier call" in capsys.readouterr().err
+    assert (tmp_path / "a_s.root").stat().st_mtime_ns == touched
+    with uproot.open(tmp_path / "b_s.root") as friend:
+        assert np.allclose(friend["scores/score_QCD"].array(library="np"), scores(model, files[1])[:, 0], atol=1e-6)
+        assert friend["file"] == str(files[1])
+    predict(model, files, out, **how)
+    assert "2 of 2 files" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("suffix", [".root", ".parquet"])
+@pytest.mark.parametrize("other", ["tagger", "jets", "option"])
+def test_friends_of_other_work_are_made_anew(other, suffix, model, files, numbered, tmp_path, capsys):
+    pytest.importorskip("pyarrow")
+    out, how = tmp_path / f"{{stem}}_s{suffix}", {"friend": True, "progress": False}
+    predict(model, files[:1], out, **how)
+    predict(model, files[:1], out, resume=True, **how)
+    assert "1 of 1 files" in capsys.readouterr().err
+    if other == "tagger":
+        with torch.no_grad():
+            next(model.parameters()).add_(1e-3)
+    elif other == "jets":
+        (anew,) = numbered([61], tmp_path / "more")
+        files[0].write_bytes(anew.read_bytes())
+    predict(model, files[:1], out, resume=True, logits=other == "option", **how)
+    assert "earlier" not in capsys.readouterr().err
+
+
+def test_one_file_for_all_does_not_go_on(model, files, tmp_path):
+    with pytest.raises(ConfigError, match=r"resume \(--resume\) goes on file by file, for friends alone"):
+        predict(model, files, tmp_path / "s.root", resume=True, progress=False)
+
+
 def test_what_has_no_meaning_is_refused(model, files, numbered, tmp_path, write_tree):
     twins = [files[0], *numbered([20], tmp_path / "other")]
     with pytest.raises(ConfigError, match="alike; expected a name of its own"):
