@@ -2,8 +2,8 @@
 
 >>> import jetsym
 >>> sorted(jetsym.__all__)
-['JetsymError', 'Layered', 'SymmetryReport', '__version__', 'compare', 'cost', 'diagnose', 'layers', 'load', 'moves', \
-'parity', 'probe', 'safety', 'train']
+['JetsymError', 'Layered', 'SymmetryReport', '__version__', 'attribute', 'compare', 'cost', 'diagnose', 'layers', \
+'load', 'moves', 'parity', 'probe', 'safety', 'train']
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from jetsym.probing.diagnosis.diagnose import diagnose
     from jetsym.probing.forward.layers import Layered
     from jetsym.probing.layers import layers
+    from jetsym.probing.measure.attribution import attribute
     from jetsym.probing.measure.cost import cost
     from jetsym.probing.measure.parity import parity
     from jetsym.probing.measure.safety import safety
@@ -33,6 +34,7 @@ __all__ = [
     "Layered",
     "SymmetryReport",
     "__version__",
+    "attribute",
     "compare",
     "cost",
     "diagnose",
@@ -52,6 +54,7 @@ __getattr__, __dir__ = attach(
     {
         "Layered": "jetsym.probing.forward.layers",
         "SymmetryReport": "jetsym.probing.reports.spectrum",
+        "attribute": "jetsym.probing.measure.attribution",
         "compare": "jetsym.probing.reports.comparison",
         "cost": "jetsym.probing.measure.cost",
         "diagnose": "jetsym.probing.diagnosis.diagnose",

@@ -28,7 +28,7 @@ FACTS: dict[str, Any] = {
     **dict.fromkeys(("confidence", "width"), float | None),
     "notes": list[str] | tuple[str, ...],
     "unbiased": list[str] | tuple[str, ...] | list[list[str]],  # layers, or those of every width of boosts
-    **dict.fromkeys(("units", "without_law"), Mapping[str, str] | list[str] | tuple[str, ...]),
+    **dict.fromkeys(("units", "unsaid", "without_law"), Mapping[str, str] | list[str] | tuple[str, ...]),
     "laws": Mapping[str, Any],
     "resolution": Mapping[str, Any] | None,
 }

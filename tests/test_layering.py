@@ -270,6 +270,7 @@ def test_public_names():
         "Layered",
         "SymmetryReport",
         "__version__",
+        "attribute",
         "compare",
         "cost",
         "diagnose",

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from inspect import signature
-from typing import Any, NamedTuple, NoReturn, cast
+from typing import Any, NoReturn, cast
 
 import numpy as np
 from torch import nn
@@ -14,12 +14,11 @@ from torch import nn
 from jetsym.arguments import anything, at_least, by_name, checked
 from jetsym.errors import JetsymError, ProbeError, expect_one_of, refuse_unknown, require
 from jetsym.probing.forward.session import Session
-from jetsym.probing.kinds import INVARIANT
 from jetsym.probing.measure.permutations import PERMUTATIONS, measure_permutations
 from jetsym.probing.options import AUTO, check_kinds
 from jetsym.probing.probe import probe
 from jetsym.probing.reports.boosts import BoostReport
-from jetsym.probing.reports.equivariance import HIDES, KNOWN_TO, Equivariance
+from jetsym.probing.reports.equivariance import KNOWN_TO
 from jetsym.probing.reports.lorentz import LorentzReport
 from jetsym.probing.reports.over import ReportsOver
 from jetsym.probing.reports.read import Report
@@ -27,7 +26,7 @@ from jetsym.probing.reports.spectrum import SymmetryReport
 from jetsym.spectrum.representations import Kind
 from jetsym.symmetry import GroupName, Symmetry
 from jetsym.testing.findings import BROKEN, HELD, UNRESOLVED, Assertion, tell
-from jetsym.text import concise
+from jetsym.testing.judgement import Finding, judge, size_of
 
 __all__ = ["UnresolvedError", "assert_equivariant"]
 
@@ -35,10 +34,6 @@ __all__ = ["UnresolvedError", "assert_equivariant"]
 Parts = dict[str, SymmetryReport | BoostReport]
 #: Options of a probe that say how a model is run on what, which permutations need as well.
 OF_SESSIONS = ("moves", "action", "call", "tokens", "device", "batch_size", "seed")
-#: Standard errors that an estimate must stay away from a bound.
-CLEARANCE = 2.0
-#: How much more than all of A² an irrep may seem to have.
-SHARE_APART = 0.05
 #: Inputs that are looked at to find the layer in which a fault first shows.
 TO_LOCATE = 8
 
@@ -74,7 +69,8 @@ def assert_equivariant(
         As there, or "permutations" of the points of each input: what an output holds for each of them is to be permuted
         along, all else to stay.
     at_most
-        The relative A that is allowed, or one for each output; default what rounding explains.
+        The relative A that is allowed, or one for each output; default what rounding explains. It is compared with what
+        A can be at most and at least, by its errors and by what a rule leaves unexplained of the response.
     permutation
         Whether permutations are asserted beside the group.
     unresolved
@@ -99,8 +95,8 @@ def assert_equivariant(
     ProbeError
         ``at_most`` is no bound, or names no output.
     UnresolvedError
-        Rounding hides whether the law holds, the rule does not see all of the response, an error is as large as what is
-        allowed, an output is zero, has no law, or could not be measured.
+        Rounding hides whether the law holds, A may be above or below what is allowed, by its error or by what the rule
+        does not see of the response, an output is zero, has no law, or could not be measured.
 
     Examples
     --------
@@ -133,7 +129,7 @@ def assert_equivariant(
     for name in at_most if isinstance(at_most, Mapping) else []:
         refuse_unknown("at_most", name, known, ProbeError)
     findings = [
-        _judge(name, item, part, at_most, title)
+        judge(name, item, part, at_most, title)
         for title, part in _parts(whole).items()
         for name, item in part.equivariance.items()
     ]
@@ -142,10 +138,16 @@ def assert_equivariant(
     if broken and layers is None and isinstance(model, nn.Module):
         with suppress(JetsymError):  # a fault is a fault, wherever it is
             parts = _parts(measured(AUTO, min(limit, TO_LOCATE)))
-            names = {finding.output for finding in findings}
-            broken = [one._replace(words=one.words + _first_layer(parts[one.part], names)) for one in broken]
+            names, measured_of = {finding.output for finding in findings}, _parts(whole)
+
+            def first(one: Finding) -> str:
+                return _first_layer(parts[one.part], names, int(measured_of[one.part].meta["n_inputs"]))
+
+            broken = [one._replace(words=one.words + first(one)) for one in broken]
+    taken = {name for part in _parts(whole).values() for name in part.meta["unsaid"]}
     ended = next((word for word in (BROKEN, UNRESOLVED) if any(one.ended == word for one in findings)), HELD)
-    words = tuple(one.words for one in [*broken, *(one for one in findings if one.ended == UNRESOLVED)])
+    open_ones = [one for one in findings if one.ended == UNRESOLVED]
+    words = tuple(one.words + _taken_as(one.output, taken) for one in [*broken, *open_ones])
     words = words or tuple(one.words for one in findings)
     tell(lambda: Assertion(ended, words, {name: report.to_dict() for name, report in whole.items()}))
     if ended == BROKEN:
@@ -153,15 +155,6 @@ def assert_equivariant(
     if ended == UNRESOLVED:
         _leave_open("\n".join(words), unresolved)
     return next(iter(whole.values()))
-
-
-class Finding(NamedTuple):
-    """How an output fares: its name, the part of the measurement, how it ended, and a sentence without a full stop."""
-
-    output: str
-    part: str
-    ended: str
-    words: str
 
 
 def _permuted(
@@ -192,77 +185,6 @@ def _parts(whole: Mapping[str, Report]) -> Parts:
     return found
 
 
-def _judge(name: str, item: Equivariance, report: SymmetryReport | BoostReport, at_most: Any, part: str) -> Finding:
-    """Judge one output by what is allowed, and by what can be told."""
-
-    def end(how: str, words: str) -> Finding:
-        return Finding(name, part, how, words)
-
-    allowed = at_most.get(name) if isinstance(at_most, Mapping) else at_most
-    law = _law(item, part)
-    size, error = abs(item.relative), float(np.nan_to_num(item.relative_stderr))
-    rounding = KNOWN_TO * item.noise_floor
-    is_seen = isinstance(report, BoostReport) or report.is_seen(name) or name in report.meta["unbiased"]
-    if not math.isfinite(item.absolute) or _is_zero(name, item, report):
-        return end(UNRESOLVED, f"whether {name} is {law} cannot be told: it is zero for all inputs; give others")
-    if item.is_without_size and allowed is not None:
-        return end(
-            UNRESOLVED, f"whether {name} is {law} to {allowed:g} cannot be told: {_size(item)}; leave at_most out"
-        )
-    if allowed is None and not item.is_within_rounding:
-        return end(BROKEN, f"{name} is not {law}: {_size(item)}{_where(item)}")
-    if allowed is not None and size > max(allowed, rounding):
-        if size - CLEARANCE * error <= allowed:
-            return end(
-                UNRESOLVED, f"whether {name} is {law} to {allowed:g} cannot be told: {_size(item)}; give more inputs"
-            )
-        return end(BROKEN, f"{name} is not {law} to {allowed:g}: {_size(item)}{_where(item)}")
-    if (item.noise_floor > HIDES) if allowed is None else (rounding > allowed):
-        remedy = "measure in a higher precision" + ("" if allowed is None else ", or allow more")
-        return end(UNRESOLVED, f"whether {name} is {law} cannot be told from rounding: {_size(item)}; {remedy}")
-    if allowed is not None and size + CLEARANCE * error > allowed:
-        return end(
-            UNRESOLVED, f"whether {name} is {law} to {allowed:g} cannot be told: {_size(item)}; give more inputs"
-        )
-    if not is_seen:
-        return end(UNRESOLVED, f"whether {name} is {law} cannot be told: the rule does not see all of it; raise l_max")
-    return end(HELD, f"{name} is {law}: {_size(item)}")
-
-
-def _is_zero(name: str, item: Equivariance, report: SymmetryReport | BoostReport) -> bool:
-    if isinstance(report, BoostReport):
-        return item.noise_floor == 0
-    return not report.norm[report.layers.index(name)] > 0
-
-
-def _law(item: Equivariance, part: str) -> str:
-    if part == PERMUTATIONS:
-        return "the same, or permuted along, when points change places"
-    return f"{'invariant' if item.kind in INVARIANT else f'equivariant as {item.kind}'} under {part}"
-
-
-def _size(item: Equivariance) -> str:
-    if item.is_without_size:  # energies of compositions that come once have an arbitrary zero
-        size = concise(item.absolute, item.absolute_stderr)
-        return f"A is {size}, of which rounding explains {KNOWN_TO * item.rounding:.2g}, and there is no relative A"
-    size = concise(item.relative, item.relative_stderr)
-    return f"relative A is {size}, of which rounding explains {KNOWN_TO * item.noise_floor:.2g}"
-
-
-def _where(item: Equivariance) -> str:
-    """Say in which irrep most of an error sits, if its parts are known."""
-    name = item.largest_irrep
-    if name is None or not abs(item.relative) > 0:
-        return ""
-    square = item.relative**2
-    if item.error_tail > item.error_spectrum[name]:
-        return f"; {100 * item.error_tail / square:.2g} % of A² lies beyond the irreps measured: raise l_max"
-    share = item.error_spectrum[name] / square
-    if share > 1 + SHARE_APART:  # of jumps, of which the rule and the elements held out see different ones
-        return ""
-    return f"; {100 * share:.3g} % of A² is in {name}"
-
-
 def _not_measured(whole: Mapping[str, Report], outputs: Mapping[str, Kind | None] | None) -> list[Finding]:
     """Return what was to be asserted, and was not."""
     found = []
@@ -280,25 +202,35 @@ def _not_measured(whole: Mapping[str, Report], outputs: Mapping[str, Kind | None
     return found
 
 
-def _first_layer(report: SymmetryReport | BoostReport, outputs: set[str]) -> str:
-    """Say which layer shows a fault first, if that can be told."""
-    unbroken = 0
+def _taken_as(output: str, taken: set[str]) -> str:
+    """Say what an output was taken for that nobody has said anything of."""
+    if output not in taken:
+        return ""
+    return (
+        "; it was taken for a scalar, as nothing says what it is: say otherwise with such as "
+        f'outputs={{"{output}": "vector"}}'
+    )
+
+
+def _first_layer(report: SymmetryReport | BoostReport, outputs: set[str], inputs: int) -> str:
+    """Say which layer shows a fault first, if that can be told; of the outputs there were so many inputs."""
+    own, unbroken = int(report.meta["n_inputs"]), 0
+    of = f" (of the first {own} inputs)" if own < inputs else ""
     for row, layer in enumerate(report.layers):
         if layer in outputs:
             continue
         item = report.equivariance.get(layer)
         if item is not None and not item.is_within_rounding:
-            return f"; it first shows in layer {layer!r}: {_size(item)}"
+            return f"; it first shows in layer {layer!r}: {size_of(item)}{of}"
         if item is None and (share := _beside(report, row)):
+            shown = f"; it first shows in layer {layer!r}, {100 * share:.2g} % of which{of}"
             if report.meta["group"] == PERMUTATIONS:
-                return f"; it first shows in layer {layer!r}, {100 * share:.2g} % of which is not permuted along"
+                return f"{shown} is not permuted along"
             if not unbroken:
                 return ""  # what no law says to be invariant says nothing by being something else
-            return (
-                f"; it first shows in layer {layer!r}, {100 * share:.2g} % of which is not invariant, as all before is"
-            )
+            return f"{shown} is not invariant, as all before is"
         unbroken += 1
-    return "; no layer before shows it" if unbroken else ""
+    return f"; no layer before shows it{of}" if unbroken else ""
 
 
 def _beside(report: SymmetryReport | BoostReport, row: int) -> float:

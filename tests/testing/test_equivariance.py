@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from numpy.polynomial.legendre import legval
 
 import jetsym
 from jetsym.errors import ProbeError
@@ -15,6 +17,7 @@ from jetsym.jets.models.registry import build
 from jetsym.probing.measure import rounding
 from jetsym.testing import UnresolvedError, assert_equivariant
 from jetsym.testing.findings import collecting
+from jetsym.testing.judgement import judge
 
 POINTS = np.random.default_rng(0).normal(size=(8, 5, 3))
 
@@ -204,6 +207,107 @@ def test_an_error_as_large_as_what_is_allowed_is_open():
     assert_equivariant(model, POINTS, {"out": "scalar"}, at_most=10 * measured.relative)
     with pytest.raises(AssertionError, match="not invariant under O3 to 1e-06"):
         assert_equivariant(model, POINTS, {"out": "scalar"}, at_most={"out": 1e-6})
+
+
+def smooth(points):
+    """Invariant but for a bounded function of the lab that has a tail beyond every l_max: A is 0.0041."""
+    return (points**2).sum((1, 2)) + 0.05 * np.tanh(points[..., 2]).sum(1)
+
+
+def test_what_the_rule_does_not_see_is_compared_with_what_is_allowed():
+    kinds = {"size": "scalar"}
+    for l_max in (3, 4, 6):
+        report = assert_equivariant(smooth, POINTS, kinds, at_most=0.3, l_max=l_max)
+        assert not report.is_seen("size")  # which was refused, far as the bound is from what A can be
+        assert not report.meta["unbiased"]
+    with pytest.raises(AssertionError, match=r"not invariant under O3 to 0.001: .*does not see of it between 0\.00"):
+        assert_equivariant(smooth, POINTS, kinds, at_most=1e-3)
+    near = report.equivariance["size"].relative * 1.0001
+    with pytest.raises(UnresolvedError, match=r"cannot be told: .* between 0\.00.* raise l_max, or give n_rotations="):
+        assert_equivariant(smooth, POINTS, kinds, at_most=near)
+    assert_equivariant(smooth, POINTS, kinds, at_most=0.3, n_rotations=8)
+
+
+def angle(points):
+    return np.arctan2(points[:, 0, 1], points[:, 0, 0])
+
+
+def height(points):
+    return points[:, 0, 2] / np.linalg.norm(points[:, 0], axis=-1)
+
+
+#: Function of (ε, points), group, A² over ε²: harmonics beyond l_max = 4, and modes beyond those that 17 angles tell.
+BEYOND = {
+    **{f"mode {m}": (lambda x, eps, m=m: 1 + eps * np.cos(m * angle(x)), "SO2", 1 / 2) for m in (5, 9, 13, 17, 34)},
+    **{
+        f"harmonic {n}": (lambda x, eps, n=n: 1 + eps * legval(height(x), [0] * n + [1]), "O3", 1 / (2 * n + 1))
+        for n in (5, 8, 12)
+    },
+}
+
+
+@pytest.mark.parametrize("name", BEYOND)
+def test_bounds_about_a_known_error_are_never_wrongly_passed(name):
+    """Of a constant and what lies beyond the rule A is known; mode 17 is the constant to it, and so is A of zero."""
+    function, group, power = BEYOND[name]
+    decided = set()
+    for number, (eps, n) in enumerate([(1e-4, 2), (1e-4, 8), (3e-3, 1), (3e-3, 24), (0.1, 3), (0.1, 24)]):
+        points = np.random.default_rng(number).normal(size=(n, 1, 3))
+        options = {"group": group, "outputs": {"y": "scalar"}, "layers": [], "progress": False, "seed": number}
+        report = jetsym.probe(lambda x, eps=eps: function(x, eps), points, **options)
+        item, truth = report.equivariance["y"], np.sqrt(power * eps**2 / (1 + power * eps**2))
+        assert not report.is_seen("y")
+        for factor in (0.1, 0.5, 0.95, 0.999, 1.001, 1.05, 2, 10):
+            ended = judge("y", item, report, truth * factor, group).ended
+            assert ended != ("held" if factor < 1 else "broken"), (eps, n, factor, item)
+            decided.add((ended, factor))
+    assert {("held", 10), ("broken", 0.1)} <= decided
+
+
+def test_random_rotations_of_one_input_have_no_error_and_never_pass():
+    with pytest.raises(UnresolvedError, match="give more inputs"):
+        assert_equivariant(smooth, POINTS[:1], {"size": "scalar"}, at_most=0.3, n_rotations=4)
+    assert_equivariant(lambda x: (x**2).sum((1, 2)), POINTS[:1], {"size": "scalar"}, at_most=1e-3, n_rotations=4)
+
+
+def test_boosts_that_their_nodes_do_not_resolve_are_refused():
+    """Nodes for l_max = 1 take a polynomial that is zero at all of them for none."""
+    jets = np.array([[[50.0, 3.0, 4.0, 10.0], [40.0, -3.0, 2.0, 12.0]]] * 4) * np.arange(1.0, 5)[:, None, None]
+
+    def model(x):
+        total = x.sum(1)
+        return 1 + 1e-6 * np.sin(40 * np.arctanh(total[:, 3] / total[:, 0]))
+
+    report = jetsym.probe(model, jets, group="boost", outputs={"y": "scalar"}, progress=False, l_max=1, layers=[])
+    hidden = replace(report, meta={**report.meta, "unbiased": [[] for _ in report.widths]})
+    quiet = replace(report.equivariance["y"], relative=0.0, relative_stderr=0.0)
+    assert judge("y", quiet, hidden, None, "boosts").ended == "unresolved"
+    assert judge("y", quiet, hidden, 1e-9, "boosts").ended != "held"
+    assert judge("y", quiet, hidden, 0.1, "boosts").ended == "held"
+    assert "n_rotations" not in judge("y", quiet, hidden, None, "boosts").words
+
+
+def test_what_was_assumed_of_an_output_is_said():
+    words = r'relative A is 1, .*; it was taken for a scalar, .* outputs=\{"dipole": "vector"\}$'
+    with pytest.raises(AssertionError, match=words):
+        assert_equivariant(lambda x: {"dipole": x.sum(1)}, POINTS)
+    with pytest.raises(AssertionError) as said:
+        assert_equivariant(lambda x: {"dipole": x.sum(1)}, POINTS, {"dipole": "scalar"})
+    assert "taken" not in str(said.value)
+    report = jetsym.probe(lambda x: {"a": x.sum(1), "b": x.sum(1)}, POINTS, outputs={"a": "vector"}, progress=False)
+    assert report.meta["unsaid"] == ["b"]
+
+
+def test_of_how_many_inputs_a_layer_shows_a_fault_is_said():
+    twice = torch.cat([points(), points() + 1])
+    net = Net(fault=1e-3)
+    with pytest.raises(
+        AssertionError, match=r"first shows in layer 'third', .* of which \(of the first 8 inputs\) is not"
+    ):
+        assert_equivariant(net, twice, {"energy": "scalar"})
+    with pytest.raises(AssertionError) as of_all:
+        assert_equivariant(net, points(), {"energy": "scalar"})
+    assert "of the first" not in str(of_all.value)
 
 
 @pytest.mark.parametrize("at_most", [float("nan"), float("inf"), -1, "0.1", {"out": float("nan")}, {"oat": 1.0}])

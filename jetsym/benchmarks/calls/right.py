@@ -23,6 +23,14 @@ CALLS: dict[str, Callable[[World], Mapping[str, Any]]] = {
     "jetsym.SymmetryReport.save": lambda w: {"self": w.report, "path": w.new("report.json")},
     "jetsym.SymmetryReport.load": lambda w: {"path": w.report.save(w.new("report.json"))},
     "jetsym.SymmetryReport.from_dict": lambda w: {"data": w.report.to_dict()},
+    "jetsym.attribute": lambda w: {
+        "model": w.net,
+        "inputs": w.points,
+        "outputs": {"output": "scalar"},
+        "l_max": 1,
+        "limit": 3,
+        "progress": False,
+    },
     "jetsym.compare": lambda w: {"reports": [w.report, w.report], "names": ["a", "b"]},
     "jetsym.cost": lambda w: {
         "model": w.tagger,

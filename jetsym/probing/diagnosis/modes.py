@@ -47,8 +47,9 @@ class Mode:
     def findings(self, case: Case) -> Iterator[Finding]:
         """Find the failures in a report, each with its name, why it matters and what to try."""
         for found in self.rule(case):
-            options = " ".join(f"--{name} {value}" for name, value in found.options.items())
-            remedy = self.remedy + (f" By these numbers: {options}." if options else "")
+            options = ", ".join(f"{name}={value!r}" for name, value in found.options.items())
+            flags = " ".join(f"--{name} {value}" for name, value in found.options.items())
+            remedy = self.remedy + (f" By these numbers: {options} ({flags})." if options else "")
             yield replace(
                 found,
                 name=self.name,

@@ -265,6 +265,7 @@ class Session:
             "seed": self.seed,
             "ranks": here().size,
             "without_law": sorted(self.without_law - set(self.left_out)),
+            "unsaid": [name for name in self._running.outputs.unsaid if name not in self.left_out],
             "left_out": sorted(set(self.left_out) & set(self._running.outputs.kinds)),
             "tokens": {name: str(layout) for name, layout in self.layouts.items()},
             "moves": moves,

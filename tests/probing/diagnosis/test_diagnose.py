@@ -512,7 +512,8 @@ def test_more_inputs_are_asked_for_by_the_square_of_the_error():
     report = skewed(10)
     found = named(report, "under-resolved")
     assert found.options == {"limit": int(np.ceil(10 * (report.stderr.max() / Thresholds().uncertain) ** 2))}
-    assert found.remedy.endswith(f"By these numbers: --limit {found.options['limit']}.")
+    limit = found.options["limit"]
+    assert found.remedy.endswith(f"By these numbers: limit={limit} (--limit {limit}).")
     assert "under-resolved" not in jetsym.diagnose(skewed(4 * found.options["limit"])).names  # of an error of an error
     odd = function(one_odd_input, "vector")
     item = odd.equivariance["output"]
@@ -535,6 +536,7 @@ def test_where_power_does_not_fall_random_rotations_look_further(diagnoses):
     assert diagnoses["saturation"][0].findings[0].options == {"l_max": 6, "method": "random"}
     jumps = named(function(lambda x: np.sign(x[:, 2]), "scalar", l_max="auto"), "under-resolved")
     assert jumps.options["method"] == "random"
+    assert "method='random'" in jumps.remedy
     high = named(function(lambda x: x[:, :, None] * x[:, None], "rank2", l_max=1, n_rotations=8), "under-resolved")
     assert high.options["l_max"] == 2
 
@@ -550,7 +552,7 @@ def test_findings_survive_json_and_are_printed(diagnoses, tmp_path):
     assert "Nothing was found; looked for: saturation" in str(diagnoses["leakage"][1])
     again = diagnoses["under-resolved"][0]
     assert Diagnosis.from_dict(again.to_dict()).findings[0].options == {"limit": 64}
-    assert "By these numbers: --limit 64." in " ".join(str(again).split())
+    assert "By these numbers: limit=64 (--limit 64)." in " ".join(str(again).split())
     data = found.to_dict()
     del data["findings"][0]["options"]  # as earlier versions wrote it
     assert not Diagnosis.from_dict(data).findings[0].options
