@@ -164,9 +164,10 @@ def probe(
         "auto" takes the blocks of the module, by what ran in a dry pass: modules are opened, at whatever depth, until a
         stack of equal blocks appears, and what stands beside it, such as embedding, pooling and head, is taken as it
         is; not what hands its input on, nor what returns the output. Or names as in ``model.named_modules()``, or
-        patterns: "blocks.*" means the blocks, "blocks.**" everything in them. [] measures the outputs only.
-        :func:`jetsym.layers` lists what there is; a module that knows its layers best is a :class:`jetsym.Layered`. The
-        layers of a PET go by metatrain's names, such as "gnn_layers.0_node", and * also stands for dots in them.
+        patterns: "blocks.*" means the blocks, "blocks.**" everything in them; or names as :func:`jetsym.layers` and
+        reports show them, such as "att.0" for a part of what a module returned. [] measures the outputs only. A module
+        that knows its layers best is a :class:`jetsym.Layered`. The layers of a PET go by metatrain's names, such as
+        "gnn_layers.0_node", and * also stands for dots in them.
         A dictionary says the irreps of layers as well: {"blocks.*": "8x0e+8x1o", "head": None}, of features
         (…, Σ n d), (…, n, Σ d) or (…, Σ d, n). Where nothing is said, ``irreps_out`` of a module is believed if it fits
         what the module returned. A of such layers stands in ``report.equivariance``.

@@ -152,3 +152,44 @@ def test_a_model_that_knows_its_layers_and_mixes_its_inputs():
 
     with pytest.raises(ProbeError, match="'output' cannot be measured"):
         jetsym.probe(Mixed(), cloud(4, 5), l_max=1, progress=False)
+
+
+class Named(nn.Module):
+    """A tuple of two, a dictionary, a module that runs twice, and an output that has the name of a layer."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.att, self.score, self.twice = Both(), nn.Linear(3, 2), nn.Linear(3, 3)
+
+    def forward(self, x):
+        first, rest = self.att(self.twice(torch.tanh(self.twice(x))))
+        return {"score": torch.tanh(self.score(first).mean(1)), "size": rest["size"].sum((1, 2))}
+
+
+class Both(nn.Module):
+    def forward(self, x):
+        return x * 2, {"size": x**2}
+
+
+def test_a_probe_takes_every_name_that_lists_and_reports_show():
+    net, x, options = Named(), cloud(4, 5), {"l_max": 1, "progress": False}
+    listed = jetsym.layers(net, x)
+    assert {"att.0", "att.1.size", "twice", "twice@2", "score (layer)", "score", "size"} <= set(listed.names)
+    whole = jetsym.probe(net, x, layers=list(listed.names), **options)
+    assert whole.layers == listed.names
+    assert jetsym.probe(net, x, layers=list(whole.layers), **options).layers == whole.layers
+    for name in whole.layers:
+        one = jetsym.probe(net, x, layers=name, **options)
+        # "score" is a module and an output; the first call of a module goes by its own name, which means all of them
+        more = {"score": ["score (layer)"], "twice": ["twice", "twice@2"]}.get(name, [name])
+        assert set(one.layers) == {*more, "score", "size"}
+        row, own = whole.layers.index(more[0]), one.layers.index(more[0])
+        np.testing.assert_allclose(one.fractions[own], whole.fractions[row], atol=1e-6)
+    assert jetsym.layers(net, x, layers=["att.0"]).names == ("att.0", "score", "size")
+
+
+@pytest.mark.parametrize("name", ["att.2", "att.1.siz", "twice@3", "sizes", "att.0 (layer) (layer)"])
+def test_a_name_of_nothing_is_refused(name):
+    with pytest.raises(ProbeError, match="matches no module of Named"):
+        jetsym.probe(Named(), cloud(4, 5), layers=["score", name], l_max=1, progress=False)

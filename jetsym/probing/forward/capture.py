@@ -14,16 +14,14 @@ from torch.utils.hooks import RemovableHandle
 
 from jetsym.errors import ProbeError, closest
 from jetsym.probing.forward.blocks import Call, address, find_blocks, is_equal, tensors_in, unwrapped_tensor
-from jetsym.probing.forward.layers import Layered, match_layers, name_modules, select_layers
+from jetsym.probing.forward.layers import LATER_CALL, Asked, Layered, asked_layers, match_layers, name_modules
 from jetsym.probing.forward.returned import flatten_outputs, is_transformed
 from jetsym.probing.options import AUTO
 
-__all__ = ["LATER_CALL", "Record", "capture"]
+__all__ = ["Record", "capture"]
 
 #: Which of the modules that ran are read, by their calls and by what the model returned.
 Choose = Callable[[Mapping[str, Sequence[Call]], Sequence[Any]], Collection[str]]
-#: What stands between the name of a module and the number of its call, from the second one on.
-LATER_CALL = "@"
 
 
 class Record(dict[str, Tensor]):
@@ -43,12 +41,20 @@ class Record(dict[str, Tensor]):
         the model then returned; None reads all.
     is_first
         Whether the next pass is the first.
+    asked
+        What names of layers mean, where some were given: of a module that has parts these alone are kept.
     """
 
     def __init__(
-        self, modules: Mapping[str, nn.Module] | None = None, choose: Choose | None = None, *, is_first: bool = False
+        self,
+        modules: Mapping[str, nn.Module] | None = None,
+        choose: Choose | None = None,
+        *,
+        is_first: bool = False,
+        asked: Asked | None = None,
     ) -> None:
         super().__init__()
+        self._asked = asked
         self.transformed: set[str] = set()
         self.modules = {
             name: module for name, module in (modules or {}).items() if not isinstance(module, torch.jit.ScriptModule)
@@ -108,7 +114,10 @@ class Record(dict[str, Tensor]):
         """Keep what a layer has just returned."""
         self._counts[name] += 1
         label = self.label(name)
+        parts = None if self._asked is None else self._asked.parts.get(name)
         for key, value in flatten_outputs(output, label).items():
+            if parts is not None and key not in parts:
+                continue
             if (array := unwrapped_tensor(value)) is not None:
                 is_copied = self.is_first or key in self._copied or array.is_inference()
                 self[key] = array.clone() if is_copied else array
@@ -140,8 +149,10 @@ class Record(dict[str, Tensor]):
         Raises
         ------
         ProbeError
-            What is to be read did not run.
+            What is to be read did not run, or is nothing that was returned.
         """
+        if self._asked is not None:
+            self._expect_asked(self._asked, outputs)
         self.is_first = False
         self._copied |= {name for name, kept in self.items() if not is_equal(kept, self._returned[name])}
         self._before = {**self._returned, **outputs}
@@ -151,6 +162,14 @@ class Record(dict[str, Tensor]):
             inside = self.transformed.intersection(kept)
             self.transformed = inside or {x for x in self.transformed if x.rpartition(".")[0] not in self.transformed}
         self.clear()
+
+    def _expect_asked(self, asked: Asked, outputs: Mapping[str, Any]) -> None:
+        """Refuse names that are neither of layers nor of outputs."""
+        known = {*self, *self.transformed, *outputs}
+        parts = [part for name, some in asked.parts.items() if self._counts[name] for part in sorted(some)]
+        for name in [*asked.others, *parts]:
+            if name not in known:
+                raise ProbeError(f"layer {name!r} matches no module of {asked.model}; {closest(name, asked.known)}")
 
     def apart(self, arrays: dict[str, Any]) -> dict[str, Any]:
         """Return arrays of a pass, with copies of those that the model writes to the same memory in every pass."""
@@ -182,7 +201,7 @@ def capture(model: Any, layers: str | Sequence[str], *, closed: Collection[str] 
         A module; of another callable nothing is recorded.
     layers
         "auto" for the blocks of the model (see :func:`~jetsym.probing.forward.blocks.find_blocks`), or names and
-        patterns (see :func:`~jetsym.probing.forward.layers.select_layers`). A
+        patterns (see :func:`~jetsym.probing.forward.layers.asked_layers`). A
         :class:`~jetsym.probing.forward.layers.Layered` model selects by itself.
     closed
         Names of modules that cannot be read.
@@ -190,10 +209,12 @@ def capture(model: Any, layers: str | Sequence[str], *, closed: Collection[str] 
     Raises
     ------
     ProbeError
-        A name or pattern that matches no module, or, after the first pass, none that ran and returned arrays.
+        After the first pass: a name or pattern that matches no module and no output, or none that ran and returned
+        arrays.
     """
     modules: Mapping[str, nn.Module] = {}
     choose: Choose | None = None
+    asked: Asked | None = None
     if isinstance(model, Layered):
         modules = model.probe_layers(layers)
     elif isinstance(model, nn.Module) and layers != []:
@@ -201,9 +222,11 @@ def capture(model: Any, layers: str | Sequence[str], *, closed: Collection[str] 
         if layers == AUTO:
             choose = partial(find_blocks, model, modules)
         else:
-            asked = {name: modules[name] for name in select_layers(model, layers) if name in modules}
-            choose = partial(_chosen, [layers] if isinstance(layers, str) else layers, asked)
-    record = Record(modules, choose, is_first=True)
+            asked = asked_layers(model, layers)
+            choose = partial(
+                _chosen, asked.patterns, {name: modules[name] for name in asked.modules if name in modules}
+            )
+    record = Record(modules, choose, is_first=True, asked=asked)
     try:
         yield record
     finally:

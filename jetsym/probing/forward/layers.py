@@ -5,17 +5,32 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from jetsym.errors import ProbeError, closest
 
-__all__ = ["Layered", "is_compiled", "match_layers", "name_modules", "select_layers", "unwrapped"]
+__all__ = [
+    "BESIDE_OUTPUT",
+    "LATER_CALL",
+    "Asked",
+    "Layered",
+    "asked_layers",
+    "is_compiled",
+    "match_layers",
+    "name_modules",
+    "select_layers",
+    "unwrapped",
+]
 
 #: What ``torch.compile`` puts between the name of a module and those of its children.
 COMPILED = "_orig_mod"
+#: What stands between the name of a module and the number of its call, from the second one on.
+LATER_CALL = "@"
+#: What follows the name of a layer where an output has the same.
+BESIDE_OUTPUT = " (layer)"
 #: The part of a pattern that stands for any number of parts of a name.
 ANY_DEPTH = "**"
 
@@ -181,3 +196,72 @@ def select_layers(model: nn.Module, layers: str | Sequence[str]) -> dict[str, nn
             )
         chosen.update(found)
     return {name: module for name, module in modules.items() if name in chosen}
+
+
+class Asked(NamedTuple):
+    """What names of layers mean, as reports and lists show them.
+
+    Parameters
+    ----------
+    modules
+        The modules to read, by name, in the model's own order.
+    parts
+        Module -> which of the arrays that it returns are meant, where not all are.
+    others
+        Names that mean no module: they may be those of outputs.
+    patterns
+        The names and patterns that mean modules, each of which must run.
+    model, known
+        The class of the model, and the names of all its modules.
+    """
+
+    modules: dict[str, nn.Module]
+    parts: dict[str, frozenset[str]]
+    others: tuple[str, ...]
+    patterns: tuple[str, ...]
+    model: str
+    known: tuple[str, ...]
+
+
+def asked_layers(model: nn.Module, layers: str | Sequence[str]) -> Asked:
+    """Return what is asked for by names or patterns of modules, or by names as reports show them.
+
+    A report calls a part of what a module returned ``name.0`` or ``name.key``, a later call ``name@2``, and a layer
+    that has the name of an output ``name (layer)``; outputs stand in it by their own names.
+
+    Examples
+    --------
+    >>> found = asked_layers(nn.Sequential(nn.Linear(3, 2), nn.Tanh()), ["0 (layer)", "1@2", "1.key", "output"])
+    >>> list(found.modules), sorted(found.parts["1"]), found.others
+    (['0', '1'], ['1.key', '1@2'], ('output',))
+    """
+    modules = name_modules(model)
+    whole: set[str] = set()
+    parts: dict[str, set[str]] = {}
+    others, patterns = list[str](), list[str]()
+    for asked in [layers] if isinstance(layers, str) else layers:
+        pattern = asked if match_layers(asked, list(modules)) else asked.removesuffix(BESIDE_OUTPUT)
+        if found := match_layers(pattern, list(modules)):
+            whole.update(found)
+            patterns.append(pattern)
+        elif (name := _module_of(pattern, modules)) is not None:
+            parts.setdefault(name, set()).add(pattern)
+            patterns.append(name)
+        else:
+            others.append(asked)
+    return Asked(
+        {name: module for name, module in modules.items() if name in whole or name in parts},
+        {name: frozenset(some) for name, some in parts.items() if name not in whole},
+        tuple(others),
+        tuple(patterns),
+        type(model).__name__,
+        tuple(modules),
+    )
+
+
+def _module_of(label: str, modules: Mapping[str, nn.Module]) -> str | None:
+    """Return the module whose call or part a report calls so."""
+    name = label.partition(LATER_CALL)[0]
+    while name and name not in modules:
+        name = name.rpartition(".")[0]
+    return name or None

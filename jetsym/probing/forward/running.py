@@ -18,7 +18,7 @@ from jetsym.probing.forward.calling import DIFFERENTIATES_NOTE, Call, Caller, pl
 from jetsym.probing.forward.capture import Record, capture
 from jetsym.probing.forward.closed import closed, readable
 from jetsym.probing.forward.dry import ABOUT_DIAGONAL
-from jetsym.probing.forward.layers import Layered, name_modules, select_layers
+from jetsym.probing.forward.layers import BESIDE_OUTPUT, Layered, asked_layers, name_modules
 from jetsym.probing.forward.outputs import Outputs
 from jetsym.probing.forward.returned import detached, flatten_outputs, is_floating
 from jetsym.probing.forward.untouched import Kept, untouched
@@ -179,7 +179,7 @@ class Running:
         finally:
             self._record.clear()  # hold no activations beyond the pass
             self._own = None
-        arrays = {f"{name} (layer)" if name in found else name: array for name, array in layers.items()} | found
+        arrays = {f"{name}{BESIDE_OUTPUT}" if name in found else name: array for name, array in layers.items()} | found
         arrays = self._record.apart(arrays)
         if self.differentiates and not torch.is_grad_enabled():
             return {name: detached(array) for name, array in arrays.items()}
@@ -204,7 +204,7 @@ class Running:
         model = self._model
         if isinstance(model, Layered):
             return set()
-        modules = name_modules(model) if layers == AUTO or closed(model) else select_layers(model, layers)
+        modules = name_modules(model) if layers == AUTO or closed(model) else asked_layers(model, layers).modules
         open_modules, remarks = readable(model, modules, layers)
         self.remarks.extend(remarks)
         return modules.keys() - open_modules.keys()

@@ -20,9 +20,8 @@ from jetsym.domains.naming import STILL
 from jetsym.domains.table import domain_with, load_model
 from jetsym.errors import ProbeError, expect_at_least, is_out_of_memory
 from jetsym.probing.forward.calling import Call, home_of, plain_call, with_bundled_jets
-from jetsym.probing.forward.capture import LATER_CALL
 from jetsym.probing.forward.closed import opened
-from jetsym.probing.forward.layers import Layered, is_compiled, unwrapped
+from jetsym.probing.forward.layers import LATER_CALL, Layered, is_compiled, unwrapped
 from jetsym.probing.forward.layouts import Layout
 from jetsym.probing.forward.outputs import Outputs, declared_outputs
 from jetsym.probing.forward.precision import full_precision

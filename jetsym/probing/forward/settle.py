@@ -10,9 +10,8 @@ from array_api_compat import array_namespace
 from numpy.typing import NDArray
 
 from jetsym.errors import ProbeError, closest
-from jetsym.probing.forward.capture import LATER_CALL
 from jetsym.probing.forward.dry import INPUTS, DryPasses, dry_passes
-from jetsym.probing.forward.layers import Layered
+from jetsym.probing.forward.layers import LATER_CALL, Layered
 from jetsym.probing.forward.layouts import Layout
 from jetsym.probing.forward.session import Session, without_inputs
 from jetsym.probing.forward.tokens import (
