@@ -107,7 +107,7 @@ def test_spectra_over_training_from_the_shell(small_run, tmp_path, capsys):
     folder, run = str(small_run.parent / "train.root"), tmp_path / "run"
     shutil.copytree(small_run, run)
     assert main(["probe", str(run), "--over-training"]) == 1
-    assert "holds no probes of its training; train with --monitor_every" in capsys.readouterr().err
+    assert "holds no probes of its training; train with monitor_every" in capsys.readouterr().err
     model, jets = jetsym.load(run), read(folder, limit=3)
     for step in (0, 5):
         Monitor(run, jets, every=5)(model, step)

@@ -86,7 +86,7 @@ MISTAKES = {
     "predict runs/pn train.root --out scores.csv": "expected a name that ends in .root or .parquet",
     "export runs/pn --out m.pth": "expected a name that ends in .onnx, or in .pt for weaver's layout",
     "diagnose report.json": "no report can be read from report.json",
-    "diagnose runs/pn": "runs/pn holds no probes of its training; train with --monitor_every",
+    "diagnose runs/pn": "runs/pn holds no probes of its training; train with monitor_every (--monitor_every)",
     "compare report.json": "no report can be read from report.json",
     "inspect nowhere": "nowhere: no such file (seen from",
     "demo --out train.root": "out is 'train.root', which is a file; expected a folder to write to",

@@ -102,7 +102,7 @@ def test_a_run_that_goes_back_forgets_what_came_after(tmp_path):
     monitor.forget(after=1)
     assert History.load(tmp_path).steps.tolist() == [0, 1]
     monitor.forget()
-    with pytest.raises(DataError, match="holds no probes of its training; train with --monitor_every"):
+    with pytest.raises(DataError, match="holds no probes of its training; train with monitor_every"):
         History.load(tmp_path)
 
 

@@ -37,14 +37,14 @@ def notes_on_group(atoms: Atoms, symprec: float, symmetrized: Any = None) -> lis
     if number not in (1, found.number):
         notes.append(
             f"The file names {''.join(str(named.symbol).split())} ({number}), but within symprec = {symprec:g} Å the "
-            f"structure is {here}: use a larger --symprec, or --refine with it."
+            f"structure is {here}: use a larger symprec (--symprec), or refine the structure with it (--refine)."
         )
     finest = min(TOLERANCES)
     exact = group_at(atoms, finest)
     if symprec > finest and exact not in (here, None):
         notes.append(
             f"The structure is {here} within symprec = {symprec:g} Å, and {exact} within {finest:g} Å, which splits "
-            "bands in any potential: --refine makes it exact."
+            "bands in any potential: refining the structure (--refine) makes it exact."
         )
     average = getattr(symmetrized, "average", None)
     if getattr(symmetrized, "group", None) == "space" and callable(average) and len(average(atoms).weights) == 1:

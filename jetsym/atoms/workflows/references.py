@@ -102,14 +102,27 @@ def references(
             found[place]["stress" if quantity == "virial" else quantity] = scaled
     own = {quantity: key for quantity, key in asked.keys.items() if quantity in ("energy", "forces")}
     like = {quantity: [name for name in alike(quantity, names) if name != key] for quantity, key in own.items()}
-    remedy = " ".join(f"--{quantity} {words[0]}" for quantity, words in like.items() if words)
+    found_as = {quantity: words[0] for quantity, words in like.items() if words}
+    remedy = _asking_for(found_as) if found_as else ""
     if not any(found) or (remedy and not any(own.keys() & one.keys() for one in found)):
         missing = " or ".join(map(repr, (own if remedy else asked.keys).values()))
         raise DataError(
             f"no structure has {missing} to compare with; they have {', '.join(sorted(names)) or 'nothing'}"
-            f"{f' (give {remedy})' if remedy else ''}"
+            f"{f'; give {remedy}' if remedy else ''}"
         )
     return found, notes
+
+
+def _asking_for(keys: Mapping[str, str]) -> str:
+    """Say how to ask for labels of other names, as Python and the command line do.
+
+    Examples
+    --------
+    >>> _asking_for({"energy": "REF_energy", "forces": "f"})
+    "energy='REF_energy', forces='f' (--energy REF_energy --forces f)"
+    """
+    options = ", ".join(f"{quantity}={key!r}" for quantity, key in keys.items())
+    return f"{options} ({' '.join(f'--{quantity} {key}' for quantity, key in keys.items())})"
 
 
 def _said_of_none(quantity: str, key: str, names: set[str]) -> Iterator[str]:
@@ -133,7 +146,7 @@ def _said_of_none(quantity: str, key: str, names: set[str]) -> Iterator[str]:
     elif like:
         option = "virial" if "virial" in like[0].lower() else quantity
         meant = ", ".join(map(repr, like))
-        yield f"{quantity} not compared: no structure has {key!r}, but {meant} (give --{option} {like[0]})"
+        yield f"{quantity} not compared: no structure has {key!r}, but {meant}: give {_asking_for({option: like[0]})}"
 
 
 def _of_crystals(

@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from jetsym.arguments import above, anything, at_least, by_name, checked
 from jetsym.domains.base import Source
 from jetsym.errors import JetsymError, ProbeError, closest
 from jetsym.probing.forward.calling import in_numbers, plain_call
@@ -67,6 +68,18 @@ class Measured(NamedTuple):
         return combine(self.kinds[name], self.parts[name], self.floors[name], unbiased=unbiased)
 
 
+@checked(
+    ProbeError,
+    width=above(0),
+    limit=at_least(1),
+    seed=at_least(0),
+    batch_size=at_least(1),
+    l_max=anything,
+    device=anything,
+    moves=anything,
+    outputs=by_name,
+    axis=anything,
+)
 def attribute(
     model: Any,
     inputs: Any = None,
@@ -79,7 +92,7 @@ def attribute(
     sources: str | Sequence[str] = AUTO,
     outputs: Mapping[str, Kind | None] | None = None,
     moves: Mapping[Any, Any] | None = None,
-    call: Call | None = None,
+    call: Callable[[Any, Any], Any] | None = None,
     limit: int = 64,
     seed: int = 0,
     device: str | None = None,

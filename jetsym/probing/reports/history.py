@@ -210,7 +210,9 @@ class History(Series):
             found = [SymmetryReport.load(file) for file in folder.glob(PATTERN)]
             if found:
                 return cls(tuple(sorted(found, key=lambda report: int(report.meta.get("step", -1)))))
-        raise DataError(f"{path} holds no probes of its training; train with --monitor_every, a number of steps")
+        raise DataError(
+            f"{path} holds no probes of its training; train with monitor_every (--monitor_every), a number of steps"
+        )
 
     @property
     def steps(self) -> NDArray[np.int64]:

@@ -217,19 +217,23 @@ def test_names_of_ones_own_and_what_is_not_compared():
     frames = [frame() for _ in range(2)]
     for one in frames:
         one.info["REF_energy"], one.arrays["ref_forces"] = 0.4, np.full((2, 3), 0.1)
-    with pytest.raises(DataError, match=r"\(give --energy REF_energy --forces ref_forces\)"):
+    with pytest.raises(
+        DataError, match=r"give energy='REF_energy', forces='ref_forces' \(--energy REF_energy --forces ref_forces\)"
+    ):
         evaluate(Zero(), frames)
     scores = evaluate(Zero(), frames, energy="REF_energy", forces="ref_forces").scores["all"]
     assert (scores.energy_mae, scores.forces_rmse) == pytest.approx((200, 100))
     found = evaluate(Zero(), frames, energy="REF_energy")
     assert found.scores["all"].forces_mae is None
-    assert "forces not compared: no structure has 'forces', but 'ref_forces' (give --forces ref_forces)" in str(found)
+    assert "forces not compared: no structure has 'forces', but 'ref_forces': give forces='ref_forces'" in str(found)
     assert not evaluate(Zero(), frames, energy="REF_energy", forces=None).meta["notes"]
     with pytest.raises(DataError, match="forces is 'REF_force', which no structure has; .* nearest are 'ref_forces'"):
         evaluate(Zero(), frames, energy="REF_energy", forces="REF_force")
     strained = crystal(stress=np.zeros(6))
     strained.info["dft_energy"] = 1.0
-    with pytest.raises(DataError, match=r"no structure has 'energy' or .* \(give --energy dft_energy\)"):
+    with pytest.raises(
+        DataError, match=r"no structure has 'energy' or .* give energy='dft_energy' \(--energy dft_energy\)"
+    ):
         evaluate(Answers(), [strained])
     assert evaluate(Answers(), [strained], energy=None, forces=None, turned=0).scores["all"].stress_mae == 0
     frames[0].info["REF_energy"] = "none"
