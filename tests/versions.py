@@ -90,7 +90,7 @@ def check(programs: Path, further: list[str]) -> None:
         for command in commands:
             subprocess.run(command, cwd=place, env=variables, check=True)
     # What other packages will one day do without is no concern of jetsym.
-    warnings = ["-W", "ignore::DeprecationWarning"]
+    warnings = ["-W", "ignore::DeprecationWarning", "-W", "ignore:The given NumPy array is not writable:UserWarning"]
     pytest = [
         str(programs / "pytest"),
         "-q",

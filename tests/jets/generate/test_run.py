@@ -26,6 +26,8 @@ from jetsym.jets.generate import DetectorConfig, generate, run
 from jetsym.jets.generate.chunk import ChunkTask, JetTable
 from jetsym.jets.schema import CLASSES
 
+pytest.importorskip("pythia8mc", reason="its version stands in every manifest")
+
 SPLIT = {"train": 0.7, "val": 0.1, "test": 0.2}
 
 
