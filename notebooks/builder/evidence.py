@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import platform
 import re
 from collections.abc import Callable, Iterable, Mapping
@@ -170,6 +171,62 @@ def faults() -> list[str]:
     return table(["fault", "tried", "survived", *OUTCOMES], found.rows())
 
 
+def studied(name: str, part: str, columns: Mapping[str, str]) -> list[str]:
+    """Return means over the seeds of a part of a study, with standard errors, by variant: column -> title."""
+    by_variant: dict[str, list[Mapping[str, Any]]] = {}
+    for row in results(name)["report"]["parts"][part]:
+        by_variant.setdefault(row["variant"], []).append(row)
+    rows = []
+    for variant, runs in by_variant.items():
+        cells = []
+        for column in columns:
+            values = [run[column] for run in runs]
+            error = stdev(values) / len(values) ** 0.5 if len(values) > 1 else math.nan
+            cells.append(concise(fmean(values), error))
+        rows.append((variant, *cells))
+    return table(("", *columns.values()), rows)
+
+
+#: Part of the study of the least bias -> the columns of its table.
+LEAST_BIAS = {
+    "ethanol": {
+        "forces": "forces RMSE, meV/Å",
+        "forces rotated": "rotated, meV/Å",
+        "A forces": "A of forces, meV/Å",
+        "energy": "energy RMSE, meV/atom",
+        "A energy": "A of energy, meV/atom",
+        "torque": "torque, meV/atom",
+        "step_s": "s per step",
+        "use_s": "use, s per structure",
+    },
+    "drift": {"drift": "drift, meV/atom/ps", "fluctuation": "fluctuation, meV/atom", "turned": "angular momentum, ħ"},
+    "copper": {
+        "forces": "forces RMSE, meV/Å",
+        "energy": "energy RMSE, meV/atom",
+        "A energy": "A of energy, meV/atom",
+        "splitting": "worst splitting, THz",
+        "forbidden": "forbidden stress, GPa",
+        "torque": "torque, meV/atom",
+    },
+    "tensors": {
+        "mtt::mu rotated": "μ, RMSE rotated",
+        "mtt::alpha0 rotated": "α λ=0",
+        "mtt::alpha2 rotated": "α λ=2",
+        "A mtt::mu": "A of μ",
+        "A mtt::alpha0": "A of α λ=0",
+        "A mtt::alpha2": "A of α λ=2",
+        "epoch_s": "s per epoch",
+    },
+    "sizes": {
+        "forces rotated": "forces RMSE, rotated, meV/Å",
+        "A forces": "A of forces, meV/Å",
+        "A energy": "A of energy, meV/atom",
+    },
+}
+#: The same of that of jets.
+SIZES_OF_JETS = {"accuracy": "accuracy", "accuracy rotated": "accuracy, rotated jets", "A": "relative A"}
+
+
 def recorded(name: str) -> list[str]:
     """Return a table as it was printed, of runs whose files were not kept."""
     kept = results(name)["report"]
@@ -198,6 +255,8 @@ TABLES: dict[str, Callable[[], list[str]]] = {
     "costs": costs,
     "faults": faults,
     **{name: partial(recorded, name) for name in RECORDED},
+    **{f"least_bias_{part}": partial(studied, "least_bias", part, columns) for part, columns in LEAST_BIAS.items()},
+    "sizes_of_jets": partial(studied, "sizes_of_jets", "jets", SIZES_OF_JETS),
 }
 
 

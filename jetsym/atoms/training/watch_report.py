@@ -191,7 +191,7 @@ class Watch(Series):
             return []
         alone = first.meta["n_inputs"] < 2
         found = [] if alone else differences_of(last, first)
-        real = {item.layer for item in found if item.quantity == "A" and item.is_real}
+        real = {item.layer for item in found if item.quantity == "absolute A" and item.is_real}
         start, end = (self._moment(report) for report in (first, last))
         texts = []
         for name in self.outputs:
@@ -200,7 +200,7 @@ class Watch(Series):
             texts.append(f"A of {name}{self._in_unit(name)}: {one} {start}, {two} {end}{surely}.")
         if alone:
             return [*texts, "One structure tells nothing of others."]
-        shares = [item for item in found if item.quantity not in ("A", "A / spread")]
+        shares = [item for item in found if item.quantity not in ("absolute A", "A / spread")]
         layers = sorted({item.layer for item in shares if item.is_real}, key=self.layers.index)
         where = f": in {', '.join(layers)}" if layers else ""
         return [

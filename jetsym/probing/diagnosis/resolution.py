@@ -102,7 +102,7 @@ def _loose_shares(case: Case) -> Iterator[Reason]:
 
 
 def _loose_errors(case: Case) -> Iterator[Reason]:
-    """Find outputs whose A could as well be nothing as be too large."""
+    """Find outputs whose A could as well lie below its bound as above."""
     bound = case.bounds.deviation
     for name, item in case.report.outputs.items() if case.inputs > 1 else ():
         # Near zero the error of A itself diverges; that of its square does not.
@@ -112,7 +112,7 @@ def _loose_errors(case: Case) -> Iterator[Reason]:
         is_large = case.above(Share(square, stderr, item.noise_floor**2, case.inputs), bound**2)
         if stderr > needed and stderr > item.noise_floor**2 and not is_large:
             evidence = Evidence(f"relative A² of {name}", square, stderr, bound**2, item.noise_floor**2)
-            text = f"A of {name} cannot be told from zero: take more inputs or rotations"
+            text = f"whether A of {name} exceeds {bound:.2g} of its size cannot be told: take more inputs or rotations"
             yield text, evidence, _more(case, (stderr / needed) ** 2)
 
 

@@ -30,7 +30,7 @@ from jetsym.probing.forward.precision import full_precision
 from jetsym.probing.forward.session import Responses, Session
 from jetsym.probing.forward.settle import settle
 from jetsym.probing.kinds import FOUR_VECTOR
-from jetsym.probing.reports.generators import LocalReport
+from jetsym.probing.reports.generators import STEP, LocalReport
 from jetsym.spectrum import O3, SO3
 from jetsym.spectrum.lorentz import GENERATORS
 from jetsym.spectrum.responses import prepare, to_numpy
@@ -41,9 +41,6 @@ __all__ = ["casimir", "measure_generators", "slopes"]
 
 #: How operators say that they have no forward-mode derivative.
 COMPLAINTS = ("forward AD", "forward-mode", "jvp", "Jacobian-vector")
-#: Angle or rapidity of the central differences, of fourth order: large enough that what a network makes of rounding,
-#: some 1e-9 of its response, is divided by no small number.
-STEP = 2.0**-9
 #: Multiples of the step, and the weights of f(+) − f(−) there.
 STENCIL = ((1, 2 / 3), (2, -1 / 12))
 #: Two differences, over one step and over two, that agree to this are those of a smooth response, with no jump between.

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from jetsym.arguments import checked
 from jetsym.errors import ProbeError
 from jetsym.pages import render
-from jetsym.probing.reports.derived import bandwidth, pseudo_share, weighted
+from jetsym.probing.reports.derived import casimir_of, weighted
 from jetsym.probing.reports.differences import Difference, differences_of
 from jetsym.probing.reports.over import ReportsOver
 from jetsym.probing.reports.spectrum import NOT_SMALL, SymmetryReport, tail_floor
@@ -146,11 +146,11 @@ class Comparison(Result):
 
     def shares(self, place: int, order: str) -> Column:
         """Return the fraction of power at one of :attr:`orders`, of either parity, such as "λ = 2"."""
-        return self._sum(place, lambda report: weighted(report, lambda irrep: float(irrep.order == order)))
+        return self._sum(place, lambda irrep: float(irrep.order == order))
 
     def bandwidth(self, place: int) -> Column:
         """Compute Σ λ(λ+1) b_λ; see :func:`jetsym.probing.reports.derived.bandwidth`."""
-        return self._sum(place, bandwidth)
+        return self._sum(place, casimir_of)
 
     def is_lower_bound(self, place: int) -> NDArray[np.bool_]:
         """Tell of which layers the bandwidth is a lower bound, as what lies beyond l_max is not small."""
@@ -158,11 +158,13 @@ class Comparison(Result):
 
     def pseudo(self, place: int) -> Column:
         """Return the fraction of power in pseudotensors."""
-        return self._sum(place, pseudo_share)
+        return self._sum(place, lambda irrep: float(irrep.sigma == -1))
 
-    def _sum(self, place: int, of: Callable[[SymmetryReport], tuple[Array, Array]]) -> Column:
+    def _sum(self, place: int, weight: Callable[[Irrep], float]) -> Column:
+        """Return a sum over irreps, and what rounding makes of it: of each irrep as much as its floor."""
         report = self.reports[place]
-        return Column(*of(report), report.noise_floor)
+        floor = report.noise_floor * sum(abs(weight(irrep)) for irrep in report.irreps)
+        return Column(*weighted(report, weight), floor)
 
     @property
     def warnings(self) -> list[str]:
@@ -225,10 +227,10 @@ class Comparison(Result):
             real = sum(item.is_real for item in found)
             text = f"{names}: {real} of {len(found)} numbers surely differ"
             for item in found:
-                if item.quantity == "A":
+                if item.quantity == "absolute A":
                     by = concise(item.value, item.stderr)
                     verdict = f"differs by {by}" if item.is_real else f"does not surely differ ({by})"
-                    text += f"; A of {item.layer} {verdict}"
+                    text += f"; absolute A of {item.layer} {verdict}"
             texts.append(f"{text}. Errors are combined as of independent inputs: of the same ones they are smaller.")
         return texts
 
@@ -249,7 +251,7 @@ class Comparison(Result):
                         *(_percent(column, row) if column is not None else "—" for column in shares),
                         percent(report.tail[row], report.tail_stderr[row], tail_floor(floor)),
                         percent(value[row], stderr[row], floor),
-                        "≥" * bool(least[row]) + concise(width.value[row], width.stderr[row], floor=floor),
+                        "≥" * bool(least[row]) + concise(width.value[row], width.stderr[row], floor=width.floor[row]),
                         _percent(pseudo, row) if report.irreps[0].sigma == 1 else "—",
                         concise(item.relative, item.relative_stderr, floor=item.noise_floor) if item else "—",
                         concise(item.over_spread, item.over_spread_stderr) if item else "—",

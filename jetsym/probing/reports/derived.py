@@ -14,7 +14,7 @@ from jetsym.spectrum import Irrep
 if TYPE_CHECKING:
     from jetsym.probing.reports.spectrum import SymmetryReport
 
-__all__ = ["bandwidth", "casimir_of", "pseudo_share", "share_of", "weighted"]
+__all__ = ["bandwidth", "casimir_of", "share_of", "weighted"]
 
 Array = NDArray[np.float64]
 
@@ -79,11 +79,6 @@ def bandwidth(report: SymmetryReport) -> tuple[Array, Array]:
     array([2.])
     """
     return weighted(report, casimir_of)
-
-
-def pseudo_share(report: SymmetryReport) -> tuple[Array, Array]:
-    """Return the power of layers in pseudotensors, Σ_λ b_(λ,−), with a bound of its error; 0 without inversion."""
-    return weighted(report, lambda irrep: float(irrep.sigma == -1))
 
 
 def share_of(report: SymmetryReport, row: int, chosen: Callable[[Irrep], bool]) -> Share:

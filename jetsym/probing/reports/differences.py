@@ -35,7 +35,8 @@ class Difference(NamedTuple):
     Parameters
     ----------
     layer, quantity
-        What it is of: an irrep by name for a fraction of power; "A", in the unit of the output, or "A / spread".
+        What it is of: an irrep by name for a fraction of power; "absolute A", in the unit of the output, or
+        "A / spread".
     value, stderr
         What it is more than in the other report, and its standard error, as of independent inputs.
     p_value
@@ -67,7 +68,7 @@ def differences_of(report: SymmetryReport, other: SymmetryReport) -> list[Differ
     >>> import jetsym
     >>> points = np.random.default_rng(0).normal(size=(16, 3))
     >>> one, two = (jetsym.probe(lambda x, c=c: 1 + c * x[:, 0], points, l_max=1, progress=False) for c in (0.1, 0.5))
-    >>> [found.is_real for found in differences_of(two, one) if found.quantity in ("A", "(1,−)")]
+    >>> [found.is_real for found in differences_of(two, one) if found.quantity in ("absolute A", "(1,−)")]
     [False, True]
     """
     if any(report.meta.get(key) != other.meta.get(key) for key in ALIKE):
@@ -124,7 +125,7 @@ def _errors(report: SymmetryReport, other: SymmetryReport) -> Iterator[Differenc
         second = other.equivariance.get(name)
         if second is None or second.kind != item.kind:
             continue
-        for quantity, of in (("A", "absolute"), ("A / spread", "over_spread")):
+        for quantity, of in (("absolute A", "absolute"), ("A / spread", "over_spread")):
             one, two = (
                 _over(source, getattr(each, of), getattr(each, f"{of}_stderr"), _rounding(each, of))
                 for source, each in ((report, item), (other, second))

@@ -8,12 +8,19 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from jetsym.probing.reports.base import LayerReport
 from jetsym.probing.reports.equivariance import Array
+from jetsym.spectrum.responses import EPS
 from jetsym.text import as_text, concise_root, table_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["LocalReport"]
+__all__ = ["STEP", "LocalReport"]
+
+#: Angle or rapidity of the central differences, of fourth order: large enough that what a network makes of rounding,
+#: some 1e-9 of its response, is divided by no small number.
+STEP = 2.0**-9
+#: A slope is one where it is more than as many spacings of the numbers.
+ROUNDING = 30.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,14 +73,27 @@ class LocalReport(LayerReport):
         ]
 
     def sentence(self) -> str:
-        """Say which generator the last output feels most, and which least."""
+        """Say which generator the last output feels most, and which least, if it surely feels any."""
         most, least = int(self.squared[-1].argmax()), int(self.squared[-1].argmin())
         cells = self.rows()[-1][1:]
+        if not self._is_felt(most):
+            return (
+                f"Locally, no change of {self.layers[-1]} can be told from rounding: the largest, under "
+                f"{self.generators[most]}, is {cells[most]} of its size per radian or unit of rapidity; by "
+                f"{self.meta['method']}. Slopes do not see jumps."
+            )
         return (
             f"Locally, {self.layers[-1]} changes fastest under {self.generators[most]} ({cells[most]} of its size per "
             f"radian or unit of rapidity, axes of the {self.meta['axes']}) and slowest under {self.generators[least]} "
             f"({cells[least]}); by {self.meta['method']}. Slopes do not see jumps."
         )
+
+    def _is_felt(self, generator: int) -> bool:
+        """Tell whether the slope of the last output is more than rounding makes."""
+        method = str(self.meta["method"])  # differences say what they are made in
+        dtype = next((name for name in EPS if f"in {name}" in method), str(self.meta.get("dtype")))
+        magnified = 1 / STEP if "differences" in method else 1.0
+        return bool(self.squared[-1, generator] > (ROUNDING * magnified * EPS.get(dtype, EPS["float32"])) ** 2)
 
     def __str__(self) -> str:
         title = f"Slope ‖L_X f‖/‖f‖ per radian or unit of rapidity, axes of the {self.meta['axes']}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import matplotlib as mpl
@@ -12,7 +13,7 @@ import torch
 import jetsym
 from jetsym.errors import DataError, ProbeError
 from jetsym.probing.reports.comparison import Comparison
-from jetsym.probing.reports.derived import bandwidth, pseudo_share, weighted
+from jetsym.probing.reports.derived import bandwidth, weighted
 from jetsym.spectrum import O3, Irrep
 from jetsym.spectrum.result import jackknife_ratio
 from jetsym.testing.spectra import known_modes, known_spectrum
@@ -39,11 +40,22 @@ def test_bandwidth_and_pseudotensors_of_a_known_spectrum(reports):
     value, stderr = bandwidth(reports[0])
     np.testing.assert_allclose(value, expected, rtol=1e-12)
     assert stderr.max() < 1e-12
-    np.testing.assert_allclose(pseudo_share(reports[0])[0], 0.2, rtol=1e-12)
+    np.testing.assert_allclose(jetsym.compare(reports[0]).pseudo(0).value, 0.2, rtol=1e-12)
     modes = known_modes({0: 0.5, 2: 0.5}, rng=np.random.default_rng(0))
     about = jetsym.probe(modes, np.random.default_rng(0).normal(size=(4, 3)), group="SO2", **QUIET)
     np.testing.assert_allclose(bandwidth(about)[0], 0.5 * 4, rtol=1e-12)
-    assert pseudo_share(about)[0] == pytest.approx(0)
+    assert jetsym.compare(about).pseudo(0).value == pytest.approx(0)
+
+
+def test_rounding_of_a_sum_is_that_of_all_its_irreps():
+    """Of an invariant response the bandwidth is rounding, whatever Σ λ(λ+1) makes of it."""
+    points = np.random.default_rng(0).normal(size=(6, 3))
+    compared = jetsym.compare(jetsym.probe(lambda x: (x**2).sum(-1), points, **QUIET))
+    (report,) = compared.reports
+    many = sum(irrep.lam * (irrep.lam + 1) for irrep in report.irreps)
+    assert compared.bandwidth(0).floor == pytest.approx(many * report.noise_floor)
+    assert compared.pseudo(0).floor == pytest.approx(report.noise_floor * sum(i.sigma == -1 for i in report.irreps))
+    assert re.search(r"the effective bandwidth goes from <\S+ in", " ".join(compared.sentences()))
 
 
 def test_errors_of_sums_are_no_smaller_than_those_of_a_jackknife_and_not_much_larger():
@@ -133,7 +145,7 @@ def test_of_the_same_model_nothing_surely_differs():
 def test_what_surely_differs_is_found_with_its_sign():
     weak, strong = drawn(0, n=64, limit=64), drawn(1, n=64, tilt=1.0, limit=64)
     compared = jetsym.compare(weak, strong, names=["weak", "strong"])
-    (a,) = [item for item in compared.differences(1) if item.quantity == "A"]
+    (a,) = [item for item in compared.differences(1) if item.quantity == "absolute A"]
     one, two = (report.equivariance["output"] for report in (weak, strong))
     assert a.value == two.absolute - one.absolute > 0
     assert a.stderr == pytest.approx(np.hypot(one.absolute_stderr, two.absolute_stderr))
@@ -143,7 +155,7 @@ def test_what_surely_differs_is_found_with_its_sign():
     assert share.is_real
     text, page = str(compared), compared._repr_html_()
     assert "Surely not as in weak" in text
-    assert "A of output differs by" in text
+    assert "absolute A of output differs by" in text
     assert "as of independent inputs" in page
     back = jetsym.compare(strong, weak).differences(1)
     assert [item.value for item in back] == [-item.value for item in compared.differences(1)]
@@ -153,7 +165,7 @@ def test_a_size_that_differs_is_no_difference_of_errors():
     """The output of one has a constant a hundred times larger: relative A differs, and A does not."""
     points = np.random.default_rng(0).normal(size=(32, 3))
     near, far = (jetsym.probe(lambda x, c=c: c + x[:, 2], points, group="SO3", l_max=1, **QUIET) for c in (1.0, 100.0))
-    (a,) = [item for item in jetsym.compare(near, far).differences(1) if item.quantity == "A"]
+    (a,) = [item for item in jetsym.compare(near, far).differences(1) if item.quantity == "absolute A"]
     assert near.equivariance["output"].relative > 50 * far.equivariance["output"].relative
     assert not a.is_real
 
@@ -174,7 +186,7 @@ def test_draws_differ_as_draws_do():
     torch.manual_seed(0)
     net, points = torch.nn.Linear(3, 2, bias=False), torch.randn(32, 3)
     report = jetsym.probe(net, points, l_max=1, baseline="untrained", n_draws=3, **QUIET)
-    (a,) = [item for item in jetsym.compare(report.baseline, report).differences(1) if item.quantity == "A"]
+    (a,) = [item for item in jetsym.compare(report.baseline, report).differences(1) if item.quantity == "absolute A"]
     spread = report.baseline.equivariance["output"].absolute_stderr * (4 / 3) ** 0.5
     assert a.stderr == pytest.approx(np.hypot(spread, report.equivariance["output"].absolute_stderr))
     assert not a.is_real
