@@ -32,6 +32,9 @@ from jetsym.text import at_most
 
 __all__ = ["plot_boosts", "plot_generators", "plot_lorentz"]
 
+#: How the noise floor is drawn where a curve is below it.
+BELOW: dict[str, Any] = {"marker": "v", "markerfacecolor": "white", "linestyle": "none"}
+
 
 @checked(report=kept("boosts"))
 def plot_boosts(report: Any, ax: Axes | None = None) -> Axes:
@@ -189,12 +192,12 @@ def _draw_curves(ax: Axes, curves: Sequence[_Curve]) -> None:
     nothing = not any(curve.seen.any() for curve in curves)
     for curve in curves:
         values = np.where(curve.seen, curve.values, np.nan)
-        ax.errorbar(curve.widths, values, yerr=np.nan_to_num(curve.bars), label=curve.label, **look | curve.style)
+        ax.errorbar(curve.widths, values, yerr=np.nan_to_num(curve.bars), label=curve.label, **{**look, **curve.style})
         if nothing or (curve.seen.any() and not curve.seen.all()):
-            hidden, floor = ~curve.seen, {"marker": "v", "markerfacecolor": "white", "linestyle": "none"}
-            ax.plot(curve.widths[hidden], curve.floor[hidden], color=curve.style["color"], markersize=5, **floor)
+            hidden = ~curve.seen
+            ax.plot(curve.widths[hidden], curve.floor[hidden], color=curve.style["color"], markersize=5, **BELOW)
     if any("v" in str(line.get_marker()) for line in ax.lines):
-        ax.plot([], [], color="0.4", marker="v", markerfacecolor="white", linestyle="none", label="below rounding")
+        ax.plot([], [], color="0.4", label="below rounding", **BELOW)
     logarithmic(ax, "x")
     log_scale(ax, low=1e-6)
     widths = curves[0].widths
