@@ -14,6 +14,7 @@ from matplotlib.lines import Line2D
 
 from jetsym.arguments import checked
 from jetsym.errors import ConfigError
+from jetsym.plotting.layers import apart, grouped
 from jetsym.plotting.style import LEGEND, REPORTS, axes_of, figure_of, finished, irrep_style, kept, log_scale
 
 __all__ = ["plot_bandwidths", "plot_comparison", "plot_depths", "plot_output_errors", "plot_pseudotensors"]
@@ -22,6 +23,8 @@ __all__ = ["plot_bandwidths", "plot_comparison", "plot_depths", "plot_output_err
 SMALLEST = 1e-5
 #: Of new figures, in inches.
 SIZE = 5.2, 3.4
+#: In depth from output to output, which all have depth 1; and how many letters of their names a label has room for.
+STEP, NAMED = 0.06, 24
 
 
 @checked(comparison=kept("comparison"))
@@ -50,7 +53,7 @@ def plot_depths(comparison: Any, ax: Axes | None = None) -> Axes:
         for name, (linestyle, marker) in zip(comparison.names, cycle(REPORTS), strict=False)
     ]
     ax.legend(handles=[*orders, *lines], **LEGEND)
-    return _by_depth(ax)
+    return _by_depth(ax, comparison)
 
 
 @checked(comparison=kept("comparison"))
@@ -65,11 +68,11 @@ def plot_bandwidths(comparison: Any, ax: Axes | None = None) -> Axes:
             width = comparison.bandwidth(place)
             _line(ax, comparison, place, width, color="black", label=name, hide=False)
             least = comparison.is_lower_bound(place)
-            ax.scatter(comparison.depths(place)[least], width.value[least], marker="^", color="0.4")
+            ax.scatter(_places(comparison, place)[least], width.value[least], marker="^", color="0.4")
     ax.set_ylim(bottom=0)
     ax.set_ylabel("effective bandwidth Σ λ(λ+1) b")
     _legend(ax)
-    return _by_depth(ax)
+    return _by_depth(ax, comparison)
 
 
 @checked(comparison=kept("comparison"))
@@ -86,7 +89,7 @@ def plot_pseudotensors(comparison: Any, ax: Axes | None = None) -> Axes:
     _legend(ax)
     ax.set_ylim(SMALLEST, 1.6)
     ax.set_ylabel("fraction of power at σ = −")
-    return _by_depth(ax)
+    return _by_depth(ax, comparison)
 
 
 @checked(comparison=kept("comparison"))
@@ -154,10 +157,12 @@ def _line(ax: Axes, comparison: Any, place: int, column: Any, *, color: Any, lab
     linestyle, marker = REPORTS[place % len(REPORTS)]
     floor = np.maximum(column.floor, SMALLEST)
     values = np.where(column.value > floor, column.value, np.nan) if hide else column.value
+    report = comparison.reports[place]
+    gaps = apart(grouped(report.layers, most=len(report.layers)), report.layers, report.hidden)
     ax.errorbar(
-        comparison.depths(place),
-        values,
-        yerr=np.nan_to_num(column.stderr),
+        gaps(_places(comparison, place)),
+        gaps(values),
+        yerr=np.nan_to_num(gaps(column.stderr)),
         color=color,
         linestyle=linestyle,
         marker=marker,
@@ -174,7 +179,27 @@ def _legend(ax: Axes) -> None:
         ax.legend(**LEGEND)
 
 
-def _by_depth(ax: Axes) -> Axes:
-    ax.set_xlim(-0.02, 1.04)
-    ax.set_xlabel("depth (0 input, 1 output)")
+def _ends(report: Any) -> list[str]:
+    """Return the layers of a report that are outputs."""
+    hidden = {*report.hidden}
+    return [layer for layer in report.layers if layer not in hidden]
+
+
+def _places(comparison: Any, place: int) -> Any:
+    """Return where the layers of a report stand: by depth, and several outputs, all at 1, side by side from there."""
+    report = comparison.reports[place]
+    outputs = _ends(report)
+    aside = [STEP * outputs.index(layer) if layer in outputs else 0.0 for layer in report.layers]
+    return comparison.depths(place) + np.array(aside)
+
+
+def _by_depth(ax: Axes, comparison: Any) -> Axes:
+    outputs = [_ends(report) for report in comparison.reports]
+    most = max(map(len, outputs))
+    ax.set_xlim(-0.02, 1.04 + STEP * max(0, most - 1))
+    names = ", ".join(outputs[0])
+    same = all(one == outputs[0] for one in outputs) and len(names) <= NAMED
+    several = f"from 1 on outputs: {names if same else 'side by side'}"
+    ax.set_xlabel(f"depth (0 input, {several if most > 1 else '1 output'})")
+    ax.set_xticks(np.linspace(0, 1, 6))
     return finished(ax)

@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from jetsym.plotting.style import PALETTE, figure_of, finished, panels
+from jetsym.plotting.style import PALETTE, figure_of, finished, logarithmic, panels
 
 __all__ = ["plot_phonons", "plot_relaxation"]
 
@@ -93,7 +93,7 @@ def plot_relaxation(
         left.plot(energies - energies[-1], label=name, **STYLES[name])
         right.plot(np.where(largest > 0, largest, np.nan), **STYLES[name])
     right.axhline(fmax, color="black", linewidth=0.5, linestyle="--")
-    right.set_yscale("log")
+    logarithmic(right)
     _finished(left, "energy above the last [meV/atom]")
     _finished(right, "largest force [eV/Å]")
     if len(runs) > 1:

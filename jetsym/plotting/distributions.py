@@ -13,7 +13,18 @@ from matplotlib.figure import Figure
 
 from jetsym.arguments import checked
 from jetsym.errors import ConfigError
-from jetsym.plotting.style import FEW, LEGEND, LINES, PALETTE, TAIL_COLOUR, axes_of, finished, kept, signals_of
+from jetsym.plotting.style import (
+    FEW,
+    LEGEND,
+    LINES,
+    PALETTE,
+    TAIL_COLOUR,
+    axes_of,
+    finished,
+    kept,
+    logarithmic,
+    signals_of,
+)
 
 __all__ = ["plot_all_scores", "plot_scores", "plot_sculpting"]
 
@@ -69,7 +80,7 @@ def plot_scores(evaluation: Any, ax: Axes | None = None, *, signal: str | None =
         lowest = min(lowest, float(density[density > 0].min(initial=1.0)))
     share = 100 * item.rejection.signal_efficiency
     ax.axvline(found.cut, color="black", linestyle=":", linewidth=1.2, label=f"cut that passes {share:.4g} % of {name}")
-    ax.set_yscale("log")
+    logarithmic(ax)
     ax.set_ylim(bottom=lowest / 2)
     ax.set_xlim(0, 1)
     ax.set_xlabel(f"score of {name}, $p_s/(p_s + p_b)$")

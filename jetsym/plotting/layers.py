@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from itertools import groupby
 from typing import Any, NamedTuple
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from jetsym.plotting.style import LINES
 
-__all__ = ["LayerGroup", "condensed", "grouped"]
+__all__ = ["LayerGroup", "Rows", "apart", "condensed", "grouped"]
 
 
 class LayerGroup(NamedTuple):
@@ -67,6 +67,29 @@ def _evenly(layers: Sequence[str], inner: list[int], room: int) -> list[LayerGro
     ]
 
 
+def apart(groups: Sequence[LayerGroup], layers: Sequence[str], hidden: Collection[str]) -> Callable[[Any], Any]:
+    """Return what lets lines end before outputs that are parallel: it puts a gap, NaN, before each of several.
+
+    Parameters
+    ----------
+    groups
+        What the figure shows, in its order.
+    layers, hidden
+        Names of all layers, and of those that are no outputs. A single output goes on from the last layer.
+
+    Examples
+    --------
+    >>> groups = grouped(["first", "last", "score", "dipole"])
+    >>> apart(groups, ["first", "last", "score", "dipole"], ["first", "last"])([1.0, 2.0, 3.0, 4.0]).tolist()
+    [1.0, 2.0, nan, 3.0, nan, 4.0]
+    >>> apart(groups, ["first", "last", "score", "dipole"], ["first", "last", "score"])([1.0, 2.0, 3.0, 4.0]).tolist()
+    [1.0, 2.0, 3.0, 4.0]
+    """
+    outputs = [place for place, group in enumerate(groups) if not {layers[row] for row in group.places} & {*hidden}]
+    gaps = [place for place in outputs if place] if len(outputs) > 1 else []
+    return lambda values: np.insert(np.asarray(values, dtype=float), gaps, np.nan, axis=-1)
+
+
 def condensed(values: NDArray[Any], errors: NDArray[Any], groups: Sequence[LayerGroup]) -> tuple[Any, Any]:
     """Return (groups,) means of values (layers,), and (2, groups) bars: errors of single layers, else the range.
 
@@ -84,3 +107,22 @@ def condensed(values: NDArray[Any], errors: NDArray[Any], groups: Sequence[Layer
         for group, at in zip(groups, mean, strict=True)
     ]
     return mean, np.maximum(np.array(ends, dtype=float).reshape(-1, 2).T, 0)  # a mean of equals may be rounded
+
+
+class Rows(NamedTuple):
+    """What stands along the x axis of a figure of layers, with gaps before outputs that are parallel."""
+
+    groups: Sequence[LayerGroup]
+    positions: Any
+    gaps: Callable[[Any], Any]
+
+    @classmethod
+    def of(cls, report: Any, groups: Sequence[LayerGroup], hidden: Collection[str] | None = None) -> Rows:
+        """Return those of a report's groups, with the layers that are no outputs where the report does not know."""
+        gaps = apart(groups, report.layers, report.hidden if hidden is None else hidden)
+        return cls(groups, gaps(np.arange(len(groups))), gaps)
+
+    def of_layers(self, values: Any, errors: Any) -> tuple[Any, Any]:
+        """Return means of values (layers,) and their bars, as :func:`condensed` makes them, with the gaps."""
+        mean, bars = condensed(values, errors, self.groups)
+        return self.gaps(mean), self.gaps(bars)

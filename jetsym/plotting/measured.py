@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
-from jetsym.plotting.style import LEGEND, PALETTE, axes_of, finished
+from jetsym.plotting.style import LEGEND, PALETTE, axes_of, few_ticks, finished
 
 __all__ = ["Measured", "plot_measured"]
 
@@ -68,6 +68,7 @@ def plot_measured(
     ax.axvline(0, color="black", linewidth=0.5)
     ax.set_yticks(range(len(labels)), labels)
     ax.set_ylim(len(labels) - 0.5, -0.5)
+    few_ticks(ax)
     ax.set_xlabel(xlabel)
     if legend:
         _name(ax, rows, series, title)

@@ -22,6 +22,7 @@ from jetsym.plotting.style import (
     colour_of,
     finished,
     kept,
+    logarithmic,
     signals_of,
 )
 
@@ -144,7 +145,7 @@ def plot_rejection_by_pt(evaluation: Any, ax: Axes | None = None, *, signals: Se
         ax.axvline(place, color=TAIL_COLOUR, linewidth=0.6, alpha=0.5)
     ax.set_xticks(range(len(edges)), [f"{edge:g}" for edge in edges])
     ax.set_xlim(0, len(edges) - 1)
-    ax.set_yscale("log")
+    logarithmic(ax)
     ax.set_ylim(0.9, 2 * highest)
     ax.set_xlabel("edges of the bins of jet pT [GeV], drawn as wide as each other")
     ax.set_ylabel(f"rejection of {_against(evaluation)}, 1/ε")
@@ -201,7 +202,7 @@ def _working_point(ax: Axes, rejection: Any, at: float, colour: Any) -> float:
 
 
 def _finish(ax: Axes, evaluation: Any, highest: float) -> None:
-    ax.set_yscale("log")
+    logarithmic(ax)
     ax.set_xlim(0, 1.01)
     ax.set_ylim(0.9, 2 * highest)
     ax.set_xlabel("signal efficiency")

@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from jetsym.arguments import checked
-from jetsym.plotting.style import LEGEND, axes_of, finished, kept, log_scale
+from jetsym.plotting.style import LEGEND, axes_of, finished, kept, log_scale, logarithmic
 
 __all__ = ["plot_safety"]
 
@@ -33,7 +33,7 @@ def plot_safety(safety: Any, ax: Axes | None = None) -> Axes:
         drawn = ax.errorbar(sizes[shown], values[shown], errors[shown], marker="o", markersize=3.5, label=name)
         if not shown.all():
             ax.axhline(max(values[0], curve.rounding / unit), color=drawn[0].get_color(), linestyle=":", linewidth=1.0)
-    ax.set_xscale("log")
+    logarithmic(ax, "x")
     log_scale(ax, low=1e-6)
     ax.set_xlabel(f"size of a {safety.move}")
     ax.set_ylabel("change over the spread of the output")

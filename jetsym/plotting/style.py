@@ -11,6 +11,7 @@ import numpy as np
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogFormatterSciNotation
 
 from jetsym.annotations import Kind
 from jetsym.arguments import checked
@@ -31,6 +32,7 @@ __all__ = [
     "beyond",
     "colour_of",
     "draw_above",
+    "few_ticks",
     "figure_of",
     "finished",
     "irrep_style",
@@ -38,6 +40,7 @@ __all__ = [
     "kept",
     "label_layers",
     "log_scale",
+    "logarithmic",
     "panels",
     "parts_of",
     "save_figure",
@@ -71,6 +74,8 @@ LINES = 12
 
 #: Tol's three colours of high contrast, for x, y and z: none of them is that of an irrep.
 DIRECTIONS = ("#004488", "#BB5566", "#DDAA33")
+#: Decades of a logarithmic axis below which it has some numbers between the powers of ten, and all of them.
+BETWEEN = (1.5, 0.5)
 #: Where every legend stands.
 LEGEND: dict[str, Any] = {"frameon": False, "fontsize": "small", "loc": "center left", "bbox_to_anchor": (1.0, 0.5)}
 
@@ -134,7 +139,23 @@ def log_scale(ax: Axes, *, low: float, high: float = 1.6) -> None:
     """Make the y axis logarithmic; where nothing is drawn that could set its limits, these do."""
     if not np.isfinite(ax.dataLim.minposy) or ax.dataLim.minposy <= 0:
         ax.set_ylim(low, high)
-    ax.set_yscale("log")
+    logarithmic(ax)
+
+
+def logarithmic(ax: Axes, which: Literal["x", "y"] = "y") -> None:
+    """Make an axis logarithmic, with numbers between the powers of ten where few of these or none are in sight."""
+    ax.set(**{f"{which}scale": "log"})
+    axis = ax.yaxis if which == "y" else ax.xaxis
+    axis.set_minor_formatter(LogFormatterSciNotation(minor_thresholds=BETWEEN))
+    ax.tick_params(axis=which, which="minor", labelsize="small")
+
+
+def few_ticks(ax: Axes, which: Literal["x", "y"] = "x") -> None:
+    """Give a linear axis so few numbers that they do not run into each other, with a power of ten taken out of them."""
+    ax.ticklabel_format(axis=which, style="sci", scilimits=(-2, 4), useMathText=True)
+    ax.locator_params(axis=which, nbins=6)
+    if which == "x":
+        ax.xaxis.get_offset_text().set_horizontalalignment("left")  # beside the label of the axis, not on it
 
 
 def axes_of(ax: Axes | None, width: float, height: float, *, layout: str = "constrained") -> Axes:

@@ -99,14 +99,14 @@ class RateCurve(Result):
 
     def plot(self, ax: Axes | None = None, *, legend: bool = True) -> Axes:
         """Plot the loss against the learning rate, into ``ax`` or a new figure."""
-        import matplotlib.pyplot as plt
+        from jetsym.plotting.style import axes_of, logarithmic
 
-        if ax is None:
-            ax = plt.subplots(figsize=(5.0, 3.4), layout="constrained")[1]
+        ax = axes_of(ax, 5.0, 3.4)
         ax.plot(self.rates, self.losses, color="#999999", linewidth=0.8, label="loss of a step")
         ax.plot(self.rates, self.smoothed, color="#0072B2", label="smoothed")
         ax.axvline(self.suggestion, color="#D55E00", linestyle="--", label=f"falls fastest: {self.suggestion:.2g}")
-        ax.set(xscale="log", xlabel="learning rate", ylabel="loss")
+        logarithmic(ax, "x")
+        ax.set(xlabel="learning rate", ylabel="loss")
         if legend:
             ax.legend(frameon=False)
         return ax

@@ -11,6 +11,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from common import TWO_COLUMNS, keep, run_as_script, tagger
 from matplotlib.axes import Axes
+from matplotlib.ticker import NullLocator
 
 import jetsym
 from jetsym.jets import sample
@@ -98,7 +99,7 @@ def boosts(ax: Axes, reports: Mapping[str, Any]) -> None:
         ax.errorbar(part.widths, values, yerr=errors, linewidth=1.2, **style)
     ax.set_xscale("log")
     ax.set_xticks(part.widths, [f"{width:g}" for width in part.widths])
-    ax.minorticks_off()
+    ax.xaxis.set_minor_locator(NullLocator())
     ax.set_xlabel("half-width y₀ in rapidity, along the jet")
     ax.set_ylabel("relative A of the logits")
 

@@ -22,7 +22,7 @@ from jetsym.probing.forward.session import Session
 from jetsym.probing.forward.settle import settle
 from jetsym.probing.kinds import check_law
 from jetsym.probing.measure.boosts import window_energies, windows_of
-from jetsym.probing.measure.combination import combine, errors_of, is_beyond_rule, scatter
+from jetsym.probing.measure.combination import combine, errors_of, is_beyond_rule, scatter, stderr_over_size
 from jetsym.probing.measure.deviation import Deviation
 from jetsym.probing.measure.orbit import measure, orbit_of, plan_passes
 from jetsym.probing.measure.rounding import along_boosts, along_turns, measure_rounding
@@ -344,6 +344,7 @@ def _effect(name: str, source: Source, as_is: Measured, switched: Measured) -> E
         difference=difference,
         difference_stderr=stderr,
         rounding=max(float(KNOWN_TO * min(floors)), source.least),
+        switched_stderr=stderr_over_size((found, before), (sway, sway_before)),
     )
 
 

@@ -15,7 +15,7 @@ from jetsym.spectrum.heldout import is_beyond_chance
 from jetsym.spectrum.representations import Kind, representation
 from jetsym.spectrum.result import jackknife_ratio
 
-__all__ = ["combine", "errors_of", "is_beyond_rule", "rooted", "scatter"]
+__all__ = ["combine", "errors_of", "is_beyond_rule", "rooted", "scatter", "stderr_over_size"]
 
 Array = NDArray[np.float64]
 
@@ -117,6 +117,18 @@ def errors_of(parts: Sequence[Deviation], *, unbiased: bool) -> tuple[Errors, Er
     """Return the errors of every input by the rule; or unbiased, if held-out elements tell, with their influence."""
     held = _held_out(parts) if unbiased else None
     return (_errors_by_rule(parts), None) if held is None else held
+
+
+def stderr_over_size(errors: tuple[Errors, Errors], sways: tuple[Errors | None, Errors | None]) -> float:
+    """Return the jackknife error of √(ΣA²/ΣN), with A² of the first of two measurements and N of the second.
+
+    It is of the kind of that of relative A, which is the same with both from one measurement; NaN without a size.
+    """
+    (found, before), (sway, sway_before) = errors, sways
+    if not before.norm.sum() > 0:
+        return float("nan")
+    influence = None if sway is None or sway_before is None else (sway.squared, sway_before.norm)
+    return rooted(*jackknife_ratio(found.squared, before.norm, influence=influence))[1]
 
 
 def is_beyond_rule(found: Spectrum | WindowEnergies, errors: Sequence[Deviation], floor: float) -> bool:

@@ -45,6 +45,9 @@ class Effect:
     p_value
         How probable such a difference is by chance: by Student's t over the inputs, corrected for the number of
         sources and outputs in which anything changes but rounding (Holm).
+    switched_stderr
+        Jackknife error over inputs of A with the source switched over the size of the output as it is: of the kind of
+        that of relative A as it is, numerator and size left out together. NaN in reports from before it was measured.
     """
 
     change: str
@@ -54,6 +57,7 @@ class Effect:
     difference_stderr: float
     rounding: float = 0.0
     p_value: float = 1.0
+    switched_stderr: float = float("nan")
 
     @property
     def is_real(self) -> bool:
@@ -159,7 +163,11 @@ class Attribution(Result):
         return render("attribution.html", sentences=self.sentences(), header=HEADS, rows=rows)
 
     def rows(self, name: str) -> list[list[str]]:
-        """Write A of an output as it is, and with every source switched, by :data:`HEADS`."""
+        """Write A of an output as it is, and with every source switched, by :data:`HEADS`.
+
+        All errors of A are those of the ratio to the size as it is, by leaving out one input at a time; reports from
+        before these were measured have none where a source is switched.
+        """
         item = self.equivariance[name]
         rows = [[name, "", "", "as it is", _relative(item), "", ""]]
         for source, effect in self.effects[name].items():
@@ -196,7 +204,7 @@ def _switched(item: Equivariance, effect: Effect) -> str:
     size = item.absolute / item.relative if item.relative else float("nan")
     other = effect.equivariance
     floor = other.noise_floor * (other.absolute / other.relative / size if other.relative else 1.0)
-    return concise(item.relative + effect.difference, other.absolute_stderr / size, floor=floor)
+    return concise(item.relative + effect.difference, effect.switched_stderr, floor=floor)
 
 
 def _sentences(name: str, report: Attribution) -> list[str]:
@@ -229,7 +237,9 @@ def _largest(item: Equivariance, off: Mapping[str, Effect]) -> str:
     """Say which of the sources that were switched off explains most of it, as a part of A²."""
     lowering = {source: effect for source, effect in off.items() if effect.is_real and effect.difference < 0}
     if not lowering:
-        return f"None of {', '.join(off)} explains it: without any one of them it is not measurably smaller."
+        *others, last = off
+        sources = f"{', '.join(others)} or {last}" if others else last
+        return f"No measurable part of it comes from {sources}{', switched off one at a time' if others else ''}."
     source, effect = min(lowering.items(), key=lambda pair: pair[1].difference)
     left = max(item.relative + effect.difference, 0.0) ** 2 / item.relative**2
     value = _switched(item, effect)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -12,6 +14,8 @@ from jetsym import SymmetryReport
 from jetsym.errors import DataError, ProbeError
 from jetsym.jets.models import ParticleNet, PointNet
 from jetsym.probing.measure.attribution import attribute, paired_difference
+from jetsym.probing.measure.combination import stderr_over_size
+from jetsym.probing.measure.deviation import Errors
 from jetsym.probing.probe import probe
 from jetsym.probing.reports.attribution import Attribution, Effect, judged
 
@@ -212,14 +216,19 @@ def test_the_largest_part_may_be_small(jets):
     expected = (
         "No source explains half of it; without impact parameters"
         if effect.is_real and effect.difference < 0
-        else "None of"
+        else "No measurable part of it comes from"
     )
     assert expected in report.sentences()[0]
 
 
 def test_nothing_explains_what_momenta_do(jets):
     report = attribute(Function(lambda jets: jets.jet_p4[:, 3]), jets, **QUIET)
-    assert "None of impact parameters, charge, particle flags explains it" in report.sentences()[0]
+    expected = (
+        "No measurable part of it comes from impact parameters, charge or particle flags, switched off one at a time."
+    )
+    assert expected in report.sentences()[0]
+    alone = attribute(Function(lambda jets: jets.jet_p4[:, 3]), jets, sources=["charge"], **QUIET)
+    assert alone.sentences()[0].endswith("No measurable part of it comes from charge.")
 
 
 @pytest.mark.slow
@@ -249,6 +258,32 @@ def test_paired_errors_are_those_of_a_jackknife_by_hand():
     without = np.array([difference(np.delete(np.arange(n), i)) for i in range(n)])
     assert stderr == pytest.approx(np.sqrt((n - 1) * without.var()))
     assert np.isnan(paired_difference((switched[:1], norm[:1]), (as_is[:1], norm[:1]))[1])
+
+
+def test_errors_of_a_are_of_one_kind(jets):
+    """What a source changes nothing of has the error that it has as it is; elsewhere it is that of the ratio."""
+    report = attribute(Function(with_d0), jets, sources=["charge", "impact parameters"], **QUIET)
+    item, effects = report.equivariance["logits"], report.effects["logits"]
+    assert effects["charge"].switched_stderr == pytest.approx(item.relative_stderr, rel=1e-9)
+    assert item.absolute_stderr / item.absolute > 1.05 * item.relative_stderr / item.relative  # another kind
+    rows = {row[1]: row[4] for row in report.rows("logits")}
+    assert rows["charge"] == rows[""]
+    older = replace(effects["charge"], switched_stderr=float("nan"))
+    kept = replace(report, effects={"logits": {"charge": older}})
+    assert "(" not in kept.rows("logits")[1][4]  # no error rather than one of another kind
+
+
+def test_the_error_over_the_size_as_it_is_is_that_of_a_jackknife_by_hand():
+    rng, n = np.random.default_rng(1), 7
+    switched, as_is = (Errors(*rng.uniform(1, 2, (3, n)), rng.uniform(1, 2, (n, 1))) for _ in range(2))
+
+    def squared(keep):
+        return switched.squared[keep].sum() / as_is.norm[keep].sum()
+
+    without = np.array([squared(np.delete(np.arange(n), i)) for i in range(n)])
+    expected = np.sqrt((n - 1) * without.var()) / (2 * np.sqrt(squared(np.arange(n))))
+    assert stderr_over_size((switched, as_is), (None, None)) == pytest.approx(expected)
+    assert np.isnan(stderr_over_size((switched, as_is._replace(norm=np.zeros(n))), (None, None)))
 
 
 def test_arrays_and_callables(jets):
@@ -332,7 +367,7 @@ def test_a_size_that_changes_is_no_source(jets):
     assert effect.equivariance.relative > 10 * report.equivariance["logits"].relative
     assert abs(effect.difference) < 1e-12
     assert not effect.is_real
-    assert "None of charge, impact parameters explains it" in report.sentences()[0]
+    assert "No measurable part of it comes from charge or impact parameters" in report.sentences()[0]
 
 
 def fields(rng, n, amount):
