@@ -29,6 +29,13 @@ ROOMS = ("jets", "jets.io", "jets.models", "plotting", "remedies", "repair", "sp
 #: Bytes of the wheel, the bundled jets included.
 LARGEST = 20_000_000
 TESTS = ("tests/spectrum", "tests/plotting", "tests/jets")
+#: What other packages say of themselves and of each other, and will one day do without, is no concern of jetsym.
+WARNINGS = (
+    ":DeprecationWarning",
+    "The given NumPy array is not writable:UserWarning",
+    "os.fork() was called:RuntimeWarning",
+    "Guards may run slower on Python:RuntimeWarning",
+)
 
 
 def requirements() -> list[Requirement]:
@@ -89,8 +96,7 @@ def check(programs: Path, further: list[str]) -> None:
         ]
         for command in commands:
             subprocess.run(command, cwd=place, env=variables, check=True)
-    # What other packages will one day do without is no concern of jetsym.
-    warnings = ["-W", "ignore::DeprecationWarning", "-W", "ignore:The given NumPy array is not writable:UserWarning"]
+    warnings = [word for one in WARNINGS for word in ("-W", f"ignore:{one}")]
     pytest = [
         str(programs / "pytest"),
         "-q",
