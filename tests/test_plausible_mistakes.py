@@ -74,7 +74,7 @@ MISTAKES = {
     "train --data nowhere.root --out new": "nowhere.root: no such file (seen from",
     "train --data train.root --out runs/pn": "continue it with --resume, replace it with --overwrite, or choose",
     "train --data train.root --out runs/pn --resume --epochs 5 --options.width 8 --options.blocks 1 --options.heads 2 "
-    "--device cpu": "for more begin another from its weights: --init runs/pn, and another --out",
+    "--device cpu": "for more begin another from its weights: --init runs/pn, another --out, and its other",
     f"{TRAIN} --init runs/nowhere": "runs/nowhere",
     f"{TRAIN} --config runs/pn": "--config runs/pn is a folder; expected a YAML file, such as runs/pn/config.yaml",
     f"{TRAIN} --config nowhere.yaml": "--config nowhere.yaml: there is no such file; expected a YAML file",

@@ -172,4 +172,4 @@ def _sculpted(evaluation: Any, name: str, item: Any) -> str:
     if item.divergence is None or item.by_chance is None:
         return f"{first}\nno divergence: all pass"
     seen = "" if item.is_seen else ", not told from it"
-    return f"{first}\nJSD {item.divergence:.3f} bits ({item.by_chance:.3f} by chance{seen})"
+    return f"{first}\npass and fail: JSD {item.divergence:.3f} bits ({item.by_chance:.3f} by chance{seen})"

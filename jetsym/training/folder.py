@@ -214,9 +214,10 @@ class RunFolder:
         changed = [name for name in config.differing(earlier) if name not in free]
         if "epochs" in changed and self.earlier is not None:
             raise ConfigError(
-                f"--epochs is {config.epochs}, but the run in {self.path} is one of {earlier.epochs}, at the end of "
-                f"which its learning rate is zero; continue it with --epochs {earlier.epochs}, or for more begin "
-                f"another from its weights: --init {self.path}, and another --out"
+                f"--epochs is {config.epochs}, but the run in {self.path} is one of {earlier.epochs}, over which its "
+                f"learning rate was planned; continue it with --epochs {earlier.epochs}, or for more begin another "
+                f"from its weights: --init {self.path}, another --out, and its other options once more, which "
+                f"{self.path / CONFIG} has: weights bring none"
             )
         if changed:
             name = changed[0]

@@ -62,15 +62,19 @@ def published() -> list[str]:
         weights = f"{one['weights'].partition(',')[0]}, {one['dtype']}"
         floor = max(item["SO3"]["floor"], item["O3"]["floor"])
         by_hand = "–" if hand is None else f"{hand['SO3']:.2g} / {hand['O3']:.2g}"
-        cells = (name, weights, output, said(item["SO3"]), said(item["O3"]), f"{floor:.1e}", by_hand)
+        errors = (said(item[group], one["n_inputs"]) for group in ("SO3", "O3"))
+        cells = (name, weights, output, *errors, f"{floor:.1e}", by_hand)
         lines.append(f"| {' | '.join(cells)} |")
     return lines
 
 
-def said(found: Mapping[str, float]) -> str:
-    """Say a relative A, in bold where it is more than rounding."""
-    shown = f"{found['relative']:.2g}"
-    return f"**{shown}**" if found["relative"] > KNOWN_TO * found["floor"] else shown
+def said(found: Mapping[str, float], n_inputs: int) -> str:
+    """Say a relative A, in bold and with its standard error where it is more than rounding and there are two inputs."""
+    if found["relative"] <= KNOWN_TO * found["floor"]:
+        return f"{found['relative']:.2g}"
+    stderr = found["stderr"] if n_inputs > 1 else None
+    shown = f"{found['relative']:.2g}" if stderr is None else concise(found["relative"], stderr)
+    return f"**{shown}**"
 
 
 def gpu() -> list[str]:

@@ -315,7 +315,7 @@ class Evaluation(Result):
 
 
 def _sculpted(sculpting: MassSculpting) -> list[str]:
-    """Say which cut changes the mass of the background most, and which are not seen to change it."""
+    """Say which cut looks most at the mass of the background, beyond chance, and which are not seen to."""
     known = {name: item for name, item in sculpting.signals.items() if item.divergence is not None}
     seen = {name: item for name, item in known.items() if item.is_seen}
     if not known:
@@ -324,12 +324,13 @@ def _sculpted(sculpting: MassSculpting) -> list[str]:
     left = f"; not told from chance for {', '.join(unseen[:SHOWN])}" if unseen else ""
     if not seen:
         return [
-            f"No cut is seen to change the mass of the background ({sculpting.mass}): too few jets pass, or it is so."
+            f"No cut is seen to look at the mass of the background ({sculpting.mass}): too few jets pass, or it is so."
         ]
     name, item = max(seen.items(), key=lambda pair: pair[1].excess)
     return [
-        f"The cut for {name} changes the mass of the background ({sculpting.mass}) most: Jensen–Shannon divergence "
-        f"{item.divergence:.3f} bits, {item.by_chance:.3f} by chance{left}."
+        f"The cut for {name} looks most at the mass of the background ({sculpting.mass}), beyond chance: between the "
+        f"jets that pass and those that fail the Jensen–Shannon divergence is {item.divergence:.3f} bits, "
+        f"{item.by_chance:.3f} by chance{left}."
     ]
 
 

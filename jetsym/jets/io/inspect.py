@@ -121,7 +121,7 @@ class Summary:
             numbers += [] if each is None else [f"{each.high:.4g}", str(each.bad)]
             values.add_row(name, self.branches.get(name, ""), *numbers)
         # Text, as brackets in names are no markup.
-        notes = [Text(f"damaged: {reason}") for reason in self.damaged] + [Text(f"odd: {note}") for note in self.notes]
+        notes = [Text(f"not read: {reason}") for reason in self.damaged] + [Text(f"odd: {note}") for note in self.notes]
         return Group(title, classes, values, *notes)
 
     def plot(self, axes: Any = None) -> Axes:

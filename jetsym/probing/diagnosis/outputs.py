@@ -19,8 +19,9 @@ __all__ = ["drift", "leakage", "misalignment", "parity_blindness", "parity_conta
 
 @register(
     "leakage",
-    why="The output holds irreps that its target cannot have: it depends on how the input happens to be rotated, and "
-    "this part is pure error, ⟨RMSE²⟩ = RMSE²[f̄] + A².",
+    why="The output holds irreps that its target cannot have: it depends on how the input happens to be rotated. On "
+    "inputs that are rotated at random this part is pure error, for squared errors ⟨RMSE²⟩ = RMSE²[f̄] + A². On inputs "
+    "as they come, whose directions may tell something, an average may cost accuracy: jetsym cost measures what.",
     remedy="Augment with this group in this frame, or penalise A in training; at inference average over the group "
     "(degree from the error spectrum) or bring inputs into a frame of their own first.",
     remedies=("augment", "tensor-basis", "penalty", "invariants", "canonical", "equivariant"),
