@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence, Sized
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
@@ -217,9 +217,9 @@ def capture(model: Any, layers: str | Sequence[str], *, closed: Collection[str] 
     asked: Asked | None = None
     if isinstance(model, Layered):
         modules = model.probe_layers(layers)
-    elif isinstance(model, nn.Module) and layers != []:
+    elif isinstance(model, nn.Module) and not (isinstance(layers, Sized) and len(layers) == 0):
         modules = {name: module for name, module in name_modules(model).items() if name not in closed}
-        if layers == AUTO:
+        if isinstance(layers, str) and layers == AUTO:
             choose = partial(find_blocks, model, modules)
         else:
             asked = asked_layers(model, layers)
