@@ -398,3 +398,14 @@ def test_the_command_has_a_status_of_its_own(tmp_path, capsys, monkeypatch, fram
     assert (tmp_path / "found.html").is_file()
     ase.io.write("copper.xyz", bulk("Cu", orthorhombic=True))
     assert main(["atoms", "check", "emt", "copper.xyz", "--n_rotations", "4", "--progress", "false"]) == 0
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_rounding_is_found_whatever_the_displacement(seed):
+    """Forces with errors of 10⁻¹⁰ of their size, which only the highest differences along it leave alone."""
+
+    def change(atoms, found):
+        return found | {"forces": found["forces"] * (1 + 1e-10 * np.sin(1e9 * atoms.positions))}
+
+    found = checked(Wrapped(EMT(), change), shaken(), n_rotations=4, seed=seed)
+    assert found.is_clean, str(found)
