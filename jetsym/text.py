@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from copy import copy
@@ -17,7 +17,7 @@ from rich.measure import Measurement
 from rich.table import Column, Table
 from rich.text import Text
 
-__all__ = ["as_text", "at_most", "concise", "concise_root", "fitted", "percent", "table_of"]
+__all__ = ["as_text", "at_most", "concise", "concise_root", "fitted", "options_said", "percent", "table_of"]
 
 #: Columns of the terminal, where text is to fit into one.
 _FITTED: ContextVar[int | None] = ContextVar("fitted", default=None)
@@ -214,3 +214,15 @@ def concise_root(squared: float, error: float, *, floor: float = 0.0) -> str:
         most = math.sqrt(value**2 + error)
         error = min(error / (2 * value), most) if value else most
     return concise(value, error, floor=floor)
+
+
+def options_said(options: Mapping[str, Any]) -> str:
+    """Write options as Python takes them, and as the command line does.
+
+    Examples
+    --------
+    >>> options_said({"energy": "REF_energy", "limit": 64})
+    "energy='REF_energy', limit=64 (--energy REF_energy --limit 64)"
+    """
+    python = ", ".join(f"{name}={value!r}" for name, value in options.items())
+    return f"{python} ({' '.join(f'--{name} {value}' for name, value in options.items())})"

@@ -42,6 +42,7 @@ __all__ = [
     "LAST",
     "SHARED",
     "Header",
+    "digest_of",
     "find",
     "initial",
     "load",
@@ -135,7 +136,7 @@ def save(
     tensors = {_MODEL + name: tensor for name, tensor in model.state_dict().items()} | dict(state or {})
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     values = json.loads(json.dumps(asdict(header)))
-    text = json.dumps({**values, "digest": _digest(tensors, values)})
+    text = json.dumps({**values, "digest": digest_of(tensors, values)})
     content = as_bytes(tensors, metadata={_KEY: text})
     with finished_file(path) as unfinished:
         unfinished.write_bytes(content)
@@ -227,7 +228,7 @@ def read(path: str | Path) -> tuple[Header, dict[str, Tensor]]:
                 f"{file} has checkpoint format {version!r}; this version of jetsym reads formats up to "
                 f"{FORMAT_VERSION}: install the version that wrote it, or train again"
             )
-        if digest != (_digest(tensors, values) if version > 2 else _digest_of_tensors(tensors)):
+        if digest != (digest_of(tensors, values) if version > 2 else _digest_of_tensors(tensors)):
             raise CheckpointError(
                 f"{file} is damaged: its header and tensors do not have the digest that it names; copy it again"
             )
@@ -330,7 +331,7 @@ def _first_line(error: Exception) -> str:
     return str(error).strip().partition("\n")[0] or type(error).__name__
 
 
-def _digest(tensors: Mapping[str, Tensor], values: Mapping[str, Any]) -> str:
+def digest_of(tensors: Mapping[str, Tensor], values: Mapping[str, Any]) -> str:
     """Compute the SHA-256 of the values of a header, as JSON gives them back, and of all that the tensors are."""
     forms = {name: (str(tensor.dtype), list(tensor.shape)) for name, tensor in tensors.items()}
     facts = json.dumps([values, forms, _digest_of_tensors(tensors)], sort_keys=True)

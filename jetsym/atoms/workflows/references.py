@@ -18,6 +18,7 @@ from jetsym.atoms.model import AUXILIARY
 from jetsym.atoms.packages import quiet
 from jetsym.atoms.workflows.calculators import exported_model
 from jetsym.errors import ConfigError, DataError, closest, require
+from jetsym.text import options_said
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -103,7 +104,7 @@ def references(
     own = {quantity: key for quantity, key in asked.keys.items() if quantity in ("energy", "forces")}
     like = {quantity: [name for name in alike(quantity, names) if name != key] for quantity, key in own.items()}
     found_as = {quantity: words[0] for quantity, words in like.items() if words}
-    remedy = _asking_for(found_as) if found_as else ""
+    remedy = options_said(found_as) if found_as else ""
     if not any(found) or (remedy and not any(own.keys() & one.keys() for one in found)):
         missing = " or ".join(map(repr, (own if remedy else asked.keys).values()))
         raise DataError(
@@ -111,18 +112,6 @@ def references(
             f"{f'; give {remedy}' if remedy else ''}"
         )
     return found, notes
-
-
-def _asking_for(keys: Mapping[str, str]) -> str:
-    """Say how to ask for labels of other names, as Python and the command line do.
-
-    Examples
-    --------
-    >>> _asking_for({"energy": "REF_energy", "forces": "f"})
-    "energy='REF_energy', forces='f' (--energy REF_energy --forces f)"
-    """
-    options = ", ".join(f"{quantity}={key!r}" for quantity, key in keys.items())
-    return f"{options} ({' '.join(f'--{quantity} {key}' for quantity, key in keys.items())})"
 
 
 def _said_of_none(quantity: str, key: str, names: set[str]) -> Iterator[str]:
@@ -146,7 +135,7 @@ def _said_of_none(quantity: str, key: str, names: set[str]) -> Iterator[str]:
     elif like:
         option = "virial" if "virial" in like[0].lower() else quantity
         meant = ", ".join(map(repr, like))
-        yield f"{quantity} not compared: no structure has {key!r}, but {meant}: give {_asking_for({option: like[0]})}"
+        yield f"{quantity} not compared: no structure has {key!r}, but {meant}: give {options_said({option: like[0]})}"
 
 
 def _of_crystals(

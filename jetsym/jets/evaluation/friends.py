@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from torch import nn
 
 from jetsym.errors import ConfigError
 from jetsym.files import fingerprint_of
+from jetsym.jets.checkpoint import digest_of
 from jetsym.jets.evaluation.row_files import Columns, Write, fact_of, row_file
 from jetsym.jets.io.mapping.tree_mapping import TreeMapping
 from jetsym.jets.io.remote import File
@@ -126,8 +125,5 @@ def fingerprint_of_network(network: nn.Module) -> str:
     >>> fingerprint_of_network(networks[0]) == fingerprint_of_network(networks[1])
     True
     """
-    digest = hashlib.sha256(type(network).__qualname__.encode())
-    for name, tensor in sorted(network.state_dict().items()):
-        digest.update(json.dumps([name, str(tensor.dtype), [*tensor.shape]]).encode())
-        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
-    return digest.hexdigest()[:16]
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
+    return digest_of(tensors, {"class": type(network).__qualname__})[:16]

@@ -171,18 +171,19 @@ def predict(
         mapping = mapping.standardised(getattr(model, "standardisation", None) or {})
     if fold is None:
         fold = judged_fold(getattr(model, "held_out", None), None, None)
-    friends.made_of = {
-        "tagger": fingerprint_of_network(model),
-        "classes": getattr(model, "classes", None),
-        "target": str(target_of(model)),
-        "standardisation": getattr(model, "standardisation", None),
-        "mapping": None if mapping is None else mapping.fingerprint,
-        "fold": str(fold),
-        "max_particles": max_particles or getattr(model, "max_particles", None),
-        "scores": scores,
-        "logits": logits,
-        "bad_jets": bad_jets,
-    }
+    if friend:
+        friends.made_of = {
+            "tagger": fingerprint_of_network(model),
+            "classes": getattr(model, "classes", None),
+            "target": str(target_of(model)),
+            "standardisation": getattr(model, "standardisation", None),
+            "mapping": None if mapping is None else mapping.fingerprint,
+            "fold": str(fold),
+            "max_particles": max_particles or getattr(model, "max_particles", None),
+            "scores": scores,
+            "logits": logits,
+            "bad_jets": bad_jets,
+        }
     left = friends.left() if resume else files
     if not left:
         return out

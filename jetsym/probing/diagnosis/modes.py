@@ -9,6 +9,7 @@ from jetsym.errors import ConfigError, expect_a
 from jetsym.probing.diagnosis.case import Case
 from jetsym.probing.diagnosis.thresholds import BOUNDS, Bound
 from jetsym.probing.reports.diagnosis import Finding
+from jetsym.text import options_said
 
 __all__ = ["MEASURE_AGAIN", "MODES", "Mode", "Rule", "register"]
 
@@ -47,9 +48,7 @@ class Mode:
     def findings(self, case: Case) -> Iterator[Finding]:
         """Find the failures in a report, each with its name, why it matters and what to try."""
         for found in self.rule(case):
-            options = ", ".join(f"{name}={value!r}" for name, value in found.options.items())
-            flags = " ".join(f"--{name} {value}" for name, value in found.options.items())
-            remedy = self.remedy + (f" By these numbers: {options} ({flags})." if options else "")
+            remedy = self.remedy + (f" By these numbers: {options_said(found.options)}." if found.options else "")
             yield replace(
                 found,
                 name=self.name,
