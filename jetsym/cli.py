@@ -132,8 +132,8 @@ def run(program: str, command: Command, words: Sequence[str]) -> int:
     if command.presets:
         words = expand_presets(words)
     try:
-        words = joined(words, parser, positional=command.positional)
-        expect_known(words, parser, elsewhere=lambda: elsewhere(program, command, parser))
+        typed, words = words, joined(words, parser, positional=command.positional)
+        expect_known(words, parser, elsewhere=lambda: elsewhere(program, command, parser), typed=typed)
         expect_configurations(words)
         options = parser.instantiate(parser.parse_args(words))
     except UnicodeDecodeError:

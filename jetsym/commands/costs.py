@@ -69,7 +69,7 @@ def cost_calculator(
     Parameters
     ----------
     calculator
-        A Python entry that makes it, module:factory, such as ase.calculators.emt:EMT; its code runs.
+        As for :func:`jetsym.commands.potentials.check_calculator`.
     inputs
         Files of structures with energies, forces or both.
     out
@@ -135,7 +135,7 @@ def parity_calculator(
     Parameters
     ----------
     calculator
-        A Python entry that makes it, module:factory, such as ase.calculators.emt:EMT; its code runs.
+        As for :func:`jetsym.commands.potentials.check_calculator`.
     inputs
         Files of structures.
     out

@@ -114,7 +114,7 @@ def probe_calculator(
     Parameters
     ----------
     calculator
-        A Python entry that makes it, module:factory, such as ase.calculators.emt:EMT; its code runs.
+        As for :func:`jetsym.commands.potentials.check_calculator`.
     inputs
         Files of structures.
     out

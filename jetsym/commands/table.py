@@ -190,12 +190,14 @@ COMMANDS: dict[str, Command | CommandGroup] = {
         "jetsym.commands.atoms:relax",
         "relax a structure, symmetrised at inference and not",
         positional=True,
+        instead={"--calculator": "jetsym.commands.atoms:relax_calculator"},
         numbers=True,
     ),
     "phonons": Command(
         "jetsym.commands.atoms:phonons",
         "compute phonons of a crystal, symmetrised at inference and not",
         positional=True,
+        instead={"--calculator": "jetsym.commands.atoms:phonons_calculator"},
         numbers=True,
     ),
 }

@@ -268,7 +268,9 @@ def test_what_is_no_kind_of_the_output_is_refused(points, outputs, options, mess
 def test_few_rotations_of_one_input_have_errors_by_their_chance():
     """Of a hundred draws of ten rotations A and the part of an irrep are off by about their errors."""
     inputs = np.array([[[0.3, -0.5, 0.8]]])
-    exact = jetsym.probe(quartic, inputs, outputs={"output": "scalar"}, layers=[], progress=False).equivariance["output"]
+    exact = jetsym.probe(quartic, inputs, outputs={"output": "scalar"}, layers=[], progress=False).equivariance[
+        "output"
+    ]
     assert exact.error_shares["(4,+)"] == pytest.approx(1, rel=1e-10)
     assert exact.error_shares_stderr["(4,+)"] == 0
     pulls, parts = [], []
