@@ -40,6 +40,7 @@ from jetsym.atoms.training.folder import (
     OPTIONS,
     OUTPUT,
     as_it_was,
+    best_of,
     join_metrics,
     where_to_go_on,
 )
@@ -273,6 +274,8 @@ def train(
             join_metrics(folder / METRICS)
         if watcher is not None:
             print(watcher.finish(), end="")
+        if best := best_of(folder, trust=trust):
+            print(best, flush=True)
     return folder
 
 
