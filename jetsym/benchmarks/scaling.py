@@ -37,6 +37,8 @@ LOOKS = {"reading": (PALETTE[2], "o"), "training": (PALETTE[1], "s")}
 LOOKS |= {"probing": (PALETTE[3], "^"), "evaluation": (PALETTE[4], "D")}
 #: What grows by less from the smallest to the largest size has no exponent that could be told.
 LITTLE = 1.3
+#: The logarithm of how much less than the smallest value the part is that counts as none.
+NOTHING = 6.0
 #: An exponent above that of the work itself by more than this, and by two errors, is more than it has to be.
 MUCH = 0.2
 
@@ -136,10 +138,8 @@ def fitted(sizes: NDArray[Any], values: NDArray[np.float64]) -> Exponent:
     def law(n: NDArray[np.float64], constant: float, growing: float, power: float) -> NDArray[np.float64]:
         return np.logaddexp(constant, growing + power * np.log(n))
 
-    try:
-        found, covariance = curve_fit(law, n, logs, p0=(first - 1, last, 1.0), maxfev=20_000)
-    except RuntimeError:  # it does not converge
-        return Exponent(np.nan, np.nan)
+    lowest, highest = (first - NOTHING, last - NOTHING, 0.0), (first + 1, last + 1, 10.0)
+    found, covariance = curve_fit(law, n, logs, p0=(first - 1, last, 1.0), bounds=(lowest, highest))
     return Exponent(float(found[2]), float(np.sqrt(covariance[2, 2])))
 
 

@@ -29,6 +29,8 @@ __all__ = ["LAWS", "Growth", "prepared"]
 USUAL = 80
 #: Jets of a file that is read, and of a portion that is evaluated.
 FILE, PORTION = 1000, 10_000
+#: Jets of a batch that is read; files are whole numbers of these, as a stream leaves out the rest.
+BATCH = 500
 
 #: What prepares a task: its size, and a folder for its files -> the task.
 Made = Callable[[int, Path], Callable[[], Any]]
@@ -81,14 +83,14 @@ def _bundled() -> dict[str, Any]:
 
 
 def _read_jets(jets: int, folder: Path) -> Callable[[], int]:
-    return partial(stream, _files(_bundled(), jets // FILE, folder), 512, 1)
+    return partial(stream, _files(_bundled(), jets // FILE, folder), BATCH, 1)
 
 
 def _read_particles(times: int, folder: Path) -> Callable[[], int]:
     """Prepare the reading of jets that have each of their particles so many times."""
     columns = _bundled()
     columns |= {name: ak.concatenate([columns[name]] * times, axis=1) for name in PARTICLE_BRANCHES}
-    return partial(stream, _files(columns, 1, folder), 512, 1)
+    return partial(stream, _files(columns, 1, folder), BATCH, 1)
 
 
 def _step(size: int, folder: Path, *, jets: int = 8, particles: int = 32, blocks: int = 3, mixed: bool = False) -> Any:
