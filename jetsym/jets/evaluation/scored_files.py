@@ -15,7 +15,7 @@ from torch import Tensor
 
 from jetsym.errors import DataError, closest, shorten
 from jetsym.jets.evaluation.assess import assess
-from jetsym.jets.evaluation.metrics import MultiClass
+from jetsym.jets.evaluation.auc import MultiClass
 from jetsym.jets.evaluation.report import Evaluation
 from jetsym.jets.evaluation.scores import Scores, as_logits
 from jetsym.jets.io.columns import Columns, open_columns
