@@ -29,8 +29,8 @@ from jetsym.errors import CheckpointError, ConfigError, DataError, require
 from jetsym.jets.batch import JetBatch
 from jetsym.jets.inputs import InputForm
 from jetsym.jets.io.mapping.expressions import Expression
-from jetsym.jets.io.mapping.functions import Quantity
 from jetsym.jets.io.mapping.parse import parsed
+from jetsym.jets.io.mapping.quantities import Quantity
 from jetsym.jets.io.mapping.several_jets import open_mapped
 from jetsym.jets.io.mapping.traced import Traced
 from jetsym.jets.io.mapping.tree_mapping import MappedInput, Momentum, TreeMapping

@@ -24,8 +24,8 @@ from jetsym.jets import JetBatch, read, weaver
 from jetsym.jets.domain import Jets
 from jetsym.jets.features import kinematic_quantities
 from jetsym.jets.io.mapping.expressions import Expression
-from jetsym.jets.io.mapping.functions import Quantity
 from jetsym.jets.io.mapping.parse import load_mapping
+from jetsym.jets.io.mapping.quantities import Quantity
 from jetsym.jets.io.mapping.traced import Traced
 from jetsym.jets.models import ParticleNet, ParticleTransformer
 from jetsym.jets.moves.actions import boost, rotate
