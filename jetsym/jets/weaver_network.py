@@ -31,6 +31,7 @@ from jetsym.jets.inputs import InputForm
 from jetsym.jets.io.mapping.expressions import Expression
 from jetsym.jets.io.mapping.parse import parsed
 from jetsym.jets.io.mapping.quantities import Quantity
+from jetsym.jets.io.mapping.sections import branch_of
 from jetsym.jets.io.mapping.several_jets import open_mapped
 from jetsym.jets.io.mapping.traced import Traced
 from jetsym.jets.io.mapping.tree_mapping import MappedInput, Momentum, TreeMapping
@@ -380,7 +381,7 @@ class WeaverNetwork(nn.Module):
 
 def data_of(name: str) -> Expression:
     """Return the expression that is a column of a name."""
-    return Expression.parse(f"`{name}`", where="weaver")
+    return branch_of(name, "weaver")
 
 
 def _quantity(tensor: Tensor, counts: Any = None) -> Quantity:
