@@ -218,7 +218,7 @@ def evaluate(
 def _network(
     folder: str, fixed: list[str] | None, options: dict[str, Any] | None, vectors: str | None
 ) -> WeaverNetwork:
-    from jetsym.jets.weaver_network import files_of, weaver
+    from jetsym.jets.weaver_files import files_of, weaver
 
     if not Path(folder).expanduser().is_dir():
         raise ConfigError(f"--weaver is {folder!r}; expected a folder with a network, a data configuration and weights")

@@ -32,7 +32,7 @@ from jetsym.jets.moves.actions import boost, rotate
 from jetsym.jets.moves.generators import tangents
 from jetsym.jets.moves.inputs import follow
 from jetsym.jets.moves.sampling import random_rotations
-from jetsym.jets.weaver_network import files_of
+from jetsym.jets.weaver_files import files_of
 from jetsym.probing.measure.attribution import attribute
 from jetsym.probing.reports.attribution import Attribution
 
