@@ -20,9 +20,9 @@ from jetsym._version import __version__
 from jetsym.arguments import anything, checked
 from jetsym.cards import model_card
 from jetsym.errors import CheckpointError, ConfigError
-from jetsym.files import as_json, check_out, write_atomically, write_json
+from jetsym.files import check_out, write_atomically, write_json
 from jetsym.hub import expected_of, hub, unresolved
-from jetsym.reading import parse_json, read_text
+from jetsym.reading import as_json, parse_json, read_text
 
 __all__ = ["CARD", "CONFIG", "WEIGHTS", "Pretrained"]
 
