@@ -32,9 +32,9 @@ from jetsym.domains.members import (
     rearranged,
     same_rows,
 )
-from jetsym.domains.moves import Move, is_floating, likely_order
+from jetsym.domains.moves import Move, is_floating
 from jetsym.domains.naming import STILL, Naming, said_of
-from jetsym.domains.stale import SAMPLES, refuse_stale
+from jetsym.domains.stale import SAMPLES, columns_of_points, refuse_stale
 from jetsym.errors import ProbeError
 from jetsym.spectrum import SO2, group_of
 from jetsym.spectrum.lorentz import (
@@ -188,7 +188,8 @@ class Arrays(Naming, Domain):
             inputs, action = super().act(inputs, symmetry, seed=seed)
         # Turns in the lab tell as much as those at rest, which have to know the mask.
         tried = Action(self.move, True, self.lab_note) if symmetry.is_at_rest else action
-        self._refuse_doubtful(inputs, symmetry, tried)
+        self.refuse_doubtful(inputs)
+        self._refuse_stale(inputs, symmetry, tried)
         return inputs, action
 
     # --- boosts, and the frame in which the momenta of a sample have no sum ---
@@ -266,26 +267,10 @@ class Arrays(Naming, Domain):
             )
         return np.asarray(total)
 
-    def _refuse_doubtful(self, inputs: Any, symmetry: Symmetry, action: Action) -> None:
-        """Refuse marks that nobody names for vectors, energies elsewhere, and what stays but comes from what moves."""
+    def _refuse_stale(self, inputs: Any, symmetry: Symmetry, action: Action) -> None:
+        """Refuse what stays but comes from what moves."""
         moving, items = self.moving(inputs), arrays_of(inputs)
         said = {self.key(key, inputs) for key in self.said or ()}
-        if self.said is None and len(items) > 1 and all(is_of_marks(items[key]) for key in moving):
-            (key,) = moving
-            raise ProbeError(
-                f"the only input that may move is {self.name(key)} {tuple(items[key].shape)}, but it holds nothing "
-                f"but 0 and 1, as marks do. Name what moves, as {self.remedy(items, moving)}"
-            )
-        for key, move in moving.items():
-            plain = move.kind == "four-vector" and move.order is None
-            if plain and (order := likely_order(move.components(items[key]))) is not None:
-                where = "" if move.axis is None else f", axis={move.axis}"
-                raise ProbeError(
-                    f"the input {self.name(key)} {tuple(items[key].shape)} would move as four-vectors (E, px, py, pz), "
-                    f"but many are space-like so, E² < p², and none as ({order}). Say which order it is, with "
-                    f'moves={{{self.said_as(key)!r}: jetsym.moves("four-vector", order="{order}"{where})}}, or with '
-                    'order="e px py pz"'
-                )
         kept = {
             key: array for key, array in items.items() if key not in said and key not in moving and is_floating(array)
         }
@@ -300,14 +285,8 @@ class Arrays(Naming, Domain):
             for these in (some, action.move(some, elements))
         )
         points = self._points(some)
-        columns = {}
-        for key in kept:
-            values = to_numpy(arrays_of(some)[key]).astype(np.float64)
-            axes = [] if points is None else [axis for axis in range(1, values.ndim) if values.shape[axis] == points[0]]
-            axes = axes[:2] if len(axes) > 1 else axes
-            values = np.moveaxis(values, axes, range(1, 1 + len(axes)))
-            rows = [points[0] ** len(axes)] if points is not None and axes else []
-            columns[self.name(key)] = values.reshape(len(values), *rows, -1)
+        n = None if points is None else points[0]
+        columns = {self.name(key): columns_of_points(to_numpy(arrays_of(some)[key]), n) for key in kept}
         refuse_stale(before, after, columns)
 
     def _check_four_vectors(self, inputs: Any) -> None:
