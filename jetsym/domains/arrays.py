@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from array_api_compat import array_namespace, is_array_api_obj
+from array_api_compat import array_namespace
 from array_api_compat import device as device_of
 from numpy.typing import NDArray
 from torch.autograd import forward_ad
@@ -19,15 +19,14 @@ from typing_extensions import override
 from jetsym.domains.base import Action, Domain
 from jetsym.domains.masks import Mask, find_mask
 from jetsym.domains.members import (
-    CONSTANTS,
     Key,
     arrays_of,
     by_point,
+    expect_numbers,
     first,
     is_of_marks,
     is_of_pairs,
     mapped,
-    members,
     placed,
     rearranged,
     same_rows,
@@ -45,7 +44,7 @@ from jetsym.spectrum.lorentz import (
     boosted_outputs,
     has_rest_frame,
 )
-from jetsym.spectrum.responses import EPS, to_numpy
+from jetsym.spectrum.responses import to_numpy
 from jetsym.symmetry import GroupName, Symmetry
 
 __all__ = ["ARRAYS", "Arrays"]
@@ -53,12 +52,6 @@ __all__ = ["ARRAYS", "Arrays"]
 AT_REST = (
     "The group acts where the momenta of each sample have no sum; those with a negative energy are taken as incoming "
     "ones, and count with the other sign."
-)
-
-UNKNOWN = (
-    "inputs of type {} are not known; expected a JetBatch, paths of ROOT files, an array, a tuple of arrays (numpy, "
-    "torch, …), a dictionary of them, which go in as keywords, a list of dictionaries, one a sample, or anything with "
-    "a length and action=…"
 )
 
 
@@ -133,28 +126,7 @@ class Arrays(Naming, Domain):
     def load(self, source: Any, *, limit: int, model: Any) -> Any:
         """Return the first samples of the arrays, or refuse what is no array of numbers."""
         source = dict(source) if isinstance(source, Mapping) else source
-        given = members(source)
-        for array in given.values():
-            if isinstance(array, np.ma.MaskedArray):
-                raise ProbeError(
-                    "an input is a masked array of numpy, whose masked numbers have no value to move; give "
-                    "array.filled(…), and a mask of its own if the model takes one"
-                )
-            if not is_array_api_obj(array) and not (len(given) > 1 and isinstance(array, CONSTANTS)):
-                raise ProbeError(UNKNOWN.format(type(array).__name__))
-        arrays = list(arrays_of(source).values())
-        for array in arrays:
-            if str(getattr(array.dtype, "kind", "f")) in "OSUV":
-                raise ProbeError(f"an input array has dtype {array.dtype}; expected numbers")
-        if not any(map(is_floating, arrays)):
-            dtypes = ", ".join(dict.fromkeys(str(array.dtype) for array in arrays)) or "none"
-            raise ProbeError(f"an input array has dtype {dtypes}; expected one of {', '.join(EPS)}: convert it first")
-        sizes = {int(array.shape[0]) if array.ndim else 0 for array in arrays}
-        if len(sizes) > 1 or 0 in sizes:
-            raise ProbeError(
-                f"the input arrays hold {sorted(sizes)} samples; expected one common number, at least 1: what all "
-                "samples share goes in with call=…, and graphs are a list of one for each, with action=…"
-            )
+        expect_numbers(source)
         return self.select(source, slice(0, limit))
 
     @override
