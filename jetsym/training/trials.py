@@ -19,8 +19,9 @@ from jetsym.jets.models.own import expect_logits
 from jetsym.progress import progress_bar
 from jetsym.results import Result
 from jetsym.text import as_text, table_of
+from jetsym.training.batches import batches, size_of_batch
 from jetsym.training.config import TrainConfig
-from jetsym.training.data import StreamedJets, batches, load_jets, size_of_batch
+from jetsym.training.data import StreamedJets, load_jets
 from jetsym.training.engine import make_fabric
 from jetsym.training.finetune import starting_point
 from jetsym.training.loop import validate
