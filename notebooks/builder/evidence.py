@@ -22,9 +22,10 @@ from typing import Any
 from jetsym.benchmarks.fault_trials import OUTCOMES
 from jetsym.benchmarks.faults import Faults
 from jetsym.benchmarks.measure import commit
-from jetsym.files import from_json, write_atomically, write_json
+from jetsym.files import write_atomically, write_json
 from jetsym.probing.reports.equivariance import KNOWN_TO
 from jetsym.probing.reports.spectrum import SymmetryReport
+from jetsym.reading import from_json
 from jetsym.text import at_most, concise
 
 __all__ = ["TABLES", "keep", "results", "rewritten", "texts"]
