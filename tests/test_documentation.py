@@ -306,7 +306,7 @@ MEASURED = (
     *("sizes_of_jets", "tensor_basis", "what_a_and_b_are"),
 )
 PRINTED = (
-    *("copper_repaired", "cost_of_a_probe", "cost_of_the_guards", "estimator"),
+    *("copper_repaired", "cost_of_a_probe", "cost_of_the_guards", "cost_beside_metatomic", "estimator"),
     *("ethanol_augmented", "gpu", "jets_repaired", "loader"),
 )
 

@@ -22,9 +22,10 @@ from typing import Any
 from jetsym.benchmarks.fault_trials import OUTCOMES
 from jetsym.benchmarks.faults import Faults
 from jetsym.benchmarks.measure import commit
-from jetsym.files import from_json, write_atomically, write_json
+from jetsym.files import write_atomically, write_json
 from jetsym.probing.reports.equivariance import KNOWN_TO
 from jetsym.probing.reports.spectrum import SymmetryReport
+from jetsym.reading import from_json
 from jetsym.text import at_most, concise
 
 __all__ = ["TABLES", "keep", "results", "rewritten", "texts"]
@@ -246,7 +247,7 @@ def table(heads: Iterable[str], rows: Iterable[Iterable[str]]) -> list[str]:
 #: Tables of runs whose files were not kept: they show a record of what was printed.
 RECORDED = (
     *("jets_repaired", "copper_repaired", "ethanol_augmented"),
-    *("cost_of_a_probe", "cost_of_the_guards", "estimator", "loader"),
+    *("cost_of_a_probe", "cost_of_the_guards", "cost_beside_metatomic", "estimator", "loader"),
 )
 
 #: Name of a table -> what makes its lines.
