@@ -24,7 +24,7 @@ from jetsym.benchmarks.measure import costs
 from jetsym.benchmarks.scaling_tasks import LAWS, prepared
 from jetsym.errors import ConfigError, closest, expect_at_least
 from jetsym.files import check_out
-from jetsym.plotting.style import PALETTE, finished, logarithmic, panels, parts_of
+from jetsym.plotting.style import PALETTE, figure_of, finished, logarithmic, panels, parts_of
 from jetsym.results import Result
 from jetsym.text import as_text, concise, table_of
 
@@ -220,7 +220,7 @@ class Scaling(Result):
                 if legend and laws:
                     one.legend(frameon=False, fontsize="x-small")
                 finished(one, "both")
-        return ax if isinstance(ax, Axes) else axes[0].figure
+        return ax if isinstance(ax, Axes) else figure_of(axes[0])
 
 
 def _draw(ax: Axes, law: Law, values: NDArray[np.float64], exponent: Exponent) -> None:
