@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +14,18 @@ from jetsym.errors import ConfigError, DataError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["Quantity", "apply", "as_condition", "counts_of", "filtered", "numeric", "place", "refuse_vectors", "spread"]
+__all__ = [
+    "Quantity",
+    "apply",
+    "are_conditions",
+    "as_condition",
+    "counts_of",
+    "filtered",
+    "numeric",
+    "place",
+    "refuse_vectors",
+    "spread",
+]
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,6 +80,11 @@ def apply(function: Callable[..., Any], what: str, *operands: Quantity) -> Quant
     for other in lists[1:]:
         _refuse_other_counts(lists[0], other, what)
     return Quantity(function(*(spread(operand, lists[0]) for operand in operands)), lists[0], vectors=vectors)
+
+
+def are_conditions(operands: Iterable[Quantity]) -> bool:
+    """Tell whether all operands are true or false."""
+    return all(operand.values.dtype == np.bool_ for operand in operands)
 
 
 def numeric(quantity: Quantity) -> Quantity:
