@@ -15,7 +15,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from jetsym.errors import ConfigError
-from jetsym.jets.io.mapping.quantities import Quantity, apply, are_conditions, counts_of, numeric, place, refuse_vectors
+from jetsym.jets.io.mapping.quantities import (
+    Quantity,
+    apply,
+    are_conditions,
+    counts_of,
+    numeric,
+    place,
+    refuse_overflow,
+    refuse_vectors,
+)
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -208,8 +217,9 @@ def over_stack(name: str) -> Function | None:
         if any(operand.counts is not None for operand in operands):
             raise ConfigError(f"{what}: np.stack of something with several values per jet; expected numbers of jets")
         refuse_vectors(what, "np.stack", *operands)
-        columns = np.broadcast_arrays(*(operand.values for operand in operands))
-        return Quantity(np.asarray(getattr(np, name)(np.stack(columns, axis=-1), axis=-1)))
+        columns = np.stack(np.broadcast_arrays(*(operand.values for operand in operands)), axis=-1)
+        refuse_overflow(getattr(np, name), what, [columns], axis=-1)
+        return Quantity(np.asarray(getattr(np, name)(columns, axis=-1)))
 
     return Function(compute, most=None, lists=True)
 
