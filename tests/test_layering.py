@@ -16,7 +16,10 @@ import jetsym
 
 PACKAGE = Path(jetsym.__file__).parent
 
-GROUND = {"_version", "annotations", "arguments", "errors", "files", "forms", "lazy", "progress", "ranks", "reading"}
+GROUND = {
+    *("_version", "annotations", "arguments", "errors", "files", "forms", "launch", "lazy", "progress", "ranks"),
+    *("reading", "slurm"),
+}
 LOW = GROUND | {"allocation", "cards", "hub", "locks", "text", "storage", "symmetry"}
 MATHEMATICS = LOW | {"spectrum"}
 SHOWN = MATHEMATICS | {"pages", "plotting", "results"}
@@ -29,9 +32,11 @@ MAY_IMPORT: dict[str, set[str]] = {
     **{name: set() for name in sorted(GROUND)},
     "arguments": {"annotations", "errors"},
     "files": {"errors", "reading"},
+    "launch": {"errors", "slurm"},
     "progress": {"ranks"},
-    "ranks": {"errors"},
+    "ranks": {"errors", "launch", "slurm"},
     "reading": {"errors"},
+    "slurm": {"errors"},
     "allocation": GROUND,
     "cards": GROUND | {"text"},
     "hub": GROUND,

@@ -241,7 +241,7 @@ def table(heads: Iterable[str], rows: Iterable[Iterable[str]]) -> list[str]:
 #: Tables of runs whose files were not kept: they show a record of what was printed.
 RECORDED = (
     *("jets_repaired", "copper_repaired", "ethanol_augmented"),
-    *("cost_of_a_probe", "cost_of_the_guards", "estimator", "loader"),
+    *("cost_of_a_probe", "cost_of_the_guards", "cost_beside_metatomic", "estimator", "loader"),
 )
 
 #: Name of a table -> what makes its lines.

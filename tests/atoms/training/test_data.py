@@ -256,6 +256,8 @@ def test_units(read):
     assert "kcal/mol/Å³" in read(frames, energy="e", stress="s", unit="kcal/mol").words
     with pytest.raises(DataError, match="too large for stresses in eV/Å³"):
         read(frames, energy="e", stress="s")
+    with pytest.raises(ConfigError, match=r"unit is 'kcal', 2.6e\+22 eV, in which .*; 'kcal/mol' may be meant"):
+        read(frames, energy="e", stress="s", unit="kcal")
     with pytest.raises(ConfigError, match="unit is 'eVV'; expected one of energies, such as eV"):
         read(frames, energy="e", stress="s", unit="eVV")
 

@@ -4,7 +4,7 @@ An expression is parsed to Python's syntax tree and its nodes are computed one b
 tables of :mod:`jetsym.jets.io.mapping.syntax` and :mod:`jetsym.jets.io.mapping.functions` is refused when the
 expression is parsed: no attributes but the parts of four-momenta, no strings but names of types, no powers but small
 ones that are written out. Branches have one number per jet or one list per jet; where both meet, each jet's number goes
-with all its particles. As to numpy, the sum of two conditions is their "or".
+with all its particles. As to numpy, the sum of two conditions is their "or", and their product their "and".
 
 Precedence is Python's, but for what ROOT reads otherwise: ``a > 5 & b == 1`` means ``a > (5 & b) == 1`` to Python and
 ``(a > 5) & (b == 1)`` to ROOT, and is refused. ``&&`` and ``||`` are ``and`` and ``or``. A line may end with a comment
@@ -24,7 +24,7 @@ import numpy as np
 
 from jetsym.errors import ConfigError, DataError, closest
 from jetsym.jets.io.mapping.momenta import part
-from jetsym.jets.io.mapping.quantities import Quantity, apply, as_condition, filtered, numeric, place
+from jetsym.jets.io.mapping.quantities import Quantity, apply, are_conditions, as_condition, filtered, numeric, place
 from jetsym.jets.io.mapping.syntax import (
     ALLOWED,
     ARITHMETIC,
@@ -188,9 +188,9 @@ or write 'and', 'or', 'not'
             case ast.BinOp(left, operator, right):
                 operands = self._value(left, branch), self._value(right, branch)
                 if type(operator) in ARITHMETIC:
-                    # The sum of two conditions is "or" to numpy.
-                    either = type(operator) is ast.Add and all(one.values.dtype == np.bool_ for one in operands)
-                    return self._apply(ARITHMETIC[type(operator)], *(operands if either else map(numeric, operands)))
+                    # The sum of two conditions is "or" to numpy, and their product "and": a condition again.
+                    stays = type(operator) in (ast.Add, ast.Mult) and are_conditions(operands)
+                    return self._apply(ARITHMETIC[type(operator)], *(operands if stays else map(numeric, operands)))
                 return self._bits(*BITS[type(operator)], *operands)
             case ast.BoolOp(operator, values):
                 conditions = [self._value(value, branch) for value in values]

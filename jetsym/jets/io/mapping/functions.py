@@ -15,7 +15,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from jetsym.errors import ConfigError
-from jetsym.jets.io.mapping.quantities import Quantity, apply, counts_of, numeric, place, refuse_vectors
+from jetsym.jets.io.mapping.quantities import (
+    Quantity,
+    apply,
+    are_conditions,
+    counts_of,
+    numeric,
+    place,
+    refuse_overflow,
+    refuse_vectors,
+)
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -56,15 +65,22 @@ class Function:
 
 def _elementwise(function: Callable[..., Any], arguments: int = 1) -> Function:
     def compute(what: str, *operands: Quantity) -> Quantity:
-        return apply(function, what, *map(numeric, operands))
+        return _applied(function, what, *operands)
 
     return Function(compute, arguments, arguments)
+
+
+def _applied(function: Callable[..., Any], what: str, *operands: Quantity) -> Quantity:
+    """Apply a function to numbers; conditions are 0 and 1, but where numpy makes conditions of them again."""
+    if function in _OF_CONDITIONS and are_conditions(operands):
+        return apply(_OF_CONDITIONS[function], what, *operands)
+    return apply(function, what, *map(numeric, operands))
 
 
 def _successive(what: str, function: Callable[..., Any], operands: Sequence[Quantity]) -> Quantity:
     first, *others = operands
     for other in others:
-        first = apply(function, what, first, other)
+        first = _applied(function, what, first, other)
     return first
 
 
@@ -75,6 +91,8 @@ def _over(function: Callable[[NDArray[Any], NDArray[np.int64]], NDArray[Any]], n
         if quantity.counts is None:
             raise ConfigError(f"{what}: {name} of something that has one value per jet; expected one per particle")
         refuse_vectors(what, name, quantity)
+        if name in _EXTREMES and are_conditions([quantity]):  # a condition to awkward, and none of an empty list
+            raise ConfigError(f"{what}: {name} of conditions; write {'any' if name == 'max' else 'all'}")
         return Quantity(function(quantity.values, quantity.counts))
 
     return Function(compute, axis=axis, of_all=True)
@@ -114,7 +132,7 @@ def _extreme(function: Any, name: str) -> Function:
     over = _over(_OVER[name], name, "taken").compute
 
     def compute(what: str, *operands: Quantity) -> Quantity:
-        return over(what, *operands) if len(operands) == 1 else _successive(what, function, [*map(numeric, operands)])
+        return over(what, *operands) if len(operands) == 1 else _successive(what, function, operands)
 
     return Function(compute, most=None, axis="taken", of_all=True)
 
@@ -185,7 +203,7 @@ def _filled(function: Callable[..., Any]) -> Function:
     """Make ``ones_like`` or ``zeros_like``."""
 
     def compute(what: str, quantity: Quantity, *, dtype: str | None = None) -> Quantity:
-        return _same(what, apply(function, what, numeric(quantity)), dtype=dtype)
+        return _same(what, apply(function, what, quantity), dtype=dtype)
 
     return Function(compute, options=frozenset({"dtype"}))
 
@@ -199,8 +217,9 @@ def over_stack(name: str) -> Function | None:
         if any(operand.counts is not None for operand in operands):
             raise ConfigError(f"{what}: np.stack of something with several values per jet; expected numbers of jets")
         refuse_vectors(what, "np.stack", *operands)
-        columns = np.broadcast_arrays(*(operand.values for operand in operands))
-        return Quantity(np.asarray(getattr(np, name)(np.stack(columns, axis=-1), axis=-1)))
+        columns = np.stack(np.broadcast_arrays(*(operand.values for operand in operands)), axis=-1)
+        refuse_overflow(getattr(np, name), what, [columns], axis=-1)
+        return Quantity(np.asarray(getattr(np, name)(columns, axis=-1)))
 
     return Function(compute, most=None, lists=True)
 
@@ -231,6 +250,13 @@ _OVER: dict[str, Callable[[NDArray[Any], NDArray[np.int64]], NDArray[Any]]] = {
     "min": _extremes_of_particles(np.minimum, np.inf),
 }
 _EXTREMES = {"max": np.maximum, "min": np.minimum}
+#: What numpy's functions of which conditions are made of conditions are then.
+_OF_CONDITIONS: dict[Callable[..., Any], Callable[..., Any]] = {
+    np.maximum: np.logical_or,
+    np.minimum: np.logical_and,
+    np.absolute: lambda values: values,
+    np.nan_to_num: lambda values: values,
+}
 _SORTS = {"sort": _sort, "argsort": _argsort}
 
 #: What works element by element, under numpy's names: of one number, and of two.

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,30 @@ from jetsym.errors import ConfigError, DataError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["Quantity", "apply", "as_condition", "counts_of", "filtered", "numeric", "place", "refuse_vectors", "spread"]
+__all__ = [
+    "Quantity",
+    "apply",
+    "are_conditions",
+    "as_condition",
+    "counts_of",
+    "filtered",
+    "numeric",
+    "place",
+    "refuse_overflow",
+    "refuse_vectors",
+    "spread",
+]
+
+
+#: What makes of whole numbers such as int64 may no longer hold: each with how large that can be, from the sizes.
+_GROWING: dict[Callable[..., Any], Callable[..., float]] = {
+    np.add: lambda *sizes: sum(sizes),
+    np.subtract: lambda *sizes: sum(sizes),
+    np.multiply: lambda *sizes: math.prod(sizes),
+    np.square: lambda size: size**2,
+    np.sum: lambda size: math.inf,
+    np.prod: lambda size: math.inf,
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,19 +80,24 @@ def apply(function: Callable[..., Any], what: str, *operands: Quantity) -> Quant
     ConfigError
         If some are four-momenta; these are only added and subtracted.
     DataError
-        If two lists of particles do not have the same lengths.
+        If two lists of particles do not have the same lengths, or whole numbers reach 2^63.
     """
     vectors = any(operand.vectors for operand in operands)
     if vectors and not (function in (np.add, np.subtract) and all(operand.vectors for operand in operands)):
         raise ConfigError(f"{what}: a four-momentum where a number is expected, such as its .pt or .mass")
     lists = [operand.counts for operand in operands if operand.counts is not None]
-    if not lists:
-        found: Any = function(*(operand.values for operand in operands))
-        values: Any = found if isinstance(found, NDArrayOperatorsMixin) else np.asarray(found)
-        return Quantity(values, vectors=vectors)
     for other in lists[1:]:
         _refuse_other_counts(lists[0], other, what)
-    return Quantity(function(*(spread(operand, lists[0]) for operand in operands)), lists[0], vectors=vectors)
+    given = [spread(operand, lists[0]) if lists else operand.values for operand in operands]
+    refuse_overflow(function, what, given)
+    found: Any = function(*given)
+    values: Any = found if isinstance(found, NDArrayOperatorsMixin) else np.asarray(found)
+    return Quantity(values, lists[0] if lists else None, vectors=vectors)
+
+
+def are_conditions(operands: Iterable[Quantity]) -> bool:
+    """Tell whether all operands are true or false."""
+    return all(operand.values.dtype == np.bool_ for operand in operands)
 
 
 def numeric(quantity: Quantity) -> Quantity:
@@ -162,6 +191,22 @@ def refuse_vectors(what: str, name: str, *operands: Quantity) -> None:
     """Refuse four-momenta where numbers are expected."""
     if any(operand.vectors for operand in operands):
         raise ConfigError(f"{what}: {name} of four-momenta; expected numbers, such as their .px or .mass")
+
+
+def refuse_overflow(function: Callable[..., Any], what: str, given: Sequence[NDArray[Any]], **options: Any) -> None:
+    """Refuse whole numbers of which int64 would hold something else."""
+    whole = [one for one in given if isinstance(one, np.ndarray) and one.dtype.kind in "iu" and one.size]
+    if function not in _GROWING or len(whole) < len(given):
+        return
+    sizes = [float(max(abs(int(one.min())), abs(int(one.max())))) for one in given]
+    if _GROWING[function](*sizes) < 2**63:
+        return
+    wide = np.abs(function(*(one.astype(np.float64) for one in given), **options))
+    if (wide >= 2**63).any():
+        raise DataError(
+            f"{what}: whole numbers up to {wide.max():.4g}; expected less than 2^63, or numbers with a point, as by "
+            "1.0 * before the first one"
+        )
 
 
 def _refuse_other_counts(one: NDArray[np.int64], other: NDArray[np.int64], what: str) -> None:

@@ -83,6 +83,25 @@ def test_numbers_beyond_whole_numbers_are_refused():
         Expression.parse("u > 5").evaluate(large.get)
 
 
+@pytest.mark.parametrize("text", ["i * i * 4", "i * i + i * i + i * i", "np.square(2 * i)", "-(i * i) - i * i - i * i"])
+def test_whole_numbers_that_int64_does_not_hold_are_refused(text):
+    numbers = {"i": Quantity(np.array([3, 2**31 - 1], np.int32), np.array([2]))}
+    with pytest.raises(DataError, match=r"whole numbers up to .*e\+19; expected less than 2\^63"):
+        Expression.parse(text).evaluate(numbers.get)
+    assert Expression.parse("i * i").evaluate(numbers.get).values[1] == (2**31 - 1) ** 2
+    as_real = Expression.parse(text.replace("i", "(1.0 * i)")) if "sq" not in text else Expression.parse("(2.0 * i)**2")
+    assert abs(as_real.evaluate(numbers.get).values[1]) > 2**63
+
+
+def test_products_of_several_numbers_of_jets_that_int64_does_not_hold_are_refused():
+    numbers = {"n": Quantity(np.array([3, 2**31 - 1]))}
+    for text in ("np.prod(np.stack([n, n, 8], axis=1), axis=1)", "np.sum(np.stack([n*n, n*n, n*n], axis=1), axis=1)"):
+        with pytest.raises(DataError, match="expected less than"):
+            Expression.parse(text).evaluate(numbers.get)
+    product = Expression.parse("np.prod(np.stack([n, n], axis=1), axis=1)").evaluate(numbers.get)
+    assert product.values.tolist() == [9, (2**31 - 1) ** 2]
+
+
 def test_names_that_are_no_plain_words():
     expression = Expression.parse("`Jet.PT` / `lambda` + quoted0", where="jet.pt")
     assert expression.names == {"Jet.PT", "lambda", "quoted0"}
