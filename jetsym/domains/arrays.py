@@ -50,6 +50,9 @@ from jetsym.symmetry import GroupName, Symmetry
 
 __all__ = ["ARRAYS", "Arrays"]
 
+#: Roundings by which a group may seem to change what stays.
+STAYS = 16.0
+
 AT_REST = (
     "The group acts where the momenta of each sample have no sum; those with a negative energy are taken as incoming "
     "ones, and count with the other sign."
@@ -189,6 +192,7 @@ class Arrays(Naming, Domain):
         # Turns in the lab tell as much as those at rest, which have to know the mask.
         tried = Action(self.move, True, self.lab_note) if symmetry.is_at_rest else action
         self._refuse_doubtful(inputs, symmetry, tried)
+        self._refuse_unmoved(inputs, symmetry, action)
         return inputs, action
 
     # --- boosts, and the frame in which the momenta of a sample have no sum ---
@@ -266,6 +270,24 @@ class Arrays(Naming, Domain):
             )
         return np.asarray(total)
 
+    def _refuse_unmoved(self, inputs: Any, symmetry: Symmetry, action: Action) -> None:
+        """Refuse inputs none of which a group changes in the lab, as zeros, or points on its axis: any model agrees."""
+        moving = self.moving(inputs)
+        if symmetry.is_at_rest or not moving:  # a single particle at rest stays, and may be one part of a measurement
+            return
+        for part in self.batches(inputs):
+            some = self.select(inputs, part)
+            before, after = arrays_of(some), arrays_of(action.move(some, _few_elements(symmetry)))
+            for key in moving:
+                ours, theirs = (np.asarray(to_numpy(items[key]), dtype=np.float64) for items in (before, after))
+                apart = np.abs(theirs - np.concatenate([ours] * (len(theirs) // len(ours))))
+                if not apart.max(initial=0.0) <= STAYS * EPS["float64"] * np.abs(ours).max(initial=0.0):
+                    return
+        raise ProbeError(
+            f"no input changes under {symmetry.words}, as all are zero or along its axis: every model gives the same "
+            "then; give inputs that move"
+        )
+
     def _refuse_doubtful(self, inputs: Any, symmetry: Symmetry, action: Action) -> None:
         """Refuse marks that nobody names for vectors, energies elsewhere, and what stays but comes from what moves."""
         moving, items = self.moving(inputs), arrays_of(inputs)
@@ -293,8 +315,7 @@ class Arrays(Naming, Domain):
         if not kept or not known:
             return
         some = self.select(inputs, slice(0, SAMPLES))
-        rng = np.random.default_rng(0)
-        elements = group_of(symmetry).sample(2, rng) if symmetry.is_compact else np.array([0.5, -0.7])
+        elements = _few_elements(symmetry)
         before, after = (
             {self.name(key): by_point(move.components(arrays_of(these)[key])) for key, move in known.items()}
             for these in (some, action.move(some, elements))
@@ -426,3 +447,10 @@ def _of_samples(rapidity: Any) -> NDArray[np.float64]:
 def _spread(values: NDArray[np.float64], ndim: int) -> NDArray[np.float64]:
     """Return (n, samples, *own axes) with axes for the points of momenta (samples, …, 4) between them."""
     return values.reshape(*values.shape[:2], *[1] * (ndim - 2), *values.shape[2:])
+
+
+def _few_elements(symmetry: Symmetry) -> NDArray[np.float64]:
+    """Return two elements of a group, or two rapidities."""
+    if not symmetry.is_compact:
+        return np.array([0.5, -0.7])
+    return group_of(symmetry).sample(2, np.random.default_rng(0))

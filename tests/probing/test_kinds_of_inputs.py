@@ -481,3 +481,30 @@ def test_jax_arrays_and_a_jitted_function():
         given = {"points": points, "colours": colours}  # jax compiles for every shape: few of them
         options = {"moves": {"points": "vector"}, "method": "icosahedral", "progress": False, "l_max": 0}
         assert abs(relative(jetsym.probe(model, given, **options))) < 1e-13
+
+
+@pytest.mark.parametrize(
+    ("points", "options"),
+    [
+        (np.zeros((6, 3)), {}),
+        (np.zeros((6, 4, 3)), {"group": "SO3", "n_rotations": 8}),
+        (np.arange(1.0, 7)[:, None] * [0, 0, 1], {"group": "SO2"}),
+        (np.arange(1.0, 7)[:, None] * [1, 1, 0], {"group": "SO2", "axis": (1, 1, 0)}),
+        (np.arange(1.0, 7)[:, None, None] * [[1.0, 0, 0, 0]], {"group": "O3"}),
+        (np.arange(1.0, 7)[:, None, None] * [[0.0, 0, 0, 0]], {"group": "boost", "axis": "x"}),
+    ],
+)
+@pytest.mark.parametrize("measure", [jetsym.probe, jetsym.attribute])
+def test_inputs_that_no_element_changes_tell_nothing(points, options, measure):
+    """Every model is invariant on them, this one too, which is not."""
+    if measure is jetsym.attribute:
+        options = {name: value for name, value in options.items() if name != "n_rotations"}
+    with pytest.raises(ProbeError, match=r"no input changes under .*: every model gives the same then"):
+        measure(lambda x: 1 + x[..., 1].reshape(len(x), -1).sum(1), points, l_max=1, progress=False, **options)
+
+
+def test_some_inputs_that_stay_do_not_hinder():
+    points = np.random.default_rng(0).normal(size=(6, 3)) * np.array([[0], [0], [0], [0], [0], [1]])
+    report = jetsym.probe(lambda x: 1 + x[:, 1], points, l_max=1, progress=False)
+    square = (points**2).sum() / 3
+    assert report.equivariance["output"].relative == pytest.approx(np.sqrt(square / (6 + square)))
