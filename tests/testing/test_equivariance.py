@@ -427,3 +427,21 @@ def test_findings_are_collected_and_kept():
     assert set(found[1].measured) == {"O3", "permutations"}
     assert found[1].report("permutations").equivariance["out"].is_within_rounding
     assert "jetsym.testing.findings" in sys.modules
+
+
+@pytest.mark.parametrize("points", [np.zeros((4, 3)), np.arange(1.0, 5)[:, None] * [0, 0, 1]])
+def test_nothing_passes_on_inputs_that_do_not_move(points):
+    with pytest.raises(ProbeError, match="every model gives the same then"):
+        assert_equivariant(lambda x: 1 + x[:, 0], points, {"o": "scalar"}, group="SO2")
+
+
+@pytest.mark.parametrize(("size", "dtype"), [(1e-200, "float64"), (1e-24, "float32")])
+def test_small_outputs_are_not_said_to_be_zero(size, dtype):
+    with pytest.raises(ProbeError, match="none of its numbers exceeds"):
+        assert_equivariant(lambda x: (size * x[:, 0, 2]).astype(dtype), POINTS.astype(dtype), {"o": "scalar"})
+
+
+@pytest.mark.parametrize("option", [{"l_max": 6}, {"frame": "rest"}, {"n_rotations": 8}, {"over": {"t": [1.0]}}])
+def test_permutations_take_no_options_of_groups(option):
+    with pytest.raises(ProbeError, match=r"which permutations do not take|over=… goes with groups"):
+        assert_equivariant(lambda x: (x**2).sum((1, 2)), POINTS, {"o": "scalar"}, group="permutations", **option)
