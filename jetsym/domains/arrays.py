@@ -17,7 +17,7 @@ from torch.autograd import forward_ad
 from typing_extensions import override
 
 from jetsym.domains.base import Action, Domain
-from jetsym.domains.masks import Mask, find_mask
+from jetsym.domains.masks import Mask, added, find_mask
 from jetsym.domains.members import (
     CONSTANTS,
     Key,
@@ -184,7 +184,8 @@ class Arrays(Naming, Domain):
             action = self._boosts(SO2("z" if symmetry.axis == "beam" else symmetry.axis or "z").axis)
         elif symmetry.is_at_rest:
             moving = self.moving(inputs)
-            if not any(is_of_marks(array) for key, array in arrays_of(inputs).items() if key not in moving):
+            others = (array for key, array in arrays_of(inputs).items() if key not in moving)
+            if not any(is_of_marks(array) or added(array) is not None for array in others):
                 self._total(inputs)  # refuses what has no such frame; with a mask, once it is known
             action = Action(self._turn_at_rest, False, AT_REST, self._outputs_at_rest)
         else:
