@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from dataclasses import replace
 
@@ -445,3 +446,15 @@ def test_small_outputs_are_not_said_to_be_zero(size, dtype):
 def test_permutations_take_no_options_of_groups(option):
     with pytest.raises(ProbeError, match=r"which permutations do not take|over=… goes with groups"):
         assert_equivariant(lambda x: (x**2).sum((1, 2)), POINTS, {"o": "scalar"}, group="permutations", **option)
+
+
+@pytest.mark.parametrize("least", [0.98, 0.99, 0.995])
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_no_part_of_an_error_is_more_than_all_of_it(least, seed):
+    """Of jumps that fill little of the orbit a rule and held-out elements see different ones."""
+    points = np.random.default_rng(seed).normal(size=(16, 3))
+    points /= np.linalg.norm(points, axis=1, keepdims=True)
+    with pytest.raises((AssertionError, UnresolvedError)) as error:
+        assert_equivariant(lambda x: 1.0 + (x[:, 2] > least), points, {"o": "scalar"}, l_max=4, seed=seed)
+    parts = [float(word) for word in re.findall(r"(\S+) % of A²", str(error.value))]
+    assert all(part <= 105 for part in parts)
