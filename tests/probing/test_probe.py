@@ -506,11 +506,3 @@ def test_options_that_would_change_nothing_are_refused(options, said):
     with pytest.raises(ProbeError) as error:
         jetsym.probe(lambda p: p[:, 0, 0], momenta, l_max=1, **options, **QUIET)
     assert said in str(error.value)
-
-
-@pytest.mark.parametrize(("inputs", "options", "said"), [(1, 1, True), (2, 1, False), (1, 0, False)])
-def test_random_rotations_of_one_input_have_an_error_that_is_not_known(inputs, options, said):
-    points = np.random.default_rng(0).normal(size=(inputs, 3))
-    more = {"n_rotations": 16} if options else {}
-    report = jetsym.probe(lambda x: 1 + np.abs(x[:, 2]), points, l_max=2, **more, **QUIET)
-    assert ("leave errors of a size that is not known" in str(report)) == said

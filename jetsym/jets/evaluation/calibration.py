@@ -11,9 +11,9 @@ from scipy.stats import beta
 from torch import Tensor
 
 from jetsym.errors import DataError
-from jetsym.jets.evaluation.metrics import Weights
 from jetsym.jets.evaluation.rejection import effective_counts
 from jetsym.jets.evaluation.scores import Scores, as_logits
+from jetsym.jets.evaluation.shares import Weights
 from jetsym.jets.weights import as_weights
 
 __all__ = ["Calibration", "measure_calibration"]

@@ -115,7 +115,7 @@ class SymmetryReport(LayerReport):
     def sentences(self) -> list[str]:
         """Say where the content lies, how it moves through the layers, and how far outputs are from their law."""
         errors = [_error(name, item, self) for name, item in self.outputs.items()]
-        return [_depth(self), *errors, *_laws(self), *_rounded(self), *_cut(self), *_resolution(self), *_alone(self)]
+        return [_depth(self), *errors, *_laws(self), *_rounded(self), *_cut(self), *_resolution(self)]
 
     def settings(self) -> str:
         """Say in one line how it was measured."""
@@ -370,13 +370,6 @@ def _replaced(report: SymmetryReport) -> str:
         f"The numbers of {of} are unbiased estimates, with the help of {report.meta['held_out']} random elements of "
         "each input's own beside the rule."
     )
-
-
-def _alone(report: SymmetryReport) -> list[str]:
-    """Say where numbers err by the choice of rotations, and nothing tells by how much."""
-    if report.meta["method"] != "random" or report.meta["n_inputs"] > 1:
-        return []
-    return ["Random rotations of one input leave errors of a size that is not known: give more inputs, or a rule."]
 
 
 def _resolution(report: SymmetryReport) -> list[str]:
