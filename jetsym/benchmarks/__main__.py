@@ -20,11 +20,17 @@ BENCHMARKS = {
     ),
     "tensor_basis": Command("jetsym.benchmarks.tensor_basis:tensor_basis", "train tensor-basis and direct heads"),
     "copper": Command("jetsym.benchmarks.copper:copper", "train a PET on EMT copper: phonons with symmetry restored"),
+    "potential": Command(
+        "jetsym.benchmarks.potential:potential", "time a probe of a PET against metatomic's own instrument"
+    ),
     "estimator": Command(
         "jetsym.benchmarks.estimator:estimator", "time the quadrature estimator against pairwise sums"
     ),
     "faults": Command(
         "jetsym.benchmarks.faults:faults", "damage files, kill commands, fill disks, and count how that ends"
+    ),
+    "scaling": Command(
+        "jetsym.benchmarks.scaling:scaling", "measure how time and memory grow with jets, particles, layers and l_max"
     ),
     "gpu": Command("jetsym.benchmarks.gpu:gpu", "measure taggers and probes on an accelerator, in one table"),
 }

@@ -232,9 +232,10 @@ def _look_for(one: Wanted, frames: Sequence[Atoms], file: Path, allow_missing: b
 
 def _doubts(wanted: Sequence[Wanted], frames: Sequence[Atoms]) -> list[str]:
     """Say what of the structures speaks against the unit of the energies."""
-    energy, *others = [one for one in wanted if one.quantity == "energy"] or [None]
-    if energy is None or others:
+    energies = [one for one in wanted if one.quantity == "energy"]
+    if len(energies) != 1:
         return []
+    (energy,) = energies
     forces = next((one.key for one in wanted if one.quantity == "forces"), None)
     found = labels_of(frames, energy.key, "energy")
     slopes = {} if forces is None else labels_of(frames, forces, "forces")

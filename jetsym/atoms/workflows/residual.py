@@ -39,8 +39,8 @@ def stress_said(found: Spurious) -> str | None:
     pressure = -float(np.trace(found.stress)) * GPA / 3  # type: ignore[arg-type]  # which is known
     return (
         f"The stress of the cell is up to {size:.2g} GPa, at a pressure of {pressure:.2g} GPa, above {STRAINED:g} GPa: "
-        "unless that is meant, frequencies are those of a strained cell; relax it with the same potential first (jetsym "
-        "relax STRUCTURE --cell --out relaxed.json, then phonons of relaxed-plain.xyz)."
+        "unless that is meant, frequencies are those of a strained cell; relax it with the same potential first "
+        "(jetsym relax STRUCTURE --cell --out relaxed.json, then phonons of relaxed-plain.xyz)."
     )
 
 

@@ -20,7 +20,6 @@ from ase.calculators.emt import EMT
 from ase.calculators.singlepoint import SinglePointCalculator
 
 from jetsym import atoms, cli
-from jetsym.atoms.training import train as training
 from jetsym.atoms.training.data import read_part, split
 from jetsym.atoms.training.train import energy_section
 from jetsym.errors import ConfigError, DataError, TrainingError
@@ -339,7 +338,9 @@ EPOCH += " | validation forces RMSE: 7 meV/A"
 
 
 def stub(monkeypatch, *lines, status=0):
-    monkeypatch.setattr(training, "RUNNER", (sys.executable, "-c", STUB.format(lines=lines, status=status)))
+    monkeypatch.setattr(
+        "jetsym.atoms.training.process.RUNNER", (sys.executable, "-c", STUB.format(lines=lines, status=status))
+    )
 
 
 @pytest.fixture
