@@ -269,6 +269,11 @@ def _scores(errors: Sequence[_Errors]) -> Scores:
     values = {name: np.concatenate([error.of(name) for error in errors]) for name in (*MEASURED, *names)}
     sigmas = np.array([1e3 * error.sigma / error.atoms for error in errors if error.sigma is not None])
     pulls = [e.of("energy") * e.atoms / 1e3 / e.sigma for e in errors if e.sigma]
+    measured: dict[str, Any] = {
+        **{f"{name}_mae": _mean(np.abs(values[name])) for name in MEASURED},
+        **{f"{name}_rmse": _rms(values[name]) for name in MEASURED},
+        **scores_of([error.turned for error in errors if error.turned], _spreads(errors)),
+    }
     return Scores(
         structures=len(errors),
         atoms=sum(error.atoms for error in errors),
@@ -279,9 +284,7 @@ def _scores(errors: Sequence[_Errors]) -> Scores:
             for name in names
             if name not in MEASURED and len(values[name])
         },
-        **{f"{name}_mae": _mean(np.abs(values[name])) for name in MEASURED},
-        **{f"{name}_rmse": _rms(values[name]) for name in MEASURED},
-        **scores_of([error.turned for error in errors if error.turned], _spreads(errors)),  # type: ignore[arg-type]
+        **measured,
     )
 
 
