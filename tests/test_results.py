@@ -50,6 +50,13 @@ def faults():
     return Faults({"kills": Part({"refused": 2, "right": 1})}, {"seed": 0})
 
 
+def scaling():
+    from jetsym.benchmarks.scaling import AXES, Law, Scaling
+
+    sizes, times = (1, 2, 4, 8), ((1.0, 1.1), (2.0,), (4.1,), (8.0,))
+    return Scaling(tuple(Law("probing", axis, sizes, times, (1.0, 2.0, 4.0, 8.0), 1, 1) for axis in AXES), {"quick": 1})
+
+
 #: Kind -> one of it.
 MADE = {
     "assertions": lambda w: Assertions((Assertion("held", ("energy is invariant",), test="test_it"),)),
@@ -77,6 +84,7 @@ MADE = {
     "regression": lambda w: regression(w.jets),
     "relaxation": lambda w: w.relaxation,
     "safety": lambda w: w.safety,
+    "scaling": lambda w: scaling(),
     "spectrum": lambda w: w.report,
     "stability": lambda w: stability(w.tagger, w.jets, draws=2),
     "watch": lambda w: replace(w.watch, settings={"structures": 5}),
@@ -84,7 +92,7 @@ MADE = {
 #: Kinds that are words and tables, and have no figure.
 WITHOUT_FIGURE = {"assertions", "check", "diagnosis", "faults", "layers", "regimes"}
 #: Kinds whose figure has several panels, and how many.
-PANELS = {"comparison": 4, "lorentz": 3, "phonons": 2, "relaxation": 2}
+PANELS = {"comparison": 4, "lorentz": 3, "phonons": 2, "relaxation": 2, "scaling": 8}
 
 
 def kinds():

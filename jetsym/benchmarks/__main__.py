@@ -29,6 +29,9 @@ BENCHMARKS = {
     "faults": Command(
         "jetsym.benchmarks.faults:faults", "damage files, kill commands, fill disks, and count how that ends"
     ),
+    "scaling": Command(
+        "jetsym.benchmarks.scaling:scaling", "measure how time and memory grow with jets, particles, layers and l_max"
+    ),
     "gpu": Command("jetsym.benchmarks.gpu:gpu", "measure taggers and probes on an accelerator, in one table"),
 }
 

@@ -16,7 +16,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-__all__ = ["alternate", "commit", "finished", "matrix_product_rate", "peak_growth", "processor_seconds", "seconds"]
+__all__ = [
+    "alternate",
+    "commit",
+    "costs",
+    "finished",
+    "matrix_product_rate",
+    "peak_growth",
+    "processor_seconds",
+    "seconds",
+]
 
 
 def seconds(task: Callable[[], Any], *, at_least: float = 0.0) -> float:
@@ -95,8 +104,52 @@ def peak_growth(function: Callable[..., Callable[[], Any]], *arguments: Any) -> 
         return pool.submit(_growth, function, arguments).result()
 
 
-def _growth(function: Callable[..., Callable[[], Any]], arguments: tuple[Any, ...]) -> float:
+def costs(
+    function: Callable[..., Callable[[], Any]], *arguments: Any, repeats: int = 1, enough: float = 20.0
+) -> tuple[list[float], float]:
+    """Measure seconds of the processor of every call of a task, and the MiB of its first one, in a fresh process.
+
+    Parameters
+    ----------
+    function, arguments
+        See :func:`peak_growth`.
+    repeats
+        Calls that are timed after a first one, which warms up; fewer where they take longer than ``enough``
+        altogether, and the first one itself where it does.
+    enough
+        Seconds.
+    """
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([function.__module__])  # which takes seconds, once for all processes
+    with ProcessPoolExecutor(1, mp_context=context) as pool:
+        return pool.submit(_costs, function, arguments, repeats, enough).result()
+
+
+def _costs(
+    function: Callable[..., Callable[[], Any]], arguments: tuple[Any, ...], repeats: int, enough: float
+) -> tuple[list[float], float]:
     task = function(*arguments)
+    times: list[float] = []
+
+    def timed() -> None:
+        start = time.process_time()
+        task()
+        times.append(time.process_time() - start)
+
+    grown = _grown(timed)
+    if not times:  # the system does not tell, and nothing was run
+        timed()
+    first = times.pop()
+    while len(times) < repeats and first + sum(times) < enough:
+        timed()
+    return times or [first], grown
+
+
+def _growth(function: Callable[..., Callable[[], Any]], arguments: tuple[Any, ...]) -> float:
+    return _grown(function(*arguments))
+
+
+def _grown(task: Callable[[], Any]) -> float:
     try:
         Path("/proc/self/clear_refs").write_text("5")  # forget the peak of the imports and of the preparation
         before = _status("VmRSS")

@@ -124,7 +124,8 @@ def evaluate(
     if jets is None or jets.label is not None or not stability:
         found = jets if jets is not None else _in_portions(data, most, reading)
         classes: dict[str, Any] = {"background": background, "working_points": working_points, "pt_edges": pt_edges}
-        evaluation = _measured(tagger, found, about, out, rotated=rotated, **classes, **how)
+        before = out if stability else None  # what is measured next may take long, or fail
+        evaluation = _measured(tagger, found, about, before, rotated=rotated, **classes, **how)
     decisions = None
     if jets is not None and stability:
         from jetsym.jets.evaluation.stability import stability as decide
@@ -163,7 +164,7 @@ def _reading(
 
 
 def _measured(tagger: Tagger, jets: Any, about: Mapping[str, Any], out: str | None, **options: Any) -> Evaluation:
-    """Measure a tagger of classes, and save that before anything else is measured."""
+    """Measure a tagger of classes, and save that where anything else is measured after it."""
     from jetsym.jets.evaluation.evaluate import evaluate as measure
 
     evaluation: Evaluation = measure(tagger, jets, **options)

@@ -16,12 +16,15 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
+from runpy import run_path
 from statistics import fmean, stdev
 from typing import Any
 
 from jetsym.benchmarks.fault_trials import OUTCOMES
 from jetsym.benchmarks.faults import Faults
 from jetsym.benchmarks.measure import commit
+from jetsym.benchmarks.scaling import HEADS as LAWS
+from jetsym.benchmarks.scaling import Scaling
 from jetsym.files import write_atomically, write_json
 from jetsym.probing.reports.equivariance import KNOWN_TO
 from jetsym.probing.reports.spectrum import SymmetryReport
@@ -176,6 +179,19 @@ def faults() -> list[str]:
     return table(["fault", "tried", "survived", *OUTCOMES], found.rows())
 
 
+def scaling() -> list[str]:
+    """Return the exponents of time and memory, beside those of the work itself."""
+    return table(LAWS, Scaling.from_dict(results("scaling")["report"]).rows())
+
+
+def hours() -> list[str]:
+    """Return the hours of one processor for 100 million jets."""
+    found = Scaling.from_dict(results("scaling")["report"])
+    rates = {law.task: law.rate for law in found.laws if law.axis == "jets"}
+    rows = [[task, f"{1e6 * rates[task]:,.0f}", f"{value:,.1f}"] for task, value in found.hours().items()]
+    return table(["task", "µs of a processor per jet", "hours of one processor"], rows)
+
+
 def studied(name: str, part: str, columns: Mapping[str, str]) -> list[str]:
     """Return means over the seeds of a part of a study, with standard errors, by variant: column -> title."""
     by_variant: dict[str, list[Mapping[str, Any]]] = {}
@@ -192,27 +208,20 @@ def studied(name: str, part: str, columns: Mapping[str, str]) -> list[str]:
     return table(("", *columns.values()), rows)
 
 
+#: The titles that the study of the least bias has in its own tables.
+TITLES = run_path(str(ROOT / "notebooks" / "studies" / "titles.py"))
+
+
+def but(columns: Mapping[str, str], *names: str) -> dict[str, str]:
+    """Return titles without those of some columns."""
+    return {name: title for name, title in columns.items() if name not in names}
+
+
 #: Part of the study of the least bias -> the columns of its table.
 LEAST_BIAS = {
-    "ethanol": {
-        "forces": "forces RMSE, meV/Å",
-        "forces rotated": "rotated, meV/Å",
-        "A forces": "A of forces, meV/Å",
-        "energy": "energy RMSE, meV/atom",
-        "A energy": "A of energy, meV/atom",
-        "torque": "torque, meV/atom",
-        "step_s": "s per step",
-        "use_s": "use, s per structure",
-    },
-    "drift": {"drift": "drift, meV/atom/ps", "fluctuation": "fluctuation, meV/atom", "turned": "angular momentum, ħ"},
-    "copper": {
-        "forces": "forces RMSE, meV/Å",
-        "energy": "energy RMSE, meV/atom",
-        "A energy": "A of energy, meV/atom",
-        "splitting": "worst splitting, THz",
-        "forbidden": "forbidden stress, GPa",
-        "torque": "torque, meV/atom",
-    },
+    "ethanol": but(TITLES["COLUMNS"], "train_s"),
+    "drift": TITLES["DRIFT"],
+    "copper": but(TITLES["CRYSTAL"], "epoch_s", "train_s"),
     "tensors": {
         "mtt::mu rotated": "μ, RMSE rotated",
         "mtt::alpha0 rotated": "α λ=0",
@@ -259,6 +268,8 @@ TABLES: dict[str, Callable[[], list[str]]] = {
     "demo": demo,
     "costs": costs,
     "faults": faults,
+    "hours": hours,
+    "scaling": scaling,
     **{name: partial(recorded, name) for name in RECORDED},
     **{f"least_bias_{part}": partial(studied, "least_bias", part, columns) for part, columns in LEAST_BIAS.items()},
     "sizes_of_jets": partial(studied, "sizes_of_jets", "jets", SIZES_OF_JETS),
