@@ -204,7 +204,7 @@ def measure_rejection(
     Raises
     ------
     DataError
-        The efficiency is out of range, or one of the two kinds is missing, or its weights sum to zero or less, or a score is
+        The efficiency is out of range, one of the two kinds is missing, its weights sum to zero or less, or a score is
         NaN.
 
     Examples

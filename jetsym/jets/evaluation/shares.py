@@ -56,10 +56,11 @@ def expect_ordered(*scores: NDArray[np.floating]) -> None:
         Some are.
     """
     for each in scores:
-        if lost := int(np.isnan(each).sum()):
+        lost = np.flatnonzero(np.isnan(each))
+        if len(lost):
             raise DataError(
-                f"the scores of {lost} of {len(each)} jets are NaN, the first of number {int(np.isnan(each).argmax())}; "
-                "expected numbers: leave these jets out"
+                f"the scores of {len(lost)} of {len(each)} jets are NaN, the first of number {lost[0]}; expected "
+                "numbers: leave these jets out"
             )
 
 

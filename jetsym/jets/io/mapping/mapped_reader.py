@@ -16,7 +16,7 @@ from jetsym.jets.io.formats.layout import AXIS_BRANCHES, LABEL_II, Layout, axis_
 from jetsym.jets.io.formats.opening import explained
 from jetsym.jets.io.mapping.expressions import Expression
 from jetsym.jets.io.mapping.inputs import pack_input
-from jetsym.jets.io.mapping.momenta import cartesian
+from jetsym.jets.io.mapping.momenta import cartesian, refuse_space_like
 from jetsym.jets.io.mapping.padding import find_empty_ends, refuse_padding
 from jetsym.jets.io.mapping.quantities import Quantity, as_condition, spread
 from jetsym.jets.io.mapping.reweighting import WeaverWeights, bin_numbers
@@ -244,18 +244,22 @@ class MappedJets:
         parts = momentum.in_gev({name: self.of_jets(each) for name, each in momentum.parts.items()})
         if "eta" in parts:
             values = [parts[name] for name in ("pt", "eta", "phi")]
-            return dict(zip(AXIS_BRANCHES, [*values, cartesian(parts)[0]], strict=True))
-        return axis_of(np.stack(cartesian(parts)))
+            found = dict(zip(AXIS_BRANCHES, [*values, cartesian(parts)[0]], strict=True))
+        else:
+            found = axis_of(np.stack(cartesian(parts)))
+        refuse_space_like(f"{self._raw.path}: jet axes", cartesian(parts), f"{self._mapping.path}")
+        return found
 
     @cached_property
     def _particles(self) -> tuple[list[NDArray[Any]], NDArray[np.int64]]:
         """(E, px, py, pz) of the particles that are meant, in GeV, in their order, and their number in each jet."""
         momenta, counts = self._momenta
         chosen, _ = self._chosen
-        if chosen is None:
-            return momenta, counts
-        jets = np.repeat(np.arange(len(counts)), counts)[chosen]
-        return [one[chosen] for one in momenta], np.bincount(jets, minlength=len(counts))
+        if chosen is not None:
+            jets = np.repeat(np.arange(len(counts)), counts)[chosen]
+            momenta, counts = [one[chosen] for one in momenta], np.bincount(jets, minlength=len(counts))
+        refuse_space_like(f"{self._raw.path}: particles", momenta, f"{self._mapping.path}")
+        return momenta, counts
 
     @cached_property
     def _momenta(self) -> tuple[list[NDArray[Any]], NDArray[np.int64]]:

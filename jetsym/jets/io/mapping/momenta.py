@@ -6,20 +6,20 @@ components, which may be added, subtracted and chosen, and whose parts are numbe
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from jetsym.errors import ConfigError
+from jetsym.errors import ConfigError, DataError
 from jetsym.jets.io.mapping.functions import Function
 from jetsym.jets.io.mapping.quantities import Quantity, apply, numeric
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["FOUR_MOMENTA", "PARTS", "cartesian", "part"]
+__all__ = ["FOUR_MOMENTA", "PARTS", "cartesian", "part", "refuse_space_like"]
 
 
 def cartesian(parts: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
@@ -53,6 +53,52 @@ def cartesian(parts: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
             return [parts["energy"], px, py, pz]
         squares = [one.astype(np.float64) ** 2 for one in (wide["mass"], px, py, pz)]
         return [np.sqrt(np.sum(squares, axis=0)), px, py, pz]
+
+
+def refuse_space_like(whose: str, momenta: Sequence[NDArray[Any]], said: str) -> None:
+    """Refuse (E, px, py, pz) of which nearly all have E < |p|: no momenta are such, and their parts stand for others.
+
+    Some of measured energies and momenta may, and E = |p| is rounded to less; 1 % is let pass. A thousand tell.
+
+    Parameters
+    ----------
+    whose
+        The file, and what the momenta are of.
+    momenta
+        Four arrays (n,).
+    said
+        Where it is said which they are.
+
+    Raises
+    ------
+    DataError
+        If nine in ten of twenty or more are; the message says which of the four can be an energy, if one can.
+
+    Examples
+    --------
+    >>> px, e = np.full(30, 3.0), np.full(30, 5.0)
+    >>> refuse_space_like("a.root: particles", [2 * e, px, px, px], "map.yaml")
+    >>> refuse_space_like("a.root: particles", [px, 2 * e, px, px], "map.yaml")
+    Traceback (most recent call last):
+    jetsym.errors.DataError: a.root: particles have E < |p| in 30 of 30 that were looked at, as no momenta have; look \
+at which branches map.yaml names as energy, px, py and pz, and at their units; what it names as px may be the energy
+    """
+    few = [one[:: max(1, len(one) // 1000)].astype(np.float64) for one in momenta]
+
+    def space_like(place: int) -> int:
+        with np.errstate(all="ignore"):
+            p = np.sqrt(sum(one**2 for number, one in enumerate(few) if number != place))
+            return int(np.count_nonzero(few[place] < 0.99 * p))
+
+    found, number = space_like(0), len(few[0])
+    if number < 20 or 10 * found < 9 * number:
+        return
+    others = [name for place, name in enumerate(("energy", "px", "py", "pz")) if place and not space_like(place)]
+    raise DataError(
+        f"{whose} have E < |p| in {found} of {number} that were looked at, as no momenta have; look at which branches "
+        f"{said} names as energy, px, py and pz, and at their units"
+        + (f"; what it names as {others[0]} may be the energy" if others else "")
+    )
 
 
 def _four_momentum(*names: str) -> Function:

@@ -1,8 +1,8 @@
 """The data configurations of weaver-core as mappings, with all their keys but `bucketing`.
 
 What a configuration calls inputs stands in ``JetBatch.inputs``, value by value as weaver-core 0.5 fills, standardises
-and clips it. The momenta are the input ``pf_vectors``, px, py, pz and energy in GeV, or another one that is named; a
-configuration without any gives jets that cannot be moved. The jet axis is jet_pt, jet_eta, jet_phi and jet_energy where
+and clips it. The momenta are the input ``pf_vectors``, or another one that is named: px, py, pz and energy in GeV, told
+by the names of its variables, in any order; a configuration without any gives jets that cannot be moved. The jet axis is jet_pt, jet_eta, jet_phi and jet_energy where
 the file or the configuration has all four, and else the sum of the particles. Observers and monitored variables are
 columns, weights the column ``weight``. Charge, flags and displacements are scalars where the configuration names all
 of them.
@@ -49,8 +49,8 @@ _PARAMETERS = {"center": None, "scale": 1, "min": -5, "max": 5, "pad_value": 0}
 _DEEPEST = 50
 #: What weaver-core itself adds to the branches; it differs between training and test.
 _TRAINING = "aux_training_"
-#: What momenta are called that are no px, py, pz and energy.
-_OTHER_AXES = re.compile(r"(^|_)(pt|eta|phi|mass|rapidity)$")
+#: What the parts of momenta are called, as pieces of names in small letters.
+_PARTS = {"px": "px", "py": "py", "pz": "pz", "energy": r"energy|(?<![a-z])(e|en|ene)(?![a-z])"}
 
 
 def is_weaver(found: Any) -> bool:
@@ -122,6 +122,11 @@ class _Options:
         self.parameters: dict[str, dict[str, Any]] = {}
         self.vectors = vectors
         self.files = {name: self._patterns(name, said) for name, said in self.section("file_magic").items()}
+        if both := sorted(self.files.keys() & self.variables):
+            raise ConfigError(
+                f"{path}: {both[0]!r} stands in file_magic and in new_variables, of which weaver-core leaves out the "
+                "latter; leave one of them out"
+            )
 
     def mapping(self) -> TreeMapping:
         preprocess = self.section("preprocess", known=("method", "data_fraction", "params"))
@@ -249,10 +254,11 @@ class _Options:
 
     def _bounds(self, name: str) -> tuple[float, float]:
         own = self.parameters[name]
-        return (
-            -np.inf if own["min"] is None else self._number(name, "min"),
-            np.inf if own["max"] is None else self._number(name, "max"),
-        )
+        smallest = -np.inf if own["min"] is None else self._number(name, "min")
+        largest = np.inf if own["max"] is None else self._number(name, "max")
+        if smallest > largest:
+            raise ConfigError(f"{self.path}: the variable {name!r} has min {smallest:g} above max {largest:g}")
+        return smallest, largest
 
     def _number(self, name: str, key: str) -> float:
         found = self.parameters[name][key]
@@ -319,13 +325,14 @@ class _Options:
         one = inputs.get(self.vectors or VECTORS)
         if one is None:
             return None, Momentum(axis, 1.0)
-        names = one.form.names
-        if len(names) != 4 or any(_OTHER_AXES.search(name) for name in names):
+        parts = {_part(name): variable for name, variable in zip(one.form.names, one.variables, strict=True)}
+        if len(one.form.names) != 4 or parts.keys() != _PARTS.keys():
             raise ConfigError(
-                f"{self.path}: the input {self.vectors or VECTORS!r} has {', '.join(names)}; expected px, py, pz and "
-                "energy, from which the jets can be moved; name another one with vectors="
+                f"{self.path}: the input {self.vectors or VECTORS!r} has {', '.join(one.form.names)}; expected px, py, "
+                "pz and energy, in any order and by these names, from which the jets can be moved; name another one "
+                "with vectors=, or give the variables such names among the new_variables"
             )
-        return Momentum(dict(zip(("px", "py", "pz", "energy"), one.variables, strict=True)), 1.0), Momentum(axis, 1.0)
+        return Momentum({name: parts[name] for name in _PARTS}, 1.0), Momentum(axis, 1.0)
 
     def _scalars(self, named: set[str]) -> dict[str, Expression]:
         """Return charge and flags, and displacements, where all of them are named."""
@@ -342,8 +349,14 @@ class _Options:
             decoded = name
             for old, new in magic.items():
                 decoded = decoded.replace(old, str(new))
-            if decoded != name:
-                aliases[name] = self.of(decoded, "branch_magic")
+            if decoded == name:
+                continue
+            if decoded in mapping.variables:
+                raise ConfigError(
+                    f"{self.path}: branch_magic makes {decoded!r} of {name!r}, which is among the new_variables as "
+                    "well; give the variable another name"
+                )
+            aliases[name] = self.of(decoded, "branch_magic")
         return replace(mapping, variables={**mapping.variables, **aliases})
 
     def _patterns(self, name: str, said: Any) -> tuple[tuple[str, float], ...]:
@@ -356,6 +369,12 @@ class _Options:
             except re.error as error:
                 raise ConfigError(f"{where} has {pattern!r}, which is no regular expression ({error})") from error
         return tuple((str(pattern), value) for pattern, value in said.items())
+
+
+def _part(name: str) -> str | None:
+    """Return which part of a momentum a name says, px, py, pz or energy; None where it says none, or several."""
+    found = [part for part, words in _PARTS.items() if re.search(words, name.lower())]
+    return found[0] if len(found) == 1 else None
 
 
 def _refuse_circles(path: Path, variables: dict[str, Expression]) -> None:

@@ -258,7 +258,7 @@ def test_a_selection(pair, write_mapping, small_blocks, monkeypatch, tmp_path):
 
 def test_bad_jets_are_named_by_their_entry_in_the_file(pair, write_mapping):
     own, _ = pair()
-    energy = foreign_column(own, "energy").to_list()
+    energy = (1000 * foreign_column(own, "energy")).to_list()  # in MeV
     energy[41][0] = np.nan
     _, path = pair("bad.root", c_energy=energy, number=np.arange(N))
     with pytest.raises(DataError, match="1 of 20 jets cannot be used .* the first at entries 41"):
@@ -343,7 +343,7 @@ def test_weighted_histograms_in_pt_and_mass(pair, write_mapping, to):
     n = 4000
     signal = rng.integers(0, 3, n)
     pt, mass = 500 + 500 * rng.beta(1 + signal, 2), 200 * rng.beta(2, 1 + signal)
-    columns = {name: [[1.0]] * n for name in ("c_px", "c_py", "c_pz", "c_energy")}
+    columns = {f"c_{name}": [[value]] * n for name, value in {"px": 1.0, "py": 1.0, "pz": 1.0, "energy": 2.0}.items()}
     _, path = pair("many.root", n=n, **columns, **{"fj.pt": pt * 1000}, fj_msd=mass, signal=signal)
     edges = {"`fj.pt` / 1000": [500, 600, 700, 1000], "fj_msd": [0, 60, 120, 200]}
     mapping = write_mapping(

@@ -165,6 +165,30 @@ def test_momenta_in_every_form(jets, from_tree, scale, direction, units):
         np.testing.assert_allclose(found.jet_p4[:, place], jets[f"c_{name}"][:, 0], rtol=2e-6, atol=2e-5)
 
 
+@pytest.mark.parametrize(
+    ("changes", "guess"),
+    [
+        ({"energy": "c_px", "px": "c_energy"}, "what it names as px may be the energy"),
+        ({"energy": "c_pz", "px": "c_energy", "py": "c_px", "pz": "c_py"}, "what it names as px may be the energy"),
+        ({"energy": "c_py", "py": "c_energy"}, "what it names as py may be the energy"),
+        ({"energy": "c_energy / 1000"}, "at their units$"),
+        ({"energy": "c_mass"}, "at their units$"),
+    ],
+)
+def test_momenta_that_are_none_are_refused(jets, from_tree, changes, guess):
+    with pytest.raises(DataError, match=rf"particles have E < \|p\| in \d+ of \d+ .*{guess}"):
+        from_tree(jets, CARTESIAN | changes)
+    from_tree(jets, CARTESIAN | {"energy": "c_energy * 0.995"})  # off by less than what measurements are
+
+
+def test_axes_that_are_none_are_refused(jets, from_tree):
+    axis = {f"j_{name}": jets[f"c_{name}"][:, 0] for name in ("pt", "eta", "phi", "energy", "mass")}
+    named = {"pt": "j_pt", "eta": "j_eta", "phi": "j_phi"}
+    with pytest.raises(DataError, match=r"jet axes have E < \|p\| in 30 of 30"):
+        from_tree(jets | axis, CARTESIAN, jet=named | {"energy": "j_mass"})
+    from_tree(jets | axis, CARTESIAN, jet=named | {"mass": "j_mass"})
+
+
 def test_both_angles_are_refused(tmp_path):
     (tmp_path / "map.yaml").write_text("particles: {pt: a, eta: b, rapidity: c, phi: d, mass: 0}")
     with pytest.raises(ConfigError, match=r"expected px, py, pz or pt, eta \(or rapidity\), phi"):

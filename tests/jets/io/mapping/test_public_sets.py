@@ -157,7 +157,9 @@ def test_padding_that_a_mapping_does_not_leave_out(tmp_path, name):
     columns = {"fjet_clus_pt": one.pt, "fjet_clus_eta": one.eta, "fjet_clus_phi": one.phi, "labels": one.label}
     columns |= {"fjet_clus_E": one.pt * np.cosh(one.eta), "particle_features": particles, "jet_features": features}
     columns |= {"fjet_pt": one.jet_pt, "fjet_eta": one.jet_eta, "fjet_phi": one.flat, "fjet_m": one.jet_mass}
-    columns |= {"data": np.stack([one.eta, one.phi, one.pt, np.log(np.maximum(one.pt, 1))] * 2, axis=2)}
+    size = np.maximum(one.pt, 1)
+    energy = np.where(one.real, size * np.cosh(one.eta + one.jet_eta[:, None]), 1)
+    columns |= {"data": np.stack([one.eta, one.phi, one.pt, np.log(size), one.pt, np.log(energy)], axis=2)}
     path = write(tmp_path / "g.hdf5", jet=features, pid=one.label, **columns)
     own = [line for line in load_mapping(name).path.read_text().splitlines() if not line.startswith("  where:")]
     (tmp_path / "map.yaml").write_text("\n".join(own))

@@ -417,6 +417,12 @@ def with_input(**said: Any) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
+        (changed(file_magic={"jet_isQCD": {"a": 1}}), "'jet_isQCD' stands in file_magic and in new_variables"),
+        (
+            changed(branch_magic={"fj_": "jet_"}, observers=["fj_isQCD"]),
+            "branch_magic makes 'jet_isQCD' of 'fj_isQCD', which is among the new_variables",
+        ),
+        (with_input(length=4, vars=[["jet_tau1", 1, 1, 3, -3]]), "'jet_tau1' has min 3 above max -3"),
         (changed(bucketing={"var": "jet_nparticles", "bins": 4}), "bucketing has no counterpart"),
         (changed(tree="Events"), "the key 'tree', which is unknown; the nearest"),
         (changed(selection="aux_training_ == 1"), "aux_training_ has no counterpart"),
@@ -460,6 +466,27 @@ def test_a_mask_does_not_wrap_and_vectors_are_four(tmp_path, two_class_file):
         read(file, mapping=configuration, vectors="pf_points")
     with pytest.raises(ConfigError, match="no input 'pf_vector'; the nearest are 'pf_vectors'"):
         read(file, mapping=configuration, vectors="pf_vector")
+
+
+@pytest.mark.parametrize("order", [("energy", "px", "py", "pz"), ("pz", "py", "energy", "px")])
+def test_momenta_are_told_by_their_names(tmp_path, two_class_file, order):
+    """weaver-core's networks take them in any order, and the jets are those of the same numbers."""
+    file, content = two_class_file(), changed()
+    truth = read(file, mapping=written(tmp_path / "top.yaml", content))
+    content["inputs"]["pf_vectors"]["vars"] = [[f"part_{name}", None] for name in order]
+    configuration = written(tmp_path / "other.yaml", content)
+    found = read(file, mapping=configuration)
+    assert_equal(found, of_weaver(configuration, [file]))
+    assert torch.equal(found.p4, truth.p4)
+
+
+@pytest.mark.parametrize("names", [("a", "b", "c", "d"), ("px", "py", "pz", "mass"), ("px", "py", "px_2", "e")])
+def test_momenta_whose_names_say_nothing_are_refused(tmp_path, two_class_file, names):
+    content = changed()
+    content["new_variables"] |= {f"v_{name}": "part_px + 0" for name in names}
+    content["inputs"]["pf_vectors"]["vars"] = [[f"v_{name}", None] for name in names]
+    with pytest.raises(ConfigError, match=r"'pf_vectors' has v_\w+, .*; expected px, py, pz and energy, in any order"):
+        read(two_class_file(10), mapping=written(tmp_path / "wrong.yaml", content))
 
 
 def test_taggers_take_the_momenta_and_are_tested_with_their_own_selection(tmp_path, two_class_file):
