@@ -4,111 +4,141 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import asdict
-from itertools import islice
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 from numpy.lib import format as npy
-from numpy.typing import NDArray
 
 from jetsym.errors import DataError
 from jetsym.files import write_atomically
-from jetsym.jets.io.block import BadJetsError
-from jetsym.jets.io.packed import PackedJets
 from jetsym.jets.io.ragged import cast_exactly
-from jetsym.jets.io.streaming.blocks import Block, JetFiles, Skipped
+from jetsym.jets.io.streaming.blocks import Skipped
 from jetsym.jets.io.streaming.cache import MANIFEST, column_file, input_file
-from jetsym.progress import progress_bar
 from jetsym.reading import parse_json, read_text
 
-__all__ = ["JOURNAL", "append_blocks", "as_entry", "clear"]
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from jetsym.jets.io.packed import PackedJets
+
+__all__ = ["JOURNAL", "CacheWriter", "CachedBlock", "as_entry", "clear", "open_journal"]
 
 #: How far an unfinished cache has come; it goes when the manifest comes.
 JOURNAL = "unfinished.json"
 
 
-def append_blocks(
-    folder: Path, source: JetFiles, described: Any, *, threads: int, skip_bad: bool, progress: bool
-) -> dict[str, Any]:
-    """Append what is not there yet; gives the journal."""
-    journal = _journal(folder, [source.fingerprint(), described])
-    blocks = source.blocks[journal["blocks"] :]
-    done = sum(map(len, source.blocks)) - sum(map(len, blocks))
-    with ExitStack() as stack:
-        columns: dict[str, _GrowingArray] = {}
-        bar = stack.enter_context(progress_bar("convert", done + sum(map(len, blocks)), shown=progress))
-        bar(done)
-        for block, jets in _ahead(source, blocks, threads=threads, skip_bad=skip_bad):
-            if isinstance(jets, Skipped):
-                journal["skipped"].append(as_entry(jets))
-            else:
-                for name, values in _arrays(jets, journal["particles"], journal["rows"]).items():
-                    if name not in columns:
-                        first = values[:1] * 0 if name.endswith("offsets.npy") else values[:0]
-                        columns[name] = stack.enter_context(
-                            _GrowingArray(folder / name, first, journal["rows"].get(name))
-                        )
-                    columns[name].append(values, where=str(source.files[block.file]))
-                journal["jets"] += len(jets)
-                journal["particles"] += len(jets.values)
-                journal["names"] = sorted(jets.columns)
-                journal["inputs"] = {name: asdict(form) for name, form in jets.input_forms.items()}
-            for column in columns.values():
-                column.flush()
-            journal["blocks"] += 1
-            journal["rows"] |= {name: column.rows for name, column in columns.items()}
-            write_atomically(folder / JOURNAL, json.dumps(journal))
-            bar(len(block))
-    if not journal["jets"]:
-        raise DataError(f"{source.files[0]} and the other files hold no jets that can be used; expected at least one")
-    return journal
+@dataclass(frozen=True, eq=False)
+class CachedBlock:
+    """What a cache keeps of the jets of a block.
+
+    Parameters
+    ----------
+    jets
+        Their number.
+    names
+        Their further columns.
+    inputs
+        The forms of their inputs, as the manifest has them.
+    arrays
+        Name of a file of the cache -> the rows that are appended to it.
+    offsets
+        Name of a file of offsets -> (jets,) the end of each jet, counted from the first row of the block; and that of
+        the file whose rows they count.
+    """
+
+    jets: int
+    names: tuple[str, ...] = ()
+    inputs: Mapping[str, Any] = field(default_factory=dict)
+    arrays: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    offsets: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, jets: PackedJets) -> CachedBlock:
+        """Take it from jets.
+
+        Raises
+        ------
+        DataError
+            Charges or flags do not fit the byte that a cache has for them.
+        """
+        if jets.kinds is not None and jets.kinds.ndim == 2:
+            raise DataError(
+                "some charges are not −1, 0 or 1, or flags not 0 or 1, which a cache cannot hold; stream from the files"
+            )
+        arrays: dict[str, NDArray[Any]] = {
+            "offsets.npy": jets.offsets[1:],
+            "values.npy": jets.values,
+            "jet_p4.npy": jets.jet_p4,
+        }
+        offsets = {"offsets.npy": "values.npy"}
+        arrays |= {} if jets.kinds is None else {"kinds.npy": jets.kinds}
+        arrays |= {} if jets.label is None else {"label.npy": jets.label}
+        for name, one in jets.inputs.items():
+            values, ends = input_file(name, "values"), input_file(name, "offsets")
+            arrays[values] = one.values
+            if one.offsets is not None:
+                arrays[ends], offsets[ends] = one.offsets[1:], values
+        arrays |= {column_file(name): column for name, column in jets.columns.items()}
+        forms = {name: asdict(form) for name, form in jets.input_forms.items()}
+        return cls(len(jets), tuple(sorted(jets.columns)), forms, arrays, offsets)
 
 
-def _ahead(
-    source: JetFiles, blocks: list[Block], *, threads: int, skip_bad: bool
-) -> Iterator[tuple[Block, PackedJets | Skipped]]:
-    """Give blocks in order, some of them read in advance."""
-    remaining = iter(blocks)
-    with ThreadPoolExecutor(threads, thread_name_prefix="jetsym-convert") as pool:
-        try:
-            reading = [(block, pool.submit(source.read, block)) for block in islice(remaining, 2 * threads)]
-            while reading:
-                block, future = reading.pop(0)
-                jets: PackedJets | Skipped
-                try:
-                    jets = future.result()[0]
-                except DataError as error:
-                    if not skip_bad or isinstance(error, BadJetsError):
-                        raise
-                    jets = Skipped(source.files[block.file], len(block), str(error))
-                reading += [(later, pool.submit(source.read, later)) for later in islice(remaining, 1)]
-                yield block, jets
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
+class CacheWriter:
+    """Appends blocks to the files of a cache, and writes down in its journal how far they have come.
 
+    Parameters
+    ----------
+    folder
+        Of the cache.
+    journal
+        As :func:`open_journal` gives it.
+    """
 
-def _arrays(jets: PackedJets, particles: int, rows: dict[str, int]) -> dict[str, NDArray[Any]]:
-    if jets.kinds is not None and jets.kinds.ndim == 2:
-        raise DataError(
-            "some charges are not −1, 0 or 1, or flags not 0 or 1, which a cache cannot hold; stream from the files"
-        )
-    arrays: dict[str, NDArray[Any]] = {
-        "offsets.npy": jets.offsets[1:] + particles,
-        "values.npy": jets.values,
-        "jet_p4.npy": jets.jet_p4,
-    }
-    arrays |= {} if jets.kinds is None else {"kinds.npy": jets.kinds}
-    arrays |= {} if jets.label is None else {"label.npy": jets.label}
-    for name, one in jets.inputs.items():
-        arrays[input_file(name, "values")] = one.values
-        if one.offsets is not None:
-            arrays[input_file(name, "offsets")] = one.offsets[1:] + rows.get(input_file(name, "values"), 0)
-    return arrays | {column_file(name): column for name, column in jets.columns.items()}
+    def __init__(self, folder: Path, journal: dict[str, Any]) -> None:
+        self.folder, self.journal = folder, journal
+        self._files: dict[str, _GrowingArray] = {}
+
+    def __enter__(self) -> CacheWriter:
+        self._open = ExitStack()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._open.close()
+
+    def append(self, block: CachedBlock | Skipped, *, where: str) -> None:
+        """Append what is kept of a block, or note why nothing is.
+
+        Raises
+        ------
+        DataError
+            A column has values that do not fit its type in the blocks before; ``where`` says of which file.
+        """
+        if isinstance(block, Skipped):
+            self.journal["skipped"].append(as_entry(block))
+        else:
+            before: Mapping[str, int] = self.journal["rows"]
+            for name, rows in block.arrays.items():
+                counted = block.offsets.get(name)
+                if name not in self._files:
+                    first = rows[:0] if counted is None else rows[:1] * 0
+                    grown = _GrowingArray(self.folder / name, first, before.get(name))
+                    self._files[name] = self._open.enter_context(grown)
+                self._files[name].append(rows if counted is None else rows + before.get(counted, 0), where=where)
+            self.journal["jets"] += block.jets
+            self.journal["names"] = list(block.names)
+            self.journal["inputs"] = dict(block.inputs)
+        for file in self._files.values():
+            file.flush()
+        self.journal["blocks"] += 1
+        self.journal["rows"] |= {name: file.rows for name, file in self._files.items()}
+        write_atomically(self.folder / JOURNAL, json.dumps(self.journal))
 
 
 class _GrowingArray:
@@ -167,12 +197,13 @@ def as_entry(skipped: Skipped) -> dict[str, Any]:
     return {"path": str(skipped.path), "jets": skipped.n_jets, "reason": skipped.reason}
 
 
-def _journal(folder: Path, plan: Any) -> dict[str, Any]:
+def open_journal(folder: Path, plan: Any) -> dict[str, Any]:
     """Read how far an unfinished cache of the same plan has come; another one is removed."""
-    fresh = {"plan": plan, "blocks": 0, "jets": 0, "particles": 0, "names": [], "inputs": {}, "rows": {}, "skipped": []}
+    fresh = {"plan": plan, "blocks": 0, "jets": 0, "names": [], "inputs": {}, "rows": {}, "skipped": []}
     try:
         found: dict[str, Any] = parse_json(read_text(folder / JOURNAL))
-    except (OSError, ValueError):
+        found.pop("particles", None)  # of earlier versions
+    except (OSError, ValueError, AttributeError):
         found = {}
     if found.keys() == fresh.keys() and found["plan"] == json.loads(json.dumps(plan)):
         return found

@@ -6,8 +6,11 @@ import json
 import os
 import shutil
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from jetsym.errors import DataError, expect_one_of, lacks_explained
 from jetsym.files import (
@@ -24,7 +27,7 @@ from jetsym.jets.io.formats.parquet import source_of, write_parquet
 from jetsym.jets.io.mapping.parse import load_mapping
 from jetsym.jets.io.paths import Paths, data_in, local_files
 from jetsym.jets.io.read import MappingFile, check_number
-from jetsym.jets.io.streaming.appending import JOURNAL, append_blocks, as_entry, clear
+from jetsym.jets.io.streaming.appending import JOURNAL, CacheWriter, as_entry, clear, open_journal
 from jetsym.jets.io.streaming.blocks import JetFiles, Skipped
 from jetsym.jets.io.streaming.cache import (
     FORMAT,
@@ -34,9 +37,14 @@ from jetsym.jets.io.streaming.cache import (
     describe,
     is_cache,
 )
+from jetsym.jets.io.streaming.turns import append_blocks, remove_blocks
 from jetsym.locks import locked
 from jetsym.progress import progress_bar
+from jetsym.ranks import here
 from jetsym.reading import parse_json
+
+if TYPE_CHECKING:
+    from jetsym.jets.io.mapping.tree_mapping import TreeMapping
 
 __all__ = ["convert", "to_parquet"]
 
@@ -55,6 +63,9 @@ def convert(
     progress: bool = True,
 ) -> Path:
     """Make a cache of files of jets, or finish one, from which :class:`~jetsym.jets.io.JetStream` reads faster.
+
+    Processes that share (:mod:`jetsym.ranks`) read in turn, and the first writes: the cache has the same bytes, and
+    what some have begun others go on with, however many they are. All of them must see the files and the folder.
 
     Parameters
     ----------
@@ -93,50 +104,100 @@ def convert(
         raise DataError(f"{cache} is a cache already; expected files to make one of")
     if Path(out).expanduser().is_file():
         raise DataError(f"{out} is a file; expected a folder to write the cache to")
-    beside = [] if known is None else known.friends_of(files)
-    folder = check_out(out, inputs=[*files, *beside], folder=True)
-    with locked(folder, "jetsym convert"), _explained(folder):
-        there = is_cache(folder) or (folder / JOURNAL).exists()
-        strangers = data_in(folder) if there else [path for path in folder.iterdir() if not is_hidden(path.name)]
-        if strangers:
-            words = "besides a cache" if there else "and no cache"
-            raise DataError(f"{folder} holds {strangers[0].name!r} {words}; choose another folder")
-        if is_cache(folder) and not overwrite:
-            CacheFiles(folder, sources=files, mapping=known, columns=columns, also=also)
-            (folder / JOURNAL).unlink(missing_ok=True)  # of a process that was killed at its very end
+    beside, ranks = [] if known is None else known.friends_of(files), here()
+    folder = ranks.of_first(lambda: check_out(out, inputs=[*files, *beside], folder=True))
+    with ExitStack() as stack:
+        ranks.of_first(lambda: stack.enter_context(locked(folder, "jetsym convert")))
+        stack.enter_context(_explained(folder))
+
+        def is_made() -> bool:
+            """Tell whether the cache is there already, and make room for it where it is not."""
+            if _is_made(folder) and not overwrite:
+                CacheFiles(folder, sources=files, mapping=known, columns=columns, also=also)
+                (folder / JOURNAL).unlink(missing_ok=True)  # of a process that was killed at its very end
+                return True
+            if overwrite:
+                clear(folder)
+            return False
+
+        if ranks.of_first(is_made):
             return folder
-        if overwrite:
-            clear(folder)
         source = JetFiles(files, columns=columns, also=also, bad_jets=bad_jets, skip_bad=skip_bad, mapping=known)
-        _check_space(folder, source)
-        described = describe([path for path in source.files if isinstance(path, Path)], progress=progress)
-        friends = [] if known is None else known.friends_of(source.files)
-        empty = [Skipped(path, 0, "it has no entries") for path in source.oddities.empty]
-        files_skipped = [as_entry(one) for one in (*source.skipped, *empty)]
-        done = append_blocks(folder, source, described, threads=threads, skip_bad=skip_bad, progress=progress)
-        written = [folder / name for name in sorted(done["rows"])]
-        manifest = {
-            **FORMAT,
-            "columns": columns,
-            "mapping": None if known is None else known.fingerprint,
-            "classes": source.classes,
-            "names": done["names"],
-            "inputs": done["inputs"],
-            "jets": done["jets"],
-            "sources": described,
-            "friends": describe([*dict.fromkeys(friends)], progress=False),
-            "skipped": files_skipped + done["skipped"],
-            "files": {path.name: {"bytes": path.stat().st_size, "sha256": sha256_of(path)} for path in written},
-        }
-        write_json(folder / MANIFEST, manifest)
-        (folder / JOURNAL).unlink()
+        ranks.expect_same(source.fingerprint(), "files")
+        ranks.of_first(lambda: _check_space(folder, source))
+        facts = _facts(source, known, columns, progress=progress)
+        done = _write(folder, source, facts["sources"], threads=threads, skip_bad=skip_bad, progress=progress)
+        ranks.of_first(lambda: _finish(folder, source, facts, done))
     return folder
+
+
+def _is_made(folder: Path) -> bool:
+    """Tell whether a folder holds a finished cache, and refuse one that holds anything else than a cache."""
+    there = is_cache(folder) or (folder / JOURNAL).exists()
+    strangers = data_in(folder) if there else [path for path in folder.iterdir() if not is_hidden(path.name)]
+    if strangers:
+        words = "besides a cache" if there else "and no cache"
+        raise DataError(f"{folder} holds {strangers[0].name!r} {words}; choose another folder")
+    return is_cache(folder)
+
+
+def _facts(source: JetFiles, mapping: TreeMapping | None, columns: ColumnSet, *, progress: bool) -> dict[str, Any]:
+    """Return what a manifest says of the files that a cache is made of."""
+    friends = [] if mapping is None else mapping.friends_of(source.files)
+    empty = [Skipped(path, 0, "it has no entries") for path in source.oddities.empty]
+    return {
+        **FORMAT,
+        "columns": columns,
+        "mapping": None if mapping is None else mapping.fingerprint,
+        "classes": source.classes,
+        "sources": describe([path for path in source.files if isinstance(path, Path)], progress=progress),
+        "friends": describe([*dict.fromkeys(friends)], progress=False),
+        "skipped": [as_entry(one) for one in (*source.skipped, *empty)],
+    }
+
+
+def _write(
+    folder: Path, source: JetFiles, described: Any, *, threads: int, skip_bad: bool, progress: bool
+) -> dict[str, Any]:
+    """Append what is not there yet; gives the journal."""
+    ranks = here()
+
+    def begin() -> dict[str, Any]:
+        remove_blocks(folder)
+        return open_journal(folder, [source.fingerprint(), described])
+
+    journal = ranks.of_first(begin)
+    blocks = source.blocks[journal["blocks"] :]
+    total = sum(map(len, source.blocks))
+    with ExitStack() as stack:
+        writer = stack.enter_context(CacheWriter(folder, journal)) if ranks.is_first else None
+        advance = stack.enter_context(progress_bar("convert", total, shown=progress))
+        advance(total - sum(map(len, blocks)))
+        append_blocks(folder, source, blocks, writer, threads=threads, skip_bad=skip_bad, advance=advance)
+    return journal
+
+
+def _finish(folder: Path, source: JetFiles, facts: dict[str, Any], journal: dict[str, Any]) -> None:
+    """Write the manifest, with which the cache is finished."""
+    if not journal["jets"]:
+        raise DataError(f"{source.files[0]} and the other files hold no jets that can be used; expected at least one")
+    written = [folder / name for name in sorted(journal["rows"])]
+    manifest = facts | {
+        "names": journal["names"],
+        "inputs": journal["inputs"],
+        "jets": journal["jets"],
+        "skipped": facts["skipped"] + journal["skipped"],
+        "files": {path.name: {"bytes": path.stat().st_size, "sha256": sha256_of(path)} for path in written},
+    }
+    write_json(folder / MANIFEST, manifest)
+    (folder / JOURNAL).unlink()
 
 
 def to_parquet(paths: Paths, out: str | os.PathLike[str], *, overwrite: bool = False, progress: bool = True) -> Path:
     """Write ROOT files as Parquet files of the same names, with all branches that hold a number or a list of them.
 
     Until all of them are there the folder is not read as one of jets. Every file says of which ROOT file it was made.
+    Processes that share (:mod:`jetsym.ranks`) write a file each in turn.
 
     Parameters
     ----------
@@ -167,27 +228,45 @@ def to_parquet(paths: Paths, out: str | os.PathLike[str], *, overwrite: bool = F
     MissingDependencyError
         If pyarrow is not installed.
     """
-    files = local_files(paths)
-    folder = check_out(out, inputs=files, folder=True)
+    files, ranks = local_files(paths), here()
+    ranks.expect_same([path.name for path in files], "files")
+    folder = ranks.of_first(lambda: check_out(out, inputs=files, folder=True))
     targets = [folder / f"{path.stem}.parquet" for path in files]
     if twice := next((target for target in targets if targets.count(target) > 1), None):
         raise DataError(f"several of the files would become {twice}; convert them into folders of their own")
-    with locked(folder, "jetsym convert"), progress_bar("convert", len(files), shown=progress) as advance:
-        old = data_in(folder)
-        if not overwrite:
-            _refuse_others(folder, old, dict(zip(targets, files, strict=True)))
-        elif strangers := [path for path in old if path not in targets and source_of(path) is None]:
-            raise DataError(f"{folder} holds {strangers[0].name!r}, which was not made here; choose another folder")
-        mark_unfinished(folder, command="jetsym convert")
-        for path in old if overwrite else ():
-            path.unlink()
-        for path, target in zip(files, targets, strict=True):
-            if not target.exists():
-                with finished_file(target) as unfinished:
-                    write_parquet(path, unfinished, source=json.dumps(describe([path], progress=False)[0]))
-            advance(1)
-        mark_finished(folder)
+    pairs = list(zip(files, targets, strict=True))
+    with ExitStack() as stack:
+        ranks.of_first(lambda: stack.enter_context(locked(folder, "jetsym convert")))
+        advance = stack.enter_context(progress_bar("convert", len(files), shown=progress))
+        left = ranks.of_first(lambda: _begin_parquet(folder, pairs, overwrite=overwrite))
+        advance(len(files) - len(left))
+        for first in range(0, len(left), ranks.size):
+            turn = left[first : first + ranks.size]
+            ranks.in_order(partial(_write_parquet, [pairs[place] for place in turn[ranks.rank :][:1]]))
+            advance(len(turn))
+        ranks.of_first(lambda: mark_finished(folder))
     return folder
+
+
+def _begin_parquet(folder: Path, pairs: Sequence[tuple[Path, Path]], *, overwrite: bool) -> list[int]:
+    """Refuse other data in a folder or remove it, and return the places of the files that are not there yet."""
+    old, wanted = data_in(folder), {target: path for path, target in pairs}
+    if not overwrite:
+        _refuse_others(folder, old, wanted)
+    elif strangers := [path for path in old if path not in wanted and source_of(path) is None]:
+        raise DataError(f"{folder} holds {strangers[0].name!r}, which was not made here; choose another folder")
+    mark_unfinished(folder, command="jetsym convert")
+    for path in old if overwrite else ():
+        path.unlink()
+    return [place for place, (_, target) in enumerate(pairs) if not target.exists()]
+
+
+def _write_parquet(pairs: Sequence[tuple[Path, Path]]) -> list[Any]:
+    """Write ROOT files as Parquet files."""
+    for path, target in pairs:
+        with finished_file(target) as unfinished:
+            write_parquet(path, unfinished, source=json.dumps(asdict(SourceFile.of(path))))
+    return []
 
 
 def _refuse_others(folder: Path, old: list[Path], wanted: dict[Path, Path]) -> None:
