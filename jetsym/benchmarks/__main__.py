@@ -26,6 +26,9 @@ BENCHMARKS = {
     "faults": Command(
         "jetsym.benchmarks.faults:faults", "damage files, kill commands, fill disks, and count how that ends"
     ),
+    "memory": Command(
+        "jetsym.benchmarks.memory:memory", "measure the memory of evaluations, predictions and probes of many jets"
+    ),
     "gpu": Command("jetsym.benchmarks.gpu:gpu", "measure taggers and probes on an accelerator, in one table"),
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import multiprocessing
 import os
 import subprocess
@@ -16,7 +17,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-__all__ = ["alternate", "commit", "finished", "matrix_product_rate", "peak_growth", "processor_seconds", "seconds"]
+__all__ = [
+    "alternate",
+    "commit",
+    "finished",
+    "matrix_product_rate",
+    "memory_of",
+    "peak_growth",
+    "processor_seconds",
+    "seconds",
+]
 
 
 def seconds(task: Callable[[], Any], *, at_least: float = 0.0) -> float:
@@ -91,19 +101,28 @@ def peak_growth(function: Callable[..., Callable[[], Any]], *arguments: Any) -> 
     float
         NaN where the system does not tell.
     """
+    before, peak = memory_of(function, *arguments)
+    return peak - before
+
+
+def memory_of(function: Callable[..., Callable[[], Any]], *arguments: Any) -> tuple[float, float]:
+    """Measure the MiB that are resident in a fresh process before it runs a task, and at most while it does.
+
+    Parameters and NaN are those of :func:`peak_growth`.
+    """
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
-        return pool.submit(_growth, function, arguments).result()
+        return pool.submit(_memory, function, arguments).result()
 
 
-def _growth(function: Callable[..., Callable[[], Any]], arguments: tuple[Any, ...]) -> float:
+def _memory(function: Callable[..., Callable[[], Any]], arguments: tuple[Any, ...]) -> tuple[float, float]:
     task = function(*arguments)
     try:
         Path("/proc/self/clear_refs").write_text("5")  # forget the peak of the imports and of the preparation
         before = _status("VmRSS")
-        task()
-        return (_status("VmHWM") - before) / 1024
     except OSError:
-        return float("nan")
+        before = None
+    task()
+    return (math.nan, math.nan) if before is None else (before / 1024, _status("VmHWM") / 1024)
 
 
 def _status(name: str) -> int:

@@ -168,7 +168,8 @@ def assess(
     confusion = np.zeros((len(classes), len(classes)), np.int64 if weights is None else np.float64)
     decided = sample.logits.argmax(dim=-1).numpy()
     np.add.at(confusion, (label.numpy(), decided), 1 if weights is None else own)
-    losses = F.cross_entropy(sample.logits.double(), label, reduction="none").numpy()
+    parts = zip(sample.logits.split(metrics.AT_ONCE), label.split(metrics.AT_ONCE), strict=True)
+    losses = torch.cat([F.cross_entropy(own.double(), true, reduction="none") for own, true in parts]).numpy()
     found = _metrics(sample, setting) | {
         "log_loss": float((own * losses).sum() / own.sum()),
         "ece": calibration.ece,

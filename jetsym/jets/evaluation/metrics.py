@@ -24,6 +24,7 @@ from jetsym.jets.schema import CLASSES
 from jetsym.jets.weights import as_weights
 
 __all__ = [
+    "AT_ONCE",
     "MultiClass",
     "Weights",
     "accuracy",
@@ -46,6 +47,9 @@ __all__ = [
 #: Whom each class is told from in a macro-averaged AUC, in scikit-learn's words: one other class at a time, or the
 #: rest. The name of the metric ends in it: ``macro_auc_ovo``, ``macro_auc_ovr``.
 MultiClass = Literal["ovo", "ovr"]
+
+#: Jets whose logits are looked at at a time, as what is computed of them takes many times their memory.
+AT_ONCE = 65_536
 
 #: (n,) weights of jets; None where each counts once.
 Weights = Tensor | NDArray[Any] | None
@@ -161,8 +165,12 @@ def macro_auc_with_influence(
     if len(present) < 2:
         raise DataError(f"all {len(truth)} jets are of class number {present.tolist()}; a ROC curve needs two classes")
     kinds = truth if multi_class == "ovo" else None
-    areas = [auc_with_influence(odds[:, one], truth == one, kinds=kinds, weights=weights) for one in present]
-    return float(np.mean([area for area, _ in areas])), np.mean([influence for _, influence in areas], axis=0)
+    areas, influence = list[float](), np.zeros(len(truth))
+    for one in present:
+        area, own = auc_with_influence(odds[:, one], truth == one, kinds=kinds, weights=weights)
+        areas.append(area)
+        influence += own
+    return float(np.mean(areas)), influence / len(present)
 
 
 def odds_against_rest(logits: Tensor) -> NDArray[np.float64]:
@@ -176,7 +184,13 @@ def odds_against_rest(logits: Tensor) -> NDArray[np.float64]:
     >>> odds_against_rest(torch.tensor([[0.0, 50.0], [0.0, 40.0]])).tolist()
     [[-50.0, 50.0], [-40.0, 40.0]]
     """
-    table = logits.double()
+    found = np.empty(tuple(logits.shape))
+    for start in range(0, len(logits), AT_ONCE):
+        found[start : start + AT_ONCE] = _odds_against_rest(logits[start : start + AT_ONCE].double())
+    return found
+
+
+def _odds_against_rest(table: Tensor) -> NDArray[np.float64]:
     below = table - table.amax(dim=1, keepdim=True)
     # sorted, as jets whose logits differ by a shift or by the order of the rest tie, in spite of rounding
     rest = below.sort(dim=1, descending=True).values[:, 1:]  # without the largest, which is 0
@@ -237,11 +251,11 @@ def log_odds(
     """
     names = list(classes)
     numbers = [names.index(name) for name in background]
-    truth, table = label.numpy(force=True), checked(logits, label, scores, classes=classes).double()
-    is_signal = truth == names.index(signal)
-    odds = table[:, names.index(signal)] - table[:, numbers].logsumexp(dim=1)
     chosen = of_classes(label, (signal, *background), classes)
-    return odds.numpy(force=True)[chosen], is_signal[chosen]
+    table = checked(logits, label, scores, classes=classes)
+    table = table[torch.from_numpy(chosen).to(table.device)].double()
+    odds = table[:, names.index(signal)] - table[:, numbers].logsumexp(dim=1)
+    return odds.numpy(force=True), label.numpy(force=True)[chosen] == names.index(signal)
 
 
 def of_classes(label: Tensor, names: Sequence[str], classes: Sequence[str]) -> NDArray[np.bool_]:
@@ -408,30 +422,43 @@ def auc_with_influence(
     values = as_weights(weights, len(score))
     signal, background = score[is_signal], score[~is_signal]
     of_signal, of_background = _positive(values[is_signal], "the signal"), values[~is_signal]
-    _, kind = np.unique(
-        np.zeros(len(background)) if kinds is None else np.asarray(kinds)[~is_signal], return_inverse=True
-    )
+    del values
+    kind = _numbered(None if kinds is None else np.asarray(kinds)[~is_signal], len(background))
     sums = _positive(np.bincount(kind, of_background).astype(np.float64), "a class of the background", each=True)
     total = of_background.sum()
     factor = of_background * total / (len(sums) * sums[kind])  # the weights, where there is one kind
-    order, rising = np.argsort(background), np.argsort(signal)
-    passed = np.concatenate([[0.0], np.cumsum(factor[order])]) / total
-    below = np.concatenate([[0.0], np.cumsum(of_signal[rising])])
     # Of the others, the share that stands below: of those with the same score, half.
     overtaken = np.empty(len(score))
-    overtaken[is_signal] = passed[_places(background[order], signal)].mean(axis=0)
-    overtaken[~is_signal] = 1 - below[_places(signal[rising], background)].mean(axis=0) / of_signal.sum()
-    area, centre = float((of_signal * overtaken[is_signal]).sum() / of_signal.sum()), np.empty(len(score))
-    centre[is_signal] = area
-    centre[~is_signal] = (np.bincount(kind, of_background * overtaken[~is_signal]) / sums)[kind]
-    share = np.empty(len(score))
-    share[is_signal], share[~is_signal] = of_signal / of_signal.sum(), factor / total
-    return area, (overtaken - centre) * share
+    overtaken[is_signal] = _weight_below(background, factor, signal, total)
+    overtaken[~is_signal] = 1 - _weight_below(signal, of_signal, background) / of_signal.sum()
+    area = float((of_signal * overtaken[is_signal]).sum() / of_signal.sum())
+    means = np.bincount(kind, of_background * overtaken[~is_signal]) / sums
+    overtaken[is_signal] = (overtaken[is_signal] - area) * (of_signal / of_signal.sum())
+    overtaken[~is_signal] = (overtaken[~is_signal] - means[kind]) * (factor / total)
+    return area, overtaken
 
 
-def _places(ordered: NDArray[np.floating], values: NDArray[np.floating]) -> NDArray[np.int64]:
-    """Return (2, n) how many of some ordered numbers are below each value, and how many are not above it."""
-    return np.stack([np.searchsorted(ordered, values, side="left"), np.searchsorted(ordered, values, side="right")])
+def _numbered(kinds: NDArray[Any] | None, n: int) -> NDArray[np.int64]:
+    """Return (n,) the number of each kind among those that there are; zeros where all are of one."""
+    return np.zeros(n, np.int64) if kinds is None else np.searchsorted(np.unique(kinds), kinds)
+
+
+def _weight_below(
+    others: NDArray[np.floating], weights: NDArray[np.float64], values: NDArray[np.floating], total: float = 1.0
+) -> NDArray[np.float64]:
+    """Return, for each value, the weight of the others that are below it, and half of that of its equals, over a total.
+
+    Each of the two is divided by the total before their mean is taken.
+    """
+    order = np.argsort(others)
+    weight = np.concatenate([[0.0], np.cumsum(weights[order])])
+    weight /= total
+    ordered = others[order]
+    del order
+    found = weight[np.searchsorted(ordered, values, side="left")]
+    found += weight[np.searchsorted(ordered, values, side="right")]
+    found /= 2
+    return np.asarray(found)
 
 
 def background_share_with_influence(
