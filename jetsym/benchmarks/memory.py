@@ -20,7 +20,7 @@ from rich.table import Table
 from jetsym._version import __version__
 from jetsym.benchmarks.measure import memory_of
 from jetsym.cli import main
-from jetsym.errors import ConfigError, JetsymError, expect_at_least
+from jetsym.errors import ConfigError, DataError, JetsymError, closest, expect_at_least
 from jetsym.files import check_out
 from jetsym.jets import checkpoint, read
 from jetsym.jets.io.sample import sample_dir
@@ -35,6 +35,7 @@ __all__ = ["Memory", "Run", "memory"]
 
 #: Jets of a file, as JetClass's files have; those of fewer jets are of as many as there are.
 FILE = 100_000
+TASKS = ("evaluate", "predict", "probe")
 #: Rotations of each jet in a probe: two random pairs.
 ROTATIONS = 4
 
@@ -108,6 +109,7 @@ def memory(
     jets: list[int] | None = None,
     *,
     probed: list[int] | None = None,
+    tasks: list[str] | None = None,
     width: int = 8,
     max_particles: int | None = None,
     seed: int = 0,
@@ -127,6 +129,8 @@ def memory(
         By default 100,000, 300,000 and 1,000,000.
     probed
         Numbers of jets of probes; by default 1,000, 10,000 and 100,000.
+    tasks
+        Which of evaluate, predict and probe; all by default.
     width
         Of the PointNet of one block, untrained, that is evaluated, predicts and is probed.
     max_particles
@@ -134,8 +138,17 @@ def memory(
     seed
         Of the weights.
     out
-        A JSON file for the numbers.
+        A JSON file for the numbers. One that is there already goes on with the runs that it lacks.
+
+    Raises
+    ------
+    ConfigError
+        Numbers of jets or a task that cannot be; or the numbers in ``out`` are of other settings or another version.
     """
+    chosen = [*TASKS] if tasks is None else tasks
+    for name in chosen:
+        if name not in TASKS:
+            raise ConfigError(f"tasks names {name!r}; {closest(name, TASKS)}")
     sizes, few = jets or [FILE, 3 * FILE, 10 * FILE], probed or [1000, 10_000, 100_000]
     for name, numbers in (("jets", sizes), ("probed", few)):
         expect_at_least(name, numbers[0], 1)
@@ -144,30 +157,44 @@ def memory(
     in_file = min(FILE, sizes[0])
     if wrong := [number for number in sizes if number % in_file]:
         raise ConfigError(f"jets has {wrong[0]}; expected multiples of {in_file}, as the files have so many")
-    if out is not None:
-        check_out(out)
-    found = Memory((), {"jetsym": __version__, "torch": torch.__version__, "width": width, "seed": seed})
+    meta = {"jetsym": __version__, "torch": torch.__version__, "width": width, "seed": seed}
+    found = _begun(out, meta | {"max_particles": max_particles})
     with TemporaryDirectory(prefix="jetsym-memory-") as temporary:
         folder = Path(temporary)
         torch.manual_seed(seed)
         checkpoint.save(folder / "tagger.safetensors", build("pointnet", width=width, blocks=1))
         write_sample(folder / "jets.root", in_file)
-        data = [repeated(folder, number // in_file) for number in sizes]
-        for task, ending in (("evaluate", "json"), ("predict", "root")):
-            for number, files in zip(sizes, data, strict=True):
-                words = [
-                    task,
-                    str(folder / "tagger.safetensors"),
-                    str(files),
-                    "--out",
-                    str(folder / f"{task}.{ending}"),
-                ]
-                words += [] if max_particles is None else ["--max_particles", str(max_particles)]
-                found = _with(found, Run(task, number, *memory_of(command, words)), out)
-        for number in few:
-            case = (str(folder / "jets.root"), number, width, max_particles or 32, seed)
-            found = _with(found, Run("probe", number, *memory_of(probe_task, *case)), out)
+        for task in chosen:
+            for number in few if task == "probe" else sizes:
+                if any((run.task, run.jets) == (task, number) for run in found.runs):
+                    continue
+                data = repeated(folder, -(-number // in_file))
+                if task == "probe":
+                    both = memory_of(probe_task, str(data), number, width, max_particles or 32, seed)
+                else:
+                    both = memory_of(command, _words(task, folder, data, max_particles))
+                found = _with(found, Run(task, number, *both), out)
     Console(width=120).print(found.table())
+
+
+def _words(task: str, folder: Path, data: Path, max_particles: int | None) -> list[str]:
+    """Return a command line."""
+    out = folder / f"{task}.{'json' if task == 'evaluate' else 'root'}"
+    cut = [] if max_particles is None else ["--max_particles", str(max_particles)]
+    return [task, str(folder / "tagger.safetensors"), str(data), "--out", str(out), *cut]
+
+
+def _begun(out: str | None, meta: dict[str, Any]) -> Memory:
+    """Read the numbers that there are, or begin without any."""
+    if out is None or not check_out(out).exists():
+        return Memory((), meta)
+    try:
+        found = Memory.load(out)
+    except DataError as error:
+        raise ConfigError(f"{out} is there and holds no memory of tasks: {error}; choose another name") from error
+    if dict(found.meta) != meta:
+        raise ConfigError(f"{out} holds the memory of {dict(found.meta)}; expected {meta}: choose another name")
+    return found
 
 
 def _with(found: Memory, run: Run, out: str | None) -> Memory:
@@ -195,8 +222,8 @@ def write_sample(path: Path, jets: int) -> Path:
 def repeated(folder: Path, files: int) -> Path:
     """Return a folder with a file of jets under so many names, each of which is read by itself."""
     place = folder / str(files)
-    place.mkdir()
-    for number in range(files):
+    place.mkdir(exist_ok=True)
+    for number in range(len([*place.iterdir()]), files):
         os.link(folder / "jets.root", place / f"{number:03d}.root")
     return place
 
@@ -219,6 +246,6 @@ def probe_task(path: str, jets: int, width: int, max_particles: int, seed: int) 
     model, inputs = build("pointnet", width=width, blocks=1), read(path, limit=jets, max_particles=max_particles)
 
     def run() -> None:
-        probe(model, inputs, method="random", n_rotations=ROTATIONS, limit=jets, l_max=1, progress=False)
+        probe(model, inputs, method="random", n_rotations=ROTATIONS, limit=jets, progress=False)
 
     return run

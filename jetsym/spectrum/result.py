@@ -52,17 +52,25 @@ def jackknife_ratio(
     total, norm = numerator.sum(axis=0), denominator.sum(axis=0).reshape(axes)
     ratio, stderr = _divide(total, norm), np.full_like(total, np.nan)
     if samples > 1:
-        without = _divide(total - numerator, norm - denominator.reshape((-1, *axes)))
-        stderr = np.sqrt((samples - 1) * ((without - without.mean(axis=0)) ** 2).mean(axis=0))
+        without = np.asarray(total - numerator, np.float64)  # changed in place, as of many inputs it is large
+        _divide(without, norm - denominator.reshape((-1, *axes)), out=without)
+        without -= without.mean(axis=0)
+        without *= without
+        stderr = np.sqrt((samples - 1) * without.mean(axis=0))
     if influence is not None:
         of, over = influence
         stderr = np.fmax(stderr, _divide(chance(of - ratio * over.reshape((*over.shape, *axes))), np.abs(norm)))
     return ratio, stderr
 
 
-def _divide(numerator: NDArray[np.float64], denominator: NDArray[np.float64]) -> NDArray[np.float64]:
-    safe = np.where(denominator == 0, 1.0, denominator)
-    return np.where(denominator == 0, 0.0, numerator / safe)
+def _divide(
+    numerator: NDArray[np.float64], denominator: NDArray[np.float64], *, out: NDArray[np.float64] | None = None
+) -> NDArray[np.float64]:
+    """Divide, into ``out`` if there is one; what is over 0 is 0."""
+    found = np.empty(np.broadcast_shapes(np.shape(numerator), np.shape(denominator))) if out is None else out
+    np.divide(numerator, denominator, out=found, where=denominator != 0)
+    np.copyto(found, 0.0, where=denominator == 0)
+    return found
 
 
 #: What may stay unexplained of the power: √b is wrong by a hundredth at most.

@@ -191,7 +191,8 @@ def _assemble(
     meta: dict[str, Any],
 ) -> SymmetryReport:
     """Put the report of a finished measurement together; ``holding`` says which inputs have a response."""
-    spectra = {name: Spectrum.concatenate(parts) for name, parts in found.spectra.items()}
+    # One after the other, as those of all layers and inputs are most of what a probe holds of many inputs.
+    spectra = {name: Spectrum.concatenate(found.spectra.pop(name)) for name in [*found.spectra]}
     sums = {eps: orbit.rounding_of_sums(eps) for eps in {item.eps for item in rounding.values()}}
     floors = {name: rounding[name].floor(sums[rounding[name].eps]) for name in spectra}
     unbiased = [
