@@ -232,7 +232,7 @@ def _over_spread(
     a2
         (samples,) A² of every input.
     rows
-        (Σ counts, features) f̄, the rows of one input after those of another.
+        (Σ counts, features) f̄, the rows of one input after those of another; centred in place.
     counts
         (samples,) rows of each input.
     noise
@@ -243,7 +243,7 @@ def _over_spread(
     samples = len(a2)
     if samples < 2:
         return float("nan"), float("nan")
-    rows = rows - rows.mean(axis=0)
+    rows -= rows.mean(axis=0)
     squares, of_sums = _squares_by_input(rows, counts)
     # About their own mean the rest spread by Σ‖r‖² − ‖Σr‖²/n, where the sums of all are 0.
     left = len(rows) - counts
