@@ -22,6 +22,7 @@ from typing import Any
 from jetsym.benchmarks.fault_trials import OUTCOMES
 from jetsym.benchmarks.faults import Faults
 from jetsym.benchmarks.measure import commit
+from jetsym.benchmarks.memory import Memory
 from jetsym.files import from_json, write_atomically, write_json
 from jetsym.probing.reports.equivariance import KNOWN_TO
 from jetsym.probing.reports.spectrum import SymmetryReport
@@ -175,6 +176,15 @@ def faults() -> list[str]:
     return table(["fault", "tried", "survived", *OUTCOMES], found.rows())
 
 
+def memory() -> list[str]:
+    """Return what evaluations, predictions and probes take at most, by their number of jets."""
+    return table(MEMORY_COLUMNS, Memory.from_dict(results("memory")["report"]).rows())
+
+
+#: Columns of the table of memory.
+MEMORY_COLUMNS = ("task", "jets", "MiB at most", "MiB by which it grows", "bytes for each further jet")
+
+
 def studied(name: str, part: str, columns: Mapping[str, str]) -> list[str]:
     """Return means over the seeds of a part of a study, with standard errors, by variant: column -> title."""
     by_variant: dict[str, list[Mapping[str, Any]]] = {}
@@ -258,6 +268,7 @@ TABLES: dict[str, Callable[[], list[str]]] = {
     "demo": demo,
     "costs": costs,
     "faults": faults,
+    "memory": memory,
     **{name: partial(recorded, name) for name in RECORDED},
     **{f"least_bias_{part}": partial(studied, "least_bias", part, columns) for part, columns in LEAST_BIAS.items()},
     "sizes_of_jets": partial(studied, "sizes_of_jets", "jets", SIZES_OF_JETS),

@@ -1,6 +1,7 @@
 """Metrics against pair counting and hand-made samples."""
 
 import math
+import tracemalloc
 from decimal import Decimal, localcontext
 
 import numpy as np
@@ -9,12 +10,16 @@ import torch
 from sklearn.metrics import roc_auc_score
 
 from jetsym.errors import ConfigError, DataError
+from jetsym.jets.evaluation import calibration, metrics
+from jetsym.jets.evaluation.assess import assess
+from jetsym.jets.evaluation.calibration import measure_calibration
 from jetsym.jets.evaluation.metrics import (
     accuracy,
     auc_pair,
     background_rejection,
     macro_auc,
     macro_auc_with_influence,
+    odds_against_rest,
     pair_score,
     summary,
 )
@@ -217,3 +222,27 @@ def test_bad_input_is_refused(scored):
         macro_auc(logits[:, :2], label)
     with pytest.raises(DataError, match=r"tells 3 classes apart, and there are 2: QCD, Hbb"):
         summary(logits, label, classes=CLASSES[:2])
+
+
+def test_some_jets_at_a_time_are_all_of_them(scored, monkeypatch):
+    logits, label = scored
+    whole = odds_against_rest(logits), measure_calibration(logits, label), assess(logits, label, classes=CLASSES)
+    for module in (metrics, calibration):
+        monkeypatch.setattr(module, "AT_ONCE", 7)
+    np.testing.assert_array_equal(odds_against_rest(logits), whole[0])
+    assert measure_calibration(logits, label) == whole[1]
+    assert assess(logits, label, classes=CLASSES).to_dict() == whole[2].to_dict()
+
+
+@pytest.mark.parametrize("multi_class", ["ovo", "ovr"])
+def test_areas_of_many_jets_take_little_memory_beside_them(multi_class):
+    """A hundred bytes for the odds against all classes, and about as many for the area of one."""
+    n, generator = 300_000, torch.Generator().manual_seed(0)
+    label = torch.randint(0, 10, (n,), generator=generator)
+    logits = torch.randn(n, 10, generator=generator)
+    tracemalloc.start()
+    try:
+        macro_auc_with_influence(logits, label, multi_class=multi_class)
+        assert tracemalloc.get_traced_memory()[1] / n < 260
+    finally:
+        tracemalloc.stop()
